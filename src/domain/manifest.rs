@@ -1,0 +1,268 @@
+//! Manifests, indexes and descriptors. Bytes are kept exactly as received: a digest is only true of those.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Digest, MediaType, Platform};
+
+/// A pointer from one document to another: what it is, its digest and its size.
+///
+/// Source: OCI image specification, `descriptor.md`. Serialised with a fixed order of fields, which is the order in
+/// which the index that this program writes has them; fields that are absent are left out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Descriptor {
+    /// The media type of what is pointed to.
+    pub media_type: MediaType,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its digest.
+    pub digest: Digest,
+    /// What it runs on, for a child of an index.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform: Option<Platform>,
+    /// Its annotations.
+    #[serde(
+        default,
+        deserialize_with = "null_is_empty",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
+    pub annotations: BTreeMap<String, String>,
+    /// The artifact type, for a referrer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact_type: Option<String>,
+    /// Other places to download it from.
+    #[serde(
+        default,
+        deserialize_with = "null_is_empty",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub urls: Vec<String>,
+    /// Its content, base64, embedded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<String>,
+}
+
+/// What a registry stores under a digest or a tag: the bytes, and what they say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Manifest {
+    bytes: Vec<u8>,
+    digest: Digest,
+    media_type: MediaType,
+    kind: ManifestKind,
+}
+
+/// The two shapes of manifests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ManifestKind {
+    /// An OCI index or a Docker manifest list.
+    Index {
+        /// Its children, in its order.
+        manifests: Vec<Descriptor>,
+        /// The index's own annotations.
+        annotations: BTreeMap<String, String>,
+    },
+    /// The manifest of an image or an artifact.
+    Image {
+        /// The image config, or what an artifact has in its place.
+        config: Box<Descriptor>,
+        /// Layers, or an artifact's content.
+        layers: Vec<Descriptor>,
+        /// The artifact type, where one is given.
+        artifact_type: Option<String>,
+        /// What it refers to.
+        subject: Option<Box<Descriptor>>,
+        /// The manifest's own annotations.
+        annotations: BTreeMap<String, String>,
+    },
+}
+
+/// The part of an image config that says what the image runs on.
+///
+/// Source: OCI image specification, `config.md`; Docker's image config has the same names.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct ImageConfig {
+    /// The platform.
+    #[serde(flatten)]
+    pub platform: Platform,
+}
+
+/// Why some bytes are not a manifest that this program understands.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// Not JSON, or not of the shape that its media type promises.
+    #[error("it is not a well-formed `{media_type}`")]
+    Malformed {
+        /// What it should have been.
+        media_type: MediaType,
+        /// Where it goes wrong.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The document calls itself something else than the registry does.
+    #[error("the registry calls it `{served}`, the document calls itself `{written}`")]
+    Disagreement {
+        /// The registry's `Content-Type`.
+        served: MediaType,
+        /// The document's `mediaType`.
+        written: MediaType,
+    },
+    /// Not a kind of manifest that can be in an index.
+    #[error(
+        "its media type `{0}` is none of an OCI index, an OCI manifest, a Docker list, a Docker manifest"
+    )]
+    Unsupported(MediaType),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Document {
+    media_type: Option<MediaType>,
+    manifests: Option<Vec<Descriptor>>,
+    config: Option<Descriptor>,
+    #[serde(default, deserialize_with = "null_is_empty")]
+    layers: Vec<Descriptor>,
+    artifact_type: Option<String>,
+    subject: Option<Box<Descriptor>>,
+    #[serde(default, deserialize_with = "null_is_empty")]
+    annotations: BTreeMap<String, String>,
+}
+
+impl Descriptor {
+    /// A descriptor with no more than the three fields that every one has.
+    #[must_use]
+    pub fn new(media_type: MediaType, size: u64, digest: Digest) -> Self {
+        Self {
+            media_type,
+            size,
+            digest,
+            platform: None,
+            annotations: BTreeMap::new(),
+            artifact_type: None,
+            urls: Vec::new(),
+            data: None,
+        }
+    }
+}
+
+impl Manifest {
+    /// Reads `bytes` as what the registry's `Content-Type` says they are; a `mediaType` inside must agree, since a
+    /// document that two readers take for two things is an attack (OCI distribution specification, CVE-2021-41190).
+    pub fn parse(bytes: Vec<u8>, served: MediaType) -> Result<Self, ManifestError> {
+        if !served.is_index() && !served.is_image() {
+            return Err(ManifestError::Unsupported(served));
+        }
+        let document: Document =
+            serde_json::from_slice(&bytes).map_err(|source| ManifestError::Malformed {
+                media_type: served.clone(),
+                source,
+            })?;
+        if let Some(written) = document
+            .media_type
+            .clone()
+            .filter(|written| *written != served)
+        {
+            return Err(ManifestError::Disagreement { served, written });
+        }
+        let missing = |field| ManifestError::Malformed {
+            media_type: served.clone(),
+            source: serde::de::Error::missing_field(field),
+        };
+        let kind = if served.is_index() {
+            // SPEC: `manifests` is required; some registries write `null` for none.
+            ManifestKind::Index {
+                manifests: document.manifests.unwrap_or_default(),
+                annotations: document.annotations,
+            }
+        } else {
+            ManifestKind::Image {
+                config: Box::new(document.config.ok_or_else(|| missing("config"))?),
+                layers: document.layers,
+                artifact_type: document.artifact_type,
+                subject: document.subject,
+                annotations: document.annotations,
+            }
+        };
+        Ok(Self {
+            digest: Digest::of(&bytes),
+            bytes,
+            media_type: served,
+            kind,
+        })
+    }
+
+    /// The bytes as received.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The digest, computed from the bytes.
+    #[must_use]
+    pub fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    /// The media type under which the registry served it.
+    #[must_use]
+    pub fn media_type(&self) -> &MediaType {
+        &self.media_type
+    }
+
+    /// What the document says.
+    #[must_use]
+    pub fn kind(&self) -> &ManifestKind {
+        &self.kind
+    }
+
+    /// A descriptor that points to this document.
+    #[must_use]
+    pub fn descriptor(&self) -> Descriptor {
+        Descriptor::new(
+            self.media_type.clone(),
+            self.bytes.len() as u64,
+            self.digest.clone(),
+        )
+    }
+}
+
+/// Go's encoders write `null` for an empty list or map.
+fn null_is_empty<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn manifest_that_is_two_things_is_refused() {
+        let bytes = br#"{"mediaType":"application/vnd.oci.image.manifest.v1+json","manifests":[]}"#
+            .to_vec();
+        let error = Manifest::parse(bytes, MediaType::OciIndex).unwrap_err();
+        assert!(
+            matches!(error, ManifestError::Disagreement { .. }),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn null_lists_are_empty() {
+        let bytes = br#"{"manifests":null,"annotations":null}"#.to_vec();
+        let manifest = Manifest::parse(bytes, MediaType::OciIndex).unwrap();
+        assert!(
+            matches!(manifest.kind(), ManifestKind::Index { manifests, .. } if manifests.is_empty())
+        );
+    }
+
+    #[test]
+    fn image_without_config_is_malformed() {
+        let error = Manifest::parse(b"{}".to_vec(), MediaType::OciManifest).unwrap_err();
+        assert!(matches!(error, ManifestError::Malformed { .. }), "{error}");
+    }
+}

@@ -1,0 +1,20 @@
+//! The words of the trade: digests, references, manifests, platforms, secrets, and what a run has to say
+//! while it runs. No input or output happens here; every type is proof that its grammar was checked once.
+
+mod digest;
+mod events;
+mod manifest;
+mod media_type;
+mod patience;
+mod platform;
+mod reference;
+mod secret;
+
+pub use digest::{Digest, DigestError};
+pub use events::{Event, Events};
+pub use manifest::{Descriptor, ImageConfig, Manifest, ManifestError, ManifestKind};
+pub use media_type::MediaType;
+pub use patience::Patience;
+pub use platform::{Platform, PlatformError};
+pub use reference::{Host, ImageReference, Reference, ReferenceError, Repository, Tag};
+pub use secret::Secret;

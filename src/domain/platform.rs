@@ -1,0 +1,185 @@
+//! Platforms: what an image runs on, and the order in which an index lists them.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// What an image runs on. Two platforms are equal when all five fields are.
+///
+/// The variant is normalised on arrival: `arm64` without one is `arm64/v8`, which is the only one there is.
+/// Source: OCI image specification, `image-index.md`, "platform"; containerd's normalisation.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(from = "Spelling", into = "Spelling")]
+pub struct Platform {
+    /// `linux`, `windows`; `unknown` for an attestation.
+    pub os: String,
+    /// `amd64`, `arm64`; `unknown` for an attestation.
+    pub architecture: String,
+    /// `v7`, `v8`.
+    pub variant: Option<String>,
+    /// The build of Windows that an image asks for.
+    pub os_version: Option<String>,
+    /// `win32k`; sorted, without duplicates.
+    pub os_features: Vec<String>,
+}
+
+/// Why some text is not a platform.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is not a platform (`os/architecture`, `os/architecture/variant`)")]
+pub struct PlatformError {
+    text: String,
+}
+
+/// Platform as descriptors and image configs spell it.
+#[derive(Clone, Serialize, Deserialize)]
+struct Spelling {
+    architecture: String,
+    os: String,
+    #[serde(
+        rename = "os.version",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    os_version: Option<String>,
+    #[serde(
+        rename = "os.features",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    os_features: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    variant: Option<String>,
+}
+
+impl Platform {
+    /// Makes a platform of an operating system, an architecture and perhaps a variant.
+    pub fn new(os: &str, architecture: &str, variant: Option<&str>) -> Self {
+        let variant = variant.filter(|text| !text.is_empty());
+        let variant = if architecture == "arm64" {
+            variant.or(Some("v8"))
+        } else {
+            variant
+        };
+        Self {
+            os: os.to_owned(),
+            architecture: architecture.to_owned(),
+            variant: variant.map(str::to_owned),
+            os_version: None,
+            os_features: Vec::new(),
+        }
+    }
+
+    /// Whether it is `unknown/unknown`, which builders give to what is no image, such as an attestation.
+    #[must_use]
+    pub fn is_unknown(&self) -> bool {
+        self.os == "unknown" && self.architecture == "unknown"
+    }
+}
+
+impl From<Spelling> for Platform {
+    fn from(spelling: Spelling) -> Self {
+        let mut platform = Self::new(
+            &spelling.os,
+            &spelling.architecture,
+            spelling.variant.as_deref(),
+        );
+        platform.os_version = spelling.os_version.filter(|text| !text.is_empty());
+        platform.os_features = spelling.os_features.unwrap_or_default();
+        platform.os_features.sort();
+        platform.os_features.dedup();
+        platform
+    }
+}
+
+impl From<Platform> for Spelling {
+    fn from(platform: Platform) -> Self {
+        Self {
+            architecture: platform.architecture,
+            os: platform.os,
+            os_version: platform.os_version,
+            os_features: Some(platform.os_features).filter(|features| !features.is_empty()),
+            variant: platform.variant,
+        }
+    }
+}
+
+impl FromStr for Platform {
+    type Err = PlatformError;
+
+    fn from_str(text: &str) -> Result<Self, PlatformError> {
+        let parts: Vec<&str> = text.split('/').collect();
+        let word = |part: &&str| {
+            !part.is_empty()
+                && part
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+        };
+        match parts.as_slice() {
+            [os, architecture] if parts.iter().all(word) => Ok(Self::new(os, architecture, None)),
+            [os, architecture, variant] if parts.iter().all(word) => {
+                Ok(Self::new(os, architecture, Some(variant)))
+            }
+            _ => Err(PlatformError {
+                text: text.to_owned(),
+            }),
+        }
+    }
+}
+
+impl fmt::Display for Platform {
+    /// `linux/arm64/v8`; the version and the features of Windows follow in brackets.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}/{}", self.os, self.architecture)?;
+        if let Some(variant) = &self.variant {
+            write!(formatter, "/{variant}")?;
+        }
+        let extras: Vec<&str> = self
+            .os_version
+            .iter()
+            .chain(&self.os_features)
+            .map(String::as_str)
+            .collect();
+        if !extras.is_empty() {
+            write!(formatter, " ({})", extras.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arm64_is_arm64_v8() {
+        let spelled: Platform =
+            serde_json::from_str(r#"{"architecture":"arm64","os":"linux"}"#).unwrap();
+        assert_eq!(spelled, "linux/arm64/v8".parse().unwrap());
+        assert_eq!(spelled, "linux/arm64".parse().unwrap());
+        assert_ne!(spelled, "linux/arm/v8".parse().unwrap());
+    }
+
+    #[test]
+    fn platform_refuses_other_shapes() {
+        for text in [
+            "",
+            "linux",
+            "linux/",
+            "/amd64",
+            "linux/arm/v7/x",
+            "linux/am d64",
+            "linux/amd64\n",
+        ] {
+            assert!(text.parse::<Platform>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn platform_shows_the_windows_build() {
+        let json = r#"{"architecture":"amd64","os":"windows","os.version":"10.0.20348.1","os.features":["win32k"]}"#;
+        let platform: Platform = serde_json::from_str(json).unwrap();
+        assert_eq!(platform.to_string(), "windows/amd64 (10.0.20348.1, win32k)");
+        assert_eq!(serde_json::to_string(&platform).unwrap(), json);
+    }
+}

@@ -10,3 +10,6 @@
 )]
 
 pub mod domain;
+pub mod inputs;
+pub mod plan;
+pub mod record;

@@ -9,6 +9,7 @@
     )
 )]
 
+pub mod actions;
 pub mod domain;
 pub mod inputs;
 pub mod plan;

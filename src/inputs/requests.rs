@@ -100,9 +100,9 @@ fn annotations(fields: &mut Fields<'_>) -> BTreeMap<String, String> {
         None => BTreeMap::new(),
         Some(Ok(annotations)) => annotations,
         Some(Err(problems)) => {
-            problems
-                .into_iter()
-                .for_each(|problem| fields.refuse("annotations", problem));
+            for problem in problems {
+                fields.refuse("annotations", problem);
+            }
             BTreeMap::new()
         }
     }

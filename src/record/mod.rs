@@ -165,6 +165,21 @@ impl Record {
         *earlier = image;
     }
 
+    /// Adds signatures to what is known of an image; what else is known of it stays.
+    pub fn add_signatures(&mut self, image: ImageRecord) {
+        let holds = |known: &ImageRecord| {
+            known.image == image.image
+                && image.signatures.iter().any(|signature| {
+                    let platforms = known.platforms.iter().map(|platform| &platform.digest);
+                    platforms.chain([&known.digest]).any(|digest| *digest == signature.subject)
+                })
+        };
+        match self.images.iter().find(|known| holds(known)).cloned() {
+            Some(known) => self.put(ImageRecord { signatures: image.signatures, ..known }),
+            None => self.put(image),
+        }
+    }
+
     /// The manifests of the signatures that the record says were pushed for `subject` in `image`.
     pub fn signatures_of<'a>(
         &'a self,

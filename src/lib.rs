@@ -10,3 +10,5 @@
 )]
 
 pub mod domain;
+pub mod http;
+pub mod registry;

@@ -187,8 +187,24 @@ fn unreachable(url: &Url, error: &reqwest::Error) -> Fault {
     }
 }
 
-/// A TLS error hides in an I/O error, which does not name it as its source.
+/// A TLS error hides in an I/O error, perhaps in several, none of which names it as its source.
 fn tls_error<'a>(level: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
     let inner = level.downcast_ref::<std::io::Error>()?.get_ref()?;
-    inner.downcast_ref::<rustls::Error>()
+    inner
+        .downcast_ref::<rustls::Error>()
+        .or_else(|| tls_error(inner))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Error;
+
+    #[test]
+    fn tls_error_is_found_however_deep_it_is() {
+        let tls = || rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
+        assert!(tls_error(&Error::other(tls())).is_some());
+        assert!(tls_error(&Error::other(Error::other(tls()))).is_some());
+        assert!(tls_error(&Error::other("refused")).is_none());
+    }
 }

@@ -1,12 +1,8 @@
 //! Any rerun ends in the same digest, one signature and the same tags; what cannot, says why and changes nothing.
 
-use std::net::{TcpListener, TcpStream};
-use std::process::{Child as Process, Command, Stdio};
-use std::time::{Duration, Instant};
-
 use super::interoperability::{digests, two_children};
 use super::support::{
-    Action, Flavour, Registry, Tool, on_each_registry, push_child, push_index, stack,
+    Action, Flavour, Registry, Server, Tool, free_port, on_each_registry, push_child, push_index,
 };
 
 on_each_registry!(
@@ -81,23 +77,16 @@ fn dangling_child_is_named(registry: Registry) {
 
 #[test]
 fn registry_that_stopped_is_unknown_and_not_empty() {
-    let port = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
-    let server = Served::start(port);
-    let repository = format!("127.0.0.1:{port}/octo-org/app");
+    let port = free_port();
+    let address = format!("127.0.0.1:{port}");
+    let server = Server::start("refreg", &["-impl", "cue", "-addr", &address], port);
+    let repository = format!("{address}/octo-org/app");
     let children = two_children(&repository, Flavour::Oci);
     let seal = Action::seal(&repository, &digests(&children), &["v1"]);
     seal.succeed();
     drop(server);
     let failed = seal.end_with(1);
-    assert!(
-        failed.log.contains(&format!("127.0.0.1:{port}")),
-        "{}",
-        failed.log
-    );
+    assert!(failed.log.contains(&address), "{}", failed.log);
     Action::new("verify", &format!("{repository}:v1")).end_with(1);
 }
 
@@ -105,32 +94,4 @@ fn digest_of(repository: &str, tag: &str) -> String {
     Tool::crane()
         .args(["digest", &format!("{repository}:{tag}")])
         .succeed()
-}
-
-/// A registry of its own for a case that stops it.
-struct Served(Process);
-
-impl Served {
-    fn start(port: u16) -> Self {
-        let process = Command::new(format!("{}/refreg", stack("BIN")))
-            .args(["-impl", "cue", "-addr", &format!("127.0.0.1:{port}")])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let served = Self(process);
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(Instant::now() < deadline, "refreg is not up after 20 s");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        served
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
-    }
 }

@@ -11,6 +11,7 @@
 )]
 
 mod concurrency;
+mod container;
 mod convergence;
 mod foreign;
 mod interoperability;

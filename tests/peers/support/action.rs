@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::{Log, Tool, Workflow, stack, tools};
@@ -12,6 +12,9 @@ use super::{Log, Tool, Workflow, stack, tools};
 pub(crate) struct Action {
     inputs: BTreeMap<String, String>,
     workflow: Workflow,
+    workspace: PathBuf,
+    /// Docker's own options, where the image is run and not the binary.
+    container: Option<Vec<String>>,
 }
 
 /// What a run left behind.
@@ -22,6 +25,8 @@ pub(crate) struct Outcome {
     pub(crate) log: String,
     /// What was written to `GITHUB_OUTPUT`.
     pub(crate) outputs: BTreeMap<String, String>,
+    /// What was written to `GITHUB_STEP_SUMMARY`.
+    pub(crate) summary: String,
 }
 
 impl Action {
@@ -30,6 +35,8 @@ impl Action {
         let action = Self {
             inputs: BTreeMap::new(),
             workflow: Workflow::default(),
+            workspace: fresh_workspace(),
+            container: None,
         };
         action
             .input("command", command)
@@ -68,33 +75,87 @@ impl Action {
         self
     }
 
+    /// Runs the image and not the binary, with Docker's `options`. What the stack says stands in files is copied into
+    /// the workspace, since the image sees nothing else.
+    pub(crate) fn in_image(mut self, options: &[&str]) -> Self {
+        for input in ["trusted-root", "signing-config"] {
+            let copy = self.workspace.join(input).with_extension("json");
+            fs::copy(&self.inputs[input], copy).unwrap();
+            self = self.input(input, &format!("{input}.json"));
+        }
+        self.container = Some(options.iter().map(|option| (*option).to_owned()).collect());
+        self
+    }
+
+    /// The folder that a run sees as its workspace.
+    pub(crate) fn workspace(&self) -> &Path {
+        &self.workspace
+    }
+
     /// Runs it.
     pub(crate) fn run(&self) -> Outcome {
-        let workspace = fresh_workspace();
-        let binary = env!("CARGO_BIN_EXE_manifest-seal");
-        let mut tool = Tool::bounded(binary)
-            .folder(&workspace)
-            .env("HOME", &workspace)
-            .env("GITHUB_ACTIONS", "true")
-            .env("GITHUB_WORKSPACE", &workspace)
-            .env("GITHUB_OUTPUT", workspace.join("output"))
-            .env("GITHUB_STEP_SUMMARY", workspace.join("summary.md"));
-        fs::write(workspace.join("output"), "").unwrap();
-        fs::write(workspace.join("summary.md"), "").unwrap();
-        for (name, value) in self.workflow.environment() {
-            tool = tool.env(name, value);
-        }
-        for (name, value) in &self.inputs {
-            // What the runner does to names: spaces and case, never hyphens.
-            let name = format!("INPUT_{}", name.replace(' ', "_").to_uppercase());
-            tool = tool.env(name, value);
-        }
-        let output = tool.output();
+        let commands = self.workspace.join(".file_commands");
+        fs::create_dir_all(&commands).unwrap();
+        fs::write(commands.join("output"), "").unwrap();
+        fs::write(commands.join("summary.md"), "").unwrap();
+        let output = match &self.container {
+            None => self.binary(&commands).output(),
+            Some(options) => self.image(&commands, options).output(),
+        };
         Outcome {
             code: output.status.code().unwrap_or(-1),
             log: tools::text(&output),
-            outputs: read_outputs(&fs::read_to_string(workspace.join("output")).unwrap()),
+            outputs: read_outputs(&fs::read_to_string(commands.join("output")).unwrap()),
+            summary: fs::read_to_string(commands.join("summary.md")).unwrap(),
         }
+    }
+
+    fn binary(&self, commands: &Path) -> Tool {
+        let mut tool = Tool::bounded(env!("CARGO_BIN_EXE_manifest-seal")).folder(&self.workspace);
+        for (name, value) in self.environment(&self.workspace, commands) {
+            tool = tool.env(name, value);
+        }
+        tool.env("HOME", &self.workspace)
+    }
+
+    /// `docker run` as the runner spells it: its folders mounted, its home, no user, no entrypoint.
+    fn image(&self, commands: &Path, options: &[String]) -> Tool {
+        let workspace = Path::new("/github/workspace");
+        let mut tool = Tool::docker(&["run", "--rm", "--workdir", "/github/workspace"])
+            .args(["--network", "host", "--env", "HOME=/github/home"])
+            .args(options);
+        for (from, to) in [
+            (self.workspace.clone(), "/github/workspace"),
+            (self.workspace.join(".home"), "/github/home"),
+            (commands.to_owned(), "/github/file_commands"),
+        ] {
+            fs::create_dir_all(&from).unwrap();
+            tool = tool.args(["--volume", &format!("{}:{to}", from.display())]);
+        }
+        for (name, value) in self.environment(workspace, Path::new("/github/file_commands")) {
+            tool = tool.args(["--env", &format!("{name}={value}")]);
+        }
+        tool.arg(stack("IMAGE"))
+    }
+
+    fn environment(&self, workspace: &Path, commands: &Path) -> Vec<(String, String)> {
+        let path = |path: &Path| path.to_str().unwrap().to_owned();
+        let own = [
+            ("GITHUB_ACTIONS", "true".to_owned()),
+            ("GITHUB_WORKSPACE", path(workspace)),
+            ("GITHUB_OUTPUT", path(&commands.join("output"))),
+            ("GITHUB_STEP_SUMMARY", path(&commands.join("summary.md"))),
+        ];
+        let inputs = self.inputs.iter().map(|(name, value)| {
+            // What the runner does to names: spaces and case, never hyphens.
+            let name = format!("INPUT_{}", name.replace(' ', "_").to_uppercase());
+            (name, value.clone())
+        });
+        own.into_iter()
+            .chain(self.workflow.environment())
+            .map(|(name, value)| (name.to_owned(), value))
+            .chain(inputs)
+            .collect()
     }
 
     /// Runs it and asks for success.

@@ -2,6 +2,7 @@
 
 mod action;
 mod image;
+mod server;
 mod tools;
 
 use std::env;
@@ -9,6 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 pub(crate) use action::{Action, Outcome};
 pub(crate) use image::{Child, Flavour, push_child, push_index, push_with_provenance};
+pub(crate) use server::{Server, free_port};
 pub(crate) use tools::{Tool, Workflow};
 
 /// A variable that `up` wrote into its `env.sh`.

@@ -82,6 +82,22 @@ impl Tool {
         Self::installed("buildx")
     }
 
+    /// docker, whichever talks to the daemon that has the image.
+    pub(crate) fn docker(arguments: &[&str]) -> Self {
+        let mut tool = Self::bounded(stack("DOCKER")).args(arguments);
+        for name in ["PATH", "DOCKER_HOST", "HOME"] {
+            if let Some(value) = std::env::var_os(name) {
+                tool = tool.env(name, value);
+            }
+        }
+        tool
+    }
+
+    /// openssl, with the folder it works in.
+    pub(crate) fn openssl(folder: &Path) -> Self {
+        Self::bounded("/usr/bin/openssl").folder(folder)
+    }
+
     /// regctl, told that the host of `reference` speaks plain HTTP.
     pub(crate) fn regctl(reference: &str) -> Self {
         let (host, _) = reference.split_once('/').unwrap();
@@ -165,9 +181,13 @@ impl Tool {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| panic!("{:?}: {error}", self.command));
-        // A child that does not read what it is given closes the pipe; that is its right.
-        let _ = child.stdin.take().unwrap().write_all(&self.stdin);
+        let mut pipe = child.stdin.take().unwrap();
+        let given = self.stdin;
+        // From a thread, since a child may print before it has read all. One that does not read closes the pipe; that
+        // is its right.
+        let writer = std::thread::spawn(move || drop(pipe.write_all(&given)));
         let output = child.wait_with_output().unwrap();
+        writer.join().unwrap();
         assert!(
             !matches!(output.status.code(), Some(124 | 137)),
             "more than {CHILD_SECONDS} s: {:?}\n{}",

@@ -9,4 +9,13 @@
     )
 )]
 
+pub mod actions;
+pub mod apply;
 pub mod domain;
+pub mod failure;
+pub mod http;
+pub mod inputs;
+pub mod plan;
+pub mod record;
+pub mod registry;
+pub mod signing;

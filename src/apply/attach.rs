@@ -31,12 +31,18 @@ pub(super) struct Attacher<'a> {
 
 impl<'a> Attacher<'a> {
     pub(super) fn new(context: &'a Context, repository: &'a Repository) -> Self {
-        Self { context, repository, empty: OnceCell::new() }
+        Self {
+            context,
+            repository,
+            empty: OnceCell::new(),
+        }
     }
 
     /// Uploads the empty config that every signature's manifest points to, once.
     async fn empty(&self) -> Result<&Digest, RegistryError> {
-        self.empty.get_or_try_init(|| self.context.registry.put_blob(self.repository, EMPTY)).await
+        self.empty
+            .get_or_try_init(|| self.context.registry.put_blob(self.repository, EMPTY))
+            .await
     }
 
     /// Stores `bundle` as a referrer of `subject` and returns the digest of its manifest, once the registry lists it.
@@ -48,13 +54,25 @@ impl<'a> Attacher<'a> {
     ) -> Result<Digest, ApplyError> {
         let registry = &self.context.registry;
         let (blob, _) = tokio::try_join!(registry.put_blob(self.repository, bundle), self.empty())?;
-        let manifest = signature_manifest(subject, &blob, bundle.len()).map_err(ApplyError::FallbackUnwritable)?;
+        let manifest = signature_manifest(subject, &blob, bundle.len())
+            .map_err(ApplyError::FallbackUnwritable)?;
         let digest = Digest::of(&manifest);
         let by_digest = Reference::Digest(digest.clone());
-        let stored = registry.put_manifest(self.repository, &by_digest, &MediaType::OciManifest, &manifest).await?;
+        let stored = registry
+            .put_manifest(
+                self.repository,
+                &by_digest,
+                &MediaType::OciManifest,
+                &manifest,
+            )
+            .await?;
         let promised = api == Api::Listed && stored.subject.as_ref() == Some(&subject.digest);
         if !(promised && self.is_listed(&subject.digest, &digest).await?) {
-            let mut entry = Descriptor::new(MediaType::OciManifest, manifest.len() as u64, digest.clone());
+            let mut entry = Descriptor::new(
+                MediaType::OciManifest,
+                manifest.len() as u64,
+                digest.clone(),
+            );
             entry.artifact_type = Some(BUNDLE_TYPE.to_owned());
             entry.annotations = signature_annotations().into_iter().collect();
             self.list(&subject.digest, &entry).await?;
@@ -63,10 +81,17 @@ impl<'a> Attacher<'a> {
     }
 
     async fn is_listed(&self, subject: &Digest, digest: &Digest) -> Result<bool, RegistryError> {
-        Ok(match self.context.registry.referrers(self.repository, subject).await? {
-            Referrers::Listed(listed) => listed.iter().any(|entry| entry.digest == *digest),
-            Referrers::NoApi => false,
-        })
+        Ok(
+            match self
+                .context
+                .registry
+                .referrers(self.repository, subject)
+                .await?
+            {
+                Referrers::Listed(listed) => listed.iter().any(|entry| entry.digest == *digest),
+                Referrers::NoApi => false,
+            },
+        )
     }
 
     /// Adds `entry` to the fallback index, and stays until it is still there after everybody else has had time to write
@@ -76,27 +101,53 @@ impl<'a> Attacher<'a> {
         for _ in 0..ROUNDS_MAX {
             let began = Instant::now();
             let current = fallback(self.context, self.repository, subject).await?;
-            let Some(merged) = merge(current.as_ref(), subject, entry)? else { return Ok(()) };
+            let Some(merged) = merge(current.as_ref(), subject, entry)? else {
+                return Ok(());
+            };
             let reference = Reference::Tag(tag.clone());
-            self.context.registry.put_manifest(self.repository, &reference, &MediaType::OciIndex, &merged).await?;
-            self.context.sleep_about(SETTLE.max(began.elapsed() * 3)).await;
+            self.context
+                .registry
+                .put_manifest(self.repository, &reference, &MediaType::OciIndex, &merged)
+                .await?;
+            self.context
+                .sleep_about(SETTLE.max(began.elapsed() * 3))
+                .await;
         }
-        Err(ApplyError::FallbackContended { subject: subject.clone(), tag })
+        Err(ApplyError::FallbackContended {
+            subject: subject.clone(),
+            tag,
+        })
     }
 }
 
 /// The fallback index with `entry` added at its end; `None` when it has it. What others wrote stays as they wrote it.
-fn merge(current: Option<&Manifest>, subject: &Digest, entry: &Descriptor) -> Result<Option<Vec<u8>>, ApplyError> {
+fn merge(
+    current: Option<&Manifest>,
+    subject: &Digest,
+    entry: &Descriptor,
+) -> Result<Option<Vec<u8>>, ApplyError> {
     let mut document = match current {
-        None => json!({"schemaVersion": 2, "mediaType": MediaType::OciIndex.as_str(), "manifests": []}),
-        Some(manifest) if entries(manifest).iter().any(|known| known.digest == entry.digest) => return Ok(None),
+        None => {
+            json!({"schemaVersion": 2, "mediaType": MediaType::OciIndex.as_str(), "manifests": []})
+        }
+        Some(manifest)
+            if entries(manifest)
+                .iter()
+                .any(|known| known.digest == entry.digest) =>
+        {
+            return Ok(None);
+        }
         Some(manifest) => match manifest.kind() {
             ManifestKind::Index { .. } if *manifest.media_type() == MediaType::OciIndex => {
                 serde_json::from_slice(manifest.bytes()).map_err(ApplyError::FallbackUnwritable)?
             }
             ManifestKind::Index { .. } | ManifestKind::Image { .. } => {
                 let tag = subject.fallback_tag();
-                return Err(ApplyError::FallbackOccupied { tag, subject: subject.clone(), why: "holds no OCI index" });
+                return Err(ApplyError::FallbackOccupied {
+                    tag,
+                    subject: subject.clone(),
+                    why: "holds no OCI index",
+                });
             }
         },
     };
@@ -107,15 +158,32 @@ fn merge(current: Option<&Manifest>, subject: &Digest, entry: &Descriptor) -> Re
     if let Some(manifests) = document["manifests"].as_array_mut() {
         manifests.push(entry);
     }
-    serde_json::to_vec(&document).map(Some).map_err(ApplyError::FallbackUnwritable)
+    serde_json::to_vec(&document)
+        .map(Some)
+        .map_err(ApplyError::FallbackUnwritable)
 }
 
-fn signature_manifest(subject: &Descriptor, bundle: &Digest, size: usize) -> serde_json::Result<Vec<u8>> {
-    let mut annotations: serde_json::Map<String, Value> =
-        signature_annotations().into_iter().map(|(key, value)| (key, Value::String(value))).collect();
-    let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    annotations.insert("org.opencontainers.image.created".to_owned(), Value::String(now));
-    let subject = Descriptor::new(subject.media_type.clone(), subject.size, subject.digest.clone());
+fn signature_manifest(
+    subject: &Descriptor,
+    bundle: &Digest,
+    size: usize,
+) -> serde_json::Result<Vec<u8>> {
+    let mut annotations: serde_json::Map<String, Value> = signature_annotations()
+        .into_iter()
+        .map(|(key, value)| (key, Value::String(value)))
+        .collect();
+    let now = jiff::Timestamp::now()
+        .strftime("%Y-%m-%dT%H:%M:%SZ")
+        .to_string();
+    annotations.insert(
+        "org.opencontainers.image.created".to_owned(),
+        Value::String(now),
+    );
+    let subject = Descriptor::new(
+        subject.media_type.clone(),
+        subject.size,
+        subject.digest.clone(),
+    );
     serde_json::to_vec(&json!({
         "schemaVersion": 2,
         "mediaType": MediaType::OciManifest.as_str(),
@@ -128,8 +196,11 @@ fn signature_manifest(subject: &Descriptor, bundle: &Digest, size: usize) -> ser
 }
 
 fn signature_annotations() -> [(String, String); 2] {
-    [("dev.sigstore.bundle.content", "dsse-envelope"), ("dev.sigstore.bundle.predicateType", SIGN_PREDICATE)]
-        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+    [
+        ("dev.sigstore.bundle.content", "dsse-envelope"),
+        ("dev.sigstore.bundle.predicateType", SIGN_PREDICATE),
+    ]
+    .map(|(key, value)| (key.to_owned(), value.to_owned()))
 }
 
 #[cfg(test)]
@@ -151,11 +222,20 @@ mod tests {
             Digest::of(b"theirs")
         );
         let subject = Digest::of(b"subject");
-        let merged = merge(Some(&index(&theirs)), &subject, &entry("ours")).unwrap().unwrap();
+        let merged = merge(Some(&index(&theirs)), &subject, &entry("ours"))
+            .unwrap()
+            .unwrap();
         let merged = String::from_utf8(merged).unwrap();
         let ours = serde_json::to_string(&entry("ours")).unwrap();
-        assert_eq!(merged, theirs.replace("\"x\":null}]", &format!("\"x\":null}},{ours}]")));
-        assert!(merge(Some(&index(&merged)), &subject, &entry("ours")).unwrap().is_none());
+        assert_eq!(
+            merged,
+            theirs.replace("\"x\":null}]", &format!("\"x\":null}},{ours}]"))
+        );
+        assert!(
+            merge(Some(&index(&merged)), &subject, &entry("ours"))
+                .unwrap()
+                .is_none()
+        );
     }
 
     #[test]
@@ -163,14 +243,22 @@ mod tests {
         let image = br#"{"config":{"mediaType":"a","size":1,"digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"}}"#;
         let image = Manifest::parse(image.to_vec(), MediaType::OciManifest).unwrap();
         let error = merge(Some(&image), &Digest::of(b"subject"), &entry("ours")).unwrap_err();
-        assert!(matches!(error, ApplyError::FallbackOccupied { .. }), "{error}");
+        assert!(
+            matches!(error, ApplyError::FallbackOccupied { .. }),
+            "{error}"
+        );
     }
 
     #[test]
     fn an_empty_list_of_go_is_a_list() {
         for text in [r#"{"manifests":null}"#, "{}"] {
-            let merged = merge(Some(&index(text)), &Digest::of(b"subject"), &entry("ours")).unwrap().unwrap();
-            assert!(entries(&index(&String::from_utf8(merged).unwrap())).len() == 1, "{text}");
+            let merged = merge(Some(&index(text)), &Digest::of(b"subject"), &entry("ours"))
+                .unwrap()
+                .unwrap();
+            assert!(
+                entries(&index(&String::from_utf8(merged).unwrap())).len() == 1,
+                "{text}"
+            );
         }
     }
 }

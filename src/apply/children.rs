@@ -3,7 +3,9 @@
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::{ApplyError, Context};
-use crate::domain::{Descriptor, Digest, ImageConfig, Manifest, ManifestKind, Reference, Repository};
+use crate::domain::{
+    Descriptor, Digest, ImageConfig, Manifest, ManifestKind, Reference, Repository,
+};
 use crate::plan::{Attestation, Leaf, Resolved};
 
 /// Requests that are under way at once.
@@ -21,12 +23,22 @@ pub(super) async fn resolve_all(
     repository: &Repository,
     digests: &[Digest],
 ) -> Result<Vec<Resolved>, ApplyError> {
-    let inputs = digests.iter().map(|digest| resolve(context, repository, digest));
+    let inputs = digests
+        .iter()
+        .map(|digest| resolve(context, repository, digest));
     stream::iter(inputs).buffered(PARALLEL).try_collect().await
 }
 
-async fn resolve(context: &Context, repository: &Repository, input: &Digest) -> Result<Resolved, ApplyError> {
-    let mut resolved = Resolved { input: input.clone(), leaves: Vec::new(), attestations: Vec::new() };
+async fn resolve(
+    context: &Context,
+    repository: &Repository,
+    input: &Digest,
+) -> Result<Resolved, ApplyError> {
+    let mut resolved = Resolved {
+        input: input.clone(),
+        leaves: Vec::new(),
+        attestations: Vec::new(),
+    };
     let first = context.manifest_present(repository, input).await?;
     let mut level = vec![first];
     for _ in 0..DEPTH_MAX {
@@ -38,7 +50,10 @@ async fn resolve(context: &Context, repository: &Repository, input: &Digest) -> 
                 ManifestKind::Index { manifests, .. } => {
                     if manifests.is_empty() || manifests.len() > TOTAL_MAX {
                         let digest = manifest.digest().clone();
-                        return Err(ApplyError::OddIndex { digest, children: manifests.len() });
+                        return Err(ApplyError::OddIndex {
+                            digest,
+                            children: manifests.len(),
+                        });
                     }
                     let (attestations, others) = set_aside(manifest.digest(), manifests)?;
                     resolved.attestations.extend(attestations);
@@ -46,17 +61,27 @@ async fn resolve(context: &Context, repository: &Repository, input: &Digest) -> 
                 }
             }
         }
-        let leaves = images.into_iter().map(|image| leaf(context, repository, image));
-        let leaves: Vec<Leaf> = stream::iter(leaves).buffered(PARALLEL).try_collect().await?;
+        let leaves = images
+            .into_iter()
+            .map(|image| leaf(context, repository, image));
+        let leaves: Vec<Leaf> = stream::iter(leaves)
+            .buffered(PARALLEL)
+            .try_collect()
+            .await?;
         resolved.leaves.extend(leaves);
         if children.is_empty() {
             check_attestations(context, repository, &resolved.attestations).await?;
             return Ok(resolved);
         }
-        let next = children.iter().map(|child| context.manifest_present(repository, &child.digest));
+        let next = children
+            .iter()
+            .map(|child| context.manifest_present(repository, &child.digest));
         level = stream::iter(next).buffered(PARALLEL).try_collect().await?;
     }
-    Err(ApplyError::TooDeep { digest: input.clone(), limit: DEPTH_MAX })
+    Err(ApplyError::TooDeep {
+        digest: input.clone(),
+        limit: DEPTH_MAX,
+    })
 }
 
 /// Parts an index's attestations from its other children, which must all be manifests.
@@ -64,32 +89,65 @@ fn set_aside(
     index: &Digest,
     manifests: &[Descriptor],
 ) -> Result<(Vec<Attestation>, Vec<Descriptor>), ApplyError> {
-    let (attesting, others): (Vec<_>, Vec<_>) = manifests.iter().partition(|child| child.attests().is_some());
-    let strange = others.iter().find(|child| !child.media_type.is_index() && !child.media_type.is_image());
+    let (attesting, others): (Vec<_>, Vec<_>) = manifests
+        .iter()
+        .partition(|child| child.attests().is_some());
+    let strange = others
+        .iter()
+        .find(|child| !child.media_type.is_index() && !child.media_type.is_image());
     if let Some(child) = strange {
-        return Err(ApplyError::NotAnImage { digest: child.digest.clone(), is: child.media_type.to_string() });
+        return Err(ApplyError::NotAnImage {
+            digest: child.digest.clone(),
+            is: child.media_type.to_string(),
+        });
     }
     let mut attestations = Vec::new();
     for child in attesting {
-        let of = child.attests().filter(|of| others.iter().any(|other| other.digest == *of));
-        let of = of.ok_or_else(|| ApplyError::LostAttestation { index: index.clone(), digest: child.digest.clone() })?;
-        attestations.push(Attestation { descriptor: child.clone(), of });
+        let of = child
+            .attests()
+            .filter(|of| others.iter().any(|other| other.digest == *of));
+        let of = of.ok_or_else(|| ApplyError::LostAttestation {
+            index: index.clone(),
+            digest: child.digest.clone(),
+        })?;
+        attestations.push(Attestation {
+            descriptor: child.clone(),
+            of,
+        });
     }
     Ok((attestations, others.into_iter().cloned().collect()))
 }
 
-async fn leaf(context: &Context, repository: &Repository, image: Manifest) -> Result<Leaf, ApplyError> {
+async fn leaf(
+    context: &Context,
+    repository: &Repository,
+    image: Manifest,
+) -> Result<Leaf, ApplyError> {
     let ManifestKind::Image { config, .. } = image.kind() else {
-        return Err(ApplyError::NotAnImage { digest: image.digest().clone(), is: image.media_type().to_string() });
+        return Err(ApplyError::NotAnImage {
+            digest: image.digest().clone(),
+            is: image.media_type().to_string(),
+        });
     };
-    let missing = || ApplyError::MissingConfig { image: image.digest().clone(), config: config.digest.clone() };
-    let blob = context.registry.blob(repository, &config.digest, CONFIG_MAX_BYTES).await?.ok_or_else(missing)?;
-    let read: ImageConfig = serde_json::from_slice(&blob).map_err(|source| ApplyError::NoPlatform {
+    let missing = || ApplyError::MissingConfig {
         image: image.digest().clone(),
-        config: config.media_type.to_string(),
-        source,
-    })?;
-    Ok(Leaf { descriptor: image.descriptor(), platform: read.platform })
+        config: config.digest.clone(),
+    };
+    let blob = context
+        .registry
+        .blob(repository, &config.digest, CONFIG_MAX_BYTES)
+        .await?
+        .ok_or_else(missing)?;
+    let read: ImageConfig =
+        serde_json::from_slice(&blob).map_err(|source| ApplyError::NoPlatform {
+            image: image.digest().clone(),
+            config: config.media_type.to_string(),
+            source,
+        })?;
+    Ok(Leaf {
+        descriptor: image.descriptor(),
+        platform: read.platform,
+    })
 }
 
 /// An index with a dangling child must not pass for a whole one, so that attestations are asked for too.
@@ -98,7 +156,9 @@ async fn check_attestations(
     repository: &Repository,
     attestations: &[Attestation],
 ) -> Result<(), ApplyError> {
-    let digests = attestations.iter().map(|attestation| &attestation.descriptor.digest);
+    let digests = attestations
+        .iter()
+        .map(|attestation| &attestation.descriptor.digest);
     check_present(context, repository, digests).await
 }
 
@@ -111,8 +171,15 @@ pub(super) async fn check_present<'a>(
     let checks = digests.map(|digest| async move {
         let reference = Reference::Digest(digest.clone());
         let look = || context.registry.manifest_digest(repository, &reference);
-        let found = context.until_present(&repository.at(digest).to_string(), look).await?;
-        found.map(drop).ok_or_else(|| ApplyError::MissingChild { image: Box::new(repository.at(digest)) })
+        let found = context
+            .until_present(&repository.at(digest).to_string(), look)
+            .await?;
+        found.map(drop).ok_or_else(|| ApplyError::MissingChild {
+            image: Box::new(repository.at(digest)),
+        })
     });
-    stream::iter(checks).buffer_unordered(PARALLEL).try_collect().await
+    stream::iter(checks)
+        .buffer_unordered(PARALLEL)
+        .try_collect()
+        .await
 }

@@ -30,8 +30,12 @@ impl Context {
     ) -> Result<Manifest, ApplyError> {
         let reference = Reference::Digest(digest.clone());
         let look = || self.registry.manifest(repository, &reference);
-        let found = self.until_present(&repository.at(digest).to_string(), look).await?;
-        found.ok_or_else(|| ApplyError::MissingChild { image: Box::new(repository.at(digest)) })
+        let found = self
+            .until_present(&repository.at(digest).to_string(), look)
+            .await?;
+        found.ok_or_else(|| ApplyError::MissingChild {
+            image: Box::new(repository.at(digest)),
+        })
     }
 
     /// Looks for something until it is there, or the tries are used up. A fault ends it at once: the registry client
@@ -57,7 +61,11 @@ impl Context {
 
     /// Waits as long as the world is given to settle, give or take a tenth so that parallel jobs part ways.
     pub(super) async fn pause(&self, what: &str, why: &str) {
-        let wait = self.patience.delay.mul_f64(0.9 + 0.2 * fastrand::f64()).min(self.patience.max_delay);
+        let wait = self
+            .patience
+            .delay
+            .mul_f64(0.9 + 0.2 * fastrand::f64())
+            .min(self.patience.max_delay);
         self.events.retry(what, why, wait);
         tokio::time::sleep(wait).await;
     }

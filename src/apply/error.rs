@@ -106,7 +106,9 @@ pub enum ApplyError {
     #[error("could not list a signature")]
     FallbackUnwritable(#[source] serde_json::Error),
     /// A signature was pushed over and over, and others wrote over the list each time.
-    #[error("the signature of `{subject}` was pushed, but its entry in the tag `{tag}` is written over again and again")]
+    #[error(
+        "the signature of `{subject}` was pushed, but its entry in the tag `{tag}` is written over again and again"
+    )]
     FallbackContended {
         /// What is signed.
         subject: Digest,
@@ -227,9 +229,17 @@ impl std::fmt::Display for Refused {
             }
             let image = &subject.image;
             if subject.reasons.is_empty() {
-                write!(formatter, "`{image}` has no signature; wanted is one by {}", self.wanted)?;
+                write!(
+                    formatter,
+                    "`{image}` has no signature; wanted is one by {}",
+                    self.wanted
+                )?;
             } else {
-                write!(formatter, "`{image}` has no signature by {}; found:", self.wanted)?;
+                write!(
+                    formatter,
+                    "`{image}` has no signature by {}; found:",
+                    self.wanted
+                )?;
                 for reason in &subject.reasons {
                     write!(formatter, "\n- {reason}")?;
                 }
@@ -241,11 +251,24 @@ impl std::fmt::Display for Refused {
 
 fn conflicts_text(conflicts: &[Conflict]) -> String {
     let text = |conflict: &Conflict| {
-        let found: Vec<String> =
-            conflict.found.iter().map(|(platform, digest)| format!("{platform} `{digest}`")).collect();
-        let found = if found.is_empty() { "no platforms".to_owned() } else { found.join(", ") };
-        let why = conflict.why.as_ref().map_or(String::new(), |why| format!(" ({why})"));
-        format!("the tag `{}` holds `{}` with {found}{why}", conflict.tag, conflict.holds)
+        let found: Vec<String> = conflict
+            .found
+            .iter()
+            .map(|(platform, digest)| format!("{platform} `{digest}`"))
+            .collect();
+        let found = if found.is_empty() {
+            "no platforms".to_owned()
+        } else {
+            found.join(", ")
+        };
+        let why = conflict
+            .why
+            .as_ref()
+            .map_or(String::new(), |why| format!(" ({why})"));
+        format!(
+            "the tag `{}` holds `{}` with {found}{why}",
+            conflict.tag, conflict.holds
+        )
     };
     conflicts.iter().map(text).collect::<Vec<_>>().join("\n")
 }

@@ -18,7 +18,11 @@ impl Ledger {
     /// Reads what earlier runs left. A file that is no record is an error: writing over it could lose somebody's work.
     pub fn open(file: RecordFile, mode: Mode) -> Result<Self, ApplyError> {
         let earlier = file.load()?;
-        Ok(Self { file, earlier, mode })
+        Ok(Self {
+            file,
+            earlier,
+            mode,
+        })
     }
 
     /// What earlier runs left; `None` when there was no record.
@@ -34,7 +38,9 @@ impl Ledger {
         let mut record = self.earlier.clone().unwrap_or_default();
         match receipt.record() {
             Some(image) => record.put(image),
-            None => signed_images(receipt).into_iter().for_each(|image| record.add_signatures(image)),
+            None => signed_images(receipt)
+                .into_iter()
+                .for_each(|image| record.add_signatures(image)),
         }
         Ok(self.file.save(&record)?)
     }

@@ -56,15 +56,27 @@ pub(super) async fn look_up(
         Referrers::Listed(listed) => (listed, Api::Listed),
         Referrers::NoApi => (Vec::new(), Api::FallbackTag),
     };
-    let mut lookup = Lookup { verified: Vec::new(), refused: Vec::new(), dangling: Vec::new(), api };
-    lookup.judge_all(context, repository, subject, &listed, judge).await?;
+    let mut lookup = Lookup {
+        verified: Vec::new(),
+        refused: Vec::new(),
+        dangling: Vec::new(),
+        api,
+    };
+    lookup
+        .judge_all(context, repository, subject, &listed, judge)
+        .await?;
     // Some registries answer the API and list nothing; what was written to the fallback tag because of that is there.
     if lookup.verified.is_empty() {
         let tagged = fallback(context, repository, subject).await?;
         let entries = tagged.as_ref().map_or(&[][..], entries);
-        let new: Vec<Descriptor> =
-            entries.iter().filter(|entry| !listed.iter().any(|known| known.digest == entry.digest)).cloned().collect();
-        lookup.judge_all(context, repository, subject, &new, judge).await?;
+        let new: Vec<Descriptor> = entries
+            .iter()
+            .filter(|entry| !listed.iter().any(|known| known.digest == entry.digest))
+            .cloned()
+            .collect();
+        lookup
+            .judge_all(context, repository, subject, &new, judge)
+            .await?;
     }
     Ok(lookup)
 }
@@ -79,10 +91,18 @@ impl Lookup {
         judge: &(dyn Fn(&[u8], &Digest) -> Result<Verified, Refusal> + Sync),
     ) -> Result<(), ApplyError> {
         if entries.len() > REFERRERS_MAX {
-            return Err(ApplyError::TooManyReferrers { subject: subject.clone(), count: entries.len() });
+            return Err(ApplyError::TooManyReferrers {
+                subject: subject.clone(),
+                count: entries.len(),
+            });
         }
-        let judged = entries.iter().map(|entry| judge_one(context, repository, subject, entry, judge));
-        let judged: Vec<Judged> = stream::iter(judged).buffered(PARALLEL).try_collect().await?;
+        let judged = entries
+            .iter()
+            .map(|entry| judge_one(context, repository, subject, entry, judge));
+        let judged: Vec<Judged> = stream::iter(judged)
+            .buffered(PARALLEL)
+            .try_collect()
+            .await?;
         for one in judged {
             match one {
                 Judged::Verified(manifest, verified) => self.verified.push((manifest, *verified)),
@@ -141,7 +161,11 @@ async fn judge_one(
     if bundle.size > BUNDLE_MAX_BYTES {
         return Ok(Judged::Refused(Refusal::TooLarge { size: bundle.size }));
     }
-    let Some(bytes) = context.registry.blob(repository, &bundle.digest, BUNDLE_MAX_BYTES).await? else {
+    let Some(bytes) = context
+        .registry
+        .blob(repository, &bundle.digest, BUNDLE_MAX_BYTES)
+        .await?
+    else {
         return Ok(Judged::Dangling(bundle.digest.clone()));
     };
     Ok(match judge(&bytes, subject) {

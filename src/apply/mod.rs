@@ -49,8 +49,12 @@ pub async fn apply(
     let walk = async {
         match request {
             Request::Seal(seal) => seal::seal(context, seal, authority, ledger, &mut receipt).await,
-            Request::Sign(sign) => sign::sign(context, sign, authority, ledger, record_name, &mut receipt).await,
-            Request::Verify(verify) => verify::verify(context, verify, authority, ledger, &mut receipt).await,
+            Request::Sign(sign) => {
+                sign::sign(context, sign, authority, ledger, record_name, &mut receipt).await
+            }
+            Request::Verify(verify) => {
+                verify::verify(context, verify, authority, ledger, &mut receipt).await
+            }
         }
     };
     // The record needs no last word here: it was written before the change that is cut short.
@@ -58,5 +62,8 @@ pub async fn apply(
         ended = tokio::time::timeout(limits.timeout, walk) => ended.unwrap_or(Err(ApplyError::Timeout)),
         signal = limits.stop => Err(ApplyError::Terminated(signal)),
     };
-    Outcome { receipt, failure: ended.err() }
+    Outcome {
+        receipt,
+        failure: ended.err(),
+    }
 }

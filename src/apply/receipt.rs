@@ -106,7 +106,9 @@ impl Receipt {
     ) {
         let reason = crate::failure::chain_text(error);
         for digest in digests {
-            context.events.warn(format!("`{digest}` stays unsigned: {reason}"));
+            context
+                .events
+                .warn(format!("`{digest}` stays unsigned: {reason}"));
             self.unsigned.push((digest.clone(), reason.clone()));
         }
     }
@@ -133,7 +135,11 @@ impl Receipt {
             platforms: index.platforms.iter().map(platform).collect(),
             attestations: index.attestations.clone(),
             tags: self.tags.iter().map(tag).collect(),
-            signatures: self.signatures.iter().map(SignatureReceipt::record).collect(),
+            signatures: self
+                .signatures
+                .iter()
+                .map(SignatureReceipt::record)
+                .collect(),
         })
     }
 }

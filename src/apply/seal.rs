@@ -33,7 +33,9 @@ pub(super) async fn seal(
     receipt.planned = context.mode == Mode::DryRun;
     let look = look(context, seal, receipt);
     let (mut plan, authority) = match &seal.signing {
-        Some(_) => tokio::try_join!(look, authority).map(|(plan, authority)| (plan, Some(authority)))?,
+        Some(_) => {
+            tokio::try_join!(look, authority).map(|(plan, authority)| (plan, Some(authority)))?
+        }
         None => (look.await?, None),
     };
     if let (Some(signing), Some(authority)) = (&seal.signing, &authority) {
@@ -59,7 +61,11 @@ pub(super) async fn seal(
 }
 
 /// Reads children and tags, and decides. Nothing is written before all of it is known.
-async fn look(context: &Context, seal: &Seal, receipt: &mut Receipt) -> Result<SealPlan, ApplyError> {
+async fn look(
+    context: &Context,
+    seal: &Seal,
+    receipt: &mut Receipt,
+) -> Result<SealPlan, ApplyError> {
     context.events.phase("Look at children and tags");
     let repository = &seal.repository;
     let (resolved, seen) = tokio::try_join!(
@@ -73,25 +79,43 @@ async fn look(context: &Context, seal: &Seal, receipt: &mut Receipt) -> Result<S
     };
     let assembly = assemble(&resolved, &wanted)?;
     for (platform, child) in &assembly.platforms {
-        context.events.note(format!("{platform} `{}`", child.digest));
+        context
+            .events
+            .note(format!("{platform} `{}`", child.digest));
     }
     let decided = decide_tags(&assembly, &resolved, &seen).map_err(|conflicts| {
         receipt.conflicts.clone_from(&conflicts);
         ApplyError::Conflict(conflicts)
     });
-    let TagSteps { target, steps, equivalents } = match decided {
+    let TagSteps {
+        target,
+        steps,
+        equivalents,
+    } = match decided {
         Ok(steps) => steps,
         Err(conflict) => {
             receipt.index = Some(index_receipt(seal, &assembly, &assembly.manifest, false));
             return Err(conflict);
         }
     };
-    check_strangers(context, seal, &assembly, std::iter::once(&target).chain(&equivalents)).await?;
-    let under_a_tag = steps.iter().any(|step| step.before.as_ref() == Some(target.digest()));
+    check_strangers(
+        context,
+        seal,
+        &assembly,
+        std::iter::once(&target).chain(&equivalents),
+    )
+    .await?;
+    let under_a_tag = steps
+        .iter()
+        .any(|step| step.before.as_ref() == Some(target.digest()));
     // With tags to look at, asking for the digest as well would cost a request and change nothing: a push is repeatable.
     let was_there = under_a_tag || (steps.is_empty() && is_there(context, seal, &target).await?);
     for step in &steps {
-        let word = if step.writes() { "to be written" } else { "left alone" };
+        let word = if step.writes() {
+            "to be written"
+        } else {
+            "left alone"
+        };
         context.events.note(format!("tag `{}`: {word}", step.tag));
     }
     for equivalent in &equivalents {
@@ -104,9 +128,21 @@ async fn look(context: &Context, seal: &Seal, receipt: &mut Receipt) -> Result<S
     receipt.index = Some(index_receipt(seal, &assembly, &target, was_there));
     receipt.tags = steps
         .into_iter()
-        .map(|step| TagReceipt { state: if step.writes() { TagState::Intended } else { TagState::Kept }, step })
+        .map(|step| TagReceipt {
+            state: if step.writes() {
+                TagState::Intended
+            } else {
+                TagState::Kept
+            },
+            step,
+        })
         .collect();
-    Ok(SealPlan { target, equivalents, push_index: !was_there, unsigned: Vec::new() })
+    Ok(SealPlan {
+        target,
+        equivalents,
+        push_index: !was_there,
+        unsigned: Vec::new(),
+    })
 }
 
 /// Children of indexes found under tags that are none of ours (attestations that another tool added) must be there too.
@@ -116,21 +152,44 @@ async fn check_strangers(
     assembly: &Assembly,
     indexes: impl Iterator<Item = &Manifest>,
 ) -> Result<(), ApplyError> {
-    let known: BTreeSet<&Digest> = assembly.children.iter().flat_map(|(input, members)| members.iter().chain([input])).collect();
-    let strangers: BTreeSet<Digest> =
-        indexes.flat_map(children_of).map(|child| child.digest).filter(|digest| !known.contains(digest)).collect();
+    let known: BTreeSet<&Digest> = assembly
+        .children
+        .iter()
+        .flat_map(|(input, members)| members.iter().chain([input]))
+        .collect();
+    let strangers: BTreeSet<Digest> = indexes
+        .flat_map(children_of)
+        .map(|child| child.digest)
+        .filter(|digest| !known.contains(digest))
+        .collect();
     check_present(context, &seal.repository, strangers.iter()).await
 }
 
 async fn is_there(context: &Context, seal: &Seal, target: &Manifest) -> Result<bool, ApplyError> {
     let reference = Reference::Digest(target.digest().clone());
-    Ok(context.registry.manifest_digest(&seal.repository, &reference).await?.is_some())
+    Ok(context
+        .registry
+        .manifest_digest(&seal.repository, &reference)
+        .await?
+        .is_some())
 }
 
-fn index_receipt(seal: &Seal, assembly: &Assembly, target: &Manifest, was_there: bool) -> IndexReceipt {
-    let images: BTreeSet<&Digest> = assembly.platforms.values().map(|child| &child.digest).collect();
-    let attestations =
-        children_of(target).into_iter().map(|child| child.digest).filter(|digest| !images.contains(digest)).collect();
+fn index_receipt(
+    seal: &Seal,
+    assembly: &Assembly,
+    target: &Manifest,
+    was_there: bool,
+) -> IndexReceipt {
+    let images: BTreeSet<&Digest> = assembly
+        .platforms
+        .values()
+        .map(|child| &child.digest)
+        .collect();
+    let attestations = children_of(target)
+        .into_iter()
+        .map(|child| child.digest)
+        .filter(|digest| !images.contains(digest))
+        .collect();
     IndexReceipt {
         repository: seal.repository.clone(),
         digest: target.digest().clone(),
@@ -161,14 +220,20 @@ async fn find_signatures(
 ) -> Result<Vec<Unsigned>, ApplyError> {
     let mut subjects: Vec<Descriptor> = Vec::new();
     for index in std::iter::once(&plan.target).chain(&plan.equivalents) {
-        let children = if signing.depth == Depth::Children { children_of(index) } else { Vec::new() };
+        let children = if signing.depth == Depth::Children {
+            children_of(index)
+        } else {
+            Vec::new()
+        };
         for subject in std::iter::once(index.descriptor()).chain(children) {
             if !subjects.iter().any(|known| known.digest == subject.digest) {
                 subjects.push(subject);
             }
         }
     }
-    authority.find_unsigned(context, &seal.repository, subjects, signing, receipt).await
+    authority
+        .find_unsigned(context, &seal.repository, subjects, signing, receipt)
+        .await
 }
 
 async fn push_index(
@@ -188,10 +253,21 @@ async fn push_index(
             let target = &plan.target;
             let reference = Reference::Digest(target.digest().clone());
             let registry = &context.registry;
-            registry.put_manifest(&seal.repository, &reference, target.media_type(), target.bytes()).await?;
-            context.events.note(format!("`{}` is in `{}`", target.digest(), seal.repository));
+            registry
+                .put_manifest(
+                    &seal.repository,
+                    &reference,
+                    target.media_type(),
+                    target.bytes(),
+                )
+                .await?;
+            context
+                .events
+                .note(format!("`{}` is in `{}`", target.digest(), seal.repository));
         } else {
-            context.events.note(format!("`{}` is there already", plan.target.digest()));
+            context
+                .events
+                .note(format!("`{}` is there already", plan.target.digest()));
         }
         Ok::<_, ApplyError>(())
     };
@@ -206,9 +282,20 @@ async fn sign(
     ledger: &Ledger,
     receipt: &mut Receipt,
 ) -> Result<(), ApplyError> {
-    let (Some(signing), Some(authority)) = (&seal.signing, authority) else { return Ok(()) };
+    let (Some(signing), Some(authority)) = (&seal.signing, authority) else {
+        return Ok(());
+    };
     context.events.phase("Sign");
-    authority.sign_all(context, &seal.repository, &plan.unsigned, signing.on_failure, receipt, ledger).await
+    authority
+        .sign_all(
+            context,
+            &seal.repository,
+            &plan.unsigned,
+            signing.on_failure,
+            receipt,
+            ledger,
+        )
+        .await
 }
 
 /// Writes the tags that need it, fixed ones first, and waits until the registry shows them and every child.
@@ -219,21 +306,36 @@ async fn tag(
     ledger: &Ledger,
     receipt: &mut Receipt,
 ) -> Result<(), ApplyError> {
-    let tags: Vec<Tag> =
-        receipt.tags.iter().filter(|tag| tag.step.writes()).map(|tag| tag.step.tag.clone()).collect();
+    let tags: Vec<Tag> = receipt
+        .tags
+        .iter()
+        .filter(|tag| tag.step.writes())
+        .map(|tag| tag.step.tag.clone())
+        .collect();
     if tags.is_empty() {
         return Ok(());
     }
     context.events.phase("Write tags");
     for tag in &tags {
         write_tag(context, &seal.repository, tag, &plan.target).await?;
-        context.events.note(format!("`{}` holds `{}`", seal.repository.tagged(tag), plan.target.digest()));
-        for written in receipt.tags.iter_mut().filter(|known| known.step.tag == *tag) {
+        context.events.note(format!(
+            "`{}` holds `{}`",
+            seal.repository.tagged(tag),
+            plan.target.digest()
+        ));
+        for written in receipt
+            .tags
+            .iter_mut()
+            .filter(|known| known.step.tag == *tag)
+        {
             written.state = TagState::Written;
         }
         ledger.save(receipt)?;
     }
-    let children: Vec<Digest> = children_of(&plan.target).into_iter().map(|child| child.digest).collect();
+    let children: Vec<Digest> = children_of(&plan.target)
+        .into_iter()
+        .map(|child| child.digest)
+        .collect();
     tokio::try_join!(
         wait_for_tags(context, &seal.repository, &tags, plan.target.digest()),
         check_present(context, &seal.repository, children.iter()),
@@ -254,8 +356,14 @@ impl Authority {
         let policy = match self.policy(&signing.policy).await {
             Ok(policy) => policy,
             // Without a token it is not known whose signature would count, so none can be made either.
-            Err(error) if signing.on_failure == OnSigningFailure::Warn && error.is_signing_outage() => {
-                receipt.go_on_unsigned(context, subjects.iter().map(|subject| &subject.digest), &error);
+            Err(error)
+                if signing.on_failure == OnSigningFailure::Warn && error.is_signing_outage() =>
+            {
+                receipt.go_on_unsigned(
+                    context,
+                    subjects.iter().map(|subject| &subject.digest),
+                    &error,
+                );
                 return Ok(Vec::new());
             }
             Err(error) => return Err(error),
@@ -263,18 +371,34 @@ impl Authority {
         let looks = subjects.into_iter().map(|subject| {
             let policy = &policy;
             async move {
-                let lookup = self.look(context, repository, &subject.digest, policy).await?;
+                let lookup = self
+                    .look(context, repository, &subject.digest, policy)
+                    .await?;
                 Ok::<_, ApplyError>((subject, lookup))
             }
         });
         let mut unsigned = Vec::new();
         for (subject, lookup) in futures_util::future::try_join_all(looks).await? {
             if let Some((manifest, signer)) = lookup.verified.into_iter().next() {
-                context.events.note(format!("`{}` is signed already by `{}`", subject.digest, signer.identity));
-                let subject = Subject { repository: repository.clone(), digest: subject.digest };
-                receipt.signatures.push(SignatureReceipt { subject, signer, manifest, made: false });
+                context.events.note(format!(
+                    "`{}` is signed already by `{}`",
+                    subject.digest, signer.identity
+                ));
+                let subject = Subject {
+                    repository: repository.clone(),
+                    digest: subject.digest,
+                };
+                receipt.signatures.push(SignatureReceipt {
+                    subject,
+                    signer,
+                    manifest,
+                    made: false,
+                });
             } else {
-                unsigned.push(Unsigned { subject, api: lookup.api });
+                unsigned.push(Unsigned {
+                    subject,
+                    api: lookup.api,
+                });
             }
         }
         Ok(unsigned)

@@ -27,10 +27,21 @@ pub(super) async fn sign(
     context.events.phase("Look at what is to be signed");
     let targets = async {
         match &sign.what {
-            Subjects::Image(image) => named(context, image, sign.signing.depth).await.map(|named| vec![named]),
+            Subjects::Image(image) => named(context, image, sign.signing.depth)
+                .await
+                .map(|named| vec![named]),
             Subjects::Record(only) => {
-                let record = ledger.earlier().ok_or_else(|| ApplyError::NoRecord(record_name.to_owned()))?;
-                recorded(context, record, only.as_ref(), sign.signing.depth, record_name).await
+                let record = ledger
+                    .earlier()
+                    .ok_or_else(|| ApplyError::NoRecord(record_name.to_owned()))?;
+                recorded(
+                    context,
+                    record,
+                    only.as_ref(),
+                    sign.signing.depth,
+                    record_name,
+                )
+                .await
             }
         }
     };
@@ -38,10 +49,14 @@ pub(super) async fn sign(
     let mut work = Vec::new();
     for (repository, subjects) in targets {
         for subject in &subjects {
-            receipt.subjects.push(Subject { repository: repository.clone(), digest: subject.digest.clone() });
+            receipt.subjects.push(Subject {
+                repository: repository.clone(),
+                digest: subject.digest.clone(),
+            });
         }
-        let unsigned =
-            authority.find_unsigned(context, &repository, subjects, &sign.signing, receipt).await?;
+        let unsigned = authority
+            .find_unsigned(context, &repository, subjects, &sign.signing, receipt)
+            .await?;
         work.push((repository, unsigned));
     }
     if context.mode == Mode::DryRun {
@@ -50,7 +65,14 @@ pub(super) async fn sign(
     context.events.phase("Sign");
     for (repository, unsigned) in work {
         authority
-            .sign_all(context, &repository, &unsigned, sign.signing.on_failure, receipt, ledger)
+            .sign_all(
+                context,
+                &repository,
+                &unsigned,
+                sign.signing.on_failure,
+                receipt,
+                ledger,
+            )
             .await?;
     }
     receipt.verified = receipt.unsigned.is_empty();
@@ -69,13 +91,21 @@ async fn named(
 }
 
 /// The manifest of an image, by tag or digest. A tag is resolved once, and what it meant is said.
-pub(super) async fn resolve(context: &Context, image: &ImageReference) -> Result<Manifest, ApplyError> {
+pub(super) async fn resolve(
+    context: &Context,
+    image: &ImageReference,
+) -> Result<Manifest, ApplyError> {
     let missing = || ApplyError::MissingImage(Box::new(image.clone()));
     let reference = image.reference.as_ref().ok_or_else(missing)?;
     let look = || context.registry.manifest(&image.repository, reference);
-    let manifest = context.until_present(&image.to_string(), look).await?.ok_or_else(missing)?;
+    let manifest = context
+        .until_present(&image.to_string(), look)
+        .await?
+        .ok_or_else(missing)?;
     if matches!(reference, Reference::Tag(_)) {
-        context.events.note(format!("`{image}` is `{}`", manifest.digest()));
+        context
+            .events
+            .note(format!("`{image}` is `{}`", manifest.digest()));
     }
     Ok(manifest)
 }
@@ -94,19 +124,29 @@ pub(super) async fn with_children(
     let mut level = vec![manifest.clone()];
     for _ in 0..DEPTH_MAX {
         let children: Vec<Descriptor> = level.iter().flat_map(children_of).collect();
-        let new: Vec<Descriptor> =
-            children.into_iter().filter(|child| !all.iter().any(|known| known.digest == child.digest)).collect();
+        let new: Vec<Descriptor> = children
+            .into_iter()
+            .filter(|child| !all.iter().any(|known| known.digest == child.digest))
+            .collect();
         let nested = new.iter().filter(|child| child.media_type.is_index());
-        level = try_join_all(nested.map(|child| context.manifest_present(repository, &child.digest))).await?;
+        level =
+            try_join_all(nested.map(|child| context.manifest_present(repository, &child.digest)))
+                .await?;
         all.extend(new);
         if all.len() > TOTAL_MAX {
-            return Err(ApplyError::OddIndex { digest: manifest.digest().clone(), children: all.len() });
+            return Err(ApplyError::OddIndex {
+                digest: manifest.digest().clone(),
+                children: all.len(),
+            });
         }
         if level.is_empty() {
             return Ok(all);
         }
     }
-    Err(ApplyError::TooDeep { digest: manifest.digest().clone(), limit: DEPTH_MAX })
+    Err(ApplyError::TooDeep {
+        digest: manifest.digest().clone(),
+        limit: DEPTH_MAX,
+    })
 }
 
 /// Every image and index of the record, as the registry shows them: nothing is signed that the registry does not hold.
@@ -119,8 +159,10 @@ async fn recorded(
 ) -> Result<Vec<(Repository, Vec<Descriptor>)>, ApplyError> {
     let mut targets = Vec::new();
     for image in &record.images {
-        let repository: Repository =
-            image.image.parse().map_err(|_| ApplyError::OddRecord(image.image.clone()))?;
+        let repository: Repository = image
+            .image
+            .parse()
+            .map_err(|_| ApplyError::OddRecord(image.image.clone()))?;
         if only.is_some_and(|only| *only != repository) {
             continue;
         }
@@ -129,9 +171,14 @@ async fn recorded(
         if depth == Depth::Children {
             digests.extend(&image.attestations);
         }
-        let manifests = digests.into_iter().map(|digest| context.manifest_present(&repository, digest));
+        let manifests = digests
+            .into_iter()
+            .map(|digest| context.manifest_present(&repository, digest));
         let manifests = try_join_all(manifests).await?;
-        targets.push((repository, manifests.iter().map(Manifest::descriptor).collect()));
+        targets.push((
+            repository,
+            manifests.iter().map(Manifest::descriptor).collect(),
+        ));
     }
     if targets.is_empty() {
         let of = only.map_or(String::new(), |only| format!(" in `{only}`"));

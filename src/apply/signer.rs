@@ -8,6 +8,8 @@ use super::receipt::{Receipt, SignatureReceipt, Subject};
 use super::{ApplyError, Context, Ledger};
 use crate::domain::{Descriptor, Digest, Matcher, Policy, Repository};
 use crate::inputs::{OnSigningFailure, PolicyInputs};
+use std::sync::Arc;
+
 use crate::signing::{Caller, Keyless, Refusal, Trust, Verified};
 
 /// Signatures that are made at once.
@@ -18,7 +20,7 @@ pub const GITHUB_ISSUER: &str = "https://token.actions.githubusercontent.com";
 /// What signing and verifying need: what to trust, and the means to sign.
 pub struct Authority {
     /// What to trust.
-    pub trust: Trust,
+    pub trust: Arc<Trust>,
     /// The means to sign; none where no token can be had.
     pub keyless: Option<Keyless>,
 }
@@ -41,7 +43,11 @@ impl Authority {
     pub(super) async fn policy(&self, inputs: &PolicyInputs) -> Result<Policy, ApplyError> {
         if let (Some(identity), Some(issuer)) = (&inputs.identity, &inputs.issuer) {
             let github = inputs.github.clone();
-            return Ok(Policy { identity: identity.clone(), issuer: issuer.clone(), github });
+            return Ok(Policy {
+                identity: identity.clone(),
+                issuer: issuer.clone(),
+                github,
+            });
         }
         own_policy(inputs, &self.keyless()?.caller().await?)
     }
@@ -71,12 +77,19 @@ impl Authority {
             }
             if attempt >= context.patience.max_attempts {
                 for digest in &lookup.dangling {
-                    context.events.warn(format!("`{digest}` is listed as referring to `{subject}`, but is not there"));
+                    context.events.warn(format!(
+                        "`{digest}` is listed as referring to `{subject}`, but is not there"
+                    ));
                 }
                 return Ok(lookup);
             }
             attempt += 1;
-            context.pause(&repository.at(subject).to_string(), "a signature is listed that is not there yet").await;
+            context
+                .pause(
+                    &repository.at(subject).to_string(),
+                    "a signature is listed that is not there yet",
+                )
+                .await;
         }
     }
 
@@ -105,7 +118,11 @@ impl Authority {
             (Ok(keyless), _) => keyless,
             (Err(error), OnSigningFailure::Fail) => return Err(error),
             (Err(error), OnSigningFailure::Warn) => {
-                receipt.go_on_unsigned(context, unsigned.iter().map(|one| &one.subject.digest), &error);
+                receipt.go_on_unsigned(
+                    context,
+                    unsigned.iter().map(|one| &one.subject.digest),
+                    &error,
+                );
                 return Ok(());
             }
         };
@@ -120,9 +137,21 @@ impl Authority {
         while let Some((digest, signed)) = work.next().await {
             match signed {
                 Ok((manifest, signer)) => {
-                    context.events.note(format!("signed `{digest}` as `{}`{}", signer.identity, log_text(&signer)));
-                    let subject = Subject { repository: repository.clone(), digest: digest.clone() };
-                    receipt.signatures.push(SignatureReceipt { subject, signer, manifest, made: true });
+                    context.events.note(format!(
+                        "signed `{digest}` as `{}`{}",
+                        signer.identity,
+                        log_text(&signer)
+                    ));
+                    let subject = Subject {
+                        repository: repository.clone(),
+                        digest: digest.clone(),
+                    };
+                    receipt.signatures.push(SignatureReceipt {
+                        subject,
+                        signer,
+                        manifest,
+                        made: true,
+                    });
                     ledger.save(receipt)?;
                 }
                 Err(error) if on_failure == OnSigningFailure::Warn && error.is_signing_outage() => {
@@ -144,7 +173,10 @@ async fn sign_one(
     let manifest = attacher
         .attach(&one.subject, &signature.bundle, one.api)
         .await
-        .map_err(|source| ApplyError::SignatureNotStored { subject: one.subject.digest.clone(), source: Box::new(source) })?;
+        .map_err(|source| ApplyError::SignatureNotStored {
+            subject: one.subject.digest.clone(),
+            source: Box::new(source),
+        })?;
     Ok((manifest, signature.verified))
 }
 
@@ -163,10 +195,19 @@ pub(super) fn own_policy(inputs: &PolicyInputs, caller: &Caller) -> Result<Polic
         ))?;
         Matcher::Exact(subject)
     };
-    let issuer = inputs.issuer.clone().unwrap_or_else(|| Matcher::Exact(caller.issuer.clone()));
-    Ok(Policy { identity, issuer, github })
+    let issuer = inputs
+        .issuer
+        .clone()
+        .unwrap_or_else(|| Matcher::Exact(caller.issuer.clone()));
+    Ok(Policy {
+        identity,
+        issuer,
+        github,
+    })
 }
 
 fn log_text(signer: &Verified) -> String {
-    signer.log_index.map_or(String::new(), |index| format!(", log index {index}"))
+    signer
+        .log_index
+        .map_or(String::new(), |index| format!(", log index {index}"))
 }

@@ -39,11 +39,16 @@ pub(super) async fn verify(
     let mut waiting = with_children(context, repository, &manifest, verify.depth).await?;
     receipt.subjects = waiting
         .iter()
-        .map(|subject| Subject { repository: repository.clone(), digest: subject.digest.clone() })
+        .map(|subject| Subject {
+            repository: repository.clone(),
+            digest: subject.digest.clone(),
+        })
         .collect();
     let mut attempt = 1;
     loop {
-        let looks = waiting.iter().map(|subject| judge(context, repository, subject, &authority, &policy, ledger));
+        let looks = waiting
+            .iter()
+            .map(|subject| judge(context, repository, subject, &authority, &policy, ledger));
         let verdicts = join_all(looks).await;
         let mut left = Vec::new();
         let mut fault = None;
@@ -51,11 +56,16 @@ pub(super) async fn verify(
         for (subject, verdict) in waiting.into_iter().zip(verdicts) {
             match verdict {
                 Ok(Verdict::Signed(signature)) => {
-                    context.events.note(format!("`{}` is signed by `{}`", subject.digest, signature.signer.identity));
+                    context.events.note(format!(
+                        "`{}` is signed by `{}`",
+                        subject.digest, signature.signer.identity
+                    ));
                     receipt.signatures.push(*signature);
                 }
                 Ok(Verdict::NotYet) => left.push(subject),
-                Ok(Verdict::Wrong(reasons)) => wrong.push(refused(repository, &subject.digest, reasons)),
+                Ok(Verdict::Wrong(reasons)) => {
+                    wrong.push(refused(repository, &subject.digest, reasons))
+                }
                 Err(error) if error.is_final() => return Err(error),
                 Err(error) => {
                     fault = Some(error);
@@ -64,7 +74,10 @@ pub(super) async fn verify(
             }
         }
         if !wrong.is_empty() {
-            return Err(ApplyError::Refused(Refused { subjects: wrong, wanted: wanted_text(&policy) }));
+            return Err(ApplyError::Refused(Refused {
+                subjects: wrong,
+                wanted: wanted_text(&policy),
+            }));
         }
         if left.is_empty() {
             receipt.verified = true;
@@ -72,12 +85,20 @@ pub(super) async fn verify(
         }
         if attempt >= context.patience.max_attempts {
             return Err(fault.unwrap_or_else(|| {
-                let subjects = left.iter().map(|subject| refused(repository, &subject.digest, Vec::new())).collect();
-                ApplyError::Refused(Refused { subjects, wanted: wanted_text(&policy) })
+                let subjects = left
+                    .iter()
+                    .map(|subject| refused(repository, &subject.digest, Vec::new()))
+                    .collect();
+                ApplyError::Refused(Refused {
+                    subjects,
+                    wanted: wanted_text(&policy),
+                })
             }));
         }
         attempt += 1;
-        let why = fault.map_or("no signature is visible yet".to_owned(), |fault| crate::failure::chain_text(&fault));
+        let why = fault.map_or("no signature is visible yet".to_owned(), |fault| {
+            crate::failure::chain_text(&fault)
+        });
         context.pause(&verify.image.to_string(), &why).await;
         waiting = left;
     }
@@ -97,10 +118,23 @@ async fn judge(
     ledger: &Ledger,
 ) -> Result<Verdict, ApplyError> {
     let judge = authority.judge(policy);
-    let Lookup { verified, refused, dangling, .. } = look_up(context, repository, &subject.digest, &judge).await?;
+    let Lookup {
+        verified,
+        refused,
+        dangling,
+        ..
+    } = look_up(context, repository, &subject.digest, &judge).await?;
     if let Some((manifest, signer)) = verified.into_iter().next() {
-        let subject = Subject { repository: repository.clone(), digest: subject.digest.clone() };
-        return Ok(Verdict::Signed(Box::new(SignatureReceipt { subject, signer, manifest, made: false })));
+        let subject = Subject {
+            repository: repository.clone(),
+            digest: subject.digest.clone(),
+        };
+        return Ok(Verdict::Signed(Box::new(SignatureReceipt {
+            subject,
+            signer,
+            manifest,
+            made: false,
+        })));
     }
     // An attestation by the same identity is no signature, and no reason to think that none will come.
     let wrong: Vec<String> = refused
@@ -109,15 +143,34 @@ async fn judge(
         .map(|refusal| crate::failure::chain_text(refusal))
         .collect();
     let image = repository.to_string();
-    let announced = ledger.earlier().is_some_and(|record| record.signatures_of(&image, &subject.digest).next().is_some());
+    let announced = ledger.earlier().is_some_and(|record| {
+        record
+            .signatures_of(&image, &subject.digest)
+            .next()
+            .is_some()
+    });
     // The record announces a signature of ours that is right; as long as it is not visible, what is wrong is not all.
-    if wrong.is_empty() || announced || !dangling.is_empty() { Ok(Verdict::NotYet) } else { Ok(Verdict::Wrong(wrong)) }
+    if wrong.is_empty() || announced || !dangling.is_empty() {
+        Ok(Verdict::NotYet)
+    } else {
+        Ok(Verdict::Wrong(wrong))
+    }
 }
 
 fn policy(inputs: &PolicyInputs) -> Result<Policy, ApplyError> {
-    let identity = inputs.identity.clone().ok_or(ApplyError::NoPolicy("give `certificate-identity`"))?;
-    let issuer = inputs.issuer.clone().unwrap_or_else(|| Matcher::Exact(GITHUB_ISSUER.to_owned()));
-    Ok(Policy { identity, issuer, github: inputs.github.clone() })
+    let identity = inputs
+        .identity
+        .clone()
+        .ok_or(ApplyError::NoPolicy("give `certificate-identity`"))?;
+    let issuer = inputs
+        .issuer
+        .clone()
+        .unwrap_or_else(|| Matcher::Exact(GITHUB_ISSUER.to_owned()));
+    Ok(Policy {
+        identity,
+        issuer,
+        github: inputs.github.clone(),
+    })
 }
 
 fn wanted_text(policy: &Policy) -> String {
@@ -128,6 +181,13 @@ fn wanted_text(policy: &Policy) -> String {
         ("workflow", &policy.github.name),
         ("trigger", &policy.github.trigger),
     ];
-    let claims = claims.iter().filter_map(|(name, claim)| Some(format!(", {name} `{}`", claim.as_ref()?)));
-    format!("{}, issuer {}{}", policy.identity, policy.issuer, claims.collect::<String>())
+    let claims = claims
+        .iter()
+        .filter_map(|(name, claim)| Some(format!(", {name} `{}`", claim.as_ref()?)));
+    format!(
+        "{}, issuer {}{}",
+        policy.identity,
+        policy.issuer,
+        claims.collect::<String>()
+    )
 }

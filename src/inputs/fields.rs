@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use super::grammar::{self, Separator};
 use super::{Files, InputError, InputErrors, RawInputs};
-use crate::domain::{Matcher, Patience, Pattern, Secret};
+use crate::domain::{Matcher, Patience, PatternError, Secret};
 
 pub(super) struct Fields<'a> {
     raw: &'a RawInputs,
@@ -113,7 +113,10 @@ impl<'a> Fields<'a> {
     ) -> Option<Matcher> {
         let wanted = self.owned(exact).map(Matcher::Exact);
         let compiled = self.parsed(pattern, |text| {
-            text.parse::<Pattern>().map_err(|error| error.to_string())
+            Matcher::pattern(text).map_err(|error| match &error {
+                PatternError::TooLong => error.to_string(),
+                PatternError::Invalid { source, .. } => format!("{error}: {source}"),
+            })
         });
         if wanted.is_some() && self.text(pattern).is_some() {
             self.refuse(
@@ -121,7 +124,7 @@ impl<'a> Fields<'a> {
                 format!("it is given beside `{exact}`; give one of the two"),
             );
         }
-        wanted.or(compiled.map(Matcher::Pattern))
+        wanted.or(compiled)
     }
 
     /// The content of an input that holds a document or the path of one; documents begin with `sign`.

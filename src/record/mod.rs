@@ -171,11 +171,16 @@ impl Record {
             known.image == image.image
                 && image.signatures.iter().any(|signature| {
                     let platforms = known.platforms.iter().map(|platform| &platform.digest);
-                    platforms.chain([&known.digest]).any(|digest| *digest == signature.subject)
+                    platforms
+                        .chain([&known.digest])
+                        .any(|digest| *digest == signature.subject)
                 })
         };
         match self.images.iter().find(|known| holds(known)).cloned() {
-            Some(known) => self.put(ImageRecord { signatures: image.signatures, ..known }),
+            Some(known) => self.put(ImageRecord {
+                signatures: image.signatures,
+                ..known
+            }),
             None => self.put(image),
         }
     }

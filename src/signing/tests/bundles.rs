@@ -114,7 +114,7 @@ async fn changed_bytes_do_not_hold() {
             "{log}"
         );
         let signature = changed(log, |bundle| {
-            flip(&mut bundle["dsseEnvelope"]["signatures"][0]["sig"], 40)
+            flip(&mut bundle["dsseEnvelope"]["signatures"][0]["sig"], 40);
         });
         assert!(
             matches!(signature.await, Err(Refusal::Invalid { .. })),
@@ -144,7 +144,7 @@ async fn parts_of_another_signature_do_not_hold() {
             );
         }
         let entries = changed(log, |bundle| {
-            bundle["verificationMaterial"]["tlogEntries"] = json!([])
+            bundle["verificationMaterial"]["tlogEntries"] = json!([]);
         });
         assert!(
             matches!(entries.await, Err(Refusal::Invalid { .. })),

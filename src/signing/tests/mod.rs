@@ -3,6 +3,7 @@
 mod bundles;
 mod retries;
 mod scripted;
+mod services;
 mod tuf;
 
 use std::path::PathBuf;
@@ -50,4 +51,8 @@ async fn recorded_trust(signing_config: Option<String>) -> Trust {
         &events,
     );
     Trust::load_from(&source, purpose, &nowhere).await.unwrap()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    sigstore_types::DigestBytes::from(bytes).to_hex()
 }

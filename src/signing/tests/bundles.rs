@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 
 use crate::domain::Digest;
 
-use super::super::{GithubClaims, Matcher, Policy, Refusal, Trust, Verified, verify};
+use super::super::{Refusal, Trust, Verified, verify};
 use super::{fixture, recorded_trust};
+use crate::domain::{GithubClaims, Matcher, Policy};
 
 const IDENTITY: &str =
     "https://github.com/octo-org/octo-app/.github/workflows/release.yml@refs/heads/main";

@@ -1,4 +1,28 @@
-//! manifest-seal
+//! manifest-seal makes a multi-arch image index from per-platform digests, signs it keylessly with Sigstore, verifies it,
+//! and ends in the same digest, one signature and the same tags however often it is run.
+//!
+//! The whole of it is one line, which [`run`] spells out:
+//!
+//! ```text
+//! inputs  ->  plan  ->  apply (registry, signing)  ->  report
+//! strings     decisions    effects                     words
+//! ```
+//!
+//! Each room has one job and says at its door what it refuses to know:
+//!
+//! - [`domain`]: the words of the trade. No input or output.
+//! - [`inputs`]: strings in, proof out; every error of a run is reported together.
+//! - [`plan`]: decisions as data. What is the same, what is a conflict, what is written.
+//! - [`http`] and [`registry`]: the OCI distribution protocol, in which absence is an answer and ignorance is an error.
+//! - [`signing`]: Sigstore. It never meets a registry.
+//! - [`record`]: what a run did, on disk, for the next step and the next run.
+//! - [`apply`]: walks a request through registry and signing; the one place where anything is changed.
+//! - [`report`]: outputs and summary, as pure text.
+//! - [`actions`]: the runner, or whatever stands in for it.
+//! - [`failure`]: an exit code, a title and a cure for everything that can go wrong.
+//!
+//! The library exists for the program's own tests and promises nothing to anybody else.
+
 #![cfg_attr(
     test,
     allow(
@@ -9,4 +33,17 @@
     )
 )]
 
+pub mod actions;
+pub mod apply;
 pub mod domain;
+pub mod failure;
+pub mod http;
+pub mod inputs;
+pub mod plan;
+pub mod record;
+pub mod registry;
+pub mod report;
+mod run;
+pub mod signing;
+
+pub use run::run;

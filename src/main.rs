@@ -1,3 +1,80 @@
-//! The process edge.
+//! The process edge: takes a snapshot of the environment, runs, and ends with the exit code.
 
-fn main() {}
+use std::fmt::Write as _;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use manifest_seal::actions::{Console, Environment, Invocation};
+use manifest_seal::inputs::INPUTS;
+use tokio::signal::unix::{SignalKind, signal};
+
+fn main() -> anyhow::Result<ExitCode> {
+    let in_actions = std::env::var("GITHUB_ACTIONS").is_ok_and(|text| text == "true");
+    let console = Arc::new(Console::new(in_actions));
+    let names: Vec<&str> = INPUTS.iter().map(|input| input.name).collect();
+    let is_switch = |default: &str| default == "true" || default == "false";
+    let switches: Vec<&str> = INPUTS
+        .iter()
+        .filter(|input| is_switch(input.default))
+        .map(|input| input.name)
+        .collect();
+    let arguments = match Invocation::parse(std::env::args_os().skip(1), &names, &switches) {
+        Ok(Invocation::Run(arguments)) => arguments,
+        Ok(Invocation::Help) => {
+            console.line(&help());
+            return Ok(ExitCode::SUCCESS);
+        }
+        Ok(Invocation::Version) => {
+            console.line(concat!("manifest-seal ", env!("CARGO_PKG_VERSION")));
+            return Ok(ExitCode::SUCCESS);
+        }
+        Err(error) => {
+            console.error(
+                "manifest-seal: wrong arguments",
+                &manifest_seal::failure::chain_text(&error),
+            );
+            return Ok(ExitCode::from(2));
+        }
+    };
+    let environment = Environment::new(std::env::vars_os(), arguments);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let code = runtime.block_on(async {
+        let stop = stopped()?;
+        anyhow::Ok(Box::pin(manifest_seal::run(&environment, &console, stop)).await)
+    })?;
+    // A name that is still being looked up must not hold the process.
+    runtime.shutdown_background();
+    Ok(ExitCode::from(code))
+}
+
+/// Resolves when the process is told to end: a cancelled job's container gets SIGTERM or SIGINT.
+fn stopped() -> std::io::Result<impl Future<Output = &'static str>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        }
+    })
+}
+
+fn help() -> String {
+    let mut text = String::from(
+        "Makes a multi-arch image index from per-platform digests, signs it, verifies it; every rerun converges.\n\n\
+         manifest-seal [COMMAND] [--INPUT VALUE]...\n\n\
+         Every input is a flag, and INPUT_NAME in the environment is another way to give it:\n",
+    );
+    for input in INPUTS {
+        let default = if input.default.is_empty() {
+            String::new()
+        } else {
+            format!(" [{}]", input.default)
+        };
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "  --{:<42} {}{default}", input.name, input.meaning);
+    }
+    text
+}

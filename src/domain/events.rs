@@ -49,6 +49,11 @@ impl Events {
         (self.0)(event);
     }
 
+    /// Tells which work begins now.
+    pub fn phase(&self, name: impl Into<String>) {
+        self.emit(Event::Phase(name.into()));
+    }
+
     /// Tells of something that was done or found.
     pub fn note(&self, text: impl Into<String>) {
         self.emit(Event::Note(text.into()));

@@ -15,10 +15,10 @@ use super::{Digest, MediaType, Platform};
 pub struct Descriptor {
     /// The media type of what is pointed to.
     pub media_type: MediaType,
-    /// Its size in bytes.
-    pub size: u64,
     /// Its digest.
     pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
     /// What it runs on, for a child of an index.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub platform: Option<Platform>,

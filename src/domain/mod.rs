@@ -7,6 +7,7 @@ mod manifest;
 mod media_type;
 mod patience;
 mod platform;
+mod policy;
 mod reference;
 mod secret;
 
@@ -16,5 +17,6 @@ pub use manifest::{Descriptor, ImageConfig, Manifest, ManifestError, ManifestKin
 pub use media_type::MediaType;
 pub use patience::Patience;
 pub use platform::{Platform, PlatformError};
+pub use policy::{GithubClaims, Matcher, PatternError, Policy};
 pub use reference::{Host, ImageReference, Reference, ReferenceError, Repository, Tag};
 pub use secret::Secret;

@@ -1,0 +1,20 @@
+# The action's image: one static binary and nothing else. No shell, no user, no working directory: the runner needs root
+# and brings its own.
+#
+# Any image with cargo, gcc and the C library's static archives can build it (--build-arg BUILDER=…).
+ARG BUILDER=docker.io/library/rust:1.96.1-slim-bookworm@sha256:e18a79fc84dfcfc3ab5ba72290398a644c135c97eaa881447fddc354ee4701a3
+
+FROM ${BUILDER} AS builder
+WORKDIR /source
+COPY . .
+# An explicit target keeps the flag away from procedural macros, which cannot be static. AWS-LC is built from the sources
+# in its crate, never taken from the builder.
+RUN set -eu; \
+    target="$(rustc -vV | sed -n 's/^host: //p')"; \
+    AWS_LC_SYS_USE_SYSTEM=0 RUSTFLAGS='-C target-feature=+crt-static' \
+      cargo build --release --locked --bin manifest-seal --target "$target"; \
+    cp "target/$target/release/manifest-seal" /manifest-seal
+
+FROM scratch
+COPY --from=builder /manifest-seal /manifest-seal
+ENTRYPOINT ["/manifest-seal"]

@@ -1,0 +1,124 @@
+//! The command line: a command, and a flag for each input.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+
+use lexopt::prelude::{Long, Short, Value};
+
+/// What the command line asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Invocation {
+    /// Run.
+    Run(Arguments),
+    /// Print the help and end.
+    Help,
+    /// Print the version and end.
+    Version,
+}
+
+/// Inputs that were given as flags, by name. `command` is the first plain word.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Arguments(BTreeMap<String, String>);
+
+/// Why the command line cannot be understood.
+#[derive(Debug, thiserror::Error)]
+pub enum ArgumentError {
+    /// Not a flag of this program.
+    #[error("`--{0}` is no flag of this program; `--help` lists them")]
+    Unknown(String),
+    /// A word too many.
+    #[error("`{0}` is one word too many; the command comes first, then flags")]
+    Surplus(String),
+    /// Anything else.
+    #[error("the command line cannot be read")]
+    Malformed(#[from] lexopt::Error),
+}
+
+impl Invocation {
+    /// Reads the command line without the program's name. `names` are the inputs; those in `switches` need no value.
+    pub fn parse(
+        arguments: impl IntoIterator<Item = OsString>,
+        names: &[&str],
+        switches: &[&str],
+    ) -> Result<Self, ArgumentError> {
+        let mut parser = lexopt::Parser::from_args(arguments);
+        let mut given = BTreeMap::new();
+        while let Some(argument) = parser.next()? {
+            match argument {
+                Short('h') | Long("help") => return Ok(Self::Help),
+                Short('V') | Long("version") => return Ok(Self::Version),
+                Long(name) => {
+                    let name = name.to_owned();
+                    if !names.contains(&name.as_str()) {
+                        return Err(ArgumentError::Unknown(name));
+                    }
+                    let value = if switches.contains(&name.as_str()) {
+                        parser
+                            .optional_value()
+                            .unwrap_or_else(|| OsString::from("true"))
+                    } else {
+                        parser.value()?
+                    };
+                    given.insert(
+                        name,
+                        value
+                            .into_string()
+                            .map_err(lexopt::Error::NonUnicodeValue)?,
+                    );
+                }
+                Short(letter) => return Err(ArgumentError::Unknown(letter.to_string())),
+                Value(word) => {
+                    let word = word.into_string().map_err(lexopt::Error::NonUnicodeValue)?;
+                    if given.contains_key("command") {
+                        return Err(ArgumentError::Surplus(word));
+                    }
+                    given.insert("command".to_owned(), word);
+                }
+            }
+        }
+        Ok(Self::Run(Arguments(given)))
+    }
+}
+
+impl Arguments {
+    pub(super) fn get(&self, name: &str) -> Option<&String> {
+        self.0.get(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(words: &[&str]) -> Result<Invocation, ArgumentError> {
+        Invocation::parse(
+            words.iter().map(OsString::from),
+            &["image", "recursive", "command"],
+            &["recursive"],
+        )
+    }
+
+    #[test]
+    fn flags_are_inputs() {
+        let Invocation::Run(arguments) =
+            parse(&["verify", "--image", "a b", "--recursive"]).unwrap()
+        else {
+            panic!("not a run")
+        };
+        assert_eq!(arguments.get("command").map(String::as_str), Some("verify"));
+        assert_eq!(arguments.get("image").map(String::as_str), Some("a b"));
+        assert_eq!(arguments.get("recursive").map(String::as_str), Some("true"));
+    }
+
+    #[test]
+    fn what_is_not_understood_is_an_error() {
+        for words in [
+            &["verify", "sign"][..],
+            &["--imag", "x"],
+            &["--image"],
+            &["-x"],
+        ] {
+            assert!(parse(words).is_err(), "{words:?}");
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! GitHub's workflow commands and their escaping.
+//!
+//! The runner scans every line of both streams for commands, so text from outside never starts a line unescaped.
+//! Source: actions/toolkit, `packages/core/src/command.ts`; actions/runner, `OutputManager`.
+
+use std::fmt::Write as _;
+
+/// Escapes the message of a command.
+pub(super) fn message(text: &str) -> String {
+    text.replace('%', "%25")
+        .replace('\r', "%0D")
+        .replace('\n', "%0A")
+}
+
+/// Escapes a property of a command, such as a title.
+pub(super) fn property(text: &str) -> String {
+    message(text).replace(':', "%3A").replace(',', "%2C")
+}
+
+/// Makes a text safe to print on lines of its own: control characters are spelled out, and a line that the runner would
+/// read as a command, which begins with `::` or holds the older `##[`, is quoted or broken.
+pub(super) fn plain(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for (number, line) in text.split('\n').enumerate() {
+        if number > 0 {
+            safe.push('\n');
+        }
+        if line
+            .trim_start_matches(|letter: char| letter.is_whitespace() || letter.is_control())
+            .starts_with("::")
+        {
+            safe.push_str("> ");
+        }
+        for letter in line.chars() {
+            if letter == '\t' || !letter.is_control() {
+                safe.push(letter);
+            } else {
+                // Writing to a string cannot fail.
+                let _ = write!(safe, "{}", letter.escape_default());
+            }
+        }
+    }
+    safe.replace("##[", "## [")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_stay_on_their_line() {
+        assert_eq!(message("50% of\r\na"), "50%25 of%0D%0Aa");
+        assert_eq!(property("a: b, c"), "a%3A b%2C c");
+    }
+
+    #[test]
+    fn text_from_outside_is_never_a_command() {
+        let attempts = [
+            "::set-output name=a::b",
+            "x\n \u{a0}::add-mask::y",
+            "##[error]z",
+            "a\r::stop-commands::b",
+            "\u{0}::error::x",
+            ":::error::",
+        ];
+        for text in attempts {
+            let safe = plain(text);
+            let command = safe
+                .lines()
+                .any(|line| line.trim_start().starts_with("::") || line.contains("##["));
+            assert!(!command && !safe.contains('\r'), "{safe:?}");
+        }
+        assert_eq!(
+            plain("could not reach [::1]:5000"),
+            "could not reach [::1]:5000"
+        );
+    }
+}

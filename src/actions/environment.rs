@@ -1,0 +1,255 @@
+//! The variables, the workspace, and the files that the runner gives a step to write to.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{self, Read as _, Write as _};
+use std::path::{Component, Path, PathBuf};
+
+use super::Arguments;
+use crate::domain::{Digest, Secret};
+
+/// Larger files are not what an input means.
+const FILE_MAX_BYTES: u64 = 4 << 20;
+/// GitHub cuts a step's summary at 1 MiB.
+const SUMMARY_MAX_BYTES: usize = 1 << 20;
+
+/// Everything a run knows of where it runs, read once.
+#[derive(Debug)]
+pub struct Environment {
+    variables: BTreeMap<String, String>,
+    arguments: Arguments,
+}
+
+/// Why one of the runner's files could not be written.
+#[derive(Debug, thiserror::Error)]
+#[error("could not write `{path}`, which `{variable}` names")]
+pub struct EnvironmentError {
+    variable: &'static str,
+    path: PathBuf,
+    #[source]
+    source: io::Error,
+}
+
+impl Environment {
+    /// Takes a snapshot. Variables that are not Unicode are dropped: no input may hold such a text.
+    pub fn new(
+        variables: impl Iterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
+        arguments: Arguments,
+    ) -> Self {
+        let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        };
+        Self {
+            variables: variables.filter_map(text).collect(),
+            arguments,
+        }
+    }
+
+    /// An input's text: the flag, else the variable that the runner makes of it. Hyphens stay as they are.
+    #[must_use]
+    pub fn input(&self, name: &str) -> Option<String> {
+        let variable = format!("INPUT_{}", name.to_uppercase().replace(' ', "_"));
+        self.arguments
+            .get(name)
+            .or_else(|| self.variables.get(&variable))
+            .cloned()
+    }
+
+    /// A variable; an empty one is none.
+    #[must_use]
+    pub fn variable(&self, name: &str) -> Option<&str> {
+        self.variables
+            .get(name)
+            .map(String::as_str)
+            .filter(|text| !text.is_empty())
+    }
+
+    /// A variable that holds a secret.
+    #[must_use]
+    pub fn secret(&self, name: &str) -> Option<Secret> {
+        self.variable(name).map(Secret::new)
+    }
+
+    /// Whether GitHub's runner, or one that does as it does, runs this.
+    #[must_use]
+    pub fn in_actions(&self) -> bool {
+        self.variable("GITHUB_ACTIONS") == Some("true")
+    }
+
+    /// A path in the workspace; an absolute one stands for itself.
+    #[must_use]
+    pub fn workspace_path(&self, path: &Path) -> PathBuf {
+        Path::new(self.variable("GITHUB_WORKSPACE").unwrap_or(".")).join(path)
+    }
+
+    /// Reads a file of the workspace.
+    pub fn read(&self, path: &str) -> io::Result<Vec<u8>> {
+        let mut content = Vec::new();
+        let file = fs::File::open(self.workspace_path(Path::new(path)))?;
+        file.take(FILE_MAX_BYTES + 1).read_to_end(&mut content)?;
+        if content.len() as u64 > FILE_MAX_BYTES {
+            return Err(io::Error::new(
+                io::ErrorKind::FileTooLarge,
+                "it is larger than 4 MiB",
+            ));
+        }
+        Ok(content)
+    }
+
+    /// Lists the names of the files in a folder of the workspace, sorted; dot-files are not listed.
+    pub fn list(&self, path: &str) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(self.workspace_path(Path::new(path)))? {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            if !name.starts_with('.') {
+                names.push(name);
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    /// Docker's `config.json`: its bytes and where it was, or `None` when there is none. Only its absence reads as none.
+    pub fn docker_config(&self) -> io::Result<Option<(Vec<u8>, String)>> {
+        let named = self
+            .variable("DOCKER_CONFIG")
+            .map(|folder| Path::new(folder).join("config.json"));
+        let at_home = self
+            .variable("HOME")
+            .map(|home| Path::new(home).join(".docker/config.json"));
+        let Some(path) = named.or(at_home) else {
+            return Ok(None);
+        };
+        match fs::read(&path) {
+            Ok(content) => Ok(Some((content, path.display().to_string()))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Where files may be kept from one run to the next on the same machine.
+    #[must_use]
+    pub fn cache(&self) -> Option<PathBuf> {
+        let named = self.variable("XDG_CACHE_HOME").map(PathBuf::from);
+        let at_home = self
+            .variable("HOME")
+            .map(|home| Path::new(home).join(".cache"));
+        named.or(at_home).map(|folder| folder.join("manifest-seal"))
+    }
+
+    /// Hands the outputs over to the step. Elsewhere than in the runner nobody asked for them, and nothing is written.
+    pub fn write_outputs(&self, outputs: &[(&str, String)]) -> Result<(), EnvironmentError> {
+        let mut text = String::new();
+        for (name, value) in outputs {
+            // SECURITY: the value cannot hold its own digest, so it cannot end the block early and add outputs.
+            let delimiter = format!("end_{}", Digest::of(value.as_bytes()).hex());
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{name}<<{delimiter}\n{value}\n{delimiter}\n");
+        }
+        self.append("GITHUB_OUTPUT", text.as_bytes())
+    }
+
+    /// Adds to the job's summary, cut at GitHub's limit.
+    pub fn write_summary(&self, markdown: &str) -> Result<(), EnvironmentError> {
+        let end = markdown.floor_char_boundary(SUMMARY_MAX_BYTES - 1);
+        self.append(
+            "GITHUB_STEP_SUMMARY",
+            markdown.as_bytes().get(..end).unwrap_or_default(),
+        )
+    }
+
+    fn append(&self, variable: &'static str, text: &[u8]) -> Result<(), EnvironmentError> {
+        let Some(path) = self.variable(variable) else {
+            return Ok(());
+        };
+        let failed = |source| EnvironmentError {
+            variable,
+            path: PathBuf::from(path),
+            source,
+        };
+        let mut file = fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(path)
+            .map_err(failed)?;
+        file.write_all(text).map_err(failed)
+    }
+
+    /// `path` as the next step can use it: relative to the workspace.
+    #[must_use]
+    pub fn relative(path: &Path) -> String {
+        path.components()
+            .filter(|part| *part != Component::CurDir)
+            .collect::<PathBuf>()
+            .display()
+            .to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment(variables: &[(&str, &str)]) -> Environment {
+        let variables: Vec<_> = variables
+            .iter()
+            .map(|(name, value)| ((*name).into(), (*value).into()))
+            .collect();
+        Environment::new(variables.into_iter(), Arguments::default())
+    }
+
+    #[test]
+    fn hyphens_in_input_names_stay() {
+        assert_eq!(
+            environment(&[("INPUT_DRY-RUN", "true")])
+                .input("dry-run")
+                .as_deref(),
+            Some("true")
+        );
+        assert_eq!(
+            environment(&[("INPUT_DRY_RUN", "true")]).input("dry-run"),
+            None
+        );
+    }
+
+    #[test]
+    fn an_output_cannot_end_its_own_block() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("output");
+        let environment = environment(&[("GITHUB_OUTPUT", path.to_str().unwrap())]);
+        environment
+            .write_outputs(&[("a", "1\nend_00\nb<<x\n2".to_owned()), ("c", String::new())])
+            .unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        let first = text
+            .lines()
+            .next()
+            .and_then(|line| line.strip_prefix("a<<"))
+            .unwrap();
+        assert_eq!(
+            text.lines().filter(|line| *line == first).count(),
+            1,
+            "{text}"
+        );
+        assert!(text.contains(&format!("\n{first}\nc<<")), "{text}");
+    }
+
+    #[test]
+    fn a_docker_config_that_cannot_be_read_is_not_absent() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = folder.path().to_str().unwrap();
+        assert!(
+            environment(&[("DOCKER_CONFIG", home)])
+                .docker_config()
+                .unwrap()
+                .is_none()
+        );
+        fs::create_dir(folder.path().join("config.json")).unwrap();
+        assert!(
+            environment(&[("DOCKER_CONFIG", home)])
+                .docker_config()
+                .is_err()
+        );
+    }
+}

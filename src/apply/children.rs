@@ -1,0 +1,185 @@
+//! Reads the children that were given, down to the platforms in their image configs.
+
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+
+use super::{ApplyError, Context};
+use crate::domain::{
+    Descriptor, Digest, ImageConfig, Manifest, ManifestKind, Reference, Repository,
+};
+use crate::plan::{Attestation, Leaf, Resolved};
+
+/// Requests that are under way at once.
+pub(super) const PARALLEL: usize = 16;
+const CONFIG_MAX_BYTES: u64 = 8 << 20;
+/// Indexes within indexes, at most.
+pub(super) const DEPTH_MAX: usize = 4;
+/// What is in one index, at most.
+pub(super) const TOTAL_MAX: usize = 1000;
+
+/// Resolves every digest at the registry. Children that other jobs just pushed may lag: what is not there yet is asked
+/// for again, as the retry policy says.
+pub(super) async fn resolve_all(
+    context: &Context,
+    repository: &Repository,
+    digests: &[Digest],
+) -> Result<Vec<Resolved>, ApplyError> {
+    let inputs = digests
+        .iter()
+        .map(|digest| resolve(context, repository, digest));
+    stream::iter(inputs).buffered(PARALLEL).try_collect().await
+}
+
+async fn resolve(
+    context: &Context,
+    repository: &Repository,
+    input: &Digest,
+) -> Result<Resolved, ApplyError> {
+    let mut resolved = Resolved {
+        input: input.clone(),
+        leaves: Vec::new(),
+        attestations: Vec::new(),
+    };
+    let first = context.manifest_present(repository, input).await?;
+    let mut level = vec![first];
+    for _ in 0..DEPTH_MAX {
+        let mut children: Vec<Descriptor> = Vec::new();
+        let mut images: Vec<Manifest> = Vec::new();
+        for manifest in level {
+            match manifest.kind() {
+                ManifestKind::Image { .. } => images.push(manifest),
+                ManifestKind::Index { manifests, .. } => {
+                    if manifests.is_empty() || manifests.len() > TOTAL_MAX {
+                        let digest = manifest.digest().clone();
+                        return Err(ApplyError::OddIndex {
+                            digest,
+                            children: manifests.len(),
+                        });
+                    }
+                    let (attestations, others) = set_aside(manifest.digest(), manifests)?;
+                    resolved.attestations.extend(attestations);
+                    children.extend(others);
+                }
+            }
+        }
+        let leaves = images
+            .into_iter()
+            .map(|image| leaf(context, repository, image));
+        let leaves: Vec<Leaf> = stream::iter(leaves)
+            .buffered(PARALLEL)
+            .try_collect()
+            .await?;
+        resolved.leaves.extend(leaves);
+        if children.is_empty() {
+            check_attestations(context, repository, &resolved.attestations).await?;
+            return Ok(resolved);
+        }
+        let next = children
+            .iter()
+            .map(|child| context.manifest_present(repository, &child.digest));
+        level = stream::iter(next).buffered(PARALLEL).try_collect().await?;
+    }
+    Err(ApplyError::TooDeep {
+        digest: input.clone(),
+        limit: DEPTH_MAX,
+    })
+}
+
+/// Parts an index's attestations from its other children, which must all be manifests.
+fn set_aside(
+    index: &Digest,
+    manifests: &[Descriptor],
+) -> Result<(Vec<Attestation>, Vec<Descriptor>), ApplyError> {
+    let (attesting, others): (Vec<_>, Vec<_>) = manifests
+        .iter()
+        .partition(|child| child.attests().is_some());
+    let strange = others
+        .iter()
+        .find(|child| !child.media_type.is_index() && !child.media_type.is_image());
+    if let Some(child) = strange {
+        return Err(ApplyError::NotAnImage {
+            digest: child.digest.clone(),
+            is: child.media_type.to_string(),
+        });
+    }
+    let mut attestations = Vec::new();
+    for child in attesting {
+        let of = child
+            .attests()
+            .filter(|of| others.iter().any(|other| other.digest == *of));
+        let of = of.ok_or_else(|| ApplyError::LostAttestation {
+            index: index.clone(),
+            digest: child.digest.clone(),
+        })?;
+        attestations.push(Attestation {
+            descriptor: child.clone(),
+            of,
+        });
+    }
+    Ok((attestations, others.into_iter().cloned().collect()))
+}
+
+async fn leaf(
+    context: &Context,
+    repository: &Repository,
+    image: Manifest,
+) -> Result<Leaf, ApplyError> {
+    let ManifestKind::Image { config, .. } = image.kind() else {
+        return Err(ApplyError::NotAnImage {
+            digest: image.digest().clone(),
+            is: image.media_type().to_string(),
+        });
+    };
+    let missing = || ApplyError::MissingConfig {
+        image: image.digest().clone(),
+        config: config.digest.clone(),
+    };
+    let blob = context
+        .registry
+        .blob(repository, &config.digest, CONFIG_MAX_BYTES)
+        .await?
+        .ok_or_else(missing)?;
+    let read: ImageConfig =
+        serde_json::from_slice(&blob).map_err(|source| ApplyError::NoPlatform {
+            image: image.digest().clone(),
+            config: config.media_type.to_string(),
+            source,
+        })?;
+    Ok(Leaf {
+        descriptor: image.descriptor(),
+        platform: read.platform,
+    })
+}
+
+/// An index with a dangling child must not pass for a whole one, so that attestations are asked for too.
+async fn check_attestations(
+    context: &Context,
+    repository: &Repository,
+    attestations: &[Attestation],
+) -> Result<(), ApplyError> {
+    let digests = attestations
+        .iter()
+        .map(|attestation| &attestation.descriptor.digest);
+    check_present(context, repository, digests).await
+}
+
+/// Sees that every digest is there.
+pub(super) async fn check_present<'a>(
+    context: &Context,
+    repository: &Repository,
+    digests: impl Iterator<Item = &'a Digest>,
+) -> Result<(), ApplyError> {
+    let checks = digests.map(|digest| async move {
+        let reference = Reference::Digest(digest.clone());
+        let look = || context.registry.manifest_digest(repository, &reference);
+        let found = context
+            .until_present(&repository.at(digest).to_string(), look)
+            .await?;
+        found.map(drop).ok_or_else(|| ApplyError::MissingChild {
+            image: Box::new(repository.at(digest)),
+        })
+    });
+    stream::iter(checks)
+        .buffer_unordered(PARALLEL)
+        .try_collect()
+        .await
+}

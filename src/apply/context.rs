@@ -1,0 +1,77 @@
+//! What every step of a run shares: the registry, the patience, the voice, the record.
+
+use std::future::Future;
+use std::time::Duration;
+
+use super::ApplyError;
+use crate::domain::{Digest, Events, Manifest, Patience, Reference, Repository};
+use crate::inputs::Mode;
+use crate::registry::{Registry, RegistryError};
+
+/// The things that a run's steps need.
+#[derive(Debug)]
+pub struct Context {
+    /// The registry client.
+    pub registry: Registry,
+    /// The retry policy.
+    pub patience: Patience,
+    /// Who hears what happens.
+    pub events: Events,
+    /// Whether anything may be changed.
+    pub mode: Mode,
+}
+
+impl Context {
+    /// The manifest of a digest that must be there.
+    pub(super) async fn manifest_present(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<Manifest, ApplyError> {
+        let reference = Reference::Digest(digest.clone());
+        let look = || self.registry.manifest(repository, &reference);
+        let found = self
+            .until_present(&repository.at(digest).to_string(), look)
+            .await?;
+        found.ok_or_else(|| ApplyError::MissingChild {
+            image: Box::new(repository.at(digest)),
+        })
+    }
+
+    /// Looks for something until it is there, or the tries are used up. A fault ends it at once: the registry client
+    /// has retried what can be.
+    pub(super) async fn until_present<T, F>(
+        &self,
+        what: &str,
+        look: impl Fn() -> F,
+    ) -> Result<Option<T>, RegistryError>
+    where
+        F: Future<Output = Result<Option<T>, RegistryError>>,
+    {
+        for attempt in 1..=self.patience.max_attempts {
+            if let Some(found) = look().await? {
+                return Ok(Some(found));
+            }
+            if attempt < self.patience.max_attempts {
+                self.pause(what, "it is not there yet").await;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Waits as long as the world is given to settle, give or take a tenth so that parallel jobs part ways.
+    pub(super) async fn pause(&self, what: &str, why: &str) {
+        let wait = self
+            .patience
+            .delay
+            .mul_f64(0.9 + 0.2 * fastrand::f64())
+            .min(self.patience.max_delay);
+        self.events.retry(what, why, wait);
+        tokio::time::sleep(wait).await;
+    }
+
+    /// Waits up to twice `shortest`, at random.
+    pub(super) async fn sleep_about(&self, shortest: Duration) {
+        tokio::time::sleep(shortest.mul_f64(1.0 + fastrand::f64())).await;
+    }
+}

@@ -1,0 +1,314 @@
+//! Everything that can go wrong while a plan is walked.
+
+use crate::domain::{Digest, ImageReference, Tag};
+use crate::plan::{AssembleError, Conflict};
+use crate::record::RecordError;
+use crate::registry::RegistryError;
+use crate::signing::SigningError;
+
+/// Why a run did not get to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// The registry would not, or said something that cannot be.
+    #[error(transparent)]
+    Registry(Box<RegistryError>),
+    /// Sigstore would not.
+    #[error(transparent)]
+    Signing(Box<SigningError>),
+    /// The record cannot be read or written.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// The children make no index.
+    #[error(transparent)]
+    Assemble(#[from] AssembleError),
+    /// A child is not in the repository, though it was asked for as often as the retry policy says.
+    #[error("`{image}` is not there")]
+    MissingChild {
+        /// The child.
+        image: Box<ImageReference>,
+    },
+    /// An image's config is not in the repository.
+    #[error("the image `{image}` has lost its config `{config}`")]
+    MissingConfig {
+        /// The image.
+        image: Digest,
+        /// Its config.
+        config: Digest,
+    },
+    /// A config names no platform: the manifest is an artifact, not an image.
+    #[error("`{image}` names no platform: its config is a `{config}`")]
+    NoPlatform {
+        /// The manifest.
+        image: Digest,
+        /// The media type of its config.
+        config: String,
+        /// What the config lacks.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// Something in an index is neither an image, nor an index, nor an attestation.
+    #[error("`{digest}` is a `{is}`, which cannot be part of an image index")]
+    NotAnImage {
+        /// What.
+        digest: Digest,
+        /// Its media type.
+        is: String,
+    },
+    /// An attestation attests an image that its index does not have.
+    #[error("the index `{index}` has an attestation `{digest}` of something that it does not hold")]
+    LostAttestation {
+        /// The index.
+        index: Digest,
+        /// The attestation.
+        digest: Digest,
+    },
+    /// An index without children, or with too many.
+    #[error("the index `{digest}` has {children} children; from 1 to 1000 can be handled")]
+    OddIndex {
+        /// The index.
+        digest: Digest,
+        /// How many children it has.
+        children: usize,
+    },
+    /// Indexes within indexes beyond the limit.
+    #[error("`{digest}` nests indexes more than {limit} deep")]
+    TooDeep {
+        /// Where it begins.
+        digest: Digest,
+        /// The limit.
+        limit: usize,
+    },
+    /// Tags hold something else.
+    #[error("{}", conflicts_text(.0))]
+    Conflict(Vec<Conflict>),
+    /// A tag was written, but the registry does not show it.
+    #[error("the tag `{tag}` was written but still shows {}", shows_text(.shows.as_ref()))]
+    TagNotVisible {
+        /// The tag.
+        tag: Tag,
+        /// What it shows.
+        shows: Option<Digest>,
+    },
+    /// An image that is to be signed or verified is not there.
+    #[error("`{0}` is not there")]
+    MissingImage(Box<ImageReference>),
+    /// The tag `sha256-…` that lists signatures holds something that is no list.
+    #[error("the tag `{tag}`, which lists what refers to `{subject}`, {why}; it is left alone")]
+    FallbackOccupied {
+        /// The tag.
+        tag: Tag,
+        /// What it belongs to.
+        subject: Digest,
+        /// What it holds.
+        why: &'static str,
+    },
+    /// A list of signatures could not be made.
+    #[error("could not list a signature")]
+    FallbackUnwritable(#[source] serde_json::Error),
+    /// A signature was pushed over and over, and others wrote over the list each time.
+    #[error(
+        "the signature of `{subject}` was pushed, but its entry in the tag `{tag}` is written over again and again"
+    )]
+    FallbackContended {
+        /// What is signed.
+        subject: Digest,
+        /// The tag.
+        tag: Tag,
+    },
+    /// There is no record to take the digests from.
+    #[error("no image is named, and there is no record `{0}`")]
+    NoRecord(String),
+    /// The record names no digest that could be signed.
+    #[error("the record `{0}` names nothing to sign{1}")]
+    EmptyRecord(String, String),
+    /// The record names an image that cannot be.
+    #[error("the record names `{0}`, which is no repository")]
+    OddRecord(String),
+    /// There is no token that says who this run is.
+    #[error("there is no OIDC token that says who this run is")]
+    NoToken,
+    /// More refers to a digest than can be looked at.
+    #[error("{count} manifests refer to `{subject}`; up to 1000 can be looked at")]
+    TooManyReferrers {
+        /// The digest.
+        subject: Digest,
+        /// How many refer to it.
+        count: usize,
+    },
+    /// A signature was made but could not be stored.
+    #[error("could not store the signature of `{subject}`")]
+    SignatureNotStored {
+        /// What is signed.
+        subject: Digest,
+        /// Why.
+        #[source]
+        source: Box<Self>,
+    },
+    /// Whose signature counts cannot be told.
+    #[error("whose signature counts cannot be told: {0}")]
+    NoPolicy(&'static str),
+    /// Verification said no.
+    #[error("{0}")]
+    Refused(Refused),
+    /// The time was up.
+    #[error("the time given by `timeout` was up")]
+    Timeout,
+    /// The run was told to end.
+    #[error("the run was told to end ({0})")]
+    Terminated(&'static str),
+}
+
+impl ApplyError {
+    /// Whether trying again cannot help: the registry will not let this run look, or what it says cannot be.
+    #[must_use]
+    pub(super) fn is_final(&self) -> bool {
+        match self {
+            Self::Registry(error) => error.is_denied(),
+            Self::MissingChild { .. } | Self::MissingImage(_) => false,
+            Self::Signing(_)
+            | Self::Record(_)
+            | Self::Assemble(_)
+            | Self::MissingConfig { .. }
+            | Self::NoPlatform { .. }
+            | Self::NotAnImage { .. }
+            | Self::LostAttestation { .. }
+            | Self::OddIndex { .. }
+            | Self::TooDeep { .. }
+            | Self::Conflict(_)
+            | Self::TagNotVisible { .. }
+            | Self::FallbackOccupied { .. }
+            | Self::FallbackUnwritable(_)
+            | Self::FallbackContended { .. }
+            | Self::NoRecord(_)
+            | Self::EmptyRecord(..)
+            | Self::OddRecord(_)
+            | Self::NoToken
+            | Self::TooManyReferrers { .. }
+            | Self::SignatureNotStored { .. }
+            | Self::NoPolicy(_)
+            | Self::Refused(_)
+            | Self::Timeout
+            | Self::Terminated(_) => true,
+        }
+    }
+
+    /// Whether this is what `on-signing-failure: warn` lets pass: no token, an outage of Sigstore, or a signature that the
+    /// registry would not take. Never a verification that said no, a conflict, or a state that is not known.
+    #[must_use]
+    pub fn is_signing_outage(&self) -> bool {
+        match self {
+            Self::NoToken | Self::SignatureNotStored { .. } => true,
+            Self::Signing(error) => error.is_outage(),
+            Self::Registry(_)
+            | Self::Record(_)
+            | Self::Assemble(_)
+            | Self::MissingChild { .. }
+            | Self::MissingConfig { .. }
+            | Self::NoPlatform { .. }
+            | Self::NotAnImage { .. }
+            | Self::LostAttestation { .. }
+            | Self::OddIndex { .. }
+            | Self::TooDeep { .. }
+            | Self::Conflict(_)
+            | Self::TagNotVisible { .. }
+            | Self::MissingImage(_)
+            | Self::FallbackOccupied { .. }
+            | Self::FallbackUnwritable(_)
+            | Self::FallbackContended { .. }
+            | Self::NoRecord(_)
+            | Self::EmptyRecord(..)
+            | Self::OddRecord(_)
+            | Self::TooManyReferrers { .. }
+            | Self::NoPolicy(_)
+            | Self::Refused(_)
+            | Self::Timeout
+            | Self::Terminated(_) => false,
+        }
+    }
+}
+
+/// Verification's no, with all that was seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// What is not signed as it must be.
+    pub subjects: Vec<RefusedSubject>,
+    /// Who must have signed.
+    pub wanted: String,
+}
+
+/// One digest that is not signed as it must be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedSubject {
+    /// The digest.
+    pub image: ImageReference,
+    /// What each signature there was refused for; empty when there is none.
+    pub reasons: Vec<String>,
+}
+
+impl From<RegistryError> for ApplyError {
+    fn from(error: RegistryError) -> Self {
+        Self::Registry(Box::new(error))
+    }
+}
+
+impl From<SigningError> for ApplyError {
+    fn from(error: SigningError) -> Self {
+        Self::Signing(Box::new(error))
+    }
+}
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (number, subject) in self.subjects.iter().enumerate() {
+            if number > 0 {
+                writeln!(formatter)?;
+            }
+            let image = &subject.image;
+            if subject.reasons.is_empty() {
+                write!(
+                    formatter,
+                    "`{image}` has no signature; wanted is one by {}",
+                    self.wanted
+                )?;
+            } else {
+                write!(
+                    formatter,
+                    "`{image}` has no signature by {}; found:",
+                    self.wanted
+                )?;
+                for reason in &subject.reasons {
+                    write!(formatter, "\n- {reason}")?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn conflicts_text(conflicts: &[Conflict]) -> String {
+    let text = |conflict: &Conflict| {
+        let found: Vec<String> = conflict
+            .found
+            .iter()
+            .map(|(platform, digest)| format!("{platform} `{digest}`"))
+            .collect();
+        let found = if found.is_empty() {
+            "no platforms".to_owned()
+        } else {
+            found.join(", ")
+        };
+        let why = conflict
+            .why
+            .as_ref()
+            .map_or(String::new(), |why| format!(" ({why})"));
+        format!(
+            "the tag `{}` holds `{}` with {found}{why}",
+            conflict.tag, conflict.holds
+        )
+    };
+    conflicts.iter().map(text).collect::<Vec<_>>().join("\n")
+}
+
+fn shows_text(shows: Option<&Digest>) -> String {
+    shows.map_or("nothing".to_owned(), |digest| format!("`{digest}`"))
+}

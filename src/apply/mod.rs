@@ -1,0 +1,69 @@
+//! Walks a request through registry and signing. The one place where a bundle meets a registry, and where anything is
+//! changed.
+//!
+//! Every effect here can be repeated: what a killed run left behind is found by the next one and completed.
+
+mod attach;
+mod children;
+mod context;
+mod error;
+mod ledger;
+mod lookup;
+mod receipt;
+mod seal;
+mod sign;
+mod signer;
+mod tags;
+mod verify;
+
+use std::future::Future;
+use std::time::Duration;
+
+use crate::inputs::Request;
+
+pub use context::Context;
+pub use error::{ApplyError, Refused, RefusedSubject};
+pub use ledger::Ledger;
+pub use receipt::{IndexReceipt, Outcome, Receipt, SignatureReceipt, Subject, TagReceipt};
+pub use signer::{Authority, GITHUB_ISSUER};
+
+/// What ends a run from outside.
+pub struct Limits<S> {
+    /// The run ends by then.
+    pub timeout: Duration,
+    /// Resolves, with its name, when the run is told to end.
+    pub stop: S,
+}
+
+/// Does what was asked. It never forgets: what was done before a failure is in the outcome beside it, since tags that
+/// moved have moved.
+pub async fn apply(
+    context: &Context,
+    request: &Request,
+    authority: impl Future<Output = Result<Authority, ApplyError>>,
+    ledger: &Ledger,
+    record_name: &str,
+    limits: Limits<impl Future<Output = &'static str>>,
+) -> Outcome {
+    let mut receipt = Receipt::default();
+    let walk = async {
+        match request {
+            Request::Seal(seal) => seal::seal(context, seal, authority, ledger, &mut receipt).await,
+            Request::Sign(sign) => {
+                sign::sign(context, sign, authority, ledger, record_name, &mut receipt).await
+            }
+            Request::Verify(verify) => {
+                verify::verify(context, verify, authority, ledger, &mut receipt).await
+            }
+        }
+    };
+    // The record needs no last word here: it was written before the change that is cut short.
+    let ended = tokio::select! {
+        ended = tokio::time::timeout(limits.timeout, walk) => ended.unwrap_or(Err(ApplyError::Timeout)),
+        signal = limits.stop => Err(ApplyError::Terminated(signal)),
+    };
+    Outcome {
+        receipt,
+        failure: ended.err(),
+    }
+}

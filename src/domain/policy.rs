@@ -1,0 +1,168 @@
+//! Whose signature is asked for: an identity, an issuer, and what the certificate must say about the workflow.
+
+use std::fmt;
+
+use regex::bytes::{Regex, RegexBuilder};
+
+/// The longest pattern that is read.
+const PATTERN_MAX_BYTES: usize = 4096;
+/// The largest program a pattern may become.
+const PROGRAM_MAX_BYTES: usize = 1 << 20;
+
+/// Whose signature counts.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// The certificate's subject.
+    pub identity: Matcher,
+    /// The issuer that vouched for the subject.
+    pub issuer: Matcher,
+    /// What the certificate must say about the workflow run; what is not given may be anything.
+    pub github: GithubClaims,
+}
+
+/// What a certificate says about the GitHub workflow run that it was given to, or must say.
+///
+/// Fulcio writes these twice: into the extensions 1.3.6.1.4.1.57264.1.2 to .6, which are deprecated and which cosign's
+/// `--certificate-github-workflow-*` flags read, and into provider-neutral ones (.12 to .14 and .20). The old ones count
+/// where they are, as for cosign; the new ones stand in where they are not. The name has no successor.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GithubClaims {
+    /// `owner/name` of the repository.
+    pub repository: Option<String>,
+    /// The reference: `refs/heads/main`.
+    pub reference: Option<String>,
+    /// The commit.
+    pub sha: Option<String>,
+    /// The workflow's name.
+    pub name: Option<String>,
+    /// The event: `push`.
+    pub trigger: Option<String>,
+}
+
+/// A text, or a pattern that all of a text must match.
+#[derive(Debug, Clone)]
+pub enum Matcher {
+    /// This text.
+    Exact(String),
+    /// A text that matches from its first to its last byte.
+    Pattern(Pattern),
+}
+
+/// A regular expression with RE2's syntax; made by [`Matcher::pattern`].
+#[derive(Debug, Clone)]
+pub struct Pattern {
+    text: String,
+    anchored: Regex,
+}
+
+/// Why a text is not a pattern.
+#[derive(Debug, thiserror::Error)]
+pub enum PatternError {
+    /// It is longer than any identity.
+    #[error("a pattern has at most {PATTERN_MAX_BYTES} bytes")]
+    TooLong,
+    /// It is not a regular expression, or one that would grow too large.
+    #[error("`{text}` is not a regular expression that can be used")]
+    Invalid {
+        /// The text.
+        text: String,
+        /// Why.
+        #[source]
+        source: regex::Error,
+    },
+}
+
+impl Matcher {
+    /// A pattern, anchored at both ends whether it says so or not.
+    pub fn pattern(text: &str) -> Result<Self, PatternError> {
+        if text.len() > PATTERN_MAX_BYTES {
+            return Err(PatternError::TooLong);
+        }
+        // Without Unicode, as RE2: `\d` and `\w` are ASCII, and identities are too.
+        let compile = |pattern: &str| {
+            RegexBuilder::new(pattern)
+                .unicode(false)
+                .size_limit(PROGRAM_MAX_BYTES)
+                .build()
+                .map_err(|source| PatternError::Invalid {
+                    text: text.to_owned(),
+                    source,
+                })
+        };
+        // SECURITY: on its own first. `a)|(?:b` is none, and would break out of the group that anchors it.
+        compile(text)?;
+        Ok(Self::Pattern(Pattern {
+            text: text.to_owned(),
+            anchored: compile(&format!(r"\A(?:{text})\z"))?,
+        }))
+    }
+
+    /// Whether `text` is what is asked for.
+    #[must_use]
+    pub fn matches(&self, text: &str) -> bool {
+        match self {
+            Self::Exact(wanted) => wanted == text,
+            Self::Pattern(pattern) => pattern.anchored.is_match(text.as_bytes()),
+        }
+    }
+
+    /// The text or the pattern as it was given.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Exact(text) | Self::Pattern(Pattern { text, .. }) => text,
+        }
+    }
+}
+
+impl fmt::Display for Matcher {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(text) => write!(formatter, "`{text}`"),
+            Self::Pattern(Pattern { text, .. }) => write!(formatter, "the pattern `{text}`"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pattern_matches_all_or_nothing() {
+        let matches = |pattern: &str, text: &str| Matcher::pattern(pattern).unwrap().matches(text);
+        assert!(matches("https://github.com/o/.*", "https://github.com/o/r"));
+        assert!(matches(
+            "^https://github.com/o/.*$",
+            "https://github.com/o/r"
+        ));
+        assert!(matches("(?i)ABC", "abc"));
+        for (pattern, text) in [
+            ("github.com/o/", "https://github.com/o/r"),
+            ("https://github.com/o", "https://github.com/other"),
+            ("a|b", "ax"),
+            ("a|b", "xb"),
+            ("a", "a\n"),
+            ("a.*", "a\nb"),
+            ("(?m)^a$", "a\nb"),
+            (r"\d", "\u{663}"),
+            ("", "a"),
+        ] {
+            assert!(!matches(pattern, text), "{pattern} {text:?}");
+        }
+    }
+
+    #[test]
+    fn pattern_that_breaks_out_or_grows_is_refused() {
+        for pattern in ["a)|(?:b", "(", "a{1000}{1000}{1000}", "(?x)a #"] {
+            assert!(
+                matches!(Matcher::pattern(pattern), Err(PatternError::Invalid { .. })),
+                "{pattern}"
+            );
+        }
+        assert!(matches!(
+            Matcher::pattern(&"a".repeat(5000)),
+            Err(PatternError::TooLong)
+        ));
+    }
+}

@@ -1,0 +1,283 @@
+//! The only error that `main` sees: for every case an exit code, a title, and a cure.
+
+use std::error::Error;
+use std::fmt::Write as _;
+
+use crate::actions::{ArgumentError, EnvironmentError};
+use crate::apply::ApplyError;
+use crate::http::{CertificateError, HttpError};
+use crate::inputs::InputErrors;
+use crate::plan::AssembleError;
+use crate::registry::{CredentialsError, RegistryError};
+use crate::signing::SigningError;
+
+/// Why a run failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The command line cannot be read.
+    #[error(transparent)]
+    Arguments(#[from] ArgumentError),
+    /// The inputs are wrong.
+    #[error(transparent)]
+    Inputs(#[from] InputErrors),
+    /// An input that holds CA certificates is wrong.
+    #[error("input `ca-bundle` cannot be used")]
+    Certificates(#[from] CertificateError),
+    /// Credentials that were given cannot be used.
+    #[error("the credentials cannot be used")]
+    Credentials(#[from] CredentialsError),
+    /// Docker's config is there but cannot be read.
+    #[error("could not read Docker's `config.json`")]
+    DockerConfig(#[source] std::io::Error),
+    /// The HTTP client cannot be set up.
+    #[error("could not set up the HTTP client")]
+    Http(#[from] HttpError),
+    /// The run itself failed.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    /// The runner's files cannot be written.
+    #[error(transparent)]
+    Environment(#[from] EnvironmentError),
+}
+
+/// What an exit code says to whoever started the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExitCode {
+    /// The world failed: try again, or see to permissions or an outage.
+    World = 1,
+    /// The workflow is wrong; nothing was touched.
+    Inputs = 2,
+    /// It was refused: a tag holds something else, or verification said no.
+    Refused = 3,
+}
+
+impl Failure {
+    /// The exit code.
+    #[must_use]
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Arguments(_) | Self::Inputs(_) | Self::Certificates(_) | Self::Credentials(_) => {
+                ExitCode::Inputs
+            }
+            Self::DockerConfig(_) | Self::Http(_) | Self::Environment(_) => ExitCode::World,
+            Self::Apply(error) => exit_code(error),
+        }
+    }
+
+    /// A few words for the title of the annotation.
+    #[must_use]
+    pub fn title(&self) -> &'static str {
+        match self.exit_code() {
+            ExitCode::World => "manifest-seal failed",
+            ExitCode::Inputs => "manifest-seal: wrong inputs",
+            ExitCode::Refused if matches!(self, Self::Apply(ApplyError::Conflict(_))) => {
+                "manifest-seal: a tag holds something else"
+            }
+            ExitCode::Refused => "manifest-seal: refused",
+        }
+    }
+
+    /// What to do about it, where that can be said.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Apply(error) => hint(error),
+            Self::Credentials(_) => Some(
+                "give logins by `registry-auths`, or log in with docker/login-action and DOCKER_CONFIG".to_owned(),
+            ),
+            Self::DockerConfig(_) => Some("see to the file that DOCKER_CONFIG, or HOME, leads to".to_owned()),
+            Self::Arguments(_)
+            | Self::Inputs(_)
+            | Self::Certificates(_)
+            | Self::Http(_)
+            | Self::Environment(_) => None,
+        }
+    }
+
+    /// The whole story: the failure and its causes, each on a level of its own.
+    #[must_use]
+    pub fn text(&self) -> String {
+        chain_text(self)
+    }
+}
+
+/// An error and its causes, `: ` between them; a cause that only repeats what was said is left out.
+#[must_use]
+pub fn chain_text(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let level = error.to_string();
+        if !text.ends_with(&level) {
+            // Writing to a string cannot fail.
+            let _ = write!(text, ": {level}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+fn exit_code(error: &ApplyError) -> ExitCode {
+    match error {
+        ApplyError::Conflict(_) | ApplyError::Refused(_) => ExitCode::Refused,
+        ApplyError::Assemble(error) => match error {
+            AssembleError::DuplicatePlatform { .. }
+            | AssembleError::Platforms { .. }
+            | AssembleError::NotDocker { .. } => ExitCode::Inputs,
+            AssembleError::Unwritable(_) | AssembleError::Unreadable(_) => ExitCode::World,
+        },
+        ApplyError::NoPolicy(_)
+        | ApplyError::NoRecord(_)
+        | ApplyError::EmptyRecord(..)
+        | ApplyError::NoPlatform { .. }
+        | ApplyError::NotAnImage { .. }
+        | ApplyError::LostAttestation { .. } => ExitCode::Inputs,
+        ApplyError::Registry(_)
+        | ApplyError::Signing(_)
+        | ApplyError::Record(_)
+        | ApplyError::MissingChild { .. }
+        | ApplyError::MissingConfig { .. }
+        | ApplyError::OddIndex { .. }
+        | ApplyError::TooDeep { .. }
+        | ApplyError::TagNotVisible { .. }
+        | ApplyError::MissingImage(_)
+        | ApplyError::FallbackOccupied { .. }
+        | ApplyError::FallbackUnwritable(_)
+        | ApplyError::FallbackContended { .. }
+        | ApplyError::OddRecord(_)
+        | ApplyError::NoToken
+        | ApplyError::TooManyReferrers { .. }
+        | ApplyError::SignatureNotStored { .. }
+        | ApplyError::Timeout
+        | ApplyError::Terminated(_) => ExitCode::World,
+    }
+}
+
+fn hint(error: &ApplyError) -> Option<String> {
+    let text = match error {
+        ApplyError::Registry(error) => return registry_hint(error),
+        ApplyError::SignatureNotStored { source, .. } => return hint(source),
+        ApplyError::Signing(error) => return signing_hint(error),
+        ApplyError::NoToken => {
+            "give the job `permissions: id-token: write`; a pull request from a fork never has it: use `sign: false` there, or `on-signing-failure: warn`. Outside GitHub give `identity-token`"
+        }
+        ApplyError::Conflict(_) => {
+            "these tags are promised never to change: choose another version, remove the tag by hand if it is wrong, or name it in `moving-tags` if it may move"
+        }
+        ApplyError::MissingChild { .. } => {
+            "was it pushed to this repository, and is it still there? Push it again, or raise `max-attempts` and `retry-delay` if the registry is slow to show it"
+        }
+        ApplyError::MissingConfig { .. } => {
+            "the registry has lost a part of this image: push it again"
+        }
+        ApplyError::MissingImage(_) => "is the name right, and was it pushed?",
+        ApplyError::TagNotVisible { .. } => {
+            "another run may have written the tag meanwhile; run this again, which changes nothing that is right"
+        }
+        ApplyError::Assemble(AssembleError::DuplicatePlatform { .. }) => {
+            "each platform takes one digest: is a digest of an earlier build among them?"
+        }
+        ApplyError::Assemble(AssembleError::Platforms { .. }) => {
+            "did every job of the build matrix hand over its digest?"
+        }
+        ApplyError::Assemble(AssembleError::NotDocker { .. }) => "use `media-type: oci` or `auto`",
+        ApplyError::NoPlatform { .. } | ApplyError::NotAnImage { .. } => {
+            "`digests` takes images and indexes of images"
+        }
+        ApplyError::Refused(refused)
+            if refused
+                .subjects
+                .iter()
+                .all(|subject| subject.reasons.is_empty()) =>
+        {
+            "was it signed, and pushed to this repository? A signature that was just made may take longer to show: raise `max-attempts` or `retry-delay`"
+        }
+        ApplyError::Refused(_) => {
+            "if one of these is the right signer, name it in `certificate-identity` and `certificate-oidc-issuer`; else do not use this image"
+        }
+        ApplyError::Timeout => {
+            "run it again: it goes on where this run stopped; or raise `timeout`"
+        }
+        ApplyError::Terminated(_) => "run it again: it goes on where this run stopped",
+        ApplyError::FallbackOccupied { .. } => {
+            "the tag does not belong to an image of this repository's: remove it by hand if nothing needs it"
+        }
+        ApplyError::FallbackContended { .. } => "many jobs sign this digest at once; run it again",
+        ApplyError::NoRecord(_) | ApplyError::EmptyRecord(..) => {
+            "give `image` with its tag or digest, or the `record` that `create` wrote"
+        }
+        ApplyError::Record(_)
+        | ApplyError::Assemble(AssembleError::Unwritable(_) | AssembleError::Unreadable(_))
+        | ApplyError::LostAttestation { .. }
+        | ApplyError::OddIndex { .. }
+        | ApplyError::TooDeep { .. }
+        | ApplyError::FallbackUnwritable(_)
+        | ApplyError::OddRecord(_)
+        | ApplyError::TooManyReferrers { .. }
+        | ApplyError::NoPolicy(_) => return None,
+    };
+    Some(text.to_owned())
+}
+
+fn registry_hint(error: &RegistryError) -> Option<String> {
+    let host = error.host();
+    if error.is_denied() {
+        let who = error.credentials().map_or_else(
+            || "no credentials were given for it: give `registry-auths`, or log in with docker/login-action and DOCKER_CONFIG".to_owned(),
+            |source| format!("the credentials came from {source}"),
+        );
+        let rights = match (host.as_str(), error.is_write()) {
+            ("ghcr.io", true) => {
+                "; with GITHUB_TOKEN the job needs `permissions: packages: write`, and the package must grant this repository access (Manage Actions access)"
+            }
+            ("ghcr.io", false) => {
+                "; with GITHUB_TOKEN the job needs `permissions: packages: read`, and the package must grant this repository access"
+            }
+            (_, true) => "; do they allow pushing to this repository?",
+            (_, false) => "; do they allow pulling from this repository?",
+        };
+        return Some(format!("{who}{rights}"));
+    }
+    if error.is_throttled() {
+        return Some(format!(
+            "`{host}` limits requests: wait, log in, or lower the number of parallel jobs; a rerun goes on where this run stopped"
+        ));
+    }
+    if let Some(helper) = error.unused_helper() {
+        return Some(format!(
+            "`docker-credential-{helper}` is a program of the machine and is not in this image: give `registry-auths`"
+        ));
+    }
+    match error.status() {
+        Some(500..) | None => Some("run it again: it goes on where this run stopped".to_owned()),
+        Some(_) => None,
+    }
+}
+
+fn signing_hint(error: &SigningError) -> Option<String> {
+    let text = match (error, error.status()) {
+        (SigningError::Token(_), Some(401 | 403)) => {
+            "the job's permission `id-token: write` may be missing, or its token too old"
+        }
+        (SigningError::TokenUnreadable(_) | SigningError::TokenExpired { .. }, _) => {
+            "give a fresh OIDC token with audience `sigstore`"
+        }
+        (SigningError::Certificate(_), Some(400..=499)) => {
+            "Fulcio does not accept this token: is its audience `sigstore`, and its issuer one that this Fulcio knows?"
+        }
+        (
+            SigningError::Token(_)
+            | SigningError::Certificate(_)
+            | SigningError::Log(_)
+            | SigningError::Timestamp(_),
+            _,
+        ) => {
+            "Sigstore may be down (https://status.sigstore.dev): run it again, or publish unsigned for now with `on-signing-failure: warn`"
+        }
+        (SigningError::Trust(_), _) => {
+            "give `trusted-root` and `signing-config`, or let the job reach tuf-repo-cdn.sigstore.dev"
+        }
+        (SigningError::Key(_) | SigningError::SelfCheck(_), _) => return None,
+    };
+    Some(text.to_owned())
+}

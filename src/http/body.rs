@@ -1,0 +1,75 @@
+//! Bodies, read within a bound: a server's `Content-Length` is a claim, what arrives is counted.
+
+use reqwest::Response;
+
+use super::{HttpError, cause_text};
+
+/// Reads the body of `response`, which must not be longer than `limit` bytes.
+pub async fn read(response: Response, limit: u64) -> Result<Vec<u8>, HttpError> {
+    if response
+        .content_length()
+        .is_some_and(|length| length > limit)
+    {
+        return Err(HttpError::TooLong { limit });
+    }
+    let (body, cut) = read_until(response, limit).await?;
+    if cut {
+        Err(HttpError::TooLong { limit })
+    } else {
+        Ok(body)
+    }
+}
+
+/// Reads the first `limit` bytes of the body of `response` and leaves the rest: enough for the text of an error.
+pub async fn read_start(response: Response, limit: u64) -> Result<Vec<u8>, HttpError> {
+    Ok(read_until(response, limit).await?.0)
+}
+
+async fn read_until(mut response: Response, limit: u64) -> Result<(Vec<u8>, bool), HttpError> {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let mut body = Vec::new();
+    let broken = |error: reqwest::Error| HttpError::Broken {
+        cause: cause_text(&error),
+    };
+    while let Some(chunk) = response.chunk().await.map_err(broken)? {
+        let room = limit - body.len();
+        if chunk.len() > room {
+            body.extend_from_slice(chunk.get(..room).unwrap_or_default());
+            return Ok((body, true));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok((body, false))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn response(body: &'static str) -> Response {
+        // A body made of a stream has no length in advance, as with chunked encoding.
+        let chunks = futures_util::stream::iter(
+            body.as_bytes()
+                .chunks(3)
+                .map(|chunk| Ok::<_, std::io::Error>(chunk.to_vec())),
+        );
+        http_response(reqwest::Body::wrap_stream(chunks))
+    }
+
+    fn http_response(body: reqwest::Body) -> Response {
+        ::http::Response::new(body).into()
+    }
+
+    #[tokio::test]
+    async fn body_of_exactly_the_bound_is_read_and_one_more_byte_is_not() {
+        assert_eq!(read(response("12345678"), 8).await.unwrap(), b"12345678");
+        let error = read(response("123456789"), 8).await.unwrap_err();
+        assert!(matches!(error, HttpError::TooLong { limit: 8 }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn start_of_a_long_body_is_all_that_is_kept() {
+        assert_eq!(read_start(response("123456789"), 4).await.unwrap(), b"1234");
+        assert_eq!(read_start(response("12"), 4).await.unwrap(), b"12");
+    }
+}

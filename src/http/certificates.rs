@@ -1,0 +1,120 @@
+//! Whom the client trusts beside the public authorities: the certificates that a user gives.
+
+use rustls::RootCertStore;
+use rustls::pki_types::{CertificateDer, pem::PemObject as _};
+
+/// Extra certificate authorities, parsed and known to be usable.
+#[derive(Debug, Clone, Default)]
+pub struct Certificates(Vec<CertificateDer<'static>>);
+
+/// Why some text holds no usable certificate authority.
+#[derive(Debug, thiserror::Error)]
+pub enum CertificateError {
+    /// No `BEGIN CERTIFICATE` anywhere.
+    #[error("there is no PEM certificate in it (`-----BEGIN CERTIFICATE-----`)")]
+    Empty,
+    /// Text that starts like PEM and goes wrong.
+    #[error("certificate number {number} is not well-formed PEM")]
+    Pem {
+        /// Which one, counted from 1.
+        number: usize,
+        /// What is wrong.
+        #[source]
+        source: rustls::pki_types::pem::Error,
+    },
+    /// PEM of something that is no X.509 certificate.
+    #[error("certificate number {number} is not a usable X.509 certificate")]
+    Unusable {
+        /// Which one, counted from 1.
+        number: usize,
+        /// What is wrong.
+        #[source]
+        source: rustls::Error,
+    },
+}
+
+impl Certificates {
+    /// Reads all certificates in `pem`, of which there must be one at least.
+    pub fn parse(pem: &str) -> Result<Self, CertificateError> {
+        let mut certificates = Self::default();
+        certificates.add(pem)?;
+        Ok(certificates)
+    }
+
+    /// Adds all certificates in `pem`, of which there must be one at least.
+    pub fn add(&mut self, pem: &str) -> Result<(), CertificateError> {
+        let mut found = Vec::new();
+        for (index, parsed) in CertificateDer::pem_slice_iter(pem.as_bytes()).enumerate() {
+            let number = index + 1;
+            let certificate = parsed.map_err(|source| CertificateError::Pem { number, source })?;
+            check_usable(&certificate)
+                .map_err(|source| CertificateError::Unusable { number, source })?;
+            found.push(certificate);
+        }
+        if found.is_empty() {
+            return Err(CertificateError::Empty);
+        }
+        self.0.append(&mut found);
+        Ok(())
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Every authority that is trusted: the public ones that are built in, those of this machine if it has any, these.
+    ///
+    /// Built in, since an image made from nothing has none; the machine's, since a company adds its own there. One
+    /// that rustls cannot read is left out: old stores hold such, and reqwest would refuse to build a client at all.
+    pub(super) fn with_public_ones(&self) -> Vec<reqwest::Certificate> {
+        let native = rustls_native_certs::load_native_certs().certs;
+        webpki_root_certs::TLS_SERVER_ROOT_CERTS
+            .iter()
+            .chain(native.iter().filter(|one| check_usable(one).is_ok()))
+            .chain(&self.0)
+            .filter_map(|one| reqwest::Certificate::from_der(one).ok())
+            .collect()
+    }
+}
+
+fn check_usable(certificate: &CertificateDer<'static>) -> Result<(), rustls::Error> {
+    RootCertStore::empty().add(certificate.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base64::Engine as _;
+
+    fn pem(der: &[u8]) -> String {
+        let text = base64::engine::general_purpose::STANDARD.encode(der);
+        format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n")
+    }
+
+    #[test]
+    fn bundle_of_several_is_read_whole_and_comments_are_not_in_the_way() {
+        let roots = webpki_root_certs::TLS_SERVER_ROOT_CERTS;
+        let bundle = format!("# one\n{}\n# two\n{}", pem(&roots[0]), pem(&roots[1]));
+        assert_eq!(Certificates::parse(&bundle).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn text_without_a_usable_certificate_is_refused_with_its_number() {
+        let root = &webpki_root_certs::TLS_SERVER_ROOT_CERTS[0];
+        let refused = |text: &str| Certificates::parse(text).unwrap_err().to_string();
+        assert!(refused("").contains("no PEM certificate"));
+        assert!(refused("/etc/ssl/ca.pem").contains("no PEM certificate"));
+        let second_is_cut = format!("{}{}", pem(root), pem(&root[..100]));
+        assert!(refused(&second_is_cut).starts_with("certificate number 2 is not a usable"));
+        let unfinished = "-----BEGIN CERTIFICATE-----\nMIIB";
+        assert!(refused(unfinished).starts_with("certificate number 1 is not well-formed"));
+    }
+}

@@ -1,0 +1,90 @@
+//! The HTTP client that every other room is handed: whom it trusts, how long it waits, how it reads bodies within a
+//! bound, and how its errors are put into words. It knows nothing of registries or of Sigstore.
+
+mod body;
+mod certificates;
+mod client;
+mod proxies;
+
+pub use body::{read, read_start};
+pub use certificates::{CertificateError, Certificates};
+pub use client::client;
+
+/// Why a client could not be made, or a body not be read.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum HttpError {
+    /// The TLS or connection settings do not hold together.
+    #[error("could not set up the HTTP client: {cause}")]
+    Setup {
+        /// What the HTTP library says, with all its causes.
+        cause: String,
+    },
+    /// A proxy variable of the environment is not an address.
+    #[error("`{variable}` is not the address of a proxy")]
+    Proxy {
+        /// The name of the variable; its value may hold a password and is not shown.
+        variable: &'static str,
+    },
+    /// The body broke off, or did not come in time.
+    #[error("the answer broke off: {cause}")]
+    Broken {
+        /// What the HTTP library says, with all its causes.
+        cause: String,
+    },
+    /// The body is longer than anything that is expected there.
+    #[error("the answer is longer than {limit} bytes")]
+    TooLong {
+        /// The bound.
+        limit: u64,
+    },
+}
+
+/// The whole chain of causes behind `error`, outermost first, as one line without control characters.
+///
+/// reqwest's own text names the URL, with its query string, and hides what happened ("connection refused"), so its
+/// outermost level is left out wherever there is a deeper one.
+#[must_use]
+pub fn cause_text(error: &(dyn std::error::Error + 'static)) -> String {
+    let hides_its_cause = error.is::<reqwest::Error>() && error.source().is_some();
+    let first = if hides_its_cause {
+        error.source()
+    } else {
+        Some(error)
+    };
+    let mut texts: Vec<String> = Vec::new();
+    for level in std::iter::successors(first, |level| level.source()) {
+        let text: String = level
+            .to_string()
+            .chars()
+            .map(|letter| if letter.is_control() { ' ' } else { letter })
+            .collect();
+        // hyper's "client error (Connect)" says no more than the level below it; some levels repeat the one below.
+        let is_noise = text.starts_with("client error (") && level.source().is_some();
+        let is_repeated = texts.last().is_some_and(|last| last.contains(&text));
+        if !is_noise && !is_repeated {
+            texts.push(text);
+        }
+    }
+    texts.join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn cause_of_a_refused_connection_is_told_and_the_query_is_not() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        let client = client(&Certificates::default()).unwrap();
+        let error = client
+            .get(format!("http://{address}/?token=hidden"))
+            .send()
+            .await
+            .unwrap_err();
+        let text = cause_text(&error);
+        assert!(text.contains("refused"), "{text}");
+        assert!(!text.contains("hidden"), "{text}");
+    }
+}

@@ -1,0 +1,209 @@
+//! Reads single inputs into types and keeps every error, so that a run reports all of them together.
+
+use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::path::{Component, Path, PathBuf};
+use std::str::FromStr;
+
+use super::grammar::{self, Separator};
+use super::{Files, InputError, InputErrors, RawInputs};
+use crate::domain::{Matcher, Patience, PatternError, Secret};
+
+pub(super) struct Fields<'a> {
+    raw: &'a RawInputs,
+    files: &'a Files<'a>,
+    errors: Vec<InputError>,
+}
+
+impl<'a> Fields<'a> {
+    pub(super) fn new(raw: &'a RawInputs, files: &'a Files<'a>) -> Self {
+        Self {
+            raw,
+            files,
+            errors: Vec::new(),
+        }
+    }
+
+    pub(super) fn finish(self) -> Result<(), InputErrors> {
+        if self.errors.is_empty() {
+            Ok(())
+        } else {
+            Err(InputErrors(self.errors))
+        }
+    }
+
+    pub(super) fn refuse(&mut self, input: &'static str, problem: impl Into<String>) {
+        self.errors.push(InputError {
+            input,
+            problem: problem.into(),
+        });
+    }
+
+    pub(super) fn text(&self, input: &'static str) -> Option<&'a str> {
+        self.raw.get(input)
+    }
+
+    pub(super) fn owned(&self, input: &'static str) -> Option<String> {
+        self.text(input).map(str::to_owned)
+    }
+
+    pub(super) fn secret(&self, input: &'static str) -> Option<Secret> {
+        self.text(input).map(Secret::new)
+    }
+
+    /// Reads an input by its grammar; an error is kept and reads as not given.
+    pub(super) fn parsed<T>(
+        &mut self,
+        input: &'static str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        match parse(self.text(input)?) {
+            Ok(value) => Some(value),
+            Err(problem) => {
+                self.refuse(input, problem);
+                None
+            }
+        }
+    }
+
+    pub(super) fn boolean(&mut self, input: &'static str, default: bool) -> bool {
+        self.parsed(input, grammar::boolean).unwrap_or(default)
+    }
+
+    /// Reads one of a few words; the first is the default.
+    pub(super) fn word<T: Copy>(
+        &mut self,
+        input: &'static str,
+        words: &[(&str, T)],
+        default: T,
+    ) -> T {
+        let names: Vec<String> = words.iter().map(|(name, _)| format!("`{name}`")).collect();
+        let find = |text: &str| {
+            let found = words.iter().find(|(name, _)| *name == text);
+            found
+                .map(|(_, value)| *value)
+                .ok_or_else(|| format!("`{text}` is none of {}", names.join(", ")))
+        };
+        self.parsed(input, find).unwrap_or(default)
+    }
+
+    /// Reads every entry of a comma-separated list; duplicates are folded, each bad entry is an error of its own.
+    pub(super) fn each<T>(&mut self, input: &'static str) -> Vec<T>
+    where
+        T: FromStr + Ord + Clone,
+        T::Err: Display,
+    {
+        let mut seen = BTreeSet::new();
+        let mut values = Vec::new();
+        for entry in grammar::list(self.text(input).unwrap_or_default(), Separator::Comma) {
+            match entry.parse::<T>() {
+                Ok(value) if seen.insert(value.clone()) => values.push(value),
+                Ok(_) => {}
+                Err(error) => self.refuse(input, error.to_string()),
+            }
+        }
+        values
+    }
+
+    /// An exact text, or a pattern, of a pair of inputs of which one at most may be given.
+    pub(super) fn matcher(
+        &mut self,
+        exact: &'static str,
+        pattern: &'static str,
+    ) -> Option<Matcher> {
+        let wanted = self.owned(exact).map(Matcher::Exact);
+        let compiled = self.parsed(pattern, |text| {
+            Matcher::pattern(text).map_err(|error| match &error {
+                PatternError::TooLong => error.to_string(),
+                PatternError::Invalid { source, .. } => format!("{error}: {source}"),
+            })
+        });
+        if wanted.is_some() && self.text(pattern).is_some() {
+            self.refuse(
+                pattern,
+                format!("it is given beside `{exact}`; give one of the two"),
+            );
+        }
+        wanted.or(compiled)
+    }
+
+    /// The content of an input that holds a document or the path of one; documents begin with `sign`.
+    pub(super) fn document(&mut self, input: &'static str, sign: &str) -> Option<Vec<u8>> {
+        let text = self.text(input)?;
+        if text.starts_with(sign) {
+            return Some(text.as_bytes().to_vec());
+        }
+        if text.contains('\n') {
+            self.refuse(
+                input,
+                format!("it is neither a path nor a document that begins with `{sign}`"),
+            );
+            return None;
+        }
+        match (self.files.read)(text) {
+            Ok(content) => Some(content),
+            Err(error) => {
+                self.refuse(
+                    input,
+                    format!("could not read `{text}`: {error}; a path must lie in the workspace"),
+                );
+                None
+            }
+        }
+    }
+
+    /// The names of the files in the folder that an input names.
+    pub(super) fn folder(&mut self, input: &'static str) -> Option<Vec<String>> {
+        let path = self.text(input)?;
+        match (self.files.list)(path) {
+            Ok(names) => Some(names),
+            Err(error) => {
+                self.refuse(
+                    input,
+                    format!("could not list `{path}`: {error}; it must lie in the workspace"),
+                );
+                None
+            }
+        }
+    }
+
+    pub(super) fn record_path(&mut self) -> PathBuf {
+        let path = Path::new(self.text("record").unwrap_or("manifest-seal.json"));
+        // A container's absolute paths mean nothing to the next step, and the record is written by root.
+        if !path
+            .components()
+            .all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
+        {
+            self.refuse(
+                "record",
+                format!(
+                    "`{}` must be a relative path inside the workspace",
+                    path.display()
+                ),
+            );
+        }
+        path.to_owned()
+    }
+
+    pub(super) fn patience(&mut self) -> Patience {
+        let default = Patience::default();
+        let attempts = |text: &str| {
+            let number = text
+                .parse::<u32>()
+                .ok()
+                .filter(|number| (1..=100).contains(number));
+            number.ok_or_else(|| format!("`{text}` is not a number of tries from 1 to 100"))
+        };
+        Patience {
+            max_attempts: self
+                .parsed("max-attempts", attempts)
+                .unwrap_or(default.max_attempts),
+            delay: self
+                .parsed("retry-delay", grammar::duration)
+                .unwrap_or(default.delay),
+            max_delay: self
+                .parsed("retry-max-delay", grammar::duration)
+                .unwrap_or(default.max_delay),
+        }
+    }
+}

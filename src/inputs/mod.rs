@@ -1,0 +1,259 @@
+//! Strings in, proof out. Nothing behind this room looks at a string of the workflow's again.
+//!
+//! Parsing collects: one run reports every bad input, since each failed round trip costs its author minutes. Knows the
+//! grammar of every input and which command needs which; refuses to know how a file is read or where a string came from.
+
+mod auths;
+mod fields;
+mod grammar;
+mod raw;
+mod requests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::domain::{
+    Digest, GithubClaims, Host, ImageReference, Matcher, Patience, Platform, Repository, Secret,
+    Tag,
+};
+
+pub use auths::RegistryAuth;
+pub use raw::{INPUTS, Input, RawInputs};
+
+use fields::Fields;
+
+/// Everything a run was asked to do, proven well-formed.
+#[derive(Debug)]
+pub struct Inputs {
+    /// What to do.
+    pub request: Request,
+    /// How to go about it, whatever it is.
+    pub settings: Settings,
+}
+
+/// What to do.
+#[derive(Debug)]
+pub enum Request {
+    /// Make an index, and sign it where `signing` says so (`seal`; `create` never signs).
+    Seal(Seal),
+    /// Sign what is there.
+    Sign(Sign),
+    /// Check what is there.
+    Verify(Verify),
+}
+
+/// The commands `seal` and `create`.
+#[derive(Debug)]
+pub struct Seal {
+    /// Where.
+    pub repository: Repository,
+    /// What the index is made of, without duplicates, in the order given.
+    pub digests: Vec<Digest>,
+    /// Tags that must never change.
+    pub tags: Vec<Tag>,
+    /// Tags that may.
+    pub moving_tags: Vec<Tag>,
+    /// The platforms that must be there, where that was said.
+    pub platforms: Option<BTreeSet<Platform>>,
+    /// Annotations of the index.
+    pub annotations: BTreeMap<String, String>,
+    /// Which kind of index.
+    pub media_type: IndexType,
+    /// Whether and how to sign.
+    pub signing: Option<Signing>,
+    /// What comes first, tags or signatures.
+    pub order: Order,
+}
+
+/// The command `sign`.
+#[derive(Debug)]
+pub struct Sign {
+    /// What to sign.
+    pub what: Subjects,
+    /// How.
+    pub signing: Signing,
+}
+
+/// The command `verify`.
+#[derive(Debug)]
+pub struct Verify {
+    /// What to verify; always a tag or a digest.
+    pub image: ImageReference,
+    /// Whether its children must be signed too.
+    pub depth: Depth,
+    /// Who must have signed.
+    pub policy: PolicyInputs,
+}
+
+/// What a `sign` run signs.
+#[derive(Debug)]
+pub enum Subjects {
+    /// The image named.
+    Image(ImageReference),
+    /// Every digest of the record; only those of the repository where one is named.
+    Record(Option<Repository>),
+}
+
+/// How to sign.
+#[derive(Debug, Clone)]
+pub struct Signing {
+    /// What is signed.
+    pub depth: Depth,
+    /// What an outage of Sigstore means.
+    pub on_failure: OnSigningFailure,
+    /// Whose signature counts as already there.
+    pub policy: PolicyInputs,
+}
+
+/// Who must have signed, as far as the inputs say.
+#[derive(Debug, Clone, Default)]
+pub struct PolicyInputs {
+    /// The identity.
+    pub identity: Option<Matcher>,
+    /// The issuer.
+    pub issuer: Option<Matcher>,
+    /// GitHub's extensions.
+    pub github: GithubClaims,
+}
+
+/// How deep signing and verifying go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// The digest itself.
+    Itself,
+    /// The digest and every child of it.
+    Children,
+}
+
+/// What an outage of Sigstore means for the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnSigningFailure {
+    /// The run fails.
+    Fail,
+    /// The tags are written, and a warning says that they are unsigned.
+    Warn,
+}
+
+/// Which kind of index to write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IndexType {
+    /// Docker's list if every child is Docker's and there are no annotations, else OCI.
+    Auto,
+    /// An OCI index.
+    Oci,
+    /// Docker's manifest list.
+    Docker,
+}
+
+/// What comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Signatures, so that nobody can pull an unsigned index by its tag.
+    SignThenTag,
+    /// Tags, for registries that drop what has none.
+    TagThenSign,
+}
+
+/// How to go about it.
+#[derive(Debug)]
+pub struct Settings {
+    /// Where the record is, relative to the workspace.
+    pub record: PathBuf,
+    /// Logins, before all other credentials.
+    pub registry_auths: Vec<RegistryAuth>,
+    /// For ghcr.io.
+    pub github_token: Option<Secret>,
+    /// Hosts that speak plain HTTP.
+    pub insecure_registries: Vec<Host>,
+    /// Extra CA certificates, PEM.
+    pub ca_bundle: Option<Vec<u8>>,
+    /// Which services to sign with, JSON.
+    pub signing_config: Option<Vec<u8>>,
+    /// What to trust, JSON.
+    pub trusted_root: Option<Vec<u8>>,
+    /// An OIDC token of the user's.
+    pub identity_token: Option<Secret>,
+    /// The retry policy.
+    pub patience: Patience,
+    /// The whole run ends by then.
+    pub timeout: Duration,
+    /// Whether anything may be changed.
+    pub mode: Mode,
+}
+
+/// Whether anything may be changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Do it.
+    Apply,
+    /// Say what would be done.
+    DryRun,
+}
+
+/// How inputs that name files are read. Relative paths are the workspace's.
+pub struct Files<'a> {
+    /// Reads a file; the size is bounded.
+    pub read: &'a dyn Fn(&str) -> std::io::Result<Vec<u8>>,
+    /// Lists the names of the files in a folder.
+    pub list: &'a dyn Fn(&str) -> std::io::Result<Vec<String>>,
+}
+
+/// One thing wrong with the inputs.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("input `{input}`: {problem}")]
+pub struct InputError {
+    /// The input's name, as in action.yml.
+    pub input: &'static str,
+    /// What is wrong, and what was expected.
+    pub problem: String,
+}
+
+/// Everything wrong with the inputs.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+pub struct InputErrors(pub Vec<InputError>);
+
+impl Inputs {
+    /// Reads all inputs, or says everything that is wrong with them.
+    pub fn parse(raw: &RawInputs, files: &Files<'_>) -> Result<Self, InputErrors> {
+        let mut fields = Fields::new(raw, files);
+        let request = requests::request(&mut fields);
+        let settings = settings(&mut fields);
+        match (request, fields.finish()) {
+            (Some(request), Ok(())) => Ok(Self { request, settings }),
+            (_, Err(errors)) => Err(errors),
+            (None, Ok(())) => Err(InputErrors(vec![InputError {
+                input: "command",
+                problem: "the inputs do not say what to do".to_owned(),
+            }])),
+        }
+    }
+}
+
+fn settings(fields: &mut Fields<'_>) -> Settings {
+    Settings {
+        record: fields.record_path(),
+        registry_auths: fields
+            .parsed("registry-auths", auths::parse)
+            .unwrap_or_default(),
+        github_token: fields.secret("github-token"),
+        insecure_registries: fields.each("insecure-registries"),
+        ca_bundle: fields.document("ca-bundle", "-----BEGIN"),
+        signing_config: fields.document("signing-config", "{"),
+        trusted_root: fields.document("trusted-root", "{"),
+        identity_token: fields.secret("identity-token"),
+        patience: fields.patience(),
+        timeout: fields
+            .parsed("timeout", grammar::duration)
+            .unwrap_or(Duration::from_mins(15)),
+        mode: if fields.boolean("dry-run", false) {
+            Mode::DryRun
+        } else {
+            Mode::Apply
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,91 @@
+//! The inputs as strings: their names, what each means, and the text that was given for each.
+
+use std::collections::BTreeMap;
+
+/// One input of the action, which is a flag of the same name on the command line.
+#[derive(Debug, Clone, Copy)]
+pub struct Input {
+    /// Its name, in kebab case.
+    pub name: &'static str,
+    /// The commands that read it; empty for all.
+    pub commands: &'static [&'static str],
+    /// What it means, in one sentence.
+    pub meaning: &'static str,
+    /// What an absent one stands for, as action.yml says it.
+    pub default: &'static str,
+}
+
+/// The strings that were given. An empty string means "not given", since that is what the runner sends.
+#[derive(Debug, Clone, Default)]
+pub struct RawInputs(BTreeMap<&'static str, String>);
+
+const MAKE: &[&str] = &["seal", "create"];
+const SIGN: &[&str] = &["seal", "sign"];
+const TRUST: &[&str] = &["seal", "sign", "verify"];
+
+macro_rules! inputs {
+    ($($name:literal $commands:expr, $default:literal: $meaning:literal;)*) => {
+        /// Every input there is, in the order of the README's table.
+        pub const INPUTS: &[Input] = &[$(Input { name: $name, commands: $commands, meaning: $meaning, default: $default }),*];
+    };
+}
+
+inputs! {
+    "command" &[], "seal": "What to do: `seal`, `create`, `sign` or `verify`.";
+    "image" &[], "": "`registry/repository`; for `sign` and `verify` also with `:tag` or `@sha256:…`.";
+    "tags" MAKE, "": "List. Tags that must never change what they hold; bare, or full references of one repository as docker/metadata-action prints them.";
+    "moving-tags" MAKE, "": "List. Tags that may move, such as `latest`; written last.";
+    "digests" MAKE, "": "List/CSV of `sha256:…` or `registry/repository@sha256:…`: what the index is made of.";
+    "digests-folder" MAKE, "": "A folder whose file names are the hex digests, as Docker's multi-platform example leaves them.";
+    "platforms" MAKE, "": "List/CSV of platforms that must be there, no more and no less.";
+    "annotations" MAKE, "": "List of `key=value` for the index; values may hold `=`, spaces and commas.";
+    "media-type" MAKE, "auto": "`oci`, `docker`, or `auto`: Docker's list if every child is Docker's and there are no annotations.";
+    "sign" &["seal"], "true": "Whether to sign.";
+    "recursive" TRUST, "false": "Sign and verify every child too.";
+    "on-signing-failure" SIGN, "fail": "`fail`, or `warn`: when Sigstore is down, publish unsigned with a warning.";
+    "certificate-identity" TRUST, "": "Who must have signed, exactly. Default for `seal` and `sign`: this run's own identity; `verify` must be told.";
+    "certificate-identity-regexp" TRUST, "": "The same as a regular expression, matched against the whole identity.";
+    "certificate-oidc-issuer" TRUST, "": "Who must vouch for the identity. Default: the own token's issuer; for `verify` GitHub's.";
+    "certificate-oidc-issuer-regexp" TRUST, "": "The same as a regular expression.";
+    "certificate-github-workflow-repository" TRUST, "": "The repository whose workflow must have signed, `owner/name`.";
+    "certificate-github-workflow-ref" TRUST, "": "The git ref that the workflow must have run on.";
+    "certificate-github-workflow-sha" TRUST, "": "The commit that the workflow must have run on.";
+    "certificate-github-workflow-name" TRUST, "": "The name of the workflow.";
+    "certificate-github-workflow-trigger" TRUST, "": "The event that must have started it.";
+    "record" &[], "manifest-seal.json": "Path of the record in the workspace: every digest, tag and signature, before and after.";
+    "registry-auths" &[], "": "YAML list of `{registry, username, password}`, used before `config.json` of Docker.";
+    "github-token" &[], "${{ github.token }}": "For ghcr.io, where no other credentials are given.";
+    "insecure-registries" &[], "": "List/CSV of hosts that speak plain HTTP.";
+    "ca-bundle" &[], "": "Extra CA certificates: PEM text, or a path in the workspace.";
+    "signing-config" SIGN, "": "Which Fulcio, Rekor and timestamp authority to use: JSON, or a path. Default: the public-good instance.";
+    "trusted-root" TRUST, "": "What to trust: JSON, or a path. Default: the public-good instance, by TUF.";
+    "identity-token" SIGN, "": "OIDC token, outside GitHub Actions (the variable `SIGSTORE_ID_TOKEN` too).";
+    "tag-before-signing" &["seal"], "false": "Write the tags first, for registries that drop untagged manifests.";
+    "max-attempts" &[], "5": "How many tries there are where the world needs time.";
+    "retry-delay" &[], "10s": "The wait between two of them.";
+    "retry-max-delay" &[], "60s": "No single wait is longer.";
+    "timeout" &[], "15m": "The whole run ends by then.";
+    "dry-run" &["seal", "create", "sign"], "false": "Print the plan and change nothing.";
+}
+
+impl RawInputs {
+    /// Takes each input's text from `lookup`.
+    pub fn gather(lookup: impl Fn(&str) -> Option<String>) -> Self {
+        let given = |input: &Input| lookup(input.name).filter(|text| !text.trim().is_empty());
+        Self(
+            INPUTS
+                .iter()
+                .filter_map(|input| Some((input.name, given(input)?)))
+                .collect(),
+        )
+    }
+
+    /// The text of an input, trimmed; `None` where it was not given.
+    pub(super) fn get(&self, name: &'static str) -> Option<&str> {
+        debug_assert!(
+            INPUTS.iter().any(|input| input.name == name),
+            "{name} is no input"
+        );
+        self.0.get(name).map(|text| text.trim())
+    }
+}

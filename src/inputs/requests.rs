@@ -1,0 +1,328 @@
+//! What each command needs: the fields put together, and the rules that hold across them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::fields::Fields;
+use super::grammar::{self, Separator};
+use super::{
+    Depth, IndexType, OnSigningFailure, Order, PolicyInputs, Request, Seal, Sign, Signing,
+    Subjects, Verify,
+};
+use crate::domain::{Digest, GithubClaims, ImageReference, Reference, Repository, Tag};
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Command {
+    Seal,
+    Create,
+    Sign,
+    Verify,
+}
+
+/// `None` where an error was kept that leaves nothing to go on with.
+pub(super) fn request(fields: &mut Fields<'_>) -> Option<Request> {
+    let commands = [
+        ("seal", Command::Seal),
+        ("create", Command::Create),
+        ("sign", Command::Sign),
+        ("verify", Command::Verify),
+    ];
+    match fields.word("command", &commands, Command::Seal) {
+        Command::Seal => {
+            let signing = fields.boolean("sign", true).then(|| signing(fields));
+            seal(fields, signing).map(Request::Seal)
+        }
+        Command::Create => seal(fields, None).map(Request::Seal),
+        Command::Sign => Some(Request::Sign(Sign {
+            signing: signing(fields),
+            what: subjects(fields),
+        })),
+        Command::Verify => verify(fields).map(Request::Verify),
+    }
+}
+
+fn seal(fields: &mut Fields<'_>, signing: Option<Signing>) -> Option<Seal> {
+    let mut repositories = Repositories::of_image(fields);
+    let tags = repositories.tags(fields, "tags");
+    let moving_tags = repositories.tags(fields, "moving-tags");
+    let digests = digests(fields, &mut repositories);
+    for tag in moving_tags.iter().filter(|tag| tags.contains(tag)) {
+        fields.refuse(
+            "moving-tags",
+            format!("`{tag}` is in `tags` too, which never change what they hold"),
+        );
+    }
+    // A staged pipeline makes its index first and tags it when it is published.
+    if signing.is_some() && tags.is_empty() && moving_tags.is_empty() && untagged(fields) {
+        fields.refuse(
+            "tags",
+            "no tag is given; give `tags` or `moving-tags`, or use `command: create`",
+        );
+    }
+    let media_type = [
+        ("auto", IndexType::Auto),
+        ("oci", IndexType::Oci),
+        ("docker", IndexType::Docker),
+    ];
+    let media_type = fields.word("media-type", &media_type, IndexType::Auto);
+    let annotations = annotations(fields);
+    if media_type == IndexType::Docker && !annotations.is_empty() {
+        fields.refuse(
+            "media-type",
+            "`docker` lists cannot hold `annotations`; use `oci` or `auto`",
+        );
+    }
+    let order = if fields.boolean("tag-before-signing", false) {
+        Order::TagThenSign
+    } else {
+        Order::SignThenTag
+    };
+    let platforms: BTreeSet<_> = fields.each("platforms").into_iter().collect();
+    let repository = repositories.only(fields)?;
+    Some(Seal {
+        repository,
+        digests,
+        tags,
+        moving_tags,
+        platforms: Some(platforms).filter(|platforms| !platforms.is_empty()),
+        annotations,
+        media_type,
+        signing,
+        order,
+    })
+}
+
+fn untagged(fields: &Fields<'_>) -> bool {
+    fields.text("tags").is_none() && fields.text("moving-tags").is_none()
+}
+
+fn annotations(fields: &mut Fields<'_>) -> BTreeMap<String, String> {
+    match fields.text("annotations").map(grammar::annotations) {
+        None => BTreeMap::new(),
+        Some(Ok(annotations)) => annotations,
+        Some(Err(problems)) => {
+            for problem in problems {
+                fields.refuse("annotations", problem);
+            }
+            BTreeMap::new()
+        }
+    }
+}
+
+/// The set of digests that the index is made of, in the order given.
+fn digests(fields: &mut Fields<'_>, repositories: &mut Repositories) -> Vec<Digest> {
+    let mut digests = Vec::new();
+    for token in grammar::list(fields.text("digests").unwrap_or_default(), Separator::Comma) {
+        let read = if token.contains('@') {
+            token
+                .parse::<ImageReference>()
+                .map_err(|error| error.to_string())
+                .map(|image| {
+                    repositories.add("digests", image.repository);
+                    image.reference
+                })
+        } else {
+            token
+                .parse()
+                .map(|digest| Some(Reference::Digest(digest)))
+                .map_err(|error: crate::domain::DigestError| error.to_string())
+        };
+        match read {
+            Ok(Some(Reference::Digest(digest))) => digests.push(digest),
+            Ok(_) => fields.refuse("digests", format!("`{token}` names no digest")),
+            Err(problem) => fields.refuse("digests", problem),
+        }
+    }
+    let names = fields.folder("digests-folder");
+    for name in names.iter().flatten() {
+        match format!("sha256:{name}").parse() {
+            Ok(digest) => digests.push(digest),
+            Err(_) => fields.refuse(
+                "digests-folder",
+                format!("the file name `{name}` is not 64 lower-case hex digits"),
+            ),
+        }
+    }
+    let mut seen = BTreeSet::new();
+    digests.retain(|digest| seen.insert(digest.clone()));
+    if fields.text("digests").is_none() && fields.text("digests-folder").is_none() {
+        fields.refuse(
+            "digests",
+            "no digest is given; give `digests` or `digests-folder`",
+        );
+    } else if digests.is_empty() {
+        let input = if names.is_some() {
+            "digests-folder"
+        } else {
+            "digests"
+        };
+        fields.refuse(
+            input,
+            "it holds no digest; did every build job hand its own over?",
+        );
+    }
+    digests
+}
+
+fn subjects(fields: &mut Fields<'_>) -> Subjects {
+    match image(fields) {
+        None => Subjects::Record(None),
+        Some(ImageReference {
+            repository,
+            reference: None,
+        }) => Subjects::Record(Some(repository)),
+        Some(image) => Subjects::Image(image),
+    }
+}
+
+fn verify(fields: &mut Fields<'_>) -> Option<Verify> {
+    let policy = policy(fields);
+    let given = ["certificate-identity", "certificate-identity-regexp"]
+        .map(|input| fields.text(input).is_some());
+    if given == [false, false] {
+        fields.refuse("certificate-identity", "`verify` must be told who has to have signed; give it or `certificate-identity-regexp`");
+    }
+    let depth = depth(fields);
+    let image = image(fields);
+    match image {
+        Some(image) if image.reference.is_some() => {
+            return Some(Verify {
+                image,
+                depth,
+                policy,
+            });
+        }
+        Some(image) => fields.refuse(
+            "image",
+            format!("`{image}` names no tag and no digest (`…@sha256:…` is best)"),
+        ),
+        None if fields.text("image").is_none() => {
+            fields.refuse("image", "`verify` needs the image, with its tag or digest");
+        }
+        None => {}
+    }
+    None
+}
+
+fn image(fields: &mut Fields<'_>) -> Option<ImageReference> {
+    fields.parsed("image", |text| {
+        text.parse::<ImageReference>()
+            .map_err(|error| error.to_string())
+    })
+}
+
+fn signing(fields: &mut Fields<'_>) -> Signing {
+    let words = [
+        ("fail", OnSigningFailure::Fail),
+        ("warn", OnSigningFailure::Warn),
+    ];
+    Signing {
+        depth: depth(fields),
+        on_failure: fields.word("on-signing-failure", &words, OnSigningFailure::Fail),
+        policy: policy(fields),
+    }
+}
+
+fn depth(fields: &mut Fields<'_>) -> Depth {
+    if fields.boolean("recursive", false) {
+        Depth::Children
+    } else {
+        Depth::Itself
+    }
+}
+
+fn policy(fields: &mut Fields<'_>) -> PolicyInputs {
+    PolicyInputs {
+        identity: fields.matcher("certificate-identity", "certificate-identity-regexp"),
+        issuer: fields.matcher("certificate-oidc-issuer", "certificate-oidc-issuer-regexp"),
+        github: GithubClaims {
+            repository: fields.owned("certificate-github-workflow-repository"),
+            reference: fields.owned("certificate-github-workflow-ref"),
+            sha: fields.owned("certificate-github-workflow-sha"),
+            name: fields.owned("certificate-github-workflow-name"),
+            trigger: fields.owned("certificate-github-workflow-trigger"),
+        },
+    }
+}
+
+/// The repositories that the inputs name between them, with the input that named each.
+struct Repositories(BTreeMap<Repository, &'static str>);
+
+impl Repositories {
+    fn of_image(fields: &mut Fields<'_>) -> Self {
+        let mut repositories = Self(BTreeMap::new());
+        if let Some(image) = image(fields) {
+            if image.reference.is_some() {
+                fields.refuse(
+                    "image",
+                    format!("`{image}` names a tag or digest; here it is the repository alone"),
+                );
+            }
+            repositories.add("image", image.repository);
+        }
+        repositories
+    }
+
+    fn add(&mut self, input: &'static str, repository: Repository) {
+        self.0.entry(repository).or_insert(input);
+    }
+
+    /// Reads a list of tags, bare or as full references.
+    fn tags(&mut self, fields: &mut Fields<'_>, input: &'static str) -> Vec<Tag> {
+        let mut tags = Vec::new();
+        for entry in grammar::list(fields.text(input).unwrap_or_default(), Separator::Comma) {
+            let tag = match entry.parse::<Tag>() {
+                Ok(tag) => Some(tag),
+                Err(error) if !entry.contains('/') => {
+                    fields.refuse(input, error.to_string());
+                    None
+                }
+                Err(_) => self.tag_of_reference(fields, input, entry),
+            };
+            tags.extend(tag.filter(|tag| !tags.contains(tag)));
+        }
+        tags
+    }
+
+    fn tag_of_reference(
+        &mut self,
+        fields: &mut Fields<'_>,
+        input: &'static str,
+        entry: &str,
+    ) -> Option<Tag> {
+        match entry.parse::<ImageReference>() {
+            Ok(ImageReference {
+                repository,
+                reference: Some(Reference::Tag(tag)),
+            }) => {
+                self.add(input, repository);
+                return Some(tag);
+            }
+            Ok(_) => fields.refuse(input, format!("`{entry}` names no tag")),
+            Err(error) => fields.refuse(input, error.to_string()),
+        }
+        None
+    }
+
+    /// The one repository of the run.
+    fn only(self, fields: &mut Fields<'_>) -> Option<Repository> {
+        let mut named = self.0.into_iter();
+        let Some((first, _)) = named.next() else {
+            if fields.text("image").is_none() {
+                fields.refuse(
+                    "image",
+                    "no repository is given; give `image`, or full references in `tags`",
+                );
+            }
+            return None;
+        };
+        for (other, input) in named {
+            fields.refuse(
+                input,
+                format!(
+                    "`{other}` is another repository than `{first}`; a run serves one repository"
+                ),
+            );
+        }
+        Some(first)
+    }
+}

@@ -1,0 +1,222 @@
+//! What the inputs accept and refuse, as a workflow author meets it.
+
+use super::*;
+
+const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+fn parse(given: &[(&str, &str)]) -> Result<Inputs, Vec<String>> {
+    let raw = RawInputs::gather(|name| {
+        given
+            .iter()
+            .find(|(key, _)| *key == name)
+            .map(|(_, text)| (*text).to_owned())
+    });
+    let missing = || Err(std::io::Error::from(std::io::ErrorKind::NotFound));
+    let read = |path: &str| {
+        if path == "root.json" {
+            Ok(b"{}".to_vec())
+        } else {
+            missing()
+        }
+    };
+    let list = |path: &str| match path {
+        "digests" => Ok(vec![DIGEST.trim_start_matches("sha256:").to_owned()]),
+        "empty" => Ok(Vec::new()),
+        _ => Err(std::io::Error::from(std::io::ErrorKind::NotFound)),
+    };
+    let files = Files {
+        read: &read,
+        list: &list,
+    };
+    Inputs::parse(&raw, &files).map_err(|errors| errors.0.iter().map(ToString::to_string).collect())
+}
+
+fn seal(given: &[(&str, &str)]) -> Seal {
+    match parse(given).unwrap().request {
+        Request::Seal(seal) => seal,
+        other @ (Request::Sign(_) | Request::Verify(_)) => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn digests_are_a_set() {
+    let digests = format!("{DIGEST},\n {DIGEST} \nghcr.io/o/r@{DIGEST},");
+    let seal = seal(&[
+        ("image", "ghcr.io/o/r"),
+        ("tags", "v1"),
+        ("digests", &digests),
+        ("digests-folder", "digests"),
+    ]);
+    assert_eq!(seal.digests, [DIGEST.parse().unwrap()]);
+    assert!(seal.signing.is_some());
+}
+
+#[test]
+fn metadata_action_prints_full_references() {
+    let seal = seal(&[
+        ("tags", "ghcr.io/o/r:v1\nghcr.io/o/r:v1.2"),
+        ("moving-tags", "latest"),
+        ("digests", DIGEST),
+    ]);
+    assert_eq!(seal.repository.to_string(), "ghcr.io/o/r");
+    assert_eq!(
+        seal.tags.iter().map(Tag::as_str).collect::<Vec<_>>(),
+        ["v1", "v1.2"]
+    );
+}
+
+#[test]
+fn every_bad_input_is_reported_in_one_run() {
+    let errors = parse(&[
+        ("image", "ghcr.io/o/r:v9"),
+        ("tags", "v 1\nquay.io/x/y:v1"),
+        ("digests", "sha256:00, latest"),
+        ("platforms", "linux"),
+        ("sign", "yes"),
+        ("retry-delay", "10"),
+        ("record", "../record.json"),
+        ("trusted-root", "nowhere.json"),
+        ("certificate-identity", "a"),
+        ("certificate-identity-regexp", "("),
+    ])
+    .unwrap_err();
+    for named in [
+        "`v 1`",
+        "`quay.io/x/y`",
+        "`sha256:00`",
+        "`latest`",
+        "`linux`",
+        "`yes`",
+        "`10`",
+        "`../record.json`",
+        "`nowhere.json`",
+        "`(`",
+        "`ghcr.io/o/r:v9`",
+        "`certificate-identity`",
+    ] {
+        assert!(
+            errors.iter().any(|error| error.contains(named)),
+            "{named} is not named in {errors:#?}"
+        );
+    }
+}
+
+#[test]
+fn empty_strings_are_not_given() {
+    let seal = seal(&[
+        ("command", ""),
+        ("image", "ghcr.io/o/r"),
+        ("tags", "v1"),
+        ("digests", DIGEST),
+        ("platforms", " \n"),
+        ("sign", ""),
+    ]);
+    assert!(seal.platforms.is_none());
+}
+
+#[test]
+fn each_command_says_what_it_needs() {
+    let cases: [(&[(&str, &str)], &str); 8] = [
+        (
+            &[("tags", "v1"), ("digests", DIGEST)],
+            "input `image`: no repository",
+        ),
+        (
+            &[("image", "ghcr.io/o/r"), ("tags", "v1")],
+            "input `digests`: no digest is given",
+        ),
+        (
+            &[
+                ("image", "ghcr.io/o/r"),
+                ("tags", "v1"),
+                ("digests", "# none"),
+            ],
+            "input `digests`: it holds no digest",
+        ),
+        (
+            &[
+                ("image", "ghcr.io/o/r"),
+                ("tags", "v1"),
+                ("digests-folder", "empty"),
+            ],
+            "input `digests-folder`: it holds no digest",
+        ),
+        (
+            &[("image", "ghcr.io/o/r"), ("digests", DIGEST)],
+            "input `tags`: no tag is given",
+        ),
+        (
+            &[("command", "verify"), ("image", "ghcr.io/o/r:v1")],
+            "input `certificate-identity`: `verify` must be told",
+        ),
+        (
+            &[
+                ("command", "verify"),
+                ("image", "ghcr.io/o/r"),
+                ("certificate-identity", "a"),
+            ],
+            "input `image`: `ghcr.io/o/r` names no tag",
+        ),
+        (
+            &[("command", "publish")],
+            "input `command`: `publish` is none of",
+        ),
+    ];
+    for (given, wanted) in cases {
+        let errors = parse(given).unwrap_err();
+        assert!(
+            errors.iter().any(|error| error.starts_with(wanted)),
+            "{wanted} is not in {errors:#?}"
+        );
+    }
+}
+
+#[test]
+fn create_may_be_tagless() {
+    assert!(
+        seal(&[
+            ("command", "create"),
+            ("image", "ghcr.io/o/r"),
+            ("digests", DIGEST)
+        ])
+        .signing
+        .is_none()
+    );
+}
+
+#[test]
+fn docker_lists_hold_no_annotations() {
+    let errors = parse(&[
+        ("image", "ghcr.io/o/r"),
+        ("tags", "v1"),
+        ("digests", DIGEST),
+        ("media-type", "docker"),
+        ("annotations", "a=b"),
+    ]);
+    assert!(
+        errors
+            .unwrap_err()
+            .iter()
+            .any(|error| error.starts_with("input `media-type`"))
+    );
+}
+
+#[test]
+fn documents_are_text_or_paths() {
+    let base = [
+        ("command", "verify"),
+        ("image", "ghcr.io/o/r:v1"),
+        ("certificate-identity", "a"),
+    ];
+    for text in ["{\"a\":1}", "root.json"] {
+        let given: Vec<_> = base
+            .iter()
+            .copied()
+            .chain([("trusted-root", text)])
+            .collect();
+        assert!(
+            parse(&given).unwrap().settings.trusted_root.is_some(),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,15 @@
+//! Decisions as data: from what is wanted and what was seen to steps that can be printed, tested and walked.
+//!
+//! Everything here is a pure function. It knows the rules (what is the same, what is a conflict, what is written, what
+//! is signed) and refuses to know how anything is fetched or pushed.
+
+mod assemble;
+mod tags;
+
+#[cfg(test)]
+mod tests;
+
+pub use assemble::{
+    AssembleError, Assembly, Attestation, Child, Leaf, PlatformMap, Resolved, Wanted, assemble,
+};
+pub use tags::{Conflict, SeenTag, TagKind, TagStep, TagSteps, decide_tags};

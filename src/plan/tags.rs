@@ -1,0 +1,205 @@
+//! What to do with each tag: the four answers of a registry turned into a step or a conflict.
+
+use std::collections::BTreeSet;
+
+use super::assemble::{Assembly, Child, PlatformMap, Resolved};
+use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, Platform, Tag};
+
+/// Whether a tag may move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TagKind {
+    /// Never changes what it holds.
+    Fixed,
+    /// May be written over.
+    Moving,
+}
+
+/// A tag, and what the registry says it holds. What the registry would not say never gets here.
+#[derive(Debug, Clone)]
+pub struct SeenTag {
+    /// The tag.
+    pub tag: Tag,
+    /// Whether it may move.
+    pub kind: TagKind,
+    /// What it holds; `None` is the registry's own word that it holds nothing.
+    pub holds: Option<Manifest>,
+}
+
+/// What is done with a tag.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TagStep {
+    /// The tag.
+    pub tag: Tag,
+    /// Whether it may move.
+    pub kind: TagKind,
+    /// What it holds before.
+    pub before: Option<Digest>,
+    /// What it holds after.
+    pub after: Digest,
+}
+
+/// A tag that holds something else than what it is to hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conflict {
+    /// The tag.
+    pub tag: Tag,
+    /// The digest that it holds.
+    pub holds: Digest,
+    /// What that has for which platform; empty when it is no index, or has no platform children.
+    pub found: Vec<(String, Digest)>,
+    /// What makes it differ, where the platforms and digests alone do not show it.
+    pub why: Option<String>,
+}
+
+/// Every tag's step, and the index that they end at.
+#[derive(Debug, Clone)]
+pub struct TagSteps {
+    /// The index that absent and moving tags get: the one that was made, or an equivalent one found under a tag.
+    pub target: Manifest,
+    /// The steps, in the order of the inputs, moving tags last.
+    pub steps: Vec<TagStep>,
+    /// Other indexes with the same map that fixed tags hold and keep.
+    pub equivalents: Vec<Manifest>,
+}
+
+impl TagStep {
+    /// Whether the tag is written.
+    #[must_use]
+    pub fn writes(&self) -> bool {
+        self.before.as_ref() != Some(&self.after)
+    }
+}
+
+/// Decides every tag's step, or names every tag that stands in the way.
+pub fn decide_tags(
+    assembly: &Assembly,
+    resolved: &[Resolved],
+    seen: &[SeenTag],
+) -> Result<TagSteps, Vec<Conflict>> {
+    let mut conflicts = Vec::new();
+    let mut same: Vec<&Manifest> = Vec::new();
+    for tag in seen.iter().filter(|tag| tag.kind == TagKind::Fixed) {
+        let Some(holds) = &tag.holds else { continue };
+        let conflict = |why| Conflict {
+            tag: tag.tag.clone(),
+            holds: holds.digest().clone(),
+            found: found(holds),
+            why,
+        };
+        match compare(holds, assembly, resolved) {
+            Likeness::Same if same.iter().any(|known| known.digest() == holds.digest()) => {}
+            Likeness::Same => same.push(holds),
+            Likeness::OtherMap => conflicts.push(conflict(None)),
+            Likeness::Odd(why) => conflicts.push(conflict(Some(why))),
+        }
+    }
+    if !conflicts.is_empty() {
+        return Err(conflicts);
+    }
+    let target = same.first().copied().unwrap_or(&assembly.manifest).clone();
+    let step = |tag: &SeenTag| {
+        let before = tag.holds.as_ref().map(|manifest| manifest.digest().clone());
+        let after = match (tag.kind, &before) {
+            (TagKind::Fixed, Some(kept)) => kept.clone(),
+            _ => target.digest().clone(),
+        };
+        TagStep {
+            tag: tag.tag.clone(),
+            kind: tag.kind,
+            before,
+            after,
+        }
+    };
+    let steps = seen.iter().map(step).collect();
+    let equivalents = same.into_iter().skip(1).cloned().collect();
+    Ok(TagSteps {
+        target,
+        steps,
+        equivalents,
+    })
+}
+
+/// How what a tag holds compares to the index that is wanted.
+enum Likeness {
+    /// The same map of platforms, in whichever bytes.
+    Same,
+    /// Another map, as its platforms and digests show.
+    OtherMap,
+    /// Something in it that the platforms and digests do not show.
+    Odd(String),
+}
+
+fn compare(holds: &Manifest, assembly: &Assembly, resolved: &[Resolved]) -> Likeness {
+    let ManifestKind::Index { manifests, .. } = holds.kind() else {
+        return Likeness::Odd("it is a single image, not an index".to_owned());
+    };
+    let mut map = PlatformMap::new();
+    let mut attestations = Vec::new();
+    for child in manifests {
+        if !child.urls.is_empty() || child.data.is_some() {
+            return Likeness::Odd(format!("its child `{}` has `urls` or `data`", child.digest));
+        }
+        if let Some(of) = child.attests() {
+            attestations.push((child, of));
+            continue;
+        }
+        // Some tools nest an index that was given to them instead of flattening it; if it is one of ours, it is known.
+        if let Some(input) = resolved
+            .iter()
+            .find(|input| input.input == child.digest && child.media_type.is_index())
+        {
+            map.extend(
+                input
+                    .leaves
+                    .iter()
+                    .map(|leaf| (leaf.platform.clone(), child_of(&leaf.descriptor))),
+            );
+            continue;
+        }
+        let Some(platform) = child.platform.clone() else {
+            return Likeness::Odd(format!("its child `{}` names no platform", child.digest));
+        };
+        if map.insert(platform.clone(), child_of(child)).is_some() {
+            return Likeness::Odd(format!("it has two children for `{platform}`"));
+        }
+    }
+    // SECURITY: what calls itself an attestation is set aside only if it attests an image of this very index, so that
+    // no extra image can hide behind the annotations.
+    let images: BTreeSet<&Digest> = map.values().map(|child| &child.digest).collect();
+    if let Some((child, _)) = attestations
+        .iter()
+        .find(|(child, of)| !images.contains(of) || images.contains(&child.digest))
+    {
+        return Likeness::Odd(format!(
+            "its child `{}` calls itself an attestation of something that is not there",
+            child.digest
+        ));
+    }
+    if map == assembly.platforms {
+        Likeness::Same
+    } else {
+        Likeness::OtherMap
+    }
+}
+
+fn child_of(descriptor: &Descriptor) -> Child {
+    Child {
+        digest: descriptor.digest.clone(),
+        media_type: descriptor.media_type.clone(),
+    }
+}
+
+fn found(holds: &Manifest) -> Vec<(String, Digest)> {
+    let ManifestKind::Index { manifests, .. } = holds.kind() else {
+        return Vec::new();
+    };
+    let name = |child: &Descriptor| {
+        let platform = child.platform.as_ref();
+        platform.map_or("no platform".to_owned(), Platform::to_string)
+    };
+    let images = manifests.iter().filter(|child| child.attests().is_none());
+    let found: BTreeSet<_> = images
+        .map(|child| (name(child), child.digest.clone()))
+        .collect();
+    found.into_iter().collect()
+}

@@ -1,0 +1,398 @@
+//! The decisions as properties: they hold for every set of children and every state of the tags.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, MediaType, Platform, Tag};
+use crate::inputs::IndexType;
+
+const PLATFORMS: [&str; 5] = [
+    "linux/amd64",
+    "linux/arm64",
+    "linux/arm/v7",
+    "linux/riscv64",
+    "windows/amd64",
+];
+
+fn leaf(platform: &str, seed: u8, media_type: MediaType) -> Leaf {
+    let digest = Digest::of(format!("{platform} {seed}").as_bytes());
+    Leaf {
+        descriptor: Descriptor::new(media_type, 500, digest),
+        platform: platform.parse().unwrap(),
+    }
+}
+
+fn resolved(leaf: Leaf, attested: bool) -> Resolved {
+    let of = leaf.descriptor.digest.clone();
+    let attestation = Attestation {
+        descriptor: Descriptor::new(
+            MediaType::OciManifest,
+            700,
+            Digest::of(format!("about {of}").as_bytes()),
+        ),
+        of: of.clone(),
+    };
+    let input = if attested {
+        Digest::of(format!("index of {of}").as_bytes())
+    } else {
+        of
+    };
+    Resolved {
+        input,
+        leaves: vec![leaf],
+        attestations: attested.then_some(attestation).into_iter().collect(),
+    }
+}
+
+/// Children for distinct platforms, some with attestations.
+fn children() -> impl Strategy<Value = Vec<Resolved>> {
+    let which = proptest::sample::subsequence(PLATFORMS.to_vec(), 1..=PLATFORMS.len());
+    (which, any::<[bool; 5]>(), any::<u8>()).prop_map(|(platforms, attested, seed)| {
+        let make =
+            |(platform, attested)| resolved(leaf(platform, seed, MediaType::OciManifest), attested);
+        platforms.into_iter().zip(attested).map(make).collect()
+    })
+}
+
+fn wanted(annotations: &BTreeMap<String, String>) -> Wanted<'_> {
+    Wanted {
+        platforms: None,
+        annotations,
+        media_type: IndexType::Auto,
+    }
+}
+
+fn assembled(children: &[Resolved]) -> Assembly {
+    assemble(children, &wanted(&BTreeMap::new())).unwrap()
+}
+
+fn fixed(tag: &str, holds: Option<Manifest>) -> SeenTag {
+    SeenTag {
+        tag: tag.parse().unwrap(),
+        kind: TagKind::Fixed,
+        holds,
+    }
+}
+
+fn moving(tag: &str, holds: Option<Manifest>) -> SeenTag {
+    SeenTag {
+        kind: TagKind::Moving,
+        ..fixed(tag, holds)
+    }
+}
+
+/// The same index as another tool writes it: pretty-printed, children in another order, with a field of its own.
+fn rewritten(manifest: &Manifest) -> Manifest {
+    let mut document: serde_json::Value = serde_json::from_slice(manifest.bytes()).unwrap();
+    document["manifests"].as_array_mut().unwrap().reverse();
+    document["annotations"]["tool"] = "another".into();
+    Manifest::parse(
+        serde_json::to_vec_pretty(&document).unwrap(),
+        manifest.media_type().clone(),
+    )
+    .unwrap()
+}
+
+fn edited(manifest: &Manifest, edit: impl Fn(&mut serde_json::Value)) -> Manifest {
+    let mut document: serde_json::Value = serde_json::from_slice(manifest.bytes()).unwrap();
+    edit(&mut document);
+    Manifest::parse(
+        serde_json::to_vec(&document).unwrap(),
+        manifest.media_type().clone(),
+    )
+    .unwrap()
+}
+
+proptest! {
+    #[test]
+    fn digest_does_not_depend_on_order_or_repetition(children in children(), shuffle in any::<u64>()) {
+        let mut other = children.clone();
+        other.extend(children.iter().take(usize::try_from(shuffle % 3).unwrap()).cloned());
+        let middle = usize::try_from(shuffle).unwrap_or(0) % other.len();
+        other.rotate_left(middle);
+        prop_assert_eq!(assembled(&children).manifest, assembled(&other).manifest);
+    }
+
+    #[test]
+    fn attestations_stand_right_behind_what_they_attest(children in children()) {
+        let assembly = assembled(&children);
+        let ManifestKind::Index { manifests, .. } = assembly.manifest.kind() else { panic!("no index") };
+        for (position, child) in manifests.iter().enumerate() {
+            if let Some(of) = child.attests() {
+                prop_assert_eq!(&manifests[position - 1].digest, &of);
+            }
+        }
+        let all: usize = children.iter().map(|input| 1 + input.attestations.len()).sum();
+        prop_assert_eq!(manifests.len(), all);
+    }
+
+    #[test]
+    fn another_digest_for_a_platform_makes_another_index(children in children()) {
+        let first = &children[0].leaves[0];
+        let mut other = children.clone();
+        other[0] = resolved(leaf(&first.platform.to_string(), 255, MediaType::DockerManifest), false);
+        prop_assert_ne!(assembled(&children).platforms, assembled(&other).platforms);
+    }
+
+    #[test]
+    fn a_rerun_changes_nothing(children in children(), absent in any::<[bool; 3]>()) {
+        let assembly = assembled(&children);
+        let held = |absent: bool| (!absent).then(|| assembly.manifest.clone());
+        let tags = [fixed("v1", held(absent[0])), fixed("v1.0", held(absent[1])), moving("latest", held(absent[2]))];
+        let first = decide_tags(&assembly, &children, &tags).unwrap();
+        prop_assert_eq!(first.target.digest(), assembly.manifest.digest());
+        for (step, absent) in first.steps.iter().zip(absent) {
+            prop_assert_eq!(step.writes(), absent);
+            prop_assert_eq!(&step.after, assembly.manifest.digest());
+        }
+        let done = ["v1", "v1.0"].map(|tag| fixed(tag, held(false)));
+        prop_assert!(decide_tags(&assembly, &children, &done).unwrap().steps.iter().all(|step| !step.writes()));
+    }
+
+    #[test]
+    fn the_same_map_in_other_bytes_is_kept_and_given_to_the_rest(children in children()) {
+        let assembly = assembled(&children);
+        let theirs = rewritten(&assembly.manifest);
+        let seen = [fixed("v1", None), fixed("v1.0", Some(theirs.clone())), fixed("v1.0.0", Some(assembly.manifest.clone())), moving("latest", None)];
+        let decided = decide_tags(&assembly, &children, &seen).unwrap();
+        prop_assert_eq!(decided.target.bytes(), theirs.bytes());
+        let after: Vec<_> = decided.steps.iter().map(|step| &step.after).collect();
+        prop_assert_eq!(after, [theirs.digest(), theirs.digest(), assembly.manifest.digest(), theirs.digest()]);
+        prop_assert_eq!(decided.equivalents.len(), 1);
+    }
+
+    #[test]
+    fn a_fixed_tag_is_never_written_over(children in children(), others in children()) {
+        let (mine, theirs) = (assembled(&children), assembled(&others));
+        let decided = decide_tags(&mine, &children, &[fixed("v1", Some(theirs.manifest.clone())), fixed("v2", None)]);
+        match decided {
+            Ok(steps) => {
+                prop_assert_eq!(&mine.platforms, &theirs.platforms);
+                prop_assert!(!steps.steps[0].writes());
+            }
+            Err(conflicts) => {
+                prop_assert_ne!(&mine.platforms, &theirs.platforms);
+                prop_assert_eq!(&conflicts[0].holds, theirs.manifest.digest());
+                prop_assert_eq!(conflicts[0].found.len(), theirs.platforms.len());
+            }
+        }
+    }
+}
+
+#[test]
+fn the_bytes_are_these() {
+    // Any change of these bytes makes another digest of every release that is sealed again: never change them.
+    let children = [
+        resolved(leaf("linux/arm64", 1, MediaType::OciManifest), false),
+        resolved(leaf("linux/amd64", 1, MediaType::OciManifest), true),
+    ];
+    let annotations = BTreeMap::from([
+        ("b".to_owned(), "2".to_owned()),
+        ("a".to_owned(), "1".to_owned()),
+    ]);
+    let assembly = assemble(&children, &wanted(&annotations)).unwrap();
+    insta::assert_snapshot!(String::from_utf8_lossy(assembly.manifest.bytes()));
+}
+
+#[test]
+fn two_children_for_one_platform_are_refused_by_name() {
+    let children =
+        [1, 2].map(|seed| resolved(leaf("linux/arm64", seed, MediaType::OciManifest), false));
+    let error = assemble(&children, &wanted(&BTreeMap::new()))
+        .unwrap_err()
+        .to_string();
+    for child in &children {
+        assert!(error.contains(&child.input.to_string()), "{error}");
+    }
+}
+
+#[test]
+fn a_lost_matrix_leg_is_refused() {
+    let children = [resolved(
+        leaf("linux/amd64", 1, MediaType::OciManifest),
+        false,
+    )];
+    let named: BTreeSet<Platform> = ["linux/amd64", "linux/arm64"]
+        .iter()
+        .map(|text| text.parse().unwrap())
+        .collect();
+    let none = BTreeMap::new();
+    let error = assemble(
+        &children,
+        &Wanted {
+            platforms: Some(&named),
+            ..wanted(&none)
+        },
+    )
+    .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the children are not for the platforms named in `platforms`: `linux/arm64/v8` is missing"
+    );
+    let named: BTreeSet<Platform> = ["windows/amd64".parse().unwrap()].into();
+    let error = assemble(
+        &children,
+        &Wanted {
+            platforms: Some(&named),
+            ..wanted(&none)
+        },
+    )
+    .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .ends_with("`windows/amd64` is missing, `linux/amd64` is not named"),
+        "{error}"
+    );
+}
+
+#[test]
+fn the_kind_of_index_follows_the_children() {
+    let none = BTreeMap::new();
+    let some = BTreeMap::from([("a".to_owned(), "b".to_owned())]);
+    let docker = [resolved(
+        leaf("linux/amd64", 1, MediaType::DockerManifest),
+        false,
+    )];
+    let mixed = [
+        docker[0].clone(),
+        resolved(leaf("linux/arm64", 1, MediaType::OciManifest), false),
+    ];
+    let kind = |children: &[Resolved], annotations, media_type| {
+        assemble(
+            children,
+            &Wanted {
+                platforms: None,
+                annotations,
+                media_type,
+            },
+        )
+        .map(|made| made.manifest.media_type().clone())
+    };
+    assert_eq!(
+        kind(&docker, &none, IndexType::Auto).unwrap(),
+        MediaType::DockerList
+    );
+    assert_eq!(
+        kind(&docker, &some, IndexType::Auto).unwrap(),
+        MediaType::OciIndex
+    );
+    assert_eq!(
+        kind(&docker, &none, IndexType::Oci).unwrap(),
+        MediaType::OciIndex
+    );
+    assert_eq!(
+        kind(&docker, &none, IndexType::Docker).unwrap(),
+        MediaType::DockerList
+    );
+    assert_eq!(
+        kind(&mixed, &none, IndexType::Auto).unwrap(),
+        MediaType::OciIndex
+    );
+    assert!(matches!(
+        kind(&mixed, &none, IndexType::Docker),
+        Err(AssembleError::NotDocker { .. })
+    ));
+}
+
+/// One way to make an index that only looks the same, by name.
+type Disguise = (&'static str, fn(&mut serde_json::Value));
+
+#[test]
+fn an_index_that_only_looks_the_same_is_a_conflict() {
+    let children = ["linux/amd64", "linux/arm64"]
+        .map(|platform| resolved(leaf(platform, 1, MediaType::OciManifest), true));
+    let assembly = assembled(&children);
+    let disguises: [Disguise; 7] = [
+        ("swapped platforms", |index| {
+            let first = index["manifests"][0]["platform"].clone();
+            index["manifests"][0]["platform"] = index["manifests"][2]["platform"].clone();
+            index["manifests"][2]["platform"] = first;
+        }),
+        ("urls", |index| {
+            index["manifests"][0]["urls"] = serde_json::json!(["https://evil.test/"]);
+        }),
+        ("data", |index| {
+            index["manifests"][0]["data"] = "e30=".into();
+        }),
+        ("an extra child", |index| {
+            let mut extra = index["manifests"][0].clone();
+            extra["digest"] = Digest::of(b"extra").to_string().into();
+            extra["platform"] = serde_json::json!({"os": "linux", "architecture": "s390x"});
+            index["manifests"].as_array_mut().unwrap().push(extra);
+        }),
+        ("an attestation of nothing", |index| {
+            index["manifests"][1]["annotations"]["vnd.docker.reference.digest"] =
+                Digest::of(b"extra").to_string().into();
+        }),
+        ("an attestation for a platform", |index| {
+            index["manifests"][1]["platform"] =
+                serde_json::json!({"os": "linux", "architecture": "s390x"});
+        }),
+        ("an unknown platform without annotations", |index| {
+            index["manifests"][1]
+                .as_object_mut()
+                .unwrap()
+                .remove("annotations");
+        }),
+    ];
+    for (name, disguise) in disguises {
+        let theirs = edited(&assembly.manifest, disguise);
+        assert!(
+            decide_tags(&assembly, &children, &[fixed("v1", Some(theirs))]).is_err(),
+            "{name} passed as the same"
+        );
+    }
+    let same = edited(&assembly.manifest, |_| ());
+    assert!(decide_tags(&assembly, &children, &[fixed("v1", Some(same))]).is_ok());
+}
+
+#[test]
+fn a_tag_on_a_single_image_is_a_conflict() {
+    let children = [resolved(
+        leaf("linux/amd64", 1, MediaType::OciManifest),
+        false,
+    )];
+    let config = Descriptor::new(MediaType::Other("c".to_owned()), 2, Digest::of(b"{}"));
+    let image = serde_json::to_vec(&serde_json::json!({"config": config, "layers": []})).unwrap();
+    let image = Manifest::parse(image, MediaType::OciManifest).unwrap();
+    let conflicts = decide_tags(
+        &assembled(&children),
+        &children,
+        &[fixed("v1", Some(image))],
+    )
+    .unwrap_err();
+    assert!(
+        conflicts[0].found.is_empty() && conflicts[0].why.is_some(),
+        "{conflicts:?}"
+    );
+}
+
+#[test]
+fn moving_tags_move_and_remember() {
+    let children = [resolved(
+        leaf("linux/amd64", 1, MediaType::OciManifest),
+        false,
+    )];
+    let others = [resolved(
+        leaf("linux/amd64", 2, MediaType::OciManifest),
+        false,
+    )];
+    let (mine, theirs) = (assembled(&children), assembled(&others));
+    let steps = decide_tags(
+        &mine,
+        &children,
+        &[moving("latest", Some(theirs.manifest.clone()))],
+    )
+    .unwrap()
+    .steps;
+    let wanted = TagStep {
+        tag: "latest".parse::<Tag>().unwrap(),
+        kind: TagKind::Moving,
+        before: Some(theirs.manifest.digest().clone()),
+        after: mine.manifest.digest().clone(),
+    };
+    assert_eq!(steps, [wanted]);
+}

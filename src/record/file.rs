@@ -1,0 +1,155 @@
+//! The record on disk: read with a bound, replaced in one step, owned by whoever owns its folder.
+
+use std::fs;
+use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use super::{Record, SCHEMA};
+
+const RECORD_MAX_BYTES: u64 = 4 << 20;
+
+/// The file that holds the record.
+#[derive(Debug, Clone)]
+pub struct RecordFile {
+    path: PathBuf,
+}
+
+/// Why the record could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// The file is there but cannot be read.
+    #[error("could not read the record `{path}`")]
+    Unreadable {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The file is no record.
+    #[error("`{path}` is not a record of this program; remove it, or name another with `record`")]
+    Malformed {
+        /// Its path.
+        path: PathBuf,
+        /// Where it goes wrong.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The record has a shape that this version does not know.
+    #[error("the record `{path}` has schema {found}, this version knows {SCHEMA}")]
+    OtherSchema {
+        /// Its path.
+        path: PathBuf,
+        /// Its schema.
+        found: u32,
+    },
+    /// The file cannot be written.
+    #[error("could not write the record `{path}`")]
+    Unwritable {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl RecordFile {
+    /// The record at `path`, whether it is there yet or not.
+    #[must_use]
+    pub fn new(path: PathBuf) -> Self {
+        Self { path }
+    }
+
+    /// Reads the record. `None` when there is no such file.
+    pub fn load(&self) -> Result<Option<Record>, RecordError> {
+        let unreadable = |source| RecordError::Unreadable {
+            path: self.path.clone(),
+            source,
+        };
+        let file = match fs::File::open(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened.map_err(unreadable)?,
+        };
+        let mut text = Vec::new();
+        file.take(RECORD_MAX_BYTES)
+            .read_to_end(&mut text)
+            .map_err(unreadable)?;
+        let record: Record =
+            serde_json::from_slice(&text).map_err(|source| RecordError::Malformed {
+                path: self.path.clone(),
+                source,
+            })?;
+        if record.schema == SCHEMA {
+            Ok(Some(record))
+        } else {
+            Err(RecordError::OtherSchema {
+                path: self.path.clone(),
+                found: record.schema,
+            })
+        }
+    }
+
+    /// Replaces the record in one step, so that a run killed meanwhile leaves the old one or the new one.
+    pub fn save(&self, record: &Record) -> Result<(), RecordError> {
+        self.replace(record)
+            .map_err(|source| RecordError::Unwritable {
+                path: self.path.clone(),
+                source,
+            })
+    }
+
+    fn replace(&self, record: &Record) -> io::Result<()> {
+        let folder = self
+            .path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
+        fs::create_dir_all(folder)?;
+        let mut text = serde_json::to_vec_pretty(record)?;
+        text.push(b'\n');
+        let mut name = self.path.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".{}", std::process::id()));
+        let beside = folder.join(name);
+        fs::write(&beside, text)?;
+        // The container runs as root; a file of root's in the workspace is one that later steps cannot remove.
+        let owner = fs::metadata(folder)?;
+        if fs::metadata(&beside)?.uid() != owner.uid() {
+            std::os::unix::fs::chown(&beside, Some(owner.uid()), Some(owner.gid()))?;
+        }
+        fs::rename(&beside, &self.path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_survives_the_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = RecordFile::new(folder.path().join("deep/record.json"));
+        assert_eq!(file.load().unwrap(), None);
+        file.save(&Record::default()).unwrap();
+        assert_eq!(file.load().unwrap(), Some(Record::default()));
+    }
+
+    #[test]
+    fn what_is_no_record_is_never_read_as_an_empty_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("record.json");
+        let file = RecordFile::new(path.clone());
+        for text in [
+            "",
+            "{}",
+            "[]",
+            "{\"schema\":1,\"images\":[{}]}",
+            "{\"schema\":2}",
+        ] {
+            fs::write(&path, text).unwrap();
+            assert!(file.load().is_err(), "{text}");
+        }
+        assert!(RecordFile::new(folder.path().to_owned()).load().is_err());
+    }
+}

@@ -1,0 +1,262 @@
+//! The record: what a run found, meant to do and did, in one JSON file that the next step, job or rerun reads.
+//!
+//! It is written before and after each change, so that a run which is killed still tells what it was at. This room
+//! knows the file's shape and how to replace it in one step; it refuses to know why anything in it happened.
+
+mod file;
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::{Digest, MediaType};
+
+pub use file::{RecordError, RecordFile};
+
+/// The version of the shape below. A reader refuses any other, since it could only guess.
+pub const SCHEMA: u32 = 1;
+
+/// A whole record. It may hold several images, each with its platforms and its index.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Record {
+    /// The version of this shape.
+    pub schema: u32,
+    /// The images, in the order in which they came.
+    #[serde(default)]
+    pub images: Vec<ImageRecord>,
+}
+
+/// One index in one repository.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ImageRecord {
+    /// The repository.
+    pub image: String,
+    /// The index.
+    pub digest: Digest,
+    /// What kind of index it is.
+    pub media_type: MediaType,
+    /// What runs where, in the order of the index.
+    pub platforms: Vec<PlatformRecord>,
+    /// Everything else in the index: attestations.
+    #[serde(default)]
+    pub attestations: Vec<Digest>,
+    /// Every tag that the run was to write.
+    #[serde(default)]
+    pub tags: Vec<TagRecord>,
+    /// Every signature that the run found or made.
+    #[serde(default)]
+    pub signatures: Vec<SignatureRecord>,
+}
+
+/// An image in an index.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlatformRecord {
+    /// `linux/arm64/v8`.
+    pub platform: String,
+    /// The image.
+    pub digest: Digest,
+}
+
+/// A tag, before and after.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TagRecord {
+    /// The tag.
+    pub tag: String,
+    /// Whether it may move.
+    pub moving: bool,
+    /// What it held before the first run that wrote it; `null` when it did not exist.
+    pub before: Option<Digest>,
+    /// What it holds, or is to hold.
+    pub after: Digest,
+    /// How far it got.
+    pub state: TagState,
+}
+
+/// How far a tag got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TagState {
+    /// It is to be written; whether it was, only the registry knows.
+    Intended,
+    /// It was written.
+    Written,
+    /// It held the right content already.
+    Kept,
+}
+
+/// A signature that a run found or made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SignatureRecord {
+    /// What is signed.
+    pub subject: Digest,
+    /// `bundle`.
+    pub format: String,
+    /// The manifest that holds the signature, once it was pushed.
+    pub manifest: Option<Digest>,
+    /// Who signed.
+    pub identity: String,
+    /// Who vouches for that.
+    pub issuer: String,
+    /// Where the transparency log has it.
+    pub log_index: Option<u64>,
+    /// Whether this run made it.
+    pub made: bool,
+}
+
+impl Default for Record {
+    fn default() -> Self {
+        Self {
+            schema: SCHEMA,
+            images: Vec::new(),
+        }
+    }
+}
+
+impl Record {
+    /// Puts what a run says about an image in place of what an earlier one said about the same index.
+    ///
+    /// What a tag held before the first run that wrote it is kept from the earlier record: a rerun finds the tag holding
+    /// its own digest and would otherwise forget what cleaning up must restore.
+    pub fn put(&mut self, mut image: ImageRecord) {
+        let Some(earlier) = self
+            .images
+            .iter_mut()
+            .find(|known| known.image == image.image && known.digest == image.digest)
+        else {
+            self.images.push(image);
+            return;
+        };
+        for tag in &mut image.tags {
+            let known = earlier
+                .tags
+                .iter()
+                .find(|known| known.tag == tag.tag && known.after == tag.after);
+            if let Some(known) = known.filter(|known| known.state != TagState::Kept) {
+                let found_as_left = tag.before.as_ref() == Some(&tag.after);
+                if found_as_left {
+                    tag.before.clone_from(&known.before);
+                    tag.state = TagState::Written;
+                }
+            }
+        }
+        let told = |tag: &TagRecord| !image.tags.iter().any(|known| known.tag == tag.tag);
+        let others: Vec<_> = earlier
+            .tags
+            .iter()
+            .filter(|tag| told(tag))
+            .cloned()
+            .collect();
+        image.tags.extend(others);
+        let told = |signature: &SignatureRecord| {
+            !image.signatures.iter().any(|known| {
+                known.subject == signature.subject && known.manifest == signature.manifest
+            })
+        };
+        let others: Vec<_> = earlier
+            .signatures
+            .iter()
+            .filter(|signature| told(signature))
+            .cloned()
+            .collect();
+        image.signatures.extend(others);
+        *earlier = image;
+    }
+
+    /// Adds signatures to what is known of an image; what else is known of it stays.
+    pub fn add_signatures(&mut self, image: ImageRecord) {
+        let holds = |known: &ImageRecord| {
+            known.image == image.image
+                && image.signatures.iter().any(|signature| {
+                    let platforms = known.platforms.iter().map(|platform| &platform.digest);
+                    platforms
+                        .chain([&known.digest])
+                        .any(|digest| *digest == signature.subject)
+                })
+        };
+        match self.images.iter().find(|known| holds(known)).cloned() {
+            Some(known) => self.put(ImageRecord {
+                signatures: image.signatures,
+                ..known
+            }),
+            None => self.put(image),
+        }
+    }
+
+    /// The manifests of the signatures that the record says were pushed for `subject` in `image`.
+    pub fn signatures_of<'a>(
+        &'a self,
+        image: &'a str,
+        subject: &'a Digest,
+    ) -> impl Iterator<Item = &'a Digest> {
+        let images = self.images.iter().filter(move |known| known.image == image);
+        let signatures = images
+            .flat_map(|known| &known.signatures)
+            .filter(move |known| known.subject == *subject);
+        signatures.filter_map(|known| known.manifest.as_ref())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn image(tags: Vec<TagRecord>) -> ImageRecord {
+        ImageRecord {
+            image: "ghcr.io/o/r".to_owned(),
+            digest: Digest::of(b"index"),
+            media_type: MediaType::OciIndex,
+            platforms: Vec::new(),
+            attestations: Vec::new(),
+            tags,
+            signatures: Vec::new(),
+        }
+    }
+
+    fn tag(before: Option<&[u8]>, state: TagState) -> TagRecord {
+        let before = before.map(Digest::of);
+        TagRecord {
+            tag: "v1".to_owned(),
+            moving: false,
+            before,
+            after: Digest::of(b"index"),
+            state,
+        }
+    }
+
+    #[test]
+    fn a_rerun_does_not_forget_what_a_tag_held_first() {
+        for before in [None, Some(b"earlier".as_slice())] {
+            for state in [TagState::Intended, TagState::Written] {
+                let mut record = Record::default();
+                record.put(image(vec![tag(before, state)]));
+                record.put(image(vec![tag(Some(b"index"), TagState::Kept)]));
+                assert_eq!(record.images, [image(vec![tag(before, TagState::Written)])]);
+            }
+        }
+    }
+
+    #[test]
+    fn a_tag_that_somebody_else_wrote_is_not_claimed() {
+        let mut record = Record::default();
+        record.put(image(vec![tag(Some(b"index"), TagState::Kept)]));
+        record.put(image(vec![tag(Some(b"index"), TagState::Kept)]));
+        assert_eq!(
+            record.images,
+            [image(vec![tag(Some(b"index"), TagState::Kept)])]
+        );
+    }
+
+    #[test]
+    fn images_stand_beside_each_other() {
+        let mut record = Record::default();
+        record.put(image(Vec::new()));
+        record.put(ImageRecord {
+            image: "ghcr.io/o/other".to_owned(),
+            ..image(Vec::new())
+        });
+        assert_eq!(record.images.len(), 2);
+    }
+}

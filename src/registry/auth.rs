@@ -1,0 +1,302 @@
+//! What to show a registry so that it answers: remembers what each host wants, and one token for each repository and
+//! right, which is asked for once however many requests need it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use reqwest::header::{HeaderMap, HeaderValue};
+use tokio::time::Instant;
+
+use super::challenge::{Bearer, Challenge, choose};
+use super::credentials::{Credentials, Proof};
+use super::error::Fault;
+use super::token::{self, Token};
+use super::wire::Wire;
+use crate::domain::{Host, Repository, Secret};
+
+/// A challenge may ask for more than what we ask for by ourselves, but not without end.
+const EXTRA_SCOPES_MAX: usize = 8;
+
+/// What a request wants to do in a repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Access {
+    Pull,
+    PullPush,
+}
+
+/// What goes into the `Authorization` header.
+#[derive(Debug, Clone)]
+pub(super) struct Authorization {
+    pub(super) header: HeaderValue,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone)]
+enum Kind {
+    Basic,
+    Bearer {
+        secret: Secret,
+        /// Whether it was fetched for this very request, so that another one would not be any better.
+        is_fresh: bool,
+    },
+}
+
+/// All that is known about who we are to whom.
+#[derive(Debug)]
+pub(super) struct Keyring {
+    credentials: Credentials,
+    challenges: Mutex<BTreeMap<Host, Challenge>>,
+    slots: Mutex<BTreeMap<(Repository, Access), Arc<Slot>>>,
+    written_to: Mutex<BTreeSet<Repository>>,
+}
+
+/// The place of one token. Who holds the lock of `state` is fetching; the others wait and take what comes of it.
+#[derive(Debug, Default)]
+struct Slot {
+    /// How many fetches have ended; read without the lock, to tell a failure that came while waiting from an old one.
+    fetches: AtomicU64,
+    state: tokio::sync::Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    token: Option<Token>,
+    failure: Option<Fault>,
+    /// Scopes beside the obvious one that a challenge has asked for.
+    extra_scopes: BTreeSet<String>,
+}
+
+impl Keyring {
+    pub(super) fn new(credentials: Credentials) -> Self {
+        Self {
+            credentials,
+            challenges: Mutex::default(),
+            slots: Mutex::default(),
+            written_to: Mutex::default(),
+        }
+    }
+
+    /// From now on tokens for `repository` are asked for with the right to push.
+    pub(super) fn will_write(&self, repository: &Repository) {
+        if let Ok(mut written_to) = self.written_to.lock() {
+            written_to.insert(repository.clone());
+        }
+    }
+
+    /// Where the credentials come from that `repository` is asked with, if its host has asked for any.
+    pub(super) fn source_for(&self, repository: &Repository) -> Option<&'static str> {
+        self.challenge(repository.host())?;
+        let found = self.credentials.find(repository).ok()??;
+        Some(found.source)
+    }
+
+    /// The helper that might have known credentials for `repository`, which is asked as nobody.
+    pub(super) fn unused_helper(&self, repository: &Repository) -> Option<String> {
+        let is_nobody = matches!(self.credentials.find(repository), Ok(None));
+        let helper = self.credentials.default_helper()?;
+        is_nobody.then(|| helper.to_owned())
+    }
+
+    /// What to send along with a request that has not been refused yet. Nothing is guessed: a host that has never
+    /// asked for anything gets nothing. One that has is not made to ask again, in other repositories either.
+    pub(super) async fn authorization(
+        &self,
+        wire: &Wire,
+        repository: &Repository,
+        access: Access,
+    ) -> Result<Option<Authorization>, Fault> {
+        match self.challenge(repository.host()) {
+            None => Ok(None),
+            Some(Challenge::Basic) => self.basic(repository),
+            Some(Challenge::Bearer(bearer)) => {
+                let wanted = Wanted {
+                    repository,
+                    access,
+                    rejected: None,
+                    extra_scopes: &[],
+                };
+                self.token(wire, &bearer, wanted).await.map(Some)
+            }
+        }
+    }
+
+    /// What to send along after a 401 with `headers`; `None` if nothing better than what was `sent` can be had.
+    pub(super) async fn after_challenge(
+        &self,
+        wire: &Wire,
+        repository: &Repository,
+        access: Access,
+        sent: Option<&Authorization>,
+        headers: &HeaderMap,
+    ) -> Result<Option<Authorization>, Fault> {
+        let host = repository.host();
+        let challenge = match (choose(headers), self.challenge(host)) {
+            // Harbor asks for a password once it has seen a token; the token server that it named is still the way.
+            (Some(Challenge::Basic) | None, Some(known @ Challenge::Bearer(_))) => known,
+            (Some(asked), _) | (None, Some(asked)) => asked,
+            (None, None) => return Ok(None),
+        };
+        self.remember(host, &challenge);
+        let bearer = match challenge {
+            Challenge::Basic if sent.is_some() => return Ok(None),
+            Challenge::Basic => return self.basic(repository),
+            Challenge::Bearer(bearer) => bearer,
+        };
+        let extra_scopes = extra_scopes(&bearer.scopes, repository, access);
+        let rejected = match sent.map(|sent| &sent.kind) {
+            Some(Kind::Bearer { secret, is_fresh }) => {
+                if *is_fresh && self.has_scopes(repository, access, &extra_scopes).await {
+                    return Ok(None);
+                }
+                Some(secret)
+            }
+            Some(Kind::Basic) | None => None,
+        };
+        let wanted = Wanted {
+            repository,
+            access,
+            rejected,
+            extra_scopes: &extra_scopes,
+        };
+        self.token(wire, &bearer, wanted).await.map(Some)
+    }
+
+    fn challenge(&self, host: &Host) -> Option<Challenge> {
+        self.challenges.lock().ok()?.get(host).cloned()
+    }
+
+    fn remember(&self, host: &Host, challenge: &Challenge) {
+        if let Ok(mut challenges) = self.challenges.lock() {
+            challenges.insert(host.clone(), challenge.clone());
+        }
+    }
+
+    fn basic(&self, repository: &Repository) -> Result<Option<Authorization>, Fault> {
+        let found = self.credentials.find(repository)?;
+        Ok(found.and_then(|found| match found.proof {
+            Proof::Login(login) => Some(Authorization {
+                header: token::basic(&login),
+                kind: Kind::Basic,
+            }),
+            // An identity token is worth nothing but to a token server.
+            Proof::IdentityToken(_) => None,
+        }))
+    }
+
+    async fn has_scopes(&self, repository: &Repository, access: Access, scopes: &[String]) -> bool {
+        let slot = self.slot(repository, access);
+        let state = slot.state.lock().await;
+        scopes
+            .iter()
+            .all(|scope| state.extra_scopes.contains(scope))
+    }
+
+    /// A push token also serves for reading, so that a repository that is written to needs one token and not two.
+    fn slot(&self, repository: &Repository, access: Access) -> Arc<Slot> {
+        let access = self.widened(repository, access);
+        let Ok(mut slots) = self.slots.lock() else {
+            return Arc::default();
+        };
+        Arc::clone(slots.entry((repository.clone(), access)).or_default())
+    }
+
+    fn widened(&self, repository: &Repository, access: Access) -> Access {
+        let written_to = self.written_to.lock();
+        if written_to.is_ok_and(|written_to| written_to.contains(repository)) {
+            Access::PullPush
+        } else {
+            access
+        }
+    }
+
+    async fn token(
+        &self,
+        wire: &Wire,
+        bearer: &Bearer,
+        wanted: Wanted<'_>,
+    ) -> Result<Authorization, Fault> {
+        if wanted.access == Access::PullPush {
+            self.will_write(wanted.repository);
+        }
+        let slot = self.slot(wanted.repository, wanted.access);
+        let fetches_before = slot.fetches.load(Ordering::Acquire);
+        let mut state = slot.state.lock().await;
+        if let Some(token) = state.usable(&wanted) {
+            return Ok(token.authorization(false));
+        }
+        let came_while_waiting = slot.fetches.load(Ordering::Acquire) > fetches_before;
+        if let Some(failure) = state.failure.as_ref().filter(|_| came_while_waiting) {
+            return Err(failure.clone());
+        }
+        state
+            .extra_scopes
+            .extend(wanted.extra_scopes.iter().cloned());
+        let access = self.widened(wanted.repository, wanted.access);
+        let mut scopes = vec![scope(wanted.repository, access)];
+        scopes.extend(state.extra_scopes.iter().take(EXTRA_SCOPES_MAX).cloned());
+        let found = self.credentials.find(wanted.repository)?;
+        let proof = found.as_ref().map(|found| &found.proof);
+        let fetched = token::fetch(wire, bearer, &scopes, proof).await;
+        state.failure = fetched.as_ref().err().cloned();
+        state.token = fetched.as_ref().ok().cloned();
+        slot.fetches.fetch_add(1, Ordering::Release);
+        Ok(fetched?.authorization(true))
+    }
+}
+
+/// What a token is wanted for.
+struct Wanted<'a> {
+    repository: &'a Repository,
+    access: Access,
+    /// The token that the registry has just refused.
+    rejected: Option<&'a Secret>,
+    extra_scopes: &'a [String],
+}
+
+impl State {
+    fn usable(&self, wanted: &Wanted<'_>) -> Option<&Token> {
+        let mut scopes = wanted.extra_scopes.iter();
+        self.token
+            .as_ref()
+            .filter(|token| token.ends > Instant::now())
+            .filter(|token| wanted.rejected != Some(&token.secret))
+            .filter(|_| scopes.all(|scope| self.extra_scopes.contains(scope)))
+    }
+}
+
+impl Token {
+    fn authorization(&self, is_fresh: bool) -> Authorization {
+        let header = token::sensitive(&format!("Bearer {}", self.secret.expose()));
+        Authorization {
+            header: header.unwrap_or(HeaderValue::from_static("")),
+            kind: Kind::Bearer {
+                secret: self.secret.clone(),
+                is_fresh,
+            },
+        }
+    }
+}
+
+fn scope(repository: &Repository, access: Access) -> String {
+    let actions = match access {
+        Access::Pull => "pull",
+        Access::PullPush => "pull,push",
+    };
+    format!("repository:{}:{actions}", repository.path())
+}
+
+/// Those of the scopes in a challenge that our own scope does not cover.
+fn extra_scopes(asked: &[String], repository: &Repository, access: Access) -> Vec<String> {
+    let own = match access {
+        Access::Pull => ["pull"].as_slice(),
+        Access::PullPush => ["pull", "push"].as_slice(),
+    };
+    let prefix = format!("repository:{}:", repository.path());
+    let is_covered = |scope: &&String| {
+        let actions = scope.strip_prefix(&prefix);
+        actions.is_some_and(|actions| actions.split(',').all(|action| own.contains(&action)))
+    };
+    let extra = asked.iter().filter(|scope| !is_covered(scope));
+    extra.take(EXTRA_SCOPES_MAX).cloned().collect()
+}

@@ -1,0 +1,264 @@
+//! The registry as the rest of the program sees it, and how one question is put: address, authorization, patience.
+
+use std::sync::Arc;
+
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use reqwest::{Method, Request, Url};
+
+use super::auth::{Access, Authorization, Keyring};
+use super::error::{Fault, Operation, RegistryError};
+use super::retry::patiently;
+use super::wire::{Answer, Scheme, Wire};
+use super::{Settings, wire};
+use crate::domain::Repository;
+use crate::http::HttpError;
+
+/// A question is put at most so often in one go: as nobody, with a token, with a token for what the registry adds.
+const AUTHORIZATIONS_MAX: u32 = 3;
+
+/// All registries of a run. Clones share connections, tokens and what is known of each host.
+#[derive(Debug, Clone)]
+pub struct Registry(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    wire: Wire,
+    keyring: Keyring,
+}
+
+/// One question to a registry.
+#[derive(Debug)]
+pub(super) struct Question<'a> {
+    pub(super) method: Method,
+    pub(super) repository: &'a Repository,
+    pub(super) target: Target,
+    pub(super) access: Access,
+    pub(super) accept: Option<&'a str>,
+    /// Media type and bytes.
+    pub(super) content: Option<(&'a str, &'a [u8])>,
+    /// The longest body that is read of a success.
+    pub(super) limit: u64,
+}
+
+/// Where a question goes.
+#[derive(Debug)]
+pub(super) enum Target {
+    /// Below the repository: `manifests/v1`.
+    Path(String),
+    /// An address on the registry that it gave us, and that has been checked.
+    Address(Url),
+}
+
+impl<'a> Question<'a> {
+    pub(super) fn get(repository: &'a Repository, path: String, limit: u64) -> Self {
+        Self {
+            method: Method::GET,
+            repository,
+            target: Target::Path(path),
+            access: Access::Pull,
+            accept: None,
+            content: None,
+            limit,
+        }
+    }
+}
+
+impl Registry {
+    /// Nothing is asked yet.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        let Settings {
+            http,
+            credentials,
+            insecure,
+            patience,
+            events,
+        } = settings;
+        Self(Arc::new(Inner {
+            wire: Wire::new(http, insecure, patience, events),
+            keyring: Keyring::new(credentials),
+        }))
+    }
+
+    /// Says that this run will write to `repository`, so that the first token for it already has that right. Not for
+    /// a run that only looks: where it has no such right this fails, and Quay makes a repository that does not exist.
+    pub fn will_write(&self, repository: &Repository) {
+        self.0.keyring.will_write(repository);
+    }
+
+    pub(super) fn wire(&self) -> &Wire {
+        &self.0.wire
+    }
+
+    /// Puts an idempotent question until there is an answer that another try would not change.
+    pub(super) async fn ask(&self, question: &Question<'_>) -> Result<Answer, Fault> {
+        let what = question.text();
+        self.patiently(&what, || self.ask_once(question)).await
+    }
+
+    /// Runs an idempotent `attempt` as the retry policy says; `what` names it in the log.
+    pub(super) async fn patiently<T, Run>(
+        &self,
+        what: &str,
+        attempt: impl FnMut() -> Run,
+    ) -> Result<T, Fault>
+    where
+        Run: Future<Output = Result<T, Fault>>,
+    {
+        patiently(self.wire().patience, &self.wire().events, what, attempt).await
+    }
+
+    /// Puts a question once, apart from what it takes to be let in. An answer that may be another next time is a fault.
+    pub(super) async fn ask_once(&self, question: &Question<'_>) -> Result<Answer, Fault> {
+        let Question {
+            repository, access, ..
+        } = *question;
+        let Inner { wire, keyring } = &*self.0;
+        let mut authorization = keyring.authorization(wire, repository, access).await?;
+        for _ in 1..AUTHORIZATIONS_MAX {
+            let answer = self.send(question, authorization.as_ref()).await?;
+            if answer.status != 401 {
+                return settled(answer);
+            }
+            let better = keyring
+                .after_challenge(
+                    wire,
+                    repository,
+                    access,
+                    authorization.as_ref(),
+                    &answer.headers,
+                )
+                .await?;
+            if better.is_none() {
+                return settled(answer);
+            }
+            authorization = better;
+        }
+        settled(self.send(question, authorization.as_ref()).await?)
+    }
+
+    /// Sends a question by the scheme of its host. A host of this machine that was never asked gets plain HTTP first,
+    /// and HTTPS if what comes back may be a TLS server's; which of the two it was is remembered once it is certain.
+    async fn send(
+        &self,
+        question: &Question<'_>,
+        authorization: Option<&Authorization>,
+    ) -> Result<Answer, Fault> {
+        let wire = self.wire();
+        let host = question.repository.host();
+        let by = async |scheme: Scheme| {
+            let request = self.request(question, scheme, authorization)?;
+            wire.send(request, question.limit).await
+        };
+        if let Some(scheme) = wire.scheme(host) {
+            return by(scheme).await;
+        }
+        let plain = by(Scheme::Http).await;
+        if may_want_tls(&plain) {
+            let secure = by(Scheme::Https).await;
+            // A certificate that is not trusted is TLS too, and the better answer to give.
+            if matches!(
+                secure,
+                Ok(_) | Err(Fault::Unreachable { lasting: true, .. })
+            ) {
+                wire.remember_scheme(host, Scheme::Https);
+                return secure;
+            }
+        } else if plain.is_ok() {
+            wire.remember_scheme(host, Scheme::Http);
+        }
+        plain
+    }
+
+    fn request(
+        &self,
+        question: &Question<'_>,
+        scheme: Scheme,
+        authorization: Option<&Authorization>,
+    ) -> Result<Request, Fault> {
+        let repository = question.repository;
+        let host = repository.host().api();
+        let unusable = |cause: String| Fault::Unreachable {
+            host: host.to_owned(),
+            cause,
+            lasting: true,
+        };
+        let url = match &question.target {
+            Target::Address(url) => url.clone(),
+            Target::Path(path) => {
+                let scheme = scheme.as_str();
+                let text = format!("{scheme}://{host}/v2/{}/{path}", repository.path());
+                Url::parse(&text).map_err(|error| unusable(error.to_string()))?
+            }
+        };
+        let mut request = self.wire().request(question.method.clone(), url);
+        if let Some(accept) = question.accept {
+            request = request.header(ACCEPT, accept);
+        }
+        if let Some((media_type, bytes)) = question.content {
+            request = request
+                .header(CONTENT_TYPE, media_type)
+                .body(bytes.to_vec());
+        }
+        if let Some(authorization) = authorization {
+            request = request.header(AUTHORIZATION, authorization.header.clone());
+        }
+        request
+            .build()
+            .map_err(|error| unusable(crate::http::cause_text(&error)))
+    }
+
+    /// Puts a fault into its context.
+    pub(super) fn error(
+        &self,
+        operation: Operation,
+        repository: &Repository,
+        object: String,
+        fault: Fault,
+    ) -> RegistryError {
+        let keyring = &self.0.keyring;
+        RegistryError {
+            operation,
+            object,
+            repository: repository.clone(),
+            credentials: keyring.source_for(repository),
+            helper: keyring.unused_helper(repository),
+            fault,
+        }
+    }
+}
+
+impl Question<'_> {
+    /// The question in the words of the log: `GET ghcr.io/o/r/manifests/v1`.
+    pub(super) fn text(&self) -> String {
+        let method = &self.method;
+        match &self.target {
+            Target::Path(path) => format!("{method} {}/{path}", self.repository),
+            Target::Address(url) => format!("{method} {}{}", wire::authority(url), url.path()),
+        }
+    }
+}
+
+fn settled(answer: Answer) -> Result<Answer, Fault> {
+    if !answer.status.is_success() && answer.refusal().is_transient() {
+        Err(answer.fault())
+    } else {
+        Ok(answer)
+    }
+}
+
+/// Whether what came back to plain HTTP may come from a server that speaks TLS: bytes that are no HTTP, a connection
+/// that was closed, or a 400, which is what Go's and nginx's servers answer. (Its body would tell, but a HEAD has none.)
+/// Nobody listening is not that, nor is silence, nor is an answer that says it comes from a registry.
+fn may_want_tls(plain: &Result<Answer, Fault>) -> bool {
+    match plain {
+        Ok(answer) => {
+            answer.status == 400 && answer.header("docker-distribution-api-version").is_none()
+        }
+        Err(Fault::Unreachable { cause, .. }) => {
+            !cause.contains("refused") && !cause.contains("timed out")
+        }
+        Err(Fault::Body { source, .. }) => matches!(source, HttpError::Broken { .. }),
+        Err(_) => false,
+    }
+}

@@ -1,0 +1,243 @@
+//! What can go wrong between us and a registry, with all that a hint to the user needs to know.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::credentials::HelperNeeded;
+use super::refusal::Refusal;
+use crate::domain::{Digest, Host, ManifestError, Repository};
+use crate::http::HttpError;
+
+/// An operation on a registry that failed.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("could not {operation} `{object}`")]
+pub struct RegistryError {
+    pub(super) operation: Operation,
+    pub(super) object: String,
+    pub(super) repository: Repository,
+    pub(super) credentials: Option<&'static str>,
+    pub(super) helper: Option<String>,
+    #[source]
+    pub(super) fault: Fault,
+}
+
+/// What was being done when a [`RegistryError`] came up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// Reading a manifest, or its digest.
+    Read,
+    /// Storing a manifest.
+    Write,
+    /// Reading a blob.
+    ReadBlob,
+    /// Storing a blob.
+    WriteBlob,
+    /// Listing referrers.
+    List,
+}
+
+/// Why it failed.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Fault {
+    /// The registry, or the storage that it redirects to, said no, or something that means neither yes nor no.
+    #[error("`{host}` answered {refusal}")]
+    Refused {
+        /// Who answered.
+        host: String,
+        /// What.
+        refusal: Refusal,
+    },
+    /// There is no token, so the registry was not asked again.
+    #[error("could not get a token from `{host}`")]
+    Token {
+        /// The token server.
+        host: String,
+        /// Why not.
+        #[source]
+        fault: Arc<Self>,
+    },
+    /// The registry names a token server to which no credentials may be sent.
+    #[error("it sends us for a token to `{realm}`, which {reason}")]
+    Realm {
+        /// The address, without its query.
+        realm: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// The token server answered 200 without a token.
+    #[error("its answer holds no token")]
+    NoToken,
+    /// The credentials are in a program of the machine that is not here.
+    #[error(transparent)]
+    Helper(#[from] HelperNeeded),
+    /// No answer at all.
+    #[error("`{host}` cannot be reached: {cause}")]
+    Unreachable {
+        /// Who was asked.
+        host: String,
+        /// What happened, with all its causes.
+        cause: String,
+        /// Whether trying again cannot help, as with a certificate that is not trusted.
+        lasting: bool,
+    },
+    /// The answer did not come whole, or is too long.
+    #[error("`{host}` did not answer as it should")]
+    Body {
+        /// Who answered.
+        host: String,
+        /// What is wrong.
+        source: HttpError,
+    },
+    /// The bytes are not the ones that the digest names.
+    #[error("the digest of the content is `{computed}`, not `{claimed}` ({claimant})")]
+    Digest {
+        /// What the bytes are.
+        computed: Digest,
+        /// What they were said to be.
+        claimed: String,
+        /// Who said so.
+        claimant: &'static str,
+    },
+    /// A manifest that cannot be read.
+    #[error("what it answered is no manifest that can be used")]
+    Manifest(#[source] Arc<ManifestError>),
+    /// A list of referrers that cannot be read to its end.
+    #[error("its list of referrers cannot be used: {0}")]
+    Listing(String),
+    /// An address in an answer that must not be followed.
+    #[error("it sends us on to `{address}`, which {reason}")]
+    Address {
+        /// The address, without its query.
+        address: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+}
+
+impl Fault {
+    /// Whether trying again may help. A token that could not be had was tried for already.
+    pub(super) fn is_transient(&self) -> bool {
+        match self {
+            Self::Refused { refusal, .. } => refusal.is_transient(),
+            Self::Unreachable { lasting, .. } => !lasting,
+            Self::Body { source, .. } => matches!(source, HttpError::Broken { .. }),
+            Self::Token { .. }
+            | Self::Realm { .. }
+            | Self::NoToken
+            | Self::Helper(_)
+            | Self::Digest { .. }
+            | Self::Manifest(_)
+            | Self::Listing(_)
+            | Self::Address { .. } => false,
+        }
+    }
+
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        self.refusal()?.retry_after
+    }
+
+    fn refusal(&self) -> Option<&Refusal> {
+        match self {
+            Self::Refused { refusal, .. } => Some(refusal),
+            Self::Token { fault, .. } => fault.refusal(),
+            Self::Unreachable { .. }
+            | Self::Body { .. }
+            | Self::Realm { .. }
+            | Self::NoToken
+            | Self::Helper(_)
+            | Self::Digest { .. }
+            | Self::Manifest(_)
+            | Self::Listing(_)
+            | Self::Address { .. } => None,
+        }
+    }
+}
+
+impl RegistryError {
+    /// What was being done.
+    #[must_use]
+    pub fn operation(&self) -> Operation {
+        self.operation
+    }
+
+    /// Why it failed.
+    #[must_use]
+    pub fn fault(&self) -> &Fault {
+        &self.fault
+    }
+
+    /// The repository that was being asked.
+    #[must_use]
+    pub fn repository(&self) -> &Repository {
+        &self.repository
+    }
+
+    /// The registry that was being asked.
+    #[must_use]
+    pub fn host(&self) -> &Host {
+        self.repository.host()
+    }
+
+    /// What the registry or its token server said, where one of them said no.
+    #[must_use]
+    pub fn refusal(&self) -> Option<&Refusal> {
+        self.fault.refusal()
+    }
+
+    /// The HTTP status of that.
+    #[must_use]
+    pub fn status(&self) -> Option<u16> {
+        self.refusal().map(|refusal| refusal.status)
+    }
+
+    /// Whether the registry, or its token server, does not let us: 401 or 403.
+    #[must_use]
+    pub fn is_denied(&self) -> bool {
+        matches!(self.status(), Some(401 | 403)) && !self.is_throttled()
+    }
+
+    /// Whether it was asked too often.
+    #[must_use]
+    pub fn is_throttled(&self) -> bool {
+        self.refusal().is_some_and(Refusal::is_throttling)
+    }
+
+    /// Whether there was no token, rather than no right with one.
+    #[must_use]
+    pub fn is_about_token(&self) -> bool {
+        matches!(
+            self.fault,
+            Fault::Token { .. } | Fault::Realm { .. } | Fault::Helper(_)
+        )
+    }
+
+    /// Whether something was to be stored.
+    #[must_use]
+    pub fn is_write(&self) -> bool {
+        matches!(self.operation, Operation::Write | Operation::WriteBlob)
+    }
+
+    /// Where the credentials came from that were sent; `None` if it was asked as nobody.
+    #[must_use]
+    pub fn credentials(&self) -> Option<&'static str> {
+        self.credentials
+    }
+
+    /// The credential helper that the docker config names for all hosts, if it was asked as nobody: the credentials may be in there.
+    #[must_use]
+    pub fn unused_helper(&self) -> Option<&str> {
+        self.helper.as_deref()
+    }
+}
+
+impl std::fmt::Display for Operation {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::ReadBlob => "read blob",
+            Self::WriteBlob => "upload blob",
+            Self::List => "list what refers to",
+        })
+    }
+}

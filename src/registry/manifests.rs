@@ -1,0 +1,228 @@
+//! Manifests and indexes: read, looked up, stored.
+
+use std::sync::Arc;
+
+use reqwest::Method;
+
+use super::Stored;
+use super::answers::{Presence, presence};
+use super::auth::Access;
+use super::client::{Question, Registry, Target};
+use super::error::{Fault, Operation, RegistryError};
+use super::wire::{Answer, ERROR_MAX_BYTES};
+use crate::domain::{Digest, ImageReference, Manifest, MediaType, Reference, Repository};
+
+/// What registries take at most (distribution, Harbor, ACR).
+const MANIFEST_MAX_BYTES: u64 = 4 * 1024 * 1024;
+const DIGEST_HEADER: &str = "docker-content-digest";
+const SUBJECT_HEADER: &str = "oci-subject";
+
+impl Registry {
+    /// Reads a manifest. `None` says that it is not there, as the table in `answers.rs` has it; everything that leaves
+    /// that open is an error. The bytes have the digest that was asked for and the one that the registry states.
+    pub async fn manifest(
+        &self,
+        repository: &Repository,
+        reference: &Reference,
+    ) -> Result<Option<Manifest>, RegistryError> {
+        let read = self.read_manifest(repository, reference).await;
+        read.map_err(|fault| {
+            self.error(
+                Operation::Read,
+                repository,
+                object(repository, reference),
+                fault,
+            )
+        })
+    }
+
+    /// Looks up the digest under `reference`, with no more than a HEAD where the registry states it. A HEAD that is
+    /// refused has no body to say why: it is asked again by GET, except that 404 for a digest is an answer.
+    pub async fn manifest_digest(
+        &self,
+        repository: &Repository,
+        reference: &Reference,
+    ) -> Result<Option<Digest>, RegistryError> {
+        let found = self.look_up(repository, reference).await;
+        found.map_err(|fault| {
+            self.error(
+                Operation::Read,
+                repository,
+                object(repository, reference),
+                fault,
+            )
+        })
+    }
+
+    /// Stores `bytes` under `reference` as they are. A digest in the answer, or as the reference, must be theirs.
+    ///
+    /// A tag that is refused though it holds these very bytes is stored: that is what a registry with immutable tags
+    /// answers to a second try whose first answer was lost.
+    pub async fn put_manifest(
+        &self,
+        repository: &Repository,
+        reference: &Reference,
+        media_type: &MediaType,
+        bytes: &[u8],
+    ) -> Result<Stored, RegistryError> {
+        let stored = self.store(repository, reference, media_type, bytes).await;
+        stored.map_err(|fault| {
+            self.error(
+                Operation::Write,
+                repository,
+                object(repository, reference),
+                fault,
+            )
+        })
+    }
+
+    async fn read_manifest(
+        &self,
+        repository: &Repository,
+        reference: &Reference,
+    ) -> Result<Option<Manifest>, Fault> {
+        let accept = accept();
+        let answer = self.ask(&question(repository, reference, &accept)).await?;
+        match presence(&answer) {
+            Presence::Absent => Ok(None),
+            Presence::Unknown => Err(answer.fault()),
+            Presence::Present => checked(answer, reference).map(Some),
+        }
+    }
+
+    async fn look_up(
+        &self,
+        repository: &Repository,
+        reference: &Reference,
+    ) -> Result<Option<Digest>, Fault> {
+        let accept = accept();
+        let head = Question {
+            method: Method::HEAD,
+            ..question(repository, reference, &accept)
+        };
+        let answer = self.ask(&head).await?;
+        match (answer.status.as_u16(), reference) {
+            (404, Reference::Digest(_)) => return Ok(None),
+            (200, _) => {
+                if let Some(digest) = stated_digest(&answer) {
+                    check_asked(&digest, reference, "what the registry has")?;
+                    return Ok(Some(digest));
+                }
+            }
+            _ => (),
+        }
+        let manifest = self.read_manifest(repository, reference).await?;
+        Ok(manifest.map(|manifest| manifest.digest().clone()))
+    }
+
+    async fn store(
+        &self,
+        repository: &Repository,
+        reference: &Reference,
+        media_type: &MediaType,
+        bytes: &[u8],
+    ) -> Result<Stored, Fault> {
+        let digest = Digest::of(bytes);
+        check_asked(&digest, reference, "what it is to be stored under")?;
+        let put = Question {
+            method: Method::PUT,
+            repository,
+            target: Target::Path(format!("manifests/{reference}")),
+            access: Access::PullPush,
+            accept: None,
+            content: Some((media_type.as_str(), bytes)),
+            limit: ERROR_MAX_BYTES,
+        };
+        let answer = self.ask(&put).await?;
+        match (answer.status.as_u16(), reference) {
+            (200..=202, _) => {
+                check_stated(&digest, &answer)?;
+                let subject = answer.header(SUBJECT_HEADER);
+                Ok(Stored {
+                    digest,
+                    subject: subject.and_then(|subject| subject.parse().ok()),
+                })
+            }
+            (400 | 403 | 409 | 412, Reference::Tag(_)) => {
+                let held = self.look_up(repository, reference).await;
+                match held {
+                    Ok(Some(held)) if held == digest => Ok(Stored {
+                        digest,
+                        subject: None,
+                    }),
+                    Ok(_) | Err(_) => Err(answer.fault()),
+                }
+            }
+            _ => Err(answer.fault()),
+        }
+    }
+}
+
+/// Without the full list GHCR answers 404 for an index that is there, and Quay converts it.
+fn accept() -> String {
+    MediaType::MANIFESTS.map(String::from).join(", ")
+}
+
+fn question<'a>(
+    repository: &'a Repository,
+    reference: &Reference,
+    accept: &'a str,
+) -> Question<'a> {
+    Question {
+        accept: Some(accept),
+        ..Question::get(
+            repository,
+            format!("manifests/{reference}"),
+            MANIFEST_MAX_BYTES,
+        )
+    }
+}
+
+fn object(repository: &Repository, reference: &Reference) -> String {
+    let image = ImageReference {
+        repository: repository.clone(),
+        reference: Some(reference.clone()),
+    };
+    image.to_string()
+}
+
+/// A manifest out of an answer, its digest checked before anything of it is used.
+fn checked(answer: Answer, reference: &Reference) -> Result<Manifest, Fault> {
+    let digest = Digest::of(&answer.body);
+    check_asked(&digest, reference, "what was asked for")?;
+    check_stated(&digest, &answer)?;
+    let media_type = MediaType::from(answer.header("content-type").unwrap_or_default());
+    Manifest::parse(answer.body, media_type).map_err(|error| Fault::Manifest(Arc::new(error)))
+}
+
+fn check_asked(
+    computed: &Digest,
+    reference: &Reference,
+    claimant: &'static str,
+) -> Result<(), Fault> {
+    match reference {
+        Reference::Digest(asked) if asked != computed => Err(Fault::Digest {
+            computed: computed.clone(),
+            claimed: asked.to_string(),
+            claimant,
+        }),
+        Reference::Digest(_) | Reference::Tag(_) => Ok(()),
+    }
+}
+
+/// Compares with `Docker-Content-Digest`, which not every registry sends. A digest of another algorithm, or no digest
+/// at all, is as good as a wrong one: it does not say what we know.
+pub(super) fn check_stated(computed: &Digest, answer: &Answer) -> Result<(), Fault> {
+    match answer.header(DIGEST_HEADER) {
+        Some(stated) if *stated != computed.to_string() => Err(Fault::Digest {
+            computed: computed.clone(),
+            claimed: super::refusal::printable(stated, 200),
+            claimant: "the registry's `Docker-Content-Digest`",
+        }),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn stated_digest(answer: &Answer) -> Option<Digest> {
+    answer.header(DIGEST_HEADER)?.parse().ok()
+}

@@ -1,0 +1,54 @@
+//! The OCI distribution protocol: manifests, blobs, referrers, and the authentication in front of them. Every digest is
+//! checked here, every body is bounded, and absence is told from ignorance by one table (`answers.rs`). It knows
+//! nothing of inputs, plans or Actions; what it has to say while it works it says through [`Events`].
+
+mod answers;
+mod auth;
+mod blobs;
+mod challenge;
+mod client;
+mod credentials;
+mod docker_config;
+mod error;
+mod manifests;
+mod referrers;
+mod refusal;
+mod retry;
+mod token;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+use crate::domain::{Digest, Events, Host, Patience};
+
+pub use client::Registry;
+pub use credentials::{Credentials, CredentialsError, Login};
+pub use error::{Fault, Operation, RegistryError};
+pub use referrers::Referrers;
+pub use refusal::Refusal;
+
+/// What a [`Registry`] is made of.
+#[derive(Debug)]
+pub struct Settings {
+    /// The client for all requests; it must not follow redirects.
+    pub http: reqwest::Client,
+    /// Who we are, and where.
+    pub credentials: Credentials,
+    /// Hosts that are asked by plain HTTP.
+    pub insecure: Vec<Host>,
+    /// How often to try again, and how long to wait.
+    pub patience: Patience,
+    /// Who hears of retries and of tokens that must be masked.
+    pub events: Events,
+}
+
+/// What a registry answered to a manifest that was pushed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// The digest, computed from the bytes that were sent and not contradicted by the registry.
+    pub digest: Digest,
+    /// The subject that the registry took note of (`OCI-Subject`); `None` says that it keeps no list of referrers, or
+    /// does not tell.
+    pub subject: Option<Digest>,
+}

@@ -1,0 +1,215 @@
+//! An answer that says no: its status, the registry's codes and its message, made fit to print.
+
+use std::fmt;
+use std::time::Duration;
+
+use reqwest::header::HeaderMap;
+use serde_json::Value;
+
+use super::retry::{retry_after_header, retry_after_text};
+
+const CODES_MAX: usize = 8;
+const CODE_MAX_LETTERS: usize = 64;
+const MESSAGE_MAX_LETTERS: usize = 300;
+
+/// What a server said instead of doing what it was asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The HTTP status.
+    pub status: u16,
+    /// The error codes of the body, as the distribution specification lists them; empty where the body has none.
+    pub codes: Vec<String>,
+    /// The messages of the body, on one line, cut to a readable length.
+    pub message: String,
+    /// How long the server asks to wait.
+    pub retry_after: Option<Duration>,
+}
+
+impl Refusal {
+    /// Reads an answer. `now` is what a date in `Retry-After` is compared with.
+    pub(super) fn read(
+        status: u16,
+        headers: &HeaderMap,
+        body: &[u8],
+        now: std::time::SystemTime,
+    ) -> Self {
+        let (codes, message) = serde_json::from_slice(body).map_or_else(
+            |_| (Vec::new(), plain_text(headers, body)),
+            |document: Value| (codes(&document), message(&document)),
+        );
+        let retry_after = retry_after_header(headers, now).or_else(|| retry_after_text(&message));
+        Self {
+            status,
+            codes,
+            message: printable(&message, MESSAGE_MAX_LETTERS),
+            retry_after,
+        }
+    }
+
+    /// Whether one of the codes is `code`.
+    #[must_use]
+    pub fn has_code(&self, code: &str) -> bool {
+        self.codes.iter().any(|own| own == code)
+    }
+
+    /// Whether the server asks to be asked less often. GHCR also says so with a 403.
+    #[must_use]
+    pub fn is_throttling(&self) -> bool {
+        self.status == 429
+            || self.has_code("TOOMANYREQUESTS")
+            || (self.status == 403 && self.message.contains("secondary rate limit"))
+    }
+
+    /// Whether asking again later may help.
+    #[must_use]
+    pub(super) fn is_transient(&self) -> bool {
+        // The list of go-containerregistry, which has met them all.
+        matches!(self.status, 408 | 429 | 499 | 500 | 502 | 503 | 504 | 522) || self.is_throttling()
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}", self.status)?;
+        let reason = reqwest::StatusCode::from_u16(self.status)
+            .ok()
+            .and_then(|status| status.canonical_reason());
+        if let Some(reason) = reason {
+            write!(formatter, " {reason}")?;
+        }
+        let codes = self.codes.join(", ");
+        match (codes.is_empty(), self.message.is_empty()) {
+            (true, true) => Ok(()),
+            (true, false) => write!(formatter, " ({})", self.message),
+            (false, true) => write!(formatter, " ({codes})"),
+            (false, false) => write!(formatter, " ({codes}: {})", self.message),
+        }
+    }
+}
+
+fn codes(document: &Value) -> Vec<String> {
+    errors(document)
+        .filter_map(|error| error.get("code")?.as_str())
+        .filter(|code| !code.is_empty())
+        .map(|code| printable(code, CODE_MAX_LETTERS))
+        .take(CODES_MAX)
+        .collect()
+}
+
+/// The specification's messages; else what token servers write: `error_description` (OAuth 2), `details` (Docker Hub).
+fn message(document: &Value) -> String {
+    let listed: Vec<&str> = errors(document)
+        .filter_map(|error| error.get("message")?.as_str())
+        .filter(|message| !message.is_empty())
+        .take(CODES_MAX)
+        .collect();
+    if !listed.is_empty() {
+        return listed.join("; ");
+    }
+    ["error_description", "message", "details", "error"]
+        .iter()
+        .find_map(|name| document.get(name)?.as_str())
+        .unwrap_or_default()
+        .to_owned()
+}
+
+fn errors(document: &Value) -> impl Iterator<Item = &Value> {
+    document
+        .get("errors")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+}
+
+/// A body that is not JSON is worth showing when it is plain text, not when it is a web page.
+fn plain_text(headers: &HeaderMap, body: &[u8]) -> String {
+    let is_plain = headers
+        .get(reqwest::header::CONTENT_TYPE)
+        .is_none_or(|value| value.as_bytes().starts_with(b"text/plain"));
+    match std::str::from_utf8(body) {
+        Ok(text) if is_plain && !text.trim_start().starts_with('<') => text.to_owned(),
+        _ => String::new(),
+    }
+}
+
+/// SECURITY: what a server wrote goes to a terminal and to a log that obeys commands; control characters become blanks
+/// and runs of blanks one.
+pub(super) fn printable(text: &str, max_letters: usize) -> String {
+    let is_blank = |letter: char| letter.is_whitespace() || letter.is_control();
+    let words = text.split(is_blank).filter(|word| !word.is_empty());
+    let line = words.collect::<Vec<_>>().join(" ");
+    let mut letters = line.chars();
+    let mut kept: String = letters.by_ref().take(max_letters).collect();
+    if letters.next().is_some() {
+        kept.push('…');
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::SystemTime;
+
+    fn read(status: u16, body: &str) -> Refusal {
+        Refusal::read(
+            status,
+            &HeaderMap::new(),
+            body.as_bytes(),
+            SystemTime::now(),
+        )
+    }
+
+    #[test]
+    fn codes_and_messages_are_told_on_one_line() {
+        let body = r#"{"errors":[{"code":"DENIED","message":"no\n::error::way\u001b[31m"},{"code":"UNAUTHORIZED"}]}"#;
+        assert_eq!(
+            read(403, body).to_string(),
+            "403 Forbidden (DENIED, UNAUTHORIZED: no ::error::way [31m)"
+        );
+    }
+
+    #[test]
+    fn bodies_of_other_shapes_say_what_they_can() {
+        for (body, wanted) in [
+            ("", "401 Unauthorized"),
+            ("<html>Log in</html>", "401 Unauthorized"),
+            (
+                "404 page not found\n",
+                "401 Unauthorized (404 page not found)",
+            ),
+            (
+                r#"{"details":"incorrect username or password"}"#,
+                "401 Unauthorized (incorrect username or password)",
+            ),
+            (
+                r#"{"error":"invalid_grant","error_description":"too old"}"#,
+                "401 Unauthorized (too old)",
+            ),
+            (r#"{"errors":"no list"}"#, "401 Unauthorized"),
+            ("[]", "401 Unauthorized"),
+        ] {
+            assert_eq!(read(401, body).to_string(), wanted);
+        }
+    }
+
+    #[test]
+    fn endless_message_is_cut() {
+        let long = "x".repeat(5000);
+        assert_eq!(
+            read(400, &long).message.chars().count(),
+            MESSAGE_MAX_LETTERS + 1
+        );
+    }
+
+    #[test]
+    fn ghcr_throttles_in_its_own_words() {
+        let body = r#"{"errors":[{"code":"TOOMANYREQUESTS","message":"retry-after: 10.305464ms, allowed: 2000/minute"}]}"#;
+        let refusal = read(429, body);
+        assert!(refusal.is_throttling());
+        assert_eq!(refusal.retry_after, Some(Duration::from_nanos(10_305_464)));
+        let secondary = read(403, "You have exceeded a secondary rate limit");
+        assert!(secondary.is_throttling() && secondary.is_transient());
+        assert!(!read(403, "no").is_transient());
+    }
+}

@@ -1,0 +1,221 @@
+//! Tokens: how one is asked for, and how the answer is read.
+//!
+//! Source: distribution's "Token Authentication Specification" (GET), and its OAuth 2 form (POST), which is used only
+//! with an identity token, since half of the hosted registries have no POST.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use reqwest::{Method, Request, Url};
+use serde::Deserialize;
+use tokio::time::Instant;
+
+use super::challenge::Bearer;
+use super::credentials::{Login, Proof};
+use super::error::Fault;
+use super::retry::patiently;
+use super::wire::{Answer, Wire, authority, shown};
+use crate::domain::{Event, Secret};
+
+const TOKEN_MAX_BYTES: u64 = 1024 * 1024;
+/// SPEC: "If omitted, this defaults to 60 seconds."
+const DEFAULT_LIFETIME: Duration = Duration::from_mins(1);
+/// A token is not used in its last seconds, as it must live until the registry has looked at it.
+const LEEWAY: Duration = Duration::from_secs(10);
+/// Nothing asks for more; it keeps the arithmetic of time in its range.
+const LIFETIME_MAX: Duration = Duration::from_hours(24);
+
+/// A token that a registry takes.
+#[derive(Debug, Clone)]
+pub(super) struct Token {
+    pub(super) secret: Secret,
+    /// When it is no longer to be used.
+    pub(super) ends: Instant,
+}
+
+#[derive(Deserialize)]
+struct Given {
+    token: Option<String>,
+    access_token: Option<String>,
+    refresh_token: Option<String>,
+    expires_in: Option<serde_json::Value>,
+}
+
+/// Gets a token for `scopes` from the realm of `bearer`, trying again where that may help.
+pub(super) async fn fetch(
+    wire: &Wire,
+    bearer: &Bearer,
+    scopes: &[String],
+    proof: Option<&Proof>,
+) -> Result<Token, Fault> {
+    let realm = realm(wire, bearer)?;
+    let host = authority(&realm);
+    let what = format!("token from {host}");
+    let attempt = || async {
+        let asked_at = Instant::now();
+        let request = request(wire, realm.clone(), bearer, scopes, proof)?;
+        let answer = wire.send(request, TOKEN_MAX_BYTES).await?;
+        if answer.status != 200 {
+            return Err(answer.fault());
+        }
+        read(wire, &answer, asked_at)
+    };
+    let token = patiently(wire.patience, &wire.events, &what, attempt).await;
+    token.map_err(|fault| Fault::Token {
+        host,
+        fault: Arc::new(fault),
+    })
+}
+
+/// SECURITY: the realm is whatever the registry writes, and our credentials go there: only ever by TLS, or to hosts
+/// that may be spoken to without it.
+fn realm(wire: &Wire, bearer: &Bearer) -> Result<Url, Fault> {
+    let refused = |realm: String, reason| Fault::Realm { realm, reason };
+    let url = Url::parse(&bearer.realm).map_err(|_| {
+        let text = super::refusal::printable(&bearer.realm, 200);
+        let bare = text.split('?').next().unwrap_or_default().to_owned();
+        refused(bare, "is no web address")
+    })?;
+    wire.check_speakable(&url)
+        .map_err(|reason| refused(shown(&url), reason))?;
+    Ok(url)
+}
+
+fn request(
+    wire: &Wire,
+    mut url: Url,
+    bearer: &Bearer,
+    scopes: &[String],
+    proof: Option<&Proof>,
+) -> Result<Request, Fault> {
+    let host = authority(&url);
+    let built = match proof {
+        Some(Proof::IdentityToken(token)) => {
+            let form = form(bearer, scopes, token);
+            wire.request(Method::POST, url)
+                .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+                .body(form)
+                .build()
+        }
+        Some(Proof::Login(_)) | None => {
+            let mut query = url.query_pairs_mut();
+            if let Some(service) = &bearer.service {
+                query.append_pair("service", service);
+            }
+            for scope in scopes {
+                query.append_pair("scope", scope);
+            }
+            drop(query);
+            let request = wire.request(Method::GET, url);
+            match proof {
+                Some(Proof::Login(login)) => request.header(AUTHORIZATION, basic(login)),
+                Some(Proof::IdentityToken(_)) | None => request,
+            }
+            .build()
+        }
+    };
+    built.map_err(|error| Fault::Unreachable {
+        host,
+        cause: crate::http::cause_text(&error),
+        lasting: true,
+    })
+}
+
+fn form(bearer: &Bearer, scopes: &[String], token: &Secret) -> String {
+    let mut form = form_urlencoded::Serializer::new(String::new());
+    form.append_pair("grant_type", "refresh_token")
+        .append_pair("client_id", "manifest-seal")
+        .append_pair("refresh_token", token.expose());
+    if let Some(service) = &bearer.service {
+        form.append_pair("service", service);
+    }
+    // SPEC: in this form the scopes are one value, separated by blanks.
+    form.append_pair("scope", &scopes.join(" "));
+    form.finish()
+}
+
+/// The header of Basic authentication, marked so that nothing prints it.
+pub(super) fn basic(login: &Login) -> HeaderValue {
+    let pair = format!("{}:{}", login.username, login.password.expose());
+    let encoded = base64::engine::general_purpose::STANDARD.encode(pair);
+    sensitive(&format!("Basic {encoded}")).unwrap_or(HeaderValue::from_static(""))
+}
+
+/// A header value that nothing prints; `None` if `text` cannot be one.
+pub(super) fn sensitive(text: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(text).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+/// Reads the answer. Some servers write `token`, some `access_token`, some both with the same value.
+fn read(wire: &Wire, answer: &Answer, asked_at: Instant) -> Result<Token, Fault> {
+    let given: Given = serde_json::from_slice(&answer.body).map_err(|_| Fault::NoToken)?;
+    let text = |field: Option<String>| field.filter(|text| !text.is_empty()).map(Secret::new);
+    if let Some(secret) = text(given.refresh_token) {
+        wire.events.emit(Event::Mask(secret));
+    }
+    let secret = text(given.token)
+        .or_else(|| text(given.access_token))
+        .filter(|secret| sensitive(secret.expose()).is_some())
+        .ok_or(Fault::NoToken)?;
+    wire.events.emit(Event::Mask(secret.clone()));
+    let lifetime = lifetime(given.expires_in.as_ref());
+    Ok(Token {
+        secret,
+        ends: asked_at + lifetime.saturating_sub(LEEWAY.min(lifetime / 2)),
+    })
+}
+
+/// Seconds; some servers write them as a string or with a fraction.
+fn lifetime(expires_in: Option<&serde_json::Value>) -> Duration {
+    let seconds = expires_in.and_then(|value| {
+        value
+            .as_f64()
+            .or_else(|| value.as_str()?.trim().parse().ok())
+    });
+    seconds
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .unwrap_or(DEFAULT_LIFETIME)
+        .min(LIFETIME_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn lifetime_is_read_in_every_form_and_kept_in_its_range() {
+        for (value, seconds) in [
+            (json!(300), 300),
+            (json!("300"), 300),
+            (json!(299.5), 299),
+            (json!(0), 0),
+            (json!(-5), 60),
+            (json!("soon"), 60),
+            (json!(null), 60),
+            (json!(1e300), 60),
+            (json!(99_999_999), 86_400),
+        ] {
+            assert_eq!(lifetime(Some(&value)).as_secs(), seconds, "{value}");
+        }
+        assert_eq!(lifetime(None), DEFAULT_LIFETIME);
+    }
+
+    #[test]
+    fn form_escapes_what_it_holds() {
+        let bearer = Bearer {
+            realm: String::new(),
+            service: Some("r&d".to_owned()),
+            scopes: Vec::new(),
+        };
+        let scopes = ["repository:a:pull".to_owned(), "b".to_owned()];
+        assert_eq!(
+            form(&bearer, &scopes, &Secret::new("x=y&z")),
+            "grant_type=refresh_token&client_id=manifest-seal&refresh_token=x%3Dy%26z&service=r%26d&scope=repository%3Aa%3Apull+b"
+        );
+    }
+}

@@ -1,0 +1,210 @@
+//! The one place where requests leave and answers arrive, and the rule which hosts may be spoken to without TLS.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::SystemTime;
+
+use reqwest::header::HeaderMap;
+use reqwest::{Method, Request, StatusCode, Url};
+
+use super::error::Fault;
+use super::refusal::Refusal;
+use crate::domain::{Events, Host, Patience};
+use crate::http::{cause_text, read, read_start};
+
+/// The text of an error is read so far.
+pub(super) const ERROR_MAX_BYTES: u64 = 64 * 1024;
+
+/// Connections, and what is known of hosts on the level of connections.
+#[derive(Debug)]
+pub(super) struct Wire {
+    http: reqwest::Client,
+    insecure: Vec<Host>,
+    schemes: Mutex<BTreeMap<Host, Scheme>>,
+    pub(super) patience: Patience,
+    pub(super) events: Events,
+}
+
+/// How a host is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scheme {
+    Http,
+    Https,
+}
+
+/// An answer with its body, read within its bound.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) url: Url,
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Vec<u8>,
+}
+
+impl Wire {
+    pub(super) fn new(
+        http: reqwest::Client,
+        insecure: Vec<Host>,
+        patience: Patience,
+        events: Events,
+    ) -> Self {
+        Self {
+            http,
+            insecure,
+            schemes: Mutex::default(),
+            patience,
+            events,
+        }
+    }
+
+    /// A request to be filled in.
+    pub(super) fn request(&self, method: Method, url: Url) -> reqwest::RequestBuilder {
+        self.http.request(method, url)
+    }
+
+    /// Sends `request` once and reads the answer, of whatever status; `limit` bounds the body of a success.
+    ///
+    /// Every request of this room goes through here.
+    pub(super) async fn send(&self, request: Request, limit: u64) -> Result<Answer, Fault> {
+        let url = request.url().clone();
+        let response = self
+            .http
+            .execute(request)
+            .await
+            .map_err(|error| unreachable(&url, &error))?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        let body = if status.is_success() {
+            read(response, limit).await
+        } else {
+            read_start(response, ERROR_MAX_BYTES).await
+        };
+        Ok(Answer {
+            body: body.map_err(|source| Fault::Body {
+                host: authority(&url),
+                source,
+            })?,
+            url,
+            status,
+            headers,
+        })
+    }
+
+    /// How `host` is spoken to; `None` for a host of this machine that has not been asked yet.
+    pub(super) fn scheme(&self, host: &Host) -> Option<Scheme> {
+        if self.insecure.contains(host) {
+            Some(Scheme::Http)
+        } else if host.is_loopback() {
+            let schemes = self.schemes.lock().ok()?;
+            schemes.get(host).copied()
+        } else {
+            Some(Scheme::Https)
+        }
+    }
+
+    pub(super) fn remember_scheme(&self, host: &Host, scheme: Scheme) {
+        if let Ok(mut schemes) = self.schemes.lock() {
+            schemes.insert(host.clone(), scheme);
+        }
+    }
+
+    /// SECURITY: whether something may be sent to `url` at all: TLS, or a host that may be spoken to without.
+    pub(super) fn check_speakable(&self, url: &Url) -> Result<(), &'static str> {
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err("holds a user name or a password");
+        }
+        let is_plain_host = || {
+            authority(url)
+                .parse::<Host>()
+                .is_ok_and(|host| host.is_loopback() || self.insecure.contains(&host))
+        };
+        match url.scheme() {
+            "https" => Ok(()),
+            "http" if is_plain_host() => Ok(()),
+            "http" => Err("is not HTTPS"),
+            _ => Err("is no web address"),
+        }
+    }
+}
+
+impl Scheme {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+}
+
+impl Answer {
+    /// The text of a header, if it is there, not empty, and text.
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        let value = self.headers.get(name)?.to_str().ok()?.trim();
+        (!value.is_empty()).then_some(value)
+    }
+
+    pub(super) fn refusal(&self) -> Refusal {
+        Refusal::read(
+            self.status.as_u16(),
+            &self.headers,
+            &self.body,
+            SystemTime::now(),
+        )
+    }
+
+    /// This answer as the reason of a failure.
+    pub(super) fn fault(&self) -> Fault {
+        Fault::Refused {
+            host: authority(&self.url),
+            refusal: self.refusal(),
+        }
+    }
+}
+
+/// Host and port as they are written in an address.
+pub(super) fn authority(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port()
+        .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+/// An address fit to be shown: the query of a storage's address is a signature, that of a realm may be anything.
+pub(super) fn shown(url: &Url) -> String {
+    format!("{}://{}{}", url.scheme(), authority(url), url.path())
+}
+
+fn unreachable(url: &Url, error: &reqwest::Error) -> Fault {
+    let levels =
+        std::iter::successors(Some(error as &(dyn std::error::Error + 'static)), |level| {
+            level.source()
+        });
+    let lasting = levels
+        .filter_map(tls_error)
+        .any(|error| matches!(error, rustls::Error::InvalidCertificate(_)));
+    Fault::Unreachable {
+        host: authority(url),
+        cause: cause_text(error),
+        lasting,
+    }
+}
+
+/// A TLS error hides in an I/O error, perhaps in several, none of which names it as its source.
+fn tls_error<'a>(level: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
+    let inner = level.downcast_ref::<std::io::Error>()?.get_ref()?;
+    inner
+        .downcast_ref::<rustls::Error>()
+        .or_else(|| tls_error(inner))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Error;
+
+    #[test]
+    fn tls_error_is_found_however_deep_it_is() {
+        let tls = || rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
+        assert!(tls_error(&Error::other(tls())).is_some());
+        assert!(tls_error(&Error::other(Error::other(tls()))).is_some());
+        assert!(tls_error(&Error::other("refused")).is_none());
+    }
+}

@@ -1,0 +1,175 @@
+//! The step's outputs: a fixed set of names, each a plain text or JSON.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::{CommandKind, Report, ResultWord};
+use crate::apply::{Receipt, SignatureReceipt, Subject};
+use crate::domain::{Digest, Repository};
+
+/// One output of the action.
+#[derive(Debug, Clone, Copy)]
+pub struct Output {
+    /// Its name, in kebab case.
+    pub name: &'static str,
+    /// What it holds, in one sentence.
+    pub meaning: &'static str,
+}
+
+macro_rules! outputs {
+    ($($name:literal: $meaning:literal;)*) => {
+        /// Every output there is, in the order of the README's table.
+        pub const OUTPUTS: &[Output] = &[$(Output { name: $name, meaning: $meaning }),*];
+    };
+}
+
+outputs! {
+    "digest": "The digest of the index, or of what was signed or verified.";
+    "image": "The repository.";
+    "reference": "`image@digest`.";
+    "references": "JSON list: the image by each tag and by its digest.";
+    "tags": "JSON list of the tags.";
+    "platforms": "JSON object: platform to digest.";
+    "children": "JSON object: each digest that was given, to the digests in the index that came from it.";
+    "result": "`created`, `unchanged`, `completed` (some tags were there, the others were written) or `planned`.";
+    "manifest-create-skipped": "`true` when no tag was written.";
+    "signed": "`true` when everything that was to be signed has a signature.";
+    "sign-skipped": "`true` when all of it was signed already.";
+    "verified": "`true` when every signature was verified in this run.";
+    "signatures": "JSON list: subject, format, identity, issuer, log index, manifest, and whether this run made it.";
+    "record": "Path of the record, relative to the workspace.";
+    "verify-command": "A `cosign verify` command to paste.";
+}
+
+impl Report<'_> {
+    /// The outputs. A run that failed hands over the record alone: a digest that may not be published is none.
+    #[must_use]
+    pub fn outputs(&self) -> Vec<(&'static str, String)> {
+        let record = ("record", self.record.to_owned());
+        if self.failure.is_some() {
+            return vec![record];
+        }
+        let receipt = &self.outcome.receipt;
+        let mut outputs = Vec::new();
+        if let Some(Subject { repository, digest }) = self.main_subject() {
+            outputs.push(("digest", digest.to_string()));
+            outputs.push(("image", repository.to_string()));
+            outputs.push(("reference", repository.at(&digest).to_string()));
+            outputs.push((
+                "references",
+                references(receipt, &repository, &digest).to_string(),
+            ));
+        }
+        if let Some(index) = &receipt.index {
+            let tags: Vec<&str> = receipt
+                .tags
+                .iter()
+                .map(|tag| tag.step.tag.as_str())
+                .collect();
+            let platforms: BTreeMap<String, &Digest> = index
+                .platforms
+                .iter()
+                .map(|(platform, child)| (platform.to_string(), &child.digest))
+                .collect();
+            let children: BTreeMap<String, &Vec<Digest>> = index
+                .children
+                .iter()
+                .map(|(input, children)| (input.to_string(), children))
+                .collect();
+            outputs.push(("tags", json!(tags).to_string()));
+            outputs.push(("platforms", json!(platforms).to_string()));
+            outputs.push(("children", json!(children).to_string()));
+            outputs.push(("result", ResultWord::of(receipt).as_str().to_owned()));
+            let skipped = !receipt.planned && !receipt.writes_tags();
+            outputs.push(("manifest-create-skipped", skipped.to_string()));
+        }
+        let signed = receipt.signing && !receipt.planned && receipt.unsigned.is_empty();
+        let made = receipt.signatures.iter().any(|signature| signature.made);
+        if self.command != CommandKind::Verify {
+            outputs.push(("signed", signed.to_string()));
+            outputs.push(("sign-skipped", (signed && !made).to_string()));
+        }
+        outputs.push(("verified", receipt.verified.to_string()));
+        let signatures: Vec<Value> = receipt.signatures.iter().map(signature_json).collect();
+        outputs.push(("signatures", json!(signatures).to_string()));
+        outputs.extend(
+            self.verify_command()
+                .map(|command| ("verify-command", command)),
+        );
+        outputs.push(record);
+        outputs
+    }
+
+    /// What the run was about: the index, or the first of what was signed or verified.
+    pub(super) fn main_subject(&self) -> Option<Subject> {
+        let receipt = &self.outcome.receipt;
+        let index = receipt.index.as_ref();
+        let index = index.map(|index| Subject {
+            repository: index.repository.clone(),
+            digest: index.digest.clone(),
+        });
+        index.or_else(|| receipt.subjects.first().cloned())
+    }
+
+    /// A command that checks the signature of the main subject elsewhere, with every value quoted for a shell.
+    pub(super) fn verify_command(&self) -> Option<String> {
+        let subject = self.main_subject()?;
+        let signature = self
+            .outcome
+            .receipt
+            .signatures
+            .iter()
+            .find(|signature| signature.subject == subject)?;
+        let signer = &signature.signer;
+        let mut words = vec!["cosign verify".to_owned()];
+        let mut flag = |name: &str, value: &str| words.push(format!("--{name} {}", quoted(value)));
+        flag("certificate-identity", &signer.identity);
+        flag("certificate-oidc-issuer", &signer.issuer);
+        if let Some(repository) = &signer.github.repository {
+            flag("certificate-github-workflow-repository", repository);
+        }
+        words.push(quoted(&subject.repository.at(&subject.digest).to_string()));
+        Some(words.join(" \\\n  "))
+    }
+}
+
+fn references(receipt: &Receipt, repository: &Repository, digest: &Digest) -> Value {
+    let tags = receipt
+        .tags
+        .iter()
+        .map(|tag| repository.tagged(&tag.step.tag).to_string());
+    tags.chain([repository.at(digest).to_string()]).collect()
+}
+
+fn signature_json(signature: &SignatureReceipt) -> Value {
+    json!({
+        "subject": signature.subject.digest,
+        "image": signature.subject.repository.to_string(),
+        "format": "bundle",
+        "identity": signature.signer.identity,
+        "issuer": signature.signer.issuer,
+        "log-index": signature.signer.log_index,
+        "manifest": signature.manifest,
+        "made": signature.made,
+    })
+}
+
+/// Single-quoted for a POSIX shell, whatever it holds; control characters, which could hide something, are dropped.
+fn quoted(text: &str) -> String {
+    let text: String = text.chars().filter(|letter| !letter.is_control()).collect();
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_climbs_out_of_the_quotes() {
+        assert_eq!(
+            quoted("a'; rm -rf / #\n$(x)`y`"),
+            r"'a'\''; rm -rf / #$(x)`y`'"
+        );
+    }
+}

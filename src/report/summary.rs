@@ -1,0 +1,288 @@
+//! The job's summary: what somebody wants to see who opens the run's page, in this order: result, cause, details.
+
+use std::fmt::Write as _;
+
+use super::markdown::{block, code, prose, table};
+use super::{CommandKind, FailureText, Report, ResultWord};
+use crate::apply::TagReceipt;
+use crate::domain::Digest;
+use crate::plan::{Conflict, TagKind};
+use crate::record::TagState;
+
+/// Rows of a table that are shown at once; more go behind a fold.
+const ROWS_SHOWN: usize = 40;
+
+impl Report<'_> {
+    /// The summary, in GitHub's Markdown.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let mut sections = vec![self.headline()];
+        sections.extend(
+            self.failure
+                .as_ref()
+                .map(|failure| self.failure_section(failure)),
+        );
+        sections.extend(self.unsigned_section());
+        sections.extend(self.tags_section());
+        sections.extend(self.platforms_section());
+        sections.extend(self.signatures_section());
+        if self.failure.is_none() {
+            sections.extend(self.verify_section());
+        }
+        sections.extend(self.retries_section());
+        sections.join("\n")
+    }
+
+    fn headline(&self) -> String {
+        let receipt = &self.outcome.receipt;
+        let subject = self.main_subject();
+        let name = subject.as_ref().map_or(String::new(), |subject| {
+            format!(" {}", code(&subject.repository.to_string()))
+        });
+        let (mark, word) = match (&self.failure, self.command) {
+            (Some(_), command) => (":x:", format!("not {}", command.past())),
+            (None, _) if receipt.planned => (":memo:", format!("would be {}", self.command.past())),
+            (None, CommandKind::Seal | CommandKind::Create) if !receipt.unsigned.is_empty() => {
+                (":warning:", "published unsigned".to_owned())
+            }
+            (None, command) => (":white_check_mark:", command.past().to_owned()),
+        };
+        let mut text = format!("### {mark}{name} {word}\n");
+        if let (Some(subject), None) = (&subject, &self.failure) {
+            let result = match self.command {
+                CommandKind::Seal | CommandKind::Create => {
+                    format!("**{}** · ", ResultWord::of(receipt).as_str())
+                }
+                CommandKind::Sign | CommandKind::Verify => String::new(),
+            };
+            let _ = write!(
+                text,
+                "\n{result}{}\n",
+                code(&subject.repository.at(&subject.digest).to_string())
+            );
+        }
+        text
+    }
+
+    fn failure_section(&self, failure: &FailureText) -> String {
+        let block = failure_block(&failure.text, failure.hint.as_deref());
+        format!("{block}\n{}\n", prose(&self.changes_text()))
+    }
+
+    /// What had changed already when a run failed.
+    fn changes_text(&self) -> String {
+        let receipt = &self.outcome.receipt;
+        let tags: Vec<String> = receipt
+            .tags
+            .iter()
+            .filter(|tag| tag.state == TagState::Written)
+            .map(|tag| format!("`{}`", tag.step.tag))
+            .collect();
+        let signatures = receipt
+            .signatures
+            .iter()
+            .filter(|signature| signature.made)
+            .count();
+        match (tags.is_empty(), signatures) {
+            (true, 0) => "No tag was written and nothing was signed.".to_owned(),
+            (true, count) => {
+                format!("No tag was written; {count} signed (a rerun finds that and goes on).")
+            }
+            (false, count) => format!(
+                "Written before that: {}; {count} signed. A rerun goes on from there.",
+                tags.join(", ")
+            ),
+        }
+    }
+
+    fn unsigned_section(&self) -> Option<String> {
+        let unsigned = &self.outcome.receipt.unsigned;
+        let (_, reason) = unsigned.first()?;
+        let digests: Vec<String> = unsigned
+            .iter()
+            .map(|(digest, _)| code(&digest.to_string()))
+            .collect();
+        Some(format!(
+            "> [!WARNING]\n> Unsigned, as `on-signing-failure: warn` lets it be: {}  \n> {}  \n> Run the job again to sign.\n",
+            digests.join(", "),
+            prose(reason)
+        ))
+    }
+
+    fn tags_section(&self) -> Option<String> {
+        let receipt = &self.outcome.receipt;
+        let mut rows: Vec<Vec<String>> = receipt.conflicts.iter().map(conflict_row).collect();
+        rows.extend(receipt.tags.iter().map(|tag| self.tag_row(tag)));
+        (!rows.is_empty()).then(|| {
+            format!(
+                "#### Tags\n\n{}",
+                table(&["Tag", "Result", "Digest", "Why"], &rows)
+            )
+        })
+    }
+
+    fn tag_row(&self, tag: &TagReceipt) -> Vec<String> {
+        let planned = self.outcome.receipt.planned;
+        let step = &tag.step;
+        let (word, why) = match (tag.state, &step.before, step.kind) {
+            (TagState::Kept, _, TagKind::Fixed) => (
+                ":white_check_mark: unchanged",
+                "holds the same images already".to_owned(),
+            ),
+            (TagState::Kept, _, TagKind::Moving) => (
+                ":white_check_mark: unchanged",
+                "is there already".to_owned(),
+            ),
+            (TagState::Written, None, _) => (":sparkles: created", "did not exist".to_owned()),
+            (TagState::Written, Some(before), _) => {
+                (":arrow_right: moved", format!("was {}", short(before)))
+            }
+            (TagState::Intended, _, _) if planned => {
+                (":memo: to be written", "does not hold it yet".to_owned())
+            }
+            (TagState::Intended, _, _) => {
+                (":hourglass: not written", "the run ended before".to_owned())
+            }
+        };
+        vec![
+            code(step.tag.as_str()),
+            word.to_owned(),
+            short(&step.after),
+            why,
+        ]
+    }
+
+    fn platforms_section(&self) -> Option<String> {
+        let index = self.outcome.receipt.index.as_ref()?;
+        let rows: Vec<Vec<String>> = index
+            .platforms
+            .iter()
+            .map(|(platform, child)| {
+                vec![code(&platform.to_string()), code(&child.digest.to_string())]
+            })
+            .collect();
+        let table = table(&["Platform", "Digest"], &rows);
+        let attested = match index.attestations.len() {
+            0 => String::new(),
+            1 => "\nand 1 attestation\n".to_owned(),
+            count => format!("\nand {count} attestations\n"),
+        };
+        Some(folded(
+            "Platforms",
+            rows.len(),
+            &format!("{table}{attested}"),
+        ))
+    }
+
+    fn signatures_section(&self) -> Option<String> {
+        let rows: Vec<Vec<String>> = self
+            .outcome
+            .receipt
+            .signatures
+            .iter()
+            .map(|signature| {
+                let word = match (self.command, signature.made) {
+                    (CommandKind::Verify, _) => ":white_check_mark: verified",
+                    (_, true) => ":sparkles: signed",
+                    (_, false) => ":white_check_mark: skipped, was signed",
+                };
+                let index = signature
+                    .signer
+                    .log_index
+                    .map_or("–".to_owned(), |index| index.to_string());
+                vec![
+                    short(&signature.subject.digest),
+                    word.to_owned(),
+                    "bundle".to_owned(),
+                    code(&signature.signer.identity),
+                    index,
+                ]
+            })
+            .collect();
+        let head = ["Signed", "Result", "Format", "Identity", "Log index"];
+        (!rows.is_empty()).then(|| folded("Signatures", rows.len(), &table(&head, &rows)))
+    }
+
+    fn verify_section(&self) -> Option<String> {
+        let command = self.verify_command()?;
+        Some(format!(
+            "#### Verify it yourself\n\n{}",
+            block("shell", &command)
+        ))
+    }
+
+    fn retries_section(&self) -> Option<String> {
+        let mut counted: Vec<(&super::RetryText, usize)> = Vec::new();
+        for retry in self.retries {
+            match counted.iter_mut().find(|(known, _)| *known == retry) {
+                Some((_, count)) => *count += 1,
+                None => counted.push((retry, 1)),
+            }
+        }
+        let rows: Vec<Vec<String>> = counted
+            .iter()
+            .take(ROWS_SHOWN)
+            .map(|(retry, count)| vec![code(&retry.what), prose(&retry.why), format!("{count} ×")])
+            .collect();
+        (!rows.is_empty()).then(|| {
+            format!(
+                "<details><summary>What was tried again ({})</summary>\n\n{}\n</details>\n",
+                self.retries.len(),
+                table(&["What", "Why", "Times"], &rows)
+            )
+        })
+    }
+}
+
+/// An error, its causes and its cure, as a block that stands out.
+#[must_use]
+pub fn failure_block(text: &str, hint: Option<&str>) -> String {
+    let mut block = String::from("> [!CAUTION]\n");
+    for line in text.lines() {
+        // Writing to a string cannot fail.
+        let _ = writeln!(block, "> {}  ", prose(line));
+    }
+    if let Some(hint) = hint {
+        let _ = write!(block, ">\n> **What to do:** {}\n", prose(hint));
+    }
+    block
+}
+
+fn conflict_row(conflict: &Conflict) -> Vec<String> {
+    let found: Vec<String> = conflict
+        .found
+        .iter()
+        .map(|(platform, digest)| format!("{} {}", code(platform), short(digest)))
+        .collect();
+    let found = if found.is_empty() {
+        "no platforms".to_owned()
+    } else {
+        found.join("<br>")
+    };
+    let why = conflict
+        .why
+        .as_ref()
+        .map_or(String::new(), |why| format!("<br>{}", prose(why)));
+    vec![
+        code(conflict.tag.as_str()),
+        ":x: conflict".to_owned(),
+        short(&conflict.holds),
+        format!("holds {found}{why}"),
+    ]
+}
+
+/// The start of a digest, as people compare them; the whole one is elsewhere in the summary or the outputs.
+fn short(digest: &Digest) -> String {
+    code(&format!(
+        "sha256:{}",
+        digest.hex().get(..12).unwrap_or_default()
+    ))
+}
+
+fn folded(title: &str, rows: usize, content: &str) -> String {
+    if rows <= ROWS_SHOWN {
+        format!("#### {title}\n\n{content}")
+    } else {
+        format!("<details><summary><b>{title}</b> ({rows})</summary>\n\n{content}\n</details>\n")
+    }
+}

@@ -1,0 +1,269 @@
+//! A run, from the environment to the exit code: the line of the crate's story, spelled out.
+
+use std::future::Future;
+use std::sync::{Arc, Mutex};
+
+use crate::actions::{Console, Environment};
+use crate::apply::{ApplyError, Authority, Context, Ledger, Limits, Outcome, Receipt, apply};
+use crate::domain::{Event, Events, Secret};
+use crate::failure::Failure;
+use crate::http::{self, Certificates};
+use crate::inputs::{Files, Inputs, RawInputs, Request, Settings};
+use crate::record::RecordFile;
+use crate::registry::{self, Credentials, Login, Registry};
+use crate::report::{CommandKind, FailureText, Report, RetryText};
+use crate::signing::{Keyless, Purpose, TokenSource, Trust, TrustSource};
+
+/// Does what the environment asks for and tells it what became of that. Returns the process's exit code.
+///
+/// `stop` resolves, with its name, when the process is told to end.
+pub async fn run(
+    environment: &Environment,
+    console: &Arc<Console>,
+    stop: impl Future<Output = &'static str>,
+) -> u8 {
+    let inputs = match parse(environment, console) {
+        Ok(inputs) => inputs,
+        Err(failure) => return fail(environment, console, &failure),
+    };
+    let journal = Arc::new(Mutex::new(Vec::new()));
+    let events = listen(console, &journal);
+    let outcome = work(environment, &inputs, &events, stop).await;
+    let (outcome, failure) = match outcome {
+        Ok(Outcome { receipt, failure }) => (
+            Outcome {
+                receipt,
+                failure: None,
+            },
+            failure.map(Failure::Apply),
+        ),
+        Err(failure) => (
+            Outcome {
+                receipt: Receipt::default(),
+                failure: None,
+            },
+            Some(failure),
+        ),
+    };
+    let retries = journal
+        .lock()
+        .map(|journal| journal.clone())
+        .unwrap_or_default();
+    let report = Report {
+        outcome: &outcome,
+        failure: failure.as_ref().map(|failure| FailureText {
+            text: failure.text(),
+            hint: failure.hint(),
+        }),
+        retries: &retries,
+        command: command(&inputs.request, environment),
+        record: &Environment::relative(&inputs.settings.record),
+    };
+    console.close();
+    let handed_over = environment
+        .write_outputs(&report.outputs())
+        .and_then(|()| environment.write_summary(&report.summary()))
+        .map_err(Failure::Environment);
+    match (failure, handed_over) {
+        (Some(failure), _) | (None, Err(failure)) => fail_with(console, &failure),
+        (None, Ok(())) => {
+            console.line(&report.closing_line());
+            0
+        }
+    }
+}
+
+fn parse(environment: &Environment, console: &Console) -> Result<Inputs, Failure> {
+    let raw = RawInputs::gather(|name| environment.input(name));
+    let read = |path: &str| environment.read(path);
+    let list = |path: &str| environment.list(path);
+    // Before the first line: what is wrong with an input is told, and that could quote a secret.
+    for name in ["github-token", "identity-token"] {
+        environment
+            .input(name)
+            .into_iter()
+            .for_each(|secret| console.mask(&secret));
+    }
+    let inputs = Inputs::parse(
+        &raw,
+        &Files {
+            read: &read,
+            list: &list,
+        },
+    )?;
+    for auth in &inputs.settings.registry_auths {
+        console.mask(auth.password.expose());
+    }
+    Ok(inputs)
+}
+
+/// One listener for the whole run: it prints at once, and keeps what was tried again for the summary.
+fn listen(console: &Arc<Console>, journal: &Arc<Mutex<Vec<RetryText>>>) -> Events {
+    let (console, journal) = (Arc::clone(console), Arc::clone(journal));
+    Events::new(move |event| {
+        console.tell(&event);
+        if let (Event::Retry { what, why, .. }, Ok(mut journal)) = (event, journal.lock()) {
+            journal.push(RetryText { what, why });
+        }
+    })
+}
+
+async fn work(
+    environment: &Environment,
+    inputs: &Inputs,
+    events: &Events,
+    stop: impl Future<Output = &'static str>,
+) -> Result<Outcome, Failure> {
+    let settings = &inputs.settings;
+    let client = http::client(&certificates(environment, settings)?)?;
+    let registry = Registry::new(registry::Settings {
+        http: client.clone(),
+        credentials: credentials(environment, settings, events)?,
+        insecure: settings.insecure_registries.clone(),
+        patience: settings.patience,
+        events: events.clone(),
+    });
+    if let Request::Seal(seal) = &inputs.request {
+        registry.will_write(&seal.repository);
+    }
+    let context = Context {
+        registry,
+        patience: settings.patience,
+        events: events.clone(),
+        mode: settings.mode,
+    };
+    let ledger = Ledger::open(
+        RecordFile::new(environment.workspace_path(&settings.record)),
+        settings.mode,
+    )?;
+    let authority = authority(environment, inputs, client, events);
+    let limits = Limits {
+        timeout: settings.timeout,
+        stop,
+    };
+    let record = Environment::relative(&settings.record);
+    Ok(apply(
+        &context,
+        &inputs.request,
+        authority,
+        &ledger,
+        &record,
+        limits,
+    )
+    .await)
+}
+
+/// The CA certificates beside the public ones: `ca-bundle`, and `SSL_CERT_FILE` through the system's own.
+fn certificates(_environment: &Environment, settings: &Settings) -> Result<Certificates, Failure> {
+    let mut certificates = Certificates::default();
+    if let Some(pem) = &settings.ca_bundle {
+        certificates.add(&String::from_utf8_lossy(pem))?;
+    }
+    Ok(certificates)
+}
+
+fn credentials(
+    environment: &Environment,
+    settings: &Settings,
+    events: &Events,
+) -> Result<Credentials, Failure> {
+    let mut credentials = Credentials::new();
+    for auth in &settings.registry_auths {
+        let login = Login {
+            username: auth.username.clone(),
+            password: auth.password.clone(),
+        };
+        credentials.login(&auth.registry, login, "`registry-auths`")?;
+    }
+    if let Some((config, origin)) = environment.docker_config().map_err(Failure::DockerConfig)? {
+        credentials.docker_config(&config, &origin)?;
+    }
+    if let Some(token) = &settings.github_token {
+        credentials.github_token(token.clone());
+    }
+    for secret in credentials.secrets() {
+        events.emit(Event::Mask(secret.clone()));
+    }
+    Ok(credentials)
+}
+
+/// What signing and verifying need. Nothing is asked before it is awaited.
+async fn authority(
+    environment: &Environment,
+    inputs: &Inputs,
+    client: reqwest::Client,
+    events: &Events,
+) -> Result<Authority, ApplyError> {
+    let settings = &inputs.settings;
+    let source = TrustSource {
+        trusted_root: settings.trusted_root.clone(),
+        signing_config: settings.signing_config.clone(),
+        cache: environment.cache(),
+    };
+    let purpose = match &inputs.request {
+        Request::Verify(_) => Purpose::Verify,
+        Request::Seal(_) | Request::Sign(_) => Purpose::Sign,
+    };
+    let trust = Arc::new(Trust::load(&source, purpose, &client, settings.patience, events).await?);
+    let keyless = match (purpose, token_source(environment, settings)) {
+        (Purpose::Sign, Some(token)) => Some(Keyless::new(
+            Arc::clone(&trust),
+            client,
+            token,
+            settings.patience,
+            events,
+        )?),
+        _ => None,
+    };
+    Ok(Authority { trust, keyless })
+}
+
+/// Where the OIDC token comes from: the user's own, else the one that GitHub gives to jobs that may ask for it.
+fn token_source(environment: &Environment, settings: &Settings) -> Option<TokenSource> {
+    let given: Option<Secret> = settings
+        .identity_token
+        .clone()
+        .or_else(|| environment.secret("SIGSTORE_ID_TOKEN"));
+    given.map(TokenSource::Given).or_else(|| {
+        Some(TokenSource::GitHub {
+            request_url: environment
+                .variable("ACTIONS_ID_TOKEN_REQUEST_URL")?
+                .to_owned(),
+            request_token: environment.secret("ACTIONS_ID_TOKEN_REQUEST_TOKEN")?,
+        })
+    })
+}
+
+fn command(request: &Request, environment: &Environment) -> CommandKind {
+    let create = environment
+        .input("command")
+        .is_some_and(|command| command.trim() == "create");
+    match request {
+        Request::Seal(_) if create => CommandKind::Create,
+        Request::Seal(_) => CommandKind::Seal,
+        Request::Sign(_) => CommandKind::Sign,
+        Request::Verify(_) => CommandKind::Verify,
+    }
+}
+
+/// Fails before there is anything to report on but the failure itself.
+fn fail(environment: &Environment, console: &Console, failure: &Failure) -> u8 {
+    let text = format!(
+        "### :x: {}\n\n{}\n",
+        failure.title(),
+        crate::report::failure_block(&failure.text(), failure.hint().as_deref())
+    );
+    let code = fail_with(console, failure);
+    if let Err(error) = environment.write_summary(&text) {
+        console.error(failure.title(), &crate::failure::chain_text(&error));
+    }
+    code
+}
+
+fn fail_with(console: &Console, failure: &Failure) -> u8 {
+    console.error(failure.title(), &failure.text());
+    if let Some(hint) = failure.hint() {
+        console.line(&format!("hint: {hint}"));
+    }
+    failure.exit_code() as u8
+}

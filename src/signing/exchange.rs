@@ -1,0 +1,183 @@
+//! One request and its bounded answer, and the addresses that may be asked.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::{RequestBuilder, StatusCode, Url};
+
+use super::error::Fault;
+
+/// No service of Sigstore answers with more than this.
+pub(super) const ANSWER_MAX_BYTES: usize = 1 << 20;
+/// Rekor v2 answers once its entry is integrated, which takes a second or two.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How much of an error's body is worth showing.
+const MESSAGE_MAX_CHARS: usize = 300;
+
+/// The base address of a service: https, or plain http on a loopback host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Endpoint(Url);
+
+impl Endpoint {
+    pub(super) fn parse(text: &str) -> Result<Self, Fault> {
+        let refused = || Fault::Address {
+            url: text.split('?').next().unwrap_or_default().to_owned(),
+        };
+        let url = Url::parse(text).map_err(|_| refused())?;
+        let host = url.host_str().ok_or_else(refused)?;
+        let address = host.trim_start_matches('[').trim_end_matches(']');
+        let loopback = host == "localhost"
+            || address
+                .parse::<IpAddr>()
+                .is_ok_and(|address| address.is_loopback());
+        match url.scheme() {
+            "https" => Ok(Self(url)),
+            "http" if loopback => Ok(Self(url)),
+            _ => Err(refused()),
+        }
+    }
+
+    pub(super) fn url(&self) -> &Url {
+        &self.0
+    }
+
+    /// The address of `path` under this one; a path of the base itself is kept, a query is not.
+    pub(super) fn join(&self, path: &str) -> Url {
+        let mut url = self.0.clone();
+        let base = url.path().trim_end_matches('/').to_owned();
+        url.set_path(&format!("{base}/{path}"));
+        url.set_query(None);
+        url
+    }
+}
+
+/// An answer that was read to its end.
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Vec<u8>,
+}
+
+impl Answer {
+    /// This answer as the fault that it is when success was hoped for.
+    pub(super) fn into_fault(self, url: &Url) -> Fault {
+        let said = String::from_utf8_lossy(&self.body);
+        let said: String = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        let said: String = said.chars().filter(|each| !each.is_control()).collect();
+        let message = if said.is_empty() {
+            self.status
+                .canonical_reason()
+                .unwrap_or("no reason given")
+                .to_owned()
+        } else {
+            said.chars().take(MESSAGE_MAX_CHARS).collect()
+        };
+        let seconds = self
+            .headers
+            .get(RETRY_AFTER)
+            .and_then(|value| value.to_str().ok());
+        Fault::Status {
+            url: shown(url),
+            status: self.status.as_u16(),
+            message,
+            // A date is allowed too; none of these services is known to send one.
+            retry_after: seconds
+                .and_then(|text| text.trim().parse().ok())
+                .map(Duration::from_secs),
+        }
+    }
+}
+
+/// Sends `request` to `url` and reads whatever is answered, up to [`ANSWER_MAX_BYTES`].
+pub(super) async fn exchange(url: &Url, request: RequestBuilder) -> Result<Answer, Fault> {
+    let broken = |source: reqwest::Error| Fault::Transport {
+        url: shown(url),
+        source: source.without_url(),
+    };
+    let mut response = request
+        .timeout(ANSWER_TIMEOUT)
+        .send()
+        .await
+        .map_err(broken)?;
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(broken)? {
+        if body.len() + chunk.len() > ANSWER_MAX_BYTES {
+            return Err(Fault::TooLong {
+                url: shown(url),
+                limit: ANSWER_MAX_BYTES,
+            });
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Answer {
+        status: response.status(),
+        headers: response.headers().clone(),
+        body,
+    })
+}
+
+/// Like [`exchange`], where anything but a 2xx is a fault.
+pub(super) async fn exchange_ok(url: &Url, request: RequestBuilder) -> Result<Vec<u8>, Fault> {
+    let answer = exchange(url, request).await?;
+    if answer.status.is_success() {
+        Ok(answer.body)
+    } else {
+        Err(answer.into_fault(url))
+    }
+}
+
+/// An address without its query, which may hold what nobody needs to see.
+pub(super) fn shown(url: &Url) -> String {
+    let mut url = url.clone();
+    url.set_query(None);
+    url.set_fragment(None);
+    url.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_http_is_for_loopback_only() {
+        for allowed in [
+            "https://fulcio.example",
+            "http://127.0.0.1:1/x",
+            "http://[::1]:2",
+            "http://localhost",
+        ] {
+            assert!(Endpoint::parse(allowed).is_ok(), "{allowed}");
+        }
+        for refused in [
+            "http://fulcio.example",
+            "http://127.0.0.1.example",
+            "http://10.0.0.1",
+            "ftp://localhost",
+            "",
+            "fulcio",
+        ] {
+            assert!(
+                matches!(Endpoint::parse(refused), Err(Fault::Address { .. })),
+                "{refused}"
+            );
+        }
+    }
+
+    #[test]
+    fn paths_are_joined_under_the_base() {
+        for (base, joined) in [
+            ("https://a.example", "https://a.example/api/v1/x"),
+            ("https://a.example/", "https://a.example/api/v1/x"),
+            (
+                "https://a.example/rekor/?k=v",
+                "https://a.example/rekor/api/v1/x",
+            ),
+        ] {
+            assert_eq!(
+                Endpoint::parse(base).unwrap().join("api/v1/x").as_str(),
+                joined
+            );
+        }
+    }
+}

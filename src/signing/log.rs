@@ -1,0 +1,176 @@
+//! The transparency log: an entry for a signature, made once, and fetched by its id where making it had no visible end.
+
+use std::collections::HashMap;
+
+use reqwest::StatusCode;
+use reqwest::header::LOCATION;
+use sigstore_rekor::{DsseEntry, HashedRekordV2, LogEntry, RekorV2KeyDetails};
+use sigstore_types::{DsseEnvelope, KindVersion, Sha256Hash, TransparencyLogEntry};
+
+use super::error::{Fault, SigningError};
+use super::exchange::{Answer, Endpoint, exchange, exchange_ok, shown};
+use super::retry::Persistence;
+use super::services::LogVersion;
+use super::session::Session;
+
+/// What came of asking the log to take a signature.
+pub(super) enum Recorded {
+    /// The entry.
+    Entry(Box<TransparencyLogEntry>),
+    /// This signature cannot be used: its certificate is about to end, or the log holds an entry that it does not show.
+    /// Another has to be made; since nothing was published, nothing is lost.
+    Unusable(Fault),
+}
+
+/// What one try to make an entry came to.
+enum Try {
+    Recorded(Recorded),
+    /// The log has the entry, under this id.
+    Held(String),
+}
+
+/// A log that takes entries.
+pub(super) struct Log<'a> {
+    pub(super) http: &'a reqwest::Client,
+    pub(super) endpoint: &'a Endpoint,
+    pub(super) version: LogVersion,
+    pub(super) persistence: &'a Persistence,
+}
+
+impl Log<'_> {
+    /// Records `envelope`, signed in `session`.
+    pub(super) async fn record(
+        &self,
+        session: &Session,
+        envelope: &DsseEnvelope,
+    ) -> Result<Recorded, SigningError> {
+        let record = "the request for a log entry";
+        let tried = match self.version {
+            LogVersion::V1 => {
+                let entry = DsseEntry::new(envelope, &session.certificate).map_err(|source| {
+                    SigningError::Log(Fault::unreadable(self.endpoint.url(), source))
+                })?;
+                self.persistence
+                    .run(record, || self.create_v1(session, &entry))
+                    .await
+            }
+            LogVersion::V2 => {
+                let entry = HashedRekordV2::new_with_certificate(
+                    &Sha256Hash::from(<[u8; 32]>::from(<sha2::Sha256 as sha2::Digest>::digest(
+                        envelope.pae(),
+                    ))),
+                    &envelope.signature.sig,
+                    &session.certificate,
+                    RekorV2KeyDetails::PkixEcdsaP256Sha256,
+                );
+                self.persistence
+                    .run(record, || self.create_v2(session, &entry))
+                    .await
+            }
+        };
+        match tried.map_err(SigningError::Log)? {
+            Try::Recorded(recorded) => Ok(recorded),
+            Try::Held(id) => {
+                let what = format!("the request for log entry {id}");
+                let fetched = self.persistence.run(&what, || self.fetch(&id)).await;
+                let entry = fetched.map_err(SigningError::Log)?;
+                Ok(Recorded::Entry(Box::new(entry)))
+            }
+        }
+    }
+
+    async fn create_v1(&self, session: &Session, entry: &DsseEntry) -> Result<Try, Fault> {
+        let url = self.endpoint.join("api/v1/log/entries");
+        if let Some(stale) = stale(session, &url) {
+            return Ok(stale);
+        }
+        let answer = exchange(&url, self.http.post(url.clone()).json(entry)).await?;
+        if answer.status == StatusCode::CONFLICT {
+            // An earlier try took effect and its answer was lost.
+            return match held_id(&answer) {
+                Some(id) => Ok(Try::Held(id)),
+                None => Err(answer.into_fault(&url)),
+            };
+        }
+        if !answer.status.is_success() {
+            return Err(answer.into_fault(&url));
+        }
+        let (id, entry) = single_entry(&url, &answer.body)?;
+        if entry.inclusion_proof.is_some() {
+            return Ok(Try::Recorded(Recorded::Entry(Box::new(entry))));
+        }
+        // Taken, and not integrated when it was answered.
+        Ok(Try::Held(id))
+    }
+
+    async fn create_v2(&self, session: &Session, entry: &HashedRekordV2) -> Result<Try, Fault> {
+        let url = self.endpoint.join("api/v2/log/entries");
+        if let Some(stale) = stale(session, &url) {
+            return Ok(stale);
+        }
+        let answer = exchange(&url, self.http.post(url.clone()).json(entry)).await?;
+        if answer.status == StatusCode::CONFLICT {
+            // This log shows no single entries: what an earlier try put there cannot be had any more.
+            return Ok(Try::Recorded(Recorded::Unusable(answer.into_fault(&url))));
+        }
+        if !answer.status.is_success() {
+            return Err(answer.into_fault(&url));
+        }
+        let entry = serde_json::from_slice(&answer.body)
+            .map_err(|source| Fault::unreadable(&url, source))?;
+        Ok(Try::Recorded(Recorded::Entry(Box::new(entry))))
+    }
+
+    async fn fetch(&self, id: &str) -> Result<TransparencyLogEntry, Fault> {
+        let url = self.endpoint.join(&format!("api/v1/log/entries/{id}"));
+        let not_yet = || Fault::NotYet { url: shown(&url) };
+        let body = match exchange_ok(&url, self.http.get(url.clone())).await {
+            Err(fault) if fault.status() == Some(404) => return Err(not_yet()),
+            other => other?,
+        };
+        let (_, entry) = single_entry(&url, &body)?;
+        if entry.inclusion_proof.is_some() {
+            Ok(entry)
+        } else {
+            Err(not_yet())
+        }
+    }
+}
+
+fn stale(session: &Session, url: &reqwest::Url) -> Option<Try> {
+    let ends = || Fault::CertificateEnds { url: shown(url) };
+    (!session.is_fresh()).then(|| Try::Recorded(Recorded::Unusable(ends())))
+}
+
+/// The id of the entry that the log says it holds already. Only the id is taken, never an address to go to.
+fn held_id(answer: &Answer) -> Option<String> {
+    let is_id = |text: &&str| {
+        // 64 digits of the leaf's hash, after 16 of the tree that it is in.
+        matches!(text.len(), 64 | 80) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+    };
+    let location = answer
+        .headers
+        .get(LOCATION)
+        .and_then(|value| value.to_str().ok());
+    let named = location.and_then(|text| text.split('?').next()?.rsplit('/').next());
+    if let Some(id) = named.filter(is_id) {
+        return Some(id.to_owned());
+    }
+    let said = String::from_utf8_lossy(&answer.body);
+    said.split(|each: char| !each.is_ascii_alphanumeric())
+        .find(is_id)
+        .map(str::to_owned)
+}
+
+fn single_entry(url: &reqwest::Url, body: &[u8]) -> Result<(String, TransparencyLogEntry), Fault> {
+    let entries: HashMap<String, LogEntry> =
+        serde_json::from_slice(body).map_err(|source| Fault::unreadable(url, source))?;
+    let mut entries = entries.into_iter();
+    let (Some((id, entry)), None) = (entries.next(), entries.next()) else {
+        return Err(Fault::unreadable(url, "it does not hold exactly one entry"));
+    };
+    let entry = entry
+        .to_bundle_entry(KindVersion::DsseV001)
+        .map_err(|source| Fault::unreadable(url, source))?;
+    Ok((id, entry))
+}

@@ -1,0 +1,32 @@
+//! Sigstore: signs a digest keylessly and says who signed one. It knows how to get a certificate, a log entry and a
+//! timestamp, and what makes a bundle hold. It knows nothing of registries, inputs or Actions: bundles are bytes.
+//!
+//! Each service is asked by this room's own requests, with bounded answers and retries of their own, so that a step that
+//! is tried again reuses what the steps before it gave. Formats and cryptography are the `sigstore-*` crates'.
+
+mod error;
+mod exchange;
+mod identity;
+mod keyless;
+mod log;
+mod policy;
+mod refusal;
+mod retry;
+mod services;
+mod session;
+mod statement;
+mod timestamp;
+mod token;
+mod trust;
+mod tuf;
+mod verify;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::{Fault, SigningError, TrustError};
+pub use keyless::{Keyless, Signature};
+pub use refusal::{Refusal, Signer};
+pub use token::{Caller, TokenSource};
+pub use trust::{Purpose, Trust, TrustSource};
+pub use verify::{Verified, verify};

@@ -1,0 +1,181 @@
+//! What is tried again, how long, and with which waits: the policy for Sigstore's services.
+
+use std::error::Error;
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use crate::domain::{Events, Patience};
+
+use super::error::{Fault, SigningError};
+
+/// A failure that may pass.
+pub(super) trait Passing: Error {
+    /// Whether asking again may help.
+    fn may_pass(&self) -> bool;
+    /// How long the service asked to be left alone.
+    fn asked_wait(&self) -> Option<Duration>;
+}
+
+impl Passing for Fault {
+    fn may_pass(&self) -> bool {
+        match self {
+            Self::Status { status, .. } => matches!(status, 408 | 429 | 500..=599),
+            // A request that could not even be made will not be made by trying.
+            Self::Transport { source, .. } => !source.is_builder() && !source.is_redirect(),
+            Self::NotYet { .. } => true,
+            Self::Address { .. }
+            | Self::TooLong { .. }
+            | Self::Unreadable { .. }
+            | Self::CertificateEnds { .. } => false,
+        }
+    }
+
+    fn asked_wait(&self) -> Option<Duration> {
+        match self {
+            Self::Status { retry_after, .. } => *retry_after,
+            Self::Address { .. }
+            | Self::Transport { .. }
+            | Self::TooLong { .. }
+            | Self::Unreadable { .. }
+            | Self::CertificateEnds { .. }
+            | Self::NotYet { .. } => None,
+        }
+    }
+}
+
+impl Passing for SigningError {
+    // Only a certificate is asked for together with something else, a token, which has had its own tries.
+    fn may_pass(&self) -> bool {
+        matches!(self, Self::Certificate(fault) if fault.may_pass())
+    }
+
+    fn asked_wait(&self) -> Option<Duration> {
+        match self {
+            Self::Certificate(fault) => fault.asked_wait(),
+            Self::Token(_)
+            | Self::TokenUnreadable(_)
+            | Self::TokenExpired { .. }
+            | Self::Log(_)
+            | Self::Timestamp(_)
+            | Self::Key(_)
+            | Self::Trust(_)
+            | Self::SelfCheck(_) => None,
+        }
+    }
+}
+
+/// Tries again what may pass.
+#[derive(Debug, Clone)]
+pub(super) struct Persistence {
+    patience: Patience,
+    window: Duration,
+    events: Events,
+}
+
+impl Persistence {
+    /// For the services that sign: at least `max_attempts` tries, and at least as long as Sigstore's window.
+    pub(super) fn of_signing(patience: Patience, events: &Events) -> Self {
+        Self {
+            patience,
+            window: patience.sigstore_window(),
+            events: events.clone(),
+        }
+    }
+
+    /// For what there is a substitute for (the TUF cache): `max_attempts` tries.
+    pub(super) fn of_transport(patience: Patience, events: &Events) -> Self {
+        Self {
+            patience,
+            window: Duration::ZERO,
+            events: events.clone(),
+        }
+    }
+
+    /// Runs `attempt` until it succeeds, fails for good, or patience ends. `what` names it in the line told of each retry.
+    pub(super) async fn run<T, E, F, A>(&self, what: &str, mut attempt: A) -> Result<T, E>
+    where
+        E: Passing,
+        F: Future<Output = Result<T, E>>,
+        A: FnMut() -> F,
+    {
+        let started = Instant::now();
+        let mut tries = 0_u32;
+        loop {
+            let failure = match attempt().await {
+                Ok(value) => return Ok(value),
+                Err(failure) => failure,
+            };
+            tries = tries.saturating_add(1);
+            let enough = tries >= self.patience.max_attempts && started.elapsed() >= self.window;
+            if !failure.may_pass() || enough {
+                return Err(failure);
+            }
+            let wait = self.wait(tries, failure.asked_wait(), fastrand::f64());
+            self.events.retry(what, innermost(&failure), wait);
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// Exponential with full jitter (`share` of it, from 0 to 1), or what the service asked for; never over the ceiling.
+    fn wait(&self, tries: u32, asked: Option<Duration>, share: f64) -> Duration {
+        let doublings = tries.saturating_sub(1).min(16);
+        let ceiling = self.patience.max_delay;
+        let full = self
+            .patience
+            .transport_base()
+            .saturating_mul(1 << doublings);
+        full.min(ceiling)
+            .mul_f64(share)
+            .max(asked.unwrap_or_default().min(ceiling))
+    }
+}
+
+/// The failure and its causes in one line.
+fn innermost(failure: &dyn Error) -> String {
+    let mut text = failure.to_string();
+    let mut cause = failure.source();
+    while let Some(each) = cause {
+        text.push_str(": ");
+        text.push_str(&each.to_string());
+        cause = each.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_to_the_ceiling_and_honour_what_was_asked() {
+        let persistence = Persistence::of_signing(Patience::default(), &Events::silent());
+        let waits: Vec<_> = (1..=8)
+            .map(|tries| persistence.wait(tries, None, 1.0).as_secs())
+            .collect();
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
+        assert_eq!(persistence.wait(1, None, 0.0), Duration::ZERO);
+        let asked = |seconds| {
+            persistence
+                .wait(1, Some(Duration::from_secs(seconds)), 1.0)
+                .as_secs()
+        };
+        assert_eq!((asked(0), asked(7), asked(3600)), (1, 7, 60));
+        assert_eq!(persistence.wait(u32::MAX, None, 1.0).as_secs(), 60);
+    }
+
+    #[test]
+    fn only_what_may_pass_is_tried_again() {
+        let status = |status| Fault::Status {
+            url: String::new(),
+            status,
+            message: String::new(),
+            retry_after: None,
+        };
+        for passing in [408, 429, 500, 502, 503, 504] {
+            assert!(status(passing).may_pass(), "{passing}");
+        }
+        for lasting in [301, 307, 400, 401, 403, 404, 409, 422] {
+            assert!(!status(lasting).may_pass(), "{lasting}");
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Which services to sign with, out of what a signing config offers.
+
+use sigstore_trust_root::{ServiceConfiguration, ServiceEndpoint, ServiceSelector, SigningConfig};
+
+use super::error::TrustError;
+use super::exchange::Endpoint;
+
+/// One of each kind of service: what a signature of ours is made with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Services {
+    pub(super) certificates: Endpoint,
+    pub(super) log: Endpoint,
+    pub(super) log_version: LogVersion,
+    pub(super) timestamps: Option<Endpoint>,
+}
+
+/// The two interfaces of Rekor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LogVersion {
+    /// Says when an entry came in, and shows entries by their id.
+    V1,
+    /// Says nothing of time, so that a signature needs a timestamp authority.
+    V2,
+}
+
+impl Services {
+    /// Picks from `config` what is valid now: the newest kind of log, and the first of the rest.
+    pub(super) fn choose(config: &SigningConfig) -> Result<Self, TrustError> {
+        let authority = config.fulcio_url().ok_or(TrustError::Services(
+            "it names no valid certificate authority",
+        ))?;
+        let logs = config.eligible_rekor_urls(None);
+        let log = *logs
+            .first()
+            .ok_or(TrustError::Services("it names no valid log"))?;
+        if !one_is_enough(&config.rekor_tlog_config, &logs) {
+            return Err(TrustError::Services("it asks for more than one log"));
+        }
+        let log_version = match log.major_api_version {
+            1 => LogVersion::V1,
+            2 => LogVersion::V2,
+            _ => return Err(TrustError::Services("it names a log of an unknown version")),
+        };
+        let timestamps = timestamps(config)?;
+        if timestamps.is_none() && log_version == LogVersion::V2 {
+            return Err(TrustError::Services(
+                "its log needs a timestamp authority and it names none",
+            ));
+        }
+        Ok(Self {
+            certificates: address(authority)?,
+            log: address(log)?,
+            log_version,
+            timestamps,
+        })
+    }
+}
+
+/// A config that names no authority at all wants none; one whose authorities are all out of date is an error.
+fn timestamps(config: &SigningConfig) -> Result<Option<Endpoint>, TrustError> {
+    if config.tsa_urls.is_empty() {
+        return Ok(None);
+    }
+    let authorities = config.eligible_tsa_urls();
+    if !one_is_enough(&config.tsa_config, &authorities) {
+        return Err(TrustError::Services(
+            "it asks for more than one timestamp authority",
+        ));
+    }
+    let first = *authorities.first().ok_or(TrustError::Services(
+        "it names no valid timestamp authority",
+    ))?;
+    address(first).map(Some)
+}
+
+/// Whether the use of a single service is what the config asks for. `ALL` means one per operator.
+fn one_is_enough(wanted: &ServiceConfiguration, eligible: &[&ServiceEndpoint]) -> bool {
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the enum is open, and a selector we do not know cannot be met"
+    )]
+    match wanted.selector {
+        ServiceSelector::Any => true,
+        ServiceSelector::Exact => wanted.count == Some(1),
+        ServiceSelector::All => match eligible {
+            [] | [_] => true,
+            [first, rest @ ..] => {
+                first.operator.is_some() && rest.iter().all(|each| each.operator == first.operator)
+            }
+        },
+        _ => false,
+    }
+}
+
+fn address(service: &ServiceEndpoint) -> Result<Endpoint, TrustError> {
+    Endpoint::parse(&service.url).map_err(TrustError::Address)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(logs: &str, log_config: &str, rest: &str) -> Result<Services, TrustError> {
+        let text = format!(
+            r#"{{"mediaType":"application/vnd.dev.sigstore.signingconfig.v0.2+json",
+            "caUrls":[{{"url":"https://ca.example","majorApiVersion":1,"validFor":{{"start":"2020-01-01T00:00:00Z"}}}}],
+            "rekorTlogUrls":[{logs}],"rekorTlogConfig":{log_config}{rest}}}"#
+        );
+        Services::choose(&SigningConfig::from_json(&text).unwrap())
+    }
+
+    fn log(version: u32, operator: &str) -> String {
+        format!(
+            r#"{{"url":"https://log{version}.example","majorApiVersion":{version},"validFor":{{"start":"2020-01-01T00:00:00Z"}},"operator":"{operator}"}}"#
+        )
+    }
+
+    const ANY: &str = r#"{"selector":"ANY"}"#;
+    const TIMESTAMPS: &str = r#","tsaUrls":[{"url":"https://time.example/t","majorApiVersion":1,"validFor":{"start":"2020-01-01T00:00:00Z"}}],"tsaConfig":{"selector":"ANY"}"#;
+
+    #[test]
+    fn the_newest_log_is_taken_and_it_needs_a_timestamp_authority() {
+        let both = format!("{},{}", log(1, "a"), log(2, "a"));
+        let services = config(&both, ANY, TIMESTAMPS).unwrap();
+        assert_eq!(services.log_version, LogVersion::V2);
+        assert_eq!(
+            services.log,
+            Endpoint::parse("https://log2.example").unwrap()
+        );
+        assert!(matches!(
+            config(&both, ANY, ""),
+            Err(TrustError::Services(_))
+        ));
+        assert_eq!(config(&log(1, "a"), ANY, "").unwrap().timestamps, None);
+    }
+
+    #[test]
+    fn more_services_than_one_are_not_pretended() {
+        let both = format!("{},{}", log(1, "a"), log(1, "b"));
+        let accepted = |selector: &str, logs: &str| config(logs, selector, TIMESTAMPS).is_ok();
+        assert!(accepted(r#"{"selector":"EXACT","count":1}"#, &both));
+        assert!(!accepted(r#"{"selector":"EXACT","count":2}"#, &both));
+        assert!(!accepted(r#"{"selector":"ALL"}"#, &both));
+        assert!(accepted(
+            r#"{"selector":"ALL"}"#,
+            &format!("{},{}", log(1, "a"), log(1, "a"))
+        ));
+        assert!(!accepted(
+            r#"{"selector":"SERVICE_SELECTOR_UNDEFINED"}"#,
+            &both
+        ));
+    }
+
+    #[test]
+    fn no_log_and_services_over_plain_http_are_refused() {
+        assert!(matches!(
+            config("", ANY, TIMESTAMPS),
+            Err(TrustError::Services(_))
+        ));
+        let plain = log(1, "a").replace("https", "http");
+        assert!(matches!(
+            config(&plain, ANY, ""),
+            Err(TrustError::Address(_))
+        ));
+    }
+}

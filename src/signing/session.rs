@@ -1,0 +1,132 @@
+//! A key pair and its certificate: what all signatures of a run are made with, while the certificate lives.
+
+use serde::{Deserialize, Serialize};
+use sigstore_crypto::{KeyPair, parse_certificate_info};
+use sigstore_types::{DerCertificate, SignatureBytes};
+
+use super::error::{Cause, Fault, SigningError};
+use super::exchange::{Endpoint, exchange_ok};
+use super::retry::Persistence;
+use super::token::{Caller, LEEWAY_SECONDS, Tokens};
+
+/// An ephemeral key, and what Fulcio says about its holder.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) key: KeyPair,
+    pub(super) certificate: DerCertificate,
+    pub(super) caller: Caller,
+    not_after: jiff::Timestamp,
+}
+
+impl Session {
+    /// Makes a key and asks `authority` to certify it. A retry asks for the same key, with a new token where the last one is old.
+    pub(super) async fn open(
+        http: &reqwest::Client,
+        authority: &Endpoint,
+        tokens: &Tokens,
+        persistence: &Persistence,
+    ) -> Result<Self, SigningError> {
+        let key = KeyPair::generate_ecdsa_p256().map_err(SigningError::Key)?;
+        let (certificate, caller) = persistence
+            .run("the request for a signing certificate", || {
+                certify(http, authority, tokens, &key)
+            })
+            .await?;
+        let url = authority.join(CERTIFICATE_PATH);
+        let parsed = parse_certificate_info(&certificate)
+            .map_err(|source| SigningError::Certificate(Fault::unreadable(&url, source)))?;
+        Ok(Self {
+            key,
+            certificate,
+            caller,
+            not_after: parsed.not_after,
+        })
+    }
+
+    /// Whether the certificate has enough life left to begin something with it.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.not_after.as_second() - jiff::Timestamp::now().as_second() > LEEWAY_SECONDS
+    }
+}
+
+const CERTIFICATE_PATH: &str = "api/v2/signingCert";
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Request<'a> {
+    credentials: Credentials<'a>,
+    public_key_request: PublicKeyRequest,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Credentials<'a> {
+    oidc_identity_token: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PublicKeyRequest {
+    public_key: PublicKey,
+    proof_of_possession: SignatureBytes,
+}
+
+#[derive(Serialize)]
+struct PublicKey {
+    algorithm: &'static str,
+    content: String,
+}
+
+/// What Fulcio answers when its certificates carry the CT log's timestamp; others would not verify.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Response {
+    signed_certificate_embedded_sct: WithChain,
+}
+
+#[derive(Deserialize)]
+struct WithChain {
+    chain: Chain,
+}
+
+#[derive(Deserialize)]
+struct Chain {
+    certificates: Vec<String>,
+}
+
+async fn certify(
+    http: &reqwest::Client,
+    authority: &Endpoint,
+    tokens: &Tokens,
+    key: &KeyPair,
+) -> Result<(DerCertificate, Caller), SigningError> {
+    let token = tokens.fresh().await?;
+    let request = Request {
+        credentials: Credentials {
+            oidc_identity_token: token.text.expose(),
+        },
+        public_key_request: PublicKeyRequest {
+            public_key: PublicKey {
+                algorithm: "ECDSA",
+                content: key.public_key_der().map_err(SigningError::Key)?.to_pem(),
+            },
+            proof_of_possession: key
+                .sign(token.challenge.as_bytes())
+                .map_err(SigningError::Key)?,
+        },
+    };
+    let url = authority.join(CERTIFICATE_PATH);
+    let body = exchange_ok(&url, http.post(url.clone()).json(&request))
+        .await
+        .map_err(SigningError::Certificate)?;
+    let unreadable = |source: Cause| SigningError::Certificate(Fault::unreadable(&url, source));
+    let response: Response =
+        serde_json::from_slice(&body).map_err(|source| unreadable(source.into()))?;
+    let chain = response.signed_certificate_embedded_sct.chain;
+    let leaf = chain
+        .certificates
+        .first()
+        .ok_or_else(|| unreadable("its chain is empty".into()))?;
+    let certificate = DerCertificate::from_pem(leaf).map_err(|source| unreadable(source.into()))?;
+    Ok((certificate, token.caller))
+}

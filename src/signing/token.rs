@@ -1,0 +1,284 @@
+//! The identity token: where it comes from, how long it is used, and who it says we are.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use reqwest::header::{AUTHORIZATION, HeaderValue};
+use serde::Deserialize;
+use tokio::sync::Mutex;
+
+use crate::domain::{Event, Events, Secret};
+
+use super::error::{Fault, SigningError};
+use super::exchange::{Endpoint, exchange_ok};
+use super::identity::github_subject;
+use super::retry::Persistence;
+
+/// Whom Sigstore's tokens are for.
+const AUDIENCE: &str = "sigstore";
+/// No token is as long as this.
+const TOKEN_MAX_BYTES: usize = 64 * 1024;
+/// A token with less than this to live is not started with: GitHub's live five minutes.
+pub(super) const LEEWAY_SECONDS: i64 = 60;
+
+/// Where the identity token comes from.
+#[derive(Debug, Clone)]
+pub enum TokenSource {
+    /// The runner's endpoint: `ACTIONS_ID_TOKEN_REQUEST_URL` and `ACTIONS_ID_TOKEN_REQUEST_TOKEN`.
+    GitHub {
+        /// The address, which may hold a query.
+        request_url: String,
+        /// What the endpoint wants to see.
+        request_token: Secret,
+    },
+    /// A token that somebody else got.
+    Given(Secret),
+}
+
+/// Who this run is, as its certificate will say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// The issuer.
+    pub issuer: String,
+    /// The subject, where it can be told from the token: GitHub's tokens only.
+    pub subject: Option<String>,
+    /// The repository whose workflow runs, as `owner/name`: GitHub's tokens only.
+    pub repository: Option<String>,
+}
+
+/// A token and what it says.
+#[derive(Debug, Clone)]
+pub(super) struct Token {
+    pub(super) text: Secret,
+    /// What Fulcio wants signed as proof that the key is ours.
+    pub(super) challenge: String,
+    pub(super) caller: Caller,
+    pub(super) expires: jiff::Timestamp,
+}
+
+#[derive(Deserialize)]
+struct Claims {
+    iss: String,
+    sub: String,
+    exp: f64,
+    email: Option<String>,
+    #[serde(rename = "federated_claims")]
+    federated: Option<Federated>,
+    job_workflow_ref: Option<String>,
+    repository: Option<String>,
+    url: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Federated {
+    connector_id: Option<String>,
+}
+
+impl Token {
+    /// Reads the claims. Whether they are true is Fulcio's to find out; a wrong one ends in a certificate that is refused.
+    pub(super) fn read(text: Secret) -> Result<Self, SigningError> {
+        let unreadable = SigningError::TokenUnreadable;
+        if text.expose().len() > TOKEN_MAX_BYTES {
+            return Err(unreadable("it is too long"));
+        }
+        let mut parts = text.expose().split('.');
+        let (Some(_), Some(claims), Some(_), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(unreadable("it is not a JSON web token"));
+        };
+        let claims = URL_SAFE_NO_PAD
+            .decode(claims)
+            .map_err(|_| unreadable("its claims are not base64url"))?;
+        // What serde would say quotes the claims, and they are not for logs.
+        let claims: Claims = serde_json::from_slice(&claims)
+            .map_err(|_| unreadable("it lacks one of the claims iss, sub and exp"))?;
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "a cast saturates, and an absurd time is refused"
+        )]
+        let expires = jiff::Timestamp::from_second(claims.exp as i64)
+            .map_err(|_| unreadable("its claim exp is not a time"))?;
+        Ok(Self {
+            challenge: claims.email.clone().unwrap_or_else(|| claims.sub.clone()),
+            caller: claims.caller(),
+            expires,
+            text,
+        })
+    }
+
+    fn is_fresh(&self) -> bool {
+        self.expires.as_second() - jiff::Timestamp::now().as_second() > LEEWAY_SECONDS
+    }
+}
+
+impl Claims {
+    fn caller(self) -> Caller {
+        // Sigstore's own issuer passes other issuers' identities on, and Fulcio writes those into the certificate.
+        let issuer = self
+            .federated
+            .and_then(|federated| federated.connector_id)
+            .unwrap_or(self.iss);
+        let url = self.url;
+        let subject = self
+            .job_workflow_ref
+            .as_deref()
+            .and_then(|reference| github_subject(url.as_deref(), reference));
+        Caller {
+            issuer,
+            repository: self.repository.filter(|_| subject.is_some()),
+            subject,
+        }
+    }
+}
+
+/// Gives out a token that has a while to live, asking for a new one when it must.
+#[derive(Debug)]
+pub(super) struct Tokens {
+    source: TokenSource,
+    http: reqwest::Client,
+    persistence: Persistence,
+    events: Events,
+    // Held while asking, so that many who need a token ask once.
+    kept: Mutex<Option<Token>>,
+}
+
+impl Tokens {
+    pub(super) fn new(
+        source: TokenSource,
+        http: reqwest::Client,
+        persistence: Persistence,
+        events: Events,
+    ) -> Self {
+        Self {
+            source,
+            http,
+            persistence,
+            events,
+            kept: Mutex::new(None),
+        }
+    }
+
+    pub(super) async fn fresh(&self) -> Result<Token, SigningError> {
+        let mut kept = self.kept.lock().await;
+        if let Some(token) = kept.as_ref().filter(|token| token.is_fresh()) {
+            return Ok(token.clone());
+        }
+        let token = match &self.source {
+            TokenSource::Given(text) => {
+                let token = Token::read(text.clone())?;
+                // A given token cannot be asked for again: it is used to its last second.
+                if token.expires <= jiff::Timestamp::now() {
+                    return Err(SigningError::TokenExpired {
+                        expired: token.expires.to_string(),
+                    });
+                }
+                token
+            }
+            TokenSource::GitHub {
+                request_url,
+                request_token,
+            } => Token::read(self.ask(request_url, request_token).await?)?,
+        };
+        *kept = Some(token.clone());
+        Ok(token)
+    }
+
+    async fn ask(&self, request_url: &str, request_token: &Secret) -> Result<Secret, SigningError> {
+        #[derive(Deserialize)]
+        struct Answer {
+            value: String,
+        }
+        let endpoint = Endpoint::parse(request_url).map_err(SigningError::Token)?;
+        let mut url = endpoint.url().clone();
+        url.query_pairs_mut().append_pair("audience", AUDIENCE);
+        let mut bearer = HeaderValue::try_from(format!("bearer {}", request_token.expose()))
+            .map_err(|_| {
+                SigningError::TokenUnreadable("the token to ask for it with is not printable text")
+            })?;
+        bearer.set_sensitive(true);
+        let body = self
+            .persistence
+            .run("the request for an identity token", || {
+                exchange_ok(
+                    &url,
+                    self.http
+                        .get(url.clone())
+                        .header(AUTHORIZATION, bearer.clone()),
+                )
+            })
+            .await
+            .map_err(SigningError::Token)?;
+        // What serde would say may quote the answer, which may be a token.
+        let answer: Answer = serde_json::from_slice(&body)
+            .map_err(|_| SigningError::Token(Fault::unreadable(&url, "it holds no `value`")))?;
+        let token = Secret::new(answer.value);
+        self.events.emit(Event::Mask(token.clone()));
+        Ok(token)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token(claims: &str) -> Result<Token, SigningError> {
+        Token::read(Secret::new(format!(
+            "e30.{}.c2ln",
+            URL_SAFE_NO_PAD.encode(claims)
+        )))
+    }
+
+    #[test]
+    fn githubs_token_says_who_runs() {
+        let token = token(
+            r#"{"iss":"https://token.actions.githubusercontent.com","sub":"repo:o/r:ref:refs/heads/main","exp":1900000000,
+            "repository":"o/r","job_workflow_ref":"shared/flows/.github/workflows/seal.yml@refs/tags/v1"}"#,
+        )
+        .unwrap();
+        assert_eq!(token.challenge, "repo:o/r:ref:refs/heads/main");
+        assert_eq!(
+            token.caller,
+            Caller {
+                issuer: "https://token.actions.githubusercontent.com".into(),
+                subject: Some(
+                    "https://github.com/shared/flows/.github/workflows/seal.yml@refs/tags/v1"
+                        .into()
+                ),
+                repository: Some("o/r".into()),
+            }
+        );
+    }
+
+    #[test]
+    fn other_tokens_say_only_their_issuer() {
+        let token = token(
+            r#"{"iss":"https://oauth2.sigstore.dev/auth","sub":"CgN","exp":1900000000.5,"email":"a@b.example",
+            "repository":"o/r","federated_claims":{"connector_id":"https://accounts.example"}}"#,
+        )
+        .unwrap();
+        assert_eq!(token.challenge, "a@b.example");
+        let caller = token.caller;
+        assert_eq!(caller.issuer, "https://accounts.example");
+        assert_eq!((caller.subject, caller.repository), (None, None));
+    }
+
+    #[test]
+    fn garbage_is_refused_and_not_quoted() {
+        let long = "x".repeat(TOKEN_MAX_BYTES + 1);
+        for text in [
+            "",
+            "a.b",
+            "a.b.c.d",
+            "a.!!.c",
+            "a.c2VjcmV0.c",
+            "e30.e30.e30",
+            long.as_str(),
+        ] {
+            let error = Token::read(Secret::new(text)).unwrap_err();
+            assert!(matches!(error, SigningError::TokenUnreadable(_)), "{text}");
+            assert!(!error.to_string().contains("secret"));
+        }
+        let absurd = token(r#"{"iss":"i","sub":"s","exp":1e300}"#);
+        assert!(matches!(absurd, Err(SigningError::TokenUnreadable(_))));
+    }
+}

@@ -1,0 +1,127 @@
+//! Whom to trust, and which services to sign with: given by the user, or the public-good instance's by TUF.
+
+use std::path::PathBuf;
+
+use sigstore_trust_root::{SIGNING_CONFIG_TARGET, SigningConfig, TRUSTED_ROOT_TARGET, TrustedRoot};
+use sigstore_verify::Verifier;
+
+use crate::domain::{Events, Patience};
+
+use super::error::{Cause, SigningError, TrustError};
+use super::retry::Persistence;
+use super::services::Services;
+use super::tuf::Tuf;
+
+/// What the user gave. What is missing comes from the public-good instance.
+#[derive(Debug, Clone, Default)]
+pub struct TrustSource {
+    /// A trusted root, as JSON.
+    pub trusted_root: Option<Vec<u8>>,
+    /// A signing config, as JSON.
+    pub signing_config: Option<Vec<u8>>,
+    /// Where the TUF metadata is kept between runs.
+    pub cache: Option<PathBuf>,
+}
+
+/// What trust is loaded for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Verifying only: no signing config is read or fetched.
+    Verify,
+    /// Signing, which verifies too.
+    Sign,
+}
+
+/// Keys and certificates to believe, and the services to sign with.
+pub struct Trust {
+    root: TrustedRoot,
+    verifier: Verifier,
+    services: Option<Services>,
+}
+
+impl std::fmt::Debug for Trust {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Trust")
+            .field("services", &self.services)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Trust {
+    /// Loads what `purpose` needs. The network is asked only for what `source` does not give.
+    pub async fn load(
+        source: &TrustSource,
+        purpose: Purpose,
+        http: &reqwest::Client,
+        patience: Patience,
+        events: &Events,
+    ) -> Result<Self, SigningError> {
+        let tuf = Tuf::of_public_good(
+            source.cache.as_deref(),
+            http,
+            Persistence::of_transport(patience, events),
+            events,
+        );
+        Self::load_from(source, purpose, &tuf)
+            .await
+            .map_err(SigningError::Trust)
+    }
+
+    pub(super) async fn load_from(
+        source: &TrustSource,
+        purpose: Purpose,
+        tuf: &Tuf,
+    ) -> Result<Self, TrustError> {
+        let signs = purpose == Purpose::Sign;
+        let mut wanted = Vec::new();
+        if source.trusted_root.is_none() {
+            wanted.push(TRUSTED_ROOT_TARGET);
+        }
+        if signs && source.signing_config.is_none() {
+            wanted.push(SIGNING_CONFIG_TARGET);
+        }
+        let mut fetched = tuf.targets(&wanted).await?.into_iter();
+        let mut given_or_fetched =
+            |given: &Option<Vec<u8>>| given.clone().or_else(|| fetched.next());
+        let root = given_or_fetched(&source.trusted_root).unwrap_or_default();
+        let config = if signs {
+            given_or_fetched(&source.signing_config)
+        } else {
+            None
+        };
+        Self::read(&root, config.as_deref())
+    }
+
+    fn read(root: &[u8], config: Option<&[u8]>) -> Result<Self, TrustError> {
+        let bad_root = |source: Cause| TrustError::Root(source);
+        let root = std::str::from_utf8(root).map_err(|source| bad_root(source.into()))?;
+        let root = TrustedRoot::from_json(root).map_err(|source| bad_root(source.into()))?;
+        let verifier = Verifier::new(&root).map_err(|source| bad_root(source.into()))?;
+        let services = config.map(read_services).transpose()?;
+        Ok(Self {
+            root,
+            verifier,
+            services,
+        })
+    }
+
+    pub(super) fn root(&self) -> &TrustedRoot {
+        &self.root
+    }
+
+    pub(super) fn verifier(&self) -> &Verifier {
+        &self.verifier
+    }
+
+    pub(super) fn services(&self) -> Option<&Services> {
+        self.services.as_ref()
+    }
+}
+
+fn read_services(config: &[u8]) -> Result<Services, TrustError> {
+    let text = std::str::from_utf8(config).map_err(|source| TrustError::Config(source.into()))?;
+    let config =
+        SigningConfig::from_json(text).map_err(|source| TrustError::Config(source.into()))?;
+    Services::choose(&config)
+}

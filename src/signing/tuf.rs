@@ -1,0 +1,179 @@
+//! The Update Framework: trust material from a repository whose metadata is signed, checked and kept.
+//!
+//! Offline, the cache counts while it is unexpired, and is verified as the network's answer would be. The trusted root that
+//! the library embeds is never used: it cannot expire, so it cannot be told from an old one. Its TUF root is where trust begins.
+
+use std::path::{Path, PathBuf};
+
+use sigstore_trust_root::SigstoreInstance;
+use sigstore_tuf::transport::FetchFuture;
+use sigstore_tuf::{Error, FileStore, Repository, StoreRepository, Updater};
+
+use crate::domain::Events;
+
+use super::error::{Fault, TrustError};
+use super::exchange::{Endpoint, exchange};
+use super::retry::Persistence;
+
+/// One repository, where trust in it begins, and where it is kept.
+pub(super) struct Tuf {
+    url: String,
+    first_root: Vec<u8>,
+    cache: Option<PathBuf>,
+    http: reqwest::Client,
+    persistence: Persistence,
+    events: Events,
+}
+
+impl Tuf {
+    pub(super) fn of_public_good(
+        cache: Option<&Path>,
+        http: &reqwest::Client,
+        persistence: Persistence,
+        events: &Events,
+    ) -> Self {
+        let instance = SigstoreInstance::PublicGood;
+        Self::new(
+            instance.tuf_url(),
+            instance.tuf_root(),
+            cache,
+            http,
+            persistence,
+            events,
+        )
+    }
+
+    pub(super) fn new(
+        url: &str,
+        first_root: &[u8],
+        cache: Option<&Path>,
+        http: &reqwest::Client,
+        persistence: Persistence,
+        events: &Events,
+    ) -> Self {
+        Self {
+            url: url.to_owned(),
+            first_root: first_root.to_owned(),
+            cache: cache.map(Path::to_owned),
+            http: http.clone(),
+            persistence,
+            events: events.clone(),
+        }
+    }
+
+    /// The named targets, in this order.
+    pub(super) async fn targets(&self, names: &[&str]) -> Result<Vec<Vec<u8>>, TrustError> {
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        let online = match self.online(names).await {
+            Ok(targets) => return Ok(targets),
+            Err(error) => error,
+        };
+        let url = self.url.clone();
+        // Somebody who answers, and wrongly, is no reason to fall back: it is what these checks are there to notice.
+        if !matches!(online, Error::Transport { .. }) {
+            return Err(TrustError::Forged {
+                url,
+                source: online,
+            });
+        }
+        let Some(cache) = self
+            .cache
+            .as_deref()
+            .filter(|cache| cache.join("timestamp.json").exists())
+        else {
+            return Err(TrustError::Unreachable {
+                url,
+                source: online,
+            });
+        };
+        match self.offline(cache, names).await {
+            Ok(targets) => {
+                self.events
+                    .warn(format!("the TUF repository `{url}` cannot be reached ({online}); using its unexpired cache"));
+                Ok(targets)
+            }
+            Err(source) => Err(TrustError::StaleCache {
+                url,
+                online: online.to_string(),
+                source,
+            }),
+        }
+    }
+
+    async fn online(&self, names: &[&str]) -> Result<Vec<Vec<u8>>, Error> {
+        let endpoint =
+            Endpoint::parse(&self.url).map_err(|fault| Error::Malformed(fault.to_string()))?;
+        let repository = HttpRepository {
+            endpoint,
+            http: self.http.clone(),
+            persistence: self.persistence.clone(),
+        };
+        let mut updater = Updater::new(repository, &self.first_root)?;
+        if let Some(cache) = &self.cache {
+            updater = updater.with_store(FileStore::new(cache));
+        }
+        load(updater, names).await
+    }
+
+    async fn offline(&self, cache: &Path, names: &[&str]) -> Result<Vec<Vec<u8>>, Error> {
+        let store = FileStore::new(cache);
+        let updater =
+            Updater::new(StoreRepository::new(store.clone()), &self.first_root)?.with_store(store);
+        load(updater, names).await
+    }
+}
+
+async fn load(mut updater: Updater, names: &[&str]) -> Result<Vec<Vec<u8>>, Error> {
+    let now = jiff::Timestamp::now();
+    updater.refresh(now).await?;
+    let mut targets = Vec::with_capacity(names.len());
+    for name in names {
+        targets.push(updater.get_target(name, now).await?);
+    }
+    Ok(targets)
+}
+
+/// A repository behind our own client. The library's own makes a client first, which fails where no system roots are.
+struct HttpRepository {
+    endpoint: Endpoint,
+    http: reqwest::Client,
+    persistence: Persistence,
+}
+
+impl HttpRepository {
+    /// The file, or none where the repository says that there is none; object stores say 403 for that.
+    async fn get(&self, path: &str, max_length: u64) -> Result<Option<Vec<u8>>, Error> {
+        let url = self.endpoint.join(path);
+        let what = format!("the request for `{path}` of the TUF repository");
+        let fetched = self
+            .persistence
+            .run(&what, || async {
+                let answer = exchange(&url, self.http.get(url.clone())).await?;
+                match answer.status.as_u16() {
+                    200 => Ok(Some(answer.body)),
+                    403 | 404 => Ok(None),
+                    _ => Err(answer.into_fault(&url)),
+                }
+            })
+            .await
+            .map_err(|fault: Fault| Error::transport_with_source(fault.to_string(), fault))?;
+        match fetched {
+            Some(body) if u64::try_from(body.len()).is_ok_and(|length| length > max_length) => Err(
+                Error::IntegrityMismatch(format!("`{path}` is longer than {max_length} bytes")),
+            ),
+            other => Ok(other),
+        }
+    }
+}
+
+impl Repository for HttpRepository {
+    fn fetch_metadata<'a>(&'a self, name: &'a str, max_length: u64) -> FetchFuture<'a> {
+        Box::pin(self.get(name, max_length))
+    }
+
+    fn fetch_target<'a>(&'a self, path: &'a str, max_length: u64) -> FetchFuture<'a> {
+        Box::pin(async move { self.get(&format!("targets/{path}"), max_length).await })
+    }
+}

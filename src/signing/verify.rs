@@ -1,0 +1,219 @@
+//! Verifying: is this bundle a signature of this digest, by whom, and is that who was asked for? Needs no network.
+
+use sigstore_crypto::FulcioCiClaims;
+use sigstore_types::{
+    Bundle, MediaType, Sha256Hash, SignatureContent, Statement, TransparencyLogEntry,
+};
+use sigstore_verify::{VerificationPolicy, VerificationResult};
+
+use crate::domain::Digest;
+
+use super::policy as policies;
+use super::refusal::Refusal;
+use super::statement::{PAYLOAD_TYPE, SIGN_PREDICATE, STATEMENT_TYPE};
+use super::trust::Trust;
+use crate::domain::{GithubClaims, Policy};
+
+/// No bundle that signs an image is as long as this.
+const BUNDLE_MAX_BYTES: usize = 1 << 20;
+/// How much of a foreign text is worth showing.
+const SHOWN_MAX_CHARS: usize = 200;
+
+/// A signature that holds, and what it says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified {
+    /// Who signed: the certificate's subject.
+    pub identity: String,
+    /// The issuer that vouched for the subject.
+    pub issuer: String,
+    /// When, in RFC 3339: the earliest of the times that a log or a timestamp authority vouches for.
+    pub signed_at: String,
+    /// The entry's place in the log.
+    pub log_index: Option<u64>,
+    /// The log's address, as the trusted root has it.
+    pub log: Option<String>,
+    /// What the certificate says about the workflow run.
+    pub github: GithubClaims,
+}
+
+/// Verifies that `bundle` is a signature of `subject` by whom `policy` asks for.
+pub fn verify(
+    bundle: &[u8],
+    subject: &Digest,
+    trust: &Trust,
+    policy: &Policy,
+) -> Result<Verified, Refusal> {
+    let verified = authenticate(bundle, subject, trust)?;
+    policies::check(policy, &verified)?;
+    Ok(verified)
+}
+
+/// Verifies that `bundle` is a signature of `subject`, by whomever.
+pub(super) fn authenticate(
+    bundle: &[u8],
+    subject: &Digest,
+    trust: &Trust,
+) -> Result<Verified, Refusal> {
+    let bundle = read(bundle)?;
+    check_statement(&bundle, subject)?;
+    let invalid = |source| Refusal::Invalid {
+        source: Box::new(source),
+    };
+    let hash = Sha256Hash::from_hex(subject.hex()).map_err(|source| invalid(source.into()))?;
+    // Chain, certificate timestamp, log entry, timestamps and signature; who it is by is looked at afterwards.
+    let result = trust
+        .verifier()
+        .verify(hash, &bundle, &VerificationPolicy::any_identity())
+        .map_err(invalid)?;
+    let missing = |what: &str| invalid(sigstore_verify::Error::InvalidBundle(what.to_owned()));
+    // SECURITY: said once more, so that a laxer default of the library cannot become ours unseen.
+    if !(result.certificate_verified() && result.sct_verified() && result.tlog_verified()) {
+        return Err(missing("a check was left out"));
+    }
+    let identity = result
+        .identity()
+        .ok_or_else(|| missing("the certificate names no subject"))?;
+    let issuer = result
+        .issuer()
+        .ok_or_else(|| missing("the certificate names no issuer"))?;
+    let signed_at = signed_at(&result).ok_or_else(|| missing("nobody says when it was made"))?;
+    let entry = bundle.verification_material.tlog_entries.first();
+    Ok(Verified {
+        identity: identity.as_str().to_owned(),
+        issuer: issuer.to_owned(),
+        signed_at,
+        log_index: entry.map(|entry| entry.log_index.get()),
+        log: entry.and_then(|entry| log_address(entry, trust)),
+        github: result
+            .certificate()
+            .map(|certificate| github_claims(&certificate.ci_claims))
+            .unwrap_or_default(),
+    })
+}
+
+fn read(bundle: &[u8]) -> Result<Bundle, Refusal> {
+    let unreadable = |source| Refusal::Unreadable { source };
+    if bundle.len() > BUNDLE_MAX_BYTES {
+        return Err(unreadable("it is too long".into()));
+    }
+    let text = std::str::from_utf8(bundle).map_err(|source| unreadable(source.into()))?;
+    let bundle = Bundle::from_json(text).map_err(|source| unreadable(source.into()))?;
+    if bundle.media_type() != MediaType::Bundle0_3 {
+        return Err(unreadable("it is of an older version".into()));
+    }
+    Ok(bundle)
+}
+
+/// SPEC: only cosign's own predicate makes a statement a signature. An attestation by the right identity is none.
+fn check_statement(bundle: &Bundle, subject: &Digest) -> Result<(), Refusal> {
+    let not_a_signature = |predicate| Err(Refusal::NotASignature { predicate });
+    let SignatureContent::DsseEnvelope(envelope) = &bundle.content else {
+        return not_a_signature(None);
+    };
+    if envelope.payload_type != PAYLOAD_TYPE {
+        return not_a_signature(None);
+    }
+    let statement: Statement =
+        serde_json::from_slice(envelope.payload.as_bytes()).map_err(|source| {
+            Refusal::Unreadable {
+                source: source.into(),
+            }
+        })?;
+    if statement.predicate_type != SIGN_PREDICATE || statement.type_ != STATEMENT_TYPE {
+        let shown = statement
+            .predicate_type
+            .chars()
+            .filter(|each| !each.is_control());
+        return not_a_signature(Some(shown.take(SHOWN_MAX_CHARS).collect()));
+    }
+    let found = match statement.subject.as_slice() {
+        [only] => only.digest.sha256.as_ref(),
+        _ => None,
+    };
+    let found: Option<Digest> =
+        found.and_then(|hash| format!("sha256:{}", hash.to_hex()).parse().ok());
+    if found.as_ref() == Some(subject) {
+        Ok(())
+    } else {
+        Err(Refusal::OtherSubject {
+            wanted: subject.clone(),
+            found,
+        })
+    }
+}
+
+fn signed_at(result: &VerificationResult) -> Option<String> {
+    let earliest = result.verified_timestamps().iter().min()?;
+    Some(earliest.to_string())
+}
+
+fn log_address(entry: &TransparencyLogEntry, trust: &Trust) -> Option<String> {
+    let logs = &trust.root().tlogs;
+    logs.iter()
+        .find(|log| log.log_id == entry.log_id)
+        .map(|log| log.base_url.clone())
+}
+
+fn github_claims(new: &FulcioCiClaims) -> GithubClaims {
+    let old = &new.deprecated_github;
+    // `https://github.com/owner/name`: the host is the issuer's affair.
+    let repository = || {
+        let address = new.source_repository_uri.as_deref()?;
+        let (_, path) = address.strip_prefix("https://")?.split_once('/')?;
+        Some(path.to_owned())
+    };
+    GithubClaims {
+        repository: old.workflow_repository.clone().or_else(repository),
+        reference: old
+            .workflow_ref
+            .clone()
+            .or_else(|| new.source_repository_ref.clone()),
+        sha: old
+            .workflow_sha
+            .clone()
+            .or_else(|| new.source_repository_digest.clone()),
+        name: old.workflow_name.clone(),
+        trigger: old
+            .workflow_trigger
+            .clone()
+            .or_else(|| new.build_trigger.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn new_extensions() -> FulcioCiClaims {
+        let mut claims = FulcioCiClaims::default();
+        claims.source_repository_uri = Some("https://github.com/o/r".into());
+        claims.source_repository_ref = Some("refs/heads/main".into());
+        claims.source_repository_digest = Some("abc".into());
+        claims.build_trigger = Some("push".into());
+        claims
+    }
+
+    #[test]
+    fn new_extensions_stand_in_for_the_old() {
+        let found = github_claims(&new_extensions());
+        let expected = ["o/r", "refs/heads/main", "abc", "push"].map(|text| Some(text.to_owned()));
+        assert_eq!(
+            [found.repository, found.reference, found.sha, found.trigger],
+            expected
+        );
+        assert_eq!(found.name, None);
+    }
+
+    #[test]
+    fn old_extensions_count_where_they_are() {
+        let mut both = new_extensions();
+        both.deprecated_github.workflow_repository = Some("o/old".into());
+        both.deprecated_github.workflow_name = Some("release".into());
+        let found = github_claims(&both);
+        assert_eq!(found.repository.as_deref(), Some("o/old"));
+        assert_eq!(
+            (found.name.as_deref(), found.sha.as_deref()),
+            (Some("release"), Some("abc"))
+        );
+    }
+}

@@ -1,0 +1,221 @@
+//! The image that the Dockerfile builds, run as GitHub's runner runs it. `tests/container/run` builds it and starts these.
+
+use std::fs;
+use std::process::Output;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::interoperability::{digests, two_children};
+use super::support::{Action, Flavour, Registry, Server, Tool, Workflow, free_port, stack};
+
+/// The size that the README promises, of the image as a registry stores it.
+const COMPRESSED_MAX_BYTES: u64 = 4_000_000;
+
+#[test]
+fn image_is_one_file_and_says_how_to_start_it() {
+    let name = format!("manifest-seal-{}-files", std::process::id());
+    Tool::docker(&["create", "--name", &name, &stack("IMAGE")]).succeed();
+    let archive = Tool::docker(&["export", &name]).output();
+    Tool::docker(&["rm", &name]).succeed();
+    // Docker adds these to every container.
+    let own = ["dev/", "etc/", "proc/", "sys/", ".dockerenv"];
+    let files: Vec<String> = members(&archive)
+        .into_iter()
+        .filter(|file| !own.iter().any(|prefix| file.starts_with(prefix)))
+        .collect();
+    assert_eq!(files, ["manifest-seal"]);
+    let format = "{{json .Config.Entrypoint}} {{json .Config.Cmd}} {{json .Config.User}} {{json .Config.WorkingDir}}";
+    let config = Tool::docker(&["image", "inspect", "--format", format, &stack("IMAGE")]).succeed();
+    assert_eq!(config, r#"["/manifest-seal"] null "" """#);
+    let version = Tool::docker(&["run", "--rm", &stack("IMAGE"), "--version"]).succeed();
+    assert!(version.starts_with("manifest-seal "), "{version}");
+}
+
+#[test]
+fn image_is_small() {
+    let saved = Tool::docker(&["save", &stack("IMAGE")]).output();
+    assert!(saved.status.success());
+    let compressed = Tool::bounded("/usr/bin/gzip")
+        .args(["-9", "--stdout"])
+        .stdin(&saved.stdout)
+        .output();
+    let size = compressed.stdout.len() as u64;
+    println!("image: {size} bytes compressed");
+    assert!(size > 100_000, "{size} bytes hold no program");
+    assert!(size <= COMPRESSED_MAX_BYTES, "{size} bytes");
+}
+
+#[test]
+fn image_seals_as_the_runner_starts_it() {
+    let repository = Registry::Distribution.fresh();
+    let children = two_children(&repository, Flavour::Oci);
+    let seal = Action::seal(&repository, &digests(&children), &["v1"]).in_image(&[]);
+    let first = seal.succeed();
+    assert_eq!(first.output("result"), "created", "{}", first.log);
+    let digest = first.output("digest");
+    assert!(first.summary.contains(digest), "{}", first.summary);
+    let record = fs::read_to_string(seal.workspace().join("manifest-seal.json")).unwrap();
+    assert!(record.contains(digest), "{record}");
+    Tool::cosign_verify(&Workflow::default())
+        .arg(format!("{repository}@{digest}"))
+        .succeed();
+    let second = seal.succeed();
+    assert_eq!(second.output("result"), "unchanged", "{}", second.log);
+    assert_eq!(second.output("sign-skipped"), "true", "{}", second.log);
+    Action::new("verify", &format!("{repository}:v1"))
+        .in_image(&[])
+        .succeed();
+}
+
+#[test]
+fn image_resolves_names_from_the_hosts_file() {
+    let repository = Registry::Distribution.fresh();
+    sealed_by_name(
+        &repository,
+        "hosts.test",
+        &["--add-host", "hosts.test:127.0.0.1"],
+    );
+}
+
+#[test]
+fn image_resolves_names_by_dns() {
+    let _names = Server::start_names("127.0.0.77", "names.test");
+    let repository = Registry::Distribution.fresh();
+    sealed_by_name(&repository, "registry.names.test", &["--dns", "127.0.0.77"]);
+    // A name that does not exist is a fault, not an empty registry.
+    let children = two_children(&repository, Flavour::Oci);
+    Action::seal("unknown.invalid/octo-org/app", &digests(&children), &["v1"])
+        .in_image(&["--dns", "127.0.0.77"])
+        .end_with(1);
+}
+
+/// Seals under another name of the registry's host, which speaks plain HTTP and is not loopback by its name.
+fn sealed_by_name(repository: &str, name: &str, options: &[&str]) {
+    let children = two_children(repository, Flavour::Oci);
+    let named = repository.replacen("127.0.0.1", name, 1);
+    let (host, _) = named.split_once('/').unwrap();
+    let sealed = Action::seal(&named, &digests(&children), &["v1"])
+        .input("insecure-registries", host)
+        .in_image(options)
+        .succeed();
+    assert_eq!(sealed.output("result"), "created", "{}", sealed.log);
+    Tool::cosign_verify(&Workflow::default())
+        .arg(format!("{repository}@{}", sealed.output("digest")))
+        .succeed();
+}
+
+#[test]
+fn image_trusts_the_ca_bundle_and_no_stranger() {
+    let repository = Registry::Distribution.fresh();
+    let children = two_children(&repository, Flavour::Oci);
+    let port = free_port();
+    let named = repository.replacen(&stack("DISTRIBUTION"), &format!("tls.test:{port}"), 1);
+    let seal = Action::seal(&named, &digests(&children), &["v1"])
+        .in_image(&["--add-host", "tls.test:127.0.0.1"]);
+    let folder = seal.workspace();
+    Tool::openssl(folder)
+        .args([
+            "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
+        ])
+        .args([
+            "-subj",
+            "/CN=tls.test",
+            "-addext",
+            "subjectAltName=DNS:tls.test",
+        ])
+        .args(["-addext", "basicConstraints=critical,CA:TRUE"])
+        .args(["-keyout", "key.pem", "-out", "ca.pem"])
+        .succeed();
+    // The same storage as the plain registry's, so that what is pushed there is here.
+    let config = format!(
+        "version: 0.1\nstorage: {{filesystem: {{rootdirectory: {stack}/data/distribution}}}}\n\
+         http: {{addr: \"127.0.0.1:{port}\", tls: {{certificate: {folder}/ca.pem, key: {folder}/key.pem}}}}\n",
+        stack = stack("FOLDER"),
+        folder = folder.display(),
+    );
+    let file = folder.join("registry.yml");
+    fs::write(&file, config).unwrap();
+    let _server = Server::start("registry", &["serve", file.to_str().unwrap()], port);
+    let stranger = seal.end_with(1);
+    assert!(stranger.log.contains("tls.test"), "{}", stranger.log);
+    let sealed = seal.clone().input("ca-bundle", "ca.pem").succeed();
+    assert_eq!(sealed.output("result"), "created", "{}", sealed.log);
+    let bundle = fs::read_to_string(folder.join("ca.pem")).unwrap();
+    let again = seal.input("ca-bundle", &bundle).succeed();
+    assert_eq!(again.output("result"), "unchanged", "{}", again.log);
+}
+
+/// Stopped between the index and its signature: the record says what is there, and no tag was written.
+#[test]
+fn image_that_is_stopped_leaves_a_record() {
+    let repository = Registry::Distribution.fresh();
+    let children = two_children(&repository, Flavour::Oci);
+    let seal = Action::seal(&repository, &digests(&children), &["v1"]);
+    let planned = seal.clone().input("dry-run", "true").succeed();
+    let digest = planned.output("digest").to_owned();
+    let name = format!("manifest-seal-{}-stopped", std::process::id());
+    let seal = seal
+        .input("retry-delay", "10s")
+        .in_image(&["--name", &name]);
+    let config = seal.workspace().join("signing-config.json");
+    fs::write(
+        &config,
+        without_fulcio(&fs::read_to_string(&config).unwrap()),
+    )
+    .unwrap();
+    let record = seal.workspace().join("manifest-seal.json");
+    let (outcome, seconds) = thread::scope(|scope| {
+        let run = scope.spawn(|| seal.run());
+        let deadline = Instant::now() + Duration::from_mins(1);
+        let pushed = || {
+            let held = Tool::crane().args(["digest", &format!("{repository}@{digest}")]);
+            held.output().status.success()
+                && fs::read_to_string(&record).is_ok_and(|text| text.contains(&digest))
+        };
+        while !pushed() {
+            assert!(Instant::now() < deadline, "no index after 60 s");
+            assert!(!run.is_finished(), "{}", run.join().unwrap().log);
+            thread::sleep(Duration::from_millis(50));
+        }
+        let begin = Instant::now();
+        Tool::docker(&["stop", "--time", "30", &name]).succeed();
+        (run.join().unwrap(), begin.elapsed())
+    });
+    // 137 would be a process that had to be killed.
+    assert!(
+        ![0, 137].contains(&outcome.code),
+        "{}\n{}",
+        outcome.code,
+        outcome.log
+    );
+    assert!(
+        seconds < Duration::from_secs(15),
+        "{seconds:?}\n{}",
+        outcome.log
+    );
+    let record: Value = serde_json::from_slice(&fs::read(&record).unwrap()).unwrap();
+    assert!(record.to_string().contains(&digest), "{record}");
+    let tags = Tool::crane().args(["ls", &repository]).succeed();
+    assert!(!tags.lines().any(|tag| tag == "v1"), "{tags}");
+}
+
+/// The same signing config with a certificate authority that nobody answers for.
+fn without_fulcio(config: &str) -> String {
+    let mut config: Value = serde_json::from_str(config).unwrap();
+    config["caUrls"][0]["url"] = Value::from(format!("http://127.0.0.1:{}", free_port()));
+    config.to_string()
+}
+
+/// The names in an archive.
+fn members(archive: &Output) -> Vec<String> {
+    assert!(archive.status.success());
+    Tool::bounded("/usr/bin/tar")
+        .args(["--list", "--file", "-"])
+        .stdin(&archive.stdout)
+        .succeed()
+        .lines()
+        .map(str::to_owned)
+        .collect()
+}

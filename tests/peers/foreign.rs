@@ -1,0 +1,126 @@
+//! Indexes that other tools wrote, and inputs that are indexes themselves, hold the same platforms as ours would.
+
+use super::interoperability::{digests, two_children};
+use super::support::{
+    Action, Child, Flavour, Outcome, Registry, Tool, Workflow, on_each_registry, push_index,
+    push_with_provenance,
+};
+
+on_each_registry!(
+    index_by_crane_is_the_same,
+    index_by_regctl_is_the_same,
+    index_by_buildx_is_the_same,
+    inputs_with_provenance_are_flattened,
+    index_with_provenance_by_buildx_is_the_same,
+);
+
+fn index_by_crane_is_the_same(registry: Registry) {
+    let repository = registry.fresh();
+    let children = two_children(&repository, Flavour::Oci);
+    let theirs = push_index(&repository, &[&children[1], &children[0]], "v1");
+    taken_as_it_is(&repository, &digests(&children), &theirs);
+}
+
+fn index_by_regctl_is_the_same(registry: Registry) {
+    let repository = registry.fresh();
+    let children = two_children(&repository, Flavour::Oci);
+    let mut regctl =
+        Tool::regctl(&repository).args(["index", "create", &format!("{repository}:v1")]);
+    for digest in digests(&children) {
+        regctl = regctl.args(["--ref", &format!("{repository}@{digest}")]);
+    }
+    regctl
+        .args(["--annotation", "org.example.by=regctl"])
+        .succeed();
+    let theirs = digest_of(&repository, "v1");
+    taken_as_it_is(&repository, &digests(&children), &theirs);
+}
+
+fn index_by_buildx_is_the_same(registry: Registry) {
+    let repository = registry.fresh();
+    let children = two_children(&repository, Flavour::Oci);
+    let theirs = index_by_buildx(&repository, &digests(&children));
+    taken_as_it_is(&repository, &digests(&children), &theirs);
+}
+
+fn index_with_provenance_by_buildx_is_the_same(registry: Registry) {
+    let repository = registry.fresh();
+    let (inputs, _) = two_with_provenance(&repository);
+    let theirs = index_by_buildx(&repository, &digests(&inputs));
+    taken_as_it_is(&repository, &digests(&inputs), &theirs);
+}
+
+fn inputs_with_provenance_are_flattened(registry: Registry) {
+    let repository = registry.fresh();
+    let (inputs, expected) = two_with_provenance(&repository);
+    let sealed = Action::seal(&repository, &digests(&inputs), &["v1"])
+        .input("platforms", "linux/amd64,linux/arm64")
+        .succeed();
+    let digest = sealed.output("digest");
+    let text = Tool::crane()
+        .args(["manifest", &format!("{repository}@{digest}")])
+        .succeed();
+    let index: serde_json::Value = serde_json::from_str(&text).unwrap();
+    // Each attestation stands right behind what it attests.
+    let held: Vec<&str> = index["manifests"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|child| child["digest"].as_str().unwrap())
+        .collect();
+    assert_eq!(held, digests(&expected), "{text}");
+    Tool::cosign_verify(&Workflow::default())
+        .arg(format!("{repository}@{digest}"))
+        .succeed();
+    let again = Action::seal(&repository, &digests(&inputs), &["v1"]).succeed();
+    assert_eq!(again.output("result"), "unchanged", "{}", again.log);
+}
+
+/// A run over a tag that holds `theirs` changes nothing, signs theirs, and gives it to a second tag.
+fn taken_as_it_is(repository: &str, inputs: &[&str], theirs: &str) {
+    let first = Action::seal(repository, inputs, &["v1"]).succeed();
+    expect(&first, "unchanged", theirs);
+    let second = Action::seal(repository, inputs, &["v1", "v2"]).succeed();
+    expect(&second, "completed", theirs);
+    assert_eq!(second.output("sign-skipped"), "true", "{}", second.log);
+    assert_eq!(digest_of(repository, "v1"), theirs);
+    assert_eq!(digest_of(repository, "v2"), theirs);
+    Tool::cosign_verify(&Workflow::default())
+        .arg(format!("{repository}@{theirs}"))
+        .succeed();
+}
+
+fn expect(outcome: &Outcome, result: &str, digest: &str) {
+    assert_eq!(outcome.output("result"), result, "{}", outcome.log);
+    assert_eq!(outcome.output("digest"), digest, "{}", outcome.log);
+}
+
+/// Pushes two builds with provenance; returns the indexes that stand for them, and all that is in those.
+fn two_with_provenance(repository: &str) -> (Vec<Child>, Vec<Child>) {
+    let mut inputs = Vec::new();
+    let mut parts = Vec::new();
+    for architecture in ["amd64", "arm64"] {
+        let [index, image, attestation] = push_with_provenance(repository, architecture);
+        inputs.push(index);
+        parts.extend([image, attestation]);
+    }
+    (inputs, parts)
+}
+
+fn index_by_buildx(repository: &str, inputs: &[&str]) -> String {
+    let mut buildx = Tool::buildx()
+        .args(["imagetools", "create", "--progress", "plain"])
+        .args(["--annotation", "index:org.example.by=buildx"])
+        .args(["-t", &format!("{repository}:v1")]);
+    for digest in inputs {
+        buildx = buildx.arg(format!("{repository}@{digest}"));
+    }
+    buildx.succeed();
+    digest_of(repository, "v1")
+}
+
+fn digest_of(repository: &str, tag: &str) -> String {
+    Tool::crane()
+        .args(["digest", &format!("{repository}:{tag}")])
+        .succeed()
+}

@@ -1,0 +1,19 @@
+//! The same promises against software that we did not write: four registries, Fulcio, Rekor v1 and v2, a timestamp
+//! authority, cosign, crane, regctl, buildx. `tests/peers/run` starts all of it and runs this; without it nothing works here,
+//! so that the target is left out of a plain `cargo test`.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test that cannot go on ends where it stands, and counts are printed for the reader"
+)]
+
+mod concurrency;
+mod container;
+mod convergence;
+mod foreign;
+mod interoperability;
+mod support;
+mod tampering;

@@ -1,0 +1,208 @@
+//! The binary, run as the runner runs it: inputs as `INPUT_*`, files for outputs and summary, nothing else inherited.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::{Log, Tool, Workflow, stack, tools};
+
+/// A run of the action that is about to begin.
+#[derive(Clone)]
+pub(crate) struct Action {
+    inputs: BTreeMap<String, String>,
+    workflow: Workflow,
+    workspace: PathBuf,
+    /// Docker's own options, where the image is run and not the binary.
+    container: Option<Vec<String>>,
+}
+
+/// What a run left behind.
+pub(crate) struct Outcome {
+    /// The exit code.
+    pub(crate) code: i32,
+    /// Everything that was printed.
+    pub(crate) log: String,
+    /// What was written to `GITHUB_OUTPUT`.
+    pub(crate) outputs: BTreeMap<String, String>,
+    /// What was written to `GITHUB_STEP_SUMMARY`.
+    pub(crate) summary: String,
+}
+
+impl Action {
+    /// A run of `command` on `image`, by the usual workflow, for which only that workflow's signatures count.
+    pub(crate) fn new(command: &str, image: &str) -> Self {
+        let action = Self {
+            inputs: BTreeMap::new(),
+            workflow: Workflow::default(),
+            workspace: fresh_workspace(),
+            container: None,
+        };
+        action
+            .input("command", command)
+            .input("image", image)
+            .input("trusted-root", &stack("TRUSTED_ROOT"))
+            .input("certificate-oidc-issuer", &stack("ISSUER"))
+            .input("max-attempts", "3")
+            .input("retry-delay", "200ms")
+            .input("timeout", "100s")
+            .log(Log::Rekor2)
+            .by(Workflow::default())
+    }
+
+    /// A run of `seal` that gives `tags` to the index of `digests`.
+    pub(crate) fn seal(image: &str, digests: &[&str], tags: &[&str]) -> Self {
+        Self::new("seal", image)
+            .input("digests", &digests.join("\n"))
+            .input("tags", &tags.join("\n"))
+    }
+
+    /// Sets an input.
+    pub(crate) fn input(mut self, name: &str, value: &str) -> Self {
+        self.inputs.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Signs with `log`.
+    pub(crate) fn log(self, log: Log) -> Self {
+        self.input("signing-config", &log.signing_config())
+    }
+
+    /// Runs as a job of `workflow`, whose signatures count.
+    pub(crate) fn by(mut self, workflow: Workflow) -> Self {
+        self = self.input("certificate-identity", &workflow.identity());
+        self.workflow = workflow;
+        self
+    }
+
+    /// Runs the image and not the binary, with Docker's `options`. What the stack says stands in files is copied into
+    /// the workspace, since the image sees nothing else.
+    pub(crate) fn in_image(mut self, options: &[&str]) -> Self {
+        for input in ["trusted-root", "signing-config"] {
+            let copy = self.workspace.join(input).with_extension("json");
+            fs::copy(&self.inputs[input], copy).unwrap();
+            self = self.input(input, &format!("{input}.json"));
+        }
+        self.container = Some(options.iter().map(|option| (*option).to_owned()).collect());
+        self
+    }
+
+    /// The folder that a run sees as its workspace.
+    pub(crate) fn workspace(&self) -> &Path {
+        &self.workspace
+    }
+
+    /// Runs it.
+    pub(crate) fn run(&self) -> Outcome {
+        let commands = self.workspace.join(".file_commands");
+        fs::create_dir_all(&commands).unwrap();
+        fs::write(commands.join("output"), "").unwrap();
+        fs::write(commands.join("summary.md"), "").unwrap();
+        let output = match &self.container {
+            None => self.binary(&commands).output(),
+            Some(options) => self.image(&commands, options).output(),
+        };
+        Outcome {
+            code: output.status.code().unwrap_or(-1),
+            log: tools::text(&output),
+            outputs: read_outputs(&fs::read_to_string(commands.join("output")).unwrap()),
+            summary: fs::read_to_string(commands.join("summary.md")).unwrap(),
+        }
+    }
+
+    fn binary(&self, commands: &Path) -> Tool {
+        let mut tool = Tool::bounded(env!("CARGO_BIN_EXE_manifest-seal")).folder(&self.workspace);
+        for (name, value) in self.environment(&self.workspace, commands) {
+            tool = tool.env(name, value);
+        }
+        tool.env("HOME", &self.workspace)
+    }
+
+    /// `docker run` as the runner spells it: its folders mounted, its home, no user, no entrypoint.
+    fn image(&self, commands: &Path, options: &[String]) -> Tool {
+        let workspace = Path::new("/github/workspace");
+        let mut tool = Tool::docker(&["run", "--rm", "--workdir", "/github/workspace"])
+            .args(["--network", "host", "--env", "HOME=/github/home"])
+            .args(options);
+        for (from, to) in [
+            (self.workspace.clone(), "/github/workspace"),
+            (self.workspace.join(".home"), "/github/home"),
+            (commands.to_owned(), "/github/file_commands"),
+        ] {
+            fs::create_dir_all(&from).unwrap();
+            tool = tool.args(["--volume", &format!("{}:{to}", from.display())]);
+        }
+        for (name, value) in self.environment(workspace, Path::new("/github/file_commands")) {
+            tool = tool.args(["--env", &format!("{name}={value}")]);
+        }
+        tool.arg(stack("IMAGE"))
+    }
+
+    fn environment(&self, workspace: &Path, commands: &Path) -> Vec<(String, String)> {
+        let path = |path: &Path| path.to_str().unwrap().to_owned();
+        let own = [
+            ("GITHUB_ACTIONS", "true".to_owned()),
+            ("GITHUB_WORKSPACE", path(workspace)),
+            ("GITHUB_OUTPUT", path(&commands.join("output"))),
+            ("GITHUB_STEP_SUMMARY", path(&commands.join("summary.md"))),
+        ];
+        let inputs = self.inputs.iter().map(|(name, value)| {
+            // What the runner does to names: spaces and case, never hyphens.
+            let name = format!("INPUT_{}", name.replace(' ', "_").to_uppercase());
+            (name, value.clone())
+        });
+        own.into_iter()
+            .chain(self.workflow.environment())
+            .map(|(name, value)| (name.to_owned(), value))
+            .chain(inputs)
+            .collect()
+    }
+
+    /// Runs it and asks for success.
+    pub(crate) fn succeed(&self) -> Outcome {
+        self.end_with(0)
+    }
+
+    /// Runs it and asks for an exit code.
+    pub(crate) fn end_with(&self, code: i32) -> Outcome {
+        let outcome = self.run();
+        assert_eq!(outcome.code, code, "{:?}\n{}", self.inputs, outcome.log);
+        outcome
+    }
+}
+
+impl Outcome {
+    /// The output `name`.
+    pub(crate) fn output(&self, name: &str) -> &str {
+        self.outputs
+            .get(name)
+            .unwrap_or_else(|| panic!("no output `{name}`\n{}", self.log))
+    }
+}
+
+fn fresh_workspace() -> PathBuf {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let name = format!(
+        "{}-{}",
+        std::process::id(),
+        COUNT.fetch_add(1, Ordering::Relaxed)
+    );
+    let folder = PathBuf::from(stack("FOLDER")).join("workspace").join(name);
+    fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+/// Reads an outputs file: `name=value`, or `name<<END`, lines, `END`.
+fn read_outputs(text: &str) -> BTreeMap<String, String> {
+    let mut outputs = BTreeMap::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        if let Some((name, end)) = line.split_once("<<") {
+            let value: Vec<&str> = lines.by_ref().take_while(|line| *line != end).collect();
+            outputs.insert(name.to_owned(), value.join("\n"));
+        } else if let Some((name, value)) = line.split_once('=') {
+            outputs.insert(name.to_owned(), value.to_owned());
+        }
+    }
+    outputs
+}

@@ -1,0 +1,88 @@
+//! What every case needs: where the software listens, and a way to run it that always ends.
+
+mod action;
+mod image;
+mod server;
+mod tools;
+
+use std::env;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+pub(crate) use action::{Action, Outcome};
+pub(crate) use image::{Child, Flavour, push_child, push_index, push_with_provenance};
+pub(crate) use server::{Server, free_port};
+pub(crate) use tools::{Tool, Workflow};
+
+/// A variable that `up` wrote into its `env.sh`.
+pub(crate) fn stack(name: &str) -> String {
+    env::var(format!("STACK_{name}"))
+        .unwrap_or_else(|_| panic!("STACK_{name} is not set: run tests/peers/run"))
+}
+
+/// One of the registries.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Registry {
+    /// Debian's docker-registry 2.8: no referrers API.
+    Debian,
+    /// Distribution v3: no referrers API.
+    Distribution,
+    /// CUE's library: referrers API.
+    Cue,
+    /// go-containerregistry's library: referrers API.
+    Ggcr,
+}
+
+/// One of the transparency logs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Log {
+    /// Rekor v1.
+    Rekor1,
+    /// Rekor v2.
+    Rekor2,
+}
+
+impl Registry {
+    /// A repository of this registry that nobody has used yet.
+    pub(crate) fn fresh(self) -> String {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let host = stack(match self {
+            Self::Debian => "DOCKER_REGISTRY",
+            Self::Distribution => "DISTRIBUTION",
+            Self::Cue => "CUE",
+            Self::Ggcr => "GGCR",
+        });
+        fresh_at(&host, COUNT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+fn fresh_at(host: &str, count: u32) -> String {
+    format!("{host}/octo-org/app-{}-{count}", std::process::id())
+}
+
+impl Log {
+    /// The signing config that names this log.
+    pub(crate) fn signing_config(self) -> String {
+        stack(match self {
+            Self::Rekor1 => "SIGNING_CONFIG_REKOR1",
+            Self::Rekor2 => "SIGNING_CONFIG_REKOR2",
+        })
+    }
+}
+
+/// Makes one test per registry of each function named, which takes the registry.
+macro_rules! on_each_registry {
+    ($($case:ident),+ $(,)?) => { $(
+        mod $case {
+            use crate::support::Registry;
+            #[test]
+            fn on_docker_registry() { super::$case(Registry::Debian); }
+            #[test]
+            fn on_distribution() { super::$case(Registry::Distribution); }
+            #[test]
+            fn on_cue() { super::$case(Registry::Cue); }
+            #[test]
+            fn on_ggcr() { super::$case(Registry::Ggcr); }
+        }
+    )+ };
+}
+pub(crate) use on_each_registry;

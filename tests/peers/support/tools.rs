@@ -1,0 +1,217 @@
+//! Child processes: cosign, crane, regctl, buildx. Each ends, by itself or by `timeout`.
+
+use std::ffi::OsStr;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use super::{Log, stack};
+
+/// A child that takes longer than this is ended, and its case fails.
+const CHILD_SECONDS: &str = "120";
+
+/// A workflow of the repository `octo-org/octo-app`, which signs under its own identity.
+#[derive(Debug, Clone)]
+pub(crate) struct Workflow(String);
+
+impl Workflow {
+    /// The workflow `.github/workflows/NAME.yml` on the main branch.
+    pub(crate) fn named(name: &str) -> Self {
+        Self(format!(
+            "octo-org/octo-app/.github/workflows/{name}.yml@refs/heads/main"
+        ))
+    }
+
+    /// The identity in its certificates.
+    pub(crate) fn identity(&self) -> String {
+        format!("https://github.com/{}", self.0)
+    }
+
+    /// The environment in which its jobs find GitHub's token endpoint.
+    pub(crate) fn environment(&self) -> [(&'static str, String); 2] {
+        let url = format!("{}&claim.job_workflow_ref={}", stack("TOKEN_URL"), self.0);
+        [
+            ("ACTIONS_ID_TOKEN_REQUEST_URL", url),
+            ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", stack("TOKEN")),
+        ]
+    }
+}
+
+impl Default for Workflow {
+    fn default() -> Self {
+        Self::named("release")
+    }
+}
+
+/// A command that is about to run.
+pub(crate) struct Tool {
+    command: Command,
+    stdin: Vec<u8>,
+}
+
+impl Tool {
+    /// `program` with nothing in its environment, bounded in time.
+    pub(crate) fn bounded(program: impl AsRef<OsStr>) -> Self {
+        let mut command = Command::new("/usr/bin/timeout");
+        command
+            .args(["-k", "5", CHILD_SECONDS])
+            .arg(program)
+            .env_clear()
+            .stdin(Stdio::piped());
+        Self {
+            command,
+            stdin: Vec::new(),
+        }
+    }
+
+    /// One of the installed programs, with a home of its own.
+    fn installed(name: &str) -> Self {
+        let tool = Self::bounded(Path::new(&stack("BIN")).join(name));
+        let home = Path::new(&stack("FOLDER")).join("home");
+        std::fs::create_dir_all(&home).unwrap();
+        tool.env("HOME", home)
+    }
+
+    /// crane, which speaks plain HTTP to loopback by itself.
+    pub(crate) fn crane() -> Self {
+        Self::installed("crane")
+    }
+
+    /// buildx, which does the same.
+    pub(crate) fn buildx() -> Self {
+        Self::installed("buildx")
+    }
+
+    /// docker, whichever talks to the daemon that has the image.
+    pub(crate) fn docker(arguments: &[&str]) -> Self {
+        let mut tool = Self::bounded(stack("DOCKER")).args(arguments);
+        for name in ["PATH", "DOCKER_HOST", "HOME"] {
+            if let Some(value) = std::env::var_os(name) {
+                tool = tool.env(name, value);
+            }
+        }
+        tool
+    }
+
+    /// openssl, with the folder it works in.
+    pub(crate) fn openssl(folder: &Path) -> Self {
+        Self::bounded("/usr/bin/openssl").folder(folder)
+    }
+
+    /// regctl, told that the host of `reference` speaks plain HTTP.
+    pub(crate) fn regctl(reference: &str) -> Self {
+        let (host, _) = reference.split_once('/').unwrap();
+        Self::installed("regctl").args(["--host", &format!("reg={host},tls=disabled")])
+    }
+
+    /// `cosign sign`, or whatever else signs, as a job of `workflow`.
+    pub(crate) fn cosign_signing(verb: &str, log: Log, workflow: &Workflow) -> Self {
+        let mut tool = Self::installed("cosign3").args([verb, "--yes"]);
+        for (name, value) in workflow.environment() {
+            tool = tool.env(name, value);
+        }
+        tool.args(["--signing-config", &log.signing_config()])
+            .args(["--trusted-root", &stack("TRUSTED_ROOT")])
+    }
+
+    /// `cosign verify` of what `workflow` signed.
+    pub(crate) fn cosign_verify(workflow: &Workflow) -> Self {
+        Self::installed("cosign3")
+            .args(["verify", "--trusted-root", &stack("TRUSTED_ROOT")])
+            .args(["--certificate-identity", &workflow.identity()])
+            .args(["--certificate-oidc-issuer", &stack("ISSUER")])
+            .args([
+                "--certificate-github-workflow-repository",
+                "octo-org/octo-app",
+            ])
+    }
+
+    /// The bundles that are stored as referrers of `digest`, by API or fallback tag.
+    pub(crate) fn bundles(repository: &str, digest: &str) -> Vec<String> {
+        let listed = Self::regctl(repository)
+            .args(["artifact", "list", &format!("{repository}@{digest}")])
+            .args([
+                "--format",
+                "{{range .Descriptors}}{{println .Digest}}{{end}}",
+            ])
+            .succeed();
+        let get = |referrer| {
+            Self::regctl(repository)
+                .args(["artifact", "get", &format!("{repository}@{referrer}")])
+                .succeed()
+        };
+        listed.lines().map(get).collect()
+    }
+
+    /// Adds an argument.
+    pub(crate) fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
+        self.command.arg(argument);
+        self
+    }
+
+    /// Adds arguments.
+    pub(crate) fn args<S: AsRef<OsStr>>(mut self, arguments: impl IntoIterator<Item = S>) -> Self {
+        self.command.args(arguments);
+        self
+    }
+
+    /// Sets a variable of the environment.
+    pub(crate) fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// Sets the working directory.
+    pub(crate) fn folder(mut self, folder: &Path) -> Self {
+        self.command.current_dir(folder);
+        self
+    }
+
+    /// Gives it something to read.
+    pub(crate) fn stdin(mut self, bytes: &[u8]) -> Self {
+        self.stdin = bytes.to_vec();
+        self
+    }
+
+    /// Runs it to its end, whatever that is; a child that was ended by the clock fails the case.
+    pub(crate) fn output(mut self) -> Output {
+        let mut child = self
+            .command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{:?}: {error}", self.command));
+        let mut pipe = child.stdin.take().unwrap();
+        let given = self.stdin;
+        // From a thread, since a child may print before it has read all. One that does not read closes the pipe; that
+        // is its right.
+        let writer = std::thread::spawn(move || drop(pipe.write_all(&given)));
+        let output = child.wait_with_output().unwrap();
+        writer.join().unwrap();
+        assert!(
+            !matches!(output.status.code(), Some(124 | 137)),
+            "more than {CHILD_SECONDS} s: {:?}\n{}",
+            self.command,
+            text(&output)
+        );
+        output
+    }
+
+    /// Runs it, asks for success, and returns what it printed.
+    pub(crate) fn succeed(self) -> String {
+        let shown = format!("{:?}", self.command);
+        let output = self.output();
+        assert!(output.status.success(), "{shown}\n{}", text(&output));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+}
+
+/// What a child printed, for a message.
+pub(crate) fn text(output: &Output) -> String {
+    format!(
+        "{}\n{}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}

@@ -1,0 +1,98 @@
+// countproxy stands in front of loopback HTTP servers and, where it is told to, writes one JSON line per request.
+//
+//	countproxy [-log FILE] NAME=LISTEN=TARGET ...      (LISTEN is host:port; TARGET is host:port or unix:PATH)
+//
+// The Host header is passed on as it came, so that a registry's Location headers point back here.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"strings"
+	"sync"
+	"time"
+)
+
+// What a log says of a request.
+type entry struct {
+	Time    string  `json:"time"`
+	Service string  `json:"service"`
+	Method  string  `json:"method"`
+	URL     string  `json:"url"`
+	Status  int     `json:"status"`
+	Millis  float64 `json:"ms"`
+	Agent   string  `json:"agent,omitempty"`
+}
+
+// A response writer that remembers the status.
+type recorder struct {
+	http.ResponseWriter
+	status int
+}
+
+func (r *recorder) WriteHeader(status int) {
+	r.status = status
+	r.ResponseWriter.WriteHeader(status)
+}
+
+func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
+
+func target(text string) *httputil.ReverseProxy {
+	transport := &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true}
+	if socket, ok := strings.CutPrefix(text, "unix:"); ok {
+		text = "socket.invalid"
+		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+		}
+	}
+	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: text})
+	proxy.Transport = transport
+	return proxy
+}
+
+func main() {
+	file := flag.String("log", "", "where the lines go; nowhere by default")
+	flag.Parse()
+	var out io.Writer = io.Discard
+	if *file != "" {
+		opened, err := os.OpenFile(*file, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+		if err != nil {
+			log.Fatal(err)
+		}
+		out = opened
+	}
+	var turn sync.Mutex
+	lines := json.NewEncoder(out)
+	done := make(chan error)
+	for _, argument := range flag.Args() {
+		part := strings.SplitN(argument, "=", 3)
+		if len(part) != 3 {
+			log.Fatalf("want NAME=LISTEN=TARGET, got %q", argument)
+		}
+		proxy := target(part[2])
+		handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			start, recorded := time.Now(), &recorder{ResponseWriter: w, status: 200}
+			proxy.ServeHTTP(recorded, r)
+			turn.Lock()
+			defer turn.Unlock()
+			_ = lines.Encode(entry{
+				start.UTC().Format(time.RFC3339Nano), part[0], r.Method, r.URL.RequestURI(), recorded.status,
+				float64(time.Since(start).Microseconds()) / 1e3, r.UserAgent(),
+			})
+		})
+		listener, err := net.Listen("tcp", part[1])
+		if err != nil {
+			log.Fatal(err)
+		}
+		go func() { done <- http.Serve(listener, handler) }()
+	}
+	log.Fatal(<-done)
+}

@@ -70,10 +70,10 @@ impl Failure {
         match self.exit_code() {
             ExitCode::World => "manifest-seal failed",
             ExitCode::Inputs => "manifest-seal: wrong inputs",
-            ExitCode::Refused => match self {
-                Self::Apply(ApplyError::Conflict(_)) => "manifest-seal: a tag holds something else",
-                _ => "manifest-seal: refused",
-            },
+            ExitCode::Refused if matches!(self, Self::Apply(ApplyError::Conflict(_))) => {
+                "manifest-seal: a tag holds something else"
+            }
+            ExitCode::Refused => "manifest-seal: refused",
         }
     }
 

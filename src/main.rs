@@ -1,5 +1,6 @@
 //! The process edge: takes a snapshot of the environment, runs, and ends with the exit code.
 
+use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -41,7 +42,7 @@ fn main() -> anyhow::Result<ExitCode> {
         .build()?;
     let code = runtime.block_on(async {
         let stop = stopped()?;
-        anyhow::Ok(manifest_seal::run(&environment, &console, stop).await)
+        anyhow::Ok(Box::pin(manifest_seal::run(&environment, &console, stop)).await)
     })?;
     // A name that is still being looked up must not hold the process.
     runtime.shutdown_background();
@@ -72,10 +73,8 @@ fn help() -> String {
         } else {
             format!(" [{}]", input.default)
         };
-        text.push_str(&format!(
-            "  --{:<42} {}{default}\n",
-            input.name, input.meaning
-        ));
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "  --{:<42} {}{default}", input.name, input.meaning);
     }
     text
 }

@@ -11,10 +11,10 @@ use crate::signing::SigningError;
 pub enum ApplyError {
     /// The registry would not, or said something that cannot be.
     #[error(transparent)]
-    Registry(#[from] RegistryError),
+    Registry(Box<RegistryError>),
     /// Sigstore would not.
     #[error(transparent)]
-    Signing(#[from] SigningError),
+    Signing(Box<SigningError>),
     /// The record cannot be read or written.
     #[error(transparent)]
     Record(#[from] RecordError),
@@ -142,7 +142,7 @@ pub enum ApplyError {
         subject: Digest,
         /// Why.
         #[source]
-        source: Box<ApplyError>,
+        source: Box<Self>,
     },
     /// Whose signature counts cannot be told.
     #[error("whose signature counts cannot be told: {0}")]
@@ -164,7 +164,31 @@ impl ApplyError {
     pub(super) fn is_final(&self) -> bool {
         match self {
             Self::Registry(error) => error.is_denied(),
-            other => !matches!(other, Self::MissingChild { .. } | Self::MissingImage(_)),
+            Self::MissingChild { .. } | Self::MissingImage(_) => false,
+            Self::Signing(_)
+            | Self::Record(_)
+            | Self::Assemble(_)
+            | Self::MissingConfig { .. }
+            | Self::NoPlatform { .. }
+            | Self::NotAnImage { .. }
+            | Self::LostAttestation { .. }
+            | Self::OddIndex { .. }
+            | Self::TooDeep { .. }
+            | Self::Conflict(_)
+            | Self::TagNotVisible { .. }
+            | Self::FallbackOccupied { .. }
+            | Self::FallbackUnwritable(_)
+            | Self::FallbackContended { .. }
+            | Self::NoRecord(_)
+            | Self::EmptyRecord(..)
+            | Self::OddRecord(_)
+            | Self::NoToken
+            | Self::TooManyReferrers { .. }
+            | Self::SignatureNotStored { .. }
+            | Self::NoPolicy(_)
+            | Self::Refused(_)
+            | Self::Timeout
+            | Self::Terminated(_) => true,
         }
     }
 
@@ -219,6 +243,18 @@ pub struct RefusedSubject {
     pub image: ImageReference,
     /// What each signature there was refused for; empty when there is none.
     pub reasons: Vec<String>,
+}
+
+impl From<RegistryError> for ApplyError {
+    fn from(error: RegistryError) -> Self {
+        Self::Registry(Box::new(error))
+    }
+}
+
+impl From<SigningError> for ApplyError {
+    fn from(error: SigningError) -> Self {
+        Self::Signing(Box::new(error))
+    }
 }
 
 impl std::fmt::Display for Refused {

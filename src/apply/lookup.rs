@@ -16,6 +16,9 @@ const BUNDLE_MAX_BYTES: u64 = 1 << 20;
 /// What refers to one digest, at most.
 const REFERRERS_MAX: usize = 1000;
 
+/// Says of a bundle whether it is a signature of a digest that counts.
+pub(super) type Judge<'a> = dyn Fn(&[u8], &Digest) -> Result<Verified, Refusal> + Sync + 'a;
+
 /// What refers to a digest, judged.
 #[derive(Debug)]
 pub(super) struct Lookup {
@@ -50,7 +53,7 @@ pub(super) async fn look_up(
     context: &Context,
     repository: &Repository,
     subject: &Digest,
-    judge: &(dyn Fn(&[u8], &Digest) -> Result<Verified, Refusal> + Sync),
+    judge: &Judge<'_>,
 ) -> Result<Lookup, ApplyError> {
     let (listed, api) = match context.registry.referrers(repository, subject).await? {
         Referrers::Listed(listed) => (listed, Api::Listed),
@@ -88,7 +91,7 @@ impl Lookup {
         repository: &Repository,
         subject: &Digest,
         entries: &[Descriptor],
-        judge: &(dyn Fn(&[u8], &Digest) -> Result<Verified, Refusal> + Sync),
+        judge: &Judge<'_>,
     ) -> Result<(), ApplyError> {
         if entries.len() > REFERRERS_MAX {
             return Err(ApplyError::TooManyReferrers {
@@ -142,7 +145,7 @@ async fn judge_one(
     repository: &Repository,
     subject: &Digest,
     entry: &Descriptor,
-    judge: &(dyn Fn(&[u8], &Digest) -> Result<Verified, Refusal> + Sync),
+    judge: &Judge<'_>,
 ) -> Result<Judged, ApplyError> {
     if !entry.media_type.is_image() {
         return Ok(Judged::Unrelated);

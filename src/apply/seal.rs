@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::future::Future;
 
 use super::children::{check_present, resolve_all};
-use super::receipt::{IndexReceipt, Receipt, SignatureReceipt, Subject, TagReceipt};
+use super::receipt::{IndexReceipt, Receipt, TagReceipt};
 use super::signer::{Authority, Unsigned};
 use super::tags::{see_tags, wait_for_tags, write_tag};
 use super::{ApplyError, Context, Ledger};
 use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, Reference, Tag};
-use crate::inputs::{Depth, Mode, OnSigningFailure, Order, Seal, Signing};
+use crate::inputs::{Depth, Mode, Order, Seal, Signing};
 use crate::plan::{Assembly, TagSteps, Wanted, assemble, decide_tags};
 use crate::record::TagState;
 
@@ -242,7 +242,9 @@ async fn push_index(
     plan: &SealPlan,
     authority: Option<&Authority>,
 ) -> Result<(), ApplyError> {
-    context.events.phase("Push the index");
+    if plan.push_index {
+        context.events.phase("Push the index");
+    }
     let prepare = async {
         if let Some(authority) = authority.filter(|_| !plan.unsigned.is_empty()) {
             authority.prepare().await;
@@ -264,10 +266,6 @@ async fn push_index(
             context
                 .events
                 .note(format!("`{}` is in `{}`", target.digest(), seal.repository));
-        } else {
-            context
-                .events
-                .note(format!("`{}` is there already", plan.target.digest()));
         }
         Ok::<_, ApplyError>(())
     };
@@ -285,7 +283,6 @@ async fn sign(
     let (Some(signing), Some(authority)) = (&seal.signing, authority) else {
         return Ok(());
     };
-    context.events.phase("Sign");
     authority
         .sign_all(
             context,
@@ -341,66 +338,4 @@ async fn tag(
         check_present(context, &seal.repository, children.iter()),
     )?;
     Ok(())
-}
-
-impl Authority {
-    /// Looks for the signature of each subject, notes those that are there, and returns the rest.
-    pub(super) async fn find_unsigned(
-        &self,
-        context: &Context,
-        repository: &crate::domain::Repository,
-        subjects: Vec<Descriptor>,
-        signing: &Signing,
-        receipt: &mut Receipt,
-    ) -> Result<Vec<Unsigned>, ApplyError> {
-        let policy = match self.policy(&signing.policy).await {
-            Ok(policy) => policy,
-            // Without a token it is not known whose signature would count, so none can be made either.
-            Err(error)
-                if signing.on_failure == OnSigningFailure::Warn && error.is_signing_outage() =>
-            {
-                receipt.go_on_unsigned(
-                    context,
-                    subjects.iter().map(|subject| &subject.digest),
-                    &error,
-                );
-                return Ok(Vec::new());
-            }
-            Err(error) => return Err(error),
-        };
-        let looks = subjects.into_iter().map(|subject| {
-            let policy = &policy;
-            async move {
-                let lookup = self
-                    .look(context, repository, &subject.digest, policy)
-                    .await?;
-                Ok::<_, ApplyError>((subject, lookup))
-            }
-        });
-        let mut unsigned = Vec::new();
-        for (subject, lookup) in futures_util::future::try_join_all(looks).await? {
-            if let Some((manifest, signer)) = lookup.verified.into_iter().next() {
-                context.events.note(format!(
-                    "`{}` is signed already by `{}`",
-                    subject.digest, signer.identity
-                ));
-                let subject = Subject {
-                    repository: repository.clone(),
-                    digest: subject.digest,
-                };
-                receipt.signatures.push(SignatureReceipt {
-                    subject,
-                    signer,
-                    manifest,
-                    made: false,
-                });
-            } else {
-                unsigned.push(Unsigned {
-                    subject,
-                    api: lookup.api,
-                });
-            }
-        }
-        Ok(unsigned)
-    }
 }

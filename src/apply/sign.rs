@@ -62,7 +62,6 @@ pub(super) async fn sign(
     if context.mode == Mode::DryRun {
         return Ok(());
     }
-    context.events.phase("Sign");
     for (repository, unsigned) in work {
         authority
             .sign_all(

@@ -1,5 +1,8 @@
 //! Whose signature counts, and making the ones that are missing.
 
+use std::sync::Arc;
+
+use futures_util::future::try_join_all;
 use futures_util::{StreamExt as _, stream};
 
 use super::attach::Attacher;
@@ -7,9 +10,7 @@ use super::lookup::{Api, Lookup, look_up};
 use super::receipt::{Receipt, SignatureReceipt, Subject};
 use super::{ApplyError, Context, Ledger};
 use crate::domain::{Descriptor, Digest, Matcher, Policy, Repository};
-use crate::inputs::{OnSigningFailure, PolicyInputs};
-use std::sync::Arc;
-
+use crate::inputs::{OnSigningFailure, PolicyInputs, Signing};
 use crate::signing::{Caller, Keyless, Refusal, Trust, Verified};
 
 /// Signatures that are made at once.
@@ -93,6 +94,66 @@ impl Authority {
         }
     }
 
+    /// Looks for the signature of each subject, notes those that are there, and returns the rest.
+    pub(super) async fn find_unsigned(
+        &self,
+        context: &Context,
+        repository: &Repository,
+        subjects: Vec<Descriptor>,
+        signing: &Signing,
+        receipt: &mut Receipt,
+    ) -> Result<Vec<Unsigned>, ApplyError> {
+        let policy = match self.policy(&signing.policy).await {
+            Ok(policy) => policy,
+            // Without a token it is not known whose signature would count, so none can be made either.
+            Err(error)
+                if signing.on_failure == OnSigningFailure::Warn && error.is_signing_outage() =>
+            {
+                receipt.go_on_unsigned(
+                    context,
+                    subjects.iter().map(|subject| &subject.digest),
+                    &error,
+                );
+                return Ok(Vec::new());
+            }
+            Err(error) => return Err(error),
+        };
+        let looks = subjects.into_iter().map(|subject| {
+            let policy = &policy;
+            async move {
+                let lookup = self
+                    .look(context, repository, &subject.digest, policy)
+                    .await?;
+                Ok::<_, ApplyError>((subject, lookup))
+            }
+        });
+        let mut unsigned = Vec::new();
+        for (subject, lookup) in try_join_all(looks).await? {
+            if let Some((manifest, signer)) = lookup.verified.into_iter().next() {
+                context.events.note(format!(
+                    "`{}` is signed already by `{}`",
+                    subject.digest, signer.identity
+                ));
+                let subject = Subject {
+                    repository: repository.clone(),
+                    digest: subject.digest,
+                };
+                receipt.signatures.push(SignatureReceipt {
+                    subject,
+                    signer,
+                    manifest,
+                    made: false,
+                });
+            } else {
+                unsigned.push(Unsigned {
+                    subject,
+                    api: lookup.api,
+                });
+            }
+        }
+        Ok(unsigned)
+    }
+
     /// Has a certificate ready, so that waiting for it overlaps other work. Whether it worked shows when it is used.
     pub(super) async fn prepare(&self) {
         if let Some(keyless) = &self.keyless {
@@ -114,6 +175,7 @@ impl Authority {
         if unsigned.is_empty() {
             return Ok(());
         }
+        context.events.phase("Sign");
         let keyless = match (self.keyless(), on_failure) {
             (Ok(keyless), _) => keyless,
             (Err(error), OnSigningFailure::Fail) => return Err(error),

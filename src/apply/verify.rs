@@ -64,7 +64,7 @@ pub(super) async fn verify(
                 }
                 Ok(Verdict::NotYet) => left.push(subject),
                 Ok(Verdict::Wrong(reasons)) => {
-                    wrong.push(refused(repository, &subject.digest, reasons))
+                    wrong.push(refused(repository, &subject.digest, reasons));
                 }
                 Err(error) if error.is_final() => return Err(error),
                 Err(error) => {

@@ -7,6 +7,8 @@ use reqwest::{NoProxy, Proxy};
 
 use super::HttpError;
 
+type Make = fn(String) -> reqwest::Result<Proxy>;
+
 /// What is never asked through a proxy, whatever `NO_PROXY` says.
 const LOOPBACK: &str = "localhost,127.0.0.0/8,::1";
 
@@ -24,7 +26,7 @@ pub(super) fn from_environment(
     };
     // SECURITY: under CGI, `HTTP_PROXY` is a header of the client (CVE-2016-5385).
     let is_cgi = lookup("REQUEST_METHOD").is_some();
-    let kinds: [(&'static str, fn(String) -> reqwest::Result<Proxy>); 3] = [
+    let kinds: [(&'static str, Make); 3] = [
         ("HTTP_PROXY", |address| Proxy::http(address)),
         ("HTTPS_PROXY", |address| Proxy::https(address)),
         ("ALL_PROXY", |address| Proxy::all(address)),

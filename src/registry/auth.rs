@@ -134,8 +134,7 @@ impl Keyring {
         let challenge = match (choose(headers), self.challenge(host)) {
             // Harbor asks for a password once it has seen a token; the token server that it named is still the way.
             (Some(Challenge::Basic) | None, Some(known @ Challenge::Bearer(_))) => known,
-            (Some(new), _) => new,
-            (None, Some(known)) => known,
+            (Some(asked), _) | (None, Some(asked)) => asked,
             (None, None) => return Ok(None),
         };
         self.remember(host, &challenge);

@@ -193,12 +193,12 @@ mod tests {
         choose(&map)
     }
 
-    fn bearer(realm: &str, service: Option<&str>, scopes: &[&str]) -> Option<Challenge> {
-        Some(Challenge::Bearer(Bearer {
+    fn bearer(realm: &str, service: Option<&str>, scopes: &[&str]) -> Challenge {
+        Challenge::Bearer(Bearer {
             realm: realm.to_owned(),
             service: service.map(str::to_owned),
             scopes: scopes.iter().map(|&scope| scope.to_owned()).collect(),
-        }))
+        })
     }
 
     #[test]
@@ -207,22 +207,22 @@ mod tests {
             chosen(&[
                 r#"Bearer realm="https://ghcr.io/token",service="ghcr.io",scope="repository:o/r:pull""#
             ]),
-            bearer(
+            Some(bearer(
                 "https://ghcr.io/token",
                 Some("ghcr.io"),
                 &["repository:o/r:pull"]
-            )
+            ))
         );
         // Artifact Registry may name no service; Harbor may want several scopes.
         assert_eq!(
             chosen(&[
                 r#"bearer realm="https://r/v2/token",service="",scope="repository:a:pull repository:b:pull,push",error="insufficient_scope""#
             ]),
-            bearer(
+            Some(bearer(
                 "https://r/v2/token",
                 None,
                 &["repository:a:pull", "repository:b:pull,push"]
-            )
+            ))
         );
         assert_eq!(chosen(&[r#"Basic realm="harbor""#]), Some(Challenge::Basic));
         assert_eq!(chosen(&["Basic"]), Some(Challenge::Basic));
@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn token_is_preferred_wherever_it_is_offered() {
-        let wanted = bearer("https://r/t", None, &[]);
+        let wanted = Some(bearer("https://r/t", None, &[]));
         assert_eq!(
             chosen(&[r#"Basic realm="x", Bearer realm="https://r/t""#]),
             wanted
@@ -257,7 +257,7 @@ mod tests {
     fn quotes_hold_commas_and_escapes() {
         assert_eq!(
             chosen(&[r#"Bearer realm="https://r/t?a=\"b\",c", service="x, Basic y=z""#]),
-            bearer(r#"https://r/t?a="b",c"#, Some("x, Basic y=z"), &[])
+            Some(bearer(r#"https://r/t?a="b",c"#, Some("x, Basic y=z"), &[]))
         );
     }
 
@@ -271,7 +271,7 @@ mod tests {
     fn first_of_two_realms_counts() {
         assert_eq!(
             chosen(&[r#"Bearer realm="https://one",realm="https://two""#]),
-            bearer("https://one", None, &[])
+            Some(bearer("https://one", None, &[]))
         );
     }
 
@@ -292,7 +292,7 @@ mod tests {
         fn quoted_values_come_back(realm in "[ -~]{1,80}", scope in "[a-z:,/]{1,30}") {
             let quoted = realm.replace('\\', "\\\\").replace('"', "\\\"");
             let text = format!("Bearer realm=\"{quoted}\",scope=\"{scope}\"");
-            prop_assert_eq!(chosen(&[&text]), bearer(&realm, None, &[&scope]));
+            prop_assert_eq!(chosen(&[&text]), Some(bearer(&realm, None, &[&scope])));
         }
     }
 }

@@ -11,6 +11,7 @@ use super::retry::patiently;
 use super::wire::{Answer, Scheme, Wire};
 use super::{Settings, wire};
 use crate::domain::Repository;
+use crate::http::HttpError;
 
 /// A question is put at most so often in one go: as nobody, with a token, with a token for what the registry adds.
 const AUTHORIZATIONS_MAX: u32 = 3;
@@ -137,7 +138,7 @@ impl Registry {
     }
 
     /// Sends a question by the scheme of its host. A host of this machine that was never asked gets plain HTTP first,
-    /// and HTTPS if what it answers is no HTTP, or says that it wants HTTPS.
+    /// and HTTPS if what comes back may be a TLS server's; which of the two it was is remembered once it is certain.
     async fn send(
         &self,
         question: &Question<'_>,
@@ -153,13 +154,17 @@ impl Registry {
             return by(scheme).await;
         }
         let plain = by(Scheme::Http).await;
-        if wants_tls(&plain)
-            && let Ok(answer) = by(Scheme::Https).await
-        {
-            wire.remember_scheme(host, Scheme::Https);
-            return Ok(answer);
-        }
-        if plain.is_ok() {
+        if may_want_tls(&plain) {
+            let secure = by(Scheme::Https).await;
+            // A certificate that is not trusted is TLS too, and the better answer to give.
+            if matches!(
+                secure,
+                Ok(_) | Err(Fault::Unreachable { lasting: true, .. })
+            ) {
+                wire.remember_scheme(host, Scheme::Https);
+                return secure;
+            }
+        } else if plain.is_ok() {
             wire.remember_scheme(host, Scheme::Http);
         }
         plain
@@ -242,18 +247,18 @@ fn settled(answer: Answer) -> Result<Answer, Fault> {
     }
 }
 
-/// Whether what came back to plain HTTP looks like a server that speaks TLS: bytes that are no HTTP, a connection that
-/// was closed at once, or the 400 of Go's and nginx's servers. Nobody listening is not that, nor is silence.
-fn wants_tls(plain: &Result<Answer, Fault>) -> bool {
+/// Whether what came back to plain HTTP may come from a server that speaks TLS: bytes that are no HTTP, a connection
+/// that was closed, or a 400, which is what Go's and nginx's servers answer. (Its body would tell, but a HEAD has none.)
+/// Nobody listening is not that, nor is silence, nor is an answer that says it comes from a registry.
+fn may_want_tls(plain: &Result<Answer, Fault>) -> bool {
     match plain {
         Ok(answer) => {
-            answer.status == 400
-                && answer.header("docker-distribution-api-version").is_none()
-                && String::from_utf8_lossy(&answer.body).contains("HTTPS")
+            answer.status == 400 && answer.header("docker-distribution-api-version").is_none()
         }
         Err(Fault::Unreachable { cause, .. }) => {
             !cause.contains("refused") && !cause.contains("timed out")
         }
+        Err(Fault::Body { source, .. }) => matches!(source, HttpError::Broken { .. }),
         Err(_) => false,
     }
 }

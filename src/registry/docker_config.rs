@@ -36,7 +36,8 @@ struct File {
 
 #[derive(Deserialize, Default)]
 struct Auth {
-    auth: Option<String>,
+    #[serde(rename = "auth")]
+    encoded: Option<String>,
     username: Option<String>,
     password: Option<String>,
     identitytoken: Option<String>,
@@ -104,7 +105,7 @@ fn proof(auth: Auth) -> Result<Option<Proof>, ()> {
     if let Some(token) = given(auth.identitytoken) {
         return Ok(Some(Proof::IdentityToken(Secret::new(token))));
     }
-    let login = match (given(auth.auth), given(auth.username)) {
+    let login = match (given(auth.encoded), given(auth.username)) {
         (Some(encoded), _) => decode(&encoded).ok_or(())?,
         (None, Some(username)) => Login {
             username,

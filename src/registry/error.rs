@@ -81,11 +81,11 @@ pub enum Fault {
         lasting: bool,
     },
     /// The answer did not come whole, or is too long.
-    #[error("`{host}`: {source}")]
+    #[error("`{host}` did not answer as it should")]
     Body {
         /// Who answered.
         host: String,
-        /// What is wrong; shown with this level, since it says no more than one thing with it.
+        /// What is wrong.
         source: HttpError,
     },
     /// The bytes are not the ones that the digest names.

@@ -14,10 +14,11 @@ mod manifests;
 mod referrers;
 mod refusal;
 mod retry;
-#[cfg(test)]
-mod server;
 mod token;
 mod wire;
+
+#[cfg(test)]
+mod tests;
 
 use crate::domain::{Digest, Events, Host, Patience};
 

@@ -107,7 +107,7 @@ fn next_link(header: &str) -> Option<&str> {
     loop {
         let (_, from) = rest.split_once('<')?;
         let (target, after) = from.split_once('>')?;
-        let (parameters, others) = after.split_once(",").unwrap_or((after, ""));
+        let (parameters, others) = after.split_once(',').unwrap_or((after, ""));
         let is_next = parameters.split(';').any(|parameter| {
             let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
             let mut relations = value.trim().trim_matches('"').split_ascii_whitespace();

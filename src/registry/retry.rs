@@ -7,6 +7,7 @@ use reqwest::header::{HeaderMap, RETRY_AFTER};
 
 use super::error::Fault;
 use crate::domain::{Events, Patience};
+use crate::http::cause_text;
 
 /// Runs `attempt` until it succeeds, fails for good, or `patience` is at its end. The attempt must be idempotent.
 pub(super) async fn patiently<T, Run>(
@@ -35,7 +36,7 @@ where
                 fastrand::f64(),
             ))
         })
-        .notify(|fault, wait| events.retry(what, fault.to_string(), wait))
+        .notify(|fault, wait| events.retry(what, cause_text(fault), wait))
         .await
 }
 

@@ -174,6 +174,12 @@ pub enum Fault {
         #[source]
         source: Cause,
     },
+    /// The service was not asked: the certificate would have ended before its answer.
+    #[error("`{url}` was not asked, since the signing certificate ends within a minute")]
+    CertificateEnds {
+        /// What would have been asked.
+        url: String,
+    },
     /// The log took the entry and does not show it yet.
     #[error("`{url}` does not show the new entry yet")]
     NotYet {
@@ -192,6 +198,7 @@ impl Fault {
             | Self::Transport { .. }
             | Self::TooLong { .. }
             | Self::Unreadable { .. }
+            | Self::CertificateEnds { .. }
             | Self::NotYet { .. } => None,
         }
     }

@@ -106,6 +106,11 @@ mod tests {
             ("refs/heads/a%20b", "refs/heads/a%20b"),
             ("refs/heads/a{b}", "refs/heads/a%7Bb%7D"),
             ("refs/heads/a#ö(1)", "refs/heads/a#%C3%B6(1)"),
+            ("refs/heads/a!'*[x]", "refs/heads/a!'*[x]"),
+            (
+                "refs/heads/ü!'*[x]%41",
+                "refs/heads/%C3%BC%21%27%2A%5Bx%5DA",
+            ),
         ] {
             let subject = github_subject(None, &format!("{file}@{reference}"));
             assert_eq!(

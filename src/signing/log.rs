@@ -8,7 +8,7 @@ use sigstore_rekor::{DsseEntry, HashedRekordV2, LogEntry, RekorV2KeyDetails};
 use sigstore_types::{DsseEnvelope, KindVersion, Sha256Hash, TransparencyLogEntry};
 
 use super::error::{Fault, SigningError};
-use super::exchange::{Answer, Endpoint, exchange, exchange_ok};
+use super::exchange::{Answer, Endpoint, exchange, exchange_ok, shown};
 use super::retry::Persistence;
 use super::services::LogVersion;
 use super::session::Session;
@@ -123,9 +123,7 @@ impl Log<'_> {
 
     async fn fetch(&self, id: &str) -> Result<TransparencyLogEntry, Fault> {
         let url = self.endpoint.join(&format!("api/v1/log/entries/{id}"));
-        let not_yet = || Fault::NotYet {
-            url: url.to_string(),
-        };
+        let not_yet = || Fault::NotYet { url: shown(&url) };
         let body = match exchange_ok(&url, self.http.get(url.clone())).await {
             Err(fault) if fault.status() == Some(404) => return Err(not_yet()),
             other => other?,
@@ -140,8 +138,8 @@ impl Log<'_> {
 }
 
 fn stale(session: &Session, url: &reqwest::Url) -> Option<Try> {
-    let stale = || Fault::unreadable(url, "the signing certificate ended before it came");
-    (!session.is_fresh()).then(|| Try::Recorded(Recorded::Unusable(stale())))
+    let ends = || Fault::CertificateEnds { url: shown(url) };
+    (!session.is_fresh()).then(|| Try::Recorded(Recorded::Unusable(ends())))
 }
 
 /// The id of the entry that the log says it holds already. Only the id is taken, never an address to go to.

@@ -21,6 +21,9 @@ mod trust;
 mod tuf;
 mod verify;
 
+#[cfg(test)]
+mod tests;
+
 pub use error::{Fault, SigningError, TrustError};
 pub use keyless::{Keyless, Signature};
 pub use refusal::{Refusal, Signer};

@@ -23,7 +23,10 @@ impl Passing for Fault {
             // A request that could not even be made will not be made by trying.
             Self::Transport { source, .. } => !source.is_builder() && !source.is_redirect(),
             Self::NotYet { .. } => true,
-            Self::Address { .. } | Self::TooLong { .. } | Self::Unreadable { .. } => false,
+            Self::Address { .. }
+            | Self::TooLong { .. }
+            | Self::Unreadable { .. }
+            | Self::CertificateEnds { .. } => false,
         }
     }
 
@@ -34,6 +37,7 @@ impl Passing for Fault {
             | Self::Transport { .. }
             | Self::TooLong { .. }
             | Self::Unreadable { .. }
+            | Self::CertificateEnds { .. }
             | Self::NotYet { .. } => None,
         }
     }

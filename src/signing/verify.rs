@@ -1,6 +1,6 @@
 //! Verifying: is this bundle a signature of this digest, by whom, and is that who was asked for? Needs no network.
 
-use sigstore_crypto::CertificateInfo;
+use sigstore_crypto::FulcioCiClaims;
 use sigstore_types::{
     Bundle, MediaType, Sha256Hash, SignatureContent, Statement, TransparencyLogEntry,
 };
@@ -84,7 +84,10 @@ pub(super) fn authenticate(
         signed_at,
         log_index: entry.map(|entry| entry.log_index.get()),
         log: entry.and_then(|entry| log_address(entry, trust)),
-        github: result.certificate().map(github_claims).unwrap_or_default(),
+        github: result
+            .certificate()
+            .map(|certificate| github_claims(&certificate.ci_claims))
+            .unwrap_or_default(),
     })
 }
 
@@ -151,8 +154,7 @@ fn log_address(entry: &TransparencyLogEntry, trust: &Trust) -> Option<String> {
         .map(|log| log.base_url.clone())
 }
 
-fn github_claims(certificate: &CertificateInfo) -> GithubClaims {
-    let new = &certificate.ci_claims;
+fn github_claims(new: &FulcioCiClaims) -> GithubClaims {
     let old = &new.deprecated_github;
     // `https://github.com/owner/name`: the host is the issuer's affair.
     let repository = || {
@@ -175,5 +177,43 @@ fn github_claims(certificate: &CertificateInfo) -> GithubClaims {
             .workflow_trigger
             .clone()
             .or_else(|| new.build_trigger.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn new_extensions() -> FulcioCiClaims {
+        let mut claims = FulcioCiClaims::default();
+        claims.source_repository_uri = Some("https://github.com/o/r".into());
+        claims.source_repository_ref = Some("refs/heads/main".into());
+        claims.source_repository_digest = Some("abc".into());
+        claims.build_trigger = Some("push".into());
+        claims
+    }
+
+    #[test]
+    fn new_extensions_stand_in_for_the_old() {
+        let found = github_claims(&new_extensions());
+        let expected = ["o/r", "refs/heads/main", "abc", "push"].map(|text| Some(text.to_owned()));
+        assert_eq!(
+            [found.repository, found.reference, found.sha, found.trigger],
+            expected
+        );
+        assert_eq!(found.name, None);
+    }
+
+    #[test]
+    fn old_extensions_count_where_they_are() {
+        let mut both = new_extensions();
+        both.deprecated_github.workflow_repository = Some("o/old".into());
+        both.deprecated_github.workflow_name = Some("release".into());
+        let found = github_claims(&both);
+        assert_eq!(found.repository.as_deref(), Some("o/old"));
+        assert_eq!(
+            (found.name.as_deref(), found.sha.as_deref()),
+            (Some("release"), Some("abc"))
+        );
     }
 }

@@ -1,1 +1,3 @@
+//! The tour.
+
 fn main() {}

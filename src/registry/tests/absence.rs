@@ -1,0 +1,236 @@
+//! The table of `answers.rs`, row by row, and everything that is not in it.
+
+use super::super::{Referrers, RegistryError};
+use super::*;
+use crate::domain::Digest;
+
+#[derive(Debug, PartialEq, Eq)]
+enum Meaning {
+    There,
+    Absent,
+    NoApi,
+    Error(Option<u16>),
+}
+
+const BODIES: [(&str, &str); 9] = [
+    ("empty", ""),
+    ("garbage", "\u{0}\u{1}{"),
+    ("page", "<html>404</html>"),
+    (
+        "manifest unknown",
+        r#"{"errors":[{"code":"MANIFEST_UNKNOWN"}]}"#,
+    ),
+    (
+        "name unknown",
+        r#"{"errors":[{"code":"NAME_UNKNOWN","message":"m","detail":{}}]}"#,
+    ),
+    ("denied", r#"{"errors":[{"code":"DENIED"}]}"#),
+    (
+        "denied too",
+        r#"{"errors":[{"code":"MANIFEST_UNKNOWN"},{"code":"DENIED"}]}"#,
+    ),
+    (
+        "not accepted",
+        r#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"OCI index found, but Accept header does not support OCI indexes"}]}"#,
+    ),
+    (
+        "harbor",
+        r#"{"errors":[{"code":"UNKNOWN","message":"Not Found"}]}"#,
+    ),
+];
+
+fn meaning<T>(answer: Result<Option<T>, RegistryError>) -> Meaning {
+    match answer {
+        Ok(Some(_)) => Meaning::There,
+        Ok(None) => Meaning::Absent,
+        Err(error) => Meaning::Error(error.status()),
+    }
+}
+
+/// A server that answers what its path says: `/v2/<status>/<body>/<header or not>/…`.
+async fn every_answer() -> Server {
+    Server::start(|request| {
+        let parts: Vec<&str> = request.target.split('/').collect();
+        let body = BODIES[parts[3].parse::<usize>().unwrap()].1;
+        let reply = Reply::new(parts[2].parse().unwrap()).body(body);
+        match parts[4] {
+            "registry" => reply.header("Docker-Distribution-API-Version", "registry/2.0"),
+            _ => reply,
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn every_status_with_every_body_means_what_the_table_says() {
+    let server = every_answer().await;
+    let registry = Bench::nobody(1).registry;
+    let digest = Digest::of(b"");
+    let by_digest = Reference::Digest(digest.clone());
+    for status in 300..600_u16 {
+        // What the body says, and who speaks, matters for a 404 alone.
+        let (bodies, speakers) = if status == 404 {
+            (BODIES.len(), 2)
+        } else {
+            (4, 1)
+        };
+        for (number, (name, _)) in BODIES.iter().enumerate().take(bodies) {
+            for speaker in ["proxy", "registry"].into_iter().take(speakers) {
+                let path = format!("{status}/{number}/{speaker}");
+                let repository = repository(&server, &path);
+                let is_absent = status == 404
+                    && match *name {
+                        "manifest unknown" | "name unknown" | "harbor" => true,
+                        "empty" | "garbage" | "page" => speaker == "registry",
+                        _ => false,
+                    };
+                let wanted = || {
+                    if is_absent {
+                        Meaning::Absent
+                    } else {
+                        Meaning::Error(Some(status))
+                    }
+                };
+                let manifest = registry.manifest(&repository, &tag("v1")).await;
+                assert_eq!(meaning(manifest), wanted(), "manifest: {path} {name}");
+                let found = registry.manifest_digest(&repository, &tag("v1")).await;
+                assert_eq!(meaning(found), wanted(), "tag's digest: {path} {name}");
+                let found = registry.manifest_digest(&repository, &by_digest).await;
+                let wanted_by_digest = match status {
+                    404 => Meaning::Absent,
+                    _ => Meaning::Error(Some(status)),
+                };
+                assert_eq!(meaning(found), wanted_by_digest, "digest: {path} {name}");
+                // A redirect without `Location` is a fault of its own, without a status.
+                let wanted_of_blob = match status {
+                    301 | 302 | 303 | 307 | 308 => Meaning::Error(None),
+                    _ => wanted(),
+                };
+                let blob = registry.blob(&repository, &digest, 10).await;
+                assert_eq!(meaning(blob), wanted_of_blob, "blob: {path} {name}");
+                let referrers = match registry.referrers(&repository, &digest).await {
+                    Ok(Referrers::NoApi) => Meaning::NoApi,
+                    Ok(Referrers::Listed(_)) => Meaning::There,
+                    Err(error) => Meaning::Error(error.status()),
+                };
+                let wanted_of_referrers = match status {
+                    300..=399 | 400 | 404 | 405 | 406 => Meaning::NoApi,
+                    _ => Meaning::Error(Some(status)),
+                };
+                assert_eq!(referrers, wanted_of_referrers, "referrers: {path} {name}");
+            }
+        }
+    }
+}
+
+/// What a registry that answers 200 with `content_type` and `body` is understood to say about referrers.
+async fn referrers(content_type: &'static str, body: &'static str) -> Result<Referrers, String> {
+    let server = Server::start(move |_| {
+        Reply::new(200)
+            .header("content-type", content_type)
+            .body(body)
+    })
+    .await;
+    let bench = Bench::nobody(1);
+    let listed = bench
+        .registry
+        .referrers(&repository(&server, "o/r"), &Digest::of(b""))
+        .await;
+    listed.map_err(|error| error.fault().to_string())
+}
+
+#[tokio::test]
+async fn list_of_referrers_is_an_index_and_nothing_else() {
+    let index = "application/vnd.oci.image.index.v1+json";
+    let empty = Ok(Referrers::Listed(Vec::new()));
+    assert_eq!(referrers(index, r#"{"manifests":[]}"#).await, empty);
+    assert_eq!(referrers(index, r#"{"manifests":null}"#).await, empty);
+    let with_charset = "Application/vnd.oci.image.index.v1+json; charset=utf-8";
+    assert_eq!(referrers(with_charset, r#"{"manifests":[]}"#).await, empty);
+    for content_type in ["text/html", "application/json", "", "text/plain"] {
+        let read = referrers(content_type, r#"{"manifests":[]}"#).await;
+        assert_eq!(read, Ok(Referrers::NoApi), "{content_type}");
+    }
+    for garbage in [
+        "",
+        "{}",
+        "[]",
+        "<html>",
+        r#"{"errors":[]}"#,
+        r#"{"manifests":[{"digest":"x"}]}"#,
+    ] {
+        assert!(referrers(index, garbage).await.is_err(), "{garbage}");
+    }
+}
+
+fn listing_of(letter: &str) -> Vec<u8> {
+    let digest = Digest::of(letter.as_bytes());
+    format!(r#"{{"manifests":[{{"mediaType":"a/b","size":1,"digest":"{digest}"}}]}}"#).into_bytes()
+}
+
+#[tokio::test]
+async fn pages_of_referrers_are_put_together() {
+    let server = Server::start(|request| {
+        let first = !request.target.contains("last=");
+        let reply = index_reply().body(listing_of(if first { "a" } else { "b" }));
+        if first {
+            reply.header("link", r#"<?last=a&n=0>; rel="next""#)
+        } else {
+            reply
+        }
+    })
+    .await;
+    let bench = Bench::nobody(1);
+    let subject = Digest::of(b"");
+    let listed = bench
+        .registry
+        .referrers(&repository(&server, "o/r"), &subject)
+        .await;
+    let Referrers::Listed(descriptors) = listed.unwrap() else {
+        panic!("there is an API")
+    };
+    let digests: Vec<Digest> = descriptors.into_iter().map(|one| one.digest).collect();
+    assert_eq!(digests, [Digest::of(b"a"), Digest::of(b"b")]);
+    let path = format!("GET /v2/o/r/referrers/{subject}");
+    assert_eq!(server.lines(), [path.clone(), format!("{path}?last=a&n=0")]);
+}
+
+#[tokio::test]
+async fn pages_that_lead_elsewhere_or_never_end_or_break_off_are_errors() {
+    for (link, later_status) in [
+        (r#"<http://registry.invalid/v2/>; rel="next""#, 200),
+        (r#"<https://127.0.0.1/v2/>; rel="next""#, 200),
+        (r#"<?again>; rel="next""#, 200),
+        (r#"<?again>; rel="next""#, 404),
+        (r#"<?again>; rel="next""#, 403),
+    ] {
+        let server = Server::start(move |request| match request.number {
+            0 => index_reply().header("link", link),
+            _ if later_status == 200 => index_reply().header("link", link),
+            _ => Reply::new(later_status),
+        })
+        .await;
+        let bench = Bench::nobody(1);
+        let listed = bench
+            .registry
+            .referrers(&repository(&server, "o/r"), &Digest::of(b""))
+            .await;
+        assert!(listed.is_err(), "{link} {later_status}");
+        assert!(server.seen().len() <= 100);
+    }
+}
+
+#[tokio::test]
+async fn next_page_on_another_host_is_not_even_asked_for() {
+    let elsewhere = Server::start(|_| index_reply()).await;
+    let link = format!(r#"<http://{}/v2/>; rel="next""#, elsewhere.address());
+    let server = Server::start(move |_| index_reply().header("link", link.as_str())).await;
+    let bench = Bench::nobody(1);
+    let listed = bench
+        .registry
+        .referrers(&repository(&server, "o/r"), &Digest::of(b""))
+        .await;
+    let fault = listed.unwrap_err().fault().to_string();
+    assert!(fault.contains("on another host"), "{fault}");
+    assert!(elsewhere.seen().is_empty());
+}

@@ -1,0 +1,103 @@
+//! The real client against a scripted server.
+
+mod absence;
+mod auth;
+mod integrity;
+mod retries;
+mod server;
+mod tokens;
+mod uploads;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::{Credentials, Login, Registry, Settings};
+use crate::domain::{Event, Events, MediaType, Patience, Reference, Repository, Secret};
+use crate::http::{Certificates, client};
+use server::{Reply, Server};
+
+const MANIFEST: &[u8] = br#"{"schemaVersion":2,"manifests":[]}"#;
+
+/// A registry client with everything that it said.
+struct Bench {
+    registry: Registry,
+    events: Arc<Mutex<Vec<Event>>>,
+}
+
+impl Bench {
+    /// A client that tries `max_attempts` times and hardly waits in between.
+    fn new(max_attempts: u32, credentials: Credentials) -> Self {
+        let events = Arc::new(Mutex::new(Vec::new()));
+        let heard = Arc::clone(&events);
+        let registry = Registry::new(Settings {
+            http: client(&Certificates::default()).unwrap(),
+            credentials,
+            insecure: Vec::new(),
+            patience: Patience {
+                max_attempts,
+                delay: Duration::from_millis(2),
+                max_delay: Duration::from_millis(5),
+            },
+            events: Events::new(move |event| heard.lock().unwrap().push(event)),
+        });
+        Self { registry, events }
+    }
+
+    fn nobody(max_attempts: u32) -> Self {
+        Self::new(max_attempts, Credentials::new())
+    }
+
+    fn masked(&self) -> Vec<String> {
+        let events = self.events.lock().unwrap();
+        let masks = events.iter().filter_map(|event| {
+            if let Event::Mask(secret) = event {
+                Some(secret.expose().to_owned())
+            } else {
+                None
+            }
+        });
+        masks.collect()
+    }
+
+    fn retries(&self) -> Vec<(String, String, Duration)> {
+        let events = self.events.lock().unwrap();
+        let retries = events.iter().filter_map(|event| {
+            if let Event::Retry { what, why, wait } = event {
+                Some((what.clone(), why.clone(), *wait))
+            } else {
+                None
+            }
+        });
+        retries.collect()
+    }
+}
+
+fn repository(server: &Server, path: &str) -> Repository {
+    format!("{}/{path}", server.address()).parse().unwrap()
+}
+
+fn tag(name: &str) -> Reference {
+    Reference::Tag(name.parse().unwrap())
+}
+
+/// Credentials for `server`: `me` with `password`.
+fn login(server: &Server) -> Credentials {
+    let mut credentials = Credentials::new();
+    let login = Login {
+        username: "me".to_owned(),
+        password: Secret::new("password"),
+    };
+    credentials
+        .login(server.address(), login, "registry-auths")
+        .unwrap();
+    credentials
+}
+
+/// `Basic me:password`.
+const BASIC: &str = "Basic bWU6cGFzc3dvcmQ=";
+
+fn index_reply() -> Reply {
+    Reply::new(200)
+        .header("content-type", MediaType::OciIndex.as_str())
+        .body(MANIFEST)
+}

@@ -1,0 +1,212 @@
+//! A scripted HTTP server on loopback: a function answers each request, and may also break off or never end.
+
+use std::sync::{Arc, Mutex};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufStream};
+use tokio::net::{TcpListener, TcpStream};
+
+/// A request as the server saw it.
+#[derive(Debug, Clone)]
+pub(super) struct Seen {
+    pub(super) method: String,
+    /// Path and query.
+    pub(super) target: String,
+    pub(super) headers: Vec<(String, String)>,
+    pub(super) body: Vec<u8>,
+    /// How many requests came before it.
+    pub(super) number: usize,
+}
+
+/// What the server sends back.
+#[derive(Debug, Clone)]
+pub(super) struct Reply {
+    status: u16,
+    headers: Vec<(String, String)>,
+    body: Vec<u8>,
+    manner: Manner,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Manner {
+    Whole,
+    /// Half of the body, then the end of the connection.
+    Cut,
+    /// The body again and again.
+    Endless,
+    /// Nothing, then the end of the connection.
+    Silent,
+}
+
+/// The server; it ends with the runtime of its test.
+pub(super) struct Server {
+    address: String,
+    seen: Arc<Mutex<Vec<Seen>>>,
+}
+
+impl Seen {
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        let found = self.headers.iter().find(|(own, _)| own == name);
+        found.map(|(_, value)| value.as_str())
+    }
+
+    /// `GET /v2/…`.
+    pub(super) fn line(&self) -> String {
+        format!("{} {}", self.method, self.target)
+    }
+
+    pub(super) fn host(&self) -> &str {
+        self.header("host").unwrap()
+    }
+}
+
+impl Reply {
+    pub(super) fn new(status: u16) -> Self {
+        Self {
+            status,
+            headers: Vec::new(),
+            body: Vec::new(),
+            manner: Manner::Whole,
+        }
+    }
+
+    pub(super) fn header(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.headers.push((name.to_owned(), value.into()));
+        self
+    }
+
+    pub(super) fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    pub(super) fn cut(mut self) -> Self {
+        self.manner = Manner::Cut;
+        self
+    }
+
+    pub(super) fn endless(mut self) -> Self {
+        self.manner = Manner::Endless;
+        self
+    }
+
+    pub(super) fn silent() -> Self {
+        Self {
+            manner: Manner::Silent,
+            ..Self::new(200)
+        }
+    }
+}
+
+impl Server {
+    pub(super) async fn start(script: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let (script, log) = (Arc::new(script), Arc::clone(&seen));
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (script, log) = (Arc::clone(&script), Arc::clone(&log));
+                tokio::spawn(async move { serve(stream, &*script, &log).await });
+            }
+        });
+        Self { address, seen }
+    }
+
+    /// Host and port.
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
+    pub(super) fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    /// The first lines of all requests.
+    pub(super) fn lines(&self) -> Vec<String> {
+        self.seen().iter().map(Seen::line).collect()
+    }
+
+    /// How many requests have a first line that contains `part`.
+    pub(super) fn count(&self, part: &str) -> usize {
+        let lines = self.lines();
+        lines.iter().filter(|line| line.contains(part)).count()
+    }
+}
+
+async fn serve(
+    stream: TcpStream,
+    script: &(dyn Fn(&Seen) -> Reply + Send + Sync),
+    log: &Mutex<Vec<Seen>>,
+) -> Option<()> {
+    let mut stream = BufStream::new(stream);
+    loop {
+        let mut request = read_request(&mut stream).await?;
+        {
+            let mut log = log.lock().unwrap();
+            request.number = log.len();
+            log.push(request.clone());
+        }
+        let reply = script(&request);
+        if reply.manner == Manner::Silent {
+            return None;
+        }
+        let mut head = format!("HTTP/1.1 {} Scripted\r\n", reply.status);
+        for (name, value) in &reply.headers {
+            head.extend([name, ": ", value, "\r\n"]);
+        }
+        let length = if reply.manner == Manner::Endless {
+            "transfer-encoding: chunked\r\n\r\n".to_owned()
+        } else {
+            format!("content-length: {}\r\n\r\n", reply.body.len())
+        };
+        head.push_str(&length);
+        stream.write_all(head.as_bytes()).await.ok()?;
+        match reply.manner {
+            Manner::Endless => loop {
+                let chunk = format!("{:x}\r\n", reply.body.len());
+                stream.write_all(chunk.as_bytes()).await.ok()?;
+                stream.write_all(&reply.body).await.ok()?;
+                stream.write_all(b"\r\n").await.ok()?;
+            },
+            Manner::Cut => {
+                let half = &reply.body[..reply.body.len() / 2];
+                stream.write_all(half).await.ok()?;
+                stream.flush().await.ok()?;
+                return None;
+            }
+            Manner::Whole | Manner::Silent if request.method == "HEAD" => (),
+            Manner::Whole | Manner::Silent => stream.write_all(&reply.body).await.ok()?,
+        }
+        stream.flush().await.ok()?;
+    }
+}
+
+async fn read_request(stream: &mut BufStream<TcpStream>) -> Option<Seen> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.ok()?);
+        // A TLS greeting is no request: close, as a server that expects HTTP does.
+        if head[0] == 0x16 {
+            return None;
+        }
+    }
+    let head = String::from_utf8(head).ok()?;
+    let mut lines = head.trim_end().split("\r\n");
+    let mut first = lines.next()?.split(' ');
+    let (method, target) = (first.next()?.to_owned(), first.next()?.to_owned());
+    let headers: Vec<(String, String)> = lines
+        .filter_map(|line| line.split_once(": "))
+        .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
+        .collect();
+    let length = headers.iter().find(|(name, _)| name == "content-length");
+    let length = length.map_or(0, |(_, length)| length.parse().unwrap());
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await.ok()?;
+    Some(Seen {
+        method,
+        target,
+        headers,
+        body,
+        number: 0,
+    })
+}

@@ -1,0 +1,213 @@
+//! Storing blobs and manifests.
+
+use super::super::{Fault, Stored};
+use super::*;
+use crate::domain::Digest;
+
+/// Stores the blob `blob` where the place for it is `location`; the error, and the requests that were made.
+async fn upload(location: &str) -> (Option<String>, Vec<String>) {
+    let location = location.to_owned();
+    let server = Server::start(move |request| match request.method.as_str() {
+        "POST" => {
+            let place = location.replace("[HOST]", request.host());
+            Reply::new(202).header("location", place)
+        }
+        _ => Reply::new(if request.body == b"blob" { 201 } else { 400 }),
+    })
+    .await;
+    let bench = Bench::nobody(1);
+    let stored = bench
+        .registry
+        .put_blob(&repository(&server, "o/r"), b"blob")
+        .await;
+    let fault = stored.err().map(|error| error.fault().to_string());
+    (fault, server.lines())
+}
+
+#[tokio::test]
+async fn place_of_an_upload_is_taken_in_every_form_and_keeps_its_query() {
+    let digest = Digest::of(b"blob").to_string().replace(':', "%3A");
+    for (location, target) in [
+        ("/v2/o/r/blobs/uploads/1", "/v2/o/r/blobs/uploads/1?digest="),
+        (
+            "http://[HOST]/v2/o/r/blobs/uploads/1?_state=a%2Fb%3D",
+            "/v2/o/r/blobs/uploads/1?_state=a%2Fb%3D&digest=",
+        ),
+        ("1", "/v2/o/r/blobs/uploads/1?digest="),
+        ("?x=1", "/v2/o/r/blobs/uploads/?x=1&digest="),
+        ("/upload#fragment", "/upload?digest="),
+    ] {
+        let (fault, lines) = upload(location).await;
+        assert_eq!(fault, None, "{location}");
+        let wanted = [
+            "POST /v2/o/r/blobs/uploads/".to_owned(),
+            format!("PUT {target}{digest}"),
+        ];
+        assert_eq!(lines, wanted, "{location}");
+    }
+}
+
+#[tokio::test]
+async fn place_of_an_upload_that_is_no_place_is_refused() {
+    for (location, wanted) in [
+        ("", "names no place"),
+        (
+            "http://storage.invalid/1?secret",
+            "`http://storage.invalid/1`, which is not HTTPS",
+        ),
+        ("gopher://[HOST]/1", "is no"),
+        ("//[", "is no web address"),
+    ] {
+        let (fault, lines) = upload(location).await;
+        let fault = fault.unwrap();
+        assert!(fault.contains(wanted), "{location}: {fault}");
+        assert_eq!(lines.len(), 1, "{location}");
+    }
+}
+
+#[tokio::test]
+async fn upload_elsewhere_goes_without_our_credentials() {
+    let storage = Server::start(|_| Reply::new(201)).await;
+    let place = format!("http://{}/1", storage.address());
+    let server = Server::start(move |request| match request.header("authorization") {
+        None => Reply::new(401).header("www-authenticate", "Basic"),
+        Some(_) => Reply::new(202).header("location", place.as_str()),
+    })
+    .await;
+    let bench = Bench::new(1, login(&server));
+    bench
+        .registry
+        .put_blob(&repository(&server, "o/r"), b"blob")
+        .await
+        .unwrap();
+    let [put] = storage.seen().try_into().unwrap();
+    assert_eq!(
+        (put.header("authorization"), put.body.clone()),
+        (None, b"blob".to_vec())
+    );
+}
+
+#[tokio::test]
+async fn blob_may_be_stored_at_once() {
+    let server = Server::start(|_| Reply::new(201)).await;
+    let bench = Bench::nobody(1);
+    bench
+        .registry
+        .put_blob(&repository(&server, "o/r"), b"blob")
+        .await
+        .unwrap();
+    assert_eq!(server.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn blob_that_is_stored_as_another_is_an_error() {
+    let server = Server::start(|request| match request.method.as_str() {
+        "POST" => Reply::new(202).header("location", "/1"),
+        _ => Reply::new(201).header("docker-content-digest", Digest::of(b"x").to_string()),
+    })
+    .await;
+    let bench = Bench::nobody(1);
+    let stored = bench
+        .registry
+        .put_blob(&repository(&server, "o/r"), b"blob")
+        .await;
+    let error = stored.unwrap_err();
+    assert!(
+        error.is_write() && matches!(error.fault(), Fault::Digest { .. }),
+        "{error:?}"
+    );
+}
+
+/// What comes of storing [`MANIFEST`] under `reference` at a registry that answers PUT with `put` and others with `other`.
+async fn store(reference: Reference, put: Reply, other: Reply) -> (Result<Stored, String>, Server) {
+    let server = Server::start(move |request| match request.method.as_str() {
+        "PUT" => put.clone(),
+        _ => other.clone(),
+    })
+    .await;
+    let bench = Bench::nobody(1);
+    let repository = repository(&server, "o/r");
+    let stored = bench
+        .registry
+        .put_manifest(&repository, &reference, &MediaType::OciIndex, MANIFEST)
+        .await;
+    (stored.map_err(|error| error.fault().to_string()), server)
+}
+
+#[tokio::test]
+async fn manifest_is_stored_byte_for_byte() {
+    let digest = Digest::of(MANIFEST);
+    let subject = Digest::of(b"subject");
+    for status in [200, 201, 202] {
+        let put = Reply::new(status)
+            .header("docker-content-digest", digest.to_string())
+            .header("oci-subject", subject.to_string());
+        let (stored, server) = store(tag("v1"), put, Reply::new(404)).await;
+        let wanted = Stored {
+            digest: digest.clone(),
+            subject: Some(subject.clone()),
+        };
+        assert_eq!(stored, Ok(wanted));
+        let [seen] = server.seen().try_into().unwrap();
+        assert_eq!(seen.line(), "PUT /v2/o/r/manifests/v1");
+        assert_eq!(
+            seen.header("content-type"),
+            Some(MediaType::OciIndex.as_str())
+        );
+        assert_eq!(seen.body, MANIFEST);
+    }
+}
+
+#[tokio::test]
+async fn digest_that_the_registry_learned_is_ours_or_an_error_with_both() {
+    let other = Digest::of(b"other");
+    let put = Reply::new(201).header("docker-content-digest", other.to_string());
+    let (stored, _) = store(tag("v1"), put, Reply::new(404)).await;
+    let fault = stored.unwrap_err();
+    assert!(fault.contains(&other.to_string()), "{fault}");
+    assert!(fault.contains(&Digest::of(MANIFEST).to_string()), "{fault}");
+    let (stored, server) = store(Reference::Digest(other), Reply::new(201), Reply::new(404)).await;
+    assert!(
+        stored.is_err() && server.seen().is_empty(),
+        "nothing is sent under a wrong digest"
+    );
+    let (stored, _) = store(
+        Reference::Digest(Digest::of(MANIFEST)),
+        Reply::new(201),
+        Reply::new(404),
+    )
+    .await;
+    assert_eq!(stored.unwrap().subject, None);
+}
+
+#[tokio::test]
+async fn refused_tag_that_holds_these_bytes_is_stored() {
+    let immutable = || Reply::new(409).body(r#"{"errors":[{"code":"TAG_IMMUTABLE"}]}"#);
+    let (stored, _) = store(tag("v1"), immutable(), index_reply()).await;
+    assert_eq!(stored.unwrap().digest, Digest::of(MANIFEST));
+    for held in [
+        index_reply().body(r#"{"manifests":null}"#),
+        Reply::new(404),
+        Reply::new(403),
+    ] {
+        let (stored, _) = store(tag("v1"), immutable(), held).await;
+        assert!(stored.unwrap_err().contains("TAG_IMMUTABLE"));
+    }
+}
+
+#[tokio::test]
+async fn manifest_is_stored_although_the_first_answer_was_a_500() {
+    let server =
+        Server::start(|request| Reply::new(if request.number == 0 { 500 } else { 201 })).await;
+    let bench = Bench::nobody(2);
+    let stored = bench
+        .registry
+        .put_manifest(
+            &repository(&server, "o/r"),
+            &tag("v1"),
+            &MediaType::OciIndex,
+            MANIFEST,
+        )
+        .await;
+    assert!(stored.is_ok());
+}

@@ -1,0 +1,58 @@
+//! Tests of the whole room: recorded bundles that must and must not verify, and services that misbehave.
+
+mod bundles;
+mod retries;
+mod scripted;
+mod services;
+mod tuf;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::domain::Patience;
+
+use super::trust::{Purpose, Trust, TrustSource};
+use super::{retry::Persistence, tuf::Tuf};
+
+fn fixture(name: &str) -> Vec<u8> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/signing");
+    std::fs::read(folder.join(name)).unwrap()
+}
+
+/// Tries twice at least, for at least 30 ms, and waits about a millisecond.
+fn impatient() -> Patience {
+    Patience {
+        max_attempts: 2,
+        delay: Duration::from_millis(1),
+        max_delay: Duration::from_millis(2),
+    }
+}
+
+/// The recorded trust, and these services; never any network.
+async fn recorded_trust(signing_config: Option<String>) -> Trust {
+    let purpose = if signing_config.is_some() {
+        Purpose::Sign
+    } else {
+        Purpose::Verify
+    };
+    let source = TrustSource {
+        trusted_root: Some(fixture("trusted_root.json")),
+        signing_config: signing_config.map(String::into_bytes),
+        cache: None,
+    };
+    let events = crate::domain::Events::silent();
+    let persistence = Persistence::of_transport(impatient(), &events);
+    let nowhere = Tuf::new(
+        "http://127.0.0.1:1",
+        b"",
+        None,
+        &reqwest::Client::new(),
+        persistence,
+        &events,
+    );
+    Trust::load_from(&source, purpose, &nowhere).await.unwrap()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    sigstore_types::DigestBytes::from(bytes).to_hex()
+}

@@ -1,0 +1,296 @@
+//! Services that fail, hold back and forget. They are scripted and cannot sign, so a signature that got through all of
+//! them ends in `SelfCheck`: everything was gathered, and what was gathered does not verify.
+
+use serde_json::{Value, json};
+
+use crate::domain::{Digest, Event};
+
+use super::super::{Fault, SigningError};
+use super::scripted::{Asked, Reply, reply};
+use super::services::{
+    CERTIFICATE, ENTRIES_V1, ENTRIES_V2, ID, Run, TIMESTAMP, TOKEN, decoded, well,
+};
+use super::{fixture, impatient};
+
+#[tokio::test]
+async fn each_step_is_tried_again_alone() {
+    for failing in [TOKEN, CERTIFICATE, ENTRIES_V1, TIMESTAMP] {
+        for status in [0, 429, 503] {
+            let run = Run::start(1, move |asked, before| {
+                if asked.path.starts_with(failing) && before == 0 {
+                    return reply(status, "busy");
+                }
+                well(asked)
+            })
+            .await;
+            let error = run.sign().await;
+            assert!(
+                matches!(error, SigningError::SelfCheck(_)),
+                "{failing} {status}: {error}"
+            );
+            assert!(!error.is_outage());
+            assert_eq!(run.retries(), 1, "{failing} {status}");
+            for (method, path) in [
+                ("GET", TOKEN),
+                ("POST", CERTIFICATE),
+                ("POST", ENTRIES_V1),
+                ("POST", TIMESTAMP),
+            ] {
+                let expected = if path == failing { 2 } else { 1 };
+                assert_eq!(
+                    run.count(method, path),
+                    expected,
+                    "{failing} {status}: {path}"
+                );
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn refusals_are_said_at_once_and_name_their_step() {
+    for (failing, method) in [
+        (TOKEN, "GET"),
+        (CERTIFICATE, "POST"),
+        (ENTRIES_V1, "POST"),
+        (TIMESTAMP, "POST"),
+    ] {
+        for status in [307, 400, 401, 403] {
+            let run = Run::start(1, move |asked, _| {
+                if asked.path.starts_with(failing) {
+                    reply(status, "no")
+                } else {
+                    well(asked)
+                }
+            })
+            .await;
+            let error = run.sign().await;
+            let ((TOKEN, SigningError::Token(fault))
+            | (CERTIFICATE, SigningError::Certificate(fault))
+            | (ENTRIES_V1, SigningError::Log(fault))
+            | (TIMESTAMP, SigningError::Timestamp(fault))) = (failing, &error)
+            else {
+                panic!("{failing} {status}: {error}");
+            };
+            assert!(matches!(fault, Fault::Status { message, .. } if message == "no"));
+            assert_eq!(error.status(), Some(status));
+            assert!(error.is_outage());
+            assert_eq!((run.count(method, failing), run.retries()), (1, 0));
+        }
+    }
+}
+
+#[tokio::test]
+async fn patience_lasts_its_tries_and_its_window() {
+    let run = Run::start(1, |asked, _| {
+        if asked.path.starts_with(TOKEN) {
+            reply(500, "")
+        } else {
+            well(asked)
+        }
+    })
+    .await;
+    let started = std::time::Instant::now();
+    assert_eq!(run.sign().await.status(), Some(500));
+    assert!(started.elapsed() >= impatient().sigstore_window());
+    assert!(run.count("GET", TOKEN) > 2);
+    assert_eq!(run.count("GET", TOKEN), run.retries() + 1);
+}
+
+#[tokio::test]
+async fn entry_that_the_log_holds_already_is_fetched_and_not_signed_again() {
+    let by_location = format!("location: /api/v1/log/entries/{ID}?x=y\r\n");
+    let by_message =
+        format!("an equivalent entry already exists in the transparency log with UUID {ID}");
+    for (headers, body) in [(by_location, String::new()), (String::new(), by_message)] {
+        let run = Run::start(1, move |asked, before| {
+            let entries = asked.path == ENTRIES_V1;
+            match (entries, before) {
+                // The first try takes effect and its answer is lost.
+                (true, 0) => reply(0, ""),
+                (true, _) => Reply {
+                    status: 409,
+                    headers: headers.clone(),
+                    body: body.clone().into(),
+                },
+                // What was taken is not shown at once.
+                (false, 0) if asked.path.starts_with(ENTRIES_V1) => reply(404, ""),
+                _ => well(asked),
+            }
+        })
+        .await;
+        let error = run.sign().await;
+        assert!(matches!(error, SigningError::SelfCheck(_)), "{error}");
+        let posts = run.server.asked("POST", ENTRIES_V1);
+        assert_eq!(posts.len(), 2);
+        assert_eq!(
+            posts[0].body, posts[1].body,
+            "the same signature is recorded"
+        );
+        assert_eq!(run.count("GET", &format!("{ENTRIES_V1}/{ID}")), 2);
+        assert_eq!(
+            (run.count("POST", CERTIFICATE), run.count("POST", TIMESTAMP)),
+            (1, 1)
+        );
+    }
+}
+
+#[tokio::test]
+async fn conflict_that_names_no_entry_is_an_error() {
+    let run = Run::start(1, |asked, _| match asked.path.as_str() {
+        ENTRIES_V1 => Reply {
+            status: 409,
+            headers: "location: https://elsewhere.example/../x\r\n".into(),
+            body: b"no".to_vec(),
+        },
+        _ => well(asked),
+    })
+    .await;
+    assert_eq!(run.sign().await.status(), Some(409));
+}
+
+#[tokio::test]
+async fn entry_that_rekor_v2_holds_already_is_signed_anew_with_another_key() {
+    let run = Run::start(2, |asked, before| {
+        if asked.path == ENTRIES_V2 && before == 0 {
+            reply(409, "held")
+        } else {
+            well(asked)
+        }
+    })
+    .await;
+    assert!(matches!(run.sign().await, SigningError::SelfCheck(_)));
+    let asked = run.server.asked("POST", CERTIFICATE);
+    assert_eq!(asked.len(), 2);
+    let key = |asked: &Asked| {
+        serde_json::from_str::<Value>(&asked.body).unwrap()["publicKeyRequest"]["publicKey"].take()
+    };
+    assert_ne!(key(&asked[0]), key(&asked[1]));
+
+    let never = Run::start(2, |asked, _| {
+        if asked.path == ENTRIES_V2 {
+            reply(409, "held")
+        } else {
+            well(asked)
+        }
+    })
+    .await;
+    assert_eq!(never.sign().await.status(), Some(409));
+    assert_eq!(never.count("POST", ENTRIES_V2), 3);
+}
+
+#[tokio::test]
+async fn certificate_that_ends_is_not_used() {
+    // One that was recorded, and has ended since.
+    let leaf = serde_json::from_slice::<Value>(&fixture("rekor-v1.json")).unwrap();
+    let leaf = sigstore_types::DerCertificate::new(decoded(
+        &leaf["verificationMaterial"]["certificate"]["rawBytes"],
+    ));
+    let chain =
+        json!({"signedCertificateEmbeddedSct": {"chain": {"certificates": [leaf.to_pem()]}}})
+            .to_string();
+    let run = Run::start(1, move |asked, _| {
+        if asked.path == CERTIFICATE {
+            reply(201, chain.clone())
+        } else {
+            well(asked)
+        }
+    })
+    .await;
+    assert!(matches!(
+        run.sign().await,
+        SigningError::Log(Fault::CertificateEnds { .. })
+    ));
+    assert_eq!(
+        (
+            run.count("POST", CERTIFICATE),
+            run.count("POST", ENTRIES_V1)
+        ),
+        (3, 0)
+    );
+}
+
+#[tokio::test]
+async fn one_token_and_one_certificate_serve_all() {
+    let run = Run::start(1, |asked, _| well(asked)).await;
+    run.keyless.prepare().await.unwrap();
+    let digests: Vec<_> = (0_u8..4).map(|each| Digest::of(&[each])).collect();
+    let all = digests.iter().map(|digest| run.keyless.sign(digest));
+    for signed in futures_util::future::join_all(all).await {
+        assert!(matches!(signed, Err(SigningError::SelfCheck(_))));
+    }
+    assert_eq!(
+        (run.count("GET", TOKEN), run.count("POST", CERTIFICATE)),
+        (1, 1)
+    );
+    assert_eq!(
+        (run.count("POST", ENTRIES_V1), run.count("POST", TIMESTAMP)),
+        (4, 4)
+    );
+    let asked = run.server.asked("GET", TOKEN);
+    assert_eq!(asked[0].path, "/token?api-version=2.0&audience=sigstore");
+
+    let cold = Run::start(1, |asked, _| well(asked)).await;
+    futures_util::future::join_all(digests.iter().map(|digest| cold.keyless.sign(digest))).await;
+    assert_eq!(
+        (cold.count("GET", TOKEN), cold.count("POST", CERTIFICATE)),
+        (1, 1)
+    );
+}
+
+#[tokio::test]
+async fn token_is_masked_before_it_is_read() {
+    let run = Run::start(1, |asked, _| {
+        if asked.path.starts_with(TOKEN) {
+            reply(200, r#"{"value":"no.token"}"#)
+        } else {
+            well(asked)
+        }
+    })
+    .await;
+    assert!(matches!(
+        run.keyless.caller().await,
+        Err(SigningError::TokenUnreadable(_))
+    ));
+    let heard = run.heard.lock().unwrap();
+    assert!(matches!(heard.as_slice(), [Event::Mask(secret)] if secret.expose() == "no.token"));
+}
+
+#[tokio::test]
+async fn answers_that_make_no_sense_are_errors_and_not_read_to_the_end() {
+    for (failing, body) in [
+        (TOKEN, b"{}".to_vec()),
+        (
+            CERTIFICATE,
+            br#"{"signedCertificateEmbeddedSct":{"chain":{"certificates":[]}}}"#.to_vec(),
+        ),
+        (ENTRIES_V1, b"{}".to_vec()),
+        (TIMESTAMP, b"<html>".to_vec()),
+        (ENTRIES_V1, vec![b' '; (1 << 20) + 1]),
+    ] {
+        let long = body.len() > 1 << 20;
+        let run = Run::start(1, move |asked, _| {
+            if asked.path.starts_with(failing) {
+                reply(200, body.clone())
+            } else {
+                well(asked)
+            }
+        })
+        .await;
+        let error = run.sign().await;
+        let (SigningError::Token(fault)
+        | SigningError::Certificate(fault)
+        | SigningError::Log(fault)
+        | SigningError::Timestamp(fault)) = &error
+        else {
+            panic!("{failing}: {error}");
+        };
+        let expected = if long {
+            matches!(fault, Fault::TooLong { .. })
+        } else {
+            matches!(fault, Fault::Unreadable { .. })
+        };
+        assert!(expected, "{failing}: {fault}");
+        assert_eq!(run.retries(), 0);
+    }
+}

@@ -1,0 +1,20 @@
+//! A registry and a small Sigstore on loopback, in one process: for the tests of `manifest-seal`, and for its tour.
+//!
+//! Both are real servers that real clients talk to over HTTP, run on threads of their own (so that plain tests can
+//! use them), end when dropped, and misbehave when asked to ([`Fault`]). Nothing here is part of the shipped binary.
+#![allow(
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    reason = "this is test code: a sandbox that cannot start ends the test that wanted it"
+)]
+
+mod body;
+mod encoding;
+mod faults;
+mod registry;
+mod server;
+mod traffic;
+
+pub use faults::{Fault, Trigger};
+pub use registry::{Auth, Image, IndexWithProvenance, Kind, Options, Referrers, Registry};
+pub use traffic::{Authorization, Request};

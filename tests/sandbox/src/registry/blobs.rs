@@ -1,0 +1,133 @@
+//! Blobs and their uploads: in one go, in chunks, or mounted from another repository.
+
+use super::routes::{Refusal, is_digest, refuse};
+use super::store::Store;
+use crate::encoding::sha256_text;
+use crate::server::{Call, Reply};
+
+/// `/v2/NAME/blobs/DIGEST`.
+pub(crate) fn blob(
+    store: &mut Store,
+    call: &Call,
+    name: &str,
+    digest: &str,
+) -> Result<Reply, Refusal> {
+    if !is_digest(digest) {
+        return refuse(
+            400,
+            "DIGEST_INVALID",
+            format!("invalid checksum digest: {digest}"),
+        );
+    }
+    match call.method.as_str() {
+        "GET" | "HEAD" => match store.blob(name, digest) {
+            Some(bytes) => Ok(Reply::new(200)
+                .body("application/octet-stream", bytes.clone())
+                .header("docker-content-digest", digest)),
+            None => refuse(404, "BLOB_UNKNOWN", "blob unknown to registry"),
+        },
+        "DELETE" if store.forget_blob(name, digest) => Ok(Reply::new(202)),
+        "DELETE" => refuse(404, "BLOB_UNKNOWN", "blob unknown to registry"),
+        _ => refuse(405, "UNSUPPORTED", "the operation is unsupported"),
+    }
+}
+
+/// `POST /v2/NAME/blobs/uploads/`: a mount, a whole blob, or the start of an upload.
+pub(crate) fn begin(store: &mut Store, call: &Call, name: &str) -> Result<Reply, Refusal> {
+    if let (Some(digest), Some(from)) = (call.query("mount"), call.query("from"))
+        && store.mount(name, digest, from)
+    {
+        return Ok(created(name, digest));
+    }
+    if let Some(digest) = call.query("digest") {
+        return finish(store, name, digest, &call.body);
+    }
+    let id = store.begin_upload(name);
+    Ok(progress(202, name, &id, 0))
+}
+
+/// `/v2/NAME/blobs/uploads/ID`.
+pub(crate) fn upload(
+    store: &mut Store,
+    call: &Call,
+    name: &str,
+    id: &str,
+) -> Result<Reply, Refusal> {
+    let Some(upload) = store.upload(name, id) else {
+        return refuse(
+            404,
+            "BLOB_UPLOAD_UNKNOWN",
+            "blob upload unknown to registry",
+        );
+    };
+    let length = upload.bytes.len();
+    match call.method.as_str() {
+        "GET" => Ok(progress(204, name, id, length)),
+        "DELETE" => {
+            store.end_upload(id);
+            Ok(Reply::new(204))
+        }
+        "PATCH" => {
+            check_range(call, length)?;
+            upload.bytes.extend_from_slice(&call.body);
+            let length = upload.bytes.len();
+            Ok(progress(202, name, id, length))
+        }
+        "PUT" => {
+            check_range(call, length)?;
+            let Some(digest) = call.query("digest") else {
+                return refuse(400, "DIGEST_INVALID", "digest missing");
+            };
+            let mut bytes = std::mem::take(&mut upload.bytes);
+            bytes.extend_from_slice(&call.body);
+            store.end_upload(id);
+            finish(store, name, digest, &bytes)
+        }
+        _ => refuse(405, "UNSUPPORTED", "the operation is unsupported"),
+    }
+}
+
+fn finish(store: &mut Store, name: &str, digest: &str, bytes: &[u8]) -> Result<Reply, Refusal> {
+    if digest != sha256_text(bytes) {
+        return refuse(
+            400,
+            "DIGEST_INVALID",
+            format!("provided digest did not match uploaded content: {digest}"),
+        );
+    }
+    store.put_blob(name, bytes);
+    Ok(created(name, digest))
+}
+
+/// SPEC: a chunk that does not begin where the last one ended is 416.
+fn check_range(call: &Call, length: usize) -> Result<(), Refusal> {
+    let Some(range) = call.header("content-range") else {
+        return Ok(());
+    };
+    let range = range.trim_start_matches("bytes ").trim_start_matches('=');
+    let start = range.split('-').next().and_then(|start| start.parse().ok());
+    if start == Some(length) {
+        return Ok(());
+    }
+    refuse(
+        416,
+        "BLOB_UPLOAD_INVALID",
+        format!("chunk out of order: expected to start at {length}"),
+    )
+}
+
+fn progress(status: u16, name: &str, id: &str, length: usize) -> Reply {
+    Reply::new(status)
+        .header(
+            "location",
+            format!("/v2/{name}/blobs/uploads/{id}?_state={length}"),
+        )
+        .header("range", format!("0-{}", length.saturating_sub(1)))
+        .header("docker-upload-uuid", id)
+}
+
+fn created(name: &str, digest: &str) -> Reply {
+    Reply::new(201)
+        .header("location", format!("/v2/{name}/blobs/{digest}"))
+        .header("docker-content-digest", digest)
+}

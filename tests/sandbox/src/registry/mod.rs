@@ -1,0 +1,176 @@
+//! An OCI registry (distribution 1.1) in memory on loopback. It keeps the spec's promises, unless it was told not to.
+
+mod auth;
+mod blobs;
+mod images;
+mod manifests;
+mod options;
+mod routes;
+mod store;
+
+pub use images::{Image, IndexWithProvenance, Kind};
+pub use options::{Auth, Options, Referrers};
+
+use crate::faults::Fault;
+use crate::server::{Handler, Server};
+use crate::traffic::Request;
+use routes::Service;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// A running registry; dropping it ends it.
+pub struct Registry {
+    server: Server,
+    service: Arc<Service>,
+}
+
+impl Registry {
+    /// Starts one on a free port of 127.0.0.1.
+    pub fn start(options: Options) -> Self {
+        let mut kept = None;
+        let server = Server::start(|address| {
+            let service = Arc::new(Service::new(address, options));
+            kept = Some(Arc::clone(&service));
+            let handler: Handler = Arc::new(move |call| service.answer(call));
+            handler
+        });
+        let service = kept.expect("the server asked for its handler");
+        Self { server, service }
+    }
+
+    /// `127.0.0.1:PORT`, as it stands in image references.
+    pub fn address(&self) -> String {
+        self.server.address().to_string()
+    }
+
+    /// The same as a socket address.
+    pub fn socket(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    /// The full name of a repository here: `127.0.0.1:PORT/octo-org/app`.
+    pub fn repository(&self, name: &str) -> String {
+        format!("{}/{name}", self.address())
+    }
+
+    /// Pushes a platform image whose content depends on repository and platform alone.
+    pub fn push_image(&self, repository: &str, platform: &str, kind: Kind) -> Image {
+        self.push_image_seeded(repository, platform, kind, 0)
+    }
+
+    /// The same with other content for each `seed`: what another build of that platform would have made.
+    pub fn push_image_seeded(
+        &self,
+        repository: &str,
+        platform: &str,
+        kind: Kind,
+        seed: u64,
+    ) -> Image {
+        images::push_image(&self.service, repository, platform, kind, seed)
+    }
+
+    /// Pushes what a build with provenance on pushes for one platform: an index of the image and its attestation.
+    pub fn push_index_with_provenance(
+        &self,
+        repository: &str,
+        platform: &str,
+    ) -> IndexWithProvenance {
+        images::push_index_with_provenance(&self.service, repository, platform)
+    }
+
+    /// Stores a manifest as it is, without a look at what it points to; answers its digest.
+    pub fn push_raw(
+        &self,
+        repository: &str,
+        tag: Option<&str>,
+        media_type: &str,
+        bytes: &[u8],
+    ) -> String {
+        self.service
+            .store()
+            .put_manifest(repository, tag, media_type, bytes)
+    }
+
+    /// Stores a blob; answers its digest.
+    pub fn push_blob(&self, repository: &str, bytes: &[u8]) -> String {
+        self.service.store().put_blob(repository, bytes)
+    }
+
+    /// Lets `tag` hold `digest`, which need not be here.
+    pub fn tag(&self, repository: &str, tag: &str, digest: &str) {
+        self.service.store().set_tag(repository, tag, digest);
+    }
+
+    /// Every tag of the repository and the digest it holds.
+    pub fn tags(&self, repository: &str) -> BTreeMap<String, String> {
+        self.service.store().tags(repository)
+    }
+
+    /// Media type and bytes behind a tag or digest, whatever clients are shown.
+    pub fn manifest(&self, repository: &str, reference: &str) -> Option<(String, Vec<u8>)> {
+        let store = self.service.store();
+        let manifest = store.manifest(repository, reference)?;
+        Some((manifest.media_type.clone(), manifest.bytes.to_vec()))
+    }
+
+    /// The digests of all manifests in the repository.
+    pub fn manifests(&self, repository: &str) -> Vec<String> {
+        self.service.store().manifest_digests(repository)
+    }
+
+    /// The bytes of a blob.
+    pub fn blob(&self, repository: &str, digest: &str) -> Option<Vec<u8>> {
+        let store = self.service.store();
+        store.blob(repository, digest).map(|bytes| bytes.to_vec())
+    }
+
+    /// Takes a manifest away but leaves what points to it, tags too: what garbage collection does to untagged children.
+    pub fn delete_manifest(&self, repository: &str, digest: &str) {
+        self.service.store().forget_manifest(repository, digest);
+    }
+
+    /// Takes a blob away under the manifests that need it.
+    pub fn delete_blob(&self, repository: &str, digest: &str) {
+        self.service.store().forget_blob(repository, digest);
+    }
+
+    /// From now on the first `reads` reads of each new manifest or tag do not show it.
+    pub fn set_lag(&self, reads: u32) {
+        self.service.store().lag = reads;
+    }
+
+    /// Every token issued so far becomes invalid at once.
+    pub fn revoke_tokens(&self) {
+        self.service.tokens.revoke();
+    }
+
+    /// How often the token endpoint was asked.
+    pub fn token_requests(&self) -> usize {
+        let requests = self.server.traffic.requests();
+        requests
+            .iter()
+            .filter(|request| request.path.split('?').next() == Some(auth::TOKEN_PATH))
+            .count()
+    }
+
+    /// Every request since the start, or since they were cleared; those of the token endpoint too.
+    pub fn requests(&self) -> Vec<Request> {
+        self.server.traffic.requests()
+    }
+
+    /// Forgets the requests so far.
+    pub fn clear_requests(&self) {
+        self.server.traffic.clear_requests();
+    }
+
+    /// Adds a fault; where several match a request, the oldest is played.
+    pub fn fault(&self, fault: Fault) {
+        self.server.fault(fault);
+    }
+
+    /// Forgets the faults that are still to come.
+    pub fn clear_faults(&self) {
+        self.server.traffic.clear_faults();
+    }
+}

@@ -1,0 +1,133 @@
+//! What kind of registry it is.
+
+use std::time::Duration;
+
+/// How the registry answers referrers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Referrers {
+    /// With the API of distribution 1.1, and `OCI-Subject` on pushes.
+    Api,
+    /// Not at all (404, text/plain): clients keep the fallback tag.
+    TagSchema,
+}
+
+/// Who may use the registry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Auth {
+    /// Everybody.
+    None,
+    /// Who sends user and password with each request.
+    Basic {
+        /// The user.
+        user: String,
+        /// The password.
+        password: String,
+    },
+    /// Who trades user and password for a token of the right scope. The password is also an identity token.
+    Bearer {
+        /// The user.
+        user: String,
+        /// The password.
+        password: String,
+    },
+}
+
+/// The settings of a registry; the default is an open one with the referrers API, without lag.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub(crate) referrers: Referrers,
+    pub(crate) auth: Auth,
+    pub(crate) immutable_tags: bool,
+    pub(crate) lag: u32,
+    pub(crate) page_size: usize,
+    pub(crate) token_lifetime: Duration,
+    pub(crate) anonymous_pull: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            referrers: Referrers::Api,
+            auth: Auth::None,
+            immutable_tags: false,
+            lag: 0,
+            page_size: 1000,
+            token_lifetime: Duration::from_mins(5),
+            anonymous_pull: false,
+        }
+    }
+}
+
+impl Options {
+    /// The default.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Referrers API or fallback tag.
+    #[must_use]
+    pub fn referrers(mut self, referrers: Referrers) -> Self {
+        self.referrers = referrers;
+        self
+    }
+
+    /// Who may use it.
+    #[must_use]
+    pub fn auth(mut self, auth: Auth) -> Self {
+        self.auth = auth;
+        self
+    }
+
+    /// Basic auth.
+    #[must_use]
+    pub fn basic(self, user: &str, password: &str) -> Self {
+        self.auth(Auth::Basic {
+            user: user.to_owned(),
+            password: password.to_owned(),
+        })
+    }
+
+    /// Bearer tokens.
+    #[must_use]
+    pub fn bearer(self, user: &str, password: &str) -> Self {
+        self.auth(Auth::Bearer {
+            user: user.to_owned(),
+            password: password.to_owned(),
+        })
+    }
+
+    /// With bearer tokens: whoever asks without credentials gets a token that may pull.
+    #[must_use]
+    pub fn anonymous_pull(mut self, allowed: bool) -> Self {
+        self.anonymous_pull = allowed;
+        self
+    }
+
+    /// How long tokens live; `expires_in` says so in whole seconds.
+    #[must_use]
+    pub fn token_lifetime(mut self, lifetime: Duration) -> Self {
+        self.token_lifetime = lifetime;
+        self
+    }
+
+    /// A tag that holds something refuses other content (400 `TAG_INVALID`); the same content is fine.
+    #[must_use]
+    pub fn immutable_tags(mut self, immutable: bool) -> Self {
+        self.immutable_tags = immutable;
+        self
+    }
+
+    /// The first `reads` reads of each new manifest or tag do not show it: 404, or what the tag held before.
+    #[must_use]
+    pub fn lag(mut self, reads: u32) -> Self {
+        self.lag = reads;
+        self
+    }
+
+    /// The most entries that a tag list or a referrers answer holds before it goes on in another page.
+    #[must_use]
+    pub fn page_size(mut self, entries: usize) -> Self {
+        self.page_size = entries.max(1);
+        self
+    }
+}

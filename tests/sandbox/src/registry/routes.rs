@@ -1,0 +1,219 @@
+//! Which request means what: names, paths, error envelopes, lists.
+
+use super::auth::Tokens;
+use super::options::{Options, Referrers};
+use super::store::Store;
+use super::{blobs, manifests};
+use crate::server::{Call, Reply};
+use serde_json::json;
+use std::net::SocketAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// The registry behind the server.
+pub(crate) struct Service {
+    store: Mutex<Store>,
+    pub(crate) tokens: Tokens,
+    pub(crate) options: Options,
+}
+
+/// A refusal in the registry's own form.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) status: u16,
+    pub(crate) code: &'static str,
+    pub(crate) message: String,
+}
+
+/// A shorthand for `Err(Refusal { .. })`.
+pub(crate) fn refuse<T>(
+    status: u16,
+    code: &'static str,
+    message: impl Into<String>,
+) -> Result<T, Refusal> {
+    Err(Refusal {
+        status,
+        code,
+        message: message.into(),
+    })
+}
+
+impl Refusal {
+    pub(crate) fn reply(&self) -> Reply {
+        let error = json!({"code": self.code, "message": self.message, "detail": null});
+        Reply::json(self.status, &json!({ "errors": [error] }))
+    }
+}
+
+/// A request path, taken apart.
+pub(crate) enum Route<'a> {
+    Ping,
+    Tags(&'a str),
+    Manifest(&'a str, &'a str),
+    Referrers(&'a str, &'a str),
+    Blob(&'a str, &'a str),
+    Uploads(&'a str),
+    Upload(&'a str, &'a str),
+}
+
+impl<'a> Route<'a> {
+    fn parse(path: &'a str) -> Option<Self> {
+        let rest = path.strip_prefix("/v2")?;
+        if rest.is_empty() || rest == "/" {
+            return Some(Self::Ping);
+        }
+        let rest = rest.strip_prefix('/')?;
+        if let Some(name) = rest.strip_suffix("/tags/list") {
+            return Some(Self::Tags(name));
+        }
+        if let Some((name, id)) = rest.split_once("/blobs/uploads") {
+            let id = id.trim_start_matches('/');
+            return Some(if id.is_empty() {
+                Self::Uploads(name)
+            } else {
+                Self::Upload(name, id)
+            });
+        }
+        // From the right: a repository may be called `manifests`, a reference holds no slash.
+        let (head, last) = rest.rsplit_once('/')?;
+        let (name, kind) = head.rsplit_once('/')?;
+        match kind {
+            "manifests" => Some(Self::Manifest(name, last)),
+            "referrers" => Some(Self::Referrers(name, last)),
+            "blobs" => Some(Self::Blob(name, last)),
+            _ => None,
+        }
+    }
+
+    /// The repository, where there is one.
+    pub(crate) fn repository(&self) -> Option<&'a str> {
+        match self {
+            Self::Ping => None,
+            Self::Tags(name)
+            | Self::Manifest(name, _)
+            | Self::Referrers(name, _)
+            | Self::Blob(name, _)
+            | Self::Uploads(name)
+            | Self::Upload(name, _) => Some(name),
+        }
+    }
+}
+
+impl Service {
+    pub(crate) fn new(address: SocketAddr, options: Options) -> Self {
+        let mut store = Store::default();
+        store.lag = options.lag;
+        Self {
+            store: Mutex::new(store),
+            tokens: Tokens::new(address, &options),
+            options,
+        }
+    }
+
+    pub(crate) fn store(&self) -> MutexGuard<'_, Store> {
+        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn answer(&self, call: &Call) -> Reply {
+        if let Some(reply) = self.tokens.answer(call) {
+            return reply;
+        }
+        let Some(route) = Route::parse(&call.path) else {
+            return not_found();
+        };
+        if let Err(reply) = self.tokens.check(call, &route) {
+            return reply;
+        }
+        self.route(call, &route)
+            .unwrap_or_else(|refusal| refusal.reply())
+            .header("docker-distribution-api-version", "registry/2.0")
+    }
+
+    fn route(&self, call: &Call, route: &Route<'_>) -> Result<Reply, Refusal> {
+        if let Some(name) = route.repository() {
+            check_name(name)?;
+        }
+        let mut store = self.store();
+        match (call.method.as_str(), route) {
+            ("GET" | "HEAD", Route::Ping) => Ok(Reply::json(200, &json!({}))),
+            ("GET", Route::Tags(name)) => self.list_tags(call, &store, name),
+            ("GET" | "HEAD", Route::Manifest(name, reference)) => {
+                manifests::get(&mut store, name, reference)
+            }
+            ("PUT", Route::Manifest(name, reference)) => {
+                manifests::put(&mut store, &self.options, call, name, reference)
+            }
+            ("DELETE", Route::Manifest(name, reference)) => {
+                manifests::delete(&mut store, name, reference)
+            }
+            ("GET", Route::Referrers(name, digest)) => match self.options.referrers {
+                Referrers::Api => {
+                    manifests::referrers(&store, call, name, digest, self.options.page_size)
+                }
+                Referrers::TagSchema => Ok(not_found()),
+            },
+            (_, Route::Blob(name, digest)) => blobs::blob(&mut store, call, name, digest),
+            ("POST", Route::Uploads(name)) => blobs::begin(&mut store, call, name),
+            (_, Route::Upload(name, id)) => blobs::upload(&mut store, call, name, id),
+            _ => refuse(405, "UNSUPPORTED", "the operation is unsupported"),
+        }
+    }
+
+    fn list_tags(&self, call: &Call, store: &Store, name: &str) -> Result<Reply, Refusal> {
+        if !store.knows(name) {
+            return refuse(
+                404,
+                "NAME_UNKNOWN",
+                format!("repository name not known to registry: {name}"),
+            );
+        }
+        let last = call.query("last").unwrap_or("");
+        let asked = call.query("n").and_then(|n| n.parse().ok());
+        let most = asked.unwrap_or(usize::MAX).min(self.options.page_size);
+        let mut tags: Vec<String> = store.tags(name).into_keys().collect();
+        tags.retain(|tag| tag.as_str() > last);
+        let more = tags.len() > most && most > 0;
+        tags.truncate(most);
+        let link = tags
+            .last()
+            .filter(|_| more)
+            .map(|last| format!("</v2/{name}/tags/list?n={most}&last={last}>; rel=\"next\""));
+        let reply = Reply::json(200, &json!({"name": name, "tags": tags}));
+        Ok(match link {
+            Some(link) => reply.header("link", link),
+            None => reply,
+        })
+    }
+}
+
+/// What a registry without such a path says, which is not an error envelope.
+fn not_found() -> Reply {
+    Reply::new(404).body("text/plain; charset=utf-8", "404 page not found\n")
+}
+
+/// SPEC: `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(\/…)*`, here without the rule on doubled separators.
+fn check_name(name: &str) -> Result<(), Refusal> {
+    let part = |part: &str| {
+        let ends = part.as_bytes();
+        let alphanumeric = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+        alphanumeric(ends.first())
+            && alphanumeric(ends.last())
+            && part
+                .bytes()
+                .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-'))
+    };
+    if name.len() <= 255 && name.split('/').all(part) {
+        return Ok(());
+    }
+    refuse(
+        400,
+        "NAME_INVALID",
+        format!("invalid repository name: {name}"),
+    )
+}
+
+/// Whether it is `sha256:` and 64 lower-case hex digits.
+pub(crate) fn is_digest(text: &str) -> bool {
+    text.strip_prefix("sha256:").is_some_and(|hex| {
+        hex.len() == 64 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    })
+}

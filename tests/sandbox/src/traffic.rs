@@ -1,0 +1,143 @@
+//! What was asked of a server, and which faults are still to come.
+
+use crate::faults::{Fault, Misdeed};
+use crate::server::Call;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// One request that a server was sent, in the order of arrival.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// From 1, counted since the server started.
+    pub number: u64,
+    /// `GET`, `HEAD`, …
+    pub method: String,
+    /// Path and query as sent.
+    pub path: String,
+    /// The status that was sent; none while the answer is being made, or when the connection was dropped instead.
+    pub status: Option<u16>,
+    /// How the request proved who sent it.
+    pub authorization: Authorization,
+    /// How many bytes came with it.
+    pub body_length: usize,
+    /// Whether a fault was played on it.
+    pub faulty: bool,
+}
+
+/// The scheme of an `Authorization` header; its secret is not kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Authorization {
+    /// No such header.
+    None,
+    /// User and password.
+    Basic,
+    /// A token.
+    Bearer,
+    /// Anything else.
+    Other,
+}
+
+impl Authorization {
+    pub(crate) fn of(header: Option<&str>) -> Self {
+        match header.map(|value| value.split(' ').next().unwrap_or("").to_ascii_lowercase()) {
+            None => Self::None,
+            Some(scheme) if scheme == "basic" => Self::Basic,
+            Some(scheme) if scheme == "bearer" => Self::Bearer,
+            Some(_) => Self::Other,
+        }
+    }
+}
+
+/// The request log and the faults of one server.
+#[derive(Default)]
+pub(crate) struct Traffic {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    count: u64,
+    requests: Vec<Request>,
+    faults: Vec<Armed>,
+}
+
+struct Armed {
+    since: u64,
+    left: u32,
+    fault: Fault,
+}
+
+impl Traffic {
+    /// Logs the request; answers its number and the fault to play on it.
+    pub(crate) fn arrived(
+        &self,
+        call: &Call,
+        path_and_query: &str,
+        authorization: Authorization,
+    ) -> (u64, Option<Misdeed>) {
+        let mut state = self.lock();
+        state.count += 1;
+        let number = state.count;
+        let position = state.faults.iter().position(|armed| {
+            let age = number - armed.since;
+            let matches = &armed.fault.trigger.matches;
+            matches.holds(age, &call.method, &call.path, path_and_query)
+        });
+        let misdeed = position.map(|position| {
+            let armed = &mut state.faults[position];
+            let misdeed = armed.fault.misdeed.clone();
+            if armed.left != u32::MAX {
+                armed.left -= 1;
+            }
+            if armed.left == 0 {
+                state.faults.remove(position);
+            }
+            misdeed
+        });
+        state.requests.push(Request {
+            number,
+            method: call.method.clone(),
+            path: path_and_query.to_owned(),
+            status: None,
+            authorization,
+            body_length: call.body.len(),
+            faulty: misdeed.is_some(),
+        });
+        (number, misdeed)
+    }
+
+    pub(crate) fn answered(&self, number: u64, status: u16) {
+        let mut state = self.lock();
+        // From the end, where the newest are: a long run would make this quadratic.
+        if let Some(request) = state.requests.iter_mut().rfind(|r| r.number == number) {
+            request.status = Some(status);
+        }
+    }
+
+    pub(crate) fn add_fault(&self, fault: Fault) {
+        let mut state = self.lock();
+        let armed = Armed {
+            since: state.count,
+            left: fault.trigger.times,
+            fault,
+        };
+        if armed.left > 0 {
+            state.faults.push(armed);
+        }
+    }
+
+    pub(crate) fn clear_faults(&self) {
+        self.lock().faults.clear();
+    }
+
+    pub(crate) fn requests(&self) -> Vec<Request> {
+        self.lock().requests.clone()
+    }
+
+    pub(crate) fn clear_requests(&self) {
+        self.lock().requests.clear();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -8,7 +8,7 @@ use crate::apply::{ApplyError, Authority, Context, Ledger, Limits, Outcome, Rece
 use crate::domain::{Event, Events, Secret};
 use crate::failure::Failure;
 use crate::http::{self, Certificates};
-use crate::inputs::{Files, Inputs, RawInputs, Request, Settings};
+use crate::inputs::{Files, Inputs, Mode, RawInputs, Request, Settings};
 use crate::record::RecordFile;
 use crate::registry::{self, Credentials, Login, Registry};
 use crate::report::{CommandKind, FailureText, Report, RetryText};
@@ -115,7 +115,7 @@ async fn work(
     stop: impl Future<Output = &'static str>,
 ) -> Result<Outcome, Failure> {
     let settings = &inputs.settings;
-    let client = http::client(&certificates(environment, settings)?)?;
+    let client = http::client(&certificates(settings)?)?;
     let registry = Registry::new(registry::Settings {
         http: client.clone(),
         credentials: credentials(environment, settings, events)?,
@@ -123,7 +123,8 @@ async fn work(
         patience: settings.patience,
         events: events.clone(),
     });
-    if let Request::Seal(seal) = &inputs.request {
+    // Not in a dry run: some registries make a repository when a token that may push to it is asked for.
+    if let (Request::Seal(seal), Mode::Apply) = (&inputs.request, settings.mode) {
         registry.will_write(&seal.repository);
     }
     let context = Context {
@@ -153,8 +154,7 @@ async fn work(
     .await)
 }
 
-/// The CA certificates beside the public ones: `ca-bundle`, and `SSL_CERT_FILE` through the system's own.
-fn certificates(_environment: &Environment, settings: &Settings) -> Result<Certificates, Failure> {
+fn certificates(settings: &Settings) -> Result<Certificates, Failure> {
     let mut certificates = Certificates::default();
     if let Some(pem) = &settings.ca_bundle {
         certificates.add(&String::from_utf8_lossy(pem))?;

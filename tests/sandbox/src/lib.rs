@@ -13,8 +13,33 @@ mod encoding;
 mod faults;
 mod registry;
 mod server;
+mod sigstore;
 mod traffic;
 
 pub use faults::{Fault, Trigger};
 pub use registry::{Auth, Image, IndexWithProvenance, Kind, Options, Referrers, Registry};
+pub use sigstore::Sigstore;
 pub use traffic::{Authorization, Request};
+
+/// A registry and a Sigstore together.
+pub struct Sandbox {
+    /// The registry.
+    pub registry: Registry,
+    /// The Sigstore.
+    pub sigstore: Sigstore,
+}
+
+impl Sandbox {
+    /// Both, with an open registry that has the referrers API.
+    pub fn start() -> Self {
+        Self::with(Options::new())
+    }
+
+    /// Both, with this kind of registry.
+    pub fn with(options: Options) -> Self {
+        Self {
+            registry: Registry::start(options),
+            sigstore: Sigstore::start(),
+        }
+    }
+}

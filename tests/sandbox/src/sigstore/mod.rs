@@ -1,0 +1,160 @@
+//! A small Sigstore on one loopback port: OIDC issuer (with GitHub's token endpoint), Fulcio with its certificate
+//! transparency log, Rekor v1. Keys are fresh at each start. No Rekor v2 and no timestamp authority.
+
+mod certificate;
+mod entry;
+mod fulcio;
+mod keys;
+mod merkle;
+mod oidc;
+mod rekor;
+mod trust;
+
+use crate::faults::Fault;
+use crate::server::{Call, Handler, Reply, Server};
+use crate::traffic::Request;
+use certificate::Authority;
+use oidc::Issuer;
+use rekor::Log;
+use serde_json::{Value, json};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// A running Sigstore; dropping it ends it.
+pub struct Sigstore {
+    server: Server,
+    services: Arc<Services>,
+}
+
+pub(crate) struct Services {
+    issuer: Issuer,
+    authority: Authority,
+    log: Log,
+    certificate_lifetime: Mutex<Duration>,
+}
+
+impl Sigstore {
+    /// Starts one on a free port of 127.0.0.1.
+    pub fn start() -> Self {
+        let mut kept = None;
+        let server = Server::start(|address| {
+            let services = Arc::new(Services {
+                issuer: Issuer::new(format!("http://{address}")),
+                authority: Authority::new(),
+                log: Log::new(),
+                certificate_lifetime: Mutex::new(Duration::from_mins(10)),
+            });
+            kept = Some(Arc::clone(&services));
+            let handler: Handler = Arc::new(move |call| services.answer(call));
+            handler
+        });
+        let services = kept.expect("the server asked for its handler");
+        Self { server, services }
+    }
+
+    /// The address of every part, and the issuer in tokens and certificates: `http://127.0.0.1:PORT`.
+    pub fn url(&self) -> String {
+        self.services.issuer.url().to_owned()
+    }
+
+    /// The issuer, as a policy names it.
+    pub fn issuer(&self) -> String {
+        self.url()
+    }
+
+    /// The subject that certificates get under the claims as they are.
+    pub fn identity(&self) -> String {
+        let workflow = self.services.issuer.claim("job_workflow_ref");
+        format!(
+            "https://github.com/{}",
+            workflow.as_str().unwrap_or_default()
+        )
+    }
+
+    /// The trusted root, as JSON.
+    pub fn trusted_root(&self) -> String {
+        trust::trusted_root(&self.services)
+    }
+
+    /// The signing config (v0.2), as JSON.
+    pub fn signing_config(&self) -> String {
+        trust::signing_config(&self.services)
+    }
+
+    /// What a runner sets for a job that has `id-token: write`.
+    pub fn github_env(&self) -> Vec<(String, String)> {
+        let url = format!("{}{}?api-version=2.0", self.url(), oidc::TOKEN_PATH);
+        let token = self.services.issuer.request_token.clone();
+        vec![
+            ("ACTIONS_ID_TOKEN_REQUEST_URL".to_owned(), url),
+            ("ACTIONS_ID_TOKEN_REQUEST_TOKEN".to_owned(), token),
+        ]
+    }
+
+    /// A token for Sigstore outside of GitHub (`SIGSTORE_ID_TOKEN`).
+    pub fn identity_token(&self) -> String {
+        self.services.issuer.issue("sigstore")
+    }
+
+    /// Sets a claim of the tokens issued from now on; null takes it away.
+    pub fn set_claim(&self, name: &str, value: impl Into<Value>) {
+        self.services.issuer.set_claim(name, value.into());
+    }
+
+    /// How long tokens issued from now on live (5 minutes, as GitHub's).
+    pub fn set_token_lifetime(&self, lifetime: Duration) {
+        self.services.issuer.set_lifetime(lifetime);
+    }
+
+    /// How long certificates issued from now on live (10 minutes, as Fulcio's).
+    pub fn set_certificate_lifetime(&self, lifetime: Duration) {
+        let kept = self.services.certificate_lifetime.lock();
+        *kept.unwrap_or_else(PoisonError::into_inner) = lifetime;
+    }
+
+    /// How many entries the log holds.
+    pub fn entries(&self) -> usize {
+        self.services.log.length()
+    }
+
+    /// Every request since the start, or since they were cleared.
+    pub fn requests(&self) -> Vec<Request> {
+        self.server.traffic.requests()
+    }
+
+    /// Forgets the requests so far.
+    pub fn clear_requests(&self) {
+        self.server.traffic.clear_requests();
+    }
+
+    /// Adds a fault. Paths: `/gh/token`, `/api/v2/signingCert`, `/api/v1/log/entries`, `/api/v1/log/entries/*`.
+    pub fn fault(&self, fault: Fault) {
+        self.server.fault(fault);
+    }
+
+    /// Forgets the faults that are still to come.
+    pub fn clear_faults(&self) {
+        self.server.traffic.clear_faults();
+    }
+}
+
+impl Services {
+    fn answer(&self, call: &Call) -> Reply {
+        match (call.method.as_str(), call.path.as_str()) {
+            ("GET", "/.well-known/openid-configuration") => self.issuer.discovery(),
+            ("GET", "/.well-known/jwks") => self.issuer.key_set(),
+            ("GET", oidc::TOKEN_PATH) => self.issuer.github_token(call),
+            ("POST", "/api/v2/signingCert") => {
+                let lifetime = self.certificate_lifetime.lock();
+                let lifetime = *lifetime.unwrap_or_else(PoisonError::into_inner);
+                fulcio::signing_certificate(&self.authority, &self.issuer, lifetime, call)
+            }
+            ("GET", "/api/v2/trustBundle") => fulcio::trust_bundle(&self.authority),
+            ("GET", "/api/v2/configuration") => fulcio::configuration(&self.issuer),
+            _ => self.log.answer(call).unwrap_or_else(|| {
+                let message = format!("no such path: {}", call.path);
+                Reply::json(404, &json!({"code": 404, "message": message}))
+            }),
+        }
+    }
+}

@@ -169,7 +169,7 @@ fn image_that_is_stopped_leaves_a_record() {
             thread::sleep(Duration::from_millis(50));
         }
         let begin = Instant::now();
-        Tool::docker(&["stop", "--time", "30", &name]).succeed();
+        Tool::docker(&["stop", "-t", "30", &name]).succeed();
         (run.join().unwrap(), begin.elapsed())
     });
     // 137 would be a process that had to be killed.

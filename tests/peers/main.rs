@@ -15,5 +15,6 @@ mod container;
 mod convergence;
 mod foreign;
 mod interoperability;
+mod sandboxed;
 mod support;
 mod tampering;

@@ -64,6 +64,11 @@ impl Tool {
         }
     }
 
+    /// cosign, for what the stack of real services has no part in.
+    pub(crate) fn cosign() -> Self {
+        Self::installed("cosign3")
+    }
+
     /// One of the installed programs, with a home of its own.
     fn installed(name: &str) -> Self {
         let tool = Self::bounded(Path::new(&stack("BIN")).join(name));
@@ -106,7 +111,7 @@ impl Tool {
 
     /// `cosign sign`, or whatever else signs, as a job of `workflow`.
     pub(crate) fn cosign_signing(verb: &str, log: Log, workflow: &Workflow) -> Self {
-        let mut tool = Self::installed("cosign3").args([verb, "--yes"]);
+        let mut tool = Self::cosign().args([verb, "--yes"]);
         for (name, value) in workflow.environment() {
             tool = tool.env(name, value);
         }
@@ -116,7 +121,7 @@ impl Tool {
 
     /// `cosign verify` of what `workflow` signed.
     pub(crate) fn cosign_verify(workflow: &Workflow) -> Self {
-        Self::installed("cosign3")
+        Self::cosign()
             .args(["verify", "--trusted-root", &stack("TRUSTED_ROOT")])
             .args(["--certificate-identity", &workflow.identity()])
             .args(["--certificate-oidc-issuer", &stack("ISSUER")])

@@ -140,13 +140,20 @@ impl Tour<'_> {
     fn wrong_identity(&mut self) -> anyhow::Result<()> {
         self.terminal
             .heading("5. Verify with another identity: refused at once")?;
+        self.sandbox.registry.clear_requests();
         let step = self.run_verify(STRANGER)?;
         self.show_error(&step)?;
+        let requests = self.sandbox.registry.requests();
+        let looks = requests
+            .iter()
+            .filter(|r| r.path.contains("/referrers/"))
+            .count();
+        let names_signer = step.log.contains(&self.sandbox.sigstore.identity());
+        let verified = step.output("verified") == "true";
         self.expect("it ends with exit code 3", step.code == Some(3))?;
-        self.expect(
-            "nothing is called verified",
-            step.output("verified") != "true",
-        )?;
+        self.expect("one look was enough", looks == 1)?;
+        self.expect("it says who did sign", names_signer)?;
+        self.expect("nothing is called verified", !verified)?;
         self.log_unless_held(&step)
     }
 
@@ -195,23 +202,26 @@ impl Tour<'_> {
         Ok(())
     }
 
-    /// The first `::error::` of the log, as the runner would show it.
+    /// The first `::error::` of the log, as the runner would show it, and the hint after it.
     fn show_error(&mut self, step: &Step) -> anyhow::Result<()> {
-        let error = step
-            .log
-            .lines()
-            .find_map(|line| line.strip_prefix("::error"));
-        let text = error
-            .and_then(|rest| rest.split_once("::"))
-            .map_or("", |(_, text)| text);
-        let text = text
-            .replace("%0A", "\n")
+        let lines = || step.log.lines();
+        let error = lines()
+            .find_map(|line| line.strip_prefix("::error")?.split_once("::"))
+            .map_or("none", |(_, text)| text);
+        let error = error
             .replace("%0D", "")
+            .replace("%0A", "\n")
             .replace("%25", "%");
-        let mut name = "error";
-        for line in text.lines() {
-            self.terminal.field(name, line)?;
-            name = "";
+        let hint = lines().find_map(|line| line.strip_prefix("hint: "));
+        for (name, text) in [
+            ("error", error.as_str()),
+            ("hint", hint.unwrap_or_default()),
+        ] {
+            let mut name = name;
+            for line in text.lines() {
+                self.terminal.field(name, line)?;
+                name = "";
+            }
         }
         Ok(())
     }

@@ -243,6 +243,11 @@ fn registry_hint(error: &RegistryError) -> Option<String> {
             "`{host}` limits requests: wait, log in, or lower the number of parallel jobs; a rerun goes on where this run stopped"
         ));
     }
+    if error.is_about_trust() {
+        return Some(format!(
+            "nobody that is trusted vouches for `{host}`: give its certificate authority in `ca-bundle`"
+        ));
+    }
     if let Some(helper) = error.unused_helper() {
         return Some(format!(
             "`docker-credential-{helper}` is a program of the machine and is not in this image: give `registry-auths`"

@@ -11,4 +11,8 @@
 mod support;
 
 mod create;
+mod faults;
+mod outages;
+mod sign;
 mod tags;
+mod verify;

@@ -185,7 +185,7 @@ fn is_write(request: &Request) -> bool {
 }
 
 /// A request in words: `PUT manifests/v1`.
-pub(crate) fn wire(request: &Request, names: &[(String, String)]) -> String {
+fn wire(request: &Request, names: &[(String, String)]) -> String {
     let path = request.path.split('?').next().unwrap();
     let mut text = request.method.clone();
     let prefix = format!("/v2/{REPOSITORY}/");

@@ -229,7 +229,16 @@ impl RegistryError {
     pub fn unused_helper(&self) -> Option<&str> {
         match &self.fault {
             Fault::Helper(needed) => Some(&needed.helper),
-            _ => self.helper.as_deref().filter(|_| self.is_denied()),
+            Fault::Refused { .. }
+            | Fault::Token { .. }
+            | Fault::Realm { .. }
+            | Fault::NoToken
+            | Fault::Unreachable { .. }
+            | Fault::Body { .. }
+            | Fault::Digest { .. }
+            | Fault::Manifest(_)
+            | Fault::Listing(_)
+            | Fault::Address { .. } => self.helper.as_deref().filter(|_| self.is_denied()),
         }
     }
 }

@@ -10,9 +10,18 @@
 
 mod support;
 
+mod budget;
 mod create;
+mod credentials;
 mod faults;
+mod forgeries;
+mod hostile;
+mod inputs;
 mod outages;
+mod record;
+mod referrers;
+mod report;
 mod sign;
 mod tags;
+mod tokens;
 mod verify;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::fields::Fields;
 use super::grammar::{self, Separator};
 use super::{
-    Depth, IndexType, OnSigningFailure, Order, PolicyInputs, Request, Seal, Sign, Signing,
+    Depth, Formats, IndexType, OnSigningFailure, Order, PolicyInputs, Request, Seal, Sign, Signing,
     Subjects, Verify,
 };
 use crate::domain::{Digest, GithubClaims, ImageReference, Reference, Repository, Tag};
@@ -215,8 +215,14 @@ fn signing(fields: &mut Fields<'_>) -> Signing {
         ("fail", OnSigningFailure::Fail),
         ("warn", OnSigningFailure::Warn),
     ];
+    let formats = [
+        ("bundle", Formats::Bundle),
+        ("legacy", Formats::Legacy),
+        ("both", Formats::Both),
+    ];
     Signing {
         depth: depth(fields),
+        formats: fields.word("signature-format", &formats, Formats::Bundle),
         on_failure: fields.word("on-signing-failure", &words, OnSigningFailure::Fail),
         policy: policy(fields),
     }

@@ -7,8 +7,9 @@ use futures_util::{StreamExt as _, stream};
 
 use super::children::{PARALLEL, check_present, resolve_all};
 use super::receipt::{IndexReceipt, Receipt, TagReceipt};
-use super::signer::{Authority, Unsigned};
+use super::signer::Authority;
 use super::tags::{refuse_newcomers, see_tags, wait_for_tags, write_tag};
+use super::unsigned::{Expectation, Unsigned};
 use super::{ApplyError, Context, Ledger};
 use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, Reference, Tag};
 use crate::inputs::{Depth, Mode, Order, Seal, Signing};
@@ -236,8 +237,21 @@ async fn find_signatures(
             }
         }
     }
+    // What no tag held yet is most likely unsigned.
+    let expectation = if plan.push_index {
+        Expectation::Unsigned
+    } else {
+        Expectation::Signed
+    };
     authority
-        .find_unsigned(context, &seal.repository, subjects, signing, receipt)
+        .find_unsigned(
+            context,
+            &seal.repository,
+            subjects,
+            signing,
+            expectation,
+            receipt,
+        )
         .await
 }
 

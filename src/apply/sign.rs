@@ -8,6 +8,7 @@ use super::children::{DEPTH_MAX, TOTAL_MAX};
 use super::receipt::{Receipt, Subject};
 use super::seal::children_of;
 use super::signer::Authority;
+use super::unsigned::Expectation;
 use super::{ApplyError, Context, Ledger};
 use crate::domain::{Descriptor, Digest, ImageReference, Manifest, Reference, Repository};
 use crate::inputs::{Depth, Mode, Sign, Subjects};
@@ -55,7 +56,14 @@ pub(super) async fn sign(
             });
         }
         let unsigned = authority
-            .find_unsigned(context, &repository, subjects, &sign.signing, receipt)
+            .find_unsigned(
+                context,
+                &repository,
+                subjects,
+                &sign.signing,
+                Expectation::Unsigned,
+                receipt,
+            )
             .await?;
         work.push((repository, unsigned));
     }

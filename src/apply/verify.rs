@@ -5,12 +5,14 @@ use std::future::Future;
 
 use futures_util::future::join_all;
 
-use super::lookup::{Lookup, look_up};
+use super::lookup::{Lookup, Search, look_up};
 use super::receipt::{Receipt, SignatureReceipt, Subject};
 use super::sign::{resolve, with_children};
 use super::signer::{Authority, GITHUB_ISSUER};
 use super::{ApplyError, Context, Ledger, Refused, RefusedSubject};
-use crate::domain::{Descriptor, Digest, ImageReference, Matcher, Policy, Repository};
+use crate::domain::{
+    Descriptor, Digest, ImageReference, Matcher, Policy, Repository, SignatureFormat,
+};
 use crate::failure::chain_text;
 use crate::inputs::{PolicyInputs, Verify};
 use crate::signing::Refusal;
@@ -58,8 +60,8 @@ pub(super) async fn verify(
             match verdict {
                 Ok(Verdict::Signed(signature)) => {
                     context.events.note(format!(
-                        "`{}` is signed by `{}`",
-                        subject.digest, signature.signer.identity
+                        "`{}` is signed by `{}` ({})",
+                        subject.digest, signature.signer.identity, signature.place.format
                     ));
                     receipt.signatures.push(*signature);
                 }
@@ -123,8 +125,16 @@ async fn judge(
         refused,
         dangling,
         ..
-    } = look_up(context, repository, &subject.digest, &judge).await?;
-    if let Some((manifest, signer)) = verified.into_iter().next() {
+    } = look_up(
+        context,
+        repository,
+        &subject.digest,
+        &judge,
+        // Either will do, and cosign 3's are the ones that are made now.
+        Search::First(SignatureFormat::Bundle),
+    )
+    .await?;
+    if let Some((place, signer)) = verified.into_iter().next() {
         let subject = Subject {
             repository: repository.clone(),
             digest: subject.digest.clone(),
@@ -132,17 +142,17 @@ async fn judge(
         return Ok(Verdict::Signed(Box::new(SignatureReceipt {
             subject,
             signer,
-            manifest,
+            place,
             made: false,
         })));
     }
     let image = repository.to_string();
-    let visible = |manifest: &Digest| refused.iter().any(|(known, _)| known == manifest);
+    let visible = |signature: &Digest| refused.iter().any(|(known, _)| known.id() == signature);
     // The record announces a signature of this pipeline's: as long as it is not visible, what is wrong is not all.
     let announced = ledger.earlier().is_some_and(|record| {
         record
             .signatures_of(&image, &subject.digest)
-            .any(|manifest| !visible(manifest))
+            .any(|signature| !visible(signature))
     });
     let reasons: Vec<String> = refused
         .iter()

@@ -91,9 +91,6 @@ pub enum TrustError {
     /// A service of the signing config has an address that is not used.
     #[error("the signing config cannot be used")]
     Address(#[source] Fault),
-    /// A legacy signature was to be made, and there is no log that can witness it.
-    #[error("the signing config names no Rekor v1, which a legacy signature needs")]
-    NoLegacyLog,
     /// Trust is loaded for verification only, and something was to be signed.
     #[error("no signing config was loaded")]
     NoServices,

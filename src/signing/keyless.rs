@@ -104,7 +104,9 @@ impl Keyless {
         docker_reference: &str,
     ) -> Result<LegacySignature, SigningError> {
         let log = self.services.legacy_log.as_ref();
-        let log = log.ok_or(SigningError::Trust(TrustError::NoLegacyLog))?;
+        let log = log.ok_or(SigningError::Trust(TrustError::Services(
+            "it names no Rekor v1, which a legacy signature needs",
+        )))?;
         let payload = payload(subject, docker_reference);
         let sign = |session: &Session| Signed::message(session, payload.clone());
         let finish = |witnessed: Witnessed, caller: &Caller| {

@@ -70,7 +70,7 @@ impl Failure {
         match self.exit_code() {
             ExitCode::World => "manifest-seal failed",
             ExitCode::Inputs => "manifest-seal: wrong inputs",
-            ExitCode::Refused if matches!(self, Self::Apply(ApplyError::Conflict(_))) => {
+            ExitCode::Refused if matches!(self, Self::Apply(ApplyError::Conflict { .. })) => {
                 "manifest-seal: a tag holds something else"
             }
             ExitCode::Refused => "manifest-seal: refused",
@@ -119,7 +119,7 @@ pub fn chain_text(error: &(dyn Error + 'static)) -> String {
 
 fn exit_code(error: &ApplyError) -> ExitCode {
     match error {
-        ApplyError::Conflict(_) | ApplyError::Refused(_) => ExitCode::Refused,
+        ApplyError::Conflict { .. } | ApplyError::Refused(_) => ExitCode::Refused,
         ApplyError::Assemble(error) => match error {
             AssembleError::DuplicatePlatform { .. }
             | AssembleError::Platforms { .. }
@@ -161,7 +161,7 @@ fn hint(error: &ApplyError) -> Option<String> {
         ApplyError::NoToken => {
             "give the job `permissions: id-token: write`; a pull request from a fork never has it: use `sign: false` there, or `on-signing-failure: warn`. Outside GitHub give `identity-token`"
         }
-        ApplyError::Conflict(_) => {
+        ApplyError::Conflict { .. } => {
             "these tags are promised never to change: choose another version, remove the tag by hand if it is wrong, or name it in `moving-tags` if it may move"
         }
         ApplyError::MissingChild { .. } => {
@@ -246,6 +246,11 @@ fn registry_hint(error: &RegistryError) -> Option<String> {
     if error.is_throttled() {
         return Some(format!(
             "`{host}` limits requests: wait, log in, or lower the number of parallel jobs; a rerun goes on where this run stopped"
+        ));
+    }
+    if error.is_about_trust() {
+        return Some(format!(
+            "nobody that is trusted vouches for `{host}`: give its certificate authority in `ca-bundle`"
         ));
     }
     match error.status() {

@@ -1,14 +1,16 @@
 //! A run, from the environment to the exit code: the line of the crate's story, spelled out.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use crate::actions::{Console, Environment};
 use crate::apply::{ApplyError, Authority, Context, Ledger, Limits, Outcome, Receipt, apply};
 use crate::domain::{Event, Events, Secret};
 use crate::failure::Failure;
 use crate::http::{self, Certificates};
-use crate::inputs::{Files, Inputs, RawInputs, Request, Settings};
+use crate::inputs::{Files, Inputs, Mode, RawInputs, Request, Settings};
 use crate::record::RecordFile;
 use crate::registry::{self, Credentials, Login, Registry};
 use crate::report::{CommandKind, FailureText, Report, RetryText};
@@ -28,7 +30,10 @@ pub async fn run(
     };
     let journal = Arc::new(Mutex::new(Vec::new()));
     let events = listen(console, &journal);
-    let outcome = work(environment, &inputs, &events, stop).await;
+    let outcome = tokio::select! {
+        outcome = work(environment, &inputs, &events, stop) => outcome,
+        never = tick(console) => match never {},
+    };
     let (outcome, failure) = match outcome {
         Ok(Outcome { receipt, failure }) => (
             Outcome {
@@ -108,6 +113,14 @@ fn listen(console: &Arc<Console>, journal: &Arc<Mutex<Vec<RetryText>>>) -> Event
     })
 }
 
+/// Keeps a terminal's progress line going for as long as it is polled.
+async fn tick(console: &Console) -> Infallible {
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        console.tick();
+    }
+}
+
 async fn work(
     environment: &Environment,
     inputs: &Inputs,
@@ -115,7 +128,7 @@ async fn work(
     stop: impl Future<Output = &'static str>,
 ) -> Result<Outcome, Failure> {
     let settings = &inputs.settings;
-    let client = http::client(&certificates(environment, settings)?)?;
+    let client = http::client(&certificates(settings)?)?;
     let registry = Registry::new(registry::Settings {
         http: client.clone(),
         credentials: credentials(environment, settings, events)?,
@@ -123,7 +136,8 @@ async fn work(
         patience: settings.patience,
         events: events.clone(),
     });
-    if let Request::Seal(seal) = &inputs.request {
+    // Not in a dry run: some registries make a repository when a token that may push to it is asked for.
+    if let (Request::Seal(seal), Mode::Apply) = (&inputs.request, settings.mode) {
         registry.will_write(&seal.repository);
     }
     let context = Context {
@@ -153,8 +167,7 @@ async fn work(
     .await)
 }
 
-/// The CA certificates beside the public ones: `ca-bundle`, and `SSL_CERT_FILE` through the system's own.
-fn certificates(_environment: &Environment, settings: &Settings) -> Result<Certificates, Failure> {
+fn certificates(settings: &Settings) -> Result<Certificates, Failure> {
     let mut certificates = Certificates::default();
     if let Some(pem) = &settings.ca_bundle {
         certificates.add(&String::from_utf8_lossy(pem))?;

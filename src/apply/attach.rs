@@ -38,6 +38,11 @@ impl<'a> Attacher<'a> {
         }
     }
 
+    /// Where it stores.
+    pub(super) fn repository(&self) -> &Repository {
+        self.repository
+    }
+
     /// Uploads the empty config that every signature's manifest points to, once.
     async fn empty(&self) -> Result<&Digest, RegistryError> {
         self.empty
@@ -58,12 +63,22 @@ impl<'a> Attacher<'a> {
             .map_err(ApplyError::FallbackUnwritable)?;
         let digest = Digest::of(&manifest);
         let by_digest = Reference::Digest(digest.clone());
-        let stored = registry
-            .put_manifest(
+        // SPEC: the parts first. Debian's registry loses one now and then while others upload the same empty config.
+        let bring = async || {
+            tokio::try_join!(
+                registry.put_blob(self.repository, bundle),
+                registry.put_blob(self.repository, EMPTY)
+            )
+            .map(drop)
+        };
+        let stored = self
+            .context
+            .store(
                 self.repository,
                 &by_digest,
                 &MediaType::OciManifest,
                 &manifest,
+                bring,
             )
             .await?;
         let promised = api == Api::Listed && stored.subject.as_ref() == Some(&subject.digest);

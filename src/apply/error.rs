@@ -79,8 +79,13 @@ pub enum ApplyError {
         limit: usize,
     },
     /// Tags hold something else.
-    #[error("{}", conflicts_text(.0))]
-    Conflict(Vec<Conflict>),
+    #[error("{}", conflicts_text(.conflicts, .wanted))]
+    Conflict {
+        /// What they hold.
+        conflicts: Vec<Conflict>,
+        /// What they were to hold, by platform.
+        wanted: Vec<(String, Digest)>,
+    },
     /// A tag was written, but the registry does not show it.
     #[error("the tag `{tag}` was written but still shows {}", shows_text(.shows.as_ref()))]
     TagNotVisible {
@@ -174,7 +179,7 @@ impl ApplyError {
             | Self::LostAttestation { .. }
             | Self::OddIndex { .. }
             | Self::TooDeep { .. }
-            | Self::Conflict(_)
+            | Self::Conflict { .. }
             | Self::TagNotVisible { .. }
             | Self::FallbackOccupied { .. }
             | Self::FallbackUnwritable(_)
@@ -209,7 +214,7 @@ impl ApplyError {
             | Self::LostAttestation { .. }
             | Self::OddIndex { .. }
             | Self::TooDeep { .. }
-            | Self::Conflict(_)
+            | Self::Conflict { .. }
             | Self::TagNotVisible { .. }
             | Self::MissingImage(_)
             | Self::FallbackOccupied { .. }
@@ -285,28 +290,32 @@ impl std::fmt::Display for Refused {
     }
 }
 
-fn conflicts_text(conflicts: &[Conflict]) -> String {
+fn conflicts_text(conflicts: &[Conflict], wanted: &[(String, Digest)]) -> String {
     let text = |conflict: &Conflict| {
-        let found: Vec<String> = conflict
-            .found
-            .iter()
-            .map(|(platform, digest)| format!("{platform} `{digest}`"))
-            .collect();
-        let found = if found.is_empty() {
-            "no platforms".to_owned()
-        } else {
-            found.join(", ")
-        };
         let why = conflict
             .why
             .as_ref()
             .map_or(String::new(), |why| format!(" ({why})"));
+        let (tag, holds) = (&conflict.tag, &conflict.holds);
         format!(
-            "the tag `{}` holds `{}` with {found}{why}",
-            conflict.tag, conflict.holds
+            "the tag `{tag}` holds `{holds}`{why} with {}",
+            images_text(&conflict.found)
         )
     };
-    conflicts.iter().map(text).collect::<Vec<_>>().join("\n")
+    let found: Vec<String> = conflicts.iter().map(text).collect();
+    format!("{}\nwanted: {}", found.join("\n"), images_text(wanted))
+}
+
+fn images_text(images: &[(String, Digest)]) -> String {
+    let images: Vec<String> = images
+        .iter()
+        .map(|(platform, digest)| format!("{platform} `{digest}`"))
+        .collect();
+    if images.is_empty() {
+        "no platforms".to_owned()
+    } else {
+        images.join(", ")
+    }
 }
 
 fn shows_text(shows: Option<&Digest>) -> String {

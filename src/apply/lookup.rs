@@ -24,8 +24,8 @@ pub(super) type Judge<'a> = dyn Fn(&[u8], &Digest) -> Result<Verified, Refusal> 
 pub(super) struct Lookup {
     /// Signatures that hold, with the manifest of each; the first that was listed comes first.
     pub verified: Vec<(Digest, Verified)>,
-    /// Signatures that do not hold, and attestations, which are none.
-    pub refused: Vec<Refusal>,
+    /// Signatures that do not hold, and attestations, which are none, with the manifest of each.
+    pub refused: Vec<(Digest, Refusal)>,
     /// Manifests or bundles that are listed, but that the registry says it does not have.
     pub dangling: Vec<Digest>,
     /// Whether the registry has the referrers API.
@@ -43,7 +43,7 @@ pub(super) enum Api {
 
 enum Judged {
     Verified(Digest, Box<Verified>),
-    Refused(Refusal),
+    Refused(Digest, Refusal),
     Dangling(Digest),
     Unrelated,
 }
@@ -109,7 +109,7 @@ impl Lookup {
         for one in judged {
             match one {
                 Judged::Verified(manifest, verified) => self.verified.push((manifest, *verified)),
-                Judged::Refused(refusal) => self.refused.push(refusal),
+                Judged::Refused(manifest, refusal) => self.refused.push((manifest, refusal)),
                 Judged::Dangling(digest) => self.dangling.push(digest),
                 Judged::Unrelated => {}
             }
@@ -162,7 +162,8 @@ async fn judge_one(
         ManifestKind::Index { .. } => return Ok(Judged::Unrelated),
     };
     if bundle.size > BUNDLE_MAX_BYTES {
-        return Ok(Judged::Refused(Refusal::TooLarge { size: bundle.size }));
+        let refusal = Refusal::TooLarge { size: bundle.size };
+        return Ok(Judged::Refused(entry.digest.clone(), refusal));
     }
     let Some(bytes) = context
         .registry
@@ -173,6 +174,6 @@ async fn judge_one(
     };
     Ok(match judge(&bytes, subject) {
         Ok(verified) => Judged::Verified(entry.digest.clone(), Box::new(verified)),
-        Err(refusal) => Judged::Refused(refusal),
+        Err(refusal) => Judged::Refused(entry.digest.clone(), refusal),
     })
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{ApplyError, Context};
-use crate::domain::{Digest, MediaType, Repository};
+use crate::domain::{Digest, MediaType, Repository, Tag};
 use crate::plan::{Child, Conflict, PlatformMap, TagKind, TagStep};
 use crate::record::{ImageRecord, PlatformRecord, SignatureRecord, TagRecord, TagState};
 use crate::signing::Verified;
@@ -95,6 +95,26 @@ impl Receipt {
     #[must_use]
     pub fn writes_tags(&self) -> bool {
         self.tags.iter().any(|tag| tag.step.writes())
+    }
+
+    /// Notes that a tag was written.
+    pub(super) fn mark_written(&mut self, tag: &Tag) {
+        for known in self.tags.iter_mut().filter(|known| known.step.tag == *tag) {
+            known.state = TagState::Written;
+        }
+    }
+
+    /// Notes that something was signed.
+    pub(super) fn note_signature(&mut self, context: &Context, signature: SignatureReceipt) {
+        let signer = &signature.signer;
+        let place = signer
+            .log_index
+            .map_or(String::new(), |index| format!(", log index {index}"));
+        context.events.note(format!(
+            "signed `{}` as `{}`{place}",
+            signature.subject.digest, signer.identity
+        ));
+        self.signatures.push(signature);
     }
 
     /// Notes that digests stay unsigned because of `error`, which the inputs let pass.

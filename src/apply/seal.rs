@@ -3,14 +3,16 @@
 use std::collections::BTreeSet;
 use std::future::Future;
 
-use super::children::{check_present, resolve_all};
+use futures_util::{StreamExt as _, stream};
+
+use super::children::{PARALLEL, check_present, resolve_all};
 use super::receipt::{IndexReceipt, Receipt, TagReceipt};
 use super::signer::{Authority, Unsigned};
-use super::tags::{see_tags, wait_for_tags, write_tag};
+use super::tags::{refuse_newcomers, see_tags, wait_for_tags, write_tag};
 use super::{ApplyError, Context, Ledger};
 use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, Reference, Tag};
 use crate::inputs::{Depth, Mode, Order, Seal, Signing};
-use crate::plan::{Assembly, TagSteps, Wanted, assemble, decide_tags};
+use crate::plan::{Assembly, TagKind, TagStep, TagSteps, Wanted, assemble, decide_tags, images_of};
 use crate::record::TagState;
 
 /// What is to be done, once everything is known.
@@ -85,7 +87,10 @@ async fn look(
     }
     let decided = decide_tags(&assembly, &resolved, &seen).map_err(|conflicts| {
         receipt.conflicts.clone_from(&conflicts);
-        ApplyError::Conflict(conflicts)
+        ApplyError::Conflict {
+            conflicts,
+            wanted: images_of(&assembly.manifest),
+        }
     });
     let TagSteps {
         target,
@@ -254,14 +259,8 @@ async fn push_index(
         if plan.push_index {
             let target = &plan.target;
             let reference = Reference::Digest(target.digest().clone());
-            let registry = &context.registry;
-            registry
-                .put_manifest(
-                    &seal.repository,
-                    &reference,
-                    target.media_type(),
-                    target.bytes(),
-                )
+            context
+                .store_index(&seal.repository, &reference, target)
                 .await?;
             context
                 .events
@@ -295,7 +294,8 @@ async fn sign(
         .await
 }
 
-/// Writes the tags that need it, fixed ones first, and waits until the registry shows them and every child.
+/// Writes the tags that need it and waits until the registry shows them and every child: first the fixed ones, and only
+/// when these are seen the moving ones.
 async fn tag(
     context: &Context,
     seal: &Seal,
@@ -303,39 +303,55 @@ async fn tag(
     ledger: &Ledger,
     receipt: &mut Receipt,
 ) -> Result<(), ApplyError> {
-    let tags: Vec<Tag> = receipt
-        .tags
-        .iter()
-        .filter(|tag| tag.step.writes())
-        .map(|tag| tag.step.tag.clone())
-        .collect();
-    if tags.is_empty() {
+    let repository = &seal.repository;
+    let to_write = |kind| {
+        let steps = receipt.tags.iter().map(|tag| &tag.step);
+        steps
+            .filter(|step| step.kind == kind && step.writes())
+            .cloned()
+            .collect::<Vec<TagStep>>()
+    };
+    let (fixed, moving) = (to_write(TagKind::Fixed), to_write(TagKind::Moving));
+    if fixed.is_empty() && moving.is_empty() {
         return Ok(());
     }
     context.events.phase("Write tags");
-    for tag in &tags {
-        write_tag(context, &seal.repository, tag, &plan.target).await?;
-        context.events.note(format!(
-            "`{}` holds `{}`",
-            seal.repository.tagged(tag),
-            plan.target.digest()
-        ));
-        for written in receipt
-            .tags
-            .iter_mut()
-            .filter(|known| known.step.tag == *tag)
-        {
-            written.state = TagState::Written;
+    if let Err(error) = refuse_newcomers(context, repository, &fixed, &plan.target).await {
+        if let ApplyError::Conflict { conflicts, .. } = &error {
+            receipt.conflicts.clone_from(conflicts);
         }
-        ledger.save(receipt)?;
+        return Err(error);
     }
     let children: Vec<Digest> = children_of(&plan.target)
         .into_iter()
         .map(|child| child.digest)
         .collect();
-    tokio::try_join!(
-        wait_for_tags(context, &seal.repository, &tags, plan.target.digest()),
-        check_present(context, &seal.repository, children.iter()),
-    )?;
+    for steps in [fixed, moving].iter().filter(|steps| !steps.is_empty()) {
+        let writes = steps.iter().map(|step| async move {
+            (
+                step,
+                write_tag(context, repository, &step.tag, &plan.target).await,
+            )
+        });
+        let mut writes = stream::iter(writes).buffer_unordered(PARALLEL);
+        let mut failure = None;
+        while let Some((step, written)) = writes.next().await {
+            match written {
+                Ok(()) => {
+                    receipt.mark_written(&step.tag);
+                    ledger.save(receipt)?;
+                }
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+        if let Some(error) = failure {
+            return Err(error);
+        }
+        let tags: Vec<Tag> = steps.iter().map(|step| step.tag.clone()).collect();
+        tokio::try_join!(
+            wait_for_tags(context, repository, &tags, plan.target.digest()),
+            check_present(context, repository, children.iter()),
+        )?;
+    }
     Ok(())
 }

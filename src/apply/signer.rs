@@ -1,5 +1,7 @@
 //! Whose signature counts, and making the ones that are missing.
 
+use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures_util::future::try_join_all;
@@ -161,8 +163,10 @@ impl Authority {
         }
     }
 
-    /// Signs everything in `unsigned` and keeps the receipt and the record up to date as each is done. An outage that
-    /// the inputs let pass becomes a warning; the first other error is returned after all that are under way have ended.
+    /// Signs everything in `unsigned` and keeps the receipt and the record up to date as each is done.
+    ///
+    /// After the first failure nothing new is begun, so that an outage is waited for once and not once for each child;
+    /// what is under way ends. An outage that the inputs let pass becomes a warning.
     pub(super) async fn sign_all(
         &self,
         context: &Context,
@@ -176,53 +180,51 @@ impl Authority {
             return Ok(());
         }
         context.events.phase("Sign");
-        let keyless = match (self.keyless(), on_failure) {
-            (Ok(keyless), _) => keyless,
-            (Err(error), OnSigningFailure::Fail) => return Err(error),
-            (Err(error), OnSigningFailure::Warn) => {
-                receipt.go_on_unsigned(
-                    context,
-                    unsigned.iter().map(|one| &one.subject.digest),
-                    &error,
-                );
-                return Ok(());
+        let mut left: BTreeSet<&Digest> = unsigned.iter().map(|one| &one.subject.digest).collect();
+        let failure = match self.ready().await {
+            Err(error) => Some(error),
+            Ok(keyless) => {
+                let attacher = Attacher::new(context, repository);
+                let (attacher, failed) = (&attacher, &Cell::new(false));
+                let work = unsigned.iter().map(|one| async move {
+                    if failed.get() {
+                        return None;
+                    }
+                    let signed = sign_one(keyless, attacher, one).await;
+                    failed.set(failed.get() || signed.is_err());
+                    Some((one, signed))
+                });
+                let mut work = stream::iter(work).buffer_unordered(PARALLEL);
+                let mut failure = None;
+                while let Some(done) = work.next().await {
+                    match done {
+                        Some((one, Ok(signature))) => {
+                            left.remove(&one.subject.digest);
+                            receipt.note_signature(context, signature);
+                            ledger.save(receipt)?;
+                        }
+                        Some((_, Err(error))) => failure = failure.or(Some(error)),
+                        None => {}
+                    }
+                }
+                failure
             }
         };
-        let attacher = Attacher::new(context, repository);
-        let attacher = &attacher;
-        let work = unsigned.iter().map(|one| async move {
-            let signed = sign_one(keyless, attacher, one).await;
-            (&one.subject.digest, signed)
-        });
-        let mut work = stream::iter(work).buffer_unordered(PARALLEL);
-        let mut failure = None;
-        while let Some((digest, signed)) = work.next().await {
-            match signed {
-                Ok((manifest, signer)) => {
-                    context.events.note(format!(
-                        "signed `{digest}` as `{}`{}",
-                        signer.identity,
-                        log_text(&signer)
-                    ));
-                    let subject = Subject {
-                        repository: repository.clone(),
-                        digest: digest.clone(),
-                    };
-                    receipt.signatures.push(SignatureReceipt {
-                        subject,
-                        signer,
-                        manifest,
-                        made: true,
-                    });
-                    ledger.save(receipt)?;
-                }
-                Err(error) if on_failure == OnSigningFailure::Warn && error.is_signing_outage() => {
-                    receipt.go_on_unsigned(context, std::iter::once(digest), &error);
-                }
-                Err(error) => failure = failure.or(Some(error)),
+        match failure {
+            Some(error) if on_failure == OnSigningFailure::Warn && error.is_signing_outage() => {
+                receipt.go_on_unsigned(context, left.into_iter(), &error);
+                Ok(())
             }
+            Some(error) => Err(error),
+            None => Ok(()),
         }
-        failure.map_or(Ok(()), Err)
+    }
+
+    /// The means to sign, with a certificate at hand: where Fulcio is down, that is found out once.
+    async fn ready(&self) -> Result<&Keyless, ApplyError> {
+        let keyless = self.keyless()?;
+        keyless.prepare().await?;
+        Ok(keyless)
     }
 }
 
@@ -230,16 +232,25 @@ async fn sign_one(
     keyless: &Keyless,
     attacher: &Attacher<'_>,
     one: &Unsigned,
-) -> Result<(Digest, Verified), ApplyError> {
-    let signature = keyless.sign(&one.subject.digest).await?;
-    let manifest = attacher
-        .attach(&one.subject, &signature.bundle, one.api)
-        .await
-        .map_err(|source| ApplyError::SignatureNotStored {
-            subject: one.subject.digest.clone(),
-            source: Box::new(source),
-        })?;
-    Ok((manifest, signature.verified))
+) -> Result<SignatureReceipt, ApplyError> {
+    let subject = &one.subject;
+    let signature = keyless.sign(&subject.digest).await?;
+    let stored = attacher.attach(subject, &signature.bundle, one.api).await;
+    let not_stored = |source| ApplyError::SignatureNotStored {
+        subject: subject.digest.clone(),
+        source: Box::new(source),
+    };
+    let manifest = stored.map_err(not_stored)?;
+    let subject = Subject {
+        repository: attacher.repository().clone(),
+        digest: subject.digest.clone(),
+    };
+    Ok(SignatureReceipt {
+        subject,
+        signer: signature.verified,
+        manifest,
+        made: true,
+    })
 }
 
 /// The policy where the inputs leave something open: this run's own identity, issuer and source repository, exactly.
@@ -266,10 +277,4 @@ pub(super) fn own_policy(inputs: &PolicyInputs, caller: &Caller) -> Result<Polic
         issuer,
         github,
     })
-}
-
-fn log_text(signer: &Verified) -> String {
-    signer
-        .log_index
-        .map_or(String::new(), |index| format!(", log index {index}"))
 }

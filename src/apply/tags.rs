@@ -4,7 +4,7 @@ use futures_util::future::{join_all, try_join_all};
 
 use super::{ApplyError, Context};
 use crate::domain::{Digest, Manifest, Reference, Repository, Tag};
-use crate::plan::{SeenTag, TagKind};
+use crate::plan::{Conflict, SeenTag, TagKind, TagStep, images_of};
 
 /// Looks at every tag. What cannot be known of any of them is an error.
 pub(super) async fn see_tags(
@@ -29,6 +29,40 @@ pub(super) async fn see_tags(
     try_join_all(looks).await
 }
 
+/// Looks once more at tags that were absent, right before they are written: what another run wrote under one of them
+/// meanwhile is a conflict now, not after it is gone. What is left of the race is the time of one request.
+pub(super) async fn refuse_newcomers(
+    context: &Context,
+    repository: &Repository,
+    steps: &[TagStep],
+    target: &Manifest,
+) -> Result<(), ApplyError> {
+    let looks = steps.iter().map(|step| async move {
+        let reference = Reference::Tag(step.tag.clone());
+        let shows = context
+            .registry
+            .manifest_digest(repository, &reference)
+            .await?;
+        if shows.is_none_or(|shows| shows == step.after) {
+            return Ok::<_, ApplyError>(None);
+        }
+        let holds = context.registry.manifest(repository, &reference).await?;
+        Ok(holds.map(|holds| Conflict {
+            tag: step.tag.clone(),
+            holds: holds.digest().clone(),
+            found: images_of(&holds),
+            why: Some("another run wrote it while this one was under way".to_owned()),
+        }))
+    });
+    let conflicts: Vec<Conflict> = try_join_all(looks).await?.into_iter().flatten().collect();
+    if conflicts.is_empty() {
+        Ok(())
+    } else {
+        let wanted = images_of(target);
+        Err(ApplyError::Conflict { conflicts, wanted })
+    }
+}
+
 /// Writes one tag.
 pub(super) async fn write_tag(
     context: &Context,
@@ -37,27 +71,15 @@ pub(super) async fn write_tag(
     manifest: &Manifest,
 ) -> Result<(), ApplyError> {
     let reference = Reference::Tag(tag.clone());
-    let written = context
-        .registry
-        .put_manifest(
-            repository,
-            &reference,
-            manifest.media_type(),
-            manifest.bytes(),
-        )
-        .await;
-    let Err(refusal) = written else { return Ok(()) };
-    // Registries with immutable tags refuse even what is there already, which another run of ours may just have written.
-    if matches!(refusal.status(), Some(400 | 403 | 409 | 412)) {
-        let shows = context
-            .registry
-            .manifest_digest(repository, &reference)
-            .await?;
-        if shows.as_ref() == Some(manifest.digest()) {
-            return Ok(());
-        }
-    }
-    Err(refusal.into())
+    context
+        .store_index(repository, &reference, manifest)
+        .await?;
+    context.events.note(format!(
+        "`{}` holds `{}`",
+        repository.tagged(tag),
+        manifest.digest()
+    ));
+    Ok(())
 }
 
 /// Waits until each tag shows `digest`. An older digest right after a write is lag, like nothing at all.

@@ -11,6 +11,7 @@ use super::sign::{resolve, with_children};
 use super::signer::{Authority, GITHUB_ISSUER};
 use super::{ApplyError, Context, Ledger, Refused, RefusedSubject};
 use crate::domain::{Descriptor, Digest, ImageReference, Matcher, Policy, Repository};
+use crate::failure::chain_text;
 use crate::inputs::{PolicyInputs, Verify};
 use crate::signing::Refusal;
 
@@ -18,8 +19,8 @@ use crate::signing::Refusal;
 enum Verdict {
     /// It is signed as it must be.
     Signed(Box<SignatureReceipt>),
-    /// Nothing that counts is visible; it may yet come.
-    NotYet,
+    /// Nothing that counts is visible; it may yet come. What is visible was refused for these reasons.
+    NotYet(Vec<String>),
     /// Signatures are visible, and none is right.
     Wrong(Vec<String>),
 }
@@ -62,14 +63,14 @@ pub(super) async fn verify(
                     ));
                     receipt.signatures.push(*signature);
                 }
-                Ok(Verdict::NotYet) => left.push(subject),
+                Ok(Verdict::NotYet(reasons)) => left.push((subject, reasons)),
                 Ok(Verdict::Wrong(reasons)) => {
                     wrong.push(refused(repository, &subject.digest, reasons));
                 }
                 Err(error) if error.is_final() => return Err(error),
                 Err(error) => {
                     fault = Some(error);
-                    left.push(subject);
+                    left.push((subject, Vec::new()));
                 }
             }
         }
@@ -86,21 +87,20 @@ pub(super) async fn verify(
         if attempt >= context.patience.max_attempts {
             return Err(fault.unwrap_or_else(|| {
                 let subjects = left
-                    .iter()
-                    .map(|subject| refused(repository, &subject.digest, Vec::new()))
-                    .collect();
+                    .into_iter()
+                    .map(|(subject, reasons)| refused(repository, &subject.digest, reasons));
                 ApplyError::Refused(Refused {
-                    subjects,
+                    subjects: subjects.collect(),
                     wanted: wanted_text(&policy),
                 })
             }));
         }
         attempt += 1;
         let why = fault.map_or("no signature is visible yet".to_owned(), |fault| {
-            crate::failure::chain_text(&fault)
+            chain_text(&fault)
         });
         context.pause(&verify.image.to_string(), &why).await;
-        waiting = left;
+        waiting = left.into_iter().map(|(subject, _)| subject).collect();
     }
 }
 
@@ -136,24 +136,25 @@ async fn judge(
             made: false,
         })));
     }
-    // An attestation by the same identity is no signature, and no reason to think that none will come.
-    let wrong: Vec<String> = refused
-        .iter()
-        .filter(|refusal| !matches!(refusal, Refusal::NotASignature { .. }))
-        .map(|refusal| crate::failure::chain_text(refusal))
-        .collect();
     let image = repository.to_string();
+    let visible = |manifest: &Digest| refused.iter().any(|(known, _)| known == manifest);
+    // The record announces a signature of this pipeline's: as long as it is not visible, what is wrong is not all.
     let announced = ledger.earlier().is_some_and(|record| {
         record
             .signatures_of(&image, &subject.digest)
-            .next()
-            .is_some()
+            .any(|manifest| !visible(manifest))
     });
-    // The record announces a signature of ours that is right; as long as it is not visible, what is wrong is not all.
-    if wrong.is_empty() || announced || !dangling.is_empty() {
-        Ok(Verdict::NotYet)
+    let reasons: Vec<String> = refused
+        .iter()
+        .map(|(_, refusal)| chain_text(refusal))
+        .collect();
+    // An attestation by the same identity is no signature, and no reason to think that none will come.
+    let attestation = |refusal: &Refusal| matches!(refusal, Refusal::NotASignature { .. });
+    let nothing_wrong = refused.iter().all(|(_, refusal)| attestation(refusal));
+    if nothing_wrong || announced || !dangling.is_empty() {
+        Ok(Verdict::NotYet(reasons))
     } else {
-        Ok(Verdict::Wrong(wrong))
+        Ok(Verdict::Wrong(reasons))
     }
 }
 

@@ -83,7 +83,7 @@ pub fn decide_tags(
         let conflict = |why| Conflict {
             tag: tag.tag.clone(),
             holds: holds.digest().clone(),
-            found: found(holds),
+            found: images_of(holds),
             why,
         };
         match compare(holds, assembly, resolved) {
@@ -189,7 +189,9 @@ fn child_of(descriptor: &Descriptor) -> Child {
     }
 }
 
-fn found(holds: &Manifest) -> Vec<(String, Digest)> {
+/// What an index has for which platform, attestations left out, as text to be shown.
+#[must_use]
+pub fn images_of(holds: &Manifest) -> Vec<(String, Digest)> {
     let ManifestKind::Index { manifests, .. } = holds.kind() else {
         return Vec::new();
     };

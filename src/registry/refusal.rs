@@ -64,7 +64,11 @@ impl Refusal {
     #[must_use]
     pub(super) fn is_transient(&self) -> bool {
         // The list of go-containerregistry, which has met them all.
-        matches!(self.status, 408 | 429 | 499 | 500 | 502 | 503 | 504 | 522) || self.is_throttling()
+        let is_fault = matches!(self.status, 408 | 429 | 499 | 500 | 502 | 503 | 504 | 522);
+        // An upload whose place is gone, as behind a load balancer; the next try gets a new one.
+        let is_lost_upload =
+            self.has_code("BLOB_UPLOAD_UNKNOWN") || self.has_code("BLOB_UPLOAD_INVALID");
+        is_fault || is_lost_upload || self.is_throttling()
     }
 }
 

@@ -198,7 +198,36 @@ fn tls_error<'a>(level: &'a (dyn std::error::Error + 'static)) -> Option<&'a rus
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::{Certificates, client};
     use std::io::Error;
+
+    #[test]
+    fn only_this_machine_and_insecure_hosts_are_spoken_to_without_tls() {
+        let host = |text: &str| text.parse::<Host>().unwrap();
+        let wire = Wire::new(
+            client(&Certificates::default()).unwrap(),
+            vec![host("10.0.0.1:5000")],
+            Patience::default(),
+            Events::silent(),
+        );
+        for (url, is_allowed) in [
+            ("https://ghcr.io/token", true),
+            ("http://ghcr.io/token", false),
+            ("http://10.0.0.1:5000/token", true),
+            ("http://10.0.0.1:5001/token", false),
+            ("http://localhost:1/token", true),
+            ("http://[::1]:1/token", true),
+            ("http://localhost.example/token", false),
+            ("https://me@ghcr.io/token", false),
+            ("file:///token", false),
+        ] {
+            let allowed = wire.check_speakable(&Url::parse(url).unwrap());
+            assert_eq!(allowed.is_ok(), is_allowed, "{url}");
+        }
+        assert_eq!(wire.scheme(&host("10.0.0.1:5000")), Some(Scheme::Http));
+        assert_eq!(wire.scheme(&host("10.0.0.1:5001")), Some(Scheme::Https));
+        assert_eq!(wire.scheme(&host("localhost:1")), None);
+    }
 
     #[test]
     fn tls_error_is_found_however_deep_it_is() {

@@ -130,23 +130,25 @@ impl Report<'_> {
         let step = &tag.step;
         let (word, why) = match (tag.state, &step.before, step.kind) {
             (TagState::Kept, _, TagKind::Fixed) => (
-                ":white_check_mark: unchanged",
+                ":white_check_mark:&nbsp;unchanged",
                 "holds the same images already".to_owned(),
             ),
             (TagState::Kept, _, TagKind::Moving) => (
-                ":white_check_mark: unchanged",
+                ":white_check_mark:&nbsp;unchanged",
                 "is there already".to_owned(),
             ),
-            (TagState::Written, None, _) => (":sparkles: created", "did not exist".to_owned()),
+            (TagState::Written, None, _) => (":sparkles:&nbsp;created", "did not exist".to_owned()),
             (TagState::Written, Some(before), _) => {
-                (":arrow_right: moved", format!("was {}", short(before)))
+                (":arrow_right:&nbsp;moved", format!("was {}", short(before)))
             }
-            (TagState::Intended, _, _) if planned => {
-                (":memo: to be written", "does not hold it yet".to_owned())
-            }
-            (TagState::Intended, _, _) => {
-                (":hourglass: not written", "the run ended before".to_owned())
-            }
+            (TagState::Intended, _, _) if planned => (
+                ":memo:&nbsp;to&nbsp;be&nbsp;written",
+                "does not hold it yet".to_owned(),
+            ),
+            (TagState::Intended, _, _) => (
+                ":hourglass:&nbsp;not&nbsp;written",
+                "the run ended before".to_owned(),
+            ),
         };
         vec![
             code(step.tag.as_str()),
@@ -171,11 +173,13 @@ impl Report<'_> {
             1 => "\nand 1 attestation\n".to_owned(),
             count => format!("\nand {count} attestations\n"),
         };
-        Some(folded(
-            "Platforms",
-            rows.len(),
-            &format!("{table}{attested}"),
-        ))
+        // Beside a conflict this is not what the tag holds.
+        let title = if self.outcome.receipt.conflicts.is_empty() {
+            "Platforms"
+        } else {
+            "Wanted"
+        };
+        Some(folded(title, rows.len(), &format!("{table}{attested}")))
     }
 
     fn signatures_section(&self) -> Option<String> {
@@ -186,9 +190,9 @@ impl Report<'_> {
             .iter()
             .map(|signature| {
                 let word = match (self.command, signature.made) {
-                    (CommandKind::Verify, _) => ":white_check_mark: verified",
-                    (_, true) => ":sparkles: signed",
-                    (_, false) => ":white_check_mark: skipped, was signed",
+                    (CommandKind::Verify, _) => ":white_check_mark:&nbsp;verified",
+                    (_, true) => ":sparkles:&nbsp;signed",
+                    (_, false) => ":white_check_mark:&nbsp;skipped,&nbsp;was&nbsp;signed",
                 };
                 let index = signature
                     .signer
@@ -203,7 +207,7 @@ impl Report<'_> {
                 ]
             })
             .collect();
-        let head = ["Signed", "Result", "Format", "Identity", "Log index"];
+        let head = ["Signed", "Result", "Format", "Identity", "Log&nbsp;index"];
         (!rows.is_empty()).then(|| folded("Signatures", rows.len(), &table(&head, &rows)))
     }
 
@@ -269,7 +273,7 @@ fn conflict_row(conflict: &Conflict) -> Vec<String> {
         .map_or(String::new(), |why| format!("<br>{}", prose(why)));
     vec![
         code(conflict.tag.as_str()),
-        ":x: conflict".to_owned(),
+        ":x:&nbsp;conflict".to_owned(),
         short(&conflict.holds),
         format!("holds {found}{why}"),
     ]

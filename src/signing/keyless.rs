@@ -227,3 +227,45 @@ fn check(
     policy::check(&policy, &verified)?;
     Ok(verified)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{fixture, recorded_trust};
+    use super::*;
+
+    #[tokio::test]
+    async fn only_what_is_our_own_passes_our_own_check() {
+        let (trust, bundle) = (recorded_trust(None).await, fixture("rekor-v2.json"));
+        let check = |caller: &Caller| check(&bundle, &Digest::of(b"first"), &trust, caller);
+        let found = authenticate(&bundle, &Digest::of(b"first"), &trust).unwrap();
+        let caller = Caller {
+            issuer: found.issuer,
+            subject: Some(found.identity),
+            repository: found.github.repository,
+        };
+        assert!(check(&caller).is_ok());
+        let unknown = Caller {
+            subject: None,
+            repository: None,
+            ..caller.clone()
+        };
+        assert!(check(&unknown).is_ok());
+        let other = || "https://other.example".to_owned();
+        for caller in [
+            Caller {
+                issuer: other(),
+                ..unknown
+            },
+            Caller {
+                subject: Some(other()),
+                ..caller.clone()
+            },
+            Caller {
+                repository: Some(other()),
+                ..caller.clone()
+            },
+        ] {
+            assert!(check(&caller).is_err(), "{caller:?}");
+        }
+    }
+}

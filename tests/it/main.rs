@@ -10,7 +10,9 @@
 
 mod support;
 
+mod boundaries;
 mod budget;
+mod contract;
 mod create;
 mod credentials;
 mod faults;

@@ -25,7 +25,7 @@ fn eight_signers_lose_nothing(registry: Registry) {
     // Each under an identity of its own, so that nobody can skip because of somebody else's signature.
     let outcomes = at_once(&workflows, |workflow| {
         Action::new("sign", &format!("{repository}@{index}"))
-            .by(workflow.clone())
+            .by(workflow)
             .run()
     });
     let mut reported = 0;

@@ -1,6 +1,7 @@
 //! The image that the Dockerfile builds, run as GitHub's runner runs it. `tests/container/run` builds it and starts these.
 
 use std::fs;
+use std::path::Path;
 use std::process::Output;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -115,23 +116,11 @@ fn image_trusts_the_ca_bundle_and_no_stranger() {
     let seal = Action::seal(&named, &digests(&children), &["v1"])
         .in_image(&["--add-host", "tls.test:127.0.0.1"]);
     let folder = seal.workspace();
-    Tool::openssl(folder)
-        .args([
-            "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
-        ])
-        .args([
-            "-subj",
-            "/CN=tls.test",
-            "-addext",
-            "subjectAltName=DNS:tls.test",
-        ])
-        .args(["-addext", "basicConstraints=critical,CA:TRUE"])
-        .args(["-keyout", "key.pem", "-out", "ca.pem"])
-        .succeed();
+    make_certificates(folder);
     // The same storage as the plain registry's, so that what is pushed there is here.
     let config = format!(
         "version: 0.1\nstorage: {{filesystem: {{rootdirectory: {stack}/data/distribution}}}}\n\
-         http: {{addr: \"127.0.0.1:{port}\", tls: {{certificate: {folder}/ca.pem, key: {folder}/key.pem}}}}\n",
+         http: {{addr: \"127.0.0.1:{port}\", tls: {{certificate: {folder}/server.pem, key: {folder}/server.key}}}}\n",
         stack = stack("FOLDER"),
         folder = folder.display(),
     );
@@ -180,7 +169,7 @@ fn image_that_is_stopped_leaves_a_record() {
             thread::sleep(Duration::from_millis(50));
         }
         let begin = Instant::now();
-        Tool::docker(&["stop", "--time", "30", &name]).succeed();
+        Tool::docker(&["stop", "-t", "30", &name]).succeed();
         (run.join().unwrap(), begin.elapsed())
     });
     // 137 would be a process that had to be killed.
@@ -197,8 +186,39 @@ fn image_that_is_stopped_leaves_a_record() {
     );
     let record: Value = serde_json::from_slice(&fs::read(&record).unwrap()).unwrap();
     assert!(record.to_string().contains(&digest), "{record}");
-    let tags = Tool::crane().args(["ls", &repository]).succeed();
-    assert!(!tags.lines().any(|tag| tag == "v1"), "{tags}");
+    let tag = Tool::crane()
+        .args(["digest", &format!("{repository}:v1")])
+        .output();
+    let said = String::from_utf8_lossy(&tag.stderr);
+    assert!(!tag.status.success() && said.contains("404"), "{said}");
+}
+
+/// A certificate authority in `ca.pem`, and a server's certificate by it for `tls.test`.
+fn make_certificates(folder: &Path) {
+    let request = [
+        "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
+    ];
+    Tool::openssl(folder)
+        .args(request)
+        .args([
+            "-subj",
+            "/CN=authority.test",
+            "-addext",
+            "basicConstraints=critical,CA:TRUE",
+        ])
+        .args(["-keyout", "ca.key", "-out", "ca.pem"])
+        .succeed();
+    Tool::openssl(folder)
+        .args(request)
+        .args(["-CA", "ca.pem", "-CAkey", "ca.key", "-subj", "/CN=tls.test"])
+        .args([
+            "-addext",
+            "subjectAltName=DNS:tls.test",
+            "-addext",
+            "basicConstraints=CA:FALSE",
+        ])
+        .args(["-keyout", "server.key", "-out", "server.pem"])
+        .succeed();
 }
 
 /// The same signing config with a certificate authority that nobody answers for.

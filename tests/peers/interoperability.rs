@@ -53,6 +53,9 @@ fn ours_is_verified(registry: Registry, log: Log, flavour: Flavour) {
         Flavour::Docker => "application/vnd.docker.distribution.manifest.list.v2+json",
     };
     assert_eq!(media_type, expected);
+    for digest in digests(&children).into_iter().chain([index]) {
+        assert_eq!(Tool::bundles(&repository, digest).len(), 1, "{digest}");
+    }
     all_verify(&repository, index, &children);
 }
 
@@ -87,6 +90,27 @@ fn all_verify(repository: &str, index: &str, children: &[Child; 2]) {
             .input("recursive", "true")
             .succeed();
         assert_eq!(verified.output("verified"), "true", "{}", verified.log);
+    }
+}
+
+/// Policy engines choose by the entry's type, and cosign's own entries carry the wrong one.
+#[test]
+fn fallback_entry_says_what_it_is() {
+    for registry in [Registry::Debian, Registry::Distribution] {
+        let repository = registry.fresh();
+        let children = two_children(&repository, Flavour::Oci);
+        let sealed = Action::seal(&repository, &digests(&children), &["v1"]).succeed();
+        let tag = sealed.output("digest").replace(':', "-");
+        let fallback = Tool::crane()
+            .args(["manifest", &format!("{repository}:{tag}")])
+            .succeed();
+        let fallback: serde_json::Value = serde_json::from_str(&fallback).unwrap();
+        let entries = fallback["manifests"].as_array().unwrap();
+        assert_eq!(entries.len(), 1, "{fallback}");
+        assert_eq!(
+            entries[0]["artifactType"], "application/vnd.dev.sigstore.bundle.v0.3+json",
+            "{fallback}"
+        );
     }
 }
 

@@ -10,10 +10,12 @@
     reason = "a test that cannot go on ends where it stands, and counts are printed for the reader"
 )]
 
+mod bench;
 mod concurrency;
 mod container;
 mod convergence;
 mod foreign;
 mod interoperability;
+mod sandboxed;
 mod support;
 mod tampering;

@@ -92,7 +92,7 @@ fn other_identity_and_issuer_are_refused(registry: Registry) {
     let verify = Action::new("verify", &format!("{}@{}", signed.repository, signed.index));
     verify.succeed();
     let other = Workflow::named("nightly");
-    let refused = verify.clone().by(other).end_with(3);
+    let refused = verify.clone().by(&other).end_with(3);
     // Who did sign is said.
     assert!(
         refused.log.contains(&Workflow::default().identity()),

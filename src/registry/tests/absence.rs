@@ -219,3 +219,18 @@ async fn pages_that_lead_elsewhere_or_never_end_or_break_off_are_errors() {
         assert!(server.seen().len() <= 100);
     }
 }
+
+#[tokio::test]
+async fn next_page_on_another_host_is_not_even_asked_for() {
+    let elsewhere = Server::start(|_| index_reply()).await;
+    let link = format!(r#"<http://{}/v2/>; rel="next""#, elsewhere.address());
+    let server = Server::start(move |_| index_reply().header("link", link.as_str())).await;
+    let bench = Bench::nobody(1);
+    let listed = bench
+        .registry
+        .referrers(&repository(&server, "o/r"), &Digest::of(b""))
+        .await;
+    let fault = listed.unwrap_err().fault().to_string();
+    assert!(fault.contains("on another host"), "{fault}");
+    assert!(elsewhere.seen().is_empty());
+}

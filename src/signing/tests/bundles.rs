@@ -204,6 +204,27 @@ async fn statement_about_several_is_refused() {
 }
 
 #[tokio::test]
+async fn statement_with_another_predicate_is_no_signature() {
+    for log in LOGS {
+        let provenance = changed(log, |bundle| {
+            let payload = &mut bundle["dsseEnvelope"]["payload"];
+            let text =
+                String::from_utf8(STANDARD.decode(payload.as_str().unwrap()).unwrap()).unwrap();
+            let text = text.replace(
+                "https://sigstore.dev/cosign/sign/v1",
+                "https://slsa.dev/provenance/v1",
+            );
+            *payload = STANDARD.encode(text).into();
+        });
+        let refusal = provenance.await;
+        assert!(
+            matches!(&refusal, Err(Refusal::NotASignature { predicate: Some(found) }) if found == "https://slsa.dev/provenance/v1"),
+            "{refusal:?}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn attestation_by_the_same_identity_is_no_signature() {
     let subject = "sha256:d4b8b5f8ad201ae0c51838fc1859863bb5b25bcf575dffe11a0288737e7bf582";
     let refusal = check(&bundle("attestation"), &subject.parse().unwrap(), &policy()).await;

@@ -14,7 +14,7 @@ use crate::domain::Patience;
 use super::trust::{Purpose, Trust, TrustSource};
 use super::{retry::Persistence, tuf::Tuf};
 
-fn fixture(name: &str) -> Vec<u8> {
+pub(super) fn fixture(name: &str) -> Vec<u8> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/signing");
     std::fs::read(folder.join(name)).unwrap()
 }
@@ -29,7 +29,7 @@ fn impatient() -> Patience {
 }
 
 /// The recorded trust, and these services; never any network.
-async fn recorded_trust(signing_config: Option<String>) -> Trust {
+pub(super) async fn recorded_trust(signing_config: Option<String>) -> Trust {
     let purpose = if signing_config.is_some() {
         Purpose::Sign
     } else {

@@ -93,7 +93,7 @@ async fn patience_lasts_its_tries_and_its_window() {
     let started = std::time::Instant::now();
     assert_eq!(run.sign().await.status(), Some(500));
     assert!(started.elapsed() >= impatient().sigstore_window());
-    assert!(run.count("GET", TOKEN) > 2);
+    assert!(run.count("GET", TOKEN) >= 2);
     assert_eq!(run.count("GET", TOKEN), run.retries() + 1);
 }
 

@@ -11,7 +11,8 @@ use super::{Log, Tool, Workflow, stack, tools};
 #[derive(Clone)]
 pub(crate) struct Action {
     inputs: BTreeMap<String, String>,
-    workflow: Workflow,
+    /// Where it finds its OIDC token.
+    token: Vec<(&'static str, String)>,
     workspace: PathBuf,
     /// Docker's own options, where the image is run and not the binary.
     container: Option<Vec<String>>,
@@ -34,7 +35,7 @@ impl Action {
     pub(crate) fn new(command: &str, image: &str) -> Self {
         let action = Self {
             inputs: BTreeMap::new(),
-            workflow: Workflow::default(),
+            token: Vec::new(),
             workspace: fresh_workspace(),
             container: None,
         };
@@ -47,7 +48,7 @@ impl Action {
             .input("retry-delay", "200ms")
             .input("timeout", "100s")
             .log(Log::Rekor2)
-            .by(Workflow::default())
+            .by(&Workflow::default())
     }
 
     /// A run of `seal` that gives `tags` to the index of `digests`.
@@ -69,9 +70,14 @@ impl Action {
     }
 
     /// Runs as a job of `workflow`, whose signatures count.
-    pub(crate) fn by(mut self, workflow: Workflow) -> Self {
-        self = self.input("certificate-identity", &workflow.identity());
-        self.workflow = workflow;
+    pub(crate) fn by(self, workflow: &Workflow) -> Self {
+        self.input("certificate-identity", &workflow.identity())
+            .token_from(workflow.environment())
+    }
+
+    /// Takes its OIDC token from where `variables` say.
+    pub(crate) fn token_from(mut self, variables: [(&'static str, String); 2]) -> Self {
+        self.token = variables.into();
         self
     }
 
@@ -152,10 +158,17 @@ impl Action {
             (name, value.clone())
         });
         own.into_iter()
-            .chain(self.workflow.environment())
+            .chain(self.token.iter().cloned())
             .map(|(name, value)| (name.to_owned(), value))
             .chain(inputs)
             .collect()
+    }
+
+    /// The command that a run is, for what measures it.
+    pub(crate) fn tool(&self) -> Tool {
+        let commands = self.workspace.join(".file_commands");
+        fs::create_dir_all(&commands).unwrap();
+        self.binary(&commands)
     }
 
     /// Runs it and asks for success.

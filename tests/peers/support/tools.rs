@@ -64,6 +64,11 @@ impl Tool {
         }
     }
 
+    /// cosign, for what the stack of real services has no part in.
+    pub(crate) fn cosign() -> Self {
+        Self::installed("cosign3")
+    }
+
     /// One of the installed programs, with a home of its own.
     fn installed(name: &str) -> Self {
         let tool = Self::bounded(Path::new(&stack("BIN")).join(name));
@@ -106,7 +111,7 @@ impl Tool {
 
     /// `cosign sign`, or whatever else signs, as a job of `workflow`.
     pub(crate) fn cosign_signing(verb: &str, log: Log, workflow: &Workflow) -> Self {
-        let mut tool = Self::installed("cosign3").args([verb, "--yes"]);
+        let mut tool = Self::cosign().args([verb, "--yes"]);
         for (name, value) in workflow.environment() {
             tool = tool.env(name, value);
         }
@@ -116,7 +121,7 @@ impl Tool {
 
     /// `cosign verify` of what `workflow` signed.
     pub(crate) fn cosign_verify(workflow: &Workflow) -> Self {
-        Self::installed("cosign3")
+        Self::cosign()
             .args(["verify", "--trusted-root", &stack("TRUSTED_ROOT")])
             .args(["--certificate-identity", &workflow.identity()])
             .args(["--certificate-oidc-issuer", &stack("ISSUER")])
@@ -141,6 +146,27 @@ impl Tool {
                 .succeed()
         };
         listed.lines().map(get).collect()
+    }
+
+    /// The same command under a clock, which leaves seconds and the peak of memory in KiB in `report`.
+    pub(crate) fn timed(self, report: &Path) -> Self {
+        let mut command = Command::new("/usr/bin/time");
+        command
+            .args(["-f", "%e %M", "-o"])
+            .arg(report)
+            .arg(self.command.get_program())
+            .args(self.command.get_args());
+        command.env_clear().stdin(Stdio::piped());
+        for (name, value) in self.command.get_envs() {
+            command.envs(value.map(|value| (name, value)));
+        }
+        if let Some(folder) = self.command.get_current_dir() {
+            command.current_dir(folder);
+        }
+        Self {
+            command,
+            stdin: self.stdin,
+        }
     }
 
     /// Adds an argument.

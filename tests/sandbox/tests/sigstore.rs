@@ -4,6 +4,7 @@
 use reqwest::{Client, Response};
 use sandbox::{Fault, Sigstore};
 use serde_json::{Value, json};
+use sigstore_crypto::KeyPair;
 use sigstore_oidc::IdentityToken;
 use sigstore_sign::{SigningContext, SigningServices};
 use sigstore_trust_root::{SigningConfig, TrustedRoot};
@@ -194,6 +195,35 @@ async fn fulcio_refuses_tokens_that_are_expired_forged_or_for_others() {
     assert!(refused["message"].as_str().unwrap().contains("audience"));
     // A good token without proof of possession earns nothing either.
     assert_eq!(send(sigstore.identity_token()).await.unwrap().status(), 400);
+}
+
+#[tokio::test]
+async fn fulcio_wants_the_subject_signed_with_the_key_that_is_certified() {
+    let sigstore = Sigstore::start();
+    let (mine, other) = (key(), key());
+    let subject = "repo:octo-org/octo-app:ref:refs/heads/main";
+    let cases = [
+        (&mine, subject, 200),
+        (&other, subject, 400),
+        (&mine, "repo:octo-org/other:ref:refs/heads/main", 400),
+    ];
+    for (signer, signed, status) in cases {
+        let proof = signer.sign(signed.as_bytes()).unwrap();
+        let request = json!({
+            "credentials": {"oidcIdentityToken": sigstore.identity_token()},
+            "publicKeyRequest": {
+                "publicKey": {"algorithm": "", "content": mine.public_key_der().unwrap().to_pem()},
+                "proofOfPossession": proof,
+            },
+        });
+        let post = Client::new().post(format!("{}/api/v2/signingCert", sigstore.url()));
+        let answer = post.body(request.to_string()).send().await.unwrap();
+        assert_eq!(answer.status().as_u16(), status, "{signed}");
+    }
+}
+
+fn key() -> KeyPair {
+    KeyPair::generate_ecdsa_p256().unwrap()
 }
 
 #[tokio::test]

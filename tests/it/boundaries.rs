@@ -1,0 +1,102 @@
+//! Who may import whom. The table is the rule; the code is scanned for `crate::…` and `super::super::…` paths.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Each room with the rooms that it may see. `run.rs`, `lib.rs`, `main.rs` and `failure.rs` see every room.
+const MAY_SEE: &[(&str, &[&str])] = &[
+    ("domain", &[]),
+    ("inputs", &["domain"]),
+    ("plan", &["domain", "inputs"]),
+    ("http", &["domain"]),
+    ("registry", &["domain", "http"]),
+    ("signing", &["domain", "http"]),
+    ("record", &["domain"]),
+    // `failure` for one thing: the text of an error with its causes.
+    (
+        "apply",
+        &[
+            "domain", "inputs", "plan", "record", "registry", "signing", "failure",
+        ],
+    ),
+    ("report", &["domain", "plan", "record", "apply"]),
+    ("actions", &["domain"]),
+];
+
+#[test]
+fn rooms_see_only_what_the_table_allows() {
+    let mut offences = Vec::new();
+    for (room, allowed) in MAY_SEE {
+        let files = files_of(&Path::new("src").join(room));
+        assert!(
+            !files.is_empty(),
+            "the table has a room `{room}`, the tree has not"
+        );
+        for file in files {
+            let text = fs::read_to_string(&file).unwrap();
+            for seen in rooms_seen(&text) {
+                if seen != *room && !allowed.contains(&seen.as_str()) {
+                    offences.push(format!("{} sees `{seen}`", file.display()));
+                }
+            }
+        }
+    }
+    assert!(offences.is_empty(), "{}", offences.join("\n"));
+}
+
+#[test]
+fn every_room_is_in_the_table() {
+    let rooms = fs::read_dir("src")
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_dir());
+    for room in rooms {
+        let name = room.file_name().unwrap().to_string_lossy().into_owned();
+        assert!(
+            MAY_SEE.iter().any(|(known, _)| *known == name),
+            "`{name}` is not in the table"
+        );
+    }
+}
+
+#[test]
+fn the_scan_sees_what_it_must() {
+    let text = "use crate::domain::Digest;\nuse crate::{plan, http as web};\n/// [`crate::report::Report`]\nfn a() { crate::apply::b() }";
+    assert_eq!(
+        rooms_seen(text),
+        ["domain", "plan", "http", "report", "apply"]
+    );
+}
+
+/// The rooms named behind `crate::`, in code and in links of the documentation alike.
+fn rooms_seen(text: &str) -> Vec<String> {
+    let word = |text: &str| -> String {
+        text.chars()
+            .take_while(|letter| letter.is_alphanumeric() || *letter == '_')
+            .collect()
+    };
+    let mut rooms = Vec::new();
+    for behind in text.split("crate::").skip(1) {
+        match behind.strip_prefix('{') {
+            Some(group) => {
+                let group = group.split('}').next().unwrap();
+                rooms.extend(group.split(',').map(|entry| word(entry.trim())));
+            }
+            None => rooms.push(word(behind)),
+        }
+    }
+    rooms
+}
+
+fn files_of(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(files_of(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files
+}

@@ -70,6 +70,12 @@ impl Authority {
         for (subject, lookup) in try_join_all(looks).await? {
             note_found(context, repository, &subject.digest, &lookup, receipt);
             let missing = missing(signing.formats, &lookup);
+            for format in &missing {
+                let digest = &subject.digest;
+                context
+                    .events
+                    .note(format!("`{digest}`: to be signed ({format})"));
+            }
             unsigned.extend(missing.into_iter().map(|format| Unsigned {
                 subject: subject.clone(),
                 format,

@@ -150,10 +150,9 @@ async fn legacy_signature_is_recorded_fetched_and_retried_as_a_bundle_is() {
         }
     })
     .await;
-    let signed = run
-        .keyless
-        .sign_legacy(&Digest::of(b"first"), "ghcr.io/o/r");
-    let error = signed.await.unwrap_err();
+    let subject = Digest::of(b"first");
+    let signed = run.keyless.sign_legacy(&subject, "ghcr.io/o/r").await;
+    let error = signed.unwrap_err();
     assert!(matches!(error, SigningError::SelfCheck(_)), "{error}");
     let posts = run.server.asked("POST", ENTRIES_V1);
     assert_eq!((posts.len(), &posts[0].body), (2, &posts[1].body));
@@ -167,10 +166,8 @@ async fn legacy_signature_is_recorded_fetched_and_retried_as_a_bundle_is() {
 
     // A log that gives no promise is not asked.
     let newer = Run::start(2, |asked, _| well(asked)).await;
-    let signed = newer
-        .keyless
-        .sign_legacy(&Digest::of(b"first"), "ghcr.io/o/r");
-    assert!(matches!(signed.await, Err(SigningError::Trust(_))));
+    let signed = newer.keyless.sign_legacy(&subject, "ghcr.io/o/r").await;
+    assert!(matches!(signed, Err(SigningError::Trust(_))));
     assert_eq!(newer.count("GET", TOKEN), 0);
 }
 

@@ -202,6 +202,11 @@ fn others_signature_does_not_count_and_stays() {
     let after = signatures(&world, digest);
     assert_eq!((after.len(), &after[0]), (2, &before[0]));
     // What the record says was pushed under the tag is known again, whatever else was added since.
+    world.as_workflow(
+        "octo-org/octo-app/third.yml@main",
+        "octo-org/octo-app",
+        || legacy(world.sign("v1")).succeed(),
+    );
     assert_eq!(ours.succeed().output("sign-skipped"), "true");
     let recorded = ours.record()["images"][0]["signatures"].clone();
     assert_eq!(recorded.as_array().unwrap().len(), 1);
@@ -229,6 +234,14 @@ fn record_that_announces_a_legacy_signature_is_waited_for() {
     hide(2);
     let verify = world.verify("v1").file("manifest-seal.json", record);
     verify.succeed().says(&["no signature is visible yet"]);
+    // Once it is visible, there is nothing to wait for, though the manifest is no longer the one that the record names.
+    world.as_workflow(
+        "octo-org/octo-app/third.yml@main",
+        "octo-org/octo-app",
+        || legacy(world.sign("v1")).succeed(),
+    );
+    let stranger = verify.input("certificate-identity", "https://github.com/somebody/else");
+    refused_at_once(&stranger, &["it is by"]);
 }
 
 #[test]

@@ -119,6 +119,11 @@ fn not_being_able_to_look_is_not_unsigned() {
             seal.input("max-attempts", "2")
                 .input("on-signing-failure", "warn")
                 .end_with(1);
+            // Where nothing is expected to be there, both places are asked at once.
+            let sign = world.sign("v1").input("signature-format", format);
+            sign.input("max-attempts", "2")
+                .input("on-signing-failure", "warn")
+                .end_with(1);
             let verify = world.verify("v1").input("max-attempts", "2");
             assert!(verify.run().code != 0);
             assert_eq!(world.sigstore().entries(), 0);

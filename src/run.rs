@@ -11,7 +11,7 @@ use crate::http::{self, Certificates};
 use crate::inputs::{Files, Inputs, Mode, RawInputs, Request, Settings};
 use crate::record::RecordFile;
 use crate::registry::{self, Credentials, Login, Registry};
-use crate::report::{CommandKind, FailureText, Report, RetryText};
+use crate::report::{FailureText, Report, RetryText};
 use crate::signing::{Keyless, Purpose, TokenSource, Trust, TrustSource};
 
 /// Does what the environment asks for and tells it what became of that. Returns the process's exit code.
@@ -29,34 +29,22 @@ pub async fn run(
     let journal = Arc::new(Mutex::new(Vec::new()));
     let events = listen(console, &journal);
     let outcome = work(environment, &inputs, &events, stop).await;
-    let (outcome, failure) = match outcome {
-        Ok(Outcome { receipt, failure }) => (
-            Outcome {
-                receipt,
-                failure: None,
-            },
-            failure.map(Failure::Apply),
-        ),
-        Err(failure) => (
-            Outcome {
-                receipt: Receipt::default(),
-                failure: None,
-            },
-            Some(failure),
-        ),
+    let (receipt, failure) = match outcome {
+        Ok(Outcome { receipt, failure }) => (receipt, failure.map(Failure::Apply)),
+        Err(failure) => (Receipt::default(), Some(failure)),
     };
     let retries = journal
         .lock()
         .map(|journal| journal.clone())
         .unwrap_or_default();
     let report = Report {
-        outcome: &outcome,
+        receipt: &receipt,
         failure: failure.as_ref().map(|failure| FailureText {
             text: failure.text(),
             hint: failure.hint(),
         }),
         retries: &retries,
-        command: command(&inputs.request, environment),
+        command: inputs.command,
         record: &Environment::relative(&inputs.settings.record),
     };
     console.close();
@@ -232,18 +220,6 @@ fn token_source(environment: &Environment, settings: &Settings) -> Option<TokenS
             request_token: environment.secret("ACTIONS_ID_TOKEN_REQUEST_TOKEN")?,
         })
     })
-}
-
-fn command(request: &Request, environment: &Environment) -> CommandKind {
-    let create = environment
-        .input("command")
-        .is_some_and(|command| command.trim() == "create");
-    match request {
-        Request::Seal(_) if create => CommandKind::Create,
-        Request::Seal(_) => CommandKind::Seal,
-        Request::Sign(_) => CommandKind::Sign,
-        Request::Verify(_) => CommandKind::Verify,
-    }
 }
 
 /// Fails before there is anything to report on but the failure itself.

@@ -24,7 +24,7 @@ pub async fn run(
 ) -> u8 {
     let inputs = match parse(environment, console) {
         Ok(inputs) => inputs,
-        Err(failure) => return fail(environment, console, &failure),
+        Err(failure) => return fail_early(environment, console, &failure),
     };
     let journal = Arc::new(Mutex::new(Vec::new()));
     let events = listen(console, &journal);
@@ -53,7 +53,7 @@ pub async fn run(
         .and_then(|()| environment.write_summary(&report.summary()))
         .map_err(Failure::Environment);
     match (failure, handed_over) {
-        (Some(failure), _) | (None, Err(failure)) => fail_with(console, &failure),
+        (Some(failure), _) | (None, Err(failure)) => fail(console, &failure),
         (None, Ok(())) => {
             console.line(&report.closing_line());
             0
@@ -223,20 +223,21 @@ fn token_source(environment: &Environment, settings: &Settings) -> Option<TokenS
 }
 
 /// Fails before there is anything to report on but the failure itself.
-fn fail(environment: &Environment, console: &Console, failure: &Failure) -> u8 {
+fn fail_early(environment: &Environment, console: &Console, failure: &Failure) -> u8 {
     let text = format!(
         "### :x: {}\n\n{}\n",
         failure.title(),
         crate::report::failure_block(&failure.text(), failure.hint().as_deref())
     );
-    let code = fail_with(console, failure);
+    let code = fail(console, failure);
     if let Err(error) = environment.write_summary(&text) {
         console.error(failure.title(), &crate::failure::chain_text(&error));
     }
     code
 }
 
-fn fail_with(console: &Console, failure: &Failure) -> u8 {
+/// Says what went wrong and what to do about it. Returns the process's exit code.
+pub fn fail(console: &Console, failure: &Failure) -> u8 {
     console.error(failure.title(), &failure.text());
     if let Some(hint) = failure.hint() {
         console.line(&format!("hint: {hint}"));

@@ -1,7 +1,9 @@
 //! A run, from the environment to the exit code: the line of the crate's story, spelled out.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use crate::actions::{Console, Environment};
 use crate::apply::{ApplyError, Authority, Context, Ledger, Limits, Outcome, Receipt, apply};
@@ -28,7 +30,10 @@ pub async fn run(
     };
     let journal = Arc::new(Mutex::new(Vec::new()));
     let events = listen(console, &journal);
-    let outcome = work(environment, &inputs, &events, stop).await;
+    let outcome = tokio::select! {
+        outcome = work(environment, &inputs, &events, stop) => outcome,
+        never = tick(console) => match never {},
+    };
     let (receipt, failure) = match outcome {
         Ok(Outcome { receipt, failure }) => (receipt, failure.map(Failure::Apply)),
         Err(failure) => (Receipt::default(), Some(failure)),
@@ -94,6 +99,14 @@ fn listen(console: &Arc<Console>, journal: &Arc<Mutex<Vec<RetryText>>>) -> Event
             journal.push(RetryText { what, why });
         }
     })
+}
+
+/// Keeps a terminal's progress line going for as long as it is polled.
+async fn tick(console: &Console) -> Infallible {
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        console.tick();
+    }
 }
 
 async fn work(

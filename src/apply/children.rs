@@ -42,25 +42,7 @@ async fn resolve(
     let first = context.manifest_present(repository, input).await?;
     let mut level = vec![first];
     for _ in 0..DEPTH_MAX {
-        let mut children: Vec<Descriptor> = Vec::new();
-        let mut images: Vec<Manifest> = Vec::new();
-        for manifest in level {
-            match manifest.kind() {
-                ManifestKind::Image { .. } => images.push(manifest),
-                ManifestKind::Index { manifests, .. } => {
-                    if manifests.is_empty() || manifests.len() > TOTAL_MAX {
-                        let digest = manifest.digest().clone();
-                        return Err(ApplyError::OddIndex {
-                            digest,
-                            children: manifests.len(),
-                        });
-                    }
-                    let (attestations, others) = set_aside(manifest.digest(), manifests)?;
-                    resolved.attestations.extend(attestations);
-                    children.extend(others);
-                }
-            }
-        }
+        let (images, children) = open_level(level, &mut resolved.attestations)?;
         let leaves = images
             .into_iter()
             .map(|image| leaf(context, repository, image));
@@ -82,6 +64,31 @@ async fn resolve(
         digest: input.clone(),
         limit: DEPTH_MAX,
     })
+}
+
+/// Parts a level into images and the children of its indexes, which are the next level.
+fn open_level(
+    level: Vec<Manifest>,
+    attestations: &mut Vec<Attestation>,
+) -> Result<(Vec<Manifest>, Vec<Descriptor>), ApplyError> {
+    let (mut images, mut children) = (Vec::new(), Vec::new());
+    for manifest in level {
+        match manifest.kind() {
+            ManifestKind::Image { .. } => images.push(manifest),
+            ManifestKind::Index { manifests, .. } => {
+                if manifests.is_empty() || manifests.len() > TOTAL_MAX {
+                    return Err(ApplyError::OddIndex {
+                        digest: manifest.digest().clone(),
+                        children: manifests.len(),
+                    });
+                }
+                let (attesting, others) = set_aside(manifest.digest(), manifests)?;
+                attestations.extend(attesting);
+                children.extend(others);
+            }
+        }
+    }
+    Ok((images, children))
 }
 
 /// Parts an index's attestations from its other children, which must all be manifests.

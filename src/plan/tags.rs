@@ -148,12 +148,13 @@ fn compare(holds: &Manifest, assembly: &Assembly, resolved: &[Resolved]) -> Like
             .iter()
             .find(|input| input.input == child.digest && child.media_type.is_index())
         {
-            map.extend(
-                input
-                    .leaves
-                    .iter()
-                    .map(|leaf| (leaf.platform.clone(), child_of(&leaf.descriptor))),
-            );
+            // SECURITY: not over what came before, which is what a client would take.
+            for leaf in &input.leaves {
+                let earlier = map.insert(leaf.platform.clone(), child_of(&leaf.descriptor));
+                if earlier.is_some() {
+                    return Likeness::Odd(format!("it has two children for `{}`", leaf.platform));
+                }
+            }
             continue;
         }
         let Some(platform) = child.platform.clone() else {

@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 use crate::support::{REPOSITORY, World};
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+
 /// A descriptor of what the registry has under `digest`.
 fn descriptor(world: &World, digest: &str) -> Value {
     let (media_type, bytes) = world.registry().manifest(REPOSITORY, digest).unwrap();
@@ -45,6 +47,19 @@ fn foreign(world: &World) -> Value {
     child(world, &image.digest, "amd64")
 }
 
+/// Whoever wants the world's images under a tag that holds `index` is told that it holds something else, or that what
+/// it holds cannot be known.
+fn is_not_the_same(world: &World, index: &str) {
+    push(world, Some("v1"), index);
+    let outcome = world.create().run();
+    assert!(
+        matches!(outcome.code, 1 | 3),
+        "{}: {index}\n{}",
+        outcome.code,
+        outcome.log
+    );
+}
+
 #[test]
 fn foreign_image_does_not_hide_before_a_nested_index() {
     let world = World::new();
@@ -65,4 +80,72 @@ fn foreign_image_does_not_hide_before_a_nested_index() {
         push(&world, Some("v1"), &index_of(&children).to_string());
         create.end_with(3);
     }
+}
+
+#[test]
+fn index_that_others_read_otherwise_is_not_the_same() {
+    let world = World::new();
+    let same = whole(&world).to_string();
+    push(&world, Some("v1"), &same);
+    world.create().succeed();
+    let foreign = foreign(&world);
+    // Go's readers take a name in any case, and the last of several.
+    for name in ["Manifests", "MANIFESTS", "manife\u{17f}ts"] {
+        let added = format!(",\"{name}\":[{foreign}]}}");
+        let index = same.strip_suffix('}').unwrap().to_owned() + &added;
+        is_not_the_same(&world, &index);
+    }
+    for (name, value) in [
+        ("Digest", foreign["digest"].clone()),
+        ("Urls", json!(["https://evil.test"])),
+        ("Data", json!("e30=")),
+        ("Platform", json!({"os": "linux", "architecture": "s390x"})),
+    ] {
+        let mut index = whole(&world);
+        index["manifests"][0][name] = value;
+        is_not_the_same(&world, &index.to_string());
+    }
+    let mut index = whole(&world);
+    index["manifests"][0]["platform"]["Architecture"] = json!("s390x");
+    is_not_the_same(&world, &index.to_string());
+}
+
+#[test]
+fn index_that_nobody_else_can_read_is_not_the_same() {
+    let world = World::new();
+    let children = whole(&world)["manifests"].clone();
+    let fields = json!([INDEX, children, null, [], null, null, {}]);
+    is_not_the_same(&world, &fields.to_string());
+    let mut index = whole(&world);
+    let (digest, size) = (world.amd64.digest.as_str(), world.amd64.size);
+    index["manifests"][0] = json!([
+        MANIFEST, digest, size, {"os": "linux", "architecture": "amd64"}, {}, null, [], null
+    ]);
+    is_not_the_same(&world, &index.to_string());
+}
+
+#[test]
+fn index_that_is_an_image_as_well_is_not_the_same() {
+    let world = World::new();
+    for (name, value) in [
+        ("layers", json!([])),
+        ("config", descriptor(&world, &world.amd64.digest)),
+    ] {
+        let mut index = whole(&world);
+        index.as_object_mut().unwrap().remove("mediaType");
+        push(&world, Some("v1"), &index.to_string());
+        world.create().succeed();
+        index[name] = value;
+        is_not_the_same(&world, &index.to_string());
+    }
+}
+
+#[test]
+fn fallback_tag_that_no_client_can_read_ends_in_an_error() {
+    let world = World::with(Options::new().referrers(Referrers::TagSchema));
+    let created = world.create().succeed();
+    let tag = created.output("digest").replace(':', "-");
+    let fields = json!([INDEX, [], null, [], null, null, {}]).to_string();
+    push(&world, Some(&tag), &fields);
+    world.seal().end_with(1);
 }

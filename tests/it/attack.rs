@@ -141,6 +141,14 @@ fn index_that_is_an_image_as_well_is_not_the_same() {
 }
 
 #[test]
+fn index_that_lies_about_sizes_is_not_the_same() {
+    let world = World::new();
+    let mut index = whole(&world);
+    index["manifests"][1]["size"] = json!(7);
+    is_not_the_same(&world, &index.to_string());
+}
+
+#[test]
 fn fallback_tag_that_no_client_can_read_ends_in_an_error() {
     let world = World::with(Options::new().referrers(Referrers::TagSchema));
     let created = world.create().succeed();

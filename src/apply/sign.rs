@@ -1,10 +1,11 @@
 //! The command `sign`: signs an image that is there, or every digest of a record.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 
-use futures_util::future::try_join_all;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::children::{DEPTH_MAX, TOTAL_MAX};
+use super::children::{DEPTH_MAX, PARALLEL, TOTAL_MAX};
 use super::receipt::{Receipt, Subject};
 use super::seal::children_of;
 use super::signer::Authority;
@@ -85,8 +86,25 @@ async fn named(
     depth: Depth,
 ) -> Result<(Repository, Vec<Descriptor>), ApplyError> {
     let manifest = resolve(context, image).await?;
-    let subjects = with_children(context, &image.repository, &manifest, depth).await?;
+    let listed = with_children(context, &image.repository, &manifest, depth).await?;
+    let children = listed.into_iter().skip(1).map(|child| child.digest);
+    let mut subjects = vec![manifest.descriptor()];
+    subjects.extend(held(context, &image.repository, children).await?);
     Ok((image.repository.clone(), subjects))
+}
+
+/// What the registry has under these digests. Nothing is signed that it does not hold, nor as what an index or a record
+/// says it is.
+async fn held(
+    context: &Context,
+    repository: &Repository,
+    digests: impl Iterator<Item = Digest>,
+) -> Result<Vec<Descriptor>, ApplyError> {
+    let looks = digests.map(|digest| async move {
+        let manifest = context.manifest_present(repository, &digest).await?;
+        Ok(manifest.descriptor())
+    });
+    stream::iter(looks).buffered(PARALLEL).try_collect().await
 }
 
 /// The manifest of an image, by tag or digest. A tag is resolved once, and what it meant is said.
@@ -120,24 +138,25 @@ pub(super) async fn with_children(
     if depth == Depth::Itself {
         return Ok(all);
     }
+    let mut seen = BTreeSet::from([manifest.digest().clone()]);
     let mut level = vec![manifest.clone()];
     for _ in 0..DEPTH_MAX {
-        let children: Vec<Descriptor> = level.iter().flat_map(children_of).collect();
-        let new: Vec<Descriptor> = children
-            .into_iter()
-            .filter(|child| !all.iter().any(|known| known.digest == child.digest))
-            .collect();
-        let nested = new.iter().filter(|child| child.media_type.is_index());
-        level =
-            try_join_all(nested.map(|child| context.manifest_present(repository, &child.digest)))
-                .await?;
-        all.extend(new);
-        if all.len() > TOTAL_MAX {
+        let mut new: Vec<Descriptor> = level.iter().flat_map(children_of).collect();
+        // One digest may be listed for several platforms.
+        new.retain(|child| seen.insert(child.digest.clone()));
+        if seen.len() > TOTAL_MAX {
             return Err(ApplyError::OddIndex {
                 digest: manifest.digest().clone(),
-                children: all.len(),
+                children: seen.len(),
             });
         }
+        let nested = new.iter().filter(|child| child.media_type.is_index());
+        let nested = nested.map(|child| context.manifest_present(repository, &child.digest));
+        level = stream::iter(nested)
+            .buffered(PARALLEL)
+            .try_collect()
+            .await?;
+        all.extend(new);
         if level.is_empty() {
             return Ok(all);
         }
@@ -157,6 +176,7 @@ async fn recorded(
     record_name: &str,
 ) -> Result<Vec<(Repository, Vec<Descriptor>)>, ApplyError> {
     let mut targets = Vec::new();
+    let mut seen = BTreeSet::new();
     for image in &record.images {
         let repository: Repository = image
             .image
@@ -170,14 +190,10 @@ async fn recorded(
         if depth == Depth::Children {
             digests.extend(&image.attestations);
         }
-        let manifests = digests
-            .into_iter()
-            .map(|digest| context.manifest_present(&repository, digest));
-        let manifests = try_join_all(manifests).await?;
-        targets.push((
-            repository,
-            manifests.iter().map(Manifest::descriptor).collect(),
-        ));
+        // Two indexes of one record may share children.
+        digests.retain(|digest| seen.insert((image.image.as_str(), *digest)));
+        let subjects = held(context, &repository, digests.into_iter().cloned()).await?;
+        targets.push((repository, subjects));
     }
     if targets.is_empty() {
         let of = only.map_or(String::new(), |only| format!(" in `{only}`"));

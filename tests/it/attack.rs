@@ -149,6 +149,26 @@ fn index_that_lies_about_sizes_is_not_the_same() {
 }
 
 #[test]
+fn size_of_an_attestation_is_what_the_registry_has() {
+    let world = World::new();
+    let build = world
+        .registry()
+        .push_index_with_provenance(REPOSITORY, "linux/amd64");
+    let mut lying = world.manifest(&build.digest);
+    let entries = lying["manifests"].as_array_mut().unwrap();
+    let entry = entries
+        .iter_mut()
+        .find(|entry| entry["digest"] == *build.attestation)
+        .unwrap();
+    entry["size"] = json!(7);
+    let lying = push(&world, None, &lying.to_string());
+    let create = world.create().input("tags", "");
+    let honest = create.clone().input("digests", &build.digest).succeed();
+    let made = create.input("digests", lying).succeed();
+    assert_eq!(made.output("digest"), honest.output("digest"));
+}
+
+#[test]
 fn fallback_tag_that_no_client_can_read_ends_in_an_error() {
     let world = World::with(Options::new().referrers(Referrers::TagSchema));
     let created = world.create().succeed();
@@ -156,4 +176,84 @@ fn fallback_tag_that_no_client_can_read_ends_in_an_error() {
     let fields = json!([INDEX, [], null, [], null, null, {}]).to_string();
     push(&world, Some(&tag), &fields);
     world.seal().end_with(1);
+}
+
+#[test]
+fn indexes_that_name_each_other_a_thousand_times_end() {
+    let world = World::new();
+    let mut innermost = descriptor(&world, &world.amd64.digest);
+    for _ in 0..3 {
+        let many = vec![innermost.clone(); 1000];
+        let digest = push(&world, None, &index_of(&many).to_string());
+        innermost = descriptor(&world, &digest);
+    }
+    let digest = innermost["digest"].as_str().unwrap();
+    for action in [
+        world.create().input("digests", digest),
+        world.sign(digest).input("recursive", "true"),
+        world
+            .verify(digest)
+            .input("recursive", "true")
+            .input("max-attempts", "1"),
+    ] {
+        world.registry().clear_requests();
+        let outcome = action.input("timeout", "20s").run();
+        let requests = world.registry().requests().len();
+        assert!(requests < 5000, "{requests} requests");
+        assert!(!outcome.log.contains("the time given"), "{}", outcome.log);
+    }
+}
+
+#[test]
+fn child_that_is_listed_twice_is_signed_once() {
+    let world = World::new();
+    let child = |variant| {
+        let mut child = child(&world, &world.amd64.digest, "arm");
+        child["platform"]["variant"] = json!(variant);
+        child
+    };
+    let index = index_of(&[child("v6"), child("v7")]);
+    push(&world, Some("v1"), &index.to_string());
+    let outcome = world.sign("v1").input("recursive", "true").succeed();
+    assert_eq!(world.listed(&world.amd64.digest).len(), 1);
+    assert_eq!(world.sigstore().entries(), 2);
+    assert_eq!(outcome.json("signatures").as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn child_of_two_indexes_is_signed_once() {
+    let world = World::new();
+    let create = world.create();
+    create.succeed();
+    let annotated = create.clone().input("annotations", "a=b");
+    annotated.input("tags", "v2").succeed();
+    let record = create.record().to_string();
+    let sign = world.sign("v1").input("image", "");
+    sign.file("manifest-seal.json", record).succeed();
+    assert_eq!(world.sigstore().entries(), 4);
+    assert_eq!(world.listed(&world.amd64.digest).len(), 1);
+}
+
+#[test]
+fn child_that_is_not_there_is_not_signed() {
+    let world = World::new();
+    push(&world, Some("v1"), &whole(&world).to_string());
+    world
+        .registry()
+        .delete_manifest(REPOSITORY, &world.arm64.digest);
+    let sign = world.sign("v1").input("recursive", "true");
+    sign.end_with(1).says(&["is not there"]);
+    assert_eq!(world.sigstore().entries(), 0);
+}
+
+#[test]
+fn child_is_signed_as_what_the_registry_has() {
+    let world = World::new();
+    let mut index = whole(&world);
+    index["manifests"][0]["size"] = json!(7);
+    push(&world, Some("v1"), &index.to_string());
+    world.sign("v1").input("recursive", "true").succeed();
+    let signature = &world.listed(&world.amd64.digest)[0];
+    let subject = world.manifest(signature)["subject"].clone();
+    assert_eq!(subject, descriptor(&world, &world.amd64.digest));
 }

@@ -1,8 +1,10 @@
 //! Which digests a `sign` or `verify` run is about, as the registry shows them: an image, its children, or a record's.
 
-use futures_util::future::try_join_all;
+use std::collections::BTreeSet;
 
-use super::children::{DEPTH_MAX, TOTAL_MAX};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+
+use super::children::{DEPTH_MAX, PARALLEL, TOTAL_MAX};
 use super::{ApplyError, Context};
 use crate::domain::{Descriptor, Digest, ImageReference, Manifest, Reference, Repository};
 use crate::inputs::Depth;
@@ -15,8 +17,25 @@ pub(super) async fn named(
     depth: Depth,
 ) -> Result<(Repository, Vec<Descriptor>), ApplyError> {
     let manifest = find_image(context, image).await?;
-    let subjects = with_children(context, &image.repository, &manifest, depth).await?;
+    let listed = with_children(context, &image.repository, &manifest, depth).await?;
+    let children = listed.into_iter().skip(1).map(|child| child.digest);
+    let mut subjects = vec![manifest.descriptor()];
+    subjects.extend(held(context, &image.repository, children).await?);
     Ok((image.repository.clone(), subjects))
+}
+
+/// What the registry has under these digests. Nothing is signed that it does not hold, nor as what an index or a record
+/// says it is.
+async fn held(
+    context: &Context,
+    repository: &Repository,
+    digests: impl Iterator<Item = Digest>,
+) -> Result<Vec<Descriptor>, ApplyError> {
+    let looks = digests.map(|digest| async move {
+        let manifest = context.manifest_present(repository, &digest).await?;
+        Ok(manifest.descriptor())
+    });
+    stream::iter(looks).buffered(PARALLEL).try_collect().await
 }
 
 /// The manifest of an image, by tag or digest. A tag is resolved once, and what it meant is said.
@@ -50,24 +69,25 @@ pub(super) async fn with_children(
     if depth == Depth::Itself {
         return Ok(all);
     }
+    let mut seen = BTreeSet::from([manifest.digest().clone()]);
     let mut level = vec![manifest.clone()];
     for _ in 0..DEPTH_MAX {
-        let children = level.iter().flat_map(Manifest::children);
-        let new: Vec<Descriptor> = children
-            .filter(|child| !all.iter().any(|known| known.digest == child.digest))
-            .cloned()
-            .collect();
-        let nested = new.iter().filter(|child| child.media_type.is_index());
-        level =
-            try_join_all(nested.map(|child| context.manifest_present(repository, &child.digest)))
-                .await?;
-        all.extend(new);
-        if all.len() > TOTAL_MAX {
+        let mut new: Vec<Descriptor> = level.iter().flat_map(Manifest::children).cloned().collect();
+        // One digest may be listed for several platforms.
+        new.retain(|child| seen.insert(child.digest.clone()));
+        if seen.len() > TOTAL_MAX {
             return Err(ApplyError::OddIndex {
                 digest: manifest.digest().clone(),
-                children: all.len(),
+                children: seen.len(),
             });
         }
+        let nested = new.iter().filter(|child| child.media_type.is_index());
+        let nested = nested.map(|child| context.manifest_present(repository, &child.digest));
+        level = stream::iter(nested)
+            .buffered(PARALLEL)
+            .try_collect()
+            .await?;
+        all.extend(new);
         if level.is_empty() {
             return Ok(all);
         }
@@ -87,6 +107,7 @@ pub(super) async fn recorded(
     record_name: &str,
 ) -> Result<Vec<(Repository, Vec<Descriptor>)>, ApplyError> {
     let mut targets = Vec::new();
+    let mut seen = BTreeSet::new();
     for image in &record.images {
         let repository: Repository = image
             .image
@@ -100,14 +121,10 @@ pub(super) async fn recorded(
         if depth == Depth::Children {
             digests.extend(&image.attestations);
         }
-        let manifests = digests
-            .into_iter()
-            .map(|digest| context.manifest_present(&repository, digest));
-        let manifests = try_join_all(manifests).await?;
-        targets.push((
-            repository,
-            manifests.iter().map(Manifest::descriptor).collect(),
-        ));
+        // Two indexes of one record may share children.
+        digests.retain(|digest| seen.insert((image.image.as_str(), *digest)));
+        let subjects = held(context, &repository, digests.into_iter().cloned()).await?;
+        targets.push((repository, subjects));
     }
     if targets.is_empty() {
         let of = only.map_or(String::new(), |only| format!(" in `{only}`"));

@@ -10,6 +10,7 @@
 
 mod support;
 
+mod attack;
 mod boundaries;
 mod budget;
 mod contract;

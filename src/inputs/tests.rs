@@ -115,6 +115,28 @@ fn empty_strings_are_not_given() {
 }
 
 #[test]
+fn what_is_wrong_is_said_once_and_nothing_follows_from_it() {
+    // What a command needs, nobody knows of an unknown one.
+    let wrong = [
+        ("command", "seel", "`seel` is none of `seal`"),
+        ("digests", "sha256:1", "`sha256:1` is not a digest"),
+        ("digests-folder", "nowhere", "could not list `nowhere`"),
+    ];
+    for (input, text, problem) in wrong {
+        let mut given = vec![("image", "ghcr.io/o/r"), ("tags", "v1"), (input, text)];
+        if input == "command" {
+            given.drain(..2);
+        }
+        let problems = parse(&given).unwrap_err();
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(
+            problems[0].starts_with(&format!("input `{input}`: {problem}")),
+            "{problems:?}"
+        );
+    }
+}
+
+#[test]
 fn each_command_says_what_it_needs() {
     let cases: [(&[(&str, &str)], &str); 8] = [
         (

@@ -107,11 +107,6 @@ impl Context {
         .map(drop)
     }
 
-    /// Tells of what a plan would sign.
-    pub(super) fn note_unsigned(&self, digest: &Digest) {
-        self.events.note(format!("`{digest}`: to be signed"));
-    }
-
     /// Waits as long as the world is given to settle, give or take a tenth so that parallel jobs part ways.
     pub(super) async fn pause(&self, what: &str, why: &str) {
         let wait = self

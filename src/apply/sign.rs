@@ -55,9 +55,6 @@ pub(super) async fn sign(
         work.push((repository, unsigned));
     }
     if context.mode == Mode::DryRun {
-        for one in work.iter().flat_map(|(_, unsigned)| unsigned) {
-            context.note_unsigned(&one.subject.digest);
-        }
         return Ok(());
     }
     for (repository, unsigned) in work {

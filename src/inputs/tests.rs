@@ -137,6 +137,25 @@ fn what_is_wrong_is_said_once_and_nothing_follows_from_it() {
 }
 
 #[test]
+fn defaults_are_those_that_are_told() {
+    let needed = [
+        ("image", "ghcr.io/o/r"),
+        ("tags", "v1"),
+        ("digests", DIGEST),
+    ];
+    // An expression of GitHub's, which the runner fills in.
+    let told = INPUTS
+        .iter()
+        .filter(|input| !input.default.starts_with("${{"))
+        .map(|input| (input.name, input.default));
+    let given: Vec<_> = needed.into_iter().chain(told).collect();
+    assert_eq!(
+        format!("{:?}", parse(&needed).unwrap()),
+        format!("{:?}", parse(&given).unwrap())
+    );
+}
+
+#[test]
 fn each_command_says_what_it_needs() {
     let cases: [(&[(&str, &str)], &str); 8] = [
         (

@@ -6,6 +6,7 @@ use super::receipt::{Receipt, Subject};
 use super::signer::Authority;
 use super::subjects::{named, recorded};
 use super::{ApplyError, Context, Ledger};
+use crate::domain::{Descriptor, Repository};
 use crate::inputs::{Mode, Sign, Subjects};
 
 /// Signs what lacks a signature.
@@ -20,26 +21,7 @@ pub(super) async fn sign(
     receipt.signing = true;
     receipt.planned = context.mode == Mode::DryRun;
     context.events.phase("Look at what is to be signed");
-    let targets = async {
-        match &sign.what {
-            Subjects::Image(image) => named(context, image, sign.signing.depth)
-                .await
-                .map(|named| vec![named]),
-            Subjects::Record(only) => {
-                let record = ledger
-                    .earlier()
-                    .ok_or_else(|| ApplyError::NoRecord(record_name.to_owned()))?;
-                recorded(
-                    context,
-                    record,
-                    only.as_ref(),
-                    sign.signing.depth,
-                    record_name,
-                )
-                .await
-            }
-        }
-    };
+    let targets = targets(context, sign, ledger, record_name);
     let (targets, authority) = tokio::try_join!(targets, authority)?;
     let mut work = Vec::new();
     for (repository, subjects) in targets {
@@ -71,4 +53,23 @@ pub(super) async fn sign(
     }
     receipt.verified = receipt.unsigned.is_empty();
     ledger.save(receipt)
+}
+
+/// What is to be signed, repository by repository.
+async fn targets(
+    context: &Context,
+    sign: &Sign,
+    ledger: &Ledger,
+    record_name: &str,
+) -> Result<Vec<(Repository, Vec<Descriptor>)>, ApplyError> {
+    let depth = sign.signing.depth;
+    match &sign.what {
+        Subjects::Image(image) => Ok(vec![named(context, image, depth).await?]),
+        Subjects::Record(only) => {
+            let record = ledger
+                .earlier()
+                .ok_or_else(|| ApplyError::NoRecord(record_name.to_owned()))?;
+            recorded(context, record, only.as_ref(), depth, record_name).await
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! The words of the trade: digests, references, manifests, platforms, secrets, and what a run has to say
 //! while it runs. No input or output happens here; every type is proof that its grammar was checked once.
 
+mod attestation;
 mod digest;
 mod events;
 mod manifest;

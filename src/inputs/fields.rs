@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use super::grammar::{self, Separator};
 use super::{Files, InputError, InputErrors, RawInputs};
-use crate::domain::{Matcher, Patience, PatternError, Secret};
+use crate::domain::{ImageReference, Matcher, Patience, PatternError, ReferenceError, Secret};
 
 pub(super) struct Fields<'a> {
     raw: &'a RawInputs,
@@ -72,6 +72,14 @@ impl<'a> Fields<'a> {
 
     pub(super) fn boolean(&mut self, input: &'static str, default: bool) -> bool {
         self.parsed(input, grammar::boolean).unwrap_or(default)
+    }
+
+    /// The image that a run is about, whatever it names of it.
+    pub(super) fn image(&mut self) -> Option<ImageReference> {
+        self.parsed("image", |text| {
+            text.parse()
+                .map_err(|error: ReferenceError| error.to_string())
+        })
     }
 
     /// Reads one of a few words; `default` where none is given.

@@ -7,6 +7,7 @@ mod auths;
 mod fields;
 mod grammar;
 mod raw;
+mod repositories;
 mod requests;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -4,13 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::fields::Fields;
 use super::grammar::{self, Separator};
+use super::repositories::Repositories;
 use super::{
     Command, Depth, IndexType, OnSigningFailure, Order, PolicyInputs, Request, Seal, Sign, Signing,
     Subjects, Verify,
 };
-use crate::domain::{
-    Digest, DigestError, GithubClaims, ImageReference, Reference, ReferenceError, Repository, Tag,
-};
+use crate::domain::{Digest, DigestError, GithubClaims, ImageReference, Reference, ReferenceError};
 
 /// `None` where the input was refused: what the other inputs lack, only a command can say.
 pub(super) fn command(fields: &mut Fields<'_>) -> Option<Command> {
@@ -177,7 +176,7 @@ fn digest(token: &str, repositories: &mut Repositories) -> Result<Digest, String
 }
 
 fn subjects(fields: &mut Fields<'_>) -> Subjects {
-    match image(fields) {
+    match fields.image() {
         None => Subjects::Record(None),
         Some(ImageReference {
             repository,
@@ -195,7 +194,7 @@ fn verify(fields: &mut Fields<'_>) -> Option<Verify> {
         fields.refuse("certificate-identity", "`verify` must be told who has to have signed; give it or `certificate-identity-regexp`");
     }
     let depth = depth(fields);
-    let image = image(fields);
+    let image = fields.image();
     match image {
         Some(image) if image.reference.is_some() => {
             return Some(Verify {
@@ -214,13 +213,6 @@ fn verify(fields: &mut Fields<'_>) -> Option<Verify> {
         None => {}
     }
     None
-}
-
-fn image(fields: &mut Fields<'_>) -> Option<ImageReference> {
-    fields.parsed("image", |text| {
-        text.parse::<ImageReference>()
-            .map_err(|error| error.to_string())
-    })
 }
 
 fn signing(fields: &mut Fields<'_>) -> Signing {
@@ -254,88 +246,5 @@ fn policy(fields: &mut Fields<'_>) -> PolicyInputs {
             name: fields.owned("certificate-github-workflow-name"),
             trigger: fields.owned("certificate-github-workflow-trigger"),
         },
-    }
-}
-
-/// The repositories that the inputs name between them, with the input that named each.
-struct Repositories(BTreeMap<Repository, &'static str>);
-
-impl Repositories {
-    fn of_image(fields: &mut Fields<'_>) -> Self {
-        let mut repositories = Self(BTreeMap::new());
-        if let Some(image) = image(fields) {
-            if image.reference.is_some() {
-                fields.refuse(
-                    "image",
-                    format!("`{image}` names a tag or digest; here it is the repository alone"),
-                );
-            }
-            repositories.add("image", image.repository);
-        }
-        repositories
-    }
-
-    fn add(&mut self, input: &'static str, repository: Repository) {
-        self.0.entry(repository).or_insert(input);
-    }
-
-    /// Reads a list of tags, bare or as full references.
-    fn tags(&mut self, fields: &mut Fields<'_>, input: &'static str) -> Vec<Tag> {
-        let mut tags = Vec::new();
-        for entry in grammar::list(fields.text(input).unwrap_or_default(), Separator::Comma) {
-            let tag = match entry.parse::<Tag>() {
-                Ok(tag) => Some(tag),
-                Err(error) if !entry.contains('/') => {
-                    fields.refuse(input, error.to_string());
-                    None
-                }
-                Err(_) => self.tag_of_reference(fields, input, entry),
-            };
-            tags.extend(tag.filter(|tag| !tags.contains(tag)));
-        }
-        tags
-    }
-
-    fn tag_of_reference(
-        &mut self,
-        fields: &mut Fields<'_>,
-        input: &'static str,
-        entry: &str,
-    ) -> Option<Tag> {
-        match entry.parse::<ImageReference>() {
-            Ok(ImageReference {
-                repository,
-                reference: Some(Reference::Tag(tag)),
-            }) => {
-                self.add(input, repository);
-                return Some(tag);
-            }
-            Ok(_) => fields.refuse(input, format!("`{entry}` names no tag")),
-            Err(error) => fields.refuse(input, error.to_string()),
-        }
-        None
-    }
-
-    /// The one repository of the run.
-    fn only(self, fields: &mut Fields<'_>) -> Option<Repository> {
-        let mut named = self.0.into_iter();
-        let Some((first, _)) = named.next() else {
-            if fields.text("image").is_none() {
-                fields.refuse(
-                    "image",
-                    "no repository is given; give `image`, or full references in `tags`",
-                );
-            }
-            return None;
-        };
-        for (other, input) in named {
-            fields.refuse(
-                input,
-                format!(
-                    "`{other}` is another repository than `{first}`; a run serves one repository"
-                ),
-            );
-        }
-        Some(first)
     }
 }

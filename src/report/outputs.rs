@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::{Report, ResultWord};
-use crate::apply::{Receipt, SignatureReceipt, Subject};
+use crate::apply::{IndexReceipt, Receipt, SignatureReceipt, Subject};
 use crate::domain::{Digest, Repository};
 use crate::inputs::Command;
 
@@ -63,27 +63,7 @@ impl Report<'_> {
             ));
         }
         if let Some(index) = &receipt.index {
-            let tags: Vec<&str> = receipt
-                .tags
-                .iter()
-                .map(|tag| tag.step.tag.as_str())
-                .collect();
-            let platforms: BTreeMap<String, &Digest> = index
-                .platforms
-                .iter()
-                .map(|(platform, child)| (platform.to_string(), &child.digest))
-                .collect();
-            let children: BTreeMap<String, &Vec<Digest>> = index
-                .children
-                .iter()
-                .map(|(input, children)| (input.to_string(), children))
-                .collect();
-            outputs.push(("tags", json!(tags).to_string()));
-            outputs.push(("platforms", json!(platforms).to_string()));
-            outputs.push(("children", json!(children).to_string()));
-            outputs.push(("result", ResultWord::of(receipt).as_str().to_owned()));
-            let skipped = !receipt.planned && !receipt.writes_tags();
-            outputs.push(("manifest-create-skipped", skipped.to_string()));
+            outputs.extend(index_outputs(receipt, index));
         }
         let signed = receipt.signing && !receipt.planned && receipt.unsigned.is_empty();
         let made = receipt.signatures.iter().any(|signature| signature.made);
@@ -132,6 +112,32 @@ impl Report<'_> {
         words.push(quoted(&subject.repository.at(&subject.digest).to_string()));
         Some(words.join(" \\\n  "))
     }
+}
+
+fn index_outputs(receipt: &Receipt, index: &IndexReceipt) -> [(&'static str, String); 5] {
+    let tags: Vec<&str> = receipt
+        .tags
+        .iter()
+        .map(|tag| tag.step.tag.as_str())
+        .collect();
+    let platforms: BTreeMap<String, &Digest> = index
+        .platforms
+        .iter()
+        .map(|(platform, child)| (platform.to_string(), &child.digest))
+        .collect();
+    let children: BTreeMap<String, &Vec<Digest>> = index
+        .children
+        .iter()
+        .map(|(input, children)| (input.to_string(), children))
+        .collect();
+    let skipped = !receipt.planned && !receipt.writes_tags();
+    [
+        ("tags", json!(tags).to_string()),
+        ("platforms", json!(platforms).to_string()),
+        ("children", json!(children).to_string()),
+        ("result", ResultWord::of(receipt).as_str().to_owned()),
+        ("manifest-create-skipped", skipped.to_string()),
+    ]
 }
 
 fn references(receipt: &Receipt, repository: &Repository, digest: &Digest) -> Value {

@@ -49,7 +49,7 @@ async fn resolve(
         let mut next = Vec::new();
         while let Some(read) = reads.try_next().await? {
             match read {
-                Read::Image(leaf) => resolved.leaves.push(leaf),
+                Read::Image(leaf) => resolved.leaves.push(*leaf),
                 Read::Index {
                     attestations,
                     others,
@@ -87,7 +87,7 @@ async fn resolve(
 
 /// What is behind one digest.
 enum Read {
-    Image(Leaf),
+    Image(Box<Leaf>),
     Index {
         attestations: Vec<Attestation>,
         others: Vec<Digest>,
@@ -101,7 +101,8 @@ async fn read(
 ) -> Result<Read, ApplyError> {
     let manifest = context.manifest_present(repository, digest).await?;
     let ManifestKind::Index { manifests, .. } = manifest.kind() else {
-        return leaf(context, repository, manifest).await.map(Read::Image);
+        let leaf = leaf(context, repository, manifest).await?;
+        return Ok(Read::Image(Box::new(leaf)));
     };
     if manifests.is_empty() || manifests.len() > TOTAL_MAX {
         return Err(ApplyError::OddIndex {
@@ -171,12 +172,16 @@ async fn leaf(
         .blob(repository, &config.digest, CONFIG_MAX_BYTES)
         .await?
         .ok_or_else(missing)?;
-    let read: ImageConfig =
-        serde_json::from_slice(&blob).map_err(|source| ApplyError::NoPlatform {
-            image: image.digest().clone(),
-            config: config.media_type.to_string(),
-            source,
-        })?;
+    let unusable = |source| ApplyError::NoPlatform {
+        image: image.digest().clone(),
+        config: config.media_type.to_string(),
+        source,
+    };
+    let read: ImageConfig = serde_json::from_slice(&blob).map_err(unusable)?;
+    if !read.platform.is_usable() {
+        let why = "its `os` and `architecture`, or what qualifies them, are no words for what an image runs on";
+        return Err(unusable(serde::de::Error::custom(why)));
+    }
     Ok(Leaf {
         descriptor: image.descriptor(),
         platform: read.platform,

@@ -5,6 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::assemble::{Assembly, Child, PlatformMap, Resolved};
 use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, Platform, Tag};
 
+/// More children than this no index has that is read here; each would have to be asked for.
+const CHILDREN_MAX: usize = 1000;
+
 /// Whether a tag may move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TagKind {
@@ -133,6 +136,10 @@ fn compare(holds: &Manifest, assembly: &Assembly, resolved: &[Resolved]) -> Like
     let ManifestKind::Index { manifests, .. } = holds.kind() else {
         return Likeness::Odd("it is a single image, not an index".to_owned());
     };
+    if manifests.len() > CHILDREN_MAX {
+        let count = manifests.len();
+        return Likeness::Odd(format!("it has {count} children, more than any of ours"));
+    }
     let mut map = PlatformMap::new();
     let mut attestations = Vec::new();
     for child in manifests {
@@ -152,7 +159,7 @@ fn compare(holds: &Manifest, assembly: &Assembly, resolved: &[Resolved]) -> Like
             for leaf in &input.leaves {
                 let earlier = map.insert(leaf.platform.clone(), child_of(&leaf.descriptor));
                 if earlier.is_some() {
-                    return Likeness::Odd(format!("it has two children for `{}`", leaf.platform));
+                    return twice(&leaf.platform);
                 }
             }
             continue;
@@ -160,8 +167,11 @@ fn compare(holds: &Manifest, assembly: &Assembly, resolved: &[Resolved]) -> Like
         let Some(platform) = child.platform.clone() else {
             return Likeness::Odd(format!("its child `{}` names no platform", child.digest));
         };
+        if !platform.is_usable() {
+            return Likeness::OtherMap;
+        }
         if map.insert(platform.clone(), child_of(child)).is_some() {
-            return Likeness::Odd(format!("it has two children for `{platform}`"));
+            return twice(&platform);
         }
     }
     // SECURITY: what calls itself an attestation is set aside only if it attests an image of this very index, so that
@@ -186,6 +196,10 @@ fn compare(holds: &Manifest, assembly: &Assembly, resolved: &[Resolved]) -> Like
         )),
         None => Likeness::Same,
     }
+}
+
+fn twice(platform: &Platform) -> Likeness {
+    Likeness::Odd(format!("it has two children for `{platform}`"))
 }
 
 /// A child of which an index says another size than it has, and the size that it has.
@@ -219,9 +233,12 @@ pub fn images_of(holds: &Manifest) -> Vec<(String, Digest)> {
     let ManifestKind::Index { manifests, .. } = holds.kind() else {
         return Vec::new();
     };
-    let name = |child: &Descriptor| {
-        let platform = child.platform.as_ref();
-        platform.map_or("no platform".to_owned(), Platform::to_string)
+    // What somebody else wrote there may be anything.
+    let name = |child: &Descriptor| match &child.platform {
+        None => "no platform".to_owned(),
+        Some(platform) if platform.is_usable() => platform.to_string(),
+        Some(platform) if platform.is_unknown() => "unknown/unknown".to_owned(),
+        Some(_) => "an odd platform".to_owned(),
     };
     let images = manifests.iter().filter(|child| child.attests().is_none());
     let found: BTreeSet<_> = images

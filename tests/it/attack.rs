@@ -324,3 +324,14 @@ fn endless_media_type_is_told_in_few_words() {
     let outcome = world.create().input("digests", digest).end_with(2);
     assert!(outcome.everything().len() < 10_000);
 }
+
+#[test]
+fn nothing_is_signed_where_no_record_can_be_kept() {
+    let world = World::new();
+    let sign = world
+        .sign(&world.amd64.digest)
+        .input("record", "void/record.json");
+    std::os::unix::fs::symlink("/proc", sign.workspace().join("void")).unwrap();
+    sign.end_with(1).says(&["could not write the record"]);
+    assert_eq!(world.sigstore().entries(), 0);
+}

@@ -3,8 +3,9 @@
 
 use std::future::Future;
 
-use futures_util::future::join_all;
+use futures_util::{StreamExt as _, stream};
 
+use super::children::PARALLEL;
 use super::lookup::{Lookup, look_up};
 use super::receipt::{Receipt, SignatureReceipt, Subject};
 use super::sign::{resolve, with_children};
@@ -50,7 +51,7 @@ pub(super) async fn verify(
         let looks = waiting
             .iter()
             .map(|subject| judge(context, repository, subject, &authority, &policy, ledger));
-        let verdicts = join_all(looks).await;
+        let verdicts: Vec<_> = stream::iter(looks).buffered(PARALLEL).collect().await;
         let mut left = Vec::new();
         let mut fault = None;
         let mut wrong = Vec::new();

@@ -5,9 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::assemble::{Assembly, Child, PlatformMap, Resolved};
 use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, Platform, Tag};
 
-/// More children than this no index has that is read here; each would have to be asked for.
-const CHILDREN_MAX: usize = 1000;
-
 /// Whether a tag may move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TagKind {
@@ -136,10 +133,6 @@ fn compare(holds: &Manifest, assembly: &Assembly, resolved: &[Resolved]) -> Like
     let ManifestKind::Index { manifests, .. } = holds.kind() else {
         return Likeness::Odd("it is a single image, not an index".to_owned());
     };
-    if manifests.len() > CHILDREN_MAX {
-        let count = manifests.len();
-        return Likeness::Odd(format!("it has {count} children, more than any of ours"));
-    }
     let mut map = PlatformMap::new();
     let mut attestations = Vec::new();
     for child in manifests {

@@ -53,10 +53,10 @@ pub async fn run(
         record: &Environment::relative(&inputs.settings.record),
     };
     console.close();
-    let handed_over = environment
-        .write_outputs(&report.outputs())
-        .and_then(|()| environment.write_summary(&report.summary()))
-        .map_err(Failure::Environment);
+    // The one is written even where the other cannot be.
+    let outputs = environment.write_outputs(&report.outputs());
+    let summary = environment.write_summary(&report.summary());
+    let handed_over = outputs.and(summary).map_err(Failure::Environment);
     match (failure, handed_over) {
         (Some(failure), _) | (None, Err(failure)) => fail(console, &failure),
         (None, Ok(())) => {
@@ -76,6 +76,9 @@ fn parse(environment: &Environment, console: &Console) -> Result<Inputs, Failure
             .input(name)
             .into_iter()
             .for_each(|secret| console.mask(&secret));
+    }
+    if let Some(secret) = environment.secret("SIGSTORE_ID_TOKEN") {
+        console.mask(secret.expose());
     }
     let inputs = Inputs::parse(
         &raw,

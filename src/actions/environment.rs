@@ -32,13 +32,20 @@ pub struct EnvironmentError {
 }
 
 impl Environment {
-    /// Takes a snapshot. Variables that are not Unicode are dropped: no input may hold such a text.
+    /// Takes a snapshot. Variables that are not Unicode are dropped, but not inputs: what is not understood must not pass
+    /// for what was not given, as with a condition of `verify`. They get a character that no input may hold.
     pub fn new(
         variables: impl Iterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
         arguments: Arguments,
     ) -> Self {
         let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
-            Some((name.into_string().ok()?, value.into_string().ok()?))
+            let name = name.into_string().ok()?;
+            let value = match value.into_string() {
+                Ok(value) => value,
+                Err(value) if name.starts_with("INPUT_") => value.to_string_lossy().into_owned(),
+                Err(_) => return None,
+            };
+            Some((name, value))
         };
         Self {
             variables: variables.filter_map(text).collect(),
@@ -209,6 +216,25 @@ mod tests {
             environment(&[("INPUT_DRY_RUN", "true")]).input("dry-run"),
             None
         );
+    }
+
+    #[test]
+    fn input_that_is_no_text_is_not_one_that_was_not_given() {
+        use std::os::unix::ffi::OsStringExt as _;
+        let odd = || std::ffi::OsString::from_vec(vec![b'o', 0xff]);
+        let variables = [("INPUT_TAGS".into(), odd()), ("HOME".into(), odd())];
+        let environment = Environment::new(variables.into_iter(), Arguments::default());
+        assert_eq!(environment.input("tags").as_deref(), Some("o\u{fffd}"));
+        assert_eq!(environment.variable("HOME"), None);
+    }
+
+    #[test]
+    fn endless_docker_config_is_not_read_to_its_end() {
+        let folder = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("/dev/zero", folder.path().join("config.json")).unwrap();
+        let home = folder.path().to_str().unwrap();
+        let read = environment(&[("DOCKER_CONFIG", home)]).docker_config();
+        assert_eq!(read.unwrap_err().kind(), io::ErrorKind::FileTooLarge);
     }
 
     #[test]

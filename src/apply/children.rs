@@ -12,7 +12,7 @@ use crate::plan::{Attestation, Leaf, Resolved};
 
 /// Requests that are under way at once.
 pub(super) const PARALLEL: usize = 16;
-const CONFIG_MAX_BYTES: u64 = 8 << 20;
+const CONFIG_MAX_BYTES: u64 = 4 << 20;
 /// Indexes within indexes, at most.
 pub(super) const DEPTH_MAX: usize = 4;
 /// What is in one index, at most.
@@ -63,7 +63,8 @@ async fn resolve(
                     );
                 }
             }
-            let count = seen.len() + resolved.attestations.len();
+            // The input itself is no child.
+            let count = seen.len() - 1 + resolved.attestations.len();
             if count > TOTAL_MAX {
                 return Err(ApplyError::OddIndex {
                     digest: input.clone(),
@@ -101,14 +102,13 @@ async fn read(
 ) -> Result<Read, ApplyError> {
     let manifest = context.manifest_present(repository, digest).await?;
     let ManifestKind::Index { manifests, .. } = manifest.kind() else {
-        return leaf(context, repository, manifest)
-            .await
-            .map(|leaf| Read::Image(Box::new(leaf)));
+        let leaf = leaf(context, repository, manifest).await?;
+        return Ok(Read::Image(Box::new(leaf)));
     };
-    if manifests.is_empty() || manifests.len() > TOTAL_MAX {
+    if manifests.is_empty() {
         return Err(ApplyError::OddIndex {
             digest: digest.clone(),
-            children: manifests.len(),
+            children: 0,
         });
     }
     let (attestations, others) = set_aside(digest, manifests)?;
@@ -164,8 +164,11 @@ async fn leaf(
             is: image.media_type().to_string(),
         });
     };
+    // What it says goes on, not its bytes, while the config is waited for.
+    let (config, descriptor) = (config.clone(), image.descriptor());
+    drop(image);
     let missing = || ApplyError::MissingConfig {
-        image: image.digest().clone(),
+        image: descriptor.digest.clone(),
         config: config.digest.clone(),
     };
     let blob = context
@@ -173,14 +176,18 @@ async fn leaf(
         .blob(repository, &config.digest, CONFIG_MAX_BYTES)
         .await?
         .ok_or_else(missing)?;
-    let read: ImageConfig =
-        serde_json::from_slice(&blob).map_err(|source| ApplyError::NoPlatform {
-            image: image.digest().clone(),
-            config: config.media_type.to_string(),
-            source,
-        })?;
+    let unusable = |source| ApplyError::NoPlatform {
+        image: descriptor.digest.clone(),
+        config: config.media_type.to_string(),
+        source,
+    };
+    let read: ImageConfig = serde_json::from_slice(&blob).map_err(unusable)?;
+    if !read.platform.is_usable() {
+        let why = "its `os` and `architecture`, or what qualifies them, are no words for what an image runs on";
+        return Err(unusable(serde::de::Error::custom(why)));
+    }
     Ok(Leaf {
-        descriptor: image.descriptor(),
+        descriptor,
         platform: read.platform,
     })
 }

@@ -39,6 +39,8 @@ pub(super) async fn sign(
     if context.mode == Mode::DryRun {
         return Ok(());
     }
+    // Where no record can be kept, nothing is begun.
+    ledger.save(receipt)?;
     for (repository, unsigned) in work {
         authority
             .sign_all(

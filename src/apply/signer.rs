@@ -4,8 +4,7 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use futures_util::future::try_join_all;
-use futures_util::{StreamExt as _, stream};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::attach::Attacher;
 use super::lookup::{Api, Lookup, look_up};
@@ -130,7 +129,8 @@ impl Authority {
             }
         });
         let mut unsigned = Vec::new();
-        for (subject, lookup) in try_join_all(looks).await? {
+        let mut looks = stream::iter(looks).buffered(PARALLEL);
+        while let Some((subject, lookup)) = looks.try_next().await? {
             if let Some((manifest, signer)) = lookup.verified.into_iter().next() {
                 context.events.note(format!(
                     "`{}` is signed already by `{}`",

@@ -75,10 +75,11 @@ pub(super) async fn with_children(
         let mut new: Vec<Descriptor> = level.iter().flat_map(Manifest::children).cloned().collect();
         // One digest may be listed for several platforms.
         new.retain(|child| seen.insert(child.digest.clone()));
-        if seen.len() > TOTAL_MAX {
+        let count = seen.len() - 1;
+        if count > TOTAL_MAX {
             return Err(ApplyError::OddIndex {
                 digest: manifest.digest().clone(),
-                children: seen.len(),
+                children: count,
             });
         }
         let nested = new.iter().filter(|child| child.media_type.is_index());

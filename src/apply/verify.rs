@@ -3,8 +3,9 @@
 
 use std::future::Future;
 
-use futures_util::future::join_all;
+use futures_util::{StreamExt as _, stream};
 
+use super::children::PARALLEL;
 use super::lookup::{Lookup, look_up};
 use super::receipt::{Receipt, SignatureReceipt, Subject};
 use super::signer::{Authority, GITHUB_ISSUER};
@@ -108,7 +109,8 @@ impl Gate<'_> {
         subjects: Vec<Descriptor>,
         receipt: &mut Receipt,
     ) -> Result<Round, ApplyError> {
-        let verdicts = join_all(subjects.iter().map(|subject| self.judge(subject))).await;
+        let looks = subjects.iter().map(|subject| self.judge(subject));
+        let verdicts: Vec<_> = stream::iter(looks).buffered(PARALLEL).collect().await;
         let mut round = Round::default();
         for (subject, verdict) in subjects.into_iter().zip(verdicts) {
             match verdict {

@@ -1,11 +1,17 @@
 //! Manifests, indexes and descriptors. Bytes are kept exactly as received: a digest is only true of those.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
 
+use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 use super::object::Object;
 use super::{Digest, MediaType, Platform};
+
+/// No index has more children, and no image more layers, that anything could be done with.
+const LIST_MAX: usize = 1000;
 
 /// A pointer from one document to another: what it is, its digest and its size.
 ///
@@ -124,9 +130,11 @@ pub enum ManifestError {
 #[serde(rename_all = "camelCase")]
 struct Document {
     media_type: Option<MediaType>,
-    manifests: Option<Vec<Object<Descriptor>>>,
+    #[serde(default, deserialize_with = "short_list")]
+    manifests: Option<Vec<Descriptor>>,
     config: Option<Object<Descriptor>>,
-    layers: Option<Vec<Object<Descriptor>>>,
+    #[serde(default, deserialize_with = "short_list")]
+    layers: Option<Vec<Descriptor>>,
     artifact_type: Option<String>,
     subject: Option<Object<Descriptor>>,
     #[serde(default, deserialize_with = "null_is_empty")]
@@ -181,14 +189,14 @@ impl Manifest {
         let kind = if served.is_index() {
             // SPEC: `manifests` is required; some registries write `null` for none.
             ManifestKind::Index {
-                manifests: plain(document.manifests),
+                manifests: document.manifests.unwrap_or_default(),
                 annotations: document.annotations,
             }
         } else {
             let Object(config) = document.config.ok_or_else(|| missing("config"))?;
             ManifestKind::Image {
                 config: Box::new(config),
-                layers: plain(document.layers),
+                layers: document.layers.unwrap_or_default(),
                 artifact_type: document.artifact_type,
                 subject: document.subject.map(|Object(subject)| Box::new(subject)),
                 annotations: document.annotations,
@@ -246,9 +254,42 @@ impl Manifest {
     }
 }
 
-fn plain<T>(list: Option<Vec<Object<T>>>) -> Vec<T> {
-    let list = list.unwrap_or_default().into_iter();
-    list.map(|Object(one)| one).collect()
+/// A list of objects within its bound; `None` for `null`, which Go's encoders write for an empty one.
+fn short_list<'de, D, T>(deserializer: D) -> Result<Option<Vec<T>>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    let list: Option<Short<T>> = Option::deserialize(deserializer)?;
+    Ok(list.map(|Short(list)| list))
+}
+
+struct Short<T>(Vec<T>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Short<T> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Entries<T> {
+            type Value = Short<T>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a list")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<Short<T>, A::Error> {
+                let mut list = Vec::new();
+                while let Some(Object(entry)) = entries.next_element()? {
+                    if list.len() == LIST_MAX {
+                        let long = format_args!("a list has more than {LIST_MAX} entries");
+                        return Err(serde::de::Error::custom(long));
+                    }
+                    list.push(entry);
+                }
+                Ok(Short(list))
+            }
+        }
+        deserializer.deserialize_seq(Entries(PhantomData))
+    }
 }
 
 fn maybe_object<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
@@ -291,6 +332,17 @@ mod tests {
         for served in [MediaType::OciIndex, MediaType::OciManifest] {
             assert!(Manifest::parse(text.clone().into_bytes(), served).is_err());
         }
+    }
+
+    #[test]
+    fn endless_list_is_refused() {
+        let entry = r#"{"mediaType":"a","size":1,"digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"}"#;
+        let read = |count| {
+            let text = format!(r#"{{"manifests":[{}]}}"#, vec![entry; count].join(","));
+            Manifest::parse(text.into_bytes(), MediaType::OciIndex)
+        };
+        assert!(read(LIST_MAX).is_ok());
+        assert!(read(LIST_MAX + 1).is_err());
     }
 
     #[test]

@@ -203,9 +203,15 @@ fn images_under(
         let image = |leaf: &Leaf| (leaf.platform.clone(), Child::of(&leaf.descriptor));
         return Ok(input.leaves.iter().map(image).collect());
     }
-    let platform = child.platform.clone();
-    let platform =
-        platform.ok_or_else(|| format!("its child `{}` names no platform", child.digest))?;
+    let Some(platform) = child.platform.clone() else {
+        return Err(format!("its child `{}` names no platform", child.digest));
+    };
+    if !platform.is_usable() {
+        return Err(format!(
+            "its child `{}` names a platform that cannot be",
+            child.digest
+        ));
+    }
     Ok(vec![(platform, Child::of(child))])
 }
 
@@ -215,9 +221,12 @@ pub fn images_of(holds: &Manifest) -> Vec<(String, Digest)> {
     let ManifestKind::Index { manifests, .. } = holds.kind() else {
         return Vec::new();
     };
-    let name = |child: &Descriptor| {
-        let platform = child.platform.as_ref();
-        platform.map_or("no platform".to_owned(), Platform::to_string)
+    // What somebody else wrote there may be anything.
+    let name = |child: &Descriptor| match &child.platform {
+        None => "no platform".to_owned(),
+        Some(platform) if platform.is_usable() => platform.to_string(),
+        Some(platform) if platform.is_unknown() => "unknown/unknown".to_owned(),
+        Some(_) => "an odd platform".to_owned(),
     };
     let images = manifests.iter().filter(|child| child.attests().is_none());
     let found: BTreeSet<_> = images

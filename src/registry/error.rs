@@ -213,6 +213,12 @@ impl RegistryError {
         refusal.is_some_and(|refusal| codes.iter().any(|code| refusal.has_code(code)))
     }
 
+    /// Whether the bytes behind a digest came, and are no manifest, whoever reads them.
+    #[must_use]
+    pub fn is_malformed(&self) -> bool {
+        matches!(&self.fault, Fault::Manifest(error) if matches!(**error, ManifestError::Malformed { .. }))
+    }
+
     /// Whether the server's certificate is by nobody who is trusted.
     #[must_use]
     pub fn is_about_trust(&self) -> bool {

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use reqwest::header::HeaderMap;
 use reqwest::{Method, Request, StatusCode, Url};
+use tokio::sync::Semaphore;
 
 use super::error::Fault;
 use super::refusal::Refusal;
@@ -15,12 +16,16 @@ use crate::http::{cause_text, read, read_start};
 /// The text of an error is read so far.
 pub(super) const ERROR_MAX_BYTES: u64 = 64 * 1024;
 
+/// Requests that are under way at once, whatever asks: each holds a connection and the body that comes.
+const REQUESTS_MAX: usize = 10;
+
 /// Connections, and what is known of hosts on the level of connections.
 #[derive(Debug)]
 pub(super) struct Wire {
     http: reqwest::Client,
     insecure: Vec<Host>,
     schemes: Mutex<BTreeMap<Host, Scheme>>,
+    turns: Semaphore,
     pub(super) patience: Patience,
     pub(super) events: Events,
 }
@@ -52,6 +57,7 @@ impl Wire {
             http,
             insecure,
             schemes: Mutex::default(),
+            turns: Semaphore::new(REQUESTS_MAX),
             patience,
             events,
         }
@@ -67,6 +73,8 @@ impl Wire {
     /// Every request of this room goes through here.
     pub(super) async fn send(&self, request: Request, limit: u64) -> Result<Answer, Fault> {
         let url = request.url().clone();
+        // It is never closed, so that there is always a turn to wait for.
+        let _turn = self.turns.acquire().await;
         let response = self
             .http
             .execute(request)

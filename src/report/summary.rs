@@ -257,11 +257,15 @@ pub fn failure_block(text: &str, hint: Option<&str>) -> String {
 }
 
 fn conflict_row(conflict: &Conflict) -> Vec<String> {
-    let found: Vec<String> = conflict
+    let mut found: Vec<String> = conflict
         .found
         .iter()
+        .take(ROWS_SHOWN)
         .map(|(platform, digest)| format!("{} {}", code(platform), short(digest)))
         .collect();
+    if conflict.found.len() > found.len() {
+        found.push(format!("and {} more", conflict.found.len() - found.len()));
+    }
     let found = if found.is_empty() {
         "no platforms".to_owned()
     } else {

@@ -257,3 +257,105 @@ fn child_is_signed_as_what_the_registry_has() {
     let subject = world.manifest(signature)["subject"].clone();
     assert_eq!(subject, descriptor(&world, &world.amd64.digest));
 }
+
+/// An image whose config names this platform.
+fn image_for(world: &World, platform: &Value) -> String {
+    let registry = world.registry();
+    let text = platform.to_string();
+    let config = registry.push_blob(REPOSITORY, text.as_bytes());
+    let manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": {
+            "mediaType": "application/vnd.oci.image.config.v1+json",
+            "digest": config,
+            "size": text.len(),
+        },
+        "layers": [],
+    });
+    registry.push_raw(REPOSITORY, None, MANIFEST, manifest.to_string().as_bytes())
+}
+
+#[test]
+fn platform_that_is_none_is_refused() {
+    let world = World::new();
+    for platform in [
+        json!({"os": "", "architecture": ""}),
+        json!({"os": "linux", "architecture": ""}),
+        json!({"os": "linux", "architecture": "amd64\n::error::x"}),
+        json!({"os": "linux", "architecture": "amd64/v8"}),
+        json!({"os": "linux", "architecture": "amd64", "variant": "x".repeat(1 << 20)}),
+        json!({"os": "`|`", "architecture": "amd64"}),
+        json!({"os": "linux", "architecture": "amd64", "os.version": "1 (x)"}),
+        json!({"os": "linux", "architecture": "amd64", "os.features": ["a, b"]}),
+        json!({"os": "unknown", "architecture": "unknown"}),
+    ] {
+        let digest = image_for(&world, &platform);
+        let outcome = world.create().input("digests", digest).end_with(2);
+        assert!(outcome.everything().len() < 10_000);
+    }
+}
+
+#[test]
+fn conflict_with_ten_thousand_images_is_told_in_few_words() {
+    let world = World::new();
+    let name = "x".repeat(200);
+    let image = |number: usize| {
+        json!({
+            "mediaType": MANIFEST,
+            "digest": format!("sha256:{number:064x}"),
+            "size": 1,
+            "platform": {"os": name, "architecture": number.to_string()},
+        })
+    };
+    let images: Vec<Value> = (0..10_000).map(image).collect();
+    push(&world, Some("v1"), &index_of(&images).to_string());
+    let outcome = world.create().end_with(1);
+    assert!(outcome.everything().len() < 10_000);
+    push(&world, Some("v1"), &index_of(&images[..1000]).to_string());
+    let outcome = world.create().end_with(3);
+    assert!(outcome.everything().len() < 20_000);
+}
+
+#[test]
+fn endless_media_type_is_told_in_few_words() {
+    let world = World::new();
+    let mut index = whole(&world);
+    index["manifests"][0]["mediaType"] = json!("x".repeat(1 << 20));
+    let digest = push(&world, None, &index.to_string());
+    let outcome = world.create().input("digests", digest).end_with(2);
+    assert!(outcome.everything().len() < 10_000);
+}
+
+#[test]
+fn nothing_is_signed_where_no_record_can_be_kept() {
+    let world = World::new();
+    let sign = world
+        .sign(&world.amd64.digest)
+        .input("record", "void/record.json");
+    std::os::unix::fs::symlink("/proc", sign.workspace().join("void")).unwrap();
+    sign.end_with(1).says(&["could not write the record"]);
+    assert_eq!(world.sigstore().entries(), 0);
+}
+
+#[test]
+fn referrer_that_is_no_manifest_is_no_signature_and_in_nobodys_way() {
+    let world = World::new();
+    let digest = world.create().succeed().output("digest").to_owned();
+    let subject = descriptor(&world, &digest);
+    let config = descriptor(&world, &world.amd64.digest);
+    let manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": config,
+        "layers": "none",
+        "subject": subject,
+    });
+    let bytes = manifest.to_string();
+    world
+        .registry()
+        .push_raw(REPOSITORY, None, MANIFEST, bytes.as_bytes());
+    world.verify("v1").input("max-attempts", "1").end_with(3);
+    world.seal().succeed();
+    world.verify("v1").succeed();
+}

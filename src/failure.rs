@@ -221,6 +221,11 @@ fn hint(error: &ApplyError) -> Option<String> {
 
 fn registry_hint(error: &RegistryError) -> Option<String> {
     let host = error.host();
+    if let Some(helper) = error.unused_helper() {
+        return Some(format!(
+            "`docker-credential-{helper}` is a program of the machine and is not in this image: give `registry-auths`"
+        ));
+    }
     if error.is_denied() {
         let who = error.credentials().map_or_else(
             || "no credentials were given for it: give `registry-auths`, or log in with docker/login-action and DOCKER_CONFIG".to_owned(),
@@ -241,11 +246,6 @@ fn registry_hint(error: &RegistryError) -> Option<String> {
     if error.is_throttled() {
         return Some(format!(
             "`{host}` limits requests: wait, log in, or lower the number of parallel jobs; a rerun goes on where this run stopped"
-        ));
-    }
-    if let Some(helper) = error.unused_helper() {
-        return Some(format!(
-            "`docker-credential-{helper}` is a program of the machine and is not in this image: give `registry-auths`"
         ));
     }
     match error.status() {

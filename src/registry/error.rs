@@ -223,10 +223,14 @@ impl RegistryError {
         self.credentials
     }
 
-    /// The credential helper that the docker config names for all hosts, if it was asked as nobody: the credentials may be in there.
+    /// The credential helper that has the credentials, as the docker config says; or the one that it names for all hosts,
+    /// where the registry does not let us in as nobody: the credentials may be in there.
     #[must_use]
     pub fn unused_helper(&self) -> Option<&str> {
-        self.helper.as_deref()
+        match &self.fault {
+            Fault::Helper(needed) => Some(&needed.helper),
+            _ => self.helper.as_deref().filter(|_| self.is_denied()),
+        }
     }
 }
 

@@ -121,17 +121,20 @@ impl Report<'_> {
         let Some(subject) = self.main_subject() else {
             return format!("{} nothing", self.command.past());
         };
+        let made = receipt.signatures.iter().any(|signature| signature.made);
         let result = match self.command {
-            CommandKind::Seal | CommandKind::Create => ResultWord::of(receipt).as_str().to_owned(),
-            CommandKind::Sign if receipt.planned => "planned".to_owned(),
-            CommandKind::Sign | CommandKind::Verify => self.command.past().to_owned(),
+            CommandKind::Seal | CommandKind::Create => ResultWord::of(receipt).as_str(),
+            CommandKind::Sign if receipt.planned => "planned",
+            CommandKind::Sign if !receipt.unsigned.is_empty() => "NOT signed",
+            CommandKind::Sign if !made => "was signed already",
+            CommandKind::Sign | CommandKind::Verify => self.command.past(),
         };
-        let signing = match (self.command, receipt.signing) {
-            (CommandKind::Verify, _) | (_, false) => "",
-            _ if receipt.planned => "",
-            _ if !receipt.unsigned.is_empty() => ", NOT signed",
-            _ if receipt.signatures.iter().any(|signature| signature.made) => ", signed",
-            _ => ", was signed already",
+        let signing = match self.command {
+            CommandKind::Create | CommandKind::Sign | CommandKind::Verify => "",
+            CommandKind::Seal if !receipt.signing || receipt.planned => "",
+            CommandKind::Seal if !receipt.unsigned.is_empty() => ", NOT signed",
+            CommandKind::Seal if made => ", signed",
+            CommandKind::Seal => ", was signed already",
         };
         format!(
             "{result}: `{}@{}`{signing}",

@@ -66,6 +66,10 @@ impl Report<'_> {
 
     fn failure_section(&self, failure: &FailureText) -> String {
         let block = failure_block(&failure.text, failure.hint.as_deref());
+        // To verify changes nothing, and to say so would look like a part of the failure.
+        if self.command == CommandKind::Verify {
+            return block;
+        }
         format!("{block}\n{}\n", prose(&self.changes_text()))
     }
 

@@ -1,11 +1,21 @@
-//! The program from outside: promises through the real binary, and the rules that the tree keeps.
+//! The program from outside: promises through the real binary, run as GitHub's runner runs it, against a registry and
+//! a Sigstore on loopback; and the rules that the tree keeps.
 
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "a test may fail by panicking"
+    clippy::print_stderr,
+    reason = "a test may fail by panicking, and says what it counted"
 )]
+
+mod support;
 
 mod boundaries;
 mod contract;
+mod create;
+mod faults;
+mod outages;
+mod sign;
+mod tags;
+mod verify;

@@ -10,7 +10,7 @@ use crate::failure::Failure;
 use crate::http::{self, Certificates};
 use crate::inputs::{Files, Inputs, Mode, RawInputs, Request, Settings};
 use crate::record::RecordFile;
-use crate::registry::{self, Credentials, Login, Registry};
+use crate::registry::{self, AwsKeys, Credentials, Login, Registry};
 use crate::report::{CommandKind, FailureText, Report, RetryText};
 use crate::signing::{Keyless, Purpose, TokenSource, Trust, TrustSource};
 
@@ -181,10 +181,25 @@ fn credentials(
     if let Some(token) = &settings.github_token {
         credentials.github_token(token.clone());
     }
+    if let Some(keys) = aws_keys(environment) {
+        credentials.aws(keys);
+    }
     for secret in credentials.secrets() {
         events.emit(Event::Mask(secret.clone()));
     }
     Ok(credentials)
+}
+
+/// What aws-actions/configure-aws-credentials leaves to the steps behind it.
+fn aws_keys(environment: &Environment) -> Option<AwsKeys> {
+    let text = |name: &str| environment.variable(name).map(str::to_owned);
+    Some(AwsKeys {
+        id: text("AWS_ACCESS_KEY_ID")?,
+        secret: environment.secret("AWS_SECRET_ACCESS_KEY")?,
+        session_token: environment.secret("AWS_SESSION_TOKEN"),
+        endpoint: text("AWS_ENDPOINT_URL_ECR"),
+        public_endpoint: text("AWS_ENDPOINT_URL_ECR_PUBLIC"),
+    })
 }
 
 /// What signing and verifying need. Nothing is asked before it is awaited.

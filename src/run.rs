@@ -2,16 +2,17 @@
 
 use std::future::Future;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use crate::actions::{Console, Environment};
 use crate::apply::{ApplyError, Authority, Context, Ledger, Limits, Outcome, Receipt, apply};
-use crate::domain::{Event, Events, Secret};
+use crate::domain::{Event, Events, RequestTrace, Secret};
 use crate::failure::Failure;
 use crate::http::{self, Certificates};
 use crate::inputs::{Files, Inputs, Mode, RawInputs, Request, Settings};
 use crate::record::RecordFile;
 use crate::registry::{self, AwsKeys, Credentials, Login, Registry};
-use crate::report::{CommandKind, FailureText, Report, RetryText};
+use crate::report::{CommandKind, FailureText, Report, RetryText, trace_text};
 use crate::signing::{Keyless, Purpose, TokenSource, Trust, TrustSource};
 
 /// Does what the environment asks for and tells it what became of that. Returns the process's exit code.
@@ -26,8 +27,8 @@ pub async fn run(
         Ok(inputs) => inputs,
         Err(failure) => return fail(environment, console, &failure),
     };
-    let journal = Arc::new(Mutex::new(Vec::new()));
-    let events = listen(console, &journal);
+    let journal = Arc::new(Mutex::new(Journal::default()));
+    let events = listen(console, &journal, inputs.settings.trace);
     let outcome = work(environment, &inputs, &events, stop).await;
     let (outcome, failure) = match outcome {
         Ok(Outcome { receipt, failure }) => (
@@ -45,9 +46,9 @@ pub async fn run(
             Some(failure),
         ),
     };
-    let retries = journal
+    let Journal { retries, requests } = journal
         .lock()
-        .map(|journal| journal.clone())
+        .map(|mut journal| std::mem::take(&mut *journal))
         .unwrap_or_default();
     let report = Report {
         outcome: &outcome,
@@ -60,6 +61,9 @@ pub async fn run(
         record: &Environment::relative(&inputs.settings.record),
     };
     console.close();
+    if inputs.settings.trace {
+        console.line(&trace_text(&requests));
+    }
     let handed_over = environment
         .write_outputs(&report.outputs())
         .and_then(|()| environment.write_summary(&report.summary()))
@@ -97,15 +101,32 @@ fn parse(environment: &Environment, console: &Console) -> Result<Inputs, Failure
     Ok(inputs)
 }
 
-/// One listener for the whole run: it prints at once, and keeps what was tried again for the summary.
-fn listen(console: &Arc<Console>, journal: &Arc<Mutex<Vec<RetryText>>>) -> Events {
+/// What is told once more at the end.
+#[derive(Debug, Default)]
+struct Journal {
+    retries: Vec<RetryText>,
+    requests: Vec<RequestTrace>,
+}
+
+/// One listener for the whole run: it prints at once, and keeps what is told once more at the end.
+fn listen(console: &Arc<Console>, journal: &Arc<Mutex<Journal>>, trace: bool) -> Events {
     let (console, journal) = (Arc::clone(console), Arc::clone(journal));
-    Events::new(move |event| {
+    let listener = move |event| {
         console.tell(&event);
-        if let (Event::Retry { what, why, .. }, Ok(mut journal)) = (event, journal.lock()) {
-            journal.push(RetryText { what, why });
+        let Ok(mut journal) = journal.lock() else {
+            return;
+        };
+        match event {
+            Event::Retry { what, why, .. } => journal.retries.push(RetryText { what, why }),
+            Event::Request(request) => journal.requests.push(request),
+            Event::Phase(_) | Event::Note(_) | Event::Warning(_) | Event::Mask(_) => (),
         }
-    })
+    };
+    if trace {
+        Events::traced(Instant::now(), listener)
+    } else {
+        Events::new(listener)
+    }
 }
 
 async fn work(

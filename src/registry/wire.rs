@@ -10,7 +10,8 @@ use reqwest::{Method, Request, StatusCode, Url};
 use super::error::Fault;
 use super::refusal::Refusal;
 use crate::domain::{Events, Host, Patience};
-use crate::http::{cause_text, read, read_start};
+pub(super) use crate::http::authority;
+use crate::http::{Watch, cause_text, read, read_start};
 
 /// The text of an error is read so far.
 pub(super) const ERROR_MAX_BYTES: u64 = 64 * 1024;
@@ -67,6 +68,7 @@ impl Wire {
     /// Every request of this room goes through here.
     pub(super) async fn send(&self, request: Request, limit: u64) -> Result<Answer, Fault> {
         let url = request.url().clone();
+        let mut watch = Watch::start(&self.events, &request);
         let response = self
             .http
             .execute(request)
@@ -78,14 +80,16 @@ impl Wire {
         } else {
             read_start(response, ERROR_MAX_BYTES).await
         };
+        let body = body.map_err(|source| Fault::Body {
+            host: authority(&url),
+            source,
+        })?;
+        watch.answered(status);
         Ok(Answer {
-            body: body.map_err(|source| Fault::Body {
-                host: authority(&url),
-                source,
-            })?,
             url,
             status,
             headers,
+            body,
         })
     }
 
@@ -158,13 +162,6 @@ impl Answer {
             refusal: self.refusal(),
         }
     }
-}
-
-/// Host and port as they are written in an address.
-pub(super) fn authority(url: &Url) -> String {
-    let host = url.host_str().unwrap_or_default();
-    url.port()
-        .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
 /// An address fit to be shown: the query of a storage's address is a signature, that of a realm may be anything.

@@ -5,11 +5,13 @@
 mod markdown;
 mod outputs;
 mod summary;
+mod trace;
 
 use crate::apply::{Outcome, Receipt};
 
 pub use outputs::{OUTPUTS, Output};
 pub use summary::failure_block;
+pub use trace::trace_text;
 
 /// All that is told of a run.
 #[derive(Debug)]

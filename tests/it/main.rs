@@ -16,6 +16,7 @@ mod contract;
 mod create;
 mod faults;
 mod outages;
+mod services;
 mod sign;
 mod tags;
 mod verify;

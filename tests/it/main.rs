@@ -11,6 +11,7 @@
 
 mod support;
 
+mod aws;
 mod boundaries;
 mod contract;
 mod create;
@@ -19,4 +20,5 @@ mod outages;
 mod services;
 mod sign;
 mod tags;
+mod trace;
 mod verify;

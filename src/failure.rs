@@ -251,6 +251,11 @@ fn registry_hint(error: &RegistryError) -> Option<String> {
             "`{host}` limits requests: wait, log in, or lower the number of parallel jobs; a rerun goes on where this run stopped"
         ));
     }
+    if error.is_about_trust() {
+        return Some(format!(
+            "nobody that is trusted vouches for `{host}`: give its certificate authority in `ca-bundle`"
+        ));
+    }
     match error.status() {
         Some(500..) | None => Some("run it again: it goes on where this run stopped".to_owned()),
         Some(_) => None,

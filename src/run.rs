@@ -1,8 +1,9 @@
 //! A run, from the environment to the exit code: the line of the crate's story, spelled out.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::actions::{Console, Environment};
 use crate::apply::{ApplyError, Authority, Context, Ledger, Limits, Outcome, Receipt, apply};
@@ -29,7 +30,10 @@ pub async fn run(
     };
     let journal = Arc::new(Mutex::new(Journal::default()));
     let events = listen(console, &journal, inputs.settings.trace);
-    let outcome = work(environment, &inputs, &events, stop).await;
+    let outcome = tokio::select! {
+        outcome = work(environment, &inputs, &events, stop) => outcome,
+        never = tick(console) => match never {},
+    };
     let (outcome, failure) = match outcome {
         Ok(Outcome { receipt, failure }) => (
             Outcome {
@@ -126,6 +130,14 @@ fn listen(console: &Arc<Console>, journal: &Arc<Mutex<Journal>>, trace: bool) ->
         Events::traced(Instant::now(), listener)
     } else {
         Events::new(listener)
+    }
+}
+
+/// Keeps a terminal's progress line going for as long as it is polled.
+async fn tick(console: &Console) -> Infallible {
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        console.tick();
     }
 }
 

@@ -259,14 +259,8 @@ async fn push_index(
         if plan.push_index {
             let target = &plan.target;
             let reference = Reference::Digest(target.digest().clone());
-            let registry = &context.registry;
-            registry
-                .put_manifest(
-                    &seal.repository,
-                    &reference,
-                    target.media_type(),
-                    target.bytes(),
-                )
+            context
+                .store_index(&seal.repository, &reference, target)
                 .await?;
             context
                 .events

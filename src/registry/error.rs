@@ -243,6 +243,23 @@ impl RegistryError {
         self.refusal().is_some_and(Refusal::is_throttling)
     }
 
+    /// Whether a manifest was refused since the registry does not have, or does not see yet, what it points to. Registries
+    /// say so of parts that they took a moment ago: behind a load balancer, or while others upload the same ones.
+    #[must_use]
+    pub fn lacks_parts(&self) -> bool {
+        let codes = ["MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN", "MANIFEST_UNKNOWN"];
+        let refusal = self
+            .refusal()
+            .filter(|_| self.operation == Operation::Write);
+        refusal.is_some_and(|refusal| codes.iter().any(|code| refusal.has_code(code)))
+    }
+
+    /// Whether the server's certificate is by nobody who is trusted.
+    #[must_use]
+    pub fn is_about_trust(&self) -> bool {
+        matches!(&self.fault, Fault::Unreachable { lasting: true, cause, .. } if cause.contains("certificate"))
+    }
+
     /// Whether there was no token, rather than no right with one.
     #[must_use]
     pub fn is_about_token(&self) -> bool {

@@ -8,8 +8,11 @@ use sandbox::{Fault, Options, Referrers, Request, Trigger};
 
 use crate::support::{Action, REPOSITORY, World};
 
+/// How a server is told to misbehave.
+type Misdeed = fn(Trigger) -> Fault;
+
 /// Answers that leave open what is there.
-const UNKNOWN: [(&str, fn(Trigger) -> Fault); 14] = [
+const UNKNOWN: [(&str, Misdeed); 14] = [
     ("401", |at| at.status(401)),
     ("403", |at| at.registry_error(403, "DENIED", "denied")),
     ("404 of a proxy", |at| {

@@ -1,8 +1,8 @@
 //! Sigstore in trouble: what is tried again, what `on-signing-failure: warn` lets pass, and what it never does.
 
-use sandbox::{Fault, Kind, Options, Referrers};
+use sandbox::{Fault, Options, Referrers};
 
-use crate::support::{Action, REPOSITORY, World, attach, statement_bundle, told};
+use crate::support::{Action, World, told};
 
 const TOKEN: &str = "/gh/token";
 const FULCIO: &str = "/api/v2/signingCert";
@@ -256,65 +256,4 @@ fn token_given_by_hand_signs_and_an_old_one_does_not() {
     old.input("tags", "v2")
         .end_with(1)
         .says(&["the identity token expired at"]);
-}
-
-#[test]
-fn registry_that_answers_referrers_and_lists_nothing_gets_the_fallback_tag() {
-    let world = World::new();
-    let empty = r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":null}"#;
-    let oci = [("content-type", "application/vnd.oci.image.index.v1+json")];
-    world.registry().fault(
-        Fault::on("GET", "*/referrers/*")
-            .times(u32::MAX)
-            .answer(200, &oci, empty),
-    );
-    let outcome = world.seal().succeed();
-    let tag = outcome.output("digest").replace(':', "-");
-    assert!(world.registry().manifest(REPOSITORY, &tag).is_some());
-    assert_eq!(world.seal().succeed().output("sign-skipped"), "true");
-    assert_eq!(
-        (
-            world.listed(outcome.output("digest")).len(),
-            world.sigstore().entries()
-        ),
-        (1, 1)
-    );
-    world.verify("v1").succeed();
-}
-
-#[test]
-fn entries_of_others_stay_byte_for_byte() {
-    let world = World::with(Options::new().referrers(Referrers::TagSchema));
-    let digest = world.create().succeed().output("digest").to_owned();
-    let theirs = attach(
-        &world,
-        &digest,
-        &statement_bundle(&world, &digest, "https://example.test/other"),
-    );
-    let other = world
-        .registry()
-        .push_image(REPOSITORY, "linux/riscv64", Kind::Oci)
-        .digest;
-    let list = format!(
-        "{{\n \"schemaVersion\": 2, \"x\": {{\"b\": 1, \"a\": null}},\n \"manifests\": [{{\"size\":7,\"digest\":\"{theirs}\",\"mediaType\":\"application/vnd.oci.image.manifest.v1+json\",\"artifactType\":\"wrong\"}}, {{\"digest\":\"{other}\",\"mediaType\":\"application/vnd.oci.image.manifest.v1+json\",\"size\":1}}],\n \"mediaType\": \"application/vnd.oci.image.index.v1+json\"}}"
-    );
-    let tag = digest.replace(':', "-");
-    world.registry().push_raw(
-        REPOSITORY,
-        Some(&tag),
-        "application/vnd.oci.image.index.v1+json",
-        list.as_bytes(),
-    );
-    let outcome = world.seal().succeed();
-    assert_eq!(outcome.output("sign-skipped"), "false");
-    let (before, after) = (
-        serde_json::from_str::<serde_json::Value>(&list).unwrap(),
-        world.manifest(&tag),
-    );
-    let mut expected = before;
-    let ours = after["manifests"][2].clone();
-    expected["manifests"].as_array_mut().unwrap().push(ours);
-    // Field order included: `preserve_order` is on.
-    assert_eq!(after.to_string(), expected.to_string());
-    assert_eq!(world.listed(&digest).len(), 3);
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use tempfile::TempDir;
 
@@ -22,13 +22,13 @@ pub(crate) use world::{REPOSITORY, World, until};
 pub(crate) struct Action {
     inputs: BTreeMap<String, String>,
     environment: BTreeMap<String, String>,
-    place: Rc<TempDir>,
+    place: Arc<TempDir>,
 }
 
 /// A run that has begun.
 pub(crate) struct Running {
     child: Child,
-    place: Rc<TempDir>,
+    place: Arc<TempDir>,
 }
 
 /// What a run left behind.
@@ -137,7 +137,7 @@ impl Action {
             .unwrap();
         Running {
             child,
-            place: Rc::clone(&self.place),
+            place: Arc::clone(&self.place),
         }
     }
 
@@ -160,6 +160,11 @@ impl Action {
 }
 
 impl Running {
+    /// Whether it came to its end already.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// Waits for its end.
     pub(crate) fn end(self) -> Outcome {
         let output = self.child.wait_with_output().unwrap();
@@ -221,12 +226,12 @@ impl Outcome {
     }
 }
 
-fn place() -> Rc<TempDir> {
+fn place() -> Arc<TempDir> {
     let place = tempfile::tempdir().unwrap();
     for folder in ["workspace", "home"] {
         fs::create_dir(place.path().join(folder)).unwrap();
     }
-    Rc::new(place)
+    Arc::new(place)
 }
 
 /// Reads an outputs file as the runner does: `name<<END`, lines, `END`.

@@ -6,11 +6,10 @@ use super::{Outcome, World};
 
 /// Exit code, log, outputs and summary together. Known digests and addresses go by their names, others by their kind.
 pub(crate) fn told(world: &World, outcome: &Outcome) -> String {
-    let outputs: String = outcome
-        .outputs
-        .iter()
-        .map(|(name, value)| format!("{name}: {value}\n"))
-        .collect();
+    let mut outputs = String::new();
+    for (name, value) in &outcome.outputs {
+        outputs.extend([name, ": ", value, "\n"]);
+    }
     let Outcome {
         code, log, summary, ..
     } = outcome;

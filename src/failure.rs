@@ -8,7 +8,7 @@ use crate::apply::ApplyError;
 use crate::http::{CertificateError, HttpError};
 use crate::inputs::InputErrors;
 use crate::plan::AssembleError;
-use crate::registry::{AwsRefusal, CredentialsError, RegistryError};
+use crate::registry::{AwsRefusal, CredentialsError, Fault, RegistryError};
 use crate::signing::SigningError;
 
 /// Why a run failed.
@@ -254,6 +254,11 @@ fn registry_hint(error: &RegistryError) -> Option<String> {
     if error.is_about_trust() {
         return Some(format!(
             "nobody that is trusted vouches for `{host}`: give its certificate authority in `ca-bundle`"
+        ));
+    }
+    if matches!(error.fault(), Fault::Unreachable { .. }) {
+        return Some(format!(
+            "is `{host}` the right registry, and may this job reach it? If so run it again: it goes on where this run stopped"
         ));
     }
     match error.status() {

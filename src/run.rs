@@ -13,7 +13,7 @@ use crate::http::{self, Certificates};
 use crate::inputs::{Files, Inputs, Mode, RawInputs, Request, Settings};
 use crate::record::RecordFile;
 use crate::registry::{self, AwsKeys, Credentials, Login, Registry};
-use crate::report::{CommandKind, FailureText, Report, RetryText, trace_text};
+use crate::report::{FailureText, Report, RetryText, trace_text};
 use crate::signing::{Keyless, Purpose, TokenSource, Trust, TrustSource};
 
 /// Does what the environment asks for and tells it what became of that. Returns the process's exit code.
@@ -26,7 +26,7 @@ pub async fn run(
 ) -> u8 {
     let inputs = match parse(environment, console) {
         Ok(inputs) => inputs,
-        Err(failure) => return fail(environment, console, &failure),
+        Err(failure) => return fail_early(environment, console, &failure),
     };
     let journal = Arc::new(Mutex::new(Journal::default()));
     let events = listen(console, &journal, inputs.settings.trace);
@@ -34,34 +34,22 @@ pub async fn run(
         outcome = work(environment, &inputs, &events, stop) => outcome,
         never = tick(console) => match never {},
     };
-    let (outcome, failure) = match outcome {
-        Ok(Outcome { receipt, failure }) => (
-            Outcome {
-                receipt,
-                failure: None,
-            },
-            failure.map(Failure::Apply),
-        ),
-        Err(failure) => (
-            Outcome {
-                receipt: Receipt::default(),
-                failure: None,
-            },
-            Some(failure),
-        ),
+    let (receipt, failure) = match outcome {
+        Ok(Outcome { receipt, failure }) => (receipt, failure.map(Failure::Apply)),
+        Err(failure) => (Receipt::default(), Some(failure)),
     };
     let Journal { retries, requests } = journal
         .lock()
         .map(|mut journal| std::mem::take(&mut *journal))
         .unwrap_or_default();
     let report = Report {
-        outcome: &outcome,
+        receipt: &receipt,
         failure: failure.as_ref().map(|failure| FailureText {
             text: failure.text(),
             hint: failure.hint(),
         }),
         retries: &retries,
-        command: command(&inputs.request, environment),
+        command: inputs.command,
         record: &Environment::relative(&inputs.settings.record),
     };
     console.close();
@@ -73,7 +61,7 @@ pub async fn run(
         .and_then(|()| environment.write_summary(&report.summary()))
         .map_err(Failure::Environment);
     match (failure, handed_over) {
-        (Some(failure), _) | (None, Err(failure)) => fail_with(console, &failure),
+        (Some(failure), _) | (None, Err(failure)) => fail(console, &failure),
         (None, Ok(())) => {
             console.line(&report.closing_line());
             0
@@ -282,33 +270,22 @@ fn token_source(environment: &Environment, settings: &Settings) -> Option<TokenS
     })
 }
 
-fn command(request: &Request, environment: &Environment) -> CommandKind {
-    let create = environment
-        .input("command")
-        .is_some_and(|command| command.trim() == "create");
-    match request {
-        Request::Seal(_) if create => CommandKind::Create,
-        Request::Seal(_) => CommandKind::Seal,
-        Request::Sign(_) => CommandKind::Sign,
-        Request::Verify(_) => CommandKind::Verify,
-    }
-}
-
 /// Fails before there is anything to report on but the failure itself.
-fn fail(environment: &Environment, console: &Console, failure: &Failure) -> u8 {
+fn fail_early(environment: &Environment, console: &Console, failure: &Failure) -> u8 {
     let text = format!(
         "### :x: {}\n\n{}\n",
         failure.title(),
         crate::report::failure_block(&failure.text(), failure.hint().as_deref())
     );
-    let code = fail_with(console, failure);
+    let code = fail(console, failure);
     if let Err(error) = environment.write_summary(&text) {
         console.error(failure.title(), &crate::failure::chain_text(&error));
     }
     code
 }
 
-fn fail_with(console: &Console, failure: &Failure) -> u8 {
+/// Says what went wrong and what to do about it. Returns the process's exit code.
+pub fn fail(console: &Console, failure: &Failure) -> u8 {
     console.error(failure.title(), &failure.text());
     if let Some(hint) = failure.hint() {
         console.line(&format!("hint: {hint}"));

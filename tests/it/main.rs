@@ -11,6 +11,7 @@
 
 mod support;
 
+mod attack;
 mod aws;
 mod boundaries;
 mod budget;

@@ -3,17 +3,17 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::actions::{Console, Environment};
 use crate::apply::{ApplyError, Authority, Context, Ledger, Limits, Outcome, Receipt, apply};
-use crate::domain::{Event, Events, Secret};
+use crate::domain::{Event, Events, RequestTrace, Secret};
 use crate::failure::Failure;
 use crate::http::{self, Certificates};
 use crate::inputs::{Files, Inputs, Mode, RawInputs, Request, Settings};
 use crate::record::RecordFile;
-use crate::registry::{self, Credentials, Login, Registry};
-use crate::report::{FailureText, Report, RetryText};
+use crate::registry::{self, AwsKeys, Credentials, Login, Registry};
+use crate::report::{FailureText, Report, RetryText, trace_text};
 use crate::signing::{Keyless, Purpose, TokenSource, Trust, TrustSource};
 
 /// Does what the environment asks for and tells it what became of that. Returns the process's exit code.
@@ -28,8 +28,8 @@ pub async fn run(
         Ok(inputs) => inputs,
         Err(failure) => return fail_early(environment, console, &failure),
     };
-    let journal = Arc::new(Mutex::new(Vec::new()));
-    let events = listen(console, &journal);
+    let journal = Arc::new(Mutex::new(Journal::default()));
+    let events = listen(console, &journal, inputs.settings.trace);
     let outcome = tokio::select! {
         outcome = work(environment, &inputs, &events, stop) => outcome,
         never = tick(console) => match never {},
@@ -38,9 +38,9 @@ pub async fn run(
         Ok(Outcome { receipt, failure }) => (receipt, failure.map(Failure::Apply)),
         Err(failure) => (Receipt::default(), Some(failure)),
     };
-    let retries = journal
+    let Journal { retries, requests } = journal
         .lock()
-        .map(|journal| journal.clone())
+        .map(|mut journal| std::mem::take(&mut *journal))
         .unwrap_or_default();
     let report = Report {
         receipt: &receipt,
@@ -53,6 +53,9 @@ pub async fn run(
         record: &Environment::relative(&inputs.settings.record),
     };
     console.close();
+    if inputs.settings.trace {
+        console.line(&trace_text(&requests));
+    }
     // The one is written even where the other cannot be.
     let outputs = environment.write_outputs(&report.outputs());
     let summary = environment.write_summary(&report.summary());
@@ -93,15 +96,32 @@ fn parse(environment: &Environment, console: &Console) -> Result<Inputs, Failure
     Ok(inputs)
 }
 
-/// One listener for the whole run: it prints at once, and keeps what was tried again for the summary.
-fn listen(console: &Arc<Console>, journal: &Arc<Mutex<Vec<RetryText>>>) -> Events {
+/// What is told once more at the end.
+#[derive(Debug, Default)]
+struct Journal {
+    retries: Vec<RetryText>,
+    requests: Vec<RequestTrace>,
+}
+
+/// One listener for the whole run: it prints at once, and keeps what is told once more at the end.
+fn listen(console: &Arc<Console>, journal: &Arc<Mutex<Journal>>, trace: bool) -> Events {
     let (console, journal) = (Arc::clone(console), Arc::clone(journal));
-    Events::new(move |event| {
+    let listener = move |event| {
         console.tell(&event);
-        if let (Event::Retry { what, why, .. }, Ok(mut journal)) = (event, journal.lock()) {
-            journal.push(RetryText { what, why });
+        let Ok(mut journal) = journal.lock() else {
+            return;
+        };
+        match event {
+            Event::Retry { what, why, .. } => journal.retries.push(RetryText { what, why }),
+            Event::Request(request) => journal.requests.push(request),
+            Event::Phase(_) | Event::Note(_) | Event::Warning(_) | Event::Mask(_) => (),
         }
-    })
+    };
+    if trace {
+        Events::traced(Instant::now(), listener)
+    } else {
+        Events::new(listener)
+    }
 }
 
 /// Keeps a terminal's progress line going for as long as it is polled.
@@ -185,10 +205,25 @@ fn credentials(
     if let Some(token) = &settings.github_token {
         credentials.github_token(token.clone());
     }
+    if let Some(keys) = aws_keys(environment) {
+        credentials.aws(keys);
+    }
     for secret in credentials.secrets() {
         events.emit(Event::Mask(secret.clone()));
     }
     Ok(credentials)
+}
+
+/// What aws-actions/configure-aws-credentials leaves to the steps behind it.
+fn aws_keys(environment: &Environment) -> Option<AwsKeys> {
+    let text = |name: &str| environment.variable(name).map(str::to_owned);
+    Some(AwsKeys {
+        id: text("AWS_ACCESS_KEY_ID")?,
+        secret: environment.secret("AWS_SECRET_ACCESS_KEY")?,
+        session_token: environment.secret("AWS_SESSION_TOKEN"),
+        endpoint: text("AWS_ENDPOINT_URL_ECR"),
+        public_endpoint: text("AWS_ENDPOINT_URL_ECR_PUBLIC"),
+    })
 }
 
 /// What signing and verifying need. Nothing is asked before it is awaited.

@@ -12,6 +12,7 @@ mod platform;
 mod policy;
 mod reference;
 mod secret;
+mod trace;
 
 pub use digest::{Digest, DigestError};
 pub use events::{Event, Events};
@@ -22,3 +23,4 @@ pub use platform::{Platform, PlatformError};
 pub use policy::{GithubClaims, Matcher, PatternError, Policy};
 pub use reference::{Host, ImageReference, Reference, ReferenceError, Repository, Tag};
 pub use secret::Secret;
+pub use trace::RequestTrace;

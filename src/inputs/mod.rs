@@ -194,6 +194,8 @@ pub struct Settings {
     pub patience: Patience,
     /// The whole run ends by then.
     pub timeout: Duration,
+    /// Whether each request is told of.
+    pub trace: bool,
     /// Whether anything may be changed.
     pub mode: Mode,
 }
@@ -269,6 +271,7 @@ fn settings(fields: &mut Fields<'_>) -> Settings {
         timeout: fields
             .parsed("timeout", grammar::duration)
             .unwrap_or(Duration::from_mins(15)),
+        trace: fields.boolean("trace", false),
         mode: if fields.boolean("dry-run", false) {
             Mode::DryRun
         } else {

@@ -65,6 +65,7 @@ inputs! {
     "retry-delay" &[], "10s": "The wait between two of them.";
     "retry-max-delay" &[], "60s": "No single wait is longer.";
     "timeout" &[], "15m": "The whole run ends by then.";
+    "trace" &[], "false": "Print a line for each request: when it began, how long it took, what it was, its status.";
     "dry-run" &["seal", "create", "sign"], "false": "Print the plan and change nothing.";
 }
 

@@ -5,12 +5,14 @@
 mod markdown;
 mod outputs;
 mod summary;
+mod trace;
 
 use crate::apply::Receipt;
 use crate::inputs::Command;
 
 pub use outputs::{OUTPUTS, Output};
 pub use summary::failure_block;
+pub use trace::trace_text;
 
 /// All that is told of a run.
 #[derive(Debug)]

@@ -55,6 +55,7 @@ impl Console {
                 self.line(&format!("retry in {seconds:.1} s: {what}: {why}"));
             }
             Event::Mask(secret) => self.mask(secret.expose()),
+            Event::Request(request) => self.line(&request.to_string()),
         }
     }
 

@@ -32,13 +32,20 @@ pub struct EnvironmentError {
 }
 
 impl Environment {
-    /// Takes a snapshot. Variables that are not Unicode are dropped: no input may hold such a text.
+    /// Takes a snapshot. Variables that are not Unicode are dropped, but not inputs: what is not understood must not pass
+    /// for what was not given, as with a condition of `verify`. They get a character that no input may hold.
     pub fn new(
         variables: impl Iterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
         arguments: Arguments,
     ) -> Self {
         let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
-            Some((name.into_string().ok()?, value.into_string().ok()?))
+            let name = name.into_string().ok()?;
+            let value = match value.into_string() {
+                Ok(value) => value,
+                Err(value) if name.starts_with("INPUT_") => value.to_string_lossy().into_owned(),
+                Err(_) => return None,
+            };
+            Some((name, value))
         };
         Self {
             variables: variables.filter_map(text).collect(),
@@ -71,12 +78,6 @@ impl Environment {
         self.variable(name).map(Secret::new)
     }
 
-    /// Whether GitHub's runner, or one that does as it does, runs this.
-    #[must_use]
-    pub fn in_actions(&self) -> bool {
-        self.variable("GITHUB_ACTIONS") == Some("true")
-    }
-
     /// A path in the workspace; an absolute one stands for itself.
     #[must_use]
     pub fn workspace_path(&self, path: &Path) -> PathBuf {
@@ -85,16 +86,7 @@ impl Environment {
 
     /// Reads a file of the workspace.
     pub fn read(&self, path: &str) -> io::Result<Vec<u8>> {
-        let mut content = Vec::new();
-        let file = fs::File::open(self.workspace_path(Path::new(path)))?;
-        file.take(FILE_MAX_BYTES + 1).read_to_end(&mut content)?;
-        if content.len() as u64 > FILE_MAX_BYTES {
-            return Err(io::Error::new(
-                io::ErrorKind::FileTooLarge,
-                "it is larger than 4 MiB",
-            ));
-        }
-        Ok(content)
+        read_bounded(&self.workspace_path(Path::new(path)))
     }
 
     /// Lists the names of the files in a folder of the workspace, sorted; dot-files are not listed.
@@ -121,7 +113,7 @@ impl Environment {
         let Some(path) = named.or(at_home) else {
             return Ok(None);
         };
-        match fs::read(&path) {
+        match read_bounded(&path) {
             Ok(content) => Ok(Some((content, path.display().to_string()))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
@@ -187,6 +179,19 @@ impl Environment {
     }
 }
 
+fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    let file = fs::File::open(path)?;
+    file.take(FILE_MAX_BYTES + 1).read_to_end(&mut content)?;
+    if content.len() as u64 > FILE_MAX_BYTES {
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            "it is larger than 4 MiB",
+        ));
+    }
+    Ok(content)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -211,6 +216,25 @@ mod tests {
             environment(&[("INPUT_DRY_RUN", "true")]).input("dry-run"),
             None
         );
+    }
+
+    #[test]
+    fn input_that_is_no_text_is_not_one_that_was_not_given() {
+        use std::os::unix::ffi::OsStringExt as _;
+        let odd = || std::ffi::OsString::from_vec(vec![b'o', 0xff]);
+        let variables = [("INPUT_TAGS".into(), odd()), ("HOME".into(), odd())];
+        let environment = Environment::new(variables.into_iter(), Arguments::default());
+        assert_eq!(environment.input("tags").as_deref(), Some("o\u{fffd}"));
+        assert_eq!(environment.variable("HOME"), None);
+    }
+
+    #[test]
+    fn endless_docker_config_is_not_read_to_its_end() {
+        let folder = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("/dev/zero", folder.path().join("config.json")).unwrap();
+        let home = folder.path().to_str().unwrap();
+        let read = environment(&[("DOCKER_CONFIG", home)]).docker_config();
+        assert_eq!(read.unwrap_err().kind(), io::ErrorKind::FileTooLarge);
     }
 
     #[test]
@@ -245,7 +269,15 @@ mod tests {
                 .unwrap()
                 .is_none()
         );
-        fs::create_dir(folder.path().join("config.json")).unwrap();
+        let config = folder.path().join("config.json");
+        fs::write(&config, vec![b' '; 5 << 20]).unwrap();
+        assert!(
+            environment(&[("DOCKER_CONFIG", home)])
+                .docker_config()
+                .is_err()
+        );
+        fs::remove_file(&config).unwrap();
+        fs::create_dir(&config).unwrap();
         assert!(
             environment(&[("DOCKER_CONFIG", home)])
                 .docker_config()

@@ -6,6 +6,9 @@ use crate::record::RecordError;
 use crate::registry::RegistryError;
 use crate::signing::SigningError;
 
+/// What a tag holds is told up to here: somebody else wrote it, and it may be long.
+const IMAGES_SHOWN: usize = 40;
+
 /// Why a run did not get to its end.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
@@ -121,7 +124,7 @@ pub enum ApplyError {
         tag: Tag,
     },
     /// There is no record to take the digests from.
-    #[error("no image is named, and there is no record `{0}`")]
+    #[error("no tag and no digest is named, and there is no record `{0}`")]
     NoRecord(String),
     /// The record names no digest that could be signed.
     #[error("the record `{0}` names nothing to sign{1}")]
@@ -314,14 +317,18 @@ fn conflicts_text(conflicts: &[Conflict], wanted: &[(String, Digest)]) -> String
 }
 
 fn images_text(images: &[(String, Digest)]) -> String {
-    let images: Vec<String> = images
+    let mut shown: Vec<String> = images
         .iter()
+        .take(IMAGES_SHOWN)
         .map(|(platform, digest)| format!("{platform} `{digest}`"))
         .collect();
-    if images.is_empty() {
+    if images.len() > shown.len() {
+        shown.push(format!("and {} more", images.len() - shown.len()));
+    }
+    if shown.is_empty() {
         "no platforms".to_owned()
     } else {
-        images.join(", ")
+        shown.join(", ")
     }
 }
 

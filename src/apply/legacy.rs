@@ -2,7 +2,7 @@
 //!
 //! Source: cosign 2, `pkg/oci/remote/write.go`, `pkg/oci/internal/signature/layer.go`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
@@ -45,23 +45,60 @@ pub(super) async fn look_up(
         .iter()
         .filter(|layer| is_signature(layer))
         .collect();
-    let payloads = payloads(context, repository, &signatures).await?;
-    for layer in signatures {
-        let place = place(&manifest, &layer.annotations);
-        lookup.note(match payloads.get(&layer.digest) {
-            _ if layer.size > SIGNATURE_MAX_BYTES => {
-                Judged::Refused(place, Refusal::TooLarge { size: layer.size })
-            }
-            None => Judged::Dangling(layer.digest.clone()),
-            Some(payload) => {
-                match judge(&Candidate::Legacy(payload, &layer.annotations), subject) {
-                    Ok(verified) => Judged::Verified(place, Box::new(verified)),
-                    Err(refusal) => Judged::Refused(place, refusal),
-                }
-            }
-        });
+    let mut payloads: BTreeMap<&Digest, Vec<usize>> = BTreeMap::new();
+    for (number, layer) in signatures.iter().enumerate() {
+        payloads.entry(&layer.digest).or_default().push(number);
+    }
+    // All signatures of one image under one name have the same payload. It is read once, and kept only while they are judged.
+    let judged = payloads.into_iter().map(|(digest, numbers)| {
+        let (manifest, signatures) = (&manifest, &signatures);
+        async move {
+            let registry = &context.registry;
+            let small = |number: &usize| signatures[*number].size <= SIGNATURE_MAX_BYTES;
+            let payload = if numbers.iter().any(small) {
+                let blob = registry.blob(repository, digest, SIGNATURE_MAX_BYTES);
+                blob.await?
+            } else {
+                None
+            };
+            let judged = numbers.into_iter().map(|number| {
+                let layer = signatures[number];
+                let judged = judge_one(manifest, subject, layer, payload.as_deref(), judge);
+                (number, judged)
+            });
+            Ok::<Vec<_>, ApplyError>(judged.collect())
+        }
+    });
+    let judged: Vec<_> = stream::iter(judged)
+        .buffered(PARALLEL)
+        .try_collect()
+        .await?;
+    let in_order: BTreeMap<usize, Judged> = judged.into_iter().flatten().collect();
+    for one in in_order.into_values() {
+        lookup.note(one);
     }
     Ok(lookup)
+}
+
+fn judge_one(
+    manifest: &Manifest,
+    subject: &Digest,
+    layer: &Descriptor,
+    payload: Option<&[u8]>,
+    judge: &Judge<'_>,
+) -> Judged {
+    let place = place(manifest, &layer.annotations);
+    let Some(payload) = payload else {
+        return if layer.size > SIGNATURE_MAX_BYTES {
+            Judged::Refused(place, Refusal::TooLarge { size: layer.size })
+        } else {
+            Judged::Dangling(layer.digest.clone())
+        };
+    };
+    match judge(&Candidate::Legacy(payload, &layer.annotations), subject) {
+        Ok(verified) => Judged::Verified(place, Box::new(verified)),
+        Err(refusal) => Judged::Refused(place, refusal),
+    }
 }
 
 /// Adds `signature` to those of `subject` and returns where it is, once it has stayed there.
@@ -126,27 +163,6 @@ fn occupied(subject: &Digest) -> ApplyError {
         subject: subject.clone(),
         why: "holds something else than signatures",
     }
-}
-
-/// The contents of the layers that are there. All signatures of one image under one name have the same.
-async fn payloads(
-    context: &Context,
-    repository: &Repository,
-    layers: &[&Descriptor],
-) -> Result<BTreeMap<Digest, Vec<u8>>, ApplyError> {
-    let small = layers
-        .iter()
-        .filter(|layer| layer.size <= SIGNATURE_MAX_BYTES);
-    let distinct: BTreeSet<&Digest> = small.map(|layer| &layer.digest).collect();
-    let reads = distinct.into_iter().map(|digest| async move {
-        let registry = &context.registry;
-        let blob = registry
-            .blob(repository, digest, SIGNATURE_MAX_BYTES)
-            .await?;
-        Ok::<_, ApplyError>(blob.map(|blob| (digest.clone(), blob)))
-    });
-    let read: Vec<_> = stream::iter(reads).buffered(PARALLEL).try_collect().await?;
-    Ok(read.into_iter().flatten().collect())
 }
 
 fn place(manifest: &Manifest, annotations: &BTreeMap<String, String>) -> Place {

@@ -249,8 +249,12 @@ async fn judge_one(
         return Ok(Judged::Unrelated);
     }
     let reference = Reference::Digest(entry.digest.clone());
-    let Some(manifest) = context.registry.manifest(repository, &reference).await? else {
-        return Ok(Judged::Dangling(entry.digest.clone()));
+    let manifest = match context.registry.manifest(repository, &reference).await {
+        Ok(Some(manifest)) => manifest,
+        Ok(None) => return Ok(Judged::Dangling(entry.digest.clone())),
+        // The bytes are the right ones, and nothing that holds a signature: somebody put them there.
+        Err(error) if error.is_malformed() => return Ok(Judged::Unrelated),
+        Err(error) => return Err(error.into()),
     };
     let bundle = match manifest.kind() {
         ManifestKind::Image { layers, .. } => match layers.as_slice() {

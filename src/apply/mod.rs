@@ -16,6 +16,8 @@ mod seal;
 mod settle;
 mod sign;
 mod signer;
+mod subjects;
+mod survey;
 mod tags;
 mod unsigned;
 mod verify;

@@ -1,7 +1,8 @@
 //! What lacks a signature: looks at everything that is to be signed, before anything is.
 
-use futures_util::future::try_join_all;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
+use super::children::PARALLEL;
 use super::lookup::{Api, Lookup, Search, look_up};
 use super::receipt::{Receipt, SignatureReceipt, Subject};
 use super::signer::Authority;
@@ -67,7 +68,8 @@ impl Authority {
             }
         });
         let mut unsigned = Vec::new();
-        for (subject, lookup) in try_join_all(looks).await? {
+        let mut looks = stream::iter(looks).buffered(PARALLEL);
+        while let Some((subject, lookup)) = looks.try_next().await? {
             note_found(context, repository, &subject.digest, &lookup, receipt);
             let missing = missing(signing.formats, &lookup);
             for format in &missing {

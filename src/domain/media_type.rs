@@ -1,8 +1,10 @@
 //! Media types of manifests, as the `Content-Type` of a registry and the `mediaType` of a descriptor spell them.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use serde::{Deserialize, Serialize};
+
+const SHOWN_MAX_LETTERS: usize = 100;
 
 /// The media type of something a descriptor points to.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -83,7 +85,15 @@ impl From<MediaType> for String {
 }
 
 impl fmt::Display for MediaType {
+    /// For people: not all of what somebody wrote in place of a media type.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.as_str())
+        let mut letters = self.as_str().chars();
+        for letter in letters.by_ref().take(SHOWN_MAX_LETTERS) {
+            formatter.write_char(letter)?;
+        }
+        if letters.next().is_some() {
+            formatter.write_char('…')?;
+        }
+        Ok(())
     }
 }

@@ -1,16 +1,19 @@
 //! The words of the trade: digests, references, manifests, platforms, secrets, and what a run has to say
 //! while it runs. No input or output happens here; every type is proof that its grammar was checked once.
 
+mod attestation;
 mod digest;
 mod events;
 mod manifest;
 mod media_type;
+mod object;
 mod patience;
 mod platform;
 mod policy;
 mod reference;
 mod secret;
 mod signature;
+mod trace;
 
 pub use digest::{Digest, DigestError};
 pub use events::{Event, Events};
@@ -22,3 +25,4 @@ pub use policy::{GithubClaims, Matcher, PatternError, Policy};
 pub use reference::{Host, ImageReference, Reference, ReferenceError, Repository, Tag};
 pub use secret::Secret;
 pub use signature::SignatureFormat;
+pub use trace::RequestTrace;

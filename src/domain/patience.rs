@@ -20,10 +20,11 @@ impl Patience {
         self.delay.min(Duration::from_secs(1))
     }
 
-    /// How long Sigstore's services are tried at least: thirty times `delay`, which is 5 minutes by default.
+    /// How long Sigstore's services are tried at least: thirty times `delay`, which is 5 minutes by default; where no wait
+    /// may be as long as `delay`, thirty of the longest, or many short ones would be in it.
     #[must_use]
     pub fn sigstore_window(&self) -> Duration {
-        self.delay * 30
+        self.delay.min(self.max_delay) * 30
     }
 }
 
@@ -34,5 +35,21 @@ impl Default for Patience {
             delay: Duration::from_secs(10),
             max_delay: Duration::from_mins(1),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn window_without_waits_has_no_length() {
+        let patience = Patience {
+            max_delay: Duration::ZERO,
+            ..Patience::default()
+        };
+        assert_eq!(patience.sigstore_window(), Duration::ZERO);
+        let usual = Patience::default().sigstore_window();
+        assert_eq!(usual, Duration::from_mins(5));
     }
 }

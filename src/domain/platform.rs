@@ -5,6 +5,10 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+/// No name of a system, an architecture or a version is longer.
+const WORD_MAX_BYTES: usize = 64;
+const FEATURES_MAX: usize = 16;
+
 /// What an image runs on. Two platforms are equal when all five fields are.
 ///
 /// The variant is normalised on arrival: `arm64` without one is `arm64/v8`, which is the only one there is.
@@ -70,6 +74,18 @@ impl Platform {
         }
     }
 
+    /// Whether it names something that an image can run on, in words that can be compared and shown: letters, digits, `.`,
+    /// `_` and `-`, not too many. `unknown/unknown` is what builders give to what is no image.
+    #[must_use]
+    pub fn is_usable(&self) -> bool {
+        let words = [&self.os, &self.architecture].into_iter();
+        let words = words.chain(&self.variant).chain(&self.os_version);
+        let is_usable = |word: &String| word.len() <= WORD_MAX_BYTES && is_word(word);
+        words.chain(&self.os_features).all(is_usable)
+            && self.os_features.len() <= FEATURES_MAX
+            && !self.is_unknown()
+    }
+
     /// Whether it is `unknown/unknown`, which builders give to what is no image, such as an attestation.
     #[must_use]
     pub fn is_unknown(&self) -> bool {
@@ -109,12 +125,7 @@ impl FromStr for Platform {
 
     fn from_str(text: &str) -> Result<Self, PlatformError> {
         let parts: Vec<&str> = text.split('/').collect();
-        let word = |part: &&str| {
-            !part.is_empty()
-                && part
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
-        };
+        let word = |part: &&str| is_word(part);
         match parts.as_slice() {
             [os, architecture] if parts.iter().all(word) => Ok(Self::new(os, architecture, None)),
             [os, architecture, variant] if parts.iter().all(word) => {
@@ -125,6 +136,11 @@ impl FromStr for Platform {
             }),
         }
     }
+}
+
+fn is_word(text: &str) -> bool {
+    let in_word = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    !text.is_empty() && text.bytes().all(in_word)
 }
 
 impl fmt::Display for Platform {
@@ -179,6 +195,7 @@ mod tests {
     fn platform_shows_the_windows_build() {
         let json = r#"{"architecture":"amd64","os":"windows","os.version":"10.0.20348.1","os.features":["win32k"]}"#;
         let platform: Platform = serde_json::from_str(json).unwrap();
+        assert!(platform.is_usable());
         assert_eq!(platform.to_string(), "windows/amd64 (10.0.20348.1, win32k)");
         assert_eq!(serde_json::to_string(&platform).unwrap(), json);
     }

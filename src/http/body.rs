@@ -27,7 +27,9 @@ pub async fn read_start(response: Response, limit: u64) -> Result<Vec<u8>, HttpE
 
 async fn read_until(mut response: Response, limit: u64) -> Result<(Vec<u8>, bool), HttpError> {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let mut body = Vec::new();
+    // What is announced, and no more than that: growing step by step would take up to twice the space.
+    let announced = response.content_length().unwrap_or_default();
+    let mut body = Vec::with_capacity(usize::try_from(announced).unwrap_or(limit).min(limit));
     let broken = |error: reqwest::Error| HttpError::Broken {
         cause: cause_text(&error),
     };

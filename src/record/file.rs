@@ -1,7 +1,7 @@
 //! The record on disk: read with a bound, replaced in one step, owned by whoever owns its folder.
 
 use std::fs;
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -76,6 +76,9 @@ impl RecordFile {
         file.take(RECORD_MAX_BYTES)
             .read_to_end(&mut text)
             .map_err(unreadable)?;
+        if text.len() as u64 == RECORD_MAX_BYTES {
+            return Err(unreadable(io::ErrorKind::FileTooLarge.into()));
+        }
         let record: Record =
             serde_json::from_slice(&text).map_err(|source| RecordError::Malformed {
                 path: self.path.clone(),
@@ -109,17 +112,35 @@ impl RecordFile {
         fs::create_dir_all(folder)?;
         let mut text = serde_json::to_vec_pretty(record)?;
         text.push(b'\n');
-        let mut name = self.path.file_name().unwrap_or_default().to_owned();
-        name.push(format!(".{}", std::process::id()));
-        let beside = folder.join(name);
-        fs::write(&beside, text)?;
-        // The container runs as root; a file of root's in the workspace is one that later steps cannot remove.
-        let owner = fs::metadata(folder)?;
-        if fs::metadata(&beside)?.uid() != owner.uid() {
-            std::os::unix::fs::chown(&beside, Some(owner.uid()), Some(owner.gid()))?;
+        let beside = self.beside(folder);
+        let replaced =
+            write_new(&beside, &text, folder).and_then(|()| fs::rename(&beside, &self.path));
+        if replaced.is_err() {
+            // What it was called says enough.
+            let _ = fs::remove_file(&beside);
         }
-        fs::rename(&beside, &self.path)
+        replaced
     }
+
+    /// A name in the same folder that nobody knows beforehand: in a container every run has the same process id.
+    fn beside(&self, folder: &Path) -> PathBuf {
+        let mut name = self.path.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".{:016x}", fastrand::u64(..)));
+        folder.join(name)
+    }
+}
+
+/// Writes a new file that belongs to the owner of `folder`.
+fn write_new(path: &Path, text: &[u8], folder: &Path) -> io::Result<()> {
+    // SECURITY: never through a link that lies there already: this runs as root, in a folder that is somebody's.
+    let mut file = fs::File::create_new(path)?;
+    file.write_all(text)?;
+    // The container runs as root; a file of root's in the workspace is one that later steps cannot remove.
+    let owner = fs::metadata(folder)?;
+    if file.metadata()?.uid() != owner.uid() {
+        std::os::unix::fs::fchown(&file, Some(owner.uid()), Some(owner.gid()))?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -133,6 +154,34 @@ mod tests {
         assert_eq!(file.load().unwrap(), None);
         file.save(&Record::default()).unwrap();
         assert_eq!(file.load().unwrap(), Some(Record::default()));
+    }
+
+    #[test]
+    fn nothing_is_written_through_a_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, target) = (folder.path().join("record"), folder.path().join("target"));
+        fs::write(&target, "theirs").unwrap();
+        let temporary = folder.path().join(format!("record.{}", std::process::id()));
+        std::os::unix::fs::symlink(&target, temporary).unwrap();
+        assert!(write_new(&folder.path().join("target"), b"ours", folder.path()).is_err());
+        RecordFile::new(path.clone())
+            .save(&Record::default())
+            .unwrap();
+        std::os::unix::fs::symlink(&target, folder.path().join("linked")).unwrap();
+        RecordFile::new(folder.path().join("linked"))
+            .save(&Record::default())
+            .unwrap();
+        assert_eq!(fs::read_to_string(&target).unwrap(), "theirs");
+        assert!(path.exists());
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_put_in_place_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join("record/x")).unwrap();
+        let file = RecordFile::new(folder.path().join("record"));
+        assert!(file.save(&Record::default()).is_err());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]

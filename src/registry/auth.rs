@@ -8,8 +8,10 @@ use std::sync::{Arc, Mutex};
 use reqwest::header::{HeaderMap, HeaderValue};
 use tokio::time::Instant;
 
+use super::aws;
 use super::challenge::{Bearer, Challenge, choose};
 use super::credentials::{Credentials, Proof};
+use super::ecr::{Ecr, Service};
 use super::error::Fault;
 use super::token::{self, Token};
 use super::wire::Wire;
@@ -49,6 +51,7 @@ pub(super) struct Keyring {
     challenges: Mutex<BTreeMap<Host, Challenge>>,
     slots: Mutex<BTreeMap<(Repository, Access), Arc<Slot>>>,
     written_to: Mutex<BTreeSet<Repository>>,
+    aws_logins: aws::Logins,
 }
 
 /// The place of one token. Who holds the lock of `state` is fetching; the others wait and take what comes of it.
@@ -74,6 +77,7 @@ impl Keyring {
             challenges: Mutex::default(),
             slots: Mutex::default(),
             written_to: Mutex::default(),
+            aws_logins: aws::Logins::default(),
         }
     }
 
@@ -87,13 +91,17 @@ impl Keyring {
     /// Where the credentials come from that `repository` is asked with, if its host has asked for any.
     pub(super) fn source_for(&self, repository: &Repository) -> Option<&'static str> {
         self.challenge(repository.host())?;
+        if self.credentials.aws_for(repository).is_some() {
+            return Some("the AWS environment");
+        }
         let found = self.credentials.find(repository).ok()??;
         Some(found.source)
     }
 
     /// The helper that might have known credentials for `repository`, which is asked as nobody.
     pub(super) fn unused_helper(&self, repository: &Repository) -> Option<String> {
-        let is_nobody = matches!(self.credentials.find(repository), Ok(None));
+        let is_nobody = matches!(self.credentials.find(repository), Ok(None))
+            && self.credentials.aws_for(repository).is_none();
         let helper = self.credentials.default_helper()?;
         is_nobody.then(|| helper.to_owned())
     }
@@ -108,7 +116,7 @@ impl Keyring {
     ) -> Result<Option<Authorization>, Fault> {
         match self.challenge(repository.host()) {
             None => Ok(None),
-            Some(Challenge::Basic) => self.basic(repository),
+            Some(Challenge::Basic) => self.basic(wire, repository).await,
             Some(Challenge::Bearer(bearer)) => {
                 let wanted = Wanted {
                     repository,
@@ -119,6 +127,25 @@ impl Keyring {
                 self.token(wire, &bearer, wanted).await.map(Some)
             }
         }
+    }
+
+    /// Whether `status` may mean that what was sent is not good any more, though it is not the 401 that says so.
+    pub(super) fn may_be_stale(
+        repository: &Repository,
+        status: u16,
+        sent: Option<&Authorization>,
+    ) -> bool {
+        // ECR Public answers 400 without a challenge (aws/containers-roadmap#2835); this can go when it no longer does.
+        let is_old_token = matches!(
+            sent.map(|sent| &sent.kind),
+            Some(Kind::Bearer {
+                is_fresh: false,
+                ..
+            })
+        );
+        status == 400
+            && is_old_token
+            && Ecr::of(repository.host()).is_some_and(|ecr| ecr.service == Service::Public)
     }
 
     /// What to send along after a 401 with `headers`; `None` if nothing better than what was `sent` can be had.
@@ -140,7 +167,7 @@ impl Keyring {
         self.remember(host, &challenge);
         let bearer = match challenge {
             Challenge::Basic if sent.is_some() => return Ok(None),
-            Challenge::Basic => return self.basic(repository),
+            Challenge::Basic => return self.basic(wire, repository).await,
             Challenge::Bearer(bearer) => bearer,
         };
         let extra_scopes = extra_scopes(&bearer.scopes, repository, access);
@@ -172,9 +199,23 @@ impl Keyring {
         }
     }
 
-    fn basic(&self, repository: &Repository) -> Result<Option<Authorization>, Fault> {
-        let found = self.credentials.find(repository)?;
-        Ok(found.and_then(|found| match found.proof {
+    /// What `repository` is asked with, by which a token is had where one is wanted; `None` is nobody.
+    async fn proof(&self, wire: &Wire, repository: &Repository) -> Result<Option<Proof>, Fault> {
+        let Some((keys, ecr)) = self.credentials.aws_for(repository) else {
+            return Ok(self.credentials.find(repository)?.map(|found| found.proof));
+        };
+        let logins = &self.aws_logins;
+        let login = logins.get(wire, repository.host(), &ecr, keys).await;
+        login.map(|login| Some(Proof::Login(login)))
+    }
+
+    async fn basic(
+        &self,
+        wire: &Wire,
+        repository: &Repository,
+    ) -> Result<Option<Authorization>, Fault> {
+        let proof = self.proof(wire, repository).await?;
+        Ok(proof.and_then(|proof| match proof {
             Proof::Login(login) => Some(Authorization {
                 header: token::basic(&login),
                 kind: Kind::Basic,
@@ -235,9 +276,10 @@ impl Keyring {
         let access = self.widened(wanted.repository, wanted.access);
         let mut scopes = vec![scope(wanted.repository, access)];
         scopes.extend(state.extra_scopes.iter().take(EXTRA_SCOPES_MAX).cloned());
-        let found = self.credentials.find(wanted.repository)?;
-        let proof = found.as_ref().map(|found| &found.proof);
-        let fetched = token::fetch(wire, bearer, &scopes, proof).await;
+        let fetched = match self.proof(wire, wanted.repository).await {
+            Ok(proof) => token::fetch(wire, bearer, &scopes, proof.as_ref()).await,
+            Err(fault) => Err(fault),
+        };
         state.failure = fetched.as_ref().err().cloned();
         state.token = fetched.as_ref().ok().cloned();
         slot.fetches.fetch_add(1, Ordering::Release);

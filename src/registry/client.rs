@@ -117,7 +117,8 @@ impl Registry {
         let mut authorization = keyring.authorization(wire, repository, access).await?;
         for _ in 1..AUTHORIZATIONS_MAX {
             let answer = self.send(question, authorization.as_ref()).await?;
-            if answer.status != 401 {
+            let status = answer.status.as_u16();
+            if status != 401 && !Keyring::may_be_stale(repository, status, authorization.as_ref()) {
                 return settled(answer);
             }
             let better = keyring

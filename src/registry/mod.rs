@@ -4,16 +4,19 @@
 
 mod answers;
 mod auth;
+mod aws;
 mod blobs;
 mod challenge;
 mod client;
 mod credentials;
 mod docker_config;
+mod ecr;
 mod error;
 mod manifests;
 mod referrers;
 mod refusal;
 mod retry;
+mod sigv4;
 mod token;
 mod wire;
 
@@ -22,9 +25,10 @@ mod tests;
 
 use crate::domain::{Digest, Events, Host, Patience};
 
+pub use aws::AwsKeys;
 pub use client::Registry;
 pub use credentials::{Credentials, CredentialsError, Login};
-pub use error::{Fault, Operation, RegistryError};
+pub use error::{AwsRefusal, Fault, Operation, RegistryError};
 pub use referrers::Referrers;
 pub use refusal::Refusal;
 

@@ -13,6 +13,8 @@ use crate::domain::{Descriptor, Digest, MediaType, Repository};
 /// One page is an index, and no longer than one may be.
 const PAGE_MAX_BYTES: u64 = 4 * 1024 * 1024;
 const PAGES_MAX: usize = 100;
+/// Far more than refers to any image; a page that is full of the shortest entries has more.
+const REFERRERS_MAX: usize = 10_000;
 
 /// What a registry says about what refers to a manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +64,10 @@ impl Registry {
                 (Listing::NoApi | Listing::Unknown, _) => return Err(answer.fault()),
             }
             referrers.append(&mut read(&answer)?);
+            if referrers.len() > REFERRERS_MAX {
+                let reason = format!("it has more than {REFERRERS_MAX} entries");
+                return Err(Fault::Listing(reason));
+            }
             match next_page(&answer)? {
                 Some(next) => target = Target::Address(next),
                 None => return Ok(Referrers::Listed(referrers)),

@@ -6,14 +6,19 @@ use std::time::SystemTime;
 
 use reqwest::header::HeaderMap;
 use reqwest::{Method, Request, StatusCode, Url};
+use tokio::sync::Semaphore;
 
 use super::error::Fault;
 use super::refusal::Refusal;
 use crate::domain::{Events, Host, Patience};
-use crate::http::{cause_text, read, read_start};
+pub(super) use crate::http::authority;
+use crate::http::{Watch, cause_text, read, read_start};
 
 /// The text of an error is read so far.
 pub(super) const ERROR_MAX_BYTES: u64 = 64 * 1024;
+
+/// Requests that are under way at once, whatever asks: each holds a connection and the body that comes.
+const REQUESTS_MAX: usize = 10;
 
 /// Connections, and what is known of hosts on the level of connections.
 #[derive(Debug)]
@@ -21,6 +26,7 @@ pub(super) struct Wire {
     http: reqwest::Client,
     insecure: Vec<Host>,
     schemes: Mutex<BTreeMap<Host, Scheme>>,
+    turns: Semaphore,
     pub(super) patience: Patience,
     pub(super) events: Events,
 }
@@ -52,6 +58,7 @@ impl Wire {
             http,
             insecure,
             schemes: Mutex::default(),
+            turns: Semaphore::new(REQUESTS_MAX),
             patience,
             events,
         }
@@ -67,6 +74,9 @@ impl Wire {
     /// Every request of this room goes through here.
     pub(super) async fn send(&self, request: Request, limit: u64) -> Result<Answer, Fault> {
         let url = request.url().clone();
+        // It is never closed, so that there is always a turn to wait for.
+        let _turn = self.turns.acquire().await;
+        let mut watch = Watch::start(&self.events, &request);
         let response = self
             .http
             .execute(request)
@@ -78,14 +88,16 @@ impl Wire {
         } else {
             read_start(response, ERROR_MAX_BYTES).await
         };
+        let body = body.map_err(|source| Fault::Body {
+            host: authority(&url),
+            source,
+        })?;
+        watch.answered(status);
         Ok(Answer {
-            body: body.map_err(|source| Fault::Body {
-                host: authority(&url),
-                source,
-            })?,
             url,
             status,
             headers,
+            body,
         })
     }
 
@@ -158,13 +170,6 @@ impl Answer {
             refusal: self.refusal(),
         }
     }
-}
-
-/// Host and port as they are written in an address.
-pub(super) fn authority(url: &Url) -> String {
-    let host = url.host_str().unwrap_or_default();
-    url.port()
-        .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
 /// An address fit to be shown: the query of a storage's address is a signature, that of a realm may be anything.

@@ -181,6 +181,16 @@ impl Tool {
         tool
     }
 
+    /// A command as somebody pastes it into a shell, whose `cosign` trusts this stack.
+    pub(crate) fn pasted(command: &str) -> Self {
+        let cosign = r#"cosign() { "$COSIGN" "$@" --trusted-root "$TRUSTED_ROOT"; }"#;
+        Self::bounded("/bin/sh")
+            .args(["-c", &format!("{cosign}\n{command}")])
+            .env("COSIGN", Path::new(&stack("BIN")).join("cosign3"))
+            .env("TRUSTED_ROOT", stack("TRUSTED_ROOT"))
+            .env("HOME", Path::new(&stack("FOLDER")).join("home"))
+    }
+
     /// The bundles that are stored as referrers of `digest`, by API or fallback tag.
     pub(crate) fn bundles(repository: &str, digest: &str) -> Vec<String> {
         let listed = Self::regctl(repository)

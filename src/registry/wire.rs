@@ -17,7 +17,7 @@ use crate::http::{cause_text, read, read_start};
 pub(super) const ERROR_MAX_BYTES: u64 = 64 * 1024;
 
 /// Requests that are under way at once, whatever asks: each holds a connection and the body that comes.
-const REQUESTS_MAX: usize = 10;
+const REQUESTS_MAX: usize = 8;
 
 /// Connections, and what is known of hosts on the level of connections.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ mod policy;
 mod reference;
 mod secret;
 
-pub use digest::{Digest, DigestError};
+pub use digest::{Digest, DigestError, Digester};
 pub use events::{Event, Events};
 pub use manifest::{Descriptor, ImageConfig, Manifest, ManifestError, ManifestKind};
 pub use media_type::MediaType;

@@ -8,7 +8,7 @@ mod proxies;
 
 pub use body::{read, read_start};
 pub use certificates::{CertificateError, Certificates};
-pub use client::client;
+pub use client::{client, upload_client};
 
 /// Why a client could not be made, or a body not be read.
 #[derive(Debug, Clone, thiserror::Error)]

@@ -8,17 +8,19 @@ use reqwest::header::HeaderMap;
 use reqwest::{Method, Request, StatusCode, Url};
 
 use super::error::Fault;
+use super::opened::Opened;
+use super::passage::Uploads;
 use super::refusal::Refusal;
 use crate::domain::{Events, Host, Patience};
-use crate::http::{cause_text, read, read_start};
+use crate::http::{Certificates, HttpError, cause_text};
 
 /// The text of an error is read so far.
 pub(super) const ERROR_MAX_BYTES: u64 = 64 * 1024;
-
 /// Connections, and what is known of hosts on the level of connections.
 #[derive(Debug)]
 pub(super) struct Wire {
     http: reqwest::Client,
+    pub(super) uploads: Uploads,
     insecure: Vec<Host>,
     schemes: Mutex<BTreeMap<Host, Scheme>>,
     pub(super) patience: Patience,
@@ -44,12 +46,14 @@ pub(super) struct Answer {
 impl Wire {
     pub(super) fn new(
         http: reqwest::Client,
+        certificates: Certificates,
         insecure: Vec<Host>,
         patience: Patience,
         events: Events,
     ) -> Self {
         Self {
             http,
+            uploads: Uploads::new(certificates),
             insecure,
             schemes: Mutex::default(),
             patience,
@@ -63,30 +67,17 @@ impl Wire {
     }
 
     /// Sends `request` once and reads the answer, of whatever status; `limit` bounds the body of a success.
-    ///
-    /// Every request of this room goes through here.
     pub(super) async fn send(&self, request: Request, limit: u64) -> Result<Answer, Fault> {
+        self.open(request).await?.read(limit).await
+    }
+
+    /// Sends `request` once and leaves the body of a success to be read; any other body is read as the text of an error.
+    ///
+    /// Every request of this room goes through here, except for large uploads ([`Uploads`]).
+    pub(super) async fn open(&self, request: Request) -> Result<Opened, Fault> {
         let url = request.url().clone();
-        let response = self
-            .http
-            .execute(request)
-            .await
-            .map_err(|error| unreachable(&url, &error))?;
-        let (status, headers) = (response.status(), response.headers().clone());
-        let body = if status.is_success() {
-            read(response, limit).await
-        } else {
-            read_start(response, ERROR_MAX_BYTES).await
-        };
-        Ok(Answer {
-            body: body.map_err(|source| Fault::Body {
-                host: authority(&url),
-                source,
-            })?,
-            url,
-            status,
-            headers,
-        })
+        let response = self.http.execute(request).await;
+        Opened::new(response.map_err(|error| unreachable(&url, &error))?, url).await
     }
 
     /// How `host` is spoken to; `None` for a host of this machine that has not been asked yet.
@@ -172,7 +163,14 @@ pub(super) fn shown(url: &Url) -> String {
     format!("{}://{}{}", url.scheme(), authority(url), url.path())
 }
 
-fn unreachable(url: &Url, error: &reqwest::Error) -> Fault {
+pub(super) fn broken(url: &Url, source: HttpError) -> Fault {
+    Fault::Body {
+        host: authority(url),
+        source,
+    }
+}
+
+pub(super) fn unreachable(url: &Url, error: &reqwest::Error) -> Fault {
     let levels =
         std::iter::successors(Some(error as &(dyn std::error::Error + 'static)), |level| {
             level.source()
@@ -198,7 +196,7 @@ fn tls_error<'a>(level: &'a (dyn std::error::Error + 'static)) -> Option<&'a rus
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::{Certificates, client};
+    use crate::http::client;
     use std::io::Error;
 
     #[test]
@@ -206,6 +204,7 @@ mod tests {
         let host = |text: &str| text.parse::<Host>().unwrap();
         let wire = Wire::new(
             client(&Certificates::default()).unwrap(),
+            Certificates::default(),
             vec![host("10.0.0.1:5000")],
             Patience::default(),
             Events::silent(),

@@ -77,7 +77,12 @@ impl Registry {
             match begun.map_err(Sided::Destination)? {
                 Begun::Stored => return Ok(Copied::Mounted),
                 Begun::Place(place) => upload = Some(place),
-                Begun::Refused(_) => self.limits().remember_no_mount(to, from),
+                // A 404 may be about this one blob, which the source lacks.
+                Begun::Refused(fault) => {
+                    if fault.refusal().is_none_or(|refusal| refusal.status != 404) {
+                        self.limits().remember_no_mount(to, from);
+                    }
+                }
             }
         }
         match self.carry(from, to, blob, upload).await {

@@ -8,7 +8,7 @@ use crate::apply::ApplyError;
 use crate::http::{CertificateError, HttpError};
 use crate::inputs::InputErrors;
 use crate::plan::AssembleError;
-use crate::registry::{CredentialsError, RegistryError};
+use crate::registry::{CredentialsError, Fault, RegistryError};
 use crate::signing::SigningError;
 
 /// Why a run failed.
@@ -221,6 +221,11 @@ fn hint(error: &ApplyError) -> Option<String> {
 
 fn registry_hint(error: &RegistryError) -> Option<String> {
     let host = error.host();
+    if let Some(helper) = error.unused_helper() {
+        return Some(format!(
+            "`docker-credential-{helper}` is a program of the machine and is not in this image: give `registry-auths`"
+        ));
+    }
     if error.is_denied() {
         let who = error.credentials().map_or_else(
             || "no credentials were given for it: give `registry-auths`, or log in with docker/login-action and DOCKER_CONFIG".to_owned(),
@@ -243,9 +248,14 @@ fn registry_hint(error: &RegistryError) -> Option<String> {
             "`{host}` limits requests: wait, log in, or lower the number of parallel jobs; a rerun goes on where this run stopped"
         ));
     }
-    if let Some(helper) = error.unused_helper() {
+    if error.is_about_trust() {
         return Some(format!(
-            "`docker-credential-{helper}` is a program of the machine and is not in this image: give `registry-auths`"
+            "nobody that is trusted vouches for `{host}`: give its certificate authority in `ca-bundle`"
+        ));
+    }
+    if matches!(error.fault(), Fault::Unreachable { .. }) {
+        return Some(format!(
+            "is `{host}` the right registry, and may this job reach it? If so run it again: it goes on where this run stopped"
         ));
     }
     match error.status() {

@@ -1,7 +1,9 @@
 //! A run, from the environment to the exit code: the line of the crate's story, spelled out.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use crate::actions::{Console, Environment};
 use crate::apply::{ApplyError, Authority, Context, Ledger, Limits, Outcome, Receipt, apply};
@@ -11,7 +13,7 @@ use crate::http::{self, Certificates};
 use crate::inputs::{Files, Inputs, Mode, RawInputs, Request, Settings};
 use crate::record::RecordFile;
 use crate::registry::{self, Credentials, Login, Registry};
-use crate::report::{CommandKind, FailureText, Report, RetryText};
+use crate::report::{FailureText, Report, RetryText};
 use crate::signing::{Keyless, Purpose, TokenSource, Trust, TrustSource};
 
 /// Does what the environment asks for and tells it what became of that. Returns the process's exit code.
@@ -24,39 +26,30 @@ pub async fn run(
 ) -> u8 {
     let inputs = match parse(environment, console) {
         Ok(inputs) => inputs,
-        Err(failure) => return fail(environment, console, &failure),
+        Err(failure) => return fail_early(environment, console, &failure),
     };
     let journal = Arc::new(Mutex::new(Vec::new()));
     let events = listen(console, &journal);
-    let outcome = work(environment, &inputs, &events, stop).await;
-    let (outcome, failure) = match outcome {
-        Ok(Outcome { receipt, failure }) => (
-            Outcome {
-                receipt,
-                failure: None,
-            },
-            failure.map(Failure::Apply),
-        ),
-        Err(failure) => (
-            Outcome {
-                receipt: Receipt::default(),
-                failure: None,
-            },
-            Some(failure),
-        ),
+    let outcome = tokio::select! {
+        outcome = work(environment, &inputs, &events, stop) => outcome,
+        never = tick(console) => match never {},
+    };
+    let (receipt, failure) = match outcome {
+        Ok(Outcome { receipt, failure }) => (receipt, failure.map(Failure::Apply)),
+        Err(failure) => (Receipt::default(), Some(failure)),
     };
     let retries = journal
         .lock()
         .map(|journal| journal.clone())
         .unwrap_or_default();
     let report = Report {
-        outcome: &outcome,
+        receipt: &receipt,
         failure: failure.as_ref().map(|failure| FailureText {
             text: failure.text(),
             hint: failure.hint(),
         }),
         retries: &retries,
-        command: command(&inputs.request, environment),
+        command: inputs.command,
         record: &Environment::relative(&inputs.settings.record),
     };
     console.close();
@@ -65,7 +58,7 @@ pub async fn run(
         .and_then(|()| environment.write_summary(&report.summary()))
         .map_err(Failure::Environment);
     match (failure, handed_over) {
-        (Some(failure), _) | (None, Err(failure)) => fail_with(console, &failure),
+        (Some(failure), _) | (None, Err(failure)) => fail(console, &failure),
         (None, Ok(())) => {
             console.line(&report.closing_line());
             0
@@ -106,6 +99,14 @@ fn listen(console: &Arc<Console>, journal: &Arc<Mutex<Vec<RetryText>>>) -> Event
             journal.push(RetryText { what, why });
         }
     })
+}
+
+/// Keeps a terminal's progress line going for as long as it is polled.
+async fn tick(console: &Console) -> Infallible {
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        console.tick();
+    }
 }
 
 async fn work(
@@ -236,33 +237,22 @@ fn token_source(environment: &Environment, settings: &Settings) -> Option<TokenS
     })
 }
 
-fn command(request: &Request, environment: &Environment) -> CommandKind {
-    let create = environment
-        .input("command")
-        .is_some_and(|command| command.trim() == "create");
-    match request {
-        Request::Seal(_) if create => CommandKind::Create,
-        Request::Seal(_) => CommandKind::Seal,
-        Request::Sign(_) => CommandKind::Sign,
-        Request::Verify(_) => CommandKind::Verify,
-    }
-}
-
 /// Fails before there is anything to report on but the failure itself.
-fn fail(environment: &Environment, console: &Console, failure: &Failure) -> u8 {
+fn fail_early(environment: &Environment, console: &Console, failure: &Failure) -> u8 {
     let text = format!(
         "### :x: {}\n\n{}\n",
         failure.title(),
         crate::report::failure_block(&failure.text(), failure.hint().as_deref())
     );
-    let code = fail_with(console, failure);
+    let code = fail(console, failure);
     if let Err(error) = environment.write_summary(&text) {
         console.error(failure.title(), &crate::failure::chain_text(&error));
     }
     code
 }
 
-fn fail_with(console: &Console, failure: &Failure) -> u8 {
+/// Says what went wrong and what to do about it. Returns the process's exit code.
+pub fn fail(console: &Console, failure: &Failure) -> u8 {
     console.error(failure.title(), &failure.text());
     if let Some(hint) = failure.hint() {
         console.line(&format!("hint: {hint}"));

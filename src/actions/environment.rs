@@ -71,12 +71,6 @@ impl Environment {
         self.variable(name).map(Secret::new)
     }
 
-    /// Whether GitHub's runner, or one that does as it does, runs this.
-    #[must_use]
-    pub fn in_actions(&self) -> bool {
-        self.variable("GITHUB_ACTIONS") == Some("true")
-    }
-
     /// A path in the workspace; an absolute one stands for itself.
     #[must_use]
     pub fn workspace_path(&self, path: &Path) -> PathBuf {
@@ -85,16 +79,7 @@ impl Environment {
 
     /// Reads a file of the workspace.
     pub fn read(&self, path: &str) -> io::Result<Vec<u8>> {
-        let mut content = Vec::new();
-        let file = fs::File::open(self.workspace_path(Path::new(path)))?;
-        file.take(FILE_MAX_BYTES + 1).read_to_end(&mut content)?;
-        if content.len() as u64 > FILE_MAX_BYTES {
-            return Err(io::Error::new(
-                io::ErrorKind::FileTooLarge,
-                "it is larger than 4 MiB",
-            ));
-        }
-        Ok(content)
+        read_bounded(&self.workspace_path(Path::new(path)))
     }
 
     /// Lists the names of the files in a folder of the workspace, sorted; dot-files are not listed.
@@ -121,7 +106,7 @@ impl Environment {
         let Some(path) = named.or(at_home) else {
             return Ok(None);
         };
-        match fs::read(&path) {
+        match read_bounded(&path) {
             Ok(content) => Ok(Some((content, path.display().to_string()))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
@@ -187,6 +172,19 @@ impl Environment {
     }
 }
 
+fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    let file = fs::File::open(path)?;
+    file.take(FILE_MAX_BYTES + 1).read_to_end(&mut content)?;
+    if content.len() as u64 > FILE_MAX_BYTES {
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            "it is larger than 4 MiB",
+        ));
+    }
+    Ok(content)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -245,7 +243,15 @@ mod tests {
                 .unwrap()
                 .is_none()
         );
-        fs::create_dir(folder.path().join("config.json")).unwrap();
+        let config = folder.path().join("config.json");
+        fs::write(&config, vec![b' '; 5 << 20]).unwrap();
+        assert!(
+            environment(&[("DOCKER_CONFIG", home)])
+                .docker_config()
+                .is_err()
+        );
+        fs::remove_file(&config).unwrap();
+        fs::create_dir(&config).unwrap();
         assert!(
             environment(&[("DOCKER_CONFIG", home)])
                 .docker_config()

@@ -63,12 +63,22 @@ impl<'a> Attacher<'a> {
             .map_err(ApplyError::FallbackUnwritable)?;
         let digest = Digest::of(&manifest);
         let by_digest = Reference::Digest(digest.clone());
-        let stored = registry
-            .put_manifest(
+        // SPEC: the parts first. Debian's registry loses one now and then while others upload the same empty config.
+        let bring = async || {
+            tokio::try_join!(
+                registry.put_blob(self.repository, bundle),
+                registry.put_blob(self.repository, EMPTY)
+            )
+            .map(drop)
+        };
+        let stored = self
+            .context
+            .store(
                 self.repository,
                 &by_digest,
                 &MediaType::OciManifest,
                 &manifest,
+                bring,
             )
             .await?;
         let promised = api == Api::Listed && stored.subject.as_ref() == Some(&subject.digest);

@@ -1,5 +1,7 @@
 //! Reads the children that were given, down to the platforms in their image configs.
 
+use std::collections::BTreeSet;
+
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::{ApplyError, Context};
@@ -39,48 +41,81 @@ async fn resolve(
         leaves: Vec::new(),
         attestations: Vec::new(),
     };
-    let first = context.manifest_present(repository, input).await?;
-    let mut level = vec![first];
+    let mut seen = BTreeSet::from([input.clone()]);
+    let mut level = vec![input.clone()];
     for _ in 0..DEPTH_MAX {
-        let mut children: Vec<Descriptor> = Vec::new();
-        let mut images: Vec<Manifest> = Vec::new();
-        for manifest in level {
-            match manifest.kind() {
-                ManifestKind::Image { .. } => images.push(manifest),
-                ManifestKind::Index { manifests, .. } => {
-                    if manifests.is_empty() || manifests.len() > TOTAL_MAX {
-                        let digest = manifest.digest().clone();
-                        return Err(ApplyError::OddIndex {
-                            digest,
-                            children: manifests.len(),
-                        });
-                    }
-                    let (attestations, others) = set_aside(manifest.digest(), manifests)?;
+        let reads = level.iter().map(|digest| read(context, repository, digest));
+        let mut reads = stream::iter(reads).buffered(PARALLEL);
+        let mut next = Vec::new();
+        while let Some(read) = reads.try_next().await? {
+            match read {
+                Read::Image(leaf) => resolved.leaves.push(*leaf),
+                Read::Index {
+                    attestations,
+                    others,
+                } => {
                     resolved.attestations.extend(attestations);
-                    children.extend(others);
+                    // What is listed again has been read: a few indexes could list each other without end.
+                    next.extend(
+                        others
+                            .into_iter()
+                            .filter(|child| seen.insert(child.clone())),
+                    );
                 }
             }
+            let count = seen.len() + resolved.attestations.len();
+            if count > TOTAL_MAX {
+                return Err(ApplyError::OddIndex {
+                    digest: input.clone(),
+                    children: count,
+                });
+            }
         }
-        let leaves = images
-            .into_iter()
-            .map(|image| leaf(context, repository, image));
-        let leaves: Vec<Leaf> = stream::iter(leaves)
-            .buffered(PARALLEL)
-            .try_collect()
-            .await?;
-        resolved.leaves.extend(leaves);
-        if children.is_empty() {
-            check_attestations(context, repository, &resolved.attestations).await?;
+        drop(reads);
+        if next.is_empty() {
+            resolved.attestations =
+                check_attestations(context, repository, resolved.attestations).await?;
             return Ok(resolved);
         }
-        let next = children
-            .iter()
-            .map(|child| context.manifest_present(repository, &child.digest));
-        level = stream::iter(next).buffered(PARALLEL).try_collect().await?;
+        level = next;
     }
     Err(ApplyError::TooDeep {
         digest: input.clone(),
         limit: DEPTH_MAX,
+    })
+}
+
+/// What is behind one digest.
+enum Read {
+    Image(Box<Leaf>),
+    Index {
+        attestations: Vec<Attestation>,
+        others: Vec<Digest>,
+    },
+}
+
+async fn read(
+    context: &Context,
+    repository: &Repository,
+    digest: &Digest,
+) -> Result<Read, ApplyError> {
+    let manifest = context.manifest_present(repository, digest).await?;
+    let ManifestKind::Index { manifests, .. } = manifest.kind() else {
+        return leaf(context, repository, manifest)
+            .await
+            .map(|leaf| Read::Image(Box::new(leaf)));
+    };
+    if manifests.is_empty() || manifests.len() > TOTAL_MAX {
+        return Err(ApplyError::OddIndex {
+            digest: digest.clone(),
+            children: manifests.len(),
+        });
+    }
+    let (attestations, others) = set_aside(digest, manifests)?;
+    let others = others.into_iter().map(|child| child.digest).collect();
+    Ok(Read::Index {
+        attestations,
+        others,
     })
 }
 
@@ -150,16 +185,22 @@ async fn leaf(
     })
 }
 
-/// An index with a dangling child must not pass for a whole one, so that attestations are asked for too.
+/// An index with a dangling child must not pass for a whole one, so that attestations are asked for too; what they are and
+/// how long is the registry's to say.
 async fn check_attestations(
     context: &Context,
     repository: &Repository,
-    attestations: &[Attestation],
-) -> Result<(), ApplyError> {
-    let digests = attestations
-        .iter()
-        .map(|attestation| &attestation.descriptor.digest);
-    check_present(context, repository, digests).await
+    attestations: Vec<Attestation>,
+) -> Result<Vec<Attestation>, ApplyError> {
+    let checks = attestations.into_iter().map(|attestation| async move {
+        let digest = &attestation.descriptor.digest;
+        let manifest = context.manifest_present(repository, digest).await?;
+        Ok(Attestation {
+            descriptor: manifest.descriptor(),
+            of: attestation.of,
+        })
+    });
+    stream::iter(checks).buffered(PARALLEL).try_collect().await
 }
 
 /// Sees that every digest is there.

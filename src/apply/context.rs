@@ -4,9 +4,10 @@ use std::future::Future;
 use std::time::Duration;
 
 use super::ApplyError;
-use crate::domain::{Digest, Events, Manifest, Patience, Reference, Repository};
+use crate::domain::{Digest, Events, Manifest, MediaType, Patience, Reference, Repository};
+use crate::failure::chain_text;
 use crate::inputs::Mode;
-use crate::registry::{Registry, RegistryError};
+use crate::registry::{Registry, RegistryError, Stored};
 
 /// The things that a run's steps need.
 #[derive(Debug)]
@@ -57,6 +58,53 @@ impl Context {
             }
         }
         Ok(None)
+    }
+
+    /// Stores a manifest. Where the registry says that it lacks what the manifest points to, `bring` brings that again, and
+    /// it is tried again, as the retry policy says: what was uploaded a moment ago may not be visible yet.
+    pub(super) async fn store(
+        &self,
+        repository: &Repository,
+        reference: &Reference,
+        media_type: &MediaType,
+        bytes: &[u8],
+        bring: impl AsyncFn() -> Result<(), RegistryError>,
+    ) -> Result<Stored, RegistryError> {
+        let mut attempt = 1;
+        loop {
+            match self
+                .registry
+                .put_manifest(repository, reference, media_type, bytes)
+                .await
+            {
+                Err(error) if error.lacks_parts() && attempt < self.patience.max_attempts => {
+                    let what = format!("{repository} {reference}");
+                    self.pause(&what, &chain_text(&error)).await;
+                    bring().await?;
+                    attempt += 1;
+                }
+                stored => return stored,
+            }
+        }
+    }
+
+    /// Stores an index whose children were seen in this run.
+    pub(super) async fn store_index(
+        &self,
+        repository: &Repository,
+        reference: &Reference,
+        index: &Manifest,
+    ) -> Result<(), RegistryError> {
+        let bring = async || Ok(());
+        self.store(
+            repository,
+            reference,
+            index.media_type(),
+            index.bytes(),
+            bring,
+        )
+        .await
+        .map(drop)
     }
 
     /// Waits as long as the world is given to settle, give or take a tenth so that parallel jobs part ways.

@@ -2,16 +2,11 @@
 
 use std::future::Future;
 
-use futures_util::future::try_join_all;
-
-use super::children::{DEPTH_MAX, TOTAL_MAX};
 use super::receipt::{Receipt, Subject};
-use super::seal::children_of;
 use super::signer::Authority;
+use super::subjects::{named, recorded};
 use super::{ApplyError, Context, Ledger};
-use crate::domain::{Descriptor, Digest, ImageReference, Manifest, Reference, Repository};
-use crate::inputs::{Depth, Mode, Sign, Subjects};
-use crate::record::Record;
+use crate::inputs::{Mode, Sign, Subjects};
 
 /// Signs what lacks a signature.
 pub(super) async fn sign(
@@ -76,112 +71,4 @@ pub(super) async fn sign(
     }
     receipt.verified = receipt.unsigned.is_empty();
     ledger.save(receipt)
-}
-
-/// The image that was named, resolved at the registry, and its children where they are wanted.
-async fn named(
-    context: &Context,
-    image: &ImageReference,
-    depth: Depth,
-) -> Result<(Repository, Vec<Descriptor>), ApplyError> {
-    let manifest = resolve(context, image).await?;
-    let subjects = with_children(context, &image.repository, &manifest, depth).await?;
-    Ok((image.repository.clone(), subjects))
-}
-
-/// The manifest of an image, by tag or digest. A tag is resolved once, and what it meant is said.
-pub(super) async fn resolve(
-    context: &Context,
-    image: &ImageReference,
-) -> Result<Manifest, ApplyError> {
-    let missing = || ApplyError::MissingImage(Box::new(image.clone()));
-    let reference = image.reference.as_ref().ok_or_else(missing)?;
-    let look = || context.registry.manifest(&image.repository, reference);
-    let manifest = context
-        .until_present(&image.to_string(), look)
-        .await?
-        .ok_or_else(missing)?;
-    if matches!(reference, Reference::Tag(_)) {
-        context
-            .events
-            .note(format!("`{image}` is `{}`", manifest.digest()));
-    }
-    Ok(manifest)
-}
-
-/// The manifest itself and, where they are wanted, all that is in it.
-pub(super) async fn with_children(
-    context: &Context,
-    repository: &Repository,
-    manifest: &Manifest,
-    depth: Depth,
-) -> Result<Vec<Descriptor>, ApplyError> {
-    let mut all = vec![manifest.descriptor()];
-    if depth == Depth::Itself {
-        return Ok(all);
-    }
-    let mut level = vec![manifest.clone()];
-    for _ in 0..DEPTH_MAX {
-        let children: Vec<Descriptor> = level.iter().flat_map(children_of).collect();
-        let new: Vec<Descriptor> = children
-            .into_iter()
-            .filter(|child| !all.iter().any(|known| known.digest == child.digest))
-            .collect();
-        let nested = new.iter().filter(|child| child.media_type.is_index());
-        level =
-            try_join_all(nested.map(|child| context.manifest_present(repository, &child.digest)))
-                .await?;
-        all.extend(new);
-        if all.len() > TOTAL_MAX {
-            return Err(ApplyError::OddIndex {
-                digest: manifest.digest().clone(),
-                children: all.len(),
-            });
-        }
-        if level.is_empty() {
-            return Ok(all);
-        }
-    }
-    Err(ApplyError::TooDeep {
-        digest: manifest.digest().clone(),
-        limit: DEPTH_MAX,
-    })
-}
-
-/// Every image and index of the record, as the registry shows them: nothing is signed that the registry does not hold.
-async fn recorded(
-    context: &Context,
-    record: &Record,
-    only: Option<&Repository>,
-    depth: Depth,
-    record_name: &str,
-) -> Result<Vec<(Repository, Vec<Descriptor>)>, ApplyError> {
-    let mut targets = Vec::new();
-    for image in &record.images {
-        let repository: Repository = image
-            .image
-            .parse()
-            .map_err(|_| ApplyError::OddRecord(image.image.clone()))?;
-        if only.is_some_and(|only| *only != repository) {
-            continue;
-        }
-        let mut digests: Vec<&Digest> = vec![&image.digest];
-        digests.extend(image.platforms.iter().map(|platform| &platform.digest));
-        if depth == Depth::Children {
-            digests.extend(&image.attestations);
-        }
-        let manifests = digests
-            .into_iter()
-            .map(|digest| context.manifest_present(&repository, digest));
-        let manifests = try_join_all(manifests).await?;
-        targets.push((
-            repository,
-            manifests.iter().map(Manifest::descriptor).collect(),
-        ));
-    }
-    if targets.is_empty() {
-        let of = only.map_or(String::new(), |only| format!(" in `{only}`"));
-        return Err(ApplyError::EmptyRecord(record_name.to_owned(), of));
-    }
-    Ok(targets)
 }

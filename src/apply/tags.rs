@@ -71,10 +71,8 @@ pub(super) async fn write_tag(
     manifest: &Manifest,
 ) -> Result<(), ApplyError> {
     let reference = Reference::Tag(tag.clone());
-    let media_type = manifest.media_type();
-    let registry = &context.registry;
-    registry
-        .put_manifest(repository, &reference, media_type, manifest.bytes())
+    context
+        .store_index(repository, &reference, manifest)
         .await?;
     context.events.note(format!(
         "`{}` holds `{}`",

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::object::Object;
 use super::{Digest, MediaType, Platform};
 
 /// A pointer from one document to another: what it is, its digest and its size.
@@ -20,7 +21,11 @@ pub struct Descriptor {
     /// Its size in bytes.
     pub size: u64,
     /// What it runs on, for a child of an index.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "maybe_object",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub platform: Option<Platform>,
     /// Its annotations.
     #[serde(
@@ -119,12 +124,11 @@ pub enum ManifestError {
 #[serde(rename_all = "camelCase")]
 struct Document {
     media_type: Option<MediaType>,
-    manifests: Option<Vec<Descriptor>>,
-    config: Option<Descriptor>,
-    #[serde(default, deserialize_with = "null_is_empty")]
-    layers: Vec<Descriptor>,
+    manifests: Option<Vec<Object<Descriptor>>>,
+    config: Option<Object<Descriptor>>,
+    layers: Option<Vec<Object<Descriptor>>>,
     artifact_type: Option<String>,
-    subject: Option<Box<Descriptor>>,
+    subject: Option<Object<Descriptor>>,
     #[serde(default, deserialize_with = "null_is_empty")]
     annotations: BTreeMap<String, String>,
 }
@@ -153,11 +157,12 @@ impl Manifest {
         if !served.is_index() && !served.is_image() {
             return Err(ManifestError::Unsupported(served));
         }
-        let document: Document =
-            serde_json::from_slice(&bytes).map_err(|source| ManifestError::Malformed {
-                media_type: served.clone(),
-                source,
-            })?;
+        let malformed = |source| ManifestError::Malformed {
+            media_type: served.clone(),
+            source,
+        };
+        let Object(document): Object<Document> =
+            serde_json::from_slice(&bytes).map_err(malformed)?;
         if let Some(written) = document
             .media_type
             .clone()
@@ -165,22 +170,27 @@ impl Manifest {
         {
             return Err(ManifestError::Disagreement { served, written });
         }
-        let missing = |field| ManifestError::Malformed {
-            media_type: served.clone(),
-            source: serde::de::Error::missing_field(field),
-        };
+        let is_image_too = document.config.is_some() || document.layers.is_some();
+        if (served.is_index() && is_image_too)
+            || (served.is_image() && document.manifests.is_some())
+        {
+            let both = "it has the fields of an index and of an image";
+            return Err(malformed(serde::de::Error::custom(both)));
+        }
+        let missing = |field| malformed(serde::de::Error::missing_field(field));
         let kind = if served.is_index() {
             // SPEC: `manifests` is required; some registries write `null` for none.
             ManifestKind::Index {
-                manifests: document.manifests.unwrap_or_default(),
+                manifests: plain(document.manifests),
                 annotations: document.annotations,
             }
         } else {
+            let Object(config) = document.config.ok_or_else(|| missing("config"))?;
             ManifestKind::Image {
-                config: Box::new(document.config.ok_or_else(|| missing("config"))?),
-                layers: document.layers,
+                config: Box::new(config),
+                layers: plain(document.layers),
                 artifact_type: document.artifact_type,
-                subject: document.subject,
+                subject: document.subject.map(|Object(subject)| Box::new(subject)),
                 annotations: document.annotations,
             }
         };
@@ -216,6 +226,15 @@ impl Manifest {
         &self.kind
     }
 
+    /// The children of an index, as it describes them; an image has none.
+    #[must_use]
+    pub fn children(&self) -> &[Descriptor] {
+        match &self.kind {
+            ManifestKind::Index { manifests, .. } => manifests,
+            ManifestKind::Image { .. } => &[],
+        }
+    }
+
     /// A descriptor that points to this document.
     #[must_use]
     pub fn descriptor(&self) -> Descriptor {
@@ -225,6 +244,20 @@ impl Manifest {
             self.digest.clone(),
         )
     }
+}
+
+fn plain<T>(list: Option<Vec<Object<T>>>) -> Vec<T> {
+    let list = list.unwrap_or_default().into_iter();
+    list.map(|Object(one)| one).collect()
+}
+
+fn maybe_object<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    let object: Option<Object<T>> = Option::deserialize(deserializer)?;
+    Ok(object.map(|Object(one)| one))
 }
 
 /// Go's encoders write `null` for an empty list or map.
@@ -249,6 +282,15 @@ mod tests {
             matches!(error, ManifestError::Disagreement { .. }),
             "{error}"
         );
+    }
+
+    #[test]
+    fn manifest_that_could_be_either_is_refused() {
+        let descriptor = r#"{"mediaType":"a","size":1,"digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"}"#;
+        let text = format!(r#"{{"config":{descriptor},"layers":[],"manifests":[]}}"#);
+        for served in [MediaType::OciIndex, MediaType::OciManifest] {
+            assert!(Manifest::parse(text.clone().into_bytes(), served).is_err());
+        }
     }
 
     #[test]

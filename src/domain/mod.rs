@@ -5,6 +5,7 @@ mod digest;
 mod events;
 mod manifest;
 mod media_type;
+mod object;
 mod patience;
 mod platform;
 mod policy;

@@ -39,6 +39,10 @@ impl<'a> Fields<'a> {
         });
     }
 
+    pub(super) fn is_refused(&self, input: &str) -> bool {
+        self.errors.iter().any(|error| error.input == input)
+    }
+
     pub(super) fn text(&self, input: &'static str) -> Option<&'a str> {
         self.raw.get(input)
     }
@@ -70,21 +74,15 @@ impl<'a> Fields<'a> {
         self.parsed(input, grammar::boolean).unwrap_or(default)
     }
 
-    /// Reads one of a few words; the first is the default.
+    /// Reads one of a few words; `default` where none is given.
     pub(super) fn word<T: Copy>(
         &mut self,
         input: &'static str,
         words: &[(&str, T)],
         default: T,
     ) -> T {
-        let names: Vec<String> = words.iter().map(|(name, _)| format!("`{name}`")).collect();
-        let find = |text: &str| {
-            let found = words.iter().find(|(name, _)| *name == text);
-            found
-                .map(|(_, value)| *value)
-                .ok_or_else(|| format!("`{text}` is none of {}", names.join(", ")))
-        };
-        self.parsed(input, find).unwrap_or(default)
+        self.parsed(input, |text| grammar::word(text, words))
+            .unwrap_or(default)
     }
 
     /// Reads every entry of a comma-separated list; duplicates are folded, each bad entry is an error of its own.

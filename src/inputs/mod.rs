@@ -26,13 +26,28 @@ use fields::Fields;
 /// Everything a run was asked to do, proven well-formed.
 #[derive(Debug)]
 pub struct Inputs {
+    /// The command, as it was called.
+    pub command: Command,
     /// What to do.
     pub request: Request,
     /// How to go about it, whatever it is.
     pub settings: Settings,
 }
 
-/// What to do.
+/// The input `command`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    /// Index, signature, tags.
+    Seal,
+    /// Index and tags.
+    Create,
+    /// Signatures of what is there.
+    Sign,
+    /// The gate.
+    Verify,
+}
+
+/// What to do, with all that it takes.
 #[derive(Debug)]
 pub enum Request {
     /// Make an index, and sign it where `signing` says so (`seal`; `create` never signs).
@@ -218,10 +233,16 @@ impl Inputs {
     /// Reads all inputs, or says everything that is wrong with them.
     pub fn parse(raw: &RawInputs, files: &Files<'_>) -> Result<Self, InputErrors> {
         let mut fields = Fields::new(raw, files);
-        let request = requests::request(&mut fields);
+        let command = requests::command(&mut fields);
+        let request =
+            command.and_then(|command| Some((command, requests::request(&mut fields, command)?)));
         let settings = settings(&mut fields);
         match (request, fields.finish()) {
-            (Some(request), Ok(())) => Ok(Self { request, settings }),
+            (Some((command, request)), Ok(())) => Ok(Self {
+                command,
+                request,
+                settings,
+            }),
             (_, Err(errors)) => Err(errors),
             (None, Ok(())) => Err(InputErrors(vec![InputError {
                 input: "command",

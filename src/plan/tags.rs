@@ -1,6 +1,6 @@
 //! What to do with each tag: the four answers of a registry turned into a step or a conflict.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::assemble::{Assembly, Child, PlatformMap, Resolved};
 use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, Platform, Tag};
@@ -148,12 +148,13 @@ fn compare(holds: &Manifest, assembly: &Assembly, resolved: &[Resolved]) -> Like
             .iter()
             .find(|input| input.input == child.digest && child.media_type.is_index())
         {
-            map.extend(
-                input
-                    .leaves
-                    .iter()
-                    .map(|leaf| (leaf.platform.clone(), child_of(&leaf.descriptor))),
-            );
+            // SECURITY: not over what came before, which is what a client would take.
+            for leaf in &input.leaves {
+                let earlier = map.insert(leaf.platform.clone(), child_of(&leaf.descriptor));
+                if earlier.is_some() {
+                    return Likeness::Odd(format!("it has two children for `{}`", leaf.platform));
+                }
+            }
             continue;
         }
         let Some(platform) = child.platform.clone() else {
@@ -175,11 +176,34 @@ fn compare(holds: &Manifest, assembly: &Assembly, resolved: &[Resolved]) -> Like
             child.digest
         ));
     }
-    if map == assembly.platforms {
-        Likeness::Same
-    } else {
-        Likeness::OtherMap
+    if map != assembly.platforms {
+        return Likeness::OtherMap;
     }
+    match wrong_size(manifests, assembly) {
+        Some((child, size)) => Likeness::Odd(format!(
+            "it says that its child `{}` has {} bytes, and it has {size}, so that it cannot be pulled",
+            child.digest, child.size
+        )),
+        None => Likeness::Same,
+    }
+}
+
+/// A child of which an index says another size than it has, and the size that it has.
+fn wrong_size<'a>(
+    children: &'a [Descriptor],
+    assembly: &Assembly,
+) -> Option<(&'a Descriptor, u64)> {
+    let ManifestKind::Index { manifests, .. } = assembly.manifest.kind() else {
+        return None;
+    };
+    let sizes: BTreeMap<&Digest, u64> = manifests
+        .iter()
+        .map(|child| (&child.digest, child.size))
+        .collect();
+    children.iter().find_map(|child| {
+        let size = *sizes.get(&child.digest)?;
+        (size != child.size).then_some((child, size))
+    })
 }
 
 fn child_of(descriptor: &Descriptor) -> Child {

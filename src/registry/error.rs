@@ -220,6 +220,23 @@ impl RegistryError {
         self.refusal().is_some_and(Refusal::is_throttling)
     }
 
+    /// Whether a manifest was refused since the registry does not have, or does not see yet, what it points to. Registries
+    /// say so of parts that they took a moment ago: behind a load balancer, or while others upload the same ones.
+    #[must_use]
+    pub fn lacks_parts(&self) -> bool {
+        let codes = ["MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN", "MANIFEST_UNKNOWN"];
+        let refusal = self
+            .refusal()
+            .filter(|_| self.operation == Operation::Write);
+        refusal.is_some_and(|refusal| codes.iter().any(|code| refusal.has_code(code)))
+    }
+
+    /// Whether the server's certificate is by nobody who is trusted.
+    #[must_use]
+    pub fn is_about_trust(&self) -> bool {
+        matches!(&self.fault, Fault::Unreachable { lasting: true, cause, .. } if cause.contains("certificate"))
+    }
+
     /// Whether there was no token, rather than no right with one.
     #[must_use]
     pub fn is_about_token(&self) -> bool {
@@ -241,10 +258,25 @@ impl RegistryError {
         self.credentials
     }
 
-    /// The credential helper that the docker config names for all hosts, if it was asked as nobody: the credentials may be in there.
+    /// The credential helper that has the credentials, as the docker config says; or the one that it names for all hosts,
+    /// where the registry does not let us in as nobody: the credentials may be in there.
     #[must_use]
     pub fn unused_helper(&self) -> Option<&str> {
-        self.helper.as_deref()
+        match &self.fault {
+            Fault::Helper(needed) => Some(&needed.helper),
+            Fault::Refused { .. }
+            | Fault::Token { .. }
+            | Fault::Realm { .. }
+            | Fault::NoToken
+            | Fault::Unreachable { .. }
+            | Fault::Body { .. }
+            | Fault::Digest { .. }
+            | Fault::Size { .. }
+            | Fault::Early { .. }
+            | Fault::Manifest(_)
+            | Fault::Listing(_)
+            | Fault::Address { .. } => self.helper.as_deref().filter(|_| self.is_denied()),
+        }
     }
 }
 

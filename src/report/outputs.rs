@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{CommandKind, Report, ResultWord};
+use super::{Report, ResultWord};
 use crate::apply::{Receipt, SignatureReceipt, Subject};
 use crate::domain::{Digest, Repository};
+use crate::inputs::Command;
 
 /// One output of the action.
 #[derive(Debug, Clone, Copy)]
@@ -50,7 +51,7 @@ impl Report<'_> {
         if self.failure.is_some() {
             return vec![record];
         }
-        let receipt = &self.outcome.receipt;
+        let receipt = self.receipt;
         let mut outputs = Vec::new();
         if let Some(Subject { repository, digest }) = self.main_subject() {
             outputs.push(("digest", digest.to_string()));
@@ -86,7 +87,7 @@ impl Report<'_> {
         }
         let signed = receipt.signing && !receipt.planned && receipt.unsigned.is_empty();
         let made = receipt.signatures.iter().any(|signature| signature.made);
-        if self.command != CommandKind::Verify {
+        if self.command != Command::Verify {
             outputs.push(("signed", signed.to_string()));
             outputs.push(("sign-skipped", (signed && !made).to_string()));
         }
@@ -103,7 +104,7 @@ impl Report<'_> {
 
     /// What the run was about: the index, or the first of what was signed or verified.
     pub(super) fn main_subject(&self) -> Option<Subject> {
-        let receipt = &self.outcome.receipt;
+        let receipt = self.receipt;
         let index = receipt.index.as_ref();
         let index = index.map(|index| Subject {
             repository: index.repository.clone(),
@@ -116,7 +117,6 @@ impl Report<'_> {
     pub(super) fn verify_command(&self) -> Option<String> {
         let subject = self.main_subject()?;
         let signature = self
-            .outcome
             .receipt
             .signatures
             .iter()

@@ -2,7 +2,8 @@
 
 use super::interoperability::{digests, two_children};
 use super::support::{
-    Action, Flavour, Registry, Server, Tool, free_port, on_each_registry, push_child, push_index,
+    Action, Flavour, Registry, Server, Tool, Workflow, free_port, on_each_registry, push_child,
+    push_index,
 };
 
 on_each_registry!(
@@ -10,6 +11,7 @@ on_each_registry!(
     absent_tags_are_completed,
     conflict_is_refused_and_nothing_moves,
     dangling_child_is_named,
+    only_this_runs_own_signature_makes_it_skip,
 );
 
 fn rerun_changes_nothing(registry: Registry) {
@@ -35,6 +37,25 @@ fn rerun_changes_nothing(registry: Registry) {
     let digest = first.output("digest");
     assert_eq!(digest, second.output("digest"));
     assert_eq!(Tool::bundles(&repository, digest).len(), 1);
+}
+
+/// Where no identity is given, it is the run's own, as Fulcio derives it from the token.
+fn only_this_runs_own_signature_makes_it_skip(registry: Registry) {
+    let repository = registry.fresh();
+    let children = two_children(&repository, Flavour::Oci);
+    let seal = |workflow: &Workflow| {
+        Action::seal(&repository, &digests(&children), &["v1"])
+            .by(workflow)
+            .input("certificate-identity", "")
+            .input("certificate-oidc-issuer", "")
+            .succeed()
+    };
+    let (ours, theirs) = (Workflow::default(), Workflow::named("another"));
+    let mut skipped = Vec::new();
+    for workflow in [&ours, &ours, &theirs, &theirs, &ours] {
+        skipped.push(seal(workflow).output("sign-skipped").to_owned());
+    }
+    assert_eq!(skipped, ["false", "true", "false", "true", "true"]);
 }
 
 fn absent_tags_are_completed(registry: Registry) {

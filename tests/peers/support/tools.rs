@@ -148,6 +148,27 @@ impl Tool {
         listed.lines().map(get).collect()
     }
 
+    /// The same command under a clock, which leaves seconds and the peak of memory in KiB in `report`.
+    pub(crate) fn timed(self, report: &Path) -> Self {
+        let mut command = Command::new("/usr/bin/time");
+        command
+            .args(["-f", "%e %M", "-o"])
+            .arg(report)
+            .arg(self.command.get_program())
+            .args(self.command.get_args());
+        command.env_clear().stdin(Stdio::piped());
+        for (name, value) in self.command.get_envs() {
+            command.envs(value.map(|value| (name, value)));
+        }
+        if let Some(folder) = self.command.get_current_dir() {
+            command.current_dir(folder);
+        }
+        Self {
+            command,
+            stdin: self.stdin,
+        }
+    }
+
     /// Adds an argument.
     pub(crate) fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
         self.command.arg(argument);

@@ -1,0 +1,259 @@
+//! What somebody writes who may push to the repository and means no good: it is refused, and reading it ends.
+
+use sandbox::{Kind, Options, Referrers};
+use serde_json::{Value, json};
+
+use crate::support::{REPOSITORY, World};
+
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+
+/// A descriptor of what the registry has under `digest`.
+fn descriptor(world: &World, digest: &str) -> Value {
+    let (media_type, bytes) = world.registry().manifest(REPOSITORY, digest).unwrap();
+    json!({"mediaType": media_type, "digest": digest, "size": bytes.len()})
+}
+
+/// The same for a child of an index, for linux on `architecture`.
+fn child(world: &World, digest: &str, architecture: &str) -> Value {
+    let mut child = descriptor(world, digest);
+    child["platform"] = json!({"os": "linux", "architecture": architecture});
+    child
+}
+
+fn index_of(children: &[Value]) -> Value {
+    json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": children})
+}
+
+fn push(world: &World, tag: Option<&str>, index: &str) -> String {
+    world
+        .registry()
+        .push_raw(REPOSITORY, tag, INDEX, index.as_bytes())
+}
+
+/// The index of the world's images, as another tool would write it.
+fn whole(world: &World) -> Value {
+    index_of(&[
+        child(world, &world.amd64.digest, "amd64"),
+        child(world, &world.arm64.digest, "arm64"),
+    ])
+}
+
+/// Another build for linux/amd64, by somebody else.
+fn foreign(world: &World) -> Value {
+    let image = world
+        .registry()
+        .push_image_seeded(REPOSITORY, "linux/amd64", Kind::Oci, 666);
+    child(world, &image.digest, "amd64")
+}
+
+/// Whoever wants the world's images under a tag that holds `index` is told that it holds something else, or that what
+/// it holds cannot be known.
+fn is_not_the_same(world: &World, index: &str) {
+    push(world, Some("v1"), index);
+    let outcome = world.create().run();
+    assert!(
+        matches!(outcome.code, 1 | 3),
+        "{}: {index}\n{}",
+        outcome.code,
+        outcome.log
+    );
+}
+
+#[test]
+fn foreign_image_does_not_hide_before_a_nested_index() {
+    let world = World::new();
+    let amd64 = child(&world, &world.amd64.digest, "amd64");
+    let inner = push(&world, None, &index_of(&[amd64]).to_string());
+    let nested = descriptor(&world, &inner);
+    let foreign = foreign(&world);
+    let arm64 = child(&world, &world.arm64.digest, "arm64");
+    let digests = format!("{inner},{}", world.arm64.digest);
+    let create = world.create().input("digests", digests);
+    let whole = index_of(&[nested.clone(), arm64.clone()]);
+    push(&world, Some("v1"), &whole.to_string());
+    create.succeed();
+    for children in [
+        [foreign.clone(), nested.clone(), arm64.clone()],
+        [nested, foreign, arm64],
+    ] {
+        push(&world, Some("v1"), &index_of(&children).to_string());
+        create.end_with(3);
+    }
+}
+
+#[test]
+fn index_that_others_read_otherwise_is_not_the_same() {
+    let world = World::new();
+    let same = whole(&world).to_string();
+    push(&world, Some("v1"), &same);
+    world.create().succeed();
+    let foreign = foreign(&world);
+    // Go's readers take a name in any case, and the last of several.
+    for name in ["Manifests", "MANIFESTS", "manife\u{17f}ts"] {
+        let added = format!(",\"{name}\":[{foreign}]}}");
+        let index = same.strip_suffix('}').unwrap().to_owned() + &added;
+        is_not_the_same(&world, &index);
+    }
+    for (name, value) in [
+        ("Digest", foreign["digest"].clone()),
+        ("Urls", json!(["https://evil.test"])),
+        ("Data", json!("e30=")),
+        ("Platform", json!({"os": "linux", "architecture": "s390x"})),
+    ] {
+        let mut index = whole(&world);
+        index["manifests"][0][name] = value;
+        is_not_the_same(&world, &index.to_string());
+    }
+    let mut index = whole(&world);
+    index["manifests"][0]["platform"]["Architecture"] = json!("s390x");
+    is_not_the_same(&world, &index.to_string());
+}
+
+#[test]
+fn index_that_nobody_else_can_read_is_not_the_same() {
+    let world = World::new();
+    let children = whole(&world)["manifests"].clone();
+    let fields = json!([INDEX, children, null, [], null, null, {}]);
+    is_not_the_same(&world, &fields.to_string());
+    let mut index = whole(&world);
+    let (digest, size) = (world.amd64.digest.as_str(), world.amd64.size);
+    index["manifests"][0] = json!([
+        MANIFEST, digest, size, {"os": "linux", "architecture": "amd64"}, {}, null, [], null
+    ]);
+    is_not_the_same(&world, &index.to_string());
+}
+
+#[test]
+fn index_that_is_an_image_as_well_is_not_the_same() {
+    let world = World::new();
+    for (name, value) in [
+        ("layers", json!([])),
+        ("config", descriptor(&world, &world.amd64.digest)),
+    ] {
+        let mut index = whole(&world);
+        index.as_object_mut().unwrap().remove("mediaType");
+        push(&world, Some("v1"), &index.to_string());
+        world.create().succeed();
+        index[name] = value;
+        is_not_the_same(&world, &index.to_string());
+    }
+}
+
+#[test]
+fn index_that_lies_about_sizes_is_not_the_same() {
+    let world = World::new();
+    let mut index = whole(&world);
+    index["manifests"][1]["size"] = json!(7);
+    is_not_the_same(&world, &index.to_string());
+}
+
+#[test]
+fn size_of_an_attestation_is_what_the_registry_has() {
+    let world = World::new();
+    let build = world
+        .registry()
+        .push_index_with_provenance(REPOSITORY, "linux/amd64");
+    let mut lying = world.manifest(&build.digest);
+    let entries = lying["manifests"].as_array_mut().unwrap();
+    let entry = entries
+        .iter_mut()
+        .find(|entry| entry["digest"] == *build.attestation)
+        .unwrap();
+    entry["size"] = json!(7);
+    let lying = push(&world, None, &lying.to_string());
+    let create = world.create().input("tags", "");
+    let honest = create.clone().input("digests", &build.digest).succeed();
+    let made = create.input("digests", lying).succeed();
+    assert_eq!(made.output("digest"), honest.output("digest"));
+}
+
+#[test]
+fn fallback_tag_that_no_client_can_read_ends_in_an_error() {
+    let world = World::with(Options::new().referrers(Referrers::TagSchema));
+    let created = world.create().succeed();
+    let tag = created.output("digest").replace(':', "-");
+    let fields = json!([INDEX, [], null, [], null, null, {}]).to_string();
+    push(&world, Some(&tag), &fields);
+    world.seal().end_with(1);
+}
+
+#[test]
+fn indexes_that_name_each_other_a_thousand_times_end() {
+    let world = World::new();
+    let mut innermost = descriptor(&world, &world.amd64.digest);
+    for _ in 0..3 {
+        let many = vec![innermost.clone(); 1000];
+        let digest = push(&world, None, &index_of(&many).to_string());
+        innermost = descriptor(&world, &digest);
+    }
+    let digest = innermost["digest"].as_str().unwrap();
+    for action in [
+        world.create().input("digests", digest),
+        world.sign(digest).input("recursive", "true"),
+        world
+            .verify(digest)
+            .input("recursive", "true")
+            .input("max-attempts", "1"),
+    ] {
+        world.registry().clear_requests();
+        let outcome = action.input("timeout", "20s").run();
+        let requests = world.registry().requests().len();
+        assert!(requests < 5000, "{requests} requests");
+        assert!(!outcome.log.contains("the time given"), "{}", outcome.log);
+    }
+}
+
+#[test]
+fn child_that_is_listed_twice_is_signed_once() {
+    let world = World::new();
+    let child = |variant| {
+        let mut child = child(&world, &world.amd64.digest, "arm");
+        child["platform"]["variant"] = json!(variant);
+        child
+    };
+    let index = index_of(&[child("v6"), child("v7")]);
+    push(&world, Some("v1"), &index.to_string());
+    let outcome = world.sign("v1").input("recursive", "true").succeed();
+    assert_eq!(world.listed(&world.amd64.digest).len(), 1);
+    assert_eq!(world.sigstore().entries(), 2);
+    assert_eq!(outcome.json("signatures").as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn child_of_two_indexes_is_signed_once() {
+    let world = World::new();
+    let create = world.create();
+    create.succeed();
+    let annotated = create.clone().input("annotations", "a=b");
+    annotated.input("tags", "v2").succeed();
+    let record = create.record().to_string();
+    let sign = world.sign("v1").input("image", "");
+    sign.file("manifest-seal.json", record).succeed();
+    assert_eq!(world.sigstore().entries(), 4);
+    assert_eq!(world.listed(&world.amd64.digest).len(), 1);
+}
+
+#[test]
+fn child_that_is_not_there_is_not_signed() {
+    let world = World::new();
+    push(&world, Some("v1"), &whole(&world).to_string());
+    world
+        .registry()
+        .delete_manifest(REPOSITORY, &world.arm64.digest);
+    let sign = world.sign("v1").input("recursive", "true");
+    sign.end_with(1).says(&["is not there"]);
+    assert_eq!(world.sigstore().entries(), 0);
+}
+
+#[test]
+fn child_is_signed_as_what_the_registry_has() {
+    let world = World::new();
+    let mut index = whole(&world);
+    index["manifests"][0]["size"] = json!(7);
+    push(&world, Some("v1"), &index.to_string());
+    world.sign("v1").input("recursive", "true").succeed();
+    let signature = &world.listed(&world.amd64.digest)[0];
+    let subject = world.manifest(signature)["subject"].clone();
+    assert_eq!(subject, descriptor(&world, &world.amd64.digest));
+}

@@ -1,0 +1,36 @@
+//! How much a run asks of a registry: services limit requests, and each costs time.
+
+use sandbox::{Options, Referrers};
+
+use crate::support::{Action, World};
+
+/// How many requests the registry was sent by `action`.
+fn cost(world: &World, action: &Action) -> usize {
+    world.registry().clear_requests();
+    action.succeed();
+    let requests = world.registry().requests();
+    requests
+        .iter()
+        .filter(|request| !request.path.starts_with("/token"))
+        .count()
+}
+
+#[test]
+fn a_run_asks_no_more_than_its_budget() {
+    for (kind, tags, fresh_most, again_most) in [
+        (Referrers::Api, "v1", 20, 8),
+        (Referrers::TagSchema, "v1", 22, 9),
+        (Referrers::Api, "v1\nv1.0\nv1.0.0", 30, 10),
+        (Referrers::TagSchema, "v1\nv1.0\nv1.0.0", 32, 11),
+    ] {
+        let world = World::with(Options::new().referrers(kind));
+        let action = world.seal().input("tags", tags);
+        let (fresh, again) = (cost(&world, &action), cost(&world, &action));
+        let count = tags.lines().count();
+        eprintln!("{count} tags: {fresh} requests, {again} of a rerun");
+        assert!(
+            fresh <= fresh_most && again <= again_most,
+            "{kind:?}: {fresh}, {again}"
+        );
+    }
+}

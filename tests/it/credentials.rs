@@ -1,0 +1,250 @@
+//! Who we are to whom: credentials from each source, tokens asked for once, and secrets that nobody gets to see.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use sandbox::{Authorization, Fault, Options, Registry};
+use serde_json::json;
+
+use crate::support::{Action, Outcome, REPOSITORY, World};
+
+pub(crate) const USER: &str = "octocat";
+pub(crate) const PASSWORD: &str = "hunter2:and more";
+
+pub(crate) fn bearer() -> World {
+    World::with(Options::new().bearer(USER, PASSWORD))
+}
+
+pub(crate) fn auths(registry: &str, password: &str) -> String {
+    format!(
+        "- registry: {registry}\n  username: {USER}\n  password: {}\n",
+        json!(password)
+    )
+}
+
+/// A run that finds `config` as Docker's.
+fn with_docker_config(action: Action, config: &serde_json::Value) -> Action {
+    let action = action.file("docker/config.json", config.to_string());
+    let folder = action.workspace().join("docker");
+    action.env("DOCKER_CONFIG", folder.to_str().unwrap())
+}
+
+fn encoded() -> String {
+    STANDARD.encode(format!("{USER}:{PASSWORD}"))
+}
+
+/// The secret is nowhere but in the line that has it masked, which is there, and comes before all others.
+pub(crate) fn kept_secret(outcome: &Outcome, secret: &str) {
+    let mask = format!("::add-mask::{secret}");
+    let masked = outcome.log.find(&mask);
+    let masked = masked.unwrap_or_else(|| panic!("it is not masked:\n{}", outcome.log));
+    assert_eq!(
+        outcome.log.find(secret),
+        Some(masked + "::add-mask::".len()),
+        "{}",
+        outcome.log
+    );
+    let rest = outcome.everything().replace(&mask, "");
+    assert!(!rest.contains(secret), "{rest}");
+}
+
+#[test]
+fn registry_auths_let_us_in() {
+    for world in [bearer(), World::with(Options::new().basic(USER, PASSWORD))] {
+        let host = world.registry().address();
+        for scope in [
+            host.clone(),
+            format!("{host}/octo-org"),
+            format!("http://{host}/"),
+        ] {
+            let outcome = world
+                .seal()
+                .input("registry-auths", auths(&scope, PASSWORD))
+                .succeed();
+            kept_secret(&outcome, PASSWORD);
+        }
+        let outcome = world
+            .seal()
+            .input("registry-auths", auths(&host, "wrong-one"))
+            .end_with(1);
+        outcome.says(&["401", "hint: the credentials came from `registry-auths`"]);
+        kept_secret(&outcome, "wrong-one");
+        let outcome = world.seal().end_with(1);
+        outcome.says(&["hint: no credentials were given for it"]);
+        // Credentials for a part of the registry that is not ours are not ours.
+        let elsewhere = auths(&format!("{host}/octo"), PASSWORD);
+        world
+            .seal()
+            .input("registry-auths", elsewhere)
+            .end_with(1)
+            .says(&["no credentials were given"]);
+    }
+}
+
+#[test]
+fn docker_config_lets_us_in() {
+    for world in [bearer(), World::with(Options::new().basic(USER, PASSWORD))] {
+        let host = world.registry().address();
+        let auth = json!({"auth": encoded()});
+        let wrong = json!({"auth": STANDARD.encode("a:b")});
+        let (broad, narrow) = (host.clone(), format!("{host}/octo-org"));
+        for config in [
+            json!({"auths": {(broad.clone()): auth}}),
+            json!({"auths": {(narrow.clone()): auth, (broad.clone()): wrong}}),
+            json!({"auths": {(broad.clone()): {"username": USER, "password": PASSWORD}}, "credsStore": "desktop"}),
+        ] {
+            let outcome = with_docker_config(world.create(), &config).succeed();
+            kept_secret(&outcome, PASSWORD);
+        }
+        let config = json!({"auths": {(narrow): wrong, (broad): auth}});
+        with_docker_config(world.create(), &config)
+            .end_with(1)
+            .says(&["hint: the credentials came from docker config"]);
+        // `registry-auths` come first.
+        let both = with_docker_config(world.create(), &config);
+        both.input("registry-auths", auths(&host, PASSWORD))
+            .succeed();
+    }
+}
+
+#[test]
+fn docker_config_in_the_home_is_found() {
+    let world = bearer();
+    let action = world.create();
+    std::fs::create_dir(action.home().join(".docker")).unwrap();
+    let config = json!({"auths": {(world.registry().address()): {"auth": encoded()}}});
+    std::fs::write(
+        action.home().join(".docker/config.json"),
+        config.to_string(),
+    )
+    .unwrap();
+    action.succeed();
+}
+
+#[test]
+fn identity_token_is_traded_for_tokens() {
+    let world = bearer();
+    let config =
+        json!({"auths": {(world.registry().address()): {"auth": "", "identitytoken": PASSWORD}}});
+    let outcome = with_docker_config(world.create(), &config).succeed();
+    kept_secret(&outcome, PASSWORD);
+    let requests = world.registry().requests();
+    assert!(
+        requests
+            .iter()
+            .any(|request| request.method == "POST" && request.path.starts_with("/token"))
+    );
+}
+
+#[test]
+fn credentials_that_a_helper_keeps_are_an_error_with_a_cure() {
+    let world = bearer();
+    let host = world.registry().address();
+    for config in [
+        json!({"auths": {(host.clone()): {}}, "credsStore": "desktop"}),
+        json!({"credHelpers": {(host): "desktop"}}),
+        // Docker would have noted the host, yet who else should have the credentials?
+        json!({"credsStore": "desktop"}),
+    ] {
+        let outcome = with_docker_config(world.create(), &config).end_with(1);
+        outcome.says(&["docker-credential-desktop", "hint: ", "registry-auths"]);
+    }
+}
+
+#[test]
+fn unreadable_credentials_are_an_error_that_shows_none() {
+    let world = bearer();
+    let host = world.registry().address();
+    let action = world
+        .create()
+        .file("docker/config.json", format!("{{\"auths\": {PASSWORD}"));
+    let folder = action.workspace().join("docker");
+    let outcome = action
+        .env("DOCKER_CONFIG", folder.to_str().unwrap())
+        .end_with(2);
+    assert!(!outcome.everything().contains("hunter2"), "{}", outcome.log);
+    let outcome = with_docker_config(
+        world.create(),
+        &json!({"auths": {(host): {"auth": STANDARD.encode("hunter2")}}}),
+    )
+    .end_with(2);
+    assert!(!outcome.everything().contains("hunter2"), "{}", outcome.log);
+    let outcome = world
+        .create()
+        .input(
+            "registry-auths",
+            format!("- registry: a\n  passwort: {PASSWORD}"),
+        )
+        .end_with(2);
+    outcome.says(&["input `registry-auths`"]);
+    assert!(!outcome.everything().contains("hunter2"), "{}", outcome.log);
+    assert_eq!(world.registry().requests(), []);
+}
+
+#[test]
+fn github_token_goes_to_nobody_else() {
+    for world in [
+        bearer(),
+        World::with(Options::new().basic(USER, PASSWORD)),
+        World::new(),
+    ] {
+        let outcome = world
+            .create()
+            .input("github-token", "ghs_not-for-you")
+            .run();
+        kept_secret(&outcome, "ghs_not-for-you");
+        let sent = world.registry().requests();
+        assert!(
+            sent.iter()
+                .all(|request| request.authorization == Authorization::None),
+            "{sent:?}"
+        );
+    }
+}
+
+#[test]
+fn nobody_is_sent_a_password_that_did_not_ask() {
+    let world = World::new();
+    let outcome = world
+        .create()
+        .input(
+            "registry-auths",
+            auths(&world.registry().address(), PASSWORD),
+        )
+        .succeed();
+    assert_eq!(outcome.output("result"), "created");
+    let requests = world.registry().requests();
+    assert!(
+        requests
+            .iter()
+            .all(|request| request.authorization == Authorization::None)
+    );
+}
+
+#[test]
+fn redirect_to_another_host_gets_no_credentials() {
+    let world = World::with(Options::new().basic(USER, PASSWORD));
+    let storage = Registry::start(Options::new());
+    let config = world
+        .registry()
+        .blob(REPOSITORY, &world.amd64.config)
+        .unwrap();
+    storage.push_blob(REPOSITORY, &config);
+    let path = format!("/v2/{REPOSITORY}/blobs/{}", world.amd64.config);
+    let place = format!("http://{}{path}", storage.address());
+    world
+        .registry()
+        .fault(Fault::on("GET", &path).times(u32::MAX).redirect_to(&place));
+    let action = world.create().input(
+        "registry-auths",
+        auths(&world.registry().address(), PASSWORD),
+    );
+    action.succeed();
+    let asked = storage.requests();
+    assert!(
+        !asked.is_empty()
+            && asked
+                .iter()
+                .all(|request| request.authorization == Authorization::None),
+        "{asked:?}"
+    );
+}

@@ -1,0 +1,218 @@
+//! Ignorance is not absence: whatever a registry answers but a plain yes or no, nothing is written and nothing is
+//! called done.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use sandbox::{Fault, Options, Referrers, Request, Trigger};
+
+use crate::support::{Action, REPOSITORY, World};
+
+/// How a server is told to misbehave.
+type Misdeed = fn(Trigger) -> Fault;
+
+/// Answers that leave open what is there.
+const UNKNOWN: [(&str, Misdeed); 14] = [
+    ("401", |at| at.status(401)),
+    ("403", |at| at.registry_error(403, "DENIED", "denied")),
+    ("404 of a proxy", |at| {
+        at.answer(404, &[("content-type", "text/html")], "<h1>Not Found</h1>")
+    }),
+    ("404 for Accept", |at| {
+        at.registry_error(
+            404,
+            "MANIFEST_UNKNOWN",
+            "OCI index found, but accept header does not support OCI indexes",
+        )
+    }),
+    ("429", |at| at.throttle(0)),
+    ("500", |at| at.status(500)),
+    ("503", |at| at.registry_error(503, "UNAVAILABLE", "later")),
+    ("302", |at| at.answer(302, &[("location", "/login")], "")),
+    ("garbage", |at| {
+        at.answer(
+            200,
+            &[("content-type", "application/vnd.oci.image.index.v1+json")],
+            "<html>",
+        )
+    }),
+    ("content type", |at| at.wrong_content_type("text/html")),
+    ("other bytes", |at| at.wrong_digest()),
+    ("cut body", |at| at.cut_body()),
+    ("endless body", |at| at.endless_body()),
+    ("reset", |at| at.reset()),
+];
+
+/// What these say of referrers is by the specification, or by what services do, an answer: there is no such API.
+const NO_API: [&str; 4] = ["404 of a proxy", "404 for Accept", "302", "content type"];
+
+/// Where a fault is no fault: a list of referrers has no digest to be held against; HEAD has no body, and 404 decides
+/// there; a body that says "not there" is read as such under any header; a config is checked by its digest.
+fn is_an_answer(read: &Read, fault: &str) -> bool {
+    let is_list = read.path.starts_with("referrers/");
+    let is_config = read.path.starts_with("blobs/");
+    let harmless_to_absence = ["content type", "other bytes", "endless body"];
+    let harmless_to_head = ["content type", "cut body", "endless body"];
+    (is_list && (NO_API.contains(&fault) || fault == "other bytes"))
+        || (is_config && fault == "content type")
+        || (read.is_absent && harmless_to_absence.contains(&fault))
+        || (read.method == "HEAD"
+            && (harmless_to_head.contains(&fault) || fault.starts_with("404")))
+}
+
+/// Something that a run asks before it first writes.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Read {
+    method: String,
+    path: String,
+    is_absent: bool,
+}
+
+fn reads_before_the_first_write(world: &World) -> BTreeSet<Read> {
+    let requests = world.registry().requests();
+    let is_read = |request: &&Request| matches!(request.method.as_str(), "GET" | "HEAD");
+    let reads = requests.iter().take_while(is_read).map(|request| Read {
+        method: request.method.clone(),
+        path: request.path.replace(&format!("/v2/{REPOSITORY}/"), ""),
+        is_absent: request.status == Some(404),
+    });
+    reads.collect()
+}
+
+/// Plays every fault on every read of `action`, one at a time.
+fn nothing_passes(world: &World, action: &Action) {
+    world.registry().clear_requests();
+    action.elsewhere().input("dry-run", "true").succeed();
+    let reads = reads_before_the_first_write(world);
+    assert!(reads.len() >= 6, "{reads:?}");
+    let tags = world.tags();
+    let mut played = 0;
+    for read in &reads {
+        for (name, fault) in UNKNOWN {
+            if is_an_answer(read, name) {
+                continue;
+            }
+            let path = &read.path;
+            // What HEAD leaves open is asked again by GET.
+            let method = if read.method == "HEAD" { "*" } else { "GET" };
+            let trigger = Fault::on(method, &format!("*/{path}")).times(u32::MAX);
+            world.registry().fault(fault(trigger));
+            world.registry().clear_requests();
+            let outcome = action.run();
+            world.registry().clear_faults();
+            let said = format!("{name} on {read:?}\n{}", outcome.log);
+            assert_eq!(outcome.code, 1, "{said}");
+            let thing = path.rsplit('/').next().unwrap();
+            assert!(
+                outcome
+                    .log
+                    .lines()
+                    .any(|line| line.starts_with("::error") && line.contains(thing)),
+                "{said}"
+            );
+            assert_eq!(world.writes(), [""; 0], "{said}");
+            assert!(!outcome.outputs.contains_key("result"), "{said}");
+            played += 1;
+        }
+    }
+    assert_eq!(world.tags(), tags);
+    assert_eq!(
+        world.sigstore().entries(),
+        usize::from(tags.contains_key("signed"))
+    );
+    eprintln!("{played} faults on {} reads", reads.len());
+}
+
+/// Two tries, so that faults that may pass are tried again once.
+fn patient(action: Action) -> Action {
+    action
+        .input("max-attempts", "2")
+        .input("retry-delay", "1ms")
+}
+
+#[test]
+fn no_state_of_create_is_guessed() {
+    let world = World::new();
+    let build = world
+        .registry()
+        .push_index_with_provenance("octo-org/app", "linux/s390x");
+    let digests = format!(
+        "{}\n{}\n{}",
+        world.amd64.digest, world.arm64.digest, build.digest
+    );
+    let action = patient(world.create()).input("digests", digests);
+    action.input("tags", "present").succeed();
+    let action = patient(world.create()).input(
+        "digests",
+        format!("{}\n{}", world.amd64.digest, build.digest),
+    );
+    nothing_passes(
+        &world,
+        &action
+            .input("tags", "absent")
+            .input("moving-tags", "moving"),
+    );
+}
+
+#[test]
+fn no_state_of_seal_is_guessed() {
+    for kind in [Referrers::Api, Referrers::TagSchema] {
+        let world = World::with(Options::new().referrers(kind));
+        nothing_passes(&world, &patient(world.seal()).input("tags", "absent"));
+    }
+}
+
+#[test]
+fn no_state_of_a_signed_image_is_guessed() {
+    for kind in [Referrers::Api, Referrers::TagSchema] {
+        let world = World::with(Options::new().referrers(kind));
+        world.seal().input("tags", "signed").succeed();
+        nothing_passes(
+            &world,
+            &patient(world.seal()).input("tags", "signed\nabsent"),
+        );
+    }
+}
+
+#[test]
+fn answer_that_never_comes_ends_at_the_timeout() {
+    let world = World::new();
+    let late = Duration::from_secs(20);
+    world
+        .registry()
+        .fault(Fault::on("GET", "*/manifests/v1").delay(late));
+    let outcome = world.create().input("timeout", "300ms").end_with(1);
+    outcome.says(&["the time given by `timeout` was up", "hint: run it again"]);
+    assert_eq!(world.writes(), [""; 0]);
+}
+
+#[test]
+fn fault_that_passes_is_tried_again_and_told() {
+    let world = World::new();
+    for fault in [
+        Fault::on("GET", "*/manifests/v1").throttle(0),
+        Fault::on("GET", "*/blobs/*").reset(),
+        Fault::on("PUT", "*/manifests/sha256:*").status(502),
+        Fault::on("PUT", "*/manifests/v1").reset(),
+    ] {
+        world.registry().fault(fault);
+    }
+    let outcome = world.create().succeed();
+    outcome.says(&["429", "502", "retry in"]);
+    assert!(
+        outcome.summary.contains("What was tried again (4)"),
+        "{}",
+        outcome.summary
+    );
+}
+
+#[test]
+fn registry_that_is_not_there_is_no_absence() {
+    let world = World::new();
+    let free = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let action = patient(world.create()).input("image", format!("{free}/octo-org/app"));
+    action.end_with(1).says(&[&free.to_string()]);
+}

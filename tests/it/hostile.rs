@@ -1,0 +1,138 @@
+//! Text from outside: whatever a registry or Sigstore writes, nothing of it acts in the log or in the summary.
+
+use sandbox::Fault;
+
+use crate::support::{Outcome, World};
+
+const ATTACKS: [&str; 6] = [
+    "x\n::set-output name=result::created\n::add-path::/evil",
+    "\u{1b}[2J\u{1b}]0;title\u{7}x\r::error::gone",
+    "</td></tr><img src=x onerror=alert(1)><script>alert(1)</script>",
+    "`a` | b | [x](https://evil.test) ![y](https://evil.test/y) @octocat #1 ~~z~~",
+    "\n\n# Heading\n\n> [!NOTE]\n> x\n\n```\nfence\n```",
+    "##[add-mask]a %0A::warning::b",
+];
+
+fn nothing_acts(outcome: &Outcome, attack: &str) {
+    for line in outcome.log.lines() {
+        let commands = [
+            "::group::",
+            "::endgroup::",
+            "::error title=",
+            "::warning::`",
+            "::add-mask::",
+        ];
+        let ours = commands.iter().any(|command| line.starts_with(command));
+        assert!(
+            ours || !line.trim_start().starts_with("::"),
+            "{attack:?}: {line:?}"
+        );
+        assert!(!line.contains("##["), "{attack:?}: {line:?}");
+        assert!(
+            !line
+                .chars()
+                .any(|letter| letter.is_control() && letter != '\t'),
+            "{attack:?}: {line:?}"
+        );
+    }
+    let summary = &outcome.summary;
+    for (number, line) in summary.lines().enumerate() {
+        // Outside of code, nothing that HTML or Markdown would act on.
+        let bare: String = line.split('`').step_by(2).collect();
+        let bare = ["\\]", "\\@", "\\["]
+            .iter()
+            .fold(bare, |text, escaped| text.replace(escaped, ""));
+        for acting in ["<img", "<script", "](https", "<td", "<tr"] {
+            assert!(!bare.contains(acting), "{attack:?}: line {number} {line:?}");
+        }
+        assert!(
+            !line.starts_with("# ") && !line.trim_start_matches("> ").starts_with("[!NOTE]"),
+            "{attack:?}: {line:?}"
+        );
+        assert!(!bare.contains('@'), "{attack:?}: {line:?}");
+        assert!(!line.chars().any(char::is_control), "{attack:?}: {line:?}");
+    }
+    assert!(!outcome.outputs.contains_key("result"), "{attack:?}");
+}
+
+#[test]
+fn message_of_a_registry_does_nothing() {
+    for attack in ATTACKS {
+        let world = World::new();
+        let fault = Fault::on("GET", "*/manifests/v1").times(u32::MAX);
+        world
+            .registry()
+            .fault(fault.registry_error(400, attack, attack));
+        let outcome = world.create().end_with(1);
+        nothing_acts(&outcome, attack);
+        // What was written while it was tried again, too.
+        world.registry().clear_faults();
+        let fault = Fault::on("GET", "*/manifests/v1").times(u32::MAX);
+        world
+            .registry()
+            .fault(fault.registry_error(503, attack, attack));
+        let outcome = world.create().input("max-attempts", "2").end_with(1);
+        assert!(
+            outcome.summary.contains("What was tried again"),
+            "{}",
+            outcome.summary
+        );
+        nothing_acts(&outcome, attack);
+    }
+}
+
+#[test]
+fn message_of_sigstore_does_nothing() {
+    for attack in ATTACKS {
+        let world = World::new();
+        for path in ["/api/v2/signingCert", "/api/v1/log/entries"] {
+            world.sigstore().clear_faults();
+            let fault = Fault::on("POST", path).times(u32::MAX);
+            world
+                .sigstore()
+                .fault(fault.answer(400, &[("content-type", "text/plain")], attack));
+            let outcome = world.seal().end_with(1);
+            nothing_acts(&outcome, attack);
+        }
+    }
+}
+
+#[test]
+fn challenge_of_a_registry_does_nothing() {
+    for attack in ATTACKS {
+        let attack = attack.replace(['\n', '\r', '\u{1b}', '\u{7}'], " ");
+        let world = World::new();
+        for challenge in [
+            format!("Bearer realm=\"{attack}\",service=\"{attack}\""),
+            attack.clone(),
+        ] {
+            world.registry().clear_faults();
+            let fault = Fault::on("GET", "*/manifests/v1").times(u32::MAX);
+            world
+                .registry()
+                .fault(fault.answer(401, &[("www-authenticate", &challenge)], &attack));
+            let outcome = world.create().end_with(1);
+            nothing_acts(&outcome, &attack);
+        }
+    }
+}
+
+#[test]
+fn input_that_quotes_itself_does_nothing() {
+    let world = World::new();
+    for attack in ATTACKS {
+        for input in [
+            "tags",
+            "digests",
+            "platforms",
+            "annotations",
+            "image",
+            "media-type",
+            "certificate-identity-regexp",
+        ] {
+            let outcome = world.seal().input(input, format!("({attack}")).run();
+            assert_eq!(outcome.code, 2, "{input}\n{}", outcome.log);
+            nothing_acts(&outcome, attack);
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Inputs: what they may be, and that every wrong one is told before anything is asked.
+
+use crate::create::created;
+use crate::support::{World, told};
+
+#[test]
+fn digests_are_a_set_in_every_spelling() {
+    let world = World::new();
+    let (one, two) = (&world.amd64.digest, &world.arm64.digest);
+    let image = world.image();
+    let expected = created(&world.create());
+    for spelling in [
+        format!("{one}\n{two}"),
+        format!("{two},{one}"),
+        format!("  {one} ,\t{two}\r\n\n,"),
+        format!("{one}\n# {one}, not\n{two}\n{one},{two}"),
+        format!("{image}@{one}\n{image}@{two},{two}"),
+    ] {
+        assert_eq!(
+            created(&world.create().input("digests", &spelling)),
+            expected,
+            "{spelling:?}"
+        );
+    }
+    let hex = |digest: &str| format!("digests/{}", digest.strip_prefix("sha256:").unwrap());
+    let folder = world
+        .create()
+        .file(&hex(one), "")
+        .file(&hex(two), "")
+        .input("digests-folder", "digests")
+        .input("digests", "");
+    assert_eq!(created(&folder), expected);
+    assert_eq!(created(&folder.input("digests", one)), expected);
+}
+
+#[test]
+fn every_wrong_input_is_named_and_nothing_is_asked() {
+    let world = World::new();
+    let outcome = world
+        .seal()
+        .file("digests/README", "")
+        .input(
+            "digests",
+            format!(
+                "sha256:ABC, {}\nv1\n{}",
+                world.amd64.digest.to_uppercase(),
+                "sha512:00"
+            ),
+        )
+        .input("digests-folder", "digests")
+        .input("tags", "v1 beta\n-x")
+        .input("moving-tags", "latest\nother.test/o/r:latest")
+        .input("platforms", "linux")
+        .input("annotations", "no value")
+        .input("media-type", "oci2")
+        .input("recursive", "yes")
+        .input("on-signing-failure", "ignore")
+        .input("retry-delay", "10")
+        .input("max-attempts", "0")
+        .input("record", "/etc/passwd")
+        .input("certificate-identity", "a")
+        .input("certificate-identity-regexp", "(")
+        .end_with(2);
+    let loud = world.amd64.digest.to_uppercase();
+    let told = told(&world, &outcome)
+        .replace(
+            "%0A", "
+",
+        )
+        .replace(&loud, "[LOUD]");
+    insta::assert_snapshot!(
+        told.split_once(
+            "
+
+
+"
+        )
+        .unwrap()
+        .0
+    );
+    assert_eq!(world.registry().requests(), []);
+    assert_eq!(world.sigstore().requests(), []);
+    assert!(!outcome.outputs.contains_key("digest"));
+}
+
+#[test]
+fn empty_list_is_an_error() {
+    let world = World::new();
+    for (name, value) in [
+        ("digests", " ,\n# none\n,"),
+        ("digests", ""),
+        ("digests-folder", "empty"),
+    ] {
+        let action = world.create().file("empty/.keep", "");
+        let outcome = action.input("digests", "").input(name, value).end_with(2);
+        outcome.says(&[&format!("input `{name}`"), "digest"]);
+    }
+    world
+        .create()
+        .input("tags", "")
+        .input("image", "")
+        .end_with(2)
+        .says(&["input `image`"]);
+    assert_eq!(world.registry().requests(), []);
+}
+
+#[test]
+fn lost_leg_of_the_matrix_is_refused() {
+    let world = World::new();
+    let action = world
+        .create()
+        .input("platforms", "linux/amd64, linux/arm64\nlinux/s390x");
+    action
+        .end_with(2)
+        .says(&["`linux/s390x` is missing", "hint: did every job"]);
+    action
+        .input("platforms", "linux/amd64")
+        .end_with(2)
+        .says(&["`linux/arm64/v8` is not named"]);
+    assert_eq!(world.writes(), [""; 0]);
+    world
+        .create()
+        .input("platforms", "linux/arm64/v8,linux/amd64")
+        .succeed();
+}

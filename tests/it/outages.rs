@@ -1,0 +1,259 @@
+//! Sigstore in trouble: what is tried again, what `on-signing-failure: warn` lets pass, and what it never does.
+
+use sandbox::{Fault, Options, Referrers};
+
+use crate::support::{Action, World, told};
+
+const TOKEN: &str = "/gh/token";
+const FULCIO: &str = "/api/v2/signingCert";
+const REKOR: &str = "/api/v1/log/entries";
+
+/// A run that gives up soon and may go on unsigned.
+fn lenient(world: &World) -> Action {
+    world
+        .seal()
+        .input("on-signing-failure", "warn")
+        .input("max-attempts", "2")
+        .input("retry-delay", "2ms")
+}
+
+/// The run went on: tagged, unsigned, and said so.
+fn went_on(world: &World, action: &Action, named: &str) {
+    let outcome = action.succeed();
+    outcome.says(&["::warning::", "stays unsigned", named]);
+    assert_eq!(
+        (outcome.output("signed"), outcome.output("verified")),
+        ("false", "false"),
+        "{named}"
+    );
+    assert_eq!(
+        world.tag("v1").as_deref(),
+        Some(outcome.output("digest")),
+        "{named}"
+    );
+    assert!(
+        outcome
+            .summary
+            .contains("Unsigned, as `on-signing-failure: warn` lets it be"),
+        "{}",
+        outcome.summary
+    );
+    // Without leave to go on it is an error, and no other tag is written.
+    let outcome = action
+        .clone()
+        .input("on-signing-failure", "fail")
+        .input("tags", "v2")
+        .end_with(1);
+    outcome.says(&[named, "hint: "]);
+    assert_eq!(world.tag("v2"), None, "{named}");
+}
+
+/// When it is over, a rerun signs, once.
+fn recovers(world: &World) {
+    world.sigstore().clear_faults();
+    world.registry().clear_faults();
+    let outcome = world.seal().succeed();
+    assert_eq!(
+        (outcome.output("signed"), outcome.output("result")),
+        ("true", "unchanged")
+    );
+    assert_eq!(world.listed(outcome.output("digest")).len(), 1);
+}
+
+#[test]
+fn outage_of_sigstore_is_a_warning_where_it_may_be() {
+    for (path, named) in [
+        (TOKEN, "could not get an identity token"),
+        (FULCIO, "could not get a signing certificate"),
+        (
+            REKOR,
+            "could not record the signature in the transparency log",
+        ),
+    ] {
+        for fault in [
+            Fault::on("*", path).times(u32::MAX).status(503),
+            Fault::on("*", path).times(u32::MAX).status(403),
+            Fault::on("*", path).times(u32::MAX).reset(),
+        ] {
+            let world = World::new();
+            world.sigstore().fault(fault);
+            went_on(&world, &lenient(&world), named);
+            recovers(&world);
+        }
+    }
+}
+
+#[test]
+fn missing_token_is_told_with_its_cure() {
+    let world = World::new();
+    let action = lenient(&world).without_token();
+    let outcome = action
+        .clone()
+        .input("on-signing-failure", "fail")
+        .end_with(1);
+    outcome.says(&[
+        "there is no OIDC token",
+        "hint: give the job `permissions: id-token: write`",
+    ]);
+    assert_eq!(world.writes(), [""; 0]);
+    went_on(&world, &action, "there is no OIDC token");
+    insta::assert_snapshot!(told(&world, &action.succeed()));
+    recovers(&world);
+}
+
+#[test]
+fn signature_that_the_registry_does_not_take_is_a_warning_where_it_may_be() {
+    for (kind, path) in [
+        (Referrers::Api, "*/manifests/sha256:*"),
+        (Referrers::TagSchema, "*/manifests/sha256-*"),
+        (Referrers::Api, "*/blobs/uploads/*"),
+    ] {
+        let world = World::with(Options::new().referrers(kind));
+        // The index is there already: what fails is the signature alone.
+        world.create().input("tags", "v0").succeed();
+        world
+            .registry()
+            .fault(Fault::on("*", path).times(u32::MAX).status(507));
+        let action = lenient(&world).input("tags", "v0\nv1");
+        if path.contains("sha256-") {
+            // Reading the list fails as well, so that it is not known whether there is a signature.
+            action.end_with(1);
+            world.registry().clear_faults();
+            world
+                .registry()
+                .fault(Fault::on("PUT", path).times(u32::MAX).status(507));
+        } else {
+            world.registry().clear_faults();
+            let method = if path.contains("blobs") {
+                "POST"
+            } else {
+                "PUT"
+            };
+            world
+                .registry()
+                .fault(Fault::on(method, path).times(u32::MAX).status(507));
+        }
+        let outcome = action.succeed();
+        outcome.says(&["::warning::", "could not store the signature of"]);
+        assert_eq!(
+            (outcome.output("signed"), outcome.output("result")),
+            ("false", "completed")
+        );
+        recovers(&world);
+    }
+}
+
+#[test]
+fn leave_to_go_on_covers_nothing_else() {
+    // A conflict.
+    let world = World::new();
+    world
+        .create()
+        .input("digests", &world.amd64.digest)
+        .succeed();
+    lenient(&world).end_with(3);
+    // A missing child.
+    let gone = format!("{},sha256:{}", world.amd64.digest, "0".repeat(64));
+    lenient(&world)
+        .input("digests", gone)
+        .input("tags", "v2")
+        .end_with(1);
+    // A state that is not known, of tags and of signatures, even while Sigstore is down as well.
+    for path in ["*/manifests/v3", "*/referrers/*"] {
+        let world = World::new();
+        world
+            .sigstore()
+            .fault(Fault::on("*", FULCIO).times(u32::MAX).status(503));
+        world
+            .registry()
+            .fault(Fault::on("GET", path).times(u32::MAX).status(503));
+        lenient(&world).input("tags", "v3").end_with(1);
+        assert_eq!(world.writes(), [""; 0], "{path}");
+    }
+    // A trusted root by which our own work does not hold, and one that cannot be read.
+    let (world, other) = (World::new(), World::new());
+    lenient(&world)
+        .input("trusted-root", other.sigstore().trusted_root())
+        .end_with(1)
+        .says(&["does not verify"]);
+    lenient(&world).input("trusted-root", "{}").end_with(1);
+    assert_eq!(world.tags(), std::collections::BTreeMap::new());
+}
+
+#[test]
+fn log_that_is_down_for_a_while_costs_nothing() {
+    let world = World::new();
+    world
+        .sigstore()
+        .fault(Fault::on("POST", REKOR).times(2).status(503));
+    world
+        .sigstore()
+        .fault(Fault::on("POST", FULCIO).times(2).reset());
+    world.sigstore().fault(Fault::on("GET", TOKEN).status(500));
+    let outcome = world.seal().succeed();
+    outcome.says(&["retry in", "answered 503"]);
+    assert_eq!(
+        (outcome.output("signed"), world.sigstore().entries()),
+        ("true", 1)
+    );
+    assert_eq!(world.listed(outcome.output("digest")).len(), 1);
+}
+
+#[test]
+fn entry_whose_answer_was_lost_is_fetched_and_not_made_again() {
+    let world = World::new();
+    world
+        .sigstore()
+        .fault(Fault::on("POST", REKOR).lost_response());
+    // What was taken does not show for a while.
+    world.sigstore().fault(
+        Fault::on("GET", "/api/v1/log/entries/*")
+            .times(3)
+            .status(404),
+    );
+    let outcome = world.seal().succeed();
+    outcome.says(&["does not show the new entry yet"]);
+    assert_eq!((world.sigstore().entries(), world.certificates()), (1, 1));
+    assert_eq!(world.listed(outcome.output("digest")).len(), 1);
+    assert_eq!(world.asked("GET", "/api/v1/log/entries/"), 4);
+    assert_eq!(world.verify("v1").succeed().output("verified"), "true");
+}
+
+#[test]
+fn certificate_that_is_about_to_end_signs_nothing() {
+    let world = World::new();
+    world
+        .sigstore()
+        .set_certificate_lifetime(std::time::Duration::from_secs(30));
+    world
+        .seal()
+        .input("max-attempts", "1")
+        .end_with(1)
+        .says(&["ends within a minute"]);
+    assert_eq!((world.sigstore().entries(), world.tag("v1")), (0, None));
+}
+
+#[test]
+fn token_given_by_hand_signs_and_an_old_one_does_not() {
+    let world = World::new();
+    let action = world.seal().without_token();
+    let outcome = action
+        .clone()
+        .input("identity-token", world.sigstore().identity_token())
+        .succeed();
+    assert_eq!(outcome.output("signed"), "true");
+    let outcome = action
+        .env("SIGSTORE_ID_TOKEN", world.sigstore().identity_token())
+        .succeed();
+    assert_eq!(outcome.output("sign-skipped"), "true");
+    world
+        .sigstore()
+        .set_token_lifetime(std::time::Duration::ZERO);
+    let old = world
+        .seal()
+        .without_token()
+        .input("identity-token", world.sigstore().identity_token());
+    old.input("tags", "v2")
+        .end_with(1)
+        .says(&["the identity token expired at"]);
+}

@@ -1,0 +1,136 @@
+//! Where signatures are listed: the referrers API, the fallback tag, and everything that others keep there.
+
+use std::collections::BTreeSet;
+
+use sandbox::{Fault, Kind, Options, Referrers};
+
+use crate::support::{Action, REPOSITORY, Running, World, attach, statement_bundle};
+
+#[test]
+fn registry_that_answers_referrers_and_lists_nothing_gets_the_fallback_tag() {
+    let world = World::new();
+    let empty = r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":null}"#;
+    let oci = [("content-type", "application/vnd.oci.image.index.v1+json")];
+    world.registry().fault(
+        Fault::on("GET", "*/referrers/*")
+            .times(u32::MAX)
+            .answer(200, &oci, empty),
+    );
+    let outcome = world.seal().succeed();
+    let tag = outcome.output("digest").replace(':', "-");
+    assert!(world.registry().manifest(REPOSITORY, &tag).is_some());
+    assert_eq!(world.seal().succeed().output("sign-skipped"), "true");
+    assert_eq!(
+        (
+            world.listed(outcome.output("digest")).len(),
+            world.sigstore().entries()
+        ),
+        (1, 1)
+    );
+    world.verify("v1").succeed();
+}
+
+#[test]
+fn entries_of_others_stay_byte_for_byte() {
+    let world = World::with(Options::new().referrers(Referrers::TagSchema));
+    let digest = world.create().succeed().output("digest").to_owned();
+    let theirs = attach(
+        &world,
+        &digest,
+        &statement_bundle(&world, &digest, "https://example.test/other"),
+    );
+    let other = world
+        .registry()
+        .push_image(REPOSITORY, "linux/riscv64", Kind::Oci)
+        .digest;
+    let list = format!(
+        "{{\n \"schemaVersion\": 2, \"x\": {{\"b\": 1, \"a\": null}},\n \"manifests\": [{{\"size\":7,\"digest\":\"{theirs}\",\"mediaType\":\"application/vnd.oci.image.manifest.v1+json\",\"artifactType\":\"wrong\"}}, {{\"digest\":\"{other}\",\"mediaType\":\"application/vnd.oci.image.manifest.v1+json\",\"size\":1}}],\n \"mediaType\": \"application/vnd.oci.image.index.v1+json\"}}"
+    );
+    let tag = digest.replace(':', "-");
+    world.registry().push_raw(
+        REPOSITORY,
+        Some(&tag),
+        "application/vnd.oci.image.index.v1+json",
+        list.as_bytes(),
+    );
+    let outcome = world.seal().succeed();
+    assert_eq!(outcome.output("sign-skipped"), "false");
+    let (before, after) = (
+        serde_json::from_str::<serde_json::Value>(&list).unwrap(),
+        world.manifest(&tag),
+    );
+    let mut expected = before;
+    let ours = after["manifests"][2].clone();
+    expected["manifests"].as_array_mut().unwrap().push(ours);
+    // Field order included: `preserve_order` is on.
+    assert_eq!(after.to_string(), expected.to_string());
+    assert_eq!(world.listed(&digest).len(), 3);
+}
+
+const WRITERS: usize = 8;
+
+#[test]
+fn many_who_sign_one_digest_at_once_lose_nothing() {
+    for kind in [Referrers::Api, Referrers::TagSchema] {
+        let world = World::with(Options::new().referrers(kind));
+        let digest = world.create().succeed().output("digest").to_owned();
+        // Each is somebody else, so that each must sign, and comes with an identity of its own.
+        let begun: Vec<(Action, Running)> = (0..WRITERS)
+            .map(|number| {
+                let workflow =
+                    format!("octo-org/octo-app/.github/workflows/w{number}.yml@refs/heads/main");
+                world.as_workflow(&workflow, "octo-org/octo-app", || {
+                    let token = world.sigstore().identity_token();
+                    let action = world
+                        .sign("v1")
+                        .without_token()
+                        .input("identity-token", token);
+                    (action.clone(), action.begin())
+                })
+            })
+            .collect();
+        let mut reported = BTreeSet::new();
+        for (_, running) in begun {
+            let outcome = running.end();
+            assert_eq!(outcome.code, 0, "{}", outcome.log);
+            assert_eq!(outcome.output("sign-skipped"), "false");
+            let signature = outcome.json("signatures")[0]["manifest"].clone();
+            reported.insert(signature.as_str().unwrap().to_owned());
+        }
+        let listed: BTreeSet<String> = world.listed(&digest).into_iter().collect();
+        assert_eq!(
+            (listed, world.sigstore().entries()),
+            (reported, WRITERS),
+            "{kind:?}"
+        );
+    }
+}
+
+#[test]
+fn many_who_seal_the_same_at_once_all_succeed() {
+    for kind in [Referrers::Api, Referrers::TagSchema] {
+        let world = World::with(Options::new().referrers(kind));
+        let begun: Vec<(Action, Running)> = (0..WRITERS)
+            .map(|_| {
+                let action = world.seal();
+                (action.clone(), action.begin())
+            })
+            .collect();
+        let digests: BTreeSet<String> = begun
+            .into_iter()
+            .map(|(_, running)| {
+                let outcome = running.end();
+                assert_eq!(outcome.code, 0, "{}", outcome.log);
+                outcome.output("digest").to_owned()
+            })
+            .collect();
+        assert_eq!(
+            digests.into_iter().collect::<Vec<_>>(),
+            [world.tag("v1").unwrap()]
+        );
+        // However many of them signed before they could see each other, nothing more is signed from then on.
+        let entries = world.sigstore().entries();
+        assert_eq!(world.seal().succeed().output("sign-skipped"), "true");
+        assert_eq!(world.sigstore().entries(), entries);
+    }
+}

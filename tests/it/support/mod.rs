@@ -1,0 +1,246 @@
+//! The binary, run as the runner runs it: inputs as `INPUT_*`, files for outputs and summary, nothing else inherited.
+
+mod attach;
+mod text;
+mod world;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+
+use tempfile::TempDir;
+
+pub(crate) use attach::{attach, bundle_of, statement_bundle};
+pub(crate) use text::told;
+pub(crate) use world::{REPOSITORY, World, until};
+
+/// A run of the action that is about to begin. Clones share their workspace, as steps of one job do.
+#[derive(Clone)]
+pub(crate) struct Action {
+    inputs: BTreeMap<String, String>,
+    environment: BTreeMap<String, String>,
+    place: Arc<TempDir>,
+}
+
+/// A run that has begun.
+pub(crate) struct Running {
+    child: Child,
+    place: Arc<TempDir>,
+}
+
+/// What a run left behind.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// The exit code; -1 when a signal ended it.
+    pub(crate) code: i32,
+    /// Everything that was printed.
+    pub(crate) log: String,
+    /// What was written to `GITHUB_OUTPUT`.
+    pub(crate) outputs: BTreeMap<String, String>,
+    /// What was written to `GITHUB_STEP_SUMMARY`.
+    pub(crate) summary: String,
+}
+
+impl Action {
+    /// A run of `command`, in a fresh workspace, that waits next to nothing between its tries.
+    pub(crate) fn new(command: &str) -> Self {
+        let action = Self {
+            inputs: BTreeMap::new(),
+            environment: BTreeMap::new(),
+            place: place(),
+        };
+        action
+            .input("command", command)
+            .input("retry-delay", "10ms")
+            .input("timeout", "100s")
+            .env("GITHUB_ACTIONS", "true")
+    }
+
+    /// Sets an input; an empty text is what the runner sends for one that is not given.
+    pub(crate) fn input(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.inputs.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Sets a variable.
+    pub(crate) fn env(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.environment.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// The same without the job's permission `id-token: write`.
+    pub(crate) fn without_token(mut self) -> Self {
+        self.environment
+            .retain(|name, _| !name.starts_with("ACTIONS_ID_TOKEN_REQUEST"));
+        self
+    }
+
+    /// The same on another machine: nothing of earlier runs is in its workspace.
+    pub(crate) fn elsewhere(&self) -> Self {
+        Self {
+            place: place(),
+            ..self.clone()
+        }
+    }
+
+    /// Puts a file into the workspace.
+    pub(crate) fn file(self, name: &str, content: impl AsRef<[u8]>) -> Self {
+        let path = self.workspace().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+        self
+    }
+
+    /// The folder that the run sees as its workspace.
+    pub(crate) fn workspace(&self) -> PathBuf {
+        self.place.path().join("workspace")
+    }
+
+    /// The folder that the run sees as its home.
+    pub(crate) fn home(&self) -> PathBuf {
+        self.place.path().join("home")
+    }
+
+    /// The record that runs left in the workspace.
+    pub(crate) fn record(&self) -> serde_json::Value {
+        let text = fs::read(self.workspace().join("manifest-seal.json")).unwrap();
+        serde_json::from_slice(&text).unwrap()
+    }
+
+    /// Begins the run.
+    pub(crate) fn begin(&self) -> Running {
+        let place = self.place.path();
+        for name in ["output", "summary.md"] {
+            fs::write(place.join(name), "").unwrap();
+        }
+        // What the runner does to names: spaces and case, never hyphens.
+        let inputs = self.inputs.iter().map(|(name, value)| {
+            let name = format!("INPUT_{}", name.replace(' ', "_").to_uppercase());
+            (name, value)
+        });
+        let child = Command::new(env!("CARGO_BIN_EXE_manifest-seal"))
+            .env_clear()
+            .env("HOME", self.home())
+            .env("GITHUB_WORKSPACE", self.workspace())
+            .env("GITHUB_OUTPUT", place.join("output"))
+            .env("GITHUB_STEP_SUMMARY", place.join("summary.md"))
+            .envs(&self.environment)
+            .envs(inputs)
+            .current_dir(self.workspace())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Running {
+            child,
+            place: Arc::clone(&self.place),
+        }
+    }
+
+    /// Runs it.
+    pub(crate) fn run(&self) -> Outcome {
+        self.begin().end()
+    }
+
+    /// Runs it and asks for an exit code.
+    pub(crate) fn end_with(&self, code: i32) -> Outcome {
+        let outcome = self.run();
+        assert_eq!(outcome.code, code, "{:?}\n{}", self.inputs, outcome.log);
+        outcome
+    }
+
+    /// Runs it and asks for success.
+    pub(crate) fn succeed(&self) -> Outcome {
+        self.end_with(0)
+    }
+}
+
+impl Running {
+    /// Whether it came to its end already.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
+    /// Waits for its end.
+    pub(crate) fn end(self) -> Outcome {
+        let output = self.child.wait_with_output().unwrap();
+        let read = |name: &str| fs::read_to_string(self.place.path().join(name)).unwrap();
+        let printed = [output.stdout, output.stderr].concat();
+        Outcome {
+            code: output.status.code().unwrap_or(-1),
+            log: String::from_utf8(printed).unwrap(),
+            outputs: read_outputs(&read("output")),
+            summary: read("summary.md"),
+        }
+    }
+
+    /// Ends it without a warning, as a machine that goes away does.
+    pub(crate) fn kill(mut self) -> Outcome {
+        self.child.kill().unwrap();
+        self.end()
+    }
+
+    /// Asks it to end, as a cancelled job does.
+    pub(crate) fn terminate(self) -> Outcome {
+        let id = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-TERM", &id]).status().unwrap();
+        assert!(sent.success());
+        self.end()
+    }
+}
+
+impl Outcome {
+    /// The output `name`.
+    pub(crate) fn output(&self, name: &str) -> &str {
+        self.outputs
+            .get(name)
+            .unwrap_or_else(|| panic!("no output `{name}`\n{}", self.log))
+    }
+
+    /// The output `name`, which holds JSON.
+    pub(crate) fn json(&self, name: &str) -> serde_json::Value {
+        serde_json::from_str(self.output(name)).unwrap()
+    }
+
+    /// Asks that the log says each of `texts`.
+    pub(crate) fn says(&self, texts: &[&str]) {
+        for text in texts {
+            assert!(
+                self.log.contains(text),
+                "the log does not say {text:?}:\n{}",
+                self.log
+            );
+        }
+    }
+
+    /// Everything that the run told anybody.
+    pub(crate) fn everything(&self) -> String {
+        let outputs: Vec<&str> = self.outputs.values().map(String::as_str).collect();
+        [&self.log, &self.summary, &outputs.join("\n")]
+            .map(String::as_str)
+            .join("\n")
+    }
+}
+
+fn place() -> Arc<TempDir> {
+    let place = tempfile::tempdir().unwrap();
+    for folder in ["workspace", "home"] {
+        fs::create_dir(place.path().join(folder)).unwrap();
+    }
+    Arc::new(place)
+}
+
+/// Reads an outputs file as the runner does: `name<<END`, lines, `END`.
+fn read_outputs(text: &str) -> BTreeMap<String, String> {
+    let mut outputs = BTreeMap::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        let (name, end) = line.split_once("<<").expect("every output is a block");
+        let value: Vec<&str> = lines.by_ref().take_while(|line| *line != end).collect();
+        outputs.insert(name.to_owned(), value.join("\n"));
+    }
+    outputs
+}

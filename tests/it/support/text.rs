@@ -1,0 +1,44 @@
+//! What a run told, as one text that is the same each time: what differs from run to run has a name instead.
+
+use regex::Regex;
+
+use super::{Outcome, World};
+
+/// Exit code, log, outputs and summary together. Known digests and addresses go by their names, others by their kind.
+pub(crate) fn told(world: &World, outcome: &Outcome) -> String {
+    let mut outputs = String::new();
+    for (name, value) in &outcome.outputs {
+        outputs.extend([name, ": ", value, "\n"]);
+    }
+    let Outcome {
+        code, log, summary, ..
+    } = outcome;
+    let text = format!("exit code {code}\n\n{log}\n{outputs}\n{summary}");
+    named(world, &text)
+}
+
+fn named(world: &World, text: &str) -> String {
+    let mut text = text.to_owned();
+    for (value, name) in world.names() {
+        text = text.replace(&value, &name);
+        // As the summary shortens it.
+        if let Some(hex) = value.strip_prefix("sha256:") {
+            text = text.replace(&format!("sha256:{}`", &hex[..12]), &format!("{name}`"));
+        }
+    }
+    for (pattern, name) in [
+        ("sha256:[0-9a-f]{64}", "[DIGEST]"),
+        ("sha256:[0-9a-f]{12}`", "[DIGEST]`"),
+        ("sha256-[0-9a-f]{64}", "[FALLBACK TAG]"),
+        (r"retry in [0-9.]+ s", "retry in [TIME]"),
+        (r"::add-mask::.*", "::add-mask::[SECRET]"),
+        (r"127\.0\.0\.1:\d+", "127.0.0.1:[PORT]"),
+        (r"20\d\d-\d\d-\d\dT[0-9:.]+Z", "[TIME]"),
+    ] {
+        text = Regex::new(pattern)
+            .unwrap()
+            .replace_all(&text, name)
+            .into_owned();
+    }
+    text
+}

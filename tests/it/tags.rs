@@ -1,0 +1,303 @@
+//! What becomes of a tag in each state that it can be in, and in which order things are written.
+
+use std::time::Duration;
+
+use sandbox::{Fault, Kind, Options};
+use serde_json::Value;
+
+use crate::support::{REPOSITORY, World, told, until};
+
+const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+
+/// Tags `tag` with an index of the same images in the bytes of another tool.
+fn tag_as_others_do(world: &World, tag: &str) -> String {
+    world.create().input("tags", "scratch").succeed();
+    let value = world.manifest("scratch");
+    let pretty = serde_json::to_vec_pretty(&value).unwrap();
+    world
+        .registry()
+        .push_raw(REPOSITORY, Some(tag), OCI_INDEX, &pretty)
+}
+
+/// An index of other builds of both platforms under `tag`; the digest of its arm64 image.
+fn tag_other_builds(world: &World, tag: &str) -> (String, String) {
+    let push = |platform| {
+        world
+            .registry()
+            .push_image_seeded(REPOSITORY, platform, Kind::Oci, 7)
+            .digest
+    };
+    let (amd, arm) = (push("linux/amd64"), push("linux/arm64"));
+    let made = world
+        .create()
+        .input("digests", format!("{amd},{arm}"))
+        .input("tags", tag)
+        .succeed();
+    (made.output("digest").to_owned(), arm)
+}
+
+#[test]
+fn absent_tag_is_written_after_the_index_and_a_rerun_writes_nothing() {
+    let world = World::new();
+    let first = world.create().input("tags", "v1\nv1.0").succeed();
+    let mut writes = world.writes();
+    // The tags are written at once, after the index.
+    writes[1..].sort();
+    assert_eq!(
+        writes,
+        [
+            "PUT manifests/[INDEX v1]",
+            "PUT manifests/v1",
+            "PUT manifests/v1.0"
+        ]
+    );
+    assert_eq!(
+        (
+            first.output("result"),
+            first.output("manifest-create-skipped")
+        ),
+        ("created", "false")
+    );
+    world.registry().clear_requests();
+    let again = world.create().input("tags", "v1\nv1.0").succeed();
+    assert_eq!(world.writes(), [""; 0]);
+    assert_eq!(
+        (
+            again.output("result"),
+            again.output("manifest-create-skipped")
+        ),
+        ("unchanged", "true")
+    );
+    assert_eq!(again.output("digest"), first.output("digest"));
+}
+
+#[test]
+fn same_images_in_the_bytes_of_another_tool_are_the_same() {
+    let world = World::new();
+    let theirs = tag_as_others_do(&world, "v1");
+    let outcome = world.create().input("moving-tags", "latest").succeed();
+    assert_eq!(outcome.output("digest"), theirs);
+    assert_eq!(outcome.output("result"), "completed");
+    assert_eq!(
+        (world.tag("v1"), world.tag("latest")),
+        (Some(theirs.clone()), Some(theirs))
+    );
+}
+
+#[test]
+fn equivalent_indexes_stay_and_each_is_named() {
+    let world = World::new();
+    let theirs = tag_as_others_do(&world, "v2");
+    let outcome = world.create().input("tags", "scratch\nv2\nv3").succeed();
+    let ours = world.tag("scratch").unwrap();
+    outcome.says(&["::warning::a tag holds", &theirs, &ours]);
+    assert_eq!(outcome.output("digest"), ours);
+    assert_eq!(
+        (world.tag("v2"), world.tag("v3")),
+        (Some(theirs.clone()), Some(ours))
+    );
+    // The first in the order of `tags` is the result.
+    let outcome = world.create().input("tags", "v2\nscratch").succeed();
+    assert_eq!(outcome.output("digest"), theirs);
+}
+
+#[test]
+fn tag_that_holds_something_else_is_refused() {
+    let world = World::new();
+    let (index, arm) = tag_other_builds(&world, "v1");
+    world.registry().clear_requests();
+    let outcome = world.create().input("tags", "v0\nv1").end_with(3);
+    outcome.says(&[
+        "the tag `v1` holds",
+        &index,
+        &arm,
+        &world.amd64.digest,
+        "hint: ",
+    ]);
+    insta::assert_snapshot!(told(&world, &outcome));
+    assert_eq!(world.writes(), [""; 0]);
+    assert_eq!(world.tag("v0"), None);
+}
+
+#[test]
+fn tag_that_holds_a_single_image_is_refused() {
+    let world = World::new();
+    world.registry().tag(REPOSITORY, "v1", &world.amd64.digest);
+    let outcome = world.create().end_with(3);
+    outcome.says(&[
+        "the tag `v1` holds",
+        &world.amd64.digest,
+        "it is a single image, not an index",
+    ]);
+    assert_eq!(world.tag("v1"), Some(world.amd64.digest.clone()));
+}
+
+#[test]
+fn tag_with_one_platform_less_or_more_is_refused() {
+    let world = World::new();
+    world
+        .create()
+        .input("digests", &world.amd64.digest)
+        .input("tags", "less")
+        .succeed();
+    world.create().input("tags", "less").end_with(3);
+    world.create().input("tags", "more").succeed();
+    world
+        .create()
+        .input("digests", &world.amd64.digest)
+        .input("tags", "more")
+        .end_with(3);
+}
+
+#[test]
+fn absent_tags_beside_present_ones_are_completed() {
+    let world = World::new();
+    let digest = world.create().succeed().output("digest").to_owned();
+    world.registry().clear_requests();
+    let outcome = world.create().input("tags", "v1\nv1.0").succeed();
+    assert_eq!(world.writes(), ["PUT manifests/v1.0"]);
+    assert_eq!(
+        (outcome.output("result"), outcome.output("digest")),
+        ("completed", digest.as_str())
+    );
+    assert_eq!(world.tag("v1.0"), Some(digest));
+}
+
+#[test]
+fn moving_tag_moves_and_others_never_do() {
+    let world = World::new();
+    let (index, _) = tag_other_builds(&world, "latest");
+    let action = world.create().input("moving-tags", "latest");
+    let outcome = action.succeed();
+    assert_eq!(
+        world.tag("latest").as_deref(),
+        Some(outcome.output("digest"))
+    );
+    outcome.says(&["tag `latest`: to be written"]);
+    let before: Vec<Value> = action.record()["images"][0]["tags"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|tag| tag["before"].clone())
+        .collect();
+    assert_eq!(before, [Value::Null, Value::String(index)]);
+    world.registry().clear_requests();
+    assert_eq!(action.succeed().output("result"), "unchanged");
+    assert_eq!(world.writes(), [""; 0]);
+}
+
+/// Takes something away from the registry and names it.
+type Loss = fn(&World) -> String;
+
+#[test]
+fn index_with_a_lost_part_is_never_called_unchanged() {
+    let losses: [(&str, Loss); 2] = [
+        ("child", |world| {
+            world
+                .registry()
+                .delete_manifest(REPOSITORY, &world.arm64.digest);
+            world.arm64.digest.clone()
+        }),
+        ("config", |world| {
+            world
+                .registry()
+                .delete_blob(REPOSITORY, &world.arm64.config);
+            world.arm64.config.clone()
+        }),
+    ];
+    for (what, lose) in losses {
+        let world = World::new();
+        world.create().succeed();
+        let part = lose(&world);
+        let outcome = world.create().end_with(1);
+        outcome.says(&[&part]);
+        assert!(!outcome.outputs.contains_key("result"), "{what}");
+    }
+}
+
+#[test]
+fn index_with_a_lost_attestation_is_never_called_unchanged() {
+    let world = World::new();
+    let build = world
+        .registry()
+        .push_index_with_provenance(REPOSITORY, "linux/amd64");
+    world.create().input("digests", &build.digest).succeed();
+    world
+        .registry()
+        .delete_manifest(REPOSITORY, &build.attestation);
+    let outcome = world.create().input("digests", &build.digest).end_with(1);
+    outcome.says(&[&format!("`{}` is not there", world.at(&build.attestation))]);
+    // Nor where the tag's attestation is one that the inputs do not bring along.
+    let outcome = world
+        .create()
+        .input("digests", &build.image.digest)
+        .end_with(1);
+    outcome.says(&[&build.attestation]);
+}
+
+#[test]
+fn registry_that_answers_another_digest_is_not_believed() {
+    for path in ["*/manifests/sha256:*", "*/manifests/v1"] {
+        let world = World::new();
+        world
+            .registry()
+            .fault(Fault::on("PUT", path).wrong_digest());
+        let create = world
+            .create()
+            .input("tags", "v1")
+            .input("moving-tags", "v2");
+        create.end_with(1).says(&["Docker-Content-Digest"]);
+        assert_eq!(world.tag("v2"), None, "{path}");
+    }
+}
+
+#[test]
+fn tag_that_shows_late_is_waited_for() {
+    let world = World::with(Options::new());
+    world.registry().set_lag(3);
+    let outcome = world.create().succeed();
+    outcome.says(&["it does not show what was written yet"]);
+    // One that never shows is an error, after no more than the tries that were given.
+    world.registry().set_lag(9);
+    let outcome = world
+        .create()
+        .input("tags", "v2")
+        .input("max-attempts", "2")
+        .end_with(1);
+    outcome.says(&["the tag `v2` was written but still shows nothing"]);
+}
+
+#[test]
+fn tag_that_somebody_else_moves_meanwhile_is_an_error() {
+    let world = World::new();
+    let (index, _) = tag_other_builds(&world, "theirs");
+    let late = Duration::from_millis(500);
+    world
+        .registry()
+        .fault(Fault::on("PUT", "*/manifests/v1").delay(late));
+    let running = world.create().input("max-attempts", "2").begin();
+    until("the tag", || world.tag("v1").is_some());
+    world.registry().tag(REPOSITORY, "v1", &index);
+    let outcome = running.end();
+    assert_eq!(outcome.code, 1, "{}", outcome.log);
+    outcome.says(&[
+        &format!("the tag `v1` was written but still shows `{index}`"),
+        "hint: another run",
+    ]);
+    assert_eq!(world.tag("v1"), Some(index));
+}
+
+#[test]
+fn lost_answer_to_a_write_changes_nothing() {
+    for immutable in [false, true] {
+        let world = World::with(Options::new().immutable_tags(immutable));
+        world
+            .registry()
+            .fault(Fault::on("PUT", "*/manifests/sha256:*").lost_response());
+        world
+            .registry()
+            .fault(Fault::on("PUT", "*/manifests/v1").lost_response());
+        let outcome = world.create().succeed();
+        assert_eq!(world.tag("v1").as_deref(), Some(outcome.output("digest")));
+    }
+}

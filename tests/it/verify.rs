@@ -1,0 +1,278 @@
+//! `verify`, the gate: yes only with proof; waits for what may yet come, refuses at once what is wrong.
+
+use sandbox::{Fault, Options, Referrers};
+use serde_json::json;
+
+use crate::support::{Action, REPOSITORY, World, told};
+
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+const OTHER_WORKFLOW: &str = "octo-org/octo-app/.github/workflows/nightly.yml@refs/heads/main";
+
+/// A world in which `v1` is sealed, and its digest.
+pub(crate) fn sealed() -> (World, String) {
+    let world = World::new();
+    let digest = world.seal().succeed().output("digest").to_owned();
+    (world, digest)
+}
+
+/// A world in which `v1` is there and nobody has signed it.
+pub(crate) fn unsigned() -> (World, String) {
+    let world = World::new();
+    let digest = world.create().succeed().output("digest").to_owned();
+    (world, digest)
+}
+
+/// It was refused at the first look: nothing was tried again.
+pub(crate) fn refused_at_once(action: &Action, says: &[&str]) {
+    let outcome = action.end_with(3);
+    outcome.says(says);
+    assert!(!outcome.log.contains("retry in"), "{}", outcome.log);
+    assert!(!outcome.outputs.contains_key("verified"));
+}
+
+#[test]
+fn image_is_verified_by_tag_and_by_digest() {
+    let (world, digest) = sealed();
+    let outcome = world.verify("v1").succeed();
+    insta::assert_snapshot!(told(&world, &outcome));
+    assert_eq!(
+        (outcome.output("verified"), outcome.output("digest")),
+        ("true", digest.as_str())
+    );
+    assert_eq!(world.verify(&digest).succeed().output("verified"), "true");
+}
+
+#[test]
+fn identity_and_issuer_are_held_against_what_is_asked_for() {
+    let (world, _) = sealed();
+    let identity = world.sigstore().identity();
+    let issuer = world.sigstore().issuer();
+    let by = |exact: &str, pattern: &str, issuer: &str, issuers: &str| {
+        world
+            .verify("v1")
+            .input("certificate-identity", exact)
+            .input("certificate-identity-regexp", pattern)
+            .input("certificate-oidc-issuer", issuer)
+            .input("certificate-oidc-issuer-regexp", issuers)
+    };
+    let pattern = "https://github.com/octo-org/octo-app/.*@refs/(heads|tags)/.*";
+    for right in [
+        by(&identity, "", &issuer, ""),
+        by("", pattern, &issuer, ""),
+        by("", &format!("^{pattern}$"), "", "http://127.*"),
+    ] {
+        right.succeed();
+    }
+    for wrong in [
+        by(&identity.to_uppercase(), "", &issuer, ""),
+        by(&identity.replace("main", "mai"), "", &issuer, ""),
+        // Anchored at both ends, whether it says so or not.
+        by("", "https://github.com/octo-org/", &issuer, ""),
+        by("", "octo-org/octo-app/.*", &issuer, ""),
+        by(
+            &identity,
+            "",
+            "https://token.actions.githubusercontent.com",
+            "",
+        ),
+        by(&identity, "", "", ""),
+        by(&identity, "", "", "127.0.0.1"),
+    ] {
+        refused_at_once(
+            &wrong,
+            &[&format!("it is by `{identity}` (issuer `{issuer}`)")],
+        );
+    }
+    world
+        .verify("v1")
+        .input("certificate-identity", "")
+        .end_with(2)
+        .says(&["input `certificate-identity`"]);
+}
+
+#[test]
+fn each_claim_about_the_workflow_is_held_against_what_is_asked_for() {
+    let (world, _) = sealed();
+    let claims = [
+        ("repository", "octo-org/octo-app"),
+        ("ref", "refs/heads/main"),
+        ("sha", "f0e1d2c3b4a5968778695a4b3c2d1e0ff0e1d2c3"),
+        ("name", "release"),
+        ("trigger", "push"),
+    ];
+    let input = |claim: &str| format!("certificate-github-workflow-{claim}");
+    let mut all = world.verify("v1");
+    for (claim, right) in claims {
+        all = all.input(&input(claim), right);
+        let wrong = world.verify("v1").input(&input(claim), format!("{right}x"));
+        refused_at_once(
+            &wrong,
+            &[&format!(
+                "its workflow's {claim} is `{right}`, not `{right}x`"
+            )],
+        );
+    }
+    all.succeed();
+}
+
+#[test]
+fn recursive_asks_for_every_child() {
+    let (world, _) = sealed();
+    let recursive = world
+        .verify("v1")
+        .input("recursive", "true")
+        .input("max-attempts", "2");
+    world.sign(&world.amd64.digest).succeed();
+    let outcome = recursive.end_with(3);
+    outcome.says(&[&format!(
+        "`{}` has no signature",
+        world.at(&world.arm64.digest)
+    )]);
+    world.sign(&world.arm64.digest).succeed();
+    assert_eq!(
+        recursive
+            .succeed()
+            .json("signatures")
+            .as_array()
+            .unwrap()
+            .len(),
+        3
+    );
+}
+
+#[test]
+fn nothing_there_is_waited_for_and_then_refused() {
+    let (world, _) = unsigned();
+    world.registry().clear_requests();
+    let outcome = world.verify("v1").input("max-attempts", "4").end_with(3);
+    outcome.says(&[
+        "no signature is visible yet",
+        "has no signature; wanted is one by",
+        "hint: was it signed",
+    ]);
+    assert_eq!(outcome.log.matches("retry in").count(), 3);
+    let looks = world.registry().requests();
+    assert_eq!(
+        looks
+            .iter()
+            .filter(|request| request.path.contains("/referrers/"))
+            .count(),
+        4
+    );
+}
+
+#[test]
+fn image_that_is_not_there_is_no_refusal() {
+    let world = World::new();
+    world
+        .verify("v1")
+        .input("max-attempts", "2")
+        .end_with(1)
+        .says(&["`", "is not there"]);
+}
+
+#[test]
+fn signature_by_somebody_else_is_refused_at_once_with_all_that_were_found() {
+    let (world, _) = unsigned();
+    let workflows = [
+        OTHER_WORKFLOW,
+        "octo-org/octo-app/.github/workflows/third.yml@refs/heads/main",
+    ];
+    for workflow in workflows {
+        world.as_workflow(workflow, "octo-org/octo-app", || world.sign("v1").succeed());
+    }
+    world.registry().clear_requests();
+    let found = workflows.map(|workflow| format!("it is by `https://github.com/{workflow}`"));
+    let outcome = world.verify("v1").end_with(3);
+    outcome.says(&[&found[0], &found[1], "hint: if one of these"]);
+    insta::assert_snapshot!(told(&world, &outcome));
+    let requests = world.registry().requests();
+    assert_eq!(
+        requests
+            .iter()
+            .filter(|request| request.path.contains("/referrers/"))
+            .count(),
+        1
+    );
+    // Ours beside theirs is enough.
+    world.sign("v1").succeed();
+    world.verify("v1").succeed();
+}
+
+#[test]
+fn fault_that_passes_is_tried_again_and_one_that_stays_is_no_refusal() {
+    for path in ["*/referrers/*", "*/blobs/*", "*/manifests/*"] {
+        let (world, _) = sealed();
+        world
+            .registry()
+            .fault(Fault::on("GET", path).times(2).status(503));
+        world.verify("v1").succeed().says(&["503"]);
+        world
+            .registry()
+            .fault(Fault::on("GET", path).times(u32::MAX).status(503));
+        let outcome = world
+            .verify("v1")
+            .input("max-attempts", "2")
+            .input("retry-delay", "1ms")
+            .end_with(1);
+        outcome.says(&["503"]);
+        assert!(!outcome.outputs.contains_key("verified"), "{path}");
+    }
+}
+
+#[test]
+fn registry_that_lets_nobody_look_ends_it_at_once() {
+    for status in [401, 403] {
+        let (world, _) = sealed();
+        world.registry().fault(
+            Fault::on("GET", "*/referrers/*")
+                .times(u32::MAX)
+                .status(status),
+        );
+        let outcome = world.verify("v1").end_with(1);
+        assert!(!outcome.log.contains("retry in"), "{}", outcome.log);
+    }
+}
+
+#[test]
+fn signature_that_the_record_announces_is_waited_for() {
+    for kind in [Referrers::Api, Referrers::TagSchema] {
+        let world = World::with(Options::new().referrers(kind));
+        world.create().succeed();
+        world.as_workflow(OTHER_WORKFLOW, "octo-org/octo-app", || {
+            world.sign("v1").succeed()
+        });
+        let seal = world.seal();
+        let digest = seal.succeed().output("digest").to_owned();
+        let record = std::fs::read(seal.workspace().join("manifest-seal.json")).unwrap();
+        // For a while the registry lists theirs and not yet ours.
+        let theirs = &world.listed(&digest)[0];
+        let size = world
+            .registry()
+            .manifest(REPOSITORY, theirs)
+            .unwrap()
+            .1
+            .len();
+        let entry = json!({"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": theirs, "size": size});
+        let list =
+            json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry]}).to_string();
+        let path = match kind {
+            Referrers::Api => "*/referrers/*",
+            Referrers::TagSchema => "*/manifests/sha256-*",
+        };
+        let hide = |times| {
+            let fault = Fault::on("GET", path).times(times);
+            world
+                .registry()
+                .fault(fault.answer(200, &[("content-type", INDEX)], &list));
+        };
+        hide(1);
+        refused_at_once(&world.verify("v1"), &["it is by"]);
+        hide(2);
+        let verify = world.verify("v1").file("manifest-seal.json", record);
+        let outcome = verify.succeed();
+        outcome.says(&["no signature is visible yet"]);
+        hide(u32::MAX);
+        verify.input("max-attempts", "2").end_with(3);
+    }
+}

@@ -8,7 +8,7 @@ use crate::apply::ApplyError;
 use crate::http::{CertificateError, HttpError};
 use crate::inputs::InputErrors;
 use crate::plan::AssembleError;
-use crate::registry::{CredentialsError, RegistryError};
+use crate::registry::{AwsRefusal, CredentialsError, Fault, RegistryError};
 use crate::signing::SigningError;
 
 /// Why a run failed.
@@ -227,6 +227,9 @@ fn hint(error: &ApplyError) -> Option<String> {
 }
 
 fn registry_hint(error: &RegistryError) -> Option<String> {
+    if let Some(refusal) = error.aws_refusal() {
+        return Some(aws_hint(refusal));
+    }
     let host = error.host();
     if let Some(helper) = error.unused_helper() {
         return Some(format!(
@@ -260,9 +263,27 @@ fn registry_hint(error: &RegistryError) -> Option<String> {
             "nobody that is trusted vouches for `{host}`: give its certificate authority in `ca-bundle`"
         ));
     }
+    if matches!(error.fault(), Fault::Unreachable { .. }) {
+        return Some(format!(
+            "is `{host}` the right registry, and may this job reach it? If so run it again: it goes on where this run stopped"
+        ));
+    }
     match error.status() {
         Some(500..) | None => Some("run it again: it goes on where this run stopped".to_owned()),
         Some(_) => None,
+    }
+}
+
+fn aws_hint(refusal: AwsRefusal) -> String {
+    match refusal {
+        AwsRefusal::Keys => "AWS does not take the keys of the environment, or not any more: run aws-actions/configure-aws-credentials in this job, shortly before this step".to_owned(),
+        // For its token the public service also asks the token service of AWS, under a permission of its own.
+        AwsRefusal::Permission(permission @ "ecr-public:GetAuthorizationToken") => format!(
+            "the role that the job assumes needs the permissions `{permission}` and `sts:GetServiceBearerToken` on `*`"
+        ),
+        AwsRefusal::Permission(permission) => {
+            format!("the role that the job assumes needs the permission `{permission}` on `*`")
+        }
     }
 }
 

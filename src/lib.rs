@@ -46,4 +46,4 @@ pub mod report;
 mod run;
 pub mod signing;
 
-pub use run::run;
+pub use run::{fail, run};

@@ -28,13 +28,7 @@ fn main() -> anyhow::Result<ExitCode> {
             console.line(concat!("manifest-seal ", env!("CARGO_PKG_VERSION")));
             return Ok(ExitCode::SUCCESS);
         }
-        Err(error) => {
-            console.error(
-                "manifest-seal: wrong arguments",
-                &manifest_seal::failure::chain_text(&error),
-            );
-            return Ok(ExitCode::from(2));
-        }
+        Err(error) => return Ok(manifest_seal::fail(&console, &error.into()).into()),
     };
     let environment = Environment::new(std::env::vars_os(), arguments);
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -65,7 +59,10 @@ fn help() -> String {
     let mut text = String::from(
         "Makes a multi-arch image index from per-platform digests, signs it, verifies it; every rerun converges.\n\n\
          manifest-seal [COMMAND] [--INPUT VALUE]...\n\n\
-         Every input is a flag, and INPUT_NAME in the environment is another way to give it:\n",
+         COMMAND is seal (the default), create, sign or verify.\n\
+         Exit codes: 0 done; 1 the world failed; 2 wrong inputs, nothing was touched; 3 refused.\n\n\
+         Every input is a flag, and INPUT_NAME in the environment is another way to give it.\n\
+         What is true or false may stand alone, or take its value as in --sign=false.\n",
     );
     for input in INPUTS {
         let default = if input.default.is_empty() {

@@ -1,17 +1,19 @@
 //! A run, from the environment to the exit code: the line of the crate's story, spelled out.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use crate::actions::{Console, Environment};
 use crate::apply::{ApplyError, Authority, Context, Ledger, Limits, Outcome, Receipt, apply};
-use crate::domain::{Event, Events, Secret};
+use crate::domain::{Event, Events, RequestTrace, Secret};
 use crate::failure::Failure;
 use crate::http::{self, Certificates};
 use crate::inputs::{Files, Inputs, Mode, RawInputs, Request, Settings};
 use crate::record::RecordFile;
-use crate::registry::{self, Credentials, Login, Registry};
-use crate::report::{CommandKind, FailureText, Report, RetryText};
+use crate::registry::{self, AwsKeys, Credentials, Login, Registry};
+use crate::report::{FailureText, Report, RetryText, trace_text};
 use crate::signing::{Keyless, Purpose, TokenSource, Trust, TrustSource};
 
 /// Does what the environment asks for and tells it what became of that. Returns the process's exit code.
@@ -24,48 +26,42 @@ pub async fn run(
 ) -> u8 {
     let inputs = match parse(environment, console) {
         Ok(inputs) => inputs,
-        Err(failure) => return fail(environment, console, &failure),
+        Err(failure) => return fail_early(environment, console, &failure),
     };
-    let journal = Arc::new(Mutex::new(Vec::new()));
-    let events = listen(console, &journal);
-    let outcome = work(environment, &inputs, &events, stop).await;
-    let (outcome, failure) = match outcome {
-        Ok(Outcome { receipt, failure }) => (
-            Outcome {
-                receipt,
-                failure: None,
-            },
-            failure.map(Failure::Apply),
-        ),
-        Err(failure) => (
-            Outcome {
-                receipt: Receipt::default(),
-                failure: None,
-            },
-            Some(failure),
-        ),
+    let journal = Arc::new(Mutex::new(Journal::default()));
+    let events = listen(console, &journal, inputs.settings.trace);
+    let outcome = tokio::select! {
+        outcome = work(environment, &inputs, &events, stop) => outcome,
+        never = tick(console) => match never {},
     };
-    let retries = journal
+    let (receipt, failure) = match outcome {
+        Ok(Outcome { receipt, failure }) => (receipt, failure.map(Failure::Apply)),
+        Err(failure) => (Receipt::default(), Some(failure)),
+    };
+    let Journal { retries, requests } = journal
         .lock()
-        .map(|journal| journal.clone())
+        .map(|mut journal| std::mem::take(&mut *journal))
         .unwrap_or_default();
     let report = Report {
-        outcome: &outcome,
+        receipt: &receipt,
         failure: failure.as_ref().map(|failure| FailureText {
             text: failure.text(),
             hint: failure.hint(),
         }),
         retries: &retries,
-        command: command(&inputs.request, environment),
+        command: inputs.command,
         record: &Environment::relative(&inputs.settings.record),
     };
     console.close();
+    if inputs.settings.trace {
+        console.line(&trace_text(&requests));
+    }
     // The one is written even where the other cannot be.
     let outputs = environment.write_outputs(&report.outputs());
     let summary = environment.write_summary(&report.summary());
     let handed_over = outputs.and(summary).map_err(Failure::Environment);
     match (failure, handed_over) {
-        (Some(failure), _) | (None, Err(failure)) => fail_with(console, &failure),
+        (Some(failure), _) | (None, Err(failure)) => fail(console, &failure),
         (None, Ok(())) => {
             console.line(&report.closing_line());
             0
@@ -100,15 +96,40 @@ fn parse(environment: &Environment, console: &Console) -> Result<Inputs, Failure
     Ok(inputs)
 }
 
-/// One listener for the whole run: it prints at once, and keeps what was tried again for the summary.
-fn listen(console: &Arc<Console>, journal: &Arc<Mutex<Vec<RetryText>>>) -> Events {
+/// What is told once more at the end.
+#[derive(Debug, Default)]
+struct Journal {
+    retries: Vec<RetryText>,
+    requests: Vec<RequestTrace>,
+}
+
+/// One listener for the whole run: it prints at once, and keeps what is told once more at the end.
+fn listen(console: &Arc<Console>, journal: &Arc<Mutex<Journal>>, trace: bool) -> Events {
     let (console, journal) = (Arc::clone(console), Arc::clone(journal));
-    Events::new(move |event| {
+    let listener = move |event| {
         console.tell(&event);
-        if let (Event::Retry { what, why, .. }, Ok(mut journal)) = (event, journal.lock()) {
-            journal.push(RetryText { what, why });
+        let Ok(mut journal) = journal.lock() else {
+            return;
+        };
+        match event {
+            Event::Retry { what, why, .. } => journal.retries.push(RetryText { what, why }),
+            Event::Request(request) => journal.requests.push(request),
+            Event::Phase(_) | Event::Note(_) | Event::Warning(_) | Event::Mask(_) => (),
         }
-    })
+    };
+    if trace {
+        Events::traced(Instant::now(), listener)
+    } else {
+        Events::new(listener)
+    }
+}
+
+/// Keeps a terminal's progress line going for as long as it is polled.
+async fn tick(console: &Console) -> Infallible {
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        console.tick();
+    }
 }
 
 async fn work(
@@ -118,9 +139,11 @@ async fn work(
     stop: impl Future<Output = &'static str>,
 ) -> Result<Outcome, Failure> {
     let settings = &inputs.settings;
-    let client = http::client(&certificates(settings)?)?;
+    let certificates = certificates(settings)?;
+    let client = http::client(&certificates)?;
     let registry = Registry::new(registry::Settings {
         http: client.clone(),
+        certificates,
         credentials: credentials(environment, settings, events)?,
         insecure: settings.insecure_registries.clone(),
         patience: settings.patience,
@@ -184,10 +207,25 @@ fn credentials(
     if let Some(token) = &settings.github_token {
         credentials.github_token(token.clone());
     }
+    if let Some(keys) = aws_keys(environment) {
+        credentials.aws(keys);
+    }
     for secret in credentials.secrets() {
         events.emit(Event::Mask(secret.clone()));
     }
     Ok(credentials)
+}
+
+/// What aws-actions/configure-aws-credentials leaves to the steps behind it.
+fn aws_keys(environment: &Environment) -> Option<AwsKeys> {
+    let text = |name: &str| environment.variable(name).map(str::to_owned);
+    Some(AwsKeys {
+        id: text("AWS_ACCESS_KEY_ID")?,
+        secret: environment.secret("AWS_SECRET_ACCESS_KEY")?,
+        session_token: environment.secret("AWS_SESSION_TOKEN"),
+        endpoint: text("AWS_ENDPOINT_URL_ECR"),
+        public_endpoint: text("AWS_ENDPOINT_URL_ECR_PUBLIC"),
+    })
 }
 
 /// What signing and verifying need. Nothing is asked before it is awaited.
@@ -237,33 +275,22 @@ fn token_source(environment: &Environment, settings: &Settings) -> Option<TokenS
     })
 }
 
-fn command(request: &Request, environment: &Environment) -> CommandKind {
-    let create = environment
-        .input("command")
-        .is_some_and(|command| command.trim() == "create");
-    match request {
-        Request::Seal(_) if create => CommandKind::Create,
-        Request::Seal(_) => CommandKind::Seal,
-        Request::Sign(_) => CommandKind::Sign,
-        Request::Verify(_) => CommandKind::Verify,
-    }
-}
-
 /// Fails before there is anything to report on but the failure itself.
-fn fail(environment: &Environment, console: &Console, failure: &Failure) -> u8 {
+fn fail_early(environment: &Environment, console: &Console, failure: &Failure) -> u8 {
     let text = format!(
         "### :x: {}\n\n{}\n",
         failure.title(),
         crate::report::failure_block(&failure.text(), failure.hint().as_deref())
     );
-    let code = fail_with(console, failure);
+    let code = fail(console, failure);
     if let Err(error) = environment.write_summary(&text) {
         console.error(failure.title(), &crate::failure::chain_text(&error));
     }
     code
 }
 
-fn fail_with(console: &Console, failure: &Failure) -> u8 {
+/// Says what went wrong and what to do about it. Returns the process's exit code.
+pub fn fail(console: &Console, failure: &Failure) -> u8 {
     console.error(failure.title(), &failure.text());
     if let Some(hint) = failure.hint() {
         console.line(&format!("hint: {hint}"));

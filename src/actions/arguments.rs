@@ -24,10 +24,12 @@ pub struct Arguments(BTreeMap<String, String>);
 #[derive(Debug, thiserror::Error)]
 pub enum ArgumentError {
     /// Not a flag of this program.
-    #[error("`--{0}` is no flag of this program; `--help` lists them")]
+    #[error("`{0}` is no flag of this program; `--help` lists them")]
     Unknown(String),
     /// A word too many.
-    #[error("`{0}` is one word too many; the command comes first, then flags")]
+    #[error(
+        "`{0}` is one word too many: one command, then flags; a switch takes its value as in `--sign=false`"
+    )]
     Surplus(String),
     /// Anything else.
     #[error("the command line cannot be read")]
@@ -50,7 +52,7 @@ impl Invocation {
                 Long(name) => {
                     let name = name.to_owned();
                     if !names.contains(&name.as_str()) {
-                        return Err(ArgumentError::Unknown(name));
+                        return Err(ArgumentError::Unknown(format!("--{name}")));
                     }
                     let value = if switches.contains(&name.as_str()) {
                         parser
@@ -66,7 +68,7 @@ impl Invocation {
                             .map_err(lexopt::Error::NonUnicodeValue)?,
                     );
                 }
-                Short(letter) => return Err(ArgumentError::Unknown(letter.to_string())),
+                Short(letter) => return Err(ArgumentError::Unknown(format!("-{letter}"))),
                 Value(word) => {
                     let word = word.into_string().map_err(lexopt::Error::NonUnicodeValue)?;
                     if given.contains_key("command") {

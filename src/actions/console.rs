@@ -2,15 +2,21 @@
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use super::commands;
 use crate::domain::Event;
+
+/// Goes back to the start of the line and empties it.
+const CLEAR_LINE: &str = "\r\u{1b}[2K";
+/// Work that takes no longer needs no progress line.
+const PROGRESS_AFTER: Duration = Duration::from_secs(2);
 
 /// The run's one voice.
 #[derive(Debug)]
 pub struct Console {
     style: Style,
-    open: Mutex<Option<String>>,
+    open: Mutex<Option<(String, Instant)>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +55,7 @@ impl Console {
                 self.line(&format!("retry in {seconds:.1} s: {what}: {why}"));
             }
             Event::Mask(secret) => self.mask(secret.expose()),
+            Event::Request(request) => self.line(&request.to_string()),
         }
     }
 
@@ -57,12 +64,29 @@ impl Console {
         self.close();
         let text = commands::plain(name);
         match self.style {
-            Style::Actions => print(&format!("::group::{}", commands::message(&text))),
-            Style::Terminal => print(&format!("\u{1b}[1m{text}\u{1b}[0m")),
-            Style::Plain => print(&format!("{text}:")),
+            Style::Actions => self.print(&format!("::group::{}", commands::message(&text))),
+            Style::Terminal => self.print(&format!("\u{1b}[1m{text}\u{1b}[0m")),
+            Style::Plain => self.print(&format!("{text}:")),
         }
         if let Ok(mut open) = self.open.lock() {
-            *open = Some(text);
+            *open = Some((text, Instant::now()));
+        }
+    }
+
+    /// On a terminal, says on a line that the next one replaces how long the work that is under way has taken.
+    pub fn tick(&self) {
+        let open = self.open.lock().ok().and_then(|open| open.clone());
+        let Some((name, since)) = open.filter(|_| self.style == Style::Terminal) else {
+            return;
+        };
+        if since.elapsed() >= PROGRESS_AFTER {
+            let mut out = io::stdout().lock();
+            let _ = write!(
+                out,
+                "{CLEAR_LINE}  … {name}, {} s",
+                since.elapsed().as_secs()
+            );
+            let _ = out.flush();
         }
     }
 
@@ -70,7 +94,7 @@ impl Console {
     pub fn close(&self) {
         let was_open = self.open.lock().is_ok_and(|mut open| open.take().is_some());
         if was_open && self.style == Style::Actions {
-            print("::endgroup::");
+            self.print("::endgroup::");
         }
     }
 
@@ -83,22 +107,22 @@ impl Console {
             ""
         };
         for line in commands::plain(text).lines() {
-            print(&format!("{indent}{line}"));
+            self.print(&format!("{indent}{line}"));
         }
     }
 
     /// Prints a warning, which the runner also shows on the run's page.
     pub fn warn(&self, text: &str) {
         match self.style {
-            Style::Actions => print(&format!(
+            Style::Actions => self.print(&format!(
                 "::warning::{}",
                 commands::message(&commands::plain(text))
             )),
-            Style::Terminal => print(&format!(
+            Style::Terminal => self.print(&format!(
                 "\u{1b}[33mwarning:\u{1b}[0m {}",
                 commands::plain(text)
             )),
-            Style::Plain => print(&format!("warning: {}", commands::plain(text))),
+            Style::Plain => self.print(&format!("warning: {}", commands::plain(text))),
         }
     }
 
@@ -109,13 +133,13 @@ impl Console {
         match self.style {
             Style::Actions => {
                 let title = commands::property(&commands::plain(title));
-                print(&format!(
+                self.print(&format!(
                     "::error title={title}::{}",
                     commands::message(&text)
                 ));
             }
-            Style::Terminal => print(&format!("\u{1b}[31merror:\u{1b}[0m {text}")),
-            Style::Plain => print(&format!("error: {text}")),
+            Style::Terminal => self.print(&format!("\u{1b}[31merror:\u{1b}[0m {text}")),
+            Style::Plain => self.print(&format!("error: {text}")),
         }
     }
 
@@ -124,13 +148,19 @@ impl Console {
         if self.style == Style::Actions {
             // A multi-line value is masked line by line; the runner looks at lines.
             for line in secret.lines().filter(|line| !line.trim().is_empty()) {
-                print(&format!("::add-mask::{}", commands::message(line)));
+                self.print(&format!("::add-mask::{}", commands::message(line)));
             }
         }
     }
-}
 
-/// A run must not fail because nobody listens any more.
-fn print(line: &str) {
-    let _ = writeln!(io::stdout().lock(), "{line}");
+    /// A run must not fail because nobody listens any more.
+    fn print(&self, line: &str) {
+        // A progress line may stand there.
+        let clear = if self.style == Style::Terminal {
+            CLEAR_LINE
+        } else {
+            ""
+        };
+        let _ = writeln!(io::stdout().lock(), "{clear}{line}");
+    }
 }

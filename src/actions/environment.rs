@@ -78,12 +78,6 @@ impl Environment {
         self.variable(name).map(Secret::new)
     }
 
-    /// Whether GitHub's runner, or one that does as it does, runs this.
-    #[must_use]
-    pub fn in_actions(&self) -> bool {
-        self.variable("GITHUB_ACTIONS") == Some("true")
-    }
-
     /// A path in the workspace; an absolute one stands for itself.
     #[must_use]
     pub fn workspace_path(&self, path: &Path) -> PathBuf {
@@ -275,7 +269,15 @@ mod tests {
                 .unwrap()
                 .is_none()
         );
-        fs::create_dir(folder.path().join("config.json")).unwrap();
+        let config = folder.path().join("config.json");
+        fs::write(&config, vec![b' '; 5 << 20]).unwrap();
+        assert!(
+            environment(&[("DOCKER_CONFIG", home)])
+                .docker_config()
+                .is_err()
+        );
+        fs::remove_file(&config).unwrap();
+        fs::create_dir(&config).unwrap();
         assert!(
             environment(&[("DOCKER_CONFIG", home)])
                 .docker_config()

@@ -124,7 +124,7 @@ pub enum ApplyError {
         tag: Tag,
     },
     /// There is no record to take the digests from.
-    #[error("no image is named, and there is no record `{0}`")]
+    #[error("no tag and no digest is named, and there is no record `{0}`")]
     NoRecord(String),
     /// The record names no digest that could be signed.
     #[error("the record `{0}` names nothing to sign{1}")]

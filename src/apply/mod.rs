@@ -13,6 +13,8 @@ mod receipt;
 mod seal;
 mod sign;
 mod signer;
+mod subjects;
+mod survey;
 mod tags;
 mod verify;
 

@@ -147,6 +147,9 @@ impl Authority {
                     made: false,
                 });
             } else {
+                context
+                    .events
+                    .note(format!("`{}`: to be signed", subject.digest));
                 unsigned.push(Unsigned {
                     subject,
                     api: lookup.api,

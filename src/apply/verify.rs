@@ -8,10 +8,10 @@ use futures_util::{StreamExt as _, stream};
 use super::children::PARALLEL;
 use super::lookup::{Lookup, look_up};
 use super::receipt::{Receipt, SignatureReceipt, Subject};
-use super::sign::{resolve, with_children};
 use super::signer::{Authority, GITHUB_ISSUER};
+use super::subjects::{find_image, with_children};
 use super::{ApplyError, Context, Ledger, Refused, RefusedSubject};
-use crate::domain::{Descriptor, Digest, ImageReference, Matcher, Policy, Repository};
+use crate::domain::{Descriptor, Digest, Matcher, Policy, Repository};
 use crate::failure::chain_text;
 use crate::inputs::{PolicyInputs, Verify};
 use crate::signing::Refusal;
@@ -26,6 +26,17 @@ enum Verdict {
     Wrong(Vec<String>),
 }
 
+/// What a round of looks at everything that still waits leaves open.
+#[derive(Default)]
+struct Round {
+    /// Not signed yet, with what the visible signatures were refused for.
+    waiting: Vec<(Descriptor, Vec<String>)>,
+    /// Signed, and not as it must be.
+    wrong: Vec<RefusedSubject>,
+    /// What kept a look from telling anything.
+    fault: Option<ApplyError>,
+}
+
 /// Checks an image, and its children where that is wanted.
 pub(super) async fn verify(
     context: &Context,
@@ -37,125 +48,148 @@ pub(super) async fn verify(
     context.events.phase("Verify");
     let policy = policy(&verify.policy)?;
     let repository = &verify.image.repository;
-    let (manifest, authority) = tokio::try_join!(resolve(context, &verify.image), authority)?;
+    let (manifest, authority) = tokio::try_join!(find_image(context, &verify.image), authority)?;
+    let gate = Gate {
+        context,
+        repository,
+        authority: &authority,
+        policy: &policy,
+        ledger,
+    };
     let mut waiting = with_children(context, repository, &manifest, verify.depth).await?;
     receipt.subjects = waiting
         .iter()
-        .map(|subject| Subject {
-            repository: repository.clone(),
-            digest: subject.digest.clone(),
-        })
+        .map(|subject| gate.subject(subject))
         .collect();
     let mut attempt = 1;
     loop {
-        let looks = waiting
-            .iter()
-            .map(|subject| judge(context, repository, subject, &authority, &policy, ledger));
+        let round = gate.round(waiting, receipt).await?;
+        if !round.wrong.is_empty() {
+            return Err(gate.refusal(round.wrong));
+        }
+        if round.waiting.is_empty() {
+            receipt.verified = true;
+            return Ok(());
+        }
+        if attempt >= context.patience.max_attempts {
+            let unsigned = round.waiting.into_iter();
+            let unsigned = unsigned.map(|(subject, reasons)| gate.refused(&subject, reasons));
+            return Err(round
+                .fault
+                .unwrap_or_else(|| gate.refusal(unsigned.collect())));
+        }
+        attempt += 1;
+        let why = round
+            .fault
+            .map_or("no signature is visible yet".to_owned(), |fault| {
+                chain_text(&fault)
+            });
+        context.pause(&verify.image.to_string(), &why).await;
+        waiting = round
+            .waiting
+            .into_iter()
+            .map(|(subject, _)| subject)
+            .collect();
+    }
+}
+
+/// What each look at a subject needs.
+struct Gate<'a> {
+    context: &'a Context,
+    repository: &'a Repository,
+    authority: &'a Authority,
+    policy: &'a Policy,
+    ledger: &'a Ledger,
+}
+
+impl Gate<'_> {
+    /// Looks at every subject at once. A fault that time cannot heal ends the run.
+    async fn round(
+        &self,
+        subjects: Vec<Descriptor>,
+        receipt: &mut Receipt,
+    ) -> Result<Round, ApplyError> {
+        let looks = subjects.iter().map(|subject| self.judge(subject));
         let verdicts: Vec<_> = stream::iter(looks).buffered(PARALLEL).collect().await;
-        let mut left = Vec::new();
-        let mut fault = None;
-        let mut wrong = Vec::new();
-        for (subject, verdict) in waiting.into_iter().zip(verdicts) {
+        let mut round = Round::default();
+        for (subject, verdict) in subjects.into_iter().zip(verdicts) {
             match verdict {
                 Ok(Verdict::Signed(signature)) => {
-                    context.events.note(format!(
+                    self.context.events.note(format!(
                         "`{}` is signed by `{}`",
                         subject.digest, signature.signer.identity
                     ));
                     receipt.signatures.push(*signature);
                 }
-                Ok(Verdict::NotYet(reasons)) => left.push((subject, reasons)),
-                Ok(Verdict::Wrong(reasons)) => {
-                    wrong.push(refused(repository, &subject.digest, reasons));
-                }
+                Ok(Verdict::NotYet(reasons)) => round.waiting.push((subject, reasons)),
+                Ok(Verdict::Wrong(reasons)) => round.wrong.push(self.refused(&subject, reasons)),
                 Err(error) if error.is_final() => return Err(error),
                 Err(error) => {
-                    fault = Some(error);
-                    left.push((subject, Vec::new()));
+                    round.fault = Some(error);
+                    round.waiting.push((subject, Vec::new()));
                 }
             }
         }
-        if !wrong.is_empty() {
-            return Err(ApplyError::Refused(Refused {
-                subjects: wrong,
-                wanted: wanted_text(&policy),
-            }));
+        Ok(round)
+    }
+
+    async fn judge(&self, subject: &Descriptor) -> Result<Verdict, ApplyError> {
+        let judge = self.authority.judge(self.policy);
+        let Lookup {
+            verified,
+            refused,
+            dangling,
+            ..
+        } = look_up(self.context, self.repository, &subject.digest, &judge).await?;
+        if let Some((manifest, signer)) = verified.into_iter().next() {
+            return Ok(Verdict::Signed(Box::new(SignatureReceipt {
+                subject: self.subject(subject),
+                signer,
+                manifest,
+                made: false,
+            })));
         }
-        if left.is_empty() {
-            receipt.verified = true;
-            return Ok(());
-        }
-        if attempt >= context.patience.max_attempts {
-            return Err(fault.unwrap_or_else(|| {
-                let subjects = left
-                    .into_iter()
-                    .map(|(subject, reasons)| refused(repository, &subject.digest, reasons));
-                ApplyError::Refused(Refused {
-                    subjects: subjects.collect(),
-                    wanted: wanted_text(&policy),
-                })
-            }));
-        }
-        attempt += 1;
-        let why = fault.map_or("no signature is visible yet".to_owned(), |fault| {
-            chain_text(&fault)
+        let image = self.repository.to_string();
+        let visible = |manifest: &Digest| refused.iter().any(|(known, _)| known == manifest);
+        // The record announces a signature of this pipeline's: as long as it is not visible, what is wrong is not all.
+        let announced = self.ledger.earlier().is_some_and(|record| {
+            record
+                .signatures_of(&image, &subject.digest)
+                .any(|manifest| !visible(manifest))
         });
-        context.pause(&verify.image.to_string(), &why).await;
-        waiting = left.into_iter().map(|(subject, _)| subject).collect();
+        let reasons: Vec<String> = refused
+            .iter()
+            .map(|(_, refusal)| chain_text(refusal))
+            .collect();
+        // An attestation by the same identity is no signature, and no reason to think that none will come.
+        let attestation = |refusal: &Refusal| matches!(refusal, Refusal::NotASignature { .. });
+        let nothing_wrong = refused.iter().all(|(_, refusal)| attestation(refusal));
+        if nothing_wrong || announced || !dangling.is_empty() {
+            Ok(Verdict::NotYet(reasons))
+        } else {
+            Ok(Verdict::Wrong(reasons))
+        }
     }
-}
 
-fn refused(repository: &Repository, digest: &Digest, reasons: Vec<String>) -> RefusedSubject {
-    let image: ImageReference = repository.at(digest);
-    RefusedSubject { image, reasons }
-}
-
-async fn judge(
-    context: &Context,
-    repository: &Repository,
-    subject: &Descriptor,
-    authority: &Authority,
-    policy: &Policy,
-    ledger: &Ledger,
-) -> Result<Verdict, ApplyError> {
-    let judge = authority.judge(policy);
-    let Lookup {
-        verified,
-        refused,
-        dangling,
-        ..
-    } = look_up(context, repository, &subject.digest, &judge).await?;
-    if let Some((manifest, signer)) = verified.into_iter().next() {
-        let subject = Subject {
-            repository: repository.clone(),
+    fn subject(&self, subject: &Descriptor) -> Subject {
+        Subject {
+            repository: self.repository.clone(),
             digest: subject.digest.clone(),
-        };
-        return Ok(Verdict::Signed(Box::new(SignatureReceipt {
-            subject,
-            signer,
-            manifest,
-            made: false,
-        })));
+        }
     }
-    let image = repository.to_string();
-    let visible = |manifest: &Digest| refused.iter().any(|(known, _)| known == manifest);
-    // The record announces a signature of this pipeline's: as long as it is not visible, what is wrong is not all.
-    let announced = ledger.earlier().is_some_and(|record| {
-        record
-            .signatures_of(&image, &subject.digest)
-            .any(|manifest| !visible(manifest))
-    });
-    let reasons: Vec<String> = refused
-        .iter()
-        .map(|(_, refusal)| chain_text(refusal))
-        .collect();
-    // An attestation by the same identity is no signature, and no reason to think that none will come.
-    let attestation = |refusal: &Refusal| matches!(refusal, Refusal::NotASignature { .. });
-    let nothing_wrong = refused.iter().all(|(_, refusal)| attestation(refusal));
-    if nothing_wrong || announced || !dangling.is_empty() {
-        Ok(Verdict::NotYet(reasons))
-    } else {
-        Ok(Verdict::Wrong(reasons))
+
+    fn refused(&self, subject: &Descriptor, reasons: Vec<String>) -> RefusedSubject {
+        RefusedSubject {
+            image: self.repository.at(&subject.digest),
+            reasons,
+        }
+    }
+
+    fn refusal(&self, subjects: Vec<RefusedSubject>) -> ApplyError {
+        ApplyError::Refused(Refused {
+            subjects,
+            wanted: wanted_text(self.policy),
+        })
     }
 }
 

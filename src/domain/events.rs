@@ -2,9 +2,9 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::Secret;
+use super::{RequestTrace, Secret};
 
 /// One thing worth telling while a run is under way.
 #[derive(Debug, Clone)]
@@ -26,16 +26,38 @@ pub enum Event {
     },
     /// A secret that came up during the run (a registry token, an OIDC token) and must be masked before anything else is printed.
     Mask(Secret),
+    /// A request has ended; told only where the run is traced.
+    Request(RequestTrace),
 }
 
 /// A handle on the run's one listener. Clones are cheap and speak to the same listener.
 #[derive(Clone)]
-pub struct Events(Arc<dyn Fn(Event) + Send + Sync>);
+pub struct Events {
+    listener: Arc<dyn Fn(Event) + Send + Sync>,
+    traced_from: Option<Instant>,
+}
 
 impl Events {
     /// Makes a handle on `listener`, which is called at once for each event, from whichever task it happens in.
     pub fn new(listener: impl Fn(Event) + Send + Sync + 'static) -> Self {
-        Self(Arc::new(listener))
+        Self {
+            listener: Arc::new(listener),
+            traced_from: None,
+        }
+    }
+
+    /// The same where each request is told of as well, with its time since `began`.
+    pub fn traced(began: Instant, listener: impl Fn(Event) + Send + Sync + 'static) -> Self {
+        Self {
+            traced_from: Some(began),
+            ..Self::new(listener)
+        }
+    }
+
+    /// When the run began, if its requests are to be told of.
+    #[must_use]
+    pub fn traced_from(&self) -> Option<Instant> {
+        self.traced_from
     }
 
     /// A handle whose events nobody hears.
@@ -46,7 +68,7 @@ impl Events {
 
     /// Tells the listener.
     pub fn emit(&self, event: Event) {
-        (self.0)(event);
+        (self.listener)(event);
     }
 
     /// Tells which work begins now.

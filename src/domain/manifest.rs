@@ -234,6 +234,15 @@ impl Manifest {
         &self.kind
     }
 
+    /// The children of an index, as it describes them; an image has none.
+    #[must_use]
+    pub fn children(&self) -> &[Descriptor] {
+        match &self.kind {
+            ManifestKind::Index { manifests, .. } => manifests,
+            ManifestKind::Image { .. } => &[],
+        }
+    }
+
     /// A descriptor that points to this document.
     #[must_use]
     pub fn descriptor(&self) -> Descriptor {

@@ -1,6 +1,7 @@
 //! The words of the trade: digests, references, manifests, platforms, secrets, and what a run has to say
 //! while it runs. No input or output happens here; every type is proof that its grammar was checked once.
 
+mod attestation;
 mod digest;
 mod events;
 mod manifest;
@@ -11,8 +12,9 @@ mod platform;
 mod policy;
 mod reference;
 mod secret;
+mod trace;
 
-pub use digest::{Digest, DigestError};
+pub use digest::{Digest, DigestError, Digester};
 pub use events::{Event, Events};
 pub use manifest::{Descriptor, ImageConfig, Manifest, ManifestError, ManifestKind};
 pub use media_type::MediaType;
@@ -21,3 +23,4 @@ pub use platform::{Platform, PlatformError};
 pub use policy::{GithubClaims, Matcher, PatternError, Policy};
 pub use reference::{Host, ImageReference, Reference, ReferenceError, Repository, Tag};
 pub use secret::Secret;
+pub use trace::RequestTrace;

@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use super::grammar::{self, Separator};
 use super::{Files, InputError, InputErrors, RawInputs};
-use crate::domain::{Matcher, Patience, PatternError, Secret};
+use crate::domain::{ImageReference, Matcher, Patience, PatternError, ReferenceError, Secret};
 
 pub(super) struct Fields<'a> {
     raw: &'a RawInputs,
@@ -37,6 +37,10 @@ impl<'a> Fields<'a> {
             input,
             problem: problem.into(),
         });
+    }
+
+    pub(super) fn is_refused(&self, input: &str) -> bool {
+        self.errors.iter().any(|error| error.input == input)
     }
 
     pub(super) fn text(&self, input: &'static str) -> Option<&'a str> {
@@ -70,21 +74,23 @@ impl<'a> Fields<'a> {
         self.parsed(input, grammar::boolean).unwrap_or(default)
     }
 
-    /// Reads one of a few words; the first is the default.
+    /// The image that a run is about, whatever it names of it.
+    pub(super) fn image(&mut self) -> Option<ImageReference> {
+        self.parsed("image", |text| {
+            text.parse()
+                .map_err(|error: ReferenceError| error.to_string())
+        })
+    }
+
+    /// Reads one of a few words; `default` where none is given.
     pub(super) fn word<T: Copy>(
         &mut self,
         input: &'static str,
         words: &[(&str, T)],
         default: T,
     ) -> T {
-        let names: Vec<String> = words.iter().map(|(name, _)| format!("`{name}`")).collect();
-        let find = |text: &str| {
-            let found = words.iter().find(|(name, _)| *name == text);
-            found
-                .map(|(_, value)| *value)
-                .ok_or_else(|| format!("`{text}` is none of {}", names.join(", ")))
-        };
-        self.parsed(input, find).unwrap_or(default)
+        self.parsed(input, |text| grammar::word(text, words))
+            .unwrap_or(default)
     }
 
     /// Reads every entry of a comma-separated list; duplicates are folded, each bad entry is an error of its own.

@@ -25,6 +25,15 @@ pub(super) fn list(text: &str, separator: Separator) -> Vec<&str> {
         .collect()
 }
 
+/// Reads one of a few words.
+pub(super) fn word<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, String> {
+    let found = words.iter().find(|(word, _)| *word == text);
+    found.map(|(_, value)| *value).ok_or_else(|| {
+        let words: Vec<String> = words.iter().map(|(word, _)| format!("`{word}`")).collect();
+        format!("`{text}` is none of {}", words.join(", "))
+    })
+}
+
 /// Reads a boolean as GitHub's toolkit does: YAML 1.2's core schema, so neither `yes` nor `1`.
 pub(super) fn boolean(text: &str) -> Result<bool, String> {
     match text {

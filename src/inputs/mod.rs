@@ -7,6 +7,7 @@ mod auths;
 mod fields;
 mod grammar;
 mod raw;
+mod repositories;
 mod requests;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,13 +27,28 @@ use fields::Fields;
 /// Everything a run was asked to do, proven well-formed.
 #[derive(Debug)]
 pub struct Inputs {
+    /// The command, as it was called.
+    pub command: Command,
     /// What to do.
     pub request: Request,
     /// How to go about it, whatever it is.
     pub settings: Settings,
 }
 
-/// What to do.
+/// The input `command`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    /// Index, signature, tags.
+    Seal,
+    /// Index and tags.
+    Create,
+    /// Signatures of what is there.
+    Sign,
+    /// The gate.
+    Verify,
+}
+
+/// What to do, with all that it takes.
 #[derive(Debug)]
 pub enum Request {
     /// Make an index, and sign it where `signing` says so (`seal`; `create` never signs).
@@ -178,6 +194,8 @@ pub struct Settings {
     pub patience: Patience,
     /// The whole run ends by then.
     pub timeout: Duration,
+    /// Whether each request is told of.
+    pub trace: bool,
     /// Whether anything may be changed.
     pub mode: Mode,
 }
@@ -218,10 +236,16 @@ impl Inputs {
     /// Reads all inputs, or says everything that is wrong with them.
     pub fn parse(raw: &RawInputs, files: &Files<'_>) -> Result<Self, InputErrors> {
         let mut fields = Fields::new(raw, files);
-        let request = requests::request(&mut fields);
+        let command = requests::command(&mut fields);
+        let request =
+            command.and_then(|command| Some((command, requests::request(&mut fields, command)?)));
         let settings = settings(&mut fields);
         match (request, fields.finish()) {
-            (Some(request), Ok(())) => Ok(Self { request, settings }),
+            (Some((command, request)), Ok(())) => Ok(Self {
+                command,
+                request,
+                settings,
+            }),
             (_, Err(errors)) => Err(errors),
             (None, Ok(())) => Err(InputErrors(vec![InputError {
                 input: "command",
@@ -247,6 +271,7 @@ fn settings(fields: &mut Fields<'_>) -> Settings {
         timeout: fields
             .parsed("timeout", grammar::duration)
             .unwrap_or(Duration::from_mins(15)),
+        trace: fields.boolean("trace", false),
         mode: if fields.boolean("dry-run", false) {
             Mode::DryRun
         } else {

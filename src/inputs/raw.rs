@@ -35,9 +35,9 @@ inputs! {
     "image" &[], "": "`registry/repository`; for `sign` and `verify` also with `:tag` or `@sha256:…`.";
     "tags" MAKE, "": "List. Tags that must never change what they hold; bare, or full references of one repository as docker/metadata-action prints them.";
     "moving-tags" MAKE, "": "List. Tags that may move, such as `latest`; written last.";
-    "digests" MAKE, "": "List/CSV of `sha256:…` or `registry/repository@sha256:…`: what the index is made of.";
+    "digests" MAKE, "": "List of `sha256:…` or `registry/repository@sha256:…`: what the index is made of.";
     "digests-folder" MAKE, "": "A folder whose file names are the hex digests, as Docker's multi-platform example leaves them.";
-    "platforms" MAKE, "": "List/CSV of platforms that must be there, no more and no less.";
+    "platforms" MAKE, "": "List of platforms that must be there, no more and no less.";
     "annotations" MAKE, "": "List of `key=value` for the index; values may hold `=`, spaces and commas.";
     "media-type" MAKE, "auto": "`oci`, `docker`, or `auto`: Docker's list if every child is Docker's and there are no annotations.";
     "sign" &["seal"], "true": "Whether to sign.";
@@ -55,7 +55,7 @@ inputs! {
     "record" &[], "manifest-seal.json": "Path of the record in the workspace: every digest, tag and signature, before and after.";
     "registry-auths" &[], "": "YAML list of `{registry, username, password}`, used before `config.json` of Docker.";
     "github-token" &[], "${{ github.token }}": "For ghcr.io, where no other credentials are given.";
-    "insecure-registries" &[], "": "List/CSV of hosts that speak plain HTTP.";
+    "insecure-registries" &[], "": "List of hosts that speak plain HTTP.";
     "ca-bundle" &[], "": "Extra CA certificates: PEM text, or a path in the workspace.";
     "signing-config" SIGN, "": "Which Fulcio, Rekor and timestamp authority to use: JSON, or a path. Default: the public-good instance.";
     "trusted-root" TRUST, "": "What to trust: JSON, or a path. Default: the public-good instance, by TUF.";
@@ -65,6 +65,7 @@ inputs! {
     "retry-delay" &[], "10s": "The wait between two of them.";
     "retry-max-delay" &[], "60s": "No single wait is longer.";
     "timeout" &[], "15m": "The whole run ends by then.";
+    "trace" &[], "false": "Print a line for each request: when it began, how long it took, what it was, its status.";
     "dry-run" &["seal", "create", "sign"], "false": "Print the plan and change nothing.";
 }
 

@@ -4,29 +4,30 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::fields::Fields;
 use super::grammar::{self, Separator};
+use super::repositories::Repositories;
 use super::{
-    Depth, IndexType, OnSigningFailure, Order, PolicyInputs, Request, Seal, Sign, Signing,
+    Command, Depth, IndexType, OnSigningFailure, Order, PolicyInputs, Request, Seal, Sign, Signing,
     Subjects, Verify,
 };
-use crate::domain::{Digest, GithubClaims, ImageReference, Reference, Repository, Tag};
+use crate::domain::{Digest, DigestError, GithubClaims, ImageReference, Reference, ReferenceError};
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Command {
-    Seal,
-    Create,
-    Sign,
-    Verify,
-}
-
-/// `None` where an error was kept that leaves nothing to go on with.
-pub(super) fn request(fields: &mut Fields<'_>) -> Option<Request> {
+/// `None` where the input was refused: what the other inputs lack, only a command can say.
+pub(super) fn command(fields: &mut Fields<'_>) -> Option<Command> {
     let commands = [
         ("seal", Command::Seal),
         ("create", Command::Create),
         ("sign", Command::Sign),
         ("verify", Command::Verify),
     ];
-    match fields.word("command", &commands, Command::Seal) {
+    if fields.text("command").is_none() {
+        return Some(Command::Seal);
+    }
+    fields.parsed("command", |text| grammar::word(text, &commands))
+}
+
+/// `None` where an error was kept that leaves nothing to go on with.
+pub(super) fn request(fields: &mut Fields<'_>, command: Command) -> Option<Request> {
+    match command {
         Command::Seal => {
             let signing = fields.boolean("sign", true).then(|| signing(fields));
             seal(fields, signing).map(Request::Seal)
@@ -58,19 +59,8 @@ fn seal(fields: &mut Fields<'_>, signing: Option<Signing>) -> Option<Seal> {
             "no tag is given; give `tags` or `moving-tags`, or use `command: create`",
         );
     }
-    let media_type = [
-        ("auto", IndexType::Auto),
-        ("oci", IndexType::Oci),
-        ("docker", IndexType::Docker),
-    ];
-    let media_type = fields.word("media-type", &media_type, IndexType::Auto);
     let annotations = annotations(fields);
-    if media_type == IndexType::Docker && !annotations.is_empty() {
-        fields.refuse(
-            "media-type",
-            "`docker` lists cannot hold `annotations`; use `oci` or `auto`",
-        );
-    }
+    let media_type = media_type(fields, &annotations);
     let order = if fields.boolean("tag-before-signing", false) {
         Order::TagThenSign
     } else {
@@ -89,6 +79,22 @@ fn seal(fields: &mut Fields<'_>, signing: Option<Signing>) -> Option<Seal> {
         signing,
         order,
     })
+}
+
+fn media_type(fields: &mut Fields<'_>, annotations: &BTreeMap<String, String>) -> IndexType {
+    let words = [
+        ("auto", IndexType::Auto),
+        ("oci", IndexType::Oci),
+        ("docker", IndexType::Docker),
+    ];
+    let media_type = fields.word("media-type", &words, IndexType::Auto);
+    if media_type == IndexType::Docker && !annotations.is_empty() {
+        fields.refuse(
+            "media-type",
+            "`docker` lists cannot hold `annotations`; use `oci` or `auto`",
+        );
+    }
+    media_type
 }
 
 fn untagged(fields: &Fields<'_>) -> bool {
@@ -112,23 +118,8 @@ fn annotations(fields: &mut Fields<'_>) -> BTreeMap<String, String> {
 fn digests(fields: &mut Fields<'_>, repositories: &mut Repositories) -> Vec<Digest> {
     let mut digests = Vec::new();
     for token in grammar::list(fields.text("digests").unwrap_or_default(), Separator::Comma) {
-        let read = if token.contains('@') {
-            token
-                .parse::<ImageReference>()
-                .map_err(|error| error.to_string())
-                .map(|image| {
-                    repositories.add("digests", image.repository);
-                    image.reference
-                })
-        } else {
-            token
-                .parse()
-                .map(|digest| Some(Reference::Digest(digest)))
-                .map_err(|error: crate::domain::DigestError| error.to_string())
-        };
-        match read {
-            Ok(Some(Reference::Digest(digest))) => digests.push(digest),
-            Ok(_) => fields.refuse("digests", format!("`{token}` names no digest")),
+        match digest(token, repositories) {
+            Ok(digest) => digests.push(digest),
             Err(problem) => fields.refuse("digests", problem),
         }
     }
@@ -144,27 +135,48 @@ fn digests(fields: &mut Fields<'_>, repositories: &mut Repositories) -> Vec<Dige
     }
     let mut seen = BTreeSet::new();
     digests.retain(|digest| seen.insert(digest.clone()));
-    if fields.text("digests").is_none() && fields.text("digests-folder").is_none() {
-        fields.refuse(
-            "digests",
-            "no digest is given; give `digests` or `digests-folder`",
-        );
-    } else if digests.is_empty() {
-        let input = if names.is_some() {
-            "digests-folder"
-        } else {
-            "digests"
+    let inputs = ["digests", "digests-folder"];
+    let given = inputs.map(|input| fields.text(input).is_some());
+    // What was refused was given: to call it missing as well would lead away from what is wrong.
+    let refused = inputs.iter().any(|input| fields.is_refused(input));
+    if digests.is_empty() && !refused {
+        let (input, problem) = match given {
+            [false, false] => (
+                "digests",
+                "no digest is given; give `digests` or `digests-folder`",
+            ),
+            [_, true] => (
+                "digests-folder",
+                "it holds no digest; did every build job hand its own over?",
+            ),
+            [true, false] => (
+                "digests",
+                "it holds no digest; did every build job hand its own over?",
+            ),
         };
-        fields.refuse(
-            input,
-            "it holds no digest; did every build job hand its own over?",
-        );
+        fields.refuse(input, problem);
     }
     digests
 }
 
+fn digest(token: &str, repositories: &mut Repositories) -> Result<Digest, String> {
+    if !token.contains('@') {
+        return token
+            .parse()
+            .map_err(|error: DigestError| error.to_string());
+    }
+    let image: ImageReference = token
+        .parse()
+        .map_err(|error: ReferenceError| error.to_string())?;
+    repositories.add("digests", image.repository);
+    match image.reference {
+        Some(Reference::Digest(digest)) => Ok(digest),
+        Some(Reference::Tag(_)) | None => Err(format!("`{token}` names no digest")),
+    }
+}
+
 fn subjects(fields: &mut Fields<'_>) -> Subjects {
-    match image(fields) {
+    match fields.image() {
         None => Subjects::Record(None),
         Some(ImageReference {
             repository,
@@ -182,7 +194,7 @@ fn verify(fields: &mut Fields<'_>) -> Option<Verify> {
         fields.refuse("certificate-identity", "`verify` must be told who has to have signed; give it or `certificate-identity-regexp`");
     }
     let depth = depth(fields);
-    let image = image(fields);
+    let image = fields.image();
     match image {
         Some(image) if image.reference.is_some() => {
             return Some(Verify {
@@ -201,13 +213,6 @@ fn verify(fields: &mut Fields<'_>) -> Option<Verify> {
         None => {}
     }
     None
-}
-
-fn image(fields: &mut Fields<'_>) -> Option<ImageReference> {
-    fields.parsed("image", |text| {
-        text.parse::<ImageReference>()
-            .map_err(|error| error.to_string())
-    })
 }
 
 fn signing(fields: &mut Fields<'_>) -> Signing {
@@ -241,88 +246,5 @@ fn policy(fields: &mut Fields<'_>) -> PolicyInputs {
             name: fields.owned("certificate-github-workflow-name"),
             trigger: fields.owned("certificate-github-workflow-trigger"),
         },
-    }
-}
-
-/// The repositories that the inputs name between them, with the input that named each.
-struct Repositories(BTreeMap<Repository, &'static str>);
-
-impl Repositories {
-    fn of_image(fields: &mut Fields<'_>) -> Self {
-        let mut repositories = Self(BTreeMap::new());
-        if let Some(image) = image(fields) {
-            if image.reference.is_some() {
-                fields.refuse(
-                    "image",
-                    format!("`{image}` names a tag or digest; here it is the repository alone"),
-                );
-            }
-            repositories.add("image", image.repository);
-        }
-        repositories
-    }
-
-    fn add(&mut self, input: &'static str, repository: Repository) {
-        self.0.entry(repository).or_insert(input);
-    }
-
-    /// Reads a list of tags, bare or as full references.
-    fn tags(&mut self, fields: &mut Fields<'_>, input: &'static str) -> Vec<Tag> {
-        let mut tags = Vec::new();
-        for entry in grammar::list(fields.text(input).unwrap_or_default(), Separator::Comma) {
-            let tag = match entry.parse::<Tag>() {
-                Ok(tag) => Some(tag),
-                Err(error) if !entry.contains('/') => {
-                    fields.refuse(input, error.to_string());
-                    None
-                }
-                Err(_) => self.tag_of_reference(fields, input, entry),
-            };
-            tags.extend(tag.filter(|tag| !tags.contains(tag)));
-        }
-        tags
-    }
-
-    fn tag_of_reference(
-        &mut self,
-        fields: &mut Fields<'_>,
-        input: &'static str,
-        entry: &str,
-    ) -> Option<Tag> {
-        match entry.parse::<ImageReference>() {
-            Ok(ImageReference {
-                repository,
-                reference: Some(Reference::Tag(tag)),
-            }) => {
-                self.add(input, repository);
-                return Some(tag);
-            }
-            Ok(_) => fields.refuse(input, format!("`{entry}` names no tag")),
-            Err(error) => fields.refuse(input, error.to_string()),
-        }
-        None
-    }
-
-    /// The one repository of the run.
-    fn only(self, fields: &mut Fields<'_>) -> Option<Repository> {
-        let mut named = self.0.into_iter();
-        let Some((first, _)) = named.next() else {
-            if fields.text("image").is_none() {
-                fields.refuse(
-                    "image",
-                    "no repository is given; give `image`, or full references in `tags`",
-                );
-            }
-            return None;
-        };
-        for (other, input) in named {
-            fields.refuse(
-                input,
-                format!(
-                    "`{other}` is another repository than `{first}`; a run serves one repository"
-                ),
-            );
-        }
-        Some(first)
     }
 }

@@ -115,6 +115,47 @@ fn empty_strings_are_not_given() {
 }
 
 #[test]
+fn what_is_wrong_is_said_once_and_nothing_follows_from_it() {
+    // What a command needs, nobody knows of an unknown one.
+    let wrong = [
+        ("command", "seel", "`seel` is none of `seal`"),
+        ("digests", "sha256:1", "`sha256:1` is not a digest"),
+        ("digests-folder", "nowhere", "could not list `nowhere`"),
+    ];
+    for (input, text, problem) in wrong {
+        let mut given = vec![("image", "ghcr.io/o/r"), ("tags", "v1"), (input, text)];
+        if input == "command" {
+            given.drain(..2);
+        }
+        let problems = parse(&given).unwrap_err();
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(
+            problems[0].starts_with(&format!("input `{input}`: {problem}")),
+            "{problems:?}"
+        );
+    }
+}
+
+#[test]
+fn defaults_are_those_that_are_told() {
+    let needed = [
+        ("image", "ghcr.io/o/r"),
+        ("tags", "v1"),
+        ("digests", DIGEST),
+    ];
+    // An expression of GitHub's, which the runner fills in.
+    let told = INPUTS
+        .iter()
+        .filter(|input| !input.default.starts_with("${{"))
+        .map(|input| (input.name, input.default));
+    let given: Vec<_> = needed.into_iter().chain(told).collect();
+    assert_eq!(
+        format!("{:?}", parse(&needed).unwrap()),
+        format!("{:?}", parse(&given).unwrap())
+    );
+}
+
+#[test]
 fn each_command_says_what_it_needs() {
     let cases: [(&[(&str, &str)], &str); 8] = [
         (

@@ -7,13 +7,6 @@ use serde::Serialize;
 use crate::domain::{Descriptor, Digest, Manifest, ManifestError, MediaType, Platform};
 use crate::inputs::IndexType;
 
-/// Marks an attestation among an index's children, and names what it attests.
-///
-/// Source: `BuildKit`, "Attestation storage".
-const ATTESTATION_TYPE_KEY: &str = "vnd.docker.reference.type";
-const ATTESTATION_TYPE: &str = "attestation-manifest";
-const ATTESTATION_DIGEST_KEY: &str = "vnd.docker.reference.digest";
-
 /// What an index says runs where: the images by platform, attestations set aside.
 pub type PlatformMap = BTreeMap<Platform, Child>;
 
@@ -125,57 +118,21 @@ struct Document<'a> {
     annotations: &'a BTreeMap<String, String>,
 }
 
-impl Descriptor {
-    /// Whether this child of an index is an attestation, and of what: its platform is unknown, and both annotations are
-    /// there. The caller still has to see that what it names is a platform child of the same index.
-    #[must_use]
-    pub fn attests(&self) -> Option<Digest> {
-        let unknown = self.platform.as_ref().is_some_and(Platform::is_unknown);
-        let marked = self
-            .annotations
-            .get(ATTESTATION_TYPE_KEY)
-            .is_some_and(|text| text == ATTESTATION_TYPE);
-        let named = self.annotations.get(ATTESTATION_DIGEST_KEY)?.parse().ok()?;
-        (unknown && marked).then_some(named)
+impl Child {
+    pub(super) fn of(descriptor: &Descriptor) -> Self {
+        Self {
+            digest: descriptor.digest.clone(),
+            media_type: descriptor.media_type.clone(),
+        }
     }
 }
 
 /// Puts the index together. The same children give the same bytes, in whatever order and however often they came.
 pub fn assemble(resolved: &[Resolved], wanted: &Wanted<'_>) -> Result<Assembly, AssembleError> {
-    let leaves: BTreeMap<(Platform, Digest), &Leaf> = resolved
-        .iter()
-        .flat_map(|input| &input.leaves)
-        .map(|leaf| {
-            (
-                (leaf.platform.clone(), leaf.descriptor.digest.clone()),
-                leaf,
-            )
-        })
-        .collect();
-    let attestations: BTreeMap<(&Digest, &Digest), &Attestation> = resolved
-        .iter()
-        .flat_map(|input| &input.attestations)
-        .map(|attestation| {
-            (
-                (&attestation.of, &attestation.descriptor.digest),
-                attestation,
-            )
-        })
-        .collect();
+    let leaves = leaves(resolved);
     let platforms = platform_map(leaves.values().copied())?;
     check_platforms(&platforms, wanted.platforms)?;
-    let mut manifests = Vec::new();
-    for leaf in leaves.values() {
-        manifests.push(Descriptor {
-            platform: Some(leaf.platform.clone()),
-            ..bare(&leaf.descriptor)
-        });
-        let of = &leaf.descriptor.digest;
-        let behind = attestations
-            .values()
-            .filter(|attestation| attestation.of == *of);
-        manifests.extend(behind.map(|attestation| attestation_descriptor(attestation)));
-    }
+    let manifests = in_order(&leaves, resolved);
     let media_type = index_type(&manifests, wanted)?;
     let document = Document {
         schema_version: 2,
@@ -196,13 +153,47 @@ pub fn assemble(resolved: &[Resolved], wanted: &Wanted<'_>) -> Result<Assembly, 
     })
 }
 
+/// Every image once, by platform and digest, which is the order of the index.
+fn leaves(resolved: &[Resolved]) -> BTreeMap<(&Platform, &Digest), &Leaf> {
+    let leaves = resolved.iter().flat_map(|input| &input.leaves);
+    leaves
+        .map(|leaf| ((&leaf.platform, &leaf.descriptor.digest), leaf))
+        .collect()
+}
+
+/// The children of the index: each image, and right behind it what attests it, by digest.
+fn in_order(
+    leaves: &BTreeMap<(&Platform, &Digest), &Leaf>,
+    resolved: &[Resolved],
+) -> Vec<Descriptor> {
+    let attestations: BTreeMap<(&Digest, &Digest), &Attestation> = resolved
+        .iter()
+        .flat_map(|input| &input.attestations)
+        .map(|attestation| {
+            let key = (&attestation.of, &attestation.descriptor.digest);
+            (key, attestation)
+        })
+        .collect();
+    let mut manifests = Vec::new();
+    for leaf in leaves.values() {
+        manifests.push(Descriptor {
+            platform: Some(leaf.platform.clone()),
+            ..bare(&leaf.descriptor)
+        });
+        let behind = attestations
+            .values()
+            .filter(|attestation| attestation.of == leaf.descriptor.digest);
+        manifests.extend(
+            behind.map(|attestation| bare(&attestation.descriptor).attesting(&attestation.of)),
+        );
+    }
+    manifests
+}
+
 fn platform_map<'a>(leaves: impl Iterator<Item = &'a Leaf>) -> Result<PlatformMap, AssembleError> {
     let mut platforms = PlatformMap::new();
     for leaf in leaves {
-        let child = Child {
-            digest: leaf.descriptor.digest.clone(),
-            media_type: leaf.descriptor.media_type.clone(),
-        };
+        let child = Child::of(&leaf.descriptor);
         if let Some(first) = platforms.insert(leaf.platform.clone(), child) {
             return Err(AssembleError::DuplicatePlatform {
                 platform: Box::new(leaf.platform.clone()),
@@ -268,18 +259,6 @@ fn bare(descriptor: &Descriptor) -> Descriptor {
         descriptor.size,
         descriptor.digest.clone(),
     )
-}
-
-fn attestation_descriptor(attestation: &Attestation) -> Descriptor {
-    let annotation = |key: &str, value: String| (key.to_owned(), value);
-    Descriptor {
-        platform: Some(Platform::new("unknown", "unknown", None)),
-        annotations: BTreeMap::from([
-            annotation(ATTESTATION_DIGEST_KEY, attestation.of.to_string()),
-            annotation(ATTESTATION_TYPE_KEY, ATTESTATION_TYPE.to_owned()),
-        ]),
-        ..bare(&attestation.descriptor)
-    }
 }
 
 fn members(input: &Resolved) -> Vec<Digest> {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::assemble::{Assembly, Child, PlatformMap, Resolved};
+use super::assemble::{Assembly, Child, Leaf, PlatformMap, Resolved};
 use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, Platform, Tag};
 
 /// Whether a tag may move.
@@ -130,94 +130,89 @@ enum Likeness {
 }
 
 fn compare(holds: &Manifest, assembly: &Assembly, resolved: &[Resolved]) -> Likeness {
+    match platforms_held(holds, resolved) {
+        Ok(platforms) if platforms != assembly.platforms => Likeness::OtherMap,
+        Ok(_) => wrong_size(holds, assembly).map_or(Likeness::Same, Likeness::Odd),
+        Err(why) => Likeness::Odd(why),
+    }
+}
+
+/// What an index says wrongly of the size of a child. Clients check the size first: nobody could pull it.
+fn wrong_size(holds: &Manifest, assembly: &Assembly) -> Option<String> {
+    let known = assembly.manifest.children();
+    let sizes: BTreeMap<&Digest, u64> = known
+        .iter()
+        .map(|child| (&child.digest, child.size))
+        .collect();
+    holds.children().iter().find_map(|child| {
+        let size = *sizes.get(&child.digest)?;
+        let (digest, said) = (&child.digest, child.size);
+        (size != said).then(|| {
+            format!("it says that its child `{digest}` has {said} bytes, and it has {size}, so that it cannot be pulled")
+        })
+    })
+}
+
+/// What an index says runs where, or what is in it that no such map shows.
+fn platforms_held(holds: &Manifest, resolved: &[Resolved]) -> Result<PlatformMap, String> {
     let ManifestKind::Index { manifests, .. } = holds.kind() else {
-        return Likeness::Odd("it is a single image, not an index".to_owned());
+        return Err("it is a single image, not an index".to_owned());
     };
-    let mut map = PlatformMap::new();
+    let mut platforms = PlatformMap::new();
     let mut attestations = Vec::new();
     for child in manifests {
         if !child.urls.is_empty() || child.data.is_some() {
-            return Likeness::Odd(format!("its child `{}` has `urls` or `data`", child.digest));
+            return Err(format!("its child `{}` has `urls` or `data`", child.digest));
         }
         if let Some(of) = child.attests() {
             attestations.push((child, of));
             continue;
         }
-        // Some tools nest an index that was given to them instead of flattening it; if it is one of ours, it is known.
-        if let Some(input) = resolved
-            .iter()
-            .find(|input| input.input == child.digest && child.media_type.is_index())
-        {
-            // SECURITY: not over what came before, which is what a client would take.
-            for leaf in &input.leaves {
-                let earlier = map.insert(leaf.platform.clone(), child_of(&leaf.descriptor));
-                if earlier.is_some() {
-                    return twice(&leaf.platform);
-                }
+        // SECURITY: a nested index is no exception: what it brings must not cover another image for the same platform.
+        for (platform, image) in images_under(child, resolved)? {
+            if platforms.insert(platform.clone(), image).is_some() {
+                return Err(format!("it has two children for `{platform}`"));
             }
-            continue;
-        }
-        let Some(platform) = child.platform.clone() else {
-            return Likeness::Odd(format!("its child `{}` names no platform", child.digest));
-        };
-        if !platform.is_usable() {
-            return Likeness::OtherMap;
-        }
-        if map.insert(platform.clone(), child_of(child)).is_some() {
-            return twice(&platform);
         }
     }
     // SECURITY: what calls itself an attestation is set aside only if it attests an image of this very index, so that
     // no extra image can hide behind the annotations.
-    let images: BTreeSet<&Digest> = map.values().map(|child| &child.digest).collect();
-    if let Some((child, _)) = attestations
-        .iter()
-        .find(|(child, of)| !images.contains(of) || images.contains(&child.digest))
-    {
-        return Likeness::Odd(format!(
+    let images: BTreeSet<&Digest> = platforms.values().map(|child| &child.digest).collect();
+    let stray = |(child, of): &&(&Descriptor, Digest)| {
+        !images.contains(of) || images.contains(&child.digest)
+    };
+    if let Some((child, _)) = attestations.iter().find(stray) {
+        return Err(format!(
             "its child `{}` calls itself an attestation of something that is not there",
             child.digest
         ));
     }
-    if map != assembly.platforms {
-        return Likeness::OtherMap;
-    }
-    match wrong_size(manifests, assembly) {
-        Some((child, size)) => Likeness::Odd(format!(
-            "it says that its child `{}` has {} bytes, and it has {size}, so that it cannot be pulled",
-            child.digest, child.size
-        )),
-        None => Likeness::Same,
-    }
+    Ok(platforms)
 }
 
-fn twice(platform: &Platform) -> Likeness {
-    Likeness::Odd(format!("it has two children for `{platform}`"))
-}
-
-/// A child of which an index says another size than it has, and the size that it has.
-fn wrong_size<'a>(
-    children: &'a [Descriptor],
-    assembly: &Assembly,
-) -> Option<(&'a Descriptor, u64)> {
-    let ManifestKind::Index { manifests, .. } = assembly.manifest.kind() else {
-        return None;
-    };
-    let sizes: BTreeMap<&Digest, u64> = manifests
+/// The images that a child of an index stands for. Some tools nest an index that was given to them instead of flattening
+/// it; if it is one of ours, what is in it is known.
+fn images_under(
+    child: &Descriptor,
+    resolved: &[Resolved],
+) -> Result<Vec<(Platform, Child)>, String> {
+    let nested = resolved
         .iter()
-        .map(|child| (&child.digest, child.size))
-        .collect();
-    children.iter().find_map(|child| {
-        let size = *sizes.get(&child.digest)?;
-        (size != child.size).then_some((child, size))
-    })
-}
-
-fn child_of(descriptor: &Descriptor) -> Child {
-    Child {
-        digest: descriptor.digest.clone(),
-        media_type: descriptor.media_type.clone(),
+        .find(|input| input.input == child.digest && child.media_type.is_index());
+    if let Some(input) = nested {
+        let image = |leaf: &Leaf| (leaf.platform.clone(), Child::of(&leaf.descriptor));
+        return Ok(input.leaves.iter().map(image).collect());
     }
+    let Some(platform) = child.platform.clone() else {
+        return Err(format!("its child `{}` names no platform", child.digest));
+    };
+    if !platform.is_usable() {
+        return Err(format!(
+            "its child `{}` names a platform that cannot be",
+            child.digest
+        ));
+    }
+    Ok(vec![(platform, Child::of(child))])
 }
 
 /// What an index has for which platform, attestations left out, as text to be shown.

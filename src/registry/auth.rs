@@ -8,8 +8,10 @@ use std::sync::{Arc, Mutex};
 use reqwest::header::{HeaderMap, HeaderValue};
 use tokio::time::Instant;
 
+use super::aws;
 use super::challenge::{Bearer, Challenge, choose};
 use super::credentials::{Credentials, Proof};
+use super::ecr::{Ecr, Service};
 use super::error::Fault;
 use super::token::{self, Token};
 use super::wire::Wire;
@@ -19,10 +21,13 @@ use crate::domain::{Host, Repository, Secret};
 const EXTRA_SCOPES_MAX: usize = 8;
 
 /// What a request wants to do in a repository.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Access {
     Pull,
     PullPush,
+    /// Push, with blobs of this other repository on the same registry. It has a token of its own, so that a refusal to
+    /// read the one does no harm to what else is written to the other.
+    Mount(Repository),
 }
 
 /// What goes into the `Authorization` header.
@@ -49,6 +54,7 @@ pub(super) struct Keyring {
     challenges: Mutex<BTreeMap<Host, Challenge>>,
     slots: Mutex<BTreeMap<(Repository, Access), Arc<Slot>>>,
     written_to: Mutex<BTreeSet<Repository>>,
+    aws_logins: aws::Logins,
 }
 
 /// The place of one token. Who holds the lock of `state` is fetching; the others wait and take what comes of it.
@@ -74,6 +80,7 @@ impl Keyring {
             challenges: Mutex::default(),
             slots: Mutex::default(),
             written_to: Mutex::default(),
+            aws_logins: aws::Logins::default(),
         }
     }
 
@@ -87,13 +94,17 @@ impl Keyring {
     /// Where the credentials come from that `repository` is asked with, if its host has asked for any.
     pub(super) fn source_for(&self, repository: &Repository) -> Option<&'static str> {
         self.challenge(repository.host())?;
+        if self.credentials.aws_for(repository).is_some() {
+            return Some("the AWS environment");
+        }
         let found = self.credentials.find(repository).ok()??;
         Some(found.source)
     }
 
     /// The helper that might have known credentials for `repository`, which is asked as nobody.
     pub(super) fn unused_helper(&self, repository: &Repository) -> Option<String> {
-        let is_nobody = matches!(self.credentials.find(repository), Ok(None));
+        let is_nobody = matches!(self.credentials.find(repository), Ok(None))
+            && self.credentials.aws_for(repository).is_none();
         let helper = self.credentials.default_helper()?;
         is_nobody.then(|| helper.to_owned())
     }
@@ -104,11 +115,11 @@ impl Keyring {
         &self,
         wire: &Wire,
         repository: &Repository,
-        access: Access,
+        access: &Access,
     ) -> Result<Option<Authorization>, Fault> {
         match self.challenge(repository.host()) {
             None => Ok(None),
-            Some(Challenge::Basic) => self.basic(repository),
+            Some(Challenge::Basic) => self.basic(wire, repository).await,
             Some(Challenge::Bearer(bearer)) => {
                 let wanted = Wanted {
                     repository,
@@ -121,12 +132,31 @@ impl Keyring {
         }
     }
 
+    /// Whether `status` may mean that what was sent is not good any more, though it is not the 401 that says so.
+    pub(super) fn may_be_stale(
+        repository: &Repository,
+        status: u16,
+        sent: Option<&Authorization>,
+    ) -> bool {
+        // ECR Public answers 400 without a challenge (aws/containers-roadmap#2835); this can go when it no longer does.
+        let is_old_token = matches!(
+            sent.map(|sent| &sent.kind),
+            Some(Kind::Bearer {
+                is_fresh: false,
+                ..
+            })
+        );
+        status == 400
+            && is_old_token
+            && Ecr::of(repository.host()).is_some_and(|ecr| ecr.service == Service::Public)
+    }
+
     /// What to send along after a 401 with `headers`; `None` if nothing better than what was `sent` can be had.
     pub(super) async fn after_challenge(
         &self,
         wire: &Wire,
         repository: &Repository,
-        access: Access,
+        access: &Access,
         sent: Option<&Authorization>,
         headers: &HeaderMap,
     ) -> Result<Option<Authorization>, Fault> {
@@ -140,7 +170,7 @@ impl Keyring {
         self.remember(host, &challenge);
         let bearer = match challenge {
             Challenge::Basic if sent.is_some() => return Ok(None),
-            Challenge::Basic => return self.basic(repository),
+            Challenge::Basic => return self.basic(wire, repository).await,
             Challenge::Bearer(bearer) => bearer,
         };
         let extra_scopes = extra_scopes(&bearer.scopes, repository, access);
@@ -172,9 +202,23 @@ impl Keyring {
         }
     }
 
-    fn basic(&self, repository: &Repository) -> Result<Option<Authorization>, Fault> {
-        let found = self.credentials.find(repository)?;
-        Ok(found.and_then(|found| match found.proof {
+    /// What `repository` is asked with, by which a token is had where one is wanted; `None` is nobody.
+    async fn proof(&self, wire: &Wire, repository: &Repository) -> Result<Option<Proof>, Fault> {
+        let Some((keys, ecr)) = self.credentials.aws_for(repository) else {
+            return Ok(self.credentials.find(repository)?.map(|found| found.proof));
+        };
+        let logins = &self.aws_logins;
+        let login = logins.get(wire, repository.host(), &ecr, keys).await;
+        login.map(|login| Some(Proof::Login(login)))
+    }
+
+    async fn basic(
+        &self,
+        wire: &Wire,
+        repository: &Repository,
+    ) -> Result<Option<Authorization>, Fault> {
+        let proof = self.proof(wire, repository).await?;
+        Ok(proof.and_then(|proof| match proof {
             Proof::Login(login) => Some(Authorization {
                 header: token::basic(&login),
                 kind: Kind::Basic,
@@ -184,7 +228,12 @@ impl Keyring {
         }))
     }
 
-    async fn has_scopes(&self, repository: &Repository, access: Access, scopes: &[String]) -> bool {
+    async fn has_scopes(
+        &self,
+        repository: &Repository,
+        access: &Access,
+        scopes: &[String],
+    ) -> bool {
         let slot = self.slot(repository, access);
         let state = slot.state.lock().await;
         scopes
@@ -193,7 +242,7 @@ impl Keyring {
     }
 
     /// A push token also serves for reading, so that a repository that is written to needs one token and not two.
-    fn slot(&self, repository: &Repository, access: Access) -> Arc<Slot> {
+    fn slot(&self, repository: &Repository, access: &Access) -> Arc<Slot> {
         let access = self.widened(repository, access);
         let Ok(mut slots) = self.slots.lock() else {
             return Arc::default();
@@ -201,12 +250,13 @@ impl Keyring {
         Arc::clone(slots.entry((repository.clone(), access)).or_default())
     }
 
-    fn widened(&self, repository: &Repository, access: Access) -> Access {
+    fn widened(&self, repository: &Repository, access: &Access) -> Access {
         let written_to = self.written_to.lock();
-        if written_to.is_ok_and(|written_to| written_to.contains(repository)) {
+        let is_written_to = written_to.is_ok_and(|written_to| written_to.contains(repository));
+        if *access == Access::Pull && is_written_to {
             Access::PullPush
         } else {
-            access
+            access.clone()
         }
     }
 
@@ -216,7 +266,7 @@ impl Keyring {
         bearer: &Bearer,
         wanted: Wanted<'_>,
     ) -> Result<Authorization, Fault> {
-        if wanted.access == Access::PullPush {
+        if *wanted.access != Access::Pull {
             self.will_write(wanted.repository);
         }
         let slot = self.slot(wanted.repository, wanted.access);
@@ -232,12 +282,16 @@ impl Keyring {
         state
             .extra_scopes
             .extend(wanted.extra_scopes.iter().cloned());
+        if let Access::Mount(from) = wanted.access {
+            state.extra_scopes.insert(scope(from, &Access::Pull));
+        }
         let access = self.widened(wanted.repository, wanted.access);
-        let mut scopes = vec![scope(wanted.repository, access)];
+        let mut scopes = vec![scope(wanted.repository, &access)];
         scopes.extend(state.extra_scopes.iter().take(EXTRA_SCOPES_MAX).cloned());
-        let found = self.credentials.find(wanted.repository)?;
-        let proof = found.as_ref().map(|found| &found.proof);
-        let fetched = token::fetch(wire, bearer, &scopes, proof).await;
+        let fetched = match self.proof(wire, wanted.repository).await {
+            Ok(proof) => token::fetch(wire, bearer, &scopes, proof.as_ref()).await,
+            Err(fault) => Err(fault),
+        };
         state.failure = fetched.as_ref().err().cloned();
         state.token = fetched.as_ref().ok().cloned();
         slot.fetches.fetch_add(1, Ordering::Release);
@@ -248,7 +302,7 @@ impl Keyring {
 /// What a token is wanted for.
 struct Wanted<'a> {
     repository: &'a Repository,
-    access: Access,
+    access: &'a Access,
     /// The token that the registry has just refused.
     rejected: Option<&'a Secret>,
     extra_scopes: &'a [String],
@@ -278,19 +332,19 @@ impl Token {
     }
 }
 
-fn scope(repository: &Repository, access: Access) -> String {
+fn scope(repository: &Repository, access: &Access) -> String {
     let actions = match access {
         Access::Pull => "pull",
-        Access::PullPush => "pull,push",
+        Access::PullPush | Access::Mount(_) => "pull,push",
     };
     format!("repository:{}:{actions}", repository.path())
 }
 
 /// Those of the scopes in a challenge that our own scope does not cover.
-fn extra_scopes(asked: &[String], repository: &Repository, access: Access) -> Vec<String> {
+fn extra_scopes(asked: &[String], repository: &Repository, access: &Access) -> Vec<String> {
     let own = match access {
         Access::Pull => ["pull"].as_slice(),
-        Access::PullPush => ["pull", "push"].as_slice(),
+        Access::PullPush | Access::Mount(_) => ["pull", "push"].as_slice(),
     };
     let prefix = format!("repository:{}:", repository.path());
     let is_covered = |scope: &&String| {

@@ -2,7 +2,9 @@
 
 use std::str::FromStr;
 
+use super::aws::AwsKeys;
 use super::docker_config;
+use super::ecr::Ecr;
 use crate::domain::{Host, Repository, Secret};
 
 /// A user name and a password or token.
@@ -14,14 +16,16 @@ pub struct Login {
     pub password: Secret,
 }
 
-/// All credentials of a run, from three sources: logins given one by one, a docker config, a GitHub token for ghcr.io.
-/// The first source that has something for a repository counts; within one source, the narrowest scope.
+/// All credentials of a run, from four sources: logins given one by one, a docker config, a GitHub token for ghcr.io,
+/// AWS's keys for Amazon's registries. The first source that has something for a repository counts; within one source,
+/// the narrowest scope.
 #[derive(Debug, Clone, Default)]
 pub struct Credentials {
     logins: Vec<Entry>,
     docker: Vec<Entry>,
     default_helper: Option<String>,
     github_token: Option<Secret>,
+    aws: Option<AwsKeys>,
 }
 
 /// Why credentials cannot be taken.
@@ -141,6 +145,11 @@ impl Credentials {
         self.github_token = Some(token);
     }
 
+    /// Adds AWS's keys, which are traded for a login to Amazon's registries where nothing else is given.
+    pub fn aws(&mut self, keys: AwsKeys) {
+        self.aws = Some(keys);
+    }
+
     /// Every secret in here, so that all can be masked before the first line is printed.
     pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
         let held = self.logins.iter().chain(&self.docker);
@@ -150,6 +159,21 @@ impl Credentials {
             Holds::Helper { .. } => None,
         })
         .chain(&self.github_token)
+        .chain(self.aws.iter().map(|keys| &keys.secret))
+        .chain(
+            self.aws
+                .iter()
+                .filter_map(|keys| keys.session_token.as_ref()),
+        )
+    }
+
+    /// AWS's keys, where they are what `host` is asked with: it is Amazon's, and no login is at hand. A credential
+    /// helper that is not here is no login: what it would do is ask AWS.
+    pub(super) fn aws_for(&self, repository: &Repository) -> Option<(&AwsKeys, Ecr)> {
+        let keys = self.aws.as_ref()?;
+        let ecr = Ecr::of(repository.host())?;
+        let is_open = matches!(self.find(repository), Ok(None) | Err(_));
+        is_open.then_some((keys, ecr))
     }
 
     /// What `repository` is asked with; `None` is nobody.

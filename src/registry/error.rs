@@ -36,6 +36,25 @@ pub enum Operation {
     List,
 }
 
+/// Why AWS gave no login out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AwsRefusal {
+    /// The keys are not known, or not any more.
+    Keys,
+    /// The keys do not have this permission.
+    Permission(&'static str),
+}
+
+/// What AWS calls keys that it does not take ("Common errors" of each service's API reference).
+const AWS_KEY_CODES: [&str; 6] = [
+    "ExpiredTokenException",
+    "IncompleteSignature",
+    "InvalidClientTokenId",
+    "InvalidSignatureException",
+    "MissingAuthenticationToken",
+    "UnrecognizedClientException",
+];
+
 /// Why it failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Fault {
@@ -55,6 +74,25 @@ pub enum Fault {
         /// Why not.
         #[source]
         fault: Arc<Self>,
+    },
+    /// AWS gives no login for its registry out.
+    #[error("could not get a login from AWS (`{permission}` at `{host}`)")]
+    Aws {
+        /// Who was asked.
+        host: String,
+        /// The action that AWS was asked for, which is also the name of the permission.
+        permission: &'static str,
+        /// Why not.
+        #[source]
+        fault: Arc<Self>,
+    },
+    /// A variable of the environment says to ask AWS at an address that must not be asked.
+    #[error("variable `{variable}` {reason}")]
+    AwsEndpoint {
+        /// Its name.
+        variable: &'static str,
+        /// What is wrong with its value.
+        reason: &'static str,
     },
     /// The registry names a token server to which no credentials may be sent.
     #[error("it sends us for a token to `{realm}`, which {reason}")]
@@ -98,6 +136,20 @@ pub enum Fault {
         /// Who said so.
         claimant: &'static str,
     },
+    /// The content is longer or shorter than the descriptor that names it says.
+    #[error("the content has {arrived} bytes, not {claimed}")]
+    Size {
+        /// How many came; of content that is too long, so far.
+        arrived: u64,
+        /// How many there should be.
+        claimed: u64,
+    },
+    /// It says that it has stored what was not yet sent to its end.
+    #[error("`{host}` says that it has the content, before all of it was sent")]
+    Early {
+        /// Who answered.
+        host: String,
+    },
     /// A manifest that cannot be read.
     #[error("what it answered is no manifest that can be used")]
     Manifest(#[source] Arc<ManifestError>),
@@ -122,10 +174,14 @@ impl Fault {
             Self::Unreachable { lasting, .. } => !lasting,
             Self::Body { source, .. } => matches!(source, HttpError::Broken { .. }),
             Self::Token { .. }
+            | Self::Aws { .. }
+            | Self::AwsEndpoint { .. }
             | Self::Realm { .. }
             | Self::NoToken
             | Self::Helper(_)
             | Self::Digest { .. }
+            | Self::Size { .. }
+            | Self::Early { .. }
             | Self::Manifest(_)
             | Self::Listing(_)
             | Self::Address { .. } => false,
@@ -136,16 +192,19 @@ impl Fault {
         self.refusal()?.retry_after
     }
 
-    fn refusal(&self) -> Option<&Refusal> {
+    pub(super) fn refusal(&self) -> Option<&Refusal> {
         match self {
             Self::Refused { refusal, .. } => Some(refusal),
-            Self::Token { fault, .. } => fault.refusal(),
+            Self::Token { fault, .. } | Self::Aws { fault, .. } => fault.refusal(),
             Self::Unreachable { .. }
             | Self::Body { .. }
+            | Self::AwsEndpoint { .. }
             | Self::Realm { .. }
             | Self::NoToken
             | Self::Helper(_)
             | Self::Digest { .. }
+            | Self::Size { .. }
+            | Self::Early { .. }
             | Self::Manifest(_)
             | Self::Listing(_)
             | Self::Address { .. } => None,
@@ -230,8 +289,31 @@ impl RegistryError {
     pub fn is_about_token(&self) -> bool {
         matches!(
             self.fault,
-            Fault::Token { .. } | Fault::Realm { .. } | Fault::Helper(_)
+            Fault::Token { .. }
+                | Fault::Aws { .. }
+                | Fault::AwsEndpoint { .. }
+                | Fault::Realm { .. }
+                | Fault::Helper(_)
         )
+    }
+
+    /// What AWS did not allow, where it refused to give a login out.
+    #[must_use]
+    pub fn aws_refusal(&self) -> Option<AwsRefusal> {
+        let Fault::Aws {
+            permission, fault, ..
+        } = &self.fault
+        else {
+            return None;
+        };
+        let refusal = fault.refusal()?;
+        let is_denied = refusal.status == 403 || refusal.has_code("AccessDeniedException");
+        match refusal.status {
+            // AWS's JSON services answer 400 to a refusal; which one it is, the code says.
+            _ if AWS_KEY_CODES.iter().any(|code| refusal.has_code(code)) => Some(AwsRefusal::Keys),
+            400..=499 if is_denied => Some(AwsRefusal::Permission(permission)),
+            _ => None,
+        }
     }
 
     /// Whether something was to be stored.
@@ -250,19 +332,10 @@ impl RegistryError {
     /// where the registry does not let us in as nobody: the credentials may be in there.
     #[must_use]
     pub fn unused_helper(&self) -> Option<&str> {
-        match &self.fault {
-            Fault::Helper(needed) => Some(&needed.helper),
-            Fault::Refused { .. }
-            | Fault::Token { .. }
-            | Fault::Realm { .. }
-            | Fault::NoToken
-            | Fault::Unreachable { .. }
-            | Fault::Body { .. }
-            | Fault::Digest { .. }
-            | Fault::Manifest(_)
-            | Fault::Listing(_)
-            | Fault::Address { .. } => self.helper.as_deref().filter(|_| self.is_denied()),
+        if let Fault::Helper(needed) = &self.fault {
+            return Some(&needed.helper);
         }
+        self.helper.as_deref().filter(|_| self.is_denied())
     }
 }
 

@@ -56,7 +56,13 @@ impl Refusal {
     #[must_use]
     pub fn is_throttling(&self) -> bool {
         self.status == 429
-            || self.has_code("TOOMANYREQUESTS")
+            || [
+                "TOOMANYREQUESTS",
+                "ThrottlingException",
+                "TooManyRequestsException",
+            ]
+            .iter()
+            .any(|code| self.has_code(code))
             || (self.status == 403 && self.message.contains("secondary rate limit"))
     }
 
@@ -92,15 +98,22 @@ impl fmt::Display for Refusal {
 }
 
 fn codes(document: &Value) -> Vec<String> {
+    // AWS's JSON services: `com.amazonaws.…#AccessDeniedException`, or the last part alone.
+    let aws = document
+        .get("__type")
+        .and_then(Value::as_str)
+        .and_then(|code| code.rsplit('#').next());
     errors(document)
         .filter_map(|error| error.get("code")?.as_str())
+        .chain(aws)
         .filter(|code| !code.is_empty())
         .map(|code| printable(code, CODE_MAX_LETTERS))
         .take(CODES_MAX)
         .collect()
 }
 
-/// The specification's messages; else what token servers write: `error_description` (OAuth 2), `details` (Docker Hub).
+/// The specification's messages; else what token servers write: `error_description` (OAuth 2), `details` (Docker Hub),
+/// or AWS, in either case.
 fn message(document: &Value) -> String {
     let listed: Vec<&str> = errors(document)
         .filter_map(|error| error.get("message")?.as_str())
@@ -110,11 +123,17 @@ fn message(document: &Value) -> String {
     if !listed.is_empty() {
         return listed.join("; ");
     }
-    ["error_description", "message", "details", "error"]
-        .iter()
-        .find_map(|name| document.get(name)?.as_str())
-        .unwrap_or_default()
-        .to_owned()
+    [
+        "error_description",
+        "message",
+        "Message",
+        "details",
+        "error",
+    ]
+    .iter()
+    .find_map(|name| document.get(name)?.as_str())
+    .unwrap_or_default()
+    .to_owned()
 }
 
 fn errors(document: &Value) -> impl Iterator<Item = &Value> {

@@ -5,38 +5,28 @@
 mod markdown;
 mod outputs;
 mod summary;
+mod trace;
 
-use crate::apply::{Outcome, Receipt};
+use crate::apply::Receipt;
+use crate::inputs::Command;
 
 pub use outputs::{OUTPUTS, Output};
 pub use summary::failure_block;
+pub use trace::trace_text;
 
 /// All that is told of a run.
 #[derive(Debug)]
 pub struct Report<'a> {
     /// What the run found and did.
-    pub outcome: &'a Outcome,
+    pub receipt: &'a Receipt,
     /// What went wrong, in words, where something did.
     pub failure: Option<FailureText>,
     /// What was tried again.
     pub retries: &'a [RetryText],
-    /// What was to be done.
-    pub command: CommandKind,
+    /// What it was asked to do.
+    pub command: Command,
     /// The record, as the next step can use it.
     pub record: &'a str,
-}
-
-/// What kind of run it was.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CommandKind {
-    /// `seal`.
-    Seal,
-    /// `create`.
-    Create,
-    /// `sign`.
-    Sign,
-    /// `verify`.
-    Verify,
 }
 
 /// A failure in words.
@@ -91,25 +81,13 @@ impl ResultWord {
     }
 }
 
-impl CommandKind {
-    fn past(self) -> &'static str {
-        match self {
-            Self::Seal => "sealed",
-            Self::Create => "created",
-            Self::Sign => "signed",
-            Self::Verify => "verified",
-        }
-    }
-
-    /// The command's name.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Seal => "seal",
-            Self::Create => "create",
-            Self::Sign => "sign",
-            Self::Verify => "verify",
-        }
+/// What a command did when all went well, in one word.
+fn past(command: Command) -> &'static str {
+    match command {
+        Command::Seal => "sealed",
+        Command::Create => "created",
+        Command::Sign => "signed",
+        Command::Verify => "verified",
     }
 }
 
@@ -117,24 +95,24 @@ impl Report<'_> {
     /// The last line of the log, when all went well.
     #[must_use]
     pub fn closing_line(&self) -> String {
-        let receipt = &self.outcome.receipt;
+        let receipt = self.receipt;
         let Some(subject) = self.main_subject() else {
-            return format!("{} nothing", self.command.past());
+            return format!("{} nothing", past(self.command));
         };
         let made = receipt.signatures.iter().any(|signature| signature.made);
         let result = match self.command {
-            CommandKind::Seal | CommandKind::Create => ResultWord::of(receipt).as_str(),
-            CommandKind::Sign if receipt.planned => "planned",
-            CommandKind::Sign if !receipt.unsigned.is_empty() => "NOT signed",
-            CommandKind::Sign if !made => "was signed already",
-            CommandKind::Sign | CommandKind::Verify => self.command.past(),
+            Command::Seal | Command::Create => ResultWord::of(receipt).as_str(),
+            Command::Sign if receipt.planned => "planned",
+            Command::Sign if !receipt.unsigned.is_empty() => "NOT signed",
+            Command::Sign if !made => "was signed already",
+            Command::Sign | Command::Verify => past(self.command),
         };
         let signing = match self.command {
-            CommandKind::Create | CommandKind::Sign | CommandKind::Verify => "",
-            CommandKind::Seal if !receipt.signing || receipt.planned => "",
-            CommandKind::Seal if !receipt.unsigned.is_empty() => ", NOT signed",
-            CommandKind::Seal if made => ", signed",
-            CommandKind::Seal => ", was signed already",
+            Command::Create | Command::Sign | Command::Verify => "",
+            Command::Seal if !receipt.signing || receipt.planned => "",
+            Command::Seal if !receipt.unsigned.is_empty() => ", NOT signed",
+            Command::Seal if made => ", signed",
+            Command::Seal => ", was signed already",
         };
         format!(
             "{result}: `{}@{}`{signing}",

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{CommandKind, Report, ResultWord};
-use crate::apply::{Receipt, SignatureReceipt, Subject};
+use super::{Report, ResultWord};
+use crate::apply::{IndexReceipt, Receipt, SignatureReceipt, Subject};
 use crate::domain::{Digest, Repository};
+use crate::inputs::Command;
 
 /// One output of the action.
 #[derive(Debug, Clone, Copy)]
@@ -50,7 +51,7 @@ impl Report<'_> {
         if self.failure.is_some() {
             return vec![record];
         }
-        let receipt = &self.outcome.receipt;
+        let receipt = self.receipt;
         let mut outputs = Vec::new();
         if let Some(Subject { repository, digest }) = self.main_subject() {
             outputs.push(("digest", digest.to_string()));
@@ -62,31 +63,11 @@ impl Report<'_> {
             ));
         }
         if let Some(index) = &receipt.index {
-            let tags: Vec<&str> = receipt
-                .tags
-                .iter()
-                .map(|tag| tag.step.tag.as_str())
-                .collect();
-            let platforms: BTreeMap<String, &Digest> = index
-                .platforms
-                .iter()
-                .map(|(platform, child)| (platform.to_string(), &child.digest))
-                .collect();
-            let children: BTreeMap<String, &Vec<Digest>> = index
-                .children
-                .iter()
-                .map(|(input, children)| (input.to_string(), children))
-                .collect();
-            outputs.push(("tags", json!(tags).to_string()));
-            outputs.push(("platforms", json!(platforms).to_string()));
-            outputs.push(("children", json!(children).to_string()));
-            outputs.push(("result", ResultWord::of(receipt).as_str().to_owned()));
-            let skipped = !receipt.planned && !receipt.writes_tags();
-            outputs.push(("manifest-create-skipped", skipped.to_string()));
+            outputs.extend(index_outputs(receipt, index));
         }
         let signed = receipt.signing && !receipt.planned && receipt.unsigned.is_empty();
         let made = receipt.signatures.iter().any(|signature| signature.made);
-        if self.command != CommandKind::Verify {
+        if self.command != Command::Verify {
             outputs.push(("signed", signed.to_string()));
             outputs.push(("sign-skipped", (signed && !made).to_string()));
         }
@@ -103,7 +84,7 @@ impl Report<'_> {
 
     /// What the run was about: the index, or the first of what was signed or verified.
     pub(super) fn main_subject(&self) -> Option<Subject> {
-        let receipt = &self.outcome.receipt;
+        let receipt = self.receipt;
         let index = receipt.index.as_ref();
         let index = index.map(|index| Subject {
             repository: index.repository.clone(),
@@ -116,7 +97,6 @@ impl Report<'_> {
     pub(super) fn verify_command(&self) -> Option<String> {
         let subject = self.main_subject()?;
         let signature = self
-            .outcome
             .receipt
             .signatures
             .iter()
@@ -132,6 +112,32 @@ impl Report<'_> {
         words.push(quoted(&subject.repository.at(&subject.digest).to_string()));
         Some(words.join(" \\\n  "))
     }
+}
+
+fn index_outputs(receipt: &Receipt, index: &IndexReceipt) -> [(&'static str, String); 5] {
+    let tags: Vec<&str> = receipt
+        .tags
+        .iter()
+        .map(|tag| tag.step.tag.as_str())
+        .collect();
+    let platforms: BTreeMap<String, &Digest> = index
+        .platforms
+        .iter()
+        .map(|(platform, child)| (platform.to_string(), &child.digest))
+        .collect();
+    let children: BTreeMap<String, &Vec<Digest>> = index
+        .children
+        .iter()
+        .map(|(input, children)| (input.to_string(), children))
+        .collect();
+    let skipped = !receipt.planned && !receipt.writes_tags();
+    [
+        ("tags", json!(tags).to_string()),
+        ("platforms", json!(platforms).to_string()),
+        ("children", json!(children).to_string()),
+        ("result", ResultWord::of(receipt).as_str().to_owned()),
+        ("manifest-create-skipped", skipped.to_string()),
+    ]
 }
 
 fn references(receipt: &Receipt, repository: &Repository, digest: &Digest) -> Value {

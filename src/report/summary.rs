@@ -3,9 +3,10 @@
 use std::fmt::Write as _;
 
 use super::markdown::{block, code, prose, table};
-use super::{CommandKind, FailureText, Report, ResultWord};
+use super::{FailureText, Report, ResultWord, past};
 use crate::apply::TagReceipt;
 use crate::domain::Digest;
+use crate::inputs::Command;
 use crate::plan::{Conflict, TagKind};
 use crate::record::TagState;
 
@@ -34,26 +35,26 @@ impl Report<'_> {
     }
 
     fn headline(&self) -> String {
-        let receipt = &self.outcome.receipt;
+        let receipt = self.receipt;
         let subject = self.main_subject();
         let name = subject.as_ref().map_or(String::new(), |subject| {
             format!(" {}", code(&subject.repository.to_string()))
         });
         let (mark, word) = match (&self.failure, self.command) {
-            (Some(_), command) => (":x:", format!("not {}", command.past())),
-            (None, _) if receipt.planned => (":memo:", format!("would be {}", self.command.past())),
-            (None, CommandKind::Seal | CommandKind::Create) if !receipt.unsigned.is_empty() => {
+            (Some(_), command) => (":x:", format!("not {}", past(command))),
+            (None, _) if receipt.planned => (":memo:", format!("would be {}", past(self.command))),
+            (None, Command::Seal | Command::Create) if !receipt.unsigned.is_empty() => {
                 (":warning:", "published unsigned".to_owned())
             }
-            (None, command) => (":white_check_mark:", command.past().to_owned()),
+            (None, command) => (":white_check_mark:", past(command).to_owned()),
         };
         let mut text = format!("### {mark}{name} {word}\n");
         if let (Some(subject), None) = (&subject, &self.failure) {
             let result = match self.command {
-                CommandKind::Seal | CommandKind::Create => {
+                Command::Seal | Command::Create => {
                     format!("**{}** · ", ResultWord::of(receipt).as_str())
                 }
-                CommandKind::Sign | CommandKind::Verify => String::new(),
+                Command::Sign | Command::Verify => String::new(),
             };
             let _ = write!(
                 text,
@@ -67,7 +68,7 @@ impl Report<'_> {
     fn failure_section(&self, failure: &FailureText) -> String {
         let block = failure_block(&failure.text, failure.hint.as_deref());
         // To verify changes nothing, and to say so would look like a part of the failure.
-        if self.command == CommandKind::Verify {
+        if self.command == Command::Verify {
             return block;
         }
         format!("{block}\n{}\n", prose(&self.changes_text()))
@@ -75,7 +76,7 @@ impl Report<'_> {
 
     /// What had changed already when a run failed.
     fn changes_text(&self) -> String {
-        let receipt = &self.outcome.receipt;
+        let receipt = self.receipt;
         let tags: Vec<String> = receipt
             .tags
             .iter()
@@ -100,7 +101,7 @@ impl Report<'_> {
     }
 
     fn unsigned_section(&self) -> Option<String> {
-        let unsigned = &self.outcome.receipt.unsigned;
+        let unsigned = &self.receipt.unsigned;
         let (_, reason) = unsigned.first()?;
         let digests: Vec<String> = unsigned
             .iter()
@@ -114,7 +115,7 @@ impl Report<'_> {
     }
 
     fn tags_section(&self) -> Option<String> {
-        let receipt = &self.outcome.receipt;
+        let receipt = self.receipt;
         let mut rows: Vec<Vec<String>> = receipt.conflicts.iter().map(conflict_row).collect();
         rows.extend(receipt.tags.iter().map(|tag| self.tag_row(tag)));
         (!rows.is_empty()).then(|| {
@@ -126,7 +127,7 @@ impl Report<'_> {
     }
 
     fn tag_row(&self, tag: &TagReceipt) -> Vec<String> {
-        let planned = self.outcome.receipt.planned;
+        let planned = self.receipt.planned;
         let step = &tag.step;
         let (word, why) = match (tag.state, &step.before, step.kind) {
             (TagState::Kept, _, TagKind::Fixed) => (
@@ -159,7 +160,7 @@ impl Report<'_> {
     }
 
     fn platforms_section(&self) -> Option<String> {
-        let index = self.outcome.receipt.index.as_ref()?;
+        let index = self.receipt.index.as_ref()?;
         let rows: Vec<Vec<String>> = index
             .platforms
             .iter()
@@ -174,7 +175,7 @@ impl Report<'_> {
             count => format!("\nand {count} attestations\n"),
         };
         // Beside a conflict this is not what the tag holds.
-        let title = if self.outcome.receipt.conflicts.is_empty() {
+        let title = if self.receipt.conflicts.is_empty() {
             "Platforms"
         } else {
             "Wanted"
@@ -184,13 +185,12 @@ impl Report<'_> {
 
     fn signatures_section(&self) -> Option<String> {
         let rows: Vec<Vec<String>> = self
-            .outcome
             .receipt
             .signatures
             .iter()
             .map(|signature| {
                 let word = match (self.command, signature.made) {
-                    (CommandKind::Verify, _) => ":white_check_mark:&nbsp;verified",
+                    (Command::Verify, _) => ":white_check_mark:&nbsp;verified",
                     (_, true) => ":sparkles:&nbsp;signed",
                     (_, false) => ":white_check_mark:&nbsp;skipped,&nbsp;was&nbsp;signed",
                 };

@@ -7,6 +7,8 @@ use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{RequestBuilder, StatusCode, Url};
 
 use super::error::Fault;
+use crate::domain::Events;
+use crate::http::Watch;
 
 /// No service of Sigstore answers with more than this.
 pub(super) const ANSWER_MAX_BYTES: usize = 1 << 20;
@@ -90,16 +92,19 @@ impl Answer {
 }
 
 /// Sends `request` to `url` and reads whatever is answered, up to [`ANSWER_MAX_BYTES`].
-pub(super) async fn exchange(url: &Url, request: RequestBuilder) -> Result<Answer, Fault> {
+pub(super) async fn exchange(
+    url: &Url,
+    request: RequestBuilder,
+    events: &Events,
+) -> Result<Answer, Fault> {
     let broken = |source: reqwest::Error| Fault::Transport {
         url: shown(url),
         source: source.without_url(),
     };
-    let mut response = request
-        .timeout(ANSWER_TIMEOUT)
-        .send()
-        .await
-        .map_err(broken)?;
+    let (http, request) = request.timeout(ANSWER_TIMEOUT).build_split();
+    let request = request.map_err(broken)?;
+    let mut watch = Watch::start(events, &request);
+    let mut response = http.execute(request).await.map_err(broken)?;
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(broken)? {
         if body.len() + chunk.len() > ANSWER_MAX_BYTES {
@@ -110,6 +115,7 @@ pub(super) async fn exchange(url: &Url, request: RequestBuilder) -> Result<Answe
         }
         body.extend_from_slice(&chunk);
     }
+    watch.answered(response.status());
     Ok(Answer {
         status: response.status(),
         headers: response.headers().clone(),
@@ -118,8 +124,12 @@ pub(super) async fn exchange(url: &Url, request: RequestBuilder) -> Result<Answe
 }
 
 /// Like [`exchange`], where anything but a 2xx is a fault.
-pub(super) async fn exchange_ok(url: &Url, request: RequestBuilder) -> Result<Vec<u8>, Fault> {
-    let answer = exchange(url, request).await?;
+pub(super) async fn exchange_ok(
+    url: &Url,
+    request: RequestBuilder,
+    events: &Events,
+) -> Result<Vec<u8>, Fault> {
+    let answer = exchange(url, request, events).await?;
     if answer.status.is_success() {
         Ok(answer.body)
     } else {

@@ -84,7 +84,12 @@ impl Log<'_> {
         if let Some(stale) = stale(session, &url) {
             return Ok(stale);
         }
-        let answer = exchange(&url, self.http.post(url.clone()).json(entry)).await?;
+        let answer = exchange(
+            &url,
+            self.http.post(url.clone()).json(entry),
+            self.persistence.events(),
+        )
+        .await?;
         if answer.status == StatusCode::CONFLICT {
             // An earlier try took effect and its answer was lost.
             return match held_id(&answer) {
@@ -108,7 +113,12 @@ impl Log<'_> {
         if let Some(stale) = stale(session, &url) {
             return Ok(stale);
         }
-        let answer = exchange(&url, self.http.post(url.clone()).json(entry)).await?;
+        let answer = exchange(
+            &url,
+            self.http.post(url.clone()).json(entry),
+            self.persistence.events(),
+        )
+        .await?;
         if answer.status == StatusCode::CONFLICT {
             // This log shows no single entries: what an earlier try put there cannot be had any more.
             return Ok(Try::Recorded(Recorded::Unusable(answer.into_fault(&url))));
@@ -124,10 +134,11 @@ impl Log<'_> {
     async fn fetch(&self, id: &str) -> Result<TransparencyLogEntry, Fault> {
         let url = self.endpoint.join(&format!("api/v1/log/entries/{id}"));
         let not_yet = || Fault::NotYet { url: shown(&url) };
-        let body = match exchange_ok(&url, self.http.get(url.clone())).await {
-            Err(fault) if fault.status() == Some(404) => return Err(not_yet()),
-            other => other?,
-        };
+        let body =
+            match exchange_ok(&url, self.http.get(url.clone()), self.persistence.events()).await {
+                Err(fault) if fault.status() == Some(404) => return Err(not_yet()),
+                other => other?,
+            };
         let (_, entry) = single_entry(&url, &body)?;
         if entry.inclusion_proof.is_some() {
             Ok(entry)

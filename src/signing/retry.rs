@@ -91,6 +91,11 @@ impl Persistence {
         }
     }
 
+    /// Who hears of retries.
+    pub(super) fn events(&self) -> &Events {
+        &self.events
+    }
+
     /// Runs `attempt` until it succeeds, fails for good, or patience ends. `what` names it in the line told of each retry.
     pub(super) async fn run<T, E, F, A>(&self, what: &str, mut attempt: A) -> Result<T, E>
     where

@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 use sigstore_crypto::{KeyPair, parse_certificate_info};
 use sigstore_types::{DerCertificate, SignatureBytes};
 
+use crate::domain::Events;
+
 use super::error::{Cause, Fault, SigningError};
 use super::exchange::{Endpoint, exchange_ok};
 use super::retry::Persistence;
@@ -29,7 +31,7 @@ impl Session {
         let key = KeyPair::generate_ecdsa_p256().map_err(SigningError::Key)?;
         let (certificate, caller) = persistence
             .run("the request for a signing certificate", || {
-                certify(http, authority, tokens, &key)
+                certify(http, authority, tokens, &key, persistence.events())
             })
             .await?;
         let url = authority.join(CERTIFICATE_PATH);
@@ -99,6 +101,7 @@ async fn certify(
     authority: &Endpoint,
     tokens: &Tokens,
     key: &KeyPair,
+    events: &Events,
 ) -> Result<(DerCertificate, Caller), SigningError> {
     let token = tokens.fresh().await?;
     let request = Request {
@@ -116,7 +119,7 @@ async fn certify(
         },
     };
     let url = authority.join(CERTIFICATE_PATH);
-    let body = exchange_ok(&url, http.post(url.clone()).json(&request))
+    let body = exchange_ok(&url, http.post(url.clone()).json(&request), events)
         .await
         .map_err(SigningError::Certificate)?;
     let unreadable = |source: Cause| SigningError::Certificate(Fault::unreadable(&url, source));

@@ -34,7 +34,7 @@ pub(super) async fn timestamp(
             let post = http
                 .post(url.clone())
                 .header(CONTENT_TYPE, "application/timestamp-query");
-            exchange_ok(url, post.body(request.clone()))
+            exchange_ok(url, post.body(request.clone()), persistence.events())
         })
         .await?;
     if is_granted(&body) {

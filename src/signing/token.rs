@@ -204,6 +204,7 @@ impl Tokens {
                     self.http
                         .get(url.clone())
                         .header(AUTHORIZATION, bearer.clone()),
+                    &self.events,
                 )
             })
             .await

@@ -150,7 +150,8 @@ impl HttpRepository {
         let fetched = self
             .persistence
             .run(&what, || async {
-                let answer = exchange(&url, self.http.get(url.clone())).await?;
+                let answer =
+                    exchange(&url, self.http.get(url.clone()), self.persistence.events()).await?;
                 match answer.status.as_u16() {
                     200 => Ok(Some(answer.body)),
                     403 | 404 => Ok(None),

@@ -19,7 +19,7 @@ const MAY_SEE: &[(&str, &[&str])] = &[
             "domain", "inputs", "plan", "record", "registry", "signing", "failure",
         ],
     ),
-    ("report", &["domain", "plan", "record", "apply"]),
+    ("report", &["domain", "inputs", "plan", "record", "apply"]),
     ("actions", &["domain"]),
 ];
 

@@ -32,13 +32,14 @@ fn encoded() -> String {
     STANDARD.encode(format!("{USER}:{PASSWORD}"))
 }
 
-/// The secret is nowhere but in the line that has it masked, which comes before all others.
+/// The secret is nowhere but in the line that has it masked, which is there, and comes before all others.
 pub(crate) fn kept_secret(outcome: &Outcome, secret: &str) {
     let mask = format!("::add-mask::{secret}");
-    let first = outcome.log.find(secret);
+    let masked = outcome.log.find(&mask);
+    let masked = masked.unwrap_or_else(|| panic!("it is not masked:\n{}", outcome.log));
     assert_eq!(
-        first,
-        outcome.log.find(&mask).map(|at| at + "::add-mask::".len()),
+        outcome.log.find(secret),
+        Some(masked + "::add-mask::".len()),
         "{}",
         outcome.log
     );

@@ -1,5 +1,6 @@
-//! What the program promises, held against the program itself: each test runs the binary as GitHub's runner does,
-//! against a registry and a Sigstore on loopback.
+//! The program from outside: promises through the real binary, run as GitHub's runner runs it, against a registry and
+//! a Sigstore on loopback; and the rules that the tree keeps.
+
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -11,6 +12,7 @@
 mod support;
 
 mod attack;
+mod aws;
 mod boundaries;
 mod budget;
 mod contract;
@@ -24,7 +26,9 @@ mod outages;
 mod record;
 mod referrers;
 mod report;
+mod services;
 mod sign;
 mod tags;
 mod tokens;
+mod trace;
 mod verify;

@@ -68,12 +68,12 @@ fn run_that_fails_half_way_has_told_what_it_did() {
         .iter()
         .map(|tag| tag["state"].clone())
         .collect();
-    assert_eq!(states, ["written", "intended", "intended"]);
+    assert_eq!(states, ["written", "intended", "written"]);
     assert_eq!(outcome.outputs.keys().collect::<Vec<_>>(), ["record"]);
     assert!(
         outcome
             .summary
-            .contains("Written before that: `v1`; 1 signed."),
+            .contains("Written before that: `v1`, `v3`; 1 signed."),
         "{}",
         outcome.summary
     );
@@ -237,7 +237,7 @@ fn run_that_is_told_to_end_says_what_happened() {
     world
         .registry()
         .fault(Fault::on("PUT", "*/manifests/v2").delay(FOR_EVER));
-    let action = world.seal().input("tags", "v1\nv2\nv3");
+    let action = world.seal().input("moving-tags", "v2");
     let running = action.begin();
     until("the second tag", || world.tag("v2").is_some());
     let outcome = running.terminate();
@@ -258,7 +258,7 @@ fn run_that_is_told_to_end_says_what_happened() {
         .map(|tag| &tag["state"])
         .collect();
     // Of the second only the registry knows.
-    assert_eq!(states, ["written", "intended", "intended"]);
+    assert_eq!(states, ["written", "intended"]);
     world.registry().clear_faults();
     action.succeed();
     assert_eq!(

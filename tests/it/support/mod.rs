@@ -1,6 +1,7 @@
 //! The binary, run as the runner runs it: inputs as `INPUT_*`, files for outputs and summary, nothing else inherited.
 
 mod attach;
+pub(crate) mod hosted;
 mod text;
 mod world;
 

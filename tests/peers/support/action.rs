@@ -164,6 +164,13 @@ impl Action {
             .collect()
     }
 
+    /// The command that a run is, for what measures it.
+    pub(crate) fn tool(&self) -> Tool {
+        let commands = self.workspace.join(".file_commands");
+        fs::create_dir_all(&commands).unwrap();
+        self.binary(&commands)
+    }
+
     /// Runs it and asks for success.
     pub(crate) fn succeed(&self) -> Outcome {
         self.end_with(0)

@@ -131,6 +131,16 @@ impl Tool {
             ])
     }
 
+    /// A command as somebody pastes it into a shell, whose `cosign` trusts this stack.
+    pub(crate) fn pasted(command: &str) -> Self {
+        let cosign = r#"cosign() { "$COSIGN" "$@" --trusted-root "$TRUSTED_ROOT"; }"#;
+        Self::bounded("/bin/sh")
+            .args(["-c", &format!("{cosign}\n{command}")])
+            .env("COSIGN", Path::new(&stack("BIN")).join("cosign3"))
+            .env("TRUSTED_ROOT", stack("TRUSTED_ROOT"))
+            .env("HOME", Path::new(&stack("FOLDER")).join("home"))
+    }
+
     /// The bundles that are stored as referrers of `digest`, by API or fallback tag.
     pub(crate) fn bundles(repository: &str, digest: &str) -> Vec<String> {
         let listed = Self::regctl(repository)
@@ -146,6 +156,27 @@ impl Tool {
                 .succeed()
         };
         listed.lines().map(get).collect()
+    }
+
+    /// The same command under a clock, which leaves seconds and the peak of memory in KiB in `report`.
+    pub(crate) fn timed(self, report: &Path) -> Self {
+        let mut command = Command::new("/usr/bin/time");
+        command
+            .args(["-f", "%e %M", "-o"])
+            .arg(report)
+            .arg(self.command.get_program())
+            .args(self.command.get_args());
+        command.env_clear().stdin(Stdio::piped());
+        for (name, value) in self.command.get_envs() {
+            command.envs(value.map(|value| (name, value)));
+        }
+        if let Some(folder) = self.command.get_current_dir() {
+            command.current_dir(folder);
+        }
+        Self {
+            command,
+            stdin: self.stdin,
+        }
     }
 
     /// Adds an argument.

@@ -17,7 +17,7 @@ mod sigstore;
 mod traffic;
 
 pub use faults::{Fault, Trigger};
-pub use registry::{Auth, Image, IndexWithProvenance, Kind, Options, Referrers, Registry};
+pub use registry::{Auth, Image, IndexWithProvenance, Kind, Options, Referrers, Registry, Service};
 pub use sigstore::Sigstore;
 pub use traffic::{Authorization, Request};
 

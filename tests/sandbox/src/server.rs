@@ -23,6 +23,8 @@ const REQUEST_MAX_BYTES: usize = 256 * 1024 * 1024;
 /// A request, read whole.
 pub(crate) struct Call {
     pub(crate) method: String,
+    /// Who is asked, with the port where one is named; another than this server where it is used as a proxy.
+    pub(crate) host: String,
     /// The path as sent, not decoded.
     pub(crate) path: String,
     pub(crate) query: Vec<(String, String)>,
@@ -168,7 +170,17 @@ async fn serve(
     let (parts, body) = request.into_parts();
     let path = parts.uri.path().to_owned();
     let raw_query = parts.uri.query();
+    let named = parts
+        .headers
+        .get("host")
+        .and_then(|host| host.to_str().ok());
+    let host = parts
+        .uri
+        .authority()
+        .map(hyper::http::uri::Authority::as_str)
+        .or(named);
     let call = Call {
+        host: host.unwrap_or_default().to_owned(),
         method: parts.method.as_str().to_owned(),
         query: raw_query.map(parse_query).unwrap_or_default(),
         body: Limited::new(body, REQUEST_MAX_BYTES)

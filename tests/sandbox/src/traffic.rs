@@ -11,6 +11,8 @@ pub struct Request {
     pub number: u64,
     /// `GET`, `HEAD`, …
     pub method: String,
+    /// Who was asked, with the port where one was named.
+    pub host: String,
     /// Path and query as sent.
     pub path: String,
     /// The status that was sent; none while the answer is being made, or when the connection was dropped instead.
@@ -96,6 +98,7 @@ impl Traffic {
         state.requests.push(Request {
             number,
             method: call.method.clone(),
+            host: call.host.clone(),
             path: path_and_query.to_owned(),
             status: None,
             authorization,

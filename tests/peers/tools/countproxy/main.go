@@ -1,6 +1,6 @@
 // countproxy stands in front of loopback HTTP servers and, where it is told to, writes one JSON line per request.
 //
-//	countproxy [-log FILE] NAME=LISTEN=TARGET ...      (LISTEN is host:port; TARGET is host:port or unix:PATH)
+//	countproxy [-log FILE] [-delay 50ms] NAME=LISTEN=TARGET ...      (LISTEN is host:port; TARGET is host:port or unix:PATH)
 //
 // The Host header is passed on as it came, so that a registry's Location headers point back here.
 package main
@@ -60,6 +60,7 @@ func target(text string) *httputil.ReverseProxy {
 
 func main() {
 	file := flag.String("log", "", "where the lines go; nowhere by default")
+	delay := flag.Duration("delay", 0, "added to every request, as the way to a far server would")
 	flag.Parse()
 	var out io.Writer = io.Discard
 	if *file != "" {
@@ -80,6 +81,7 @@ func main() {
 		proxy := target(part[2])
 		handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			start, recorded := time.Now(), &recorder{ResponseWriter: w, status: 200}
+			time.Sleep(*delay)
 			proxy.ServeHTTP(recorded, r)
 			turn.Lock()
 			defer turn.Unlock()

@@ -2,17 +2,18 @@
 
 use super::options::{Auth, Options};
 use super::routes::{Refusal, Route};
+use super::services::{Habits, Stranger};
 use crate::encoding::parse_query;
 use crate::server::{Call, Reply};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-pub(crate) const TOKEN_PATH: &str = "/token";
+const TOKEN_PATH: &str = "/token";
 
 /// Who was given which token.
 pub(crate) struct Tokens {
@@ -20,6 +21,9 @@ pub(crate) struct Tokens {
     auth: Auth,
     lifetime: Duration,
     anonymous_pull: bool,
+    habits: Habits,
+    /// What the user is allowed at most.
+    grants: Option<Vec<String>>,
     issued: Mutex<Issued>,
 }
 
@@ -31,9 +35,13 @@ struct Issued {
 
 struct Grant {
     scopes: Vec<String>,
-    pull_only: bool,
+    /// What the holder is allowed at most; nothing says all.
+    at_most: Option<Vec<String>>,
     until: Instant,
 }
+
+/// A repository and what is to be done there.
+type Need = (String, Vec<&'static str>);
 
 /// Who asks the token endpoint.
 enum Asker {
@@ -49,6 +57,8 @@ impl Tokens {
             auth: options.auth.clone(),
             lifetime: options.token_lifetime,
             anonymous_pull: options.anonymous_pull,
+            habits: options.habits.clone(),
+            grants: options.grants.clone(),
             issued: Mutex::default(),
         }
     }
@@ -57,29 +67,64 @@ impl Tokens {
         self.lock().live.clear();
     }
 
+    /// Whether a request to `host` for `path` is one for a token.
+    pub(crate) fn is_realm(&self, host: &str, path: &str) -> bool {
+        let path = path.split('?').next().unwrap_or_default();
+        match self.habits.realm {
+            None => path == TOKEN_PATH,
+            Some((realm, _)) => realm == format!("http://{host}{path}"),
+        }
+    }
+
     /// Answers requests to the token endpoint, no others.
     pub(crate) fn answer(&self, call: &Call) -> Option<Reply> {
-        if call.path != TOKEN_PATH || !matches!(self.auth, Auth::Bearer { .. }) {
-            return None;
+        let is_wanted = matches!(self.auth, Auth::Bearer { .. });
+        (is_wanted && self.is_realm(&call.host, &call.path)).then(|| self.token(call))
+    }
+
+    fn token(&self, call: &Call) -> Reply {
+        if call.method == "POST" && !self.habits.takes_post {
+            return refusal(405, "UNSUPPORTED", "the operation is unsupported");
         }
         let form = if call.method == "POST" {
             parse_query(&String::from_utf8_lossy(&call.body))
         } else {
             Vec::new()
         };
-        let asked: Vec<String> = call
-            .query
-            .iter()
-            .chain(&form)
-            .filter(|(key, _)| key == "scope")
-            .flat_map(|(_, value)| value.split(' ').map(str::to_owned))
-            .filter(|scope| !scope.is_empty())
-            .collect();
-        Some(match self.asker(call, &form) {
-            Asker::Known => self.issue(asked, false),
-            Asker::Anonymous if self.anonymous_pull => self.issue(asked, true),
-            Asker::Anonymous | Asker::Wrong => unauthorized("incorrect username or password"),
-        })
+        let values = |name: &str| -> Vec<String> {
+            let pairs = call.query.iter().chain(&form);
+            pairs
+                .filter(|(key, _)| key == name)
+                .flat_map(|(_, value)| value.split(' ').map(str::to_owned))
+                .filter(|value| !value.is_empty())
+                .collect()
+        };
+        let asked = values("scope");
+        if let Some(known) = self.habits.actions
+            && !asked
+                .iter()
+                .flat_map(|scope| actions(scope))
+                .all(|action| known.contains(&action))
+        {
+            return refusal(
+                400,
+                "INVALID_REQUEST",
+                "Unable to decode repository and actions",
+            );
+        }
+        let service = self.habits.realm.map(|(_, service)| service);
+        if self.habits.knows_its_service && values("service") != Vec::from_iter(service) {
+            return refusal(400, "BAD_REQUEST", "unknown service");
+        }
+        let pull = || Some(vec!["pull".to_owned()]);
+        match (self.asker(call, &form), self.habits.stranger) {
+            (Asker::Known, _) => self.issue(asked, self.grants.clone()),
+            (Asker::Anonymous, _) if self.anonymous_pull => self.issue(asked, pull()),
+            (Asker::Anonymous, Stranger::Puller) => self.issue(asked, pull()),
+            (Asker::Anonymous, Stranger::Powerless) => self.issue(asked, Some(Vec::new())),
+            (_, Stranger::Refused(status, code, message)) => refusal(status, code, message),
+            (Asker::Wrong, _) => unauthorized("incorrect username or password"),
+        }
     }
 
     /// Whether the request may go on; else the challenge.
@@ -90,44 +135,68 @@ impl Tokens {
                 if basic(call).is_some_and(|sent| sent == (user.clone(), password.clone())) {
                     return Ok(());
                 }
-                let challenge = "Basic realm=\"sandbox\"";
-                Err(unauthorized("authentication required").header("www-authenticate", challenge))
+                let realm = self.habits.hosts.first().map_or_else(
+                    || "Basic realm=\"sandbox\"".to_owned(),
+                    |host| format!("Basic realm=\"https://{host}/\",service=\"ecr.amazonaws.com\""),
+                );
+                Err(unauthorized("authentication required").header("www-authenticate", realm))
             }
             Auth::Bearer { .. } => self.check_bearer(call, route),
         }
     }
 
     fn check_bearer(&self, call: &Call, route: &Route<'_>) -> Result<(), Reply> {
-        let needed = needed_scope(call, route);
-        let sent = call
-            .header("authorization")
+        let needed = needed_scopes(call, route);
+        let shown = call.header("authorization");
+        let sent = shown
             .and_then(|value| value.split_once(' '))
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-            .map(|(_, token)| token.to_owned());
+            .map(|(_, token)| token);
         let error = match sent {
             None => None,
-            Some(token) => {
-                let issued = self.lock();
-                match issued.live.get(&token) {
-                    Some(grant) if grant.until <= Instant::now() => Some("invalid_token"),
-                    Some(grant) if grant.allows(needed.as_ref()) => return Ok(()),
-                    Some(_) => Some("insufficient_scope"),
-                    None => Some("invalid_token"),
-                }
-            }
+            Some(token) => match self.lock().live.get(token) {
+                Some(grant) if grant.until <= Instant::now() => Some("invalid_token"),
+                Some(grant) if needed.iter().all(|need| grant.allows(need)) => return Ok(()),
+                Some(_) => Some("insufficient_scope"),
+                None => Some("invalid_token"),
+            },
         };
-        let address = self.address;
-        let mut challenge = vec![
-            format!("Bearer realm=\"http://{address}{TOKEN_PATH}\""),
-            format!("service=\"{address}\""),
-        ];
-        if let Some((repository, actions)) = &needed {
-            let actions = actions.join(",");
-            challenge.push(format!("scope=\"repository:{repository}:{actions}\""));
+        let own_way = match error {
+            Some("insufficient_scope") => self.habits.powerless,
+            Some(_) => self.habits.stale,
+            None => None,
+        };
+        if let Some((status, code, message)) = own_way {
+            return Err(refusal(status, code, message));
         }
-        challenge.extend(error.map(|error| format!("error=\"{error}\"")));
-        let challenge = challenge.join(",");
+        let challenge = if self.habits.basic_once_shown && shown.is_some() {
+            "Basic realm=\"harbor\"".to_owned()
+        } else {
+            self.challenge(&needed, error)
+        };
         Err(unauthorized("authentication required").header("www-authenticate", challenge))
+    }
+
+    fn challenge(&self, needed: &[Need], error: Option<&str>) -> String {
+        let own = self.address.to_string();
+        let own_realm = format!("http://{own}{TOKEN_PATH}");
+        let (realm, service) = self.habits.realm.unwrap_or((&own_realm, &own));
+        let scopes = needed
+            .iter()
+            .map(|(repository, actions)| format!("repository:{repository}:{}", actions.join(",")));
+        let scope = match self.habits.scope {
+            Some(always) => always.to_owned(),
+            None => scopes.collect::<Vec<_>>().join(" "),
+        };
+        let mut parts = vec![
+            format!("Bearer realm=\"{realm}\""),
+            format!("service=\"{service}\""),
+        ];
+        if !scope.is_empty() {
+            parts.push(format!("scope=\"{scope}\""));
+        }
+        parts.extend(error.map(|error| format!("error=\"{error}\"")));
+        parts.join(",")
     }
 
     fn asker(&self, call: &Call, form: &[(String, String)]) -> Asker {
@@ -150,19 +219,24 @@ impl Tokens {
         if known { Asker::Known } else { Asker::Wrong }
     }
 
-    fn issue(&self, scopes: Vec<String>, pull_only: bool) -> Reply {
+    fn issue(&self, scopes: Vec<String>, at_most: Option<Vec<String>>) -> Reply {
         let mut issued = self.lock();
         issued.count += 1;
         let token = format!("sandbox-token-{}", issued.count);
         let grant = Grant {
             scopes,
-            pull_only,
+            at_most,
             until: Instant::now() + self.lifetime,
         };
         issued.live.insert(token.clone(), grant);
-        let seconds = self.lifetime.as_secs();
-        let body = json!({"token": token, "access_token": token, "expires_in": seconds});
-        Reply::json(200, &body)
+        let mut body = Map::new();
+        for name in self.habits.token_names {
+            body.insert((*name).to_owned(), json!(token));
+        }
+        if self.habits.tells_lifetime {
+            body.insert("expires_in".to_owned(), json!(self.lifetime.as_secs()));
+        }
+        Reply::json(200, &Value::Object(body))
     }
 
     fn lock(&self) -> MutexGuard<'_, Issued> {
@@ -171,15 +245,24 @@ impl Tokens {
 }
 
 impl Grant {
-    fn allows(&self, needed: Option<&(String, Vec<&'static str>)>) -> bool {
-        let Some((repository, actions)) = needed else {
-            return true;
-        };
+    fn allows(&self, (repository, actions): &Need) -> bool {
         actions.iter().all(|action| {
-            let permitted = !self.pull_only || *action == "pull";
-            permitted && self.scopes.iter().any(|s| covers(s, repository, action))
+            let may = |most: &Vec<String>| most.iter().any(|own| own == action);
+            self.at_most.as_ref().is_none_or(may)
+                && self.scopes.iter().any(|s| covers(s, repository, action))
         })
     }
+}
+
+/// The actions in `repository:NAME:ACTIONS`.
+fn actions(scope: &str) -> impl Iterator<Item = &str> {
+    let parts = scope
+        .strip_prefix("repository:")
+        .and_then(|rest| rest.rsplit_once(':'));
+    parts
+        .map(|(_, actions)| actions)
+        .into_iter()
+        .flat_map(|actions| actions.split(','))
 }
 
 fn covers(scope: &str, repository: &str, action: &str) -> bool {
@@ -191,13 +274,17 @@ fn covers(scope: &str, repository: &str, action: &str) -> bool {
     })
 }
 
-fn needed_scope(call: &Call, route: &Route<'_>) -> Option<(String, Vec<&'static str>)> {
+/// What a request needs; a mount needs something in two repositories.
+fn needed_scopes(call: &Call, route: &Route<'_>) -> Vec<Need> {
     let actions = match call.method.as_str() {
         "GET" | "HEAD" => vec!["pull"],
         "DELETE" => vec!["delete"],
         _ => vec!["pull", "push"],
     };
-    route.repository().map(|name| (name.to_owned(), actions))
+    let own = route.repository().map(|name| (name.to_owned(), actions));
+    let source = call.query("mount").and(call.query("from"));
+    let mounted = source.map(|name| (name.to_owned(), vec!["pull"]));
+    own.into_iter().chain(mounted).collect()
 }
 
 fn basic(call: &Call) -> Option<(String, String)> {
@@ -211,9 +298,13 @@ fn basic(call: &Call) -> Option<(String, String)> {
 }
 
 fn unauthorized(message: &str) -> Reply {
+    refusal(401, "UNAUTHORIZED", message)
+}
+
+fn refusal(status: u16, code: &'static str, message: &str) -> Reply {
     let refusal = Refusal {
-        status: 401,
-        code: "UNAUTHORIZED",
+        status,
+        code,
         message: message.to_owned(),
     };
     refusal.reply()

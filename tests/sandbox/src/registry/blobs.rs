@@ -32,6 +32,22 @@ pub(crate) fn blob(
     }
 }
 
+/// The storage behind the registry, to which its signed addresses lead: `/NAME/DIGEST`.
+pub(crate) fn stored(store: &Store, call: &Call) -> Reply {
+    // What S3 says; Azure's and Google's storages refuse too, in other words.
+    if call.header("authorization").is_some() {
+        return Reply::new(400).body(
+            "application/xml",
+            "<Code>InvalidArgument</Code><Message>Only one auth mechanism allowed</Message>",
+        );
+    }
+    let place = call.path.trim_start_matches('/').rsplit_once('/');
+    match place.and_then(|(name, digest)| store.blob(name, digest)) {
+        Some(bytes) => Reply::new(200).body("application/octet-stream", bytes.clone()),
+        None => Reply::new(404).body("application/xml", "<Code>NoSuchKey</Code>"),
+    }
+}
+
 /// `POST /v2/NAME/blobs/uploads/`: a mount, a whole blob, or the start of an upload.
 pub(crate) fn begin(store: &mut Store, call: &Call, name: &str) -> Result<Reply, Refusal> {
     if let (Some(digest), Some(from)) = (call.query("mount"), call.query("from"))

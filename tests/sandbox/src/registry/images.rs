@@ -1,6 +1,6 @@
 //! Small real images: a layer with one file, a config, a manifest; the same bytes each time they are asked for.
 
-use super::routes::Service;
+use super::routes::Routes;
 use crate::encoding::sha256_text;
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -68,7 +68,7 @@ pub struct IndexWithProvenance {
 }
 
 pub(crate) fn push_image(
-    service: &Service,
+    service: &Routes,
     repository: &str,
     platform: &str,
     kind: Kind,
@@ -107,7 +107,7 @@ pub(crate) fn push_image(
 }
 
 pub(crate) fn push_index_with_provenance(
-    service: &Service,
+    service: &Routes,
     repository: &str,
     platform: &str,
 ) -> IndexWithProvenance {

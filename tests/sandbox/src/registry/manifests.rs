@@ -2,6 +2,7 @@
 
 use super::options::{Options, Referrers};
 use super::routes::{Refusal, is_digest, refuse};
+use super::services::Habits;
 use super::store::{Manifest, Store};
 use crate::encoding::sha256_text;
 use crate::server::{Call, Reply};
@@ -13,7 +14,13 @@ const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 
-pub(crate) fn get(store: &mut Store, name: &str, reference: &str) -> Result<Reply, Refusal> {
+pub(crate) fn get(
+    store: &mut Store,
+    habits: &Habits,
+    call: &Call,
+    name: &str,
+    reference: &str,
+) -> Result<Reply, Refusal> {
     if !store.knows(name) {
         return refuse(
             404,
@@ -21,12 +28,28 @@ pub(crate) fn get(store: &mut Store, name: &str, reference: &str) -> Result<Repl
             format!("repository name not known to registry: {name}"),
         );
     }
+    let accepted = call.header("accept").unwrap_or_default();
+    let is_hidden = |media_type: &str| {
+        habits.insists_on_accept && media_type == OCI_INDEX && !accepted.contains(OCI_INDEX)
+    };
     match store.read_manifest(name, reference) {
+        Some(manifest) if is_hidden(&manifest.media_type) => refuse(
+            404,
+            "MANIFEST_UNKNOWN",
+            "OCI index found, but Accept header does not support OCI indexes",
+        ),
         Some(manifest) => Ok(Reply::new(200)
             .body(&manifest.media_type, manifest.bytes.clone())
             .header("docker-content-digest", manifest.digest.clone())
             .header("etag", format!("\"{}\"", manifest.digest))),
-        None => unknown(reference),
+        None => {
+            let code = if store.has_expired(name, reference) {
+                habits.expired_tag
+            } else {
+                habits.unknown_tag
+            };
+            refuse(404, code, format!("manifest unknown: {reference}"))
+        }
     }
 }
 
@@ -72,13 +95,14 @@ pub(crate) fn put(
         );
     }
     store.put_manifest(name, tag, media_type, &call.body);
-    let reply = Reply::new(201)
-        .header("location", format!("/v2/{name}/manifests/{digest}"))
-        .header("docker-content-digest", digest);
+    let mut reply = Reply::new(201);
+    if options.habits.names_place {
+        reply = reply.header("location", format!("/v2/{name}/manifests/{digest}"));
+    }
+    reply = reply.header("docker-content-digest", digest);
+    let states_subject = options.habits.states_subject && options.referrers == Referrers::Api;
     Ok(match manifest["subject"]["digest"].as_str() {
-        Some(subject) if options.referrers == Referrers::Api => {
-            reply.header("oci-subject", subject)
-        }
+        Some(subject) if states_subject => reply.header("oci-subject", subject),
         _ => reply,
     })
 }

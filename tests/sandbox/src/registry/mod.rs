@@ -1,20 +1,23 @@
 //! An OCI registry (distribution 1.1) in memory on loopback. It keeps the spec's promises, unless it was told not to.
 
 mod auth;
+mod aws;
 mod blobs;
 mod images;
 mod manifests;
 mod options;
 mod routes;
+mod services;
 mod store;
 
 pub use images::{Image, IndexWithProvenance, Kind};
 pub use options::{Auth, Options, Referrers};
+pub use services::Service;
 
 use crate::faults::Fault;
 use crate::server::{Handler, Server};
 use crate::traffic::Request;
-use routes::Service;
+use routes::Routes;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,7 +25,7 @@ use std::sync::Arc;
 /// A running registry; dropping it ends it.
 pub struct Registry {
     server: Server,
-    service: Arc<Service>,
+    service: Arc<Routes>,
 }
 
 impl Registry {
@@ -30,7 +33,7 @@ impl Registry {
     pub fn start(options: Options) -> Self {
         let mut kept = None;
         let server = Server::start(|address| {
-            let service = Arc::new(Service::new(address, options));
+            let service = Arc::new(Routes::new(address, options));
             kept = Some(Arc::clone(&service));
             let handler: Handler = Arc::new(move |call| service.answer(call));
             handler
@@ -92,6 +95,11 @@ impl Registry {
             .put_manifest(repository, tag, media_type, bytes)
     }
 
+    /// Takes a tag away, as a client does that deletes it.
+    pub fn delete_tag(&self, repository: &str, tag: &str) {
+        self.service.store().delete_tag(repository, tag);
+    }
+
     /// Stores a blob; answers its digest.
     pub fn push_blob(&self, repository: &str, bytes: &[u8]) -> String {
         self.service.store().put_blob(repository, bytes)
@@ -150,7 +158,7 @@ impl Registry {
         let requests = self.server.traffic.requests();
         requests
             .iter()
-            .filter(|request| request.path.split('?').next() == Some(auth::TOKEN_PATH))
+            .filter(|request| self.service.tokens.is_realm(&request.host, &request.path))
             .count()
     }
 

@@ -1,5 +1,7 @@
 //! What kind of registry it is.
 
+use super::aws::Keys;
+use super::services::{Habits, Service};
 use std::time::Duration;
 
 /// How the registry answers referrers.
@@ -42,6 +44,9 @@ pub struct Options {
     pub(crate) page_size: usize,
     pub(crate) token_lifetime: Duration,
     pub(crate) anonymous_pull: bool,
+    pub(crate) habits: Habits,
+    pub(crate) aws: Option<Keys>,
+    pub(crate) grants: Option<Vec<String>>,
 }
 
 impl Default for Options {
@@ -54,6 +59,9 @@ impl Default for Options {
             page_size: 1000,
             token_lifetime: Duration::from_mins(5),
             anonymous_pull: false,
+            habits: Habits::default(),
+            aws: None,
+            grants: None,
         }
     }
 }
@@ -94,6 +102,47 @@ impl Options {
             user: user.to_owned(),
             password: password.to_owned(),
         })
+    }
+
+    /// With the habits of a hosted registry, for one user. It is reached under its own names, with this as the proxy.
+    #[must_use]
+    pub fn like(mut self, service: Service, user: &str, password: &str) -> Self {
+        self.habits = service.habits();
+        match service {
+            Service::Ecr => self.basic(user, password),
+            Service::DockerHub
+            | Service::Ghcr
+            | Service::EcrPublic
+            | Service::Acr
+            | Service::ArtifactRegistry
+            | Service::Quay
+            | Service::Harbor => self.bearer(user, password),
+        }
+    }
+
+    /// AWS is here too, and gives the login to the owner of these keys; or denies it, if they `may_log_in` not.
+    #[must_use]
+    pub fn aws(
+        mut self,
+        id: &str,
+        secret: &str,
+        session_token: Option<&str>,
+        may_log_in: bool,
+    ) -> Self {
+        self.aws = Some(Keys {
+            id: id.to_owned(),
+            secret: secret.to_owned(),
+            session_token: session_token.map(str::to_owned),
+            may_log_in,
+        });
+        self
+    }
+
+    /// With bearer tokens: what the user is allowed at most (`pull`); tokens are granted that and no more.
+    #[must_use]
+    pub fn grants(mut self, actions: &[&str]) -> Self {
+        self.grants = Some(actions.iter().map(|&action| action.to_owned()).collect());
+        self
     }
 
     /// With bearer tokens: whoever asks without credentials gets a token that may pull.

@@ -1,16 +1,17 @@
 //! Which request means what: names, paths, error envelopes, lists.
 
 use super::auth::Tokens;
-use super::options::{Options, Referrers};
+use super::options::{Auth, Options, Referrers};
+use super::services::Listing;
 use super::store::Store;
-use super::{blobs, manifests};
+use super::{aws, blobs, manifests};
 use crate::server::{Call, Reply};
 use serde_json::json;
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The registry behind the server.
-pub(crate) struct Service {
+pub(crate) struct Routes {
     store: Mutex<Store>,
     pub(crate) tokens: Tokens,
     pub(crate) options: Options,
@@ -98,7 +99,7 @@ impl<'a> Route<'a> {
     }
 }
 
-impl Service {
+impl Routes {
     pub(crate) fn new(address: SocketAddr, options: Options) -> Self {
         let mut store = Store::default();
         store.lag = options.lag;
@@ -114,7 +115,7 @@ impl Service {
     }
 
     pub(crate) fn answer(&self, call: &Call) -> Reply {
-        if let Some(reply) = self.tokens.answer(call) {
+        if let Some(reply) = self.elsewhere(call) {
             return reply;
         }
         let Some(route) = Route::parse(&call.path) else {
@@ -128,6 +129,25 @@ impl Service {
             .header("docker-distribution-api-version", "registry/2.0")
     }
 
+    /// Answers what is not the registry's: its token server, its storage, AWS.
+    fn elsewhere(&self, call: &Call) -> Option<Reply> {
+        if let (Some(keys), Auth::Basic { password, .. } | Auth::Bearer { password, .. }) =
+            (&self.options.aws, &self.options.auth)
+            && let Some(reply) = aws::answer(keys, password, call)
+        {
+            return Some(reply);
+        }
+        if let Some(reply) = self.tokens.answer(call) {
+            return Some(reply);
+        }
+        let habits = &self.options.habits;
+        let [_, _, storage] = habits.hosts[..] else {
+            return None;
+        };
+        habits.redirects_blobs.filter(|_| call.host == storage)?;
+        Some(blobs::stored(&self.store(), call))
+    }
+
     fn route(&self, call: &Call, route: &Route<'_>) -> Result<Reply, Refusal> {
         if let Some(name) = route.repository() {
             check_name(name)?;
@@ -137,7 +157,7 @@ impl Service {
             ("GET" | "HEAD", Route::Ping) => Ok(Reply::json(200, &json!({}))),
             ("GET", Route::Tags(name)) => self.list_tags(call, &store, name),
             ("GET" | "HEAD", Route::Manifest(name, reference)) => {
-                manifests::get(&mut store, name, reference)
+                manifests::get(&mut store, &self.options.habits, call, name, reference)
             }
             ("PUT", Route::Manifest(name, reference)) => {
                 manifests::put(&mut store, &self.options, call, name, reference)
@@ -146,11 +166,31 @@ impl Service {
                 manifests::delete(&mut store, name, reference)
             }
             ("GET", Route::Referrers(name, digest)) => match self.options.referrers {
+                _ if let Listing::Elsewhere(status, place) = self.options.habits.listing => {
+                    Ok(Reply::new(status).header("location", place))
+                }
+                Referrers::Api
+                    if matches!(self.options.habits.listing, Listing::OfWhatIsThere)
+                        && store.manifest(name, digest).is_none() =>
+                {
+                    refuse(400, "MANIFEST_INVALID", "manifest invalid")
+                }
                 Referrers::Api => {
                     manifests::referrers(&store, call, name, digest, self.options.page_size)
                 }
                 Referrers::TagSchema => Ok(not_found()),
             },
+            ("GET", Route::Blob(name, digest))
+                if let (Some(status), [_, _, storage]) = (
+                    self.options.habits.redirects_blobs,
+                    &self.options.habits.hosts[..],
+                ) && store.blob(name, digest).is_some() =>
+            {
+                let place = format!("http://{storage}/{name}/{digest}?X-Amz-Signature=secret");
+                Ok(Reply::new(status)
+                    .header("location", place)
+                    .header("docker-content-digest", *digest))
+            }
             (_, Route::Blob(name, digest)) => blobs::blob(&mut store, call, name, digest),
             ("POST", Route::Uploads(name)) => blobs::begin(&mut store, call, name),
             (_, Route::Upload(name, id)) => blobs::upload(&mut store, call, name, id),

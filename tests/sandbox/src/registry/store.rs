@@ -2,7 +2,7 @@
 
 use crate::encoding::sha256_text;
 use bytes::Bytes;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// All repositories and open uploads.
 #[derive(Default)]
@@ -10,6 +10,7 @@ pub(crate) struct Store {
     repositories: HashMap<String, Repository>,
     uploads: HashMap<String, Upload>,
     uploads_begun: u64,
+    expired: BTreeSet<(String, String)>,
     pub(crate) lag: u32,
 }
 
@@ -49,6 +50,12 @@ impl Store {
     /// Whether anything was ever pushed there.
     pub(crate) fn knows(&self, repository: &str) -> bool {
         self.repositories.contains_key(repository)
+    }
+
+    /// Whether the tag was there once and is not any more.
+    pub(crate) fn has_expired(&self, repository: &str, tag: &str) -> bool {
+        self.expired
+            .contains(&(repository.to_owned(), tag.to_owned()))
     }
 
     pub(crate) fn put_blob(&mut self, repository: &str, bytes: &[u8]) -> String {
@@ -185,7 +192,11 @@ impl Store {
     }
 
     pub(crate) fn delete_tag(&mut self, repository: &str, tag: &str) -> bool {
-        self.repository(repository).tags.remove(tag).is_some()
+        let gone = self.repository(repository).tags.remove(tag).is_some();
+        if gone {
+            self.expired.insert((repository.to_owned(), tag.to_owned()));
+        }
+        gone
     }
 
     /// Opens an upload; answers its id.

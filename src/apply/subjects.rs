@@ -1,0 +1,135 @@
+//! Which digests a `sign` or `verify` run is about, as the registry shows them: an image, its children, or a record's.
+
+use std::collections::BTreeSet;
+
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+
+use super::children::{DEPTH_MAX, PARALLEL, TOTAL_MAX};
+use super::{ApplyError, Context};
+use crate::domain::{Descriptor, Digest, ImageReference, Manifest, Reference, Repository};
+use crate::inputs::Depth;
+use crate::record::Record;
+
+/// The image that was named, resolved at the registry, and its children where they are wanted.
+pub(super) async fn named(
+    context: &Context,
+    image: &ImageReference,
+    depth: Depth,
+) -> Result<(Repository, Vec<Descriptor>), ApplyError> {
+    let manifest = find_image(context, image).await?;
+    let listed = with_children(context, &image.repository, &manifest, depth).await?;
+    let children = listed.into_iter().skip(1).map(|child| child.digest);
+    let mut subjects = vec![manifest.descriptor()];
+    subjects.extend(held(context, &image.repository, children).await?);
+    Ok((image.repository.clone(), subjects))
+}
+
+/// What the registry has under these digests. Nothing is signed that it does not hold, nor as what an index or a record
+/// says it is.
+async fn held(
+    context: &Context,
+    repository: &Repository,
+    digests: impl Iterator<Item = Digest>,
+) -> Result<Vec<Descriptor>, ApplyError> {
+    let looks = digests.map(|digest| async move {
+        let manifest = context.manifest_present(repository, &digest).await?;
+        Ok(manifest.descriptor())
+    });
+    stream::iter(looks).buffered(PARALLEL).try_collect().await
+}
+
+/// The manifest of an image, by tag or digest. A tag is resolved once, and what it meant is said.
+pub(super) async fn find_image(
+    context: &Context,
+    image: &ImageReference,
+) -> Result<Manifest, ApplyError> {
+    let missing = || ApplyError::MissingImage(Box::new(image.clone()));
+    let reference = image.reference.as_ref().ok_or_else(missing)?;
+    let look = || context.registry.manifest(&image.repository, reference);
+    let manifest = context
+        .until_present(&image.to_string(), look)
+        .await?
+        .ok_or_else(missing)?;
+    if matches!(reference, Reference::Tag(_)) {
+        context
+            .events
+            .note(format!("`{image}` is `{}`", manifest.digest()));
+    }
+    Ok(manifest)
+}
+
+/// The manifest itself and, where they are wanted, all that is in it.
+pub(super) async fn with_children(
+    context: &Context,
+    repository: &Repository,
+    manifest: &Manifest,
+    depth: Depth,
+) -> Result<Vec<Descriptor>, ApplyError> {
+    let mut all = vec![manifest.descriptor()];
+    if depth == Depth::Itself {
+        return Ok(all);
+    }
+    let mut seen = BTreeSet::from([manifest.digest().clone()]);
+    let mut level = vec![manifest.clone()];
+    for _ in 0..DEPTH_MAX {
+        let mut new: Vec<Descriptor> = level.iter().flat_map(Manifest::children).cloned().collect();
+        // One digest may be listed for several platforms.
+        new.retain(|child| seen.insert(child.digest.clone()));
+        let count = seen.len() - 1;
+        if count > TOTAL_MAX {
+            return Err(ApplyError::OddIndex {
+                digest: manifest.digest().clone(),
+                children: count,
+            });
+        }
+        let nested = new.iter().filter(|child| child.media_type.is_index());
+        let nested = nested.map(|child| context.manifest_present(repository, &child.digest));
+        level = stream::iter(nested)
+            .buffered(PARALLEL)
+            .try_collect()
+            .await?;
+        all.extend(new);
+        if level.is_empty() {
+            return Ok(all);
+        }
+    }
+    Err(ApplyError::TooDeep {
+        digest: manifest.digest().clone(),
+        limit: DEPTH_MAX,
+    })
+}
+
+/// Every image and index of the record, as the registry shows them: nothing is signed that the registry does not hold.
+pub(super) async fn recorded(
+    context: &Context,
+    record: &Record,
+    only: Option<&Repository>,
+    depth: Depth,
+    record_name: &str,
+) -> Result<Vec<(Repository, Vec<Descriptor>)>, ApplyError> {
+    let mut targets = Vec::new();
+    let mut seen = BTreeSet::new();
+    for image in &record.images {
+        let repository: Repository = image
+            .image
+            .parse()
+            .map_err(|_| ApplyError::OddRecord(image.image.clone()))?;
+        if only.is_some_and(|only| *only != repository) {
+            continue;
+        }
+        let mut digests: Vec<&Digest> = vec![&image.digest];
+        digests.extend(image.platforms.iter().map(|platform| &platform.digest));
+        if depth == Depth::Children {
+            digests.extend(&image.attestations);
+        }
+        // Two indexes of one record may share children.
+        digests.retain(|digest| seen.insert((image.image.as_str(), *digest)));
+        let subjects = held(context, &repository, digests.into_iter().cloned()).await?;
+        targets.push((repository, subjects));
+    }
+    if targets.is_empty() {
+        let of = only.map_or(String::new(), |only| format!(" in `{only}`"));
+        return Err(ApplyError::EmptyRecord(record_name.to_owned(), of));
+    }
+    Ok(targets)
+}

@@ -1,0 +1,113 @@
+//! Takes the time of one request, where the run is traced.
+
+use std::time::{Duration, Instant};
+
+use reqwest::{Request, StatusCode, Url};
+
+use crate::domain::{Event, Events, RequestTrace};
+
+/// A request under way. It is told of when this is dropped, so that one that nobody waits for any longer is told of too.
+#[derive(Debug)]
+pub struct Watch(Option<Running>);
+
+#[derive(Debug)]
+struct Running {
+    events: Events,
+    left: Instant,
+    trace: RequestTrace,
+}
+
+impl Watch {
+    /// Begins as `request` leaves. In a run that is not traced nothing is kept of it.
+    #[must_use]
+    pub fn start(events: &Events, request: &Request) -> Self {
+        Self(events.traced_from().map(|began| {
+            let left = Instant::now();
+            Running {
+                events: events.clone(),
+                left,
+                trace: RequestTrace {
+                    start: left.saturating_duration_since(began),
+                    duration: Duration::ZERO,
+                    method: request.method().to_string(),
+                    host: authority(request.url()),
+                    path: request.url().path().to_owned(),
+                    status: None,
+                },
+            }
+        }))
+    }
+
+    /// The whole answer is here.
+    pub fn answered(&mut self, status: StatusCode) {
+        if let Some(running) = &mut self.0 {
+            running.trace.status = Some(status.as_u16());
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if let Some(Running {
+            events,
+            left,
+            mut trace,
+        }) = self.0.take()
+        {
+            trace.duration = left.elapsed();
+            events.emit(Event::Request(trace));
+        }
+    }
+}
+
+/// Host and port as they are written in an address.
+#[must_use]
+pub fn authority(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port()
+        .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Arc, Mutex};
+
+    fn request() -> Request {
+        let url = "https://me:hunter2@ghcr.io:8443/v2/o/r?sig=hidden#part";
+        Request::new(reqwest::Method::PUT, url.parse().unwrap())
+    }
+
+    #[test]
+    fn request_is_told_of_without_query_and_credentials() {
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let listener = Arc::clone(&heard);
+        let events = Events::traced(Instant::now(), move |event| {
+            if let Event::Request(trace) = event {
+                listener.lock().unwrap().push(trace.to_string());
+            }
+        });
+        let mut answered = Watch::start(&events, &request());
+        answered.answered(StatusCode::CREATED);
+        drop(answered);
+        // The future that held it was dropped.
+        drop(Watch::start(&events, &request()));
+        let heard = heard.lock().unwrap();
+        let told: Vec<&str> = heard
+            .iter()
+            .map(|line| line.split_once("PUT").unwrap().1)
+            .collect();
+        assert_eq!(
+            told,
+            [
+                "   ghcr.io:8443/v2/o/r 201",
+                "   ghcr.io:8443/v2/o/r no answer"
+            ]
+        );
+    }
+
+    #[test]
+    fn nothing_is_kept_where_nobody_traces() {
+        assert!(Watch::start(&Events::silent(), &request()).0.is_none());
+    }
+}

@@ -1,0 +1,156 @@
+//! What happens to a tag, for every state in which it can be found.
+
+use super::*;
+
+proptest! {
+    #[test]
+    fn a_rerun_changes_nothing(children in children(), absent in any::<[bool; 3]>()) {
+        let assembly = assembled(&children);
+        let held = |absent: bool| (!absent).then(|| assembly.manifest.clone());
+        let tags = [fixed("v1", held(absent[0])), fixed("v1.0", held(absent[1])), moving("latest", held(absent[2]))];
+        let first = decide_tags(&assembly, &children, &tags).unwrap();
+        prop_assert_eq!(first.target.digest(), assembly.manifest.digest());
+        for (step, absent) in first.steps.iter().zip(absent) {
+            prop_assert_eq!(step.writes(), absent);
+            prop_assert_eq!(&step.after, assembly.manifest.digest());
+        }
+        let done = ["v1", "v1.0"].map(|tag| fixed(tag, held(false)));
+        prop_assert!(decide_tags(&assembly, &children, &done).unwrap().steps.iter().all(|step| !step.writes()));
+    }
+
+    #[test]
+    fn the_same_map_in_other_bytes_is_kept_and_given_to_the_rest(children in children()) {
+        let assembly = assembled(&children);
+        let theirs = rewritten(&assembly.manifest);
+        let seen = [fixed("v1", None), fixed("v1.0", Some(theirs.clone())), fixed("v1.0.0", Some(assembly.manifest.clone())), moving("latest", None)];
+        let decided = decide_tags(&assembly, &children, &seen).unwrap();
+        prop_assert_eq!(decided.target.bytes(), theirs.bytes());
+        let after: Vec<_> = decided.steps.iter().map(|step| &step.after).collect();
+        prop_assert_eq!(after, [theirs.digest(), theirs.digest(), assembly.manifest.digest(), theirs.digest()]);
+        prop_assert_eq!(decided.equivalents.len(), 1);
+    }
+
+    #[test]
+    fn a_fixed_tag_is_never_written_over(children in children(), others in children()) {
+        let (mine, theirs) = (assembled(&children), assembled(&others));
+        let decided = decide_tags(&mine, &children, &[fixed("v1", Some(theirs.manifest.clone())), fixed("v2", None)]);
+        match decided {
+            Ok(steps) => {
+                prop_assert_eq!(&mine.platforms, &theirs.platforms);
+                prop_assert!(!steps.steps[0].writes());
+            }
+            Err(conflicts) => {
+                prop_assert_ne!(&mine.platforms, &theirs.platforms);
+                prop_assert_eq!(&conflicts[0].holds, theirs.manifest.digest());
+                prop_assert_eq!(conflicts[0].found.len(), theirs.platforms.len());
+            }
+        }
+    }
+}
+
+/// One way to make an index that only looks the same, by name.
+type Disguise = (&'static str, fn(&mut serde_json::Value));
+
+#[test]
+fn an_index_that_only_looks_the_same_is_a_conflict() {
+    let children = ["linux/amd64", "linux/arm64"]
+        .map(|platform| resolved(leaf(platform, 1, MediaType::OciManifest), true));
+    let assembly = assembled(&children);
+    let disguises: [Disguise; 8] = [
+        ("swapped platforms", |index| {
+            let first = index["manifests"][0]["platform"].clone();
+            index["manifests"][0]["platform"] = index["manifests"][2]["platform"].clone();
+            index["manifests"][2]["platform"] = first;
+        }),
+        ("urls", |index| {
+            index["manifests"][0]["urls"] = serde_json::json!(["https://evil.test/"]);
+        }),
+        ("data", |index| {
+            index["manifests"][0]["data"] = "e30=".into();
+        }),
+        ("an extra child", |index| {
+            let mut extra = index["manifests"][0].clone();
+            extra["digest"] = Digest::of(b"extra").to_string().into();
+            extra["platform"] = serde_json::json!({"os": "linux", "architecture": "s390x"});
+            index["manifests"].as_array_mut().unwrap().push(extra);
+        }),
+        ("an attestation of nothing", |index| {
+            index["manifests"][1]["annotations"]["vnd.docker.reference.digest"] =
+                Digest::of(b"extra").to_string().into();
+        }),
+        ("an attestation for a platform", |index| {
+            index["manifests"][1]["platform"] =
+                serde_json::json!({"os": "linux", "architecture": "s390x"});
+        }),
+        ("an unknown platform without annotations", |index| {
+            index["manifests"][1]
+                .as_object_mut()
+                .unwrap()
+                .remove("annotations");
+        }),
+        ("an image that hides before an index of ours", |index| {
+            let of = index["manifests"][0]["digest"].as_str().unwrap();
+            let nested = Digest::of(format!("index of {of}").as_bytes());
+            index["manifests"][0]["digest"] = Digest::of(b"extra").to_string().into();
+            index["manifests"][1] =
+                serde_json::json!({"mediaType": MediaType::OciIndex, "digest": nested, "size": 1});
+        }),
+    ];
+    for (name, disguise) in disguises {
+        let theirs = edited(&assembly.manifest, disguise);
+        assert!(
+            decide_tags(&assembly, &children, &[fixed("v1", Some(theirs))]).is_err(),
+            "{name} passed as the same"
+        );
+    }
+    let same = edited(&assembly.manifest, |_| ());
+    assert!(decide_tags(&assembly, &children, &[fixed("v1", Some(same))]).is_ok());
+}
+
+#[test]
+fn a_tag_on_a_single_image_is_a_conflict() {
+    let children = [resolved(
+        leaf("linux/amd64", 1, MediaType::OciManifest),
+        false,
+    )];
+    let config = Descriptor::new(MediaType::Other("c".to_owned()), 2, Digest::of(b"{}"));
+    let image = serde_json::to_vec(&serde_json::json!({"config": config, "layers": []})).unwrap();
+    let image = Manifest::parse(image, MediaType::OciManifest).unwrap();
+    let conflicts = decide_tags(
+        &assembled(&children),
+        &children,
+        &[fixed("v1", Some(image))],
+    )
+    .unwrap_err();
+    assert!(
+        conflicts[0].found.is_empty() && conflicts[0].why.is_some(),
+        "{conflicts:?}"
+    );
+}
+
+#[test]
+fn moving_tags_move_and_remember() {
+    let children = [resolved(
+        leaf("linux/amd64", 1, MediaType::OciManifest),
+        false,
+    )];
+    let others = [resolved(
+        leaf("linux/amd64", 2, MediaType::OciManifest),
+        false,
+    )];
+    let (mine, theirs) = (assembled(&children), assembled(&others));
+    let steps = decide_tags(
+        &mine,
+        &children,
+        &[moving("latest", Some(theirs.manifest.clone()))],
+    )
+    .unwrap()
+    .steps;
+    let wanted = TagStep {
+        tag: "latest".parse::<Tag>().unwrap(),
+        kind: TagKind::Moving,
+        before: Some(theirs.manifest.digest().clone()),
+        after: mine.manifest.digest().clone(),
+    };
+    assert_eq!(steps, [wanted]);
+}

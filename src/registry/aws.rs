@@ -1,0 +1,213 @@
+//! AWS's keys, and how they become a login to one of Amazon's registries.
+//!
+//! Source: `API_GetAuthorizationToken` of ECR and of ECR Public in AWS's documentation.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use reqwest::header::{HeaderName, HeaderValue};
+use reqwest::{Method, Request, Url};
+use serde_json::Value;
+use tokio::sync::OnceCell;
+
+use super::credentials::Login;
+use super::ecr::{Ecr, Service};
+use super::error::Fault;
+use super::retry::patiently;
+use super::sigv4::{Keys, Scope, Unsigned, signed_headers};
+use super::token::sensitive;
+use super::wire::{Answer, Wire, authority};
+use crate::domain::{Event, Host, Secret};
+
+const ANSWER_MAX_BYTES: u64 = 256 * 1024;
+const CONTENT_TYPE: &str = "application/x-amz-json-1.1";
+const BODY: &[u8] = b"{}";
+
+/// What the AWS environment of a job holds, as aws-actions/configure-aws-credentials leaves it there.
+#[derive(Debug, Clone)]
+pub struct AwsKeys {
+    /// `AWS_ACCESS_KEY_ID`.
+    pub id: String,
+    /// `AWS_SECRET_ACCESS_KEY`.
+    pub secret: Secret,
+    /// `AWS_SESSION_TOKEN`, which temporary keys have.
+    pub session_token: Option<Secret>,
+    /// `AWS_ENDPOINT_URL_ECR`: where to ask for private registries instead of the region's own endpoint.
+    pub endpoint: Option<String>,
+    /// `AWS_ENDPOINT_URL_ECR_PUBLIC`: the same for ECR Public.
+    pub public_endpoint: Option<String>,
+}
+
+/// The login that AWS gave out for each host, or why it did not. Each is asked for once; they are good for 12 hours.
+#[derive(Debug, Default)]
+pub(super) struct Logins(Mutex<BTreeMap<Host, Asked>>);
+
+type Asked = Arc<OnceCell<Result<Login, Fault>>>;
+
+impl Logins {
+    /// The login for `host`, which is `ecr`'s. Who comes while it is being asked for waits and takes what comes of it.
+    pub(super) async fn get(
+        &self,
+        wire: &Wire,
+        host: &Host,
+        ecr: &Ecr,
+        keys: &AwsKeys,
+    ) -> Result<Login, Fault> {
+        let place = match self.0.lock() {
+            Ok(mut logins) => Arc::clone(logins.entry(host.clone()).or_default()),
+            Err(_) => Arc::default(),
+        };
+        place.get_or_init(|| login(wire, ecr, keys)).await.clone()
+    }
+}
+
+/// Asks AWS for a login, trying again where that may help.
+async fn login(wire: &Wire, ecr: &Ecr, keys: &AwsKeys) -> Result<Login, Fault> {
+    let permission = ecr.service.permission();
+    let url = endpoint(ecr, keys)?;
+    let host = authority(&url);
+    let what = format!("login from {host}");
+    let attempt = || async {
+        let answer = wire
+            .send(request(wire, ecr, keys, &url)?, ANSWER_MAX_BYTES)
+            .await?;
+        if answer.status != 200 {
+            return Err(answer.fault());
+        }
+        read(wire, ecr, &answer)
+    };
+    let login = patiently(wire.patience, &wire.events, &what, attempt).await;
+    login.map_err(|fault| Fault::Aws {
+        host,
+        permission,
+        fault: Arc::new(fault),
+    })
+}
+
+/// SECURITY: an endpoint that was given for tests or for a private network sees our session token: TLS, or this machine.
+fn endpoint(ecr: &Ecr, keys: &AwsKeys) -> Result<Url, Fault> {
+    let (given, variable) = match ecr.service {
+        Service::Private => (&keys.endpoint, "AWS_ENDPOINT_URL_ECR"),
+        Service::Public => (&keys.public_endpoint, "AWS_ENDPOINT_URL_ECR_PUBLIC"),
+    };
+    let refused = |reason| Fault::AwsEndpoint { variable, reason };
+    let Some(given) = given else {
+        let own = format!("https://{}/", ecr.endpoint);
+        return Url::parse(&own).map_err(|_| refused("is no web address"));
+    };
+    let url = Url::parse(given).map_err(|_| refused("is no web address"))?;
+    let is_loopback = || {
+        authority(&url)
+            .parse::<Host>()
+            .is_ok_and(|host| host.is_loopback())
+    };
+    if url.query().is_some() || !url.username().is_empty() || url.password().is_some() {
+        return Err(refused("is more than scheme, host and path"));
+    }
+    match url.scheme() {
+        "https" => Ok(url),
+        "http" if is_loopback() => Ok(url),
+        "http" => Err(refused("is not HTTPS")),
+        _ => Err(refused("is no web address")),
+    }
+}
+
+/// Signed anew for each try, as a signature names its time.
+fn request(wire: &Wire, ecr: &Ecr, keys: &AwsKeys, url: &Url) -> Result<Request, Fault> {
+    let host = authority(url);
+    let own = [
+        ("content-type", CONTENT_TYPE),
+        ("x-amz-target", ecr.service.target()),
+    ];
+    let signed = signed_headers(
+        &Keys {
+            id: &keys.id,
+            secret: &keys.secret,
+            session_token: keys.session_token.as_ref(),
+        },
+        Scope {
+            region: &ecr.region,
+            service: ecr.service.name(),
+        },
+        &Unsigned {
+            method: "POST",
+            host: &host,
+            path: url.path(),
+            headers: &own,
+            body: BODY,
+        },
+        jiff::Timestamp::now(),
+    );
+    let mut request = wire.request(Method::POST, url.clone()).body(BODY);
+    for (name, value) in own {
+        request = request.header(name, value);
+    }
+    for (name, value) in signed {
+        let value = sensitive(value.expose()).unwrap_or(HeaderValue::from_static(""));
+        request = request.header(HeaderName::from_static(name), value);
+    }
+    request.build().map_err(|error| Fault::Unreachable {
+        host,
+        cause: crate::http::cause_text(&error),
+        lasting: true,
+    })
+}
+
+/// The private service answers a list (for accounts, when several could be asked for), the public one a single object.
+fn read(wire: &Wire, ecr: &Ecr, answer: &Answer) -> Result<Login, Fault> {
+    let document: Value = serde_json::from_slice(&answer.body).map_err(|_| Fault::NoToken)?;
+    let data = match ecr.service {
+        Service::Private => document.pointer("/authorizationData/0"),
+        Service::Public => document.get("authorizationData"),
+    };
+    let encoded = data
+        .and_then(|data| data.get("authorizationToken")?.as_str())
+        .ok_or(Fault::NoToken)?;
+    wire.events.emit(Event::Mask(Secret::new(encoded)));
+    let decoded = STANDARD.decode(encoded).map_err(|_| Fault::NoToken)?;
+    let text = String::from_utf8(decoded).map_err(|_| Fault::NoToken)?;
+    let (username, password) = text.split_once(':').ok_or(Fault::NoToken)?;
+    let password = Secret::new(password);
+    wire.events.emit(Event::Mask(password.clone()));
+    Ok(Login {
+        username: username.to_owned(),
+        password,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoint_of_the_environment_is_tls_or_this_machine() {
+        let ecr = Ecr::of(&"public.ecr.aws".parse().unwrap()).unwrap();
+        for (given, is_allowed) in [
+            ("https://vpce-1.ecr.us-east-1.vpce.amazonaws.com", true),
+            ("http://127.0.0.1:4566", true),
+            ("http://localhost:4566/aws", true),
+            ("http://10.0.0.1:4566", false),
+            ("http://localhost.example", false),
+            ("https://me:secret@aws.example", false),
+            ("https://aws.example/?key=secret", false),
+            ("aws", false),
+        ] {
+            let keys = AwsKeys {
+                id: String::new(),
+                secret: Secret::new(""),
+                session_token: None,
+                endpoint: None,
+                public_endpoint: Some(given.to_owned()),
+            };
+            let read = endpoint(&ecr, &keys);
+            assert_eq!(read.is_ok(), is_allowed, "{given}");
+            if let Err(fault) = read {
+                let text = fault.to_string();
+                assert!(text.contains("`AWS_ENDPOINT_URL_ECR_PUBLIC`"), "{text}");
+                assert!(!text.contains("secret"), "{text}");
+            }
+        }
+    }
+}

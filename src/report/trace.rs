@@ -1,0 +1,93 @@
+//! The last lines of a traced run: what each host was asked, and how much of it had to wait for something else.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use crate::domain::RequestTrace;
+
+/// Totals of `requests`, a line for all and one for each host.
+#[must_use]
+pub fn trace_text(requests: &[RequestTrace]) -> String {
+    let mut hosts: BTreeMap<&str, (usize, Duration)> = BTreeMap::new();
+    for request in requests {
+        let (count, time) = hosts.entry(&request.host).or_default();
+        *count += 1;
+        *time += request.duration;
+    }
+    let mut text = format!(
+        "trace: {}, at least {} of them one after another",
+        counted(requests.len()),
+        one_after_another(requests)
+    );
+    for (host, (count, time)) in hosts {
+        // Writing to a string cannot fail.
+        let _ = write!(
+            text,
+            "\ntrace: {host}: {}, {} ms in all",
+            counted(count),
+            time.as_millis()
+        );
+    }
+    text
+}
+
+fn counted(requests: usize) -> String {
+    let plural = if requests == 1 { "" } else { "s" };
+    format!("{requests} request{plural}")
+}
+
+/// The most requests of which no two were under way at once: a run with more connections would not need fewer turns.
+fn one_after_another(requests: &[RequestTrace]) -> usize {
+    let mut times: Vec<(Duration, Duration)> = requests
+        .iter()
+        .map(|request| (request.start + request.duration, request.start))
+        .collect();
+    times.sort_unstable();
+    let mut free_from = Duration::ZERO;
+    let mut turns = 0;
+    for (end, start) in times {
+        if turns == 0 || start >= free_from {
+            turns += 1;
+            free_from = end;
+        }
+    }
+    turns
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(host: &str, start: u64, duration: u64) -> RequestTrace {
+        RequestTrace {
+            start: Duration::from_millis(start),
+            duration: Duration::from_millis(duration),
+            method: "GET".to_owned(),
+            host: host.to_owned(),
+            path: "/".to_owned(),
+            status: Some(200),
+        }
+    }
+
+    #[test]
+    fn totals_are_by_host_and_turns_are_counted() {
+        // Two at once, a long one beside all, and one behind the two.
+        let requests = [
+            request("b", 0, 100),
+            request("a", 10, 20),
+            request("a", 12, 20),
+            request("a", 32, 8),
+        ];
+        assert_eq!(
+            trace_text(&requests),
+            "trace: 4 requests, at least 2 of them one after another\n\
+             trace: a: 3 requests, 48 ms in all\n\
+             trace: b: 1 request, 100 ms in all"
+        );
+        assert_eq!(
+            trace_text(&[]),
+            "trace: 0 requests, at least 0 of them one after another"
+        );
+    }
+}

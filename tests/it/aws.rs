@@ -1,0 +1,107 @@
+//! Logins to Amazon's registries by the keys of the AWS environment.
+
+use sandbox::{Fault, Options, Service};
+use serde_json::json;
+
+use crate::support::World;
+use crate::support::hosted::{
+    Hosted, KEY, PASSWORD, SECRET, SESSION, auths, aws, docker_config, kept_secret,
+};
+
+#[test]
+fn aws_is_asked_once_and_only_where_nobody_else_has_a_login() {
+    for service in [Service::Ecr, Service::EcrPublic] {
+        let hosted = Hosted::new(service);
+        let many: Vec<String> = (0..20).map(|number| format!("v{number}")).collect();
+        let seal = hosted.logged_in(hosted.world.seal());
+        seal.input("tags", many.join(","))
+            .input("recursive", "true")
+            .succeed();
+        assert_eq!(hosted.asked_aws(), 1, "{service:?}");
+
+        hosted.registry().clear_requests();
+        let [host, ..] = service.hosts();
+        let create = || hosted.logged_in(hosted.world.create());
+        create()
+            .input("registry-auths", auths(host, "AWS", PASSWORD))
+            .succeed();
+        let config = json!({"auths": {host: {"username": "AWS", "password": PASSWORD}}});
+        docker_config(create(), &config).succeed();
+        assert_eq!(hosted.asked_aws(), 0, "{service:?}");
+
+        // What the helper would do is what is done here.
+        for config in [
+            json!({"credHelpers": {host: "ecr-login"}}),
+            json!({"auths": {host: {}}, "credsStore": "ecr-login"}),
+        ] {
+            hosted.registry().clear_requests();
+            docker_config(create(), &config).succeed();
+            assert_eq!(hosted.asked_aws(), 1, "{service:?}");
+        }
+    }
+    // Another registry's challenge is not answered by AWS.
+    let hosted = Hosted::new(Service::Quay);
+    let endpoint = format!("http://{}", hosted.registry().address());
+    let nobody = aws(hosted.anonymous(hosted.world.create()));
+    nobody.env("AWS_ENDPOINT_URL_ECR", endpoint).end_with(1);
+    assert_eq!(hosted.asked_aws(), 0);
+}
+
+#[test]
+fn aws_that_says_no_is_told_of_with_the_permission_that_is_missing() {
+    for (service, permission) in [
+        (Service::Ecr, "`ecr:GetAuthorizationToken`"),
+        (
+            Service::EcrPublic,
+            "`ecr-public:GetAuthorizationToken` and `sts:GetServiceBearerToken`",
+        ),
+    ] {
+        let options = Options::new().like(service, "AWS", PASSWORD);
+        let denied = Hosted {
+            service,
+            world: World::with(options.aws(KEY, SECRET, Some(SESSION), false)),
+        };
+        let outcome = denied.logged_in(denied.world.create()).end_with(1);
+        outcome.says(&[
+            "could not get a login from AWS",
+            "AccessDeniedException",
+            "is not authorized to perform",
+        ]);
+        outcome.says(&[
+            "hint: the role that the job assumes needs the permission",
+            permission,
+        ]);
+        assert_eq!(denied.asked_aws(), 1, "it is no use to ask again");
+        kept_secret(&outcome);
+
+        // An old session: the keys are right, its token is not.
+        let hosted = Hosted::new(service);
+        let old = hosted.logged_in(hosted.world.create());
+        let outcome = old.env("AWS_SESSION_TOKEN", "old").end_with(1);
+        outcome.says(&[
+            "InvalidSignatureException",
+            "hint: AWS does not take the keys of the environment",
+        ]);
+        let other = hosted.logged_in(hosted.world.create());
+        let outcome = other.env("AWS_SECRET_ACCESS_KEY", "other").end_with(1);
+        outcome.says(&["does not match the signature you provided"]);
+
+        // A bad minute of AWS's passes.
+        let hosted = Hosted::new(service);
+        let throttled = r#"{"__type":"ThrottlingException","message":"Rate exceeded"}"#;
+        hosted
+            .registry()
+            .fault(Fault::on("POST", "/").answer(400, &[], throttled));
+        let outcome = hosted.logged_in(hosted.world.create()).succeed();
+        outcome.says(&["login from", "Rate exceeded"]);
+
+        let variable = if service == Service::EcrPublic {
+            "AWS_ENDPOINT_URL_ECR_PUBLIC"
+        } else {
+            "AWS_ENDPOINT_URL_ECR"
+        };
+        let plain = hosted.logged_in(hosted.world.create());
+        let outcome = plain.env(variable, "http://aws.example").end_with(1);
+        outcome.says(&[&format!("variable `{variable}` is not HTTPS")]);
+    }
+}

@@ -1,0 +1,150 @@
+//! Each hosted registry by its own habits: everything comes to its end, a rerun changes nothing, credentials stay with
+//! whom they are for, and a denial is never taken for absence.
+
+use std::time::Duration;
+
+use sandbox::{Fault, Options, Service};
+
+use crate::support::hosted::{Hosted, PASSWORD, auths, docker_login, kept_secret, user};
+use crate::support::{Outcome, REPOSITORY, until};
+
+#[test]
+fn everything_is_made_signed_and_left_alone_by_a_rerun_at_every_service() {
+    for service in Service::ALL {
+        let hosted = Hosted::new(service);
+        let said = |outcome: &Outcome, wanted: [&str; 2]| {
+            kept_secret(outcome);
+            hosted.kept_to_itself();
+            let got = ["result", "sign-skipped"].map(|name| outcome.output(name).to_owned());
+            assert_eq!(got, wanted, "{service:?}\n{}", outcome.log);
+        };
+        let create = hosted.logged_in(hosted.world.create());
+        said(&create.succeed(), ["created", "false"]);
+        assert!(!hosted.writes().is_empty(), "{service:?}");
+
+        hosted.registry().clear_requests();
+        said(&create.succeed(), ["unchanged", "false"]);
+        assert_eq!(hosted.writes(), [], "{service:?}");
+
+        let seal = hosted.logged_in(hosted.world.seal());
+        said(&seal.succeed(), ["unchanged", "false"]);
+        hosted.registry().clear_requests();
+        said(
+            &hosted.logged_in(hosted.world.seal()).succeed(),
+            ["unchanged", "true"],
+        );
+        assert_eq!(hosted.writes(), [], "{service:?}");
+    }
+}
+
+#[test]
+fn nobody_and_the_wrong_one_are_told_so_and_nothing_is_written() {
+    for service in Service::ALL {
+        let hosted = Hosted::new(service);
+        let nobody = hosted.anonymous(hosted.world.create()).end_with(1);
+        nobody.says(&["hint: no credentials were given"]);
+        let [host, ..] = service.hosts();
+        let wrong = hosted
+            .anonymous(hosted.world.create())
+            .input("registry-auths", auths(host, user(service), "wrong-one"));
+        let wrong = wrong.end_with(1);
+        wrong.says(&["hint: the credentials came from `registry-auths`"]);
+        for outcome in [nobody, wrong] {
+            kept_secret(&outcome);
+            assert!(!outcome.outputs.contains_key("digest") || outcome.output("digest").is_empty());
+        }
+        hosted.kept_to_itself();
+        // ECR Public lets anybody read, so that it is the push that is refused.
+        let mut stored = hosted.writes();
+        stored.retain(|request| request.status.is_some_and(|status| status < 300));
+        assert_eq!(stored, [], "{service:?}");
+        assert!(hosted.world.tags().is_empty(), "{service:?}");
+    }
+}
+
+#[test]
+fn who_may_only_read_is_told_so_and_no_tag_is_taken_for_absent_without_a_look() {
+    for service in Service::ALL {
+        if service == Service::Ecr {
+            // Its rights are AWS's, and are not in a token.
+            continue;
+        }
+        let hosted = Hosted::with(service, Options::new().grants(&["pull"]));
+        let outcome = hosted.logged_in(hosted.world.create()).end_with(1);
+        outcome.says(&["hint: the credentials came from"]);
+        hosted.kept_to_itself();
+        assert!(hosted.world.tags().is_empty(), "{service:?}");
+        // What is there already needs no right to write.
+        let index = Hosted::new(service);
+        let made = index.logged_in(index.world.create()).succeed();
+        let (_, bytes) = index.registry().manifest(REPOSITORY, "v1").unwrap();
+        let media_type = "application/vnd.oci.image.index.v1+json";
+        hosted
+            .registry()
+            .push_raw(REPOSITORY, Some("v1"), media_type, &bytes);
+        let again = hosted.logged_in(hosted.world.create()).succeed();
+        assert_eq!(again.output("digest"), made.output("digest"));
+        assert_eq!(again.output("result"), "unchanged", "{service:?}");
+    }
+}
+
+#[test]
+fn tag_that_was_deleted_is_absent_in_each_service_s_own_words() {
+    for service in Service::ALL {
+        let hosted = Hosted::new(service);
+        let create = hosted.logged_in(hosted.world.create());
+        create.succeed();
+        hosted.registry().delete_tag(REPOSITORY, "v1");
+        let again = hosted.logged_in(hosted.world.create()).succeed();
+        assert_eq!(again.output("result"), "created", "{service:?}");
+        assert!(hosted.world.tag("v1").is_some(), "{service:?}");
+    }
+}
+
+#[test]
+fn token_that_is_taken_away_in_the_middle_is_asked_for_again() {
+    for service in Service::ALL {
+        if service == Service::Ecr
+            || service == Service::ArtifactRegistry
+            || service == Service::Ghcr
+        {
+            // The first has no tokens; of the others it is not known what they say to one.
+            continue;
+        }
+        let hosted = Hosted::new(service);
+        let slow = Duration::from_millis(300);
+        let index = Fault::on("PUT", "*/manifests/sha256:*");
+        hosted.registry().fault(index.delay(slow));
+        let running = hosted.logged_in(hosted.world.create()).begin();
+        until("the index", || {
+            hosted
+                .writes()
+                .iter()
+                .any(|request| request.method == "PUT")
+        });
+        hosted.registry().revoke_tokens();
+        let outcome = running.end();
+        assert_eq!(outcome.code, 0, "{service:?}\n{}", outcome.log);
+        assert_eq!(hosted.registry().token_requests(), 2, "{service:?}");
+        kept_secret(&outcome);
+    }
+}
+
+#[test]
+fn docker_hub_goes_by_all_its_names() {
+    for name in ["docker.io", "index.docker.io", "registry-1.docker.io"] {
+        for key in [
+            "https://index.docker.io/v1/",
+            "docker.io",
+            "index.docker.io",
+        ] {
+            let hosted = Hosted::new(Service::DockerHub);
+            let action = hosted
+                .anonymous(hosted.world.create())
+                .input("image", format!("{name}/{REPOSITORY}"));
+            let outcome = docker_login(action, key, PASSWORD).succeed();
+            assert_eq!(outcome.output("result"), "created", "{name} {key}");
+            hosted.kept_to_itself();
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! The one action of AWS that a client of its registries needs, for callers whose signature holds.
+
+use crate::encoding::sha256_text;
+use crate::server::{Call, Reply};
+use aws_lc_rs::hmac;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+const PRIVATE: &str = "AmazonEC2ContainerRegistry_V20150921.GetAuthorizationToken";
+const PUBLIC: &str = "SpencerFrontendService.GetAuthorizationToken";
+
+/// The keys that are known here.
+#[derive(Clone, Debug)]
+pub(crate) struct Keys {
+    pub(crate) id: String,
+    pub(crate) secret: String,
+    pub(crate) session_token: Option<String>,
+    /// Whether they may get a login.
+    pub(crate) may_log_in: bool,
+}
+
+/// Answers `GetAuthorizationToken` of both services, nothing else. AWS's JSON services refuse with 400.
+pub(crate) fn answer(keys: &Keys, password: &str, call: &Call) -> Option<Reply> {
+    let target = call.header("x-amz-target")?;
+    let service = match target {
+        PRIVATE => "ecr",
+        PUBLIC => "ecr-public",
+        _ => return Some(refused("UnknownOperationException", "")),
+    };
+    if let Err(reason) = check(keys, service, call) {
+        return Some(refused("InvalidSignatureException", &reason));
+    }
+    if !keys.may_log_in {
+        let message = format!(
+            "User: arn:aws:sts::123456789012:assumed-role/release/GitHubActions is not authorized to perform: {service}:GetAuthorizationToken on resource: * because no identity-based policy allows the {service}:GetAuthorizationToken action"
+        );
+        return Some(refused("AccessDeniedException", &message));
+    }
+    let data = json!({
+        "authorizationToken": STANDARD.encode(format!("AWS:{password}")),
+        "expiresAt": 1_900_000_000.0,
+    });
+    let mut answer = json!({ "authorizationData": data });
+    if service == "ecr" {
+        let mut data = data;
+        data["proxyEndpoint"] = json!("https://123456789012.dkr.ecr.eu-west-1.amazonaws.com");
+        answer = json!({ "authorizationData": [data] });
+    }
+    let bytes = answer.to_string();
+    Some(Reply::new(200).body("application/x-amz-json-1.1", bytes))
+}
+
+fn refused(code: &str, message: &str) -> Reply {
+    let body: Value = json!({"__type": code, "message": message});
+    Reply::new(400).body("application/x-amz-json-1.1", body.to_string())
+}
+
+/// Verifies as AWS does, from what was sent: every header that is named must be there, and `host` among them.
+fn check(keys: &Keys, service: &str, call: &Call) -> Result<(), String> {
+    let authorization = call.header("authorization").ok_or("it is not signed")?;
+    let fields = authorization
+        .strip_prefix("AWS4-HMAC-SHA256 ")
+        .ok_or("it is signed in another way")?;
+    let field = |name: &str| {
+        let found = fields
+            .split(", ")
+            .find_map(|field| field.strip_prefix(name)?.strip_prefix('='));
+        found.ok_or(format!("{name} is missing"))
+    };
+    let (credential, names, signature) = (
+        field("Credential")?,
+        field("SignedHeaders")?,
+        field("Signature")?,
+    );
+    let parts: Vec<&str> = credential.split('/').collect();
+    let [id, date, region, for_service, "aws4_request"] = parts[..] else {
+        return Err(format!("Credential is {credential}"));
+    };
+    let wanted_region = if service == "ecr" {
+        "eu-west-1"
+    } else {
+        "us-east-1"
+    };
+    if (id, region, for_service) != (keys.id.as_str(), wanted_region, service) {
+        return Err(format!(
+            "Credential should be scoped to {wanted_region}/{service}"
+        ));
+    }
+    if call.header("x-amz-security-token") != keys.session_token.as_deref() {
+        return Err("the security token is not that of the key".to_owned());
+    }
+    let mut canonical = format!("{}\n{}\n\n", call.method, call.path);
+    for name in names.split(';') {
+        let value = call
+            .header(name)
+            .ok_or(format!("{name} is signed and missing"))?;
+        canonical.extend([name, ":", value.trim(), "\n"]);
+    }
+    for name in ["host", "x-amz-date", "x-amz-target"] {
+        if !names.split(';').any(|own| own == name) {
+            return Err(format!("{name} is not signed"));
+        }
+    }
+    let hash = |bytes: &[u8]| sha256_text(bytes).trim_start_matches("sha256:").to_owned();
+    canonical.extend(["\n", names, "\n", &hash(&call.body)]);
+    let time = call.header("x-amz-date").unwrap_or_default();
+    if !time.starts_with(date) {
+        return Err("the day of the credential is not that of the request".to_owned());
+    }
+    let scope = format!("{date}/{region}/{service}/aws4_request");
+    let text = format!(
+        "AWS4-HMAC-SHA256\n{time}\n{scope}\n{}",
+        hash(canonical.as_bytes())
+    );
+    let mut key = format!("AWS4{}", keys.secret).into_bytes();
+    for step in [date, region, service, "aws4_request"] {
+        key = sign(&key, step.as_bytes());
+    }
+    if hex(&sign(&key, text.as_bytes())) == signature {
+        Ok(())
+    } else {
+        Err(
+            "The request signature we calculated does not match the signature you provided."
+                .to_owned(),
+        )
+    }
+}
+
+fn sign(key: &[u8], text: &[u8]) -> Vec<u8> {
+    hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), text)
+        .as_ref()
+        .to_vec()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+}

@@ -1,0 +1,306 @@
+//! The habits of hosted registries, each as it was last seen by somebody; what nobody has seen is left as the
+//! specification has it. All of them speak plain HTTP here and are reached under their own names through this server as
+//! a proxy; apart from the scheme, what they write is what they write.
+
+/// A hosted registry, or the software that one runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Service {
+    /// docker.io
+    DockerHub,
+    /// ghcr.io
+    Ghcr,
+    /// Amazon ECR, private.
+    Ecr,
+    /// Amazon ECR Public.
+    EcrPublic,
+    /// Azure Container Registry.
+    Acr,
+    /// Google Artifact Registry.
+    ArtifactRegistry,
+    /// quay.io
+    Quay,
+    /// A Harbor.
+    Harbor,
+}
+
+/// What a token server makes of somebody who shows no credentials, or (but for `Powerless`) wrong ones.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Stranger {
+    /// A token that is good for nothing: what is refused, the registry refuses.
+    Powerless,
+    /// A token that may pull.
+    Puller,
+    /// No token.
+    Refused(u16, &'static str, &'static str),
+}
+
+/// What comes of asking for referrers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Listing {
+    /// What the options say.
+    AsTold,
+    /// A redirect to a page for people.
+    Elsewhere(u16, &'static str),
+    /// A list, if the subject is there.
+    OfWhatIsThere,
+}
+
+/// How a registry differs from the specification, and from others.
+#[derive(Clone, Debug)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a habit that some have and others have not"
+)]
+pub(crate) struct Habits {
+    /// Its names: the registry, its token server, its storage.
+    pub(crate) hosts: Vec<&'static str>,
+    /// Where tokens are had, and the name of the service there; none for this server itself.
+    pub(crate) realm: Option<(&'static str, &'static str)>,
+    /// The scope that challenges name, where it is always the same.
+    pub(crate) scope: Option<&'static str>,
+    /// Under which names an answer holds the token.
+    pub(crate) token_names: &'static [&'static str],
+    /// Whether it says how long the token lives.
+    pub(crate) tells_lifetime: bool,
+    /// Whether identity tokens can be traded by POST.
+    pub(crate) takes_post: bool,
+    pub(crate) stranger: Stranger,
+    /// Actions that a scope may hold; with another one the request is refused.
+    pub(crate) actions: Option<&'static [&'static str]>,
+    /// Whether a request for a token of another service is refused.
+    pub(crate) knows_its_service: bool,
+    /// The refusal of a token without the right that is needed, where it is not 401 and a challenge.
+    pub(crate) powerless: Option<(u16, &'static str, &'static str)>,
+    /// The refusal of a token that it does not know, where it is not 401 and a challenge.
+    pub(crate) stale: Option<(u16, &'static str, &'static str)>,
+    /// Whether it challenges with Basic once anything was shown.
+    pub(crate) basic_once_shown: bool,
+    /// The code for a tag that is not there.
+    pub(crate) unknown_tag: &'static str,
+    /// The code for one that was there once.
+    pub(crate) expired_tag: &'static str,
+    /// Whether an index is said not to be there to who does not accept indexes.
+    pub(crate) insists_on_accept: bool,
+    pub(crate) listing: Listing,
+    pub(crate) states_subject: bool,
+    /// Whether blobs are at `hosts[2]`, and with which status one is sent there.
+    pub(crate) redirects_blobs: Option<u16>,
+    /// Whether the answer to a pushed manifest names its place.
+    pub(crate) names_place: bool,
+}
+
+impl Default for Habits {
+    fn default() -> Self {
+        Self {
+            hosts: Vec::new(),
+            realm: None,
+            scope: None,
+            token_names: &["token", "access_token"],
+            tells_lifetime: true,
+            takes_post: true,
+            stranger: Stranger::Refused(401, "UNAUTHORIZED", "incorrect username or password"),
+            actions: None,
+            knows_its_service: false,
+            powerless: None,
+            stale: None,
+            basic_once_shown: false,
+            unknown_tag: "MANIFEST_UNKNOWN",
+            expired_tag: "MANIFEST_UNKNOWN",
+            insists_on_accept: false,
+            listing: Listing::AsTold,
+            states_subject: true,
+            redirects_blobs: None,
+            names_place: true,
+        }
+    }
+}
+
+impl Service {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::DockerHub,
+        Self::Ghcr,
+        Self::Ecr,
+        Self::EcrPublic,
+        Self::Acr,
+        Self::ArtifactRegistry,
+        Self::Quay,
+        Self::Harbor,
+    ];
+
+    /// Its names: the registry as references have it, its token server, its storage.
+    pub fn hosts(self) -> [&'static str; 3] {
+        match self {
+            Self::DockerHub => [
+                "docker.io",
+                "auth.docker.io",
+                "production.cloudflare.docker.com",
+            ],
+            Self::Ghcr => ["ghcr.io", "ghcr.io", "pkg-containers.githubusercontent.com"],
+            Self::Ecr => [
+                "123456789012.dkr.ecr.eu-west-1.amazonaws.com",
+                "123456789012.dkr.ecr.eu-west-1.amazonaws.com",
+                "prod-eu-west-1-starport-layer-bucket.s3.eu-west-1.amazonaws.com",
+            ],
+            Self::EcrPublic => [
+                "public.ecr.aws",
+                "public.ecr.aws",
+                "d5l0dvt14r5h8.cloudfront.net",
+            ],
+            Self::Acr => [
+                "octo.azurecr.io",
+                "octo.azurecr.io",
+                "octo.blob.core.windows.net",
+            ],
+            Self::ArtifactRegistry => [
+                "europe-docker.pkg.dev",
+                "europe-docker.pkg.dev",
+                "europe-docker.pkg.dev",
+            ],
+            Self::Quay => ["quay.io", "quay.io", "cdn01.quay.io"],
+            Self::Harbor => ["harbor.example", "harbor.example", "harbor.example"],
+        }
+    }
+
+    pub(crate) fn habits(self) -> Habits {
+        let mut habits = match self {
+            Self::DockerHub => docker_hub(),
+            Self::Ghcr => ghcr(),
+            Self::Ecr => ecr(),
+            Self::EcrPublic => ecr_public(),
+            Self::Acr => acr(),
+            Self::ArtifactRegistry => artifact_registry(),
+            Self::Quay => quay(),
+            Self::Harbor => harbor(),
+        };
+        habits.hosts = self.hosts().to_vec();
+        habits
+    }
+}
+
+/// Sources: `content/reference/api/registry/auth.md` and `latest.yaml` in docker/docs (challenge, answer, 307 to the
+/// storage); docker/hub-feedback#1771 (200 for anything); docker-archive/docker-registry#1071 (`insufficient_scope`).
+fn docker_hub() -> Habits {
+    Habits {
+        realm: Some(("http://auth.docker.io/token", "registry.docker.io")),
+        stranger: Stranger::Powerless,
+        redirects_blobs: Some(307),
+        ..Habits::default()
+    }
+}
+
+/// Sources: `src/registry.ts` of dataaxiom/ghcr-cleanup-action (challenge, no `expires_in`); coollabsio/coolify#5575
+/// (403 of the token server); RightNow-AI/openfang#12 and int128/docker-manifest-create-action#158 (403 afterwards);
+/// Mic92/niks3#229 (`Accept`); artifacthub/hub#4785 (303).
+fn ghcr() -> Habits {
+    Habits {
+        realm: Some(("http://ghcr.io/token", "ghcr.io")),
+        token_names: &["token"],
+        tells_lifetime: false,
+        takes_post: false,
+        stranger: Stranger::Refused(403, "DENIED", "denied"),
+        powerless: Some((403, "DENIED", "permission_denied: write_package")),
+        insists_on_accept: true,
+        listing: Listing::Elsewhere(
+            303,
+            "https://github.com/-/v2/packages/container/package/octo-org%2Fapp%2Freferrers%2Fsha256",
+        ),
+        states_subject: false,
+        redirects_blobs: Some(307),
+        ..Habits::default()
+    }
+}
+
+/// Sources: the trace in open-policy-agent/opa#6580 (Basic with each request); aws/containers-roadmap#1970 (missing
+/// repository); `src/client.rs` of oras-project/rust-oci-client (no `Location`); open-policy-agent/opa#6728 (storage).
+fn ecr() -> Habits {
+    Habits {
+        redirects_blobs: Some(307),
+        names_place: false,
+        ..Habits::default()
+    }
+}
+
+/// Sources: the challenge as goharbor/harbor and many others have recorded it; aws/containers-roadmap#2835 (400).
+fn ecr_public() -> Habits {
+    Habits {
+        realm: Some(("http://public.ecr.aws/token/", "public.ecr.aws")),
+        scope: Some("aws"),
+        token_names: &["token"],
+        tells_lifetime: false,
+        takes_post: false,
+        stranger: Stranger::Puller,
+        powerless: Some((403, "DENIED", "Not Authorized")),
+        stale: Some((400, "DENIED", "Your Authorization Token is invalid.")),
+        redirects_blobs: Some(307),
+        ..Habits::default()
+    }
+}
+
+/// Sources: `docs/AAD-OAuth.md` in Azure/acr (challenge, both flows, `access_token` alone); Azure/acr#217 (storage).
+fn acr() -> Habits {
+    Habits {
+        realm: Some(("http://octo.azurecr.io/oauth2/token", "octo.azurecr.io")),
+        token_names: &["access_token"],
+        tells_lifetime: false,
+        stranger: Stranger::Refused(401, "UNAUTHORIZED", "authentication required"),
+        redirects_blobs: Some(307),
+        ..Habits::default()
+    }
+}
+
+/// Sources: the service's own error texts as they are recorded (empty `service`, DENIED by the token server);
+/// containerd's authorizer (no POST); `docs/registry.md` of awslabs/soci-snapshotter (login page for referrers).
+fn artifact_registry() -> Habits {
+    Habits {
+        realm: Some(("http://europe-docker.pkg.dev/v2/token", "")),
+        token_names: &["token"],
+        takes_post: false,
+        stranger: Stranger::Refused(
+            403,
+            "DENIED",
+            "Permission \"artifactregistry.repositories.downloadArtifacts\" denied on resource \"projects/octo-org/locations/europe/repositories/app\" (or it may not exist)",
+        ),
+        powerless: Some((
+            403,
+            "DENIED",
+            "Permission \"artifactregistry.repositories.uploadArtifacts\" denied on resource \"projects/octo-org/locations/europe/repositories/app\" (or it may not exist)",
+        )),
+        listing: Listing::Elsewhere(302, "https://accounts.google.com/ServiceLogin?service=ah"),
+        states_subject: false,
+        ..Habits::default()
+    }
+}
+
+/// Sources: quay/quay, `auth/registry_jwt_auth.py` and `endpoints/v2/v2auth.py` (realm, actions, answer),
+/// `endpoints/v2/manifest.py` (`TAG_EXPIRED`), `endpoints/v2/referrers.py`, `endpoints/v2/blob.py` (302).
+fn quay() -> Habits {
+    Habits {
+        realm: Some(("http://quay.io/v2/auth", "quay.io")),
+        token_names: &["token"],
+        tells_lifetime: false,
+        takes_post: false,
+        stranger: Stranger::Powerless,
+        actions: Some(&["pull", "push", "*"]),
+        expired_tag: "TAG_EXPIRED",
+        listing: Listing::OfWhatIsThere,
+        states_subject: false,
+        redirects_blobs: Some(302),
+        ..Habits::default()
+    }
+}
+
+/// Sources: goharbor/harbor, `src/server/middleware/v2auth` and `src/core/service/token` (challenges, service),
+/// `src/lib/errors` and `src/server/registry/manifest.go` (`NOT_FOUND`).
+fn harbor() -> Habits {
+    Habits {
+        realm: Some(("http://harbor.example/service/token", "harbor-registry")),
+        takes_post: false,
+        stranger: Stranger::Powerless,
+        knows_its_service: true,
+        basic_once_shown: true,
+        unknown_tag: "NOT_FOUND",
+        expired_tag: "NOT_FOUND",
+        ..Habits::default()
+    }
+}

@@ -101,13 +101,20 @@ impl Failure {
     }
 }
 
+/// The words of a parser quote what it could not read, which somebody else wrote, to any length.
+const CAUSE_MAX_LETTERS: usize = 500;
+
 /// An error and its causes, `: ` between them; a cause that only repeats what was said is left out.
 #[must_use]
 pub fn chain_text(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        let level = error.to_string();
+        let mut level = error.to_string();
+        if let Some((end, _)) = level.char_indices().nth(CAUSE_MAX_LETTERS) {
+            level.truncate(end);
+            level.push('…');
+        }
         if !text.ends_with(&level) {
             // Writing to a string cannot fail.
             let _ = write!(text, ": {level}");

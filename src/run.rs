@@ -139,9 +139,11 @@ async fn work(
     stop: impl Future<Output = &'static str>,
 ) -> Result<Outcome, Failure> {
     let settings = &inputs.settings;
-    let client = http::client(&certificates(settings)?)?;
+    let certificates = certificates(settings)?;
+    let client = http::client(&certificates)?;
     let registry = Registry::new(registry::Settings {
         http: client.clone(),
+        certificates,
         credentials: credentials(environment, settings, events)?,
         insecure: settings.insecure_registries.clone(),
         patience: settings.patience,

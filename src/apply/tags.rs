@@ -38,11 +38,11 @@ pub(super) async fn refuse_newcomers(
     target: &Manifest,
 ) -> Result<(), ApplyError> {
     let looks = steps.iter().map(|step| async move {
+        // By GET: where a tag is absent, as it should be, a HEAD would have to be asked again.
         let reference = Reference::Tag(step.tag.clone());
-        // Not by HEAD: a tag that is absent, as it should be, would be asked for again to hear why.
         let holds = context.registry.manifest(repository, &reference).await?;
-        let holds = holds.filter(|holds| *holds.digest() != step.after);
-        Ok::<_, ApplyError>(holds.map(|holds| Conflict {
+        let newcomer = holds.filter(|holds| *holds.digest() != step.after);
+        Ok::<_, ApplyError>(newcomer.map(|holds| Conflict {
             tag: step.tag.clone(),
             holds: holds.digest().clone(),
             found: images_of(&holds),

@@ -14,6 +14,10 @@ pub struct Digest {
     hex: String,
 }
 
+/// A digest in the making, of content that passes in pieces.
+#[derive(Debug, Clone, Default)]
+pub struct Digester(Sha256);
+
 /// Why some text is not a digest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not a digest (`sha256:` and 64 lower-case hex digits)")]
@@ -56,6 +60,19 @@ impl Digest {
             let _ = write!(hex, "{byte:02x}");
         }
         Self { hex }
+    }
+}
+
+impl Digester {
+    /// Adds the next piece.
+    pub fn add(&mut self, piece: &[u8]) {
+        self.0.update(piece);
+    }
+
+    /// The digest of all pieces so far.
+    #[must_use]
+    pub fn finish(self) -> Digest {
+        Digest::from_raw(&self.0.finalize())
     }
 }
 
@@ -120,6 +137,16 @@ mod tests {
             Digest::of(b"").legacy_tag().to_string(),
             format!("{}.sig", empty.replace(':', "-"))
         );
+    }
+
+    #[test]
+    fn digest_of_pieces_is_that_of_the_whole() {
+        let mut digester = Digester::default();
+        digester.add(b"bl");
+        digester.add(b"");
+        digester.add(b"ob");
+        assert_eq!(digester.finish(), Digest::of(b"blob"));
+        assert_eq!(Digester::default().finish(), Digest::of(b""));
     }
 
     #[test]

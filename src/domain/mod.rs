@@ -15,7 +15,7 @@ mod secret;
 mod signature;
 mod trace;
 
-pub use digest::{Digest, DigestError};
+pub use digest::{Digest, DigestError, Digester};
 pub use events::{Event, Events};
 pub use manifest::{Descriptor, ImageConfig, Manifest, ManifestError, ManifestKind};
 pub use media_type::MediaType;

@@ -9,7 +9,7 @@ mod watch;
 
 pub use body::{read, read_start};
 pub use certificates::{CertificateError, Certificates};
-pub use client::client;
+pub use client::{client, upload_client};
 pub use watch::{Watch, authority};
 
 /// Why a client could not be made, or a body not be read.

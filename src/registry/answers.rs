@@ -8,7 +8,8 @@
 //! | | 404, message about `Accept` | unknown | GHCR and distribution answer so for what is there but not accepted |
 //! | | any other 404 | unknown | a wrong host answers 404 to everything |
 //! | | any other status but 200 | unknown | 401 and 403 hide what is there; 3xx leads to login pages |
-//! | HEAD by digest | 404 | absent | it has no body to look at, and the tag that led to the digest came from a registry |
+//! | HEAD by digest, manifest or blob | 404 | absent | it has no body to look at, and the tag that led to the digest came from a registry |
+//! | HEAD of a blob | any other but 200 | asked again by GET | no body to say why; the storage that a redirect leads to may take no HEAD |
 //! | HEAD by tag | 404 | asked again by GET | no body to look at |
 //! | blob after a redirect | anything but 200 | unknown | the registry has the blob; its storage is in trouble |
 //! | referrers, first page | 200 with the type of an index | the list | |

@@ -21,10 +21,13 @@ use crate::domain::{Host, Repository, Secret};
 const EXTRA_SCOPES_MAX: usize = 8;
 
 /// What a request wants to do in a repository.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Access {
     Pull,
     PullPush,
+    /// Push, with blobs of this other repository on the same registry. It has a token of its own, so that a refusal to
+    /// read the one does no harm to what else is written to the other.
+    Mount(Repository),
 }
 
 /// What goes into the `Authorization` header.
@@ -112,7 +115,7 @@ impl Keyring {
         &self,
         wire: &Wire,
         repository: &Repository,
-        access: Access,
+        access: &Access,
     ) -> Result<Option<Authorization>, Fault> {
         match self.challenge(repository.host()) {
             None => Ok(None),
@@ -153,7 +156,7 @@ impl Keyring {
         &self,
         wire: &Wire,
         repository: &Repository,
-        access: Access,
+        access: &Access,
         sent: Option<&Authorization>,
         headers: &HeaderMap,
     ) -> Result<Option<Authorization>, Fault> {
@@ -225,7 +228,12 @@ impl Keyring {
         }))
     }
 
-    async fn has_scopes(&self, repository: &Repository, access: Access, scopes: &[String]) -> bool {
+    async fn has_scopes(
+        &self,
+        repository: &Repository,
+        access: &Access,
+        scopes: &[String],
+    ) -> bool {
         let slot = self.slot(repository, access);
         let state = slot.state.lock().await;
         scopes
@@ -234,7 +242,7 @@ impl Keyring {
     }
 
     /// A push token also serves for reading, so that a repository that is written to needs one token and not two.
-    fn slot(&self, repository: &Repository, access: Access) -> Arc<Slot> {
+    fn slot(&self, repository: &Repository, access: &Access) -> Arc<Slot> {
         let access = self.widened(repository, access);
         let Ok(mut slots) = self.slots.lock() else {
             return Arc::default();
@@ -242,12 +250,13 @@ impl Keyring {
         Arc::clone(slots.entry((repository.clone(), access)).or_default())
     }
 
-    fn widened(&self, repository: &Repository, access: Access) -> Access {
+    fn widened(&self, repository: &Repository, access: &Access) -> Access {
         let written_to = self.written_to.lock();
-        if written_to.is_ok_and(|written_to| written_to.contains(repository)) {
+        let is_written_to = written_to.is_ok_and(|written_to| written_to.contains(repository));
+        if *access == Access::Pull && is_written_to {
             Access::PullPush
         } else {
-            access
+            access.clone()
         }
     }
 
@@ -257,7 +266,7 @@ impl Keyring {
         bearer: &Bearer,
         wanted: Wanted<'_>,
     ) -> Result<Authorization, Fault> {
-        if wanted.access == Access::PullPush {
+        if *wanted.access != Access::Pull {
             self.will_write(wanted.repository);
         }
         let slot = self.slot(wanted.repository, wanted.access);
@@ -273,8 +282,11 @@ impl Keyring {
         state
             .extra_scopes
             .extend(wanted.extra_scopes.iter().cloned());
+        if let Access::Mount(from) = wanted.access {
+            state.extra_scopes.insert(scope(from, &Access::Pull));
+        }
         let access = self.widened(wanted.repository, wanted.access);
-        let mut scopes = vec![scope(wanted.repository, access)];
+        let mut scopes = vec![scope(wanted.repository, &access)];
         scopes.extend(state.extra_scopes.iter().take(EXTRA_SCOPES_MAX).cloned());
         let fetched = match self.proof(wire, wanted.repository).await {
             Ok(proof) => token::fetch(wire, bearer, &scopes, proof.as_ref()).await,
@@ -290,7 +302,7 @@ impl Keyring {
 /// What a token is wanted for.
 struct Wanted<'a> {
     repository: &'a Repository,
-    access: Access,
+    access: &'a Access,
     /// The token that the registry has just refused.
     rejected: Option<&'a Secret>,
     extra_scopes: &'a [String],
@@ -320,19 +332,19 @@ impl Token {
     }
 }
 
-fn scope(repository: &Repository, access: Access) -> String {
+fn scope(repository: &Repository, access: &Access) -> String {
     let actions = match access {
         Access::Pull => "pull",
-        Access::PullPush => "pull,push",
+        Access::PullPush | Access::Mount(_) => "pull,push",
     };
     format!("repository:{}:{actions}", repository.path())
 }
 
 /// Those of the scopes in a challenge that our own scope does not cover.
-fn extra_scopes(asked: &[String], repository: &Repository, access: Access) -> Vec<String> {
+fn extra_scopes(asked: &[String], repository: &Repository, access: &Access) -> Vec<String> {
     let own = match access {
         Access::Pull => ["pull"].as_slice(),
-        Access::PullPush => ["pull", "push"].as_slice(),
+        Access::PullPush | Access::Mount(_) => ["pull", "push"].as_slice(),
     };
     let prefix = format!("repository:{}:", repository.path());
     let is_covered = |scope: &&String| {

@@ -1,20 +1,26 @@
-//! Blobs: configs and signatures, small enough to be held in memory.
+//! Blobs that are small enough to be held in memory: configs and signatures. And whether a blob is there at all.
 
-use reqwest::header::LOCATION;
-use reqwest::{Method, Url};
+use reqwest::Method;
 
 use super::answers::{Presence, presence};
-use super::auth::Access;
-use super::client::{Question, Registry, Target};
+use super::client::{Question, Registry};
+use super::downloads::check_digest;
 use super::error::{Fault, Operation, RegistryError};
-use super::manifests::check_stated;
-use super::refusal::printable;
-use super::wire::{Answer, ERROR_MAX_BYTES, authority, shown};
 use crate::domain::{Digest, Repository};
 
-const REDIRECTS_MAX: usize = 5;
-
 impl Registry {
+    /// Whether the blob is there: a HEAD, whose 404 is an answer. What it answers otherwise is asked again by GET, of
+    /// which nothing but the head is read: a HEAD has no body to say why, and the storage that it sends us on to may
+    /// take no HEAD.
+    pub async fn has_blob(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<bool, RegistryError> {
+        let found = self.look_for_blob(repository, digest).await;
+        found.map_err(|fault| self.blob_error(Operation::ReadBlob, repository, digest, fault))
+    }
+
     /// Reads the blob `digest`, of at most `limit` bytes. `None` says that it is not there.
     ///
     /// Most registries redirect to a storage: that is followed, without our credentials unless it is the registry
@@ -25,15 +31,15 @@ impl Registry {
         digest: &Digest,
         limit: u64,
     ) -> Result<Option<Vec<u8>>, RegistryError> {
-        let question = Question::get(repository, format!("blobs/{digest}"), limit);
+        let question = blob_question(repository, digest, limit);
         let read = self
             .patiently(&question.text(), || self.fetch(&question))
             .await
-            .and_then(|body| body.map(|body| checked(body, digest)).transpose());
-        read.map_err(|fault| {
-            let object = repository.at(digest).to_string();
-            self.error(Operation::ReadBlob, repository, object, fault)
-        })
+            .and_then(|body| match body {
+                Some(body) => check_digest(Digest::of(&body), digest).map(|()| Some(body)),
+                None => Ok(None),
+            });
+        read.map_err(|fault| self.blob_error(Operation::ReadBlob, repository, digest, fault))
     }
 
     /// Stores `bytes`. It is not asked first whether they are there: for small blobs that takes as long as storing them.
@@ -50,165 +56,55 @@ impl Registry {
             .await;
         match stored {
             Ok(()) => Ok(digest),
-            Err(fault) => {
-                let object = repository.at(&digest).to_string();
-                Err(self.error(Operation::WriteBlob, repository, object, fault))
-            }
+            Err(fault) => Err(self.blob_error(Operation::WriteBlob, repository, &digest, fault)),
+        }
+    }
+
+    pub(super) fn blob_error(
+        &self,
+        operation: Operation,
+        repository: &Repository,
+        digest: &Digest,
+        fault: Fault,
+    ) -> RegistryError {
+        let object = repository.at(digest).to_string();
+        self.error(operation, repository, object, fault)
+    }
+
+    async fn look_for_blob(&self, repository: &Repository, digest: &Digest) -> Result<bool, Fault> {
+        let get = blob_question(repository, digest, 0);
+        let head = Question {
+            method: Method::HEAD,
+            ..blob_question(repository, digest, 0)
+        };
+        match self.ask(&head).await?.status.as_u16() {
+            200 => return Ok(true),
+            404 => return Ok(false),
+            _ => (),
+        }
+        let opened = self.patiently(&get.text(), || self.open_blob(&get)).await?;
+        match presence(&opened.answer) {
+            Presence::Present => Ok(true),
+            Presence::Absent => Ok(false),
+            Presence::Unknown => Err(opened.answer.fault()),
         }
     }
 
     async fn fetch(&self, question: &Question<'_>) -> Result<Option<Vec<u8>>, Fault> {
-        let mut answer = self.ask_once(question).await?;
-        if !is_redirect(&answer) {
-            return match presence(&answer) {
-                Presence::Present => Ok(Some(answer.body)),
-                Presence::Absent => Ok(None),
-                Presence::Unknown => Err(answer.fault()),
-            };
+        let opened = self.open_blob(question).await?;
+        match presence(&opened.answer) {
+            Presence::Present => Ok(Some(opened.read(question.limit).await?.body)),
+            Presence::Absent => Ok(None),
+            Presence::Unknown => Err(opened.answer.fault()),
         }
-        let registry = answer.url.origin();
-        for _ in 0..REDIRECTS_MAX {
-            let next = location(&answer)?;
-            if let Err(reason) = self.wire().check_speakable(&next) {
-                return Err(refused_address(&next, reason));
-            }
-            // SECURITY: our credentials are the registry's and nobody else's.
-            answer = if next.origin() == registry {
-                let question = Question {
-                    target: Target::Address(next),
-                    ..Question::get(question.repository, String::new(), question.limit)
-                };
-                self.ask_once(&question).await?
-            } else {
-                self.fetch_elsewhere(next, question.limit).await?
-            };
-            if answer.status == 200 {
-                return Ok(Some(answer.body));
-            }
-            if !is_redirect(&answer) {
-                return Err(answer.fault());
-            }
-        }
-        Err(refused_address(
-            &answer.url,
-            "sends us on once more, after five times",
-        ))
-    }
-
-    async fn fetch_elsewhere(&self, url: Url, limit: u64) -> Result<Answer, Fault> {
-        let request = self.wire().request(Method::GET, url.clone()).build();
-        let request = request.map_err(|_| refused_address(&url, "is no web address"))?;
-        let answer = self.wire().send(request, limit).await?;
-        if !answer.status.is_success() && answer.refusal().is_transient() {
-            return Err(answer.fault());
-        }
-        Ok(answer)
-    }
-
-    /// One upload from its beginning: POST for a place, PUT to it. Some registries have the blob after the POST.
-    async fn upload(
-        &self,
-        repository: &Repository,
-        digest: &Digest,
-        bytes: &[u8],
-    ) -> Result<(), Fault> {
-        let start = Question {
-            method: Method::POST,
-            repository,
-            target: Target::Path("blobs/uploads/".to_owned()),
-            access: Access::PullPush,
-            accept: None,
-            content: Some(("application/octet-stream", &[])),
-            limit: ERROR_MAX_BYTES,
-        };
-        let answer = self.ask_once(&start).await?;
-        match answer.status.as_u16() {
-            201 => return check_stated(digest, &answer),
-            202 => (),
-            _ => return Err(answer.fault()),
-        }
-        let mut place = location(&answer)?;
-        let is_own = authority(&place) == authority(&answer.url);
-        if is_own && place.scheme() != answer.url.scheme() && place.scheme() != "https" {
-            return Err(refused_address(
-                &place,
-                "is not HTTPS, though the registry is",
-            ));
-        }
-        if let Err(reason) = self.wire().check_speakable(&place) {
-            return Err(refused_address(&place, reason));
-        }
-        // The place may have a query of its own, which must stay as it is.
-        place
-            .query_pairs_mut()
-            .append_pair("digest", &digest.to_string());
-        let answer = if is_own {
-            let finish = Question {
-                method: Method::PUT,
-                target: Target::Address(place),
-                content: Some(("application/octet-stream", bytes)),
-                ..start
-            };
-            self.ask_once(&finish).await?
-        } else {
-            self.send_elsewhere(place, bytes).await?
-        };
-        match answer.status.as_u16() {
-            200 | 201 | 204 => check_stated(digest, &answer),
-            _ => Err(answer.fault()),
-        }
-    }
-
-    /// SECURITY: an upload place on another host gets the bytes and not our credentials.
-    async fn send_elsewhere(&self, url: Url, bytes: &[u8]) -> Result<Answer, Fault> {
-        let request = self
-            .wire()
-            .request(Method::PUT, url.clone())
-            .header(reqwest::header::CONTENT_TYPE, "application/octet-stream")
-            .body(bytes.to_vec())
-            .build();
-        let request = request.map_err(|_| refused_address(&url, "is no web address"))?;
-        self.wire().send(request, ERROR_MAX_BYTES).await
     }
 }
 
-fn is_redirect(answer: &Answer) -> bool {
-    matches!(answer.status.as_u16(), 301 | 302 | 303 | 307 | 308)
-}
-
-/// The `Location` of an answer, which may be relative to what was asked.
-fn location(answer: &Answer) -> Result<Url, Fault> {
-    let text = answer.header(LOCATION.as_str()).unwrap_or_default();
-    if text.is_empty() {
-        return Err(refused_address(
-            &answer.url,
-            "names no place to go (`Location`)",
-        ));
-    }
-    let mut url = answer.url.join(text).map_err(|_| Fault::Address {
-        address: printable(text.split('?').next().unwrap_or_default(), 200),
-        reason: "is no web address",
-    })?;
-    url.set_fragment(None);
-    Ok(url)
-}
-
-fn refused_address(url: &Url, reason: &'static str) -> Fault {
-    Fault::Address {
-        address: shown(url),
-        reason,
-    }
-}
-
-fn checked(body: Vec<u8>, digest: &Digest) -> Result<Vec<u8>, Fault> {
-    let computed = Digest::of(&body);
-    if computed == *digest {
-        Ok(body)
-    } else {
-        Err(Fault::Digest {
-            computed,
-            claimed: digest.to_string(),
-            claimant: "what was asked for",
-        })
-    }
+/// A question for a blob of which at most `limit` bytes are read.
+pub(super) fn blob_question<'a>(
+    repository: &'a Repository,
+    digest: &Digest,
+    limit: u64,
+) -> Question<'a> {
+    Question::get(repository, format!("blobs/{digest}"), limit)
 }

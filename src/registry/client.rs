@@ -1,5 +1,6 @@
 //! The registry as the rest of the program sees it, and how one question is put: address, authorization, patience.
 
+use std::borrow::Borrow;
 use std::sync::Arc;
 
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
@@ -7,7 +8,9 @@ use reqwest::{Method, Request, Url};
 
 use super::auth::{Access, Authorization, Keyring};
 use super::error::{Fault, Operation, RegistryError};
+use super::opened::Opened;
 use super::retry::patiently;
+use super::uploads::Limits;
 use super::wire::{Answer, Scheme, Wire};
 use super::{Settings, wire};
 use crate::domain::Repository;
@@ -24,6 +27,7 @@ pub struct Registry(Arc<Inner>);
 struct Inner {
     wire: Wire,
     keyring: Keyring,
+    limits: Limits,
 }
 
 /// One question to a registry.
@@ -69,14 +73,16 @@ impl Registry {
     pub fn new(settings: Settings) -> Self {
         let Settings {
             http,
+            certificates,
             credentials,
             insecure,
             patience,
             events,
         } = settings;
         Self(Arc::new(Inner {
-            wire: Wire::new(http, insecure, patience, events),
+            wire: Wire::new(http, certificates, insecure, patience, events),
             keyring: Keyring::new(credentials),
+            limits: Limits::default(),
         }))
     }
 
@@ -90,6 +96,10 @@ impl Registry {
         &self.0.wire
     }
 
+    pub(super) fn limits(&self) -> &Limits {
+        &self.0.limits
+    }
+
     /// Puts an idempotent question until there is an answer that another try would not change.
     pub(super) async fn ask(&self, question: &Question<'_>) -> Result<Answer, Fault> {
         let what = question.text();
@@ -97,45 +107,73 @@ impl Registry {
     }
 
     /// Runs an idempotent `attempt` as the retry policy says; `what` names it in the log.
-    pub(super) async fn patiently<T, Run>(
+    pub(super) async fn patiently<T, E, Run>(
         &self,
         what: &str,
         attempt: impl FnMut() -> Run,
-    ) -> Result<T, Fault>
+    ) -> Result<T, E>
     where
-        Run: Future<Output = Result<T, Fault>>,
+        E: Borrow<Fault> + std::error::Error + 'static,
+        Run: Future<Output = Result<T, E>>,
     {
         patiently(self.wire().patience, &self.wire().events, what, attempt).await
     }
 
     /// Puts a question once, apart from what it takes to be let in. An answer that may be another next time is a fault.
     pub(super) async fn ask_once(&self, question: &Question<'_>) -> Result<Answer, Fault> {
-        let Question {
-            repository, access, ..
-        } = *question;
-        let Inner { wire, keyring } = &*self.0;
-        let mut authorization = keyring.authorization(wire, repository, access).await?;
+        let opened = self.open_once(question).await?;
+        opened.read(question.limit).await
+    }
+
+    /// Like [`Self::ask_once`], but the body of a success is left to be read.
+    pub(super) async fn open_once(&self, question: &Question<'_>) -> Result<Opened, Fault> {
+        let mut authorization = self.authorization(question).await?;
         for _ in 1..AUTHORIZATIONS_MAX {
-            let answer = self.send(question, authorization.as_ref()).await?;
-            let status = answer.status.as_u16();
-            if status != 401 && !Keyring::may_be_stale(repository, status, authorization.as_ref()) {
-                return settled(answer);
+            let opened = self.send(question, authorization.as_ref()).await?;
+            let status = opened.answer.status.as_u16();
+            let sent = authorization.as_ref();
+            if status != 401 && !Keyring::may_be_stale(question.repository, status, sent) {
+                return settled(opened);
             }
-            let better = keyring
-                .after_challenge(
-                    wire,
-                    repository,
-                    access,
-                    authorization.as_ref(),
-                    &answer.headers,
-                )
-                .await?;
+            let sent = authorization.as_ref();
+            let better = self.renew(question, sent, &opened.answer).await?;
             if better.is_none() {
-                return settled(answer);
+                return settled(opened);
             }
             authorization = better;
         }
         settled(self.send(question, authorization.as_ref()).await?)
+    }
+
+    /// Puts a question once to a host that is not the registry. SECURITY: without our credentials.
+    pub(super) async fn open_elsewhere(&self, question: &Question<'_>) -> Result<Opened, Fault> {
+        let request = self.request(question, Scheme::Https, None)?;
+        settled(self.wire().open(request).await?)
+    }
+
+    /// What to send along with a question that has not been refused yet.
+    pub(super) async fn authorization(
+        &self,
+        question: &Question<'_>,
+    ) -> Result<Option<Authorization>, Fault> {
+        let Inner { wire, keyring, .. } = &*self.0;
+        keyring
+            .authorization(wire, question.repository, &question.access)
+            .await
+    }
+
+    /// What to send along after a 401; `None` if there is nothing better than what was `sent`.
+    pub(super) async fn renew(
+        &self,
+        question: &Question<'_>,
+        sent: Option<&Authorization>,
+        answer: &Answer,
+    ) -> Result<Option<Authorization>, Fault> {
+        let Inner { wire, keyring, .. } = &*self.0;
+        let (repository, access) = (question.repository, &question.access);
+        keyring
+            .after_challenge(wire, repository, access, sent, &answer.headers)
+            .await
     }
 
     /// Sends a question by the scheme of its host. A host of this machine that was never asked gets plain HTTP first,
@@ -144,12 +182,12 @@ impl Registry {
         &self,
         question: &Question<'_>,
         authorization: Option<&Authorization>,
-    ) -> Result<Answer, Fault> {
+    ) -> Result<Opened, Fault> {
         let wire = self.wire();
         let host = question.repository.host();
         let by = async |scheme: Scheme| {
             let request = self.request(question, scheme, authorization)?;
-            wire.send(request, question.limit).await
+            wire.open(request).await
         };
         if let Some(scheme) = wire.scheme(host) {
             return by(scheme).await;
@@ -171,7 +209,7 @@ impl Registry {
         plain
     }
 
-    fn request(
+    pub(super) fn request(
         &self,
         question: &Question<'_>,
         scheme: Scheme,
@@ -240,20 +278,21 @@ impl Question<'_> {
     }
 }
 
-fn settled(answer: Answer) -> Result<Answer, Fault> {
+fn settled(opened: Opened) -> Result<Opened, Fault> {
+    let answer = &opened.answer;
     if !answer.status.is_success() && answer.refusal().is_transient() {
         Err(answer.fault())
     } else {
-        Ok(answer)
+        Ok(opened)
     }
 }
 
 /// Whether what came back to plain HTTP may come from a server that speaks TLS: bytes that are no HTTP, a connection
 /// that was closed, or a 400, which is what Go's and nginx's servers answer. (Its body would tell, but a HEAD has none.)
 /// Nobody listening is not that, nor is silence, nor is an answer that says it comes from a registry.
-fn may_want_tls(plain: &Result<Answer, Fault>) -> bool {
+fn may_want_tls(plain: &Result<Opened, Fault>) -> bool {
     match plain {
-        Ok(answer) => {
+        Ok(Opened { answer, .. }) => {
             answer.status == 400 && answer.header("docker-distribution-api-version").is_none()
         }
         Err(Fault::Unreachable { cause, .. }) => {

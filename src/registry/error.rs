@@ -136,6 +136,20 @@ pub enum Fault {
         /// Who said so.
         claimant: &'static str,
     },
+    /// The content is longer or shorter than the descriptor that names it says.
+    #[error("the content has {arrived} bytes, not {claimed}")]
+    Size {
+        /// How many came; of content that is too long, so far.
+        arrived: u64,
+        /// How many there should be.
+        claimed: u64,
+    },
+    /// It says that it has stored what was not yet sent to its end.
+    #[error("`{host}` says that it has the content, before all of it was sent")]
+    Early {
+        /// Who answered.
+        host: String,
+    },
     /// A manifest that cannot be read.
     #[error("what it answered is no manifest that can be used")]
     Manifest(#[source] Arc<ManifestError>),
@@ -166,6 +180,8 @@ impl Fault {
             | Self::NoToken
             | Self::Helper(_)
             | Self::Digest { .. }
+            | Self::Size { .. }
+            | Self::Early { .. }
             | Self::Manifest(_)
             | Self::Listing(_)
             | Self::Address { .. } => false,
@@ -176,7 +192,7 @@ impl Fault {
         self.refusal()?.retry_after
     }
 
-    fn refusal(&self) -> Option<&Refusal> {
+    pub(super) fn refusal(&self) -> Option<&Refusal> {
         match self {
             Self::Refused { refusal, .. } => Some(refusal),
             Self::Token { fault, .. } | Self::Aws { fault, .. } => fault.refusal(),
@@ -187,6 +203,8 @@ impl Fault {
             | Self::NoToken
             | Self::Helper(_)
             | Self::Digest { .. }
+            | Self::Size { .. }
+            | Self::Early { .. }
             | Self::Manifest(_)
             | Self::Listing(_)
             | Self::Address { .. } => None,

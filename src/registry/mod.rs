@@ -8,25 +8,32 @@ mod aws;
 mod blobs;
 mod challenge;
 mod client;
+mod copy;
 mod credentials;
 mod docker_config;
+mod downloads;
 mod ecr;
 mod error;
 mod manifests;
+mod opened;
+mod passage;
 mod referrers;
 mod refusal;
 mod retry;
 mod sigv4;
 mod token;
+mod uploads;
 mod wire;
 
 #[cfg(test)]
 mod tests;
 
 use crate::domain::{Digest, Events, Host, Patience};
+use crate::http::Certificates;
 
 pub use aws::AwsKeys;
 pub use client::Registry;
+pub use copy::Copied;
 pub use credentials::{Credentials, CredentialsError, Login};
 pub use error::{AwsRefusal, Fault, Operation, RegistryError};
 pub use referrers::Referrers;
@@ -37,6 +44,8 @@ pub use refusal::Refusal;
 pub struct Settings {
     /// The client for all requests; it must not follow redirects.
     pub http: reqwest::Client,
+    /// Whom that client trusts beside the public authorities; large uploads have a client of their own.
+    pub certificates: Certificates,
     /// Who we are, and where.
     pub credentials: Credentials,
     /// Hosts that are asked by plain HTTP.

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use super::answers::{Listing, listing};
 use super::client::{Question, Registry, Target};
 use super::error::{Fault, Operation, RegistryError};
+use super::refusal::printable;
 use super::wire::Answer;
 use crate::domain::{Descriptor, Digest, MediaType, Repository};
 
@@ -79,8 +80,8 @@ impl Registry {
 }
 
 fn read(answer: &Answer) -> Result<Vec<Descriptor>, Fault> {
-    let page: Page =
-        serde_json::from_slice(&answer.body).map_err(|error| Fault::Listing(error.to_string()))?;
+    let page: Page = serde_json::from_slice(&answer.body)
+        .map_err(|error| Fault::Listing(printable(&error.to_string(), 300)))?;
     Ok(page.manifests.unwrap_or_default())
 }
 

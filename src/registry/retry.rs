@@ -1,5 +1,6 @@
 //! What may be tried again, how often, and how long to wait in between.
 
+use std::borrow::Borrow;
 use std::time::{Duration, SystemTime};
 
 use backon::{ExponentialBuilder, Retryable as _};
@@ -10,14 +11,15 @@ use crate::domain::{Events, Patience};
 use crate::http::cause_text;
 
 /// Runs `attempt` until it succeeds, fails for good, or `patience` is at its end. The attempt must be idempotent.
-pub(super) async fn patiently<T, Run>(
+pub(super) async fn patiently<T, E, Run>(
     patience: Patience,
     events: &Events,
     what: &str,
     mut attempt: impl FnMut() -> Run,
-) -> Result<T, Fault>
+) -> Result<T, E>
 where
-    Run: Future<Output = Result<T, Fault>>,
+    E: Borrow<Fault> + std::error::Error + 'static,
+    Run: Future<Output = Result<T, E>>,
 {
     let tries = usize::try_from(patience.max_attempts).unwrap_or(usize::MAX);
     let ceilings = ExponentialBuilder::new()
@@ -27,16 +29,16 @@ where
     // Boxed, since the state machine of an attempt is large and is held in several.
     (|| Box::pin(attempt()))
         .retry(ceilings)
-        .when(Fault::is_transient)
-        .adjust(|fault, ceiling| {
+        .when(|failed: &E| failed.borrow().is_transient())
+        .adjust(|failed, ceiling| {
             Some(wait(
                 ceiling?,
-                fault.retry_after(),
+                failed.borrow().retry_after(),
                 patience.max_delay,
                 fastrand::f64(),
             ))
         })
-        .notify(|fault, wait| events.retry(what, cause_text(fault), wait))
+        .notify(|failed, wait| events.retry(what, cause_text(failed), wait))
         .await
 }
 

@@ -1,7 +1,7 @@
 //! The one place where requests leave and answers arrive, and the rule which hosts may be spoken to without TLS.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use reqwest::header::HeaderMap;
@@ -9,24 +9,27 @@ use reqwest::{Method, Request, StatusCode, Url};
 use tokio::sync::Semaphore;
 
 use super::error::Fault;
+use super::opened::Opened;
+use super::passage::Uploads;
 use super::refusal::Refusal;
 use crate::domain::{Events, Host, Patience};
 pub(super) use crate::http::authority;
-use crate::http::{Watch, cause_text, read, read_start};
+use crate::http::{Certificates, HttpError, Watch, cause_text};
 
 /// The text of an error is read so far.
 pub(super) const ERROR_MAX_BYTES: u64 = 64 * 1024;
 
 /// Requests that are under way at once, whatever asks: each holds a connection and the body that comes.
-const REQUESTS_MAX: usize = 10;
+const REQUESTS_MAX: usize = 8;
 
 /// Connections, and what is known of hosts on the level of connections.
 #[derive(Debug)]
 pub(super) struct Wire {
     http: reqwest::Client,
+    pub(super) uploads: Uploads,
     insecure: Vec<Host>,
     schemes: Mutex<BTreeMap<Host, Scheme>>,
-    turns: Semaphore,
+    turns: Arc<Semaphore>,
     pub(super) patience: Patience,
     pub(super) events: Events,
 }
@@ -50,15 +53,17 @@ pub(super) struct Answer {
 impl Wire {
     pub(super) fn new(
         http: reqwest::Client,
+        certificates: Certificates,
         insecure: Vec<Host>,
         patience: Patience,
         events: Events,
     ) -> Self {
         Self {
             http,
+            uploads: Uploads::new(certificates, events.clone()),
             insecure,
             schemes: Mutex::default(),
-            turns: Semaphore::new(REQUESTS_MAX),
+            turns: Arc::new(Semaphore::new(REQUESTS_MAX)),
             patience,
             events,
         }
@@ -70,35 +75,21 @@ impl Wire {
     }
 
     /// Sends `request` once and reads the answer, of whatever status; `limit` bounds the body of a success.
-    ///
-    /// Every request of this room goes through here.
     pub(super) async fn send(&self, request: Request, limit: u64) -> Result<Answer, Fault> {
+        self.open(request).await?.read(limit).await
+    }
+
+    /// Sends `request` once and leaves the body of a success to be read; any other body is read as the text of an error.
+    ///
+    /// Every request of this room goes through here, except for large uploads ([`Uploads`]).
+    pub(super) async fn open(&self, request: Request) -> Result<Opened, Fault> {
         let url = request.url().clone();
         // It is never closed, so that there is always a turn to wait for.
-        let _turn = self.turns.acquire().await;
-        let mut watch = Watch::start(&self.events, &request);
-        let response = self
-            .http
-            .execute(request)
-            .await
-            .map_err(|error| unreachable(&url, &error))?;
-        let (status, headers) = (response.status(), response.headers().clone());
-        let body = if status.is_success() {
-            read(response, limit).await
-        } else {
-            read_start(response, ERROR_MAX_BYTES).await
-        };
-        let body = body.map_err(|source| Fault::Body {
-            host: authority(&url),
-            source,
-        })?;
-        watch.answered(status);
-        Ok(Answer {
-            url,
-            status,
-            headers,
-            body,
-        })
+        let turn = Arc::clone(&self.turns).acquire_owned().await.ok();
+        let watch = Watch::start(&self.events, &request);
+        let response = self.http.execute(request).await;
+        let response = response.map_err(|error| unreachable(&url, &error))?;
+        Opened::new(response, url, watch, turn).await
     }
 
     /// How `host` is spoken to; `None` for a host of this machine that has not been asked yet.
@@ -177,7 +168,14 @@ pub(super) fn shown(url: &Url) -> String {
     format!("{}://{}{}", url.scheme(), authority(url), url.path())
 }
 
-fn unreachable(url: &Url, error: &reqwest::Error) -> Fault {
+pub(super) fn broken(url: &Url, source: HttpError) -> Fault {
+    Fault::Body {
+        host: authority(url),
+        source,
+    }
+}
+
+pub(super) fn unreachable(url: &Url, error: &reqwest::Error) -> Fault {
     let levels =
         std::iter::successors(Some(error as &(dyn std::error::Error + 'static)), |level| {
             level.source()
@@ -203,7 +201,7 @@ fn tls_error<'a>(level: &'a (dyn std::error::Error + 'static)) -> Option<&'a rus
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::{Certificates, client};
+    use crate::http::client;
     use std::io::Error;
 
     #[test]
@@ -211,6 +209,7 @@ mod tests {
         let host = |text: &str| text.parse::<Host>().unwrap();
         let wire = Wire::new(
             client(&Certificates::default()).unwrap(),
+            Certificates::default(),
             vec![host("10.0.0.1:5000")],
             Patience::default(),
             Events::silent(),

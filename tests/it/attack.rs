@@ -318,6 +318,16 @@ fn conflict_with_ten_thousand_images_is_told_in_few_words() {
 }
 
 #[test]
+fn endless_text_that_cannot_be_read_is_told_in_few_words() {
+    let world = World::new();
+    let mut index = whole(&world);
+    index["manifests"][0]["size"] = json!("x".repeat(1 << 20));
+    push(&world, Some("v1"), &index.to_string());
+    let outcome = world.create().end_with(1);
+    assert!(outcome.everything().len() < 10_000);
+}
+
+#[test]
 fn endless_media_type_is_told_in_few_words() {
     let world = World::new();
     let mut index = whole(&world);

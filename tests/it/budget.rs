@@ -20,8 +20,8 @@ fn a_run_asks_no_more_than_its_budget() {
     for (kind, tags, fresh_most, again_most) in [
         (Referrers::Api, "v1", 20, 8),
         (Referrers::TagSchema, "v1", 22, 9),
-        (Referrers::Api, "v1\nv1.0\nv1.0.0", 30, 10),
-        (Referrers::TagSchema, "v1\nv1.0\nv1.0.0", 32, 11),
+        (Referrers::Api, "v1\nv1.0\nv1.0.0", 28, 10),
+        (Referrers::TagSchema, "v1\nv1.0\nv1.0.0", 30, 11),
     ] {
         let world = World::with(Options::new().referrers(kind));
         let action = world.seal().input("tags", tags);

@@ -301,3 +301,16 @@ fn lost_answer_to_a_write_changes_nothing() {
         assert_eq!(world.tag("v1").as_deref(), Some(outcome.output("digest")));
     }
 }
+
+#[test]
+fn child_that_is_gone_once_the_tag_is_there_fails_the_run() {
+    let world = World::new();
+    let child = &world.amd64.digest;
+    let asked = Fault::on("HEAD", &format!("*/manifests/{child}")).times(u32::MAX);
+    world
+        .registry()
+        .fault(asked.registry_error(404, "MANIFEST_UNKNOWN", "gone"));
+    let outcome = world.create().end_with(1);
+    outcome.says(&[&format!("`{}` is not there", world.at(child))]);
+    assert!(world.tag("v1").is_some());
+}

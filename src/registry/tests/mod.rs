@@ -2,6 +2,8 @@
 
 mod absence;
 mod auth;
+mod copies;
+mod copy_faults;
 mod integrity;
 mod retries;
 mod server;
@@ -31,6 +33,7 @@ impl Bench {
         let heard = Arc::clone(&events);
         let registry = Registry::new(Settings {
             http: client(&Certificates::default()).unwrap(),
+            certificates: Certificates::default(),
             credentials,
             insecure: Vec::new(),
             patience: Patience {
@@ -78,6 +81,13 @@ fn repository(server: &Server, path: &str) -> Repository {
 
 fn tag(name: &str) -> Reference {
     Reference::Tag(name.parse().unwrap())
+}
+
+/// The methods of all requests, with the lengths of what they brought.
+fn methods(server: &Server) -> Vec<String> {
+    let seen = server.seen().into_iter();
+    seen.map(|seen| format!("{} {}", seen.method, seen.body.len()))
+        .collect()
 }
 
 /// Credentials for `server`: `me` with `password`.

@@ -116,8 +116,9 @@ async fn nobody_listening_is_told_with_its_cause() {
 async fn retried_upload_is_a_new_one() {
     let server = Server::start(|request| match (request.method.as_str(), request.number) {
         ("POST", number) => Reply::new(202).header("location", format!("/upload/{number}")),
+        ("DELETE", _) => Reply::new(405),
         (_, 1) => Reply::silent(),
-        (_, 3) => Reply::new(404).body(r#"{"errors":[{"code":"BLOB_UPLOAD_UNKNOWN"}]}"#),
+        (_, 4) => Reply::new(404).body(r#"{"errors":[{"code":"BLOB_UPLOAD_UNKNOWN"}]}"#),
         _ => Reply::new(201),
     })
     .await;
@@ -129,13 +130,21 @@ async fn retried_upload_is_a_new_one() {
     let digest = Digest::of(b"blob");
     assert_eq!(stored.unwrap(), digest);
     let digest = digest.to_string().replace(':', "%3A");
-    let puts: Vec<String> = server
+    let uploads: Vec<String> = server
         .lines()
         .into_iter()
-        .filter(|line| line.starts_with("PUT"))
+        .filter(|line| !line.starts_with("POST"))
         .collect();
-    let wanted = [0, 2, 4].map(|number| format!("PUT /upload/{number}?digest={digest}"));
-    assert_eq!(puts, wanted);
+    let put = |number| format!("PUT /upload/{number}?digest={digest}");
+    // What failed is taken back, if the registry does that.
+    let wanted = [
+        put(0),
+        "DELETE /upload/0".to_owned(),
+        put(3),
+        "DELETE /upload/3".to_owned(),
+        put(6),
+    ];
+    assert_eq!(uploads, wanted);
 }
 
 #[tokio::test]

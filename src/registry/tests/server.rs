@@ -31,6 +31,8 @@ enum Manner {
     Whole,
     /// Half of the body, then the end of the connection.
     Cut,
+    /// The body, whose length is not said in advance.
+    Chunked,
     /// The body again and again.
     Endless,
     /// Nothing, then the end of the connection.
@@ -81,6 +83,11 @@ impl Reply {
 
     pub(super) fn cut(mut self) -> Self {
         self.manner = Manner::Cut;
+        self
+    }
+
+    pub(super) fn chunked(mut self) -> Self {
+        self.manner = Manner::Chunked;
         self
     }
 
@@ -154,7 +161,7 @@ async fn serve(
         for (name, value) in &reply.headers {
             head.extend([name, ": ", value, "\r\n"]);
         }
-        let length = if reply.manner == Manner::Endless {
+        let length = if matches!(reply.manner, Manner::Endless | Manner::Chunked) {
             "transfer-encoding: chunked\r\n\r\n".to_owned()
         } else {
             format!("content-length: {}\r\n\r\n", reply.body.len())
@@ -163,11 +170,13 @@ async fn serve(
         stream.write_all(head.as_bytes()).await.ok()?;
         match reply.manner {
             Manner::Endless => loop {
-                let chunk = format!("{:x}\r\n", reply.body.len());
-                stream.write_all(chunk.as_bytes()).await.ok()?;
-                stream.write_all(&reply.body).await.ok()?;
-                stream.write_all(b"\r\n").await.ok()?;
+                write_chunk(&mut stream, &reply.body).await?;
             },
+            Manner::Chunked => {
+                for chunk in reply.body.chunks(50_000).chain([b"".as_slice()]) {
+                    write_chunk(&mut stream, chunk).await?;
+                }
+            }
             Manner::Cut => {
                 let half = &reply.body[..reply.body.len() / 2];
                 stream.write_all(half).await.ok()?;
@@ -179,6 +188,13 @@ async fn serve(
         }
         stream.flush().await.ok()?;
     }
+}
+
+async fn write_chunk(stream: &mut BufStream<TcpStream>, chunk: &[u8]) -> Option<()> {
+    let length = format!("{:x}\r\n", chunk.len());
+    stream.write_all(length.as_bytes()).await.ok()?;
+    stream.write_all(chunk).await.ok()?;
+    stream.write_all(b"\r\n").await.ok()
 }
 
 async fn read_request(stream: &mut BufStream<TcpStream>) -> Option<Seen> {

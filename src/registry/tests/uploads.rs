@@ -40,7 +40,7 @@ async fn place_of_an_upload_is_taken_in_every_form_and_keeps_its_query() {
         let (fault, lines) = upload(location).await;
         assert_eq!(fault, None, "{location}");
         let wanted = [
-            "POST /v2/o/r/blobs/uploads/".to_owned(),
+            format!("POST /v2/o/r/blobs/uploads/?digest={}", Digest::of(b"blob")),
             format!("PUT {target}{digest}"),
         ];
         assert_eq!(lines, wanted, "{location}");
@@ -87,16 +87,81 @@ async fn upload_elsewhere_goes_without_our_credentials() {
     );
 }
 
-#[tokio::test]
-async fn blob_may_be_stored_at_once() {
-    let server = Server::start(|_| Reply::new(201)).await;
+/// Stores `blobs` one after the other where a POST with a blob is answered with `whole`; what came of it.
+async fn upload_all(whole: Reply, blobs: &[&[u8]]) -> (Vec<Result<Digest, String>>, Server) {
+    let server = Server::start(move |request| match request.method.as_str() {
+        "POST" if request.target.contains("digest=") => whole.clone(),
+        "POST" => Reply::new(202).header("location", "/place"),
+        _ => Reply::new(201),
+    })
+    .await;
     let bench = Bench::nobody(1);
-    bench
+    let mut stored = Vec::new();
+    for blob in blobs {
+        let one = bench
+            .registry
+            .put_blob(&repository(&server, "o/r"), blob)
+            .await;
+        stored.push(one.map_err(|error| error.fault().to_string()));
+    }
+    (stored, server)
+}
+
+#[tokio::test]
+async fn small_blob_is_stored_with_one_request() {
+    let (stored, server) = upload_all(Reply::new(201), &[b"blob", b"other"]).await;
+    let wanted = [Digest::of(b"blob"), Digest::of(b"other")].map(Ok);
+    assert_eq!(stored, wanted);
+    assert_eq!(methods(&server), ["POST 4", "POST 5"]);
+    assert_eq!(server.seen()[0].body, b"blob");
+}
+
+#[tokio::test]
+async fn large_blob_is_not_sent_along_with_the_first_request() {
+    let (stored, server) = upload_all(Reply::new(201), &[&vec![7; 65_537]]).await;
+    assert!(stored[0].is_ok());
+    assert_eq!(methods(&server), ["POST 0", "PUT 65537"]);
+}
+
+#[tokio::test]
+async fn registry_that_takes_no_blob_with_the_first_request_is_tried_once() {
+    let place = Reply::new(202).header("location", "/place");
+    let (stored, server) = upload_all(place, &[b"blob", b"other"]).await;
+    assert!(stored.iter().all(Result::is_ok), "{stored:?}");
+    assert_eq!(methods(&server), ["POST 4", "PUT 4", "POST 0", "PUT 5"]);
+    for status in [400, 404, 405, 411, 413, 415, 416, 501] {
+        let (stored, server) = upload_all(Reply::new(status), &[b"blob", b"other"]).await;
+        assert!(stored.iter().all(Result::is_ok), "{status}: {stored:?}");
+        let wanted = ["POST 4", "POST 0", "PUT 4", "POST 0", "PUT 5"];
+        assert_eq!(methods(&server), wanted, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn refusal_that_is_not_about_the_form_is_not_asked_again() {
+    for status in [401, 403] {
+        let (stored, server) = upload_all(Reply::new(status), &[b"blob"]).await;
+        let fault = stored[0].clone().unwrap_err();
+        assert!(fault.contains(&status.to_string()), "{fault}");
+        assert_eq!(methods(&server), ["POST 4"]);
+    }
+}
+
+#[tokio::test]
+async fn server_that_breaks_over_a_blob_with_the_first_request_gets_a_plain_one_next() {
+    let server = Server::start(|request| match request.method.as_str() {
+        "POST" if request.target.contains("digest=") => Reply::silent(),
+        "POST" => Reply::new(202).header("location", "/place"),
+        _ => Reply::new(201),
+    })
+    .await;
+    let bench = Bench::nobody(2);
+    let stored = bench
         .registry
         .put_blob(&repository(&server, "o/r"), b"blob")
-        .await
-        .unwrap();
-    assert_eq!(server.seen().len(), 1);
+        .await;
+    assert!(stored.is_ok(), "{stored:?}");
+    assert_eq!(bench.retries().len(), 1);
 }
 
 #[tokio::test]

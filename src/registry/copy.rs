@@ -1,0 +1,211 @@
+//! Blobs copied from one repository to another: mounted where both are on one registry and it does that, else carried
+//! over, without ever being held whole unless they are small.
+
+use std::borrow::Borrow;
+
+use reqwest::Method;
+
+use super::answers::{Presence, presence};
+use super::blobs::blob_question;
+use super::client::{Question, Registry};
+use super::downloads::{check_digest, check_size};
+use super::error::{Fault, Operation, RegistryError};
+use super::opened::Opened;
+use super::uploads::{Begun, SMALL_MAX_BYTES, Upload};
+use super::wire::Scheme;
+use crate::domain::{Descriptor, Digest, Repository};
+
+/// How a blob came to where it was missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Copied {
+    /// The registry took it from the other repository by itself.
+    Mounted,
+    /// It was read from the one and written to the other.
+    Streamed,
+}
+
+/// A fault, and whose it is.
+#[derive(Debug, thiserror::Error)]
+enum Sided {
+    #[error(transparent)]
+    Source(Fault),
+    #[error(transparent)]
+    Destination(Fault),
+    /// The destination did not let us in any more, and we have got better credentials since.
+    #[error(transparent)]
+    Renewed(Fault),
+}
+
+/// A blob that the source is ready to give.
+enum Ready {
+    Small(Vec<u8>),
+    Large(Box<Opened>),
+}
+
+impl Registry {
+    /// Copies `blob` to `to`, which lacks it, from `from`, which has it. It is not asked first whether that is so.
+    ///
+    /// The size and the digest are checked before the destination has all of it. The operation of an error tells whose
+    /// fault it is: [`Operation::ReadBlob`] the source's, [`Operation::WriteBlob`] the destination's.
+    pub async fn copy_blob(
+        &self,
+        from: &Repository,
+        to: &Repository,
+        blob: &Descriptor,
+    ) -> Result<Copied, RegistryError> {
+        let digest = &blob.digest;
+        let what = format!("copy of {from}@{digest} to {to}");
+        // Each try begins anew: a blob that is half there cannot be told from one that is not.
+        let copied = self.patiently(&what, || self.copy(from, to, blob)).await;
+        copied.map_err(|failed| match failed {
+            Sided::Source(fault) => self.blob_error(Operation::ReadBlob, from, digest, fault),
+            Sided::Destination(fault) | Sided::Renewed(fault) => {
+                self.blob_error(Operation::WriteBlob, to, digest, fault)
+            }
+        })
+    }
+
+    async fn copy(
+        &self,
+        from: &Repository,
+        to: &Repository,
+        blob: &Descriptor,
+    ) -> Result<Copied, Sided> {
+        let mut upload = None;
+        if from.host() == to.host() && self.limits().may_mount(to, from) {
+            let begun = self.begin_with_mount(to, &blob.digest, from).await;
+            match begun.map_err(Sided::Destination)? {
+                Begun::Stored => return Ok(Copied::Mounted),
+                Begun::Place(place) => upload = Some(place),
+                // A 404 may be about this one blob, which the source lacks.
+                Begun::Refused(fault) => {
+                    if fault.refusal().is_none_or(|refusal| refusal.status != 404) {
+                        self.limits().remember_no_mount(to, from);
+                    }
+                }
+            }
+        }
+        match self.carry(from, to, blob, upload).await {
+            Err(Sided::Renewed(_)) => self.carry(from, to, blob, None).await?,
+            carried => carried?,
+        }
+        Ok(Copied::Streamed)
+    }
+
+    /// Reads the blob and writes it into `upload`, or into a new one.
+    async fn carry(
+        &self,
+        from: &Repository,
+        to: &Repository,
+        blob: &Descriptor,
+        upload: Option<Upload<'_>>,
+    ) -> Result<(), Sided> {
+        // The source is asked first: where it fails there is nothing to be begun, and only a mount to be taken back.
+        let ready = match self.make_ready(from, blob).await {
+            Ok(ready) => ready,
+            Err(fault) => {
+                if let Some(upload) = &upload {
+                    self.cancel(upload).await;
+                }
+                return Err(Sided::Source(fault));
+            }
+        };
+        match (ready, upload) {
+            (Ready::Small(bytes), None) => self
+                .upload(to, &blob.digest, &bytes)
+                .await
+                .map_err(Sided::Destination),
+            (Ready::Small(bytes), Some(upload)) => self
+                .finish(&upload, &bytes)
+                .await
+                .map_err(Sided::Destination),
+            (Ready::Large(source), Some(upload)) => self.stream(&upload, *source, blob).await,
+            (Ready::Large(source), None) => {
+                let begun = self.begin(to, &blob.digest).await;
+                match begun.map_err(Sided::Destination)? {
+                    Some(upload) => self.stream(&upload, *source, blob).await,
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+
+    async fn make_ready(&self, from: &Repository, blob: &Descriptor) -> Result<Ready, Fault> {
+        let question = blob_question(from, &blob.digest, blob.size);
+        let opened = self.open_blob(&question).await?;
+        if presence(&opened.answer) != Presence::Present {
+            return Err(opened.answer.fault());
+        }
+        check_size(opened.length().unwrap_or(blob.size), blob)?;
+        if blob.size > SMALL_MAX_BYTES {
+            return Ok(Ready::Large(Box::new(opened.without_turn())));
+        }
+        let bytes = opened.read(blob.size).await?.body;
+        check_size(u64::try_from(bytes.len()).unwrap_or(u64::MAX), blob)?;
+        check_digest(Digest::of(&bytes), &blob.digest)?;
+        Ok(Ready::Small(bytes))
+    }
+
+    /// Ends `upload` with the body of `source`, or takes it back.
+    async fn stream(
+        &self,
+        upload: &Upload<'_>,
+        source: Opened,
+        blob: &Descriptor,
+    ) -> Result<(), Sided> {
+        let question = upload.question(Method::PUT, &[]);
+        let streamed = self.put_stream(upload, &question, source, blob).await;
+        if streamed.is_err() {
+            self.cancel(upload).await;
+        }
+        streamed
+    }
+
+    async fn put_stream(
+        &self,
+        upload: &Upload<'_>,
+        question: &Question<'_>,
+        source: Opened,
+        blob: &Descriptor,
+    ) -> Result<(), Sided> {
+        let mut authorization = None;
+        if upload.is_own {
+            let known = self.authorization(question).await;
+            authorization = known.map_err(Sided::Destination)?;
+        }
+        // The place is an address, which has its scheme.
+        let request = self.request(question, Scheme::Https, authorization.as_ref());
+        let request = request.map_err(Sided::Destination)?;
+        let (answer, passage) = self.wire().uploads.send(request, source, blob).await;
+        // Whatever the destination makes of a body that breaks off, it was not its fault.
+        if let Some(fault) = passage.fault() {
+            return Err(Sided::Source(fault));
+        }
+        let answer = answer.map_err(Sided::Destination)?;
+        if answer.status == 401 && upload.is_own {
+            // What was streamed cannot be sent again, so all has to begin anew.
+            let better = self.renew(question, authorization.as_ref(), &answer).await;
+            if better.map_err(Sided::Destination)?.is_some() {
+                return Err(Sided::Renewed(answer.fault()));
+            }
+        }
+        let stored = upload.check_stored(&answer);
+        stored.map_err(Sided::Destination)?;
+        if passage.is_whole() {
+            Ok(())
+        } else {
+            Err(Sided::Destination(Fault::Early {
+                host: super::wire::authority(&answer.url),
+            }))
+        }
+    }
+}
+
+/// What the retry policy looks at.
+impl Borrow<Fault> for Sided {
+    fn borrow(&self) -> &Fault {
+        match self {
+            Self::Source(fault) | Self::Destination(fault) | Self::Renewed(fault) => fault,
+        }
+    }
+}

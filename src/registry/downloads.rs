@@ -1,0 +1,104 @@
+//! How a blob is got: most registries send us on to a storage, which is followed without our credentials unless it is
+//! the registry itself.
+
+use reqwest::Url;
+use reqwest::header::LOCATION;
+
+use super::client::{Question, Registry, Target};
+use super::error::Fault;
+use super::opened::Opened;
+use super::refusal::printable;
+use super::wire::{Answer, shown};
+use crate::domain::{Descriptor, Digest};
+
+const REDIRECTS_MAX: usize = 5;
+
+impl Registry {
+    /// Asks for a blob once and follows where the answer sends us. After that an answer other than 200 is a fault, as
+    /// the registry has the blob; what the answer of the registry itself means is left to the caller.
+    pub(super) async fn open_blob(&self, question: &Question<'_>) -> Result<Opened, Fault> {
+        let mut opened = self.open_once(question).await?;
+        if !is_redirect(&opened.answer) {
+            return Ok(opened);
+        }
+        let registry = opened.answer.url.origin();
+        for _ in 0..REDIRECTS_MAX {
+            let next = location(&opened.answer)?;
+            if let Err(reason) = self.wire().check_speakable(&next) {
+                return Err(refused_address(&next, reason));
+            }
+            let is_own = next.origin() == registry;
+            let question = Question {
+                target: Target::Address(next),
+                ..Question::get(question.repository, String::new(), question.limit)
+            };
+            // SECURITY: our credentials are the registry's and nobody else's.
+            opened = if is_own {
+                self.open_once(&question).await?
+            } else {
+                self.open_elsewhere(&question).await?
+            };
+            if opened.answer.status == 200 {
+                return Ok(opened);
+            }
+            if !is_redirect(&opened.answer) {
+                return Err(opened.answer.fault());
+            }
+        }
+        Err(refused_address(
+            &opened.answer.url,
+            "sends us on once more, after five times",
+        ))
+    }
+}
+
+fn is_redirect(answer: &Answer) -> bool {
+    matches!(answer.status.as_u16(), 301 | 302 | 303 | 307 | 308)
+}
+
+/// The `Location` of an answer, which may be relative to what was asked.
+pub(super) fn location(answer: &Answer) -> Result<Url, Fault> {
+    let text = answer.header(LOCATION.as_str()).unwrap_or_default();
+    if text.is_empty() {
+        return Err(refused_address(
+            &answer.url,
+            "names no place to go (`Location`)",
+        ));
+    }
+    let mut url = answer.url.join(text).map_err(|_| Fault::Address {
+        address: printable(text.split('?').next().unwrap_or_default(), 200),
+        reason: "is no web address",
+    })?;
+    url.set_fragment(None);
+    Ok(url)
+}
+
+pub(super) fn refused_address(url: &Url, reason: &'static str) -> Fault {
+    Fault::Address {
+        address: shown(url),
+        reason,
+    }
+}
+
+pub(super) fn check_digest(computed: Digest, wanted: &Digest) -> Result<(), Fault> {
+    if computed == *wanted {
+        Ok(())
+    } else {
+        Err(Fault::Digest {
+            computed,
+            claimed: wanted.to_string(),
+            claimant: "what was asked for",
+        })
+    }
+}
+
+pub(super) fn check_size(arrived: u64, blob: &Descriptor) -> Result<(), Fault> {
+    if arrived == blob.size {
+        Ok(())
+    } else {
+        Err(Fault::Size {
+            arrived,
+            claimed: blob.size,
+        })
+    }
+}

@@ -1,0 +1,96 @@
+//! An answer of which only the head has come: what it says decides whether, and how, the rest is read.
+
+use bytes::Bytes;
+use reqwest::{Response, Url};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::error::Fault;
+use super::wire::{Answer, ERROR_MAX_BYTES, broken};
+use crate::http::{HttpError, Watch, cause_text, read, read_start};
+
+/// An answer whose body, if it is a success, has not been read.
+#[derive(Debug)]
+pub(super) struct Opened {
+    /// All but the body of a success.
+    pub(super) answer: Answer,
+    rest: Option<Response>,
+    watch: Watch,
+    /// Held while the answer is on its way.
+    turn: Option<OwnedSemaphorePermit>,
+}
+
+impl Opened {
+    /// Takes `response` from `url`. What is no success is read at once, as the text of an error.
+    pub(super) async fn new(
+        response: Response,
+        url: Url,
+        mut watch: Watch,
+        turn: Option<OwnedSemaphorePermit>,
+    ) -> Result<Self, Fault> {
+        let (status, headers) = (response.status(), response.headers().clone());
+        let (body, rest) = if status.is_success() {
+            (Vec::new(), Some(response))
+        } else {
+            let body = read_start(response, ERROR_MAX_BYTES).await;
+            let body = body.map_err(|source| broken(&url, source))?;
+            watch.answered(status);
+            (body, None)
+        };
+        let answer = Answer {
+            url,
+            status,
+            headers,
+            body,
+        };
+        // What is read is let go of at once: what follows, such as asking for a token, needs a turn of its own.
+        let turn = turn.filter(|_| rest.is_some());
+        Ok(Self {
+            answer,
+            rest,
+            watch,
+            turn,
+        })
+    }
+
+    /// Reads what is left to read, of at most `limit` bytes.
+    pub(super) async fn read(self, limit: u64) -> Result<Answer, Fault> {
+        let Self {
+            mut answer,
+            rest,
+            mut watch,
+            turn: _turn,
+        } = self;
+        if let Some(rest) = rest {
+            let body = read(rest, limit).await;
+            answer.body = body.map_err(|source| broken(&answer.url, source))?;
+            watch.answered(answer.status);
+        }
+        Ok(answer)
+    }
+
+    /// Lets another request go while this body is passed on piece by piece: what takes it needs requests of its own.
+    pub(super) fn without_turn(mut self) -> Self {
+        self.turn = None;
+        self
+    }
+
+    /// How long the body is, where the server says so.
+    pub(super) fn length(&self) -> Option<u64> {
+        self.rest.as_ref()?.content_length()
+    }
+
+    /// The next piece of the body; `None` at its end.
+    pub(super) async fn piece(&mut self) -> Result<Option<Bytes>, Fault> {
+        let Some(rest) = &mut self.rest else {
+            return Ok(None);
+        };
+        let piece = rest.chunk().await.map_err(|error| HttpError::Broken {
+            cause: cause_text(&error),
+        });
+        let piece = piece.map_err(|source| broken(&self.answer.url, source))?;
+        if piece.is_none() {
+            self.watch.answered(self.answer.status);
+        }
+        Ok(piece)
+    }
+}

@@ -1,0 +1,180 @@
+//! Blobs that are too large to be held: their bytes pass from one answer into one request, and are counted and digested
+//! as they pass. The last piece is held back until all of them are known to be right, so that nobody, however little it
+//! checks itself, ever has the whole of a wrong blob.
+
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream::try_unfold;
+use reqwest::header::{CONTENT_LENGTH, HeaderValue};
+use reqwest::{Body, Client, Request};
+
+use super::downloads::{check_digest, check_size};
+use super::error::Fault;
+use super::opened::Opened;
+use super::wire::{Answer, ERROR_MAX_BYTES, authority, unreachable};
+use crate::domain::{Descriptor, Digester, Events};
+use crate::http::{Certificates, HttpError, Watch, cause_text, upload_client};
+
+/// How long an upload may stand still. Longer than a download may (30 s), so that the side that stalls is the one named.
+const STALL: Duration = Duration::from_mins(1);
+/// How long a registry may take to store what it has got whole: those that keep blobs elsewhere copy them there then.
+const COMMIT: Duration = Duration::from_mins(5);
+
+/// The client for large uploads.
+#[derive(Debug)]
+pub(super) struct Uploads {
+    certificates: Certificates,
+    events: Events,
+    /// Made when it is first needed, as few runs have anything large to upload.
+    client: OnceLock<Result<Client, HttpError>>,
+}
+
+/// What is known of a blob on its way.
+#[derive(Debug, Default)]
+pub(super) struct Passage {
+    bytes: AtomicU64,
+    /// Set once: nothing was wrong with it to its end, or what was.
+    end: Mutex<Option<Result<(), Fault>>>,
+}
+
+/// The state of the stream that a request's body is made of.
+struct Pieces {
+    source: Opened,
+    blob: Descriptor,
+    passage: Arc<Passage>,
+    digester: Digester,
+    /// How many bytes have come.
+    arrived: u64,
+    held: Option<Bytes>,
+}
+
+impl Uploads {
+    pub(super) fn new(certificates: Certificates, events: Events) -> Self {
+        Self {
+            certificates,
+            events,
+            client: OnceLock::new(),
+        }
+    }
+
+    /// Sends `request` once, with the body of `source` as its own, which must be `blob`. It may take as long as
+    /// something moves. What is wrong with the source is found in the [`Passage`], whatever came of the request.
+    pub(super) async fn send(
+        &self,
+        mut request: Request,
+        source: Opened,
+        blob: &Descriptor,
+    ) -> (Result<Answer, Fault>, Arc<Passage>) {
+        let passage = Arc::new(Passage::default());
+        let pieces = Pieces {
+            source,
+            blob: blob.clone(),
+            passage: Arc::clone(&passage),
+            digester: Digester::default(),
+            arrived: 0,
+            held: None,
+        };
+        let length = HeaderValue::from(blob.size);
+        request.headers_mut().insert(CONTENT_LENGTH, length);
+        let stream = try_unfold(pieces, Pieces::next);
+        *request.body_mut() = Some(Body::wrap_stream(stream));
+        (self.watch(request, &passage).await, passage)
+    }
+
+    async fn watch(&self, request: Request, passage: &Passage) -> Result<Answer, Fault> {
+        let url = request.url().clone();
+        let failed = |cause: String, lasting: bool| Fault::Unreachable {
+            host: authority(&url),
+            cause,
+            lasting,
+        };
+        let stalled = |_| failed("it does not take what is uploaded".to_owned(), false);
+        let client = self
+            .client
+            .get_or_init(|| upload_client(&self.certificates))
+            .as_ref()
+            .map_err(|error| failed(cause_text(error), true))?;
+        let watch = Watch::start(&self.events, &request);
+        let mut sending = pin!(client.execute(request));
+        let response = loop {
+            let passed = passage.bytes.load(Ordering::Relaxed);
+            let is_whole = passage.is_whole();
+            let limit = if is_whole { COMMIT } else { STALL };
+            match tokio::time::timeout(limit, &mut sending).await {
+                Ok(sent) => break sent.map_err(|error| unreachable(&url, &error))?,
+                Err(_) if passage.bytes.load(Ordering::Relaxed) > passed => (),
+                Err(elapsed) => return Err(stalled(elapsed)),
+            }
+        };
+        let answer = async {
+            let opened = Opened::new(response, url.clone(), watch, None).await?;
+            opened.read(ERROR_MAX_BYTES).await
+        };
+        tokio::time::timeout(STALL, answer).await.map_err(stalled)?
+    }
+}
+
+impl Passage {
+    /// Whether all of the blob has passed, and was right.
+    pub(super) fn is_whole(&self) -> bool {
+        matches!(self.end.lock().as_deref(), Ok(Some(Ok(()))))
+    }
+
+    /// What was wrong with what came, if anything was.
+    pub(super) fn fault(&self) -> Option<Fault> {
+        let end = self.end.lock().ok()?;
+        end.as_ref()?.as_ref().err().cloned()
+    }
+
+    fn finish(&self, end: Result<(), Fault>) {
+        if let Ok(mut own) = self.end.lock() {
+            *own = Some(end);
+        }
+    }
+}
+
+impl Pieces {
+    async fn next(mut self) -> Result<Option<(Bytes, Self)>, Fault> {
+        let next = self.advance().await;
+        match next {
+            Ok(Some(piece)) => {
+                let length = u64::try_from(piece.len()).unwrap_or(u64::MAX);
+                self.passage.bytes.fetch_add(length, Ordering::Relaxed);
+                Ok(Some((piece, self)))
+            }
+            Ok(None) => Ok(None),
+            Err(fault) => {
+                self.passage.finish(Err(fault.clone()));
+                Err(fault)
+            }
+        }
+    }
+
+    /// The piece before the one that comes next, or the last one, if everything is right.
+    async fn advance(&mut self) -> Result<Option<Bytes>, Fault> {
+        while let Some(piece) = self.source.piece().await? {
+            self.arrived += u64::try_from(piece.len()).unwrap_or(u64::MAX);
+            if self.arrived > self.blob.size {
+                check_size(self.arrived, &self.blob)?;
+            }
+            self.digester.add(&piece);
+            if let Some(held) = self.held.replace(piece) {
+                return Ok(Some(held));
+            }
+        }
+        check_size(self.arrived, &self.blob)?;
+        let Some(held) = self.held.take() else {
+            return Ok(None);
+        };
+        check_digest(
+            std::mem::take(&mut self.digester).finish(),
+            &self.blob.digest,
+        )?;
+        self.passage.finish(Ok(()));
+        Ok(Some(held))
+    }
+}

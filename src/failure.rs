@@ -134,6 +134,7 @@ fn exit_code(error: &ApplyError) -> ExitCode {
             AssembleError::Unwritable(_) | AssembleError::Unreadable(_) => ExitCode::World,
         },
         ApplyError::NoPolicy(_)
+        | ApplyError::NoLegacyLog
         | ApplyError::NoRecord(_)
         | ApplyError::EmptyRecord(..)
         | ApplyError::NoPlatform { .. }
@@ -210,6 +211,9 @@ fn hint(error: &ApplyError) -> Option<String> {
             "the tag does not belong to an image of this repository's: remove it by hand if nothing needs it"
         }
         ApplyError::FallbackContended { .. } => "many jobs sign this digest at once; run it again",
+        ApplyError::NoLegacyLog => {
+            "use `signature-format: bundle`, or give a `signing-config` with a log of `majorApiVersion` 1"
+        }
         ApplyError::NoRecord(_) | ApplyError::EmptyRecord(..) => {
             "give `image` with its tag or digest, or the `record` that `create` wrote"
         }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::actions::{Console, Environment};
 use crate::apply::{ApplyError, Authority, Context, Ledger, Limits, Outcome, Receipt, apply};
-use crate::domain::{Event, Events, RequestTrace, Secret};
+use crate::domain::{Event, Events, RequestTrace, Secret, SignatureFormat};
 use crate::failure::Failure;
 use crate::http::{self, Certificates};
 use crate::inputs::{Files, Inputs, Mode, RawInputs, Request, Settings};
@@ -246,6 +246,10 @@ async fn authority(
         Request::Seal(_) | Request::Sign(_) => Purpose::Sign,
     };
     let trust = Arc::new(Trust::load(&source, purpose, &client, settings.patience, events).await?);
+    // Said before anything is done, whether or not it would come to signing: it is the workflow that is wrong.
+    if signs_legacy(&inputs.request) && !trust.can_sign_legacy() {
+        return Err(ApplyError::NoLegacyLog);
+    }
     let keyless = match (purpose, token_source(environment, settings)) {
         (Purpose::Sign, Some(token)) => Some(Keyless::new(
             Arc::clone(&trust),
@@ -257,6 +261,15 @@ async fn authority(
         _ => None,
     };
     Ok(Authority { trust, keyless })
+}
+
+fn signs_legacy(request: &Request) -> bool {
+    let signing = match request {
+        Request::Seal(seal) => seal.signing.as_ref(),
+        Request::Sign(sign) => Some(&sign.signing),
+        Request::Verify(_) => None,
+    };
+    signing.is_some_and(|signing| signing.formats.each().contains(&SignatureFormat::Legacy))
 }
 
 /// Where the OIDC token comes from: the user's own, else the one that GitHub gives to jobs that may ask for it.

@@ -2,25 +2,23 @@
 //!
 //! Source: cosign, `pkg/oci/remote/write.go`; OCI distribution specification, "Referrers Tag Schema".
 
-use std::time::{Duration, Instant};
-
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 use super::lookup::{Api, entries, fallback};
-use super::{ApplyError, Context};
-use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, MediaType, Reference, Repository};
+use super::receipt::Place;
+use super::settle::Change;
+use super::{ApplyError, Context, legacy};
+use crate::domain::{
+    Descriptor, Digest, Manifest, ManifestKind, MediaType, Reference, Repository, SignatureFormat,
+};
 use crate::registry::{Referrers, RegistryError};
+use crate::signing::LegacySignature;
 
 const BUNDLE_TYPE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 const EMPTY_TYPE: &str = "application/vnd.oci.empty.v1+json";
 const SIGN_PREDICATE: &str = "https://sigstore.dev/cosign/sign/v1";
 const EMPTY: &[u8] = b"{}";
-/// The shortest wait before a fallback index is read again. Measured with 8 writers at once: without it 63 of 160 entries
-/// were lost, with it none.
-const SETTLE: Duration = Duration::from_millis(300);
-/// How often an entry that others wrote over is written again.
-const ROUNDS_MAX: u32 = 60;
 
 /// Stores signatures in one repository.
 pub(super) struct Attacher<'a> {
@@ -50,13 +48,22 @@ impl<'a> Attacher<'a> {
             .await
     }
 
-    /// Stores `bundle` as a referrer of `subject` and returns the digest of its manifest, once the registry lists it.
+    /// Adds `signature` to the tag that holds the legacy signatures of `subject` and returns where it is.
+    pub(super) async fn attach_legacy(
+        &self,
+        subject: &Descriptor,
+        signature: &LegacySignature,
+    ) -> Result<Place, ApplyError> {
+        legacy::attach(self.context, self.repository, &subject.digest, signature).await
+    }
+
+    /// Stores `bundle` as a referrer of `subject` and returns where it is, once the registry lists it.
     pub(super) async fn attach(
         &self,
         subject: &Descriptor,
         bundle: &[u8],
         api: Api,
-    ) -> Result<Digest, ApplyError> {
+    ) -> Result<Place, ApplyError> {
         let registry = &self.context.registry;
         let (blob, _) = tokio::try_join!(registry.put_blob(self.repository, bundle), self.empty())?;
         let manifest = signature_manifest(subject, &blob, bundle.len())
@@ -92,7 +99,11 @@ impl<'a> Attacher<'a> {
             entry.annotations = signature_annotations().into_iter().collect();
             self.list(&subject.digest, &entry).await?;
         }
-        Ok(digest)
+        Ok(Place {
+            format: SignatureFormat::Bundle,
+            manifest: digest,
+            signature: None,
+        })
     }
 
     async fn is_listed(&self, subject: &Digest, digest: &Digest) -> Result<bool, RegistryError> {
@@ -109,29 +120,18 @@ impl<'a> Attacher<'a> {
         )
     }
 
-    /// Adds `entry` to the fallback index, and stays until it is still there after everybody else has had time to write
-    /// what they read before. There is no compare-and-swap: this is what can be had without one.
+    /// Adds `entry` to the fallback index.
     async fn list(&self, subject: &Digest, entry: &Descriptor) -> Result<(), ApplyError> {
-        let tag = subject.fallback_tag();
-        for _ in 0..ROUNDS_MAX {
-            let began = Instant::now();
-            let current = fallback(self.context, self.repository, subject).await?;
-            let Some(merged) = merge(current.as_ref(), subject, entry)? else {
-                return Ok(());
-            };
-            let reference = Reference::Tag(tag.clone());
-            self.context
-                .registry
-                .put_manifest(self.repository, &reference, &MediaType::OciIndex, &merged)
-                .await?;
-            self.context
-                .sleep_about(SETTLE.max(began.elapsed() * 3))
-                .await;
-        }
-        Err(ApplyError::FallbackContended {
-            subject: subject.clone(),
-            tag,
-        })
+        let list = fallback(self.context, self.repository, subject);
+        let add = async |current: Option<&Manifest>| {
+            let merged = merge(current, subject, entry)?;
+            Ok(merged.map(|bytes| Change {
+                media_type: MediaType::OciIndex,
+                bytes,
+                parts: Vec::new(),
+            }))
+        };
+        list.settle(add).await.map(drop)
     }
 }
 

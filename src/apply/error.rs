@@ -100,8 +100,8 @@ pub enum ApplyError {
     /// An image that is to be signed or verified is not there.
     #[error("`{0}` is not there")]
     MissingImage(Box<ImageReference>),
-    /// The tag `sha256-…` that lists signatures holds something that is no list.
-    #[error("the tag `{tag}`, which lists what refers to `{subject}`, {why}; it is left alone")]
+    /// The tag `sha256-…` or `sha256-….sig` holds something that is no list of signatures.
+    #[error("the tag `{tag}`, which is for the signatures of `{subject}`, {why}; it is left alone")]
     FallbackOccupied {
         /// The tag.
         tag: Tag,
@@ -135,8 +135,13 @@ pub enum ApplyError {
     /// There is no token that says who this run is.
     #[error("there is no OIDC token that says who this run is")]
     NoToken,
+    /// Legacy signatures are wanted, and there is no log that can witness them.
+    #[error(
+        "input `signature-format`: `legacy` signatures need a Rekor v1, and the signing config names none that is valid"
+    )]
+    NoLegacyLog,
     /// More refers to a digest than can be looked at.
-    #[error("{count} manifests refer to `{subject}`; up to 1000 can be looked at")]
+    #[error("{count} manifests or signatures refer to `{subject}`; up to 1000 can be looked at")]
     TooManyReferrers {
         /// The digest.
         subject: Digest,
@@ -191,6 +196,7 @@ impl ApplyError {
             | Self::EmptyRecord(..)
             | Self::OddRecord(_)
             | Self::NoToken
+            | Self::NoLegacyLog
             | Self::TooManyReferrers { .. }
             | Self::SignatureNotStored { .. }
             | Self::NoPolicy(_)
@@ -226,6 +232,7 @@ impl ApplyError {
             | Self::NoRecord(_)
             | Self::EmptyRecord(..)
             | Self::OddRecord(_)
+            | Self::NoLegacyLog
             | Self::TooManyReferrers { .. }
             | Self::NoPolicy(_)
             | Self::Refused(_)

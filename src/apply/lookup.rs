@@ -1,34 +1,62 @@
-//! Looks for signatures where cosign and others leave them: the referrers API and the fallback tag.
+//! Looks for signatures where cosign and others leave them: the referrers API and the fallback tag for bundles, the tag
+//! `sha256-….sig` for the older format.
 //!
 //! Three answers, kept apart: signed by whom it must be, not signed so, or an error. "Could not look" is always an error.
+
+use std::collections::BTreeMap;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::children::PARALLEL;
-use super::{ApplyError, Context};
+use super::receipt::Place;
+use super::settle::Shared;
+use super::{ApplyError, Context, legacy};
+use crate::domain::SignatureFormat;
 use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, Reference, Repository};
 use crate::registry::Referrers;
 use crate::signing::{Refusal, Verified};
 
 /// What holds a Sigstore bundle has one layer whose type begins so. Source: cosign, `pkg/oci/remote/signatures.go`.
 const BUNDLE_TYPE_PREFIX: &str = "application/vnd.dev.sigstore.bundle";
-const BUNDLE_MAX_BYTES: u64 = 1 << 20;
+/// No signature is as long as this.
+pub(super) const SIGNATURE_MAX_BYTES: u64 = 1 << 20;
 /// What refers to one digest, at most.
-const REFERRERS_MAX: usize = 1000;
+pub(super) const REFERRERS_MAX: usize = 1000;
 
-/// Says of a bundle whether it is a signature of a digest that counts.
-pub(super) type Judge<'a> = dyn Fn(&[u8], &Digest) -> Result<Verified, Refusal> + Sync + 'a;
+/// Something that may be a signature.
+pub(super) enum Candidate<'a> {
+    /// A Sigstore bundle.
+    Bundle(&'a [u8]),
+    /// A layer of the older format: its content and its annotations.
+    Legacy(&'a [u8], &'a BTreeMap<String, String>),
+}
 
-/// What refers to a digest, judged.
+/// Says whether something is a signature of a digest that counts.
+pub(super) type Judge<'a> =
+    dyn Fn(&Candidate<'_>, &Digest) -> Result<Verified, Refusal> + Sync + 'a;
+
+/// In which formats to look, and in which order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Search {
+    /// In this one, and only where it has no signature that holds, in the other: the fewest requests where there is one.
+    First(SignatureFormat),
+    /// In both at once: the least waiting where there is none. When one has a signature that holds, the other need not even
+    /// be known.
+    Either,
+    /// In both; both must be known.
+    Both,
+}
+
+/// What was found of a digest, judged.
 #[derive(Debug)]
 pub(super) struct Lookup {
-    /// Signatures that hold, with the manifest of each; the first that was listed comes first.
-    pub verified: Vec<(Digest, Verified)>,
-    /// Signatures that do not hold, and attestations, which are none, with the manifest of each.
-    pub refused: Vec<(Digest, Refusal)>,
-    /// Manifests or bundles that are listed, but that the registry says it does not have.
+    /// Signatures that hold, with their places; within a format the first that was listed comes first.
+    pub verified: Vec<(Place, Verified)>,
+    /// Signatures that do not hold, and attestations, which are none, with their places.
+    pub refused: Vec<(Place, Refusal)>,
+    /// What is listed, but the registry says it does not have.
     pub dangling: Vec<Digest>,
-    /// Whether the registry has the referrers API.
+    /// Whether the registry has the referrers API; as far as is known, which it is where bundles were looked for.
     pub api: Api,
 }
 
@@ -41,10 +69,15 @@ pub(super) enum Api {
     FallbackTag,
 }
 
-enum Judged {
-    Verified(Digest, Box<Verified>),
-    Refused(Digest, Refusal),
+/// What became of one candidate.
+pub(super) enum Judged {
+    /// A signature that counts.
+    Verified(Place, Box<Verified>),
+    /// Something that does not.
+    Refused(Place, Refusal),
+    /// It, or part of it, is not there.
     Dangling(Digest),
+    /// It has nothing to do with signatures.
     Unrelated,
 }
 
@@ -54,23 +87,53 @@ pub(super) async fn look_up(
     repository: &Repository,
     subject: &Digest,
     judge: &Judge<'_>,
+    search: Search,
+) -> Result<Lookup, ApplyError> {
+    let bundles = look_up_bundles(context, repository, subject, judge);
+    let legacy = legacy::look_up(context, repository, subject, judge);
+    match search {
+        Search::First(SignatureFormat::Bundle) => {
+            let bundles = bundles.await?;
+            if bundles.holds_any() {
+                return Ok(bundles);
+            }
+            Ok(bundles.and(legacy.await?))
+        }
+        Search::First(SignatureFormat::Legacy) => {
+            let legacy = legacy.await?;
+            if legacy.holds_any() {
+                return Ok(legacy);
+            }
+            Ok(bundles.await?.and(legacy))
+        }
+        Search::Either => match tokio::join!(bundles, legacy) {
+            (Ok(found), Err(_)) | (Err(_), Ok(found)) if found.holds_any() => Ok(found),
+            (bundles, legacy) => Ok(bundles?.and(legacy?)),
+        },
+        Search::Both => {
+            let (bundles, legacy) = tokio::try_join!(bundles, legacy)?;
+            Ok(bundles.and(legacy))
+        }
+    }
+}
+
+async fn look_up_bundles(
+    context: &Context,
+    repository: &Repository,
+    subject: &Digest,
+    judge: &Judge<'_>,
 ) -> Result<Lookup, ApplyError> {
     let (listed, api) = match context.registry.referrers(repository, subject).await? {
         Referrers::Listed(listed) => (listed, Api::Listed),
         Referrers::NoApi => (Vec::new(), Api::FallbackTag),
     };
-    let mut lookup = Lookup {
-        verified: Vec::new(),
-        refused: Vec::new(),
-        dangling: Vec::new(),
-        api,
-    };
+    let mut lookup = Lookup::of(api);
     lookup
         .judge_all(context, repository, subject, &listed, judge)
         .await?;
     // Some registries answer the API and list nothing; what was written to the fallback tag because of that is there.
     if lookup.verified.is_empty() {
-        let tagged = fallback(context, repository, subject).await?;
+        let tagged = fallback(context, repository, subject).read().await?;
         let entries = tagged.as_ref().map_or(&[][..], entries);
         let new: Vec<Descriptor> = entries
             .iter()
@@ -85,6 +148,44 @@ pub(super) async fn look_up(
 }
 
 impl Lookup {
+    /// One in which nothing was found yet.
+    pub(super) fn of(api: Api) -> Self {
+        Self {
+            verified: Vec::new(),
+            refused: Vec::new(),
+            dangling: Vec::new(),
+            api,
+        }
+    }
+
+    /// The first signature that holds, in this format.
+    pub(super) fn verified_as(&self, format: SignatureFormat) -> Option<&(Place, Verified)> {
+        let mut verified = self.verified.iter();
+        verified.find(|(place, _)| place.format == format)
+    }
+
+    /// Adds what became of one candidate.
+    pub(super) fn note(&mut self, judged: Judged) {
+        match judged {
+            Judged::Verified(place, verified) => self.verified.push((place, *verified)),
+            Judged::Refused(place, refusal) => self.refused.push((place, refusal)),
+            Judged::Dangling(digest) => self.dangling.push(digest),
+            Judged::Unrelated => {}
+        }
+    }
+
+    fn holds_any(&self) -> bool {
+        !self.verified.is_empty()
+    }
+
+    /// What was found of bundles, and what of the other format.
+    fn and(mut self, legacy: Self) -> Self {
+        self.verified.extend(legacy.verified);
+        self.refused.extend(legacy.refused);
+        self.dangling.extend(legacy.dangling);
+        self
+    }
+
     async fn judge_all(
         &mut self,
         context: &Context,
@@ -107,27 +208,24 @@ impl Lookup {
             .try_collect()
             .await?;
         for one in judged {
-            match one {
-                Judged::Verified(manifest, verified) => self.verified.push((manifest, *verified)),
-                Judged::Refused(manifest, refusal) => self.refused.push((manifest, refusal)),
-                Judged::Dangling(digest) => self.dangling.push(digest),
-                Judged::Unrelated => {}
-            }
+            self.note(one);
         }
         Ok(())
     }
 }
 
-/// The manifest under the fallback tag of `subject`. One that is the subject itself is none: some registries resolve the
-/// tag so.
-pub(super) async fn fallback(
-    context: &Context,
-    repository: &Repository,
-    subject: &Digest,
-) -> Result<Option<Manifest>, ApplyError> {
-    let tag = Reference::Tag(subject.fallback_tag());
-    let found = context.registry.manifest(repository, &tag).await?;
-    Ok(found.filter(|manifest| manifest.digest() != subject))
+/// The fallback tag of `subject`.
+pub(super) fn fallback<'a>(
+    context: &'a Context,
+    repository: &'a Repository,
+    subject: &'a Digest,
+) -> Shared<'a> {
+    Shared {
+        context,
+        repository,
+        subject,
+        tag: subject.fallback_tag(),
+    }
 }
 
 /// The entries of a fallback index.
@@ -165,19 +263,26 @@ async fn judge_one(
         },
         ManifestKind::Index { .. } => return Ok(Judged::Unrelated),
     };
-    if bundle.size > BUNDLE_MAX_BYTES {
-        let refusal = Refusal::TooLarge { size: bundle.size };
-        return Ok(Judged::Refused(entry.digest.clone(), refusal));
+    let place = Place {
+        format: SignatureFormat::Bundle,
+        manifest: entry.digest.clone(),
+        signature: None,
+    };
+    if bundle.size > SIGNATURE_MAX_BYTES {
+        return Ok(Judged::Refused(
+            place,
+            Refusal::TooLarge { size: bundle.size },
+        ));
     }
     let Some(bytes) = context
         .registry
-        .blob(repository, &bundle.digest, BUNDLE_MAX_BYTES)
+        .blob(repository, &bundle.digest, SIGNATURE_MAX_BYTES)
         .await?
     else {
         return Ok(Judged::Dangling(bundle.digest.clone()));
     };
-    Ok(match judge(&bytes, subject) {
-        Ok(verified) => Judged::Verified(entry.digest.clone(), Box::new(verified)),
-        Err(refusal) => Judged::Refused(entry.digest.clone(), refusal),
+    Ok(match judge(&Candidate::Bundle(&bytes), subject) {
+        Ok(verified) => Judged::Verified(place, Box::new(verified)),
+        Err(refusal) => Judged::Refused(place, refusal),
     })
 }

@@ -8,14 +8,18 @@ mod children;
 mod context;
 mod error;
 mod ledger;
+mod legacy;
+mod legacy_manifest;
 mod lookup;
 mod receipt;
 mod seal;
+mod settle;
 mod sign;
 mod signer;
 mod subjects;
 mod survey;
 mod tags;
+mod unsigned;
 mod verify;
 
 use std::future::Future;
@@ -26,7 +30,7 @@ use crate::inputs::Request;
 pub use context::Context;
 pub use error::{ApplyError, Refused, RefusedSubject};
 pub use ledger::Ledger;
-pub use receipt::{IndexReceipt, Outcome, Receipt, SignatureReceipt, Subject, TagReceipt};
+pub use receipt::{IndexReceipt, Outcome, Place, Receipt, SignatureReceipt, Subject, TagReceipt};
 pub use signer::{Authority, GITHUB_ISSUER};
 
 /// What ends a run from outside.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{ApplyError, Context};
-use crate::domain::{Digest, MediaType, Repository, Tag};
+use crate::domain::{Digest, MediaType, Repository, SignatureFormat, Tag};
 use crate::plan::{Child, Conflict, PlatformMap, TagKind, TagStep};
 use crate::record::{ImageRecord, PlatformRecord, SignatureRecord, TagRecord, TagState};
 use crate::signing::Verified;
@@ -77,6 +77,18 @@ pub struct TagReceipt {
     pub state: TagState,
 }
 
+/// Where a signature is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// How.
+    pub format: SignatureFormat,
+    /// The manifest that holds it.
+    pub manifest: Digest,
+    /// What tells it from the others in that manifest, which changes with each: the digest of the signature as it is
+    /// written there. Only legacy signatures share a manifest.
+    pub signature: Option<Digest>,
+}
+
 /// A signature that was found or made.
 #[derive(Debug, Clone)]
 pub struct SignatureReceipt {
@@ -84,10 +96,18 @@ pub struct SignatureReceipt {
     pub subject: Subject,
     /// Who signed, and where the log has it.
     pub signer: Verified,
-    /// The manifest that holds it.
-    pub manifest: Digest,
+    /// Where it is stored.
+    pub place: Place,
     /// Whether this run made it.
     pub made: bool,
+}
+
+impl Place {
+    /// What a signature is known by: its own digest where it shares a manifest, else the manifest's.
+    #[must_use]
+    pub fn id(&self) -> &Digest {
+        self.signature.as_ref().unwrap_or(&self.manifest)
+    }
 }
 
 impl Receipt {
@@ -111,8 +131,8 @@ impl Receipt {
             .log_index
             .map_or(String::new(), |index| format!(", log index {index}"));
         context.events.note(format!(
-            "signed `{}` as `{}`{place}",
-            signature.subject.digest, signer.identity
+            "signed `{}` as `{}` ({}){place}",
+            signature.subject.digest, signer.identity, signature.place.format
         ));
         self.signatures.push(signature);
     }
@@ -170,8 +190,9 @@ impl SignatureReceipt {
     pub(super) fn record(&self) -> SignatureRecord {
         SignatureRecord {
             subject: self.subject.digest.clone(),
-            format: "bundle".to_owned(),
-            manifest: Some(self.manifest.clone()),
+            format: self.place.format.as_str().to_owned(),
+            manifest: Some(self.place.manifest.clone()),
+            signature: self.place.signature.clone(),
             identity: self.signer.identity.clone(),
             issuer: self.signer.issuer.clone(),
             log_index: self.signer.log_index,

@@ -6,9 +6,10 @@ use futures_util::{StreamExt as _, stream};
 
 use super::children::{PARALLEL, check_present};
 use super::receipt::Receipt;
-use super::signer::{Authority, Unsigned};
+use super::signer::Authority;
 use super::survey::{SealPlan, survey};
 use super::tags::{refuse_newcomers, wait_for_tags, write_tag};
+use super::unsigned::{Expectation, Unsigned};
 use super::{ApplyError, Context, Ledger};
 use crate::domain::{Descriptor, Reference, Tag};
 use crate::inputs::{Depth, Mode, Order, Seal, Signing};
@@ -74,8 +75,21 @@ async fn find_signatures(
             }
         }
     }
+    // What no tag held yet is most likely unsigned.
+    let expectation = if plan.push_index {
+        Expectation::Unsigned
+    } else {
+        Expectation::Signed
+    };
     authority
-        .find_unsigned(context, &seal.repository, subjects, signing, receipt)
+        .find_unsigned(
+            context,
+            &seal.repository,
+            subjects,
+            signing,
+            expectation,
+            receipt,
+        )
         .await
 }
 

@@ -5,6 +5,7 @@ use std::future::Future;
 use super::receipt::{Receipt, Subject};
 use super::signer::Authority;
 use super::subjects::{named, recorded};
+use super::unsigned::Expectation;
 use super::{ApplyError, Context, Ledger};
 use crate::domain::{Descriptor, Repository};
 use crate::inputs::{Mode, Sign, Subjects};
@@ -32,7 +33,14 @@ pub(super) async fn sign(
             });
         }
         let unsigned = authority
-            .find_unsigned(context, &repository, subjects, &sign.signing, receipt)
+            .find_unsigned(
+                context,
+                &repository,
+                subjects,
+                &sign.signing,
+                Expectation::Unsigned,
+                receipt,
+            )
             .await?;
         work.push((repository, unsigned));
     }

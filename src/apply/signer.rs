@@ -4,15 +4,17 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use futures_util::{StreamExt as _, stream};
 
 use super::attach::Attacher;
-use super::lookup::{Api, Lookup, look_up};
+use super::legacy::docker_reference;
+use super::lookup::Candidate;
 use super::receipt::{Receipt, SignatureReceipt, Subject};
+use super::unsigned::Unsigned;
 use super::{ApplyError, Context, Ledger};
-use crate::domain::{Descriptor, Digest, Matcher, Policy, Repository};
-use crate::inputs::{OnSigningFailure, PolicyInputs, Signing};
-use crate::signing::{Caller, Keyless, Refusal, Trust, Verified};
+use crate::domain::{Digest, Matcher, Policy, Repository, SignatureFormat};
+use crate::inputs::{OnSigningFailure, PolicyInputs};
+use crate::signing::{Caller, Keyless, Refusal, Trust, Verified, verify, verify_legacy};
 
 /// Signatures that are made at once.
 const PARALLEL: usize = 8;
@@ -25,15 +27,6 @@ pub struct Authority {
     pub trust: Arc<Trust>,
     /// The means to sign; none where no token can be had.
     pub keyless: Option<Keyless>,
-}
-
-/// Something to be signed, with what was found of it.
-#[derive(Debug)]
-pub(super) struct Unsigned {
-    /// What.
-    pub subject: Descriptor,
-    /// Where its signature will be listed.
-    pub api: Api,
 }
 
 impl Authority {
@@ -54,109 +47,17 @@ impl Authority {
         own_policy(inputs, &self.keyless()?.caller().await?)
     }
 
-    /// Judges a bundle.
+    /// Judges what may be a signature.
     pub(super) fn judge<'a>(
         &'a self,
         policy: &'a Policy,
-    ) -> impl Fn(&[u8], &Digest) -> Result<Verified, Refusal> + Sync + 'a {
-        |bundle, subject| crate::signing::verify(bundle, subject, &self.trust, policy)
-    }
-
-    /// Looks for a signature of `subject` that counts. What is listed but not there is given time, so that a registry
-    /// that lags is not taken for one without a signature.
-    pub(super) async fn look(
-        &self,
-        context: &Context,
-        repository: &Repository,
-        subject: &Digest,
-        policy: &Policy,
-    ) -> Result<Lookup, ApplyError> {
-        let mut attempt = 1;
-        loop {
-            let lookup = look_up(context, repository, subject, &self.judge(policy)).await?;
-            if !lookup.verified.is_empty() || lookup.dangling.is_empty() {
-                return Ok(lookup);
-            }
-            if attempt >= context.patience.max_attempts {
-                for digest in &lookup.dangling {
-                    context.events.warn(format!(
-                        "`{digest}` is listed as referring to `{subject}`, but is not there"
-                    ));
-                }
-                return Ok(lookup);
-            }
-            attempt += 1;
-            context
-                .pause(
-                    &repository.at(subject).to_string(),
-                    "a signature is listed that is not there yet",
-                )
-                .await;
-        }
-    }
-
-    /// Looks for the signature of each subject, notes those that are there, and returns the rest.
-    pub(super) async fn find_unsigned(
-        &self,
-        context: &Context,
-        repository: &Repository,
-        subjects: Vec<Descriptor>,
-        signing: &Signing,
-        receipt: &mut Receipt,
-    ) -> Result<Vec<Unsigned>, ApplyError> {
-        let policy = match self.policy(&signing.policy).await {
-            Ok(policy) => policy,
-            // Without a token it is not known whose signature would count, so none can be made either.
-            Err(error)
-                if signing.on_failure == OnSigningFailure::Warn && error.is_signing_outage() =>
-            {
-                receipt.go_on_unsigned(
-                    context,
-                    subjects.iter().map(|subject| &subject.digest),
-                    &error,
-                );
-                return Ok(Vec::new());
-            }
-            Err(error) => return Err(error),
-        };
-        let looks = subjects.into_iter().map(|subject| {
-            let policy = &policy;
-            async move {
-                let lookup = self
-                    .look(context, repository, &subject.digest, policy)
-                    .await?;
-                Ok::<_, ApplyError>((subject, lookup))
-            }
-        });
-        let mut unsigned = Vec::new();
-        let mut looks = stream::iter(looks).buffered(PARALLEL);
-        while let Some((subject, lookup)) = looks.try_next().await? {
-            if let Some((manifest, signer)) = lookup.verified.into_iter().next() {
-                context.events.note(format!(
-                    "`{}` is signed already by `{}`",
-                    subject.digest, signer.identity
-                ));
-                let subject = Subject {
-                    repository: repository.clone(),
-                    digest: subject.digest,
-                };
-                receipt.signatures.push(SignatureReceipt {
-                    subject,
-                    signer,
-                    manifest,
-                    made: false,
-                });
-            } else {
-                context
-                    .events
-                    .note(format!("`{}`: to be signed", subject.digest));
-                unsigned.push(Unsigned {
-                    subject,
-                    api: lookup.api,
-                });
+    ) -> impl Fn(&Candidate<'_>, &Digest) -> Result<Verified, Refusal> + Sync + 'a {
+        |candidate, subject| match candidate {
+            Candidate::Bundle(bundle) => verify(bundle, subject, &self.trust, policy),
+            Candidate::Legacy(payload, annotations) => {
+                verify_legacy(payload, annotations, subject, &self.trust, policy)
             }
         }
-        Ok(unsigned)
     }
 
     /// Has a certificate ready, so that waiting for it overlaps other work. Whether it worked shows when it is used.
@@ -183,7 +84,8 @@ impl Authority {
             return Ok(());
         }
         context.events.phase("Sign");
-        let mut left: BTreeSet<&Digest> = unsigned.iter().map(|one| &one.subject.digest).collect();
+        let key = |one: &Unsigned| (one.subject.digest.clone(), one.format);
+        let mut left: BTreeSet<_> = unsigned.iter().map(key).collect();
         let failure = match self.ready().await {
             Err(error) => Some(error),
             Ok(keyless) => {
@@ -202,7 +104,7 @@ impl Authority {
                 while let Some(done) = work.next().await {
                     match done {
                         Some((one, Ok(signature))) => {
-                            left.remove(&one.subject.digest);
+                            left.remove(&key(one));
                             receipt.note_signature(context, signature);
                             ledger.save(receipt)?;
                         }
@@ -215,6 +117,7 @@ impl Authority {
         };
         match failure {
             Some(error) if on_failure == OnSigningFailure::Warn && error.is_signing_outage() => {
+                let left: BTreeSet<&Digest> = left.iter().map(|(digest, _)| digest).collect();
                 receipt.go_on_unsigned(context, left.into_iter(), &error);
                 Ok(())
             }
@@ -237,21 +140,31 @@ async fn sign_one(
     one: &Unsigned,
 ) -> Result<SignatureReceipt, ApplyError> {
     let subject = &one.subject;
-    let signature = keyless.sign(&subject.digest).await?;
-    let stored = attacher.attach(subject, &signature.bundle, one.api).await;
-    let not_stored = |source| ApplyError::SignatureNotStored {
+    let (stored, signer) = match one.format {
+        SignatureFormat::Bundle => {
+            let signature = keyless.sign(&subject.digest).await?;
+            let stored = attacher.attach(subject, &signature.bundle, one.api).await;
+            (stored, signature.verified)
+        }
+        SignatureFormat::Legacy => {
+            let name = docker_reference(attacher.repository());
+            let signature = keyless.sign_legacy(&subject.digest, &name).await?;
+            let stored = attacher.attach_legacy(subject, &signature).await;
+            (stored, signature.verified)
+        }
+    };
+    let place = stored.map_err(|source| ApplyError::SignatureNotStored {
         subject: subject.digest.clone(),
         source: Box::new(source),
-    };
-    let manifest = stored.map_err(not_stored)?;
+    })?;
     let subject = Subject {
         repository: attacher.repository().clone(),
         digest: subject.digest.clone(),
     };
     Ok(SignatureReceipt {
         subject,
-        signer: signature.verified,
-        manifest,
+        signer,
+        place,
         made: true,
     })
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use super::children::{check_present, resolve_all};
 use super::receipt::{IndexReceipt, Receipt, TagReceipt};
-use super::signer::Unsigned;
 use super::tags::see_tags;
+use super::unsigned::Unsigned;
 use super::{ApplyError, Context};
 use crate::domain::{Digest, Manifest, Reference};
 use crate::inputs::Seal;

@@ -6,12 +6,12 @@ use std::future::Future;
 use futures_util::{StreamExt as _, stream};
 
 use super::children::PARALLEL;
-use super::lookup::{Lookup, look_up};
+use super::lookup::{Lookup, Search, look_up};
 use super::receipt::{Receipt, SignatureReceipt, Subject};
 use super::signer::{Authority, GITHUB_ISSUER};
 use super::subjects::{find_image, with_children};
 use super::{ApplyError, Context, Ledger, Refused, RefusedSubject};
-use crate::domain::{Descriptor, Digest, Matcher, Policy, Repository};
+use crate::domain::{Descriptor, Digest, Matcher, Policy, Repository, SignatureFormat};
 use crate::failure::chain_text;
 use crate::inputs::{PolicyInputs, Verify};
 use crate::signing::Refusal;
@@ -116,8 +116,8 @@ impl Gate<'_> {
             match verdict {
                 Ok(Verdict::Signed(signature)) => {
                     self.context.events.note(format!(
-                        "`{}` is signed by `{}`",
-                        subject.digest, signature.signer.identity
+                        "`{}` is signed by `{}` ({})",
+                        subject.digest, signature.signer.identity, signature.place.format
                     ));
                     receipt.signatures.push(*signature);
                 }
@@ -140,22 +140,30 @@ impl Gate<'_> {
             refused,
             dangling,
             ..
-        } = look_up(self.context, self.repository, &subject.digest, &judge).await?;
-        if let Some((manifest, signer)) = verified.into_iter().next() {
+        } = look_up(
+            self.context,
+            self.repository,
+            &subject.digest,
+            &judge,
+            // Either will do, and cosign 3's are the ones that are made now.
+            Search::First(SignatureFormat::Bundle),
+        )
+        .await?;
+        if let Some((place, signer)) = verified.into_iter().next() {
             return Ok(Verdict::Signed(Box::new(SignatureReceipt {
                 subject: self.subject(subject),
                 signer,
-                manifest,
+                place,
                 made: false,
             })));
         }
         let image = self.repository.to_string();
-        let visible = |manifest: &Digest| refused.iter().any(|(known, _)| known == manifest);
+        let visible = |signature: &Digest| refused.iter().any(|(known, _)| known.id() == signature);
         // The record announces a signature of this pipeline's: as long as it is not visible, what is wrong is not all.
         let announced = self.ledger.earlier().is_some_and(|record| {
             record
                 .signatures_of(&image, &subject.digest)
-                .any(|manifest| !visible(manifest))
+                .any(|signature| !visible(signature))
         });
         let reasons: Vec<String> = refused
             .iter()

@@ -46,6 +46,12 @@ impl Digest {
         super::Tag::known(format!("sha256-{}", self.hex))
     }
 
+    /// The tag under which cosign, up to version 2, keeps the signatures of this digest.
+    #[must_use]
+    pub fn legacy_tag(&self) -> super::Tag {
+        super::Tag::known(format!("sha256-{}.sig", self.hex))
+    }
+
     fn from_raw(raw: &[u8]) -> Self {
         use fmt::Write as _;
         let mut hex = String::with_capacity(64);
@@ -126,6 +132,10 @@ mod tests {
         assert_eq!(
             empty.parse::<Digest>().unwrap().fallback_tag().to_string(),
             empty.replace(':', "-")
+        );
+        assert_eq!(
+            Digest::of(b"").legacy_tag().to_string(),
+            format!("{}.sig", empty.replace(':', "-"))
         );
     }
 

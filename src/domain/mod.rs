@@ -12,6 +12,7 @@ mod platform;
 mod policy;
 mod reference;
 mod secret;
+mod signature;
 mod trace;
 
 pub use digest::{Digest, DigestError, Digester};
@@ -23,4 +24,5 @@ pub use platform::{Platform, PlatformError};
 pub use policy::{GithubClaims, Matcher, PatternError, Policy};
 pub use reference::{Host, ImageReference, Reference, ReferenceError, Repository, Tag};
 pub use secret::Secret;
+pub use signature::SignatureFormat;
 pub use trace::RequestTrace;

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use crate::domain::{
     Digest, GithubClaims, Host, ImageReference, Matcher, Patience, Platform, Repository, Secret,
-    Tag,
+    SignatureFormat, Tag,
 };
 
 pub use auths::RegistryAuth;
@@ -116,6 +116,8 @@ pub enum Subjects {
 pub struct Signing {
     /// What is signed.
     pub depth: Depth,
+    /// In which formats.
+    pub formats: Formats,
     /// What an outage of Sigstore means.
     pub on_failure: OnSigningFailure,
     /// Whose signature counts as already there.
@@ -131,6 +133,30 @@ pub struct PolicyInputs {
     pub issuer: Option<Matcher>,
     /// GitHub's extensions.
     pub github: GithubClaims,
+}
+
+/// The formats in which a run signs. What is signed already in either of them stays as it is, except that `Both` adds the
+/// one that is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Formats {
+    /// A Sigstore bundle.
+    Bundle,
+    /// Cosign's older format.
+    Legacy,
+    /// Both, one beside the other.
+    Both,
+}
+
+impl Formats {
+    /// Each of them.
+    #[must_use]
+    pub fn each(self) -> &'static [SignatureFormat] {
+        match self {
+            Self::Bundle => &[SignatureFormat::Bundle],
+            Self::Legacy => &[SignatureFormat::Legacy],
+            Self::Both => &[SignatureFormat::Bundle, SignatureFormat::Legacy],
+        }
+    }
 }
 
 /// How deep signing and verifying go.

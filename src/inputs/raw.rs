@@ -42,6 +42,7 @@ inputs! {
     "media-type" MAKE, "auto": "`oci`, `docker`, or `auto`: Docker's list if every child is Docker's and there are no annotations.";
     "sign" &["seal"], "true": "Whether to sign.";
     "recursive" TRUST, "false": "Sign and verify every child too.";
+    "signature-format" SIGN, "bundle": "`bundle` (what cosign 3 writes), `legacy` (what cosign 2 writes: the tag `sha256-….sig`; needs a Rekor v1), or `both`.";
     "on-signing-failure" SIGN, "fail": "`fail`, or `warn`: when Sigstore is down, publish unsigned with a warning.";
     "certificate-identity" TRUST, "": "Who must have signed, exactly. Default for `seal` and `sign`: this run's own identity; `verify` must be told.";
     "certificate-identity-regexp" TRUST, "": "The same as a regular expression, matched against the whole identity.";

@@ -6,8 +6,8 @@ use super::fields::Fields;
 use super::grammar::{self, Separator};
 use super::repositories::Repositories;
 use super::{
-    Command, Depth, IndexType, OnSigningFailure, Order, PolicyInputs, Request, Seal, Sign, Signing,
-    Subjects, Verify,
+    Command, Depth, Formats, IndexType, OnSigningFailure, Order, PolicyInputs, Request, Seal, Sign,
+    Signing, Subjects, Verify,
 };
 use crate::domain::{Digest, DigestError, GithubClaims, ImageReference, Reference, ReferenceError};
 
@@ -220,8 +220,14 @@ fn signing(fields: &mut Fields<'_>) -> Signing {
         ("fail", OnSigningFailure::Fail),
         ("warn", OnSigningFailure::Warn),
     ];
+    let formats = [
+        ("bundle", Formats::Bundle),
+        ("legacy", Formats::Legacy),
+        ("both", Formats::Both),
+    ];
     Signing {
         depth: depth(fields),
+        formats: fields.word("signature-format", &formats, Formats::Bundle),
         on_failure: fields.word("on-signing-failure", &words, OnSigningFailure::Fail),
         policy: policy(fields),
     }

@@ -92,10 +92,13 @@ pub enum TagState {
 pub struct SignatureRecord {
     /// What is signed.
     pub subject: Digest,
-    /// `bundle`.
+    /// `bundle` or `legacy`.
     pub format: String,
     /// The manifest that holds the signature, once it was pushed.
     pub manifest: Option<Digest>,
+    /// What tells it from the others in that manifest, where it shares one (`legacy`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<Digest>,
     /// Who signed.
     pub identity: String,
     /// Who vouches for that.
@@ -151,9 +154,10 @@ impl Record {
             .collect();
         image.tags.extend(others);
         let told = |signature: &SignatureRecord| {
-            !image.signatures.iter().any(|known| {
-                known.subject == signature.subject && known.manifest == signature.manifest
-            })
+            !image
+                .signatures
+                .iter()
+                .any(|known| known.subject == signature.subject && known.id() == signature.id())
         };
         let others: Vec<_> = earlier
             .signatures
@@ -185,7 +189,7 @@ impl Record {
         }
     }
 
-    /// The manifests of the signatures that the record says were pushed for `subject` in `image`.
+    /// What the signatures are known by that the record says were pushed for `subject` in `image`.
     pub fn signatures_of<'a>(
         &'a self,
         image: &'a str,
@@ -195,7 +199,15 @@ impl Record {
         let signatures = images
             .flat_map(|known| &known.signatures)
             .filter(move |known| known.subject == *subject);
-        signatures.filter_map(|known| known.manifest.as_ref())
+        signatures.filter_map(SignatureRecord::id)
+    }
+}
+
+impl SignatureRecord {
+    /// What it is known by: its own digest where it shares a manifest, which others change, else the manifest's.
+    #[must_use]
+    pub fn id(&self) -> Option<&Digest> {
+        self.signature.as_ref().or(self.manifest.as_ref())
     }
 }
 

@@ -152,11 +152,11 @@ fn signature_json(signature: &SignatureReceipt) -> Value {
     json!({
         "subject": signature.subject.digest,
         "image": signature.subject.repository.to_string(),
-        "format": "bundle",
+        "format": signature.place.format.as_str(),
         "identity": signature.signer.identity,
         "issuer": signature.signer.issuer,
         "log-index": signature.signer.log_index,
-        "manifest": signature.manifest,
+        "manifest": signature.place.manifest,
         "made": signature.made,
     })
 }

@@ -201,7 +201,7 @@ impl Report<'_> {
                 vec![
                     short(&signature.subject.digest),
                     word.to_owned(),
-                    "bundle".to_owned(),
+                    signature.place.format.to_string(),
                     code(&signature.signer.identity),
                     index,
                 ]

@@ -1,29 +1,29 @@
-//! Signing: a token, a certificate, a signature, a log entry and a timestamp become a bundle, which is verified before it is given out.
+//! Signing: a token, a certificate, a signature, a log entry and a timestamp become a bundle, or a legacy signature, which
+//! is verified before it is given out.
 
 use std::sync::Arc;
 
-use sha2::{Digest as _, Sha256};
 use sigstore_bundle::BundleV03;
-use sigstore_types::{
-    DsseEnvelope, DsseSignature, KeyId, PayloadBytes, Sha256Hash, SignatureBytes, TimestampToken,
-};
+use sigstore_types::{SignatureBytes, TimestampToken};
 use tokio::sync::Mutex;
 
-use crate::domain::{Digest, Events, Patience};
+use crate::domain::{Digest, Events, GithubClaims, Matcher, Patience, Policy};
 
 use super::error::{Fault, SigningError, TrustError};
+use super::legacy::{LegacySignature, annotations, authenticate_legacy};
 use super::log::{Log, Recorded};
+use super::payload::payload;
 use super::policy;
 use super::refusal::Refusal;
 use super::retry::Persistence;
-use super::services::Services;
+use super::services::{LogService, Services};
 use super::session::Session;
+use super::signed::{Signed, Witnessed, hash};
 use super::statement::{PAYLOAD_TYPE, statement};
 use super::timestamp::timestamp;
 use super::token::{Caller, TokenSource, Tokens};
 use super::trust::Trust;
 use super::verify::{Verified, authenticate};
-use crate::domain::{GithubClaims, Matcher, Policy};
 
 /// How many signatures are made for one subject before giving up, where the log cannot use the ones before.
 const SIGNATURES_MAX: u32 = 3;
@@ -86,14 +86,59 @@ impl Keyless {
         self.session().await.map(drop)
     }
 
-    /// Signs `subject`. Many may be signed at once.
+    /// Signs `subject` as a bundle. Many may be signed at once.
     pub async fn sign(&self, subject: &Digest) -> Result<Signature, SigningError> {
+        let sign = |session: &Session| Signed::envelope(session, PAYLOAD_TYPE, statement(subject));
+        let finish = |witnessed: Witnessed, caller: &Caller| {
+            let bundle = bundle(witnessed)?;
+            let verified = check_ours(authenticate(&bundle, subject, &self.trust)?, caller)?;
+            Ok(Signature { bundle, verified })
+        };
+        self.make(&self.services.log, sign, finish).await
+    }
+
+    /// Signs `subject` in cosign's older format, as an image known as `docker_reference`. Needs a Rekor v1.
+    pub async fn sign_legacy(
+        &self,
+        subject: &Digest,
+        docker_reference: &str,
+    ) -> Result<LegacySignature, SigningError> {
+        let log = self.services.legacy_log.as_ref();
+        let log = log.ok_or(SigningError::Trust(TrustError::Services(
+            "it names no Rekor v1, which a legacy signature needs",
+        )))?;
+        let payload = payload(subject, docker_reference);
+        let sign = |session: &Session| Signed::message(session, payload.clone());
+        let finish = |witnessed: Witnessed, caller: &Caller| {
+            let annotations = annotations(&witnessed)?;
+            let verified = authenticate_legacy(&payload, &annotations, subject, &self.trust)?;
+            Ok(LegacySignature {
+                payload: payload.clone(),
+                annotations,
+                verified: check_ours(verified, caller)?,
+            })
+        };
+        self.make(log, sign, finish).await
+    }
+
+    /// Makes a signature: has it signed, recorded and timestamped, and finished, which includes verifying it. Where the log
+    /// cannot use one, another is made.
+    async fn make<T>(
+        &self,
+        log: &LogService,
+        sign: impl Fn(&Session) -> Result<Signed, SigningError>,
+        finish: impl Fn(Witnessed, &Caller) -> Result<T, Refusal>,
+    ) -> Result<T, SigningError> {
         let mut signatures = 0;
         loop {
             let session = self.session().await?;
             signatures += 1;
-            match self.sign_in(&session, subject).await? {
-                Ok(signature) => return Ok(signature),
+            let signed = sign(&session)?;
+            match self.witness(&session, log, signed).await? {
+                Ok(witnessed) => {
+                    return finish(witnessed, &session.caller)
+                        .map_err(|refusal| SigningError::SelfCheck(Box::new(refusal)));
+                }
                 Err(unusable) if signatures >= SIGNATURES_MAX => {
                     return Err(SigningError::Log(unusable));
                 }
@@ -102,48 +147,35 @@ impl Keyless {
         }
     }
 
-    /// Signs in `session`. The inner error is the reason why that needs another session.
-    async fn sign_in(
+    /// Has what was signed in `session` recorded and timestamped. The inner error is the reason why that needs another
+    /// session.
+    async fn witness(
         &self,
         session: &Session,
-        subject: &Digest,
-    ) -> Result<Result<Signature, Fault>, SigningError> {
-        let envelope = seal(session, subject)?;
+        service: &LogService,
+        signed: Signed,
+    ) -> Result<Result<Witnessed, Fault>, SigningError> {
         let log = Log {
             http: &self.http,
-            endpoint: &self.services.log,
-            version: self.services.log_version,
+            service,
             persistence: &self.persistence,
         };
-        let signature = &envelope.signature.sig;
         // The timestamp is of the signature alone: it need not wait for the log.
         let (recorded, timestamp) = futures_util::future::try_join(
-            log.record(session, &envelope),
-            self.timestamp(signature),
+            log.record(session, &signed),
+            self.timestamp(signed.signature()),
         )
         .await?;
-        let entry = match recorded {
-            Recorded::Entry(entry) => *entry,
-            Recorded::Unusable(fault) => return Ok(Err(fault)),
-        };
-        let mut bundle =
-            BundleV03::with_certificate_and_dsse(session.certificate.clone(), envelope)
-                .with_tlog_entry(entry);
-        if let Some(token) = timestamp {
-            bundle = bundle.with_rfc3161_timestamp(token);
-        }
-        let refused = |refusal| SigningError::SelfCheck(Box::new(refusal));
-        let bundle = bundle
-            .into_bundle()
-            .to_json()
-            .map_err(|source| {
-                refused(Refusal::Unreadable {
-                    source: source.into(),
-                })
-            })?
-            .into_bytes();
-        let verified = check(&bundle, subject, &self.trust, &session.caller).map_err(refused)?;
-        Ok(Ok(Signature { bundle, verified }))
+        Ok(match recorded {
+            Recorded::Entry(entry) => Ok(Witnessed {
+                certificate: session.certificate.clone(),
+                chain: session.chain.clone(),
+                signed,
+                entry: *entry,
+                timestamp,
+            }),
+            Recorded::Unusable(fault) => Err(fault),
+        })
     }
 
     async fn timestamp(
@@ -189,29 +221,26 @@ impl Keyless {
     }
 }
 
-/// The signed statement about `subject`.
-fn seal(session: &Session, subject: &Digest) -> Result<DsseEnvelope, SigningError> {
-    let payload = statement(subject);
-    let encoded = Sha256::digest(sigstore_types::pae(PAYLOAD_TYPE, &payload));
-    let signature = session
-        .key
-        .sign_digest(&Sha256Hash::from(<[u8; 32]>::from(encoded)))
-        .map_err(SigningError::Key)?;
-    Ok(DsseEnvelope::new(
-        PAYLOAD_TYPE,
-        PayloadBytes::new(payload),
-        DsseSignature::new(signature, KeyId::default()),
-    ))
+/// The signature as a bundle, in JSON.
+fn bundle(witnessed: Witnessed) -> Result<Vec<u8>, Refusal> {
+    let certificate = witnessed.certificate;
+    let bundle = match witnessed.signed {
+        Signed::Envelope(envelope) => BundleV03::with_certificate_and_dsse(certificate, envelope),
+        Signed::Message { payload, signature } => {
+            BundleV03::with_certificate_and_signature(certificate, signature, hash(&payload))
+        }
+    };
+    let mut bundle = bundle.with_tlog_entry(witnessed.entry);
+    if let Some(token) = witnessed.timestamp {
+        bundle = bundle.with_rfc3161_timestamp(token);
+    }
+    let json = bundle.into_bundle().to_json();
+    json.map(String::into_bytes)
+        .map_err(|source| Refusal::unreadable_bundle(source.into()))
 }
 
-/// Verifies what was just made: it must be ours. Where the token does not tell our subject, the issuer must do.
-fn check(
-    bundle: &[u8],
-    subject: &Digest,
-    trust: &Trust,
-    caller: &Caller,
-) -> Result<Verified, Refusal> {
-    let verified = authenticate(bundle, subject, trust)?;
+/// What was just made must be ours. Where the token does not tell our subject, the issuer must do.
+fn check_ours(verified: Verified, caller: &Caller) -> Result<Verified, Refusal> {
     let identity = caller
         .subject
         .clone()
@@ -236,12 +265,12 @@ mod tests {
     #[tokio::test]
     async fn only_what_is_our_own_passes_our_own_check() {
         let (trust, bundle) = (recorded_trust(None).await, fixture("rekor-v2.json"));
-        let check = |caller: &Caller| check(&bundle, &Digest::of(b"first"), &trust, caller);
         let found = authenticate(&bundle, &Digest::of(b"first"), &trust).unwrap();
+        let check = |caller: &Caller| check_ours(found.clone(), caller);
         let caller = Caller {
-            issuer: found.issuer,
-            subject: Some(found.identity),
-            repository: found.github.repository,
+            issuer: found.issuer.clone(),
+            subject: Some(found.identity.clone()),
+            repository: found.github.repository.clone(),
         };
         assert!(check(&caller).is_ok());
         let unknown = Caller {

@@ -2,16 +2,21 @@
 
 use std::collections::HashMap;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use reqwest::StatusCode;
 use reqwest::header::LOCATION;
+use serde_json::{Value, json};
 use sigstore_rekor::{DsseEntry, HashedRekordV2, LogEntry, RekorV2KeyDetails};
-use sigstore_types::{DsseEnvelope, KindVersion, Sha256Hash, TransparencyLogEntry};
+use sigstore_types::{KindVersion, TransparencyLogEntry};
 
-use super::error::{Fault, SigningError};
-use super::exchange::{Answer, Endpoint, exchange, exchange_ok, shown};
+use super::error::{Cause, Fault, SigningError};
+use super::exchange::{Answer, exchange, exchange_ok, shown};
+use super::pem::pem;
 use super::retry::Persistence;
-use super::services::LogVersion;
+use super::services::{LogService, LogVersion};
 use super::session::Session;
+use super::signed::Signed;
 
 /// What came of asking the log to take a signature.
 pub(super) enum Recorded {
@@ -32,34 +37,31 @@ enum Try {
 /// A log that takes entries.
 pub(super) struct Log<'a> {
     pub(super) http: &'a reqwest::Client,
-    pub(super) endpoint: &'a Endpoint,
-    pub(super) version: LogVersion,
+    pub(super) service: &'a LogService,
     pub(super) persistence: &'a Persistence,
 }
 
 impl Log<'_> {
-    /// Records `envelope`, signed in `session`.
+    /// Records what was signed in `session`.
     pub(super) async fn record(
         &self,
         session: &Session,
-        envelope: &DsseEnvelope,
+        signed: &Signed,
     ) -> Result<Recorded, SigningError> {
         let record = "the request for a log entry";
-        let tried = match self.version {
+        // Only Rekor v1 shows entries by their id, so this is the kind of what is fetched, too.
+        let kind = kind_v1(signed);
+        let tried = match self.service.version {
             LogVersion::V1 => {
-                let entry = DsseEntry::new(envelope, &session.certificate).map_err(|source| {
-                    SigningError::Log(Fault::unreadable(self.endpoint.url(), source))
-                })?;
+                let proposed = self.proposed_v1(session, signed)?;
                 self.persistence
-                    .run(record, || self.create_v1(session, &entry))
+                    .run(record, || self.create_v1(session, &proposed, kind))
                     .await
             }
             LogVersion::V2 => {
                 let entry = HashedRekordV2::new_with_certificate(
-                    &Sha256Hash::from(<[u8; 32]>::from(<sha2::Sha256 as sha2::Digest>::digest(
-                        envelope.pae(),
-                    ))),
-                    &envelope.signature.sig,
+                    &signed.hash(),
+                    signed.signature(),
                     &session.certificate,
                     RekorV2KeyDetails::PkixEcdsaP256Sha256,
                 );
@@ -72,15 +74,47 @@ impl Log<'_> {
             Try::Recorded(recorded) => Ok(recorded),
             Try::Held(id) => {
                 let what = format!("the request for log entry {id}");
-                let fetched = self.persistence.run(&what, || self.fetch(&id)).await;
+                let fetched = self.persistence.run(&what, || self.fetch(&id, kind)).await;
                 let entry = fetched.map_err(SigningError::Log)?;
                 Ok(Recorded::Entry(Box::new(entry)))
             }
         }
     }
 
-    async fn create_v1(&self, session: &Session, entry: &DsseEntry) -> Result<Try, Fault> {
-        let url = self.endpoint.join("api/v1/log/entries");
+    /// What Rekor v1 is asked to take.
+    fn proposed_v1(&self, session: &Session, signed: &Signed) -> Result<Value, SigningError> {
+        let unwritable = |source: Cause| {
+            SigningError::Log(Fault::unreadable(self.service.endpoint.url(), source))
+        };
+        match signed {
+            Signed::Envelope(envelope) => {
+                let entry = DsseEntry::new(envelope, &session.certificate)
+                    .map_err(|source| unwritable(source.into()))?;
+                serde_json::to_value(entry).map_err(|source| unwritable(source.into()))
+            }
+            // Not the library's: its PEM has the line ends of another system, which a log that keeps it as it came would
+            // hand to verifiers that compare bytes.
+            Signed::Message { signature, .. } => Ok(json!({
+                "apiVersion": "0.0.1",
+                "kind": "hashedrekord",
+                "spec": {
+                    "data": {"hash": {"algorithm": "sha256", "value": signed.hash().to_hex()}},
+                    "signature": {
+                        "content": signature,
+                        "publicKey": {"content": STANDARD.encode(pem([&session.certificate]))},
+                    },
+                },
+            })),
+        }
+    }
+
+    async fn create_v1(
+        &self,
+        session: &Session,
+        entry: &Value,
+        kind: KindVersion,
+    ) -> Result<Try, Fault> {
+        let url = self.service.endpoint.join("api/v1/log/entries");
         if let Some(stale) = stale(session, &url) {
             return Ok(stale);
         }
@@ -100,7 +134,7 @@ impl Log<'_> {
         if !answer.status.is_success() {
             return Err(answer.into_fault(&url));
         }
-        let (id, entry) = single_entry(&url, &answer.body)?;
+        let (id, entry) = single_entry(&url, &answer.body, kind)?;
         if entry.inclusion_proof.is_some() {
             return Ok(Try::Recorded(Recorded::Entry(Box::new(entry))));
         }
@@ -109,7 +143,7 @@ impl Log<'_> {
     }
 
     async fn create_v2(&self, session: &Session, entry: &HashedRekordV2) -> Result<Try, Fault> {
-        let url = self.endpoint.join("api/v2/log/entries");
+        let url = self.service.endpoint.join("api/v2/log/entries");
         if let Some(stale) = stale(session, &url) {
             return Ok(stale);
         }
@@ -131,20 +165,30 @@ impl Log<'_> {
         Ok(Try::Recorded(Recorded::Entry(Box::new(entry))))
     }
 
-    async fn fetch(&self, id: &str) -> Result<TransparencyLogEntry, Fault> {
-        let url = self.endpoint.join(&format!("api/v1/log/entries/{id}"));
+    async fn fetch(&self, id: &str, kind: KindVersion) -> Result<TransparencyLogEntry, Fault> {
+        let url = self
+            .service
+            .endpoint
+            .join(&format!("api/v1/log/entries/{id}"));
         let not_yet = || Fault::NotYet { url: shown(&url) };
         let body =
             match exchange_ok(&url, self.http.get(url.clone()), self.persistence.events()).await {
                 Err(fault) if fault.status() == Some(404) => return Err(not_yet()),
                 other => other?,
             };
-        let (_, entry) = single_entry(&url, &body)?;
+        let (_, entry) = single_entry(&url, &body, kind)?;
         if entry.inclusion_proof.is_some() {
             Ok(entry)
         } else {
             Err(not_yet())
         }
+    }
+}
+
+fn kind_v1(signed: &Signed) -> KindVersion {
+    match signed {
+        Signed::Envelope(_) => KindVersion::DsseV001,
+        Signed::Message { .. } => KindVersion::HashedRekordV001,
     }
 }
 
@@ -173,7 +217,11 @@ fn held_id(answer: &Answer) -> Option<String> {
         .map(str::to_owned)
 }
 
-fn single_entry(url: &reqwest::Url, body: &[u8]) -> Result<(String, TransparencyLogEntry), Fault> {
+fn single_entry(
+    url: &reqwest::Url,
+    body: &[u8],
+    kind: KindVersion,
+) -> Result<(String, TransparencyLogEntry), Fault> {
     let entries: HashMap<String, LogEntry> =
         serde_json::from_slice(body).map_err(|source| Fault::unreadable(url, source))?;
     let mut entries = entries.into_iter();
@@ -181,7 +229,7 @@ fn single_entry(url: &reqwest::Url, body: &[u8]) -> Result<(String, Transparency
         return Err(Fault::unreadable(url, "it does not hold exactly one entry"));
     };
     let entry = entry
-        .to_bundle_entry(KindVersion::DsseV001)
+        .to_bundle_entry(kind)
         .map_err(|source| Fault::unreadable(url, source))?;
     Ok((id, entry))
 }

@@ -1,6 +1,6 @@
-//! Why a bundle is not the signature that was asked for.
+//! Why something is not the signature that was asked for.
 
-use crate::domain::Digest;
+use crate::domain::{Digest, SignatureFormat};
 
 use super::error::Cause;
 
@@ -13,7 +13,7 @@ pub struct Signer {
     pub issuer: String,
 }
 
-/// Why a bundle does not count. Callers treat the cases differently: the first is no signature at all, so one looks
+/// Why something does not count. Callers treat the cases differently: the first is no signature at all, so one looks
 /// further; the others are signatures that say no.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
@@ -64,15 +64,17 @@ pub enum Refusal {
         #[source]
         source: Box<sigstore_verify::Error>,
     },
-    /// It is longer than any bundle; nothing of it was looked at.
-    #[error("it has {size} bytes, more than any bundle")]
+    /// It is longer than any signature; nothing of it was looked at.
+    #[error("it has {size} bytes, more than any signature")]
     TooLarge {
         /// How many bytes it has.
         size: u64,
     },
-    /// It is not a bundle that can be read.
-    #[error("it cannot be read as a Sigstore bundle of version 0.3")]
+    /// It is not a signature that can be read.
+    #[error("it cannot be read as {}", form(*.format))]
     Unreadable {
+        /// As what it was read.
+        format: SignatureFormat,
         /// Why.
         #[source]
         source: Cause,
@@ -80,6 +82,20 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    pub(super) fn unreadable_bundle(source: Cause) -> Self {
+        Self::Unreadable {
+            format: SignatureFormat::Bundle,
+            source,
+        }
+    }
+
+    pub(super) fn unreadable_legacy(source: impl Into<Cause>) -> Self {
+        Self::Unreadable {
+            format: SignatureFormat::Legacy,
+            source: source.into(),
+        }
+    }
+
     /// Who made the signature, where that is certain: only a certificate whose signature holds is believed.
     #[must_use]
     pub fn signer(&self) -> Option<&Signer> {
@@ -92,6 +108,13 @@ impl Refusal {
             | Self::TooLarge { .. }
             | Self::Unreadable { .. } => None,
         }
+    }
+}
+
+fn form(format: SignatureFormat) -> &'static str {
+    match format {
+        SignatureFormat::Bundle => "a Sigstore bundle of version 0.3",
+        SignatureFormat::Legacy => "a keyless signature of cosign's legacy format",
     }
 }
 

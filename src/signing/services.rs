@@ -9,9 +9,18 @@ use super::exchange::Endpoint;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Services {
     pub(super) certificates: Endpoint,
-    pub(super) log: Endpoint,
-    pub(super) log_version: LogVersion,
+    /// The log for bundles.
+    pub(super) log: LogService,
+    /// The log for legacy signatures, which hold a promise that only Rekor v1 gives; none where no v1 can be used.
+    pub(super) legacy_log: Option<LogService>,
     pub(super) timestamps: Option<Endpoint>,
+}
+
+/// A log, and how it is spoken to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct LogService {
+    pub(super) endpoint: Endpoint,
+    pub(super) version: LogVersion,
 }
 
 /// The two interfaces of Rekor.
@@ -36,21 +45,18 @@ impl Services {
         if !one_is_enough(&config.rekor_tlog_config, &logs) {
             return Err(TrustError::Services("it asks for more than one log"));
         }
-        let log_version = match log.major_api_version {
-            1 => LogVersion::V1,
-            2 => LogVersion::V2,
-            _ => return Err(TrustError::Services("it names a log of an unknown version")),
-        };
+        let log = log_service(log)?;
         let timestamps = timestamps(config)?;
-        if timestamps.is_none() && log_version == LogVersion::V2 {
+        if timestamps.is_none() && log.version == LogVersion::V2 {
             return Err(TrustError::Services(
                 "its log needs a timestamp authority and it names none",
             ));
         }
+        let legacy_log = config.eligible_rekor_urls(Some(1)).first().copied();
         Ok(Self {
             certificates: address(authority)?,
-            log: address(log)?,
-            log_version,
+            log,
+            legacy_log: legacy_log.map(log_service).transpose()?,
             timestamps,
         })
     }
@@ -92,6 +98,18 @@ fn one_is_enough(wanted: &ServiceConfiguration, eligible: &[&ServiceEndpoint]) -
     }
 }
 
+fn log_service(service: &ServiceEndpoint) -> Result<LogService, TrustError> {
+    let version = match service.major_api_version {
+        1 => LogVersion::V1,
+        2 => LogVersion::V2,
+        _ => return Err(TrustError::Services("it names a log of an unknown version")),
+    };
+    Ok(LogService {
+        endpoint: address(service)?,
+        version,
+    })
+}
+
 fn address(service: &ServiceEndpoint) -> Result<Endpoint, TrustError> {
     Endpoint::parse(&service.url).map_err(TrustError::Address)
 }
@@ -122,16 +140,26 @@ mod tests {
     fn the_newest_log_is_taken_and_it_needs_a_timestamp_authority() {
         let both = format!("{},{}", log(1, "a"), log(2, "a"));
         let services = config(&both, ANY, TIMESTAMPS).unwrap();
-        assert_eq!(services.log_version, LogVersion::V2);
+        let expected = |version: LogVersion, url: &str| LogService {
+            endpoint: Endpoint::parse(url).unwrap(),
+            version,
+        };
         assert_eq!(
             services.log,
-            Endpoint::parse("https://log2.example").unwrap()
+            expected(LogVersion::V2, "https://log2.example")
+        );
+        // What needs a promise takes the log that gives one.
+        assert_eq!(
+            services.legacy_log,
+            Some(expected(LogVersion::V1, "https://log1.example"))
         );
         assert!(matches!(
             config(&both, ANY, ""),
             Err(TrustError::Services(_))
         ));
         assert_eq!(config(&log(1, "a"), ANY, "").unwrap().timestamps, None);
+        let only_new = config(&log(2, "a"), ANY, TIMESTAMPS).unwrap();
+        assert_eq!(only_new.legacy_log, None);
     }
 
     #[test]

@@ -16,6 +16,8 @@ use super::token::{Caller, LEEWAY_SECONDS, Tokens};
 pub(super) struct Session {
     pub(super) key: KeyPair,
     pub(super) certificate: DerCertificate,
+    /// Who vouches for the certificate, up to the root, as Fulcio says; nobody believes it for that.
+    pub(super) chain: Vec<DerCertificate>,
     pub(super) caller: Caller,
     not_after: jiff::Timestamp,
 }
@@ -29,7 +31,7 @@ impl Session {
         persistence: &Persistence,
     ) -> Result<Self, SigningError> {
         let key = KeyPair::generate_ecdsa_p256().map_err(SigningError::Key)?;
-        let (certificate, caller) = persistence
+        let (certificate, chain, caller) = persistence
             .run("the request for a signing certificate", || {
                 certify(http, authority, tokens, &key, persistence.events())
             })
@@ -40,6 +42,7 @@ impl Session {
         Ok(Self {
             key,
             certificate,
+            chain,
             caller,
             not_after: parsed.not_after,
         })
@@ -102,7 +105,7 @@ async fn certify(
     tokens: &Tokens,
     key: &KeyPair,
     events: &Events,
-) -> Result<(DerCertificate, Caller), SigningError> {
+) -> Result<(DerCertificate, Vec<DerCertificate>, Caller), SigningError> {
     let token = tokens.fresh().await?;
     let request = Request {
         credentials: Credentials {
@@ -125,11 +128,16 @@ async fn certify(
     let unreadable = |source: Cause| SigningError::Certificate(Fault::unreadable(&url, source));
     let response: Response =
         serde_json::from_slice(&body).map_err(|source| unreadable(source.into()))?;
-    let chain = response.signed_certificate_embedded_sct.chain;
-    let leaf = chain
-        .certificates
-        .first()
+    let certificates = response.signed_certificate_embedded_sct.chain.certificates;
+    let certificates: Result<Vec<_>, _> = certificates
+        .iter()
+        .map(|pem| DerCertificate::from_pem(pem))
+        .collect();
+    let mut certificates = certificates
+        .map_err(|source| unreadable(source.into()))?
+        .into_iter();
+    let leaf = certificates
+        .next()
         .ok_or_else(|| unreadable("its chain is empty".into()))?;
-    let certificate = DerCertificate::from_pem(leaf).map_err(|source| unreadable(source.into()))?;
-    Ok((certificate, token.caller))
+    Ok((leaf, certificates.collect(), token.caller))
 }

@@ -106,6 +106,14 @@ impl Trust {
         })
     }
 
+    /// Whether the services can make signatures in the legacy format, which needs a Rekor v1.
+    #[must_use]
+    pub fn can_sign_legacy(&self) -> bool {
+        self.services
+            .as_ref()
+            .is_some_and(|services| services.legacy_log.is_some())
+    }
+
     pub(super) fn root(&self) -> &TrustedRoot {
         &self.root
     }

@@ -2,7 +2,7 @@
 
 use sigstore_crypto::FulcioCiClaims;
 use sigstore_types::{
-    Bundle, MediaType, Sha256Hash, SignatureContent, Statement, TransparencyLogEntry,
+    Artifact, Bundle, MediaType, Sha256Hash, SignatureContent, Statement, TransparencyLogEntry,
 };
 use sigstore_verify::{VerificationPolicy, VerificationResult};
 
@@ -56,14 +56,20 @@ pub(super) fn authenticate(
 ) -> Result<Verified, Refusal> {
     let bundle = read(bundle)?;
     check_statement(&bundle, subject)?;
-    let invalid = |source| Refusal::Invalid {
-        source: Box::new(source),
-    };
     let hash = Sha256Hash::from_hex(subject.hex()).map_err(|source| invalid(source.into()))?;
-    // Chain, certificate timestamp, log entry, timestamps and signature; who it is by is looked at afterwards.
+    check_bundle(&bundle, hash, trust)
+}
+
+/// Verifies that `bundle` is a signature over `artifact`, by whomever: chain, certificate timestamp, log entry, timestamps
+/// and signature. Who it is by is looked at afterwards.
+pub(super) fn check_bundle<'a>(
+    bundle: &Bundle,
+    artifact: impl Into<Artifact<'a>>,
+    trust: &Trust,
+) -> Result<Verified, Refusal> {
     let result = trust
         .verifier()
-        .verify(hash, &bundle, &VerificationPolicy::any_identity())
+        .verify(artifact, bundle, &VerificationPolicy::any_identity())
         .map_err(invalid)?;
     let missing = |what: &str| invalid(sigstore_verify::Error::InvalidBundle(what.to_owned()));
     // SECURITY: said once more, so that a laxer default of the library cannot become ours unseen.
@@ -91,8 +97,14 @@ pub(super) fn authenticate(
     })
 }
 
+fn invalid(source: sigstore_verify::Error) -> Refusal {
+    Refusal::Invalid {
+        source: Box::new(source),
+    }
+}
+
 fn read(bundle: &[u8]) -> Result<Bundle, Refusal> {
-    let unreadable = |source| Refusal::Unreadable { source };
+    let unreadable = Refusal::unreadable_bundle;
     if bundle.len() > BUNDLE_MAX_BYTES {
         return Err(unreadable("it is too long".into()));
     }
@@ -113,18 +125,10 @@ fn check_statement(bundle: &Bundle, subject: &Digest) -> Result<(), Refusal> {
     if envelope.payload_type != PAYLOAD_TYPE {
         return not_a_signature(None);
     }
-    let statement: Statement =
-        serde_json::from_slice(envelope.payload.as_bytes()).map_err(|source| {
-            Refusal::Unreadable {
-                source: source.into(),
-            }
-        })?;
+    let statement: Statement = serde_json::from_slice(envelope.payload.as_bytes())
+        .map_err(|source| Refusal::unreadable_bundle(source.into()))?;
     if statement.predicate_type != SIGN_PREDICATE || statement.type_ != STATEMENT_TYPE {
-        let shown = statement
-            .predicate_type
-            .chars()
-            .filter(|each| !each.is_control());
-        return not_a_signature(Some(shown.take(SHOWN_MAX_CHARS).collect()));
+        return not_a_signature(Some(shown(&statement.predicate_type)));
     }
     let found = match statement.subject.as_slice() {
         [only] => only.digest.sha256.as_ref(),
@@ -140,6 +144,12 @@ fn check_statement(bundle: &Bundle, subject: &Digest) -> Result<(), Refusal> {
             found,
         })
     }
+}
+
+/// A text of somebody else's, for a message.
+pub(super) fn shown(text: &str) -> String {
+    let visible = text.chars().filter(|each| !each.is_control());
+    visible.take(SHOWN_MAX_CHARS).collect()
 }
 
 fn signed_at(result: &VerificationResult) -> Option<String> {

@@ -22,6 +22,8 @@ mod faults;
 mod forgeries;
 mod hostile;
 mod inputs;
+mod legacy;
+mod legacy_tag;
 mod outages;
 mod record;
 mod referrers;

@@ -257,11 +257,11 @@ fn signature_that_the_record_announces_is_waited_for() {
         let list =
             json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry]}).to_string();
         let path = match kind {
-            Referrers::Api => "*/referrers/*",
-            Referrers::TagSchema => "*/manifests/sha256-*",
+            Referrers::Api => "*/referrers/*".to_owned(),
+            Referrers::TagSchema => format!("*/manifests/{}", digest.replace(':', "-")),
         };
         let hide = |times| {
-            let fault = Fault::on("GET", path).times(times);
+            let fault = Fault::on("GET", &path).times(times);
             world
                 .registry()
                 .fault(fault.answer(200, &[("content-type", INDEX)], &list));

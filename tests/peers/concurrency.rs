@@ -77,7 +77,7 @@ fn eight_runs_of_one_workflow_end_alike(registry: Registry) {
 }
 
 /// Does `work` for each item at the same time.
-fn at_once<T: Sync>(items: &[T], work: impl Fn(&T) -> Outcome + Sync) -> Vec<Outcome> {
+pub(crate) fn at_once<T: Sync>(items: &[T], work: impl Fn(&T) -> Outcome + Sync) -> Vec<Outcome> {
     thread::scope(|scope| {
         let threads: Vec<_> = items
             .iter()

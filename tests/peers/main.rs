@@ -16,6 +16,7 @@ mod container;
 mod convergence;
 mod foreign;
 mod interoperability;
+mod legacy;
 mod sandboxed;
 mod support;
 mod tampering;

@@ -19,6 +19,17 @@ fn ours_is_verified_by_cosign_with_fallback_tags() {
 }
 
 #[test]
+fn ours_in_the_older_format_is_verified_by_cosign() {
+    let place = Place::start(Referrers::Api);
+    let seal = place.seal().input("signature-format", "legacy");
+    let sealed = seal.input("recursive", "true").succeed();
+    let index = sealed.output("digest");
+    for digest in place.children.iter().map(String::as_str).chain([index]) {
+        place.cosign_verify(digest);
+    }
+}
+
+#[test]
 fn cosigns_is_verified_with_the_referrers_api() {
     cosigns_is_verified(Referrers::Api);
 }

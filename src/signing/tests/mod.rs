@@ -1,6 +1,7 @@
 //! Tests of the whole room: recorded bundles that must and must not verify, and services that misbehave.
 
 mod bundles;
+mod legacy;
 mod retries;
 mod scripted;
 mod services;
@@ -30,13 +31,17 @@ fn impatient() -> Patience {
 
 /// The recorded trust, and these services; never any network.
 pub(super) async fn recorded_trust(signing_config: Option<String>) -> Trust {
+    trust("trusted_root.json", signing_config).await
+}
+
+async fn trust(root: &str, signing_config: Option<String>) -> Trust {
     let purpose = if signing_config.is_some() {
         Purpose::Sign
     } else {
         Purpose::Verify
     };
     let source = TrustSource {
-        trusted_root: Some(fixture("trusted_root.json")),
+        trusted_root: Some(fixture(root)),
         signing_config: signing_config.map(String::into_bytes),
         cache: None,
     };

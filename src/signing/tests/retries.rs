@@ -136,6 +136,42 @@ async fn entry_that_the_log_holds_already_is_fetched_and_not_signed_again() {
 }
 
 #[tokio::test]
+async fn legacy_signature_is_recorded_fetched_and_retried_as_a_bundle_is() {
+    let run = Run::start(1, |asked, before| {
+        match (asked.path == ENTRIES_V1, before) {
+            (true, 0) => reply(0, ""),
+            (true, _) => Reply {
+                status: 409,
+                headers: format!("location: /api/v1/log/entries/{ID}\r\n"),
+                body: Vec::new(),
+            },
+            (false, 0) if asked.path.starts_with(ENTRIES_V1) => reply(404, ""),
+            _ => well(asked),
+        }
+    })
+    .await;
+    let subject = Digest::of(b"first");
+    let signed = run.keyless.sign_legacy(&subject, "ghcr.io/o/r").await;
+    let error = signed.unwrap_err();
+    assert!(matches!(error, SigningError::SelfCheck(_)), "{error}");
+    let posts = run.server.asked("POST", ENTRIES_V1);
+    assert_eq!((posts.len(), &posts[0].body), (2, &posts[1].body));
+    let proposed: Value = serde_json::from_str(&posts[0].body).unwrap();
+    assert_eq!(proposed["kind"], "hashedrekord");
+    assert_eq!(run.count("GET", &format!("{ENTRIES_V1}/{ID}")), 2);
+    assert_eq!(
+        (run.count("POST", CERTIFICATE), run.count("POST", TIMESTAMP)),
+        (1, 1)
+    );
+
+    // A log that gives no promise is not asked.
+    let newer = Run::start(2, |asked, _| well(asked)).await;
+    let signed = newer.keyless.sign_legacy(&subject, "ghcr.io/o/r").await;
+    assert!(matches!(signed, Err(SigningError::Trust(_))));
+    assert_eq!(newer.count("GET", TOKEN), 0);
+}
+
+#[tokio::test]
 async fn conflict_that_names_no_entry_is_an_error() {
     let run = Run::start(1, |asked, _| match asked.path.as_str() {
         ENTRIES_V1 => Reply {

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 pub(crate) use action::{Action, Outcome};
 pub(crate) use image::{Child, Flavour, push_child, push_index, push_with_provenance};
 pub(crate) use server::{Server, free_port};
-pub(crate) use tools::{Tool, Workflow};
+pub(crate) use tools::{Cosign, Tool, Workflow, text};
 
 /// A variable that `up` wrote into its `env.sh`.
 pub(crate) fn stack(name: &str) -> String {

@@ -43,6 +43,15 @@ impl Default for Workflow {
     }
 }
 
+/// The versions of cosign that are in use.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Cosign {
+    /// 2.6: reads bundles only when told to.
+    Two,
+    /// 3: writes bundles, reads both.
+    Three,
+}
+
 /// A command that is about to run.
 pub(crate) struct Tool {
     command: Command,
@@ -129,6 +138,47 @@ impl Tool {
                 "--certificate-github-workflow-repository",
                 "octo-org/octo-app",
             ])
+    }
+
+    /// A cosign that signs in its older format as a job of `workflow`: 2's own way, and one that 3 still has.
+    pub(crate) fn legacy_signing(cosign: Cosign, workflow: &Workflow) -> Self {
+        let mut tool = Self::legacy(cosign).args(["sign", "--yes"]);
+        for (name, value) in workflow.environment() {
+            tool = tool.env(name, value);
+        }
+        if let Cosign::Three = cosign {
+            tool = tool.args(["--new-bundle-format=false", "--use-signing-config=false"]);
+        }
+        tool.args(["--fulcio-url", &stack("FULCIO"), "--rekor-url"])
+            .arg(stack("REKOR1"))
+            .args(["--oidc-issuer", &stack("ISSUER")])
+    }
+
+    /// `cosign verify` of what `workflow` signed, in whichever format it finds.
+    pub(crate) fn legacy_verify(cosign: Cosign, workflow: &Workflow) -> Self {
+        match cosign {
+            Cosign::Two => Self::legacy(cosign)
+                .args(["verify", "--rekor-url", &stack("REKOR1")])
+                .args(["--certificate-identity", &workflow.identity()])
+                .args(["--certificate-oidc-issuer", &stack("ISSUER")]),
+            Cosign::Three => Self::cosign_verify(workflow),
+        }
+    }
+
+    /// A cosign that is told by its environment whom to trust, which is the only way for what it knew before bundles.
+    fn legacy(cosign: Cosign) -> Self {
+        let mut tool = match cosign {
+            Cosign::Two => Self::installed("cosign2"),
+            Cosign::Three => Self::installed("cosign3"),
+        };
+        for (name, file) in [
+            ("SIGSTORE_ROOT_FILE", "ca.pem"),
+            ("SIGSTORE_REKOR_PUBLIC_KEY", "rekor1.pub"),
+            ("SIGSTORE_CT_LOG_PUBLIC_KEY_FILE", "ct.pub"),
+        ] {
+            tool = tool.env(name, Path::new(&stack("FOLDER")).join("keys").join(file));
+        }
+        tool
     }
 
     /// A command as somebody pastes it into a shell, whose `cosign` trusts this stack.

@@ -1,0 +1,175 @@
+//! Signatures in cosign's older format: layers of one manifest under the tag `sha256-….sig`, which all signers share.
+//!
+//! Source: cosign 2, `pkg/oci/remote/write.go`, `pkg/oci/internal/signature/layer.go`.
+
+use std::collections::BTreeMap;
+
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+
+use super::children::PARALLEL;
+use super::legacy_manifest::{Config, append, begin, config_of, holds, is_signature};
+use super::lookup::{Api, Candidate, Judge, Judged, Lookup, REFERRERS_MAX, SIGNATURE_MAX_BYTES};
+use super::receipt::Place;
+use super::settle::Shared;
+use super::{ApplyError, Context};
+use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, Repository, SignatureFormat};
+use crate::signing::{LegacySignature, Refusal};
+
+/// The annotation that holds the signature itself.
+const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
+const CONFIG_MAX_BYTES: u64 = 4 << 20;
+
+/// The tag that holds the signatures of `subject`.
+fn tag<'a>(context: &'a Context, repository: &'a Repository, subject: &'a Digest) -> Shared<'a> {
+    Shared {
+        context,
+        repository,
+        subject,
+        tag: subject.legacy_tag(),
+    }
+}
+
+/// Looks up every signature of `subject` under the tag and has each judged. A tag that holds anything but signatures is an
+/// error: what it should say is not known.
+pub(super) async fn look_up(
+    context: &Context,
+    repository: &Repository,
+    subject: &Digest,
+    judge: &Judge<'_>,
+) -> Result<Lookup, ApplyError> {
+    let mut lookup = Lookup::of(Api::FallbackTag);
+    let Some(manifest) = tag(context, repository, subject).read().await? else {
+        return Ok(lookup);
+    };
+    let signatures: Vec<&Descriptor> = layers(&manifest, subject)?
+        .iter()
+        .filter(|layer| is_signature(layer))
+        .collect();
+    let mut payloads: BTreeMap<&Digest, Vec<usize>> = BTreeMap::new();
+    for (number, layer) in signatures.iter().enumerate() {
+        payloads.entry(&layer.digest).or_default().push(number);
+    }
+    // All signatures of one image under one name have the same payload. It is read once, and kept only while they are judged.
+    let judged = payloads.into_iter().map(|(digest, numbers)| {
+        let (manifest, signatures) = (&manifest, &signatures);
+        async move {
+            let registry = &context.registry;
+            let small = |number: &usize| signatures[*number].size <= SIGNATURE_MAX_BYTES;
+            let payload = if numbers.iter().any(small) {
+                let blob = registry.blob(repository, digest, SIGNATURE_MAX_BYTES);
+                blob.await?
+            } else {
+                None
+            };
+            let judged = numbers.into_iter().map(|number| {
+                let layer = signatures[number];
+                let judged = judge_one(manifest, subject, layer, payload.as_deref(), judge);
+                (number, judged)
+            });
+            Ok::<Vec<_>, ApplyError>(judged.collect())
+        }
+    });
+    let judged: Vec<_> = stream::iter(judged)
+        .buffered(PARALLEL)
+        .try_collect()
+        .await?;
+    let in_order: BTreeMap<usize, Judged> = judged.into_iter().flatten().collect();
+    for one in in_order.into_values() {
+        lookup.note(one);
+    }
+    Ok(lookup)
+}
+
+fn judge_one(
+    manifest: &Manifest,
+    subject: &Digest,
+    layer: &Descriptor,
+    payload: Option<&[u8]>,
+    judge: &Judge<'_>,
+) -> Judged {
+    let place = place(manifest, &layer.annotations);
+    let Some(payload) = payload else {
+        return if layer.size > SIGNATURE_MAX_BYTES {
+            Judged::Refused(place, Refusal::TooLarge { size: layer.size })
+        } else {
+            Judged::Dangling(layer.digest.clone())
+        };
+    };
+    match judge(&Candidate::Legacy(payload, &layer.annotations), subject) {
+        Ok(verified) => Judged::Verified(place, Box::new(verified)),
+        Err(refusal) => Judged::Refused(place, refusal),
+    }
+}
+
+/// Adds `signature` to those of `subject` and returns where it is, once it has stayed there.
+pub(super) async fn attach(
+    context: &Context,
+    repository: &Repository,
+    subject: &Digest,
+    signature: &LegacySignature,
+) -> Result<Place, ApplyError> {
+    let add = async |current: Option<&Manifest>| {
+        let Some(manifest) = current else {
+            return begin(signature).map(Some);
+        };
+        if holds(layers(manifest, subject)?, signature) {
+            return Ok(None);
+        }
+        let config = match config_of(manifest) {
+            None => Config::Foreign,
+            Some(config) if config.size > CONFIG_MAX_BYTES => Config::Lost,
+            Some(config) => {
+                let registry = &context.registry;
+                let blob = registry.blob(repository, &config.digest, CONFIG_MAX_BYTES);
+                blob.await?.map_or(Config::Lost, Config::Known)
+            }
+        };
+        append(manifest, config, signature).map(Some)
+    };
+    let settled = tag(context, repository, subject).settle(add).await?;
+    // It has stayed, so something is there.
+    let manifest = settled.ok_or_else(|| occupied(subject))?;
+    Ok(place(&manifest, &signature.annotations))
+}
+
+/// The name by which cosign calls a repository in what it signs.
+pub(super) fn docker_reference(repository: &Repository) -> String {
+    let host = repository.host();
+    let host = if host.is_docker_hub() {
+        "index.docker.io"
+    } else {
+        host.as_str()
+    };
+    format!("{host}/{}", repository.path())
+}
+
+/// The layers of a manifest of signatures. One without any signature is somebody's image, or no image at all.
+fn layers<'a>(manifest: &'a Manifest, subject: &Digest) -> Result<&'a [Descriptor], ApplyError> {
+    match manifest.kind() {
+        ManifestKind::Image { layers, .. } if layers.len() > REFERRERS_MAX => {
+            Err(ApplyError::TooManyReferrers {
+                subject: subject.clone(),
+                count: layers.len(),
+            })
+        }
+        ManifestKind::Image { layers, .. } if layers.iter().any(is_signature) => Ok(layers),
+        ManifestKind::Image { .. } | ManifestKind::Index { .. } => Err(occupied(subject)),
+    }
+}
+
+fn occupied(subject: &Digest) -> ApplyError {
+    ApplyError::FallbackOccupied {
+        tag: subject.legacy_tag(),
+        subject: subject.clone(),
+        why: "holds something else than signatures",
+    }
+}
+
+fn place(manifest: &Manifest, annotations: &BTreeMap<String, String>) -> Place {
+    let signature = annotations.get(SIGNATURE).map_or("", String::as_str);
+    Place {
+        format: SignatureFormat::Legacy,
+        manifest: manifest.digest().clone(),
+        signature: Some(Digest::of(signature.as_bytes())),
+    }
+}

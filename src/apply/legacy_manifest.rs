@@ -1,0 +1,250 @@
+//! The manifest that signatures of cosign's older format share, as a document: begun, and grown by one signature.
+//!
+//! Source: cosign 2, `pkg/oci/mutate/signatures.go`, `pkg/oci/empty/signatures.go`.
+
+use serde_json::{Value, json};
+
+use super::ApplyError;
+use super::settle::Change;
+use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, MediaType};
+use crate::signing::LegacySignature;
+
+/// The type of a layer that is a signature. Others may stand beside such layers.
+const LAYER_TYPE: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
+const CONFIG_TYPE: &str = "application/vnd.oci.image.config.v1+json";
+const DOCKER_CONFIG_TYPE: &str = "application/vnd.docker.container.image.v1+json";
+/// When cosign says that everything here was made, so that the same is written as the same bytes.
+const NO_TIME: &str = "0001-01-01T00:00:00Z";
+
+/// Whether a layer is a signature.
+pub(super) fn is_signature(layer: &Descriptor) -> bool {
+    layer.media_type.as_str() == LAYER_TYPE
+}
+
+/// Whether the layers hold this signature, with all that belongs to it.
+pub(super) fn holds(layers: &[Descriptor], signature: &LegacySignature) -> bool {
+    let payload = Digest::of(&signature.payload);
+    let same = |layer: &Descriptor| {
+        is_signature(layer) && layer.digest == payload && layer.annotations == signature.annotations
+    };
+    layers.iter().any(same)
+}
+
+/// What is known of the config of a manifest of signatures.
+pub(super) enum Config {
+    /// These are its bytes.
+    Known(Vec<u8>),
+    /// It is not there, or it is no config.
+    Lost,
+    /// It is of another kind, which says nothing about layers.
+    Foreign,
+}
+
+/// The config of a manifest of signatures, where it is one that lists layers.
+pub(super) fn config_of(manifest: &Manifest) -> Option<&Descriptor> {
+    match manifest.kind() {
+        ManifestKind::Image { config, .. } => Some(&**config).filter(|config| {
+            [CONFIG_TYPE, DOCKER_CONFIG_TYPE].contains(&config.media_type.as_str())
+        }),
+        ManifestKind::Index { .. } => None,
+    }
+}
+
+/// The first signature's manifest, byte for byte as cosign 2 writes it.
+pub(super) fn begin(signature: &LegacySignature) -> Result<Change, ApplyError> {
+    let config = bytes(&config([&Digest::of(&signature.payload)]))?;
+    let manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": MediaType::OciManifest.as_str(),
+        "config": {"mediaType": CONFIG_TYPE, "size": config.len(), "digest": Digest::of(&config)},
+        "layers": [layer(signature)],
+    });
+    Ok(Change {
+        media_type: MediaType::OciManifest,
+        bytes: bytes(&manifest)?,
+        parts: vec![config, signature.payload.clone()],
+    })
+}
+
+/// The manifest with one more signature at its end. What others wrote stays as they wrote it.
+pub(super) fn append(
+    current: &Manifest,
+    config: Config,
+    signature: &LegacySignature,
+) -> Result<Change, ApplyError> {
+    let mut manifest: Value =
+        serde_json::from_slice(current.bytes()).map_err(ApplyError::FallbackUnwritable)?;
+    let payload = Digest::of(&signature.payload);
+    let mut parts = vec![signature.payload.clone()];
+    let config = match config {
+        Config::Known(known) => longer(&known, &payload).or_else(|| rebuilt(current, &payload)),
+        Config::Lost => rebuilt(current, &payload),
+        Config::Foreign => None,
+    };
+    if let Some(config) = config {
+        let config = bytes(&config)?;
+        manifest["config"]["size"] = config.len().into();
+        manifest["config"]["digest"] = Digest::of(&config).to_string().into();
+        parts.push(config);
+    }
+    if let Some(layers) = manifest["layers"].as_array_mut() {
+        layers.push(layer(signature));
+    }
+    Ok(Change {
+        media_type: current.media_type().clone(),
+        bytes: bytes(&manifest)?,
+        parts,
+    })
+}
+
+fn layer(signature: &LegacySignature) -> Value {
+    json!({
+        "mediaType": LAYER_TYPE,
+        "size": signature.payload.len(),
+        "digest": Digest::of(&signature.payload),
+        "annotations": signature.annotations,
+    })
+}
+
+/// A config that knows one layer more; none where this is no config.
+fn longer(config: &[u8], layer: &Digest) -> Option<Value> {
+    let mut config: Value = serde_json::from_slice(config).ok()?;
+    let digests = config.pointer_mut("/rootfs/diff_ids")?.as_array_mut()?;
+    digests.push(layer.to_string().into());
+    if let Some(history) = config.get_mut("history").and_then(Value::as_array_mut) {
+        history.push(json!({"created": NO_TIME}));
+    }
+    Some(config)
+}
+
+/// A config for the layers that are there and one more. They are not compressed: their digests are those of their contents.
+fn rebuilt(current: &Manifest, layer: &Digest) -> Option<Value> {
+    match current.kind() {
+        ManifestKind::Image { layers, .. } => {
+            let known = layers.iter().map(|layer| &layer.digest);
+            Some(config(known.chain([layer])))
+        }
+        ManifestKind::Index { .. } => None,
+    }
+}
+
+fn config<'a>(layers: impl IntoIterator<Item = &'a Digest>) -> Value {
+    let layers: Vec<&Digest> = layers.into_iter().collect();
+    let history = vec![json!({"created": NO_TIME}); layers.len()];
+    json!({
+        "architecture": "",
+        "created": NO_TIME,
+        "history": history,
+        "os": "",
+        "rootfs": {"type": "layers", "diff_ids": layers},
+        "config": {},
+    })
+}
+
+fn bytes(document: &Value) -> Result<Vec<u8>, ApplyError> {
+    serde_json::to_vec(document).map_err(ApplyError::FallbackUnwritable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fixture(name: &str) -> Vec<u8> {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/signing/legacy");
+        std::fs::read(format!("{folder}/{name}")).unwrap()
+    }
+
+    fn manifest(bytes: Vec<u8>) -> Manifest {
+        Manifest::parse(bytes, MediaType::OciManifest).unwrap()
+    }
+
+    /// A signature that cosign 2 made, as if it were ours.
+    fn recorded(number: usize) -> LegacySignature {
+        let ManifestKind::Image { layers, .. } =
+            manifest(fixture("manifest-of-two.json")).kind().clone()
+        else {
+            panic!("it is an image");
+        };
+        LegacySignature {
+            payload: fixture("payload.json"),
+            annotations: layers[number].annotations.clone(),
+            verified: crate::signing::Verified {
+                identity: String::new(),
+                issuer: String::new(),
+                signed_at: String::new(),
+                log_index: None,
+                log: None,
+                github: crate::domain::GithubClaims::default(),
+            },
+        }
+    }
+
+    fn text(bytes: &[u8]) -> &str {
+        std::str::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn first_signature_is_written_as_cosign_2_writes_it() {
+        let change = begin(&recorded(0)).unwrap();
+        assert_eq!(text(&change.bytes), text(&fixture("manifest.json")));
+        assert_eq!(
+            change.parts,
+            [fixture("config.json"), fixture("payload.json")]
+        );
+    }
+
+    #[test]
+    fn further_signature_is_added_as_cosign_2_adds_it() {
+        let current = manifest(fixture("manifest.json"));
+        let known = Config::Known(fixture("config.json"));
+        let change = append(&current, known, &recorded(1)).unwrap();
+        assert_eq!(text(&change.bytes), text(&fixture("manifest-of-two.json")));
+        assert_eq!(
+            change.parts,
+            [fixture("payload.json"), fixture("config-of-two.json")]
+        );
+        let ManifestKind::Image { layers, .. } = current.kind() else {
+            panic!("it is an image");
+        };
+        assert!(holds(layers, &recorded(0)) && !holds(layers, &recorded(1)));
+    }
+
+    #[test]
+    fn config_that_is_lost_or_garbage_is_made_anew() {
+        let current = manifest(fixture("manifest.json"));
+        for config in [
+            Config::Lost,
+            Config::Known(b"garbage".to_vec()),
+            Config::Known(b"{}".to_vec()),
+        ] {
+            let change = append(&current, config, &recorded(1)).unwrap();
+            assert_eq!(text(&change.bytes), text(&fixture("manifest-of-two.json")));
+            assert_eq!(change.parts[1], fixture("config-of-two.json"));
+        }
+    }
+
+    #[test]
+    fn what_others_wrote_stays_as_they_wrote_it() {
+        let digest = Digest::of(b"x");
+        let theirs = format!(
+            r#"{{"schemaVersion":2,"x-field":{{"b":1,"a":[2]}},"config":{{"digest":"{digest}","size":2,"mediaType":"application/vnd.oci.empty.v1+json","x":null}},"layers":[{{"size":7,"digest":"{digest}","mediaType":"{LAYER_TYPE}","x":[1.50]}},{{"mediaType":"text/plain","size":1,"digest":"{digest}"}}],"annotations":{{"z":"1","a":"2"}}}}"#
+        );
+        let current = manifest(theirs.clone().into_bytes());
+        assert!(config_of(&current).is_none());
+        let change = append(&current, Config::Foreign, &recorded(0)).unwrap();
+        let ours = layer(&recorded(0)).to_string();
+        let expected = theirs
+            .replace("}],\"annotations\"", &format!("}},{ours}],\"annotations\""))
+            .replace("1.50", "1.5");
+        assert_eq!(text(&change.bytes), expected);
+        assert_eq!(change.parts, [fixture("payload.json")]);
+    }
+
+    #[test]
+    fn config_of_others_keeps_what_it_says() {
+        let config = r#"{"rootfs":{"diff_ids":["a"],"x":1},"author":"them","history":null}"#;
+        let longer = longer(config.as_bytes(), &Digest::of(b"x")).unwrap();
+        let expected = config.replace(r#"["a"]"#, &format!(r#"["a","{}"]"#, Digest::of(b"x")));
+        assert_eq!(longer.to_string(), expected);
+    }
+}

@@ -1,0 +1,29 @@
+//! The two shapes in which a signature of an image is stored.
+
+use std::fmt;
+
+/// How a signature is stored beside what it signs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SignatureFormat {
+    /// A Sigstore bundle, in a manifest that refers to the image; what cosign 3 writes.
+    Bundle,
+    /// A layer of the manifest under the tag `sha256-….sig`; what cosign wrote up to version 2.
+    Legacy,
+}
+
+impl SignatureFormat {
+    /// The word for it in inputs, outputs and the record.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Bundle => "bundle",
+            Self::Legacy => "legacy",
+        }
+    }
+}
+
+impl fmt::Display for SignatureFormat {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}

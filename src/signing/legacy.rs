@@ -1,0 +1,226 @@
+//! Cosign's older format: a payload, and the annotations of the layer that holds it. Made from what the services gave, and
+//! read back into a bundle of version 0.1, so that one verifier with one set of checks judges both formats.
+//!
+//! Source: cosign 2, `pkg/oci/static/options.go`, `pkg/cosign/bundle/rekor.go`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use sigstore_types::bundle::{
+    InclusionPromise, LogId, MessageDigest, MessageSignature, Rfc3161Timestamp,
+    TimestampVerificationData, VerificationMaterialContent, X509Certificate,
+};
+use sigstore_types::{
+    Bundle, CanonicalizedBody, DigestBytes, HashAlgorithm, KindVersion, LogIndex, LogKeyId,
+    MediaType, Sha256Hash, SignatureBytes, SignatureContent, SignedTimestamp, TimestampToken,
+    TransparencyLogEntry, VerificationMaterial,
+};
+
+use super::payload::check_payload;
+use super::pem::{first_certificate, pem};
+use super::policy as policies;
+use super::refusal::Refusal;
+use super::signed::{Witnessed, hash};
+use super::trust::Trust;
+use super::verify::{Verified, check_bundle};
+use crate::domain::{Digest, Policy};
+
+const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
+const CERTIFICATE: &str = "dev.sigstore.cosign/certificate";
+const CHAIN: &str = "dev.sigstore.cosign/chain";
+const BUNDLE: &str = "dev.sigstore.cosign/bundle";
+const TIMESTAMP: &str = "dev.sigstore.cosign/rfc3161timestamp";
+
+/// A signature in cosign's older format, that verifies.
+#[derive(Debug, Clone)]
+pub struct LegacySignature {
+    /// The document that is signed, which is the content of the layer.
+    pub payload: Vec<u8>,
+    /// The annotations of the layer, which hold everything else.
+    pub annotations: BTreeMap<String, String>,
+    /// What verifying it found.
+    pub verified: Verified,
+}
+
+/// The log's word, as cosign keeps it. The order of fields is cosign's.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Promise {
+    signed_entry_timestamp: SignedTimestamp,
+    payload: Promised,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Promised {
+    body: CanonicalizedBody,
+    integrated_time: i64,
+    log_index: i64,
+    #[serde(rename = "logID")]
+    log_id: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Timestamp {
+    #[serde(rename = "SignedRFC3161Timestamp")]
+    token: TimestampToken,
+}
+
+/// Verifies that `payload`, with the annotations of its layer, is a signature of `subject` by whom `policy` asks for.
+pub fn verify_legacy(
+    payload: &[u8],
+    annotations: &BTreeMap<String, String>,
+    subject: &Digest,
+    trust: &Trust,
+    policy: &Policy,
+) -> Result<Verified, Refusal> {
+    let verified = authenticate_legacy(payload, annotations, subject, trust)?;
+    policies::check(policy, &verified)?;
+    Ok(verified)
+}
+
+/// Verifies that `payload`, with the annotations of its layer, is a signature of `subject`, by whomever.
+pub(super) fn authenticate_legacy(
+    payload: &[u8],
+    annotations: &BTreeMap<String, String>,
+    subject: &Digest,
+    trust: &Trust,
+) -> Result<Verified, Refusal> {
+    check_payload(payload, subject)?;
+    check_bundle(&bundle(payload, annotations)?, payload, trust)
+}
+
+/// The annotations that cosign 2 would write.
+pub(super) fn annotations(witnessed: &Witnessed) -> Result<BTreeMap<String, String>, Refusal> {
+    let entry = &witnessed.entry;
+    let missing = |what: &str| Refusal::unreadable_legacy(format!("the log's entry has no {what}"));
+    let promise = entry
+        .inclusion_promise
+        .as_ref()
+        .ok_or_else(|| missing("promise"))?;
+    let time = entry.integrated_time.ok_or_else(|| missing("time"))?;
+    let promise = Promise {
+        signed_entry_timestamp: promise.signed_entry_timestamp.clone(),
+        payload: Promised {
+            body: entry.canonicalized_body.clone(),
+            integrated_time: time.as_second(),
+            log_index: entry.log_index.as_i64(),
+            log_id: DigestBytes::from(entry.log_id.key_id.as_bytes()).to_hex(),
+        },
+    };
+    let mut annotations = BTreeMap::from([
+        (SIGNATURE, witnessed.signed.signature().to_base64()),
+        (CERTIFICATE, pem([&witnessed.certificate])),
+        // Fulcio ends its answer without a new line, and cosign keeps it so.
+        (CHAIN, pem(&witnessed.chain).trim_end().to_owned()),
+        (BUNDLE, text(&promise)?),
+    ]);
+    if let Some(token) = &witnessed.timestamp {
+        let token = token.clone();
+        annotations.insert(TIMESTAMP, text(&Timestamp { token })?);
+    }
+    let owned = annotations.into_iter();
+    Ok(owned.map(|(key, value)| (key.to_owned(), value)).collect())
+}
+
+/// A bundle of version 0.1 that says the same. The chain is left out: whom to trust is not for the signer to say.
+fn bundle(payload: &[u8], annotations: &BTreeMap<String, String>) -> Result<Bundle, Refusal> {
+    let annotation = |name: &str| {
+        let text = annotations.get(name).filter(|text| !text.is_empty());
+        text.ok_or_else(|| Refusal::unreadable_legacy(format!("it has no annotation `{name}`")))
+    };
+    let signature =
+        SignatureBytes::from_base64(annotation(SIGNATURE)?).map_err(Refusal::unreadable_legacy)?;
+    let certificate = first_certificate(annotation(CERTIFICATE)?)
+        .ok_or_else(|| Refusal::unreadable_legacy("its certificate is none"))?;
+    let promise: Promise =
+        serde_json::from_str(annotation(BUNDLE)?).map_err(Refusal::unreadable_legacy)?;
+    let mut material =
+        VerificationMaterial::new(VerificationMaterialContent::X509CertificateChain {
+            certificates: vec![X509Certificate::new(certificate)],
+        })
+        .with_tlog_entries(vec![entry(promise)?]);
+    if let Ok(text) = annotation(TIMESTAMP) {
+        let timestamp: Timestamp =
+            serde_json::from_str(text).map_err(Refusal::unreadable_legacy)?;
+        let timestamps = vec![Rfc3161Timestamp::new(timestamp.token)];
+        material =
+            material.with_timestamp_verification_data(TimestampVerificationData::new(timestamps));
+    }
+    let digest = MessageDigest::new(HashAlgorithm::Sha2256, hash(payload).into());
+    let message = MessageSignature::new(signature).with_message_digest(digest);
+    Ok(Bundle::new(
+        MediaType::Bundle0_1,
+        material,
+        SignatureContent::MessageSignature(message),
+    ))
+}
+
+fn entry(promise: Promise) -> Result<TransparencyLogEntry, Refusal> {
+    let promised = promise.payload;
+    let log = Sha256Hash::from_hex(&promised.log_id).map_err(Refusal::unreadable_legacy)?;
+    let log = LogId::new(LogKeyId::from_bytes(log.as_slice()));
+    let index = LogIndex::try_from(promised.log_index).map_err(Refusal::unreadable_legacy)?;
+    let time = jiff::Timestamp::from_second(promised.integrated_time)
+        .map_err(Refusal::unreadable_legacy)?;
+    let kind = KindVersion::HashedRekordV001;
+    Ok(TransparencyLogEntry::new(index, log, kind, promised.body)
+        .with_integrated_time(time)
+        .with_inclusion_promise(InclusionPromise::new(promise.signed_entry_timestamp)))
+}
+
+fn text(value: &impl Serialize) -> Result<String, Refusal> {
+    serde_json::to_string(value).map_err(Refusal::unreadable_legacy)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::super::signed::Signed;
+    use super::super::tests::fixture;
+    use super::*;
+
+    /// What cosign 2 wrote, taken apart and put together by us.
+    #[test]
+    fn annotations_are_cosigns_byte_for_byte() {
+        let manifest: Value =
+            serde_json::from_slice(&fixture("legacy/manifest-of-two.json")).unwrap();
+        for layer in manifest["layers"].as_array().unwrap() {
+            let recorded: BTreeMap<String, String> =
+                serde_json::from_value(layer["annotations"].clone()).unwrap();
+            let payload = fixture("legacy/payload.json");
+            let read = bundle(&payload, &recorded).unwrap();
+            let material = &read.verification_material;
+            let stamps = &material.timestamp_verification_data.rfc3161_timestamps;
+            let signature = SignatureBytes::from_base64(&recorded[SIGNATURE]).unwrap();
+            let witnessed = Witnessed {
+                certificate: read.signing_certificate().unwrap().clone(),
+                chain: vec![first_certificate(&recorded[CHAIN]).unwrap()],
+                signed: Signed::Message { payload, signature },
+                entry: material.tlog_entries[0].clone(),
+                timestamp: stamps.first().map(|stamp| stamp.signed_timestamp.clone()),
+            };
+            assert_eq!(annotations(&witnessed).unwrap(), recorded);
+            // Rekor v2 gives neither, and a signature without them would be refused everywhere.
+            for part in ["promise", "time"] {
+                let mut entry = witnessed.entry.clone();
+                match part {
+                    "promise" => entry.inclusion_promise = None,
+                    _ => entry.integrated_time = None,
+                }
+                let without = Witnessed {
+                    entry,
+                    certificate: witnessed.certificate.clone(),
+                    chain: Vec::new(),
+                    signed: Signed::Message {
+                        payload: Vec::new(),
+                        signature: SignatureBytes::new(Vec::new()),
+                    },
+                    timestamp: None,
+                };
+                assert!(annotations(&without).is_err(), "{part}");
+            }
+        }
+    }
+}

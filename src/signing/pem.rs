@@ -1,0 +1,65 @@
+//! Certificates as text: RFC 7468, with the line ends that Go writes, since cosign's formats hold them byte for byte.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use sigstore_types::DerCertificate;
+
+const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
+const END: &str = "-----END CERTIFICATE-----";
+const LINE_CHARS: usize = 64;
+
+/// The certificates, one after the other.
+pub(super) fn pem<'a>(certificates: impl IntoIterator<Item = &'a DerCertificate>) -> String {
+    let mut text = String::new();
+    for certificate in certificates {
+        text.push_str(BEGIN);
+        for (place, letter) in STANDARD.encode(certificate.as_bytes()).chars().enumerate() {
+            if place % LINE_CHARS == 0 {
+                text.push('\n');
+            }
+            text.push(letter);
+        }
+        text.push('\n');
+        text.push_str(END);
+        text.push('\n');
+    }
+    text
+}
+
+/// The first certificate in `text`; none where there is none that can be read.
+pub(super) fn first_certificate(text: &str) -> Option<DerCertificate> {
+    let (_, from) = text.split_once(BEGIN)?;
+    let (encoded, _) = from.split_once(END)?;
+    let encoded: String = encoded.split_ascii_whitespace().collect();
+    STANDARD.decode(encoded).ok().map(DerCertificate::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_end_where_go_ends_them() {
+        for (length, lines) in [(1, 1), (48, 1), (49, 2), (96, 2), (97, 3)] {
+            let certificate = DerCertificate::new(vec![7; length]);
+            let text = pem([&certificate]);
+            assert_eq!(text.lines().count(), lines + 2, "{length}");
+            assert!(text.lines().all(|line| line.len() <= LINE_CHARS) && text.ends_with('\n'));
+            assert_eq!(first_certificate(&text), Some(certificate));
+        }
+    }
+
+    #[test]
+    fn the_first_of_several_is_taken_and_garbage_is_none() {
+        let both = [vec![1], vec![2]].map(DerCertificate::new);
+        assert_eq!(first_certificate(&pem(&both)), Some(both[0].clone()));
+        for text in [
+            "",
+            BEGIN,
+            END,
+            "-----BEGIN CERTIFICATE-----*-----END CERTIFICATE-----",
+        ] {
+            assert_eq!(first_certificate(text), None, "{text}");
+        }
+    }
+}

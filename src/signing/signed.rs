@@ -1,0 +1,82 @@
+//! What is signed together with its signature, and what the services add to that, whichever the format.
+
+use sha2::{Digest as _, Sha256};
+use sigstore_types::{
+    DerCertificate, DsseEnvelope, DsseSignature, KeyId, PayloadBytes, Sha256Hash, SignatureBytes,
+    TimestampToken, TransparencyLogEntry,
+};
+
+use super::error::SigningError;
+use super::session::Session;
+
+/// What a session signed.
+pub(super) enum Signed {
+    /// A statement in its envelope, which is what a bundle of ours holds.
+    Envelope(DsseEnvelope),
+    /// Bytes as they are.
+    Message {
+        /// The bytes.
+        payload: Vec<u8>,
+        /// The signature over them.
+        signature: SignatureBytes,
+    },
+}
+
+/// A signature, and everybody's word for it.
+pub(super) struct Witnessed {
+    pub(super) certificate: DerCertificate,
+    pub(super) chain: Vec<DerCertificate>,
+    pub(super) signed: Signed,
+    pub(super) entry: TransparencyLogEntry,
+    pub(super) timestamp: Option<TimestampToken>,
+}
+
+impl Signed {
+    /// Signs a statement of type `payload_type`.
+    pub(super) fn envelope(
+        session: &Session,
+        payload_type: &str,
+        payload: Vec<u8>,
+    ) -> Result<Self, SigningError> {
+        let signature = sign(session, &sigstore_types::pae(payload_type, &payload))?;
+        Ok(Self::Envelope(DsseEnvelope::new(
+            payload_type,
+            PayloadBytes::new(payload),
+            DsseSignature::new(signature, KeyId::default()),
+        )))
+    }
+
+    /// Signs `payload` itself.
+    pub(super) fn message(session: &Session, payload: Vec<u8>) -> Result<Self, SigningError> {
+        let signature = sign(session, &payload)?;
+        Ok(Self::Message { payload, signature })
+    }
+
+    /// The signature.
+    pub(super) fn signature(&self) -> &SignatureBytes {
+        match self {
+            Self::Envelope(envelope) => &envelope.signature.sig,
+            Self::Message { signature, .. } => signature,
+        }
+    }
+
+    /// The SHA-256 of what the signature is over.
+    pub(super) fn hash(&self) -> Sha256Hash {
+        match self {
+            Self::Envelope(envelope) => hash(&envelope.pae()),
+            Self::Message { payload, .. } => hash(payload),
+        }
+    }
+}
+
+fn sign(session: &Session, bytes: &[u8]) -> Result<SignatureBytes, SigningError> {
+    session
+        .key
+        .sign_digest(&hash(bytes))
+        .map_err(SigningError::Key)
+}
+
+/// The SHA-256 of `bytes`, as Sigstore's own types have it.
+pub(super) fn hash(bytes: &[u8]) -> Sha256Hash {
+    Sha256Hash::from(<[u8; 32]>::from(Sha256::digest(bytes)))
+}

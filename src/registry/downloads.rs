@@ -24,7 +24,7 @@ impl Registry {
         let registry = opened.answer.url.origin();
         for _ in 0..REDIRECTS_MAX {
             let next = location(&opened.answer)?;
-            if let Err(reason) = self.wire().check_speakable(&next) {
+            if let Err(reason) = self.wire().check_hop(&opened.answer.url, &next) {
                 return Err(refused_address(&next, reason));
             }
             let is_own = next.origin() == registry;

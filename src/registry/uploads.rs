@@ -196,7 +196,7 @@ impl Registry {
                 "is not HTTPS, though the registry is",
             ));
         }
-        if let Err(reason) = self.wire().check_speakable(&place) {
+        if let Err(reason) = self.wire().check_hop(&answer.url, &place) {
             return Err(refused_address(&place, reason));
         }
         Ok((place, is_own))

@@ -110,6 +110,18 @@ impl Wire {
         }
     }
 
+    /// SECURITY: whether `from`'s word is enough to go on to `to`: it must be speakable, and a server elsewhere must not
+    /// make us knock at doors of this machine.
+    pub(super) fn check_hop(&self, from: &Url, to: &Url) -> Result<(), &'static str> {
+        let host = |url: &Url| authority(url).parse::<Host>().ok();
+        let is_here = |url: &Url| host(url).is_some_and(|host| host.is_loopback());
+        let is_named = host(to).is_some_and(|host| self.insecure.contains(&host));
+        if is_here(to) && !is_here(from) && !is_named {
+            return Err("is on this machine, though the registry is not");
+        }
+        self.check_speakable(to)
+    }
+
     /// SECURITY: whether something may be sent to `url` at all: TLS, or a host that may be spoken to without.
     pub(super) fn check_speakable(&self, url: &Url) -> Result<(), &'static str> {
         if !url.username().is_empty() || url.password().is_some() {
@@ -231,6 +243,31 @@ mod tests {
         assert_eq!(wire.scheme(&host("10.0.0.1:5000")), Some(Scheme::Http));
         assert_eq!(wire.scheme(&host("10.0.0.1:5001")), Some(Scheme::Https));
         assert_eq!(wire.scheme(&host("localhost:1")), None);
+    }
+
+    #[test]
+    fn nobody_elsewhere_sends_us_to_doors_of_this_machine() {
+        let wire = Wire::new(
+            client(&Certificates::default()).unwrap(),
+            Certificates::default(),
+            vec!["localhost:5000".parse().unwrap()],
+            Patience::default(),
+            Events::silent(),
+        );
+        for (from, to, is_allowed) in [
+            ("https://ghcr.io/v2/", "http://127.0.0.1:8080/admin", false),
+            ("https://ghcr.io/v2/", "https://[::1]/admin", false),
+            ("https://ghcr.io/v2/", "http://localhost:5000/v2/", true),
+            ("https://ghcr.io/v2/", "https://storage.example/blob", true),
+            (
+                "http://127.0.0.1:5000/v2/",
+                "http://127.0.0.1:6000/blob",
+                true,
+            ),
+        ] {
+            let hop = wire.check_hop(&Url::parse(from).unwrap(), &Url::parse(to).unwrap());
+            assert_eq!(hop.is_ok(), is_allowed, "{from} {to}");
+        }
     }
 
     #[test]

@@ -172,73 +172,25 @@ pub enum ApplyError {
 }
 
 impl ApplyError {
-    /// Whether trying again cannot help: the registry will not let this run look, or what it says cannot be.
+    /// Whether trying again cannot help. Only what is not there yet, and a registry that does not answer as it should,
+    /// may be another next time.
     #[must_use]
     pub(super) fn is_final(&self) -> bool {
-        match self {
-            Self::Registry(error) => error.is_denied(),
-            Self::MissingChild { .. } | Self::MissingImage(_) => false,
-            Self::Signing(_)
-            | Self::Record(_)
-            | Self::Assemble(_)
-            | Self::MissingConfig { .. }
-            | Self::NoPlatform { .. }
-            | Self::NotAnImage { .. }
-            | Self::LostAttestation { .. }
-            | Self::OddIndex { .. }
-            | Self::TooDeep { .. }
-            | Self::Conflict { .. }
-            | Self::TagNotVisible { .. }
-            | Self::FallbackOccupied { .. }
-            | Self::FallbackUnwritable(_)
-            | Self::FallbackContended { .. }
-            | Self::NoRecord(_)
-            | Self::EmptyRecord(..)
-            | Self::OddRecord(_)
-            | Self::NoToken
-            | Self::NoLegacyLog
-            | Self::TooManyReferrers { .. }
-            | Self::SignatureNotStored { .. }
-            | Self::NoPolicy(_)
-            | Self::Refused(_)
-            | Self::Timeout
-            | Self::Terminated(_) => true,
-        }
+        let is_fault = matches!(self, Self::Registry(error) if !error.is_denied());
+        !is_fault && !matches!(self, Self::MissingChild { .. } | Self::MissingImage(_))
     }
 
     /// Whether this is what `on-signing-failure: warn` lets pass: no token, an outage of Sigstore, or a signature that the
     /// registry would not take. Never a verification that said no, a conflict, or a state that is not known.
     #[must_use]
     pub fn is_signing_outage(&self) -> bool {
-        match self {
-            Self::NoToken | Self::SignatureNotStored { .. } => true,
-            Self::Signing(error) => error.is_outage(),
-            Self::Registry(_)
-            | Self::Record(_)
-            | Self::Assemble(_)
-            | Self::MissingChild { .. }
-            | Self::MissingConfig { .. }
-            | Self::NoPlatform { .. }
-            | Self::NotAnImage { .. }
-            | Self::LostAttestation { .. }
-            | Self::OddIndex { .. }
-            | Self::TooDeep { .. }
-            | Self::Conflict { .. }
-            | Self::TagNotVisible { .. }
-            | Self::MissingImage(_)
-            | Self::FallbackOccupied { .. }
-            | Self::FallbackUnwritable(_)
-            | Self::FallbackContended { .. }
-            | Self::NoRecord(_)
-            | Self::EmptyRecord(..)
-            | Self::OddRecord(_)
-            | Self::NoLegacyLog
-            | Self::TooManyReferrers { .. }
-            | Self::NoPolicy(_)
-            | Self::Refused(_)
-            | Self::Timeout
-            | Self::Terminated(_) => false,
-        }
+        let is_outage = matches!(self, Self::Signing(error) if error.is_outage());
+        // A tag that holds something else is a conflict, here as anywhere.
+        let is_unstored = matches!(
+            self,
+            Self::SignatureNotStored { source, .. } if !matches!(**source, Self::FallbackOccupied { .. })
+        );
+        is_outage || is_unstored || matches!(self, Self::NoToken)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use sandbox::{Fault, Options, Referrers};
 
-use crate::support::{Action, World, told};
+use crate::support::{Action, REPOSITORY, World, told};
 
 const TOKEN: &str = "/gh/token";
 const FULCIO: &str = "/api/v2/signingCert";
@@ -178,6 +178,19 @@ fn leave_to_go_on_covers_nothing_else() {
         .says(&["does not verify"]);
     lenient(&world).input("trusted-root", "{}").end_with(1);
     assert_eq!(world.tags(), std::collections::BTreeMap::new());
+}
+
+#[test]
+fn leave_to_go_on_does_not_cover_a_list_that_is_something_else() {
+    let world = World::with(Options::new().referrers(Referrers::TagSchema));
+    let plan = lenient(&world).input("dry-run", "true").succeed();
+    let list = plan.output("digest").replace(':', "-");
+    world.registry().tag(REPOSITORY, &list, &world.amd64.digest);
+    let outcome = lenient(&world).end_with(1);
+    outcome.says(&[&list, "it is left alone"]);
+    assert_eq!(world.tag("v1"), None);
+    let held = world.registry().tags(REPOSITORY);
+    assert_eq!(held.get(&list), Some(&world.amd64.digest));
 }
 
 #[test]

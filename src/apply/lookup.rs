@@ -11,8 +11,9 @@ use super::children::PARALLEL;
 use super::receipt::Place;
 use super::settle::Shared;
 use super::{ApplyError, Context, legacy};
-use crate::domain::SignatureFormat;
-use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, Reference, Repository};
+use crate::domain::{
+    Descriptor, Digest, Manifest, ManifestKind, Reference, Repository, SignatureFormat,
+};
 use crate::registry::Referrers;
 use crate::signing::{Refusal, Verified};
 

@@ -45,7 +45,18 @@ impl Shared<'_> {
     ) -> Result<Option<Manifest>, ApplyError> {
         for _ in 0..ROUNDS_MAX {
             let began = Instant::now();
-            let current = self.read().await?;
+            let current = self.read_raw().await?;
+            // What reads as no list is still somebody's tag: it is never merged, and never written over.
+            if current
+                .as_ref()
+                .is_some_and(|held| held.digest() == self.subject)
+            {
+                return Err(ApplyError::FallbackOccupied {
+                    tag: self.tag.clone(),
+                    subject: self.subject.clone(),
+                    why: "holds that itself",
+                });
+            }
             let Some(change) = merge(current.as_ref()).await? else {
                 return Ok(current);
             };
@@ -62,10 +73,14 @@ impl Shared<'_> {
 
     /// What the tag holds. The subject itself is nothing: some registries resolve such a tag so.
     pub(super) async fn read(&self) -> Result<Option<Manifest>, ApplyError> {
+        let found = self.read_raw().await?;
+        Ok(found.filter(|manifest| manifest.digest() != self.subject))
+    }
+
+    async fn read_raw(&self) -> Result<Option<Manifest>, RegistryError> {
         let reference = Reference::Tag(self.tag.clone());
         let registry = &self.context.registry;
-        let found = registry.manifest(self.repository, &reference).await?;
-        Ok(found.filter(|manifest| manifest.digest() != self.subject))
+        registry.manifest(self.repository, &reference).await
     }
 
     async fn write(&self, change: &Change) -> Result<(), RegistryError> {

@@ -194,6 +194,26 @@ fn leave_to_go_on_does_not_cover_a_list_that_is_something_else() {
 }
 
 #[test]
+fn tag_of_the_list_that_holds_the_image_itself_is_never_written_over() {
+    for format in ["bundle", "legacy"] {
+        let world = World::with(Options::new().referrers(Referrers::TagSchema));
+        let made = world.create().succeed();
+        let digest = made.output("digest");
+        let end = if format == "legacy" { ".sig" } else { "" };
+        let list = format!("{}{end}", digest.replace(':', "-"));
+        world.registry().tag(REPOSITORY, &list, digest);
+        let sign = lenient(&world).input("signature-format", format);
+        sign.end_with(1).says(&[&list, "it is left alone"]);
+        let held = world.registry().tags(REPOSITORY);
+        assert_eq!(
+            held.get(&list).map(String::as_str),
+            Some(digest),
+            "{format}"
+        );
+    }
+}
+
+#[test]
 fn log_that_is_down_for_a_while_costs_nothing() {
     let world = World::new();
     world

@@ -36,11 +36,6 @@ impl<'a> Attacher<'a> {
         }
     }
 
-    /// Where it stores.
-    pub(super) fn repository(&self) -> &Repository {
-        self.repository
-    }
-
     /// Uploads the empty config that every signature's manifest points to, once.
     async fn empty(&self) -> Result<&Digest, RegistryError> {
         self.empty

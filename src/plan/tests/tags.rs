@@ -147,7 +147,7 @@ fn moving_tags_move_and_remember() {
     .unwrap()
     .steps;
     let wanted = TagStep {
-        tag: "latest".parse::<Tag>().unwrap(),
+        tag: full("latest"),
         kind: TagKind::Moving,
         before: Some(theirs.manifest.digest().clone()),
         after: mine.manifest.digest().clone(),

@@ -4,6 +4,8 @@
 //! Every effect here can be repeated: what a killed run left behind is found by the next one and completed.
 
 mod attach;
+#[cfg_attr(not(test), expect(dead_code, reason = "no command copies yet"))]
+mod carry;
 mod children;
 mod context;
 mod error;
@@ -21,6 +23,9 @@ mod survey;
 mod tags;
 mod unsigned;
 mod verify;
+
+#[cfg(test)]
+mod tests;
 
 use std::future::Future;
 use std::time::Duration;

@@ -86,14 +86,14 @@ impl Context {
 
     /// Stores a manifest. Where the registry says that it lacks what the manifest points to, `bring` brings that again, and
     /// it is tried again, as the retry policy says: what was uploaded a moment ago may not be visible yet.
-    pub(super) async fn store(
+    pub(super) async fn store<E: From<RegistryError>>(
         &self,
         repository: &Repository,
         reference: &Reference,
         media_type: &MediaType,
         bytes: &[u8],
-        bring: impl AsyncFn() -> Result<(), RegistryError>,
-    ) -> Result<Stored, RegistryError> {
+        bring: impl AsyncFn() -> Result<(), E>,
+    ) -> Result<Stored, E> {
         let mut attempt = 1;
         loop {
             match self
@@ -107,7 +107,7 @@ impl Context {
                     bring().await?;
                     attempt += 1;
                 }
-                stored => return stored,
+                stored => return stored.map_err(E::from),
             }
         }
     }

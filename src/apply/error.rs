@@ -39,6 +39,16 @@ pub enum ApplyError {
         /// Its config.
         config: Digest,
     },
+    /// Something that is to be copied is in none of the places that it could come from.
+    #[error("`{digest}`{} {}", part_text(.parent.as_ref()), places_text(.places))]
+    NotAtSource {
+        /// What is lacking.
+        digest: Digest,
+        /// What points to it.
+        parent: Option<Digest>,
+        /// Where it was looked for.
+        places: Vec<String>,
+    },
     /// A config names no platform: the manifest is an artifact, not an image.
     #[error("`{image}` names no platform: its config is a `{config}`")]
     NoPlatform {
@@ -282,6 +292,17 @@ fn images_text(images: &[(String, Digest)]) -> String {
         "no platforms".to_owned()
     } else {
         shown.join(", ")
+    }
+}
+
+fn part_text(parent: Option<&Digest>) -> String {
+    parent.map_or(String::new(), |parent| format!(", part of `{parent}`,"))
+}
+
+fn places_text(places: &[String]) -> String {
+    match places {
+        [place] => format!("is not in `{place}`"),
+        places => format!("is in none of `{}`", places.join("`, `")),
     }
 }
 

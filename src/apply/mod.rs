@@ -23,6 +23,9 @@ mod tags;
 mod unsigned;
 mod verify;
 
+#[cfg(test)]
+mod tests;
+
 use std::future::Future;
 use std::time::Duration;
 

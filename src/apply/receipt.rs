@@ -158,7 +158,7 @@ impl Receipt {
     }
 
     /// Notes that a repository has the index now, and what of its children it lacked before.
-    pub(super) fn note_pushed(&mut self, repository: &Repository, brought: Brought) {
+    pub(super) fn note_pushed(&mut self, repository: &Repository, brought: &Brought) {
         let places = self.index.iter_mut().flat_map(|index| &mut index.places);
         for place in places.filter(|place| place.repository == *repository) {
             if place.state == PlaceState::Lacking {

@@ -124,11 +124,11 @@ impl Walk<'_> {
             .destinations
             .iter()
             .map(|place| self.push_to(place));
-        let (pushed, ()) = tokio::join!(join_all(pushes), prepare);
+        let (results, ()) = tokio::join!(join_all(pushes), prepare);
         let mut failure = None;
-        for (destination, pushed) in self.plan.destinations.iter().zip(pushed) {
-            match pushed {
-                Ok(brought) => receipt.note_pushed(&destination.repository, brought),
+        for (destination, result) in self.plan.destinations.iter().zip(results) {
+            match result {
+                Ok(brought) => receipt.note_pushed(&destination.repository, &brought),
                 Err(error) => failure = failure.or(Some(error)),
             }
         }

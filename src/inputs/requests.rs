@@ -156,7 +156,9 @@ fn digests(
     for token in grammar::list(fields.text("digests").unwrap_or_default(), Separator::Comma) {
         match digest(token) {
             Ok((repository, digest)) => {
-                repository.iter().for_each(|named| repositories.add(named));
+                if let Some(named) = &repository {
+                    repositories.add(named);
+                }
                 digests.push((repository, digest));
             }
             Err(problem) => fields.refuse("digests", problem),

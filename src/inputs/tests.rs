@@ -113,7 +113,9 @@ fn a_bare_tag_of_nobody_is_refused() {
     ]);
     assert_eq!(
         errors.unwrap_err(),
-        ["input `moving-tags`: which repository's tag is `latest`? `ghcr.io/o/r`, `quay.io/x/y` are named; give `image`, or the tag's full name"]
+        [
+            "input `moving-tags`: which repository's tag is `latest`? `ghcr.io/o/r`, `quay.io/x/y` are named; give `image`, or the tag's full name"
+        ]
     );
 }
 

@@ -20,8 +20,8 @@ fn a_run_asks_no_more_than_its_budget() {
     for (kind, tags, fresh_most, again_most) in [
         (Referrers::Api, "v1", 16, 8),
         (Referrers::TagSchema, "v1", 18, 9),
-        (Referrers::Api, "v1\nv1.0\nv1.0.0", 22, 10),
-        (Referrers::TagSchema, "v1\nv1.0\nv1.0.0", 24, 11),
+        (Referrers::Api, "v1\nv1.0\nv1.0.0", 24, 10),
+        (Referrers::TagSchema, "v1\nv1.0\nv1.0.0", 26, 11),
     ] {
         let world = World::with(Options::new().referrers(kind));
         let action = world.seal().input("tags", tags);

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::iter;
 use std::rc::Rc;
 
-use futures_util::future::LocalBoxFuture;
+use futures_util::future::{LocalBoxFuture, try_join_all};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::sync::{OnceCell, Semaphore};
 
@@ -49,6 +49,14 @@ pub(super) struct Brought {
     pub(super) manifests: BTreeSet<Digest>,
     /// Configs, layers, and whatever else they point to.
     pub(super) blobs: BTreeSet<Digest>,
+}
+
+impl Brought {
+    /// Adds what another walk brought.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.manifests.extend(other.manifests.iter().cloned());
+        self.blobs.extend(other.blobs.iter().cloned());
+    }
 }
 
 /// What has been seen to, or is right now: who comes second waits for who came first.
@@ -96,6 +104,17 @@ impl<'a> Carrier<'a> {
             depth: 0,
         };
         self.see_to_manifest(digest, step).await
+    }
+
+    /// The same for many, at once.
+    pub(super) async fn bring_all(
+        &self,
+        children: impl IntoIterator<Item = &Descriptor>,
+    ) -> Result<(), ApplyError> {
+        let children = children.into_iter();
+        try_join_all(children.map(|child| self.bring(&child.digest)))
+            .await
+            .map(drop)
     }
 
     /// What was brought so far, also by a call that has failed.

@@ -20,6 +20,7 @@ mod signer;
 mod subjects;
 mod survey;
 mod tags;
+mod unseen;
 mod unsigned;
 mod verify;
 

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::join_all;
 use futures_util::{StreamExt as _, stream};
 
 use super::carry::{Brought, Care, Carrier};
@@ -13,7 +13,7 @@ use super::survey::{Destination, SealPlan, survey};
 use super::tags::{refuse_newcomers, wait_for_tags, write_tag};
 use super::unsigned::{Expectation, ToSign, Unsigned};
 use super::{ApplyError, Context, Ledger};
-use crate::domain::{Manifest, Reference, Repository};
+use crate::domain::{Manifest, Reference};
 use crate::inputs::{Depth, Mode, Order, Seal, Signing};
 use crate::plan::{TagKind, TagStep};
 
@@ -139,21 +139,16 @@ impl Walk<'_> {
     async fn push_to(&self, destination: &Destination) -> Result<Brought, ApplyError> {
         let (context, plan) = (self.context, self.plan);
         let repository = &destination.repository;
-        let sources: Vec<Repository> = self
-            .seal
-            .sources
-            .iter()
-            .filter(|source| *source != repository)
-            .cloned()
-            .collect();
+        let sources = self.seal.sources_for(repository);
         let carrier = Carrier::new(context, &sources, repository, Care::Trusting);
         let children = destination
             .indexes(&plan.target)
             .flat_map(Manifest::children);
         // What was seen here needs no second look.
         let elsewhere = children.filter(|child| plan.places.get(&child.digest) != Some(repository));
-        try_join_all(elsewhere.map(|child| carrier.bring(&child.digest))).await?;
-        let brought = carrier.brought();
+        carrier.bring_all(elsewhere).await?;
+        let mut brought = carrier.brought();
+        brought.add(&destination.brought);
         if !brought.manifests.is_empty() {
             context.events.note(format!(
                 "{} manifests and {} blobs were copied to `{repository}`",

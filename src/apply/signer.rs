@@ -156,8 +156,8 @@ impl Authority {
             Some(async move {
                 let stored = match content {
                     Content::Bundle(signature) => {
-                        let bundle = &signature.bundle;
-                        attacher.attach(&one.subject, bundle, lacking.api).await
+                        let subject = &one.subject;
+                        attacher.attach(subject, signature, lacking.api).await
                     }
                     Content::Legacy(signature) => {
                         attacher.attach_legacy(&one.subject, signature).await

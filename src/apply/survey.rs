@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::carry::Brought;
 use super::children::{PARALLEL, Resolution, resolve_all};
 use super::receipt::{IndexReceipt, PlaceReceipt, PlaceState, Receipt, TagReceipt};
 use super::tags::see_tags;
-use super::{ApplyError, Context};
+use super::{ApplyError, Context, unseen};
 use crate::domain::{Digest, Manifest, Reference, Repository};
 use crate::inputs::Seal;
 use crate::plan::{
@@ -32,6 +33,8 @@ pub(super) struct Destination {
     pub push_index: bool,
     /// Other indexes with the same images, which its tags hold and keep.
     pub equivalents: Vec<Manifest>,
+    /// What had to be brought before the tags could be seen.
+    pub brought: Brought,
 }
 
 impl Destination {
@@ -51,7 +54,7 @@ pub(super) async fn survey(
     receipt: &mut Receipt,
 ) -> Result<SealPlan, ApplyError> {
     context.events.phase("Look at children and tags");
-    let (resolution, seen) = tokio::try_join!(
+    let (resolution, sights) = tokio::try_join!(
         resolve_all(context, &seal.digests, &seal.sources),
         see_tags(context, &seal.tags, &seal.moving_tags),
     )?;
@@ -67,25 +70,29 @@ pub(super) async fn survey(
             .events
             .note(format!("{platform} `{}`", child.digest));
     }
+    let mut decide = |seen: &[SeenTag]| {
+        decide_tags(&assembly, &inputs, seen).map_err(|conflicts| {
+            let index = index_receipt(&assembly, &assembly.manifest, &seal.destinations);
+            receipt.index = Some(index);
+            receipt.conflicts.clone_from(&conflicts);
+            let wanted = images_of(&assembly.manifest);
+            ApplyError::Conflict { conflicts, wanted }
+        })
+    };
+    // A conflict that shows already is one whatever else comes to light.
+    decide(&unseen::seen(&sights))?;
+    let (seen, brought) = unseen::know(context, seal, sights, &assembly.manifest, &places).await?;
     let TagSteps {
         target,
         steps,
         equivalents,
-    } = match decide_tags(&assembly, &inputs, &seen) {
-        Ok(steps) => steps,
-        Err(conflicts) => {
-            receipt.index = Some(index_receipt(
-                &assembly,
-                &assembly.manifest,
-                &seal.destinations,
-            ));
-            receipt.conflicts.clone_from(&conflicts);
-            let wanted = images_of(&assembly.manifest);
-            return Err(ApplyError::Conflict { conflicts, wanted });
-        }
-    };
+    } = decide(&seen)?;
     find_strangers(context, &target, &seen, &equivalents, &mut places).await?;
-    let destinations = destinations(context, seal, &target, &steps, &equivalents).await?;
+    let mut destinations = destinations(context, seal, &target, &steps, &equivalents).await?;
+    for destination in &mut destinations {
+        let brought = brought.get(&destination.repository);
+        destination.brought = brought.cloned().unwrap_or_default();
+    }
     tell(context, &steps, &target, &equivalents);
     let mut index = index_receipt(&assembly, &target, &seal.destinations);
     for (place, destination) in index.places.iter_mut().zip(&destinations) {
@@ -124,6 +131,7 @@ async fn destinations(
             repository: repository.clone(),
             push_index: !was_there,
             equivalents: here.map(|found| found.manifest.clone()).collect(),
+            brought: Brought::default(),
         });
     }
     Ok(destinations)

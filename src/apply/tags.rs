@@ -5,23 +5,51 @@ use futures_util::future::{join_all, try_join_all};
 use super::{ApplyError, Context};
 use crate::domain::{Digest, FullTag, Manifest};
 use crate::plan::{Conflict, SeenTag, TagKind, TagStep, images_of};
+use crate::registry::RegistryError;
 
-/// Looks at every tag. What cannot be known of any of them is an error.
+/// What a look at a tag says.
+pub(super) enum Sight {
+    /// What it holds.
+    Seen(SeenTag),
+    /// The registry would not let us see.
+    Denied {
+        tag: FullTag,
+        kind: TagKind,
+        error: Box<RegistryError>,
+    },
+}
+
+/// Looks at every tag, in the order of the inputs, moving ones last. What cannot be known of any of them is an error, but
+/// for what a registry may answer of a repository that does not exist yet.
 pub(super) async fn see_tags(
     context: &Context,
     fixed: &[FullTag],
     moving: &[FullTag],
-) -> Result<Vec<SeenTag>, ApplyError> {
+) -> Result<Vec<Sight>, ApplyError> {
     let fixed = fixed.iter().map(|tag| (tag, TagKind::Fixed));
     let moving = moving.iter().map(|tag| (tag, TagKind::Moving));
-    let looks = fixed.chain(moving).map(|(tag, kind)| async move {
-        Ok::<_, ApplyError>(SeenTag {
-            tag: tag.clone(),
-            kind,
-            holds: context.tagged(tag).await?,
-        })
-    });
+    let looks = fixed
+        .chain(moving)
+        .map(|(tag, kind)| see_tag(context, tag, kind));
     try_join_all(looks).await
+}
+
+/// Looks at one tag.
+pub(super) async fn see_tag(
+    context: &Context,
+    tag: &FullTag,
+    kind: TagKind,
+) -> Result<Sight, ApplyError> {
+    let tag = tag.clone();
+    match context.tagged(&tag).await {
+        Ok(holds) => Ok(Sight::Seen(SeenTag { tag, kind, holds })),
+        Err(error) if error.is_denied() => Ok(Sight::Denied {
+            tag,
+            kind,
+            error: Box::new(error),
+        }),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Looks once more at tags that were absent, right before they are written: what another run wrote under one of them

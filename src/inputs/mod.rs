@@ -159,6 +159,16 @@ pub enum Formats {
     Both,
 }
 
+impl Seal {
+    /// Where else a child may be that `destination` lacks, the likeliest first.
+    #[must_use]
+    pub fn sources_for(&self, destination: &Repository) -> Vec<Repository> {
+        let sources = self.sources.iter();
+        let others = sources.filter(|source| *source != destination);
+        others.cloned().collect()
+    }
+}
+
 impl Formats {
     /// Each of them.
     #[must_use]

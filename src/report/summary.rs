@@ -1,5 +1,6 @@
 //! The job's summary: what somebody wants to see who opens the run's page, in this order: result, cause, details.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::markdown::{block, code, prose, table};
@@ -84,11 +85,11 @@ impl Report<'_> {
             .filter(|tag| tag.state == TagState::Written)
             .map(|tag| format!("`{}`", self.tag_text(&tag.step.tag)))
             .collect();
-        let signatures = receipt
-            .signatures
-            .iter()
-            .filter(|signature| signature.origin == Origin::Made)
-            .count();
+        // One that is stored in several repositories is one.
+        let made = receipt.signatures.iter();
+        let made = made.filter(|signature| signature.origin == Origin::Made);
+        let made = made.map(|signature| (&signature.subject.digest, signature.place.format));
+        let signatures = made.collect::<BTreeSet<_>>().len();
         match (tags.is_empty(), signatures) {
             (true, 0) => "No tag was written and nothing was signed.".to_owned(),
             (true, count) => {

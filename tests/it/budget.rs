@@ -1,6 +1,6 @@
 //! How much a run asks of a registry: services limit requests, and each costs time.
 
-use sandbox::{Options, Referrers};
+use sandbox::{Options, Referrers, Registry};
 
 use crate::support::{Action, World};
 
@@ -31,6 +31,32 @@ fn a_run_asks_no_more_than_its_budget() {
         assert!(
             fresh <= fresh_most && again <= again_most,
             "{kind:?}: {fresh}, {again}"
+        );
+    }
+}
+
+/// What another registry adds: what is looked up there, and what is brought there.
+#[test]
+fn another_registry_has_a_budget_of_its_own() {
+    for (kind, fresh_most, again_most) in [(Referrers::Api, 24, 6), (Referrers::TagSchema, 26, 7)] {
+        let world = World::new();
+        let other = Registry::start(Options::new().referrers(kind));
+        let there = format!("{}:v1", other.repository("mirror/app"));
+        let action = world.seal().input("tags", format!("v1\n{there}"));
+        let mut costs = Vec::new();
+        for here_most in [22, 8] {
+            other.clear_requests();
+            let here = cost(&world, &action);
+            assert!(here <= here_most, "{here}");
+            costs.push(other.requests().len());
+        }
+        eprintln!(
+            "{kind:?}: {} requests more, {} of a rerun",
+            costs[0], costs[1]
+        );
+        assert!(
+            costs[0] <= fresh_most && costs[1] <= again_most,
+            "{kind:?}: {costs:?}"
         );
     }
 }

@@ -34,7 +34,7 @@ fn parse(given: &[(&str, &str)]) -> Result<Inputs, Vec<String>> {
 fn seal(given: &[(&str, &str)]) -> Seal {
     match parse(given).unwrap().request {
         Request::Seal(seal) => seal,
-        other @ (Request::Sign(_) | Request::Verify(_)) => panic!("{other:?}"),
+        other @ (Request::Sign(_) | Request::Verify(_) | Request::Preflight(_)) => panic!("{other:?}"),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The only error that `main` sees: for every case an exit code, a title, and a cure.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt::Write as _;
 
@@ -245,8 +246,8 @@ fn hint(error: &ApplyError) -> Option<String> {
 fn preflight_hint(error: &PreflightError) -> Option<String> {
     let text = match error {
         PreflightError::Unknown(unknown) => {
-            let (_, first) = unknown.first()?;
-            return registry_hint(first);
+            let errors = unknown.iter().map(|(_, error)| error);
+            return hints(errors);
         }
         PreflightError::Taken(_) => {
             "nothing was built: choose another version; or use `on-existing-tag: skip`, which tells the workflow to complete what is there"
@@ -256,6 +257,18 @@ fn preflight_hint(error: &PreflightError) -> Option<String> {
         }
     };
     Some(text.to_owned())
+}
+
+/// The cure at each registry, where it has one; which one it is for is said where there are several.
+fn hints<'a>(errors: impl Iterator<Item = &'a RegistryError>) -> Option<String> {
+    let cures: BTreeMap<&str, String> = errors
+        .filter_map(|error| Some((error.host().as_str(), registry_hint(error)?)))
+        .collect();
+    if let [only] = cures.values().collect::<Vec<_>>()[..] {
+        return Some(only.clone());
+    }
+    let cures = cures.iter().map(|(host, cure)| format!("`{host}`: {cure}"));
+    Some(cures.collect::<Vec<_>>().join(" — ")).filter(|text| !text.is_empty())
 }
 
 fn registry_hint(error: &RegistryError) -> Option<String> {

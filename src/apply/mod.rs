@@ -70,7 +70,9 @@ pub async fn apply(
             Request::Verify(verify) => {
                 verify::verify(context, verify, authority, ledger, &mut receipt).await
             }
-            Request::Preflight(request) => preflight::preflight(context, request, &mut receipt).await,
+            Request::Preflight(request) => {
+                preflight::preflight(context, request, &mut receipt).await
+            }
         }
     };
     // The record needs no last word here: it was written before the change that is cut short.

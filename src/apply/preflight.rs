@@ -114,7 +114,9 @@ async fn look_at_all(
     let mut looks: FuturesUnordered<_> = looks.collect();
     receipt.preflight = Some(told(preflight, sight, None));
     while let Some(seen) = looks.next().await {
-        seen.into_iter().for_each(|(tag, seen)| sight.note(tag, seen));
+        for (tag, seen) in seen {
+            sight.note(tag, seen);
+        }
         receipt.preflight = Some(told(preflight, sight, None));
     }
 }
@@ -143,9 +145,10 @@ async fn look_at<'a>(
     if !is_denied(&seen) || !context.registry.may_be_new(repository, denials).await {
         return seen;
     }
-    let new = |denial| Ok(Look::New(chain_text(&denial)));
+    let new =
+        |answer: Result<_, RegistryError>| answer.unwrap_or_else(|denial| Look::New(why(&denial)));
     seen.into_iter()
-        .map(|(tag, answer)| (tag, answer.or_else(new)))
+        .map(|(tag, answer)| (tag, Ok(new(answer))))
         .collect()
 }
 
@@ -215,9 +218,9 @@ impl Sight {
 
     fn note(&mut self, tag: &FullTag, seen: Result<Look, RegistryError>) {
         let look = seen.unwrap_or_else(|error| {
-            let why = chain_text(&error);
+            let look = Look::Unknown(why(&error));
             self.errors.push((tag.clone(), error));
-            Look::Unknown(why)
+            look
         });
         let known = self.looks.iter_mut().find(|(known, _)| known == tag);
         if let Some((_, known)) = known {
@@ -226,11 +229,16 @@ impl Sight {
     }
 }
 
+/// What came between, without what was asked for: that is the tag, which is named beside it.
+fn why(error: &RegistryError) -> String {
+    chain_text(error.fault())
+}
+
 fn unknown_text(unknown: &[(FullTag, RegistryError)]) -> String {
     let mut text = "what tags hold cannot be known:".to_owned();
     for (tag, error) in unknown {
         // Writing to a string cannot fail.
-        let _ = write!(text, "\n- `{tag}`: {}", chain_text(error));
+        let _ = write!(text, "\n- `{tag}`: {}", why(error));
     }
     text
 }

@@ -168,8 +168,6 @@ pub fn decide_preflight(found: &[FoundTag], policy: OnExistingTag) -> Verdict {
         {
             Verdict::Differ
         }
-        (Some((tag, held)), OnExistingTag::Skip) => {
-            Verdict::Skip(tag.clone(), held.digest.clone())
-        }
+        (Some((tag, held)), OnExistingTag::Skip) => Verdict::Skip(tag.clone(), held.digest.clone()),
     }
 }

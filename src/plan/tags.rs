@@ -172,7 +172,10 @@ fn wrong_size(holds: &Manifest, assembly: &Assembly) -> Option<String> {
 }
 
 /// What an index says runs where, or what is in it that no such map shows.
-pub(super) fn platforms_held(holds: &Manifest, resolved: &[Resolved]) -> Result<PlatformMap, String> {
+pub(super) fn platforms_held(
+    holds: &Manifest,
+    resolved: &[Resolved],
+) -> Result<PlatformMap, String> {
     let ManifestKind::Index { manifests, .. } = holds.kind() else {
         return Err("it is a single image, not an index".to_owned());
     };

@@ -73,7 +73,11 @@ pub(super) fn withholds_push(token: &str, path: &str) -> bool {
     // `null` is how a server written in Go writes an empty list.
     let mut grants = access.as_array().into_iter().flatten();
     !grants.any(|grant| {
-        let mut actions = grant.get("actions").and_then(Value::as_array).into_iter().flatten();
+        let mut actions = grant
+            .get("actions")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten();
         grant.get("type").and_then(Value::as_str) == Some("repository")
             && grant.get("name").and_then(Value::as_str) == Some(path)
             && actions.any(|action| action == "push" || action == "*")
@@ -101,7 +105,11 @@ mod tests {
             (json!({"access": null}), true),
             (json!({"iss": "somebody"}), false),
         ] {
-            assert_eq!(withholds_push(&token(&claims), "o/r"), withholds, "{claims}");
+            assert_eq!(
+                withholds_push(&token(&claims), "o/r"),
+                withholds,
+                "{claims}"
+            );
         }
         for opaque in ["", "gho_abc", "a.b", "a.b.c.d", "a.!.c"] {
             assert!(!withholds_push(opaque, "o/r"), "{opaque}");

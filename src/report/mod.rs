@@ -116,7 +116,7 @@ impl Report<'_> {
     pub fn closing_line(&self) -> String {
         let receipt = self.receipt;
         if let Some(preflight) = &receipt.preflight {
-            return self.preflight_line(preflight);
+            return Self::preflight_line(preflight);
         }
         let Some(subject) = self.main_subject() else {
             return format!("{} nothing", past(self.command));

@@ -35,12 +35,18 @@ impl Report<'_> {
     }
 
     /// The last line of the log, when nothing stands in the way.
-    pub(super) fn preflight_line(&self, preflight: &PreflightReceipt) -> String {
+    pub(super) fn preflight_line(preflight: &PreflightReceipt) -> String {
         let (held, all) = (held(preflight), preflight.found.len());
         match (source(preflight), held) {
             (Some(source), _) => format!("skip: `{source}` is published already"),
+            (None, 0) if is_new(preflight) => {
+                format!(
+                    "proceed: none of {} is taken, as far as can be seen",
+                    counted(all)
+                )
+            }
             (None, 0) => format!("proceed: none of {} is taken", counted(all)),
-            (None, held) => format!("proceed, though {held} of {} exist", counted(all)),
+            (None, held) => format!("proceed, with {held} of {} taken", counted(all)),
         }
     }
 
@@ -56,10 +62,13 @@ impl Report<'_> {
         };
         let (mark, word) = match (&self.failure, &preflight.verdict) {
             (Some(_), Some(Verdict::Taken)) => (":x:", "published already"),
-            (Some(_), Some(Verdict::Differ)) => (":x:", "published already, and not the same"),
+            (Some(_), Some(Verdict::Differ)) => (":x:", "published already, with different images"),
             (Some(_), _) | (None, None) => (":x:", "not known"),
             (None, Some(Verdict::Skip(..))) => (":fast_forward:", "published already"),
             (None, Some(_)) if held(preflight) > 0 => (":warning:", "published already, going on"),
+            (None, Some(_)) if is_new(preflight) => {
+                (":warning:", "free to publish, as far as can be seen")
+            }
             (None, Some(_)) => (":white_check_mark:", "free to publish"),
         };
         let source = source(preflight).map_or(String::new(), |source| {
@@ -85,7 +94,7 @@ impl Report<'_> {
                 code(&name),
                 format!("{}&nbsp;{}", mark(answer, preflight.policy), answer.word()),
                 digest.unwrap_or_else(|| "–".to_owned()),
-                meaning(answer, preflight.policy),
+                meaning(answer, preflight),
             ]
         };
         let rows: Vec<Vec<String>> = preflight.found.iter().map(row).collect();
@@ -118,6 +127,11 @@ fn held(preflight: &PreflightReceipt) -> usize {
     held.filter(|found| found.answer.held().is_some()).count()
 }
 
+fn is_new(preflight: &PreflightReceipt) -> bool {
+    let mut found = preflight.found.iter();
+    found.any(|found| matches!(found.answer, TagAnswer::New(_)))
+}
+
 fn repositories(preflight: &PreflightReceipt) -> Vec<&Repository> {
     let mut repositories = Vec::new();
     for FoundTag { tag, .. } in &preflight.found {
@@ -136,9 +150,7 @@ fn counted(tags: usize) -> String {
 fn mark(answer: &TagAnswer, policy: OnExistingTag) -> &'static str {
     match (answer, policy) {
         (TagAnswer::Absent, _)
-        | (TagAnswer::Present(_) | TagAnswer::Same(_), OnExistingTag::Skip) => {
-            ":white_check_mark:"
-        }
+        | (TagAnswer::Present(_) | TagAnswer::Same(_), OnExistingTag::Skip) => ":white_check_mark:",
         (TagAnswer::New(_), _)
         | (
             TagAnswer::Present(_) | TagAnswer::Same(_) | TagAnswer::Different(..),
@@ -150,8 +162,11 @@ fn mark(answer: &TagAnswer, policy: OnExistingTag) -> &'static str {
     }
 }
 
-fn meaning(answer: &TagAnswer, policy: OnExistingTag) -> String {
-    match (answer, policy) {
+fn meaning(answer: &TagAnswer, preflight: &PreflightReceipt) -> String {
+    match (answer, preflight.policy) {
+        (TagAnswer::Absent, _) if source(preflight).is_some() => {
+            "lacks it: `seal` will complete it".to_owned()
+        }
         (TagAnswer::Absent, _) => "free".to_owned(),
         (TagAnswer::Present(_), OnExistingTag::Fail) => "taken".to_owned(),
         (TagAnswer::Present(_), OnExistingTag::Skip) => "is published".to_owned(),

@@ -177,7 +177,8 @@ impl Matches {
     }
 }
 
-fn glob(pattern: &str, text: &str) -> bool {
+/// Whether `text` is like `pattern`, in which `*` stands for any characters.
+pub(crate) fn glob(pattern: &str, text: &str) -> bool {
     let Some((head, tail)) = pattern.split_once('*') else {
         return pattern == text;
     };

@@ -48,6 +48,7 @@ pub struct Options {
     pub(crate) aws: Option<Keys>,
     pub(crate) grants: Option<Vec<String>>,
     pub(crate) hides_new: bool,
+    pub(crate) denied: Vec<(String, String)>,
 }
 
 impl Default for Options {
@@ -64,6 +65,7 @@ impl Default for Options {
             aws: None,
             grants: None,
             hides_new: false,
+            denied: Vec::new(),
         }
     }
 }
@@ -151,6 +153,14 @@ impl Options {
     #[must_use]
     pub fn hides_new(mut self, hides: bool) -> Self {
         self.hides_new = hides;
+        self
+    }
+
+    /// Reads of paths like `pattern` are denied (403) in the words of `message`, with whichever token. Unlike a fault it
+    /// leaves alone who has not shown a token yet, so that there is a challenge first.
+    #[must_use]
+    pub fn denies(mut self, pattern: &str, message: &str) -> Self {
+        self.denied.push((pattern.to_owned(), message.to_owned()));
         self
     }
 

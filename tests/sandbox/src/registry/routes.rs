@@ -5,6 +5,7 @@ use super::options::{Auth, Options, Referrers};
 use super::services::Listing;
 use super::store::Store;
 use super::{aws, blobs, manifests};
+use crate::faults::glob;
 use crate::server::{Call, Reply};
 use serde_json::json;
 use std::net::SocketAddr;
@@ -159,6 +160,11 @@ impl Routes {
             && route.repository().is_some_and(|name| !store.knows(name))
         {
             return refuse(403, "DENIED", "denied");
+        }
+        let mut denied = self.options.denied.iter();
+        if let Some((_, message)) = denied.find(|(pattern, _)| is_read && glob(pattern, &call.path))
+        {
+            return refuse(403, "DENIED", message);
         }
         match (call.method.as_str(), route) {
             ("GET" | "HEAD", Route::Ping) => Ok(Reply::json(200, &json!({}))),

@@ -276,6 +276,9 @@ fn registry_hint(error: &RegistryError) -> Option<String> {
             "is `{host}` the right registry, and may this job reach it? If so run it again: it goes on where this run stopped"
         ));
     }
+    if matches!(error.fault(), Fault::File(_)) {
+        return None;
+    }
     match error.status() {
         Some(500..) | None => Some("run it again: it goes on where this run stopped".to_owned()),
         Some(_) => None,

@@ -21,6 +21,7 @@ mod referrers;
 mod refusal;
 mod retry;
 mod sigv4;
+mod stream;
 mod token;
 mod uploads;
 mod wire;

@@ -11,6 +11,7 @@ const MAY_SEE: &[(&str, &[&str])] = &[
     ("http", &["domain"]),
     ("registry", &["domain", "http"]),
     ("signing", &["domain", "http"]),
+    ("layout", &["domain"]),
     ("record", &["domain"]),
     // `failure` for one thing: the text of an error with its causes.
     (

@@ -7,6 +7,7 @@ use crate::actions::{ArgumentError, EnvironmentError};
 use crate::apply::ApplyError;
 use crate::http::{CertificateError, HttpError};
 use crate::inputs::InputErrors;
+use crate::layout::LayoutError;
 use crate::plan::AssembleError;
 use crate::registry::{AwsRefusal, CredentialsError, Fault, RegistryError};
 use crate::signing::SigningError;
@@ -133,7 +134,12 @@ fn exit_code(error: &ApplyError) -> ExitCode {
             | AssembleError::NotDocker { .. } => ExitCode::Inputs,
             AssembleError::Unwritable(_) | AssembleError::Unreadable(_) => ExitCode::World,
         },
-        ApplyError::NoPolicy(_)
+        ApplyError::Layout(
+            LayoutError::NoLayout { .. }
+            | LayoutError::NoImage { .. }
+            | LayoutError::ManyImages { .. },
+        )
+        | ApplyError::NoPolicy(_)
         | ApplyError::NoLegacyLog
         | ApplyError::NoRecord(_)
         | ApplyError::EmptyRecord(..)
@@ -143,6 +149,14 @@ fn exit_code(error: &ApplyError) -> ExitCode {
         ApplyError::Registry(_)
         | ApplyError::Signing(_)
         | ApplyError::Record(_)
+        | ApplyError::Layout(
+            LayoutError::Unreadable { .. }
+            | LayoutError::NoFile(_)
+            | LayoutError::TooLong { .. }
+            | LayoutError::TooMany { .. }
+            | LayoutError::OtherContent { .. }
+            | LayoutError::Malformed { .. },
+        )
         | ApplyError::MissingChild { .. }
         | ApplyError::MissingConfig { .. }
         | ApplyError::NotAtSource { .. }
@@ -222,6 +236,7 @@ fn hint(error: &ApplyError) -> Option<String> {
             "give `image` with its tag or digest, or the `record` that `create` wrote"
         }
         ApplyError::Record(_)
+        | ApplyError::Layout(_)
         | ApplyError::Assemble(AssembleError::Unwritable(_) | AssembleError::Unreadable(_))
         | ApplyError::LostAttestation { .. }
         | ApplyError::OddIndex { .. }

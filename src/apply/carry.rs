@@ -12,9 +12,9 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::sync::{OnceCell, Semaphore};
 
 use super::children::{DEPTH_MAX, PARALLEL, TOTAL_MAX};
+use super::source::Source;
 use super::{ApplyError, Context};
 use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, Reference, Repository};
-use crate::registry::{Operation, RegistryError};
 
 /// Blobs that are copied at once. More of them share the same line, and each holds memory.
 const COPIES_MAX: usize = 6;
@@ -23,7 +23,7 @@ const COPIES_MAX: usize = 6;
 /// once.
 pub(super) struct Carrier<'a> {
     context: &'a Context,
-    from: &'a [Repository],
+    from: &'a [Source],
     to: &'a Repository,
     care: Care,
     manifests: Once,
@@ -64,13 +64,42 @@ struct Step<'a> {
     /// What points here.
     parent: Option<&'a Digest>,
     depth: usize,
+    haste: Haste,
+}
+
+/// What to do about something that no place has.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Haste {
+    /// Look again, as the retry policy says: it may have been pushed a moment ago.
+    Wait,
+    Leave,
+}
+
+impl<'a> Step<'a> {
+    fn first(root: &'a Digest, count: &'a Cell<usize>, haste: Haste) -> Self {
+        Self {
+            root,
+            count,
+            parent: None,
+            depth: 0,
+            haste,
+        }
+    }
+
+    fn inside(self, parent: &'a Digest) -> Self {
+        Self {
+            parent: Some(parent),
+            depth: self.depth + 1,
+            ..self
+        }
+    }
 }
 
 impl<'a> Carrier<'a> {
     /// Will copy from `from`, tried in this order, to `to`.
     pub(super) fn new(
         context: &'a Context,
-        from: &'a [Repository],
+        from: &'a [Source],
         to: &'a Repository,
         care: Care,
     ) -> Self {
@@ -86,15 +115,35 @@ impl<'a> Carrier<'a> {
         }
     }
 
-    /// Sees to it that the repository has `digest` and all that belongs to it.
+    /// Sees to it that the repository has `digest` and all that belongs in it.
     pub(super) async fn bring(&self, digest: &Digest) -> Result<(), ApplyError> {
-        let step = Step {
-            root: digest,
-            count: &Cell::new(0),
-            parent: None,
-            depth: 0,
-        };
+        let count = Cell::new(0);
+        let step = Step::first(digest, &count, Haste::Wait);
         self.see_to_manifest(digest, step).await
+    }
+
+    /// The same for what is only said to be somewhere. Returns `false` if it is nowhere.
+    pub(super) async fn bring_listed(&self, digest: &Digest) -> Result<bool, ApplyError> {
+        let count = Cell::new(0);
+        let step = Step::first(digest, &count, Haste::Leave);
+        match self.see_to_manifest(digest, step).await {
+            Ok(()) => Ok(true),
+            Err(ApplyError::NotAtSource { parent: None, .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sees to it that the repository has all that `manifest` points to.
+    pub(super) async fn bring_contents(&self, manifest: &Manifest) -> Result<(), ApplyError> {
+        let count = Cell::new(0);
+        let root = Step::first(manifest.digest(), &count, Haste::Wait);
+        self.bring_parts(manifest, root.inside(manifest.digest()))
+            .await
+    }
+
+    /// Every manifest that was come across, below what was asked for too.
+    pub(super) fn seen(&self) -> Vec<Digest> {
+        self.manifests.0.borrow().keys().cloned().collect()
     }
 
     /// What was brought so far, also by a call that has failed.
@@ -122,7 +171,11 @@ impl<'a> Carrier<'a> {
         })
     }
 
-    async fn bring_manifest(&self, digest: &Digest, step: Step<'_>) -> Result<(), ApplyError> {
+    async fn bring_manifest<'b>(
+        &'b self,
+        digest: &'b Digest,
+        step: Step<'b>,
+    ) -> Result<(), ApplyError> {
         // The image itself is no child.
         let children = step.count.replace(step.count.get() + 1);
         if children > TOTAL_MAX {
@@ -138,17 +191,16 @@ impl<'a> Carrier<'a> {
         if is_there && self.care == Care::Trusting {
             return Ok(());
         }
-        let look = || self.find(&reference, is_there);
-        let found = self
-            .context
-            .until_present(&digest.to_string(), look)
-            .await?;
-        let manifest = found.ok_or_else(|| self.lost(digest, step.parent))?;
-        let inside = Step {
-            parent: Some(digest),
-            depth: step.depth + 1,
-            ..step
+        let look = || self.find(digest, is_there);
+        let found = match step.haste {
+            Haste::Wait => {
+                let what = digest.to_string();
+                self.context.until_present(&what, look).await?
+            }
+            Haste::Leave => look().await?,
         };
+        let manifest = found.ok_or_else(|| self.lost(digest, step.parent))?;
+        let inside = step.inside(digest);
         self.bring_parts(&manifest, inside).await?;
         if !is_there {
             let bring_again = async || {
@@ -166,14 +218,11 @@ impl<'a> Carrier<'a> {
 
     /// The manifest at the first place that has it. The destination is one of them where it has it: what it holds is good
     /// enough to tell what must be there with it.
-    async fn find(
-        &self,
-        reference: &Reference,
-        is_there: bool,
-    ) -> Result<Option<Manifest>, RegistryError> {
+    async fn find(&self, digest: &Digest, is_there: bool) -> Result<Option<Manifest>, ApplyError> {
         let mut fault = None;
-        for place in self.from.iter().chain(is_there.then_some(self.to)) {
-            match self.context.registry.manifest(place, reference).await {
+        let destination = is_there.then(|| Source::from(self.to.clone()));
+        for place in self.from.iter().chain(&destination) {
+            match place.manifest(self.context, digest).await {
                 Ok(Some(manifest)) => return Ok(Some(manifest)),
                 Ok(None) => (),
                 Err(error) => fault = fault.or(Some(error)),
@@ -220,44 +269,24 @@ impl<'a> Carrier<'a> {
         let _turn = self.copies.acquire().await.ok();
         let mut fault = None;
         for place in self.from {
-            match self.copy(place, blob).await {
+            match place.copy_blob(self.context, self.to, blob).await {
                 Ok(true) => {
                     let mut brought = self.brought.borrow_mut();
                     brought.blobs.insert(blob.digest.clone());
                     return Ok(());
                 }
                 Ok(false) => (),
-                Err(error) if error.is_write() => return Err(error.into()),
+                // No other place can help that.
+                Err(ApplyError::Registry(error)) if error.is_write() => {
+                    return Err(ApplyError::Registry(error));
+                }
                 Err(error) => fault = fault.or(Some(error)),
             }
         }
         match fault {
-            Some(error) => Err(error.into()),
+            Some(error) => Err(error),
             None if blob.is_foreign() => Ok(()),
             None => Err(self.lost(&blob.digest, step.parent)),
-        }
-    }
-
-    /// Copies a blob, unless `place` does not have it.
-    async fn copy(&self, place: &Repository, blob: &Descriptor) -> Result<bool, RegistryError> {
-        let registry = &self.context.registry;
-        // Most places do not have these, and nothing is to be begun for nothing.
-        if blob.is_foreign() && !registry.has_blob(place, &blob.digest).await? {
-            return Ok(false);
-        }
-        match registry.copy_blob(place, self.to, blob).await {
-            Ok(_) => Ok(true),
-            // What that means, the table of answers says.
-            Err(error)
-                if error.operation() == Operation::ReadBlob && error.status() == Some(404) =>
-            {
-                if registry.has_blob(place, &blob.digest).await? {
-                    Err(error)
-                } else {
-                    Ok(false)
-                }
-            }
-            Err(error) => Err(error),
         }
     }
 
@@ -265,7 +294,7 @@ impl<'a> Carrier<'a> {
         ApplyError::NotAtSource {
             digest: digest.clone(),
             parent: parent.cloned(),
-            places: self.from.iter().map(Repository::to_string).collect(),
+            places: self.from.iter().map(Source::name).collect(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Everything that can go wrong while a plan is walked.
 
 use crate::domain::{Digest, ImageReference, Tag};
+use crate::layout::LayoutError;
 use crate::plan::{AssembleError, Conflict};
 use crate::record::RecordError;
 use crate::registry::RegistryError;
@@ -21,6 +22,9 @@ pub enum ApplyError {
     /// The record cannot be read or written.
     #[error(transparent)]
     Record(#[from] RecordError),
+    /// An image cannot be read from a folder.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
     /// The children make no index.
     #[error(transparent)]
     Assemble(#[from] AssembleError),

@@ -115,21 +115,30 @@ pub(super) async fn attach(
         if holds(layers(manifest, subject)?, signature) {
             return Ok(None);
         }
-        let config = match config_of(manifest) {
-            None => Config::Foreign,
-            Some(config) if config.size > CONFIG_MAX_BYTES => Config::Lost,
-            Some(config) => {
-                let registry = &context.registry;
-                let blob = registry.blob(repository, &config.digest, CONFIG_MAX_BYTES);
-                blob.await?.map_or(Config::Lost, Config::Known)
-            }
-        };
+        let config = read_config(context, repository, manifest).await?;
         append(manifest, config, signature).map(Some)
     };
     let settled = tag(context, repository, subject).settle(add).await?;
     // It has stayed, so something is there.
     let manifest = settled.ok_or_else(|| occupied(subject))?;
     Ok(place(&manifest, &signature.annotations))
+}
+
+/// The config of a manifest of signatures, as far as it is known.
+pub(super) async fn read_config(
+    context: &Context,
+    repository: &Repository,
+    manifest: &Manifest,
+) -> Result<Config, ApplyError> {
+    Ok(match config_of(manifest) {
+        None => Config::Foreign,
+        Some(config) if config.size > CONFIG_MAX_BYTES => Config::Lost,
+        Some(config) => {
+            let registry = &context.registry;
+            let blob = registry.blob(repository, &config.digest, CONFIG_MAX_BYTES);
+            blob.await?.map_or(Config::Lost, Config::Known)
+        }
+    })
 }
 
 /// The name by which cosign calls a repository in what it signs.

@@ -5,6 +5,8 @@
 
 mod attach;
 #[cfg_attr(not(test), expect(dead_code, reason = "no command copies yet"))]
+mod belongings;
+#[cfg_attr(not(test), expect(dead_code, reason = "no command copies yet"))]
 mod carry;
 mod children;
 mod context;
@@ -18,6 +20,8 @@ mod seal;
 mod settle;
 mod sign;
 mod signer;
+#[cfg_attr(not(test), expect(dead_code, reason = "no command copies yet"))]
+mod source;
 mod subjects;
 mod survey;
 mod tags;

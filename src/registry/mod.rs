@@ -22,6 +22,7 @@ mod refusal;
 mod retry;
 mod sigv4;
 mod stream;
+mod tags;
 mod token;
 mod uploads;
 mod wire;

@@ -17,7 +17,7 @@ const MAY_SEE: &[(&str, &[&str])] = &[
     (
         "apply",
         &[
-            "domain", "inputs", "plan", "record", "registry", "signing", "failure",
+            "domain", "inputs", "layout", "plan", "record", "registry", "signing", "failure",
         ],
     ),
     ("report", &["domain", "inputs", "plan", "record", "apply"]),

@@ -15,7 +15,8 @@ async fn bring(
     care: Care,
 ) -> (Result<(), ApplyError>, Brought) {
     let context = context();
-    let carrier = Carrier::new(&context, from, to, care);
+    let from: Vec<Source> = from.iter().cloned().map(Source::from).collect();
+    let carrier = Carrier::new(&context, &from, to, care);
     let ended = carrier.bring(image).await;
     (ended, carrier.brought())
 }

@@ -1,5 +1,6 @@
 //! Steps that no command shows alone, against the sandbox's registry.
 
+mod belongings;
 mod carry;
 
 use std::time::Duration;
@@ -8,6 +9,7 @@ use sandbox::{Options, Registry as Sandbox};
 use serde_json::{Value, json};
 
 use super::Context;
+use super::source::Source;
 use crate::domain::{Digest, Events, Patience, Repository};
 use crate::http::{Certificates, client};
 use crate::inputs::Mode;

@@ -2,6 +2,7 @@
 
 mod belongings;
 mod carry;
+mod layouts;
 
 use std::time::Duration;
 

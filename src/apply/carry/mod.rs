@@ -2,19 +2,20 @@
 //! there, so that who finds it can pull it. What was killed half-way is taken up where it stopped: what is there is not
 //! copied again.
 
+mod walk;
+
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
-use std::iter;
-use std::rc::Rc;
+use std::collections::BTreeSet;
 
 use futures_util::future::LocalBoxFuture;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::Semaphore;
 
 use super::children::{DEPTH_MAX, PARALLEL, TOTAL_MAX};
 use super::source::Source;
 use super::{ApplyError, Context};
-use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, Reference, Repository};
+use crate::domain::{Descriptor, Digest, Manifest, Reference, Repository};
+use walk::{Haste, Once, Part, Step, parts};
 
 /// Blobs that are copied at once. More of them share the same line, and each holds memory.
 const COPIES_MAX: usize = 6;
@@ -48,51 +49,6 @@ pub(super) struct Brought {
     pub(super) manifests: BTreeSet<Digest>,
     /// Configs, layers, and whatever else they point to.
     pub(super) blobs: BTreeSet<Digest>,
-}
-
-/// What has been seen to, or is right now: who comes second waits for who came first.
-#[derive(Default)]
-struct Once(RefCell<BTreeMap<Digest, Rc<OnceCell<()>>>>);
-
-/// Where in an image the walk is.
-#[derive(Clone, Copy)]
-struct Step<'a> {
-    /// The image that was asked for.
-    root: &'a Digest,
-    /// How many manifests of it were come across.
-    count: &'a Cell<usize>,
-    /// What points here.
-    parent: Option<&'a Digest>,
-    depth: usize,
-    haste: Haste,
-}
-
-/// What to do about something that no place has.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Haste {
-    /// Look again, as the retry policy says: it may have been pushed a moment ago.
-    Wait,
-    Leave,
-}
-
-impl<'a> Step<'a> {
-    fn first(root: &'a Digest, count: &'a Cell<usize>, haste: Haste) -> Self {
-        Self {
-            root,
-            count,
-            parent: None,
-            depth: 0,
-            haste,
-        }
-    }
-
-    fn inside(self, parent: &'a Digest) -> Self {
-        Self {
-            parent: Some(parent),
-            depth: self.depth + 1,
-            ..self
-        }
-    }
 }
 
 impl<'a> Carrier<'a> {
@@ -143,7 +99,7 @@ impl<'a> Carrier<'a> {
 
     /// Every manifest that was come across, below what was asked for too.
     pub(super) fn seen(&self) -> Vec<Digest> {
-        self.manifests.0.borrow().keys().cloned().collect()
+        self.manifests.seen()
     }
 
     /// What was brought so far, also by a call that has failed.
@@ -295,44 +251,6 @@ impl<'a> Carrier<'a> {
             digest: digest.clone(),
             parent: parent.cloned(),
             places: self.from.iter().map(Source::name).collect(),
-        }
-    }
-}
-
-/// Something that a manifest points to.
-enum Part<'a> {
-    Manifest(&'a Descriptor),
-    Blob(&'a Descriptor),
-}
-
-/// What must be there before `manifest` is. An index may list what is no manifest, as `BuildKit`'s older caches do.
-fn parts(manifest: &Manifest) -> impl Iterator<Item = Part<'_>> {
-    let (config, listed) = match manifest.kind() {
-        ManifestKind::Index { manifests, .. } => (None, manifests),
-        ManifestKind::Image { config, layers, .. } => (Some(&**config), layers),
-    };
-    let is_index = config.is_none();
-    iter::chain(config, listed).map(move |part| {
-        let is_manifest = part.media_type.is_index() || part.media_type.is_image();
-        if is_index && is_manifest {
-            Part::Manifest(part)
-        } else {
-            Part::Blob(part)
-        }
-    })
-}
-
-impl Once {
-    fn of(&self, digest: &Digest) -> Rc<OnceCell<()>> {
-        let mut cells = self.0.borrow_mut();
-        Rc::clone(cells.entry(digest.clone()).or_default())
-    }
-
-    /// Forgets that it was seen to; what is under way goes on, and is waited for.
-    fn forget(&self, digest: &Digest) {
-        let mut cells = self.0.borrow_mut();
-        if cells.get(digest).is_some_and(|cell| cell.initialized()) {
-            cells.remove(digest);
         }
     }
 }

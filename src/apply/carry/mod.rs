@@ -15,10 +15,13 @@ use super::children::{DEPTH_MAX, PARALLEL, TOTAL_MAX};
 use super::source::Source;
 use super::{ApplyError, Context};
 use crate::domain::{Descriptor, Digest, Manifest, Reference, Repository};
+use crate::failure::chain_text;
 use walk::{Haste, Once, Part, Step, parts};
 
 /// Blobs that are copied at once. More of them share the same line, and each holds memory.
 const COPIES_MAX: usize = 6;
+/// Blobs of an image that is new to the destination are not asked for first up to here: copying them takes no longer.
+const SMALL_MAX_BYTES: u64 = 64 * 1024;
 
 /// Copies images and indexes into one repository. Whatever of it is asked for at once, each manifest and blob is seen to
 /// once.
@@ -31,6 +34,8 @@ pub(super) struct Carrier<'a> {
     blobs: Once,
     copies: Semaphore,
     brought: RefCell<Brought>,
+    /// The names of places that did not answer as they should.
+    failed: RefCell<BTreeSet<String>>,
 }
 
 /// Whether a manifest that is there stands for all that it points to.
@@ -68,6 +73,7 @@ impl<'a> Carrier<'a> {
             blobs: Once::default(),
             copies: Semaphore::new(COPIES_MAX),
             brought: RefCell::default(),
+            failed: RefCell::default(),
         }
     }
 
@@ -93,8 +99,8 @@ impl<'a> Carrier<'a> {
     pub(super) async fn bring_contents(&self, manifest: &Manifest) -> Result<(), ApplyError> {
         let count = Cell::new(0);
         let root = Step::first(manifest.digest(), &count, Haste::Wait);
-        self.bring_parts(manifest, root.inside(manifest.digest()))
-            .await
+        let inside = root.inside(manifest.digest(), true);
+        self.bring_parts(manifest, inside).await
     }
 
     /// Every manifest that was come across, below what was asked for too.
@@ -156,7 +162,7 @@ impl<'a> Carrier<'a> {
             Haste::Leave => look().await?,
         };
         let manifest = found.ok_or_else(|| self.lost(digest, step.parent))?;
-        let inside = step.inside(digest);
+        let inside = step.inside(digest, is_there);
         self.bring_parts(&manifest, inside).await?;
         if !is_there {
             let bring_again = async || {
@@ -177,11 +183,14 @@ impl<'a> Carrier<'a> {
     async fn find(&self, digest: &Digest, is_there: bool) -> Result<Option<Manifest>, ApplyError> {
         let mut fault = None;
         let destination = is_there.then(|| Source::from(self.to.clone()));
-        for place in self.from.iter().chain(&destination) {
+        for place in self.places().chain(&destination) {
             match place.manifest(self.context, digest).await {
                 Ok(Some(manifest)) => return Ok(Some(manifest)),
                 Ok(None) => (),
-                Err(error) => fault = fault.or(Some(error)),
+                Err(error) => {
+                    self.put_last(place, &error);
+                    fault = fault.or(Some(error));
+                }
             }
         }
         fault.map_or(Ok(None), Err)
@@ -218,13 +227,14 @@ impl<'a> Carrier<'a> {
 
     async fn bring_blob(&self, blob: &Descriptor, step: Step<'_>) -> Result<(), ApplyError> {
         let registry = &self.context.registry;
-        if registry.has_blob(self.to, &blob.digest).await? {
+        let is_likely_there = !step.is_new || blob.size > SMALL_MAX_BYTES || blob.is_foreign();
+        if is_likely_there && registry.has_blob(self.to, &blob.digest).await? {
             return Ok(());
         }
         // It is never closed, so that there is always a turn to wait for.
         let _turn = self.copies.acquire().await.ok();
         let mut fault = None;
-        for place in self.from {
+        for place in self.places() {
             match place.copy_blob(self.context, self.to, blob).await {
                 Ok(true) => {
                     let mut brought = self.brought.borrow_mut();
@@ -236,13 +246,33 @@ impl<'a> Carrier<'a> {
                 Err(ApplyError::Registry(error)) if error.is_write() => {
                     return Err(ApplyError::Registry(error));
                 }
-                Err(error) => fault = fault.or(Some(error)),
+                Err(error) => {
+                    self.put_last(place, &error);
+                    fault = fault.or(Some(error));
+                }
             }
         }
         match fault {
             Some(error) => Err(error),
             None if blob.is_foreign() => Ok(()),
             None => Err(self.lost(&blob.digest, step.parent)),
+        }
+    }
+
+    /// The places to copy from, those last that did not answer as they should.
+    fn places(&self) -> impl Iterator<Item = &'a Source> + use<'a> {
+        let failed = self.failed.borrow().clone();
+        let is_last = move |place: &&Source| failed.contains(&place.name());
+        let (last, first): (Vec<_>, Vec<_>) = self.from.iter().partition(is_last);
+        first.into_iter().chain(last)
+    }
+
+    fn put_last(&self, place: &Source, error: &ApplyError) {
+        let is_new = self.failed.borrow_mut().insert(place.name());
+        if is_new && self.from.len() > 1 {
+            let (name, why) = (place.name(), chain_text(error));
+            let text = format!("`{name}` is asked last from now on: {why}");
+            self.context.events.warn(text);
         }
     }
 

@@ -20,6 +20,8 @@ pub(super) struct Step<'a> {
     pub(super) parent: Option<&'a Digest>,
     pub(super) depth: usize,
     pub(super) haste: Haste,
+    /// Whether the destination had nothing of it yet, from the image down to here.
+    pub(super) is_new: bool,
 }
 
 /// What to do about something that no place has.
@@ -42,13 +44,15 @@ impl<'a> Step<'a> {
             parent: None,
             depth: 0,
             haste,
+            is_new: true,
         }
     }
 
-    pub(super) fn inside(self, parent: &'a Digest) -> Self {
+    pub(super) fn inside(self, parent: &'a Digest, is_there: bool) -> Self {
         Self {
             parent: Some(parent),
             depth: self.depth + 1,
+            is_new: self.is_new && !is_there,
             ..self
         }
     }

@@ -4,7 +4,9 @@ use std::future::Future;
 use std::time::Duration;
 
 use super::ApplyError;
-use crate::domain::{Digest, Events, Manifest, MediaType, Patience, Reference, Repository};
+use crate::domain::{
+    Digest, Events, FullTag, Manifest, MediaType, Patience, Reference, Repository,
+};
 use crate::failure::chain_text;
 use crate::inputs::Mode;
 use crate::registry::{Registry, RegistryError, Stored};
@@ -35,6 +37,28 @@ impl Context {
             .until_present(&repository.at(digest).to_string(), look)
             .await?;
         found.ok_or_else(|| ApplyError::MissingChild {
+            image: Box::new(repository.at(digest)),
+        })
+    }
+
+    /// What a tag holds.
+    pub(super) async fn tagged(&self, tag: &FullTag) -> Result<Option<Manifest>, RegistryError> {
+        let reference = tag.reference();
+        self.registry.manifest(&tag.repository, &reference).await
+    }
+
+    /// Sees that a digest is there.
+    pub(super) async fn child_present(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<(), ApplyError> {
+        let reference = Reference::Digest(digest.clone());
+        let look = || self.registry.manifest_digest(repository, &reference);
+        let found = self
+            .until_present(&repository.at(digest).to_string(), look)
+            .await?;
+        found.map(drop).ok_or_else(|| ApplyError::MissingChild {
             image: Box::new(repository.at(digest)),
         })
     }

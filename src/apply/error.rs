@@ -1,6 +1,7 @@
 //! Everything that can go wrong while a plan is walked.
 
-use crate::domain::{Digest, ImageReference, Tag};
+use super::Subject;
+use crate::domain::{Digest, FullTag, ImageReference, Tag};
 use crate::layout::LayoutError;
 use crate::plan::{AssembleError, Conflict};
 use crate::record::RecordError;
@@ -107,7 +108,7 @@ pub enum ApplyError {
     #[error("the tag `{tag}` was written but still shows {}", shows_text(.shows.as_ref()))]
     TagNotVisible {
         /// The tag.
-        tag: Tag,
+        tag: FullTag,
         /// What it shows.
         shows: Option<Digest>,
     },
@@ -165,8 +166,8 @@ pub enum ApplyError {
     /// A signature was made but could not be stored.
     #[error("could not store the signature of `{subject}`")]
     SignatureNotStored {
-        /// What is signed.
-        subject: Digest,
+        /// What is signed, and where that was to be stored.
+        subject: Box<Subject>,
         /// Why.
         #[source]
         source: Box<Self>,

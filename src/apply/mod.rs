@@ -6,7 +6,6 @@
 mod attach;
 #[cfg_attr(not(test), expect(dead_code, reason = "no command copies yet"))]
 mod belongings;
-#[cfg_attr(not(test), expect(dead_code, reason = "no command copies yet"))]
 mod carry;
 mod children;
 mod context;
@@ -25,6 +24,7 @@ mod source;
 mod subjects;
 mod survey;
 mod tags;
+mod unseen;
 mod unsigned;
 mod verify;
 
@@ -39,7 +39,10 @@ use crate::inputs::Request;
 pub use context::Context;
 pub use error::{ApplyError, Refused, RefusedSubject};
 pub use ledger::Ledger;
-pub use receipt::{IndexReceipt, Outcome, Place, Receipt, SignatureReceipt, Subject, TagReceipt};
+pub use receipt::{
+    IndexReceipt, Origin, Outcome, Place, PlaceReceipt, PlaceState, Receipt, SignatureReceipt,
+    Subject, TagReceipt,
+};
 pub use signer::{Authority, GITHUB_ISSUER};
 
 /// What ends a run from outside.

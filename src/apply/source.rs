@@ -31,6 +31,11 @@ impl Known {
 }
 
 impl Source {
+    /// Repositories as sources.
+    pub(super) fn repositories(repositories: impl IntoIterator<Item = Repository>) -> Vec<Self> {
+        repositories.into_iter().map(Self::from).collect()
+    }
+
     /// What it is called in messages.
     pub(super) fn name(&self) -> String {
         match self {

@@ -18,5 +18,6 @@ mod foreign;
 mod interoperability;
 mod legacy;
 mod sandboxed;
+mod several;
 mod support;
 mod tampering;

@@ -7,7 +7,7 @@ mod walk;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 
-use futures_util::future::LocalBoxFuture;
+use futures_util::future::{LocalBoxFuture, try_join_all};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::sync::Semaphore;
 
@@ -44,6 +44,7 @@ pub(super) enum Care {
     /// It does: registries take a manifest only once they have its parts.
     Trusting,
     /// It does not: garbage collection may have taken a part away since, so that each is asked for.
+    #[cfg_attr(not(test), expect(dead_code, reason = "no command heals yet"))]
     Healing,
 }
 
@@ -54,6 +55,14 @@ pub(super) struct Brought {
     pub(super) manifests: BTreeSet<Digest>,
     /// Configs, layers, and whatever else they point to.
     pub(super) blobs: BTreeSet<Digest>,
+}
+
+impl Brought {
+    /// Adds what another walk brought.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.manifests.extend(other.manifests.iter().cloned());
+        self.blobs.extend(other.blobs.iter().cloned());
+    }
 }
 
 impl<'a> Carrier<'a> {
@@ -82,6 +91,17 @@ impl<'a> Carrier<'a> {
         let count = Cell::new(0);
         let step = Step::first(digest, &count, Haste::Wait);
         self.see_to_manifest(digest, step).await
+    }
+
+    /// The same for many, at once.
+    pub(super) async fn bring_all(
+        &self,
+        children: impl IntoIterator<Item = &Descriptor>,
+    ) -> Result<(), ApplyError> {
+        let children = children.into_iter();
+        try_join_all(children.map(|child| self.bring(&child.digest)))
+            .await
+            .map(drop)
     }
 
     /// The same for what is only said to be somewhere. Returns `false` if it is nowhere.

@@ -50,10 +50,7 @@ fn another_registry_has_a_budget_of_its_own() {
             assert!(here <= here_most, "{here}");
             costs.push(other.requests().len());
         }
-        eprintln!(
-            "{kind:?}: {} requests more, {} of a rerun",
-            costs[0], costs[1]
-        );
+        eprintln!("{} requests more, {} of a rerun", costs[0], costs[1]);
         assert!(
             costs[0] <= fresh_most && costs[1] <= again_most,
             "{kind:?}: {costs:?}"

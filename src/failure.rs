@@ -142,6 +142,8 @@ fn exit_code(error: &ApplyError) -> ExitCode {
         | ApplyError::NoPolicy(_)
         | ApplyError::NoLegacyLog
         | ApplyError::NoRecord(_)
+        | ApplyError::NoSuchRecord(_)
+        | ApplyError::ManyRecorded { .. }
         | ApplyError::EmptyRecord(..)
         | ApplyError::NoPlatform { .. }
         | ApplyError::NotAnImage { .. }
@@ -160,6 +162,7 @@ fn exit_code(error: &ApplyError) -> ExitCode {
         | ApplyError::MissingChild { .. }
         | ApplyError::MissingConfig { .. }
         | ApplyError::NotAtSource { .. }
+        | ApplyError::NoSource(_)
         | ApplyError::OddIndex { .. }
         | ApplyError::TooDeep { .. }
         | ApplyError::TagNotVisible { .. }
@@ -193,7 +196,7 @@ fn hint(error: &ApplyError) -> Option<String> {
         ApplyError::MissingConfig { .. } => {
             "the registry has lost a part of this image: push it again"
         }
-        ApplyError::NotAtSource { .. } => {
+        ApplyError::NotAtSource { .. } | ApplyError::NoSource(_) => {
             "was it pushed there, and is it still there? Push it again, or copy from a place that has it"
         }
         ApplyError::MissingImage(_) => "is the name right, and was it pushed?",
@@ -239,6 +242,8 @@ fn hint(error: &ApplyError) -> Option<String> {
         | ApplyError::Layout(_)
         | ApplyError::Assemble(AssembleError::Unwritable(_) | AssembleError::Unreadable(_))
         | ApplyError::LostAttestation { .. }
+        | ApplyError::NoSuchRecord(_)
+        | ApplyError::ManyRecorded { .. }
         | ApplyError::OddIndex { .. }
         | ApplyError::TooDeep { .. }
         | ApplyError::FallbackUnwritable(_)

@@ -141,6 +141,20 @@ pub enum ApplyError {
     /// There is no record to take the digests from.
     #[error("no tag and no digest is named, and there is no record `{0}`")]
     NoRecord(String),
+    /// The record that was named as the source is not there.
+    #[error("there is no record `{0}`")]
+    NoSuchRecord(String),
+    /// None of the places has the image.
+    #[error("no `source` has the image: it is not in `{}`", .0.join("`, `"))]
+    NoSource(Vec<String>),
+    /// A record has several images, and it is not said which.
+    #[error("the record `{record}` holds several images: name one as the `source`: `{}`", .images.join("`, `"))]
+    ManyRecorded {
+        /// The record.
+        record: String,
+        /// What it holds.
+        images: Vec<String>,
+    },
     /// The record names no digest that could be signed.
     #[error("the record `{0}` names nothing to sign{1}")]
     EmptyRecord(String, String),
@@ -305,6 +319,7 @@ fn part_text(parent: Option<&Digest>) -> String {
 
 fn places_text(places: &[String]) -> String {
     match places {
+        [] => "is not there".to_owned(),
         [place] => format!("is not in `{place}`"),
         places => format!("is in none of `{}`", places.join("`, `")),
     }

@@ -4,7 +4,6 @@
 //! Every effect here can be repeated: what a killed run left behind is found by the next one and completed.
 
 mod attach;
-#[cfg_attr(not(test), expect(dead_code, reason = "no command copies yet"))]
 mod belongings;
 mod carry;
 mod children;
@@ -14,12 +13,13 @@ mod ledger;
 mod legacy;
 mod legacy_manifest;
 mod lookup;
+mod origin;
+mod publish;
 mod receipt;
 mod seal;
 mod settle;
 mod sign;
 mod signer;
-#[cfg_attr(not(test), expect(dead_code, reason = "no command copies yet"))]
 mod source;
 mod subjects;
 mod survey;
@@ -72,6 +72,9 @@ pub async fn apply(
             }
             Request::Verify(verify) => {
                 verify::verify(context, verify, authority, ledger, &mut receipt).await
+            }
+            Request::Publish(publish) => {
+                publish::publish(context, publish, authority, ledger, &mut receipt).await
             }
         }
     };

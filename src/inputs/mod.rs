@@ -6,6 +6,7 @@
 mod auths;
 mod fields;
 mod grammar;
+mod publish;
 mod raw;
 mod repositories;
 mod requests;
@@ -20,6 +21,7 @@ use crate::domain::{
 };
 
 pub use auths::RegistryAuth;
+pub use publish::{Origin, Publish};
 pub use raw::{INPUTS, Input, RawInputs};
 
 use fields::Fields;
@@ -46,6 +48,8 @@ pub enum Command {
     Sign,
     /// The gate.
     Verify,
+    /// Copies what is there.
+    Publish,
 }
 
 /// What to do, with all that it takes.
@@ -57,6 +61,8 @@ pub enum Request {
     Sign(Sign),
     /// Check what is there.
     Verify(Verify),
+    /// Copy what is there.
+    Publish(Publish),
 }
 
 /// The commands `seal` and `create`.
@@ -169,6 +175,12 @@ impl Seal {
     }
 }
 
+impl PolicyInputs {
+    fn says_anything(&self) -> bool {
+        self.identity.is_some() || self.issuer.is_some() || self.github != GithubClaims::default()
+    }
+}
+
 impl Formats {
     /// Each of them.
     #[must_use]
@@ -261,6 +273,8 @@ pub enum Mode {
 pub struct Files<'a> {
     /// Reads a file; the size is bounded.
     pub read: &'a dyn Fn(&str) -> std::io::Result<Vec<u8>>,
+    /// Where a file or folder is.
+    pub path: &'a dyn Fn(&str) -> PathBuf,
     /// Lists the names of the files in a folder.
     pub list: &'a dyn Fn(&str) -> std::io::Result<Vec<String>>,
 }

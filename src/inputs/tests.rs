@@ -26,6 +26,7 @@ fn parse(given: &[(&str, &str)]) -> Result<Inputs, Vec<String>> {
     };
     let files = Files {
         read: &read,
+        path: &|path: &str| path.into(),
         list: &list,
     };
     Inputs::parse(&raw, &files).map_err(|errors| errors.0.iter().map(ToString::to_string).collect())
@@ -34,7 +35,9 @@ fn parse(given: &[(&str, &str)]) -> Result<Inputs, Vec<String>> {
 fn seal(given: &[(&str, &str)]) -> Seal {
     match parse(given).unwrap().request {
         Request::Seal(seal) => seal,
-        other @ (Request::Sign(_) | Request::Verify(_)) => panic!("{other:?}"),
+        other @ (Request::Sign(_) | Request::Verify(_) | Request::Publish(_)) => {
+            panic!("{other:?}")
+        }
     }
 }
 

@@ -44,7 +44,6 @@ pub(super) enum Care {
     /// It does: registries take a manifest only once they have its parts.
     Trusting,
     /// It does not: garbage collection may have taken a part away since, so that each is asked for.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no command heals yet"))]
     Healing,
 }
 

@@ -77,7 +77,7 @@ pub struct PlaceReceipt {
     pub state: PlaceState,
     /// Manifests that it lacked and that were copied there.
     pub brought: Vec<Digest>,
-    /// Configs and layers that it lacked and that were copied there.
+    /// Configs and layers that it lacked though it had the index, and that were copied there.
     pub blobs: Vec<Digest>,
 }
 
@@ -173,7 +173,10 @@ impl Receipt {
     pub(super) fn note_brought(&mut self, repository: &Repository, brought: &Brought) {
         for place in self.places_of(repository) {
             place.brought = brought.manifests.iter().cloned().collect();
-            place.blobs = brought.blobs.iter().cloned().collect();
+            // Of an image that is new they go without saying.
+            if place.state == PlaceState::WasThere {
+                place.blobs = brought.blobs.iter().cloned().collect();
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! The command `publish`: what is copied, from where, and to which tags.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::fields::Fields;
 use super::grammar::{self, Separator};
@@ -130,7 +130,10 @@ fn origin(text: &str, fields: &Fields<'_>) -> Result<Origin, String> {
         });
     }
     // No tag and no digest ends so, and no repository that names either.
-    if text.ends_with(".json") && !text.contains([':', '@']) {
+    let is_json = Path::new(text)
+        .extension()
+        .is_some_and(|ending| ending == "json");
+    if is_json && !text.contains([':', '@']) {
         return Ok(Origin::Record {
             name: text.to_owned(),
             path: fields.path(text),

@@ -26,7 +26,7 @@ fn put(folder: &TempDir, bytes: &[u8]) -> Digest {
     digest
 }
 
-fn entry(seed: &str, annotations: Value) -> Value {
+fn entry(seed: &str, annotations: &Value) -> Value {
     let digest = Digest::of(seed.as_bytes());
     json!({"mediaType": OCI_MANIFEST, "digest": digest, "size": 1, "annotations": annotations})
 }
@@ -46,8 +46,8 @@ fn image_is_found_by_its_tag_or_as_the_only_one() {
     // skopeo, regctl and BuildKit write the tag; crane writes the whole reference, or nothing.
     for (name, tag) in [("v1", "v1"), ("registry.example:5000/o/app:v1", "v1")] {
         let folder = folder(&[
-            entry("one", json!({NAME: name})),
-            entry("two", json!({NAME: "v2"})),
+            entry("one", &json!({NAME: name})),
+            entry("two", &json!({NAME: "v2"})),
         ]);
         let layout = open(&folder).unwrap();
         assert_eq!(image_of(&layout, Some(tag)).unwrap(), one);
@@ -63,11 +63,11 @@ fn image_is_found_by_its_tag_or_as_the_only_one() {
             )
         );
     }
-    let bare = folder(&[entry("one", Value::Null)]);
+    let bare = folder(&[entry("one", &Value::Null)]);
     assert_eq!(image_of(&open(&bare).unwrap(), None).unwrap(), one);
     let twice = folder(&[
-        entry("one", json!({NAME: "v1"})),
-        entry("one", json!({NAME: "latest"})),
+        entry("one", &json!({NAME: "v1"})),
+        entry("one", &json!({NAME: "latest"})),
     ]);
     assert_eq!(image_of(&open(&twice).unwrap(), None).unwrap(), one);
     assert!(image_of(&open(&folder(&[])).unwrap(), None).is_err());
@@ -90,9 +90,9 @@ fn what_belongs_to_an_image_is_no_second_image() {
     ] {
         let [image, signatures, attestations] = entries;
         let folder = folder(&[
-            entry("signatures", signatures),
-            entry("one", image),
-            entry("attestations", attestations),
+            entry("signatures", &signatures),
+            entry("one", &image),
+            entry("attestations", &attestations),
         ]);
         let layout = open(&folder).unwrap();
         let one = image_of(&layout, None).unwrap();
@@ -111,7 +111,7 @@ fn what_belongs_to_an_image_is_no_second_image() {
 #[test]
 fn referrers_are_found_whether_they_are_listed_or_not() {
     let subject = Digest::of(b"one");
-    let folder = folder(&[entry("one", Value::Null)]);
+    let folder = folder(&[entry("one", &Value::Null)]);
     let referrer = json!({
         "schemaVersion": 2,
         "mediaType": OCI_MANIFEST,
@@ -144,7 +144,7 @@ fn manifest_without_a_media_type_is_what_its_fields_say() {
         put(&folder, br#"{"schemaVersion":2,"manifests":[]}"#),
         put(
             &folder,
-            json!({"config": entry("config", Value::Null), "layers": []})
+            json!({"config": entry("config", &Value::Null), "layers": []})
                 .to_string()
                 .as_bytes(),
         ),

@@ -2,7 +2,7 @@
 
 use super::tags::{Conflict, SeenTag, TagKind, TagStep, images_of};
 use super::{Child, PlatformMap};
-use crate::domain::{Digest, Manifest};
+use crate::domain::{Digest, Manifest, Platform};
 
 /// Decides every tag's step, or names every tag that stands in the way.
 pub fn decide_published(image: &Manifest, seen: &[SeenTag]) -> Result<Vec<TagStep>, Vec<Conflict>> {
@@ -42,10 +42,7 @@ pub fn contents_of(image: &Manifest) -> (PlatformMap, Vec<Digest>) {
     let mut platforms = PlatformMap::new();
     let mut others = Vec::new();
     for child in image.children() {
-        let platform = child
-            .platform
-            .clone()
-            .filter(|platform| platform.is_usable());
+        let platform = child.platform.clone().filter(Platform::is_usable);
         match platform {
             Some(platform) if child.attests().is_none() && !platforms.contains_key(&platform) => {
                 platforms.insert(platform, Child::of(child));

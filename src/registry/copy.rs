@@ -40,7 +40,7 @@ enum Sided {
 /// A blob that the source is ready to give.
 enum Ready {
     Small(Vec<u8>),
-    Large(Box<Stream>),
+    Large(Stream),
 }
 
 /// Where a blob comes from.
@@ -162,11 +162,11 @@ impl Registry {
                 .finish(&upload, &bytes)
                 .await
                 .map_err(Sided::Destination),
-            (Ready::Large(source), Some(upload)) => self.stream(&upload, *source, blob).await,
+            (Ready::Large(source), Some(upload)) => self.stream(&upload, source, blob).await,
             (Ready::Large(source), None) => {
                 let begun = self.begin(to, &blob.digest).await;
                 match begun.map_err(Sided::Destination)? {
-                    Some(upload) => self.stream(&upload, *source, blob).await,
+                    Some(upload) => self.stream(&upload, source, blob).await,
                     None => Ok(()),
                 }
             }
@@ -186,12 +186,12 @@ impl Registry {
                     return Err(opened.answer.fault());
                 }
                 let length = opened.length();
-                (Stream::Answer(opened), length)
+                (Stream::Answer(Box::new(opened)), length)
             }
         };
         check_size(length.unwrap_or(blob.size), blob)?;
         if blob.size > SMALL_MAX_BYTES {
-            return Ok(Ready::Large(Box::new(stream.without_turn())));
+            return Ok(Ready::Large(stream.without_turn()));
         }
         let bytes = stream.read(blob.size).await?;
         check_size(u64::try_from(bytes.len()).unwrap_or(u64::MAX), blob)?;

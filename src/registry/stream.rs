@@ -16,7 +16,7 @@ const PIECE_BYTES: usize = 128 * 1024;
 /// Bytes that come piece by piece.
 #[derive(Debug)]
 pub(super) enum Stream {
-    Answer(Opened),
+    Answer(Box<Opened>),
     File(File),
 }
 
@@ -31,7 +31,7 @@ impl Stream {
     /// Reads all of it, of at most `limit` bytes.
     pub(super) async fn read(self, limit: u64) -> Result<Vec<u8>, Fault> {
         match self {
-            Self::Answer(opened) => Ok(opened.read(limit).await?.body),
+            Self::Answer(opened) => Ok((*opened).read(limit).await?.body),
             Self::File(file) => {
                 let mut bytes = Vec::new();
                 // One byte more tells what is too long.
@@ -45,7 +45,7 @@ impl Stream {
     /// See [`Opened::without_turn`].
     pub(super) fn without_turn(self) -> Self {
         match self {
-            Self::Answer(opened) => Self::Answer(opened.without_turn()),
+            Self::Answer(opened) => Self::Answer(Box::new(opened.without_turn())),
             Self::File(file) => Self::File(file),
         }
     }

@@ -8,6 +8,7 @@ use crate::actions::{ArgumentError, EnvironmentError};
 use crate::apply::{ApplyError, PreflightError};
 use crate::http::{CertificateError, HttpError};
 use crate::inputs::InputErrors;
+use crate::layout::LayoutError;
 use crate::plan::AssembleError;
 use crate::registry::{AwsRefusal, CredentialsError, Fault, RegistryError};
 use crate::signing::SigningError;
@@ -141,9 +142,16 @@ fn exit_code(error: &ApplyError) -> ExitCode {
             | AssembleError::NotDocker { .. } => ExitCode::Inputs,
             AssembleError::Unwritable(_) | AssembleError::Unreadable(_) => ExitCode::World,
         },
-        ApplyError::NoPolicy(_)
+        ApplyError::Layout(
+            LayoutError::NoLayout { .. }
+            | LayoutError::NoImage { .. }
+            | LayoutError::ManyImages { .. },
+        )
+        | ApplyError::NoPolicy(_)
         | ApplyError::NoLegacyLog
         | ApplyError::NoRecord(_)
+        | ApplyError::NoSuchRecord(_)
+        | ApplyError::ManyRecorded { .. }
         | ApplyError::EmptyRecord(..)
         | ApplyError::NoPlatform { .. }
         | ApplyError::NotAnImage { .. }
@@ -151,9 +159,18 @@ fn exit_code(error: &ApplyError) -> ExitCode {
         ApplyError::Registry(_)
         | ApplyError::Signing(_)
         | ApplyError::Record(_)
+        | ApplyError::Layout(
+            LayoutError::Unreadable { .. }
+            | LayoutError::NoFile(_)
+            | LayoutError::TooLong { .. }
+            | LayoutError::TooMany { .. }
+            | LayoutError::OtherContent { .. }
+            | LayoutError::Malformed { .. },
+        )
         | ApplyError::MissingChild { .. }
         | ApplyError::MissingConfig { .. }
         | ApplyError::NotAtSource { .. }
+        | ApplyError::NoSource(_)
         | ApplyError::OddIndex { .. }
         | ApplyError::TooDeep { .. }
         | ApplyError::TagNotVisible { .. }
@@ -188,7 +205,7 @@ fn hint(error: &ApplyError) -> Option<String> {
         ApplyError::MissingConfig { .. } => {
             "the registry has lost a part of this image: push it again"
         }
-        ApplyError::NotAtSource { .. } => {
+        ApplyError::NotAtSource { .. } | ApplyError::NoSource(_) => {
             "was it pushed there, and is it still there? Push it again, or copy from a place that has it"
         }
         ApplyError::MissingImage(_) => "is the name right, and was it pushed?",
@@ -231,8 +248,11 @@ fn hint(error: &ApplyError) -> Option<String> {
             "give `image` with its tag or digest, or the `record` that `create` wrote"
         }
         ApplyError::Record(_)
+        | ApplyError::Layout(_)
         | ApplyError::Assemble(AssembleError::Unwritable(_) | AssembleError::Unreadable(_))
         | ApplyError::LostAttestation { .. }
+        | ApplyError::NoSuchRecord(_)
+        | ApplyError::ManyRecorded { .. }
         | ApplyError::OddIndex { .. }
         | ApplyError::TooDeep { .. }
         | ApplyError::FallbackUnwritable(_)
@@ -312,6 +332,9 @@ fn registry_hint(error: &RegistryError) -> Option<String> {
         return Some(format!(
             "is `{host}` the right registry, and may this job reach it? If so run it again: it goes on where this run stopped"
         ));
+    }
+    if matches!(error.fault(), Fault::File(_)) {
+        return None;
     }
     match error.status() {
         Some(500..) | None => Some("run it again: it goes on where this run stopped".to_owned()),

@@ -13,6 +13,7 @@
 //! - [`domain`]: the words of the trade. No input or output.
 //! - [`inputs`]: strings in, proof out; every error of a run is reported together.
 //! - [`plan`]: decisions as data. What is the same, what is a conflict, what is written.
+//! - [`layout`]: images on disk.
 //! - [`http`] and [`registry`]: the OCI distribution protocol, in which absence is an answer and ignorance is an error.
 //! - [`signing`]: Sigstore. It never meets a registry.
 //! - [`record`]: what a run did, on disk, for the next step and the next run.
@@ -39,6 +40,7 @@ pub mod domain;
 pub mod failure;
 pub mod http;
 pub mod inputs;
+pub mod layout;
 pub mod plan;
 pub mod record;
 pub mod registry;

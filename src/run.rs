@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -72,6 +73,7 @@ pub async fn run(
 fn parse(environment: &Environment, console: &Console) -> Result<Inputs, Failure> {
     let raw = RawInputs::gather(|name| environment.input(name));
     let read = |path: &str| environment.read(path);
+    let path = |path: &str| environment.workspace_path(Path::new(path));
     let list = |path: &str| environment.list(path);
     // Before the first line: what is wrong with an input is told, and that could quote a secret.
     for name in ["github-token", "identity-token"] {
@@ -87,6 +89,7 @@ fn parse(environment: &Environment, console: &Console) -> Result<Inputs, Failure
         &raw,
         &Files {
             read: &read,
+            path: &path,
             list: &list,
         },
     )?;
@@ -150,8 +153,13 @@ async fn work(
         events: events.clone(),
     });
     // Not in a dry run: some registries make a repository when a token that may push to it is asked for.
-    if let (Request::Seal(seal), Mode::Apply) = (&inputs.request, settings.mode) {
-        for repository in &seal.destinations {
+    if settings.mode == Mode::Apply {
+        let destinations = match &inputs.request {
+            Request::Seal(seal) => seal.destinations.as_slice(),
+            Request::Publish(publish) => &publish.destinations,
+            Request::Sign(_) | Request::Verify(_) | Request::Preflight(_) => &[],
+        };
+        for repository in destinations {
             registry.will_write(repository);
         }
     }
@@ -245,7 +253,7 @@ async fn authority(
     };
     let purpose = match &inputs.request {
         // A look at tags needs none of it, and never awaits this.
-        Request::Verify(_) | Request::Preflight(_) => Purpose::Verify,
+        Request::Verify(_) | Request::Preflight(_) | Request::Publish(_) => Purpose::Verify,
         Request::Seal(_) | Request::Sign(_) => Purpose::Sign,
     };
     let trust = Arc::new(Trust::load(&source, purpose, &client, settings.patience, events).await?);
@@ -270,7 +278,7 @@ fn signs_legacy(request: &Request) -> bool {
     let signing = match request {
         Request::Seal(seal) => seal.signing.as_ref(),
         Request::Sign(sign) => Some(&sign.signing),
-        Request::Verify(_) | Request::Preflight(_) => None,
+        Request::Verify(_) | Request::Preflight(_) | Request::Publish(_) => None,
     };
     signing.is_some_and(|signing| signing.formats.each().contains(&SignatureFormat::Legacy))
 }

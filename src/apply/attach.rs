@@ -96,7 +96,8 @@ impl<'a> Attacher<'a> {
             );
             entry.artifact_type = Some(BUNDLE_TYPE.to_owned());
             entry.annotations = signature_annotations().into_iter().collect();
-            settling = self.list(&subject.digest, entry).await?;
+            let (context, repository) = (self.context, self.repository);
+            settling = list(context, repository, &subject.digest, vec![entry], None).await?;
         }
         let place = Place {
             format: SignatureFormat::Bundle,
@@ -119,49 +120,63 @@ impl<'a> Attacher<'a> {
             },
         )
     }
-
-    /// Adds `entry` to the fallback index.
-    async fn list(
-        &self,
-        subject: &'a Digest,
-        entry: Descriptor,
-    ) -> Result<Settling<'a>, ApplyError> {
-        let list = fallback(self.context, self.repository, subject);
-        let add = async move |current: Option<&Manifest>| {
-            let merged = merge(current, subject, &entry)?;
-            Ok(merged.map(|bytes| Change {
-                media_type: MediaType::OciIndex,
-                bytes,
-                parts: Vec::new(),
-            }))
-        };
-        let (_, settling) = list.begin(add).await?;
-        Ok(settling)
-    }
 }
 
-/// The fallback index with `entry` added at its end; `None` when it has it. What others wrote stays as they wrote it.
+/// Adds `new` to the fallback index of `subject`. Where there is none and `original` lists just these, it is that one.
+/// Returns what is left to do for them to stay there.
+pub(super) async fn list<'a>(
+    context: &'a Context,
+    repository: &'a Repository,
+    subject: &'a Digest,
+    new: Vec<Descriptor>,
+    original: Option<Manifest>,
+) -> Result<Settling<'a>, ApplyError> {
+    let add = async move |current: Option<&Manifest>| {
+        let merged = match &original {
+            Some(original) if current.is_none() && lists_just(original, &new) => {
+                Some(original.bytes().to_vec())
+            }
+            Some(_) | None => merge(current, subject, &new)?,
+        };
+        Ok(merged.map(|bytes| Change {
+            media_type: MediaType::OciIndex,
+            bytes,
+            parts: Vec::new(),
+        }))
+    };
+    let (_, settling) = fallback(context, repository, subject).begin(add).await?;
+    Ok(settling)
+}
+
+fn lists_just(index: &Manifest, wanted: &[Descriptor]) -> bool {
+    let is_wanted = |entry: &Descriptor| wanted.iter().any(|known| known.digest == entry.digest);
+    lacking(index, wanted).is_empty() && entries(index).iter().all(is_wanted)
+}
+
+/// Those of `new` that a fallback index does not list.
+fn lacking<'a>(index: &Manifest, new: &'a [Descriptor]) -> Vec<&'a Descriptor> {
+    let listed = entries(index);
+    let is_listed = |entry: &&Descriptor| listed.iter().any(|known| known.digest == entry.digest);
+    new.iter().filter(|entry| !is_listed(entry)).collect()
+}
+
+/// The fallback index with `new` added at its end; `None` when it has all of it. What others wrote stays as they wrote it.
 fn merge(
     current: Option<&Manifest>,
     subject: &Digest,
-    entry: &Descriptor,
+    new: &[Descriptor],
 ) -> Result<Option<Vec<u8>>, ApplyError> {
-    let mut document = match current {
-        None => {
-            json!({"schemaVersion": 2, "mediaType": MediaType::OciIndex.as_str(), "manifests": []})
-        }
-        Some(manifest)
-            if entries(manifest)
-                .iter()
-                .any(|known| known.digest == entry.digest) =>
-        {
-            return Ok(None);
-        }
-        Some(manifest) => match manifest.kind() {
-            ManifestKind::Index { .. } if *manifest.media_type() == MediaType::OciIndex => {
-                serde_json::from_slice(manifest.bytes()).map_err(ApplyError::FallbackUnwritable)?
+    let empty =
+        json!({"schemaVersion": 2, "mediaType": MediaType::OciIndex.as_str(), "manifests": []});
+    let (mut document, new) = match current {
+        None => (empty, new.iter().collect()),
+        Some(manifest) => {
+            let lacking = lacking(manifest, new);
+            if lacking.is_empty() {
+                return Ok(None);
             }
-            ManifestKind::Index { .. } | ManifestKind::Image { .. } => {
+            let is_index = matches!(manifest.kind(), ManifestKind::Index { .. });
+            if !is_index || *manifest.media_type() != MediaType::OciIndex {
                 let tag = subject.fallback_tag();
                 return Err(ApplyError::FallbackOccupied {
                     tag,
@@ -169,14 +184,18 @@ fn merge(
                     why: "holds no OCI index",
                 });
             }
-        },
+            let document =
+                serde_json::from_slice(manifest.bytes()).map_err(ApplyError::FallbackUnwritable)?;
+            (document, lacking)
+        }
     };
-    let entry = serde_json::to_value(entry).map_err(ApplyError::FallbackUnwritable)?;
     if !document["manifests"].is_array() {
         document["manifests"] = json!([]);
     }
     if let Some(manifests) = document["manifests"].as_array_mut() {
-        manifests.push(entry);
+        for entry in new {
+            manifests.push(serde_json::to_value(entry).map_err(ApplyError::FallbackUnwritable)?);
+        }
     }
     serde_json::to_vec(&document)
         .map(Some)
@@ -241,7 +260,7 @@ mod tests {
             Digest::of(b"theirs")
         );
         let subject = Digest::of(b"subject");
-        let merged = merge(Some(&index(&theirs)), &subject, &entry("ours"))
+        let merged = merge(Some(&index(&theirs)), &subject, &[entry("ours")])
             .unwrap()
             .unwrap();
         let merged = String::from_utf8(merged).unwrap();
@@ -251,7 +270,7 @@ mod tests {
             theirs.replace("\"x\":null}]", &format!("\"x\":null}},{ours}]"))
         );
         assert!(
-            merge(Some(&index(&merged)), &subject, &entry("ours"))
+            merge(Some(&index(&merged)), &subject, &[entry("ours")])
                 .unwrap()
                 .is_none()
         );
@@ -261,7 +280,7 @@ mod tests {
     fn a_tag_that_is_no_list_is_left_alone() {
         let image = br#"{"config":{"mediaType":"a","size":1,"digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"}}"#;
         let image = Manifest::parse(image.to_vec(), MediaType::OciManifest).unwrap();
-        let error = merge(Some(&image), &Digest::of(b"subject"), &entry("ours")).unwrap_err();
+        let error = merge(Some(&image), &Digest::of(b"subject"), &[entry("ours")]).unwrap_err();
         assert!(
             matches!(error, ApplyError::FallbackOccupied { .. }),
             "{error}"
@@ -271,9 +290,13 @@ mod tests {
     #[test]
     fn an_empty_list_of_go_is_a_list() {
         for text in [r#"{"manifests":null}"#, "{}"] {
-            let merged = merge(Some(&index(text)), &Digest::of(b"subject"), &entry("ours"))
-                .unwrap()
-                .unwrap();
+            let merged = merge(
+                Some(&index(text)),
+                &Digest::of(b"subject"),
+                &[entry("ours")],
+            )
+            .unwrap()
+            .unwrap();
             assert!(
                 entries(&index(&String::from_utf8(merged).unwrap())).len() == 1,
                 "{text}"

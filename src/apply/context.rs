@@ -65,13 +65,13 @@ impl Context {
 
     /// Looks for something until it is there, or the tries are used up. A fault ends it at once: the registry client
     /// has retried what can be.
-    pub(super) async fn until_present<T, F>(
+    pub(super) async fn until_present<T, E, F>(
         &self,
         what: &str,
         look: impl Fn() -> F,
-    ) -> Result<Option<T>, RegistryError>
+    ) -> Result<Option<T>, E>
     where
-        F: Future<Output = Result<Option<T>, RegistryError>>,
+        F: Future<Output = Result<Option<T>, E>>,
     {
         for attempt in 1..=self.patience.max_attempts {
             if let Some(found) = look().await? {

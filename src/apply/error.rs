@@ -2,6 +2,7 @@
 
 use super::{PreflightError, Subject};
 use crate::domain::{Digest, FullTag, ImageReference, Tag};
+use crate::layout::LayoutError;
 use crate::plan::{AssembleError, Conflict};
 use crate::record::RecordError;
 use crate::registry::RegistryError;
@@ -22,6 +23,9 @@ pub enum ApplyError {
     /// The record cannot be read or written.
     #[error(transparent)]
     Record(#[from] RecordError),
+    /// An image cannot be read from a folder.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
     /// The children make no index.
     #[error(transparent)]
     Assemble(#[from] AssembleError),
@@ -137,6 +141,20 @@ pub enum ApplyError {
     /// There is no record to take the digests from.
     #[error("no tag and no digest is named, and there is no record `{0}`")]
     NoRecord(String),
+    /// The record that was named as the source is not there.
+    #[error("there is no record `{0}`")]
+    NoSuchRecord(String),
+    /// None of the places has the image.
+    #[error("no `source` has the image: it is not in `{}`", .0.join("`, `"))]
+    NoSource(Vec<String>),
+    /// A record has several images, and it is not said which.
+    #[error("the record `{record}` holds several images: name one as the `source`: `{}`", .images.join("`, `"))]
+    ManyRecorded {
+        /// The record.
+        record: String,
+        /// What it holds.
+        images: Vec<String>,
+    },
     /// The record names no digest that could be signed.
     #[error("the record `{0}` names nothing to sign{1}")]
     EmptyRecord(String, String),
@@ -310,6 +328,7 @@ fn part_text(parent: Option<&Digest>) -> String {
 
 fn places_text(places: &[String]) -> String {
     match places {
+        [] => "is not there".to_owned(),
         [place] => format!("is not in `{place}`"),
         places => format!("is in none of `{}`", places.join("`, `")),
     }

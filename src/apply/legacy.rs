@@ -125,21 +125,30 @@ pub(super) async fn attach<'a>(
         if holds(layers(manifest, subject)?, &ours) {
             return Ok(None);
         }
-        let config = match config_of(manifest) {
-            None => Config::Foreign,
-            Some(config) if config.size > CONFIG_MAX_BYTES => Config::Lost,
-            Some(config) => {
-                let registry = &context.registry;
-                let blob = registry.blob(repository, &config.digest, CONFIG_MAX_BYTES);
-                blob.await?.map_or(Config::Lost, Config::Known)
-            }
-        };
+        let config = read_config(context, repository, manifest).await?;
         append(manifest, config, &ours).map(Some)
     };
     let (manifest, settling) = tag(context, repository, subject).begin(add).await?;
     // Either it was there, or it was written.
     let manifest = manifest.ok_or_else(|| occupied(subject))?;
     Ok((place(&manifest, &signature.annotations), settling))
+}
+
+/// The config of a manifest of signatures, as far as it is known.
+pub(super) async fn read_config(
+    context: &Context,
+    repository: &Repository,
+    manifest: &Manifest,
+) -> Result<Config, ApplyError> {
+    Ok(match config_of(manifest) {
+        None => Config::Foreign,
+        Some(config) if config.size > CONFIG_MAX_BYTES => Config::Lost,
+        Some(config) => {
+            let registry = &context.registry;
+            let blob = registry.blob(repository, &config.digest, CONFIG_MAX_BYTES);
+            blob.await?.map_or(Config::Lost, Config::Known)
+        }
+    })
 }
 
 /// The name by which cosign calls a repository in what it signs.

@@ -72,13 +72,54 @@ pub(super) fn append(
     config: Config,
     signature: &LegacySignature,
 ) -> Result<Change, ApplyError> {
+    let payload = Digest::of(&signature.payload);
+    let mut change = grow(current, config, vec![layer(signature)], &[&payload])?;
+    change.parts.insert(0, signature.payload.clone());
+    Ok(change)
+}
+
+/// The manifest with those layers of `other` at its end that it lacks; `None` when it has them all. Their contents are the
+/// caller's to bring.
+pub(super) fn merge(
+    current: &Manifest,
+    config: Config,
+    other: &Manifest,
+) -> Result<Option<Change>, ApplyError> {
+    let (ManifestKind::Image { layers: own, .. }, ManifestKind::Image { layers: others, .. }) =
+        (current.kind(), other.kind())
+    else {
+        return Ok(None);
+    };
+    let document: Value =
+        serde_json::from_slice(other.bytes()).map_err(ApplyError::FallbackUnwritable)?;
+    let raw = document["layers"].as_array().into_iter().flatten();
+    let same = |one: &Descriptor, other: &Descriptor| {
+        (&one.digest, &one.media_type, &one.annotations)
+            == (&other.digest, &other.media_type, &other.annotations)
+    };
+    let (layers, digests): (Vec<Value>, Vec<&Digest>) = raw
+        .zip(others)
+        .filter(|(_, other)| !own.iter().any(|one| same(one, other)))
+        .map(|(raw, other)| (raw.clone(), &other.digest))
+        .unzip();
+    if layers.is_empty() {
+        return Ok(None);
+    }
+    grow(current, config, layers, &digests).map(Some)
+}
+
+fn grow(
+    current: &Manifest,
+    config: Config,
+    layers: Vec<Value>,
+    digests: &[&Digest],
+) -> Result<Change, ApplyError> {
     let mut manifest: Value =
         serde_json::from_slice(current.bytes()).map_err(ApplyError::FallbackUnwritable)?;
-    let payload = Digest::of(&signature.payload);
-    let mut parts = vec![signature.payload.clone()];
+    let mut parts = Vec::new();
     let config = match config {
-        Config::Known(known) => longer(&known, &payload).or_else(|| rebuilt(current, &payload)),
-        Config::Lost => rebuilt(current, &payload),
+        Config::Known(known) => longer(&known, digests).or_else(|| rebuilt(current, digests)),
+        Config::Lost => rebuilt(current, digests),
         Config::Foreign => None,
     };
     if let Some(config) = config {
@@ -87,8 +128,8 @@ pub(super) fn append(
         manifest["config"]["digest"] = Digest::of(&config).to_string().into();
         parts.push(config);
     }
-    if let Some(layers) = manifest["layers"].as_array_mut() {
-        layers.push(layer(signature));
+    if let Some(known) = manifest["layers"].as_array_mut() {
+        known.extend(layers);
     }
     Ok(Change {
         media_type: current.media_type().clone(),
@@ -106,23 +147,23 @@ fn layer(signature: &LegacySignature) -> Value {
     })
 }
 
-/// A config that knows one layer more; none where this is no config.
-fn longer(config: &[u8], layer: &Digest) -> Option<Value> {
+/// A config that knows these layers too; none where this is no config.
+fn longer(config: &[u8], layers: &[&Digest]) -> Option<Value> {
     let mut config: Value = serde_json::from_slice(config).ok()?;
     let digests = config.pointer_mut("/rootfs/diff_ids")?.as_array_mut()?;
-    digests.push(layer.to_string().into());
+    digests.extend(layers.iter().map(|layer| Value::from(layer.to_string())));
     if let Some(history) = config.get_mut("history").and_then(Value::as_array_mut) {
-        history.push(json!({"created": NO_TIME}));
+        history.extend(layers.iter().map(|_| json!({"created": NO_TIME})));
     }
     Some(config)
 }
 
-/// A config for the layers that are there and one more. They are not compressed: their digests are those of their contents.
-fn rebuilt(current: &Manifest, layer: &Digest) -> Option<Value> {
+/// A config for the layers that are there and these. They are not compressed: their digests are those of their contents.
+fn rebuilt(current: &Manifest, layers: &[&Digest]) -> Option<Value> {
     match current.kind() {
-        ManifestKind::Image { layers, .. } => {
-            let known = layers.iter().map(|layer| &layer.digest);
-            Some(config(known.chain([layer])))
+        ManifestKind::Image { layers: known, .. } => {
+            let known = known.iter().map(|layer| &layer.digest);
+            Some(config(known.chain(layers.iter().copied())))
         }
         ManifestKind::Index { .. } => None,
     }
@@ -243,7 +284,7 @@ mod tests {
     #[test]
     fn config_of_others_keeps_what_it_says() {
         let config = r#"{"rootfs":{"diff_ids":["a"],"x":1},"author":"them","history":null}"#;
-        let longer = longer(config.as_bytes(), &Digest::of(b"x")).unwrap();
+        let longer = longer(config.as_bytes(), &[&Digest::of(b"x")]).unwrap();
         let expected = config.replace(r#"["a"]"#, &format!(r#"["a","{}"]"#, Digest::of(b"x")));
         assert_eq!(longer.to_string(), expected);
     }

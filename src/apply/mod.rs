@@ -4,6 +4,7 @@
 //! Every effect here can be repeated: what a killed run left behind is found by the next one and completed.
 
 mod attach;
+mod belongings;
 mod carry;
 mod children;
 mod context;
@@ -12,12 +13,15 @@ mod ledger;
 mod legacy;
 mod legacy_manifest;
 mod lookup;
+mod origin;
 mod preflight;
+mod publish;
 mod receipt;
 mod seal;
 mod settle;
 mod sign;
 mod signer;
+mod source;
 mod subjects;
 mod survey;
 mod tags;
@@ -73,6 +77,9 @@ pub async fn apply(
             }
             Request::Preflight(request) => {
                 preflight::preflight(context, request, &mut receipt).await
+            }
+            Request::Publish(publish) => {
+                publish::publish(context, publish, authority, ledger, &mut receipt).await
             }
         }
     };

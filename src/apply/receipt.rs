@@ -79,6 +79,8 @@ pub struct PlaceReceipt {
     pub state: PlaceState,
     /// Manifests that it lacked and that were copied there.
     pub brought: Vec<Digest>,
+    /// Configs and layers that it lacked though it had the index, and that were copied there.
+    pub blobs: Vec<Digest>,
 }
 
 /// Whether a repository has the index.
@@ -159,15 +161,30 @@ impl Receipt {
         origins.any(|origin| origin == Origin::Made)
     }
 
-    /// Notes that a repository has the index now, and what of its children it lacked before.
+    /// Notes that a repository has the index now, and what of its parts it lacked before.
     pub(super) fn note_pushed(&mut self, repository: &Repository, brought: &Brought) {
-        let places = self.index.iter_mut().flat_map(|index| &mut index.places);
-        for place in places.filter(|place| place.repository == *repository) {
+        self.note_brought(repository, brought);
+        for place in self.places_of(repository) {
             if place.state == PlaceState::Lacking {
                 place.state = PlaceState::Pushed;
             }
-            place.brought = brought.manifests.iter().cloned().collect();
         }
+    }
+
+    /// Notes what a repository lacked of the index and has now.
+    pub(super) fn note_brought(&mut self, repository: &Repository, brought: &Brought) {
+        for place in self.places_of(repository) {
+            place.brought = brought.manifests.iter().cloned().collect();
+            // Of an image that is new they go without saying.
+            if place.state == PlaceState::WasThere {
+                place.blobs = brought.blobs.iter().cloned().collect();
+            }
+        }
+    }
+
+    fn places_of(&mut self, repository: &Repository) -> impl Iterator<Item = &mut PlaceReceipt> {
+        let places = self.index.iter_mut().flat_map(|index| &mut index.places);
+        places.filter(move |place| place.repository == *repository)
     }
 
     /// Notes that a tag was written.

@@ -3,19 +3,17 @@
 use std::future::Future;
 
 use futures_util::future::join_all;
-use futures_util::{StreamExt as _, stream};
 
 use super::carry::{Brought, Care, Carrier};
-use super::children::PARALLEL;
 use super::receipt::Receipt;
 use super::signer::{Authority, Unsettled, check_settled, settle};
+use super::source::Source;
 use super::survey::{Destination, SealPlan, survey};
-use super::tags::{refuse_newcomers, wait_for_tags, write_tag};
+use super::tags::write_tags;
 use super::unsigned::{Expectation, ToSign, Unsigned};
 use super::{ApplyError, Context, Ledger};
 use crate::domain::{Manifest, Reference};
 use crate::inputs::{Depth, Mode, Order, Seal, Signing};
-use crate::plan::{TagKind, TagStep};
 
 /// Makes, signs and tags an index. `authority` is what signing needs; it is awaited only if there is signing to do.
 pub(super) async fn seal(
@@ -58,12 +56,13 @@ pub(super) async fn seal(
         Order::SignThenTag => {
             let unsettled = walk.sign(receipt).await?;
             // Every signature is listed now. That it stays so is seen to while the tags are written.
-            let (tagged, lost) = tokio::join!(walk.tag(receipt), settle(unsettled));
+            let tagging = write_tags(context, ledger, &plan.target, receipt);
+            let (tagged, lost) = tokio::join!(tagging, settle(unsettled));
             tagged?;
             lost
         }
         Order::TagThenSign => {
-            walk.tag(receipt).await?;
+            write_tags(context, ledger, &plan.target, receipt).await?;
             settle(walk.sign(receipt).await?).await
         }
     };
@@ -145,7 +144,7 @@ impl Walk<'_> {
     async fn push_to(&self, destination: &Destination) -> Result<Brought, ApplyError> {
         let (context, plan) = (self.context, self.plan);
         let repository = &destination.repository;
-        let sources = self.seal.sources_for(repository);
+        let sources = Source::repositories(self.seal.sources_for(repository));
         let carrier = Carrier::new(context, &sources, repository, Care::Trusting);
         let children = destination
             .indexes(&plan.target)
@@ -181,55 +180,5 @@ impl Walk<'_> {
         authority
             .sign_all(self.context, unsigned, on_failure, receipt, self.ledger)
             .await
-    }
-
-    /// Writes the tags that need it and waits until the registries show them: first the fixed ones, and only when these
-    /// are seen the moving ones.
-    async fn tag(&self, receipt: &mut Receipt) -> Result<(), ApplyError> {
-        let (context, target) = (self.context, &self.plan.target);
-        let to_write = |kind| {
-            let steps = receipt.tags.iter().map(|tag| &tag.step);
-            steps
-                .filter(|step| step.kind == kind && step.writes())
-                .cloned()
-                .collect::<Vec<TagStep>>()
-        };
-        let (fixed, moving) = (to_write(TagKind::Fixed), to_write(TagKind::Moving));
-        if fixed.is_empty() && moving.is_empty() {
-            return Ok(());
-        }
-        context.events.phase("Write tags");
-        if let Err(error) = refuse_newcomers(context, &fixed, target).await {
-            if let ApplyError::Conflict { conflicts, .. } = &error {
-                receipt.conflicts.clone_from(conflicts);
-            }
-            return Err(error);
-        }
-        for steps in [fixed, moving].iter().filter(|steps| !steps.is_empty()) {
-            self.write_tags(steps, receipt).await?;
-            let tags = steps.iter().map(|step| &step.tag);
-            wait_for_tags(context, tags, target.digest()).await?;
-        }
-        Ok(())
-    }
-
-    /// Writes tags at once. What is under way when one fails is written to its end, and noted, before that is an error.
-    async fn write_tags(&self, steps: &[TagStep], receipt: &mut Receipt) -> Result<(), ApplyError> {
-        let writes = steps.iter().map(|step| async move {
-            let written = write_tag(self.context, &step.tag, &self.plan.target).await;
-            (&step.tag, written)
-        });
-        let mut writes = stream::iter(writes).buffer_unordered(PARALLEL);
-        let mut failure = None;
-        while let Some((tag, written)) = writes.next().await {
-            match written {
-                Ok(()) => {
-                    receipt.mark_written(tag);
-                    self.ledger.save(receipt)?;
-                }
-                Err(error) => failure = failure.or(Some(error)),
-            }
-        }
-        failure.map_or(Ok(()), Err)
     }
 }

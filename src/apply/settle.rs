@@ -61,22 +61,40 @@ impl<'a> Shared<'a> {
         match self.round(&merge).await? {
             Round::Same(held) => Ok((held, None)),
             Round::Written(digest, wait) => {
-                let rest = async move {
-                    self.context.sleep_about(wait).await;
-                    for _ in 1..ROUNDS_MAX {
-                        match self.round(&merge).await? {
-                            Round::Same(_) => return Ok(()),
-                            Round::Written(_, wait) => self.context.sleep_about(wait).await,
-                        }
-                    }
-                    Err(ApplyError::FallbackContended {
-                        subject: self.subject.clone(),
-                        tag: self.tag.clone(),
-                    })
-                };
+                let rest = async move { self.stay(&merge, wait).await };
                 Ok((Some(digest), Some(Box::pin(rest))))
             }
         }
+    }
+
+    /// The same with nothing left to do.
+    pub(super) async fn settle(
+        &self,
+        merge: impl AsyncFn(Option<&Manifest>) -> Result<Option<Change>, ApplyError>,
+    ) -> Result<(), ApplyError> {
+        match self.round(&merge).await? {
+            Round::Same(_) => Ok(()),
+            Round::Written(_, wait) => self.stay(&merge, wait).await,
+        }
+    }
+
+    /// Looks after `wait` whether `merge` has anything to add again, until it has not.
+    async fn stay(
+        &self,
+        merge: &impl AsyncFn(Option<&Manifest>) -> Result<Option<Change>, ApplyError>,
+        mut wait: Duration,
+    ) -> Result<(), ApplyError> {
+        for _ in 1..ROUNDS_MAX {
+            self.context.sleep_about(wait).await;
+            match self.round(merge).await? {
+                Round::Same(_) => return Ok(()),
+                Round::Written(_, next) => wait = next,
+            }
+        }
+        Err(ApplyError::FallbackContended {
+            subject: self.subject.clone(),
+            tag: self.tag.clone(),
+        })
     }
 
     async fn round(

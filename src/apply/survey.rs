@@ -221,6 +221,7 @@ fn index_receipt(
         repository: repository.clone(),
         state: PlaceState::Lacking,
         brought: Vec::new(),
+        blobs: Vec::new(),
     };
     IndexReceipt {
         places: destinations.iter().map(place).collect(),
@@ -232,7 +233,7 @@ fn index_receipt(
     }
 }
 
-fn tag_receipt(step: TagStep) -> TagReceipt {
+pub(super) fn tag_receipt(step: TagStep) -> TagReceipt {
     let state = if step.writes() {
         TagState::Intended
     } else {

@@ -1,8 +1,11 @@
 //! Writes tags, and waits until the registries show what was written.
 
 use futures_util::future::{join_all, try_join_all};
+use futures_util::{StreamExt as _, stream};
 
-use super::{ApplyError, Context};
+use super::children::PARALLEL;
+use super::receipt::Receipt;
+use super::{ApplyError, Context, Ledger};
 use crate::domain::{Digest, FullTag, Manifest};
 use crate::plan::{Conflict, SeenTag, TagKind, TagStep, images_of};
 use crate::registry::RegistryError;
@@ -52,9 +55,69 @@ pub(super) async fn see_tag(
     }
 }
 
+/// Writes the tags that need it and waits until the registries show them: first the fixed ones, and only when these are seen
+/// the moving ones.
+pub(super) async fn write_tags(
+    context: &Context,
+    ledger: &Ledger,
+    target: &Manifest,
+    receipt: &mut Receipt,
+) -> Result<(), ApplyError> {
+    let to_write = |kind| {
+        let steps = receipt.tags.iter().map(|tag| &tag.step);
+        steps
+            .filter(|step| step.kind == kind && step.writes())
+            .cloned()
+            .collect::<Vec<TagStep>>()
+    };
+    let (fixed, moving) = (to_write(TagKind::Fixed), to_write(TagKind::Moving));
+    if fixed.is_empty() && moving.is_empty() {
+        return Ok(());
+    }
+    context.events.phase("Write tags");
+    if let Err(error) = refuse_newcomers(context, &fixed, target).await {
+        if let ApplyError::Conflict { conflicts, .. } = &error {
+            receipt.conflicts.clone_from(conflicts);
+        }
+        return Err(error);
+    }
+    for steps in [fixed, moving].iter().filter(|steps| !steps.is_empty()) {
+        write_all(context, ledger, target, steps, receipt).await?;
+        let tags = steps.iter().map(|step| &step.tag);
+        wait_for_tags(context, tags, target.digest()).await?;
+    }
+    Ok(())
+}
+
+/// Writes tags at once. What is under way when one fails is written to its end, and noted, before that is an error.
+async fn write_all(
+    context: &Context,
+    ledger: &Ledger,
+    target: &Manifest,
+    steps: &[TagStep],
+    receipt: &mut Receipt,
+) -> Result<(), ApplyError> {
+    let writes = steps.iter().map(|step| async move {
+        let written = write_tag(context, &step.tag, target).await;
+        (&step.tag, written)
+    });
+    let mut writes = stream::iter(writes).buffer_unordered(PARALLEL);
+    let mut failure = None;
+    while let Some((tag, written)) = writes.next().await {
+        match written {
+            Ok(()) => {
+                receipt.mark_written(tag);
+                ledger.save(receipt)?;
+            }
+            Err(error) => failure = failure.or(Some(error)),
+        }
+    }
+    failure.map_or(Ok(()), Err)
+}
+
 /// Looks once more at tags that were absent, right before they are written: what another run wrote under one of them
 /// meanwhile is a conflict now, not after it is gone. What is left of the race is the time of one request.
-pub(super) async fn refuse_newcomers(
+async fn refuse_newcomers(
     context: &Context,
     steps: &[TagStep],
     target: &Manifest,
@@ -80,7 +143,7 @@ pub(super) async fn refuse_newcomers(
 }
 
 /// Writes one tag.
-pub(super) async fn write_tag(
+async fn write_tag(
     context: &Context,
     tag: &FullTag,
     manifest: &Manifest,
@@ -96,7 +159,7 @@ pub(super) async fn write_tag(
 }
 
 /// Waits until each tag shows `digest`. An older digest right after a write is lag, like nothing at all.
-pub(super) async fn wait_for_tags(
+async fn wait_for_tags(
     context: &Context,
     tags: impl Iterator<Item = &FullTag>,
     digest: &Digest,

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::carry::{Brought, Care, Carrier};
+use super::source::Source;
 use super::tags::{Sight, see_tag};
 use super::{ApplyError, Context};
 use crate::domain::{Digest, Manifest, Repository};
@@ -51,7 +52,7 @@ pub(super) async fn know(
             context.events.warn(format!(
                 "`{repository}` would not say what `{tag}` holds, as some registries answer for what does not exist yet; the images are brought there, and it is asked again"
             ));
-            let sources = seal.sources_for(repository);
+            let sources = Source::repositories(seal.sources_for(repository));
             let carrier = Carrier::new(context, &sources, repository, Care::Trusting);
             carrier.bring_all(index.children()).await?;
             brought.insert(repository.clone(), carrier.brought());

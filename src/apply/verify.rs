@@ -11,9 +11,9 @@ use super::receipt::{Origin, Receipt, SignatureReceipt, Subject};
 use super::signer::{Authority, GITHUB_ISSUER};
 use super::subjects::{find_image, with_children};
 use super::{ApplyError, Context, Ledger, Refused, RefusedSubject};
-use crate::domain::{Descriptor, Digest, Matcher, Policy, Repository, SignatureFormat};
+use crate::domain::{Descriptor, Digest, Manifest, Matcher, Policy, Repository, SignatureFormat};
 use crate::failure::chain_text;
-use crate::inputs::{PolicyInputs, Verify};
+use crate::inputs::{Depth, PolicyInputs, Verify};
 use crate::signing::Refusal;
 
 /// What a look at one subject says.
@@ -46,21 +46,47 @@ pub(super) async fn verify(
     receipt: &mut Receipt,
 ) -> Result<(), ApplyError> {
     context.events.phase("Verify");
-    let policy = policy(&verify.policy)?;
-    let repository = &verify.image.repository;
+    policy(&verify.policy)?;
     let (manifest, authority) = tokio::try_join!(find_image(context, &verify.image), authority)?;
+    let gated = Gated {
+        repository: &verify.image.repository,
+        image: &manifest,
+        depth: verify.depth,
+        policy: &verify.policy,
+    };
+    check(context, &gated, &authority, ledger, receipt).await?;
+    receipt.verified = true;
+    Ok(())
+}
+
+/// What must be signed, and by whom.
+pub(super) struct Gated<'a> {
+    pub(super) repository: &'a Repository,
+    pub(super) image: &'a Manifest,
+    pub(super) depth: Depth,
+    pub(super) policy: &'a PolicyInputs,
+}
+
+/// Checks an image that is there, and its children where that is wanted.
+pub(super) async fn check(
+    context: &Context,
+    gated: &Gated<'_>,
+    authority: &Authority,
+    ledger: &Ledger,
+    receipt: &mut Receipt,
+) -> Result<(), ApplyError> {
+    let policy = policy(gated.policy)?;
+    let (repository, image) = (gated.repository, gated.image);
     let gate = Gate {
         context,
         repository,
-        authority: &authority,
+        authority,
         policy: &policy,
         ledger,
     };
-    let mut waiting = with_children(context, repository, &manifest, verify.depth).await?;
-    receipt.subjects = waiting
-        .iter()
-        .map(|subject| gate.subject(subject))
-        .collect();
+    let mut waiting = with_children(context, repository, image, gated.depth).await?;
+    let subjects = waiting.iter().map(|subject| gate.subject(subject));
+    receipt.subjects.extend(subjects);
     let mut attempt = 1;
     loop {
         let round = gate.round(waiting, receipt).await?;
@@ -68,7 +94,6 @@ pub(super) async fn verify(
             return Err(gate.refusal(round.wrong));
         }
         if round.waiting.is_empty() {
-            receipt.verified = true;
             return Ok(());
         }
         if attempt >= context.patience.max_attempts {
@@ -84,7 +109,8 @@ pub(super) async fn verify(
             .map_or("no signature is visible yet".to_owned(), |fault| {
                 chain_text(&fault)
             });
-        context.pause(&verify.image.to_string(), &why).await;
+        let what = repository.at(image.digest());
+        context.pause(&what.to_string(), &why).await;
         waiting = round
             .waiting
             .into_iter()

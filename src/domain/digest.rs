@@ -49,7 +49,13 @@ impl Digest {
     /// The tag under which cosign, up to version 2, keeps the signatures of this digest.
     #[must_use]
     pub fn legacy_tag(&self) -> super::Tag {
-        super::Tag::known(format!("sha256-{}.sig", self.hex))
+        self.tag_beside("sig")
+    }
+
+    /// The tag under which cosign, up to version 2, keeps what belongs to this digest: `sig`, `att` or `sbom`.
+    #[must_use]
+    pub fn tag_beside(&self, suffix: &'static str) -> super::Tag {
+        super::Tag::known(format!("sha256-{}.{suffix}", self.hex))
     }
 
     fn from_raw(raw: &[u8]) -> Self {

@@ -158,6 +158,11 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// Where a file or folder is that an input names.
+    pub(super) fn path(&self, text: &str) -> PathBuf {
+        (self.files.path)(text)
+    }
+
     /// The names of the files in the folder that an input names.
     pub(super) fn folder(&mut self, input: &'static str) -> Option<Vec<String>> {
         let path = self.text(input)?;

@@ -7,6 +7,7 @@ mod auths;
 mod fields;
 mod grammar;
 mod preflight;
+mod publish;
 mod raw;
 mod repositories;
 mod requests;
@@ -22,6 +23,7 @@ use crate::domain::{
 
 pub use auths::RegistryAuth;
 pub use preflight::{OnExistingTag, Preflight};
+pub use publish::{Origin, Publish};
 pub use raw::{INPUTS, Input, RawInputs};
 
 use fields::Fields;
@@ -50,6 +52,8 @@ pub enum Command {
     Verify,
     /// The look before a build.
     Preflight,
+    /// Copies what is there.
+    Publish,
 }
 
 /// What to do, with all that it takes.
@@ -63,6 +67,8 @@ pub enum Request {
     Verify(Verify),
     /// Look whether anything is there, and change nothing.
     Preflight(Preflight),
+    /// Copy what is there.
+    Publish(Publish),
 }
 
 /// The commands `seal` and `create`.
@@ -175,6 +181,12 @@ impl Seal {
     }
 }
 
+impl PolicyInputs {
+    fn says_anything(&self) -> bool {
+        self.identity.is_some() || self.issuer.is_some() || self.github != GithubClaims::default()
+    }
+}
+
 impl Formats {
     /// Each of them.
     #[must_use]
@@ -267,6 +279,8 @@ pub enum Mode {
 pub struct Files<'a> {
     /// Reads a file; the size is bounded.
     pub read: &'a dyn Fn(&str) -> std::io::Result<Vec<u8>>,
+    /// Where a file or folder is.
+    pub path: &'a dyn Fn(&str) -> PathBuf,
     /// Lists the names of the files in a folder.
     pub list: &'a dyn Fn(&str) -> std::io::Result<Vec<String>>,
 }

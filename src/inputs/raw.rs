@@ -21,8 +21,10 @@ pub struct RawInputs(BTreeMap<&'static str, String>);
 
 const MAKE: &[&str] = &["seal", "create"];
 const LOOK: &[&str] = &["seal", "create", "preflight"];
+const TAG: &[&str] = &["seal", "create", "publish"];
+const NAME: &[&str] = &["seal", "create", "preflight", "publish"];
 const SIGN: &[&str] = &["seal", "sign"];
-const TRUST: &[&str] = &["seal", "sign", "verify"];
+const TRUST: &[&str] = &["seal", "sign", "verify", "publish"];
 
 macro_rules! inputs {
     ($($name:literal $commands:expr, $default:literal: $meaning:literal;)*) => {
@@ -32,10 +34,11 @@ macro_rules! inputs {
 }
 
 inputs! {
-    "command" &[], "seal": "What to do: `seal`, `create`, `sign`, `verify` or `preflight`.";
+    "command" &[], "seal": "What to do: `seal`, `create`, `sign`, `verify`, `preflight` or `publish`.";
     "image" &[], "": "`registry/repository` of bare tags and digests; for `sign` and `verify` also with `:tag` or `@sha256:…`.";
-    "tags" LOOK, "": "List. Tags that must never change what they hold; bare, or full references in any number of registries, as docker/metadata-action prints them.";
-    "moving-tags" MAKE, "": "List. Tags that may move, such as `latest`; written last.";
+    "tags" NAME, "": "List. Tags that must never change what they hold; bare, or full references in any number of registries, as docker/metadata-action prints them.";
+    "moving-tags" TAG, "": "List. Tags that may move, such as `latest`; written last.";
+    "source" &["publish"], "": "List of places to copy from, tried in this order: a reference with its tag or digest, a record, a folder in the OCI layout (`oci:FOLDER` or `oci:FOLDER:TAG`); further repositories may have what the first has lost.";
     "digests" LOOK, "": "List of `sha256:…` or `registry/repository@sha256:…`: what the index is made of. Bare ones are in `image`, else in the first repository that is named. `preflight` needs none; with them it tells `same` from `different`.";
     "digests-folder" MAKE, "": "A folder whose file names are the hex digests, as Docker's multi-platform example leaves them.";
     "platforms" MAKE, "": "List of platforms that must be there, no more and no less.";
@@ -45,7 +48,7 @@ inputs! {
     "recursive" TRUST, "false": "Sign and verify every child too.";
     "signature-format" SIGN, "bundle": "`bundle` (what cosign 3 writes), `legacy` (what cosign 2 writes: the tag `sha256-….sig`; needs a Rekor v1), or `both`.";
     "on-signing-failure" SIGN, "fail": "`fail`, or `warn`: when Sigstore is down, publish unsigned with a warning.";
-    "certificate-identity" TRUST, "": "Who must have signed, exactly. Default for `seal` and `sign`: this run's own identity; `verify` must be told.";
+    "certificate-identity" TRUST, "": "Who must have signed, exactly. Default for `seal` and `sign`: this run's own identity; `verify` must be told; `publish` checks where it is given.";
     "certificate-identity-regexp" TRUST, "": "The same as a regular expression, matched against the whole identity.";
     "certificate-oidc-issuer" TRUST, "": "Who must vouch for the identity. Default: the own token's issuer; for `verify` GitHub's.";
     "certificate-oidc-issuer-regexp" TRUST, "": "The same as a regular expression.";
@@ -69,7 +72,7 @@ inputs! {
     "retry-max-delay" &[], "60s": "No single wait is longer.";
     "timeout" &[], "15m": "The whole run ends by then.";
     "trace" &[], "false": "Print a line for each request: when it began, how long it took, what it was, its status.";
-    "dry-run" &["seal", "create", "sign", "preflight"], "false": "Print the plan and change nothing.";
+    "dry-run" &["seal", "create", "sign", "preflight", "publish"], "false": "Print the plan and change nothing.";
 }
 
 impl RawInputs {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::fields::Fields;
 use super::grammar::{self, Separator};
 use super::preflight::preflight;
+use super::publish::publish;
 use super::repositories::Repositories;
 use super::{
     Command, Depth, Formats, Given, IndexType, OnSigningFailure, Order, PolicyInputs, Request,
@@ -23,6 +24,7 @@ pub(super) fn command(fields: &mut Fields<'_>) -> Option<Command> {
         ("sign", Command::Sign),
         ("verify", Command::Verify),
         ("preflight", Command::Preflight),
+        ("publish", Command::Publish),
     ];
     if fields.text("command").is_none() {
         return Some(Command::Seal);
@@ -44,6 +46,7 @@ pub(super) fn request(fields: &mut Fields<'_>, command: Command) -> Option<Reque
         })),
         Command::Verify => verify(fields).map(Request::Verify),
         Command::Preflight => preflight(fields),
+        Command::Publish => publish(fields).map(Request::Publish),
     }
 }
 
@@ -91,7 +94,11 @@ fn seal(fields: &mut Fields<'_>, signing: Option<Signing>) -> Option<Seal> {
 }
 
 /// Every repository that a tag is in, each once; `home` where there is no tag.
-fn destinations(tags: &[FullTag], moving_tags: &[FullTag], home: &Repository) -> Vec<Repository> {
+pub(super) fn destinations(
+    tags: &[FullTag],
+    moving_tags: &[FullTag],
+    home: &Repository,
+) -> Vec<Repository> {
     let mut destinations = Vec::new();
     for tag in tags.iter().chain(moving_tags) {
         if !destinations.contains(&tag.repository) {
@@ -284,7 +291,7 @@ fn signing(fields: &mut Fields<'_>) -> Signing {
     }
 }
 
-fn depth(fields: &mut Fields<'_>) -> Depth {
+pub(super) fn depth(fields: &mut Fields<'_>) -> Depth {
     if fields.boolean("recursive", false) {
         Depth::Children
     } else {
@@ -292,7 +299,7 @@ fn depth(fields: &mut Fields<'_>) -> Depth {
     }
 }
 
-fn policy(fields: &mut Fields<'_>) -> PolicyInputs {
+pub(super) fn policy(fields: &mut Fields<'_>) -> PolicyInputs {
     PolicyInputs {
         identity: fields.matcher("certificate-identity", "certificate-identity-regexp"),
         issuer: fields.matcher("certificate-oidc-issuer", "certificate-oidc-issuer-regexp"),

@@ -26,6 +26,7 @@ fn parse(given: &[(&str, &str)]) -> Result<Inputs, Vec<String>> {
     };
     let files = Files {
         read: &read,
+        path: &|path: &str| path.into(),
         list: &list,
     };
     Inputs::parse(&raw, &files).map_err(|errors| errors.0.iter().map(ToString::to_string).collect())
@@ -34,7 +35,10 @@ fn parse(given: &[(&str, &str)]) -> Result<Inputs, Vec<String>> {
 fn seal(given: &[(&str, &str)]) -> Seal {
     match parse(given).unwrap().request {
         Request::Seal(seal) => seal,
-        other @ (Request::Sign(_) | Request::Verify(_) | Request::Preflight(_)) => {
+        other @ (Request::Sign(_)
+        | Request::Verify(_)
+        | Request::Preflight(_)
+        | Request::Publish(_)) => {
             panic!("{other:?}")
         }
     }
@@ -98,7 +102,10 @@ fn preflight_takes_tags_anywhere_and_digests_where_they_are_known() {
     ];
     let preflight = |more: &[(&str, &str)]| match parse(&[&given, more].concat()).unwrap().request {
         Request::Preflight(preflight) => preflight,
-        other @ (Request::Seal(_) | Request::Sign(_) | Request::Verify(_)) => panic!("{other:?}"),
+        other
+        @ (Request::Seal(_) | Request::Sign(_) | Request::Verify(_) | Request::Publish(_)) => {
+            panic!("{other:?}")
+        }
     };
     let plain = preflight(&[]);
     assert_eq!(texts(&plain.tags), ["ghcr.io/o/r:v1", "quay.io/x/y:v1"]);
@@ -274,8 +281,8 @@ fn each_command_says_what_it_needs() {
             "input `image`: `ghcr.io/o/r` names no tag",
         ),
         (
-            &[("command", "publish")],
-            "input `command`: `publish` is none of",
+            &[("command", "publish"), ("tags", "ghcr.io/o/r:v1")],
+            "input `source`: no image is named",
         ),
     ];
     for (given, wanted) in cases {

@@ -119,6 +119,7 @@ struct Document<'a> {
 }
 
 impl Child {
+    /// What an index says of a child.
     pub(super) fn of(descriptor: &Descriptor) -> Self {
         Self {
             digest: descriptor.digest.clone(),

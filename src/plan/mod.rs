@@ -5,6 +5,7 @@
 
 mod assemble;
 mod preflight;
+mod published;
 mod tags;
 
 #[cfg(test)]
@@ -14,4 +15,5 @@ pub use assemble::{
     AssembleError, Assembly, Attestation, Child, Leaf, PlatformMap, Resolved, Wanted, assemble,
 };
 pub use preflight::{FoundTag, Held, Look, TagAnswer, Verdict, decide_preflight, find_tags};
+pub use published::{contents_of, decide_published};
 pub use tags::{Conflict, Equivalent, SeenTag, TagKind, TagStep, TagSteps, decide_tags, images_of};

@@ -1,7 +1,8 @@
-//! Blobs copied from one repository to another: mounted where both are on one registry and it does that, else carried
-//! over, without ever being held whole unless they are small.
+//! Blobs copied from one repository to another, or from a file: mounted where both repositories are on one registry and
+//! it does that, else carried over, without ever being held whole unless they are small.
 
 use std::borrow::Borrow;
+use std::path::Path;
 
 use reqwest::Method;
 
@@ -10,7 +11,7 @@ use super::blobs::blob_question;
 use super::client::{Question, Registry};
 use super::downloads::{check_digest, check_size};
 use super::error::{Fault, Operation, RegistryError};
-use super::opened::Opened;
+use super::stream::Stream;
 use super::uploads::{Begun, SMALL_MAX_BYTES, Upload};
 use super::wire::Scheme;
 use crate::domain::{Descriptor, Digest, Repository};
@@ -39,7 +40,14 @@ enum Sided {
 /// A blob that the source is ready to give.
 enum Ready {
     Small(Vec<u8>),
-    Large(Box<Opened>),
+    Large(Stream),
+}
+
+/// Where a blob comes from.
+#[derive(Clone, Copy)]
+enum Source<'a> {
+    Repository(&'a Repository),
+    File(&'a Path),
 }
 
 impl Registry {
@@ -59,6 +67,29 @@ impl Registry {
         let copied = self.patiently(&what, || self.copy(from, to, blob)).await;
         copied.map_err(|failed| match failed {
             Sided::Source(fault) => self.blob_error(Operation::ReadBlob, from, digest, fault),
+            Sided::Destination(fault) | Sided::Renewed(fault) => {
+                self.blob_error(Operation::WriteBlob, to, digest, fault)
+            }
+        })
+    }
+
+    /// Uploads `blob`, which `to` lacks, from a file. Size and digest are checked as [`Self::copy_blob`] does it, and an
+    /// error tells in the same way whose fault it is; of the file's the object is its path.
+    pub async fn upload_blob(
+        &self,
+        file: &Path,
+        to: &Repository,
+        blob: &Descriptor,
+    ) -> Result<(), RegistryError> {
+        let digest = &blob.digest;
+        let what = format!("upload of {to}@{digest}");
+        let upload = || self.carry_renewed(Source::File(file), to, blob, None);
+        let uploaded = self.patiently(&what, upload).await;
+        uploaded.map_err(|failed| match failed {
+            Sided::Source(fault) => {
+                let object = file.display().to_string();
+                self.error(Operation::ReadBlob, to, object, fault)
+            }
             Sided::Destination(fault) | Sided::Renewed(fault) => {
                 self.blob_error(Operation::WriteBlob, to, digest, fault)
             }
@@ -85,17 +116,29 @@ impl Registry {
                 }
             }
         }
-        match self.carry(from, to, blob, upload).await {
-            Err(Sided::Renewed(_)) => self.carry(from, to, blob, None).await?,
-            carried => carried?,
-        }
+        let source = Source::Repository(from);
+        self.carry_renewed(source, to, blob, upload).await?;
         Ok(Copied::Streamed)
+    }
+
+    /// Carries the blob over, and once more from its beginning where our credentials had to be renewed on the way.
+    async fn carry_renewed(
+        &self,
+        from: Source<'_>,
+        to: &Repository,
+        blob: &Descriptor,
+        upload: Option<Upload<'_>>,
+    ) -> Result<(), Sided> {
+        match self.carry(from, to, blob, upload).await {
+            Err(Sided::Renewed(_)) => self.carry(from, to, blob, None).await,
+            carried => carried,
+        }
     }
 
     /// Reads the blob and writes it into `upload`, or into a new one.
     async fn carry(
         &self,
-        from: &Repository,
+        from: Source<'_>,
         to: &Repository,
         blob: &Descriptor,
         upload: Option<Upload<'_>>,
@@ -119,28 +162,38 @@ impl Registry {
                 .finish(&upload, &bytes)
                 .await
                 .map_err(Sided::Destination),
-            (Ready::Large(source), Some(upload)) => self.stream(&upload, *source, blob).await,
+            (Ready::Large(source), Some(upload)) => self.stream(&upload, source, blob).await,
             (Ready::Large(source), None) => {
                 let begun = self.begin(to, &blob.digest).await;
                 match begun.map_err(Sided::Destination)? {
-                    Some(upload) => self.stream(&upload, *source, blob).await,
+                    Some(upload) => self.stream(&upload, source, blob).await,
                     None => Ok(()),
                 }
             }
         }
     }
 
-    async fn make_ready(&self, from: &Repository, blob: &Descriptor) -> Result<Ready, Fault> {
-        let question = blob_question(from, &blob.digest, blob.size);
-        let opened = self.open_blob(&question).await?;
-        if presence(&opened.answer) != Presence::Present {
-            return Err(opened.answer.fault());
-        }
-        check_size(opened.length().unwrap_or(blob.size), blob)?;
+    async fn make_ready(&self, from: Source<'_>, blob: &Descriptor) -> Result<Ready, Fault> {
+        let (stream, length) = match from {
+            Source::File(path) => {
+                let (stream, length) = Stream::of_file(path)?;
+                (stream, Some(length))
+            }
+            Source::Repository(from) => {
+                let question = blob_question(from, &blob.digest, blob.size);
+                let opened = self.open_blob(&question).await?;
+                if presence(&opened.answer) != Presence::Present {
+                    return Err(opened.answer.fault());
+                }
+                let length = opened.length();
+                (Stream::Answer(Box::new(opened)), length)
+            }
+        };
+        check_size(length.unwrap_or(blob.size), blob)?;
         if blob.size > SMALL_MAX_BYTES {
-            return Ok(Ready::Large(Box::new(opened.without_turn())));
+            return Ok(Ready::Large(stream.without_turn()));
         }
-        let bytes = opened.read(blob.size).await?.body;
+        let bytes = stream.read(blob.size).await?;
         check_size(u64::try_from(bytes.len()).unwrap_or(u64::MAX), blob)?;
         check_digest(Digest::of(&bytes), &blob.digest)?;
         Ok(Ready::Small(bytes))
@@ -150,7 +203,7 @@ impl Registry {
     async fn stream(
         &self,
         upload: &Upload<'_>,
-        source: Opened,
+        source: Stream,
         blob: &Descriptor,
     ) -> Result<(), Sided> {
         let question = upload.question(Method::PUT, &[]);
@@ -165,7 +218,7 @@ impl Registry {
         &self,
         upload: &Upload<'_>,
         question: &Question<'_>,
-        source: Opened,
+        source: Stream,
         blob: &Descriptor,
     ) -> Result<(), Sided> {
         let mut authorization = None;

@@ -144,6 +144,9 @@ pub enum Fault {
         /// How many there should be.
         claimed: u64,
     },
+    /// The file that it is in cannot be read.
+    #[error("the file cannot be read")]
+    File(#[source] Arc<std::io::Error>),
     /// It says that it has stored what was not yet sent to its end.
     #[error("`{host}` says that it has the content, before all of it was sent")]
     Early {
@@ -181,6 +184,7 @@ impl Fault {
             | Self::Helper(_)
             | Self::Digest { .. }
             | Self::Size { .. }
+            | Self::File(_)
             | Self::Early { .. }
             | Self::Manifest(_)
             | Self::Listing(_)
@@ -204,6 +208,7 @@ impl Fault {
             | Self::Helper(_)
             | Self::Digest { .. }
             | Self::Size { .. }
+            | Self::File(_)
             | Self::Early { .. }
             | Self::Manifest(_)
             | Self::Listing(_)

@@ -22,6 +22,8 @@ mod referrers;
 mod refusal;
 mod retry;
 mod sigv4;
+mod stream;
+mod tags;
 mod token;
 mod uploads;
 mod wire;

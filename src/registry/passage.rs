@@ -1,4 +1,4 @@
-//! Blobs that are too large to be held: their bytes pass from one answer into one request, and are counted and digested
+//! Blobs that are too large to be held: their bytes pass from an answer or a file into one request, and are counted and digested
 //! as they pass. The last piece is held back until all of them are known to be right, so that nobody, however little it
 //! checks itself, ever has the whole of a wrong blob.
 
@@ -15,6 +15,7 @@ use reqwest::{Body, Client, Request};
 use super::downloads::{check_digest, check_size};
 use super::error::Fault;
 use super::opened::Opened;
+use super::stream::Stream;
 use super::wire::{Answer, ERROR_MAX_BYTES, authority, unreachable};
 use crate::domain::{Descriptor, Digester, Events};
 use crate::http::{Certificates, HttpError, Watch, cause_text, upload_client};
@@ -43,7 +44,7 @@ pub(super) struct Passage {
 
 /// The state of the stream that a request's body is made of.
 struct Pieces {
-    source: Opened,
+    source: Stream,
     blob: Descriptor,
     passage: Arc<Passage>,
     digester: Digester,
@@ -66,7 +67,7 @@ impl Uploads {
     pub(super) async fn send(
         &self,
         mut request: Request,
-        source: Opened,
+        source: Stream,
         blob: &Descriptor,
     ) -> (Result<Answer, Fault>, Arc<Passage>) {
         let passage = Arc::new(Passage::default());

@@ -92,6 +92,7 @@ fn past(command: Command) -> &'static str {
         Command::Sign => "signed",
         Command::Verify => "verified",
         Command::Preflight => "looked",
+        Command::Publish => "published",
     }
 }
 
@@ -123,14 +124,18 @@ impl Report<'_> {
         };
         let made = receipt.signed_anything();
         let result = match self.command {
-            Command::Seal | Command::Create => ResultWord::of(receipt).as_str(),
+            Command::Seal | Command::Create | Command::Publish => ResultWord::of(receipt).as_str(),
             Command::Sign if receipt.planned => "planned",
             Command::Sign if !receipt.unsigned.is_empty() => "NOT signed",
             Command::Sign if !made => "was signed already",
             Command::Sign | Command::Verify | Command::Preflight => past(self.command),
         };
         let signing = match self.command {
-            Command::Create | Command::Sign | Command::Verify | Command::Preflight => "",
+            Command::Create
+            | Command::Sign
+            | Command::Verify
+            | Command::Preflight
+            | Command::Publish => "",
             Command::Seal if !receipt.signing || receipt.planned => "",
             Command::Seal if !receipt.unsigned.is_empty() => ", NOT signed",
             Command::Seal if made => ", signed",

@@ -70,7 +70,7 @@ impl Report<'_> {
         }
         let signed = receipt.signing && !receipt.planned && receipt.unsigned.is_empty();
         let made = receipt.signed_anything();
-        if self.command != Command::Verify {
+        if !matches!(self.command, Command::Verify | Command::Publish) {
             outputs.push(("signed", signed.to_string()));
             outputs.push(("sign-skipped", (signed && !made).to_string()));
         }

@@ -72,7 +72,7 @@ impl Report<'_> {
         let mut text = format!("### {mark}{name} {word}\n");
         if let (Some(subject), None) = (&subject, &self.failure) {
             let result = match self.command {
-                Command::Seal | Command::Create => {
+                Command::Seal | Command::Create | Command::Publish => {
                     format!("**{}** · ", ResultWord::of(receipt).as_str())
                 }
                 Command::Sign | Command::Verify | Command::Preflight => String::new(),
@@ -236,7 +236,7 @@ impl Report<'_> {
     /// What became of each repository, where that is not said by the tags alone.
     fn places_section(&self) -> Option<String> {
         let places = self.places();
-        let is_plain = |place: &PlaceReceipt| place.brought.is_empty();
+        let is_plain = |place: &PlaceReceipt| place.brought.is_empty() && place.blobs.is_empty();
         if places.len() < 2 && places.iter().all(is_plain) {
             return None;
         }
@@ -251,14 +251,7 @@ impl Report<'_> {
                     }
                     PlaceState::Lacking => ":hourglass:&nbsp;not&nbsp;pushed",
                 };
-                let brought: Vec<String> =
-                    place.brought.iter().take(ROWS_SHOWN).map(short).collect();
-                let more = place.brought.len() - brought.len();
-                let brought = match (brought.is_empty(), more) {
-                    (true, _) => "–".to_owned(),
-                    (false, 0) => brought.join("<br>"),
-                    (false, more) => format!("{}<br>and {more} more", brought.join("<br>")),
-                };
+                let brought = brought_text(place);
                 vec![
                     code(&place.repository.to_string()),
                     word.to_owned(),
@@ -309,6 +302,23 @@ impl Report<'_> {
             )
         })
     }
+}
+
+/// What was copied to a place, manifests first.
+fn brought_text(place: &PlaceReceipt) -> String {
+    let manifests = place.brought.iter().map(short);
+    let blobs = place
+        .blobs
+        .iter()
+        .map(|blob| format!("{} (blob)", short(blob)));
+    let count = place.brought.len() + place.blobs.len();
+    let mut shown: Vec<String> = manifests.chain(blobs).take(ROWS_SHOWN).collect();
+    match count - shown.len() {
+        _ if shown.is_empty() => return "–".to_owned(),
+        0 => (),
+        more => shown.push(format!("and {more} more")),
+    }
+    shown.join("<br>")
 }
 
 /// An error, its causes and its cure, as a block that stands out.

@@ -11,12 +11,13 @@ const MAY_SEE: &[(&str, &[&str])] = &[
     ("http", &["domain"]),
     ("registry", &["domain", "http"]),
     ("signing", &["domain", "http"]),
+    ("layout", &["domain"]),
     ("record", &["domain"]),
     // `failure` for one thing: the text of an error with its causes.
     (
         "apply",
         &[
-            "domain", "inputs", "plan", "record", "registry", "signing", "failure",
+            "domain", "inputs", "layout", "plan", "record", "registry", "signing", "failure",
         ],
     ),
     ("report", &["domain", "inputs", "plan", "record", "apply"]),

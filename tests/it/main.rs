@@ -26,6 +26,7 @@ mod legacy;
 mod legacy_tag;
 mod outages;
 mod preflight;
+mod publish;
 mod record;
 mod referrers;
 mod report;

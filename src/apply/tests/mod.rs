@@ -1,6 +1,8 @@
 //! Steps that no command shows alone, against the sandbox's registry.
 
+mod belongings;
 mod carry;
+mod layouts;
 
 use std::time::Duration;
 
@@ -8,6 +10,7 @@ use sandbox::{Options, Registry as Sandbox};
 use serde_json::{Value, json};
 
 use super::Context;
+use super::source::Source;
 use crate::domain::{Digest, Events, Patience, Repository};
 use crate::http::{Certificates, client};
 use crate::inputs::Mode;

@@ -4,6 +4,7 @@ mod absence;
 mod auth;
 mod copies;
 mod copy_faults;
+mod files;
 mod integrity;
 mod retries;
 mod server;

@@ -2,34 +2,40 @@
 //! there, so that who finds it can pull it. What was killed half-way is taken up where it stopped: what is there is not
 //! copied again.
 
+mod walk;
+
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
-use std::iter;
-use std::rc::Rc;
+use std::collections::BTreeSet;
 
 use futures_util::future::{LocalBoxFuture, try_join_all};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::Semaphore;
 
 use super::children::{DEPTH_MAX, PARALLEL, TOTAL_MAX};
+use super::source::Source;
 use super::{ApplyError, Context};
-use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, Reference, Repository};
-use crate::registry::{Operation, RegistryError};
+use crate::domain::{Descriptor, Digest, Manifest, Reference, Repository};
+use crate::failure::chain_text;
+use walk::{Haste, Once, Part, Step, parts};
 
 /// Blobs that are copied at once. More of them share the same line, and each holds memory.
 const COPIES_MAX: usize = 6;
+/// Blobs of an image that is new to the destination are not asked for first up to here: copying them takes no longer.
+const SMALL_MAX_BYTES: u64 = 64 * 1024;
 
 /// Copies images and indexes into one repository. Whatever of it is asked for at once, each manifest and blob is seen to
 /// once.
 pub(super) struct Carrier<'a> {
     context: &'a Context,
-    from: &'a [Repository],
+    from: &'a [Source],
     to: &'a Repository,
     care: Care,
     manifests: Once,
     blobs: Once,
     copies: Semaphore,
     brought: RefCell<Brought>,
+    /// The names of places that did not answer as they should.
+    failed: RefCell<BTreeSet<String>>,
 }
 
 /// Whether a manifest that is there stands for all that it points to.
@@ -38,7 +44,6 @@ pub(super) enum Care {
     /// It does: registries take a manifest only once they have its parts.
     Trusting,
     /// It does not: garbage collection may have taken a part away since, so that each is asked for.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no command heals yet"))]
     Healing,
 }
 
@@ -59,27 +64,11 @@ impl Brought {
     }
 }
 
-/// What has been seen to, or is right now: who comes second waits for who came first.
-#[derive(Default)]
-struct Once(RefCell<BTreeMap<Digest, Rc<OnceCell<()>>>>);
-
-/// Where in an image the walk is.
-#[derive(Clone, Copy)]
-struct Step<'a> {
-    /// The image that was asked for.
-    root: &'a Digest,
-    /// How many manifests of it were come across.
-    count: &'a Cell<usize>,
-    /// What points here.
-    parent: Option<&'a Digest>,
-    depth: usize,
-}
-
 impl<'a> Carrier<'a> {
     /// Will copy from `from`, tried in this order, to `to`.
     pub(super) fn new(
         context: &'a Context,
-        from: &'a [Repository],
+        from: &'a [Source],
         to: &'a Repository,
         care: Care,
     ) -> Self {
@@ -92,17 +81,14 @@ impl<'a> Carrier<'a> {
             blobs: Once::default(),
             copies: Semaphore::new(COPIES_MAX),
             brought: RefCell::default(),
+            failed: RefCell::default(),
         }
     }
 
-    /// Sees to it that the repository has `digest` and all that belongs to it.
+    /// Sees to it that the repository has `digest` and all that belongs in it.
     pub(super) async fn bring(&self, digest: &Digest) -> Result<(), ApplyError> {
-        let step = Step {
-            root: digest,
-            count: &Cell::new(0),
-            parent: None,
-            depth: 0,
-        };
+        let count = Cell::new(0);
+        let step = Step::first(digest, &count, Haste::Wait);
         self.see_to_manifest(digest, step).await
     }
 
@@ -115,6 +101,30 @@ impl<'a> Carrier<'a> {
         try_join_all(children.map(|child| self.bring(&child.digest)))
             .await
             .map(drop)
+    }
+
+    /// The same for what is only said to be somewhere. Returns `false` if it is nowhere.
+    pub(super) async fn bring_listed(&self, digest: &Digest) -> Result<bool, ApplyError> {
+        let count = Cell::new(0);
+        let step = Step::first(digest, &count, Haste::Leave);
+        match self.see_to_manifest(digest, step).await {
+            Ok(()) => Ok(true),
+            Err(ApplyError::NotAtSource { parent: None, .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sees to it that the repository has all that `manifest` points to.
+    pub(super) async fn bring_contents(&self, manifest: &Manifest) -> Result<(), ApplyError> {
+        let count = Cell::new(0);
+        let root = Step::first(manifest.digest(), &count, Haste::Wait);
+        let inside = root.inside(manifest.digest(), true);
+        self.bring_parts(manifest, inside).await
+    }
+
+    /// Every manifest that was come across, below what was asked for too.
+    pub(super) fn seen(&self) -> Vec<Digest> {
+        self.manifests.seen()
     }
 
     /// What was brought so far, also by a call that has failed.
@@ -142,7 +152,11 @@ impl<'a> Carrier<'a> {
         })
     }
 
-    async fn bring_manifest(&self, digest: &Digest, step: Step<'_>) -> Result<(), ApplyError> {
+    async fn bring_manifest<'b>(
+        &'b self,
+        digest: &'b Digest,
+        step: Step<'b>,
+    ) -> Result<(), ApplyError> {
         // The image itself is no child.
         let children = step.count.replace(step.count.get() + 1);
         if children > TOTAL_MAX {
@@ -158,17 +172,16 @@ impl<'a> Carrier<'a> {
         if is_there && self.care == Care::Trusting {
             return Ok(());
         }
-        let look = || self.find(&reference, is_there);
-        let found = self
-            .context
-            .until_present(&digest.to_string(), look)
-            .await?;
-        let manifest = found.ok_or_else(|| self.lost(digest, step.parent))?;
-        let inside = Step {
-            parent: Some(digest),
-            depth: step.depth + 1,
-            ..step
+        let look = || self.find(digest, is_there);
+        let found = match step.haste {
+            Haste::Wait => {
+                let what = digest.to_string();
+                self.context.until_present(&what, look).await?
+            }
+            Haste::Leave => look().await?,
         };
+        let manifest = found.ok_or_else(|| self.lost(digest, step.parent))?;
+        let inside = step.inside(digest, is_there);
         self.bring_parts(&manifest, inside).await?;
         if !is_there {
             let bring_again = async || {
@@ -186,17 +199,17 @@ impl<'a> Carrier<'a> {
 
     /// The manifest at the first place that has it. The destination is one of them where it has it: what it holds is good
     /// enough to tell what must be there with it.
-    async fn find(
-        &self,
-        reference: &Reference,
-        is_there: bool,
-    ) -> Result<Option<Manifest>, RegistryError> {
+    async fn find(&self, digest: &Digest, is_there: bool) -> Result<Option<Manifest>, ApplyError> {
         let mut fault = None;
-        for place in self.from.iter().chain(is_there.then_some(self.to)) {
-            match self.context.registry.manifest(place, reference).await {
+        let destination = is_there.then(|| Source::from(self.to.clone()));
+        for place in self.places().chain(&destination) {
+            match place.manifest(self.context, digest).await {
                 Ok(Some(manifest)) => return Ok(Some(manifest)),
                 Ok(None) => (),
-                Err(error) => fault = fault.or(Some(error)),
+                Err(error) => {
+                    self.put_last(place, &error);
+                    fault = fault.or(Some(error));
+                }
             }
         }
         fault.map_or(Ok(None), Err)
@@ -233,51 +246,52 @@ impl<'a> Carrier<'a> {
 
     async fn bring_blob(&self, blob: &Descriptor, step: Step<'_>) -> Result<(), ApplyError> {
         let registry = &self.context.registry;
-        if registry.has_blob(self.to, &blob.digest).await? {
+        let is_likely_there = !step.is_new || blob.size > SMALL_MAX_BYTES || blob.is_foreign();
+        if is_likely_there && registry.has_blob(self.to, &blob.digest).await? {
             return Ok(());
         }
         // It is never closed, so that there is always a turn to wait for.
         let _turn = self.copies.acquire().await.ok();
         let mut fault = None;
-        for place in self.from {
-            match self.copy(place, blob).await {
+        for place in self.places() {
+            match place.copy_blob(self.context, self.to, blob).await {
                 Ok(true) => {
                     let mut brought = self.brought.borrow_mut();
                     brought.blobs.insert(blob.digest.clone());
                     return Ok(());
                 }
                 Ok(false) => (),
-                Err(error) if error.is_write() => return Err(error.into()),
-                Err(error) => fault = fault.or(Some(error)),
+                // No other place can help that.
+                Err(ApplyError::Registry(error)) if error.is_write() => {
+                    return Err(ApplyError::Registry(error));
+                }
+                Err(error) => {
+                    self.put_last(place, &error);
+                    fault = fault.or(Some(error));
+                }
             }
         }
         match fault {
-            Some(error) => Err(error.into()),
+            Some(error) => Err(error),
             None if blob.is_foreign() => Ok(()),
             None => Err(self.lost(&blob.digest, step.parent)),
         }
     }
 
-    /// Copies a blob, unless `place` does not have it.
-    async fn copy(&self, place: &Repository, blob: &Descriptor) -> Result<bool, RegistryError> {
-        let registry = &self.context.registry;
-        // Most places do not have these, and nothing is to be begun for nothing.
-        if blob.is_foreign() && !registry.has_blob(place, &blob.digest).await? {
-            return Ok(false);
-        }
-        match registry.copy_blob(place, self.to, blob).await {
-            Ok(_) => Ok(true),
-            // What that means, the table of answers says.
-            Err(error)
-                if error.operation() == Operation::ReadBlob && error.status() == Some(404) =>
-            {
-                if registry.has_blob(place, &blob.digest).await? {
-                    Err(error)
-                } else {
-                    Ok(false)
-                }
-            }
-            Err(error) => Err(error),
+    /// The places to copy from, those last that did not answer as they should.
+    fn places(&self) -> impl Iterator<Item = &'a Source> + use<'a> {
+        let failed = self.failed.borrow().clone();
+        let is_last = move |place: &&Source| failed.contains(&place.name());
+        let (last, first): (Vec<_>, Vec<_>) = self.from.iter().partition(is_last);
+        first.into_iter().chain(last)
+    }
+
+    fn put_last(&self, place: &Source, error: &ApplyError) {
+        let is_new = self.failed.borrow_mut().insert(place.name());
+        if is_new && self.from.len() > 1 {
+            let (name, why) = (place.name(), chain_text(error));
+            let text = format!("`{name}` is asked last from now on: {why}");
+            self.context.events.warn(text);
         }
     }
 
@@ -285,45 +299,7 @@ impl<'a> Carrier<'a> {
         ApplyError::NotAtSource {
             digest: digest.clone(),
             parent: parent.cloned(),
-            places: self.from.iter().map(Repository::to_string).collect(),
-        }
-    }
-}
-
-/// Something that a manifest points to.
-enum Part<'a> {
-    Manifest(&'a Descriptor),
-    Blob(&'a Descriptor),
-}
-
-/// What must be there before `manifest` is. An index may list what is no manifest, as `BuildKit`'s older caches do.
-fn parts(manifest: &Manifest) -> impl Iterator<Item = Part<'_>> {
-    let (config, listed) = match manifest.kind() {
-        ManifestKind::Index { manifests, .. } => (None, manifests),
-        ManifestKind::Image { config, layers, .. } => (Some(&**config), layers),
-    };
-    let is_index = config.is_none();
-    iter::chain(config, listed).map(move |part| {
-        let is_manifest = part.media_type.is_index() || part.media_type.is_image();
-        if is_index && is_manifest {
-            Part::Manifest(part)
-        } else {
-            Part::Blob(part)
-        }
-    })
-}
-
-impl Once {
-    fn of(&self, digest: &Digest) -> Rc<OnceCell<()>> {
-        let mut cells = self.0.borrow_mut();
-        Rc::clone(cells.entry(digest.clone()).or_default())
-    }
-
-    /// Forgets that it was seen to; what is under way goes on, and is waited for.
-    fn forget(&self, digest: &Digest) {
-        let mut cells = self.0.borrow_mut();
-        if cells.get(digest).is_some_and(|cell| cell.initialized()) {
-            cells.remove(digest);
+            places: self.from.iter().map(Source::name).collect(),
         }
     }
 }

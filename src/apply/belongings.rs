@@ -1,0 +1,239 @@
+//! Brings what belongs to an image and is not in it: what refers to it, and what is kept under tags that hold its digest.
+//! What the destination has of that stays: lists are merged, never replaced.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+
+use super::attach::list;
+use super::carry::Carrier;
+use super::children::{DEPTH_MAX, PARALLEL};
+use super::legacy::read_config;
+use super::legacy_manifest::merge;
+use super::lookup::{REFERRERS_MAX, entries};
+use super::settle::{Change, Shared};
+use super::source::{Known, Source};
+use super::{ApplyError, Context};
+use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, Reference, Repository};
+use crate::registry::Referrers;
+
+/// The ends of the tags under which cosign keeps, or kept, what belongs to an image.
+const BESIDE: [&str; 3] = ["sig", "att", "sbom"];
+
+/// Copies what belongs to whatever a [`Carrier`] has brought.
+pub(super) struct Belongings<'a> {
+    pub(super) context: &'a Context,
+    pub(super) from: &'a [Source],
+    pub(super) to: &'a Repository,
+    pub(super) carrier: &'a Carrier<'a>,
+}
+
+/// What refers to one digest, as the sources list it.
+#[derive(Default)]
+struct Listed {
+    entries: BTreeMap<Digest, Descriptor>,
+    /// The fallback index of the first source that has one.
+    original: Option<Manifest>,
+}
+
+impl Belongings<'_> {
+    /// Brings what belongs to all that the carrier has seen, and what belongs to that, and so on.
+    pub(super) async fn bring(&self) -> Result<(), ApplyError> {
+        let known: Vec<Known> = stream::iter(self.from.iter().map(|from| from.know(self.context)))
+            .buffered(PARALLEL)
+            .collect()
+            .await;
+        let mut done = BTreeSet::new();
+        for depth in 0.. {
+            let mut subjects = self.carrier.seen();
+            subjects.retain(|subject| done.insert(subject.clone()));
+            let Some(first) = subjects.first() else {
+                break;
+            };
+            if depth > DEPTH_MAX {
+                return Err(ApplyError::TooDeep {
+                    digest: first.clone(),
+                    limit: DEPTH_MAX,
+                });
+            }
+            let each = subjects
+                .iter()
+                .map(|subject| self.bring_all(subject, &known));
+            stream::iter(each.collect::<Vec<_>>())
+                .buffer_unordered(PARALLEL)
+                .try_collect::<()>()
+                .await?;
+        }
+        Ok(())
+    }
+
+    async fn bring_all(&self, subject: &Digest, known: &[Known]) -> Result<(), ApplyError> {
+        let referrers = self.bring_referrers(subject, known);
+        let tagged = async {
+            let each = BESIDE.map(|suffix| self.bring_tagged(subject, suffix, known));
+            futures_util::future::try_join_all(each).await.map(drop)
+        };
+        tokio::try_join!(referrers, tagged).map(drop)
+    }
+
+    async fn bring_referrers(&self, subject: &Digest, known: &[Known]) -> Result<(), ApplyError> {
+        let listed = self.listed(subject, known).await?;
+        let brought = listed.entries.values().map(|entry| async move {
+            let is_there = self.carrier.bring_listed(&entry.digest).await?;
+            if !is_there {
+                let lost = format!(
+                    "`{}` is said to refer to `{subject}` and is not there; it is left out",
+                    entry.digest
+                );
+                self.context.events.warn(lost);
+            }
+            Ok::<_, ApplyError>(is_there.then(|| entry.clone()))
+        });
+        let brought: Vec<Option<Descriptor>> = stream::iter(brought.collect::<Vec<_>>())
+            .buffered(PARALLEL)
+            .try_collect()
+            .await?;
+        let brought: Vec<Descriptor> = brought.into_iter().flatten().collect();
+        if brought.is_empty() || self.are_listed(subject, &brought).await? {
+            return Ok(());
+        }
+        let listing = list(self.context, self.to, subject, brought, listed.original);
+        match listing.await? {
+            Some(settling) => settling.await,
+            None => Ok(()),
+        }
+    }
+
+    async fn listed(&self, subject: &Digest, known: &[Known]) -> Result<Listed, ApplyError> {
+        let mut listed = Listed::default();
+        for (source, known) in self.from.iter().zip(known) {
+            let api = source.referrers(self.context, subject).await?;
+            let fallback = source.fallback(self.context, subject, known).await?;
+            let own = api.into_iter();
+            let tagged = fallback.as_ref().map_or(&[][..], entries).to_vec();
+            for entry in own.chain(tagged) {
+                let is_manifest = entry.media_type.is_index() || entry.media_type.is_image();
+                if is_manifest {
+                    listed.entries.entry(entry.digest.clone()).or_insert(entry);
+                } else {
+                    let (digest, is) = (&entry.digest, &entry.media_type);
+                    let odd = format!(
+                        "`{digest}`, which refers to `{subject}`, is a `{is}`, which registries do not take; it is left out"
+                    );
+                    self.context.events.warn(odd);
+                }
+            }
+            listed.original = listed.original.or(fallback);
+        }
+        let count = listed.entries.len();
+        if count > REFERRERS_MAX {
+            let subject = subject.clone();
+            return Err(ApplyError::TooManyReferrers { subject, count });
+        }
+        Ok(listed)
+    }
+
+    /// Whether the destination's own list of referrers has all of these.
+    async fn are_listed(&self, subject: &Digest, new: &[Descriptor]) -> Result<bool, ApplyError> {
+        let registry = &self.context.registry;
+        Ok(match registry.referrers(self.to, subject).await? {
+            Referrers::Listed(listed) => new
+                .iter()
+                .all(|entry| listed.iter().any(|known| known.digest == entry.digest)),
+            Referrers::NoApi => false,
+        })
+    }
+
+    /// Brings what is under one of cosign's tags.
+    async fn bring_tagged(
+        &self,
+        subject: &Digest,
+        suffix: &'static str,
+        known: &[Known],
+    ) -> Result<(), ApplyError> {
+        for (source, known) in self.from.iter().zip(known) {
+            let found = source.beside(self.context, subject, suffix, known).await?;
+            if let Some(original) = found {
+                self.bring_tag(subject, suffix, &original).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn bring_tag(
+        &self,
+        subject: &Digest,
+        suffix: &'static str,
+        original: &Manifest,
+    ) -> Result<(), ApplyError> {
+        let tag = subject.tag_beside(suffix);
+        let reference = Reference::Tag(tag.clone());
+        let registry = &self.context.registry;
+        let held = registry.manifest_digest(self.to, &reference).await?;
+        if held.is_none() || held.as_ref() == Some(original.digest()) {
+            self.carrier.bring(original.digest()).await?;
+        }
+        if held.as_ref() == Some(original.digest()) {
+            return Ok(());
+        }
+        let shared = Shared {
+            context: self.context,
+            repository: self.to,
+            subject,
+            tag,
+        };
+        let add = async |current: Option<&Manifest>| match current {
+            None => Ok(Some(Change {
+                media_type: original.media_type().clone(),
+                bytes: original.bytes().to_vec(),
+                parts: Vec::new(),
+            })),
+            Some(current) if current.digest() == original.digest() => Ok(None),
+            Some(_) if suffix == "sbom" => {
+                // It holds one document. Nobody could read two.
+                let kept = format!(
+                    "the tag `{}` of `{}` holds something else; it is left as it is",
+                    shared.tag, self.to
+                );
+                self.context.events.warn(kept);
+                Ok(None)
+            }
+            Some(current) => self.merged(subject, &shared, current, original).await,
+        };
+        shared.settle(add).await
+    }
+
+    /// The destination's manifest with the layers that it lacks.
+    async fn merged(
+        &self,
+        subject: &Digest,
+        shared: &Shared<'_>,
+        current: &Manifest,
+        original: &Manifest,
+    ) -> Result<Option<Change>, ApplyError> {
+        if !is_alike(current, original) {
+            return Err(ApplyError::FallbackOccupied {
+                tag: shared.tag.clone(),
+                subject: subject.clone(),
+                why: "holds something else than at the source",
+            });
+        }
+        self.carrier.bring_contents(original).await?;
+        let config = read_config(self.context, self.to, current).await?;
+        merge(current, config, original)
+    }
+}
+
+/// Whether both are lists of the same kind of thing.
+fn is_alike(one: &Manifest, other: &Manifest) -> bool {
+    match (one.kind(), other.kind()) {
+        (ManifestKind::Image { layers: one, .. }, ManifestKind::Image { layers: other, .. }) => {
+            one.iter().any(|layer| {
+                other
+                    .iter()
+                    .any(|other| other.media_type == layer.media_type)
+            })
+        }
+        (ManifestKind::Index { .. } | ManifestKind::Image { .. }, _) => false,
+    }
+}

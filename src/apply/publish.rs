@@ -1,0 +1,200 @@
+//! The command `publish`: copies an image and all that belongs to it, changing no byte, and tags it last. What the
+//! destinations have is not trusted to be whole: every part is asked for, and what is missing is brought.
+
+use std::future::Future;
+
+use futures_util::future::{join_all, try_join_all};
+
+use super::belongings::Belongings;
+use super::carry::{Brought, Care, Carrier};
+use super::origin::{Found, find};
+use super::receipt::{IndexReceipt, PlaceReceipt, PlaceState, Receipt};
+use super::signer::Authority;
+use super::source::Source;
+use super::survey::tag_receipt;
+use super::tags::{Sight, see_tag, see_tags, write_tags};
+use super::unseen::seen;
+use super::verify::{Gated, check};
+use super::{ApplyError, Context, Ledger};
+use crate::domain::{Manifest, Reference, Repository};
+use crate::inputs::{Mode, Publish};
+use crate::plan::{SeenTag, TagStep, contents_of, decide_published, images_of};
+
+/// Publishes an image. `authority` is what verifying needs; it is awaited only where somebody must have signed.
+pub(super) async fn publish(
+    context: &Context,
+    publish: &Publish,
+    authority: impl Future<Output = Result<Authority, ApplyError>>,
+    ledger: &Ledger,
+    receipt: &mut Receipt,
+) -> Result<(), ApplyError> {
+    receipt.planned = context.mode == Mode::DryRun;
+    context.events.phase("Look at the source and the tags");
+    let (found, sights) = tokio::try_join!(
+        find(context, &publish.sources),
+        see_tags(context, &publish.tags, &publish.moving_tags),
+    )?;
+    let image = &found.image;
+    receipt.index = Some(index_receipt(image, &publish.destinations));
+    note_steps(&seen(&sights), image, receipt)?;
+    mark_present(context, publish, image, receipt).await?;
+    if context.mode == Mode::DryRun {
+        return Ok(());
+    }
+    ledger.save(receipt)?;
+    bring_everywhere(context, publish, &found, receipt).await?;
+    // Some registries do not say what a repository holds that does not exist: now it does.
+    let known = try_join_all(sights.into_iter().map(|sight| know(context, sight))).await?;
+    note_steps(&known, image, receipt)?;
+    if let Some((depth, policy)) = &publish.gate {
+        let authority = authority.await?;
+        for repository in &publish.destinations {
+            let gated = Gated {
+                repository,
+                image,
+                depth: *depth,
+                policy,
+            };
+            check(context, &gated, &authority, ledger, receipt).await?;
+        }
+        receipt.verified = true;
+    }
+    ledger.save(receipt)?;
+    write_tags(context, ledger, image, receipt).await?;
+    ledger.save(receipt)
+}
+
+async fn know(context: &Context, sight: Sight) -> Result<SeenTag, ApplyError> {
+    let (tag, kind) = match sight {
+        Sight::Seen(seen) => return Ok(seen),
+        Sight::Denied { tag, kind, .. } => (tag, kind),
+    };
+    match see_tag(context, &tag, kind).await? {
+        Sight::Seen(seen) => Ok(seen),
+        Sight::Denied { error, .. } => Err(ApplyError::Registry(error)),
+    }
+}
+
+/// Decides what is done with the tags that are known.
+fn note_steps(seen: &[SeenTag], image: &Manifest, receipt: &mut Receipt) -> Result<(), ApplyError> {
+    match decide_published(image, seen) {
+        Ok(steps) => {
+            let steps: Vec<TagStep> = steps;
+            receipt.tags = steps.into_iter().map(tag_receipt).collect();
+            Ok(())
+        }
+        Err(conflicts) => {
+            receipt.conflicts.clone_from(&conflicts);
+            let wanted = match images_of(image) {
+                wanted if wanted.is_empty() => {
+                    vec![("the image".to_owned(), image.digest().clone())]
+                }
+                wanted => wanted,
+            };
+            Err(ApplyError::Conflict { conflicts, wanted })
+        }
+    }
+}
+
+/// Notes which destinations have the image already.
+async fn mark_present(
+    context: &Context,
+    publish: &Publish,
+    image: &Manifest,
+    receipt: &mut Receipt,
+) -> Result<(), ApplyError> {
+    let reference = Reference::Digest(image.digest().clone());
+    let looks = publish.destinations.iter().map(|repository| {
+        let held = context.registry.manifest_digest(repository, &reference);
+        async {
+            match held.await {
+                Ok(held) => Ok(held.is_some()),
+                // What comes of it shows when the image is brought.
+                Err(error) if error.is_denied() => Ok(false),
+                Err(error) => Err(error),
+            }
+        }
+    });
+    let present = try_join_all(looks).await?;
+    let places = receipt.index.iter_mut().flat_map(|index| &mut index.places);
+    for (place, _) in places.zip(present).filter(|(_, is_there)| *is_there) {
+        place.state = PlaceState::WasThere;
+    }
+    Ok(())
+}
+
+/// Brings the image everywhere, or as far as it goes: what fails at one destination keeps no other from getting it.
+async fn bring_everywhere(
+    context: &Context,
+    publish: &Publish,
+    found: &Found,
+    receipt: &mut Receipt,
+) -> Result<(), ApplyError> {
+    context.events.phase("Copy");
+    let each = publish
+        .destinations
+        .iter()
+        .map(|repository| bring(context, repository, found));
+    let mut failure = None;
+    for (repository, (brought, ended)) in publish.destinations.iter().zip(join_all(each).await) {
+        tell(context, repository, &brought);
+        match ended {
+            Ok(()) => receipt.note_pushed(repository, &brought),
+            Err(error) => {
+                receipt.note_brought(repository, &brought);
+                failure = failure.or(Some(error));
+            }
+        }
+    }
+    failure.map_or(Ok(()), Err)
+}
+
+async fn bring(
+    context: &Context,
+    to: &Repository,
+    found: &Found,
+) -> (Brought, Result<(), ApplyError>) {
+    let is_other =
+        |source: &&Source| !matches!(source, Source::Repository(repository) if repository == to);
+    let from: Vec<Source> = found.sources.iter().filter(is_other).cloned().collect();
+    let carrier = Carrier::new(context, &from, to, Care::Healing);
+    let belongings = Belongings {
+        context,
+        from: &from,
+        to,
+        carrier: &carrier,
+    };
+    let ended = async {
+        carrier.bring(found.image.digest()).await?;
+        belongings.bring().await
+    };
+    let ended = ended.await;
+    (carrier.brought(), ended)
+}
+
+fn tell(context: &Context, repository: &Repository, brought: &Brought) {
+    let (manifests, blobs) = (brought.manifests.len(), brought.blobs.len());
+    context.events.note(if manifests + blobs == 0 {
+        format!("`{repository}` has all of it already")
+    } else {
+        format!("{manifests} manifests and {blobs} blobs were copied to `{repository}`")
+    });
+}
+
+fn index_receipt(image: &Manifest, destinations: &[Repository]) -> IndexReceipt {
+    let (platforms, attestations) = contents_of(image);
+    let place = |repository: &Repository| PlaceReceipt {
+        repository: repository.clone(),
+        state: PlaceState::Lacking,
+        brought: Vec::new(),
+        blobs: Vec::new(),
+    };
+    IndexReceipt {
+        places: destinations.iter().map(place).collect(),
+        digest: image.digest().clone(),
+        media_type: image.media_type().clone(),
+        platforms,
+        attestations,
+        children: std::collections::BTreeMap::new(),
+    }
+}

@@ -1,0 +1,183 @@
+//! Where images can be copied from: a repository, or a folder.
+
+use std::collections::BTreeSet;
+
+use super::lookup::fallback;
+use super::settle::Shared;
+use super::{ApplyError, Context};
+use crate::domain::{Descriptor, Digest, Manifest, Reference, Repository, Tag};
+use crate::layout::Layout;
+use crate::registry::{Operation, Referrers, RegistryError};
+
+/// A place that images can be copied from.
+#[derive(Debug, Clone)]
+pub(super) enum Source {
+    /// A repository.
+    Repository(Repository),
+    /// A folder in the OCI layout.
+    Layout(Layout),
+}
+
+/// The tags of a source, where all of them are known: none of the others need be asked for.
+#[derive(Debug)]
+pub(super) struct Known(Option<BTreeSet<String>>);
+
+impl Known {
+    fn may_have(&self, tag: &Tag) -> bool {
+        self.0
+            .as_ref()
+            .is_none_or(|tags| tags.contains(tag.as_str()))
+    }
+}
+
+impl Source {
+    /// Repositories as sources.
+    pub(super) fn repositories(repositories: impl IntoIterator<Item = Repository>) -> Vec<Self> {
+        repositories.into_iter().map(Self::from).collect()
+    }
+
+    /// What it is called in messages.
+    pub(super) fn name(&self) -> String {
+        match self {
+            Self::Repository(repository) => repository.to_string(),
+            Self::Layout(layout) => layout.name().to_owned(),
+        }
+    }
+
+    /// The manifest `digest`; `None` says that it is not there.
+    pub(super) async fn manifest(
+        &self,
+        context: &Context,
+        digest: &Digest,
+    ) -> Result<Option<Manifest>, ApplyError> {
+        match self {
+            Self::Repository(repository) => {
+                let reference = Reference::Digest(digest.clone());
+                Ok(context.registry.manifest(repository, &reference).await?)
+            }
+            Self::Layout(layout) => Ok(layout.manifest(digest)?),
+        }
+    }
+
+    /// Looks up which tags there are.
+    pub(super) async fn know(&self, context: &Context) -> Known {
+        match self {
+            Self::Repository(repository) => Known(context.registry.all_tags(repository).await),
+            Self::Layout(_) => Known(None),
+        }
+    }
+
+    /// What it lists itself as referring to `subject`.
+    pub(super) async fn referrers(
+        &self,
+        context: &Context,
+        subject: &Digest,
+    ) -> Result<Vec<Descriptor>, ApplyError> {
+        match self {
+            Self::Repository(repository) => {
+                let listed = context.registry.referrers(repository, subject).await?;
+                Ok(match listed {
+                    Referrers::Listed(listed) => listed,
+                    Referrers::NoApi => Vec::new(),
+                })
+            }
+            Self::Layout(layout) => Ok(layout.referrers(subject).to_vec()),
+        }
+    }
+
+    /// The fallback index of `subject`.
+    pub(super) async fn fallback(
+        &self,
+        context: &Context,
+        subject: &Digest,
+        known: &Known,
+    ) -> Result<Option<Manifest>, ApplyError> {
+        match self {
+            Self::Repository(from) if known.may_have(&subject.fallback_tag()) => {
+                let found = fallback(context, from, subject).read().await?;
+                Ok(found.filter(|found| found.media_type().is_index()))
+            }
+            // What refers to something in a folder is found without lists.
+            Self::Repository(_) | Self::Layout(_) => Ok(None),
+        }
+    }
+
+    /// What is under the tag of `subject` that ends in `suffix`.
+    pub(super) async fn beside(
+        &self,
+        context: &Context,
+        subject: &Digest,
+        suffix: &'static str,
+        known: &Known,
+    ) -> Result<Option<Manifest>, ApplyError> {
+        match self {
+            Self::Repository(repository) => {
+                let shared = Shared {
+                    context,
+                    repository,
+                    subject,
+                    tag: subject.tag_beside(suffix),
+                };
+                if known.may_have(&shared.tag) {
+                    shared.read().await
+                } else {
+                    Ok(None)
+                }
+            }
+            Self::Layout(layout) => match layout.beside(subject, suffix) {
+                Some(found) => Ok(layout.manifest(&found.digest)?),
+                None => Ok(None),
+            },
+        }
+    }
+
+    /// Copies `blob` to `to`, which lacks it. Returns `false` if it is not here either.
+    pub(super) async fn copy_blob(
+        &self,
+        context: &Context,
+        to: &Repository,
+        blob: &Descriptor,
+    ) -> Result<bool, ApplyError> {
+        match self {
+            Self::Repository(from) => Ok(copy_blob(context, from, to, blob).await?),
+            Self::Layout(layout) => {
+                let Some(file) = layout.blob(&blob.digest)? else {
+                    return Ok(false);
+                };
+                context.registry.upload_blob(&file, to, blob).await?;
+                Ok(true)
+            }
+        }
+    }
+}
+
+impl From<Repository> for Source {
+    fn from(repository: Repository) -> Self {
+        Self::Repository(repository)
+    }
+}
+
+async fn copy_blob(
+    context: &Context,
+    from: &Repository,
+    to: &Repository,
+    blob: &Descriptor,
+) -> Result<bool, RegistryError> {
+    let registry = &context.registry;
+    // Most registries do not have these, and nothing is to be begun for nothing.
+    if blob.is_foreign() && !registry.has_blob(from, &blob.digest).await? {
+        return Ok(false);
+    }
+    match registry.copy_blob(from, to, blob).await {
+        Ok(_) => Ok(true),
+        // What that means, the table of answers says.
+        Err(error) if error.operation() == Operation::ReadBlob && error.status() == Some(404) => {
+            if registry.has_blob(from, &blob.digest).await? {
+                Err(error)
+            } else {
+                Ok(false)
+            }
+        }
+        Err(error) => Err(error),
+    }
+}

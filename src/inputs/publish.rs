@@ -1,0 +1,146 @@
+//! The command `publish`: what is copied, from where, and to which tags.
+
+use std::path::{Path, PathBuf};
+
+use super::fields::Fields;
+use super::grammar::{self, Separator};
+use super::repositories::Repositories;
+use super::requests::{depth, destinations, policy};
+use super::{Depth, PolicyInputs};
+use crate::domain::{FullTag, ImageReference, ReferenceError, Repository, Tag};
+
+/// The command `publish`.
+#[derive(Debug)]
+pub struct Publish {
+    /// Where the image may come from, tried in this order. Never empty.
+    pub sources: Vec<Origin>,
+    /// Where it goes: every repository that a tag is in, else `image`. Never empty.
+    pub destinations: Vec<Repository>,
+    /// Tags that must never change.
+    pub tags: Vec<FullTag>,
+    /// Tags that may.
+    pub moving_tags: Vec<FullTag>,
+    /// Who must have signed, and how deep, where that was said.
+    pub gate: Option<(Depth, PolicyInputs)>,
+}
+
+/// A place that an image may come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// An image; without tag or digest the repository alone, which may have what the others lack.
+    Image(ImageReference),
+    /// A folder in the OCI layout.
+    Layout {
+        /// As it was given.
+        name: String,
+        /// Where it is.
+        path: PathBuf,
+        /// Which of its images.
+        tag: Option<Tag>,
+    },
+    /// The record of the run that made it.
+    Record {
+        /// As it was given.
+        name: String,
+        /// Where it is.
+        path: PathBuf,
+    },
+}
+
+/// `None` where an error was kept that leaves nothing to go on with.
+pub(super) fn publish(fields: &mut Fields<'_>) -> Option<Publish> {
+    let mut repositories = Repositories::of_image(fields);
+    let tags = repositories.entries(fields, "tags");
+    let moving_tags = repositories.entries(fields, "moving-tags");
+    let tags = repositories.placed(fields, "tags", tags);
+    let moving_tags = repositories.placed(fields, "moving-tags", moving_tags);
+    for tag in moving_tags.iter().filter(|tag| tags.contains(tag)) {
+        fields.refuse(
+            "moving-tags",
+            format!("`{tag}` is in `tags` too, which never change what they hold"),
+        );
+    }
+    let sources = origins(fields);
+    let depth = depth(fields);
+    let policy = policy(fields);
+    let is_gated = policy.identity.is_some();
+    if !is_gated && policy.says_anything() {
+        fields.refuse(
+            "certificate-identity",
+            "it is not said who must have signed; give it or `certificate-identity-regexp`",
+        );
+    }
+    let home = repositories.home(fields)?;
+    Some(Publish {
+        sources,
+        destinations: destinations(&tags, &moving_tags, &home),
+        tags,
+        moving_tags,
+        gate: is_gated.then_some((depth, policy)),
+    })
+}
+
+fn origins(fields: &mut Fields<'_>) -> Vec<Origin> {
+    let mut origins = Vec::new();
+    let list = grammar::list(fields.text("source").unwrap_or_default(), Separator::Comma);
+    for text in list {
+        match origin(text, fields) {
+            Ok(origin) => origins.push(origin),
+            Err(problem) => fields.refuse("source", problem),
+        }
+    }
+    let names_image = |origin: &Origin| {
+        !matches!(
+            origin,
+            Origin::Image(ImageReference {
+                reference: None,
+                ..
+            })
+        )
+    };
+    if !origins.iter().any(names_image) && !fields.is_refused("source") {
+        fields.refuse(
+            "source",
+            "no image is named: give a reference with its tag or digest, a record, or `oci:FOLDER`",
+        );
+    }
+    origins
+}
+
+fn origin(text: &str, fields: &Fields<'_>) -> Result<Origin, String> {
+    if let Some(place) = text.strip_prefix("oci:") {
+        let (folder, tag) = match place.rsplit_once(':') {
+            Some((folder, tag)) => {
+                let tag: Tag = tag
+                    .parse()
+                    .map_err(|error: ReferenceError| error.to_string())?;
+                (folder, Some(tag))
+            }
+            None => (place, None),
+        };
+        if folder.is_empty() {
+            return Err(format!(
+                "`{text}` names no folder (`oci:FOLDER` or `oci:FOLDER:TAG`)"
+            ));
+        }
+        return Ok(Origin::Layout {
+            name: folder.to_owned(),
+            path: fields.path(folder),
+            tag,
+        });
+    }
+    // No tag and no digest ends so, and no repository that names either.
+    let is_json = Path::new(text)
+        .extension()
+        .is_some_and(|ending| ending == "json");
+    if is_json && !text.contains([':', '@']) {
+        return Ok(Origin::Record {
+            name: text.to_owned(),
+            path: fields.path(text),
+        });
+    }
+    let image = text
+        .parse()
+        .map_err(|error: ReferenceError| error.to_string())?;
+    Ok(Origin::Image(image))
+}

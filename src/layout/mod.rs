@@ -1,0 +1,211 @@
+//! Images on disk: a folder in the OCI image layout, as skopeo, regctl, crane, `BuildKit` and cosign write it. It is read
+//! and never written. Somebody else made the folder: what is read is bounded, digests are checked, and no link leads out.
+//!
+//! Source: OCI image specification, `image-layout.md`.
+
+mod document;
+mod error;
+mod folder;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::domain::{Descriptor, Digest, Manifest, ManifestError, MediaType};
+use document::{media_type, referrer};
+use folder::{Folder, place};
+
+pub use error::LayoutError;
+
+/// What registries take at most.
+const MANIFEST_MAX_BYTES: u64 = 4 << 20;
+const MARKER_MAX_BYTES: u64 = 4096;
+/// What an image in the folder is called.
+const NAME: &str = "org.opencontainers.image.ref.name";
+/// What cosign calls what it saves; the image itself, or what belongs to it.
+const KIND: &str = "kind";
+/// Those kinds that belong to the image, with the ends of the tags under which a registry has them.
+const KINDS_BESIDE: [(&str, &str); 2] = [
+    ("dev.cosignproject.cosign/sigs", "sig"),
+    ("dev.cosignproject.cosign/atts", "att"),
+];
+
+/// A folder in the OCI image layout.
+#[derive(Debug, Clone)]
+pub struct Layout {
+    folder: Folder,
+    entries: Vec<Descriptor>,
+    referrers: BTreeMap<Digest, Vec<Descriptor>>,
+}
+
+/// The file `oci-layout`.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Marker {
+    image_layout_version: String,
+}
+
+impl Layout {
+    /// Opens the folder `path`, which is called `name` in messages, and reads its index.
+    pub fn open(path: &Path, name: &str) -> Result<Self, LayoutError> {
+        let is_none = |why: &str| LayoutError::NoLayout {
+            folder: name.to_owned(),
+            why: why.to_owned(),
+        };
+        let folder = Folder::open(path, name)?;
+        let marker = folder.read("oci-layout", MARKER_MAX_BYTES)?;
+        let marker = marker.ok_or_else(|| is_none("it has no file `oci-layout`"))?;
+        let marker: Marker = serde_json::from_slice(&marker)
+            .map_err(|_| is_none("its file `oci-layout` names no version"))?;
+        if marker.image_layout_version.split('.').next() != Some("1") {
+            return Err(is_none("it is of another version than 1"));
+        }
+        let index = folder.read("index.json", MANIFEST_MAX_BYTES)?;
+        let index = index.ok_or_else(|| is_none("it has no file `index.json`"))?;
+        let index = Manifest::parse(index, MediaType::OciIndex);
+        let index = index.map_err(|source| malformed(&folder, "index.json", source))?;
+        Ok(Self {
+            entries: index.children().to_vec(),
+            referrers: referrers(&folder)?,
+            folder,
+        })
+    }
+
+    /// What it is called in messages.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.folder.name
+    }
+
+    /// The image that is called `tag`; without one, the only image there is.
+    pub fn image(&self, tag: Option<&str>) -> Result<&Descriptor, LayoutError> {
+        if let Some(tag) = tag {
+            return self.named(tag).ok_or_else(|| LayoutError::NoImage {
+                folder: self.folder.name.clone(),
+                tag: tag.to_owned(),
+                images: self.names(),
+            });
+        }
+        let mut images: Vec<&Descriptor> = self.images().collect();
+        if images.len() > 1 {
+            images.retain(|image| !self.is_referrer(image));
+        }
+        // One image may have several names.
+        let first = images.first().map(|first| &first.digest);
+        if images.iter().all(|image| Some(&image.digest) == first)
+            && let Some(image) = images.first()
+        {
+            return Ok(image);
+        }
+        Err(LayoutError::ManyImages {
+            folder: self.folder.name.clone(),
+            images: self.names(),
+        })
+    }
+
+    /// The entries that are images in their own right, and nothing that belongs to another.
+    fn images(&self) -> impl Iterator<Item = &Descriptor> {
+        self.entries.iter().filter(|entry| {
+            let kind = entry.annotations.get(KIND).map(String::as_str);
+            let name = entry.annotations.get(NAME).map(String::as_str);
+            let belongs = KINDS_BESIDE.iter().any(|(own, _)| kind == Some(own))
+                || name.is_some_and(|name| name.starts_with("sha256-"));
+            (entry.media_type.is_index() || entry.media_type.is_image()) && !belongs
+        })
+    }
+
+    fn is_referrer(&self, entry: &Descriptor) -> bool {
+        let mut referrers = self.referrers.values().flatten();
+        referrers.any(|referrer| referrer.digest == entry.digest)
+    }
+
+    /// What refers to `subject`, listed or not: cosign 3 saves bundles without listing them.
+    #[must_use]
+    pub fn referrers(&self, subject: &Digest) -> &[Descriptor] {
+        self.referrers.get(subject).map_or(&[], Vec::as_slice)
+    }
+
+    /// What is called `name`: by the tag alone, or by a whole reference that ends in it.
+    #[must_use]
+    pub fn named(&self, name: &str) -> Option<&Descriptor> {
+        let is_named = |entry: &&Descriptor| {
+            let own = entry.annotations.get(NAME).map(String::as_str);
+            own.is_some_and(|own| {
+                own == name
+                    || own
+                        .strip_suffix(name)
+                        .is_some_and(|before| before.ends_with(':') && before.contains('/'))
+            })
+        };
+        self.entries.iter().find(is_named)
+    }
+
+    /// What a registry would have under the tag of `subject` that ends in `suffix` (`sig`, `att`, `sbom`). `cosign save`
+    /// does not say whose signatures it has put beside the one image that it saved.
+    #[must_use]
+    pub fn beside(&self, subject: &Digest, suffix: &str) -> Option<&Descriptor> {
+        let tag = format!("sha256-{}.{suffix}", subject.hex());
+        self.named(&tag).or_else(|| {
+            let (kind, _) = KINDS_BESIDE.iter().find(|(_, own)| *own == suffix)?;
+            let is_kind =
+                |entry: &&Descriptor| entry.annotations.get(KIND).is_some_and(|own| own == kind);
+            let is_only = self.images().all(|image| image.digest == *subject);
+            self.entries.iter().find(is_kind).filter(|_| is_only)
+        })
+    }
+
+    /// The manifest `digest`; `None` says that the folder does not have it.
+    pub fn manifest(&self, digest: &Digest) -> Result<Option<Manifest>, LayoutError> {
+        let place = place(digest);
+        let Some(bytes) = self.folder.read(&place, MANIFEST_MAX_BYTES)? else {
+            return Ok(None);
+        };
+        let computed = Digest::of(&bytes);
+        if computed != *digest {
+            let path = self.folder.shown(&place);
+            return Err(LayoutError::OtherContent { path, computed });
+        }
+        let media_type = media_type(&bytes);
+        let manifest = Manifest::parse(bytes, media_type);
+        manifest
+            .map(Some)
+            .map_err(|source| malformed(&self.folder, &place, source))
+    }
+
+    /// The file that should hold the blob `digest`; `None` says that the folder does not have it.
+    pub fn blob(&self, digest: &Digest) -> Result<Option<PathBuf>, LayoutError> {
+        self.folder.file(&place(digest))
+    }
+
+    fn names(&self) -> Vec<String> {
+        let name = |entry: &Descriptor| {
+            let name = entry.annotations.get(NAME).cloned();
+            name.unwrap_or_else(|| entry.digest.to_string())
+        };
+        self.images().map(name).collect()
+    }
+}
+
+/// What refers to what. Every file is looked at that may be a manifest; whether it is what its name says is seen when it is
+/// used.
+fn referrers(folder: &Folder) -> Result<BTreeMap<Digest, Vec<Descriptor>>, LayoutError> {
+    let mut found: BTreeMap<Digest, Vec<Descriptor>> = BTreeMap::new();
+    for digest in folder.digests()? {
+        let document = folder.document(&place(&digest), MANIFEST_MAX_BYTES)?;
+        if let Some((subject, entry)) = document.and_then(|bytes| referrer(&bytes, digest)) {
+            found.entry(subject).or_default().push(entry);
+        }
+    }
+    Ok(found)
+}
+
+fn malformed(folder: &Folder, place: &str, source: ManifestError) -> LayoutError {
+    LayoutError::Malformed {
+        path: folder.shown(place),
+        source,
+    }
+}

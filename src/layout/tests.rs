@@ -1,0 +1,245 @@
+//! Folders as others write them, and as nobody should.
+
+use std::fs;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::*;
+
+const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+
+/// A folder with these entries in its index.
+fn folder(entries: &[Value]) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir_all(folder.path().join("blobs/sha256")).unwrap();
+    let marker = r#"{"imageLayoutVersion":"1.0.0"}"#;
+    fs::write(folder.path().join("oci-layout"), marker).unwrap();
+    let index = json!({"schemaVersion": 2, "manifests": entries});
+    fs::write(folder.path().join("index.json"), index.to_string()).unwrap();
+    folder
+}
+
+fn put(folder: &TempDir, bytes: &[u8]) -> Digest {
+    let digest = Digest::of(bytes);
+    fs::write(folder.path().join(place(&digest)), bytes).unwrap();
+    digest
+}
+
+fn entry(seed: &str, annotations: &Value) -> Value {
+    let digest = Digest::of(seed.as_bytes());
+    json!({"mediaType": OCI_MANIFEST, "digest": digest, "size": 1, "annotations": annotations})
+}
+
+fn open(folder: &TempDir) -> Result<Layout, LayoutError> {
+    Layout::open(folder.path(), "images")
+}
+
+fn image_of(layout: &Layout, tag: Option<&str>) -> Result<Digest, String> {
+    let image = layout.image(tag).map_err(|error| error.to_string())?;
+    Ok(image.digest.clone())
+}
+
+#[test]
+fn image_is_found_by_its_tag_or_as_the_only_one() {
+    let (one, two) = (Digest::of(b"one"), Digest::of(b"two"));
+    // skopeo, regctl and BuildKit write the tag; crane writes the whole reference, or nothing.
+    for (name, tag) in [("v1", "v1"), ("registry.example:5000/o/app:v1", "v1")] {
+        let folder = folder(&[
+            entry("one", &json!({NAME: name})),
+            entry("two", &json!({NAME: "v2"})),
+        ]);
+        let layout = open(&folder).unwrap();
+        assert_eq!(image_of(&layout, Some(tag)).unwrap(), one);
+        assert_eq!(image_of(&layout, Some("v2")).unwrap(), two);
+        assert_eq!(
+            image_of(&layout, Some("1")).unwrap_err(),
+            format!("`images` has no image `1`; it has `{name}`, `v2`")
+        );
+        assert_eq!(
+            image_of(&layout, None).unwrap_err(),
+            format!(
+                "`images` does not hold just one image: name one (`oci:images:…`); it has `{name}`, `v2`"
+            )
+        );
+    }
+    let bare = folder(&[entry("one", &Value::Null)]);
+    assert_eq!(image_of(&open(&bare).unwrap(), None).unwrap(), one);
+    let twice = folder(&[
+        entry("one", &json!({NAME: "v1"})),
+        entry("one", &json!({NAME: "latest"})),
+    ]);
+    assert_eq!(image_of(&open(&twice).unwrap(), None).unwrap(), one);
+    assert!(image_of(&open(&folder(&[])).unwrap(), None).is_err());
+}
+
+#[test]
+fn what_belongs_to_an_image_is_no_second_image() {
+    let hex = Digest::of(b"one").hex().to_owned();
+    let kind = |word: &str| json!({KIND: format!("dev.cosignproject.cosign/{word}")});
+    for (name, entries) in [
+        ("cosign", [kind("imageIndex"), kind("sigs"), kind("atts")]),
+        (
+            "regctl",
+            [
+                json!({NAME: "v1"}),
+                json!({NAME: format!("sha256-{hex}.sig")}),
+                json!({NAME: format!("sha256-{hex}.att")}),
+            ],
+        ),
+    ] {
+        let [image, signatures, attestations] = entries;
+        let folder = folder(&[
+            entry("signatures", &signatures),
+            entry("one", &image),
+            entry("attestations", &attestations),
+        ]);
+        let layout = open(&folder).unwrap();
+        let one = image_of(&layout, None).unwrap();
+        assert_eq!(one, Digest::of(b"one"), "{name}");
+        let beside = |subject: &Digest, suffix| {
+            let found = layout.beside(subject, suffix);
+            found.map(|found| found.digest.clone())
+        };
+        assert_eq!(beside(&one, "sig"), Some(Digest::of(b"signatures")));
+        assert_eq!(beside(&one, "att"), Some(Digest::of(b"attestations")));
+        assert_eq!(beside(&one, "sbom"), None);
+        assert_eq!(beside(&Digest::of(b"another"), "sig"), None);
+    }
+}
+
+#[test]
+fn referrers_are_found_whether_they_are_listed_or_not() {
+    let subject = Digest::of(b"one");
+    let folder = folder(&[entry("one", &Value::Null)]);
+    let referrer = json!({
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "config": {"mediaType": "application/vnd.oci.empty.v1+json", "digest": subject, "size": 2},
+        "layers": [],
+        "subject": {"mediaType": OCI_MANIFEST, "digest": subject, "size": 1},
+        "artifactType": "application/x",
+        "annotations": {"a": "b"},
+    });
+    let bytes = referrer.to_string().into_bytes();
+    let digest = put(&folder, &bytes);
+    for other in [&b"{"[..], b"[]", b"", b"\x1f\x8b", br#"{"subject":1}"#] {
+        put(&folder, other);
+    }
+    fs::write(folder.path().join("blobs/sha256/half-written"), "{").unwrap();
+    let layout = open(&folder).unwrap();
+    let [found] = layout.referrers(&subject) else {
+        panic!("{:?}", layout.referrers(&subject));
+    };
+    assert_eq!((&found.digest, found.size), (&digest, bytes.len() as u64));
+    assert_eq!(found.artifact_type.as_deref(), Some("application/x"));
+    assert_eq!(found.annotations["a"], "b");
+    assert_eq!(layout.manifest(&digest).unwrap().unwrap().bytes(), bytes);
+}
+
+#[test]
+fn manifest_without_a_media_type_is_what_its_fields_say() {
+    let folder = folder(&[]);
+    let (index, image) = (
+        put(&folder, br#"{"schemaVersion":2,"manifests":[]}"#),
+        put(
+            &folder,
+            json!({"config": entry("config", &Value::Null), "layers": []})
+                .to_string()
+                .as_bytes(),
+        ),
+    );
+    let layout = open(&folder).unwrap();
+    let media_type = |digest| {
+        layout
+            .manifest(digest)
+            .unwrap()
+            .unwrap()
+            .media_type()
+            .clone()
+    };
+    assert_eq!(media_type(&index), MediaType::OciIndex);
+    assert_eq!(media_type(&image), MediaType::OciManifest);
+    assert!(layout.manifest(&Digest::of(b"absent")).unwrap().is_none());
+    assert!(layout.blob(&Digest::of(b"absent")).unwrap().is_none());
+}
+
+#[test]
+fn what_is_no_layout_is_said_to_be_none() {
+    let missing = Layout::open(Path::new("/there/is/nothing"), "images").unwrap_err();
+    assert_eq!(missing.to_string(), "could not read `images`");
+    for (file, content, wanted) in [
+        (
+            "oci-layout",
+            None,
+            "`images` is no OCI image layout: it has no file `oci-layout`",
+        ),
+        (
+            "oci-layout",
+            Some("{}"),
+            "`images` is no OCI image layout: its file `oci-layout` names no version",
+        ),
+        (
+            "oci-layout",
+            Some(r#"{"imageLayoutVersion":"2.0.0"}"#),
+            "`images` is no OCI image layout: it is of another version than 1",
+        ),
+        (
+            "index.json",
+            None,
+            "`images` is no OCI image layout: it has no file `index.json`",
+        ),
+        (
+            "index.json",
+            Some("{"),
+            "`images/index.json` cannot be used",
+        ),
+    ] {
+        let folder = folder(&[]);
+        fs::remove_file(folder.path().join(file)).unwrap();
+        if let Some(content) = content {
+            fs::write(folder.path().join(file), content).unwrap();
+        }
+        assert_eq!(open(&folder).unwrap_err().to_string(), wanted);
+    }
+    let long = folder(&[]);
+    let spaces = " ".repeat(5 << 20);
+    fs::write(long.path().join("index.json"), spaces).unwrap();
+    assert!(matches!(open(&long), Err(LayoutError::TooLong { .. })));
+}
+
+#[test]
+fn content_that_is_not_what_its_name_says_is_refused() {
+    let folder = folder(&[]);
+    let digest = put(&folder, br#"{"manifests":[]}"#);
+    fs::write(folder.path().join(place(&digest)), r#"{"manifests": []}"#).unwrap();
+    let error = open(&folder).unwrap().manifest(&digest).unwrap_err();
+    assert!(matches!(error, LayoutError::OtherContent { .. }), "{error}");
+}
+
+#[test]
+fn link_out_of_the_folder_is_not_followed() {
+    let (folder, elsewhere) = (folder(&[]), tempfile::tempdir().unwrap());
+    let secret = elsewhere.path().join("secret");
+    fs::write(&secret, "secret").unwrap();
+    let layout = open(&folder).unwrap();
+    let digest = Digest::of(b"secret");
+    let link = folder.path().join(place(&digest));
+    std::os::unix::fs::symlink(&secret, &link).unwrap();
+    for refused in [
+        layout.blob(&digest).unwrap_err(),
+        layout.manifest(&digest).unwrap_err(),
+        open(&folder).unwrap_err(),
+    ] {
+        assert!(matches!(refused, LayoutError::NoFile(_)), "{refused}");
+    }
+    // A link within it is how some save space.
+    fs::remove_file(&link).unwrap();
+    fs::write(folder.path().join("shared"), "secret").unwrap();
+    std::os::unix::fs::symlink("../../shared", &link).unwrap();
+    assert!(layout.blob(&digest).unwrap().is_some());
+    // A folder is no blob.
+    fs::remove_file(&link).unwrap();
+    fs::create_dir(&link).unwrap();
+    assert!(matches!(layout.blob(&digest), Err(LayoutError::NoFile(_))));
+}

@@ -1,0 +1,54 @@
+//! What to do with each tag where an image is published as it is: only its own digest will do.
+
+use super::tags::{Conflict, SeenTag, TagKind, TagStep, images_of};
+use super::{Child, PlatformMap};
+use crate::domain::{Digest, Manifest, Platform};
+
+/// Decides every tag's step, or names every tag that stands in the way.
+pub fn decide_published(image: &Manifest, seen: &[SeenTag]) -> Result<Vec<TagStep>, Vec<Conflict>> {
+    let other = |tag: &&SeenTag| {
+        let holds = tag.holds.as_ref();
+        tag.kind == TagKind::Fixed && holds.is_some_and(|holds| holds.digest() != image.digest())
+    };
+    let conflicts: Vec<Conflict> = seen
+        .iter()
+        .filter(other)
+        .filter_map(|tag| {
+            let holds = tag.holds.as_ref()?;
+            Some(Conflict {
+                tag: tag.tag.clone(),
+                holds: holds.digest().clone(),
+                found: images_of(holds),
+                why: None,
+            })
+        })
+        .collect();
+    if !conflicts.is_empty() {
+        return Err(conflicts);
+    }
+    let step = |tag: &SeenTag| TagStep {
+        tag: tag.tag.clone(),
+        kind: tag.kind,
+        before: tag.holds.as_ref().map(|holds| holds.digest().clone()),
+        after: image.digest().clone(),
+    };
+    Ok(seen.iter().map(step).collect())
+}
+
+/// What an index says runs where, and everything else in it. What somebody else made may say anything: this is told, and
+/// nothing is decided by it.
+#[must_use]
+pub fn contents_of(image: &Manifest) -> (PlatformMap, Vec<Digest>) {
+    let mut platforms = PlatformMap::new();
+    let mut others = Vec::new();
+    for child in image.children() {
+        let platform = child.platform.clone().filter(Platform::is_usable);
+        match platform {
+            Some(platform) if child.attests().is_none() && !platforms.contains_key(&platform) => {
+                platforms.insert(platform, Child::of(child));
+            }
+            Some(_) | None => others.push(child.digest.clone()),
+        }
+    }
+    (platforms, others)
+}

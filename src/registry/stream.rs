@@ -1,0 +1,69 @@
+//! Where the bytes of a blob come from: an answer whose body is on its way, or a file.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::error::Fault;
+use super::opened::Opened;
+
+/// What is read of a file at once.
+const PIECE_BYTES: usize = 128 * 1024;
+
+/// Bytes that come piece by piece.
+#[derive(Debug)]
+pub(super) enum Stream {
+    Answer(Box<Opened>),
+    File(File),
+}
+
+impl Stream {
+    /// Opens a file; says how long it is, too.
+    pub(super) fn of_file(path: &Path) -> Result<(Self, u64), Fault> {
+        let file = File::open(path).map_err(unreadable)?;
+        let length = file.metadata().map_err(unreadable)?.len();
+        Ok((Self::File(file), length))
+    }
+
+    /// Reads all of it, of at most `limit` bytes.
+    pub(super) async fn read(self, limit: u64) -> Result<Vec<u8>, Fault> {
+        match self {
+            Self::Answer(opened) => Ok((*opened).read(limit).await?.body),
+            Self::File(file) => {
+                let mut bytes = Vec::new();
+                // One byte more tells what is too long.
+                let mut some = file.take(limit.saturating_add(1));
+                some.read_to_end(&mut bytes).map_err(unreadable)?;
+                Ok(bytes)
+            }
+        }
+    }
+
+    /// See [`Opened::without_turn`].
+    pub(super) fn without_turn(self) -> Self {
+        match self {
+            Self::Answer(opened) => Self::Answer(Box::new(opened.without_turn())),
+            Self::File(file) => Self::File(file),
+        }
+    }
+
+    /// The next piece; `None` at the end.
+    pub(super) async fn piece(&mut self) -> Result<Option<Bytes>, Fault> {
+        match self {
+            Self::Answer(opened) => opened.piece().await,
+            Self::File(file) => {
+                let mut piece = vec![0; PIECE_BYTES];
+                let length = file.read(&mut piece).map_err(unreadable)?;
+                piece.truncate(length);
+                Ok((length > 0).then(|| piece.into()))
+            }
+        }
+    }
+}
+
+fn unreadable(error: io::Error) -> Fault {
+    Fault::File(Arc::new(error))
+}

@@ -1,0 +1,295 @@
+//! The command `publish`: everything that belongs to an image arrives unchanged, what was lost comes back, tags come last.
+
+use sandbox::{Fault, Options, Referrers, Registry};
+use serde_json::json;
+
+use crate::support::{Action, REPOSITORY, World};
+
+const TARGET: &str = "prod/app";
+
+/// A registry in which images are built and signed, and one in which they are published.
+struct Pipeline {
+    world: World,
+    target: Registry,
+}
+
+impl Pipeline {
+    fn new() -> Self {
+        Self {
+            world: World::new(),
+            target: Registry::start(Options::new().referrers(Referrers::TagSchema)),
+        }
+    }
+
+    /// `prod/app:tag` in the registry where images are published.
+    fn there(&self, reference: &str) -> String {
+        let sign = if reference.contains(':') { '@' } else { ':' };
+        format!("{}{sign}{reference}", self.target.repository(TARGET))
+    }
+
+    /// Makes an index without a tag and signs all of it; returns the run and the index.
+    fn build(&self) -> (Action, String) {
+        let create = self.world.create().input("tags", "");
+        let created = create.succeed();
+        let index = created.outputs["digest"].clone();
+        let sign = self.world.sign(&index).input("recursive", "true");
+        sign.succeed();
+        (create, index)
+    }
+
+    /// A run of `publish` of `source` to `v1` and the moving `latest`.
+    fn publish(&self, source: &str) -> Action {
+        Action::new("publish")
+            .input("source", source)
+            .input("tags", self.there("v1"))
+            .input("moving-tags", self.there("latest"))
+    }
+
+    /// The same, which checks who has signed.
+    fn checked(&self, source: &str) -> Action {
+        let sigstore = self.world.sigstore();
+        self.publish(source)
+            .input("trusted-root", sigstore.trusted_root())
+            .input("certificate-identity", sigstore.identity())
+            .input("certificate-oidc-issuer", sigstore.issuer())
+            .input("recursive", "true")
+    }
+
+    /// Every manifest there, but for the lists of what refers to what.
+    fn manifests_there(&self) -> Vec<String> {
+        let tags = self.target.tags(TARGET);
+        let mut held = self.target.manifests(TARGET);
+        held.retain(|digest| {
+            let mut names = tags.iter().filter(|(_, held)| *held == digest).peekable();
+            names.peek().is_none() || names.any(|(tag, _)| !tag.starts_with("sha256-"))
+        });
+        held.sort();
+        held
+    }
+
+    /// Every request that changed something there.
+    fn writes_there(&self) -> Vec<String> {
+        let requests = self.target.requests().into_iter();
+        let writes = requests.filter(|request| !["GET", "HEAD"].contains(&request.method.as_str()));
+        writes
+            .map(|request| format!("{} {}", request.method, request.path))
+            .collect()
+    }
+}
+
+#[test]
+fn everything_arrives_unchanged_and_is_verified_where_it_is_published() {
+    let pipeline = Pipeline::new();
+    let (_, index) = pipeline.build();
+    let published = pipeline.checked(&pipeline.world.at(&index)).succeed();
+    assert_eq!(published.outputs["digest"], index);
+    assert_eq!(published.outputs["result"], "created");
+    assert_eq!(published.outputs["verified"], "true");
+    let mut built = pipeline.world.registry().manifests(REPOSITORY);
+    built.sort();
+    assert_eq!(
+        pipeline.manifests_there(),
+        built,
+        "no other digest was made"
+    );
+    for tag in ["v1", "latest"] {
+        assert_eq!(pipeline.target.tags(TARGET)[tag], index);
+    }
+    let verified = pipeline
+        .world
+        .verify("v1")
+        .input("image", pipeline.there("v1"));
+    verified.input("recursive", "true").succeed();
+}
+
+#[test]
+fn record_of_a_pipeline_is_a_source() {
+    let pipeline = Pipeline::new();
+    let (create, index) = pipeline.build();
+    let record = create.record().to_string();
+    let published = pipeline.checked("built.json").file("built.json", record);
+    assert_eq!(published.succeed().outputs["digest"], index);
+    assert_eq!(published.record()["images"][0]["tags"][0]["tag"], "v1");
+}
+
+#[test]
+fn rerun_changes_nothing() {
+    let pipeline = Pipeline::new();
+    let (_, index) = pipeline.build();
+    let publish = pipeline.checked(&pipeline.world.at(&index));
+    publish.succeed();
+    pipeline.target.clear_requests();
+    let again = publish.succeed();
+    assert_eq!(again.outputs["result"], "unchanged");
+    assert_eq!(pipeline.writes_there(), [""; 0]);
+}
+
+#[test]
+fn what_was_lost_comes_back_and_is_named() {
+    let pipeline = Pipeline::new();
+    let (_, index) = pipeline.build();
+    let publish = pipeline.publish(&pipeline.world.at(&index));
+    publish.succeed();
+    let (amd64, arm64) = (&pipeline.world.amd64, &pipeline.world.arm64);
+    pipeline.target.delete_manifest(TARGET, &arm64.digest);
+    pipeline.target.delete_blob(TARGET, &amd64.layer);
+    let healed = publish.succeed();
+    assert_eq!(
+        healed.outputs["result"], "unchanged",
+        "the tags were right all the time"
+    );
+    assert!(pipeline.target.manifest(TARGET, &arm64.digest).is_some());
+    assert!(pipeline.target.blob(TARGET, &amd64.layer).is_some());
+    assert!(
+        healed.log.contains("1 manifests and 1 blobs were copied"),
+        "{}",
+        healed.log
+    );
+    for digest in [&arm64.digest, &amd64.layer] {
+        let hex = &digest["sha256:".len()..][..12];
+        assert!(healed.summary.contains(hex), "{}", healed.summary);
+    }
+}
+
+#[test]
+fn signature_by_somebody_else_keeps_the_tags_from_being_written() {
+    let pipeline = Pipeline::new();
+    let (_, index) = pipeline.build();
+    let refused = pipeline
+        .checked(&pipeline.world.at(&index))
+        .input("certificate-identity", "https://example.com/somebody")
+        .run();
+    assert_eq!(refused.code, 3, "{}", refused.log);
+    assert!(!pipeline.target.tags(TARGET).contains_key("v1"));
+}
+
+#[test]
+fn tag_that_holds_something_else_is_a_conflict_before_anything_is_copied() {
+    let pipeline = Pipeline::new();
+    let (_, index) = pipeline.build();
+    let other = pipeline
+        .target
+        .push_image(TARGET, "linux/amd64", sandbox::Kind::Oci);
+    pipeline.target.tag(TARGET, "v1", &other.digest);
+    pipeline.target.tag(TARGET, "latest", &other.digest);
+    let conflict = pipeline.publish(&pipeline.world.at(&index)).run();
+    assert_eq!(conflict.code, 3, "{}", conflict.log);
+    assert_eq!(pipeline.writes_there(), [""; 0]);
+    // The one that may move does.
+    let moved = pipeline
+        .publish(&pipeline.world.at(&index))
+        .input("tags", "");
+    moved.succeed();
+    assert_eq!(pipeline.target.tags(TARGET)["latest"], index);
+}
+
+#[test]
+fn dry_run_copies_nothing() {
+    let pipeline = Pipeline::new();
+    let (_, index) = pipeline.build();
+    let planned = pipeline
+        .publish(&pipeline.world.at(&index))
+        .input("dry-run", "true");
+    let planned = planned.succeed();
+    assert_eq!(planned.outputs["result"], "planned");
+    assert_eq!(planned.outputs["digest"], index);
+    assert_eq!(pipeline.writes_there(), [""; 0]);
+}
+
+#[test]
+fn next_source_is_taken_where_the_first_has_nothing() {
+    let pipeline = Pipeline::new();
+    let (_, index) = pipeline.build();
+    let absent = pipeline.world.registry().repository("octo-org/absent");
+    let sources = format!("{absent}@{index}\n{}", pipeline.world.at(&index));
+    pipeline.publish(&sources).succeed();
+    assert_eq!(pipeline.target.tags(TARGET)["v1"], index);
+    let nowhere = pipeline
+        .publish(&format!("{absent}@{index}\n{absent}:v1"))
+        .run();
+    assert_eq!(nowhere.code, 1, "{}", nowhere.log);
+    assert!(
+        nowhere.log.contains("no `source` has the image"),
+        "{}",
+        nowhere.log
+    );
+}
+
+#[test]
+fn source_that_is_nothing_is_said_to_be_nothing() {
+    let pipeline = Pipeline::new();
+    for (source, words) in [
+        ("", "no image is named"),
+        ("oci:", "names no folder"),
+        ("ghcr.io/o/r", "no image is named"),
+        ("lost.json", "there is no record `lost.json`"),
+    ] {
+        let refused = pipeline.publish(source).run();
+        assert_eq!(refused.code, 2, "{}", refused.log);
+        assert!(refused.log.contains(words), "{}", refused.log);
+    }
+    let broken = pipeline.publish("oci:lost").run();
+    assert_eq!(broken.code, 1, "{}", broken.log);
+    assert!(
+        broken.log.contains("could not read `lost`"),
+        "{}",
+        broken.log
+    );
+    assert_eq!(pipeline.writes_there(), [""; 0]);
+}
+
+#[test]
+fn run_that_fails_half_way_is_finished_by_the_next() {
+    let pipeline = Pipeline::new();
+    let (_, index) = pipeline.build();
+    let publish = pipeline.checked(&pipeline.world.at(&index));
+    for k in 1.. {
+        pipeline
+            .target
+            .fault(Fault::at(k * 9).times(u32::MAX).reset());
+        let outcome = publish.clone().input("max-attempts", "1").run();
+        pipeline.target.clear_faults();
+        if outcome.code == 0 {
+            break;
+        }
+        assert!(k < 30, "{}", outcome.log);
+        let tags = pipeline.target.tags(TARGET);
+        if let Some(held) = tags.get("v1") {
+            assert_eq!(*held, index);
+        }
+    }
+    let mut built = pipeline.world.registry().manifests(REPOSITORY);
+    built.sort();
+    assert_eq!(pipeline.manifests_there(), built);
+    pipeline.target.clear_requests();
+    publish.succeed();
+    assert_eq!(pipeline.writes_there(), [""; 0]);
+}
+
+#[test]
+fn folder_is_a_source() {
+    let pipeline = Pipeline::new();
+    let config = br#"{"architecture":"amd64","os":"linux"}"#;
+    let blob = |bytes: &[u8]| pipeline.world.registry().push_blob("scratch", bytes);
+    let image = json!({
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": blob(config), "size": config.len()},
+        "layers": [],
+    });
+    let image = image.to_string();
+    let digest = blob(image.as_bytes());
+    let index = json!({"schemaVersion": 2, "manifests": [{
+        "mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": digest, "size": image.len(),
+        "annotations": {"org.opencontainers.image.ref.name": "v1"},
+    }]});
+    let place = |digest: &str| format!("images/blobs/sha256/{}", &digest["sha256:".len()..]);
+    let publish = pipeline
+        .publish("oci:images:v1")
+        .file("images/oci-layout", r#"{"imageLayoutVersion":"1.0.0"}"#)
+        .file("images/index.json", index.to_string())
+        .file(&place(&digest), &image)
+        .file(&place(&blob(config)), config);
+    assert_eq!(publish.succeed().outputs["digest"], digest);
+    assert_eq!(pipeline.target.tags(TARGET)["v1"], digest);
+}

@@ -1,6 +1,5 @@
 //! The only error that `main` sees: for every case an exit code, a title, and a cure.
 
-use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt::Write as _;
 
@@ -281,14 +280,24 @@ fn preflight_hint(error: &PreflightError) -> Option<String> {
 
 /// The cure at each registry, where it has one; which one it is for is said where there are several.
 fn hints<'a>(errors: impl Iterator<Item = &'a RegistryError>) -> Option<String> {
-    let cures: BTreeMap<&str, String> = errors
-        .filter_map(|error| Some((error.host().as_str(), registry_hint(error)?)))
-        .collect();
-    if let [only] = cures.values().collect::<Vec<_>>()[..] {
-        return Some(only.clone());
+    let mut cures: Vec<(&str, String)> = Vec::new();
+    for error in errors {
+        let host = error.host().as_str();
+        let is_told = cures.iter().any(|(known, _)| *known == host);
+        if let (false, Some(cure)) = (is_told, registry_hint(error)) {
+            cures.push((host, cure));
+        }
     }
-    let cures = cures.iter().map(|(host, cure)| format!("`{host}`: {cure}"));
-    Some(cures.collect::<Vec<_>>().join(" — ")).filter(|text| !text.is_empty())
+    match &cures[..] {
+        [] => None,
+        [(_, only)] => Some(only.clone()),
+        several => {
+            let cures = several
+                .iter()
+                .map(|(host, cure)| format!("`{host}`: {cure}"));
+            Some(cures.collect::<Vec<_>>().join(" — "))
+        }
+    }
 }
 
 fn registry_hint(error: &RegistryError) -> Option<String> {

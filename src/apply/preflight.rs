@@ -75,6 +75,9 @@ pub(super) async fn preflight(
         Ok(goal) => (goal, None),
         Err(error) => (None, Some(error)),
     };
+    // Whoever answers first, it is told in the order of the inputs.
+    let place = |(tag, _): &(FullTag, _)| preflight.tags.iter().position(|known| known == tag);
+    sight.errors.sort_by_key(place);
     let mut told = told(preflight, &sight, goal.as_ref());
     say(context, &told);
     let verdict = decide_preflight(&told.found, told.policy);

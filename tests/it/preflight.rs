@@ -410,7 +410,9 @@ fn denial_in_a_repository_that_is_there_is_not_newness() {
 fn tag_that_shows_only_to_who_may_push_is_seen() {
     // The token server has nothing for readers, so that the first look ends there; the second finds one tag, and one that
     // is denied beside it.
-    let options = Options::new().denies("*/manifests/v1.0", "denied");
+    let options = Options::new()
+        .denies("*/manifests/v1.0", "denied")
+        .denies("*/tags/list", "denied");
     let hosted = Hosted::with(Service::Ghcr, options);
     let index = hosted.logged_in(hosted.world.create());
     let digest = index.succeed().output("digest").to_owned();

@@ -28,6 +28,7 @@ mod outages;
 mod preflight;
 mod record;
 mod referrers;
+mod registries;
 mod report;
 mod services;
 mod several;

@@ -6,11 +6,12 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 use super::lookup::{Api, entries, fallback};
-use super::receipt::Place;
+use super::receipt::{Place, Subject};
 use super::settle::{Change, Settling};
 use super::{ApplyError, Context, legacy};
 use crate::domain::{
-    Descriptor, Digest, Manifest, ManifestKind, MediaType, Reference, Repository, SignatureFormat,
+    Descriptor, Digest, FullTag, Manifest, ManifestKind, MediaType, Reference, Repository,
+    SignatureFormat,
 };
 use crate::registry::{Referrers, RegistryError};
 use crate::signing::{LegacySignature, Signature};
@@ -127,8 +128,9 @@ impl<'a> Attacher<'a> {
         entry: Descriptor,
     ) -> Result<Settling<'a>, ApplyError> {
         let list = fallback(self.context, self.repository, subject);
+        let of = list.subject();
         let add = async move |current: Option<&Manifest>| {
-            let merged = merge(current, subject, &entry)?;
+            let merged = merge(current, &of, &entry)?;
             Ok(merged.map(|bytes| Change {
                 media_type: MediaType::OciIndex,
                 bytes,
@@ -143,7 +145,7 @@ impl<'a> Attacher<'a> {
 /// The fallback index with `entry` added at its end; `None` when it has it. What others wrote stays as they wrote it.
 fn merge(
     current: Option<&Manifest>,
-    subject: &Digest,
+    of: &Subject,
     entry: &Descriptor,
 ) -> Result<Option<Vec<u8>>, ApplyError> {
     let mut document = match current {
@@ -162,10 +164,12 @@ fn merge(
                 serde_json::from_slice(manifest.bytes()).map_err(ApplyError::FallbackUnwritable)?
             }
             ManifestKind::Index { .. } | ManifestKind::Image { .. } => {
-                let tag = subject.fallback_tag();
                 return Err(ApplyError::FallbackOccupied {
-                    tag,
-                    subject: subject.clone(),
+                    tag: FullTag {
+                        repository: of.repository.clone(),
+                        tag: of.digest.fallback_tag(),
+                    },
+                    subject: of.digest.clone(),
                     why: "holds no OCI index",
                 });
             }
@@ -226,6 +230,13 @@ fn signature_annotations() -> [(String, String); 2] {
 mod tests {
     use super::*;
 
+    fn subject() -> Subject {
+        Subject {
+            repository: "ghcr.io/o/r".parse().unwrap(),
+            digest: Digest::of(b"subject"),
+        }
+    }
+
     fn entry(seed: &str) -> Descriptor {
         Descriptor::new(MediaType::OciManifest, 1, Digest::of(seed.as_bytes()))
     }
@@ -240,7 +251,7 @@ mod tests {
             r#"{{"schemaVersion":2,"x-field":{{"b":1,"a":[2]}},"manifests":[{{"mediaType":"application/x","size":7,"digest":"{}","x":null}}],"annotations":{{"z":"1","a":"2"}}}}"#,
             Digest::of(b"theirs")
         );
-        let subject = Digest::of(b"subject");
+        let subject = subject();
         let merged = merge(Some(&index(&theirs)), &subject, &entry("ours"))
             .unwrap()
             .unwrap();
@@ -261,7 +272,7 @@ mod tests {
     fn a_tag_that_is_no_list_is_left_alone() {
         let image = br#"{"config":{"mediaType":"a","size":1,"digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"}}"#;
         let image = Manifest::parse(image.to_vec(), MediaType::OciManifest).unwrap();
-        let error = merge(Some(&image), &Digest::of(b"subject"), &entry("ours")).unwrap_err();
+        let error = merge(Some(&image), &subject(), &entry("ours")).unwrap_err();
         assert!(
             matches!(error, ApplyError::FallbackOccupied { .. }),
             "{error}"
@@ -271,7 +282,7 @@ mod tests {
     #[test]
     fn an_empty_list_of_go_is_a_list() {
         for text in [r#"{"manifests":null}"#, "{}"] {
-            let merged = merge(Some(&index(text)), &Digest::of(b"subject"), &entry("ours"))
+            let merged = merge(Some(&index(text)), &subject(), &entry("ours"))
                 .unwrap()
                 .unwrap();
             assert!(

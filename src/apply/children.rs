@@ -215,7 +215,7 @@ async fn leaf(
     let (config, descriptor) = (config.clone(), image.descriptor());
     drop(image);
     let missing = || ApplyError::MissingConfig {
-        image: descriptor.digest.clone(),
+        image: Box::new(repository.at(&descriptor.digest)),
         config: config.digest.clone(),
     };
     let blob = context

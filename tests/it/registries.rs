@@ -37,6 +37,34 @@ fn nothing_is_brought_anywhere_while_another_repository_will_not_say() {
 }
 
 #[test]
+fn tag_that_is_no_list_of_signatures_is_told_by_its_full_name() {
+    let two = Two::new();
+    let digest = two.seal().input("command", "create").succeed();
+    let digest = digest.output("digest");
+    for tag in [
+        digest.replace(':', "-"),
+        format!("{}.sig", digest.replace(':', "-")),
+    ] {
+        two.other.push_image(MIRROR, "linux/amd64", Kind::Oci);
+        two.other.tag(MIRROR, &tag, &two.world.amd64.digest);
+        let outcome = two.seal().input("signature-format", "both").end_with(1);
+        outcome.says(&[&format!("::error"), &two.there(&tag)]);
+        two.other.delete_tag(MIRROR, &tag);
+    }
+}
+
+#[test]
+fn image_that_has_lost_its_config_is_told_by_its_full_name() {
+    let two = Two::new();
+    let s390x = two.other.push_image(MIRROR, "linux/s390x", Kind::Oci);
+    two.other.delete_blob(MIRROR, &s390x.config);
+    let there = format!("{}@{}", two.other.repository(MIRROR), s390x.digest);
+    let digests = format!("{}\n{there}", two.world.amd64.digest);
+    let outcome = two.seal().input("digests", digests).end_with(1);
+    outcome.says(&[&format!("`{there}` has lost its config")]);
+}
+
+#[test]
 fn several_repositories_that_were_never_seen_are_brought_the_images() {
     let world = World::new();
     let hides = sandbox::Options::new()

@@ -87,7 +87,7 @@ pub(super) async fn survey(
         steps,
         equivalents,
     } = decide(&seen)?;
-    find_strangers(context, &target, &seen, &equivalents, &mut places).await?;
+    find_strangers(context, seal, &target, &seen, &equivalents, &mut places).await?;
     let mut destinations = destinations(context, seal, &target, &steps, &equivalents).await?;
     for destination in &mut destinations {
         let brought = brought.get(&destination.repository);
@@ -162,6 +162,7 @@ fn tell(context: &Context, steps: &[TagStep], target: &Manifest, equivalents: &[
 /// Children of indexes found under tags that are none of ours (attestations that another tool added) must be there too.
 async fn find_strangers(
     context: &Context,
+    seal: &Seal,
     target: &Manifest,
     seen: &[SeenTag],
     equivalents: &[Equivalent],
@@ -187,12 +188,32 @@ async fn find_strangers(
     let looks = strangers
         .into_iter()
         .map(|(repository, digest)| async move {
-            context.child_present(&repository, &digest).await?;
-            Ok::<_, ApplyError>((digest, repository))
+            let place = find_stranger(context, seal, repository, &digest).await?;
+            Ok::<_, ApplyError>((digest, place))
         });
     let found: Vec<_> = stream::iter(looks).buffered(PARALLEL).try_collect().await?;
     places.extend(found);
     Ok(())
+}
+
+/// Where such a child is: beside the index, or in another repository, from which it is brought back then.
+async fn find_stranger(
+    context: &Context,
+    seal: &Seal,
+    repository: Repository,
+    digest: &Digest,
+) -> Result<Repository, ApplyError> {
+    let own = context.child_present(&repository, digest).await;
+    if matches!(own, Err(ApplyError::MissingChild { .. })) {
+        let reference = Reference::Digest(digest.clone());
+        for other in seal.sources_for(&repository) {
+            let found = context.registry.manifest_digest(&other, &reference).await?;
+            if found.is_some() {
+                return Ok(other);
+            }
+        }
+    }
+    own.map(|()| repository)
 }
 
 async fn is_there(

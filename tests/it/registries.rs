@@ -36,6 +36,52 @@ fn nothing_is_brought_anywhere_while_another_repository_will_not_say() {
     assert_eq!((two.world.writes(), writes(&two.other)), (vec![], vec![]));
 }
 
+/// The index of the world's images with what another tool adds, under `v1`. Returns the digest of what it added.
+fn push_with_attestation(two: &Two) -> String {
+    let registry = two.world.registry();
+    let build = registry.push_index_with_provenance(REPOSITORY, "linux/amd64");
+    let made = two.world.create().input("tags", "").succeed();
+    let mut index = two.world.manifest(made.output("digest"));
+    let provenance = two.world.manifest(&build.digest);
+    let entries = provenance["manifests"].as_array().unwrap();
+    let mut entry = entries[1].clone();
+    entry["annotations"]["vnd.docker.reference.digest"] = json!(two.world.amd64.digest);
+    index["manifests"].as_array_mut().unwrap().push(entry);
+    let index = index.to_string();
+    registry.push_raw(REPOSITORY, Some("v1"), INDEX, index.as_bytes());
+    build.attestation
+}
+
+#[test]
+fn attestation_that_one_registry_has_lost_is_brought_back() {
+    let two = Two::new();
+    let attestation = push_with_attestation(&two);
+    two.seal().succeed();
+    assert!(two.other.manifest(MIRROR, &attestation).is_some());
+    two.world
+        .registry()
+        .delete_manifest(REPOSITORY, &attestation);
+    let again = two.seal().input("max-attempts", "2").succeed();
+    assert_eq!(again.output("result"), "unchanged");
+    assert!(
+        two.world
+            .registry()
+            .manifest(REPOSITORY, &attestation)
+            .is_some()
+    );
+}
+
+#[test]
+fn attestation_that_every_registry_has_lost_is_an_error() {
+    let two = Two::new();
+    let attestation = push_with_attestation(&two);
+    let registry = two.world.registry();
+    registry.delete_manifest(REPOSITORY, &attestation);
+    let outcome = two.seal().input("max-attempts", "2").end_with(1);
+    outcome.says(&[&format!("`{}` is not there", two.world.at(&attestation))]);
+    assert_eq!((two.world.certificates(), writes(&two.other)), (0, vec![]));
+}
+
 #[test]
 fn tag_that_is_no_list_of_signatures_is_told_by_its_full_name() {
     let two = Two::new();
@@ -62,6 +108,25 @@ fn image_that_has_lost_its_config_is_told_by_its_full_name() {
     let digests = format!("{}\n{there}", two.world.amd64.digest);
     let outcome = two.seal().input("digests", digests).end_with(1);
     outcome.says(&[&format!("`{there}` has lost its config")]);
+}
+
+#[test]
+fn child_of_a_given_index_that_one_registry_has_lost_is_brought_back() {
+    let two = Two::new();
+    let registry = two.world.registry();
+    let build = registry.push_index_with_provenance(REPOSITORY, "linux/amd64");
+    let digests = format!("{}\n{}", build.digest, two.world.arm64.digest);
+    let action = two
+        .seal()
+        .input("digests", digests)
+        .input("max-attempts", "2");
+    let first = action.succeed();
+    for lost in [&build.image.digest, &build.attestation] {
+        registry.delete_manifest(REPOSITORY, lost);
+        let again = action.succeed();
+        assert_eq!(again.output("digest"), first.output("digest"));
+        assert!(registry.manifest(REPOSITORY, lost).is_some());
+    }
 }
 
 #[test]

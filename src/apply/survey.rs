@@ -13,6 +13,7 @@ use crate::plan::{
     Assembly, Equivalent, SeenTag, TagStep, TagSteps, Wanted, assemble, decide_tags, images_of,
 };
 use crate::record::TagState;
+use futures_util::future::try_join_all;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 /// What is to be done, once everything is known.
@@ -116,25 +117,27 @@ async fn destinations(
     steps: &[TagStep],
     equivalents: &[Equivalent],
 ) -> Result<Vec<Destination>, ApplyError> {
-    let mut destinations = Vec::new();
-    for repository in &seal.destinations {
-        let holds = |step: &TagStep| {
-            step.tag.repository == *repository && step.before.as_ref() == Some(target.digest())
+    let looks = seal.destinations.iter().map(|repository| async move {
+        let here = || {
+            steps
+                .iter()
+                .filter(|step| step.tag.repository == *repository)
         };
-        // With tags to look at, asking for the digest as well would cost a request and change nothing: a push is repeatable.
-        let was_there = steps.iter().any(holds)
-            || (steps.is_empty() && is_there(context, repository, target).await?);
+        let holds = here().any(|step| step.before.as_ref() == Some(target.digest()));
+        // Where a tag gets it, asking for the digest as well would cost a request and change nothing: a push is repeatable.
+        let is_tagged = here().any(|step| step.after == *target.digest());
+        let was_there = holds || (!is_tagged && is_there(context, repository, target).await?);
         let here = equivalents
             .iter()
             .filter(|found| found.repository == *repository);
-        destinations.push(Destination {
+        Ok(Destination {
             repository: repository.clone(),
             push_index: !was_there,
             equivalents: here.map(|found| found.manifest.clone()).collect(),
             brought: Brought::default(),
-        });
-    }
-    Ok(destinations)
+        })
+    });
+    try_join_all(looks).await
 }
 
 fn tell(context: &Context, steps: &[TagStep], target: &Manifest, equivalents: &[Equivalent]) {

@@ -83,6 +83,32 @@ fn attestation_that_every_registry_has_lost_is_an_error() {
 }
 
 #[test]
+fn repository_whose_tags_all_hold_an_equivalent_index_is_not_written_again() {
+    let two = Two::new();
+    let ours = two.world.create().succeed();
+    let (media_type, bytes) = two
+        .world
+        .registry()
+        .manifest(REPOSITORY, ours.output("digest"))
+        .unwrap();
+    let pretty =
+        serde_json::to_vec_pretty(&serde_json::from_slice::<Value>(&bytes).unwrap()).unwrap();
+    for platform in ["linux/amd64", "linux/arm64"] {
+        two.other.push_image(MIRROR, platform, Kind::Oci);
+    }
+    two.other.push_raw(MIRROR, Some("v1"), &media_type, &pretty);
+    two.seal().succeed();
+    two.world.registry().clear_requests();
+    two.other.clear_requests();
+    let again = two.seal().succeed();
+    assert_eq!(
+        (again.output("result"), again.output("sign-skipped")),
+        ("unchanged", "true")
+    );
+    assert_eq!((two.world.writes(), writes(&two.other)), (vec![], vec![]));
+}
+
+#[test]
 fn tag_that_is_no_list_of_signatures_is_told_by_its_full_name() {
     let two = Two::new();
     let digest = two.seal().input("command", "create").succeed();

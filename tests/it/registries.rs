@@ -108,6 +108,63 @@ fn repository_whose_tags_all_hold_an_equivalent_index_is_not_written_again() {
     assert_eq!((two.world.writes(), writes(&two.other)), (vec![], vec![]));
 }
 
+/// A run that signs many images.
+fn seal_many(two: &Two) -> (Action, Vec<String>) {
+    let platforms = [
+        "386", "arm/v5", "arm/v6", "arm/v7", "s390x", "ppc64le", "riscv64", "mips", "mips64",
+        "loong64",
+    ];
+    let push = |platform: &&str| {
+        let platform = format!("linux/{platform}");
+        let registry = two.world.registry();
+        registry.push_image(REPOSITORY, &platform, Kind::Oci).digest
+    };
+    let images: Vec<String> = platforms.iter().map(push).collect();
+    let action = two.seal().input("digests", images.join("\n"));
+    (action.input("recursive", "true"), images)
+}
+
+#[test]
+fn registry_that_takes_no_signatures_keeps_no_image_of_another_unsigned() {
+    let two = Two::new();
+    let (action, images) = seal_many(&two);
+    let broken = Fault::on("PUT", "*/manifests/sha256-*").times(u32::MAX);
+    two.other
+        .fault(broken.registry_error(403, "DENIED", "no such tags"));
+    let outcome = action.input("on-signing-failure", "warn").succeed();
+    for image in &images {
+        let signed = listed(two.world.registry(), REPOSITORY, image);
+        assert_eq!(signed.len(), 1, "{}", outcome.log);
+    }
+    let refused = two
+        .other
+        .requests()
+        .into_iter()
+        .filter(|request| request.faulty);
+    assert!(refused.count() <= 8, "an outage is found out once");
+}
+
+#[test]
+fn signature_that_is_there_is_copied_whatever_ails_fulcio() {
+    let two = Two::new();
+    let first = two.world.seal().succeed();
+    two.world.sigstore().fault(
+        Fault::on("POST", "/api/v2/signingCert")
+            .times(u32::MAX)
+            .status(403),
+    );
+    let action = two.seal().input("recursive", "true");
+    let outcome = action.input("on-signing-failure", "warn").succeed();
+    outcome.says(&["stays unsigned"]);
+    let digest = first.output("digest");
+    assert_eq!(
+        listed(&two.other, MIRROR, digest).len(),
+        1,
+        "{}",
+        outcome.log
+    );
+}
+
 #[test]
 fn tag_that_is_no_list_of_signatures_is_told_by_its_full_name() {
     let two = Two::new();

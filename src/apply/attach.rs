@@ -6,11 +6,12 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 use super::lookup::{Api, entries, fallback};
-use super::receipt::Place;
+use super::receipt::{Place, Subject};
 use super::settle::{Change, Settling};
 use super::{ApplyError, Context, legacy};
 use crate::domain::{
-    Descriptor, Digest, Manifest, ManifestKind, MediaType, Reference, Repository, SignatureFormat,
+    Descriptor, Digest, FullTag, Manifest, ManifestKind, MediaType, Reference, Repository,
+    SignatureFormat,
 };
 use crate::registry::{Referrers, RegistryError};
 use crate::signing::{LegacySignature, Signature};
@@ -131,12 +132,14 @@ pub(super) async fn list<'a>(
     new: Vec<Descriptor>,
     original: Option<Manifest>,
 ) -> Result<Settling<'a>, ApplyError> {
+    let list = fallback(context, repository, subject);
+    let of = list.subject();
     let add = async move |current: Option<&Manifest>| {
         let merged = match &original {
             Some(original) if current.is_none() && lists_just(original, &new) => {
                 Some(original.bytes().to_vec())
             }
-            Some(_) | None => merge(current, subject, &new)?,
+            Some(_) | None => merge(current, &of, &new)?,
         };
         Ok(merged.map(|bytes| Change {
             media_type: MediaType::OciIndex,
@@ -144,7 +147,7 @@ pub(super) async fn list<'a>(
             parts: Vec::new(),
         }))
     };
-    let (_, settling) = fallback(context, repository, subject).begin(add).await?;
+    let (_, settling) = list.begin(add).await?;
     Ok(settling)
 }
 
@@ -163,7 +166,7 @@ fn lacking<'a>(index: &Manifest, new: &'a [Descriptor]) -> Vec<&'a Descriptor> {
 /// The fallback index with `new` added at its end; `None` when it has all of it. What others wrote stays as they wrote it.
 fn merge(
     current: Option<&Manifest>,
-    subject: &Digest,
+    of: &Subject,
     new: &[Descriptor],
 ) -> Result<Option<Vec<u8>>, ApplyError> {
     let empty =
@@ -177,10 +180,12 @@ fn merge(
             }
             let is_index = matches!(manifest.kind(), ManifestKind::Index { .. });
             if !is_index || *manifest.media_type() != MediaType::OciIndex {
-                let tag = subject.fallback_tag();
                 return Err(ApplyError::FallbackOccupied {
-                    tag,
-                    subject: subject.clone(),
+                    tag: FullTag {
+                        repository: of.repository.clone(),
+                        tag: of.digest.fallback_tag(),
+                    },
+                    subject: of.digest.clone(),
                     why: "holds no OCI index",
                 });
             }
@@ -245,6 +250,13 @@ fn signature_annotations() -> [(String, String); 2] {
 mod tests {
     use super::*;
 
+    fn subject() -> Subject {
+        Subject {
+            repository: "ghcr.io/o/r".parse().unwrap(),
+            digest: Digest::of(b"subject"),
+        }
+    }
+
     fn entry(seed: &str) -> Descriptor {
         Descriptor::new(MediaType::OciManifest, 1, Digest::of(seed.as_bytes()))
     }
@@ -259,7 +271,7 @@ mod tests {
             r#"{{"schemaVersion":2,"x-field":{{"b":1,"a":[2]}},"manifests":[{{"mediaType":"application/x","size":7,"digest":"{}","x":null}}],"annotations":{{"z":"1","a":"2"}}}}"#,
             Digest::of(b"theirs")
         );
-        let subject = Digest::of(b"subject");
+        let subject = subject();
         let merged = merge(Some(&index(&theirs)), &subject, &[entry("ours")])
             .unwrap()
             .unwrap();
@@ -280,7 +292,7 @@ mod tests {
     fn a_tag_that_is_no_list_is_left_alone() {
         let image = br#"{"config":{"mediaType":"a","size":1,"digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"}}"#;
         let image = Manifest::parse(image.to_vec(), MediaType::OciManifest).unwrap();
-        let error = merge(Some(&image), &Digest::of(b"subject"), &[entry("ours")]).unwrap_err();
+        let error = merge(Some(&image), &subject(), &[entry("ours")]).unwrap_err();
         assert!(
             matches!(error, ApplyError::FallbackOccupied { .. }),
             "{error}"
@@ -290,13 +302,9 @@ mod tests {
     #[test]
     fn an_empty_list_of_go_is_a_list() {
         for text in [r#"{"manifests":null}"#, "{}"] {
-            let merged = merge(
-                Some(&index(text)),
-                &Digest::of(b"subject"),
-                &[entry("ours")],
-            )
-            .unwrap()
-            .unwrap();
+            let merged = merge(Some(&index(text)), &subject(), &[entry("ours")])
+                .unwrap()
+                .unwrap();
             assert!(
                 entries(&index(&String::from_utf8(merged).unwrap())).len() == 1,
                 "{text}"

@@ -11,6 +11,7 @@ use super::children::{DEPTH_MAX, PARALLEL};
 use super::legacy::read_config;
 use super::legacy_manifest::merge;
 use super::lookup::{REFERRERS_MAX, entries};
+use super::receipt::Subject;
 use super::settle::{Change, Shared};
 use super::source::{Known, Source};
 use super::{ApplyError, Context};
@@ -127,8 +128,14 @@ impl Belongings<'_> {
         }
         let count = listed.entries.len();
         if count > REFERRERS_MAX {
-            let subject = subject.clone();
-            return Err(ApplyError::TooManyReferrers { subject, count });
+            let subject = Subject {
+                repository: self.to.clone(),
+                digest: subject.clone(),
+            };
+            return Err(ApplyError::TooManyReferrers {
+                subject: Box::new(subject),
+                count,
+            });
         }
         Ok(listed)
     }
@@ -213,7 +220,7 @@ impl Belongings<'_> {
     ) -> Result<Option<Change>, ApplyError> {
         if !is_alike(current, original) {
             return Err(ApplyError::FallbackOccupied {
-                tag: shared.tag.clone(),
+                tag: shared.full_tag(),
                 subject: subject.clone(),
                 why: "holds something else than at the source",
             });

@@ -40,78 +40,60 @@ pub(super) async fn resolve_all(
     };
     let inputs = digests.iter().map(|given| resolve(context, given, sources));
     let mut inputs = stream::iter(inputs).buffered(PARALLEL);
-    while let Some((resolved, repository)) = inputs.try_next().await? {
-        let leaves = resolved.leaves.iter().map(|leaf| &leaf.descriptor);
-        let attestations = resolved.attestations.iter();
-        let found = leaves.chain(attestations.map(|attestation| &attestation.descriptor));
-        let found = found.map(|child| &child.digest).chain([&resolved.input]);
-        for digest in found {
-            let places = &mut resolution.places;
-            places
-                .entry(digest.clone())
-                .or_insert_with(|| repository.clone());
+    while let Some((resolved, places)) = inputs.try_next().await? {
+        for (digest, repository) in places {
+            resolution.places.entry(digest).or_insert(repository);
         }
         resolution.inputs.push(resolved);
     }
     Ok(resolution)
 }
 
-/// Reads one digest, down to its leaves, where it is.
+/// Something that is to be read, and where it most likely is: where what lists it was.
+type Sought = (Digest, Repository);
+
+/// Reads one digest, down to its leaves, each where it is.
 async fn resolve(
     context: &Context,
     given: &Given,
     sources: &[Repository],
-) -> Result<(Resolved, Repository), ApplyError> {
-    let own = resolve_in(context, &given.repository, &given.digest).await;
-    let lost = matches!(&own, Err(ApplyError::MissingChild { image }) if **image == given.repository.at(&given.digest));
-    let others = sources.iter().filter(|other| **other != given.repository);
-    if lost {
-        for other in others {
-            let reference = Reference::Digest(given.digest.clone());
-            let found = context.registry.manifest_digest(other, &reference).await?;
-            if found.is_some() {
-                let resolved = resolve_in(context, other, &given.digest).await?;
-                return Ok((resolved, other.clone()));
-            }
-        }
-    }
-    Ok((own?, given.repository.clone()))
-}
-
-async fn resolve_in(
-    context: &Context,
-    repository: &Repository,
-    input: &Digest,
-) -> Result<Resolved, ApplyError> {
+) -> Result<(Resolved, Vec<Sought>), ApplyError> {
+    let input = &given.digest;
     let mut resolved = Resolved {
         input: input.clone(),
         leaves: Vec::new(),
         attestations: Vec::new(),
     };
+    let mut places = Vec::new();
+    let mut attesting = Vec::new();
     let mut seen = BTreeSet::from([input.clone()]);
-    let mut level = vec![input.clone()];
+    let mut level = vec![(input.clone(), given.repository.clone())];
     for _ in 0..DEPTH_MAX {
-        let reads = level.iter().map(|digest| read(context, repository, digest));
+        let reads = level.iter().map(|sought| read(context, sought, sources));
         let mut reads = stream::iter(reads).buffered(PARALLEL);
         let mut next = Vec::new();
-        while let Some(read) = reads.try_next().await? {
+        while let Some((read, place)) = reads.try_next().await? {
             match read {
-                Read::Image(leaf) => resolved.leaves.push(*leaf),
+                Read::Image(leaf) => {
+                    places.push((leaf.descriptor.digest.clone(), place));
+                    resolved.leaves.push(*leaf);
+                }
                 Read::Index {
+                    digest,
                     attestations,
                     others,
                 } => {
-                    resolved.attestations.extend(attestations);
+                    attesting.extend(attestations.into_iter().map(|one| (one, place.clone())));
                     // What is listed again has been read: a few indexes could list each other without end.
-                    next.extend(
-                        others
-                            .into_iter()
-                            .filter(|child| seen.insert(child.clone())),
-                    );
+                    let new = others
+                        .into_iter()
+                        .filter(|child| seen.insert(child.clone()));
+                    next.extend(new.map(|child| (child, place.clone())));
+                    places.push((digest, place));
                 }
             }
             // The input itself is no child.
-            let count = seen.len() - 1 + resolved.attestations.len();
+            let count = seen.len() - 1 + attesting.len();
             if count > TOTAL_MAX {
                 return Err(ApplyError::OddIndex {
                     digest: input.clone(),
@@ -121,9 +103,12 @@ async fn resolve_in(
         }
         drop(reads);
         if next.is_empty() {
-            resolved.attestations =
-                check_attestations(context, repository, resolved.attestations).await?;
-            return Ok(resolved);
+            let checked = check_attestations(context, attesting, sources).await?;
+            for (attestation, place) in checked {
+                places.push((attestation.descriptor.digest.clone(), place));
+                resolved.attestations.push(attestation);
+            }
+            return Ok((resolved, places));
         }
         level = next;
     }
@@ -133,10 +118,29 @@ async fn resolve_in(
     })
 }
 
+/// A manifest, and where it is. Garbage collection may have taken it from the one place and left it in another.
+async fn find(
+    context: &Context,
+    (digest, likely): &Sought,
+    sources: &[Repository],
+) -> Result<(Manifest, Repository), ApplyError> {
+    let own = context.manifest_present(likely, digest).await;
+    if matches!(own, Err(ApplyError::MissingChild { .. })) {
+        let reference = Reference::Digest(digest.clone());
+        for other in sources.iter().filter(|other| *other != likely) {
+            if let Some(manifest) = context.registry.manifest(other, &reference).await? {
+                return Ok((manifest, other.clone()));
+            }
+        }
+    }
+    Ok((own?, likely.clone()))
+}
+
 /// What is behind one digest.
 enum Read {
     Image(Box<Leaf>),
     Index {
+        digest: Digest,
         attestations: Vec<Attestation>,
         others: Vec<Digest>,
     },
@@ -144,13 +148,14 @@ enum Read {
 
 async fn read(
     context: &Context,
-    repository: &Repository,
-    digest: &Digest,
-) -> Result<Read, ApplyError> {
-    let manifest = context.manifest_present(repository, digest).await?;
+    sought: &Sought,
+    sources: &[Repository],
+) -> Result<(Read, Repository), ApplyError> {
+    let (digest, _) = sought;
+    let (manifest, place) = find(context, sought, sources).await?;
     let ManifestKind::Index { manifests, .. } = manifest.kind() else {
-        let leaf = leaf(context, repository, manifest).await?;
-        return Ok(Read::Image(Box::new(leaf)));
+        let leaf = leaf(context, &place, manifest).await?;
+        return Ok((Read::Image(Box::new(leaf)), place));
     };
     if manifests.is_empty() {
         return Err(ApplyError::OddIndex {
@@ -160,10 +165,12 @@ async fn read(
     }
     let (attestations, others) = set_aside(digest, manifests)?;
     let others = others.into_iter().map(|child| child.digest).collect();
-    Ok(Read::Index {
+    let index = Read::Index {
+        digest: digest.clone(),
         attestations,
         others,
-    })
+    };
+    Ok((index, place))
 }
 
 /// Parts an index's attestations from its other children, which must all be manifests.
@@ -215,7 +222,7 @@ async fn leaf(
     let (config, descriptor) = (config.clone(), image.descriptor());
     drop(image);
     let missing = || ApplyError::MissingConfig {
-        image: descriptor.digest.clone(),
+        image: Box::new(repository.at(&descriptor.digest)),
         config: config.digest.clone(),
     };
     let blob = context
@@ -243,16 +250,19 @@ async fn leaf(
 /// how long is the registry's to say.
 async fn check_attestations(
     context: &Context,
-    repository: &Repository,
-    attestations: Vec<Attestation>,
-) -> Result<Vec<Attestation>, ApplyError> {
-    let checks = attestations.into_iter().map(|attestation| async move {
-        let digest = &attestation.descriptor.digest;
-        let manifest = context.manifest_present(repository, digest).await?;
-        Ok(Attestation {
-            descriptor: manifest.descriptor(),
-            of: attestation.of,
-        })
-    });
+    attesting: Vec<(Attestation, Repository)>,
+    sources: &[Repository],
+) -> Result<Vec<(Attestation, Repository)>, ApplyError> {
+    let checks = attesting
+        .into_iter()
+        .map(|(attestation, likely)| async move {
+            let sought = (attestation.descriptor.digest, likely);
+            let (manifest, place) = find(context, &sought, sources).await?;
+            let attestation = Attestation {
+                descriptor: manifest.descriptor(),
+                of: attestation.of,
+            };
+            Ok((attestation, place))
+        });
     stream::iter(checks).buffered(PARALLEL).try_collect().await
 }

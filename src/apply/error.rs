@@ -1,7 +1,7 @@
 //! Everything that can go wrong while a plan is walked.
 
 use super::{PreflightError, Subject};
-use crate::domain::{Digest, FullTag, ImageReference, Tag};
+use crate::domain::{Digest, FullTag, ImageReference};
 use crate::layout::LayoutError;
 use crate::plan::{AssembleError, Conflict};
 use crate::record::RecordError;
@@ -39,7 +39,7 @@ pub enum ApplyError {
     #[error("the image `{image}` has lost its config `{config}`")]
     MissingConfig {
         /// The image.
-        image: Digest,
+        image: Box<ImageReference>,
         /// Its config.
         config: Digest,
     },
@@ -119,7 +119,7 @@ pub enum ApplyError {
     #[error("the tag `{tag}`, which is for the signatures of `{subject}`, {why}; it is left alone")]
     FallbackOccupied {
         /// The tag.
-        tag: Tag,
+        tag: FullTag,
         /// What it belongs to.
         subject: Digest,
         /// What it holds.
@@ -136,7 +136,7 @@ pub enum ApplyError {
         /// What is signed.
         subject: Digest,
         /// The tag.
-        tag: Tag,
+        tag: FullTag,
     },
     /// There is no record to take the digests from.
     #[error("no tag and no digest is named, and there is no record `{0}`")]
@@ -172,8 +172,8 @@ pub enum ApplyError {
     /// More refers to a digest than can be looked at.
     #[error("{count} manifests or signatures refer to `{subject}`; up to 1000 can be looked at")]
     TooManyReferrers {
-        /// The digest.
-        subject: Digest,
+        /// The digest, and where.
+        subject: Box<Subject>,
         /// How many refer to it.
         count: usize,
     },

@@ -19,6 +19,8 @@ use crate::signing::{LegacySignature, Refusal};
 
 /// The annotation that holds the signature itself.
 const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
+/// What is wrong with a tag that holds anything else.
+const OTHERS: &str = "holds something else than signatures";
 const CONFIG_MAX_BYTES: u64 = 4 << 20;
 
 /// The tag that holds the signatures of `subject`.
@@ -40,10 +42,11 @@ pub(super) async fn look_up(
     judge: &Judge<'_>,
 ) -> Result<Lookup, ApplyError> {
     let mut lookup = Lookup::of(Api::FallbackTag);
-    let Some(manifest) = tag(context, repository, subject).read().await? else {
+    let tag = tag(context, repository, subject);
+    let Some(manifest) = tag.read().await? else {
         return Ok(lookup);
     };
-    let signatures: Vec<&Descriptor> = layers(&manifest, subject)?
+    let signatures: Vec<&Descriptor> = layers(&manifest, &tag)?
         .iter()
         .filter(|layer| is_signature(layer))
         .collect();
@@ -118,19 +121,20 @@ pub(super) async fn attach<'a>(
     signature: &LegacySignature,
 ) -> Result<(Place, Settling<'a>), ApplyError> {
     let ours = signature.clone();
+    let shared = || tag(context, repository, subject);
     let add = async move |current: Option<&Manifest>| {
         let Some(manifest) = current else {
             return begin(&ours).map(Some);
         };
-        if holds(layers(manifest, subject)?, &ours) {
+        if holds(layers(manifest, &shared())?, &ours) {
             return Ok(None);
         }
         let config = read_config(context, repository, manifest).await?;
         append(manifest, config, &ours).map(Some)
     };
-    let (manifest, settling) = tag(context, repository, subject).begin(add).await?;
+    let (manifest, settling) = shared().begin(add).await?;
     // Either it was there, or it was written.
-    let manifest = manifest.ok_or_else(|| occupied(subject))?;
+    let manifest = manifest.ok_or_else(|| shared().occupied(OTHERS))?;
     Ok((place(&manifest, &signature.annotations), settling))
 }
 
@@ -162,25 +166,17 @@ pub(super) fn docker_reference(repository: &Repository) -> String {
     format!("{host}/{}", repository.path())
 }
 
-/// The layers of a manifest of signatures. One without any signature is somebody's image, or no image at all.
-fn layers<'a>(manifest: &'a Manifest, subject: &Digest) -> Result<&'a [Descriptor], ApplyError> {
+/// The layers of what a tag for signatures holds. A manifest without any signature is somebody's image, or no image at all.
+fn layers<'a>(manifest: &'a Manifest, tag: &Shared<'_>) -> Result<&'a [Descriptor], ApplyError> {
     match manifest.kind() {
         ManifestKind::Image { layers, .. } if layers.len() > REFERRERS_MAX => {
             Err(ApplyError::TooManyReferrers {
-                subject: subject.clone(),
+                subject: Box::new(tag.subject()),
                 count: layers.len(),
             })
         }
         ManifestKind::Image { layers, .. } if layers.iter().any(is_signature) => Ok(layers),
-        ManifestKind::Image { .. } | ManifestKind::Index { .. } => Err(occupied(subject)),
-    }
-}
-
-fn occupied(subject: &Digest) -> ApplyError {
-    ApplyError::FallbackOccupied {
-        tag: subject.legacy_tag(),
-        subject: subject.clone(),
-        why: "holds something else than signatures",
+        ManifestKind::Image { .. } | ManifestKind::Index { .. } => Err(tag.occupied(OTHERS)),
     }
 }
 

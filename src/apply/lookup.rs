@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::children::PARALLEL;
-use super::receipt::Place;
+use super::receipt::{Place, Subject};
 use super::settle::Shared;
 use super::{ApplyError, Context, legacy};
 use crate::domain::{
@@ -225,7 +225,10 @@ impl Lookup {
     ) -> Result<(), ApplyError> {
         if entries.len() > REFERRERS_MAX {
             return Err(ApplyError::TooManyReferrers {
-                subject: subject.clone(),
+                subject: Box::new(Subject {
+                    repository: repository.clone(),
+                    digest: subject.clone(),
+                }),
                 count: entries.len(),
             });
         }

@@ -1,6 +1,6 @@
 //! Whose signature counts, and making the ones that are missing.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -73,8 +73,9 @@ impl Authority {
     /// Makes and stores every signature in `unsigned`, and keeps the receipt and the record up to date as each is done.
     /// Returns what is left to do for those to stay that share a tag with others'; [`settle`] does it.
     ///
-    /// After the first failure nothing new is begun, so that an outage is waited for once and not once for each child;
-    /// what is under way ends. An outage that the inputs let pass becomes a warning.
+    /// What is under way ends, and nothing new is begun where it failed, so that an outage is waited for once and not once
+    /// for each child: that of a registry ends its own part alone, and one of Sigstore keeps no signature from being stored
+    /// that another registry holds. An outage that the inputs let pass becomes a warning.
     pub(super) async fn sign_all<'a>(
         &self,
         context: &'a Context,
@@ -92,21 +93,15 @@ impl Authority {
             .iter()
             .flat_map(|one| one.names().map(|(subject, _)| (subject, one.format)))
             .collect();
-        let attachers = attachers(context, unsigned);
-        let (attachers, failed) = (&attachers, &Cell::new(false));
-        let mut failure = None;
+        let (attachers, outages) = (&attachers(context, unsigned), &Outages::default());
+        let mut failures = Vec::new();
         if makes_any(unsigned) {
-            failure = self.ready().await.err();
-            failed.set(failure.is_some());
+            failures.extend(self.ready().await.err());
+            outages.sigstore.set(!failures.is_empty());
         }
-        let work = unsigned.iter().map(|one| async move {
-            if failed.get() {
-                return Vec::new();
-            }
-            let stored = self.sign_one(attachers, one).await;
-            failed.set(failed.get() || stored.iter().any(Result::is_err));
-            stored
-        });
+        let work = unsigned
+            .iter()
+            .map(|one| self.sign_one(attachers, outages, one));
         let mut work = stream::iter(work).buffer_unordered(PARALLEL);
         while let Some(stored) = work.next().await {
             for one in stored {
@@ -118,24 +113,26 @@ impl Authority {
                         ledger.save(receipt)?;
                         unsettled.extend(settling.map(|rest| Unsettled { subject, rest }));
                     }
-                    Err(error) => failure = failure.or(Some(error)),
+                    Err(error) => failures.push(error),
                 }
             }
         }
-        match failure {
-            Some(error) if on_failure == OnSigningFailure::Warn && error.is_signing_outage() => {
-                let left: BTreeSet<Subject> =
-                    left.into_iter().map(|(subject, _)| subject).collect();
-                receipt.go_on_unsigned(context, left.into_iter(), &error);
-                Ok(unsettled)
-            }
-            Some(error) => {
-                // What was stored before that is told, so it has to stay. Of two failures the first is the one to tell.
-                settle(unsettled).await;
-                Err(error)
-            }
-            None => Ok(unsettled),
+        let is_passing =
+            |error: &ApplyError| on_failure == OnSigningFailure::Warn && error.is_signing_outage();
+        // What may pass hides nothing that may not.
+        let grave = failures.iter().position(|error| !is_passing(error));
+        if let Some(grave) = grave {
+            // What was stored before that is told, so it has to stay. Of several failures the first is the one to tell.
+            settle(unsettled).await;
+            return Err(failures.swap_remove(grave));
         }
+        let left: BTreeSet<Subject> = left.into_iter().map(|(subject, _)| subject).collect();
+        for subject in left {
+            if let Some(error) = reason(&failures, &subject) {
+                receipt.go_on_unsigned(context, std::iter::once(subject), error);
+            }
+        }
+        Ok(unsettled)
     }
 
     /// A certificate at hand: where Fulcio is down, that is found out once.
@@ -147,8 +144,12 @@ impl Authority {
     async fn sign_one<'a>(
         &self,
         attachers: &BTreeMap<&Repository, Attacher<'a>>,
+        outages: &Outages,
         one: &'a Unsigned,
     ) -> Vec<Result<(SignatureReceipt, Settling<'a>), ApplyError>> {
+        if !outages.leave(one) {
+            return Vec::new();
+        }
         let made;
         let (content, origin) = match &one.known {
             Some(known) => (known, Origin::Copied),
@@ -157,10 +158,14 @@ impl Authority {
                     made = content;
                     (&made, Origin::Made)
                 }
-                Err(error) => return vec![Err(error)],
+                Err(error) => {
+                    outages.sigstore.set(true);
+                    return vec![Err(error)];
+                }
             },
         };
-        let stores = one.names().filter_map(|(subject, lacking)| {
+        let open = one.names().filter(|(_, lacking)| outages.spare(lacking));
+        let stores = open.filter_map(|(subject, lacking)| {
             let attacher = attachers.get(&lacking.repository)?;
             Some(async move {
                 let stored = match content {
@@ -172,7 +177,10 @@ impl Authority {
                         attacher.attach_legacy(&one.subject, signature).await
                     }
                 };
-                let (place, settling) = stored.map_err(|source| not_stored(&subject, source))?;
+                let (place, settling) = stored.map_err(|source| {
+                    outages.note(lacking);
+                    not_stored(&subject, source)
+                })?;
                 let receipt = SignatureReceipt {
                     subject,
                     signer: content.signer().clone(),
@@ -197,6 +205,40 @@ impl Authority {
             }
         })
     }
+}
+
+/// Where signing has failed in this run.
+#[derive(Default)]
+struct Outages {
+    /// No signature can be made.
+    sigstore: Cell<bool>,
+    /// These take none.
+    registries: RefCell<BTreeSet<Repository>>,
+}
+
+impl Outages {
+    /// Whether they leave anything to do for `one`.
+    fn leave(&self, one: &Unsigned) -> bool {
+        let can_be_had = one.known.is_some() || !self.sigstore.get();
+        can_be_had && one.lacking.iter().any(|lacking| self.spare(lacking))
+    }
+
+    fn spare(&self, lacking: &Lacking) -> bool {
+        !self.registries.borrow().contains(&lacking.repository)
+    }
+
+    fn note(&self, lacking: &Lacking) {
+        let repository = lacking.repository.clone();
+        self.registries.borrow_mut().insert(repository);
+    }
+}
+
+/// Why `subject` was not signed: what its own registry said, else what Sigstore did.
+fn reason<'a>(failures: &'a [ApplyError], subject: &Subject) -> Option<&'a ApplyError> {
+    let refused = |error: &&ApplyError| matches!(error, ApplyError::SignatureNotStored { subject: other, .. } if other.repository == subject.repository);
+    let unmade = |error: &&ApplyError| !matches!(error, ApplyError::SignatureNotStored { .. });
+    let own = failures.iter().find(refused);
+    own.or_else(|| failures.iter().find(unmade))
 }
 
 /// A signature that is stored, and has to be seen to stay.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use futures_util::future::try_join_all;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::children::{DEPTH_MAX, PARALLEL, TOTAL_MAX};
@@ -124,12 +125,16 @@ pub(super) async fn recorded(
         }
         // Two indexes of one record may share children.
         digests.retain(|digest| seen.insert((image.image.as_str(), *digest)));
-        let subjects = held(context, &repository, digests.into_iter().cloned()).await?;
-        targets.push((repository, subjects));
+        let digests: Vec<Digest> = digests.into_iter().cloned().collect();
+        targets.push((repository, digests));
     }
     if targets.is_empty() {
         let of = only.map_or(String::new(), |only| format!(" in `{only}`"));
         return Err(ApplyError::EmptyRecord(record_name.to_owned(), of));
     }
-    Ok(targets)
+    let looks = targets.into_iter().map(|(repository, digests)| async move {
+        let subjects = held(context, &repository, digests.into_iter()).await?;
+        Ok((repository, subjects))
+    });
+    try_join_all(looks).await
 }

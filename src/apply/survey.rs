@@ -13,6 +13,7 @@ use crate::plan::{
     Assembly, Equivalent, SeenTag, TagStep, TagSteps, Wanted, assemble, decide_tags, images_of,
 };
 use crate::record::TagState;
+use futures_util::future::try_join_all;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 /// What is to be done, once everything is known.
@@ -87,7 +88,7 @@ pub(super) async fn survey(
         steps,
         equivalents,
     } = decide(&seen)?;
-    find_strangers(context, &target, &seen, &equivalents, &mut places).await?;
+    find_strangers(context, seal, &target, &seen, &equivalents, &mut places).await?;
     let mut destinations = destinations(context, seal, &target, &steps, &equivalents).await?;
     for destination in &mut destinations {
         let brought = brought.get(&destination.repository);
@@ -116,25 +117,27 @@ async fn destinations(
     steps: &[TagStep],
     equivalents: &[Equivalent],
 ) -> Result<Vec<Destination>, ApplyError> {
-    let mut destinations = Vec::new();
-    for repository in &seal.destinations {
-        let holds = |step: &TagStep| {
-            step.tag.repository == *repository && step.before.as_ref() == Some(target.digest())
+    let looks = seal.destinations.iter().map(|repository| async move {
+        let here = || {
+            steps
+                .iter()
+                .filter(|step| step.tag.repository == *repository)
         };
-        // With tags to look at, asking for the digest as well would cost a request and change nothing: a push is repeatable.
-        let was_there = steps.iter().any(holds)
-            || (steps.is_empty() && is_there(context, repository, target).await?);
+        let holds = here().any(|step| step.before.as_ref() == Some(target.digest()));
+        // Where a tag gets it, asking for the digest as well would cost a request and change nothing: a push is repeatable.
+        let is_tagged = here().any(|step| step.after == *target.digest());
+        let was_there = holds || (!is_tagged && is_there(context, repository, target).await?);
         let here = equivalents
             .iter()
             .filter(|found| found.repository == *repository);
-        destinations.push(Destination {
+        Ok(Destination {
             repository: repository.clone(),
             push_index: !was_there,
             equivalents: here.map(|found| found.manifest.clone()).collect(),
             brought: Brought::default(),
-        });
-    }
-    Ok(destinations)
+        })
+    });
+    try_join_all(looks).await
 }
 
 fn tell(context: &Context, steps: &[TagStep], target: &Manifest, equivalents: &[Equivalent]) {
@@ -162,6 +165,7 @@ fn tell(context: &Context, steps: &[TagStep], target: &Manifest, equivalents: &[
 /// Children of indexes found under tags that are none of ours (attestations that another tool added) must be there too.
 async fn find_strangers(
     context: &Context,
+    seal: &Seal,
     target: &Manifest,
     seen: &[SeenTag],
     equivalents: &[Equivalent],
@@ -187,12 +191,32 @@ async fn find_strangers(
     let looks = strangers
         .into_iter()
         .map(|(repository, digest)| async move {
-            context.child_present(&repository, &digest).await?;
-            Ok::<_, ApplyError>((digest, repository))
+            let place = find_stranger(context, seal, repository, &digest).await?;
+            Ok::<_, ApplyError>((digest, place))
         });
     let found: Vec<_> = stream::iter(looks).buffered(PARALLEL).try_collect().await?;
     places.extend(found);
     Ok(())
+}
+
+/// Where such a child is: beside the index, or in another repository, from which it is brought back then.
+async fn find_stranger(
+    context: &Context,
+    seal: &Seal,
+    repository: Repository,
+    digest: &Digest,
+) -> Result<Repository, ApplyError> {
+    let own = context.child_present(&repository, digest).await;
+    if matches!(own, Err(ApplyError::MissingChild { .. })) {
+        let reference = Reference::Digest(digest.clone());
+        for other in seal.sources_for(&repository) {
+            let found = context.registry.manifest_digest(&other, &reference).await?;
+            if found.is_some() {
+                return Ok(other);
+            }
+        }
+    }
+    own.map(|()| repository)
 }
 
 async fn is_there(

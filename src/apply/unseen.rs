@@ -5,11 +5,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures_util::future::try_join_all;
+
 use super::carry::{Brought, Care, Carrier};
 use super::source::Source;
 use super::tags::{Sight, see_tag};
 use super::{ApplyError, Context};
-use crate::domain::{Digest, Manifest, Repository};
+use crate::domain::{Digest, FullTag, Manifest, Repository};
 use crate::inputs::{Mode, Seal};
 use crate::plan::SeenTag;
 
@@ -25,42 +27,50 @@ pub(super) fn seen(sights: &[Sight]) -> Vec<SeenTag> {
     seen.collect()
 }
 
-/// Finds out what the registries would not say. Where a child was read, the repository is no new one, and the answer stands.
+/// Finds out what the registries would not say. A repository that has said anything, be it of one tag or one child, is no
+/// new one: there the answer stands, and nothing is brought anywhere.
 pub(super) async fn know(
     context: &Context,
     seal: &Seal,
-    sights: Vec<Sight>,
+    mut sights: Vec<Sight>,
     index: &Manifest,
     places: &BTreeMap<Digest, Repository>,
 ) -> Result<Known, ApplyError> {
-    let read: BTreeSet<&Repository> = places.values().collect();
-    let mut brought = BTreeMap::new();
-    let mut known = Vec::new();
-    for sight in sights {
-        let (tag, kind, error) = match sight {
-            Sight::Seen(seen) => {
-                known.push(seen);
-                continue;
-            }
-            Sight::Denied { tag, kind, error } => (tag, kind, error),
-        };
-        let repository = &tag.repository;
-        if context.mode == Mode::DryRun || read.contains(repository) {
-            return Err(ApplyError::Registry(error));
-        }
-        if !brought.contains_key(repository) {
-            context.events.warn(format!(
-                "`{repository}` would not say what `{tag}` holds, as some registries answer for what does not exist yet; the images are brought there, and it is asked again"
-            ));
-            let sources = Source::repositories(seal.sources_for(repository));
-            let carrier = Carrier::new(context, &sources, repository, Care::Trusting);
-            carrier.bring_all(index.children()).await?;
-            brought.insert(repository.clone(), carrier.brought());
-        }
-        match see_tag(context, &tag, kind).await? {
-            Sight::Seen(seen) => known.push(seen),
-            Sight::Denied { error, .. } => return Err(ApplyError::Registry(error)),
+    let answered: BTreeSet<Repository> = seen(&sights)
+        .into_iter()
+        .map(|seen| seen.tag.repository)
+        .chain(places.values().cloned())
+        .collect();
+    let stands = |sight: &Sight| matches!(sight, Sight::Denied { tag, .. } if context.mode == Mode::DryRun || answered.contains(&tag.repository));
+    if let Some(at) = sights.iter().position(stands)
+        && let Sight::Denied { error, .. } = sights.swap_remove(at)
+    {
+        return Err(ApplyError::Registry(error));
+    }
+    let mut new: BTreeMap<&Repository, &FullTag> = BTreeMap::new();
+    for sight in &sights {
+        if let Sight::Denied { tag, .. } = sight {
+            new.entry(&tag.repository).or_insert(tag);
         }
     }
-    Ok((known, brought))
+    let brings = new.into_iter().map(|(repository, tag)| async move {
+        context.events.warn(format!(
+            "`{repository}` would not say what `{tag}` holds, as some registries answer for what does not exist yet; the images are brought there, and it is asked again"
+        ));
+        let sources = Source::repositories(seal.sources_for(repository));
+        let carrier = Carrier::new(context, &sources, repository, Care::Blind);
+        carrier.bring_all(index.children()).await?;
+        Ok::<_, ApplyError>((repository.clone(), carrier.brought()))
+    });
+    let brought = try_join_all(brings).await?.into_iter().collect();
+    let looks = sights.into_iter().map(|sight| async move {
+        match sight {
+            Sight::Seen(seen) => Ok(seen),
+            Sight::Denied { tag, kind, .. } => match see_tag(context, &tag, kind).await? {
+                Sight::Seen(seen) => Ok(seen),
+                Sight::Denied { error, .. } => Err(ApplyError::Registry(error)),
+            },
+        }
+    });
+    Ok((try_join_all(looks).await?, brought))
 }

@@ -152,8 +152,9 @@ impl Authority {
             }
             if attempt >= context.patience.max_attempts {
                 for digest in &lookup.dangling {
+                    let listed = wanted.repository.at(digest);
                     context.events.warn(format!(
-                        "`{digest}` is listed as referring to `{subject}`, but is not there"
+                        "`{listed}` is listed as referring to `{subject}`, but is not there"
                     ));
                 }
                 return Ok(lookup);

@@ -29,6 +29,7 @@ mod preflight;
 mod publish;
 mod record;
 mod referrers;
+mod registries;
 mod report;
 mod services;
 mod several;

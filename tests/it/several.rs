@@ -8,18 +8,18 @@ use serde_json::Value;
 use crate::support::{Action, REPOSITORY, World, listed, told, until};
 
 /// The repository in the other registry.
-const MIRROR: &str = "mirror/app";
+pub(crate) const MIRROR: &str = "mirror/app";
 /// Longer than any test.
 const FOR_EVER: Duration = Duration::from_mins(10);
 
 /// A registry that has the images, and one that has nothing yet.
-struct Two {
-    world: World,
-    other: Registry,
+pub(crate) struct Two {
+    pub(crate) world: World,
+    pub(crate) other: Registry,
 }
 
 impl Two {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(
             Options::new(),
             Options::new().referrers(Referrers::TagSchema),
@@ -34,12 +34,12 @@ impl Two {
     }
 
     /// `tag` by its full name in the other registry.
-    fn there(&self, tag: &str) -> String {
+    pub(crate) fn there(&self, tag: &str) -> String {
         format!("{}:{tag}", self.other.repository(MIRROR))
     }
 
     /// A run of `seal` that publishes `v1` here and there.
-    fn seal(&self) -> Action {
+    pub(crate) fn seal(&self) -> Action {
         let tags = format!("v1\n{}", self.there("v1"));
         self.world.seal().input("tags", tags)
     }
@@ -62,7 +62,7 @@ impl Two {
     }
 }
 
-fn writes(registry: &Registry) -> Vec<String> {
+pub(crate) fn writes(registry: &Registry) -> Vec<String> {
     let is_write = |request: &&Request| !matches!(request.method.as_str(), "GET" | "HEAD");
     let requests = registry.requests();
     let writes = requests.iter().filter(is_write);

@@ -16,6 +16,7 @@ use super::source::Source;
 use super::{ApplyError, Context};
 use crate::domain::{Descriptor, Digest, Manifest, Reference, Repository};
 use crate::failure::chain_text;
+use crate::registry::RegistryError;
 use walk::{Haste, Once, Part, Step, parts};
 
 /// Blobs that are copied at once. More of them share the same line, and each holds memory.
@@ -43,6 +44,9 @@ pub(super) struct Carrier<'a> {
 pub(super) enum Care {
     /// It does: registries take a manifest only once they have its parts.
     Trusting,
+    /// It does, where one may look: a repository that nobody has pushed to may be denied whole. What is denied is brought as
+    /// if it were not there, which by digest changes nothing that is.
+    Blind,
     /// It does not: garbage collection may have taken a part away since, so that each is asked for.
     Healing,
 }
@@ -167,9 +171,9 @@ impl<'a> Carrier<'a> {
         }
         let reference = Reference::Digest(digest.clone());
         let registry = &self.context.registry;
-        let there = registry.manifest_digest(self.to, &reference).await?;
-        let is_there = there.is_some();
-        if is_there && self.care == Care::Trusting {
+        let there = registry.manifest_digest(self.to, &reference).await;
+        let is_there = self.unless_hidden(there.map(|digest| digest.is_some()))?;
+        if is_there && matches!(self.care, Care::Trusting | Care::Blind) {
             return Ok(());
         }
         let look = || self.find(digest, is_there);
@@ -247,7 +251,11 @@ impl<'a> Carrier<'a> {
     async fn bring_blob(&self, blob: &Descriptor, step: Step<'_>) -> Result<(), ApplyError> {
         let registry = &self.context.registry;
         let is_likely_there = !step.is_new || blob.size > SMALL_MAX_BYTES || blob.is_foreign();
-        if is_likely_there && registry.has_blob(self.to, &blob.digest).await? {
+        let look = async || {
+            let there = registry.has_blob(self.to, &blob.digest).await;
+            self.unless_hidden(there)
+        };
+        if is_likely_there && look().await? {
             return Ok(());
         }
         // It is never closed, so that there is always a turn to wait for.
@@ -275,6 +283,14 @@ impl<'a> Carrier<'a> {
             Some(error) => Err(error),
             None if blob.is_foreign() => Ok(()),
             None => Err(self.lost(&blob.digest, step.parent)),
+        }
+    }
+
+    /// Whether something is there, as far as this walk has to know.
+    fn unless_hidden(&self, is_there: Result<bool, RegistryError>) -> Result<bool, RegistryError> {
+        match is_there {
+            Err(error) if self.care == Care::Blind && error.is_denied() => Ok(false),
+            is_there => is_there,
         }
     }
 

@@ -30,6 +30,7 @@ pub(super) struct Carrier<'a> {
     from: &'a [Source],
     to: &'a Repository,
     care: Care,
+    known: Option<&'a Manifest>,
     manifests: Once,
     blobs: Once,
     copies: Semaphore,
@@ -77,11 +78,20 @@ impl<'a> Carrier<'a> {
             from,
             to,
             care,
+            known: None,
             manifests: Once::default(),
             blobs: Once::default(),
             copies: Semaphore::new(COPIES_MAX),
             brought: RefCell::default(),
             failed: RefCell::default(),
+        }
+    }
+
+    /// The same, with a manifest that was read at a source already.
+    pub(super) fn knowing(self, known: &'a Manifest) -> Self {
+        Self {
+            known: Some(known),
+            ..self
         }
     }
 
@@ -200,6 +210,9 @@ impl<'a> Carrier<'a> {
     /// The manifest at the first place that has it. The destination is one of them where it has it: what it holds is good
     /// enough to tell what must be there with it.
     async fn find(&self, digest: &Digest, is_there: bool) -> Result<Option<Manifest>, ApplyError> {
+        if let Some(known) = self.known.filter(|known| known.digest() == digest) {
+            return Ok(Some(known.clone()));
+        }
         let mut fault = None;
         let destination = is_there.then(|| Source::from(self.to.clone()));
         for place in self.places().chain(&destination) {

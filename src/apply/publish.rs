@@ -37,9 +37,8 @@ pub(super) async fn publish(
     let image = &found.image;
     receipt.index = Some(index_receipt(image, &publish.destinations));
     note_steps(&seen(&sights), image, receipt)?;
-    mark_present(context, publish, image, receipt).await?;
     if context.mode == Mode::DryRun {
-        return Ok(());
+        return mark_present(context, publish, image, receipt).await;
     }
     ledger.save(receipt)?;
     bring_everywhere(context, publish, &found, receipt).await?;
@@ -96,7 +95,7 @@ fn note_steps(seen: &[SeenTag], image: &Manifest, receipt: &mut Receipt) -> Resu
     }
 }
 
-/// Notes which destinations have the image already.
+/// Notes which destinations have the image already, where nothing is done that shows it.
 async fn mark_present(
     context: &Context,
     publish: &Publish,
@@ -139,7 +138,7 @@ async fn bring_everywhere(
     for (repository, (brought, ended)) in publish.destinations.iter().zip(join_all(each).await) {
         tell(context, repository, &brought);
         match ended {
-            Ok(()) => receipt.note_pushed(repository, &brought),
+            Ok(()) => receipt.note_published(repository, found.image.digest(), &brought),
             Err(error) => {
                 receipt.note_brought(repository, &brought);
                 failure = failure.or(Some(error));
@@ -157,7 +156,7 @@ async fn bring(
     let is_other =
         |source: &&Source| !matches!(source, Source::Repository(repository) if repository == to);
     let from: Vec<Source> = found.sources.iter().filter(is_other).cloned().collect();
-    let carrier = Carrier::new(context, &from, to, Care::Healing);
+    let carrier = Carrier::new(context, &from, to, Care::Healing).knowing(&found.image);
     let belongings = Belongings {
         context,
         from: &from,

@@ -171,6 +171,23 @@ impl Receipt {
         }
     }
 
+    /// Notes that a repository has the image now, and what of it it lacked before.
+    pub(super) fn note_published(
+        &mut self,
+        repository: &Repository,
+        image: &Digest,
+        brought: &Brought,
+    ) {
+        for place in self.places_of(repository) {
+            place.state = if brought.manifests.contains(image) {
+                PlaceState::Pushed
+            } else {
+                PlaceState::WasThere
+            };
+        }
+        self.note_brought(repository, brought);
+    }
+
     /// Notes what a repository lacked of the index and has now.
     pub(super) fn note_brought(&mut self, repository: &Repository, brought: &Brought) {
         for place in self.places_of(repository) {

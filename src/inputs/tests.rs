@@ -239,7 +239,7 @@ fn defaults_are_those_that_are_told() {
 
 #[test]
 fn each_command_says_what_it_needs() {
-    let cases: [(&[(&str, &str)], &str); 8] = [
+    let cases: [(&[(&str, &str)], &str); 11] = [
         (
             &[("tags", "v1"), ("digests", DIGEST)],
             "input `image`: no repository",
@@ -281,8 +281,25 @@ fn each_command_says_what_it_needs() {
             "input `image`: `ghcr.io/o/r` names no tag",
         ),
         (
-            &[("command", "publish"), ("tags", "ghcr.io/o/r:v1")],
+            &[("command", "promote")],
+            "input `command`: `promote` is none of",
+        ),
+        (
+            &[("command", "publish"), ("image", "ghcr.io/o/r")],
             "input `source`: no image is named",
+        ),
+        (
+            &[("command", "publish"), ("source", "ghcr.io/o/r:v1")],
+            "input `image`: no repository is given",
+        ),
+        (
+            &[
+                ("command", "publish"),
+                ("image", "ghcr.io/o/r"),
+                ("source", "oci:images"),
+                ("certificate-oidc-issuer", "https://example.com"),
+            ],
+            "input `certificate-identity`: it is not said who",
         ),
     ];
     for (given, wanted) in cases {

@@ -177,7 +177,7 @@ fn tag_that_is_no_list_of_signatures_is_told_by_its_full_name() {
         two.other.push_image(MIRROR, "linux/amd64", Kind::Oci);
         two.other.tag(MIRROR, &tag, &two.world.amd64.digest);
         let outcome = two.seal().input("signature-format", "both").end_with(1);
-        outcome.says(&[&format!("::error"), &two.there(&tag)]);
+        outcome.says(&["::error", &two.there(&tag)]);
         two.other.delete_tag(MIRROR, &tag);
     }
 }

@@ -31,6 +31,7 @@ pub(super) struct Carrier<'a> {
     from: &'a [Source],
     to: &'a Repository,
     care: Care,
+    known: Option<&'a Manifest>,
     manifests: Once,
     blobs: Once,
     copies: Semaphore,
@@ -81,11 +82,20 @@ impl<'a> Carrier<'a> {
             from,
             to,
             care,
+            known: None,
             manifests: Once::default(),
             blobs: Once::default(),
             copies: Semaphore::new(COPIES_MAX),
             brought: RefCell::default(),
             failed: RefCell::default(),
+        }
+    }
+
+    /// The same, with a manifest that was read at a source already.
+    pub(super) fn knowing(self, known: &'a Manifest) -> Self {
+        Self {
+            known: Some(known),
+            ..self
         }
     }
 
@@ -204,6 +214,9 @@ impl<'a> Carrier<'a> {
     /// The manifest at the first place that has it. The destination is one of them where it has it: what it holds is good
     /// enough to tell what must be there with it.
     async fn find(&self, digest: &Digest, is_there: bool) -> Result<Option<Manifest>, ApplyError> {
+        if let Some(known) = self.known.filter(|known| known.digest() == digest) {
+            return Ok(Some(known.clone()));
+        }
         let mut fault = None;
         let destination = is_there.then(|| Source::from(self.to.clone()));
         for place in self.places().chain(&destination) {
@@ -287,10 +300,10 @@ impl<'a> Carrier<'a> {
     }
 
     /// Whether something is there, as far as this walk has to know.
-    fn unless_hidden(&self, is_there: Result<bool, RegistryError>) -> Result<bool, RegistryError> {
+    fn unless_hidden(&self, is_there: Result<bool, RegistryError>) -> Result<bool, ApplyError> {
         match is_there {
             Err(error) if self.care == Care::Blind && error.is_denied() => Ok(false),
-            is_there => is_there,
+            is_there => Ok(is_there?),
         }
     }
 

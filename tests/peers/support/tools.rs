@@ -22,6 +22,11 @@ impl Workflow {
         ))
     }
 
+    /// A workflow that others call: `OWNER/NAME/.github/workflows/FILE@REF`.
+    pub(crate) fn called(reference: &str) -> Self {
+        Self(reference.to_owned())
+    }
+
     /// The identity in its certificates.
     pub(crate) fn identity(&self) -> String {
         format!("https://github.com/{}", self.0)
@@ -98,7 +103,12 @@ impl Tool {
 
     /// docker, whichever talks to the daemon that has the image.
     pub(crate) fn docker(arguments: &[&str]) -> Self {
-        let mut tool = Self::bounded(stack("DOCKER")).args(arguments);
+        Self::with_docker(stack("DOCKER")).args(arguments)
+    }
+
+    /// A program that talks to that daemon.
+    pub(crate) fn with_docker(program: impl AsRef<OsStr>) -> Self {
+        let mut tool = Self::bounded(program);
         for name in ["PATH", "DOCKER_HOST", "HOME"] {
             if let Some(value) = std::env::var_os(name) {
                 tool = tool.env(name, value);

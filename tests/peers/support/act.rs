@@ -121,7 +121,7 @@ impl Dispatch {
             .args(["--container-options", &volumes])
             .args([
                 "--workflows",
-                &format!(".github/workflows/caller-{}.yml", self.caller),
+                &format!(".github/workflows/{}.yml", self.caller),
             ])
             .args(["--platform", &format!("ubuntu-24.04={image}")])
             .args(["--platform", &format!("ubuntu-24.04-arm={image}")]);
@@ -221,12 +221,8 @@ fn lay_out(folder: &Path, caller: &str) {
     fs::create_dir_all(folder.join("home")).unwrap();
     for entry in fs::read_dir(".github/workflows").unwrap() {
         let entry = entry.unwrap();
-        // act looks for a workflow that a called workflow calls as `./…` in the caller's repository, and not where GitHub
-        // does (https://github.com/nektos/act/issues/1875): it is laid there too.
-        for path in [&ours, &theirs] {
-            let copy = path.join(".github/workflows").join(entry.file_name());
-            fs::copy(entry.path(), copy).unwrap();
-        }
+        let copy = ours.join(".github/workflows").join(entry.file_name());
+        fs::copy(entry.path(), copy).unwrap();
     }
     let action = fs::read_to_string("action.yml").unwrap();
     let built = format!("image: docker://{}", stack("IMAGE"));
@@ -236,31 +232,17 @@ fn lay_out(folder: &Path, caller: &str) {
         action.replace("image: Dockerfile", &built),
     )
     .unwrap();
-    let file = theirs.join(format!(".github/workflows/caller-{caller}.yml"));
+    let file = theirs.join(format!(".github/workflows/{caller}.yml"));
     fs::copy(format!("tests/runner/workflows/{caller}.yml"), file).unwrap();
-    for arguments in [
-        ["init", "--quiet", "--initial-branch", "main"].as_slice(),
-        &[
-            "remote",
-            "add",
-            "origin",
-            "https://github.com/octo-org/octo-app",
-        ],
-        &["add", "--all"],
-        &[
-            "-c",
-            "user.name=octocat",
-            "-c",
-            "user.email=octocat@example.com",
-            "commit",
-            "--quiet",
-            "--message",
-            "All",
-        ],
+    for line in [
+        "init --quiet --initial-branch main",
+        "remote add origin https://github.com/octo-org/octo-app",
+        "add --all",
+        "-c user.name=octocat -c user.email=octocat@example.com commit --quiet --message All",
     ] {
         Tool::bounded("/usr/bin/git")
             .folder(&theirs)
-            .args(arguments)
+            .args(line.split(' '))
             .succeed();
     }
 }
@@ -269,7 +251,10 @@ fn lay_out(folder: &Path, caller: &str) {
 fn local_repositories(folder: &Path) -> BTreeMap<String, PathBuf> {
     let stand_ins = fs::canonicalize("tests/runner/actions").unwrap();
     let mut repositories = BTreeMap::new();
-    for entry in fs::read_dir(folder.join("octo-app/.github/workflows")).unwrap() {
+    let workflows = ["manifest-seal", "octo-app"]
+        .into_iter()
+        .flat_map(|name| fs::read_dir(folder.join(name).join(".github/workflows")).unwrap());
+    for entry in workflows {
         let text = fs::read_to_string(entry.unwrap().path()).unwrap();
         for used in text
             .lines()

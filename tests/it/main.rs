@@ -34,3 +34,4 @@ mod tags;
 mod tokens;
 mod trace;
 mod verify;
+mod workflows;

@@ -156,6 +156,19 @@ fn gate_lets_nobody_else_pass() {
         assert_ne!(ran.result("after"), Some("success"), "{}", ran.log());
         assert_eq!(ran.times("next", "digest"), 0, "{}", ran.log());
     }
+    // The same workflow, called by a stranger.
+    let theirs = two_children(&repository, Flavour::Docker);
+    let sealed = Action::seal(&repository, &digests(&theirs), &["v2"])
+        .by(&workflow.clone().by("octo-org/stranger"))
+        .succeed();
+    let ran = gate(&workflow.identity(), "")
+        .variable("IMAGE", sealed.output("reference"))
+        .fail();
+    assert!(
+        ran.log().contains("exit with `FAILURE`: 3"),
+        "{}",
+        ran.log()
+    );
     // None at all is a workflow that was written wrongly.
     let ran = gate("", "").fail();
     assert!(
@@ -205,17 +218,21 @@ fn build_that_is_run_again_leaves_nothing_of_the_first() {
 }
 
 #[test]
-fn gate_of_a_build_refuses_what_another_workflow_signed() {
-    let repository = Registry::Distribution.fresh();
-    let ran = moving(&repository).by(&Workflow::default()).fail();
-    assert_eq!(ran.result("seal"), Some("success"), "{}", ran.log());
-    assert_eq!(ran.result("verify"), Some("failure"), "{}", ran.log());
-    assert!(
-        ran.log().contains("exit with `FAILURE`: 3"),
-        "{}",
-        ran.log()
-    );
-    assert_eq!(ran.times("next", "outputs"), 0, "{}", ran.log());
+fn gate_of_a_build_refuses_what_was_signed_by_others() {
+    // Another workflow; and this one, called by another repository.
+    let stranger = build_publish().by("octo-org/stranger");
+    for signer in [Workflow::default(), stranger] {
+        let repository = Registry::Distribution.fresh();
+        let ran = moving(&repository).by(&signer).fail();
+        assert_eq!(ran.result("seal"), Some("success"), "{}", ran.log());
+        assert_eq!(ran.result("verify"), Some("failure"), "{}", ran.log());
+        assert!(
+            ran.log().contains("exit with `FAILURE`: 3"),
+            "{}",
+            ran.log()
+        );
+        assert_eq!(ran.times("next", "outputs"), 0, "{}", ran.log());
+    }
 }
 
 #[test]

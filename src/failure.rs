@@ -145,6 +145,7 @@ fn exit_code(error: &ApplyError) -> ExitCode {
         | ApplyError::Record(_)
         | ApplyError::MissingChild { .. }
         | ApplyError::MissingConfig { .. }
+        | ApplyError::NotAtSource { .. }
         | ApplyError::OddIndex { .. }
         | ApplyError::TooDeep { .. }
         | ApplyError::TagNotVisible { .. }
@@ -177,6 +178,9 @@ fn hint(error: &ApplyError) -> Option<String> {
         }
         ApplyError::MissingConfig { .. } => {
             "the registry has lost a part of this image: push it again"
+        }
+        ApplyError::NotAtSource { .. } => {
+            "was it pushed there, and is it still there? Push it again, or copy from a place that has it"
         }
         ApplyError::MissingImage(_) => "is the name right, and was it pushed?",
         ApplyError::TagNotVisible { .. } => {

@@ -151,7 +151,9 @@ async fn work(
     });
     // Not in a dry run: some registries make a repository when a token that may push to it is asked for.
     if let (Request::Seal(seal), Mode::Apply) = (&inputs.request, settings.mode) {
-        registry.will_write(&seal.repository);
+        for repository in &seal.destinations {
+            registry.will_write(repository);
+        }
     }
     let context = Context {
         registry,

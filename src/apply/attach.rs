@@ -13,7 +13,7 @@ use crate::domain::{
     Descriptor, Digest, Manifest, ManifestKind, MediaType, Reference, Repository, SignatureFormat,
 };
 use crate::registry::{Referrers, RegistryError};
-use crate::signing::LegacySignature;
+use crate::signing::{LegacySignature, Signature};
 
 const BUNDLE_TYPE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 const EMPTY_TYPE: &str = "application/vnd.oci.empty.v1+json";
@@ -36,11 +36,6 @@ impl<'a> Attacher<'a> {
         }
     }
 
-    /// Where it stores.
-    pub(super) fn repository(&self) -> &Repository {
-        self.repository
-    }
-
     /// Uploads the empty config that every signature's manifest points to, once.
     async fn empty(&self) -> Result<&Digest, RegistryError> {
         self.empty
@@ -61,12 +56,13 @@ impl<'a> Attacher<'a> {
     pub(super) async fn attach(
         &self,
         subject: &Descriptor,
-        bundle: &[u8],
+        signature: &Signature,
         api: Api,
     ) -> Result<Place, ApplyError> {
+        let (bundle, signed_at) = (&signature.bundle, &signature.verified.signed_at);
         let registry = &self.context.registry;
         let (blob, _) = tokio::try_join!(registry.put_blob(self.repository, bundle), self.empty())?;
-        let manifest = signature_manifest(subject, &blob, bundle.len())
+        let manifest = signature_manifest(subject, &blob, bundle.len(), signed_at)
             .map_err(ApplyError::FallbackUnwritable)?;
         let digest = Digest::of(&manifest);
         let by_digest = Reference::Digest(digest.clone());
@@ -178,21 +174,20 @@ fn merge(
         .map_err(ApplyError::FallbackUnwritable)
 }
 
+/// The manifest of a bundle. The same bundle has the same in every repository, and however often it is stored.
 fn signature_manifest(
     subject: &Descriptor,
     bundle: &Digest,
     size: usize,
+    signed_at: &str,
 ) -> serde_json::Result<Vec<u8>> {
     let mut annotations: serde_json::Map<String, Value> = signature_annotations()
         .into_iter()
         .map(|(key, value)| (key, Value::String(value)))
         .collect();
-    let now = jiff::Timestamp::now()
-        .strftime("%Y-%m-%dT%H:%M:%SZ")
-        .to_string();
     annotations.insert(
         "org.opencontainers.image.created".to_owned(),
-        Value::String(now),
+        Value::String(signed_at.to_owned()),
     );
     let subject = Descriptor::new(
         subject.media_type.clone(),

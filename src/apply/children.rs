@@ -1,6 +1,6 @@
 //! Reads the children that were given, down to the platforms in their image configs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
@@ -8,6 +8,7 @@ use super::{ApplyError, Context};
 use crate::domain::{
     Descriptor, Digest, ImageConfig, Manifest, ManifestKind, Reference, Repository,
 };
+use crate::inputs::Given;
 use crate::plan::{Attestation, Leaf, Resolved};
 
 /// Requests that are under way at once.
@@ -18,20 +19,66 @@ pub(super) const DEPTH_MAX: usize = 4;
 /// What is in one index, at most.
 pub(super) const TOTAL_MAX: usize = 1000;
 
-/// Resolves every digest at the registry. Children that other jobs just pushed may lag: what is not there yet is asked
-/// for again, as the retry policy says.
-pub(super) async fn resolve_all(
-    context: &Context,
-    repository: &Repository,
-    digests: &[Digest],
-) -> Result<Vec<Resolved>, ApplyError> {
-    let inputs = digests
-        .iter()
-        .map(|digest| resolve(context, repository, digest));
-    stream::iter(inputs).buffered(PARALLEL).try_collect().await
+/// The children that were given, and where all that was read of them is.
+pub(super) struct Resolution {
+    /// In the order of the inputs.
+    pub inputs: Vec<Resolved>,
+    /// The repository in which each manifest was seen.
+    pub places: BTreeMap<Digest, Repository>,
 }
 
+/// Resolves every digest at its registry. Children that other jobs just pushed may lag: what is not there yet is asked
+/// for again, as the retry policy says. What is not there then may be in another of `sources`.
+pub(super) async fn resolve_all(
+    context: &Context,
+    digests: &[Given],
+    sources: &[Repository],
+) -> Result<Resolution, ApplyError> {
+    let mut resolution = Resolution {
+        inputs: Vec::new(),
+        places: BTreeMap::new(),
+    };
+    let inputs = digests.iter().map(|given| resolve(context, given, sources));
+    let mut inputs = stream::iter(inputs).buffered(PARALLEL);
+    while let Some((resolved, repository)) = inputs.try_next().await? {
+        let leaves = resolved.leaves.iter().map(|leaf| &leaf.descriptor);
+        let attestations = resolved.attestations.iter();
+        let found = leaves.chain(attestations.map(|attestation| &attestation.descriptor));
+        let found = found.map(|child| &child.digest).chain([&resolved.input]);
+        for digest in found {
+            let places = &mut resolution.places;
+            places
+                .entry(digest.clone())
+                .or_insert_with(|| repository.clone());
+        }
+        resolution.inputs.push(resolved);
+    }
+    Ok(resolution)
+}
+
+/// Reads one digest, down to its leaves, where it is.
 async fn resolve(
+    context: &Context,
+    given: &Given,
+    sources: &[Repository],
+) -> Result<(Resolved, Repository), ApplyError> {
+    let own = resolve_in(context, &given.repository, &given.digest).await;
+    let lost = matches!(&own, Err(ApplyError::MissingChild { image }) if **image == given.repository.at(&given.digest));
+    let others = sources.iter().filter(|other| **other != given.repository);
+    if lost {
+        for other in others {
+            let reference = Reference::Digest(given.digest.clone());
+            let found = context.registry.manifest_digest(other, &reference).await?;
+            if found.is_some() {
+                let resolved = resolve_in(context, other, &given.digest).await?;
+                return Ok((resolved, other.clone()));
+            }
+        }
+    }
+    Ok((own?, given.repository.clone()))
+}
+
+async fn resolve_in(
     context: &Context,
     repository: &Repository,
     input: &Digest,
@@ -208,26 +255,4 @@ async fn check_attestations(
         })
     });
     stream::iter(checks).buffered(PARALLEL).try_collect().await
-}
-
-/// Sees that every digest is there.
-pub(super) async fn check_present<'a>(
-    context: &Context,
-    repository: &Repository,
-    digests: impl Iterator<Item = &'a Digest>,
-) -> Result<(), ApplyError> {
-    let checks = digests.map(|digest| async move {
-        let reference = Reference::Digest(digest.clone());
-        let look = || context.registry.manifest_digest(repository, &reference);
-        let found = context
-            .until_present(&repository.at(digest).to_string(), look)
-            .await?;
-        found.map(drop).ok_or_else(|| ApplyError::MissingChild {
-            image: Box::new(repository.at(digest)),
-        })
-    });
-    stream::iter(checks)
-        .buffer_unordered(PARALLEL)
-        .try_collect()
-        .await
 }

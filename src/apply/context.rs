@@ -4,7 +4,9 @@ use std::future::Future;
 use std::time::Duration;
 
 use super::ApplyError;
-use crate::domain::{Digest, Events, Manifest, MediaType, Patience, Reference, Repository};
+use crate::domain::{
+    Digest, Events, FullTag, Manifest, MediaType, Patience, Reference, Repository,
+};
 use crate::failure::chain_text;
 use crate::inputs::Mode;
 use crate::registry::{Registry, RegistryError, Stored};
@@ -39,6 +41,28 @@ impl Context {
         })
     }
 
+    /// What a tag holds.
+    pub(super) async fn tagged(&self, tag: &FullTag) -> Result<Option<Manifest>, RegistryError> {
+        let reference = tag.reference();
+        self.registry.manifest(&tag.repository, &reference).await
+    }
+
+    /// Sees that a digest is there.
+    pub(super) async fn child_present(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<(), ApplyError> {
+        let reference = Reference::Digest(digest.clone());
+        let look = || self.registry.manifest_digest(repository, &reference);
+        let found = self
+            .until_present(&repository.at(digest).to_string(), look)
+            .await?;
+        found.map(drop).ok_or_else(|| ApplyError::MissingChild {
+            image: Box::new(repository.at(digest)),
+        })
+    }
+
     /// Looks for something until it is there, or the tries are used up. A fault ends it at once: the registry client
     /// has retried what can be.
     pub(super) async fn until_present<T, F>(
@@ -62,14 +86,14 @@ impl Context {
 
     /// Stores a manifest. Where the registry says that it lacks what the manifest points to, `bring` brings that again, and
     /// it is tried again, as the retry policy says: what was uploaded a moment ago may not be visible yet.
-    pub(super) async fn store(
+    pub(super) async fn store<E: From<RegistryError>>(
         &self,
         repository: &Repository,
         reference: &Reference,
         media_type: &MediaType,
         bytes: &[u8],
-        bring: impl AsyncFn() -> Result<(), RegistryError>,
-    ) -> Result<Stored, RegistryError> {
+        bring: impl AsyncFn() -> Result<(), E>,
+    ) -> Result<Stored, E> {
         let mut attempt = 1;
         loop {
             match self
@@ -83,7 +107,7 @@ impl Context {
                     bring().await?;
                     attempt += 1;
                 }
-                stored => return stored,
+                stored => return stored.map_err(E::from),
             }
         }
     }

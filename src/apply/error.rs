@@ -1,6 +1,7 @@
 //! Everything that can go wrong while a plan is walked.
 
-use crate::domain::{Digest, ImageReference, Tag};
+use super::Subject;
+use crate::domain::{Digest, FullTag, ImageReference, Tag};
 use crate::plan::{AssembleError, Conflict};
 use crate::record::RecordError;
 use crate::registry::RegistryError;
@@ -37,6 +38,16 @@ pub enum ApplyError {
         image: Digest,
         /// Its config.
         config: Digest,
+    },
+    /// Something that is to be copied is in none of the places that it could come from.
+    #[error("`{digest}`{} {}", part_text(.parent.as_ref()), places_text(.places))]
+    NotAtSource {
+        /// What is lacking.
+        digest: Digest,
+        /// What points to it.
+        parent: Option<Digest>,
+        /// Where it was looked for.
+        places: Vec<String>,
     },
     /// A config names no platform: the manifest is an artifact, not an image.
     #[error("`{image}` names no platform: its config is a `{config}`")]
@@ -93,7 +104,7 @@ pub enum ApplyError {
     #[error("the tag `{tag}` was written but still shows {}", shows_text(.shows.as_ref()))]
     TagNotVisible {
         /// The tag.
-        tag: Tag,
+        tag: FullTag,
         /// What it shows.
         shows: Option<Digest>,
     },
@@ -151,8 +162,8 @@ pub enum ApplyError {
     /// A signature was made but could not be stored.
     #[error("could not store the signature of `{subject}`")]
     SignatureNotStored {
-        /// What is signed.
-        subject: Digest,
+        /// What is signed, and where that was to be stored.
+        subject: Box<Subject>,
         /// Why.
         #[source]
         source: Box<Self>,
@@ -281,6 +292,17 @@ fn images_text(images: &[(String, Digest)]) -> String {
         "no platforms".to_owned()
     } else {
         shown.join(", ")
+    }
+}
+
+fn part_text(parent: Option<&Digest>) -> String {
+    parent.map_or(String::new(), |parent| format!(", part of `{parent}`,"))
+}
+
+fn places_text(places: &[String]) -> String {
+    match places {
+        [place] => format!("is not in `{place}`"),
+        places => format!("is in none of `{}`", places.join("`, `")),
     }
 }
 

@@ -36,11 +36,14 @@ impl Ledger {
             return Ok(());
         }
         let mut record = self.earlier.clone().unwrap_or_default();
-        match receipt.record() {
-            Some(image) => record.put(image),
-            None => signed_images(receipt)
+        if receipt.index.is_some() {
+            receipt
+                .records()
                 .into_iter()
-                .for_each(|image| record.add_signatures(image)),
+                .for_each(|image| record.put(image));
+        } else {
+            let images = signed_images(receipt).into_iter();
+            images.for_each(|image| record.add_signatures(image));
         }
         Ok(self.file.save(&record)?)
     }

@@ -8,7 +8,9 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::children::PARALLEL;
 use super::legacy_manifest::{Config, append, begin, config_of, holds, is_signature};
-use super::lookup::{Api, Candidate, Judge, Judged, Lookup, REFERRERS_MAX, SIGNATURE_MAX_BYTES};
+use super::lookup::{
+    Api, Candidate, Content, Held, Judge, Judged, Lookup, REFERRERS_MAX, SIGNATURE_MAX_BYTES,
+};
 use super::receipt::Place;
 use super::settle::Shared;
 use super::{ApplyError, Context};
@@ -96,7 +98,14 @@ fn judge_one(
         };
     };
     match judge(&Candidate::Legacy(payload, &layer.annotations), subject) {
-        Ok(verified) => Judged::Verified(place, Box::new(verified)),
+        Ok(verified) => Judged::Verified(Box::new(Held {
+            place,
+            content: Content::Legacy(LegacySignature {
+                payload: payload.to_vec(),
+                annotations: layer.annotations.clone(),
+                verified,
+            }),
+        })),
         Err(refusal) => Judged::Refused(place, refusal),
     }
 }

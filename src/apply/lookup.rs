@@ -15,7 +15,7 @@ use crate::domain::{
     Descriptor, Digest, Manifest, ManifestKind, Reference, Repository, SignatureFormat,
 };
 use crate::registry::Referrers;
-use crate::signing::{Refusal, Verified};
+use crate::signing::{LegacySignature, Refusal, Signature, Verified};
 
 /// What holds a Sigstore bundle has one layer whose type begins so. Source: cosign, `pkg/oci/remote/signatures.go`.
 const BUNDLE_TYPE_PREFIX: &str = "application/vnd.dev.sigstore.bundle";
@@ -23,6 +23,32 @@ const BUNDLE_TYPE_PREFIX: &str = "application/vnd.dev.sigstore.bundle";
 pub(super) const SIGNATURE_MAX_BYTES: u64 = 1 << 20;
 /// What refers to one digest, at most.
 pub(super) const REFERRERS_MAX: usize = 1000;
+
+/// A signature that holds, with all that it takes to store it.
+#[derive(Debug, Clone)]
+pub(super) enum Content {
+    /// A Sigstore bundle.
+    Bundle(Signature),
+    /// A layer of the older format.
+    Legacy(LegacySignature),
+}
+
+/// A signature that holds, and where it is.
+#[derive(Debug, Clone)]
+pub(super) struct Held {
+    pub place: Place,
+    pub content: Content,
+}
+
+impl Content {
+    /// Who signed.
+    pub(super) fn signer(&self) -> &Verified {
+        match self {
+            Self::Bundle(signature) => &signature.verified,
+            Self::Legacy(signature) => &signature.verified,
+        }
+    }
+}
 
 /// Something that may be a signature.
 pub(super) enum Candidate<'a> {
@@ -51,8 +77,8 @@ pub(super) enum Search {
 /// What was found of a digest, judged.
 #[derive(Debug)]
 pub(super) struct Lookup {
-    /// Signatures that hold, with their places; within a format the first that was listed comes first.
-    pub verified: Vec<(Place, Verified)>,
+    /// Signatures that hold: of each format the first that is listed.
+    pub verified: Vec<Held>,
     /// Signatures that do not hold, and attestations, which are none, with their places.
     pub refused: Vec<(Place, Refusal)>,
     /// What is listed, but the registry says it does not have.
@@ -73,7 +99,7 @@ pub(super) enum Api {
 /// What became of one candidate.
 pub(super) enum Judged {
     /// A signature that counts.
-    Verified(Place, Box<Verified>),
+    Verified(Box<Held>),
     /// Something that does not.
     Refused(Place, Refusal),
     /// It, or part of it, is not there.
@@ -160,15 +186,17 @@ impl Lookup {
     }
 
     /// The first signature that holds, in this format.
-    pub(super) fn verified_as(&self, format: SignatureFormat) -> Option<&(Place, Verified)> {
+    pub(super) fn verified_as(&self, format: SignatureFormat) -> Option<&Held> {
         let mut verified = self.verified.iter();
-        verified.find(|(place, _)| place.format == format)
+        verified.find(|held| held.place.format == format)
     }
 
     /// Adds what became of one candidate.
     pub(super) fn note(&mut self, judged: Judged) {
         match judged {
-            Judged::Verified(place, verified) => self.verified.push((place, *verified)),
+            // Anybody can list the same one a thousand times.
+            Judged::Verified(held) if self.verified_as(held.place.format).is_some() => {}
+            Judged::Verified(held) => self.verified.push(*held),
             Judged::Refused(place, refusal) => self.refused.push((place, refusal)),
             Judged::Dangling(digest) => self.dangling.push(digest),
             Judged::Unrelated => {}
@@ -204,11 +232,8 @@ impl Lookup {
         let judged = entries
             .iter()
             .map(|entry| judge_one(context, repository, subject, entry, judge));
-        let judged: Vec<Judged> = stream::iter(judged)
-            .buffered(PARALLEL)
-            .try_collect()
-            .await?;
-        for one in judged {
+        let mut judged = stream::iter(judged).buffered(PARALLEL);
+        while let Some(one) = judged.try_next().await? {
             self.note(one);
         }
         Ok(())
@@ -283,7 +308,13 @@ async fn judge_one(
         return Ok(Judged::Dangling(bundle.digest.clone()));
     };
     Ok(match judge(&Candidate::Bundle(&bytes), subject) {
-        Ok(verified) => Judged::Verified(place, Box::new(verified)),
+        Ok(verified) => Judged::Verified(Box::new(Held {
+            place,
+            content: Content::Bundle(Signature {
+                bundle: bytes,
+                verified,
+            }),
+        })),
         Err(refusal) => Judged::Refused(place, refusal),
     })
 }

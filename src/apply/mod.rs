@@ -4,6 +4,7 @@
 //! Every effect here can be repeated: what a killed run left behind is found by the next one and completed.
 
 mod attach;
+mod carry;
 mod children;
 mod context;
 mod error;
@@ -19,8 +20,12 @@ mod signer;
 mod subjects;
 mod survey;
 mod tags;
+mod unseen;
 mod unsigned;
 mod verify;
+
+#[cfg(test)]
+mod tests;
 
 use std::future::Future;
 use std::time::Duration;
@@ -30,7 +35,10 @@ use crate::inputs::Request;
 pub use context::Context;
 pub use error::{ApplyError, Refused, RefusedSubject};
 pub use ledger::Ledger;
-pub use receipt::{IndexReceipt, Outcome, Place, Receipt, SignatureReceipt, Subject, TagReceipt};
+pub use receipt::{
+    IndexReceipt, Origin, Outcome, Place, PlaceReceipt, PlaceState, Receipt, SignatureReceipt,
+    Subject, TagReceipt,
+};
 pub use signer::{Authority, GITHUB_ISSUER};
 
 /// What ends a run from outside.

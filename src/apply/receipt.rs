@@ -1,9 +1,11 @@
 //! What a run found and did, kept up to date while it happens, so that a run which fails half-way still tells.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
+use super::carry::Brought;
 use super::{ApplyError, Context};
-use crate::domain::{Digest, MediaType, Repository, SignatureFormat, Tag};
+use crate::domain::{Digest, FullTag, MediaType, Repository, SignatureFormat};
 use crate::plan::{Child, Conflict, PlatformMap, TagKind, TagStep};
 use crate::record::{ImageRecord, PlatformRecord, SignatureRecord, TagRecord, TagState};
 use crate::signing::Verified;
@@ -31,7 +33,7 @@ pub struct Receipt {
     /// Signatures that were found or made.
     pub signatures: Vec<SignatureReceipt>,
     /// What was to be signed and is not, with the reason, where the inputs let the run go on.
-    pub unsigned: Vec<(Digest, String)>,
+    pub unsigned: Vec<(Subject, String)>,
     /// Images that verification accepted, or that were signed by `sign`.
     pub subjects: Vec<Subject>,
     /// Whether every digest that matters has a verified signature.
@@ -49,11 +51,11 @@ pub struct Subject {
     pub digest: Digest,
 }
 
-/// An index in a repository.
+/// An index, and where it is.
 #[derive(Debug, Clone)]
 pub struct IndexReceipt {
-    /// Where.
-    pub repository: Repository,
+    /// Every repository that it goes to; never empty.
+    pub places: Vec<PlaceReceipt>,
     /// Its digest.
     pub digest: Digest,
     /// Its kind.
@@ -64,8 +66,28 @@ pub struct IndexReceipt {
     pub attestations: Vec<Digest>,
     /// Every digest in it, by the input that it came from.
     pub children: BTreeMap<Digest, Vec<Digest>>,
-    /// Whether the registry had it before.
-    pub was_there: bool,
+}
+
+/// A repository that an index goes to.
+#[derive(Debug, Clone)]
+pub struct PlaceReceipt {
+    /// Which.
+    pub repository: Repository,
+    /// Whether it has the index.
+    pub state: PlaceState,
+    /// Manifests that it lacked and that were copied there.
+    pub brought: Vec<Digest>,
+}
+
+/// Whether a repository has the index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlaceState {
+    /// It had it before this run.
+    WasThere,
+    /// It does not have it yet, as far as is known: what no tag holds is not asked for.
+    Lacking,
+    /// This run pushed it.
+    Pushed,
 }
 
 /// A tag's step, and how far it got.
@@ -98,8 +120,19 @@ pub struct SignatureReceipt {
     pub signer: Verified,
     /// Where it is stored.
     pub place: Place,
-    /// Whether this run made it.
-    pub made: bool,
+    /// Where it comes from.
+    pub origin: Origin,
+}
+
+/// Where a signature comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// It was there.
+    Found,
+    /// Another repository had it, and this run stored it here too.
+    Copied,
+    /// This run made it.
+    Made,
 }
 
 impl Place {
@@ -117,8 +150,26 @@ impl Receipt {
         self.tags.iter().any(|tag| tag.step.writes())
     }
 
+    /// Whether this run signed anything.
+    #[must_use]
+    pub fn signed_anything(&self) -> bool {
+        let mut origins = self.signatures.iter().map(|signature| signature.origin);
+        origins.any(|origin| origin == Origin::Made)
+    }
+
+    /// Notes that a repository has the index now, and what of its children it lacked before.
+    pub(super) fn note_pushed(&mut self, repository: &Repository, brought: &Brought) {
+        let places = self.index.iter_mut().flat_map(|index| &mut index.places);
+        for place in places.filter(|place| place.repository == *repository) {
+            if place.state == PlaceState::Lacking {
+                place.state = PlaceState::Pushed;
+            }
+            place.brought = brought.manifests.iter().cloned().collect();
+        }
+    }
+
     /// Notes that a tag was written.
-    pub(super) fn mark_written(&mut self, tag: &Tag) {
+    pub(super) fn mark_written(&mut self, tag: &FullTag) {
         for known in self.tags.iter_mut().filter(|known| known.step.tag == *tag) {
             known.state = TagState::Written;
         }
@@ -130,57 +181,82 @@ impl Receipt {
         let place = signer
             .log_index
             .map_or(String::new(), |index| format!(", log index {index}"));
-        context.events.note(format!(
-            "signed `{}` as `{}` ({}){place}",
-            signature.subject.digest, signer.identity, signature.place.format
-        ));
+        let (subject, format) = (&signature.subject, signature.place.format);
+        let text = match signature.origin {
+            Origin::Made => format!(
+                "signed `{subject}` as `{}` ({format}){place}",
+                signer.identity
+            ),
+            Origin::Found => format!(
+                "`{subject}` is signed already by `{}` ({format})",
+                signer.identity
+            ),
+            Origin::Copied => format!(
+                "the signature of `{subject}` by `{}` ({format}) is stored there too",
+                signer.identity
+            ),
+        };
+        context.events.note(text);
         self.signatures.push(signature);
     }
 
-    /// Notes that digests stay unsigned because of `error`, which the inputs let pass.
-    pub(super) fn go_on_unsigned<'a>(
+    /// Notes that something stays unsigned because of `error`, which the inputs let pass.
+    pub(super) fn go_on_unsigned(
         &mut self,
         context: &Context,
-        digests: impl Iterator<Item = &'a Digest>,
+        subjects: impl Iterator<Item = Subject>,
         error: &ApplyError,
     ) {
         let reason = crate::failure::chain_text(error);
-        for digest in digests {
+        for subject in subjects {
             context
                 .events
-                .warn(format!("`{digest}` stays unsigned: {reason}"));
-            self.unsigned.push((digest.clone(), reason.clone()));
+                .warn(format!("`{subject}` stays unsigned: {reason}"));
+            self.unsigned.push((subject, reason.clone()));
         }
     }
 
-    /// What the record says of this run, once the index is known.
+    /// What the record says of this run, repository by repository, once the index is known.
     #[must_use]
-    pub(super) fn record(&self) -> Option<ImageRecord> {
-        let index = self.index.as_ref()?;
+    pub(super) fn records(&self) -> Vec<ImageRecord> {
+        let index = self.index.iter();
+        let places = index.flat_map(|index| index.places.iter().map(move |place| (index, place)));
+        places
+            .map(|(index, place)| self.record_of(index, &place.repository))
+            .collect()
+    }
+
+    fn record_of(&self, index: &IndexReceipt, repository: &Repository) -> ImageRecord {
         let platform = |(platform, child): (&_, &Child)| PlatformRecord {
             platform: ToString::to_string(platform),
             digest: child.digest.clone(),
         };
         let tag = |tag: &TagReceipt| TagRecord {
-            tag: tag.step.tag.to_string(),
+            tag: tag.step.tag.tag.to_string(),
             moving: tag.step.kind == TagKind::Moving,
             before: tag.step.before.clone(),
             after: tag.step.after.clone(),
             state: tag.state,
         };
-        Some(ImageRecord {
-            image: index.repository.to_string(),
+        let tags = self.tags.iter();
+        let tags = tags.filter(|tag| tag.step.tag.repository == *repository);
+        let signatures = self.signatures.iter();
+        let signatures = signatures.filter(|signature| signature.subject.repository == *repository);
+        ImageRecord {
+            image: repository.to_string(),
             digest: index.digest.clone(),
             media_type: index.media_type.clone(),
             platforms: index.platforms.iter().map(platform).collect(),
             attestations: index.attestations.clone(),
-            tags: self.tags.iter().map(tag).collect(),
-            signatures: self
-                .signatures
-                .iter()
-                .map(SignatureReceipt::record)
-                .collect(),
-        })
+            tags: tags.map(tag).collect(),
+            signatures: signatures.map(SignatureReceipt::record).collect(),
+        }
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}@{}", self.repository, self.digest)
     }
 }
 
@@ -196,7 +272,7 @@ impl SignatureReceipt {
             identity: self.signer.identity.clone(),
             issuer: self.signer.issuer.clone(),
             log_index: self.signer.log_index,
-            made: self.made,
+            made: self.origin == Origin::Made,
         }
     }
 }

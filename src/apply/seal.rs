@@ -2,16 +2,18 @@
 
 use std::future::Future;
 
+use futures_util::future::join_all;
 use futures_util::{StreamExt as _, stream};
 
-use super::children::{PARALLEL, check_present};
+use super::carry::{Brought, Care, Carrier};
+use super::children::PARALLEL;
 use super::receipt::Receipt;
 use super::signer::Authority;
-use super::survey::{SealPlan, survey};
+use super::survey::{Destination, SealPlan, survey};
 use super::tags::{refuse_newcomers, wait_for_tags, write_tag};
-use super::unsigned::{Expectation, Unsigned};
+use super::unsigned::{Expectation, ToSign, Unsigned};
 use super::{ApplyError, Context, Ledger};
-use crate::domain::{Descriptor, Reference, Tag};
+use crate::domain::{Manifest, Reference};
 use crate::inputs::{Depth, Mode, Order, Seal, Signing};
 use crate::plan::{TagKind, TagStep};
 
@@ -26,189 +28,207 @@ pub(super) async fn seal(
     receipt.signing = seal.signing.is_some();
     receipt.planned = context.mode == Mode::DryRun;
     let look = survey(context, seal, receipt);
-    let (mut plan, authority) = match &seal.signing {
+    let (plan, authority) = match &seal.signing {
         Some(_) => {
             tokio::try_join!(look, authority).map(|(plan, authority)| (plan, Some(authority)))?
         }
         None => (look.await?, None),
     };
-    if let (Some(signing), Some(authority)) = (&seal.signing, &authority) {
-        plan.unsigned = find_signatures(context, seal, signing, authority, &plan, receipt).await?;
-    }
+    let signing = match (&seal.signing, &authority) {
+        (Some(signing), Some(authority)) => {
+            let subjects = subjects(&plan, signing.depth);
+            let unsigned = authority.find_unsigned(context, subjects, signing, receipt);
+            Some((authority, signing, unsigned.await?))
+        }
+        _ => None,
+    };
     if context.mode == Mode::DryRun {
         return Ok(());
     }
     ledger.save(receipt)?;
-    push_index(context, seal, &plan, authority.as_ref()).await?;
+    let walk = Walk {
+        context,
+        seal,
+        plan: &plan,
+        ledger,
+        signing,
+    };
+    walk.push(receipt).await?;
     match seal.order {
         Order::SignThenTag => {
-            sign(context, seal, &plan, authority.as_ref(), ledger, receipt).await?;
-            tag(context, seal, &plan, ledger, receipt).await?;
+            walk.sign(receipt).await?;
+            walk.tag(receipt).await?;
         }
         Order::TagThenSign => {
-            tag(context, seal, &plan, ledger, receipt).await?;
-            sign(context, seal, &plan, authority.as_ref(), ledger, receipt).await?;
+            walk.tag(receipt).await?;
+            walk.sign(receipt).await?;
         }
     }
     receipt.verified = receipt.signing && receipt.unsigned.is_empty();
     ledger.save(receipt)
 }
 
-/// Looks for the signatures of everything that must have one, and returns what lacks it.
-async fn find_signatures(
-    context: &Context,
-    seal: &Seal,
-    signing: &Signing,
-    authority: &Authority,
-    plan: &SealPlan,
-    receipt: &mut Receipt,
-) -> Result<Vec<Unsigned>, ApplyError> {
-    let mut subjects: Vec<Descriptor> = Vec::new();
-    for index in std::iter::once(&plan.target).chain(&plan.equivalents) {
-        let children = match signing.depth {
-            Depth::Itself => &[],
-            Depth::Children => index.children(),
+/// Everything that must have a signature, in each repository.
+fn subjects(plan: &SealPlan, depth: Depth) -> Vec<ToSign> {
+    let mut subjects: Vec<ToSign> = Vec::new();
+    for destination in &plan.destinations {
+        // What no tag held yet is most likely unsigned.
+        let expectation = if destination.push_index {
+            Expectation::Unsigned
+        } else {
+            Expectation::Signed
         };
-        for subject in std::iter::once(index.descriptor()).chain(children.iter().cloned()) {
-            if !subjects.iter().any(|known| known.digest == subject.digest) {
-                subjects.push(subject);
+        for index in destination.indexes(&plan.target) {
+            let children = match depth {
+                Depth::Itself => &[],
+                Depth::Children => index.children(),
+            };
+            for subject in std::iter::once(index.descriptor()).chain(children.iter().cloned()) {
+                let subject = ToSign {
+                    repository: destination.repository.clone(),
+                    subject,
+                    expectation,
+                };
+                if !subjects.iter().any(|known| known.is_as(&subject)) {
+                    subjects.push(subject);
+                }
             }
         }
     }
-    // What no tag held yet is most likely unsigned.
-    let expectation = if plan.push_index {
-        Expectation::Unsigned
-    } else {
-        Expectation::Signed
-    };
-    authority
-        .find_unsigned(
-            context,
-            &seal.repository,
-            subjects,
-            signing,
-            expectation,
-            receipt,
-        )
-        .await
+    subjects
 }
 
-async fn push_index(
-    context: &Context,
-    seal: &Seal,
-    plan: &SealPlan,
-    authority: Option<&Authority>,
-) -> Result<(), ApplyError> {
-    if plan.push_index {
-        context.events.phase("Push the index");
-    }
-    let prepare = async {
-        if let Some(authority) = authority.filter(|_| !plan.unsigned.is_empty()) {
-            authority.prepare().await;
+/// What every step needs that changes something. A step is done everywhere before the next is begun, so that a registry
+/// that fails keeps the tags of all from being written.
+struct Walk<'a> {
+    context: &'a Context,
+    seal: &'a Seal,
+    plan: &'a SealPlan,
+    ledger: &'a Ledger,
+    signing: Option<(&'a Authority, &'a Signing, Vec<Unsigned>)>,
+}
+
+impl Walk<'_> {
+    /// Brings the index and all that is in it to every repository that lacks them.
+    async fn push(&self, receipt: &mut Receipt) -> Result<(), ApplyError> {
+        if self.plan.destinations.iter().any(|place| place.push_index) {
+            self.context.events.phase("Push the index");
         }
-    };
-    let push = async {
-        if plan.push_index {
+        let prepare = async {
+            if let Some((authority, _, unsigned)) = &self.signing {
+                authority.prepare(unsigned).await;
+            }
+        };
+        let pushes = self
+            .plan
+            .destinations
+            .iter()
+            .map(|place| self.push_to(place));
+        let (results, ()) = tokio::join!(join_all(pushes), prepare);
+        let mut failure = None;
+        for (destination, result) in self.plan.destinations.iter().zip(results) {
+            match result {
+                Ok(brought) => receipt.note_pushed(&destination.repository, &brought),
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// Returns what was brought besides the index.
+    async fn push_to(&self, destination: &Destination) -> Result<Brought, ApplyError> {
+        let (context, plan) = (self.context, self.plan);
+        let repository = &destination.repository;
+        let sources = self.seal.sources_for(repository);
+        let carrier = Carrier::new(context, &sources, repository, Care::Trusting);
+        let children = destination
+            .indexes(&plan.target)
+            .flat_map(Manifest::children);
+        // What was seen here needs no second look.
+        let elsewhere = children.filter(|child| plan.places.get(&child.digest) != Some(repository));
+        carrier.bring_all(elsewhere).await?;
+        let mut brought = carrier.brought();
+        brought.add(&destination.brought);
+        if !brought.manifests.is_empty() {
+            context.events.note(format!(
+                "{} manifests and {} blobs were copied to `{repository}`",
+                brought.manifests.len(),
+                brought.blobs.len()
+            ));
+        }
+        if destination.push_index {
             let target = &plan.target;
             let reference = Reference::Digest(target.digest().clone());
-            context
-                .store_index(&seal.repository, &reference, target)
-                .await?;
+            context.store_index(repository, &reference, target).await?;
             context
                 .events
-                .note(format!("`{}` is in `{}`", target.digest(), seal.repository));
+                .note(format!("`{}` is in `{repository}`", target.digest()));
         }
-        Ok::<_, ApplyError>(())
-    };
-    tokio::join!(push, prepare).0
-}
-
-async fn sign(
-    context: &Context,
-    seal: &Seal,
-    plan: &SealPlan,
-    authority: Option<&Authority>,
-    ledger: &Ledger,
-    receipt: &mut Receipt,
-) -> Result<(), ApplyError> {
-    let (Some(signing), Some(authority)) = (&seal.signing, authority) else {
-        return Ok(());
-    };
-    authority
-        .sign_all(
-            context,
-            &seal.repository,
-            &plan.unsigned,
-            signing.on_failure,
-            receipt,
-            ledger,
-        )
-        .await
-}
-
-/// Writes the tags that need it and waits until the registry shows them and every child: first the fixed ones, and only
-/// when these are seen the moving ones.
-async fn tag(
-    context: &Context,
-    seal: &Seal,
-    plan: &SealPlan,
-    ledger: &Ledger,
-    receipt: &mut Receipt,
-) -> Result<(), ApplyError> {
-    let repository = &seal.repository;
-    let to_write = |kind| {
-        let steps = receipt.tags.iter().map(|tag| &tag.step);
-        steps
-            .filter(|step| step.kind == kind && step.writes())
-            .cloned()
-            .collect::<Vec<TagStep>>()
-    };
-    let (fixed, moving) = (to_write(TagKind::Fixed), to_write(TagKind::Moving));
-    if fixed.is_empty() && moving.is_empty() {
-        return Ok(());
+        Ok(brought)
     }
-    context.events.phase("Write tags");
-    if let Err(error) = refuse_newcomers(context, repository, &fixed, &plan.target).await {
-        if let ApplyError::Conflict { conflicts, .. } = &error {
-            receipt.conflicts.clone_from(conflicts);
+
+    async fn sign(&self, receipt: &mut Receipt) -> Result<(), ApplyError> {
+        let Some((authority, signing, unsigned)) = &self.signing else {
+            return Ok(());
+        };
+        authority
+            .sign_all(
+                self.context,
+                unsigned,
+                signing.on_failure,
+                receipt,
+                self.ledger,
+            )
+            .await
+    }
+
+    /// Writes the tags that need it and waits until the registries show them: first the fixed ones, and only when these
+    /// are seen the moving ones.
+    async fn tag(&self, receipt: &mut Receipt) -> Result<(), ApplyError> {
+        let (context, target) = (self.context, &self.plan.target);
+        let to_write = |kind| {
+            let steps = receipt.tags.iter().map(|tag| &tag.step);
+            steps
+                .filter(|step| step.kind == kind && step.writes())
+                .cloned()
+                .collect::<Vec<TagStep>>()
+        };
+        let (fixed, moving) = (to_write(TagKind::Fixed), to_write(TagKind::Moving));
+        if fixed.is_empty() && moving.is_empty() {
+            return Ok(());
         }
-        return Err(error);
-    }
-    for steps in [fixed, moving].iter().filter(|steps| !steps.is_empty()) {
-        write_tags(context, seal, plan, steps, ledger, receipt).await?;
-        let tags: Vec<Tag> = steps.iter().map(|step| step.tag.clone()).collect();
-        let children = plan.target.children().iter().map(|child| &child.digest);
-        tokio::try_join!(
-            wait_for_tags(context, repository, &tags, plan.target.digest()),
-            check_present(context, repository, children),
-        )?;
-    }
-    Ok(())
-}
-
-/// Writes tags at once. What is under way when one fails is written to its end, and noted, before that is an error.
-async fn write_tags(
-    context: &Context,
-    seal: &Seal,
-    plan: &SealPlan,
-    steps: &[TagStep],
-    ledger: &Ledger,
-    receipt: &mut Receipt,
-) -> Result<(), ApplyError> {
-    let writes = steps.iter().map(|step| async move {
-        let written = write_tag(context, &seal.repository, &step.tag, &plan.target).await;
-        (step, written)
-    });
-    let mut writes = stream::iter(writes).buffer_unordered(PARALLEL);
-    let mut failure = None;
-    while let Some((step, written)) = writes.next().await {
-        match written {
-            Ok(()) => {
-                receipt.mark_written(&step.tag);
-                ledger.save(receipt)?;
+        context.events.phase("Write tags");
+        if let Err(error) = refuse_newcomers(context, &fixed, target).await {
+            if let ApplyError::Conflict { conflicts, .. } = &error {
+                receipt.conflicts.clone_from(conflicts);
             }
-            Err(error) => failure = failure.or(Some(error)),
+            return Err(error);
         }
+        for steps in [fixed, moving].iter().filter(|steps| !steps.is_empty()) {
+            self.write_tags(steps, receipt).await?;
+            let tags = steps.iter().map(|step| &step.tag);
+            wait_for_tags(context, tags, target.digest()).await?;
+        }
+        Ok(())
     }
-    failure.map_or(Ok(()), Err)
+
+    /// Writes tags at once. What is under way when one fails is written to its end, and noted, before that is an error.
+    async fn write_tags(&self, steps: &[TagStep], receipt: &mut Receipt) -> Result<(), ApplyError> {
+        let writes = steps.iter().map(|step| async move {
+            let written = write_tag(self.context, &step.tag, &self.plan.target).await;
+            (&step.tag, written)
+        });
+        let mut writes = stream::iter(writes).buffer_unordered(PARALLEL);
+        let mut failure = None;
+        while let Some((tag, written)) = writes.next().await {
+            match written {
+                Ok(()) => {
+                    receipt.mark_written(tag);
+                    self.ledger.save(receipt)?;
+                }
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+        failure.map_or(Ok(()), Err)
+    }
 }

@@ -2,10 +2,10 @@
 
 use std::future::Future;
 
-use super::receipt::{Receipt, Subject};
+use super::receipt::Receipt;
 use super::signer::Authority;
 use super::subjects::{named, recorded};
-use super::unsigned::Expectation;
+use super::unsigned::{Expectation, ToSign};
 use super::{ApplyError, Context, Ledger};
 use crate::domain::{Descriptor, Repository};
 use crate::inputs::{Mode, Sign, Subjects};
@@ -24,43 +24,27 @@ pub(super) async fn sign(
     context.events.phase("Look at what is to be signed");
     let targets = targets(context, sign, ledger, record_name);
     let (targets, authority) = tokio::try_join!(targets, authority)?;
-    let mut work = Vec::new();
-    for (repository, subjects) in targets {
-        for subject in &subjects {
-            receipt.subjects.push(Subject {
-                repository: repository.clone(),
-                digest: subject.digest.clone(),
-            });
-        }
-        let unsigned = authority
-            .find_unsigned(
-                context,
-                &repository,
-                subjects,
-                &sign.signing,
-                Expectation::Unsigned,
-                receipt,
-            )
-            .await?;
-        work.push((repository, unsigned));
+    let mut subjects = Vec::new();
+    for (repository, found) in targets {
+        subjects.extend(found.into_iter().map(|subject| ToSign {
+            repository: repository.clone(),
+            subject,
+            expectation: Expectation::Unsigned,
+        }));
     }
+    receipt.subjects = subjects.iter().map(ToSign::name).collect();
+    let unsigned = authority
+        .find_unsigned(context, subjects, &sign.signing, receipt)
+        .await?;
     if context.mode == Mode::DryRun {
         return Ok(());
     }
     // Where no record can be kept, nothing is begun.
     ledger.save(receipt)?;
-    for (repository, unsigned) in work {
-        authority
-            .sign_all(
-                context,
-                &repository,
-                &unsigned,
-                sign.signing.on_failure,
-                receipt,
-                ledger,
-            )
-            .await?;
-    }
+    let on_failure = sign.signing.on_failure;
+    authority
+        .sign_all(context, &unsigned, on_failure, receipt, ledger)
+        .await?;
     receipt.verified = receipt.unsigned.is_empty();
     ledger.save(receipt)
 }

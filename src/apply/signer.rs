@@ -1,16 +1,17 @@
 //! Whose signature counts, and making the ones that are missing.
 
 use std::cell::Cell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use futures_util::{StreamExt as _, stream};
 
 use super::attach::Attacher;
 use super::legacy::docker_reference;
-use super::lookup::Candidate;
-use super::receipt::{Receipt, SignatureReceipt, Subject};
-use super::unsigned::Unsigned;
+use super::lookup::{Candidate, Content};
+use super::receipt::{Origin, Receipt, SignatureReceipt, Subject};
+use super::unsigned::{Lacking, Unsigned};
 use super::{ApplyError, Context, Ledger};
 use crate::domain::{Digest, Matcher, Policy, Repository, SignatureFormat};
 use crate::inputs::{OnSigningFailure, PolicyInputs};
@@ -60,21 +61,21 @@ impl Authority {
         }
     }
 
-    /// Has a certificate ready, so that waiting for it overlaps other work. Whether it worked shows when it is used.
-    pub(super) async fn prepare(&self) {
-        if let Some(keyless) = &self.keyless {
+    /// Has a certificate ready where one will be needed, so that waiting for it overlaps other work. Whether it worked
+    /// shows when it is used.
+    pub(super) async fn prepare(&self, unsigned: &[Unsigned]) {
+        if let Some(keyless) = self.keyless.as_ref().filter(|_| makes_any(unsigned)) {
             let _ = keyless.prepare().await;
         }
     }
 
-    /// Signs everything in `unsigned` and keeps the receipt and the record up to date as each is done.
+    /// Makes and stores every signature in `unsigned`, and keeps the receipt and the record up to date as each is done.
     ///
     /// After the first failure nothing new is begun, so that an outage is waited for once and not once for each child;
     /// what is under way ends. An outage that the inputs let pass becomes a warning.
     pub(super) async fn sign_all(
         &self,
         context: &Context,
-        repository: &Repository,
         unsigned: &[Unsigned],
         on_failure: OnSigningFailure,
         receipt: &mut Receipt,
@@ -84,40 +85,42 @@ impl Authority {
             return Ok(());
         }
         context.events.phase("Sign");
-        let key = |one: &Unsigned| (one.subject.digest.clone(), one.format);
-        let mut left: BTreeSet<_> = unsigned.iter().map(key).collect();
-        let failure = match self.ready().await {
-            Err(error) => Some(error),
-            Ok(keyless) => {
-                let attacher = Attacher::new(context, repository);
-                let (attacher, failed) = (&attacher, &Cell::new(false));
-                let work = unsigned.iter().map(|one| async move {
-                    if failed.get() {
-                        return None;
-                    }
-                    let signed = sign_one(keyless, attacher, one).await;
-                    failed.set(failed.get() || signed.is_err());
-                    Some((one, signed))
-                });
-                let mut work = stream::iter(work).buffer_unordered(PARALLEL);
-                let mut failure = None;
-                while let Some(done) = work.next().await {
-                    match done {
-                        Some((one, Ok(signature))) => {
-                            left.remove(&key(one));
-                            receipt.note_signature(context, signature);
-                            ledger.save(receipt)?;
-                        }
-                        Some((_, Err(error))) => failure = failure.or(Some(error)),
-                        None => {}
-                    }
-                }
-                failure
+        let mut left: BTreeSet<(Subject, SignatureFormat)> = unsigned
+            .iter()
+            .flat_map(|one| one.names().map(|(subject, _)| (subject, one.format)))
+            .collect();
+        let attachers = attachers(context, unsigned);
+        let (attachers, failed) = (&attachers, &Cell::new(false));
+        let mut failure = None;
+        if makes_any(unsigned) {
+            failure = self.ready().await.err();
+            failed.set(failure.is_some());
+        }
+        let work = unsigned.iter().map(|one| async move {
+            if failed.get() {
+                return Vec::new();
             }
-        };
+            let stored = self.sign_one(attachers, one).await;
+            failed.set(failed.get() || stored.iter().any(Result::is_err));
+            stored
+        });
+        let mut work = stream::iter(work).buffer_unordered(PARALLEL);
+        while let Some(stored) = work.next().await {
+            for one in stored {
+                match one {
+                    Ok(signature) => {
+                        left.remove(&(signature.subject.clone(), signature.place.format));
+                        receipt.note_signature(context, signature);
+                        ledger.save(receipt)?;
+                    }
+                    Err(error) => failure = failure.or(Some(error)),
+                }
+            }
+        }
         match failure {
             Some(error) if on_failure == OnSigningFailure::Warn && error.is_signing_outage() => {
-                let left: BTreeSet<&Digest> = left.iter().map(|(digest, _)| digest).collect();
+                let left: BTreeSet<Subject> =
+                    left.into_iter().map(|(subject, _)| subject).collect();
                 receipt.go_on_unsigned(context, left.into_iter(), &error);
                 Ok(())
             }
@@ -126,47 +129,83 @@ impl Authority {
         }
     }
 
-    /// The means to sign, with a certificate at hand: where Fulcio is down, that is found out once.
-    async fn ready(&self) -> Result<&Keyless, ApplyError> {
-        let keyless = self.keyless()?;
-        keyless.prepare().await?;
-        Ok(keyless)
+    /// A certificate at hand: where Fulcio is down, that is found out once.
+    async fn ready(&self) -> Result<(), ApplyError> {
+        Ok(self.keyless()?.prepare().await?)
+    }
+
+    /// Makes one signature, or takes the one that is known, and stores it wherever it is missing.
+    async fn sign_one(
+        &self,
+        attachers: &BTreeMap<&Repository, Attacher<'_>>,
+        one: &Unsigned,
+    ) -> Vec<Result<SignatureReceipt, ApplyError>> {
+        let made;
+        let (content, origin) = match &one.known {
+            Some(known) => (known, Origin::Copied),
+            None => match self.make(one).await {
+                Ok(content) => {
+                    made = content;
+                    (&made, Origin::Made)
+                }
+                Err(error) => return vec![Err(error)],
+            },
+        };
+        let stores = one.names().filter_map(|(subject, lacking)| {
+            let attacher = attachers.get(&lacking.repository)?;
+            Some(async move {
+                let stored = match content {
+                    Content::Bundle(signature) => {
+                        let subject = &one.subject;
+                        attacher.attach(subject, signature, lacking.api).await
+                    }
+                    Content::Legacy(signature) => {
+                        attacher.attach_legacy(&one.subject, signature).await
+                    }
+                };
+                let place = stored.map_err(|source| ApplyError::SignatureNotStored {
+                    subject: Box::new(subject.clone()),
+                    source: Box::new(source),
+                })?;
+                Ok(SignatureReceipt {
+                    subject,
+                    signer: content.signer().clone(),
+                    place,
+                    origin,
+                })
+            })
+        });
+        join_all(stores).await
+    }
+
+    async fn make(&self, one: &Unsigned) -> Result<Content, ApplyError> {
+        let (keyless, digest) = (self.keyless()?, &one.subject.digest);
+        Ok(match one.format {
+            SignatureFormat::Bundle => Content::Bundle(keyless.sign(digest).await?),
+            SignatureFormat::Legacy => {
+                // It has room for one name, and no verifier asks whether it is the one that it was found by.
+                let first = one.lacking.first().map(|lacking| &lacking.repository);
+                let name = first.map_or(String::new(), docker_reference);
+                Content::Legacy(keyless.sign_legacy(digest, &name).await?)
+            }
+        })
     }
 }
 
-async fn sign_one(
-    keyless: &Keyless,
-    attacher: &Attacher<'_>,
-    one: &Unsigned,
-) -> Result<SignatureReceipt, ApplyError> {
-    let subject = &one.subject;
-    let (stored, signer) = match one.format {
-        SignatureFormat::Bundle => {
-            let signature = keyless.sign(&subject.digest).await?;
-            let stored = attacher.attach(subject, &signature.bundle, one.api).await;
-            (stored, signature.verified)
-        }
-        SignatureFormat::Legacy => {
-            let name = docker_reference(attacher.repository());
-            let signature = keyless.sign_legacy(&subject.digest, &name).await?;
-            let stored = attacher.attach_legacy(subject, &signature).await;
-            (stored, signature.verified)
-        }
-    };
-    let place = stored.map_err(|source| ApplyError::SignatureNotStored {
-        subject: subject.digest.clone(),
-        source: Box::new(source),
-    })?;
-    let subject = Subject {
-        repository: attacher.repository().clone(),
-        digest: subject.digest.clone(),
-    };
-    Ok(SignatureReceipt {
-        subject,
-        signer,
-        place,
-        made: true,
-    })
+/// Whether a signature has to be made, beyond being stored.
+fn makes_any(unsigned: &[Unsigned]) -> bool {
+    unsigned.iter().any(|one| one.known.is_none())
+}
+
+/// Every repository that lacks a signature, ready to take it.
+fn attachers<'a>(
+    context: &'a Context,
+    unsigned: &'a [Unsigned],
+) -> BTreeMap<&'a Repository, Attacher<'a>> {
+    let lacking = unsigned.iter().flat_map(|one| &one.lacking);
+    lacking
+        .map(|Lacking { repository, .. }| (repository, Attacher::new(context, repository)))
+        .collect()
 }
 
 /// The policy where the inputs leave something open: this run's own identity, issuer and source repository, exactly.

@@ -1,27 +1,50 @@
 //! What `seal` and `create` have to know before anything is written: the children, the tags, and what follows from them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::children::{check_present, resolve_all};
-use super::receipt::{IndexReceipt, Receipt, TagReceipt};
+use super::carry::Brought;
+use super::children::{PARALLEL, Resolution, resolve_all};
+use super::receipt::{IndexReceipt, PlaceReceipt, PlaceState, Receipt, TagReceipt};
 use super::tags::see_tags;
-use super::unsigned::Unsigned;
-use super::{ApplyError, Context};
-use crate::domain::{Digest, Manifest, Reference};
+use super::{ApplyError, Context, unseen};
+use crate::domain::{Digest, Manifest, Reference, Repository};
 use crate::inputs::Seal;
-use crate::plan::{Assembly, TagStep, TagSteps, Wanted, assemble, decide_tags, images_of};
+use crate::plan::{
+    Assembly, Equivalent, SeenTag, TagStep, TagSteps, Wanted, assemble, decide_tags, images_of,
+};
 use crate::record::TagState;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 /// What is to be done, once everything is known.
 pub(super) struct SealPlan {
-    /// The index that absent and moving tags get.
+    /// The index that absent and moving tags get, everywhere.
     pub target: Manifest,
-    /// Other indexes with the same images, which tags hold and keep.
-    pub equivalents: Vec<Manifest>,
-    /// Whether the registry lacks the target.
+    /// Where it goes, and what is there.
+    pub destinations: Vec<Destination>,
+    /// A repository in which each child was seen.
+    pub places: BTreeMap<Digest, Repository>,
+}
+
+/// A repository that the index goes to.
+pub(super) struct Destination {
+    /// Which.
+    pub repository: Repository,
+    /// Whether it lacks the target.
     pub push_index: bool,
-    /// What lacks a signature; empty until signatures were looked for.
-    pub unsigned: Vec<Unsigned>,
+    /// Other indexes with the same images, which its tags hold and keep.
+    pub equivalents: Vec<Manifest>,
+    /// What had to be brought before the tags could be seen.
+    pub brought: Brought,
+}
+
+impl Destination {
+    /// Every index that the run leaves under a tag here.
+    pub(super) fn indexes<'a>(
+        &'a self,
+        target: &'a Manifest,
+    ) -> impl Iterator<Item = &'a Manifest> {
+        std::iter::once(target).chain(&self.equivalents)
+    }
 }
 
 /// Reads children and tags, and decides. Nothing is written before all of it is known.
@@ -31,54 +54,90 @@ pub(super) async fn survey(
     receipt: &mut Receipt,
 ) -> Result<SealPlan, ApplyError> {
     context.events.phase("Look at children and tags");
-    let repository = &seal.repository;
-    let (resolved, seen) = tokio::try_join!(
-        resolve_all(context, repository, &seal.digests),
-        see_tags(context, repository, &seal.tags, &seal.moving_tags),
+    let (resolution, sights) = tokio::try_join!(
+        resolve_all(context, &seal.digests, &seal.sources),
+        see_tags(context, &seal.tags, &seal.moving_tags),
     )?;
+    let Resolution { inputs, mut places } = resolution;
     let wanted = Wanted {
         platforms: seal.platforms.as_ref(),
         annotations: &seal.annotations,
         media_type: seal.media_type,
     };
-    let assembly = assemble(&resolved, &wanted)?;
+    let assembly = assemble(&inputs, &wanted)?;
     for (platform, child) in &assembly.platforms {
         context
             .events
             .note(format!("{platform} `{}`", child.digest));
     }
+    let mut decide = |seen: &[SeenTag]| {
+        decide_tags(&assembly, &inputs, seen).map_err(|conflicts| {
+            let index = index_receipt(&assembly, &assembly.manifest, &seal.destinations);
+            receipt.index = Some(index);
+            receipt.conflicts.clone_from(&conflicts);
+            let wanted = images_of(&assembly.manifest);
+            ApplyError::Conflict { conflicts, wanted }
+        })
+    };
+    // A conflict that shows already is one whatever else comes to light.
+    decide(&unseen::seen(&sights))?;
+    let (seen, brought) = unseen::know(context, seal, sights, &assembly.manifest, &places).await?;
     let TagSteps {
         target,
         steps,
         equivalents,
-    } = match decide_tags(&assembly, &resolved, &seen) {
-        Ok(steps) => steps,
-        Err(conflicts) => {
-            receipt.index = Some(index_receipt(seal, &assembly, &assembly.manifest, false));
-            receipt.conflicts.clone_from(&conflicts);
-            let wanted = images_of(&assembly.manifest);
-            return Err(ApplyError::Conflict { conflicts, wanted });
-        }
-    };
-    let found = std::iter::once(&target).chain(&equivalents);
-    check_strangers(context, seal, &assembly, found).await?;
-    let under_a_tag = steps
-        .iter()
-        .any(|step| step.before.as_ref() == Some(target.digest()));
-    // With tags to look at, asking for the digest as well would cost a request and change nothing: a push is repeatable.
-    let was_there = under_a_tag || (steps.is_empty() && is_there(context, seal, &target).await?);
+    } = decide(&seen)?;
+    find_strangers(context, &target, &seen, &equivalents, &mut places).await?;
+    let mut destinations = destinations(context, seal, &target, &steps, &equivalents).await?;
+    for destination in &mut destinations {
+        let brought = brought.get(&destination.repository);
+        destination.brought = brought.cloned().unwrap_or_default();
+    }
     tell(context, &steps, &target, &equivalents);
-    receipt.index = Some(index_receipt(seal, &assembly, &target, was_there));
+    let mut index = index_receipt(&assembly, &target, &seal.destinations);
+    for (place, destination) in index.places.iter_mut().zip(&destinations) {
+        if !destination.push_index {
+            place.state = PlaceState::WasThere;
+        }
+    }
+    receipt.index = Some(index);
     receipt.tags = steps.into_iter().map(tag_receipt).collect();
     Ok(SealPlan {
         target,
-        equivalents,
-        push_index: !was_there,
-        unsigned: Vec::new(),
+        destinations,
+        places,
     })
 }
 
-fn tell(context: &Context, steps: &[TagStep], target: &Manifest, equivalents: &[Manifest]) {
+async fn destinations(
+    context: &Context,
+    seal: &Seal,
+    target: &Manifest,
+    steps: &[TagStep],
+    equivalents: &[Equivalent],
+) -> Result<Vec<Destination>, ApplyError> {
+    let mut destinations = Vec::new();
+    for repository in &seal.destinations {
+        let holds = |step: &TagStep| {
+            step.tag.repository == *repository && step.before.as_ref() == Some(target.digest())
+        };
+        // With tags to look at, asking for the digest as well would cost a request and change nothing: a push is repeatable.
+        let was_there = steps.iter().any(holds)
+            || (steps.is_empty() && is_there(context, repository, target).await?);
+        let here = equivalents
+            .iter()
+            .filter(|found| found.repository == *repository);
+        destinations.push(Destination {
+            repository: repository.clone(),
+            push_index: !was_there,
+            equivalents: here.map(|found| found.manifest.clone()).collect(),
+            brought: Brought::default(),
+        });
+    }
+    Ok(destinations)
+}
+
+fn tell(context: &Context, steps: &[TagStep], target: &Manifest, equivalents: &[Equivalent]) {
     for step in steps {
         let word = if step.writes() {
             "to be written"
@@ -87,49 +146,69 @@ fn tell(context: &Context, steps: &[TagStep], target: &Manifest, equivalents: &[
         };
         context.events.note(format!("tag `{}`: {word}", step.tag));
     }
-    for equivalent in equivalents {
+    for Equivalent {
+        repository,
+        manifest,
+    } in equivalents
+    {
         context.events.warn(format!(
             "a tag holds `{}`, which has the same images as `{}` in other bytes; both stay, and both are signed if anything is",
-            equivalent.digest(),
+            repository.at(manifest.digest()),
             target.digest()
         ));
     }
 }
 
 /// Children of indexes found under tags that are none of ours (attestations that another tool added) must be there too.
-async fn check_strangers(
+async fn find_strangers(
     context: &Context,
-    seal: &Seal,
-    assembly: &Assembly,
-    indexes: impl Iterator<Item = &Manifest>,
+    target: &Manifest,
+    seen: &[SeenTag],
+    equivalents: &[Equivalent],
+    places: &mut BTreeMap<Digest, Repository>,
 ) -> Result<(), ApplyError> {
-    let known: BTreeSet<&Digest> = assembly
-        .children
+    let held = |tag: &&SeenTag| {
+        let holds = tag.holds.as_ref();
+        holds.is_some_and(|manifest| manifest.digest() == target.digest())
+    };
+    let targets = seen
         .iter()
-        .flat_map(|(input, members)| members.iter().chain([input]))
-        .collect();
-    let strangers: BTreeSet<&Digest> = indexes
-        .flat_map(Manifest::children)
-        .map(|child| &child.digest)
-        .filter(|digest| !known.contains(digest))
-        .collect();
-    check_present(context, &seal.repository, strangers.into_iter()).await
+        .find(held)
+        .map(|tag| (&tag.tag.repository, target));
+    let others = equivalents
+        .iter()
+        .map(|found| (&found.repository, &found.manifest));
+    let mut strangers = BTreeSet::new();
+    for (repository, index) in targets.into_iter().chain(others) {
+        let children = index.children().iter().map(|child| &child.digest);
+        let unknown = children.filter(|digest| !places.contains_key(*digest));
+        strangers.extend(unknown.map(|digest| (repository.clone(), digest.clone())));
+    }
+    let looks = strangers
+        .into_iter()
+        .map(|(repository, digest)| async move {
+            context.child_present(&repository, &digest).await?;
+            Ok::<_, ApplyError>((digest, repository))
+        });
+    let found: Vec<_> = stream::iter(looks).buffered(PARALLEL).try_collect().await?;
+    places.extend(found);
+    Ok(())
 }
 
-async fn is_there(context: &Context, seal: &Seal, target: &Manifest) -> Result<bool, ApplyError> {
+async fn is_there(
+    context: &Context,
+    repository: &Repository,
+    target: &Manifest,
+) -> Result<bool, ApplyError> {
     let reference = Reference::Digest(target.digest().clone());
-    Ok(context
-        .registry
-        .manifest_digest(&seal.repository, &reference)
-        .await?
-        .is_some())
+    let found = context.registry.manifest_digest(repository, &reference);
+    Ok(found.await?.is_some())
 }
 
 fn index_receipt(
-    seal: &Seal,
     assembly: &Assembly,
     target: &Manifest,
-    was_there: bool,
+    destinations: &[Repository],
 ) -> IndexReceipt {
     let images: BTreeSet<&Digest> = assembly
         .platforms
@@ -138,14 +217,18 @@ fn index_receipt(
         .collect();
     let others = target.children().iter().map(|child| &child.digest);
     let attestations = others.filter(|digest| !images.contains(digest));
+    let place = |repository: &Repository| PlaceReceipt {
+        repository: repository.clone(),
+        state: PlaceState::Lacking,
+        brought: Vec::new(),
+    };
     IndexReceipt {
-        repository: seal.repository.clone(),
+        places: destinations.iter().map(place).collect(),
         digest: target.digest().clone(),
         media_type: target.media_type().clone(),
         platforms: assembly.platforms.clone(),
         attestations: attestations.cloned().collect(),
         children: assembly.children.clone(),
-        was_there,
     }
 }
 

@@ -1,46 +1,67 @@
-//! Writes tags, and waits until the registry shows what was written.
+//! Writes tags, and waits until the registries show what was written.
 
 use futures_util::future::{join_all, try_join_all};
 
 use super::{ApplyError, Context};
-use crate::domain::{Digest, Manifest, Reference, Repository, Tag};
+use crate::domain::{Digest, FullTag, Manifest};
 use crate::plan::{Conflict, SeenTag, TagKind, TagStep, images_of};
+use crate::registry::RegistryError;
 
-/// Looks at every tag. What cannot be known of any of them is an error.
+/// What a look at a tag says.
+pub(super) enum Sight {
+    /// What it holds.
+    Seen(SeenTag),
+    /// The registry would not let us see.
+    Denied {
+        tag: FullTag,
+        kind: TagKind,
+        error: Box<RegistryError>,
+    },
+}
+
+/// Looks at every tag, in the order of the inputs, moving ones last. What cannot be known of any of them is an error, but
+/// for what a registry may answer of a repository that does not exist yet.
 pub(super) async fn see_tags(
     context: &Context,
-    repository: &Repository,
-    fixed: &[Tag],
-    moving: &[Tag],
-) -> Result<Vec<SeenTag>, ApplyError> {
+    fixed: &[FullTag],
+    moving: &[FullTag],
+) -> Result<Vec<Sight>, ApplyError> {
     let fixed = fixed.iter().map(|tag| (tag, TagKind::Fixed));
     let moving = moving.iter().map(|tag| (tag, TagKind::Moving));
-    let looks = fixed.chain(moving).map(|(tag, kind)| async move {
-        let holds = context
-            .registry
-            .manifest(repository, &Reference::Tag(tag.clone()))
-            .await?;
-        Ok::<_, ApplyError>(SeenTag {
-            tag: tag.clone(),
-            kind,
-            holds,
-        })
-    });
+    let looks = fixed
+        .chain(moving)
+        .map(|(tag, kind)| see_tag(context, tag, kind));
     try_join_all(looks).await
+}
+
+/// Looks at one tag.
+pub(super) async fn see_tag(
+    context: &Context,
+    tag: &FullTag,
+    kind: TagKind,
+) -> Result<Sight, ApplyError> {
+    let tag = tag.clone();
+    match context.tagged(&tag).await {
+        Ok(holds) => Ok(Sight::Seen(SeenTag { tag, kind, holds })),
+        Err(error) if error.is_denied() => Ok(Sight::Denied {
+            tag,
+            kind,
+            error: Box::new(error),
+        }),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Looks once more at tags that were absent, right before they are written: what another run wrote under one of them
 /// meanwhile is a conflict now, not after it is gone. What is left of the race is the time of one request.
 pub(super) async fn refuse_newcomers(
     context: &Context,
-    repository: &Repository,
     steps: &[TagStep],
     target: &Manifest,
 ) -> Result<(), ApplyError> {
     let looks = steps.iter().map(|step| async move {
         // By GET: where a tag is absent, as it should be, a HEAD would have to be asked again.
-        let reference = Reference::Tag(step.tag.clone());
-        let holds = context.registry.manifest(repository, &reference).await?;
+        let holds = context.tagged(&step.tag).await?;
         let newcomer = holds.filter(|holds| *holds.digest() != step.after);
         Ok::<_, ApplyError>(newcomer.map(|holds| Conflict {
             tag: step.tag.clone(),
@@ -61,47 +82,36 @@ pub(super) async fn refuse_newcomers(
 /// Writes one tag.
 pub(super) async fn write_tag(
     context: &Context,
-    repository: &Repository,
-    tag: &Tag,
+    tag: &FullTag,
     manifest: &Manifest,
 ) -> Result<(), ApplyError> {
-    let reference = Reference::Tag(tag.clone());
+    let reference = tag.reference();
     context
-        .store_index(repository, &reference, manifest)
+        .store_index(&tag.repository, &reference, manifest)
         .await?;
-    context.events.note(format!(
-        "`{}` holds `{}`",
-        repository.tagged(tag),
-        manifest.digest()
-    ));
+    context
+        .events
+        .note(format!("`{tag}` holds `{}`", manifest.digest()));
     Ok(())
 }
 
 /// Waits until each tag shows `digest`. An older digest right after a write is lag, like nothing at all.
 pub(super) async fn wait_for_tags(
     context: &Context,
-    repository: &Repository,
-    tags: &[Tag],
+    tags: impl Iterator<Item = &FullTag>,
     digest: &Digest,
 ) -> Result<(), ApplyError> {
-    let waits = tags
-        .iter()
-        .map(|tag| wait_for_tag(context, repository, tag, digest));
+    let waits = tags.map(|tag| wait_for_tag(context, tag, digest));
     join_all(waits).await.into_iter().collect()
 }
 
-async fn wait_for_tag(
-    context: &Context,
-    repository: &Repository,
-    tag: &Tag,
-    digest: &Digest,
-) -> Result<(), ApplyError> {
-    let reference = Reference::Tag(tag.clone());
+async fn wait_for_tag(context: &Context, tag: &FullTag, digest: &Digest) -> Result<(), ApplyError> {
+    let reference = tag.reference();
     let mut attempt = 1;
     loop {
         let shows = context
             .registry
-            .manifest_digest(repository, &reference)
+            .manifest_digest(&tag.repository, &reference)
             .await?;
         if shows.as_ref() == Some(digest) {
             return Ok(());
@@ -113,11 +123,7 @@ async fn wait_for_tag(
             });
         }
         attempt += 1;
-        context
-            .pause(
-                &repository.tagged(tag).to_string(),
-                "it does not show what was written yet",
-            )
-            .await;
+        let why = "it does not show what was written yet";
+        context.pause(&tag.to_string(), why).await;
     }
 }

@@ -3,20 +3,42 @@
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::children::PARALLEL;
-use super::lookup::{Api, Lookup, Search, look_up};
-use super::receipt::{Receipt, SignatureReceipt, Subject};
+use super::lookup::{Api, Content, Lookup, Search, look_up};
+use super::receipt::{Origin, Receipt, SignatureReceipt, Subject};
 use super::signer::Authority;
 use super::{ApplyError, Context};
-use crate::domain::{Descriptor, Digest, Policy, Repository, SignatureFormat};
+use crate::domain::{Descriptor, Policy, Repository, SignatureFormat};
 use crate::inputs::{Formats, OnSigningFailure, Signing};
 
-/// A signature that is to be made.
+/// Something that must have a signature where it is.
+#[derive(Debug)]
+pub(super) struct ToSign {
+    /// Where.
+    pub repository: Repository,
+    /// What.
+    pub subject: Descriptor,
+    /// What is likely to be found.
+    pub expectation: Expectation,
+}
+
+/// A signature that some repositories lack. It is made once, however many these are.
 #[derive(Debug)]
 pub(super) struct Unsigned {
     /// Of what.
     pub subject: Descriptor,
     /// In which format.
     pub format: SignatureFormat,
+    /// The one that another repository holds; where there is none it is made.
+    pub known: Option<Content>,
+    /// The repositories that lack it; never empty.
+    pub lacking: Vec<Lacking>,
+}
+
+/// A repository that lacks a signature.
+#[derive(Debug)]
+pub(super) struct Lacking {
+    /// Which.
+    pub repository: Repository,
     /// Where a bundle will be listed.
     pub api: Api,
 }
@@ -30,16 +52,42 @@ pub(super) enum Expectation {
     Signed,
 }
 
+impl ToSign {
+    /// Whether this is the same thing in the same place.
+    pub(super) fn is_as(&self, other: &Self) -> bool {
+        self.subject.digest == other.subject.digest && self.repository == other.repository
+    }
+
+    /// It, by name.
+    pub(super) fn name(&self) -> Subject {
+        Subject {
+            repository: self.repository.clone(),
+            digest: self.subject.digest.clone(),
+        }
+    }
+}
+
+impl Unsigned {
+    /// What is unsigned, by name, with where its signature will be.
+    pub(super) fn names(&self) -> impl Iterator<Item = (Subject, &Lacking)> {
+        self.lacking.iter().map(|lacking| {
+            let subject = Subject {
+                repository: lacking.repository.clone(),
+                digest: self.subject.digest.clone(),
+            };
+            (subject, lacking)
+        })
+    }
+}
+
 impl Authority {
-    /// Looks for the signature of each subject, notes those that are there, and returns what is to be made. A signature of
+    /// Looks for the signature of each subject, notes those that are there, and returns what is missing. A signature of
     /// either format will do, unless both are wanted.
     pub(super) async fn find_unsigned(
         &self,
         context: &Context,
-        repository: &Repository,
-        subjects: Vec<Descriptor>,
+        subjects: Vec<ToSign>,
         signing: &Signing,
-        expectation: Expectation,
         receipt: &mut Receipt,
     ) -> Result<Vec<Unsigned>, ApplyError> {
         let policy = match self.policy(&signing.policy).await {
@@ -48,41 +96,35 @@ impl Authority {
             Err(error)
                 if signing.on_failure == OnSigningFailure::Warn && error.is_signing_outage() =>
             {
-                receipt.go_on_unsigned(
-                    context,
-                    subjects.iter().map(|subject| &subject.digest),
-                    &error,
-                );
+                receipt.go_on_unsigned(context, subjects.iter().map(ToSign::name), &error);
                 return Ok(Vec::new());
             }
             Err(error) => return Err(error),
         };
-        let search = search(signing.formats, expectation);
         let looks = subjects.into_iter().map(|subject| {
             let policy = &policy;
             async move {
-                let lookup = self
-                    .look(context, repository, &subject.digest, policy, search)
-                    .await?;
+                let search = search(signing.formats, subject.expectation);
+                let lookup = self.look(context, &subject, policy, search).await?;
                 Ok::<_, ApplyError>((subject, lookup))
             }
         });
-        let mut unsigned = Vec::new();
+        let mut found = Vec::new();
         let mut looks = stream::iter(looks).buffered(PARALLEL);
         while let Some((subject, lookup)) = looks.try_next().await? {
-            note_found(context, repository, &subject.digest, &lookup, receipt);
-            let missing = missing(signing.formats, &lookup);
-            for format in &missing {
-                let digest = &subject.digest;
-                context
-                    .events
-                    .note(format!("`{digest}`: to be signed ({format})"));
-            }
-            unsigned.extend(missing.into_iter().map(|format| Unsigned {
-                subject: subject.clone(),
-                format,
-                api: lookup.api,
-            }));
+            note_found(context, &subject, &lookup, receipt);
+            found.push((subject, lookup));
+        }
+        let unsigned = unsigned(signing.formats, &found);
+        for one in &unsigned {
+            let (digest, format) = (&one.subject.digest, one.format);
+            let text = match &one.known {
+                None => format!("`{digest}`: to be signed ({format})"),
+                Some(_) => {
+                    format!("`{digest}`: its signature ({format}) is to be stored elsewhere too")
+                }
+            };
+            context.events.note(text);
         }
         Ok(unsigned)
     }
@@ -92,15 +134,15 @@ impl Authority {
     async fn look(
         &self,
         context: &Context,
-        repository: &Repository,
-        subject: &Digest,
+        wanted: &ToSign,
         policy: &Policy,
         search: Search,
     ) -> Result<Lookup, ApplyError> {
+        let subject = &wanted.subject.digest;
         let mut attempt = 1;
         loop {
             let judge = self.judge(policy);
-            let lookup = look_up(context, repository, subject, &judge, search).await?;
+            let lookup = look_up(context, &wanted.repository, subject, &judge, search).await?;
             let enough = match search {
                 Search::First(_) | Search::Either => !lookup.verified.is_empty(),
                 Search::Both => missing(Formats::Both, &lookup).is_empty(),
@@ -117,12 +159,8 @@ impl Authority {
                 return Ok(lookup);
             }
             attempt += 1;
-            context
-                .pause(
-                    &repository.at(subject).to_string(),
-                    "a signature is listed that is not there yet",
-                )
-                .await;
+            let why = "a signature is listed that is not there yet";
+            context.pause(&wanted.name().to_string(), why).await;
         }
     }
 }
@@ -136,7 +174,7 @@ fn search(formats: Formats, expectation: Expectation) -> Search {
     }
 }
 
-/// The formats that are to be made.
+/// The formats that are missing.
 fn missing(formats: Formats, lookup: &Lookup) -> Vec<SignatureFormat> {
     let enough = formats != Formats::Both && !lookup.verified.is_empty();
     let wanted = formats.each().iter().copied();
@@ -145,30 +183,48 @@ fn missing(formats: Formats, lookup: &Lookup) -> Vec<SignatureFormat> {
         .collect()
 }
 
-/// Notes one signature of each format that was found.
-fn note_found(
-    context: &Context,
-    repository: &Repository,
-    digest: &Digest,
-    lookup: &Lookup,
-    receipt: &mut Receipt,
-) {
-    for format in Formats::Both.each() {
-        if let Some((place, signer)) = lookup.verified_as(*format) {
-            context.events.note(format!(
-                "`{digest}` is signed already by `{}` ({format})",
-                signer.identity
-            ));
-            let subject = Subject {
-                repository: repository.clone(),
-                digest: digest.clone(),
+/// What is missing, each signature once, with a copy from where there is one.
+fn unsigned(formats: Formats, found: &[(ToSign, Lookup)]) -> Vec<Unsigned> {
+    let mut unsigned: Vec<Unsigned> = Vec::new();
+    for (wanted, lookup) in found {
+        let subject = &wanted.subject;
+        for format in missing(formats, lookup) {
+            let lacking = Lacking {
+                repository: wanted.repository.clone(),
+                api: lookup.api,
             };
-            receipt.signatures.push(SignatureReceipt {
-                subject,
-                signer: signer.clone(),
-                place: place.clone(),
-                made: false,
+            let same =
+                |one: &&mut Unsigned| one.subject.digest == subject.digest && one.format == format;
+            if let Some(known) = unsigned.iter_mut().find(same) {
+                known.lacking.push(lacking);
+                continue;
+            }
+            let elsewhere = found
+                .iter()
+                .filter(|(other, _)| other.subject.digest == subject.digest);
+            let mut held = elsewhere.filter_map(|(_, lookup)| lookup.verified_as(format));
+            unsigned.push(Unsigned {
+                subject: subject.clone(),
+                format,
+                known: held.next().map(|held| held.content.clone()),
+                lacking: vec![lacking],
             });
+        }
+    }
+    unsigned
+}
+
+/// Notes one signature of each format that was found.
+fn note_found(context: &Context, wanted: &ToSign, lookup: &Lookup, receipt: &mut Receipt) {
+    for format in Formats::Both.each() {
+        if let Some(held) = lookup.verified_as(*format) {
+            let signature = SignatureReceipt {
+                subject: wanted.name(),
+                signer: held.content.signer().clone(),
+                place: held.place.clone(),
+                origin: Origin::Found,
+            };
+            receipt.note_signature(context, signature);
         }
     }
 }

@@ -6,8 +6,8 @@ use std::future::Future;
 use futures_util::{StreamExt as _, stream};
 
 use super::children::PARALLEL;
-use super::lookup::{Lookup, Search, look_up};
-use super::receipt::{Receipt, SignatureReceipt, Subject};
+use super::lookup::{Held, Lookup, Search, look_up};
+use super::receipt::{Origin, Receipt, SignatureReceipt, Subject};
 use super::signer::{Authority, GITHUB_ISSUER};
 use super::subjects::{find_image, with_children};
 use super::{ApplyError, Context, Ledger, Refused, RefusedSubject};
@@ -149,12 +149,12 @@ impl Gate<'_> {
             Search::First(SignatureFormat::Bundle),
         )
         .await?;
-        if let Some((place, signer)) = verified.into_iter().next() {
+        if let Some(Held { place, content }) = verified.into_iter().next() {
             return Ok(Verdict::Signed(Box::new(SignatureReceipt {
                 subject: self.subject(subject),
-                signer,
+                signer: content.signer().clone(),
                 place,
-                made: false,
+                origin: Origin::Found,
             })));
         }
         let image = self.repository.to_string();

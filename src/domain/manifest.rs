@@ -156,6 +156,17 @@ impl Descriptor {
             data: None,
         }
     }
+
+    /// Whether it is content that registries need not hold, since it is to be had elsewhere.
+    ///
+    /// Source: OCI image specification, `layer.md`, "Non-Distributable Layers"; Docker, `manifest-v2-2.md`.
+    #[must_use]
+    pub fn is_foreign(&self) -> bool {
+        let media_type = self.media_type.as_str();
+        !self.urls.is_empty()
+            || media_type.contains(".nondistributable.")
+            || media_type.contains(".foreign.")
+    }
 }
 
 impl Manifest {

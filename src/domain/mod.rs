@@ -4,6 +4,7 @@
 mod attestation;
 mod digest;
 mod events;
+mod full_tag;
 mod manifest;
 mod media_type;
 mod object;
@@ -17,6 +18,7 @@ mod trace;
 
 pub use digest::{Digest, DigestError, Digester};
 pub use events::{Event, Events};
+pub use full_tag::FullTag;
 pub use manifest::{Descriptor, ImageConfig, Manifest, ManifestError, ManifestKind};
 pub use media_type::MediaType;
 pub use patience::Patience;

@@ -15,8 +15,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::domain::{
-    Digest, GithubClaims, Host, ImageReference, Matcher, Patience, Platform, Repository, Secret,
-    SignatureFormat, Tag,
+    Digest, FullTag, GithubClaims, Host, ImageReference, Matcher, Patience, Platform, Repository,
+    Secret, SignatureFormat,
 };
 
 pub use auths::RegistryAuth;
@@ -62,14 +62,17 @@ pub enum Request {
 /// The commands `seal` and `create`.
 #[derive(Debug)]
 pub struct Seal {
-    /// Where.
-    pub repository: Repository,
+    /// Where the index goes: every repository that a tag is in, else `image`. Never empty; the first is the one that is
+    /// told of where there is room for one.
+    pub destinations: Vec<Repository>,
     /// What the index is made of, without duplicates, in the order given.
-    pub digests: Vec<Digest>,
+    pub digests: Vec<Given>,
+    /// Every repository that was named: a child that its own has lost may be in another.
+    pub sources: Vec<Repository>,
     /// Tags that must never change.
-    pub tags: Vec<Tag>,
+    pub tags: Vec<FullTag>,
     /// Tags that may.
-    pub moving_tags: Vec<Tag>,
+    pub moving_tags: Vec<FullTag>,
     /// The platforms that must be there, where that was said.
     pub platforms: Option<BTreeSet<Platform>>,
     /// Annotations of the index.
@@ -80,6 +83,15 @@ pub struct Seal {
     pub signing: Option<Signing>,
     /// What comes first, tags or signatures.
     pub order: Order,
+}
+
+/// One of the digests that an index is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Given {
+    /// Where it is said to be.
+    pub repository: Repository,
+    /// What.
+    pub digest: Digest,
 }
 
 /// The command `sign`.
@@ -145,6 +157,16 @@ pub enum Formats {
     Legacy,
     /// Both, one beside the other.
     Both,
+}
+
+impl Seal {
+    /// Where else a child may be that `destination` lacks, the likeliest first.
+    #[must_use]
+    pub fn sources_for(&self, destination: &Repository) -> Vec<Repository> {
+        let sources = self.sources.iter();
+        let others = sources.filter(|source| *source != destination);
+        others.cloned().collect()
+    }
 }
 
 impl Formats {

@@ -32,10 +32,10 @@ macro_rules! inputs {
 
 inputs! {
     "command" &[], "seal": "What to do: `seal`, `create`, `sign` or `verify`.";
-    "image" &[], "": "`registry/repository`; for `sign` and `verify` also with `:tag` or `@sha256:…`.";
-    "tags" MAKE, "": "List. Tags that must never change what they hold; bare, or full references of one repository as docker/metadata-action prints them.";
+    "image" &[], "": "`registry/repository` of bare tags and digests; for `sign` and `verify` also with `:tag` or `@sha256:…`.";
+    "tags" MAKE, "": "List. Tags that must never change what they hold; bare, or full references in any number of registries, as docker/metadata-action prints them.";
     "moving-tags" MAKE, "": "List. Tags that may move, such as `latest`; written last.";
-    "digests" MAKE, "": "List of `sha256:…` or `registry/repository@sha256:…`: what the index is made of.";
+    "digests" MAKE, "": "List of `sha256:…` or `registry/repository@sha256:…`: what the index is made of. Bare ones are in `image`, else in the first repository that is named.";
     "digests-folder" MAKE, "": "A folder whose file names are the hex digests, as Docker's multi-platform example leaves them.";
     "platforms" MAKE, "": "List of platforms that must be there, no more and no less.";
     "annotations" MAKE, "": "List of `key=value` for the index; values may hold `=`, spaces and commas.";

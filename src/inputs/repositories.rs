@@ -1,92 +1,132 @@
-//! The repositories that the inputs of `seal` and `create` name between them: by `image`, and by full references.
-
-use std::collections::BTreeMap;
+//! The repositories that the inputs of a run name between them: by `image`, by full references in the lists of tags, and by
+//! the digests' own.
 
 use super::fields::Fields;
 use super::grammar::{self, Separator};
-use crate::domain::{ImageReference, Reference, Repository, Tag};
+use crate::domain::{FullTag, ImageReference, Repository, Tag};
 
-/// Each repository with the input that named it first.
-pub(super) struct Repositories(BTreeMap<Repository, &'static str>);
+/// Every repository that was named, each once, in the order of the inputs: `image` is the first.
+pub(super) struct Repositories {
+    image: Option<Repository>,
+    named: Vec<Repository>,
+}
+
+/// An entry of a list of tags.
+pub(super) enum Entry {
+    /// A tag of the repository that the others are about.
+    Bare(Tag),
+    /// A full reference, as docker/metadata-action prints them.
+    Full(FullTag),
+}
 
 impl Repositories {
     /// What `image` names, which must be a repository alone.
     pub(super) fn of_image(fields: &mut Fields<'_>) -> Self {
-        let mut repositories = Self(BTreeMap::new());
-        if let Some(image) = fields.image() {
+        let image = fields.image().map(|image| {
             if image.reference.is_some() {
                 fields.refuse(
                     "image",
                     format!("`{image}` names a tag or digest; here it is the repository alone"),
                 );
             }
-            repositories.add("image", image.repository);
+            image.repository
+        });
+        Self {
+            named: image.iter().cloned().collect(),
+            image,
         }
-        repositories
     }
 
-    /// Adds a repository that `input` names.
-    pub(super) fn add(&mut self, input: &'static str, repository: Repository) {
-        self.0.entry(repository).or_insert(input);
+    /// Adds a repository that an input names.
+    pub(super) fn add(&mut self, repository: &Repository) {
+        if !self.named.contains(repository) {
+            self.named.push(repository.clone());
+        }
     }
 
     /// Reads a list of tags, bare or as full references.
-    pub(super) fn tags(&mut self, fields: &mut Fields<'_>, input: &'static str) -> Vec<Tag> {
-        let mut tags = Vec::new();
-        for entry in grammar::list(fields.text(input).unwrap_or_default(), Separator::Comma) {
-            let tag = match entry.parse::<Tag>() {
-                Ok(tag) => Some(tag),
-                Err(error) if !entry.contains('/') => {
-                    fields.refuse(input, error.to_string());
-                    None
+    pub(super) fn entries(&mut self, fields: &mut Fields<'_>, input: &'static str) -> Vec<Entry> {
+        let list = grammar::list(fields.text(input).unwrap_or_default(), Separator::Comma);
+        let mut entries = Vec::new();
+        for text in list {
+            match entry(text) {
+                Ok(entry) => {
+                    if let Entry::Full(full) = &entry {
+                        self.add(&full.repository);
+                    }
+                    entries.push(entry);
                 }
-                Err(_) => self.tag_of_reference(fields, input, entry),
+                Err(problem) => fields.refuse(input, problem),
+            }
+        }
+        entries
+    }
+
+    /// Says where each tag of a list is, once every repository is known; each tag once.
+    pub(super) fn placed(
+        &self,
+        fields: &mut Fields<'_>,
+        input: &'static str,
+        entries: Vec<Entry>,
+    ) -> Vec<FullTag> {
+        let mut tags = Vec::new();
+        for entry in entries {
+            let full = match entry {
+                Entry::Full(full) => full,
+                Entry::Bare(tag) => match (&self.image, self.named.as_slice()) {
+                    (Some(repository), _) | (None, [repository]) => FullTag {
+                        repository: repository.clone(),
+                        tag,
+                    },
+                    (None, []) => continue,
+                    (None, several) => {
+                        fields.refuse(input, several_text(&tag, several));
+                        continue;
+                    }
+                },
             };
-            tags.extend(tag.filter(|tag| !tags.contains(tag)));
+            if !tags.contains(&full) {
+                tags.push(full);
+            }
         }
         tags
     }
 
-    fn tag_of_reference(
-        &mut self,
-        fields: &mut Fields<'_>,
-        input: &'static str,
-        entry: &str,
-    ) -> Option<Tag> {
-        match entry.parse::<ImageReference>() {
-            Ok(ImageReference {
-                repository,
-                reference: Some(Reference::Tag(tag)),
-            }) => {
-                self.add(input, repository);
-                return Some(tag);
-            }
-            Ok(_) => fields.refuse(input, format!("`{entry}` names no tag")),
-            Err(error) => fields.refuse(input, error.to_string()),
-        }
-        None
-    }
-
-    /// The one repository of the run.
-    pub(super) fn only(self, fields: &mut Fields<'_>) -> Option<Repository> {
-        let mut named = self.0.into_iter();
-        let Some((first, _)) = named.next() else {
-            if fields.text("image").is_none() {
-                fields.refuse(
-                    "image",
-                    "no repository is given; give `image`, or full references in `tags`",
-                );
-            }
-            return None;
-        };
-        for (other, input) in named {
+    /// Where bare digests are: `image`, or the first repository that is named.
+    pub(super) fn home(&self, fields: &mut Fields<'_>) -> Option<Repository> {
+        let home = self.named.first().cloned();
+        if home.is_none() && fields.text("image").is_none() {
             fields.refuse(
-                input,
-                format!(
-                    "`{other}` is another repository than `{first}`; a run serves one repository"
-                ),
+                "image",
+                "no repository is given; give `image`, or full references in `tags`",
             );
         }
-        Some(first)
+        home
     }
+
+    /// All of them.
+    pub(super) fn into_all(self) -> Vec<Repository> {
+        self.named
+    }
+}
+
+fn entry(text: &str) -> Result<Entry, String> {
+    match text.parse::<Tag>() {
+        Ok(tag) => Ok(Entry::Bare(tag)),
+        Err(error) if !text.contains('/') => Err(error.to_string()),
+        Err(_) => match text.parse::<ImageReference>() {
+            Ok(image) => FullTag::try_from(image)
+                .map(Entry::Full)
+                .map_err(|image| format!("`{image}` names no tag")),
+            Err(error) => Err(error.to_string()),
+        },
+    }
+}
+
+fn several_text(tag: &Tag, several: &[Repository]) -> String {
+    let names: Vec<String> = several.iter().map(|name| format!("`{name}`")).collect();
+    format!(
+        "which repository's tag is `{tag}`? {} are named; give `image`, or the tag's full name",
+        names.join(", ")
+    )
 }

@@ -6,10 +6,13 @@ use super::fields::Fields;
 use super::grammar::{self, Separator};
 use super::repositories::Repositories;
 use super::{
-    Command, Depth, Formats, IndexType, OnSigningFailure, Order, PolicyInputs, Request, Seal, Sign,
-    Signing, Subjects, Verify,
+    Command, Depth, Formats, Given, IndexType, OnSigningFailure, Order, PolicyInputs, Request,
+    Seal, Sign, Signing, Subjects, Verify,
 };
-use crate::domain::{Digest, DigestError, GithubClaims, ImageReference, Reference, ReferenceError};
+use crate::domain::{
+    Digest, DigestError, FullTag, GithubClaims, ImageReference, Reference, ReferenceError,
+    Repository,
+};
 
 /// `None` where the input was refused: what the other inputs lack, only a command can say.
 pub(super) fn command(fields: &mut Fields<'_>) -> Option<Command> {
@@ -43,9 +46,11 @@ pub(super) fn request(fields: &mut Fields<'_>, command: Command) -> Option<Reque
 
 fn seal(fields: &mut Fields<'_>, signing: Option<Signing>) -> Option<Seal> {
     let mut repositories = Repositories::of_image(fields);
-    let tags = repositories.tags(fields, "tags");
-    let moving_tags = repositories.tags(fields, "moving-tags");
+    let tags = repositories.entries(fields, "tags");
+    let moving_tags = repositories.entries(fields, "moving-tags");
     let digests = digests(fields, &mut repositories);
+    let tags = repositories.placed(fields, "tags", tags);
+    let moving_tags = repositories.placed(fields, "moving-tags", moving_tags);
     for tag in moving_tags.iter().filter(|tag| tags.contains(tag)) {
         fields.refuse(
             "moving-tags",
@@ -67,10 +72,11 @@ fn seal(fields: &mut Fields<'_>, signing: Option<Signing>) -> Option<Seal> {
         Order::SignThenTag
     };
     let platforms: BTreeSet<_> = fields.each("platforms").into_iter().collect();
-    let repository = repositories.only(fields)?;
+    let home = repositories.home(fields)?;
     Some(Seal {
-        repository,
-        digests,
+        destinations: destinations(&tags, &moving_tags, &home),
+        digests: given(digests, &home),
+        sources: repositories.into_all(),
         tags,
         moving_tags,
         platforms: Some(platforms).filter(|platforms| !platforms.is_empty()),
@@ -79,6 +85,33 @@ fn seal(fields: &mut Fields<'_>, signing: Option<Signing>) -> Option<Seal> {
         signing,
         order,
     })
+}
+
+/// Every repository that a tag is in, each once; `home` where there is no tag.
+fn destinations(tags: &[FullTag], moving_tags: &[FullTag], home: &Repository) -> Vec<Repository> {
+    let mut destinations = Vec::new();
+    for tag in tags.iter().chain(moving_tags) {
+        if !destinations.contains(&tag.repository) {
+            destinations.push(tag.repository.clone());
+        }
+    }
+    if destinations.is_empty() {
+        destinations.push(home.clone());
+    }
+    destinations
+}
+
+/// The digests with their repositories, each digest once.
+fn given(digests: Vec<(Option<Repository>, Digest)>, home: &Repository) -> Vec<Given> {
+    let mut seen = BTreeSet::new();
+    let new = digests
+        .into_iter()
+        .filter(|(_, digest)| seen.insert(digest.clone()));
+    new.map(|(repository, digest)| Given {
+        repository: repository.unwrap_or_else(|| home.clone()),
+        digest,
+    })
+    .collect()
 }
 
 fn media_type(fields: &mut Fields<'_>, annotations: &BTreeMap<String, String>) -> IndexType {
@@ -114,27 +147,33 @@ fn annotations(fields: &mut Fields<'_>) -> BTreeMap<String, String> {
     }
 }
 
-/// The set of digests that the index is made of, in the order given.
-fn digests(fields: &mut Fields<'_>, repositories: &mut Repositories) -> Vec<Digest> {
+/// The digests that the index is made of, in the order given, with their repositories where these are named.
+fn digests(
+    fields: &mut Fields<'_>,
+    repositories: &mut Repositories,
+) -> Vec<(Option<Repository>, Digest)> {
     let mut digests = Vec::new();
     for token in grammar::list(fields.text("digests").unwrap_or_default(), Separator::Comma) {
-        match digest(token, repositories) {
-            Ok(digest) => digests.push(digest),
+        match digest(token) {
+            Ok((repository, digest)) => {
+                if let Some(named) = &repository {
+                    repositories.add(named);
+                }
+                digests.push((repository, digest));
+            }
             Err(problem) => fields.refuse("digests", problem),
         }
     }
     let names = fields.folder("digests-folder");
     for name in names.iter().flatten() {
         match format!("sha256:{name}").parse() {
-            Ok(digest) => digests.push(digest),
+            Ok(digest) => digests.push((None, digest)),
             Err(_) => fields.refuse(
                 "digests-folder",
                 format!("the file name `{name}` is not 64 lower-case hex digits"),
             ),
         }
     }
-    let mut seen = BTreeSet::new();
-    digests.retain(|digest| seen.insert(digest.clone()));
     let inputs = ["digests", "digests-folder"];
     let given = inputs.map(|input| fields.text(input).is_some());
     // What was refused was given: to call it missing as well would lead away from what is wrong.
@@ -159,18 +198,18 @@ fn digests(fields: &mut Fields<'_>, repositories: &mut Repositories) -> Vec<Dige
     digests
 }
 
-fn digest(token: &str, repositories: &mut Repositories) -> Result<Digest, String> {
+fn digest(token: &str) -> Result<(Option<Repository>, Digest), String> {
     if !token.contains('@') {
-        return token
-            .parse()
+        let digest = token.parse();
+        return digest
+            .map(|digest| (None, digest))
             .map_err(|error: DigestError| error.to_string());
     }
     let image: ImageReference = token
         .parse()
         .map_err(|error: ReferenceError| error.to_string())?;
-    repositories.add("digests", image.repository);
     match image.reference {
-        Some(Reference::Digest(digest)) => Ok(digest),
+        Some(Reference::Digest(digest)) => Ok((Some(image.repository), digest)),
         Some(Reference::Tag(_)) | None => Err(format!("`{token}` names no digest")),
     }
 }

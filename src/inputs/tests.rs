@@ -47,7 +47,11 @@ fn digests_are_a_set() {
         ("digests", &digests),
         ("digests-folder", "digests"),
     ]);
-    assert_eq!(seal.digests, [DIGEST.parse().unwrap()]);
+    let given = Given {
+        repository: "ghcr.io/o/r".parse().unwrap(),
+        digest: DIGEST.parse().unwrap(),
+    };
+    assert_eq!(seal.digests, [given]);
     assert!(seal.signing.is_some());
 }
 
@@ -58,10 +62,60 @@ fn metadata_action_prints_full_references() {
         ("moving-tags", "latest"),
         ("digests", DIGEST),
     ]);
-    assert_eq!(seal.repository.to_string(), "ghcr.io/o/r");
+    assert_eq!(texts(&seal.destinations), ["ghcr.io/o/r"]);
+    assert_eq!(texts(&seal.tags), ["ghcr.io/o/r:v1", "ghcr.io/o/r:v1.2"]);
+    assert_eq!(texts(&seal.moving_tags), ["ghcr.io/o/r:latest"]);
+}
+
+fn texts(named: &[impl ToString]) -> Vec<String> {
+    named.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn full_references_name_any_number_of_repositories() {
+    let digests = format!("{DIGEST}\nquay.io/built/here@{DIGEST}");
+    let several = seal(&[
+        ("tags", "ghcr.io/o/r:v1\nquay.io/x/y:v1\nghcr.io/o/r:v1.2"),
+        ("moving-tags", "quay.io/x/y:latest,quay.io/x/z:latest"),
+        ("digests", &digests),
+    ]);
+    let destinations = ["ghcr.io/o/r", "quay.io/x/y", "quay.io/x/z"];
+    assert_eq!(texts(&several.destinations), destinations);
+    assert_eq!(texts(&several.sources)[..3], destinations);
+    assert_eq!(texts(&several.sources)[3..], ["quay.io/built/here"]);
+    // A bare digest is in the first repository that is named, which is asked first.
+    assert_eq!(several.digests.len(), 1);
+    assert_eq!(several.digests[0].repository.to_string(), "ghcr.io/o/r");
+}
+
+#[test]
+fn image_is_where_bare_names_are() {
+    let given = [
+        ("image", "ghcr.io/o/r"),
+        ("tags", "quay.io/x/y:v1"),
+        ("digests", DIGEST),
+    ];
+    let elsewhere = seal(&given);
+    assert_eq!(texts(&elsewhere.destinations), ["quay.io/x/y"]);
+    assert_eq!(elsewhere.digests[0].repository.to_string(), "ghcr.io/o/r");
+    let both = seal(&[given[0], ("tags", "quay.io/x/y:v1,v1"), given[2]]);
+    assert_eq!(texts(&both.destinations), ["quay.io/x/y", "ghcr.io/o/r"]);
+    let tagless = seal(&[("command", "create"), given[0], given[2]]);
+    assert_eq!(texts(&tagless.destinations), ["ghcr.io/o/r"]);
+}
+
+#[test]
+fn a_bare_tag_of_nobody_is_refused() {
+    let errors = parse(&[
+        ("tags", "ghcr.io/o/r:v1,quay.io/x/y:v1"),
+        ("moving-tags", "latest"),
+        ("digests", DIGEST),
+    ]);
     assert_eq!(
-        seal.tags.iter().map(Tag::as_str).collect::<Vec<_>>(),
-        ["v1", "v1.2"]
+        errors.unwrap_err(),
+        [
+            "input `moving-tags`: which repository's tag is `latest`? `ghcr.io/o/r`, `quay.io/x/y` are named; give `image`, or the tag's full name"
+        ]
     );
 }
 
@@ -69,7 +123,7 @@ fn metadata_action_prints_full_references() {
 fn every_bad_input_is_reported_in_one_run() {
     let errors = parse(&[
         ("image", "ghcr.io/o/r:v9"),
-        ("tags", "v 1\nquay.io/x/y:v1"),
+        ("tags", "v 1\nquay.io/x/y"),
         ("digests", "sha256:00, latest"),
         ("platforms", "linux"),
         ("sign", "yes"),

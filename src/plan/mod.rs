@@ -12,4 +12,4 @@ mod tests;
 pub use assemble::{
     AssembleError, Assembly, Attestation, Child, Leaf, PlatformMap, Resolved, Wanted, assemble,
 };
-pub use tags::{Conflict, SeenTag, TagKind, TagStep, TagSteps, decide_tags, images_of};
+pub use tags::{Conflict, Equivalent, SeenTag, TagKind, TagStep, TagSteps, decide_tags, images_of};

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::assemble::{Assembly, Child, Leaf, PlatformMap, Resolved};
-use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, Platform, Tag};
+use crate::domain::{Descriptor, Digest, FullTag, Manifest, ManifestKind, Platform, Repository};
 
 /// Whether a tag may move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub enum TagKind {
 #[derive(Debug, Clone)]
 pub struct SeenTag {
     /// The tag.
-    pub tag: Tag,
+    pub tag: FullTag,
     /// Whether it may move.
     pub kind: TagKind,
     /// What it holds; `None` is the registry's own word that it holds nothing.
@@ -29,7 +29,7 @@ pub struct SeenTag {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TagStep {
     /// The tag.
-    pub tag: Tag,
+    pub tag: FullTag,
     /// Whether it may move.
     pub kind: TagKind,
     /// What it holds before.
@@ -42,7 +42,7 @@ pub struct TagStep {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conflict {
     /// The tag.
-    pub tag: Tag,
+    pub tag: FullTag,
     /// The digest that it holds.
     pub holds: Digest,
     /// What that has for which platform; empty when it is no index, or has no platform children.
@@ -59,7 +59,16 @@ pub struct TagSteps {
     /// The steps, in the order of the inputs, moving tags last.
     pub steps: Vec<TagStep>,
     /// Other indexes with the same map that fixed tags hold and keep.
-    pub equivalents: Vec<Manifest>,
+    pub equivalents: Vec<Equivalent>,
+}
+
+/// An index with the same map as the target in other bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Equivalent {
+    /// Where a tag holds it.
+    pub repository: Repository,
+    /// What it is.
+    pub manifest: Manifest,
 }
 
 impl TagStep {
@@ -70,14 +79,15 @@ impl TagStep {
     }
 }
 
-/// Decides every tag's step, or names every tag that stands in the way.
+/// Decides every tag's step, or names every tag that stands in the way. It matters not which repository a tag is in: the
+/// first index that will do, in the order of the tags, is what absent and moving tags get everywhere.
 pub fn decide_tags(
     assembly: &Assembly,
     resolved: &[Resolved],
     seen: &[SeenTag],
 ) -> Result<TagSteps, Vec<Conflict>> {
     let mut conflicts = Vec::new();
-    let mut same: Vec<&Manifest> = Vec::new();
+    let mut same: Vec<Equivalent> = Vec::new();
     for tag in seen.iter().filter(|tag| tag.kind == TagKind::Fixed) {
         let Some(holds) = &tag.holds else { continue };
         let conflict = |why| Conflict {
@@ -87,8 +97,15 @@ pub fn decide_tags(
             why,
         };
         match compare(holds, assembly, resolved) {
-            Likeness::Same if same.iter().any(|known| known.digest() == holds.digest()) => {}
-            Likeness::Same => same.push(holds),
+            Likeness::Same => {
+                let found = Equivalent {
+                    repository: tag.tag.repository.clone(),
+                    manifest: holds.clone(),
+                };
+                if !same.contains(&found) {
+                    same.push(found);
+                }
+            }
             Likeness::OtherMap => conflicts.push(conflict(None)),
             Likeness::Odd(why) => conflicts.push(conflict(Some(why))),
         }
@@ -96,7 +113,8 @@ pub fn decide_tags(
     if !conflicts.is_empty() {
         return Err(conflicts);
     }
-    let target = same.first().copied().unwrap_or(&assembly.manifest).clone();
+    let target = same.first().map(|found| &found.manifest);
+    let target = target.unwrap_or(&assembly.manifest).clone();
     let step = |tag: &SeenTag| {
         let before = tag.holds.as_ref().map(|manifest| manifest.digest().clone());
         let after = match (tag.kind, &before) {
@@ -111,11 +129,11 @@ pub fn decide_tags(
         }
     };
     let steps = seen.iter().map(step).collect();
-    let equivalents = same.into_iter().skip(1).cloned().collect();
+    same.retain(|found| found.manifest.digest() != target.digest());
     Ok(TagSteps {
         target,
         steps,
-        equivalents,
+        equivalents: same,
     })
 }
 

@@ -19,7 +19,8 @@ use crate::http::{Certificates, HttpError, Watch, cause_text};
 /// The text of an error is read so far.
 pub(super) const ERROR_MAX_BYTES: u64 = 64 * 1024;
 
-/// Requests that are under way at once, whatever asks: each holds a connection and the body that comes.
+/// Requests that are under way at once at one host, whatever asks: each holds a connection and the body that comes. A host
+/// that is slow keeps nobody from asking another.
 const REQUESTS_MAX: usize = 8;
 
 /// Connections, and what is known of hosts on the level of connections.
@@ -29,7 +30,7 @@ pub(super) struct Wire {
     pub(super) uploads: Uploads,
     insecure: Vec<Host>,
     schemes: Mutex<BTreeMap<Host, Scheme>>,
-    turns: Arc<Semaphore>,
+    turns: Mutex<BTreeMap<String, Arc<Semaphore>>>,
     pub(super) patience: Patience,
     pub(super) events: Events,
 }
@@ -63,7 +64,7 @@ impl Wire {
             uploads: Uploads::new(certificates, events.clone()),
             insecure,
             schemes: Mutex::default(),
-            turns: Arc::new(Semaphore::new(REQUESTS_MAX)),
+            turns: Mutex::default(),
             patience,
             events,
         }
@@ -85,11 +86,23 @@ impl Wire {
     pub(super) async fn open(&self, request: Request) -> Result<Opened, Fault> {
         let url = request.url().clone();
         // It is never closed, so that there is always a turn to wait for.
-        let turn = Arc::clone(&self.turns).acquire_owned().await.ok();
+        let turn = match self.turns(&url) {
+            Some(turns) => turns.acquire_owned().await.ok(),
+            None => None,
+        };
         let watch = Watch::start(&self.events, &request);
         let response = self.http.execute(request).await;
         let response = response.map_err(|error| unreachable(&url, &error))?;
         Opened::new(response, url, watch, turn).await
+    }
+
+    /// The turns at the host of `url`.
+    fn turns(&self, url: &Url) -> Option<Arc<Semaphore>> {
+        let mut turns = self.turns.lock().ok()?;
+        let of_host = turns
+            .entry(authority(url))
+            .or_insert_with(|| Arc::new(Semaphore::new(REQUESTS_MAX)));
+        Some(Arc::clone(of_host))
     }
 
     /// How `host` is spoken to; `None` for a host of this machine that has not been asked yet.

@@ -7,7 +7,8 @@ mod outputs;
 mod summary;
 mod trace;
 
-use crate::apply::Receipt;
+use crate::apply::{PlaceReceipt, PlaceState, Receipt};
+use crate::domain::FullTag;
 use crate::inputs::Command;
 
 pub use outputs::{OUTPUTS, Output};
@@ -59,7 +60,8 @@ enum ResultWord {
 impl ResultWord {
     fn of(receipt: &Receipt) -> Self {
         let writes = receipt.tags.iter().filter(|tag| tag.step.writes()).count();
-        let new_index = receipt.index.as_ref().is_some_and(|index| !index.was_there);
+        let mut places = receipt.index.iter().flat_map(|index| &index.places);
+        let new_index = places.any(|place| place.state != PlaceState::WasThere);
         if receipt.planned {
             Self::Planned
         } else if writes == 0 && !(receipt.tags.is_empty() && new_index) {
@@ -92,6 +94,21 @@ fn past(command: Command) -> &'static str {
 }
 
 impl Report<'_> {
+    /// The repositories that an index goes to.
+    fn places(&self) -> &[PlaceReceipt] {
+        let index = self.receipt.index.as_ref();
+        index.map_or(&[], |index| &index.places)
+    }
+
+    /// A tag as briefly as it can be named: bare where there is one repository.
+    fn tag_text(&self, tag: &FullTag) -> String {
+        if self.places().len() > 1 {
+            tag.to_string()
+        } else {
+            tag.tag.to_string()
+        }
+    }
+
     /// The last line of the log, when all went well.
     #[must_use]
     pub fn closing_line(&self) -> String {
@@ -99,7 +116,7 @@ impl Report<'_> {
         let Some(subject) = self.main_subject() else {
             return format!("{} nothing", past(self.command));
         };
-        let made = receipt.signatures.iter().any(|signature| signature.made);
+        let made = receipt.signed_anything();
         let result = match self.command {
             Command::Seal | Command::Create => ResultWord::of(receipt).as_str(),
             Command::Sign if receipt.planned => "planned",
@@ -114,9 +131,11 @@ impl Report<'_> {
             Command::Seal if made => ", signed",
             Command::Seal => ", was signed already",
         };
-        format!(
-            "{result}: `{}@{}`{signing}",
-            subject.repository, subject.digest
-        )
+        let others = match self.places().len() {
+            0 | 1 => String::new(),
+            2 => " and in 1 other repository".to_owned(),
+            count => format!(" and in {} other repositories", count - 1),
+        };
+        format!("{result}: `{subject}`{others}{signing}")
     }
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::{Report, ResultWord};
-use crate::apply::{IndexReceipt, Receipt, SignatureReceipt, Subject};
-use crate::domain::{Digest, Repository};
+use crate::apply::{IndexReceipt, Origin, Receipt, SignatureReceipt, Subject};
+use crate::domain::Digest;
 use crate::inputs::Command;
 
 /// One output of the action.
@@ -27,9 +27,9 @@ macro_rules! outputs {
 
 outputs! {
     "digest": "The digest of the index, or of what was signed or verified.";
-    "image": "The repository.";
+    "image": "The repository; of several the first.";
     "reference": "`image@digest`.";
-    "references": "JSON list: the image by each tag and by its digest.";
+    "references": "JSON list: the image by each tag, and by its digest in each repository.";
     "tags": "JSON list of the tags.";
     "platforms": "JSON object: platform to digest.";
     "children": "JSON object: each digest that was given, to the digests in the index that came from it.";
@@ -53,20 +53,17 @@ impl Report<'_> {
         }
         let receipt = self.receipt;
         let mut outputs = Vec::new();
-        if let Some(Subject { repository, digest }) = self.main_subject() {
-            outputs.push(("digest", digest.to_string()));
-            outputs.push(("image", repository.to_string()));
-            outputs.push(("reference", repository.at(&digest).to_string()));
-            outputs.push((
-                "references",
-                references(receipt, &repository, &digest).to_string(),
-            ));
+        if let Some(subject) = self.main_subject() {
+            outputs.push(("digest", subject.digest.to_string()));
+            outputs.push(("image", subject.repository.to_string()));
+            outputs.push(("reference", subject.to_string()));
+            outputs.push(("references", json!(self.references(&subject)).to_string()));
         }
         if let Some(index) = &receipt.index {
             outputs.extend(index_outputs(receipt, index));
         }
         let signed = receipt.signing && !receipt.planned && receipt.unsigned.is_empty();
-        let made = receipt.signatures.iter().any(|signature| signature.made);
+        let made = receipt.signed_anything();
         if self.command != Command::Verify {
             outputs.push(("signed", signed.to_string()));
             outputs.push(("sign-skipped", (signed && !made).to_string()));
@@ -82,13 +79,26 @@ impl Report<'_> {
         outputs
     }
 
+    /// The main subject by every tag and in every repository, by its digest.
+    fn references(&self, main: &Subject) -> Vec<String> {
+        let tags = self.receipt.tags.iter();
+        let tags = tags.map(|tag| tag.step.tag.to_string());
+        let places = self.places().iter().map(|place| &place.repository);
+        let others = places.filter(|repository| **repository != main.repository);
+        let digests = std::iter::once(&main.repository).chain(others);
+        tags.chain(digests.map(|repository| repository.at(&main.digest).to_string()))
+            .collect()
+    }
+
     /// What the run was about: the index, or the first of what was signed or verified.
     pub(super) fn main_subject(&self) -> Option<Subject> {
         let receipt = self.receipt;
         let index = receipt.index.as_ref();
-        let index = index.map(|index| Subject {
-            repository: index.repository.clone(),
-            digest: index.digest.clone(),
+        let index = index.and_then(|index| {
+            Some(Subject {
+                repository: index.places.first()?.repository.clone(),
+                digest: index.digest.clone(),
+            })
         });
         index.or_else(|| receipt.subjects.first().cloned())
     }
@@ -109,17 +119,18 @@ impl Report<'_> {
         if let Some(repository) = &signer.github.repository {
             flag("certificate-github-workflow-repository", repository);
         }
-        words.push(quoted(&subject.repository.at(&subject.digest).to_string()));
+        words.push(quoted(&subject.to_string()));
         Some(words.join(" \\\n  "))
     }
 }
 
 fn index_outputs(receipt: &Receipt, index: &IndexReceipt) -> [(&'static str, String); 5] {
-    let tags: Vec<&str> = receipt
-        .tags
-        .iter()
-        .map(|tag| tag.step.tag.as_str())
-        .collect();
+    let mut tags: Vec<&str> = Vec::new();
+    for tag in receipt.tags.iter().map(|tag| tag.step.tag.tag.as_str()) {
+        if !tags.contains(&tag) {
+            tags.push(tag);
+        }
+    }
     let platforms: BTreeMap<String, &Digest> = index
         .platforms
         .iter()
@@ -140,14 +151,6 @@ fn index_outputs(receipt: &Receipt, index: &IndexReceipt) -> [(&'static str, Str
     ]
 }
 
-fn references(receipt: &Receipt, repository: &Repository, digest: &Digest) -> Value {
-    let tags = receipt
-        .tags
-        .iter()
-        .map(|tag| repository.tagged(&tag.step.tag).to_string());
-    tags.chain([repository.at(digest).to_string()]).collect()
-}
-
 fn signature_json(signature: &SignatureReceipt) -> Value {
     json!({
         "subject": signature.subject.digest,
@@ -157,7 +160,7 @@ fn signature_json(signature: &SignatureReceipt) -> Value {
         "issuer": signature.signer.issuer,
         "log-index": signature.signer.log_index,
         "manifest": signature.place.manifest,
-        "made": signature.made,
+        "made": signature.origin == Origin::Made,
     })
 }
 

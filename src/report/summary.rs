@@ -1,10 +1,11 @@
 //! The job's summary: what somebody wants to see who opens the run's page, in this order: result, cause, details.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::markdown::{block, code, prose, table};
 use super::{FailureText, Report, ResultWord, past};
-use crate::apply::TagReceipt;
+use crate::apply::{Origin, PlaceReceipt, PlaceState, Subject, TagReceipt};
 use crate::domain::Digest;
 use crate::inputs::Command;
 use crate::plan::{Conflict, TagKind};
@@ -25,6 +26,7 @@ impl Report<'_> {
         );
         sections.extend(self.unsigned_section());
         sections.extend(self.tags_section());
+        sections.extend(self.places_section());
         sections.extend(self.platforms_section());
         sections.extend(self.signatures_section());
         if self.failure.is_none() {
@@ -38,7 +40,11 @@ impl Report<'_> {
         let receipt = self.receipt;
         let subject = self.main_subject();
         let name = subject.as_ref().map_or(String::new(), |subject| {
-            format!(" {}", code(&subject.repository.to_string()))
+            let others = match self.places().len() {
+                0 | 1 => String::new(),
+                count => format!(" and {} more", count - 1),
+            };
+            format!(" {}{others}", code(&subject.repository.to_string()))
         });
         let (mark, word) = match (&self.failure, self.command) {
             (Some(_), command) => (":x:", format!("not {}", past(command))),
@@ -56,11 +62,7 @@ impl Report<'_> {
                 }
                 Command::Sign | Command::Verify => String::new(),
             };
-            let _ = write!(
-                text,
-                "\n{result}{}\n",
-                code(&subject.repository.at(&subject.digest).to_string())
-            );
+            let _ = write!(text, "\n{result}{}\n", code(&subject.to_string()));
         }
         text
     }
@@ -81,13 +83,13 @@ impl Report<'_> {
             .tags
             .iter()
             .filter(|tag| tag.state == TagState::Written)
-            .map(|tag| format!("`{}`", tag.step.tag))
+            .map(|tag| format!("`{}`", self.tag_text(&tag.step.tag)))
             .collect();
-        let signatures = receipt
-            .signatures
-            .iter()
-            .filter(|signature| signature.made)
-            .count();
+        // One that is stored in several repositories is one.
+        let made = receipt.signatures.iter();
+        let made = made.filter(|signature| signature.origin == Origin::Made);
+        let made = made.map(|signature| (&signature.subject.digest, signature.place.format));
+        let signatures = made.collect::<BTreeSet<_>>().len();
         match (tags.is_empty(), signatures) {
             (true, 0) => "No tag was written and nothing was signed.".to_owned(),
             (true, count) => {
@@ -105,7 +107,7 @@ impl Report<'_> {
         let (_, reason) = unsigned.first()?;
         let digests: Vec<String> = unsigned
             .iter()
-            .map(|(digest, _)| code(&digest.to_string()))
+            .map(|(subject, _)| code(&subject.to_string()))
             .collect();
         Some(format!(
             "> [!WARNING]\n> Unsigned, as `on-signing-failure: warn` lets it be: {}  \n> {}  \n> Run the job again to sign.\n",
@@ -116,7 +118,11 @@ impl Report<'_> {
 
     fn tags_section(&self) -> Option<String> {
         let receipt = self.receipt;
-        let mut rows: Vec<Vec<String>> = receipt.conflicts.iter().map(conflict_row).collect();
+        let mut rows: Vec<Vec<String>> = receipt
+            .conflicts
+            .iter()
+            .map(|conflict| conflict_row(conflict, &self.tag_text(&conflict.tag)))
+            .collect();
         rows.extend(receipt.tags.iter().map(|tag| self.tag_row(tag)));
         (!rows.is_empty()).then(|| {
             format!(
@@ -152,7 +158,7 @@ impl Report<'_> {
             ),
         };
         vec![
-            code(step.tag.as_str()),
+            code(&self.tag_text(&step.tag)),
             word.to_owned(),
             short(&step.after),
             why,
@@ -189,17 +195,18 @@ impl Report<'_> {
             .signatures
             .iter()
             .map(|signature| {
-                let word = match (self.command, signature.made) {
+                let word = match (self.command, signature.origin) {
                     (Command::Verify, _) => ":white_check_mark:&nbsp;verified",
-                    (_, true) => ":sparkles:&nbsp;signed",
-                    (_, false) => ":white_check_mark:&nbsp;skipped,&nbsp;was&nbsp;signed",
+                    (_, Origin::Made) => ":sparkles:&nbsp;signed",
+                    (_, Origin::Copied) => ":sparkles:&nbsp;stored&nbsp;here&nbsp;too",
+                    (_, Origin::Found) => ":white_check_mark:&nbsp;skipped,&nbsp;was&nbsp;signed",
                 };
                 let index = signature
                     .signer
                     .log_index
                     .map_or("–".to_owned(), |index| index.to_string());
                 vec![
-                    short(&signature.subject.digest),
+                    self.place_text(&signature.subject),
                     word.to_owned(),
                     signature.place.format.to_string(),
                     code(&signature.signer.identity),
@@ -209,6 +216,53 @@ impl Report<'_> {
             .collect();
         let head = ["Signed", "Result", "Format", "Identity", "Log&nbsp;index"];
         (!rows.is_empty()).then(|| folded("Signatures", rows.len(), &table(&head, &rows)))
+    }
+
+    /// What became of each repository, where that is not said by the tags alone.
+    fn places_section(&self) -> Option<String> {
+        let places = self.places();
+        let is_plain = |place: &PlaceReceipt| place.brought.is_empty();
+        if places.len() < 2 && places.iter().all(is_plain) {
+            return None;
+        }
+        let rows: Vec<Vec<String>> = places
+            .iter()
+            .map(|place| {
+                let word = match place.state {
+                    PlaceState::WasThere => ":white_check_mark:&nbsp;was&nbsp;there",
+                    PlaceState::Pushed => ":sparkles:&nbsp;pushed",
+                    PlaceState::Lacking if self.receipt.planned => {
+                        ":memo:&nbsp;to&nbsp;be&nbsp;pushed"
+                    }
+                    PlaceState::Lacking => ":hourglass:&nbsp;not&nbsp;pushed",
+                };
+                let brought: Vec<String> =
+                    place.brought.iter().take(ROWS_SHOWN).map(short).collect();
+                let more = place.brought.len() - brought.len();
+                let brought = match (brought.is_empty(), more) {
+                    (true, _) => "–".to_owned(),
+                    (false, 0) => brought.join("<br>"),
+                    (false, more) => format!("{}<br>and {more} more", brought.join("<br>")),
+                };
+                vec![
+                    code(&place.repository.to_string()),
+                    word.to_owned(),
+                    brought,
+                ]
+            })
+            .collect();
+        let table = table(&["Repository", "Index", "Copied&nbsp;in"], &rows);
+        Some(folded("Repositories", rows.len(), &table))
+    }
+
+    /// A digest, with its repository where there are several.
+    fn place_text(&self, subject: &Subject) -> String {
+        let digest = short(&subject.digest);
+        if self.places().len() > 1 {
+            format!("{digest}<br>{}", code(&subject.repository.to_string()))
+        } else {
+            digest
+        }
     }
 
     fn verify_section(&self) -> Option<String> {
@@ -256,7 +310,7 @@ pub fn failure_block(text: &str, hint: Option<&str>) -> String {
     block
 }
 
-fn conflict_row(conflict: &Conflict) -> Vec<String> {
+fn conflict_row(conflict: &Conflict, tag: &str) -> Vec<String> {
     let mut found: Vec<String> = conflict
         .found
         .iter()
@@ -276,7 +330,7 @@ fn conflict_row(conflict: &Conflict) -> Vec<String> {
         .as_ref()
         .map_or(String::new(), |why| format!("<br>{}", prose(why)));
     vec![
-        code(conflict.tag.as_str()),
+        code(tag),
         ":x:&nbsp;conflict".to_owned(),
         short(&conflict.holds),
         format!("holds {found}{why}"),

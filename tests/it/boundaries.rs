@@ -32,7 +32,11 @@ fn rooms_see_only_what_the_table_allows() {
             !files.is_empty(),
             "the table has a room `{room}`, the tree has not"
         );
-        for file in files {
+        // Tests set up for themselves what `run.rs` does for the program.
+        let own = files
+            .into_iter()
+            .filter(|file| !file.iter().any(|part| part == "tests"));
+        for file in own {
             let text = fs::read_to_string(&file).unwrap();
             for seen in rooms_seen(&text) {
                 if seen != *room && !allowed.contains(&seen.as_str()) {

@@ -29,6 +29,7 @@ mod record;
 mod referrers;
 mod report;
 mod services;
+mod several;
 mod sign;
 mod tags;
 mod tokens;

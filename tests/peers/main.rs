@@ -19,5 +19,6 @@ mod interoperability;
 mod legacy;
 mod runner;
 mod sandboxed;
+mod several;
 mod support;
 mod tampering;

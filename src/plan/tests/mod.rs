@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, MediaType, Platform, Tag};
+use crate::domain::{
+    Descriptor, Digest, FullTag, ImageReference, Manifest, ManifestKind, MediaType, Platform,
+};
 use crate::inputs::IndexType;
 
 const PLATFORMS: [&str; 5] = [
@@ -70,9 +72,19 @@ fn assembled(children: &[Resolved]) -> Assembly {
     assemble(children, &wanted(&BTreeMap::new())).unwrap()
 }
 
+/// A tag of one repository where it is bare, else by its full name.
+fn full(tag: &str) -> FullTag {
+    let name = if tag.contains('/') {
+        tag.to_owned()
+    } else {
+        format!("ghcr.io/o/r:{tag}")
+    };
+    name.parse::<ImageReference>().unwrap().try_into().unwrap()
+}
+
 fn fixed(tag: &str, holds: Option<Manifest>) -> SeenTag {
     SeenTag {
-        tag: tag.parse().unwrap(),
+        tag: full(tag),
         kind: TagKind::Fixed,
         holds,
     }

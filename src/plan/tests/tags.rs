@@ -31,6 +31,33 @@ proptest! {
     }
 
     #[test]
+    fn every_repository_gets_the_first_index_that_will_do(children in children(), held in any::<[bool; 3]>(), rewrite in any::<[bool; 3]>()) {
+        let assembly = assembled(&children);
+        let theirs = rewritten(&assembly.manifest);
+        let tags = ["a.test/o/r:v1", "b.test/o/r:v1", "a.test/o/r:v1.0"];
+        let mut seen: Vec<SeenTag> = (0..3)
+            .map(|n| fixed(tags[n], held[n].then(|| if rewrite[n] { theirs.clone() } else { assembly.manifest.clone() })))
+            .collect();
+        seen.push(moving("c.test/o/r:latest", None));
+        let decided = decide_tags(&assembly, &children, &seen).unwrap();
+        let first = seen.iter().find_map(|tag| tag.holds.as_ref()).unwrap_or(&assembly.manifest);
+        prop_assert_eq!(decided.target.digest(), first.digest());
+        for (step, tag) in decided.steps.iter().zip(&seen) {
+            prop_assert_eq!(&step.tag, &tag.tag);
+            let kept = tag.holds.as_ref().unwrap_or(first);
+            prop_assert_eq!((&step.after, step.writes()), (kept.digest(), tag.holds.is_none()));
+        }
+        // What others hold and keep is told once for each repository.
+        let others: BTreeSet<_> = seen.iter()
+            .filter(|tag| tag.holds.as_ref().is_some_and(|holds| holds.digest() != first.digest()))
+            .map(|tag| &tag.tag.repository)
+            .collect();
+        let told: Vec<_> = decided.equivalents.iter().map(|found| &found.repository).collect();
+        prop_assert_eq!(told.len(), others.len());
+        prop_assert_eq!(told.into_iter().collect::<BTreeSet<_>>(), others);
+    }
+
+    #[test]
     fn a_fixed_tag_is_never_written_over(children in children(), others in children()) {
         let (mine, theirs) = (assembled(&children), assembled(&others));
         let decided = decide_tags(&mine, &children, &[fixed("v1", Some(theirs.manifest.clone())), fixed("v2", None)]);
@@ -147,7 +174,7 @@ fn moving_tags_move_and_remember() {
     .unwrap()
     .steps;
     let wanted = TagStep {
-        tag: "latest".parse::<Tag>().unwrap(),
+        tag: full("latest"),
         kind: TagKind::Moving,
         before: Some(theirs.manifest.digest().clone()),
         after: mine.manifest.digest().clone(),

@@ -124,24 +124,12 @@ impl World {
 
     /// A manifest as JSON.
     pub(crate) fn manifest(&self, reference: &str) -> Value {
-        let (_, bytes) = self.registry().manifest(REPOSITORY, reference).unwrap();
-        serde_json::from_slice(&bytes).unwrap()
+        manifest(self.registry(), REPOSITORY, reference)
     }
 
-    /// The digests of everything that is listed as referring to `digest`: by the fallback tag where there is one, else
-    /// by what the API would list.
+    /// The digests of everything that is listed as referring to `digest`.
     pub(crate) fn listed(&self, digest: &str) -> Vec<String> {
-        let text = |value: &Value| value.as_str().unwrap().to_owned();
-        let tag = digest.replace(':', "-");
-        if self.registry().tags(REPOSITORY).contains_key(&tag) {
-            let list = self.manifest(&tag);
-            let entries = list["manifests"].as_array().unwrap();
-            return entries.iter().map(|entry| text(&entry["digest"])).collect();
-        }
-        let all = self.registry().manifests(REPOSITORY);
-        all.into_iter()
-            .filter(|known| self.manifest(known)["subject"]["digest"] == digest)
-            .collect()
+        listed(self.registry(), REPOSITORY, digest)
     }
 
     /// Every request that changed something in the registry, in order, in words.
@@ -178,6 +166,27 @@ impl World {
         }
         names
     }
+}
+
+/// A manifest as JSON.
+pub(crate) fn manifest(registry: &Registry, repository: &str, reference: &str) -> Value {
+    let (_, bytes) = registry.manifest(repository, reference).unwrap();
+    serde_json::from_slice(&bytes).unwrap()
+}
+
+/// The digests of everything that is listed as referring to `digest`: by the fallback tag where there is one, else by what
+/// the API would list.
+pub(crate) fn listed(registry: &Registry, repository: &str, digest: &str) -> Vec<String> {
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let tag = digest.replace(':', "-");
+    if registry.tags(repository).contains_key(&tag) {
+        let list = manifest(registry, repository, &tag);
+        let entries = list["manifests"].as_array().unwrap();
+        return entries.iter().map(|entry| text(&entry["digest"])).collect();
+    }
+    let mut all = registry.manifests(repository);
+    all.retain(|known| manifest(registry, repository, known)["subject"]["digest"] == digest);
+    all
 }
 
 fn is_write(request: &Request) -> bool {

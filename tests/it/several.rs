@@ -1,0 +1,477 @@
+//! One run, several repositories and registries: one digest and one signature in all of them, or a clear account.
+
+use std::time::Duration;
+
+use sandbox::{Fault, Image, Kind, Options, Referrers, Registry, Request};
+use serde_json::Value;
+
+use crate::support::{Action, REPOSITORY, World, listed, told, until};
+
+/// The repository in the other registry.
+const MIRROR: &str = "mirror/app";
+/// Longer than any test.
+const FOR_EVER: Duration = Duration::from_mins(10);
+
+/// A registry that has the images, and one that has nothing yet.
+struct Two {
+    world: World,
+    other: Registry,
+}
+
+impl Two {
+    fn new() -> Self {
+        Self::with(
+            Options::new(),
+            Options::new().referrers(Referrers::TagSchema),
+        )
+    }
+
+    fn with(first: Options, second: Options) -> Self {
+        Self {
+            world: World::with(first),
+            other: Registry::start(second),
+        }
+    }
+
+    /// `tag` by its full name in the other registry.
+    fn there(&self, tag: &str) -> String {
+        format!("{}:{tag}", self.other.repository(MIRROR))
+    }
+
+    /// A run of `seal` that publishes `v1` here and there.
+    fn seal(&self) -> Action {
+        let tags = format!("v1\n{}", self.there("v1"));
+        self.world.seal().input("tags", tags)
+    }
+
+    /// The gate, for the tag there.
+    fn verify_there(&self) -> Action {
+        let action = self.world.verify("v1");
+        action.input("image", self.there("v1"))
+    }
+
+    /// Everything of an image, in both registries.
+    fn is_whole_in_both(&self, image: &Image) -> bool {
+        let registries = [(self.world.registry(), REPOSITORY), (&self.other, MIRROR)];
+        registries.iter().all(|(registry, name)| {
+            registry.manifest(name, &image.digest).is_some()
+                && [&image.config, &image.layer]
+                    .iter()
+                    .all(|blob| registry.blob(name, blob).is_some())
+        })
+    }
+}
+
+fn writes(registry: &Registry) -> Vec<String> {
+    let is_write = |request: &&Request| !matches!(request.method.as_str(), "GET" | "HEAD");
+    let requests = registry.requests();
+    let writes = requests.iter().filter(is_write);
+    writes
+        .map(|request| format!("{} {}", request.method, request.path))
+        .collect()
+}
+
+#[test]
+fn one_digest_and_one_signature_end_up_in_two_registries() {
+    let two = Two::new();
+    let outcome = two.seal().succeed();
+    let digest = outcome.output("digest");
+    assert_eq!(two.world.tag("v1").as_deref(), Some(digest));
+    assert_eq!(two.other.tags(MIRROR)["v1"], digest);
+    assert_eq!(
+        two.other.manifest(MIRROR, digest),
+        two.world.registry().manifest(REPOSITORY, digest)
+    );
+    assert!(two.is_whole_in_both(&two.world.amd64) && two.is_whole_in_both(&two.world.arm64));
+    let here = listed(two.world.registry(), REPOSITORY, digest);
+    assert_eq!(
+        (
+            here.len(),
+            two.world.certificates(),
+            two.world.sigstore().entries()
+        ),
+        (1, 1, 1)
+    );
+    assert_eq!(here, listed(&two.other, MIRROR, digest));
+    two.world.verify("v1").succeed();
+    two.verify_there().succeed();
+    let references = outcome.json("references");
+    for name in [
+        two.world.at("v1"),
+        two.there("v1"),
+        two.world.at(digest),
+        format!("{}@{digest}", two.other.repository(MIRROR)),
+    ] {
+        assert!(
+            references
+                .as_array()
+                .unwrap()
+                .contains(&name.clone().into()),
+            "{name}: {references}"
+        );
+    }
+    // Again, and on another machine: nothing changes anywhere.
+    for action in [two.seal(), two.seal().elsewhere()] {
+        two.world.registry().clear_requests();
+        two.other.clear_requests();
+        let again = action.succeed();
+        assert_eq!(
+            (again.output("result"), again.output("sign-skipped")),
+            ("unchanged", "true")
+        );
+        assert_eq!(two.world.writes(), [""; 0]);
+        assert_eq!(writes(&two.other), [""; 0]);
+    }
+}
+
+#[test]
+fn run_for_two_registries_is_told() {
+    let two = Two::new();
+    let action = two.seal();
+    // So that it is always the last to be told.
+    let tag = Fault::on("PUT", "*/manifests/v1");
+    two.other.fault(tag.delay(Duration::from_millis(300)));
+    insta::assert_snapshot!(told(&two.world, &action.succeed()));
+    let images = action.record()["images"].clone();
+    let images = images.as_array().unwrap();
+    assert_eq!(images.len(), 2);
+    for image in images {
+        assert_eq!(image["tags"][0]["state"], "written");
+        assert_eq!(image["signatures"].as_array().unwrap().len(), 1);
+    }
+}
+
+#[test]
+fn half_published_version_is_completed_with_the_signature_that_is_there() {
+    for format in ["bundle", "legacy", "both"] {
+        let two = Two::new();
+        let signing = |action: Action| {
+            action
+                .input("signature-format", format)
+                .input("recursive", "true")
+        };
+        let first = signing(two.world.seal()).succeed();
+        let entries = two.world.sigstore().entries();
+        let both = signing(two.seal()).elsewhere().succeed();
+        assert_eq!(both.output("digest"), first.output("digest"));
+        assert_eq!(
+            (both.output("result"), both.output("sign-skipped")),
+            ("completed", "true")
+        );
+        assert_eq!(
+            two.world.sigstore().entries(),
+            entries,
+            "{format} was signed anew"
+        );
+        assert_eq!(two.world.certificates(), 1);
+        two.verify_there().input("recursive", "true").succeed();
+        if format == "both" {
+            let digest = both.output("digest");
+            assert_eq!(listed(&two.other, MIRROR, digest).len(), 1);
+            let legacy = format!("{}.sig", digest.replace(':', "-"));
+            assert!(two.other.manifest(MIRROR, &legacy).is_some());
+        }
+    }
+}
+
+#[test]
+fn only_the_named_repositories_get_anything() {
+    let two = Two::new();
+    let outcome = two.seal().input("tags", two.there("v1")).succeed();
+    assert_eq!(two.world.tags().len(), 0);
+    assert_eq!(two.world.writes(), [""; 0]);
+    assert_eq!(outcome.output("image"), two.other.repository(MIRROR));
+    two.verify_there().succeed();
+}
+
+#[test]
+fn conflict_in_one_registry_keeps_all_from_being_written() {
+    let two = Two::new();
+    let other = two.other.push_image(MIRROR, "linux/s390x", Kind::Oci);
+    two.other.tag(MIRROR, "v1", &other.digest);
+    let before = two.other.tags(MIRROR);
+    let outcome = two.seal().end_with(3);
+    outcome.says(&[&format!(
+        "the tag `{}` holds `{}`",
+        two.there("v1"),
+        other.digest
+    )]);
+    assert_eq!((two.world.writes(), writes(&two.other)), (vec![], vec![]));
+    assert_eq!(
+        (two.other.tags(MIRROR), two.world.certificates()),
+        (before, 0)
+    );
+}
+
+#[test]
+fn what_cannot_be_known_of_one_registry_stops_the_run() {
+    for status in [404, 429, 500] {
+        let two = Two::new();
+        let tag = Fault::on("GET", "*/manifests/v1").times(u32::MAX);
+        two.other.fault(tag.status(status));
+        let outcome = two.seal().input("max-attempts", "2").end_with(1);
+        assert!(
+            outcome.log.contains(&two.other.address()),
+            "{}",
+            outcome.log
+        );
+        assert_eq!((two.world.writes(), writes(&two.other)), (vec![], vec![]));
+    }
+}
+
+#[test]
+fn repository_that_was_never_seen_may_be_denied_until_it_exists() {
+    let two = Two::new();
+    let denied = || Fault::on("GET", "*/manifests/v1").registry_error(403, "DENIED", "denied");
+    two.other.fault(denied());
+    let outcome = two.seal().succeed();
+    let warning = format!(
+        "::warning::`{}` would not say",
+        two.other.repository(MIRROR)
+    );
+    outcome.says(&[&warning]);
+    assert_eq!(two.other.tags(MIRROR)["v1"], outcome.output("digest"));
+    let copied = format!("`sha256:{}`", &two.world.amd64.digest[7..19]);
+    assert!(outcome.summary.contains(&copied), "{}", outcome.summary);
+    // A plan cannot find it out, and a repository that children were read from is not new.
+    two.other.fault(denied());
+    two.seal().input("dry-run", "true").end_with(1);
+    two.world.registry().fault(denied());
+    two.seal().end_with(1);
+}
+
+#[test]
+fn repository_that_stays_denied_is_an_error_and_nothing_leads_to_what_was_brought() {
+    let two = Two::new();
+    let tag = Fault::on("GET", "*/manifests/v1").times(u32::MAX);
+    two.other.fault(tag.registry_error(403, "DENIED", "denied"));
+    let outcome = two.seal().end_with(1);
+    outcome.says(&["could not read", "403"]);
+    assert_eq!(
+        (two.world.writes(), two.other.tags(MIRROR).len()),
+        (vec![], 0)
+    );
+    assert_eq!(two.world.sigstore().entries(), 0);
+    assert!(two.is_whole_in_both(&two.world.amd64));
+}
+
+#[test]
+fn registry_that_takes_nothing_keeps_the_other_untagged_and_a_rerun_finishes() {
+    let two = Two::new();
+    let broken = Fault::on("POST", "*/blobs/uploads/*").times(u32::MAX);
+    two.other
+        .fault(broken.registry_error(403, "DENIED", "read-only"));
+    let outcome = two.seal().end_with(1);
+    outcome.says(&[&format!(
+        "could not upload blob `{}",
+        two.other.repository(MIRROR)
+    )]);
+    assert_eq!(
+        (two.world.tags().len(), two.other.tags(MIRROR).len()),
+        (0, 0)
+    );
+    assert_eq!(two.world.sigstore().entries(), 0);
+    two.other.clear_faults();
+    let digest = two.seal().succeed().output("digest").to_owned();
+    assert_eq!(two.world.tag("v1").as_ref(), Some(&digest));
+    assert_eq!(two.other.tags(MIRROR)["v1"], digest);
+}
+
+#[test]
+fn registry_that_fails_at_the_tag_is_told_and_a_rerun_finishes() {
+    let two = Two::new();
+    let broken = Fault::on("PUT", "*/manifests/v1").times(u32::MAX);
+    two.other
+        .fault(broken.registry_error(403, "DENIED", "tags are frozen"));
+    let outcome = two.seal().end_with(1);
+    insta::assert_snapshot!(told(&two.world, &outcome));
+    assert!(two.world.tag("v1").is_some() && !two.other.tags(MIRROR).contains_key("v1"));
+    two.other.clear_faults();
+    let rerun = two.seal().succeed();
+    assert_eq!(
+        (rerun.output("result"), rerun.output("sign-skipped")),
+        ("completed", "true")
+    );
+    assert_eq!(two.world.sigstore().entries(), 1);
+}
+
+#[test]
+fn signature_that_one_registry_does_not_take_is_an_outage_of_that_one() {
+    let two = Two::new();
+    let broken = Fault::on("PUT", "*/manifests/sha256-*").times(u32::MAX);
+    two.other
+        .fault(broken.registry_error(403, "DENIED", "no such tags"));
+    let outcome = two.seal().input("on-signing-failure", "warn").succeed();
+    let digest = outcome.output("digest");
+    outcome.says(&[&format!(
+        "`{}@{digest}` stays unsigned",
+        two.other.repository(MIRROR)
+    )]);
+    assert!(
+        !outcome
+            .log
+            .contains(&format!("`{}` stays unsigned", two.world.at(digest)))
+    );
+    assert_eq!(
+        (outcome.output("signed"), outcome.output("verified")),
+        ("false", "false")
+    );
+    two.world.verify("v1").succeed();
+    two.other.clear_faults();
+    two.seal().succeed();
+    two.verify_there().succeed();
+    assert_eq!(two.world.sigstore().entries(), 1);
+}
+
+#[test]
+fn index_of_another_tool_in_one_registry_is_what_all_get() {
+    let two = Two::new();
+    let ours = two.world.create().input("tags", "elsewhere").succeed();
+    let (media_type, bytes) = two
+        .world
+        .registry()
+        .manifest(REPOSITORY, ours.output("digest"))
+        .unwrap();
+    let pretty =
+        serde_json::to_vec_pretty(&serde_json::from_slice::<Value>(&bytes).unwrap()).unwrap();
+    for platform in ["linux/amd64", "linux/arm64"] {
+        two.other.push_image(MIRROR, platform, Kind::Oci);
+    }
+    let theirs = two.other.push_raw(MIRROR, Some("v1"), &media_type, &pretty);
+    let outcome = two.seal().succeed();
+    assert_eq!(outcome.output("digest"), theirs);
+    assert_eq!(outcome.output("result"), "completed");
+    assert_eq!(
+        two.world.registry().manifest(REPOSITORY, "v1").unwrap().1,
+        pretty
+    );
+    two.world.verify("v1").succeed();
+    two.verify_there().succeed();
+}
+
+#[test]
+fn two_repositories_of_one_registry_share_blobs_by_mounting() {
+    let world = World::new();
+    let second = world.registry().repository(MIRROR);
+    let tags = format!("v1\n{second}:v1");
+    world.seal().input("tags", tags).succeed();
+    let requests = world.registry().requests();
+    let mounts = requests
+        .iter()
+        .filter(|request| request.path.contains("mount=") && request.status == Some(201));
+    // Two configs, two layers.
+    assert_eq!(mounts.count(), 4);
+    let reads = requests
+        .iter()
+        .filter(|request| request.method == "GET" && request.path.contains(&world.amd64.layer));
+    assert_eq!(reads.count(), 0);
+}
+
+#[test]
+fn child_that_one_registry_has_lost_is_brought_back() {
+    let two = Two::new();
+    let digest = two.seal().succeed().output("digest").to_owned();
+    two.other.delete_manifest(MIRROR, &two.world.arm64.digest);
+    let outcome = two.seal().succeed();
+    assert_eq!(
+        (outcome.output("digest"), outcome.output("result")),
+        (digest.as_str(), "unchanged")
+    );
+    assert!(two.is_whole_in_both(&two.world.arm64));
+    assert!(
+        outcome.summary.contains("Copied&nbsp;in"),
+        "{}",
+        outcome.summary
+    );
+    // The one that the digests are said to be in may be the one that lost it.
+    two.world
+        .registry()
+        .delete_manifest(REPOSITORY, &two.world.amd64.digest);
+    two.seal().input("max-attempts", "2").succeed();
+    assert!(two.is_whole_in_both(&two.world.amd64));
+}
+
+#[test]
+fn record_of_two_registries_is_signed_once_each() {
+    let two = Two::new();
+    let tags = format!("v1\n{}", two.there("v1"));
+    let action = two.seal().input("command", "create").input("tags", tags);
+    let digest = action.succeed().output("digest").to_owned();
+    let outcome = action.input("command", "sign").input("image", "").succeed();
+    // The index and two platforms.
+    assert_eq!(
+        (
+            two.world.sigstore().entries(),
+            outcome.json("signatures").as_array().unwrap().len()
+        ),
+        (3, 6)
+    );
+    for subject in [&digest, &two.world.amd64.digest] {
+        assert_eq!(
+            listed(two.world.registry(), REPOSITORY, subject),
+            listed(&two.other, MIRROR, subject)
+        );
+    }
+    two.verify_there().input("recursive", "true").succeed();
+}
+
+#[test]
+fn plan_for_two_registries_changes_nothing() {
+    let two = Two::new();
+    let outcome = two.seal().input("dry-run", "true").succeed();
+    assert_eq!(outcome.output("result"), "planned");
+    assert_eq!((two.world.writes(), writes(&two.other)), (vec![], vec![]));
+}
+
+#[test]
+fn run_that_is_killed_anywhere_in_the_other_registry_is_completed() {
+    let whole = Two::new();
+    let expected = whole.seal().succeed().output("digest").to_owned();
+    let requests = whole.other.requests().len() as u64;
+    let killed = |k: u64| {
+        let two = Two::new();
+        two.other.fault(Fault::at(k).delay(FOR_EVER));
+        let mut running = two.seal().begin();
+        let mut ended = false;
+        until("a request", || {
+            ended = running.has_ended();
+            ended || two.other.requests().iter().any(|request| request.faulty)
+        });
+        running.kill();
+        two.other.clear_faults();
+        let digest = two.seal().succeed().output("digest").to_owned();
+        assert_eq!(digest, expected, "killed at request {k}");
+        assert_eq!(two.other.tags(MIRROR)["v1"], digest);
+        for (registry, name) in [(two.world.registry(), REPOSITORY), (&two.other, MIRROR)] {
+            assert_eq!(
+                listed(registry, name, &digest).len(),
+                1,
+                "killed at request {k}"
+            );
+        }
+        two.verify_there().succeed();
+        u64::from(!ended)
+    };
+    let killed: u64 = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..6)
+            .map(|thread| {
+                let killed = &killed;
+                scope.spawn(move || {
+                    (1..=requests)
+                        .filter(|k| k % 6 == thread)
+                        .map(killed)
+                        .sum::<u64>()
+                })
+            })
+            .collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .sum()
+    });
+    eprintln!("killed at {killed} of {requests} requests");
+    assert!(
+        killed + 3 >= requests && killed > 15,
+        "{killed} of {requests}"
+    );
+}

@@ -187,18 +187,25 @@ fn moving(repository: &str) -> Dispatch {
 }
 
 #[test]
-fn build_is_published_sealed_and_verified() {
+fn build_is_published_in_every_registry_sealed_and_verified() {
     let repository = Registry::Distribution.fresh();
-    let ran = moving(&repository).succeed();
+    let other = Registry::Cue.fresh();
+    let ran = moving(&repository)
+        .variable("IMAGES", &format!("{repository}\n{other}"))
+        .succeed();
     assert_eq!(ran.times("build", "digest"), 2, "{}", ran.log());
     let published = ran.published();
     let digest = published["digest"].as_str().unwrap();
     assert_eq!(published["result"], "created");
     assert_eq!(published["signed"], "true");
     assert_eq!(published["reference"], format!("{repository}@{digest}"));
-    assert_eq!(held(&repository, "edge").as_deref(), Some(digest));
-    signed_once(&repository, digest, &build_publish());
-    assert!(ran.summary("verify").contains(digest), "{}", ran.log());
+    for repository in [&repository, &other] {
+        assert_eq!(held(repository, "edge").as_deref(), Some(digest));
+        signed_once(repository, digest, &build_publish());
+        // The gate looks in each of them.
+        let reference = format!("{repository}@{digest}");
+        assert!(ran.summary("verify").contains(&reference), "{}", ran.log());
+    }
     let platforms: Value = serde_json::from_str(ran.output("seal", "platforms")).unwrap();
     let platforms: Vec<&String> = platforms.as_object().unwrap().keys().collect();
     assert_eq!(platforms, ["linux/amd64", "linux/arm64/v8"]);

@@ -1,16 +1,13 @@
 //! Workflows in a runner: a caller's, and this repository's reusable ones, with the image as the action. `tests/runner/run`
 //! builds the image and starts these. Builds and artifacts are stand-ins (`tests/runner/actions`); all else is what it is.
 
+mod publish;
+
 use serde_json::Value;
 
 use super::container::without_fulcio;
 use super::interoperability::{digests, two_children};
 use super::support::{Action, Child, Dispatch, Flavour, Ran, Registry, Tool, Workflow, push_child};
-
-/// The workflow whose identity is in the certificates of all that call it.
-fn build_publish() -> Workflow {
-    Workflow::called("manifest-seal/manifest-seal/.github/workflows/build-publish.yml@refs/tags/v0")
-}
 
 fn seal(repository: &str, children: &[Child]) -> Dispatch {
     Dispatch::new("seal", &Workflow::default())
@@ -178,70 +175,6 @@ fn gate_lets_nobody_else_pass() {
     );
 }
 
-/// A build whose tags may all move, so that nothing is looked for before it.
-fn moving(repository: &str) -> Dispatch {
-    Dispatch::new("build-publish", &build_publish())
-        .variable("IMAGES", repository)
-        .variable("TAGS", "type=raw,enable=false,value=none")
-        .variable("MOVING_TAGS", "type=raw,value=edge")
-}
-
-#[test]
-fn build_is_published_in_every_registry_sealed_and_verified() {
-    let repository = Registry::Distribution.fresh();
-    let other = Registry::Cue.fresh();
-    let ran = moving(&repository)
-        .variable("IMAGES", &format!("{repository}\n{other}"))
-        .succeed();
-    assert_eq!(ran.times("build", "digest"), 2, "{}", ran.log());
-    let published = ran.published();
-    let digest = published["digest"].as_str().unwrap();
-    assert_eq!(published["result"], "created");
-    assert_eq!(published["signed"], "true");
-    assert_eq!(published["reference"], format!("{repository}@{digest}"));
-    for repository in [&repository, &other] {
-        assert_eq!(held(repository, "edge").as_deref(), Some(digest));
-        signed_once(repository, digest, &build_publish());
-        // The gate looks in each of them.
-        let reference = format!("{repository}@{digest}");
-        assert!(ran.summary("verify").contains(&reference), "{}", ran.log());
-    }
-    let platforms: Value = serde_json::from_str(ran.output("seal", "platforms")).unwrap();
-    let platforms: Vec<&String> = platforms.as_object().unwrap().keys().collect();
-    assert_eq!(platforms, ["linux/amd64", "linux/arm64/v8"]);
-}
-
-#[test]
-fn build_that_is_run_again_leaves_nothing_of_the_first() {
-    let repository = Registry::Distribution.fresh();
-    let dispatch = moving(&repository);
-    let first = dispatch.succeed();
-    // Other images, since a build is seldom the same: were an artifact of the first left, a platform would be there twice.
-    let again = dispatch.succeed();
-    let digest = again.output("seal", "digest");
-    assert_ne!(first.output("seal", "digest"), digest);
-    assert_eq!(held(&repository, "edge").as_deref(), Some(digest));
-    signed_once(&repository, digest, &build_publish());
-}
-
-#[test]
-fn gate_of_a_build_refuses_what_was_signed_by_others() {
-    // Another workflow; and this one, called by another repository.
-    let stranger = build_publish().by("octo-org/stranger");
-    for signer in [Workflow::default(), stranger] {
-        let repository = Registry::Distribution.fresh();
-        let ran = moving(&repository).by(&signer).fail();
-        assert_eq!(ran.result("seal"), Some("success"), "{}", ran.log());
-        assert_eq!(ran.result("verify"), Some("failure"), "{}", ran.log());
-        assert!(
-            ran.log().contains("exit with `FAILURE`: 3"),
-            "{}",
-            ran.log()
-        );
-        assert_eq!(ran.times("next", "outputs"), 0, "{}", ran.log());
-    }
-}
-
 #[test]
 fn stages_hand_a_signed_index_to_the_callers_test() {
     let repository = Registry::Distribution.fresh();
@@ -274,10 +207,5 @@ impl Ran {
             .into_iter()
             .map(|job| self.output_of(job, "next", "reference"))
             .collect()
-    }
-
-    /// The outputs of the reusable workflow, as the caller's next job saw them.
-    fn published(&self) -> Value {
-        serde_json::from_str(self.output_of("after", "next", "outputs")).unwrap()
     }
 }

@@ -1,10 +1,11 @@
 //! The only error that `main` sees: for every case an exit code, a title, and a cure.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt::Write as _;
 
 use crate::actions::{ArgumentError, EnvironmentError};
-use crate::apply::ApplyError;
+use crate::apply::{ApplyError, PreflightError};
 use crate::http::{CertificateError, HttpError};
 use crate::inputs::InputErrors;
 use crate::plan::AssembleError;
@@ -73,6 +74,9 @@ impl Failure {
             ExitCode::Refused if matches!(self, Self::Apply(ApplyError::Conflict { .. })) => {
                 "manifest-seal: a tag holds something else"
             }
+            ExitCode::Refused if matches!(self, Self::Apply(ApplyError::Preflight(_))) => {
+                "manifest-seal: a tag exists already"
+            }
             ExitCode::Refused => "manifest-seal: refused",
         }
     }
@@ -127,6 +131,10 @@ pub fn chain_text(error: &(dyn Error + 'static)) -> String {
 fn exit_code(error: &ApplyError) -> ExitCode {
     match error {
         ApplyError::Conflict { .. } | ApplyError::Refused(_) => ExitCode::Refused,
+        ApplyError::Preflight(error) => match **error {
+            PreflightError::Unknown(_) => ExitCode::World,
+            PreflightError::Taken(_) | PreflightError::Differ { .. } => ExitCode::Refused,
+        },
         ApplyError::Assemble(error) => match error {
             AssembleError::DuplicatePlatform { .. }
             | AssembleError::Platforms { .. }
@@ -173,6 +181,7 @@ fn hint(error: &ApplyError) -> Option<String> {
         ApplyError::Conflict { .. } => {
             "these tags are promised never to change: choose another version, remove the tag by hand if it is wrong, or name it in `moving-tags` if it may move"
         }
+        ApplyError::Preflight(error) => return preflight_hint(error),
         ApplyError::MissingChild { .. } => {
             "was it pushed to this repository, and is it still there? Push it again, or raise `max-attempts` and `retry-delay` if the registry is slow to show it"
         }
@@ -232,6 +241,34 @@ fn hint(error: &ApplyError) -> Option<String> {
         | ApplyError::NoPolicy(_) => return None,
     };
     Some(text.to_owned())
+}
+
+fn preflight_hint(error: &PreflightError) -> Option<String> {
+    let text = match error {
+        PreflightError::Unknown(unknown) => {
+            let errors = unknown.iter().map(|(_, error)| error);
+            return hints(errors);
+        }
+        PreflightError::Taken(_) => {
+            "nothing was built: choose another version; or use `on-existing-tag: skip`, which tells the workflow to complete what is there"
+        }
+        PreflightError::Differ { .. } => {
+            "nothing was built: choose another version, or remove by hand the tags that are wrong; none can be completed from another"
+        }
+    };
+    Some(text.to_owned())
+}
+
+/// The cure at each registry, where it has one; which one it is for is said where there are several.
+fn hints<'a>(errors: impl Iterator<Item = &'a RegistryError>) -> Option<String> {
+    let cures: BTreeMap<&str, String> = errors
+        .filter_map(|error| Some((error.host().as_str(), registry_hint(error)?)))
+        .collect();
+    if let [only] = cures.values().collect::<Vec<_>>()[..] {
+        return Some(only.clone());
+    }
+    let cures = cures.iter().map(|(host, cure)| format!("`{host}`: {cure}"));
+    Some(cures.collect::<Vec<_>>().join(" — ")).filter(|text| !text.is_empty())
 }
 
 fn registry_hint(error: &RegistryError) -> Option<String> {

@@ -244,7 +244,8 @@ async fn authority(
         cache: environment.cache(),
     };
     let purpose = match &inputs.request {
-        Request::Verify(_) => Purpose::Verify,
+        // A look at tags needs none of it, and never awaits this.
+        Request::Verify(_) | Request::Preflight(_) => Purpose::Verify,
         Request::Seal(_) | Request::Sign(_) => Purpose::Sign,
     };
     let trust = Arc::new(Trust::load(&source, purpose, &client, settings.patience, events).await?);
@@ -269,7 +270,7 @@ fn signs_legacy(request: &Request) -> bool {
     let signing = match request {
         Request::Seal(seal) => seal.signing.as_ref(),
         Request::Sign(sign) => Some(&sign.signing),
-        Request::Verify(_) => None,
+        Request::Verify(_) | Request::Preflight(_) => None,
     };
     signing.is_some_and(|signing| signing.formats.each().contains(&SignatureFormat::Legacy))
 }

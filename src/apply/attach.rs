@@ -7,7 +7,7 @@ use tokio::sync::OnceCell;
 
 use super::lookup::{Api, entries, fallback};
 use super::receipt::Place;
-use super::settle::Change;
+use super::settle::{Change, Settling};
 use super::{ApplyError, Context, legacy};
 use crate::domain::{
     Descriptor, Digest, Manifest, ManifestKind, MediaType, Reference, Repository, SignatureFormat,
@@ -43,22 +43,24 @@ impl<'a> Attacher<'a> {
             .await
     }
 
-    /// Adds `signature` to the tag that holds the legacy signatures of `subject` and returns where it is.
+    /// Adds `signature` to the tag that holds the legacy signatures of `subject`. Returns where it is, and what is left to do
+    /// for it to stay there.
     pub(super) async fn attach_legacy(
         &self,
-        subject: &Descriptor,
+        subject: &'a Descriptor,
         signature: &LegacySignature,
-    ) -> Result<Place, ApplyError> {
+    ) -> Result<(Place, Settling<'a>), ApplyError> {
         legacy::attach(self.context, self.repository, &subject.digest, signature).await
     }
 
-    /// Stores `bundle` as a referrer of `subject` and returns where it is, once the registry lists it.
+    /// Stores a bundle as a referrer of `subject`. Returns where it is once the registry lists it, and what is left to do for
+    /// it to stay there.
     pub(super) async fn attach(
         &self,
-        subject: &Descriptor,
+        subject: &'a Descriptor,
         signature: &Signature,
         api: Api,
-    ) -> Result<Place, ApplyError> {
+    ) -> Result<(Place, Settling<'a>), ApplyError> {
         let (bundle, signed_at) = (&signature.bundle, &signature.verified.signed_at);
         let registry = &self.context.registry;
         let (blob, _) = tokio::try_join!(registry.put_blob(self.repository, bundle), self.empty())?;
@@ -85,6 +87,7 @@ impl<'a> Attacher<'a> {
             )
             .await?;
         let promised = api == Api::Listed && stored.subject.as_ref() == Some(&subject.digest);
+        let mut settling = None;
         if !(promised && self.is_listed(&subject.digest, &digest).await?) {
             let mut entry = Descriptor::new(
                 MediaType::OciManifest,
@@ -93,13 +96,14 @@ impl<'a> Attacher<'a> {
             );
             entry.artifact_type = Some(BUNDLE_TYPE.to_owned());
             entry.annotations = signature_annotations().into_iter().collect();
-            self.list(&subject.digest, &entry).await?;
+            settling = self.list(&subject.digest, entry).await?;
         }
-        Ok(Place {
+        let place = Place {
             format: SignatureFormat::Bundle,
             manifest: digest,
             signature: None,
-        })
+        };
+        Ok((place, settling))
     }
 
     async fn is_listed(&self, subject: &Digest, digest: &Digest) -> Result<bool, RegistryError> {
@@ -117,17 +121,22 @@ impl<'a> Attacher<'a> {
     }
 
     /// Adds `entry` to the fallback index.
-    async fn list(&self, subject: &Digest, entry: &Descriptor) -> Result<(), ApplyError> {
+    async fn list(
+        &self,
+        subject: &'a Digest,
+        entry: Descriptor,
+    ) -> Result<Settling<'a>, ApplyError> {
         let list = fallback(self.context, self.repository, subject);
-        let add = async |current: Option<&Manifest>| {
-            let merged = merge(current, subject, entry)?;
+        let add = async move |current: Option<&Manifest>| {
+            let merged = merge(current, subject, &entry)?;
             Ok(merged.map(|bytes| Change {
                 media_type: MediaType::OciIndex,
                 bytes,
                 parts: Vec::new(),
             }))
         };
-        list.settle(add).await.map(drop)
+        let (_, settling) = list.begin(add).await?;
+        Ok(settling)
     }
 }
 

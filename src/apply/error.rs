@@ -1,6 +1,6 @@
 //! Everything that can go wrong while a plan is walked.
 
-use super::Subject;
+use super::{PreflightError, Subject};
 use crate::domain::{Digest, FullTag, ImageReference, Tag};
 use crate::plan::{AssembleError, Conflict};
 use crate::record::RecordError;
@@ -174,6 +174,9 @@ pub enum ApplyError {
     /// Verification said no.
     #[error("{0}")]
     Refused(Refused),
+    /// A build would be for nothing, or nobody knows.
+    #[error(transparent)]
+    Preflight(Box<PreflightError>),
     /// The time was up.
     #[error("the time given by `timeout` was up")]
     Timeout,
@@ -229,6 +232,12 @@ impl From<RegistryError> for ApplyError {
     }
 }
 
+impl From<PreflightError> for ApplyError {
+    fn from(error: PreflightError) -> Self {
+        Self::Preflight(Box::new(error))
+    }
+}
+
 impl From<SigningError> for ApplyError {
     fn from(error: SigningError) -> Self {
         Self::Signing(Box::new(error))
@@ -279,7 +288,7 @@ fn conflicts_text(conflicts: &[Conflict], wanted: &[(String, Digest)]) -> String
     format!("{}\nwanted: {}", found.join("\n"), images_text(wanted))
 }
 
-fn images_text(images: &[(String, Digest)]) -> String {
+pub(super) fn images_text(images: &[(String, Digest)]) -> String {
     let mut shown: Vec<String> = images
         .iter()
         .take(IMAGES_SHOWN)

@@ -12,7 +12,7 @@ use super::lookup::{
     Api, Candidate, Content, Held, Judge, Judged, Lookup, REFERRERS_MAX, SIGNATURE_MAX_BYTES,
 };
 use super::receipt::Place;
-use super::settle::Shared;
+use super::settle::{Settling, Shared};
 use super::{ApplyError, Context};
 use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, Repository, SignatureFormat};
 use crate::signing::{LegacySignature, Refusal};
@@ -89,7 +89,7 @@ fn judge_one(
     payload: Option<&[u8]>,
     judge: &Judge<'_>,
 ) -> Judged {
-    let place = place(manifest, &layer.annotations);
+    let place = place(manifest.digest(), &layer.annotations);
     let Some(payload) = payload else {
         return if layer.size > SIGNATURE_MAX_BYTES {
             Judged::Refused(place, Refusal::TooLarge { size: layer.size })
@@ -110,18 +110,19 @@ fn judge_one(
     }
 }
 
-/// Adds `signature` to those of `subject` and returns where it is, once it has stayed there.
-pub(super) async fn attach(
-    context: &Context,
-    repository: &Repository,
-    subject: &Digest,
+/// Adds `signature` to those of `subject`. Returns where it is, and what is left to do for it to stay there.
+pub(super) async fn attach<'a>(
+    context: &'a Context,
+    repository: &'a Repository,
+    subject: &'a Digest,
     signature: &LegacySignature,
-) -> Result<Place, ApplyError> {
-    let add = async |current: Option<&Manifest>| {
+) -> Result<(Place, Settling<'a>), ApplyError> {
+    let ours = signature.clone();
+    let add = async move |current: Option<&Manifest>| {
         let Some(manifest) = current else {
-            return begin(signature).map(Some);
+            return begin(&ours).map(Some);
         };
-        if holds(layers(manifest, subject)?, signature) {
+        if holds(layers(manifest, subject)?, &ours) {
             return Ok(None);
         }
         let config = match config_of(manifest) {
@@ -133,12 +134,12 @@ pub(super) async fn attach(
                 blob.await?.map_or(Config::Lost, Config::Known)
             }
         };
-        append(manifest, config, signature).map(Some)
+        append(manifest, config, &ours).map(Some)
     };
-    let settled = tag(context, repository, subject).settle(add).await?;
-    // It has stayed, so something is there.
-    let manifest = settled.ok_or_else(|| occupied(subject))?;
-    Ok(place(&manifest, &signature.annotations))
+    let (manifest, settling) = tag(context, repository, subject).begin(add).await?;
+    // Either it was there, or it was written.
+    let manifest = manifest.ok_or_else(|| occupied(subject))?;
+    Ok((place(&manifest, &signature.annotations), settling))
 }
 
 /// The name by which cosign calls a repository in what it signs.
@@ -174,11 +175,11 @@ fn occupied(subject: &Digest) -> ApplyError {
     }
 }
 
-fn place(manifest: &Manifest, annotations: &BTreeMap<String, String>) -> Place {
+fn place(manifest: &Digest, annotations: &BTreeMap<String, String>) -> Place {
     let signature = annotations.get(SIGNATURE).map_or("", String::as_str);
     Place {
         format: SignatureFormat::Legacy,
-        manifest: manifest.digest().clone(),
+        manifest: manifest.clone(),
         signature: Some(Digest::of(signature.as_bytes())),
     }
 }

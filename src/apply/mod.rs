@@ -12,6 +12,7 @@ mod ledger;
 mod legacy;
 mod legacy_manifest;
 mod lookup;
+mod preflight;
 mod receipt;
 mod seal;
 mod settle;
@@ -35,6 +36,7 @@ use crate::inputs::Request;
 pub use context::Context;
 pub use error::{ApplyError, Refused, RefusedSubject};
 pub use ledger::Ledger;
+pub use preflight::{PreflightError, PreflightReceipt};
 pub use receipt::{
     IndexReceipt, Origin, Outcome, Place, PlaceReceipt, PlaceState, Receipt, SignatureReceipt,
     Subject, TagReceipt,
@@ -68,6 +70,9 @@ pub async fn apply(
             }
             Request::Verify(verify) => {
                 verify::verify(context, verify, authority, ledger, &mut receipt).await
+            }
+            Request::Preflight(request) => {
+                preflight::preflight(context, request, &mut receipt).await
             }
         }
     };

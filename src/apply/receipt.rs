@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::carry::Brought;
-use super::{ApplyError, Context};
+use super::{ApplyError, Context, PreflightReceipt};
 use crate::domain::{Digest, FullTag, MediaType, Repository, SignatureFormat};
 use crate::plan::{Child, Conflict, PlatformMap, TagKind, TagStep};
 use crate::record::{ImageRecord, PlatformRecord, SignatureRecord, TagRecord, TagState};
@@ -40,6 +40,8 @@ pub struct Receipt {
     pub verified: bool,
     /// Whether this was only a plan.
     pub planned: bool,
+    /// What a look before a build found.
+    pub preflight: Option<PreflightReceipt>,
 }
 
 /// Something that was signed or verified by name.

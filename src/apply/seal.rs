@@ -8,7 +8,7 @@ use futures_util::{StreamExt as _, stream};
 use super::carry::{Brought, Care, Carrier};
 use super::children::PARALLEL;
 use super::receipt::Receipt;
-use super::signer::Authority;
+use super::signer::{Authority, Unsettled, check_settled, settle};
 use super::survey::{Destination, SealPlan, survey};
 use super::tags::{refuse_newcomers, wait_for_tags, write_tag};
 use super::unsigned::{Expectation, ToSign, Unsigned};
@@ -54,15 +54,21 @@ pub(super) async fn seal(
         signing,
     };
     walk.push(receipt).await?;
-    match seal.order {
+    let lost = match seal.order {
         Order::SignThenTag => {
-            walk.sign(receipt).await?;
-            walk.tag(receipt).await?;
+            let unsettled = walk.sign(receipt).await?;
+            // Every signature is listed now. That it stays so is seen to while the tags are written.
+            let (tagged, lost) = tokio::join!(walk.tag(receipt), settle(unsettled));
+            tagged?;
+            lost
         }
         Order::TagThenSign => {
             walk.tag(receipt).await?;
-            walk.sign(receipt).await?;
+            settle(walk.sign(receipt).await?).await
         }
+    };
+    if let Some(signing) = &seal.signing {
+        check_settled(context, lost, signing.on_failure, receipt)?;
     }
     receipt.verified = receipt.signing && receipt.unsigned.is_empty();
     ledger.save(receipt)
@@ -167,18 +173,13 @@ impl Walk<'_> {
         Ok(brought)
     }
 
-    async fn sign(&self, receipt: &mut Receipt) -> Result<(), ApplyError> {
+    async fn sign(&self, receipt: &mut Receipt) -> Result<Vec<Unsettled<'_>>, ApplyError> {
         let Some((authority, signing, unsigned)) = &self.signing else {
-            return Ok(());
+            return Ok(Vec::new());
         };
+        let on_failure = signing.on_failure;
         authority
-            .sign_all(
-                self.context,
-                unsigned,
-                signing.on_failure,
-                receipt,
-                self.ledger,
-            )
+            .sign_all(self.context, unsigned, on_failure, receipt, self.ledger)
             .await
     }
 

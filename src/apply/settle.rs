@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use futures_util::future::try_join_all;
+use futures_util::future::{LocalBoxFuture, try_join_all};
 
 use super::{ApplyError, Context};
 use crate::domain::{Digest, Manifest, MediaType, Reference, Repository, Tag};
@@ -36,39 +36,72 @@ pub(super) struct Shared<'a> {
     pub(super) tag: Tag,
 }
 
-impl Shared<'_> {
-    /// Writes what `merge` makes of the tag's content, until that has nothing left to add to what the tag holds. Returns
-    /// what the tag holds then.
-    pub(super) async fn settle(
-        &self,
-        merge: impl AsyncFn(Option<&Manifest>) -> Result<Option<Change>, ApplyError>,
-    ) -> Result<Option<Manifest>, ApplyError> {
-        for _ in 0..ROUNDS_MAX {
-            let began = Instant::now();
-            let current = self.read_raw().await?;
-            // What reads as no list is still somebody's tag: it is never merged, and never written over.
-            if current
-                .as_ref()
-                .is_some_and(|held| held.digest() == self.subject)
-            {
-                return Err(ApplyError::FallbackOccupied {
-                    tag: self.tag.clone(),
-                    subject: self.subject.clone(),
-                    why: "holds that itself",
-                });
+/// What one look at a tag came to.
+enum Round {
+    /// It holds what it is to hold: this.
+    Same(Option<Digest>),
+    /// It was written, and is to be looked at again after a while.
+    Written(Digest, Duration),
+}
+
+/// The rest of a change that was made: seeing to it that it stays. `None` where it was there already.
+pub(super) type Settling<'a> = Option<LocalBoxFuture<'a, Result<(), ApplyError>>>;
+
+impl<'a> Shared<'a> {
+    /// Writes what `merge` makes of the tag's content, unless that has nothing to add to it. Returns the digest of what the
+    /// tag holds then, and what is left to do: others may be writing what they read before. That is mostly waiting, which
+    /// other work need not stand still for.
+    pub(super) async fn begin<M>(
+        self,
+        merge: M,
+    ) -> Result<(Option<Digest>, Settling<'a>), ApplyError>
+    where
+        M: AsyncFn(Option<&Manifest>) -> Result<Option<Change>, ApplyError> + 'a,
+    {
+        match self.round(&merge).await? {
+            Round::Same(held) => Ok((held, None)),
+            Round::Written(digest, wait) => {
+                let rest = async move {
+                    self.context.sleep_about(wait).await;
+                    for _ in 1..ROUNDS_MAX {
+                        match self.round(&merge).await? {
+                            Round::Same(_) => return Ok(()),
+                            Round::Written(_, wait) => self.context.sleep_about(wait).await,
+                        }
+                    }
+                    Err(ApplyError::FallbackContended {
+                        subject: self.subject.clone(),
+                        tag: self.tag.clone(),
+                    })
+                };
+                Ok((Some(digest), Some(Box::pin(rest))))
             }
-            let Some(change) = merge(current.as_ref()).await? else {
-                return Ok(current);
-            };
-            self.write(&change).await?;
-            self.context
-                .sleep_about(SETTLE.max(began.elapsed() * 3))
-                .await;
         }
-        Err(ApplyError::FallbackContended {
-            subject: self.subject.clone(),
-            tag: self.tag.clone(),
-        })
+    }
+
+    async fn round(
+        &self,
+        merge: &impl AsyncFn(Option<&Manifest>) -> Result<Option<Change>, ApplyError>,
+    ) -> Result<Round, ApplyError> {
+        let began = Instant::now();
+        let current = self.read_raw().await?;
+        // What reads as no list is still somebody's tag: it is never merged, and never written over.
+        if current
+            .as_ref()
+            .is_some_and(|held| held.digest() == self.subject)
+        {
+            return Err(ApplyError::FallbackOccupied {
+                tag: self.tag.clone(),
+                subject: self.subject.clone(),
+                why: "holds that itself",
+            });
+        }
+        let Some(change) = merge(current.as_ref()).await? else {
+            return Ok(Round::Same(current.map(|held| held.digest().clone())));
+        };
+        self.write(&change).await?;
+        let wait = SETTLE.max(began.elapsed() * 3);
+        Ok(Round::Written(Digest::of(&change.bytes), wait))
     }
 
     /// What the tag holds. The subject itself is nothing: some registries resolve such a tag so.

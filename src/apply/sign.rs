@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use super::receipt::Receipt;
-use super::signer::Authority;
+use super::signer::{Authority, check_settled, settle};
 use super::subjects::{named, recorded};
 use super::unsigned::{Expectation, ToSign};
 use super::{ApplyError, Context, Ledger};
@@ -42,9 +42,10 @@ pub(super) async fn sign(
     // Where no record can be kept, nothing is begun.
     ledger.save(receipt)?;
     let on_failure = sign.signing.on_failure;
-    authority
+    let unsettled = authority
         .sign_all(context, &unsigned, on_failure, receipt, ledger)
         .await?;
+    check_settled(context, settle(unsettled).await, on_failure, receipt)?;
     receipt.verified = receipt.unsigned.is_empty();
     ledger.save(receipt)
 }

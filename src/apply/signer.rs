@@ -4,13 +4,14 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use futures_util::future::join_all;
+use futures_util::future::{LocalBoxFuture, join_all};
 use futures_util::{StreamExt as _, stream};
 
 use super::attach::Attacher;
 use super::legacy::docker_reference;
 use super::lookup::{Candidate, Content};
 use super::receipt::{Origin, Receipt, SignatureReceipt, Subject};
+use super::settle::Settling;
 use super::unsigned::{Lacking, Unsigned};
 use super::{ApplyError, Context, Ledger};
 use crate::domain::{Digest, Matcher, Policy, Repository, SignatureFormat};
@@ -70,19 +71,21 @@ impl Authority {
     }
 
     /// Makes and stores every signature in `unsigned`, and keeps the receipt and the record up to date as each is done.
+    /// Returns what is left to do for those to stay that share a tag with others'; [`settle`] does it.
     ///
     /// After the first failure nothing new is begun, so that an outage is waited for once and not once for each child;
     /// what is under way ends. An outage that the inputs let pass becomes a warning.
-    pub(super) async fn sign_all(
+    pub(super) async fn sign_all<'a>(
         &self,
-        context: &Context,
-        unsigned: &[Unsigned],
+        context: &'a Context,
+        unsigned: &'a [Unsigned],
         on_failure: OnSigningFailure,
         receipt: &mut Receipt,
         ledger: &Ledger,
-    ) -> Result<(), ApplyError> {
+    ) -> Result<Vec<Unsettled<'a>>, ApplyError> {
+        let mut unsettled = Vec::new();
         if unsigned.is_empty() {
-            return Ok(());
+            return Ok(unsettled);
         }
         context.events.phase("Sign");
         let mut left: BTreeSet<(Subject, SignatureFormat)> = unsigned
@@ -108,10 +111,12 @@ impl Authority {
         while let Some(stored) = work.next().await {
             for one in stored {
                 match one {
-                    Ok(signature) => {
-                        left.remove(&(signature.subject.clone(), signature.place.format));
+                    Ok((signature, settling)) => {
+                        let subject = signature.subject.clone();
+                        left.remove(&(subject.clone(), signature.place.format));
                         receipt.note_signature(context, signature);
                         ledger.save(receipt)?;
+                        unsettled.extend(settling.map(|rest| Unsettled { subject, rest }));
                     }
                     Err(error) => failure = failure.or(Some(error)),
                 }
@@ -122,10 +127,14 @@ impl Authority {
                 let left: BTreeSet<Subject> =
                     left.into_iter().map(|(subject, _)| subject).collect();
                 receipt.go_on_unsigned(context, left.into_iter(), &error);
-                Ok(())
+                Ok(unsettled)
             }
-            Some(error) => Err(error),
-            None => Ok(()),
+            Some(error) => {
+                // What was stored before that is told, so it has to stay. Of two failures the first is the one to tell.
+                settle(unsettled).await;
+                Err(error)
+            }
+            None => Ok(unsettled),
         }
     }
 
@@ -135,11 +144,11 @@ impl Authority {
     }
 
     /// Makes one signature, or takes the one that is known, and stores it wherever it is missing.
-    async fn sign_one(
+    async fn sign_one<'a>(
         &self,
-        attachers: &BTreeMap<&Repository, Attacher<'_>>,
-        one: &Unsigned,
-    ) -> Vec<Result<SignatureReceipt, ApplyError>> {
+        attachers: &BTreeMap<&Repository, Attacher<'a>>,
+        one: &'a Unsigned,
+    ) -> Vec<Result<(SignatureReceipt, Settling<'a>), ApplyError>> {
         let made;
         let (content, origin) = match &one.known {
             Some(known) => (known, Origin::Copied),
@@ -163,16 +172,14 @@ impl Authority {
                         attacher.attach_legacy(&one.subject, signature).await
                     }
                 };
-                let place = stored.map_err(|source| ApplyError::SignatureNotStored {
-                    subject: Box::new(subject.clone()),
-                    source: Box::new(source),
-                })?;
-                Ok(SignatureReceipt {
+                let (place, settling) = stored.map_err(|source| not_stored(&subject, source))?;
+                let receipt = SignatureReceipt {
                     subject,
                     signer: content.signer().clone(),
                     place,
                     origin,
-                })
+                };
+                Ok((receipt, settling))
             })
         });
         join_all(stores).await
@@ -189,6 +196,49 @@ impl Authority {
                 Content::Legacy(keyless.sign_legacy(digest, &name).await?)
             }
         })
+    }
+}
+
+/// A signature that is stored, and has to be seen to stay.
+pub(super) struct Unsettled<'a> {
+    subject: Subject,
+    rest: LocalBoxFuture<'a, Result<(), ApplyError>>,
+}
+
+/// Sees to it that all of these stay, at once. Returns those of which that is not so, and why.
+pub(super) async fn settle(unsettled: Vec<Unsettled<'_>>) -> Vec<(Subject, ApplyError)> {
+    let rests = unsettled
+        .into_iter()
+        .map(async |Unsettled { subject, rest }| match rest.await {
+            Ok(()) => None,
+            Err(source) => {
+                let error = not_stored(&subject, source);
+                Some((subject, error))
+            }
+        });
+    join_all(rests).await.into_iter().flatten().collect()
+}
+
+/// Ends the run for what did not stay, unless the inputs let that pass.
+pub(super) fn check_settled(
+    context: &Context,
+    lost: Vec<(Subject, ApplyError)>,
+    on_failure: OnSigningFailure,
+    receipt: &mut Receipt,
+) -> Result<(), ApplyError> {
+    for (subject, error) in lost {
+        if on_failure == OnSigningFailure::Fail || !error.is_signing_outage() {
+            return Err(error);
+        }
+        receipt.go_on_unsigned(context, std::iter::once(subject), &error);
+    }
+    Ok(())
+}
+
+fn not_stored(subject: &Subject, source: ApplyError) -> ApplyError {
+    ApplyError::SignatureNotStored {
+        subject: Box::new(subject.clone()),
+        source: Box::new(source),
     }
 }
 

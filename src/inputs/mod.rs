@@ -6,6 +6,7 @@
 mod auths;
 mod fields;
 mod grammar;
+mod preflight;
 mod raw;
 mod repositories;
 mod requests;
@@ -20,6 +21,7 @@ use crate::domain::{
 };
 
 pub use auths::RegistryAuth;
+pub use preflight::{OnExistingTag, Preflight};
 pub use raw::{INPUTS, Input, RawInputs};
 
 use fields::Fields;
@@ -46,6 +48,8 @@ pub enum Command {
     Sign,
     /// The gate.
     Verify,
+    /// The look before a build.
+    Preflight,
 }
 
 /// What to do, with all that it takes.
@@ -57,6 +61,8 @@ pub enum Request {
     Sign(Sign),
     /// Check what is there.
     Verify(Verify),
+    /// Look whether anything is there, and change nothing.
+    Preflight(Preflight),
 }
 
 /// The commands `seal` and `create`.

@@ -20,6 +20,7 @@ pub struct Input {
 pub struct RawInputs(BTreeMap<&'static str, String>);
 
 const MAKE: &[&str] = &["seal", "create"];
+const LOOK: &[&str] = &["seal", "create", "preflight"];
 const SIGN: &[&str] = &["seal", "sign"];
 const TRUST: &[&str] = &["seal", "sign", "verify"];
 
@@ -31,11 +32,11 @@ macro_rules! inputs {
 }
 
 inputs! {
-    "command" &[], "seal": "What to do: `seal`, `create`, `sign` or `verify`.";
+    "command" &[], "seal": "What to do: `seal`, `create`, `sign`, `verify` or `preflight`.";
     "image" &[], "": "`registry/repository` of bare tags and digests; for `sign` and `verify` also with `:tag` or `@sha256:…`.";
-    "tags" MAKE, "": "List. Tags that must never change what they hold; bare, or full references in any number of registries, as docker/metadata-action prints them.";
+    "tags" LOOK, "": "List. Tags that must never change what they hold; bare, or full references in any number of registries, as docker/metadata-action prints them.";
     "moving-tags" MAKE, "": "List. Tags that may move, such as `latest`; written last.";
-    "digests" MAKE, "": "List of `sha256:…` or `registry/repository@sha256:…`: what the index is made of. Bare ones are in `image`, else in the first repository that is named.";
+    "digests" LOOK, "": "List of `sha256:…` or `registry/repository@sha256:…`: what the index is made of. Bare ones are in `image`, else in the first repository that is named. `preflight` needs none; with them it tells `same` from `different`.";
     "digests-folder" MAKE, "": "A folder whose file names are the hex digests, as Docker's multi-platform example leaves them.";
     "platforms" MAKE, "": "List of platforms that must be there, no more and no less.";
     "annotations" MAKE, "": "List of `key=value` for the index; values may hold `=`, spaces and commas.";
@@ -53,6 +54,7 @@ inputs! {
     "certificate-github-workflow-sha" TRUST, "": "The commit that the workflow must have run on.";
     "certificate-github-workflow-name" TRUST, "": "The name of the workflow.";
     "certificate-github-workflow-trigger" TRUST, "": "The event that must have started it.";
+    "on-existing-tag" &["preflight"], "fail": "What it means that one of `tags` exists: `fail`, `skip` (`proceed=false`, and `source` says where it is), or `warn`.";
     "record" &[], "manifest-seal.json": "Path of the record in the workspace: every digest, tag and signature, before and after.";
     "registry-auths" &[], "": "YAML list of `{registry, username, password}`, used before `config.json` of Docker.";
     "github-token" &[], "${{ github.token }}": "For ghcr.io, where no other credentials are given.";
@@ -67,7 +69,7 @@ inputs! {
     "retry-max-delay" &[], "60s": "No single wait is longer.";
     "timeout" &[], "15m": "The whole run ends by then.";
     "trace" &[], "false": "Print a line for each request: when it began, how long it took, what it was, its status.";
-    "dry-run" &["seal", "create", "sign"], "false": "Print the plan and change nothing.";
+    "dry-run" &["seal", "create", "sign", "preflight"], "false": "Print the plan and change nothing.";
 }
 
 impl RawInputs {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::fields::Fields;
 use super::grammar::{self, Separator};
+use super::preflight::preflight;
 use super::repositories::Repositories;
 use super::{
     Command, Depth, Formats, Given, IndexType, OnSigningFailure, Order, PolicyInputs, Request,
@@ -21,6 +22,7 @@ pub(super) fn command(fields: &mut Fields<'_>) -> Option<Command> {
         ("create", Command::Create),
         ("sign", Command::Sign),
         ("verify", Command::Verify),
+        ("preflight", Command::Preflight),
     ];
     if fields.text("command").is_none() {
         return Some(Command::Seal);
@@ -41,6 +43,7 @@ pub(super) fn request(fields: &mut Fields<'_>, command: Command) -> Option<Reque
             what: subjects(fields),
         })),
         Command::Verify => verify(fields).map(Request::Verify),
+        Command::Preflight => preflight(fields),
     }
 }
 
@@ -102,7 +105,7 @@ fn destinations(tags: &[FullTag], moving_tags: &[FullTag], home: &Repository) ->
 }
 
 /// The digests with their repositories, each digest once.
-fn given(digests: Vec<(Option<Repository>, Digest)>, home: &Repository) -> Vec<Given> {
+pub(super) fn given(digests: Vec<(Option<Repository>, Digest)>, home: &Repository) -> Vec<Given> {
     let mut seen = BTreeSet::new();
     let new = digests
         .into_iter()
@@ -147,8 +150,8 @@ fn annotations(fields: &mut Fields<'_>) -> BTreeMap<String, String> {
     }
 }
 
-/// The digests that the index is made of, in the order given, with their repositories where these are named.
-fn digests(
+/// The digests that `digests` lists, in the order given, with their repositories where these are named.
+pub(super) fn listed_digests(
     fields: &mut Fields<'_>,
     repositories: &mut Repositories,
 ) -> Vec<(Option<Repository>, Digest)> {
@@ -164,6 +167,15 @@ fn digests(
             Err(problem) => fields.refuse("digests", problem),
         }
     }
+    digests
+}
+
+/// The digests that the index is made of.
+fn digests(
+    fields: &mut Fields<'_>,
+    repositories: &mut Repositories,
+) -> Vec<(Option<Repository>, Digest)> {
+    let mut digests = listed_digests(fields, repositories);
     let names = fields.folder("digests-folder");
     for name in names.iter().flatten() {
         match format!("sha256:{name}").parse() {

@@ -34,7 +34,9 @@ fn parse(given: &[(&str, &str)]) -> Result<Inputs, Vec<String>> {
 fn seal(given: &[(&str, &str)]) -> Seal {
     match parse(given).unwrap().request {
         Request::Seal(seal) => seal,
-        other @ (Request::Sign(_) | Request::Verify(_)) => panic!("{other:?}"),
+        other @ (Request::Sign(_) | Request::Verify(_) | Request::Preflight(_)) => {
+            panic!("{other:?}")
+        }
     }
 }
 
@@ -86,6 +88,25 @@ fn full_references_name_any_number_of_repositories() {
     // A bare digest is in the first repository that is named, which is asked first.
     assert_eq!(several.digests.len(), 1);
     assert_eq!(several.digests[0].repository.to_string(), "ghcr.io/o/r");
+}
+
+#[test]
+fn preflight_takes_tags_anywhere_and_digests_where_they_are_known() {
+    let given = [
+        ("command", "preflight"),
+        ("tags", "ghcr.io/o/r:v1,quay.io/x/y:v1,ghcr.io/o/r:v1"),
+    ];
+    let preflight = |more: &[(&str, &str)]| match parse(&[&given, more].concat()).unwrap().request {
+        Request::Preflight(preflight) => preflight,
+        other @ (Request::Seal(_) | Request::Sign(_) | Request::Verify(_)) => panic!("{other:?}"),
+    };
+    let plain = preflight(&[]);
+    assert_eq!(texts(&plain.tags), ["ghcr.io/o/r:v1", "quay.io/x/y:v1"]);
+    assert!(plain.digests.is_empty());
+    assert_eq!(plain.on_existing, OnExistingTag::Fail);
+    let more = preflight(&[("digests", DIGEST), ("on-existing-tag", "skip")]);
+    assert_eq!(more.digests[0].repository.to_string(), "ghcr.io/o/r");
+    assert_eq!(more.on_existing, OnExistingTag::Skip);
 }
 
 #[test]

@@ -138,7 +138,7 @@ pub fn decide_tags(
 }
 
 /// How what a tag holds compares to the index that is wanted.
-enum Likeness {
+pub(super) enum Likeness {
     /// The same map of platforms, in whichever bytes.
     Same,
     /// Another map, as its platforms and digests show.
@@ -147,7 +147,7 @@ enum Likeness {
     Odd(String),
 }
 
-fn compare(holds: &Manifest, assembly: &Assembly, resolved: &[Resolved]) -> Likeness {
+pub(super) fn compare(holds: &Manifest, assembly: &Assembly, resolved: &[Resolved]) -> Likeness {
     match platforms_held(holds, resolved) {
         Ok(platforms) if platforms != assembly.platforms => Likeness::OtherMap,
         Ok(_) => wrong_size(holds, assembly).map_or(Likeness::Same, Likeness::Odd),
@@ -172,7 +172,10 @@ fn wrong_size(holds: &Manifest, assembly: &Assembly) -> Option<String> {
 }
 
 /// What an index says runs where, or what is in it that no such map shows.
-fn platforms_held(holds: &Manifest, resolved: &[Resolved]) -> Result<PlatformMap, String> {
+pub(super) fn platforms_held(
+    holds: &Manifest,
+    resolved: &[Resolved],
+) -> Result<PlatformMap, String> {
     let ManifestKind::Index { manifests, .. } = holds.kind() else {
         return Err("it is a single image, not an index".to_owned());
     };

@@ -13,6 +13,7 @@ use super::challenge::{Bearer, Challenge, choose};
 use super::credentials::{Credentials, Proof};
 use super::ecr::{Ecr, Service};
 use super::error::Fault;
+use super::newness::withholds_push;
 use super::token::{self, Token};
 use super::wire::Wire;
 use crate::domain::{Host, Repository, Secret};
@@ -89,6 +90,15 @@ impl Keyring {
         if let Ok(mut written_to) = self.written_to.lock() {
             written_to.insert(repository.clone());
         }
+    }
+
+    /// Whether there is a token that was asked for with the right to push to `repository`, and that does not say of itself
+    /// that it has not got it. There is none where each request shows the password.
+    pub(super) async fn may_push(&self, repository: &Repository) -> bool {
+        let slot = self.slot(repository, &Access::PullPush);
+        let state = slot.state.lock().await;
+        let token = state.token.as_ref();
+        token.is_some_and(|token| !withholds_push(token.secret.expose(), repository.path()))
     }
 
     /// Where the credentials come from that `repository` is asked with, if its host has asked for any.

@@ -96,6 +96,10 @@ impl Registry {
         &self.0.wire
     }
 
+    pub(super) fn keyring(&self) -> &Keyring {
+        &self.0.keyring
+    }
+
     pub(super) fn limits(&self) -> &Limits {
         &self.0.limits
     }

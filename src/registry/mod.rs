@@ -15,6 +15,7 @@ mod downloads;
 mod ecr;
 mod error;
 mod manifests;
+mod newness;
 mod opened;
 mod passage;
 mod referrers;

@@ -4,6 +4,7 @@
 
 mod markdown;
 mod outputs;
+mod preflight;
 mod summary;
 mod trace;
 
@@ -90,6 +91,7 @@ fn past(command: Command) -> &'static str {
         Command::Create => "created",
         Command::Sign => "signed",
         Command::Verify => "verified",
+        Command::Preflight => "looked",
     }
 }
 
@@ -113,6 +115,9 @@ impl Report<'_> {
     #[must_use]
     pub fn closing_line(&self) -> String {
         let receipt = self.receipt;
+        if let Some(preflight) = &receipt.preflight {
+            return Self::preflight_line(preflight);
+        }
         let Some(subject) = self.main_subject() else {
             return format!("{} nothing", past(self.command));
         };
@@ -122,10 +127,10 @@ impl Report<'_> {
             Command::Sign if receipt.planned => "planned",
             Command::Sign if !receipt.unsigned.is_empty() => "NOT signed",
             Command::Sign if !made => "was signed already",
-            Command::Sign | Command::Verify => past(self.command),
+            Command::Sign | Command::Verify | Command::Preflight => past(self.command),
         };
         let signing = match self.command {
-            Command::Create | Command::Sign | Command::Verify => "",
+            Command::Create | Command::Sign | Command::Verify | Command::Preflight => "",
             Command::Seal if !receipt.signing || receipt.planned => "",
             Command::Seal if !receipt.unsigned.is_empty() => ", NOT signed",
             Command::Seal if made => ", signed",

@@ -33,12 +33,15 @@ outputs! {
     "tags": "JSON list of the tags.";
     "platforms": "JSON object: platform to digest.";
     "children": "JSON object: each digest that was given, to the digests in the index that came from it.";
-    "result": "`created`, `unchanged`, `completed` (some tags were there, the others were written) or `planned`.";
+    "result": "`created`, `unchanged`, `completed` (some tags were there, the others were written), `planned` or `skipped` (`preflight`).";
     "manifest-create-skipped": "`true` when no tag was written.";
     "signed": "`true` when everything that was to be signed has a signature.";
     "sign-skipped": "`true` when all of it was signed already.";
     "verified": "`true` when every signature was verified in this run.";
     "signatures": "JSON list: subject, format, identity, issuer, log index, manifest, and whether this run made it.";
+    "proceed": "`preflight`: `true` when a build is to go on.";
+    "states": "`preflight`, JSON object: full tag to its `state` (`absent`, `present`, `same`, `different`, `unknown`, `unknown-new`) and `digest`.";
+    "source": "`preflight` with `skip`: where the image is that is published already, `registry/repository@digest`; the `digests` of a `seal` that completes it.";
     "record": "Path of the record, relative to the workspace.";
     "verify-command": "A `cosign verify` command to paste.";
 }
@@ -47,6 +50,9 @@ impl Report<'_> {
     /// The outputs. A run that failed hands over the record alone: a digest that may not be published is none.
     #[must_use]
     pub fn outputs(&self) -> Vec<(&'static str, String)> {
+        if let Some(preflight) = &self.receipt.preflight {
+            return self.preflight_outputs(preflight);
+        }
         let record = ("record", self.record.to_owned());
         if self.failure.is_some() {
             return vec![record];

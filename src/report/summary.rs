@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use super::markdown::{block, code, prose, table};
 use super::{FailureText, Report, ResultWord, past};
-use crate::apply::{Origin, PlaceReceipt, PlaceState, Subject, TagReceipt};
+use crate::apply::{Origin, PlaceReceipt, PlaceState, PreflightReceipt, Subject, TagReceipt};
 use crate::domain::Digest;
 use crate::inputs::Command;
 use crate::plan::{Conflict, TagKind};
@@ -18,6 +18,9 @@ impl Report<'_> {
     /// The summary, in GitHub's Markdown.
     #[must_use]
     pub fn summary(&self) -> String {
+        if let Some(preflight) = &self.receipt.preflight {
+            return self.preflight_summary(preflight);
+        }
         let mut sections = vec![self.headline()];
         sections.extend(
             self.failure
@@ -32,6 +35,18 @@ impl Report<'_> {
         if self.failure.is_none() {
             sections.extend(self.verify_section());
         }
+        sections.extend(self.retries_section());
+        sections.join("\n")
+    }
+
+    fn preflight_summary(&self, preflight: &PreflightReceipt) -> String {
+        let mut sections = vec![self.preflight_headline(preflight)];
+        sections.extend(
+            self.failure
+                .as_ref()
+                .map(|failure| self.failure_section(failure)),
+        );
+        sections.push(Self::preflight_section(preflight));
         sections.extend(self.retries_section());
         sections.join("\n")
     }
@@ -60,7 +75,7 @@ impl Report<'_> {
                 Command::Seal | Command::Create => {
                     format!("**{}** · ", ResultWord::of(receipt).as_str())
                 }
-                Command::Sign | Command::Verify => String::new(),
+                Command::Sign | Command::Verify | Command::Preflight => String::new(),
             };
             let _ = write!(text, "\n{result}{}\n", code(&subject.to_string()));
         }
@@ -69,8 +84,8 @@ impl Report<'_> {
 
     fn failure_section(&self, failure: &FailureText) -> String {
         let block = failure_block(&failure.text, failure.hint.as_deref());
-        // To verify changes nothing, and to say so would look like a part of the failure.
-        if self.command == Command::Verify {
+        // To look changes nothing, and to say so would look like a part of the failure.
+        if matches!(self.command, Command::Verify | Command::Preflight) {
             return block;
         }
         format!("{block}\n{}\n", prose(&self.changes_text()))
@@ -311,20 +326,7 @@ pub fn failure_block(text: &str, hint: Option<&str>) -> String {
 }
 
 fn conflict_row(conflict: &Conflict, tag: &str) -> Vec<String> {
-    let mut found: Vec<String> = conflict
-        .found
-        .iter()
-        .take(ROWS_SHOWN)
-        .map(|(platform, digest)| format!("{} {}", code(platform), short(digest)))
-        .collect();
-    if conflict.found.len() > found.len() {
-        found.push(format!("and {} more", conflict.found.len() - found.len()));
-    }
-    let found = if found.is_empty() {
-        "no platforms".to_owned()
-    } else {
-        found.join("<br>")
-    };
+    let found = images_text(&conflict.found);
     let why = conflict
         .why
         .as_ref()
@@ -337,8 +339,25 @@ fn conflict_row(conflict: &Conflict, tag: &str) -> Vec<String> {
     ]
 }
 
+/// What somebody else wrote for which platform, in a cell.
+pub(super) fn images_text(images: &[(String, Digest)]) -> String {
+    let mut found: Vec<String> = images
+        .iter()
+        .take(ROWS_SHOWN)
+        .map(|(platform, digest)| format!("{} {}", code(platform), short(digest)))
+        .collect();
+    if images.len() > found.len() {
+        found.push(format!("and {} more", images.len() - found.len()));
+    }
+    if found.is_empty() {
+        "no platforms".to_owned()
+    } else {
+        found.join("<br>")
+    }
+}
+
 /// The start of a digest, as people compare them; the whole one is elsewhere in the summary or the outputs.
-fn short(digest: &Digest) -> String {
+pub(super) fn short(digest: &Digest) -> String {
     code(&format!(
         "sha256:{}",
         digest.hex().get(..12).unwrap_or_default()

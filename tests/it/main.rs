@@ -25,6 +25,7 @@ mod inputs;
 mod legacy;
 mod legacy_tag;
 mod outages;
+mod preflight;
 mod record;
 mod referrers;
 mod report;

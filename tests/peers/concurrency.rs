@@ -1,49 +1,137 @@
-//! Many signers of one digest at once: no signature that was reported is lost, shared fallback tag or not.
+//! Many signers of one digest at once: no signature that was reported is lost, in either format, shared tag or not.
 
 use std::collections::BTreeSet;
 use std::thread;
 
+use serde_json::Value;
+
 use super::interoperability::{digests, two_children};
+use super::legacy::layers;
 use super::support::{
-    Action, Flavour, Outcome, Registry, Tool, Workflow, on_each_registry, push_index,
+    Action, Cosign, Flavour, Log, Outcome, Registry, Tool, Workflow, on_each_registry, push_index,
 };
 
 const SIGNERS: usize = 8;
+/// How often they meet, unless `PEERS_ROUNDS` says otherwise.
+const ROUNDS: usize = 2;
 
 on_each_registry!(
-    eight_signers_lose_nothing,
+    eight_signers_lose_no_bundle,
+    eight_signers_lose_no_legacy_signature,
     eight_runs_of_one_workflow_end_alike,
 );
 
-fn eight_signers_lose_nothing(registry: Registry) {
+fn eight_signers_lose_no_bundle(registry: Registry) {
+    eight_signers_lose_nothing(registry, "bundle", Log::Rekor2);
+}
+
+fn eight_signers_lose_no_legacy_signature(registry: Registry) {
+    eight_signers_lose_nothing(registry, "legacy", Log::Rekor1);
+}
+
+/// What became of all rounds so far.
+#[derive(Debug, Default)]
+struct Counts {
+    failed: usize,
+    made: usize,
+    skipped: usize,
+    held: usize,
+    lost: usize,
+}
+
+fn eight_signers_lose_nothing(registry: Registry, format: &str, log: Log) {
+    let rounds = std::env::var("PEERS_ROUNDS").map_or(ROUNDS, |rounds| rounds.parse().unwrap());
+    let mut counts = Counts::default();
+    for _ in 0..rounds {
+        meet(registry, format, log, &mut counts);
+    }
+    println!(
+        "| registry | format | rounds | processes | reported made | reported skipped | failed | held | lost |"
+    );
+    println!("|{}", " --- |".repeat(9));
+    let Counts {
+        failed,
+        made,
+        skipped,
+        held,
+        lost,
+    } = counts;
+    let processes = rounds * SIGNERS;
+    println!(
+        "| {} | {format} | {rounds} | {processes} | {made} | {skipped} | {failed} | {held} | {lost} |",
+        registry.name()
+    );
+    assert_eq!(
+        (failed, lost, made + skipped, held),
+        (0, 0, processes, made)
+    );
+}
+
+/// One digest, eight signers at once. What each of them reports is compared with what the registry holds once all are done.
+fn meet(registry: Registry, format: &str, log: Log, counts: &mut Counts) {
     let repository = registry.fresh();
     let children = two_children(&repository, Flavour::Oci);
     let index = push_index(&repository, &[&children[0], &children[1]], "v1");
+    let image = format!("{repository}@{index}");
+    // Twins: whichever of two is late may find that the other has signed for it.
     let workflows: Vec<Workflow> = (0..SIGNERS)
-        .map(|number| Workflow::named(&format!("release-{number}")))
+        .map(|number| Workflow::named(&format!("release-{}", number / 2)))
         .collect();
-    // Each under an identity of its own, so that nobody can skip because of somebody else's signature.
     let outcomes = at_once(&workflows, |workflow| {
-        Action::new("sign", &format!("{repository}@{index}"))
+        Action::new("sign", &image)
+            .input("signature-format", format)
+            .log(log)
             .by(workflow)
             .run()
     });
-    let mut reported = 0;
+    let held = held(&repository, &index, format);
+    counts.held += held.len();
     for (workflow, outcome) in workflows.iter().zip(&outcomes) {
-        assert_eq!(outcome.code, 0, "{}", outcome.log);
-        assert_eq!(outcome.output("signed"), "true", "{}", outcome.log);
-        assert_eq!(outcome.output("sign-skipped"), "false", "{}", outcome.log);
-        reported += 1;
-        Tool::cosign_verify(workflow)
-            .arg(format!("{repository}@{index}"))
+        if outcome.code != 0 {
+            counts.failed += 1;
+            println!("{image}: exit code {}\n{}", outcome.code, outcome.log);
+            continue;
+        }
+        let reported: Value = serde_json::from_str(outcome.output("signatures")).unwrap();
+        let [reported] = &reported.as_array().unwrap()[..] else {
+            panic!("one signature is expected: {reported}");
+        };
+        match outcome.output("sign-skipped") {
+            "false" => counts.made += 1,
+            _ => counts.skipped += 1,
+        }
+        if !held.contains(&reported["log-index"].as_u64().unwrap()) {
+            counts.lost += 1;
+            println!("{image} has lost {reported}\n{}", outcome.log);
+            continue;
+        }
+        Tool::legacy_verify(Cosign::Three, workflow)
+            .arg(&image)
             .succeed();
     }
-    let held: BTreeSet<_> = Tool::bundles(&repository, &index).into_iter().collect();
-    println!(
-        "{repository}: {SIGNERS} signers, {reported} reported, {} held",
-        held.len()
-    );
-    assert_eq!(held.len(), SIGNERS);
+}
+
+/// The signatures that the registry holds, by others' account, each as its place in the log.
+fn held(repository: &str, digest: &str, format: &str) -> BTreeSet<u64> {
+    let parse = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+    if format == "legacy" {
+        let layers = layers(repository, digest);
+        let place = |layer: &String| {
+            let layer = parse(layer);
+            let bundle = &layer["annotations"]["dev.sigstore.cosign/bundle"];
+            parse(bundle.as_str().unwrap())["Payload"]["logIndex"]
+                .as_u64()
+                .unwrap()
+        };
+        layers.iter().map(place).collect()
+    } else {
+        let bundles = Tool::bundles(repository, digest);
+        let place = |bundle: &String| {
+            let entry = &parse(bundle)["verificationMaterial"]["tlogEntries"][0];
+            entry["logIndex"].as_str().unwrap_or("0").parse().unwrap()
+        };
+        bundles.iter().map(place).collect()
+    }
 }
 
 fn eight_runs_of_one_workflow_end_alike(registry: Registry) {
@@ -77,7 +165,7 @@ fn eight_runs_of_one_workflow_end_alike(registry: Registry) {
 }
 
 /// Does `work` for each item at the same time.
-pub(crate) fn at_once<T: Sync>(items: &[T], work: impl Fn(&T) -> Outcome + Sync) -> Vec<Outcome> {
+fn at_once<T: Sync>(items: &[T], work: impl Fn(&T) -> Outcome + Sync) -> Vec<Outcome> {
     thread::scope(|scope| {
         let threads: Vec<_> = items
             .iter()

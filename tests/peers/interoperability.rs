@@ -1,96 +1,289 @@
-//! What we sign, cosign verifies; what cosign signs, we verify and do not sign again; on each registry, with each log.
+//! Whoever signs, the others verify: each signer in each way it has, each verifier in each way it has, on each registry, an
+//! index and its children, with OCI's types and with Docker's. What does not work is told by its own words.
 
+use std::thread;
+
+use serde_json::Value;
+
+use super::legacy::layers;
 use super::support::{
-    Action, Child, Flavour, Log, Registry, Tool, Workflow, on_each_registry, push_child, push_index,
+    Action, Child, Cosign, Expected, Flavour, Log, Outcome, Registry, Seen, Table, Tool, Workflow,
+    on_each_registry, push_child, push_index, stack, text,
 };
 
-on_each_registry!(
-    ours_is_verified_with_rekor1,
-    ours_is_verified_with_rekor2,
-    cosigns_is_verified_with_rekor1,
-    cosigns_is_verified_with_rekor2,
-    docker_children_are_sealed_and_verified,
-);
+const YES: Expected = Ok(());
+/// cosign 2.6 beside a bundle, before it looks at anything else.
+const NOT_TOLD: Expected = Err("trusted root is required when using new bundle format");
+const NO_BUNDLE: Expected = Err("no valid bundles exist in registry");
+/// A Rekor v2 proves no time, and cosign 2 does not look at the timestamp by itself.
+const NO_TIME: Expected = Err("threshold not met for verified log entry integrated timestamps");
+const NO_TIMESTAMP: Expected = Err("threshold not met for verified signed timestamps");
+const NOTHING: Expected = Err("no signatures found");
+const NOTHING_FOR_US: Expected = Err("has no signature");
+/// What Rekor v2 answers to the entry that cosign 2 makes.
+const NO_ENTRY: Expected = Err("invalid type, must be hashedrekord");
 
-fn ours_is_verified_with_rekor1(registry: Registry) {
-    ours_is_verified(registry, Log::Rekor1, Flavour::Oci);
+/// Who signs, and with what.
+#[derive(Debug, Clone, Copy)]
+enum Signer {
+    /// cosign, in the older format.
+    Legacy(Cosign),
+    /// cosign 2, told the services by their addresses: a bundle without a timestamp.
+    ByAddress,
+    /// cosign, told the services by a signing config.
+    Bundle(Cosign, Log),
+    /// We, in this format.
+    Us(&'static str, Log),
 }
 
-fn ours_is_verified_with_rekor2(registry: Registry) {
-    ours_is_verified(registry, Log::Rekor2, Flavour::Oci);
+/// Who verifies, and with what.
+#[derive(Debug, Clone, Copy)]
+enum Verifier {
+    /// As most people call it.
+    Cosign(Cosign),
+    /// cosign 2, told to look for a bundle.
+    Bundle,
+    /// And for its timestamp.
+    Timestamp,
+    /// We.
+    Us,
 }
 
-fn docker_children_are_sealed_and_verified(registry: Registry) {
-    ours_is_verified(registry, Log::Rekor2, Flavour::Docker);
+const VERIFIERS: [(&str, Verifier); 5] = [
+    ("cosign 2", Verifier::Cosign(Cosign::Two)),
+    ("cosign 2, bundles", Verifier::Bundle),
+    ("cosign 2, timestamps", Verifier::Timestamp),
+    ("cosign 3", Verifier::Cosign(Cosign::Three)),
+    ("us", Verifier::Us),
+];
+
+/// Name, signer, what comes of signing, and what each verifier says.
+type Row = (&'static str, Signer, Expected, [Expected; 5]);
+
+const LEGACY: [Expected; 5] = [YES, NO_BUNDLE, NO_BUNDLE, YES, YES];
+const REKOR1: [Expected; 5] = [NOT_TOLD, YES, YES, YES, YES];
+const REKOR2: [Expected; 5] = [NOT_TOLD, NO_TIME, YES, YES, YES];
+
+#[rustfmt::skip]
+const ROWS: [Row; 10] = [
+    ("cosign 2, legacy", Signer::Legacy(Cosign::Two), YES, LEGACY),
+    ("cosign 2, bundle, Rekor v1 by address", Signer::ByAddress, YES, [NOT_TOLD, YES, NO_TIMESTAMP, YES, YES]),
+    ("cosign 2, bundle, Rekor v1", Signer::Bundle(Cosign::Two, Log::Rekor1), YES, REKOR1),
+    ("cosign 2, bundle, Rekor v2", Signer::Bundle(Cosign::Two, Log::Rekor2), NO_ENTRY, [NOTHING, NO_BUNDLE, NO_BUNDLE, NOTHING, NOTHING_FOR_US]),
+    ("cosign 3, legacy", Signer::Legacy(Cosign::Three), YES, LEGACY),
+    ("cosign 3, bundle, Rekor v1", Signer::Bundle(Cosign::Three, Log::Rekor1), YES, REKOR1),
+    ("cosign 3, bundle, Rekor v2", Signer::Bundle(Cosign::Three, Log::Rekor2), YES, REKOR2),
+    ("us, legacy", Signer::Us("legacy", Log::Rekor1), YES, LEGACY),
+    ("us, bundle, Rekor v1", Signer::Us("bundle", Log::Rekor1), YES, REKOR1),
+    ("us, bundle, Rekor v2", Signer::Us("bundle", Log::Rekor2), YES, REKOR2),
+];
+
+on_each_registry!(whoever_signs_the_others_verify);
+
+fn whoever_signs_the_others_verify(registry: Registry) {
+    // Both at once, since most of the time is spent waiting for logs.
+    let (oci, docker) = thread::scope(|scope| {
+        let oci = scope.spawn(|| of_types(registry, Flavour::Oci, "OCI"));
+        let docker = of_types(registry, Flavour::Docker, "Docker");
+        (oci.join().unwrap(), docker)
+    });
+    oci.and(docker).end("registry | types | signer | part");
 }
 
-fn cosigns_is_verified_with_rekor1(registry: Registry) {
-    cosigns_is_verified(registry, Log::Rekor1);
-}
-
-fn cosigns_is_verified_with_rekor2(registry: Registry) {
-    cosigns_is_verified(registry, Log::Rekor2);
-}
-
-fn ours_is_verified(registry: Registry, log: Log, flavour: Flavour) {
-    let repository = registry.fresh();
-    let children = two_children(&repository, flavour);
-    let sealed = Action::seal(&repository, &digests(&children), &["v1"])
-        .input("recursive", "true")
-        .log(log)
-        .succeed();
-    assert_eq!(sealed.output("result"), "created", "{}", sealed.log);
-    assert_eq!(sealed.output("signed"), "true", "{}", sealed.log);
-    let index = sealed.output("digest");
-    // The digest that was reported is the one that the tag holds, by somebody else's account.
-    let held = Tool::crane()
-        .args(["digest", &format!("{repository}:v1")])
-        .succeed();
-    assert_eq!(index, held);
-    let media_type = manifest(&repository, index)["mediaType"].clone();
-    let expected = match flavour {
-        Flavour::Oci => "application/vnd.oci.image.index.v1+json",
-        Flavour::Docker => "application/vnd.docker.distribution.manifest.list.v2+json",
-    };
-    assert_eq!(media_type, expected);
-    for digest in digests(&children).into_iter().chain([index]) {
-        assert_eq!(Tool::bundles(&repository, digest).len(), 1, "{digest}");
+fn of_types(registry: Registry, flavour: Flavour, types: &str) -> Table {
+    let mut table = Table::default();
+    for (name, signer, signs, verify) in ROWS {
+        let row = format!("{} | {types} | {name}", registry.name());
+        let image = Image::push(registry, flavour);
+        let signed = image.sign(signer);
+        if signed.is_ok() != signs.is_ok() {
+            table.begin(&format!("{row} | all"));
+            table.see("signs", signs, &signed);
+            continue;
+        }
+        // Only what is signed can be signed already.
+        let rerun = signs.map(|()| image.rerun(signer));
+        for (part, references) in image.parts() {
+            table.begin(&format!("{row} | {part}"));
+            table.see("signs", signs, &signed);
+            for ((verifier, how), expected) in VERIFIERS.into_iter().zip(verify) {
+                for reference in &references {
+                    table.see(verifier, expected, &how.verify(reference));
+                }
+            }
+            if let Ok(rerun) = &rerun {
+                table.see("our rerun skips", YES, rerun);
+            }
+        }
     }
-    all_verify(&repository, index, &children);
-    Tool::pasted(sealed.output("verify-command")).succeed();
+    table
 }
 
-fn cosigns_is_verified(registry: Registry, log: Log) {
-    let repository = registry.fresh();
-    let children = two_children(&repository, Flavour::Oci);
-    let index = push_index(&repository, &[&children[0], &children[1]], "v1");
-    Tool::cosign_signing("sign", log, &Workflow::default())
-        .args(["--recursive", &format!("{repository}@{index}")])
-        .succeed();
-    all_verify(&repository, &index, &children);
-    let sealed = Action::seal(&repository, &digests(&children), &["v1"])
-        .input("recursive", "true")
-        .log(log)
-        .succeed();
-    assert_eq!(sealed.output("result"), "unchanged", "{}", sealed.log);
-    assert_eq!(sealed.output("sign-skipped"), "true", "{}", sealed.log);
-    for digest in digests(&children).into_iter().chain([index.as_str()]) {
-        assert_eq!(Tool::bundles(&repository, digest).len(), 1, "{digest}");
-    }
+/// An index and its children, the same for everybody who signs.
+struct Image {
+    repository: String,
+    children: [Child; 2],
+    flavour: Flavour,
 }
 
-/// cosign verifies the index and each child; we verify all of them at once, by digest and by tag.
-fn all_verify(repository: &str, index: &str, children: &[Child; 2]) {
-    for digest in digests(children).into_iter().chain([index]) {
-        Tool::cosign_verify(&Workflow::default())
-            .arg(format!("{repository}@{digest}"))
-            .succeed();
+impl Image {
+    fn push(registry: Registry, flavour: Flavour) -> Self {
+        let repository = registry.fresh();
+        let children = two_children(&repository, flavour);
+        Self {
+            repository,
+            children,
+            flavour,
+        }
     }
-    for image in [format!("{repository}@{index}"), format!("{repository}:v1")] {
-        let verified = Action::new("verify", &image)
+
+    /// Makes the index and signs it and its children: we do both at once, for cosign it is crane's.
+    fn sign(&self, signer: Signer) -> Seen {
+        let workflow = Workflow::default();
+        let cosign = match signer {
+            Signer::Us(format, log) => return self.sign_ours(format, log),
+            Signer::Legacy(cosign) => Tool::legacy_signing(cosign, &workflow),
+            Signer::ByAddress => {
+                Tool::legacy_signing(Cosign::Two, &workflow).arg("--new-bundle-format")
+            }
+            Signer::Bundle(Cosign::Two, log) => Tool::cosign_2_signing(log, &workflow),
+            Signer::Bundle(Cosign::Three, log) => Tool::cosign_signing("sign", log, &workflow),
+        };
+        let index = push_index(
+            &self.repository,
+            &[&self.children[0], &self.children[1]],
+            "v1",
+        );
+        self.check_type()?;
+        ran(cosign.args(["--recursive", &format!("{}@{index}", self.repository)]))
+    }
+
+    fn sign_ours(&self, format: &str, log: Log) -> Seen {
+        let sealed = self.seal(format, log);
+        said(&sealed, "result", "created")?;
+        said(&sealed, "sign-skipped", "false")?;
+        self.check_type()?;
+        // The digest that was reported is the one that the tag holds, by somebody else's account.
+        said(&sealed, "digest", &self.index())?;
+        ran(Tool::pasted(sealed.output("verify-command")))
+    }
+
+    /// A run of ours over what somebody signed: of either format, it adds nothing.
+    fn rerun(&self, signer: Signer) -> Seen {
+        let index = self.index();
+        for format in ["bundle", "legacy"] {
+            let sealed = self.seal(format, Log::Rekor1);
+            said(&sealed, "result", "unchanged")?;
+            said(&sealed, "sign-skipped", "true")?;
+            said(&sealed, "digest", &index)?;
+        }
+        let expected = match signer {
+            Signer::Legacy(_) | Signer::Us("legacy", _) => (0, 1),
+            Signer::ByAddress | Signer::Bundle(..) | Signer::Us(..) => (1, 0),
+        };
+        for digest in digests(&self.children).into_iter().chain([index.as_str()]) {
+            let bundles = Tool::bundles(&self.repository, digest).len();
+            let held = (bundles, layers(&self.repository, digest).len());
+            if held != expected {
+                return Err(format!("{digest}: bundles and layers are {held:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn seal(&self, format: &str, log: Log) -> Outcome {
+        Action::seal(&self.repository, &digests(&self.children), &["v1"])
+            .input("signature-format", format)
             .input("recursive", "true")
-            .succeed();
-        assert_eq!(verified.output("verified"), "true", "{}", verified.log);
+            .log(log)
+            .run()
+    }
+
+    /// The index is of the type that its children ask for.
+    fn check_type(&self) -> Seen {
+        let tag = format!("{}:v1", self.repository);
+        let manifest = Tool::crane().args(["manifest", &tag]).succeed();
+        let manifest: Value = serde_json::from_str(&manifest).unwrap();
+        let expected = match self.flavour {
+            Flavour::Oci => "application/vnd.oci.image.index.v1+json",
+            Flavour::Docker => "application/vnd.docker.distribution.manifest.list.v2+json",
+        };
+        if manifest["mediaType"] == expected {
+            Ok(())
+        } else {
+            Err(format!("{tag} is no {expected}: {manifest}"))
+        }
+    }
+
+    fn index(&self) -> String {
+        let tag = format!("{}:v1", self.repository);
+        Tool::crane().args(["digest", &tag]).succeed()
+    }
+
+    /// What is to be verified: the index by its tag, each child by its digest.
+    fn parts(&self) -> [(&'static str, Vec<String>); 2] {
+        let repository = &self.repository;
+        let child = |child: &Child| format!("{repository}@{}", child.digest);
+        [
+            ("index", vec![format!("{repository}:v1")]),
+            ("children", self.children.iter().map(child).collect()),
+        ]
+    }
+}
+
+impl Verifier {
+    fn verify(self, image: &str) -> Seen {
+        let cosign = |cosign| Tool::legacy_verify(cosign, &Workflow::default());
+        let trusting = |cosign: Tool| {
+            cosign
+                .args(["--new-bundle-format", "--trusted-root"])
+                .arg(stack("TRUSTED_ROOT"))
+        };
+        match self {
+            Self::Cosign(version) => ran(cosign(version).arg(image)),
+            Self::Bundle => ran(trusting(cosign(Cosign::Two)).arg(image)),
+            Self::Timestamp => ran(trusting(cosign(Cosign::Two))
+                .arg("--use-signed-timestamps")
+                .arg(image)),
+            Self::Us => {
+                // The children of an index along with it.
+                let verified = Action::new("verify", image)
+                    .input("recursive", "true")
+                    .run();
+                match verified.code {
+                    0 => said(&verified, "verified", "true"),
+                    3 => Err(verified.log),
+                    // Whatever it says, it does not say no.
+                    code => {
+                        println!("{image}\n{}", verified.log);
+                        Err(format!("exit code {code}"))
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Whether it succeeds; else what it says.
+fn ran(tool: Tool) -> Seen {
+    let output = tool.output();
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(text(&output))
+    }
+}
+
+/// Whether a run of ours succeeded with this output; else what it printed.
+fn said(outcome: &Outcome, output: &str, value: &str) -> Seen {
+    let said = outcome.outputs.get(output).map(String::as_str);
+    if (outcome.code, said) == (0, Some(value)) {
+        Ok(())
+    } else {
+        Err(format!(
+            "exit code {}, {output} is {said:?} and not {value}\n{}",
+            outcome.code, outcome.log
+        ))
     }
 }
 
@@ -105,7 +298,7 @@ fn fallback_entry_says_what_it_is() {
         let fallback = Tool::crane()
             .args(["manifest", &format!("{repository}:{tag}")])
             .succeed();
-        let fallback: serde_json::Value = serde_json::from_str(&fallback).unwrap();
+        let fallback: Value = serde_json::from_str(&fallback).unwrap();
         let entries = fallback["manifests"].as_array().unwrap();
         assert_eq!(entries.len(), 1, "{fallback}");
         assert_eq!(
@@ -113,13 +306,6 @@ fn fallback_entry_says_what_it_is() {
             "{fallback}"
         );
     }
-}
-
-fn manifest(repository: &str, digest: &str) -> serde_json::Value {
-    let text = Tool::crane()
-        .args(["manifest", &format!("{repository}@{digest}")])
-        .succeed();
-    serde_json::from_str(&text).unwrap()
 }
 
 /// Two images, for amd64 and arm64.

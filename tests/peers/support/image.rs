@@ -97,9 +97,15 @@ pub(crate) fn push_with_provenance(repository: &str, architecture: &str) -> [Chi
     [index, image, attestation]
 }
 
-/// Pushes an index of `children` with crane and gives it `tag`; returns its digest.
+/// Pushes an index of `children` with crane, Docker's if they are, and gives it `tag`; returns its digest.
 pub(crate) fn push_index(repository: &str, children: &[&Child], tag: &str) -> String {
     let mut crane = Tool::crane().args(["index", "append"]);
+    if children
+        .iter()
+        .all(|child| child.media_type == DOCKER_MANIFEST)
+    {
+        crane = crane.arg("--docker-empty-base");
+    }
     for child in children {
         crane = crane.args(["-m", &format!("{repository}@{}", child.digest)]);
     }

@@ -4,6 +4,7 @@ mod act;
 mod action;
 mod image;
 mod server;
+mod table;
 mod tools;
 
 use std::env;
@@ -13,6 +14,7 @@ pub(crate) use act::{Dispatch, Ran};
 pub(crate) use action::{Action, Outcome};
 pub(crate) use image::{Child, Flavour, push_child, push_index, push_with_provenance};
 pub(crate) use server::{Server, free_port};
+pub(crate) use table::{Expected, Seen, Table};
 pub(crate) use tools::{Cosign, Tool, Workflow, text};
 
 /// A variable that `up` wrote into its `env.sh`.
@@ -44,6 +46,16 @@ pub(crate) enum Log {
 }
 
 impl Registry {
+    /// What the README calls it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Debian => "docker-registry",
+            Self::Distribution => "distribution",
+            Self::Cue => "cue",
+            Self::Ggcr => "ggcr",
+        }
+    }
+
     /// A repository of this registry that nobody has used yet.
     pub(crate) fn fresh(self) -> String {
         static COUNT: AtomicU32 = AtomicU32::new(0);

@@ -146,11 +146,29 @@ impl Tool {
 
     /// `cosign sign`, or whatever else signs, as a job of `workflow`.
     pub(crate) fn cosign_signing(verb: &str, log: Log, workflow: &Workflow) -> Self {
-        let mut tool = Self::cosign().args([verb, "--yes"]);
+        Self::cosign()
+            .args([verb, "--yes"])
+            .job_of(workflow)
+            .services(log)
+    }
+
+    /// cosign 2, told to write a bundle as a job of `workflow`.
+    pub(crate) fn cosign_2_signing(log: Log, workflow: &Workflow) -> Self {
+        Self::installed("cosign2")
+            .args(["sign", "--yes", "--new-bundle-format"])
+            .job_of(workflow)
+            .services(log)
+    }
+
+    fn job_of(mut self, workflow: &Workflow) -> Self {
         for (name, value) in workflow.environment() {
-            tool = tool.env(name, value);
+            self = self.env(name, value);
         }
-        tool.args(["--signing-config", &log.signing_config()])
+        self
+    }
+
+    fn services(self, log: Log) -> Self {
+        self.args(["--signing-config", &log.signing_config()])
             .args(["--trusted-root", &stack("TRUSTED_ROOT")])
     }
 
@@ -168,10 +186,9 @@ impl Tool {
 
     /// A cosign that signs in its older format as a job of `workflow`: 2's own way, and one that 3 still has.
     pub(crate) fn legacy_signing(cosign: Cosign, workflow: &Workflow) -> Self {
-        let mut tool = Self::legacy(cosign).args(["sign", "--yes"]);
-        for (name, value) in workflow.environment() {
-            tool = tool.env(name, value);
-        }
+        let mut tool = Self::legacy(cosign)
+            .args(["sign", "--yes"])
+            .job_of(workflow);
         if let Cosign::Three = cosign {
             tool = tool.args(["--new-bundle-format=false", "--use-signing-config=false"]);
         }

@@ -47,6 +47,7 @@ pub struct Options {
     pub(crate) habits: Habits,
     pub(crate) aws: Option<Keys>,
     pub(crate) grants: Option<Vec<String>>,
+    pub(crate) hides_new: bool,
 }
 
 impl Default for Options {
@@ -62,6 +63,7 @@ impl Default for Options {
             habits: Habits::default(),
             aws: None,
             grants: None,
+            hides_new: false,
         }
     }
 }
@@ -142,6 +144,13 @@ impl Options {
     #[must_use]
     pub fn grants(mut self, actions: &[&str]) -> Self {
         self.grants = Some(actions.iter().map(|&action| action.to_owned()).collect());
+        self
+    }
+
+    /// A repository that nobody has pushed to is denied (403), with whichever token.
+    #[must_use]
+    pub fn hides_new(mut self, hides: bool) -> Self {
+        self.hides_new = hides;
         self
     }
 

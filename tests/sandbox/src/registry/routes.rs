@@ -153,6 +153,13 @@ impl Routes {
             check_name(name)?;
         }
         let mut store = self.store();
+        let is_read = matches!(call.method.as_str(), "GET" | "HEAD");
+        if self.options.hides_new
+            && is_read
+            && route.repository().is_some_and(|name| !store.knows(name))
+        {
+            return refuse(403, "DENIED", "denied");
+        }
         match (call.method.as_str(), route) {
             ("GET" | "HEAD", Route::Ping) => Ok(Reply::json(200, &json!({}))),
             ("GET", Route::Tags(name)) => self.list_tags(call, &store, name),

@@ -1,0 +1,188 @@
+//! What a look before a build is told as: its outputs, its part of the summary, its last line.
+
+use serde_json::{Map, Value, json};
+
+use super::Report;
+use super::markdown::{code, prose, table};
+use super::summary::{images_text, short};
+use crate::apply::PreflightReceipt;
+use crate::domain::{ImageReference, Repository};
+use crate::inputs::OnExistingTag;
+use crate::plan::{FoundTag, TagAnswer, Verdict};
+
+impl Report<'_> {
+    /// The outputs of a look before a build. What tags hold is handed over after a failure too, and a build is not to be
+    /// begun then, whoever forgets to ask for the outcome of the step.
+    pub(super) fn preflight_outputs(
+        &self,
+        preflight: &PreflightReceipt,
+    ) -> Vec<(&'static str, String)> {
+        let proceeds = self.failure.is_none() && preflight.verdict == Some(Verdict::Proceed);
+        let mut outputs = vec![
+            ("proceed", proceeds.to_string()),
+            ("states", states(preflight).to_string()),
+        ];
+        if let (Some(source), None) = (source(preflight), &self.failure) {
+            let image = source.repository.to_string();
+            let digest = source.reference.as_ref().map(ToString::to_string);
+            outputs.extend(digest.map(|digest| ("digest", digest)));
+            outputs.push(("image", image));
+            outputs.push(("reference", source.to_string()));
+            outputs.push(("source", source.to_string()));
+            outputs.push(("result", "skipped".to_owned()));
+        }
+        outputs
+    }
+
+    /// The last line of the log, when nothing stands in the way.
+    pub(super) fn preflight_line(preflight: &PreflightReceipt) -> String {
+        let (held, all) = (held(preflight), preflight.found.len());
+        match (source(preflight), held) {
+            (Some(source), _) => format!("skip: `{source}` is published already"),
+            (None, 0) if is_new(preflight) => {
+                format!(
+                    "proceed: none of {} is taken, as far as can be seen",
+                    counted(all)
+                )
+            }
+            (None, 0) => format!("proceed: none of {} is taken", counted(all)),
+            (None, held) => format!("proceed, with {held} of {} taken", counted(all)),
+        }
+    }
+
+    /// Result and table.
+    pub(super) fn preflight_headline(&self, preflight: &PreflightReceipt) -> String {
+        let mut names = repositories(preflight)
+            .into_iter()
+            .map(|repository| code(&repository.to_string()));
+        let first = names.next().unwrap_or_default();
+        let others = match names.len() {
+            0 => String::new(),
+            count => format!(" and {count} more"),
+        };
+        let (mark, word) = match (&self.failure, &preflight.verdict) {
+            (Some(_), Some(Verdict::Taken)) => (":x:", "published already"),
+            (Some(_), Some(Verdict::Differ)) => (":x:", "published already, with different images"),
+            (Some(_), _) | (None, None) => (":x:", "not known"),
+            (None, Some(Verdict::Skip(..))) => (":fast_forward:", "published already"),
+            (None, Some(_)) if held(preflight) > 0 => (":warning:", "published already, going on"),
+            (None, Some(_)) if is_new(preflight) => {
+                (":warning:", "free to publish, as far as can be seen")
+            }
+            (None, Some(_)) => (":white_check_mark:", "free to publish"),
+        };
+        let source = source(preflight).map_or(String::new(), |source| {
+            format!(
+                "\n**skipped** · {}\n\nNothing is to be built. `seal` with this as `digests` completes what lacks it.\n",
+                code(&source.to_string())
+            )
+        });
+        format!("### {mark} {first}{others} {word}\n{source}")
+    }
+
+    /// Every tag with its state.
+    pub(super) fn preflight_section(preflight: &PreflightReceipt) -> String {
+        let several = repositories(preflight).len() > 1;
+        let row = |FoundTag { tag, answer }: &FoundTag| {
+            let name = if several {
+                tag.to_string()
+            } else {
+                tag.tag.to_string()
+            };
+            let digest = answer.held().map(|held| short(&held.digest));
+            vec![
+                code(&name),
+                format!("{}&nbsp;{}", mark(answer, preflight.policy), answer.word()),
+                digest.unwrap_or_else(|| "–".to_owned()),
+                meaning(answer, preflight),
+            ]
+        };
+        let rows: Vec<Vec<String>> = preflight.found.iter().map(row).collect();
+        let head = ["Tag", "State", "Digest", "What it means"];
+        format!("#### Tags\n\n{}", table(&head, &rows))
+    }
+}
+
+/// Each tag by its full name: the word for its state, and the digest that it holds.
+fn states(preflight: &PreflightReceipt) -> Value {
+    let state = |FoundTag { tag, answer }: &FoundTag| {
+        let digest = answer.held().map(|held| &held.digest);
+        let state = json!({"state": answer.word(), "digest": digest});
+        (tag.to_string(), state)
+    };
+    let states: Map<String, Value> = preflight.found.iter().map(state).collect();
+    Value::Object(states)
+}
+
+/// Where it is published already.
+fn source(preflight: &PreflightReceipt) -> Option<ImageReference> {
+    let Some(Verdict::Skip(tag, digest)) = &preflight.verdict else {
+        return None;
+    };
+    Some(tag.repository.at(digest))
+}
+
+fn held(preflight: &PreflightReceipt) -> usize {
+    let held = preflight.found.iter();
+    held.filter(|found| found.answer.held().is_some()).count()
+}
+
+fn is_new(preflight: &PreflightReceipt) -> bool {
+    let mut found = preflight.found.iter();
+    found.any(|found| matches!(found.answer, TagAnswer::New(_)))
+}
+
+fn repositories(preflight: &PreflightReceipt) -> Vec<&Repository> {
+    let mut repositories = Vec::new();
+    for FoundTag { tag, .. } in &preflight.found {
+        if !repositories.contains(&&tag.repository) {
+            repositories.push(&tag.repository);
+        }
+    }
+    repositories
+}
+
+fn counted(tags: usize) -> String {
+    let plural = if tags == 1 { "" } else { "s" };
+    format!("{tags} tag{plural}")
+}
+
+fn mark(answer: &TagAnswer, policy: OnExistingTag) -> &'static str {
+    match (answer, policy) {
+        (TagAnswer::Absent, _)
+        | (TagAnswer::Present(_) | TagAnswer::Same(_), OnExistingTag::Skip) => ":white_check_mark:",
+        (TagAnswer::New(_), _)
+        | (
+            TagAnswer::Present(_) | TagAnswer::Same(_) | TagAnswer::Different(..),
+            OnExistingTag::Warn,
+        ) => ":warning:",
+        (TagAnswer::Present(_) | TagAnswer::Same(_), OnExistingTag::Fail)
+        | (TagAnswer::Different(..), OnExistingTag::Fail | OnExistingTag::Skip) => ":x:",
+        (TagAnswer::Unknown(_), _) => ":grey_question:",
+    }
+}
+
+fn meaning(answer: &TagAnswer, preflight: &PreflightReceipt) -> String {
+    match (answer, preflight.policy) {
+        (TagAnswer::Absent, _) if source(preflight).is_some() => {
+            "lacks it: `seal` will complete it".to_owned()
+        }
+        (TagAnswer::Absent, _) => "free".to_owned(),
+        (TagAnswer::Present(_), OnExistingTag::Fail) => "taken".to_owned(),
+        (TagAnswer::Present(_), OnExistingTag::Skip) => "is published".to_owned(),
+        (TagAnswer::Present(_), OnExistingTag::Warn) => {
+            "exists; `seal` will refuse to write other images over it".to_owned()
+        }
+        (TagAnswer::Same(_), _) => "holds the images of `digests`".to_owned(),
+        (TagAnswer::Different(held, why), _) => {
+            let why = why.as_ref();
+            let why = why.map_or(String::new(), |why| format!("<br>{}", prose(why)));
+            format!("holds other images: {}{why}", images_text(&held.images))
+        }
+        (TagAnswer::New(_), _) => {
+            "denied, though we hold a token to push: most likely nobody has pushed here yet"
+                .to_owned()
+        }
+        (TagAnswer::Unknown(why), _) => prose(why),
+    }
+}

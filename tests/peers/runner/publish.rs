@@ -81,13 +81,6 @@ fn version(images: &[&str]) -> Dispatch {
         .variable("TAGS", "type=raw,value=v1")
 }
 
-/// A version that is published in one registry and not in the other: the repositories, and what the one holds.
-fn half_published() -> (String, String, String) {
-    let full = Registry::Distribution.fresh();
-    let digest = version(&[&full]).succeed().digest();
-    (full, Registry::Cue.fresh(), digest)
-}
-
 #[test]
 fn dispatch_on_the_same_ref_builds_nothing_and_signs_nothing() {
     let repository = Registry::Distribution.fresh();
@@ -113,10 +106,35 @@ fn dispatch_on_the_same_ref_builds_nothing_and_signs_nothing() {
 }
 
 #[test]
-fn half_published_version_is_completed_without_a_build() {
-    let (full, empty, digest) = half_published();
+fn half_published_version_ends_as_the_policy_says() {
+    let full = Registry::Distribution.fresh();
+    let empty = Registry::Cue.fresh();
+    let digest = version(&[&full]).succeed().digest();
     // The registry in which images would be built is the one that lacks it.
-    let ran = version(&[&empty, &full]).succeed();
+    let with = |policy| version(&[&empty, &full]).variable("ON_EXISTING_TAG", policy);
+    let holding = || (held(&full, "v1"), held(&empty, "v1"));
+    let before = (Some(digest.clone()), None);
+
+    let ran = with("fail").fail();
+    assert_eq!(ran.result("plan"), Some("failure"), "{}", ran.log());
+    assert!(
+        ran.log().contains("exit with `FAILURE`: 3"),
+        "{}",
+        ran.log()
+    );
+    assert_eq!(ran.times("build", "digest"), 0, "{}", ran.log());
+    assert_eq!(holding(), before);
+
+    // Built again it is something else, which is not written over what is there.
+    let ran = with("warn").fail();
+    assert_eq!(ran.output("preflight", "proceed"), "true");
+    assert!(ran.log().contains("::warning"), "{}", ran.log());
+    assert_eq!(ran.times("build", "digest"), 2, "{}", ran.log());
+    assert_eq!(ran.result("seal"), Some("failure"), "{}", ran.log());
+    assert_eq!(holding(), before);
+
+    // The default is `skip`.
+    let ran = with("").succeed();
     assert_eq!(ran.output("preflight", "proceed"), "false");
     assert_eq!(ran.output("preflight", "digest"), digest);
     assert_eq!(
@@ -126,56 +144,28 @@ fn half_published_version_is_completed_without_a_build() {
     assert_eq!(ran.times("build", "digest"), 0, "{}", ran.log());
     assert_eq!(ran.digest(), digest);
     assert_eq!(ran.published()["result"], "completed");
+    assert_eq!(holding(), (Some(digest.clone()), Some(digest.clone())));
     for repository in [&full, &empty] {
-        assert_eq!(held(repository, "v1").as_deref(), Some(&*digest));
         signed_once(repository, &digest, &build_publish());
     }
 }
 
 #[test]
-fn half_published_version_fails_before_a_build_where_it_should() {
-    let (full, empty, digest) = half_published();
-    let ran = version(&[&empty, &full])
-        .variable("ON_EXISTING_TAG", "fail")
+fn registry_that_does_not_answer_fails_before_a_build() {
+    let empty = Registry::Distribution.fresh();
+    let silent = format!("127.0.0.1:{}/octo-org/app", free_port());
+    let ran = version(&[&empty, &silent])
+        .variable("ON_EXISTING_TAG", "warn")
         .fail();
     assert_eq!(ran.result("plan"), Some("failure"), "{}", ran.log());
     assert!(
-        ran.log().contains("exit with `FAILURE`: 3"),
+        ran.log().contains("exit with `FAILURE`: 1"),
         "{}",
         ran.log()
     );
+    assert_eq!(ran.output("preflight", "proceed"), "false");
     assert_eq!(ran.times("build", "digest"), 0, "{}", ran.log());
-    assert_eq!(held(&full, "v1"), Some(digest));
     assert_eq!(held(&empty, "v1"), None);
-}
-
-#[test]
-fn half_published_version_is_built_again_under_a_warning_and_not_written_over() {
-    let (full, empty, digest) = half_published();
-    let ran = version(&[&empty, &full])
-        .variable("ON_EXISTING_TAG", "warn")
-        .fail();
-    assert_eq!(ran.output("preflight", "proceed"), "true");
-    assert!(ran.log().contains("::warning"), "{}", ran.log());
-    assert_eq!(ran.times("build", "digest"), 2, "{}", ran.log());
-    assert_eq!(ran.result("seal"), Some("failure"), "{}", ran.log());
-    assert_eq!(held(&full, "v1"), Some(digest));
-    assert_eq!(held(&empty, "v1"), None);
-}
-
-#[test]
-fn registry_that_does_not_answer_fails_with_every_policy() {
-    let (full, _, digest) = half_published();
-    let silent = format!("127.0.0.1:{}/octo-org/app", free_port());
-    for policy in ["skip", "fail", "warn"] {
-        let ran = version(&[&full, &silent])
-            .variable("ON_EXISTING_TAG", policy)
-            .fail();
-        assert_eq!(ran.result("plan"), Some("failure"), "{}", ran.log());
-        assert_eq!(ran.times("build", "digest"), 0, "{}", ran.log());
-        assert_eq!(ran.times("preflight", "proceed"), 0, "{}", ran.log());
-    }
-    assert_eq!(held(&full, "v1"), Some(digest));
 }
 
 impl Ran {

@@ -3,6 +3,8 @@
 #
 # Any image with cargo, gcc and the C library's static archives can build it (--build-arg BUILDER=…).
 ARG BUILDER=docker.io/library/rust:1.96.1-slim-bookworm@sha256:e18a79fc84dfcfc3ab5ba72290398a644c135c97eaa881447fddc354ee4701a3
+# What it is made of is written in the sources, not in the binary.
+ARG BUILDKIT_SBOM_SCAN_CONTEXT=true
 
 FROM ${BUILDER} AS builder
 WORKDIR /source

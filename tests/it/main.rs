@@ -38,3 +38,4 @@ mod tags;
 mod tokens;
 mod trace;
 mod verify;
+mod workflows;

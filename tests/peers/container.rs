@@ -222,7 +222,7 @@ fn make_certificates(folder: &Path) {
 }
 
 /// The same signing config with a certificate authority that nobody answers for.
-fn without_fulcio(config: &str) -> String {
+pub(super) fn without_fulcio(config: &str) -> String {
     let mut config: Value = serde_json::from_str(config).unwrap();
     config["caUrls"][0]["url"] = Value::from(format!("http://127.0.0.1:{}", free_port()));
     config.to_string()

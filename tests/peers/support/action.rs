@@ -193,7 +193,8 @@ impl Outcome {
     }
 }
 
-fn fresh_workspace() -> PathBuf {
+/// A folder that no run has seen.
+pub(super) fn fresh_workspace() -> PathBuf {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let name = format!(
         "{}-{}",

@@ -1,5 +1,6 @@
 //! What every case needs: where the software listens, and a way to run it that always ends.
 
+mod act;
 mod action;
 mod image;
 mod server;
@@ -9,6 +10,7 @@ mod tools;
 use std::env;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+pub(crate) use act::{Dispatch, Ran};
 pub(crate) use action::{Action, Outcome};
 pub(crate) use image::{Child, Flavour, push_child, push_index, push_with_provenance};
 pub(crate) use server::{Server, free_port};

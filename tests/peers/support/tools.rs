@@ -10,26 +10,47 @@ use super::{Log, stack};
 /// A child that takes longer than this is ended, and its case fails.
 const CHILD_SECONDS: &str = "120";
 
-/// A workflow of the repository `octo-org/octo-app`, which signs under its own identity.
+/// A workflow that runs for the repository `octo-org/octo-app`, or for another, and signs under its own identity.
 #[derive(Debug, Clone)]
-pub(crate) struct Workflow(String);
+pub(crate) struct Workflow {
+    reference: String,
+    repository: &'static str,
+}
 
 impl Workflow {
     /// The workflow `.github/workflows/NAME.yml` on the main branch.
     pub(crate) fn named(name: &str) -> Self {
-        Self(format!(
+        Self::called(&format!(
             "octo-org/octo-app/.github/workflows/{name}.yml@refs/heads/main"
         ))
     }
 
+    /// A workflow that others call: `OWNER/NAME/.github/workflows/FILE@REF`.
+    pub(crate) fn called(reference: &str) -> Self {
+        Self {
+            reference: reference.to_owned(),
+            repository: "octo-org/octo-app",
+        }
+    }
+
+    /// The same workflow, called by another repository.
+    pub(crate) fn by(self, repository: &'static str) -> Self {
+        Self { repository, ..self }
+    }
+
     /// The identity in its certificates.
     pub(crate) fn identity(&self) -> String {
-        format!("https://github.com/{}", self.0)
+        format!("https://github.com/{}", self.reference)
     }
 
     /// The environment in which its jobs find GitHub's token endpoint.
     pub(crate) fn environment(&self) -> [(&'static str, String); 2] {
-        let url = format!("{}&claim.job_workflow_ref={}", stack("TOKEN_URL"), self.0);
+        let Self {
+            reference,
+            repository,
+        } = self;
+        let url = stack("TOKEN_URL");
+        let url = format!("{url}&claim.job_workflow_ref={reference}&claim.repository={repository}");
         [
             ("ACTIONS_ID_TOKEN_REQUEST_URL", url),
             ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", stack("TOKEN")),
@@ -98,7 +119,12 @@ impl Tool {
 
     /// docker, whichever talks to the daemon that has the image.
     pub(crate) fn docker(arguments: &[&str]) -> Self {
-        let mut tool = Self::bounded(stack("DOCKER")).args(arguments);
+        Self::with_docker(stack("DOCKER")).args(arguments)
+    }
+
+    /// A program that talks to that daemon.
+    pub(crate) fn with_docker(program: impl AsRef<OsStr>) -> Self {
+        let mut tool = Self::bounded(program);
         for name in ["PATH", "DOCKER_HOST", "HOME"] {
             if let Some(value) = std::env::var_os(name) {
                 tool = tool.env(name, value);

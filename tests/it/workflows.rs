@@ -1,0 +1,276 @@
+//! The reusable workflows fit each other, the action and the README. actionlint sees none of it: they name each other in full.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::process::Command;
+
+use serde::Deserialize;
+
+use crate::contract::{read, table};
+
+#[derive(Deserialize)]
+struct Workflow {
+    on: yaml_serde::Value,
+    jobs: BTreeMap<String, Job>,
+}
+
+#[derive(Deserialize)]
+struct Job {
+    #[serde(default)]
+    steps: Vec<Call>,
+    #[serde(flatten)]
+    call: Call,
+}
+
+/// A job that is another workflow, or a step that is an action or a script.
+#[derive(Deserialize)]
+struct Call {
+    id: Option<String>,
+    run: Option<String>,
+    uses: Option<String>,
+    #[serde(default)]
+    with: BTreeMap<String, yaml_serde::Value>,
+}
+
+/// Where what has `inputs` is, in the order they stand there.
+#[derive(Deserialize)]
+struct Called {
+    #[serde(default)]
+    inputs: yaml_serde::Mapping,
+}
+
+const OWN: &str = "manifest-seal/manifest-seal";
+
+/// Every workflow, by its path.
+fn workflows() -> BTreeMap<String, String> {
+    let folders = [".github/workflows", "tests/runner/workflows"];
+    let files = folders
+        .iter()
+        .flat_map(|folder| fs::read_dir(folder).unwrap());
+    files
+        .map(|entry| entry.unwrap().path().to_str().unwrap().to_owned())
+        .map(|path| (path.clone(), read(&path)))
+        .collect()
+}
+
+/// The inputs of the reusable workflow in `text`.
+fn inputs(text: &str) -> yaml_serde::Mapping {
+    let workflow: Workflow = yaml_serde::from_str(text).unwrap();
+    let called: Called = yaml_serde::from_value(workflow.on["workflow_call"].clone()).unwrap();
+    called.inputs
+}
+
+/// The names of the inputs of what `uses:` names, if it is ours.
+fn inputs_of(uses: &str) -> Option<BTreeSet<String>> {
+    let path = match uses.strip_prefix(OWN) {
+        Some(rest) => rest.split('@').next().unwrap().trim_start_matches('/'),
+        None => uses.strip_prefix("./")?,
+    };
+    let inputs = if path.is_empty() {
+        let action: Called = yaml_serde::from_str(&read("action.yml")).unwrap();
+        action.inputs
+    } else {
+        inputs(&read(path))
+    };
+    let names = inputs.keys().map(|name| name.as_str().unwrap().to_owned());
+    Some(names.collect())
+}
+
+#[test]
+fn workflows_give_only_inputs_that_are_there() {
+    let mut seen = 0;
+    for (path, text) in workflows() {
+        let workflow: Workflow = yaml_serde::from_str(&text).unwrap();
+        let calls = workflow
+            .jobs
+            .values()
+            .flat_map(|job| job.steps.iter().chain([&job.call]));
+        for call in calls {
+            let Some(known) = call.uses.as_deref().and_then(inputs_of) else {
+                continue;
+            };
+            seen += 1;
+            for name in call.with.keys() {
+                assert!(
+                    known.contains(name),
+                    "{path}: {:?} has no `{name}`",
+                    call.uses
+                );
+            }
+        }
+    }
+    assert!(seen > 10, "{seen}");
+}
+
+#[test]
+fn workflows_name_the_action_of_their_major_version() {
+    let manifest = read("Cargo.toml");
+    let version = manifest.split("\nversion = \"").nth(1).unwrap();
+    let major = version.split('.').next().unwrap();
+    for (path, text) in workflows() {
+        for line in text
+            .lines()
+            .filter(|line| line.contains(&format!("uses: {OWN}")))
+        {
+            assert!(line.ends_with(&format!("@v{major}")), "{path}: {line}");
+        }
+    }
+}
+
+#[test]
+fn every_permission_has_its_reason() {
+    for (path, text) in workflows() {
+        assert!(text.contains("\npermissions: {}\n"), "{path}");
+        for line in text.lines() {
+            let granted = line
+                .trim_start()
+                .split_once(": ")
+                .is_some_and(|(name, value)| {
+                    ["contents", "packages", "id-token"].contains(&name)
+                        && value.starts_with(['r', 'w'])
+                });
+            assert!(!granted || line.contains(" # "), "{path}: {line}");
+            assert!(!line.contains("secrets: inherit"), "{path}: {line}");
+        }
+    }
+}
+
+/// Runs the script of `build.yml` that makes names, as the runner does. Returns what it wrote, or what it complained of.
+fn names(variables: &[(&str, &str)]) -> Result<BTreeMap<String, String>, String> {
+    let workflow: Workflow = yaml_serde::from_str(&read(".github/workflows/build.yml")).unwrap();
+    let script = workflow.jobs["plan"]
+        .steps
+        .iter()
+        .find(|step| step.id.as_deref() == Some("names"))
+        .and_then(|step| step.run.clone())
+        .unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let written = folder.path().join("output");
+    let usual = [
+        ("IMAGES", "ghcr.io/octo-org/app"),
+        ("PLATFORMS", "linux/amd64, linux/arm64"),
+        ("TAGS", ""),
+        ("MOVING", ""),
+        ("PREFIX", ""),
+        ("SUFFIX", ""),
+        ("PULL_REQUEST", ""),
+        ("GITHUB_EVENT_NAME", "push"),
+        ("GITHUB_REF", "refs/heads/main"),
+        ("GITHUB_REF_NAME", "main"),
+        ("GITHUB_SHA", "d34db33fd34db33fd34db33fd34db33fd34db33f"),
+    ];
+    let output = Command::new("bash")
+        .args(["-e", "-c", &script])
+        .env_clear()
+        .envs(usual)
+        .envs(variables.iter().copied())
+        .env("PATH", "/usr/bin:/bin")
+        .env("GITHUB_OUTPUT", &written)
+        .output()
+        .unwrap();
+    if !output.status.success() {
+        return Err(String::from_utf8(output.stdout).unwrap());
+    }
+    let written = fs::read_to_string(written).unwrap();
+    let pairs = written.lines().map(|line| line.split_once('=').unwrap());
+    Ok(pairs
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect())
+}
+
+#[test]
+fn every_event_has_its_tag() {
+    let tag = |variables: &[(&str, &str)]| {
+        let tags = &names(variables).unwrap()["tags"];
+        tags.strip_prefix("type=raw,value=").unwrap().to_owned()
+    };
+    assert_eq!(tag(&[]), "main-d34db33");
+    assert_eq!(tag(&[("SUFFIX", "-plugins")]), "main-d34db33-plugins");
+    // A person who dispatches on the same ref ends in the same tag.
+    assert_eq!(
+        tag(&[("GITHUB_EVENT_NAME", "workflow_dispatch")]),
+        "main-d34db33"
+    );
+    let branch = [
+        ("GITHUB_REF", "refs/heads/Feature/$(id) *"),
+        ("GITHUB_REF_NAME", "Feature/$(id) *"),
+    ];
+    assert_eq!(tag(&branch), "feature---id----d34db33");
+    let released = [
+        ("GITHUB_REF", "refs/tags/v1.4.2"),
+        ("GITHUB_REF_NAME", "v1.4.2"),
+        ("SUFFIX", "-plugins"),
+    ];
+    assert_eq!(tag(&released), "v1.4.2-plugins");
+    assert_eq!(tag(&[released[0], released[1], ("PREFIX", "v")]), "1.4.2");
+    let request = [
+        ("GITHUB_EVENT_NAME", "pull_request"),
+        ("PULL_REQUEST", "17"),
+        ("GITHUB_REF_NAME", "17/merge"),
+    ];
+    assert_eq!(tag(&request), "pr-17-d34db33");
+    let nightly = tag(&[("GITHUB_EVENT_NAME", "schedule")]);
+    let date = nightly.strip_prefix("nightly-").unwrap();
+    assert!(date.len() == 8 && date.starts_with("20"), "{nightly}");
+}
+
+#[test]
+fn names_of_a_build_are_checked_and_told_apart() {
+    let named = names(&[
+        ("IMAGES", "\nghcr.io/octo-org/app, docker.io/octo-org/app\n"),
+        ("PLATFORMS", "linux/amd64\nlinux/arm/v7"),
+    ])
+    .unwrap();
+    assert_eq!(named["image"], "ghcr.io/octo-org/app");
+    assert_eq!(named["registry"], "ghcr.io");
+    assert_eq!(
+        named["images"],
+        r#"["ghcr.io/octo-org/app","docker.io/octo-org/app"]"#
+    );
+    assert_eq!(
+        named["matrix"],
+        r#"[{"platform":"linux/amd64","name":"linux-amd64"},{"platform":"linux/arm/v7","name":"linux-arm-v7"}]"#
+    );
+    // Two builds of one run keep their digests apart; the same one finds its own again.
+    let artifacts = |variables: &[(&str, &str)]| names(variables).unwrap()["artifacts"].clone();
+    assert_eq!(artifacts(&[]), artifacts(&[]));
+    assert_ne!(artifacts(&[]), artifacts(&[("SUFFIX", "-plugins")]));
+    for (name, value, complaint) in [
+        ("IMAGES", " , ", "'images' is empty"),
+        ("IMAGES", "ghcr.io/o/\"a\"", "not a repository in 'images'"),
+        (
+            "PLATFORMS",
+            "linux/amd64\"}",
+            "not a platform in 'platforms'",
+        ),
+    ] {
+        let said = names(&[(name, value)]).unwrap_err();
+        assert!(
+            said.starts_with("::error::") && said.contains(complaint),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn readme_lists_the_inputs_of_build_publish() {
+    let text = |value: &yaml_serde::Value| value.as_str().unwrap_or_default().to_owned();
+    let rows: Vec<Vec<String>> = inputs(&read(".github/workflows/build-publish.yml"))
+        .iter()
+        .map(|(name, input)| {
+            let default = match text(&input["default"]) {
+                default if default.is_empty() => default,
+                default => format!("`{default}`"),
+            };
+            vec![
+                format!("`{}`", text(name)),
+                text(&input["description"]),
+                default,
+            ]
+        })
+        .collect();
+    assert_eq!(
+        table(&read("README.md"), "input of `build-publish.yml`"),
+        rows
+    );
+}

@@ -1,0 +1,181 @@
+//! `build-publish.yml` from the look at the tags to the gate, for a caller.
+
+use serde_json::Value;
+
+use super::{held, signed_once};
+use crate::support::{Dispatch, Ran, Registry, Workflow, free_port};
+
+/// The workflow whose identity is in the certificates of all that call it.
+fn build_publish() -> Workflow {
+    Workflow::called("manifest-seal/manifest-seal/.github/workflows/build-publish.yml@refs/tags/v0")
+}
+
+/// A build whose tags may all move, so that nothing is looked for before it.
+fn moving(repository: &str) -> Dispatch {
+    Dispatch::new("build-publish", &build_publish())
+        .variable("IMAGES", repository)
+        .variable("TAGS", "type=raw,enable=false,value=none")
+        .variable("MOVING_TAGS", "type=raw,value=edge")
+}
+
+#[test]
+fn build_is_published_in_every_registry_sealed_and_verified() {
+    let repository = Registry::Distribution.fresh();
+    let other = Registry::Cue.fresh();
+    let ran = moving(&repository)
+        .variable("IMAGES", &format!("{repository}\n{other}"))
+        .succeed();
+    assert_eq!(ran.times("build", "digest"), 2, "{}", ran.log());
+    let published = ran.published();
+    let digest = published["digest"].as_str().unwrap();
+    assert_eq!(published["result"], "created");
+    assert_eq!(published["signed"], "true");
+    assert_eq!(published["reference"], format!("{repository}@{digest}"));
+    for repository in [&repository, &other] {
+        assert_eq!(held(repository, "edge").as_deref(), Some(digest));
+        signed_once(repository, digest, &build_publish());
+        // The gate looks in each of them.
+        let reference = format!("{repository}@{digest}");
+        assert!(ran.summary("verify").contains(&reference), "{}", ran.log());
+    }
+    let platforms: Value = serde_json::from_str(ran.output("seal", "platforms")).unwrap();
+    let platforms: Vec<&String> = platforms.as_object().unwrap().keys().collect();
+    assert_eq!(platforms, ["linux/amd64", "linux/arm64/v8"]);
+}
+
+#[test]
+fn build_that_is_run_again_leaves_nothing_of_the_first() {
+    let repository = Registry::Distribution.fresh();
+    let dispatch = moving(&repository);
+    let first = dispatch.succeed();
+    // Other images, since a build is seldom the same: were an artifact of the first left, a platform would be there twice.
+    let again = dispatch.succeed();
+    let digest = again.output("seal", "digest");
+    assert_ne!(first.output("seal", "digest"), digest);
+    assert_eq!(held(&repository, "edge").as_deref(), Some(digest));
+    signed_once(&repository, digest, &build_publish());
+}
+
+#[test]
+fn gate_of_a_build_refuses_what_was_signed_by_others() {
+    // Another workflow; and this one, called by another repository.
+    let stranger = build_publish().by("octo-org/stranger");
+    for signer in [Workflow::default(), stranger] {
+        let repository = Registry::Distribution.fresh();
+        let ran = moving(&repository).by(&signer).fail();
+        assert_eq!(ran.result("seal"), Some("success"), "{}", ran.log());
+        assert_eq!(ran.result("verify"), Some("failure"), "{}", ran.log());
+        assert!(
+            ran.log().contains("exit with `FAILURE`: 3"),
+            "{}",
+            ran.log()
+        );
+        assert_eq!(ran.times("next", "outputs"), 0, "{}", ran.log());
+    }
+}
+
+/// A build of the version `v1`.
+fn version(images: &[&str]) -> Dispatch {
+    Dispatch::new("build-publish", &build_publish())
+        .variable("IMAGES", &images.join("\n"))
+        .variable("TAGS", "type=raw,value=v1")
+}
+
+#[test]
+fn dispatch_on_the_same_ref_builds_nothing_and_signs_nothing() {
+    let repository = Registry::Distribution.fresh();
+    let dispatch = Dispatch::new("build-publish", &build_publish())
+        .variable("IMAGES", &repository)
+        .variable("TAG_SUFFIX", "-plugins");
+    let first = dispatch.succeed();
+    let again = dispatch.succeed();
+    let digest = first.digest();
+    assert_eq!(again.digest(), digest);
+    assert_eq!(again.times("build", "digest"), 0, "{}", again.log());
+    let published = again.published();
+    assert_eq!(published["result"], "unchanged");
+    assert_eq!(published["sign-skipped"], "true");
+    assert!(again.summary("verify").contains(&digest), "{}", again.log());
+    signed_once(&repository, &digest, &build_publish());
+    let tag = first.output("names", "tags").replace("type=raw,value=", "");
+    assert!(
+        tag.starts_with("main-") && tag.ends_with("-plugins"),
+        "{tag}"
+    );
+    assert_eq!(held(&repository, &tag), Some(digest));
+}
+
+#[test]
+fn half_published_version_ends_as_the_policy_says() {
+    let full = Registry::Distribution.fresh();
+    let empty = Registry::Cue.fresh();
+    let digest = version(&[&full]).succeed().digest();
+    // The registry in which images would be built is the one that lacks it.
+    let with = |policy| version(&[&empty, &full]).variable("ON_EXISTING_TAG", policy);
+    let holding = || (held(&full, "v1"), held(&empty, "v1"));
+    let before = (Some(digest.clone()), None);
+
+    let ran = with("fail").fail();
+    assert_eq!(ran.result("plan"), Some("failure"), "{}", ran.log());
+    assert!(
+        ran.log().contains("exit with `FAILURE`: 3"),
+        "{}",
+        ran.log()
+    );
+    assert_eq!(ran.times("build", "digest"), 0, "{}", ran.log());
+    assert_eq!(holding(), before);
+
+    // Built again it is something else, which is not written over what is there.
+    let ran = with("warn").fail();
+    assert_eq!(ran.output("preflight", "proceed"), "true");
+    assert!(ran.log().contains("::warning"), "{}", ran.log());
+    assert_eq!(ran.times("build", "digest"), 2, "{}", ran.log());
+    assert_eq!(ran.result("seal"), Some("failure"), "{}", ran.log());
+    assert_eq!(holding(), before);
+
+    // The default is `skip`.
+    let ran = with("").succeed();
+    assert_eq!(ran.output("preflight", "proceed"), "false");
+    assert_eq!(ran.output("preflight", "digest"), digest);
+    assert_eq!(
+        ran.output("preflight", "source"),
+        format!("{full}@{digest}")
+    );
+    assert_eq!(ran.times("build", "digest"), 0, "{}", ran.log());
+    assert_eq!(ran.digest(), digest);
+    assert_eq!(ran.published()["result"], "completed");
+    assert_eq!(holding(), (Some(digest.clone()), Some(digest.clone())));
+    for repository in [&full, &empty] {
+        signed_once(repository, &digest, &build_publish());
+    }
+}
+
+#[test]
+fn registry_that_does_not_answer_fails_before_a_build() {
+    let empty = Registry::Distribution.fresh();
+    let silent = format!("127.0.0.1:{}/octo-org/app", free_port());
+    let ran = version(&[&empty, &silent])
+        .variable("ON_EXISTING_TAG", "warn")
+        .fail();
+    assert_eq!(ran.result("plan"), Some("failure"), "{}", ran.log());
+    assert!(
+        ran.log().contains("exit with `FAILURE`: 1"),
+        "{}",
+        ran.log()
+    );
+    assert_eq!(ran.output("preflight", "proceed"), "false");
+    assert_eq!(ran.times("build", "digest"), 0, "{}", ran.log());
+    assert_eq!(held(&empty, "v1"), None);
+}
+
+impl Ran {
+    /// The outputs of the reusable workflow, as the caller's next job saw them.
+    fn published(&self) -> Value {
+        serde_json::from_str(self.output_of("after", "next", "outputs")).unwrap()
+    }
+
+    /// The digest of what was published.
+    fn digest(&self) -> String {
+        self.published()["digest"].as_str().unwrap().to_owned()
+    }
+}

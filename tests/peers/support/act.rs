@@ -1,0 +1,281 @@
+//! A runner: `act` runs a caller's workflow, which uses this repository's, in containers on the stack's network.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use serde_json::Value;
+
+use super::{Log, Tool, Workflow, action, stack, tools};
+
+/// How the workflows name the action, before the `@`.
+const OWN: &str = "manifest-seal/manifest-seal";
+
+/// A workflow of `tests/runner/workflows` that is about to run, as a job of the repository `octo-org/octo-app`.
+pub(crate) struct Dispatch {
+    caller: &'static str,
+    folder: PathBuf,
+    variables: BTreeMap<String, String>,
+    workflow: Workflow,
+}
+
+/// What a run of a workflow did.
+pub(crate) struct Ran {
+    /// Every line that the runner wrote, as it wrote it.
+    events: Vec<Value>,
+    succeeded: bool,
+}
+
+impl Dispatch {
+    /// A run of `caller`, whose jobs sign as `workflow`.
+    pub(crate) fn new(caller: &'static str, workflow: &Workflow) -> Self {
+        let folder = action::fresh_workspace();
+        lay_out(&folder, caller);
+        let dispatch = Self {
+            caller,
+            folder,
+            variables: BTreeMap::new(),
+            workflow: workflow.clone(),
+        };
+        let config = fs::read_to_string(Log::Rekor2.signing_config()).unwrap();
+        let root = fs::read_to_string(stack("TRUSTED_ROOT")).unwrap();
+        dispatch
+            .variable("SIGNING_CONFIG", &config)
+            .variable("TRUSTED_ROOT", &root)
+            .variable("ISSUER", &stack("ISSUER"))
+    }
+
+    /// Sets what the workflow reads as `vars.NAME`.
+    pub(crate) fn variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// The signing config of this run.
+    pub(crate) fn signing_config(&self) -> &str {
+        &self.variables["SIGNING_CONFIG"]
+    }
+
+    /// Signs as another workflow from now on.
+    pub(crate) fn by(mut self, workflow: &Workflow) -> Self {
+        self.workflow = workflow.clone();
+        self
+    }
+
+    /// Runs it to its end. Run again, it finds the artifacts of the run before, as a job that is run again does.
+    pub(crate) fn run(&self) -> Ran {
+        // The names of its containers are those of the jobs, the same in each case.
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let output = self.act().output();
+        let text = String::from_utf8(output.stdout.clone()).unwrap();
+        let events: Vec<Value> = text
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect();
+        assert!(!events.is_empty(), "{}", tools::text(&output));
+        Ran {
+            events,
+            succeeded: output.status.success(),
+        }
+    }
+
+    /// Runs it and asks for success.
+    pub(crate) fn succeed(&self) -> Ran {
+        let ran = self.run();
+        assert!(ran.succeeded, "{}", ran.log());
+        ran
+    }
+
+    /// Runs it and asks for failure.
+    pub(crate) fn fail(&self) -> Ran {
+        let ran = self.run();
+        assert!(!ran.succeeded, "{}", ran.log());
+        ran
+    }
+
+    fn act(&self) -> Tool {
+        let volumes = format!(
+            "--volume {}:/artifacts --volume {}:/stack:ro",
+            self.folder.join("artifacts").display(),
+            stack("BIN"),
+        );
+        let image = stack("RUNNER_IMAGE");
+        let mut tool = Tool::with_docker(stack("ACT"))
+            .env("HOME", self.folder.join("home"))
+            .folder(&self.folder.join("octo-app"))
+            .args([
+                "workflow_dispatch",
+                "--json",
+                "--pull=false",
+                "--no-cache-server",
+            ])
+            .args([
+                "--rm",
+                "--network",
+                "host",
+                "--container-daemon-socket",
+                "-",
+            ])
+            .args(["--container-options", &volumes])
+            .args([
+                "--workflows",
+                &format!(".github/workflows/{}.yml", self.caller),
+            ])
+            .args(["--platform", &format!("ubuntu-24.04={image}")])
+            .args(["--platform", &format!("ubuntu-24.04-arm={image}")]);
+        for (reference, folder) in local_repositories(&self.folder) {
+            tool = tool.args([
+                "--local-repository",
+                &format!("{reference}={}", folder.display()),
+            ]);
+        }
+        for (name, value) in self.workflow.environment() {
+            tool = tool.args(["--env", &format!("{name}={value}")]);
+        }
+        for (name, value) in &self.variables {
+            tool = tool.args(["--var", &format!("{name}={value}")]);
+        }
+        tool
+    }
+}
+
+impl Ran {
+    /// The output `name` of the steps called `step`, which some job of the run has set.
+    pub(crate) fn output(&self, step: &str, name: &str) -> &str {
+        self.setting(step, name)
+            .find_map(|event| event["arg"].as_str())
+            .unwrap_or_else(|| panic!("no output `{name}` of `{step}`\n{}", self.log()))
+    }
+
+    /// The same, of the step of `job`.
+    pub(crate) fn output_of(&self, job: &str, step: &str, name: &str) -> &str {
+        self.setting(step, name)
+            .filter(|event| event["jobID"] == *job)
+            .find_map(|event| event["arg"].as_str())
+            .unwrap_or_else(|| panic!("no output `{name}` of `{step}` in `{job}`\n{}", self.log()))
+    }
+
+    /// In how many jobs that output was set.
+    pub(crate) fn times(&self, step: &str, name: &str) -> usize {
+        let jobs: BTreeSet<&str> = self
+            .setting(step, name)
+            .filter_map(|event| event["job"].as_str())
+            .collect();
+        jobs.len()
+    }
+
+    fn setting(&self, step: &str, name: &str) -> impl Iterator<Item = &Value> {
+        self.commands("set-output")
+            .filter(move |event| event["stepID"][0] == *step && event["name"] == *name)
+    }
+
+    /// The job summary: what all steps of `job` wrote.
+    pub(crate) fn summary(&self, job: &str) -> String {
+        self.commands("summary")
+            .filter(|event| event["jobID"] == *job)
+            .filter_map(|event| event["content"].as_str())
+            .collect()
+    }
+
+    /// How `job` ended: `success`, `failure`, or nothing, if it never began.
+    pub(crate) fn result(&self, job: &str) -> Option<&str> {
+        self.events
+            .iter()
+            .filter(|event| event["jobID"] == *job)
+            .find_map(|event| event["jobResult"].as_str())
+    }
+
+    /// All that was printed.
+    pub(crate) fn log(&self) -> String {
+        let line = |event: &Value| {
+            let part = |name: &str| {
+                event[name]
+                    .as_str()
+                    .unwrap_or_default()
+                    .trim_end()
+                    .to_owned()
+            };
+            format!("{} | {}\n", part("job"), part("msg"))
+        };
+        self.events.iter().map(line).collect()
+    }
+
+    fn commands(&self, command: &str) -> impl Iterator<Item = &Value> {
+        self.events
+            .iter()
+            .filter(move |event| event["command"] == *command)
+    }
+}
+
+/// Makes the folders of a run: the caller's repository, this one with the action naming the image that was built, and the
+/// artifacts.
+fn lay_out(folder: &Path, caller: &str) {
+    let ours = folder.join("manifest-seal");
+    let theirs = folder.join("octo-app");
+    for path in [&ours, &theirs] {
+        fs::create_dir_all(path.join(".github/workflows")).unwrap();
+    }
+    fs::create_dir_all(folder.join("artifacts")).unwrap();
+    fs::create_dir_all(folder.join("home")).unwrap();
+    for entry in fs::read_dir(".github/workflows").unwrap() {
+        let entry = entry.unwrap();
+        let copy = ours.join(".github/workflows").join(entry.file_name());
+        fs::copy(entry.path(), copy).unwrap();
+    }
+    let action = fs::read_to_string("action.yml").unwrap();
+    let built = format!("image: docker://{}", stack("IMAGE"));
+    assert!(action.contains("image: Dockerfile"));
+    fs::write(
+        ours.join("action.yml"),
+        action.replace("image: Dockerfile", &built),
+    )
+    .unwrap();
+    let file = theirs.join(format!(".github/workflows/{caller}.yml"));
+    fs::copy(format!("tests/runner/workflows/{caller}.yml"), file).unwrap();
+    for line in [
+        "init --quiet --initial-branch main",
+        "remote add origin https://github.com/octo-org/octo-app",
+        "add --all",
+        "-c user.name=octocat -c user.email=octocat@example.com commit --quiet --message All",
+    ] {
+        Tool::bounded("/usr/bin/git")
+            .folder(&theirs)
+            .args(line.split(' '))
+            .succeed();
+    }
+}
+
+/// What `uses:` names in the workflows, and the folder that stands for it: nothing is fetched.
+fn local_repositories(folder: &Path) -> BTreeMap<String, PathBuf> {
+    let stand_ins = fs::canonicalize("tests/runner/actions").unwrap();
+    let mut repositories = BTreeMap::new();
+    let workflows = ["manifest-seal", "octo-app"]
+        .into_iter()
+        .flat_map(|name| fs::read_dir(folder.join(name).join(".github/workflows")).unwrap());
+    for entry in workflows {
+        let text = fs::read_to_string(entry.unwrap().path()).unwrap();
+        for used in text
+            .lines()
+            .filter_map(|line| line.trim().trim_start_matches("- ").strip_prefix("uses: "))
+        {
+            let Some((name, reference)) = used.split_once('@') else {
+                continue;
+            };
+            let repository: Vec<&str> = name.split('/').take(2).collect();
+            let repository = repository.join("/");
+            let reference = reference.split(' ').next().unwrap();
+            let stand_in = stand_ins.join(&repository);
+            let stand_for = if repository == OWN {
+                folder.join("manifest-seal")
+            } else if stand_in.exists() {
+                stand_in
+            } else {
+                stand_ins.join("unexpected")
+            };
+            repositories.insert(format!("{repository}@{reference}"), stand_for);
+        }
+    }
+    repositories
+}

@@ -262,3 +262,25 @@ fn index_that_another_tool_nested_is_signed_down_to_its_images() {
     assert!(two.other.manifest(MIRROR, &build.image.digest).is_some());
     verify.succeed();
 }
+
+#[test]
+fn conflict_in_one_registry_is_not_hidden_by_an_outage_of_another() {
+    let options = || sandbox::Options::new().referrers(Referrers::TagSchema);
+    let two = Two {
+        world: World::with(options()),
+        other: sandbox::Registry::start(options()),
+    };
+    let digest = two.world.create().input("tags", "").succeed();
+    let tag = digest.output("digest").replace(':', "-");
+    let registry = two.world.registry();
+    registry.tag(REPOSITORY, &tag, &two.world.amd64.digest);
+    let broken = Fault::on("PUT", "*/manifests/sha256-*").times(u32::MAX);
+    two.other
+        .fault(broken.registry_error(403, "DENIED", "no such tags"));
+    // The outage is the first to be told.
+    let tags = format!("{}\nv1", two.there("v1"));
+    let seal = two.seal().input("tags", tags);
+    let outcome = seal.input("on-signing-failure", "warn").end_with(1);
+    outcome.says(&[&format!("{}:{tag}", two.world.image()), "it is left alone"]);
+    assert!(two.world.tags().is_empty());
+}

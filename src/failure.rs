@@ -1,6 +1,5 @@
 //! The only error that `main` sees: for every case an exit code, a title, and a cure.
 
-use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt::Write as _;
 
@@ -261,10 +260,18 @@ fn preflight_hint(error: &PreflightError) -> Option<String> {
 
 /// The cure at each registry, where it has one; which one it is for is said where there are several.
 fn hints<'a>(errors: impl Iterator<Item = &'a RegistryError>) -> Option<String> {
-    let cures: BTreeMap<&str, String> = errors
-        .filter_map(|error| Some((error.host().as_str(), registry_hint(error)?)))
-        .collect();
-    if let [only] = cures.values().collect::<Vec<_>>()[..] {
+    // In the order in which they were met, the last word of each registry.
+    let mut cures: Vec<(&str, String)> = Vec::new();
+    for error in errors {
+        let (host, Some(cure)) = (error.host().as_str(), registry_hint(error)) else {
+            continue;
+        };
+        match cures.iter_mut().find(|(known, _)| *known == host) {
+            Some((_, known)) => *known = cure,
+            None => cures.push((host, cure)),
+        }
+    }
+    if let [(_, only)] = &cures[..] {
         return Some(only.clone());
     }
     let cures = cures.iter().map(|(host, cure)| format!("`{host}`: {cure}"));

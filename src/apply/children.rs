@@ -25,6 +25,8 @@ pub(super) struct Resolution {
     pub inputs: Vec<Resolved>,
     /// The repository in which each manifest was seen.
     pub places: BTreeMap<Digest, Repository>,
+    /// All that is in each digest that was given, at whatever depth, itself included.
+    pub inside: BTreeMap<Digest, Vec<Descriptor>>,
 }
 
 /// Resolves every digest at its registry. Children that other jobs just pushed may lag: what is not there yet is asked
@@ -37,13 +39,20 @@ pub(super) async fn resolve_all(
     let mut resolution = Resolution {
         inputs: Vec::new(),
         places: BTreeMap::new(),
+        inside: BTreeMap::new(),
     };
     let inputs = digests.iter().map(|given| resolve(context, given, sources));
     let mut inputs = stream::iter(inputs).buffered(PARALLEL);
-    while let Some((resolved, places)) = inputs.try_next().await? {
-        for (digest, repository) in places {
-            resolution.places.entry(digest).or_insert(repository);
+    while let Some((resolved, found)) = inputs.try_next().await? {
+        let mut inside = Vec::new();
+        for (descriptor, repository) in found {
+            let places = &mut resolution.places;
+            places
+                .entry(descriptor.digest.clone())
+                .or_insert(repository);
+            inside.push(descriptor);
         }
+        resolution.inside.insert(resolved.input.clone(), inside);
         resolution.inputs.push(resolved);
     }
     Ok(resolution)
@@ -52,19 +61,19 @@ pub(super) async fn resolve_all(
 /// Something that is to be read, and where it most likely is: where what lists it was.
 type Sought = (Digest, Repository);
 
-/// Reads one digest, down to its leaves, each where it is.
+/// Reads one digest, down to its leaves. Returns also all that was found on the way, and where.
 async fn resolve(
     context: &Context,
     given: &Given,
     sources: &[Repository],
-) -> Result<(Resolved, Vec<Sought>), ApplyError> {
+) -> Result<(Resolved, Vec<(Descriptor, Repository)>), ApplyError> {
     let input = &given.digest;
     let mut resolved = Resolved {
         input: input.clone(),
         leaves: Vec::new(),
         attestations: Vec::new(),
     };
-    let mut places = Vec::new();
+    let mut found = Vec::new();
     let mut attesting = Vec::new();
     let mut seen = BTreeSet::from([input.clone()]);
     let mut level = vec![(input.clone(), given.repository.clone())];
@@ -75,11 +84,11 @@ async fn resolve(
         while let Some((read, place)) = reads.try_next().await? {
             match read {
                 Read::Image(leaf) => {
-                    places.push((leaf.descriptor.digest.clone(), place));
+                    found.push((leaf.descriptor.clone(), place));
                     resolved.leaves.push(*leaf);
                 }
                 Read::Index {
-                    digest,
+                    index,
                     attestations,
                     others,
                 } => {
@@ -89,7 +98,7 @@ async fn resolve(
                         .into_iter()
                         .filter(|child| seen.insert(child.clone()));
                     next.extend(new.map(|child| (child, place.clone())));
-                    places.push((digest, place));
+                    found.push((*index, place));
                 }
             }
             // The input itself is no child.
@@ -105,10 +114,10 @@ async fn resolve(
         if next.is_empty() {
             let checked = check_attestations(context, attesting, sources).await?;
             for (attestation, place) in checked {
-                places.push((attestation.descriptor.digest.clone(), place));
+                found.push((attestation.descriptor.clone(), place));
                 resolved.attestations.push(attestation);
             }
-            return Ok((resolved, places));
+            return Ok((resolved, found));
         }
         level = next;
     }
@@ -140,7 +149,7 @@ async fn find(
 enum Read {
     Image(Box<Leaf>),
     Index {
-        digest: Digest,
+        index: Box<Descriptor>,
         attestations: Vec<Attestation>,
         others: Vec<Digest>,
     },
@@ -166,7 +175,7 @@ async fn read(
     let (attestations, others) = set_aside(digest, manifests)?;
     let others = others.into_iter().map(|child| child.digest).collect();
     let index = Read::Index {
-        digest: digest.clone(),
+        index: Box::new(manifest.descriptor()),
         attestations,
         others,
     };

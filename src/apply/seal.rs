@@ -12,7 +12,7 @@ use super::survey::{Destination, SealPlan, survey};
 use super::tags::write_tags;
 use super::unsigned::{Expectation, ToSign, Unsigned};
 use super::{ApplyError, Context, Ledger};
-use crate::domain::{Manifest, Reference};
+use crate::domain::Reference;
 use crate::inputs::{Depth, Mode, Order, Seal, Signing};
 
 /// Makes, signs and tags an index. `authority` is what signing needs; it is awaited only if there is signing to do.
@@ -84,11 +84,11 @@ fn subjects(plan: &SealPlan, depth: Depth) -> Vec<ToSign> {
             Expectation::Signed
         };
         for index in destination.indexes(&plan.target) {
-            let children = match depth {
-                Depth::Itself => &[],
-                Depth::Children => index.children(),
-            };
-            for subject in std::iter::once(index.descriptor()).chain(children.iter().cloned()) {
+            let mut signed = vec![index.descriptor()];
+            if depth == Depth::Children {
+                signed.extend(plan.members(index).cloned());
+            }
+            for subject in signed {
                 let subject = ToSign {
                     repository: destination.repository.clone(),
                     subject,
@@ -146,11 +146,10 @@ impl Walk<'_> {
         let repository = &destination.repository;
         let sources = Source::repositories(self.seal.sources_for(repository));
         let carrier = Carrier::new(context, &sources, repository, Care::Trusting);
-        let children = destination
-            .indexes(&plan.target)
-            .flat_map(Manifest::children);
+        let indexes = destination.indexes(&plan.target);
+        let members = indexes.flat_map(|index| plan.members(index));
         // What was seen here needs no second look.
-        let elsewhere = children.filter(|child| plan.places.get(&child.digest) != Some(repository));
+        let elsewhere = members.filter(|child| plan.places.get(&child.digest) != Some(repository));
         carrier.bring_all(elsewhere).await?;
         let mut brought = carrier.brought();
         brought.add(&destination.brought);

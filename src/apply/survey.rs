@@ -7,7 +7,7 @@ use super::children::{PARALLEL, Resolution, resolve_all};
 use super::receipt::{IndexReceipt, PlaceReceipt, PlaceState, Receipt, TagReceipt};
 use super::tags::see_tags;
 use super::{ApplyError, Context, unseen};
-use crate::domain::{Digest, Manifest, Reference, Repository};
+use crate::domain::{Descriptor, Digest, Manifest, Reference, Repository};
 use crate::inputs::Seal;
 use crate::plan::{
     Assembly, Equivalent, SeenTag, TagStep, TagSteps, Wanted, assemble, decide_tags, images_of,
@@ -24,6 +24,20 @@ pub(super) struct SealPlan {
     pub destinations: Vec<Destination>,
     /// A repository in which each child was seen.
     pub places: BTreeMap<Digest, Repository>,
+    /// All that is in each digest that was given.
+    inside: BTreeMap<Digest, Vec<Descriptor>>,
+}
+
+impl SealPlan {
+    /// All that is in one of the run's indexes, at whatever depth: another tool may have nested an index that was given.
+    pub(super) fn members<'a>(
+        &'a self,
+        index: &'a Manifest,
+    ) -> impl Iterator<Item = &'a Descriptor> {
+        let inside = |child: &Descriptor| self.inside.get(&child.digest).into_iter().flatten();
+        let children = index.children().iter();
+        children.flat_map(move |child| std::iter::once(child).chain(inside(child)))
+    }
 }
 
 /// A repository that the index goes to.
@@ -59,7 +73,11 @@ pub(super) async fn survey(
         resolve_all(context, &seal.digests, &seal.sources),
         see_tags(context, &seal.tags, &seal.moving_tags),
     )?;
-    let Resolution { inputs, mut places } = resolution;
+    let Resolution {
+        inputs,
+        mut places,
+        inside,
+    } = resolution;
     let wanted = Wanted {
         platforms: seal.platforms.as_ref(),
         annotations: &seal.annotations,
@@ -107,6 +125,7 @@ pub(super) async fn survey(
         target,
         destinations,
         places,
+        inside,
     })
 }
 

@@ -235,3 +235,52 @@ fn several_repositories_that_were_never_seen_are_brought_the_images() {
         assert_eq!(listed(&other, name, digest).len(), 1);
     }
 }
+
+#[test]
+fn index_that_another_tool_nested_is_signed_down_to_its_images() {
+    let two = Two::new();
+    let registry = two.world.registry();
+    let build = registry.push_index_with_provenance(REPOSITORY, "linux/s390x");
+    let (media_type, bytes) = registry.manifest(REPOSITORY, &build.digest).unwrap();
+    let arm64 = &two.world.arm64;
+    let nested = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [
+        {"mediaType": media_type, "digest": build.digest, "size": bytes.len()},
+        {"mediaType": arm64.media_type, "digest": arm64.digest, "size": arm64.size,
+            "platform": {"os": "linux", "architecture": "arm64"}},
+    ]});
+    let nested = nested.to_string();
+    let nested = registry.push_raw(REPOSITORY, Some("v1"), INDEX, nested.as_bytes());
+    let digests = format!("{}\n{}", build.digest, arm64.digest);
+    let seal = two.seal().input("digests", digests);
+    let seal = seal.input("recursive", "true").input("max-attempts", "2");
+    assert_eq!(seal.succeed().output("digest"), nested);
+    let verify = two.verify_there().input("recursive", "true");
+    verify.succeed();
+    // The innermost too are brought back to where they are lost.
+    two.other.delete_manifest(MIRROR, &build.image.digest);
+    assert_eq!(seal.succeed().output("result"), "unchanged");
+    assert!(two.other.manifest(MIRROR, &build.image.digest).is_some());
+    verify.succeed();
+}
+
+#[test]
+fn conflict_in_one_registry_is_not_hidden_by_an_outage_of_another() {
+    let options = || sandbox::Options::new().referrers(Referrers::TagSchema);
+    let two = Two {
+        world: World::with(options()),
+        other: sandbox::Registry::start(options()),
+    };
+    let digest = two.world.create().input("tags", "").succeed();
+    let tag = digest.output("digest").replace(':', "-");
+    let registry = two.world.registry();
+    registry.tag(REPOSITORY, &tag, &two.world.amd64.digest);
+    let broken = Fault::on("PUT", "*/manifests/sha256-*").times(u32::MAX);
+    two.other
+        .fault(broken.registry_error(403, "DENIED", "no such tags"));
+    // The outage is the first to be told.
+    let tags = format!("{}\nv1", two.there("v1"));
+    let seal = two.seal().input("tags", tags);
+    let outcome = seal.input("on-signing-failure", "warn").end_with(1);
+    outcome.says(&[&format!("{}:{tag}", two.world.image()), "it is left alone"]);
+    assert!(two.world.tags().is_empty());
+}

@@ -45,7 +45,7 @@ impl Two {
     }
 
     /// The gate, for the tag there.
-    fn verify_there(&self) -> Action {
+    pub(crate) fn verify_there(&self) -> Action {
         let action = self.world.verify("v1");
         action.input("image", self.there("v1"))
     }

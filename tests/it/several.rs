@@ -1,75 +1,14 @@
-//! One run, several repositories and registries: one digest and one signature in all of them, or a clear account.
+//! One run, several repositories and registries: one digest and one signature in all of them.
 
 use std::time::Duration;
 
-use sandbox::{Fault, Image, Kind, Options, Referrers, Registry, Request};
+use sandbox::{Fault, Kind};
 use serde_json::Value;
 
-use crate::support::{Action, REPOSITORY, World, listed, told, until};
+use crate::support::{Action, MIRROR, REPOSITORY, Two, World, listed, told, until, writes};
 
-/// The repository in the other registry.
-pub(crate) const MIRROR: &str = "mirror/app";
 /// Longer than any test.
 const FOR_EVER: Duration = Duration::from_mins(10);
-
-/// A registry that has the images, and one that has nothing yet.
-pub(crate) struct Two {
-    pub(crate) world: World,
-    pub(crate) other: Registry,
-}
-
-impl Two {
-    pub(crate) fn new() -> Self {
-        Self::with(
-            Options::new(),
-            Options::new().referrers(Referrers::TagSchema),
-        )
-    }
-
-    fn with(first: Options, second: Options) -> Self {
-        Self {
-            world: World::with(first),
-            other: Registry::start(second),
-        }
-    }
-
-    /// `tag` by its full name in the other registry.
-    pub(crate) fn there(&self, tag: &str) -> String {
-        format!("{}:{tag}", self.other.repository(MIRROR))
-    }
-
-    /// A run of `seal` that publishes `v1` here and there.
-    pub(crate) fn seal(&self) -> Action {
-        let tags = format!("v1\n{}", self.there("v1"));
-        self.world.seal().input("tags", tags)
-    }
-
-    /// The gate, for the tag there.
-    pub(crate) fn verify_there(&self) -> Action {
-        let action = self.world.verify("v1");
-        action.input("image", self.there("v1"))
-    }
-
-    /// Everything of an image, in both registries.
-    fn is_whole_in_both(&self, image: &Image) -> bool {
-        let registries = [(self.world.registry(), REPOSITORY), (&self.other, MIRROR)];
-        registries.iter().all(|(registry, name)| {
-            registry.manifest(name, &image.digest).is_some()
-                && [&image.config, &image.layer]
-                    .iter()
-                    .all(|blob| registry.blob(name, blob).is_some())
-        })
-    }
-}
-
-pub(crate) fn writes(registry: &Registry) -> Vec<String> {
-    let is_write = |request: &&Request| !matches!(request.method.as_str(), "GET" | "HEAD");
-    let requests = registry.requests();
-    let writes = requests.iter().filter(is_write);
-    writes
-        .map(|request| format!("{} {}", request.method, request.path))
-        .collect()
-}
 
 #[test]
 fn one_digest_and_one_signature_end_up_in_two_registries() {
@@ -185,145 +124,6 @@ fn only_the_named_repositories_get_anything() {
 }
 
 #[test]
-fn conflict_in_one_registry_keeps_all_from_being_written() {
-    let two = Two::new();
-    let other = two.other.push_image(MIRROR, "linux/s390x", Kind::Oci);
-    two.other.tag(MIRROR, "v1", &other.digest);
-    let before = two.other.tags(MIRROR);
-    let outcome = two.seal().end_with(3);
-    outcome.says(&[&format!(
-        "the tag `{}` holds `{}`",
-        two.there("v1"),
-        other.digest
-    )]);
-    assert_eq!((two.world.writes(), writes(&two.other)), (vec![], vec![]));
-    assert_eq!(
-        (two.other.tags(MIRROR), two.world.certificates()),
-        (before, 0)
-    );
-}
-
-#[test]
-fn what_cannot_be_known_of_one_registry_stops_the_run() {
-    for status in [404, 429, 500] {
-        let two = Two::new();
-        let tag = Fault::on("GET", "*/manifests/v1").times(u32::MAX);
-        two.other.fault(tag.status(status));
-        let outcome = two.seal().input("max-attempts", "2").end_with(1);
-        assert!(
-            outcome.log.contains(&two.other.address()),
-            "{}",
-            outcome.log
-        );
-        assert_eq!((two.world.writes(), writes(&two.other)), (vec![], vec![]));
-    }
-}
-
-#[test]
-fn repository_that_was_never_seen_may_be_denied_until_it_exists() {
-    let two = Two::new();
-    let denied = || Fault::on("GET", "*/manifests/v1").registry_error(403, "DENIED", "denied");
-    two.other.fault(denied());
-    let outcome = two.seal().succeed();
-    let warning = format!(
-        "::warning::`{}` would not say",
-        two.other.repository(MIRROR)
-    );
-    outcome.says(&[&warning]);
-    assert_eq!(two.other.tags(MIRROR)["v1"], outcome.output("digest"));
-    let copied = format!("`sha256:{}`", &two.world.amd64.digest[7..19]);
-    assert!(outcome.summary.contains(&copied), "{}", outcome.summary);
-    // A plan cannot find it out, and a repository that children were read from is not new.
-    two.other.fault(denied());
-    two.seal().input("dry-run", "true").end_with(1);
-    two.world.registry().fault(denied());
-    two.seal().end_with(1);
-}
-
-#[test]
-fn repository_that_stays_denied_is_an_error_and_nothing_leads_to_what_was_brought() {
-    let two = Two::new();
-    let tag = Fault::on("GET", "*/manifests/v1").times(u32::MAX);
-    two.other.fault(tag.registry_error(403, "DENIED", "denied"));
-    let outcome = two.seal().end_with(1);
-    outcome.says(&["could not read", "403"]);
-    assert_eq!(
-        (two.world.writes(), two.other.tags(MIRROR).len()),
-        (vec![], 0)
-    );
-    assert_eq!(two.world.sigstore().entries(), 0);
-    assert!(two.is_whole_in_both(&two.world.amd64));
-}
-
-#[test]
-fn registry_that_takes_nothing_keeps_the_other_untagged_and_a_rerun_finishes() {
-    let two = Two::new();
-    let broken = Fault::on("POST", "*/blobs/uploads/*").times(u32::MAX);
-    two.other
-        .fault(broken.registry_error(403, "DENIED", "read-only"));
-    let outcome = two.seal().end_with(1);
-    outcome.says(&[&format!(
-        "could not upload blob `{}",
-        two.other.repository(MIRROR)
-    )]);
-    assert_eq!(
-        (two.world.tags().len(), two.other.tags(MIRROR).len()),
-        (0, 0)
-    );
-    assert_eq!(two.world.sigstore().entries(), 0);
-    two.other.clear_faults();
-    let digest = two.seal().succeed().output("digest").to_owned();
-    assert_eq!(two.world.tag("v1").as_ref(), Some(&digest));
-    assert_eq!(two.other.tags(MIRROR)["v1"], digest);
-}
-
-#[test]
-fn registry_that_fails_at_the_tag_is_told_and_a_rerun_finishes() {
-    let two = Two::new();
-    let broken = Fault::on("PUT", "*/manifests/v1").times(u32::MAX);
-    two.other
-        .fault(broken.registry_error(403, "DENIED", "tags are frozen"));
-    let outcome = two.seal().end_with(1);
-    insta::assert_snapshot!(told(&two.world, &outcome));
-    assert!(two.world.tag("v1").is_some() && !two.other.tags(MIRROR).contains_key("v1"));
-    two.other.clear_faults();
-    let rerun = two.seal().succeed();
-    assert_eq!(
-        (rerun.output("result"), rerun.output("sign-skipped")),
-        ("completed", "true")
-    );
-    assert_eq!(two.world.sigstore().entries(), 1);
-}
-
-#[test]
-fn signature_that_one_registry_does_not_take_is_an_outage_of_that_one() {
-    let two = Two::new();
-    let broken = Fault::on("PUT", "*/manifests/sha256-*").times(u32::MAX);
-    two.other
-        .fault(broken.registry_error(403, "DENIED", "no such tags"));
-    let outcome = two.seal().input("on-signing-failure", "warn").succeed();
-    let digest = outcome.output("digest");
-    outcome.says(&[&format!(
-        "`{}@{digest}` stays unsigned",
-        two.other.repository(MIRROR)
-    )]);
-    assert!(
-        !outcome
-            .log
-            .contains(&format!("`{}` stays unsigned", two.world.at(digest)))
-    );
-    assert_eq!(
-        (outcome.output("signed"), outcome.output("verified")),
-        ("false", "false")
-    );
-    two.world.verify("v1").succeed();
-    two.other.clear_faults();
-    two.seal().succeed();
-    two.verify_there().succeed();
-    assert_eq!(two.world.sigstore().entries(), 1);
-}
-
-#[test]
 fn index_of_another_tool_in_one_registry_is_what_all_get() {
     let two = Two::new();
     let ours = two.world.create().input("tags", "elsewhere").succeed();
@@ -365,30 +165,6 @@ fn two_repositories_of_one_registry_share_blobs_by_mounting() {
         .iter()
         .filter(|request| request.method == "GET" && request.path.contains(&world.amd64.layer));
     assert_eq!(reads.count(), 0);
-}
-
-#[test]
-fn child_that_one_registry_has_lost_is_brought_back() {
-    let two = Two::new();
-    let digest = two.seal().succeed().output("digest").to_owned();
-    two.other.delete_manifest(MIRROR, &two.world.arm64.digest);
-    let outcome = two.seal().succeed();
-    assert_eq!(
-        (outcome.output("digest"), outcome.output("result")),
-        (digest.as_str(), "unchanged")
-    );
-    assert!(two.is_whole_in_both(&two.world.arm64));
-    assert!(
-        outcome.summary.contains("Copied&nbsp;in"),
-        "{}",
-        outcome.summary
-    );
-    // The one that the digests are said to be in may be the one that lost it.
-    two.world
-        .registry()
-        .delete_manifest(REPOSITORY, &two.world.amd64.digest);
-    two.seal().input("max-attempts", "2").succeed();
-    assert!(two.is_whole_in_both(&two.world.amd64));
 }
 
 #[test]

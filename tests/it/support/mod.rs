@@ -3,6 +3,7 @@
 mod attach;
 pub(crate) mod hosted;
 mod text;
+mod two;
 mod world;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use tempfile::TempDir;
 
 pub(crate) use attach::{attach, bundle_of, statement_bundle};
 pub(crate) use text::told;
+pub(crate) use two::{MIRROR, Two, writes};
 pub(crate) use world::{REPOSITORY, World, listed, until};
 
 /// A run of the action that is about to begin. Clones share their workspace, as steps of one job do.

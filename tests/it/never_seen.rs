@@ -1,0 +1,93 @@
+//! Repositories that nobody has pushed to yet, which some registries deny.
+
+use sandbox::{Fault, Referrers};
+
+use crate::support::{MIRROR, Two, World, listed, writes};
+
+fn denied(tag: &str) -> sandbox::Trigger {
+    Fault::on("GET", &format!("*/manifests/{tag}")).times(u32::MAX)
+}
+
+#[test]
+fn repository_that_was_never_seen_may_be_denied_until_it_exists() {
+    let two = Two::new();
+    let denied = || Fault::on("GET", "*/manifests/v1").registry_error(403, "DENIED", "denied");
+    two.other.fault(denied());
+    let outcome = two.seal().succeed();
+    let warning = format!(
+        "::warning::`{}` would not say",
+        two.other.repository(MIRROR)
+    );
+    outcome.says(&[&warning]);
+    assert_eq!(two.other.tags(MIRROR)["v1"], outcome.output("digest"));
+    let copied = format!("`sha256:{}`", &two.world.amd64.digest[7..19]);
+    assert!(outcome.summary.contains(&copied), "{}", outcome.summary);
+    // A plan cannot find it out, and a repository that children were read from is not new.
+    two.other.fault(denied());
+    two.seal().input("dry-run", "true").end_with(1);
+    two.world.registry().fault(denied());
+    two.seal().end_with(1);
+}
+
+#[test]
+fn repository_that_stays_denied_is_an_error_and_nothing_leads_to_what_was_brought() {
+    let two = Two::new();
+    let tag = Fault::on("GET", "*/manifests/v1").times(u32::MAX);
+    two.other.fault(tag.registry_error(403, "DENIED", "denied"));
+    let outcome = two.seal().end_with(1);
+    outcome.says(&["could not read", "403"]);
+    assert_eq!(
+        (two.world.writes(), two.other.tags(MIRROR).len()),
+        (vec![], 0)
+    );
+    assert_eq!(two.world.sigstore().entries(), 0);
+    assert!(two.is_whole_in_both(&two.world.amd64));
+}
+
+#[test]
+fn repository_that_answers_for_one_tag_is_none_that_was_never_seen() {
+    let two = Two::new();
+    two.other
+        .fault(denied("v1").registry_error(403, "DENIED", "denied"));
+    let tags = [&two.there("v1"), &two.there("v2"), "v1"];
+    let outcome = two.seal().input("tags", tags.join("\n")).end_with(1);
+    outcome.says(&[&two.there("v1"), "403"]);
+    assert_eq!((two.world.writes(), writes(&two.other)), (vec![], vec![]));
+}
+
+#[test]
+fn nothing_is_brought_anywhere_while_another_repository_will_not_say() {
+    let two = Two::new();
+    two.other
+        .fault(Fault::on("GET", "*/manifests/v1").registry_error(403, "DENIED", "denied"));
+    let here = denied("v1").registry_error(403, "DENIED", "denied");
+    two.world.registry().fault(here);
+    let tags = format!("{}\nv1", two.there("v1"));
+    let outcome = two.seal().input("tags", tags).end_with(1);
+    outcome.says(&[&two.world.at("v1"), "403"]);
+    assert_eq!((two.world.writes(), writes(&two.other)), (vec![], vec![]));
+}
+
+#[test]
+fn several_repositories_that_were_never_seen_are_brought_the_images() {
+    let world = World::new();
+    let hides = sandbox::Options::new()
+        .hides_new(true)
+        .referrers(Referrers::TagSchema);
+    let other = sandbox::Registry::start(hides.bearer("u", "p"));
+    let auths = format!(
+        "- registry: {}\n  username: u\n  password: p",
+        other.address()
+    );
+    let full = |name: &str, tag: &str| format!("{}:{tag}", other.repository(name));
+    let tags = [full("a/a", "v1"), full("a/a", "v2"), full("b/b", "v1")];
+    let action = world
+        .seal()
+        .input("tags", format!("v1\n{}", tags.join("\n")));
+    let outcome = action.input("registry-auths", auths).succeed();
+    let digest = outcome.output("digest");
+    for name in ["a/a", "b/b"] {
+        assert_eq!(other.tags(name)["v1"], digest);
+        assert_eq!(listed(&other, name, digest).len(), 1);
+    }
+}

@@ -1,0 +1,150 @@
+//! What one of several registries has lost, or holds in other bytes, is made whole from the others.
+
+use sandbox::Kind;
+use serde_json::{Value, json};
+
+use crate::support::{MIRROR, REPOSITORY, Two, writes};
+
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+
+#[test]
+fn child_that_one_registry_has_lost_is_brought_back() {
+    let two = Two::new();
+    let digest = two.seal().succeed().output("digest").to_owned();
+    two.other.delete_manifest(MIRROR, &two.world.arm64.digest);
+    let outcome = two.seal().succeed();
+    assert_eq!(
+        (outcome.output("digest"), outcome.output("result")),
+        (digest.as_str(), "unchanged")
+    );
+    assert!(two.is_whole_in_both(&two.world.arm64));
+    assert!(
+        outcome.summary.contains("Copied&nbsp;in"),
+        "{}",
+        outcome.summary
+    );
+    // The one that the digests are said to be in may be the one that lost it.
+    two.world
+        .registry()
+        .delete_manifest(REPOSITORY, &two.world.amd64.digest);
+    two.seal().input("max-attempts", "2").succeed();
+    assert!(two.is_whole_in_both(&two.world.amd64));
+}
+
+/// The index of the world's images with what another tool adds, under `v1`. Returns the digest of what it added.
+fn push_with_attestation(two: &Two) -> String {
+    let registry = two.world.registry();
+    let build = registry.push_index_with_provenance(REPOSITORY, "linux/amd64");
+    let made = two.world.create().input("tags", "").succeed();
+    let mut index = two.world.manifest(made.output("digest"));
+    let provenance = two.world.manifest(&build.digest);
+    let entries = provenance["manifests"].as_array().unwrap();
+    let mut entry = entries[1].clone();
+    entry["annotations"]["vnd.docker.reference.digest"] = json!(two.world.amd64.digest);
+    index["manifests"].as_array_mut().unwrap().push(entry);
+    let index = index.to_string();
+    registry.push_raw(REPOSITORY, Some("v1"), INDEX, index.as_bytes());
+    build.attestation
+}
+
+#[test]
+fn attestation_that_one_registry_has_lost_is_brought_back() {
+    let two = Two::new();
+    let attestation = push_with_attestation(&two);
+    two.seal().succeed();
+    assert!(two.other.manifest(MIRROR, &attestation).is_some());
+    two.world
+        .registry()
+        .delete_manifest(REPOSITORY, &attestation);
+    let again = two.seal().input("max-attempts", "2").succeed();
+    assert_eq!(again.output("result"), "unchanged");
+    assert!(
+        two.world
+            .registry()
+            .manifest(REPOSITORY, &attestation)
+            .is_some()
+    );
+}
+
+#[test]
+fn attestation_that_every_registry_has_lost_is_an_error() {
+    let two = Two::new();
+    let attestation = push_with_attestation(&two);
+    let registry = two.world.registry();
+    registry.delete_manifest(REPOSITORY, &attestation);
+    let outcome = two.seal().input("max-attempts", "2").end_with(1);
+    outcome.says(&[&format!("`{}` is not there", two.world.at(&attestation))]);
+    assert_eq!((two.world.certificates(), writes(&two.other)), (0, vec![]));
+}
+
+#[test]
+fn child_of_a_given_index_that_one_registry_has_lost_is_brought_back() {
+    let two = Two::new();
+    let registry = two.world.registry();
+    let build = registry.push_index_with_provenance(REPOSITORY, "linux/amd64");
+    let digests = format!("{}\n{}", build.digest, two.world.arm64.digest);
+    let action = two
+        .seal()
+        .input("digests", digests)
+        .input("max-attempts", "2");
+    let first = action.succeed();
+    for lost in [&build.image.digest, &build.attestation] {
+        registry.delete_manifest(REPOSITORY, lost);
+        let again = action.succeed();
+        assert_eq!(again.output("digest"), first.output("digest"));
+        assert!(registry.manifest(REPOSITORY, lost).is_some());
+    }
+}
+
+#[test]
+fn repository_whose_tags_all_hold_an_equivalent_index_is_not_written_again() {
+    let two = Two::new();
+    let ours = two.world.create().succeed();
+    let (media_type, bytes) = two
+        .world
+        .registry()
+        .manifest(REPOSITORY, ours.output("digest"))
+        .unwrap();
+    let pretty =
+        serde_json::to_vec_pretty(&serde_json::from_slice::<Value>(&bytes).unwrap()).unwrap();
+    for platform in ["linux/amd64", "linux/arm64"] {
+        two.other.push_image(MIRROR, platform, Kind::Oci);
+    }
+    two.other.push_raw(MIRROR, Some("v1"), &media_type, &pretty);
+    two.seal().succeed();
+    two.world.registry().clear_requests();
+    two.other.clear_requests();
+    let again = two.seal().succeed();
+    assert_eq!(
+        (again.output("result"), again.output("sign-skipped")),
+        ("unchanged", "true")
+    );
+    assert_eq!((two.world.writes(), writes(&two.other)), (vec![], vec![]));
+}
+
+#[test]
+fn index_that_another_tool_nested_is_signed_down_to_its_images() {
+    let two = Two::new();
+    let registry = two.world.registry();
+    let build = registry.push_index_with_provenance(REPOSITORY, "linux/s390x");
+    let (media_type, bytes) = registry.manifest(REPOSITORY, &build.digest).unwrap();
+    let arm64 = &two.world.arm64;
+    let nested = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [
+        {"mediaType": media_type, "digest": build.digest, "size": bytes.len()},
+        {"mediaType": arm64.media_type, "digest": arm64.digest, "size": arm64.size,
+            "platform": {"os": "linux", "architecture": "arm64"}},
+    ]});
+    let nested = nested.to_string();
+    let nested = registry.push_raw(REPOSITORY, Some("v1"), INDEX, nested.as_bytes());
+    let digests = format!("{}\n{}", build.digest, arm64.digest);
+    let seal = two.seal().input("digests", digests);
+    let seal = seal.input("recursive", "true").input("max-attempts", "2");
+    assert_eq!(seal.succeed().output("digest"), nested);
+    let verify = two.verify_there().input("recursive", "true");
+    verify.succeed();
+    // The innermost too are brought back to where they are lost.
+    two.other.delete_manifest(MIRROR, &build.image.digest);
+    assert_eq!(seal.succeed().output("result"), "unchanged");
+    assert!(two.other.manifest(MIRROR, &build.image.digest).is_some());
+    verify.succeed();
+}

@@ -1,0 +1,67 @@
+//! Two registries: one that has the images, and one that has nothing yet.
+
+use sandbox::{Image, Options, Referrers, Registry, Request};
+
+use super::{Action, REPOSITORY, World};
+
+/// The repository in the other registry.
+pub(crate) const MIRROR: &str = "mirror/app";
+
+/// A registry that has the images, and one that has nothing yet.
+pub(crate) struct Two {
+    pub(crate) world: World,
+    pub(crate) other: Registry,
+}
+
+impl Two {
+    pub(crate) fn new() -> Self {
+        Self::with(
+            Options::new(),
+            Options::new().referrers(Referrers::TagSchema),
+        )
+    }
+
+    pub(crate) fn with(first: Options, second: Options) -> Self {
+        Self {
+            world: World::with(first),
+            other: Registry::start(second),
+        }
+    }
+
+    /// `tag` by its full name in the other registry.
+    pub(crate) fn there(&self, tag: &str) -> String {
+        format!("{}:{tag}", self.other.repository(MIRROR))
+    }
+
+    /// A run of `seal` that publishes `v1` here and there.
+    pub(crate) fn seal(&self) -> Action {
+        let tags = format!("v1\n{}", self.there("v1"));
+        self.world.seal().input("tags", tags)
+    }
+
+    /// The gate, for the tag there.
+    pub(crate) fn verify_there(&self) -> Action {
+        let action = self.world.verify("v1");
+        action.input("image", self.there("v1"))
+    }
+
+    /// Everything of an image, in both registries.
+    pub(crate) fn is_whole_in_both(&self, image: &Image) -> bool {
+        let registries = [(self.world.registry(), REPOSITORY), (&self.other, MIRROR)];
+        registries.iter().all(|(registry, name)| {
+            registry.manifest(name, &image.digest).is_some()
+                && [&image.config, &image.layer]
+                    .iter()
+                    .all(|blob| registry.blob(name, blob).is_some())
+        })
+    }
+}
+
+pub(crate) fn writes(registry: &Registry) -> Vec<String> {
+    let is_write = |request: &&Request| !matches!(request.method.as_str(), "GET" | "HEAD");
+    let requests = registry.requests();
+    let writes = requests.iter().filter(is_write);
+    writes
+        .map(|request| format!("{} {}", request.method, request.path))
+        .collect()
+}

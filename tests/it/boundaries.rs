@@ -93,7 +93,8 @@ fn rooms_seen(text: &str) -> Vec<String> {
     rooms
 }
 
-fn files_of(folder: &Path) -> Vec<PathBuf> {
+/// The Rust files below a folder.
+pub(crate) fn files_of(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();

@@ -15,6 +15,30 @@ fn cost(world: &World, action: &Action) -> usize {
         .count()
 }
 
+/// The sandbox's log gives its own time: with a log that does not, a timestamp authority is asked once more.
+const TIMESTAMPS: usize = 1;
+
+/// What a run asks of anybody, the token, the certificate and the log among it.
+#[test]
+fn all_requests_of_a_run_have_a_budget() {
+    for (kind, fresh_most, again_most) in [(Referrers::Api, 20, 9), (Referrers::TagSchema, 22, 10)]
+    {
+        let world = World::with(Options::new().referrers(kind));
+        let action = world.seal();
+        let asked = |extra: usize| {
+            let before = world.sigstore().requests().len();
+            let registry = cost(&world, &action);
+            registry + world.sigstore().requests().len() - before + extra
+        };
+        let (fresh, again) = (asked(TIMESTAMPS), asked(0));
+        eprintln!("{fresh} requests in all, {again} of a rerun");
+        assert!(
+            fresh <= fresh_most && again <= again_most,
+            "{kind:?}: {fresh}, {again}"
+        );
+    }
+}
+
 #[test]
 fn a_run_asks_no_more_than_its_budget() {
     for (kind, tags, fresh_most, again_most) in [

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 
 use manifest_seal::inputs::INPUTS;
 use manifest_seal::report::OUTPUTS;
 use serde::Deserialize;
+
+use crate::boundaries::files_of;
 
 #[derive(Deserialize)]
 struct Action {
@@ -121,6 +124,33 @@ fn readme_lists_every_input_and_output() {
         .map(|output| vec![format!("`{}`", output.name), output.meaning.to_owned()])
         .collect();
     assert_eq!(table(&readme, "output"), outputs);
+}
+
+/// Where `…` stands, the message says something else each time.
+#[test]
+fn readme_quotes_messages_that_the_code_has_and_cures_that_exist() {
+    let mut code = read("action.yml");
+    for file in files_of(Path::new("src")) {
+        let text = read(file.to_str().unwrap());
+        let said = text
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"));
+        code.extend(said);
+    }
+    let readme = read("README.md");
+    let rows = table(&readme, "it says");
+    for row in &rows {
+        for piece in row[0].split('…').map(str::trim) {
+            assert!(piece.is_empty() || code.contains(piece), "{piece}");
+        }
+        for word in row[2].split('`').skip(1).step_by(2) {
+            let name = word.split(':').next().unwrap();
+            let is_input = INPUTS.iter().any(|input| input.name == name);
+            let known = is_input || code.contains(word);
+            assert!(known, "nothing is known of `{word}`");
+        }
+    }
+    assert!(rows.len() > 10);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use sandbox::{Fault, Options, Service};
+use sandbox::{Authorization, Fault, Options, Service};
 
 use crate::support::hosted::{Hosted, PASSWORD, auths, docker_login, kept_secret, user};
 use crate::support::{Outcome, REPOSITORY, until};
@@ -127,6 +127,29 @@ fn token_that_is_taken_away_in_the_middle_is_asked_for_again() {
         assert_eq!(outcome.code, 0, "{service:?}\n{}", outcome.log);
         assert_eq!(hosted.registry().token_requests(), 2, "{service:?}");
         kept_secret(&outcome);
+    }
+}
+
+#[test]
+fn what_is_public_is_verified_by_anybody() {
+    for service in Service::ALL {
+        if service == Service::Ecr {
+            // It has nothing that is public.
+            continue;
+        }
+        let hosted = Hosted::with(service, Options::new().anonymous_pull(true));
+        let sealed = hosted.logged_in(hosted.world.seal()).succeed();
+        hosted.registry().clear_requests();
+        let image = format!("{}/{REPOSITORY}:v1", service.hosts()[0]);
+        let verify = hosted.anonymous(hosted.world.verify("v1"));
+        let verified = verify.input("image", image).succeed();
+        assert_eq!(verified.output("digest"), sealed.output("digest"));
+        let requests = hosted.registry().requests();
+        let shown = requests.iter().map(|request| request.authorization);
+        // A token that anybody gets is none of ours.
+        let ours =
+            shown.filter(|shown| !matches!(shown, Authorization::None | Authorization::Bearer));
+        assert_eq!(ours.count(), 0, "{service:?}");
     }
 }
 

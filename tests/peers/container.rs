@@ -1,12 +1,14 @@
 //! The image that the Dockerfile builds, run as GitHub's runner runs it. `tests/container/run` builds it and starts these.
 
 use std::fs;
+use std::os::unix::fs::{MetadataExt as _, chown};
 use std::path::Path;
 use std::process::Output;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use sandbox::{Kind, Options};
+use serde_json::{Value, json};
 
 use super::interoperability::{digests, two_children};
 use super::support::{Action, Flavour, Registry, Server, Tool, Workflow, free_port, stack};
@@ -68,6 +70,47 @@ fn image_seals_as_the_runner_starts_it() {
     Action::new("verify", &format!("{repository}:v1"))
         .in_image(&[])
         .succeed();
+}
+
+/// What docker/login-action left in the runner's temp folder, which the runner mounts, with the variable translated; a
+/// password that is masked before anything else is said; and a record that the runner's own user can remove.
+#[test]
+fn image_finds_the_login_masks_it_and_leaves_no_file_of_roots() {
+    const RUNNER: u32 = 1001;
+    let registry = sandbox::Registry::start(Options::new().bearer("octocat", "hunter2-and-more"));
+    let push = |platform| {
+        let pushed = registry.push_image("octo-org/app", platform, Kind::Oci);
+        pushed.digest
+    };
+    let digests = ["linux/amd64", "linux/arm64"].map(push);
+    let action = Action::new("create", &registry.repository("octo-org/app"))
+        .input("digests", &digests.join(","))
+        .input("tags", "v1");
+    let temp = action.workspace().with_extension("temp");
+    fs::create_dir_all(temp.join("docker")).unwrap();
+    let login = json!({"auths": {registry.address(): {"username": "octocat", "password": "hunter2-and-more"}}});
+    fs::write(temp.join("docker/config.json"), login.to_string()).unwrap();
+    chown(action.workspace(), Some(RUNNER), Some(RUNNER)).unwrap();
+    let mount = format!("{}:/github/runner_temp", temp.display());
+    let shown = [
+        "--volume",
+        &mount,
+        "--env",
+        "DOCKER_CONFIG=/github/runner_temp/docker",
+    ];
+    let made = action.clone().in_image(&shown).succeed();
+    assert_eq!(made.output("result"), "created", "{}", made.log);
+    let mask = "::add-mask::hunter2-and-more\n";
+    assert_eq!(
+        made.log.find("hunter2"),
+        made.log.find(mask).map(|at| at + 12)
+    );
+    assert_eq!(made.log.matches("hunter2").count(), 1, "{}", made.log);
+    let record = fs::metadata(action.workspace().join("manifest-seal.json")).unwrap();
+    assert_eq!((record.uid(), record.gid()), (RUNNER, RUNNER));
+    // Where the runner does not show it, nobody is logged in, and that is said.
+    let denied = action.in_image(&[]).end_with(1);
+    assert!(denied.log.contains("DOCKER_CONFIG"), "{}", denied.log);
 }
 
 #[test]

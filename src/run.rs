@@ -244,8 +244,8 @@ async fn authority(
         cache: environment.cache(),
     };
     let purpose = match &inputs.request {
-        // A look at tags needs none of it, and never awaits this.
-        Request::Verify(_) | Request::Preflight(_) => Purpose::Verify,
+        // What does not sign or verify needs none of it, and never awaits this.
+        Request::Verify(_) | Request::Preflight(_) | Request::Cleanup(_) => Purpose::Verify,
         Request::Seal(_) | Request::Sign(_) => Purpose::Sign,
     };
     let trust = Arc::new(Trust::load(&source, purpose, &client, settings.patience, events).await?);
@@ -270,7 +270,7 @@ fn signs_legacy(request: &Request) -> bool {
     let signing = match request {
         Request::Seal(seal) => seal.signing.as_ref(),
         Request::Sign(sign) => Some(&sign.signing),
-        Request::Verify(_) | Request::Preflight(_) => None,
+        Request::Verify(_) | Request::Preflight(_) | Request::Cleanup(_) => None,
     };
     signing.is_some_and(|signing| signing.formats.each().contains(&SignatureFormat::Legacy))
 }

@@ -6,6 +6,7 @@
 mod attach;
 mod carry;
 mod children;
+mod cleanup;
 mod context;
 mod error;
 mod ledger;
@@ -33,6 +34,7 @@ use std::time::Duration;
 
 use crate::inputs::Request;
 
+pub use cleanup::{CleanupEnd, CleanupReceipt, CleanupTag};
 pub use context::Context;
 pub use error::{ApplyError, Refused, RefusedSubject};
 pub use ledger::Ledger;
@@ -73,6 +75,9 @@ pub async fn apply(
             }
             Request::Preflight(request) => {
                 preflight::preflight(context, request, &mut receipt).await
+            }
+            Request::Cleanup(request) => {
+                cleanup::cleanup(context, request, ledger, record_name, &mut receipt).await
             }
         }
     };

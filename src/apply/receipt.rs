@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::carry::Brought;
-use super::{ApplyError, Context, PreflightReceipt};
+use super::{ApplyError, CleanupReceipt, Context, PreflightReceipt};
 use crate::domain::{Digest, FullTag, MediaType, Repository, SignatureFormat};
 use crate::plan::{Child, Conflict, PlatformMap, TagKind, TagStep};
 use crate::record::{ImageRecord, PlatformRecord, SignatureRecord, TagRecord, TagState};
@@ -42,6 +42,8 @@ pub struct Receipt {
     pub planned: bool,
     /// What a look before a build found.
     pub preflight: Option<PreflightReceipt>,
+    /// What was found and taken back after a failure.
+    pub cleanup: Option<CleanupReceipt>,
 }
 
 /// Something that was signed or verified by name.

@@ -4,6 +4,7 @@
 //! grammar of every input and which command needs which; refuses to know how a file is read or where a string came from.
 
 mod auths;
+mod cleanup;
 mod fields;
 mod grammar;
 mod preflight;
@@ -21,6 +22,7 @@ use crate::domain::{
 };
 
 pub use auths::RegistryAuth;
+pub use cleanup::Cleanup;
 pub use preflight::{OnExistingTag, Preflight};
 pub use raw::{INPUTS, Input, RawInputs};
 
@@ -50,6 +52,8 @@ pub enum Command {
     Verify,
     /// The look before a build.
     Preflight,
+    /// The way back after a failure.
+    Cleanup,
 }
 
 /// What to do, with all that it takes.
@@ -63,6 +67,8 @@ pub enum Request {
     Verify(Verify),
     /// Look whether anything is there, and change nothing.
     Preflight(Preflight),
+    /// Take back what the record says was written.
+    Cleanup(Cleanup),
 }
 
 /// The commands `seal` and `create`.

@@ -21,6 +21,7 @@ pub struct RawInputs(BTreeMap<&'static str, String>);
 
 const MAKE: &[&str] = &["seal", "create"];
 const LOOK: &[&str] = &["seal", "create", "preflight"];
+const TAGS: &[&str] = &["seal", "create", "preflight", "cleanup"];
 const SIGN: &[&str] = &["seal", "sign"];
 const TRUST: &[&str] = &["seal", "sign", "verify"];
 
@@ -32,10 +33,10 @@ macro_rules! inputs {
 }
 
 inputs! {
-    "command" &[], "seal": "What to do: `seal`, `create`, `sign`, `verify` or `preflight`.";
+    "command" &[], "seal": "What to do: `seal`, `create`, `sign`, `verify`, `preflight` or `cleanup`.";
     "image" &[], "": "`registry/repository` of bare tags and digests; for `sign` and `verify` also with `:tag` or `@sha256:…`.";
-    "tags" LOOK, "": "List. Tags that must never change what they hold; bare, or full references in any number of registries, as docker/metadata-action prints them.";
-    "moving-tags" MAKE, "": "List. Tags that may move, such as `latest`; written last.";
+    "tags" TAGS, "": "List. Tags that must never change what they hold; bare, or full references in any number of registries, as docker/metadata-action prints them.";
+    "moving-tags" &["seal", "create", "cleanup"], "": "List. Tags that may move, such as `latest`; written last.";
     "digests" LOOK, "": "List of `sha256:…` or `registry/repository@sha256:…`: what the index is made of. Bare ones are in `image`, else in the first repository that is named. `preflight` needs none; with them it tells `same` from `different`.";
     "digests-folder" MAKE, "": "A folder whose file names are the hex digests, as Docker's multi-platform example leaves them.";
     "platforms" MAKE, "": "List of platforms that must be there, no more and no less.";
@@ -69,7 +70,7 @@ inputs! {
     "retry-max-delay" &[], "60s": "No single wait is longer.";
     "timeout" &[], "15m": "The whole run ends by then.";
     "trace" &[], "false": "Print a line for each request: when it began, how long it took, what it was, its status.";
-    "dry-run" &["seal", "create", "sign", "preflight"], "false": "Print the plan and change nothing.";
+    "dry-run" &["seal", "create", "sign", "preflight", "cleanup"], "false": "Print the plan and change nothing.";
 }
 
 impl RawInputs {

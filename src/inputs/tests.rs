@@ -34,9 +34,10 @@ fn parse(given: &[(&str, &str)]) -> Result<Inputs, Vec<String>> {
 fn seal(given: &[(&str, &str)]) -> Seal {
     match parse(given).unwrap().request {
         Request::Seal(seal) => seal,
-        other @ (Request::Sign(_) | Request::Verify(_) | Request::Preflight(_)) => {
-            panic!("{other:?}")
-        }
+        other @ (Request::Sign(_)
+        | Request::Verify(_)
+        | Request::Preflight(_)
+        | Request::Cleanup(_)) => panic!("{other:?}"),
     }
 }
 
@@ -98,7 +99,10 @@ fn preflight_takes_tags_anywhere_and_digests_where_they_are_known() {
     ];
     let preflight = |more: &[(&str, &str)]| match parse(&[&given, more].concat()).unwrap().request {
         Request::Preflight(preflight) => preflight,
-        other @ (Request::Seal(_) | Request::Sign(_) | Request::Verify(_)) => panic!("{other:?}"),
+        other
+        @ (Request::Seal(_) | Request::Sign(_) | Request::Verify(_) | Request::Cleanup(_)) => {
+            panic!("{other:?}")
+        }
     };
     let plain = preflight(&[]);
     assert_eq!(texts(&plain.tags), ["ghcr.io/o/r:v1", "quay.io/x/y:v1"]);

@@ -4,6 +4,7 @@
 //! is signed) and refuses to know how anything is fetched or pushed.
 
 mod assemble;
+mod cleanup;
 mod preflight;
 mod tags;
 
@@ -13,5 +14,6 @@ mod tests;
 pub use assemble::{
     AssembleError, Assembly, Attestation, Child, Leaf, PlatformMap, Resolved, Wanted, assemble,
 };
+pub use cleanup::{CleanupStep, LeaveReason, Shown, TakeBack, decide_cleanup, unnamed_tags};
 pub use preflight::{FoundTag, Held, Look, TagAnswer, Verdict, decide_preflight, find_tags};
 pub use tags::{Conflict, Equivalent, SeenTag, TagKind, TagStep, TagSteps, decide_tags, images_of};

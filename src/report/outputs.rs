@@ -42,6 +42,7 @@ outputs! {
     "proceed": "`preflight`: `true` when a build is to go on.";
     "states": "`preflight`, JSON object: full tag to its `state` (`absent`, `present`, `same`, `different`, `unknown`, `unknown-new`) and `digest`.";
     "source": "`preflight` with `skip`: where the image is that is published already, `registry/repository@digest`; the `digests` of a `seal` that completes it.";
+    "remaining": "`cleanup`, JSON list: each tag that could not be taken back, with `registry`, `digest`, `before`, `why`, and the `steps` to do it by hand.";
     "record": "Path of the record, relative to the workspace.";
     "verify-command": "A `cosign verify` command to paste.";
 }
@@ -52,6 +53,9 @@ impl Report<'_> {
     pub fn outputs(&self) -> Vec<(&'static str, String)> {
         if let Some(preflight) = &self.receipt.preflight {
             return self.preflight_outputs(preflight);
+        }
+        if let Some(cleanup) = &self.receipt.cleanup {
+            return self.cleanup_outputs(cleanup);
         }
         let record = ("record", self.record.to_owned());
         if self.failure.is_some() {

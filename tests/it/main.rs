@@ -15,6 +15,7 @@ mod attack;
 mod aws;
 mod boundaries;
 mod budget;
+mod cleanup;
 mod contract;
 mod create;
 mod credentials;

@@ -1,6 +1,6 @@
 //! Manifests: what may be pushed, how it is read and deleted, and who refers to it.
 
-use super::options::{Options, Referrers};
+use super::options::{Deletes, Options, Referrers};
 use super::routes::{Refusal, is_digest, refuse};
 use super::services::Habits;
 use super::store::{Manifest, Store};
@@ -107,11 +107,25 @@ pub(crate) fn put(
     })
 }
 
-pub(crate) fn delete(store: &mut Store, name: &str, reference: &str) -> Result<Reply, Refusal> {
-    let gone = if reference.contains(':') {
-        store.delete_with_tags(name, reference)
-    } else {
+pub(crate) fn delete(
+    store: &mut Store,
+    options: &Options,
+    name: &str,
+    reference: &str,
+) -> Result<Reply, Refusal> {
+    let by_tag = !reference.contains(':');
+    match options.deletes {
+        Deletes::Digests if by_tag => {
+            let message = "provided digest did not match uploaded content";
+            return refuse(400, "DIGEST_INVALID", message);
+        }
+        Deletes::Tags | Deletes::Digests => (),
+        Deletes::Nothing => return refuse(405, "UNSUPPORTED", "The operation is unsupported."),
+    }
+    let gone = if by_tag {
         store.delete_tag(name, reference)
+    } else {
+        store.delete_with_tags(name, reference)
     };
     if gone {
         return Ok(Reply::new(202));

@@ -11,7 +11,7 @@ mod services;
 mod store;
 
 pub use images::{Image, IndexWithProvenance, Kind};
-pub use options::{Auth, Options, Referrers};
+pub use options::{Auth, Deletes, Options, Referrers};
 pub use services::Service;
 
 use crate::faults::Fault;

@@ -13,6 +13,17 @@ pub enum Referrers {
     TagSchema,
 }
 
+/// What can be deleted by the registry's own protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deletes {
+    /// Tags and digests, as the specification has it.
+    Tags,
+    /// Digests alone; a tag is refused as distribution 2 does, which takes it for a wrong digest.
+    Digests,
+    /// Nothing: 405.
+    Nothing,
+}
+
 /// Who may use the registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Auth {
@@ -48,6 +59,7 @@ pub struct Options {
     pub(crate) aws: Option<Keys>,
     pub(crate) grants: Option<Vec<String>>,
     pub(crate) hides_new: bool,
+    pub(crate) deletes: Deletes,
 }
 
 impl Default for Options {
@@ -64,6 +76,7 @@ impl Default for Options {
             aws: None,
             grants: None,
             hides_new: false,
+            deletes: Deletes::Tags,
         }
     }
 }
@@ -151,6 +164,13 @@ impl Options {
     #[must_use]
     pub fn hides_new(mut self, hides: bool) -> Self {
         self.hides_new = hides;
+        self
+    }
+
+    /// What can be deleted.
+    #[must_use]
+    pub fn deletes(mut self, deletes: Deletes) -> Self {
+        self.deletes = deletes;
         self
     }
 

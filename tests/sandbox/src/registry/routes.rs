@@ -170,7 +170,7 @@ impl Routes {
                 manifests::put(&mut store, &self.options, call, name, reference)
             }
             ("DELETE", Route::Manifest(name, reference)) => {
-                manifests::delete(&mut store, name, reference)
+                manifests::delete(&mut store, &self.options, name, reference)
             }
             ("GET", Route::Referrers(name, digest)) => match self.options.referrers {
                 _ if let Listing::Elsewhere(status, place) = self.options.habits.listing => {

@@ -147,6 +147,18 @@ impl Place {
     }
 }
 
+impl TagReceipt {
+    /// A step that is still to be taken, if there is anything to do.
+    pub(super) fn new(step: TagStep) -> Self {
+        let state = if step.writes() {
+            TagState::Intended
+        } else {
+            TagState::Kept
+        };
+        Self { step, state }
+    }
+}
+
 impl Receipt {
     /// Whether any tag was written, or would be.
     #[must_use]
@@ -170,6 +182,17 @@ impl Receipt {
             }
             place.brought = brought.manifests.iter().cloned().collect();
         }
+    }
+
+    /// Notes that something else is done with a tag than was thought before. Returns whether it is something else.
+    pub(super) fn revise(&mut self, step: &TagStep) -> bool {
+        let mut tags = self.tags.iter_mut();
+        let known = tags.find(|known| known.step.tag == step.tag && known.step != *step);
+        let Some(known) = known else {
+            return false;
+        };
+        *known = TagReceipt::new(step.clone());
+        true
     }
 
     /// Notes that a tag was written.

@@ -2,14 +2,14 @@
 
 use std::future::Future;
 
-use futures_util::future::join_all;
+use futures_util::future::{join_all, try_join_all};
 use futures_util::{StreamExt as _, stream};
 
 use super::carry::{Brought, Care, Carrier};
 use super::children::PARALLEL;
 use super::receipt::Receipt;
 use super::signer::{Authority, Unsettled, check_settled, settle};
-use super::survey::{Destination, SealPlan, survey};
+use super::survey::{Destination, SealPlan, survey, tell_step};
 use super::tags::{refuse_newcomers, wait_for_tags, write_tag};
 use super::unsigned::{Expectation, ToSign, Unsigned};
 use super::{ApplyError, Context, Ledger};
@@ -205,12 +205,46 @@ impl Walk<'_> {
             }
             return Err(error);
         }
-        for steps in [fixed, moving].iter().filter(|steps| !steps.is_empty()) {
-            self.write_tags(steps, receipt).await?;
-            let tags = steps.iter().map(|step| &step.tag);
-            wait_for_tags(context, tags, target.digest()).await?;
+        self.write_and_see(&fixed, receipt).await?;
+        let moving = self.look_again(moving, receipt).await?;
+        self.write_and_see(&moving, receipt).await
+    }
+
+    /// Looks at moving tags once more, right before they are written: what another run moved meanwhile may be newer, and is
+    /// what a cleanup must put back. The record knows of it before anything is changed.
+    async fn look_again(
+        &self,
+        moving: Vec<TagStep>,
+        receipt: &mut Receipt,
+    ) -> Result<Vec<TagStep>, ApplyError> {
+        let looks = moving.iter().map(|step| async move {
+            let holds = self.context.tagged(&step.tag).await?;
+            let step = TagStep::of_moving(&step.tag, holds.as_ref(), &self.plan.target);
+            Ok::<_, ApplyError>(step)
+        });
+        let mut steps = try_join_all(looks).await?;
+        let mut is_news = false;
+        for step in &steps {
+            if receipt.revise(step) {
+                is_news = true;
+                tell_step(self.context, step);
+            }
         }
-        Ok(())
+        if is_news {
+            self.ledger.save(receipt)?;
+        }
+        steps.retain(TagStep::writes);
+        Ok(steps)
+    }
+
+    async fn write_and_see(
+        &self,
+        steps: &[TagStep],
+        receipt: &mut Receipt,
+    ) -> Result<(), ApplyError> {
+        self.write_tags(steps, receipt).await?;
+        let tags = steps.iter().map(|step| &step.tag);
+        wait_for_tags(self.context, tags, self.plan.target.digest()).await
     }
 
     /// Writes tags at once. What is under way when one fails is written to its end, and noted, before that is an error.

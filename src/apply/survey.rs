@@ -10,9 +10,9 @@ use super::{ApplyError, Context, unseen};
 use crate::domain::{Digest, Manifest, Reference, Repository};
 use crate::inputs::Seal;
 use crate::plan::{
-    Assembly, Equivalent, SeenTag, TagStep, TagSteps, Wanted, assemble, decide_tags, images_of,
+    Assembly, Equivalent, Newer, SeenTag, TagStep, TagSteps, Wanted, assemble, decide_tags,
+    images_of,
 };
-use crate::record::TagState;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 /// What is to be done, once everything is known.
@@ -101,7 +101,7 @@ pub(super) async fn survey(
         }
     }
     receipt.index = Some(index);
-    receipt.tags = steps.into_iter().map(tag_receipt).collect();
+    receipt.tags = steps.into_iter().map(TagReceipt::new).collect();
     Ok(SealPlan {
         target,
         destinations,
@@ -139,12 +139,7 @@ async fn destinations(
 
 fn tell(context: &Context, steps: &[TagStep], target: &Manifest, equivalents: &[Equivalent]) {
     for step in steps {
-        let word = if step.writes() {
-            "to be written"
-        } else {
-            "left alone"
-        };
-        context.events.note(format!("tag `{}`: {word}", step.tag));
+        tell_step(context, step);
     }
     for Equivalent {
         repository,
@@ -157,6 +152,17 @@ fn tell(context: &Context, steps: &[TagStep], target: &Manifest, equivalents: &[
             target.digest()
         ));
     }
+}
+
+pub(super) fn tell_step(context: &Context, step: &TagStep) {
+    let text = match &step.newer {
+        Some(Newer { holds, wanted }) => {
+            format!("left alone: it holds version {holds}, which is newer than {wanted}")
+        }
+        None if step.writes() => "to be written".to_owned(),
+        None => "left alone".to_owned(),
+    };
+    context.events.note(format!("tag `{}`: {text}", step.tag));
 }
 
 /// Children of indexes found under tags that are none of ours (attestations that another tool added) must be there too.
@@ -230,13 +236,4 @@ fn index_receipt(
         attestations: attestations.cloned().collect(),
         children: assembly.children.clone(),
     }
-}
-
-fn tag_receipt(step: TagStep) -> TagReceipt {
-    let state = if step.writes() {
-        TagState::Intended
-    } else {
-        TagState::Kept
-    };
-    TagReceipt { step, state }
 }

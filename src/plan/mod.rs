@@ -16,4 +16,6 @@ pub use assemble::{
 };
 pub use cleanup::{CleanupStep, LeaveReason, Shown, TakeBack, decide_cleanup, unnamed_tags};
 pub use preflight::{FoundTag, Held, Look, TagAnswer, Verdict, decide_preflight, find_tags};
-pub use tags::{Conflict, Equivalent, SeenTag, TagKind, TagStep, TagSteps, decide_tags, images_of};
+pub use tags::{
+    Conflict, Equivalent, Newer, SeenTag, TagKind, TagStep, TagSteps, decide_tags, images_of,
+};

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Report, ResultWord};
 use crate::apply::{IndexReceipt, Origin, Receipt, SignatureReceipt, Subject};
-use crate::domain::Digest;
+use crate::domain::{Digest, FullTag};
 use crate::inputs::Command;
 
 /// One output of the action.
@@ -91,8 +91,7 @@ impl Report<'_> {
 
     /// The main subject by every tag and in every repository, by its digest.
     fn references(&self, main: &Subject) -> Vec<String> {
-        let tags = self.receipt.tags.iter();
-        let tags = tags.map(|tag| tag.step.tag.to_string());
+        let tags = given_tags(self.receipt).map(ToString::to_string);
         let places = self.places().iter().map(|place| &place.repository);
         let others = places.filter(|repository| **repository != main.repository);
         let digests = std::iter::once(&main.repository).chain(others);
@@ -134,9 +133,16 @@ impl Report<'_> {
     }
 }
 
+/// The tags that hold the image; one that holds a newer version does not.
+fn given_tags(receipt: &Receipt) -> impl Iterator<Item = &FullTag> {
+    let tags = receipt.tags.iter().map(|tag| &tag.step);
+    let given = tags.filter(|step| step.newer.is_none());
+    given.map(|step| &step.tag)
+}
+
 fn index_outputs(receipt: &Receipt, index: &IndexReceipt) -> [(&'static str, String); 5] {
     let mut tags: Vec<&str> = Vec::new();
-    for tag in receipt.tags.iter().map(|tag| tag.step.tag.tag.as_str()) {
+    for tag in given_tags(receipt).map(|tag| tag.tag.as_str()) {
         if !tags.contains(&tag) {
             tags.push(tag);
         }

@@ -10,7 +10,7 @@ use crate::apply::{
 };
 use crate::domain::Digest;
 use crate::inputs::Command;
-use crate::plan::{Conflict, TagKind};
+use crate::plan::{Conflict, Newer, TagKind};
 use crate::record::TagState;
 
 /// Rows of a table that are shown at once; more go behind a fold.
@@ -176,6 +176,10 @@ impl Report<'_> {
             (TagState::Kept, _, TagKind::Fixed) => (
                 ":white_check_mark:&nbsp;unchanged",
                 "holds the same images already".to_owned(),
+            ),
+            (TagState::Kept, _, TagKind::Moving) if step.newer.is_some() => (
+                ":white_check_mark:&nbsp;left&nbsp;alone",
+                newer_text(step.newer.as_ref()),
             ),
             (TagState::Kept, _, TagKind::Moving) => (
                 ":white_check_mark:&nbsp;unchanged",
@@ -359,6 +363,16 @@ fn conflict_row(conflict: &Conflict, tag: &str) -> Vec<String> {
         short(&conflict.holds),
         format!("holds {found}{why}"),
     ]
+}
+
+fn newer_text(newer: Option<&Newer>) -> String {
+    newer.map_or(String::new(), |Newer { holds, wanted }| {
+        format!(
+            "holds {}, which is newer than {}",
+            code(holds),
+            code(wanted)
+        )
+    })
 }
 
 /// What somebody else wrote for which platform, in a cell.

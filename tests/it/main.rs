@@ -25,6 +25,7 @@ mod hostile;
 mod inputs;
 mod legacy;
 mod legacy_tag;
+mod moving;
 mod outages;
 mod preflight;
 mod record;

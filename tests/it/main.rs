@@ -19,6 +19,7 @@ mod cleanup;
 mod contract;
 mod create;
 mod credentials;
+mod deletion;
 mod faults;
 mod forgeries;
 mod hostile;

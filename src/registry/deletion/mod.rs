@@ -4,10 +4,18 @@
 //! What a way can take away beside the tag is the question in each of them: nothing goes that does not have to, and where
 //! something of others would go along the tag stays. Whether a tag is gone, only a look at the registry says.
 
+mod acr;
+mod api;
 mod by_hand;
+mod docker_hub;
+mod ecr;
+mod github;
+mod harbor;
 mod oci;
+mod quay;
 
 use super::client::Registry;
+use super::ecr::Ecr;
 use super::error::Fault;
 use crate::domain::{Digest, Repository, Tag};
 
@@ -33,6 +41,18 @@ pub enum DeletionError {
         /// The registry.
         host: String,
     },
+    /// There is nothing to ask with.
+    #[error("to delete it takes {0}, and there is none here")]
+    Missing(&'static str),
+    /// Who asks may not.
+    #[error("to delete it takes {needs}")]
+    Denied {
+        /// What is missing, most likely.
+        needs: &'static str,
+        /// What was said.
+        #[source]
+        fault: Fault,
+    },
     /// It said no, or nothing that could be understood.
     #[error(transparent)]
     Refused(Fault),
@@ -53,21 +73,62 @@ pub type Stays = Vec<(Tag, DeletionError)>;
 enum Way {
     /// The protocol's own.
     Oci,
+    /// The same, with something to put back.
+    Quay,
+    DockerHub,
+    Github,
+    Ecr(Ecr),
+    Acr,
+    Harbor,
 }
 
 impl Registry {
     /// Deletes tags, as far as that goes without taking anything of others along. Returns those that stay. That one is not
     /// among them is the registry's word, which a look has to confirm.
     pub async fn delete_tags(&self, doomed: Doomed<'_>) -> Stays {
-        match Way::of(doomed.repository) {
+        if doomed.tags.is_empty() {
+            return Stays::new();
+        }
+        match self.way(doomed.repository) {
             Way::Oci => oci::delete(self, doomed).await,
+            Way::Quay => quay::delete(self, doomed).await,
+            Way::DockerHub => docker_hub::delete(self, doomed).await,
+            Way::Github => github::delete(self, doomed).await,
+            Way::Ecr(ecr) => ecr::delete(self, &ecr, doomed).await,
+            Way::Acr => acr::delete(self, doomed).await,
+            Way::Harbor => harbor::delete(self, doomed).await,
+        }
+    }
+
+    /// What is known of a host by its name, or by the challenge that it greeted us with.
+    fn way(&self, repository: &Repository) -> Way {
+        let host = repository.host();
+        if let Some(ecr) = Ecr::of(host) {
+            return Way::Ecr(ecr);
+        }
+        let service = self.keyring().service(host);
+        match host.as_str() {
+            "docker.io" => Way::DockerHub,
+            "ghcr.io" => Way::Github,
+            "quay.io" => Way::Quay,
+            name if name.ends_with(".azurecr.io") => Way::Acr,
+            _ if service.as_deref() == Some(harbor::SERVICE) => Way::Harbor,
+            _ => Way::Oci,
         }
     }
 }
 
-impl Way {
-    fn of(_repository: &Repository) -> Self {
-        Self::Oci
+/// A refusal, told apart by whether it is for want of a right.
+fn refused(fault: Fault, needs: &'static str) -> DeletionError {
+    let refusal = fault.refusal();
+    let is_denial = refusal.is_some_and(|refusal| {
+        let is_aws = refusal.has_code("AccessDeniedException");
+        (matches!(refusal.status, 401 | 403) || is_aws) && !refusal.is_throttling()
+    });
+    if is_denial {
+        DeletionError::Denied { needs, fault }
+    } else {
+        DeletionError::Refused(fault)
     }
 }
 

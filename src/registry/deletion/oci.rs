@@ -7,7 +7,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use reqwest::Method;
 use serde::Deserialize;
 
-use super::{DeletionError, Doomed, Stays, all};
+use super::{DeletionError, Doomed, Stays, all, refused};
 use crate::domain::{Digest, Reference, Repository, Tag};
 use crate::registry::answers::{Presence, presence};
 use crate::registry::auth::Access;
@@ -16,6 +16,7 @@ use crate::registry::error::Fault;
 use crate::registry::referrers::next_page;
 use crate::registry::wire::{Answer, ERROR_MAX_BYTES};
 
+const NEEDS: &str = "the right to delete";
 const PAGE_MAX_BYTES: u64 = 4 << 20;
 const PAGES_MAX: usize = 100;
 /// Each tag takes a request, to see what it holds.
@@ -49,7 +50,7 @@ pub(super) async fn delete(registry: &Registry, doomed: Doomed<'_>) -> Stays {
                 }
                 break;
             }
-            Err(fault) => stays.push((tag.clone(), DeletionError::Refused(fault))),
+            Err(fault) => stays.push((tag.clone(), refused(fault, NEEDS))),
         }
     }
     stays
@@ -69,7 +70,7 @@ async fn by_digest(registry: &Registry, doomed: Doomed<'_>) -> Result<(), Deleti
         Ok(Deleted::Unsupported) => Err(DeletionError::Unsupported {
             host: doomed.repository.host().to_string(),
         }),
-        Err(fault) => Err(DeletionError::Refused(fault)),
+        Err(fault) => Err(refused(fault, NEEDS)),
     }
 }
 

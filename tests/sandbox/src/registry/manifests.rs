@@ -123,7 +123,12 @@ pub(crate) fn delete(
         Deletes::Nothing => return refuse(405, "UNSUPPORTED", "The operation is unsupported."),
     }
     let gone = if by_tag {
-        store.delete_tag(name, reference)
+        let held = store.tags(name).remove(reference);
+        let gone = store.delete_tag(name, reference);
+        if let Some(held) = held.filter(|_| options.habits.expires_siblings) {
+            expire_siblings(store, name, &held);
+        }
+        gone
     } else {
         store.delete_with_tags(name, reference)
     };
@@ -131,6 +136,17 @@ pub(crate) fn delete(
         return Ok(Reply::new(202));
     }
     unknown(reference)
+}
+
+/// With the last tag of a digest, what cosign stores about it under tags of its own goes.
+fn expire_siblings(store: &mut Store, name: &str, digest: &str) {
+    if store.tags(name).values().any(|held| held == digest) {
+        return;
+    }
+    let stem = digest.replace(':', "-");
+    for suffix in ["sig", "att", "sbom"] {
+        store.delete_tag(name, &format!("{stem}.{suffix}"));
+    }
 }
 
 /// `GET /v2/NAME/referrers/DIGEST`. SPEC: never 404; an empty list is an answer.

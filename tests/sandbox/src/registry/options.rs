@@ -47,6 +47,7 @@ pub enum Auth {
 
 /// The settings of a registry; the default is an open one with the referrers API, without lag.
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct Options {
     pub(crate) referrers: Referrers,
     pub(crate) auth: Auth,
@@ -60,6 +61,8 @@ pub struct Options {
     pub(crate) grants: Option<Vec<String>>,
     pub(crate) hides_new: bool,
     pub(crate) deletes: Deletes,
+    pub(crate) service: Option<Service>,
+    pub(crate) may_delete: bool,
 }
 
 impl Default for Options {
@@ -77,6 +80,8 @@ impl Default for Options {
             grants: None,
             hides_new: false,
             deletes: Deletes::Tags,
+            service: None,
+            may_delete: true,
         }
     }
 }
@@ -123,6 +128,8 @@ impl Options {
     #[must_use]
     pub fn like(mut self, service: Service, user: &str, password: &str) -> Self {
         self.habits = service.habits();
+        self.service = Some(service);
+        self.deletes = service.deletes();
         match service {
             Service::Ecr => self.basic(user, password),
             Service::DockerHub
@@ -171,6 +178,13 @@ impl Options {
     #[must_use]
     pub fn deletes(mut self, deletes: Deletes) -> Self {
         self.deletes = deletes;
+        self
+    }
+
+    /// Whether the service's own API lets the user delete.
+    #[must_use]
+    pub fn may_delete(mut self, may: bool) -> Self {
+        self.may_delete = may;
         self
     }
 

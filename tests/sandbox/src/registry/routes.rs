@@ -4,7 +4,7 @@ use super::auth::Tokens;
 use super::options::{Auth, Options, Referrers};
 use super::services::Listing;
 use super::store::Store;
-use super::{aws, blobs, manifests};
+use super::{aws, blobs, deletion, manifests};
 use crate::server::{Call, Reply};
 use serde_json::json;
 use std::net::SocketAddr;
@@ -133,8 +133,12 @@ impl Routes {
     fn elsewhere(&self, call: &Call) -> Option<Reply> {
         if let (Some(keys), Auth::Basic { password, .. } | Auth::Bearer { password, .. }) =
             (&self.options.aws, &self.options.auth)
-            && let Some(reply) = aws::answer(keys, password, call)
+            && let Some(reply) = aws::answer(keys, password, call, &self.options, &mut self.store())
         {
+            return Some(reply);
+        }
+        let check = |route: &Route<'_>| self.tokens.check(call, route);
+        if let Some(reply) = deletion::answer(&self.options, &mut self.store(), call, check) {
             return Some(reply);
         }
         if let Some(reply) = self.tokens.answer(call) {

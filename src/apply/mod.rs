@@ -7,6 +7,7 @@ mod attach;
 mod belongings;
 mod carry;
 mod children;
+mod cleanup;
 mod context;
 mod error;
 mod ledger;
@@ -37,6 +38,7 @@ use std::time::Duration;
 
 use crate::inputs::Request;
 
+pub use cleanup::{CleanupEnd, CleanupReceipt, CleanupTag};
 pub use context::Context;
 pub use error::{ApplyError, Refused, RefusedSubject};
 pub use ledger::Ledger;
@@ -80,6 +82,9 @@ pub async fn apply(
             }
             Request::Publish(publish) => {
                 publish::publish(context, publish, authority, ledger, &mut receipt).await
+            }
+            Request::Cleanup(request) => {
+                cleanup::cleanup(context, request, ledger, record_name, &mut receipt).await
             }
         }
     };

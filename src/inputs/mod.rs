@@ -4,6 +4,7 @@
 //! grammar of every input and which command needs which; refuses to know how a file is read or where a string came from.
 
 mod auths;
+mod cleanup;
 mod fields;
 mod grammar;
 mod preflight;
@@ -21,6 +22,7 @@ use crate::domain::{
 };
 
 pub use auths::RegistryAuth;
+pub use cleanup::Cleanup;
 pub use preflight::{OnExistingTag, Preflight};
 pub use publish::{Origin, Publish};
 pub use raw::{INPUTS, Input, RawInputs};
@@ -54,6 +56,8 @@ pub enum Command {
     Preflight,
     /// Copies what is there.
     Publish,
+    /// The way back after a failure.
+    Cleanup,
 }
 
 /// What to do, with all that it takes.
@@ -69,6 +73,8 @@ pub enum Request {
     Preflight(Preflight),
     /// Copy what is there.
     Publish(Publish),
+    /// Take back what the record says was written.
+    Cleanup(Cleanup),
 }
 
 /// The commands `seal` and `create`.

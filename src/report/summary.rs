@@ -5,10 +5,12 @@ use std::fmt::Write as _;
 
 use super::markdown::{block, code, prose, table};
 use super::{FailureText, Report, ResultWord, past};
-use crate::apply::{Origin, PlaceReceipt, PlaceState, PreflightReceipt, Subject, TagReceipt};
+use crate::apply::{
+    CleanupReceipt, Origin, PlaceReceipt, PlaceState, PreflightReceipt, Subject, TagReceipt,
+};
 use crate::domain::Digest;
 use crate::inputs::Command;
-use crate::plan::{Conflict, TagKind};
+use crate::plan::{Conflict, Newer, TagKind};
 use crate::record::TagState;
 
 /// Rows of a table that are shown at once; more go behind a fold.
@@ -20,6 +22,9 @@ impl Report<'_> {
     pub fn summary(&self) -> String {
         if let Some(preflight) = &self.receipt.preflight {
             return self.preflight_summary(preflight);
+        }
+        if let Some(cleanup) = &self.receipt.cleanup {
+            return self.cleanup_summary(cleanup);
         }
         let mut sections = vec![self.headline()];
         sections.extend(
@@ -51,6 +56,18 @@ impl Report<'_> {
         sections.join("\n")
     }
 
+    fn cleanup_summary(&self, cleanup: &CleanupReceipt) -> String {
+        let mut sections = vec![self.cleanup_headline(cleanup)];
+        sections.extend(
+            self.failure
+                .as_ref()
+                .map(|failure| self.failure_section(failure)),
+        );
+        sections.extend(self.cleanup_section(cleanup));
+        sections.extend(self.retries_section());
+        sections.join("\n")
+    }
+
     fn headline(&self) -> String {
         let receipt = self.receipt;
         let subject = self.main_subject();
@@ -75,7 +92,9 @@ impl Report<'_> {
                 Command::Seal | Command::Create | Command::Publish => {
                     format!("**{}** · ", ResultWord::of(receipt).as_str())
                 }
-                Command::Sign | Command::Verify | Command::Preflight => String::new(),
+                Command::Sign | Command::Verify | Command::Preflight | Command::Cleanup => {
+                    String::new()
+                }
             };
             let _ = write!(text, "\n{result}{}\n", code(&subject.to_string()));
         }
@@ -84,8 +103,11 @@ impl Report<'_> {
 
     fn failure_section(&self, failure: &FailureText) -> String {
         let block = failure_block(&failure.text, failure.hint.as_deref());
-        // To look changes nothing, and to say so would look like a part of the failure.
-        if matches!(self.command, Command::Verify | Command::Preflight) {
+        // To look changes nothing, and to say so would look like a part of the failure; what a cleanup changed is in its table.
+        if matches!(
+            self.command,
+            Command::Verify | Command::Preflight | Command::Cleanup
+        ) {
             return block;
         }
         format!("{block}\n{}\n", prose(&self.changes_text()))
@@ -154,6 +176,10 @@ impl Report<'_> {
             (TagState::Kept, _, TagKind::Fixed) => (
                 ":white_check_mark:&nbsp;unchanged",
                 "holds the same images already".to_owned(),
+            ),
+            (TagState::Kept, _, TagKind::Moving) if step.newer.is_some() => (
+                ":white_check_mark:&nbsp;left&nbsp;alone",
+                newer_text(step.newer.as_ref()),
             ),
             (TagState::Kept, _, TagKind::Moving) => (
                 ":white_check_mark:&nbsp;unchanged",
@@ -347,6 +373,16 @@ fn conflict_row(conflict: &Conflict, tag: &str) -> Vec<String> {
         short(&conflict.holds),
         format!("holds {found}{why}"),
     ]
+}
+
+fn newer_text(newer: Option<&Newer>) -> String {
+    newer.map_or(String::new(), |Newer { holds, wanted }| {
+        format!(
+            "holds {}, which is newer than {}",
+            code(holds),
+            code(wanted)
+        )
+    })
 }
 
 /// What somebody else wrote for which platform, in a cell.

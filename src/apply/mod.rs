@@ -29,6 +29,7 @@ mod tags;
 mod unseen;
 mod unsigned;
 mod verify;
+mod withdrawal;
 
 #[cfg(test)]
 mod tests;
@@ -38,7 +39,6 @@ use std::time::Duration;
 
 use crate::inputs::Request;
 
-pub use cleanup::{CleanupEnd, CleanupReceipt, CleanupTag};
 pub use context::Context;
 pub use error::{ApplyError, Refused, RefusedSubject};
 pub use ledger::Ledger;
@@ -48,6 +48,7 @@ pub use receipt::{
     Subject, TagReceipt,
 };
 pub use signer::{Authority, GITHUB_ISSUER};
+pub use withdrawal::{CleanupEnd, CleanupReceipt, CleanupTag};
 
 /// What ends a run from outside.
 pub struct Limits<S> {

@@ -10,6 +10,19 @@ use crate::domain::Repository;
 use crate::plan::{CleanupStep, LeaveReason};
 
 impl Report<'_> {
+    /// The whole summary.
+    pub(super) fn cleanup_summary(&self, cleanup: &CleanupReceipt) -> String {
+        let mut sections = vec![self.cleanup_headline(cleanup)];
+        sections.extend(
+            self.failure
+                .as_ref()
+                .map(|failure| self.failure_section(failure)),
+        );
+        sections.extend(self.cleanup_section(cleanup));
+        sections.extend(self.retries_section());
+        sections.join("\n")
+    }
+
     /// The outputs of a cleanup. What remains is handed over after a failure too, with what was not come to.
     pub(super) fn cleanup_outputs(&self, cleanup: &CleanupReceipt) -> Vec<(&'static str, String)> {
         let remaining: Vec<Value> = self.remaining(cleanup).map(remaining_json).collect();
@@ -38,7 +51,7 @@ impl Report<'_> {
     }
 
     /// Result and, where something remains, what to do.
-    pub(super) fn cleanup_headline(&self, cleanup: &CleanupReceipt) -> String {
+    fn cleanup_headline(&self, cleanup: &CleanupReceipt) -> String {
         let mut names = repositories(cleanup).into_iter();
         let first = names.next().map_or(String::new(), |repository| {
             format!(" {}", code(&repository.to_string()))
@@ -65,7 +78,7 @@ impl Report<'_> {
     }
 
     /// Every tag, and what became of it.
-    pub(super) fn cleanup_section(&self, cleanup: &CleanupReceipt) -> Option<String> {
+    fn cleanup_section(&self, cleanup: &CleanupReceipt) -> Option<String> {
         let several = repositories(cleanup).len() > 1;
         let row = |tag: &CleanupTag| {
             let name = if several {

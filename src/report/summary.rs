@@ -5,12 +5,10 @@ use std::fmt::Write as _;
 
 use super::markdown::{block, code, prose, table};
 use super::{FailureText, Report, ResultWord, past};
-use crate::apply::{
-    CleanupReceipt, Origin, PlaceReceipt, PlaceState, PreflightReceipt, Subject, TagReceipt,
-};
+use crate::apply::{Origin, PlaceReceipt, PlaceState, PreflightReceipt, Subject, TagReceipt};
 use crate::domain::Digest;
 use crate::inputs::Command;
-use crate::plan::{Conflict, Newer, TagKind};
+use crate::plan::{Conflict, TagKind};
 use crate::record::TagState;
 
 /// Rows of a table that are shown at once; more go behind a fold.
@@ -56,18 +54,6 @@ impl Report<'_> {
         sections.join("\n")
     }
 
-    fn cleanup_summary(&self, cleanup: &CleanupReceipt) -> String {
-        let mut sections = vec![self.cleanup_headline(cleanup)];
-        sections.extend(
-            self.failure
-                .as_ref()
-                .map(|failure| self.failure_section(failure)),
-        );
-        sections.extend(self.cleanup_section(cleanup));
-        sections.extend(self.retries_section());
-        sections.join("\n")
-    }
-
     fn headline(&self) -> String {
         let receipt = self.receipt;
         let subject = self.main_subject();
@@ -101,7 +87,7 @@ impl Report<'_> {
         text
     }
 
-    fn failure_section(&self, failure: &FailureText) -> String {
+    pub(super) fn failure_section(&self, failure: &FailureText) -> String {
         let block = failure_block(&failure.text, failure.hint.as_deref());
         // To look changes nothing, and to say so would look like a part of the failure; what a cleanup changed is in its table.
         if matches!(
@@ -177,9 +163,12 @@ impl Report<'_> {
                 ":white_check_mark:&nbsp;unchanged",
                 "holds the same images already".to_owned(),
             ),
-            (TagState::Kept, _, TagKind::Moving) if step.newer.is_some() => (
+            (TagState::Kept, _, TagKind::Moving) if let Some(newer) = &step.newer => (
                 ":white_check_mark:&nbsp;left&nbsp;alone",
-                newer_text(step.newer.as_ref()),
+                format!(
+                    "holds `{}`, which is newer than `{}`",
+                    newer.holds, newer.wanted
+                ),
             ),
             (TagState::Kept, _, TagKind::Moving) => (
                 ":white_check_mark:&nbsp;unchanged",
@@ -307,7 +296,7 @@ impl Report<'_> {
         ))
     }
 
-    fn retries_section(&self) -> Option<String> {
+    pub(super) fn retries_section(&self) -> Option<String> {
         let mut counted: Vec<(&super::RetryText, usize)> = Vec::new();
         for retry in self.retries {
             match counted.iter_mut().find(|(known, _)| *known == retry) {
@@ -373,16 +362,6 @@ fn conflict_row(conflict: &Conflict, tag: &str) -> Vec<String> {
         short(&conflict.holds),
         format!("holds {found}{why}"),
     ]
-}
-
-fn newer_text(newer: Option<&Newer>) -> String {
-    newer.map_or(String::new(), |Newer { holds, wanted }| {
-        format!(
-            "holds {}, which is newer than {}",
-            code(holds),
-            code(wanted)
-        )
-    })
 }
 
 /// What somebody else wrote for which platform, in a cell.

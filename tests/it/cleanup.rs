@@ -479,3 +479,32 @@ fn run_that_is_killed_anywhere_leaves_no_tag_behind_a_cleanup() {
         assert!(killed + 3 >= requests.len() && killed > 20, "{killed}");
     }
 }
+
+#[test]
+fn cleanup_that_is_cut_short_hands_over_what_it_did_not_come_to() {
+    let world = World::new();
+    let before = earlier(&world, "latest");
+    let seal = sealing(&world);
+    seal.succeed();
+    let registry = world.registry();
+    registry.fault(Fault::on("DELETE", "*/manifests/v1").delay(FOR_EVER));
+    let running = cleanup(&seal).begin();
+    until("the deletion", || {
+        registry.requests().iter().any(|request| request.faulty)
+    });
+    let outcome = running.terminate();
+    assert_eq!(outcome.code, 1, "{}", outcome.log);
+    // What was done by then is not among it.
+    assert_eq!(world.tag("latest"), Some(before));
+    let remaining = remaining(&outcome);
+    assert_eq!(remaining.keys().collect::<Vec<_>>(), ["edge", "v1", "v1.0"]);
+    assert_eq!(remaining["v1"]["why"], "the run ended before");
+    assert!(
+        outcome.summary.contains("not&nbsp;taken&nbsp;back"),
+        "{}",
+        outcome.summary
+    );
+    // And the next one ends what this one began.
+    nothing_remains(&cleanup(&seal).succeed());
+    assert_eq!(world.tags().len(), 1);
+}

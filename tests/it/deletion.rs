@@ -434,3 +434,46 @@ fn registry_that_wants_a_right_to_delete_is_asked_for_it_and_only_then() {
         "{scopes:?}"
     );
 }
+
+#[test]
+fn ghcr_s_list_that_does_not_show_our_tags_yet_is_waited_for() {
+    let published = Published::new(Service::Ghcr);
+    let registry = published.hosted.registry();
+    // As it was before the tags were written: it would not show one of others that came with them either.
+    for tag in ["v1", "v1.0", "edge", "latest"] {
+        registry.delete_tag(REPOSITORY, tag);
+    }
+    registry.keep_lists(u32::MAX);
+    for tag in ["v1", "v1.0", "edge", "latest", "stable"] {
+        registry.tag(REPOSITORY, tag, &published.digest);
+    }
+    let outcome = published.clean();
+    registry.delete_tag(REPOSITORY, "stable");
+    published.remains(&outcome, &["which these are cannot be known"]);
+}
+
+#[test]
+fn names_with_slashes_lead_to_the_same_tag() {
+    for service in Service::ALL {
+        if service == Service::DockerHub {
+            // It has none.
+            continue;
+        }
+        let hosted = Hosted::new(service);
+        let name = "octo-org/team/app";
+        let tag = |tag: &str| format!("{}/{name}:{tag}", service.hosts()[0]);
+        let other = hosted
+            .registry()
+            .push_image_seeded(REPOSITORY, "linux/amd64", Kind::Oci, 3);
+        let earlier = hosted.world.create().input("digests", &other.digest);
+        hosted.logged_in(earlier.input("tags", tag("v0"))).succeed();
+        let action = hosted.logged_in(hosted.world.create().input("tags", tag("v1")));
+        action.succeed();
+        let cleanup = action.clone().input("command", "cleanup");
+        let outcome = cleanup.input("digests", "").succeed();
+        let tags = hosted.registry().tags(name);
+        let tags: Vec<&String> = tags.keys().collect();
+        assert_eq!(tags, ["v0"], "{service:?}\n{}", outcome.log);
+        assert_eq!(outcome.json("remaining"), json!([]), "{service:?}");
+    }
+}

@@ -61,7 +61,7 @@ enum ResultWord {
 impl ResultWord {
     fn of(receipt: &Receipt) -> Self {
         let writes = receipt.tags.iter().filter(|tag| tag.step.writes()).count();
-        let mut places = receipt.index.iter().flat_map(|index| &index.places);
+        let mut places = receipt.indexes().flat_map(|index| &index.places);
         let new_index = places.any(|place| place.state != PlaceState::WasThere);
         if receipt.planned {
             Self::Planned

@@ -30,6 +30,7 @@ impl Report<'_> {
         sections.extend(self.unsigned_section());
         sections.extend(self.tags_section());
         sections.extend(self.places_section());
+        sections.extend(self.others_section());
         sections.extend(self.platforms_section());
         sections.extend(self.signatures_section());
         if self.failure.is_none() {
@@ -243,24 +244,41 @@ impl Report<'_> {
         let rows: Vec<Vec<String>> = places
             .iter()
             .map(|place| {
-                let word = match place.state {
-                    PlaceState::WasThere => ":white_check_mark:&nbsp;was&nbsp;there",
-                    PlaceState::Pushed => ":sparkles:&nbsp;pushed",
-                    PlaceState::Lacking if self.receipt.planned => {
-                        ":memo:&nbsp;to&nbsp;be&nbsp;pushed"
-                    }
-                    PlaceState::Lacking => ":hourglass:&nbsp;not&nbsp;pushed",
-                };
                 let brought = brought_text(place);
                 vec![
                     code(&place.repository.to_string()),
-                    word.to_owned(),
+                    self.place_word(place).to_owned(),
                     brought,
                 ]
             })
             .collect();
         let table = table(&["Repository", "Index", "Copied&nbsp;in"], &rows);
         Some(folded("Repositories", rows.len(), &table))
+    }
+
+    /// What a record holds besides the main image, and what became of it.
+    fn others_section(&self) -> Option<String> {
+        let others = self.receipt.others.iter();
+        let rows: Vec<Vec<String>> = others
+            .flat_map(|other| other.places.iter().map(move |place| (other, place)))
+            .map(|(other, place)| {
+                vec![
+                    code(&place.repository.at(&other.digest).to_string()),
+                    self.place_word(place).to_owned(),
+                ]
+            })
+            .collect();
+        let table = table(&["Image", "Result"], &rows);
+        (!rows.is_empty()).then(|| folded("With it", rows.len(), &table))
+    }
+
+    fn place_word(&self, place: &PlaceReceipt) -> &'static str {
+        match place.state {
+            PlaceState::WasThere => ":white_check_mark:&nbsp;was&nbsp;there",
+            PlaceState::Pushed => ":sparkles:&nbsp;pushed",
+            PlaceState::Lacking if self.receipt.planned => ":memo:&nbsp;to&nbsp;be&nbsp;pushed",
+            PlaceState::Lacking => ":hourglass:&nbsp;not&nbsp;pushed",
+        }
     }
 
     /// A digest, with its repository where there are several.

@@ -293,3 +293,81 @@ fn folder_is_a_source() {
     assert_eq!(publish.succeed().outputs["digest"], digest);
     assert_eq!(pipeline.target.tags(TARGET)["v1"], digest);
 }
+
+/// What one record holds of two images, the second of one platform, both signed; returns it with the digests of the indexes.
+fn record_of_two(pipeline: &Pipeline) -> (String, [String; 2]) {
+    let both = pipeline.world.create().input("tags", "");
+    let first = both.succeed().outputs["digest"].clone();
+    let one = both.input("digests", &pipeline.world.arm64.digest);
+    let second = one.succeed().outputs["digest"].clone();
+    let sign = pipeline.world.sign("v1").input("image", "");
+    let signed = sign.file("manifest-seal.json", one.record().to_string());
+    signed.succeed();
+    (signed.record().to_string(), [first, second])
+}
+
+#[test]
+fn everything_in_a_record_is_published() {
+    let pipeline = Pipeline::new();
+    let (record, indexes) = record_of_two(&pipeline);
+    let publish = pipeline
+        .checked("built.json")
+        .file("built.json", &record)
+        .input("image", pipeline.target.repository(TARGET))
+        .input("moving-tags", "");
+    // A tag could name but one of them.
+    let refused = publish.end_with(2);
+    for index in &indexes {
+        assert!(refused.log.contains(index.as_str()), "{}", refused.log);
+    }
+    assert_eq!(pipeline.writes_there(), [""; 0]);
+    let publish = publish.input("tags", "");
+    let published = publish.succeed();
+    assert_eq!(published.outputs["result"], "created");
+    let mut built = pipeline.world.registry().manifests(REPOSITORY);
+    built.sort();
+    assert_eq!(pipeline.manifests_there(), built, "all of it, and no more");
+    let references = published.json("references").to_string();
+    for index in &indexes {
+        assert!(references.contains(&pipeline.there(index)), "{references}");
+        assert!(published.summary.contains(index), "{}", published.summary);
+        let verify = pipeline.world.verify("v1").input("recursive", "true");
+        verify.input("image", pipeline.there(index)).succeed();
+    }
+    // What it wrote down is itself such a record, each signature with its own image.
+    let written = publish.record();
+    let images = written["images"].as_array().unwrap();
+    let signed: Vec<_> = images
+        .iter()
+        .map(|image| (&image["digest"], image["signatures"].as_array().unwrap()))
+        .collect();
+    assert_eq!(signed.len(), 2);
+    assert_eq!((signed[0].1.len(), signed[1].1.len()), (3, 2), "{written}");
+    assert_eq!(publish.succeed().outputs["result"], "unchanged");
+    // What one of them has lost comes back.
+    pipeline.target.delete_manifest(TARGET, &indexes[1]);
+    assert_eq!(publish.succeed().outputs["result"], "created");
+    assert_eq!(pipeline.manifests_there(), built);
+}
+
+#[test]
+fn tags_of_a_record_are_for_its_only_index() {
+    let pipeline = Pipeline::new();
+    let (create, index) = pipeline.build();
+    let mut record = create.record();
+    // An image that was signed by itself; and the same index in a second registry, which has nothing of it.
+    let lost = pipeline.world.registry().repository("octo-org/lost");
+    let image = |image: &str, digest: &str| json!({"image": image, "digest": digest, "mediaType": record["images"][0]["mediaType"], "platforms": []});
+    let (alone, twice) = (
+        image(&pipeline.world.image(), &pipeline.world.amd64.digest),
+        image(&lost, &index),
+    );
+    let images = record["images"].as_array_mut().unwrap();
+    images.insert(0, alone);
+    images.insert(1, twice);
+    let publish = pipeline
+        .checked("built.json")
+        .file("built.json", record.to_string());
+    assert_eq!(publish.succeed().outputs["digest"], index);
+    assert_eq!(pipeline.target.tags(TARGET)["v1"], index);
+}

@@ -17,6 +17,7 @@ mod convergence;
 mod foreign;
 mod interoperability;
 mod legacy;
+mod publish;
 mod runner;
 mod sandboxed;
 mod several;

@@ -115,6 +115,13 @@ pub(crate) fn push_index(repository: &str, children: &[&Child], tag: &str) -> St
         .succeed()
 }
 
+/// Pushes an index of `children`, which may be indexes themselves, by digest.
+pub(crate) fn push_nested(repository: &str, children: &[&Child]) -> Child {
+    let children: Vec<Value> = children.iter().map(|child| child.descriptor()).collect();
+    let index = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": children});
+    push_manifest(repository, OCI_INDEX, &index)
+}
+
 fn push_blob(repository: &str, bytes: &[u8]) -> String {
     Tool::regctl(repository)
         .args(["blob", "put", repository])

@@ -112,6 +112,15 @@ impl Tool {
         Self::installed("crane")
     }
 
+    /// skopeo, Debian's.
+    pub(crate) fn skopeo() -> Self {
+        let home = Path::new(&stack("FOLDER")).join("home");
+        std::fs::create_dir_all(&home).unwrap();
+        Self::bounded("/usr/bin/skopeo")
+            .env("HOME", home)
+            .arg("--insecure-policy")
+    }
+
     /// buildx, which does the same.
     pub(crate) fn buildx() -> Self {
         Self::installed("buildx")

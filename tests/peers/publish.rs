@@ -366,7 +366,9 @@ fn folders_by_others_are_published(registry: Registry) {
     let crane = Tool::crane().args(["pull", "--format=oci", &tagged, "crane"]);
     let cosign = Tool::cosign().args(["save", "--dir", "cosign", &tagged]);
     let skopeo = Tool::skopeo()
-        .args(["copy", "--all", "--src-tls-verify=false"])
+        // Without being told, it writes the index anew.
+        .args(["copy", "--all", "--preserve-digests"])
+        .arg("--src-tls-verify=false")
         .arg(format!("docker://{tagged}"))
         .arg("oci:skopeo:v1");
     for (source, signed) in [

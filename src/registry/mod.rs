@@ -14,6 +14,7 @@ mod docker_config;
 mod downloads;
 mod ecr;
 mod error;
+mod left_open;
 mod manifests;
 mod newness;
 mod opened;
@@ -39,6 +40,7 @@ pub use client::Registry;
 pub use copy::Copied;
 pub use credentials::{Credentials, CredentialsError, Login};
 pub use error::{AwsRefusal, Fault, Operation, RegistryError};
+pub use passage::Progress;
 pub use referrers::Referrers;
 pub use refusal::Refusal;
 

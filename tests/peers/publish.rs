@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::interoperability::{digests, two_children};
 use super::support::{
     Action, Child, Cosign, Flavour, Log, Outcome, Registry, Tool, Workflow, on_each_registry,
-    push_nested, push_with_provenance, stack,
+    push_layers, push_nested, push_with_provenance, stack,
 };
 
 on_each_registry!(
@@ -406,4 +406,37 @@ fn folders_by_others_are_published(registry: Registry) {
 fn unchecked(run: Action) -> Action {
     run.input("certificate-identity", "")
         .input("certificate-oidc-issuer", "")
+}
+
+/// However large a layer is, and wherever it comes from, it passes through a memory that is not.
+#[test]
+fn large_layers_are_never_held() {
+    const MB: usize = 1 << 20;
+    let built = Registry::Distribution.fresh();
+    let image = push_layers(
+        &built,
+        &[64 * MB, 16 * MB, 16 * MB, 16 * MB, 16 * MB, 16 * MB],
+    );
+    let from = format!("{built}@{}", image.digest);
+    let run = Action::new("publish", &Registry::Debian.fresh()).input("tags", "v1");
+    let run = unchecked(run);
+    Tool::regctl(&built)
+        .args(["image", "copy", &from, "ocidir://large:v1"])
+        .folder(run.workspace())
+        .succeed();
+    for source in [from.as_str(), "oci:large:v1"] {
+        let published = Registry::Debian.fresh();
+        let report = run.workspace().join("cost");
+        let run = run
+            .clone()
+            .input("source", source)
+            .input("image", &published);
+        run.tool().timed(&report).succeed();
+        let cost = fs::read_to_string(&report).unwrap();
+        let peak = cost.trim().rsplit(' ').next().unwrap();
+        let peak: u64 = peak.parse().unwrap();
+        println!("peak of 144 MB from {source}: {} MB", peak / 1024);
+        assert!(peak <= 48 * 1024, "{source}: {peak} KiB");
+        assert!(is_there(&published, &image.digest));
+    }
 }

@@ -115,6 +115,35 @@ pub(crate) fn push_index(repository: &str, children: &[&Child], tag: &str) -> St
         .succeed()
 }
 
+/// Pushes an image with a layer of each of `sizes` by digest. They hold nothing that could be compressed away on the way.
+pub(crate) fn push_layers(repository: &str, sizes: &[usize]) -> Child {
+    let layers: Vec<Value> = sizes
+        .iter()
+        .enumerate()
+        .map(|(number, size)| {
+            let mut state = u64::try_from(number).unwrap() + 1;
+            let mut layer = Vec::with_capacity(*size);
+            while layer.len() < *size {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                layer.extend(state.to_le_bytes());
+            }
+            layer.truncate(*size);
+            let digest = push_blob(repository, &layer);
+            json!({"mediaType": "application/vnd.oci.image.layer.v1.tar", "size": size, "digest": digest})
+        })
+        .collect();
+    let config = json!({"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": []}});
+    let config = config.to_string().into_bytes();
+    let manifest = json!({
+        "schemaVersion": 2, "mediaType": OCI_MANIFEST,
+        "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "size": config.len(), "digest": push_blob(repository, &config)},
+        "layers": layers,
+    });
+    push_manifest(repository, OCI_MANIFEST, &manifest)
+}
+
 /// Pushes an index of `children`, which may be indexes themselves, by digest.
 pub(crate) fn push_nested(repository: &str, children: &[&Child]) -> Child {
     let children: Vec<Value> = children.iter().map(|child| child.descriptor()).collect();

@@ -307,7 +307,7 @@ fn others_copy_the_same(registry: Registry) {
     let (ours, index) = (outcome.output("image"), outcome.output("digest"));
     let [theirs, skopeos] = [(); 2].map(|()| Registry::Distribution.fresh());
     let from = format!("{built}@{index}");
-    regctl_between(&built, &theirs)
+    Tool::regctl_between(&built, &theirs)
         .args(["image", "copy", "--referrers", "--digest-tags", &from])
         .arg(format!("{theirs}:v1"))
         .succeed();
@@ -337,11 +337,6 @@ fn others_copy_the_same(registry: Registry) {
             .arg(folder)
             .succeed();
     }
-}
-
-fn regctl_between(from: &str, to: &str) -> Tool {
-    let (host, _) = to.split_once('/').unwrap();
-    Tool::regctl(from).args(["--host", &format!("reg={host},tls=disabled")])
 }
 
 /// What is signed here in both formats is put into folders by others, and published from there.
@@ -411,7 +406,7 @@ fn unchecked(run: Action) -> Action {
 /// However large a layer is, and wherever it comes from, it passes through a memory that is not.
 #[test]
 fn large_layers_are_never_held() {
-    const MB: usize = 1 << 20;
+    const MB: u64 = 1 << 20;
     let built = Registry::Distribution.fresh();
     let image = push_layers(
         &built,

@@ -4,6 +4,7 @@
 
 mod markdown;
 mod outputs;
+mod places;
 mod preflight;
 mod summary;
 mod trace;

@@ -14,6 +14,7 @@ mod bench;
 mod concurrency;
 mod container;
 mod convergence;
+mod copies;
 mod foreign;
 mod interoperability;
 mod legacy;

@@ -1,5 +1,4 @@
-//! Publishing between registries by different hands: no new digest, healed where it was lost, the same that others copy, and
-//! what others keep on disk.
+//! Publishing between registries by different hands: no new digest is made, and what was lost is healed.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,22 +9,20 @@ use serde_json::Value;
 use super::interoperability::{digests, two_children};
 use super::support::{
     Action, Child, Cosign, Flavour, Log, Outcome, Registry, Tool, Workflow, on_each_registry,
-    push_layers, push_nested, push_with_provenance, stack,
+    push_nested, push_with_provenance, stack,
 };
 
 on_each_registry!(
     staged_pipeline_makes_no_new_digest,
     everything_in_a_record_arrives,
     what_was_lost_is_restored,
-    others_copy_the_same,
-    folders_by_others_are_published,
 );
 
 /// What signatures are, the log that such need, and who reads them.
 const FORMATS: [(&str, Log); 2] = [("bundle", Log::Rekor2), ("legacy", Log::Rekor1)];
 
 /// Another registry to publish in.
-fn other(registry: Registry) -> Registry {
+pub(super) fn other(registry: Registry) -> Registry {
     match registry {
         Registry::Debian => Registry::Cue,
         Registry::Distribution => Registry::Ggcr,
@@ -36,7 +33,7 @@ fn other(registry: Registry) -> Registry {
 
 /// The first stages: an index with provenance is made, and every digest of the record signed. The action's workspace has
 /// the record.
-fn stage(built: &str, format: &str, log: Log) -> Action {
+pub(super) fn stage(built: &str, format: &str, log: Log) -> Action {
     let [amd64, ..] = push_with_provenance(built, "amd64");
     let [arm64, ..] = push_with_provenance(built, "arm64");
     let create = Action::new("create", built)
@@ -60,7 +57,7 @@ fn sign(create: &Action, format: &str) {
 }
 
 /// A run that publishes the record of `stage`, and prints its requests.
-fn publish(stage: &Action, published: &str) -> Action {
+pub(super) fn publish(stage: &Action, published: &str) -> Action {
     stage
         .clone()
         .input("command", "publish")
@@ -73,7 +70,7 @@ fn publish(stage: &Action, published: &str) -> Action {
 }
 
 /// Every digest that the record of `stage` names: images, platforms, attestations, signatures.
-fn recorded(stage: &Action) -> BTreeSet<String> {
+pub(super) fn recorded(stage: &Action) -> BTreeSet<String> {
     let record = fs::read(stage.workspace().join("manifest-seal.json")).unwrap();
     let record: Value = serde_json::from_slice(&record).unwrap();
     let mut digests = BTreeSet::new();
@@ -95,7 +92,7 @@ fn recorded(stage: &Action) -> BTreeSet<String> {
 }
 
 /// What a run wrote as manifests in `repository`: digests, and tags.
-fn put(outcome: &Outcome, repository: &str) -> BTreeSet<String> {
+pub(super) fn put(outcome: &Outcome, repository: &str) -> BTreeSet<String> {
     written(outcome, repository)
         .into_iter()
         .filter(|line| line.contains("/manifests/"))
@@ -119,7 +116,7 @@ fn written(outcome: &Outcome, repository: &str) -> Vec<String> {
 }
 
 /// Where a registry that keeps files has those of `repository`.
-fn files(repository: &str) -> Option<PathBuf> {
+pub(super) fn files(repository: &str) -> Option<PathBuf> {
     let (_, path) = repository.split_once('/').unwrap();
     ["docker-registry", "distribution"]
         .iter()
@@ -146,7 +143,7 @@ fn is_fallback(tag: &str) -> bool {
 }
 
 /// Every manifest that a registry which keeps files has ever been given, but for lists of what refers to what.
-fn revisions(folder: &Path) -> BTreeSet<String> {
+pub(super) fn revisions(folder: &Path) -> BTreeSet<String> {
     let mut all: BTreeSet<String> = names(&folder.join("revisions/sha256"))
         .into_iter()
         .collect();
@@ -159,7 +156,7 @@ fn revisions(folder: &Path) -> BTreeSet<String> {
     all.into_iter().map(|hex| format!("sha256:{hex}")).collect()
 }
 
-fn is_there(repository: &str, digest: &str) -> bool {
+pub(super) fn is_there(repository: &str, digest: &str) -> bool {
     let output = Tool::crane()
         .args(["manifest", &format!("{repository}@{digest}")])
         .output();
@@ -297,141 +294,4 @@ fn restored(publish: &Action, published: &str, digest: &str) {
         manifests.iter().all(|known| known == digest),
         "{manifests:?}"
     );
-}
-
-/// From here to three repositories of one registry that keeps files: by us, by regctl, by skopeo.
-fn others_copy_the_same(registry: Registry) {
-    let built = registry.fresh();
-    let stage = stage(&built, "both", Log::Rekor1);
-    let outcome = publish(&stage, &Registry::Distribution.fresh()).succeed();
-    let (ours, index) = (outcome.output("image"), outcome.output("digest"));
-    let [theirs, skopeos] = [(); 2].map(|()| Registry::Distribution.fresh());
-    let from = format!("{built}@{index}");
-    Tool::regctl_between(&built, &theirs)
-        .args(["image", "copy", "--referrers", "--digest-tags", &from])
-        .arg(format!("{theirs}:v1"))
-        .succeed();
-    Tool::skopeo()
-        .args(["copy", "--all", "--preserve-digests"])
-        .args(["--src-tls-verify=false", "--dest-tls-verify=false"])
-        .arg(format!("docker://{from}"))
-        .arg(format!("docker://{skopeos}:v1"))
-        .succeed();
-    let [ours_there, theirs_there, skopeos_there] =
-        [ours, &theirs, &skopeos].map(|repository| revisions(&files(repository).unwrap()));
-    assert_eq!(ours_there, theirs_there, "ours and regctl's");
-    // It leaves behind whatever only belongs to the image.
-    assert!(skopeos_there.contains(index), "{skopeos_there:?}");
-    assert!(skopeos_there.is_subset(&ours_there), "{skopeos_there:?}");
-    let tags = |repository: &str| {
-        let listed = Tool::crane().args(["ls", repository]).succeed();
-        let mut tags: BTreeSet<String> = listed.lines().map(str::to_owned).collect();
-        tags.remove("v1");
-        tags
-    };
-    assert_eq!(tags(ours), tags(&theirs));
-    for repository in [ours, &skopeos] {
-        let folder = stage.workspace().join(repository.replace([':', '/'], "-"));
-        Tool::crane()
-            .args(["pull", "--format=oci", &format!("{repository}@{index}")])
-            .arg(folder)
-            .succeed();
-    }
-}
-
-/// What is signed here in both formats is put into folders by others, and published from there.
-fn folders_by_others_are_published(registry: Registry) {
-    let built = registry.fresh();
-    let stage = stage(&built, "both", Log::Rekor1);
-    let recorded = recorded(&stage);
-    let record = fs::read(stage.workspace().join("manifest-seal.json")).unwrap();
-    let record: Value = serde_json::from_slice(&record).unwrap();
-    let index = record["images"][0]["digest"].as_str().unwrap();
-    let tagged = format!("{built}:v1");
-    Tool::regctl(&built)
-        .args(["image", "copy", &format!("{built}@{index}"), &tagged])
-        .succeed();
-    let save = |name: &str, tool: Tool| {
-        tool.folder(stage.workspace()).succeed();
-        name.to_owned()
-    };
-    let regctl = Tool::regctl(&built)
-        .args(["image", "copy", "--referrers", "--digest-tags", &tagged])
-        .arg("ocidir://regctl:v1");
-    let crane = Tool::crane().args(["pull", "--format=oci", &tagged, "crane"]);
-    let cosign = Tool::cosign().args(["save", "--dir", "cosign", &tagged]);
-    let skopeo = Tool::skopeo()
-        // Without being told, it writes the index anew.
-        .args(["copy", "--all", "--preserve-digests"])
-        .arg("--src-tls-verify=false")
-        .arg(format!("docker://{tagged}"))
-        .arg("oci:skopeo:v1");
-    for (source, signed) in [
-        (save("oci:regctl:v1", regctl), true),
-        (save("oci:crane", crane), false),
-        (save("oci:cosign", cosign), true),
-        (save("oci:skopeo:v1", skopeo), false),
-    ] {
-        let published = other(registry).fresh();
-        let run = publish(&stage, &published)
-            .input("source", &source)
-            .input("tags", "v1")
-            .input("recursive", "false");
-        // What came without signatures cannot be asked for them.
-        let run = if signed { run } else { unchecked(run) };
-        let outcome = run.succeed();
-        assert_eq!(outcome.output("digest"), index, "{source}\n{}", outcome.log);
-        for name in put(&outcome, &published) {
-            let is_known = recorded.contains(&name) || name == "v1" || name.starts_with("sha256-");
-            assert!(is_known, "{source}: {name} is new\n{}", outcome.log);
-        }
-        let folder = stage.workspace().join(published.replace([':', '/'], "-"));
-        Tool::crane()
-            .args(["pull", "--format=oci", &format!("{published}:v1")])
-            .arg(folder)
-            .succeed();
-        if signed {
-            Tool::cosign_verify(&Workflow::default())
-                .arg(format!("{published}:v1"))
-                .succeed();
-        }
-    }
-}
-
-fn unchecked(run: Action) -> Action {
-    run.input("certificate-identity", "")
-        .input("certificate-oidc-issuer", "")
-}
-
-/// However large a layer is, and wherever it comes from, it passes through a memory that is not.
-#[test]
-fn large_layers_are_never_held() {
-    const MB: u64 = 1 << 20;
-    let built = Registry::Distribution.fresh();
-    let image = push_layers(
-        &built,
-        &[64 * MB, 16 * MB, 16 * MB, 16 * MB, 16 * MB, 16 * MB],
-    );
-    let from = format!("{built}@{}", image.digest);
-    let run = Action::new("publish", &Registry::Debian.fresh()).input("tags", "v1");
-    let run = unchecked(run);
-    Tool::regctl(&built)
-        .args(["image", "copy", &from, "ocidir://large:v1"])
-        .folder(run.workspace())
-        .succeed();
-    for source in [from.as_str(), "oci:large:v1"] {
-        let published = Registry::Debian.fresh();
-        let report = run.workspace().join("cost");
-        let run = run
-            .clone()
-            .input("source", source)
-            .input("image", &published);
-        run.tool().timed(&report).succeed();
-        let cost = fs::read_to_string(&report).unwrap();
-        let peak = cost.trim().rsplit(' ').next().unwrap();
-        let peak: u64 = peak.parse().unwrap();
-        println!("peak of 144 MB from {source}: {} MB", peak / 1024);
-        assert!(peak <= 48 * 1024, "{source}: {peak} KiB");
-        assert!(is_there(&published, &image.digest));
-    }
 }

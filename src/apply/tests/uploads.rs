@@ -10,10 +10,10 @@ use crate::domain::{Descriptor, Event, MediaType};
 #[tokio::test]
 async fn what_is_under_way_is_told_and_not_left_open() {
     let (source, target) = (sandbox(), sandbox());
-    let content = vec![7; 20_000_000];
+    let large = vec![7; 20_000_000];
     let blob = Descriptor {
         media_type: MediaType::from("application/octet-stream"),
-        digest: digest(&source.push_blob("a/b", &content)),
+        digest: digest(&source.push_blob("a/b", &large)),
         size: 20_000_000,
         platform: None,
         annotations: std::collections::BTreeMap::new(),

@@ -150,7 +150,7 @@ fn exit_code(error: &ApplyError) -> ExitCode {
         | ApplyError::NoLegacyLog
         | ApplyError::NoRecord(_)
         | ApplyError::NoSuchRecord(_)
-        | ApplyError::ManyRecorded { .. }
+        | ApplyError::ManyRecorded(_)
         | ApplyError::EmptyRecord(..)
         | ApplyError::NoPlatform { .. }
         | ApplyError::NotAnImage { .. }
@@ -251,7 +251,7 @@ fn hint(error: &ApplyError) -> Option<String> {
         | ApplyError::Assemble(AssembleError::Unwritable(_) | AssembleError::Unreadable(_))
         | ApplyError::LostAttestation { .. }
         | ApplyError::NoSuchRecord(_)
-        | ApplyError::ManyRecorded { .. }
+        | ApplyError::ManyRecorded(_)
         | ApplyError::OddIndex { .. }
         | ApplyError::TooDeep { .. }
         | ApplyError::FallbackUnwritable(_)

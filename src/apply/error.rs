@@ -147,14 +147,9 @@ pub enum ApplyError {
     /// None of the places has the image.
     #[error("no `source` has the image: it is not in `{}`", .0.join("`, `"))]
     NoSource(Vec<String>),
-    /// A record has several images, and it is not said which.
-    #[error("the record `{record}` holds several images: name one as the `source`: `{}`", .images.join("`, `"))]
-    ManyRecorded {
-        /// The record.
-        record: String,
-        /// What it holds.
-        images: Vec<String>,
-    },
+    /// A record has several images, and it is not said which of them the tags are for.
+    #[error("the record holds several images, and a tag can name but one: leave out `tags` and `moving-tags` (`image` says where they go), or name one as the `source`: {}", digests_text(.0))]
+    ManyRecorded(Vec<Digest>),
     /// The record names no digest that could be signed.
     #[error("the record `{0}` names nothing to sign{1}")]
     EmptyRecord(String, String),
@@ -324,6 +319,11 @@ pub(super) fn images_text(images: &[(String, Digest)]) -> String {
 
 fn part_text(parent: Option<&Digest>) -> String {
     parent.map_or(String::new(), |parent| format!(", part of `{parent}`,"))
+}
+
+fn digests_text(digests: &[Digest]) -> String {
+    let digests: Vec<String> = digests.iter().map(|digest| format!("`{digest}`")).collect();
+    digests.join(", ")
 }
 
 fn places_text(places: &[String]) -> String {

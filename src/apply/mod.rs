@@ -34,10 +34,12 @@ mod withdrawal;
 #[cfg(test)]
 mod tests;
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::time::Duration;
 
 use crate::inputs::Request;
+use crate::registry::Progress;
 
 pub use context::Context;
 pub use error::{ApplyError, Refused, RefusedSubject};
@@ -56,6 +58,22 @@ pub struct Limits<S> {
     pub timeout: Duration,
     /// Resolves, with its name, when the run is told to end.
     pub stop: S,
+}
+
+/// While large blobs are under way, how far they are is told so often.
+const PROGRESS_EVERY: Duration = Duration::from_secs(10);
+
+/// Tells how far large blobs are, for as long as it is polled.
+async fn tell_progress(context: &Context, every: Duration) -> Infallible {
+    loop {
+        tokio::time::sleep(every).await;
+        if let Some(Progress { blobs, bytes, of }) = context.registry.progress() {
+            let [bytes, of] = [bytes, of].map(|bytes| bytes / 1_000_000);
+            let are = if blobs == 1 { "blob is" } else { "blobs are" };
+            let text = format!("{blobs} large {are} being copied: {bytes} of {of} MB");
+            context.events.note(text);
+        }
+    }
 }
 
 /// Does what was asked. It never forgets: what was done before a failure is in the outcome beside it, since tags that
@@ -93,7 +111,11 @@ pub async fn apply(
     let ended = tokio::select! {
         ended = tokio::time::timeout(limits.timeout, walk) => ended.unwrap_or(Err(ApplyError::Timeout)),
         signal = limits.stop => Err(ApplyError::Terminated(signal)),
+        never = tell_progress(context, PROGRESS_EVERY) => match never {},
     };
+    if ended.is_err() {
+        context.registry.cancel_uploads().await;
+    }
     Outcome {
         receipt,
         failure: ended.err(),

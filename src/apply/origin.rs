@@ -1,4 +1,6 @@
-//! Finds the image that is to be published, and every place that may have parts of it.
+//! Finds the images that are to be published, and every place that may have parts of them.
+
+use futures_util::future::try_join_all;
 
 use super::source::Source;
 use super::subjects::find_image;
@@ -8,67 +10,88 @@ use crate::inputs::Origin;
 use crate::layout::Layout;
 use crate::record::{Record, RecordFile};
 
-/// An image, and where it is.
+/// Images, and where they are.
 pub(super) struct Found {
+    /// The one that tags are given, where there is such a one; the first, where there is not.
     pub(super) image: Manifest,
+    /// All of them, this one too.
+    pub(super) images: Vec<Manifest>,
     /// In the order in which they are tried.
     pub(super) sources: Vec<Source>,
 }
 
-/// The image at the first origin that has it. The other origins may have what that one lacks of it.
+impl Found {
+    fn new(images: Vec<Manifest>, sources: Vec<Source>) -> Option<Self> {
+        let is_index = |image: &&Manifest| image.media_type().is_index();
+        let image = images.iter().find(is_index).or(images.first())?.clone();
+        Some(Self {
+            image,
+            images,
+            sources,
+        })
+    }
+
+    /// Sees that it is clear which of the images the tags are for: the only one, or the only index.
+    pub(super) fn check_taggable(&self) -> Result<(), ApplyError> {
+        let is_index = |image: &&Manifest| image.media_type().is_index();
+        if self.images.len() == 1 || self.images.iter().filter(is_index).count() == 1 {
+            return Ok(());
+        }
+        let digests = self.images.iter().map(|image| image.digest().clone());
+        Err(ApplyError::ManyRecorded(digests.collect()))
+    }
+}
+
+/// The images at the first origin that has them. The other origins may have what that one lacks of them.
 pub(super) async fn find(context: &Context, origins: &[Origin]) -> Result<Found, ApplyError> {
     let mut sources = Vec::new();
-    let mut image = None;
+    let mut images = Vec::new();
     let mut fault = None;
     for origin in origins {
-        let is_last = image.is_none() && origins.len() == 1;
-        match look(context, origin, is_last, image.is_none()).await {
+        let wanted = images.is_empty();
+        match look(context, origin, origins.len() == 1, wanted).await {
             Ok((places, found)) => {
                 sources.extend(places);
-                image = image.or(found);
+                if wanted {
+                    images = found;
+                }
             }
-            Err(error) if image.is_none() && origins.len() > 1 => fault = fault.or(Some(error)),
+            Err(error) if wanted && origins.len() > 1 => fault = fault.or(Some(error)),
             Err(error) => return Err(error),
         }
     }
-    match (image, fault) {
-        (Some(image), fault) => {
+    let names = sources.iter().map(Source::name).collect();
+    match (Found::new(images, sources), fault) {
+        (Some(found), fault) => {
             if let Some(fault) = fault {
                 let why = crate::failure::chain_text(&fault);
                 context
                     .events
                     .warn(format!("one `source` is left out: {why}"));
             }
-            Ok(Found { image, sources })
+            Ok(found)
         }
         (None, Some(fault)) => Err(fault),
-        (None, None) => Err(ApplyError::NoSource(
-            sources.iter().map(Source::name).collect(),
-        )),
+        (None, None) => Err(ApplyError::NoSource(names)),
     }
 }
 
-/// The places that an origin stands for, and the image, where it is `wanted` and there.
+/// The places that an origin stands for, and its images, where they are `wanted` and all there.
 async fn look(
     context: &Context,
     origin: &Origin,
     is_only: bool,
     wanted: bool,
-) -> Result<(Vec<Source>, Option<Manifest>), ApplyError> {
+) -> Result<(Vec<Source>, Vec<Manifest>), ApplyError> {
     match origin {
         Origin::Image(image) => {
             let place = Source::from(image.repository.clone());
-            let found = match &image.reference {
-                Some(_) if wanted && is_only => Some(find_image(context, image).await?),
-                Some(reference) if wanted => {
-                    context
-                        .registry
-                        .manifest(&image.repository, reference)
-                        .await?
-                }
-                Some(_) | None => None,
+            let found = if wanted {
+                held(context, image, is_only).await?
+            } else {
+                None
             };
-            Ok((vec![place], found))
+            Ok((vec![place], found.into_iter().collect()))
         }
         Origin::Layout { name, path, tag } => {
             let layout = Layout::open(path, name)?;
@@ -80,52 +103,83 @@ async fn look(
                 parent: None,
                 places: vec![name.clone()],
             })?;
-            Ok((vec![Source::Layout(layout)], Some(found)))
+            Ok((vec![Source::Layout(layout)], vec![found]))
         }
         Origin::Record { name, path } => {
             let record = RecordFile::new(path.clone()).load()?;
             let record = record.ok_or_else(|| ApplyError::NoSuchRecord(name.clone()))?;
-            let (digest, repositories) = recorded(&record, name)?;
-            let mut found = None;
-            for repository in repositories.iter().filter(|_| wanted) {
-                let image = ImageReference {
-                    repository: repository.clone(),
-                    reference: Some(Reference::Digest(digest.clone())),
-                };
-                let is_only = is_only && repositories.len() == 1;
-                let (_, here) =
-                    Box::pin(look(context, &Origin::Image(image), is_only, true)).await?;
-                found = found.or(here);
-                if found.is_some() {
-                    break;
+            let recorded = recorded(&record, name)?;
+            let mut repositories: Vec<&Repository> = Vec::new();
+            for repository in recorded.iter().flat_map(|(_, places)| places) {
+                if !repositories.contains(&repository) {
+                    repositories.push(repository);
                 }
             }
-            Ok((Source::repositories(repositories), found))
+            let places = Source::repositories(repositories.into_iter().cloned());
+            if !wanted {
+                return Ok((places, Vec::new()));
+            }
+            let looks = recorded
+                .iter()
+                .map(|(digest, places)| first_held(context, digest, places, is_only));
+            let found: Option<Vec<Manifest>> = try_join_all(looks).await?.into_iter().collect();
+            Ok((places, found.unwrap_or_default()))
         }
     }
 }
 
-/// The one index of a record, and where it is.
-fn recorded(record: &Record, name: &str) -> Result<(Digest, Vec<Repository>), ApplyError> {
-    let mut digests: Vec<&Digest> = Vec::new();
-    let mut repositories = Vec::new();
-    for image in &record.images {
-        if !digests.contains(&&image.digest) {
-            digests.push(&image.digest);
+/// A recorded image, at the first of its repositories that has it.
+async fn first_held(
+    context: &Context,
+    digest: &Digest,
+    repositories: &[Repository],
+    is_only: bool,
+) -> Result<Option<Manifest>, ApplyError> {
+    for repository in repositories {
+        let image = ImageReference {
+            repository: repository.clone(),
+            reference: Some(Reference::Digest(digest.clone())),
+        };
+        let found = held(context, &image, is_only && repositories.len() == 1).await?;
+        if found.is_some() {
+            return Ok(found);
         }
+    }
+    Ok(None)
+}
+
+/// The image, where one is named and there. The only place that is named is given the time to show it.
+async fn held(
+    context: &Context,
+    image: &ImageReference,
+    is_only: bool,
+) -> Result<Option<Manifest>, ApplyError> {
+    let Some(reference) = &image.reference else {
+        return Ok(None);
+    };
+    if is_only {
+        return find_image(context, image).await.map(Some);
+    }
+    let registry = &context.registry;
+    Ok(registry.manifest(&image.repository, reference).await?)
+}
+
+/// The images of a record, each with the repositories that it is in.
+fn recorded(record: &Record, name: &str) -> Result<Vec<(Digest, Vec<Repository>)>, ApplyError> {
+    let mut recorded: Vec<(Digest, Vec<Repository>)> = Vec::new();
+    for image in &record.images {
         let repository = image.image.parse();
-        repositories.push(repository.map_err(|_| ApplyError::OddRecord(image.image.clone()))?);
+        let repository = repository.map_err(|_| ApplyError::OddRecord(image.image.clone()))?;
+        match recorded
+            .iter_mut()
+            .find(|(digest, _)| *digest == image.digest)
+        {
+            Some((_, places)) => places.push(repository),
+            None => recorded.push((image.digest.clone(), vec![repository])),
+        }
     }
-    match *digests {
-        [digest] => Ok((digest.clone(), repositories)),
-        [] => Err(ApplyError::EmptyRecord(name.to_owned(), String::new())),
-        _ => Err(ApplyError::ManyRecorded {
-            record: name.to_owned(),
-            images: record
-                .images
-                .iter()
-                .map(|image| format!("{}@{}", image.image, image.digest))
-                .collect(),
-        }),
+    if recorded.is_empty() {
+        return Err(ApplyError::EmptyRecord(name.to_owned(), String::new()));
     }
+    Ok(recorded)
 }

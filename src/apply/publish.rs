@@ -1,12 +1,14 @@
-//! The command `publish`: copies an image and all that belongs to it, changing no byte, and tags it last. What the
-//! destinations have is not trusted to be whole: every part is asked for, and what is missing is brought.
+//! The command `publish`: copies an image, or all of a record, and all that belongs to it, changing no byte, and tags it
+//! last. What the destinations have is not trusted to be whole: every part is asked for, and what is missing is brought.
 
 use std::future::Future;
 
 use futures_util::future::{join_all, try_join_all};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::belongings::Belongings;
 use super::carry::{Brought, Care, Carrier};
+use super::children::PARALLEL;
 use super::origin::{Found, find};
 use super::receipt::{IndexReceipt, PlaceReceipt, PlaceState, Receipt, TagReceipt};
 use super::signer::Authority;
@@ -34,10 +36,17 @@ pub(super) async fn publish(
         see_tags(context, &publish.tags, &publish.moving_tags),
     )?;
     let image = &found.image;
-    receipt.index = Some(index_receipt(image, &publish.destinations));
+    let told = |image| index_receipt(image, &publish.destinations);
+    receipt.index = Some(told(image));
+    let others = found.images.iter();
+    let others = others.filter(|other| other.digest() != image.digest());
+    receipt.others = others.map(told).collect();
+    if !sights.is_empty() {
+        found.check_taggable()?;
+    }
     note_steps(&seen(&sights), image, receipt)?;
     if context.mode == Mode::DryRun {
-        return mark_present(context, publish, image, receipt).await;
+        return mark_present(context, receipt).await;
     }
     ledger.save(receipt)?;
     bring_everywhere(context, publish, &found, receipt).await?;
@@ -46,7 +55,12 @@ pub(super) async fn publish(
     note_steps(&known, image, receipt)?;
     if let Some((depth, policy)) = &publish.gate {
         let authority = authority.await?;
-        for repository in &publish.destinations {
+        let images = found.images.iter();
+        for (repository, image) in publish
+            .destinations
+            .iter()
+            .flat_map(|repository| images.clone().map(move |image| (repository, image)))
+        {
             let gated = Gated {
                 repository,
                 image,
@@ -94,31 +108,31 @@ fn note_steps(seen: &[SeenTag], image: &Manifest, receipt: &mut Receipt) -> Resu
     }
 }
 
-/// Notes which destinations have the image already, where nothing is done that shows it.
-async fn mark_present(
-    context: &Context,
-    publish: &Publish,
-    image: &Manifest,
-    receipt: &mut Receipt,
-) -> Result<(), ApplyError> {
-    let reference = Reference::Digest(image.digest().clone());
-    let looks = publish.destinations.iter().map(|repository| {
-        let held = context.registry.manifest_digest(repository, &reference);
-        async {
-            match held.await {
-                Ok(held) => Ok(held.is_some()),
-                // What comes of it shows when the image is brought.
-                Err(error) if error.is_denied() => Ok(false),
-                Err(error) => Err(error),
-            }
-        }
+/// Notes which destinations have the images already, where nothing is done that shows it.
+async fn mark_present(context: &Context, receipt: &mut Receipt) -> Result<(), ApplyError> {
+    let places = receipt.indexes_mut().flat_map(|index| {
+        let reference = Reference::Digest(index.digest.clone());
+        let places = index.places.iter_mut();
+        places.map(move |place| (place, reference.clone()))
     });
-    let present = try_join_all(looks).await?;
-    let places = receipt.index.iter_mut().flat_map(|index| &mut index.places);
-    for (place, _) in places.zip(present).filter(|(_, is_there)| *is_there) {
-        place.state = PlaceState::WasThere;
-    }
-    Ok(())
+    let looks = places.map(|(place, reference)| async move {
+        let held = context
+            .registry
+            .manifest_digest(&place.repository, &reference);
+        match held.await {
+            Ok(Some(_)) => place.state = PlaceState::WasThere,
+            Ok(None) => (),
+            // What comes of it shows when the image is brought.
+            Err(error) if error.is_denied() => (),
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    });
+    // Collected, since the compiler cannot follow the lifetimes of a stream of closures.
+    stream::iter(looks.collect::<Vec<_>>())
+        .buffer_unordered(PARALLEL)
+        .try_collect()
+        .await
 }
 
 /// Brings the image everywhere, or as far as it goes: what fails at one destination keeps no other from getting it.
@@ -137,7 +151,7 @@ async fn bring_everywhere(
     for (repository, (brought, ended)) in publish.destinations.iter().zip(join_all(each).await) {
         tell(context, repository, &brought);
         match ended {
-            Ok(()) => receipt.note_published(repository, found.image.digest(), &brought),
+            Ok(()) => receipt.note_published(repository, &brought),
             Err(error) => {
                 receipt.note_brought(repository, &brought);
                 failure = failure.or(Some(error));
@@ -155,7 +169,7 @@ async fn bring(
     let is_other =
         |source: &&Source| !matches!(source, Source::Repository(repository) if repository == to);
     let from: Vec<Source> = found.sources.iter().filter(is_other).cloned().collect();
-    let carrier = Carrier::new(context, &from, to, Care::Healing).knowing(&found.image);
+    let carrier = Carrier::new(context, &from, to, Care::Healing).knowing(&found.images);
     let belongings = Belongings {
         context,
         from: &from,
@@ -163,7 +177,8 @@ async fn bring(
         carrier: &carrier,
     };
     let ended = async {
-        carrier.bring(found.image.digest()).await?;
+        let images = found.images.iter();
+        try_join_all(images.map(|image| carrier.bring(image.digest()))).await?;
         belongings.bring().await
     };
     let ended = ended.await;

@@ -24,6 +24,8 @@ pub struct Outcome {
 pub struct Receipt {
     /// The index, once it is known.
     pub index: Option<IndexReceipt>,
+    /// What is published with it, where a record holds several images.
+    pub others: Vec<IndexReceipt>,
     /// Every tag, in the order of the inputs.
     pub tags: Vec<TagReceipt>,
     /// Tags that hold something else.
@@ -185,21 +187,30 @@ impl Receipt {
         }
     }
 
-    /// Notes that a repository has the image now, and what of it it lacked before.
-    pub(super) fn note_published(
-        &mut self,
-        repository: &Repository,
-        image: &Digest,
-        brought: &Brought,
-    ) {
-        for place in self.places_of(repository) {
-            place.state = if brought.manifests.contains(image) {
+    /// Notes that a repository has the images now, and what of them it lacked before.
+    pub(super) fn note_published(&mut self, repository: &Repository, brought: &Brought) {
+        for index in self.indexes_mut() {
+            let state = if brought.manifests.contains(&index.digest) {
                 PlaceState::Pushed
             } else {
                 PlaceState::WasThere
             };
+            let places = index.places.iter_mut();
+            places
+                .filter(|place| place.repository == *repository)
+                .for_each(|place| place.state = state);
         }
         self.note_brought(repository, brought);
+    }
+
+    /// Every index or image that goes somewhere.
+    pub(crate) fn indexes(&self) -> impl Iterator<Item = &IndexReceipt> {
+        self.index.iter().chain(&self.others)
+    }
+
+    /// The same, to be changed.
+    pub(super) fn indexes_mut(&mut self) -> impl Iterator<Item = &mut IndexReceipt> {
+        self.index.iter_mut().chain(&mut self.others)
     }
 
     /// Notes what a repository lacked of the index and has now.
@@ -280,8 +291,9 @@ impl Receipt {
     /// What the record says of this run, repository by repository, once the index is known.
     #[must_use]
     pub(super) fn records(&self) -> Vec<ImageRecord> {
-        let index = self.index.iter();
-        let places = index.flat_map(|index| index.places.iter().map(move |place| (index, place)));
+        let places = self
+            .indexes()
+            .flat_map(|index| index.places.iter().map(move |place| (index, place)));
         places
             .map(|(index, place)| self.record_of(index, &place.repository))
             .collect()
@@ -299,10 +311,17 @@ impl Receipt {
             after: tag.step.after.clone(),
             state: tag.state,
         };
+        let is_first = self.index.as_ref().map(|first| &first.digest) == Some(&index.digest);
         let tags = self.tags.iter();
-        let tags = tags.filter(|tag| tag.step.tag.repository == *repository);
+        let tags = tags.filter(|tag| is_first && tag.step.tag.repository == *repository);
         let signatures = self.signatures.iter();
         let signatures = signatures.filter(|signature| signature.subject.repository == *repository);
+        // What none of several names, since it is deeper in one, is told with the first.
+        let is_told = |digest: &Digest| self.others.iter().any(|other| other.names(digest));
+        let signatures = signatures.filter(|signature| {
+            let digest = &signature.subject.digest;
+            index.names(digest) || is_first && !is_told(digest)
+        });
         ImageRecord {
             image: repository.to_string(),
             digest: index.digest.clone(),
@@ -312,6 +331,15 @@ impl Receipt {
             tags: tags.map(tag).collect(),
             signatures: signatures.map(SignatureReceipt::record).collect(),
         }
+    }
+}
+
+impl IndexReceipt {
+    /// Whether this is the index's digest, or that of something that it lists.
+    fn names(&self, digest: &Digest) -> bool {
+        let children = self.platforms.values().map(|child| &child.digest);
+        let mut all = children.chain(&self.attestations).chain([&self.digest]);
+        all.any(|known| known == digest)
     }
 }
 

@@ -8,6 +8,7 @@ use reqwest::{Method, Request, Url};
 
 use super::auth::{Access, Authorization, Keyring};
 use super::error::{Fault, Operation, RegistryError};
+use super::left_open::LeftOpen;
 use super::opened::Opened;
 use super::retry::patiently;
 use super::uploads::Limits;
@@ -28,6 +29,7 @@ struct Inner {
     wire: Wire,
     keyring: Keyring,
     limits: Limits,
+    left_open: LeftOpen,
 }
 
 /// One question to a registry.
@@ -83,6 +85,7 @@ impl Registry {
             wire: Wire::new(http, certificates, insecure, patience, events),
             keyring: Keyring::new(credentials),
             limits: Limits::default(),
+            left_open: LeftOpen::default(),
         }))
     }
 
@@ -102,6 +105,10 @@ impl Registry {
 
     pub(super) fn limits(&self) -> &Limits {
         &self.0.limits
+    }
+
+    pub(super) fn left_open(&self) -> &LeftOpen {
+        &self.0.left_open
     }
 
     /// Puts an idempotent question until there is an answer that another try would not change.

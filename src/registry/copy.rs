@@ -208,9 +208,7 @@ impl Registry {
     ) -> Result<(), Sided> {
         let question = upload.question(Method::PUT, &[]);
         let streamed = self.put_stream(upload, &question, source, blob).await;
-        if streamed.is_err() {
-            self.cancel(upload).await;
-        }
+        self.end(upload, &streamed).await;
         streamed
     }
 

@@ -15,6 +15,7 @@ mod docker_config;
 mod downloads;
 mod ecr;
 mod error;
+mod left_open;
 mod manifests;
 mod newness;
 mod opened;
@@ -41,6 +42,7 @@ pub use copy::Copied;
 pub use credentials::{Credentials, CredentialsError, Login};
 pub use deletion::{DeletionError, Doomed, Stays, steps_by_hand};
 pub use error::{AwsRefusal, Fault, Operation, RegistryError};
+pub use passage::Progress;
 pub use referrers::Referrers;
 pub use refusal::Refusal;
 

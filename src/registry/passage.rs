@@ -4,7 +4,7 @@
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,6 +12,7 @@ use futures_util::stream::try_unfold;
 use reqwest::header::{CONTENT_LENGTH, HeaderValue};
 use reqwest::{Body, Client, Request};
 
+use super::client::Registry;
 use super::downloads::{check_digest, check_size};
 use super::error::Fault;
 use super::opened::Opened;
@@ -32,12 +33,25 @@ pub(super) struct Uploads {
     events: Events,
     /// Made when it is first needed, as few runs have anything large to upload.
     client: OnceLock<Result<Client, HttpError>>,
+    passages: Mutex<Vec<Weak<Passage>>>,
+}
+
+/// How far the large blobs are that are under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// How many there are.
+    pub blobs: usize,
+    /// The bytes that have passed.
+    pub bytes: u64,
+    /// All of their bytes.
+    pub of: u64,
 }
 
 /// What is known of a blob on its way.
 #[derive(Debug, Default)]
 pub(super) struct Passage {
     bytes: AtomicU64,
+    of: u64,
     /// Set once: nothing was wrong with it to its end, or what was.
     end: Mutex<Option<Result<(), Fault>>>,
 }
@@ -59,7 +73,33 @@ impl Uploads {
             certificates,
             events,
             client: OnceLock::new(),
+            passages: Mutex::default(),
         }
+    }
+
+    fn begin(&self, blob: &Descriptor) -> Arc<Passage> {
+        let passage = Arc::new(Passage {
+            of: blob.size,
+            ..Passage::default()
+        });
+        if let Ok(mut passages) = self.passages.lock() {
+            passages.retain(|passage| passage.strong_count() > 0);
+            passages.push(Arc::downgrade(&passage));
+        }
+        passage
+    }
+
+    /// How far the blobs are that are under way; `None` where there are none.
+    fn progress(&self) -> Option<Progress> {
+        let passages = self.passages.lock().ok()?;
+        let passages: Vec<_> = passages.iter().filter_map(Weak::upgrade).collect();
+        let passed = passages.iter();
+        let passed = passed.map(|passage| passage.bytes.load(Ordering::Relaxed));
+        (!passages.is_empty()).then(|| Progress {
+            blobs: passages.len(),
+            bytes: passed.sum(),
+            of: passages.iter().map(|passage| passage.of).sum(),
+        })
     }
 
     /// Sends `request` once, with the body of `source` as its own, which must be `blob`. It may take as long as
@@ -70,7 +110,7 @@ impl Uploads {
         source: Stream,
         blob: &Descriptor,
     ) -> (Result<Answer, Fault>, Arc<Passage>) {
-        let passage = Arc::new(Passage::default());
+        let passage = self.begin(blob);
         let pieces = Pieces {
             source,
             blob: blob.clone(),
@@ -116,6 +156,14 @@ impl Uploads {
             opened.read(ERROR_MAX_BYTES).await
         };
         tokio::time::timeout(STALL, answer).await.map_err(stalled)?
+    }
+}
+
+impl Registry {
+    /// How far the large blobs are that are being uploaded; `None` where there are none.
+    #[must_use]
+    pub fn progress(&self) -> Option<Progress> {
+        self.wire().uploads.progress()
     }
 }
 

@@ -34,10 +34,10 @@ pub(super) struct Limits {
 /// An upload that has begun.
 #[derive(Debug)]
 pub(super) struct Upload<'a> {
-    repository: &'a Repository,
-    digest: &'a Digest,
-    access: Access,
-    place: Url,
+    pub(super) repository: &'a Repository,
+    pub(super) digest: &'a Digest,
+    pub(super) access: Access,
+    pub(super) place: Url,
     /// SECURITY: whether the place is on the registry; if not, our credentials stay away from it.
     pub(super) is_own: bool,
 }
@@ -100,10 +100,17 @@ impl Registry {
         let question = upload.question(Method::PUT, bytes);
         let answer = self.ask_at(upload, &question).await;
         let finished = answer.and_then(|answer| upload.check_stored(&answer));
-        if finished.is_err() {
+        self.end(upload, &finished).await;
+        finished
+    }
+
+    /// Takes `upload` back if it did not come to its end.
+    pub(super) async fn end<T, E>(&self, upload: &Upload<'_>, ended: &Result<T, E>) {
+        if ended.is_ok() {
+            self.left_open().remove(upload);
+        } else {
             self.cancel(upload).await;
         }
-        finished
     }
 
     /// Takes `upload` back, if the registry can do that; otherwise it forgets it by itself one day.
@@ -111,6 +118,7 @@ impl Registry {
         let question = upload.question(Method::DELETE, &[]);
         let cancelled = self.ask_at(upload, &question);
         let _ = tokio::time::timeout(CANCEL_TIMEOUT, cancelled).await;
+        self.left_open().remove(upload);
     }
 
     async fn ask_at(&self, upload: &Upload<'_>, question: &Question<'_>) -> Result<Answer, Fault> {
@@ -174,13 +182,15 @@ impl Registry {
             201 => check_stated(digest, &answer).map(|()| Begun::Stored),
             202 => {
                 let (place, is_own) = self.place(&answer)?;
-                Ok(Begun::Place(Upload {
+                let upload = Upload {
                     repository,
                     digest,
                     access,
                     place,
                     is_own,
-                }))
+                };
+                self.left_open().add(&upload);
+                Ok(Begun::Place(upload))
             }
             _ => Ok(Begun::Refused(answer.fault())),
         }

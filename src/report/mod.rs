@@ -5,6 +5,7 @@
 mod cleanup;
 mod markdown;
 mod outputs;
+mod places;
 mod preflight;
 mod summary;
 mod trace;
@@ -62,7 +63,7 @@ enum ResultWord {
 impl ResultWord {
     fn of(receipt: &Receipt) -> Self {
         let writes = receipt.tags.iter().filter(|tag| tag.step.writes()).count();
-        let mut places = receipt.index.iter().flat_map(|index| &index.places);
+        let mut places = receipt.indexes().flat_map(|index| &index.places);
         let new_index = places.any(|place| place.state != PlaceState::WasThere);
         if receipt.planned {
             Self::Planned

@@ -29,7 +29,7 @@ outputs! {
     "digest": "The digest of the index, or of what was signed or verified.";
     "image": "The repository; of several the first.";
     "reference": "`image@digest`.";
-    "references": "JSON list: the image by each tag, and by its digest in each repository.";
+    "references": "JSON list: the image by each tag, and by its digest in each repository; so too what else a record holds that is published.";
     "tags": "JSON list of the tags.";
     "platforms": "JSON object: platform to digest.";
     "children": "JSON object: each digest that was given, to the digests in the index that came from it.";
@@ -95,8 +95,14 @@ impl Report<'_> {
         let places = self.places().iter().map(|place| &place.repository);
         let others = places.filter(|repository| **repository != main.repository);
         let digests = std::iter::once(&main.repository).chain(others);
-        tags.chain(digests.map(|repository| repository.at(&main.digest).to_string()))
-            .collect()
+        let with_main = digests.map(|repository| repository.at(&main.digest));
+        let others = self.receipt.others.iter();
+        let others = others.flat_map(|other| {
+            let places = other.places.iter();
+            places.map(|place| place.repository.at(&other.digest))
+        });
+        let digests = with_main.chain(others);
+        tags.chain(digests.map(|image| image.to_string())).collect()
     }
 
     /// What the run was about: the index, or the first of what was signed or verified.

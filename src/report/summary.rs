@@ -5,14 +5,14 @@ use std::fmt::Write as _;
 
 use super::markdown::{block, code, prose, table};
 use super::{FailureText, Report, ResultWord, past};
-use crate::apply::{Origin, PlaceReceipt, PlaceState, PreflightReceipt, Subject, TagReceipt};
+use crate::apply::{Origin, PreflightReceipt, Subject, TagReceipt};
 use crate::domain::Digest;
 use crate::inputs::Command;
 use crate::plan::{Conflict, TagKind};
 use crate::record::TagState;
 
 /// Rows of a table that are shown at once; more go behind a fold.
-const ROWS_SHOWN: usize = 40;
+pub(super) const ROWS_SHOWN: usize = 40;
 
 impl Report<'_> {
     /// The summary, in GitHub's Markdown.
@@ -33,6 +33,7 @@ impl Report<'_> {
         sections.extend(self.unsigned_section());
         sections.extend(self.tags_section());
         sections.extend(self.places_section());
+        sections.extend(self.others_section());
         sections.extend(self.platforms_section());
         sections.extend(self.signatures_section());
         if self.failure.is_none() {
@@ -248,36 +249,6 @@ impl Report<'_> {
         (!rows.is_empty()).then(|| folded("Signatures", rows.len(), &table(&head, &rows)))
     }
 
-    /// What became of each repository, where that is not said by the tags alone.
-    fn places_section(&self) -> Option<String> {
-        let places = self.places();
-        let is_plain = |place: &PlaceReceipt| place.brought.is_empty() && place.blobs.is_empty();
-        if places.len() < 2 && places.iter().all(is_plain) {
-            return None;
-        }
-        let rows: Vec<Vec<String>> = places
-            .iter()
-            .map(|place| {
-                let word = match place.state {
-                    PlaceState::WasThere => ":white_check_mark:&nbsp;was&nbsp;there",
-                    PlaceState::Pushed => ":sparkles:&nbsp;pushed",
-                    PlaceState::Lacking if self.receipt.planned => {
-                        ":memo:&nbsp;to&nbsp;be&nbsp;pushed"
-                    }
-                    PlaceState::Lacking => ":hourglass:&nbsp;not&nbsp;pushed",
-                };
-                let brought = brought_text(place);
-                vec![
-                    code(&place.repository.to_string()),
-                    word.to_owned(),
-                    brought,
-                ]
-            })
-            .collect();
-        let table = table(&["Repository", "Index", "Copied&nbsp;in"], &rows);
-        Some(folded("Repositories", rows.len(), &table))
-    }
-
     /// A digest, with its repository where there are several.
     fn place_text(&self, subject: &Subject) -> String {
         let digest = short(&subject.digest);
@@ -317,23 +288,6 @@ impl Report<'_> {
             )
         })
     }
-}
-
-/// What was copied to a place, manifests first.
-fn brought_text(place: &PlaceReceipt) -> String {
-    let manifests = place.brought.iter().map(short);
-    let blobs = place
-        .blobs
-        .iter()
-        .map(|blob| format!("{} (blob)", short(blob)));
-    let count = place.brought.len() + place.blobs.len();
-    let mut shown: Vec<String> = manifests.chain(blobs).take(ROWS_SHOWN).collect();
-    match count - shown.len() {
-        _ if shown.is_empty() => return "–".to_owned(),
-        0 => (),
-        more => shown.push(format!("and {more} more")),
-    }
-    shown.join("<br>")
 }
 
 /// An error, its causes and its cure, as a block that stands out.
@@ -389,7 +343,7 @@ pub(super) fn short(digest: &Digest) -> String {
     ))
 }
 
-fn folded(title: &str, rows: usize, content: &str) -> String {
+pub(super) fn folded(title: &str, rows: usize, content: &str) -> String {
     if rows <= ROWS_SHOWN {
         format!("#### {title}\n\n{content}")
     } else {

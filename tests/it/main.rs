@@ -24,6 +24,7 @@ mod faults;
 mod forgeries;
 mod hostile;
 mod inputs;
+mod interrupted;
 mod legacy;
 mod legacy_tag;
 mod moving;

@@ -1,23 +1,28 @@
 //! The command `publish`: everything that belongs to an image arrives unchanged, what was lost comes back, tags come last.
 
-use sandbox::{Fault, Options, Referrers, Registry};
+use sandbox::{Options, Referrers, Registry};
 use serde_json::json;
 
 use crate::support::{Action, REPOSITORY, World};
 
-const TARGET: &str = "prod/app";
+/// The repository where images are published.
+pub(crate) const TARGET: &str = "prod/app";
+
+pub(crate) fn target(referrers: Referrers) -> Registry {
+    Registry::start(Options::new().referrers(referrers))
+}
 
 /// A registry in which images are built and signed, and one in which they are published.
-struct Pipeline {
-    world: World,
-    target: Registry,
+pub(crate) struct Pipeline {
+    pub(crate) world: World,
+    pub(crate) target: Registry,
 }
 
 impl Pipeline {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             world: World::new(),
-            target: Registry::start(Options::new().referrers(Referrers::TagSchema)),
+            target: target(Referrers::TagSchema),
         }
     }
 
@@ -28,7 +33,7 @@ impl Pipeline {
     }
 
     /// Makes an index without a tag and signs all of it; returns the run and the index.
-    fn build(&self) -> (Action, String) {
+    pub(crate) fn build(&self) -> (Action, String) {
         let create = self.world.create().input("tags", "");
         let created = create.succeed();
         let index = created.outputs["digest"].clone();
@@ -38,7 +43,7 @@ impl Pipeline {
     }
 
     /// A run of `publish` of `source` to `v1` and the moving `latest`.
-    fn publish(&self, source: &str) -> Action {
+    pub(crate) fn publish(&self, source: &str) -> Action {
         Action::new("publish")
             .input("source", source)
             .input("tags", self.there("v1"))
@@ -46,7 +51,7 @@ impl Pipeline {
     }
 
     /// The same, which checks who has signed.
-    fn checked(&self, source: &str) -> Action {
+    pub(crate) fn checked(&self, source: &str) -> Action {
         let sigstore = self.world.sigstore();
         self.publish(source)
             .input("trusted-root", sigstore.trusted_root())
@@ -56,7 +61,7 @@ impl Pipeline {
     }
 
     /// Every manifest there, but for the lists of what refers to what.
-    fn manifests_there(&self) -> Vec<String> {
+    pub(crate) fn manifests_there(&self) -> Vec<String> {
         let tags = self.target.tags(TARGET);
         let mut held = self.target.manifests(TARGET);
         held.retain(|digest| {
@@ -68,7 +73,7 @@ impl Pipeline {
     }
 
     /// Every request that changed something there.
-    fn writes_there(&self) -> Vec<String> {
+    pub(crate) fn writes_there(&self) -> Vec<String> {
         let requests = self.target.requests().into_iter();
         let writes = requests.filter(|request| !["GET", "HEAD"].contains(&request.method.as_str()));
         writes
@@ -239,34 +244,6 @@ fn source_that_is_nothing_is_said_to_be_nothing() {
 }
 
 #[test]
-fn run_that_fails_half_way_is_finished_by_the_next() {
-    let pipeline = Pipeline::new();
-    let (_, index) = pipeline.build();
-    let publish = pipeline.checked(&pipeline.world.at(&index));
-    for k in 1.. {
-        pipeline
-            .target
-            .fault(Fault::at(k * 9).times(u32::MAX).reset());
-        let outcome = publish.clone().input("max-attempts", "1").run();
-        pipeline.target.clear_faults();
-        if outcome.code == 0 {
-            break;
-        }
-        assert!(k < 30, "{}", outcome.log);
-        let tags = pipeline.target.tags(TARGET);
-        if let Some(held) = tags.get("v1") {
-            assert_eq!(*held, index);
-        }
-    }
-    let mut built = pipeline.world.registry().manifests(REPOSITORY);
-    built.sort();
-    assert_eq!(pipeline.manifests_there(), built);
-    pipeline.target.clear_requests();
-    publish.succeed();
-    assert_eq!(pipeline.writes_there(), [""; 0]);
-}
-
-#[test]
 fn folder_is_a_source() {
     let pipeline = Pipeline::new();
     let config = br#"{"architecture":"amd64","os":"linux"}"#;
@@ -292,4 +269,82 @@ fn folder_is_a_source() {
         .file(&place(&blob(config)), config);
     assert_eq!(publish.succeed().outputs["digest"], digest);
     assert_eq!(pipeline.target.tags(TARGET)["v1"], digest);
+}
+
+/// What one record holds of two images, the second of one platform, both signed; returns it with the digests of the indexes.
+fn record_of_two(pipeline: &Pipeline) -> (String, [String; 2]) {
+    let both = pipeline.world.create().input("tags", "");
+    let first = both.succeed().outputs["digest"].clone();
+    let one = both.input("digests", &pipeline.world.arm64.digest);
+    let second = one.succeed().outputs["digest"].clone();
+    let sign = pipeline.world.sign("v1").input("image", "");
+    let signed = sign.file("manifest-seal.json", one.record().to_string());
+    signed.succeed();
+    (signed.record().to_string(), [first, second])
+}
+
+#[test]
+fn everything_in_a_record_is_published() {
+    let pipeline = Pipeline::new();
+    let (record, indexes) = record_of_two(&pipeline);
+    let publish = pipeline
+        .checked("built.json")
+        .file("built.json", &record)
+        .input("image", pipeline.target.repository(TARGET))
+        .input("moving-tags", "");
+    // A tag could name but one of them.
+    let refused = publish.end_with(2);
+    for index in &indexes {
+        assert!(refused.log.contains(index.as_str()), "{}", refused.log);
+    }
+    assert_eq!(pipeline.writes_there(), [""; 0]);
+    let publish = publish.input("tags", "");
+    let published = publish.succeed();
+    assert_eq!(published.outputs["result"], "created");
+    let mut built = pipeline.world.registry().manifests(REPOSITORY);
+    built.sort();
+    assert_eq!(pipeline.manifests_there(), built, "all of it, and no more");
+    let references = published.json("references").to_string();
+    for index in &indexes {
+        assert!(references.contains(&pipeline.there(index)), "{references}");
+        assert!(published.summary.contains(index), "{}", published.summary);
+        let verify = pipeline.world.verify("v1").input("recursive", "true");
+        verify.input("image", pipeline.there(index)).succeed();
+    }
+    // What it wrote down is itself such a record, each signature with its own image.
+    let written = publish.record();
+    let images = written["images"].as_array().unwrap();
+    let signed: Vec<_> = images
+        .iter()
+        .map(|image| (&image["digest"], image["signatures"].as_array().unwrap()))
+        .collect();
+    assert_eq!(signed.len(), 2);
+    assert_eq!((signed[0].1.len(), signed[1].1.len()), (3, 2), "{written}");
+    assert_eq!(publish.succeed().outputs["result"], "unchanged");
+    // What one of them has lost comes back.
+    pipeline.target.delete_manifest(TARGET, &indexes[1]);
+    assert_eq!(publish.succeed().outputs["result"], "created");
+    assert_eq!(pipeline.manifests_there(), built);
+}
+
+#[test]
+fn tags_of_a_record_are_for_its_only_index() {
+    let pipeline = Pipeline::new();
+    let (create, index) = pipeline.build();
+    let mut record = create.record();
+    // An image that was signed by itself; and the same index in a second registry, which has nothing of it.
+    let lost = pipeline.world.registry().repository("octo-org/lost");
+    let image = |image: &str, digest: &str| json!({"image": image, "digest": digest, "mediaType": record["images"][0]["mediaType"], "platforms": []});
+    let (alone, twice) = (
+        image(&pipeline.world.image(), &pipeline.world.amd64.digest),
+        image(&lost, &index),
+    );
+    let images = record["images"].as_array_mut().unwrap();
+    images.insert(0, alone);
+    images.insert(1, twice);
+    let publish = pipeline
+        .checked("built.json")
+        .file("built.json", record.to_string());
+    assert_eq!(publish.succeed().outputs["digest"], index);
+    assert_eq!(pipeline.target.tags(TARGET)["v1"], index);
 }

@@ -135,6 +135,45 @@ fn every_permission_has_its_reason() {
     }
 }
 
+/// A job that publishes what another job signed trusts nothing that it was handed: it checks who signed, where it was signed
+/// for, and everything in it.
+#[test]
+fn staged_images_are_published_only_as_they_were_signed() {
+    let text = read(".github/workflows/staged.yml");
+    let workflow: Workflow = yaml_serde::from_str(&text).unwrap();
+    let given = |job: &str| {
+        let steps = workflow.jobs[job].steps.iter();
+        let mut own =
+            steps.filter(|step| step.uses.as_deref().is_some_and(|uses| uses.contains(OWN)));
+        let with = &own.next().unwrap().with;
+        assert!(own.next().is_none());
+        with.iter()
+            .map(|(name, value)| (name.clone(), value.as_str().unwrap().to_owned()))
+            .collect::<BTreeMap<_, _>>()
+    };
+    let (sign, publish) = (given("sign"), given("publish"));
+    assert_eq!(
+        (&*publish["command"], &*publish["source"]),
+        ("publish", "manifest-seal.json")
+    );
+    assert_eq!(
+        (&*sign["recursive"], &*publish["recursive"]),
+        ("true", "true")
+    );
+    assert_eq!(
+        publish["certificate-identity-regexp"],
+        r"https://github\.com/manifest-seal/manifest-seal/\.github/workflows/staged\.yml@.+"
+    );
+    assert_eq!(
+        publish["certificate-github-workflow-repository"],
+        "${{ github.repository }}"
+    );
+    // What is copied was signed before: nobody signs here.
+    assert!(!publish.contains_key("signing-config") && !publish.contains_key("identity-token"));
+    let file: yaml_serde::Value = yaml_serde::from_str(&text).unwrap();
+    assert_eq!(file["jobs"]["publish"]["needs"], "sign");
+}
+
 /// Runs the script of `build.yml` that makes names, as the runner does. Returns what it wrote, or what it complained of.
 fn names(variables: &[(&str, &str)]) -> Result<BTreeMap<String, String>, String> {
     let workflow: Workflow = yaml_serde::from_str(&read(".github/workflows/build.yml")).unwrap();

@@ -6,9 +6,13 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use super::support::{Action, Child, Flavour, Log, Registry, Tool, Workflow, push_child, stack};
+use super::support::{
+    Action, Child, Flavour, Log, Registry, Tool, Workflow, push_child, push_layers, stack,
+};
 
 const TWENTY: usize = 20;
+/// A large layer.
+const GIGABYTE: u64 = 1_000_000_000;
 
 /// What one piece of work took.
 struct Cost {
@@ -69,6 +73,69 @@ fn side_by_side() {
             "crane, cosign: append, sign -r, verify",
             &chain(&theirs, &other, Maker::Crane, &["--recursive"]),
         );
+    }
+}
+
+/// Copies from one registry to another. crane and skopeo leave signatures behind.
+#[test]
+#[ignore = "a measurement: tests/peers/bench runs it"]
+fn copies_side_by_side() {
+    println!();
+    println!("| work | registry | by | wall s | of it the log's | requests | peak MB |");
+    println!("| --- | --- | --- | ---: | ---: | ---: | ---: |");
+    for (registry, name) in [
+        (Registry::Cue, "from a referrers API"),
+        (Registry::Distribution, "from fallback tags"),
+    ] {
+        let built = registry.fresh();
+        let children = children(&built, &["amd64", "arm64"]);
+        let digests: Vec<&str> = children.iter().map(|child| child.digest.as_str()).collect();
+        let seal = Action::seal(&built, &digests, &["v1"]).input("recursive", "true");
+        seal.succeed();
+        copy(
+            "signed copy",
+            name,
+            &format!("{built}:v1"),
+            Registry::Debian,
+        );
+    }
+    let built = Registry::Distribution.fresh();
+    let image = push_layers(&built, &[GIGABYTE]);
+    let from = format!("{built}@{}", image.digest);
+    copy("1 GB layer", "distribution", &from, Registry::Debian);
+}
+
+/// Copies `from` by each of the tools, twice each: to where nothing is, and to where all of it is.
+fn copy(work: &str, registry: &str, from: &str, to: Registry) {
+    let tools: [(&str, fn(&str, &str) -> Tool); 4] = [
+        ("manifest-seal: publish", |from, to| {
+            let publish = Action::new("publish", to).input("source", from);
+            let unchecked = publish
+                .input("certificate-identity", "")
+                .input("certificate-oidc-issuer", "");
+            unchecked.input("tags", "v1").tool()
+        }),
+        ("regctl image copy", |from, to| {
+            Tool::regctl_between(from, to)
+                .args(["image", "copy", "--referrers", "--digest-tags", from])
+                .arg(format!("{to}:v1"))
+        }),
+        ("crane copy", |from, to| {
+            Tool::crane().args(["copy", from, &format!("{to}:v1")])
+        }),
+        ("skopeo copy", |from, to| {
+            Tool::skopeo()
+                .args(["copy", "--all", "--preserve-digests"])
+                .args(["--src-tls-verify=false", "--dest-tls-verify=false"])
+                .args([format!("docker://{from}"), format!("docker://{to}:v1")])
+        }),
+    ];
+    for (by, tool) in tools {
+        let to = to.fresh();
+        for again in ["", ", again"] {
+            let cost = measured(vec![tool(from, &to)]);
+            tell(&format!("{work}{again}"), registry, by, &cost);
+        }
     }
 }
 

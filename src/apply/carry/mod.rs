@@ -31,7 +31,7 @@ pub(super) struct Carrier<'a> {
     from: &'a [Source],
     to: &'a Repository,
     care: Care,
-    known: Option<&'a Manifest>,
+    known: &'a [Manifest],
     manifests: Once,
     blobs: Once,
     copies: Semaphore,
@@ -82,7 +82,7 @@ impl<'a> Carrier<'a> {
             from,
             to,
             care,
-            known: None,
+            known: &[],
             manifests: Once::default(),
             blobs: Once::default(),
             copies: Semaphore::new(COPIES_MAX),
@@ -91,12 +91,9 @@ impl<'a> Carrier<'a> {
         }
     }
 
-    /// The same, with a manifest that was read at a source already.
-    pub(super) fn knowing(self, known: &'a Manifest) -> Self {
-        Self {
-            known: Some(known),
-            ..self
-        }
+    /// The same, with manifests that were read at a source already.
+    pub(super) fn knowing(self, known: &'a [Manifest]) -> Self {
+        Self { known, ..self }
     }
 
     /// Sees to it that the repository has `digest` and all that belongs in it.
@@ -214,7 +211,7 @@ impl<'a> Carrier<'a> {
     /// The manifest at the first place that has it. The destination is one of them where it has it: what it holds is good
     /// enough to tell what must be there with it.
     async fn find(&self, digest: &Digest, is_there: bool) -> Result<Option<Manifest>, ApplyError> {
-        if let Some(known) = self.known.filter(|known| known.digest() == digest) {
+        if let Some(known) = self.known.iter().find(|known| known.digest() == digest) {
             return Ok(Some(known.clone()));
         }
         let mut fault = None;

@@ -3,6 +3,7 @@
 mod belongings;
 mod carry;
 mod layouts;
+mod uploads;
 
 use std::time::Duration;
 

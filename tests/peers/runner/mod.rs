@@ -200,6 +200,40 @@ fn stages_hand_a_signed_index_to_the_callers_test() {
     assert!(tags.lines().all(|tag| tag.starts_with("sha256-")), "{tags}");
 }
 
+#[test]
+fn staged_image_is_published_elsewhere_under_the_digest_that_was_signed() {
+    let (staged, published) = (Registry::Distribution.fresh(), Registry::Cue.fresh());
+    let workflow =
+        Workflow::called("manifest-seal/manifest-seal/.github/workflows/staged.yml@refs/tags/v0");
+    let dispatch = Dispatch::new("staged", &workflow)
+        .variable("IMAGES", &staged)
+        .variable("TAGS", &format!("{published}:v1"));
+    let ran = dispatch.succeed();
+    let digest = ran.output("create", "digest");
+    assert_eq!(ran.output("publish", "digest"), digest);
+    assert_eq!(ran.output("publish", "verified"), "true");
+    assert_eq!(held(&published, "v1").as_deref(), Some(digest));
+    let platforms: Value = serde_json::from_str(ran.output("create", "platforms")).unwrap();
+    let platforms = platforms.as_object().unwrap().values();
+    for signed in platforms.chain([&Value::from(digest)]) {
+        signed_once(&published, signed.as_str().unwrap(), &workflow);
+    }
+    // Signed by another workflow, it stays where it is.
+    let elsewhere = Registry::Cue.fresh();
+    let refused = dispatch
+        .variable("TAGS", &format!("{elsewhere}:v1"))
+        .by(&Workflow::default())
+        .fail();
+    assert_eq!(refused.result("sign"), Some("success"), "{}", refused.log());
+    assert_eq!(
+        refused.result("publish"),
+        Some("failure"),
+        "{}",
+        refused.log()
+    );
+    assert_eq!(held(&elsewhere, "v1"), None);
+}
+
 impl Ran {
     /// The reference as the next step saw it, and as the next job did.
     fn references(&self) -> Vec<&str> {

@@ -115,6 +115,33 @@ pub(crate) fn push_index(repository: &str, children: &[&Child], tag: &str) -> St
         .succeed()
 }
 
+/// Pushes an image of layers of these `sizes` by digest. They hold nothing that could be compressed away on the way.
+pub(crate) fn push_layers(repository: &str, sizes: &[u64]) -> Child {
+    let layers: Vec<Value> = sizes
+        .iter()
+        .map(|size| {
+            let put = Tool::regctl(repository).args(["blob", "put", repository]);
+            let digest = put.reading(&format!("head -c {size} /dev/urandom")).succeed();
+            json!({"mediaType": "application/vnd.oci.image.layer.v1.tar", "size": size, "digest": digest})
+        })
+        .collect();
+    let config = json!({"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": []}});
+    let config = config.to_string().into_bytes();
+    let manifest = json!({
+        "schemaVersion": 2, "mediaType": OCI_MANIFEST,
+        "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "size": config.len(), "digest": push_blob(repository, &config)},
+        "layers": layers,
+    });
+    push_manifest(repository, OCI_MANIFEST, &manifest)
+}
+
+/// Pushes an index of `children`, which may be indexes themselves, by digest.
+pub(crate) fn push_nested(repository: &str, children: &[&Child]) -> Child {
+    let children: Vec<Value> = children.iter().map(|child| child.descriptor()).collect();
+    let index = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": children});
+    push_manifest(repository, OCI_INDEX, &index)
+}
+
 fn push_blob(repository: &str, bytes: &[u8]) -> String {
     Tool::regctl(repository)
         .args(["blob", "put", repository])

@@ -12,7 +12,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 pub(crate) use act::{Dispatch, Ran};
 pub(crate) use action::{Action, Outcome};
-pub(crate) use image::{Child, Flavour, push_child, push_index, push_with_provenance};
+pub(crate) use image::{
+    Child, Flavour, push_child, push_index, push_layers, push_nested, push_with_provenance,
+};
 pub(crate) use server::{Server, free_port};
 pub(crate) use table::{Expected, Seen, Table};
 pub(crate) use tools::{Cosign, Tool, Workflow, text};

@@ -112,6 +112,15 @@ impl Tool {
         Self::installed("crane")
     }
 
+    /// skopeo, Debian's.
+    pub(crate) fn skopeo() -> Self {
+        let home = Path::new(&stack("FOLDER")).join("home");
+        std::fs::create_dir_all(&home).unwrap();
+        Self::bounded("/usr/bin/skopeo")
+            .env("HOME", home)
+            .arg("--insecure-policy")
+    }
+
     /// buildx, which does the same.
     pub(crate) fn buildx() -> Self {
         Self::installed("buildx")
@@ -136,6 +145,12 @@ impl Tool {
     /// openssl, with the folder it works in.
     pub(crate) fn openssl(folder: &Path) -> Self {
         Self::bounded("/usr/bin/openssl").folder(folder)
+    }
+
+    /// regctl, told that the hosts of both speak plain HTTP.
+    pub(crate) fn regctl_between(from: &str, to: &str) -> Self {
+        let (host, _) = to.split_once('/').unwrap();
+        Self::regctl(from).args(["--host", &format!("reg={host},tls=disabled")])
     }
 
     /// regctl, told that the host of `reference` speaks plain HTTP.
@@ -265,6 +280,24 @@ impl Tool {
         }
         if let Some(folder) = self.command.get_current_dir() {
             command.current_dir(folder);
+        }
+        Self {
+            command,
+            stdin: self.stdin,
+        }
+    }
+
+    /// The same command, which reads what another one prints.
+    pub(crate) fn reading(self, other: &str) -> Self {
+        let mut command = Command::new("/bin/sh");
+        command
+            .args(["-c", &format!("{other} | \"$0\" \"$@\"")])
+            .arg(self.command.get_program())
+            .args(self.command.get_args())
+            .env_clear()
+            .stdin(Stdio::piped());
+        for (name, value) in self.command.get_envs() {
+            command.envs(value.map(|value| (name, value)));
         }
         Self {
             command,

@@ -1,4 +1,4 @@
-//! Response bodies: whole, cut in the middle, or without an end.
+//! Response bodies: whole, cut or held up in the middle, or without an end.
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
@@ -20,6 +20,7 @@ enum End {
     DroppedSoon,
     Dropped,
     Never,
+    Stalled,
 }
 
 impl Payload {
@@ -35,6 +36,13 @@ impl Payload {
         Self {
             bytes: Some(bytes),
             end: End::DroppedSoon,
+        }
+    }
+
+    pub(crate) fn stalled(bytes: Bytes) -> Self {
+        Self {
+            end: End::Stalled,
+            ..Self::cut(bytes)
         }
     }
 
@@ -65,6 +73,8 @@ impl http_body::Body for Payload {
                 context.waker().wake_by_ref();
                 Poll::Pending
             }
+            // Nobody wakes it: the connection is what ends.
+            End::Stalled => Poll::Pending,
             End::Dropped => Poll::Ready(Some(Err(io::ErrorKind::ConnectionReset.into()))),
             End::Never => Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&ENDLESS_CHUNK))))),
         }
@@ -78,7 +88,7 @@ impl http_body::Body for Payload {
         match (self.end, &self.bytes) {
             (End::Proper, Some(bytes)) => SizeHint::with_exact(bytes.len() as u64),
             (End::Proper, None) => SizeHint::with_exact(0),
-            (End::DroppedSoon | End::Dropped | End::Never, _) => SizeHint::default(),
+            (End::DroppedSoon | End::Dropped | End::Never | End::Stalled, _) => SizeHint::default(),
         }
     }
 }

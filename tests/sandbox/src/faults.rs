@@ -33,6 +33,7 @@ pub(crate) enum Misdeed {
     Reset,
     LostResponse,
     CutBody,
+    StalledBody,
     WrongDigest,
     SetHeader(String, String),
     DropHeader(String),
@@ -119,6 +120,11 @@ impl Trigger {
     /// Half of the body, then the connection is dropped.
     pub fn cut_body(self) -> Fault {
         self.does(Misdeed::CutBody)
+    }
+
+    /// Half of the body, and no more for as long as the client waits.
+    pub fn stalled_body(self) -> Fault {
+        self.does(Misdeed::StalledBody)
     }
 
     /// Other bytes than were asked for, under the headers of the right ones; where an answer has no body, another

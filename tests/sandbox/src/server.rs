@@ -224,6 +224,7 @@ fn spoil(
     match misdeed {
         Some(Misdeed::CutBody) if reply.body.len() < 2 => return Err(dropped()),
         Some(Misdeed::CutBody) => payload = Payload::cut,
+        Some(Misdeed::StalledBody) => payload = Payload::stalled,
         Some(Misdeed::EndlessBody) => {
             length = None;
             payload = Payload::endless;

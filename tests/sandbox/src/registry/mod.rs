@@ -134,6 +134,11 @@ impl Registry {
         store.blob(repository, digest).map(|bytes| bytes.to_vec())
     }
 
+    /// How many uploads have begun and were neither ended nor taken back.
+    pub fn open_uploads(&self) -> usize {
+        self.service.store().open_uploads()
+    }
+
     /// Takes a manifest away but leaves what points to it, tags too: what garbage collection does to untagged children.
     pub fn delete_manifest(&self, repository: &str, digest: &str) {
         self.service.store().forget_manifest(repository, digest);

@@ -250,6 +250,10 @@ impl Store {
         (upload.repository == repository).then_some(upload)
     }
 
+    pub(crate) fn open_uploads(&self) -> usize {
+        self.uploads.len()
+    }
+
     pub(crate) fn end_upload(&mut self, id: &str) {
         self.uploads.remove(id);
     }

@@ -1,0 +1,72 @@
+//! What became of each repository, as the summary tells it.
+
+use super::Report;
+use super::markdown::{code, table};
+use super::summary::{ROWS_SHOWN, folded, short};
+use crate::apply::{PlaceReceipt, PlaceState};
+
+impl Report<'_> {
+    /// What became of each repository, where that is not said by the tags alone.
+    pub(super) fn places_section(&self) -> Option<String> {
+        let places = self.places();
+        let is_plain = |place: &PlaceReceipt| place.brought.is_empty() && place.blobs.is_empty();
+        if places.len() < 2 && places.iter().all(is_plain) {
+            return None;
+        }
+        let rows: Vec<Vec<String>> = places
+            .iter()
+            .map(|place| {
+                let brought = brought_text(place);
+                vec![
+                    code(&place.repository.to_string()),
+                    self.place_word(place).to_owned(),
+                    brought,
+                ]
+            })
+            .collect();
+        let table = table(&["Repository", "Index", "Copied&nbsp;in"], &rows);
+        Some(folded("Repositories", rows.len(), &table))
+    }
+
+    /// What a record holds besides the main image, and what became of it.
+    pub(super) fn others_section(&self) -> Option<String> {
+        let others = self.receipt.others.iter();
+        let rows: Vec<Vec<String>> = others
+            .flat_map(|other| other.places.iter().map(move |place| (other, place)))
+            .map(|(other, place)| {
+                vec![
+                    code(&place.repository.at(&other.digest).to_string()),
+                    self.place_word(place).to_owned(),
+                ]
+            })
+            .collect();
+        let table = table(&["Image", "Result"], &rows);
+        (!rows.is_empty()).then(|| folded("With it", rows.len(), &table))
+    }
+
+    fn place_word(&self, place: &PlaceReceipt) -> &'static str {
+        match place.state {
+            PlaceState::WasThere => ":white_check_mark:&nbsp;was&nbsp;there",
+            PlaceState::Pushed => ":sparkles:&nbsp;pushed",
+            PlaceState::Lacking if self.receipt.planned => ":memo:&nbsp;to&nbsp;be&nbsp;pushed",
+            PlaceState::Lacking => ":hourglass:&nbsp;not&nbsp;pushed",
+        }
+    }
+}
+
+/// What was copied to a place, manifests first.
+fn brought_text(place: &PlaceReceipt) -> String {
+    let manifests = place.brought.iter().map(short);
+    let blobs = place
+        .blobs
+        .iter()
+        .map(|blob| format!("{} (blob)", short(blob)));
+    let count = place.brought.len() + place.blobs.len();
+    let mut shown: Vec<String> = manifests.chain(blobs).take(ROWS_SHOWN).collect();
+    match count - shown.len() {
+        _ if shown.is_empty() => return "–".to_owned(),
+        0 => (),
+        more => shown.push(format!("and {more} more")),
+    }
+    shown.join("<br>")
+}

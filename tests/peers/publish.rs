@@ -1,0 +1,297 @@
+//! Publishing between registries by different hands: no new digest is made, and what was lost is healed.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::interoperability::{digests, two_children};
+use super::support::{
+    Action, Child, Cosign, Flavour, Log, Outcome, Registry, Tool, Workflow, on_each_registry,
+    push_nested, push_with_provenance, stack,
+};
+
+on_each_registry!(
+    staged_pipeline_makes_no_new_digest,
+    everything_in_a_record_arrives,
+    what_was_lost_is_restored,
+);
+
+/// What signatures are, the log that such need, and who reads them.
+const FORMATS: [(&str, Log); 2] = [("bundle", Log::Rekor2), ("legacy", Log::Rekor1)];
+
+/// Another registry to publish in.
+pub(super) fn other(registry: Registry) -> Registry {
+    match registry {
+        Registry::Debian => Registry::Cue,
+        Registry::Distribution => Registry::Ggcr,
+        Registry::Cue => Registry::Distribution,
+        Registry::Ggcr => Registry::Debian,
+    }
+}
+
+/// The first stages: an index with provenance is made, and every digest of the record signed. The action's workspace has
+/// the record.
+pub(super) fn stage(built: &str, format: &str, log: Log) -> Action {
+    let [amd64, ..] = push_with_provenance(built, "amd64");
+    let [arm64, ..] = push_with_provenance(built, "arm64");
+    let create = Action::new("create", built)
+        .log(log)
+        .input("digests", &digests(&[amd64, arm64]).join("\n"));
+    create.succeed();
+    sign(&create, format);
+    create
+}
+
+/// Signs every digest of the record.
+fn sign(create: &Action, format: &str) {
+    create
+        .clone()
+        .input("command", "sign")
+        .input("image", "")
+        .input("digests", "")
+        .input("recursive", "true")
+        .input("signature-format", format)
+        .succeed();
+}
+
+/// A run that publishes the record of `stage`, and prints its requests.
+pub(super) fn publish(stage: &Action, published: &str) -> Action {
+    stage
+        .clone()
+        .input("command", "publish")
+        .input("digests", "")
+        .input("source", "manifest-seal.json")
+        .input("image", published)
+        .input("record", "published.json")
+        .input("recursive", "true")
+        .input("trace", "true")
+}
+
+/// Every digest that the record of `stage` names: images, platforms, attestations, signatures.
+pub(super) fn recorded(stage: &Action) -> BTreeSet<String> {
+    let record = fs::read(stage.workspace().join("manifest-seal.json")).unwrap();
+    let record: Value = serde_json::from_slice(&record).unwrap();
+    let mut digests = BTreeSet::new();
+    let mut add = |digest: &Value| digests.insert(digest.as_str().unwrap().to_owned());
+    for image in record["images"].as_array().unwrap() {
+        add(&image["digest"]);
+        let list = |name: &str| image[name].as_array().unwrap();
+        list("attestations").iter().for_each(|digest| {
+            add(digest);
+        });
+        list("platforms").iter().for_each(|platform| {
+            add(&platform["digest"]);
+        });
+        list("signatures").iter().for_each(|signature| {
+            add(&signature["manifest"]);
+        });
+    }
+    digests
+}
+
+/// What a run wrote as manifests in `repository`: digests, and tags.
+pub(super) fn put(outcome: &Outcome, repository: &str) -> BTreeSet<String> {
+    written(outcome, repository)
+        .into_iter()
+        .filter(|line| line.contains("/manifests/"))
+        .map(|line| {
+            let (_, rest) = line.split_once("/manifests/").unwrap();
+            rest.split(' ').next().unwrap().to_owned()
+        })
+        .collect()
+}
+
+/// The requests of a run that changed something in `repository`.
+fn written(outcome: &Outcome, repository: &str) -> Vec<String> {
+    let (host, path) = repository.split_once('/').unwrap();
+    let place = format!("{host}/v2/{path}/");
+    let lines = outcome.log.lines().filter(|line| line.contains(&place));
+    let is_write = |line: &&str| {
+        let mut words = line.split_whitespace();
+        words.any(|word| ["PUT", "POST", "PATCH", "DELETE"].contains(&word))
+    };
+    lines.filter(is_write).map(str::to_owned).collect()
+}
+
+/// Where a registry that keeps files has those of `repository`.
+pub(super) fn files(repository: &str) -> Option<PathBuf> {
+    let (_, path) = repository.split_once('/').unwrap();
+    ["docker-registry", "distribution"]
+        .iter()
+        .map(|name| {
+            Path::new(&stack("FOLDER"))
+                .join("data")
+                .join(name)
+                .join("docker/registry/v2/repositories")
+                .join(path)
+                .join("_manifests")
+        })
+        .find(|folder| folder.is_dir())
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.collect()
+}
+
+/// Whether a tag stands in for the referrers API.
+fn is_fallback(tag: &str) -> bool {
+    tag.starts_with("sha256-") && !tag.contains('.')
+}
+
+/// Every manifest that a registry which keeps files has ever been given, but for lists of what refers to what.
+pub(super) fn revisions(folder: &Path) -> BTreeSet<String> {
+    let mut all: BTreeSet<String> = names(&folder.join("revisions/sha256"))
+        .into_iter()
+        .collect();
+    let tags = names(&folder.join("tags")).into_iter();
+    for tag in tags.filter(|tag| is_fallback(tag)) {
+        for list in names(&folder.join("tags").join(tag).join("index/sha256")) {
+            all.remove(&list);
+        }
+    }
+    all.into_iter().map(|hex| format!("sha256:{hex}")).collect()
+}
+
+pub(super) fn is_there(repository: &str, digest: &str) -> bool {
+    let output = Tool::crane()
+        .args(["manifest", &format!("{repository}@{digest}")])
+        .output();
+    output.status.success()
+}
+
+/// Lets both cosigns verify `image`.
+fn cosigns_verify(image: &str, format: &str) {
+    let workflow = Workflow::default();
+    let two = Tool::legacy_verify(Cosign::Two, &workflow).arg(image);
+    let two = if format == "bundle" {
+        two.args(["--new-bundle-format", "--use-signed-timestamps"])
+            .args(["--trusted-root", &stack("TRUSTED_ROOT")])
+    } else {
+        two
+    };
+    two.succeed();
+    Tool::legacy_verify(Cosign::Three, &workflow)
+        .arg(image)
+        .succeed();
+}
+
+fn staged_pipeline_makes_no_new_digest(registry: Registry) {
+    for (format, log) in FORMATS {
+        let (built, published) = (registry.fresh(), other(registry).fresh());
+        let stage = stage(&built, format, log);
+        let recorded = recorded(&stage);
+        let publish = publish(&stage, &published).input("tags", &format!("{published}:v1"));
+        let outcome = publish.succeed();
+        assert_eq!(outcome.output("result"), "created", "{}", outcome.log);
+        assert_eq!(outcome.output("verified"), "true", "{}", outcome.log);
+        for name in put(&outcome, &published) {
+            let is_known = recorded.contains(&name) || name == "v1" || name.starts_with("sha256-");
+            assert!(is_known, "{name} is new\n{}", outcome.log);
+        }
+        for digest in &recorded {
+            assert!(is_there(&published, digest), "{digest}\n{}", outcome.log);
+        }
+        if let Some(folder) = files(&published) {
+            assert_eq!(revisions(&folder), recorded, "{}", outcome.log);
+        }
+        cosigns_verify(&format!("{published}:v1"), format);
+        let platforms: Value = serde_json::from_str(outcome.output("platforms")).unwrap();
+        for digest in platforms.as_object().unwrap().values() {
+            let image = format!("{published}@{}", digest.as_str().unwrap());
+            cosigns_verify(&image, format);
+        }
+        let again = publish.succeed();
+        assert_eq!(again.output("result"), "unchanged", "{}", again.log);
+        assert_eq!(written(&again, &published), [""; 0]);
+    }
+}
+
+fn everything_in_a_record_arrives(registry: Registry) {
+    let (built, published) = (registry.fresh(), other(registry).fresh());
+    let stage = stage(&built, "bundle", Log::Rekor2);
+    // Another index, of one of the same images and one more, in the same record.
+    let [arm64, ..] = push_with_provenance(&built, "arm64");
+    let [s390x, ..] = push_with_provenance(&built, "s390x");
+    let more = digests(&[arm64, s390x]).join("\n");
+    stage.clone().input("digests", &more).succeed();
+    sign(&stage, "bundle");
+    let recorded = recorded(&stage);
+    let outcome = publish(&stage, &published).succeed();
+    for digest in &recorded {
+        assert!(is_there(&published, digest), "{digest}\n{}", outcome.log);
+    }
+    if let Some(folder) = files(&published) {
+        assert_eq!(revisions(&folder), recorded, "{}", outcome.log);
+    }
+    let references: Vec<String> = serde_json::from_str(outcome.output("references")).unwrap();
+    assert_eq!(references.len(), 2, "{references:?}");
+    for image in references {
+        cosigns_verify(&image, "bundle");
+    }
+}
+
+/// The parts of an image: its config and its layer.
+fn parts(repository: &str, image: &Child) -> [String; 2] {
+    let text = Tool::crane()
+        .args(["manifest", &format!("{repository}@{}", image.digest)])
+        .succeed();
+    let manifest: Value = serde_json::from_str(&text).unwrap();
+    [&manifest["config"], &manifest["layers"][0]]
+        .map(|part| part["digest"].as_str().unwrap().to_owned())
+}
+
+fn has_blob(repository: &str, digest: &str) -> bool {
+    let head = Tool::regctl(repository).args(["blob", "head", repository, digest]);
+    head.output().status.success()
+}
+
+/// Here is where things are lost; the whole of it is in another registry.
+fn what_was_lost_is_restored(registry: Registry) {
+    let (built, published) = (other(registry).fresh(), registry.fresh());
+    let [child, grandchild] = two_children(&built, Flavour::Oci);
+    let nested = push_nested(&built, &[&grandchild]);
+    let index = push_nested(&built, &[&child, &nested]);
+    Action::new("sign", &format!("{built}@{}", index.digest)).succeed();
+    let publish = Action::new("publish", &published)
+        .input("source", &format!("{built}@{}", index.digest))
+        .input("tags", "v1")
+        .input("trace", "true");
+    publish.succeed();
+    let [config, layer] = parts(&built, &child);
+    for manifest in [&child, &grandchild, &nested] {
+        let image = format!("{published}@{}", manifest.digest);
+        Tool::crane().args(["delete", &image]).succeed();
+        assert!(!is_there(&published, &manifest.digest));
+        restored(&publish, &published, &manifest.digest);
+        assert!(is_there(&published, &manifest.digest));
+    }
+    for blob in [&config, &layer] {
+        Tool::regctl(&published)
+            .args(["blob", "delete", &published, blob])
+            .succeed();
+        assert!(!has_blob(&published, blob));
+        restored(&publish, &published, blob);
+        assert!(has_blob(&published, blob));
+    }
+    let steady = publish.succeed();
+    assert_eq!(written(&steady, &published), [""; 0]);
+}
+
+/// Publishes again, though the index is there: what was lost is named, and it alone is written.
+fn restored(publish: &Action, published: &str, digest: &str) {
+    let healed = publish.succeed();
+    assert_eq!(healed.output("result"), "unchanged", "{}", healed.log);
+    let short = &digest[..19];
+    assert!(healed.summary.contains(short), "{}", healed.summary);
+    let writes = written(&healed, published);
+    let manifests = put(&healed, published);
+    assert!(!writes.is_empty(), "{}", healed.log);
+    assert!(
+        manifests.iter().all(|known| known == digest),
+        "{manifests:?}"
+    );
+}

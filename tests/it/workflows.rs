@@ -121,7 +121,8 @@ fn check_calls(value: &yaml_serde::Value, place: &str) -> usize {
     else {
         return below;
     };
-    for name in value["with"].as_mapping().unwrap().keys() {
+    let with = value.get("with").and_then(Value::as_mapping);
+    for name in with.into_iter().flat_map(|with| with.keys()) {
         let name = name.as_str().unwrap();
         assert!(known.contains(name), "{place}: no input `{name}`");
     }

@@ -157,7 +157,9 @@ async fn work(
         let destinations = match &inputs.request {
             Request::Seal(seal) => seal.destinations.as_slice(),
             Request::Publish(publish) => &publish.destinations,
-            Request::Sign(_) | Request::Verify(_) | Request::Preflight(_) => &[],
+            Request::Sign(_) | Request::Verify(_) | Request::Preflight(_) | Request::Cleanup(_) => {
+                &[]
+            }
         };
         for repository in destinations {
             registry.will_write(repository);
@@ -252,8 +254,10 @@ async fn authority(
         cache: environment.cache(),
     };
     let purpose = match &inputs.request {
-        // A look at tags needs none of it, and never awaits this.
-        Request::Verify(_) | Request::Preflight(_) | Request::Publish(_) => Purpose::Verify,
+        // What does not sign or verify needs none of it, and never awaits this.
+        Request::Verify(_) | Request::Preflight(_) | Request::Publish(_) | Request::Cleanup(_) => {
+            Purpose::Verify
+        }
         Request::Seal(_) | Request::Sign(_) => Purpose::Sign,
     };
     let trust = Arc::new(Trust::load(&source, purpose, &client, settings.patience, events).await?);
@@ -278,7 +282,9 @@ fn signs_legacy(request: &Request) -> bool {
     let signing = match request {
         Request::Seal(seal) => seal.signing.as_ref(),
         Request::Sign(sign) => Some(&sign.signing),
-        Request::Verify(_) | Request::Preflight(_) | Request::Publish(_) => None,
+        Request::Verify(_) | Request::Preflight(_) | Request::Publish(_) | Request::Cleanup(_) => {
+            None
+        }
     };
     signing.is_some_and(|signing| signing.formats.each().contains(&SignatureFormat::Legacy))
 }

@@ -7,6 +7,7 @@ mod attach;
 mod belongings;
 mod carry;
 mod children;
+mod cleanup;
 mod context;
 mod error;
 mod ledger;
@@ -28,6 +29,7 @@ mod tags;
 mod unseen;
 mod unsigned;
 mod verify;
+mod withdrawal;
 
 #[cfg(test)]
 mod tests;
@@ -46,6 +48,7 @@ pub use receipt::{
     Subject, TagReceipt,
 };
 pub use signer::{Authority, GITHUB_ISSUER};
+pub use withdrawal::{CleanupEnd, CleanupReceipt, CleanupTag};
 
 /// What ends a run from outside.
 pub struct Limits<S> {
@@ -80,6 +83,9 @@ pub async fn apply(
             }
             Request::Publish(publish) => {
                 publish::publish(context, publish, authority, ledger, &mut receipt).await
+            }
+            Request::Cleanup(request) => {
+                cleanup::cleanup(context, request, ledger, record_name, &mut receipt).await
             }
         }
     };

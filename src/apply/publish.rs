@@ -8,10 +8,9 @@ use futures_util::future::{join_all, try_join_all};
 use super::belongings::Belongings;
 use super::carry::{Brought, Care, Carrier};
 use super::origin::{Found, find};
-use super::receipt::{IndexReceipt, PlaceReceipt, PlaceState, Receipt};
+use super::receipt::{IndexReceipt, PlaceReceipt, PlaceState, Receipt, TagReceipt};
 use super::signer::Authority;
 use super::source::Source;
-use super::survey::tag_receipt;
 use super::tags::{Sight, see_tag, see_tags, write_tags};
 use super::unseen::seen;
 use super::verify::{Gated, check};
@@ -79,7 +78,7 @@ fn note_steps(seen: &[SeenTag], image: &Manifest, receipt: &mut Receipt) -> Resu
     match decide_published(image, seen) {
         Ok(steps) => {
             let steps: Vec<TagStep> = steps;
-            receipt.tags = steps.into_iter().map(tag_receipt).collect();
+            receipt.tags = steps.into_iter().map(TagReceipt::new).collect();
             Ok(())
         }
         Err(conflicts) => {

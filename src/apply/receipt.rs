@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::carry::Brought;
-use super::{ApplyError, Context, PreflightReceipt};
+use super::{ApplyError, CleanupReceipt, Context, PreflightReceipt};
 use crate::domain::{Digest, FullTag, MediaType, Repository, SignatureFormat};
 use crate::plan::{Child, Conflict, PlatformMap, TagKind, TagStep};
 use crate::record::{ImageRecord, PlatformRecord, SignatureRecord, TagRecord, TagState};
@@ -42,6 +42,8 @@ pub struct Receipt {
     pub planned: bool,
     /// What a look before a build found.
     pub preflight: Option<PreflightReceipt>,
+    /// What was found and taken back after a failure.
+    pub cleanup: Option<CleanupReceipt>,
 }
 
 /// Something that was signed or verified by name.
@@ -147,6 +149,18 @@ impl Place {
     }
 }
 
+impl TagReceipt {
+    /// A step that is still to be taken, if there is anything to do.
+    pub(super) fn new(step: TagStep) -> Self {
+        let state = if step.writes() {
+            TagState::Intended
+        } else {
+            TagState::Kept
+        };
+        Self { step, state }
+    }
+}
+
 impl Receipt {
     /// Whether any tag was written, or would be.
     #[must_use]
@@ -202,6 +216,17 @@ impl Receipt {
     fn places_of(&mut self, repository: &Repository) -> impl Iterator<Item = &mut PlaceReceipt> {
         let places = self.index.iter_mut().flat_map(|index| &mut index.places);
         places.filter(move |place| place.repository == *repository)
+    }
+
+    /// Notes that something else is done with a tag than was thought before. Returns whether it is something else.
+    pub(super) fn revise(&mut self, step: &TagStep) -> bool {
+        let mut tags = self.tags.iter_mut();
+        let known = tags.find(|known| known.step.tag == step.tag && known.step != *step);
+        let Some(known) = known else {
+            return false;
+        };
+        *known = TagReceipt::new(step.clone());
+        true
     }
 
     /// Notes that a tag was written.

@@ -5,14 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::carry::Brought;
 use super::children::{PARALLEL, Resolution, resolve_all};
 use super::receipt::{IndexReceipt, PlaceReceipt, PlaceState, Receipt, TagReceipt};
-use super::tags::see_tags;
+use super::tags::{see_tags, tell_step};
 use super::{ApplyError, Context, unseen};
 use crate::domain::{Descriptor, Digest, Manifest, Reference, Repository};
 use crate::inputs::Seal;
 use crate::plan::{
     Assembly, Equivalent, SeenTag, TagStep, TagSteps, Wanted, assemble, decide_tags, images_of,
 };
-use crate::record::TagState;
 use futures_util::future::try_join_all;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
@@ -120,7 +119,7 @@ pub(super) async fn survey(
         }
     }
     receipt.index = Some(index);
-    receipt.tags = steps.into_iter().map(tag_receipt).collect();
+    receipt.tags = steps.into_iter().map(TagReceipt::new).collect();
     Ok(SealPlan {
         target,
         destinations,
@@ -161,12 +160,7 @@ async fn destinations(
 
 fn tell(context: &Context, steps: &[TagStep], target: &Manifest, equivalents: &[Equivalent]) {
     for step in steps {
-        let word = if step.writes() {
-            "to be written"
-        } else {
-            "left alone"
-        };
-        context.events.note(format!("tag `{}`: {word}", step.tag));
+        tell_step(context, step);
     }
     for Equivalent {
         repository,
@@ -274,13 +268,4 @@ fn index_receipt(
         attestations: attestations.cloned().collect(),
         children: assembly.children.clone(),
     }
-}
-
-pub(super) fn tag_receipt(step: TagStep) -> TagReceipt {
-    let state = if step.writes() {
-        TagState::Intended
-    } else {
-        TagState::Kept
-    };
-    TagReceipt { step, state }
 }

@@ -7,7 +7,7 @@ use super::children::PARALLEL;
 use super::receipt::Receipt;
 use super::{ApplyError, Context, Ledger};
 use crate::domain::{Digest, FullTag, Manifest};
-use crate::plan::{Conflict, SeenTag, TagKind, TagStep, images_of};
+use crate::plan::{Conflict, Newer, SeenTag, TagKind, TagStep, images_of};
 use crate::registry::RegistryError;
 
 /// What a look at a tag says.
@@ -55,6 +55,17 @@ pub(super) async fn see_tag(
     }
 }
 
+pub(super) fn tell_step(context: &Context, step: &TagStep) {
+    let text = match &step.newer {
+        Some(Newer { holds, wanted }) => {
+            format!("left alone: it holds version {holds}, which is newer than {wanted}")
+        }
+        None if step.writes() => "to be written".to_owned(),
+        None => "left alone".to_owned(),
+    };
+    context.events.note(format!("tag `{}`: {text}", step.tag));
+}
+
 /// Writes the tags that need it and waits until the registries show them: first the fixed ones, and only when these are seen
 /// the moving ones.
 pub(super) async fn write_tags(
@@ -81,12 +92,50 @@ pub(super) async fn write_tags(
         }
         return Err(error);
     }
-    for steps in [fixed, moving].iter().filter(|steps| !steps.is_empty()) {
-        write_all(context, ledger, target, steps, receipt).await?;
-        let tags = steps.iter().map(|step| &step.tag);
-        wait_for_tags(context, tags, target.digest()).await?;
+    write_and_see(context, ledger, target, &fixed, receipt).await?;
+    let moving = look_again(context, ledger, target, moving, receipt).await?;
+    write_and_see(context, ledger, target, &moving, receipt).await
+}
+
+/// Looks at moving tags once more, right before they are written: what another run moved meanwhile may be newer, and is
+/// what a cleanup must put back. The record knows of it before anything is changed.
+async fn look_again(
+    context: &Context,
+    ledger: &Ledger,
+    target: &Manifest,
+    moving: Vec<TagStep>,
+    receipt: &mut Receipt,
+) -> Result<Vec<TagStep>, ApplyError> {
+    let looks = moving.iter().map(|step| async move {
+        let holds = context.tagged(&step.tag).await?;
+        let step = TagStep::of_moving(&step.tag, holds.as_ref(), target);
+        Ok::<_, ApplyError>(step)
+    });
+    let mut steps = try_join_all(looks).await?;
+    let mut is_news = false;
+    for step in &steps {
+        if receipt.revise(step) {
+            is_news = true;
+            tell_step(context, step);
+        }
     }
-    Ok(())
+    if is_news {
+        ledger.save(receipt)?;
+    }
+    steps.retain(TagStep::writes);
+    Ok(steps)
+}
+
+async fn write_and_see(
+    context: &Context,
+    ledger: &Ledger,
+    target: &Manifest,
+    steps: &[TagStep],
+    receipt: &mut Receipt,
+) -> Result<(), ApplyError> {
+    write_all(context, ledger, target, steps, receipt).await?;
+    let tags = steps.iter().map(|step| &step.tag);
+    wait_for_tags(context, tags, target.digest()).await
 }
 
 /// Writes tags at once. What is under way when one fails is written to its end, and noted, before that is an error.
@@ -143,7 +192,7 @@ async fn refuse_newcomers(
 }
 
 /// Writes one tag.
-async fn write_tag(
+pub(super) async fn write_tag(
     context: &Context,
     tag: &FullTag,
     manifest: &Manifest,
@@ -159,7 +208,7 @@ async fn write_tag(
 }
 
 /// Waits until each tag shows `digest`. An older digest right after a write is lag, like nothing at all.
-async fn wait_for_tags(
+pub(super) async fn wait_for_tags(
     context: &Context,
     tags: impl Iterator<Item = &FullTag>,
     digest: &Digest,

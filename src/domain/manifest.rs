@@ -245,6 +245,14 @@ impl Manifest {
         &self.kind
     }
 
+    /// One of its own annotations.
+    #[must_use]
+    pub fn annotation(&self, name: &str) -> Option<&str> {
+        let (ManifestKind::Index { annotations, .. } | ManifestKind::Image { annotations, .. }) =
+            &self.kind;
+        annotations.get(name).map(String::as_str)
+    }
+
     /// The children of an index, as it describes them; an image has none.
     #[must_use]
     pub fn children(&self) -> &[Descriptor] {

@@ -4,6 +4,7 @@
 //! grammar of every input and which command needs which; refuses to know how a file is read or where a string came from.
 
 mod auths;
+mod cleanup;
 mod fields;
 mod grammar;
 mod preflight;
@@ -11,20 +12,21 @@ mod publish;
 mod raw;
 mod repositories;
 mod requests;
+mod settings;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::time::Duration;
 
 use crate::domain::{
-    Digest, FullTag, GithubClaims, Host, ImageReference, Matcher, Patience, Platform, Repository,
-    Secret, SignatureFormat,
+    Digest, FullTag, GithubClaims, ImageReference, Matcher, Platform, Repository, SignatureFormat,
 };
 
 pub use auths::RegistryAuth;
+pub use cleanup::Cleanup;
 pub use preflight::{OnExistingTag, Preflight};
 pub use publish::{Origin, Publish};
 pub use raw::{INPUTS, Input, RawInputs};
+pub use settings::{Mode, Settings};
 
 use fields::Fields;
 
@@ -54,6 +56,8 @@ pub enum Command {
     Preflight,
     /// Copies what is there.
     Publish,
+    /// The way back after a failure.
+    Cleanup,
 }
 
 /// What to do, with all that it takes.
@@ -69,6 +73,8 @@ pub enum Request {
     Preflight(Preflight),
     /// Copy what is there.
     Publish(Publish),
+    /// Take back what the record says was written.
+    Cleanup(Cleanup),
 }
 
 /// The commands `seal` and `create`.
@@ -237,44 +243,6 @@ pub enum Order {
     TagThenSign,
 }
 
-/// How to go about it.
-#[derive(Debug)]
-pub struct Settings {
-    /// Where the record is, relative to the workspace.
-    pub record: PathBuf,
-    /// Logins, before all other credentials.
-    pub registry_auths: Vec<RegistryAuth>,
-    /// For ghcr.io.
-    pub github_token: Option<Secret>,
-    /// Hosts that speak plain HTTP.
-    pub insecure_registries: Vec<Host>,
-    /// Extra CA certificates, PEM.
-    pub ca_bundle: Option<Vec<u8>>,
-    /// Which services to sign with, JSON.
-    pub signing_config: Option<Vec<u8>>,
-    /// What to trust, JSON.
-    pub trusted_root: Option<Vec<u8>>,
-    /// An OIDC token of the user's.
-    pub identity_token: Option<Secret>,
-    /// The retry policy.
-    pub patience: Patience,
-    /// The whole run ends by then.
-    pub timeout: Duration,
-    /// Whether each request is told of.
-    pub trace: bool,
-    /// Whether anything may be changed.
-    pub mode: Mode,
-}
-
-/// Whether anything may be changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// Do it.
-    Apply,
-    /// Say what would be done.
-    DryRun,
-}
-
 /// How inputs that name files are read. Relative paths are the workspace's.
 pub struct Files<'a> {
     /// Reads a file; the size is bounded.
@@ -307,7 +275,7 @@ impl Inputs {
         let command = requests::command(&mut fields);
         let request =
             command.and_then(|command| Some((command, requests::request(&mut fields, command)?)));
-        let settings = settings(&mut fields);
+        let settings = settings::settings(&mut fields);
         match (request, fields.finish()) {
             (Some((command, request)), Ok(())) => Ok(Self {
                 command,
@@ -320,31 +288,6 @@ impl Inputs {
                 problem: "the inputs do not say what to do".to_owned(),
             }])),
         }
-    }
-}
-
-fn settings(fields: &mut Fields<'_>) -> Settings {
-    Settings {
-        record: fields.record_path(),
-        registry_auths: fields
-            .parsed("registry-auths", auths::parse)
-            .unwrap_or_default(),
-        github_token: fields.secret("github-token"),
-        insecure_registries: fields.each("insecure-registries"),
-        ca_bundle: fields.document("ca-bundle", "-----BEGIN"),
-        signing_config: fields.document("signing-config", "{"),
-        trusted_root: fields.document("trusted-root", "{"),
-        identity_token: fields.secret("identity-token"),
-        patience: fields.patience(),
-        timeout: fields
-            .parsed("timeout", grammar::duration)
-            .unwrap_or(Duration::from_mins(15)),
-        trace: fields.boolean("trace", false),
-        mode: if fields.boolean("dry-run", false) {
-            Mode::DryRun
-        } else {
-            Mode::Apply
-        },
     }
 }
 

@@ -21,8 +21,8 @@ pub struct RawInputs(BTreeMap<&'static str, String>);
 
 const MAKE: &[&str] = &["seal", "create"];
 const LOOK: &[&str] = &["seal", "create", "preflight"];
-const TAG: &[&str] = &["seal", "create", "publish"];
-const NAME: &[&str] = &["seal", "create", "preflight", "publish"];
+const TAG: &[&str] = &["seal", "create", "publish", "cleanup"];
+const NAME: &[&str] = &["seal", "create", "preflight", "publish", "cleanup"];
 const SIGN: &[&str] = &["seal", "sign"];
 const TRUST: &[&str] = &["seal", "sign", "verify", "publish"];
 
@@ -34,7 +34,7 @@ macro_rules! inputs {
 }
 
 inputs! {
-    "command" &[], "seal": "What to do: `seal`, `create`, `sign`, `verify`, `preflight` or `publish`.";
+    "command" &[], "seal": "What to do: `seal`, `create`, `sign`, `verify`, `preflight`, `publish` or `cleanup`.";
     "image" &[], "": "`registry/repository` of bare tags and digests; for `sign` and `verify` also with `:tag` or `@sha256:…`.";
     "tags" NAME, "": "List. Tags that must never change what they hold; bare, or full references in any number of registries, as docker/metadata-action prints them.";
     "moving-tags" TAG, "": "List. Tags that may move, such as `latest`; written last.";
@@ -72,7 +72,7 @@ inputs! {
     "retry-max-delay" &[], "60s": "No single wait is longer.";
     "timeout" &[], "15m": "The whole run ends by then.";
     "trace" &[], "false": "Print a line for each request: when it began, how long it took, what it was, its status.";
-    "dry-run" &["seal", "create", "sign", "preflight", "publish"], "false": "Print the plan and change nothing.";
+    "dry-run" &["seal", "create", "sign", "preflight", "publish", "cleanup"], "false": "Print the plan and change nothing.";
 }
 
 impl RawInputs {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::cleanup::cleanup;
 use super::fields::Fields;
 use super::grammar::{self, Separator};
 use super::preflight::preflight;
@@ -25,6 +26,7 @@ pub(super) fn command(fields: &mut Fields<'_>) -> Option<Command> {
         ("verify", Command::Verify),
         ("preflight", Command::Preflight),
         ("publish", Command::Publish),
+        ("cleanup", Command::Cleanup),
     ];
     if fields.text("command").is_none() {
         return Some(Command::Seal);
@@ -47,6 +49,7 @@ pub(super) fn request(fields: &mut Fields<'_>, command: Command) -> Option<Reque
         Command::Verify => verify(fields).map(Request::Verify),
         Command::Preflight => preflight(fields),
         Command::Publish => publish(fields).map(Request::Publish),
+        Command::Cleanup => cleanup(fields),
     }
 }
 
@@ -57,12 +60,7 @@ fn seal(fields: &mut Fields<'_>, signing: Option<Signing>) -> Option<Seal> {
     let digests = digests(fields, &mut repositories);
     let tags = repositories.placed(fields, "tags", tags);
     let moving_tags = repositories.placed(fields, "moving-tags", moving_tags);
-    for tag in moving_tags.iter().filter(|tag| tags.contains(tag)) {
-        fields.refuse(
-            "moving-tags",
-            format!("`{tag}` is in `tags` too, which never change what they hold"),
-        );
-    }
+    refuse_both(fields, &tags, &moving_tags);
     // A staged pipeline makes its index first and tags it when it is published.
     if signing.is_some() && tags.is_empty() && moving_tags.is_empty() && untagged(fields) {
         fields.refuse(
@@ -91,6 +89,16 @@ fn seal(fields: &mut Fields<'_>, signing: Option<Signing>) -> Option<Seal> {
         signing,
         order,
     })
+}
+
+/// No tag can both move and stay.
+pub(super) fn refuse_both(fields: &mut Fields<'_>, tags: &[FullTag], moving_tags: &[FullTag]) {
+    for tag in moving_tags.iter().filter(|tag| tags.contains(tag)) {
+        fields.refuse(
+            "moving-tags",
+            format!("`{tag}` is in `tags` too, which never change what they hold"),
+        );
+    }
 }
 
 /// Every repository that a tag is in, each once; `home` where there is no tag.

@@ -38,9 +38,8 @@ fn seal(given: &[(&str, &str)]) -> Seal {
         other @ (Request::Sign(_)
         | Request::Verify(_)
         | Request::Preflight(_)
-        | Request::Publish(_)) => {
-            panic!("{other:?}")
-        }
+        | Request::Publish(_)
+        | Request::Cleanup(_)) => panic!("{other:?}"),
     }
 }
 
@@ -102,8 +101,11 @@ fn preflight_takes_tags_anywhere_and_digests_where_they_are_known() {
     ];
     let preflight = |more: &[(&str, &str)]| match parse(&[&given, more].concat()).unwrap().request {
         Request::Preflight(preflight) => preflight,
-        other
-        @ (Request::Seal(_) | Request::Sign(_) | Request::Verify(_) | Request::Publish(_)) => {
+        other @ (Request::Seal(_)
+        | Request::Sign(_)
+        | Request::Verify(_)
+        | Request::Publish(_)
+        | Request::Cleanup(_)) => {
             panic!("{other:?}")
         }
     };

@@ -4,6 +4,7 @@
 //! is signed) and refuses to know how anything is fetched or pushed.
 
 mod assemble;
+mod cleanup;
 mod preflight;
 mod published;
 mod tags;
@@ -14,6 +15,9 @@ mod tests;
 pub use assemble::{
     AssembleError, Assembly, Attestation, Child, Leaf, PlatformMap, Resolved, Wanted, assemble,
 };
+pub use cleanup::{CleanupStep, LeaveReason, Shown, TakeBack, decide_cleanup, unnamed_tags};
 pub use preflight::{FoundTag, Held, Look, TagAnswer, Verdict, decide_preflight, find_tags};
 pub use published::{contents_of, decide_published};
-pub use tags::{Conflict, Equivalent, SeenTag, TagKind, TagStep, TagSteps, decide_tags, images_of};
+pub use tags::{
+    Conflict, Equivalent, Newer, SeenTag, TagKind, TagStep, TagSteps, decide_tags, images_of,
+};

@@ -26,11 +26,18 @@ pub fn decide_published(image: &Manifest, seen: &[SeenTag]) -> Result<Vec<TagSte
     if !conflicts.is_empty() {
         return Err(conflicts);
     }
-    let step = |tag: &SeenTag| TagStep {
-        tag: tag.tag.clone(),
-        kind: tag.kind,
-        before: tag.holds.as_ref().map(|holds| holds.digest().clone()),
-        after: image.digest().clone(),
+    let step = |tag: &SeenTag| {
+        let holds = tag.holds.as_ref();
+        if tag.kind == TagKind::Moving {
+            return TagStep::of_moving(&tag.tag, holds, image);
+        }
+        TagStep {
+            tag: tag.tag.clone(),
+            kind: tag.kind,
+            before: holds.map(|holds| holds.digest().clone()),
+            after: image.digest().clone(),
+            newer: None,
+        }
     };
     Ok(seen.iter().map(step).collect())
 }

@@ -3,7 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::assemble::{Assembly, Child, Leaf, PlatformMap, Resolved};
-use crate::domain::{Descriptor, Digest, FullTag, Manifest, ManifestKind, Platform, Repository};
+use crate::domain::{
+    Descriptor, Digest, FullTag, Manifest, ManifestKind, Platform, Repository, Version,
+};
+
+/// Where an index says which version it is. Source: OCI image specification, `annotations.md`.
+const VERSION: &str = "org.opencontainers.image.version";
 
 /// Whether a tag may move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +41,17 @@ pub struct TagStep {
     pub before: Option<Digest>,
     /// What it holds after.
     pub after: Digest,
+    /// Why a moving tag stays as it is, where going on would be going back.
+    pub newer: Option<Newer>,
+}
+
+/// Two versions, of which the one that a tag holds is the newer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Newer {
+    /// The one that the tag holds.
+    pub holds: String,
+    /// The one that it was to get.
+    pub wanted: String,
 }
 
 /// A tag that holds something else than what it is to hold.
@@ -77,6 +93,23 @@ impl TagStep {
     pub fn writes(&self) -> bool {
         self.before.as_ref() != Some(&self.after)
     }
+
+    /// What is done with a moving tag that holds this: it gets `target`, unless that would be going back.
+    #[must_use]
+    pub fn of_moving(tag: &FullTag, holds: Option<&Manifest>, target: &Manifest) -> Self {
+        let newer = holds.and_then(|holds| newer(holds, target).map(|newer| (holds, newer)));
+        Self {
+            tag: tag.clone(),
+            kind: TagKind::Moving,
+            before: holds.map(|holds| holds.digest().clone()),
+            after: newer
+                .as_ref()
+                .map_or(target, |(holds, _)| holds)
+                .digest()
+                .clone(),
+            newer: newer.map(|(_, newer)| newer),
+        }
+    }
 }
 
 /// Decides every tag's step, or names every tag that stands in the way. It matters not which repository a tag is in: the
@@ -116,16 +149,16 @@ pub fn decide_tags(
     let target = same.first().map(|found| &found.manifest);
     let target = target.unwrap_or(&assembly.manifest).clone();
     let step = |tag: &SeenTag| {
-        let before = tag.holds.as_ref().map(|manifest| manifest.digest().clone());
-        let after = match (tag.kind, &before) {
-            (TagKind::Fixed, Some(kept)) => kept.clone(),
-            _ => target.digest().clone(),
-        };
+        let holds = tag.holds.as_ref();
+        if tag.kind == TagKind::Moving {
+            return TagStep::of_moving(&tag.tag, holds, &target);
+        }
         TagStep {
             tag: tag.tag.clone(),
             kind: tag.kind,
-            before,
-            after,
+            before: holds.map(|manifest| manifest.digest().clone()),
+            after: holds.unwrap_or(&target).digest().clone(),
+            newer: None,
         }
     };
     let steps = seen.iter().map(step).collect();
@@ -134,6 +167,18 @@ pub fn decide_tags(
         target,
         steps,
         equivalents: same,
+    })
+}
+
+/// Whether `holds` is a newer version than `target`, as far as both say which they are. Of what does not say so, or not as
+/// a semantic version, nothing follows.
+fn newer(holds: &Manifest, target: &Manifest) -> Option<Newer> {
+    let (held, wanted) = (holds.annotation(VERSION)?, target.annotation(VERSION)?);
+    let (held_version, wanted_version): (Version, Version) =
+        (held.parse().ok()?, wanted.parse().ok()?);
+    (held_version > wanted_version).then(|| Newer {
+        holds: held.to_owned(),
+        wanted: wanted.to_owned(),
     })
 }
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use reqwest::header::{HeaderMap, HeaderValue};
 use tokio::time::Instant;
 
-use super::aws;
+use super::aws::{self, AwsKeys};
 use super::challenge::{Bearer, Challenge, choose};
 use super::credentials::{Credentials, Proof};
 use super::ecr::{Ecr, Service};
@@ -109,6 +109,25 @@ impl Keyring {
         }
         let found = self.credentials.find(repository).ok()??;
         Some(found.source)
+    }
+
+    /// What was given to ask `repository` with, before it is traded for anything.
+    pub(super) fn given(&self, repository: &Repository) -> Option<Proof> {
+        let found = self.credentials.find(repository).ok()??;
+        Some(found.proof)
+    }
+
+    /// AWS's keys, whatever else there is to log in with.
+    pub(super) fn aws_keys(&self) -> Option<&AwsKeys> {
+        self.credentials.aws_keys()
+    }
+
+    /// What the registry calls itself where it sends for tokens, if it has.
+    pub(super) fn service(&self, host: &Host) -> Option<String> {
+        match self.challenge(host)? {
+            Challenge::Bearer(bearer) => bearer.service,
+            Challenge::Basic => None,
+        }
     }
 
     /// The helper that might have known credentials for `repository`, which is asked as nobody.

@@ -1,4 +1,4 @@
-//! AWS's keys, and how they become a login to one of Amazon's registries.
+//! AWS's keys, and what is asked with them: a login to one of Amazon's registries, and what the registry cannot do itself.
 //!
 //! Source: `API_GetAuthorizationToken` of ECR and of ECR Public in AWS's documentation.
 
@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio::sync::OnceCell;
 
 use super::credentials::Login;
-use super::ecr::{Ecr, Service};
+use super::ecr::{Action, Ecr, Service};
 use super::error::Fault;
 use super::retry::patiently;
 use super::sigv4::{Keys, Scope, Unsigned, signed_headers};
@@ -23,7 +23,6 @@ use crate::domain::{Event, Host, Secret};
 
 const ANSWER_MAX_BYTES: u64 = 256 * 1024;
 const CONTENT_TYPE: &str = "application/x-amz-json-1.1";
-const BODY: &[u8] = b"{}";
 
 /// What the AWS environment of a job holds, as aws-actions/configure-aws-credentials leaves it there.
 #[derive(Debug, Clone)]
@@ -66,24 +65,40 @@ impl Logins {
 /// Asks AWS for a login, trying again where that may help.
 async fn login(wire: &Wire, ecr: &Ecr, keys: &AwsKeys) -> Result<Login, Fault> {
     let permission = ecr.service.permission();
-    let url = endpoint(ecr, keys)?;
-    let host = authority(&url);
-    let what = format!("login from {host}");
-    let attempt = || async {
-        let answer = wire
-            .send(request(wire, ecr, keys, &url)?, ANSWER_MAX_BYTES)
-            .await?;
-        if answer.status != 200 {
-            return Err(answer.fault());
-        }
-        read(wire, ecr, &answer)
-    };
-    let login = patiently(wire.patience, &wire.events, &what, attempt).await;
+    let host = authority(&endpoint(ecr, keys)?);
+    let answer = ask(wire, ecr, keys, Action::GetAuthorizationToken, "{}").await;
+    let login = answer.and_then(|answer| read(wire, ecr, &answer));
     login.map_err(|fault| Fault::Aws {
         host,
         permission,
         fault: Arc::new(fault),
     })
+}
+
+/// Asks AWS to do something that can be done twice, trying again where that may help. Returns the answer if it is 200.
+pub(super) async fn ask(
+    wire: &Wire,
+    ecr: &Ecr,
+    keys: &AwsKeys,
+    action: Action,
+    content: &str,
+) -> Result<Answer, Fault> {
+    let url = endpoint(ecr, keys)?;
+    let host = authority(&url);
+    let what = match action {
+        Action::GetAuthorizationToken => format!("login from {host}"),
+        Action::BatchDeleteImage => format!("deletion by {host}"),
+    };
+    let attempt = || async {
+        let request = request(wire, ecr, keys, &url, action, content)?;
+        let answer = wire.send(request, ANSWER_MAX_BYTES).await?;
+        if answer.status == 200 {
+            Ok(answer)
+        } else {
+            Err(answer.fault())
+        }
+    };
+    patiently(wire.patience, &wire.events, &what, attempt).await
 }
 
 /// SECURITY: an endpoint that was given for tests or for a private network sees our session token: TLS, or this machine.
@@ -115,11 +130,18 @@ fn endpoint(ecr: &Ecr, keys: &AwsKeys) -> Result<Url, Fault> {
 }
 
 /// Signed anew for each try, as a signature names its time.
-fn request(wire: &Wire, ecr: &Ecr, keys: &AwsKeys, url: &Url) -> Result<Request, Fault> {
+fn request(
+    wire: &Wire,
+    ecr: &Ecr,
+    keys: &AwsKeys,
+    url: &Url,
+    action: Action,
+    content: &str,
+) -> Result<Request, Fault> {
     let host = authority(url);
     let own = [
         ("content-type", CONTENT_TYPE),
-        ("x-amz-target", ecr.service.target()),
+        ("x-amz-target", ecr.service.target(action)),
     ];
     let signed = signed_headers(
         &Keys {
@@ -136,11 +158,13 @@ fn request(wire: &Wire, ecr: &Ecr, keys: &AwsKeys, url: &Url) -> Result<Request,
             host: &host,
             path: url.path(),
             headers: &own,
-            body: BODY,
+            body: content.as_bytes(),
         },
         jiff::Timestamp::now(),
     );
-    let mut request = wire.request(Method::POST, url.clone()).body(BODY);
+    let mut request = wire
+        .request(Method::POST, url.clone())
+        .body(content.to_owned());
     for (name, value) in own {
         request = request.header(name, value);
     }

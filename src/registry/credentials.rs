@@ -176,6 +176,11 @@ impl Credentials {
         is_open.then_some((keys, ecr))
     }
 
+    /// AWS's keys.
+    pub(super) fn aws_keys(&self) -> Option<&AwsKeys> {
+        self.aws.as_ref()
+    }
+
     /// What `repository` is asked with; `None` is nobody.
     pub(super) fn find(&self, repository: &Repository) -> Result<Option<Found>, HelperNeeded> {
         let entry =

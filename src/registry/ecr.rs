@@ -12,6 +12,15 @@ pub(super) enum Service {
     Public,
 }
 
+/// What AWS is asked to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Action {
+    /// Give a login out.
+    GetAuthorizationToken,
+    /// Delete tags.
+    BatchDeleteImage,
+}
+
 /// A registry of Amazon's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Ecr {
@@ -87,10 +96,19 @@ impl Service {
         }
     }
 
-    pub(super) fn target(self) -> &'static str {
-        match self {
-            Self::Private => "AmazonEC2ContainerRegistry_V20150921.GetAuthorizationToken",
-            Self::Public => "SpencerFrontendService.GetAuthorizationToken",
+    /// The action's name in the header that says it.
+    pub(super) fn target(self, action: Action) -> &'static str {
+        match (self, action) {
+            (Self::Private, Action::GetAuthorizationToken) => {
+                "AmazonEC2ContainerRegistry_V20150921.GetAuthorizationToken"
+            }
+            (Self::Private, Action::BatchDeleteImage) => {
+                "AmazonEC2ContainerRegistry_V20150921.BatchDeleteImage"
+            }
+            (Self::Public, Action::GetAuthorizationToken) => {
+                "SpencerFrontendService.GetAuthorizationToken"
+            }
+            (Self::Public, Action::BatchDeleteImage) => "SpencerFrontendService.BatchDeleteImage",
         }
     }
 

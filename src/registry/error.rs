@@ -156,8 +156,8 @@ pub enum Fault {
     /// A manifest that cannot be read.
     #[error("what it answered is no manifest that can be used")]
     Manifest(#[source] Arc<ManifestError>),
-    /// A list of referrers that cannot be read to its end.
-    #[error("its list of referrers cannot be used: {0}")]
+    /// A list of referrers, or of tags, that cannot be read to its end.
+    #[error("its list cannot be used: {0}")]
     Listing(String),
     /// An address in an answer that must not be followed.
     #[error("it sends us on to `{address}`, which {reason}")]

@@ -86,7 +86,7 @@ fn read(answer: &Answer) -> Result<Vec<Descriptor>, Fault> {
 }
 
 /// The address of the next page (RFC 8288), which must be on the same registry.
-fn next_page(answer: &Answer) -> Result<Option<Url>, Fault> {
+pub(super) fn next_page(answer: &Answer) -> Result<Option<Url>, Fault> {
     let links = answer.headers.get_all(LINK).iter();
     let next = links
         .filter_map(|link| link.to_str().ok())

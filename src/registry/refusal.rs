@@ -112,7 +112,7 @@ fn codes(document: &Value) -> Vec<String> {
         .collect()
 }
 
-/// The specification's messages; else what token servers write: `error_description` (OAuth 2), `details` (Docker Hub),
+/// The specification's messages; else what token servers write: `error_description` (OAuth 2), `details` and `detail` (Docker Hub),
 /// or AWS, in either case.
 fn message(document: &Value) -> String {
     let listed: Vec<&str> = errors(document)
@@ -128,6 +128,7 @@ fn message(document: &Value) -> String {
         "message",
         "Message",
         "details",
+        "detail",
         "error",
     ]
     .iter()

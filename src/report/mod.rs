@@ -2,6 +2,7 @@
 //!
 //! Pure text. This room knows how things are called in public and refuses to know where the text goes.
 
+mod cleanup;
 mod markdown;
 mod outputs;
 mod preflight;
@@ -93,6 +94,7 @@ fn past(command: Command) -> &'static str {
         Command::Verify => "verified",
         Command::Preflight => "looked",
         Command::Publish => "published",
+        Command::Cleanup => "cleaned up",
     }
 }
 
@@ -119,6 +121,9 @@ impl Report<'_> {
         if let Some(preflight) = &receipt.preflight {
             return Self::preflight_line(preflight);
         }
+        if let Some(cleanup) = &receipt.cleanup {
+            return self.cleanup_line(cleanup);
+        }
         let Some(subject) = self.main_subject() else {
             return format!("{} nothing", past(self.command));
         };
@@ -128,14 +133,17 @@ impl Report<'_> {
             Command::Sign if receipt.planned => "planned",
             Command::Sign if !receipt.unsigned.is_empty() => "NOT signed",
             Command::Sign if !made => "was signed already",
-            Command::Sign | Command::Verify | Command::Preflight => past(self.command),
+            Command::Sign | Command::Verify | Command::Preflight | Command::Cleanup => {
+                past(self.command)
+            }
         };
         let signing = match self.command {
             Command::Create
             | Command::Sign
             | Command::Verify
             | Command::Preflight
-            | Command::Publish => "",
+            | Command::Publish
+            | Command::Cleanup => "",
             Command::Seal if !receipt.signing || receipt.planned => "",
             Command::Seal if !receipt.unsigned.is_empty() => ", NOT signed",
             Command::Seal if made => ", signed",

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Report, ResultWord};
 use crate::apply::{IndexReceipt, Origin, Receipt, SignatureReceipt, Subject};
-use crate::domain::Digest;
+use crate::domain::{Digest, FullTag};
 use crate::inputs::Command;
 
 /// One output of the action.
@@ -42,6 +42,7 @@ outputs! {
     "proceed": "`preflight`: `true` when a build is to go on.";
     "states": "`preflight`, JSON object: full tag to its `state` (`absent`, `present`, `same`, `different`, `unknown`, `unknown-new`) and `digest`.";
     "source": "`preflight` with `skip`: where the image is that is published already, `registry/repository@digest`; the `digests` of a `seal` that completes it.";
+    "remaining": "`cleanup`, JSON list: each tag that could not be taken back, with `registry`, `digest`, `before`, `why`, and the `steps` to do it by hand.";
     "record": "Path of the record, relative to the workspace.";
     "verify-command": "A `cosign verify` command to paste.";
 }
@@ -52,6 +53,9 @@ impl Report<'_> {
     pub fn outputs(&self) -> Vec<(&'static str, String)> {
         if let Some(preflight) = &self.receipt.preflight {
             return self.preflight_outputs(preflight);
+        }
+        if let Some(cleanup) = &self.receipt.cleanup {
+            return self.cleanup_outputs(cleanup);
         }
         let record = ("record", self.record.to_owned());
         if self.failure.is_some() {
@@ -87,8 +91,7 @@ impl Report<'_> {
 
     /// The main subject by every tag and in every repository, by its digest.
     fn references(&self, main: &Subject) -> Vec<String> {
-        let tags = self.receipt.tags.iter();
-        let tags = tags.map(|tag| tag.step.tag.to_string());
+        let tags = given_tags(self.receipt).map(ToString::to_string);
         let places = self.places().iter().map(|place| &place.repository);
         let others = places.filter(|repository| **repository != main.repository);
         let digests = std::iter::once(&main.repository).chain(others);
@@ -130,9 +133,16 @@ impl Report<'_> {
     }
 }
 
+/// The tags that hold the image; one that holds a newer version does not.
+fn given_tags(receipt: &Receipt) -> impl Iterator<Item = &FullTag> {
+    let tags = receipt.tags.iter().map(|tag| &tag.step);
+    let given = tags.filter(|step| step.newer.is_none());
+    given.map(|step| &step.tag)
+}
+
 fn index_outputs(receipt: &Receipt, index: &IndexReceipt) -> [(&'static str, String); 5] {
     let mut tags: Vec<&str> = Vec::new();
-    for tag in receipt.tags.iter().map(|tag| tag.step.tag.tag.as_str()) {
+    for tag in given_tags(receipt).map(|tag| tag.tag.as_str()) {
         if !tags.contains(&tag) {
             tags.push(tag);
         }

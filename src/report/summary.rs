@@ -21,6 +21,9 @@ impl Report<'_> {
         if let Some(preflight) = &self.receipt.preflight {
             return self.preflight_summary(preflight);
         }
+        if let Some(cleanup) = &self.receipt.cleanup {
+            return self.cleanup_summary(cleanup);
+        }
         let mut sections = vec![self.headline()];
         sections.extend(
             self.failure
@@ -75,17 +78,22 @@ impl Report<'_> {
                 Command::Seal | Command::Create | Command::Publish => {
                     format!("**{}** · ", ResultWord::of(receipt).as_str())
                 }
-                Command::Sign | Command::Verify | Command::Preflight => String::new(),
+                Command::Sign | Command::Verify | Command::Preflight | Command::Cleanup => {
+                    String::new()
+                }
             };
             let _ = write!(text, "\n{result}{}\n", code(&subject.to_string()));
         }
         text
     }
 
-    fn failure_section(&self, failure: &FailureText) -> String {
+    pub(super) fn failure_section(&self, failure: &FailureText) -> String {
         let block = failure_block(&failure.text, failure.hint.as_deref());
-        // To look changes nothing, and to say so would look like a part of the failure.
-        if matches!(self.command, Command::Verify | Command::Preflight) {
+        // To look changes nothing, and to say so would look like a part of the failure; what a cleanup changed is in its table.
+        if matches!(
+            self.command,
+            Command::Verify | Command::Preflight | Command::Cleanup
+        ) {
             return block;
         }
         format!("{block}\n{}\n", prose(&self.changes_text()))
@@ -154,6 +162,13 @@ impl Report<'_> {
             (TagState::Kept, _, TagKind::Fixed) => (
                 ":white_check_mark:&nbsp;unchanged",
                 "holds the same images already".to_owned(),
+            ),
+            (TagState::Kept, _, TagKind::Moving) if let Some(newer) = &step.newer => (
+                ":white_check_mark:&nbsp;left&nbsp;alone",
+                format!(
+                    "holds `{}`, which is newer than `{}`",
+                    newer.holds, newer.wanted
+                ),
             ),
             (TagState::Kept, _, TagKind::Moving) => (
                 ":white_check_mark:&nbsp;unchanged",
@@ -281,7 +296,7 @@ impl Report<'_> {
         ))
     }
 
-    fn retries_section(&self) -> Option<String> {
+    pub(super) fn retries_section(&self) -> Option<String> {
         let mut counted: Vec<(&super::RetryText, usize)> = Vec::new();
         for retry in self.retries {
             match counted.iter_mut().find(|(known, _)| *known == retry) {

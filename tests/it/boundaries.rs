@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const MAY_SEE: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("inputs", &["domain"]),
-    ("plan", &["domain", "inputs"]),
+    ("plan", &["domain", "inputs", "record"]),
     ("http", &["domain"]),
     ("registry", &["domain", "http"]),
     ("signing", &["domain", "http"]),

@@ -11,6 +11,7 @@
 )]
 
 mod bench;
+mod cleanup;
 mod concurrency;
 mod container;
 mod convergence;

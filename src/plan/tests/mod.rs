@@ -1,5 +1,6 @@
 //! The decisions as properties: they hold for every set of children and every state of the tags.
 
+mod cleanup;
 mod preflight;
 mod tags;
 

@@ -178,6 +178,60 @@ fn moving_tags_move_and_remember() {
         kind: TagKind::Moving,
         before: Some(theirs.manifest.digest().clone()),
         after: mine.manifest.digest().clone(),
+        newer: None,
     };
     assert_eq!(steps, [wanted]);
+}
+
+fn with_version(manifest: &Manifest, version: Option<&str>) -> Manifest {
+    edited(manifest, |index| {
+        if let Some(version) = version {
+            index["annotations"]["org.opencontainers.image.version"] = version.into();
+        }
+    })
+}
+
+proptest! {
+    #[test]
+    fn moving_tags_go_forward_or_stay(held in any::<[u8; 3]>(), wanted in any::<[u8; 3]>(), pre in any::<[bool; 2]>()) {
+        let text = |[major, minor, patch]: [u8; 3], pre: bool| format!("{major}.{minor}.{patch}{}", if pre { "-rc.1" } else { "" });
+        let index = |platform: &str, version: &str| {
+            let children = [resolved(leaf(platform, 1, MediaType::OciManifest), false)];
+            with_version(&assembled(&children).manifest, Some(version))
+        };
+        let (theirs, mine) = (index("linux/amd64", &text(held, pre[0])), index("linux/arm64", &text(wanted, pre[1])));
+        let step = TagStep::of_moving(&full("latest"), Some(&theirs), &mine);
+        // A pre-release comes before its release.
+        let is_newer = (held, !pre[0]) > (wanted, !pre[1]);
+        prop_assert_eq!((step.newer.is_some(), !step.writes()), (is_newer, is_newer));
+        prop_assert_eq!(&step.before, &Some(theirs.digest().clone()));
+        let after = if is_newer { theirs.digest() } else { mine.digest() };
+        prop_assert_eq!(&step.after, after);
+        // What is there goes on to be what it is.
+        let again = TagStep::of_moving(&full("latest"), Some(&mine), &mine);
+        prop_assert_eq!((again.newer, again.before), (None, Some(again.after)));
+    }
+}
+
+#[test]
+fn moving_tags_move_where_the_versions_say_nothing() {
+    let children = [resolved(
+        leaf("linux/amd64", 1, MediaType::OciManifest),
+        false,
+    )];
+    let plain = assembled(&children).manifest;
+    let [old, odd] = [Some("1.0.0"), Some("nightly")].map(|version| with_version(&plain, version));
+    let new = with_version(&plain, Some("2.0.0"));
+    for (held, target) in [
+        (&new, &plain),
+        (&new, &odd),
+        (&odd, &new),
+        (&plain, &new),
+        (&old, &new),
+    ] {
+        let step = TagStep::of_moving(&full("latest"), Some(held), target);
+        assert!(step.writes() && step.newer.is_none());
+    }
+    assert!(!TagStep::of_moving(&full("latest"), Some(&new), &old).writes());
+    assert!(TagStep::of_moving(&full("latest"), None, &old).writes());
 }

@@ -38,6 +38,13 @@ impl Hosted {
         self.world.registry()
     }
 
+    /// All its names, and that of its API, where that is elsewhere.
+    fn hosts(&self) -> Vec<&'static str> {
+        let mut hosts = self.service.hosts().to_vec();
+        hosts.extend(api(self.service));
+        hosts
+    }
+
     fn image(&self) -> String {
         format!("{}/{REPOSITORY}", self.service.hosts()[0])
     }
@@ -46,7 +53,7 @@ impl Hosted {
     pub(crate) fn anonymous(&self, action: Action) -> Action {
         action
             .input("image", self.image())
-            .input("insecure-registries", self.service.hosts().join(","))
+            .input("insecure-registries", self.hosts().join(","))
             .env(
                 "HTTP_PROXY",
                 format!("http://{}", self.registry().address()),
@@ -104,7 +111,7 @@ impl Hosted {
         for request in self.registry().requests() {
             let host = request.host.as_str();
             assert!(
-                [registry, realm, storage, &aws].contains(&host),
+                [registry, realm, storage, &aws].contains(&host) || api(self.service) == Some(host),
                 "{request:?}"
             );
             let is_sent = request.authorization != Authorization::None;
@@ -118,6 +125,19 @@ impl Hosted {
                 "{request:?}"
             );
         }
+    }
+}
+
+fn api(service: Service) -> Option<&'static str> {
+    match service {
+        Service::DockerHub => Some("hub.docker.com"),
+        Service::Ghcr => Some("api.github.com"),
+        Service::Ecr
+        | Service::EcrPublic
+        | Service::Acr
+        | Service::ArtifactRegistry
+        | Service::Quay
+        | Service::Harbor => None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Servers that one case needs for itself, ended with it.
 
 use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use super::stack;
 pub(crate) struct Server(Child);
 
 impl Server {
-    /// Starts one of the installed programs and waits until it listens on `port` of 127.0.0.1.
+    /// Starts one of the installed programs, or one of the system's by its whole path, and waits until it listens on `port` of 127.0.0.1.
     pub(crate) fn start(program: &str, arguments: &[&str], port: u16) -> Self {
         Self::start_until(program, arguments, || {
             TcpStream::connect(("127.0.0.1", port)).is_ok()
@@ -27,7 +28,7 @@ impl Server {
     }
 
     fn start_until(program: &str, arguments: &[&str], ready: impl Fn() -> bool) -> Self {
-        let process = Command::new(format!("{}/{program}", stack("BIN")))
+        let process = Command::new(Path::new(&stack("BIN")).join(program))
             .args(arguments)
             .env("OTEL_TRACES_EXPORTER", "none")
             .stdout(Stdio::null())

@@ -17,7 +17,9 @@ mod sigstore;
 mod traffic;
 
 pub use faults::{Fault, Trigger};
-pub use registry::{Auth, Image, IndexWithProvenance, Kind, Options, Referrers, Registry, Service};
+pub use registry::{
+    Auth, Deletes, Image, IndexWithProvenance, Kind, Options, Referrers, Registry, Service,
+};
 pub use sigstore::Sigstore;
 pub use traffic::{Authorization, Request};
 

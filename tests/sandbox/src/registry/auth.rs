@@ -146,7 +146,7 @@ impl Tokens {
     }
 
     fn check_bearer(&self, call: &Call, route: &Route<'_>) -> Result<(), Reply> {
-        let needed = needed_scopes(call, route);
+        let needed = needed_scopes(call, route, self.habits.delete_actions);
         let shown = call.header("authorization");
         let sent = shown
             .and_then(|value| value.split_once(' '))
@@ -275,10 +275,10 @@ fn covers(scope: &str, repository: &str, action: &str) -> bool {
 }
 
 /// What a request needs; a mount needs something in two repositories.
-fn needed_scopes(call: &Call, route: &Route<'_>) -> Vec<Need> {
+fn needed_scopes(call: &Call, route: &Route<'_>, to_delete: &'static [&'static str]) -> Vec<Need> {
     let actions = match call.method.as_str() {
         "GET" | "HEAD" => vec!["pull"],
-        "DELETE" => vec!["delete"],
+        "DELETE" => to_delete.to_vec(),
         _ => vec!["pull", "push"],
     };
     let own = route.repository().map(|name| (name.to_owned(), actions));

@@ -1,5 +1,7 @@
-//! The one action of AWS that a client of its registries needs, for callers whose signature holds.
+//! What AWS does for clients of its registries whose signature holds: logins, and deletions.
 
+use super::options::Options;
+use super::store::Store;
 use crate::encoding::sha256_text;
 use crate::server::{Call, Reply};
 use aws_lc_rs::hmac;
@@ -7,8 +9,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-const PRIVATE: &str = "AmazonEC2ContainerRegistry_V20150921.GetAuthorizationToken";
-const PUBLIC: &str = "SpencerFrontendService.GetAuthorizationToken";
+const PRIVATE: &str = "AmazonEC2ContainerRegistry_V20150921";
+const PUBLIC: &str = "SpencerFrontendService";
 
 /// The keys that are known here.
 #[derive(Clone, Debug)]
@@ -20,16 +22,32 @@ pub(crate) struct Keys {
     pub(crate) may_log_in: bool,
 }
 
-/// Answers `GetAuthorizationToken` of both services, nothing else. AWS's JSON services refuse with 400.
-pub(crate) fn answer(keys: &Keys, password: &str, call: &Call) -> Option<Reply> {
-    let target = call.header("x-amz-target")?;
-    let service = match target {
-        PRIVATE => "ecr",
-        PUBLIC => "ecr-public",
+/// Answers `GetAuthorizationToken` and `BatchDeleteImage` of both services, nothing else. AWS's JSON services refuse with
+/// 400.
+pub(crate) fn answer(
+    keys: &Keys,
+    password: &str,
+    call: &Call,
+    options: &Options,
+    store: &mut Store,
+) -> Option<Reply> {
+    let (target, action) = call.header("x-amz-target")?.split_once('.')?;
+    let service = match (target, action) {
+        (PRIVATE, "GetAuthorizationToken" | "BatchDeleteImage") => "ecr",
+        (PUBLIC, "GetAuthorizationToken" | "BatchDeleteImage") => "ecr-public",
         _ => return Some(refused("UnknownOperationException", "")),
     };
     if let Err(reason) = check(keys, service, call) {
         return Some(refused("InvalidSignatureException", &reason));
+    }
+    if action == "BatchDeleteImage" {
+        if !options.may_delete {
+            let message = format!(
+                "User: arn:aws:sts::123456789012:assumed-role/release/GitHubActions is not authorized to perform: {service}:BatchDeleteImage"
+            );
+            return Some(refused("AccessDeniedException", &message));
+        }
+        return Some(delete(service, call, store));
     }
     if !keys.may_log_in {
         let message = format!(
@@ -49,6 +67,65 @@ pub(crate) fn answer(keys: &Keys, password: &str, call: &Call) -> Option<Reply> 
     }
     let bytes = answer.to_string();
     Some(Reply::new(200).body("application/x-amz-json-1.1", bytes))
+}
+
+/// Source: `API_BatchDeleteImage` of both services: what is asked, that failures come under 200 one by one, and that the last
+/// tag takes its image along; `API_ImageFailure` for the codes.
+fn delete(service: &str, call: &Call, store: &mut Store) -> Reply {
+    let asked: Value = serde_json::from_slice(&call.body).unwrap_or_default();
+    if service == "ecr" && asked["registryId"] != "123456789012" {
+        return refused("InvalidParameterException", "registryId");
+    }
+    let name = asked["repositoryName"].as_str().unwrap_or_default();
+    // The public service leaves the account's alias out of the name; here that is the first part of the path.
+    let name = if service == "ecr" {
+        name.to_owned()
+    } else {
+        format!("octo-org/{name}")
+    };
+    if !store.knows(&name) {
+        return refused(
+            "RepositoryNotFoundException",
+            &format!("The repository with name '{name}' does not exist"),
+        );
+    }
+    let (mut deleted, mut failures) = (Vec::new(), Vec::new());
+    for image in asked["imageIds"].as_array().into_iter().flatten() {
+        let tag = image["imageTag"].as_str().unwrap_or_default();
+        let failure = |code: &str, reason: &str| json!({"imageId": image, "failureCode": code, "failureReason": reason});
+        let Some(digest) = store.tags(&name).remove(tag) else {
+            failures.push(failure("ImageNotFound", "Requested image not found"));
+            continue;
+        };
+        let is_last = store
+            .tags(&name)
+            .values()
+            .filter(|held| **held == digest)
+            .count()
+            == 1;
+        if is_last && is_child(store, &name, &digest) {
+            let reason = "Requested image referenced by manifest list";
+            failures.push(failure("ImageReferencedByManifestList", reason));
+            continue;
+        }
+        store.delete_tag(&name, tag);
+        if is_last {
+            store.forget_manifest(&name, &digest);
+        }
+        deleted.push(json!({"imageDigest": digest, "imageTag": tag}));
+    }
+    let body = json!({"imageIds": deleted, "failures": failures});
+    Reply::new(200).body("application/x-amz-json-1.1", body.to_string())
+}
+
+fn is_child(store: &Store, name: &str, digest: &str) -> bool {
+    let mut manifests = store.manifests(name);
+    manifests.any(|manifest| {
+        let content: Value = serde_json::from_slice(&manifest.bytes).unwrap_or_default();
+        let children = content["manifests"].as_array();
+        let mut children = children.into_iter().flatten();
+        children.any(|child| child["digest"] == digest)
+    })
 }
 
 fn refused(code: &str, message: &str) -> Reply {

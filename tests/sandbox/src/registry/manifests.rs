@@ -1,6 +1,6 @@
 //! Manifests: what may be pushed, how it is read and deleted, and who refers to it.
 
-use super::options::{Options, Referrers};
+use super::options::{Deletes, Options, Referrers};
 use super::routes::{Refusal, is_digest, refuse};
 use super::services::Habits;
 use super::store::{Manifest, Store};
@@ -107,16 +107,46 @@ pub(crate) fn put(
     })
 }
 
-pub(crate) fn delete(store: &mut Store, name: &str, reference: &str) -> Result<Reply, Refusal> {
-    let gone = if reference.contains(':') {
-        store.delete_with_tags(name, reference)
+pub(crate) fn delete(
+    store: &mut Store,
+    options: &Options,
+    name: &str,
+    reference: &str,
+) -> Result<Reply, Refusal> {
+    let by_tag = !reference.contains(':');
+    match options.deletes {
+        Deletes::Digests if by_tag => {
+            let message = "provided digest did not match uploaded content";
+            return refuse(400, "DIGEST_INVALID", message);
+        }
+        Deletes::Tags | Deletes::Digests => (),
+        Deletes::Nothing => return refuse(405, "UNSUPPORTED", "The operation is unsupported."),
+    }
+    let gone = if by_tag {
+        let held = store.tags(name).remove(reference);
+        let gone = store.delete_tag(name, reference);
+        if let Some(held) = held.filter(|_| options.habits.expires_siblings) {
+            expire_siblings(store, name, &held);
+        }
+        gone
     } else {
-        store.delete_tag(name, reference)
+        store.delete_with_tags(name, reference)
     };
     if gone {
         return Ok(Reply::new(202));
     }
     unknown(reference)
+}
+
+/// With the last tag of a digest, what cosign stores about it under tags of its own goes.
+fn expire_siblings(store: &mut Store, name: &str, digest: &str) {
+    if store.tags(name).values().any(|held| held == digest) {
+        return;
+    }
+    let stem = digest.replace(':', "-");
+    for suffix in ["sig", "att", "sbom"] {
+        store.delete_tag(name, &format!("{stem}.{suffix}"));
+    }
 }
 
 /// `GET /v2/NAME/referrers/DIGEST`. SPEC: never 404; an empty list is an answer.

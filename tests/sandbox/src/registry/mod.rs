@@ -3,6 +3,7 @@
 mod auth;
 mod aws;
 mod blobs;
+mod deletion;
 mod images;
 mod manifests;
 mod options;
@@ -11,7 +12,7 @@ mod services;
 mod store;
 
 pub use images::{Image, IndexWithProvenance, Kind};
-pub use options::{Auth, Options, Referrers};
+pub use options::{Auth, Deletes, Options, Referrers};
 pub use services::Service;
 
 use crate::faults::Fault;
@@ -146,6 +147,11 @@ impl Registry {
     /// From now on the first `reads` reads of each new manifest or tag do not show it.
     pub fn set_lag(&self, reads: u32) {
         self.service.store().lag = reads;
+    }
+
+    /// GitHub's next `lists` lists of versions show the tags as they are now.
+    pub fn keep_lists(&self, lists: u32) {
+        self.service.store().keep_lists(lists);
     }
 
     /// Every token issued so far becomes invalid at once.

@@ -13,6 +13,17 @@ pub enum Referrers {
     TagSchema,
 }
 
+/// What can be deleted by the registry's own protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deletes {
+    /// Tags and digests, as the specification has it.
+    Tags,
+    /// Digests alone; a tag is refused as distribution 2 does, which takes it for a wrong digest.
+    Digests,
+    /// Nothing: 405.
+    Nothing,
+}
+
 /// Who may use the registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Auth {
@@ -36,6 +47,7 @@ pub enum Auth {
 
 /// The settings of a registry; the default is an open one with the referrers API, without lag.
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct Options {
     pub(crate) referrers: Referrers,
     pub(crate) auth: Auth,
@@ -49,6 +61,9 @@ pub struct Options {
     pub(crate) grants: Option<Vec<String>>,
     pub(crate) hides_new: bool,
     pub(crate) denied: Vec<(String, String)>,
+    pub(crate) deletes: Deletes,
+    pub(crate) service: Option<Service>,
+    pub(crate) may_delete: bool,
 }
 
 impl Default for Options {
@@ -66,6 +81,9 @@ impl Default for Options {
             grants: None,
             hides_new: false,
             denied: Vec::new(),
+            deletes: Deletes::Tags,
+            service: None,
+            may_delete: true,
         }
     }
 }
@@ -112,6 +130,8 @@ impl Options {
     #[must_use]
     pub fn like(mut self, service: Service, user: &str, password: &str) -> Self {
         self.habits = service.habits();
+        self.service = Some(service);
+        self.deletes = service.deletes();
         match service {
             Service::Ecr => self.basic(user, password),
             Service::DockerHub
@@ -161,6 +181,20 @@ impl Options {
     #[must_use]
     pub fn denies(mut self, pattern: &str, message: &str) -> Self {
         self.denied.push((pattern.to_owned(), message.to_owned()));
+        self
+    }
+
+    /// What can be deleted.
+    #[must_use]
+    pub fn deletes(mut self, deletes: Deletes) -> Self {
+        self.deletes = deletes;
+        self
+    }
+
+    /// Whether the service's own API lets the user delete.
+    #[must_use]
+    pub fn may_delete(mut self, may: bool) -> Self {
+        self.may_delete = may;
         self
     }
 

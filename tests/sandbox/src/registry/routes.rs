@@ -4,7 +4,7 @@ use super::auth::Tokens;
 use super::options::{Auth, Options, Referrers};
 use super::services::Listing;
 use super::store::Store;
-use super::{aws, blobs, manifests};
+use super::{aws, blobs, deletion, manifests};
 use crate::faults::glob;
 use crate::server::{Call, Reply};
 use serde_json::json;
@@ -134,8 +134,12 @@ impl Routes {
     fn elsewhere(&self, call: &Call) -> Option<Reply> {
         if let (Some(keys), Auth::Basic { password, .. } | Auth::Bearer { password, .. }) =
             (&self.options.aws, &self.options.auth)
-            && let Some(reply) = aws::answer(keys, password, call)
+            && let Some(reply) = aws::answer(keys, password, call, &self.options, &mut self.store())
         {
+            return Some(reply);
+        }
+        let check = |route: &Route<'_>| self.tokens.check(call, route);
+        if let Some(reply) = deletion::answer(&self.options, &mut self.store(), call, check) {
             return Some(reply);
         }
         if let Some(reply) = self.tokens.answer(call) {
@@ -176,7 +180,7 @@ impl Routes {
                 manifests::put(&mut store, &self.options, call, name, reference)
             }
             ("DELETE", Route::Manifest(name, reference)) => {
-                manifests::delete(&mut store, name, reference)
+                manifests::delete(&mut store, &self.options, name, reference)
             }
             ("GET", Route::Referrers(name, digest)) => match self.options.referrers {
                 _ if let Listing::Elsewhere(status, place) = self.options.habits.listing => {

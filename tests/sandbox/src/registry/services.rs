@@ -2,6 +2,8 @@
 //! specification has it. All of them speak plain HTTP here and are reached under their own names through this server as
 //! a proxy; apart from the scheme, what they write is what they write.
 
+use super::options::Deletes;
+
 /// A hosted registry, or the software that one runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Service {
@@ -87,6 +89,10 @@ pub(crate) struct Habits {
     pub(crate) redirects_blobs: Option<u16>,
     /// Whether the answer to a pushed manifest names its place.
     pub(crate) names_place: bool,
+    /// The actions that a token must have to delete.
+    pub(crate) delete_actions: &'static [&'static str],
+    /// Whether what cosign stores under tags goes with the last tag of what it is about.
+    pub(crate) expires_siblings: bool,
 }
 
 impl Default for Habits {
@@ -111,6 +117,8 @@ impl Default for Habits {
             states_subject: true,
             redirects_blobs: None,
             names_place: true,
+            delete_actions: &["delete"],
+            expires_siblings: false,
         }
     }
 }
@@ -159,6 +167,17 @@ impl Service {
             ],
             Self::Quay => ["quay.io", "quay.io", "cdn01.quay.io"],
             Self::Harbor => ["harbor.example", "harbor.example", "harbor.example"],
+        }
+    }
+
+    /// What its registry deletes by the protocol. Sources: `content/reference/api/registry/latest.yaml` of docker/docs (405);
+    /// skopeo#1880 (GHCR, 405); fluxcd/pkg#328 (ACR, Artifact Registry); `endpoints/v2/manifest.py` of quay/quay; for ECR none
+    /// was found.
+    pub(crate) fn deletes(self) -> Deletes {
+        match self {
+            Self::DockerHub | Self::Ghcr | Self::Ecr | Self::EcrPublic => Deletes::Nothing,
+            Self::Acr | Self::Harbor => Deletes::Digests,
+            Self::ArtifactRegistry | Self::Quay => Deletes::Tags,
         }
     }
 
@@ -268,12 +287,13 @@ fn artifact_registry() -> Habits {
         )),
         listing: Listing::Elsewhere(302, "https://accounts.google.com/ServiceLogin?service=ah"),
         states_subject: false,
+        delete_actions: &["pull", "push"],
         ..Habits::default()
     }
 }
 
 /// Sources: quay/quay, `auth/registry_jwt_auth.py` and `endpoints/v2/v2auth.py` (realm, actions, answer),
-/// `endpoints/v2/manifest.py` (`TAG_EXPIRED`), `endpoints/v2/referrers.py`, `endpoints/v2/blob.py` (302).
+/// `endpoints/v2/manifest.py` (`TAG_EXPIRED`, scopes of deletions), `data/model/oci/tag.py` (`_expire_cosign_sibling_tags`), `endpoints/v2/referrers.py`, `endpoints/v2/blob.py` (302).
 fn quay() -> Habits {
     Habits {
         realm: Some(("http://quay.io/v2/auth", "quay.io")),
@@ -285,6 +305,8 @@ fn quay() -> Habits {
         expired_tag: "TAG_EXPIRED",
         listing: Listing::OfWhatIsThere,
         states_subject: false,
+        delete_actions: &["pull", "push"],
+        expires_siblings: true,
         redirects_blobs: Some(302),
         ..Habits::default()
     }

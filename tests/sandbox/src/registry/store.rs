@@ -11,8 +11,15 @@ pub(crate) struct Store {
     uploads: HashMap<String, Upload>,
     uploads_begun: u64,
     expired: BTreeSet<(String, String)>,
+    /// Every digest that was ever pushed, in order: a number for each.
+    numbers: Vec<String>,
+    /// What lists of tags are to show instead of the truth, and how many of them.
+    kept: (u32, HashMap<String, Tags>),
     pub(crate) lag: u32,
 }
+
+/// Tags and what they hold.
+type Tags = BTreeMap<String, String>;
 
 #[derive(Default)]
 struct Repository {
@@ -94,6 +101,9 @@ impl Store {
     ) -> String {
         let digest = sha256_text(bytes);
         let lag = self.lag;
+        if !self.numbers.contains(&digest) {
+            self.numbers.push(digest.clone());
+        }
         let place = self.repository(repository);
         if !place.manifests.contains_key(&digest) {
             place.order.push(digest.clone());
@@ -131,6 +141,29 @@ impl Store {
         };
         let pair = |(name, tag): (&String, &Tag)| (name.clone(), tag.digest.clone());
         place.tags.iter().map(pair).collect()
+    }
+
+    /// The next `lists` lists show the tags as they are now.
+    pub(crate) fn keep_lists(&mut self, lists: u32) {
+        let all = self.repositories.keys();
+        let tags = all.map(|name| (name.clone(), self.tags(name))).collect();
+        self.kept = (lists, tags);
+    }
+
+    /// The tags, as a list that lags behind shows them.
+    pub(crate) fn listed_tags(&mut self, repository: &str) -> BTreeMap<String, String> {
+        let (left, tags) = &mut self.kept;
+        if *left == 0 {
+            return self.tags(repository);
+        }
+        *left -= 1;
+        tags.get(repository).cloned().unwrap_or_default()
+    }
+
+    /// The number of a digest that was pushed.
+    pub(crate) fn number_of(&self, digest: &str) -> usize {
+        let position = self.numbers.iter().position(|known| known == digest);
+        position.map_or(0, |position| position + 1)
     }
 
     /// The truth behind a tag or digest, without lag.

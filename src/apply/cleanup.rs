@@ -1,0 +1,226 @@
+//! The command `cleanup`: puts every tag that the record says this run wrote back to what it held, as far as registries let
+//! that be done. What cannot be done is a warning with what to do by hand: a failed run has failed already.
+
+use std::collections::BTreeMap;
+
+use futures_util::future::join_all;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+
+use super::receipt::Receipt;
+use super::tags::{wait_for_tags, write_tag};
+use super::withdrawal::{CleanupEnd, CleanupReceipt, CleanupTag};
+use super::{ApplyError, Context, Ledger};
+use crate::domain::{Digest, FullTag, Reference, Repository, Tag};
+use crate::failure::chain_text;
+use crate::inputs::{Cleanup, Mode};
+use crate::plan::{CleanupStep, LeaveReason, Shown, TagKind, decide_cleanup, unnamed_tags};
+use crate::registry::{DeletionError, Doomed};
+
+/// Takes back what a run wrote.
+pub(super) async fn cleanup(
+    context: &Context,
+    cleanup: &Cleanup,
+    ledger: &Ledger,
+    record_name: &str,
+    receipt: &mut Receipt,
+) -> Result<(), ApplyError> {
+    receipt.planned = context.mode == Mode::DryRun;
+    let told = receipt.cleanup.insert(CleanupReceipt::default());
+    let Some(record) = ledger.earlier() else {
+        // A record is written before the first change.
+        context.events.warn(format!(
+            "there is no record `{record_name}`, so that nothing is taken back; a run that wrote anything has left one"
+        ));
+        return Ok(());
+    };
+    context.events.phase("Look at the tags");
+    let fixed = cleanup.tags.iter().map(|tag| (tag, TagKind::Fixed));
+    let moving = cleanup.moving_tags.iter();
+    let named: Vec<_> = fixed
+        .chain(moving.map(|tag| (tag, TagKind::Moving)))
+        .collect();
+    let looks = named.iter().map(|(tag, kind)| async {
+        let shown = look(context, tag).await;
+        CleanupTag::new(tag, decide_cleanup(record, tag, *kind, &shown))
+    });
+    told.tags = join_all(looks).await;
+    for tag in &told.tags {
+        tag.say(context);
+    }
+    let named: Vec<&FullTag> = named.iter().map(|(tag, _)| *tag).collect();
+    for tag in unnamed_tags(record, &named) {
+        context.events.note(format!(
+            "tag `{tag}`: left alone, since only the record names it and no input does"
+        ));
+    }
+    if context.mode == Mode::Apply {
+        take_back_all(context, told).await;
+    }
+    Ok(())
+}
+
+async fn look(context: &Context, tag: &FullTag) -> Shown {
+    let reference = tag.reference();
+    match context
+        .registry
+        .manifest_digest(&tag.repository, &reference)
+        .await
+    {
+        Ok(None) => Shown::Nothing,
+        Ok(Some(digest)) => Shown::Digest(digest),
+        Err(error) => Shown::Unknown(chain_text(error.fault())),
+    }
+}
+
+/// Does what is to be done, in all repositories at once: one that never answers keeps no other from being cleaned. What
+/// became of each tag is noted at once, so that a run that is cut short knows it.
+async fn take_back_all(context: &Context, told: &mut CleanupReceipt) {
+    let mut open: BTreeMap<Repository, Vec<CleanupTag>> = BTreeMap::new();
+    for tag in told.tags.iter().filter(|tag| tag.end == CleanupEnd::Open) {
+        let repository = tag.tag.repository.clone();
+        open.entry(repository).or_default().push(tag.clone());
+    }
+    if open.is_empty() {
+        return;
+    }
+    context.events.phase("Take tags back");
+    let (ended, mut ends) = unbounded_channel();
+    // Takes the sender along: when all is done nothing more can come.
+    let work = async move {
+        let each = open.iter();
+        let each = each.map(|(repository, tags)| take_back(context, repository, tags, &ended));
+        join_all(each).await;
+    };
+    let note = async {
+        while let Some(tag) = ends.recv().await {
+            told.note(context, &tag);
+        }
+    };
+    tokio::join!(work, note);
+}
+
+/// Does what is to be done in one repository. First what moves back, since much that deletes takes a manifest with all its
+/// tags, and these must be off it by then.
+async fn take_back(
+    context: &Context,
+    repository: &Repository,
+    tags: &[CleanupTag],
+    ended: &UnboundedSender<CleanupTag>,
+) {
+    let mut doomed: BTreeMap<&Digest, Vec<&CleanupTag>> = BTreeMap::new();
+    for tag in tags {
+        let CleanupStep::TakeBack(back) = &tag.step else {
+            continue;
+        };
+        match &back.before {
+            Some(before) => tell(ended, restore(context, tag, &back.wrote, before).await),
+            None => doomed.entry(&back.wrote).or_default().push(tag),
+        }
+    }
+    for (digest, tags) in doomed {
+        let mut still = Vec::new();
+        for tag in tags {
+            match changed(context, tag, digest).await {
+                None => still.push(tag),
+                Some(known) => tell(ended, known),
+            }
+        }
+        let names: Vec<Tag> = still.iter().map(|tag| tag.tag.tag.clone()).collect();
+        let doomed = Doomed {
+            repository,
+            digest,
+            tags: &names,
+        };
+        let stays: BTreeMap<Tag, DeletionError> = context
+            .registry
+            .delete_tags(doomed)
+            .await
+            .into_iter()
+            .collect();
+        for tag in still {
+            let error = stays.get(&tag.tag.tag);
+            tell(ended, gone(context, tag, digest, error).await);
+        }
+    }
+}
+
+fn tell(ended: &UnboundedSender<CleanupTag>, tag: CleanupTag) {
+    // Nobody listens any more only where the run is cut short.
+    let _ = ended.send(tag);
+}
+
+/// Looks once more, right before a change: what is left of the race is the time of one request. `None` says that the tag
+/// still holds what the run wrote.
+async fn changed(context: &Context, tag: &CleanupTag, wrote: &Digest) -> Option<CleanupTag> {
+    match look(context, &tag.tag).await {
+        Shown::Digest(digest) if digest == *wrote => None,
+        Shown::Digest(digest) => Some(tag.left(LeaveReason::Moved(digest))),
+        Shown::Nothing => Some(tag.left(LeaveReason::Gone)),
+        Shown::Unknown(why) => Some(tag.remaining(&why, tag.by_hand())),
+    }
+}
+
+/// Lets a tag hold again what it held before.
+async fn restore(
+    context: &Context,
+    tag: &CleanupTag,
+    wrote: &Digest,
+    before: &Digest,
+) -> CleanupTag {
+    if let Some(known) = changed(context, tag, wrote).await {
+        return known;
+    }
+    let repository = &tag.tag.repository;
+    let reference = Reference::Digest(before.clone());
+    let image = repository.at(before).to_string();
+    let read = || context.registry.manifest(repository, &reference);
+    let manifest = match context.until_present(&image, read).await {
+        Ok(Some(manifest)) => manifest,
+        Ok(None) => {
+            let why = format!("what it held before, `{before}`, is not in the registry any more");
+            return tag.remaining(&why, tag.by_hand_without_earlier(before));
+        }
+        Err(error) => return tag.remaining(&chain_text(&error), tag.by_hand()),
+    };
+    // Whether it was written, the registry knows better than its answer does.
+    let written = write_tag(context, &tag.tag, &manifest).await;
+    let shows = wait_for_tags(context, std::iter::once(&tag.tag), before).await;
+    match (written, shows) {
+        (_, Ok(())) => tag.with(CleanupEnd::Done),
+        (Err(error), Err(_)) | (Ok(()), Err(error)) => {
+            tag.remaining(&chain_text(&error), tag.by_hand())
+        }
+    }
+}
+
+/// Looks whether a tag is gone that was to be deleted, and was as far as the registry says, unless there is an `error`.
+async fn gone(
+    context: &Context,
+    tag: &CleanupTag,
+    wrote: &Digest,
+    error: Option<&DeletionError>,
+) -> CleanupTag {
+    let tries = error.map_or(context.patience.max_attempts, |_| 1);
+    for attempt in 1..=tries {
+        match look(context, &tag.tag).await {
+            Shown::Nothing => return tag.with(CleanupEnd::Done),
+            Shown::Digest(digest) if digest != *wrote => {
+                return tag.left(LeaveReason::Moved(digest));
+            }
+            Shown::Digest(_) if attempt < tries => {
+                let why = "the registry says that it is deleted, and still shows it";
+                context.pause(&tag.tag.to_string(), why).await;
+            }
+            Shown::Digest(_) => (),
+            Shown::Unknown(why) => {
+                let why = error.map_or(why, |error| chain_text(error));
+                return tag.remaining(&why, tag.by_hand());
+            }
+        }
+    }
+    let why = error.map_or_else(
+        || "the registry says that it is deleted, and still shows it".to_owned(),
+        |error| chain_text(error),
+    );
+    tag.remaining(&why, tag.by_hand())
+}

@@ -1,0 +1,141 @@
+//! What a cleanup may do to a tag, whatever the record says.
+
+use super::*;
+use crate::record::{ImageRecord, Record, TagRecord, TagState};
+
+const REPOSITORY: &str = "ghcr.io/o/r";
+
+fn named(tag: &str) -> FullTag {
+    let image: ImageReference = format!("{REPOSITORY}:{tag}").parse().unwrap();
+    image.try_into().unwrap()
+}
+
+fn digest(seed: u8) -> Digest {
+    Digest::of(&[seed])
+}
+
+/// A record with one image for each of `entries`: before, after, state.
+fn record(entries: &[(Option<u8>, u8, TagState)]) -> Record {
+    let image = |(before, after, state): &(Option<u8>, u8, TagState)| ImageRecord {
+        image: REPOSITORY.to_owned(),
+        digest: digest(*after),
+        media_type: MediaType::OciIndex,
+        platforms: Vec::new(),
+        attestations: Vec::new(),
+        tags: vec![TagRecord {
+            tag: "t".to_owned(),
+            moving: true,
+            before: before.map(digest),
+            after: digest(*after),
+            state: *state,
+        }],
+        signatures: Vec::new(),
+    };
+    Record {
+        images: entries.iter().map(image).collect(),
+        ..Record::default()
+    }
+}
+
+fn states() -> impl Strategy<Value = TagState> {
+    prop_oneof![
+        Just(TagState::Intended),
+        Just(TagState::Written),
+        Just(TagState::Kept)
+    ]
+}
+
+fn kinds() -> impl Strategy<Value = TagKind> {
+    prop_oneof![Just(TagKind::Fixed), Just(TagKind::Moving)]
+}
+
+fn entries() -> impl Strategy<Value = Vec<(Option<u8>, u8, TagState)>> {
+    proptest::collection::vec((proptest::option::of(0..5_u8), 0..5_u8, states()), 0..5)
+}
+
+fn shown() -> impl Strategy<Value = Shown> {
+    prop_oneof![
+        Just(Shown::Nothing),
+        (0..6_u8).prop_map(|seed| Shown::Digest(digest(seed))),
+        Just(Shown::Unknown("down".to_owned())),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn only_what_a_run_wrote_and_still_is_there_is_taken_back(entries in entries(), kind in kinds(), shown in shown()) {
+        let step = decide_cleanup(&record(&entries), &named("t"), kind, &shown);
+        let wrote = |digest_: &Digest| entries.iter().any(|(_, after, state)| *state != TagState::Kept && digest(*after) == *digest_);
+        match step {
+            CleanupStep::TakeBack(back) => {
+                prop_assert_eq!(&shown, &Shown::Digest(back.wrote.clone()));
+                prop_assert!(wrote(&back.wrote));
+                // What it goes back to was there before, and no run wrote it.
+                if let Some(before) = &back.before {
+                    prop_assert!(entries.iter().any(|(was, ..)| was.map(digest).as_ref() == Some(before)));
+                    prop_assert!(!wrote(before));
+                    prop_assert_eq!(kind, TagKind::Moving);
+                }
+            }
+            CleanupStep::Unknown(..) => prop_assert!(matches!(shown, Shown::Unknown(_))),
+            CleanupStep::Leave(_) => (),
+        }
+    }
+
+    #[test]
+    fn twice_is_the_same_as_once(entries in entries(), kind in kinds(), seed in 0..6_u8) {
+        let record = record(&entries);
+        let first = decide_cleanup(&record, &named("t"), kind, &Shown::Digest(digest(seed)));
+        if let CleanupStep::TakeBack(back) = first {
+            let now = back.before.map_or(Shown::Nothing, Shown::Digest);
+            let second = decide_cleanup(&record, &named("t"), kind, &now);
+            let is_done = matches!(second, CleanupStep::Leave(LeaveReason::Gone | LeaveReason::Back));
+            prop_assert!(is_done, "{:?}", second);
+        }
+    }
+
+    #[test]
+    fn a_tag_that_the_record_does_not_name_is_never_touched(entries in entries(), kind in kinds(), shown in shown()) {
+        let step = decide_cleanup(&record(&entries), &named("other"), kind, &shown);
+        prop_assert_eq!(step, CleanupStep::Leave(LeaveReason::Unrecorded));
+    }
+
+    #[test]
+    fn runs_one_after_the_other_go_back_to_before_the_first(count in 1..6_u8, existed in any::<bool>()) {
+        let before = |run: u8| (run > 0 || existed).then_some(run);
+        let entries: Vec<_> = (0..count).map(|run| (before(run), run + 1, TagState::Written)).collect();
+        let step = decide_cleanup(&record(&entries), &named("t"), TagKind::Moving, &Shown::Digest(digest(count)));
+        let back = TakeBack { wrote: digest(count), before: existed.then(|| digest(0)) };
+        prop_assert_eq!(step, CleanupStep::TakeBack(back));
+    }
+}
+
+#[test]
+fn records_that_cannot_be_move_nothing() {
+    let here = Shown::Digest(digest(1));
+    let tangled = CleanupStep::Leave(LeaveReason::Tangled);
+    let written = TagState::Written;
+    for (entries, kind) in [
+        // A fixed tag is never written over.
+        (vec![(Some(0), 1, written)], TagKind::Fixed),
+        (vec![(Some(1), 1, written)], TagKind::Moving),
+        (
+            vec![(Some(2), 1, written), (Some(1), 2, written)],
+            TagKind::Moving,
+        ),
+        (
+            vec![(Some(2), 1, written), (None, 1, written)],
+            TagKind::Moving,
+        ),
+    ] {
+        let step = decide_cleanup(&record(&entries), &named("t"), kind, &here);
+        assert_eq!(step, tangled, "{entries:?}");
+    }
+}
+
+#[test]
+fn what_only_the_record_names_is_told() {
+    let record = record(&[(None, 1, TagState::Written), (None, 2, TagState::Kept)]);
+    assert_eq!(unnamed_tags(&record, &[]), ["ghcr.io/o/r:t"]);
+    assert!(unnamed_tags(&record, &[&named("t")]).is_empty());
+}

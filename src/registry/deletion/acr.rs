@@ -1,0 +1,53 @@
+//! Azure Container Registry: the protocol deletes a digest with all its tags there; a tag is deleted by its own API, on the
+//! same host and with the same tokens.
+//!
+//! Sources: `src/azure-cli/azure/cli/command_modules/acr/repository.py` of Azure/azure-cli; `docs/AAD-OAuth.md` of Azure/acr
+//! (scope `delete`).
+
+use reqwest::{Method, Url};
+
+use super::{Doomed, Stays, refused};
+use crate::domain::Tag;
+use crate::registry::auth::Access;
+use crate::registry::client::{Question, Registry, Target};
+use crate::registry::error::Fault;
+use crate::registry::wire::{ERROR_MAX_BYTES, Scheme};
+
+const NEEDS: &str = "the right to delete (the role AcrDelete)";
+
+pub(super) async fn delete(registry: &Registry, doomed: Doomed<'_>) -> Stays {
+    let mut stays = Stays::new();
+    for tag in doomed.tags {
+        if let Err(fault) = delete_one(registry, doomed, tag).await {
+            stays.push((tag.clone(), refused(fault, NEEDS)));
+        }
+    }
+    stays
+}
+
+async fn delete_one(registry: &Registry, doomed: Doomed<'_>, tag: &Tag) -> Result<(), Fault> {
+    let repository = doomed.repository;
+    let (host, path) = (repository.host(), repository.path());
+    let scheme = registry.wire().scheme(host).unwrap_or(Scheme::Https);
+    let text = format!("{}://{host}/acr/v1/{path}/_tags/{tag}", scheme.as_str());
+    let url = Url::parse(&text).map_err(|error| Fault::Unreachable {
+        host: host.to_string(),
+        cause: error.to_string(),
+        lasting: true,
+    })?;
+    let question = Question {
+        method: Method::DELETE,
+        repository,
+        target: Target::Address(url),
+        // The challenge asks for the right to delete by its own name.
+        access: Access::PullPush,
+        accept: None,
+        content: None,
+        limit: ERROR_MAX_BYTES,
+    };
+    let answer = registry.ask(&question).await?;
+    match answer.status.as_u16() {
+        200 | 202 | 204 | 404 => Ok(()),
+        _ => Err(answer.fault()),
+    }
+}

@@ -1,0 +1,91 @@
+//! A service beside the registry that has what the protocol lacks: one request to it, tried again where that may help.
+
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use reqwest::{Method, Url};
+use serde_json::Value;
+
+use crate::domain::Host;
+use crate::registry::client::Registry;
+use crate::registry::error::Fault;
+use crate::registry::wire::{Answer, Scheme};
+
+const ANSWER_MAX_BYTES: u64 = 4 << 20;
+
+/// A request. It must be one that can be made twice.
+#[derive(Debug)]
+pub(super) struct Call<'a> {
+    pub(super) method: Method,
+    pub(super) host: &'a str,
+    /// With its query, if it has one. Every part is escaped.
+    pub(super) path: String,
+    pub(super) authorization: Option<HeaderValue>,
+    pub(super) accept: &'static str,
+    pub(super) headers: &'static [(&'static str, &'static str)],
+    pub(super) content: Option<Value>,
+}
+
+impl<'a> Call<'a> {
+    pub(super) fn new(method: Method, host: &'a str, path: String) -> Self {
+        Self {
+            method,
+            host,
+            path,
+            authorization: None,
+            accept: "application/json",
+            headers: &[],
+            content: None,
+        }
+    }
+
+    /// Returns the answer, of whatever status, unless another try may change it.
+    pub(super) async fn send(&self, registry: &Registry) -> Result<Answer, Fault> {
+        let path = self.path.split('?').next().unwrap_or_default();
+        let what = format!("{} {}{path}", self.method, self.host);
+        registry.patiently(&what, || self.send_once(registry)).await
+    }
+
+    async fn send_once(&self, registry: &Registry) -> Result<Answer, Fault> {
+        let wire = registry.wire();
+        let unusable = |cause: String| Fault::Unreachable {
+            host: self.host.to_owned(),
+            cause,
+            lasting: true,
+        };
+        let host: Host = self
+            .host
+            .parse()
+            .map_err(|_| unusable("it is no host".to_owned()))?;
+        let scheme = wire.scheme(&host).unwrap_or(Scheme::Https).as_str();
+        let url = Url::parse(&format!("{scheme}://{}{}", self.host, self.path))
+            .map_err(|error| unusable(error.to_string()))?;
+        let mut request = wire
+            .request(self.method.clone(), url)
+            .header(ACCEPT, self.accept);
+        for (name, value) in self.headers {
+            request = request.header(*name, *value);
+        }
+        if let Some(authorization) = &self.authorization {
+            request = request.header(AUTHORIZATION, authorization.clone());
+        }
+        if let Some(content) = &self.content {
+            request = request
+                .header(CONTENT_TYPE, "application/json")
+                .body(content.to_string());
+        }
+        let request = request
+            .build()
+            .map_err(|error| unusable(crate::http::cause_text(&error)))?;
+        let answer = wire.send(request, ANSWER_MAX_BYTES).await?;
+        if !answer.status.is_success() && answer.refusal().is_transient() {
+            Err(answer.fault())
+        } else {
+            Ok(answer)
+        }
+    }
+}
+
+/// One part of a path, escaped.
+pub(super) fn escaped(part: &str) -> String {
+    // Names and tags hold nothing else that a path could not.
+    part.replace('%', "%25").replace('/', "%2F")
+}

@@ -1,0 +1,77 @@
+//! Docker Hub: its registry deletes no tag (405), its own API does.
+//!
+//! Sources: `content/reference/api/hub/latest.yaml` of docker/docs (`/v2/auth/token`, 429); `pkg/hub/tags.go` of
+//! docker/hub-tool, and `scheme/reg/tag.go` of regclient/regclient, for the deletion, which the reference leaves out.
+
+use reqwest::Method;
+use reqwest::header::HeaderValue;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::api::Call;
+use super::{DeletionError, Doomed, Stays, all, refused};
+use crate::domain::{Event, Secret, Tag};
+use crate::registry::client::Registry;
+use crate::registry::credentials::Proof;
+use crate::registry::error::Fault;
+use crate::registry::token::sensitive;
+
+const HOST: &str = "hub.docker.com";
+const NEEDS: &str = "a token with the right to delete";
+
+#[derive(Deserialize)]
+struct Given {
+    access_token: String,
+}
+
+pub(super) async fn delete(registry: &Registry, doomed: Doomed<'_>) -> Stays {
+    let authorization = match log_in(registry, doomed).await {
+        Ok(authorization) => authorization,
+        Err(error) => return all(doomed, &error),
+    };
+    let mut stays = Stays::new();
+    for tag in doomed.tags {
+        if let Err(fault) = delete_one(registry, doomed, tag, &authorization).await {
+            stays.push((tag.clone(), refused(fault, NEEDS)));
+        }
+    }
+    stays
+}
+
+/// Trades what the registry is asked with for a token of the API's.
+async fn log_in(registry: &Registry, doomed: Doomed<'_>) -> Result<HeaderValue, DeletionError> {
+    let Some(Proof::Login(login)) = registry.keyring().given(doomed.repository) else {
+        return Err(DeletionError::Missing("a user name with a token"));
+    };
+    let mut call = Call::new(Method::POST, HOST, "/v2/auth/token".to_owned());
+    call.content = Some(json!({
+        "identifier": login.username,
+        "secret": login.password.expose(),
+    }));
+    let answer = call.send(registry).await.map_err(DeletionError::Refused)?;
+    if answer.status != 200 {
+        return Err(refused(answer.fault(), NEEDS));
+    }
+    let no_token = || DeletionError::Refused(Fault::NoToken);
+    let given: Given = serde_json::from_slice(&answer.body).map_err(|_| no_token())?;
+    let token = Secret::new(given.access_token);
+    registry.wire().events.emit(Event::Mask(token.clone()));
+    sensitive(&format!("Bearer {}", token.expose())).ok_or_else(no_token)
+}
+
+async fn delete_one(
+    registry: &Registry,
+    doomed: Doomed<'_>,
+    tag: &Tag,
+    authorization: &HeaderValue,
+) -> Result<(), Fault> {
+    let path = format!("/v2/repositories/{}/tags/{tag}/", doomed.repository.path());
+    let mut call = Call::new(Method::DELETE, HOST, path);
+    call.authorization = Some(authorization.clone());
+    let answer = call.send(registry).await?;
+    match answer.status.as_u16() {
+        // Whether it is gone or was never there, a look will say.
+        200 | 202 | 204 | 404 => Ok(()),
+        _ => Err(answer.fault()),
+    }
+}

@@ -1,0 +1,90 @@
+//! Amazon's registries: `BatchDeleteImage`, which deletes a tag where it is given one, and the image with it where that was
+//! its last: there is no other way. What fails is told under 200.
+//!
+//! Source: `API_BatchDeleteImage` and `API_ImageFailure` of ECR and of ECR Public in AWS's documentation.
+
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{DeletionError, Doomed, Stays, all, refused};
+use crate::domain::Tag;
+use crate::registry::aws::{self, AwsKeys};
+use crate::registry::client::Registry;
+use crate::registry::ecr::{Action, Ecr, Service};
+use crate::registry::error::Fault;
+use crate::registry::refusal::{Refusal, printable};
+
+#[derive(Deserialize)]
+struct Deleted {
+    #[serde(default)]
+    failures: Vec<Failure>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Failure {
+    failure_code: String,
+    #[serde(default)]
+    failure_reason: String,
+}
+
+pub(super) async fn delete(registry: &Registry, ecr: &Ecr, doomed: Doomed<'_>) -> Stays {
+    let Some(keys) = registry.keyring().aws_keys() else {
+        return all(
+            doomed,
+            &DeletionError::Missing("keys of AWS in the environment"),
+        );
+    };
+    let needs = match ecr.service {
+        Service::Private => "the permission `ecr:BatchDeleteImage`",
+        Service::Public => "the permission `ecr-public:BatchDeleteImage`",
+    };
+    let mut stays = Stays::new();
+    // One by one: each takes only its own failure along.
+    for tag in doomed.tags {
+        if let Err(fault) = delete_one(registry, ecr, keys, doomed, tag).await {
+            stays.push((tag.clone(), refused(fault, needs)));
+        }
+    }
+    stays
+}
+
+async fn delete_one(
+    registry: &Registry,
+    ecr: &Ecr,
+    keys: &AwsKeys,
+    doomed: Doomed<'_>,
+    tag: &Tag,
+) -> Result<(), Fault> {
+    let path = doomed.repository.path();
+    let images = json!([{ "imageTag": tag.as_str() }]);
+    let content = match ecr.service {
+        Service::Private => {
+            let account = doomed.repository.host().as_str().split('.').next();
+            json!({"registryId": account, "repositoryName": path, "imageIds": images})
+        }
+        Service::Public => {
+            // The first part is the alias of the account, which is not part of the repository's name.
+            let name = path.split_once('/').map_or(path, |(_, name)| name);
+            json!({"repositoryName": name, "imageIds": images})
+        }
+    };
+    let action = Action::BatchDeleteImage;
+    let answer = aws::ask(registry.wire(), ecr, keys, action, &content.to_string()).await?;
+    let deleted: Deleted = serde_json::from_slice(&answer.body)
+        .map_err(|_| Fault::Listing("it does not say what was deleted".to_owned()))?;
+    let failure = deleted.failures.into_iter();
+    let mut failure = failure.filter(|failure| failure.failure_code != "ImageNotFound");
+    match failure.next() {
+        None => Ok(()),
+        Some(failure) => Err(Fault::Refused {
+            host: ecr.endpoint.clone(),
+            refusal: Refusal {
+                status: answer.status.as_u16(),
+                codes: vec![printable(&failure.failure_code, 64)],
+                message: printable(&failure.failure_reason, 300),
+                retry_after: None,
+            },
+        }),
+    }
+}

@@ -1,0 +1,193 @@
+//! GitHub's container registry: it deletes no tag at all. What can be deleted, by GitHub's API, is a version of a package: a
+//! manifest with all its tags.
+//!
+//! Sources: GitHub's REST reference, "REST API endpoints for packages"; `src/package-repo.ts` of
+//! dataaxiom/ghcr-cleanup-action, for lists that lag behind.
+
+use reqwest::Method;
+use reqwest::header::HeaderValue;
+use serde::Deserialize;
+
+use super::api::{Call, escaped};
+use super::{DeletionError, Doomed, Stays, all, refused};
+use crate::domain::Reference;
+use crate::registry::client::Registry;
+use crate::registry::credentials::Proof;
+use crate::registry::error::Fault;
+use crate::registry::token::sensitive;
+use crate::registry::wire::Answer;
+
+const HOST: &str = "api.github.com";
+const PAGE: usize = 100;
+const PAGES_MAX: usize = 100;
+const NEEDS: &str = "`packages: write` and the Admin role of this repository in the package's settings (Manage Actions access), or a classic token with `delete:packages`";
+
+#[derive(Deserialize)]
+struct Owner {
+    #[serde(rename = "type")]
+    kind: String,
+}
+
+#[derive(Deserialize)]
+struct Version {
+    id: u64,
+    name: String,
+    #[serde(default)]
+    metadata: Metadata,
+}
+
+#[derive(Deserialize, Default)]
+struct Metadata {
+    #[serde(default)]
+    container: Container,
+}
+
+#[derive(Deserialize, Default)]
+struct Container {
+    #[serde(default)]
+    tags: Vec<String>,
+}
+
+/// A package, and who asks for it.
+struct Package<'a> {
+    registry: &'a Registry,
+    authorization: HeaderValue,
+    /// `/orgs/octo-org/packages/container/app`
+    path: String,
+}
+
+pub(super) async fn delete(registry: &Registry, doomed: Doomed<'_>) -> Stays {
+    match delete_version(registry, doomed).await {
+        Ok(()) => Stays::new(),
+        Err(error) => all(doomed, &error),
+    }
+}
+
+async fn delete_version(registry: &Registry, doomed: Doomed<'_>) -> Result<(), DeletionError> {
+    let package = Package::find(registry, doomed).await?;
+    let id = package.settled(doomed).await?;
+    let path = format!("{}/versions/{id}", package.path);
+    let answer = package.ask(Method::DELETE, path).await?;
+    match answer.status.as_u16() {
+        204 | 404 => Ok(()),
+        // The last version with a tag (400), or one that was pulled more than 5000 times (400, 422).
+        _ => Err(refused(answer.fault(), NEEDS)),
+    }
+}
+
+impl<'a> Package<'a> {
+    async fn find(registry: &'a Registry, doomed: Doomed<'_>) -> Result<Self, DeletionError> {
+        let missing = || DeletionError::Missing("a token of GitHub's");
+        let Some(Proof::Login(login)) = registry.keyring().given(doomed.repository) else {
+            return Err(missing());
+        };
+        let bearer = format!("Bearer {}", login.password.expose());
+        let mut package = Self {
+            registry,
+            authorization: sensitive(&bearer).ok_or_else(missing)?,
+            path: String::new(),
+        };
+        let path = doomed.repository.path();
+        let (owner, name) = path.split_once('/').unwrap_or((path, path));
+        let answer = package.ask(Method::GET, format!("/users/{owner}")).await?;
+        let kind: Owner = read(&answer)?;
+        let place = match kind.kind.as_str() {
+            "Organization" => "orgs",
+            _ => "users",
+        };
+        package.path = format!("/{place}/{owner}/packages/container/{}", escaped(name));
+        Ok(package)
+    }
+
+    async fn ask(&self, method: Method, path: String) -> Result<Answer, DeletionError> {
+        let call = Call {
+            authorization: Some(self.authorization.clone()),
+            accept: "application/vnd.github+json",
+            headers: &[("x-github-api-version", "2022-11-28")],
+            ..Call::new(method, HOST, path)
+        };
+        call.send(self.registry)
+            .await
+            .map_err(DeletionError::Refused)
+    }
+
+    /// The version that holds the digest and no tag but those that are to go, once the list shows it so: it lags behind what
+    /// was just written.
+    ///
+    /// SECURITY: who deletes a version deletes all its tags.
+    async fn settled(&self, doomed: Doomed<'_>) -> Result<u64, DeletionError> {
+        let wire = self.registry.wire();
+        let patience = wire.patience;
+        let mut attempt = 1;
+        loop {
+            let found = self.version(doomed).await?;
+            let mut others = Vec::new();
+            if let Some(version) = &found {
+                let tags = &version.metadata.container.tags;
+                let is_doomed = |tag: &String| doomed.tags.iter().any(|own| own.as_str() == tag);
+                others = tags.iter().filter(|tag| !is_doomed(tag)).cloned().collect();
+                let is_listed = |tag: &&str| tags.iter().any(|listed| listed == tag);
+                if others.is_empty() && doomed.tags.iter().all(|tag| is_listed(&tag.as_str())) {
+                    return Ok(version.id);
+                }
+            }
+            if self.hold_it(doomed, &others).await? {
+                return Err(DeletionError::Shared(others));
+            }
+            let why = "the list of the package's versions does not show what the registry does";
+            if attempt >= patience.max_attempts {
+                return Err(DeletionError::Unlisted(Fault::Listing(why.to_owned())));
+            }
+            attempt += 1;
+            let wait = patience.delay.min(patience.max_delay);
+            wire.events.retry(self.path.clone(), why, wait);
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// Whether the registry shows one of `tags` to hold what is to go.
+    async fn hold_it(&self, doomed: Doomed<'_>, tags: &[String]) -> Result<bool, DeletionError> {
+        for tag in tags.iter().filter_map(|tag| tag.parse().ok()) {
+            let reference = Reference::Tag(tag);
+            let held = self.registry.manifest_digest(doomed.repository, &reference);
+            let held = held
+                .await
+                .map_err(|error| DeletionError::Unlisted(error.fault))?;
+            if held.as_ref() == Some(doomed.digest) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The version that holds the digest. There is no way to ask for it: the list is read until it comes.
+    async fn version(&self, doomed: Doomed<'_>) -> Result<Option<Version>, DeletionError> {
+        let digest = doomed.digest.to_string();
+        for page in 1..=PAGES_MAX {
+            let query = format!("versions?per_page={PAGE}&state=active&page={page}");
+            let answer = self
+                .ask(Method::GET, format!("{}/{query}", self.path))
+                .await?;
+            let versions: Vec<Version> = read(&answer)?;
+            let is_last = versions.len() < PAGE;
+            let mut versions = versions.into_iter();
+            if let Some(found) = versions.find(|version| version.name == digest) {
+                return Ok(Some(found));
+            }
+            if is_last {
+                break;
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn read<T: for<'de> Deserialize<'de>>(answer: &Answer) -> Result<T, DeletionError> {
+    if answer.status != 200 {
+        return Err(refused(answer.fault(), NEEDS));
+    }
+    serde_json::from_slice(&answer.body).map_err(|_| {
+        let why = "GitHub's answer is not of the shape that its reference gives";
+        DeletionError::Refused(Fault::Listing(why.to_owned()))
+    })
+}

@@ -1,0 +1,54 @@
+//! Harbor: its registry refuses to delete a tag (400), and takes an artifact with all its tags and signatures where it is
+//! given a digest. Its own API, on the same host, deletes a tag alone.
+//!
+//! Source: `api/v2.0/swagger.yaml` (`deleteTag`, names with slashes escaped twice) and `src/controller/tag` (412 for tags that
+//! are immutable) of goharbor/harbor.
+
+use reqwest::Method;
+
+use super::api::{Call, escaped};
+use super::{DeletionError, Doomed, Stays, all, refused};
+use crate::registry::client::Registry;
+use crate::registry::credentials::Proof;
+use crate::registry::error::Fault;
+use crate::registry::token::basic;
+
+/// What Harbor's challenges call themselves.
+pub(super) const SERVICE: &str = "harbor-registry";
+const NEEDS: &str = "the right to delete tags";
+
+pub(super) async fn delete(registry: &Registry, doomed: Doomed<'_>) -> Stays {
+    let Some(Proof::Login(login)) = registry.keyring().given(doomed.repository) else {
+        return all(
+            doomed,
+            &DeletionError::Missing("a user name with a password"),
+        );
+    };
+    let path = doomed.repository.path();
+    let (project, name) = path.split_once('/').unwrap_or((path, ""));
+    // By the digest: a tag that holds something else by now is not found.
+    let artifact = format!(
+        "/api/v2.0/projects/{project}/repositories/{}/artifacts/{}",
+        escaped(&escaped(name)),
+        doomed.digest
+    );
+    let mut stays = Stays::new();
+    for tag in doomed.tags {
+        let host = doomed.repository.host().as_str();
+        let call = Call {
+            authorization: Some(basic(&login)),
+            ..Call::new(Method::DELETE, host, format!("{artifact}/tags/{tag}"))
+        };
+        let deleted = call
+            .send(registry)
+            .await
+            .and_then(|answer| match answer.status.as_u16() {
+                200 | 202 | 204 | 404 => Ok(()),
+                _ => Err::<(), Fault>(answer.fault()),
+            });
+        if let Err(fault) = deleted {
+            stays.push((tag.clone(), refused(fault, NEEDS)));
+        }
+    }
+    stays
+}

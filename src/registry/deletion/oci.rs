@@ -1,0 +1,168 @@
+//! The protocol's own way: by tag, or where a registry does that only by digest, by digest.
+//!
+//! Sources: OCI distribution specification, "Deleting tags" and "Deleting Manifests"; `registry/handlers/manifests.go` of
+//! distribution, whose 2.x reads a tag as a digest that is wrong.
+
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use reqwest::Method;
+use serde::Deserialize;
+
+use super::{DeletionError, Doomed, Stays, all, refused};
+use crate::domain::{Digest, Reference, Repository, Tag};
+use crate::registry::answers::{Presence, presence};
+use crate::registry::auth::Access;
+use crate::registry::client::{Question, Registry, Target};
+use crate::registry::error::Fault;
+use crate::registry::referrers::next_page;
+use crate::registry::wire::{Answer, ERROR_MAX_BYTES};
+
+const NEEDS: &str = "the right to delete";
+const PAGE_MAX_BYTES: u64 = 4 << 20;
+const PAGES_MAX: usize = 100;
+/// Each tag takes a request, to see what it holds.
+const TAGS_MAX: usize = 1000;
+const PARALLEL: usize = 8;
+
+#[derive(Deserialize)]
+struct Page {
+    tags: Option<Vec<String>>,
+}
+
+/// What came of one request.
+enum Deleted {
+    Done,
+    Unsupported,
+}
+
+/// Deletes each tag by itself, or all of them with what they hold.
+pub(super) async fn delete(registry: &Registry, doomed: Doomed<'_>) -> Stays {
+    let mut stays = Stays::new();
+    for (number, tag) in doomed.tags.iter().enumerate() {
+        match ask(registry, doomed.repository, &Reference::Tag(tag.clone())).await {
+            Ok(Deleted::Done) => (),
+            Ok(Deleted::Unsupported) => {
+                let rest = Doomed {
+                    tags: doomed.tags.get(number..).unwrap_or_default(),
+                    ..doomed
+                };
+                if let Err(error) = by_digest(registry, rest).await {
+                    stays.extend(all(rest, &error));
+                }
+                break;
+            }
+            Err(fault) => stays.push((tag.clone(), refused(fault, NEEDS))),
+        }
+    }
+    stays
+}
+
+/// SECURITY: takes every tag along that holds the digest, so that there must be none but those that are to go.
+async fn by_digest(registry: &Registry, doomed: Doomed<'_>) -> Result<(), DeletionError> {
+    let others = others(registry, doomed)
+        .await
+        .map_err(DeletionError::Unlisted)?;
+    if !others.is_empty() {
+        return Err(DeletionError::Shared(others));
+    }
+    let reference = Reference::Digest(doomed.digest.clone());
+    match ask(registry, doomed.repository, &reference).await {
+        Ok(Deleted::Done) => Ok(()),
+        Ok(Deleted::Unsupported) => Err(DeletionError::Unsupported {
+            host: doomed.repository.host().to_string(),
+        }),
+        Err(fault) => Err(refused(fault, NEEDS)),
+    }
+}
+
+async fn ask(
+    registry: &Registry,
+    repository: &Repository,
+    reference: &Reference,
+) -> Result<Deleted, Fault> {
+    let question = Question {
+        method: Method::DELETE,
+        repository,
+        target: Target::Path(format!("manifests/{reference}")),
+        // Some want a right of its own to delete, and say so; others refuse to give a token to who asks for that.
+        access: Access::PullPush,
+        accept: None,
+        content: None,
+        limit: ERROR_MAX_BYTES,
+    };
+    let answer = registry.ask(&question).await?;
+    match answer.status.as_u16() {
+        200 | 202 | 204 => Ok(Deleted::Done),
+        404 if presence(&answer) == Presence::Absent => Ok(Deleted::Done),
+        _ if is_unsupported(&answer) => Ok(Deleted::Unsupported),
+        _ => Err(answer.fault()),
+    }
+}
+
+fn is_unsupported(answer: &Answer) -> bool {
+    let refusal = answer.refusal();
+    let codes = ["UNSUPPORTED", "DIGEST_INVALID"];
+    match refusal.status {
+        405 | 501 => true,
+        400 | 404 => codes.iter().any(|code| refusal.has_code(code)),
+        _ => false,
+    }
+}
+
+/// Every other tag that holds the digest.
+async fn others(registry: &Registry, doomed: Doomed<'_>) -> Result<Vec<String>, Fault> {
+    let is_doomed = |tag: &String| doomed.tags.iter().any(|own| own.as_str() == tag);
+    let mut tags = list(registry, doomed.repository).await?;
+    tags.retain(|tag| !is_doomed(tag));
+    if tags.len() > TAGS_MAX {
+        return Err(Fault::Listing(format!(
+            "there are {} other tags",
+            tags.len()
+        )));
+    }
+    let looks = tags.into_iter().map(|tag| async move {
+        let holds = holds(registry, doomed, &tag).await?;
+        Ok::<_, Fault>(holds.then_some(tag))
+    });
+    let found = stream::iter(looks).buffer_unordered(PARALLEL);
+    let found: Vec<Option<String>> = found.try_collect().await?;
+    let mut others: Vec<String> = found.into_iter().flatten().collect();
+    others.sort();
+    Ok(others)
+}
+
+async fn holds(registry: &Registry, doomed: Doomed<'_>, tag: &str) -> Result<bool, Fault> {
+    let tag: Tag = tag
+        .parse()
+        .map_err(|_| Fault::Listing("it lists something that is no tag".to_owned()))?;
+    let reference = Reference::Tag(tag);
+    let held: Option<Digest> = registry
+        .manifest_digest(doomed.repository, &reference)
+        .await
+        .map_err(|error| error.fault)?;
+    Ok(held.as_ref() == Some(doomed.digest))
+}
+
+async fn list(registry: &Registry, repository: &Repository) -> Result<Vec<String>, Fault> {
+    let mut tags = Vec::new();
+    let mut target = Target::Path("tags/list".to_owned());
+    for _ in 0..PAGES_MAX {
+        let question = Question {
+            target,
+            ..Question::get(repository, String::new(), PAGE_MAX_BYTES)
+        };
+        let answer = registry.ask(&question).await?;
+        if answer.status != 200 {
+            return Err(answer.fault());
+        }
+        let page: Page = serde_json::from_slice(&answer.body)
+            .map_err(|_| Fault::Listing("it is no list of tags".to_owned()))?;
+        tags.extend(page.tags.unwrap_or_default());
+        match next_page(&answer)? {
+            Some(next) => target = Target::Address(next),
+            None => return Ok(tags),
+        }
+    }
+    Err(Fault::Listing(format!(
+        "it does not end after {PAGES_MAX} pages"
+    )))
+}

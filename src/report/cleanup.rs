@@ -1,0 +1,207 @@
+//! What a cleanup is told as: its outputs, its part of the summary, its last line.
+
+use serde_json::{Value, json};
+
+use super::Report;
+use super::markdown::{code, prose, table};
+use super::summary::short;
+use crate::apply::{CleanupEnd, CleanupReceipt, CleanupTag};
+use crate::domain::Repository;
+use crate::plan::{CleanupStep, LeaveReason};
+
+impl Report<'_> {
+    /// The whole summary.
+    pub(super) fn cleanup_summary(&self, cleanup: &CleanupReceipt) -> String {
+        let mut sections = vec![self.cleanup_headline(cleanup)];
+        sections.extend(
+            self.failure
+                .as_ref()
+                .map(|failure| self.failure_section(failure)),
+        );
+        sections.extend(self.cleanup_section(cleanup));
+        sections.extend(self.retries_section());
+        sections.join("\n")
+    }
+
+    /// The outputs of a cleanup. What remains is handed over after a failure too, with what was not come to.
+    pub(super) fn cleanup_outputs(&self, cleanup: &CleanupReceipt) -> Vec<(&'static str, String)> {
+        let remaining: Vec<Value> = self.remaining(cleanup).map(remaining_json).collect();
+        vec![
+            ("remaining", json!(remaining).to_string()),
+            ("record", self.record.to_owned()),
+        ]
+    }
+
+    /// The last line of the log.
+    pub(super) fn cleanup_line(&self, cleanup: &CleanupReceipt) -> String {
+        let (done, open) = (
+            count(cleanup, &CleanupEnd::Done),
+            count(cleanup, &CleanupEnd::Open),
+        );
+        match self.remaining(cleanup).count() {
+            _ if self.receipt.planned => format!("planned: {} to take back", counted(open)),
+            0 if done == 0 => "nothing was to be taken back".to_owned(),
+            0 => format!("taken back: {}", counted(done)),
+            remaining => format!(
+                "taken back: {}; {} left to be taken back by hand",
+                counted(done),
+                counted(remaining)
+            ),
+        }
+    }
+
+    /// Result and, where something remains, what to do.
+    fn cleanup_headline(&self, cleanup: &CleanupReceipt) -> String {
+        let mut names = repositories(cleanup).into_iter();
+        let first = names.next().map_or(String::new(), |repository| {
+            format!(" {}", code(&repository.to_string()))
+        });
+        let others = match names.len() {
+            0 => String::new(),
+            count => format!(" and {count} more"),
+        };
+        let remaining: Vec<&CleanupTag> = self.remaining(cleanup).collect();
+        let (mark, word) = match &self.failure {
+            Some(_) => (":x:", "not cleaned up"),
+            None if self.receipt.planned => (":memo:", "would be cleaned up"),
+            None if !remaining.is_empty() => (":warning:", "cleaned up as far as possible"),
+            None => (":white_check_mark:", "cleaned up"),
+        };
+        let mut text = format!("### {mark}{first}{others} {word}\n");
+        if !remaining.is_empty() {
+            text.push_str("\n> [!WARNING]\n> Left to be done by hand:\n");
+            for tag in remaining {
+                text.push_str(&hand_line(tag));
+            }
+        }
+        text
+    }
+
+    /// Every tag, and what became of it.
+    fn cleanup_section(&self, cleanup: &CleanupReceipt) -> Option<String> {
+        let several = repositories(cleanup).len() > 1;
+        let row = |tag: &CleanupTag| {
+            let name = if several {
+                tag.tag.to_string()
+            } else {
+                tag.tag.tag.to_string()
+            };
+            let (word, holds, why) = self.row(tag);
+            vec![code(&name), word.replace(' ', "&nbsp;"), holds, why]
+        };
+        let rows: Vec<Vec<String>> = cleanup.tags.iter().map(row).collect();
+        let head = ["Tag", "Result", "Digest", "Why"];
+        (!rows.is_empty()).then(|| format!("#### Tags\n\n{}", table(&head, &rows)))
+    }
+
+    fn row(&self, tag: &CleanupTag) -> (&'static str, String, String) {
+        let back = tag.way_back();
+        let wrote = back.map_or("–".to_owned(), |back| short(&back.wrote));
+        let before = back.and_then(|back| back.before.as_ref());
+        match (&tag.end, before) {
+            (CleanupEnd::Done, None) => (
+                ":wastebasket: deleted",
+                wrote,
+                "did not exist before".to_owned(),
+            ),
+            (CleanupEnd::Done, Some(before)) => (
+                ":leftwards_arrow_with_hook: restored",
+                short(before),
+                format!("the run had moved it to {wrote}"),
+            ),
+            (CleanupEnd::Remains { why, .. }, _) => (":warning: remains", wrote, prose(why)),
+            (CleanupEnd::Open, _) if self.receipt.planned => {
+                let to = before.map_or("would be deleted".to_owned(), |before| {
+                    format!("would go back to {}", short(before))
+                });
+                (":memo: to be taken back", wrote, to)
+            }
+            (CleanupEnd::Open, _) => (
+                ":hourglass: not taken back",
+                wrote,
+                "the run ended before".to_owned(),
+            ),
+            (CleanupEnd::Left, _) => match &tag.step {
+                CleanupStep::Leave(LeaveReason::Moved(digest)) => (
+                    ":white_check_mark: left alone",
+                    short(digest),
+                    "somebody else moved it meanwhile".to_owned(),
+                ),
+                CleanupStep::Leave(reason) => {
+                    (":white_check_mark: left alone", wrote, reason.to_string())
+                }
+                CleanupStep::TakeBack(_) | CleanupStep::Unknown(..) => {
+                    (":white_check_mark: left alone", wrote, String::new())
+                }
+            },
+        }
+    }
+
+    /// What still holds what the run wrote, as far as is known.
+    fn remaining<'a>(
+        &self,
+        cleanup: &'a CleanupReceipt,
+    ) -> impl Iterator<Item = &'a CleanupTag> + use<'a> {
+        let planned = self.receipt.planned;
+        cleanup.tags.iter().filter(move |tag| match tag.end {
+            CleanupEnd::Remains { .. } => true,
+            CleanupEnd::Open => !planned,
+            CleanupEnd::Left | CleanupEnd::Done => false,
+        })
+    }
+}
+
+fn remaining_json(tag: &CleanupTag) -> Value {
+    let back = tag.way_back();
+    let (why, steps) = reason(tag);
+    json!({
+        "tag": tag.tag.to_string(),
+        "registry": tag.tag.repository.host().to_string(),
+        "digest": back.map(|back| &back.wrote),
+        "before": back.and_then(|back| back.before.as_ref()),
+        "why": why,
+        "steps": steps,
+    })
+}
+
+fn hand_line(tag: &CleanupTag) -> String {
+    let (why, steps) = reason(tag);
+    let digest = tag
+        .way_back()
+        .map(|back| format!(" ({})", code(&back.wrote.to_string())));
+    format!(
+        "> - {}{}: {}  \n>   {}\n",
+        code(&tag.tag.to_string()),
+        digest.unwrap_or_default(),
+        prose(&why),
+        prose(&steps)
+    )
+}
+
+fn reason(tag: &CleanupTag) -> (String, String) {
+    match &tag.end {
+        CleanupEnd::Remains { why, steps } => (why.clone(), steps.clone()),
+        CleanupEnd::Left | CleanupEnd::Open | CleanupEnd::Done => {
+            ("the run ended before".to_owned(), tag.by_hand())
+        }
+    }
+}
+
+fn count(cleanup: &CleanupReceipt, end: &CleanupEnd) -> usize {
+    cleanup.tags.iter().filter(|tag| tag.end == *end).count()
+}
+
+fn repositories(cleanup: &CleanupReceipt) -> Vec<&Repository> {
+    let mut repositories = Vec::new();
+    for tag in &cleanup.tags {
+        if !repositories.contains(&&tag.tag.repository) {
+            repositories.push(&tag.tag.repository);
+        }
+    }
+    repositories
+}
+
+fn counted(tags: usize) -> String {
+    let plural = if tags == 1 { "" } else { "s" };
+    format!("{tags} tag{plural}")
+}

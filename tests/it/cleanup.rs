@@ -1,0 +1,510 @@
+//! After a failed run: every tag is what it was before, and nothing else is touched.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use sandbox::{Deletes, Fault, Kind, Options, Referrers, Registry};
+use serde_json::{Value, json};
+
+use crate::support::{Action, Outcome, REPOSITORY, World, told, until};
+
+/// Longer than any test: whoever waits for it is killed before.
+const FOR_EVER: Duration = Duration::from_mins(10);
+const MIRROR: &str = "mirror/app";
+
+/// A run of `cleanup` in the place of `action`, for the same tags.
+fn cleanup(action: &Action) -> Action {
+    action
+        .clone()
+        .input("command", "cleanup")
+        .input("digests", "")
+}
+
+/// Another index, made of one image, under these moving tags and (moved there by hand) these others.
+fn earlier(world: &World, moving: &str) -> String {
+    let other = world
+        .registry()
+        .push_image_seeded(REPOSITORY, "linux/amd64", Kind::Oci, 3);
+    let made = world
+        .create()
+        .input("digests", &other.digest)
+        .input("tags", "")
+        .input("moving-tags", moving);
+    made.elsewhere().succeed().output("digest").to_owned()
+}
+
+fn sealing(world: &World) -> Action {
+    world
+        .seal()
+        .input("tags", "v1\nv1.0")
+        .input("moving-tags", "latest\nedge")
+}
+
+fn nothing_remains(outcome: &Outcome) {
+    assert_eq!(outcome.json("remaining"), json!([]), "{}", outcome.log);
+}
+
+/// What the run handed over as left to be done: tag and reason.
+fn remaining(outcome: &Outcome) -> BTreeMap<String, Value> {
+    let list = outcome.json("remaining");
+    let entries = list.as_array().unwrap().iter();
+    let entry = |entry: &Value| {
+        let tag = entry["tag"].as_str().unwrap();
+        let tag = tag.rsplit_once(':').unwrap().1;
+        (tag.to_owned(), entry.clone())
+    };
+    entries.map(entry).collect()
+}
+
+#[test]
+fn whole_run_is_taken_back_and_nothing_else() {
+    for options in [
+        Options::new(),
+        Options::new().referrers(Referrers::TagSchema),
+        Options::new().lag(2),
+    ] {
+        let world = World::with(options);
+        earlier(&world, "latest,other");
+        let before = world.tags();
+        let seal = sealing(&world);
+        let digest = seal.succeed().output("digest").to_owned();
+        assert_eq!(world.tags().len(), 5);
+        let signatures = world.listed(&digest);
+
+        let outcome = cleanup(&seal).succeed();
+        assert_eq!(world.tags(), before, "{}", outcome.log);
+        nothing_remains(&outcome);
+        // History stays: the index, and its signature.
+        assert!(world.registry().manifest(REPOSITORY, &digest).is_some());
+        assert_eq!((world.listed(&digest), signatures.len()), (signatures, 1));
+
+        // Twice is the same as once.
+        world.registry().clear_requests();
+        let again = cleanup(&seal).succeed();
+        assert_eq!((world.tags(), world.writes()), (before, Vec::new()));
+        nothing_remains(&again);
+        again.says(&["nothing was to be taken back"]);
+    }
+}
+
+#[test]
+fn summary_and_log_say_what_became_of_each_tag() {
+    let world = World::new();
+    earlier(&world, "latest");
+    world
+        .registry()
+        .tag(REPOSITORY, "v1", &earlier(&world, "other"));
+    world.registry().delete_tag(REPOSITORY, "v1");
+    let seal = sealing(&world);
+    seal.succeed();
+    world
+        .registry()
+        .tag(REPOSITORY, "edge", &world.amd64.digest);
+    world.registry().fault(
+        Fault::on("DELETE", "*/manifests/v1.0")
+            .times(u32::MAX)
+            .registry_error(403, "DENIED", "requested access to the resource is denied"),
+    );
+    let outcome = cleanup(&seal).succeed();
+    insta::assert_snapshot!(told(&world, &outcome));
+}
+
+#[test]
+fn tags_that_are_none_of_ours_are_left_alone() {
+    let world = World::new();
+    let elsewhere = earlier(&world, "latest");
+    world.create().input("tags", "v0").elsewhere().succeed();
+    // `v0` was there, `v2` is only in the record, `v3` only in the inputs, `v1` is somebody else's by now.
+    let seal = world
+        .seal()
+        .input("tags", "v0\nv1\nv2")
+        .input("moving-tags", "latest");
+    seal.succeed();
+    let registry = world.registry();
+    registry.tag(REPOSITORY, "v1", &world.amd64.digest);
+    registry.tag(REPOSITORY, "v3", &world.tag("v2").unwrap());
+    let mut wanted = world.tags();
+    wanted.insert("latest".to_owned(), elsewhere);
+    let outcome = cleanup(&seal).input("tags", "v0\nv1\nv3").succeed();
+    assert_eq!(world.tags(), wanted);
+    nothing_remains(&outcome);
+    outcome.says(&[
+        "v0`: left alone: the run did not write it",
+        "v1`: left alone: somebody else moved it meanwhile",
+        "v2`: left alone, since only the record names it",
+        "v3`: left alone: the record does not say that it was written",
+    ]);
+}
+
+#[test]
+fn tag_that_somebody_moves_while_we_clean_is_left_alone() {
+    let world = World::new();
+    let seal = world.seal().input("tags", "v1\nv2");
+    seal.succeed();
+    // Between the first look and the one right before the change.
+    let registry = world.registry();
+    registry.fault(Fault::on("HEAD", "*/manifests/v1").delay(Duration::from_millis(300)));
+    let running = cleanup(&seal).begin();
+    until("the first look", || {
+        registry.requests().iter().any(|request| request.faulty)
+    });
+    registry.tag(REPOSITORY, "v1", &world.amd64.digest);
+    let outcome = running.end();
+    assert_eq!(outcome.code, 0, "{}", outcome.log);
+    assert_eq!(
+        world.tags(),
+        BTreeMap::from([("v1".to_owned(), world.amd64.digest.clone())])
+    );
+    outcome.says(&["v1`: left alone: somebody else moved it meanwhile"]);
+}
+
+#[test]
+fn registry_that_deletes_by_digest_alone_loses_no_tag_of_others() {
+    for (others, taken) in [(None, true), (Some("stable"), false)] {
+        let world = World::with(Options::new().deletes(Deletes::Digests));
+        earlier(&world, "latest");
+        let before = world.tags();
+        let seal = sealing(&world);
+        let digest = seal.succeed().output("digest").to_owned();
+        if let Some(tag) = others {
+            world.registry().tag(REPOSITORY, tag, &digest);
+        }
+        let outcome = cleanup(&seal).succeed();
+        assert_eq!(world.tag("latest"), before.get("latest").cloned());
+        if taken {
+            assert_eq!(world.tags(), before);
+            nothing_remains(&outcome);
+            continue;
+        }
+        for tag in ["v1", "v1.0", "edge", "stable"] {
+            assert_eq!(world.tag(tag).as_ref(), Some(&digest), "{tag}");
+        }
+        let remaining = remaining(&outcome);
+        assert_eq!(remaining.keys().collect::<Vec<_>>(), ["edge", "v1", "v1.0"]);
+        let why = remaining["v1"]["why"].as_str().unwrap();
+        assert!(why.contains("together with `stable`"), "{why}");
+        outcome.says(&["::warning", "By hand: `regctl tag delete"]);
+    }
+}
+
+#[test]
+fn registry_that_deletes_nothing_is_a_warning_with_what_to_do() {
+    let world = World::with(Options::new().deletes(Deletes::Nothing));
+    let before = earlier(&world, "latest");
+    let seal = sealing(&world);
+    let digest = seal.succeed().output("digest").to_owned();
+    let outcome = cleanup(&seal).succeed();
+    // What can be done is done.
+    assert_eq!(world.tag("latest"), Some(before));
+    let remaining = remaining(&outcome);
+    assert_eq!(remaining.keys().collect::<Vec<_>>(), ["edge", "v1", "v1.0"]);
+    let wanted = json!({
+        "tag": world.at("v1"),
+        "registry": world.registry().address(),
+        "digest": digest,
+        "before": null,
+        "why": format!("`{}` does not delete tags", world.registry().address()),
+        "steps": format!("`regctl tag delete '{}'`", world.at("v1")),
+    });
+    assert_eq!(remaining["v1"], wanted);
+    for text in [&digest, "regctl tag delete", "does not delete tags"] {
+        assert!(
+            outcome.summary.contains(text),
+            "{text}: {}",
+            outcome.summary
+        );
+    }
+    let warnings = outcome
+        .log
+        .lines()
+        .filter(|line| line.starts_with("::warning"));
+    assert_eq!(warnings.count(), 3, "{}", outcome.log);
+}
+
+#[test]
+fn what_a_registry_says_against_it_is_told_and_never_fails_the_run() {
+    for status in [401, 403, 404, 409, 412, 429, 500, 503] {
+        for operation in ["DELETE", "PUT", "HEAD"] {
+            let world = World::new();
+            earlier(&world, "latest");
+            let seal = world.seal().input("moving-tags", "latest");
+            let digest = seal.succeed().output("digest").to_owned();
+            let on = if operation == "PUT" { "latest" } else { "v1" };
+            let path = format!("*/manifests/{on}");
+            // A HEAD without an answer is asked again by GET.
+            let methods = if operation == "HEAD" {
+                vec!["HEAD", "GET"]
+            } else {
+                vec![operation]
+            };
+            for method in methods {
+                let trigger = Fault::on(method, &path).times(u32::MAX);
+                world.registry().fault(trigger.status(status));
+            }
+            let outcome = cleanup(&seal).succeed();
+            let remaining = remaining(&outcome);
+            assert_eq!(
+                remaining.keys().collect::<Vec<_>>(),
+                [on],
+                "{status} {operation}"
+            );
+            assert!(
+                remaining[on]["why"]
+                    .as_str()
+                    .unwrap()
+                    .contains(&status.to_string()),
+                "{remaining:?}"
+            );
+            assert_eq!(world.tag(on), Some(digest), "{status} {operation}");
+            let other = if on == "v1" { "latest" } else { "v1" };
+            assert_ne!(world.tag(other), world.tag(on), "{status} {operation}");
+        }
+    }
+}
+
+#[test]
+fn deleted_is_what_the_registry_shows_and_not_what_it_answers() {
+    // It says yes, and does nothing.
+    let world = World::new();
+    let seal = world.seal();
+    seal.succeed();
+    let forever = || Fault::on("DELETE", "*/manifests/v1").times(u32::MAX);
+    world.registry().fault(forever().status(202));
+    let outcome = cleanup(&seal).succeed();
+    let why = remaining(&outcome)["v1"]["why"].clone();
+    assert_eq!(
+        why,
+        "the registry says that it is deleted, and still shows it"
+    );
+    // It does it, and its answer is lost.
+    world.registry().clear_faults();
+    world.registry().fault(forever().lost_response());
+    let outcome = cleanup(&seal).succeed();
+    assert_eq!(world.tag("v1"), None);
+    nothing_remains(&outcome);
+}
+
+#[test]
+fn tag_whose_earlier_manifest_is_gone_stays_with_what_to_do() {
+    let world = World::new();
+    let before = earlier(&world, "latest");
+    let seal = world.seal().input("moving-tags", "latest");
+    let digest = seal.succeed().output("digest").to_owned();
+    world.registry().delete_manifest(REPOSITORY, &before);
+    let outcome = cleanup(&seal).succeed();
+    assert_eq!(
+        world.tags(),
+        BTreeMap::from([("latest".to_owned(), digest)])
+    );
+    let remaining = &remaining(&outcome)["latest"];
+    assert_eq!(remaining["before"], json!(before));
+    let steps = remaining["steps"].as_str().unwrap();
+    assert!(
+        steps.starts_with(&format!("push `{before}` again and then `crane tag '")),
+        "{steps}"
+    );
+}
+
+#[test]
+fn immutable_tags_can_go_but_not_go_back() {
+    let world = World::new();
+    earlier(&world, "latest");
+    let seal = world.seal().input("moving-tags", "latest");
+    let digest = seal.succeed().output("digest").to_owned();
+    let refusal = Fault::on("PUT", "*/manifests/latest").times(u32::MAX);
+    let message = "The image tag 'latest' already exists and cannot be overwritten because the tag is immutable.";
+    world
+        .registry()
+        .fault(refusal.registry_error(400, "TAG_INVALID", message));
+    let outcome = cleanup(&seal).succeed();
+    assert_eq!(
+        world.tags(),
+        BTreeMap::from([("latest".to_owned(), digest)])
+    );
+    let why = remaining(&outcome)["latest"]["why"].clone();
+    assert!(
+        why.as_str().unwrap().contains("the tag is immutable"),
+        "{why}"
+    );
+}
+
+#[test]
+fn version_that_is_half_published_over_two_registries_is_taken_back_in_both() {
+    let world = World::new();
+    let other = Registry::start(Options::new().deletes(Deletes::Digests));
+    let there = |tag: &str| format!("{}:{tag}", other.repository(MIRROR));
+    let seal = world
+        .seal()
+        .input("tags", format!("v1\nv2\n{}\n{}", there("v1"), there("v2")));
+    other.fault(
+        Fault::on("PUT", "*/manifests/v2")
+            .times(u32::MAX)
+            .status(403),
+    );
+    seal.end_with(1);
+    assert_eq!((world.tags().len(), other.tags(MIRROR).len()), (2, 1));
+    let outcome = cleanup(&seal).succeed();
+    assert_eq!((world.tags().len(), other.tags(MIRROR).len()), (0, 0));
+    nothing_remains(&outcome);
+    // One of them is down: the other is cleaned all the same.
+    other.clear_faults();
+    seal.succeed();
+    other.fault(Fault::on("*", "*").times(u32::MAX).status(503));
+    let outcome = cleanup(&seal).succeed();
+    assert_eq!((world.tags().len(), other.tags(MIRROR).len()), (0, 2));
+    let list = outcome.json("remaining");
+    assert_eq!(list.as_array().unwrap().len(), 2);
+    assert_eq!(list[0]["tag"], json!(there("v1")));
+    assert!(
+        list[0]["steps"]
+            .as_str()
+            .unwrap()
+            .starts_with("if it holds `sha256:"),
+        "{list}"
+    );
+}
+
+#[test]
+fn dry_run_says_what_would_be_done_and_does_nothing() {
+    let world = World::new();
+    let before = earlier(&world, "latest");
+    let seal = sealing(&world);
+    seal.succeed();
+    let tags = world.tags();
+    world.registry().clear_requests();
+    let outcome = cleanup(&seal).input("dry-run", "true").succeed();
+    assert_eq!((world.tags(), world.writes()), (tags, Vec::new()));
+    nothing_remains(&outcome);
+    outcome.says(&[
+        "v1`: to be deleted",
+        &format!("latest`: to go back to `{before}`"),
+        "planned: 4 tags",
+    ]);
+}
+
+#[test]
+fn without_a_record_nothing_is_touched() {
+    let world = World::new();
+    let seal = world.seal();
+    seal.succeed();
+    let outcome = cleanup(&seal.elsewhere()).succeed();
+    assert!(world.tag("v1").is_some());
+    outcome.says(&["::warning", "there is no record `manifest-seal.json`"]);
+    nothing_remains(&outcome);
+    cleanup(&seal)
+        .file("manifest-seal.json", "precious")
+        .end_with(1);
+    assert!(world.tag("v1").is_some());
+}
+
+#[test]
+fn inputs_must_name_what_may_be_taken_back() {
+    let world = World::new();
+    let seal = world.seal();
+    seal.succeed();
+    let outcome = cleanup(&seal).input("tags", "").end_with(2);
+    outcome.says(&["input `tags`: `cleanup` must be told which tags may be taken back"]);
+    let both = cleanup(&seal).input("moving-tags", "v1").end_with(2);
+    both.says(&["`moving-tags`"]);
+    assert!(world.tag("v1").is_some());
+}
+
+/// Kills a run at its `k`-th request to the registry, after its effect; then cleans up.
+fn killed_and_cleaned(options: &Options, k: u64) -> bool {
+    let world = World::with(options.clone());
+    earlier(&world, "latest");
+    let before = world.tags();
+    let action = sealing(&world);
+    world.registry().fault(Fault::at(k).delay(FOR_EVER));
+    let reached = || {
+        world
+            .registry()
+            .requests()
+            .iter()
+            .any(|request| request.faulty)
+    };
+    let mut running = action.begin();
+    let mut ended = false;
+    until("a request", || {
+        ended = running.has_ended();
+        ended || reached()
+    });
+    running.kill();
+    world.registry().clear_faults();
+    let outcome = cleanup(&action).succeed();
+    nothing_remains(&outcome);
+    assert_eq!(
+        world.tags(),
+        before,
+        "killed at request {k}\n{}",
+        outcome.log
+    );
+    cleanup(&action).succeed();
+    assert_eq!(world.tags(), before, "killed at request {k}, cleaned twice");
+    !ended
+}
+
+#[test]
+fn run_that_is_killed_anywhere_leaves_no_tag_behind_a_cleanup() {
+    for options in [
+        Options::new(),
+        Options::new()
+            .referrers(Referrers::TagSchema)
+            .deletes(Deletes::Digests),
+    ] {
+        let whole = World::with(options.clone());
+        earlier(&whole, "latest");
+        whole.registry().clear_requests();
+        sealing(&whole).succeed();
+        let requests: Vec<u64> = (1..=whole.registry().requests().len() as u64).collect();
+        let options = &options;
+        let killed: usize = std::thread::scope(|scope| {
+            let share = |share: &[u64]| {
+                let share = share.to_vec();
+                scope.spawn(move || {
+                    let killed = share.iter().filter(|k| killed_and_cleaned(options, **k));
+                    killed.count()
+                })
+            };
+            let threads: Vec<_> = requests
+                .chunks(requests.len().div_ceil(8))
+                .map(share)
+                .collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap())
+                .sum()
+        });
+        eprintln!("killed at {killed} of {} requests", requests.len());
+        assert!(killed + 3 >= requests.len() && killed > 20, "{killed}");
+    }
+}
+
+#[test]
+fn cleanup_that_is_cut_short_hands_over_what_it_did_not_come_to() {
+    let world = World::new();
+    let before = earlier(&world, "latest");
+    let seal = sealing(&world);
+    seal.succeed();
+    let registry = world.registry();
+    registry.fault(Fault::on("DELETE", "*/manifests/v1").delay(FOR_EVER));
+    let running = cleanup(&seal).begin();
+    until("the deletion", || {
+        registry.requests().iter().any(|request| request.faulty)
+    });
+    let outcome = running.terminate();
+    assert_eq!(outcome.code, 1, "{}", outcome.log);
+    // What was done by then is not among it.
+    assert_eq!(world.tag("latest"), Some(before));
+    let remaining = remaining(&outcome);
+    assert_eq!(remaining.keys().collect::<Vec<_>>(), ["edge", "v1", "v1.0"]);
+    assert_eq!(remaining["v1"]["why"], "the run ended before");
+    assert!(
+        outcome.summary.contains("not&nbsp;taken&nbsp;back"),
+        "{}",
+        outcome.summary
+    );
+    // And the next one ends what this one began.
+    nothing_remains(&cleanup(&seal).succeed());
+    assert_eq!(world.tags().len(), 1);
+}

@@ -1,0 +1,479 @@
+//! Tags taken back at each hosted registry by its own way, and what each of them may say against it. The ways are faked in
+//! `tests/sandbox/src/registry/deletion.rs` (and `aws.rs`), where the sources are.
+
+use std::collections::BTreeMap;
+
+use sandbox::{Fault, Kind, Options, Service};
+use serde_json::{Value, json};
+
+use crate::support::hosted::{Hosted, PASSWORD, auths, docker_login, kept_secret};
+use crate::support::{Action, Outcome, REPOSITORY, World};
+
+/// Where deletions are asked for: method and path.
+fn asked(service: Service) -> (&'static str, &'static str) {
+    match service {
+        Service::DockerHub => ("DELETE", "/v2/repositories/octo-org/app/tags/*"),
+        Service::Ghcr => ("DELETE", "/orgs/octo-org/packages/container/app/versions/*"),
+        Service::Ecr | Service::EcrPublic => ("POST", "/"),
+        Service::Acr => ("DELETE", "/acr/v1/octo-org/app/_tags/*"),
+        Service::Harbor => (
+            "DELETE",
+            "/api/v2.0/projects/octo-org/repositories/app/artifacts/*",
+        ),
+        Service::ArtifactRegistry | Service::Quay => ("DELETE", "/v2/octo-org/app/manifests/*"),
+    }
+}
+
+/// A run that publishes over what was there, with a record to clean up by.
+struct Published {
+    hosted: Hosted,
+    before: BTreeMap<String, String>,
+    digest: String,
+    action: Action,
+}
+
+impl Published {
+    fn new(service: Service) -> Self {
+        Self::with(service, Options::new())
+    }
+
+    fn with(service: Service, options: Options) -> Self {
+        let hosted = Hosted::with(service, options);
+        let other = hosted
+            .registry()
+            .push_image_seeded(REPOSITORY, "linux/amd64", Kind::Oci, 3);
+        let earlier = hosted.world.create().input("digests", &other.digest);
+        let earlier = earlier.input("tags", "v0").input("moving-tags", "latest");
+        hosted.logged_in(earlier).succeed();
+        let before = hosted.world.tags();
+        let action = hosted.world.create().input("tags", "v1,v1.0");
+        let action = hosted.logged_in(action.input("moving-tags", "latest,edge"));
+        let digest = action.succeed().output("digest").to_owned();
+        Self {
+            hosted,
+            before,
+            digest,
+            action,
+        }
+    }
+
+    fn cleanup(&self) -> Action {
+        let action = self.action.clone();
+        action.input("command", "cleanup").input("digests", "")
+    }
+
+    /// A cleanup that need not log in to Amazon's registries first, which is asked for at the same place.
+    fn cleanup_logged_in(&self) -> Action {
+        let [host, ..] = self.hosted.service.hosts();
+        match self.hosted.service {
+            Service::Ecr | Service::EcrPublic => self
+                .cleanup()
+                .input("registry-auths", auths(host, "AWS", PASSWORD)),
+            Service::DockerHub
+            | Service::Ghcr
+            | Service::Acr
+            | Service::ArtifactRegistry
+            | Service::Quay
+            | Service::Harbor => self.cleanup(),
+        }
+    }
+
+    /// Cleans up, and asks that it does not fail, tell a secret, or ask anybody who is none of the service's.
+    fn clean(&self) -> Outcome {
+        let outcome = self.cleanup_logged_in().succeed();
+        kept_secret(&outcome);
+        self.hosted.kept_to_itself();
+        outcome
+    }
+
+    fn tags(&self) -> BTreeMap<String, String> {
+        self.hosted.world.tags()
+    }
+
+    /// Asks that what was to be deleted is there, with one reason that says each of `texts`, and that what was to go back is
+    /// back.
+    fn remains(&self, outcome: &Outcome, texts: &[&str]) {
+        let mut wanted = self.before.clone();
+        for tag in ["v1", "v1.0", "edge"] {
+            wanted.insert(tag.to_owned(), self.digest.clone());
+        }
+        assert_eq!(self.tags(), wanted, "{}", outcome.log);
+        let remaining = outcome.json("remaining");
+        assert_eq!(remaining.as_array().unwrap().len(), 3, "{remaining}");
+        for entry in remaining.as_array().unwrap() {
+            let why = entry["why"].as_str().unwrap();
+            for text in texts {
+                assert!(why.contains(text), "{text}: {why}");
+            }
+            assert_eq!(entry["digest"], json!(self.digest));
+            assert_ne!(entry["steps"], json!(""));
+        }
+        let warnings = outcome.log.lines();
+        let warnings = warnings.filter(|line| line.starts_with("::warning"));
+        assert_eq!(warnings.count(), 3, "{}", outcome.log);
+    }
+}
+
+#[test]
+fn whole_run_is_taken_back_at_every_service() {
+    for service in Service::ALL {
+        let published = Published::new(service);
+        let outcome = published.cleanup().succeed();
+        kept_secret(&outcome);
+        assert_eq!(
+            published.tags(),
+            published.before,
+            "{service:?}\n{}",
+            outcome.log
+        );
+        assert_eq!(outcome.json("remaining"), json!([]), "{service:?}");
+        // The index stays where the service can delete a tag alone.
+        let takes_it = matches!(service, Service::Ghcr | Service::Ecr | Service::EcrPublic);
+        let index = published
+            .hosted
+            .registry()
+            .manifest(REPOSITORY, &published.digest);
+        assert_eq!(index.is_none(), takes_it, "{service:?}");
+        // Twice is once.
+        published.hosted.registry().clear_requests();
+        let again = published.clean();
+        assert_eq!(again.json("remaining"), json!([]), "{service:?}");
+        assert_eq!(published.hosted.writes(), [], "{service:?}");
+    }
+}
+
+#[test]
+fn what_a_service_s_api_says_against_it_is_a_warning_and_the_rest_is_done() {
+    for service in Service::ALL {
+        for status in [400, 401, 403, 409, 412, 429, 500, 503] {
+            let published = Published::new(service);
+            let (method, path) = asked(service);
+            let fault = Fault::on(method, path).times(u32::MAX);
+            published.hosted.registry().fault(fault.answer(
+                status,
+                &[],
+                r#"{"message":"not today"}"#,
+            ));
+            let outcome = published.clean();
+            published.remains(&outcome, &[&status.to_string(), "not today"]);
+        }
+        // 404 says that it is gone, and a look says that it is not.
+        let published = Published::new(service);
+        let (method, path) = asked(service);
+        let fault = Fault::on(method, path).times(u32::MAX);
+        published
+            .hosted
+            .registry()
+            .fault(fault.answer(404, &[], r#"{"message":"not found"}"#));
+        published.remains(&published.clean(), &[]);
+    }
+}
+
+#[test]
+fn bad_minute_of_a_service_passes() {
+    for service in Service::ALL {
+        for fault in [
+            |on: sandbox::Trigger| on.status(503),
+            |on: sandbox::Trigger| on.throttle(0),
+            |on: sandbox::Trigger| on.reset(),
+            |on: sandbox::Trigger| on.lost_response(),
+        ] {
+            let published = Published::new(service);
+            let (method, path) = asked(service);
+            published
+                .hosted
+                .registry()
+                .fault(fault(Fault::on(method, path)));
+            let outcome = published.clean();
+            assert_eq!(
+                published.tags(),
+                published.before,
+                "{service:?}\n{}",
+                outcome.log
+            );
+        }
+    }
+}
+
+#[test]
+fn right_that_is_missing_is_named() {
+    for (service, needs) in [
+        (Service::DockerHub, "a token with the right to delete"),
+        (Service::Ghcr, "the Admin role of this repository"),
+        (Service::Ecr, "the permission `ecr:BatchDeleteImage`"),
+        (
+            Service::EcrPublic,
+            "the permission `ecr-public:BatchDeleteImage`",
+        ),
+        (Service::Harbor, "the right to delete tags"),
+    ] {
+        let published = Published::with(service, Options::new().may_delete(false));
+        let outcome = published.clean();
+        published.remains(&outcome, &["to delete it takes", needs]);
+    }
+    // Where the right is in the token, who has none is denied by the registry.
+    let published = Published::with(Service::Acr, Options::new().grants(&["pull", "push"]));
+    published.remains(
+        &published.clean(),
+        &["to delete it takes the right to delete (the role AcrDelete)"],
+    );
+}
+
+#[test]
+fn docker_hub_s_login_that_is_refused_is_told() {
+    let published = Published::new(Service::DockerHub);
+    let fault = Fault::on("POST", "/v2/auth/token").times(u32::MAX);
+    let refusal = r#"{"detail":"Require secondary authentication on MFA enabled account"}"#;
+    published
+        .hosted
+        .registry()
+        .fault(fault.answer(401, &[], refusal));
+    published.remains(&published.clean(), &["Require secondary authentication"]);
+    // An identity token is good for the registry, and nothing that its API knows.
+    let wrong = docker_login(published.cleanup(), "docker.io", "wrong");
+    let outcome = wrong.succeed();
+    let remaining = outcome.json("remaining");
+    assert!(
+        remaining[0]["steps"]
+            .as_str()
+            .unwrap()
+            .starts_with("if it holds"),
+        "{remaining}"
+    );
+}
+
+#[test]
+fn ghcr_s_version_with_a_tag_of_others_stays_whole() {
+    let published = Published::new(Service::Ghcr);
+    published
+        .hosted
+        .registry()
+        .tag(REPOSITORY, "stable", &published.digest);
+    let outcome = published.cleanup().succeed();
+    let asked = published.hosted.registry().requests();
+    assert!(!asked.iter().any(|request| request.method == "DELETE"));
+    published.hosted.registry().delete_tag(REPOSITORY, "stable");
+    published.remains(&outcome, &["together with `stable`"]);
+}
+
+#[test]
+fn ghcr_s_list_that_lags_behind_is_waited_for() {
+    // It shows `latest` where it was before the cleanup put it back.
+    let published = Published::new(Service::Ghcr);
+    published.hosted.registry().keep_lists(2);
+    let outcome = published.clean();
+    assert_eq!(published.tags(), published.before, "{}", outcome.log);
+    outcome.says(&["the list of the package's versions does not show what the registry does"]);
+    // And one that never comes to itself is no ground to delete anything.
+    let published = Published::new(Service::Ghcr);
+    published.hosted.registry().keep_lists(u32::MAX);
+    published.remains(&published.clean(), &["which these are cannot be known"]);
+}
+
+#[test]
+fn ghcr_s_last_tagged_version_and_its_popular_ones_stay() {
+    // Nothing was there before: the first release of a package.
+    let hosted = Hosted::new(Service::Ghcr);
+    let action = hosted.logged_in(hosted.world.create());
+    action.succeed();
+    let outcome = action
+        .clone()
+        .input("command", "cleanup")
+        .input("digests", "")
+        .succeed();
+    assert!(hosted.world.tag("v1").is_some());
+    let entry = &outcome.json("remaining")[0];
+    let why = entry["why"].as_str().unwrap();
+    assert!(
+        why.contains("You cannot delete the last tagged version of a package"),
+        "{why}"
+    );
+    let steps = entry["steps"].as_str().unwrap();
+    assert!(
+        steps.contains("the last version that has one goes only with the package"),
+        "{steps}"
+    );
+
+    let published = Published::new(Service::Ghcr);
+    let message = "Publicly visible package versions with more than 5000 downloads cannot be deleted. Contact GitHub support for further assistance.";
+    let (method, path) = asked(Service::Ghcr);
+    let fault = Fault::on(method, path).times(u32::MAX);
+    published.hosted.registry().fault(fault.answer(
+        400,
+        &[],
+        &json!({"message": message}).to_string(),
+    ));
+    published.remains(&published.clean(), &["more than 5000 downloads"]);
+}
+
+#[test]
+fn ghcr_s_second_page_is_read() {
+    let published = Published::new(Service::Ghcr);
+    for seed in 10..130 {
+        let registry = published.hosted.registry();
+        registry.push_image_seeded(REPOSITORY, "linux/amd64", Kind::Oci, seed);
+    }
+    published.clean();
+    assert_eq!(published.tags(), published.before);
+}
+
+#[test]
+fn ecr_s_failure_under_200_is_one() {
+    for service in [Service::Ecr, Service::EcrPublic] {
+        let published = Published::new(service);
+        // An index of others has ours as a child: the last tag cannot go, the others can.
+        let bundle = json!({
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.index.v1+json",
+            "manifests": [{"mediaType": "application/vnd.oci.image.index.v1+json", "digest": published.digest, "size": 1}],
+        });
+        let registry = published.hosted.registry();
+        registry.push_raw(
+            REPOSITORY,
+            None,
+            "application/vnd.oci.image.index.v1+json",
+            bundle.to_string().as_bytes(),
+        );
+        let outcome = published.clean();
+        let remaining = outcome.json("remaining");
+        assert_eq!(remaining.as_array().unwrap().len(), 1, "{remaining}");
+        let why = remaining[0]["why"].as_str().unwrap();
+        assert!(
+            why.contains(
+                "ImageReferencedByManifestList: Requested image referenced by manifest list"
+            ),
+            "{why}"
+        );
+        assert!(
+            remaining[0]["steps"]
+                .as_str()
+                .unwrap()
+                .contains(" batch-delete-image --region ")
+        );
+        assert_eq!(published.tags().len(), published.before.len() + 1);
+    }
+}
+
+#[test]
+fn ecr_without_keys_of_aws_is_a_warning() {
+    let published = Published::new(Service::Ecr);
+    let login = auths(Service::Ecr.hosts()[0], "AWS", PASSWORD);
+    let action = published
+        .hosted
+        .anonymous(published.cleanup())
+        .input("registry-auths", login);
+    let outcome = action.env("AWS_ACCESS_KEY_ID", "").succeed();
+    published.remains(
+        &outcome,
+        &["to delete it takes keys of AWS in the environment, and there is none here"],
+    );
+}
+
+#[test]
+fn immutable_tags_of_harbor_and_acr_stay_with_what_they_say() {
+    for (service, says) in [
+        (
+            Service::Harbor,
+            "configured as immutable, cannot be deleted",
+        ),
+        (
+            Service::Acr,
+            "The operation is disallowed on this registry, repository or image.",
+        ),
+    ] {
+        let hosted = Hosted::with(service, Options::new().immutable_tags(true));
+        let action = hosted.logged_in(hosted.world.create());
+        action.succeed();
+        let outcome = action
+            .clone()
+            .input("command", "cleanup")
+            .input("digests", "")
+            .succeed();
+        assert!(hosted.world.tag("v1").is_some());
+        let why = outcome.json("remaining")[0]["why"].clone();
+        assert!(why.as_str().unwrap().contains(says), "{why}");
+    }
+}
+
+#[test]
+fn quay_s_signatures_are_put_back() {
+    let published = Published::new(Service::Quay);
+    let sibling = published.digest.replace(':', "-") + ".sig";
+    let registry = published.hosted.registry();
+    let image = registry.push_image_seeded(REPOSITORY, "linux/amd64", Kind::Oci, 9);
+    registry.tag(REPOSITORY, &sibling, &image.digest);
+    published.clean();
+    assert_eq!(published.tags(), published.before);
+    let tags = registry.tags(REPOSITORY);
+    assert_eq!(tags.get(&sibling), Some(&image.digest), "{tags:?}");
+}
+
+#[test]
+fn registry_that_wants_a_right_to_delete_is_asked_for_it_and_only_then() {
+    // distribution and GitLab name the right in their challenge; Quay gives no token to who asks for it.
+    let hosted = World::with(Options::new().bearer("octocat", "hunter2"));
+    let login = auths(&hosted.registry().address(), "octocat", "hunter2");
+    let action = hosted.create().input("registry-auths", login);
+    action.succeed();
+    let outcome = action
+        .clone()
+        .input("command", "cleanup")
+        .input("digests", "")
+        .succeed();
+    assert_eq!(hosted.tags(), BTreeMap::new(), "{}", outcome.log);
+    let scopes: Vec<Value> = hosted
+        .registry()
+        .requests()
+        .iter()
+        .filter(|request| request.path.starts_with("/token"))
+        .map(|request| json!(request.path.contains("delete")))
+        .collect();
+    assert_eq!(
+        scopes.iter().filter(|asked| **asked == json!(true)).count(),
+        1,
+        "{scopes:?}"
+    );
+}
+
+#[test]
+fn ghcr_s_list_that_does_not_show_our_tags_yet_is_waited_for() {
+    let published = Published::new(Service::Ghcr);
+    let registry = published.hosted.registry();
+    // As it was before the tags were written: it would not show one of others that came with them either.
+    for tag in ["v1", "v1.0", "edge", "latest"] {
+        registry.delete_tag(REPOSITORY, tag);
+    }
+    registry.keep_lists(u32::MAX);
+    for tag in ["v1", "v1.0", "edge", "latest", "stable"] {
+        registry.tag(REPOSITORY, tag, &published.digest);
+    }
+    let outcome = published.clean();
+    registry.delete_tag(REPOSITORY, "stable");
+    published.remains(&outcome, &["which these are cannot be known"]);
+}
+
+#[test]
+fn names_with_slashes_lead_to_the_same_tag() {
+    for service in Service::ALL {
+        if service == Service::DockerHub {
+            // It has none.
+            continue;
+        }
+        let hosted = Hosted::new(service);
+        let name = "octo-org/team/app";
+        let tag = |tag: &str| format!("{}/{name}:{tag}", service.hosts()[0]);
+        let other = hosted
+            .registry()
+            .push_image_seeded(REPOSITORY, "linux/amd64", Kind::Oci, 3);
+        let earlier = hosted.world.create().input("digests", &other.digest);
+        hosted.logged_in(earlier.input("tags", tag("v0"))).succeed();
+        let action = hosted.logged_in(hosted.world.create().input("tags", tag("v1")));
+        action.succeed();
+        let cleanup = action.clone().input("command", "cleanup");
+        let outcome = cleanup.input("digests", "").succeed();
+        let tags = hosted.registry().tags(name);
+        let tags: Vec<&String> = tags.keys().collect();
+        assert_eq!(tags, ["v0"], "{service:?}\n{}", outcome.log);
+        assert_eq!(outcome.json("remaining"), json!([]), "{service:?}");
+    }
+}

@@ -1,8 +1,10 @@
 //! How much a run asks of a registry: services limit requests, and each costs time.
 
-use sandbox::{Options, Referrers, Registry};
+use std::time::Duration;
 
-use crate::support::{Action, World};
+use sandbox::{Fault, Kind, Options, Referrers, Registry};
+
+use crate::support::{Action, REPOSITORY, World};
 
 /// How many requests the registry was sent by `action`; what Sigstore was sent (token, certificate, log) is not counted.
 fn cost(world: &World, action: &Action) -> usize {
@@ -56,6 +58,42 @@ fn a_run_asks_no_more_than_its_budget() {
             fresh <= fresh_most && again <= again_most,
             "{kind:?}: {fresh}, {again}"
         );
+    }
+}
+
+/// How many requests of a run had to wait for one another, by its own account, where each takes a while.
+fn turns(world: &World, action: &Action) -> usize {
+    let slow = Fault::on("*", "*").times(u32::MAX);
+    world
+        .registry()
+        .fault(slow.delay(Duration::from_millis(60)));
+    let outcome = action.clone().input("trace", "true").succeed();
+    world.registry().clear_faults();
+    let told = outcome.log.split(" requests, at least ").nth(1).unwrap();
+    told.split(' ').next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn more_children_and_tags_take_no_more_turns() {
+    let few = World::new();
+    let many = World::new();
+    let others = ["386", "arm/v7", "ppc64le", "riscv64", "s390x"].map(|architecture| {
+        let registry = many.registry();
+        let image = registry.push_image(REPOSITORY, &format!("linux/{architecture}"), Kind::Oci);
+        image.digest
+    });
+    let both = [&many.amd64.digest, &many.arm64.digest].map(ToString::to_string);
+    let digests = [&others[..], &both[..]].concat().join("\n");
+    let few_seal = few.seal();
+    let many_seal = many
+        .seal()
+        .input("digests", digests)
+        .input("tags", "v1\nv1.0\nv1.0.0\nv1.0.0-1");
+    // Not one each: a few more at most, since no more than so many are asked for at once.
+    for run in ["fresh", "rerun"] {
+        let (few, many) = (turns(&few, &few_seal), turns(&many, &many_seal));
+        eprintln!("{run}: {few} turns, {many} with more of everything");
+        assert!(many <= few + 3, "{run}: {few}, {many}");
     }
 }
 

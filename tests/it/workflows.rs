@@ -102,6 +102,85 @@ fn workflows_give_only_inputs_that_are_there() {
     assert!(seen > 10, "{seen}");
 }
 
+/// Checks what `value` gives to our action and workflows, at any depth; returns how many of them it uses.
+fn check_calls(value: &yaml_serde::Value, place: &str) -> usize {
+    use yaml_serde::Value;
+    let fields = value
+        .as_mapping()
+        .into_iter()
+        .flat_map(|mapping| mapping.values());
+    let items = value.as_sequence().into_iter().flatten();
+    let below: usize = fields
+        .chain(items)
+        .map(|child| check_calls(child, place))
+        .sum();
+    let Some(known) = value
+        .get("uses")
+        .and_then(Value::as_str)
+        .and_then(inputs_of)
+    else {
+        return below;
+    };
+    let with = value.get("with").and_then(Value::as_mapping);
+    for name in with.into_iter().flat_map(|with| with.keys()) {
+        let name = name.as_str().unwrap();
+        assert!(known.contains(name), "{place}: no input `{name}`");
+    }
+    below + 1
+}
+
+#[test]
+fn examples_give_only_inputs_that_are_there() {
+    for (path, least) in [("README.md", 5), (".github/MIGRATING.md", 3)] {
+        let text = read(path);
+        let examples = text.split("```yaml\n").skip(1);
+        let calls = examples.map(|rest| {
+            let example = rest.split("```").next().unwrap();
+            check_calls(&yaml_serde::from_str(example).unwrap(), path)
+        });
+        assert!(calls.sum::<usize>() >= least, "{path}");
+    }
+}
+
+/// What stands between backticks in the second column is a name of ours, unless it holds more than a name.
+fn check_names(head: &str, known: &BTreeSet<String>) {
+    for row in table(&read(".github/MIGRATING.md"), head) {
+        for word in row[1].split('`').skip(1).step_by(2) {
+            let name = word.split(':').next().unwrap();
+            let is_name = name
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte == b'-');
+            assert!(!is_name || known.contains(name), "{head}: `{word}`");
+        }
+    }
+}
+
+#[test]
+fn whoever_moves_over_is_told_names_that_are_there() {
+    let publish = read(".github/workflows/build-publish.yml");
+    let workflow: Workflow = yaml_serde::from_str(&publish).unwrap();
+    let names = |known: &yaml_serde::Value| -> BTreeSet<String> {
+        let keys = known.as_mapping().unwrap().keys();
+        keys.map(|key| key.as_str().unwrap().to_owned()).collect()
+    };
+    let action: yaml_serde::Value = yaml_serde::from_str(&read("action.yml")).unwrap();
+    let mut inputs = names(&action["inputs"]);
+    // The two commands that a row names.
+    inputs.extend(["seal".to_owned(), "verify".to_owned()]);
+    check_names("input of build-push-docker-manifest", &inputs);
+    check_names(
+        "output of build-push-docker-manifest",
+        &names(&action["outputs"]),
+    );
+    let called = &workflow.on["workflow_call"];
+    let mut inputs = names(&called["inputs"]);
+    inputs.insert("digest".to_owned());
+    check_names("input of reusable-docker-build-publish", &inputs);
+    let mut outputs = names(&called["outputs"]);
+    outputs.insert("platforms".to_owned());
+    check_names("output of reusable-docker-build-publish", &outputs);
+}
+
 #[test]
 fn workflows_name_the_action_of_their_major_version() {
     let manifest = read("Cargo.toml");

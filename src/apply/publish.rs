@@ -196,14 +196,8 @@ fn tell(context: &Context, repository: &Repository, brought: &Brought) {
 
 fn index_receipt(image: &Manifest, destinations: &[Repository]) -> IndexReceipt {
     let (platforms, attestations) = contents_of(image);
-    let place = |repository: &Repository| PlaceReceipt {
-        repository: repository.clone(),
-        state: PlaceState::Lacking,
-        brought: Vec::new(),
-        blobs: Vec::new(),
-    };
     IndexReceipt {
-        places: destinations.iter().map(place).collect(),
+        places: destinations.iter().map(PlaceReceipt::new).collect(),
         digest: image.digest().clone(),
         media_type: image.media_type().clone(),
         platforms,

@@ -163,6 +163,18 @@ impl TagReceipt {
     }
 }
 
+impl PlaceReceipt {
+    /// As far as is known before anything is done.
+    pub(super) fn new(repository: &Repository) -> Self {
+        Self {
+            repository: repository.clone(),
+            state: PlaceState::Lacking,
+            brought: Vec::new(),
+            blobs: Vec::new(),
+        }
+    }
+}
+
 impl Receipt {
     /// Whether any tag was written, or would be.
     #[must_use]

@@ -254,14 +254,8 @@ fn index_receipt(
         .collect();
     let others = target.children().iter().map(|child| &child.digest);
     let attestations = others.filter(|digest| !images.contains(digest));
-    let place = |repository: &Repository| PlaceReceipt {
-        repository: repository.clone(),
-        state: PlaceState::Lacking,
-        brought: Vec::new(),
-        blobs: Vec::new(),
-    };
     IndexReceipt {
-        places: destinations.iter().map(place).collect(),
+        places: destinations.iter().map(PlaceReceipt::new).collect(),
         digest: target.digest().clone(),
         media_type: target.media_type().clone(),
         platforms: assembly.platforms.clone(),

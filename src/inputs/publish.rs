@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::fields::Fields;
 use super::grammar::{self, Separator};
 use super::repositories::Repositories;
-use super::requests::{depth, destinations, policy};
+use super::requests::{depth, destinations, policy, refuse_both};
 use super::{Depth, PolicyInputs};
 use crate::domain::{FullTag, ImageReference, ReferenceError, Repository, Tag};
 
@@ -54,17 +54,13 @@ pub(super) fn publish(fields: &mut Fields<'_>) -> Option<Publish> {
     let moving_tags = repositories.entries(fields, "moving-tags");
     let tags = repositories.placed(fields, "tags", tags);
     let moving_tags = repositories.placed(fields, "moving-tags", moving_tags);
-    for tag in moving_tags.iter().filter(|tag| tags.contains(tag)) {
-        fields.refuse(
-            "moving-tags",
-            format!("`{tag}` is in `tags` too, which never change what they hold"),
-        );
-    }
+    refuse_both(fields, &tags, &moving_tags);
     let sources = origins(fields);
     let depth = depth(fields);
     let policy = policy(fields);
     let is_gated = policy.identity.is_some();
-    if !is_gated && policy.says_anything() {
+    // Asked for more than nothing, nothing is not what is meant.
+    if !is_gated && (policy.says_anything() || depth == Depth::Children) {
         fields.refuse(
             "certificate-identity",
             "it is not said who must have signed; give it or `certificate-identity-regexp`",

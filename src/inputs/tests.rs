@@ -241,7 +241,7 @@ fn defaults_are_those_that_are_told() {
 
 #[test]
 fn each_command_says_what_it_needs() {
-    let cases: [(&[(&str, &str)], &str); 11] = [
+    let cases: [(&[(&str, &str)], &str); 12] = [
         (
             &[("tags", "v1"), ("digests", DIGEST)],
             "input `image`: no repository",
@@ -300,6 +300,15 @@ fn each_command_says_what_it_needs() {
                 ("image", "ghcr.io/o/r"),
                 ("source", "oci:images"),
                 ("certificate-oidc-issuer", "https://example.com"),
+            ],
+            "input `certificate-identity`: it is not said who",
+        ),
+        (
+            &[
+                ("command", "publish"),
+                ("image", "ghcr.io/o/r"),
+                ("source", "oci:images"),
+                ("recursive", "true"),
             ],
             "input `certificate-identity`: it is not said who",
         ),

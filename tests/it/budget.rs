@@ -97,6 +97,32 @@ fn more_children_and_tags_take_no_more_turns() {
     }
 }
 
+/// Requests that are under way at once need as many connections, and one may be begun in vain; all others use these again.
+#[test]
+fn connections_are_used_again() {
+    let world = World::new();
+    let platforms = (0..20).map(|number| format!("linux/other{number}"));
+    let digests: Vec<String> = platforms
+        .map(|platform| {
+            world
+                .registry()
+                .push_image(REPOSITORY, &platform, Kind::Oci)
+                .digest
+        })
+        .collect();
+    let action = world.seal().input("digests", digests.join("\n"));
+    action.input("recursive", "true").succeed();
+    let (connections, requests) = (
+        world.registry().connections(),
+        world.registry().requests().len(),
+    );
+    eprintln!("{requests} requests, {connections} connections");
+    assert!(
+        requests > 150 && connections <= 12,
+        "{requests}, {connections}"
+    );
+}
+
 /// What another registry adds: what is looked up there, and what is brought there.
 #[test]
 fn another_registry_has_a_budget_of_its_own() {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use sandbox::{Authorization, Fault, Options, Service};
+use sandbox::{Authorization, Fault, Options, Request, Service};
 
 use crate::support::hosted::{Hosted, PASSWORD, auths, docker_login, kept_secret, user};
 use crate::support::{Outcome, REPOSITORY, until};
@@ -34,6 +34,26 @@ fn everything_is_made_signed_and_left_alone_by_a_rerun_at_every_service() {
             ["unchanged", "true"],
         );
         assert_eq!(hosted.writes(), [], "{service:?}");
+    }
+}
+
+#[test]
+fn images_are_mounted_in_a_second_repository_with_a_token_for_both_at_every_service() {
+    for service in Service::ALL {
+        let hosted = Hosted::new(service);
+        let [host, ..] = service.hosts();
+        let tags = format!("v1\n{host}/octo-org/second:v1");
+        let seal = hosted.logged_in(hosted.world.seal()).input("tags", tags);
+        let outcome = seal.succeed();
+        kept_secret(&outcome);
+        hosted.kept_to_itself();
+        let second = hosted.registry().tags("octo-org/second");
+        assert_eq!(second["v1"], outcome.output("digest"), "{service:?}");
+        let requests = hosted.registry().requests();
+        let mounted =
+            |request: &&Request| request.path.contains("mount=") && request.status == Some(201);
+        // Two configs, two layers: nothing is carried over that the registry can take by itself.
+        assert_eq!(requests.iter().filter(mounted).count(), 4, "{service:?}");
     }
 }
 

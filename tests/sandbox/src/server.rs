@@ -148,6 +148,7 @@ async fn accept(listener: tokio::net::TcpListener, traffic: Arc<Traffic>, handle
         };
         // Answers are small and come one by one: waiting to fill a packet only makes tests slow.
         drop(stream.set_nodelay(true));
+        traffic.connected();
         let (traffic, handler) = (Arc::clone(&traffic), Arc::clone(&handler));
         tokio::spawn(async move {
             let service = service_fn(|request| serve(request, &traffic, &handler));

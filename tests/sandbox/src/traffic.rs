@@ -57,6 +57,7 @@ pub(crate) struct Traffic {
 
 #[derive(Default)]
 struct State {
+    connections: usize,
     count: u64,
     requests: Vec<Request>,
     faults: Vec<Armed>,
@@ -69,6 +70,16 @@ struct Armed {
 }
 
 impl Traffic {
+    /// Counts a client that came.
+    pub(crate) fn connected(&self) {
+        self.lock().connections += 1;
+    }
+
+    /// How many connections there were.
+    pub(crate) fn connections(&self) -> usize {
+        self.lock().connections
+    }
+
     /// Logs the request; answers its number and the fault to play on it.
     pub(crate) fn arrived(
         &self,

@@ -178,6 +178,11 @@ impl Registry {
         self.server.traffic.requests()
     }
 
+    /// How many connections there were since the start.
+    pub fn connections(&self) -> usize {
+        self.server.traffic.connections()
+    }
+
     /// Forgets the requests so far.
     pub fn clear_requests(&self) {
         self.server.traffic.clear_requests();

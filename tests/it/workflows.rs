@@ -214,22 +214,61 @@ fn every_permission_has_its_reason() {
     }
 }
 
+/// What the one step of `job` that is the action is given.
+fn given(workflow: &Workflow, job: &str) -> BTreeMap<String, String> {
+    let steps = workflow.jobs[job].steps.iter();
+    let mut own = steps.filter(|step| step.uses.as_deref().is_some_and(|uses| uses.contains(OWN)));
+    let with = &own.next().unwrap().with;
+    assert!(own.next().is_none());
+    with.iter()
+        .map(|(name, value)| (name.clone(), value.as_str().unwrap().to_owned()))
+        .collect()
+}
+
+/// The gate asks five times, ten seconds apart, for the digest that was sealed, and for who may have signed it for whom.
+#[test]
+fn the_gate_is_on_the_digest_and_knows_whose_it_is() {
+    let text = read(".github/workflows/build-publish.yml");
+    let gate = given(&yaml_serde::from_str(&text).unwrap(), "verify");
+    for (name, wanted) in [
+        ("command", "verify"),
+        (
+            "image",
+            "${{ matrix.image }}@${{ needs.seal.outputs.digest }}",
+        ),
+        (
+            "certificate-identity-regexp",
+            r"https://github\.com/manifest-seal/manifest-seal/\.github/workflows/build-publish\.yml@.+",
+        ),
+        (
+            "certificate-github-workflow-repository",
+            "${{ github.repository }}",
+        ),
+        ("max-attempts", "5"),
+        ("retry-delay", "10s"),
+    ] {
+        assert_eq!(gate[name], wanted, "{name}");
+    }
+    let text = read(".github/workflows/verify.yml");
+    let inputs = inputs(&text);
+    let default = |name: &str| inputs[name]["default"].as_str().unwrap().to_owned();
+    assert_eq!(
+        [default("max-attempts"), default("retry-delay")],
+        ["5", "10s"]
+    );
+    let gate = given(&yaml_serde::from_str(&text).unwrap(), "verify");
+    for name in ["max-attempts", "retry-delay"] {
+        assert_eq!(gate[name], format!("${{{{ inputs.{name} }}}}"));
+    }
+}
+
 /// A job that publishes what another job signed trusts nothing that it was handed: it checks who signed, where it was signed
 /// for, and everything in it.
 #[test]
 fn staged_images_are_published_only_as_they_were_signed() {
     let text = read(".github/workflows/staged.yml");
     let workflow: Workflow = yaml_serde::from_str(&text).unwrap();
-    let given = |job: &str| {
-        let steps = workflow.jobs[job].steps.iter();
-        let mut own =
-            steps.filter(|step| step.uses.as_deref().is_some_and(|uses| uses.contains(OWN)));
-        let with = &own.next().unwrap().with;
-        assert!(own.next().is_none());
-        with.iter()
-            .map(|(name, value)| (name.clone(), value.as_str().unwrap().to_owned()))
-            .collect::<BTreeMap<_, _>>()
-    };
+    let given = |job: &str| given(&workflow, job);
     let (sign, publish) = (given("sign"), given("publish"));
     assert_eq!(
         (&*publish["command"], &*publish["source"]),

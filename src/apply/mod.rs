@@ -2,32 +2,27 @@
 //! changed.
 //!
 //! Every effect here can be repeated: what a killed run left behind is found by the next one and completed.
+//!
+//! Each command has a file of its name. What they share: `signatures` finds, makes and stores signatures, `copying`
+//! brings images from where they are to where they lack, `tags` looks at tags and writes them last, and `receipt` and
+//! `ledger` keep what was done, for the report and for the record.
 
-mod attach;
-mod belongings;
-mod carry;
 mod children;
 mod cleanup;
 mod context;
+mod copying;
 mod error;
 mod ledger;
-mod legacy;
-mod legacy_manifest;
-mod lookup;
-mod origin;
 mod preflight;
 mod publish;
 mod receipt;
 mod seal;
-mod settle;
 mod sign;
-mod signer;
-mod source;
+mod signatures;
 mod subjects;
 mod survey;
 mod tags;
 mod unseen;
-mod unsigned;
 mod verify;
 mod withdrawal;
 
@@ -49,7 +44,7 @@ pub use receipt::{
     IndexReceipt, Origin, Outcome, Place, PlaceReceipt, PlaceState, Receipt, SignatureReceipt,
     Subject, TagReceipt,
 };
-pub use signer::{Authority, GITHUB_ISSUER};
+pub use signatures::signer::{Authority, GITHUB_ISSUER};
 pub use withdrawal::{CleanupEnd, CleanupReceipt, CleanupTag};
 
 /// What ends a run from outside.

@@ -6,13 +6,13 @@ use std::future::Future;
 use futures_util::future::{join_all, try_join_all};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::belongings::Belongings;
-use super::carry::{Brought, Care, Carrier};
 use super::children::PARALLEL;
-use super::origin::{Found, find};
+use super::copying::belongings::Belongings;
+use super::copying::carry::{Brought, Care, Carrier};
+use super::copying::origin::{Found, find};
+use super::copying::source::Source;
 use super::receipt::{IndexReceipt, PlaceReceipt, PlaceState, Receipt, TagReceipt};
-use super::signer::Authority;
-use super::source::Source;
+use super::signatures::signer::Authority;
 use super::tags::{Sight, see_tag, see_tags, write_tags};
 use super::unseen::seen;
 use super::verify::{Gated, check};

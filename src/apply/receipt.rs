@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::carry::Brought;
+use super::copying::carry::Brought;
 use super::{ApplyError, CleanupReceipt, Context, PreflightReceipt};
 use crate::domain::{Digest, FullTag, MediaType, Repository, SignatureFormat};
 use crate::plan::{Child, Conflict, PlatformMap, TagKind, TagStep};

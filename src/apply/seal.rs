@@ -4,13 +4,13 @@ use std::future::Future;
 
 use futures_util::future::join_all;
 
-use super::carry::{Brought, Care, Carrier};
+use super::copying::carry::{Brought, Care, Carrier};
+use super::copying::source::Source;
 use super::receipt::Receipt;
-use super::signer::{Authority, Unsettled, check_settled, settle};
-use super::source::Source;
+use super::signatures::signer::{Authority, Unsettled, check_settled, settle};
+use super::signatures::unsigned::{Expectation, ToSign, Unsigned};
 use super::survey::{Destination, SealPlan, survey};
 use super::tags::write_tags;
-use super::unsigned::{Expectation, ToSign, Unsigned};
 use super::{ApplyError, Context, Ledger};
 use crate::domain::Reference;
 use crate::inputs::{Depth, Mode, Order, Seal, Signing};

@@ -3,9 +3,9 @@
 use std::future::Future;
 
 use super::receipt::Receipt;
-use super::signer::{Authority, check_settled, settle};
+use super::signatures::signer::{Authority, check_settled, settle};
+use super::signatures::unsigned::{Expectation, ToSign};
 use super::subjects::{named, recorded};
-use super::unsigned::{Expectation, ToSign};
 use super::{ApplyError, Context, Ledger};
 use crate::domain::{Descriptor, Repository};
 use crate::inputs::{Mode, Sign, Subjects};

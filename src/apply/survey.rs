@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::carry::Brought;
 use super::children::{PARALLEL, Resolution, resolve_all};
+use super::copying::carry::Brought;
 use super::receipt::{IndexReceipt, PlaceReceipt, PlaceState, Receipt, TagReceipt};
 use super::tags::{see_tags, tell_step};
 use super::{ApplyError, Context, unseen};

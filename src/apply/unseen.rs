@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::try_join_all;
 
-use super::carry::{Brought, Care, Carrier};
-use super::source::Source;
+use super::copying::carry::{Brought, Care, Carrier};
+use super::copying::source::Source;
 use super::tags::{Sight, see_tag};
 use super::{ApplyError, Context};
 use crate::domain::{Digest, FullTag, Manifest, Repository};

@@ -6,9 +6,9 @@ use std::future::Future;
 use futures_util::{StreamExt as _, stream};
 
 use super::children::PARALLEL;
-use super::lookup::{Held, Lookup, Search, look_up};
 use super::receipt::{Origin, Receipt, SignatureReceipt, Subject};
-use super::signer::{Authority, GITHUB_ISSUER};
+use super::signatures::lookup::{Held, Lookup, Search, look_up};
+use super::signatures::signer::{Authority, GITHUB_ISSUER};
 use super::subjects::{find_image, with_children};
 use super::{ApplyError, Context, Ledger, Refused, RefusedSubject};
 use crate::domain::{Descriptor, Digest, Manifest, Matcher, Policy, Repository, SignatureFormat};

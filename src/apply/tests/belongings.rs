@@ -3,8 +3,8 @@
 use sandbox::{Fault, Kind, Referrers};
 
 use super::super::ApplyError;
-use super::super::belongings::Belongings;
-use super::super::carry::{Care, Carrier};
+use super::super::copying::belongings::Belongings;
+use super::super::copying::carry::{Care, Carrier};
 use super::*;
 
 const SIGNATURE: &str = "application/vnd.dev.cosign.simplesigning.v1+json";

@@ -3,7 +3,7 @@
 use sandbox::{Fault, Kind};
 
 use super::super::ApplyError;
-use super::super::carry::{Brought, Care, Carrier};
+use super::super::copying::carry::{Brought, Care, Carrier};
 use super::*;
 
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";

@@ -7,8 +7,8 @@ use sandbox::Kind;
 use tempfile::TempDir;
 
 use super::super::ApplyError;
-use super::super::belongings::Belongings;
-use super::super::carry::{Brought, Care, Carrier};
+use super::super::copying::belongings::Belongings;
+use super::super::copying::carry::{Brought, Care, Carrier};
 use super::*;
 use crate::layout::Layout;
 

@@ -11,7 +11,7 @@ use sandbox::{Options, Registry as Sandbox};
 use serde_json::{Value, json};
 
 use super::Context;
-use super::source::Source;
+use super::copying::source::Source;
 use crate::domain::{Digest, Events, Patience, Repository};
 use crate::http::{Certificates, client};
 use crate::inputs::Mode;

@@ -4,8 +4,8 @@
 
 use serde_json::{Value, json};
 
-use super::ApplyError;
 use super::settle::Change;
+use crate::apply::ApplyError;
 use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, MediaType};
 use crate::signing::LegacySignature;
 
@@ -17,12 +17,12 @@ const DOCKER_CONFIG_TYPE: &str = "application/vnd.docker.container.image.v1+json
 const NO_TIME: &str = "0001-01-01T00:00:00Z";
 
 /// Whether a layer is a signature.
-pub(super) fn is_signature(layer: &Descriptor) -> bool {
+pub(in crate::apply) fn is_signature(layer: &Descriptor) -> bool {
     layer.media_type.as_str() == LAYER_TYPE
 }
 
 /// Whether the layers hold this signature, with all that belongs to it.
-pub(super) fn holds(layers: &[Descriptor], signature: &LegacySignature) -> bool {
+pub(in crate::apply) fn holds(layers: &[Descriptor], signature: &LegacySignature) -> bool {
     let payload = Digest::of(&signature.payload);
     let same = |layer: &Descriptor| {
         is_signature(layer) && layer.digest == payload && layer.annotations == signature.annotations
@@ -31,7 +31,7 @@ pub(super) fn holds(layers: &[Descriptor], signature: &LegacySignature) -> bool 
 }
 
 /// What is known of the config of a manifest of signatures.
-pub(super) enum Config {
+pub(in crate::apply) enum Config {
     /// These are its bytes.
     Known(Vec<u8>),
     /// It is not there, or it is no config.
@@ -41,7 +41,7 @@ pub(super) enum Config {
 }
 
 /// The config of a manifest of signatures, where it is one that lists layers.
-pub(super) fn config_of(manifest: &Manifest) -> Option<&Descriptor> {
+pub(in crate::apply) fn config_of(manifest: &Manifest) -> Option<&Descriptor> {
     match manifest.kind() {
         ManifestKind::Image { config, .. } => Some(&**config).filter(|config| {
             [CONFIG_TYPE, DOCKER_CONFIG_TYPE].contains(&config.media_type.as_str())
@@ -51,7 +51,7 @@ pub(super) fn config_of(manifest: &Manifest) -> Option<&Descriptor> {
 }
 
 /// The first signature's manifest, byte for byte as cosign 2 writes it.
-pub(super) fn begin(signature: &LegacySignature) -> Result<Change, ApplyError> {
+pub(in crate::apply) fn begin(signature: &LegacySignature) -> Result<Change, ApplyError> {
     let config = bytes(&config([&Digest::of(&signature.payload)]))?;
     let manifest = json!({
         "schemaVersion": 2,
@@ -67,7 +67,7 @@ pub(super) fn begin(signature: &LegacySignature) -> Result<Change, ApplyError> {
 }
 
 /// The manifest with one more signature at its end. What others wrote stays as they wrote it.
-pub(super) fn append(
+pub(in crate::apply) fn append(
     current: &Manifest,
     config: Config,
     signature: &LegacySignature,
@@ -80,7 +80,7 @@ pub(super) fn append(
 
 /// The manifest with those layers of `other` at its end that it lacks; `None` when it has them all. Their contents are the
 /// caller's to bring.
-pub(super) fn merge(
+pub(in crate::apply) fn merge(
     current: &Manifest,
     config: Config,
     other: &Manifest,

@@ -11,9 +11,9 @@ use futures_util::future::{LocalBoxFuture, try_join_all};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::sync::Semaphore;
 
-use super::children::{DEPTH_MAX, PARALLEL, TOTAL_MAX};
 use super::source::Source;
-use super::{ApplyError, Context};
+use crate::apply::children::{DEPTH_MAX, PARALLEL, TOTAL_MAX};
+use crate::apply::{ApplyError, Context};
 use crate::domain::{Descriptor, Digest, Manifest, Reference, Repository};
 use crate::failure::chain_text;
 use crate::registry::RegistryError;
@@ -26,7 +26,7 @@ const SMALL_MAX_BYTES: u64 = 64 * 1024;
 
 /// Copies images and indexes into one repository. Whatever of it is asked for at once, each manifest and blob is seen to
 /// once.
-pub(super) struct Carrier<'a> {
+pub(in crate::apply) struct Carrier<'a> {
     context: &'a Context,
     from: &'a [Source],
     to: &'a Repository,
@@ -42,7 +42,7 @@ pub(super) struct Carrier<'a> {
 
 /// Whether a manifest that is there stands for all that it points to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Care {
+pub(in crate::apply) enum Care {
     /// It does: registries take a manifest only once they have its parts.
     Trusting,
     /// It does, where one may look: a repository that nobody has pushed to may be denied whole. What is denied is brought as
@@ -54,16 +54,16 @@ pub(super) enum Care {
 
 /// What the repository lacked and has now.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Brought {
+pub(in crate::apply) struct Brought {
     /// Images, indexes and artifacts.
-    pub(super) manifests: BTreeSet<Digest>,
+    pub(in crate::apply) manifests: BTreeSet<Digest>,
     /// Configs, layers, and whatever else they point to.
-    pub(super) blobs: BTreeSet<Digest>,
+    pub(in crate::apply) blobs: BTreeSet<Digest>,
 }
 
 impl Brought {
     /// Adds what another walk brought.
-    pub(super) fn add(&mut self, other: &Self) {
+    pub(in crate::apply) fn add(&mut self, other: &Self) {
         self.manifests.extend(other.manifests.iter().cloned());
         self.blobs.extend(other.blobs.iter().cloned());
     }
@@ -71,7 +71,7 @@ impl Brought {
 
 impl<'a> Carrier<'a> {
     /// Will copy from `from`, tried in this order, to `to`.
-    pub(super) fn new(
+    pub(in crate::apply) fn new(
         context: &'a Context,
         from: &'a [Source],
         to: &'a Repository,
@@ -92,19 +92,19 @@ impl<'a> Carrier<'a> {
     }
 
     /// The same, with manifests that were read at a source already.
-    pub(super) fn knowing(self, known: &'a [Manifest]) -> Self {
+    pub(in crate::apply) fn knowing(self, known: &'a [Manifest]) -> Self {
         Self { known, ..self }
     }
 
     /// Sees to it that the repository has `digest` and all that belongs in it.
-    pub(super) async fn bring(&self, digest: &Digest) -> Result<(), ApplyError> {
+    pub(in crate::apply) async fn bring(&self, digest: &Digest) -> Result<(), ApplyError> {
         let count = Cell::new(0);
         let step = Step::first(digest, &count, Haste::Wait);
         self.see_to_manifest(digest, step).await
     }
 
     /// The same for many, at once.
-    pub(super) async fn bring_all(
+    pub(in crate::apply) async fn bring_all(
         &self,
         children: impl IntoIterator<Item = &Descriptor>,
     ) -> Result<(), ApplyError> {
@@ -115,7 +115,7 @@ impl<'a> Carrier<'a> {
     }
 
     /// The same for what is only said to be somewhere. Returns `false` if it is nowhere.
-    pub(super) async fn bring_listed(&self, digest: &Digest) -> Result<bool, ApplyError> {
+    pub(in crate::apply) async fn bring_listed(&self, digest: &Digest) -> Result<bool, ApplyError> {
         let count = Cell::new(0);
         let step = Step::first(digest, &count, Haste::Leave);
         match self.see_to_manifest(digest, step).await {
@@ -126,7 +126,10 @@ impl<'a> Carrier<'a> {
     }
 
     /// Sees to it that the repository has all that `manifest` points to.
-    pub(super) async fn bring_contents(&self, manifest: &Manifest) -> Result<(), ApplyError> {
+    pub(in crate::apply) async fn bring_contents(
+        &self,
+        manifest: &Manifest,
+    ) -> Result<(), ApplyError> {
         let count = Cell::new(0);
         let root = Step::first(manifest.digest(), &count, Haste::Wait);
         let inside = root.inside(manifest.digest(), true);
@@ -134,12 +137,12 @@ impl<'a> Carrier<'a> {
     }
 
     /// Every manifest that was come across, below what was asked for too.
-    pub(super) fn seen(&self) -> Vec<Digest> {
+    pub(in crate::apply) fn seen(&self) -> Vec<Digest> {
         self.manifests.seen()
     }
 
     /// What was brought so far, also by a call that has failed.
-    pub(super) fn brought(&self) -> Brought {
+    pub(in crate::apply) fn brought(&self) -> Brought {
         self.brought.borrow().clone()
     }
 

@@ -2,16 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use super::lookup::fallback;
-use super::settle::Shared;
-use super::{ApplyError, Context};
+use crate::apply::signatures::lookup::fallback;
+use crate::apply::signatures::settle::Shared;
+use crate::apply::{ApplyError, Context};
 use crate::domain::{Descriptor, Digest, Manifest, Reference, Repository, Tag};
 use crate::layout::Layout;
 use crate::registry::{Operation, Referrers, RegistryError};
 
 /// A place that images can be copied from.
 #[derive(Debug, Clone)]
-pub(super) enum Source {
+pub(in crate::apply) enum Source {
     /// A repository.
     Repository(Repository),
     /// A folder in the OCI layout.
@@ -20,7 +20,7 @@ pub(super) enum Source {
 
 /// The tags of a source, where all of them are known: none of the others need be asked for.
 #[derive(Debug)]
-pub(super) struct Known(Option<BTreeSet<String>>);
+pub(in crate::apply) struct Known(Option<BTreeSet<String>>);
 
 impl Known {
     fn may_have(&self, tag: &Tag) -> bool {
@@ -32,12 +32,14 @@ impl Known {
 
 impl Source {
     /// Repositories as sources.
-    pub(super) fn repositories(repositories: impl IntoIterator<Item = Repository>) -> Vec<Self> {
+    pub(in crate::apply) fn repositories(
+        repositories: impl IntoIterator<Item = Repository>,
+    ) -> Vec<Self> {
         repositories.into_iter().map(Self::from).collect()
     }
 
     /// What it is called in messages.
-    pub(super) fn name(&self) -> String {
+    pub(in crate::apply) fn name(&self) -> String {
         match self {
             Self::Repository(repository) => repository.to_string(),
             Self::Layout(layout) => layout.name().to_owned(),
@@ -45,7 +47,7 @@ impl Source {
     }
 
     /// The manifest `digest`; `None` says that it is not there.
-    pub(super) async fn manifest(
+    pub(in crate::apply) async fn manifest(
         &self,
         context: &Context,
         digest: &Digest,
@@ -60,7 +62,7 @@ impl Source {
     }
 
     /// Looks up which tags there are.
-    pub(super) async fn know(&self, context: &Context) -> Known {
+    pub(in crate::apply) async fn know(&self, context: &Context) -> Known {
         match self {
             Self::Repository(repository) => Known(context.registry.all_tags(repository).await),
             Self::Layout(_) => Known(None),
@@ -68,7 +70,7 @@ impl Source {
     }
 
     /// What it lists itself as referring to `subject`.
-    pub(super) async fn referrers(
+    pub(in crate::apply) async fn referrers(
         &self,
         context: &Context,
         subject: &Digest,
@@ -86,7 +88,7 @@ impl Source {
     }
 
     /// The fallback index of `subject`.
-    pub(super) async fn fallback(
+    pub(in crate::apply) async fn fallback(
         &self,
         context: &Context,
         subject: &Digest,
@@ -103,7 +105,7 @@ impl Source {
     }
 
     /// What is under the tag of `subject` that ends in `suffix`.
-    pub(super) async fn beside(
+    pub(in crate::apply) async fn beside(
         &self,
         context: &Context,
         subject: &Digest,
@@ -132,7 +134,7 @@ impl Source {
     }
 
     /// Copies `blob` to `to`, which lacks it. Returns `false` if it is not here either.
-    pub(super) async fn copy_blob(
+    pub(in crate::apply) async fn copy_blob(
         &self,
         context: &Context,
         to: &Repository,

@@ -2,17 +2,17 @@
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::children::PARALLEL;
 use super::lookup::{Api, Content, Lookup, Search, look_up};
-use super::receipt::{Origin, Receipt, SignatureReceipt, Subject};
 use super::signer::Authority;
-use super::{ApplyError, Context};
+use crate::apply::children::PARALLEL;
+use crate::apply::receipt::{Origin, Receipt, SignatureReceipt, Subject};
+use crate::apply::{ApplyError, Context};
 use crate::domain::{Descriptor, Policy, Repository, SignatureFormat};
 use crate::inputs::{Formats, OnSigningFailure, Signing};
 
 /// Something that must have a signature where it is.
 #[derive(Debug)]
-pub(super) struct ToSign {
+pub(in crate::apply) struct ToSign {
     /// Where.
     pub repository: Repository,
     /// What.
@@ -23,7 +23,7 @@ pub(super) struct ToSign {
 
 /// A signature that some repositories lack. It is made once, however many these are.
 #[derive(Debug)]
-pub(super) struct Unsigned {
+pub(in crate::apply) struct Unsigned {
     /// Of what.
     pub subject: Descriptor,
     /// In which format.
@@ -36,7 +36,7 @@ pub(super) struct Unsigned {
 
 /// A repository that lacks a signature.
 #[derive(Debug)]
-pub(super) struct Lacking {
+pub(in crate::apply) struct Lacking {
     /// Which.
     pub repository: Repository,
     /// Where a bundle will be listed.
@@ -45,7 +45,7 @@ pub(super) struct Lacking {
 
 /// What is likely to be found, which decides in which order to look: never what counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Expectation {
+pub(in crate::apply) enum Expectation {
     /// Nothing: all places are asked at once, so that asking the second costs no time.
     Unsigned,
     /// What an earlier run left: where that is, the other places need not be asked.
@@ -54,12 +54,12 @@ pub(super) enum Expectation {
 
 impl ToSign {
     /// Whether this is the same thing in the same place.
-    pub(super) fn is_as(&self, other: &Self) -> bool {
+    pub(in crate::apply) fn is_as(&self, other: &Self) -> bool {
         self.subject.digest == other.subject.digest && self.repository == other.repository
     }
 
     /// It, by name.
-    pub(super) fn name(&self) -> Subject {
+    pub(in crate::apply) fn name(&self) -> Subject {
         Subject {
             repository: self.repository.clone(),
             digest: self.subject.digest.clone(),
@@ -69,7 +69,7 @@ impl ToSign {
 
 impl Unsigned {
     /// What is unsigned, by name, with where its signature will be.
-    pub(super) fn names(&self) -> impl Iterator<Item = (Subject, &Lacking)> {
+    pub(in crate::apply) fn names(&self) -> impl Iterator<Item = (Subject, &Lacking)> {
         self.lacking.iter().map(|lacking| {
             let subject = Subject {
                 repository: lacking.repository.clone(),
@@ -83,7 +83,7 @@ impl Unsigned {
 impl Authority {
     /// Looks for the signature of each subject, notes those that are there, and returns what is missing. A signature of
     /// either format will do, unless both are wanted.
-    pub(super) async fn find_unsigned(
+    pub(in crate::apply) async fn find_unsigned(
         &self,
         context: &Context,
         subjects: Vec<ToSign>,

@@ -3,21 +3,21 @@
 use futures_util::future::try_join_all;
 
 use super::source::Source;
-use super::subjects::find_image;
-use super::{ApplyError, Context};
+use crate::apply::subjects::find_image;
+use crate::apply::{ApplyError, Context};
 use crate::domain::{Digest, ImageReference, Manifest, Reference, Repository};
 use crate::inputs::Origin;
 use crate::layout::Layout;
 use crate::record::{Record, RecordFile};
 
 /// Images, and where they are.
-pub(super) struct Found {
+pub(in crate::apply) struct Found {
     /// The one that tags are given, where there is such a one; the first, where there is not.
-    pub(super) image: Manifest,
+    pub(in crate::apply) image: Manifest,
     /// All of them, this one too.
-    pub(super) images: Vec<Manifest>,
+    pub(in crate::apply) images: Vec<Manifest>,
     /// In the order in which they are tried.
-    pub(super) sources: Vec<Source>,
+    pub(in crate::apply) sources: Vec<Source>,
 }
 
 impl Found {
@@ -32,7 +32,7 @@ impl Found {
     }
 
     /// Sees that it is clear which of the images the tags are for: the only one, or the only index.
-    pub(super) fn check_taggable(&self) -> Result<(), ApplyError> {
+    pub(in crate::apply) fn check_taggable(&self) -> Result<(), ApplyError> {
         let is_index = |image: &&Manifest| image.media_type().is_index();
         if self.images.len() == 1 || self.images.iter().filter(is_index).count() == 1 {
             return Ok(());
@@ -43,7 +43,10 @@ impl Found {
 }
 
 /// The images at the first origin that has them. The other origins may have what that one lacks of them.
-pub(super) async fn find(context: &Context, origins: &[Origin]) -> Result<Found, ApplyError> {
+pub(in crate::apply) async fn find(
+    context: &Context,
+    origins: &[Origin],
+) -> Result<Found, ApplyError> {
     let mut sources = Vec::new();
     let mut images = Vec::new();
     let mut fault = None;

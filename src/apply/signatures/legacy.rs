@@ -6,14 +6,14 @@ use std::collections::BTreeMap;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::children::PARALLEL;
 use super::legacy_manifest::{Config, append, begin, config_of, holds, is_signature};
 use super::lookup::{
     Api, Candidate, Content, Held, Judge, Judged, Lookup, REFERRERS_MAX, SIGNATURE_MAX_BYTES,
 };
-use super::receipt::Place;
 use super::settle::{Settling, Shared};
-use super::{ApplyError, Context};
+use crate::apply::children::PARALLEL;
+use crate::apply::receipt::Place;
+use crate::apply::{ApplyError, Context};
 use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, Repository, SignatureFormat};
 use crate::signing::{LegacySignature, Refusal};
 
@@ -35,7 +35,7 @@ fn tag<'a>(context: &'a Context, repository: &'a Repository, subject: &'a Digest
 
 /// Looks up every signature of `subject` under the tag and has each judged. A tag that holds anything but signatures is an
 /// error: what it should say is not known.
-pub(super) async fn look_up(
+pub(in crate::apply) async fn look_up(
     context: &Context,
     repository: &Repository,
     subject: &Digest,
@@ -114,7 +114,7 @@ fn judge_one(
 }
 
 /// Adds `signature` to those of `subject`. Returns where it is, and what is left to do for it to stay there.
-pub(super) async fn attach<'a>(
+pub(in crate::apply) async fn attach<'a>(
     context: &'a Context,
     repository: &'a Repository,
     subject: &'a Digest,
@@ -139,7 +139,7 @@ pub(super) async fn attach<'a>(
 }
 
 /// The config of a manifest of signatures, as far as it is known.
-pub(super) async fn read_config(
+pub(in crate::apply) async fn read_config(
     context: &Context,
     repository: &Repository,
     manifest: &Manifest,
@@ -156,7 +156,7 @@ pub(super) async fn read_config(
 }
 
 /// The name by which cosign calls a repository in what it signs.
-pub(super) fn docker_reference(repository: &Repository) -> String {
+pub(in crate::apply) fn docker_reference(repository: &Repository) -> String {
     let host = repository.host();
     let host = if host.is_docker_hub() {
         "index.docker.io"

@@ -5,10 +5,11 @@
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
+use super::legacy;
 use super::lookup::{Api, entries, fallback};
-use super::receipt::{Place, Subject};
 use super::settle::{Change, Settling};
-use super::{ApplyError, Context, legacy};
+use crate::apply::receipt::{Place, Subject};
+use crate::apply::{ApplyError, Context};
 use crate::domain::{
     Descriptor, Digest, FullTag, Manifest, ManifestKind, MediaType, Reference, Repository,
     SignatureFormat,
@@ -22,14 +23,14 @@ const SIGN_PREDICATE: &str = "https://sigstore.dev/cosign/sign/v1";
 const EMPTY: &[u8] = b"{}";
 
 /// Stores signatures in one repository.
-pub(super) struct Attacher<'a> {
+pub(in crate::apply) struct Attacher<'a> {
     context: &'a Context,
     repository: &'a Repository,
     empty: OnceCell<Digest>,
 }
 
 impl<'a> Attacher<'a> {
-    pub(super) fn new(context: &'a Context, repository: &'a Repository) -> Self {
+    pub(in crate::apply) fn new(context: &'a Context, repository: &'a Repository) -> Self {
         Self {
             context,
             repository,
@@ -46,7 +47,7 @@ impl<'a> Attacher<'a> {
 
     /// Adds `signature` to the tag that holds the legacy signatures of `subject`. Returns where it is, and what is left to do
     /// for it to stay there.
-    pub(super) async fn attach_legacy(
+    pub(in crate::apply) async fn attach_legacy(
         &self,
         subject: &'a Descriptor,
         signature: &LegacySignature,
@@ -56,7 +57,7 @@ impl<'a> Attacher<'a> {
 
     /// Stores a bundle as a referrer of `subject`. Returns where it is once the registry lists it, and what is left to do for
     /// it to stay there.
-    pub(super) async fn attach(
+    pub(in crate::apply) async fn attach(
         &self,
         subject: &'a Descriptor,
         signature: &Signature,
@@ -125,7 +126,7 @@ impl<'a> Attacher<'a> {
 
 /// Adds `new` to the fallback index of `subject`. Where there is none and `original` lists just these, it is that one.
 /// Returns what is left to do for them to stay there.
-pub(super) async fn list<'a>(
+pub(in crate::apply) async fn list<'a>(
     context: &'a Context,
     repository: &'a Repository,
     subject: &'a Digest,

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::{LocalBoxFuture, try_join_all};
 
-use super::receipt::Subject;
-use super::{ApplyError, Context};
+use crate::apply::receipt::Subject;
+use crate::apply::{ApplyError, Context};
 use crate::domain::{Digest, FullTag, Manifest, MediaType, Reference, Repository, Tag};
 use crate::registry::RegistryError;
 
@@ -20,7 +20,7 @@ const SETTLE: Duration = Duration::from_millis(300);
 const ROUNDS_MAX: u32 = 60;
 
 /// What is to be written under a tag.
-pub(super) struct Change {
+pub(in crate::apply) struct Change {
     /// The manifest's type.
     pub media_type: MediaType,
     /// The manifest.
@@ -30,11 +30,11 @@ pub(super) struct Change {
 }
 
 /// A tag that belongs to `subject` and that others write too.
-pub(super) struct Shared<'a> {
-    pub(super) context: &'a Context,
-    pub(super) repository: &'a Repository,
-    pub(super) subject: &'a Digest,
-    pub(super) tag: Tag,
+pub(in crate::apply) struct Shared<'a> {
+    pub(in crate::apply) context: &'a Context,
+    pub(in crate::apply) repository: &'a Repository,
+    pub(in crate::apply) subject: &'a Digest,
+    pub(in crate::apply) tag: Tag,
 }
 
 /// What one look at a tag came to.
@@ -46,13 +46,13 @@ enum Round {
 }
 
 /// The rest of a change that was made: seeing to it that it stays. `None` where it was there already.
-pub(super) type Settling<'a> = Option<LocalBoxFuture<'a, Result<(), ApplyError>>>;
+pub(in crate::apply) type Settling<'a> = Option<LocalBoxFuture<'a, Result<(), ApplyError>>>;
 
 impl<'a> Shared<'a> {
     /// Writes what `merge` makes of the tag's content, unless that has nothing to add to it. Returns the digest of what the
     /// tag holds then, and what is left to do: others may be writing what they read before. That is mostly waiting, which
     /// other work need not stand still for.
-    pub(super) async fn begin<M>(
+    pub(in crate::apply) async fn begin<M>(
         self,
         merge: M,
     ) -> Result<(Option<Digest>, Settling<'a>), ApplyError>
@@ -69,7 +69,7 @@ impl<'a> Shared<'a> {
     }
 
     /// The same with nothing left to do.
-    pub(super) async fn settle(
+    pub(in crate::apply) async fn settle(
         &self,
         merge: impl AsyncFn(Option<&Manifest>) -> Result<Option<Change>, ApplyError>,
     ) -> Result<(), ApplyError> {
@@ -120,13 +120,13 @@ impl<'a> Shared<'a> {
     }
 
     /// What the tag holds. The subject itself is nothing: some registries resolve such a tag so.
-    pub(super) async fn read(&self) -> Result<Option<Manifest>, ApplyError> {
+    pub(in crate::apply) async fn read(&self) -> Result<Option<Manifest>, ApplyError> {
         let found = self.read_raw().await?;
         Ok(found.filter(|manifest| manifest.digest() != self.subject))
     }
 
     /// The error that the tag holds something else than it is for.
-    pub(super) fn occupied(&self, why: &'static str) -> ApplyError {
+    pub(in crate::apply) fn occupied(&self, why: &'static str) -> ApplyError {
         ApplyError::FallbackOccupied {
             tag: self.full_tag(),
             subject: self.subject.clone(),
@@ -135,14 +135,14 @@ impl<'a> Shared<'a> {
     }
 
     /// What the tag belongs to, and where.
-    pub(super) fn subject(&self) -> Subject {
+    pub(in crate::apply) fn subject(&self) -> Subject {
         Subject {
             repository: self.repository.clone(),
             digest: self.subject.clone(),
         }
     }
 
-    pub(super) fn full_tag(&self) -> FullTag {
+    pub(in crate::apply) fn full_tag(&self) -> FullTag {
         FullTag {
             repository: self.repository.clone(),
             tag: self.tag.clone(),

@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::children::PARALLEL;
-use super::receipt::{Place, Subject};
+use super::legacy;
 use super::settle::Shared;
-use super::{ApplyError, Context, legacy};
+use crate::apply::children::PARALLEL;
+use crate::apply::receipt::{Place, Subject};
+use crate::apply::{ApplyError, Context};
 use crate::domain::{
     Descriptor, Digest, Manifest, ManifestKind, Reference, Repository, SignatureFormat,
 };
@@ -20,13 +21,13 @@ use crate::signing::{LegacySignature, Refusal, Signature, Verified};
 /// What holds a Sigstore bundle has one layer whose type begins so. Source: cosign, `pkg/oci/remote/signatures.go`.
 const BUNDLE_TYPE_PREFIX: &str = "application/vnd.dev.sigstore.bundle";
 /// No signature is as long as this.
-pub(super) const SIGNATURE_MAX_BYTES: u64 = 1 << 20;
+pub(in crate::apply) const SIGNATURE_MAX_BYTES: u64 = 1 << 20;
 /// What refers to one digest, at most.
-pub(super) const REFERRERS_MAX: usize = 1000;
+pub(in crate::apply) const REFERRERS_MAX: usize = 1000;
 
 /// A signature that holds, with all that it takes to store it.
 #[derive(Debug, Clone)]
-pub(super) enum Content {
+pub(in crate::apply) enum Content {
     /// A Sigstore bundle.
     Bundle(Signature),
     /// A layer of the older format.
@@ -35,14 +36,14 @@ pub(super) enum Content {
 
 /// A signature that holds, and where it is.
 #[derive(Debug, Clone)]
-pub(super) struct Held {
+pub(in crate::apply) struct Held {
     pub place: Place,
     pub content: Content,
 }
 
 impl Content {
     /// Who signed.
-    pub(super) fn signer(&self) -> &Verified {
+    pub(in crate::apply) fn signer(&self) -> &Verified {
         match self {
             Self::Bundle(signature) => &signature.verified,
             Self::Legacy(signature) => &signature.verified,
@@ -51,7 +52,7 @@ impl Content {
 }
 
 /// Something that may be a signature.
-pub(super) enum Candidate<'a> {
+pub(in crate::apply) enum Candidate<'a> {
     /// A Sigstore bundle.
     Bundle(&'a [u8]),
     /// A layer of the older format: its content and its annotations.
@@ -59,12 +60,12 @@ pub(super) enum Candidate<'a> {
 }
 
 /// Says whether something is a signature of a digest that counts.
-pub(super) type Judge<'a> =
+pub(in crate::apply) type Judge<'a> =
     dyn Fn(&Candidate<'_>, &Digest) -> Result<Verified, Refusal> + Sync + 'a;
 
 /// In which formats to look, and in which order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Search {
+pub(in crate::apply) enum Search {
     /// In this one, and only where it has no signature that holds, in the other: the fewest requests where there is one.
     First(SignatureFormat),
     /// In both at once: the least waiting where there is none. When one has a signature that holds, the other need not even
@@ -76,7 +77,7 @@ pub(super) enum Search {
 
 /// What was found of a digest, judged.
 #[derive(Debug)]
-pub(super) struct Lookup {
+pub(in crate::apply) struct Lookup {
     /// Signatures that hold: of each format the first that is listed.
     pub verified: Vec<Held>,
     /// Signatures that do not hold, and attestations, which are none, with their places.
@@ -89,7 +90,7 @@ pub(super) struct Lookup {
 
 /// Whether a registry has the referrers API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Api {
+pub(in crate::apply) enum Api {
     /// It lists referrers itself.
     Listed,
     /// They are listed under the fallback tag.
@@ -97,7 +98,7 @@ pub(super) enum Api {
 }
 
 /// What became of one candidate.
-pub(super) enum Judged {
+pub(in crate::apply) enum Judged {
     /// A signature that counts.
     Verified(Box<Held>),
     /// Something that does not.
@@ -109,7 +110,7 @@ pub(super) enum Judged {
 }
 
 /// Looks up every signature of `subject` and has each judged.
-pub(super) async fn look_up(
+pub(in crate::apply) async fn look_up(
     context: &Context,
     repository: &Repository,
     subject: &Digest,
@@ -176,7 +177,7 @@ async fn look_up_bundles(
 
 impl Lookup {
     /// One in which nothing was found yet.
-    pub(super) fn of(api: Api) -> Self {
+    pub(in crate::apply) fn of(api: Api) -> Self {
         Self {
             verified: Vec::new(),
             refused: Vec::new(),
@@ -186,13 +187,13 @@ impl Lookup {
     }
 
     /// The first signature that holds, in this format.
-    pub(super) fn verified_as(&self, format: SignatureFormat) -> Option<&Held> {
+    pub(in crate::apply) fn verified_as(&self, format: SignatureFormat) -> Option<&Held> {
         let mut verified = self.verified.iter();
         verified.find(|held| held.place.format == format)
     }
 
     /// Adds what became of one candidate.
-    pub(super) fn note(&mut self, judged: Judged) {
+    pub(in crate::apply) fn note(&mut self, judged: Judged) {
         match judged {
             // Anybody can list the same one a thousand times.
             Judged::Verified(held) if self.verified_as(held.place.format).is_some() => {}
@@ -244,7 +245,7 @@ impl Lookup {
 }
 
 /// The fallback tag of `subject`.
-pub(super) fn fallback<'a>(
+pub(in crate::apply) fn fallback<'a>(
     context: &'a Context,
     repository: &'a Repository,
     subject: &'a Digest,
@@ -258,7 +259,7 @@ pub(super) fn fallback<'a>(
 }
 
 /// The entries of a fallback index.
-pub(super) fn entries(manifest: &Manifest) -> &[Descriptor] {
+pub(in crate::apply) fn entries(manifest: &Manifest) -> &[Descriptor] {
     match manifest.kind() {
         ManifestKind::Index { manifests, .. } => manifests,
         ManifestKind::Image { .. } => &[],

@@ -10,10 +10,10 @@ use futures_util::{StreamExt as _, stream};
 use super::attach::Attacher;
 use super::legacy::docker_reference;
 use super::lookup::{Candidate, Content};
-use super::receipt::{Origin, Receipt, SignatureReceipt, Subject};
 use super::settle::Settling;
 use super::unsigned::{Lacking, Unsigned};
-use super::{ApplyError, Context, Ledger};
+use crate::apply::receipt::{Origin, Receipt, SignatureReceipt, Subject};
+use crate::apply::{ApplyError, Context, Ledger};
 use crate::domain::{Digest, Matcher, Policy, Repository, SignatureFormat};
 use crate::inputs::{OnSigningFailure, PolicyInputs};
 use crate::signing::{Caller, Keyless, Refusal, Trust, Verified, verify, verify_legacy};
@@ -37,7 +37,10 @@ impl Authority {
     }
 
     /// Whose signatures count: what the inputs say, and this run's own identity where they do not.
-    pub(super) async fn policy(&self, inputs: &PolicyInputs) -> Result<Policy, ApplyError> {
+    pub(in crate::apply) async fn policy(
+        &self,
+        inputs: &PolicyInputs,
+    ) -> Result<Policy, ApplyError> {
         if let (Some(identity), Some(issuer)) = (&inputs.identity, &inputs.issuer) {
             let github = inputs.github.clone();
             return Ok(Policy {
@@ -50,7 +53,7 @@ impl Authority {
     }
 
     /// Judges what may be a signature.
-    pub(super) fn judge<'a>(
+    pub(in crate::apply) fn judge<'a>(
         &'a self,
         policy: &'a Policy,
     ) -> impl Fn(&Candidate<'_>, &Digest) -> Result<Verified, Refusal> + Sync + 'a {
@@ -64,7 +67,7 @@ impl Authority {
 
     /// Has a certificate ready where one will be needed, so that waiting for it overlaps other work. Whether it worked
     /// shows when it is used.
-    pub(super) async fn prepare(&self, unsigned: &[Unsigned]) {
+    pub(in crate::apply) async fn prepare(&self, unsigned: &[Unsigned]) {
         if let Some(keyless) = self.keyless.as_ref().filter(|_| makes_any(unsigned)) {
             let _ = keyless.prepare().await;
         }
@@ -76,7 +79,7 @@ impl Authority {
     /// What is under way ends, and nothing new is begun where it failed, so that an outage is waited for once and not once
     /// for each child: that of a registry ends its own part alone, and one of Sigstore keeps no signature from being stored
     /// that another registry holds. An outage that the inputs let pass becomes a warning.
-    pub(super) async fn sign_all<'a>(
+    pub(in crate::apply) async fn sign_all<'a>(
         &self,
         context: &'a Context,
         unsigned: &'a [Unsigned],
@@ -242,13 +245,13 @@ fn reason<'a>(failures: &'a [ApplyError], subject: &Subject) -> Option<&'a Apply
 }
 
 /// A signature that is stored, and has to be seen to stay.
-pub(super) struct Unsettled<'a> {
+pub(in crate::apply) struct Unsettled<'a> {
     subject: Subject,
     rest: LocalBoxFuture<'a, Result<(), ApplyError>>,
 }
 
 /// Sees to it that all of these stay, at once. Returns those of which that is not so, and why.
-pub(super) async fn settle(unsettled: Vec<Unsettled<'_>>) -> Vec<(Subject, ApplyError)> {
+pub(in crate::apply) async fn settle(unsettled: Vec<Unsettled<'_>>) -> Vec<(Subject, ApplyError)> {
     let rests = unsettled
         .into_iter()
         .map(async |Unsettled { subject, rest }| match rest.await {
@@ -262,7 +265,7 @@ pub(super) async fn settle(unsettled: Vec<Unsettled<'_>>) -> Vec<(Subject, Apply
 }
 
 /// Ends the run for what did not stay, unless the inputs let that pass.
-pub(super) fn check_settled(
+pub(in crate::apply) fn check_settled(
     context: &Context,
     lost: Vec<(Subject, ApplyError)>,
     on_failure: OnSigningFailure,
@@ -301,7 +304,10 @@ fn attachers<'a>(
 }
 
 /// The policy where the inputs leave something open: this run's own identity, issuer and source repository, exactly.
-pub(super) fn own_policy(inputs: &PolicyInputs, caller: &Caller) -> Result<Policy, ApplyError> {
+pub(in crate::apply) fn own_policy(
+    inputs: &PolicyInputs,
+    caller: &Caller,
+) -> Result<Policy, ApplyError> {
     let mut github = inputs.github.clone();
     let identity = if let Some(identity) = &inputs.identity {
         identity.clone()

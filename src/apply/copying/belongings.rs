@@ -5,16 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::attach::list;
 use super::carry::Carrier;
-use super::children::{DEPTH_MAX, PARALLEL};
-use super::legacy::read_config;
-use super::legacy_manifest::merge;
-use super::lookup::{REFERRERS_MAX, entries};
-use super::receipt::Subject;
-use super::settle::{Change, Shared};
 use super::source::{Known, Source};
-use super::{ApplyError, Context};
+use crate::apply::children::{DEPTH_MAX, PARALLEL};
+use crate::apply::receipt::Subject;
+use crate::apply::signatures::attach::list;
+use crate::apply::signatures::legacy::read_config;
+use crate::apply::signatures::legacy_manifest::merge;
+use crate::apply::signatures::lookup::{REFERRERS_MAX, entries};
+use crate::apply::signatures::settle::{Change, Shared};
+use crate::apply::{ApplyError, Context};
 use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, Reference, Repository};
 use crate::registry::Referrers;
 
@@ -22,11 +22,11 @@ use crate::registry::Referrers;
 const BESIDE: [&str; 3] = ["sig", "att", "sbom"];
 
 /// Copies what belongs to whatever a [`Carrier`] has brought.
-pub(super) struct Belongings<'a> {
-    pub(super) context: &'a Context,
-    pub(super) from: &'a [Source],
-    pub(super) to: &'a Repository,
-    pub(super) carrier: &'a Carrier<'a>,
+pub(in crate::apply) struct Belongings<'a> {
+    pub(in crate::apply) context: &'a Context,
+    pub(in crate::apply) from: &'a [Source],
+    pub(in crate::apply) to: &'a Repository,
+    pub(in crate::apply) carrier: &'a Carrier<'a>,
 }
 
 /// What refers to one digest, as the sources list it.
@@ -39,7 +39,7 @@ struct Listed {
 
 impl Belongings<'_> {
     /// Brings what belongs to all that the carrier has seen, and what belongs to that, and so on.
-    pub(super) async fn bring(&self) -> Result<(), ApplyError> {
+    pub(in crate::apply) async fn bring(&self) -> Result<(), ApplyError> {
         let known: Vec<Known> = stream::iter(self.from.iter().map(|from| from.know(self.context)))
             .buffered(PARALLEL)
             .collect()

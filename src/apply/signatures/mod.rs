@@ -1,0 +1,10 @@
+//! Signatures where a bundle meets a registry: whose counts, which is there, which is missing; making those, storing them
+//! in either format, and seeing to it that they stay.
+
+pub(super) mod attach;
+pub(super) mod legacy;
+pub(super) mod legacy_manifest;
+pub(super) mod lookup;
+pub(super) mod settle;
+pub(super) mod signer;
+pub(super) mod unsigned;

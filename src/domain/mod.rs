@@ -15,7 +15,6 @@ mod reference;
 mod secret;
 mod signature;
 mod trace;
-mod version;
 
 pub use digest::{Digest, DigestError, Digester};
 pub use events::{Event, Events};
@@ -29,4 +28,3 @@ pub use reference::{Host, ImageReference, Reference, ReferenceError, Repository,
 pub use secret::Secret;
 pub use signature::SignatureFormat;
 pub use trace::RequestTrace;
-pub use version::{Version, VersionError};

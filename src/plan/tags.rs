@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use semver::Version;
+
 use super::assemble::{Assembly, Child, Leaf, PlatformMap, Resolved};
-use crate::domain::{
-    Descriptor, Digest, FullTag, Manifest, ManifestKind, Platform, Repository, Version,
-};
+use crate::domain::{Descriptor, Digest, FullTag, Manifest, ManifestKind, Platform, Repository};
 
 /// Where an index says which version it is. Source: OCI image specification, `annotations.md`.
 const VERSION: &str = "org.opencontainers.image.version";
@@ -174,9 +174,10 @@ pub fn decide_tags(
 /// a semantic version, nothing follows.
 fn newer(holds: &Manifest, target: &Manifest) -> Option<Newer> {
     let (held, wanted) = (holds.annotation(VERSION)?, target.annotation(VERSION)?);
-    let (held_version, wanted_version): (Version, Version) =
-        (held.parse().ok()?, wanted.parse().ok()?);
-    (held_version > wanted_version).then(|| Newer {
+    // As tags have it; what is no version decides nothing.
+    let version = |text: &str| Version::parse(text.strip_prefix('v').unwrap_or(text)).ok();
+    let order = version(held)?.cmp_precedence(&version(wanted)?);
+    order.is_gt().then(|| Newer {
         holds: held.to_owned(),
         wanted: wanted.to_owned(),
     })

@@ -233,5 +233,16 @@ fn moving_tags_move_where_the_versions_say_nothing() {
         assert!(step.writes() && step.newer.is_none());
     }
     assert!(!TagStep::of_moving(&full("latest"), Some(&new), &old).writes());
+    // Tags have a `v`; what was built when decides nothing; numbers are no words.
+    for (held, target, stays) in [
+        ("v1.10.0", "1.9.0", true),
+        ("1.0.0+2", "1.0.0+1", false),
+        ("1.0.0-rc.10", "v1.0.0-rc.9", true),
+        ("01.2.3", "1.0.0", false),
+    ] {
+        let [held, target] = [held, target].map(|version| with_version(&plain, Some(version)));
+        let step = TagStep::of_moving(&full("latest"), Some(&held), &target);
+        assert_eq!(step.newer.is_some(), stays);
+    }
     assert!(TagStep::of_moving(&full("latest"), None, &old).writes());
 }

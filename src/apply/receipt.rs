@@ -114,6 +114,8 @@ pub struct Place {
     pub format: SignatureFormat,
     /// The manifest that holds it.
     pub manifest: Digest,
+    /// Whether it is listed under the fallback tag, and not by the registry itself.
+    pub is_tagged: bool,
     /// What tells it from the others in that manifest, which changes with each: the digest of the signature as it is
     /// written there. Only legacy signatures share a manifest.
     pub signature: Option<Digest>,
@@ -370,6 +372,7 @@ impl SignatureReceipt {
             format: self.place.format.as_str().to_owned(),
             manifest: Some(self.place.manifest.clone()),
             signature: self.place.signature.clone(),
+            tagged: self.place.is_tagged,
             identity: self.signer.identity.clone(),
             issuer: self.signer.issuer.clone(),
             log_index: self.signer.log_index,

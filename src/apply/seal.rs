@@ -12,7 +12,7 @@ use super::signatures::unsigned::{Expectation, ToSign, Unsigned};
 use super::survey::{Destination, SealPlan, survey};
 use super::tags::write_tags;
 use super::{ApplyError, Context, Ledger};
-use crate::domain::Reference;
+use crate::domain::{Digest, Reference};
 use crate::inputs::{Depth, Mode, Order, Seal, Signing};
 
 /// Makes, signs and tags an index. `authority` is what signing needs; it is awaited only if there is signing to do.
@@ -34,7 +34,7 @@ pub(super) async fn seal(
     };
     let signing = match (&seal.signing, &authority) {
         (Some(signing), Some(authority)) => {
-            let subjects = subjects(&plan, signing.depth);
+            let subjects = subjects(&plan, signing.depth, ledger);
             let unsigned = authority.find_unsigned(context, subjects, signing, receipt);
             Some((authority, signing, unsigned.await?))
         }
@@ -74,14 +74,19 @@ pub(super) async fn seal(
 }
 
 /// Everything that must have a signature, in each repository.
-fn subjects(plan: &SealPlan, depth: Depth) -> Vec<ToSign> {
+fn subjects(plan: &SealPlan, depth: Depth, ledger: &Ledger) -> Vec<ToSign> {
     let mut subjects: Vec<ToSign> = Vec::new();
     for destination in &plan.destinations {
+        let image = destination.repository.to_string();
+        let is_tagged = |subject: &Digest| {
+            let earlier = ledger.earlier();
+            earlier.is_some_and(|record| record.is_tagged(&image, subject))
+        };
         // What no tag held yet is most likely unsigned.
-        let expectation = if destination.push_index {
-            Expectation::Unsigned
-        } else {
-            Expectation::Signed
+        let expectation = |subject: &Digest| match destination.push_index {
+            true => Expectation::Unsigned,
+            false if is_tagged(subject) => Expectation::Tagged,
+            false => Expectation::Signed,
         };
         for index in destination.indexes(&plan.target) {
             let mut signed = vec![index.descriptor()];
@@ -91,8 +96,8 @@ fn subjects(plan: &SealPlan, depth: Depth) -> Vec<ToSign> {
             for subject in signed {
                 let subject = ToSign {
                     repository: destination.repository.clone(),
+                    expectation: expectation(&subject.digest),
                     subject,
-                    expectation,
                 };
                 if !subjects.iter().any(|known| known.is_as(&subject)) {
                     subjects.push(subject);

@@ -99,6 +99,9 @@ pub struct SignatureRecord {
     /// What tells it from the others in that manifest, where it shares one (`legacy`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<Digest>,
+    /// Whether it is listed under the fallback tag, and not by the registry itself.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tagged: bool,
     /// Who signed.
     pub identity: String,
     /// Who vouches for that.
@@ -187,6 +190,16 @@ impl Record {
             }),
             None => self.put(image),
         }
+    }
+
+    /// Whether the record says that a signature of `subject` in `image` is listed under the fallback tag.
+    #[must_use]
+    pub fn is_tagged(&self, image: &str, subject: &Digest) -> bool {
+        let mut images = self.images.iter().filter(|known| known.image == image);
+        images.any(|known| {
+            let mut signatures = known.signatures.iter();
+            signatures.any(|signature| signature.tagged && signature.subject == *subject)
+        })
     }
 
     /// What the signatures are known by that the record says were pushed for `subject` in `image`.

@@ -30,6 +30,29 @@ fn registry_that_answers_referrers_and_lists_nothing_gets_the_fallback_tag() {
     world.verify("v1").succeed();
 }
 
+/// What the record says of a list tells where to look first, and nothing else.
+#[test]
+fn list_that_was_lost_since_is_written_again_whatever_the_record_says() {
+    let world = World::with(Options::new().referrers(Referrers::TagSchema));
+    let seal = world.seal();
+    let digest = seal.succeed().output("digest").to_owned();
+    assert_eq!(seal.record()["images"][0]["signatures"][0]["tagged"], true);
+    let list = digest.replace(':', "-");
+    world.registry().delete_tag(REPOSITORY, &list);
+    assert_eq!(seal.succeed().output("sign-skipped"), "false");
+    assert_eq!(world.listed(&digest).len(), 1);
+    // A registry that has got an API since lists them itself, and has no such tag.
+    let now = World::new();
+    let record = seal
+        .record()
+        .to_string()
+        .replace(&world.image(), &now.image());
+    let moved = now.seal().file("manifest-seal.json", &record);
+    now.seal().succeed();
+    assert_eq!(moved.succeed().output("sign-skipped"), "true");
+    now.verify("v1").succeed();
+}
+
 #[test]
 fn entries_of_others_stay_byte_for_byte() {
     let world = World::with(Options::new().referrers(Referrers::TagSchema));

@@ -90,7 +90,8 @@ impl<'a> Attacher<'a> {
             .await?;
         let promised = api == Api::Listed && stored.subject.as_ref() == Some(&subject.digest);
         let mut settling = None;
-        if !(promised && self.is_listed(&subject.digest, &digest).await?) {
+        let is_tagged = !(promised && self.is_listed(&subject.digest, &digest).await?);
+        if is_tagged {
             let mut entry = Descriptor::new(
                 MediaType::OciManifest,
                 manifest.len() as u64,
@@ -103,6 +104,7 @@ impl<'a> Attacher<'a> {
         }
         let place = Place {
             format: SignatureFormat::Bundle,
+            is_tagged,
             manifest: digest,
             signature: None,
         };

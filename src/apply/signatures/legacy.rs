@@ -184,6 +184,7 @@ fn place(manifest: &Digest, annotations: &BTreeMap<String, String>) -> Place {
     let signature = annotations.get(SIGNATURE).map_or("", String::as_str);
     Place {
         format: SignatureFormat::Legacy,
+        is_tagged: false,
         manifest: manifest.clone(),
         signature: Some(Digest::of(signature.as_bytes())),
     }

@@ -68,6 +68,9 @@ pub(in crate::apply) type Judge<'a> =
 pub(in crate::apply) enum Search {
     /// In this one, and only where it has no signature that holds, in the other: the fewest requests where there is one.
     First(SignatureFormat),
+    /// For bundles, first under the fallback tag, where an earlier run says that it left one: whether there is an API need
+    /// not be asked then.
+    Tagged,
     /// In both at once: the least waiting where there is none. When one has a signature that holds, the other need not even
     /// be known.
     Either,
@@ -134,6 +137,16 @@ pub(in crate::apply) async fn look_up(
             }
             Ok(bundles.await?.and(legacy))
         }
+        Search::Tagged => {
+            let mut tagged = Lookup::of(Api::FallbackTag);
+            tagged
+                .judge_tagged(context, repository, subject, &[], judge)
+                .await?;
+            if tagged.holds_any() {
+                return Ok(tagged);
+            }
+            Ok(bundles.await?.and(legacy.await?))
+        }
         Search::Either => match tokio::join!(bundles, legacy) {
             (Ok(found), Err(_)) | (Err(_), Ok(found)) if found.holds_any() => Ok(found),
             (bundles, legacy) => Ok(bundles?.and(legacy?)),
@@ -161,15 +174,8 @@ async fn look_up_bundles(
         .await?;
     // Some registries answer the API and list nothing; what was written to the fallback tag because of that is there.
     if lookup.verified.is_empty() {
-        let tagged = fallback(context, repository, subject).read().await?;
-        let entries = tagged.as_ref().map_or(&[][..], entries);
-        let new: Vec<Descriptor> = entries
-            .iter()
-            .filter(|entry| !listed.iter().any(|known| known.digest == entry.digest))
-            .cloned()
-            .collect();
         lookup
-            .judge_all(context, repository, subject, &new, judge)
+            .judge_tagged(context, repository, subject, &listed, judge)
             .await?;
     }
     Ok(lookup)
@@ -214,6 +220,27 @@ impl Lookup {
         self.refused.extend(legacy.refused);
         self.dangling.extend(legacy.dangling);
         self
+    }
+
+    /// Adds what became of the entries of the fallback tag, but for those that are `known`.
+    async fn judge_tagged(
+        &mut self,
+        context: &Context,
+        repository: &Repository,
+        subject: &Digest,
+        known: &[Descriptor],
+        judge: &Judge<'_>,
+    ) -> Result<(), ApplyError> {
+        let tagged = fallback(context, repository, subject).read().await?;
+        let entries = tagged.as_ref().map_or(&[][..], entries);
+        let is_new = |entry: &&Descriptor| !known.iter().any(|known| known.digest == entry.digest);
+        let new: Vec<Descriptor> = entries.iter().filter(is_new).cloned().collect();
+        self.judge_all(context, repository, subject, &new, judge)
+            .await?;
+        for held in &mut self.verified {
+            held.place.is_tagged = true;
+        }
+        Ok(())
     }
 
     async fn judge_all(
@@ -297,6 +324,7 @@ async fn judge_one(
         format: SignatureFormat::Bundle,
         manifest: entry.digest.clone(),
         signature: None,
+        is_tagged: false,
     };
     if bundle.size > SIGNATURE_MAX_BYTES {
         return Ok(Judged::Refused(

@@ -50,6 +50,8 @@ pub(in crate::apply) enum Expectation {
     Unsigned,
     /// What an earlier run left: where that is, the other places need not be asked.
     Signed,
+    /// The same, and the record says that it is listed under the fallback tag.
+    Tagged,
 }
 
 impl ToSign {
@@ -144,7 +146,7 @@ impl Authority {
             let judge = self.judge(policy);
             let lookup = look_up(context, &wanted.repository, subject, &judge, search).await?;
             let enough = match search {
-                Search::First(_) | Search::Either => !lookup.verified.is_empty(),
+                Search::First(_) | Search::Tagged | Search::Either => !lookup.verified.is_empty(),
                 Search::Both => missing(Formats::Both, &lookup).is_empty(),
             };
             if enough || lookup.dangling.is_empty() {
@@ -170,8 +172,11 @@ fn search(formats: Formats, expectation: Expectation) -> Search {
     match (formats, expectation) {
         (Formats::Both, _) => Search::Both,
         (Formats::Bundle | Formats::Legacy, Expectation::Unsigned) => Search::Either,
+        (Formats::Bundle, Expectation::Tagged) => Search::Tagged,
         (Formats::Bundle, Expectation::Signed) => Search::First(SignatureFormat::Bundle),
-        (Formats::Legacy, Expectation::Signed) => Search::First(SignatureFormat::Legacy),
+        (Formats::Legacy, Expectation::Signed | Expectation::Tagged) => {
+            Search::First(SignatureFormat::Legacy)
+        }
     }
 }
 

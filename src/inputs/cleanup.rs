@@ -3,7 +3,7 @@
 use super::Request;
 use super::fields::Fields;
 use super::repositories::Repositories;
-use super::requests::refuse_both;
+use super::requests::both_tags;
 use crate::domain::FullTag;
 
 /// The command `cleanup`.
@@ -18,11 +18,7 @@ pub struct Cleanup {
 /// `None` where an error was kept that leaves nothing to go on with.
 pub(super) fn cleanup(fields: &mut Fields<'_>) -> Option<Request> {
     let mut repositories = Repositories::of_image(fields);
-    let tags = repositories.entries(fields, "tags");
-    let moving_tags = repositories.entries(fields, "moving-tags");
-    let tags = repositories.placed(fields, "tags", tags);
-    let moving_tags = repositories.placed(fields, "moving-tags", moving_tags);
-    refuse_both(fields, &tags, &moving_tags);
+    let (tags, moving_tags) = both_tags(fields, &mut repositories);
     let inputs = ["image", "tags", "moving-tags"];
     let is_refused = inputs.iter().any(|input| fields.is_refused(input));
     if tags.is_empty() && moving_tags.is_empty() && !is_refused {

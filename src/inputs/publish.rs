@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::fields::Fields;
 use super::grammar::{self, Separator};
 use super::repositories::Repositories;
-use super::requests::{depth, destinations, policy, refuse_both};
+use super::requests::{both_tags, depth, destinations, policy};
 use super::{Depth, PolicyInputs};
 use crate::domain::{FullTag, ImageReference, ReferenceError, Repository, Tag};
 
@@ -50,11 +50,7 @@ pub enum Origin {
 /// `None` where an error was kept that leaves nothing to go on with.
 pub(super) fn publish(fields: &mut Fields<'_>) -> Option<Publish> {
     let mut repositories = Repositories::of_image(fields);
-    let tags = repositories.entries(fields, "tags");
-    let moving_tags = repositories.entries(fields, "moving-tags");
-    let tags = repositories.placed(fields, "tags", tags);
-    let moving_tags = repositories.placed(fields, "moving-tags", moving_tags);
-    refuse_both(fields, &tags, &moving_tags);
+    let (tags, moving_tags) = both_tags(fields, &mut repositories);
     let sources = origins(fields);
     let depth = depth(fields);
     let policy = policy(fields);

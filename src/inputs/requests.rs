@@ -91,8 +91,21 @@ fn seal(fields: &mut Fields<'_>, signing: Option<Signing>) -> Option<Seal> {
     })
 }
 
+/// Both lists of tags, where nothing else names a repository.
+pub(super) fn both_tags(
+    fields: &mut Fields<'_>,
+    repositories: &mut Repositories,
+) -> (Vec<FullTag>, Vec<FullTag>) {
+    let tags = repositories.entries(fields, "tags");
+    let moving_tags = repositories.entries(fields, "moving-tags");
+    let tags = repositories.placed(fields, "tags", tags);
+    let moving_tags = repositories.placed(fields, "moving-tags", moving_tags);
+    refuse_both(fields, &tags, &moving_tags);
+    (tags, moving_tags)
+}
+
 /// No tag can both move and stay.
-pub(super) fn refuse_both(fields: &mut Fields<'_>, tags: &[FullTag], moving_tags: &[FullTag]) {
+fn refuse_both(fields: &mut Fields<'_>, tags: &[FullTag], moving_tags: &[FullTag]) {
     for tag in moving_tags.iter().filter(|tag| tags.contains(tag)) {
         fields.refuse(
             "moving-tags",

@@ -6,22 +6,10 @@ use std::time::Duration;
 use sandbox::{Deletes, Fault, Kind, Options, Referrers, Registry};
 use serde_json::{Value, json};
 
-use crate::support::{Action, Outcome, REPOSITORY, World, told, until};
-
-/// Longer than any test: whoever waits for it is killed before.
-const FOR_EVER: Duration = Duration::from_mins(10);
-const MIRROR: &str = "mirror/app";
-
-/// A run of `cleanup` in the place of `action`, for the same tags.
-fn cleanup(action: &Action) -> Action {
-    action
-        .clone()
-        .input("command", "cleanup")
-        .input("digests", "")
-}
+use crate::support::{Action, MIRROR, Outcome, REPOSITORY, World, cleanup, told, until};
 
 /// Another index, made of one image, under these moving tags and (moved there by hand) these others.
-fn earlier(world: &World, moving: &str) -> String {
+pub(crate) fn earlier(world: &World, moving: &str) -> String {
     let other = world
         .registry()
         .push_image_seeded(REPOSITORY, "linux/amd64", Kind::Oci, 3);
@@ -33,19 +21,19 @@ fn earlier(world: &World, moving: &str) -> String {
     made.elsewhere().succeed().output("digest").to_owned()
 }
 
-fn sealing(world: &World) -> Action {
+pub(crate) fn sealing(world: &World) -> Action {
     world
         .seal()
         .input("tags", "v1\nv1.0")
         .input("moving-tags", "latest\nedge")
 }
 
-fn nothing_remains(outcome: &Outcome) {
+pub(crate) fn nothing_remains(outcome: &Outcome) {
     assert_eq!(outcome.json("remaining"), json!([]), "{}", outcome.log);
 }
 
 /// What the run handed over as left to be done: tag and reason.
-fn remaining(outcome: &Outcome) -> BTreeMap<String, Value> {
+pub(crate) fn remaining(outcome: &Outcome) -> BTreeMap<String, Value> {
     let list = outcome.json("remaining");
     let entries = list.as_array().unwrap().iter();
     let entry = |entry: &Value| {
@@ -407,104 +395,4 @@ fn inputs_must_name_what_may_be_taken_back() {
     let both = cleanup(&seal).input("moving-tags", "v1").end_with(2);
     both.says(&["`moving-tags`"]);
     assert!(world.tag("v1").is_some());
-}
-
-/// Kills a run at its `k`-th request to the registry, after its effect; then cleans up.
-fn killed_and_cleaned(options: &Options, k: u64) -> bool {
-    let world = World::with(options.clone());
-    earlier(&world, "latest");
-    let before = world.tags();
-    let action = sealing(&world);
-    world.registry().fault(Fault::at(k).delay(FOR_EVER));
-    let reached = || {
-        world
-            .registry()
-            .requests()
-            .iter()
-            .any(|request| request.faulty)
-    };
-    let mut running = action.begin();
-    let mut ended = false;
-    until("a request", || {
-        ended = running.has_ended();
-        ended || reached()
-    });
-    running.kill();
-    world.registry().clear_faults();
-    let outcome = cleanup(&action).succeed();
-    nothing_remains(&outcome);
-    assert_eq!(
-        world.tags(),
-        before,
-        "killed at request {k}\n{}",
-        outcome.log
-    );
-    cleanup(&action).succeed();
-    assert_eq!(world.tags(), before, "killed at request {k}, cleaned twice");
-    !ended
-}
-
-#[test]
-fn run_that_is_killed_anywhere_leaves_no_tag_behind_a_cleanup() {
-    for options in [
-        Options::new(),
-        Options::new()
-            .referrers(Referrers::TagSchema)
-            .deletes(Deletes::Digests),
-    ] {
-        let whole = World::with(options.clone());
-        earlier(&whole, "latest");
-        whole.registry().clear_requests();
-        sealing(&whole).succeed();
-        let requests: Vec<u64> = (1..=whole.registry().requests().len() as u64).collect();
-        let options = &options;
-        let killed: usize = std::thread::scope(|scope| {
-            let share = |share: &[u64]| {
-                let share = share.to_vec();
-                scope.spawn(move || {
-                    let killed = share.iter().filter(|k| killed_and_cleaned(options, **k));
-                    killed.count()
-                })
-            };
-            let threads: Vec<_> = requests
-                .chunks(requests.len().div_ceil(8))
-                .map(share)
-                .collect();
-            threads
-                .into_iter()
-                .map(|thread| thread.join().unwrap())
-                .sum()
-        });
-        eprintln!("killed at {killed} of {} requests", requests.len());
-        assert!(killed + 3 >= requests.len() && killed > 20, "{killed}");
-    }
-}
-
-#[test]
-fn cleanup_that_is_cut_short_hands_over_what_it_did_not_come_to() {
-    let world = World::new();
-    let before = earlier(&world, "latest");
-    let seal = sealing(&world);
-    seal.succeed();
-    let registry = world.registry();
-    registry.fault(Fault::on("DELETE", "*/manifests/v1").delay(FOR_EVER));
-    let running = cleanup(&seal).begin();
-    until("the deletion", || {
-        registry.requests().iter().any(|request| request.faulty)
-    });
-    let outcome = running.terminate();
-    assert_eq!(outcome.code, 1, "{}", outcome.log);
-    // What was done by then is not among it.
-    assert_eq!(world.tag("latest"), Some(before));
-    let remaining = remaining(&outcome);
-    assert_eq!(remaining.keys().collect::<Vec<_>>(), ["edge", "v1", "v1.0"]);
-    assert_eq!(remaining["v1"]["why"], "the run ended before");
-    assert!(
-        outcome.summary.contains("not&nbsp;taken&nbsp;back"),
-        "{}",
-        outcome.summary
-    );
-    // And the next one ends what this one began.
-    nothing_remains(&cleanup(&seal).succeed());
-    assert_eq!(world.tags().len(), 1);
 }

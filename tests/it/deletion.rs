@@ -7,7 +7,7 @@ use sandbox::{Fault, Kind, Options, Service};
 use serde_json::{Value, json};
 
 use crate::support::hosted::{Hosted, PASSWORD, auths, docker_login, kept_secret};
-use crate::support::{Action, Outcome, REPOSITORY, World};
+use crate::support::{Action, Outcome, REPOSITORY, World, cleanup};
 
 /// Where deletions are asked for: method and path.
 fn asked(service: Service) -> (&'static str, &'static str) {
@@ -58,8 +58,7 @@ impl Published {
     }
 
     fn cleanup(&self) -> Action {
-        let action = self.action.clone();
-        action.input("command", "cleanup").input("digests", "")
+        cleanup(&self.action)
     }
 
     /// A cleanup that need not log in to Amazon's registries first, which is asked for at the same place.
@@ -276,11 +275,7 @@ fn ghcr_s_last_tagged_version_and_its_popular_ones_stay() {
     let hosted = Hosted::new(Service::Ghcr);
     let action = hosted.logged_in(hosted.world.create());
     action.succeed();
-    let outcome = action
-        .clone()
-        .input("command", "cleanup")
-        .input("digests", "")
-        .succeed();
+    let outcome = cleanup(&action).succeed();
     assert!(hosted.world.tag("v1").is_some());
     let entry = &outcome.json("remaining")[0];
     let why = entry["why"].as_str().unwrap();
@@ -384,11 +379,7 @@ fn immutable_tags_of_harbor_and_acr_stay_with_what_they_say() {
         let hosted = Hosted::with(service, Options::new().immutable_tags(true));
         let action = hosted.logged_in(hosted.world.create());
         action.succeed();
-        let outcome = action
-            .clone()
-            .input("command", "cleanup")
-            .input("digests", "")
-            .succeed();
+        let outcome = cleanup(&action).succeed();
         assert!(hosted.world.tag("v1").is_some());
         let why = outcome.json("remaining")[0]["why"].clone();
         assert!(why.as_str().unwrap().contains(says), "{why}");
@@ -415,11 +406,7 @@ fn registry_that_wants_a_right_to_delete_is_asked_for_it_and_only_then() {
     let login = auths(&hosted.registry().address(), "octocat", "hunter2");
     let action = hosted.create().input("registry-auths", login);
     action.succeed();
-    let outcome = action
-        .clone()
-        .input("command", "cleanup")
-        .input("digests", "")
-        .succeed();
+    let outcome = cleanup(&action).succeed();
     assert_eq!(hosted.tags(), BTreeMap::new(), "{}", outcome.log);
     let scopes: Vec<Value> = hosted
         .registry()

@@ -16,6 +16,7 @@ mod aws;
 mod boundaries;
 mod budget;
 mod cleanup;
+mod cleanup_cut_short;
 mod contract;
 mod create;
 mod credentials;

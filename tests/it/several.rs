@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use sandbox::{Fault, Kind};
-use serde_json::Value;
+use sandbox::Fault;
 
 use crate::support::{Action, MIRROR, REPOSITORY, Two, World, listed, told, until, writes};
 
@@ -126,18 +125,7 @@ fn only_the_named_repositories_get_anything() {
 #[test]
 fn index_of_another_tool_in_one_registry_is_what_all_get() {
     let two = Two::new();
-    let ours = two.world.create().input("tags", "elsewhere").succeed();
-    let (media_type, bytes) = two
-        .world
-        .registry()
-        .manifest(REPOSITORY, ours.output("digest"))
-        .unwrap();
-    let pretty =
-        serde_json::to_vec_pretty(&serde_json::from_slice::<Value>(&bytes).unwrap()).unwrap();
-    for platform in ["linux/amd64", "linux/arm64"] {
-        two.other.push_image(MIRROR, platform, Kind::Oci);
-    }
-    let theirs = two.other.push_raw(MIRROR, Some("v1"), &media_type, &pretty);
+    let (theirs, pretty) = two.push_theirs("elsewhere");
     let outcome = two.seal().succeed();
     assert_eq!(outcome.output("digest"), theirs);
     assert_eq!(outcome.output("result"), "completed");

@@ -1,7 +1,6 @@
 //! What one of several registries has lost, or holds in other bytes, is made whole from the others.
 
-use sandbox::Kind;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::support::{MIRROR, REPOSITORY, Two, writes};
 
@@ -99,18 +98,7 @@ fn child_of_a_given_index_that_one_registry_has_lost_is_brought_back() {
 #[test]
 fn repository_whose_tags_all_hold_an_equivalent_index_is_not_written_again() {
     let two = Two::new();
-    let ours = two.world.create().succeed();
-    let (media_type, bytes) = two
-        .world
-        .registry()
-        .manifest(REPOSITORY, ours.output("digest"))
-        .unwrap();
-    let pretty =
-        serde_json::to_vec_pretty(&serde_json::from_slice::<Value>(&bytes).unwrap()).unwrap();
-    for platform in ["linux/amd64", "linux/arm64"] {
-        two.other.push_image(MIRROR, platform, Kind::Oci);
-    }
-    two.other.push_raw(MIRROR, Some("v1"), &media_type, &pretty);
+    two.push_theirs("v1");
     two.seal().succeed();
     two.world.registry().clear_requests();
     two.other.clear_requests();

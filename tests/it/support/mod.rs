@@ -195,6 +195,12 @@ impl Running {
     }
 }
 
+/// A run of `cleanup` in the place of `action`, for the same tags.
+pub(crate) fn cleanup(action: &Action) -> Action {
+    let action = action.clone().input("command", "cleanup");
+    action.input("digests", "")
+}
+
 impl Outcome {
     /// The output `name`.
     pub(crate) fn output(&self, name: &str) -> &str {

@@ -1,6 +1,6 @@
 //! Two registries: one that has the images, and one that has nothing yet.
 
-use sandbox::{Image, Options, Referrers, Registry, Request};
+use sandbox::{Image, Kind, Options, Referrers, Registry, Request};
 
 use super::{Action, REPOSITORY, World};
 
@@ -43,6 +43,25 @@ impl Two {
     pub(crate) fn verify_there(&self) -> Action {
         let action = self.world.verify("v1");
         action.input("image", self.there("v1"))
+    }
+
+    /// Puts the index under `tag` here, and the same images in another tool's bytes under `v1` there. Returns the digest of
+    /// those, and the bytes.
+    pub(crate) fn push_theirs(&self, tag: &str) -> (String, Vec<u8>) {
+        let ours = self.world.create().input("tags", tag).succeed();
+        let registry = self.world.registry();
+        let (media_type, bytes) = registry
+            .manifest(REPOSITORY, ours.output("digest"))
+            .unwrap();
+        let index: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        let pretty = serde_json::to_vec_pretty(&index).unwrap();
+        for platform in ["linux/amd64", "linux/arm64"] {
+            self.other.push_image(MIRROR, platform, Kind::Oci);
+        }
+        let theirs = self
+            .other
+            .push_raw(MIRROR, Some("v1"), &media_type, &pretty);
+        (theirs, pretty)
     }
 
     /// Everything of an image, in both registries.

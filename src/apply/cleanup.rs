@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use super::receipt::Receipt;
-use super::tags::{wait_for_tags, write_tag};
+use super::tags::{wait_for_tag, write_tag};
 use super::withdrawal::{CleanupEnd, CleanupReceipt, CleanupTag};
 use super::{ApplyError, Context, Ledger};
 use crate::domain::{Digest, FullTag, Reference, Repository, Tag};
@@ -184,7 +184,7 @@ async fn restore(
     };
     // Whether it was written, the registry knows better than its answer does.
     let written = write_tag(context, &tag.tag, &manifest).await;
-    let shows = wait_for_tags(context, std::iter::once(&tag.tag), before).await;
+    let shows = wait_for_tag(context, &tag.tag, before).await;
     match (written, shows) {
         (_, Ok(())) => tag.with(CleanupEnd::Done),
         (Err(error), Err(_)) | (Ok(()), Err(error)) => {

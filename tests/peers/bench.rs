@@ -119,7 +119,8 @@ fn head() {
 
 /// Copies `from` by each of the tools, twice each: to where nothing is, and to where all of it is.
 fn copy(work: &str, registry: &str, from: &str, to: Registry) {
-    let tools: [(&str, fn(&str, &str) -> Tool); 4] = [
+    type Copier = fn(&str, &str) -> Tool;
+    let tools: [(&str, Copier); 4] = [
         ("manifest-seal: publish", |from, to| {
             let publish = Action::new("publish", to).input("source", from);
             let unchecked = publish

@@ -78,15 +78,15 @@ pub(super) fn recorded(stage: &Action) -> BTreeSet<String> {
     for image in record["images"].as_array().unwrap() {
         add(&image["digest"]);
         let list = |name: &str| image[name].as_array().unwrap();
-        list("attestations").iter().for_each(|digest| {
+        for digest in list("attestations") {
             add(digest);
-        });
-        list("platforms").iter().for_each(|platform| {
+        }
+        for platform in list("platforms") {
             add(&platform["digest"]);
-        });
-        list("signatures").iter().for_each(|signature| {
+        }
+        for signature in list("signatures") {
             add(&signature["manifest"]);
-        });
+        }
     }
     digests
 }

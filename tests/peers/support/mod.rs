@@ -3,6 +3,7 @@
 mod act;
 mod action;
 mod image;
+pub(crate) mod proof;
 mod server;
 mod table;
 mod tools;

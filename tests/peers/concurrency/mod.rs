@@ -1,6 +1,10 @@
-//! Many signers of one digest at once: no signature that was reported is lost, in either format, shared tag or not.
+//! Many at once: no signature that was reported is lost, in either format, shared tag or not; runs of one workflow end alike.
+
+mod contest;
+mod mixed;
 
 use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::thread;
 
 use serde_json::Value;
@@ -8,12 +12,15 @@ use serde_json::Value;
 use super::interoperability::{digests, two_children};
 use super::legacy::layers;
 use super::support::{
-    Action, Cosign, Flavour, Log, Outcome, Registry, Tool, Workflow, on_each_registry, push_index,
+    Action, Cosign, Flavour, Log, Registry, Tool, Workflow, on_each_registry, proof, push_index,
 };
 
 const SIGNERS: usize = 8;
-/// How often they meet, unless `PEERS_ROUNDS` says otherwise.
-const ROUNDS: usize = 2;
+
+/// How often they meet.
+fn rounds() -> usize {
+    if proof::is_whole() { 20 } else { 2 }
+}
 
 on_each_registry!(
     eight_signers_lose_no_bundle,
@@ -40,15 +47,10 @@ struct Counts {
 }
 
 fn eight_signers_lose_nothing(registry: Registry, format: &str, log: Log) {
-    let rounds = std::env::var("PEERS_ROUNDS").map_or(ROUNDS, |rounds| rounds.parse().unwrap());
     let mut counts = Counts::default();
-    for _ in 0..rounds {
+    for _ in 0..rounds() {
         meet(registry, format, log, &mut counts);
     }
-    println!(
-        "| registry | format | rounds | processes | reported made | reported skipped | failed | held | lost |"
-    );
-    println!("|{}", " --- |".repeat(9));
     let Counts {
         failed,
         made,
@@ -56,11 +58,28 @@ fn eight_signers_lose_nothing(registry: Registry, format: &str, log: Log) {
         held,
         lost,
     } = counts;
-    let processes = rounds * SIGNERS;
-    println!(
-        "| {} | {format} | {rounds} | {processes} | {made} | {skipped} | {failed} | {held} | {lost} |",
-        registry.name()
-    );
+    let processes = rounds() * SIGNERS;
+    let head = [
+        "registry",
+        "format",
+        "processes #",
+        "reported made #",
+        "reported skipped #",
+        "failed #",
+        "held #",
+        "lost #",
+    ];
+    let cells: [&dyn Display; 8] = [
+        &registry.name(),
+        &format,
+        &processes,
+        &made,
+        &skipped,
+        &failed,
+        &held,
+        &lost,
+    ];
+    proof::row("signers", &head, &cells);
     assert_eq!(
         (failed, lost, made + skipped, held),
         (0, 0, processes, made)
@@ -135,6 +154,21 @@ fn held(repository: &str, digest: &str, format: &str) -> BTreeSet<u64> {
 }
 
 fn eight_runs_of_one_workflow_end_alike(registry: Registry) {
+    let signed: usize = (0..rounds()).map(|_| meet_in_one_workflow(registry)).sum();
+    let processes = rounds() * SIGNERS;
+    let head = [
+        "registry",
+        "processes #",
+        "digests for each round #",
+        "signed #",
+        "held #",
+    ];
+    let cells: [&dyn Display; 5] = [&registry.name(), &processes, &1, &signed, &signed];
+    proof::row("alike", &head, &cells);
+}
+
+/// Returns how many of them signed, which is how many signatures are held.
+fn meet_in_one_workflow(registry: Registry) -> usize {
     let repository = registry.fresh();
     let children = two_children(&repository, Flavour::Oci);
     let runs: Vec<Action> = (0..SIGNERS)
@@ -153,19 +187,16 @@ fn eight_runs_of_one_workflow_end_alike(registry: Registry) {
     assert_eq!(results.len(), 1, "{results:?}");
     let index = outcomes[0].output("digest");
     let held: BTreeSet<_> = Tool::bundles(&repository, index).into_iter().collect();
-    println!(
-        "{repository}: {SIGNERS} runs, {signers} signed, {} held",
-        held.len()
-    );
     assert_eq!(held.len(), signers);
     // Whoever comes later has nothing to do.
     let later = runs[0].succeed();
     assert_eq!(later.output("result"), "unchanged", "{}", later.log);
     assert_eq!(later.output("sign-skipped"), "true", "{}", later.log);
+    signers
 }
 
 /// Does `work` for each item at the same time.
-fn at_once<T: Sync>(items: &[T], work: impl Fn(&T) -> Outcome + Sync) -> Vec<Outcome> {
+fn at_once<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     thread::scope(|scope| {
         let threads: Vec<_> = items
             .iter()

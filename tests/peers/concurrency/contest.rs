@@ -1,0 +1,88 @@
+//! Many runs at once that want one tag for different images: one of them gets it, and every other says that it did not.
+
+use std::fmt::Display;
+
+use super::{SIGNERS, at_once, rounds};
+use crate::support::{
+    Action, Child, Flavour, Outcome, Registry, Tool, on_each_registry, proof, push_child,
+};
+
+on_each_registry!(one_tag_goes_to_one_of_eight);
+
+/// What became of all rounds so far.
+#[derive(Debug, Default)]
+struct Counts {
+    /// Ended well, and the tag holds their index.
+    won: usize,
+    /// Said that the tag holds another index.
+    told: usize,
+    /// Ended well, and the tag holds another index.
+    overrun: usize,
+    /// Failed in another way.
+    failed: usize,
+}
+
+fn one_tag_goes_to_one_of_eight(registry: Registry) {
+    let mut counts = Counts::default();
+    for _ in 0..rounds() {
+        meet(registry, &mut counts);
+    }
+    let Counts {
+        won,
+        told,
+        overrun,
+        failed,
+    } = counts;
+    let processes = rounds() * SIGNERS;
+    let head = [
+        "registry",
+        "processes #",
+        "got the tag #",
+        "said that it is another's #",
+        "overrun unawares #",
+        "failed otherwise #",
+    ];
+    let cells: [&dyn Display; 6] = [&registry.name(), &processes, &won, &told, &overrun, &failed];
+    proof::row("contest", &head, &cells);
+    assert_eq!((won, overrun, failed), (rounds(), 0, 0));
+}
+
+fn meet(registry: Registry, counts: &mut Counts) {
+    let repository = registry.fresh();
+    let children: Vec<Child> = (0..SIGNERS)
+        .map(|number| push_child(&repository, &format!("arch{number}"), Flavour::Oci))
+        .collect();
+    let runs: Vec<Action> = children
+        .iter()
+        .map(|child| Action::seal(&repository, &[&child.digest], &["v1"]))
+        .collect();
+    let outcomes = at_once(&runs, Action::run);
+    let held = Tool::crane()
+        .args(["digest", &format!("{repository}:v1")])
+        .succeed();
+    for outcome in &outcomes {
+        *count_of(outcome, &held, counts) += 1;
+    }
+    // Whoever lost is told so by every run from now on; whoever won has nothing to do.
+    for (run, outcome) in runs.iter().zip(&outcomes) {
+        let again = run.run();
+        let is_winner = outcome.outputs.get("digest") == Some(&held);
+        assert_eq!(again.code, if is_winner { 0 } else { 3 }, "{}", again.log);
+    }
+}
+
+fn count_of<'a>(outcome: &Outcome, held: &str, counts: &'a mut Counts) -> &'a mut usize {
+    match outcome.code {
+        0 if outcome.output("digest") == held => &mut counts.won,
+        0 => {
+            println!("overrun unawares: {}", outcome.summary);
+            &mut counts.overrun
+        }
+        // By the one that it saw, which may have lost it to a third since.
+        3 if outcome.log.contains("holds something else") => &mut counts.told,
+        code => {
+            println!("exit code {code}: {}", outcome.summary);
+            &mut counts.failed
+        }
+    }
+}

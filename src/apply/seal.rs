@@ -32,26 +32,19 @@ pub(super) async fn seal(
         }
         None => (look.await?, None),
     };
-    let signing = match (&seal.signing, &authority) {
-        (Some(signing), Some(authority)) => {
-            let subjects = subjects(&plan, signing.depth, ledger);
-            let unsigned = authority.find_unsigned(context, subjects, signing, receipt);
-            Some((authority, signing, unsigned.await?))
+    // What no repository holds yet is most likely unsigned: a certificate is on its way while that is looked up.
+    let early = async {
+        match &authority {
+            Some(authority) if context.mode == Mode::Apply && plan.is_new() => {
+                authority.prepare().await;
+            }
+            _ => {}
         }
-        _ => None,
     };
-    if context.mode == Mode::DryRun {
+    let walk = look_and_push(context, seal, &plan, authority.as_ref(), ledger, receipt);
+    let Some(walk) = beside(early, walk).await? else {
         return Ok(());
-    }
-    ledger.save(receipt)?;
-    let walk = Walk {
-        context,
-        seal,
-        plan: &plan,
-        ledger,
-        signing,
     };
-    walk.push(receipt).await?;
     let lost = match seal.order {
         Order::SignThenTag => {
             let unsettled = walk.sign(receipt).await?;
@@ -71,6 +64,47 @@ pub(super) async fn seal(
     }
     receipt.verified = receipt.signing && receipt.unsigned.is_empty();
     ledger.save(receipt)
+}
+
+/// Finds what has to be signed, and brings the index to where it lacks. Where nothing may be changed there is no walk.
+async fn look_and_push<'a>(
+    context: &'a Context,
+    seal: &'a Seal,
+    plan: &'a SealPlan,
+    authority: Option<&'a Authority>,
+    ledger: &'a Ledger,
+    receipt: &mut Receipt,
+) -> Result<Option<Walk<'a>>, ApplyError> {
+    let signing = match (&seal.signing, authority) {
+        (Some(signing), Some(authority)) => {
+            let subjects = subjects(plan, signing.depth, ledger);
+            let unsigned = authority.find_unsigned(context, subjects, signing, receipt);
+            Some((authority, signing, unsigned.await?))
+        }
+        _ => None,
+    };
+    if context.mode == Mode::DryRun {
+        return Ok(None);
+    }
+    ledger.save(receipt)?;
+    let walk = Walk {
+        context,
+        seal,
+        plan,
+        ledger,
+        signing,
+    };
+    walk.push(receipt).await?;
+    Ok(Some(walk))
+}
+
+/// Does `work`, and `early` meanwhile, which is left where it is once the work is done.
+async fn beside<T>(early: impl Future<Output = ()>, work: impl Future<Output = T>) -> T {
+    tokio::pin!(work);
+    tokio::select! {
+        done = &mut work => done,
+        () = early => work.await,
+    }
 }
 
 /// Everything that must have a signature, in each repository.
@@ -126,7 +160,7 @@ impl Walk<'_> {
         }
         let prepare = async {
             if let Some((authority, _, unsigned)) = &self.signing {
-                authority.prepare(unsigned).await;
+                authority.prepare_for(unsigned).await;
             }
         };
         let pushes = self

@@ -28,6 +28,12 @@ pub(super) struct SealPlan {
 }
 
 impl SealPlan {
+    /// Whether no repository holds the target yet.
+    pub(super) fn is_new(&self) -> bool {
+        let mut destinations = self.destinations.iter();
+        destinations.all(|destination| destination.push_index)
+    }
+
     /// All that is in one of the run's indexes, at whatever depth: another tool may have nested an index that was given.
     pub(super) fn members<'a>(
         &'a self,

@@ -30,8 +30,9 @@ const SIGNATURES_MAX: u32 = 3;
 
 /// Signs for one run, with one certificate while it lasts.
 ///
-/// The client must not follow redirects: what it sends holds tokens. Faults are not remembered: each caller that waits
-/// for a certificate asks again when the one before it had none, so a run ends its other signatures when one fails.
+/// The client must not follow redirects: what it sends holds tokens. Faults are not remembered but from
+/// [`Self::prepare`] to [`Self::ready`]: each caller that waits for a certificate asks again when the one before it had
+/// none, so a run ends its other signatures when one fails.
 #[derive(Debug)]
 pub struct Keyless {
     trust: Arc<Trust>,
@@ -41,6 +42,8 @@ pub struct Keyless {
     persistence: Persistence,
     // Held while a certificate is asked for, so that many who need one ask once.
     session: Mutex<Option<Arc<Session>>>,
+    /// Why preparing failed. Held while that is under way.
+    failure: Mutex<Option<SigningError>>,
 }
 
 /// A signature that verifies.
@@ -73,6 +76,7 @@ impl Keyless {
             http,
             persistence,
             session: Mutex::new(None),
+            failure: Mutex::new(None),
         })
     }
 
@@ -81,9 +85,21 @@ impl Keyless {
         Ok(self.tokens.fresh().await?.caller)
     }
 
-    /// Gets the certificate now, which signing would otherwise wait for.
-    pub async fn prepare(&self) -> Result<(), SigningError> {
-        self.session().await.map(drop)
+    /// Gets the certificate now, which signing would otherwise wait for. A failure is kept for [`Self::ready`], so that an
+    /// outage is waited for once.
+    pub async fn prepare(&self) {
+        let mut failure = self.failure.lock().await;
+        if failure.is_none() {
+            *failure = self.session().await.err();
+        }
+    }
+
+    /// Sees to it that there is a certificate.
+    pub async fn ready(&self) -> Result<(), SigningError> {
+        match self.failure.lock().await.take() {
+            Some(failure) => Err(failure),
+            None => self.session().await.map(drop),
+        }
     }
 
     /// Signs `subject` as a bundle. Many may be signed at once.

@@ -120,7 +120,7 @@ pub(in crate::apply) async fn look_up(
     judge: &Judge<'_>,
     search: Search,
 ) -> Result<Lookup, ApplyError> {
-    let bundles = look_up_bundles(context, repository, subject, judge);
+    let bundles = look_up_bundles(context, repository, subject, judge, search);
     let legacy = legacy::look_up(context, repository, subject, judge);
     match search {
         Search::First(SignatureFormat::Bundle) => {
@@ -139,8 +139,10 @@ pub(in crate::apply) async fn look_up(
         }
         Search::Tagged => {
             let mut tagged = Lookup::of(Api::FallbackTag);
+            let shared = fallback(context, repository, subject);
+            let held = shared.read().await?;
             tagged
-                .judge_tagged(context, repository, subject, &[], judge)
+                .judge_tagged(&shared, held.as_ref(), &[], judge)
                 .await?;
             if tagged.holds_any() {
                 return Ok(tagged);
@@ -163,8 +165,18 @@ async fn look_up_bundles(
     repository: &Repository,
     subject: &Digest,
     judge: &Judge<'_>,
+    search: Search,
 ) -> Result<Lookup, ApplyError> {
-    let (listed, api) = match context.registry.referrers(repository, subject).await? {
+    let shared = fallback(context, repository, subject);
+    let list = context.registry.referrers(repository, subject);
+    let (list, tagged) = match search {
+        Search::Either => {
+            let (list, tagged) = tokio::join!(list, shared.read());
+            (list, Some(tagged))
+        }
+        Search::First(_) | Search::Tagged | Search::Both => (list.await, None),
+    };
+    let (listed, api) = match list? {
         Referrers::Listed(listed) => (listed, Api::Listed),
         Referrers::NoApi => (Vec::new(), Api::FallbackTag),
     };
@@ -174,8 +186,12 @@ async fn look_up_bundles(
         .await?;
     // Some registries answer the API and list nothing; what was written to the fallback tag because of that is there.
     if lookup.verified.is_empty() {
+        let tagged = match tagged {
+            Some(tagged) => tagged?,
+            None => shared.read().await?,
+        };
         lookup
-            .judge_tagged(context, repository, subject, &listed, judge)
+            .judge_tagged(&shared, tagged.as_ref(), &listed, judge)
             .await?;
     }
     Ok(lookup)
@@ -222,19 +238,18 @@ impl Lookup {
         self
     }
 
-    /// Adds what became of the entries of the fallback tag, but for those that are `known`.
+    /// Adds what became of the entries of the fallback tag, which holds `tagged`, but for those that are `known`.
     async fn judge_tagged(
         &mut self,
-        context: &Context,
-        repository: &Repository,
-        subject: &Digest,
+        shared: &Shared<'_>,
+        tagged: Option<&Manifest>,
         known: &[Descriptor],
         judge: &Judge<'_>,
     ) -> Result<(), ApplyError> {
-        let tagged = fallback(context, repository, subject).read().await?;
-        let entries = tagged.as_ref().map_or(&[][..], entries);
+        let entries = tagged.map_or(&[][..], entries);
         let is_new = |entry: &&Descriptor| !known.iter().any(|known| known.digest == entry.digest);
         let new: Vec<Descriptor> = entries.iter().filter(is_new).cloned().collect();
+        let (context, repository, subject) = (shared.context, shared.repository, shared.subject);
         self.judge_all(context, repository, subject, &new, judge)
             .await?;
         for held in &mut self.verified {

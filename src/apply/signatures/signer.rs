@@ -65,11 +65,17 @@ impl Authority {
         }
     }
 
-    /// Has a certificate ready where one will be needed, so that waiting for it overlaps other work. Whether it worked
-    /// shows when it is used.
-    pub(in crate::apply) async fn prepare(&self, unsigned: &[Unsigned]) {
-        if let Some(keyless) = self.keyless.as_ref().filter(|_| makes_any(unsigned)) {
-            let _ = keyless.prepare().await;
+    /// Has a certificate ready, so that waiting for it overlaps other work. Whether it worked shows when it is used.
+    pub(in crate::apply) async fn prepare(&self) {
+        if let Some(keyless) = &self.keyless {
+            keyless.prepare().await;
+        }
+    }
+
+    /// The same where one will be needed.
+    pub(in crate::apply) async fn prepare_for(&self, unsigned: &[Unsigned]) {
+        if makes_any(unsigned) {
+            self.prepare().await;
         }
     }
 
@@ -140,7 +146,7 @@ impl Authority {
 
     /// A certificate at hand: where Fulcio is down, that is found out once.
     async fn ready(&self) -> Result<(), ApplyError> {
-        Ok(self.keyless()?.prepare().await?)
+        Ok(self.keyless()?.ready().await?)
     }
 
     /// Makes one signature, or takes the one that is known, and stores it wherever it is missing.

@@ -249,7 +249,8 @@ async fn certificate_that_ends_is_not_used() {
 #[tokio::test]
 async fn one_token_and_one_certificate_serve_all() {
     let run = Run::start(1, |asked, _| well(asked)).await;
-    run.keyless.prepare().await.unwrap();
+    run.keyless.prepare().await;
+    run.keyless.ready().await.unwrap();
     let digests: Vec<_> = (0_u8..4).map(|each| Digest::of(&[each])).collect();
     let all = digests.iter().map(|digest| run.keyless.sign(digest));
     for signed in futures_util::future::join_all(all).await {
@@ -272,6 +273,27 @@ async fn one_token_and_one_certificate_serve_all() {
         (cold.count("GET", TOKEN), cold.count("POST", CERTIFICATE)),
         (1, 1)
     );
+}
+
+#[tokio::test]
+async fn outage_is_waited_for_once() {
+    let run = Run::start(3, |asked, _| {
+        if asked.path == CERTIFICATE {
+            reply(500, "")
+        } else {
+            well(asked)
+        }
+    })
+    .await;
+    run.keyless.prepare().await;
+    let tries = run.count("POST", CERTIFICATE);
+    run.keyless.prepare().await;
+    let outage = run.keyless.ready().await.unwrap_err();
+    assert!(matches!(outage, SigningError::Certificate(_)), "{outage}");
+    assert_eq!(run.count("POST", CERTIFICATE), tries);
+    // It is told once: whoever asks later asks anew.
+    run.keyless.ready().await.unwrap_err();
+    assert!(run.count("POST", CERTIFICATE) > tries);
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 //! builds the image and starts these. Builds and artifacts are stand-ins (`tests/runner/actions`); all else is what it is.
 
 mod cleanup;
+mod empty;
 mod publish;
 
 use serde_json::Value;

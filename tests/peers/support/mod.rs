@@ -2,6 +2,7 @@
 
 mod act;
 mod action;
+mod attempt;
 mod image;
 mod server;
 mod table;

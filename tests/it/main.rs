@@ -45,4 +45,5 @@ mod tags;
 mod tokens;
 mod trace;
 mod verify;
+mod workflow_expressions;
 mod workflows;

@@ -42,7 +42,7 @@ struct Called {
 const OWN: &str = "manifest-seal/manifest-seal";
 
 /// Every workflow, by its path.
-fn workflows() -> BTreeMap<String, String> {
+pub(crate) fn workflows() -> BTreeMap<String, String> {
     let folders = [".github/workflows", "tests/runner/workflows"];
     let files = folders
         .iter()
@@ -53,11 +53,12 @@ fn workflows() -> BTreeMap<String, String> {
         .collect()
 }
 
-/// The inputs of the reusable workflow in `text`.
-fn inputs(text: &str) -> yaml_serde::Mapping {
+/// The inputs of the workflow in `text`, if others can call it.
+pub(crate) fn inputs(text: &str) -> Option<yaml_serde::Mapping> {
     let workflow: Workflow = yaml_serde::from_str(text).unwrap();
-    let called: Called = yaml_serde::from_value(workflow.on["workflow_call"].clone()).unwrap();
-    called.inputs
+    let called = workflow.on.get("workflow_call")?.clone();
+    let called: Called = yaml_serde::from_value(called).unwrap();
+    Some(called.inputs)
 }
 
 /// The names of the inputs of what `uses:` names, if it is ours.
@@ -70,7 +71,7 @@ fn inputs_of(uses: &str) -> Option<BTreeSet<String>> {
         let action: Called = yaml_serde::from_str(&read("action.yml")).unwrap();
         action.inputs
     } else {
-        inputs(&read(path))
+        inputs(&read(path)).unwrap()
     };
     let names = inputs.keys().map(|name| name.as_str().unwrap().to_owned());
     Some(names.collect())
@@ -250,7 +251,7 @@ fn the_gate_is_on_the_digest_and_knows_whose_it_is() {
         assert_eq!(gate[name], wanted, "{name}");
     }
     let text = read(".github/workflows/verify.yml");
-    let inputs = inputs(&text);
+    let inputs = inputs(&text).unwrap();
     let default = |name: &str| inputs[name]["default"].as_str().unwrap().to_owned();
     assert_eq!(
         [default("max-attempts"), default("retry-delay")],
@@ -413,6 +414,7 @@ fn names_of_a_build_are_checked_and_told_apart() {
 fn readme_lists_the_inputs_of_build_publish() {
     let text = |value: &yaml_serde::Value| value.as_str().unwrap_or_default().to_owned();
     let rows: Vec<Vec<String>> = inputs(&read(".github/workflows/build-publish.yml"))
+        .unwrap()
         .iter()
         .map(|(name, input)| {
             let default = match text(&input["default"]) {

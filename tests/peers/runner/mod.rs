@@ -1,6 +1,9 @@
 //! Workflows in a runner: a caller's, and this repository's reusable ones, with the image as the action. `tests/runner/run`
 //! builds the image and starts these. Builds and artifacts are stand-ins (`tests/runner/actions`); all else is what it is.
 
+mod attempts;
+mod cleanup;
+mod empty;
 mod publish;
 
 use serde_json::Value;

@@ -6,7 +6,7 @@ use super::{held, signed_once};
 use crate::support::{Dispatch, Ran, Registry, Workflow, free_port};
 
 /// The workflow whose identity is in the certificates of all that call it.
-fn build_publish() -> Workflow {
+pub(super) fn build_publish() -> Workflow {
     Workflow::called("manifest-seal/manifest-seal/.github/workflows/build-publish.yml@refs/tags/v0")
 }
 

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::{Log, Tool, Workflow, action, stack, tools};
 
 /// How the workflows name the action, before the `@`.
-const OWN: &str = "manifest-seal/manifest-seal";
+pub(super) const OWN: &str = "manifest-seal/manifest-seal";
 
 /// A workflow of `tests/runner/workflows` that is about to run, as a job of the repository `octo-org/octo-app`.
 pub(crate) struct Dispatch {
@@ -18,6 +18,7 @@ pub(crate) struct Dispatch {
     folder: PathBuf,
     variables: BTreeMap<String, String>,
     workflow: Workflow,
+    attempt: u32,
 }
 
 /// What a run of a workflow did.
@@ -37,6 +38,7 @@ impl Dispatch {
             folder,
             variables: BTreeMap::new(),
             workflow: workflow.clone(),
+            attempt: 1,
         };
         let config = fs::read_to_string(Log::Rekor2.signing_config()).unwrap();
         let root = fs::read_to_string(stack("TRUSTED_ROOT")).unwrap();
@@ -55,6 +57,26 @@ impl Dispatch {
     /// The signing config of this run.
     pub(crate) fn signing_config(&self) -> &str {
         &self.variables["SIGNING_CONFIG"]
+    }
+
+    /// The issuer of this run's tokens.
+    pub(crate) fn issuer() -> String {
+        stack("ISSUER")
+    }
+
+    /// The name of the caller's workflow.
+    pub(super) fn caller(&self) -> &str {
+        self.caller
+    }
+
+    /// Where the repositories of this run are.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Counts the attempt that comes next.
+    pub(super) fn next_attempt(&mut self) {
+        self.attempt += 1;
     }
 
     /// Signs as another workflow from now on.
@@ -131,6 +153,8 @@ impl Dispatch {
                 &format!("{reference}={}", folder.display()),
             ]);
         }
+        let attempt = format!("GITHUB_RUN_ATTEMPT={}", self.attempt);
+        tool = tool.args(["--env", &attempt]);
         for (name, value) in self.workflow.environment() {
             tool = tool.args(["--env", &format!("{name}={value}")]);
         }
@@ -166,9 +190,41 @@ impl Ran {
         jobs.len()
     }
 
+    /// All that this output was set to: a step that fails may set it to nothing.
+    pub(crate) fn values(&self, step: &str, name: &str) -> BTreeSet<&str> {
+        let values = self.setting(step, name);
+        let values = values.filter_map(|event| event["arg"].as_str());
+        values.filter(|value| !value.is_empty()).collect()
+    }
+
     fn setting(&self, step: &str, name: &str) -> impl Iterator<Item = &Value> {
         self.commands("set-output")
             .filter(move |event| event["stepID"][0] == *step && event["name"] == *name)
+    }
+
+    /// What the steps called `step` of `job` have set, the last of it last.
+    pub(super) fn outputs_of(
+        &self,
+        job: &str,
+        step: &str,
+    ) -> impl Iterator<Item = (String, String)> {
+        let events = self.commands("set-output");
+        let of_step =
+            events.filter(move |event| event["jobID"] == *job && event["stepID"][0] == *step);
+        of_step.filter_map(|event| {
+            let text = |key: &str| Some(event[key].as_str()?.to_owned());
+            Some((text("name")?, text("arg")?))
+        })
+    }
+
+    /// The legs of the matrix of `job` in which a step failed; one that is nothing, where there is no matrix.
+    pub(super) fn failed_legs(&self, job: &str) -> impl Iterator<Item = &Value> {
+        let failed =
+            move |event: &&Value| event["jobID"] == *job && event["stepResult"] == *"failure";
+        self.events
+            .iter()
+            .filter(failed)
+            .map(|event| &event["matrix"])
     }
 
     /// The job summary: what all steps of `job` wrote.

@@ -2,6 +2,7 @@
 
 mod act;
 mod action;
+mod attempt;
 mod image;
 pub(crate) mod proof;
 mod server;

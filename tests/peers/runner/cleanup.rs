@@ -1,0 +1,143 @@
+//! What a run published is taken back by the job for that, where a later one fails: the gate, or a caller's.
+
+use sandbox::{Fault, Options};
+
+use super::publish::build_publish;
+use super::{held, signed_once};
+use crate::interoperability::{digests, two_children};
+use crate::support::{Action, Dispatch, Flavour, Ran, Registry};
+
+/// What two repositories held before a run that publishes `v1` and `edge` in both.
+struct Before {
+    repositories: [String; 2],
+    tags: Vec<[Option<String>; 3]>,
+}
+
+impl Before {
+    /// `edge` and `stable` are there.
+    fn new() -> Self {
+        let repositories = [Registry::Distribution.fresh(), Registry::Cue.fresh()];
+        for repository in &repositories {
+            let children = two_children(repository, Flavour::Oci);
+            let sealed = Action::seal(repository, &digests(&children), &["stable"]);
+            sealed.input("moving-tags", "edge").succeed();
+        }
+        let mut before = Self {
+            repositories,
+            tags: Vec::new(),
+        };
+        before.tags = before.now();
+        before
+    }
+
+    /// What `v1`, `edge` and `stable` hold by somebody else's account.
+    fn now(&self) -> Vec<[Option<String>; 3]> {
+        let tags = |repository: &String| ["v1", "edge", "stable"].map(|tag| held(repository, tag));
+        self.repositories.iter().map(tags).collect()
+    }
+
+    /// What they hold where `digest` is published.
+    fn with(&self, digest: &str) -> Vec<[Option<String>; 3]> {
+        let published = Some(digest.to_owned());
+        let tags = |[_, _, stable]: &[Option<String>; 3]| {
+            [published.clone(), published.clone(), stable.clone()]
+        };
+        self.tags.iter().map(tags).collect()
+    }
+
+    /// A run whose jobs all succeed, and that takes nothing back.
+    fn dispatch(&self) -> Dispatch {
+        Dispatch::new("deploy", &build_publish())
+            .variable("IMAGES", &self.repositories.join("\n"))
+            .variable("TAGS", "type=raw,value=v1")
+            .variable("MOVING_TAGS", "type=raw,value=edge")
+            .variable("DEPLOY", "success")
+    }
+}
+
+/// The digest that was sealed, and what the steps called `cleanup` handed over as left to be done.
+fn sealed_and_remaining(ran: &Ran) -> (&str, &str) {
+    (
+        ran.output("seal", "digest"),
+        ran.output("cleanup", "remaining"),
+    )
+}
+
+#[test]
+fn later_job_of_the_caller_fails_and_all_is_as_before() {
+    let before = Before::new();
+    let dispatch = before
+        .dispatch()
+        .variable("DEPLOY", "failure")
+        .variable("TAKE_BACK", "true");
+    let ran = dispatch.fail();
+    let (digest, remaining) = sealed_and_remaining(&ran);
+    assert_eq!(ran.result("deploy"), Some("failure"), "{}", ran.log());
+    assert_eq!(ran.result("cleanup"), Some("success"), "{}", ran.log());
+    assert_eq!(remaining, "[]", "{}", ran.log());
+    assert_eq!(before.now(), before.tags, "{}", ran.log());
+    for word in ["v1", "edge"] {
+        assert!(ran.summary("cleanup").contains(word), "{}", ran.log());
+    }
+    // History stays.
+    for repository in &before.repositories {
+        signed_once(repository, digest, &build_publish());
+    }
+    // Where nothing fails, nothing is taken back.
+    let ran = dispatch.variable("DEPLOY", "success").succeed();
+    assert_eq!(ran.times("cleanup", "remaining"), 0, "{}", ran.log());
+    assert_eq!(before.now(), before.with(ran.output("seal", "digest")));
+}
+
+#[test]
+fn gate_fails_and_all_is_as_before_if_the_caller_asks_for_that() {
+    for (asked, taken_back) in [("", false), ("true", true)] {
+        let before = Before::new();
+        let dispatch = before
+            .dispatch()
+            .variable("CLEANUP_ON_FAILURE", asked)
+            .variable("ISSUER", "https://elsewhere.example");
+        let ran = dispatch.fail();
+        assert_eq!(ran.result("seal"), Some("success"), "{}", ran.log());
+        assert_eq!(ran.result("verify"), Some("failure"), "{}", ran.log());
+        assert_eq!(
+            ran.times("cleanup", "remaining"),
+            usize::from(taken_back),
+            "{}",
+            ran.log()
+        );
+        let digest = ran.output("seal", "digest");
+        let wanted = match taken_back {
+            true => before.tags.clone(),
+            false => before.with(digest),
+        };
+        assert_eq!(before.now(), wanted, "{asked}: {}", ran.log());
+    }
+}
+
+#[test]
+fn sealing_fails_half_way_and_what_it_wrote_is_taken_back() {
+    let full = Registry::Distribution.fresh();
+    let broken = sandbox::Registry::start(Options::new());
+    broken.fault(
+        Fault::on("PUT", "*/manifests/v1")
+            .times(u32::MAX)
+            .registry_error(403, "DENIED", "requested access to the resource is denied"),
+    );
+    let dispatch = Dispatch::new("deploy", &build_publish())
+        .variable(
+            "IMAGES",
+            &format!("{full}\n{}", broken.repository("octo-org/app")),
+        )
+        .variable("TAGS", "type=raw,value=v1")
+        .variable("DEPLOY", "success");
+    let ran = dispatch.fail();
+    assert_eq!(ran.result("seal"), Some("failure"), "{}", ran.log());
+    let digest = held(&full, "v1");
+    assert!(digest.is_some(), "{}", ran.log());
+    // The next attempt knows by the record of the first that `v1` is its own.
+    let ran = dispatch.variable("CLEANUP_ON_FAILURE", "true").fail();
+    assert_eq!(ran.result("seal"), Some("failure"), "{}", ran.log());
+    assert_eq!(ran.output("cleanup", "remaining"), "[]", "{}", ran.log());
+    assert_eq!(held(&full, "v1"), None, "{}", ran.log());
+}

@@ -1,6 +1,7 @@
 //! The real client against a scripted server.
 
 mod absence;
+mod audit;
 mod auth;
 mod copies;
 mod copy_faults;

@@ -1,5 +1,6 @@
 //! Tests of the whole room: recorded bundles that must and must not verify, and services that misbehave.
 
+mod audit;
 mod bundles;
 mod legacy;
 mod retries;

@@ -6,6 +6,7 @@ mod auth;
 mod copies;
 mod copy_faults;
 mod files;
+pub(crate) mod fuzz;
 mod integrity;
 mod retries;
 mod server;

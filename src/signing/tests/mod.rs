@@ -2,6 +2,7 @@
 
 mod audit;
 mod bundles;
+pub(crate) mod fuzz;
 mod legacy;
 mod retries;
 mod scripted;

@@ -38,6 +38,8 @@ pub mod actions;
 pub mod apply;
 pub mod domain;
 pub mod failure;
+#[cfg(test)]
+mod fuzz;
 pub mod http;
 pub mod inputs;
 pub mod layout;

@@ -27,7 +27,7 @@ mod verify;
 mod withdrawal;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::convert::Infallible;
 use std::future::Future;

@@ -1,4 +1,5 @@
-//! Which answers mean "not there", and which mean that we do not know. This is the whole table:
+//! Which answers mean "not there", and which mean that we do not know. This is the whole table; that of all requests, those
+//! that write and those to other services too, is played in `tests/audit/table.rs`.
 //!
 //! | asked | answer | means | since |
 //! |---|---|---|---|

@@ -31,7 +31,7 @@ mod uploads;
 mod wire;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use crate::domain::{Digest, Events, Host, Patience};
 use crate::http::Certificates;

@@ -79,7 +79,7 @@ impl Registry {
     }
 }
 
-fn read(answer: &Answer) -> Result<Vec<Descriptor>, Fault> {
+pub(super) fn read(answer: &Answer) -> Result<Vec<Descriptor>, Fault> {
     let page: Page = serde_json::from_slice(&answer.body)
         .map_err(|error| Fault::Listing(printable(&error.to_string(), 300)))?;
     Ok(page.manifests.unwrap_or_default())

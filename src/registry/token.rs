@@ -151,7 +151,7 @@ pub(super) fn sensitive(text: &str) -> Option<HeaderValue> {
 }
 
 /// Reads the answer. Some servers write `token`, some `access_token`, some both with the same value.
-fn read(wire: &Wire, answer: &Answer, asked_at: Instant) -> Result<Token, Fault> {
+pub(super) fn read(wire: &Wire, answer: &Answer, asked_at: Instant) -> Result<Token, Fault> {
     let given: Given = serde_json::from_slice(&answer.body).map_err(|_| Fault::NoToken)?;
     let text = |field: Option<String>| field.filter(|text| !text.is_empty()).map(Secret::new);
     if let Some(secret) = text(given.refresh_token) {

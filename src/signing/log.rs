@@ -198,7 +198,7 @@ fn stale(session: &Session, url: &reqwest::Url) -> Option<Try> {
 }
 
 /// The id of the entry that the log says it holds already. Only the id is taken, never an address to go to.
-fn held_id(answer: &Answer) -> Option<String> {
+pub(super) fn held_id(answer: &Answer) -> Option<String> {
     let is_id = |text: &&str| {
         // 64 digits of the leaf's hash, after 16 of the tree that it is in.
         matches!(text.len(), 64 | 80) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
@@ -217,7 +217,7 @@ fn held_id(answer: &Answer) -> Option<String> {
         .map(str::to_owned)
 }
 
-fn single_entry(
+pub(super) fn single_entry(
     url: &reqwest::Url,
     body: &[u8],
     kind: KindVersion,

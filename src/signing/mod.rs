@@ -26,7 +26,7 @@ mod tuf;
 mod verify;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use error::{Fault, SigningError, TrustError};
 pub use keyless::{Keyless, Signature};

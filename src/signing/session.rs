@@ -126,18 +126,20 @@ async fn certify(
         .await
         .map_err(SigningError::Certificate)?;
     let unreadable = |source: Cause| SigningError::Certificate(Fault::unreadable(&url, source));
-    let response: Response =
-        serde_json::from_slice(&body).map_err(|source| unreadable(source.into()))?;
+    let mut certificates = chain(&body).map_err(unreadable)?.into_iter();
+    let leaf = certificates
+        .next()
+        .ok_or_else(|| unreadable("its chain is empty".into()))?;
+    Ok((leaf, certificates.collect(), token.caller))
+}
+
+/// The certificates in Fulcio's answer, the leaf first.
+pub(super) fn chain(body: &[u8]) -> Result<Vec<DerCertificate>, Cause> {
+    let response: Response = serde_json::from_slice(body)?;
     let certificates = response.signed_certificate_embedded_sct.chain.certificates;
     let certificates: Result<Vec<_>, _> = certificates
         .iter()
         .map(|pem| DerCertificate::from_pem(pem))
         .collect();
-    let mut certificates = certificates
-        .map_err(|source| unreadable(source.into()))?
-        .into_iter();
-    let leaf = certificates
-        .next()
-        .ok_or_else(|| unreadable("its chain is empty".into()))?;
-    Ok((leaf, certificates.collect(), token.caller))
+    Ok(certificates?)
 }

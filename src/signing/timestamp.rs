@@ -55,7 +55,7 @@ fn request(signature: &[u8]) -> Vec<u8> {
 
 /// Whether `response` is a `TimeStampResp` whose status is granted, possibly with changes (RFC 3161, 2.4.2).
 /// Whether it is a timestamp of what was asked is seen when the whole signature is verified.
-fn is_granted(response: &[u8]) -> bool {
+pub(super) fn is_granted(response: &[u8]) -> bool {
     let content = |bytes: &[u8]| -> Option<usize> {
         match bytes {
             [0x30, 0x80, ..] => None,

@@ -93,7 +93,7 @@ impl Trust {
         Self::read(&root, config.as_deref())
     }
 
-    fn read(root: &[u8], config: Option<&[u8]>) -> Result<Self, TrustError> {
+    pub(super) fn read(root: &[u8], config: Option<&[u8]>) -> Result<Self, TrustError> {
         let bad_root = |source: Cause| TrustError::Root(source);
         let root = std::str::from_utf8(root).map_err(|source| bad_root(source.into()))?;
         let root = TrustedRoot::from_json(root).map_err(|source| bad_root(source.into()))?;
@@ -127,7 +127,7 @@ impl Trust {
     }
 }
 
-fn read_services(config: &[u8]) -> Result<Services, TrustError> {
+pub(super) fn read_services(config: &[u8]) -> Result<Services, TrustError> {
     let text = std::str::from_utf8(config).map_err(|source| TrustError::Config(source.into()))?;
     let config =
         SigningConfig::from_json(text).map_err(|source| TrustError::Config(source.into()))?;

@@ -22,6 +22,14 @@ const MAY_SEE: &[(&str, &[&str])] = &[
     ),
     ("report", &["domain", "inputs", "plan", "record", "apply"]),
     ("actions", &["domain"]),
+    // It is there in tests alone, and knows whatever reads text.
+    (
+        "fuzz",
+        &[
+            "actions", "apply", "domain", "http", "inputs", "layout", "record", "registry",
+            "signing",
+        ],
+    ),
 ];
 
 #[test]

@@ -167,7 +167,7 @@ fn lacking<'a>(index: &Manifest, new: &'a [Descriptor]) -> Vec<&'a Descriptor> {
 }
 
 /// The fallback index with `new` added at its end; `None` when it has all of it. What others wrote stays as they wrote it.
-fn merge(
+pub(in crate::apply) fn merge(
     current: Option<&Manifest>,
     of: &Subject,
     new: &[Descriptor],

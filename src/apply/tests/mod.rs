@@ -2,6 +2,7 @@
 
 mod belongings;
 mod carry;
+pub(crate) mod fuzz;
 mod layouts;
 mod uploads;
 

@@ -64,6 +64,11 @@ pub enum DeletionError {
         "it can only be deleted together with all tags that hold the same, and which these are cannot be known"
     )]
     Unlisted(#[source] Fault),
+    /// It takes the tags of signatures along, which have to be seen first to be put back.
+    #[error(
+        "its deletion would take the tags of its signatures along, and what they hold cannot be seen"
+    )]
+    Unseen(#[source] Fault),
 }
 
 /// A tag that stays, and why. Not said of one that is gone, or that nothing is known of but what a look would show.

@@ -25,6 +25,8 @@ const PARALLEL: usize = 8;
 
 #[derive(Deserialize)]
 struct Page {
+    // SECURITY: a document without it is no list, and must not pass for an empty one: what it does not name is deleted.
+    #[serde(deserialize_with = "Option::deserialize")]
     tags: Option<Vec<String>>,
 }
 
@@ -112,6 +114,12 @@ fn is_unsupported(answer: &Answer) -> bool {
 async fn others(registry: &Registry, doomed: Doomed<'_>) -> Result<Vec<String>, Fault> {
     let is_doomed = |tag: &String| doomed.tags.iter().any(|own| own.as_str() == tag);
     let mut tags = list(registry, doomed.repository).await?;
+    // A list that lacks what is known to be there may lack more.
+    let is_listed = |tag: &Tag| tags.iter().any(|listed| listed == tag.as_str());
+    if !doomed.tags.iter().all(is_listed) {
+        let why = "it does not hold the tag that is to go";
+        return Err(Fault::Listing(why.to_owned()));
+    }
     tags.retain(|tag| !is_doomed(tag));
     if tags.len() > TAGS_MAX {
         return Err(Fault::Listing(format!(

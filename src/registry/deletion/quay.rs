@@ -3,21 +3,25 @@
 //!
 //! Source: `endpoints/v2/manifest.py` and `data/model/oci/tag.py` (`_expire_cosign_sibling_tags`) of quay/quay.
 
-use super::{Doomed, Stays, oci};
+use super::{DeletionError, Doomed, Stays, all, oci};
 use crate::domain::{Manifest, Reference, Tag};
 use crate::registry::client::Registry;
+use crate::registry::error::RegistryError;
 
 /// What cosign adds to the name of a digest for signatures, attestations and bills of materials.
 const SUFFIXES: [&str; 3] = ["sig", "att", "sbom"];
 
 pub(super) async fn delete(registry: &Registry, doomed: Doomed<'_>) -> Stays {
-    let siblings = siblings(registry, doomed).await;
+    let siblings = match siblings(registry, doomed).await {
+        Ok(siblings) => siblings,
+        Err(error) => return all(doomed, &DeletionError::Unseen(error.fault)),
+    };
     let stays = oci::delete(registry, doomed).await;
     for (tag, manifest) in siblings {
         if let Err(why) = put_back(registry, doomed, &tag, &manifest).await {
             let repository = doomed.repository;
             registry.wire().events.warn(format!(
-                "the registry took the tag `{repository}:{tag}` (`{}`), which belongs to the signatures of what is withdrawn, and did not take it back: {why}",
+                "the registry took the tag `{repository}:{tag}` (`{}`), which belongs to the signatures of what is withdrawn, and it could not be put back: {why}",
                 manifest.digest()
             ));
         }
@@ -25,19 +29,21 @@ pub(super) async fn delete(registry: &Registry, doomed: Doomed<'_>) -> Stays {
     stays
 }
 
-/// The tags that go along, and what they hold; those that cannot be seen cannot be put back either.
-async fn siblings(registry: &Registry, doomed: Doomed<'_>) -> Vec<(Tag, Manifest)> {
+/// The tags that go along, and what they hold. One that cannot be seen could not be put back.
+async fn siblings(
+    registry: &Registry,
+    doomed: Doomed<'_>,
+) -> Result<Vec<(Tag, Manifest)>, RegistryError> {
     let mut siblings = Vec::new();
     for suffix in SUFFIXES {
         let Ok(tag) = format!("{}.{suffix}", doomed.digest.fallback_tag()).parse::<Tag>() else {
             continue;
         };
         let reference = Reference::Tag(tag.clone());
-        if let Ok(Some(held)) = registry.manifest(doomed.repository, &reference).await {
-            siblings.push((tag, held));
-        }
+        let held = registry.manifest(doomed.repository, &reference).await?;
+        siblings.extend(held.map(|held| (tag, held)));
     }
-    siblings
+    Ok(siblings)
 }
 
 async fn put_back(
@@ -50,8 +56,10 @@ async fn put_back(
     let holds = registry
         .manifest_digest(doomed.repository, &reference)
         .await;
-    if !matches!(holds, Ok(None)) {
-        return Ok(());
+    match holds {
+        Ok(None) => (),
+        Ok(Some(_)) => return Ok(()),
+        Err(error) => return Err(error.fault.to_string()),
     }
     let (media_type, bytes) = (manifest.media_type(), manifest.bytes());
     let put = registry.put_manifest(doomed.repository, &reference, media_type, bytes);

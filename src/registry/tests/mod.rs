@@ -1,10 +1,12 @@
 //! The real client against a scripted server.
 
 mod absence;
+mod audit;
 mod auth;
 mod copies;
 mod copy_faults;
 mod files;
+pub(crate) mod fuzz;
 mod integrity;
 mod retries;
 mod server;

@@ -37,6 +37,8 @@ enum Manner {
     Endless,
     /// Nothing, then the end of the connection.
     Silent,
+    /// Nothing, and the connection stays.
+    Stalled,
 }
 
 /// The server; it ends with the runtime of its test.
@@ -81,6 +83,15 @@ impl Reply {
         self
     }
 
+    /// This body, where there is none yet.
+    pub(super) fn or_body(self, body: &str) -> Self {
+        if self.body.is_empty() {
+            self.body(body)
+        } else {
+            self
+        }
+    }
+
     pub(super) fn cut(mut self) -> Self {
         self.manner = Manner::Cut;
         self
@@ -94,6 +105,18 @@ impl Reply {
     pub(super) fn endless(mut self) -> Self {
         self.manner = Manner::Endless;
         self
+    }
+
+    pub(super) fn status(mut self, status: u16) -> Self {
+        self.status = status;
+        self
+    }
+
+    pub(super) fn stalled() -> Self {
+        Self {
+            manner: Manner::Stalled,
+            ..Self::new(200)
+        }
     }
 
     pub(super) fn silent() -> Self {
@@ -154,8 +177,10 @@ async fn serve(
             log.push(request.clone());
         }
         let reply = script(&request);
-        if reply.manner == Manner::Silent {
-            return None;
+        match reply.manner {
+            Manner::Silent => return None,
+            Manner::Stalled => std::future::pending::<()>().await,
+            Manner::Whole | Manner::Cut | Manner::Chunked | Manner::Endless => (),
         }
         let mut head = format!("HTTP/1.1 {} Scripted\r\n", reply.status);
         for (name, value) in &reply.headers {
@@ -183,8 +208,9 @@ async fn serve(
                 stream.flush().await.ok()?;
                 return None;
             }
-            Manner::Whole | Manner::Silent if request.method == "HEAD" => (),
-            Manner::Whole | Manner::Silent => stream.write_all(&reply.body).await.ok()?,
+            Manner::Silent | Manner::Stalled => (),
+            Manner::Whole if request.method == "HEAD" => (),
+            Manner::Whole => stream.write_all(&reply.body).await.ok()?,
         }
         stream.flush().await.ok()?;
     }

@@ -1,6 +1,8 @@
 //! Tests of the whole room: recorded bundles that must and must not verify, and services that misbehave.
 
+mod audit;
 mod bundles;
+pub(crate) mod fuzz;
 mod legacy;
 mod retries;
 mod scripted;

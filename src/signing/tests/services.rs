@@ -39,6 +39,14 @@ pub(super) fn well(asked: &Asked) -> Reply {
     }
 }
 
+/// The services at `url`, with this version of the log.
+pub(super) fn signing_config(url: &str, log_version: u32) -> Value {
+    let service = |path: &str, version: u32| json!([{"url": format!("{url}{path}"), "majorApiVersion": version, "validFor": {"start": "2020-01-01T00:00:00Z"}}]);
+    json!({"mediaType": "application/vnd.dev.sigstore.signingconfig.v0.2+json",
+        "caUrls": service("", 1), "rekorTlogUrls": service("", log_version), "rekorTlogConfig": {"selector": "ANY"},
+        "tsaUrls": service(TIMESTAMP, 1), "tsaConfig": {"selector": "ANY"}})
+}
+
 pub(super) fn token() -> String {
     let expires = jiff::Timestamp::now().as_second() + 300;
     let claims = json!({"iss": "https://issuer.example", "sub": "somebody", "exp": expires});
@@ -95,10 +103,7 @@ impl Run {
         script: impl Fn(&Asked, usize) -> Reply + Send + Sync + 'static,
     ) -> Self {
         let server = Scripted::start(script);
-        let service = |path: &str, version: u32| json!([{"url": format!("{}{path}", server.url), "majorApiVersion": version, "validFor": {"start": "2020-01-01T00:00:00Z"}}]);
-        let config = json!({"mediaType": "application/vnd.dev.sigstore.signingconfig.v0.2+json",
-            "caUrls": service("", 1), "rekorTlogUrls": service("", log_version), "rekorTlogConfig": {"selector": "ANY"},
-            "tsaUrls": service(TIMESTAMP, 1), "tsaConfig": {"selector": "ANY"}});
+        let config = signing_config(&server.url, log_version);
         let trust = Arc::new(recorded_trust(Some(config.to_string())).await);
         let heard = Arc::new(Mutex::new(Vec::new()));
         let keeper = Arc::clone(&heard);

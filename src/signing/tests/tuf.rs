@@ -17,16 +17,16 @@ use super::super::tuf::Tuf;
 use super::scripted::{Scripted, reply};
 use super::{fixture, hex, impatient};
 
-const LATER: &str = "2126-01-01T00:00:00Z";
+pub(super) const LATER: &str = "2126-01-01T00:00:00Z";
 const EARLIER: &str = "2020-01-01T00:00:00Z";
 
-type Files = HashMap<String, Vec<u8>>;
+pub(super) type Files = HashMap<String, Vec<u8>>;
 
 /// One key signs all roles.
-struct Signer(KeyPair);
+pub(super) struct Signer(KeyPair);
 
 impl Signer {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self(KeyPair::generate_ecdsa_p256().unwrap())
     }
 
@@ -38,7 +38,7 @@ impl Signer {
             .into_bytes()
     }
 
-    fn root(&self) -> Vec<u8> {
+    pub(super) fn root(&self) -> Vec<u8> {
         let role = json!({"keyids": ["only"], "threshold": 1});
         let public = self.0.public_key_der().unwrap().to_pem();
         self.signed(&json!({"_type": "root", "spec_version": "1.0.31", "version": 1, "expires": LATER, "consistent_snapshot": false,
@@ -46,7 +46,12 @@ impl Signer {
             "roles": {"root": role, "timestamp": role, "snapshot": role, "targets": role}}))
     }
 
-    fn repository(&self, version: u64, expires: &str, targets: &[(&str, Vec<u8>)]) -> Files {
+    pub(super) fn repository(
+        &self,
+        version: u64,
+        expires: &str,
+        targets: &[(&str, Vec<u8>)],
+    ) -> Files {
         let described: serde_json::Map<_, _> = targets
             .iter()
             .map(|(name, bytes)| {
@@ -91,7 +96,7 @@ impl Signer {
     }
 }
 
-fn good_targets() -> Vec<(&'static str, Vec<u8>)> {
+pub(super) fn good_targets() -> Vec<(&'static str, Vec<u8>)> {
     vec![("trusted_root.json", fixture("trusted_root.json"))]
 }
 

@@ -11,12 +11,14 @@
 mod body;
 mod encoding;
 mod faults;
+mod proof;
 mod registry;
 mod server;
 mod sigstore;
 mod traffic;
 
 pub use faults::{Fault, Trigger};
+pub use proof::Proof;
 pub use registry::{
     Auth, Deletes, Image, IndexWithProvenance, Kind, Options, Referrers, Registry, Service,
 };

@@ -1,0 +1,82 @@
+//! What is made of other tools' documents, for the table in `src/fuzz`: what was there stays there.
+
+use crate::apply::receipt::Subject;
+use crate::apply::signatures::attach::merge;
+use crate::apply::signatures::legacy_manifest::{Config, config_of, merge as merge_legacy};
+use crate::domain::{Descriptor, Digest, ImageConfig, Manifest, MediaType};
+use crate::fuzz::{Parser, of_bytes};
+
+const INDEX: &[u8] = br#"{"schemaVersion":2,"x":{"b":1},"manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","size":7,"digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","platform":{"os":"linux","architecture":"arm64","variant":"v8"},"annotations":{"a":"b"}}],"annotations":{"z":"1"}}"#;
+
+fn legacy(name: &str) -> Vec<u8> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/signing/legacy");
+    std::fs::read(format!("{folder}/{name}")).unwrap()
+}
+
+pub(crate) fn parsers() -> Vec<Parser> {
+    let config = br#"{"architecture":"arm","os":"windows","variant":"v7","os.version":"10.0.1","os.features":["win32k"],"config":{}}"#;
+    let entry = Descriptor::new(MediaType::OciManifest, 1, Digest::of(b"ours"));
+    let subject = Subject {
+        repository: "ghcr.io/o/r".parse().unwrap(),
+        digest: Digest::of(b"subject"),
+    };
+    let current = Manifest::parse(legacy("manifest.json"), MediaType::OciManifest).unwrap();
+    let other = Manifest::parse(legacy("manifest-of-two.json"), MediaType::OciManifest).unwrap();
+    vec![
+        of_bytes(
+            "fallback index that grows",
+            "src/apply/signatures/attach.rs",
+            vec![INDEX.to_vec()],
+            move |bytes| {
+                let Ok(theirs) = Manifest::parse(bytes.to_vec(), MediaType::OciIndex) else {
+                    return false;
+                };
+                let merged = merge(Some(&theirs), &subject, std::slice::from_ref(&entry)).unwrap();
+                let merged = Manifest::parse(merged.unwrap(), MediaType::OciIndex).unwrap();
+                let (last, before) = merged.children().split_last().unwrap();
+                assert_eq!((before, last), (theirs.children(), &entry));
+                true
+            },
+        ),
+        of_bytes(
+            "legacy manifest that grows",
+            "src/apply/signatures/legacy_manifest.rs",
+            vec![legacy("manifest-of-two.json")],
+            move |bytes| {
+                let Ok(theirs) = Manifest::parse(bytes.to_vec(), MediaType::OciManifest) else {
+                    return false;
+                };
+                let _ = config_of(&theirs);
+                merge_legacy(&current, Config::Lost, &theirs).is_ok()
+                    && merge_legacy(&theirs, Config::Lost, &current).is_ok()
+            },
+        ),
+        of_bytes(
+            "config of legacy signatures",
+            "src/apply/signatures/legacy_manifest.rs",
+            vec![legacy("config.json")],
+            move |bytes| merge_legacy(&current_of(), Config::Known(bytes.to_vec()), &other).is_ok(),
+        ),
+        of_bytes(
+            "image config",
+            "src/apply/children.rs",
+            vec![config.to_vec()],
+            |bytes| {
+                let read = serde_json::from_slice::<ImageConfig>(bytes);
+                read.is_ok_and(|config| {
+                    let is_usable = config.platform.is_usable();
+                    let shown = config.platform.to_string();
+                    assert!(
+                        !is_usable
+                            || !shown.contains(|letter: char| letter.is_control() || letter == '`')
+                    );
+                    is_usable
+                })
+            },
+        ),
+    ]
+}
+
+fn current_of() -> Manifest {
+    Manifest::parse(legacy("manifest.json"), MediaType::OciManifest).unwrap()
+}

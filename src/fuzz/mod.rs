@@ -1,0 +1,305 @@
+//! Every parser of outside text, fed with damaged documents: it must end soon, must not panic, and what it accepts must come
+//! back from its own printer. A file that reads outside text and is not in the table fails a test.
+//!
+//! Damage is done to valid documents, to their bytes and to their JSON, from seeds that are counted: the same run is the
+//! same documents. `FUZZ_SECONDS` says how long each parser is fed; by itself a sample is taken.
+
+mod damage;
+mod table;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use sandbox::Proof;
+use serde_json::Value;
+
+use damage::{damage, damage_json};
+use table::parsers;
+
+/// No document is made longer than this.
+const LENGTH_MAX: usize = 64 * 1024;
+/// No parser may take longer over one, though it is not optimized and its machine is busy.
+const SLOWEST: Duration = Duration::from_secs(10);
+
+/// A parser of outside text.
+pub(crate) struct Parser {
+    pub(crate) name: &'static str,
+    /// The file that it is in.
+    pub(crate) file: &'static str,
+    /// Valid documents.
+    pub(crate) seeds: Vec<Vec<u8>>,
+    /// Says whether it was accepted, and panics where an accepted one does not hold what it must.
+    pub(crate) accepts: Box<dyn Fn(&[u8]) -> bool + Send + Sync>,
+}
+
+/// A parser of text; what is no text is nothing to it.
+pub(crate) fn of_text(
+    name: &'static str,
+    file: &'static str,
+    seeds: &[&str],
+    accepts: impl Fn(&str) -> bool + Send + Sync + 'static,
+) -> Parser {
+    Parser {
+        name,
+        file,
+        seeds: seeds.iter().map(|seed| seed.as_bytes().to_vec()).collect(),
+        accepts: Box::new(move |bytes| accepts(&String::from_utf8_lossy(bytes))),
+    }
+}
+
+/// A parser of bytes.
+pub(crate) fn of_bytes(
+    name: &'static str,
+    file: &'static str,
+    seeds: Vec<Vec<u8>>,
+    accepts: impl Fn(&[u8]) -> bool + Send + Sync + 'static,
+) -> Parser {
+    Parser {
+        name,
+        file,
+        seeds,
+        accepts: Box::new(accepts),
+    }
+}
+
+/// What came of a parser.
+#[derive(Default)]
+struct Fed {
+    documents: u64,
+    accepted: u64,
+    slowest: Duration,
+    failure: Option<String>,
+}
+
+fn feed(parser: &Parser, time: Duration) -> Fed {
+    let mut fed = Fed::default();
+    let began = Instant::now();
+    while fed.failure.is_none() && (fed.documents < 50 || began.elapsed() < time) {
+        let document = document(parser, fed.documents);
+        let each = Instant::now();
+        let accepted = catch_unwind(AssertUnwindSafe(|| (parser.accepts)(&document)));
+        let took = each.elapsed();
+        fed.slowest = fed.slowest.max(took);
+        let shown =
+            || String::from_utf8_lossy(document.get(..2000).unwrap_or(&document)).into_owned();
+        match accepted {
+            Ok(accepted) => fed.accepted += u64::from(accepted),
+            Err(_) => {
+                fed.failure = Some(format!(
+                    "panics at document {}: {:?}",
+                    fed.documents,
+                    shown()
+                ))
+            }
+        }
+        if took > SLOWEST {
+            fed.failure = Some(format!(
+                "takes {took:?} for document {}: {:?}",
+                fed.documents,
+                shown()
+            ));
+        }
+        fed.documents += 1;
+    }
+    fed
+}
+
+/// The document of this number: first the seeds as they are, then damaged ones.
+fn document(parser: &Parser, number: u64) -> Vec<u8> {
+    let mut rng = Rng::with_seed(number);
+    let seeds = &parser.seeds;
+    if let Some(seed) = usize::try_from(number)
+        .ok()
+        .and_then(|number| seeds.get(number))
+    {
+        return seed.clone();
+    }
+    let mut bytes = rng.choice(seeds).cloned().unwrap_or_default();
+    if rng.bool()
+        && let Ok(mut value) = serde_json::from_slice::<Value>(&bytes)
+    {
+        for _ in 0..rng.u32(1..=3) {
+            damage_json(&mut rng, &mut value);
+        }
+        bytes = value.to_string().into_bytes();
+        if rng.bool() {
+            return cut(bytes);
+        }
+    }
+    for _ in 0..rng.u32(1..=5) {
+        damage(&mut rng, &mut bytes, seeds);
+    }
+    cut(bytes)
+}
+
+fn cut(mut bytes: Vec<u8>) -> Vec<u8> {
+    bytes.truncate(LENGTH_MAX);
+    bytes
+}
+
+#[test]
+fn fuzz_every_parser_of_outside_text() {
+    let seconds = std::env::var("FUZZ_SECONDS")
+        .ok()
+        .and_then(|text| text.parse().ok());
+    let usual = if Proof::is_wanted() { 60.0 } else { 0.1 };
+    let time = Duration::from_secs_f64(seconds.unwrap_or(usual));
+    let parsers = parsers();
+    let next = AtomicUsize::new(0);
+    let fed = Mutex::new(Vec::new());
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                while let Some((number, parser)) = {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    parsers.get(number).map(|parser| (number, parser))
+                } {
+                    let one = feed(parser, time);
+                    fed.lock().unwrap().push((number, one));
+                }
+            });
+        }
+    });
+    let mut fed = fed.into_inner().unwrap();
+    fed.sort_by_key(|(number, _)| *number);
+    let columns = [
+        "parser",
+        "documents",
+        "accepted",
+        "slowest",
+        "panics and hangs",
+    ];
+    let mut proof = Proof::new("fuzz", "Parsers of outside text", &columns);
+    let (mut failures, mut documents) = (Vec::new(), 0);
+    for (number, one) in &fed {
+        let parser = &parsers[*number];
+        documents += one.documents;
+        proof.row(&[
+            &format!("{} (`{}`)", parser.name, parser.file),
+            &one.documents,
+            &one.accepted,
+            &format!("{:.1} ms", one.slowest.as_secs_f64() * 1e3),
+            &usize::from(one.failure.is_some()),
+        ]);
+        if let Some(failure) = &one.failure {
+            failures.push(format!("{} {failure}", parser.name));
+        }
+        if one.accepted == 0 {
+            failures.push(format!(
+                "{} accepts nothing, not even what is right",
+                parser.name
+            ));
+        }
+    }
+    proof.end(&format!(
+        "{documents} documents to {} parsers, {} s each, not optimized, overflow and bounds checked; {} panics and hangs.",
+        parsers.len(),
+        time.as_secs_f64(),
+        failures.len()
+    ));
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
+fn fuzz_leaves_no_parser_out() {
+    let parsers = parsers();
+    for (file, text) in sources() {
+        let text = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+        let reads = READS.iter().find(|pattern| text.contains(**pattern));
+        let is_fed = parsers.iter().any(|parser| parser.file == file);
+        let is_excused = EXCUSED.iter().any(|(excused, _)| *excused == file);
+        if let Some(pattern) = reads {
+            assert!(
+                is_fed || is_excused,
+                "`{file}` has `{pattern}` and is not in the table"
+            );
+        }
+        assert!(!(is_fed && is_excused), "`{file}` is excused and fed");
+    }
+    for parser in &parsers {
+        assert!(
+            sources().any(|(file, _)| file == parser.file),
+            "there is no `{}`",
+            parser.file
+        );
+    }
+}
+
+/// How text is read here.
+const READS: &[&str] = &[
+    "json::from_slice(",
+    "json::from_slice::",
+    "json::from_str(",
+    "json::from_str::",
+    "from_json(",
+    "from_pem(",
+    "from_base64(",
+    "yaml_serde::",
+    "FromStr for",
+    "parse_http_date(",
+    "Url::parse(",
+    "from_utf8(",
+    "RegexBuilder",
+    "pem_slice_iter",
+];
+
+/// Files whose reading is part of another's, or of what is our own.
+const EXCUSED: &[(&str, &str)] = &[
+    (
+        "src/registry/client.rs",
+        "an address that is put together of checked parts",
+    ),
+    ("src/registry/deletion/acr.rs", "the same"),
+    ("src/registry/deletion/api.rs", "the same"),
+    (
+        "src/registry/aws.rs",
+        "a field of JSON in base64, as in `docker_config.rs`",
+    ),
+    (
+        "src/registry/deletion/docker_hub.rs",
+        "a field of JSON, as in `token.rs`",
+    ),
+    (
+        "src/registry/deletion/ecr.rs",
+        "fields of JSON, printed as `refusal.rs` does it",
+    ),
+    (
+        "src/registry/deletion/github.rs",
+        "fields of JSON, which are compared",
+    ),
+    (
+        "src/registry/deletion/oci.rs",
+        "a list of JSON, each of which is read as a tag",
+    ),
+    (
+        "src/registry/tags.rs",
+        "a list of JSON, which is looked up in",
+    ),
+    ("src/run.rs", "what it reads is in `http/certificates.rs`"),
+];
+
+fn sources() -> impl Iterator<Item = (String, String)> {
+    fn collect(folder: &std::path::Path, files: &mut Vec<std::path::PathBuf>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() && !path.ends_with("tests") && !path.ends_with("fuzz") {
+                collect(&path, files);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                files.push(path);
+            }
+        }
+    }
+    let root: &'static std::path::Path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    collect(&root.join("src"), &mut files);
+    files.retain(|file| !file.ends_with("tests.rs"));
+    let read = move |file: std::path::PathBuf| {
+        let name = file.strip_prefix(root).unwrap().display().to_string();
+        (name, std::fs::read_to_string(file).unwrap())
+    };
+    files.into_iter().map(read)
+}

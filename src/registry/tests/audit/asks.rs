@@ -1,0 +1,156 @@
+//! How each request comes about, through the doors that the rest of the program uses.
+
+use super::super::super::{Copied, Doomed, Referrers, Registry, RegistryError};
+use super::super::copies::descriptor;
+use super::super::{MANIFEST, tag};
+use super::Means;
+use crate::domain::{Digest, MediaType, Reference, Repository};
+
+/// Every name that the requests go to. All of them are the one server.
+pub(super) const HOSTS: [&str; 15] = [
+    "registry.test",
+    "other.test",
+    "storage.test",
+    "guarded.test",
+    "posted.test",
+    "harbor.test",
+    "docker.io",
+    "registry-1.docker.io",
+    "hub.docker.com",
+    "ghcr.io",
+    "api.github.com",
+    "quay.io",
+    "octo.azurecr.io",
+    "123456789012.dkr.ecr.eu-west-1.amazonaws.com",
+    "public.ecr.aws",
+];
+
+/// A blob that is held in memory, and one that is not.
+pub(super) const BLOB: &[u8] = b"blob";
+pub(super) const LARGE: &[u8] = &[7; 70_000];
+
+/// What is done, of which the request that is asked about is a part.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Ask {
+    Manifest(&'static str),
+    DigestOfTag,
+    DigestOfDigest,
+    PutManifest { by_tag: bool },
+    AllTags,
+    MayBeNew,
+    HasBlob,
+    Blob(&'static str),
+    PutBlob(&'static [u8]),
+    Copy(&'static str),
+    Stream,
+    UploadThatFails,
+    Referrers,
+    Delete(&'static str),
+}
+
+/// `address` is that of the server itself.
+pub(super) async fn ask(ask: Ask, registry: &Registry, address: &str) -> Means {
+    let home = at("registry.test");
+    match ask {
+        Ask::Manifest(host) => found(registry.manifest(&at(host), &tag("v1")).await),
+        Ask::DigestOfTag => found(registry.manifest_digest(&home, &tag("v1")).await),
+        Ask::DigestOfDigest => {
+            let reference = Reference::Digest(Digest::of(MANIFEST));
+            found(registry.manifest_digest(&home, &reference).await)
+        }
+        Ask::PutManifest { by_tag } => {
+            let by_digest = Reference::Digest(Digest::of(MANIFEST));
+            let reference = if by_tag { tag("v1") } else { by_digest };
+            let index = MediaType::OciIndex;
+            done(
+                registry
+                    .put_manifest(&home, &reference, &index, MANIFEST)
+                    .await,
+            )
+        }
+        Ask::AllTags => registry
+            .all_tags(&home)
+            .await
+            .map_or(Means::Unknown, |_| Means::Done),
+        Ask::MayBeNew => may_be_new(registry).await,
+        Ask::HasBlob => {
+            let digest = Digest::of(BLOB);
+            let has = registry.has_blob(&home, &digest).await;
+            found(has.map(|has| has.then_some(())))
+        }
+        Ask::Blob(name) => {
+            let repository = format!("registry.test/o/{name}").parse().unwrap();
+            found(registry.blob(&repository, &Digest::of(BLOB), 10).await)
+        }
+        Ask::PutBlob(bytes) => done(registry.put_blob(&home, bytes).await),
+        Ask::Copy(from) => {
+            let from = format!("{from}/o/source").parse().unwrap();
+            match registry.copy_blob(&from, &home, &descriptor(BLOB)).await {
+                Ok(Copied::Streamed) if from.host() == home.host() => Means::OtherWay,
+                copied => done(copied),
+            }
+        }
+        Ask::Stream => {
+            let from = "other.test/o/source".parse().unwrap();
+            // Large uploads have a client of their own, which is behind no proxy.
+            let to = at(address);
+            done(registry.copy_blob(&from, &to, &descriptor(LARGE)).await)
+        }
+        Ask::UploadThatFails => {
+            let repository = "registry.test/o/refuses".parse().unwrap();
+            done(registry.put_blob(&repository, BLOB).await)
+        }
+        Ask::Referrers => match registry.referrers(&home, &Digest::of(b"")).await {
+            Ok(Referrers::Listed(_)) => Means::Done,
+            Ok(Referrers::NoApi) => Means::OtherWay,
+            Err(_) => Means::Unknown,
+        },
+        Ask::Delete(host) => delete(registry, &at(host)).await,
+    }
+}
+
+fn at(host: &str) -> Repository {
+    format!("{host}/o/r").parse().unwrap()
+}
+
+fn done<T>(result: Result<T, RegistryError>) -> Means {
+    result.map_or(Means::Unknown, |_| Means::Done)
+}
+
+fn found<T>(result: Result<Option<T>, RegistryError>) -> Means {
+    match result {
+        Ok(Some(_)) => Means::Done,
+        Ok(None) => Means::Absent,
+        Err(_) => Means::Unknown,
+    }
+}
+
+/// A repository that denies its manifests to somebody who may push.
+async fn may_be_new(registry: &Registry) -> Means {
+    let denied = "guarded.test/o/denied".parse().unwrap();
+    registry.will_write(&denied);
+    let error = registry.manifest(&denied, &tag("v1")).await.unwrap_err();
+    assert!(error.is_denied(), "{error:?}");
+    if registry.may_be_new(&denied, [&error]).await {
+        Means::Absent
+    } else {
+        Means::Unknown
+    }
+}
+
+async fn delete(registry: &Registry, repository: &Repository) -> Means {
+    // What a service is, some say only in the challenge that they greet us with.
+    let _ = registry.manifest_digest(repository, &tag("v1")).await;
+    let digest = Digest::of(MANIFEST);
+    let tags = ["v1".parse().unwrap()];
+    let stays = registry.delete_tags(Doomed {
+        repository,
+        digest: &digest,
+        tags: &tags,
+    });
+    if stays.await.is_empty() {
+        Means::Done
+    } else {
+        Means::Unknown
+    }
+}

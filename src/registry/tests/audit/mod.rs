@@ -1,0 +1,259 @@
+//! Every request that is made of a registry, or of what stands beside one, with every answer that could come: what is read
+//! out of it is what the table says ([`table::ROWS`]), and for all that it does not name, that we do not know.
+
+mod asks;
+mod table;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use sandbox::Proof;
+
+use super::super::{AwsKeys, Credentials, Registry, Settings};
+use super::server::Seen;
+use super::*;
+use crate::domain::Host;
+use asks::{HOSTS, ask};
+use table::{ROWS, Row, well};
+
+/// What became of a request, as far as the program is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Means {
+    /// It is there, it is stored, it is gone, this is the list, we are let in.
+    Done,
+    /// It is not there, or has never been.
+    Absent,
+    /// The registry does not do this; there is another way.
+    OtherWay,
+    /// Anything is possible.
+    Unknown,
+}
+
+/// What the body says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Says {
+    Nothing,
+    Garbage,
+    Page,
+    NotThere,
+    Denied,
+    Unsupported,
+    /// What was hoped for.
+    Right,
+}
+
+const SAYINGS: [Says; 7] = [
+    Says::Nothing,
+    Says::NotThere,
+    Says::Right,
+    Says::Garbage,
+    Says::Page,
+    Says::Denied,
+    Says::Unsupported,
+];
+
+impl Says {
+    /// The text; of what was hoped for each request has its own.
+    fn body(self, row: &Row) -> Option<&'static str> {
+        match self {
+            Self::Nothing => Some(""),
+            Self::Garbage => Some("\u{0}\u{1}{"),
+            Self::Page => Some("<html>Not found</html>"),
+            Self::NotThere => Some(row.not_there),
+            Self::Denied => Some(r#"{"errors":[{"code":"DENIED"}]}"#),
+            Self::Unsupported => Some(r#"{"errors":[{"code":"UNSUPPORTED"}]}"#),
+            Self::Right => None,
+        }
+    }
+}
+
+/// How an answer does not come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fails {
+    /// The connection is closed instead.
+    Reset,
+    /// Half of what was hoped for, then the end.
+    Cut,
+    /// Nothing, for as long as we wait.
+    Silence,
+}
+
+/// One case: an answer, or none.
+type Case = Result<(u16, Says), Fails>;
+
+/// The server behind all names, and what it answers to the request that is asked about.
+struct Stage {
+    /// A client, and one that does not wait long, for a server that is silent.
+    http: [reqwest::Client; 2],
+    address: String,
+    script: Arc<Mutex<(Option<Row>, Reply)>>,
+}
+
+impl Stage {
+    async fn new() -> Self {
+        let script = Arc::new(Mutex::new((None::<Row>, Reply::new(500))));
+        let own = Arc::clone(&script);
+        let server = Server::start(move |seen: &Seen| {
+            let (row, reply) = &*own.lock().unwrap();
+            let is_it = row.as_ref().is_some_and(|row| (row.is_it)(seen));
+            if is_it { reply.clone() } else { well(seen) }
+        })
+        .await;
+        let address = server.address().to_owned();
+        let http = [Duration::from_secs(30), Duration::from_millis(250)].map(|timeout| {
+            let proxy = reqwest::Proxy::http(format!("http://{address}")).unwrap();
+            let builder = reqwest::Client::builder().read_timeout(timeout);
+            let builder = builder.redirect(reqwest::redirect::Policy::none());
+            builder.proxy(proxy).build().unwrap()
+        });
+        Self {
+            http,
+            address,
+            script,
+        }
+    }
+
+    /// A registry client that knows nothing yet, tries once, and reaches everybody here.
+    fn registry(&self, case: Case) -> Registry {
+        let mut credentials = Credentials::new();
+        for host in ["guarded.test", "harbor.test", "docker.io", "ghcr.io"] {
+            let login = Login {
+                username: "me".to_owned(),
+                password: Secret::new("password"),
+            };
+            credentials.login(host, login, "registry-auths").unwrap();
+        }
+        let config = br#"{"auths":{"posted.test":{"identitytoken":"t","auth":"bWU6"}}}"#;
+        credentials.docker_config(config, "config.json").unwrap();
+        credentials.aws(AwsKeys {
+            id: "AKIA".to_owned(),
+            secret: Secret::new("secret"),
+            session_token: None,
+            endpoint: Some(format!("http://{}/", self.address)),
+            public_endpoint: None,
+        });
+        Registry::new(Settings {
+            http: self.http[usize::from(case == Err(Fails::Silence))].clone(),
+            certificates: Certificates::default(),
+            credentials,
+            insecure: HOSTS.map(|host| host.parse::<Host>().unwrap()).to_vec(),
+            patience: Patience {
+                max_attempts: 1,
+                delay: Duration::ZERO,
+                max_delay: Duration::ZERO,
+            },
+            events: Events::silent(),
+        })
+    }
+
+    async fn play(&self, row: &Row, case: Case) -> Means {
+        let right = (row.right)();
+        let reply = match case {
+            Ok((status, says)) => match says.body(row) {
+                Some(body) => Reply::new(status).body(body),
+                None => right.status(status),
+            },
+            Err(Fails::Reset) => Reply::silent(),
+            Err(Fails::Cut) => right.or_body("{}").cut(),
+            Err(Fails::Silence) => Reply::stalled(),
+        };
+        *self.script.lock().unwrap() = (Some(row.clone()), reply);
+        ask(row.ask, &self.registry(case), &self.address).await
+    }
+}
+
+/// Statuses that have a meaning of their own in HTTP.
+fn is_named(status: u16) -> bool {
+    matches!(
+        status,
+        200..=208 | 226 | 300..=308 | 400..=418 | 422 | 425..=431 | 451 | 499..=511 | 522 | 599
+    )
+}
+
+/// Statuses that some request here knows.
+fn is_telling(status: u16) -> bool {
+    matches!(
+        status,
+        200..=202 | 204 | 206 | 301 | 307 | 400 | 401 | 403 | 404 | 405 | 409 | 429 | 500 | 503
+    )
+}
+
+/// All answers; in a sample not every body under a status that nobody gives.
+fn cases(row: &Row) -> Vec<Case> {
+    let every = Proof::is_wanted();
+    let answers = (200..600).flat_map(|status| SAYINGS.map(|says| (status, says)));
+    let answers = answers.filter(|(status, says)| {
+        every || is_telling(*status) || (is_named(*status) && *says == Says::NotThere)
+    });
+    let fails = [Fails::Reset, Fails::Cut, Fails::Silence];
+    let fails = fails.into_iter().filter(|fails| match fails {
+        Fails::Reset => true,
+        // A HEAD has no body to be cut.
+        Fails::Cut => row.has_body,
+        // Large uploads are given a minute (`passage.rs`), which is too long to wait for here.
+        Fails::Silence => row.is_timed,
+    });
+    answers.map(Ok).chain(fails.map(Err)).collect()
+}
+
+#[tokio::test]
+async fn absence_audit_of_every_request_to_a_registry() {
+    let stage = Stage::new().await;
+    let mut proof = Proof::new(
+        "absence",
+        "Requests to registries and to what stands beside them",
+        &[
+            "request",
+            "answers played",
+            "done",
+            "not there",
+            "another way",
+            "unknown",
+            "not as the table says",
+        ],
+    );
+    let mut wrong = Vec::new();
+    let mut all = 0;
+    for row in ROWS {
+        let mut counts: BTreeMap<Means, usize> = BTreeMap::new();
+        let wrong_before = wrong.len();
+        let cases = cases(row);
+        for case in &cases {
+            let read = stage.play(row, *case).await;
+            let wanted = match *case {
+                Ok((status, says)) => (row.means)(status, says),
+                Err(_) => Means::Unknown,
+            };
+            if read != wanted {
+                wrong.push(format!(
+                    "{} {case:?}: {read:?}, not {wanted:?}",
+                    row.request
+                ));
+            }
+            *counts.entry(read).or_default() += 1;
+        }
+        all += cases.len();
+        let count = |means| counts.get(&means).copied().unwrap_or_default();
+        assert!(
+            row.never_done || count(Means::Done) > 0,
+            "`{}` was never seen to work",
+            row.request
+        );
+        proof.row(&[
+            &row.request,
+            &cases.len(),
+            &count(Means::Done),
+            &count(Means::Absent),
+            &count(Means::OtherWay),
+            &count(Means::Unknown),
+            &(wrong.len() - wrong_before),
+        ]);
+    }
+    proof.end(&format!(
+        "{all} answers to {} requests; {} read as anything that the table does not say.",
+        ROWS.len(),
+        wrong.len()
+    ));
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

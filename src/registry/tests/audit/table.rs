@@ -1,0 +1,541 @@
+//! The table: what each request may be answered, and what that means. All that is not in it is unknown.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::json;
+
+use super::super::server::{Reply, Seen};
+use super::super::{MANIFEST, index_reply};
+use super::Means::{self, Absent, Done, OtherWay, Unknown};
+use super::Says::{self, Denied, NotThere, Right, Unsupported};
+use super::asks::{Ask, BLOB, LARGE};
+use crate::domain::Digest;
+
+/// A request, how it comes about, and what its answers mean.
+#[derive(Debug, Clone)]
+pub(super) struct Row {
+    pub(super) request: &'static str,
+    pub(super) ask: Ask,
+    pub(super) is_it: fn(&Seen) -> bool,
+    /// The answer that it hopes for, but for the status.
+    pub(super) right: fn() -> Reply,
+    pub(super) not_there: &'static str,
+    pub(super) means: fn(u16, Says) -> Means,
+    pub(super) has_body: bool,
+    pub(super) is_timed: bool,
+    pub(super) never_done: bool,
+}
+
+const NO_MANIFEST: &str = r#"{"errors":[{"code":"MANIFEST_UNKNOWN"}]}"#;
+const NO_BLOB: &str = r#"{"errors":[{"code":"BLOB_UNKNOWN"}]}"#;
+const NO_NAME: &str = r#"{"errors":[{"code":"NAME_UNKNOWN"}]}"#;
+
+const USUAL: Row = Row {
+    request: "",
+    ask: Ask::DigestOfTag,
+    is_it: |_| false,
+    right: || Reply::new(200),
+    not_there: NO_MANIFEST,
+    means: |_, _| Unknown,
+    has_body: true,
+    is_timed: true,
+    never_done: false,
+};
+
+fn is(seen: &Seen, method: &str, part: &str) -> bool {
+    seen.method == method && seen.target.contains(part)
+}
+
+/// What is stored is told by the status alone.
+fn stored(status: u16) -> Means {
+    if matches!(status, 200..=202) {
+        Done
+    } else {
+        Unknown
+    }
+}
+
+fn token(status: u16, says: Says) -> Means {
+    if (status, says) == (200, Right) {
+        Done
+    } else {
+        Unknown
+    }
+}
+
+/// Tags are gone by their own API's word, which a look at the registry has to confirm.
+fn deleted(status: u16) -> Means {
+    if matches!(status, 200 | 202 | 204 | 404) {
+        Done
+    } else {
+        Unknown
+    }
+}
+
+pub(super) const ROWS: &[Row] = &[
+    Row {
+        request: "GET manifest",
+        ask: Ask::Manifest("registry.test"),
+        is_it: |seen| is(seen, "GET", "/manifests/"),
+        right: index_reply,
+        means: |status, says| match (status, says) {
+            (200, Right) => Done,
+            (404, NotThere) => Absent,
+            _ => Unknown,
+        },
+        ..USUAL
+    },
+    Row {
+        request: "HEAD manifest by tag, and GET where that leaves it open",
+        ask: Ask::DigestOfTag,
+        is_it: |seen| seen.target.contains("/manifests/"),
+        right: stated,
+        means: |status, says| match (status, says) {
+            (200, Right) => Done,
+            (404, NotThere) => Absent,
+            _ => Unknown,
+        },
+        has_body: false,
+        ..USUAL
+    },
+    Row {
+        request: "HEAD manifest by digest, and GET where that leaves it open",
+        ask: Ask::DigestOfDigest,
+        is_it: |seen| seen.target.contains("/manifests/"),
+        right: stated,
+        means: |status, says| match (status, says) {
+            (200, Right) => Done,
+            (404, _) => Absent,
+            _ => Unknown,
+        },
+        has_body: false,
+        ..USUAL
+    },
+    Row {
+        request: "PUT manifest by digest",
+        ask: Ask::PutManifest { by_tag: false },
+        is_it: |seen| is(seen, "PUT", "/manifests/"),
+        right: stated,
+        means: |status, _| stored(status),
+        ..USUAL
+    },
+    Row {
+        request: "PUT manifest by tag that holds something else",
+        ask: Ask::PutManifest { by_tag: true },
+        is_it: |seen| is(seen, "PUT", "/manifests/"),
+        right: stated,
+        means: |status, _| stored(status),
+        ..USUAL
+    },
+    Row {
+        request: "list of all tags",
+        ask: Ask::AllTags,
+        is_it: |seen| seen.target.contains("/tags/list"),
+        right: || Reply::new(200).body(r#"{"name":"o/r","tags":["v1"]}"#),
+        not_there: NO_NAME,
+        means: token,
+        ..USUAL
+    },
+    Row {
+        request: "list of tags of a repository that denies its manifests",
+        ask: Ask::MayBeNew,
+        is_it: |seen| seen.target.contains("/tags/list"),
+        right: || Reply::new(200).body(r#"{"name":"o/r","tags":["v1"]}"#),
+        not_there: NO_NAME,
+        means: |status, says| match (status, says) {
+            (401 | 403, _) | (404, NotThere) => Absent,
+            _ => Unknown,
+        },
+        never_done: true,
+        ..USUAL
+    },
+    Row {
+        request: "HEAD blob, and GET where that leaves it open",
+        ask: Ask::HasBlob,
+        is_it: |seen| seen.target.contains("/blobs/"),
+        right: || Reply::new(200).body("blob"),
+        not_there: NO_BLOB,
+        means: |status, _| match status {
+            200 => Done,
+            404 => Absent,
+            _ => Unknown,
+        },
+        has_body: false,
+        ..USUAL
+    },
+    Row {
+        request: "GET blob",
+        ask: Ask::Blob("r"),
+        is_it: |seen| is(seen, "GET", "/blobs/"),
+        right: || Reply::new(200).body("blob"),
+        not_there: NO_BLOB,
+        means: |status, says| match (status, says) {
+            (200, Right) => Done,
+            (404, NotThere) => Absent,
+            _ => Unknown,
+        },
+        ..USUAL
+    },
+    Row {
+        request: "GET blob at the storage that a redirect leads to",
+        ask: Ask::Blob("redirected"),
+        is_it: |seen| seen.target.contains("storage.test"),
+        right: || Reply::new(200).body("blob"),
+        not_there: NO_BLOB,
+        means: token,
+        ..USUAL
+    },
+    Row {
+        request: "POST upload with the blob",
+        ask: Ask::PutBlob(BLOB),
+        is_it: |seen| is(seen, "POST", "/blobs/uploads/?digest="),
+        means: |status, _| match status {
+            201 => Done,
+            // The plain POST is what is asked next, and it is well.
+            400 | 404 | 405 | 411 | 413 | 415 | 416 | 501 => Done,
+            _ => Unknown,
+        },
+        ..USUAL
+    },
+    Row {
+        request: "POST upload",
+        ask: Ask::PutBlob(LARGE),
+        is_it: |seen| is(seen, "POST", "/blobs/uploads/"),
+        right: || Reply::new(202).header("location", "/upload/1"),
+        means: |status, says| match (status, says) {
+            (201, _) | (202, Right) => Done,
+            _ => Unknown,
+        },
+        ..USUAL
+    },
+    Row {
+        request: "PUT upload",
+        ask: Ask::PutBlob(LARGE),
+        is_it: |seen| is(seen, "PUT", "/upload/"),
+        means: |status, _| match status {
+            200 | 201 | 204 => Done,
+            _ => Unknown,
+        },
+        ..USUAL
+    },
+    Row {
+        request: "PUT upload of a large blob as it comes in",
+        ask: Ask::Stream,
+        is_it: |seen| is(seen, "PUT", "/upload/"),
+        means: |status, _| match status {
+            200 | 201 | 204 => Done,
+            _ => Unknown,
+        },
+        is_timed: false,
+        ..USUAL
+    },
+    Row {
+        request: "GET blob that is carried over",
+        ask: Ask::Copy("other.test"),
+        is_it: |seen| seen.target.contains("other.test") && seen.target.contains("/blobs/"),
+        right: || Reply::new(200).body("blob"),
+        not_there: NO_BLOB,
+        means: token,
+        ..USUAL
+    },
+    Row {
+        request: "POST upload that mounts",
+        ask: Ask::Copy("registry.test"),
+        is_it: |seen| is(seen, "POST", "mount="),
+        right: || Reply::new(202).header("location", "/upload/1"),
+        not_there: NO_BLOB,
+        means: |status, says| match (status, says) {
+            (201, _) => Done,
+            (202, Right) => OtherWay,
+            (202 | 408 | 429 | 499 | 500 | 502 | 503 | 504 | 522, _) => Unknown,
+            // It is carried over instead.
+            _ => OtherWay,
+        },
+        ..USUAL
+    },
+    Row {
+        request: "DELETE upload that failed",
+        ask: Ask::UploadThatFails,
+        is_it: |seen| is(seen, "DELETE", "/refused/"),
+        not_there: NO_BLOB,
+        never_done: true,
+        ..USUAL
+    },
+    Row {
+        request: "GET referrers, first page",
+        ask: Ask::Referrers,
+        is_it: |seen| seen.target.contains("/referrers/"),
+        right: index_reply,
+        means: |status, says| match (status, says) {
+            (200, Right) => Done,
+            (200 | 300..=399 | 400 | 404 | 405 | 406, _) => OtherWay,
+            _ => Unknown,
+        },
+        ..USUAL
+    },
+    Row {
+        request: "GET referrers, later page",
+        ask: Ask::Referrers,
+        is_it: |seen| seen.target.contains("/referrers/") && seen.target.contains("page=2"),
+        right: index_reply,
+        means: token,
+        ..USUAL
+    },
+    Row {
+        request: "GET token",
+        ask: Ask::Manifest("guarded.test"),
+        is_it: |seen| is(seen, "GET", "/token"),
+        right: || Reply::new(200).body(r#"{"token":"t"}"#),
+        means: token,
+        ..USUAL
+    },
+    Row {
+        request: "POST token",
+        ask: Ask::Manifest("posted.test"),
+        is_it: |seen| is(seen, "POST", "/token"),
+        right: || Reply::new(200).body(r#"{"access_token":"t"}"#),
+        means: token,
+        ..USUAL
+    },
+    Row {
+        request: "login from ECR",
+        ask: Ask::Manifest("123456789012.dkr.ecr.eu-west-1.amazonaws.com"),
+        is_it: |seen| target_of_aws(seen).ends_with("GetAuthorizationToken"),
+        right: || Reply::new(200).body(aws_login()),
+        means: token,
+        ..USUAL
+    },
+    Row {
+        request: "DELETE manifest by tag",
+        ask: Ask::Delete("registry.test"),
+        is_it: |seen| is(seen, "DELETE", "/manifests/v1"),
+        means: |status, says| match (status, says) {
+            (200 | 202 | 204, _) | (404, NotThere) => Done,
+            // The protocol's other way, by digest, is well.
+            (405 | 501, _) | (400 | 404, Unsupported) => Done,
+            _ => Unknown,
+        },
+        ..USUAL
+    },
+    Row {
+        request: "DELETE manifest by digest",
+        ask: Ask::Delete("other.test"),
+        is_it: |seen| is(seen, "DELETE", "/manifests/sha256:"),
+        means: |status, says| match (status, says) {
+            (200 | 202 | 204, _) | (404, NotThere) => Done,
+            _ => Unknown,
+        },
+        ..USUAL
+    },
+    Row {
+        request: "list of tags before a deletion by digest",
+        ask: Ask::Delete("other.test"),
+        is_it: |seen| seen.target.contains("/tags/list"),
+        right: || Reply::new(200).body(r#"{"tags":["v1"]}"#),
+        not_there: NO_NAME,
+        means: token,
+        ..USUAL
+    },
+    Row {
+        request: "HEAD other tag before a deletion by digest, and GET",
+        ask: Ask::Delete("other.test"),
+        is_it: |seen| seen.target.contains("/manifests/theirs"),
+        right: || {
+            Reply::new(200)
+                .header("content-type", "application/vnd.oci.image.index.v1+json")
+                .body("{\"manifests\":[]}")
+        },
+        means: |status, says| match (status, says) {
+            (200, Right) | (404, NotThere) => Done,
+            _ => Unknown,
+        },
+        has_body: false,
+        ..USUAL
+    },
+    Row {
+        request: "Docker Hub: POST login",
+        ask: Ask::Delete("docker.io"),
+        is_it: |seen| seen.target.contains("hub.docker.com/v2/auth/token"),
+        right: || Reply::new(200).body(r#"{"access_token":"t"}"#),
+        means: token,
+        ..USUAL
+    },
+    Row {
+        request: "Docker Hub: DELETE tag",
+        ask: Ask::Delete("docker.io"),
+        is_it: |seen| is(seen, "DELETE", "hub.docker.com"),
+        means: |status, _| deleted(status),
+        ..USUAL
+    },
+    Row {
+        request: "GHCR: GET owner",
+        ask: Ask::Delete("ghcr.io"),
+        is_it: |seen| {
+            seen.target.contains("api.github.com/users/o") && !seen.target.contains("packages")
+        },
+        right: || Reply::new(200).body(r#"{"type":"User"}"#),
+        means: token,
+        ..USUAL
+    },
+    Row {
+        request: "GHCR: GET versions",
+        ask: Ask::Delete("ghcr.io"),
+        is_it: |seen| is(seen, "GET", "/versions?"),
+        right: || Reply::new(200).body(versions()),
+        means: token,
+        ..USUAL
+    },
+    Row {
+        request: "GHCR: DELETE version",
+        ask: Ask::Delete("ghcr.io"),
+        is_it: |seen| is(seen, "DELETE", "/versions/1"),
+        means: |status, _| {
+            if matches!(status, 204 | 404) {
+                Done
+            } else {
+                Unknown
+            }
+        },
+        ..USUAL
+    },
+    Row {
+        request: "ECR: BatchDeleteImage",
+        ask: Ask::Delete("123456789012.dkr.ecr.eu-west-1.amazonaws.com"),
+        is_it: |seen| target_of_aws(seen).ends_with("BatchDeleteImage"),
+        right: || Reply::new(200).body(r#"{"imageIds":[],"failures":[]}"#),
+        // Whether the tag is gone, a look will say; what is not JSON is not even an answer of AWS's.
+        means: |status, says| match (status, says) {
+            (200, Right | NotThere | Denied | Unsupported) => Done,
+            _ => Unknown,
+        },
+        ..USUAL
+    },
+    Row {
+        request: "ACR: DELETE tag",
+        ask: Ask::Delete("octo.azurecr.io"),
+        is_it: |seen| is(seen, "DELETE", "/acr/v1/"),
+        means: |status, _| deleted(status),
+        ..USUAL
+    },
+    Row {
+        request: "Harbor: DELETE tag",
+        ask: Ask::Delete("harbor.test"),
+        is_it: |seen| is(seen, "DELETE", "/api/v2.0/"),
+        means: |status, _| deleted(status),
+        ..USUAL
+    },
+    Row {
+        request: "Quay: GET what cosign stored, before its tag goes along",
+        ask: Ask::Delete("quay.io"),
+        is_it: |seen| is(seen, "GET", ".sig"),
+        right: index_reply,
+        means: |status, says| match (status, says) {
+            (200, Right) | (404, NotThere) => Done,
+            _ => Unknown,
+        },
+        ..USUAL
+    },
+];
+
+/// An answer to a question for the index, with or without its body.
+fn stated() -> Reply {
+    index_reply().header("docker-content-digest", Digest::of(MANIFEST).to_string())
+}
+
+fn versions() -> String {
+    let version = json!([{"id": 1, "name": Digest::of(MANIFEST).to_string(), "metadata": {"container": {"tags": ["v1"]}}}]);
+    version.to_string()
+}
+
+fn aws_login() -> String {
+    json!({"authorizationData": [{"authorizationToken": STANDARD.encode("AWS:password")}]})
+        .to_string()
+}
+
+fn target_of_aws(seen: &Seen) -> &str {
+    seen.header("x-amz-target").unwrap_or_default()
+}
+
+/// What all requests are answered that are not asked about: all is well.
+pub(super) fn well(seen: &Seen) -> Reply {
+    let target = seen.target.as_str();
+    let wants_token = [
+        "guarded.test",
+        "posted.test",
+        "harbor.test",
+        "amazonaws.com",
+    ];
+    let is_guarded = wants_token
+        .iter()
+        .any(|host| seen.host() == *host || seen.host().ends_with(host));
+    if target.contains("/token") {
+        return Reply::new(200).body(r#"{"token":"t","access_token":"t"}"#);
+    }
+    if is_guarded && seen.header("authorization").is_none() {
+        let host = seen.host();
+        let service = if host == "harbor.test" {
+            "harbor-registry"
+        } else {
+            "s"
+        };
+        let bearer = format!(r#"Bearer realm="http://{host}/token",service="{service}""#);
+        let basic = "Basic realm=\"aws\"".to_owned();
+        let challenge = if host.ends_with("amazonaws.com") {
+            basic
+        } else {
+            bearer
+        };
+        return Reply::new(401).header("www-authenticate", challenge);
+    }
+    match (seen.method.as_str(), target) {
+        (_, target) if target.contains("/o/denied/") => {
+            Reply::new(403).body(r#"{"errors":[{"code":"DENIED"}]}"#)
+        }
+        (_, target)
+            if target.contains("api.github.com/users/o/packages") && seen.method == "GET" =>
+        {
+            Reply::new(200).body(versions())
+        }
+        (_, target) if target.contains("api.github.com") && seen.method == "GET" => {
+            Reply::new(200).body(r#"{"type":"User"}"#)
+        }
+        ("GET" | "HEAD", target) if target.contains("/o/redirected/blobs/") => {
+            Reply::new(307).header("location", "http://storage.test/blob")
+        }
+        ("GET" | "HEAD", target) if target.contains("/blobs/") => {
+            let is_large = target.ends_with(Digest::of(LARGE).hex());
+            Reply::new(200).body(if is_large { LARGE } else { BLOB })
+        }
+        ("POST", target) if target.contains("/o/refuses/") => {
+            Reply::new(202).header("location", "/refused/1")
+        }
+        ("PUT", target) if target.contains("/refused/") => Reply::new(400),
+        ("POST", target) if target.contains("/blobs/uploads/") => {
+            Reply::new(202).header("location", "/upload/1")
+        }
+        ("PUT", _) => Reply::new(201),
+        ("GET", target) if target.contains("/referrers/") => {
+            index_reply().header("link", r#"<?page=2>; rel="next""#)
+        }
+        ("GET", target) if target.contains("/tags/list") => {
+            Reply::new(200).body(r#"{"tags":["v1","theirs"]}"#)
+        }
+        ("GET" | "HEAD", target) if target.contains("/manifests/theirs") => {
+            index_reply().body(r#"{"manifests":[]}"#)
+        }
+        // What is there is something else than what is to be written.
+        ("GET" | "HEAD", target) if target.contains("registry.test") => {
+            index_reply().body(r#"{"manifests":[]}"#)
+        }
+        ("GET" | "HEAD", _) => index_reply(),
+        ("DELETE", target) if target.contains("other.test") && target.contains("/manifests/v1") => {
+            Reply::new(405)
+        }
+        ("DELETE", _) => Reply::new(204),
+        ("POST", _) if target_of_aws(seen).ends_with("GetAuthorizationToken") => {
+            Reply::new(200).body(aws_login())
+        }
+        ("POST", _) => Reply::new(200).body(r#"{"failures":[]}"#),
+        _ => Reply::new(500),
+    }
+}

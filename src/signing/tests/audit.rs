@@ -1,0 +1,358 @@
+//! Every request that is made of Sigstore, with every answer that could come: it goes on with what the table says, and ends
+//! with the step's own error at all else.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use sandbox::Proof;
+
+use crate::domain::{Digest, Events, Patience, Secret};
+
+use super::super::retry::Persistence;
+use super::super::trust::{Purpose, Trust, TrustSource};
+use super::super::tuf::Tuf;
+use super::super::{Keyless, SigningError, TokenSource};
+use super::recorded_trust;
+use super::scripted::{Asked, Reply, Scripted, reply};
+use super::services::{
+    CERTIFICATE, ENTRIES_V1, ENTRIES_V2, ID, TIMESTAMP, TOKEN, signing_config, well,
+};
+use super::tuf::{LATER, Signer, good_targets};
+
+/// One try, no waits.
+const ONCE: Patience = Patience {
+    max_attempts: 1,
+    delay: Duration::ZERO,
+    max_delay: Duration::ZERO,
+};
+
+/// What the body says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Says {
+    Nothing,
+    Garbage,
+    Page,
+    /// JSON of no shape.
+    Json,
+    /// The first half of what was hoped for.
+    Half,
+    Right,
+}
+
+const SAYINGS: [Says; 6] = [
+    Says::Nothing,
+    Says::Right,
+    Says::Half,
+    Says::Garbage,
+    Says::Page,
+    Says::Json,
+];
+
+/// An answer, or the reason why there is none.
+type Case = Result<(u16, Says), &'static str>;
+
+/// What the server does about the request that is asked about.
+#[derive(Clone)]
+enum Does {
+    Answers(u16, Vec<u8>),
+    Closes,
+    Waits,
+}
+
+type Script = Arc<Mutex<(String, String, Does)>>;
+
+fn server(script: &Script, well: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Scripted {
+    let script = Arc::clone(script);
+    Scripted::start(move |asked, _| {
+        let (method, path, does) = script.lock().unwrap().clone();
+        if asked.method != method || asked.path.split('?').next() != Some(path.as_str()) {
+            return well(asked);
+        }
+        match does {
+            Does::Answers(status, body) => reply(status, body),
+            Does::Closes => reply(0, ""),
+            Does::Waits => {
+                std::thread::sleep(Duration::from_millis(1500));
+                reply(0, "")
+            }
+        }
+    })
+}
+
+/// A client, and one that does not wait long, for a server that is silent.
+fn clients() -> [reqwest::Client; 2] {
+    [Duration::from_secs(30), Duration::from_millis(250)].map(|timeout| {
+        let builder = reqwest::Client::builder().read_timeout(timeout);
+        let builder = builder.redirect(reqwest::redirect::Policy::none());
+        builder.build().unwrap()
+    })
+}
+
+fn client(clients: &[reqwest::Client; 2], case: Case) -> &reqwest::Client {
+    &clients[usize::from(case == Err("silence"))]
+}
+
+fn does(case: Case, right: &[u8]) -> Does {
+    let (status, says) = match case {
+        Ok(answer) => answer,
+        Err("reset") => return Does::Closes,
+        Err(_) => return Does::Waits,
+    };
+    let body: &[u8] = match says {
+        Says::Nothing => b"",
+        Says::Garbage => b"\0\x01{",
+        Says::Page => b"<html>Not found</html>",
+        Says::Json => b"{}",
+        Says::Half => right.get(..right.len() / 2).unwrap(),
+        Says::Right => right,
+    };
+    Does::Answers(status, body.to_vec())
+}
+
+/// All answers: each body under the statuses that mean something to somebody, and, if not in a sample, two under all.
+fn cases() -> Vec<Case> {
+    let is_played = |(status, says): &(u16, Says)| match status {
+        200 | 201 | 403 | 404 | 409 => true,
+        204 | 206 | 301 | 307 | 400 | 401 | 429 | 500 | 503 => *says == Says::Right,
+        _ => Proof::is_wanted() && matches!(says, Says::Nothing | Says::Right),
+    };
+    let answers = (200..600).flat_map(|status| SAYINGS.map(|says| (status, says)));
+    let answers = answers.filter(is_played).map(Ok);
+    answers.chain([Err("reset"), Err("silence")]).collect()
+}
+
+/// A request, and whether an answer lets us go on.
+struct Row {
+    request: &'static str,
+    method: &'static str,
+    path: String,
+    log: u32,
+    goes_on: fn(u16, Says) -> bool,
+    is_its_error: fn(&SigningError) -> bool,
+}
+
+fn rows() -> [Row; 6] {
+    let row = |request, method, path: &str, log, goes_on, is_its_error| Row {
+        request,
+        method,
+        path: path.to_owned(),
+        log,
+        goes_on,
+        is_its_error,
+    };
+    let entry = format!("{ENTRIES_V1}/{ID}");
+    // 204 has no body, whatever is sent.
+    let is_right: fn(u16, Says) -> bool =
+        |status, says| matches!(status, 200..=203 | 205..=299) && says == Says::Right;
+    // The log says by its id that it holds the entry, which is then fetched.
+    let or_held: fn(u16, Says) -> bool = |status, says| match says {
+        Says::Right => matches!(status, 200..=203 | 205..=299 | 409),
+        Says::Half => status == 409,
+        _ => false,
+    };
+    // Of a timestamp only the head is looked at until all of the signature is checked.
+    let is_granted: fn(u16, Says) -> bool = |status, says| {
+        matches!(status, 200..=203 | 205..=299) && matches!(says, Says::Right | Says::Half)
+    };
+    let is_log: fn(&SigningError) -> bool = |error| matches!(error, SigningError::Log(_));
+    [
+        row("identity token: GET", "GET", TOKEN, 1, is_right, |error| {
+            matches!(
+                error,
+                SigningError::Token(_) | SigningError::TokenUnreadable(_)
+            )
+        }),
+        row("Fulcio: POST", "POST", CERTIFICATE, 1, is_right, |error| {
+            matches!(error, SigningError::Certificate(_))
+        }),
+        row(
+            "Rekor v1: POST entry",
+            "POST",
+            ENTRIES_V1,
+            1,
+            or_held,
+            is_log,
+        ),
+        row("Rekor v1: GET entry", "GET", &entry, 1, is_right, is_log),
+        row(
+            "Rekor v2: POST entry",
+            "POST",
+            ENTRIES_V2,
+            2,
+            is_right,
+            is_log,
+        ),
+        row(
+            "timestamp: POST",
+            "POST",
+            TIMESTAMP,
+            1,
+            is_granted,
+            |error| matches!(error, SigningError::Timestamp(_)),
+        ),
+    ]
+}
+
+/// Whether a signature came to its last check, which nothing that a script makes passes.
+async fn goes_on(row: &Row, server: &Scripted, trust: &Arc<Trust>, http: &reqwest::Client) -> bool {
+    let source = TokenSource::GitHub {
+        request_url: format!("{}{TOKEN}", server.url),
+        request_token: Secret::new("request"),
+    };
+    let keyless = Keyless::new(
+        Arc::clone(trust),
+        http.clone(),
+        source,
+        ONCE,
+        &Events::silent(),
+    );
+    let error = keyless.unwrap().sign(&Digest::of(b"first")).await;
+    match error.unwrap_err() {
+        SigningError::SelfCheck(_) => true,
+        error => {
+            assert!((row.is_its_error)(&error), "{}: {error:?}", row.request);
+            false
+        }
+    }
+}
+
+fn proof(title: &str) -> Proof {
+    let columns = [
+        "request",
+        "answers played",
+        "went on",
+        "ended with the step's error",
+        "not as the table says",
+    ];
+    Proof::new("absence", title, &columns)
+}
+
+#[tokio::test]
+async fn absence_audit_of_every_request_to_sigstore() {
+    let mut proof = proof("Requests to Sigstore");
+    let mut wrong = Vec::new();
+    let cases = cases();
+    for row in rows() {
+        let script: Script = Arc::new(Mutex::new((
+            row.method.to_owned(),
+            row.path.clone(),
+            Does::Closes,
+        )));
+        let is_fetched = row.method == "GET" && row.path.starts_with(ENTRIES_V1);
+        let all_well = move |asked: &Asked| match asked.path.as_str() {
+            ENTRIES_V1 if is_fetched => Reply {
+                status: 409,
+                headers: format!("location: {ENTRIES_V1}/{ID}\r\n"),
+                body: Vec::new(),
+            },
+            _ => well(asked),
+        };
+        let server = server(&script, all_well);
+        let config = signing_config(&server.url, row.log).to_string();
+        let trust = Arc::new(recorded_trust(Some(config)).await);
+        let http = clients();
+        let (mut went, before) = (0, wrong.len());
+        for case in &cases {
+            let right = well(&Asked {
+                method: row.method.to_owned(),
+                path: row.path.clone(),
+                body: String::new(),
+            });
+            script.lock().unwrap().2 = does(*case, &right.body);
+            let goes = goes_on(&row, &server, &trust, client(&http, *case)).await;
+            went += usize::from(goes);
+            if goes != case.is_ok_and(|(status, says)| (row.goes_on)(status, says)) {
+                wrong.push(format!("{} {case:?}: goes on: {goes}", row.request));
+            }
+        }
+        assert!(went > 0, "`{}` was never seen to work", row.request);
+        proof.row(&[
+            &row.request,
+            &cases.len(),
+            &went,
+            &(cases.len() - went),
+            &(wrong.len() - before),
+        ]);
+    }
+    proof.end(&format!(
+        "{} answers; {} read as anything that the table does not say.",
+        cases.len() * rows().len(),
+        wrong.len()
+    ));
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[tokio::test]
+async fn absence_audit_of_every_request_for_trust() {
+    let signer = Signer::new();
+    let mut files = signer.repository(1, LATER, &good_targets());
+    // What is there in place of a newer root is the old one: nobody may be led by it.
+    let root = signer.root();
+    let right_root = root.clone();
+    let newer = "/2.root.json".to_owned();
+    let paths = [
+        newer.as_str(),
+        "/timestamp.json",
+        "/snapshot.json",
+        "/targets.json",
+        "/targets/trusted_root.json",
+    ];
+    let rights: Vec<Vec<u8>> = paths
+        .iter()
+        .map(|path| files.get(*path).unwrap_or(&right_root).clone())
+        .collect();
+    let script: Script = Arc::new(Mutex::new(("GET".to_owned(), String::new(), Does::Closes)));
+    files.remove(&newer);
+    let server = server(&script, move |asked| {
+        let file = files.get(&asked.path);
+        file.map_or_else(|| reply(404, ""), |bytes| reply(200, bytes.clone()))
+    });
+    let http = clients();
+    let (mut proof, mut wrong, cases) = (
+        proof("Requests for the trusted root (TUF)"),
+        vec![],
+        cases(),
+    );
+    for (path, right) in paths.iter().zip(&rights) {
+        let (mut went, before) = (0, wrong.len());
+        for case in &cases {
+            *script.lock().unwrap() = ("GET".to_owned(), (*path).to_owned(), does(*case, right));
+            let events = Events::silent();
+            let persistence = Persistence::of_transport(ONCE, &events);
+            let tuf = Tuf::new(
+                &server.url,
+                &root,
+                None,
+                client(&http, *case),
+                persistence,
+                &events,
+            );
+            let loaded = Trust::load_from(&TrustSource::default(), Purpose::Verify, &tuf).await;
+            let wanted = case.is_ok_and(|(status, says)| {
+                if *path == newer {
+                    // There is no newer one; an object store says 403 for that.
+                    matches!(status, 403 | 404)
+                } else {
+                    (status, says) == (200, Says::Right)
+                }
+            });
+            went += usize::from(loaded.is_ok());
+            if loaded.is_ok() != wanted {
+                wrong.push(format!("{path} {case:?}: goes on: {}", loaded.is_ok()));
+            }
+        }
+        proof.row(&[
+            &format!("`{path}`"),
+            &cases.len(),
+            &went,
+            &(cases.len() - went),
+            &(wrong.len() - before),
+        ]);
+    }
+    proof.end(&format!(
+        "{} answers; {} read as anything that the table does not say. Of a newer root 403 and 404 say that there is none.",
+        cases.len() * paths.len(),
+        wrong.len()
+    ));
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

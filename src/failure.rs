@@ -337,6 +337,9 @@ fn registry_hint(error: &RegistryError) -> Option<String> {
             "nobody that is trusted vouches for `{host}`: give its certificate authority in `ca-bundle`"
         ));
     }
+    if let Some(proxy) = error.proxy() {
+        return Some(proxy_hint(proxy.variable));
+    }
     if matches!(error.fault(), Fault::Unreachable { .. }) {
         return Some(format!(
             "is `{host}` the right registry, and may this job reach it? If so run it again: it goes on where this run stopped"
@@ -349,6 +352,13 @@ fn registry_hint(error: &RegistryError) -> Option<String> {
         Some(500..) | None => Some("run it again: it goes on where this run stopped".to_owned()),
         Some(_) => None,
     }
+}
+
+/// `variable` names the proxy that did not bring us through.
+fn proxy_hint(variable: &str) -> String {
+    format!(
+        "does the proxy that `{variable}` names run, and does it let this job through? A login belongs into the variable (`http://USER:PASSWORD@HOST:PORT`); hosts in `NO_PROXY` are asked directly"
+    )
 }
 
 fn aws_hint(refusal: AwsRefusal) -> String {
@@ -365,6 +375,9 @@ fn aws_hint(refusal: AwsRefusal) -> String {
 }
 
 fn signing_hint(error: &SigningError) -> Option<String> {
+    if let Some(proxy) = error.proxy() {
+        return Some(proxy_hint(proxy.variable));
+    }
     let text = match (error, error.status()) {
         (SigningError::Token(_), Some(401 | 403)) => {
             "the job's permission `id-token: write` may be missing, or its token too old"

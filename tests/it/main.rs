@@ -32,6 +32,7 @@ mod moving;
 mod never_seen;
 mod outages;
 mod preflight;
+mod proxies;
 mod publish;
 mod record;
 mod referrers;

@@ -38,6 +38,7 @@ pub mod actions;
 pub mod apply;
 pub mod domain;
 pub mod failure;
+mod hints;
 pub mod http;
 pub mod inputs;
 pub mod layout;

@@ -307,10 +307,10 @@ impl RegistryError {
     /// The proxy that was to bring the question there, where no answer came.
     #[must_use]
     pub fn proxy(&self) -> Option<&Through> {
-        let fault = match &self.fault {
-            Fault::Token { fault, .. } | Fault::Aws { fault, .. } => fault,
-            fault => fault,
-        };
+        let mut fault = &self.fault;
+        if let Fault::Token { fault: cause, .. } | Fault::Aws { fault: cause, .. } = fault {
+            fault = cause;
+        }
         if let Fault::Unreachable { unanswered, .. } = fault {
             unanswered.through.as_ref()
         } else {

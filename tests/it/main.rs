@@ -45,5 +45,6 @@ mod sign;
 mod tags;
 mod tokens;
 mod trace;
+mod unpublishable;
 mod verify;
 mod workflows;

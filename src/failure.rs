@@ -5,11 +5,12 @@ use std::fmt::Write as _;
 
 use crate::actions::{ArgumentError, EnvironmentError};
 use crate::apply::{ApplyError, PreflightError};
+use crate::hints::{hints, proxy_hint, registry_hint};
 use crate::http::{CertificateError, HttpError};
 use crate::inputs::InputErrors;
 use crate::layout::LayoutError;
 use crate::plan::AssembleError;
-use crate::registry::{AwsRefusal, CredentialsError, Fault, RegistryError};
+use crate::registry::CredentialsError;
 use crate::signing::SigningError;
 
 /// Why a run failed.
@@ -278,93 +279,10 @@ fn preflight_hint(error: &PreflightError) -> Option<String> {
     Some(text.to_owned())
 }
 
-/// The cure at each registry, where it has one; which one it is for is said where there are several.
-fn hints<'a>(errors: impl Iterator<Item = &'a RegistryError>) -> Option<String> {
-    let mut cures: Vec<(&str, String)> = Vec::new();
-    for error in errors {
-        let host = error.host().as_str();
-        let is_told = cures.iter().any(|(known, _)| *known == host);
-        if let (false, Some(cure)) = (is_told, registry_hint(error)) {
-            cures.push((host, cure));
-        }
-    }
-    match &cures[..] {
-        [] => None,
-        [(_, only)] => Some(only.clone()),
-        several => {
-            let cures = several
-                .iter()
-                .map(|(host, cure)| format!("`{host}`: {cure}"));
-            Some(cures.collect::<Vec<_>>().join(" — "))
-        }
-    }
-}
-
-fn registry_hint(error: &RegistryError) -> Option<String> {
-    if let Some(refusal) = error.aws_refusal() {
-        return Some(aws_hint(refusal));
-    }
-    let host = error.host();
-    if let Some(helper) = error.unused_helper() {
-        return Some(format!(
-            "`docker-credential-{helper}` is a program of the machine and is not in this image: give `registry-auths`"
-        ));
-    }
-    if error.is_denied() {
-        let who = error.credentials().map_or_else(
-            || "no credentials were given for it: give `registry-auths`, or log in with docker/login-action and DOCKER_CONFIG".to_owned(),
-            |source| format!("the credentials came from {source}"),
-        );
-        let rights = match (host.as_str(), error.is_write()) {
-            ("ghcr.io", true) => {
-                "; with GITHUB_TOKEN the job needs `permissions: packages: write`, and the package must grant this repository access (Manage Actions access)"
-            }
-            ("ghcr.io", false) => {
-                "; with GITHUB_TOKEN the job needs `permissions: packages: read`, and the package must grant this repository access"
-            }
-            (_, true) => "; do they allow pushing to this repository?",
-            (_, false) => "; do they allow pulling from this repository?",
-        };
-        return Some(format!("{who}{rights}"));
-    }
-    if error.is_throttled() {
-        return Some(format!(
-            "`{host}` limits requests: wait, log in, or lower the number of parallel jobs; a rerun goes on where this run stopped"
-        ));
-    }
-    if error.is_about_trust() {
-        return Some(format!(
-            "nobody that is trusted vouches for `{host}`: give its certificate authority in `ca-bundle`"
-        ));
-    }
-    if matches!(error.fault(), Fault::Unreachable { .. }) {
-        return Some(format!(
-            "is `{host}` the right registry, and may this job reach it? If so run it again: it goes on where this run stopped"
-        ));
-    }
-    if matches!(error.fault(), Fault::File(_)) {
-        return None;
-    }
-    match error.status() {
-        Some(500..) | None => Some("run it again: it goes on where this run stopped".to_owned()),
-        Some(_) => None,
-    }
-}
-
-fn aws_hint(refusal: AwsRefusal) -> String {
-    match refusal {
-        AwsRefusal::Keys => "AWS does not take the keys of the environment, or not any more: run aws-actions/configure-aws-credentials in this job, shortly before this step".to_owned(),
-        // For its token the public service also asks the token service of AWS, under a permission of its own.
-        AwsRefusal::Permission(permission @ "ecr-public:GetAuthorizationToken") => format!(
-            "the role that the job assumes needs the permissions `{permission}` and `sts:GetServiceBearerToken` on `*`"
-        ),
-        AwsRefusal::Permission(permission) => {
-            format!("the role that the job assumes needs the permission `{permission}` on `*`")
-        }
-    }
-}
-
 fn signing_hint(error: &SigningError) -> Option<String> {
+    if let Some(proxy) = error.proxy() {
+        return Some(proxy_hint(proxy.variable));
+    }
     let text = match (error, error.status()) {
         (SigningError::Token(_), Some(401 | 403)) => {
             "the job's permission `id-token: write` may be missing, or its token too old"

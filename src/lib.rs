@@ -40,6 +40,7 @@ pub mod domain;
 pub mod failure;
 #[cfg(test)]
 mod fuzz;
+mod hints;
 pub mod http;
 pub mod inputs;
 pub mod layout;

@@ -10,7 +10,7 @@ use crate::actions::{Console, Environment};
 use crate::apply::{ApplyError, Authority, Context, Ledger, Limits, Outcome, Receipt, apply};
 use crate::domain::{Event, Events, RequestTrace, Secret, SignatureFormat};
 use crate::failure::Failure;
-use crate::http::{self, Certificates};
+use crate::http::{Certificates, Client, Proxies};
 use crate::inputs::{Files, Inputs, Mode, RawInputs, Request, Settings};
 use crate::record::RecordFile;
 use crate::registry::{self, AwsKeys, Credentials, Login, Registry};
@@ -142,11 +142,13 @@ async fn work(
     stop: impl Future<Output = &'static str>,
 ) -> Result<Outcome, Failure> {
     let settings = &inputs.settings;
-    let certificates = certificates(settings)?;
-    let client = http::client(&certificates)?;
+    let proxies = Proxies::from_environment(|name| environment.variable(name))?;
+    for password in proxies.secrets() {
+        events.emit(Event::Mask(Secret::new(password)));
+    }
+    let client = Client::new(certificates(settings)?, proxies)?;
     let registry = Registry::new(registry::Settings {
         http: client.clone(),
-        certificates,
         credentials: credentials(environment, settings, events)?,
         insecure: settings.insecure_registries.clone(),
         patience: settings.patience,
@@ -244,7 +246,7 @@ fn aws_keys(environment: &Environment) -> Option<AwsKeys> {
 async fn authority(
     environment: &Environment,
     inputs: &Inputs,
-    client: reqwest::Client,
+    client: Client,
     events: &Events,
 ) -> Result<Authority, ApplyError> {
     let settings = &inputs.settings;

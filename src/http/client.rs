@@ -1,52 +1,175 @@
-//! How the one client is set up.
+//! The one client: how it is set up, and what is known of a request that nobody answered.
 
 use std::time::Duration;
 
-use super::{Certificates, HttpError, cause_text, proxies};
+use reqwest::{Method, Request, RequestBuilder, Response, Url};
+
+use super::{Certificates, HttpError, Proxies, cause_text};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a server may be silent, before its answer and within it.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Makes the client that all rooms share, so that they share its connections.
+const PROXY_WANTS_LOGIN: &str = "tunnel error: proxy authorization required";
+
+/// The client that all rooms share, so that they share its connections.
 ///
-/// It follows no redirect (who may be redirected where is for the caller to say), takes proxies from the environment
-/// except for this machine itself, and trusts the public authorities, this machine's and `certificates`.
-pub fn client(certificates: &Certificates) -> Result<reqwest::Client, HttpError> {
-    build(certificates, |builder| builder.read_timeout(READ_TIMEOUT))
+/// It follows no redirect (who may be redirected where is for the caller to say), and trusts the public authorities, this
+/// machine's and those that it is given.
+#[derive(Debug, Clone)]
+pub struct Client {
+    inner: reqwest::Client,
+    certificates: Certificates,
+    proxies: Proxies,
 }
 
-/// Makes a client like [`client`], but one that waits without end: reqwest counts the time that a request's body takes
-/// to be sent as silence of the server. Who sends large bodies must watch over them.
-pub fn upload_client(certificates: &Certificates) -> Result<reqwest::Client, HttpError> {
-    build(certificates, |builder| builder)
+/// Why there is no answer.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{}{cause}", .through.as_ref().map(|through| format!("{through}: ")).unwrap_or_default())]
+pub struct Unanswered {
+    /// What happened, with all its causes.
+    pub cause: String,
+    /// Whether trying again cannot help, as with a certificate that is not trusted.
+    pub lasting: bool,
+    /// The proxy that was to bring the question there.
+    pub through: Option<Through>,
 }
 
-fn build(
-    certificates: &Certificates,
-    finish: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
-) -> Result<reqwest::Client, HttpError> {
-    let mut builder = reqwest::Client::builder()
-        // `_only`: reqwest then leaves out the platform's verifier, which cannot be made where there are no system roots.
-        .tls_certs_only(certificates.with_public_ones())
-        .redirect(reqwest::redirect::Policy::none())
-        .connect_timeout(CONNECT_TIMEOUT)
-        .user_agent(concat!("manifest-seal/", env!("CARGO_PKG_VERSION")))
-        .no_proxy();
-    for proxy in proxies::from_environment(|name| std::env::var(name).ok())? {
-        builder = builder.proxy(proxy);
+/// A proxy that was asked. Its password is left out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("through the proxy `{address}` (`{variable}`)")]
+pub struct Through {
+    /// Where it is.
+    pub address: String,
+    /// The variable that names it.
+    pub variable: &'static str,
+}
+
+impl Client {
+    /// A client that waits so long for a server that is silent, and no longer.
+    pub fn new(certificates: Certificates, proxies: Proxies) -> Result<Self, HttpError> {
+        Self::build(certificates, proxies, |builder| {
+            builder.read_timeout(READ_TIMEOUT)
+        })
     }
-    finish(builder).build().map_err(|error| HttpError::Setup {
-        cause: cause_text(&error),
-    })
+
+    /// A client like this one that waits without end: reqwest counts the time that a request's body takes to be sent as
+    /// silence of the server. Who sends large bodies must watch over them.
+    pub fn for_uploads(&self) -> Result<Self, HttpError> {
+        let (certificates, proxies) = (self.certificates.clone(), self.proxies.clone());
+        Self::build(certificates, proxies, |builder| builder)
+    }
+
+    fn build(
+        certificates: Certificates,
+        proxies: Proxies,
+        finish: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
+    ) -> Result<Self, HttpError> {
+        let builder = reqwest::Client::builder()
+            // `_only`: reqwest then leaves out the platform's verifier, which cannot be made where there are no system roots.
+            .tls_certs_only(certificates.with_public_ones())
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .user_agent(concat!("manifest-seal/", env!("CARGO_PKG_VERSION")))
+            .no_proxy()
+            .proxy(proxies.chooser());
+        let inner = finish(builder).build().map_err(|error| HttpError::Setup {
+            cause: cause_text(&error),
+        })?;
+        Ok(Self {
+            inner,
+            certificates,
+            proxies,
+        })
+    }
+
+    /// A request to be filled in.
+    pub fn request(&self, method: Method, url: Url) -> RequestBuilder {
+        self.inner.request(method, url)
+    }
+
+    /// A GET to be filled in.
+    pub fn get(&self, url: Url) -> RequestBuilder {
+        self.request(Method::GET, url)
+    }
+
+    /// A POST to be filled in.
+    pub fn post(&self, url: Url) -> RequestBuilder {
+        self.request(Method::POST, url)
+    }
+
+    /// Sends `request` once.
+    pub async fn execute(&self, request: Request) -> Result<Response, Unanswered> {
+        let through = self.proxies.way_to(request.url());
+        let sent = self.inner.execute(request).await;
+        sent.map_err(|error| Unanswered {
+            through,
+            ..Unanswered::of(&error)
+        })
+    }
+}
+
+impl Unanswered {
+    /// What `error` says; nothing of a proxy, which it does not know.
+    #[must_use]
+    pub fn of(error: &reqwest::Error) -> Self {
+        let first: &(dyn std::error::Error + 'static) = error;
+        let levels = std::iter::successors(Some(first), |level| level.source());
+        let is_distrusted = levels
+            .filter_map(tls_error)
+            .any(|error| matches!(error, rustls::Error::InvalidCertificate(_)));
+        let cause = cause_text(error);
+        // By their words, since hyper's type for them cannot be named here.
+        let is_shut_out = cause.contains(PROXY_WANTS_LOGIN);
+        let cause = cause.replace(PROXY_WANTS_LOGIN, "it wants a login (407)");
+        let cause = cause.replace("tunnel error: unsuccessful", "it makes no tunnel");
+        let cause = cause.replace("tunnel error: failed to create underlying connection: ", "");
+        Self {
+            lasting: is_distrusted || is_shut_out || error.is_builder() || error.is_redirect(),
+            cause,
+            through: None,
+        }
+    }
+
+    /// The way that was tried, with a space before it; nothing where that is the straight one.
+    #[must_use]
+    pub fn way(&self) -> String {
+        let through = self.through.as_ref();
+        through
+            .map(|through| format!(" {through}"))
+            .unwrap_or_default()
+    }
+
+    /// Whether the server's certificate is by nobody who is trusted.
+    #[must_use]
+    pub fn is_about_trust(&self) -> bool {
+        self.lasting && self.cause.contains("certificate")
+    }
+}
+
+/// A TLS error hides in an I/O error, perhaps in several, none of which names it as its source.
+fn tls_error<'a>(level: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
+    let inner = level.downcast_ref::<std::io::Error>()?.get_ref()?;
+    inner
+        .downcast_ref::<rustls::Error>()
+        .or_else(|| tls_error(inner))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Error;
 
     #[test]
     fn client_is_made_without_extra_certificates() {
-        assert!(client(&Certificates::default()).is_ok());
+        assert!(Client::new(Certificates::default(), Proxies::default()).is_ok());
+    }
+
+    #[test]
+    fn tls_error_is_found_however_deep_it_is() {
+        let tls = || rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
+        assert!(tls_error(&Error::other(tls())).is_some());
+        assert!(tls_error(&Error::other(Error::other(tls()))).is_some());
+        assert!(tls_error(&Error::other("refused")).is_none());
     }
 }

@@ -5,11 +5,13 @@ mod body;
 mod certificates;
 mod client;
 mod proxies;
+mod unproxied;
 mod watch;
 
 pub use body::{read, read_start};
 pub use certificates::{CertificateError, Certificates};
-pub use client::{client, upload_client};
+pub use client::{Client, Through, Unanswered};
+pub use proxies::Proxies;
 pub use watch::{Watch, authority};
 
 /// Why a client could not be made, or a body not be read.
@@ -22,7 +24,7 @@ pub enum HttpError {
         cause: String,
     },
     /// A proxy variable of the environment is not an address.
-    #[error("`{variable}` is not the address of a proxy")]
+    #[error("`{variable}` is not the address of an HTTP proxy (`http://HOST:PORT`)")]
     Proxy {
         /// The name of the variable; its value may hold a password and is not shown.
         variable: &'static str,
@@ -79,12 +81,9 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         drop(listener);
-        let client = client(&Certificates::default()).unwrap();
-        let error = client
-            .get(format!("http://{address}/?token=hidden"))
-            .send()
-            .await
-            .unwrap_err();
+        let client = reqwest::Client::builder().tls_certs_only([]).build();
+        let url = format!("http://{address}/?token=hidden");
+        let error = client.unwrap().get(url).send().await.unwrap_err();
         let text = cause_text(&error);
         assert!(text.contains("refused"), "{text}");
         assert!(!text.contains("hidden"), "{text}");

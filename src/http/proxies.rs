@@ -1,47 +1,118 @@
-//! Proxies, from the variables that every HTTP client reads.
+//! Proxies, from the variables that every HTTP client reads, and who is asked without them.
 //!
 //! reqwest reads them itself, but sends a request to `localhost` through the proxy as well unless `NO_PROXY` says
-//! otherwise. Go's clients (Docker, crane, cosign) never do, and that is what users of those expect.
+//! otherwise, and knows no ports there, with which GitHub's runner documents it. Go's clients (Docker, crane, cosign) do
+//! both as it is done here, and that is what users of those expect.
 
-use reqwest::{NoProxy, Proxy};
+use std::fmt;
+use std::sync::Arc;
+
+use reqwest::Url;
 
 use super::HttpError;
-
-type Make = fn(String) -> reqwest::Result<Proxy>;
+use super::client::Through;
+use super::unproxied::Unproxied;
 
 /// What is never asked through a proxy, whatever `NO_PROXY` says.
 const LOOPBACK: &str = "localhost,127.0.0.0/8,::1";
 
-/// The proxies that `lookup`, a view of the environment, names; for plain HTTP, for HTTPS, for both.
-pub(super) fn from_environment(
-    lookup: impl Fn(&str) -> Option<String>,
-) -> Result<Vec<Proxy>, HttpError> {
-    let either = |upper: &str| {
-        let given = lookup(upper).filter(|value| !value.is_empty());
-        given.or_else(|| lookup(&upper.to_ascii_lowercase()).filter(|value| !value.is_empty()))
-    };
-    let unproxied = match either("NO_PROXY") {
-        Some(list) => format!("{list},{LOOPBACK}"),
-        None => LOOPBACK.to_owned(),
-    };
-    // SECURITY: under CGI, `HTTP_PROXY` is a header of the client (CVE-2016-5385).
-    let is_cgi = lookup("REQUEST_METHOD").is_some();
-    let kinds: [(&'static str, Make); 3] = [
-        ("HTTP_PROXY", |address| Proxy::http(address)),
-        ("HTTPS_PROXY", |address| Proxy::https(address)),
-        ("ALL_PROXY", |address| Proxy::all(address)),
-    ];
-    let mut proxies = Vec::new();
-    for (variable, make) in kinds {
-        if is_cgi && variable == "HTTP_PROXY" {
-            continue;
-        }
-        if let Some(address) = either(variable) {
-            let proxy = make(address).map_err(|_| HttpError::Proxy { variable })?;
-            proxies.push(proxy.no_proxy(NoProxy::from_string(&unproxied)));
-        }
+/// The proxies of a run. The default is none.
+#[derive(Clone, Default)]
+pub struct Proxies(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    http: Option<Proxy>,
+    https: Option<Proxy>,
+    unproxied: Unproxied,
+}
+
+#[derive(Clone)]
+struct Proxy {
+    variable: &'static str,
+    /// With user name and password, where they are in the variable.
+    address: Url,
+}
+
+impl Proxies {
+    /// The proxies that `lookup`, a view of the environment, names: in capitals or, where that is not given, in small
+    /// letters. `ALL_PROXY` stands in for either of the others.
+    pub fn from_environment<'a>(
+        lookup: impl Fn(&str) -> Option<&'a str>,
+    ) -> Result<Self, HttpError> {
+        let either = |upper: &str| {
+            let given = lookup(upper).filter(|value| !value.is_empty());
+            given.or_else(|| lookup(&upper.to_ascii_lowercase()).filter(|value| !value.is_empty()))
+        };
+        let proxy = |variable: &'static str| match either(variable) {
+            Some(text) => Proxy::parse(variable, text).map(Some),
+            None => Ok(None),
+        };
+        let all = proxy("ALL_PROXY")?;
+        // SECURITY: under CGI, `HTTP_PROXY` is a header of the client (CVE-2016-5385).
+        let http = match lookup("REQUEST_METHOD") {
+            Some(_) => None,
+            None => proxy("HTTP_PROXY")?,
+        };
+        let unproxied = either("NO_PROXY").unwrap_or_default();
+        Ok(Self(Arc::new(Inner {
+            http: http.or_else(|| all.clone()),
+            https: proxy("HTTPS_PROXY")?.or(all),
+            unproxied: Unproxied::parse(&format!("{unproxied},{LOOPBACK}")),
+        })))
     }
-    Ok(proxies)
+
+    /// The passwords in them.
+    pub fn secrets(&self) -> impl Iterator<Item = &str> {
+        let proxies = [&self.0.http, &self.0.https];
+        let proxies = proxies.into_iter().flatten();
+        proxies.filter_map(|proxy| proxy.address.password())
+    }
+
+    /// The proxy that a request to `url` goes through.
+    pub(super) fn way_to(&self, url: &Url) -> Option<Through> {
+        let proxy = self.of(url)?;
+        let address = &proxy.address;
+        Some(Through {
+            address: format!("{}://{}", address.scheme(), super::authority(address)),
+            variable: proxy.variable,
+        })
+    }
+
+    /// The same choice for reqwest.
+    pub(super) fn chooser(&self) -> reqwest::Proxy {
+        let own = self.clone();
+        reqwest::Proxy::custom(move |url| own.of(url).map(|proxy| proxy.address.clone()))
+    }
+
+    fn of(&self, url: &Url) -> Option<&Proxy> {
+        let proxy = match url.scheme() {
+            "http" => self.0.http.as_ref(),
+            _ => self.0.https.as_ref(),
+        };
+        proxy.filter(|_| !self.0.unproxied.holds(url))
+    }
+}
+
+impl Proxy {
+    fn parse(variable: &'static str, text: &str) -> Result<Self, HttpError> {
+        let has_scheme = text.contains("://");
+        let prefix = if has_scheme { "" } else { "http://" };
+        let address = Url::parse(&format!("{prefix}{text}")).ok();
+        // SECURITY: reqwest would go around a proxy whose scheme it does not know.
+        let usable = address.filter(|address| matches!(address.scheme(), "http" | "https"));
+        usable
+            .map(|address| Self { variable, address })
+            .ok_or(HttpError::Proxy { variable })
+    }
+}
+
+/// Without passwords.
+impl fmt::Debug for Proxies {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let named = [&self.0.http, &self.0.https].map(|proxy| Some(proxy.as_ref()?.variable));
+        formatter.debug_tuple("Proxies").field(&named).finish()
+    }
 }
 
 #[cfg(test)]
@@ -65,40 +136,83 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn this_machine_is_asked_directly_and_others_through_the_proxy() {
+    async fn this_machine_and_what_is_named_are_asked_directly_and_others_through_the_proxy() {
         let proxy = listen("299 Proxy").await;
         let direct = listen("200 OK").await;
-        let lookup = |name: &str| (name == "http_proxy").then(|| proxy.to_string());
+        let port = direct.port();
+        let (address, list) = (proxy.to_string(), format!("named.test,ported.test:{port}"));
+        let proxies = Proxies::from_environment(|name| match name {
+            "http_proxy" => Some(address.as_str()),
+            "no_proxy" => Some(list.as_str()),
+            _ => None,
+        });
         let mut builder = reqwest::Client::builder().tls_certs_only([]).no_proxy();
-        for proxy in from_environment(lookup).unwrap() {
-            builder = builder.proxy(proxy);
+        for name in ["named.test", "ported.test"] {
+            builder = builder.resolve(name, direct);
         }
-        let client = builder.build().unwrap();
+        let client = builder.proxy(proxies.unwrap().chooser()).build().unwrap();
         let status = async |url: String| client.get(url).send().await.unwrap().status().as_u16();
-        assert_eq!(status(format!("http://{direct}/")).await, 200);
-        assert_eq!(
-            status(format!("http://localhost:{}/", direct.port())).await,
-            200
-        );
+        for host in ["127.0.0.1", "localhost", "named.test", "ported.test"] {
+            assert_eq!(
+                status(format!("http://{host}:{port}/")).await,
+                200,
+                "{host}"
+            );
+        }
+        assert_eq!(status("http://ported.test/".to_owned()).await, 299);
         assert_eq!(status("http://registry.invalid/".to_owned()).await, 299);
+    }
+
+    fn way(pairs: &[(&str, &'static str)], url: &str) -> Option<String> {
+        let lookup = |name: &str| {
+            let found = pairs.iter().find(|(own, _)| *own == name);
+            found.map(|(_, value)| *value)
+        };
+        let proxies = Proxies::from_environment(lookup).unwrap();
+        let way = proxies.way_to(&Url::parse(url).unwrap())?;
+        Some(way.to_string())
+    }
+
+    #[test]
+    fn proxy_is_the_one_for_the_scheme_in_capitals_or_small_letters_and_its_login_is_not_shown() {
+        let url = "https://ghcr.io/v2/";
+        let capital = ("HTTPS_PROXY", "http://me:hidden@one.test:3128/path");
+        let small = ("https_proxy", "two.test:3128");
+        let all = ("ALL_PROXY", "https://three.test");
+        let one = "through the proxy `http://one.test:3128` (`HTTPS_PROXY`)";
+        assert_eq!(way(&[capital, small, all], url).unwrap(), one);
+        let two = "through the proxy `http://two.test:3128` (`HTTPS_PROXY`)";
+        assert_eq!(way(&[("HTTPS_PROXY", ""), small, all], url).unwrap(), two);
+        let three = "through the proxy `https://three.test` (`ALL_PROXY`)";
+        assert_eq!(way(&[all], url).unwrap(), three);
+        assert_eq!(way(&[capital], "http://ghcr.io/v2/"), None);
+        assert_eq!(way(&[capital, ("NO_PROXY", "ghcr.io:443")], url), None);
+        let cgi = [("HTTP_PROXY", "one.test"), ("REQUEST_METHOD", "GET")];
+        assert_eq!(way(&cgi, "http://ghcr.io/v2/"), None);
+    }
+
+    #[test]
+    fn password_is_known_as_a_secret_and_is_not_in_the_debug_text() {
+        let lookup = |name: &str| (name == "HTTPS_PROXY").then_some("http://me:hidden@one.test");
+        let proxies = Proxies::from_environment(lookup).unwrap();
+        assert_eq!(proxies.secrets().collect::<Vec<_>>(), ["hidden"]);
+        assert!(!format!("{proxies:?}").contains("hidden"));
     }
 
     #[test]
     fn value_that_is_no_address_is_refused_by_the_name_of_its_variable() {
-        let lookup = |name: &str| (name == "HTTPS_PROXY").then(|| "http://[".to_owned());
-        let error = from_environment(lookup).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "`HTTPS_PROXY` is not the address of a proxy"
-        );
+        for address in ["http://[", "socks5://one.test", "http://"] {
+            let lookup = |name: &str| (name == "HTTPS_PROXY").then_some(address);
+            let error = Proxies::from_environment(lookup).unwrap_err();
+            let text = "`HTTPS_PROXY` is not the address of an HTTP proxy (`http://HOST:PORT`)";
+            assert_eq!(error.to_string(), text, "{address}");
+        }
     }
 
     #[test]
     fn empty_variable_is_one_that_is_not_given() {
-        assert!(
-            from_environment(|_| Some(String::new()))
-                .unwrap()
-                .is_empty()
-        );
+        let proxies = Proxies::from_environment(|_| Some("")).unwrap();
+        let url = Url::parse("https://ghcr.io/").unwrap();
+        assert_eq!(proxies.way_to(&url), None);
     }
 }

@@ -172,11 +172,8 @@ fn request(
         let value = sensitive(value.expose()).unwrap_or(HeaderValue::from_static(""));
         request = request.header(HeaderName::from_static(name), value);
     }
-    request.build().map_err(|error| Fault::Unreachable {
-        host,
-        cause: crate::http::cause_text(&error),
-        lasting: true,
-    })
+    let built = request.build();
+    built.map_err(|error| Fault::never_asked(host, crate::http::cause_text(&error)))
 }
 
 /// The private service answers a list (for accounts, when several could be asked for), the public one a single object.

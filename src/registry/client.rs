@@ -75,14 +75,13 @@ impl Registry {
     pub fn new(settings: Settings) -> Self {
         let Settings {
             http,
-            certificates,
             credentials,
             insecure,
             patience,
             events,
         } = settings;
         Self(Arc::new(Inner {
-            wire: Wire::new(http, certificates, insecure, patience, events),
+            wire: Wire::new(http, insecure, patience, events),
             keyring: Keyring::new(credentials),
             limits: Limits::default(),
             left_open: LeftOpen::default(),
@@ -207,10 +206,11 @@ impl Registry {
         if may_want_tls(&plain) {
             let secure = by(Scheme::Https).await;
             // A certificate that is not trusted is TLS too, and the better answer to give.
-            if matches!(
-                secure,
-                Ok(_) | Err(Fault::Unreachable { lasting: true, .. })
-            ) {
+            let is_tls = match &secure {
+                Ok(_) => true,
+                Err(fault) => fault.is_about_trust(),
+            };
+            if is_tls {
                 wire.remember_scheme(host, Scheme::Https);
                 return secure;
             }
@@ -228,11 +228,7 @@ impl Registry {
     ) -> Result<Request, Fault> {
         let repository = question.repository;
         let host = repository.host().api();
-        let unusable = |cause: String| Fault::Unreachable {
-            host: host.to_owned(),
-            cause,
-            lasting: true,
-        };
+        let unusable = |cause: String| Fault::never_asked(host, cause);
         let url = match &question.target {
             Target::Address(url) => url.clone(),
             Target::Path(path) => {
@@ -306,7 +302,8 @@ fn may_want_tls(plain: &Result<Opened, Fault>) -> bool {
         Ok(Opened { answer, .. }) => {
             answer.status == 400 && answer.header("docker-distribution-api-version").is_none()
         }
-        Err(Fault::Unreachable { cause, .. }) => {
+        Err(Fault::Unreachable { unanswered, .. }) => {
+            let cause = &unanswered.cause;
             !cause.contains("refused") && !cause.contains("timed out")
         }
         Err(Fault::Body { source, .. }) => matches!(source, HttpError::Broken { .. }),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::credentials::HelperNeeded;
 use super::refusal::Refusal;
 use crate::domain::{Digest, Host, ManifestError, Repository};
-use crate::http::HttpError;
+use crate::http::{HttpError, Through, Unanswered};
 
 /// An operation on a registry that failed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -109,14 +109,12 @@ pub enum Fault {
     #[error(transparent)]
     Helper(#[from] HelperNeeded),
     /// No answer at all.
-    #[error("`{host}` cannot be reached: {cause}")]
+    #[error("`{host}` cannot be reached{}: {}", .unanswered.way(), .unanswered.cause)]
     Unreachable {
         /// Who was asked.
         host: String,
-        /// What happened, with all its causes.
-        cause: String,
-        /// Whether trying again cannot help, as with a certificate that is not trusted.
-        lasting: bool,
+        /// Why not, and by which way.
+        unanswered: Unanswered,
     },
     /// The answer did not come whole, or is too long.
     #[error("`{host}` did not answer as it should")]
@@ -170,11 +168,28 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// A question that cannot even be put.
+    pub(super) fn never_asked(host: impl Into<String>, cause: String) -> Self {
+        Self::Unreachable {
+            host: host.into(),
+            unanswered: Unanswered {
+                cause,
+                lasting: true,
+                through: None,
+            },
+        }
+    }
+
+    /// Whether the server's certificate is by nobody who is trusted.
+    pub(super) fn is_about_trust(&self) -> bool {
+        matches!(self, Self::Unreachable { unanswered, .. } if unanswered.is_about_trust())
+    }
+
     /// Whether trying again may help. A token that could not be had was tried for already.
     pub(super) fn is_transient(&self) -> bool {
         match self {
             Self::Refused { refusal, .. } => refusal.is_transient(),
-            Self::Unreachable { lasting, .. } => !lasting,
+            Self::Unreachable { unanswered, .. } => !unanswered.lasting,
             Self::Body { source, .. } => matches!(source, HttpError::Broken { .. }),
             Self::Token { .. }
             | Self::Aws { .. }
@@ -286,7 +301,21 @@ impl RegistryError {
     /// Whether the server's certificate is by nobody who is trusted.
     #[must_use]
     pub fn is_about_trust(&self) -> bool {
-        matches!(&self.fault, Fault::Unreachable { lasting: true, cause, .. } if cause.contains("certificate"))
+        self.fault.is_about_trust()
+    }
+
+    /// The proxy that was to bring the question there, where no answer came.
+    #[must_use]
+    pub fn proxy(&self) -> Option<&Through> {
+        let mut fault = &self.fault;
+        if let Fault::Token { fault: cause, .. } | Fault::Aws { fault: cause, .. } = fault {
+            fault = cause;
+        }
+        if let Fault::Unreachable { unanswered, .. } = fault {
+            unanswered.through.as_ref()
+        } else {
+            None
+        }
     }
 
     /// Whether there was no token, rather than no right with one.

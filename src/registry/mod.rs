@@ -34,7 +34,7 @@ mod wire;
 pub(crate) mod tests;
 
 use crate::domain::{Digest, Events, Host, Patience};
-use crate::http::Certificates;
+use crate::http::Client;
 
 pub use aws::AwsKeys;
 pub use client::Registry;
@@ -49,10 +49,8 @@ pub use refusal::Refusal;
 /// What a [`Registry`] is made of.
 #[derive(Debug)]
 pub struct Settings {
-    /// The client for all requests; it must not follow redirects.
-    pub http: reqwest::Client,
-    /// Whom that client trusts beside the public authorities; large uploads have a client of their own.
-    pub certificates: Certificates,
+    /// The client for all requests; large uploads have one of their own, made like it.
+    pub http: Client,
     /// Who we are, and where.
     pub credentials: Credentials,
     /// Hosts that are asked by plain HTTP.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::stream::try_unfold;
 use reqwest::header::{CONTENT_LENGTH, HeaderValue};
-use reqwest::{Body, Client, Request};
+use reqwest::{Body, Request};
 
 use super::client::Registry;
 use super::downloads::{check_digest, check_size};
@@ -19,7 +19,7 @@ use super::opened::Opened;
 use super::stream::Stream;
 use super::wire::{Answer, ERROR_MAX_BYTES, authority, unreachable};
 use crate::domain::{Descriptor, Digester, Events};
-use crate::http::{Certificates, HttpError, Watch, cause_text, upload_client};
+use crate::http::{Client, HttpError, Unanswered, Watch, cause_text};
 
 /// How long an upload may stand still. Longer than a download may (30 s), so that the side that stalls is the one named.
 const STALL: Duration = Duration::from_mins(1);
@@ -29,7 +29,7 @@ const COMMIT: Duration = Duration::from_mins(5);
 /// The client for large uploads.
 #[derive(Debug)]
 pub(super) struct Uploads {
-    certificates: Certificates,
+    ordinary: Client,
     events: Events,
     /// Made when it is first needed, as few runs have anything large to upload.
     client: OnceLock<Result<Client, HttpError>>,
@@ -68,9 +68,9 @@ struct Pieces {
 }
 
 impl Uploads {
-    pub(super) fn new(certificates: Certificates, events: Events) -> Self {
+    pub(super) fn new(ordinary: Client, events: Events) -> Self {
         Self {
-            certificates,
+            ordinary,
             events,
             client: OnceLock::new(),
             passages: Mutex::default(),
@@ -128,17 +128,19 @@ impl Uploads {
 
     async fn watch(&self, request: Request, passage: &Passage) -> Result<Answer, Fault> {
         let url = request.url().clone();
-        let failed = |cause: String, lasting: bool| Fault::Unreachable {
+        let stalled = |_| Fault::Unreachable {
             host: authority(&url),
-            cause,
-            lasting,
+            unanswered: Unanswered {
+                cause: "it does not take what is uploaded".to_owned(),
+                lasting: false,
+                through: None,
+            },
         };
-        let stalled = |_| failed("it does not take what is uploaded".to_owned(), false);
         let client = self
             .client
-            .get_or_init(|| upload_client(&self.certificates))
+            .get_or_init(|| self.ordinary.for_uploads())
             .as_ref()
-            .map_err(|error| failed(cause_text(error), true))?;
+            .map_err(|error| Fault::never_asked(authority(&url), cause_text(error)))?;
         let watch = Watch::start(&self.events, &request);
         let mut sending = pin!(client.execute(request));
         let response = loop {
@@ -146,7 +148,7 @@ impl Uploads {
             let is_whole = passage.is_whole();
             let limit = if is_whole { COMMIT } else { STALL };
             match tokio::time::timeout(limit, &mut sending).await {
-                Ok(sent) => break sent.map_err(|error| unreachable(&url, &error))?,
+                Ok(sent) => break sent.map_err(|unanswered| unreachable(&url, unanswered))?,
                 Err(_) if passage.bytes.load(Ordering::Relaxed) > passed => (),
                 Err(elapsed) => return Err(stalled(elapsed)),
             }

@@ -116,11 +116,7 @@ fn request(
             .build()
         }
     };
-    built.map_err(|error| Fault::Unreachable {
-        host,
-        cause: crate::http::cause_text(&error),
-        lasting: true,
-    })
+    built.map_err(|error| Fault::never_asked(host, crate::http::cause_text(&error)))
 }
 
 fn form(bearer: &Bearer, scopes: &[String], token: &Secret) -> String {

@@ -14,7 +14,7 @@ use super::passage::Uploads;
 use super::refusal::Refusal;
 use crate::domain::{Events, Host, Patience};
 pub(super) use crate::http::authority;
-use crate::http::{Certificates, HttpError, Watch, cause_text};
+use crate::http::{Client, HttpError, Unanswered, Watch};
 
 /// The text of an error is read so far.
 pub(super) const ERROR_MAX_BYTES: u64 = 64 * 1024;
@@ -26,7 +26,7 @@ const REQUESTS_MAX: usize = 8;
 /// Connections, and what is known of hosts on the level of connections.
 #[derive(Debug)]
 pub(super) struct Wire {
-    http: reqwest::Client,
+    http: Client,
     pub(super) uploads: Uploads,
     insecure: Vec<Host>,
     schemes: Mutex<BTreeMap<Host, Scheme>>,
@@ -53,15 +53,14 @@ pub(super) struct Answer {
 
 impl Wire {
     pub(super) fn new(
-        http: reqwest::Client,
-        certificates: Certificates,
+        http: Client,
         insecure: Vec<Host>,
         patience: Patience,
         events: Events,
     ) -> Self {
         Self {
+            uploads: Uploads::new(http.clone(), events.clone()),
             http,
-            uploads: Uploads::new(certificates, events.clone()),
             insecure,
             schemes: Mutex::default(),
             turns: Mutex::default(),
@@ -92,7 +91,7 @@ impl Wire {
         };
         let watch = Watch::start(&self.events, &request);
         let response = self.http.execute(request).await;
-        let response = response.map_err(|error| unreachable(&url, &error))?;
+        let response = response.map_err(|unanswered| unreachable(&url, unanswered))?;
         Opened::new(response, url, watch, turn).await
     }
 
@@ -200,41 +199,23 @@ pub(super) fn broken(url: &Url, source: HttpError) -> Fault {
     }
 }
 
-pub(super) fn unreachable(url: &Url, error: &reqwest::Error) -> Fault {
-    let levels =
-        std::iter::successors(Some(error as &(dyn std::error::Error + 'static)), |level| {
-            level.source()
-        });
-    let lasting = levels
-        .filter_map(tls_error)
-        .any(|error| matches!(error, rustls::Error::InvalidCertificate(_)));
+pub(super) fn unreachable(url: &Url, unanswered: Unanswered) -> Fault {
     Fault::Unreachable {
         host: authority(url),
-        cause: cause_text(error),
-        lasting,
+        unanswered,
     }
-}
-
-/// A TLS error hides in an I/O error, perhaps in several, none of which names it as its source.
-fn tls_error<'a>(level: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
-    let inner = level.downcast_ref::<std::io::Error>()?.get_ref()?;
-    inner
-        .downcast_ref::<rustls::Error>()
-        .or_else(|| tls_error(inner))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::client;
-    use std::io::Error;
+    use crate::http::{Certificates, Proxies};
 
     #[test]
     fn only_this_machine_and_insecure_hosts_are_spoken_to_without_tls() {
         let host = |text: &str| text.parse::<Host>().unwrap();
         let wire = Wire::new(
-            client(&Certificates::default()).unwrap(),
-            Certificates::default(),
+            Client::new(Certificates::default(), Proxies::default()).unwrap(),
             vec![host("10.0.0.1:5000")],
             Patience::default(),
             Events::silent(),
@@ -261,8 +242,7 @@ mod tests {
     #[test]
     fn nobody_elsewhere_sends_us_to_doors_of_this_machine() {
         let wire = Wire::new(
-            client(&Certificates::default()).unwrap(),
-            Certificates::default(),
+            Client::new(Certificates::default(), Proxies::default()).unwrap(),
             vec!["localhost:5000".parse().unwrap()],
             Patience::default(),
             Events::silent(),
@@ -281,13 +261,5 @@ mod tests {
             let hop = wire.check_hop(&Url::parse(from).unwrap(), &Url::parse(to).unwrap());
             assert_eq!(hop.is_ok(), is_allowed, "{from} {to}");
         }
-    }
-
-    #[test]
-    fn tls_error_is_found_however_deep_it_is() {
-        let tls = || rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
-        assert!(tls_error(&Error::other(tls())).is_some());
-        assert!(tls_error(&Error::other(Error::other(tls()))).is_some());
-        assert!(tls_error(&Error::other("refused")).is_none());
     }
 }

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use super::refusal::Refusal;
+use crate::http::{Through, Unanswered};
 
 /// A cause of some other library's type.
 pub(super) type Cause = Box<dyn Error + Send + Sync>;
@@ -72,6 +73,23 @@ impl SigningError {
             | Self::Key(_)
             | Self::Trust(_)
             | Self::SelfCheck(_) => None,
+        }
+    }
+
+    /// The proxy that was to bring the question to the service, where no answer came.
+    #[must_use]
+    pub fn proxy(&self) -> Option<&Through> {
+        let (Self::Token(fault)
+        | Self::Certificate(fault)
+        | Self::Log(fault)
+        | Self::Timestamp(fault)) = self
+        else {
+            return None;
+        };
+        if let Fault::Transport { source, .. } = fault {
+            source.through.as_ref()
+        } else {
+            None
         }
     }
 }
@@ -155,7 +173,7 @@ pub enum Fault {
         url: String,
         /// Why.
         #[source]
-        source: reqwest::Error,
+        source: Unanswered,
     },
     /// The answer is longer than anything this service has to say.
     #[error("the answer of `{url}` is longer than {limit} bytes")]

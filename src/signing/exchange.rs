@@ -8,7 +8,7 @@ use reqwest::{RequestBuilder, StatusCode, Url};
 
 use super::error::Fault;
 use crate::domain::Events;
-use crate::http::Watch;
+use crate::http::{Client, Unanswered, Watch};
 
 /// No service of Sigstore answers with more than this.
 pub(super) const ANSWER_MAX_BYTES: usize = 1 << 20;
@@ -93,18 +93,19 @@ impl Answer {
 
 /// Sends `request` to `url` and reads whatever is answered, up to [`ANSWER_MAX_BYTES`].
 pub(super) async fn exchange(
+    http: &Client,
     url: &Url,
     request: RequestBuilder,
     events: &Events,
 ) -> Result<Answer, Fault> {
-    let broken = |source: reqwest::Error| Fault::Transport {
+    let unanswered = |source| Fault::Transport {
         url: shown(url),
-        source: source.without_url(),
+        source,
     };
-    let (http, request) = request.timeout(ANSWER_TIMEOUT).build_split();
-    let request = request.map_err(broken)?;
+    let broken = |error: reqwest::Error| unanswered(Unanswered::of(&error));
+    let request = request.timeout(ANSWER_TIMEOUT).build().map_err(broken)?;
     let mut watch = Watch::start(events, &request);
-    let mut response = http.execute(request).await.map_err(broken)?;
+    let mut response = http.execute(request).await.map_err(unanswered)?;
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(broken)? {
         if body.len() + chunk.len() > ANSWER_MAX_BYTES {
@@ -125,11 +126,12 @@ pub(super) async fn exchange(
 
 /// Like [`exchange`], where anything but a 2xx is a fault.
 pub(super) async fn exchange_ok(
+    http: &Client,
     url: &Url,
     request: RequestBuilder,
     events: &Events,
 ) -> Result<Vec<u8>, Fault> {
-    let answer = exchange(url, request, events).await?;
+    let answer = exchange(http, url, request, events).await?;
     if answer.status.is_success() {
         Ok(answer.body)
     } else {

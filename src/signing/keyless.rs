@@ -8,6 +8,7 @@ use sigstore_types::{SignatureBytes, TimestampToken};
 use tokio::sync::Mutex;
 
 use crate::domain::{Digest, Events, GithubClaims, Matcher, Patience, Policy};
+use crate::http::Client;
 
 use super::error::{Fault, SigningError, TrustError};
 use super::legacy::{LegacySignature, annotations, authenticate_legacy};
@@ -37,7 +38,7 @@ const SIGNATURES_MAX: u32 = 3;
 pub struct Keyless {
     trust: Arc<Trust>,
     services: Services,
-    http: reqwest::Client,
+    http: Client,
     tokens: Tokens,
     persistence: Persistence,
     // Held while a certificate is asked for, so that many who need one ask once.
@@ -59,7 +60,7 @@ impl Keyless {
     /// Prepares to sign with the services in `trust`; asks nobody yet.
     pub fn new(
         trust: Arc<Trust>,
-        http: reqwest::Client,
+        http: Client,
         source: TokenSource,
         patience: Patience,
         events: &Events,

@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 use sigstore_rekor::{DsseEntry, HashedRekordV2, LogEntry, RekorV2KeyDetails};
 use sigstore_types::{KindVersion, TransparencyLogEntry};
 
+use crate::http::Client;
+
 use super::error::{Cause, Fault, SigningError};
 use super::exchange::{Answer, exchange, exchange_ok, shown};
 use super::pem::pem;
@@ -36,7 +38,7 @@ enum Try {
 
 /// A log that takes entries.
 pub(super) struct Log<'a> {
-    pub(super) http: &'a reqwest::Client,
+    pub(super) http: &'a Client,
     pub(super) service: &'a LogService,
     pub(super) persistence: &'a Persistence,
 }
@@ -119,6 +121,7 @@ impl Log<'_> {
             return Ok(stale);
         }
         let answer = exchange(
+            self.http,
             &url,
             self.http.post(url.clone()).json(entry),
             self.persistence.events(),
@@ -148,6 +151,7 @@ impl Log<'_> {
             return Ok(stale);
         }
         let answer = exchange(
+            self.http,
             &url,
             self.http.post(url.clone()).json(entry),
             self.persistence.events(),
@@ -171,11 +175,17 @@ impl Log<'_> {
             .endpoint
             .join(&format!("api/v1/log/entries/{id}"));
         let not_yet = || Fault::NotYet { url: shown(&url) };
-        let body =
-            match exchange_ok(&url, self.http.get(url.clone()), self.persistence.events()).await {
-                Err(fault) if fault.status() == Some(404) => return Err(not_yet()),
-                other => other?,
-            };
+        let body = match exchange_ok(
+            self.http,
+            &url,
+            self.http.get(url.clone()),
+            self.persistence.events(),
+        )
+        .await
+        {
+            Err(fault) if fault.status() == Some(404) => return Err(not_yet()),
+            other => other?,
+        };
         let (_, entry) = single_entry(&url, &body, kind)?;
         if entry.inclusion_proof.is_some() {
             Ok(entry)

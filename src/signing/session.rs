@@ -5,6 +5,7 @@ use sigstore_crypto::{KeyPair, parse_certificate_info};
 use sigstore_types::{DerCertificate, SignatureBytes};
 
 use crate::domain::Events;
+use crate::http::Client;
 
 use super::error::{Cause, Fault, SigningError};
 use super::exchange::{Endpoint, exchange_ok};
@@ -25,7 +26,7 @@ pub(super) struct Session {
 impl Session {
     /// Makes a key and asks `authority` to certify it. A retry asks for the same key, with a new token where the last one is old.
     pub(super) async fn open(
-        http: &reqwest::Client,
+        http: &Client,
         authority: &Endpoint,
         tokens: &Tokens,
         persistence: &Persistence,
@@ -100,7 +101,7 @@ struct Chain {
 }
 
 async fn certify(
-    http: &reqwest::Client,
+    http: &Client,
     authority: &Endpoint,
     tokens: &Tokens,
     key: &KeyPair,
@@ -122,7 +123,7 @@ async fn certify(
         },
     };
     let url = authority.join(CERTIFICATE_PATH);
-    let body = exchange_ok(&url, http.post(url.clone()).json(&request), events)
+    let body = exchange_ok(http, &url, http.post(url.clone()).json(&request), events)
         .await
         .map_err(SigningError::Certificate)?;
     let unreadable = |source: Cause| SigningError::Certificate(Fault::unreadable(&url, source));

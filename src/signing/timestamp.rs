@@ -4,6 +4,8 @@ use reqwest::header::CONTENT_TYPE;
 use sha2::{Digest as _, Sha256};
 use sigstore_types::{SignatureBytes, TimestampToken};
 
+use crate::http::Client;
+
 use super::error::Fault;
 use super::exchange::{Endpoint, exchange_ok};
 use super::retry::Persistence;
@@ -22,7 +24,7 @@ const REQUEST_TAIL: [u8; 3] = [0x01, 0x01, 0xff];
 
 /// Asks `authority` to timestamp `signature`.
 pub(super) async fn timestamp(
-    http: &reqwest::Client,
+    http: &Client,
     authority: &Endpoint,
     signature: &SignatureBytes,
     persistence: &Persistence,
@@ -34,7 +36,7 @@ pub(super) async fn timestamp(
             let post = http
                 .post(url.clone())
                 .header(CONTENT_TYPE, "application/timestamp-query");
-            exchange_ok(url, post.body(request.clone()), persistence.events())
+            exchange_ok(http, url, post.body(request.clone()), persistence.events())
         })
         .await?;
     if is_granted(&body) {

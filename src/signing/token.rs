@@ -7,6 +7,7 @@ use serde::Deserialize;
 use tokio::sync::Mutex;
 
 use crate::domain::{Event, Events, Secret};
+use crate::http::Client;
 
 use super::error::{Fault, SigningError};
 use super::exchange::{Endpoint, exchange_ok};
@@ -135,7 +136,7 @@ impl Claims {
 #[derive(Debug)]
 pub(super) struct Tokens {
     source: TokenSource,
-    http: reqwest::Client,
+    http: Client,
     persistence: Persistence,
     events: Events,
     // Held while asking, so that many who need a token ask once.
@@ -145,7 +146,7 @@ pub(super) struct Tokens {
 impl Tokens {
     pub(super) fn new(
         source: TokenSource,
-        http: reqwest::Client,
+        http: Client,
         persistence: Persistence,
         events: Events,
     ) -> Self {
@@ -200,6 +201,7 @@ impl Tokens {
             .persistence
             .run("the request for an identity token", || {
                 exchange_ok(
+                    &self.http,
                     &url,
                     self.http
                         .get(url.clone())

@@ -6,6 +6,7 @@ use sigstore_trust_root::{SIGNING_CONFIG_TARGET, SigningConfig, TRUSTED_ROOT_TAR
 use sigstore_verify::Verifier;
 
 use crate::domain::{Events, Patience};
+use crate::http::Client;
 
 use super::error::{Cause, SigningError, TrustError};
 use super::retry::Persistence;
@@ -53,7 +54,7 @@ impl Trust {
     pub async fn load(
         source: &TrustSource,
         purpose: Purpose,
-        http: &reqwest::Client,
+        http: &Client,
         patience: Patience,
         events: &Events,
     ) -> Result<Self, SigningError> {

@@ -10,6 +10,7 @@ use sigstore_tuf::transport::FetchFuture;
 use sigstore_tuf::{Error, FileStore, Repository, StoreRepository, Updater};
 
 use crate::domain::Events;
+use crate::http::Client;
 
 use super::error::{Fault, TrustError};
 use super::exchange::{Endpoint, exchange};
@@ -20,7 +21,7 @@ pub(super) struct Tuf {
     url: String,
     first_root: Vec<u8>,
     cache: Option<PathBuf>,
-    http: reqwest::Client,
+    http: Client,
     persistence: Persistence,
     events: Events,
 }
@@ -28,7 +29,7 @@ pub(super) struct Tuf {
 impl Tuf {
     pub(super) fn of_public_good(
         cache: Option<&Path>,
-        http: &reqwest::Client,
+        http: &Client,
         persistence: Persistence,
         events: &Events,
     ) -> Self {
@@ -47,7 +48,7 @@ impl Tuf {
         url: &str,
         first_root: &[u8],
         cache: Option<&Path>,
-        http: &reqwest::Client,
+        http: &Client,
         persistence: Persistence,
         events: &Events,
     ) -> Self {
@@ -138,7 +139,7 @@ async fn load(mut updater: Updater, names: &[&str]) -> Result<Vec<Vec<u8>>, Erro
 /// A repository behind our own client. The library's own makes a client first, which fails where no system roots are.
 struct HttpRepository {
     endpoint: Endpoint,
-    http: reqwest::Client,
+    http: Client,
     persistence: Persistence,
 }
 
@@ -150,8 +151,13 @@ impl HttpRepository {
         let fetched = self
             .persistence
             .run(&what, || async {
-                let answer =
-                    exchange(&url, self.http.get(url.clone()), self.persistence.events()).await?;
+                let answer = exchange(
+                    &self.http,
+                    &url,
+                    self.http.get(url.clone()),
+                    self.persistence.events(),
+                )
+                .await?;
                 match answer.status.as_u16() {
                     200 => Ok(Some(answer.body)),
                     403 | 404 => Ok(None),

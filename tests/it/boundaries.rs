@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Each room with the rooms that it may see. `run.rs`, `lib.rs`, `main.rs` and `failure.rs` see every room.
+/// Each room with the rooms that it may see. `run.rs`, `lib.rs`, `main.rs`, `failure.rs` and `hints.rs` see every room.
 const MAY_SEE: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("inputs", &["domain"]),

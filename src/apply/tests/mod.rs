@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::Context;
 use super::copying::source::Source;
 use crate::domain::{Digest, Events, Patience, Repository};
-use crate::http::{Certificates, client};
+use crate::http::{Certificates, Client, Proxies};
 use crate::inputs::Mode;
 use crate::registry::{Credentials, Registry, Settings};
 
@@ -30,8 +30,7 @@ fn context() -> Context {
     };
     Context {
         registry: Registry::new(Settings {
-            http: client(&Certificates::default()).unwrap(),
-            certificates: Certificates::default(),
+            http: Client::new(Certificates::default(), Proxies::default()).unwrap(),
             credentials: Credentials::new(),
             insecure: Vec::new(),
             patience,

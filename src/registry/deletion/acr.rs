@@ -30,11 +30,8 @@ async fn delete_one(registry: &Registry, doomed: Doomed<'_>, tag: &Tag) -> Resul
     let (host, path) = (repository.host(), repository.path());
     let scheme = registry.wire().scheme(host).unwrap_or(Scheme::Https);
     let text = format!("{}://{host}/acr/v1/{path}/_tags/{tag}", scheme.as_str());
-    let url = Url::parse(&text).map_err(|error| Fault::Unreachable {
-        host: host.to_string(),
-        cause: error.to_string(),
-        lasting: true,
-    })?;
+    let url = Url::parse(&text);
+    let url = url.map_err(|error| Fault::never_asked(host.as_str(), error.to_string()))?;
     let question = Question {
         method: Method::DELETE,
         repository,

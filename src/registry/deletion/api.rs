@@ -46,11 +46,7 @@ impl<'a> Call<'a> {
 
     async fn send_once(&self, registry: &Registry) -> Result<Answer, Fault> {
         let wire = registry.wire();
-        let unusable = |cause: String| Fault::Unreachable {
-            host: self.host.to_owned(),
-            cause,
-            lasting: true,
-        };
+        let unusable = |cause: String| Fault::never_asked(self.host, cause);
         let host: Host = self
             .host
             .parse()

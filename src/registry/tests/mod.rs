@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use super::{Credentials, Login, Registry, Settings};
 use crate::domain::{Event, Events, MediaType, Patience, Reference, Repository, Secret};
-use crate::http::{Certificates, client};
+use crate::http::{Certificates, Client, Proxies};
 use server::{Reply, Server};
 
 const MANIFEST: &[u8] = br#"{"schemaVersion":2,"manifests":[]}"#;
@@ -35,8 +35,7 @@ impl Bench {
         let events = Arc::new(Mutex::new(Vec::new()));
         let heard = Arc::clone(&events);
         let registry = Registry::new(Settings {
-            http: client(&Certificates::default()).unwrap(),
-            certificates: Certificates::default(),
+            http: Client::new(Certificates::default(), Proxies::default()).unwrap(),
             credentials,
             insecure: Vec::new(),
             patience: Patience {

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::domain::Patience;
+use crate::http::{Certificates, Client, Proxies};
 
 use super::trust::{Purpose, Trust, TrustSource};
 use super::{retry::Persistence, tuf::Tuf};
@@ -29,6 +30,10 @@ fn impatient() -> Patience {
         delay: Duration::from_millis(1),
         max_delay: Duration::from_millis(2),
     }
+}
+
+fn client() -> Client {
+    Client::new(Certificates::default(), Proxies::default()).unwrap()
 }
 
 /// The recorded trust, and these services; never any network.
@@ -53,7 +58,7 @@ async fn trust(root: &str, signing_config: Option<String>) -> Trust {
         "http://127.0.0.1:1",
         b"",
         None,
-        &reqwest::Client::new(),
+        &client(),
         persistence,
         &events,
     );

@@ -10,7 +10,7 @@ use crate::domain::{Digest, Event, Events, Secret};
 
 use super::super::{Keyless, SigningError, TokenSource};
 use super::scripted::{Asked, Reply, Scripted, reply};
-use super::{fixture, impatient, recorded_trust};
+use super::{client, fixture, impatient, recorded_trust};
 
 pub(super) const TOKEN: &str = "/token";
 pub(super) const CERTIFICATE: &str = "/api/v2/signingCert";
@@ -112,8 +112,7 @@ impl Run {
             request_url: format!("{}{TOKEN}?api-version=2.0", server.url),
             request_token: Secret::new("request"),
         };
-        let keyless =
-            Keyless::new(trust, reqwest::Client::new(), source, impatient(), &events).unwrap();
+        let keyless = Keyless::new(trust, client(), source, impatient(), &events).unwrap();
         Self {
             server,
             keyless,

@@ -15,7 +15,7 @@ use super::super::retry::Persistence;
 use super::super::trust::{Purpose, Trust, TrustSource};
 use super::super::tuf::Tuf;
 use super::scripted::{Scripted, reply};
-use super::{fixture, hex, impatient};
+use super::{client, fixture, hex, impatient};
 
 pub(super) const LATER: &str = "2126-01-01T00:00:00Z";
 const EARLIER: &str = "2020-01-01T00:00:00Z";
@@ -122,14 +122,7 @@ async fn load(
         }
     });
     let persistence = Persistence::of_transport(impatient(), &events);
-    let tuf = Tuf::new(
-        url,
-        root,
-        cache,
-        &reqwest::Client::new(),
-        persistence,
-        &events,
-    );
+    let tuf = Tuf::new(url, root, cache, &client(), persistence, &events);
     let loaded = Trust::load_from(&TrustSource::default(), purpose, &tuf).await;
     let warned = *warnings.lock().unwrap();
     (loaded, warned)

@@ -123,7 +123,7 @@ impl Action {
             let name = format!("INPUT_{}", name.replace(' ', "_").to_uppercase());
             (name, value)
         });
-        let child = Command::new(env!("CARGO_BIN_EXE_manifest-seal"))
+        let child = program()
             .env_clear()
             .env("HOME", self.home())
             .env("GITHUB_WORKSPACE", self.workspace())
@@ -232,6 +232,17 @@ impl Outcome {
             .map(String::as_str)
             .join("\n")
     }
+}
+
+/// The program that cargo built; or another build of it, with the emulator that it may need: a shell in its place would
+/// drop every input with a hyphen.
+fn program() -> Command {
+    let named = std::env::var("MANIFEST_SEAL_PROGRAM");
+    let named = named.unwrap_or_else(|_| env!("CARGO_BIN_EXE_manifest-seal").to_owned());
+    let mut words = named.split_whitespace();
+    let mut command = Command::new(words.next().unwrap());
+    command.args(words);
+    command
 }
 
 fn place() -> Arc<TempDir> {

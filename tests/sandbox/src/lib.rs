@@ -12,17 +12,22 @@ mod body;
 mod encoding;
 mod faults;
 mod proof;
+mod listener;
+mod proxy;
 mod registry;
 mod server;
 mod sigstore;
+mod tls;
 mod traffic;
 
 pub use faults::{Fault, Trigger};
 pub use proof::Proof;
+pub use proxy::Proxy;
 pub use registry::{
     Auth, Deletes, Image, IndexWithProvenance, Kind, Options, Referrers, Registry, Service,
 };
 pub use sigstore::Sigstore;
+pub use tls::Tls;
 pub use traffic::{Authorization, Request};
 
 /// A registry and a Sigstore together.

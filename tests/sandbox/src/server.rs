@@ -4,6 +4,7 @@
 use crate::body::Payload;
 use crate::encoding::{parse_query, sha256_text};
 use crate::faults::{Fault, Misdeed};
+use crate::listener::{Listener, Port};
 use crate::traffic::{Authorization, Traffic};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Limited};
@@ -13,10 +14,8 @@ use hyper::service::service_fn;
 use hyper::{HeaderMap, Request, Response};
 use hyper_util::rt::TokioIo;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::thread::JoinHandle;
-use tokio::sync::oneshot;
 
 const REQUEST_MAX_BYTES: usize = 256 * 1024 * 1024;
 
@@ -84,81 +83,39 @@ pub(crate) type Handler = Arc<dyn Fn(&Call) -> Reply + Send + Sync>;
 
 /// A running server; dropping it closes the port and every connection.
 pub(crate) struct Server {
-    address: SocketAddr,
+    listener: Listener,
     pub(crate) traffic: Arc<Traffic>,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
 }
 
 impl Server {
     /// Listens, then asks for the handler, which may need to know the address.
     pub(crate) fn start(handler: impl FnOnce(SocketAddr) -> Handler) -> Self {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .expect("a runtime starts");
-        // Bound without the runtime, whose `block_on` may not be used inside another (an async test's).
-        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-            .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
-            .expect("a loopback port is free");
-        let address = listener.local_addr().expect("a listener has an address");
+        let port = Port::take();
         let traffic = Arc::new(Traffic::default());
-        let handler = handler(address);
-        let (stop, stopped) = oneshot::channel();
-        let for_thread = Arc::clone(&traffic);
-        let thread = std::thread::spawn(move || {
-            runtime.spawn(async move {
-                let listener = tokio::net::TcpListener::from_std(listener);
-                accept(listener.expect("it does not block"), for_thread, handler).await;
-            });
-            // Its sender is dropped, not used: the error is the signal. The runtime's end closes every connection.
-            drop(runtime.block_on(stopped));
+        let handler = handler(port.address());
+        let own = Arc::clone(&traffic);
+        let listener = port.serve(move |stream| {
+            own.connected();
+            let (traffic, handler) = (Arc::clone(&own), Arc::clone(&handler));
+            async move {
+                let service = service_fn(|request| serve(request, &traffic, &handler));
+                // An error here is a client that went away, or a fault that we were asked for.
+                drop(
+                    hyper::server::conn::http1::Builder::new()
+                        .serve_connection(TokioIo::new(stream), service)
+                        .await,
+                );
+            }
         });
-        Self {
-            address,
-            traffic,
-            stop: Some(stop),
-            thread: Some(thread),
-        }
+        Self { listener, traffic }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
-        self.address
+        self.listener.address()
     }
 
     pub(crate) fn fault(&self, fault: Fault) {
         self.traffic.add_fault(fault);
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            // A thread that panicked has said so already; a second panic in drop would end the process.
-            drop(thread.join());
-        }
-    }
-}
-
-async fn accept(listener: tokio::net::TcpListener, traffic: Arc<Traffic>, handler: Handler) {
-    loop {
-        let Ok((stream, _)) = listener.accept().await else {
-            continue;
-        };
-        // Answers are small and come one by one: waiting to fill a packet only makes tests slow.
-        drop(stream.set_nodelay(true));
-        traffic.connected();
-        let (traffic, handler) = (Arc::clone(&traffic), Arc::clone(&handler));
-        tokio::spawn(async move {
-            let service = service_fn(|request| serve(request, &traffic, &handler));
-            // An error here is a client that went away, or a fault that we were asked for.
-            drop(
-                hyper::server::conn::http1::Builder::new()
-                    .serve_connection(TokioIo::new(stream), service)
-                    .await,
-            );
-        });
     }
 }
 

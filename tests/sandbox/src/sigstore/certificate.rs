@@ -110,6 +110,16 @@ impl Authority {
         sign(&self.key, tbs)
     }
 
+    /// The certificate of a server with this key, DER.
+    pub(crate) fn issue_server(&self, key: &Key, name: &str) -> DerResult<Vec<u8>> {
+        let info = info_of(key);
+        let lifetime = Duration::from_hours(1);
+        let mut tbs = template(&self.name, Name::default(), info, &[2], lifetime)?;
+        let names = SubjectAltName(vec![GeneralName::DnsName(Ia5String::new(name)?)]);
+        tbs.extensions = Some(vec![extension(true, &names)?]);
+        sign(&self.key, tbs)
+    }
+
     /// RFC 6962: the log signs the certificate as it is before the SCT is put in.
     fn sct(&self, tbs: &TbsCertificate, timestamp: u64) -> DerResult<Extension> {
         let tbs = tbs.to_der()?;

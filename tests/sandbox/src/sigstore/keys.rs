@@ -42,6 +42,12 @@ impl Key {
         signature.expect("a key signs").as_ref().to_vec()
     }
 
+    /// The key itself, for a server that shows its certificate.
+    pub(crate) fn pkcs8(&self) -> Vec<u8> {
+        let document = self.pair.to_pkcs8v1().expect("a key has an encoding");
+        document.as_ref().to_vec()
+    }
+
     /// DER of the public key's `SubjectPublicKeyInfo`.
     pub(crate) fn spki(&self) -> &[u8] {
         &self.spki

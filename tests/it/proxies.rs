@@ -1,0 +1,189 @@
+//! Behind a proxy: a registry with TLS by a private authority, that only the proxy knows the way to.
+
+use sandbox::{Options, Proxy, Tls};
+
+use super::support::{Action, Outcome, REPOSITORY, World};
+
+const NAME: &str = "registry.test";
+const PASSWORD: &str = "correct-horse-42";
+
+/// The world, its registry under a name of its own, and the proxy before it.
+struct Behind {
+    world: World,
+    tls: Tls,
+    proxy: Proxy,
+}
+
+impl Behind {
+    fn new(proxy: Proxy) -> Self {
+        let world = World::with(Options::new());
+        let tls = Tls::before(world.registry().socket(), NAME);
+        let proxy = proxy.leads(&format!("{NAME}:443"), tls.address());
+        Self { world, tls, proxy }
+    }
+
+    /// `action` at the registry by its name, with these variables; `PROXY` in them is the address of the proxy.
+    fn with(&self, action: Action, variables: &[(&str, &str)]) -> Action {
+        let action = action
+            .input("image", format!("{NAME}/{REPOSITORY}"))
+            .input("ca-bundle", self.tls.authority())
+            .input("max-attempts", "2");
+        variables.iter().fold(action, |action, (name, value)| {
+            action.env(name, value.replace("PROXY", &self.proxy.address()))
+        })
+    }
+
+    /// Asks that nobody was asked in vain, and says how many tunnels there were.
+    fn tunnels(&self) -> usize {
+        let made = self.proxy.made();
+        assert_eq!(made, self.proxy.asked());
+        assert!(made.iter().all(|target| *target == format!("{NAME}:443")));
+        made.len()
+    }
+}
+
+/// The password is nowhere but in the line that has it masked.
+fn kept(outcome: &Outcome) {
+    let mut lines = outcome.log.lines().chain(outcome.summary.lines());
+    assert!(
+        !lines.any(|line| line.contains(PASSWORD) && !line.starts_with("::add-mask::")),
+        "{}",
+        outcome.everything()
+    );
+}
+
+#[test]
+fn image_is_sealed_through_the_proxy_and_sigstore_on_this_machine_without_it() {
+    for variable in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"] {
+        let behind = Behind::new(Proxy::start().login("me", PASSWORD));
+        let address = format!("http://me:{PASSWORD}@PROXY");
+        let seal = behind.with(behind.world.seal(), &[(variable, &address)]);
+        let sealed = seal.clone().input("trace", "true").succeed();
+        assert_eq!(sealed.output("result"), "created", "{variable}");
+        assert_eq!(sealed.output("signed"), "true");
+        // Eight connections at most are open at one host.
+        assert!((1..=8).contains(&behind.tunnels()), "{}", behind.tunnels());
+        assert!(behind.world.certificates() > 0);
+        kept(&sealed);
+        sealed.says(&[&format!("::add-mask::{PASSWORD}")]);
+        assert_eq!(seal.succeed().output("result"), "unchanged");
+    }
+}
+
+#[test]
+fn large_layer_goes_through_the_proxy_too() {
+    let behind = Behind::new(Proxy::start());
+    let other = sandbox::Registry::start(Options::new());
+    let layer = other.push_blob("from/app", &vec![7; 300_000]);
+    let config = other.push_blob("from/app", br#"{"os":"linux","architecture":"amd64"}"#);
+    let size = |digest: &str| other.blob("from/app", digest).unwrap().len();
+    let manifest = serde_json::json!({
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": config, "size": size(&config)},
+        "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": layer, "size": size(&layer)}],
+    });
+    let bytes = manifest.to_string();
+    let media_type = "application/vnd.oci.image.manifest.v1+json";
+    other.push_raw("from/app", Some("v1"), media_type, bytes.as_bytes());
+    let publish = Action::new("publish")
+        .input("source", format!("{}:v1", other.repository("from/app")))
+        .input("tags", "v2");
+    let publish = behind.with(publish, &[("HTTPS_PROXY", "http://PROXY")]);
+    publish.succeed();
+    assert!(behind.tunnels() > 1);
+    let arrived = behind.world.registry().blob(REPOSITORY, &layer);
+    assert_eq!(arrived.map(|bytes| bytes.len()), Some(300_000));
+}
+
+#[test]
+fn host_in_no_proxy_is_asked_directly() {
+    for (variable, list) in [
+        ("NO_PROXY", NAME),
+        ("no_proxy", "example.com,registry.test:443"),
+        ("NO_PROXY", ".test"),
+        ("NO_PROXY", "*"),
+    ] {
+        let behind = Behind::new(Proxy::start());
+        let variables = [("HTTPS_PROXY", "http://PROXY"), (variable, list)];
+        // Nobody has that name but the proxy.
+        let lost = behind.with(behind.world.create(), &variables).end_with(1);
+        lost.says(&["`registry.test` cannot be reached: "]);
+        assert!(behind.proxy.asked().is_empty(), "{list}");
+        assert!(!lost.log.contains("through the proxy"), "{}", lost.log);
+    }
+    let behind = Behind::new(Proxy::start());
+    let variables = [
+        ("HTTPS_PROXY", "http://PROXY"),
+        ("NO_PROXY", "registry.test:5000,other.test,10.0.0.0/8"),
+    ];
+    behind.with(behind.world.create(), &variables).succeed();
+    assert!(behind.tunnels() > 0);
+}
+
+/// What a run says that the proxy does not bring through, with the proxy's address as `PROXY`.
+fn refused(behind: &Behind, variable: &str, address: &str) -> String {
+    let lost = behind.with(behind.world.create(), &[(variable, address)]);
+    let lost = lost.end_with(1);
+    kept(&lost);
+    assert!(behind.proxy.made().is_empty());
+    assert!(behind.world.registry().requests().is_empty() && behind.world.tags().is_empty());
+    let of_failure = |line: &&str| line.starts_with("::error") || line.starts_with("hint: ");
+    let lines: Vec<&str> = lost.log.lines().filter(of_failure).collect();
+    lines.join("\n").replace(&behind.proxy.address(), "PROXY")
+}
+
+#[test]
+fn proxy_that_does_not_let_us_through_is_named_with_what_to_do() {
+    let wants_login = Behind::new(Proxy::start().login("me", PASSWORD));
+    insta::assert_snapshot!(refused(&wants_login, "HTTPS_PROXY", "http://PROXY"), @"
+    ::error title=manifest-seal failed::could not read `registry.test/octo-org/app:v1`: `registry.test` cannot be reached through the proxy `http://PROXY` (`HTTPS_PROXY`): it wants a login (407)
+    hint: does the proxy that `HTTPS_PROXY` names run, and does it let this job through? A login belongs into the variable (`http://USER:PASSWORD@HOST:PORT`); hosts in `NO_PROXY` are asked directly
+    ");
+    // That will be so the next time.
+    assert!(wants_login.proxy.asked().len() <= 4);
+    let wrong = format!("http://me:{PASSWORD}x@PROXY");
+    let told = refused(&wants_login, "https_proxy", &wrong);
+    assert!(told.contains("it wants a login"), "{told}");
+    assert!(told.contains("`http://PROXY` (`HTTPS_PROXY`)"), "{told}");
+
+    let broken = Behind::new(Proxy::start());
+    broken.proxy.refuse(502);
+    insta::assert_snapshot!(refused(&broken, "ALL_PROXY", "PROXY"), @"
+    ::error title=manifest-seal failed::could not read `registry.test/octo-org/app:v1`: `registry.test` cannot be reached through the proxy `http://PROXY` (`ALL_PROXY`): it makes no tunnel
+    hint: does the proxy that `ALL_PROXY` names run, and does it let this job through? A login belongs into the variable (`http://USER:PASSWORD@HOST:PORT`); hosts in `NO_PROXY` are asked directly
+    ");
+    // Every question is put twice.
+    assert!(broken.proxy.asked().len() >= 2);
+
+    let mut gone = Behind::new(Proxy::start());
+    let address = gone.proxy.address();
+    gone.proxy = Proxy::start();
+    let told = refused(&gone, "HTTPS_PROXY", &format!("http://{address}"));
+    insta::assert_snapshot!(told.replace(&address, "GONE"), @"
+    ::error title=manifest-seal failed::could not read `registry.test/octo-org/app:v1`: `registry.test` cannot be reached through the proxy `http://GONE` (`HTTPS_PROXY`): tcp connect error: Connection refused (os error 111)
+    hint: does the proxy that `HTTPS_PROXY` names run, and does it let this job through? A login belongs into the variable (`http://USER:PASSWORD@HOST:PORT`); hosts in `NO_PROXY` are asked directly
+    ");
+}
+
+#[test]
+fn proxy_that_opens_connections_is_told_by_its_certificate() {
+    let behind = Behind::new(Proxy::start());
+    let action = behind.with(behind.world.create(), &[("HTTPS_PROXY", "http://PROXY")]);
+    let distrusted = action.input("ca-bundle", "").end_with(1);
+    distrusted.says(&[
+        "nobody that is trusted vouches for `registry.test`",
+        "`ca-bundle`",
+    ]);
+    assert!(behind.world.registry().requests().is_empty());
+}
+
+#[test]
+fn proxy_of_another_kind_is_refused_and_not_gone_around() {
+    let behind = Behind::new(Proxy::start());
+    let action = behind.with(behind.world.create(), &[("HTTPS_PROXY", "socks5://PROXY")]);
+    action
+        .end_with(1)
+        .says(&["`HTTPS_PROXY` is not the address of an HTTP proxy"]);
+    assert!(behind.proxy.asked().is_empty());
+}

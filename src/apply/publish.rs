@@ -49,7 +49,7 @@ pub(super) async fn publish(
         return mark_present(context, receipt).await;
     }
     ledger.save(receipt)?;
-    bring_everywhere(context, publish, &found, receipt).await?;
+    bring_everywhere(context, publish, &found, &sights, receipt).await?;
     // Some registries do not say what a repository holds that does not exist: now it does.
     let known = try_join_all(sights.into_iter().map(|sight| know(context, sight))).await?;
     note_steps(&known, image, receipt)?;
@@ -140,13 +140,14 @@ async fn bring_everywhere(
     context: &Context,
     publish: &Publish,
     found: &Found,
+    sights: &[Sight],
     receipt: &mut Receipt,
 ) -> Result<(), ApplyError> {
     context.events.phase("Copy");
     let each = publish
         .destinations
         .iter()
-        .map(|repository| bring(context, repository, found));
+        .map(|repository| bring(context, repository, found, sights));
     let mut failure = None;
     for (repository, (brought, ended)) in publish.destinations.iter().zip(join_all(each).await) {
         tell(context, repository, &brought);
@@ -161,21 +162,27 @@ async fn bring_everywhere(
     failure.map_or(Ok(()), Err)
 }
 
+/// What the tags of `repository` hold: it has that.
+fn held<'a>(sights: &'a [Sight], repository: &Repository) -> impl Iterator<Item = &'a Manifest> {
+    sights.iter().filter_map(move |sight| match sight {
+        Sight::Seen(seen) if seen.tag.repository == *repository => seen.holds.as_ref(),
+        Sight::Seen(_) | Sight::Denied { .. } => None,
+    })
+}
+
 async fn bring(
     context: &Context,
     to: &Repository,
     found: &Found,
+    sights: &[Sight],
 ) -> (Brought, Result<(), ApplyError>) {
     let is_other =
         |source: &&Source| !matches!(source, Source::Repository(repository) if repository == to);
     let from: Vec<Source> = found.sources.iter().filter(is_other).cloned().collect();
-    let carrier = Carrier::new(context, &from, to, Care::Healing).knowing(&found.images);
-    let belongings = Belongings {
-        context,
-        from: &from,
-        to,
-        carrier: &carrier,
-    };
+    let carrier = Carrier::new(context, &from, to, Care::Healing);
+    held(sights, to).for_each(|held| carrier.note_there(held.digest()));
+    found.images.iter().for_each(|image| carrier.know(image));
+    let belongings = Belongings::new(context, &from, to, &carrier);
     let ended = async {
         let images = found.images.iter();
         try_join_all(images.map(|image| carrier.bring(image.digest()))).await?;

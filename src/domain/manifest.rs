@@ -13,6 +13,10 @@ use super::{Digest, MediaType, Platform};
 /// No index has more children, and no image more layers, that anything could be done with.
 const LIST_MAX: usize = 1000;
 
+/// The config of what needs none, and a blob like any other. Source: OCI image specification, `manifest.md`, "Guidance for
+/// an Empty Descriptor".
+pub const EMPTY_CONFIG: &[u8] = b"{}";
+
 /// A pointer from one document to another: what it is, its digest and its size.
 ///
 /// Source: OCI image specification, `descriptor.md`. Serialised with a fixed order of fields, which is the order in
@@ -166,6 +170,12 @@ impl Descriptor {
         !self.urls.is_empty()
             || media_type.contains(".nondistributable.")
             || media_type.contains(".foreign.")
+    }
+
+    /// Whether this is [`EMPTY_CONFIG`], which nobody need read to know it.
+    #[must_use]
+    pub fn is_empty_config(&self) -> bool {
+        self.size == 2 && self.digest == Digest::of(EMPTY_CONFIG)
     }
 }
 

@@ -14,6 +14,8 @@ const PAGE: usize = 50;
 
 #[derive(Deserialize)]
 struct List {
+    // A registry written in Go has `null` for none. Without it, this is no list: the function makes serde insist on it.
+    #[serde(deserialize_with = "Option::deserialize")]
     tags: Option<Vec<String>>,
 }
 
@@ -28,8 +30,8 @@ impl Registry {
             return None;
         }
         let list: List = serde_json::from_slice(&answer.body).ok()?;
-        let tags = list.tags?;
-        let is_page = tags.is_empty() || tags.len().is_multiple_of(PAGE);
+        let tags = list.tags.unwrap_or_default();
+        let is_page = !tags.is_empty() && tags.len().is_multiple_of(PAGE);
         (!is_page).then(|| tags.into_iter().collect())
     }
 }

@@ -18,6 +18,7 @@ mod budget;
 mod cleanup;
 mod cleanup_cut_short;
 mod contract;
+mod copies;
 mod create;
 mod credentials;
 mod deletion;

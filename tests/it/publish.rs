@@ -220,6 +220,30 @@ fn next_source_is_taken_where_the_first_has_nothing() {
     );
 }
 
+/// Garbage collection took the image where it was built; a place that names no image has it, by its digest.
+#[test]
+fn image_that_is_gone_where_it_was_built_is_found_at_a_spare_place() {
+    let pipeline = Pipeline::new();
+    let (create, index) = pipeline.build();
+    let registry = pipeline.world.registry();
+    let spare = registry.repository("octo-org/spare");
+    let copied = pipeline.publish(&pipeline.world.at(&index));
+    let copied = copied.input("tags", format!("{spare}:v1"));
+    copied.input("moving-tags", "").succeed();
+    registry.delete_manifest(REPOSITORY, &index);
+    let record = create.record().to_string();
+    for source in ["built.json", &pipeline.world.at(&index)] {
+        let alone = pipeline.checked(source).file("built.json", &record);
+        pipeline.target.clear_requests();
+        assert_eq!(alone.run().code, 1);
+        assert_eq!(pipeline.writes_there(), [""; 0]);
+        let both = alone.input("source", format!("{source}\n{spare}"));
+        assert_eq!(both.succeed().outputs["digest"], index);
+        assert!(pipeline.target.manifest(TARGET, &index).is_some());
+        pipeline.target.delete_manifest(TARGET, &index);
+    }
+}
+
 #[test]
 fn source_that_is_nothing_is_said_to_be_nothing() {
     let pipeline = Pipeline::new();

@@ -56,6 +56,22 @@ fn sign(create: &Action, format: &str) {
         .succeed();
 }
 
+/// The stage between: nothing is published that the gate has not let pass, platforms among it.
+fn verify(stage: &Action, built: &str) {
+    let record = fs::read(stage.workspace().join("manifest-seal.json")).unwrap();
+    let record: Value = serde_json::from_slice(&record).unwrap();
+    let index = record["images"][0]["digest"].as_str().unwrap();
+    let gate = stage
+        .clone()
+        .input("command", "verify")
+        .input("digests", "")
+        .input("image", &format!("{built}@{index}"))
+        .input("recursive", "true")
+        .succeed();
+    assert_eq!(gate.output("verified"), "true", "{}", gate.log);
+    assert_eq!(gate.output("digest"), index, "{}", gate.log);
+}
+
 /// A run that publishes the record of `stage`, and prints its requests.
 pub(super) fn publish(stage: &Action, published: &str) -> Action {
     stage
@@ -184,6 +200,7 @@ fn staged_pipeline_makes_no_new_digest(registry: Registry) {
         let (built, published) = (registry.fresh(), other(registry).fresh());
         let stage = stage(&built, format, log);
         let recorded = recorded(&stage);
+        verify(&stage, &built);
         let publish = publish(&stage, &published).input("tags", &format!("{published}:v1"));
         let outcome = publish.succeed();
         assert_eq!(outcome.output("result"), "created", "{}", outcome.log);

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use tokio::sync::OnceCell;
 
 use super::carry::Carrier;
 use super::source::{Known, Source};
@@ -23,10 +24,12 @@ const BESIDE: [&str; 3] = ["sig", "att", "sbom"];
 
 /// Copies what belongs to whatever a [`Carrier`] has brought.
 pub(in crate::apply) struct Belongings<'a> {
-    pub(in crate::apply) context: &'a Context,
-    pub(in crate::apply) from: &'a [Source],
-    pub(in crate::apply) to: &'a Repository,
-    pub(in crate::apply) carrier: &'a Carrier<'a>,
+    context: &'a Context,
+    from: &'a [Source],
+    to: &'a Repository,
+    carrier: &'a Carrier<'a>,
+    /// Whether the destination keeps lists of referrers. Where it was found not to, tags do, which is right anywhere.
+    keeps_lists: OnceCell<bool>,
 }
 
 /// What refers to one digest, as the sources list it.
@@ -37,7 +40,23 @@ struct Listed {
     original: Option<Manifest>,
 }
 
-impl Belongings<'_> {
+impl<'a> Belongings<'a> {
+    /// Will copy from and to where `carrier` does.
+    pub(in crate::apply) fn new(
+        context: &'a Context,
+        from: &'a [Source],
+        to: &'a Repository,
+        carrier: &'a Carrier<'a>,
+    ) -> Self {
+        Self {
+            context,
+            from,
+            to,
+            carrier,
+            keeps_lists: OnceCell::new(),
+        }
+    }
+
     /// Brings what belongs to all that the carrier has seen, and what belongs to that, and so on.
     pub(in crate::apply) async fn bring(&self) -> Result<(), ApplyError> {
         let known: Vec<Known> = stream::iter(self.from.iter().map(|from| from.know(self.context)))
@@ -142,8 +161,19 @@ impl Belongings<'_> {
 
     /// Whether the destination's own list of referrers has all of these.
     async fn are_listed(&self, subject: &Digest, new: &[Descriptor]) -> Result<bool, ApplyError> {
-        let registry = &self.context.registry;
-        Ok(match registry.referrers(self.to, subject).await? {
+        let ask = async || self.context.registry.referrers(self.to, subject).await;
+        let mut first = None;
+        let find_out = async || {
+            let answer = first.insert(ask().await?);
+            Ok::<_, ApplyError>(*answer != Referrers::NoApi)
+        };
+        let keeps_lists = *self.keeps_lists.get_or_try_init(find_out).await?;
+        let answer = match first {
+            Some(answer) => answer,
+            None if keeps_lists => ask().await?,
+            None => Referrers::NoApi,
+        };
+        Ok(match answer {
             Referrers::Listed(listed) => new
                 .iter()
                 .all(|entry| listed.iter().any(|known| known.digest == entry.digest)),
@@ -173,29 +203,37 @@ impl Belongings<'_> {
         suffix: &'static str,
         original: &Manifest,
     ) -> Result<(), ApplyError> {
-        let tag = subject.tag_beside(suffix);
-        let reference = Reference::Tag(tag.clone());
-        let registry = &self.context.registry;
-        let held = registry.manifest_digest(self.to, &reference).await?;
-        if held.is_none() || held.as_ref() == Some(original.digest()) {
-            self.carrier.bring(original.digest()).await?;
-        }
-        if held.as_ref() == Some(original.digest()) {
-            return Ok(());
-        }
         let shared = Shared {
             context: self.context,
             repository: self.to,
             subject,
-            tag,
+            tag: subject.tag_beside(suffix),
         };
+        self.carrier.know(original);
+        // A tag rarely comes before what it is for; and one that holds the same need not be read.
+        if !self.carrier.has_brought(subject) {
+            let reference = Reference::Tag(shared.tag.clone());
+            let registry = &self.context.registry;
+            let held = registry.manifest_digest(self.to, &reference).await?;
+            if held.as_ref() == Some(original.digest()) {
+                self.carrier.note_there(original.digest());
+                return self.carrier.bring(original.digest()).await;
+            }
+        }
         let add = async |current: Option<&Manifest>| match current {
-            None => Ok(Some(Change {
-                media_type: original.media_type().clone(),
-                bytes: original.bytes().to_vec(),
-                parts: Vec::new(),
-            })),
-            Some(current) if current.digest() == original.digest() => Ok(None),
+            None => {
+                self.carrier.bring(original.digest()).await?;
+                Ok(Some(Change {
+                    media_type: original.media_type().clone(),
+                    bytes: original.bytes().to_vec(),
+                    parts: Vec::new(),
+                }))
+            }
+            Some(current) if current.digest() == original.digest() => {
+                self.carrier.note_there(current.digest());
+                self.carrier.bring(original.digest()).await?;
+                Ok(None)
+            }
             Some(_) if suffix == "sbom" => {
                 // It holds one document. Nobody could read two.
                 let kept = format!(

@@ -1,5 +1,7 @@
 //! Finds the images that are to be published, and every place that may have parts of them.
 
+use std::iter;
+
 use futures_util::future::try_join_all;
 
 use super::source::Source;
@@ -50,9 +52,10 @@ pub(in crate::apply) async fn find(
     let mut sources = Vec::new();
     let mut images = Vec::new();
     let mut fault = None;
+    let spare: Vec<&Repository> = origins.iter().filter_map(spare).collect();
     for origin in origins {
         let wanted = images.is_empty();
-        match look(context, origin, origins.len() == 1, wanted).await {
+        match look(context, origin, &spare, origins.len() == 1, wanted).await {
             Ok((places, found)) => {
                 sources.extend(places);
                 if wanted {
@@ -79,20 +82,33 @@ pub(in crate::apply) async fn find(
     }
 }
 
-/// The places that an origin stands for, and its images, where they are `wanted` and all there.
+/// A place that is given for what others lack: it names no image of its own.
+fn spare(origin: &Origin) -> Option<&Repository> {
+    match origin {
+        Origin::Image(image) if image.reference.is_none() => Some(&image.repository),
+        Origin::Image(_) | Origin::Layout { .. } | Origin::Record { .. } => None,
+    }
+}
+
+/// The places that an origin stands for, and its images, where they are `wanted` and all there. What it names by digest may
+/// be at a `spare` place.
 async fn look(
     context: &Context,
     origin: &Origin,
+    spare: &[&Repository],
     is_only: bool,
     wanted: bool,
 ) -> Result<(Vec<Source>, Vec<Manifest>), ApplyError> {
     match origin {
         Origin::Image(image) => {
             let place = Source::from(image.repository.clone());
-            let found = if wanted {
-                held(context, image, is_only).await?
-            } else {
-                None
+            let found = match &image.reference {
+                Some(Reference::Digest(digest)) if wanted => {
+                    let places = iter::once(&image.repository).chain(spare.iter().copied());
+                    first_held(context, digest, places, is_only).await?
+                }
+                Some(Reference::Tag(_)) if wanted => held(context, image, is_only).await?,
+                Some(_) | None => None,
             };
             Ok((vec![place], found.into_iter().collect()))
         }
@@ -122,33 +138,37 @@ async fn look(
             if !wanted {
                 return Ok((places, Vec::new()));
             }
-            let looks = recorded
-                .iter()
-                .map(|(digest, places)| first_held(context, digest, places, is_only));
+            let looks = recorded.iter().map(|(digest, places)| {
+                let is_only = is_only && places.len() == 1;
+                let places = places.iter().chain(spare.iter().copied());
+                first_held(context, digest, places, is_only)
+            });
             let found: Option<Vec<Manifest>> = try_join_all(looks).await?.into_iter().collect();
             Ok((places, found.unwrap_or_default()))
         }
     }
 }
 
-/// A recorded image, at the first of its repositories that has it.
+/// The image `digest`, at the first of `places` that has it. It is the same at each, whatever is the matter with others.
 async fn first_held(
     context: &Context,
     digest: &Digest,
-    repositories: &[Repository],
+    places: impl Iterator<Item = &Repository>,
     is_only: bool,
 ) -> Result<Option<Manifest>, ApplyError> {
-    for repository in repositories {
+    let mut fault = None;
+    for repository in places {
         let image = ImageReference {
             repository: repository.clone(),
             reference: Some(Reference::Digest(digest.clone())),
         };
-        let found = held(context, &image, is_only && repositories.len() == 1).await?;
-        if found.is_some() {
-            return Ok(found);
+        match held(context, &image, is_only).await {
+            Ok(Some(found)) => return Ok(Some(found)),
+            Ok(None) => (),
+            Err(error) => fault = fault.or(Some(error)),
         }
     }
-    Ok(None)
+    fault.map_or(Ok(None), Err)
 }
 
 /// The image, where one is named and there. The only place that is named is given the time to show it.

@@ -11,8 +11,8 @@ use super::settle::{Change, Settling};
 use crate::apply::receipt::{Place, Subject};
 use crate::apply::{ApplyError, Context};
 use crate::domain::{
-    Descriptor, Digest, FullTag, Manifest, ManifestKind, MediaType, Reference, Repository,
-    SignatureFormat,
+    Descriptor, Digest, EMPTY_CONFIG, FullTag, Manifest, ManifestKind, MediaType, Reference,
+    Repository, SignatureFormat,
 };
 use crate::registry::{Referrers, RegistryError};
 use crate::signing::{LegacySignature, Signature};
@@ -20,7 +20,6 @@ use crate::signing::{LegacySignature, Signature};
 const BUNDLE_TYPE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 const EMPTY_TYPE: &str = "application/vnd.oci.empty.v1+json";
 const SIGN_PREDICATE: &str = "https://sigstore.dev/cosign/sign/v1";
-const EMPTY: &[u8] = b"{}";
 
 /// Stores signatures in one repository.
 pub(in crate::apply) struct Attacher<'a> {
@@ -41,7 +40,11 @@ impl<'a> Attacher<'a> {
     /// Uploads the empty config that every signature's manifest points to, once.
     async fn empty(&self) -> Result<&Digest, RegistryError> {
         self.empty
-            .get_or_try_init(|| self.context.registry.put_blob(self.repository, EMPTY))
+            .get_or_try_init(|| {
+                self.context
+                    .registry
+                    .put_blob(self.repository, EMPTY_CONFIG)
+            })
             .await
     }
 
@@ -74,7 +77,7 @@ impl<'a> Attacher<'a> {
         let bring = async || {
             tokio::try_join!(
                 registry.put_blob(self.repository, bundle),
-                registry.put_blob(self.repository, EMPTY)
+                registry.put_blob(self.repository, EMPTY_CONFIG)
             )
             .map(drop)
         };
@@ -234,7 +237,7 @@ fn signature_manifest(
         "schemaVersion": 2,
         "mediaType": MediaType::OciManifest.as_str(),
         "artifactType": BUNDLE_TYPE,
-        "config": {"mediaType": EMPTY_TYPE, "digest": Digest::of(EMPTY), "size": EMPTY.len()},
+        "config": {"mediaType": EMPTY_TYPE, "digest": Digest::of(EMPTY_CONFIG), "size": EMPTY_CONFIG.len()},
         "layers": [{"mediaType": BUNDLE_TYPE, "digest": bundle, "size": size}],
         "subject": subject,
         "annotations": annotations,

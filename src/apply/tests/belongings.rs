@@ -14,13 +14,7 @@ async fn publish(from: &[Source], to: &Repository, image: &Digest) -> Result<(),
     let context = context();
     let carrier = Carrier::new(&context, from, to, Care::Healing);
     carrier.bring(image).await?;
-    let belongings = Belongings {
-        context: &context,
-        from,
-        to,
-        carrier: &carrier,
-    };
-    belongings.bring().await
+    Belongings::new(&context, from, to, &carrier).bring().await
 }
 
 fn registry(referrers: Referrers) -> Sandbox {
@@ -246,6 +240,25 @@ async fn what_cosign_keeps_under_tags_comes_along() {
                 .is_some()
         );
     }
+}
+
+/// Where a subject was lost its signatures stay, as nothing ties a tag to it, and may have been lost in part before.
+#[tokio::test]
+async fn what_is_kept_beside_a_lost_subject_is_healed_with_it() {
+    let (source, destination) = (sandbox(), sandbox());
+    let image = digest(&source.push_image("o/from", "linux/amd64", Kind::Oci).digest);
+    push_beside(&source, "o/from", &image, "sig", &["ours"]);
+    let (from, to) = (
+        repository(&source, "o/from"),
+        repository(&destination, "o/to"),
+    );
+    let from = [from.into()];
+    publish(&from, &to, &image).await.unwrap();
+    let layer = Digest::of(b"ours").to_string();
+    destination.delete_manifest("o/to", &image.to_string());
+    destination.delete_blob("o/to", &layer);
+    publish(&from, &to, &image).await.unwrap();
+    assert!(destination.blob("o/to", &layer).is_some());
 }
 
 #[tokio::test]

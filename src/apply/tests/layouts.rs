@@ -50,12 +50,7 @@ async fn publish(folder: &Path, to: &Repository) -> (Result<Digest, ApplyError>,
     let image = layout.image(None).unwrap().digest.clone();
     let from = [Source::Layout(layout)];
     let carrier = Carrier::new(&context, &from, to, Care::Healing);
-    let belongings = Belongings {
-        context: &context,
-        from: &from,
-        to,
-        carrier: &carrier,
-    };
+    let belongings = Belongings::new(&context, &from, to, &carrier);
     let ended = async {
         carrier.bring(&image).await?;
         belongings.bring().await?;

@@ -234,3 +234,31 @@ async fn next_page_on_another_host_is_not_even_asked_for() {
     assert!(fault.contains("on another host"), "{fault}");
     assert!(elsewhere.seen().is_empty());
 }
+
+#[tokio::test]
+async fn list_of_tags_holds_all_of_them_or_says_nothing() {
+    let full = format!(r#"{{"tags":[{}]}}"#, vec![r#""v""#; 50].join(","));
+    let wanted = [
+        (200, r#"{"name":"o/r","tags":["v1","v2"]}"#, "", Some(2)),
+        (200, r#"{"name":"o/r","tags":[]}"#, "", Some(0)),
+        (200, r#"{"name":"o/r","tags":null}"#, "", Some(0)),
+        // Something else, a first page, and what may be one.
+        (200, r#"{"name":"o/r"}"#, "", None),
+        (200, "<html>", "", None),
+        (200, r#"{"tags":["v1"]}"#, "<x>; rel=next", None),
+        (200, full.as_str(), "", None),
+        (404, r#"{"errors":[{"code":"NAME_UNKNOWN"}]}"#, "", None),
+        (403, r#"{"tags":[]}"#, "", None),
+    ];
+    for (status, body, link, count) in wanted {
+        let reply = Reply::new(status).body(body);
+        let reply = match link {
+            "" => reply,
+            link => reply.header("link", link),
+        };
+        let server = Server::start(move |_| reply.clone()).await;
+        let tags = Bench::nobody(1).registry;
+        let tags = tags.all_tags(&repository(&server, "o/r")).await;
+        assert_eq!(tags.map(|tags| tags.len()), count, "{status} {body} {link}");
+    }
+}

@@ -5,7 +5,7 @@
 mod walk;
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::{LocalBoxFuture, try_join_all};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -31,7 +31,10 @@ pub(in crate::apply) struct Carrier<'a> {
     from: &'a [Source],
     to: &'a Repository,
     care: Care,
-    known: &'a [Manifest],
+    /// Manifests that were read at a source already, until they are needed.
+    known: RefCell<BTreeMap<Digest, Manifest>>,
+    /// What the repository was seen to have.
+    there: RefCell<BTreeSet<Digest>>,
     manifests: Once,
     blobs: Once,
     copies: Semaphore,
@@ -82,7 +85,8 @@ impl<'a> Carrier<'a> {
             from,
             to,
             care,
-            known: &[],
+            known: RefCell::default(),
+            there: RefCell::default(),
             manifests: Once::default(),
             blobs: Once::default(),
             copies: Semaphore::new(COPIES_MAX),
@@ -91,9 +95,15 @@ impl<'a> Carrier<'a> {
         }
     }
 
-    /// The same, with manifests that were read at a source already.
-    pub(in crate::apply) fn knowing(self, known: &'a [Manifest]) -> Self {
-        Self { known, ..self }
+    /// Notes a manifest that the repository was seen to have, which need not be asked for then. What it points to must.
+    pub(in crate::apply) fn note_there(&self, digest: &Digest) {
+        self.there.borrow_mut().insert(digest.clone());
+    }
+
+    /// Notes a manifest that was read at a source already.
+    pub(in crate::apply) fn know(&self, manifest: &Manifest) {
+        let (digest, manifest) = (manifest.digest().clone(), manifest.clone());
+        self.known.borrow_mut().insert(digest, manifest);
     }
 
     /// Sees to it that the repository has `digest` and all that belongs in it.
@@ -141,6 +151,11 @@ impl<'a> Carrier<'a> {
         self.manifests.seen()
     }
 
+    /// Whether this manifest was lacking, and is there now.
+    pub(in crate::apply) fn has_brought(&self, manifest: &Digest) -> bool {
+        self.brought.borrow().manifests.contains(manifest)
+    }
+
     /// What was brought so far, also by a call that has failed.
     pub(in crate::apply) fn brought(&self) -> Brought {
         self.brought.borrow().clone()
@@ -180,9 +195,7 @@ impl<'a> Carrier<'a> {
             });
         }
         let reference = Reference::Digest(digest.clone());
-        let registry = &self.context.registry;
-        let there = registry.manifest_digest(self.to, &reference).await;
-        let is_there = self.unless_hidden(there.map(|digest| digest.is_some()))?;
+        let is_there = self.is_there(digest, &reference).await?;
         if is_there && matches!(self.care, Care::Trusting | Care::Blind) {
             return Ok(());
         }
@@ -211,11 +224,21 @@ impl<'a> Carrier<'a> {
         Ok(())
     }
 
+    async fn is_there(&self, digest: &Digest, reference: &Reference) -> Result<bool, ApplyError> {
+        if self.there.borrow().contains(digest) {
+            return Ok(true);
+        }
+        let registry = &self.context.registry;
+        let there = registry.manifest_digest(self.to, reference).await;
+        self.unless_hidden(there.map(|digest| digest.is_some()))
+    }
+
     /// The manifest at the first place that has it. The destination is one of them where it has it: what it holds is good
     /// enough to tell what must be there with it.
     async fn find(&self, digest: &Digest, is_there: bool) -> Result<Option<Manifest>, ApplyError> {
-        if let Some(known) = self.known.iter().find(|known| known.digest() == digest) {
-            return Ok(Some(known.clone()));
+        let known = self.known.borrow_mut().remove(digest);
+        if known.is_some() {
+            return Ok(known);
         }
         let mut fault = None;
         let destination = is_there.then(|| Source::from(self.to.clone()));

@@ -1,0 +1,113 @@
+//! What a copy asks of both ends: exactly this, and of what is whole no more than whether it is there.
+
+use std::collections::BTreeMap;
+
+use sandbox::{Referrers, Registry, Request};
+
+use crate::publish::{Pipeline, TARGET, target};
+use crate::support::{Action, REPOSITORY};
+
+/// What was asked, counted by its kind.
+fn kinds<'a>(requests: impl IntoIterator<Item = &'a Request>) -> String {
+    let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
+    for Request { method, path, .. } in requests {
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
+        let what = match path.rsplit('/').collect::<Vec<_>>()[..] {
+            [digest, "manifests", ..] if digest.starts_with("sha256:") => "manifest",
+            [_, "manifests", ..] => "tag",
+            [_, "referrers", ..] => "referrers",
+            ["list", "tags", ..] => "tags",
+            [_, "uploads", "blobs", ..] if query.starts_with("mount=") => "mount",
+            [_, "uploads", "blobs", ..] => "upload",
+            [_, "blobs", ..] => "blob",
+            _ => path,
+        };
+        *kinds.entry(format!("{method} {what}")).or_default() += 1;
+    }
+    let counted = kinds.iter().map(|(kind, count)| format!("{count} {kind}"));
+    counted.collect::<Vec<_>>().join(", ")
+}
+
+/// What `action` asks of the repository where the image was built, and of the one where it is published.
+fn asked(pipeline: &Pipeline, target: &Registry, action: &Action) -> [String; 2] {
+    pipeline.world.registry().clear_requests();
+    target.clear_requests();
+    action.succeed();
+    let of = |registry: &Registry, name: &str| {
+        let place = format!("/v2/{name}/");
+        let requests = registry.requests();
+        kinds(
+            requests
+                .iter()
+                .filter(|asked| asked.path.starts_with(&place)),
+        )
+    };
+    [
+        of(pipeline.world.registry(), REPOSITORY),
+        of(target, TARGET),
+    ]
+}
+
+/// A run that publishes in `target` what `pipeline` has built.
+fn publish(pipeline: &Pipeline, index: &str, target: &Registry) -> Action {
+    let tag = format!("{}:v1", target.repository(TARGET));
+    let publish = Action::new("publish").input("source", pipeline.world.at(index));
+    publish.input("tags", tag)
+}
+
+/// A source by digest and without a tag, as pipelines have it: six manifests, three of them signatures, and eight blobs, one of
+/// which nobody need read. A run that finds all of it there writes nothing, and reads there but tags and lists.
+#[test]
+fn signed_image_of_two_platforms_has_a_budget() {
+    let read = "7 GET blob, 6 GET manifest, 6 GET referrers, 1 GET tags";
+    let listed = "6 GET manifest, 6 GET referrers, 1 GET tags";
+    let with_api = "3 GET referrers, 1 GET tag, 8 HEAD blob, 5 HEAD manifest";
+    for (kind, written, there) in [
+        (
+            Referrers::Api,
+            "3 GET referrers, 2 GET tag, 6 HEAD manifest, 1 HEAD tag, 8 POST upload, 6 PUT manifest, 1 PUT tag",
+            with_api,
+        ),
+        (
+            Referrers::TagSchema,
+            "1 GET referrers, 8 GET tag, 6 HEAD manifest, 1 HEAD tag, 8 POST upload, 6 PUT manifest, 4 PUT tag",
+            "1 GET referrers, 4 GET tag, 8 HEAD blob, 5 HEAD manifest",
+        ),
+    ] {
+        let pipeline = Pipeline {
+            target: target(kind),
+            ..Pipeline::new()
+        };
+        let (_, index) = pipeline.build();
+        let publish = publish(&pipeline, &index, &pipeline.target);
+        let asked = || asked(&pipeline, &pipeline.target, &publish);
+        assert_eq!(asked(), [read, written], "{kind:?}");
+        assert_eq!(asked(), [listed, there], "{kind:?}, again");
+    }
+    // From one repository of a registry to another no blob is read.
+    let pipeline = Pipeline::new();
+    let (_, index) = pipeline.build();
+    let here = pipeline.world.registry();
+    let publish = publish(&pipeline, &index, here);
+    let mounted = "3 GET referrers, 2 GET tag, 6 HEAD manifest, 1 HEAD tag, 8 POST mount, 6 PUT manifest, 1 PUT tag";
+    let asked = || asked(&pipeline, here, &publish);
+    assert_eq!(asked(), [listed, mounted]);
+    assert_eq!(asked(), [listed, with_api]);
+}
+
+#[test]
+fn older_signatures_have_a_budget_too() {
+    let pipeline = Pipeline::new();
+    let create = pipeline.world.create().input("tags", "");
+    let index = create.succeed().outputs["digest"].clone();
+    let sign = pipeline.world.sign(&index).input("recursive", "true");
+    sign.input("signature-format", "legacy").succeed();
+    let publish = publish(&pipeline, &index, &pipeline.target);
+    let asked = || asked(&pipeline, &pipeline.target, &publish);
+    let listed = "3 GET manifest, 6 GET referrers, 3 GET tag, 1 GET tags";
+    let written =
+        "8 GET tag, 6 HEAD manifest, 1 HEAD tag, 10 POST upload, 6 PUT manifest, 4 PUT tag";
+    assert_eq!(asked(), [&format!("10 GET blob, {listed}"), written]);
+    let there = "1 GET tag, 10 HEAD blob, 2 HEAD manifest, 3 HEAD tag";
+    assert_eq!(asked(), [listed, there], "again");
+}

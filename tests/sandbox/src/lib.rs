@@ -25,6 +25,7 @@ pub use proof::Proof;
 pub use proxy::Proxy;
 pub use registry::{
     Auth, Deletes, Image, IndexWithProvenance, Kind, Options, Referrers, Registry, Service,
+    Signatures, Snapshot, Tagging,
 };
 pub use sigstore::Sigstore;
 pub use tls::Tls;

@@ -60,6 +60,17 @@ impl Client {
         Self::build(certificates, proxies, |builder| builder)
     }
 
+    /// A client with an impatience of its own.
+    #[cfg(test)]
+    pub(crate) fn of(inner: reqwest::Client) -> Self {
+        let (certificates, proxies) = Default::default();
+        Self {
+            inner,
+            certificates,
+            proxies,
+        }
+    }
+
     fn build(
         certificates: Certificates,
         proxies: Proxies,

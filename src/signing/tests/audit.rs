@@ -7,6 +7,7 @@ use std::time::Duration;
 use sandbox::Proof;
 
 use crate::domain::{Digest, Events, Patience, Secret};
+use crate::http::Client;
 
 use super::super::retry::Persistence;
 use super::super::trust::{Purpose, Trust, TrustSource};
@@ -80,15 +81,15 @@ fn server(script: &Script, well: impl Fn(&Asked) -> Reply + Send + Sync + 'stati
 }
 
 /// A client, and one that does not wait long, for a server that is silent.
-fn clients() -> [reqwest::Client; 2] {
+fn clients() -> [Client; 2] {
     [Duration::from_secs(30), Duration::from_millis(250)].map(|timeout| {
         let builder = reqwest::Client::builder().read_timeout(timeout);
         let builder = builder.redirect(reqwest::redirect::Policy::none());
-        builder.build().unwrap()
+        Client::of(builder.build().unwrap())
     })
 }
 
-fn client(clients: &[reqwest::Client; 2], case: Case) -> &reqwest::Client {
+fn client(clients: &[Client; 2], case: Case) -> &Client {
     &clients[usize::from(case == Err("silence"))]
 }
 
@@ -194,7 +195,7 @@ fn rows() -> [Row; 6] {
 }
 
 /// Whether a signature came to its last check, which nothing that a script makes passes.
-async fn goes_on(row: &Row, server: &Scripted, trust: &Arc<Trust>, http: &reqwest::Client) -> bool {
+async fn goes_on(row: &Row, server: &Scripted, trust: &Arc<Trust>, http: &Client) -> bool {
     let source = TokenSource::GitHub {
         request_url: format!("{}{TOKEN}", server.url),
         request_token: Secret::new("request"),

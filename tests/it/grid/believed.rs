@@ -46,7 +46,10 @@ const EXCUSES: [Excuse; 5] = [
         why: "a process that was killed takes no upload back, and where an upload is whose place was never told nobody knows",
         holds: |played, problem| {
             let begins = played.hit.starts_with("POST ") && played.hit.contains("/blobs/uploads/");
-            let is_unheard = matches!(played.cell.ill, Ill::LostResponse | Ill::Late | Ill::Terminate);
+            let is_unheard = matches!(
+                played.cell.ill,
+                Ill::LostResponse | Ill::Late | Ill::Terminate
+            );
             problem.broken == Broken::OpenUpload
                 && (played.cell.ill == Ill::Kill || (begins && is_unheard))
         },

@@ -74,8 +74,12 @@ pub(super) fn registry(scene: &Scene, is_over: bool) -> Vec<Problem> {
         if !is_over {
             continue;
         }
-        let new = |now: &BTreeSet<String>, before: &BTreeSet<String>| now.difference(before).count();
-        let new = (new(&now.bundles, &before.bundles), new(&now.legacy, &before.legacy));
+        let new =
+            |now: &BTreeSet<String>, before: &BTreeSet<String>| now.difference(before).count();
+        let new = (
+            new(&now.bundles, &before.bundles),
+            new(&now.legacy, &before.legacy),
+        );
         if new != (added.bundles, added.legacy) {
             let text = format!("{subject}: {new:?} came, bundles and older ones");
             problems.push(Broken::Signatures.by(text));
@@ -140,12 +144,23 @@ pub(super) fn ending(cell: Cell, outcome: &Outcome) -> Vec<Problem> {
 
 /// The error of a run.
 pub(super) fn said(outcome: &Outcome) -> Option<String> {
-    let line = outcome.log.lines().find(|line| line.starts_with("::error"))?;
-    line.split_once("::error")?.1.split_once("::").map(|(_, text)| text.to_owned())
+    let line = outcome
+        .log
+        .lines()
+        .find(|line| line.starts_with("::error"))?;
+    line.split_once("::error")?
+        .1
+        .split_once("::")
+        .map(|(_, text)| text.to_owned())
 }
 
 fn names_a_step(error: &str) -> bool {
-    let words = ["could not ", "is not there", "has lost its config", ", in the step `"];
+    let words = [
+        "could not ",
+        "is not there",
+        "has lost its config",
+        ", in the step `",
+    ];
     words.iter().any(|words| error.contains(words))
 }
 

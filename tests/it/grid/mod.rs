@@ -56,7 +56,12 @@ fn cells(scene: &Scene) -> Vec<Cell> {
         for k in 1..=*requests {
             for ill in Ill::ALL {
                 for span in ill.spans() {
-                    cells.push(Cell { server: *server, k, ill, span: *span });
+                    cells.push(Cell {
+                        server: *server,
+                        k,
+                        ill,
+                        span: *span,
+                    });
                 }
             }
         }
@@ -92,7 +97,11 @@ fn play(scene: &Scene, cell: Cell) -> Played {
     problems.extend(judge::registry(scene, is_over));
     // What a machine that is gone knew is not always at hand.
     let is_elsewhere = scene.command != Command::Cleanup && cell.k % 2 == 0;
-    let rerun = if is_elsewhere { action.elsewhere() } else { action };
+    let rerun = if is_elsewhere {
+        action.elsewhere()
+    } else {
+        action
+    };
     problems.extend(judge::again(scene, &rerun));
     let mut played = Played {
         command: scene.command,
@@ -115,17 +124,30 @@ fn play_all(shares: &[(Command, Kind, Share)]) -> Tally {
     let (next, tally) = (AtomicUsize::new(0), Mutex::new(Tally::default()));
     let work = || {
         while let Some((command, kind, share)) = shares.get(next.fetch_add(1, Ordering::Relaxed)) {
-            if std::env::var("ONLY").is_ok_and(|only| !format!("{command:?} {kind:?}").contains(&only)) { continue; }
+            if std::env::var("ONLY")
+                .is_ok_and(|only| !format!("{command:?} {kind:?}").contains(&only))
+            {
+                continue;
+            }
             let scene = Scene::new(*command, *kind);
             let cells = share.of(cells(&scene));
-            tally.lock().unwrap().requests.insert((*command, *kind), scene.requests.clone());
+            tally
+                .lock()
+                .unwrap()
+                .requests
+                .insert((*command, *kind), scene.requests.clone());
             for cell in &cells {
                 let played = catch_unwind(AssertUnwindSafe(|| play(&scene, *cell)));
                 let played = played.unwrap_or_else(|_| panic!("{command:?} {kind:?} {cell:?}"));
                 tally.lock().unwrap().add(played);
             }
             let tally = tally.lock().unwrap();
-            eprintln!("{:>4} s: {} cells, {}", began.elapsed().as_secs(), tally.cells(), command.name());
+            eprintln!(
+                "{:>4} s: {} cells, {}",
+                began.elapsed().as_secs(),
+                tally.cells(),
+                command.name()
+            );
         }
     };
     std::thread::scope(|scope| {
@@ -139,11 +161,15 @@ fn play_all(shares: &[(Command, Kind, Share)]) -> Tally {
 }
 
 fn shares(of: impl Fn(usize) -> Vec<Share>) -> Vec<(Command, Kind, Share)> {
-    let scenes = Command::ALL.into_iter().flat_map(|command| Kind::ALL.map(|kind| (command, kind)));
+    let scenes = Command::ALL
+        .into_iter()
+        .flat_map(|command| Kind::ALL.map(|kind| (command, kind)));
     let scenes = scenes.enumerate();
     scenes
         .flat_map(|(number, (command, kind))| {
-            of(number).into_iter().map(move |share| (command, kind, share))
+            of(number)
+                .into_iter()
+                .map(move |share| (command, kind, share))
         })
         .collect()
 }

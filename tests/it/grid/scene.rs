@@ -221,7 +221,9 @@ impl Scene {
     }
 
     fn prepare(&mut self) {
-        let created = self.admitted(self.world.create().input("tags", "")).succeed();
+        let created = self
+            .admitted(self.world.create().input("tags", ""))
+            .succeed();
         let digest = created.output("digest").to_owned();
         self.bystand(&digest);
         let formatted = |action: Action| {
@@ -263,15 +265,25 @@ impl Scene {
         // A wait that is asked for is cut to this.
         self.action = action.input("retry-max-delay", "20ms");
         self.start = self.registry().0.snapshot();
-        self.source = self.target.as_ref().map(|_| self.world.registry().snapshot());
+        self.source = self
+            .target
+            .as_ref()
+            .map(|_| self.world.registry().snapshot());
         self.want(digest);
     }
 
     /// Somebody else's tag and signatures; and an index that `latest` held before.
     fn bystand(&self, digest: &str) {
         let (registry, repository) = self.registry();
-        let other = self.world.registry().push_image(REPOSITORY, "linux/s390x", ImageKind::Oci);
-        let signed = if self.command.has_company() { digest } else { &self.world.amd64.digest };
+        let other = self
+            .world
+            .registry()
+            .push_image(REPOSITORY, "linux/s390x", ImageKind::Oci);
+        let signed = if self.command.has_company() {
+            digest
+        } else {
+            &self.world.amd64.digest
+        };
         let workflow = "octo-org/other/.github/workflows/nightly.yml@refs/heads/main";
         self.world.as_workflow(workflow, "octo-org/other", || {
             for one in [signed, &other.digest] {
@@ -284,7 +296,8 @@ impl Scene {
         } else {
             let earlier = self.world.create().input("tags", "");
             let earlier = earlier.input("digests", &other.digest);
-            self.admitted(earlier.input("moving-tags", "latest")).succeed();
+            self.admitted(earlier.input("moving-tags", "latest"))
+                .succeed();
         }
         registry.tag(repository, BYSTANDER, &other.digest);
     }
@@ -323,7 +336,9 @@ impl Scene {
         // Lists grow, and what they were before is nobody's.
         let lists = registry.tags(repository);
         manifests.retain(|digest| {
-            !lists.iter().any(|(tag, held)| tag.starts_with("sha256-") && held == digest)
+            !lists
+                .iter()
+                .any(|(tag, held)| tag.starts_with("sha256-") && held == digest)
         });
         self.wanted = Wanted {
             digest,

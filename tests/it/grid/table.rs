@@ -45,7 +45,13 @@ impl Row {
     }
 
     fn text(self) -> String {
-        let Self { cells, absorbed, converged, excused, broken } = self;
+        let Self {
+            cells,
+            absorbed,
+            converged,
+            excused,
+            broken,
+        } = self;
         format!("{cells} | {absorbed} | {converged} | {excused} | {broken}")
     }
 }
@@ -53,8 +59,14 @@ impl Row {
 impl Tally {
     pub(super) fn add(&mut self, played: Played) {
         let cell = played.cell;
-        self.by_fault.entry((cell.ill, cell.span)).or_default().add(&played);
-        self.by_scene.entry((played.command, played.kind)).or_default().add(&played);
+        self.by_fault
+            .entry((cell.ill, cell.span))
+            .or_default()
+            .add(&played);
+        self.by_scene
+            .entry((played.command, played.kind))
+            .or_default()
+            .add(&played);
         for reason in &played.reasons {
             *self.reasons.entry(reason).or_default() += 1;
         }
@@ -77,7 +89,13 @@ impl Tally {
         }
         for ((command, kind), row) in &self.by_scene {
             let requests = &self.requests[&(*command, *kind)];
-            let _ = writeln!(text, "| {} | {} | {requests:?} | {} |", command.name(), kind.name(), row.text());
+            let _ = writeln!(
+                text,
+                "| {} | {} | {requests:?} | {} |",
+                command.name(),
+                kind.name(),
+                row.text()
+            );
         }
         for (error, count) in &self.reasons {
             let _ = writeln!(text, "{count} {error}");
@@ -93,10 +111,34 @@ impl Tally {
         let mut text = String::new();
         let mut kinds: BTreeMap<String, (usize, String)> = BTreeMap::new();
         for played in &self.broken {
-            let Played { command, kind, cell, hit, code, .. } = played;
+            let Played {
+                command,
+                kind,
+                cell,
+                hit,
+                code,
+                ..
+            } = played;
             for problem in &played.problems {
-                let key = format!("{:?} {} | {:?} {:?} | {command:?} {kind:?} | {:?} {}", problem.broken, if problem.is_left {"left"} else {"claimed"}, cell.ill, cell.span, cell.server, shape(hit));
-                let one = kinds.entry(key).or_insert_with(|| (0, format!("k={} code {code} {}\n{problem}", cell.k, if cell.k % 2 == 0 {"elsewhere"} else {"here"})));
+                let key = format!(
+                    "{:?} {} | {:?} {:?} | {command:?} {kind:?} | {:?} {}",
+                    problem.broken,
+                    if problem.is_left { "left" } else { "claimed" },
+                    cell.ill,
+                    cell.span,
+                    cell.server,
+                    shape(hit)
+                );
+                let one = kinds.entry(key).or_insert_with(|| {
+                    (
+                        0,
+                        format!(
+                            "k={} code {code} {}\n{problem}",
+                            cell.k,
+                            if cell.k % 2 == 0 { "elsewhere" } else { "here" }
+                        ),
+                    )
+                });
                 one.0 += 1;
             }
         }
@@ -117,7 +159,10 @@ fn shape(text: &str) -> String {
         ("_state=[^ ]*", "STATE"),
         (r"[0-9a-f]{40,}", "HEX"),
     ] {
-        text = regex::Regex::new(pattern).unwrap().replace_all(&text, name).into_owned();
+        text = regex::Regex::new(pattern)
+            .unwrap()
+            .replace_all(&text, name)
+            .into_owned();
     }
     text
 }

@@ -3,8 +3,10 @@
 use std::fmt::Display;
 
 use super::{SIGNERS, at_once, rounds};
+use sandbox::Proof;
+
 use crate::support::{
-    Action, Child, Flavour, Outcome, Registry, Tool, on_each_registry, proof, push_child,
+    Action, Child, Flavour, Outcome, Registry, Tool, on_each_registry, push_child,
 };
 
 on_each_registry!(one_tag_goes_to_one_of_eight);
@@ -43,7 +45,9 @@ fn one_tag_goes_to_one_of_eight(registry: Registry) {
         "failed otherwise #",
     ];
     let cells: [&dyn Display; 6] = [&registry.name(), &processes, &won, &told, &overrun, &failed];
-    proof::row("contest", &head, &cells);
+    let mut proof = Proof::new("concurrency", "Eight runs for one tag", &head);
+    proof.row(&cells);
+    proof.join();
     assert_eq!((won, overrun, failed), (rounds(), 0, 0));
 }
 

@@ -5,8 +5,10 @@ use std::fmt::Display;
 
 use super::{SIGNERS, at_once, rounds};
 use crate::interoperability::two_children;
+use sandbox::Proof;
+
 use crate::support::{
-    Action, Cosign, Flavour, Log, Registry, Tool, Workflow, on_each_registry, proof, push_index,
+    Action, Cosign, Flavour, Log, Registry, Tool, Workflow, on_each_registry, push_index,
 };
 
 on_each_registry!(
@@ -60,7 +62,9 @@ fn beside_cosign(registry: Registry, format: &str, log: Log, is_shared: bool) {
         &theirs,
         &(theirs - theirs_held),
     ];
-    proof::row("mixed", &head, &cells);
+    let mut proof = Proof::new("concurrency", "Four of ours beside four of cosign's", &head);
+    proof.row(&cells);
+    proof.join();
     assert!(ours > 0 && theirs > 0, "{counts:?}");
     if !is_shared {
         assert_eq!((ours, theirs), (ours_held, theirs_held));

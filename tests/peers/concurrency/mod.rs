@@ -7,19 +7,20 @@ use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::thread;
 
+use sandbox::Proof;
 use serde_json::Value;
 
 use super::interoperability::{digests, two_children};
 use super::legacy::layers;
 use super::support::{
-    Action, Cosign, Flavour, Log, Registry, Tool, Workflow, on_each_registry, proof, push_index,
+    Action, Cosign, Flavour, Log, Registry, Tool, Workflow, on_each_registry, push_index,
 };
 
 const SIGNERS: usize = 8;
 
 /// How often they meet.
 fn rounds() -> usize {
-    if proof::is_whole() { 20 } else { 2 }
+    if Proof::is_wanted() { 20 } else { 2 }
 }
 
 on_each_registry!(
@@ -79,7 +80,9 @@ fn eight_signers_lose_nothing(registry: Registry, format: &str, log: Log) {
         &held,
         &lost,
     ];
-    proof::row("signers", &head, &cells);
+    let mut proof = Proof::new("concurrency", "Eight signers of one digest", &head);
+    proof.row(&cells);
+    proof.join();
     assert_eq!(
         (failed, lost, made + skipped, held),
         (0, 0, processes, made)
@@ -164,7 +167,9 @@ fn eight_runs_of_one_workflow_end_alike(registry: Registry) {
         "held #",
     ];
     let cells: [&dyn Display; 5] = [&registry.name(), &processes, &1, &signed, &signed];
-    proof::row("alike", &head, &cells);
+    let mut proof = Proof::new("concurrency", "Eight runs of one workflow", &head);
+    proof.row(&cells);
+    proof.join();
 }
 
 /// Returns how many of them signed, which is how many signatures are held.

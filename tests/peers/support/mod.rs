@@ -4,7 +4,6 @@ mod act;
 mod action;
 mod attempt;
 mod image;
-pub(crate) mod proof;
 mod server;
 mod table;
 mod tools;

@@ -11,8 +11,8 @@
 mod body;
 mod encoding;
 mod faults;
-mod proof;
 mod listener;
+mod proof;
 mod proxy;
 mod registry;
 mod server;

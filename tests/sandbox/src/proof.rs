@@ -1,6 +1,6 @@
 //! What tests counted and measured, written down where the variable `PROOF` names a folder.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
@@ -12,17 +12,32 @@ static WRITING: Mutex<()> = Mutex::new(());
 pub struct Proof {
     file: &'static str,
     title: String,
+    head: String,
     rows: String,
 }
 
 impl Proof {
-    /// Begins a section of `$PROOF/<file>.md`: a table under `title`.
+    /// Begins a section of `$PROOF/<file>.md`: a table under `title`. A column that ends in ` #` holds numbers.
     pub fn new(file: &'static str, title: &str, columns: &[&str]) -> Self {
-        let rule = "| --- ".repeat(columns.len());
+        let names: Vec<&str> = columns
+            .iter()
+            .map(|column| column.trim_end_matches(" #"))
+            .collect();
+        let rules: Vec<&str> = columns
+            .iter()
+            .map(|column| {
+                if column.ends_with(" #") {
+                    "---:"
+                } else {
+                    "---"
+                }
+            })
+            .collect();
         Self {
             file,
             title: title.to_owned(),
-            rows: format!("| {} |\n{rule}|\n", columns.join(" | ")),
+            head: format!("| {} |\n| {} |\n", names.join(" | "), rules.join(" | ")),
+            rows: String::new(),
         }
     }
 
@@ -32,7 +47,7 @@ impl Proof {
     }
 
     /// Adds a row.
-    pub fn row(&mut self, cells: &[&dyn std::fmt::Display]) {
+    pub fn row(&mut self, cells: &[&dyn Display]) {
         for cell in cells {
             // Writing to a string cannot fail.
             let _ = write!(self.rows, "| {} ", cell.to_string().replace('|', "\\|"));
@@ -42,23 +57,39 @@ impl Proof {
 
     /// Writes the section, in place of an earlier one of the same title; without `PROOF` it is printed.
     pub fn end(self, summary: &str) {
-        let section = format!("## {}\n\n{}\n{summary}\n", self.title, self.rows);
+        self.write(summary, |_| String::new());
+    }
+
+    /// The same with the rows of the earlier one kept: each of several tests adds its own.
+    pub fn join(self) {
+        self.write("", str::to_owned);
+    }
+
+    #[expect(clippy::print_stdout, reason = "who asks for no file reads it here")]
+    fn write(self, summary: &str, keep: impl Fn(&str) -> String) {
+        let above = format!("## {}\n\n{}", self.title, self.head);
         let Some(folder) = folder() else {
-            println!("{section}");
+            println!("{above}{}\n{summary}", self.rows);
             return;
         };
         let _writing = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
         let path = folder.join(format!("{}.md", self.file));
         let old = std::fs::read_to_string(&path).unwrap_or_default();
-        let head = format!("## {}\n", self.title);
-        let mut sections: Vec<&str> = old
-            .split_inclusive("\n\n\n")
-            .map(str::trim_end)
-            .filter(|section| !section.is_empty() && !section.starts_with(&head))
-            .collect();
-        sections.push(section.trim_end());
-        sections.sort_unstable();
-        let text = sections.join("\n\n\n") + "\n";
+        let (mut kept, mut others) = (String::new(), Vec::new());
+        for section in old.split_inclusive("\n\n\n").map(str::trim_end) {
+            match section.strip_prefix(&above) {
+                Some(rows) => kept = keep(rows),
+                None => others.push(section.to_owned()),
+            }
+        }
+        if !kept.is_empty() {
+            kept.push('\n');
+        }
+        let section = format!("{above}{kept}{}\n{summary}", self.rows);
+        others.push(section.trim_end().to_owned());
+        others.retain(|section| !section.is_empty());
+        others.sort_unstable();
+        let text = others.join("\n\n\n") + "\n";
         std::fs::create_dir_all(&folder).expect("the folder that `PROOF` names can be made");
         std::fs::write(&path, text).expect("the folder that `PROOF` names can be written to");
     }

@@ -85,7 +85,7 @@ type Case = Result<(u16, Says), Fails>;
 /// The server behind all names, and what it answers to the request that is asked about.
 struct Stage {
     /// A client, and one that does not wait long, for a server that is silent.
-    http: [reqwest::Client; 2],
+    http: [Client; 2],
     address: String,
     script: Arc<Mutex<(Option<Row>, Reply)>>,
 }
@@ -105,7 +105,7 @@ impl Stage {
             let proxy = reqwest::Proxy::http(format!("http://{address}")).unwrap();
             let builder = reqwest::Client::builder().read_timeout(timeout);
             let builder = builder.redirect(reqwest::redirect::Policy::none());
-            builder.proxy(proxy).build().unwrap()
+            Client::of(builder.proxy(proxy).build().unwrap())
         });
         Self {
             http,
@@ -135,7 +135,6 @@ impl Stage {
         });
         Registry::new(Settings {
             http: self.http[usize::from(case == Err(Fails::Silence))].clone(),
-            certificates: Certificates::default(),
             credentials,
             insecure: HOSTS.map(|host| host.parse::<Host>().unwrap()).to_vec(),
             patience: Patience {

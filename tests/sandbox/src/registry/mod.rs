@@ -21,10 +21,10 @@ use crate::faults::Fault;
 use crate::server::{Handler, Server};
 use crate::traffic::Request;
 use routes::Routes;
-use store::Store;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use store::Store;
 
 /// A running registry; dropping it ends it.
 pub struct Registry {

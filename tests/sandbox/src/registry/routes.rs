@@ -185,8 +185,7 @@ impl Routes {
             }
             ("PUT", Route::Manifest(name, reference)) => {
                 let put = manifests::put(&mut store, &self.options, call, name, reference)?;
-                let tagging =
-                    sighting::of_push(&store, self.options.referrers, name, reference);
+                let tagging = sighting::of_push(&store, self.options.referrers, name, reference);
                 self.taggings().extend(tagging);
                 Ok(put)
             }

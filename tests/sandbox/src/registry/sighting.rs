@@ -88,7 +88,12 @@ pub(crate) fn of_push(
     let children = content["manifests"].as_array().into_iter().flatten();
     let children = children.filter_map(|child| child["digest"].as_str());
     let all = children.chain([manifest.digest.as_str()]);
-    let of = |digest: &str| (digest.to_owned(), signatures(store, referrers, repository, digest));
+    let of = |digest: &str| {
+        (
+            digest.to_owned(),
+            signatures(store, referrers, repository, digest),
+        )
+    };
     Some(Tagging {
         repository: repository.to_owned(),
         tag: reference.to_owned(),

@@ -9,7 +9,7 @@ use crate::actions::Invocation;
 use crate::domain::{
     Digest, Host, ImageReference, Manifest, Matcher, MediaType, Platform, Repository, Tag,
 };
-use crate::http::Certificates;
+use crate::http::{Certificates, Proxies};
 use crate::inputs::{Files, INPUTS, Inputs, RawInputs};
 use crate::layout::Layout;
 use crate::record::{Record, RecordFile};
@@ -169,6 +169,19 @@ fn documents() -> Vec<Parser> {
             "src/domain/object.rs",
             bytes(platform),
             object,
+        ),
+        of_text(
+            "proxies",
+            "src/http/proxies.rs",
+            &[
+                "http://me:pass@proxy.test:3128",
+                "proxy.test",
+                "https://[::1]:8443/",
+            ],
+            |text| {
+                let view = |name: &str| (name != "REQUEST_METHOD").then_some(text);
+                Proxies::from_environment(view).is_ok()
+            },
         ),
         of_bytes(
             "CA certificates",

@@ -277,7 +277,7 @@ async fn one_token_and_one_certificate_serve_all() {
 
 #[tokio::test]
 async fn outage_is_waited_for_once() {
-    let run = Run::start(3, |asked, _| {
+    let run = Run::start(1, |asked, _| {
         if asked.path == CERTIFICATE {
             reply(500, "")
         } else {

@@ -59,7 +59,7 @@ fn help() -> String {
     let mut text = String::from(
         "Makes a multi-arch image index from per-platform digests, signs it, verifies it; every rerun converges.\n\n\
          manifest-seal [COMMAND] [--INPUT VALUE]...\n\n\
-         COMMAND is seal (the default), create, sign, verify, preflight or cleanup.\n\
+         COMMAND is seal (the default), create, sign, verify, preflight, publish or cleanup.\n\
          Exit codes: 0 done; 1 the world failed; 2 wrong inputs, nothing was touched; 3 refused.\n\n\
          Every input is a flag, and INPUT_NAME in the environment is another way to give it.\n\
          What is true or false may stand alone, or take its value as in --sign=false.\n",

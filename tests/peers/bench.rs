@@ -1,6 +1,7 @@
 //! The same work by this program and by what it replaces, as a table: wall time, requests, memory, and how much of the
 //! time was the log's own. `tests/peers/bench` starts a stack with far servers and runs this.
 
+use std::env;
 use std::fs;
 use std::path::PathBuf;
 
@@ -95,18 +96,21 @@ fn copies_side_by_side() {
     }
 }
 
+/// `BENCH_LAYERS=5` makes it an image of five such layers.
 #[test]
 #[ignore = "a measurement: tests/peers/bench runs it"]
 fn large_copies_side_by_side() {
     head();
     let built = Registry::Distribution.fresh();
-    let image = push_layers(&built, &[GIGABYTE]);
+    let layers = env::var("BENCH_LAYERS").map_or(1, |count| count.parse().unwrap());
+    let image = push_layers(&built, &vec![GIGABYTE; layers]);
     let from = format!("{built}:v1");
     // regctl finds no tags where there are none, and fails.
     Tool::crane()
         .args(["tag", &format!("{built}@{}", image.digest), "v1"])
         .succeed();
-    copy("1 GB layer", "distribution", &from, Registry::Debian);
+    let work = format!("{layers} GB");
+    copy(&work, "distribution", &from, Registry::Debian);
 }
 
 fn head() {

@@ -30,6 +30,12 @@ fn build(
         // `_only`: reqwest then leaves out the platform's verifier, which cannot be made where there are no system roots.
         .tls_certs_only(certificates.with_public_ones())
         .redirect(reqwest::redirect::Policy::none())
+        // SECURITY: a digest is of the bytes that come, and a bound on them too: nothing is unpacked on the way. Other crates
+        // switch this on for all.
+        .no_gzip()
+        .no_brotli()
+        .no_zstd()
+        .no_deflate()
         .connect_timeout(CONNECT_TIMEOUT)
         .user_agent(concat!("manifest-seal/", env!("CARGO_PKG_VERSION")))
         .no_proxy();
@@ -44,6 +50,28 @@ fn build(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    #[tokio::test]
+    async fn nothing_is_unpacked_on_the_way() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let served = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 4096];
+            let length = stream.read(&mut request).await.unwrap();
+            let answer =
+                b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 4\r\n\r\nblob";
+            stream.write_all(answer).await.unwrap();
+            String::from_utf8_lossy(&request[..length]).to_lowercase()
+        });
+        let client = client(&Certificates::default()).unwrap();
+        let answer = client.get(format!("http://{address}/")).send().await;
+        assert_eq!(answer.unwrap().bytes().await.unwrap(), "blob");
+        let asked = served.await.unwrap();
+        assert!(!asked.contains("accept-encoding"), "{asked}");
+    }
 
     #[test]
     fn client_is_made_without_extra_certificates() {

@@ -80,6 +80,12 @@ impl Client {
             // `_only`: reqwest then leaves out the platform's verifier, which cannot be made where there are no system roots.
             .tls_certs_only(certificates.with_public_ones())
             .redirect(reqwest::redirect::Policy::none())
+            // SECURITY: a digest is of the bytes that come, and a bound on them too: nothing is unpacked on the way. Other
+            // crates switch this on for all.
+            .no_gzip()
+            .no_brotli()
+            .no_zstd()
+            .no_deflate()
             .connect_timeout(CONNECT_TIMEOUT)
             .user_agent(concat!("manifest-seal/", env!("CARGO_PKG_VERSION")))
             .no_proxy()

@@ -318,7 +318,10 @@ impl Keyring {
         let mut scopes = vec![scope(wanted.repository, &access)];
         scopes.extend(state.extra_scopes.iter().take(EXTRA_SCOPES_MAX).cloned());
         let fetched = match self.proof(wire, wanted.repository).await {
-            Ok(proof) => token::fetch(wire, bearer, &scopes, proof.as_ref()).await,
+            Ok(proof) => {
+                let host = wanted.repository.host();
+                token::fetch(wire, host, bearer, &scopes, proof.as_ref()).await
+            }
             Err(fault) => Err(fault),
         };
         state.failure = fetched.as_ref().err().cloned();

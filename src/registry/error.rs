@@ -94,7 +94,7 @@ pub enum Fault {
         /// What is wrong with its value.
         reason: &'static str,
     },
-    /// The registry names a token server to which no credentials may be sent.
+    /// The registry names a token server that must not be asked.
     #[error("it sends us for a token to `{realm}`, which {reason}")]
     Realm {
         /// The address, without its query.

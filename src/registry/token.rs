@@ -17,9 +17,10 @@ use super::credentials::{Login, Proof};
 use super::error::Fault;
 use super::retry::patiently;
 use super::wire::{Answer, Wire, authority, shown};
-use crate::domain::{Event, Secret};
+use crate::domain::{Event, Host, Secret};
 
-const TOKEN_MAX_BYTES: u64 = 1024 * 1024;
+/// No registry takes a longer header; and each token is printed once, to be masked.
+const TOKEN_MAX_BYTES: u64 = 64 * 1024;
 /// SPEC: "If omitted, this defaults to 60 seconds."
 const DEFAULT_LIFETIME: Duration = Duration::from_mins(1);
 /// A token is not used in its last seconds, as it must live until the registry has looked at it.
@@ -46,11 +47,12 @@ struct Given {
 /// Gets a token for `scopes` from the realm of `bearer`, trying again where that may help.
 pub(super) async fn fetch(
     wire: &Wire,
+    registry: &Host,
     bearer: &Bearer,
     scopes: &[String],
     proof: Option<&Proof>,
 ) -> Result<Token, Fault> {
-    let realm = realm(wire, bearer)?;
+    let realm = realm(wire, registry, bearer)?;
     let host = authority(&realm);
     let what = format!("token from {host}");
     let attempt = || async {
@@ -70,15 +72,17 @@ pub(super) async fn fetch(
 }
 
 /// SECURITY: the realm is whatever the registry writes, and our credentials go there: only ever by TLS, or to hosts
-/// that may be spoken to without it.
-fn realm(wire: &Wire, bearer: &Bearer) -> Result<Url, Fault> {
+/// that may be spoken to without it; and never to a door of this machine at the word of somebody elsewhere.
+fn realm(wire: &Wire, registry: &Host, bearer: &Bearer) -> Result<Url, Fault> {
     let refused = |realm: String, reason| Fault::Realm { realm, reason };
     let url = Url::parse(&bearer.realm).map_err(|_| {
         let text = super::refusal::printable(&bearer.realm, 200);
         let bare = text.split('?').next().unwrap_or_default().to_owned();
         refused(bare, "is no web address")
     })?;
-    wire.check_speakable(&url)
+    let registry = Url::parse(&format!("https://{}/", registry.api()))
+        .map_err(|_| refused(shown(&url), "comes from no web address"))?;
+    wire.check_hop(&registry, &url)
         .map_err(|reason| refused(shown(&url), reason))?;
     Ok(url)
 }

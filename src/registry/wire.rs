@@ -1,6 +1,7 @@
 //! The one place where requests leave and answers arrive, and the rule which hosts may be spoken to without TLS.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
@@ -125,9 +126,8 @@ impl Wire {
     /// SECURITY: whether `from`'s word is enough to go on to `to`: it must be speakable, and a server elsewhere must not
     /// make us knock at doors of this machine.
     pub(super) fn check_hop(&self, from: &Url, to: &Url) -> Result<(), &'static str> {
-        let host = |url: &Url| authority(url).parse::<Host>().ok();
-        let is_here = |url: &Url| host(url).is_some_and(|host| host.is_loopback());
-        let is_named = host(to).is_some_and(|host| self.insecure.contains(&host));
+        let host = authority(to).parse::<Host>();
+        let is_named = host.is_ok_and(|host| self.insecure.contains(&host));
         if is_here(to) && !is_here(from) && !is_named {
             return Err("is on this machine, though the registry is not");
         }
@@ -185,6 +185,18 @@ impl Answer {
             refusal: self.refusal(),
         }
     }
+}
+
+/// Whether `url` leads to this machine, by any name that a resolver or the system takes for it.
+fn is_here(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    if let Ok(address) = address.parse::<IpAddr>() {
+        let address = address.to_canonical();
+        return address.is_loopback() || address.is_unspecified();
+    }
+    let name = host.trim_end_matches('.');
+    name == "localhost" || name.ends_with(".localhost")
 }
 
 /// An address fit to be shown: the query of a storage's address is a signature, that of a realm may be anything.
@@ -250,6 +262,12 @@ mod tests {
         for (from, to, is_allowed) in [
             ("https://ghcr.io/v2/", "http://127.0.0.1:8080/admin", false),
             ("https://ghcr.io/v2/", "https://[::1]/admin", false),
+            ("https://ghcr.io/v2/", "https://[::ffff:127.0.0.1]/", false),
+            ("https://ghcr.io/v2/", "https://0.0.0.0:8080/", false),
+            ("https://ghcr.io/v2/", "https://2130706433/", false),
+            ("https://ghcr.io/v2/", "https://localhost./", false),
+            ("https://ghcr.io/v2/", "https://a.localhost/", false),
+            ("https://ghcr.io/v2/", "http://169.254.169.254/", false),
             ("https://ghcr.io/v2/", "http://localhost:5000/v2/", true),
             ("https://ghcr.io/v2/", "https://storage.example/blob", true),
             (

@@ -330,11 +330,13 @@ async fn judge_one(
     };
     let bundle = match manifest.kind() {
         ManifestKind::Image { layers, .. } => match layers.as_slice() {
-            [layer] if layer.media_type.as_str().starts_with(BUNDLE_TYPE_PREFIX) => layer,
+            [layer] if layer.media_type.as_str().starts_with(BUNDLE_TYPE_PREFIX) => layer.clone(),
             _ => return Ok(Judged::Unrelated),
         },
         ManifestKind::Index { .. } => return Ok(Judged::Unrelated),
     };
+    // What it says goes on, not its bytes, while the bundle is waited for: it may be as long as any manifest.
+    drop(manifest);
     let place = Place {
         format: SignatureFormat::Bundle,
         manifest: entry.digest.clone(),

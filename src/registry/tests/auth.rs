@@ -108,6 +108,34 @@ async fn realm_without_tls_elsewhere_never_sees_credentials() {
 }
 
 #[tokio::test]
+async fn realm_on_this_machine_is_not_asked_at_the_word_of_somebody_elsewhere() {
+    let door = Server::start(|_| Reply::new(200).body(r#"{"token":"t"}"#)).await;
+    let realm = format!("http://{}/admin", door.address());
+    let elsewhere = Server::start(move |_| {
+        Reply::new(401).header("www-authenticate", format!(r#"Bearer realm="{realm}""#))
+    })
+    .await;
+    let proxy = reqwest::Proxy::http(format!("http://{}", elsewhere.address())).unwrap();
+    let proxy = proxy.no_proxy(reqwest::NoProxy::from_string("127.0.0.1"));
+    let registry = Registry::new(Settings {
+        http: reqwest::Client::builder().proxy(proxy).build().unwrap(),
+        certificates: Certificates::default(),
+        credentials: Credentials::new(),
+        insecure: vec!["registry.test".parse().unwrap()],
+        patience: Patience::default(),
+        events: Events::silent(),
+    });
+    let repository = "registry.test/o/r".parse().unwrap();
+    let error = registry
+        .manifest(&repository, &tag("v1"))
+        .await
+        .unwrap_err();
+    let fault = error.fault().to_string();
+    assert!(fault.contains("is on this machine"), "{fault}");
+    assert!(door.seen().is_empty());
+}
+
+#[tokio::test]
 async fn helper_that_is_not_here_is_an_error_only_once_it_matters() {
     let free = Server::start(|_| index_reply()).await;
     let server = guarded(|_| token_reply("t", ""), |_, _| true).await;

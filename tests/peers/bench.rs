@@ -1,10 +1,12 @@
 //! The same work by this program and by what it replaces, as a table: wall time, requests, memory, and how much of the
 //! time was the log's own. `tests/peers/bench` starts a stack with far servers and runs this.
+//! `PROOF` names a folder for the tables, as everywhere.
 
 use std::env;
 use std::fs;
 use std::path::PathBuf;
 
+use sandbox::Proof;
 use serde_json::Value;
 
 use super::support::{
@@ -15,10 +17,14 @@ const TWENTY: usize = 20;
 /// A large layer.
 const GIGABYTE: u64 = 1_000_000_000;
 
+/// Of so many times that something is done the median is told.
+const TIMES: usize = 3;
+
 /// What one piece of work took.
 struct Cost {
     wall: f64,
     log: f64,
+    cpu: f64,
     requests: usize,
     peak: f64,
 }
@@ -26,36 +32,11 @@ struct Cost {
 #[test]
 #[ignore = "a measurement: tests/peers/bench runs it"]
 fn side_by_side() {
-    head();
     for (registry, name) in [
         (Registry::Cue, "referrers API"),
         (Registry::Distribution, "fallback tag"),
     ] {
-        let two = ["amd64", "arm64"];
-        let (ours, theirs) = (registry.fresh(), registry.fresh());
-        let (own, other) = (children(&ours, &two), children(&theirs, &two));
-        for work in ["fresh", "rerun"] {
-            tell(
-                work,
-                name,
-                "manifest-seal: seal, verify",
-                &seal_and_verify(&ours, &own, "false"),
-            );
-            tell(
-                work,
-                name,
-                "crane, cosign: append, sign, verify",
-                &chain(&theirs, &other, Maker::Crane, &[]),
-            );
-        }
-        let built = registry.fresh();
-        let other = children(&built, &two);
-        tell(
-            "fresh",
-            name,
-            "buildx, cosign: create, sign, verify",
-            &chain(&built, &other, Maker::Buildx, &[]),
-        );
+        two_platforms(registry, name);
         let many: Vec<String> = (0..TWENTY).map(|number| format!("arch{number}")).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
         let (ours, theirs) = (registry.fresh(), registry.fresh());
@@ -75,11 +56,71 @@ fn side_by_side() {
     }
 }
 
+fn two_platforms(registry: Registry, name: &str) {
+    let two = ["amd64", "arm64"];
+    let (mut works, mut rounds) = (Vec::new(), Vec::new());
+    for _ in 0..TIMES {
+        let (ours, theirs, built) = (registry.fresh(), registry.fresh(), registry.fresh());
+        let own = children(&ours, &two);
+        let (other, third) = (children(&theirs, &two), children(&built, &two));
+        let crane = || chain(&theirs, &other, Maker::Crane, &[]);
+        let (sealing, chain_of_crane) = (
+            "manifest-seal: seal, verify",
+            "crane, cosign: append, sign, verify",
+        );
+        let round = [
+            ("fresh", sealing, seal_and_verify(&ours, &own, "false")),
+            ("fresh", chain_of_crane, crane()),
+            (
+                "fresh",
+                "buildx, cosign: create, sign, verify",
+                chain(&built, &third, Maker::Buildx, &[]),
+            ),
+            ("rerun", sealing, seal_and_verify(&ours, &own, "false")),
+            ("rerun", chain_of_crane, crane()),
+            (
+                "verify",
+                "manifest-seal",
+                measured(vec![verifying(&ours, "false")]),
+            ),
+            (
+                "verify",
+                "cosign",
+                measured(vec![cosign_verifying(&theirs)]),
+            ),
+        ];
+        works = round.iter().map(|(work, by, _)| (*work, *by)).collect();
+        rounds.push(round.map(|(_, _, cost)| cost));
+    }
+    for (place, (work, by)) in works.into_iter().enumerate() {
+        let costs = rounds.iter().map(|round| &round[place]);
+        tell(work, name, by, &median(costs));
+    }
+}
+
+/// The median of each figure, but for the peak, which is the highest.
+fn median<'a>(costs: impl Iterator<Item = &'a Cost>) -> Cost {
+    let costs: Vec<&Cost> = costs.collect();
+    let middle = |figure: fn(&Cost) -> f64| {
+        let mut figures: Vec<f64> = costs.iter().map(|cost| figure(cost)).collect();
+        figures.sort_by(f64::total_cmp);
+        figures[figures.len() / 2]
+    };
+    let mut requests: Vec<usize> = costs.iter().map(|cost| cost.requests).collect();
+    requests.sort_unstable();
+    Cost {
+        wall: middle(|cost| cost.wall),
+        log: middle(|cost| cost.log),
+        cpu: middle(|cost| cost.cpu),
+        requests: requests[requests.len() / 2],
+        peak: costs.iter().map(|cost| cost.peak).fold(0.0, f64::max),
+    }
+}
+
 /// Copies from one registry to another. crane and skopeo leave signatures behind.
 #[test]
 #[ignore = "a measurement: tests/peers/bench runs it"]
 fn copies_side_by_side() {
-    head();
     for (registry, name) in [
         (Registry::Cue, "from a referrers API"),
         (Registry::Distribution, "from fallback tags"),
@@ -100,7 +141,6 @@ fn copies_side_by_side() {
 #[test]
 #[ignore = "a measurement: tests/peers/bench runs it"]
 fn large_copies_side_by_side() {
-    head();
     let built = Registry::Distribution.fresh();
     let layers = env::var("BENCH_LAYERS").map_or(1, |count| count.parse().unwrap());
     let image = push_layers(&built, &vec![GIGABYTE; layers]);
@@ -111,12 +151,6 @@ fn large_copies_side_by_side() {
         .succeed();
     let work = format!("{layers} GB");
     copy(&work, "distribution", &from, Registry::Debian);
-}
-
-fn head() {
-    println!();
-    println!("| work | registry | by | wall s | of it the log's | requests | peak MB |");
-    println!("| --- | --- | --- | ---: | ---: | ---: | ---: |");
 }
 
 /// Copies `from` by each of the tools, twice each: to where nothing is, and to where all of it is.
@@ -162,13 +196,31 @@ enum Maker {
 }
 
 fn tell(work: &str, registry: &str, by: &str, cost: &Cost) {
-    let Cost {
-        wall,
-        log,
-        requests,
-        peak,
-    } = cost;
-    println!("| {work} | {registry} | {by} | {wall:.2} | {log:.2} | {requests} | {peak:.0} |");
+    let delay = env::var("STACK_DELAY").unwrap_or_else(|_| "0ms".to_owned());
+    let title = format!("Side by side, each request {delay} longer");
+    let columns = [
+        "work",
+        "registry",
+        "by",
+        "wall s #",
+        "of it the log's #",
+        "CPU s #",
+        "requests #",
+        "peak MB #",
+    ];
+    let two = |number: f64| format!("{number:.2}");
+    let mut proof = Proof::new("speed", &title, &columns);
+    proof.row(&[
+        &work,
+        &registry,
+        &by,
+        &two(cost.wall),
+        &two(cost.log),
+        &two(cost.cpu),
+        &cost.requests,
+        &format!("{:.0}", cost.peak),
+    ]);
+    proof.join();
 }
 
 fn children(repository: &str, architectures: &[&str]) -> Vec<Child> {
@@ -181,8 +233,17 @@ fn children(repository: &str, architectures: &[&str]) -> Vec<Child> {
 fn seal_and_verify(repository: &str, children: &[Child], recursive: &str) -> Cost {
     let digests: Vec<&str> = children.iter().map(|child| child.digest.as_str()).collect();
     let seal = Action::seal(repository, &digests, &["v1"]).input("recursive", recursive);
-    let verify = Action::new("verify", &format!("{repository}:v1")).input("recursive", recursive);
-    measured(vec![seal.tool(), verify.tool()])
+    measured(vec![seal.tool(), verifying(repository, recursive)])
+}
+
+fn verifying(repository: &str, recursive: &str) -> Tool {
+    Action::new("verify", &format!("{repository}:v1"))
+        .input("recursive", recursive)
+        .tool()
+}
+
+fn cosign_verifying(repository: &str) -> Tool {
+    Tool::cosign_verify(&Workflow::default()).arg(format!("{repository}:v1"))
 }
 
 fn chain(repository: &str, children: &[Child], maker: Maker, sign: &[&str]) -> Cost {
@@ -211,11 +272,7 @@ fn chain(repository: &str, children: &[Child], maker: Maker, sign: &[&str]) -> C
     let signing = Tool::cosign_signing("sign", Log::Rekor2, &workflow)
         .args(sign)
         .arg(&image);
-    measured(vec![
-        index,
-        signing,
-        Tool::cosign_verify(&workflow).arg(&image),
-    ])
+    measured(vec![index, signing, cosign_verifying(repository)])
 }
 
 /// Runs tools one after the other; peak is the largest of them.
@@ -223,7 +280,7 @@ fn measured(tools: Vec<Tool>) -> Cost {
     let log = PathBuf::from(stack("FOLDER")).join("log/http.jsonl");
     let before = fs::read_to_string(&log).unwrap().lines().count();
     let report = PathBuf::from(stack("FOLDER")).join("cost");
-    let (mut wall, mut peak) = (0.0, 0.0_f64);
+    let (mut wall, mut cpu, mut peak) = (0.0, 0.0, 0.0_f64);
     for tool in tools {
         tool.timed(&report).succeed();
         let text = fs::read_to_string(&report).unwrap();
@@ -233,8 +290,10 @@ fn measured(tools: Vec<Tool>) -> Cost {
             .unwrap()
             .split(' ')
             .map(|number| number.parse::<f64>().unwrap());
-        wall += numbers.next().unwrap();
-        peak = peak.max(numbers.next().unwrap() / 1024.0);
+        let mut next = || numbers.next().unwrap();
+        wall += next();
+        peak = peak.max(next() / 1024.0);
+        cpu += next() + next();
     }
     let lines: Vec<Value> = fs::read_to_string(&log)
         .unwrap()
@@ -245,6 +304,7 @@ fn measured(tools: Vec<Tool>) -> Cost {
     Cost {
         wall,
         log: time_in_log(&lines),
+        cpu,
         requests: lines.len(),
         peak,
     }

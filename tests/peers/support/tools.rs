@@ -266,11 +266,12 @@ impl Tool {
         listed.lines().map(get).collect()
     }
 
-    /// The same command under a clock, which leaves seconds and the peak of memory in KiB in `report`.
+    /// The same command under a clock, which leaves seconds, the peak of memory in KiB, and seconds of CPU, the
+    /// program's and the system's, in `report`.
     pub(crate) fn timed(self, report: &Path) -> Self {
         let mut command = Command::new("/usr/bin/time");
         command
-            .args(["-f", "%e %M", "-o"])
+            .args(["-f", "%e %M %U %S", "-o"])
             .arg(report)
             .arg(self.command.get_program())
             .args(self.command.get_args());

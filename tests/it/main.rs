@@ -46,5 +46,6 @@ mod tags;
 mod tokens;
 mod trace;
 mod unpublishable;
+mod uploads;
 mod verify;
 mod workflows;

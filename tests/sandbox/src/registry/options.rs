@@ -64,6 +64,8 @@ pub struct Options {
     pub(crate) deletes: Deletes,
     pub(crate) service: Option<Service>,
     pub(crate) may_delete: bool,
+    pub(crate) upload_max: usize,
+    pub(crate) part_min: usize,
 }
 
 impl Default for Options {
@@ -84,6 +86,8 @@ impl Default for Options {
             deletes: Deletes::Tags,
             service: None,
             may_delete: true,
+            upload_max: usize::MAX,
+            part_min: 0,
         }
     }
 }
@@ -195,6 +199,20 @@ impl Options {
     #[must_use]
     pub fn may_delete(mut self, may: bool) -> Self {
         self.may_delete = may;
+        self
+    }
+
+    /// No request of an upload may be longer: 413, as from a proxy that has such a limit.
+    #[must_use]
+    pub fn upload_max(mut self, bytes: usize) -> Self {
+        self.upload_max = bytes;
+        self
+    }
+
+    /// No part of an upload but the last may be shorter (`OCI-Chunk-Min-Length`): 416.
+    #[must_use]
+    pub fn part_min(mut self, bytes: usize) -> Self {
+        self.part_min = bytes;
         self
     }
 

@@ -7,14 +7,19 @@ use std::path::Path;
 use reqwest::Method;
 
 use super::answers::{Presence, presence};
+use super::auth::Authorization;
 use super::blobs::blob_question;
 use super::client::{Question, Registry};
 use super::downloads::{check_digest, check_size};
 use super::error::{Fault, Operation, RegistryError};
+use super::passage::Passage;
 use super::stream::Stream;
 use super::uploads::{Begun, SMALL_MAX_BYTES, Upload};
-use super::wire::Scheme;
+use super::wire::{Answer, Scheme};
 use crate::domain::{Descriptor, Digest, Repository};
+
+/// How often a blob is begun anew at once: for better credentials, and for smaller requests.
+const MENDS_MAX: u32 = 2;
 
 /// How a blob came to where it was missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,14 +32,15 @@ pub enum Copied {
 
 /// A fault, and whose it is.
 #[derive(Debug, thiserror::Error)]
-enum Sided {
+pub(super) enum Sided {
     #[error(transparent)]
     Source(Fault),
     #[error(transparent)]
     Destination(Fault),
-    /// The destination did not let us in any more, and we have got better credentials since.
+    /// The destination's, and of no account any more: what it lacked were better credentials, which we have got since, or
+    /// smaller requests, which we can make.
     #[error(transparent)]
-    Renewed(Fault),
+    Mended(Fault),
 }
 
 /// A blob that the source is ready to give.
@@ -67,7 +73,7 @@ impl Registry {
         let copied = self.patiently(&what, || self.copy(from, to, blob)).await;
         copied.map_err(|failed| match failed {
             Sided::Source(fault) => self.blob_error(Operation::ReadBlob, from, digest, fault),
-            Sided::Destination(fault) | Sided::Renewed(fault) => {
+            Sided::Destination(fault) | Sided::Mended(fault) => {
                 self.blob_error(Operation::WriteBlob, to, digest, fault)
             }
         })
@@ -83,14 +89,14 @@ impl Registry {
     ) -> Result<(), RegistryError> {
         let digest = &blob.digest;
         let what = format!("upload of {to}@{digest}");
-        let upload = || self.carry_renewed(Source::File(file), to, blob, None);
+        let upload = || self.carry_mended(Source::File(file), to, blob, None);
         let uploaded = self.patiently(&what, upload).await;
         uploaded.map_err(|failed| match failed {
             Sided::Source(fault) => {
                 let object = file.display().to_string();
                 self.error(Operation::ReadBlob, to, object, fault)
             }
-            Sided::Destination(fault) | Sided::Renewed(fault) => {
+            Sided::Destination(fault) | Sided::Mended(fault) => {
                 self.blob_error(Operation::WriteBlob, to, digest, fault)
             }
         })
@@ -117,22 +123,27 @@ impl Registry {
             }
         }
         let source = Source::Repository(from);
-        self.carry_renewed(source, to, blob, upload).await?;
+        self.carry_mended(source, to, blob, upload).await?;
         Ok(Copied::Streamed)
     }
 
-    /// Carries the blob over, and once more from its beginning where our credentials had to be renewed on the way.
-    async fn carry_renewed(
+    /// Carries the blob over, and again from its beginning where the reason for which it was refused is mended: that of
+    /// credentials and that of its length, each once.
+    async fn carry_mended(
         &self,
         from: Source<'_>,
         to: &Repository,
         blob: &Descriptor,
         upload: Option<Upload<'_>>,
     ) -> Result<(), Sided> {
-        match self.carry(from, to, blob, upload).await {
-            Err(Sided::Renewed(_)) => self.carry(from, to, blob, None).await,
-            carried => carried,
+        let mut carried = self.carry(from, to, blob, upload).await;
+        for _ in 0..MENDS_MAX {
+            if !matches!(carried, Err(Sided::Mended(_))) {
+                break;
+            }
+            carried = self.carry(from, to, blob, None).await;
         }
+        carried
     }
 
     /// Reads the blob and writes it into `upload`, or into a new one.
@@ -162,11 +173,11 @@ impl Registry {
                 .finish(&upload, &bytes)
                 .await
                 .map_err(Sided::Destination),
-            (Ready::Large(source), Some(upload)) => self.stream(&upload, source, blob).await,
+            (Ready::Large(source), Some(upload)) => self.stream(upload, source, blob).await,
             (Ready::Large(source), None) => {
                 let begun = self.begin(to, &blob.digest).await;
                 match begun.map_err(Sided::Destination)? {
-                    Some(upload) => self.stream(&upload, source, blob).await,
+                    Some(upload) => self.stream(upload, source, blob).await,
                     None => Ok(()),
                 }
             }
@@ -202,43 +213,39 @@ impl Registry {
     /// Ends `upload` with the body of `source`, or takes it back.
     async fn stream(
         &self,
-        upload: &Upload<'_>,
+        mut upload: Upload<'_>,
         source: Stream,
         blob: &Descriptor,
     ) -> Result<(), Sided> {
-        let question = upload.question(Method::PUT, &[]);
-        let streamed = self.put_stream(upload, &question, source, blob).await;
-        self.end(upload, &streamed).await;
+        let streamed = if self.limits().wants_parts(upload.repository.host()) {
+            self.put_parts(&mut upload, source, blob).await
+        } else {
+            self.put_stream(&upload, source, blob).await
+        };
+        self.end(&upload, &streamed).await;
         streamed
     }
 
     async fn put_stream(
         &self,
         upload: &Upload<'_>,
-        question: &Question<'_>,
         source: Stream,
         blob: &Descriptor,
     ) -> Result<(), Sided> {
-        let mut authorization = None;
-        if upload.is_own {
-            let known = self.authorization(question).await;
-            authorization = known.map_err(Sided::Destination)?;
-        }
+        let question = upload.question(Method::PUT, &[]);
+        let authorization = self.authorization_at(upload, &question).await?;
         // The place is an address, which has its scheme.
-        let request = self.request(question, Scheme::Https, authorization.as_ref());
+        let request = self.request(&question, Scheme::Https, authorization.as_ref());
         let request = request.map_err(Sided::Destination)?;
-        let (answer, passage) = self.wire().uploads.send(request, source, blob).await;
-        // Whatever the destination makes of a body that breaks off, it was not its fault.
-        if let Some(fault) = passage.fault() {
-            return Err(Sided::Source(fault));
-        }
-        let answer = answer.map_err(Sided::Destination)?;
-        if answer.status == 401 && upload.is_own {
-            // What was streamed cannot be sent again, so all has to begin anew.
-            let better = self.renew(question, authorization.as_ref(), &answer).await;
-            if better.map_err(Sided::Destination)?.is_some() {
-                return Err(Sided::Renewed(answer.fault()));
-            }
+        let uploads = &self.wire().uploads;
+        let (passage, pieces) = uploads.begin(source, blob);
+        let sent = uploads.send(request, pieces.body(), blob.size, &passage);
+        let answer = sent.await;
+        let answer = self.taken(upload, &question, authorization, answer, &passage);
+        let answer = answer.await?;
+        if matches!(answer.status.as_u16(), 413 | 416) {
+            self.limits().remember_parts(upload.repository.host());
+            return Err(Sided::Mended(answer.fault()));
         }
         let stored = upload.check_stored(&answer);
         stored.map_err(Sided::Destination)?;
@@ -250,13 +257,50 @@ impl Registry {
             }))
         }
     }
+
+    /// What to show at the place of `upload`.
+    pub(super) async fn authorization_at(
+        &self,
+        upload: &Upload<'_>,
+        question: &Question<'_>,
+    ) -> Result<Option<Authorization>, Sided> {
+        if !upload.is_own {
+            return Ok(None);
+        }
+        let known = self.authorization(question).await;
+        known.map_err(Sided::Destination)
+    }
+
+    /// The answer to a body that was streamed, if it was neither the source's fault nor that of our credentials.
+    pub(super) async fn taken(
+        &self,
+        upload: &Upload<'_>,
+        question: &Question<'_>,
+        authorization: Option<Authorization>,
+        answer: Result<Answer, Fault>,
+        passage: &Passage,
+    ) -> Result<Answer, Sided> {
+        // Whatever the destination makes of a body that breaks off, it was not its fault.
+        if let Some(fault) = passage.fault() {
+            return Err(Sided::Source(fault));
+        }
+        let answer = answer.map_err(Sided::Destination)?;
+        if answer.status == 401 && upload.is_own {
+            // What was streamed cannot be sent again, so all has to begin anew.
+            let better = self.renew(question, authorization.as_ref(), &answer).await;
+            if better.map_err(Sided::Destination)?.is_some() {
+                return Err(Sided::Mended(answer.fault()));
+            }
+        }
+        Ok(answer)
+    }
 }
 
 /// What the retry policy looks at.
 impl Borrow<Fault> for Sided {
     fn borrow(&self) -> &Fault {
         match self {
-            Self::Source(fault) | Self::Destination(fault) | Self::Renewed(fault) => fault,
+            Self::Source(fault) | Self::Destination(fault) | Self::Mended(fault) => fault,
         }
     }
 }

@@ -151,6 +151,18 @@ pub enum Fault {
         /// Who answered.
         host: String,
     },
+    /// It has taken less of a part than was sent, or more.
+    #[error(
+        "`{host}` says that it has the content up to byte {taken}; it was sent up to byte {sent}"
+    )]
+    Partial {
+        /// Who answered.
+        host: String,
+        /// The last byte that it has.
+        taken: u64,
+        /// The last byte that it was sent.
+        sent: u64,
+    },
     /// A manifest that cannot be read.
     #[error("what it answered is no manifest that can be used")]
     Manifest(#[source] Arc<ManifestError>),
@@ -201,6 +213,7 @@ impl Fault {
             | Self::Size { .. }
             | Self::File(_)
             | Self::Early { .. }
+            | Self::Partial { .. }
             | Self::Manifest(_)
             | Self::Listing(_)
             | Self::Address { .. } => false,
@@ -225,6 +238,7 @@ impl Fault {
             | Self::Size { .. }
             | Self::File(_)
             | Self::Early { .. }
+            | Self::Partial { .. }
             | Self::Manifest(_)
             | Self::Listing(_)
             | Self::Address { .. } => None,

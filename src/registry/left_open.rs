@@ -9,6 +9,7 @@ use reqwest::Url;
 
 use super::auth::Access;
 use super::client::Registry;
+use super::parts::PART_BYTES;
 use super::uploads::Upload;
 use crate::domain::{Digest, Repository};
 
@@ -63,6 +64,7 @@ impl Registry {
                 access: open.access.clone(),
                 place: place.clone(),
                 is_own: open.is_own,
+                part_bytes: PART_BYTES,
             };
             self.cancel(&upload).await;
         });

@@ -19,6 +19,7 @@ mod left_open;
 mod manifests;
 mod newness;
 mod opened;
+mod parts;
 mod passage;
 mod referrers;
 mod refusal;

@@ -56,8 +56,9 @@ pub(super) struct Passage {
     end: Mutex<Option<Result<(), Fault>>>,
 }
 
-/// The state of the stream that a request's body is made of.
-struct Pieces {
+/// The state of the stream that the bodies of requests are made of.
+#[derive(Debug)]
+pub(super) struct Pieces {
     source: Stream,
     blob: Descriptor,
     passage: Arc<Passage>,
@@ -77,7 +78,9 @@ impl Uploads {
         }
     }
 
-    fn begin(&self, blob: &Descriptor) -> Arc<Passage> {
+    /// Gets `source` ready, which must be `blob`. What is wrong with it is found in the [`Passage`], whatever comes of the
+    /// requests that carry it.
+    pub(super) fn begin(&self, source: Stream, blob: &Descriptor) -> (Arc<Passage>, Pieces) {
         let passage = Arc::new(Passage {
             of: blob.size,
             ..Passage::default()
@@ -86,7 +89,15 @@ impl Uploads {
             passages.retain(|passage| passage.strong_count() > 0);
             passages.push(Arc::downgrade(&passage));
         }
-        passage
+        let pieces = Pieces {
+            source,
+            blob: blob.clone(),
+            passage: Arc::clone(&passage),
+            digester: Digester::default(),
+            arrived: 0,
+            held: None,
+        };
+        (passage, pieces)
     }
 
     /// How far the blobs are that are under way; `None` where there are none.
@@ -102,28 +113,19 @@ impl Uploads {
         })
     }
 
-    /// Sends `request` once, with the body of `source` as its own, which must be `blob`. It may take as long as
-    /// something moves. What is wrong with the source is found in the [`Passage`], whatever came of the request.
+    /// Sends `request` once, with a `body` of `length` bytes that belong to `passage`. It may take as long as something
+    /// moves.
     pub(super) async fn send(
         &self,
         mut request: Request,
-        source: Stream,
-        blob: &Descriptor,
-    ) -> (Result<Answer, Fault>, Arc<Passage>) {
-        let passage = self.begin(blob);
-        let pieces = Pieces {
-            source,
-            blob: blob.clone(),
-            passage: Arc::clone(&passage),
-            digester: Digester::default(),
-            arrived: 0,
-            held: None,
-        };
-        let length = HeaderValue::from(blob.size);
-        request.headers_mut().insert(CONTENT_LENGTH, length);
-        let stream = try_unfold(pieces, Pieces::next);
-        *request.body_mut() = Some(Body::wrap_stream(stream));
-        (self.watch(request, &passage).await, passage)
+        body: Body,
+        length: u64,
+        passage: &Passage,
+    ) -> Result<Answer, Fault> {
+        let headers = request.headers_mut();
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        *request.body_mut() = Some(body);
+        self.watch(request, passage).await
     }
 
     async fn watch(&self, request: Request, passage: &Passage) -> Result<Answer, Fault> {
@@ -189,20 +191,26 @@ impl Passage {
 }
 
 impl Pieces {
-    async fn next(mut self) -> Result<Option<(Bytes, Self)>, Fault> {
+    /// All of them, as one body.
+    pub(super) fn body(self) -> Body {
+        Body::wrap_stream(try_unfold(self, async |mut pieces| {
+            let piece = pieces.piece().await?;
+            Ok::<_, Fault>(piece.map(|piece| (piece, pieces)))
+        }))
+    }
+
+    /// The next one; `None` at the end.
+    pub(super) async fn piece(&mut self) -> Result<Option<Bytes>, Fault> {
         let next = self.advance().await;
-        match next {
+        match &next {
             Ok(Some(piece)) => {
                 let length = u64::try_from(piece.len()).unwrap_or(u64::MAX);
                 self.passage.bytes.fetch_add(length, Ordering::Relaxed);
-                Ok(Some((piece, self)))
             }
-            Ok(None) => Ok(None),
-            Err(fault) => {
-                self.passage.finish(Err(fault.clone()));
-                Err(fault)
-            }
+            Ok(None) => (),
+            Err(fault) => self.passage.finish(Err(fault.clone())),
         }
+        next
     }
 
     /// The piece before the one that comes next, or the last one, if everything is right.

@@ -12,6 +12,7 @@ use super::client::{Question, Registry, Target};
 use super::downloads::{location, refused_address};
 use super::error::Fault;
 use super::manifests::check_stated;
+use super::parts::PART_BYTES;
 use super::wire::{Answer, ERROR_MAX_BYTES, authority};
 use crate::domain::{Digest, Host, Repository};
 
@@ -27,6 +28,8 @@ const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) struct Limits {
     /// Hosts that do not take a blob with the POST.
     whole: Mutex<BTreeSet<Host>>,
+    /// Hosts that take no large blob in one request.
+    parts: Mutex<BTreeSet<Host>>,
     /// Repositories that nothing can be mounted into, each with the one that it was to come from.
     mount: Mutex<BTreeSet<(Repository, Repository)>>,
 }
@@ -40,6 +43,8 @@ pub(super) struct Upload<'a> {
     pub(super) place: Url,
     /// SECURITY: whether the place is on the registry; if not, our credentials stay away from it.
     pub(super) is_own: bool,
+    /// How long a part is, where the blob is uploaded in parts.
+    pub(super) part_bytes: u64,
 }
 
 /// What came of a POST.
@@ -121,7 +126,23 @@ impl Registry {
         self.left_open().remove(upload);
     }
 
-    async fn ask_at(&self, upload: &Upload<'_>, question: &Question<'_>) -> Result<Answer, Fault> {
+    /// Takes the place, which may be another with each part, where `answer` names one.
+    pub(super) fn go_on(&self, upload: &mut Upload<'_>, answer: &Answer) -> Result<(), Fault> {
+        if answer.header("location").is_some() {
+            let (place, is_own) = self.place(answer)?;
+            self.left_open().remove(upload);
+            upload.place = place;
+            upload.is_own = is_own && upload.is_own;
+            self.left_open().add(upload);
+        }
+        Ok(())
+    }
+
+    pub(super) async fn ask_at(
+        &self,
+        upload: &Upload<'_>,
+        question: &Question<'_>,
+    ) -> Result<Answer, Fault> {
         if upload.is_own {
             self.ask_once(question).await
         } else {
@@ -182,12 +203,16 @@ impl Registry {
             201 => check_stated(digest, &answer).map(|()| Begun::Stored),
             202 => {
                 let (place, is_own) = self.place(&answer)?;
+                // SPEC: no part but the last one may be shorter.
+                let least = answer.header("oci-chunk-min-length");
+                let least = least.and_then(|least| least.parse().ok()).unwrap_or(0);
                 let upload = Upload {
                     repository,
                     digest,
                     access,
                     place,
                     is_own,
+                    part_bytes: PART_BYTES.max(least),
                 };
                 self.left_open().add(&upload);
                 Ok(Begun::Place(upload))
@@ -214,16 +239,18 @@ impl Registry {
 }
 
 impl Upload<'_> {
-    /// A question to the place of this upload: PUT to end it, DELETE to take it back.
+    /// A question to the place of this upload: PATCH to add to it, PUT to end it, DELETE to take it back.
     pub(super) fn question<'b>(&'b self, method: Method, bytes: &'b [u8]) -> Question<'b> {
         let mut place = self.place.clone();
         let mut content = None;
+        if method == Method::PUT || method == Method::PATCH {
+            content = Some((OCTETS, bytes));
+        }
         if method == Method::PUT {
             // The place may have a query of its own, which must stay as it is.
             place
                 .query_pairs_mut()
                 .append_pair("digest", &self.digest.to_string());
-            content = Some((OCTETS, bytes));
         }
         Question {
             method,
@@ -265,6 +292,17 @@ impl Limits {
     pub(super) fn remember_no_mount(&self, repository: &Repository, from: &Repository) {
         if let Ok(mut refused) = self.mount.lock() {
             refused.insert((repository.clone(), from.clone()));
+        }
+    }
+
+    pub(super) fn wants_parts(&self, host: &Host) -> bool {
+        let hosts = self.parts.lock();
+        hosts.is_ok_and(|hosts| hosts.contains(host))
+    }
+
+    pub(super) fn remember_parts(&self, host: &Host) {
+        if let Ok(mut hosts) = self.parts.lock() {
+            hosts.insert(host.clone());
         }
     }
 

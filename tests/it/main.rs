@@ -48,6 +48,7 @@ mod tags;
 mod tokens;
 mod trace;
 mod unpublishable;
+mod uploads;
 mod verify;
 mod workflow_expressions;
 mod workflows;

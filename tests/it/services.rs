@@ -92,6 +92,9 @@ fn who_may_only_read_is_told_so_and_no_tag_is_taken_for_absent_without_a_look() 
         let hosted = Hosted::with(service, Options::new().grants(&["pull"]));
         let outcome = hosted.logged_in(hosted.world.create()).end_with(1);
         outcome.says(&["hint: the credentials came from"]);
+        if service == Service::Ghcr {
+            outcome.says(&["`permissions: packages: write`", "(Manage Actions access)"]);
+        }
         hosted.kept_to_itself();
         assert!(hosted.world.tags().is_empty(), "{service:?}");
         // What is there already needs no right to write.

@@ -73,6 +73,7 @@ pub(crate) fn upload(
     call: &Call,
     name: &str,
     id: &str,
+    part_min: usize,
 ) -> Result<Reply, Refusal> {
     let Some(upload) = store.upload(name, id) else {
         return refuse(
@@ -90,6 +91,9 @@ pub(crate) fn upload(
         }
         "PATCH" => {
             check_range(call, length)?;
+            if std::mem::replace(&mut upload.has_last, call.body.len() < part_min) {
+                return refuse(416, "SIZE_INVALID", "a part before this one is too short");
+            }
             upload.bytes.extend_from_slice(&call.body);
             let length = upload.bytes.len();
             Ok(progress(202, name, id, length))

@@ -65,6 +65,8 @@ pub struct Options {
     pub(crate) service: Option<Service>,
     pub(crate) may_delete: bool,
     pub(crate) takes_whole: bool,
+    pub(crate) upload_max: usize,
+    pub(crate) part_min: usize,
 }
 
 impl Default for Options {
@@ -86,6 +88,8 @@ impl Default for Options {
             service: None,
             may_delete: true,
             takes_whole: true,
+            upload_max: usize::MAX,
+            part_min: 0,
         }
     }
 }
@@ -204,6 +208,20 @@ impl Options {
     #[must_use]
     pub fn takes_whole(mut self, takes: bool) -> Self {
         self.takes_whole = takes;
+        self
+    }
+
+    /// No request of an upload may be longer: 413, as from a proxy that has such a limit.
+    #[must_use]
+    pub fn upload_max(mut self, bytes: usize) -> Self {
+        self.upload_max = bytes;
+        self
+    }
+
+    /// No part of an upload but the last may be shorter (`OCI-Chunk-Min-Length`): 416.
+    #[must_use]
+    pub fn part_min(mut self, bytes: usize) -> Self {
+        self.part_min = bytes;
         self
     }
 

@@ -219,10 +219,20 @@ impl Routes {
                     .header("docker-content-digest", *digest))
             }
             (_, Route::Blob(name, digest)) => blobs::blob(&mut store, call, name, digest),
-            ("POST", Route::Uploads(name)) => {
-                blobs::begin(&mut store, call, name, self.options.takes_whole)
+            (_, Route::Uploads(_) | Route::Upload(..))
+                if call.body.len() > self.options.upload_max =>
+            {
+                refuse(413, "SIZE_INVALID", "request entity too large")
             }
-            (_, Route::Upload(name, id)) => blobs::upload(&mut store, call, name, id),
+            ("POST", Route::Uploads(name)) => {
+                let takes_whole = self.options.takes_whole;
+                let begun = blobs::begin(&mut store, call, name, takes_whole)?;
+                let least = self.options.part_min;
+                Ok(begun.header("oci-chunk-min-length", least.to_string()))
+            }
+            (_, Route::Upload(name, id)) => {
+                blobs::upload(&mut store, call, name, id, self.options.part_min)
+            }
             _ => refuse(405, "UNSUPPORTED", "the operation is unsupported"),
         }
     }

@@ -52,6 +52,8 @@ struct Tag {
 pub(crate) struct Upload {
     pub(crate) repository: String,
     pub(crate) bytes: Vec<u8>,
+    /// Whether a part came that only the last one may be: too short for any other.
+    pub(crate) has_last: bool,
 }
 
 impl Store {
@@ -240,7 +242,7 @@ impl Store {
         let id = format!("upload-{}", self.uploads_begun);
         let upload = Upload {
             repository: repository.to_owned(),
-            bytes: Vec::new(),
+            ..Upload::default()
         };
         self.uploads.insert(id.clone(), upload);
         id

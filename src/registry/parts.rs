@@ -1,0 +1,139 @@
+//! A large blob in several requests (the specification's "chunked" upload), for hosts that take none as long as the blob:
+//! proxies before a registry have their limits. Its bytes pass once, like those of a blob in one request, and are not kept.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::stream::try_unfold;
+use reqwest::header::{CONTENT_RANGE, HeaderValue};
+use reqwest::{Body, Method};
+use tokio::sync::Mutex;
+
+use super::client::Registry;
+use super::copy::Sided;
+use super::error::Fault;
+use super::passage::{Passage, Pieces};
+use super::stream::Stream;
+use super::uploads::Upload;
+use super::wire::{Answer, Scheme, authority};
+use crate::domain::Descriptor;
+
+/// As much as every registry is known to take: GHCR refuses more in a part, though not in a whole.
+pub(super) const PART_BYTES: u64 = 4 << 20;
+
+/// What is left of a blob on its way.
+struct Rest {
+    pieces: Pieces,
+    /// What a part had no room for.
+    over: Bytes,
+}
+
+/// One part: from the first byte to the one behind its last.
+struct Part {
+    rest: Arc<Mutex<Rest>>,
+    start: u64,
+    end: u64,
+}
+
+impl Registry {
+    /// Writes the blob into `upload`, part by part.
+    pub(super) async fn put_parts(
+        &self,
+        upload: &mut Upload<'_>,
+        source: Stream,
+        blob: &Descriptor,
+    ) -> Result<(), Sided> {
+        let (passage, pieces) = self.wire().uploads.begin(source, blob);
+        let over = Bytes::new();
+        let rest = Arc::new(Mutex::new(Rest { pieces, over }));
+        let mut start = 0;
+        while start < blob.size {
+            let end = blob.size.min(start.saturating_add(upload.part_bytes));
+            let part = Part {
+                rest: Arc::clone(&rest),
+                start,
+                end,
+            };
+            self.patch(upload, part, &passage).await?;
+            start = end;
+        }
+        let question = upload.question(Method::PUT, &[]);
+        let stored = self.ask_at(upload, &question).await;
+        let stored = stored.and_then(|answer| upload.check_stored(&answer));
+        stored.map_err(Sided::Destination)
+    }
+
+    /// Sends one part, and goes on from where the registry says.
+    async fn patch(
+        &self,
+        upload: &mut Upload<'_>,
+        part: Part,
+        passage: &Passage,
+    ) -> Result<(), Sided> {
+        let question = upload.question(Method::PATCH, &[]);
+        let authorization = self.authorization_at(upload, &question).await?;
+        // The place is an address, which has its scheme.
+        let request = self.request(&question, Scheme::Https, authorization.as_ref());
+        let mut request = request.map_err(Sided::Destination)?;
+        let (length, last) = (part.end - part.start, part.end - 1);
+        let range = HeaderValue::from_str(&format!("{}-{last}", part.start));
+        let range = range.unwrap_or(HeaderValue::from_static("0-0"));
+        request.headers_mut().insert(CONTENT_RANGE, range);
+        let uploads = &self.wire().uploads;
+        let answer = uploads.send(request, part.body(), length, passage).await;
+        let answer = self.taken(upload, &question, authorization, answer, passage);
+        let answer = answer.await?;
+        check_taken(&answer, last).map_err(Sided::Destination)?;
+        self.go_on(upload, &answer).map_err(Sided::Destination)
+    }
+}
+
+impl Part {
+    fn body(self) -> Body {
+        let left = self.end - self.start;
+        Body::wrap_stream(try_unfold((self.rest, left), async |(rest, left)| {
+            let piece = rest.lock().await.take(left).await?;
+            let length = piece.as_ref().map_or(0, length);
+            Ok::<_, Fault>(piece.map(|piece| (piece, (rest, left - length))))
+        }))
+    }
+}
+
+impl Rest {
+    /// The next piece, of `most` bytes at most; `None` where that is nothing, or nothing is left.
+    async fn take(&mut self, most: u64) -> Result<Option<Bytes>, Fault> {
+        if most == 0 {
+            return Ok(None);
+        }
+        if self.over.is_empty() {
+            match self.pieces.piece().await? {
+                Some(piece) => self.over = piece,
+                None => return Ok(None),
+            }
+        }
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        let most = most.min(self.over.len());
+        Ok(Some(self.over.split_to(most)))
+    }
+}
+
+fn length(piece: &Bytes) -> u64 {
+    u64::try_from(piece.len()).unwrap_or(u64::MAX)
+}
+
+/// Sees that a part was taken to its end, where the registry says how far it got.
+fn check_taken(answer: &Answer, last: u64) -> Result<(), Fault> {
+    if !matches!(answer.status.as_u16(), 201 | 202 | 204) {
+        return Err(answer.fault());
+    }
+    let range = answer.header("range").unwrap_or_default();
+    let taken = range.rsplit_once('-').map(|(_, taken)| taken.trim());
+    match taken.and_then(|taken| taken.parse::<u64>().ok()) {
+        Some(taken) if taken != last => Err(Fault::Partial {
+            host: authority(&answer.url),
+            taken,
+            sent: last,
+        }),
+        Some(_) | None => Ok(()),
+    }
+}

@@ -1,0 +1,196 @@
+//! Layers that take a while: limits of a host, requests to wait, and tokens that end on the way. Each is carried from its
+//! source again where it has to be begun anew, and is never held.
+
+use std::time::{Duration, Instant};
+
+use sandbox::{Fault, Options, Registry, Request};
+use serde_json::json;
+
+use crate::support::{Action, REPOSITORY, until};
+
+const MIB: usize = 1 << 20;
+const TARGET: &str = "prod/app";
+const PASSWORD: &str = "hunter2-and-more";
+
+/// A registry with an image of one layer, and one without.
+struct Passage {
+    source: Registry,
+    target: Registry,
+    image: String,
+    layer: String,
+}
+
+impl Passage {
+    fn new(options: Options, size: usize) -> Self {
+        let source = Registry::start(Options::new());
+        let layer = source.push_blob(REPOSITORY, &vec![7; size]);
+        let config = br#"{"architecture":"amd64","os":"linux"}"#;
+        let config_digest = source.push_blob(REPOSITORY, config);
+        let media_type = "application/vnd.oci.image.manifest.v1+json";
+        let image = json!({
+            "schemaVersion": 2,
+            "mediaType": media_type,
+            "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": config_digest, "size": config.len()},
+            "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": layer, "size": size}],
+        });
+        let bytes = image.to_string();
+        let image = source.push_raw(REPOSITORY, Some("v1"), media_type, bytes.as_bytes());
+        Self {
+            source,
+            target: Registry::start(options),
+            image,
+            layer,
+        }
+    }
+
+    fn publish(&self) -> Action {
+        let login =
+            json!([{"registry": self.target.address(), "username": "me", "password": PASSWORD}]);
+        Action::new("publish")
+            .input(
+                "source",
+                format!("{}:v1", self.source.repository(REPOSITORY)),
+            )
+            .input("tags", format!("{}:v1", self.target.repository(TARGET)))
+            .input("registry-auths", login.to_string())
+    }
+
+    /// Asks that all of it is there, and nothing is left over.
+    fn has_arrived(&self) {
+        assert_eq!(self.target.tags(TARGET)["v1"], self.image);
+        let (sent, came) = (
+            self.source.blob(REPOSITORY, &self.layer),
+            self.target.blob(TARGET, &self.layer),
+        );
+        assert!(sent == came, "it is not what was sent");
+        assert_eq!(self.target.open_uploads(), 0);
+    }
+
+    /// How often the layer was read.
+    fn reads(&self) -> usize {
+        let requests = self.source.requests();
+        let is_read =
+            |request: &&Request| request.method == "GET" && request.path.ends_with(&self.layer);
+        requests.iter().filter(is_read).count()
+    }
+
+    /// The requests of large uploads, with their lengths and what came of them.
+    fn uploads(&self) -> Vec<String> {
+        let mut requests = self.target.requests();
+        requests.retain(|request| {
+            let is_upload = request.path.contains("/blobs/uploads/");
+            is_upload && !request.path.contains("uploads/?digest=")
+        });
+        let text = |request: &Request| {
+            let (method, length) = (&request.method, request.body_length);
+            format!("{method} {length} {}", request.status.unwrap_or_default())
+        };
+        requests.iter().map(text).collect()
+    }
+}
+
+#[test]
+fn host_that_takes_no_long_request_gets_parts() {
+    let passage = Passage::new(Options::new().upload_max(4 * MIB), 9 * MIB);
+    passage.publish().succeed();
+    passage.has_arrived();
+    let wanted = [
+        "POST 0 202",
+        "PUT 9437184 413",
+        "DELETE 0 204",
+        "POST 0 202",
+        "PATCH 4194304 202",
+        "PATCH 4194304 202",
+        "PATCH 1048576 202",
+        "PUT 0 201",
+    ];
+    assert_eq!(passage.uploads(), wanted);
+    assert_eq!(passage.reads(), 2);
+}
+
+#[test]
+fn part_is_as_long_as_the_registry_wants_it_at_least() {
+    let options = Options::new().upload_max(6 * MIB).part_min(5 * MIB);
+    let passage = Passage::new(options, 11 * MIB);
+    passage.publish().succeed();
+    passage.has_arrived();
+    let mut parts = passage.uploads();
+    parts.retain(|request| request.starts_with("PATCH"));
+    let wanted = [
+        "PATCH 5242880 202",
+        "PATCH 5242880 202",
+        "PATCH 1048576 202",
+    ];
+    assert_eq!(parts, wanted);
+}
+
+#[test]
+fn host_that_takes_no_part_either_is_told() {
+    let passage = Passage::new(Options::new().upload_max(MIB), 2 * MIB);
+    let refused = passage.publish().end_with(1);
+    refused.says(&[
+        "could not upload blob",
+        "413 Payload Too Large (SIZE_INVALID",
+    ]);
+    assert!(passage.target.tags(TARGET).is_empty());
+    assert_eq!(passage.target.open_uploads(), 0);
+}
+
+#[test]
+fn part_that_was_not_taken_whole_is_no_success() {
+    let passage = Passage::new(Options::new().upload_max(4 * MIB), 9 * MIB);
+    let short = Fault::on("PATCH", "*").set_header("range", "0-99");
+    passage.target.fault(short);
+    let refused = passage.publish().end_with(1);
+    refused.says(&["says that it has the content up to byte 99; it was sent up to byte 4194303"]);
+    assert!(passage.target.tags(TARGET).is_empty());
+    assert_eq!(passage.target.open_uploads(), 0);
+}
+
+#[test]
+fn registry_that_asks_to_wait_is_waited_for_at_each_step_of_an_upload() {
+    let passage = Passage::new(Options::new().upload_max(4 * MIB), 5 * MIB);
+    for (method, path) in [
+        ("POST", "*/blobs/uploads/"),
+        ("PUT", "*/blobs/uploads/*"),
+        ("PATCH", "*/blobs/uploads/*"),
+    ] {
+        passage.target.fault(Fault::on(method, path).throttle(1));
+    }
+    let began = Instant::now();
+    let waited = passage.publish().succeed();
+    assert!(began.elapsed() >= Duration::from_secs(3), "{}", waited.log);
+    passage.has_arrived();
+    let waits = waited.log.matches("retry in 1.0 s: copy of ").count();
+    assert_eq!(waits, 3, "{}", waited.log);
+    // Once more where the layer was under way: at PUT, for the parts, at PATCH.
+    assert!(passage.reads() >= 4, "{}", passage.reads());
+}
+
+#[test]
+fn token_that_ends_within_an_upload_is_replaced_and_the_layer_read_again() {
+    for options in [Options::new(), Options::new().upload_max(4 * MIB)] {
+        let passage = Passage::new(options.bearer("me", PASSWORD), 5 * MIB);
+        let slow = Duration::from_millis(500);
+        passage
+            .target
+            .fault(Fault::on("POST", "*/blobs/uploads/").times(2).delay(slow));
+        let running = passage.publish().begin();
+        let is_begun =
+            |request: &Request| request.path.ends_with("/blobs/uploads/") && request.faulty;
+        until("an upload", || {
+            passage.target.requests().iter().any(is_begun)
+        });
+        passage.target.revoke_tokens();
+        let outcome = running.end();
+        assert_eq!(outcome.code, 0, "{}", outcome.log);
+        passage.has_arrived();
+        let refused = |request: &String| request.ends_with(" 401");
+        assert!(
+            passage.uploads().iter().any(refused),
+            "{:?}",
+            passage.uploads()
+        );
+        assert!(passage.reads() >= 2);
+    }
+}

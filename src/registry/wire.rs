@@ -97,7 +97,10 @@ impl Wire {
         let turn = match self.turns(&url) {
             Some(Turns { requests, large }) => {
                 let permit = requests.acquire_owned().await.ok();
-                permit.map(|_permit| Turn { _permit, large })
+                permit.map(|permit| Turn {
+                    _permit: permit,
+                    large,
+                })
             }
             None => None,
         };

@@ -125,7 +125,7 @@ fn subjects(plan: &SealPlan, depth: Depth, ledger: &Ledger) -> Vec<ToSign> {
         for index in destination.indexes(&plan.target) {
             let mut signed = vec![index.descriptor()];
             if depth == Depth::Children {
-                signed.extend(plan.members(index).cloned());
+                signed.extend(plan.own_members(index).cloned());
             }
             for subject in signed {
                 let subject = ToSign {

@@ -25,6 +25,8 @@ pub(super) struct SealPlan {
     pub places: BTreeMap<Digest, Repository>,
     /// All that is in each digest that was given.
     inside: BTreeMap<Digest, Vec<Descriptor>>,
+    /// What indexes under tags hold beside that. SECURITY: whoever may push a tag can add it, so that it is not ours to sign.
+    strangers: BTreeSet<Digest>,
 }
 
 impl SealPlan {
@@ -42,6 +44,15 @@ impl SealPlan {
         let inside = |child: &Descriptor| self.inside.get(&child.digest).into_iter().flatten();
         let children = index.children().iter();
         children.flat_map(move |child| std::iter::once(child).chain(inside(child)))
+    }
+
+    /// The same without what others have put there.
+    pub(super) fn own_members<'a>(
+        &'a self,
+        index: &'a Manifest,
+    ) -> impl Iterator<Item = &'a Descriptor> {
+        self.members(index)
+            .filter(|child| !self.strangers.contains(&child.digest))
     }
 }
 
@@ -111,7 +122,8 @@ pub(super) async fn survey(
         steps,
         equivalents,
     } = decide(&seen)?;
-    find_strangers(context, seal, &target, &seen, &equivalents, &mut places).await?;
+    let strangers =
+        find_strangers(context, seal, &target, &seen, &equivalents, &mut places).await?;
     let mut destinations = destinations(context, seal, &target, &steps, &equivalents).await?;
     for destination in &mut destinations {
         let brought = brought.get(&destination.repository);
@@ -131,6 +143,7 @@ pub(super) async fn survey(
         destinations,
         places,
         inside,
+        strangers,
     })
 }
 
@@ -182,6 +195,7 @@ fn tell(context: &Context, steps: &[TagStep], target: &Manifest, equivalents: &[
 }
 
 /// Children of indexes found under tags that are none of ours (attestations that another tool added) must be there too.
+/// Returns which those are.
 async fn find_strangers(
     context: &Context,
     seal: &Seal,
@@ -189,7 +203,7 @@ async fn find_strangers(
     seen: &[SeenTag],
     equivalents: &[Equivalent],
     places: &mut BTreeMap<Digest, Repository>,
-) -> Result<(), ApplyError> {
+) -> Result<BTreeSet<Digest>, ApplyError> {
     let held = |tag: &&SeenTag| {
         let holds = tag.holds.as_ref();
         holds.is_some_and(|manifest| manifest.digest() == target.digest())
@@ -214,8 +228,14 @@ async fn find_strangers(
             Ok::<_, ApplyError>((digest, place))
         });
     let found: Vec<_> = stream::iter(looks).buffered(PARALLEL).try_collect().await?;
+    let strangers: BTreeSet<Digest> = found.iter().map(|(digest, _)| digest.clone()).collect();
     places.extend(found);
-    Ok(())
+    for stranger in &strangers {
+        context.events.note(format!(
+            "`{stranger}`, which an index under a tag holds beside its images, was not given to this run: it gets no signature of its own"
+        ));
+    }
+    Ok(strangers)
 }
 
 /// Where such a child is: beside the index, or in another repository, from which it is brought back then.

@@ -1,12 +1,27 @@
 //! An answer of which only the head has come: what it says decides whether, and how, the rest is read.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use reqwest::{Response, Url};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::error::Fault;
 use super::wire::{Answer, ERROR_MAX_BYTES, broken};
 use crate::http::{HttpError, Watch, cause_text, read, read_start};
+
+/// Longer bodies are read a few at a time, so that many that are as long as they may be take no more memory than a few.
+const LARGE_BYTES: u64 = 512 * 1024;
+/// How many are read at once.
+pub(super) const LARGE_AT_ONCE: usize = 2;
+
+/// The right to have an answer on its way.
+#[derive(Debug)]
+pub(super) struct Turn {
+    pub(super) _permit: OwnedSemaphorePermit,
+    /// The turns of large bodies.
+    pub(super) large: Arc<Semaphore>,
+}
 
 /// An answer whose body, if it is a success, has not been read.
 #[derive(Debug)]
@@ -16,7 +31,7 @@ pub(super) struct Opened {
     rest: Option<Response>,
     watch: Watch,
     /// Held while the answer is on its way.
-    turn: Option<OwnedSemaphorePermit>,
+    turn: Option<Turn>,
 }
 
 impl Opened {
@@ -25,7 +40,7 @@ impl Opened {
         response: Response,
         url: Url,
         mut watch: Watch,
-        turn: Option<OwnedSemaphorePermit>,
+        turn: Option<Turn>,
     ) -> Result<Self, Fault> {
         let (status, headers) = (response.status(), response.headers().clone());
         let (body, rest) = if status.is_success() {
@@ -54,13 +69,19 @@ impl Opened {
 
     /// Reads what is left to read, of at most `limit` bytes.
     pub(super) async fn read(self, limit: u64) -> Result<Answer, Fault> {
+        // What does not say how long it is may be long.
+        let may_be_large = limit > LARGE_BYTES && self.length().is_none_or(|it| it > LARGE_BYTES);
         let Self {
             mut answer,
             rest,
             mut watch,
-            turn: _turn,
+            turn,
         } = self;
         if let Some(rest) = rest {
+            let _large = match &turn {
+                Some(turn) if may_be_large => Arc::clone(&turn.large).acquire_owned().await.ok(),
+                Some(_) | None => None,
+            };
             let body = read(rest, limit).await;
             answer.body = body.map_err(|source| broken(&answer.url, source))?;
             watch.answered(answer.status);

@@ -108,8 +108,12 @@ impl Uploads {
         let passed = passed.map(|passage| passage.bytes.load(Ordering::Relaxed));
         (!passages.is_empty()).then(|| Progress {
             blobs: passages.len(),
-            bytes: passed.sum(),
-            of: passages.iter().map(|passage| passage.of).sum(),
+            bytes: passed.fold(0, u64::saturating_add),
+            // What a descriptor says may be anything.
+            of: passages
+                .iter()
+                .map(|passage| passage.of)
+                .fold(0, u64::saturating_add),
         })
     }
 

@@ -10,7 +10,7 @@ use reqwest::{Method, Request, StatusCode, Url};
 use tokio::sync::Semaphore;
 
 use super::error::Fault;
-use super::opened::Opened;
+use super::opened::{LARGE_AT_ONCE, Opened, Turn};
 use super::passage::Uploads;
 use super::refusal::Refusal;
 use crate::domain::{Events, Host, Patience};
@@ -31,9 +31,16 @@ pub(super) struct Wire {
     pub(super) uploads: Uploads,
     insecure: Vec<Host>,
     schemes: Mutex<BTreeMap<Host, Scheme>>,
-    turns: Mutex<BTreeMap<String, Arc<Semaphore>>>,
+    turns: Mutex<BTreeMap<String, Turns>>,
     pub(super) patience: Patience,
     pub(super) events: Events,
+}
+
+/// The turns at one host: of requests, and among them of those whose bodies are large.
+#[derive(Debug, Clone)]
+struct Turns {
+    requests: Arc<Semaphore>,
+    large: Arc<Semaphore>,
 }
 
 /// How a host is spoken to.
@@ -87,7 +94,13 @@ impl Wire {
         let url = request.url().clone();
         // It is never closed, so that there is always a turn to wait for.
         let turn = match self.turns(&url) {
-            Some(turns) => turns.acquire_owned().await.ok(),
+            Some(Turns { requests, large }) => {
+                let permit = requests.acquire_owned().await.ok();
+                permit.map(|permit| Turn {
+                    _permit: permit,
+                    large,
+                })
+            }
             None => None,
         };
         let watch = Watch::start(&self.events, &request);
@@ -97,12 +110,13 @@ impl Wire {
     }
 
     /// The turns at the host of `url`.
-    fn turns(&self, url: &Url) -> Option<Arc<Semaphore>> {
+    fn turns(&self, url: &Url) -> Option<Turns> {
         let mut turns = self.turns.lock().ok()?;
-        let of_host = turns
-            .entry(authority(url))
-            .or_insert_with(|| Arc::new(Semaphore::new(REQUESTS_MAX)));
-        Some(Arc::clone(of_host))
+        let of_host = turns.entry(authority(url)).or_insert_with(|| Turns {
+            requests: Arc::new(Semaphore::new(REQUESTS_MAX)),
+            large: Arc::new(Semaphore::new(LARGE_AT_ONCE)),
+        });
+        Some(of_host.clone())
     }
 
     /// How `host` is spoken to; `None` for a host of this machine that has not been asked yet.

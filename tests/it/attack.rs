@@ -5,27 +5,27 @@ use serde_json::{Value, json};
 
 use crate::support::{REPOSITORY, World};
 
-const INDEX: &str = "application/vnd.oci.image.index.v1+json";
-const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+pub(crate) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
 /// A descriptor of what the registry has under `digest`.
-fn descriptor(world: &World, digest: &str) -> Value {
+pub(crate) fn descriptor(world: &World, digest: &str) -> Value {
     let (media_type, bytes) = world.registry().manifest(REPOSITORY, digest).unwrap();
     json!({"mediaType": media_type, "digest": digest, "size": bytes.len()})
 }
 
 /// The same for a child of an index, for linux on `architecture`.
-fn child(world: &World, digest: &str, architecture: &str) -> Value {
+pub(crate) fn child(world: &World, digest: &str, architecture: &str) -> Value {
     let mut child = descriptor(world, digest);
     child["platform"] = json!({"os": "linux", "architecture": architecture});
     child
 }
 
-fn index_of(children: &[Value]) -> Value {
+pub(crate) fn index_of(children: &[Value]) -> Value {
     json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": children})
 }
 
-fn push(world: &World, tag: Option<&str>, index: &str) -> String {
+pub(crate) fn push(world: &World, tag: Option<&str>, index: &str) -> String {
     world
         .registry()
         .push_raw(REPOSITORY, tag, INDEX, index.as_bytes())

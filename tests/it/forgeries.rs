@@ -1,8 +1,12 @@
 //! What is no signature of this image, however much it looks like one.
 
-use serde_json::Value;
+use std::time::Duration;
 
-use crate::support::{REPOSITORY, attach, bundle_of, statement_bundle};
+use sandbox::Fault;
+use serde_json::{Value, json};
+
+use crate::siege::Siege;
+use crate::support::{REPOSITORY, World, attach, bundle_of, statement_bundle};
 use crate::verify::{refused_at_once, sealed, unsigned};
 
 #[test]
@@ -86,4 +90,216 @@ fn bundle_of_another_sigstore_is_refused() {
     assert_eq!(digest, same);
     attach(&other, &same, &bundle_of(&world, &digest));
     refused_at_once(&other.verify("v1"), &["it does not hold"]);
+}
+
+const MATERIAL: &str = "/verificationMaterial";
+const ENTRY: &str = "/verificationMaterial/tlogEntries/0";
+
+/// The bundle that is attached to `digest`, and nothing beside it, is `bundle`.
+fn replace(world: &World, digest: &str, bundle: &Value) {
+    for listed in world.listed(digest) {
+        world.registry().delete_manifest(REPOSITORY, &listed);
+    }
+    attach(world, digest, bundle.to_string().as_bytes());
+}
+
+#[test]
+fn hostile_signatures() {
+    let mut siege = Siege::new("Sigstore: signatures that are none");
+    let (world, digest) = sealed();
+    let read = |world: &World, digest: &str| -> Value {
+        serde_json::from_slice(&bundle_of(world, digest)).unwrap()
+    };
+    let right = read(&world, &digest);
+    world.sign(&world.amd64.digest).succeed();
+    let other = read(&world, &world.amd64.digest);
+    let (elsewhere, same) = sealed();
+    assert_eq!(digest, same);
+    let foreign = read(&elsewhere, &same);
+    let taken = |from: &Value, part: &str| {
+        let mut bundle = right.clone();
+        *bundle.pointer_mut(part).unwrap() = from.pointer(part).unwrap().clone();
+        bundle
+    };
+    let set = |part: &str, name: &str, value: Value| {
+        let mut bundle = right.clone();
+        bundle.pointer_mut(part).unwrap()[name] = value;
+        bundle
+    };
+    let proof = format!("{ENTRY}/inclusionProof");
+    let without = |part: &str, name: &str| {
+        let mut bundle = right.clone();
+        let part = bundle.pointer_mut(part).unwrap();
+        assert!(
+            part.as_object_mut().unwrap().remove(name).is_some(),
+            "{name}"
+        );
+        bundle
+    };
+    let size: u64 = right
+        .pointer(&format!("{proof}/treeSize"))
+        .unwrap()
+        .as_str()
+        .unwrap()
+        .parse()
+        .unwrap();
+    for (what, bundle) in [
+        ("the log's entry of another artifact", taken(&other, ENTRY)),
+        (
+            "the envelope of another artifact",
+            taken(&other, "/dsseEnvelope"),
+        ),
+        (
+            "the certificate of another signature",
+            taken(&other, &format!("{MATERIAL}/certificate")),
+        ),
+        ("an entry of a foreign log", taken(&foreign, ENTRY)),
+        (
+            "the material of a foreign Sigstore",
+            taken(&foreign, MATERIAL),
+        ),
+        ("all of a foreign Sigstore", foreign.clone()),
+        (
+            "the id of a foreign log",
+            taken(&foreign, &format!("{ENTRY}/logId")),
+        ),
+        ("a proof for another entry", taken(&other, &proof)),
+        (
+            "the checkpoint of a foreign log",
+            taken(&foreign, &format!("{proof}/checkpoint")),
+        ),
+        (
+            "a proof for a larger tree",
+            set(&proof, "treeSize", json!((size + 1).to_string())),
+        ),
+        (
+            "a proof for a tree of 2^63 - 1",
+            set(&proof, "treeSize", json!(i64::MAX.to_string())),
+        ),
+        (
+            "a proof for an empty tree",
+            set(&proof, "treeSize", json!("0")),
+        ),
+        (
+            "a proof at another place",
+            set(&proof, "logIndex", json!("5")),
+        ),
+        (
+            "a proof with more hashes",
+            set(
+                &proof,
+                "hashes",
+                json!(vec!["AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="; 70]),
+            ),
+        ),
+        ("no proof", without(ENTRY, "inclusionProof")),
+        (
+            "no promise, so that nobody says when",
+            without(ENTRY, "inclusionPromise"),
+        ),
+        (
+            "a year later",
+            set(ENTRY, "integratedTime", json!("1893456000")),
+        ),
+        ("no time", without(ENTRY, "integratedTime")),
+        (
+            "another kind of entry",
+            set(
+                ENTRY,
+                "kindVersion",
+                json!({"kind": "hashedrekord", "version": "0.0.1"}),
+            ),
+        ),
+        ("no entry", set(MATERIAL, "tlogEntries", json!([]))),
+        (
+            "1000 entries",
+            set(
+                MATERIAL,
+                "tlogEntries",
+                Value::Array(vec![right.pointer(ENTRY).unwrap().clone(); 300]),
+            ),
+        ),
+        (
+            "no signature",
+            set("/dsseEnvelope", "signatures", json!([])),
+        ),
+        (
+            "a timestamp that is none",
+            set(
+                MATERIAL,
+                "timestampVerificationData",
+                json!({"rfc3161Timestamps": [{"signedTimestamp": "MAA="}]}),
+            ),
+        ),
+        ("a public key in place of a certificate", {
+            let mut bundle = without(MATERIAL, "certificate");
+            bundle.pointer_mut(MATERIAL).unwrap()["publicKey"] = json!({"hint": "x"});
+            bundle
+        }),
+    ] {
+        replace(&world, &digest, &bundle);
+        let (attack, verify) = (format!("verify: {what}"), world.verify("v1"));
+        // What is beside a signature that holds by itself takes nothing away from it, and is not what is believed.
+        let outcome = verify.run();
+        let code = if what == "a timestamp that is none" {
+            outcome.code
+        } else {
+            3
+        };
+        siege.play(&attack, &verify, code);
+    }
+    replace(&world, &digest, &right);
+    siege.play("nothing: the right one, as it was", &world.verify("v1"), 0);
+    siege.end();
+}
+
+#[test]
+fn hostile_certificates() {
+    let mut siege = Siege::new("Sigstore: certificates that are none");
+    let (world, digest) = unsigned();
+    // The log takes it two seconds after it was made, which is one more than it lives.
+    world
+        .sigstore()
+        .set_certificate_lifetime(Duration::from_secs(1));
+    let late = Fault::on("POST", "/api/v2/signingCert").delay(Duration::from_millis(2500));
+    world.sigstore().fault(late);
+    attach(
+        &world,
+        &digest,
+        &statement_bundle(&world, &digest, crate::sign::SIGN),
+    );
+    siege.play(
+        "verify: the certificate had expired",
+        &world.verify("v1"),
+        3,
+    );
+    world
+        .sigstore()
+        .set_certificate_lifetime(Duration::from_mins(10));
+    let (world, digest) = unsigned();
+    world.sigstore().leave_certificate_log_out(true);
+    attach(
+        &world,
+        &digest,
+        &statement_bundle(&world, &digest, crate::sign::SIGN),
+    );
+    siege.play(
+        "verify: no log has the certificate (SCT)",
+        &world.verify("v1"),
+        3,
+    );
+    siege.play(
+        "seal: no log has the certificate (SCT)",
+        &world.seal().input("timeout", "20s"),
+        1,
+    );
+    assert_eq!(world.listed(&digest).len(), 1, "nothing was pushed");
+    world.sigstore().leave_certificate_log_out(false);
+    attach(
+        &world,
+        &digest,
+        &statement_bundle(&world, &digest, crate::sign::SIGN),
+    );
+    siege.play("nothing: a right one beside it", &world.verify("v1"), 0);
+    siege.end();
 }

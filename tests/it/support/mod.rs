@@ -11,6 +11,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -161,7 +163,41 @@ impl Action {
     }
 }
 
+/// What a run took of its machine.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Spent {
+    /// The most memory that it held at once.
+    pub(crate) peak_mib: f64,
+    pub(crate) time: Duration,
+}
+
 impl Running {
+    /// Waits for its end, and watches what it takes.
+    pub(crate) fn end_watched(self) -> (Outcome, Spent) {
+        let began = Instant::now();
+        let status = format!("/proc/{}/status", self.child.id());
+        let is_over = Arc::new(AtomicBool::new(false));
+        let ends = Arc::clone(&is_over);
+        let watcher = std::thread::spawn(move || {
+            let mut peak: u32 = 0;
+            // The kernel keeps the peak, so that what is missed is no more than what the last moment added.
+            while !ends.load(Ordering::Relaxed) {
+                let text = fs::read_to_string(&status).unwrap_or_default();
+                let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+                let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok());
+                peak = peak.max(kib.unwrap_or_default());
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            peak
+        });
+        let outcome = self.end();
+        let time = began.elapsed();
+        is_over.store(true, Ordering::Relaxed);
+        let peak = watcher.join().unwrap();
+        let peak_mib = f64::from(peak) / 1024.0;
+        (outcome, Spent { peak_mib, time })
+    }
+
     /// Whether it came to its end already.
     pub(crate) fn has_ended(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()

@@ -3,6 +3,7 @@
 
 mod asks;
 mod table;
+mod well;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -15,7 +16,8 @@ use super::server::Seen;
 use super::*;
 use crate::domain::Host;
 use asks::{HOSTS, ask};
-use table::{ROWS, Row, well};
+use table::{ROWS, Row};
+use well::well;
 
 /// What became of a request, as far as the program is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

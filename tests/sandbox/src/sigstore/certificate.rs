@@ -4,6 +4,7 @@ use super::keys::{Key, PublicKey, info_of};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use std::str::FromStr as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use x509_cert::certificate::{Certificate, TbsCertificate, Version};
 use x509_cert::der::asn1::{BitString, Ia5String, OctetString};
@@ -35,6 +36,7 @@ pub(crate) struct Authority {
     pub(crate) ct_key: Key,
     name: Name,
     certificate: Vec<u8>,
+    is_unlogged: AtomicBool,
 }
 
 impl Authority {
@@ -64,7 +66,13 @@ impl Authority {
             ct_key: Key::generate(),
             name,
             certificate,
+            is_unlogged: AtomicBool::new(false),
         })
+    }
+
+    /// Whether certificates are kept from the log of certificates.
+    pub(crate) fn leave_log_out(&self, is_unlogged: bool) {
+        self.is_unlogged.store(is_unlogged, Ordering::Relaxed);
     }
 
     /// DER.
@@ -105,8 +113,10 @@ impl Authority {
         ];
         extensions.extend(fulcio_extensions(claims)?);
         tbs.extensions = Some(extensions);
-        let sct = self.sct(&tbs, millis(now))?;
-        tbs.extensions.get_or_insert_default().push(sct);
+        if !self.is_unlogged.load(Ordering::Relaxed) {
+            let sct = self.sct(&tbs, millis(now))?;
+            tbs.extensions.get_or_insert_default().push(sct);
+        }
         sign(&self.key, tbs)
     }
 

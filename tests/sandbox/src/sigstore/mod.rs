@@ -113,6 +113,11 @@ impl Sigstore {
         *kept.unwrap_or_else(PoisonError::into_inner) = lifetime;
     }
 
+    /// Whether certificates issued from now on are kept from the log of certificates, so that they have no SCT.
+    pub fn leave_certificate_log_out(&self, is_left_out: bool) {
+        self.services.authority.leave_log_out(is_left_out);
+    }
+
     /// How many entries the log holds.
     pub fn entries(&self) -> usize {
         self.services.log.length()

@@ -1,0 +1,286 @@
+//! A registry that means no good to who asks it: nothing of it is accepted, and refusing it takes little memory and little
+//! time. What was measured is written down where `PROOF` names a folder.
+
+use std::time::Duration;
+
+use sandbox::{Fault, Options, Proof};
+use serde_json::{Value, json};
+
+use crate::attack::{INDEX, MANIFEST, child, descriptor, index_of, push};
+use crate::hostile::nothing_acts;
+use crate::support::{Action, Outcome, REPOSITORY, World};
+use crate::verify::sealed;
+
+/// The program that is tested is not optimized, which takes more of both.
+const PEAK_MAX_MIB: f64 = 64.0;
+const TIME_MAX: Duration = Duration::from_secs(60);
+
+const COLUMNS: [&str; 4] = ["attack", "exit code", "peak memory, MiB", "time, s"];
+
+/// Attacks, each watched.
+pub(crate) struct Siege {
+    proof: Proof,
+    wrong: Vec<String>,
+    attacks: usize,
+    peak_mib: f64,
+    time: Duration,
+}
+
+impl Siege {
+    pub(crate) fn new(title: &str) -> Self {
+        Self {
+            proof: Proof::new("hostile", title, &COLUMNS),
+            wrong: Vec::new(),
+            attacks: 0,
+            peak_mib: 0.0,
+            time: Duration::ZERO,
+        }
+    }
+
+    /// Runs `action`, which must end with `code`.
+    pub(crate) fn play(&mut self, attack: &str, action: &Action, code: i32) -> Outcome {
+        let (outcome, spent) = action.begin().end_watched();
+        self.attacks += 1;
+        self.peak_mib = self.peak_mib.max(spent.peak_mib);
+        self.time = self.time.max(spent.time);
+        self.proof.row(&[
+            &attack.replace(char::is_control, " "),
+            &outcome.code,
+            &format!("{:.1}", spent.peak_mib),
+            &format!("{:.2}", spent.time.as_secs_f64()),
+        ]);
+        if outcome.code != code {
+            let log = &outcome.log;
+            self.wrong.push(format!(
+                "{attack}: ended with {}, not {code}\n{log}",
+                outcome.code
+            ));
+        }
+        let is_cheap = spent.peak_mib <= PEAK_MAX_MIB && spent.time <= TIME_MAX;
+        if !is_cheap || spent.peak_mib < 1.0 {
+            self.wrong.push(format!("{attack}: {spent:?}"));
+        }
+        if outcome.everything().len() > 100_000 {
+            self.wrong.push(format!("{attack}: it says too much"));
+        }
+        let accepted = ["verified", "digest", "reference"];
+        if outcome.code != 0
+            && accepted
+                .iter()
+                .any(|name| outcome.outputs.contains_key(*name))
+        {
+            self.wrong.push(format!("{attack}: refused, with outputs"));
+        }
+        nothing_acts(&outcome, attack);
+        outcome
+    }
+
+    pub(crate) fn end(self) {
+        self.proof.end(&format!(
+            "{} attacks, {} not as they must end; at most {:.1} MiB (bound {PEAK_MAX_MIB}) and {:.1} s; not optimized.",
+            self.attacks,
+            self.wrong.len(),
+            self.peak_mib,
+            self.time.as_secs_f64(),
+        ));
+        assert!(self.wrong.is_empty(), "{}", self.wrong.join("\n\n"));
+    }
+}
+
+/// Two tries, of which one may have passed.
+pub(crate) fn hasty(action: Action) -> Action {
+    action
+        .input("max-attempts", "2")
+        .input("retry-delay", "1ms")
+}
+
+type Misdeed = fn(sandbox::Trigger) -> Fault;
+
+#[test]
+fn hostile_bodies_of_a_registry() {
+    let mut siege = Siege::new("A registry: bodies");
+    let misdeeds: [(&str, Misdeed); 7] = [
+        ("other bytes", |at| at.wrong_digest()),
+        ("half of the body", |at| at.cut_body()),
+        ("a body without end", |at| at.endless_body()),
+        ("a body that stands still", |at| at.stalled_body()),
+        ("nested arrays, 60 000 deep", |at| {
+            at.answer(200, &[("content-type", INDEX)], &"[".repeat(60_000))
+        }),
+        ("nested objects, 10 000 deep", |at| {
+            at.answer(
+                200,
+                &[("content-type", INDEX)],
+                &"{\"manifests\":".repeat(10_000),
+            )
+        }),
+        ("an error of 50 MB", |at| {
+            at.answer(403, &[], &"x".repeat(50 << 20))
+        }),
+    ];
+    for (what, misdeed) in misdeeds {
+        for path in ["manifests", "blobs", "referrers"] {
+            let (world, _) = sealed();
+            let on = Fault::on("GET", &format!("*/{path}/*")).times(u32::MAX);
+            world.registry().fault(misdeed(on));
+            // A list is not held against a digest: what is in it is.
+            let is_list_of_others = path == "referrers" && what == "other bytes";
+            let code = if is_list_of_others { 0 } else { 1 };
+            let verify = hasty(world.verify("v1")).input("timeout", "8s");
+            siege.play(&format!("verify: {what} (`{path}`)"), &verify, code);
+            if path != "referrers" {
+                let create = hasty(world.create())
+                    .input("tags", "v2")
+                    .input("timeout", "8s");
+                siege.play(&format!("create: {what} (`{path}`)"), &create, 1);
+                assert_eq!(world.tag("v2"), None);
+            }
+        }
+    }
+    siege.end();
+}
+
+#[test]
+fn hostile_compression_of_a_registry() {
+    let mut siege = Siege::new("A registry: compression");
+    for encoding in ["gzip", "br", "zstd", "deflate, gzip"] {
+        let (world, _) = sealed();
+        for path in ["manifests", "blobs", "referrers"] {
+            let on = Fault::on("GET", &format!("*/{path}/*")).times(u32::MAX);
+            world
+                .registry()
+                .fault(on.set_header("content-encoding", encoding));
+        }
+        // Nothing is ever unpacked: the bytes are the ones that have the digest.
+        siege.play(
+            &format!("verify: `content-encoding: {encoding}`"),
+            &world.verify("v1"),
+            0,
+        );
+    }
+    siege.end();
+}
+
+#[test]
+fn hostile_trees_of_a_registry() {
+    let mut siege = Siege::new("A registry: trees of manifests");
+    let world = World::new();
+    let chain = |depth: usize, width: usize| {
+        let mut inner = descriptor(&world, &world.amd64.digest);
+        for _ in 0..depth {
+            let digest = push(&world, None, &index_of(&vec![inner; width]).to_string());
+            inner = descriptor(&world, &digest);
+        }
+        inner["digest"].as_str().unwrap().to_owned()
+    };
+    let many = |count: usize, media_type: &str| {
+        let children: Vec<Value> = (0..count)
+            .map(|number| {
+                json!({
+                    "mediaType": media_type,
+                    "digest": format!("sha256:{number:064x}"),
+                    "size": 7,
+                    "platform": {"os": "linux", "architecture": format!("a{number}")},
+                })
+            })
+            .collect();
+        push(&world, None, &index_of(&children).to_string())
+    };
+    let trees = [
+        ("indexes in indexes, 200 deep", chain(200, 1)),
+        ("each names the next 1000 times, 3 deep", chain(3, 1000)),
+        ("10 000 images that are not there", many(10_000, MANIFEST)),
+        ("10 000 indexes that are not there", many(10_000, INDEX)),
+        (
+            "nested in JSON, 100 000 deep",
+            push(&world, None, &"[".repeat(100_000)),
+        ),
+        ("images of 4 MB, 24 of them", large_images(&world, 24)),
+    ];
+    for (what, digest) in &trees {
+        let create = hasty(world.create())
+            .input("tags", "v9")
+            .input("digests", digest);
+        let is_large = what.starts_with("images of 4 MB");
+        let code = match *what {
+            // The one image, however often it is named.
+            "each names the next 1000 times, 3 deep" => 0,
+            // Each says that it is for the same platform.
+            _ if is_large => 2,
+            _ => 1,
+        };
+        siege.play(&format!("create: {what}"), &create, code);
+        if is_large {
+            continue;
+        }
+        let verify = hasty(world.verify(digest))
+            .input("recursive", "true")
+            .input("max-attempts", "1");
+        let code_of_verify = if code == 1 { 1 } else { 3 };
+        siege.play(
+            &format!("verify, recursive: {what}"),
+            &verify,
+            code_of_verify,
+        );
+        let sign = hasty(world.sign(digest)).input("recursive", "true");
+        if code == 1 {
+            siege.play(&format!("sign, recursive: {what}"), &sign, 1);
+            assert_eq!(world.sigstore().entries(), 0, "{what}");
+        }
+        world.registry().delete_tag(REPOSITORY, "v9");
+    }
+    siege.end();
+}
+
+/// An index of images whose manifests are as long as they may be.
+fn large_images(world: &World, count: usize) -> String {
+    let image = |number: usize| {
+        let mut manifest = world.manifest(&world.amd64.digest);
+        manifest["annotations"] =
+            json!({"n": number.to_string(), "x": "x".repeat((4 << 20) - 2000)});
+        let bytes = manifest.to_string();
+        let digest = world
+            .registry()
+            .push_raw(REPOSITORY, None, MANIFEST, bytes.as_bytes());
+        child(world, &digest, &format!("a{number}"))
+    };
+    let children: Vec<Value> = (0..count).map(image).collect();
+    push(world, None, &index_of(&children).to_string())
+}
+
+#[test]
+fn hostile_lists_of_referrers() {
+    let mut siege = Siege::new("A registry: lists of referrers");
+    let bundle = "application/vnd.dev.sigstore.bundle.v0.3+json";
+    let entry = |digest: String, size: usize| json!({"mediaType": MANIFEST, "artifactType": bundle, "digest": digest, "size": size});
+    let world = World::with(Options::new().referrers(sandbox::Referrers::TagSchema));
+    let digest = world.create().succeed().output("digest").to_owned();
+    let tag = digest.replace(':', "-");
+    let lost: Vec<Value> = (0..10_000)
+        .map(|number| entry(format!("sha256:{number:064x}"), 7))
+        .collect();
+    push(&world, Some(&tag), &index_of(&lost).to_string());
+    let verify = hasty(world.verify("v1"));
+    siege.play("verify: 10 000 signatures that are not there", &verify, 1);
+    // Each as long as a bundle may be.
+    let large: Vec<Value> = (0..40)
+        .map(|number| {
+            let layer = format!("{number}{}", " ".repeat((1 << 20) - 10));
+            let blob = world.registry().push_blob(REPOSITORY, layer.as_bytes());
+            let config = world.registry().push_blob(REPOSITORY, b"{}");
+            let manifest = json!({
+                "schemaVersion": 2, "mediaType": MANIFEST, "artifactType": bundle,
+                "config": {"mediaType": "application/vnd.oci.empty.v1+json", "digest": config, "size": 2},
+                "layers": [{"mediaType": bundle, "digest": blob, "size": layer.len()}],
+                "subject": descriptor(&world, &digest),
+                "annotations": {"x": "x".repeat(3 << 20)},
+            });
+            let bytes = manifest.to_string();
+            let pushed = world.registry().push_raw(REPOSITORY, None, MANIFEST, bytes.as_bytes());
+            entry(pushed, bytes.len())
+        })
+        .collect();
+    push(&world, Some(&tag), &index_of(&large).to_string());
+    siege.play("verify: 40 signatures of 4 MB", &verify, 3);
+    siege.end();
+}

@@ -181,8 +181,8 @@ fn exit_code(error: &ApplyError) -> ExitCode {
         | ApplyError::NoToken
         | ApplyError::TooManyReferrers { .. }
         | ApplyError::SignatureNotStored { .. }
-        | ApplyError::Timeout
-        | ApplyError::Terminated(_) => ExitCode::World,
+        | ApplyError::Timeout { .. }
+        | ApplyError::Terminated { .. } => ExitCode::World,
     }
 }
 
@@ -232,10 +232,10 @@ fn hint(error: &ApplyError) -> Option<String> {
         ApplyError::Refused(_) => {
             "if one of these is the right signer, name it in `certificate-identity` and `certificate-oidc-issuer`; else do not use this image"
         }
-        ApplyError::Timeout => {
+        ApplyError::Timeout { .. } => {
             "run it again: it goes on where this run stopped; or raise `timeout`"
         }
-        ApplyError::Terminated(_) => "run it again: it goes on where this run stopped",
+        ApplyError::Terminated { .. } => "run it again: it goes on where this run stopped",
         ApplyError::FallbackOccupied { .. } => {
             "the tag does not belong to an image of this repository's: remove it by hand if nothing needs it"
         }

@@ -191,11 +191,19 @@ pub enum ApplyError {
     #[error(transparent)]
     Preflight(Box<PreflightError>),
     /// The time was up.
-    #[error("the time given by `timeout` was up")]
-    Timeout,
+    #[error("the time given by `timeout` was up{}", step_text(.step.as_ref()))]
+    Timeout {
+        /// The step that was under way.
+        step: Option<String>,
+    },
     /// The run was told to end.
-    #[error("the run was told to end ({0})")]
-    Terminated(&'static str),
+    #[error("the run was told to end ({signal}){}", step_text(.step.as_ref()))]
+    Terminated {
+        /// By which signal.
+        signal: &'static str,
+        /// The step that was under way.
+        step: Option<String>,
+    },
 }
 
 impl ApplyError {
@@ -332,6 +340,10 @@ fn places_text(places: &[String]) -> String {
         [place] => format!("is not in `{place}`"),
         places => format!("is in none of `{}`", places.join("`, `")),
     }
+}
+
+fn step_text(step: Option<&String>) -> String {
+    step.map_or(String::new(), |step| format!(", in the step `{step}`"))
 }
 
 fn shows_text(shows: Option<&Digest>) -> String {

@@ -103,9 +103,12 @@ pub async fn apply(
         }
     };
     // The record needs no last word here: it was written before the change that is cut short.
+    let step = || context.events.last_phase();
     let ended = tokio::select! {
-        ended = tokio::time::timeout(limits.timeout, walk) => ended.unwrap_or(Err(ApplyError::Timeout)),
-        signal = limits.stop => Err(ApplyError::Terminated(signal)),
+        ended = tokio::time::timeout(limits.timeout, walk) => {
+            ended.unwrap_or_else(|_| Err(ApplyError::Timeout { step: step() }))
+        }
+        signal = limits.stop => Err(ApplyError::Terminated { signal, step: step() }),
         never = tell_progress(context, PROGRESS_EVERY) => match never {},
     };
     if ended.is_err() {

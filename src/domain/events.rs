@@ -1,7 +1,7 @@
 //! What a run says while it runs. Rooms emit events; one listener at the edge decides how they look.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::{RequestTrace, Secret};
@@ -35,6 +35,7 @@ pub enum Event {
 pub struct Events {
     listener: Arc<dyn Fn(Event) + Send + Sync>,
     traced_from: Option<Instant>,
+    phase: Arc<Mutex<Option<String>>>,
 }
 
 impl Events {
@@ -43,6 +44,7 @@ impl Events {
         Self {
             listener: Arc::new(listener),
             traced_from: None,
+            phase: Arc::default(),
         }
     }
 
@@ -73,7 +75,17 @@ impl Events {
 
     /// Tells which work begins now.
     pub fn phase(&self, name: impl Into<String>) {
-        self.emit(Event::Phase(name.into()));
+        let name = name.into();
+        if let Ok(mut phase) = self.phase.lock() {
+            *phase = Some(name.clone());
+        }
+        self.emit(Event::Phase(name));
+    }
+
+    /// The work that began last: where a run was that is cut short.
+    #[must_use]
+    pub fn last_phase(&self) -> Option<String> {
+        self.phase.lock().ok()?.clone()
     }
 
     /// Tells of something that was done or found.

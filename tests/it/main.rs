@@ -52,6 +52,7 @@ mod tokens;
 mod trace;
 mod unpublishable;
 mod uploads;
+mod vanished;
 mod verify;
 mod workflow_expressions;
 mod workflows;

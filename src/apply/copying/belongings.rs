@@ -13,7 +13,7 @@ use crate::apply::receipt::Subject;
 use crate::apply::signatures::attach::list;
 use crate::apply::signatures::legacy::read_config;
 use crate::apply::signatures::legacy_manifest::merge;
-use crate::apply::signatures::lookup::{REFERRERS_MAX, entries};
+use crate::apply::signatures::lookup::{REFERRERS_MAX, entries, fallback};
 use crate::apply::signatures::settle::{Change, Shared};
 use crate::apply::{ApplyError, Context};
 use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, Reference, Repository};
@@ -117,7 +117,8 @@ impl<'a> Belongings<'a> {
         if brought.is_empty() || self.are_listed(subject, &brought).await? {
             return Ok(());
         }
-        let listing = list(self.context, self.to, subject, brought, listed.original);
+        let shared = fallback(self.context, self.to, subject);
+        let listing = list(shared, brought, listed.original);
         match listing.await? {
             Some(settling) => settling.await,
             None => Ok(()),
@@ -203,12 +204,8 @@ impl<'a> Belongings<'a> {
         suffix: &'static str,
         original: &Manifest,
     ) -> Result<(), ApplyError> {
-        let shared = Shared {
-            context: self.context,
-            repository: self.to,
-            subject,
-            tag: subject.tag_beside(suffix),
-        };
+        let tag = subject.tag_beside(suffix);
+        let shared = Shared::new(self.context, self.to, subject, tag);
         self.carrier.know(original);
         // A tag rarely comes before what it is for; and one that holds the same need not be read.
         if !self.carrier.has_brought(subject) {

@@ -15,7 +15,7 @@ struct Excuse {
 /// An answer by which there is none: `answers.rs` of the registry says which they are.
 const DENIALS: [Ill; 3] = [Ill::Denial, Ill::NoSuchPage, Ill::ContentType];
 
-const EXCUSES: [Excuse; 5] = [
+const EXCUSES: [Excuse; 6] = [
     Excuse {
         why: "the gate is told that there is no signature, and refuses; the next run is let see it",
         holds: |played, problem| {
@@ -32,6 +32,14 @@ const EXCUSES: [Excuse; 5] = [
                 && !problem.is_left
                 && played.command == Command::Cleanup
                 && played.cell.ill == Ill::Denial
+        },
+    },
+    Excuse {
+        why: "a run that has no record is told that there is no signature, and makes one: there are two from then on",
+        holds: |played, problem| {
+            problem.broken == Broken::Signatures
+                && played.command == Command::SealElsewhere
+                && DENIALS.contains(&played.cell.ill)
         },
     },
     Excuse {
@@ -65,12 +73,12 @@ const EXCUSES: [Excuse; 5] = [
 /// Takes what cannot be helped out of the problems.
 pub(super) fn excuse(played: &mut Played) {
     let mut problems = std::mem::take(&mut played.problems);
-    let mut reasons = Vec::new();
+    let mut excuses = Vec::new();
     problems.retain(|problem| {
         let found = EXCUSES.iter().find(|one| (one.holds)(played, problem));
-        reasons.extend(found.map(|one| one.why));
+        excuses.extend(found.map(|one| one.why));
         found.is_none()
     });
     played.problems = problems;
-    played.reasons = reasons;
+    played.excuses = excuses;
 }

@@ -105,6 +105,15 @@ impl Ill {
     }
 }
 
+impl Span {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Once => "one request",
+            Self::Stays => "from there on, one try",
+        }
+    }
+}
+
 impl Cell {
     /// Runs `action` with this fault.
     pub(super) fn play(self, scene: &Scene, action: &Action) -> Outcome {

@@ -23,6 +23,10 @@ pub(super) enum Command {
     SealLegacy,
     SealBoth,
     SealRecursive,
+    /// What was sealed before, with the record of that.
+    SealAgain,
+    /// The same on a machine that has no record.
+    SealElsewhere,
     Verify,
     Publish,
     Cleanup,
@@ -85,11 +89,13 @@ pub(super) struct Added {
 }
 
 impl Command {
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 9] = [
         Self::SealBundle,
         Self::SealLegacy,
         Self::SealBoth,
         Self::SealRecursive,
+        Self::SealAgain,
+        Self::SealElsewhere,
         Self::Verify,
         Self::Publish,
         Self::Cleanup,
@@ -101,6 +107,8 @@ impl Command {
             Self::SealLegacy => "seal, legacy",
             Self::SealBoth => "seal, both",
             Self::SealRecursive => "seal, recursive",
+            Self::SealAgain => "seal, again",
+            Self::SealElsewhere => "seal, again without the record",
             Self::Verify => "verify",
             Self::Publish => "publish",
             Self::Cleanup => "cleanup",
@@ -110,7 +118,7 @@ impl Command {
     fn format(self) -> &'static str {
         match self {
             Self::SealLegacy => "legacy",
-            Self::SealBoth => "both",
+            Self::SealBoth | Self::SealAgain | Self::SealElsewhere => "both",
             Self::SealBundle
             | Self::SealRecursive
             | Self::Verify
@@ -129,7 +137,11 @@ impl Command {
             Self::SealBundle | Self::SealRecursive => (1, 0),
             Self::SealLegacy => (0, 1),
             Self::SealBoth => (1, 1),
-            Self::Verify | Self::Publish | Self::Cleanup => (0, 0),
+            Self::SealAgain
+            | Self::SealElsewhere
+            | Self::Verify
+            | Self::Publish
+            | Self::Cleanup => (0, 0),
         };
         Added { bundles, legacy }
     }
@@ -240,15 +252,21 @@ impl Scene {
                 self.world.registry().delete_manifest(REPOSITORY, &digest);
                 seal
             }
+            Command::SealAgain => {
+                self.record = Some(sealed(&seal));
+                seal
+            }
+            Command::SealElsewhere => {
+                seal.succeed();
+                seal
+            }
             Command::Verify => {
                 seal.succeed();
                 self.verify()
             }
             Command::Cleanup => {
                 self.wanted.tags = self.world.tags();
-                seal.succeed();
-                let record = fs::read(seal.workspace().join("manifest-seal.json"));
-                self.record = Some(record.unwrap());
+                self.record = Some(sealed(&seal));
                 cleanup(&seal)
             }
             Command::Publish => {
@@ -430,4 +448,10 @@ impl Scene {
         }
         Some(text)
     }
+}
+
+/// Runs it; returns the record that it leaves.
+fn sealed(seal: &Action) -> Vec<u8> {
+    seal.succeed();
+    fs::read(seal.workspace().join("manifest-seal.json")).unwrap()
 }

@@ -55,10 +55,6 @@ impl Proof {
         self.rows.push_str("|\n");
     }
 
-    #[expect(
-        clippy::print_stdout,
-        reason = "the test harness shows it where a test fails, or is asked to"
-    )]
     /// Writes the section, in place of an earlier one of the same title; without `PROOF` it is printed.
     pub fn end(self, summary: &str) {
         self.write(summary, |_| String::new());

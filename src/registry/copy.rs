@@ -134,7 +134,7 @@ impl Registry {
         from: Source<'_>,
         to: &Repository,
         blob: &Descriptor,
-        upload: Option<Upload<'_>>,
+        upload: Option<Upload>,
     ) -> Result<(), Sided> {
         let mut carried = self.carry(from, to, blob, upload).await;
         for _ in 0..MENDS_MAX {
@@ -152,7 +152,7 @@ impl Registry {
         from: Source<'_>,
         to: &Repository,
         blob: &Descriptor,
-        upload: Option<Upload<'_>>,
+        upload: Option<Upload>,
     ) -> Result<(), Sided> {
         // The source is asked first: where it fails there is nothing to be begun, and only a mount to be taken back.
         let ready = match self.make_ready(from, blob).await {
@@ -213,7 +213,7 @@ impl Registry {
     /// Ends `upload` with the body of `source`, or takes it back.
     async fn stream(
         &self,
-        mut upload: Upload<'_>,
+        mut upload: Upload,
         source: Stream,
         blob: &Descriptor,
     ) -> Result<(), Sided> {
@@ -228,7 +228,7 @@ impl Registry {
 
     async fn put_stream(
         &self,
-        upload: &Upload<'_>,
+        upload: &Upload,
         source: Stream,
         blob: &Descriptor,
     ) -> Result<(), Sided> {
@@ -261,7 +261,7 @@ impl Registry {
     /// What to show at the place of `upload`.
     pub(super) async fn authorization_at(
         &self,
-        upload: &Upload<'_>,
+        upload: &Upload,
         question: &Question<'_>,
     ) -> Result<Option<Authorization>, Sided> {
         if !upload.is_own {
@@ -274,7 +274,7 @@ impl Registry {
     /// The answer to a body that was streamed, if it was neither the source's fault nor that of our credentials.
     pub(super) async fn taken(
         &self,
-        upload: &Upload<'_>,
+        upload: &Upload,
         question: &Question<'_>,
         authorization: Option<Authorization>,
         answer: Result<Answer, Fault>,

@@ -2,50 +2,67 @@
 //! in others, and a registry would keep each half-way blob for days.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use reqwest::Url;
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 
-use super::auth::Access;
 use super::client::Registry;
-use super::parts::PART_BYTES;
 use super::uploads::Upload;
-use crate::domain::{Digest, Repository};
 
-/// Uploads that are open, by their place.
+/// How long is waited for the place of an upload that is just being begun. A runner gives a job that is told to end 7.5 s.
+const PLACE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Uploads that are open, by their place, and those that are being begun.
 #[derive(Debug, Default)]
-pub(super) struct LeftOpen(Mutex<BTreeMap<Url, Open>>);
-
-#[derive(Debug)]
-struct Open {
-    repository: Repository,
-    digest: Digest,
-    access: Access,
-    is_own: bool,
+pub(super) struct LeftOpen {
+    open: Mutex<BTreeMap<Url, Upload>>,
+    beginning: Mutex<JoinSet<()>>,
 }
 
 impl LeftOpen {
-    pub(super) fn add(&self, upload: &Upload<'_>) {
-        let open = Open {
-            repository: upload.repository.clone(),
-            digest: upload.digest.clone(),
-            access: upload.access.clone(),
-            is_own: upload.is_own,
-        };
-        if let Ok(mut uploads) = self.0.lock() {
-            uploads.insert(upload.place.clone(), open);
+    pub(super) fn add(&self, upload: &Upload) {
+        if let Ok(mut uploads) = self.open.lock() {
+            uploads.insert(upload.place.clone(), upload.clone());
         }
     }
 
-    pub(super) fn remove(&self, upload: &Upload<'_>) {
-        if let Ok(mut uploads) = self.0.lock() {
+    pub(super) fn remove(&self, upload: &Upload) {
+        if let Ok(mut uploads) = self.open.lock() {
             uploads.remove(&upload.place);
         }
     }
 
-    fn take(&self) -> BTreeMap<Url, Open> {
-        let uploads = self.0.lock();
+    /// Does `work` to its end, even if nobody waits for it any more.
+    pub(super) async fn beyond<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> T {
+        let (done, result) = oneshot::channel();
+        if let Ok(mut beginning) = self.beginning.lock() {
+            while beginning.try_join_next().is_some() {}
+            // Who does not wait any more is told nothing.
+            beginning.spawn(async move { drop(done.send(work.await)) });
+        }
+        match result.await {
+            Ok(result) => result,
+            // It ends without a result only with the run.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    async fn take(&self) -> BTreeMap<Url, Upload> {
+        let beginning = self.beginning.lock();
+        let beginning = beginning.map_or_else(
+            |_| JoinSet::new(),
+            |mut beginning| std::mem::take(&mut *beginning),
+        );
+        let _ = tokio::time::timeout(PLACE_TIMEOUT, beginning.join_all()).await;
+        let uploads = self.open.lock();
         uploads.map_or_else(
             |_| BTreeMap::new(),
             |mut uploads| std::mem::take(&mut *uploads),
@@ -56,18 +73,7 @@ impl LeftOpen {
 impl Registry {
     /// Takes back every upload that is still open, where the registry can do that. For when nobody is about them any more.
     pub async fn cancel_uploads(&self) {
-        let open = self.left_open().take();
-        let each = open.iter().map(|(place, open)| async move {
-            let upload = Upload {
-                repository: &open.repository,
-                digest: &open.digest,
-                access: open.access.clone(),
-                place: place.clone(),
-                is_own: open.is_own,
-                part_bytes: PART_BYTES,
-            };
-            self.cancel(&upload).await;
-        });
-        join_all(each).await;
+        let open = self.left_open().take().await;
+        join_all(open.values().map(|upload| self.cancel(upload))).await;
     }
 }

@@ -39,7 +39,7 @@ impl Registry {
     /// Writes the blob into `upload`, part by part.
     pub(super) async fn put_parts(
         &self,
-        upload: &mut Upload<'_>,
+        upload: &mut Upload,
         source: Stream,
         blob: &Descriptor,
     ) -> Result<(), Sided> {
@@ -64,12 +64,7 @@ impl Registry {
     }
 
     /// Sends one part, and goes on from where the registry says.
-    async fn patch(
-        &self,
-        upload: &mut Upload<'_>,
-        part: Part,
-        passage: &Passage,
-    ) -> Result<(), Sided> {
+    async fn patch(&self, upload: &mut Upload, part: Part, passage: &Passage) -> Result<(), Sided> {
         let question = upload.question(Method::PATCH, &[]);
         let authorization = self.authorization_at(upload, &question).await?;
         // The place is an address, which has its scheme.

@@ -35,10 +35,10 @@ pub(super) struct Limits {
 }
 
 /// An upload that has begun.
-#[derive(Debug)]
-pub(super) struct Upload<'a> {
-    pub(super) repository: &'a Repository,
-    pub(super) digest: &'a Digest,
+#[derive(Debug, Clone)]
+pub(super) struct Upload {
+    pub(super) repository: Repository,
+    pub(super) digest: Digest,
     pub(super) access: Access,
     pub(super) place: Url,
     /// SECURITY: whether the place is on the registry; if not, our credentials stay away from it.
@@ -49,11 +49,11 @@ pub(super) struct Upload<'a> {
 
 /// What came of a POST.
 #[derive(Debug)]
-pub(super) enum Begun<'a> {
+pub(super) enum Begun {
     /// The blob is there.
     Stored,
     /// There is a place for it.
-    Place(Upload<'a>),
+    Place(Upload),
     /// The registry does not do this.
     Refused(Fault),
 }
@@ -73,23 +73,23 @@ impl Registry {
     }
 
     /// Begins an upload; `None` says that the registry has the blob already, as some do after the POST.
-    pub(super) async fn begin<'a>(
+    pub(super) async fn begin(
         &self,
-        repository: &'a Repository,
-        digest: &'a Digest,
-    ) -> Result<Option<Upload<'a>>, Fault> {
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<Option<Upload>, Fault> {
         let begun = self.post(repository, digest, Access::PullPush, "", &[]);
         begun.await?.expected()
     }
 
     /// Begins an upload by asking that the blob be mounted from `from`, on the same registry. The upload that a registry
     /// offers in place of that is to be used, or it is left open.
-    pub(super) async fn begin_with_mount<'a>(
+    pub(super) async fn begin_with_mount(
         &self,
-        repository: &'a Repository,
-        digest: &'a Digest,
+        repository: &Repository,
+        digest: &Digest,
         from: &Repository,
-    ) -> Result<Begun<'a>, Fault> {
+    ) -> Result<Begun, Fault> {
         let query = format!("?mount={digest}&from={}", from.path());
         let access = Access::Mount(from.clone());
         let begun = self.post(repository, digest, access, &query, &[]).await;
@@ -101,7 +101,7 @@ impl Registry {
     }
 
     /// Ends `upload` with `bytes`, or takes it back.
-    pub(super) async fn finish(&self, upload: &Upload<'_>, bytes: &[u8]) -> Result<(), Fault> {
+    pub(super) async fn finish(&self, upload: &Upload, bytes: &[u8]) -> Result<(), Fault> {
         let question = upload.question(Method::PUT, bytes);
         let answer = self.ask_at(upload, &question).await;
         let finished = answer.and_then(|answer| upload.check_stored(&answer));
@@ -110,7 +110,7 @@ impl Registry {
     }
 
     /// Takes `upload` back if it did not come to its end.
-    pub(super) async fn end<T, E>(&self, upload: &Upload<'_>, ended: &Result<T, E>) {
+    pub(super) async fn end<T, E>(&self, upload: &Upload, ended: &Result<T, E>) {
         if ended.is_ok() {
             self.left_open().remove(upload);
         } else {
@@ -119,7 +119,7 @@ impl Registry {
     }
 
     /// Takes `upload` back, if the registry can do that; otherwise it forgets it by itself one day.
-    pub(super) async fn cancel(&self, upload: &Upload<'_>) {
+    pub(super) async fn cancel(&self, upload: &Upload) {
         let question = upload.question(Method::DELETE, &[]);
         let cancelled = self.ask_at(upload, &question);
         let _ = tokio::time::timeout(CANCEL_TIMEOUT, cancelled).await;
@@ -127,7 +127,7 @@ impl Registry {
     }
 
     /// Takes the place, which may be another with each part, where `answer` names one.
-    pub(super) fn go_on(&self, upload: &mut Upload<'_>, answer: &Answer) -> Result<(), Fault> {
+    pub(super) fn go_on(&self, upload: &mut Upload, answer: &Answer) -> Result<(), Fault> {
         if answer.header("location").is_some() {
             let (place, is_own) = self.place(answer)?;
             self.left_open().remove(upload);
@@ -140,7 +140,7 @@ impl Registry {
 
     pub(super) async fn ask_at(
         &self,
-        upload: &Upload<'_>,
+        upload: &Upload,
         question: &Question<'_>,
     ) -> Result<Answer, Fault> {
         if upload.is_own {
@@ -156,12 +156,12 @@ impl Registry {
     /// Begins an upload, with all of `bytes` if they are few and the registry is not known to refuse that.
     ///
     /// SPEC: "Single POST"; a registry that does not support it should answer 202 with a place, as to a plain POST.
-    async fn begin_with<'a>(
+    async fn begin_with(
         &self,
-        repository: &'a Repository,
-        digest: &'a Digest,
+        repository: &Repository,
+        digest: &Digest,
         bytes: &[u8],
-    ) -> Result<Option<Upload<'a>>, Fault> {
+    ) -> Result<Option<Upload>, Fault> {
         let limits = self.limits();
         let is_small = u64::try_from(bytes.len()).is_ok_and(|length| length <= SMALL_MAX_BYTES);
         if !is_small || !limits.may_post_whole(repository.host()) {
@@ -181,17 +181,35 @@ impl Registry {
         }
     }
 
-    async fn post<'a>(
+    /// Puts the POST. It is not cut short with the run: nobody could take back what it opens then.
+    async fn post(
         &self,
-        repository: &'a Repository,
-        digest: &'a Digest,
+        repository: &Repository,
+        digest: &Digest,
         access: Access,
         query: &str,
         bytes: &[u8],
-    ) -> Result<Begun<'a>, Fault> {
+    ) -> Result<Begun, Fault> {
+        let (registry, repository) = (self.clone(), repository.clone());
+        let (digest, query, bytes) = (digest.clone(), query.to_owned(), bytes.to_vec());
+        let post = async move {
+            let posted = registry.post_now(repository, digest, access, &query, &bytes);
+            posted.await
+        };
+        self.left_open().beyond(post).await
+    }
+
+    async fn post_now(
+        &self,
+        repository: Repository,
+        digest: Digest,
+        access: Access,
+        query: &str,
+        bytes: &[u8],
+    ) -> Result<Begun, Fault> {
         let start = Question {
             method: Method::POST,
-            repository,
+            repository: &repository,
             target: Target::Path(format!("blobs/uploads/{query}")),
             access: access.clone(),
             accept: None,
@@ -200,7 +218,7 @@ impl Registry {
         };
         let answer = self.ask_once(&start).await?;
         match answer.status.as_u16() {
-            201 => check_stated(digest, &answer).map(|()| Begun::Stored),
+            201 => check_stated(&digest, &answer).map(|()| Begun::Stored),
             202 => {
                 let (place, is_own) = self.place(&answer)?;
                 // SPEC: no part but the last one may be shorter.
@@ -238,7 +256,7 @@ impl Registry {
     }
 }
 
-impl Upload<'_> {
+impl Upload {
     /// A question to the place of this upload: PATCH to add to it, PUT to end it, DELETE to take it back.
     pub(super) fn question<'b>(&'b self, method: Method, bytes: &'b [u8]) -> Question<'b> {
         let mut place = self.place.clone();
@@ -254,7 +272,7 @@ impl Upload<'_> {
         }
         Question {
             method,
-            repository: self.repository,
+            repository: &self.repository,
             target: Target::Address(place),
             access: self.access.clone(),
             accept: None,
@@ -266,14 +284,14 @@ impl Upload<'_> {
     /// Reads the answer to the PUT.
     pub(super) fn check_stored(&self, answer: &Answer) -> Result<(), Fault> {
         match answer.status.as_u16() {
-            200 | 201 | 204 => check_stated(self.digest, answer),
+            200 | 201 | 204 => check_stated(&self.digest, answer),
             _ => Err(answer.fault()),
         }
     }
 }
 
-impl<'a> Begun<'a> {
-    fn expected(self) -> Result<Option<Upload<'a>>, Fault> {
+impl Begun {
+    fn expected(self) -> Result<Option<Upload>, Fault> {
         match self {
             Self::Stored => Ok(None),
             Self::Place(upload) => Ok(Some(upload)),

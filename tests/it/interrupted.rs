@@ -136,6 +136,21 @@ fn push_large(world: &World, size: usize) -> (String, [String; 2]) {
 }
 
 #[test]
+fn upload_that_is_just_being_begun_is_taken_back_too() {
+    let pipeline = Pipeline::new();
+    let (image, _) = push_large(&pipeline.world, 300_000);
+    let begin = Fault::on("POST", "*/blobs/uploads/*").times(u32::MAX);
+    pipeline
+        .target
+        .fault(begin.delay(Duration::from_millis(500)));
+    let running = pipeline.publish(&pipeline.world.at(&image)).begin();
+    until("an upload", || pipeline.target.open_uploads() > 0);
+    let outcome = running.terminate();
+    assert_eq!(outcome.code, 1, "{}", outcome.log);
+    assert_eq!(pipeline.target.open_uploads(), 0, "{}", outcome.log);
+}
+
+#[test]
 fn run_that_fails_or_is_told_to_end_leaves_no_upload_open() {
     for is_told in [true, false] {
         let pipeline = Pipeline::new();

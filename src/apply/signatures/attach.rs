@@ -134,11 +134,11 @@ impl<'a> Attacher<'a> {
 
 /// Adds `new` to a fallback index. Where there is none and `original` lists just these, it is that one.
 /// Returns what is left to do for them to stay there.
-pub(in crate::apply) async fn list<'a>(
-    list: Shared<'a>,
+pub(in crate::apply) async fn list(
+    list: Shared<'_>,
     new: Vec<Descriptor>,
     original: Option<Manifest>,
-) -> Result<Settling<'a>, ApplyError> {
+) -> Result<Settling<'_>, ApplyError> {
     let of = list.subject();
     let add = async move |current: Option<&Manifest>| {
         let merged = match &original {

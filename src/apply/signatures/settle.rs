@@ -32,7 +32,7 @@ pub(in crate::apply) struct Change {
 
 impl Change {
     /// Writing just this.
-    fn of(manifest: Manifest) -> Self {
+    fn of(manifest: &Manifest) -> Self {
         Self {
             media_type: manifest.media_type().clone(),
             bytes: manifest.bytes().to_vec(),

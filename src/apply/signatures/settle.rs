@@ -155,7 +155,7 @@ impl<'a> Shared<'a> {
             None
         };
         let merged = merge(current.as_ref().or(vanished.as_ref())).await?;
-        let Some(change) = merged.or_else(|| vanished.map(Change::of)) else {
+        let Some(change) = merged.or_else(|| vanished.as_ref().map(Change::of)) else {
             return Ok(Round::Same(current.map(|held| held.digest().clone())));
         };
         self.write(&change).await?;

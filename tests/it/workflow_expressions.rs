@@ -151,7 +151,7 @@ fn empty_input_is_the_default() {
 #[test]
 fn every_input_is_tried_empty() {
     let caller: Value = yaml_serde::from_str(&read("tests/runner/workflows/empty.yml")).unwrap();
-    let mut called = BTreeSet::new();
+    let mut tried = BTreeSet::new();
     for (_, job) in caller["jobs"].as_mapping().unwrap() {
         let uses = job["uses"].as_str().unwrap();
         let file = uses.rsplit('/').next().unwrap().split('@').next().unwrap();
@@ -163,12 +163,12 @@ fn every_input_is_tried_empty() {
         };
         let given = names(job["with"].as_mapping().unwrap());
         assert_eq!(given, names(&inputs(&read(&path)).unwrap()), "{file}");
-        called.insert(path);
+        tried.insert(path);
     }
     // All but the one that only the others call.
     for (path, text) in workflows() {
         if inputs(&text).is_some() && path != ".github/workflows/build.yml" {
-            assert!(called.contains(&path), "{path}");
+            assert!(tried.contains(&path), "{path}");
         }
     }
 }

@@ -107,9 +107,10 @@ fn gate_fails_and_all_is_as_before_if_the_caller_asks_for_that() {
             ran.log()
         );
         let digest = ran.output("seal", "digest");
-        let wanted = match taken_back {
-            true => before.tags.clone(),
-            false => before.with(digest),
+        let wanted = if taken_back {
+            before.tags.clone()
+        } else {
+            before.with(digest)
         };
         assert_eq!(before.now(), wanted, "{asked}: {}", ran.log());
     }

@@ -5,6 +5,7 @@ mod attempts;
 mod cleanup;
 mod empty;
 mod publish;
+mod release;
 
 use serde_json::Value;
 

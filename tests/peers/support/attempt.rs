@@ -81,19 +81,19 @@ impl Rerun<'_> {
         let mut said: Vec<Value> = Vec::new();
         for step in steps.iter().filter_map(|step| step.get("id")?.as_str()) {
             let outputs: BTreeMap<String, String> = self.ran.outputs_of(id, step).collect();
-            let mut run = "true\n".to_owned();
+            let mut run = vec!["true\n".to_owned()];
             let mut env = Mapping::new();
             for (number, (name, value)) in outputs.into_iter().enumerate() {
-                run += &format!(
+                run.push(format!(
                     "printf '{name}<<END-OF-OUTPUT\\n%s\\nEND-OF-OUTPUT\\n' \"$SAID_{number}\" >>\"$GITHUB_OUTPUT\"\n"
-                );
+                ));
                 env.insert(format!("SAID_{number}").into(), value.into());
             }
             let keys = [
                 ("id".into(), step.into()),
                 ("shell".into(), "bash".into()),
                 ("env".into(), env.into()),
-                ("run".into(), run.into()),
+                ("run".into(), run.concat().into()),
             ];
             said.push(Mapping::from_iter(keys).into());
         }

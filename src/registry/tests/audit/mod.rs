@@ -2,6 +2,7 @@
 //! out of it is what the table says ([`table::ROWS`]), and for all that it does not name, that we do not know.
 
 mod asks;
+mod row;
 mod table;
 mod well;
 
@@ -16,7 +17,8 @@ use super::server::Seen;
 use super::*;
 use crate::domain::Host;
 use asks::{HOSTS, ask};
-use table::{ROWS, Row};
+use row::Row;
+use table::ROWS;
 use well::well;
 
 /// What became of a request, as far as the program is concerned.

@@ -126,9 +126,8 @@ pub(super) const ROWS: &[Row] = &[
         ask: Ask::PutBlob(BLOB),
         is_it: |seen| is(seen, "POST", "/blobs/uploads/?digest="),
         means: |status, _| match status {
-            201 => Done,
-            // The plain POST is what is asked next, and it is well.
-            400 | 404 | 405 | 411 | 413 | 415 | 416 | 501 => Done,
+            // Where it is not done, the plain POST is what is asked next, and it is well.
+            201 | 400 | 404 | 405 | 411 | 413 | 415 | 416 | 501 => Done,
             _ => Unknown,
         },
         ..USUAL
@@ -246,9 +245,8 @@ pub(super) const ROWS: &[Row] = &[
         ask: Ask::Delete("registry.test"),
         is_it: |seen| is(seen, "DELETE", "/manifests/v1"),
         means: |status, says| match (status, says) {
-            (200 | 202 | 204, _) | (404, NotThere) => Done,
-            // The protocol's other way, by digest, is well.
-            (405 | 501, _) | (400 | 404, Unsupported) => Done,
+            // Where it is not done, the protocol's other way, by digest, is well.
+            (200 | 202 | 204 | 405 | 501, _) | (404, NotThere) | (400 | 404, Unsupported) => Done,
             _ => Unknown,
         },
         ..USUAL

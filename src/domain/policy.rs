@@ -8,6 +8,8 @@ use regex::bytes::{Regex, RegexBuilder};
 const PATTERN_MAX_BYTES: usize = 4096;
 /// The largest program a pattern may become.
 const PROGRAM_MAX_BYTES: usize = 1 << 20;
+/// Groups within groups; each takes stack while the pattern is compiled.
+const NEST_MAX: u32 = 50;
 
 /// Whose signature counts.
 #[derive(Debug, Clone)]
@@ -83,6 +85,7 @@ impl Matcher {
             RegexBuilder::new(pattern)
                 .unicode(false)
                 .size_limit(PROGRAM_MAX_BYTES)
+                .nest_limit(NEST_MAX)
                 .build()
                 .map_err(|source| PatternError::Invalid {
                     text: text.to_owned(),

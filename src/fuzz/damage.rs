@@ -146,7 +146,12 @@ pub(super) fn damage_json(rng: &mut Rng, value: &mut Value) {
                     .for_each(|field| damage_json(rng, field)),
             }
         }
-        other => *other = strange(rng, other.take()),
+        Value::Null
+        | Value::Bool(_)
+        | Value::Number(_)
+        | Value::String(_)
+        | Value::Array(_)
+        | Value::Object(_) => *value = strange(rng, value.take()),
     }
 }
 

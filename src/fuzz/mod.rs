@@ -32,8 +32,10 @@ pub(crate) struct Parser {
     /// Valid documents.
     pub(crate) seeds: Vec<Vec<u8>>,
     /// Says whether it was accepted, and panics where an accepted one does not hold what it must.
-    pub(crate) accepts: Box<dyn Fn(&[u8]) -> bool + Send + Sync>,
+    pub(crate) accepts: Accepts,
 }
+
+type Accepts = Box<dyn Fn(&[u8]) -> bool + Send + Sync>;
 
 /// A parser of text; what is no text is nothing to it.
 pub(crate) fn of_text(
@@ -92,7 +94,7 @@ fn feed(parser: &Parser, time: Duration) -> Fed {
                     "panics at document {}: {:?}",
                     fed.documents,
                     shown()
-                ))
+                ));
             }
         }
         if took > SLOWEST {

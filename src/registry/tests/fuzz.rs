@@ -32,6 +32,7 @@ fn answer(status: u16, header: HeaderName, value: &[u8], body: &[u8]) -> Answer 
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "it is a table")]
 pub(crate) fn parsers() -> Vec<Parser> {
     let errors = [
         br#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"retry-after: 10.3ms, allowed: 2000/minute","detail":{}}]}"#.to_vec(),

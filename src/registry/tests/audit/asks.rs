@@ -117,6 +117,10 @@ fn done<T>(result: Result<T, RegistryError>) -> Means {
     result.map_or(Means::Unknown, |_| Means::Done)
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "it is the end of what was found"
+)]
 fn found<T>(result: Result<Option<T>, RegistryError>) -> Means {
     match result {
         Ok(Some(_)) => Means::Done,

@@ -1,72 +1,12 @@
 //! The table: what each request may be answered, and what that means. All that is not in it is unknown.
 
 use super::super::index_reply;
-use super::super::server::{Reply, Seen};
-use super::Means::{self, Absent, Done, OtherWay, Unknown};
-use super::Says::{self, Denied, NotThere, Right, Unsupported};
+use super::super::server::Reply;
+use super::Means::{Absent, Done, OtherWay, Unknown};
+use super::Says::{Denied, NotThere, Right, Unsupported};
 use super::asks::{Ask, BLOB, LARGE};
+use super::row::{NO_BLOB, NO_NAME, Row, USUAL, deleted, is, stored, token};
 use super::well::{aws_login, stated, target_of_aws, versions};
-
-/// A request, how it comes about, and what its answers mean.
-#[derive(Debug, Clone)]
-pub(super) struct Row {
-    pub(super) request: &'static str,
-    pub(super) ask: Ask,
-    pub(super) is_it: fn(&Seen) -> bool,
-    /// The answer that it hopes for, but for the status.
-    pub(super) right: fn() -> Reply,
-    pub(super) not_there: &'static str,
-    pub(super) means: fn(u16, Says) -> Means,
-    pub(super) has_body: bool,
-    pub(super) is_timed: bool,
-    pub(super) never_done: bool,
-}
-
-const NO_MANIFEST: &str = r#"{"errors":[{"code":"MANIFEST_UNKNOWN"}]}"#;
-const NO_BLOB: &str = r#"{"errors":[{"code":"BLOB_UNKNOWN"}]}"#;
-const NO_NAME: &str = r#"{"errors":[{"code":"NAME_UNKNOWN"}]}"#;
-
-const USUAL: Row = Row {
-    request: "",
-    ask: Ask::DigestOfTag,
-    is_it: |_| false,
-    right: || Reply::new(200),
-    not_there: NO_MANIFEST,
-    means: |_, _| Unknown,
-    has_body: true,
-    is_timed: true,
-    never_done: false,
-};
-
-fn is(seen: &Seen, method: &str, part: &str) -> bool {
-    seen.method == method && seen.target.contains(part)
-}
-
-/// What is stored is told by the status alone.
-fn stored(status: u16) -> Means {
-    if matches!(status, 200..=202) {
-        Done
-    } else {
-        Unknown
-    }
-}
-
-fn token(status: u16, says: Says) -> Means {
-    if (status, says) == (200, Right) {
-        Done
-    } else {
-        Unknown
-    }
-}
-
-/// Tags are gone by their own API's word, which a look at the registry has to confirm.
-fn deleted(status: u16) -> Means {
-    if matches!(status, 200 | 202 | 204 | 404) {
-        Done
-    } else {
-        Unknown
-    }
-}
 
 pub(super) const ROWS: &[Row] = &[
     Row {
@@ -186,9 +126,8 @@ pub(super) const ROWS: &[Row] = &[
         ask: Ask::PutBlob(BLOB),
         is_it: |seen| is(seen, "POST", "/blobs/uploads/?digest="),
         means: |status, _| match status {
-            201 => Done,
-            // The plain POST is what is asked next, and it is well.
-            400 | 404 | 405 | 411 | 413 | 415 | 416 | 501 => Done,
+            // Where it is not done, the plain POST is what is asked next, and it is well.
+            201 | 400 | 404 | 405 | 411 | 413 | 415 | 416 | 501 => Done,
             _ => Unknown,
         },
         ..USUAL
@@ -306,9 +245,8 @@ pub(super) const ROWS: &[Row] = &[
         ask: Ask::Delete("registry.test"),
         is_it: |seen| is(seen, "DELETE", "/manifests/v1"),
         means: |status, says| match (status, says) {
-            (200 | 202 | 204, _) | (404, NotThere) => Done,
-            // The protocol's other way, by digest, is well.
-            (405 | 501, _) | (400 | 404, Unsupported) => Done,
+            // Where it is not done, the protocol's other way, by digest, is well.
+            (200 | 202 | 204 | 405 | 501, _) | (404, NotThere) | (400 | 404, Unsupported) => Done,
             _ => Unknown,
         },
         ..USUAL

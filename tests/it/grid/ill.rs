@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use sandbox::{Fault, Trigger};
 
-use super::scene::{Scene, Server};
+use super::axes::Server;
+use super::scene::Scene;
 use crate::support::{Action, Outcome, until};
 
 /// Longer than any run: whoever waits for it is ended before.
@@ -83,9 +84,10 @@ impl Ill {
 
     /// What ends a run is not there to stay.
     pub(super) fn spans(self) -> &'static [Span] {
-        match self {
-            Self::Late | Self::Kill | Self::Terminate => &[Span::Once],
-            _ => &[Span::Once, Span::Stays],
+        if matches!(self, Self::Late | Self::Kill | Self::Terminate) {
+            &[Span::Once]
+        } else {
+            &[Span::Once, Span::Stays]
         }
     }
 
@@ -128,26 +130,24 @@ impl Cell {
             Span::Once => action,
             Span::Stays => action.input("max-attempts", "1"),
         };
-        match self.ill {
-            Ill::Late => {
-                let patience = scene.duration * 2 + Duration::from_millis(500);
-                let timeout = format!("{}ms", patience.as_millis());
-                action.input("timeout", timeout).run()
-            }
-            Ill::Kill | Ill::Terminate => {
-                let mut running = action.begin();
-                until("the fault", || {
-                    scene.hit(self.server).is_some() || running.has_ended()
-                });
-                if running.has_ended() {
-                    running.end()
-                } else if self.ill == Ill::Kill {
-                    running.kill()
-                } else {
-                    running.terminate()
-                }
-            }
-            _ => action.run(),
+        if self.ill == Ill::Late {
+            let patience = scene.duration * 2 + Duration::from_millis(500);
+            let timeout = format!("{}ms", patience.as_millis());
+            return action.input("timeout", timeout).run();
+        }
+        if !matches!(self.ill, Ill::Kill | Ill::Terminate) {
+            return action.run();
+        }
+        let mut running = action.begin();
+        until("the fault", || {
+            scene.hit(self.server).is_some() || running.has_ended()
+        });
+        if running.has_ended() {
+            running.end()
+        } else if self.ill == Ill::Kill {
+            running.kill()
+        } else {
+            running.terminate()
         }
     }
 }

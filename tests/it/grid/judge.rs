@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use super::axes::Command;
 use super::ill::{Cell, Ill};
-use super::scene::{Command, Scene};
+use super::scene::Scene;
 use crate::support::{Action, Outcome};
 
 /// What does not hold.
@@ -44,11 +45,28 @@ pub(super) struct Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         let when = if self.is_left { "left" } else { "claimed" };
-        write!(to, "{:?}, {when}: {}", self.broken, self.seen)
+        write!(to, "{}, {when}: {}", self.broken.name(), self.seen)
     }
 }
 
 impl Broken {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Ending => "the run ended as none may",
+            Self::Refused => "the run refused what is in order",
+            Self::Unnamed => "the error names no step",
+            Self::Digest => "another digest",
+            Self::Tags => "other tags",
+            Self::Signatures => "too few or too many signatures",
+            Self::Unlisted => "a signature that nobody can find",
+            Self::Bystander => "something of others is gone",
+            Self::Lost => "manifests are missing",
+            Self::OpenUpload => "open uploads",
+            Self::UnsignedTag => "a tag of what was not signed",
+            Self::Gate => "the gate does not let it pass",
+        }
+    }
+
     fn by(self, seen: impl Into<String>) -> Problem {
         let seen = seen.into();
         Problem {
@@ -126,9 +144,10 @@ fn taggings(scene: &Scene) -> Vec<Problem> {
 
 /// How a run that a fault was played on may end: by success, or by an error that says what could not be done.
 pub(super) fn ending(cell: Cell, outcome: &Outcome) -> Vec<Problem> {
-    let ends = match cell.ill {
-        Ill::Kill => &[-1, 0][..],
-        _ => &[0, 1][..],
+    let ends = if cell.ill == Ill::Kill {
+        [-1, 0]
+    } else {
+        [0, 1]
     };
     if outcome.code == 3 {
         return vec![Broken::Refused.by(&outcome.log)];

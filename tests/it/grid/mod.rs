@@ -4,6 +4,7 @@
 //! `cargo test` plays a sample. With `PROOF=FOLDER` all of it is played and the table is written to `FOLDER/grid.md`. With
 //! `MANIFEST_SEAL=PROGRAM` it is played on that program, such as the one that is shipped, which is several times as fast.
 
+mod axes;
 mod believed;
 mod ill;
 mod judge;
@@ -16,9 +17,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 use std::{fmt, fs};
 
+use axes::{Command, Kind};
 use ill::{Cell, Ill};
 use judge::Problem;
-use scene::{Command, Kind, Scene};
+use scene::Scene;
 use table::Tally;
 
 /// Cells are mostly waiting, for settled lists and for timeouts.
@@ -53,7 +55,8 @@ impl fmt::Display for Played {
         let (fault, lasts) = (ill.name(), span.name());
         write!(
             to,
-            "{command}, {kind}: {fault}, {lasts}, at request {k} to {server:?} ({})",
+            "{command}, {kind}: {fault}, {lasts}, at request {k} to {} ({})",
+            server.name(),
             self.hit
         )?;
         self.problems
@@ -118,7 +121,7 @@ fn play(scene: &Scene, cell: Cell) -> Played {
     problems.extend(judge::registry(scene, is_over));
     // What a machine that is gone knew is not always at hand.
     let needs_record = matches!(scene.command, Command::Cleanup | Command::SealAgain);
-    let is_elsewhere = !needs_record && cell.k % 2 == 0;
+    let is_elsewhere = !needs_record && cell.k.is_multiple_of(2);
     let rerun = if is_elsewhere {
         action.elsewhere()
     } else {

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::time::{Duration, Instant};
 
-use sandbox::{Deletes, Kind as ImageKind, Options, Referrers, Registry, Signatures, Snapshot};
+use sandbox::{Kind as ImageKind, Registry, Signatures, Snapshot};
 
+use super::axes::{Added, Command, Kind, Server, USER};
 use crate::support::hosted::{PASSWORD, auths};
 use crate::support::{Action, REPOSITORY, World, cleanup};
 
@@ -14,44 +15,6 @@ use crate::support::{Action, REPOSITORY, World, cleanup};
 const TARGET: &str = "prod/app";
 /// Somebody else's tag.
 const BYSTANDER: &str = "bystander";
-const USER: &str = "octocat";
-
-/// What is run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Command {
-    SealBundle,
-    SealLegacy,
-    SealBoth,
-    SealRecursive,
-    /// What was sealed before, with the record of that.
-    SealAgain,
-    /// The same on a machine that has no record.
-    SealElsewhere,
-    Verify,
-    Publish,
-    Cleanup,
-}
-
-/// Where.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Kind {
-    /// Open, with the referrers API.
-    Api,
-    /// As distribution 2 is: no referrers API, no blob with the POST, only digests can be deleted.
-    FallbackTag,
-    /// With the referrers API, and a token for each request.
-    Bearer,
-}
-
-/// A server that the command talks to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Server {
-    /// The registry that is changed.
-    Registry,
-    /// The one that `publish` reads.
-    Source,
-    Sigstore,
-}
 
 pub(super) struct Scene {
     pub(super) command: Command,
@@ -79,100 +42,6 @@ pub(super) struct Wanted {
     pub(super) signatures: BTreeMap<String, (Signatures, Added)>,
     /// Manifests that must be there.
     pub(super) manifests: BTreeSet<String>,
-}
-
-/// How many signatures are to be added.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Added {
-    pub(super) bundles: usize,
-    pub(super) legacy: usize,
-}
-
-impl Command {
-    pub(super) const ALL: [Self; 9] = [
-        Self::SealBundle,
-        Self::SealLegacy,
-        Self::SealBoth,
-        Self::SealRecursive,
-        Self::SealAgain,
-        Self::SealElsewhere,
-        Self::Verify,
-        Self::Publish,
-        Self::Cleanup,
-    ];
-
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::SealBundle => "seal, bundle",
-            Self::SealLegacy => "seal, legacy",
-            Self::SealBoth => "seal, both",
-            Self::SealRecursive => "seal, recursive",
-            Self::SealAgain => "seal, again",
-            Self::SealElsewhere => "seal, again without the record",
-            Self::Verify => "verify",
-            Self::Publish => "publish",
-            Self::Cleanup => "cleanup",
-        }
-    }
-
-    fn format(self) -> &'static str {
-        match self {
-            Self::SealLegacy => "legacy",
-            Self::SealBoth | Self::SealAgain | Self::SealElsewhere => "both",
-            Self::SealBundle
-            | Self::SealRecursive
-            | Self::Verify
-            | Self::Publish
-            | Self::Cleanup => "bundle",
-        }
-    }
-
-    fn is_recursive(self) -> bool {
-        matches!(self, Self::SealRecursive | Self::Verify | Self::Publish)
-    }
-
-    /// How many signatures a run adds to each thing that it signs.
-    fn adds(self) -> Added {
-        let (bundles, legacy) = match self {
-            Self::SealBundle | Self::SealRecursive => (1, 0),
-            Self::SealLegacy => (0, 1),
-            Self::SealBoth => (1, 1),
-            Self::SealAgain
-            | Self::SealElsewhere
-            | Self::Verify
-            | Self::Publish
-            | Self::Cleanup => (0, 0),
-        };
-        Added { bundles, legacy }
-    }
-
-    /// Whether somebody else has signed the index as well: then lists are grown, not begun.
-    fn has_company(self) -> bool {
-        !matches!(self, Self::SealBoth | Self::SealRecursive)
-    }
-}
-
-impl Kind {
-    pub(super) const ALL: [Self; 3] = [Self::Api, Self::FallbackTag, Self::Bearer];
-
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Api => "referrers API",
-            Self::FallbackTag => "fallback tag",
-            Self::Bearer => "bearer",
-        }
-    }
-
-    fn options(self) -> Options {
-        match self {
-            Self::Api => Options::new(),
-            Self::FallbackTag => Options::new()
-                .referrers(Referrers::TagSchema)
-                .takes_whole(false)
-                .deletes(Deletes::Digests),
-            Self::Bearer => Options::new().bearer(USER, PASSWORD),
-        }
-    }
 }
 
 impl Scene {
@@ -326,26 +195,27 @@ impl Scene {
         let mut signatures = BTreeMap::new();
         for subject in [&digest].into_iter().chain(children) {
             let before = registry.signatures(repository, subject);
-            let added = match self.command {
+            let added = if self.command == Command::Publish {
                 // What was signed there, by whomever, is here afterwards.
-                Command::Publish => {
-                    let source = self.world.registry().signatures(REPOSITORY, subject);
-                    assert!(!source.bundles.is_empty(), "{source:?}");
-                    Added {
-                        bundles: source.bundles.len(),
-                        legacy: source.legacy.len(),
-                    }
+                let source = self.world.registry().signatures(REPOSITORY, subject);
+                assert!(!source.bundles.is_empty(), "{source:?}");
+                Added {
+                    bundles: source.bundles.len(),
+                    legacy: source.legacy.len(),
                 }
-                _ if *subject != digest && !self.command.is_recursive() => Added::default(),
-                command => command.adds(),
+            } else if *subject != digest && !self.command.is_recursive() {
+                Added::default()
+            } else {
+                self.command.adds()
             };
             signatures.insert(subject.clone(), (before, added));
         }
         let mut tags = registry.tags(repository);
         tags.retain(|tag, _| !tag.starts_with("sha256-"));
-        match self.command {
-            Command::Cleanup => tags.clone_from(&self.wanted.tags),
-            _ => tags.extend(["v1", "latest"].map(|tag| (tag.to_owned(), digest.clone()))),
+        if self.command == Command::Cleanup {
+            tags.clone_from(&self.wanted.tags);
+        } else {
+            tags.extend(["v1", "latest"].map(|tag| (tag.to_owned(), digest.clone())));
         }
         assert!(tags.contains_key(BYSTANDER), "{tags:?}");
         let mut manifests: BTreeSet<String> = registry.manifests(repository).into_iter().collect();

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::Played;
+use super::axes::{Command, Kind, Server};
 use super::ill::{Ill, Span};
-use super::scene::{Command, Kind, Server};
 
 /// Cells that did not converge are told up to here.
 const TOLD: usize = 50;

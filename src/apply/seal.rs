@@ -7,6 +7,7 @@ use futures_util::future::join_all;
 use super::copying::carry::{Brought, Care, Carrier};
 use super::copying::source::Source;
 use super::receipt::Receipt;
+use super::signatures::recorded::recorded;
 use super::signatures::signer::{Authority, Unsettled, check_settled, settle};
 use super::signatures::unsigned::{Expectation, ToSign, Unsigned};
 use super::survey::{Destination, SealPlan, survey};
@@ -95,6 +96,7 @@ fn subjects(plan: &SealPlan, depth: Depth, ledger: &Ledger) -> Vec<ToSign> {
             }
             for subject in signed {
                 let subject = ToSign {
+                    recorded: recorded(ledger.earlier(), &destination.repository, &subject.digest),
                     repository: destination.repository.clone(),
                     expectation: expectation(&subject.digest),
                     subject,

@@ -3,6 +3,7 @@
 use std::future::Future;
 
 use super::receipt::Receipt;
+use super::signatures::recorded::recorded as recorded_places;
 use super::signatures::signer::{Authority, check_settled, settle};
 use super::signatures::unsigned::{Expectation, ToSign};
 use super::subjects::{named, recorded};
@@ -27,6 +28,7 @@ pub(super) async fn sign(
     let mut subjects = Vec::new();
     for (repository, found) in targets {
         subjects.extend(found.into_iter().map(|subject| ToSign {
+            recorded: recorded_places(ledger.earlier(), &repository, &subject.digest),
             repository: repository.clone(),
             subject,
             expectation: Expectation::Unsigned,

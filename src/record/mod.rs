@@ -216,6 +216,19 @@ impl Record {
     }
 }
 
+impl Record {
+    /// The manifests in which `image` had signatures of `subject` in this format.
+    pub fn manifests_of(&self, image: &str, subject: &Digest, format: &str) -> Vec<Digest> {
+        let images = self.images.iter().filter(|known| known.image == image);
+        let signatures = images
+            .flat_map(|known| &known.signatures)
+            .filter(|known| known.subject == *subject && known.format == format);
+        signatures
+            .filter_map(|known| known.manifest.clone())
+            .collect()
+    }
+}
+
 impl SignatureRecord {
     /// What it is known by: its own digest where it shares a manifest, which others change, else the manifest's.
     #[must_use]

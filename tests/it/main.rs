@@ -44,5 +44,6 @@ mod sign;
 mod tags;
 mod tokens;
 mod trace;
+mod vanished;
 mod verify;
 mod workflows;

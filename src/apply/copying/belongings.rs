@@ -12,7 +12,7 @@ use crate::apply::receipt::Subject;
 use crate::apply::signatures::attach::list;
 use crate::apply::signatures::legacy::read_config;
 use crate::apply::signatures::legacy_manifest::merge;
-use crate::apply::signatures::lookup::{REFERRERS_MAX, entries};
+use crate::apply::signatures::lookup::{REFERRERS_MAX, entries, fallback};
 use crate::apply::signatures::settle::{Change, Shared};
 use crate::apply::{ApplyError, Context};
 use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, Reference, Repository};
@@ -98,7 +98,8 @@ impl Belongings<'_> {
         if brought.is_empty() || self.are_listed(subject, &brought).await? {
             return Ok(());
         }
-        let listing = list(self.context, self.to, subject, brought, listed.original);
+        let shared = fallback(self.context, self.to, subject);
+        let listing = list(shared, brought, listed.original);
         match listing.await? {
             Some(settling) => settling.await,
             None => Ok(()),
@@ -183,12 +184,7 @@ impl Belongings<'_> {
         if held.as_ref() == Some(original.digest()) {
             return Ok(());
         }
-        let shared = Shared {
-            context: self.context,
-            repository: self.to,
-            subject,
-            tag,
-        };
+        let shared = Shared::new(self.context, self.to, subject, tag);
         let add = async |current: Option<&Manifest>| match current {
             None => Ok(Some(Change {
                 media_type: original.media_type().clone(),

@@ -114,12 +114,8 @@ impl Source {
     ) -> Result<Option<Manifest>, ApplyError> {
         match self {
             Self::Repository(repository) => {
-                let shared = Shared {
-                    context,
-                    repository,
-                    subject,
-                    tag: subject.tag_beside(suffix),
-                };
+                let tag = subject.tag_beside(suffix);
+                let shared = Shared::new(context, repository, subject, tag);
                 if known.may_have(&shared.tag) {
                     shared.read().await
                 } else {

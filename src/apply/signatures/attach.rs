@@ -7,7 +7,7 @@ use tokio::sync::OnceCell;
 
 use super::legacy;
 use super::lookup::{Api, entries, fallback};
-use super::settle::{Change, Settling};
+use super::settle::{Change, Settling, Shared};
 use crate::apply::receipt::{Place, Subject};
 use crate::apply::{ApplyError, Context};
 use crate::domain::{
@@ -51,8 +51,10 @@ impl<'a> Attacher<'a> {
         &self,
         subject: &'a Descriptor,
         signature: &LegacySignature,
+        seen: Option<Manifest>,
     ) -> Result<(Place, Settling<'a>), ApplyError> {
-        legacy::attach(self.context, self.repository, &subject.digest, signature).await
+        let (context, repository) = (self.context, self.repository);
+        legacy::attach(context, repository, &subject.digest, signature, seen).await
     }
 
     /// Stores a bundle as a referrer of `subject`. Returns where it is once the registry lists it, and what is left to do for
@@ -62,6 +64,7 @@ impl<'a> Attacher<'a> {
         subject: &'a Descriptor,
         signature: &Signature,
         api: Api,
+        seen: Option<Manifest>,
     ) -> Result<(Place, Settling<'a>), ApplyError> {
         let (bundle, signed_at) = (&signature.bundle, &signature.verified.signed_at);
         let registry = &self.context.registry;
@@ -99,8 +102,8 @@ impl<'a> Attacher<'a> {
             );
             entry.artifact_type = Some(BUNDLE_TYPE.to_owned());
             entry.annotations = signature_annotations().into_iter().collect();
-            let (context, repository) = (self.context, self.repository);
-            settling = list(context, repository, &subject.digest, vec![entry], None).await?;
+            let shared = fallback(self.context, self.repository, &subject.digest).seen(seen);
+            settling = list(shared, vec![entry], None).await?;
         }
         let place = Place {
             format: SignatureFormat::Bundle,
@@ -126,16 +129,13 @@ impl<'a> Attacher<'a> {
     }
 }
 
-/// Adds `new` to the fallback index of `subject`. Where there is none and `original` lists just these, it is that one.
+/// Adds `new` to a fallback index. Where there is none and `original` lists just these, it is that one.
 /// Returns what is left to do for them to stay there.
-pub(in crate::apply) async fn list<'a>(
-    context: &'a Context,
-    repository: &'a Repository,
-    subject: &'a Digest,
+pub(in crate::apply) async fn list(
+    list: Shared<'_>,
     new: Vec<Descriptor>,
     original: Option<Manifest>,
-) -> Result<Settling<'a>, ApplyError> {
-    let list = fallback(context, repository, subject);
+) -> Result<Settling<'_>, ApplyError> {
     let of = list.subject();
     let add = async move |current: Option<&Manifest>| {
         let merged = match &original {

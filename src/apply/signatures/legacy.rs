@@ -25,12 +25,7 @@ const CONFIG_MAX_BYTES: u64 = 4 << 20;
 
 /// The tag that holds the signatures of `subject`.
 fn tag<'a>(context: &'a Context, repository: &'a Repository, subject: &'a Digest) -> Shared<'a> {
-    Shared {
-        context,
-        repository,
-        subject,
-        tag: subject.legacy_tag(),
-    }
+    Shared::new(context, repository, subject, subject.legacy_tag())
 }
 
 /// Looks up every signature of `subject` under the tag and has each judged. A tag that holds anything but signatures is an
@@ -41,12 +36,26 @@ pub(in crate::apply) async fn look_up(
     subject: &Digest,
     judge: &Judge<'_>,
 ) -> Result<Lookup, ApplyError> {
-    let mut lookup = Lookup::of(Api::FallbackTag);
     let tag = tag(context, repository, subject);
     let Some(manifest) = tag.read().await? else {
-        return Ok(lookup);
+        return Ok(Lookup::of(Api::FallbackTag));
     };
-    let signatures: Vec<&Descriptor> = layers(&manifest, &tag)?
+    let mut lookup = judge_all(context, repository, subject, &manifest, judge).await?;
+    lookup.legacy = Some(manifest);
+    Ok(lookup)
+}
+
+/// Has every signature in such a manifest judged.
+pub(super) async fn judge_all(
+    context: &Context,
+    repository: &Repository,
+    subject: &Digest,
+    manifest: &Manifest,
+    judge: &Judge<'_>,
+) -> Result<Lookup, ApplyError> {
+    let mut lookup = Lookup::of(Api::FallbackTag);
+    let tag = tag(context, repository, subject);
+    let signatures: Vec<&Descriptor> = layers(manifest, &tag)?
         .iter()
         .filter(|layer| is_signature(layer))
         .collect();
@@ -56,7 +65,7 @@ pub(in crate::apply) async fn look_up(
     }
     // All signatures of one image under one name have the same payload. It is read once, and kept only while they are judged.
     let judged = payloads.into_iter().map(|(digest, numbers)| {
-        let (manifest, signatures) = (&manifest, &signatures);
+        let signatures = &signatures;
         async move {
             let registry = &context.registry;
             let small = |number: &usize| signatures[*number].size <= SIGNATURE_MAX_BYTES;
@@ -119,6 +128,7 @@ pub(in crate::apply) async fn attach<'a>(
     repository: &'a Repository,
     subject: &'a Digest,
     signature: &LegacySignature,
+    seen: Option<Manifest>,
 ) -> Result<(Place, Settling<'a>), ApplyError> {
     let ours = signature.clone();
     let shared = || tag(context, repository, subject);
@@ -132,7 +142,7 @@ pub(in crate::apply) async fn attach<'a>(
         let config = read_config(context, repository, manifest).await?;
         append(manifest, config, &ours).map(Some)
     };
-    let (manifest, settling) = shared().begin(add).await?;
+    let (manifest, settling) = shared().seen(seen).begin(add).await?;
     // Either it was there, or it was written.
     let manifest = manifest.ok_or_else(|| shared().occupied(OTHERS))?;
     Ok((place(&manifest, &signature.annotations), settling))

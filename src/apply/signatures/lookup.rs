@@ -87,8 +87,14 @@ pub(in crate::apply) struct Lookup {
     pub refused: Vec<(Place, Refusal)>,
     /// What is listed, but the registry says it does not have.
     pub dangling: Vec<Digest>,
+    /// Signatures that hold and are there, but are not listed.
+    pub unlisted: Vec<Held>,
     /// Whether the registry has the referrers API; as far as is known, which it is where bundles were looked for.
     pub api: Api,
+    /// What the fallback tag holds, as far as it was looked at.
+    pub fallback: Option<Manifest>,
+    /// What the tag for the older format holds.
+    pub legacy: Option<Manifest>,
 }
 
 /// Whether a registry has the referrers API.
@@ -188,7 +194,18 @@ impl Lookup {
             verified: Vec::new(),
             refused: Vec::new(),
             dangling: Vec::new(),
+            unlisted: Vec::new(),
             api,
+            fallback: None,
+            legacy: None,
+        }
+    }
+
+    /// What was seen of the tag that lists signatures of this format.
+    pub(in crate::apply) fn list(&self, format: SignatureFormat) -> Option<&Manifest> {
+        match format {
+            SignatureFormat::Bundle => self.fallback.as_ref(),
+            SignatureFormat::Legacy => self.legacy.as_ref(),
         }
     }
 
@@ -196,6 +213,16 @@ impl Lookup {
     pub(in crate::apply) fn verified_as(&self, format: SignatureFormat) -> Option<&Held> {
         let mut verified = self.verified.iter();
         verified.find(|held| held.place.format == format)
+    }
+
+    /// The same, listed or not.
+    pub(in crate::apply) fn held_as(&self, format: SignatureFormat) -> Option<&Held> {
+        let unlisted = || {
+            self.unlisted
+                .iter()
+                .find(|held| held.place.format == format)
+        };
+        self.verified_as(format).or_else(unlisted)
     }
 
     /// Adds what became of one candidate.
@@ -219,6 +246,7 @@ impl Lookup {
         self.verified.extend(legacy.verified);
         self.refused.extend(legacy.refused);
         self.dangling.extend(legacy.dangling);
+        self.legacy = legacy.legacy;
         self
     }
 
@@ -240,10 +268,12 @@ impl Lookup {
         for held in &mut self.verified {
             held.place.is_tagged = true;
         }
+        self.fallback = tagged;
         Ok(())
     }
 
-    async fn judge_all(
+    /// Adds what became of each of these.
+    pub(super) async fn judge_all(
         &mut self,
         context: &Context,
         repository: &Repository,
@@ -277,12 +307,7 @@ pub(in crate::apply) fn fallback<'a>(
     repository: &'a Repository,
     subject: &'a Digest,
 ) -> Shared<'a> {
-    Shared {
-        context,
-        repository,
-        subject,
-        tag: subject.fallback_tag(),
-    }
+    Shared::new(context, repository, subject, subject.fallback_tag())
 }
 
 /// The entries of a fallback index.

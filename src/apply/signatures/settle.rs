@@ -4,6 +4,7 @@
 //! There is no compare-and-swap in the registry protocol: this is what can be had without one. Between writers who all do
 //! so nothing is lost; what a writer who does not wait takes away is written again while this one still looks.
 
+use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
 use futures_util::future::{LocalBoxFuture, try_join_all};
@@ -29,12 +30,25 @@ pub(in crate::apply) struct Change {
     pub parts: Vec<Vec<u8>>,
 }
 
+impl Change {
+    /// Writing just this.
+    fn of(manifest: &Manifest) -> Self {
+        Self {
+            media_type: manifest.media_type().clone(),
+            bytes: manifest.bytes().to_vec(),
+            parts: Vec::new(),
+        }
+    }
+}
+
 /// A tag that belongs to `subject` and that others write too.
 pub(in crate::apply) struct Shared<'a> {
     pub(in crate::apply) context: &'a Context,
     pub(in crate::apply) repository: &'a Repository,
     pub(in crate::apply) subject: &'a Digest,
     pub(in crate::apply) tag: Tag,
+    /// What it was last seen to hold.
+    seen: RefCell<Option<Manifest>>,
 }
 
 /// What one look at a tag came to.
@@ -49,6 +63,28 @@ enum Round {
 pub(in crate::apply) type Settling<'a> = Option<LocalBoxFuture<'a, Result<(), ApplyError>>>;
 
 impl<'a> Shared<'a> {
+    /// `tag`, of which nothing was seen yet.
+    pub(in crate::apply) fn new(
+        context: &'a Context,
+        repository: &'a Repository,
+        subject: &'a Digest,
+        tag: Tag,
+    ) -> Self {
+        Self {
+            context,
+            repository,
+            subject,
+            tag,
+            seen: RefCell::default(),
+        }
+    }
+
+    /// The same, which held this when it was looked at before.
+    pub(in crate::apply) fn seen(self, manifest: Option<Manifest>) -> Self {
+        self.seen.replace(manifest);
+        self
+    }
+
     /// Writes what `merge` makes of the tag's content, unless that has nothing to add to it. Returns the digest of what the
     /// tag holds then, and what is left to do: others may be writing what they read before. That is mostly waiting, which
     /// other work need not stand still for.
@@ -111,10 +147,21 @@ impl<'a> Shared<'a> {
         {
             return Err(self.occupied("holds that itself"));
         }
-        let Some(change) = merge(current.as_ref()).await? else {
+        // A list does not vanish from one moment to the next: whoever is told so and begins a new one loses what others
+        // wrote into it.
+        let vanished = if current.is_none() {
+            self.seen.borrow().clone()
+        } else {
+            None
+        };
+        let merged = merge(current.as_ref().or(vanished.as_ref())).await?;
+        let Some(change) = merged.or_else(|| vanished.as_ref().map(Change::of)) else {
             return Ok(Round::Same(current.map(|held| held.digest().clone())));
         };
         self.write(&change).await?;
+        // What cannot be read is seen to at the next look.
+        let written = Manifest::parse(change.bytes.clone(), change.media_type.clone());
+        self.seen.replace(written.ok());
         let wait = SETTLE.max(began.elapsed() * 3);
         Ok(Round::Written(Digest::of(&change.bytes), wait))
     }

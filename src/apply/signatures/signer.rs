@@ -171,14 +171,10 @@ impl Authority {
         let stores = open.filter_map(|(subject, lacking)| {
             let attacher = attachers.get(&lacking.repository)?;
             Some(async move {
+                let (of, api, seen) = (&one.subject, lacking.api, lacking.list.clone());
                 let stored = match content {
-                    Content::Bundle(signature) => {
-                        let subject = &one.subject;
-                        attacher.attach(subject, signature, lacking.api).await
-                    }
-                    Content::Legacy(signature) => {
-                        attacher.attach_legacy(&one.subject, signature).await
-                    }
+                    Content::Bundle(signature) => attacher.attach(of, signature, api, seen).await,
+                    Content::Legacy(signature) => attacher.attach_legacy(of, signature, seen).await,
                 };
                 let (place, settling) = stored.map_err(|source| {
                     outages.note(lacking);

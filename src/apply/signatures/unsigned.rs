@@ -2,12 +2,13 @@
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::lookup::{Api, Content, Lookup, Search, look_up};
+use super::lookup::{Api, Content, Held, Lookup, Search, look_up};
+use super::recorded::{self, Recorded};
 use super::signer::Authority;
 use crate::apply::children::PARALLEL;
 use crate::apply::receipt::{Origin, Receipt, SignatureReceipt, Subject};
 use crate::apply::{ApplyError, Context};
-use crate::domain::{Descriptor, Policy, Repository, SignatureFormat};
+use crate::domain::{Descriptor, Manifest, Policy, Repository, SignatureFormat};
 use crate::inputs::{Formats, OnSigningFailure, Signing};
 
 /// Something that must have a signature where it is.
@@ -19,6 +20,8 @@ pub(in crate::apply) struct ToSign {
     pub subject: Descriptor,
     /// What is likely to be found.
     pub expectation: Expectation,
+    /// Where the record says that signatures are.
+    pub recorded: Vec<Recorded>,
 }
 
 /// A signature that some repositories lack. It is made once, however many these are.
@@ -41,6 +44,8 @@ pub(in crate::apply) struct Lacking {
     pub repository: Repository,
     /// Where a bundle will be listed.
     pub api: Api,
+    /// What was seen of the tag that will list it.
+    pub list: Option<Manifest>,
 }
 
 /// What is likely to be found, which decides in which order to look: never what counts.
@@ -107,7 +112,9 @@ impl Authority {
             let policy = &policy;
             async move {
                 let search = search(signing.formats, subject.expectation);
-                let lookup = self.look(context, &subject, policy, search).await?;
+                let mut lookup = self.look(context, &subject, policy, search).await?;
+                let missing = missing(signing.formats, &lookup);
+                lookup.unlisted = self.recall(context, &subject, policy, missing).await?;
                 Ok::<_, ApplyError>((subject, lookup))
             }
         });
@@ -123,12 +130,40 @@ impl Authority {
             let text = match &one.known {
                 None => format!("`{digest}`: to be signed ({format})"),
                 Some(_) => {
-                    format!("`{digest}`: its signature ({format}) is to be stored elsewhere too")
+                    format!(
+                        "`{digest}`: its signature ({format}) is to be stored where it is missing"
+                    )
                 }
             };
             context.events.note(text);
         }
         Ok(unsigned)
+    }
+
+    /// What the record names of the signatures that are missing, and is there.
+    async fn recall(
+        &self,
+        context: &Context,
+        wanted: &ToSign,
+        policy: &Policy,
+        missing: Vec<SignatureFormat>,
+    ) -> Result<Vec<Held>, ApplyError> {
+        let (repository, subject) = (&wanted.repository, &wanted.subject.digest);
+        let judge = self.judge(policy);
+        let mut held = Vec::new();
+        for format in missing {
+            let places = &wanted.recorded;
+            let found =
+                recorded::look_up(context, repository, subject, places, format, &judge).await?;
+            if found.is_some() {
+                context.events.warn(format!(
+                    "`{}` has the signature ({format}) that the record names, but does not list it: it is listed again",
+                    wanted.name()
+                ));
+            }
+            held.extend(found);
+        }
+        Ok(held)
     }
 
     /// Looks for signatures of `subject` that count. What is listed but not there is given time, so that a registry that
@@ -198,6 +233,7 @@ fn unsigned(formats: Formats, found: &[(ToSign, Lookup)]) -> Vec<Unsigned> {
             let lacking = Lacking {
                 repository: wanted.repository.clone(),
                 api: lookup.api,
+                list: lookup.list(format).cloned(),
             };
             let same =
                 |one: &&mut Unsigned| one.subject.digest == subject.digest && one.format == format;
@@ -205,10 +241,10 @@ fn unsigned(formats: Formats, found: &[(ToSign, Lookup)]) -> Vec<Unsigned> {
                 known.lacking.push(lacking);
                 continue;
             }
-            let elsewhere = found
+            let looks = found
                 .iter()
                 .filter(|(other, _)| other.subject.digest == subject.digest);
-            let mut held = elsewhere.filter_map(|(_, lookup)| lookup.verified_as(format));
+            let mut held = looks.filter_map(|(_, lookup)| lookup.held_as(format));
             unsigned.push(Unsigned {
                 subject: subject.clone(),
                 format,

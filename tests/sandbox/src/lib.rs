@@ -19,6 +19,7 @@ mod traffic;
 pub use faults::{Fault, Trigger};
 pub use registry::{
     Auth, Deletes, Image, IndexWithProvenance, Kind, Options, Referrers, Registry, Service,
+    Signatures, Snapshot, Tagging,
 };
 pub use sigstore::Sigstore;
 pub use traffic::{Authorization, Request};

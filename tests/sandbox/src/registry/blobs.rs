@@ -49,13 +49,18 @@ pub(crate) fn stored(store: &Store, call: &Call) -> Reply {
 }
 
 /// `POST /v2/NAME/blobs/uploads/`: a mount, a whole blob, or the start of an upload.
-pub(crate) fn begin(store: &mut Store, call: &Call, name: &str) -> Result<Reply, Refusal> {
+pub(crate) fn begin(
+    store: &mut Store,
+    call: &Call,
+    name: &str,
+    takes_whole: bool,
+) -> Result<Reply, Refusal> {
     if let (Some(digest), Some(from)) = (call.query("mount"), call.query("from"))
         && store.mount(name, digest, from)
     {
         return Ok(created(name, digest));
     }
-    if let Some(digest) = call.query("digest") {
+    if let Some(digest) = call.query("digest").filter(|_| takes_whole) {
         return finish(store, name, digest, &call.body);
     }
     let id = store.begin_upload(name);

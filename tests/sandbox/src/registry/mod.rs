@@ -9,11 +9,13 @@ mod manifests;
 mod options;
 mod routes;
 mod services;
+mod sighting;
 mod store;
 
 pub use images::{Image, IndexWithProvenance, Kind};
 pub use options::{Auth, Deletes, Options, Referrers};
 pub use services::Service;
+pub use sighting::{Signatures, Tagging};
 
 use crate::faults::Fault;
 use crate::server::{Handler, Server};
@@ -22,12 +24,16 @@ use routes::Routes;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use store::Store;
 
 /// A running registry; dropping it ends it.
 pub struct Registry {
     server: Server,
     service: Arc<Routes>,
 }
+
+/// Everything that a registry held at some moment, open uploads too.
+pub struct Snapshot(Store);
 
 impl Registry {
     /// Starts one on a free port of 127.0.0.1.
@@ -137,6 +143,30 @@ impl Registry {
     /// How many uploads have begun and were neither ended nor taken back.
     pub fn open_uploads(&self) -> usize {
         self.service.store().open_uploads()
+    }
+
+    /// The signatures of `digest` that are here, whoever made them.
+    pub fn signatures(&self, repository: &str, digest: &str) -> Signatures {
+        let referrers = self.service.options.referrers;
+        sighting::signatures(&self.service.store(), referrers, repository, digest)
+    }
+
+    /// Every push by tag since the start, or since the log was cleared.
+    pub fn taggings(&self) -> Vec<Tagging> {
+        self.service.taggings().clone()
+    }
+
+    /// Keeps what is here now.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot(self.service.store().clone())
+    }
+
+    /// Goes back to what was here then, with an empty log and without faults.
+    pub fn restore(&self, snapshot: &Snapshot) {
+        *self.service.store() = snapshot.0.clone();
+        self.service.taggings().clear();
+        self.clear_requests();
+        self.clear_faults();
     }
 
     /// Takes a manifest away but leaves what points to it, tags too: what garbage collection does to untagged children.

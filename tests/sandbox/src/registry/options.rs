@@ -64,6 +64,7 @@ pub struct Options {
     pub(crate) deletes: Deletes,
     pub(crate) service: Option<Service>,
     pub(crate) may_delete: bool,
+    pub(crate) takes_whole: bool,
 }
 
 impl Default for Options {
@@ -84,6 +85,7 @@ impl Default for Options {
             deletes: Deletes::Tags,
             service: None,
             may_delete: true,
+            takes_whole: true,
         }
     }
 }
@@ -195,6 +197,13 @@ impl Options {
     #[must_use]
     pub fn may_delete(mut self, may: bool) -> Self {
         self.may_delete = may;
+        self
+    }
+
+    /// Whether a blob can be sent with the POST; where not, one begins an upload, as with distribution.
+    #[must_use]
+    pub fn takes_whole(mut self, takes: bool) -> Self {
+        self.takes_whole = takes;
         self
     }
 

@@ -3,6 +3,7 @@
 use super::auth::Tokens;
 use super::options::{Auth, Options, Referrers};
 use super::services::Listing;
+use super::sighting::{self, Tagging};
 use super::store::Store;
 use super::{aws, blobs, deletion, manifests};
 use crate::faults::glob;
@@ -14,6 +15,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// The registry behind the server.
 pub(crate) struct Routes {
     store: Mutex<Store>,
+    taggings: Mutex<Vec<Tagging>>,
     pub(crate) tokens: Tokens,
     pub(crate) options: Options,
 }
@@ -106,6 +108,7 @@ impl Routes {
         store.lag = options.lag;
         Self {
             store: Mutex::new(store),
+            taggings: Mutex::default(),
             tokens: Tokens::new(address, &options),
             options,
         }
@@ -113,6 +116,10 @@ impl Routes {
 
     pub(crate) fn store(&self) -> MutexGuard<'_, Store> {
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn taggings(&self) -> MutexGuard<'_, Vec<Tagging>> {
+        self.taggings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn answer(&self, call: &Call) -> Reply {
@@ -177,7 +184,10 @@ impl Routes {
                 manifests::get(&mut store, &self.options.habits, call, name, reference)
             }
             ("PUT", Route::Manifest(name, reference)) => {
-                manifests::put(&mut store, &self.options, call, name, reference)
+                let put = manifests::put(&mut store, &self.options, call, name, reference)?;
+                let tagging = sighting::of_push(&store, self.options.referrers, name, reference);
+                self.taggings().extend(tagging);
+                Ok(put)
             }
             ("DELETE", Route::Manifest(name, reference)) => {
                 manifests::delete(&mut store, &self.options, name, reference)
@@ -209,7 +219,9 @@ impl Routes {
                     .header("docker-content-digest", *digest))
             }
             (_, Route::Blob(name, digest)) => blobs::blob(&mut store, call, name, digest),
-            ("POST", Route::Uploads(name)) => blobs::begin(&mut store, call, name),
+            ("POST", Route::Uploads(name)) => {
+                blobs::begin(&mut store, call, name, self.options.takes_whole)
+            }
             (_, Route::Upload(name, id)) => blobs::upload(&mut store, call, name, id),
             _ => refuse(405, "UNSUPPORTED", "the operation is unsupported"),
         }

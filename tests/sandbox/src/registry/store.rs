@@ -5,7 +5,7 @@ use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// All repositories and open uploads.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Store {
     repositories: HashMap<String, Repository>,
     uploads: HashMap<String, Upload>,
@@ -21,7 +21,7 @@ pub(crate) struct Store {
 /// Tags and what they hold.
 type Tags = BTreeMap<String, String>;
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Repository {
     blobs: HashMap<String, Bytes>,
     manifests: HashMap<String, Manifest>,
@@ -39,6 +39,7 @@ pub(crate) struct Manifest {
     hidden_for: u32,
 }
 
+#[derive(Clone)]
 struct Tag {
     digest: String,
     hidden_for: u32,
@@ -47,7 +48,7 @@ struct Tag {
 }
 
 /// A blob upload under way.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Upload {
     pub(crate) repository: String,
     pub(crate) bytes: Vec<u8>,

@@ -1,0 +1,65 @@
+//! Signatures that the record names and the registry does not list: it may be late, or be told wrong of, and another
+//! signature is none the better for that.
+
+use super::legacy;
+use super::lookup::{Api, Held, Judge, Lookup};
+use crate::apply::{ApplyError, Context};
+use crate::domain::{Descriptor, Digest, MediaType, Reference, Repository, SignatureFormat};
+use crate::record::Record;
+
+/// Where a record says that a signature is: its format and its manifest.
+pub(in crate::apply) type Recorded = (SignatureFormat, Digest);
+
+/// Where the record says that signatures of `subject` are.
+pub(in crate::apply) fn recorded(
+    record: Option<&Record>,
+    repository: &Repository,
+    subject: &Digest,
+) -> Vec<Recorded> {
+    let image = repository.to_string();
+    let all = [SignatureFormat::Bundle, SignatureFormat::Legacy];
+    let named = all.map(|format| {
+        let manifests = record.map(|record| record.manifests_of(&image, subject, format.as_str()));
+        manifests
+            .into_iter()
+            .flatten()
+            .map(move |digest| (format, digest))
+    });
+    named.into_iter().flatten().collect()
+}
+
+/// Looks for signatures of this format at these places. A registry that has them no more is believed.
+pub(in crate::apply) async fn look_up(
+    context: &Context,
+    repository: &Repository,
+    subject: &Digest,
+    places: &[Recorded],
+    format: SignatureFormat,
+    judge: &Judge<'_>,
+) -> Result<Option<Held>, ApplyError> {
+    for (_, digest) in places.iter().filter(|(of, _)| *of == format) {
+        let found = match format {
+            SignatureFormat::Bundle => {
+                let entry = Descriptor::new(MediaType::OciManifest, 0, digest.clone());
+                let mut found = Lookup::of(Api::FallbackTag);
+                found
+                    .judge_all(context, repository, subject, &[entry], judge)
+                    .await?;
+                found
+            }
+            SignatureFormat::Legacy => {
+                let reference = Reference::Digest(digest.clone());
+                match context.registry.manifest(repository, &reference).await? {
+                    Some(manifest) => {
+                        legacy::judge_all(context, repository, subject, &manifest, judge).await?
+                    }
+                    None => continue,
+                }
+            }
+        };
+        if let Some(held) = found.verified.into_iter().next() {
+            return Ok(Some(held));
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,103 @@
+//! What somebody who pulls a tag could find out about its content at the moment when it was tagged: a log of that.
+
+use super::options::Referrers;
+use super::store::Store;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+
+const BUNDLE: &str = "application/vnd.dev.sigstore.bundle";
+const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
+
+/// Signatures of one digest, whoever made them and whether they hold or not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Signatures {
+    /// Manifests of bundles that clients can find: by the API, or where there is none, in the fallback tag.
+    pub bundles: BTreeSet<String>,
+    /// Manifests of bundles that are here and that nobody can find.
+    pub unlisted: BTreeSet<String>,
+    /// Signatures of the older format, as their layers state them.
+    pub legacy: BTreeSet<String>,
+}
+
+/// A manifest was pushed by tag.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tagging {
+    /// Where.
+    pub repository: String,
+    /// The tag.
+    pub tag: String,
+    /// What it held from then on.
+    pub digest: String,
+    /// The signatures of that, and of each of its children, at that moment.
+    pub signatures: BTreeMap<String, Signatures>,
+}
+
+/// The signatures of `subject` that are here, by what is in the store: no lag, no fault.
+pub(crate) fn signatures(
+    store: &Store,
+    referrers: Referrers,
+    repository: &str,
+    subject: &str,
+) -> Signatures {
+    let document = |reference: &str| -> Option<Value> {
+        let manifest = store.manifest(repository, reference)?;
+        serde_json::from_slice(&manifest.bytes).ok()
+    };
+    let texts = |list: &Value, name: &str| -> BTreeSet<String> {
+        let entries = list.as_array().into_iter().flatten();
+        let texts = entries.filter_map(|entry| entry[name].as_str());
+        texts.map(str::to_owned).collect()
+    };
+    let tag = subject.replace(':', "-");
+    let list = document(&tag).map_or(BTreeSet::new(), |list| texts(&list["manifests"], "digest"));
+    let is_bundle = |manifest: &Value| {
+        let layer = manifest["layers"][0]["mediaType"].as_str();
+        manifest["subject"]["digest"] == subject && layer.is_some_and(|t| t.starts_with(BUNDLE))
+    };
+    let mut found = Signatures::default();
+    for digest in store.manifest_digests(repository) {
+        if !document(&digest).is_some_and(|manifest| is_bundle(&manifest)) {
+            continue;
+        }
+        if referrers == Referrers::Api || list.contains(&digest) {
+            found.bundles.insert(digest);
+        } else {
+            found.unlisted.insert(digest);
+        }
+    }
+    if let Some(manifest) = document(&format!("{tag}.sig")) {
+        let layers = manifest["layers"].as_array().into_iter().flatten();
+        let stated = layers.filter_map(|layer| layer["annotations"][SIGNATURE].as_str());
+        found.legacy = stated.map(str::to_owned).collect();
+    }
+    found
+}
+
+/// What is to be noted of a push by this reference; nothing, if it was one by digest.
+pub(crate) fn of_push(
+    store: &Store,
+    referrers: Referrers,
+    repository: &str,
+    reference: &str,
+) -> Option<Tagging> {
+    if reference.contains(':') {
+        return None;
+    }
+    let manifest = store.manifest(repository, reference)?;
+    let content: Value = serde_json::from_slice(&manifest.bytes).ok()?;
+    let children = content["manifests"].as_array().into_iter().flatten();
+    let children = children.filter_map(|child| child["digest"].as_str());
+    let all = children.chain([manifest.digest.as_str()]);
+    let of = |digest: &str| {
+        (
+            digest.to_owned(),
+            signatures(store, referrers, repository, digest),
+        )
+    };
+    Some(Tagging {
+        repository: repository.to_owned(),
+        tag: reference.to_owned(),
+        digest: manifest.digest.clone(),
+        signatures: all.map(of).collect(),
+    })
+}

@@ -13,7 +13,7 @@ struct Excuse {
 }
 
 /// An answer by which there is none: `answers.rs` of the registry says which they are.
-const DENIALS: [Ill; 3] = [Ill::Denial, Ill::NoSuchPage, Ill::ContentType];
+pub(super) const DENIALS: [Ill; 3] = [Ill::Denial, Ill::NoSuchPage, Ill::ContentType];
 
 const EXCUSES: [Excuse; 7] = [
     Excuse {
@@ -54,10 +54,9 @@ const EXCUSES: [Excuse; 7] = [
         why: "a process that was killed takes no upload back, and where an upload is whose place was never told nobody knows",
         holds: |played, problem| {
             let begins = played.hit.starts_with("POST ") && played.hit.contains("/blobs/uploads/");
-            let is_unheard = matches!(
-                played.cell.ill,
-                Ill::LostResponse | Ill::Late | Ill::Terminate
-            );
+            // An answer without a body is cut to nothing.
+            let unheard = [Ill::LostResponse, Ill::CutBody, Ill::Late, Ill::Terminate];
+            let is_unheard = unheard.contains(&played.cell.ill);
             problem.broken == Broken::OpenUpload
                 && (played.cell.ill == Ill::Kill || (begins && is_unheard))
         },

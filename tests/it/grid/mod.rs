@@ -68,7 +68,7 @@ impl fmt::Display for Played {
 /// Some of the cells of one command on one kind of registry.
 #[derive(Clone, Copy)]
 enum Share {
-    /// One for each fault.
+    /// One for each fault that is likely to do harm.
     Sample(usize),
     /// Each `PARTS`th.
     Part(usize),
@@ -94,13 +94,16 @@ fn cells(scene: &Scene) -> Vec<Cell> {
 }
 
 impl Share {
-    fn of(self, cells: Vec<Cell>) -> Vec<Cell> {
+    fn of(self, command: Command, cells: Vec<Cell>) -> Vec<Cell> {
         let number = match self {
             Self::Part(part) => return cells.into_iter().skip(part).step_by(PARTS).collect(),
             Self::Sample(number) => number,
         };
+        // What is wrong for others is wrong for these; what they are there for is a list that is said not to be there.
+        let is_rerun = matches!(command, Command::SealAgain | Command::SealElsewhere);
         let faults = Ill::ALL.iter().enumerate();
         faults
+            .filter(|(_, ill)| !is_rerun || believed::DENIALS.contains(ill))
             .map(|(position, ill)| {
                 let of_ill: Vec<&Cell> = cells.iter().filter(|cell| cell.ill == *ill).collect();
                 // An odd stride that no count is a multiple of comes by all places, and by both spans in turn.
@@ -154,7 +157,7 @@ fn play_all(shares: &[(Command, Kind, Share)]) -> Tally {
                 .unwrap()
                 .requests
                 .insert((*command, *kind), requests);
-            for cell in share.of(cells(&scene)) {
+            for cell in share.of(*command, cells(&scene)) {
                 let played = play(&scene, cell);
                 if !played.problems.is_empty() {
                     eprintln!("{played}");

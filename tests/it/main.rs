@@ -23,6 +23,7 @@ mod credentials;
 mod deletion;
 mod faults;
 mod forgeries;
+mod grid;
 mod hostile;
 mod inputs;
 mod interrupted;

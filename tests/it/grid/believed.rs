@@ -1,0 +1,92 @@
+//! What a run cannot help: a registry that says that something is not there is believed, and what nobody knows of nobody
+//! takes back. Each is said of as few cells as it holds for; whatever else is broken counts.
+
+use super::Played;
+use super::axes::{Command, Kind, Server};
+use super::ill::{Ill, Span};
+use super::judge::{Broken, Problem};
+
+/// What may be, and why.
+struct Excuse {
+    why: &'static str,
+    holds: fn(&Played, &Problem) -> bool,
+}
+
+/// An answer by which there is none: `answers.rs` of the registry says which they are.
+pub(super) const DENIALS: [Ill; 3] = [Ill::Denial, Ill::NoSuchPage, Ill::ContentType];
+
+const EXCUSES: [Excuse; 7] = [
+    Excuse {
+        why: "the gate is told that there is no signature, and refuses; the next run is let see it",
+        holds: |played, problem| {
+            problem.broken == Broken::Refused
+                && !problem.is_left
+                && matches!(played.command, Command::Verify | Command::Publish)
+                && DENIALS.contains(&played.cell.ill)
+        },
+    },
+    Excuse {
+        why: "a cleanup is told that a tag is gone, and has nothing to take back; the next one is let see it",
+        holds: |played, problem| {
+            problem.broken == Broken::Tags
+                && !problem.is_left
+                && played.command == Command::Cleanup
+                && played.cell.ill == Ill::Denial
+        },
+    },
+    Excuse {
+        why: "a run that has no record is told that there is no signature, and makes one: there are two from then on",
+        holds: |played, problem| {
+            problem.broken == Broken::Signatures
+                && played.command == Command::SealElsewhere
+                && DENIALS.contains(&played.cell.ill)
+        },
+    },
+    Excuse {
+        why: "a registry that answers nothing right any more takes no upload back either",
+        holds: |played, problem| {
+            problem.broken == Broken::OpenUpload
+                && played.cell.server == Server::Registry
+                && played.cell.span == Span::Stays
+        },
+    },
+    Excuse {
+        why: "a process that was killed takes no upload back, and where an upload is whose place was never told nobody knows",
+        holds: |played, problem| {
+            let begins = played.hit.starts_with("POST ") && played.hit.contains("/blobs/uploads/");
+            // An answer without a body is cut to nothing.
+            let unheard = [Ill::LostResponse, Ill::CutBody, Ill::Late, Ill::Terminate];
+            let is_unheard = unheard.contains(&played.cell.ill);
+            problem.broken == Broken::OpenUpload
+                && (played.cell.ill == Ill::Kill || (begins && is_unheard))
+        },
+    },
+    // NOTE: this one could be better: the run could wait for the answer before it leaves.
+    Excuse {
+        why: "a publish that ends while it begins uploads does not hear where these are, and leaves them open",
+        holds: |played, problem| {
+            problem.broken == Broken::OpenUpload
+                && played.command == Command::Publish
+                && !played.is_over
+        },
+    },
+    Excuse {
+        why: "without a referrers API nobody can find a bundle that is not in the fallback tag yet: it is signed again, and the first stays unlisted",
+        holds: |played, problem| {
+            problem.broken == Broken::Unlisted && played.kind == Kind::FallbackTag
+        },
+    },
+];
+
+/// Takes what cannot be helped out of the problems.
+pub(super) fn excuse(played: &mut Played) {
+    let mut problems = std::mem::take(&mut played.problems);
+    let mut excuses = Vec::new();
+    problems.retain(|problem| {
+        let found = EXCUSES.iter().find(|one| (one.holds)(played, problem));
+        excuses.extend(found.map(|one| one.why));
+        found.is_none()
+    });
+    played.problems = problems;
+    played.excuses = excuses;
+}

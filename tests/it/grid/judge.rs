@@ -1,0 +1,219 @@
+//! What must hold in the end, whatever went wrong before: looked at in the registry itself, and by our own gate.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use super::axes::Command;
+use super::ill::{Cell, Ill};
+use super::scene::Scene;
+use crate::support::{Action, Outcome};
+
+/// What does not hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Broken {
+    /// The run ended as none may.
+    Ending,
+    /// The run found something that it must not accept, where there is nothing such.
+    Refused,
+    /// The error does not say what could not be done.
+    Unnamed,
+    Digest,
+    Tags,
+    /// Too few signatures, or too many, or in a format that nobody asked for.
+    Signatures,
+    /// A signature that nobody can find.
+    Unlisted,
+    /// Something of others is gone.
+    Bystander,
+    Lost,
+    OpenUpload,
+    /// A tag held the index before all of it was signed.
+    UnsignedTag,
+    /// Our own gate does not let it pass.
+    Gate,
+}
+
+/// One of those, with what was seen.
+#[derive(Clone, Debug)]
+pub(super) struct Problem {
+    pub(super) broken: Broken,
+    /// Whether it is still so after the next run.
+    pub(super) is_left: bool,
+    seen: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let when = if self.is_left { "left" } else { "claimed" };
+        write!(to, "{}, {when}: {}", self.broken.name(), self.seen)
+    }
+}
+
+impl Broken {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Ending => "the run ended as none may",
+            Self::Refused => "the run refused what is in order",
+            Self::Unnamed => "the error names no step",
+            Self::Digest => "another digest",
+            Self::Tags => "other tags",
+            Self::Signatures => "too few or too many signatures",
+            Self::Unlisted => "a signature that nobody can find",
+            Self::Bystander => "something of others is gone",
+            Self::Lost => "manifests are missing",
+            Self::OpenUpload => "open uploads",
+            Self::UnsignedTag => "a tag of what was not signed",
+            Self::Gate => "the gate does not let it pass",
+        }
+    }
+
+    fn by(self, seen: impl Into<String>) -> Problem {
+        let seen = seen.into();
+        Problem {
+            broken: self,
+            is_left: false,
+            seen,
+        }
+    }
+}
+
+/// What is not as it must be in the registry. `is_over`: whether the command has come to its end.
+pub(super) fn registry(scene: &Scene, is_over: bool) -> Vec<Problem> {
+    let (registry, repository) = scene.registry();
+    let wanted = &scene.wanted;
+    let mut problems = taggings(scene);
+    for (subject, (before, added)) in &wanted.signatures {
+        let now = registry.signatures(repository, subject);
+        let lost = before.bundles.difference(&now.bundles).count()
+            + before.legacy.difference(&now.legacy).count();
+        if lost > 0 {
+            problems.push(Broken::Bystander.by(format!("{subject}: {before:?} became {now:?}")));
+        }
+        if !is_over {
+            continue;
+        }
+        let new =
+            |now: &BTreeSet<String>, before: &BTreeSet<String>| now.difference(before).count();
+        let new = (
+            new(&now.bundles, &before.bundles),
+            new(&now.legacy, &before.legacy),
+        );
+        if new != (added.bundles, added.legacy) {
+            let text = format!("{subject}: {new:?} came, bundles and older ones");
+            problems.push(Broken::Signatures.by(text));
+        }
+        if now.unlisted != before.unlisted {
+            problems.push(Broken::Unlisted.by(format!("{subject}: {:?}", now.unlisted)));
+        }
+    }
+    let mut tags = registry.tags(repository);
+    tags.retain(|tag, _| !tag.starts_with("sha256-"));
+    if is_over {
+        if tags != wanted.tags {
+            problems.push(Broken::Tags.by(format!("{tags:?}")));
+        }
+        let held: BTreeSet<String> = registry.manifests(repository).into_iter().collect();
+        let lost: Vec<_> = wanted.manifests.difference(&held).collect();
+        if !lost.is_empty() {
+            problems.push(Broken::Lost.by(format!("{lost:?}")));
+        }
+        if registry.open_uploads() > 0 {
+            problems.push(Broken::OpenUpload.by(registry.open_uploads().to_string()));
+        }
+    }
+    problems
+}
+
+/// Tags that held the index before it and all that was to be signed with it had its signatures.
+fn taggings(scene: &Scene) -> Vec<Problem> {
+    let wanted = &scene.wanted;
+    let taggings = scene.registry().0.taggings().into_iter();
+    let of_index = taggings.filter(|tagging| tagging.digest == wanted.digest);
+    let is_unsigned = |tagging: &sandbox::Tagging| {
+        wanted.signatures.iter().any(|(subject, (before, added))| {
+            let there = &tagging.signatures[subject];
+            there.bundles.difference(&before.bundles).count() < added.bundles
+                || there.legacy.difference(&before.legacy).count() < added.legacy
+        })
+    };
+    of_index
+        .filter(is_unsigned)
+        .map(|tagging| Broken::UnsignedTag.by(tagging.tag))
+        .collect()
+}
+
+/// How a run that a fault was played on may end: by success, or by an error that says what could not be done.
+pub(super) fn ending(cell: Cell, outcome: &Outcome) -> Vec<Problem> {
+    let ends = if cell.ill == Ill::Kill {
+        [-1, 0]
+    } else {
+        [0, 1]
+    };
+    if outcome.code == 3 {
+        return vec![Broken::Refused.by(&outcome.log)];
+    }
+    if !ends.contains(&outcome.code) {
+        return vec![Broken::Ending.by(format!("exit code {}\n{}", outcome.code, outcome.log))];
+    }
+    if outcome.code != 1 || said(outcome).is_some_and(|error| names_a_step(&error)) {
+        return Vec::new();
+    }
+    vec![Broken::Unnamed.by(&outcome.log)]
+}
+
+/// The error of a run.
+pub(super) fn said(outcome: &Outcome) -> Option<String> {
+    let line = outcome
+        .log
+        .lines()
+        .find(|line| line.starts_with("::error"))?;
+    line.split_once("::error")?
+        .1
+        .split_once("::")
+        .map(|(_, text)| text.to_owned())
+}
+
+fn names_a_step(error: &str) -> bool {
+    let words = [
+        "could not ",
+        "is not there",
+        "has lost its config",
+        ", in the step `",
+    ];
+    words.iter().any(|words| error.contains(words))
+}
+
+/// Whether a run says that it did all that it was to do. A cleanup that could not succeeds as well, and hands over what
+/// remains.
+pub(super) fn is_over(scene: &Scene, outcome: &Outcome) -> bool {
+    let remains = || outcome.json("remaining") != serde_json::json!([]);
+    outcome.code == 0 && !(scene.command == Command::Cleanup && remains())
+}
+
+/// Runs the command again, with nothing in the way, and the gate after it.
+pub(super) fn again(scene: &Scene, action: &Action) -> Vec<Problem> {
+    let mut problems = rerun(scene, action);
+    for problem in &mut problems {
+        problem.is_left = true;
+    }
+    problems
+}
+
+fn rerun(scene: &Scene, action: &Action) -> Vec<Problem> {
+    let outcome = action.run();
+    if !is_over(scene, &outcome) {
+        return vec![Broken::Ending.by(format!("again: {}\n{}", outcome.code, outcome.log))];
+    }
+    let mut problems = registry(scene, true);
+    if scene.command == Command::Cleanup {
+        return problems;
+    }
+    if scene.command != Command::Verify && outcome.outputs["digest"] != scene.wanted.digest {
+        problems.push(Broken::Digest.by(&outcome.outputs["digest"]));
+    }
+    let gate = scene.verify().run();
+    if gate.code != 0 {
+        problems.push(Broken::Gate.by(gate.log));
+    }
+    problems
+}

@@ -1,0 +1,327 @@
+//! What a cell of the grid begins with: a command, a registry of some kind with somebody else's things in it, and what must
+//! hold there once the command has come to its end.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::time::{Duration, Instant};
+
+use sandbox::{Kind as ImageKind, Registry, Signatures, Snapshot};
+
+use super::axes::{Added, Command, Kind, Server, USER};
+use crate::support::hosted::{PASSWORD, auths};
+use crate::support::{Action, REPOSITORY, World, cleanup};
+
+/// Where `publish` publishes.
+const TARGET: &str = "prod/app";
+/// Somebody else's tag.
+const BYSTANDER: &str = "bystander";
+
+pub(super) struct Scene {
+    pub(super) command: Command,
+    pub(super) kind: Kind,
+    world: World,
+    target: Option<Registry>,
+    action: Action,
+    record: Option<Vec<u8>>,
+    start: Snapshot,
+    source: Option<Snapshot>,
+    /// How many requests a run sends to whom, when nothing goes wrong.
+    pub(super) requests: BTreeMap<Server, u64>,
+    /// How long such a run takes at most.
+    pub(super) duration: Duration,
+    pub(super) wanted: Wanted,
+}
+
+/// What must be, in the end.
+pub(super) struct Wanted {
+    /// The index.
+    pub(super) digest: String,
+    /// The tags but those that list signatures.
+    pub(super) tags: BTreeMap<String, String>,
+    /// By digest: the signatures that were there before, and how many of each format come to them.
+    pub(super) signatures: BTreeMap<String, (Signatures, Added)>,
+    /// Manifests that must be there.
+    pub(super) manifests: BTreeSet<String>,
+}
+
+impl Scene {
+    pub(super) fn new(command: Command, kind: Kind) -> Self {
+        let world = World::with(kind.options());
+        let target = (command == Command::Publish).then(|| Registry::start(kind.options()));
+        let mut scene = Self {
+            action: Action::new("verify"),
+            start: world.registry().snapshot(),
+            source: None,
+            command,
+            kind,
+            world,
+            target,
+            record: None,
+            requests: BTreeMap::new(),
+            duration: Duration::ZERO,
+            wanted: Wanted {
+                digest: String::new(),
+                tags: BTreeMap::new(),
+                signatures: BTreeMap::new(),
+                manifests: BTreeSet::new(),
+            },
+        };
+        scene.prepare();
+        scene.begin_again();
+        scene.count();
+        scene.begin_again();
+        scene
+    }
+
+    /// The registry that is changed, and the repository there.
+    pub(super) fn registry(&self) -> (&Registry, &'static str) {
+        match &self.target {
+            Some(target) => (target, TARGET),
+            None => (self.world.registry(), REPOSITORY),
+        }
+    }
+
+    fn repository(&self, reference: &str) -> String {
+        let (registry, repository) = self.registry();
+        format!("{}:{reference}", registry.repository(repository))
+    }
+
+    /// `action` with what this kind of registry asks for.
+    fn admitted(&self, action: Action) -> Action {
+        let registries = [Some(self.world.registry()), self.target.as_ref()];
+        let auths: Vec<serde_json::Value> = registries
+            .into_iter()
+            .flatten()
+            .map(|registry| auths(&registry.address(), USER, PASSWORD))
+            .map(|list| serde_json::from_str::<serde_json::Value>(&list).unwrap()[0].take())
+            .collect();
+        match self.kind {
+            Kind::Bearer => action.input("registry-auths", serde_json::json!(auths).to_string()),
+            Kind::Api | Kind::FallbackTag => action,
+        }
+    }
+
+    fn prepare(&mut self) {
+        let created = self
+            .admitted(self.world.create().input("tags", ""))
+            .succeed();
+        let digest = created.output("digest").to_owned();
+        self.bystand(&digest);
+        let formatted = |action: Action| {
+            let action = action.input("signature-format", self.command.format());
+            action.input("recursive", self.command.is_recursive().to_string())
+        };
+        let seal = formatted(self.admitted(self.world.seal()));
+        let seal = seal.input("moving-tags", "latest");
+        let action = match self.command {
+            Command::SealBundle
+            | Command::SealLegacy
+            | Command::SealBoth
+            | Command::SealRecursive => {
+                self.world.registry().delete_manifest(REPOSITORY, &digest);
+                seal
+            }
+            Command::SealAgain => {
+                self.record = Some(sealed(&seal));
+                seal
+            }
+            Command::SealElsewhere => {
+                seal.succeed();
+                seal
+            }
+            Command::Verify => {
+                seal.succeed();
+                self.verify()
+            }
+            Command::Cleanup => {
+                self.wanted.tags = self.world.tags();
+                self.record = Some(sealed(&seal));
+                cleanup(&seal)
+            }
+            Command::Publish => {
+                formatted(self.admitted(self.world.sign(&digest))).succeed();
+                let verify = self.admitted(self.world.verify("v1")).input("image", "");
+                verify
+                    .input("command", "publish")
+                    .input("recursive", "true")
+                    .input("source", self.world.at(&digest))
+                    .input("tags", self.repository("v1"))
+                    .input("moving-tags", self.repository("latest"))
+            }
+        };
+        // A wait that is asked for is cut to this.
+        self.action = action.input("retry-max-delay", "20ms");
+        self.start = self.registry().0.snapshot();
+        self.source = self
+            .target
+            .as_ref()
+            .map(|_| self.world.registry().snapshot());
+        self.want(digest);
+    }
+
+    /// Somebody else's tag and signatures; and an index that `latest` held before.
+    fn bystand(&self, digest: &str) {
+        let (registry, repository) = self.registry();
+        let other = self
+            .world
+            .registry()
+            .push_image(REPOSITORY, "linux/s390x", ImageKind::Oci);
+        let signed = if self.command.has_company() {
+            digest
+        } else {
+            &self.world.amd64.digest
+        };
+        let workflow = "octo-org/other/.github/workflows/nightly.yml@refs/heads/main";
+        self.world.as_workflow(workflow, "octo-org/other", || {
+            for one in [signed, &other.digest] {
+                let sign = self.admitted(self.world.sign(one));
+                sign.input("signature-format", "both").succeed();
+            }
+        });
+        if self.target.is_some() {
+            registry.push_image(repository, "linux/s390x", ImageKind::Oci);
+        } else {
+            let earlier = self.world.create().input("tags", "");
+            let earlier = earlier.input("digests", &other.digest);
+            self.admitted(earlier.input("moving-tags", "latest"))
+                .succeed();
+        }
+        registry.tag(repository, BYSTANDER, &other.digest);
+    }
+
+    fn want(&mut self, digest: String) {
+        let (registry, repository) = self.registry();
+        let children = [&self.world.amd64.digest, &self.world.arm64.digest];
+        let mut signatures = BTreeMap::new();
+        for subject in [&digest].into_iter().chain(children) {
+            let before = registry.signatures(repository, subject);
+            let added = if self.command == Command::Publish {
+                // What was signed there, by whomever, is here afterwards.
+                let source = self.world.registry().signatures(REPOSITORY, subject);
+                assert!(!source.bundles.is_empty(), "{source:?}");
+                Added {
+                    bundles: source.bundles.len(),
+                    legacy: source.legacy.len(),
+                }
+            } else if *subject != digest && !self.command.is_recursive() {
+                Added::default()
+            } else {
+                self.command.adds()
+            };
+            signatures.insert(subject.clone(), (before, added));
+        }
+        let mut tags = registry.tags(repository);
+        tags.retain(|tag, _| !tag.starts_with("sha256-"));
+        if self.command == Command::Cleanup {
+            tags.clone_from(&self.wanted.tags);
+        } else {
+            tags.extend(["v1", "latest"].map(|tag| (tag.to_owned(), digest.clone())));
+        }
+        assert!(tags.contains_key(BYSTANDER), "{tags:?}");
+        let mut manifests: BTreeSet<String> = registry.manifests(repository).into_iter().collect();
+        manifests.extend(children.map(Clone::clone));
+        manifests.insert(digest.clone());
+        // Lists grow, and what they were before is nobody's.
+        let lists = registry.tags(repository);
+        manifests.retain(|digest| {
+            !lists
+                .iter()
+                .any(|(tag, held)| tag.starts_with("sha256-") && held == digest)
+        });
+        self.wanted = Wanted {
+            digest,
+            tags,
+            signatures,
+            manifests,
+        };
+    }
+
+    /// Puts everything back to where it was before the command is run.
+    pub(super) fn begin_again(&self) {
+        self.registry().0.restore(&self.start);
+        if let Some(source) = &self.source {
+            self.world.registry().restore(source);
+        }
+        self.world.sigstore().clear_requests();
+        self.world.sigstore().clear_faults();
+    }
+
+    /// The command, on a machine where it was not run yet.
+    pub(super) fn run(&self) -> Action {
+        let action = self.action.elsewhere();
+        match &self.record {
+            Some(record) => action.file("manifest-seal.json", record),
+            None => action,
+        }
+    }
+
+    /// The gate, for what the command leaves.
+    pub(super) fn verify(&self) -> Action {
+        let verify = self.admitted(self.world.verify("v1"));
+        verify
+            .input("image", self.repository("v1"))
+            .input("recursive", self.command.is_recursive().to_string())
+    }
+
+    fn count(&mut self) {
+        let began = Instant::now();
+        self.run().succeed();
+        self.duration = began.elapsed();
+        for server in [Server::Registry, Server::Source, Server::Sigstore] {
+            let requests = self.asked(server).len() as u64;
+            self.requests.insert(server, requests);
+        }
+        assert!(self.requests[&Server::Registry] > 3);
+        if self.command == Command::Cleanup {
+            // Where only digests can be deleted, a digest that nothing else holds goes with its tag.
+            let (registry, repository) = self.registry();
+            let held = registry.manifests(repository);
+            self.wanted.manifests.retain(|digest| held.contains(digest));
+        }
+    }
+
+    fn asked(&self, server: Server) -> Vec<sandbox::Request> {
+        match server {
+            Server::Registry => self.registry().0.requests(),
+            Server::Source if self.target.is_some() => self.world.registry().requests(),
+            Server::Source => Vec::new(),
+            Server::Sigstore => self.world.sigstore().requests(),
+        }
+    }
+
+    pub(super) fn fault(&self, server: Server, fault: sandbox::Fault) {
+        match server {
+            Server::Registry => self.registry().0.fault(fault),
+            Server::Source => self.world.registry().fault(fault),
+            Server::Sigstore => self.world.sigstore().fault(fault),
+        }
+    }
+
+    pub(super) fn clear_faults(&self) {
+        self.registry().0.clear_faults();
+        self.world.registry().clear_faults();
+        self.world.sigstore().clear_faults();
+    }
+
+    /// The first request that the fault was played on, in words without names that differ from run to run.
+    pub(super) fn hit(&self, server: Server) -> Option<String> {
+        let requests = self.asked(server);
+        let hit = requests.into_iter().find(|request| request.faulty)?;
+        let mut text = format!("{} {}", hit.method, hit.path);
+        for (value, name) in [
+            (&self.wanted.digest, "INDEX"),
+            (&self.world.amd64.digest, "AMD64"),
+            (&self.world.arm64.digest, "ARM64"),
+        ] {
+            text = text.replace(value.as_str(), name);
+            text = text.replace(&value.replace(':', "-"), &format!("LIST-{name}"));
+        }
+        Some(text)
+    }
+}
+
+/// Runs it; returns the record that it leaves.
+fn sealed(seal: &Action) -> Vec<u8> {
+    seal.succeed();
+    fs::read(seal.workspace().join("manifest-seal.json")).unwrap()
+}

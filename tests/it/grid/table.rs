@@ -1,0 +1,128 @@
+//! What became of the cells, counted.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use super::Played;
+use super::axes::{Command, Kind, Server};
+use super::ill::{Ill, Span};
+
+/// Cells that did not converge are told up to here.
+const TOLD: usize = 50;
+
+/// Counts of cells.
+#[derive(Clone, Copy, Default)]
+struct Row {
+    cells: usize,
+    absorbed: usize,
+    converged: usize,
+    excused: usize,
+    broken: usize,
+}
+
+#[derive(Default)]
+pub(super) struct Tally {
+    pub(super) requests: BTreeMap<(Command, Kind), BTreeMap<Server, u64>>,
+    pub(super) took: Duration,
+    by_fault: BTreeMap<(Ill, Span), Row>,
+    by_scene: BTreeMap<(Command, Kind), Row>,
+    excuses: BTreeMap<&'static str, usize>,
+    broken: Vec<String>,
+}
+
+impl Row {
+    fn add(&mut self, played: &Played) {
+        self.cells += 1;
+        let count = if !played.problems.is_empty() {
+            &mut self.broken
+        } else if !played.excuses.is_empty() {
+            &mut self.excused
+        } else if played.is_over {
+            &mut self.absorbed
+        } else {
+            &mut self.converged
+        };
+        *count += 1;
+    }
+
+    fn text(self) -> String {
+        let counts = [
+            self.cells,
+            self.absorbed,
+            self.converged,
+            self.excused,
+            self.broken,
+        ];
+        counts.map(|count| count.to_string()).join(" | ")
+    }
+}
+
+impl Tally {
+    pub(super) fn add(&mut self, played: &Played) {
+        let fault = (played.cell.ill, played.cell.span);
+        self.by_fault.entry(fault).or_default().add(played);
+        let scene = (played.command, played.kind);
+        self.by_scene.entry(scene).or_default().add(played);
+        for excuse in &played.excuses {
+            *self.excuses.entry(excuse).or_default() += 1;
+        }
+        self.broken
+            .extend((!played.problems.is_empty()).then(|| played.to_string()));
+    }
+
+    pub(super) fn cells(&self) -> usize {
+        self.by_scene.values().map(|row| row.cells).sum()
+    }
+
+    /// How many cells did not converge.
+    pub(super) fn broken(&self) -> usize {
+        self.broken.len()
+    }
+
+    /// Cells that did not converge.
+    pub(super) fn told(&self) -> String {
+        let all = self.broken.iter().take(TOLD);
+        all.map(String::as_str).collect::<Vec<_>>().join("\n\n")
+    }
+
+    /// All of it, as Markdown.
+    pub(super) fn text(&self) -> String {
+        const COUNTS: &str = "cells | got over it | failed, next run converged | no better possible | not converged |";
+        const RULES: &str = "---: | ---: | ---: | ---: | ---: |";
+        let mut text = format!(
+            "# Fault grid\n\nEvery fault at every request of every command, on every kind of registry; then the command once more with nothing in the way. {} cells, {} not converged, {} s. To run it again: `tests/proof grid`.\n",
+            self.cells(),
+            self.broken(),
+            self.took.as_secs(),
+        );
+        let _ = writeln!(text, "\n| fault | lasts | {COUNTS}\n| --- | --- | {RULES}");
+        for ((ill, span), row) in &self.by_fault {
+            let _ = writeln!(
+                text,
+                "| {} | {} | {} |",
+                ill.name(),
+                span.name(),
+                row.text()
+            );
+        }
+        let _ = writeln!(
+            text,
+            "\n| command | registry | requests: registry, source, Sigstore | {COUNTS}\n| --- | --- | --- | {RULES}"
+        );
+        for (scene, row) in &self.by_scene {
+            let (command, kind) = (scene.0.name(), scene.1.name());
+            let requests: Vec<String> = self.requests[scene].values().map(u64::to_string).collect();
+            let requests = requests.join(", ");
+            let _ = writeln!(text, "| {command} | {kind} | {requests} | {} |", row.text());
+        }
+        let _ = writeln!(
+            text,
+            "\n| cells | why it cannot be any better |\n| ---: | --- |"
+        );
+        for (excuse, count) in &self.excuses {
+            let _ = writeln!(text, "| {count} | {excuse} |");
+        }
+        text
+    }
+}

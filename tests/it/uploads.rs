@@ -159,7 +159,8 @@ fn registry_that_asks_to_wait_is_waited_for_at_each_step_of_an_upload() {
     }
     let began = Instant::now();
     let waited = passage.publish().succeed();
-    assert!(began.elapsed() >= Duration::from_secs(3), "{}", waited.log);
+    // Config and layer are under way at once: two of the three waits are the layer's.
+    assert!(began.elapsed() >= Duration::from_secs(2), "{}", waited.log);
     passage.has_arrived();
     let waits = waited.log.matches("retry in 1.0 s: copy of ").count();
     assert_eq!(waits, 3, "{}", waited.log);

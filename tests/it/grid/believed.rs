@@ -43,6 +43,19 @@ const EXCUSES: [Excuse; 7] = [
         },
     },
     Excuse {
+        why: "a publish is told that the source has a signature no more, says so, and publishes what there is; the next one brings it",
+        holds: |played, problem| {
+            let of_signatures = [Broken::Signatures, Broken::UnsignedTag];
+            // Once a tag was unsigned, it stays on the list of those that were.
+            let passes = !problem.is_left || problem.broken == Broken::UnsignedTag;
+            of_signatures.contains(&problem.broken)
+                && passes
+                && played.command == Command::Publish
+                && played.cell.server == Server::Source
+                && DENIALS.contains(&played.cell.ill)
+        },
+    },
+    Excuse {
         why: "a registry that answers nothing right any more takes no upload back either",
         holds: |played, problem| {
             problem.broken == Broken::OpenUpload
@@ -55,19 +68,10 @@ const EXCUSES: [Excuse; 7] = [
         holds: |played, problem| {
             let begins = played.hit.starts_with("POST ") && played.hit.contains("/blobs/uploads/");
             // An answer without a body is cut to nothing.
-            let unheard = [Ill::LostResponse, Ill::CutBody, Ill::Late, Ill::Terminate];
+            let unheard = [Ill::LostResponse, Ill::CutBody, Ill::Late];
             let is_unheard = unheard.contains(&played.cell.ill);
             problem.broken == Broken::OpenUpload
                 && (played.cell.ill == Ill::Kill || (begins && is_unheard))
-        },
-    },
-    // NOTE: this one could be better: the run could wait for the answer before it leaves.
-    Excuse {
-        why: "a publish that ends while it begins uploads does not hear where these are, and leaves them open",
-        holds: |played, problem| {
-            problem.broken == Broken::OpenUpload
-                && played.command == Command::Publish
-                && !played.is_over
         },
     },
     Excuse {

@@ -177,6 +177,7 @@ fn names_a_step(error: &str) -> bool {
     let words = [
         "could not ",
         "is not there",
+        "is not in `",
         "has lost its config",
         ", in the step `",
     ];

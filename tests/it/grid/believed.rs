@@ -67,8 +67,8 @@ const EXCUSES: [Excuse; 7] = [
         why: "a process that was killed takes no upload back, and where an upload is whose place was never told nobody knows",
         holds: |played, problem| {
             let begins = played.hit.starts_with("POST ") && played.hit.contains("/blobs/uploads/");
-            // An answer without a body is cut to nothing.
-            let unheard = [Ill::LostResponse, Ill::CutBody, Ill::Late];
+            // An answer without a body is cut to nothing; the last two give none while the run still waits for it.
+            let unheard = [Ill::LostResponse, Ill::CutBody, Ill::Late, Ill::Terminate];
             let is_unheard = unheard.contains(&played.cell.ill);
             problem.broken == Broken::OpenUpload
                 && (played.cell.ill == Ill::Kill || (begins && is_unheard))

@@ -178,6 +178,7 @@ fn names_a_step(error: &str) -> bool {
         "could not ",
         "is not there",
         "is not in `",
+        "was written but ",
         "has lost its config",
         ", in the step `",
     ];

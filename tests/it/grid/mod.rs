@@ -1,8 +1,9 @@
 //! Every fault at every request of every command, on every kind of registry: the run gets over it, or says what it could not
 //! do, and the next one ends where it would have ended.
 //!
-//! `cargo test` plays a sample. With `PROOF=FOLDER` all of it is played and the table is written to `FOLDER/grid.md`. With
-//! `MANIFEST_SEAL=PROGRAM` it is played on that program, such as the one that is shipped, which is several times as fast.
+//! `cargo test` plays a sample. With `PROOF=FOLDER` all of it is played, or as many of its four parts as `PROOF_PARTS` says,
+//! and the table is written to `FOLDER/grid.md`. With `MANIFEST_SEAL_PROGRAM=PROGRAM` it is played on that program, such as
+//! the one that is shipped, which is several times as fast.
 
 mod axes;
 mod believed;
@@ -183,8 +184,8 @@ fn play_all(shares: &[(Command, Kind, Share)]) -> Tally {
     tally
 }
 
-/// The shares of each command on each kind of registry. `PROOF_ONLY` picks some: `seal, both, bearer`.
-fn shares(of: impl Fn(usize) -> Vec<Share>) -> Vec<(Command, Kind, Share)> {
+/// One share of each command on each kind of registry. `PROOF_ONLY` picks some: `seal, both, bearer`.
+fn shares(of: impl Fn(usize) -> Share) -> Vec<(Command, Kind, Share)> {
     let only = std::env::var("PROOF_ONLY").unwrap_or_default();
     let scenes = Command::ALL
         .into_iter()
@@ -193,23 +194,21 @@ fn shares(of: impl Fn(usize) -> Vec<Share>) -> Vec<(Command, Kind, Share)> {
         format!("{}, {}", command.name(), kind.name()).contains(&only)
     });
     scenes
-        .flat_map(|(number, (command, kind))| {
-            of(number)
-                .into_iter()
-                .map(move |share| (command, kind, share))
-        })
+        .map(|(number, (command, kind))| (command, kind, of(number)))
         .collect()
 }
 
 #[test]
 fn whatever_goes_wrong_the_next_run_ends_where_it_would_have_ended() {
     let tally = if let Some(folder) = std::env::var_os("PROOF") {
-        let tally = play_all(&shares(|_| (0..PARTS).map(Share::Part).collect()));
+        let parts = std::env::var("PROOF_PARTS").map_or(PARTS, |parts| parts.parse().unwrap());
+        let parts = (0..parts).flat_map(|part| shares(|_| Share::Part(part)));
+        let tally = play_all(&parts.collect::<Vec<_>>());
         fs::create_dir_all(&folder).unwrap();
         fs::write(Path::new(&folder).join("grid.md"), tally.text()).unwrap();
         tally
     } else {
-        play_all(&shares(|number| vec![Share::Sample(number)]))
+        play_all(&shares(Share::Sample))
     };
     eprintln!("{}", tally.text());
     assert!(

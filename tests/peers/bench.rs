@@ -282,18 +282,10 @@ fn measured(tools: Vec<Tool>) -> Cost {
     let report = PathBuf::from(stack("FOLDER")).join("cost");
     let (mut wall, mut cpu, mut peak) = (0.0, 0.0, 0.0_f64);
     for tool in tools {
-        tool.timed(&report).succeed();
-        let text = fs::read_to_string(&report).unwrap();
-        let mut numbers = text
-            .lines()
-            .last()
-            .unwrap()
-            .split(' ')
-            .map(|number| number.parse::<f64>().unwrap());
-        let mut next = || numbers.next().unwrap();
-        wall += next();
-        peak = peak.max(next() / 1024.0);
-        cpu += next() + next();
+        let spent = tool.measure(&report);
+        wall += spent.seconds;
+        cpu += spent.cpu;
+        peak = peak.max(spent.peak);
     }
     let lines: Vec<Value> = fs::read_to_string(&log)
         .unwrap()

@@ -73,6 +73,16 @@ pub(crate) enum Cosign {
     Three,
 }
 
+/// What a command took.
+pub(crate) struct Spent {
+    /// From its beginning to its end.
+    pub(crate) seconds: f64,
+    /// The peak of its memory, in MiB.
+    pub(crate) peak: f64,
+    /// Seconds of CPU, its own and the kernel's.
+    pub(crate) cpu: f64,
+}
+
 /// A command that is about to run.
 pub(crate) struct Tool {
     command: Command,
@@ -266,9 +276,8 @@ impl Tool {
         listed.lines().map(get).collect()
     }
 
-    /// The same command under a clock, which leaves seconds, the peak of memory in KiB, and seconds of CPU, the
-    /// program's and the system's, in `report`.
-    pub(crate) fn timed(self, report: &Path) -> Self {
+    /// Runs it under a clock, which writes into `report`, asks for success, and returns what it took.
+    pub(crate) fn measure(self, report: &Path) -> Spent {
         let mut command = Command::new("/usr/bin/time");
         command
             .args(["-f", "%e %M %U %S", "-o"])
@@ -282,9 +291,18 @@ impl Tool {
         if let Some(folder) = self.command.get_current_dir() {
             command.current_dir(folder);
         }
-        Self {
-            command,
-            stdin: self.stdin,
+        let stdin = self.stdin;
+        Self { command, stdin }.succeed();
+        let text = std::fs::read_to_string(report).unwrap();
+        let numbers = text.lines().last().unwrap().split(' ');
+        let numbers: Vec<f64> = numbers.map(|number| number.parse().unwrap()).collect();
+        let [seconds, kib, own, kernels] = numbers[..] else {
+            panic!("{text}");
+        };
+        Spent {
+            seconds,
+            peak: kib / 1024.0,
+            cpu: own + kernels,
         }
     }
 

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::Played;
 use super::axes::{Command, Kind, Server};
 use super::ill::{Ill, Span};
+use super::{PARTS, Played};
 
 /// Cells that did not converge are told up to here.
 const TOLD: usize = 50;
@@ -24,6 +24,8 @@ struct Row {
 #[derive(Default)]
 pub(super) struct Tally {
     pub(super) requests: BTreeMap<(Command, Kind), BTreeMap<Server, u64>>,
+    /// How many of its parts were played.
+    pub(super) parts: usize,
     pub(super) took: Duration,
     by_fault: BTreeMap<(Ill, Span), Row>,
     by_scene: BTreeMap<(Command, Kind), Row>,
@@ -91,7 +93,8 @@ impl Tally {
         const COUNTS: &str = "cells | got over it | failed, next run converged | no better possible | not converged |";
         const RULES: &str = "---: | ---: | ---: | ---: | ---: |";
         let mut text = format!(
-            "# Fault grid\n\nEvery fault at every request of every command, on every kind of registry; then the command once more with nothing in the way. {} cells, {} not converged, {} s. To run it again: `tests/proof grid`.\n",
+            "## Parts of the grid: {} of {PARTS}\n\n{} cells, {} not converged, {} s.\n",
+            self.parts,
             self.cells(),
             self.broken(),
             self.took.as_secs(),

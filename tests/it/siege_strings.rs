@@ -181,15 +181,14 @@ fn hostile_strings_in_signatures() {
     for attack in &attacks() {
         let (world, digest) = unsigned();
         let workflow = format!("octo-org/octo-app/{}", as_header(attack));
-        // Whoever may sign may call a workflow, or a branch, so.
-        let signed = world.as_workflow(&workflow, &as_header(attack), || world.sign(&digest).run());
-        if signed.code == 0 {
+        // Whoever may sign may call a workflow, or a branch, so; no certificate is made out to such a name.
+        world.as_workflow(&workflow, &as_header(attack), || {
             siege.play(
-                &format!("verify, identity: {attack}"),
-                &world.verify("v1"),
-                3,
+                &format!("sign, identity: {attack}"),
+                &world.sign(&digest),
+                1,
             );
-        }
+        });
         let bundle = json!({"mediaType": attack, attack: attack}).to_string();
         crate::support::attach(&world, &digest, bundle.as_bytes());
         let verify = world.verify("v1").input("max-attempts", "1");

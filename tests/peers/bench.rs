@@ -21,12 +21,26 @@ const GIGABYTE: u64 = 1_000_000_000;
 const TIMES: usize = 3;
 
 /// What one piece of work took.
+#[derive(Clone, Copy)]
 struct Cost {
     wall: f64,
     log: f64,
     cpu: f64,
     requests: usize,
     peak: f64,
+}
+
+impl Cost {
+    /// What this and then `other` took.
+    fn and(self, other: Self) -> Self {
+        Self {
+            wall: self.wall + other.wall,
+            log: self.log + other.log,
+            cpu: self.cpu + other.cpu,
+            requests: self.requests + other.requests,
+            peak: self.peak.max(other.peak),
+        }
+    }
 }
 
 #[test]
@@ -68,8 +82,12 @@ fn two_platforms(registry: Registry, name: &str) {
             "manifest-seal: seal, verify",
             "crane, cosign: append, sign, verify",
         );
+        let sealed = seal(&ours, &own, "false");
+        let verified = measured(vec![verifying(&ours, "false")]);
         let round = [
-            ("fresh", sealing, seal_and_verify(&ours, &own, "false")),
+            // What it ends in was verified before it was stored, and is listed.
+            ("fresh", "manifest-seal: seal", sealed),
+            ("fresh", sealing, sealed.and(verified)),
             ("fresh", chain_of_crane, crane()),
             (
                 "fresh",
@@ -231,9 +249,14 @@ fn children(repository: &str, architectures: &[&str]) -> Vec<Child> {
 }
 
 fn seal_and_verify(repository: &str, children: &[Child], recursive: &str) -> Cost {
+    let sealed = seal(repository, children, recursive);
+    sealed.and(measured(vec![verifying(repository, recursive)]))
+}
+
+fn seal(repository: &str, children: &[Child], recursive: &str) -> Cost {
     let digests: Vec<&str> = children.iter().map(|child| child.digest.as_str()).collect();
     let seal = Action::seal(repository, &digests, &["v1"]).input("recursive", recursive);
-    measured(vec![seal.tool(), verifying(repository, recursive)])
+    measured(vec![seal.tool()])
 }
 
 fn verifying(repository: &str, recursive: &str) -> Tool {

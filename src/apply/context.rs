@@ -1,7 +1,6 @@
 //! What every step of a run shares: the registry, the patience, the voice, the record.
 
 use std::future::Future;
-use std::time::Duration;
 
 use super::ApplyError;
 use crate::domain::{
@@ -140,10 +139,5 @@ impl Context {
             .min(self.patience.max_delay);
         self.events.retry(what, why, wait);
         tokio::time::sleep(wait).await;
-    }
-
-    /// Waits up to twice `shortest`, at random.
-    pub(super) async fn sleep_about(&self, shortest: Duration) {
-        tokio::time::sleep(shortest.mul_f64(1.0 + fastrand::f64())).await;
     }
 }

@@ -13,7 +13,7 @@ use super::copying::origin::{Found, find};
 use super::copying::source::Source;
 use super::receipt::{IndexReceipt, PlaceReceipt, PlaceState, Receipt, TagReceipt};
 use super::signatures::signer::Authority;
-use super::tags::{Sight, see_tag, see_tags, write_tags};
+use super::tags::{Sight, fixed_to_write, look_last, see_tag, see_tags, write_tags};
 use super::unseen::seen;
 use super::verify::{Gated, check};
 use super::{ApplyError, Context, Ledger};
@@ -72,7 +72,8 @@ pub(super) async fn publish(
         receipt.verified = true;
     }
     ledger.save(receipt)?;
-    write_tags(context, ledger, image, receipt).await?;
+    let look = look_last(context, fixed_to_write(receipt)).await;
+    write_tags(context, ledger, image, look, receipt).await?;
     ledger.save(receipt)
 }
 

@@ -9,12 +9,13 @@ use super::copying::source::Source;
 use super::receipt::Receipt;
 use super::signatures::recorded::recorded;
 use super::signatures::signer::{Authority, Unsettled, check_settled, settle};
-use super::signatures::unsigned::{Expectation, ToSign, Unsigned};
+use super::signatures::unsigned::{Expectation, Glance, ToSign, Unsigned};
 use super::survey::{Destination, SealPlan, survey};
-use super::tags::write_tags;
+use super::tags::{Sight, are_new, fixed_to_write, look_last, see_tags, write_tags};
 use super::{ApplyError, Context, Ledger};
-use crate::domain::{Digest, Reference};
+use crate::domain::{Descriptor, Reference, Repository};
 use crate::inputs::{Depth, Mode, Order, Seal, Signing};
+use crate::plan::{SeenTag, TagKind};
 
 /// Makes, signs and tags an index. `authority` is what signing needs; it is awaited only if there is signing to do.
 pub(super) async fn seal(
@@ -26,38 +27,40 @@ pub(super) async fn seal(
 ) -> Result<(), ApplyError> {
     receipt.signing = seal.signing.is_some();
     receipt.planned = context.mode == Mode::DryRun;
-    let look = survey(context, seal, receipt);
-    let (plan, authority) = match &seal.signing {
-        Some(_) => {
-            tokio::try_join!(look, authority).map(|(plan, authority)| (plan, Some(authority)))?
-        }
-        None => (look.await?, None),
+    let mut signer = None;
+    let sights = async {
+        let Some(signing) = &seal.signing else {
+            return see_tags(context, &seal.tags, &seal.moving_tags).await;
+        };
+        let (sights, authority, glance) = see(context, seal, signing, authority, ledger).await?;
+        signer = Some((authority, glance));
+        Ok(sights)
     };
-    // What no repository holds yet is most likely unsigned: a certificate is on its way while that is looked up.
-    let early = async {
-        match &authority {
-            Some(authority) if context.mode == Mode::Apply && plan.is_new() => {
-                authority.prepare().await;
-            }
-            _ => {}
-        }
-    };
-    let walk = look_and_push(context, seal, &plan, authority.as_ref(), ledger, receipt);
-    let Some(walk) = beside(early, walk).await? else {
+    let plan = survey(context, seal, sights, receipt).await?;
+    let (authority, glance) = signer.unzip();
+    if context.mode == Mode::Apply && plan.is_new() {
+        authority.iter().for_each(Authority::prepare);
+    }
+    let signer = authority.as_ref().zip(glance);
+    let Some(walk) = look_and_push(context, seal, &plan, signer, ledger, receipt).await? else {
         return Ok(());
     };
     let lost = match seal.order {
         Order::SignThenTag => {
-            let unsettled = walk.sign(receipt).await?;
+            // The last look before they are written, taken while the signatures are listed.
+            let look = look_last(context, fixed_to_write(receipt));
+            let (unsettled, look) = walk.sign(receipt, look).await?;
             // Every signature is listed now. That it stays so is seen to while the tags are written.
-            let tagging = write_tags(context, ledger, &plan.target, receipt);
+            let tagging = write_tags(context, ledger, &plan.target, look, receipt);
             let (tagged, lost) = tokio::join!(tagging, settle(unsettled));
             tagged?;
             lost
         }
         Order::TagThenSign => {
-            write_tags(context, ledger, &plan.target, receipt).await?;
-            settle(walk.sign(receipt).await?).await
+            let look = look_last(context, fixed_to_write(receipt)).await;
+            write_tags(context, ledger, &plan.target, look, receipt).await?;
+            let (unsettled, ()) = walk.sign(receipt, async {}).await?;
+            settle(unsettled).await
         }
     };
     if let Some(signing) = &seal.signing {
@@ -67,19 +70,38 @@ pub(super) async fn seal(
     ledger.save(receipt)
 }
 
+/// Looks at the tags, and begins with what most likely follows from what they hold while the rest is looked at.
+async fn see(
+    context: &Context,
+    seal: &Seal,
+    signing: &Signing,
+    authority: impl Future<Output = Result<Authority, ApplyError>>,
+    ledger: &Ledger,
+) -> Result<(Vec<Sight>, Authority, Glance), ApplyError> {
+    let sights = see_tags(context, &seal.tags, &seal.moving_tags);
+    let (sights, authority) = tokio::try_join!(sights, authority)?;
+    // What no tag holds yet will have to be signed, whatever it turns out to be.
+    if context.mode == Mode::Apply && are_new(&sights) {
+        authority.prepare();
+    }
+    let held = held(&sights, ledger);
+    let glance = authority.glance(context, &held, signing).await;
+    Ok((sights, authority, glance))
+}
+
 /// Finds what has to be signed, and brings the index to where it lacks. Where nothing may be changed there is no walk.
 async fn look_and_push<'a>(
     context: &'a Context,
     seal: &'a Seal,
     plan: &'a SealPlan,
-    authority: Option<&'a Authority>,
+    signer: Option<(&'a Authority, Glance)>,
     ledger: &'a Ledger,
     receipt: &mut Receipt,
 ) -> Result<Option<Walk<'a>>, ApplyError> {
-    let signing = match (&seal.signing, authority) {
-        (Some(signing), Some(authority)) => {
+    let signing = match (&seal.signing, signer) {
+        (Some(signing), Some((authority, glance))) => {
             let subjects = subjects(plan, signing.depth, ledger);
-            let unsigned = authority.find_unsigned(context, subjects, signing, receipt);
+            let unsigned = authority.find_unsigned(context, subjects, signing, glance, receipt);
             Some((authority, signing, unsigned.await?))
         }
         _ => None,
@@ -99,41 +121,26 @@ async fn look_and_push<'a>(
     Ok(Some(walk))
 }
 
-/// Does `work`, and `early` meanwhile, which is left where it is once the work is done.
-async fn beside<T>(early: impl Future<Output = ()>, work: impl Future<Output = T>) -> T {
-    tokio::pin!(work);
-    tokio::select! {
-        done = &mut work => done,
-        () = early => work.await,
-    }
-}
-
 /// Everything that must have a signature, in each repository.
 fn subjects(plan: &SealPlan, depth: Depth, ledger: &Ledger) -> Vec<ToSign> {
     let mut subjects: Vec<ToSign> = Vec::new();
     for destination in &plan.destinations {
-        let image = destination.repository.to_string();
-        let is_tagged = |subject: &Digest| {
-            let earlier = ledger.earlier();
-            earlier.is_some_and(|record| record.is_tagged(&image, subject))
-        };
-        // What no tag held yet is most likely unsigned.
-        let expectation = |subject: &Digest| match destination.push_index {
-            true => Expectation::Unsigned,
-            false if is_tagged(subject) => Expectation::Tagged,
-            false => Expectation::Signed,
-        };
         for index in destination.indexes(&plan.target) {
             let mut signed = vec![index.descriptor()];
             if depth == Depth::Children {
                 signed.extend(plan.own_members(index).cloned());
             }
             for subject in signed {
-                let subject = ToSign {
-                    recorded: recorded(ledger.earlier(), &destination.repository, &subject.digest),
-                    repository: destination.repository.clone(),
-                    expectation: expectation(&subject.digest),
-                    subject,
+                // What no tag held yet is most likely unsigned.
+                let subject = if destination.push_index {
+                    to_sign(
+                        &destination.repository,
+                        subject,
+                        Expectation::Unsigned,
+                        ledger,
+                    )
+                } else {
+                    tagged(&destination.repository, subject, ledger)
                 };
                 if !subjects.iter().any(|known| known.is_as(&subject)) {
                     subjects.push(subject);
@@ -142,6 +149,52 @@ fn subjects(plan: &SealPlan, depth: Depth, ledger: &Ledger) -> Vec<ToSign> {
         }
     }
     subjects
+}
+
+/// What the fixed tags hold.
+fn held(sights: &[Sight], ledger: &Ledger) -> Vec<ToSign> {
+    let mut held: Vec<ToSign> = Vec::new();
+    for sight in sights {
+        if let Sight::Seen(SeenTag {
+            tag,
+            kind: TagKind::Fixed,
+            holds: Some(manifest),
+        }) = sight
+        {
+            let subject = tagged(&tag.repository, manifest.descriptor(), ledger);
+            if !held.iter().any(|known| known.is_as(&subject)) {
+                held.push(subject);
+            }
+        }
+    }
+    held
+}
+
+/// What a tag holds already is most likely signed, where the record says.
+fn tagged(repository: &Repository, subject: Descriptor, ledger: &Ledger) -> ToSign {
+    let earlier = ledger.earlier();
+    let is_tagged =
+        earlier.is_some_and(|record| record.is_tagged(&repository.to_string(), &subject.digest));
+    let expectation = if is_tagged {
+        Expectation::Tagged
+    } else {
+        Expectation::Signed
+    };
+    to_sign(repository, subject, expectation, ledger)
+}
+
+fn to_sign(
+    repository: &Repository,
+    subject: Descriptor,
+    expectation: Expectation,
+    ledger: &Ledger,
+) -> ToSign {
+    ToSign {
+        recorded: recorded(ledger.earlier(), repository, &subject.digest),
+        repository: repository.clone(),
+        subject,
+        expectation,
+    }
 }
 
 /// What every step needs that changes something. A step is done everywhere before the next is begun, so that a registry
@@ -160,17 +213,15 @@ impl Walk<'_> {
         if self.plan.destinations.iter().any(|place| place.push_index) {
             self.context.events.phase("Push the index");
         }
-        let prepare = async {
-            if let Some((authority, _, unsigned)) = &self.signing {
-                authority.prepare_for(unsigned).await;
-            }
-        };
+        if let Some((authority, _, unsigned)) = &self.signing {
+            authority.prepare_for(unsigned);
+        }
         let pushes = self
             .plan
             .destinations
             .iter()
             .map(|place| self.push_to(place));
-        let (results, ()) = tokio::join!(join_all(pushes), prepare);
+        let results = join_all(pushes).await;
         let mut failure = None;
         for (destination, result) in self.plan.destinations.iter().zip(results) {
             match result {
@@ -212,13 +263,18 @@ impl Walk<'_> {
         Ok(brought)
     }
 
-    async fn sign(&self, receipt: &mut Receipt) -> Result<Vec<Unsettled<'_>>, ApplyError> {
+    /// Signs what has to be, and does `last` while the signatures are listed.
+    async fn sign<T>(
+        &self,
+        receipt: &mut Receipt,
+        last: impl Future<Output = T>,
+    ) -> Result<(Vec<Unsettled<'_>>, T), ApplyError> {
         let Some((authority, signing, unsigned)) = &self.signing else {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), last.await));
         };
-        let on_failure = signing.on_failure;
+        let (context, on_failure) = (self.context, signing.on_failure);
         authority
-            .sign_all(self.context, unsigned, on_failure, receipt, self.ledger)
+            .sign_all(context, unsigned, on_failure, receipt, self.ledger, last)
             .await
     }
 }

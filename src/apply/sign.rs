@@ -35,8 +35,9 @@ pub(super) async fn sign(
         }));
     }
     receipt.subjects = subjects.iter().map(ToSign::name).collect();
+    let glance = authority.glance(context, &[], &sign.signing).await;
     let unsigned = authority
-        .find_unsigned(context, subjects, &sign.signing, receipt)
+        .find_unsigned(context, subjects, &sign.signing, glance, receipt)
         .await?;
     if context.mode == Mode::DryRun {
         return Ok(());
@@ -44,8 +45,8 @@ pub(super) async fn sign(
     // Where no record can be kept, nothing is begun.
     ledger.save(receipt)?;
     let on_failure = sign.signing.on_failure;
-    let unsettled = authority
-        .sign_all(context, &unsigned, on_failure, receipt, ledger)
+    let (unsettled, ()) = authority
+        .sign_all(context, &unsigned, on_failure, receipt, ledger, async {})
         .await?;
     check_settled(context, settle(unsettled).await, on_failure, receipt)?;
     receipt.verified = receipt.unsigned.is_empty();

@@ -1,11 +1,12 @@
 //! What `seal` and `create` have to know before anything is written: the children, the tags, and what follows from them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
 
 use super::children::{PARALLEL, Resolution, resolve_all};
 use super::copying::carry::Brought;
 use super::receipt::{IndexReceipt, PlaceReceipt, PlaceState, Receipt, TagReceipt};
-use super::tags::{see_tags, tell_step};
+use super::tags::{Sight, tell_step};
 use super::{ApplyError, Context, unseen};
 use crate::domain::{Descriptor, Digest, Manifest, Reference, Repository};
 use crate::inputs::Seal;
@@ -78,17 +79,16 @@ impl Destination {
     }
 }
 
-/// Reads children and tags, and decides. Nothing is written before all of it is known.
+/// Reads children, looks at tags by `sights`, and decides. Nothing is written before all of it is known.
 pub(super) async fn survey(
     context: &Context,
     seal: &Seal,
+    sights: impl Future<Output = Result<Vec<Sight>, ApplyError>>,
     receipt: &mut Receipt,
 ) -> Result<SealPlan, ApplyError> {
     context.events.phase("Look at children and tags");
-    let (resolution, sights) = tokio::try_join!(
-        resolve_all(context, &seal.digests, &seal.sources),
-        see_tags(context, &seal.tags, &seal.moving_tags),
-    )?;
+    let (resolution, sights) =
+        tokio::try_join!(resolve_all(context, &seal.digests, &seal.sources), sights,)?;
     let Resolution {
         inputs,
         mut places,

@@ -61,6 +61,19 @@ pub(super) async fn see_tag(
     }
 }
 
+/// Whether these are for something new: there are fixed tags, and none of them holds anything.
+pub(super) fn are_new(sights: &[Sight]) -> bool {
+    let mut fixed = sights
+        .iter()
+        .map(|sight| match sight {
+            Sight::Seen(SeenTag { kind, holds, .. }) => (kind, holds.is_none()),
+            Sight::Denied { kind, .. } => (kind, false),
+        })
+        .filter(|(kind, _)| **kind == TagKind::Fixed)
+        .peekable();
+    fixed.peek().is_some() && fixed.all(|(_, is_absent)| is_absent)
+}
+
 pub(super) fn tell_step(context: &Context, step: &TagStep) {
     let text = match &step.newer {
         Some(Newer { holds, wanted }) => {
@@ -72,28 +85,64 @@ pub(super) fn tell_step(context: &Context, step: &TagStep) {
     context.events.note(format!("tag `{}`: {text}", step.tag));
 }
 
-/// Writes the tags that need it and waits until the registries show them: first the fixed ones, and only when these are seen
-/// the moving ones.
+/// The fixed tags that are to be written.
+pub(super) fn fixed_to_write(receipt: &Receipt) -> Vec<TagStep> {
+    to_write(receipt, TagKind::Fixed)
+}
+
+fn to_write(receipt: &Receipt, kind: TagKind) -> Vec<TagStep> {
+    let steps = receipt.tags.iter().map(|tag| &tag.step);
+    steps
+        .filter(|step| step.kind == kind && step.writes())
+        .cloned()
+        .collect()
+}
+
+/// The last look at fixed tags before they are written, and when it was.
+pub(super) struct LastLook {
+    began: Instant,
+    ended: Instant,
+    steps: Vec<TagStep>,
+    conflicts: Result<Vec<Conflict>, ApplyError>,
+}
+
+/// Looks at fixed tags, which were absent.
+pub(super) async fn look_last(context: &Context, steps: Vec<TagStep>) -> LastLook {
+    let began = Instant::now();
+    let conflicts = others(context, &steps).await;
+    LastLook {
+        began,
+        ended: Instant::now(),
+        steps,
+        conflicts,
+    }
+}
+
+/// Writes the tags that need it and waits until the registries show them: first the fixed ones, at which there was a `look`,
+/// and only when these are seen the moving ones.
 pub(super) async fn write_tags(
     context: &Context,
     ledger: &Ledger,
     target: &Manifest,
+    mut look: LastLook,
     receipt: &mut Receipt,
 ) -> Result<(), ApplyError> {
-    let to_write = |kind| {
-        let steps = receipt.tags.iter().map(|tag| &tag.step);
-        steps
-            .filter(|step| step.kind == kind && step.writes())
-            .cloned()
-            .collect::<Vec<TagStep>>()
-    };
-    let (fixed, moving) = (to_write(TagKind::Fixed), to_write(TagKind::Moving));
-    if fixed.is_empty() && moving.is_empty() {
+    let moving = to_write(receipt, TagKind::Moving);
+    if look.steps.is_empty() && moving.is_empty() {
         return Ok(());
     }
     context.events.phase("Write tags");
-    let began = Instant::now();
-    refuse_others(context, &fixed, target, receipt).await?;
+    // What others wrote since a look that is older would not be seen by them in the time that they give us.
+    if look.ended.elapsed() > OTHERS_TIME {
+        look = look_last(context, look.steps).await;
+    }
+    let LastLook {
+        began,
+        steps: fixed,
+        conflicts,
+        ..
+    } = look;
+    refuse(conflicts?, target, receipt)?;
     write_all(context, ledger, target, &fixed, receipt).await?;
     if !fixed.is_empty() {
         // Whoever looked before these were written has written its own by then, as long as it takes us, and is seen.
@@ -162,12 +211,7 @@ async fn write_all(
 
 /// Looks at tags that were absent, right before they are written and after they should show it: what another run wrote
 /// under one of them is a conflict. There is no compare-and-swap in the registry protocol: this is what can be had.
-async fn refuse_others(
-    context: &Context,
-    steps: &[TagStep],
-    target: &Manifest,
-    receipt: &mut Receipt,
-) -> Result<(), ApplyError> {
+async fn others(context: &Context, steps: &[TagStep]) -> Result<Vec<Conflict>, ApplyError> {
     let looks = steps.iter().map(|step| async move {
         // By GET: where a tag is absent, as it should be, a HEAD would have to be asked again.
         let holds = context.tagged(&step.tag).await?;
@@ -179,7 +223,14 @@ async fn refuse_others(
             why: Some("another run wrote it while this one was under way".to_owned()),
         }))
     });
-    let conflicts: Vec<Conflict> = try_join_all(looks).await?.into_iter().flatten().collect();
+    Ok(try_join_all(looks).await?.into_iter().flatten().collect())
+}
+
+fn refuse(
+    conflicts: Vec<Conflict>,
+    target: &Manifest,
+    receipt: &mut Receipt,
+) -> Result<(), ApplyError> {
     if conflicts.is_empty() {
         return Ok(());
     }
@@ -215,7 +266,7 @@ async fn see_written(
             shown => shown?,
         }
     }
-    refuse_others(context, &overrun, target, receipt).await
+    refuse(others(context, &overrun).await?, target, receipt)
 }
 
 /// Writes one tag.

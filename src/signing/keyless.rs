@@ -1,11 +1,12 @@
 //! Signing: a token, a certificate, a signature, a log entry and a timestamp become a bundle, or a legacy signature, which
 //! is verified before it is given out.
 
-use std::sync::Arc;
+use std::ops::DerefMut;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use sigstore_bundle::BundleV03;
 use sigstore_types::{SignatureBytes, TimestampToken};
-use tokio::sync::Mutex;
+use tokio::task::JoinSet;
 
 use crate::domain::{Digest, Events, GithubClaims, Matcher, Patience, Policy};
 use crate::http::Client;
@@ -18,7 +19,7 @@ use super::policy;
 use super::refusal::Refusal;
 use super::retry::Persistence;
 use super::services::{LogService, Services};
-use super::session::Session;
+use super::session::{Session, Sessions};
 use super::signed::{Signed, Witnessed, hash};
 use super::statement::{PAYLOAD_TYPE, statement};
 use super::timestamp::timestamp;
@@ -39,12 +40,10 @@ pub struct Keyless {
     trust: Arc<Trust>,
     services: Services,
     http: Client,
-    tokens: Tokens,
     persistence: Persistence,
-    // Held while a certificate is asked for, so that many who need one ask once.
-    session: Mutex<Option<Arc<Session>>>,
-    /// Why preparing failed. Held while that is under way.
-    failure: Mutex<Option<SigningError>>,
+    sessions: Arc<Sessions>,
+    /// The certificate that is asked for while other work is done. Nobody asks any longer once this is dropped.
+    preparation: Mutex<JoinSet<Result<(), SigningError>>>,
 }
 
 /// A signature that verifies.
@@ -70,37 +69,46 @@ impl Keyless {
             .ok_or(SigningError::Trust(TrustError::NoServices))?
             .clone();
         let persistence = Persistence::of_signing(patience, events);
+        let tokens = Tokens::new(source, http.clone(), persistence.clone(), events.clone());
+        let certificates = services.certificates.clone();
+        let sessions = Sessions::new(http.clone(), certificates, tokens, persistence.clone());
         Ok(Self {
-            tokens: Tokens::new(source, http.clone(), persistence.clone(), events.clone()),
             trust,
             services,
             http,
             persistence,
-            session: Mutex::new(None),
-            failure: Mutex::new(None),
+            sessions: Arc::new(sessions),
+            preparation: Mutex::default(),
         })
     }
 
     /// Who this run is, by its token.
     pub async fn caller(&self) -> Result<Caller, SigningError> {
-        Ok(self.tokens.fresh().await?.caller)
+        self.sessions.caller().await
     }
 
-    /// Gets the certificate now, which signing would otherwise wait for. A failure is kept for [`Self::ready`], so that an
-    /// outage is waited for once.
-    pub async fn prepare(&self) {
-        let mut failure = self.failure.lock().await;
-        if failure.is_none() {
-            *failure = self.session().await.err();
+    /// Begins to ask for the certificate that signing would otherwise wait for. A failure is kept for [`Self::ready`], so
+    /// that an outage is waited for once.
+    pub fn prepare(&self) {
+        let mut preparation = self.preparation();
+        if preparation.is_empty() {
+            let sessions = Arc::clone(&self.sessions);
+            preparation.spawn(async move { sessions.current().await.map(drop) });
         }
     }
 
     /// Sees to it that there is a certificate.
     pub async fn ready(&self) -> Result<(), SigningError> {
-        match self.failure.lock().await.take() {
-            Some(failure) => Err(failure),
-            None => self.session().await.map(drop),
+        let mut preparation = std::mem::take(&mut *self.preparation());
+        match preparation.join_next().await {
+            Some(Ok(prepared)) => prepared,
+            None | Some(Err(_)) => self.sessions.current().await.map(drop),
         }
+    }
+
+    fn preparation(&self) -> impl DerefMut<Target = JoinSet<Result<(), SigningError>>> + '_ {
+        let held = self.preparation.lock();
+        held.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Signs `subject` as a bundle. Many may be signed at once.
@@ -148,7 +156,7 @@ impl Keyless {
     ) -> Result<T, SigningError> {
         let mut signatures = 0;
         loop {
-            let session = self.session().await?;
+            let session = self.sessions.current().await?;
             signatures += 1;
             let signed = sign(&session)?;
             match self.witness(&session, log, signed).await? {
@@ -159,7 +167,7 @@ impl Keyless {
                 Err(unusable) if signatures >= SIGNATURES_MAX => {
                     return Err(SigningError::Log(unusable));
                 }
-                Err(_) => self.end(&session).await,
+                Err(_) => self.sessions.end(&session).await,
             }
         }
     }
@@ -206,35 +214,6 @@ impl Keyless {
             .await
             .map(Some)
             .map_err(SigningError::Timestamp)
-    }
-
-    /// The session that all share, or a new one where there is none with a while to live.
-    async fn session(&self) -> Result<Arc<Session>, SigningError> {
-        let mut shared = self.session.lock().await;
-        if let Some(session) = shared.as_ref().filter(|session| session.is_fresh()) {
-            return Ok(Arc::clone(session));
-        }
-        let session = Session::open(
-            &self.http,
-            &self.services.certificates,
-            &self.tokens,
-            &self.persistence,
-        )
-        .await?;
-        let session = Arc::new(session);
-        *shared = Some(Arc::clone(&session));
-        Ok(session)
-    }
-
-    /// Forgets `ended`, unless somebody else has put another in its place.
-    async fn end(&self, ended: &Arc<Session>) {
-        let mut shared = self.session.lock().await;
-        if shared
-            .as_ref()
-            .is_some_and(|session| Arc::ptr_eq(session, ended))
-        {
-            *shared = None;
-        }
     }
 }
 

@@ -1,8 +1,11 @@
 //! A key pair and its certificate: what all signatures of a run are made with, while the certificate lives.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use sigstore_crypto::{KeyPair, parse_certificate_info};
 use sigstore_types::{DerCertificate, SignatureBytes};
+use tokio::sync::Mutex;
 
 use crate::domain::Events;
 use crate::http::Client;
@@ -52,6 +55,58 @@ impl Session {
     /// Whether the certificate has enough life left to begin something with it.
     pub(super) fn is_fresh(&self) -> bool {
         self.not_after.as_second() - jiff::Timestamp::now().as_second() > LEEWAY_SECONDS
+    }
+}
+
+/// The one session that all signatures of a run share.
+#[derive(Debug)]
+pub(super) struct Sessions {
+    http: Client,
+    authority: Endpoint,
+    tokens: Tokens,
+    persistence: Persistence,
+    // Held while a certificate is asked for, so that many who need one ask once.
+    shared: Mutex<Option<Arc<Session>>>,
+}
+
+impl Sessions {
+    /// None is open yet.
+    pub(super) fn new(
+        http: Client,
+        authority: Endpoint,
+        tokens: Tokens,
+        persistence: Persistence,
+    ) -> Self {
+        Self {
+            http,
+            authority,
+            tokens,
+            persistence,
+            shared: Mutex::new(None),
+        }
+    }
+
+    /// Who this run is, by its token.
+    pub(super) async fn caller(&self) -> Result<Caller, SigningError> {
+        Ok(self.tokens.fresh().await?.caller)
+    }
+
+    /// The session that all share, or a new one where there is none with a while to live.
+    pub(super) async fn current(&self) -> Result<Arc<Session>, SigningError> {
+        let mut shared = self.shared.lock().await;
+        if let Some(session) = shared.as_ref().filter(|session| session.is_fresh()) {
+            return Ok(Arc::clone(session));
+        }
+        let session = Session::open(&self.http, &self.authority, &self.tokens, &self.persistence);
+        let session = Arc::new(session.await?);
+        *shared = Some(Arc::clone(&session));
+        Ok(session)
+    }
+
+    /// Forgets `ended`, unless somebody else has put another in its place.
+    pub(super) async fn end(&self, ended: &Arc<Session>) {
+        let mut shared = self.shared.lock().await;
+        shared.take_if(|session| Arc::ptr_eq(session, ended));
     }
 }
 

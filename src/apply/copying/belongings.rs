@@ -118,7 +118,7 @@ impl<'a> Belongings<'a> {
             return Ok(());
         }
         let shared = fallback(self.context, self.to, subject);
-        let listing = list(shared, brought, listed.original);
+        let listing = list(shared, None, brought, listed.original);
         match listing.await? {
             Some(settling) => settling.await,
             None => Ok(()),

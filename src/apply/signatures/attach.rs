@@ -2,12 +2,13 @@
 //!
 //! Source: cosign, `pkg/oci/remote/write.go`; OCI distribution specification, "Referrers Tag Schema".
 
+use futures_util::future::{LocalBoxFuture, ready};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 use super::legacy;
 use super::lookup::{Api, entries, fallback};
-use super::settle::{Change, Settling, Shared};
+use super::settle::{Change, Look, Settling, Shared};
 use crate::apply::receipt::{Place, Subject};
 use crate::apply::{ApplyError, Context};
 use crate::domain::{
@@ -48,30 +49,31 @@ impl<'a> Attacher<'a> {
             .await
     }
 
-    /// Adds `signature` to the tag that holds the legacy signatures of `subject`. Returns where it is, and what is left to do
-    /// for it to stay there.
+    /// Adds `signature` to the tag that holds the legacy signatures of `subject`, where it is found then.
     pub(in crate::apply) async fn attach_legacy(
         &self,
         subject: &'a Descriptor,
         signature: &LegacySignature,
         seen: Option<Manifest>,
-    ) -> Result<(Place, Settling<'a>), ApplyError> {
+    ) -> Result<Listing<'a>, ApplyError> {
         let (context, repository) = (self.context, self.repository);
-        legacy::attach(context, repository, &subject.digest, signature, seen).await
+        let attached =
+            legacy::attach(context, repository, &subject.digest, signature, seen).await?;
+        Ok(Box::pin(ready(Ok(attached))))
     }
 
-    /// Stores a bundle as a referrer of `subject`. Returns where it is once the registry lists it, and what is left to do for
-    /// it to stay there.
+    /// Stores a bundle as a referrer of `subject`. Returns what is left to do for it to be found.
     pub(in crate::apply) async fn attach(
         &self,
         subject: &'a Descriptor,
         signature: &Signature,
         api: Api,
         seen: Option<Manifest>,
-    ) -> Result<(Place, Settling<'a>), ApplyError> {
+    ) -> Result<Listing<'a>, ApplyError> {
+        let (context, repository) = (self.context, self.repository);
         let (bundle, signed_at) = (&signature.bundle, &signature.verified.signed_at);
-        let registry = &self.context.registry;
-        let (blob, _) = tokio::try_join!(registry.put_blob(self.repository, bundle), self.empty())?;
+        let registry = &context.registry;
+        let (blob, _) = tokio::try_join!(registry.put_blob(repository, bundle), self.empty())?;
         let manifest = signature_manifest(subject, &blob, bundle.len(), signed_at)
             .map_err(ApplyError::FallbackUnwritable)?;
         let digest = Digest::of(&manifest);
@@ -79,63 +81,70 @@ impl<'a> Attacher<'a> {
         // SPEC: the parts first. Debian's registry loses one now and then while others upload the same empty config.
         let bring = async || {
             tokio::try_join!(
-                registry.put_blob(self.repository, bundle),
-                registry.put_blob(self.repository, EMPTY_CONFIG)
+                registry.put_blob(repository, bundle),
+                registry.put_blob(repository, EMPTY_CONFIG)
             )
             .map(drop)
         };
-        let stored = self
-            .context
-            .store(
-                self.repository,
-                &by_digest,
-                &MediaType::OciManifest,
-                &manifest,
-                bring,
-            )
-            .await?;
-        let promised = api == Api::Listed && stored.subject.as_ref() == Some(&subject.digest);
-        let mut settling = None;
-        let is_tagged = !(promised && self.is_listed(&subject.digest, &digest).await?);
-        if is_tagged {
-            let mut entry = Descriptor::new(
-                MediaType::OciManifest,
-                manifest.len() as u64,
-                digest.clone(),
-            );
-            entry.artifact_type = Some(BUNDLE_TYPE.to_owned());
-            entry.annotations = signature_annotations().into_iter().collect();
-            let shared = fallback(self.context, self.repository, &subject.digest).seen(seen);
-            settling = list(shared, vec![entry], None).await?;
-        }
-        let place = Place {
-            format: SignatureFormat::Bundle,
-            is_tagged,
-            manifest: digest,
-            signature: None,
+        let store = context.store(
+            repository,
+            &by_digest,
+            &MediaType::OciManifest,
+            &manifest,
+            bring,
+        );
+        let shared = fallback(context, repository, &subject.digest).seen(seen);
+        // Where it will be listed under the tag, that is looked at on the way.
+        let (stored, look) = match api {
+            Api::Listed => (store.await?, None),
+            Api::FallbackTag => {
+                let (stored, look) = tokio::try_join!(store, shared.look())?;
+                (stored, Some(look))
+            }
         };
-        Ok((place, settling))
-    }
-
-    async fn is_listed(&self, subject: &Digest, digest: &Digest) -> Result<bool, RegistryError> {
-        Ok(
-            match self
-                .context
-                .registry
-                .referrers(self.repository, subject)
-                .await?
-            {
-                Referrers::Listed(listed) => listed.iter().any(|entry| entry.digest == *digest),
-                Referrers::NoApi => false,
-            },
-        )
+        let promised = api == Api::Listed && stored.subject.as_ref() == Some(&subject.digest);
+        let mut entry = Descriptor::new(MediaType::OciManifest, manifest.len() as u64, digest);
+        entry.artifact_type = Some(BUNDLE_TYPE.to_owned());
+        entry.annotations = signature_annotations().into_iter().collect();
+        Ok(Box::pin(async move {
+            let place = |is_tagged| Place {
+                format: SignatureFormat::Bundle,
+                is_tagged,
+                manifest: entry.digest.clone(),
+                signature: None,
+            };
+            if promised && is_listed(context, repository, &subject.digest, &entry.digest).await? {
+                return Ok((place(false), None));
+            }
+            let place = place(true);
+            Ok((place, list(shared, look, vec![entry], None).await?))
+        }))
     }
 }
 
-/// Adds `new` to a fallback index. Where there is none and `original` lists just these, it is that one.
-/// Returns what is left to do for them to stay there.
+/// What is left to do for what was stored to be found. Ends in where it is, and in what is left to do for it to stay there.
+pub(in crate::apply) type Listing<'a> =
+    LocalBoxFuture<'a, Result<(Place, Settling<'a>), ApplyError>>;
+
+async fn is_listed(
+    context: &Context,
+    repository: &Repository,
+    subject: &Digest,
+    digest: &Digest,
+) -> Result<bool, RegistryError> {
+    Ok(
+        match context.registry.referrers(repository, subject).await? {
+            Referrers::Listed(listed) => listed.iter().any(|entry| entry.digest == *digest),
+            Referrers::NoApi => false,
+        },
+    )
+}
+
+/// Adds `new` to a fallback index, at which there may have been a `look`. Where there is none and `original` lists just
+/// these, it is that one. Returns what is left to do for them to stay there.
 pub(in crate::apply) async fn list(
     list: Shared<'_>,
+    look: Option<Look>,
     new: Vec<Descriptor>,
     original: Option<Manifest>,
 ) -> Result<Settling<'_>, ApplyError> {
@@ -153,7 +162,10 @@ pub(in crate::apply) async fn list(
             parts: Vec::new(),
         }))
     };
-    let (_, settling) = list.begin(add).await?;
+    let (_, settling) = match look {
+        Some(look) => list.begin_at(look, add).await?,
+        None => list.begin(add).await?,
+    };
     Ok(settling)
 }
 

@@ -51,6 +51,20 @@ pub(in crate::apply) struct Shared<'a> {
     seen: RefCell<Option<Manifest>>,
 }
 
+/// What such a tag was seen to hold, and when.
+pub(in crate::apply) struct Look {
+    began: Instant,
+    ended: Instant,
+    holds: Option<Manifest>,
+}
+
+impl Look {
+    /// Whether others may have been given too little time since then.
+    fn is_old(&self) -> bool {
+        self.ended.elapsed() > SETTLE / 3
+    }
+}
+
 /// What one look at a tag came to.
 enum Round {
     /// It holds what it is to hold: this.
@@ -95,7 +109,23 @@ impl<'a> Shared<'a> {
     where
         M: AsyncFn(Option<&Manifest>) -> Result<Option<Change>, ApplyError> + 'a,
     {
-        match self.round(&merge).await? {
+        let look = self.look().await?;
+        self.begin_at(look, merge).await
+    }
+
+    /// The same from a look that was taken while other work was done.
+    pub(in crate::apply) async fn begin_at<M>(
+        self,
+        mut look: Look,
+        merge: M,
+    ) -> Result<(Option<Digest>, Settling<'a>), ApplyError>
+    where
+        M: AsyncFn(Option<&Manifest>) -> Result<Option<Change>, ApplyError> + 'a,
+    {
+        if look.is_old() {
+            look = self.look().await?;
+        }
+        match self.round_at(look, &merge).await? {
             Round::Same(held) => Ok((held, None)),
             Round::Written(digest, wait) => {
                 let rest = async move { self.stay(&merge, wait).await };
@@ -121,12 +151,15 @@ impl<'a> Shared<'a> {
         merge: &impl AsyncFn(Option<&Manifest>) -> Result<Option<Change>, ApplyError>,
         mut wait: Duration,
     ) -> Result<(), ApplyError> {
+        // Who has to write again parts ways with others who have to.
+        let mut spread = 0.0;
         for _ in 1..ROUNDS_MAX {
-            self.context.sleep_about(wait).await;
+            tokio::time::sleep(wait.mul_f64(1.0 + spread * fastrand::f64())).await;
             match self.round(merge).await? {
                 Round::Same(_) => return Ok(()),
                 Round::Written(_, next) => wait = next,
             }
+            spread = 1.0;
         }
         Err(ApplyError::FallbackContended {
             subject: self.subject.clone(),
@@ -138,8 +171,20 @@ impl<'a> Shared<'a> {
         &self,
         merge: &impl AsyncFn(Option<&Manifest>) -> Result<Option<Change>, ApplyError>,
     ) -> Result<Round, ApplyError> {
-        let began = Instant::now();
-        let current = self.read_raw().await?;
+        let look = self.look().await?;
+        self.round_at(look, merge).await
+    }
+
+    async fn round_at(
+        &self,
+        look: Look,
+        merge: &impl AsyncFn(Option<&Manifest>) -> Result<Option<Change>, ApplyError>,
+    ) -> Result<Round, ApplyError> {
+        let Look {
+            began,
+            holds: current,
+            ..
+        } = look;
         // What reads as no list is still somebody's tag: it is never merged, and never written over.
         if current
             .as_ref()
@@ -164,6 +209,18 @@ impl<'a> Shared<'a> {
         self.seen.replace(written.ok());
         let wait = SETTLE.max(began.elapsed() * 3);
         Ok(Round::Written(Digest::of(&change.bytes), wait))
+    }
+
+    /// Looks at the tag, for [`Self::begin_at`].
+    pub(in crate::apply) async fn look(&self) -> Result<Look, RegistryError> {
+        let began = Instant::now();
+        let holds = self.read_raw().await?;
+        let ended = Instant::now();
+        Ok(Look {
+            began,
+            ended,
+            holds,
+        })
     }
 
     /// What the tag holds. The subject itself is nothing: some registries resolve such a tag so.

@@ -2,12 +2,13 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
 use std::sync::Arc;
 
 use futures_util::future::{LocalBoxFuture, join_all};
 use futures_util::{StreamExt as _, stream};
 
-use super::attach::Attacher;
+use super::attach::{Attacher, Listing};
 use super::legacy::docker_reference;
 use super::lookup::{Candidate, Content};
 use super::settle::Settling;
@@ -65,37 +66,40 @@ impl Authority {
         }
     }
 
-    /// Has a certificate ready, so that waiting for it overlaps other work. Whether it worked shows when it is used.
-    pub(in crate::apply) async fn prepare(&self) {
+    /// Begins to ask for a certificate, so that waiting for it overlaps other work. Whether it worked shows when it is used.
+    pub(in crate::apply) fn prepare(&self) {
         if let Some(keyless) = &self.keyless {
-            keyless.prepare().await;
+            keyless.prepare();
         }
     }
 
     /// The same where one will be needed.
-    pub(in crate::apply) async fn prepare_for(&self, unsigned: &[Unsigned]) {
+    pub(in crate::apply) fn prepare_for(&self, unsigned: &[Unsigned]) {
         if makes_any(unsigned) {
-            self.prepare().await;
+            self.prepare();
         }
     }
 
     /// Makes and stores every signature in `unsigned`, and keeps the receipt and the record up to date as each is done.
     /// Returns what is left to do for those to stay that share a tag with others'; [`settle`] does it.
     ///
+    /// Once all that can be is stored, `last` is done while it is listed, and what it ends in is returned.
+    ///
     /// What is under way ends, and nothing new is begun where it failed, so that an outage is waited for once and not once
     /// for each child: that of a registry ends its own part alone, and one of Sigstore keeps no signature from being stored
     /// that another registry holds. An outage that the inputs let pass becomes a warning.
-    pub(in crate::apply) async fn sign_all<'a>(
+    pub(in crate::apply) async fn sign_all<'a, T>(
         &self,
         context: &'a Context,
         unsigned: &'a [Unsigned],
         on_failure: OnSigningFailure,
         receipt: &mut Receipt,
         ledger: &Ledger,
-    ) -> Result<Vec<Unsettled<'a>>, ApplyError> {
+        last: impl Future<Output = T>,
+    ) -> Result<(Vec<Unsettled<'a>>, T), ApplyError> {
         let mut unsettled = Vec::new();
         if unsigned.is_empty() {
-            return Ok(unsettled);
+            return Ok((unsettled, last.await));
         }
         context.events.phase("Sign");
         let mut left: BTreeSet<(Subject, SignatureFormat)> = unsigned
@@ -112,8 +116,19 @@ impl Authority {
             .iter()
             .map(|one| self.sign_one(attachers, outages, one));
         let mut work = stream::iter(work).buffer_unordered(PARALLEL);
-        while let Some(stored) = work.next().await {
-            for one in stored {
+        let mut stored = Vec::new();
+        while let Some(done) = work.next().await {
+            for one in done {
+                match one {
+                    Ok(one) => stored.push(one),
+                    Err(error) => failures.push(error),
+                }
+            }
+        }
+        let list_all = async {
+            let listed = stored.into_iter().map(Stored::list);
+            let mut listed = stream::iter(listed).buffer_unordered(PARALLEL);
+            while let Some(one) = listed.next().await {
                 match one {
                     Ok((signature, settling)) => {
                         let subject = signature.subject.clone();
@@ -125,7 +140,10 @@ impl Authority {
                     Err(error) => failures.push(error),
                 }
             }
-        }
+            Ok::<_, ApplyError>(())
+        };
+        let (listed, last) = tokio::join!(list_all, last);
+        listed?;
         let is_passing =
             |error: &ApplyError| on_failure == OnSigningFailure::Warn && error.is_signing_outage();
         // What may pass hides nothing that may not.
@@ -141,7 +159,7 @@ impl Authority {
                 receipt.go_on_unsigned(context, std::iter::once(subject), error);
             }
         }
-        Ok(unsettled)
+        Ok((unsettled, last))
     }
 
     /// A certificate at hand: where Fulcio is down, that is found out once.
@@ -155,7 +173,7 @@ impl Authority {
         attachers: &BTreeMap<&Repository, Attacher<'a>>,
         outages: &Outages,
         one: &'a Unsigned,
-    ) -> Vec<Result<(SignatureReceipt, Settling<'a>), ApplyError>> {
+    ) -> Vec<Result<Stored<'a>, ApplyError>> {
         if !outages.leave(one) {
             return Vec::new();
         }
@@ -178,21 +196,22 @@ impl Authority {
             let attacher = attachers.get(&lacking.repository)?;
             Some(async move {
                 let (of, api, seen) = (&one.subject, lacking.api, lacking.list.clone());
-                let stored = match content {
+                let listing = match content {
                     Content::Bundle(signature) => attacher.attach(of, signature, api, seen).await,
                     Content::Legacy(signature) => attacher.attach_legacy(of, signature, seen).await,
                 };
-                let (place, settling) = stored.map_err(|source| {
-                    outages.note(lacking);
-                    not_stored(&subject, source)
-                })?;
-                let receipt = SignatureReceipt {
-                    subject,
-                    signer: content.signer().clone(),
-                    place,
-                    origin,
-                };
-                Ok((receipt, settling))
+                match listing {
+                    Ok(listing) => Ok(Stored {
+                        subject,
+                        signer: content.signer().clone(),
+                        origin,
+                        listing,
+                    }),
+                    Err(source) => {
+                        outages.note(lacking);
+                        Err(not_stored(&subject, source))
+                    }
+                }
             })
         });
         join_all(stores).await
@@ -209,6 +228,36 @@ impl Authority {
                 Content::Legacy(keyless.sign_legacy(digest, &name).await?)
             }
         })
+    }
+}
+
+/// A signature that is stored, and has to be listed.
+struct Stored<'a> {
+    subject: Subject,
+    signer: Verified,
+    origin: Origin,
+    listing: Listing<'a>,
+}
+
+impl<'a> Stored<'a> {
+    /// Has it listed. Returns what there is to tell, and what is left to do for it to stay.
+    async fn list(self) -> Result<(SignatureReceipt, Settling<'a>), ApplyError> {
+        let Self {
+            subject,
+            signer,
+            origin,
+            listing,
+        } = self;
+        let (place, settling) = listing
+            .await
+            .map_err(|source| not_stored(&subject, source))?;
+        let receipt = SignatureReceipt {
+            subject,
+            signer,
+            place,
+            origin,
+        };
+        Ok((receipt, settling))
     }
 }
 

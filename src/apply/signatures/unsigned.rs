@@ -59,6 +59,12 @@ pub(in crate::apply) enum Expectation {
     Tagged,
 }
 
+/// What was looked up before it was known for certain what has to be signed.
+pub(in crate::apply) struct Glance {
+    policy: Result<Policy, ApplyError>,
+    found: Vec<(Subject, Result<Lookup, ApplyError>)>,
+}
+
 impl ToSign {
     /// Whether this is the same thing in the same place.
     pub(in crate::apply) fn is_as(&self, other: &Self) -> bool {
@@ -88,16 +94,38 @@ impl Unsigned {
 }
 
 impl Authority {
-    /// Looks for the signature of each subject, notes those that are there, and returns what is missing. A signature of
-    /// either format will do, unless both are wanted.
+    /// Looks for signatures of what will most likely have to be signed. What goes wrong is kept for who needs to know.
+    pub(in crate::apply) async fn glance(
+        &self,
+        context: &Context,
+        likely: &[ToSign],
+        signing: &Signing,
+    ) -> Glance {
+        let policy = self.policy(&signing.policy).await;
+        let mut found = Vec::new();
+        if let Ok(policy) = &policy {
+            let looks = likely.iter().map(|subject| async move {
+                let search = search(signing.formats, subject.expectation);
+                let lookup = self.look(context, subject, policy, search).await;
+                (subject.name(), lookup)
+            });
+            found = stream::iter(looks).buffered(PARALLEL).collect().await;
+        }
+        Glance { policy, found }
+    }
+
+    /// Looks for the signature of each subject at which there was no glance, notes those that are there, and returns what is
+    /// missing. A signature of either format will do, unless both are wanted.
     pub(in crate::apply) async fn find_unsigned(
         &self,
         context: &Context,
         subjects: Vec<ToSign>,
         signing: &Signing,
+        glance: Glance,
         receipt: &mut Receipt,
     ) -> Result<Vec<Unsigned>, ApplyError> {
-        let policy = match self.policy(&signing.policy).await {
+        let Glance { policy, mut found } = glance;
+        let policy = match policy {
             Ok(policy) => policy,
             // Without a token it is not known whose signature would count, so none can be made either.
             Err(error)
@@ -110,21 +138,27 @@ impl Authority {
         };
         let looks = subjects.into_iter().map(|subject| {
             let policy = &policy;
+            let known = found.iter().position(|(of, _)| *of == subject.name());
+            let known = known.map(|place| found.swap_remove(place).1);
             async move {
                 let search = search(signing.formats, subject.expectation);
-                let mut lookup = self.look(context, &subject, policy, search).await?;
+                let mut lookup = match known {
+                    Some(known) => known?,
+                    None => self.look(context, &subject, policy, search).await?,
+                };
                 let missing = missing(signing.formats, &lookup);
                 lookup.unlisted = self.recall(context, &subject, policy, missing).await?;
                 Ok::<_, ApplyError>((subject, lookup))
             }
         });
-        let mut found = Vec::new();
+        let mut looked = Vec::new();
         let mut looks = stream::iter(looks).buffered(PARALLEL);
         while let Some((subject, lookup)) = looks.try_next().await? {
             note_found(context, &subject, &lookup, receipt);
-            found.push((subject, lookup));
+            looked.push((subject, lookup));
         }
-        let unsigned = unsigned(signing.formats, &found);
+        drop(looks);
+        let unsigned = unsigned(signing.formats, &looked);
         for one in &unsigned {
             let (digest, format) = (&one.subject.digest, one.format);
             let text = match &one.known {

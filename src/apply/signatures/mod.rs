@@ -5,6 +5,7 @@ pub(super) mod attach;
 pub(super) mod legacy;
 pub(super) mod legacy_manifest;
 pub(super) mod lookup;
+mod outages;
 pub(super) mod recorded;
 pub(super) mod settle;
 pub(super) mod signer;

@@ -1,6 +1,5 @@
 //! Whose signature counts, and making the ones that are missing.
 
-use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::Arc;
@@ -11,6 +10,7 @@ use futures_util::{StreamExt as _, stream};
 use super::attach::{Attacher, Listing};
 use super::legacy::docker_reference;
 use super::lookup::{Candidate, Content};
+use super::outages::{Outages, reason};
 use super::settle::Settling;
 use super::unsigned::{Lacking, Unsigned};
 use crate::apply::receipt::{Origin, Receipt, SignatureReceipt, Subject};
@@ -110,7 +110,7 @@ impl Authority {
         let mut failures = Vec::new();
         if makes_any(unsigned) {
             failures.extend(self.ready().await.err());
-            outages.sigstore.set(!failures.is_empty());
+            outages.note_sigstore(!failures.is_empty());
         }
         let work = unsigned
             .iter()
@@ -126,18 +126,19 @@ impl Authority {
             }
         }
         let list_all = async {
-            let listed = stored.into_iter().map(Stored::list);
-            let mut listed = stream::iter(listed).buffer_unordered(PARALLEL);
+            let listed = stored.into_iter().map(|one| one.list(outages));
+            let mut listed = stream::iter(listed).buffered(PARALLEL);
             while let Some(one) = listed.next().await {
                 match one {
-                    Ok((signature, settling)) => {
+                    Some(Ok((signature, settling))) => {
                         let subject = signature.subject.clone();
                         left.remove(&(subject.clone(), signature.place.format));
                         receipt.note_signature(context, signature);
                         ledger.save(receipt)?;
                         unsettled.extend(settling.map(|rest| Unsettled { subject, rest }));
                     }
-                    Err(error) => failures.push(error),
+                    Some(Err(error)) => failures.push(error),
+                    None => {}
                 }
             }
             Ok::<_, ApplyError>(())
@@ -186,12 +187,14 @@ impl Authority {
                     (&made, Origin::Made)
                 }
                 Err(error) => {
-                    outages.sigstore.set(true);
+                    outages.note_sigstore(true);
                     return vec![Err(error)];
                 }
             },
         };
-        let open = one.names().filter(|(_, lacking)| outages.spare(lacking));
+        let open = one
+            .names()
+            .filter(|(_, lacking)| outages.spare(&lacking.repository));
         let stores = open.filter_map(|(subject, lacking)| {
             let attacher = attachers.get(&lacking.repository)?;
             Some(async move {
@@ -208,7 +211,7 @@ impl Authority {
                         listing,
                     }),
                     Err(source) => {
-                        outages.note(lacking);
+                        outages.note(&lacking.repository);
                         Err(not_stored(&subject, source))
                     }
                 }
@@ -240,59 +243,37 @@ struct Stored<'a> {
 }
 
 impl<'a> Stored<'a> {
-    /// Has it listed. Returns what there is to tell, and what is left to do for it to stay.
-    async fn list(self) -> Result<(SignatureReceipt, Settling<'a>), ApplyError> {
+    /// Has it listed, where the registry has not failed meanwhile. Returns what there is to tell, and what is left to do for
+    /// it to stay.
+    async fn list(
+        self,
+        outages: &Outages,
+    ) -> Option<Result<(SignatureReceipt, Settling<'a>), ApplyError>> {
         let Self {
             subject,
             signer,
             origin,
             listing,
         } = self;
-        let (place, settling) = listing
-            .await
-            .map_err(|source| not_stored(&subject, source))?;
-        let receipt = SignatureReceipt {
-            subject,
-            signer,
-            place,
-            origin,
-        };
-        Ok((receipt, settling))
+        if !outages.spare(&subject.repository) {
+            return None;
+        }
+        Some(match listing.await {
+            Ok((place, settling)) => {
+                let receipt = SignatureReceipt {
+                    subject,
+                    signer,
+                    place,
+                    origin,
+                };
+                Ok((receipt, settling))
+            }
+            Err(source) => {
+                outages.note(&subject.repository);
+                Err(not_stored(&subject, source))
+            }
+        })
     }
-}
-
-/// Where signing has failed in this run.
-#[derive(Default)]
-struct Outages {
-    /// No signature can be made.
-    sigstore: Cell<bool>,
-    /// These take none.
-    registries: RefCell<BTreeSet<Repository>>,
-}
-
-impl Outages {
-    /// Whether they leave anything to do for `one`.
-    fn leave(&self, one: &Unsigned) -> bool {
-        let can_be_had = one.known.is_some() || !self.sigstore.get();
-        can_be_had && one.lacking.iter().any(|lacking| self.spare(lacking))
-    }
-
-    fn spare(&self, lacking: &Lacking) -> bool {
-        !self.registries.borrow().contains(&lacking.repository)
-    }
-
-    fn note(&self, lacking: &Lacking) {
-        let repository = lacking.repository.clone();
-        self.registries.borrow_mut().insert(repository);
-    }
-}
-
-/// Why `subject` was not signed: what its own registry said, else what Sigstore did.
-fn reason<'a>(failures: &'a [ApplyError], subject: &Subject) -> Option<&'a ApplyError> {
-    let refused = |error: &&ApplyError| matches!(error, ApplyError::SignatureNotStored { subject: other, .. } if other.repository == subject.repository);
-    let unmade = |error: &&ApplyError| !matches!(error, ApplyError::SignatureNotStored { .. });
-    let own = failures.iter().find(refused);
-    own.or_else(|| failures.iter().find(unmade))
 }
 
 /// A signature that is stored, and has to be seen to stay.

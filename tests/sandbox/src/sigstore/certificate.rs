@@ -141,8 +141,8 @@ impl Authority {
             subject: Subject::Uri(format!("{HOST}/{workflow}")),
             issuer: text(claims, "iss").to_owned(),
         };
-        let named = self.forged().clone().unwrap_or_else(earned);
-        let names = SubjectAltName(vec![named.subject.name()?]);
+        let said = self.forged().clone().unwrap_or_else(earned);
+        let names = SubjectAltName(vec![said.subject.name()?]);
         let mut extensions = vec![
             extension(true, &KeyUsage(KeyUsages::DigitalSignature.into()))?,
             extension(false, &ExtendedKeyUsage(vec![CODE_SIGNING]))?,
@@ -150,7 +150,7 @@ impl Authority {
             extension(false, &authority)?,
             extension(true, &names)?,
         ];
-        extensions.extend(fulcio_extensions(claims, named.issuer)?);
+        extensions.extend(fulcio_extensions(claims, said.issuer)?);
         tbs.extensions = Some(extensions);
         if !self.is_unlogged.load(Ordering::Relaxed) {
             let sct = self.sct(&tbs, millis(now))?;

@@ -319,6 +319,7 @@ fn sources() -> impl Iterator<Item = (String, String)> {
     let mut files = Vec::new();
     collect(&root.join("src"), &mut files);
     files.retain(|file| !file.ends_with("tests.rs"));
+    files.sort_unstable();
     let read = move |file: std::path::PathBuf| {
         let name = file.strip_prefix(root).unwrap().display().to_string();
         (name, std::fs::read_to_string(file).unwrap())

@@ -5,7 +5,8 @@
 
 use reqwest::header::{HeaderMap, WWW_AUTHENTICATE};
 
-const HEADER_MAX_BYTES: usize = 8 * 1024;
+/// No registry writes a longer one; nothing is read of what is longer.
+pub(super) const HEADER_MAX_BYTES: usize = 8 * 1024;
 const CHALLENGES_MAX: usize = 16;
 const PARAMETERS_MAX: usize = 32;
 

@@ -5,10 +5,10 @@ use sandbox::{Fault, Proof};
 use crate::support::{Outcome, World};
 
 const ATTACKS: [&str; 6] = [
-    "x\n::set-output name=result::created\n::add-path::/evil",
+    "x\n::set-output name=result::created\n::add-path::/evil\n::add-mask::evil",
     "\u{1b}[2J\u{1b}]0;title\u{7}x\r::error::gone",
     "</td></tr><img src=x onerror=alert(1)><script>alert(1)</script>",
-    "`a` | b | [x](https://evil.test) ![y](https://evil.test/y) @octocat #1 ~~z~~",
+    "a` | b | [x](https://evil.test) ![y](https://evil.test/y) @octocat #1 ~~z~~",
     "\n\n# Heading\n\n> [!NOTE]\n> x\n\n```\nfence\n```",
     "##[add-mask]a %0A::warning::b",
 ];
@@ -22,6 +22,15 @@ pub(crate) fn attacks() -> Vec<String> {
     }
 }
 
+/// The attack without what no header can hold.
+pub(crate) fn as_header(attack: &str) -> String {
+    attack
+        .replace(|letter: char| letter.is_control(), " ")
+        .trim()
+        .to_owned()
+}
+
+/// Nothing of the attack is a command in the log, or anything but text in the summary.
 pub(crate) fn nothing_acts(outcome: &Outcome, attack: &str) {
     for line in outcome.log.lines() {
         let commands = [
@@ -34,7 +43,8 @@ pub(crate) fn nothing_acts(outcome: &Outcome, attack: &str) {
             "::warning::a tag holds `",
             "::add-mask::",
         ];
-        let ours = commands.iter().any(|command| line.starts_with(command));
+        let ours = commands.iter().any(|command| line.starts_with(command))
+            && !line.starts_with("::add-mask::evil");
         assert!(
             ours || !line.trim_start().starts_with("::"),
             "{attack:?}: {line:?}"
@@ -64,10 +74,11 @@ pub(crate) fn nothing_acts(outcome: &Outcome, attack: &str) {
             None => (),
         }
         // Outside of code, nothing that HTML or Markdown would act on.
-        let bare: String = line.split('`').step_by(2).collect();
         let bare = ["\\]", "\\@", "\\["]
             .iter()
-            .fold(bare, |text, escaped| text.replace(escaped, ""));
+            .fold(outside_code(line), |text, escaped| {
+                text.replace(escaped, "")
+            });
         for acting in ["<img", "<script", "](https", "<td", "<tr"] {
             assert!(!bare.contains(acting), "{attack:?}: line {number} {line:?}");
         }
@@ -82,6 +93,28 @@ pub(crate) fn nothing_acts(outcome: &Outcome, attack: &str) {
         outcome.code == 0 || !outcome.outputs.contains_key("result"),
         "{attack:?}"
     );
+}
+
+/// A line without its spans of code. SPEC: GitHub Flavored Markdown 6.3: one ends at as many backticks as it began with.
+fn outside_code(line: &str) -> String {
+    let mut runs = Vec::new();
+    for (at, tick) in line.match_indices('`') {
+        match runs.last_mut() {
+            Some((from, length)) if *from + *length == at => *length += tick.len(),
+            _ => runs.push((at, tick.len())),
+        }
+    }
+    let (mut bare, mut next) = (String::new(), 0);
+    let mut runs = runs.as_slice();
+    while let [(at, length), rest @ ..] = runs {
+        runs = rest;
+        if let Some(end) = rest.iter().position(|(_, other)| other == length) {
+            bare.push_str(&line[next..*at]);
+            next = rest[end].0 + length;
+            runs = &rest[end + 1..];
+        }
+    }
+    bare + &line[next..]
 }
 
 #[test]

@@ -44,6 +44,7 @@ mod several;
 mod several_faults;
 mod several_healed;
 mod siege;
+mod siege_signers;
 mod siege_strings;
 mod siege_words;
 mod sign;

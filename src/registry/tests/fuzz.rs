@@ -10,7 +10,7 @@ use reqwest::header::{
 use tokio::time::Instant;
 
 use super::super::answers::{Listing, Presence, listing, presence};
-use super::super::challenge::{Challenge, choose};
+use super::super::challenge::{Challenge, HEADER_MAX_BYTES, choose};
 use super::super::credentials::Scope;
 use super::super::ecr::Ecr;
 use super::super::refusal::printable;
@@ -193,7 +193,9 @@ fn challenge(text: &str) -> bool {
         let quoted = bearer.realm.replace('\\', "\\\\").replace('"', "\\\"");
         let again = format!("Bearer realm=\"{quoted}\"");
         headers.clear();
-        if let Ok(value) = HeaderValue::from_bytes(again.as_bytes()) {
+        // What must be escaped is longer by then, and may be too long.
+        let value = HeaderValue::from_bytes(again.as_bytes()).ok();
+        if let Some(value) = value.filter(|value| value.len() <= HEADER_MAX_BYTES) {
             headers.append(WWW_AUTHENTICATE, value);
             let Some(Challenge::Bearer(again)) = choose(&headers) else {
                 panic!("{again}");

@@ -1,12 +1,12 @@
 //! What must hold in the end, whatever went wrong before: looked at in the registry itself, and by our own gate.
 
 use std::collections::BTreeSet;
-use std::fmt;
+use std::{fmt, fs};
 
 use super::axes::Command;
 use super::ill::{Cell, Ill};
-use super::scene::Scene;
-use crate::support::{Action, Outcome};
+use super::scene::{RECORD, Scene};
+use crate::support::{Action, Outcome, cleanup};
 
 /// What does not hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,6 +31,8 @@ pub(super) enum Broken {
     UnsignedTag,
     /// Our own gate does not let it pass.
     Gate,
+    /// A cleanup after it does not leave the tags as they were before.
+    Withdrawn,
 }
 
 /// One of those, with what was seen.
@@ -64,6 +66,7 @@ impl Broken {
             Self::OpenUpload => "open uploads",
             Self::UnsignedTag => "a tag of what was not signed",
             Self::Gate => "the gate does not let it pass",
+            Self::Withdrawn => "a cleanup does not bring back what was",
         }
     }
 
@@ -190,6 +193,24 @@ fn names_a_step(error: &str) -> bool {
 pub(super) fn is_over(scene: &Scene, outcome: &Outcome) -> bool {
     let remains = || outcome.json("remaining") != serde_json::json!([]);
     outcome.code == 0 && !(scene.command == Command::Cleanup && remains())
+}
+
+/// Cleans up with the record that the run has left, which must know of whatever the run changed, and puts back what the run
+/// left, for the one that comes after it.
+pub(super) fn withdrawn(scene: &Scene, action: &Action) -> Vec<Problem> {
+    let (registry, repository) = scene.registry();
+    let left = registry.snapshot();
+    let mut cleanup = cleanup(&action.elsewhere());
+    if let Ok(record) = fs::read(action.workspace().join(RECORD)) {
+        cleanup = cleanup.file(RECORD, record);
+    }
+    let outcome = cleanup.run();
+    let mut tags = registry.tags(repository);
+    tags.retain(|tag, _| !tag.starts_with("sha256-"));
+    let is_done = outcome.code == 0 && tags == scene.wanted.earlier;
+    let problem = (!is_done).then(|| Broken::Withdrawn.by(format!("{tags:?}\n{}", outcome.log)));
+    registry.restore(&left);
+    problem.into_iter().collect()
 }
 
 /// Runs the command again, with nothing in the way, and the gate after it.

@@ -123,6 +123,11 @@ fn play(scene: &Scene, cell: Cell) -> Played {
     let mut problems = judge::ending(cell, &outcome);
     let is_over = judge::is_over(scene, &outcome);
     problems.extend(judge::registry(scene, is_over));
+    // A run that was told what is not so writes that down.
+    let was_deceived = believed::DENIALS.contains(&cell.ill);
+    if !is_over && !was_deceived && scene.can_be_withdrawn() {
+        problems.extend(judge::withdrawn(scene, &action));
+    }
     // What a machine that is gone knew is not always at hand.
     let needs_record = matches!(scene.command, Command::Cleanup | Command::SealAgain);
     let is_elsewhere = !needs_record && cell.k.is_multiple_of(2);

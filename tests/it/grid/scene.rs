@@ -13,6 +13,8 @@ use crate::support::{Action, REPOSITORY, World, cleanup};
 
 /// Where `publish` publishes.
 const TARGET: &str = "prod/app";
+/// The record, where runs keep it.
+pub(super) const RECORD: &str = "manifest-seal.json";
 /// Somebody else's tag.
 const BYSTANDER: &str = "bystander";
 
@@ -38,6 +40,8 @@ pub(super) struct Wanted {
     pub(super) digest: String,
     /// The tags but those that list signatures.
     pub(super) tags: BTreeMap<String, String>,
+    /// The same, before the command is run.
+    pub(super) earlier: BTreeMap<String, String>,
     /// By digest: the signatures that were there before, and how many of each format come to them.
     pub(super) signatures: BTreeMap<String, (Signatures, Added)>,
     /// Manifests that must be there.
@@ -62,6 +66,7 @@ impl Scene {
             wanted: Wanted {
                 digest: String::new(),
                 tags: BTreeMap::new(),
+                earlier: BTreeMap::new(),
                 signatures: BTreeMap::new(),
                 manifests: BTreeSet::new(),
             },
@@ -178,15 +183,35 @@ impl Scene {
                 sign.input("signature-format", "both").succeed();
             }
         });
-        if self.target.is_some() {
-            registry.push_image(repository, "linux/s390x", ImageKind::Oci);
+        let other = if self.target.is_some() {
+            let theirs = registry.push_image(repository, "linux/s390x", ImageKind::Oci);
+            registry.tag(repository, "latest", &theirs.digest);
+            self.countersign(digest);
+            theirs
         } else {
             let earlier = self.world.create().input("tags", "");
             let earlier = earlier.input("digests", &other.digest);
             self.admitted(earlier.input("moving-tags", "latest"))
                 .succeed();
-        }
+            other
+        };
         registry.tag(repository, BYSTANDER, &other.digest);
+    }
+
+    /// Signatures of the index where `publish` publishes, by somebody who had it there before, and of whom the source knows
+    /// nothing.
+    fn countersign(&self, digest: &str) {
+        let (target, repository) = self.registry();
+        let (media_type, bytes) = self.world.registry().manifest(REPOSITORY, digest).unwrap();
+        target.push_raw(repository, None, &media_type, &bytes);
+        let workflow = "octo-org/audit/.github/workflows/approve.yml@refs/heads/main";
+        self.world.as_workflow(workflow, "octo-org/audit", || {
+            let sign = self.admitted(self.world.sign(digest));
+            let there = format!("{}@{digest}", target.repository(repository));
+            let sign = sign.input("image", there);
+            sign.input("signature-format", "both").succeed();
+        });
+        target.delete_manifest(repository, digest);
     }
 
     fn want(&mut self, digest: String) {
@@ -195,6 +220,8 @@ impl Scene {
         let mut signatures = BTreeMap::new();
         for subject in [&digest].into_iter().chain(children) {
             let before = registry.signatures(repository, subject);
+            let is_countersigned = !before.bundles.is_empty() && !before.legacy.is_empty();
+            assert!(is_countersigned || self.command != Command::Publish || *subject != digest);
             let added = if self.command == Command::Publish {
                 // What was signed there, by whomever, is here afterwards.
                 let source = self.world.registry().signatures(REPOSITORY, subject);
@@ -212,6 +239,7 @@ impl Scene {
         }
         let mut tags = registry.tags(repository);
         tags.retain(|tag, _| !tag.starts_with("sha256-"));
+        let earlier = tags.clone();
         if self.command == Command::Cleanup {
             tags.clone_from(&self.wanted.tags);
         } else {
@@ -231,6 +259,7 @@ impl Scene {
         self.wanted = Wanted {
             digest,
             tags,
+            earlier,
             signatures,
             manifests,
         };
@@ -250,9 +279,14 @@ impl Scene {
     pub(super) fn run(&self) -> Action {
         let action = self.action.elsewhere();
         match &self.record {
-            Some(record) => action.file("manifest-seal.json", record),
+            Some(record) => action.file(RECORD, record),
             None => action,
         }
+    }
+
+    /// Whether a cleanup takes back what a run did, and not what was done before it as well.
+    pub(super) fn can_be_withdrawn(&self) -> bool {
+        self.record.is_none() && self.command != Command::Verify
     }
 
     /// The gate, for what the command leaves.
@@ -323,5 +357,5 @@ impl Scene {
 /// Runs it; returns the record that it leaves.
 fn sealed(seal: &Action) -> Vec<u8> {
     seal.succeed();
-    fs::read(seal.workspace().join("manifest-seal.json")).unwrap()
+    fs::read(seal.workspace().join(RECORD)).unwrap()
 }

@@ -27,7 +27,7 @@ pub use registry::{
     Auth, Deletes, Image, IndexWithProvenance, Kind, Options, Referrers, Registry, Service,
     Signatures, Snapshot, Tagging,
 };
-pub use sigstore::Sigstore;
+pub use sigstore::{Forged, Sigstore, Subject};
 pub use tls::Tls;
 pub use traffic::{Authorization, Request};
 

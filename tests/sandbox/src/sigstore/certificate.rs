@@ -5,6 +5,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use std::str::FromStr as _;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use x509_cert::certificate::{Certificate, TbsCertificate, Version};
 use x509_cert::der::asn1::{BitString, Ia5String, OctetString};
@@ -37,6 +38,34 @@ pub(crate) struct Authority {
     name: Name,
     certificate: Vec<u8>,
     is_unlogged: AtomicBool,
+    forged: Mutex<Option<Forged>>,
+}
+
+/// Whom a certificate names that no token has earned.
+#[derive(Clone, Debug)]
+pub struct Forged {
+    /// Who signs.
+    pub subject: Subject,
+    /// Who vouches for that.
+    pub issuer: String,
+}
+
+/// The name that a certificate is made out to, of any letters that ASCII has.
+#[derive(Clone, Debug)]
+pub enum Subject {
+    /// A workload.
+    Uri(String),
+    /// A person.
+    Email(String),
+}
+
+impl Subject {
+    fn name(&self) -> DerResult<GeneralName> {
+        Ok(match self {
+            Self::Uri(uri) => GeneralName::UniformResourceIdentifier(Ia5String::new(uri)?),
+            Self::Email(address) => GeneralName::Rfc822Name(Ia5String::new(address)?),
+        })
+    }
 }
 
 impl Authority {
@@ -67,7 +96,13 @@ impl Authority {
             name,
             certificate,
             is_unlogged: AtomicBool::new(false),
+            forged: Mutex::new(None),
         })
+    }
+
+    /// What certificates name, whatever the claims say.
+    pub(crate) fn forged(&self) -> MutexGuard<'_, Option<Forged>> {
+        self.forged.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether certificates are kept from the log of certificates.
@@ -102,8 +137,12 @@ impl Authority {
             ..AuthorityKeyIdentifier::default()
         };
         let workflow = text(claims, "job_workflow_ref");
-        let identity = Ia5String::new(&format!("{HOST}/{workflow}"))?;
-        let names = SubjectAltName(vec![GeneralName::UniformResourceIdentifier(identity)]);
+        let earned = || Forged {
+            subject: Subject::Uri(format!("{HOST}/{workflow}")),
+            issuer: text(claims, "iss").to_owned(),
+        };
+        let said = self.forged().clone().unwrap_or_else(earned);
+        let names = SubjectAltName(vec![said.subject.name()?]);
         let mut extensions = vec![
             extension(true, &KeyUsage(KeyUsages::DigitalSignature.into()))?,
             extension(false, &ExtendedKeyUsage(vec![CODE_SIGNING]))?,
@@ -111,7 +150,7 @@ impl Authority {
             extension(false, &authority)?,
             extension(true, &names)?,
         ];
-        extensions.extend(fulcio_extensions(claims)?);
+        extensions.extend(fulcio_extensions(claims, said.issuer)?);
         tbs.extensions = Some(extensions);
         if !self.is_unlogged.load(Ordering::Relaxed) {
             let sct = self.sct(&tbs, millis(now))?;
@@ -154,7 +193,7 @@ impl Authority {
 }
 
 /// Fulcio's table of extensions for GitHub (docs/oid-info.md); the first six are raw text, the others DER.
-fn fulcio_extensions(claims: &Value) -> DerResult<Vec<Extension>> {
+fn fulcio_extensions(claims: &Value, issuer: String) -> DerResult<Vec<Extension>> {
     let claim = |name| text(claims, name).to_owned();
     let url = |name| format!("{HOST}/{}", text(claims, name));
     let run = format!(
@@ -164,13 +203,13 @@ fn fulcio_extensions(claims: &Value) -> DerResult<Vec<Extension>> {
         text(claims, "run_attempt")
     );
     let values = [
-        (1, claim("iss")),
+        (1, issuer.clone()),
         (2, claim("event_name")),
         (3, claim("sha")),
         (4, claim("workflow")),
         (5, claim("repository")),
         (6, claim("ref")),
-        (8, claim("iss")),
+        (8, issuer),
         (9, url("job_workflow_ref")),
         (10, claim("job_workflow_sha")),
         (11, claim("runner_environment")),

@@ -14,6 +14,7 @@ use crate::faults::Fault;
 use crate::server::{Call, Handler, Reply, Server};
 use crate::traffic::Request;
 pub(crate) use certificate::Authority;
+pub use certificate::{Forged, Subject};
 pub(crate) use keys::{Key, pem};
 use oidc::Issuer;
 use rekor::Log;
@@ -116,6 +117,11 @@ impl Sigstore {
     /// Whether certificates issued from now on are kept from the log of certificates, so that they have no SCT.
     pub fn leave_certificate_log_out(&self, is_left_out: bool) {
         self.services.authority.leave_log_out(is_left_out);
+    }
+
+    /// Makes certificates out to this from now on, whatever the token says; without it to what the token has earned.
+    pub fn forge(&self, forged: Option<Forged>) {
+        *self.services.authority.forged() = forged;
     }
 
     /// How many entries the log holds.

@@ -1,0 +1,113 @@
+//! What a signature names that a hostile registry serves: the certificate holds, and its words act nowhere.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use sandbox::{Forged, Subject};
+use serde_json::{Value, json};
+
+use crate::hostile::{as_header, attacks};
+use crate::siege::Siege;
+use crate::sign::SIGN;
+use crate::support::{Action, REPOSITORY, World, attach, bundle_of, statement_bundle};
+use crate::verify::{sealed, unsigned};
+
+/// Matches all that there is, new lines too.
+const ANYBODY: &str = "(?s).*";
+
+/// A world in which `v1` has one signature, whose certificate names these; where there is an image without one, it is there.
+fn signed_as(forged: Forged) -> World {
+    let (world, digest) = unsigned();
+    world.sigstore().forge(Some(forged));
+    attach(&world, &digest, &statement_bundle(&world, &digest, SIGN));
+    world.sigstore().forge(None);
+    world
+}
+
+/// The gate, for whoever has signed.
+fn for_anybody(world: &World) -> Action {
+    let verify = world.verify("v1").input("certificate-identity", "");
+    verify
+        .input("certificate-oidc-issuer", "")
+        .input("certificate-identity-regexp", ANYBODY)
+        .input("certificate-oidc-issuer-regexp", ANYBODY)
+}
+
+#[test]
+fn hostile_strings_in_certificates() {
+    let mut siege = Siege::new("Strings: in certificates");
+    let usual = "https://issuer.example";
+    let long = format!("{}\n::add-mask::evil", "y".repeat(10 << 10));
+    for attack in attacks().iter().chain([&long]) {
+        let shown: String = attack.chars().take(80).collect();
+        let uri = Subject::Uri("https://example.com/x".to_owned());
+        for (what, subject, issuer) in [
+            ("subject, address", Subject::Uri(attack.clone()), usual),
+            ("subject, e-mail", Subject::Email(attack.clone()), usual),
+            ("issuer", uri, attack.as_str()),
+        ] {
+            let issuer = issuer.to_owned();
+            let world = signed_as(Forged { subject, issuer });
+            let outcome = siege.play(&format!("verify, {what}: {shown}"), &world.verify("v1"), 3);
+            outcome.says(&["it is by `"]);
+            let attack = format!("verify for anybody, {what}: {shown}");
+            siege.play(&attack, &for_anybody(&world), 0);
+        }
+        for (claim, input) in [
+            ("repository", "repository"),
+            ("ref", "ref"),
+            ("sha", "sha"),
+            ("workflow", "name"),
+            ("event_name", "trigger"),
+        ] {
+            let (world, digest) = unsigned();
+            world.sigstore().set_claim(claim, attack.as_str());
+            attach(&world, &digest, &statement_bundle(&world, &digest, SIGN));
+            let verify = world.verify("v1");
+            let verify = verify.input(&format!("certificate-github-workflow-{input}"), "x");
+            let outcome = siege.play(&format!("verify, claim `{input}`: {shown}"), &verify, 3);
+            outcome.says(&["its workflow's "]);
+        }
+        let (world, digest) = unsigned();
+        let subject = Subject::Uri(attack.clone());
+        let issuer = attack.clone();
+        world.sigstore().forge(Some(Forged { subject, issuer }));
+        let sign = world.sign(&digest);
+        siege.play(&format!("sign, Fulcio names another: {shown}"), &sign, 1);
+    }
+    siege.end();
+}
+
+#[test]
+fn hostile_strings_in_signatures() {
+    let mut siege = Siege::new("Strings: in signatures");
+    for attack in &attacks() {
+        let (world, digest) = unsigned();
+        let workflow = format!("octo-org/octo-app/{}", as_header(attack));
+        // Whoever may sign may call a workflow, or a branch, so; no certificate is made out to such a name.
+        world.as_workflow(&workflow, &as_header(attack), || {
+            siege.play(
+                &format!("sign, identity: {attack}"),
+                &world.sign(&digest),
+                1,
+            );
+        });
+        let bundle = json!({"mediaType": attack, attack: attack}).to_string();
+        attach(&world, &digest, bundle.as_bytes());
+        let verify = world.verify("v1").input("max-attempts", "1");
+        siege.play(&format!("verify, bundle: {attack}"), &verify, 3);
+        let payload = json!({"_type": "https://in-toto.io/Statement/v1", "subject": [], "predicateType": attack, "predicate": {}});
+        let (signed_world, digest) = sealed();
+        let mut bundle: Value = serde_json::from_slice(&bundle_of(&signed_world, &digest)).unwrap();
+        bundle["dsseEnvelope"]["payload"] = json!(STANDARD.encode(payload.to_string()));
+        for listed in signed_world.listed(&digest) {
+            signed_world.registry().delete_manifest(REPOSITORY, &listed);
+        }
+        attach(&signed_world, &digest, bundle.to_string().as_bytes());
+        siege.play(
+            &format!("verify, predicate: {attack}"),
+            &signed_world.verify("v1"),
+            3,
+        );
+    }
+    siege.end();
+}

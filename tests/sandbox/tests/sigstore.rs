@@ -20,6 +20,13 @@ fn context(sigstore: &Sigstore) -> SigningContext {
 }
 
 async fn sign(sigstore: &Sigstore) -> Result<Bundle, sigstore_sign::Error> {
+    sign_with(context(sigstore), sigstore).await
+}
+
+async fn sign_with(
+    context: SigningContext,
+    sigstore: &Sigstore,
+) -> Result<Bundle, sigstore_sign::Error> {
     let token = IdentityToken::from_jwt(&sigstore.identity_token()).unwrap();
     let statement = json!({
         "_type": "https://in-toto.io/Statement/v1",
@@ -27,7 +34,7 @@ async fn sign(sigstore: &Sigstore) -> Result<Bundle, sigstore_sign::Error> {
         "predicateType": "https://sigstore.dev/cosign/sign/v1",
         "predicate": {},
     });
-    let signer = context(sigstore).signer(token);
+    let signer = context.signer(token);
     signer
         .sign_raw_statement(statement.to_string().as_bytes())
         .await
@@ -63,6 +70,26 @@ async fn bundles_are_accepted_with_every_check() {
         let result = check(&sigstore, &bundle).unwrap();
         assert!(result.sct_verified() && result.tlog_verified() && result.certificate_verified());
         assert_eq!(sigstore.entries(), count);
+    }
+}
+
+#[tokio::test]
+async fn bundles_of_rekor_v2_are_accepted_by_the_timestamp_that_each_has() {
+    let sigstore = Sigstore::start();
+    sigstore.offer_rekor_v2();
+    let config = SigningConfig::from_json(&sigstore.signing_config()).unwrap();
+    for count in 1..=5 {
+        let services = SigningServices::from_signing_config(&config).unwrap();
+        let context = SigningContext::new(services);
+        let bundle = sign_with(context, &sigstore).await.unwrap();
+        let result = check(&sigstore, &bundle).unwrap();
+        assert!(result.tlog_verified() && result.integrated_time().is_none());
+        assert_eq!(result.verified_timestamps().len(), 1);
+        assert_eq!(sigstore.entries(), count);
+        let mut value: Value = serde_json::from_str(&bundle.to_json().unwrap()).unwrap();
+        value["verificationMaterial"]["timestampVerificationData"] = json!({});
+        let untimed = Bundle::from_json(&value.to_string()).unwrap();
+        check(&sigstore, &untimed).unwrap_err();
     }
 }
 
@@ -119,13 +146,17 @@ async fn certificate_carries_what_github_said() {
 }
 
 #[test]
-fn signing_config_names_each_service_and_no_timestamp_authority() {
+fn signing_config_names_a_timestamp_authority_where_there_is_one() {
     let sigstore = Sigstore::start();
     let config = SigningConfig::from_json(&sigstore.signing_config()).unwrap();
     assert_eq!(config.fulcio_url().unwrap().url, sigstore.url());
     let rekor = config.rekor_url(None).unwrap();
     assert_eq!((rekor.major_api_version, &rekor.url), (1, &sigstore.url()));
     assert!(config.tsa_urls.is_empty());
+    sigstore.offer_timestamps();
+    let config = SigningConfig::from_json(&sigstore.signing_config()).unwrap();
+    assert_eq!(config.rekor_url(None).unwrap().major_api_version, 1);
+    assert_eq!(config.tsa_urls.len(), 1);
 }
 
 #[tokio::test]

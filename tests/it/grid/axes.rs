@@ -111,7 +111,7 @@ impl Command {
 
     /// Whether it is there for what Sigstore is asked for. Which services make a signature is nothing to a registry: it is asked
     /// for the same as without them, so that one kind will do, and no faults are played there again.
-    fn is_of_sigstore(self) -> bool {
+    pub(super) fn is_of_sigstore(self) -> bool {
         matches!(self, Self::SealTimestamp | Self::SealRekor2)
     }
 
@@ -150,7 +150,10 @@ impl Command {
 
     /// Whether somebody else has signed the index as well: then lists are grown, not begun.
     pub(super) fn has_company(self) -> bool {
-        !matches!(self, Self::SealBoth | Self::SealRecursive)
+        !matches!(
+            self,
+            Self::SealBoth | Self::SealRekor2 | Self::SealRecursive
+        )
     }
 }
 

@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use sandbox::Signatures;
+
 use super::axes::Command;
 use super::ill::{Cell, Ill};
 use super::scene::Scene;
-use crate::support::{Action, Outcome};
+use crate::support::{Action, Outcome, manifest};
 
 /// What does not hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,6 +25,8 @@ pub(super) enum Broken {
     Signatures,
     /// A signature that nobody can find.
     Unlisted,
+    /// A signature without the timestamp that the services were there to give.
+    Untimed,
     /// Something of others is gone.
     Bystander,
     Lost,
@@ -59,6 +63,7 @@ impl Broken {
             Self::Tags => "other tags",
             Self::Signatures => "too few or too many signatures",
             Self::Unlisted => "a signature that nobody can find",
+            Self::Untimed => "a signature without its timestamp",
             Self::Bystander => "something of others is gone",
             Self::Lost => "manifests are missing",
             Self::OpenUpload => "open uploads",
@@ -102,6 +107,10 @@ pub(super) fn registry(scene: &Scene, is_over: bool) -> Vec<Problem> {
             let text = format!("{subject}: {new:?} came, bundles and older ones");
             problems.push(Broken::Signatures.by(text));
         }
+        let untimed = untimed(scene, &now);
+        if scene.command.is_of_sigstore() && !untimed.is_empty() {
+            problems.push(Broken::Untimed.by(format!("{subject}: {untimed:?}")));
+        }
         if now.unlisted != before.unlisted {
             problems.push(Broken::Unlisted.by(format!("{subject}: {:?}", now.unlisted)));
         }
@@ -122,6 +131,20 @@ pub(super) fn registry(scene: &Scene, is_over: bool) -> Vec<Problem> {
         }
     }
     problems
+}
+
+/// Signatures without a timestamp.
+fn untimed(scene: &Scene, signatures: &Signatures) -> Vec<String> {
+    let (registry, repository) = scene.registry();
+    let is_timed = |digest: &&String| {
+        let layer = &manifest(registry, repository, digest)["layers"][0]["digest"];
+        let bundle = registry.blob(repository, layer.as_str().unwrap()).unwrap();
+        String::from_utf8_lossy(&bundle).contains("\"signedTimestamp\"")
+    };
+    let bundles = signatures.bundles.iter().filter(|each| !is_timed(each));
+    let legacy = signatures.legacy.iter();
+    let legacy = legacy.filter(|layer| !layer.contains("cosign/rfc3161timestamp"));
+    bundles.chain(legacy).cloned().collect()
 }
 
 /// Tags that held the index before it and all that was to be signed with it had its signatures.

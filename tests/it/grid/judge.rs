@@ -3,11 +3,10 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use sandbox::Signatures;
-
 use super::axes::Command;
 use super::ill::{Cell, Ill};
 use super::scene::Scene;
+use crate::legacy::legacy_tag;
 use crate::support::{Action, Outcome, manifest};
 
 /// What does not hold.
@@ -107,7 +106,7 @@ pub(super) fn registry(scene: &Scene, is_over: bool) -> Vec<Problem> {
             let text = format!("{subject}: {new:?} came, bundles and older ones");
             problems.push(Broken::Signatures.by(text));
         }
-        let untimed = untimed(scene, &now);
+        let untimed = untimed(scene, subject, &now.bundles);
         if scene.command.is_of_sigstore() && !untimed.is_empty() {
             problems.push(Broken::Untimed.by(format!("{subject}: {untimed:?}")));
         }
@@ -133,18 +132,27 @@ pub(super) fn registry(scene: &Scene, is_over: bool) -> Vec<Problem> {
     problems
 }
 
-/// Signatures without a timestamp.
-fn untimed(scene: &Scene, signatures: &Signatures) -> Vec<String> {
+/// Signatures of `subject` without a timestamp.
+fn untimed(scene: &Scene, subject: &str, bundles: &BTreeSet<String>) -> Vec<String> {
     let (registry, repository) = scene.registry();
     let is_timed = |digest: &&String| {
         let layer = &manifest(registry, repository, digest)["layers"][0]["digest"];
         let bundle = registry.blob(repository, layer.as_str().unwrap()).unwrap();
         String::from_utf8_lossy(&bundle).contains("\"signedTimestamp\"")
     };
-    let bundles = signatures.bundles.iter().filter(|each| !is_timed(each));
-    let legacy = signatures.legacy.iter();
-    let legacy = legacy.filter(|layer| !layer.contains("cosign/rfc3161timestamp"));
-    bundles.chain(legacy).cloned().collect()
+    let mut untimed: Vec<String> = bundles
+        .iter()
+        .filter(|each| !is_timed(each))
+        .cloned()
+        .collect();
+    let tag = legacy_tag(subject);
+    if registry.tags(repository).contains_key(&tag) {
+        let list = manifest(registry, repository, &tag);
+        let layers = list["layers"].as_array().unwrap().iter();
+        let layers = layers.map(ToString::to_string);
+        untimed.extend(layers.filter(|layer| !layer.contains("cosign/rfc3161timestamp")));
+    }
+    untimed
 }
 
 /// Tags that held the index before it and all that was to be signed with it had its signatures.

@@ -7,9 +7,12 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::forgeries::{ENTRY, MATERIAL, replace};
+use crate::legacy::{MANIFEST, legacy, legacy_tag, signatures};
 use crate::siege::Siege;
-use crate::support::{World, bundle_of};
+use crate::support::{Outcome, REPOSITORY, World, bundle_of};
 
+const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
+const TIMESTAMP: &str = "dev.sigstore.cosign/rfc3161timestamp";
 const HALF_AN_HOUR: i64 = 30 * 60;
 const A_DAY: i64 = 24 * 60 * 60;
 
@@ -156,16 +159,19 @@ fn sealed(world: &World) -> (String, Value) {
     (digest, bundle)
 }
 
+/// Whether a seal made a signature.
+fn is_signed(seal: &Outcome) -> bool {
+    seal.outputs
+        .get("sign-skipped")
+        .is_some_and(|text| text == "false")
+}
+
 /// `bundle`, alone beside the image, is refused by the gate, and a seal makes a signature beside it.
 fn is_none(siege: &mut Siege, attack: &str, world: &World, digest: &str, bundle: &Value) {
     replace(world, digest, bundle);
     siege.play(&format!("verify: {attack}"), &world.verify("v1"), 3);
     let seal = siege.play(&format!("seal: {attack}"), &world.seal(), 0);
-    let is_signed = seal
-        .outputs
-        .get("sign-skipped")
-        .is_some_and(|text| text == "false");
-    let is_signed = is_signed && world.listed(digest).len() == 2;
+    let is_signed = is_signed(&seal) && world.listed(digest).len() == 2;
     siege.expect(attack, "the image is signed", is_signed);
 }
 
@@ -221,6 +227,37 @@ fn besiege_with_an_authority_that_ends(log: Log, siege: &mut Siege) {
     is_none(siege, &attack, &world, &digest, &bundle);
 }
 
+/// The same in cosign's older format, where the log's word is always there.
+fn besiege_older_signatures(siege: &mut Siege) {
+    let world = Log::Rekor1.world();
+    let digest = legacy(world.seal()).succeed().output("digest").to_owned();
+    let tag = legacy_tag(&digest);
+    let right = world.manifest(&tag);
+    let of_right = &right["layers"][0]["annotations"];
+    assert!(of_right.get(TIMESTAMP).is_some(), "{of_right}");
+    let signature = of_right[SIGNATURE].as_str().unwrap();
+    let signature = STANDARD.decode(signature).unwrap();
+    let hold = |manifest: &Value| {
+        let bytes = manifest.to_string();
+        let registry = world.registry();
+        registry.push_raw(REPOSITORY, Some(&tag), MANIFEST, bytes.as_bytes());
+    };
+    for (what, stamp) in wrong_stamps(Log::Rekor1, &world, &signature) {
+        let mut manifest = right.clone();
+        let stamp = json!({"SignedRFC3161Timestamp": STANDARD.encode(stamp)});
+        manifest["layers"][0]["annotations"][TIMESTAMP] = json!(stamp.to_string());
+        hold(&manifest);
+        let attack = format!("an older signature: {what}");
+        siege.play(&format!("verify: {attack}"), &world.verify("v1"), 3);
+        let seal = siege.play(&format!("seal: {attack}"), &legacy(world.seal()), 0);
+        let is_signed = is_signed(&seal) && signatures(&world, &digest).len() == 2;
+        siege.expect(&attack, "the image is signed", is_signed);
+    }
+    hold(&right);
+    let nothing = "nothing: an older signature, as it was";
+    siege.play(nothing, &world.verify("v1"), 0);
+}
+
 #[test]
 fn hostile_timestamps() {
     let mut siege = Siege::new("Sigstore: timestamps that are none");
@@ -228,5 +265,6 @@ fn hostile_timestamps() {
         besiege(log, &mut siege);
         besiege_with_an_authority_that_ends(log, &mut siege);
     }
+    besiege_older_signatures(&mut siege);
     siege.end();
 }

@@ -1,57 +1,18 @@
 //! The Sigstore, through the published clients: what they make of it is signed by one and verified by another.
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
+mod signing;
+
 use reqwest::{Client, Response};
 use sandbox::{Fault, Sigstore};
 use serde_json::{Value, json};
+use signing::{check, context, sign};
 use sigstore_crypto::KeyPair;
 use sigstore_oidc::IdentityToken;
-use sigstore_sign::{SigningContext, SigningServices};
 use sigstore_trust_root::{SigningConfig, TrustedRoot};
-use sigstore_types::{Bundle, Sha256Hash};
-use sigstore_verify::{VerificationPolicy, VerificationResult, verify};
+use sigstore_types::Bundle;
+use sigstore_verify::{VerificationPolicy, verify};
 use std::time::Duration;
-
-const DIGEST: &str = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
-
-fn context(sigstore: &Sigstore) -> SigningContext {
-    let services = SigningServices::new(sigstore.url(), sigstore.url());
-    SigningContext::new(services)
-}
-
-async fn sign(sigstore: &Sigstore) -> Result<Bundle, sigstore_sign::Error> {
-    sign_with(context(sigstore), sigstore).await
-}
-
-async fn sign_with(
-    context: SigningContext,
-    sigstore: &Sigstore,
-) -> Result<Bundle, sigstore_sign::Error> {
-    let token = IdentityToken::from_jwt(&sigstore.identity_token()).unwrap();
-    let statement = json!({
-        "_type": "https://in-toto.io/Statement/v1",
-        "subject": [{"digest": {"sha256": DIGEST}, "annotations": {}}],
-        "predicateType": "https://sigstore.dev/cosign/sign/v1",
-        "predicate": {},
-    });
-    let signer = context.signer(token);
-    signer
-        .sign_raw_statement(statement.to_string().as_bytes())
-        .await
-}
-
-fn check(sigstore: &Sigstore, bundle: &Bundle) -> sigstore_verify::Result<VerificationResult> {
-    let root = TrustedRoot::from_json(&sigstore.trusted_root()).unwrap();
-    let policy = VerificationPolicy::any_identity()
-        .require_identity(sigstore.identity())
-        .require_issuer(sigstore.issuer());
-    verify(
-        Sha256Hash::from_hex(DIGEST).unwrap(),
-        bundle,
-        &policy,
-        &root,
-    )
-}
 
 async fn get(url: String) -> Response {
     Client::new().get(url).send().await.unwrap()
@@ -70,26 +31,6 @@ async fn bundles_are_accepted_with_every_check() {
         let result = check(&sigstore, &bundle).unwrap();
         assert!(result.sct_verified() && result.tlog_verified() && result.certificate_verified());
         assert_eq!(sigstore.entries(), count);
-    }
-}
-
-#[tokio::test]
-async fn bundles_of_rekor_v2_are_accepted_by_the_timestamp_that_each_has() {
-    let sigstore = Sigstore::start();
-    sigstore.offer_rekor_v2();
-    let config = SigningConfig::from_json(&sigstore.signing_config()).unwrap();
-    for count in 1..=5 {
-        let services = SigningServices::from_signing_config(&config).unwrap();
-        let context = SigningContext::new(services);
-        let bundle = sign_with(context, &sigstore).await.unwrap();
-        let result = check(&sigstore, &bundle).unwrap();
-        assert!(result.tlog_verified() && result.integrated_time().is_none());
-        assert_eq!(result.verified_timestamps().len(), 1);
-        assert_eq!(sigstore.entries(), count);
-        let mut value: Value = serde_json::from_str(&bundle.to_json().unwrap()).unwrap();
-        value["verificationMaterial"]["timestampVerificationData"] = json!({});
-        let untimed = Bundle::from_json(&value.to_string()).unwrap();
-        check(&sigstore, &untimed).unwrap_err();
     }
 }
 

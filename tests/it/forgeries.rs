@@ -92,11 +92,11 @@ fn bundle_of_another_sigstore_is_refused() {
     refused_at_once(&other.verify("v1"), &["it does not hold"]);
 }
 
-const MATERIAL: &str = "/verificationMaterial";
-const ENTRY: &str = "/verificationMaterial/tlogEntries/0";
+pub(crate) const MATERIAL: &str = "/verificationMaterial";
+pub(crate) const ENTRY: &str = "/verificationMaterial/tlogEntries/0";
 
 /// The bundle that is attached to `digest`, and nothing beside it, is `bundle`.
-fn replace(world: &World, digest: &str, bundle: &Value) {
+pub(crate) fn replace(world: &World, digest: &str, bundle: &Value) {
     for listed in world.listed(digest) {
         world.registry().delete_manifest(REPOSITORY, &listed);
     }
@@ -224,14 +224,6 @@ fn hostile_signatures() {
             "no signature",
             set("/dsseEnvelope", "signatures", json!([])),
         ),
-        (
-            "a timestamp that is none",
-            set(
-                MATERIAL,
-                "timestampVerificationData",
-                json!({"rfc3161Timestamps": [{"signedTimestamp": "MAA="}]}),
-            ),
-        ),
         ("a public key in place of a certificate", {
             let mut bundle = without(MATERIAL, "certificate");
             bundle.pointer_mut(MATERIAL).unwrap()["publicKey"] = json!({"hint": "x"});
@@ -239,15 +231,7 @@ fn hostile_signatures() {
         }),
     ] {
         replace(&world, &digest, &bundle);
-        let (attack, verify) = (format!("verify: {what}"), world.verify("v1"));
-        // What is beside a signature that holds by itself takes nothing away from it, and is not what is believed.
-        let outcome = verify.run();
-        let code = if what == "a timestamp that is none" {
-            outcome.code
-        } else {
-            3
-        };
-        siege.play(&attack, &verify, code);
+        siege.play(&format!("verify: {what}"), &world.verify("v1"), 3);
     }
     replace(&world, &digest, &right);
     siege.play("nothing: the right one, as it was", &world.verify("v1"), 0);

@@ -26,6 +26,7 @@ mod faults;
 mod forgeries;
 mod grid;
 mod hostile;
+mod hostile_timestamps;
 mod inputs;
 mod interrupted;
 mod legacy;

@@ -77,6 +77,13 @@ impl Siege {
         outcome
     }
 
+    /// Something else that must be so after an attack.
+    pub(crate) fn expect(&mut self, attack: &str, must_be: &str, is_so: bool) {
+        if !is_so {
+            self.wrong.push(format!("{attack}: not so: {must_be}"));
+        }
+    }
+
     pub(crate) fn end(self) {
         self.proof.end(&format!(
             "{} attacks, {} not as they must end; at most {:.1} MiB (bound {PEAK_MAX_MIB}) and {:.1} s; not optimized.",

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use sandbox::{Kind, Options, Referrers, Sandbox};
+use sandbox::{Kind, Options, Referrers, Sandbox, Sigstore};
 
 use super::support::{Action, Tool, stack};
 
@@ -30,8 +30,22 @@ fn ours_in_the_older_format_is_verified_by_cosign() {
 }
 
 #[test]
+fn ours_with_a_timestamp_is_verified_by_cosign() {
+    for offer in [Sigstore::offer_timestamps, Sigstore::offer_rekor_v2] {
+        ours_is_verified(&Place::offering(Referrers::Api, offer));
+    }
+}
+
+#[test]
 fn cosigns_is_verified_with_the_referrers_api() {
     cosigns_is_verified(Referrers::Api);
+}
+
+#[test]
+fn cosigns_with_a_timestamp_is_verified() {
+    for offer in [Sigstore::offer_timestamps, Sigstore::offer_rekor_v2] {
+        cosigns_is_accepted(&Place::offering(Referrers::Api, offer));
+    }
 }
 
 #[test]
@@ -40,7 +54,10 @@ fn cosigns_is_verified_with_fallback_tags() {
 }
 
 fn ours_is_verified_by_cosign(referrers: Referrers) {
-    let place = Place::start(referrers);
+    ours_is_verified(&Place::start(referrers));
+}
+
+fn ours_is_verified(place: &Place) {
     let sealed = place.seal().input("recursive", "true").succeed();
     assert_eq!(sealed.output("sign-skipped"), "false", "{}", sealed.log);
     let index = sealed.output("digest");
@@ -50,7 +67,10 @@ fn ours_is_verified_by_cosign(referrers: Referrers) {
 }
 
 fn cosigns_is_verified(referrers: Referrers) {
-    let place = Place::start(referrers);
+    cosigns_is_accepted(&Place::start(referrers));
+}
+
+fn cosigns_is_accepted(place: &Place) {
     let unsigned = place.seal().input("sign", "false").succeed();
     let index = unsigned.output("digest");
     let mut cosign = Tool::cosign().args(["sign", "--yes", "--recursive"]);
@@ -80,7 +100,12 @@ struct Place {
 
 impl Place {
     fn start(referrers: Referrers) -> Self {
+        Self::offering(referrers, |_| ())
+    }
+
+    fn offering(referrers: Referrers, offer: fn(&Sigstore)) -> Self {
         let sandbox = Sandbox::with(Options::new().referrers(referrers));
+        offer(&sandbox.sigstore);
         let (name, port) = ("octo-org/app", sandbox.registry.socket().port());
         let children = ["linux/amd64", "linux/arm64"]
             .map(|platform| {

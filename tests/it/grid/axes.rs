@@ -14,6 +14,10 @@ pub(super) enum Command {
     SealLegacy,
     SealBoth,
     SealRecursive,
+    /// The log's word, and a timestamp beside it.
+    SealTimestamp,
+    /// The bundle with Rekor v2 and a timestamp, the legacy signature with Rekor v1 and another.
+    SealRekor2,
     /// What was sealed before, with the record of that.
     SealAgain,
     /// The same on a machine that has no record.
@@ -62,11 +66,13 @@ pub(super) struct Added {
 }
 
 impl Command {
-    pub(super) const ALL: [Self; 9] = [
+    pub(super) const ALL: [Self; 11] = [
         Self::SealBundle,
         Self::SealLegacy,
         Self::SealBoth,
         Self::SealRecursive,
+        Self::SealTimestamp,
+        Self::SealRekor2,
         Self::SealAgain,
         Self::SealElsewhere,
         Self::Verify,
@@ -80,6 +86,8 @@ impl Command {
             Self::SealLegacy => "seal, legacy",
             Self::SealBoth => "seal, both",
             Self::SealRecursive => "seal, recursive",
+            Self::SealTimestamp => "seal, bundle, with a timestamp",
+            Self::SealRekor2 => "seal, both, Rekor v2",
             Self::SealAgain => "seal, again",
             Self::SealElsewhere => "seal, again without the record",
             Self::Verify => "verify",
@@ -91,12 +99,33 @@ impl Command {
     pub(super) fn format(self) -> &'static str {
         match self {
             Self::SealLegacy => "legacy",
-            Self::SealBoth | Self::SealAgain | Self::SealElsewhere => "both",
+            Self::SealBoth | Self::SealRekor2 | Self::SealAgain | Self::SealElsewhere => "both",
             Self::SealBundle
             | Self::SealRecursive
+            | Self::SealTimestamp
             | Self::Verify
             | Self::Publish
             | Self::Cleanup => "bundle",
+        }
+    }
+
+    /// Whether it is there for what Sigstore is asked for. Which services make a signature is nothing to a registry: it is asked
+    /// for the same as without them, so that one kind will do, and no faults are played there again.
+    pub(super) fn is_of_sigstore(self) -> bool {
+        matches!(self, Self::SealTimestamp | Self::SealRekor2)
+    }
+
+    /// Whether faults are played at `server`.
+    pub(super) fn is_played_at(self, server: Server) -> bool {
+        server == Server::Sigstore || !self.is_of_sigstore()
+    }
+
+    /// The kinds of registry that it is played on.
+    pub(super) fn kinds(self) -> &'static [Kind] {
+        if self.is_of_sigstore() {
+            &[Kind::Api]
+        } else {
+            &Kind::ALL
         }
     }
 
@@ -107,9 +136,9 @@ impl Command {
     /// How many signatures a run adds to each thing that it signs.
     pub(super) fn adds(self) -> Added {
         let (bundles, legacy) = match self {
-            Self::SealBundle | Self::SealRecursive => (1, 0),
+            Self::SealBundle | Self::SealRecursive | Self::SealTimestamp => (1, 0),
             Self::SealLegacy => (0, 1),
-            Self::SealBoth => (1, 1),
+            Self::SealBoth | Self::SealRekor2 => (1, 1),
             Self::SealAgain
             | Self::SealElsewhere
             | Self::Verify
@@ -121,7 +150,10 @@ impl Command {
 
     /// Whether somebody else has signed the index as well: then lists are grown, not begun.
     pub(super) fn has_company(self) -> bool {
-        !matches!(self, Self::SealBoth | Self::SealRecursive)
+        !matches!(
+            self,
+            Self::SealBoth | Self::SealRekor2 | Self::SealRecursive
+        )
     }
 }
 

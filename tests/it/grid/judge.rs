@@ -6,7 +6,8 @@ use std::{fmt, fs};
 use super::axes::Command;
 use super::ill::{Cell, Ill};
 use super::scene::{RECORD, Scene};
-use crate::support::{Action, Outcome, cleanup};
+use crate::legacy::legacy_tag;
+use crate::support::{Action, Outcome, cleanup, manifest};
 
 /// What does not hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,6 +24,8 @@ pub(super) enum Broken {
     Signatures,
     /// A signature that nobody can find.
     Unlisted,
+    /// A signature without the timestamp that the services were there to give.
+    Untimed,
     /// Something of others is gone.
     Bystander,
     Lost,
@@ -61,6 +64,7 @@ impl Broken {
             Self::Tags => "other tags",
             Self::Signatures => "too few or too many signatures",
             Self::Unlisted => "a signature that nobody can find",
+            Self::Untimed => "a signature without its timestamp",
             Self::Bystander => "something of others is gone",
             Self::Lost => "manifests are missing",
             Self::OpenUpload => "open uploads",
@@ -105,6 +109,10 @@ pub(super) fn registry(scene: &Scene, is_over: bool) -> Vec<Problem> {
             let text = format!("{subject}: {new:?} came, bundles and older ones");
             problems.push(Broken::Signatures.by(text));
         }
+        let untimed = untimed(scene, subject, &now.bundles);
+        if scene.command.is_of_sigstore() && !untimed.is_empty() {
+            problems.push(Broken::Untimed.by(format!("{subject}: {untimed:?}")));
+        }
         if now.unlisted != before.unlisted {
             problems.push(Broken::Unlisted.by(format!("{subject}: {:?}", now.unlisted)));
         }
@@ -125,6 +133,29 @@ pub(super) fn registry(scene: &Scene, is_over: bool) -> Vec<Problem> {
         }
     }
     problems
+}
+
+/// Signatures of `subject` without a timestamp.
+fn untimed(scene: &Scene, subject: &str, bundles: &BTreeSet<String>) -> Vec<String> {
+    let (registry, repository) = scene.registry();
+    let is_timed = |digest: &&String| {
+        let layer = &manifest(registry, repository, digest)["layers"][0]["digest"];
+        let bundle = registry.blob(repository, layer.as_str().unwrap()).unwrap();
+        String::from_utf8_lossy(&bundle).contains("\"signedTimestamp\"")
+    };
+    let mut untimed: Vec<String> = bundles
+        .iter()
+        .filter(|each| !is_timed(each))
+        .cloned()
+        .collect();
+    let tag = legacy_tag(subject);
+    if registry.tags(repository).contains_key(&tag) {
+        let list = manifest(registry, repository, &tag);
+        let layers = list["layers"].as_array().unwrap().iter();
+        let layers = layers.map(ToString::to_string);
+        untimed.extend(layers.filter(|layer| !layer.contains("cosign/rfc3161timestamp")));
+    }
+    untimed
 }
 
 /// Tags that held the index before it and all that was to be signed with it had its signatures.

@@ -77,7 +77,8 @@ enum Share {
 
 fn cells(scene: &Scene) -> Vec<Cell> {
     let mut cells = Vec::new();
-    for (server, requests) in &scene.requests {
+    let played = scene.requests.iter();
+    for (server, requests) in played.filter(|(server, _)| scene.command.is_played_at(**server)) {
         for k in 1..=*requests {
             for ill in Ill::ALL {
                 for span in ill.spans() {
@@ -194,7 +195,7 @@ fn shares(of: impl Fn(usize) -> Share) -> Vec<(Command, Kind, Share)> {
     let only = std::env::var("PROOF_ONLY").unwrap_or_default();
     let scenes = Command::ALL
         .into_iter()
-        .flat_map(|command| Kind::ALL.map(|kind| (command, kind)));
+        .flat_map(|command| command.kinds().iter().map(move |kind| (command, *kind)));
     let scenes = scenes.enumerate().filter(|(_, (command, kind))| {
         format!("{}, {}", command.name(), kind.name()).contains(&only)
     });

@@ -51,6 +51,11 @@ pub(super) struct Wanted {
 impl Scene {
     pub(super) fn new(command: Command, kind: Kind) -> Self {
         let world = World::with(kind.options());
+        if command == Command::SealTimestamp {
+            world.sigstore().offer_timestamps();
+        } else if command == Command::SealRekor2 {
+            world.sigstore().offer_rekor_v2();
+        }
         let target = (command == Command::Publish).then(|| Registry::start(kind.options()));
         let mut scene = Self {
             action: Action::new("verify"),
@@ -122,7 +127,9 @@ impl Scene {
             Command::SealBundle
             | Command::SealLegacy
             | Command::SealBoth
-            | Command::SealRecursive => {
+            | Command::SealRecursive
+            | Command::SealTimestamp
+            | Command::SealRekor2 => {
                 self.world.registry().delete_manifest(REPOSITORY, &digest);
                 seal
             }

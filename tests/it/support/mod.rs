@@ -19,7 +19,7 @@ use tempfile::TempDir;
 pub(crate) use attach::{attach, bundle_of, statement_bundle};
 pub(crate) use text::told;
 pub(crate) use two::{MIRROR, Two, writes};
-pub(crate) use world::{REPOSITORY, World, listed, until};
+pub(crate) use world::{REPOSITORY, World, listed, manifest, until};
 
 /// A run of the action that is about to begin. Clones share their workspace, as steps of one job do.
 #[derive(Clone)]

@@ -1,50 +1,18 @@
 //! The Sigstore, through the published clients: what they make of it is signed by one and verified by another.
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
+mod signing;
+
 use reqwest::{Client, Response};
 use sandbox::{Fault, Sigstore};
 use serde_json::{Value, json};
+use signing::{check, context, sign};
 use sigstore_crypto::KeyPair;
 use sigstore_oidc::IdentityToken;
-use sigstore_sign::{SigningContext, SigningServices};
 use sigstore_trust_root::{SigningConfig, TrustedRoot};
-use sigstore_types::{Bundle, Sha256Hash};
-use sigstore_verify::{VerificationPolicy, VerificationResult, verify};
+use sigstore_types::Bundle;
+use sigstore_verify::{VerificationPolicy, verify};
 use std::time::Duration;
-
-const DIGEST: &str = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
-
-fn context(sigstore: &Sigstore) -> SigningContext {
-    let services = SigningServices::new(sigstore.url(), sigstore.url());
-    SigningContext::new(services)
-}
-
-async fn sign(sigstore: &Sigstore) -> Result<Bundle, sigstore_sign::Error> {
-    let token = IdentityToken::from_jwt(&sigstore.identity_token()).unwrap();
-    let statement = json!({
-        "_type": "https://in-toto.io/Statement/v1",
-        "subject": [{"digest": {"sha256": DIGEST}, "annotations": {}}],
-        "predicateType": "https://sigstore.dev/cosign/sign/v1",
-        "predicate": {},
-    });
-    let signer = context(sigstore).signer(token);
-    signer
-        .sign_raw_statement(statement.to_string().as_bytes())
-        .await
-}
-
-fn check(sigstore: &Sigstore, bundle: &Bundle) -> sigstore_verify::Result<VerificationResult> {
-    let root = TrustedRoot::from_json(&sigstore.trusted_root()).unwrap();
-    let policy = VerificationPolicy::any_identity()
-        .require_identity(sigstore.identity())
-        .require_issuer(sigstore.issuer());
-    verify(
-        Sha256Hash::from_hex(DIGEST).unwrap(),
-        bundle,
-        &policy,
-        &root,
-    )
-}
 
 async fn get(url: String) -> Response {
     Client::new().get(url).send().await.unwrap()
@@ -119,13 +87,17 @@ async fn certificate_carries_what_github_said() {
 }
 
 #[test]
-fn signing_config_names_each_service_and_no_timestamp_authority() {
+fn signing_config_names_a_timestamp_authority_where_there_is_one() {
     let sigstore = Sigstore::start();
     let config = SigningConfig::from_json(&sigstore.signing_config()).unwrap();
     assert_eq!(config.fulcio_url().unwrap().url, sigstore.url());
     let rekor = config.rekor_url(None).unwrap();
     assert_eq!((rekor.major_api_version, &rekor.url), (1, &sigstore.url()));
     assert!(config.tsa_urls.is_empty());
+    sigstore.offer_timestamps();
+    let config = SigningConfig::from_json(&sigstore.signing_config()).unwrap();
+    assert_eq!(config.rekor_url(None).unwrap().major_api_version, 1);
+    assert_eq!(config.tsa_urls.len(), 1);
 }
 
 #[tokio::test]

@@ -23,8 +23,10 @@ use x509_cert::serial_number::SerialNumber;
 use x509_cert::spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
 use x509_cert::time::{Time, Validity};
 
-const ECDSA_WITH_SHA256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.2");
+pub(crate) const ECDSA_WITH_SHA256: ObjectIdentifier =
+    ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.2");
 const CODE_SIGNING: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.3");
+const TIME_STAMPING: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.8");
 const SCT_LIST: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.11129.2.4.2");
 const FULCIO_ARC: &str = "1.3.6.1.4.1.57264.1";
 const HOST: &str = "https://github.com";
@@ -166,6 +168,19 @@ impl Authority {
         let mut tbs = template(&self.name, Name::default(), info, &[2], lifetime)?;
         let names = SubjectAltName(vec![GeneralName::DnsName(Ia5String::new(name)?)]);
         tbs.extensions = Some(vec![extension(true, &names)?]);
+        sign(&self.key, tbs)
+    }
+
+    /// The certificate of a timestamp authority with this key, DER. It was there an hour ago, as the authority was.
+    pub(crate) fn issue_timestamper(&self, key: &Key) -> DerResult<Vec<u8>> {
+        let info = info_of(key);
+        let subject = Name::from_str("CN=timestamps.sandbox,O=sandbox")?;
+        let mut tbs = template(&self.name, subject, info, &[3], Duration::from_hours(24))?;
+        tbs.validity.not_before = time(SystemTime::now() - Duration::from_hours(1))?;
+        tbs.extensions = Some(vec![
+            extension(true, &KeyUsage(KeyUsages::DigitalSignature.into()))?,
+            extension(true, &ExtendedKeyUsage(vec![TIME_STAMPING]))?,
+        ]);
         sign(&self.key, tbs)
     }
 

@@ -1,6 +1,6 @@
 //! What Rekor makes of a proposed entry: it checks the signature, then keeps the canonical form.
 
-use super::keys::PublicKey;
+use super::keys::{PublicKey, pem};
 use crate::encoding::hex;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -20,6 +20,37 @@ pub(crate) fn canonical_body(proposed: &[u8]) -> Result<Vec<u8>, String> {
         other => Err(format!("unsupported kind {other:?}")),
     }?;
     let body = json!({"apiVersion": "0.0.1", "kind": proposed["kind"], "spec": canonical});
+    Ok(body.to_string().into_bytes())
+}
+
+/// The same for Rekor v2, which knows one kind.
+pub(crate) fn canonical_body_v2(proposed: &[u8]) -> Result<Vec<u8>, String> {
+    let proposed: Value = serde_json::from_slice(proposed).map_err(|error| error.to_string())?;
+    let request = &proposed["hashedRekordRequestV002"];
+    let (signature, verifier) = (&request["signature"], &request["signature"]["verifier"]);
+    let (details, certificate) = (&verifier["keyDetails"], &verifier["x509Certificate"]);
+    if details != "PKIX_ECDSA_P256_SHA_256" {
+        return Err(format!("unsupported key {details}"));
+    }
+    let der = bytes(&certificate["rawBytes"], "certificate")?;
+    let key = PublicKey::from_verifier(&pem("CERTIFICATE", &der))
+        .ok_or("the verifier is not a certificate with a P-256 key")?;
+    let digest = bytes(&request["digest"], "digest")?;
+    if !key.verifies_digest(&digest, &bytes(&signature["content"], "signature")?) {
+        return Err("verifying signature: invalid signature".to_owned());
+    }
+    let entry = json!({
+        "data": {"algorithm": "SHA2_256", "digest": request["digest"]},
+        "signature": {
+            "content": signature["content"],
+            "verifier": {
+                "keyDetails": details,
+                "x509Certificate": {"rawBytes": certificate["rawBytes"]},
+            },
+        },
+    });
+    let spec = json!({ "hashedRekordV002": entry });
+    let body = json!({"apiVersion": "0.0.2", "kind": "hashedrekord", "spec": spec});
     Ok(body.to_string().into_bytes())
 }
 

@@ -1,13 +1,17 @@
 //! A small Sigstore on one loopback port: OIDC issuer (with GitHub's token endpoint), Fulcio with its certificate
-//! transparency log, Rekor v1. Keys are fresh at each start. No Rekor v2 and no timestamp authority.
+//! transparency log, Rekor v1; and, where they are asked for, a timestamp authority and Rekor v2. Keys are fresh at each
+//! start.
 
 mod certificate;
 mod entry;
 mod fulcio;
 mod keys;
 mod merkle;
+mod note;
 mod oidc;
 mod rekor;
+mod rekor2;
+mod timestamps;
 mod trust;
 
 use crate::faults::Fault;
@@ -18,9 +22,12 @@ pub use certificate::{Forged, Subject};
 pub(crate) use keys::{Key, pem};
 use oidc::Issuer;
 use rekor::Log;
+use rekor2::Log2;
 use serde_json::{Value, json};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use timestamps::{TIMESTAMP_PATH, Timestamps};
 
 /// A running Sigstore; dropping it ends it.
 pub struct Sigstore {
@@ -28,10 +35,17 @@ pub struct Sigstore {
     services: Arc<Services>,
 }
 
+/// What is offered besides Fulcio and Rekor v1.
+const TIMESTAMPS: u8 = 1;
+const REKOR2: u8 = 2;
+
 pub(crate) struct Services {
     issuer: Issuer,
     authority: Authority,
     log: Log,
+    log2: Log2,
+    timestamps: Timestamps,
+    offered: AtomicU8,
     certificate_lifetime: Mutex<Duration>,
 }
 
@@ -40,9 +54,13 @@ impl Sigstore {
     pub fn start() -> Self {
         let mut kept = None;
         let server = Server::start(|address| {
+            let authority = Authority::new();
             let services = Arc::new(Services {
                 issuer: Issuer::new(format!("http://{address}")),
-                authority: Authority::new(),
+                log2: Log2::new(),
+                timestamps: Timestamps::new(&authority),
+                offered: AtomicU8::new(0),
+                authority,
                 log: Log::new(),
                 certificate_lifetime: Mutex::new(Duration::from_mins(10)),
             });
@@ -124,9 +142,29 @@ impl Sigstore {
         *self.services.authority.forged() = forged;
     }
 
-    /// How many entries the log holds.
+    /// From now on there is a timestamp authority, whose timestamps signatures have beside what the log says.
+    pub fn offer_timestamps(&self) {
+        self.services.offer(TIMESTAMPS);
+    }
+
+    /// From now on there is a Rekor v2, which bundles are recorded in, and the timestamp authority that it needs.
+    pub fn offer_rekor_v2(&self) {
+        self.services.offer(TIMESTAMPS | REKOR2);
+    }
+
+    /// How many seconds the clock of the timestamp authority is ahead.
+    pub fn set_timestamp_clock(&self, ahead: i64) {
+        self.services.timestamps.set_clock(ahead);
+    }
+
+    /// What the timestamp authority answers to who asks for a timestamp of `signature`.
+    pub fn timestamp(&self, signature: &[u8]) -> Vec<u8> {
+        self.services.timestamps.stamp(signature)
+    }
+
+    /// How many entries the logs hold.
     pub fn entries(&self) -> usize {
-        self.services.log.length()
+        self.services.log.length() + self.services.log2.length()
     }
 
     /// Every request since the start, or since they were cleared.
@@ -139,7 +177,8 @@ impl Sigstore {
         self.server.traffic.clear_requests();
     }
 
-    /// Adds a fault. Paths: `/gh/token`, `/api/v2/signingCert`, `/api/v1/log/entries`, `/api/v1/log/entries/*`.
+    /// Adds a fault. Paths: `/gh/token`, `/api/v2/signingCert`, `/api/v1/log/entries`, `/api/v1/log/entries/*`,
+    /// `/api/v2/log/entries`, `/api/v1/timestamp`.
     pub fn fault(&self, fault: Fault) {
         self.server.fault(fault);
     }
@@ -151,6 +190,18 @@ impl Sigstore {
 }
 
 impl Services {
+    fn offer(&self, services: u8) {
+        self.offered.fetch_or(services, Ordering::Relaxed);
+    }
+
+    fn has_timestamps(&self) -> bool {
+        self.offered.load(Ordering::Relaxed) & TIMESTAMPS != 0
+    }
+
+    fn has_rekor2(&self) -> bool {
+        self.offered.load(Ordering::Relaxed) & REKOR2 != 0
+    }
+
     fn answer(&self, call: &Call) -> Reply {
         match (call.method.as_str(), call.path.as_str()) {
             ("GET", "/.well-known/openid-configuration") => self.issuer.discovery(),
@@ -161,6 +212,8 @@ impl Services {
                 let lifetime = *lifetime.unwrap_or_else(PoisonError::into_inner);
                 fulcio::signing_certificate(&self.authority, &self.issuer, lifetime, call)
             }
+            ("POST", TIMESTAMP_PATH) if self.has_timestamps() => self.timestamps.answer(call),
+            ("POST", "/api/v2/log/entries") if self.has_rekor2() => self.log2.add(call),
             ("GET", "/api/v2/trustBundle") => fulcio::trust_bundle(&self.authority),
             ("GET", "/api/v2/configuration") => fulcio::configuration(&self.issuer),
             _ => self.log.answer(call).unwrap_or_else(|| {

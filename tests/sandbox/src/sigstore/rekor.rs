@@ -3,6 +3,7 @@
 use super::entry::canonical_body;
 use super::keys::{Key, pem};
 use super::merkle::{self, Hash};
+use super::note::checkpoint;
 use super::oidc::unix_seconds;
 use crate::encoding::hex;
 use crate::server::{Call, Reply};
@@ -145,13 +146,9 @@ impl Log {
         self.key.sign(signed.to_string().as_bytes())
     }
 
-    /// A signed note.
     fn checkpoint(&self, tree: &Tree) -> String {
-        let root = STANDARD.encode(merkle::root(&tree.leaves));
-        let note = format!("{HOST} - {TREE_ID}\n{}\n{root}\n", tree.leaves.len());
-        let hint = &self.key.id()[..4];
-        let signature = STANDARD.encode([hint, &self.key.sign(note.as_bytes())].concat());
-        format!("{note}\n\u{2014} {HOST} {signature}\n")
+        let origin = format!("{HOST} - {TREE_ID}");
+        checkpoint(&self.key, HOST, &origin, &tree.leaves)
     }
 
     fn info(&self) -> Reply {

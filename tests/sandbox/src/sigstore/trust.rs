@@ -2,6 +2,7 @@
 
 use super::Services;
 use super::keys::Key;
+use super::timestamps::TIMESTAMP_PATH;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -23,37 +24,62 @@ pub(crate) fn trusted_root(services: &Services) -> String {
             "logId": {"keyId": STANDARD.encode(key.id())},
         })
     };
-    let certificate = STANDARD.encode(services.authority.certificate());
-    let root = json!({
+    let certificate = |der: &[u8]| json!({"rawBytes": STANDARD.encode(der)});
+    let root = certificate(services.authority.certificate());
+    let mut logs = vec![log(&services.log.key)];
+    if services.has_rekor2() {
+        logs.push(log(&services.log2.key));
+    }
+    let mut timestamps = Vec::new();
+    if services.has_timestamps() {
+        let leaf = certificate(services.timestamps.certificate());
+        timestamps.push(json!({
+            "subject": {"organization": "sandbox", "commonName": "timestamps.sandbox"},
+            "uri": url,
+            "certChain": {"certificates": [leaf, root]},
+            "validFor": {"start": START},
+        }));
+    }
+    let trusted = json!({
         "mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1",
-        "tlogs": [log(&services.log.key)],
+        "tlogs": logs,
         "certificateAuthorities": [{
             "subject": {"organization": "sandbox", "commonName": "fulcio.sandbox"},
             "uri": url,
-            "certChain": {"certificates": [{"rawBytes": certificate}]},
+            "certChain": {"certificates": [root]},
             "validFor": {"start": START},
         }],
         "ctlogs": [log(&services.authority.ct_key)],
-        "timestampAuthorities": [],
+        "timestampAuthorities": timestamps,
     });
-    root.to_string()
+    trusted.to_string()
 }
 
-/// No timestamp authority: Rekor v1's promise is the trusted time.
+/// Rekor v1's promise is the trusted time where there is no timestamp authority.
 pub(crate) fn signing_config(services: &Services) -> String {
     let url = services.issuer.url();
-    let service = json!([{
-        "url": url,
-        "majorApiVersion": 1,
-        "validFor": {"start": START},
-        "operator": "sandbox",
-    }]);
-    let config = json!({
+    let service = |path: &str, version: u8| {
+        json!({
+            "url": format!("{url}{path}"),
+            "majorApiVersion": version,
+            "validFor": {"start": START},
+            "operator": "sandbox",
+        })
+    };
+    let mut logs = vec![service("", 1)];
+    if services.has_rekor2() {
+        logs.push(service("", 2));
+    }
+    let mut config = json!({
         "mediaType": "application/vnd.dev.sigstore.signingconfig.v0.2+json",
-        "caUrls": service,
-        "oidcUrls": service,
-        "rekorTlogUrls": service,
+        "caUrls": [service("", 1)],
+        "oidcUrls": [service("", 1)],
+        "rekorTlogUrls": logs,
         "rekorTlogConfig": {"selector": "ANY"},
     });
+    if services.has_timestamps() {
+        config["tsaUrls"] = json!([service(TIMESTAMP_PATH, 1)]);
+        config["tsaConfig"] = json!({"selector": "ANY"});
+    }
     config.to_string()
 }

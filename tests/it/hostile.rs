@@ -114,13 +114,20 @@ fn message_of_a_registry_does_nothing() {
 fn message_of_sigstore_does_nothing() {
     for attack in ATTACKS {
         let world = World::new();
-        for path in ["/api/v2/signingCert", "/api/v1/log/entries"] {
+        world.sigstore().offer_rekor_v2();
+        for (path, format) in [
+            ("/api/v2/signingCert", "bundle"),
+            ("/api/v1/log/entries", "legacy"),
+            ("/api/v2/log/entries", "bundle"),
+            ("/api/v1/timestamp", "bundle"),
+        ] {
             world.sigstore().clear_faults();
             let fault = Fault::on("POST", path).times(u32::MAX);
             world
                 .sigstore()
                 .fault(fault.answer(400, &[("content-type", "text/plain")], attack));
-            let outcome = world.seal().end_with(1);
+            let seal = world.seal().input("signature-format", format);
+            let outcome = seal.end_with(1);
             nothing_acts(&outcome, attack);
         }
     }

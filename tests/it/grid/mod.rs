@@ -25,7 +25,7 @@ use scene::Scene;
 use table::Tally;
 
 /// Cells are mostly waiting, for settled lists and for timeouts.
-const THREADS: usize = 6;
+const THREADS: usize = 14;
 /// Into how many parts the cells of one command on one kind of registry are shared out.
 const PARTS: usize = 4;
 

@@ -27,7 +27,7 @@ pub(super) fn prose(text: &str) -> String {
             shown.push_str(&code(part));
             continue;
         }
-        for letter in part.chars() {
+        for (at, letter) in part.char_indices() {
             match letter {
                 '&' => shown.push_str("&amp;"),
                 '<' => shown.push_str("&lt;"),
@@ -36,11 +36,22 @@ pub(super) fn prose(text: &str) -> String {
                     shown.push('\\');
                     shown.push(letter);
                 }
+                ':' | '.' if begins_link(&part[..at], &part[at..]) => {
+                    shown.push('\\');
+                    shown.push(letter);
+                }
                 _ => shown.push(letter),
             }
         }
     }
     shown
+}
+
+/// Whether an address is what `before` and `from` are together, which would be a link without any sign of it.
+///
+/// SPEC: GitHub Flavored Markdown 6.9: `www.` and a scheme with `://` begin one; an `@` within does, too.
+fn begins_link(before: &str, from: &str) -> bool {
+    from.starts_with("://") || (from.starts_with('.') && before.to_lowercase().ends_with("www"))
 }
 
 /// A fenced block that nothing in `text` can end.
@@ -87,6 +98,10 @@ mod tests {
         assert_eq!(
             prose("`a|b` <img src=x> [x](y) @all"),
             "`a\\|b` &lt;img src=x&gt; \\[x\\](y) \\@all"
+        );
+        assert_eq!(
+            prose("at https://evil.example, WWW.evil.example or `https://ours`: see v1.2"),
+            "at https\\://evil.example, WWW\\.evil.example or `https://ours`: see v1.2"
         );
         assert_eq!(prose("an odd ` backtick <b>"), "an odd ` backtick <b>`");
     }

@@ -74,12 +74,12 @@ pub(crate) fn nothing_acts(outcome: &Outcome, attack: &str) {
             None => (),
         }
         // Outside of code, nothing that HTML or Markdown would act on.
-        let bare = ["\\]", "\\@", "\\["]
+        let bare = ["\\]", "\\@", "\\[", "\\:", "\\."]
             .iter()
             .fold(outside_code(line), |text, escaped| {
                 text.replace(escaped, "")
             });
-        for acting in ["<img", "<script", "](https", "<td", "<tr"] {
+        for acting in ["<img", "<script", "](https", "<td", "<tr", "://", "www."] {
             assert!(!bare.contains(acting), "{attack:?}: line {number} {line:?}");
         }
         assert!(

@@ -5,6 +5,7 @@
 use std::env;
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
 use sandbox::Proof;
 use serde_json::Value;
@@ -204,6 +205,37 @@ fn copy(work: &str, registry: &str, from: &str, to: Registry) {
             tell(&format!("{work}{again}"), registry, by, &cost);
         }
     }
+}
+
+/// What a job has to bring before it can begin. This program's image holds it and nothing else.
+#[test]
+#[ignore = "a measurement: tests/peers/bench runs it"]
+fn sizes_side_by_side() {
+    let columns = ["program", "MB #", "compressed MB #"];
+    let mut proof = Proof::new("speed", "What has to be fetched", &columns);
+    let bin = PathBuf::from(stack("BIN"));
+    let ours = PathBuf::from(env!("CARGO_BIN_EXE_manifest-seal"));
+    for (name, path) in [
+        ("manifest-seal", ours),
+        ("crane", bin.join("crane")),
+        ("cosign", bin.join("cosign3")),
+        ("docker buildx", bin.join("buildx")),
+        ("regctl", bin.join("regctl")),
+    ] {
+        let packed = Command::new("gzip").arg("-c").arg(&path).output().unwrap();
+        assert!(packed.status.success(), "{name}");
+        let size = fs::metadata(&path).unwrap().len();
+        proof.row(&[
+            &name,
+            &megabytes(size),
+            &megabytes(packed.stdout.len() as u64),
+        ]);
+    }
+    proof.end("");
+}
+
+fn megabytes(bytes: u64) -> String {
+    format!("{}.{:02}", bytes / 1_000_000, bytes % 1_000_000 / 10_000)
 }
 
 /// What makes the index in the chain that is replaced.

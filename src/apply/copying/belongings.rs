@@ -14,9 +14,9 @@ use crate::apply::signatures::attach::list;
 use crate::apply::signatures::legacy::read_config;
 use crate::apply::signatures::legacy_manifest::merge;
 use crate::apply::signatures::lookup::{REFERRERS_MAX, entries, fallback};
-use crate::apply::signatures::settle::{Change, Shared};
+use crate::apply::signatures::settle::{Change, Look, Shared};
 use crate::apply::{ApplyError, Context};
-use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, Reference, Repository};
+use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, Repository};
 use crate::registry::Referrers;
 
 /// The ends of the tags under which cosign keeps, or kept, what belongs to an image.
@@ -118,7 +118,8 @@ impl<'a> Belongings<'a> {
             return Ok(());
         }
         let shared = fallback(self.context, self.to, subject);
-        let listing = list(shared, None, brought, listed.original);
+        let look = self.look(&shared).await?;
+        let listing = list(shared, Some(look), brought, listed.original);
         match listing.await? {
             Some(settling) => settling.await,
             None => Ok(()),
@@ -207,15 +208,12 @@ impl<'a> Belongings<'a> {
         let tag = subject.tag_beside(suffix);
         let shared = Shared::new(self.context, self.to, subject, tag);
         self.carrier.know(original);
-        // A tag rarely comes before what it is for; and one that holds the same need not be read.
-        if !self.carrier.has_brought(subject) {
-            let reference = Reference::Tag(shared.tag.clone());
-            let registry = &self.context.registry;
-            let held = registry.manifest_digest(self.to, &reference).await?;
-            if held.as_ref() == Some(original.digest()) {
-                self.carrier.note_there(original.digest());
-                return self.carrier.bring(original.digest()).await;
-            }
+        let look = self.look(&shared).await?;
+        let held = look.holds().map(Manifest::digest);
+        // One that holds the same has nothing to add.
+        if held == Some(original.digest()) {
+            self.carrier.note_there(original.digest());
+            return self.carrier.bring(original.digest()).await;
         }
         let add = async |current: Option<&Manifest>| match current {
             None => {
@@ -242,7 +240,17 @@ impl<'a> Belongings<'a> {
             }
             Some(current) => self.merged(subject, &shared, current, original).await,
         };
-        shared.settle(add).await
+        shared.settle_at(look, add).await
+    }
+
+    /// Looks at a list of the destination. Where it had the image before, others may have listed there what is theirs: that
+    /// there is no list is not believed at once.
+    async fn look(&self, shared: &Shared<'_>) -> Result<Look, ApplyError> {
+        let look = shared.look().await?;
+        if look.holds().is_none() && !self.carrier.has_brought(shared.subject) {
+            return Ok(shared.look().await?);
+        }
+        Ok(look)
     }
 
     /// The destination's manifest with the layers that it lacks.

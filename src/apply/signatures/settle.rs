@@ -59,6 +59,11 @@ pub(in crate::apply) struct Look {
 }
 
 impl Look {
+    /// What it was seen to hold.
+    pub(in crate::apply) fn holds(&self) -> Option<&Manifest> {
+        self.holds.as_ref()
+    }
+
     /// Whether others may have been given too little time since then.
     fn is_old(&self) -> bool {
         self.ended.elapsed() > SETTLE / 3
@@ -135,11 +140,15 @@ impl<'a> Shared<'a> {
     }
 
     /// The same with nothing left to do.
-    pub(in crate::apply) async fn settle(
+    pub(in crate::apply) async fn settle_at(
         &self,
+        mut look: Look,
         merge: impl AsyncFn(Option<&Manifest>) -> Result<Option<Change>, ApplyError>,
     ) -> Result<(), ApplyError> {
-        match self.round(&merge).await? {
+        if look.is_old() {
+            look = self.look().await?;
+        }
+        match self.round_at(look, &merge).await? {
             Round::Same(_) => Ok(()),
             Round::Written(_, wait) => self.stay(&merge, wait).await,
         }
@@ -216,6 +225,9 @@ impl<'a> Shared<'a> {
         let began = Instant::now();
         let holds = self.read_raw().await?;
         let ended = Instant::now();
+        if holds.is_some() {
+            self.seen.replace(holds.clone());
+        }
         Ok(Look {
             began,
             ended,

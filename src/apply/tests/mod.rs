@@ -4,7 +4,9 @@ mod belongings;
 mod carry;
 pub(crate) mod fuzz;
 mod layouts;
+mod pushed;
 mod uploads;
+mod vanished;
 
 use std::time::Duration;
 

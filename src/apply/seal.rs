@@ -3,6 +3,7 @@
 use std::future::Future;
 
 use futures_util::future::join_all;
+use tokio::sync::oneshot;
 
 use super::copying::carry::{Brought, Care, Carrier};
 use super::copying::source::Source;
@@ -11,7 +12,7 @@ use super::signatures::recorded::recorded;
 use super::signatures::signer::{Authority, Unsettled, check_settled, settle};
 use super::signatures::unsigned::{Expectation, Glance, ToSign, Unsigned};
 use super::survey::{Destination, SealPlan, survey};
-use super::tags::{Sight, are_new, fixed_to_write, look_last, see_tags, write_tags};
+use super::tags::{Sight, are_new, fixed_to_write, look_last, write_tags};
 use super::{ApplyError, Context, Ledger};
 use crate::domain::{Descriptor, Reference, Repository};
 use crate::inputs::{Depth, Mode, Order, Seal, Signing};
@@ -27,16 +28,21 @@ pub(super) async fn seal(
 ) -> Result<(), ApplyError> {
     receipt.signing = seal.signing.is_some();
     receipt.planned = context.mode == Mode::DryRun;
-    let mut signer = None;
-    let sights = async {
-        let Some(signing) = &seal.signing else {
-            return see_tags(context, &seal.tags, &seal.moving_tags).await;
-        };
-        let (sights, authority, glance) = see(context, seal, signing, authority, ledger).await?;
-        signer = Some((authority, glance));
-        Ok(sights)
+    let (tell, told) = oneshot::channel();
+    let on_sights = |sights: &[Sight]| {
+        // Nobody listens where nothing is signed.
+        let _ = tell.send((are_new(sights), held(sights, ledger)));
     };
-    let plan = survey(context, seal, sights, receipt).await?;
+    let signer = async {
+        match &seal.signing {
+            Some(signing) => {
+                let signer = first_look(context, signing, authority, told);
+                signer.await.map(Some)
+            }
+            None => Ok(None),
+        }
+    };
+    let (plan, signer) = tokio::try_join!(survey(context, seal, on_sights, receipt), signer)?;
     let (authority, glance) = signer.unzip();
     if context.mode == Mode::Apply && plan.is_new() {
         authority.iter().for_each(Authority::prepare);
@@ -70,23 +76,20 @@ pub(super) async fn seal(
     ledger.save(receipt)
 }
 
-/// Looks at the tags, and begins with what most likely follows from what they hold while the rest is looked at.
-async fn see(
+/// Gets ready to sign, and begins with what most likely follows from what the tags hold while the rest is looked at.
+async fn first_look(
     context: &Context,
-    seal: &Seal,
     signing: &Signing,
     authority: impl Future<Output = Result<Authority, ApplyError>>,
-    ledger: &Ledger,
-) -> Result<(Vec<Sight>, Authority, Glance), ApplyError> {
-    let sights = see_tags(context, &seal.tags, &seal.moving_tags);
-    let (sights, authority) = tokio::try_join!(sights, authority)?;
-    // What no tag holds yet will have to be signed, whatever it turns out to be.
-    if context.mode == Mode::Apply && are_new(&sights) {
-        authority.prepare();
+    told: oneshot::Receiver<(bool, Vec<ToSign>)>,
+) -> Result<(Authority, Glance), ApplyError> {
+    let authority = authority.await?;
+    let (is_new, held) = told.await.unwrap_or_default();
+    if context.mode == Mode::Apply && is_new {
+        authority.expect();
     }
-    let held = held(&sights, ledger);
     let glance = authority.glance(context, &held, signing).await;
-    Ok((sights, authority, glance))
+    Ok((authority, glance))
 }
 
 /// Finds what has to be signed, and brings the index to where it lacks. Where nothing may be changed there is no walk.

@@ -1,12 +1,11 @@
 //! What `seal` and `create` have to know before anything is written: the children, the tags, and what follows from them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::future::Future;
 
 use super::children::{PARALLEL, Resolution, resolve_all};
 use super::copying::carry::Brought;
 use super::receipt::{IndexReceipt, PlaceReceipt, PlaceState, Receipt, TagReceipt};
-use super::tags::{Sight, tell_step};
+use super::tags::{Sight, see_tags, tell_step};
 use super::{ApplyError, Context, unseen};
 use crate::domain::{Descriptor, Digest, Manifest, Reference, Repository};
 use crate::inputs::Seal;
@@ -79,16 +78,22 @@ impl Destination {
     }
 }
 
-/// Reads children, looks at tags by `sights`, and decides. Nothing is written before all of it is known.
+/// Reads children and tags, and decides. Nothing is written before all of it is known. What the tags were seen to hold is
+/// told to `on_sights` at once.
 pub(super) async fn survey(
     context: &Context,
     seal: &Seal,
-    sights: impl Future<Output = Result<Vec<Sight>, ApplyError>>,
+    on_sights: impl FnOnce(&[Sight]),
     receipt: &mut Receipt,
 ) -> Result<SealPlan, ApplyError> {
     context.events.phase("Look at children and tags");
-    let (resolution, sights) =
-        tokio::try_join!(resolve_all(context, &seal.digests, &seal.sources), sights,)?;
+    let sights = async {
+        let sights = see_tags(context, &seal.tags, &seal.moving_tags).await?;
+        on_sights(&sights);
+        Ok(sights)
+    };
+    let resolution = resolve_all(context, &seal.digests, &seal.sources);
+    let (resolution, sights) = tokio::try_join!(resolution, sights)?;
     let Resolution {
         inputs,
         mut places,

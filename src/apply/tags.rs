@@ -132,8 +132,8 @@ pub(super) async fn write_tags(
         return Ok(());
     }
     context.events.phase("Write tags");
-    // What others wrote since a look that is older would not be seen by them in the time that they give us.
-    if look.ended.elapsed() > OTHERS_TIME {
+    // Others give us less time to show what we wrote than would pass since a look that is older.
+    if look.conflicts.is_ok() && look.ended.elapsed() > OTHERS_TIME / 3 {
         look = look_last(context, look.steps).await;
     }
     let LastLook {
@@ -209,7 +209,7 @@ async fn write_all(
     failure.map_or(Ok(()), Err)
 }
 
-/// Looks at tags that were absent, right before they are written and after they should show it: what another run wrote
+/// Looks at tags that were absent, just before they are written and after they should show it: what another run wrote
 /// under one of them is a conflict. There is no compare-and-swap in the registry protocol: this is what can be had.
 async fn others(context: &Context, steps: &[TagStep]) -> Result<Vec<Conflict>, ApplyError> {
     let looks = steps.iter().map(|step| async move {

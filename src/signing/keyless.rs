@@ -1,11 +1,11 @@
 //! Signing: a token, a certificate, a signature, a log entry and a timestamp become a bundle, or a legacy signature, which
 //! is verified before it is given out.
 
-use std::ops::DerefMut;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sigstore_bundle::BundleV03;
 use sigstore_types::{SignatureBytes, TimestampToken};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use crate::domain::{Digest, Events, GithubClaims, Matcher, Patience, Policy};
@@ -33,7 +33,7 @@ const SIGNATURES_MAX: u32 = 3;
 /// Signs for one run, with one certificate while it lasts.
 ///
 /// The client must not follow redirects: what it sends holds tokens. Faults are not remembered but from
-/// [`Self::prepare`] to [`Self::ready`]: each caller that waits for a certificate asks again when the one before it had
+/// [`Self::expect`] to [`Self::ready`]: each caller that waits for a certificate asks again when the one before it had
 /// none, so a run ends its other signatures when one fails.
 #[derive(Debug)]
 pub struct Keyless {
@@ -44,6 +44,8 @@ pub struct Keyless {
     sessions: Arc<Sessions>,
     /// The certificate that is asked for while other work is done. Nobody asks any longer once this is dropped.
     preparation: Mutex<JoinSet<Result<(), SigningError>>>,
+    /// Told once a certificate is wanted.
+    wanted: Arc<Notify>,
 }
 
 /// A signature that verifies.
@@ -79,6 +81,7 @@ impl Keyless {
             persistence,
             sessions: Arc::new(sessions),
             preparation: Mutex::default(),
+            wanted: Arc::default(),
         })
     }
 
@@ -87,18 +90,29 @@ impl Keyless {
         self.sessions.caller().await
     }
 
-    /// Begins to ask for the certificate that signing would otherwise wait for. A failure is kept for [`Self::ready`], so
-    /// that an outage is waited for once.
-    pub fn prepare(&self) {
+    /// Begins to ask for the token, for a certificate that will most likely be wanted. A failure is kept for
+    /// [`Self::ready`], so that an outage is waited for once.
+    pub fn expect(&self) {
         let mut preparation = self.preparation();
         if preparation.is_empty() {
-            let sessions = Arc::clone(&self.sessions);
-            preparation.spawn(async move { sessions.current().await.map(drop) });
+            let (sessions, wanted) = (Arc::clone(&self.sessions), Arc::clone(&self.wanted));
+            preparation.spawn(async move {
+                sessions.caller().await?;
+                wanted.notified().await;
+                sessions.current().await.map(drop)
+            });
         }
+    }
+
+    /// Begins to ask for the certificate that signing would otherwise wait for.
+    pub fn prepare(&self) {
+        self.expect();
+        self.wanted.notify_one();
     }
 
     /// Sees to it that there is a certificate.
     pub async fn ready(&self) -> Result<(), SigningError> {
+        self.wanted.notify_one();
         let mut preparation = std::mem::take(&mut *self.preparation());
         match preparation.join_next().await {
             Some(Ok(prepared)) => prepared,
@@ -106,7 +120,13 @@ impl Keyless {
         }
     }
 
-    fn preparation(&self) -> impl DerefMut<Target = JoinSet<Result<(), SigningError>>> + '_ {
+    /// Whether nothing is being prepared any more.
+    #[cfg(test)]
+    pub(super) fn is_idle(&self) -> bool {
+        Arc::strong_count(&self.sessions) == 1
+    }
+
+    fn preparation(&self) -> MutexGuard<'_, JoinSet<Result<(), SigningError>>> {
         let held = self.preparation.lock();
         held.unwrap_or_else(PoisonError::into_inner)
     }

@@ -2,7 +2,8 @@
 //!
 //! Source: cosign, `pkg/oci/remote/write.go`; OCI distribution specification, "Referrers Tag Schema".
 
-use futures_util::future::{LocalBoxFuture, ready};
+use std::future::Future;
+
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
@@ -15,7 +16,7 @@ use crate::domain::{
     Descriptor, Digest, EMPTY_CONFIG, FullTag, Manifest, ManifestKind, MediaType, Reference,
     Repository, SignatureFormat,
 };
-use crate::registry::{Referrers, RegistryError};
+use crate::registry::{Referrers, RegistryError, Stored};
 use crate::signing::{LegacySignature, Signature};
 
 const BUNDLE_TYPE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
@@ -49,35 +50,70 @@ impl<'a> Attacher<'a> {
             .await
     }
 
-    /// Adds `signature` to the tag that holds the legacy signatures of `subject`, where it is found then.
+    /// Adds `signature` to the tag that holds the legacy signatures of `subject`. Returns where it is, and what is left to do
+    /// for it to stay there.
     pub(in crate::apply) async fn attach_legacy(
         &self,
         subject: &'a Descriptor,
         signature: &LegacySignature,
         seen: Option<Manifest>,
-    ) -> Result<Listing<'a>, ApplyError> {
+    ) -> Result<(Place, Settling<'a>), ApplyError> {
         let (context, repository) = (self.context, self.repository);
-        let attached =
-            legacy::attach(context, repository, &subject.digest, signature, seen).await?;
-        Ok(Box::pin(ready(Ok(attached))))
+        legacy::attach(context, repository, &subject.digest, signature, seen).await
     }
 
-    /// Stores a bundle as a referrer of `subject`. Returns what is left to do for it to be found.
+    /// Stores a bundle as a referrer of `subject`, and tells `stored` when all that is left is to list it. Returns where it is
+    /// once the registry lists it, and what is left to do for it to stay there.
     pub(in crate::apply) async fn attach(
         &self,
         subject: &'a Descriptor,
         signature: &Signature,
         api: Api,
         seen: Option<Manifest>,
-    ) -> Result<Listing<'a>, ApplyError> {
+        stored: impl FnOnce(),
+    ) -> Result<(Place, Settling<'a>), ApplyError> {
+        let (context, repository) = (self.context, self.repository);
+        let shared = fallback(context, repository, &subject.digest).seen(seen);
+        // Where it will be listed under the tag, that is looked at on the way.
+        let look = async {
+            Ok(match api {
+                Api::Listed => None,
+                Api::FallbackTag => Some(shared.look().await?),
+            })
+        };
+        let (mut entry, answer, look) = self.store_bundle(subject, signature, look).await?;
+        stored();
+        let place = |is_tagged| Place {
+            format: SignatureFormat::Bundle,
+            is_tagged,
+            manifest: entry.digest.clone(),
+            signature: None,
+        };
+        let promised = api == Api::Listed && answer.subject.as_ref() == Some(&subject.digest);
+        if promised && self.is_listed(&subject.digest, &entry.digest).await? {
+            return Ok((place(false), None));
+        }
+        let place = place(true);
+        entry.artifact_type = Some(BUNDLE_TYPE.to_owned());
+        entry.annotations = signature_annotations().into_iter().collect();
+        Ok((place, list(shared, look, vec![entry], None).await?))
+    }
+
+    /// Stores what the bundle's manifest points to and then that, and looks meanwhile.
+    async fn store_bundle<T>(
+        &self,
+        subject: &Descriptor,
+        signature: &Signature,
+        look: impl Future<Output = Result<T, ApplyError>>,
+    ) -> Result<(Descriptor, Stored, T), ApplyError> {
         let (context, repository) = (self.context, self.repository);
         let (bundle, signed_at) = (&signature.bundle, &signature.verified.signed_at);
         let registry = &context.registry;
         let (blob, _) = tokio::try_join!(registry.put_blob(repository, bundle), self.empty())?;
-        let manifest = signature_manifest(subject, &blob, bundle.len(), signed_at)
+        let bytes = signature_manifest(subject, &blob, bundle.len(), signed_at)
             .map_err(ApplyError::FallbackUnwritable)?;
-        let digest = Digest::of(&manifest);
-        let by_digest = Reference::Digest(digest.clone());
+        let digest = Digest::of(&bytes);
+        let reference = Reference::Digest(digest.clone());
         // SPEC: the parts first. Debian's registry loses one now and then while others upload the same empty config.
         let bring = async || {
             tokio::try_join!(
@@ -85,59 +121,22 @@ impl<'a> Attacher<'a> {
                 registry.put_blob(repository, EMPTY_CONFIG)
             )
             .map(drop)
+            .map_err(ApplyError::from)
         };
-        let store = context.store(
-            repository,
-            &by_digest,
-            &MediaType::OciManifest,
-            &manifest,
-            bring,
-        );
-        let shared = fallback(context, repository, &subject.digest).seen(seen);
-        // Where it will be listed under the tag, that is looked at on the way.
-        let (stored, look) = match api {
-            Api::Listed => (store.await?, None),
-            Api::FallbackTag => {
-                let (stored, look) = tokio::try_join!(store, shared.look())?;
-                (stored, Some(look))
-            }
-        };
-        let promised = api == Api::Listed && stored.subject.as_ref() == Some(&subject.digest);
-        let mut entry = Descriptor::new(MediaType::OciManifest, manifest.len() as u64, digest);
-        entry.artifact_type = Some(BUNDLE_TYPE.to_owned());
-        entry.annotations = signature_annotations().into_iter().collect();
-        Ok(Box::pin(async move {
-            let place = |is_tagged| Place {
-                format: SignatureFormat::Bundle,
-                is_tagged,
-                manifest: entry.digest.clone(),
-                signature: None,
-            };
-            if promised && is_listed(context, repository, &subject.digest, &entry.digest).await? {
-                return Ok((place(false), None));
-            }
-            let place = place(true);
-            Ok((place, list(shared, look, vec![entry], None).await?))
-        }))
+        let media_type = MediaType::OciManifest;
+        let stored = context.store(repository, &reference, &media_type, &bytes, bring);
+        let (stored, look) = tokio::try_join!(stored, look)?;
+        let manifest = Descriptor::new(media_type.clone(), bytes.len() as u64, digest);
+        Ok((manifest, stored, look))
     }
-}
 
-/// What is left to do for what was stored to be found. Ends in where it is, and in what is left to do for it to stay there.
-pub(in crate::apply) type Listing<'a> =
-    LocalBoxFuture<'a, Result<(Place, Settling<'a>), ApplyError>>;
-
-async fn is_listed(
-    context: &Context,
-    repository: &Repository,
-    subject: &Digest,
-    digest: &Digest,
-) -> Result<bool, RegistryError> {
-    Ok(
-        match context.registry.referrers(repository, subject).await? {
+    async fn is_listed(&self, subject: &Digest, digest: &Digest) -> Result<bool, RegistryError> {
+        let registry = &self.context.registry;
+        Ok(match registry.referrers(self.repository, subject).await? {
             Referrers::Listed(listed) => listed.iter().any(|entry| entry.digest == *digest),
             Referrers::NoApi => false,
-        },
-    )
+        })
+    }
 }
 
 /// Adds `new` to a fallback index, at which there may have been a `look`. Where there is none and `original` lists just

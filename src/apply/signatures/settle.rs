@@ -220,12 +220,15 @@ impl<'a> Shared<'a> {
         Ok(Round::Written(Digest::of(&change.bytes), wait))
     }
 
-    /// Looks at the tag, for [`Self::begin_at`].
+    /// Looks at the tag before it is changed, such as by [`Self::begin_at`].
     pub(in crate::apply) async fn look(&self) -> Result<Look, RegistryError> {
         let began = Instant::now();
         let holds = self.read_raw().await?;
         let ended = Instant::now();
-        if holds.is_some() {
+        if holds
+            .as_ref()
+            .is_some_and(|held| held.digest() != self.subject)
+        {
             self.seen.replace(holds.clone());
         }
         Ok(Look {

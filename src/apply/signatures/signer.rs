@@ -1,13 +1,16 @@
 //! Whose signature counts, and making the ones that are missing.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 
 use futures_util::future::{LocalBoxFuture, join_all};
 use futures_util::{StreamExt as _, stream};
+use tokio::sync::Notify;
 
-use super::attach::{Attacher, Listing};
+use super::attach::Attacher;
 use super::legacy::docker_reference;
 use super::lookup::{Candidate, Content};
 use super::outages::{Outages, reason};
@@ -66,6 +69,13 @@ impl Authority {
         }
     }
 
+    /// Begins to ask for the token of a certificate that will most likely be wanted.
+    pub(in crate::apply) fn expect(&self) {
+        if let Some(keyless) = &self.keyless {
+            keyless.expect();
+        }
+    }
+
     /// Begins to ask for a certificate, so that waiting for it overlaps other work. Whether it worked shows when it is used.
     pub(in crate::apply) fn prepare(&self) {
         if let Some(keyless) = &self.keyless {
@@ -83,7 +93,7 @@ impl Authority {
     /// Makes and stores every signature in `unsigned`, and keeps the receipt and the record up to date as each is done.
     /// Returns what is left to do for those to stay that share a tag with others'; [`settle`] does it.
     ///
-    /// Once all that can be is stored, `last` is done while it is listed, and what it ends in is returned.
+    /// Once all of them are stored, `last` is begun beside listing them; what it ends in is returned.
     ///
     /// What is under way ends, and nothing new is begun where it failed, so that an outage is waited for once and not once
     /// for each child: that of a registry ends its own part alone, and one of Sigstore keeps no signature from being stored
@@ -106,61 +116,54 @@ impl Authority {
             .iter()
             .flat_map(|one| one.names().map(|(subject, _)| (subject, one.format)))
             .collect();
-        let (attachers, outages) = (&attachers(context, unsigned), &Outages::default());
+        let gate = Gate::of(left.len());
+        let step = &Step {
+            attachers: attachers(context, unsigned),
+            outages: Outages::default(),
+            gate: &gate,
+        };
         let mut failures = Vec::new();
         if makes_any(unsigned) {
             failures.extend(self.ready().await.err());
-            outages.note_sigstore(!failures.is_empty());
+            step.outages.note_sigstore(!failures.is_empty());
         }
-        let work = unsigned
-            .iter()
-            .map(|one| self.sign_one(attachers, outages, one));
+        let work = unsigned.iter().map(|one| self.sign_one(step, one));
         let mut work = stream::iter(work).buffer_unordered(PARALLEL);
-        let mut stored = Vec::new();
-        while let Some(done) = work.next().await {
-            for one in done {
-                match one {
-                    Ok(one) => stored.push(one),
-                    Err(error) => failures.push(error),
+        let mut last = pin!(gate.then(last));
+        let mut early = None;
+        loop {
+            let stored = tokio::select! {
+                stored = work.next() => stored,
+                done = &mut last, if early.is_none() => {
+                    early = Some(done);
+                    continue;
                 }
-            }
-        }
-        let list_all = async {
-            let listed = stored.into_iter().map(|one| one.list(outages));
-            let mut listed = stream::iter(listed).buffered(PARALLEL);
-            while let Some(one) = listed.next().await {
+            };
+            let Some(stored) = stored else { break };
+            for one in stored {
                 match one {
-                    Some(Ok((signature, settling))) => {
+                    Ok((signature, settling)) => {
                         let subject = signature.subject.clone();
                         left.remove(&(subject.clone(), signature.place.format));
                         receipt.note_signature(context, signature);
                         ledger.save(receipt)?;
                         unsettled.extend(settling.map(|rest| Unsettled { subject, rest }));
                     }
-                    Some(Err(error)) => failures.push(error),
-                    None => {}
+                    Err(error) => failures.push(error),
                 }
             }
-            Ok::<_, ApplyError>(())
-        };
-        let (listed, last) = tokio::join!(list_all, last);
-        listed?;
-        let is_passing =
-            |error: &ApplyError| on_failure == OnSigningFailure::Warn && error.is_signing_outage();
-        // What may pass hides nothing that may not.
-        let grave = failures.iter().position(|error| !is_passing(error));
-        if let Some(grave) = grave {
-            // What was stored before that is told, so it has to stay. Of several failures the first is the one to tell.
+        }
+        let left = left.into_iter().map(|(subject, _)| subject);
+        if let Err(grave) = pass_over(context, failures, left.collect(), on_failure, receipt) {
+            // What was stored before that is told, so it has to stay.
             settle(unsettled).await;
-            return Err(failures.swap_remove(grave));
+            return Err(grave);
         }
-        let left: BTreeSet<Subject> = left.into_iter().map(|(subject, _)| subject).collect();
-        for subject in left {
-            if let Some(error) = reason(&failures, &subject) {
-                receipt.go_on_unsigned(context, std::iter::once(subject), error);
-            }
+        if let Some(done) = early {
+            return Ok((unsettled, done));
         }
-        Ok((unsettled, last))
+        gate.open();
+        Ok((unsettled, last.await))
     }
 
     /// A certificate at hand: where Fulcio is down, that is found out once.
@@ -171,10 +174,14 @@ impl Authority {
     /// Makes one signature, or takes the one that is known, and stores it wherever it is missing.
     async fn sign_one<'a>(
         &self,
-        attachers: &BTreeMap<&Repository, Attacher<'a>>,
-        outages: &Outages,
+        step: &Step<'_, 'a>,
         one: &'a Unsigned,
-    ) -> Vec<Result<Stored<'a>, ApplyError>> {
+    ) -> Vec<Result<(SignatureReceipt, Settling<'a>), ApplyError>> {
+        let Step {
+            attachers,
+            outages,
+            gate,
+        } = step;
         if !outages.leave(one) {
             return Vec::new();
         }
@@ -199,22 +206,26 @@ impl Authority {
             let attacher = attachers.get(&lacking.repository)?;
             Some(async move {
                 let (of, api, seen) = (&one.subject, lacking.api, lacking.list.clone());
-                let listing = match content {
-                    Content::Bundle(signature) => attacher.attach(of, signature, api, seen).await,
-                    Content::Legacy(signature) => attacher.attach_legacy(of, signature, seen).await,
-                };
-                match listing {
-                    Ok(listing) => Ok(Stored {
-                        subject,
-                        signer: content.signer().clone(),
-                        origin,
-                        listing,
-                    }),
-                    Err(source) => {
-                        outages.note(&lacking.repository);
-                        Err(not_stored(&subject, source))
+                let stored = || gate.pass();
+                let done = match content {
+                    Content::Bundle(bundle) => attacher.attach(of, bundle, api, seen, stored).await,
+                    Content::Legacy(signature) => {
+                        let done = attacher.attach_legacy(of, signature, seen).await;
+                        stored();
+                        done
                     }
-                }
+                };
+                let (place, settling) = done.map_err(|source| {
+                    outages.note(&lacking.repository);
+                    not_stored(&subject, source)
+                })?;
+                let receipt = SignatureReceipt {
+                    subject,
+                    signer: content.signer().clone(),
+                    place,
+                    origin,
+                };
+                Ok((receipt, settling))
             })
         });
         join_all(stores).await
@@ -234,45 +245,65 @@ impl Authority {
     }
 }
 
-/// A signature that is stored, and has to be listed.
-struct Stored<'a> {
-    subject: Subject,
-    signer: Verified,
-    origin: Origin,
-    listing: Listing<'a>,
+/// Ends the run for the first failure that the inputs do not let pass; else says of what is left that it stays unsigned.
+fn pass_over(
+    context: &Context,
+    mut failures: Vec<ApplyError>,
+    left: BTreeSet<Subject>,
+    on_failure: OnSigningFailure,
+    receipt: &mut Receipt,
+) -> Result<(), ApplyError> {
+    let is_passing =
+        |error: &ApplyError| on_failure == OnSigningFailure::Warn && error.is_signing_outage();
+    // What may pass hides nothing that may not.
+    if let Some(grave) = failures.iter().position(|error| !is_passing(error)) {
+        return Err(failures.swap_remove(grave));
+    }
+    for subject in left {
+        if let Some(error) = reason(&failures, &subject) {
+            receipt.go_on_unsigned(context, std::iter::once(subject), error);
+        }
+    }
+    Ok(())
 }
 
-impl<'a> Stored<'a> {
-    /// Has it listed, where the registry has not failed meanwhile. Returns what there is to tell, and what is left to do for
-    /// it to stay.
-    async fn list(
-        self,
-        outages: &Outages,
-    ) -> Option<Result<(SignatureReceipt, Settling<'a>), ApplyError>> {
-        let Self {
-            subject,
-            signer,
-            origin,
-            listing,
-        } = self;
-        if !outages.spare(&subject.repository) {
-            return None;
+/// What all signatures of one step share.
+struct Step<'g, 'a> {
+    attachers: BTreeMap<&'a Repository, Attacher<'a>>,
+    outages: Outages,
+    gate: &'g Gate,
+}
+
+/// Opens when as many have passed as there are.
+struct Gate {
+    left: Cell<usize>,
+    opened: Notify,
+}
+
+impl Gate {
+    fn of(count: usize) -> Self {
+        Self {
+            left: Cell::new(count),
+            opened: Notify::new(),
         }
-        Some(match listing.await {
-            Ok((place, settling)) => {
-                let receipt = SignatureReceipt {
-                    subject,
-                    signer,
-                    place,
-                    origin,
-                };
-                Ok((receipt, settling))
-            }
-            Err(source) => {
-                outages.note(&subject.repository);
-                Err(not_stored(&subject, source))
-            }
-        })
+    }
+
+    fn pass(&self) {
+        self.left.set(self.left.get().saturating_sub(1));
+        if self.left.get() == 0 {
+            self.open();
+        }
+    }
+
+    /// Opens it, however many are left.
+    fn open(&self) {
+        self.opened.notify_one();
+    }
+
+    /// `work`, once it is open.
+    async fn then<T>(&self, work: impl Future<Output = T>) -> T {
+        self.opened.notified().await;
+        work.await
     }
 }
 

@@ -62,6 +62,7 @@ pub(in crate::apply) enum Expectation {
 /// What was looked up before it was known for certain what has to be signed.
 pub(in crate::apply) struct Glance {
     policy: Result<Policy, ApplyError>,
+    /// Of what has its signatures; of nothing else, since others may be signing it.
     found: Vec<(Subject, Result<Lookup, ApplyError>)>,
 }
 
@@ -110,6 +111,10 @@ impl Authority {
                 (subject.name(), lookup)
             });
             found = stream::iter(looks).buffered(PARALLEL).collect().await;
+            found.retain(|(_, lookup)| {
+                let lacks = |lookup| !missing(signing.formats, lookup).is_empty();
+                !lookup.as_ref().is_ok_and(lacks)
+            });
         }
         Glance { policy, found }
     }

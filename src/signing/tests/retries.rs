@@ -1,8 +1,6 @@
 //! Services that fail, hold back and forget. They are scripted and cannot sign, so a signature that got through all of
 //! them ends in `SelfCheck`: everything was gathered, and what was gathered does not verify.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use crate::domain::{Digest, Event};
@@ -288,12 +286,10 @@ async fn outage_is_waited_for_once() {
     })
     .await;
     run.keyless.prepare();
-    let mut tries = 0;
-    // It has given up when nothing more comes for longer than it waits between tries.
-    while tries == 0 || run.count("POST", CERTIFICATE) > tries {
-        tries = run.count("POST", CERTIFICATE);
-        tokio::time::sleep(Duration::from_millis(300)).await;
+    while !run.keyless.is_idle() {
+        tokio::task::yield_now().await;
     }
+    let tries = run.count("POST", CERTIFICATE);
     run.keyless.prepare();
     let outage = run.keyless.ready().await.unwrap_err();
     assert!(matches!(outage, SigningError::Certificate(_)), "{outage}");
@@ -301,6 +297,23 @@ async fn outage_is_waited_for_once() {
     // It is told once: whoever asks later asks anew.
     run.keyless.ready().await.unwrap_err();
     assert!(run.count("POST", CERTIFICATE) > tries);
+}
+
+#[tokio::test]
+async fn token_alone_is_asked_for_before_it_is_known_that_a_certificate_is_wanted() {
+    let run = Run::start(1, |asked, _| well(asked)).await;
+    run.keyless.expect();
+    while run.count("GET", TOKEN) == 0 {
+        tokio::task::yield_now().await;
+    }
+    run.keyless.caller().await.unwrap();
+    assert_eq!(run.count("POST", CERTIFICATE), 0);
+    run.keyless.prepare();
+    run.keyless.ready().await.unwrap();
+    assert_eq!(
+        (run.count("GET", TOKEN), run.count("POST", CERTIFICATE)),
+        (1, 1)
+    );
 }
 
 #[tokio::test]

@@ -13,7 +13,12 @@ pub(crate) fn told(world: &World, outcome: &Outcome) -> String {
     let Outcome {
         code, log, summary, ..
     } = outcome;
-    let text = format!("exit code {code}\n\n{log}\n{outputs}\n{summary}");
+    // A token comes when it comes, beside other work.
+    let (masks, others): (Vec<&str>, Vec<&str>) = log
+        .lines()
+        .partition(|line| line.starts_with("::add-mask::"));
+    let log = [masks, others].concat().join("\n");
+    let text = format!("exit code {code}\n\n{log}\n\n{outputs}\n{summary}");
     named(world, &text)
 }
 

@@ -84,11 +84,13 @@ async fn first_look(
     told: oneshot::Receiver<(bool, Vec<ToSign>)>,
 ) -> Result<(Authority, Glance), ApplyError> {
     let authority = authority.await?;
-    let (is_new, held) = told.await.unwrap_or_default();
+    // Whose signature counts may be in the token alone.
+    let (policy, told) = tokio::join!(authority.policy(&signing.policy), told);
+    let (is_new, held) = told.unwrap_or_default();
     if context.mode == Mode::Apply && is_new {
         authority.expect();
     }
-    let glance = authority.glance(context, &held, signing).await;
+    let glance = authority.glance(context, policy, &held, signing).await;
     Ok((authority, glance))
 }
 

@@ -35,7 +35,9 @@ pub(super) async fn sign(
         }));
     }
     receipt.subjects = subjects.iter().map(ToSign::name).collect();
-    let glance = authority.glance(context, &[], &sign.signing).await;
+    let policy = authority.policy(&sign.signing.policy).await;
+    let glance = authority.glance(context, policy, &[], &sign.signing);
+    let glance = glance.await;
     let unsigned = authority
         .find_unsigned(context, subjects, &sign.signing, glance, receipt)
         .await?;

@@ -73,6 +73,27 @@ fn turns(world: &World, action: &Action) -> usize {
     told.split(' ').next().unwrap().parse().unwrap()
 }
 
+/// Fresh: children and tags; configs and the token; signatures, and the certificate meanwhile; the index; the log; the
+/// bundle; its manifest; the list and the tags once more; the tags; whether they stay. A list under the fallback tag is
+/// written beside the look at the tags, and looked at again later. Again: what stands before the bundle, and that.
+#[test]
+fn a_run_takes_no_more_turns_than_one_step_needs_the_other() {
+    for (kind, fresh_most, again_most, verify_most) in
+        [(Referrers::Api, 10, 4, 4), (Referrers::TagSchema, 12, 4, 5)]
+    {
+        let world = World::with(Options::new().referrers(kind));
+        let (seal, verify) = (world.seal(), world.verify("v1"));
+        let found = [&seal, &seal, &verify].map(|action| turns(&world, action));
+        let [fresh, again, verified] = found;
+        eprintln!("{fresh} turns, {again} of a rerun, {verified} to verify");
+        let most = [fresh_most, again_most, verify_most];
+        assert!(
+            found.iter().zip(most).all(|(found, most)| *found <= most),
+            "{kind:?}: {found:?} and not {most:?}"
+        );
+    }
+}
+
 #[test]
 fn more_children_and_tags_take_no_more_turns() {
     let few = World::new();

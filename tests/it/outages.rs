@@ -1,5 +1,7 @@
 //! Sigstore in trouble: what is tried again, what `on-signing-failure: warn` lets pass, and what it never does.
 
+use std::time::{Duration, Instant};
+
 use sandbox::{Fault, Options, Referrers};
 
 use crate::support::{Action, REPOSITORY, World, told};
@@ -257,7 +259,7 @@ fn certificate_that_is_about_to_end_signs_nothing() {
     let world = World::new();
     world
         .sigstore()
-        .set_certificate_lifetime(std::time::Duration::from_secs(30));
+        .set_certificate_lifetime(Duration::from_secs(30));
     world
         .seal()
         .input("max-attempts", "1")
@@ -279,9 +281,7 @@ fn token_given_by_hand_signs_and_an_old_one_does_not() {
         .env("SIGSTORE_ID_TOKEN", world.sigstore().identity_token())
         .succeed();
     assert_eq!(outcome.output("sign-skipped"), "true");
-    world
-        .sigstore()
-        .set_token_lifetime(std::time::Duration::ZERO);
+    world.sigstore().set_token_lifetime(Duration::ZERO);
     let old = world
         .seal()
         .without_token()
@@ -289,4 +289,37 @@ fn token_given_by_hand_signs_and_an_old_one_does_not() {
     old.input("tags", "v2")
         .end_with(1)
         .says(&["the identity token expired at"]);
+}
+
+#[test]
+fn conflict_is_told_at_once_whatever_ails_sigstore() {
+    let world = World::new();
+    world.registry().tag(REPOSITORY, "v1", &world.amd64.digest);
+    let out = Fault::on("*", "*").times(u32::MAX).status(503);
+    world.sigstore().fault(out);
+    let began = Instant::now();
+    world.seal().end_with(3).says(&["v1", "holds"]);
+    // Sigstore is waited for for minutes.
+    assert!(began.elapsed() < Duration::from_secs(30));
+}
+
+#[test]
+fn what_is_stored_before_a_failure_is_listed() {
+    for kind in [Referrers::Api, Referrers::TagSchema] {
+        let world = World::with(Options::new().referrers(kind));
+        // Of three bundles that are signed at once one is refused.
+        let refused = Fault::on("PUT", "*/manifests/sha256:*");
+        let digest = world.create().input("tags", "v0").succeed();
+        let digest = digest.output("digest").to_owned();
+        world
+            .registry()
+            .fault(refused.registry_error(403, "DENIED", "no more"));
+        let seal = world.seal().input("tags", "v0").input("recursive", "true");
+        seal.end_with(1);
+        let signed = [&digest, &world.amd64.digest, &world.arm64.digest];
+        let found = signed.map(|digest| world.registry().signatures(REPOSITORY, digest));
+        let listed: usize = found.iter().map(|found| found.bundles.len()).sum();
+        let unlisted: usize = found.iter().map(|found| found.unlisted.len()).sum();
+        assert_eq!((listed, unlisted), (2, 0), "{kind:?}");
+    }
 }

@@ -99,10 +99,10 @@ impl Authority {
     pub(in crate::apply) async fn glance(
         &self,
         context: &Context,
+        policy: Result<Policy, ApplyError>,
         likely: &[ToSign],
         signing: &Signing,
     ) -> Glance {
-        let policy = self.policy(&signing.policy).await;
         let mut found = Vec::new();
         if let Ok(policy) = &policy {
             let looks = likely.iter().map(|subject| async move {

@@ -15,7 +15,7 @@ struct Excuse {
 /// An answer by which there is none: `answers.rs` of the registry says which they are.
 pub(super) const DENIALS: [Ill; 3] = [Ill::Denial, Ill::NoSuchPage, Ill::ContentType];
 
-const EXCUSES: [Excuse; 7] = [
+const EXCUSES: [Excuse; 8] = [
     Excuse {
         why: "the gate is told that there is no signature, and refuses; the next run is let see it",
         holds: |played, problem| {
@@ -52,6 +52,18 @@ const EXCUSES: [Excuse; 7] = [
                 && passes
                 && played.command == Command::Publish
                 && played.cell.server == Server::Source
+                && DENIALS.contains(&played.cell.ill)
+        },
+    },
+    Excuse {
+        why: "a publish to where the image is not is told that neither is a list of its signatures, and begins one: what others had in theirs is listed no more",
+        holds: |played, problem| {
+            // Where the image is, the list is asked for twice.
+            let of_list = played.hit.starts_with("GET ") && played.hit.contains("/manifests/LIST-");
+            problem.broken == Broken::Bystander
+                && of_list
+                && played.command == Command::Publish
+                && played.cell.server == Server::Registry
                 && DENIALS.contains(&played.cell.ill)
         },
     },

@@ -5,7 +5,7 @@ use std::future::Future;
 use super::receipt::Receipt;
 use super::signatures::recorded::recorded as recorded_places;
 use super::signatures::signer::{Authority, check_settled, settle};
-use super::signatures::unsigned::{Expectation, ToSign};
+use super::signatures::unsigned::{Expectation, Glance, ToSign};
 use super::subjects::{named, recorded};
 use super::{ApplyError, Context, Ledger};
 use crate::domain::{Descriptor, Repository};
@@ -35,9 +35,7 @@ pub(super) async fn sign(
         }));
     }
     receipt.subjects = subjects.iter().map(ToSign::name).collect();
-    let policy = authority.policy(&sign.signing.policy).await;
-    let glance = authority.glance(context, policy, &[], &sign.signing);
-    let glance = glance.await;
+    let glance = Glance::none(authority.policy(&sign.signing.policy).await);
     let unsigned = authority
         .find_unsigned(context, subjects, &sign.signing, glance, receipt)
         .await?;

@@ -63,15 +63,15 @@ pub(super) async fn see_tag(
 
 /// Whether these are for something new: there are fixed tags, and none of them holds anything.
 pub(super) fn are_new(sights: &[Sight]) -> bool {
-    let mut fixed = sights
-        .iter()
-        .map(|sight| match sight {
-            Sight::Seen(SeenTag { kind, holds, .. }) => (kind, holds.is_none()),
-            Sight::Denied { kind, .. } => (kind, false),
-        })
-        .filter(|(kind, _)| **kind == TagKind::Fixed)
-        .peekable();
-    fixed.peek().is_some() && fixed.all(|(_, is_absent)| is_absent)
+    let is_absent = |sight: &Sight| matches!(sight, Sight::Seen(SeenTag { kind: TagKind::Fixed, holds, .. }) if holds.is_none());
+    let is_moving = |sight: &Sight| {
+        let (Sight::Seen(SeenTag { kind, .. }) | Sight::Denied { kind, .. }) = sight;
+        *kind == TagKind::Moving
+    };
+    sights.iter().any(is_absent)
+        && sights
+            .iter()
+            .all(|sight| is_absent(sight) || is_moving(sight))
 }
 
 pub(super) fn tell_step(context: &Context, step: &TagStep) {

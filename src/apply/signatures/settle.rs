@@ -121,15 +121,12 @@ impl<'a> Shared<'a> {
     /// The same from a look that was taken while other work was done.
     pub(in crate::apply) async fn begin_at<M>(
         self,
-        mut look: Look,
+        look: Look,
         merge: M,
     ) -> Result<(Option<Digest>, Settling<'a>), ApplyError>
     where
         M: AsyncFn(Option<&Manifest>) -> Result<Option<Change>, ApplyError> + 'a,
     {
-        if look.is_old() {
-            look = self.look().await?;
-        }
         match self.round_at(look, &merge).await? {
             Round::Same(held) => Ok((held, None)),
             Round::Written(digest, wait) => {
@@ -142,12 +139,9 @@ impl<'a> Shared<'a> {
     /// The same with nothing left to do.
     pub(in crate::apply) async fn settle_at(
         &self,
-        mut look: Look,
+        look: Look,
         merge: impl AsyncFn(Option<&Manifest>) -> Result<Option<Change>, ApplyError>,
     ) -> Result<(), ApplyError> {
-        if look.is_old() {
-            look = self.look().await?;
-        }
         match self.round_at(look, &merge).await? {
             Round::Same(_) => Ok(()),
             Round::Written(_, wait) => self.stay(&merge, wait).await,
@@ -186,9 +180,12 @@ impl<'a> Shared<'a> {
 
     async fn round_at(
         &self,
-        look: Look,
+        mut look: Look,
         merge: &impl AsyncFn(Option<&Manifest>) -> Result<Option<Change>, ApplyError>,
     ) -> Result<Round, ApplyError> {
+        if look.is_old() {
+            look = self.look().await?;
+        }
         let Look {
             began,
             holds: current,

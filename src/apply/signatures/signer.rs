@@ -211,8 +211,7 @@ impl Authority {
                     Content::Bundle(bundle) => attacher.attach(of, bundle, api, seen, stored).await,
                     Content::Legacy(signature) => {
                         let done = attacher.attach_legacy(of, signature, seen).await;
-                        stored();
-                        done
+                        done.inspect(|_| stored())
                     }
                 };
                 let (place, settling) = done.map_err(|source| {

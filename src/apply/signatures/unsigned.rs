@@ -66,6 +66,14 @@ pub(in crate::apply) struct Glance {
     found: Vec<(Subject, Result<Lookup, ApplyError>)>,
 }
 
+impl Glance {
+    /// At nothing.
+    pub(in crate::apply) fn none(policy: Result<Policy, ApplyError>) -> Self {
+        let found = Vec::new();
+        Self { policy, found }
+    }
+}
+
 impl ToSign {
     /// Whether this is the same thing in the same place.
     pub(in crate::apply) fn is_as(&self, other: &Self) -> bool {
@@ -162,7 +170,6 @@ impl Authority {
             note_found(context, &subject, &lookup, receipt);
             looked.push((subject, lookup));
         }
-        drop(looks);
         let unsigned = unsigned(signing.formats, &looked);
         for one in &unsigned {
             let (digest, format) = (&one.subject.digest, one.format);

@@ -1,6 +1,8 @@
 //! Services that fail, hold back and forget. They are scripted and cannot sign, so a signature that got through all of
 //! them ends in `SelfCheck`: everything was gathered, and what was gathered does not verify.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::domain::{Digest, Event};
@@ -303,11 +305,18 @@ async fn outage_is_waited_for_once() {
 async fn token_alone_is_asked_for_before_it_is_known_that_a_certificate_is_wanted() {
     let run = Run::start(1, |asked, _| well(asked)).await;
     run.keyless.expect();
-    while run.count("GET", TOKEN) == 0 {
-        tokio::task::yield_now().await;
-    }
-    run.keyless.caller().await.unwrap();
-    assert_eq!(run.count("POST", CERTIFICATE), 0);
+    // It would end if it did not wait to be told.
+    let idle = async {
+        while !run.keyless.is_idle() {
+            tokio::task::yield_now().await;
+        }
+    };
+    let ended = tokio::time::timeout(Duration::from_millis(200), idle).await;
+    assert!(ended.is_err());
+    assert_eq!(
+        (run.count("GET", TOKEN), run.count("POST", CERTIFICATE)),
+        (1, 0)
+    );
     run.keyless.prepare();
     run.keyless.ready().await.unwrap();
     assert_eq!(

@@ -6,6 +6,7 @@ use super::answers::{Presence, presence};
 use super::client::{Question, Registry};
 use super::downloads::check_digest;
 use super::error::{Fault, Operation, RegistryError};
+use super::uploads::Reserved;
 use crate::domain::{Digest, Repository};
 
 impl Registry {
@@ -48,12 +49,34 @@ impl Registry {
         repository: &Repository,
         bytes: &[u8],
     ) -> Result<Digest, RegistryError> {
+        self.put_blob_into(None, repository, bytes).await
+    }
+
+    /// The same, and reserves a place for a blob that is still to come, as [`Self::reserve`] does.
+    pub async fn put_blob_and_reserve(
+        &self,
+        repository: &Repository,
+        bytes: &[u8],
+    ) -> Result<Option<Reserved>, RegistryError> {
         let digest = Digest::of(bytes);
         let what = format!("upload of {repository}@{digest}");
-        // Each try is a new upload, as nothing is known of what the registry made of the one before.
-        let stored = self
-            .patiently(&what, || self.upload(repository, &digest, bytes))
-            .await;
+        let upload = || self.upload_and_reserve(repository, &digest, bytes);
+        let stored = self.patiently(&what, upload).await;
+        stored.map_err(|fault| self.blob_error(Operation::WriteBlob, repository, &digest, fault))
+    }
+
+    /// Stores `bytes` in `place`, where there is one.
+    pub async fn put_blob_into(
+        &self,
+        mut place: Option<Reserved>,
+        repository: &Repository,
+        bytes: &[u8],
+    ) -> Result<Digest, RegistryError> {
+        let digest = Digest::of(bytes);
+        let what = format!("upload of {repository}@{digest}");
+        // Each further try is a new upload, as nothing is known of what the registry made of the one before.
+        let upload = || self.upload_into(place.take(), repository, &digest, bytes);
+        let stored = self.patiently(&what, upload).await;
         match stored {
             Ok(()) => Ok(digest),
             Err(fault) => Err(self.blob_error(Operation::WriteBlob, repository, &digest, fault)),

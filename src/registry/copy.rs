@@ -4,8 +4,6 @@
 use std::borrow::Borrow;
 use std::path::Path;
 
-use reqwest::Method;
-
 use super::answers::{Presence, presence};
 use super::auth::Authorization;
 use super::blobs::blob_question;
@@ -14,7 +12,7 @@ use super::downloads::{check_digest, check_size};
 use super::error::{Fault, Operation, RegistryError};
 use super::passage::Passage;
 use super::stream::Stream;
-use super::uploads::{Begun, SMALL_MAX_BYTES, Upload};
+use super::uploads::{Begun, SMALL_MAX_BYTES, Upload, check_stored};
 use super::wire::{Answer, Scheme};
 use crate::domain::{Descriptor, Digest, Repository};
 
@@ -112,7 +110,7 @@ impl Registry {
         if from.host() == to.host() && self.limits().may_mount(to, from) {
             let begun = self.begin_with_mount(to, &blob.digest, from).await;
             match begun.map_err(Sided::Destination)? {
-                Begun::Stored => return Ok(Copied::Mounted),
+                Begun::Created(_) => return Ok(Copied::Mounted),
                 Begun::Place(place) => upload = Some(place),
                 // A 404 may be about this one blob, which the source lacks.
                 Begun::Refused(fault) => {
@@ -170,16 +168,13 @@ impl Registry {
                 .await
                 .map_err(Sided::Destination),
             (Ready::Small(bytes), Some(upload)) => self
-                .finish(&upload, &bytes)
+                .finish(&upload, &blob.digest, &bytes)
                 .await
                 .map_err(Sided::Destination),
             (Ready::Large(source), Some(upload)) => self.stream(upload, source, blob).await,
             (Ready::Large(source), None) => {
-                let begun = self.begin(to, &blob.digest).await;
-                match begun.map_err(Sided::Destination)? {
-                    Some(upload) => self.stream(upload, source, blob).await,
-                    None => Ok(()),
-                }
+                let upload = self.begin(to).await.map_err(Sided::Destination)?;
+                self.stream(upload, source, blob).await
             }
         }
     }
@@ -232,7 +227,7 @@ impl Registry {
         source: Stream,
         blob: &Descriptor,
     ) -> Result<(), Sided> {
-        let question = upload.question(Method::PUT, &[]);
+        let question = upload.last_question(&blob.digest, &[]);
         let authorization = self.authorization_at(upload, &question).await?;
         // The place is an address, which has its scheme.
         let request = self.request(&question, Scheme::Https, authorization.as_ref());
@@ -247,7 +242,7 @@ impl Registry {
             self.limits().remember_parts(upload.repository.host());
             return Err(Sided::Mended(answer.fault()));
         }
-        let stored = upload.check_stored(&answer);
+        let stored = check_stored(&answer, &blob.digest);
         stored.map_err(Sided::Destination)?;
         if passage.is_whole() {
             Ok(())

@@ -32,6 +32,8 @@ pub enum Operation {
     ReadBlob,
     /// Storing a blob.
     WriteBlob,
+    /// Opening an upload for a blob that is still to come.
+    Reserve,
     /// Listing referrers.
     List,
 }
@@ -367,7 +369,10 @@ impl RegistryError {
     /// Whether something was to be stored.
     #[must_use]
     pub fn is_write(&self) -> bool {
-        matches!(self.operation, Operation::Write | Operation::WriteBlob)
+        matches!(
+            self.operation,
+            Operation::Write | Operation::WriteBlob | Operation::Reserve
+        )
     }
 
     /// Where the credentials came from that were sent; `None` if it was asked as nobody.
@@ -394,6 +399,7 @@ impl std::fmt::Display for Operation {
             Self::Write => "write",
             Self::ReadBlob => "read blob",
             Self::WriteBlob => "upload blob",
+            Self::Reserve => "begin an upload to",
             Self::List => "list what refers to",
         })
     }

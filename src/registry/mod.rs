@@ -16,6 +16,7 @@ mod downloads;
 mod ecr;
 mod error;
 mod left_open;
+mod limits;
 mod manifests;
 mod newness;
 mod opened;
@@ -46,6 +47,7 @@ pub use error::{AwsRefusal, Fault, Operation, RegistryError};
 pub use passage::Progress;
 pub use referrers::Referrers;
 pub use refusal::Refusal;
+pub use uploads::Reserved;
 
 /// What a [`Registry`] is made of.
 #[derive(Debug)]

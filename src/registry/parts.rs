@@ -14,7 +14,7 @@ use super::copy::Sided;
 use super::error::Fault;
 use super::passage::{Passage, Pieces};
 use super::stream::Stream;
-use super::uploads::Upload;
+use super::uploads::{Upload, check_stored};
 use super::wire::{Answer, Scheme, authority};
 use crate::domain::Descriptor;
 
@@ -57,15 +57,15 @@ impl Registry {
             self.patch(upload, part, &passage).await?;
             start = end;
         }
-        let question = upload.question(Method::PUT, &[]);
+        let question = upload.last_question(&blob.digest, &[]);
         let stored = self.ask_at(upload, &question).await;
-        let stored = stored.and_then(|answer| upload.check_stored(&answer));
+        let stored = stored.and_then(|answer| check_stored(&answer, &blob.digest));
         stored.map_err(Sided::Destination)
     }
 
     /// Sends one part, and goes on from where the registry says.
     async fn patch(&self, upload: &mut Upload, part: Part, passage: &Passage) -> Result<(), Sided> {
-        let question = upload.question(Method::PATCH, &[]);
+        let question = upload.question(Method::PATCH);
         let authorization = self.authorization_at(upload, &question).await?;
         // The place is an address, which has its scheme.
         let request = self.request(&question, Scheme::Https, authorization.as_ref());

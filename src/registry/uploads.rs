@@ -1,20 +1,19 @@
 //! How a blob is stored: an upload begins with a POST, which may be all of it, and ends with a PUT to the place that the
-//! registry names. What each host and repository was found not to do is remembered, and not tried again.
+//! registry names.
 
-use std::collections::BTreeSet;
-use std::sync::Mutex;
 use std::time::Duration;
 
+use futures_util::future::join;
 use reqwest::{Method, Url};
 
 use super::auth::Access;
 use super::client::{Question, Registry, Target};
 use super::downloads::{location, refused_address};
-use super::error::Fault;
+use super::error::{Fault, Operation, RegistryError};
 use super::manifests::check_stated;
 use super::parts::PART_BYTES;
 use super::wire::{Answer, ERROR_MAX_BYTES, authority};
-use crate::domain::{Digest, Host, Repository};
+use crate::domain::{Digest, Repository};
 
 /// Content up to this is sent along with the POST. Go's servers close the connection of a request that they answer with
 /// more than 256 KiB of it unread, and what a registry does not take at once is sent twice.
@@ -23,22 +22,10 @@ const OCTETS: &str = "application/octet-stream";
 /// Whether an upload could be cancelled is not worth a long wait.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What was found not to work.
-#[derive(Debug, Default)]
-pub(super) struct Limits {
-    /// Hosts that do not take a blob with the POST.
-    whole: Mutex<BTreeSet<Host>>,
-    /// Hosts that take no large blob in one request.
-    parts: Mutex<BTreeSet<Host>>,
-    /// Repositories that nothing can be mounted into, each with the one that it was to come from.
-    mount: Mutex<BTreeSet<(Repository, Repository)>>,
-}
-
 /// An upload that has begun.
 #[derive(Debug, Clone)]
 pub(super) struct Upload {
     pub(super) repository: Repository,
-    pub(super) digest: Digest,
     pub(super) access: Access,
     pub(super) place: Url,
     /// SECURITY: whether the place is on the registry; if not, our credentials stay away from it.
@@ -47,11 +34,15 @@ pub(super) struct Upload {
     pub(super) part_bytes: u64,
 }
 
+/// A place for a small blob that is still to come.
+#[derive(Debug)]
+pub struct Reserved(Upload);
+
 /// What came of a POST.
 #[derive(Debug)]
 pub(super) enum Begun {
-    /// The blob is there.
-    Stored,
+    /// It says that the blob is there.
+    Created(Answer),
     /// There is a place for it.
     Place(Upload),
     /// The registry does not do this.
@@ -67,19 +58,71 @@ impl Registry {
         bytes: &[u8],
     ) -> Result<(), Fault> {
         if let Some(upload) = self.begin_with(repository, digest, bytes).await? {
-            self.finish(&upload, bytes).await?;
+            self.finish(&upload, digest, bytes).await?;
         }
         Ok(())
     }
 
-    /// Begins an upload; `None` says that the registry has the blob already, as some do after the POST.
-    pub(super) async fn begin(
+    /// The same, and where it takes two requests a place for another blob meanwhile.
+    pub(super) async fn upload_and_reserve(
         &self,
         repository: &Repository,
         digest: &Digest,
-    ) -> Result<Option<Upload>, Fault> {
-        let begun = self.post(repository, digest, Access::PullPush, "", &[]);
-        begun.await?.expected()
+        bytes: &[u8],
+    ) -> Result<Option<Reserved>, Fault> {
+        let Some(upload) = self.begin_with(repository, digest, bytes).await? else {
+            return Ok(None);
+        };
+        let finished = self.finish(&upload, digest, bytes);
+        let (finished, begun) = join(finished, self.begin(repository)).await;
+        finished?;
+        Ok(Some(Reserved(begun?)))
+    }
+
+    /// Uploads `bytes` into `place`, where there is one.
+    pub(super) async fn upload_into(
+        &self,
+        place: Option<Reserved>,
+        repository: &Repository,
+        digest: &Digest,
+        bytes: &[u8],
+    ) -> Result<(), Fault> {
+        if let Some(Reserved(upload)) = place {
+            match self.finish(&upload, digest, bytes).await {
+                // A registry may have forgotten it by now.
+                Err(fault) if fault.refusal().is_some_and(|refusal| refusal.status == 404) => (),
+                finished => return finished,
+            }
+        }
+        self.upload(repository, digest, bytes).await
+    }
+
+    /// A place for a small blob that is still to come, so that storing it takes one request. `None` where it takes no more as
+    /// far as is known. A place that is not used is taken back by [`Self::cancel_uploads`].
+    pub async fn reserve(
+        &self,
+        repository: &Repository,
+    ) -> Result<Option<Reserved>, RegistryError> {
+        if self.limits().takes_whole(repository.host()) != Some(false) {
+            return Ok(None);
+        }
+        let what = format!("beginning of an upload to {repository}");
+        let begun = self.patiently(&what, || self.begin(repository)).await;
+        begun.map(|upload| Some(Reserved(upload))).map_err(|fault| {
+            let object = repository.to_string();
+            self.error(Operation::Reserve, repository, object, fault)
+        })
+    }
+
+    /// Begins an upload, of what need not be known yet.
+    pub(super) async fn begin(&self, repository: &Repository) -> Result<Upload, Fault> {
+        let begun = self.post(repository, Access::PullPush, "", &[]);
+        match begun.await? {
+            Begun::Place(upload) => Ok(upload),
+            // Of what, it was not told.
+            Begun::Created(answer) => Err(answer.fault()),
+            Begun::Refused(fault) => Err(fault),
+        }
     }
 
     /// Begins an upload by asking that the blob be mounted from `from`, on the same registry. The upload that a registry
@@ -92,8 +135,10 @@ impl Registry {
     ) -> Result<Begun, Fault> {
         let query = format!("?mount={digest}&from={}", from.path());
         let access = Access::Mount(from.clone());
-        let begun = self.post(repository, digest, access, &query, &[]).await;
-        match begun {
+        match self.post(repository, access, &query, &[]).await {
+            Ok(Begun::Created(answer)) => {
+                check_stated(digest, &answer).map(|()| Begun::Created(answer))
+            }
             // A right to read `from` that we do not have is the token server's to refuse.
             Err(fault @ Fault::Token { .. }) => Ok(Begun::Refused(fault)),
             begun => begun,
@@ -101,10 +146,15 @@ impl Registry {
     }
 
     /// Ends `upload` with `bytes`, or takes it back.
-    pub(super) async fn finish(&self, upload: &Upload, bytes: &[u8]) -> Result<(), Fault> {
-        let question = upload.question(Method::PUT, bytes);
+    pub(super) async fn finish(
+        &self,
+        upload: &Upload,
+        digest: &Digest,
+        bytes: &[u8],
+    ) -> Result<(), Fault> {
+        let question = upload.last_question(digest, bytes);
         let answer = self.ask_at(upload, &question).await;
-        let finished = answer.and_then(|answer| upload.check_stored(&answer));
+        let finished = answer.and_then(|answer| check_stored(&answer, digest));
         self.end(upload, &finished).await;
         finished
     }
@@ -120,7 +170,7 @@ impl Registry {
 
     /// Takes `upload` back, if the registry can do that; otherwise it forgets it by itself one day.
     pub(super) async fn cancel(&self, upload: &Upload) {
-        let question = upload.question(Method::DELETE, &[]);
+        let question = upload.question(Method::DELETE);
         let cancelled = self.ask_at(upload, &question);
         let _ = tokio::time::timeout(CANCEL_TIMEOUT, cancelled).await;
         self.left_open().remove(upload);
@@ -164,20 +214,19 @@ impl Registry {
     ) -> Result<Option<Upload>, Fault> {
         let limits = self.limits();
         let is_small = u64::try_from(bytes.len()).is_ok_and(|length| length <= SMALL_MAX_BYTES);
-        if !is_small || !limits.may_post_whole(repository.host()) {
-            return self.begin(repository, digest).await;
+        if !is_small || limits.takes_whole(repository.host()) == Some(false) {
+            return self.begin(repository).await.map(Some);
         }
         let query = format!("?digest={digest}");
-        let begun = self.post(repository, digest, Access::PullPush, &query, bytes);
-        let begun = begun.await;
-        if !matches!(begun, Ok(Begun::Stored)) {
-            limits.remember_no_whole(repository.host());
-        }
+        let begun = self.post(repository, Access::PullPush, &query, bytes).await;
+        limits.remember_whole(repository.host(), matches!(begun, Ok(Begun::Created(_))));
         match begun? {
+            Begun::Created(answer) => check_stated(digest, &answer).map(|()| None),
+            Begun::Place(upload) => Ok(Some(upload)),
             Begun::Refused(fault) if may_be_about_form(&fault) => {
-                self.begin(repository, digest).await
+                self.begin(repository).await.map(Some)
             }
-            begun @ (Begun::Stored | Begun::Place(_) | Begun::Refused(_)) => begun.expected(),
+            Begun::Refused(fault) => Err(fault),
         }
     }
 
@@ -185,15 +234,14 @@ impl Registry {
     async fn post(
         &self,
         repository: &Repository,
-        digest: &Digest,
         access: Access,
         query: &str,
         bytes: &[u8],
     ) -> Result<Begun, Fault> {
         let (registry, repository) = (self.clone(), repository.clone());
-        let (digest, query, bytes) = (digest.clone(), query.to_owned(), bytes.to_vec());
+        let (query, bytes) = (query.to_owned(), bytes.to_vec());
         let post = async move {
-            let posted = registry.post_now(repository, digest, access, &query, &bytes);
+            let posted = registry.post_now(repository, access, &query, &bytes);
             posted.await
         };
         self.left_open().beyond(post).await
@@ -202,7 +250,6 @@ impl Registry {
     async fn post_now(
         &self,
         repository: Repository,
-        digest: Digest,
         access: Access,
         query: &str,
         bytes: &[u8],
@@ -218,7 +265,7 @@ impl Registry {
         };
         let answer = self.ask_once(&start).await?;
         match answer.status.as_u16() {
-            201 => check_stated(&digest, &answer).map(|()| Begun::Stored),
+            201 => Ok(Begun::Created(answer)),
             202 => {
                 let (place, is_own) = self.place(&answer)?;
                 // SPEC: no part but the last one may be shorter.
@@ -226,7 +273,6 @@ impl Registry {
                 let least = least.and_then(|least| least.parse().ok()).unwrap_or(0);
                 let upload = Upload {
                     repository,
-                    digest,
                     access,
                     place,
                     is_own,
@@ -257,82 +303,40 @@ impl Registry {
 }
 
 impl Upload {
-    /// A question to the place of this upload: PATCH to add to it, PUT to end it, DELETE to take it back.
-    pub(super) fn question<'b>(&'b self, method: Method, bytes: &'b [u8]) -> Question<'b> {
+    /// A question to the place of this upload: PATCH to add to it, DELETE to take it back.
+    pub(super) fn question(&self, method: Method) -> Question<'_> {
+        self.ask(method, self.place.clone(), &[])
+    }
+
+    /// The PUT that ends it: all of the blob, or what is left of it.
+    pub(super) fn last_question<'b>(&'b self, digest: &Digest, bytes: &'b [u8]) -> Question<'b> {
         let mut place = self.place.clone();
-        let mut content = None;
-        if method == Method::PUT || method == Method::PATCH {
-            content = Some((OCTETS, bytes));
-        }
-        if method == Method::PUT {
-            // The place may have a query of its own, which must stay as it is.
-            place
-                .query_pairs_mut()
-                .append_pair("digest", &self.digest.to_string());
-        }
+        // The place may have a query of its own, which must stay as it is.
+        place
+            .query_pairs_mut()
+            .append_pair("digest", &digest.to_string());
+        self.ask(Method::PUT, place, bytes)
+    }
+
+    fn ask<'b>(&'b self, method: Method, place: Url, bytes: &'b [u8]) -> Question<'b> {
+        let has_content = method != Method::DELETE;
         Question {
             method,
             repository: &self.repository,
             target: Target::Address(place),
             access: self.access.clone(),
             accept: None,
-            content,
+            content: has_content.then_some((OCTETS, bytes)),
             limit: ERROR_MAX_BYTES,
         }
     }
-
-    /// Reads the answer to the PUT.
-    pub(super) fn check_stored(&self, answer: &Answer) -> Result<(), Fault> {
-        match answer.status.as_u16() {
-            200 | 201 | 204 => check_stated(&self.digest, answer),
-            _ => Err(answer.fault()),
-        }
-    }
 }
 
-impl Begun {
-    fn expected(self) -> Result<Option<Upload>, Fault> {
-        match self {
-            Self::Stored => Ok(None),
-            Self::Place(upload) => Ok(Some(upload)),
-            Self::Refused(fault) => Err(fault),
-        }
-    }
-}
-
-impl Limits {
-    pub(super) fn may_mount(&self, repository: &Repository, from: &Repository) -> bool {
-        let pair = (repository.clone(), from.clone());
-        let refused = self.mount.lock();
-        refused.is_ok_and(|refused| !refused.contains(&pair))
-    }
-
-    pub(super) fn remember_no_mount(&self, repository: &Repository, from: &Repository) {
-        if let Ok(mut refused) = self.mount.lock() {
-            refused.insert((repository.clone(), from.clone()));
-        }
-    }
-
-    pub(super) fn wants_parts(&self, host: &Host) -> bool {
-        let hosts = self.parts.lock();
-        hosts.is_ok_and(|hosts| hosts.contains(host))
-    }
-
-    pub(super) fn remember_parts(&self, host: &Host) {
-        if let Ok(mut hosts) = self.parts.lock() {
-            hosts.insert(host.clone());
-        }
-    }
-
-    fn may_post_whole(&self, host: &Host) -> bool {
-        let refused = self.whole.lock();
-        refused.is_ok_and(|refused| !refused.contains(host))
-    }
-
-    fn remember_no_whole(&self, host: &Host) {
-        if let Ok(mut refused) = self.whole.lock() {
-            refused.insert(host.clone());
-        }
+/// Reads the answer to the PUT of a blob.
+pub(super) fn check_stored(answer: &Answer, digest: &Digest) -> Result<(), Fault> {
+    match answer.status.as_u16() {
+        200 | 201 | 204 => check_stated(digest, answer),
+        _ => Err(answer.fault()),
     }
 }
 

@@ -11,6 +11,7 @@
 
 mod support;
 
+mod ahead;
 mod attack;
 mod aws;
 mod boundaries;

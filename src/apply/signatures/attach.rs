@@ -2,6 +2,7 @@
 //!
 //! Source: cosign, `pkg/oci/remote/write.go`; OCI distribution specification, "Referrers Tag Schema".
 
+use std::cell::RefCell;
 use std::future::Future;
 
 use serde_json::{Value, json};
@@ -16,7 +17,7 @@ use crate::domain::{
     Descriptor, Digest, EMPTY_CONFIG, FullTag, Manifest, ManifestKind, MediaType, Reference,
     Repository, SignatureFormat,
 };
-use crate::registry::{Referrers, RegistryError, Stored};
+use crate::registry::{Referrers, RegistryError, Reserved, Stored};
 use crate::signing::{LegacySignature, Signature};
 
 const BUNDLE_TYPE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
@@ -27,7 +28,9 @@ const SIGN_PREDICATE: &str = "https://sigstore.dev/cosign/sign/v1";
 pub(in crate::apply) struct Attacher<'a> {
     context: &'a Context,
     repository: &'a Repository,
-    empty: OnceCell<Digest>,
+    empty: OnceCell<()>,
+    /// Where bundles will be.
+    reserved: RefCell<Vec<Reserved>>,
 }
 
 impl<'a> Attacher<'a> {
@@ -36,18 +39,38 @@ impl<'a> Attacher<'a> {
             context,
             repository,
             empty: OnceCell::new(),
+            reserved: RefCell::default(),
         }
     }
 
-    /// Uploads the empty config that every signature's manifest points to, once.
-    async fn empty(&self) -> Result<&Digest, RegistryError> {
-        self.empty
-            .get_or_try_init(|| {
-                self.context
-                    .registry
-                    .put_blob(self.repository, EMPTY_CONFIG)
-            })
-            .await
+    /// Does what can be done for a bundle before it is made: the empty config is uploaded, once, and a place for the bundle
+    /// is reserved.
+    pub(in crate::apply) async fn make_ready(&self) -> Result<(), RegistryError> {
+        let (registry, repository) = (&self.context.registry, self.repository);
+        let mut reserved = None;
+        let upload = async || {
+            let place = registry.put_blob_and_reserve(repository, EMPTY_CONFIG);
+            reserved = place.await?;
+            Ok(())
+        };
+        self.empty.get_or_try_init(upload).await?;
+        if reserved.is_none() {
+            reserved = registry.reserve(repository).await?;
+        }
+        self.reserved.borrow_mut().extend(reserved);
+        Ok(())
+    }
+
+    /// Uploads the empty config that every signature's manifest points to, unless that was done.
+    async fn empty(&self) -> Result<(), RegistryError> {
+        let upload = async || {
+            let stored = self
+                .context
+                .registry
+                .put_blob(self.repository, EMPTY_CONFIG);
+            stored.await.map(drop)
+        };
+        self.empty.get_or_try_init(upload).await.copied()
     }
 
     /// Adds `signature` to the tag that holds the legacy signatures of `subject`. Returns where it is, and what is left to do
@@ -109,7 +132,9 @@ impl<'a> Attacher<'a> {
         let (context, repository) = (self.context, self.repository);
         let (bundle, signed_at) = (&signature.bundle, &signature.verified.signed_at);
         let registry = &context.registry;
-        let (blob, _) = tokio::try_join!(registry.put_blob(repository, bundle), self.empty())?;
+        let reserved = self.reserved.borrow_mut().pop();
+        let blob = registry.put_blob_into(reserved, repository, bundle);
+        let (blob, ()) = tokio::try_join!(blob, self.empty())?;
         let bytes = signature_manifest(subject, &blob, bundle.len(), signed_at)
             .map_err(ApplyError::FallbackUnwritable)?;
         let digest = Digest::of(&bytes);

@@ -9,4 +9,5 @@ mod outages;
 pub(super) mod recorded;
 pub(super) mod settle;
 pub(super) mod signer;
+mod step;
 pub(super) mod unsigned;

@@ -1,24 +1,21 @@
 //! Whose signature counts, and making the ones that are missing.
 
-use std::cell::Cell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 
-use futures_util::future::{LocalBoxFuture, join_all};
+use futures_util::future::{LocalBoxFuture, join, join_all};
 use futures_util::{StreamExt as _, stream};
-use tokio::sync::Notify;
 
-use super::attach::Attacher;
 use super::legacy::docker_reference;
 use super::lookup::{Candidate, Content};
-use super::outages::{Outages, reason};
-use super::settle::Settling;
-use super::unsigned::{Lacking, Unsigned};
-use crate::apply::receipt::{Origin, Receipt, SignatureReceipt, Subject};
+use super::outages::reason;
+use super::step::{Done, Step, not_stored};
+use super::unsigned::Unsigned;
+use crate::apply::receipt::{Origin, Receipt, Subject};
 use crate::apply::{ApplyError, Context, Ledger};
-use crate::domain::{Digest, Matcher, Policy, Repository, SignatureFormat};
+use crate::domain::{Digest, Matcher, Policy, SignatureFormat};
 use crate::inputs::{OnSigningFailure, PolicyInputs};
 use crate::signing::{Caller, Keyless, Refusal, Trust, Verified, verify, verify_legacy};
 
@@ -116,12 +113,7 @@ impl Authority {
             .iter()
             .flat_map(|one| one.names().map(|(subject, _)| (subject, one.format)))
             .collect();
-        let gate = Gate::of(left.len());
-        let step = &Step {
-            attachers: attachers(context, unsigned),
-            outages: Outages::default(),
-            gate: &gate,
-        };
+        let step = &Step::new(context, unsigned, left.len());
         let mut failures = Vec::new();
         if makes_any(unsigned) {
             failures.extend(self.ready().await.err());
@@ -129,7 +121,7 @@ impl Authority {
         }
         let work = unsigned.iter().map(|one| self.sign_one(step, one));
         let mut work = stream::iter(work).buffer_unordered(PARALLEL);
-        let mut last = pin!(gate.then(last));
+        let mut last = pin!(step.gate.then(last));
         let mut early = None;
         loop {
             let stored = tokio::select! {
@@ -162,7 +154,7 @@ impl Authority {
         if let Some(done) = early {
             return Ok((unsettled, done));
         }
-        gate.open();
+        step.gate.open();
         Ok((unsettled, last.await))
     }
 
@@ -172,62 +164,23 @@ impl Authority {
     }
 
     /// Makes one signature, or takes the one that is known, and stores it wherever it is missing.
-    async fn sign_one<'a>(
-        &self,
-        step: &Step<'_, 'a>,
-        one: &'a Unsigned,
-    ) -> Vec<Result<(SignatureReceipt, Settling<'a>), ApplyError>> {
-        let Step {
-            attachers,
-            outages,
-            gate,
-        } = step;
-        if !outages.leave(one) {
+    async fn sign_one<'a>(&self, step: &Step<'a>, one: &'a Unsigned) -> Vec<Done<'a>> {
+        if !step.outages.leave(one) {
             return Vec::new();
         }
-        let made;
-        let (content, origin) = match &one.known {
-            Some(known) => (known, Origin::Copied),
-            None => match self.make(one).await {
-                Ok(content) => {
-                    made = content;
-                    (&made, Origin::Made)
-                }
-                Err(error) => {
-                    outages.note_sigstore(true);
-                    return vec![Err(error)];
-                }
-            },
-        };
-        let open = one
-            .names()
-            .filter(|(_, lacking)| outages.spare(&lacking.repository));
-        let stores = open.filter_map(|(subject, lacking)| {
-            let attacher = attachers.get(&lacking.repository)?;
-            Some(async move {
-                let (of, api, seen) = (&one.subject, lacking.api, lacking.list.clone());
-                let stored = || gate.pass();
-                let done = match content {
-                    Content::Bundle(bundle) => attacher.attach(of, bundle, api, seen, stored).await,
-                    Content::Legacy(signature) => {
-                        let done = attacher.attach_legacy(of, signature, seen).await;
-                        done.inspect(|_| stored())
-                    }
-                };
-                let (place, settling) = done.map_err(|source| {
-                    outages.note(&lacking.repository);
-                    not_stored(&subject, source)
-                })?;
-                let receipt = SignatureReceipt {
-                    subject,
-                    signer: content.signer().clone(),
-                    place,
-                    origin,
-                };
-                Ok((receipt, settling))
-            })
-        });
-        join_all(stores).await
+        if let Some(known) = &one.known {
+            return step.store(one, known, Origin::Copied).await;
+        }
+        let (made, unready) = join(self.make(one), step.make_ready(one)).await;
+        let mut done: Vec<_> = unready.into_iter().map(Err).collect();
+        match made {
+            Ok(made) => done.extend(step.store(one, &made, Origin::Made).await),
+            Err(error) => {
+                step.outages.note_sigstore(true);
+                done.push(Err(error));
+            }
+        }
+        done
     }
 
     async fn make(&self, one: &Unsigned) -> Result<Content, ApplyError> {
@@ -266,46 +219,6 @@ fn pass_over(
     Ok(())
 }
 
-/// What all signatures of one step share.
-struct Step<'g, 'a> {
-    attachers: BTreeMap<&'a Repository, Attacher<'a>>,
-    outages: Outages,
-    gate: &'g Gate,
-}
-
-/// Opens when as many have passed as there are.
-struct Gate {
-    left: Cell<usize>,
-    opened: Notify,
-}
-
-impl Gate {
-    fn of(count: usize) -> Self {
-        Self {
-            left: Cell::new(count),
-            opened: Notify::new(),
-        }
-    }
-
-    fn pass(&self) {
-        self.left.set(self.left.get().saturating_sub(1));
-        if self.left.get() == 0 {
-            self.open();
-        }
-    }
-
-    /// Opens it, however many are left.
-    fn open(&self) {
-        self.opened.notify_one();
-    }
-
-    /// `work`, once it is open.
-    async fn then<T>(&self, work: impl Future<Output = T>) -> T {
-        self.opened.notified().await;
-        work.await
-    }
-}
-
 /// A signature that is stored, and has to be seen to stay.
 pub(in crate::apply) struct Unsettled<'a> {
     subject: Subject,
@@ -342,27 +255,9 @@ pub(in crate::apply) fn check_settled(
     Ok(())
 }
 
-fn not_stored(subject: &Subject, source: ApplyError) -> ApplyError {
-    ApplyError::SignatureNotStored {
-        subject: Box::new(subject.clone()),
-        source: Box::new(source),
-    }
-}
-
 /// Whether a signature has to be made, beyond being stored.
 fn makes_any(unsigned: &[Unsigned]) -> bool {
     unsigned.iter().any(|one| one.known.is_none())
-}
-
-/// Every repository that lacks a signature, ready to take it.
-fn attachers<'a>(
-    context: &'a Context,
-    unsigned: &'a [Unsigned],
-) -> BTreeMap<&'a Repository, Attacher<'a>> {
-    let lacking = unsigned.iter().flat_map(|one| &one.lacking);
-    lacking
-        .map(|Lacking { repository, .. }| (repository, Attacher::new(context, repository)))
-        .collect()
 }
 
 /// The policy where the inputs leave something open: this run's own identity, issuer and source repository, exactly.

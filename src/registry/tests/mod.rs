@@ -8,6 +8,7 @@ mod copy_faults;
 mod files;
 pub(crate) mod fuzz;
 mod integrity;
+mod reserved;
 mod retries;
 mod server;
 mod tokens;

@@ -138,7 +138,7 @@ pub(super) const ROWS: &[Row] = &[
         is_it: |seen| is(seen, "POST", "/blobs/uploads/"),
         right: || Reply::new(202).header("location", "/upload/1"),
         means: |status, says| match (status, says) {
-            (201, _) | (202, Right) => Done,
+            (202, Right) => Done,
             _ => Unknown,
         },
         ..USUAL

@@ -111,9 +111,8 @@ pub async fn apply(
         signal = limits.stop => Err(ApplyError::Terminated { signal, step: step() }),
         never = tell_progress(context, PROGRESS_EVERY) => match never {},
     };
-    if ended.is_err() {
-        context.registry.cancel_uploads().await;
-    }
+    // A run that succeeds may have begun some in vain, too.
+    context.registry.cancel_uploads().await;
     Outcome {
         receipt,
         failure: ended.err(),

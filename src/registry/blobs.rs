@@ -52,16 +52,14 @@ impl Registry {
         self.put_blob_into(None, repository, bytes).await
     }
 
-    /// The same, and reserves a place for a blob that is still to come, as [`Self::reserve`] does.
-    pub async fn put_blob_and_reserve(
+    /// Tries once to store `bytes`, and reserves a place for a blob that is still to come, as [`Self::reserve`] does.
+    pub async fn try_blob_and_reserve(
         &self,
         repository: &Repository,
         bytes: &[u8],
     ) -> Result<Option<Reserved>, RegistryError> {
         let digest = Digest::of(bytes);
-        let what = format!("upload of {repository}@{digest}");
-        let upload = || self.upload_and_reserve(repository, &digest, bytes);
-        let stored = self.patiently(&what, upload).await;
+        let stored = self.upload_and_reserve(repository, &digest, bytes).await;
         stored.map_err(|fault| self.blob_error(Operation::WriteBlob, repository, &digest, fault))
     }
 

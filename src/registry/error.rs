@@ -32,8 +32,6 @@ pub enum Operation {
     ReadBlob,
     /// Storing a blob.
     WriteBlob,
-    /// Opening an upload for a blob that is still to come.
-    Reserve,
     /// Listing referrers.
     List,
 }
@@ -369,10 +367,7 @@ impl RegistryError {
     /// Whether something was to be stored.
     #[must_use]
     pub fn is_write(&self) -> bool {
-        matches!(
-            self.operation,
-            Operation::Write | Operation::WriteBlob | Operation::Reserve
-        )
+        matches!(self.operation, Operation::Write | Operation::WriteBlob)
     }
 
     /// Where the credentials came from that were sent; `None` if it was asked as nobody.
@@ -399,7 +394,6 @@ impl std::fmt::Display for Operation {
             Self::Write => "write",
             Self::ReadBlob => "read blob",
             Self::WriteBlob => "upload blob",
-            Self::Reserve => "begin an upload to",
             Self::List => "list what refers to",
         })
     }

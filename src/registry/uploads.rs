@@ -9,7 +9,7 @@ use reqwest::{Method, Url};
 use super::auth::Access;
 use super::client::{Question, Registry, Target};
 use super::downloads::{location, refused_address};
-use super::error::{Fault, Operation, RegistryError};
+use super::error::Fault;
 use super::manifests::check_stated;
 use super::parts::PART_BYTES;
 use super::wire::{Answer, ERROR_MAX_BYTES, authority};
@@ -63,7 +63,7 @@ impl Registry {
         Ok(())
     }
 
-    /// The same, and where it takes two requests a place for another blob meanwhile.
+    /// The same, and where it takes two requests a place for another blob meanwhile, if that can be had.
     pub(super) async fn upload_and_reserve(
         &self,
         repository: &Repository,
@@ -75,8 +75,7 @@ impl Registry {
         };
         let finished = self.finish(&upload, digest, bytes);
         let (finished, begun) = join(finished, self.begin(repository)).await;
-        finished?;
-        Ok(Some(Reserved(begun?)))
+        finished.map(|()| begun.ok().map(Reserved))
     }
 
     /// Uploads `bytes` into `place`, where there is one.
@@ -89,29 +88,22 @@ impl Registry {
     ) -> Result<(), Fault> {
         if let Some(Reserved(upload)) = place {
             match self.finish(&upload, digest, bytes).await {
-                // A registry may have forgotten it by now.
-                Err(fault) if fault.refusal().is_some_and(|refusal| refusal.status == 404) => (),
+                // It may have been forgotten by now, or be open no longer; a new one shows.
+                Err(fault) if fault.refusal().is_some() && !fault.is_transient() => (),
                 finished => return finished,
             }
         }
         self.upload(repository, digest, bytes).await
     }
 
-    /// A place for a small blob that is still to come, so that storing it takes one request. `None` where it takes no more as
-    /// far as is known. A place that is not used is taken back by [`Self::cancel_uploads`].
-    pub async fn reserve(
-        &self,
-        repository: &Repository,
-    ) -> Result<Option<Reserved>, RegistryError> {
+    /// A place for a small blob that is still to come, so that storing it takes one request. `None` where it takes no more
+    /// as far as is known, or where there is none to be had now: nothing may rest on it, so it is asked for once. A place
+    /// that is not used is taken back by [`Self::cancel_uploads`].
+    pub async fn reserve(&self, repository: &Repository) -> Option<Reserved> {
         if self.limits().takes_whole(repository.host()) != Some(false) {
-            return Ok(None);
+            return None;
         }
-        let what = format!("beginning of an upload to {repository}");
-        let begun = self.patiently(&what, || self.begin(repository)).await;
-        begun.map(|upload| Some(Reserved(upload))).map_err(|fault| {
-            let object = repository.to_string();
-            self.error(Operation::Reserve, repository, object, fault)
-        })
+        self.begin(repository).await.ok().map(Reserved)
     }
 
     /// Begins an upload, of what need not be known yet.

@@ -1,8 +1,6 @@
 //! What is done for a bundle before it is made: where a registry takes no blob with the POST, a place for it is opened
 //! while the log is waited for.
 
-use std::time::Duration;
-
 use sandbox::{Fault, Options, Referrers};
 
 use crate::support::World;
@@ -57,22 +55,32 @@ fn each_bundle_has_a_place_of_its_own() {
 }
 
 #[test]
-fn registry_that_opens_no_place_is_asked_for_one_once() {
+fn run_that_goes_on_unsigned_takes_its_place_back_too() {
     let world = world();
-    // The empty config's own goes well.
-    let with_digest = Fault::on("POST", "*/blobs/uploads/?digest=*");
-    world.registry().fault(with_digest.delay(Duration::ZERO));
-    let refused = Fault::on("POST", "*/blobs/uploads/").times(u32::MAX);
-    let refused = refused.registry_error(403, "DENIED", "no more uploads");
-    world.registry().fault(refused);
-    world.registry().clear_requests();
-    let outcome = world.seal().end_with(1);
-    outcome.says(&["could not upload blob `", "no more uploads"]);
-    let mut uploads = uploads(&world);
-    uploads.retain(|upload| upload == "POST 0");
-    assert_eq!(uploads.len(), 1, "nothing is tried twice");
-    assert_eq!(
-        (world.registry().open_uploads(), world.tag("v1")),
-        (0, None)
-    );
+    let refused = Fault::on("POST", REKOR).times(u32::MAX);
+    world.sigstore().fault(refused.status(403));
+    let seal = world.seal().input("on-signing-failure", "warn");
+    assert_eq!(seal.succeed().output("signed"), "false");
+    assert_eq!(world.registry().open_uploads(), 0);
+}
+
+/// What is done ahead is done again when it matters, and not before.
+#[test]
+fn trouble_beforehand_is_no_trouble() {
+    for fault in [
+        Fault::on("POST", "*/blobs/uploads/?digest=*").status(503),
+        Fault::on("POST", "*/blobs/uploads/?digest=*").lost_response(),
+        Fault::on("POST", "*/blobs/uploads/").status(403),
+        Fault::on("PUT", "*/blobs/uploads/*").status(503),
+        Fault::on("PUT", "*/blobs/uploads/*").status(403),
+    ] {
+        let shown = format!("{fault:?}");
+        let world = world();
+        let lost_place = usize::from(shown.contains("Lost"));
+        world.registry().fault(fault);
+        let outcome = world.seal().input("max-attempts", "1").succeed();
+        assert_eq!(world.listed(outcome.output("digest")).len(), 1, "{shown}");
+        // The place that was lost with its answer is nobody's.
+        assert_eq!(world.registry().open_uploads(), lost_place, "{shown}");
+    }
 }

@@ -28,7 +28,10 @@ const SIGN_PREDICATE: &str = "https://sigstore.dev/cosign/sign/v1";
 pub(in crate::apply) struct Attacher<'a> {
     context: &'a Context,
     repository: &'a Repository,
+    /// Set once the empty config is there.
     empty: OnceCell<()>,
+    /// Set once it was tried to store that beforehand.
+    prepared: OnceCell<()>,
     /// Where bundles will be.
     reserved: RefCell<Vec<Reserved>>,
 }
@@ -39,26 +42,29 @@ impl<'a> Attacher<'a> {
             context,
             repository,
             empty: OnceCell::new(),
+            prepared: OnceCell::new(),
             reserved: RefCell::default(),
         }
     }
 
     /// Does what can be done for a bundle before it is made: the empty config is uploaded, once, and a place for the bundle
-    /// is reserved.
-    pub(in crate::apply) async fn make_ready(&self) -> Result<(), RegistryError> {
+    /// is reserved. Nothing is tried twice: what does not work now is done, or fails, when there is something to store.
+    pub(super) async fn make_ready(&self) {
         let (registry, repository) = (&self.context.registry, self.repository);
         let mut reserved = None;
-        let upload = async || {
-            let place = registry.put_blob_and_reserve(repository, EMPTY_CONFIG);
-            reserved = place.await?;
-            Ok(())
+        let prepare = async || {
+            let stored = registry.try_blob_and_reserve(repository, EMPTY_CONFIG);
+            if let Ok(place) = stored.await {
+                reserved = place;
+                // It is no error if it was there by another way.
+                let _ = self.empty.set(());
+            }
         };
-        self.empty.get_or_try_init(upload).await?;
-        if reserved.is_none() {
-            reserved = registry.reserve(repository).await?;
+        self.prepared.get_or_init(prepare).await;
+        if reserved.is_none() && self.empty.initialized() {
+            reserved = registry.reserve(repository).await;
         }
         self.reserved.borrow_mut().extend(reserved);
-        Ok(())
     }
 
     /// Uploads the empty config that every signature's manifest points to, unless that was done.

@@ -53,6 +53,7 @@ pub(in crate::apply) struct Shared<'a> {
 
 /// What such a tag was seen to hold, and when.
 pub(in crate::apply) struct Look {
+    began: Instant,
     ended: Instant,
     holds: Option<Manifest>,
 }
@@ -186,8 +187,9 @@ impl<'a> Shared<'a> {
             look = self.look().await?;
         }
         let Look {
-            ended: read,
+            began,
             holds: current,
+            ..
         } = look;
         // What reads as no list is still somebody's tag: it is never merged, and never written over.
         if current
@@ -211,13 +213,13 @@ impl<'a> Shared<'a> {
         // What cannot be read is seen to at the next look.
         let written = Manifest::parse(change.bytes.clone(), change.media_type.clone());
         self.seen.replace(written.ok());
-        // From answer to answer, on whose way to us both were as long: that is how far apart they were at the registry.
-        let wait = SETTLE.max(read.elapsed() * 3);
+        let wait = SETTLE.max(began.elapsed() * 3);
         Ok(Round::Written(Digest::of(&change.bytes), wait))
     }
 
     /// Looks at the tag before it is changed, such as by [`Self::begin_at`].
     pub(in crate::apply) async fn look(&self) -> Result<Look, RegistryError> {
+        let began = Instant::now();
         let holds = self.read_raw().await?;
         let ended = Instant::now();
         if holds
@@ -226,7 +228,11 @@ impl<'a> Shared<'a> {
         {
             self.seen.replace(holds.clone());
         }
-        Ok(Look { ended, holds })
+        Ok(Look {
+            began,
+            ended,
+            holds,
+        })
     }
 
     /// What the tag holds. The subject itself is nothing: some registries resolve such a tag so.

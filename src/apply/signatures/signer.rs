@@ -2,18 +2,18 @@
 
 use std::collections::BTreeSet;
 use std::future::Future;
-use std::pin::pin;
 use std::sync::Arc;
 
 use futures_util::future::{LocalBoxFuture, join, join_all};
 use futures_util::{StreamExt as _, stream};
+use tokio::sync::SetOnce;
 
 use super::legacy::docker_reference;
 use super::lookup::{Candidate, Content};
 use super::outages::reason;
 use super::step::{Done, Step, not_stored};
 use super::unsigned::Unsigned;
-use crate::apply::receipt::{Origin, Receipt, Subject};
+use crate::apply::receipt::{Receipt, Subject};
 use crate::apply::{ApplyError, Context, Ledger};
 use crate::domain::{Digest, Matcher, Policy, SignatureFormat};
 use crate::inputs::{OnSigningFailure, PolicyInputs};
@@ -104,16 +104,34 @@ impl Authority {
         ledger: &Ledger,
         last: impl Future<Output = T>,
     ) -> Result<(Vec<Unsettled<'a>>, T), ApplyError> {
-        let mut unsettled = Vec::new();
         if unsigned.is_empty() {
-            return Ok((unsettled, last.await));
+            return Ok((Vec::new(), last.await));
         }
         context.events.phase("Sign");
+        let step = &Step::new(context, unsigned);
+        let work = async {
+            let unsettled = self.work_off(step, unsigned, on_failure, receipt, ledger);
+            let unsettled = unsettled.await?;
+            // Some may stay unsigned.
+            step.gate.open();
+            Ok(unsettled)
+        };
+        let last = async { Ok(step.gate.then(last).await) };
+        tokio::try_join!(work, last)
+    }
+
+    async fn work_off<'a>(
+        &self,
+        step: &Step<'a>,
+        unsigned: &'a [Unsigned],
+        on_failure: OnSigningFailure,
+        receipt: &mut Receipt,
+        ledger: &Ledger,
+    ) -> Result<Vec<Unsettled<'a>>, ApplyError> {
         let mut left: BTreeSet<(Subject, SignatureFormat)> = unsigned
             .iter()
             .flat_map(|one| one.names().map(|(subject, _)| (subject, one.format)))
             .collect();
-        let step = &Step::new(context, unsigned, left.len());
         let mut failures = Vec::new();
         if makes_any(unsigned) {
             failures.extend(self.ready().await.err());
@@ -121,23 +139,14 @@ impl Authority {
         }
         let work = unsigned.iter().map(|one| self.sign_one(step, one));
         let mut work = stream::iter(work).buffer_unordered(PARALLEL);
-        let mut last = pin!(step.gate.then(last));
-        let mut early = None;
-        loop {
-            let stored = tokio::select! {
-                stored = work.next() => stored,
-                done = &mut last, if early.is_none() => {
-                    early = Some(done);
-                    continue;
-                }
-            };
-            let Some(stored) = stored else { break };
-            for one in stored {
+        let mut unsettled = Vec::new();
+        while let Some(done) = work.next().await {
+            for one in done {
                 match one {
                     Ok((signature, settling)) => {
                         let subject = signature.subject.clone();
                         left.remove(&(subject.clone(), signature.place.format));
-                        receipt.note_signature(context, signature);
+                        receipt.note_signature(step.context, signature);
                         ledger.save(receipt)?;
                         unsettled.extend(settling.map(|rest| Unsettled { subject, rest }));
                     }
@@ -145,17 +154,13 @@ impl Authority {
                 }
             }
         }
-        let left = left.into_iter().map(|(subject, _)| subject);
-        if let Err(grave) = pass_over(context, failures, left.collect(), on_failure, receipt) {
+        let left = left.into_iter().map(|(subject, _)| subject).collect();
+        if let Err(grave) = pass_over(step.context, failures, left, on_failure, receipt) {
             // What was stored before that is told, so it has to stay.
             settle(unsettled).await;
             return Err(grave);
         }
-        if let Some(done) = early {
-            return Ok((unsettled, done));
-        }
-        step.gate.open();
-        Ok((unsettled, last.await))
+        Ok(unsettled)
     }
 
     /// A certificate at hand: where Fulcio is down, that is found out once.
@@ -168,19 +173,33 @@ impl Authority {
         if !step.outages.leave(one) {
             return Vec::new();
         }
-        if let Some(known) = &one.known {
-            return step.store(one, known, Origin::Copied).await;
-        }
-        let (made, unready) = join(self.make(one), step.make_ready(one)).await;
-        let mut done: Vec<_> = unready.into_iter().map(Err).collect();
-        match made {
-            Ok(made) => done.extend(step.store(one, &made, Origin::Made).await),
-            Err(error) => {
-                step.outages.note_sigstore(true);
-                done.push(Err(error));
-            }
-        }
+        let content = SetOnce::new();
+        let (failure, mut done) =
+            join(self.provide(step, one, &content), step.store(one, &content)).await;
+        done.extend(failure.map(Err));
         done
+    }
+
+    /// Sets `content`; to nothing where there is none to be had, and says why.
+    async fn provide(
+        &self,
+        step: &Step<'_>,
+        one: &Unsigned,
+        content: &SetOnce<Option<Content>>,
+    ) -> Option<ApplyError> {
+        let (provided, failure) = match &one.known {
+            Some(known) => (Some(known.clone()), None),
+            None => match self.make(one).await {
+                Ok(made) => (Some(made), None),
+                Err(error) => {
+                    step.outages.note_sigstore(true);
+                    (None, Some(error))
+                }
+            },
+        };
+        // Nobody else sets it.
+        let _ = content.set(provided);
+        failure
     }
 
     async fn make(&self, one: &Unsigned) -> Result<Content, ApplyError> {

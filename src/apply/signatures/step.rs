@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 
 use futures_util::future::join_all;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, SetOnce};
 
 use super::attach::Attacher;
 use super::lookup::Content;
@@ -21,6 +21,7 @@ pub(super) type Done<'a> = Result<(SignatureReceipt, Settling<'a>), ApplyError>;
 
 /// What all signatures of one step share.
 pub(super) struct Step<'a> {
+    pub(super) context: &'a Context,
     /// Every repository that lacks a signature, ready to take it.
     attachers: BTreeMap<&'a Repository, Attacher<'a>>,
     pub(super) outages: Outages,
@@ -29,75 +30,81 @@ pub(super) struct Step<'a> {
 }
 
 impl<'a> Step<'a> {
-    /// The step in which `unsigned` gets its signatures, which are stored in `count` places.
-    pub(super) fn new(context: &'a Context, unsigned: &'a [Unsigned], count: usize) -> Self {
+    /// The step in which `unsigned` gets its signatures.
+    pub(super) fn new(context: &'a Context, unsigned: &'a [Unsigned]) -> Self {
         let lacking = unsigned.iter().flat_map(|one| &one.lacking);
+        let gate = Gate::of(lacking.clone().count());
         let attachers = lacking
             .map(|Lacking { repository, .. }| (repository, Attacher::new(context, repository)));
         Self {
+            context,
             attachers: attachers.collect(),
             outages: Outages::default(),
-            gate: Gate::of(count),
+            gate,
         }
     }
 
-    /// Where `one` is missing, but for registries that take nothing.
-    fn open(
-        &self,
-        one: &'a Unsigned,
-    ) -> impl Iterator<Item = (Subject, &'a Lacking, &Attacher<'a>)> {
-        one.names().filter_map(|(subject, lacking)| {
-            let attacher = self.attachers.get(&lacking.repository)?;
-            let is_open = self.outages.spare(&lacking.repository);
-            is_open.then_some((subject, lacking, attacher))
-        })
-    }
-
-    /// Has registries do what they can for `one` before it is made. Returns why some cannot.
-    pub(super) async fn make_ready(&self, one: &'a Unsigned) -> Vec<ApplyError> {
-        if one.format != SignatureFormat::Bundle {
-            return Vec::new();
-        }
-        let ready = self.open(one).map(async |(subject, _, attacher)| {
-            let unready = attacher.make_ready().await.err()?;
-            Some(self.not_stored(&subject, unready.into()))
-        });
-        join_all(ready).await.into_iter().flatten().collect()
-    }
-
-    /// Stores `content` wherever `one` is missing.
+    /// Stores `content` wherever `one` is missing, as soon as there is any.
     pub(super) async fn store(
         &self,
         one: &'a Unsigned,
-        content: &Content,
-        origin: Origin,
+        content: &SetOnce<Option<Content>>,
     ) -> Vec<Done<'a>> {
-        let stores = self.open(one).map(async |(subject, lacking, attacher)| {
-            let (of, api, seen) = (&one.subject, lacking.api, lacking.list.clone());
-            let stored = || self.gate.pass();
-            let done = match content {
-                Content::Bundle(bundle) => attacher.attach(of, bundle, api, seen, stored).await,
-                Content::Legacy(signature) => {
-                    let done = attacher.attach_legacy(of, signature, seen).await;
-                    done.inspect(|_| stored())
-                }
-            };
-            let (place, settling) = done.map_err(|source| self.not_stored(&subject, source))?;
-            let receipt = SignatureReceipt {
-                subject,
-                signer: content.signer().clone(),
-                place,
-                origin,
-            };
-            Ok((receipt, settling))
+        let stores = one.names().map(async |(subject, lacking)| {
+            let attacher = self.open(lacking)?;
+            if one.known.is_none() && one.format == SignatureFormat::Bundle {
+                attacher.make_ready().await;
+            }
+            let content = content.wait().await.as_ref()?;
+            // It may have become clear meanwhile that this is to no purpose.
+            let attacher = self.open(lacking)?;
+            Some(
+                self.store_at(one, subject, lacking, attacher, content)
+                    .await,
+            )
         });
-        join_all(stores).await
+        join_all(stores).await.into_iter().flatten().collect()
     }
 
-    /// Notes that the registry of `subject` takes nothing, and says so.
-    fn not_stored(&self, subject: &Subject, source: ApplyError) -> ApplyError {
-        self.outages.note(&subject.repository);
-        not_stored(subject, source)
+    /// What stores signatures there, if the registry takes any.
+    fn open(&self, lacking: &Lacking) -> Option<&Attacher<'a>> {
+        let is_open = self.outages.spare(&lacking.repository);
+        self.attachers.get(&lacking.repository).filter(|_| is_open)
+    }
+
+    async fn store_at(
+        &self,
+        one: &'a Unsigned,
+        subject: Subject,
+        lacking: &Lacking,
+        attacher: &Attacher<'a>,
+        content: &Content,
+    ) -> Done<'a> {
+        let (of, seen) = (&one.subject, lacking.list.clone());
+        let stored = || self.gate.pass();
+        let done = match content {
+            Content::Bundle(bundle) => attacher.attach(of, bundle, lacking.api, seen, stored).await,
+            Content::Legacy(signature) => {
+                let done = attacher.attach_legacy(of, signature, seen).await;
+                done.inspect(|_| stored())
+            }
+        };
+        let (place, settling) = done.map_err(|source| {
+            self.outages.note(&lacking.repository);
+            not_stored(&subject, source)
+        })?;
+        let is_known = one.known.is_some();
+        let receipt = SignatureReceipt {
+            subject,
+            signer: content.signer().clone(),
+            place,
+            origin: if is_known {
+                Origin::Copied
+            } else {
+                Origin::Made
+            },
+        };
+        Ok((receipt, settling))
     }
 }
 

@@ -8,7 +8,7 @@ use crate::domain::Digest;
 const BLOB: &[u8] = b"blob";
 
 /// A registry that takes no blob with the POST, and answers a PUT to the place of the upload `number` with `put(number)`.
-async fn server(put: fn(usize) -> Reply) -> Server {
+async fn server(put: impl Fn(usize) -> Reply + Send + Sync + 'static) -> Server {
     let opened = AtomicUsize::new(0);
     Server::start(move |request| match request.method.as_str() {
         "POST" => {
@@ -30,7 +30,7 @@ async fn store(bench: &Bench, server: &Server) -> (bool, Vec<String>) {
     let (registry, repository) = (&bench.registry, repository(server, "o/r"));
     registry.put_blob(&repository, b"first").await.unwrap();
     let before = server.seen().len();
-    let place = registry.reserve(&repository).await.unwrap();
+    let place = registry.reserve(&repository).await;
     assert!(place.is_some(), "it takes two requests");
     let stored = registry.put_blob_into(place, &repository, BLOB).await;
     let asked = server.lines().split_off(before);
@@ -58,19 +58,22 @@ async fn blob_goes_to_the_place_that_was_reserved() {
 }
 
 #[tokio::test]
-async fn place_that_the_registry_forgot_is_replaced() {
-    let server = server(|place| Reply::new(if place == 1 { 404 } else { 201 })).await;
-    let bench = Bench::nobody(1);
-    let (stored, asked) = store(&bench, &server).await;
-    assert!(stored);
-    let wanted = [
-        "POST /v2/o/r/blobs/uploads/",
-        "PUT /place/1",
-        "DELETE /place/1",
-        "POST /v2/o/r/blobs/uploads/",
-        "PUT /place/2",
-    ];
-    assert_eq!(asked, wanted);
+async fn place_that_is_open_no_longer_is_replaced() {
+    for status in [400, 401, 403, 404, 410, 416] {
+        let answer = move |place| Reply::new(if place == 1 { status } else { 201 });
+        let server = server(answer).await;
+        let bench = Bench::nobody(1);
+        let (stored, asked) = store(&bench, &server).await;
+        assert!(stored, "{status}");
+        let wanted = [
+            "POST /v2/o/r/blobs/uploads/",
+            "PUT /place/1",
+            "DELETE /place/1",
+            "POST /v2/o/r/blobs/uploads/",
+            "PUT /place/2",
+        ];
+        assert_eq!(asked, wanted, "{status}");
+    }
 }
 
 #[tokio::test]
@@ -84,17 +87,16 @@ async fn registry_that_is_out_for_a_moment_is_waited_for() {
 }
 
 #[tokio::test]
-async fn refusal_of_the_blob_is_no_reason_for_another_place() {
-    let server = server(|place| Reply::new(if place == 1 { 403 } else { 201 })).await;
-    let bench = Bench::nobody(2);
-    let (stored, asked) = store(&bench, &server).await;
+async fn blob_that_is_stored_as_another_at_its_place_is_an_error() {
+    let other = Digest::of(b"other").to_string();
+    let server = server(move |place| match place {
+        0 => Reply::new(201),
+        _ => Reply::new(201).header("docker-content-digest", other.as_str()),
+    })
+    .await;
+    let (stored, asked) = store(&Bench::nobody(1), &server).await;
     assert!(!stored);
-    let wanted = [
-        "POST /v2/o/r/blobs/uploads/",
-        "PUT /place/1",
-        "DELETE /place/1",
-    ];
-    assert_eq!(asked, wanted);
+    assert_eq!(asked.len(), 3, "{asked:?}");
 }
 
 #[tokio::test]
@@ -103,7 +105,7 @@ async fn place_that_is_not_used_is_taken_back() {
     let bench = Bench::nobody(1);
     let (registry, repository) = (&bench.registry, repository(&server, "o/r"));
     registry.put_blob(&repository, b"first").await.unwrap();
-    drop(registry.reserve(&repository).await.unwrap());
+    assert!(registry.reserve(&repository).await.is_some());
     registry.cancel_uploads().await;
     assert_eq!(server.lines().last().unwrap(), "DELETE /place/1");
 }
@@ -113,25 +115,48 @@ async fn nothing_is_reserved_where_the_post_may_be_all() {
     let server = Server::start(|_| Reply::new(201)).await;
     let bench = Bench::nobody(1);
     let (registry, repository) = (&bench.registry, repository(&server, "o/r"));
-    registry.put_blob(&repository, b"first").await.unwrap();
-    assert!(registry.reserve(&repository).await.unwrap().is_none());
+    let reserved = registry.try_blob_and_reserve(&repository, b"first").await;
+    assert!(reserved.unwrap().is_none());
+    assert!(registry.reserve(&repository).await.is_none());
     assert_eq!(methods(&server), ["POST 5"]);
 }
 
 #[tokio::test]
-async fn registry_that_opens_no_place_says_why() {
-    let server = Server::start(|request| {
-        let has_blob = request.target.contains("digest=");
-        Reply::new(if has_blob { 404 } else { 403 })
-    })
-    .await;
+async fn place_is_opened_beside_the_first_blob() {
+    let server = server(|_| Reply::new(201)).await;
     let bench = Bench::nobody(1);
     let (registry, repository) = (&bench.registry, repository(&server, "o/r"));
-    registry.put_blob(&repository, b"first").await.unwrap_err();
-    let error = registry.reserve(&repository).await.unwrap_err();
-    assert!(error.is_write() && error.is_denied(), "{error:?}");
-    assert!(
-        error.to_string().contains("begin an upload to `"),
-        "{error}"
-    );
+    let reserved = registry.try_blob_and_reserve(&repository, b"first").await;
+    let reserved = reserved.unwrap();
+    assert!(reserved.is_some());
+    let asked = methods(&server).len();
+    let stored = registry.put_blob_into(reserved, &repository, BLOB).await;
+    assert_eq!(stored.unwrap(), Digest::of(BLOB));
+    assert_eq!((asked, methods(&server).len()), (3, 4));
+}
+
+/// What cannot be had now is not waited for: the blob may be stored all the same, later.
+#[tokio::test]
+async fn place_that_is_not_to_be_had_is_asked_for_once() {
+    for status in [403, 429, 503] {
+        let server = Server::start(move |request| match request.method.as_str() {
+            "POST" if request.target.contains("digest=") => {
+                Reply::new(202).header("location", "/place")
+            }
+            "POST" => Reply::new(status),
+            _ => Reply::new(201),
+        })
+        .await;
+        let bench = Bench::nobody(5);
+        let (registry, repository) = (&bench.registry, repository(&server, "o/r"));
+        let reserved = registry.try_blob_and_reserve(&repository, b"first").await;
+        assert!(reserved.unwrap().is_none(), "the blob is stored");
+        assert!(registry.reserve(&repository).await.is_none());
+        let wanted = ["POST 5", "POST 0", "PUT 5", "POST 0"];
+        let mut asked = methods(&server);
+        // Two are under way at once.
+        asked[1..3].sort();
+        assert_eq!(asked, wanted, "{status}");
+        assert_eq!(bench.retries().len(), 0);
+    }
 }

@@ -52,17 +52,6 @@ impl Registry {
         self.put_blob_into(None, repository, bytes).await
     }
 
-    /// Tries once to store `bytes`, and reserves a place for a blob that is still to come, as [`Self::reserve`] does.
-    pub async fn try_blob_and_reserve(
-        &self,
-        repository: &Repository,
-        bytes: &[u8],
-    ) -> Result<Option<Reserved>, RegistryError> {
-        let digest = Digest::of(bytes);
-        let stored = self.upload_and_reserve(repository, &digest, bytes).await;
-        stored.map_err(|fault| self.blob_error(Operation::WriteBlob, repository, &digest, fault))
-    }
-
     /// Stores `bytes` in `place`, where there is one.
     pub async fn put_blob_into(
         &self,

@@ -1,15 +1,15 @@
-//! What each host and repository was found to do when blobs are stored, and what not: that is not tried again.
+//! What each host and repository was found not to do when blobs are stored: it is not tried again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Mutex;
 
 use crate::domain::{Host, Repository};
 
-/// What was found to work, and what not.
+/// What was found not to work.
 #[derive(Debug, Default)]
 pub(super) struct Limits {
-    /// Whether hosts take a blob with the POST.
-    whole: Mutex<BTreeMap<Host, bool>>,
+    /// Hosts that do not take a blob with the POST.
+    whole: Mutex<BTreeSet<Host>>,
     /// Hosts that take no large blob in one request.
     parts: Mutex<BTreeSet<Host>>,
     /// Repositories that nothing can be mounted into, each with the one that it was to come from.
@@ -40,15 +40,14 @@ impl Limits {
         }
     }
 
-    /// `None`: nobody knows yet.
-    pub(super) fn takes_whole(&self, host: &Host) -> Option<bool> {
-        let hosts = self.whole.lock();
-        hosts.ok().and_then(|hosts| hosts.get(host).copied())
+    pub(super) fn may_post_whole(&self, host: &Host) -> bool {
+        let refused = self.whole.lock();
+        refused.is_ok_and(|refused| !refused.contains(host))
     }
 
-    pub(super) fn remember_whole(&self, host: &Host, is_taken: bool) {
-        if let Ok(mut hosts) = self.whole.lock() {
-            hosts.insert(host.clone(), is_taken);
+    pub(super) fn remember_no_whole(&self, host: &Host) {
+        if let Ok(mut refused) = self.whole.lock() {
+            refused.insert(host.clone());
         }
     }
 }

@@ -63,13 +63,14 @@ impl Registry {
         Ok(())
     }
 
-    /// The same, and where it takes two requests a place for another blob meanwhile, if that can be had.
-    pub(super) async fn upload_and_reserve(
+    /// The same, tried once; and where it takes two requests, a place for a blob that is still to come meanwhile, if that
+    /// can be had. What is not used of it is taken back by [`Self::cancel_uploads`].
+    pub async fn upload_and_reserve(
         &self,
         repository: &Repository,
-        digest: &Digest,
         bytes: &[u8],
     ) -> Result<Option<Reserved>, Fault> {
+        let digest = &Digest::of(bytes);
         let Some(upload) = self.begin_with(repository, digest, bytes).await? else {
             return Ok(None);
         };
@@ -88,8 +89,7 @@ impl Registry {
     ) -> Result<(), Fault> {
         if let Some(Reserved(upload)) = place {
             match self.finish(&upload, digest, bytes).await {
-                // It may have been forgotten by now, or be open no longer; a new one shows.
-                Err(fault) if fault.refusal().is_some() && !fault.is_transient() => (),
+                Err(fault) if may_be_about_place(&fault) => (),
                 finished => return finished,
             }
         }
@@ -100,7 +100,7 @@ impl Registry {
     /// as far as is known, or where there is none to be had now: nothing may rest on it, so it is asked for once. A place
     /// that is not used is taken back by [`Self::cancel_uploads`].
     pub async fn reserve(&self, repository: &Repository) -> Option<Reserved> {
-        if self.limits().takes_whole(repository.host()) != Some(false) {
+        if self.limits().may_post_whole(repository.host()) {
             return None;
         }
         self.begin(repository).await.ok().map(Reserved)
@@ -206,12 +206,14 @@ impl Registry {
     ) -> Result<Option<Upload>, Fault> {
         let limits = self.limits();
         let is_small = u64::try_from(bytes.len()).is_ok_and(|length| length <= SMALL_MAX_BYTES);
-        if !is_small || limits.takes_whole(repository.host()) == Some(false) {
+        if !is_small || !limits.may_post_whole(repository.host()) {
             return self.begin(repository).await.map(Some);
         }
         let query = format!("?digest={digest}");
         let begun = self.post(repository, Access::PullPush, &query, bytes).await;
-        limits.remember_whole(repository.host(), matches!(begun, Ok(Begun::Created(_))));
+        if !matches!(begun, Ok(Begun::Created(_))) {
+            limits.remember_no_whole(repository.host());
+        }
         match begun? {
             Begun::Created(answer) => check_stated(digest, &answer).map(|()| None),
             Begun::Place(upload) => Ok(Some(upload)),
@@ -330,6 +332,12 @@ pub(super) fn check_stored(answer: &Answer, digest: &Digest) -> Result<(), Fault
         200 | 201 | 204 => check_stated(digest, answer),
         _ => Err(answer.fault()),
     }
+}
+
+/// Whether a refused PUT may have been refused for a place that the registry knows no longer, so that a new one may do.
+fn may_be_about_place(fault: &Fault) -> bool {
+    let status = fault.refusal().map(|refusal| refusal.status);
+    status.is_some_and(|status| (400..500).contains(&status) && !matches!(status, 408 | 429))
 }
 
 /// Whether a refused POST may have been refused for the blob that came with it, so that a plain one may be taken.

@@ -1,9 +1,11 @@
 //! What is done for a bundle before it is made: where a registry takes no blob with the POST, a place for it is opened
 //! while the log is waited for.
 
-use sandbox::{Fault, Options, Referrers};
+use std::time::{Duration, Instant};
 
-use crate::support::World;
+use sandbox::{Fault, Options, Referrers, Trigger};
+
+use crate::support::{Outcome, REPOSITORY, Two, World, until};
 
 const REKOR: &str = "/api/v1/log/entries";
 
@@ -64,23 +66,92 @@ fn run_that_goes_on_unsigned_takes_its_place_back_too() {
     assert_eq!(world.registry().open_uploads(), 0);
 }
 
-/// What is done ahead is done again when it matters, and not before.
+/// What is done ahead is done again when it matters.
 #[test]
 fn trouble_beforehand_is_no_trouble() {
-    for fault in [
-        Fault::on("POST", "*/blobs/uploads/?digest=*").status(503),
-        Fault::on("POST", "*/blobs/uploads/?digest=*").lost_response(),
-        Fault::on("POST", "*/blobs/uploads/").status(403),
-        Fault::on("PUT", "*/blobs/uploads/*").status(503),
-        Fault::on("PUT", "*/blobs/uploads/*").status(403),
+    let of_config = || Fault::on("POST", "*/blobs/uploads/?digest=*");
+    let of_place = || Fault::on("POST", "*/blobs/uploads/");
+    let put = || Fault::on("PUT", "*/blobs/uploads/*");
+    let well = Duration::ZERO;
+    // A place that is lost with its answer is nobody's, and stays open.
+    for (faults, lost) in [
+        (vec![of_config().status(503)], 0),
+        (vec![of_config().lost_response()], 1),
+        (vec![of_config().delay(well), of_place().status(403)], 0),
+        (vec![of_config().delay(well), of_place().throttle(1)], 0),
+        (vec![of_config().delay(well), of_place().lost_response()], 1),
+        (vec![put().status(503)], 0),
+        (vec![put().status(403)], 0),
+        // The first is the config, the second the bundle.
+        (vec![put().delay(well), put().status(403)], 0),
+        (vec![put().delay(well), unknown(put())], 0),
     ] {
-        let shown = format!("{fault:?}");
+        let shown = format!("{faults:?}");
         let world = world();
-        let lost_place = usize::from(shown.contains("Lost"));
-        world.registry().fault(fault);
+        for fault in faults {
+            world.registry().fault(fault);
+        }
         let outcome = world.seal().input("max-attempts", "1").succeed();
         assert_eq!(world.listed(outcome.output("digest")).len(), 1, "{shown}");
-        // The place that was lost with its answer is nobody's.
-        assert_eq!(world.registry().open_uploads(), lost_place, "{shown}");
+        assert_eq!(world.registry().open_uploads(), lost, "{shown}");
     }
+}
+
+fn unknown(on: Trigger) -> Fault {
+    on.registry_error(404, "BLOB_UPLOAD_UNKNOWN", "no such upload")
+}
+
+/// When a request was begun and when it was answered, in milliseconds, by the run's own account.
+fn times(outcome: &Outcome, request: &str) -> Vec<(u64, u64)> {
+    let lines = outcome.log.lines().filter(|line| line.contains(request));
+    let times = lines.filter_map(|line| {
+        let mut numbers = line.strip_prefix("trace ")?.split(" ms ");
+        let mut next = || numbers.next()?.trim().parse::<u64>().ok();
+        let start = next()?;
+        Some((start, start + next()?))
+    });
+    times.collect()
+}
+
+#[test]
+fn place_is_open_before_the_log_answers() {
+    let world = world();
+    let log = Fault::on("POST", REKOR).delay(Duration::from_secs(1));
+    world.sigstore().fault(log);
+    let outcome = world.seal().input("trace", "true").succeed();
+    let [(asked, answered)] = times(&outcome, REKOR).try_into().unwrap();
+    let posts = times(&outcome, "/blobs/uploads/ 202");
+    assert_eq!(posts.len(), 2, "{}", outcome.log);
+    for (_, opened) in posts {
+        assert!((asked..answered).contains(&opened), "{}", outcome.log);
+    }
+}
+
+#[test]
+fn registry_that_hangs_keeps_no_signature_from_another() {
+    let two = Two::new();
+    // The images and the index are there already.
+    let create = two.seal().input("command", "create").succeed();
+    let digest = create.output("digest");
+    let hangs = Fault::on("POST", "*/blobs/uploads/*").times(u32::MAX);
+    two.other.fault(hangs.delay(Duration::from_secs(25)));
+    let began = Instant::now();
+    let seal = two.seal().begin();
+    until("the signature", || {
+        let found = two.world.registry().signatures(REPOSITORY, digest);
+        !found.bundles.is_empty()
+    });
+    assert!(began.elapsed() < Duration::from_secs(20));
+    seal.kill();
+}
+
+#[test]
+fn registry_that_hangs_once_is_asked_again_soon() {
+    let world = world();
+    let hangs = Fault::on("POST", "*/blobs/uploads/*").delay(Duration::from_secs(25));
+    world.registry().fault(hangs);
+    let began = Instant::now();
+    let outcome = world.seal().succeed();
+    assert!(began.elapsed() < Duration::from_secs(20));
+    assert_eq!(world.listed(outcome.output("digest")).len(), 1);
 }

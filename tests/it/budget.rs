@@ -97,21 +97,6 @@ fn a_run_takes_no_more_turns_than_one_step_needs_the_other() {
     }
 }
 
-/// Where no blob goes with the POST, what is stored beforehand is stored while the log is waited for: two turns of it are
-/// counted in place of the log's one.
-#[test]
-fn what_is_stored_before_the_bundle_takes_no_turns_of_its_own() {
-    for (kind, most) in [(Referrers::Api, 11), (Referrers::TagSchema, 12)] {
-        let world = World::with(Options::new().referrers(kind).takes_whole(false));
-        let log = Fault::on("POST", "/api/v1/log/entries").times(u32::MAX);
-        world
-            .sigstore()
-            .fault(log.delay(Duration::from_millis(300)));
-        let found = turns(&world, &world.seal());
-        assert!(found <= most, "{kind:?}: {found}");
-    }
-}
-
 #[test]
 fn more_children_and_tags_take_no_more_turns() {
     let few = World::new();

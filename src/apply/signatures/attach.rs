@@ -51,17 +51,17 @@ impl<'a> Attacher<'a> {
     /// is reserved. Nothing is tried twice: what does not work now is done, or fails, when there is something to store.
     pub(super) async fn make_ready(&self) {
         let (registry, repository) = (&self.context.registry, self.repository);
-        let mut reserved = None;
+        let (mut reserved, mut is_first) = (None, false);
         let prepare = async || {
-            let stored = registry.try_blob_and_reserve(repository, EMPTY_CONFIG);
-            if let Ok(place) = stored.await {
+            is_first = true;
+            if let Ok(place) = registry.upload_and_reserve(repository, EMPTY_CONFIG).await {
                 reserved = place;
                 // It is no error if it was there by another way.
                 let _ = self.empty.set(());
             }
         };
         self.prepared.get_or_init(prepare).await;
-        if reserved.is_none() && self.empty.initialized() {
+        if !is_first && self.empty.initialized() {
             reserved = registry.reserve(repository).await;
         }
         self.reserved.borrow_mut().extend(reserved);

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::sync::{Notify, SetOnce};
@@ -15,6 +16,9 @@ use super::unsigned::{Lacking, Unsigned};
 use crate::apply::receipt::{Origin, SignatureReceipt, Subject};
 use crate::apply::{ApplyError, Context};
 use crate::domain::{Repository, SignatureFormat};
+
+/// How long a registry that is not ready yet keeps a signature from being stored, from when that is made.
+const READY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A signature that is stored, and what is left to do for it to stay; or why it is not.
 pub(super) type Done<'a> = Result<(SignatureReceipt, Settling<'a>), ApplyError>;
@@ -53,7 +57,15 @@ impl<'a> Step<'a> {
         let stores = one.names().map(async |(subject, lacking)| {
             let attacher = self.open(lacking)?;
             if one.known.is_none() && one.format == SignatureFormat::Bundle {
-                attacher.make_ready().await;
+                // A registry that hangs does not keep what there is to store.
+                let late = async {
+                    content.wait().await;
+                    tokio::time::sleep(READY_TIMEOUT).await;
+                };
+                tokio::select! {
+                    () = attacher.make_ready() => (),
+                    () = late => (),
+                }
             }
             let content = content.wait().await.as_ref()?;
             // It may have become clear meanwhile that this is to no purpose.

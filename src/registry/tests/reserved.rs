@@ -59,8 +59,14 @@ async fn blob_goes_to_the_place_that_was_reserved() {
 
 #[tokio::test]
 async fn place_that_is_open_no_longer_is_replaced() {
-    for status in [400, 401, 403, 404, 410, 416] {
-        let answer = move |place| Reply::new(if place == 1 { status } else { 201 });
+    let unknown = r#"{"errors":[{"code":"BLOB_UPLOAD_UNKNOWN"}]}"#;
+    let plain = [400, 401, 403, 404, 410, 416].map(|status| (status, ""));
+    let coded = [400, 404, 416].map(|status| (status, unknown));
+    for (status, body) in plain.into_iter().chain(coded) {
+        let answer = move |place| match place {
+            1 => Reply::new(status).body(body),
+            _ => Reply::new(201),
+        };
         let server = server(answer).await;
         let bench = Bench::nobody(1);
         let (stored, asked) = store(&bench, &server).await;
@@ -115,7 +121,7 @@ async fn nothing_is_reserved_where_the_post_may_be_all() {
     let server = Server::start(|_| Reply::new(201)).await;
     let bench = Bench::nobody(1);
     let (registry, repository) = (&bench.registry, repository(&server, "o/r"));
-    let reserved = registry.try_blob_and_reserve(&repository, b"first").await;
+    let reserved = registry.upload_and_reserve(&repository, b"first").await;
     assert!(reserved.unwrap().is_none());
     assert!(registry.reserve(&repository).await.is_none());
     assert_eq!(methods(&server), ["POST 5"]);
@@ -126,7 +132,7 @@ async fn place_is_opened_beside_the_first_blob() {
     let server = server(|_| Reply::new(201)).await;
     let bench = Bench::nobody(1);
     let (registry, repository) = (&bench.registry, repository(&server, "o/r"));
-    let reserved = registry.try_blob_and_reserve(&repository, b"first").await;
+    let reserved = registry.upload_and_reserve(&repository, b"first").await;
     let reserved = reserved.unwrap();
     assert!(reserved.is_some());
     let asked = methods(&server).len();
@@ -149,7 +155,7 @@ async fn place_that_is_not_to_be_had_is_asked_for_once() {
         .await;
         let bench = Bench::nobody(5);
         let (registry, repository) = (&bench.registry, repository(&server, "o/r"));
-        let reserved = registry.try_blob_and_reserve(&repository, b"first").await;
+        let reserved = registry.upload_and_reserve(&repository, b"first").await;
         assert!(reserved.unwrap().is_none(), "the blob is stored");
         assert!(registry.reserve(&repository).await.is_none());
         let wanted = ["POST 5", "POST 0", "PUT 5", "POST 0"];

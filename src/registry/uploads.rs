@@ -63,8 +63,8 @@ impl Registry {
         Ok(())
     }
 
-    /// The same, tried once; and where it takes two requests, a place for a blob that is still to come meanwhile, if that
-    /// can be had. What is not used of it is taken back by [`Self::cancel_uploads`].
+    /// One upload of `bytes` from its beginning, and where that takes two requests a place for a blob that is still to come:
+    /// see [`Self::reserve`]. Whether there is a place says nothing of `bytes`.
     pub async fn upload_and_reserve(
         &self,
         repository: &Repository,

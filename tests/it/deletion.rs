@@ -10,7 +10,7 @@ use crate::support::hosted::{Hosted, PASSWORD, auths, docker_login, kept_secret}
 use crate::support::{Action, Outcome, REPOSITORY, World, cleanup};
 
 /// Where deletions are asked for: method and path.
-fn asked(service: Service) -> (&'static str, &'static str) {
+pub(crate) fn asked(service: Service) -> (&'static str, &'static str) {
     match service {
         Service::DockerHub => ("DELETE", "/v2/repositories/octo-org/app/tags/*"),
         Service::Ghcr => ("DELETE", "/orgs/octo-org/packages/container/app/versions/*"),
@@ -25,15 +25,15 @@ fn asked(service: Service) -> (&'static str, &'static str) {
 }
 
 /// A run that publishes over what was there, with a record to clean up by.
-struct Published {
-    hosted: Hosted,
-    before: BTreeMap<String, String>,
-    digest: String,
+pub(crate) struct Published {
+    pub(crate) hosted: Hosted,
+    pub(crate) before: BTreeMap<String, String>,
+    pub(crate) digest: String,
     action: Action,
 }
 
 impl Published {
-    fn new(service: Service) -> Self {
+    pub(crate) fn new(service: Service) -> Self {
         Self::with(service, Options::new())
     }
 
@@ -57,7 +57,7 @@ impl Published {
         }
     }
 
-    fn cleanup(&self) -> Action {
+    pub(crate) fn cleanup(&self) -> Action {
         cleanup(&self.action)
     }
 
@@ -78,20 +78,20 @@ impl Published {
     }
 
     /// Cleans up, and asks that it does not fail, tell a secret, or ask anybody who is none of the service's.
-    fn clean(&self) -> Outcome {
+    pub(crate) fn clean(&self) -> Outcome {
         let outcome = self.cleanup_logged_in().succeed();
         kept_secret(&outcome);
         self.hosted.kept_to_itself();
         outcome
     }
 
-    fn tags(&self) -> BTreeMap<String, String> {
+    pub(crate) fn tags(&self) -> BTreeMap<String, String> {
         self.hosted.world.tags()
     }
 
     /// Asks that what was to be deleted is there, with one reason that says each of `texts`, and that what was to go back is
     /// back.
-    fn remains(&self, outcome: &Outcome, texts: &[&str]) {
+    pub(crate) fn remains(&self, outcome: &Outcome, texts: &[&str]) {
         let mut wanted = self.before.clone();
         for tag in ["v1", "v1.0", "edge"] {
             wanted.insert(tag.to_owned(), self.digest.clone());
@@ -242,77 +242,6 @@ fn docker_hub_s_login_that_is_refused_is_told() {
 }
 
 #[test]
-fn ghcr_s_version_with_a_tag_of_others_stays_whole() {
-    let published = Published::new(Service::Ghcr);
-    published
-        .hosted
-        .registry()
-        .tag(REPOSITORY, "stable", &published.digest);
-    let outcome = published.cleanup().succeed();
-    let asked = published.hosted.registry().requests();
-    assert!(!asked.iter().any(|request| request.method == "DELETE"));
-    published.hosted.registry().delete_tag(REPOSITORY, "stable");
-    published.remains(&outcome, &["together with `stable`"]);
-}
-
-#[test]
-fn ghcr_s_list_that_lags_behind_is_waited_for() {
-    // It shows `latest` where it was before the cleanup put it back.
-    let published = Published::new(Service::Ghcr);
-    published.hosted.registry().keep_lists(2);
-    let outcome = published.clean();
-    assert_eq!(published.tags(), published.before, "{}", outcome.log);
-    outcome.says(&["the list of the package's versions does not show what the registry does"]);
-    // And one that never comes to itself is no ground to delete anything.
-    let published = Published::new(Service::Ghcr);
-    published.hosted.registry().keep_lists(u32::MAX);
-    published.remains(&published.clean(), &["which these are cannot be known"]);
-}
-
-#[test]
-fn ghcr_s_last_tagged_version_and_its_popular_ones_stay() {
-    // Nothing was there before: the first release of a package.
-    let hosted = Hosted::new(Service::Ghcr);
-    let action = hosted.logged_in(hosted.world.create());
-    action.succeed();
-    let outcome = cleanup(&action).succeed();
-    assert!(hosted.world.tag("v1").is_some());
-    let entry = &outcome.json("remaining")[0];
-    let why = entry["why"].as_str().unwrap();
-    assert!(
-        why.contains("You cannot delete the last tagged version of a package"),
-        "{why}"
-    );
-    let steps = entry["steps"].as_str().unwrap();
-    assert!(
-        steps.contains("the last version that has one goes only with the package"),
-        "{steps}"
-    );
-
-    let published = Published::new(Service::Ghcr);
-    let message = "Publicly visible package versions with more than 5000 downloads cannot be deleted. Contact GitHub support for further assistance.";
-    let (method, path) = asked(Service::Ghcr);
-    let fault = Fault::on(method, path).times(u32::MAX);
-    published.hosted.registry().fault(fault.answer(
-        400,
-        &[],
-        &json!({"message": message}).to_string(),
-    ));
-    published.remains(&published.clean(), &["more than 5000 downloads"]);
-}
-
-#[test]
-fn ghcr_s_second_page_is_read() {
-    let published = Published::new(Service::Ghcr);
-    for seed in 10..130 {
-        let registry = published.hosted.registry();
-        registry.push_image_seeded(REPOSITORY, "linux/amd64", Kind::Oci, seed);
-    }
-    published.clean();
-    assert_eq!(published.tags(), published.before);
-}
-
-#[test]
 fn ecr_s_failure_under_200_is_one() {
     for service in [Service::Ecr, Service::EcrPublic] {
         let published = Published::new(service);
@@ -420,23 +349,6 @@ fn registry_that_wants_a_right_to_delete_is_asked_for_it_and_only_then() {
         1,
         "{scopes:?}"
     );
-}
-
-#[test]
-fn ghcr_s_list_that_does_not_show_our_tags_yet_is_waited_for() {
-    let published = Published::new(Service::Ghcr);
-    let registry = published.hosted.registry();
-    // As it was before the tags were written: it would not show one of others that came with them either.
-    for tag in ["v1", "v1.0", "edge", "latest"] {
-        registry.delete_tag(REPOSITORY, tag);
-    }
-    registry.keep_lists(u32::MAX);
-    for tag in ["v1", "v1.0", "edge", "latest", "stable"] {
-        registry.tag(REPOSITORY, tag, &published.digest);
-    }
-    let outcome = published.clean();
-    registry.delete_tag(REPOSITORY, "stable");
-    published.remains(&outcome, &["which these are cannot be known"]);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod belongings;
 mod carry;
+mod carry_lacks;
 pub(crate) mod fuzz;
 mod layouts;
 mod pushed;

@@ -1,0 +1,96 @@
+//! Tags taken back at GHCR, which deletes no tag but the version of a package with all its tags.
+
+use sandbox::{Fault, Kind, Service};
+use serde_json::json;
+
+use crate::deletion::{Published, asked};
+use crate::support::hosted::Hosted;
+use crate::support::{REPOSITORY, cleanup};
+
+#[test]
+fn ghcr_s_version_with_a_tag_of_others_stays_whole() {
+    let published = Published::new(Service::Ghcr);
+    published
+        .hosted
+        .registry()
+        .tag(REPOSITORY, "stable", &published.digest);
+    let outcome = published.cleanup().succeed();
+    let asked = published.hosted.registry().requests();
+    assert!(!asked.iter().any(|request| request.method == "DELETE"));
+    published.hosted.registry().delete_tag(REPOSITORY, "stable");
+    published.remains(&outcome, &["together with `stable`"]);
+}
+
+#[test]
+fn ghcr_s_list_that_lags_behind_is_waited_for() {
+    // It shows `latest` where it was before the cleanup put it back.
+    let published = Published::new(Service::Ghcr);
+    published.hosted.registry().keep_lists(2);
+    let outcome = published.clean();
+    assert_eq!(published.tags(), published.before, "{}", outcome.log);
+    outcome.says(&["the list of the package's versions does not show what the registry does"]);
+    // And one that never comes to itself is no ground to delete anything.
+    let published = Published::new(Service::Ghcr);
+    published.hosted.registry().keep_lists(u32::MAX);
+    published.remains(&published.clean(), &["which these are cannot be known"]);
+}
+
+#[test]
+fn ghcr_s_last_tagged_version_and_its_popular_ones_stay() {
+    // Nothing was there before: the first release of a package.
+    let hosted = Hosted::new(Service::Ghcr);
+    let action = hosted.logged_in(hosted.world.create());
+    action.succeed();
+    let outcome = cleanup(&action).succeed();
+    assert!(hosted.world.tag("v1").is_some());
+    let entry = &outcome.json("remaining")[0];
+    let why = entry["why"].as_str().unwrap();
+    assert!(
+        why.contains("You cannot delete the last tagged version of a package"),
+        "{why}"
+    );
+    let steps = entry["steps"].as_str().unwrap();
+    assert!(
+        steps.contains("the last version that has one goes only with the package"),
+        "{steps}"
+    );
+
+    let published = Published::new(Service::Ghcr);
+    let message = "Publicly visible package versions with more than 5000 downloads cannot be deleted. Contact GitHub support for further assistance.";
+    let (method, path) = asked(Service::Ghcr);
+    let fault = Fault::on(method, path).times(u32::MAX);
+    published.hosted.registry().fault(fault.answer(
+        400,
+        &[],
+        &json!({"message": message}).to_string(),
+    ));
+    published.remains(&published.clean(), &["more than 5000 downloads"]);
+}
+
+#[test]
+fn ghcr_s_second_page_is_read() {
+    let published = Published::new(Service::Ghcr);
+    for seed in 10..130 {
+        let registry = published.hosted.registry();
+        registry.push_image_seeded(REPOSITORY, "linux/amd64", Kind::Oci, seed);
+    }
+    published.clean();
+    assert_eq!(published.tags(), published.before);
+}
+
+#[test]
+fn ghcr_s_list_that_does_not_show_our_tags_yet_is_waited_for() {
+    let published = Published::new(Service::Ghcr);
+    let registry = published.hosted.registry();
+    // As it was before the tags were written: it would not show one of others that came with them either.
+    for tag in ["v1", "v1.0", "edge", "latest"] {
+        registry.delete_tag(REPOSITORY, tag);
+    }
+    registry.keep_lists(u32::MAX);
+    for tag in ["v1", "v1.0", "edge", "latest", "stable"] {
+        registry.tag(REPOSITORY, tag, &published.digest);
+    }
+    let outcome = published.clean();
+    registry.delete_tag(REPOSITORY, "stable");
+    published.remains(&outcome, &["which these are cannot be known"]);
+}

@@ -1,0 +1,190 @@
+//! The look before the first build of all: a repository that was never pushed to, which many registries deny.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sandbox::{Fault, Options, Service};
+use serde_json::json;
+
+use crate::preflight::{POLICIES, states};
+use crate::support::hosted::{Hosted, kept_secret};
+use crate::support::{Action, REPOSITORY, World, told};
+
+/// A repository that was never pushed to, at a registry that denies such ones.
+fn new_at(hosted: &Hosted) -> Action {
+    let new = format!("{}/octo-org/new", hosted.service.hosts()[0]);
+    let action = Action::new("preflight").input("tags", "v1\nv1.0");
+    hosted.logged_in(action).input("image", new)
+}
+
+fn hiding(service: Service) -> Hosted {
+    Hosted::with(service, Options::new().hides_new(true))
+}
+
+#[test]
+fn repository_that_was_never_pushed_to_is_said_to_be_new_and_the_build_goes_on() {
+    for service in Service::ALL {
+        let hosted = hiding(service);
+        if service == Service::Ecr {
+            // It shows its password with each request: there is no token that says what we may.
+            new_at(&hosted).end_with(1);
+            continue;
+        }
+        for policy in POLICIES {
+            let outcome = new_at(&hosted).input("on-existing-tag", policy).succeed();
+            assert_eq!(states(&outcome), ["unknown-new"; 2], "{service:?}");
+            assert_eq!(outcome.output("proceed"), "true");
+            outcome.says(&["::warning::tag", "unknown-new"]);
+            kept_secret(&outcome);
+        }
+        if service == Service::Quay {
+            insta::assert_snapshot!(told(&hosted.world, &new_at(&hosted).succeed()));
+        }
+        // The token to push is what makes the difference, and a dry run asks for none.
+        hosted.registry().clear_requests();
+        let dry = new_at(&hosted).input("dry-run", "true").end_with(1);
+        assert_eq!(states(&dry), ["unknown"; 2], "{service:?}");
+        assert_eq!(push_tokens(&hosted), 0, "{service:?}");
+        hosted.kept_to_itself();
+    }
+}
+
+/// How many tokens were asked for that may push.
+fn push_tokens(hosted: &Hosted) -> usize {
+    let requests = hosted.registry().requests();
+    let asked = requests
+        .iter()
+        .filter(|request| request.path.contains("push"));
+    asked.count()
+}
+
+#[test]
+fn token_to_push_is_asked_for_only_after_a_denial() {
+    for service in Service::ALL {
+        let hosted = Hosted::new(service);
+        let outcome = new_at(&hosted).succeed();
+        assert_eq!(states(&outcome), ["absent"; 2], "{service:?}");
+        assert_eq!(push_tokens(&hosted), 0, "{service:?}");
+    }
+}
+
+#[test]
+fn token_server_that_refuses_readers_is_asked_for_a_token_to_push() {
+    for (hides, state) in [(true, "unknown-new"), (false, "absent")] {
+        let hosted = Hosted::with(Service::Ghcr, Options::new().hides_new(hides));
+        let to_read = Fault::on("GET", "/token?*%3Apull").times(u32::MAX);
+        hosted
+            .registry()
+            .fault(to_read.registry_error(403, "DENIED", "denied"));
+        let outcome = new_at(&hosted).succeed();
+        assert_eq!(states(&outcome), [state; 2]);
+        let refused = hosted.registry().requests();
+        assert!(refused.iter().any(|request| request.faulty));
+    }
+}
+
+#[test]
+fn new_repository_in_one_registry_does_not_hide_what_the_other_holds() {
+    let (hosted, elsewhere) = (hiding(Service::Ghcr), World::new());
+    let digest = elsewhere.create().succeed().output("digest").to_owned();
+    let tags = format!("ghcr.io/octo-org/new:v1\n{}", elsewhere.at("v1"));
+    let outcome = new_at(&hosted)
+        .input("tags", tags)
+        .input("on-existing-tag", "skip")
+        .env("NO_PROXY", "127.0.0.1")
+        .succeed();
+    assert_eq!(states(&outcome), ["unknown-new", "present"]);
+    assert_eq!(outcome.output("source"), elsewhere.at(&digest));
+}
+
+#[test]
+fn denial_in_a_repository_that_is_there_is_not_newness() {
+    let shows = |path: &str| Options::new().denies(path, "denied");
+    let named = "permission_denied: read_package";
+    let cases = [
+        // It shows another of its tags, or the list of them; it says that there is something.
+        (shows("*/manifests/v1"), ["unknown", "absent"]),
+        (shows("*/manifests/*"), ["unknown", "unknown"]),
+        (Options::new().denies("*", named), ["unknown", "unknown"]),
+        // Of all that the same denial is of a repository that shows nothing.
+        (shows("*"), ["unknown-new", "unknown-new"]),
+    ];
+    for (options, wanted) in cases {
+        let hosted = Hosted::with(Service::Ghcr, options.clone());
+        let there = format!("ghcr.io/{REPOSITORY}");
+        let outcome = new_at(&hosted).input("image", there).run();
+        assert_eq!(states(&outcome), wanted, "{options:?}\n{}", outcome.log);
+        assert_eq!(outcome.code, i32::from(wanted[0] == "unknown"));
+    }
+}
+
+#[test]
+fn tag_that_shows_only_to_who_may_push_is_seen() {
+    // The token server has nothing for readers, so that the first look ends there; the second finds one tag, and one that
+    // is denied beside it.
+    let options = Options::new()
+        .denies("*/manifests/v1.0", "denied")
+        .denies("*/tags/list", "denied");
+    let hosted = Hosted::with(Service::Ghcr, options);
+    let index = hosted.logged_in(hosted.world.create());
+    let digest = index.succeed().output("digest").to_owned();
+    let to_read = Fault::on("GET", "/token?*%3Apull").times(u32::MAX);
+    hosted.registry().fault(to_read.status(403));
+    let outcome = new_at(&hosted)
+        .input("image", format!("ghcr.io/{REPOSITORY}"))
+        .end_with(1);
+    assert_eq!(states(&outcome), ["present", "unknown"]);
+    outcome.says(&[&digest]);
+}
+
+#[test]
+fn who_may_not_push_cannot_tell_what_is_new() {
+    let hosted = hiding(Service::Ghcr);
+    let to_push = Fault::on("GET", "/token?*push*").times(u32::MAX);
+    hosted.registry().fault(to_push.status(403));
+    let outcome = new_at(&hosted).end_with(1);
+    assert_eq!(states(&outcome), ["unknown"; 2]);
+}
+
+#[test]
+fn token_that_was_given_less_than_was_asked_for_proves_nothing() {
+    for (actions, code) in [(json!(["pull"]), 1), (json!(["pull", "push"]), 0)] {
+        let hosted = hiding(Service::DockerHub);
+        let claims =
+            json!({"access": [{"type": "repository", "name": "octo-org/new", "actions": actions}]});
+        let token = format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims.to_string()));
+        let answer = json!({"token": token, "expires_in": 300}).to_string();
+        let tokens = Fault::on("GET", "/token*").times(u32::MAX);
+        hosted.registry().fault(tokens.answer(
+            200,
+            &[("content-type", "application/json")],
+            &answer,
+        ));
+        // The sandbox does not know that token: what it hides, it hides behind its 403 all the same.
+        let all = Fault::on("GET", "/v2/*").times(u32::MAX);
+        let challenge =
+            "Bearer realm=\"http://auth.docker.io/token\",service=\"registry.docker.io\"";
+        hosted.registry().fault(Fault::on("GET", "/v2/*").answer(
+            401,
+            &[("www-authenticate", challenge)],
+            "",
+        ));
+        hosted
+            .registry()
+            .fault(all.registry_error(403, "DENIED", "denied"));
+        let outcome = new_at(&hosted).input("tags", "v1").end_with(code);
+        let state = if code == 0 { "unknown-new" } else { "unknown" };
+        assert_eq!(states(&outcome), [state]);
+    }
+}
+
+#[test]
+fn nobody_is_told_to_log_in_and_nothing_is_new_to_him() {
+    for service in Service::ALL {
+        let hosted = hiding(service);
+        let new = format!("{}/octo-org/new", service.hosts()[0]);
+        let action = Action::new("preflight").input("tags", "v1");
+        let outcome = hosted.anonymous(action).input("image", new).end_with(1);
+        outcome.says(&["hint: no credentials were given"]);
+        assert_eq!(states(&outcome), ["unknown"], "{service:?}");
+    }
+}

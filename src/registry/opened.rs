@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use reqwest::{Response, Url};
+use reqwest::{Method, Response, Url};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::error::Fault;
@@ -35,15 +35,22 @@ pub(super) struct Opened {
 }
 
 impl Opened {
-    /// Takes `response` from `url`. What is no success is read at once, as the text of an error.
+    /// Takes the `response` to a request for `url`. A body that is no success's is read at once, as the text of an error.
+    ///
+    /// SPEC: a HEAD has no body, whatever length its headers announce (RFC 9110, 9.3.2). The HTTP library hands that
+    /// length on as the body's over HTTP/2, and 0 over HTTP/1.1: so it is not asked.
     pub(super) async fn new(
         response: Response,
+        method: &Method,
         url: Url,
         mut watch: Watch,
         turn: Option<Turn>,
     ) -> Result<Self, Fault> {
         let (status, headers) = (response.status(), response.headers().clone());
-        let (body, rest) = if status.is_success() {
+        let (body, rest) = if *method == Method::HEAD {
+            watch.answered(status);
+            (Vec::new(), None)
+        } else if status.is_success() {
             (Vec::new(), Some(response))
         } else {
             let body = read_start(response, ERROR_MAX_BYTES).await;

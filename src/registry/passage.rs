@@ -133,7 +133,7 @@ impl Uploads {
     }
 
     async fn watch(&self, request: Request, passage: &Passage) -> Result<Answer, Fault> {
-        let url = request.url().clone();
+        let (method, url) = (request.method().clone(), request.url().clone());
         let stalled = |_| Fault::Unreachable {
             host: authority(&url),
             unanswered: Unanswered {
@@ -160,7 +160,7 @@ impl Uploads {
             }
         };
         let answer = async {
-            let opened = Opened::new(response, url.clone(), watch, None).await?;
+            let opened = Opened::new(response, &method, url.clone(), watch, None).await?;
             opened.read(ERROR_MAX_BYTES).await
         };
         tokio::time::timeout(STALL, answer).await.map_err(stalled)?

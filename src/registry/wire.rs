@@ -91,7 +91,7 @@ impl Wire {
     ///
     /// Every request of this room goes through here, except for large uploads ([`Uploads`]).
     pub(super) async fn open(&self, request: Request) -> Result<Opened, Fault> {
-        let url = request.url().clone();
+        let (method, url) = (request.method().clone(), request.url().clone());
         // It is never closed, so that there is always a turn to wait for.
         let turn = match self.turns(&url) {
             Some(Turns { requests, large }) => {
@@ -106,7 +106,7 @@ impl Wire {
         let watch = Watch::start(&self.events, &request);
         let response = self.http.execute(request).await;
         let response = response.map_err(|unanswered| unreachable(&url, unanswered))?;
-        Opened::new(response, url, watch, turn).await
+        Opened::new(response, &method, url, watch, turn).await
     }
 
     /// The turns at the host of `url`.

@@ -57,10 +57,8 @@ pub(crate) fn registry_hint(error: &RegistryError) -> Option<String> {
             "`{host}` limits requests: wait, log in, or lower the number of parallel jobs; a rerun goes on where this run stopped"
         ));
     }
-    if error.is_about_trust() {
-        return Some(format!(
-            "nobody that is trusted vouches for `{host}`: give its certificate authority in `ca-bundle`"
-        ));
+    if let Some((problem, host)) = error.certificate() {
+        return Some(problem.cure(host));
     }
     if let Some(proxy) = error.proxy() {
         return Some(proxy_hint(proxy.variable));

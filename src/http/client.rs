@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use reqwest::{Method, Request, RequestBuilder, Response, Url};
 
-use super::{Certificates, HttpError, Proxies, cause_text};
+use super::{CertificateProblem, Certificates, HttpError, Proxies, cause_text};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a server may be silent, before its answer and within it.
@@ -33,6 +33,8 @@ pub struct Unanswered {
     pub lasting: bool,
     /// The proxy that was to bring the question there.
     pub through: Option<Through>,
+    /// Why the server's certificate is not accepted, where that is the reason.
+    pub certificate: Option<CertificateProblem>,
 }
 
 /// A proxy that was asked. Its password is left out.
@@ -132,19 +134,26 @@ impl Unanswered {
     pub fn of(error: &reqwest::Error) -> Self {
         let first: &(dyn std::error::Error + 'static) = error;
         let levels = std::iter::successors(Some(first), |level| level.source());
-        let is_distrusted = levels
-            .filter_map(tls_error)
-            .any(|error| matches!(error, rustls::Error::InvalidCertificate(_)));
-        let cause = cause_text(error);
+        let certificate = levels.filter_map(tls_error).find_map(|error| match error {
+            rustls::Error::InvalidCertificate(problem) => Some(CertificateProblem::of(problem)),
+            _ => None,
+        });
+        let cause = certificate
+            .as_ref()
+            .map_or_else(|| cause_text(error), ToString::to_string);
         // By their words, since hyper's type for them cannot be named here.
         let is_shut_out = cause.contains(PROXY_WANTS_LOGIN);
         let cause = cause.replace(PROXY_WANTS_LOGIN, "it wants a login (407)");
         let cause = cause.replace("tunnel error: unsuccessful", "it makes no tunnel");
         let cause = cause.replace("tunnel error: failed to create underlying connection: ", "");
         Self {
-            lasting: is_distrusted || is_shut_out || error.is_builder() || error.is_redirect(),
+            lasting: certificate.is_some()
+                || is_shut_out
+                || error.is_builder()
+                || error.is_redirect(),
             cause,
             through: None,
+            certificate,
         }
     }
 
@@ -155,12 +164,6 @@ impl Unanswered {
         through
             .map(|through| format!(" {through}"))
             .unwrap_or_default()
-    }
-
-    /// Whether the server's certificate is by nobody who is trusted.
-    #[must_use]
-    pub fn is_about_trust(&self) -> bool {
-        self.lasting && self.cause.contains("certificate")
     }
 }
 

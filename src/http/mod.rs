@@ -2,6 +2,7 @@
 //! bound, and how its errors are put into words. It knows nothing of registries or of Sigstore.
 
 mod body;
+mod certificate_problem;
 mod certificates;
 mod client;
 mod proxies;
@@ -9,6 +10,7 @@ mod unproxied;
 mod watch;
 
 pub use body::{read, read_start};
+pub use certificate_problem::CertificateProblem;
 pub use certificates::{CertificateError, Certificates};
 pub use client::{Client, Through, Unanswered};
 pub use proxies::Proxies;

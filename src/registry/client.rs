@@ -208,7 +208,7 @@ impl Registry {
             // A certificate that is not trusted is TLS too, and the better answer to give.
             let is_tls = match &secure {
                 Ok(_) => true,
-                Err(fault) => fault.is_about_trust(),
+                Err(fault) => fault.certificate().is_some(),
             };
             if is_tls {
                 wire.remember_scheme(host, Scheme::Https);

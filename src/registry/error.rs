@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::credentials::HelperNeeded;
 use super::refusal::Refusal;
 use crate::domain::{Digest, Host, ManifestError, Repository};
-use crate::http::{HttpError, Through, Unanswered};
+use crate::http::{CertificateProblem, HttpError, Through, Unanswered};
 
 /// An operation on a registry that failed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -188,13 +188,33 @@ impl Fault {
                 cause,
                 lasting: true,
                 through: None,
+                certificate: None,
             },
         }
     }
 
-    /// Whether the server's certificate is by nobody who is trusted.
-    pub(super) fn is_about_trust(&self) -> bool {
-        matches!(self, Self::Unreachable { unanswered, .. } if unanswered.is_about_trust())
+    /// Why a server's certificate is not accepted, and which server that is.
+    pub(super) fn certificate(&self) -> Option<(&CertificateProblem, &str)> {
+        match self {
+            Self::Unreachable { host, unanswered } => {
+                Some((unanswered.certificate.as_ref()?, host))
+            }
+            Self::Token { fault, .. } | Self::Aws { fault, .. } => fault.certificate(),
+            Self::Refused { .. }
+            | Self::Body { .. }
+            | Self::AwsEndpoint { .. }
+            | Self::Realm { .. }
+            | Self::NoToken
+            | Self::Helper(_)
+            | Self::Digest { .. }
+            | Self::Size { .. }
+            | Self::File(_)
+            | Self::Early { .. }
+            | Self::Partial { .. }
+            | Self::Manifest(_)
+            | Self::Listing(_)
+            | Self::Address { .. } => None,
+        }
     }
 
     /// Whether trying again may help. A token that could not be had was tried for already.
@@ -312,10 +332,10 @@ impl RegistryError {
         matches!(&self.fault, Fault::Manifest(error) if matches!(**error, ManifestError::Malformed { .. }))
     }
 
-    /// Whether the server's certificate is by nobody who is trusted.
+    /// Why the certificate of the registry, or of a server that it sends us to, is not accepted, and which server that is.
     #[must_use]
-    pub fn is_about_trust(&self) -> bool {
-        self.fault.is_about_trust()
+    pub fn certificate(&self) -> Option<(&CertificateProblem, &str)> {
+        self.fault.certificate()
     }
 
     /// The proxy that was to bring the question there, where no answer came.

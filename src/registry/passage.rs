@@ -140,6 +140,7 @@ impl Uploads {
                 cause: "it does not take what is uploaded".to_owned(),
                 lasting: false,
                 through: None,
+                certificate: None,
             },
         };
         let client = self

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use super::refusal::Refusal;
-use crate::http::{Through, Unanswered};
+use crate::http::{CertificateProblem, Through, Unanswered};
 
 /// A cause of some other library's type.
 pub(super) type Cause = Box<dyn Error + Send + Sync>;
@@ -79,6 +79,17 @@ impl SigningError {
     /// The proxy that was to bring the question to the service, where no answer came.
     #[must_use]
     pub fn proxy(&self) -> Option<&Through> {
+        self.unanswered()?.1.through.as_ref()
+    }
+
+    /// Why the certificate of a service is not accepted, and the address of the service.
+    #[must_use]
+    pub fn certificate(&self) -> Option<(&CertificateProblem, &str)> {
+        let (url, unanswered) = self.unanswered()?;
+        Some((unanswered.certificate.as_ref()?, url))
+    }
+
+    fn unanswered(&self) -> Option<(&str, &Unanswered)> {
         let (Self::Token(fault)
         | Self::Certificate(fault)
         | Self::Log(fault)
@@ -86,8 +97,8 @@ impl SigningError {
         else {
             return None;
         };
-        if let Fault::Transport { source, .. } = fault {
-            source.through.as_ref()
+        if let Fault::Transport { url, source } = fault {
+            Some((url, source))
         } else {
             None
         }

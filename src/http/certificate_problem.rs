@@ -1,0 +1,152 @@
+//! Why a server's certificate is not accepted, in plain words, as far as the cure differs.
+
+use jiff::Timestamp;
+use rustls::CertificateError;
+
+/// Names in a foreign certificate are shown up to here.
+const NAMES_SHOWN: usize = 5;
+/// rustls hands webpki's own error on, of a type that cannot be named here.
+const CA_AS_END_ENTITY: &str = "CaUsedAsEndEntity";
+
+/// The reason why a certificate is not accepted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CertificateProblem {
+    /// No authority that is trusted issued it.
+    #[error("its certificate is by an authority that is not trusted here")]
+    UnknownAuthority,
+    /// It has ended.
+    #[error("its certificate ended{}", when(.0))]
+    Ended(Option<Timestamp>),
+    /// It has not begun.
+    #[error("its certificate begins only{}", when(.0))]
+    NotBegun(Option<Timestamp>),
+    /// It is for other names than the one that was asked for.
+    #[error("its certificate is for {}", names(.0))]
+    OtherName(Vec<String>),
+    /// It is the certificate of an authority, which may issue certificates and not serve with its own.
+    #[error(
+        "its certificate is itself an authority's (`CA:TRUE`), with which no server may answer"
+    )]
+    IsAuthority,
+    /// Anything else, in the TLS library's words.
+    #[error("its certificate is not accepted: {0}")]
+    Other(String),
+}
+
+impl CertificateProblem {
+    pub(super) fn of(error: &CertificateError) -> Self {
+        let time = |time: &rustls::pki_types::UnixTime| {
+            let seconds = i64::try_from(time.as_secs()).ok()?;
+            Timestamp::from_second(seconds).ok()
+        };
+        // SECURITY: nothing is decided by this but words; the connection was refused already.
+        match error {
+            CertificateError::UnknownIssuer => Self::UnknownAuthority,
+            CertificateError::Expired => Self::Ended(None),
+            CertificateError::ExpiredContext { not_after, .. } => Self::Ended(time(not_after)),
+            CertificateError::NotValidYet => Self::NotBegun(None),
+            CertificateError::NotValidYetContext { not_before, .. } => {
+                Self::NotBegun(time(not_before))
+            }
+            CertificateError::NotValidForName => Self::OtherName(Vec::new()),
+            CertificateError::NotValidForNameContext { presented, .. } => {
+                Self::OtherName(presented.clone())
+            }
+            other if other.to_string().contains(CA_AS_END_ENTITY) => Self::IsAuthority,
+            other => Self::Other(other.to_string()),
+        }
+    }
+
+    /// What to do about it, for the server `host`.
+    #[must_use]
+    pub fn cure(&self, host: &str) -> String {
+        match self {
+            Self::UnknownAuthority => format!(
+                "if `{host}` is what it should be, give the certificate of its authority in `ca-bundle`"
+            ),
+            Self::Ended(_) => {
+                format!("renew the certificate of `{host}`; or is the clock of this machine wrong?")
+            }
+            Self::NotBegun(_) => "is the clock of this machine wrong?".to_owned(),
+            Self::OtherName(_) => format!(
+                "name the registry as its certificate does, or give `{host}` a certificate for that name (subjectAltName)"
+            ),
+            Self::IsAuthority => format!(
+                "give `{host}` a certificate of its own (`CA:FALSE`), issued by that authority, and the authority's in `ca-bundle`"
+            ),
+            Self::Other(_) => format!("look at the certificate of `{host}`"),
+        }
+    }
+}
+
+fn when(time: &Option<Timestamp>) -> String {
+    time.map(|time| format!(" at {time}")).unwrap_or_default()
+}
+
+fn names(names: &[String]) -> String {
+    let shown = |name: &String| {
+        let name: String = name
+            .chars()
+            .filter(|letter| !letter.is_control())
+            .take(100)
+            .collect();
+        format!("`{name}`")
+    };
+    match names {
+        [] => "another name".to_owned(),
+        names => {
+            let mut shown: Vec<String> = names.iter().take(NAMES_SHOWN).map(shown).collect();
+            if names.len() > shown.len() {
+                shown.push(format!("{} more", names.len() - shown.len()));
+            }
+            format!("{} alone", shown.join(", "))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustls::pki_types::{ServerName, UnixTime};
+    use std::time::Duration;
+
+    #[test]
+    fn each_problem_has_one_plain_line() {
+        let at = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+        let other_name = |presented: &[&str]| CertificateError::NotValidForNameContext {
+            expected: ServerName::try_from("a.test").unwrap().to_owned(),
+            presented: presented.iter().map(|name| (*name).to_owned()).collect(),
+        };
+        for (error, text) in [
+            (
+                CertificateError::UnknownIssuer,
+                "its certificate is by an authority that is not trusted here",
+            ),
+            (
+                CertificateError::ExpiredContext {
+                    time: at(86400),
+                    not_after: at(3600),
+                },
+                "its certificate ended at 1970-01-01T01:00:00Z",
+            ),
+            (
+                CertificateError::NotValidYetContext {
+                    time: at(0),
+                    not_before: at(3600),
+                },
+                "its certificate begins only at 1970-01-01T01:00:00Z",
+            ),
+            (
+                other_name(&["b.test", "c.test"]),
+                "its certificate is for `b.test`, `c.test` alone",
+            ),
+            (other_name(&[]), "its certificate is for another name"),
+            (
+                CertificateError::BadSignature,
+                "its certificate is not accepted: bad signature",
+            ),
+        ] {
+            assert_eq!(CertificateProblem::of(&error).to_string(), text);
+        }
+    }
+}

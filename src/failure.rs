@@ -5,11 +5,12 @@ use std::fmt::Write as _;
 
 use crate::actions::{ArgumentError, EnvironmentError};
 use crate::apply::{ApplyError, PreflightError};
+use crate::domain::ImageReference;
 use crate::hints::{hints, proxy_hint, registry_hint};
 use crate::http::{CertificateError, HttpError};
 use crate::inputs::InputErrors;
 use crate::layout::LayoutError;
-use crate::plan::AssembleError;
+use crate::plan::{AssembleError, Conflict, Difference};
 use crate::registry::CredentialsError;
 use crate::signing::SigningError;
 
@@ -148,6 +149,7 @@ fn exit_code(error: &ApplyError) -> ExitCode {
             | LayoutError::ManyImages { .. },
         )
         | ApplyError::NoPolicy(_)
+        | ApplyError::UnmetPolicy(_)
         | ApplyError::NoLegacyLog
         | ApplyError::NoRecord(_)
         | ApplyError::NoSuchRecord(_)
@@ -194,6 +196,11 @@ fn hint(error: &ApplyError) -> Option<String> {
         ApplyError::Signing(error) => return signing_hint(error),
         ApplyError::NoToken => {
             "give the job `permissions: id-token: write`; a pull request from a fork never has it: use `sign: false` there, or `on-signing-failure: warn`. Outside GitHub give `identity-token`"
+        }
+        ApplyError::Conflict { conflicts, .. } if let Some(adopted) = adoptable(conflicts) => {
+            return Some(format!(
+                "choose another version; or, if that index is yours, adopt it by naming it: `digests: {adopted}`"
+            ));
         }
         ApplyError::Conflict { .. } => {
             "these tags are promised never to change: choose another version, remove the tag by hand if it is wrong, or name it in `moving-tags` if it may move"
@@ -244,6 +251,9 @@ fn hint(error: &ApplyError) -> Option<String> {
         ApplyError::NoLegacyLog => {
             "use `signature-format: bundle`, or give a `signing-config` with a log of `majorApiVersion` 1"
         }
+        ApplyError::UnmetPolicy(_) => {
+            "leave out the `certificate-*` inputs, and this run signs as itself; or give ones that its own identity meets (a pattern where runs from other refs count, too). Nothing was changed"
+        }
         ApplyError::NoRecord(_) | ApplyError::EmptyRecord(..) => {
             "give `image` with its tag or digest, or the `record` that `create` wrote"
         }
@@ -263,6 +273,14 @@ fn hint(error: &ApplyError) -> Option<String> {
     Some(text.to_owned())
 }
 
+/// The index that a user may adopt, where the same one is all that is in the way.
+fn adoptable(conflicts: &[Conflict]) -> Option<ImageReference> {
+    let adoptable = |conflict: &Conflict| matches!(conflict.difference, Difference::Unvouched(_));
+    let (first, others) = conflicts.split_first()?;
+    let same = others.iter().all(|other| other.holds == first.holds);
+    (conflicts.iter().all(adoptable) && same).then(|| first.tag.repository.at(&first.holds))
+}
+
 fn preflight_hint(error: &PreflightError) -> Option<String> {
     let text = match error {
         PreflightError::Unknown(unknown) => {
@@ -280,6 +298,9 @@ fn preflight_hint(error: &PreflightError) -> Option<String> {
 }
 
 fn signing_hint(error: &SigningError) -> Option<String> {
+    if let Some((problem, host)) = error.certificate() {
+        return Some(problem.cure(host));
+    }
     if let Some(proxy) = error.proxy() {
         return Some(proxy_hint(proxy.variable));
     }

@@ -8,6 +8,11 @@
 //! strings     decisions    effects                     words
 //! ```
 //!
+//! One rule stands above all of it: **only what is vouched for is signed, tagged, published or restored.** An input, this
+//! run's own work, a signature that meets the policy, or a record whose digest is known from outside vouches for a digest;
+//! everything else that a registry, a record or another job says is observed, and decides no more than what is skipped,
+//! refused or reported. [`plan::Vouched`] is that rule as a type.
+//!
 //! Each room has one job and says at its door what it refuses to know:
 //!
 //! - [`domain`]: the words of the trade. No input or output.

@@ -6,14 +6,15 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::{ApplyError, Context};
 use crate::domain::{
-    Descriptor, Digest, ImageConfig, Manifest, ManifestKind, Reference, Repository,
+    Descriptor, Digest, ImageConfig, Manifest, ManifestKind, MediaType, Reference, Repository,
 };
 use crate::inputs::Given;
-use crate::plan::{Attestation, Leaf, Resolved};
+use crate::plan::{Attestation, Leaf, Resolved, VERSION, Vouched};
 
 /// Requests that are under way at once.
 pub(super) const PARALLEL: usize = 16;
-const CONFIG_MAX_BYTES: u64 = 4 << 20;
+/// No image config is longer.
+pub(super) const CONFIG_MAX_BYTES: u64 = 4 << 20;
 /// Indexes within indexes, at most.
 pub(super) const DEPTH_MAX: usize = 4;
 /// What is in one index, at most.
@@ -26,7 +27,7 @@ pub(super) struct Resolution {
     /// The repository in which each manifest was seen.
     pub places: BTreeMap<Digest, Repository>,
     /// All that is in each digest that was given, at whatever depth, itself included.
-    pub inside: BTreeMap<Digest, Vec<Descriptor>>,
+    pub inside: BTreeMap<Digest, Vec<Vouched<Descriptor>>>,
 }
 
 /// Resolves every digest at its registry. Children that other jobs just pushed may lag: what is not there yet is asked
@@ -52,22 +53,24 @@ pub(super) async fn resolve_all(
                 .or_insert(repository);
             inside.push(descriptor);
         }
-        resolution.inside.insert(resolved.input.clone(), inside);
+        let input = Digest::clone(&resolved.input);
+        resolution.inside.insert(input, inside);
         resolution.inputs.push(resolved);
     }
     Ok(resolution)
 }
 
-/// Something that is to be read, and where it most likely is: where what lists it was.
-type Sought = (Digest, Repository);
+/// Something that is to be read, and where it most likely is: where what lists it was. An input names it, or names an index
+/// that leads to it.
+type Sought = (Vouched<Digest>, Repository);
 
 /// Reads one digest, down to its leaves. Returns also all that was found on the way, and where.
 async fn resolve(
     context: &Context,
     given: &Given,
     sources: &[Repository],
-) -> Result<(Resolved, Vec<(Descriptor, Repository)>), ApplyError> {
-    let input = &given.digest;
+) -> Result<(Resolved, Vec<(Vouched<Descriptor>, Repository)>), ApplyError> {
+    let input = Vouched::given(given);
     let mut resolved = Resolved {
         input: input.clone(),
         leaves: Vec::new(),
@@ -76,7 +79,7 @@ async fn resolve(
     let mut found = Vec::new();
     let mut attesting = Vec::new();
     let mut seen = BTreeSet::from([input.clone()]);
-    let mut level = vec![(input.clone(), given.repository.clone())];
+    let mut level = vec![(input.clone(), given.repository().clone())];
     for _ in 0..DEPTH_MAX {
         let reads = level.iter().map(|sought| read(context, sought, sources));
         let mut reads = stream::iter(reads).buffered(PARALLEL);
@@ -105,7 +108,7 @@ async fn resolve(
             let count = seen.len() - 1 + attesting.len();
             if count > TOTAL_MAX {
                 return Err(ApplyError::OddIndex {
-                    digest: input.clone(),
+                    digest: input.into_content(),
                     children: count,
                 });
             }
@@ -122,7 +125,7 @@ async fn resolve(
         level = next;
     }
     Err(ApplyError::TooDeep {
-        digest: input.clone(),
+        digest: input.into_content(),
         limit: DEPTH_MAX,
     })
 }
@@ -132,26 +135,32 @@ async fn find(
     context: &Context,
     (digest, likely): &Sought,
     sources: &[Repository],
-) -> Result<(Manifest, Repository), ApplyError> {
-    let own = context.manifest_present(likely, digest).await;
-    if matches!(own, Err(ApplyError::MissingChild { .. })) {
-        let reference = Reference::Digest(digest.clone());
+) -> Result<(Vouched<Manifest>, Repository), ApplyError> {
+    let (mut found, mut place) = (context.manifest_present(likely, digest).await, likely);
+    if matches!(found, Err(ApplyError::MissingChild { .. })) {
+        let reference = Reference::Digest(Digest::clone(digest));
         for other in sources.iter().filter(|other| *other != likely) {
             if let Some(manifest) = context.registry.manifest(other, &reference).await? {
-                return Ok((manifest, other.clone()));
+                (found, place) = (Ok(manifest), other);
+                break;
             }
         }
     }
-    Ok((own?, likely.clone()))
+    // The registry client gives out no other content than what was asked for.
+    let missing = || ApplyError::MissingChild {
+        image: Box::new(likely.at(digest)),
+    };
+    let found = digest.manifest(found?).ok_or_else(missing)?;
+    Ok((found, place.clone()))
 }
 
 /// What is behind one digest.
 enum Read {
     Image(Box<Leaf>),
     Index {
-        index: Box<Descriptor>,
-        attestations: Vec<Attestation>,
-        others: Vec<Digest>,
+        index: Box<Vouched<Descriptor>>,
+        attestations: Vec<Attesting>,
+        others: Vec<Vouched<Digest>>,
     },
 }
 
@@ -160,7 +169,6 @@ async fn read(
     sought: &Sought,
     sources: &[Repository],
 ) -> Result<(Read, Repository), ApplyError> {
-    let (digest, _) = sought;
     let (manifest, place) = find(context, sought, sources).await?;
     let ManifestKind::Index { manifests, .. } = manifest.kind() else {
         let leaf = leaf(context, &place, manifest).await?;
@@ -168,28 +176,28 @@ async fn read(
     };
     if manifests.is_empty() {
         return Err(ApplyError::OddIndex {
-            digest: digest.clone(),
+            digest: manifest.digest().clone(),
             children: 0,
         });
     }
-    let (attestations, others) = set_aside(digest, manifests)?;
-    let others = others.into_iter().map(|child| child.digest).collect();
+    let (attestations, others) = set_aside(&manifest)?;
     let index = Read::Index {
-        index: Box::new(manifest.descriptor()),
+        index: Box::new(manifest.described()),
         attestations,
-        others,
+        others: others.iter().map(Vouched::target).collect(),
     };
     Ok((index, place))
 }
 
+/// An attestation that an index lists, and the image that it attests.
+type Attesting = (Vouched<Descriptor>, Digest);
+
 /// Parts an index's attestations from its other children, which must all be manifests.
 fn set_aside(
-    index: &Digest,
-    manifests: &[Descriptor],
-) -> Result<(Vec<Attestation>, Vec<Descriptor>), ApplyError> {
-    let (attesting, others): (Vec<_>, Vec<_>) = manifests
-        .iter()
-        .partition(|child| child.attests().is_some());
+    index: &Vouched<Manifest>,
+) -> Result<(Vec<Attesting>, Vec<Vouched<Descriptor>>), ApplyError> {
+    let (attesting, others): (Vec<_>, Vec<_>) =
+        index.members().partition(|child| child.attests().is_some());
     let strange = others
         .iter()
         .find(|child| !child.media_type.is_index() && !child.media_type.is_image());
@@ -205,21 +213,18 @@ fn set_aside(
             .attests()
             .filter(|of| others.iter().any(|other| other.digest == *of));
         let of = of.ok_or_else(|| ApplyError::LostAttestation {
-            index: index.clone(),
+            index: index.digest().clone(),
             digest: child.digest.clone(),
         })?;
-        attestations.push(Attestation {
-            descriptor: child.clone(),
-            of,
-        });
+        attestations.push((child, of));
     }
-    Ok((attestations, others.into_iter().cloned().collect()))
+    Ok((attestations, others))
 }
 
 async fn leaf(
     context: &Context,
     repository: &Repository,
-    image: Manifest,
+    image: Vouched<Manifest>,
 ) -> Result<Leaf, ApplyError> {
     let ManifestKind::Image { config, .. } = image.kind() else {
         return Err(ApplyError::NotAnImage {
@@ -228,7 +233,7 @@ async fn leaf(
         });
     };
     // What it says goes on, not its bytes, while the config is waited for.
-    let (config, descriptor) = (config.clone(), image.descriptor());
+    let (config, descriptor) = (config.clone(), image.described());
     drop(image);
     let missing = || ApplyError::MissingConfig {
         image: Box::new(repository.at(&descriptor.digest)),
@@ -250,6 +255,8 @@ async fn leaf(
         return Err(unusable(serde::de::Error::custom(why)));
     }
     Ok(Leaf {
+        version: read.label(VERSION).map(str::to_owned),
+        config_type: config.media_type,
         descriptor,
         platform: read.platform,
     })
@@ -259,19 +266,28 @@ async fn leaf(
 /// how long is the registry's to say.
 async fn check_attestations(
     context: &Context,
-    attesting: Vec<(Attestation, Repository)>,
+    attesting: Vec<(Attesting, Repository)>,
     sources: &[Repository],
 ) -> Result<Vec<(Attestation, Repository)>, ApplyError> {
     let checks = attesting
         .into_iter()
-        .map(|(attestation, likely)| async move {
-            let sought = (attestation.descriptor.digest, likely);
+        .map(|((descriptor, of), likely)| async move {
+            let sought = (descriptor.target(), likely);
             let (manifest, place) = find(context, &sought, sources).await?;
             let attestation = Attestation {
-                descriptor: manifest.descriptor(),
-                of: attestation.of,
+                descriptor: manifest.described(),
+                of,
+                config_type: config_type(&manifest),
             };
             Ok((attestation, place))
         });
     stream::iter(checks).buffered(PARALLEL).try_collect().await
+}
+
+/// The media type of an image's config; of an index there is none.
+fn config_type(manifest: &Manifest) -> MediaType {
+    match manifest.kind() {
+        ManifestKind::Image { config, .. } => config.media_type.clone(),
+        ManifestKind::Index { .. } => MediaType::from(""),
+    }
 }

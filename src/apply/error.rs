@@ -6,7 +6,7 @@ use crate::layout::LayoutError;
 use crate::plan::{AssembleError, Conflict};
 use crate::record::RecordError;
 use crate::registry::RegistryError;
-use crate::signing::SigningError;
+use crate::signing::{Refusal, SigningError};
 
 /// What a tag holds is told up to here: somebody else wrote it, and it may be long.
 const IMAGES_SHOWN: usize = 40;
@@ -181,6 +181,9 @@ pub enum ApplyError {
         #[source]
         source: Box<Self>,
     },
+    /// This run cannot make a signature that meets the inputs.
+    #[error("what this run signs would not be what the inputs ask for")]
+    UnmetPolicy(#[source] Box<Refusal>),
     /// Whose signature counts cannot be told.
     #[error("whose signature counts cannot be told: {0}")]
     NoPolicy(&'static str),
@@ -295,10 +298,8 @@ impl std::fmt::Display for Refused {
 
 fn conflicts_text(conflicts: &[Conflict], wanted: &[(String, Digest)]) -> String {
     let text = |conflict: &Conflict| {
-        let why = conflict
-            .why
-            .as_ref()
-            .map_or(String::new(), |why| format!(" ({why})"));
+        let why = conflict.difference.text();
+        let why = why.map_or(String::new(), |why| format!(" ({why})"));
         let (tag, holds) = (&conflict.tag, &conflict.holds);
         format!(
             "the tag `{tag}` holds `{holds}`{why} with {}",

@@ -24,6 +24,7 @@ mod survey;
 mod tags;
 mod unseen;
 mod verify;
+mod versions;
 mod withdrawal;
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The command `publish`: copies an image, or all of a record, and all that belongs to it, changing no byte, and tags it
 //! last. What the destinations have is not trusted to be whole: every part is asked for, and what is missing is brought.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 
 use futures_util::future::{join_all, try_join_all};
@@ -16,10 +17,11 @@ use super::signatures::signer::Authority;
 use super::tags::{Sight, fixed_to_write, look_last, see_tag, see_tags, write_tags};
 use super::unseen::seen;
 use super::verify::{Gated, check};
+use super::versions::{Believed, Versions};
 use super::{ApplyError, Context, Ledger};
-use crate::domain::{Manifest, Reference, Repository};
+use crate::domain::{FullTag, Manifest, Reference, Repository};
 use crate::inputs::{Mode, Publish};
-use crate::plan::{SeenTag, TagStep, contents_of, decide_published, images_of};
+use crate::plan::{Newer, SeenTag, TagStep, contents_of, decide_published, images_of};
 
 /// Publishes an image. `authority` is what verifying needs; it is awaited only where somebody must have signed.
 pub(super) async fn publish(
@@ -44,7 +46,7 @@ pub(super) async fn publish(
     if !sights.is_empty() {
         found.check_taggable()?;
     }
-    note_steps(&seen(&sights), image, receipt)?;
+    note_steps(&seen(&sights), image, &BTreeMap::new(), receipt)?;
     if context.mode == Mode::DryRun {
         return mark_present(context, receipt).await;
     }
@@ -52,7 +54,7 @@ pub(super) async fn publish(
     bring_everywhere(context, publish, &found, &sights, receipt).await?;
     // Some registries do not say what a repository holds that does not exist: now it does.
     let known = try_join_all(sights.into_iter().map(|sight| know(context, sight))).await?;
-    note_steps(&known, image, receipt)?;
+    note_steps(&known, image, &BTreeMap::new(), receipt)?;
     if let Some((depth, policy)) = &publish.gate {
         let authority = authority.await?;
         let images = found.images.iter();
@@ -73,7 +75,12 @@ pub(super) async fn publish(
     }
     ledger.save(receipt)?;
     let look = look_last(context, fixed_to_write(receipt)).await;
-    write_tags(context, ledger, image, look, receipt).await?;
+    let versions = Versions {
+        context,
+        wanted: None,
+        believed: Believed::Anybody,
+    };
+    write_tags(context, ledger, image, look, &versions, receipt).await?;
     ledger.save(receipt)
 }
 
@@ -89,8 +96,13 @@ async fn know(context: &Context, sight: Sight) -> Result<SeenTag, ApplyError> {
 }
 
 /// Decides what is done with the tags that are known.
-fn note_steps(seen: &[SeenTag], image: &Manifest, receipt: &mut Receipt) -> Result<(), ApplyError> {
-    match decide_published(image, seen) {
+fn note_steps(
+    seen: &[SeenTag],
+    image: &Manifest,
+    newer: &BTreeMap<FullTag, Newer>,
+    receipt: &mut Receipt,
+) -> Result<(), ApplyError> {
+    match decide_published(image, seen, newer) {
         Ok(steps) => {
             let steps: Vec<TagStep> = steps;
             receipt.tags = steps.into_iter().map(TagReceipt::new).collect();
@@ -210,6 +222,7 @@ fn index_receipt(image: &Manifest, destinations: &[Repository]) -> IndexReceipt 
         media_type: image.media_type().clone(),
         platforms,
         attestations,
-        children: std::collections::BTreeMap::new(),
+        children: BTreeMap::new(),
+        observed: false,
     }
 }

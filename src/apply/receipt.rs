@@ -72,6 +72,8 @@ pub struct IndexReceipt {
     pub attestations: Vec<Digest>,
     /// Every digest in it, by the input that it came from.
     pub children: BTreeMap<Digest, Vec<Digest>>,
+    /// Whether it was only found under tags: nothing vouches for it.
+    pub observed: bool,
 }
 
 /// A repository that an index goes to.

@@ -11,12 +11,13 @@ use super::receipt::Receipt;
 use super::signatures::recorded::recorded;
 use super::signatures::signer::{Authority, Unsettled, check_settled, settle};
 use super::signatures::unsigned::{Expectation, Glance, ToSign, Unsigned};
-use super::survey::{Destination, SealPlan, survey};
-use super::tags::{Sight, are_new, fixed_to_write, look_last, write_tags};
+use super::survey::{Destination, Inspection, Known, SealPlan, inspect};
+use super::tags::{LastLook, Sight, are_new, fixed_to_write, look_last, write_tags};
+use super::versions::{Believed, Versions};
 use super::{ApplyError, Context, Ledger};
-use crate::domain::{Descriptor, Reference, Repository};
+use crate::domain::{Descriptor, Manifest, Reference, Repository};
 use crate::inputs::{Depth, Mode, Order, Seal, Signing};
-use crate::plan::{SeenTag, TagKind};
+use crate::plan::{Sameness, SeenTag, Standing, TagKind, Vouched, version_made};
 
 /// Makes, signs and tags an index. `authority` is what signing needs; it is awaited only if there is signing to do.
 pub(super) async fn seal(
@@ -42,8 +43,29 @@ pub(super) async fn seal(
             None => Ok(None),
         }
     };
-    let (plan, signer) = tokio::try_join!(survey(context, seal, on_sights, receipt), signer)?;
+    let inspection = inspect(context, seal, on_sights, receipt);
+    let (inspection, signer) = tokio::try_join!(inspection, signer)?;
+    // Not before the policy is known, which this run may be unable to meet: it may copy the children.
+    let known = inspection.know(context, seal).await?;
     let (authority, glance) = signer.unzip();
+    let signed = match (&authority, &glance) {
+        (Some(authority), Some(glance)) => {
+            Some(vouch(context, authority, glance, known.lacking_vouchers()).await?)
+        }
+        _ => None,
+    };
+    let sameness = signed
+        .as_deref()
+        .map_or(Sameness::Images, Sameness::Vouched);
+    let versions = versions(
+        context,
+        seal,
+        &known,
+        authority.as_ref().zip(glance.as_ref()),
+    );
+    let plan = known
+        .decide(context, seal, sameness, &versions, receipt)
+        .await?;
     if context.mode == Mode::Apply && plan.is_new() {
         authority.iter().for_each(Authority::prepare);
     }
@@ -57,14 +79,14 @@ pub(super) async fn seal(
             let look = look_last(context, fixed_to_write(receipt));
             let (unsettled, look) = walk.sign(receipt, look).await?;
             // Every signature is listed now. That it stays so is seen to while the tags are written.
-            let tagging = write_tags(context, ledger, &plan.target, look, receipt);
+            let tagging = tag(context, ledger, &plan, look, &versions, receipt);
             let (tagged, lost) = tokio::join!(tagging, settle(unsettled));
             tagged?;
             lost
         }
         Order::TagThenSign => {
             let look = look_last(context, fixed_to_write(receipt)).await;
-            write_tags(context, ledger, &plan.target, look, receipt).await?;
+            tag(context, ledger, &plan, look, &versions, receipt).await?;
             let (unsettled, ()) = walk.sign(receipt, async {}).await?;
             settle(unsettled).await
         }
@@ -92,6 +114,60 @@ async fn first_look(
     }
     let glance = authority.glance(context, policy, &held, signing).await;
     Ok((authority, glance))
+}
+
+/// The indexes among `lacking` that carry a signature by whom the policy asks for, in the repository whose tag holds them.
+async fn vouch(
+    context: &Context,
+    authority: &Authority,
+    glance: &Glance,
+    lacking: impl Iterator<Item = (&Repository, &Manifest)>,
+) -> Result<Vec<Vouched<Manifest>>, ApplyError> {
+    let mut signed = Vec::new();
+    for (repository, index) in lacking {
+        let verified = authority.signature_of(context, glance, repository, index.digest());
+        let vouched = verified
+            .await?
+            .and_then(|verified| Vouched::signed(index.clone(), &verified));
+        signed.extend(vouched);
+    }
+    Ok(signed)
+}
+
+/// The version that moving tags are to get, and whose word counts against it.
+fn versions<'a>(
+    context: &'a Context,
+    seal: &Seal,
+    known: &Known,
+    signer: Option<(&'a Authority, &Glance)>,
+) -> Versions<'a> {
+    let Inspection {
+        inputs, assembly, ..
+    } = &known.inspection;
+    let believed = signer.and_then(|(authority, glance)| {
+        let policy = glance.policy().ok()?.at_any_ref();
+        Some(Believed::Signer(authority, policy))
+    });
+    Versions {
+        context,
+        wanted: version_made(&assembly.manifest, inputs, &seal.tags),
+        believed: believed.unwrap_or(Believed::Anybody),
+    }
+}
+
+/// Writes the tags of `plan`. Of an index that nothing vouches for, none is to be written.
+async fn tag(
+    context: &Context,
+    ledger: &Ledger,
+    plan: &SealPlan,
+    look: LastLook,
+    versions: &Versions<'_>,
+    receipt: &mut Receipt,
+) -> Result<(), ApplyError> {
+    match plan.target.vouched() {
+        Some(target) => write_tags(context, ledger, target, look, versions, receipt).await,
+        None => Ok(()),
+    }
 }
 
 /// Finds what has to be signed, and brings the index to where it lacks. Where nothing may be changed there is no walk.
@@ -130,12 +206,13 @@ async fn look_and_push<'a>(
 fn subjects(plan: &SealPlan, depth: Depth, ledger: &Ledger) -> Vec<ToSign> {
     let mut subjects: Vec<ToSign> = Vec::new();
     for destination in &plan.destinations {
-        for index in destination.indexes(&plan.target) {
-            let mut signed = vec![index.descriptor()];
+        let indexes = destination.indexes(&plan.target);
+        for index in indexes.filter_map(Standing::vouched) {
+            let mut signed = vec![index.described()];
             if depth == Depth::Children {
-                signed.extend(plan.own_members(index).cloned());
+                signed.extend(plan.vouched_members(index));
             }
-            for subject in signed {
+            for subject in signed.into_iter().map(Vouched::into_content) {
                 // What no tag held yet is most likely unsigned.
                 let subject = if destination.push_index {
                     to_sign(
@@ -244,7 +321,7 @@ impl Walk<'_> {
         let sources = Source::repositories(self.seal.sources_for(repository));
         let carrier = Carrier::new(context, &sources, repository, Care::Trusting);
         let indexes = destination.indexes(&plan.target);
-        let members = indexes.flat_map(|index| plan.members(index));
+        let members = indexes.flat_map(|index| plan.members(index.manifest()));
         // What was seen here needs no second look.
         let elsewhere = members.filter(|child| plan.places.get(&child.digest) != Some(repository));
         carrier.bring_all(elsewhere).await?;
@@ -257,8 +334,7 @@ impl Walk<'_> {
                 brought.blobs.len()
             ));
         }
-        if destination.push_index {
-            let target = &plan.target;
+        if let (true, Some(target)) = (destination.push_index, plan.target.vouched()) {
             let reference = Reference::Digest(target.digest().clone());
             context.store_index(repository, &reference, target).await?;
             context

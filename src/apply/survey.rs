@@ -6,27 +6,44 @@ use super::children::{PARALLEL, Resolution, resolve_all};
 use super::copying::carry::Brought;
 use super::receipt::{IndexReceipt, PlaceReceipt, PlaceState, Receipt, TagReceipt};
 use super::tags::{Sight, see_tags, tell_step};
-use super::{ApplyError, Context, unseen};
-use crate::domain::{Descriptor, Digest, Manifest, Reference, Repository};
+use super::unseen;
+use super::versions::Versions;
+use super::{ApplyError, Context};
+use crate::domain::{Descriptor, Digest, FullTag, Manifest, Reference, Repository};
 use crate::inputs::Seal;
 use crate::plan::{
-    Assembly, Equivalent, SeenTag, TagStep, TagSteps, Wanted, assemble, decide_tags, images_of,
+    Assembly, Conflict, Equivalent, Newer, Resolved, Sameness, SeenTag, Standing, TagKind, TagStep,
+    TagSteps, Vouched, Wanted, assemble, decide_tags, images_of, lacking_vouchers,
 };
 use futures_util::future::try_join_all;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
+/// The children and the tags as they were found. Nothing was written to find out.
+pub(super) struct Inspection {
+    pub(super) inputs: Vec<Resolved>,
+    pub(super) assembly: Assembly,
+    places: BTreeMap<Digest, Repository>,
+    inside: BTreeMap<Digest, Vec<Vouched<Descriptor>>>,
+    sights: Vec<Sight>,
+}
+
+/// An [`Inspection`] of which every tag is known.
+pub(super) struct Known {
+    pub(super) inspection: Inspection,
+    pub(super) seen: Vec<SeenTag>,
+    brought: BTreeMap<Repository, Brought>,
+}
+
 /// What is to be done, once everything is known.
 pub(super) struct SealPlan {
     /// The index that absent and moving tags get, everywhere.
-    pub target: Manifest,
+    pub target: Standing,
     /// Where it goes, and what is there.
     pub destinations: Vec<Destination>,
     /// A repository in which each child was seen.
     pub places: BTreeMap<Digest, Repository>,
     /// All that is in each digest that was given.
-    inside: BTreeMap<Digest, Vec<Descriptor>>,
-    /// What indexes under tags hold beside that. SECURITY: whoever may push a tag can add it, so that it is not ours to sign.
-    strangers: BTreeSet<Digest>,
+    inside: BTreeMap<Digest, Vec<Vouched<Descriptor>>>,
 }
 
 impl SealPlan {
@@ -43,16 +60,19 @@ impl SealPlan {
     ) -> impl Iterator<Item = &'a Descriptor> {
         let inside = |child: &Descriptor| self.inside.get(&child.digest).into_iter().flatten();
         let children = index.children().iter();
-        children.flat_map(move |child| std::iter::once(child).chain(inside(child)))
+        children
+            .flat_map(move |child| std::iter::once(child).chain(inside(child).map(|one| &**one)))
     }
 
-    /// The same without what others have put there.
-    pub(super) fn own_members<'a>(
+    /// The same of an index that is vouched for: its bytes name them.
+    pub(super) fn vouched_members<'a>(
         &'a self,
-        index: &'a Manifest,
-    ) -> impl Iterator<Item = &'a Descriptor> {
-        self.members(index)
-            .filter(|child| !self.strangers.contains(&child.digest))
+        index: &'a Vouched<Manifest>,
+    ) -> impl Iterator<Item = Vouched<Descriptor>> {
+        index.members().flat_map(|child| {
+            let inside = self.inside.get(&child.digest).cloned();
+            std::iter::once(child).chain(inside.into_iter().flatten())
+        })
     }
 }
 
@@ -63,7 +83,7 @@ pub(super) struct Destination {
     /// Whether it lacks the target.
     pub push_index: bool,
     /// Other indexes with the same images, which its tags hold and keep.
-    pub equivalents: Vec<Manifest>,
+    pub equivalents: Vec<Standing>,
     /// What had to be brought before the tags could be seen.
     pub brought: Brought,
 }
@@ -72,20 +92,19 @@ impl Destination {
     /// Every index that the run leaves under a tag here.
     pub(super) fn indexes<'a>(
         &'a self,
-        target: &'a Manifest,
-    ) -> impl Iterator<Item = &'a Manifest> {
+        target: &'a Standing,
+    ) -> impl Iterator<Item = &'a Standing> {
         std::iter::once(target).chain(&self.equivalents)
     }
 }
 
-/// Reads children and tags, and decides. Nothing is written before all of it is known. What the tags were seen to hold is
-/// told to `on_sights` at once.
-pub(super) async fn survey(
+/// Reads children and tags. What the tags were seen to hold is told to `on_sights` at once.
+pub(super) async fn inspect(
     context: &Context,
     seal: &Seal,
     on_sights: impl FnOnce(&[Sight]),
     receipt: &mut Receipt,
-) -> Result<SealPlan, ApplyError> {
+) -> Result<Inspection, ApplyError> {
     context.events.phase("Look at children and tags");
     let sights = async {
         let sights = see_tags(context, &seal.tags, &seal.moving_tags).await?;
@@ -96,7 +115,7 @@ pub(super) async fn survey(
     let (resolution, sights) = tokio::try_join!(resolution, sights)?;
     let Resolution {
         inputs,
-        mut places,
+        places,
         inside,
     } = resolution;
     let wanted = Wanted {
@@ -110,55 +129,144 @@ pub(super) async fn survey(
             .events
             .note(format!("{platform} `{}`", child.digest));
     }
-    let mut decide = |seen: &[SeenTag]| {
-        decide_tags(&assembly, &inputs, seen).map_err(|conflicts| {
-            let index = index_receipt(&assembly, &assembly.manifest, &seal.destinations);
-            receipt.index = Some(index);
-            receipt.conflicts.clone_from(&conflicts);
-            let wanted = images_of(&assembly.manifest);
-            ApplyError::Conflict { conflicts, wanted }
-        })
-    };
     // A conflict that shows already is one whatever else comes to light.
-    decide(&unseen::seen(&sights))?;
-    let (seen, brought) = unseen::know(context, seal, sights, &assembly.manifest, &places).await?;
-    let TagSteps {
-        target,
-        steps,
-        equivalents,
-    } = decide(&seen)?;
-    let strangers =
-        find_strangers(context, seal, &target, &seen, &equivalents, &mut places).await?;
-    let mut destinations = destinations(context, seal, &target, &steps, &equivalents).await?;
-    for destination in &mut destinations {
-        let brought = brought.get(&destination.repository);
-        destination.brought = brought.cloned().unwrap_or_default();
-    }
-    tell(context, &steps, &target, &equivalents);
-    let mut index = index_receipt(&assembly, &target, &seal.destinations);
-    for (place, destination) in index.places.iter_mut().zip(&destinations) {
-        if !destination.push_index {
-            place.state = PlaceState::WasThere;
-        }
-    }
-    receipt.index = Some(index);
-    receipt.tags = steps.into_iter().map(TagReceipt::new).collect();
-    Ok(SealPlan {
-        target,
-        destinations,
+    let seen = unseen::seen(&sights);
+    let decided = decide_tags(
+        &assembly,
+        &inputs,
+        &seen,
+        Sameness::Images,
+        &BTreeMap::new(),
+    );
+    decided.map_err(|conflicts| conflict(seal, &assembly, conflicts, receipt))?;
+    Ok(Inspection {
+        inputs,
+        assembly,
         places,
         inside,
-        strangers,
+        sights,
     })
+}
+
+impl Inspection {
+    /// Finds out what tags hold of which registries would not say it. That may copy the children there.
+    pub(super) async fn know(
+        mut self,
+        context: &Context,
+        seal: &Seal,
+    ) -> Result<Known, ApplyError> {
+        let sights = std::mem::take(&mut self.sights);
+        let known = unseen::know(context, seal, sights, &self.assembly.manifest, &self.places);
+        let (seen, brought) = known.await?;
+        Ok(Known {
+            inspection: self,
+            seen,
+            brought,
+        })
+    }
+}
+
+impl Known {
+    /// The indexes under fixed tags that only a signature can vouch for.
+    pub(super) fn lacking_vouchers(&self) -> impl Iterator<Item = (&Repository, &Manifest)> {
+        let Inspection {
+            inputs, assembly, ..
+        } = &self.inspection;
+        lacking_vouchers(assembly, inputs, &self.seen)
+    }
+
+    /// Decides what is done with every tag and every repository.
+    pub(super) async fn decide(
+        self,
+        context: &Context,
+        seal: &Seal,
+        sameness: Sameness<'_>,
+        versions: &Versions<'_>,
+        receipt: &mut Receipt,
+    ) -> Result<SealPlan, ApplyError> {
+        let Self {
+            inspection,
+            seen,
+            brought,
+        } = self;
+        let Inspection {
+            inputs,
+            assembly,
+            mut places,
+            inside,
+            ..
+        } = inspection;
+        let newer = newer_tags(versions, &seen, assembly.manifest.digest()).await?;
+        let decided = decide_tags(&assembly, &inputs, &seen, sameness, &newer);
+        let TagSteps {
+            target,
+            steps,
+            equivalents,
+        } = decided.map_err(|conflicts| conflict(seal, &assembly, conflicts, receipt))?;
+        find_foreign(context, seal, &target, &seen, &equivalents, &mut places).await?;
+        let mut destinations = destinations(context, seal, &target, &steps, &equivalents).await?;
+        for destination in &mut destinations {
+            let brought = brought.get(&destination.repository);
+            destination.brought = brought.cloned().unwrap_or_default();
+        }
+        tell(context, &steps, &target, &equivalents);
+        let mut index = index_receipt(&assembly, target.manifest(), &seal.destinations);
+        index.observed = target.vouched().is_none();
+        for (place, destination) in index.places.iter_mut().zip(&destinations) {
+            if !destination.push_index {
+                place.state = PlaceState::WasThere;
+            }
+        }
+        receipt.index = Some(index);
+        receipt.tags = steps.into_iter().map(TagReceipt::new).collect();
+        Ok(SealPlan {
+            target,
+            destinations,
+            places,
+            inside,
+        })
+    }
+}
+
+fn conflict(
+    seal: &Seal,
+    assembly: &Assembly,
+    conflicts: Vec<Conflict>,
+    receipt: &mut Receipt,
+) -> ApplyError {
+    let index = index_receipt(assembly, &assembly.manifest, &seal.destinations);
+    receipt.index = Some(index);
+    receipt.conflicts.clone_from(&conflicts);
+    let wanted = images_of(&assembly.manifest);
+    ApplyError::Conflict { conflicts, wanted }
+}
+
+/// The moving tags that hold a newer version than `made`.
+async fn newer_tags(
+    versions: &Versions<'_>,
+    seen: &[SeenTag],
+    made: &Digest,
+) -> Result<BTreeMap<FullTag, Newer>, ApplyError> {
+    let moving = seen.iter().filter(|tag| tag.kind == TagKind::Moving);
+    let looks = moving.map(|tag| async move {
+        let newer = match &tag.holds {
+            Some(holds) if holds.digest() != made => versions.newer(&tag.tag, holds).await?,
+            Some(_) | None => None,
+        };
+        Ok::<_, ApplyError>(newer.map(|newer| (tag.tag.clone(), newer)))
+    });
+    Ok(try_join_all(looks).await?.into_iter().flatten().collect())
 }
 
 async fn destinations(
     context: &Context,
     seal: &Seal,
-    target: &Manifest,
+    target: &Standing,
     steps: &[TagStep],
     equivalents: &[Equivalent],
 ) -> Result<Vec<Destination>, ApplyError> {
+    let is_vouched = target.vouched().is_some();
+    let target = target.manifest();
     let looks = seal.destinations.iter().map(|repository| async move {
         let here = || {
             steps
@@ -168,50 +276,53 @@ async fn destinations(
         let holds = here().any(|step| step.before.as_ref() == Some(target.digest()));
         // Where a tag gets it, asking for the digest as well would cost a request and change nothing: a push is repeatable.
         let is_tagged = here().any(|step| step.after == *target.digest());
-        let was_there = holds || (!is_tagged && is_there(context, repository, target).await?);
+        let was_there =
+            holds || !is_vouched || (!is_tagged && is_there(context, repository, target).await?);
         let here = equivalents
             .iter()
             .filter(|found| found.repository == *repository);
         Ok(Destination {
             repository: repository.clone(),
             push_index: !was_there,
-            equivalents: here.map(|found| found.manifest.clone()).collect(),
+            equivalents: here.map(|found| found.index.clone()).collect(),
             brought: Brought::default(),
         })
     });
     try_join_all(looks).await
 }
 
-fn tell(context: &Context, steps: &[TagStep], target: &Manifest, equivalents: &[Equivalent]) {
+fn tell(context: &Context, steps: &[TagStep], target: &Standing, equivalents: &[Equivalent]) {
     for step in steps {
         tell_step(context, step);
     }
-    for Equivalent {
-        repository,
-        manifest,
-    } in equivalents
-    {
+    for Equivalent { repository, index } in equivalents {
+        let what = match index {
+            Standing::Vouched(_) => "both stay, and both are signed if anything is",
+            Standing::Observed(_) => {
+                "it stays, and no other tag gets it, since nothing vouches for it"
+            }
+        };
         context.events.warn(format!(
-            "a tag holds `{}`, which has the same images as `{}` in other bytes; both stay, and both are signed if anything is",
-            repository.at(manifest.digest()),
-            target.digest()
+            "a tag holds `{}`, which has the same images as `{}` in other bytes; {what}",
+            repository.at(index.manifest().digest()),
+            target.manifest().digest()
         ));
     }
 }
 
-/// Children of indexes found under tags that are none of ours (attestations that another tool added) must be there too.
-/// Returns which those are.
-async fn find_strangers(
+/// Children of indexes found under tags that were not given to this run (attestations that another tool added) must be
+/// there too. An index that nothing vouches for is named with them.
+async fn find_foreign(
     context: &Context,
     seal: &Seal,
-    target: &Manifest,
+    target: &Standing,
     seen: &[SeenTag],
     equivalents: &[Equivalent],
     places: &mut BTreeMap<Digest, Repository>,
-) -> Result<BTreeSet<Digest>, ApplyError> {
+) -> Result<(), ApplyError> {
     let held = |tag: &&SeenTag| {
         let holds = tag.holds.as_ref();
-        holds.is_some_and(|manifest| manifest.digest() == target.digest())
+        holds.is_some_and(|manifest| manifest.digest() == target.manifest().digest())
     };
     let targets = seen
         .iter()
@@ -219,32 +330,33 @@ async fn find_strangers(
         .map(|tag| (&tag.tag.repository, target));
     let others = equivalents
         .iter()
-        .map(|found| (&found.repository, &found.manifest));
-    let mut strangers = BTreeSet::new();
+        .map(|found| (&found.repository, &found.index));
+    let mut foreign = BTreeSet::new();
     for (repository, index) in targets.into_iter().chain(others) {
-        let children = index.children().iter().map(|child| &child.digest);
-        let unknown = children.filter(|digest| !places.contains_key(*digest));
-        strangers.extend(unknown.map(|digest| (repository.clone(), digest.clone())));
+        let children = index.manifest().children().iter();
+        let unknown = children.filter(|child| !places.contains_key(&child.digest));
+        for child in unknown {
+            if index.vouched().is_none() {
+                context.events.warn(format!(
+                    "`{}`, which a tag holds beside its images as part of `{}`, was not given to this run, and nothing vouches for it",
+                    child.digest,
+                    index.manifest().digest()
+                ));
+            }
+            foreign.insert((repository.clone(), child.digest.clone()));
+        }
     }
-    let looks = strangers
-        .into_iter()
-        .map(|(repository, digest)| async move {
-            let place = find_stranger(context, seal, repository, &digest).await?;
-            Ok::<_, ApplyError>((digest, place))
-        });
+    let looks = foreign.into_iter().map(|(repository, digest)| async move {
+        let place = find_foreign_child(context, seal, repository, &digest).await?;
+        Ok::<_, ApplyError>((digest, place))
+    });
     let found: Vec<_> = stream::iter(looks).buffered(PARALLEL).try_collect().await?;
-    let strangers: BTreeSet<Digest> = found.iter().map(|(digest, _)| digest.clone()).collect();
     places.extend(found);
-    for stranger in &strangers {
-        context.events.note(format!(
-            "`{stranger}`, which an index under a tag holds beside its images, was not given to this run: it gets no signature of its own"
-        ));
-    }
-    Ok(strangers)
+    Ok(())
 }
 
 /// Where such a child is: beside the index, or in another repository, from which it is brought back then.
-async fn find_stranger(
+async fn find_foreign_child(
     context: &Context,
     seal: &Seal,
     repository: Repository,
@@ -292,5 +404,6 @@ fn index_receipt(
         platforms: assembly.platforms.clone(),
         attestations: attestations.cloned().collect(),
         children: assembly.children.clone(),
+        observed: false,
     }
 }

@@ -7,9 +7,10 @@ use futures_util::{StreamExt as _, stream};
 
 use super::children::PARALLEL;
 use super::receipt::Receipt;
+use super::versions::Versions;
 use super::{ApplyError, Context, Ledger};
 use crate::domain::{Digest, FullTag, Manifest};
-use crate::plan::{Conflict, Newer, SeenTag, TagKind, TagStep, images_of};
+use crate::plan::{Conflict, Difference, Newer, SeenTag, TagKind, TagStep, images_of};
 use crate::registry::RegistryError;
 
 /// The shortest time that others are given, between their last look at a tag and their write, to show that they wanted it,
@@ -125,6 +126,7 @@ pub(super) async fn write_tags(
     ledger: &Ledger,
     target: &Manifest,
     mut look: LastLook,
+    versions: &Versions<'_>,
     receipt: &mut Receipt,
 ) -> Result<(), ApplyError> {
     let moving = to_write(receipt, TagKind::Moving);
@@ -149,7 +151,7 @@ pub(super) async fn write_tags(
         tokio::time::sleep(OTHERS_TIME.max(began.elapsed())).await;
         see_written(context, &fixed, target, receipt).await?;
     }
-    let moving = look_again(context, ledger, target, moving, receipt).await?;
+    let moving = look_again(context, ledger, target.digest(), moving, versions, receipt).await?;
     write_all(context, ledger, target, &moving, receipt).await?;
     see_written(context, &moving, target, receipt).await
 }
@@ -159,13 +161,21 @@ pub(super) async fn write_tags(
 async fn look_again(
     context: &Context,
     ledger: &Ledger,
-    target: &Manifest,
+    target: &Digest,
     moving: Vec<TagStep>,
+    versions: &Versions<'_>,
     receipt: &mut Receipt,
 ) -> Result<Vec<TagStep>, ApplyError> {
     let looks = moving.iter().map(|step| async move {
         let holds = context.tagged(&step.tag).await?;
-        let step = TagStep::of_moving(&step.tag, holds.as_ref(), target);
+        let newer = match &holds {
+            // What was there at the first look was judged then.
+            Some(holds) if step.before.as_ref() != Some(holds.digest()) => {
+                versions.newer(&step.tag, holds).await?
+            }
+            Some(_) | None => None,
+        };
+        let step = TagStep::of_moving(&step.tag, holds.as_ref(), target, newer);
         Ok::<_, ApplyError>(step)
     });
     let mut steps = try_join_all(looks).await?;
@@ -220,7 +230,9 @@ async fn others(context: &Context, steps: &[TagStep]) -> Result<Vec<Conflict>, A
             tag: step.tag.clone(),
             holds: holds.digest().clone(),
             found: images_of(&holds),
-            why: Some("another run wrote it while this one was under way".to_owned()),
+            difference: Difference::Odd(
+                "another run wrote it while this one was under way".to_owned(),
+            ),
         }))
     });
     Ok(try_join_all(looks).await?.into_iter().flatten().collect())

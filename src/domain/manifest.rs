@@ -101,6 +101,17 @@ pub struct ImageConfig {
     /// The platform.
     #[serde(flatten)]
     pub platform: Platform,
+    /// What a container is started with, labels among it. Nothing of it must be there, or be of any shape.
+    #[serde(default)]
+    config: serde_json::Value,
+}
+
+impl ImageConfig {
+    /// A label of the image, if it is there and text.
+    #[must_use]
+    pub fn label(&self, name: &str) -> Option<&str> {
+        self.config.get("Labels")?.get(name)?.as_str()
+    }
 }
 
 /// Why some bytes are not a manifest that this program understands.

@@ -74,6 +74,32 @@ pub enum PatternError {
     },
 }
 
+impl Policy {
+    /// The policy that the same workflow meets, of the same repository, whichever ref it runs on. An identity that names no
+    /// ref stays as it is.
+    #[must_use]
+    pub fn at_any_ref(&self) -> Self {
+        let identity = match &self.identity {
+            Matcher::Exact(text) => text
+                .split_once("@refs/")
+                .filter(|_| text.starts_with("https://"))
+                .and_then(|(workflow, _)| {
+                    let workflow = regex::escape(workflow);
+                    Matcher::pattern(&format!("{workflow}@.*")).ok()
+                }),
+            Matcher::Pattern(_) => None,
+        };
+        Self {
+            identity: identity.unwrap_or_else(|| self.identity.clone()),
+            issuer: self.issuer.clone(),
+            github: GithubClaims {
+                repository: self.github.repository.clone(),
+                ..GithubClaims::default()
+            },
+        }
+    }
+}
+
 impl Matcher {
     /// A pattern, anchored at both ends whether it says so or not.
     pub fn pattern(text: &str) -> Result<Self, PatternError> {
@@ -153,6 +179,41 @@ mod tests {
         ] {
             assert!(!matches(pattern, text), "{pattern} {text:?}");
         }
+    }
+
+    #[test]
+    fn workflow_at_any_ref_is_no_other_workflow() {
+        let policy = |identity: &str| Policy {
+            identity: Matcher::Exact(identity.to_owned()),
+            issuer: Matcher::Exact("https://issuer.example".to_owned()),
+            github: GithubClaims {
+                repository: Some("o/r".to_owned()),
+                reference: Some("refs/heads/main".to_owned()),
+                ..GithubClaims::default()
+            },
+        };
+        let workflow = "https://github.com/o/r/.github/workflows/w.yml";
+        let any = policy(&format!("{workflow}@refs/heads/main")).at_any_ref();
+        for (identity, counts) in [
+            (format!("{workflow}@refs/tags/v1"), true),
+            (format!("{workflow}@"), true),
+            (
+                "https://github.com/o/r/.github/workflows/wxyml@refs/tags/v1".to_owned(),
+                false,
+            ),
+            (workflow.replace("w.yml", "other.yml@refs/tags/v1"), false),
+            (
+                "https://github.com/o/r/.github/workflows/w.yml".to_owned(),
+                false,
+            ),
+        ] {
+            assert_eq!(any.identity.matches(&identity), counts, "{identity}");
+        }
+        assert_eq!(any.github.repository.as_deref(), Some("o/r"));
+        assert_eq!(any.github.reference, None);
+        let mail = policy("a@refs/b.example").at_any_ref();
+        assert!(mail.identity.matches("a@refs/b.example"));
+        assert!(!mail.identity.matches("a@refs/c.example"));
     }
 
     #[test]

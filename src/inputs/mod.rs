@@ -103,13 +103,25 @@ pub struct Seal {
     pub order: Order,
 }
 
-/// One of the digests that an index is made of.
+/// One of the digests that an index is made of. Only inputs make one: it vouches for its digest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Given {
-    /// Where it is said to be.
-    pub repository: Repository,
-    /// What.
-    pub digest: Digest,
+    repository: Repository,
+    digest: Digest,
+}
+
+impl Given {
+    /// The repository in which it is said to be.
+    #[must_use]
+    pub fn repository(&self) -> &Repository {
+        &self.repository
+    }
+
+    /// The digest.
+    #[must_use]
+    pub fn digest(&self) -> &Digest {
+        &self.digest
+    }
 }
 
 /// The command `sign`.

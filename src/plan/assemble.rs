@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+use super::vouched::Vouched;
 use crate::domain::{Descriptor, Digest, Manifest, ManifestError, MediaType, Platform};
 use crate::inputs::IndexType;
 
@@ -23,25 +24,31 @@ pub struct Child {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leaf {
     /// Media type, digest and size.
-    pub descriptor: Descriptor,
+    pub descriptor: Vouched<Descriptor>,
     /// From the image config, never from what an index claims.
     pub platform: Platform,
+    /// The media type of the image config.
+    pub config_type: MediaType,
+    /// The version that the image config's labels state.
+    pub version: Option<String>,
 }
 
 /// An attestation manifest that stands beside an image in its index.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attestation {
     /// Media type, digest and size.
-    pub descriptor: Descriptor,
+    pub descriptor: Vouched<Descriptor>,
     /// The image that it attests.
     pub of: Digest,
+    /// The media type of its config.
+    pub config_type: MediaType,
 }
 
 /// One of the digests that were given, flattened to what an index can hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resolved {
     /// The digest that was given.
-    pub input: Digest,
+    pub input: Vouched<Digest>,
     /// The images under it.
     pub leaves: Vec<Leaf>,
     /// The attestations under it.
@@ -63,7 +70,7 @@ pub struct Wanted<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Assembly {
     /// Its bytes and its digest.
-    pub manifest: Manifest,
+    pub manifest: Vouched<Manifest>,
     /// What runs where.
     pub platforms: PlatformMap,
     /// Every digest in it, by the input that it came from.
@@ -144,11 +151,11 @@ pub fn assemble(resolved: &[Resolved], wanted: &Wanted<'_>) -> Result<Assembly, 
     let bytes = serde_json::to_vec(&document).map_err(AssembleError::Unwritable)?;
     let children = resolved
         .iter()
-        .map(|input| (input.input.clone(), members(input)))
+        .map(|input| (Digest::clone(&input.input), members(input)))
         .collect();
     let manifest = Manifest::parse(bytes, media_type).map_err(AssembleError::Unreadable)?;
     Ok(Assembly {
-        manifest,
+        manifest: Vouched::made(manifest),
         platforms,
         children,
     })

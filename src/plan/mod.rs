@@ -5,9 +5,12 @@
 
 mod assemble;
 mod cleanup;
+mod likeness;
 mod preflight;
 mod published;
 mod tags;
+mod version;
+mod vouched;
 
 #[cfg(test)]
 mod tests;
@@ -16,8 +19,12 @@ pub use assemble::{
     AssembleError, Assembly, Attestation, Child, Leaf, PlatformMap, Resolved, Wanted, assemble,
 };
 pub use cleanup::{CleanupStep, LeaveReason, Shown, TakeBack, decide_cleanup, unnamed_tags};
+pub use likeness::images_of;
 pub use preflight::{FoundTag, Held, Look, TagAnswer, Verdict, decide_preflight, find_tags};
 pub use published::{contents_of, decide_published};
 pub use tags::{
-    Conflict, Equivalent, Newer, SeenTag, TagKind, TagStep, TagSteps, decide_tags, images_of,
+    Conflict, Difference, Equivalent, Newer, Sameness, SeenTag, TagKind, TagStep, TagSteps,
+    decide_tags, lacking_vouchers,
 };
+pub use version::{VERSION, newer, version_held, version_made};
+pub use vouched::{Standing, Vouched, Voucher};

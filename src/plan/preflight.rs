@@ -1,7 +1,7 @@
 //! What is to be done before a build, from what the registries say of its tags.
 
-use super::assemble::{Assembly, Resolved};
-use super::tags::{Likeness, compare, images_of, platforms_held};
+use super::assemble::{Assembly, PlatformMap, Resolved};
+use super::likeness::{Likeness, compare, images_of, platforms_held};
 use crate::domain::{Digest, FullTag, Manifest};
 use crate::inputs::OnExistingTag;
 
@@ -101,7 +101,7 @@ pub fn find_tags(
     wanted: Option<(&Assembly, &[Resolved])>,
 ) -> Vec<FoundTag> {
     let first = looks.iter().find_map(|(_, look)| match look {
-        Look::Holds(manifest) => as_assembly(manifest),
+        Look::Holds(manifest) => Some((platforms_held(manifest, &[]).ok()?, manifest)),
         Look::Absent | Look::New(_) | Look::Unknown(_) => None,
     });
     let found = |(tag, look): &(FullTag, Look)| FoundTag {
@@ -116,27 +116,25 @@ pub fn find_tags(
     looks.iter().map(found).collect()
 }
 
-/// An index that is there, as if it were the one that is wanted; `None` if none such is ever made.
-fn as_assembly(manifest: &Manifest) -> Option<Assembly> {
-    Some(Assembly {
-        platforms: platforms_held(manifest, &[]).ok()?,
-        manifest: manifest.clone(),
-        children: std::collections::BTreeMap::new(),
-    })
-}
-
 fn measured(
     manifest: &Manifest,
     wanted: Option<(&Assembly, &[Resolved])>,
-    first: Option<&Assembly>,
+    first: Option<&(PlatformMap, &Manifest)>,
 ) -> TagAnswer {
     let held = Held {
         digest: manifest.digest().clone(),
         images: images_of(manifest),
     };
     let likeness = match (wanted, first) {
-        (Some((assembly, resolved)), _) => compare(manifest, assembly, resolved),
-        (None, Some(first)) => compare(manifest, first, &[]),
+        (Some((assembly, resolved)), _) => {
+            let Assembly {
+                manifest: wanted,
+                platforms,
+                ..
+            } = assembly;
+            compare(manifest, platforms, wanted, resolved)
+        }
+        (None, Some((platforms, first))) => compare(manifest, platforms, first, &[]),
         (None, None) => match platforms_held(manifest, &[]) {
             Ok(_) => Likeness::Same,
             Err(why) => Likeness::Odd(why),

@@ -1,11 +1,18 @@
 //! What to do with each tag where an image is published as it is: only its own digest will do.
 
-use super::tags::{Conflict, SeenTag, TagKind, TagStep, images_of};
-use super::{Child, PlatformMap};
-use crate::domain::{Digest, Manifest, Platform};
+use std::collections::BTreeMap;
 
-/// Decides every tag's step, or names every tag that stands in the way.
-pub fn decide_published(image: &Manifest, seen: &[SeenTag]) -> Result<Vec<TagStep>, Vec<Conflict>> {
+use super::likeness::images_of;
+use super::tags::{Conflict, Difference, Newer, SeenTag, TagKind, TagStep};
+use super::{Child, PlatformMap};
+use crate::domain::{Digest, FullTag, Manifest, Platform};
+
+/// Decides every tag's step, or names every tag that stands in the way. `newer` says which moving tags hold a newer version.
+pub fn decide_published(
+    image: &Manifest,
+    seen: &[SeenTag],
+    newer: &BTreeMap<FullTag, Newer>,
+) -> Result<Vec<TagStep>, Vec<Conflict>> {
     let other = |tag: &&SeenTag| {
         let holds = tag.holds.as_ref();
         tag.kind == TagKind::Fixed && holds.is_some_and(|holds| holds.digest() != image.digest())
@@ -19,7 +26,7 @@ pub fn decide_published(image: &Manifest, seen: &[SeenTag]) -> Result<Vec<TagSte
                 tag: tag.tag.clone(),
                 holds: holds.digest().clone(),
                 found: images_of(holds),
-                why: None,
+                difference: Difference::Images,
             })
         })
         .collect();
@@ -29,7 +36,12 @@ pub fn decide_published(image: &Manifest, seen: &[SeenTag]) -> Result<Vec<TagSte
     let step = |tag: &SeenTag| {
         let holds = tag.holds.as_ref();
         if tag.kind == TagKind::Moving {
-            return TagStep::of_moving(&tag.tag, holds, image);
+            return TagStep::of_moving(
+                &tag.tag,
+                holds,
+                image.digest(),
+                newer.get(&tag.tag).cloned(),
+            );
         }
         TagStep {
             tag: tag.tag.clone(),

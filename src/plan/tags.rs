@@ -1,14 +1,11 @@
 //! What to do with each tag: the four answers of a registry turned into a step or a conflict.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use semver::Version;
-
-use super::assemble::{Assembly, Child, Leaf, PlatformMap, Resolved};
-use crate::domain::{Descriptor, Digest, FullTag, Manifest, ManifestKind, Platform, Repository};
-
-/// Where an index says which version it is. Source: OCI image specification, `annotations.md`.
-const VERSION: &str = "org.opencontainers.image.version";
+use super::assemble::{Assembly, Resolved};
+use super::likeness::{Likeness, compare, differences, images_of};
+use super::vouched::{Standing, Vouched};
+use crate::domain::{Digest, FullTag, Manifest, Repository};
 
 /// Whether a tag may move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,28 +60,62 @@ pub struct Conflict {
     pub holds: Digest,
     /// What that has for which platform; empty when it is no index, or has no platform children.
     pub found: Vec<(String, Digest)>,
-    /// What makes it differ, where the platforms and digests alone do not show it.
-    pub why: Option<String>,
+    /// What makes it differ.
+    pub difference: Difference,
+}
+
+/// What makes the content of a tag differ from what it is to hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Difference {
+    /// Other images, as platforms and digests show.
+    Images,
+    /// Something that the platforms and digests do not show.
+    Odd(String),
+    /// The images are the same, something else is not, and nothing vouches for it.
+    Unvouched(String),
+}
+
+impl Difference {
+    /// The difference in words, where platforms and digests do not show it.
+    #[must_use]
+    pub fn text(&self) -> Option<String> {
+        match self {
+            Self::Images => None,
+            Self::Odd(why) => Some(why.clone()),
+            Self::Unvouched(what) => Some(format!("nothing vouches for it: {what}")),
+        }
+    }
 }
 
 /// Every tag's step, and the index that they end at.
 #[derive(Debug, Clone)]
 pub struct TagSteps {
-    /// The index that absent and moving tags get: the one that was made, or an equivalent one found under a tag.
-    pub target: Manifest,
+    /// The index that absent and moving tags get: the one that was made, or a vouched one that a tag holds already. One
+    /// that nothing vouches for is it only where every tag holds it already, so that nothing gets it.
+    pub target: Standing,
     /// The steps, in the order of the inputs, moving tags last.
     pub steps: Vec<TagStep>,
-    /// Other indexes with the same map that fixed tags hold and keep.
+    /// Other indexes with the same images that fixed tags hold and keep.
     pub equivalents: Vec<Equivalent>,
 }
 
-/// An index with the same map as the target in other bytes.
+/// An index with the same images as the target in other bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Equivalent {
     /// Where a tag holds it.
     pub repository: Repository,
     /// What it is.
-    pub manifest: Manifest,
+    pub index: Standing,
+}
+
+/// The rule by which an index that a fixed tag holds may stay there.
+#[derive(Debug, Clone, Copy)]
+pub enum Sameness<'a> {
+    /// It has the same images: where nothing is signed.
+    Images,
+    /// It has the entries and annotations that this run would write, an input names it, or it is one of these, which have
+    /// a signature that meets the policy: where something is signed.
+    Vouched(&'a [Vouched<Manifest>]),
 }
 
 impl TagStep {
@@ -94,210 +125,144 @@ impl TagStep {
         self.before.as_ref() != Some(&self.after)
     }
 
-    /// What is done with a moving tag that holds this: it gets `target`, unless that would be going back.
+    /// What is done with a moving tag that holds this: it gets `target`, unless it holds a `newer` version.
     #[must_use]
-    pub fn of_moving(tag: &FullTag, holds: Option<&Manifest>, target: &Manifest) -> Self {
-        let newer = holds.and_then(|holds| newer(holds, target).map(|newer| (holds, newer)));
+    pub fn of_moving(
+        tag: &FullTag,
+        holds: Option<&Manifest>,
+        target: &Digest,
+        newer: Option<Newer>,
+    ) -> Self {
+        let before = holds.map(|holds| holds.digest().clone());
+        let newer = newer.filter(|_| before.as_ref().is_some_and(|before| before != target));
         Self {
             tag: tag.clone(),
             kind: TagKind::Moving,
-            before: holds.map(|holds| holds.digest().clone()),
-            after: newer
-                .as_ref()
-                .map_or(target, |(holds, _)| holds)
-                .digest()
-                .clone(),
-            newer: newer.map(|(_, newer)| newer),
+            after: match (&newer, &before) {
+                (Some(_), Some(before)) => before.clone(),
+                _ => target.clone(),
+            },
+            before,
+            newer,
         }
     }
 }
 
-/// Decides every tag's step, or names every tag that stands in the way. It matters not which repository a tag is in: the
-/// first index that will do, in the order of the tags, is what absent and moving tags get everywhere.
+/// Decides every tag's step, or names every tag that stands in the way. `newer` says which moving tags hold a newer
+/// version. The repository of a tag does not matter: the first vouched index, in the order of the tags, is what absent and
+/// moving tags get everywhere.
 pub fn decide_tags(
     assembly: &Assembly,
     resolved: &[Resolved],
     seen: &[SeenTag],
+    sameness: Sameness<'_>,
+    newer: &BTreeMap<FullTag, Newer>,
 ) -> Result<TagSteps, Vec<Conflict>> {
     let mut conflicts = Vec::new();
     let mut same: Vec<Equivalent> = Vec::new();
     for tag in seen.iter().filter(|tag| tag.kind == TagKind::Fixed) {
         let Some(holds) = &tag.holds else { continue };
-        let conflict = |why| Conflict {
-            tag: tag.tag.clone(),
-            holds: holds.digest().clone(),
-            found: images_of(holds),
-            why,
-        };
-        match compare(holds, assembly, resolved) {
-            Likeness::Same => {
+        match stand(holds, assembly, resolved, sameness) {
+            Ok(index) => {
                 let found = Equivalent {
                     repository: tag.tag.repository.clone(),
-                    manifest: holds.clone(),
+                    index,
                 };
                 if !same.contains(&found) {
                     same.push(found);
                 }
             }
-            Likeness::OtherMap => conflicts.push(conflict(None)),
-            Likeness::Odd(why) => conflicts.push(conflict(Some(why))),
+            Err(difference) => conflicts.push(Conflict {
+                tag: tag.tag.clone(),
+                holds: holds.digest().clone(),
+                found: images_of(holds),
+                difference,
+            }),
         }
     }
     if !conflicts.is_empty() {
         return Err(conflicts);
     }
-    let target = same.first().map(|found| &found.manifest);
-    let target = target.unwrap_or(&assembly.manifest).clone();
+    let target =
+        target(&same, seen).unwrap_or_else(|| Standing::Vouched(assembly.manifest.clone()));
+    let digest = target.manifest().digest();
     let step = |tag: &SeenTag| {
         let holds = tag.holds.as_ref();
         if tag.kind == TagKind::Moving {
-            return TagStep::of_moving(&tag.tag, holds, &target);
+            return TagStep::of_moving(&tag.tag, holds, digest, newer.get(&tag.tag).cloned());
         }
         TagStep {
             tag: tag.tag.clone(),
             kind: tag.kind,
             before: holds.map(|manifest| manifest.digest().clone()),
-            after: holds.unwrap_or(&target).digest().clone(),
+            after: holds.map_or(digest, Manifest::digest).clone(),
             newer: None,
         }
     };
     let steps = seen.iter().map(step).collect();
-    same.retain(|found| found.manifest.digest() != target.digest());
+    same.retain(|found| found.index.manifest().digest() != digest);
     Ok(TagSteps {
-        target,
         steps,
         equivalents: same,
+        target,
     })
 }
 
-/// Whether `holds` is a newer version than `target`, as far as both say which they are. Of what does not say so, or not as
-/// a semantic version, nothing follows.
-fn newer(holds: &Manifest, target: &Manifest) -> Option<Newer> {
-    let (held, wanted) = (holds.annotation(VERSION)?, target.annotation(VERSION)?);
-    // As tags have it; what is no version decides nothing.
-    let version = |text: &str| Version::parse(text.strip_prefix('v').unwrap_or(text)).ok();
-    let order = version(held)?.cmp_precedence(&version(wanted)?);
-    order.is_gt().then(|| Newer {
-        holds: held.to_owned(),
-        wanted: wanted.to_owned(),
+/// The indexes that fixed tags hold and that have the same images as `assembly`, but that only a signature can vouch for.
+pub fn lacking_vouchers<'a>(
+    assembly: &'a Assembly,
+    resolved: &'a [Resolved],
+    seen: &'a [SeenTag],
+) -> impl Iterator<Item = (&'a Repository, &'a Manifest)> {
+    let fixed = seen.iter().filter(|tag| tag.kind == TagKind::Fixed);
+    fixed.filter_map(|tag| {
+        let holds = tag.holds.as_ref()?;
+        let standing = stand(holds, assembly, resolved, Sameness::Images);
+        matches!(standing, Ok(Standing::Observed(_))).then_some((&tag.tag.repository, holds))
     })
 }
 
-/// How what a tag holds compares to the index that is wanted.
-pub(super) enum Likeness {
-    /// The same map of platforms, in whichever bytes.
-    Same,
-    /// Another map, as its platforms and digests show.
-    OtherMap,
-    /// Something in it that the platforms and digests do not show.
-    Odd(String),
-}
-
-pub(super) fn compare(holds: &Manifest, assembly: &Assembly, resolved: &[Resolved]) -> Likeness {
-    match platforms_held(holds, resolved) {
-        Ok(platforms) if platforms != assembly.platforms => Likeness::OtherMap,
-        Ok(_) => wrong_size(holds, assembly).map_or(Likeness::Same, Likeness::Odd),
-        Err(why) => Likeness::Odd(why),
-    }
-}
-
-/// What an index says wrongly of the size of a child. Clients check the size first: nobody could pull it.
-fn wrong_size(holds: &Manifest, assembly: &Assembly) -> Option<String> {
-    let known = assembly.manifest.children();
-    let sizes: BTreeMap<&Digest, u64> = known
-        .iter()
-        .map(|child| (&child.digest, child.size))
-        .collect();
-    holds.children().iter().find_map(|child| {
-        let size = *sizes.get(&child.digest)?;
-        let (digest, said) = (&child.digest, child.size);
-        (size != said).then(|| {
-            format!("it says that its child `{digest}` has {said} bytes, and it has {size}, so that it cannot be pulled")
-        })
-    })
-}
-
-/// What an index says runs where, or what is in it that no such map shows.
-pub(super) fn platforms_held(
+/// How an index that a fixed tag holds stands to the one that was made; the reason where it may not stay.
+fn stand(
     holds: &Manifest,
+    assembly: &Assembly,
     resolved: &[Resolved],
-) -> Result<PlatformMap, String> {
-    let ManifestKind::Index { manifests, .. } = holds.kind() else {
-        return Err("it is a single image, not an index".to_owned());
-    };
-    let mut platforms = PlatformMap::new();
-    let mut attestations = Vec::new();
-    for child in manifests {
-        if !child.urls.is_empty() || child.data.is_some() {
-            return Err(format!("its child `{}` has `urls` or `data`", child.digest));
-        }
-        if let Some(of) = child.attests() {
-            attestations.push((child, of));
-            continue;
-        }
-        // SECURITY: a nested index is no exception: what it brings must not cover another image for the same platform.
-        for (platform, image) in images_under(child, resolved)? {
-            if platforms.insert(platform.clone(), image).is_some() {
-                return Err(format!("it has two children for `{platform}`"));
-            }
+    sameness: Sameness<'_>,
+) -> Result<Standing, Difference> {
+    match compare(holds, &assembly.platforms, &assembly.manifest, resolved) {
+        Likeness::Same => (),
+        Likeness::OtherMap => return Err(Difference::Images),
+        Likeness::Odd(why) => return Err(Difference::Odd(why)),
+    }
+    let mut given = resolved.iter();
+    if let Some(given) = given.find_map(|one| one.input.manifest(holds.clone())) {
+        return Ok(Standing::Vouched(given));
+    }
+    let found = differences(holds, assembly, resolved);
+    if found.is_empty() {
+        return Ok(Standing::Vouched(Vouched::made(holds.clone())));
+    }
+    match sameness {
+        Sameness::Images => Ok(Standing::Observed(holds.clone())),
+        Sameness::Vouched(signed) => {
+            let mut signed = signed.iter();
+            signed
+                .find(|index| index.digest() == holds.digest())
+                .map(|index| Standing::Vouched(index.clone()))
+                .ok_or_else(|| Difference::Unvouched(found.join("; ")))
         }
     }
-    // SECURITY: what calls itself an attestation is set aside only if it attests an image of this very index, so that
-    // no extra image can hide behind the annotations.
-    let images: BTreeSet<&Digest> = platforms.values().map(|child| &child.digest).collect();
-    let stray = |(child, of): &&(&Descriptor, Digest)| {
-        !images.contains(of) || images.contains(&child.digest)
-    };
-    if let Some((child, _)) = attestations.iter().find(stray) {
-        return Err(format!(
-            "its child `{}` calls itself an attestation of something that is not there",
-            child.digest
-        ));
-    }
-    Ok(platforms)
 }
 
-/// The images that a child of an index stands for. Some tools nest an index that was given to them instead of flattening
-/// it; if it is one of ours, what is in it is known.
-fn images_under(
-    child: &Descriptor,
-    resolved: &[Resolved],
-) -> Result<Vec<(Platform, Child)>, String> {
-    let nested = resolved
-        .iter()
-        .find(|input| input.input == child.digest && child.media_type.is_index());
-    if let Some(input) = nested {
-        let image = |leaf: &Leaf| (leaf.platform.clone(), Child::of(&leaf.descriptor));
-        return Ok(input.leaves.iter().map(image).collect());
-    }
-    let Some(platform) = child.platform.clone() else {
-        return Err(format!("its child `{}` names no platform", child.digest));
+/// The index that is there already and that absent tags get.
+fn target(same: &[Equivalent], seen: &[SeenTag]) -> Option<Standing> {
+    let vouched = same.iter().find(|found| found.index.vouched().is_some());
+    // What nothing vouches for is given to no tag: it is the result where all of them hold it.
+    let kept = || {
+        let first = same.first()?;
+        let digest = first.index.manifest().digest();
+        let holds = |tag: &SeenTag| tag.holds.as_ref().map(Manifest::digest) == Some(digest);
+        seen.iter().all(holds).then_some(first)
     };
-    if !platform.is_usable() {
-        return Err(format!(
-            "its child `{}` names a platform that cannot be",
-            child.digest
-        ));
-    }
-    Ok(vec![(platform, Child::of(child))])
-}
-
-/// What an index has for which platform, attestations left out, as text to be shown.
-#[must_use]
-pub fn images_of(holds: &Manifest) -> Vec<(String, Digest)> {
-    let ManifestKind::Index { manifests, .. } = holds.kind() else {
-        return Vec::new();
-    };
-    // What somebody else wrote there may be anything.
-    let name = |child: &Descriptor| match &child.platform {
-        None => "no platform".to_owned(),
-        Some(platform) if platform.is_usable() => platform.to_string(),
-        Some(platform) if platform.is_unknown() => "unknown/unknown".to_owned(),
-        Some(_) => "an odd platform".to_owned(),
-    };
-    let images = manifests.iter().filter(|child| child.attests().is_none());
-    let found: BTreeSet<_> = images
-        .map(|child| (name(child), child.digest.clone()))
-        .collect();
-    found.into_iter().collect()
+    vouched.or_else(kept).map(|found| found.index.clone())
 }

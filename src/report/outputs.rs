@@ -39,6 +39,7 @@ outputs! {
     "sign-skipped": "`true` when all of it was signed already.";
     "verified": "`true` when every signature was verified in this run.";
     "signatures": "JSON list: subject, format, identity, issuer, log index, manifest, and whether this run made it.";
+    "identity": "Who signed: the certificate identity of the signature of `digest` that this run made, found or verified.";
     "proceed": "`preflight`: `true` when a build is to go on.";
     "states": "`preflight`, JSON object: full tag to its `state` (`absent`, `present`, `same`, `different`, `unknown`, `unknown-new`) and `digest`.";
     "source": "`preflight` with `skip`: where the image is that is published already, `registry/repository@digest`; the `digests` of a `seal` that completes it.";
@@ -81,6 +82,8 @@ impl Report<'_> {
         outputs.push(("verified", receipt.verified.to_string()));
         let signatures: Vec<Value> = receipt.signatures.iter().map(signature_json).collect();
         outputs.push(("signatures", json!(signatures).to_string()));
+        let signature = self.main_signature();
+        outputs.extend(signature.map(|found| ("identity", found.signer.identity.clone())));
         outputs.extend(
             self.verify_command()
                 .map(|command| ("verify-command", command)),
@@ -118,21 +121,26 @@ impl Report<'_> {
         index.or_else(|| receipt.subjects.first().cloned())
     }
 
+    /// The signature of the main subject.
+    fn main_signature(&self) -> Option<&SignatureReceipt> {
+        let subject = self.main_subject()?;
+        let mut signatures = self.receipt.signatures.iter();
+        signatures.find(|signature| signature.subject == subject)
+    }
+
     /// A command that checks the signature of the main subject elsewhere, with every value quoted for a shell.
     pub(super) fn verify_command(&self) -> Option<String> {
-        let subject = self.main_subject()?;
-        let signature = self
-            .receipt
-            .signatures
-            .iter()
-            .find(|signature| signature.subject == subject)?;
-        let signer = &signature.signer;
+        let signature = self.main_signature()?;
+        let (subject, signer) = (&signature.subject, &signature.signer);
         let mut words = vec!["cosign verify".to_owned()];
         let mut flag = |name: &str, value: &str| words.push(format!("--{name} {}", quoted(value)));
         flag("certificate-identity", &signer.identity);
         flag("certificate-oidc-issuer", &signer.issuer);
         if let Some(repository) = &signer.github.repository {
             flag("certificate-github-workflow-repository", repository);
+        }
+        if let Some(reference) = &signer.github.reference {
+            flag("certificate-github-workflow-ref", reference);
         }
         words.push(quoted(&subject.to_string()));
         Some(words.join(" \\\n  "))

@@ -306,10 +306,8 @@ pub fn failure_block(text: &str, hint: Option<&str>) -> String {
 
 fn conflict_row(conflict: &Conflict, tag: &str) -> Vec<String> {
     let found = images_text(&conflict.found);
-    let why = conflict
-        .why
-        .as_ref()
-        .map_or(String::new(), |why| format!("<br>{}", prose(why)));
+    let why = conflict.difference.text();
+    let why = why.map_or(String::new(), |why| format!("<br>{}", prose(&why)));
     vec![
         code(tag),
         ":x:&nbsp;conflict".to_owned(),

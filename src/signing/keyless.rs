@@ -8,7 +8,7 @@ use sigstore_types::{SignatureBytes, TimestampToken};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use crate::domain::{Digest, Events, GithubClaims, Matcher, Patience, Policy};
+use crate::domain::{Digest, Events, Matcher, Patience, Policy};
 use crate::http::Client;
 
 use super::error::{Fault, SigningError, TrustError};
@@ -118,6 +118,15 @@ impl Keyless {
             Some(Ok(prepared)) => prepared,
             None | Some(Err(_)) => self.sessions.current().await.map(drop),
         }
+    }
+
+    /// Whether the certificate of this run meets `policy`. Asks for the certificate.
+    pub async fn check_certificate(
+        &self,
+        policy: &Policy,
+    ) -> Result<Result<(), Refusal>, SigningError> {
+        self.ready().await?;
+        Ok(self.sessions.current().await?.check(policy))
     }
 
     /// Whether nothing is being prepared any more.
@@ -264,10 +273,7 @@ fn check_ours(verified: Verified, caller: &Caller) -> Result<Verified, Refusal> 
     let policy = Policy {
         identity: Matcher::Exact(identity),
         issuer: Matcher::Exact(caller.issuer.clone()),
-        github: GithubClaims {
-            repository: caller.repository.clone(),
-            ..GithubClaims::default()
-        },
+        github: caller.source(),
     };
     policy::check(&policy, &verified)?;
     Ok(verified)
@@ -277,6 +283,7 @@ fn check_ours(verified: Verified, caller: &Caller) -> Result<Verified, Refusal> 
 mod tests {
     use super::super::tests::{fixture, recorded_trust};
     use super::*;
+    use crate::domain::GithubClaims;
 
     #[tokio::test]
     async fn only_what_is_our_own_passes_our_own_check() {
@@ -286,12 +293,12 @@ mod tests {
         let caller = Caller {
             issuer: found.issuer.clone(),
             subject: Some(found.identity.clone()),
-            repository: found.github.repository.clone(),
+            github: found.github.clone(),
         };
         assert!(check(&caller).is_ok());
         let unknown = Caller {
             subject: None,
-            repository: None,
+            github: GithubClaims::default(),
             ..caller.clone()
         };
         assert!(check(&unknown).is_ok());
@@ -306,7 +313,17 @@ mod tests {
                 ..caller.clone()
             },
             Caller {
-                repository: Some(other()),
+                github: GithubClaims {
+                    repository: Some(other()),
+                    ..caller.github.clone()
+                },
+                ..caller.clone()
+            },
+            Caller {
+                github: GithubClaims {
+                    reference: Some(other()),
+                    ..caller.github.clone()
+                },
                 ..caller.clone()
             },
         ] {

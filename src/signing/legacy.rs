@@ -87,7 +87,7 @@ pub(super) fn authenticate_legacy(
     trust: &Trust,
 ) -> Result<Verified, Refusal> {
     check_payload(payload, subject)?;
-    check_bundle(&bundle(payload, annotations)?, payload, trust)
+    check_bundle(&bundle(payload, annotations)?, payload, subject, trust)
 }
 
 /// The annotations that cosign 2 would write.

@@ -31,6 +31,7 @@ pub(crate) mod tests;
 pub use error::{Fault, SigningError, TrustError};
 pub use keyless::{Keyless, Signature};
 pub use legacy::{LegacySignature, verify_legacy};
+pub use policy::check_caller;
 pub use refusal::{Refusal, Signer};
 pub use token::{Caller, TokenSource};
 pub use trust::{Purpose, Trust, TrustSource};

@@ -1,25 +1,42 @@
-//! Holds what a certificate says against what was asked for.
+//! Compares what a certificate says, or will say, with what was asked for.
 
 use super::refusal::{Refusal, Signer};
+use super::token::Caller;
 use super::verify::Verified;
-use crate::domain::Policy;
+use crate::domain::{GithubClaims, Policy};
 
 /// Whether `verified` is by whom it must be.
 pub(super) fn check(policy: &Policy, verified: &Verified) -> Result<(), Refusal> {
-    let signer = || Signer {
-        identity: verified.identity.clone(),
-        issuer: verified.issuer.clone(),
-    };
-    if !policy.identity.matches(&verified.identity) || !policy.issuer.matches(&verified.issuer) {
-        return Err(Refusal::IdentityMismatch {
-            found: signer(),
-            wanted: Signer {
-                identity: policy.identity.text().to_owned(),
-                issuer: policy.issuer.text().to_owned(),
-            },
-        });
+    let Verified {
+        identity,
+        issuer,
+        github,
+        ..
+    } = verified;
+    compare(policy, identity, issuer, github)
+}
+
+/// Whether a certificate for `caller` will meet `policy`. A subject that the token does not tell is taken for one that
+/// does: [`check_certificate`](super::Keyless::check_certificate) reads it from the certificate.
+pub fn check_caller(policy: &Policy, caller: &Caller) -> Result<(), Refusal> {
+    match &caller.subject {
+        Some(subject) => compare(policy, subject, &caller.issuer, &caller.github),
+        None if policy.issuer.matches(&caller.issuer) => Ok(()),
+        None => Err(mismatch(policy, "unknown", &caller.issuer)),
     }
-    let (wanted, found) = (&policy.github, &verified.github);
+}
+
+/// Whether a certificate with this subject, issuer and claims meets `policy`.
+pub(super) fn compare(
+    policy: &Policy,
+    identity: &str,
+    issuer: &str,
+    found: &GithubClaims,
+) -> Result<(), Refusal> {
+    if !policy.identity.matches(identity) || !policy.issuer.matches(issuer) {
+        return Err(mismatch(policy, identity, issuer));
+    }
+    let wanted = &policy.github;
     for (claim, wanted, found) in [
         ("repository", &wanted.repository, &found.repository),
         ("ref", &wanted.reference, &found.reference),
@@ -31,7 +48,7 @@ pub(super) fn check(policy: &Policy, verified: &Verified) -> Result<(), Refusal>
             && found.as_ref() != Some(wanted)
         {
             return Err(Refusal::GithubClaimMismatch {
-                signer: signer(),
+                signer: signer(identity, issuer),
                 claim,
                 wanted: wanted.clone(),
                 found: found.clone(),
@@ -39,4 +56,18 @@ pub(super) fn check(policy: &Policy, verified: &Verified) -> Result<(), Refusal>
         }
     }
     Ok(())
+}
+
+fn mismatch(policy: &Policy, identity: &str, issuer: &str) -> Refusal {
+    Refusal::IdentityMismatch {
+        found: signer(identity, issuer),
+        wanted: signer(policy.identity.text(), policy.issuer.text()),
+    }
+}
+
+fn signer(identity: &str, issuer: &str) -> Signer {
+    Signer {
+        identity: identity.to_owned(),
+        issuer: issuer.to_owned(),
+    }
 }

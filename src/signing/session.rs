@@ -3,17 +3,20 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use sigstore_crypto::{KeyPair, parse_certificate_info};
+use sigstore_crypto::{CertificateInfo, KeyPair, parse_certificate_info};
 use sigstore_types::{DerCertificate, SignatureBytes};
 use tokio::sync::Mutex;
 
-use crate::domain::Events;
+use crate::domain::{Events, Policy};
 use crate::http::Client;
 
 use super::error::{Cause, Fault, SigningError};
 use super::exchange::{Endpoint, exchange_ok};
+use super::policy::compare;
+use super::refusal::Refusal;
 use super::retry::Persistence;
 use super::token::{Caller, LEEWAY_SECONDS, Tokens};
+use super::verify::github_claims;
 
 /// An ephemeral key, and what Fulcio says about its holder.
 #[derive(Debug)]
@@ -23,7 +26,8 @@ pub(super) struct Session {
     /// Who vouches for the certificate, up to the root, as Fulcio says; nobody believes it for that.
     pub(super) chain: Vec<DerCertificate>,
     pub(super) caller: Caller,
-    not_after: jiff::Timestamp,
+    /// The certificate's content. Nothing rests on it: what is signed with it is verified.
+    info: CertificateInfo,
 }
 
 impl Session {
@@ -48,13 +52,26 @@ impl Session {
             certificate,
             chain,
             caller,
-            not_after: parsed.not_after,
+            info: parsed,
         })
     }
 
     /// Whether the certificate has enough life left to begin something with it.
     pub(super) fn is_fresh(&self) -> bool {
-        self.not_after.as_second() - jiff::Timestamp::now().as_second() > LEEWAY_SECONDS
+        self.info.not_after.as_second() - jiff::Timestamp::now().as_second() > LEEWAY_SECONDS
+    }
+
+    /// Whether signatures of this session will meet `policy`.
+    pub(super) fn check(&self, policy: &Policy) -> Result<(), Refusal> {
+        let identity = self.info.identity.as_ref();
+        let identity = identity.map(ToString::to_string).unwrap_or_default();
+        let issuer = self.info.issuer.as_deref().unwrap_or_default();
+        compare(
+            policy,
+            &identity,
+            issuer,
+            &github_claims(&self.info.ci_claims),
+        )
     }
 }
 

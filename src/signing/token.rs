@@ -6,7 +6,7 @@ use reqwest::header::{AUTHORIZATION, HeaderValue};
 use serde::Deserialize;
 use tokio::sync::Mutex;
 
-use crate::domain::{Event, Events, Secret};
+use crate::domain::{Event, Events, GithubClaims, Secret};
 use crate::http::Client;
 
 use super::error::{Fault, SigningError};
@@ -42,8 +42,21 @@ pub struct Caller {
     pub issuer: String,
     /// The subject, where it can be told from the token: GitHub's tokens only.
     pub subject: Option<String>,
-    /// The repository whose workflow runs, as `owner/name`: GitHub's tokens only.
-    pub repository: Option<String>,
+    /// What the certificate will say about the workflow run: GitHub's tokens only.
+    pub github: GithubClaims,
+}
+
+impl Caller {
+    /// The source that a certificate must name for a signature to count as this run's own: repository and ref, where the
+    /// issuer's certificates carry them.
+    #[must_use]
+    pub fn source(&self) -> GithubClaims {
+        GithubClaims {
+            repository: self.github.repository.clone(),
+            reference: self.github.reference.clone(),
+            ..GithubClaims::default()
+        }
+    }
 }
 
 /// A token and what it says.
@@ -66,6 +79,11 @@ struct Claims {
     federated: Option<Federated>,
     job_workflow_ref: Option<String>,
     repository: Option<String>,
+    #[serde(rename = "ref")]
+    reference: Option<String>,
+    sha: Option<String>,
+    workflow: Option<String>,
+    event_name: Option<String>,
     url: Option<String>,
 }
 
@@ -124,10 +142,18 @@ impl Claims {
             .job_workflow_ref
             .as_deref()
             .and_then(|reference| github_subject(url.as_deref(), reference));
+        // Fulcio writes these of GitHub's tokens alone, whatever another issuer's say.
+        let github = subject.as_ref().map(|_| GithubClaims {
+            repository: self.repository,
+            reference: self.reference,
+            sha: self.sha,
+            name: self.workflow,
+            trigger: self.event_name,
+        });
         Caller {
             issuer,
-            repository: self.repository.filter(|_| subject.is_some()),
             subject,
+            github: github.unwrap_or_default(),
         }
     }
 }
@@ -235,7 +261,8 @@ mod tests {
     fn githubs_token_says_who_runs() {
         let token = token(
             r#"{"iss":"https://token.actions.githubusercontent.com","sub":"repo:o/r:ref:refs/heads/main","exp":1900000000,
-            "repository":"o/r","job_workflow_ref":"shared/flows/.github/workflows/seal.yml@refs/tags/v1"}"#,
+            "repository":"o/r","ref":"refs/heads/main","sha":"abc","workflow":"release","event_name":"push",
+            "job_workflow_ref":"shared/flows/.github/workflows/seal.yml@refs/tags/v1"}"#,
         )
         .unwrap();
         assert_eq!(token.challenge, "repo:o/r:ref:refs/heads/main");
@@ -247,7 +274,13 @@ mod tests {
                     "https://github.com/shared/flows/.github/workflows/seal.yml@refs/tags/v1"
                         .into()
                 ),
-                repository: Some("o/r".into()),
+                github: GithubClaims {
+                    repository: Some("o/r".into()),
+                    reference: Some("refs/heads/main".into()),
+                    sha: Some("abc".into()),
+                    name: Some("release".into()),
+                    trigger: Some("push".into()),
+                },
             }
         );
     }
@@ -262,7 +295,10 @@ mod tests {
         assert_eq!(token.challenge, "a@b.example");
         let caller = token.caller;
         assert_eq!(caller.issuer, "https://accounts.example");
-        assert_eq!((caller.subject, caller.repository), (None, None));
+        assert_eq!(
+            (caller.subject, caller.github),
+            (None, GithubClaims::default())
+        );
     }
 
     #[test]

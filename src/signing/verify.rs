@@ -19,9 +19,10 @@ const BUNDLE_MAX_BYTES: usize = 1 << 20;
 /// How much of a foreign text is worth showing.
 const SHOWN_MAX_CHARS: usize = 200;
 
-/// A signature that holds, and what it says.
+/// A signature that holds, and what it says. Verifying makes it and nothing else can.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified {
+    subject: Digest,
     /// Who signed: the certificate's subject.
     pub identity: String,
     /// The issuer that vouched for the subject.
@@ -34,6 +35,28 @@ pub struct Verified {
     pub log: Option<String>,
     /// What the certificate says about the workflow run.
     pub github: GithubClaims,
+}
+
+impl Verified {
+    /// The digest that is signed.
+    #[must_use]
+    pub fn subject(&self) -> &Digest {
+        &self.subject
+    }
+
+    /// A signature of `subject` that nobody made.
+    #[cfg(test)]
+    pub(crate) fn invented(subject: &Digest, identity: &str) -> Self {
+        Self {
+            subject: subject.clone(),
+            identity: identity.to_owned(),
+            issuer: String::new(),
+            signed_at: String::new(),
+            log_index: None,
+            log: None,
+            github: GithubClaims::default(),
+        }
+    }
 }
 
 /// Verifies that `bundle` is a signature of `subject` by whom `policy` asks for.
@@ -57,14 +80,15 @@ pub(super) fn authenticate(
     let bundle = read(bundle)?;
     check_statement(&bundle, subject)?;
     let hash = Sha256Hash::from_hex(subject.hex()).map_err(|source| invalid(source.into()))?;
-    check_bundle(&bundle, hash, trust)
+    check_bundle(&bundle, hash, subject, trust)
 }
 
-/// Verifies that `bundle` is a signature over `artifact`, by whomever: chain, certificate timestamp, log entry, timestamps
-/// and signature. Who it is by is looked at afterwards.
+/// Verifies that `bundle` is a signature over `artifact`, which stands for `subject`, by whomever: chain, certificate
+/// timestamp, log entry, timestamps and signature. Who it is by is looked at afterwards.
 pub(super) fn check_bundle<'a>(
     bundle: &Bundle,
     artifact: impl Into<Artifact<'a>>,
+    subject: &Digest,
     trust: &Trust,
 ) -> Result<Verified, Refusal> {
     let result = trust
@@ -85,6 +109,7 @@ pub(super) fn check_bundle<'a>(
     let signed_at = signed_at(&result).ok_or_else(|| missing("nobody says when it was made"))?;
     let entry = bundle.verification_material.tlog_entries.first();
     Ok(Verified {
+        subject: subject.clone(),
         identity: identity.as_str().to_owned(),
         issuer: issuer.to_owned(),
         signed_at,
@@ -164,7 +189,7 @@ fn log_address(entry: &TransparencyLogEntry, trust: &Trust) -> Option<String> {
         .map(|log| log.base_url.clone())
 }
 
-fn github_claims(new: &FulcioCiClaims) -> GithubClaims {
+pub(super) fn github_claims(new: &FulcioCiClaims) -> GithubClaims {
     let old = &new.deprecated_github;
     // `https://github.com/owner/name`: the host is the issuer's affair.
     let repository = || {

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 const MAY_SEE: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("inputs", &["domain"]),
-    ("plan", &["domain", "inputs", "record"]),
+    // `signing` for one thing: a signature that was verified, which vouches for its subject.
+    ("plan", &["domain", "inputs", "record", "signing"]),
     ("http", &["domain"]),
     ("registry", &["domain", "http"]),
     ("signing", &["domain", "http"]),

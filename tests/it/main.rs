@@ -55,6 +55,7 @@ mod sign;
 mod tags;
 mod tokens;
 mod trace;
+mod trust;
 mod unpublishable;
 mod uploads;
 mod vanished;

@@ -210,12 +210,13 @@ fn hostile_indexes_that_look_like_the_right_one() {
         siege.play(what, &world.seal(), code);
         assert_eq!(world.sigstore().entries(), 0, "{what}");
     }
-    // Dressed in full it is what any builder puts there; what it is called nobody runs, and it is not signed for itself.
+    // Dressed in full it is what any builder puts there; this run would not, so that it is not the same.
     let attestation = extra(dressed(nothing, attests, &world.amd64.digest));
     push(&world, Some("v1"), &attestation.to_string());
-    siege.play("an attestation by somebody else", &world.seal(), 0);
+    siege.play("an attestation by somebody else", &world.seal(), 3);
     let recursive = world.seal().input("recursive", "true");
-    siege.play("an attestation by somebody else, recursive", &recursive, 0);
+    siege.play("an attestation by somebody else, recursive", &recursive, 3);
+    assert_eq!(world.sigstore().entries(), 0);
     assert!(
         world.listed(&foreign.digest).is_empty(),
         "a foreign image was signed"

@@ -209,14 +209,7 @@ mod tests {
         LegacySignature {
             payload: fixture("payload.json"),
             annotations: layers[number].annotations.clone(),
-            verified: crate::signing::Verified {
-                identity: String::new(),
-                issuer: String::new(),
-                signed_at: String::new(),
-                log_index: None,
-                log: None,
-                github: crate::domain::GithubClaims::default(),
-            },
+            verified: crate::signing::Verified::invented(&Digest::of(b"index"), ""),
         }
     }
 

@@ -249,6 +249,12 @@ impl Lookup {
         }
     }
 
+    /// The signer of the first signature that holds.
+    pub(in crate::apply) fn first_signer(&self) -> Option<Verified> {
+        let first = self.verified.first();
+        first.map(|held| held.content.signer().clone())
+    }
+
     fn holds_any(&self) -> bool {
         !self.verified.is_empty()
     }

@@ -17,7 +17,9 @@ use crate::apply::receipt::{Receipt, Subject};
 use crate::apply::{ApplyError, Context, Ledger};
 use crate::domain::{Digest, Matcher, Policy, SignatureFormat};
 use crate::inputs::{OnSigningFailure, PolicyInputs};
-use crate::signing::{Caller, Keyless, Refusal, Trust, Verified, verify, verify_legacy};
+use crate::signing::{
+    Caller, Keyless, Refusal, Trust, Verified, check_caller, verify, verify_legacy,
+};
 
 /// Signatures that are made at once.
 const PARALLEL: usize = 8;
@@ -38,11 +40,16 @@ impl Authority {
     }
 
     /// Whose signatures count: what the inputs say, and this run's own identity where they do not.
+    ///
+    /// A policy that this run's own token does not meet is an error: each rerun would sign once more, and nobody who
+    /// verifies would accept any of it. Without a token nothing can be signed, and the inputs must say all of it.
     pub(in crate::apply) async fn policy(
         &self,
         inputs: &PolicyInputs,
     ) -> Result<Policy, ApplyError> {
-        if let (Some(identity), Some(issuer)) = (&inputs.identity, &inputs.issuer) {
+        if self.keyless.is_none()
+            && let (Some(identity), Some(issuer)) = (&inputs.identity, &inputs.issuer)
+        {
             let github = inputs.github.clone();
             return Ok(Policy {
                 identity: identity.clone(),
@@ -50,7 +57,28 @@ impl Authority {
                 github,
             });
         }
-        own_policy(inputs, &self.keyless()?.caller().await?)
+        let caller = self.keyless()?.caller().await?;
+        let policy = own_policy(inputs, &caller)?;
+        check_caller(&policy, &caller)
+            .map_err(|refusal| ApplyError::UnmetPolicy(Box::new(refusal)))?;
+        Ok(policy)
+    }
+
+    /// Holds the certificate that `unsigned` will be signed with against `policy`, where the token does not tell its subject.
+    pub(in crate::apply) async fn check_certificate(
+        &self,
+        policy: &Policy,
+        unsigned: &[Unsigned],
+    ) -> Result<(), ApplyError> {
+        if !makes_any(unsigned) {
+            return Ok(());
+        }
+        let keyless = self.keyless()?;
+        if keyless.caller().await?.subject.is_some() {
+            return Ok(());
+        }
+        let checked = keyless.check_certificate(policy).await?;
+        checked.map_err(|refusal| ApplyError::UnmetPolicy(Box::new(refusal)))
     }
 
     /// Judges what may be a signature.
@@ -279,19 +307,19 @@ fn makes_any(unsigned: &[Unsigned]) -> bool {
     unsigned.iter().any(|one| one.known.is_none())
 }
 
-/// The policy where the inputs leave something open: this run's own identity, issuer and source repository, exactly.
+/// The policy where the inputs leave something open: this run's own identity, issuer, source repository and ref, exactly.
 pub(in crate::apply) fn own_policy(
     inputs: &PolicyInputs,
     caller: &Caller,
 ) -> Result<Policy, ApplyError> {
-    let mut github = inputs.github.clone();
+    let (mut github, own) = (inputs.github.clone(), caller.source());
+    // A reusable workflow's identity is the same for all its callers: the repository tells them apart, given or not.
+    github.repository = github.repository.or(own.repository);
     let identity = if let Some(identity) = &inputs.identity {
         identity.clone()
     } else {
-        // A reusable workflow's identity is the same for all its callers: the repository tells them apart.
-        if github.repository.is_none() {
-            github.repository.clone_from(&caller.repository);
-        }
+        // Its ref is that of the reusable workflow. Who gives a pattern wants other refs to count.
+        github.reference = github.reference.or(own.reference);
         let subject = caller.subject.clone().ok_or(ApplyError::NoPolicy(
             "the identity in a certificate for this issuer's token cannot be told beforehand; give `certificate-identity` or `certificate-identity-regexp`",
         ))?;

@@ -8,8 +8,9 @@ use super::signer::Authority;
 use crate::apply::children::PARALLEL;
 use crate::apply::receipt::{Origin, Receipt, SignatureReceipt, Subject};
 use crate::apply::{ApplyError, Context};
-use crate::domain::{Descriptor, Manifest, Policy, Repository, SignatureFormat};
-use crate::inputs::{Formats, OnSigningFailure, Signing};
+use crate::domain::{Descriptor, Digest, Manifest, Policy, Repository, SignatureFormat};
+use crate::inputs::{Formats, Mode, OnSigningFailure, Signing};
+use crate::signing::Verified;
 
 /// Something that must have a signature where it is.
 #[derive(Debug)]
@@ -67,6 +68,11 @@ pub(in crate::apply) struct Glance {
 }
 
 impl Glance {
+    /// Whose signatures count; the reason where that cannot be told.
+    pub(in crate::apply) fn policy(&self) -> Result<&Policy, &ApplyError> {
+        self.policy.as_ref()
+    }
+
     /// At nothing.
     pub(in crate::apply) fn none(policy: Result<Policy, ApplyError>) -> Self {
         let found = Vec::new();
@@ -127,6 +133,29 @@ impl Authority {
         Glance { policy, found }
     }
 
+    /// The signature of `subject` in `repository` that counts, if there is one. Where it cannot be told whose would count
+    /// there is none: nothing is signed then either.
+    pub(in crate::apply) async fn signature_of(
+        &self,
+        context: &Context,
+        glance: &Glance,
+        repository: &Repository,
+        subject: &Digest,
+    ) -> Result<Option<Verified>, ApplyError> {
+        let Ok(policy) = &glance.policy else {
+            return Ok(None);
+        };
+        let mut found = glance.found.iter();
+        let known = found.find(|(of, _)| of.digest == *subject && of.repository == *repository);
+        if let Some((_, Ok(lookup))) = known {
+            return Ok(lookup.first_signer());
+        }
+        let judge = self.judge(policy);
+        let search = Search::First(SignatureFormat::Bundle);
+        let lookup = look_up(context, repository, subject, &judge, search).await?;
+        Ok(lookup.first_signer())
+    }
+
     /// Looks for the signature of each subject at which there was no glance, notes those that are there, and returns what is
     /// missing. A signature of either format will do, unless both are wanted.
     pub(in crate::apply) async fn find_unsigned(
@@ -171,6 +200,13 @@ impl Authority {
             looked.push((subject, lookup));
         }
         let unsigned = unsigned(signing.formats, &looked);
+        if context.mode == Mode::Apply {
+            match self.check_certificate(&policy, &unsigned).await {
+                // Signing meets it again, and the inputs say what it means there.
+                Err(error) if error.is_signing_outage() => (),
+                checked => checked?,
+            }
+        }
         for one in &unsigned {
             let (digest, format) = (&one.subject.digest, one.format);
             let text = match &one.known {

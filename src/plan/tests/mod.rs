@@ -22,23 +22,28 @@ const PLATFORMS: [&str; 5] = [
     "windows/amd64",
 ];
 
+const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+
 fn leaf(platform: &str, seed: u8, media_type: MediaType) -> Leaf {
     let digest = Digest::of(format!("{platform} {seed}").as_bytes());
     Leaf {
-        descriptor: Descriptor::new(media_type, 500, digest),
+        descriptor: Vouched::invented(Descriptor::new(media_type, 500, digest)),
         platform: platform.parse().unwrap(),
+        config_type: MediaType::from(CONFIG),
+        version: None,
     }
 }
 
 fn resolved(leaf: Leaf, attested: bool) -> Resolved {
     let of = leaf.descriptor.digest.clone();
     let attestation = Attestation {
-        descriptor: Descriptor::new(
+        descriptor: Vouched::invented(Descriptor::new(
             MediaType::OciManifest,
             700,
             Digest::of(format!("about {of}").as_bytes()),
-        ),
+        )),
         of: of.clone(),
+        config_type: MediaType::from(CONFIG),
     };
     let input = if attested {
         Digest::of(format!("index of {of}").as_bytes())
@@ -46,7 +51,7 @@ fn resolved(leaf: Leaf, attested: bool) -> Resolved {
         of
     };
     Resolved {
-        input,
+        input: Vouched::invented(input),
         leaves: vec![leaf],
         attestations: attested.then_some(attestation).into_iter().collect(),
     }
@@ -99,11 +104,15 @@ fn moving(tag: &str, holds: Option<Manifest>) -> SeenTag {
     }
 }
 
-/// The same index as another tool writes it: pretty-printed, children in another order, with a field of its own.
+/// The same index as another tool writes it: pretty-printed, children in another order, the type of each config repeated,
+/// as crane does.
 fn rewritten(manifest: &Manifest) -> Manifest {
     let mut document: serde_json::Value = serde_json::from_slice(manifest.bytes()).unwrap();
-    document["manifests"].as_array_mut().unwrap().reverse();
-    document["annotations"]["tool"] = "another".into();
+    let entries = document["manifests"].as_array_mut().unwrap();
+    entries.reverse();
+    for entry in entries {
+        entry["artifactType"] = CONFIG.into();
+    }
     Manifest::parse(
         serde_json::to_vec_pretty(&document).unwrap(),
         manifest.media_type().clone(),
@@ -267,4 +276,33 @@ fn the_kind_of_index_follows_the_children() {
         kind(&mixed, &none, IndexType::Docker),
         Err(AssembleError::NotDocker { .. })
     ));
+}
+
+/// Decides where something is to be signed, and no signature vouches for anything.
+fn decide_signed(
+    assembly: &Assembly,
+    resolved: &[Resolved],
+    seen: &[SeenTag],
+) -> Result<TagSteps, Vec<Conflict>> {
+    decide_tags(
+        assembly,
+        resolved,
+        seen,
+        Sameness::Vouched(&[]),
+        &BTreeMap::new(),
+    )
+}
+
+/// Decides where nothing is signed.
+fn decide_unsigned(
+    assembly: &Assembly,
+    resolved: &[Resolved],
+    seen: &[SeenTag],
+) -> Result<TagSteps, Vec<Conflict>> {
+    decide_tags(assembly, resolved, seen, Sameness::Images, &BTreeMap::new())
+}
+
+/// The same images, with an annotation that nobody asked for.
+fn annotated(manifest: &Manifest) -> Manifest {
+    edited(manifest, |index| index["annotations"]["by"] = "them".into())
 }

@@ -1,0 +1,174 @@
+//! The line between what a run may sign, tag, publish or restore, and what it has only observed.
+//!
+//! Registries, records and other jobs tell a run what is there. Whoever may push could have written that, so it decides
+//! what is skipped, refused or reported, and never becomes what this run puts its name to. A [`Vouched`] is proof that
+//! something else stands behind the content: an input, this run's own work, or a signature that meets the policy.
+
+use std::ops::Deref;
+
+use crate::domain::{Descriptor, Digest, Manifest};
+use crate::inputs::Given;
+use crate::signing::Verified;
+
+/// Content that may be signed, tagged, published or restored.
+///
+/// Only this module makes one. Nobody else can, whatever a registry said:
+///
+/// ```compile_fail
+/// use manifest_seal::domain::Digest;
+/// use manifest_seal::plan::{Vouched, Voucher};
+///
+/// let observed = Digest::of(b"what a tag holds");
+/// let vouched = Vouched { content: observed, by: Voucher::Input };
+/// ```
+///
+/// An input vouches for the digest that it names, and no code but the parser of inputs says what an input names:
+///
+/// ```compile_fail
+/// use manifest_seal::domain::Digest;
+/// use manifest_seal::inputs::Given;
+///
+/// let given = Given { repository: "ghcr.io/o/r".parse().unwrap(), digest: Digest::of(b"observed") };
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Vouched<T> {
+    content: T,
+    by: Voucher,
+}
+
+/// The reason why content counts as vouched for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Voucher {
+    /// An input of this run names it, or names an index that lists it.
+    Input,
+    /// This run made it, from vouched content, or would have made it so.
+    Made,
+    /// A signature that verifies under this run's policy.
+    Signature,
+}
+
+/// An index that a run reports on: vouched for, or only found under a tag.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// It may be signed, and tags may be given to it.
+    Vouched(Vouched<Manifest>),
+    /// It stays where it is, and nothing is done with it.
+    Observed(Manifest),
+}
+
+impl<T> Vouched<T> {
+    /// The reason.
+    #[must_use]
+    pub fn by(&self) -> Voucher {
+        self.by
+    }
+
+    /// The content alone.
+    #[must_use]
+    pub fn into_content(self) -> T {
+        self.content
+    }
+
+    /// Content that nobody vouches for.
+    #[cfg(test)]
+    pub(crate) fn invented(content: T) -> Self {
+        Self {
+            content,
+            by: Voucher::Input,
+        }
+    }
+
+    pub(super) fn made(content: T) -> Self {
+        Self {
+            content,
+            by: Voucher::Made,
+        }
+    }
+}
+
+impl Vouched<Digest> {
+    /// The digest that an input names.
+    #[must_use]
+    pub fn given(given: &Given) -> Self {
+        Self {
+            content: given.digest().clone(),
+            by: Voucher::Input,
+        }
+    }
+
+    /// The manifest with this digest; `None` for any other.
+    #[must_use]
+    pub fn manifest(&self, manifest: Manifest) -> Option<Vouched<Manifest>> {
+        (*manifest.digest() == self.content).then_some(Vouched {
+            content: manifest,
+            by: self.by,
+        })
+    }
+}
+
+impl Vouched<Manifest> {
+    /// `manifest`, of which `verified` is a signature that meets this run's policy; `None` if it is one of something else.
+    #[must_use]
+    pub fn signed(manifest: Manifest, verified: &Verified) -> Option<Self> {
+        (manifest.digest() == verified.subject()).then_some(Self {
+            content: manifest,
+            by: Voucher::Signature,
+        })
+    }
+
+    /// A descriptor that points to it.
+    #[must_use]
+    pub fn described(&self) -> Vouched<Descriptor> {
+        Vouched {
+            content: self.content.descriptor(),
+            by: self.by,
+        }
+    }
+
+    /// The children of an index. Its digest is that of its bytes, which name them.
+    pub fn members(&self) -> impl Iterator<Item = Vouched<Descriptor>> {
+        self.content.children().iter().map(|child| Vouched {
+            content: child.clone(),
+            by: self.by,
+        })
+    }
+}
+
+impl Vouched<Descriptor> {
+    /// The digest that it points to.
+    #[must_use]
+    pub fn target(&self) -> Vouched<Digest> {
+        Vouched {
+            content: self.content.digest.clone(),
+            by: self.by,
+        }
+    }
+}
+
+impl Standing {
+    /// The index.
+    #[must_use]
+    pub fn manifest(&self) -> &Manifest {
+        match self {
+            Self::Vouched(vouched) => vouched,
+            Self::Observed(manifest) => manifest,
+        }
+    }
+
+    /// The index, if it is vouched for.
+    #[must_use]
+    pub fn vouched(&self) -> Option<&Vouched<Manifest>> {
+        match self {
+            Self::Vouched(vouched) => Some(vouched),
+            Self::Observed(_) => None,
+        }
+    }
+}
+
+impl<T> Deref for Vouched<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.content
+    }
+}

@@ -1,0 +1,320 @@
+//! What somebody without our signing rights wrote decides nothing about what is signed, tagged or moved.
+
+use serde_json::{Value, json};
+
+use crate::attack::{INDEX, MANIFEST, child, index_of, push};
+use crate::support::{Action, MIRROR, Outcome, REPOSITORY, Two, World};
+
+const USUAL_WORKFLOW: &str = "octo-org/octo-app/.github/workflows/release.yml@refs/heads/main";
+const OTHER_WORKFLOW: &str = "octo-org/octo-app/.github/workflows/other.yml@refs/heads/main";
+
+/// The right images, under `tag`, beside an annotation that nobody asked for.
+fn push_foreign(world: &World, tag: &str) -> String {
+    let mut index = index_of(&[
+        child(world, &world.amd64.digest, "amd64"),
+        child(world, &world.arm64.digest, "arm64"),
+    ]);
+    index["annotations"] = json!({"org.opencontainers.image.source": "https://elsewhere.test"});
+    push(world, Some(tag), &index.to_string())
+}
+
+/// Asks that nothing was signed, and that no tag leads to anything but `kept`.
+fn nothing_was_done(world: &World, kept: &[(&str, &str)]) {
+    assert_eq!(world.sigstore().entries(), 0);
+    let tags: Vec<(String, String)> = world.tags().into_iter().collect();
+    let kept: Vec<(String, String)> = kept
+        .iter()
+        .map(|(tag, digest)| ((*tag).to_owned(), (*digest).to_owned()))
+        .collect();
+    assert_eq!(tags, kept);
+}
+
+#[test]
+fn index_that_anybody_could_have_pushed_is_a_conflict_where_something_is_signed() {
+    let world = World::new();
+    let theirs = push_foreign(&world, "v1");
+    for action in [
+        world.seal(),
+        world.seal().input("moving-tags", "latest"),
+        world.seal().input("tags", "v1\nv1.0"),
+        world.seal().input("recursive", "true"),
+        world.seal().input("dry-run", "true"),
+    ] {
+        let outcome = action.end_with(3);
+        outcome.says(&[
+            &theirs,
+            "nothing vouches for it: its annotation `org.opencontainers.image.source` is \"https://elsewhere.test\", to be not there",
+            "digests: ",
+        ]);
+        nothing_was_done(&world, &[("v1", &theirs)]);
+    }
+    // Where nothing is signed it stays as it is, and no other tag gets it.
+    let outcome = world.create().input("tags", "v1\nv1.0").succeed();
+    outcome.says(&["::warning::a tag holds", "nothing vouches for it"]);
+    let ours = outcome.output("digest");
+    assert_ne!(ours, theirs);
+    nothing_was_done(&world, &[("v1", &theirs), ("v1.0", ours)]);
+}
+
+#[test]
+fn index_of_others_that_all_tags_hold_is_unchanged_where_nothing_is_signed() {
+    let world = World::new();
+    let theirs = push_foreign(&world, "v1");
+    let create = world.create();
+    let outcome = create.succeed();
+    assert_eq!(
+        (outcome.output("digest"), outcome.output("result")),
+        (theirs.as_str(), "unchanged")
+    );
+    assert_eq!(world.writes(), [""; 0]);
+}
+
+#[test]
+fn foreign_index_in_one_registry_reaches_no_other() {
+    let two = Two::new();
+    let mut index: Value = serde_json::from_slice(&two.push_theirs("scratch").1).unwrap();
+    index["annotations"] = json!({"by": "them"});
+    let theirs = two
+        .other
+        .push_raw(MIRROR, Some("v1"), INDEX, index.to_string().as_bytes());
+    two.seal()
+        .end_with(3)
+        .says(&["nothing vouches for it", "annotation `by`"]);
+    assert_eq!(two.world.tag("v1"), None);
+    assert_eq!(two.world.sigstore().entries(), 0);
+    assert!(two.world.registry().manifest(REPOSITORY, &theirs).is_none());
+}
+
+#[test]
+fn signature_of_ours_or_an_input_vouches_for_an_index() {
+    let world = World::new();
+    let theirs = push_foreign(&world, "v1");
+    // To adopt it is to name it.
+    let adopt = world
+        .seal()
+        .input("digests", &theirs)
+        .input("tags", "v1\nv1.0");
+    let outcome = adopt.succeed();
+    assert_eq!(
+        (outcome.output("digest"), outcome.output("result")),
+        (theirs.as_str(), "completed")
+    );
+    assert_eq!(world.tag("v1.0").as_ref(), Some(&theirs));
+    assert_eq!(world.listed(&theirs).len(), 1);
+    // Now it carries our signature: from the images themselves it is ours, too.
+    let outcome = world.seal().input("tags", "v1\nv2").succeed();
+    assert_eq!(
+        (outcome.output("digest"), outcome.output("sign-skipped")),
+        (theirs.as_str(), "true")
+    );
+    assert_eq!(world.tag("v2"), Some(theirs));
+}
+
+#[test]
+fn signature_by_others_vouches_for_nothing() {
+    let world = World::new();
+    let theirs = push_foreign(&world, "v1");
+    world.as_workflow(OTHER_WORKFLOW, "octo-org/octo-app", || {
+        world.sign(&theirs).succeed()
+    });
+    let entries = world.sigstore().entries();
+    world.seal().end_with(3).says(&["nothing vouches for it"]);
+    assert_eq!(world.sigstore().entries(), entries);
+}
+
+#[test]
+fn registry_that_does_not_show_signatures_is_no_proof_that_there_is_none() {
+    let world = World::new();
+    let theirs = push_foreign(&world, "v1");
+    world.sign(&theirs).succeed();
+    let fault = sandbox::Fault::on("GET", "*/referrers/*").times(u32::MAX);
+    world.registry().fault(fault.status(503));
+    world.seal().end_with(1).says(&["503"]);
+    world.registry().clear_faults();
+    assert_eq!(world.seal().succeed().output("digest"), theirs);
+}
+
+#[test]
+fn policy_that_this_run_cannot_meet_is_refused_before_anything_is_written() {
+    let world = World::new();
+    let digest = world.amd64.digest.clone();
+    let own = format!("https://github.com/{USUAL_WORKFLOW}");
+    for (name, value) in [
+        (
+            "certificate-identity",
+            format!("https://github.com/{OTHER_WORKFLOW}"),
+        ),
+        (
+            "certificate-identity-regexp",
+            "https://github.com/someone-else/.*".to_owned(),
+        ),
+        ("certificate-oidc-issuer", "https://issuer.test".to_owned()),
+        (
+            "certificate-github-workflow-repository",
+            "octo-org/other".to_owned(),
+        ),
+        ("certificate-github-workflow-ref", "refs/tags/v1".to_owned()),
+        ("certificate-github-workflow-sha", "0".repeat(40)),
+        ("certificate-github-workflow-name", "another".to_owned()),
+        ("certificate-github-workflow-trigger", "schedule".to_owned()),
+    ] {
+        for action in [world.seal(), world.sign(&digest)] {
+            let outcome = action.input(name, &value).end_with(2);
+            outcome.says(&[
+                "what this run signs would not be what the inputs ask for",
+                "hint: ",
+            ]);
+            if name.starts_with("certificate-identity") {
+                outcome.says(&[&own, &value]);
+            } else {
+                outcome.says(&[&value]);
+            }
+            assert_eq!(world.writes(), [""; 0], "{name}");
+            nothing_was_done(&world, &[]);
+        }
+    }
+    assert_eq!(world.certificates(), 0);
+}
+
+#[test]
+fn policy_that_this_run_meets_is_held() {
+    let world = World::new();
+    let outcome = world
+        .seal()
+        .input(
+            "certificate-identity",
+            format!("https://github.com/{USUAL_WORKFLOW}"),
+        )
+        .input("certificate-github-workflow-ref", "refs/heads/main")
+        .succeed();
+    assert_eq!(outcome.output("verified"), "true");
+    assert_eq!(
+        outcome.output("identity"),
+        format!("https://github.com/{USUAL_WORKFLOW}")
+    );
+    let command = outcome.output("verify-command");
+    assert!(command.contains("--certificate-github-workflow-ref 'refs/heads/main'"));
+}
+
+#[test]
+fn signature_from_another_ref_is_not_this_runs_own() {
+    let world = World::new();
+    let digest = world.seal().succeed().output("digest").to_owned();
+    // The identity of a reusable workflow is the same for every ref of its caller.
+    world.sigstore().set_claim("ref", "refs/heads/feature");
+    let outcome = world.seal().succeed();
+    assert_eq!(outcome.output("sign-skipped"), "false");
+    assert_eq!(world.listed(&digest).len(), 2);
+    world.sigstore().set_claim("ref", "refs/heads/main");
+    assert_eq!(world.seal().succeed().output("sign-skipped"), "true");
+    // Who gives a pattern says whose count: the ref is left open, the repository is not.
+    let pattern = format!(
+        "https://github.com/{}@.*",
+        USUAL_WORKFLOW.split('@').next().unwrap()
+    );
+    world.sigstore().set_claim("ref", "refs/heads/third");
+    let outcome = world
+        .seal()
+        .input("certificate-identity-regexp", &pattern)
+        .succeed();
+    assert_eq!(outcome.output("sign-skipped"), "true");
+    world.sigstore().set_claim("repository", "octo-org/caller");
+    let outcome = world
+        .seal()
+        .input("certificate-identity-regexp", &pattern)
+        .succeed();
+    assert_eq!(outcome.output("sign-skipped"), "false");
+    world
+        .sigstore()
+        .set_claim("repository", "octo-org/octo-app");
+    world.sigstore().set_claim("ref", "refs/heads/main");
+}
+
+/// An image for linux/amd64 whose config has a version label, where one is given.
+fn labelled(world: &World, seed: &str, version: Option<&str>) -> String {
+    let registry = world.registry();
+    let mut config = json!({"os": "linux", "architecture": "amd64", "created": seed});
+    if let Some(version) = version {
+        config["config"] = json!({"Labels": {"org.opencontainers.image.version": version}});
+    }
+    let config = config.to_string();
+    let digest = registry.push_blob(REPOSITORY, config.as_bytes());
+    let manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": digest, "size": config.len()},
+        "layers": [],
+    });
+    registry.push_raw(REPOSITORY, None, MANIFEST, manifest.to_string().as_bytes())
+}
+
+/// A run of `command` for `tag` and `latest`, of an image with this label.
+fn release(world: &World, command: &str, tag: &str, label: Option<&str>) -> Action {
+    let image = labelled(world, tag, label);
+    world
+        .seal()
+        .input("command", command)
+        .input("digests", image)
+        .input("tags", tag)
+        .input("moving-tags", "latest")
+}
+
+fn latest_is(world: &World, outcome: &Outcome) -> bool {
+    world.tag("latest").as_deref() == Some(outcome.output("digest"))
+}
+
+#[test]
+fn version_that_nobody_signed_freezes_no_tag() {
+    let world = World::new();
+    let image = labelled(&world, "theirs", Some("999999.0.0"));
+    let index = index_of(&[child(&world, &image, "amd64")]).to_string();
+    let theirs = push(&world, Some("latest"), &index);
+    let outcome = release(&world, "seal", "1.0.0", None).succeed();
+    outcome.says(&[
+        "::warning::",
+        "calls itself version 999999.0.0 and has no signature by this workflow",
+    ]);
+    assert!(latest_is(&world, &outcome));
+    // Where nothing is signed nobody's word is better: it is honoured, and said.
+    world.registry().tag(REPOSITORY, "latest", &theirs);
+    let outcome = release(&world, "create", "1.0.1", None).succeed();
+    outcome.says(&["::warning::", "999999.0.0", "nothing was verified"]);
+    assert_eq!(world.tag("latest"), Some(theirs));
+}
+
+#[test]
+fn signed_newer_version_stays_whichever_ref_signed_it() {
+    let world = World::new();
+    world.sigstore().set_claim("ref", "refs/tags/v1.1.0");
+    world.sigstore().set_claim(
+        "job_workflow_ref",
+        "octo-org/octo-app/.github/workflows/release.yml@refs/tags/v1.1.0",
+    );
+    let newest = release(&world, "seal", "1.1.0", Some("1.1.0")).succeed();
+    world.sigstore().set_claim("ref", "refs/tags/v1.0.0");
+    world.sigstore().set_claim(
+        "job_workflow_ref",
+        "octo-org/octo-app/.github/workflows/release.yml@refs/tags/v1.0.0",
+    );
+    // Of the older one no label says which it is, but its tag does.
+    for label in [Some("1.0.0"), None] {
+        let older = release(&world, "seal", "v1.0.0", label);
+        let older = if label.is_none() {
+            older.input("tags", "v1.0.1")
+        } else {
+            older
+        };
+        older
+            .succeed()
+            .says(&["left alone: it holds version 1.1.0, which is newer than"]);
+        assert!(latest_is(&world, &newest));
+    }
+    // Another workflow of the repository is not this one.
+    world.as_workflow(OTHER_WORKFLOW, "octo-org/octo-app", || {
+        let theirs = release(&world, "seal", "2.0.0", Some("2.0.0")).succeed();
+        assert!(latest_is(&world, &theirs));
+    });
+    let outcome = release(&world, "seal", "1.2.0", Some("1.2.0")).succeed();
+    outcome.says(&["calls itself version 2.0.0 and has no signature by this workflow"]);
+    assert!(latest_is(&world, &outcome));
+}

@@ -48,13 +48,13 @@ pub(super) async fn seal(
     // Not before the policy is known, which this run may be unable to meet: it may copy the children.
     let known = inspection.know(context, seal).await?;
     let (authority, glance) = signer.unzip();
-    let signed = match (&authority, &glance) {
+    let vouched = match (&authority, &glance) {
         (Some(authority), Some(glance)) => {
             Some(vouch(context, authority, glance, known.lacking_vouchers()).await?)
         }
         _ => None,
     };
-    let sameness = signed
+    let sameness = vouched
         .as_deref()
         .map_or(Sameness::Images, Sameness::Vouched);
     let versions = versions(
@@ -146,7 +146,7 @@ fn versions<'a>(
     } = &known.inspection;
     let believed = signer.and_then(|(authority, glance)| {
         let policy = glance.policy().ok()?.at_any_ref();
-        Some(Believed::Signer(authority, policy))
+        Some(Believed::Signer(authority, Box::new(policy)))
     });
     Versions {
         context,

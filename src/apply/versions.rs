@@ -28,7 +28,7 @@ pub(super) enum Believed<'a> {
     /// That of whoever may push: nothing is signed or verified here. It is said.
     Anybody,
     /// A signature that meets this policy.
-    Signer(&'a Authority, Policy),
+    Signer(&'a Authority, Box<Policy>),
 }
 
 impl Versions<'_> {

@@ -15,10 +15,10 @@ pub enum CertificateProblem {
     #[error("its certificate is by an authority that is not trusted here")]
     UnknownAuthority,
     /// It has ended.
-    #[error("its certificate ended{}", when(.0))]
+    #[error("its certificate ended{}", when(.0.as_ref()))]
     Ended(Option<Timestamp>),
     /// It has not begun.
-    #[error("its certificate begins only{}", when(.0))]
+    #[error("its certificate begins only{}", when(.0.as_ref()))]
     NotBegun(Option<Timestamp>),
     /// It is for other names than the one that was asked for.
     #[error("its certificate is for {}", names(.0))]
@@ -34,6 +34,10 @@ pub enum CertificateProblem {
 }
 
 impl CertificateProblem {
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the enum is the TLS library's, and whatever else it says is shown in its words"
+    )]
     pub(super) fn of(error: &CertificateError) -> Self {
         let time = |time: &rustls::pki_types::UnixTime| {
             let seconds = i64::try_from(time.as_secs()).ok()?;
@@ -79,7 +83,7 @@ impl CertificateProblem {
     }
 }
 
-fn when(time: &Option<Timestamp>) -> String {
+fn when(time: Option<&Timestamp>) -> String {
     time.map(|time| format!(" at {time}")).unwrap_or_default()
 }
 

@@ -34,7 +34,7 @@ pub struct Unanswered {
     /// The proxy that was to bring the question there.
     pub through: Option<Through>,
     /// Why the server's certificate is not accepted, where that is the reason.
-    pub certificate: Option<CertificateProblem>,
+    pub certificate: Option<Box<CertificateProblem>>,
 }
 
 /// A proxy that was asked. Its password is left out.
@@ -134,9 +134,12 @@ impl Unanswered {
     pub fn of(error: &reqwest::Error) -> Self {
         let first: &(dyn std::error::Error + 'static) = error;
         let levels = std::iter::successors(Some(first), |level| level.source());
-        let certificate = levels.filter_map(tls_error).find_map(|error| match error {
-            rustls::Error::InvalidCertificate(problem) => Some(CertificateProblem::of(problem)),
-            _ => None,
+        let certificate = levels.filter_map(tls_error).find_map(|error| {
+            if let rustls::Error::InvalidCertificate(problem) = error {
+                Some(Box::new(CertificateProblem::of(problem)))
+            } else {
+                None
+            }
         });
         let cause = certificate
             .as_ref()

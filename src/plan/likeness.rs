@@ -1,6 +1,7 @@
 //! How an index that a tag holds compares to the one that this run makes: its images, and everything else in it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
 
@@ -244,11 +245,13 @@ fn entry_text(entry: &Value) -> String {
     if let (Some(os), Some(architecture)) =
         (platform["os"].as_str(), platform["architecture"].as_str())
     {
-        text.push_str(&format!(" for {}", shown(&format!("{os}/{architecture}"))));
+        let platform = shown(&format!("{os}/{architecture}"));
+        // Writing to a string cannot fail.
+        let _ = write!(text, " for {platform}");
     }
     for name in ["annotations", "artifactType"] {
         if let Some(value) = entry.get(name) {
-            text.push_str(&format!(", {name} {}", shown(&value.to_string())));
+            let _ = write!(text, ", {name} {}", shown(&value.to_string()));
         }
     }
     text

@@ -197,7 +197,7 @@ impl Fault {
     pub(super) fn certificate(&self) -> Option<(&CertificateProblem, &str)> {
         match self {
             Self::Unreachable { host, unanswered } => {
-                Some((unanswered.certificate.as_ref()?, host))
+                Some((unanswered.certificate.as_deref()?, host))
             }
             Self::Token { fault, .. } | Self::Aws { fault, .. } => fault.certificate(),
             Self::Refused { .. }

@@ -86,7 +86,7 @@ impl SigningError {
     #[must_use]
     pub fn certificate(&self) -> Option<(&CertificateProblem, &str)> {
         let (url, unanswered) = self.unanswered()?;
-        Some((unanswered.certificate.as_ref()?, url))
+        Some((unanswered.certificate.as_deref()?, url))
     }
 
     fn unanswered(&self) -> Option<(&str, &Unanswered)> {

@@ -295,8 +295,8 @@ proptest! {
 #[test]
 fn version_is_the_annotation_else_the_label_of_all_images_else_the_one_semver_tag() {
     let labelled = |labels: &[Option<&str>]| -> Vec<Resolved> {
-        let images = PLATFORMS.iter().zip(labels);
-        let leaf = |(platform, label): (&&str, &Option<&str>)| {
+        let images = PLATFORMS.iter().zip(labels.iter().copied());
+        let leaf = |(platform, label): (&&str, Option<&str>)| {
             let mut image = resolved(leaf(platform, 1, MediaType::OciManifest), false);
             image.leaves[0].version = label.map(str::to_owned);
             image

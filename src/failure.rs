@@ -153,6 +153,8 @@ fn exit_code(error: &ApplyError) -> ExitCode {
         | ApplyError::NoLegacyLog
         | ApplyError::NoRecord(_)
         | ApplyError::NoSuchRecord(_)
+        | ApplyError::UnvouchedRecord { .. }
+        | ApplyError::ObservedImage { .. }
         | ApplyError::ManyRecorded(_)
         | ApplyError::EmptyRecord(..)
         | ApplyError::NoPlatform { .. }
@@ -256,6 +258,12 @@ fn hint(error: &ApplyError) -> Option<String> {
         }
         ApplyError::NoRecord(_) | ApplyError::EmptyRecord(..) => {
             "give `image` with its tag or digest, or the `record` that `create` wrote"
+        }
+        ApplyError::UnvouchedRecord { .. } => {
+            "give `record-digest`, an output of the step that wrote the record; or name the digest itself, `registry/repository@sha256:…`, in `image` (`sign`) or `source` (`publish`)"
+        }
+        ApplyError::ObservedImage { .. } => {
+            "if it is the right image, name it, `registry/repository@sha256:…`, in `image` (`sign`) or `source` (`publish`)"
         }
         ApplyError::Record(_)
         | ApplyError::Layout(_)

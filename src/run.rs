@@ -12,7 +12,7 @@ use crate::domain::{Event, Events, RequestTrace, Secret, SignatureFormat};
 use crate::failure::Failure;
 use crate::http::{Certificates, Client, Proxies};
 use crate::inputs::{Files, Inputs, Mode, RawInputs, Request, Settings};
-use crate::record::RecordFile;
+use crate::record::{Announcement, Job, KnownDigests, WorkflowRun, export_name};
 use crate::registry::{self, AwsKeys, Credentials, Login, Registry};
 use crate::report::{FailureText, Report, RetryText, trace_text};
 use crate::signing::{Keyless, Purpose, TokenSource, Trust, TrustSource};
@@ -173,8 +173,11 @@ async fn work(
         events: events.clone(),
         mode: settings.mode,
     };
+    let record = Environment::relative(&settings.record);
     let ledger = Ledger::open(
-        RecordFile::new(environment.workspace_path(&settings.record)),
+        &record,
+        environment.workspace_path(&settings.record),
+        job(environment, settings),
         settings.mode,
     )?;
     let authority = authority(environment, inputs, client, events);
@@ -182,16 +185,59 @@ async fn work(
         timeout: settings.timeout,
         stop,
     };
-    let record = Environment::relative(&settings.record);
-    Ok(apply(
-        &context,
-        &inputs.request,
-        authority,
-        &ledger,
-        &record,
-        limits,
-    )
-    .await)
+    let outcome = apply(&context, &inputs.request, authority, &ledger, limits).await;
+    // Elsewhere it is an output.
+    if let (Some(digest), None) = (ledger.written(), environment.variable("GITHUB_OUTPUT")) {
+        events.note(format!("the record `{record}` has the SHA-256 `{digest}`"));
+    }
+    Ok(outcome)
+}
+
+/// What the job around this step has to do with its records.
+fn job(environment: &Environment, settings: &Settings) -> Job {
+    let number = |name: &str| environment.variable(name)?.parse().ok();
+    let run = || {
+        Some(WorkflowRun {
+            id: environment.variable("GITHUB_RUN_ID")?.parse().ok()?,
+            attempt: number("GITHUB_RUN_ATTEMPT").unwrap_or(1),
+            repository: environment.variable("GITHUB_REPOSITORY")?.to_owned(),
+        })
+    };
+    let (exporting, announcing) = (environment.clone(), environment.clone());
+    let input = settings.record_digest.clone();
+    let name = Environment::relative(&settings.record);
+    let variable = export_name(&name);
+    let known = move |name: &str| {
+        let variable = export_name(&Environment::relative(Path::new(name)));
+        let exported = exporting.variable(&variable).unwrap_or_default();
+        KnownDigests {
+            input: input.clone(),
+            exported: exported
+                .split(' ')
+                .filter_map(|text| text.parse().ok())
+                .collect(),
+        }
+    };
+    let announce = move |announcement: Announcement<'_>| match announcement {
+        Announcement::Replacing { old, new } => {
+            let both: Vec<String> = old
+                .into_iter()
+                .chain([new])
+                .map(ToString::to_string)
+                .collect();
+            Ok(announcing.export(&variable, both.join(" "))?)
+        }
+        Announcement::Replaced(new) => {
+            announcing.export(&variable, new.to_string())?;
+            let outputs = [("record", name.clone()), ("record-digest", new.to_string())];
+            Ok(announcing.write_outputs(&outputs)?)
+        }
+    };
+    Job {
+        run: run(),
+        known: Box::new(known),
+        announce: Box::new(announce),
+    }
 }
 
 fn certificates(settings: &Settings) -> Result<Certificates, Failure> {

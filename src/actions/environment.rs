@@ -15,7 +15,7 @@ const FILE_MAX_BYTES: u64 = 4 << 20;
 const SUMMARY_MAX_BYTES: usize = 1 << 20;
 
 /// Everything a run knows of where it runs, read once.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Environment {
     variables: BTreeMap<String, String>,
     arguments: Arguments,
@@ -131,15 +131,16 @@ impl Environment {
     }
 
     /// Hands the outputs over to the step. Elsewhere than in the runner nobody asked for them, and nothing is written.
+    ///
+    /// Of one that is written again the runner takes the last value.
     pub fn write_outputs(&self, outputs: &[(&str, String)]) -> Result<(), EnvironmentError> {
-        let mut text = String::new();
-        for (name, value) in outputs {
-            // SECURITY: the value cannot hold its own digest, so it cannot end the block early and add outputs.
-            let delimiter = format!("end_{}", Digest::of(value.as_bytes()).hex());
-            // Writing to a string cannot fail.
-            let _ = write!(text, "{name}<<{delimiter}\n{value}\n{delimiter}\n");
-        }
-        self.append("GITHUB_OUTPUT", text.as_bytes())
+        self.append("GITHUB_OUTPUT", blocks(outputs).as_bytes())
+    }
+
+    /// Exports a variable to the later steps of the job, which the runner does however this one ends. Elsewhere there is
+    /// no later step.
+    pub fn export(&self, name: &str, value: String) -> Result<(), EnvironmentError> {
+        self.append("GITHUB_ENV", blocks(&[(name, value)]).as_bytes())
     }
 
     /// Adds to the job's summary, cut at GitHub's limit.
@@ -177,6 +178,18 @@ impl Environment {
             .display()
             .to_string()
     }
+}
+
+/// Names and values as the runner reads them from a file, each in a block of its own.
+fn blocks(values: &[(&str, String)]) -> String {
+    let mut text = String::new();
+    for (name, value) in values {
+        // SECURITY: the value cannot hold its own digest, so it cannot end the block early and add others.
+        let delimiter = format!("end_{}", Digest::of(value.as_bytes()).hex());
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{name}<<{delimiter}\n{value}\n{delimiter}\n");
+    }
+    text
 }
 
 fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {

@@ -1,5 +1,5 @@
-//! The command `cleanup`: puts every tag that the record says this run wrote back to what it held, as far as registries let
-//! that be done. What cannot be done is a warning with what to do by hand: a failed run has failed already.
+//! The command `cleanup`: puts every tag that a vouched record says this run wrote back to what it held, as far as
+//! registries let that be done. What cannot be done is a warning with what to do by hand: a failed run has failed already.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,9 @@ use super::{ApplyError, Context, Ledger};
 use crate::domain::{Digest, FullTag, Reference, Repository, Tag};
 use crate::failure::chain_text;
 use crate::inputs::{Cleanup, Mode};
-use crate::plan::{CleanupStep, LeaveReason, Shown, TagKind, decide_cleanup, unnamed_tags};
+use crate::plan::{
+    CleanupStep, LeaveReason, Shown, TagKind, decide_cleanup, leave_to_hand, unnamed_tags,
+};
 use crate::registry::{DeletionError, Doomed};
 
 /// Takes back what a run wrote.
@@ -21,29 +23,30 @@ pub(super) async fn cleanup(
     context: &Context,
     cleanup: &Cleanup,
     ledger: &Ledger,
-    record_name: &str,
     receipt: &mut Receipt,
 ) -> Result<(), ApplyError> {
     receipt.planned = context.mode == Mode::DryRun;
     let told = receipt.cleanup.insert(CleanupReceipt::default());
-    let Some(record) = ledger.earlier() else {
-        // A record is written before the first change.
-        context.events.warn(format!(
-            "there is no record `{record_name}`, so that nothing is taken back; a run that wrote anything has left one"
-        ));
-        return Ok(());
-    };
     context.events.phase("Look at the tags");
     let fixed = cleanup.tags.iter().map(|tag| (tag, TagKind::Fixed));
     let moving = cleanup.moving_tags.iter();
     let named: Vec<_> = fixed
         .chain(moving.map(|tag| (tag, TagKind::Moving)))
         .collect();
-    let looks = named.iter().map(|(tag, kind)| async {
-        let shown = look(context, tag).await;
+    let looks = named.iter().map(|(tag, _)| look(context, tag));
+    let seen = named.iter().zip(join_all(looks).await);
+    let Some(record) = ledger.vouched() else {
+        let why = ledger.unvouched_text();
+        let left = seen
+            .map(|((tag, kind), shown)| CleanupTag::new(tag, leave_to_hand(*kind, shown, &why)));
+        told.tags = left.collect();
+        told.leave_all(context, why);
+        return Ok(());
+    };
+    let decided = seen.map(|((tag, kind), shown)| {
         CleanupTag::new(tag, decide_cleanup(record, tag, *kind, &shown))
     });
-    told.tags = join_all(looks).await;
+    told.tags = decided.collect();
     for tag in &told.tags {
         tag.say(context);
     }
@@ -112,9 +115,9 @@ async fn take_back(
         let CleanupStep::TakeBack(back) = &tag.step else {
             continue;
         };
-        match &back.before {
-            Some(before) => tell(ended, restore(context, tag, &back.wrote, before).await),
-            None => doomed.entry(&back.wrote).or_default().push(tag),
+        match back.before() {
+            Some(before) => tell(ended, restore(context, tag, back.wrote(), before).await),
+            None => doomed.entry(back.wrote()).or_default().push(tag),
         }
     }
     for (digest, tags) in doomed {

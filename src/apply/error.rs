@@ -4,7 +4,7 @@ use super::{PreflightError, Subject};
 use crate::domain::{Digest, FullTag, ImageReference};
 use crate::layout::LayoutError;
 use crate::plan::{AssembleError, Conflict};
-use crate::record::RecordError;
+use crate::record::{RecordError, Unvouched};
 use crate::registry::RegistryError;
 use crate::signing::{Refusal, SigningError};
 
@@ -144,6 +144,24 @@ pub enum ApplyError {
     /// The record that was named as the source is not there.
     #[error("there is no record `{0}`")]
     NoSuchRecord(String),
+    /// Nothing vouches for a record that digests were to be taken from.
+    #[error("nothing vouches for the record `{name}`: {why}")]
+    UnvouchedRecord {
+        /// The record.
+        name: String,
+        /// Why.
+        why: Box<Unvouched>,
+    },
+    /// A record that is vouched for has an image that its run only found under a tag.
+    #[error(
+        "the run of the record `{name}` found `{image}` under a tag and did not make it: nothing vouches for it"
+    )]
+    ObservedImage {
+        /// The record.
+        name: String,
+        /// The image, as the record names it.
+        image: String,
+    },
     /// None of the places has the image.
     #[error("no `source` has the image: it is not in `{}`", .0.join("`, `"))]
     NoSource(Vec<String>),

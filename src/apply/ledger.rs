@@ -1,41 +1,116 @@
 //! Keeps the record true while a run changes things: called before each change and after it.
 
-use super::ApplyError;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
 use super::receipt::{Receipt, SignatureReceipt};
-use crate::domain::MediaType;
+use super::{ApplyError, Context};
+use crate::domain::{Digest, MediaType};
 use crate::inputs::Mode;
-use crate::record::{ImageRecord, Record, RecordFile};
+use crate::record::{
+    ImageRecord, Job, Loaded, Record, RecordFile, Unvouched, VouchedImages, VouchedRecord,
+};
 
 /// The record as this run found it, and where it is kept.
-#[derive(Debug)]
 pub struct Ledger {
+    name: String,
     file: RecordFile,
-    earlier: Option<Record>,
+    loaded: Loaded,
+    job: Job,
     mode: Mode,
+    written: Mutex<Option<Digest>>,
 }
 
 impl Ledger {
-    /// Reads what earlier runs left. A file that is no record is an error: writing over it could lose somebody's work.
-    pub fn open(file: RecordFile, mode: Mode) -> Result<Self, ApplyError> {
-        let earlier = file.load()?;
+    /// Reads what earlier runs left at `path`, which `name` names in the workspace. A file that is no record is an error:
+    /// writing over it could lose somebody's work.
+    pub fn open(name: &str, path: PathBuf, job: Job, mode: Mode) -> Result<Self, ApplyError> {
+        let file = RecordFile::new(path);
+        let loaded = file.load(&(job.known)(name), job.run.as_ref())?;
         Ok(Self {
+            name: name.to_owned(),
             file,
-            earlier,
+            loaded,
+            job,
             mode,
+            written: Mutex::default(),
         })
     }
 
-    /// What earlier runs left; `None` when there was no record.
-    pub(super) fn earlier(&self) -> Option<&Record> {
-        self.earlier.as_ref()
+    /// The name of the record in the workspace.
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
-    /// Writes down what the receipt says now.
+    /// What earlier runs left, as a hint where to look first. Whoever can write the file may have made it up.
+    pub(super) fn earlier(&self) -> Option<&Record> {
+        self.loaded.hints()
+    }
+
+    /// What earlier steps of this run left, where it is vouched for.
+    pub(super) fn vouched(&self) -> Option<&VouchedRecord> {
+        self.loaded.vouched()
+    }
+
+    /// Why tags are not taken back by the record that is there, or that is not there.
+    pub(super) fn unvouched_text(&self) -> String {
+        let name = &self.name;
+        match &self.loaded {
+            Loaded::Absent => format!("there is no record `{name}`"),
+            Loaded::OtherRun(run, _) => {
+                format!("the record `{name}` is of {run}{}", self.this_run())
+            }
+            Loaded::Observed(_, why) => format!("nothing vouches for the record `{name}`: {why}"),
+            // Tags are taken back by this one.
+            Loaded::Vouched(_) => format!("the record `{name}` is vouched for"),
+        }
+    }
+
+    fn this_run(&self) -> String {
+        let run = self.job.run.as_ref();
+        run.map_or(String::new(), |run| format!(", and this is {run}"))
+    }
+
+    /// Says that the record that is there is not continued, and why.
+    pub(super) fn tell_earlier(&self, context: &Context) {
+        let anew = "it is written anew, and nothing of it is taken over";
+        let text = format!("{}; {anew}", self.unvouched_text());
+        match &self.loaded {
+            Loaded::Absent | Loaded::Vouched(_) => (),
+            Loaded::OtherRun(..) => context.events.warn(text),
+            Loaded::Observed(_, why) if why.is_mismatch() => context.events.warn(text),
+            // So it is after each earlier attempt whose record is at hand.
+            Loaded::Observed(..) => context.events.note(text),
+        }
+    }
+
+    /// The images that may be signed on the word of this run's record; `None` where there is no record.
+    pub(super) fn images(&self) -> Option<Result<VouchedImages, ApplyError>> {
+        let images = self.loaded.images()?;
+        Some(images.map_err(|why| unvouched(&self.name, why)))
+    }
+
+    /// The images that may be published on the word of a record at `path`; `None` where there is none.
+    pub(super) fn images_of(
+        &self,
+        name: &str,
+        path: &Path,
+    ) -> Result<Option<VouchedImages>, ApplyError> {
+        let file = RecordFile::new(path.to_owned());
+        let loaded = file.load(&(self.job.known)(name), self.job.run.as_ref())?;
+        let images = loaded.images().transpose();
+        images.map_err(|why| unvouched(name, why))
+    }
+
+    /// Writes down what the receipt says now, and tells later steps what the record's digest is.
     pub(super) fn save(&self, receipt: &Receipt) -> Result<(), ApplyError> {
         if self.mode == Mode::DryRun {
             return Ok(());
         }
-        let mut record = self.earlier.clone().unwrap_or_default();
+        // SECURITY: what nothing vouches for is not continued: later steps would believe all that is written now.
+        let vouched = self.vouched().map(VouchedRecord::record);
+        let mut record = vouched.cloned().unwrap_or_default();
+        record.run = self.job.run.clone().or(record.run);
         if receipt.index.is_some() {
             receipt
                 .records()
@@ -45,7 +120,26 @@ impl Ledger {
             let images = signed_images(receipt).into_iter();
             images.for_each(|image| record.add_signatures(image));
         }
-        Ok(self.file.save(&record)?)
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = written
+            .as_ref()
+            .or(self.vouched().map(VouchedRecord::digest));
+        *written = Some(self.file.hand_on(&record, old, &self.job)?);
+        Ok(())
+    }
+
+    /// The digest of the record that this run wrote, if it wrote one.
+    #[must_use]
+    pub fn written(&self) -> Option<Digest> {
+        let written = self.written.lock();
+        written.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+fn unvouched(name: &str, why: Unvouched) -> ApplyError {
+    ApplyError::UnvouchedRecord {
+        name: name.to_owned(),
+        why: Box::new(why),
     }
 }
 
@@ -61,6 +155,7 @@ fn signed_images(receipt: &Receipt) -> Vec<ImageRecord> {
                 image,
                 digest: signature.subject.digest.clone(),
                 media_type: MediaType::OciIndex,
+                observed: false,
                 platforms: Vec::new(),
                 attestations: Vec::new(),
                 tags: Vec::new(),

@@ -79,16 +79,18 @@ pub async fn apply(
     request: &Request,
     authority: impl Future<Output = Result<Authority, ApplyError>>,
     ledger: &Ledger,
-    record_name: &str,
     limits: Limits<impl Future<Output = &'static str>>,
 ) -> Outcome {
     let mut receipt = Receipt::default();
+    match request {
+        Request::Seal(_) | Request::Sign(_) | Request::Publish(_) => ledger.tell_earlier(context),
+        // These write none.
+        Request::Verify(_) | Request::Preflight(_) | Request::Cleanup(_) => (),
+    }
     let walk = async {
         match request {
             Request::Seal(seal) => seal::seal(context, seal, authority, ledger, &mut receipt).await,
-            Request::Sign(sign) => {
-                sign::sign(context, sign, authority, ledger, record_name, &mut receipt).await
-            }
+            Request::Sign(sign) => sign::sign(context, sign, authority, ledger, &mut receipt).await,
             Request::Verify(verify) => {
                 verify::verify(context, verify, authority, ledger, &mut receipt).await
             }
@@ -99,7 +101,7 @@ pub async fn apply(
                 publish::publish(context, publish, authority, ledger, &mut receipt).await
             }
             Request::Cleanup(request) => {
-                cleanup::cleanup(context, request, ledger, record_name, &mut receipt).await
+                cleanup::cleanup(context, request, ledger, &mut receipt).await
             }
         }
     };

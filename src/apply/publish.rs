@@ -34,7 +34,7 @@ pub(super) async fn publish(
     receipt.planned = context.mode == Mode::DryRun;
     context.events.phase("Look at the source and the tags");
     let (found, sights) = tokio::try_join!(
-        find(context, &publish.sources),
+        find(context, &publish.sources, ledger),
         see_tags(context, &publish.tags, &publish.moving_tags),
     )?;
     let image = &found.image;
@@ -223,6 +223,7 @@ fn index_receipt(image: &Manifest, destinations: &[Repository]) -> IndexReceipt 
         platforms,
         attestations,
         children: BTreeMap::new(),
+        // What the sources name is vouched for.
         observed: false,
     }
 }

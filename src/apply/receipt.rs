@@ -72,7 +72,8 @@ pub struct IndexReceipt {
     pub attestations: Vec<Digest>,
     /// Every digest in it, by the input that it came from.
     pub children: BTreeMap<Digest, Vec<Digest>>,
-    /// Whether it was only found under tags: nothing vouches for it.
+    /// Whether it was only found under tags: nothing vouches for it. Nothing is signed or published on the word of a record
+    /// that says so.
     pub observed: bool,
 }
 
@@ -342,6 +343,7 @@ impl Receipt {
             image: repository.to_string(),
             digest: index.digest.clone(),
             media_type: index.media_type.clone(),
+            observed: index.observed,
             platforms: index.platforms.iter().map(platform).collect(),
             attestations: index.attestations.clone(),
             tags: tags.map(tag).collect(),

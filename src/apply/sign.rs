@@ -1,4 +1,4 @@
-//! The command `sign`: signs an image that is there, or every digest of a record.
+//! The command `sign`: signs an image that is there, or every digest of a record that is vouched for.
 
 use std::future::Future;
 
@@ -17,13 +17,12 @@ pub(super) async fn sign(
     sign: &Sign,
     authority: impl Future<Output = Result<Authority, ApplyError>>,
     ledger: &Ledger,
-    record_name: &str,
     receipt: &mut Receipt,
 ) -> Result<(), ApplyError> {
     receipt.signing = true;
     receipt.planned = context.mode == Mode::DryRun;
     context.events.phase("Look at what is to be signed");
-    let targets = targets(context, sign, ledger, record_name);
+    let targets = targets(context, sign, ledger);
     let (targets, authority) = tokio::try_join!(targets, authority)?;
     let mut subjects = Vec::new();
     for (repository, found) in targets {
@@ -58,16 +57,14 @@ async fn targets(
     context: &Context,
     sign: &Sign,
     ledger: &Ledger,
-    record_name: &str,
 ) -> Result<Vec<(Repository, Vec<Descriptor>)>, ApplyError> {
     let depth = sign.signing.depth;
     match &sign.what {
         Subjects::Image(image) => Ok(vec![named(context, image, depth).await?]),
         Subjects::Record(only) => {
-            let record = ledger
-                .earlier()
-                .ok_or_else(|| ApplyError::NoRecord(record_name.to_owned()))?;
-            recorded(context, record, only.as_ref(), depth, record_name).await
+            let images = ledger.images();
+            let images = images.ok_or_else(|| ApplyError::NoRecord(ledger.name().to_owned()))?;
+            recorded(context, &images?, only.as_ref(), depth, ledger.name()).await
         }
     }
 }

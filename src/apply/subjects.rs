@@ -9,7 +9,7 @@ use super::children::{DEPTH_MAX, PARALLEL, TOTAL_MAX};
 use super::{ApplyError, Context};
 use crate::domain::{Descriptor, Digest, ImageReference, Manifest, Reference, Repository};
 use crate::inputs::Depth;
-use crate::record::Record;
+use crate::record::{ImageRecord, VouchedImages};
 
 /// The image that was named, resolved at the registry, and its children where they are wanted.
 pub(super) async fn named(
@@ -100,24 +100,24 @@ pub(super) async fn with_children(
     })
 }
 
-/// Every image and index of the record, as the registry shows them: nothing is signed that the registry does not hold.
+/// Every image and index of a record, as the registry shows them: nothing is signed that the registry does not hold.
 pub(super) async fn recorded(
     context: &Context,
-    record: &Record,
+    images: &VouchedImages,
     only: Option<&Repository>,
     depth: Depth,
     record_name: &str,
 ) -> Result<Vec<(Repository, Vec<Descriptor>)>, ApplyError> {
     let mut targets = Vec::new();
     let mut seen = BTreeSet::new();
-    for image in &record.images {
+    let name = only.map(Repository::to_string);
+    let is_wanted = |image: &ImageRecord| name.as_ref().is_none_or(|name| *name == image.image);
+    let images = images.select(is_wanted, |_| false);
+    for image in images.map_err(|image| observed(image, record_name))? {
         let repository: Repository = image
             .image
             .parse()
             .map_err(|_| ApplyError::OddRecord(image.image.clone()))?;
-        if only.is_some_and(|only| *only != repository) {
-            continue;
-        }
         let mut digests: Vec<&Digest> = vec![&image.digest];
         digests.extend(image.platforms.iter().map(|platform| &platform.digest));
         if depth == Depth::Children {
@@ -137,4 +137,12 @@ pub(super) async fn recorded(
         Ok((repository, subjects))
     });
     try_join_all(looks).await
+}
+
+/// An image that a record names and nothing vouches for.
+pub(super) fn observed(image: &ImageRecord, record_name: &str) -> ApplyError {
+    ApplyError::ObservedImage {
+        name: record_name.to_owned(),
+        image: format!("{}@{}", image.image, image.digest),
+    }
 }

@@ -2,14 +2,16 @@
 
 use super::Context;
 use crate::domain::{Digest, FullTag};
-use crate::plan::{CleanupStep, LeaveReason, TakeBack};
+use crate::plan::{CleanupStep, LeaveReason, TagKind, TakeBack};
 use crate::registry::steps_by_hand;
 
 /// What was found of every tag that the inputs name, and what became of it.
 #[derive(Debug, Default)]
 pub struct CleanupReceipt {
-    /// Every tag, in the order of the inputs, moving ones last; none where there is no record.
+    /// Every tag, in the order of the inputs, moving ones last.
     pub tags: Vec<CleanupTag>,
+    /// Why nothing is taken back, where nothing vouches for what the run did.
+    pub unvouched: Option<String>,
 }
 
 /// A tag, what was to be done with it, and what became of that.
@@ -42,6 +44,15 @@ pub enum CleanupEnd {
 }
 
 impl CleanupReceipt {
+    /// Says that every tag is left to somebody who knows what the run did, and why.
+    pub(super) fn leave_all(&mut self, context: &Context, why: String) {
+        self.tags.iter().for_each(|tag| tag.say(context));
+        context.events.warn(format!(
+            "no tag is deleted or moved: {why}. See what the run did, and do the rest by hand"
+        ));
+        self.unvouched = Some(why);
+    }
+
     /// Notes what became of a tag, and says it.
     pub(super) fn note(&mut self, context: &Context, ended: &CleanupTag) {
         ended.say(context);
@@ -61,7 +72,9 @@ impl CleanupTag {
         match &blank.step {
             CleanupStep::TakeBack(_) => blank.with(CleanupEnd::Open),
             CleanupStep::Leave(_) => blank,
-            CleanupStep::Unknown(_, why) => blank.remaining(why, blank.by_hand()),
+            CleanupStep::Unknown(_, why) | CleanupStep::ByHand { why, .. } => {
+                blank.remaining(why, blank.by_hand())
+            }
         }
     }
 
@@ -91,28 +104,53 @@ impl CleanupTag {
     pub fn way_back(&self) -> Option<&TakeBack> {
         match &self.step {
             CleanupStep::TakeBack(back) | CleanupStep::Unknown(back, _) => Some(back),
-            CleanupStep::Leave(_) => None,
+            CleanupStep::Leave(_) | CleanupStep::ByHand { .. } => None,
+        }
+    }
+
+    /// What it holds, as far as is known.
+    #[must_use]
+    pub fn holds(&self) -> Option<&Digest> {
+        match &self.step {
+            CleanupStep::ByHand { holds, .. } => holds.as_ref(),
+            CleanupStep::TakeBack(_) | CleanupStep::Leave(_) | CleanupStep::Unknown(..) => {
+                self.way_back().map(TakeBack::wrote)
+            }
         }
     }
 
     /// What to do by hand.
     #[must_use]
     pub fn by_hand(&self) -> String {
-        let back = self.way_back();
-        let before = back.and_then(|back| back.before.as_ref());
-        let steps = before.map_or_else(
-            || steps_by_hand(&self.tag),
-            |before| {
-                // SECURITY: between single quotes for a shell; the grammar of names and digests has none.
-                let (image, tag) = (self.tag.repository.at(before), &self.tag.tag);
-                format!("`crane tag '{image}' '{tag}'`")
-            },
-        );
-        match (&self.step, back) {
-            (CleanupStep::Unknown(..), Some(back)) => {
-                format!("if it holds `{}`: {steps}", back.wrote)
+        let delete = || steps_by_hand(&self.tag);
+        let point = |to: &str| {
+            // SECURITY: between single quotes for a shell; the grammar of names and digests has none.
+            let (repository, tag) = (&self.tag.repository, &self.tag.tag);
+            format!("`crane tag '{repository}@{to}' '{tag}'`")
+        };
+        let steps = |back: &TakeBack| {
+            back.before()
+                .map_or_else(delete, |before| point(&before.to_string()))
+        };
+        match &self.step {
+            CleanupStep::TakeBack(back) => steps(back),
+            CleanupStep::Unknown(back, _) => {
+                format!("if it holds `{}`: {}", back.wrote(), steps(back))
             }
-            _ => steps,
+            CleanupStep::ByHand {
+                kind: TagKind::Fixed,
+                ..
+            } => format!("if the run made it: {}", delete()),
+            // SECURITY: a command with a digest that a forged record names would be a way to move the tag there.
+            CleanupStep::ByHand {
+                kind: TagKind::Moving,
+                ..
+            } => format!(
+                "if the run moved it: {} with the digest that it held before, which the summary of that run names; if the run made it: {}",
+                point("sha256:…"),
+                delete()
+            ),
+            CleanupStep::Leave(_) => delete(),
         }
     }
 
@@ -127,10 +165,19 @@ impl CleanupTag {
     pub(super) fn say(&self, context: &Context) {
         let (tag, events) = (&self.tag, &context.events);
         let back = self.way_back();
-        let before = back.and_then(|back| back.before.as_ref());
+        let before = back.and_then(TakeBack::before);
         match (&self.end, &self.step, before) {
+            (CleanupEnd::Remains { steps, .. }, CleanupStep::ByHand { holds, why, .. }, _) => {
+                let holds = holds.as_ref().map_or_else(
+                    || format!("what it holds is not known: {why}"),
+                    |digest| format!("it holds `{digest}`"),
+                );
+                events.note(format!(
+                    "tag `{tag}`: left alone: {holds}. By hand: {steps}"
+                ));
+            }
             (CleanupEnd::Remains { why, steps }, ..) => {
-                let wrote = back.map_or(String::new(), |back| format!(" (`{}`)", back.wrote));
+                let wrote = back.map_or(String::new(), |back| format!(" (`{}`)", back.wrote()));
                 events.warn(format!(
                     "the tag `{tag}`{wrote} could not be taken back: {why}. By hand: {steps}"
                 ));

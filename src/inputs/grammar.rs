@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::domain::{Digest, DigestError};
+
 /// What else than a line end separates the entries of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Separator {
@@ -41,6 +43,15 @@ pub(super) fn boolean(text: &str) -> Result<bool, String> {
         "false" | "False" | "FALSE" => Ok(false),
         _ => Err(format!("`{text}` is not a boolean (`true` or `false`)")),
     }
+}
+
+/// Reads a SHA-256: 64 hex digits, with or without `sha256:` before them.
+pub(super) fn sha256(text: &str) -> Result<Digest, String> {
+    let hex = text.strip_prefix("sha256:").unwrap_or(text);
+    let digest = format!("sha256:{hex}").parse();
+    digest.map_err(|_: DigestError| {
+        format!("`{text}` is not a SHA-256 (64 lower-case hex digits, with or without `sha256:`)")
+    })
 }
 
 /// Reads a duration: a number and its unit, such as `100ms`, `10s`, `2m`, `1h`.

@@ -6,13 +6,15 @@ use std::time::Duration;
 use super::auths::{self, RegistryAuth};
 use super::fields::Fields;
 use super::grammar;
-use crate::domain::{Host, Patience, Secret};
+use crate::domain::{Digest, Host, Patience, Secret};
 
 /// How to go about it.
 #[derive(Debug)]
 pub struct Settings {
     /// Where the record is, relative to the workspace.
     pub record: PathBuf,
+    /// The digest of the record, as it is known from outside of it.
+    pub record_digest: Option<Digest>,
     /// Logins, before all other credentials.
     pub registry_auths: Vec<RegistryAuth>,
     /// For ghcr.io.
@@ -50,6 +52,7 @@ pub enum Mode {
 pub(super) fn settings(fields: &mut Fields<'_>) -> Settings {
     Settings {
         record: fields.record_path(),
+        record_digest: fields.parsed("record-digest", grammar::sha256),
         registry_auths: fields
             .parsed("registry-auths", auths::parse)
             .unwrap_or_default(),

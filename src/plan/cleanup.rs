@@ -1,11 +1,11 @@
-//! What is to be done with a tag after a run that failed: from what the record says, what the inputs name, and what the
-//! registry shows. The record alone is never enough, since it is a file that others can reach.
+//! What is to be done with a tag after a run that failed: from what a vouched record says, what the inputs name, and what
+//! the registry shows. Without such a record nothing is done, and the steps are for somebody who knows what the run did.
 
 use std::fmt;
 
 use super::tags::TagKind;
 use crate::domain::{Digest, FullTag};
-use crate::record::{Record, TagRecord, TagState};
+use crate::record::{Record, TagRecord, TagState, VouchedRecord};
 
 /// What a registry shows of a tag.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,15 +27,45 @@ pub enum CleanupStep {
     Leave(LeaveReason),
     /// Nobody knows what it holds, for this reason; this is what would be done if it held what the run wrote.
     Unknown(TakeBack, String),
+    /// Nothing vouches for what the run did, so that nothing is done.
+    ByHand {
+        /// What kind of tag it is.
+        kind: TagKind,
+        /// What it holds, where that is known.
+        holds: Option<Digest>,
+        /// Why nothing is done.
+        why: String,
+    },
 }
 
 /// A tag's way back.
+///
+/// SECURITY: [`decide_cleanup`] alone makes one, from a vouched record. Only what it says is deleted or put back:
+///
+/// ```compile_fail,E0451
+/// use manifest_seal::domain::Digest;
+/// use manifest_seal::plan::TakeBack;
+///
+/// let forged = TakeBack { wrote: Digest::of(b"theirs"), before: None };
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TakeBack {
+    wrote: Digest,
+    before: Option<Digest>,
+}
+
+impl TakeBack {
     /// What the run wrote.
-    pub wrote: Digest,
+    #[must_use]
+    pub fn wrote(&self) -> &Digest {
+        &self.wrote
+    }
+
     /// What the tag held before; `None` when it did not exist, so that it is deleted.
-    pub before: Option<Digest>,
+    #[must_use]
+    pub fn before(&self) -> Option<&Digest> {
+        self.before.as_ref()
+    }
 }
 
 /// Why a tag is left alone.
@@ -75,8 +105,13 @@ impl fmt::Display for LeaveReason {
 
 /// Decides what is done with `tag`, which the inputs name, and as which kind.
 #[must_use]
-pub fn decide_cleanup(record: &Record, tag: &FullTag, kind: TagKind, shown: &Shown) -> CleanupStep {
-    let told: Vec<&TagRecord> = entries(record, tag).collect();
+pub fn decide_cleanup(
+    record: &VouchedRecord,
+    tag: &FullTag,
+    kind: TagKind,
+    shown: &Shown,
+) -> CleanupStep {
+    let told: Vec<&TagRecord> = entries(record.record(), tag).collect();
     let written: Vec<&TagRecord> = told
         .iter()
         .copied()
@@ -121,11 +156,22 @@ pub fn decide_cleanup(record: &Record, tag: &FullTag, kind: TagKind, shown: &Sho
     }
 }
 
+/// Decides what is done with a tag that the inputs name, where nothing vouches for what a run did: nothing. `why` says so.
+#[must_use]
+pub fn leave_to_hand(kind: TagKind, shown: Shown, why: &str) -> CleanupStep {
+    let (holds, why) = match shown {
+        Shown::Nothing => return CleanupStep::Leave(LeaveReason::Gone),
+        Shown::Digest(digest) => (Some(digest), why.to_owned()),
+        Shown::Unknown(fault) => (None, fault),
+    };
+    CleanupStep::ByHand { kind, holds, why }
+}
+
 /// Every tag that the record says was written, and that is not in `named`.
 #[must_use]
-pub fn unnamed_tags(record: &Record, named: &[&FullTag]) -> Vec<String> {
+pub fn unnamed_tags(record: &VouchedRecord, named: &[&FullTag]) -> Vec<String> {
     let mut unnamed = Vec::new();
-    for image in &record.images {
+    for image in &record.record().images {
         for entry in image.tags.iter().filter(|entry| is_ours(entry)) {
             let name = format!("{}:{}", image.image, entry.tag);
             if !named.iter().any(|tag| tag.to_string() == name) && !unnamed.contains(&name) {

@@ -18,7 +18,9 @@ mod tests;
 pub use assemble::{
     AssembleError, Assembly, Attestation, Child, Leaf, PlatformMap, Resolved, Wanted, assemble,
 };
-pub use cleanup::{CleanupStep, LeaveReason, Shown, TakeBack, decide_cleanup, unnamed_tags};
+pub use cleanup::{
+    CleanupStep, LeaveReason, Shown, TakeBack, decide_cleanup, leave_to_hand, unnamed_tags,
+};
 pub use likeness::images_of;
 pub use preflight::{FoundTag, Held, Look, TagAnswer, Verdict, decide_preflight, find_tags};
 pub use published::{contents_of, decide_published};

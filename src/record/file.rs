@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::{Record, SCHEMA};
+use crate::domain::Digest;
 
 const RECORD_MAX_BYTES: u64 = 4 << 20;
 
@@ -53,6 +54,9 @@ pub enum RecordError {
         #[source]
         source: io::Error,
     },
+    /// Later steps cannot be told what vouches for it.
+    #[error("could not hand on the SHA-256 of the record")]
+    Unannounced(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl RecordFile {
@@ -62,8 +66,8 @@ impl RecordFile {
         Self { path }
     }
 
-    /// Reads the record. `None` when there is no such file.
-    pub fn load(&self) -> Result<Option<Record>, RecordError> {
+    /// Reads the record and the SHA-256 of its bytes. `None` when there is no such file.
+    pub(super) fn read(&self) -> Result<Option<(Record, Digest)>, RecordError> {
         let unreadable = |source| RecordError::Unreadable {
             path: self.path.clone(),
             source,
@@ -85,7 +89,7 @@ impl RecordFile {
                 source,
             })?;
         if record.schema == SCHEMA {
-            Ok(Some(record))
+            Ok(Some((record, Digest::of(&text))))
         } else {
             Err(RecordError::OtherSchema {
                 path: self.path.clone(),
@@ -94,27 +98,32 @@ impl RecordFile {
         }
     }
 
-    /// Replaces the record in one step, so that a run killed meanwhile leaves the old one or the new one.
-    pub fn save(&self, record: &Record) -> Result<(), RecordError> {
-        self.replace(record)
-            .map_err(|source| RecordError::Unwritable {
-                path: self.path.clone(),
-                source,
-            })
+    /// The bytes that stand in the file.
+    pub(super) fn text(&self, record: &Record) -> Result<Vec<u8>, RecordError> {
+        record.text().map_err(|source| RecordError::Unwritable {
+            path: self.path.clone(),
+            source: source.into(),
+        })
     }
 
-    fn replace(&self, record: &Record) -> io::Result<()> {
+    /// Replaces the record in one step, so that a run killed meanwhile leaves the old one or the new one.
+    pub(super) fn replace(&self, text: &[u8]) -> Result<(), RecordError> {
+        self.write(text).map_err(|source| RecordError::Unwritable {
+            path: self.path.clone(),
+            source,
+        })
+    }
+
+    fn write(&self, text: &[u8]) -> io::Result<()> {
         let folder = self
             .path
             .parent()
             .filter(|folder| !folder.as_os_str().is_empty())
             .unwrap_or(Path::new("."));
         fs::create_dir_all(folder)?;
-        let mut text = serde_json::to_vec_pretty(record)?;
-        text.push(b'\n');
         let beside = self.beside(folder);
         let replaced =
-            write_new(&beside, &text, folder).and_then(|()| fs::rename(&beside, &self.path));
+            write_new(&beside, text, folder).and_then(|()| fs::rename(&beside, &self.path));
         if replaced.is_err() {
             // What it was called says enough.
             let _ = fs::remove_file(&beside);
@@ -147,13 +156,18 @@ fn write_new(path: &Path, text: &[u8], folder: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
 
+    fn text() -> Vec<u8> {
+        Record::default().text().unwrap()
+    }
+
     #[test]
     fn a_record_survives_the_disk() {
         let folder = tempfile::tempdir().unwrap();
         let file = RecordFile::new(folder.path().join("deep/record.json"));
-        assert_eq!(file.load().unwrap(), None);
-        file.save(&Record::default()).unwrap();
-        assert_eq!(file.load().unwrap(), Some(Record::default()));
+        assert_eq!(file.read().unwrap(), None);
+        file.replace(&text()).unwrap();
+        let known = (Record::default(), Digest::of(&text()));
+        assert_eq!(file.read().unwrap(), Some(known));
     }
 
     #[test]
@@ -164,12 +178,10 @@ mod tests {
         let temporary = folder.path().join(format!("record.{}", std::process::id()));
         std::os::unix::fs::symlink(&target, temporary).unwrap();
         assert!(write_new(&folder.path().join("target"), b"ours", folder.path()).is_err());
-        RecordFile::new(path.clone())
-            .save(&Record::default())
-            .unwrap();
+        RecordFile::new(path.clone()).replace(&text()).unwrap();
         std::os::unix::fs::symlink(&target, folder.path().join("linked")).unwrap();
         RecordFile::new(folder.path().join("linked"))
-            .save(&Record::default())
+            .replace(&text())
             .unwrap();
         assert_eq!(fs::read_to_string(&target).unwrap(), "theirs");
         assert!(path.exists());
@@ -180,7 +192,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir_all(folder.path().join("record/x")).unwrap();
         let file = RecordFile::new(folder.path().join("record"));
-        assert!(file.save(&Record::default()).is_err());
+        assert!(file.replace(&text()).is_err());
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
@@ -197,8 +209,8 @@ mod tests {
             "{\"schema\":2}",
         ] {
             fs::write(&path, text).unwrap();
-            assert!(file.load().is_err(), "{text}");
+            assert!(file.read().is_err(), "{text}");
         }
-        assert!(RecordFile::new(folder.path().to_owned()).load().is_err());
+        assert!(RecordFile::new(folder.path().to_owned()).read().is_err());
     }
 }

@@ -1,15 +1,22 @@
 //! The record: what a run found, meant to do and did, in one JSON file that the next step, job or rerun reads.
 //!
 //! It is written before and after each change, so that a run which is killed still tells what it was at. This room
-//! knows the file's shape and how to replace it in one step; it refuses to know why anything in it happened.
+//! knows the file's shape, how to replace it in one step, and which of the files that lie there may decide something; it
+//! refuses to know why anything in it happened.
 
 mod file;
+mod job;
+mod run;
+mod vouched;
 
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{Digest, MediaType};
 
 pub use file::{RecordError, RecordFile};
+pub use job::{Announce, Announcement, Job, export_name};
+pub use run::WorkflowRun;
+pub use vouched::{KnownDigests, Loaded, Unvouched, VouchedImages, VouchedRecord};
 
 /// The version of the shape below. A reader refuses any other, since it could only guess.
 pub const SCHEMA: u32 = 1;
@@ -20,6 +27,9 @@ pub const SCHEMA: u32 = 1;
 pub struct Record {
     /// The version of this shape.
     pub schema: u32,
+    /// The run that wrote it last; none outside of Actions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<WorkflowRun>,
     /// The images, in the order in which they came.
     #[serde(default)]
     pub images: Vec<ImageRecord>,
@@ -35,6 +45,9 @@ pub struct ImageRecord {
     pub digest: Digest,
     /// What kind of index it is.
     pub media_type: MediaType,
+    /// Whether the run only found it under a tag, and nothing vouches for it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub observed: bool,
     /// What runs where, in the order of the index.
     pub platforms: Vec<PlatformRecord>,
     /// Everything else in the index: attestations.
@@ -116,12 +129,20 @@ impl Default for Record {
     fn default() -> Self {
         Self {
             schema: SCHEMA,
+            run: None,
             images: Vec::new(),
         }
     }
 }
 
 impl Record {
+    /// The bytes that stand in the file.
+    pub fn text(&self) -> serde_json::Result<Vec<u8>> {
+        let mut text = serde_json::to_vec_pretty(self)?;
+        text.push(b'\n');
+        Ok(text)
+    }
+
     /// Puts what a run says about an image in place of what an earlier one said about the same index.
     ///
     /// What a tag held before the first run that wrote it is kept from the earlier record: a rerun finds the tag holding
@@ -135,6 +156,8 @@ impl Record {
             self.images.push(image);
             return;
         };
+        // What a run vouched for stays so, whatever a later one finds.
+        image.observed &= earlier.observed;
         for tag in &mut image.tags {
             let known = earlier
                 .tags
@@ -246,6 +269,7 @@ mod tests {
             image: "ghcr.io/o/r".to_owned(),
             digest: Digest::of(b"index"),
             media_type: MediaType::OciIndex,
+            observed: false,
             platforms: Vec::new(),
             attestations: Vec::new(),
             tags,
@@ -285,6 +309,21 @@ mod tests {
             record.images,
             [image(vec![tag(Some(b"index"), TagState::Kept)])]
         );
+    }
+
+    #[test]
+    fn image_that_was_vouched_for_once_stays_so() {
+        for (first, second) in [(true, false), (false, true), (true, true)] {
+            let mut record = Record::default();
+            for observed in [first, second] {
+                record.put(ImageRecord {
+                    observed,
+                    ..image(Vec::new())
+                });
+            }
+            let observed = record.images.first().map(|image| image.observed);
+            assert_eq!(observed, Some(first && second));
+        }
     }
 
     #[test]

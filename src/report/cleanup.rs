@@ -7,7 +7,7 @@ use super::markdown::{code, prose, table};
 use super::summary::short;
 use crate::apply::{CleanupEnd, CleanupReceipt, CleanupTag};
 use crate::domain::Repository;
-use crate::plan::{CleanupStep, LeaveReason};
+use crate::plan::{CleanupStep, LeaveReason, TakeBack};
 
 impl Report<'_> {
     /// The whole summary.
@@ -39,6 +39,13 @@ impl Report<'_> {
             count(cleanup, &CleanupEnd::Open),
         );
         match self.remaining(cleanup).count() {
+            0 if cleanup.unvouched.is_some() => "none of the tags exists".to_owned(),
+            remaining if cleanup.unvouched.is_some() => {
+                format!(
+                    "nothing was taken back; {} to be looked at by hand",
+                    counted(remaining)
+                )
+            }
             _ if self.receipt.planned => format!("planned: {} to take back", counted(open)),
             0 if done == 0 => "nothing was to be taken back".to_owned(),
             0 => format!("taken back: {}", counted(done)),
@@ -63,11 +70,15 @@ impl Report<'_> {
         let remaining: Vec<&CleanupTag> = self.remaining(cleanup).collect();
         let (mark, word) = match &self.failure {
             Some(_) => (":x:", "not cleaned up"),
+            None if cleanup.unvouched.is_some() => (":warning:", "left as it is"),
             None if self.receipt.planned => (":memo:", "would be cleaned up"),
             None if !remaining.is_empty() => (":warning:", "cleaned up as far as possible"),
             None => (":white_check_mark:", "cleaned up"),
         };
         let mut text = format!("### {mark}{first}{others} {word}\n");
+        if let Some(why) = &cleanup.unvouched {
+            text.extend(["\nNo tag is deleted or moved: ", &prose(why), ".\n"]);
+        }
         if !remaining.is_empty() {
             text.push_str("\n> [!WARNING]\n> Left to be done by hand:\n");
             for tag in remaining {
@@ -95,9 +106,8 @@ impl Report<'_> {
     }
 
     fn row(&self, tag: &CleanupTag) -> (&'static str, String, String) {
-        let back = tag.way_back();
-        let wrote = back.map_or("–".to_owned(), |back| short(&back.wrote));
-        let before = back.and_then(|back| back.before.as_ref());
+        let wrote = tag.holds().map_or("–".to_owned(), short);
+        let before = tag.way_back().and_then(TakeBack::before);
         match (&tag.end, before) {
             (CleanupEnd::Done, None) => (
                 ":wastebasket: deleted",
@@ -130,7 +140,9 @@ impl Report<'_> {
                 CleanupStep::Leave(reason) => {
                     (":white_check_mark: left alone", wrote, reason.to_string())
                 }
-                CleanupStep::TakeBack(_) | CleanupStep::Unknown(..) => {
+                CleanupStep::TakeBack(_)
+                | CleanupStep::Unknown(..)
+                | CleanupStep::ByHand { .. } => {
                     (":white_check_mark: left alone", wrote, String::new())
                 }
             },
@@ -152,13 +164,13 @@ impl Report<'_> {
 }
 
 fn remaining_json(tag: &CleanupTag) -> Value {
-    let back = tag.way_back();
+    let before = tag.way_back().and_then(TakeBack::before);
     let (why, steps) = reason(tag);
     json!({
         "tag": tag.tag.to_string(),
         "registry": tag.tag.repository.host().to_string(),
-        "digest": back.map(|back| &back.wrote),
-        "before": back.and_then(|back| back.before.as_ref()),
+        "digest": tag.holds(),
+        "before": before,
         "why": why,
         "steps": steps,
     })
@@ -166,9 +178,8 @@ fn remaining_json(tag: &CleanupTag) -> Value {
 
 fn hand_line(tag: &CleanupTag) -> String {
     let (why, steps) = reason(tag);
-    let digest = tag
-        .way_back()
-        .map(|back| format!(" ({})", code(&back.wrote.to_string())));
+    let digest = tag.holds();
+    let digest = digest.map(|digest| format!(" ({})", code(&digest.to_string())));
     format!(
         "> - {}{}: {}  \n>   {}\n",
         code(&tag.tag.to_string()),

@@ -229,7 +229,7 @@ fn child_of_two_indexes_is_signed_once() {
     annotated.input("tags", "v2").succeed();
     let record = create.record().to_string();
     let sign = world.sign("v1").input("image", "");
-    sign.file("manifest-seal.json", record).succeed();
+    sign.handed("manifest-seal.json", record).succeed();
     assert_eq!(world.sigstore().entries(), 4);
     assert_eq!(world.listed(&world.amd64.digest).len(), 1);
 }

@@ -60,6 +60,7 @@ mod unpublishable;
 mod uploads;
 mod vanished;
 mod verify;
+mod vouched_records;
 mod workflow_expressions;
 mod workflow_names;
 mod workflows;

@@ -112,7 +112,7 @@ fn record_of_a_pipeline_is_a_source() {
     let pipeline = Pipeline::new();
     let (create, index) = pipeline.build();
     let record = create.record().to_string();
-    let published = pipeline.checked("built.json").file("built.json", record);
+    let published = pipeline.checked("built.json").handed("built.json", record);
     assert_eq!(published.succeed().outputs["digest"], index);
     assert_eq!(published.record()["images"][0]["tags"][0]["tag"], "v1");
 }
@@ -233,7 +233,7 @@ fn image_that_is_gone_where_it_was_built_is_found_at_a_spare_place() {
     registry.delete_manifest(REPOSITORY, &index);
     let record = create.record().to_string();
     for source in ["built.json", &pipeline.world.at(&index)] {
-        let alone = pipeline.checked(source).file("built.json", &record);
+        let alone = pipeline.checked(source).handed("built.json", &record);
         pipeline.target.clear_requests();
         assert_eq!(alone.run().code, 1);
         assert_eq!(pipeline.writes_there(), [""; 0]);
@@ -302,7 +302,7 @@ fn record_of_two(pipeline: &Pipeline) -> (String, [String; 2]) {
     let one = both.input("digests", &pipeline.world.arm64.digest);
     let second = one.succeed().outputs["digest"].clone();
     let sign = pipeline.world.sign("v1").input("image", "");
-    let signed = sign.file("manifest-seal.json", one.record().to_string());
+    let signed = sign.handed("manifest-seal.json", one.record().to_string());
     signed.succeed();
     (signed.record().to_string(), [first, second])
 }
@@ -313,7 +313,7 @@ fn everything_in_a_record_is_published() {
     let (record, indexes) = record_of_two(&pipeline);
     let publish = pipeline
         .checked("built.json")
-        .file("built.json", &record)
+        .handed("built.json", &record)
         .input("image", pipeline.target.repository(TARGET))
         .input("moving-tags", "");
     // A tag could name but one of them.
@@ -368,7 +368,7 @@ fn tags_of_a_record_are_for_its_only_index() {
     images.insert(1, twice);
     let publish = pipeline
         .checked("built.json")
-        .file("built.json", record.to_string());
+        .handed("built.json", record.to_string());
     assert_eq!(publish.succeed().outputs["digest"], index);
     assert_eq!(pipeline.target.tags(TARGET)["v1"], index);
 }

@@ -184,7 +184,7 @@ fn hostile_strings_in_files() {
             .into_iter()
             .zip(codes)
             {
-                let action = action.file("manifest-seal.json", &text);
+                let action = action.handed("manifest-seal.json", &text);
                 siege.play(
                     &format!("{command}, record, {what}: {attack}"),
                     &action,

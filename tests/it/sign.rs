@@ -234,7 +234,7 @@ fn record_of_create_says_what_is_to_be_signed() {
     let sign = world
         .sign("v1")
         .input("image", "")
-        .file("out/record.json", record)
+        .handed("out/record.json", record)
         .input("record", "out/record.json");
     let outcome = sign.succeed();
     assert_eq!(
@@ -257,7 +257,7 @@ fn record_that_says_nothing_to_sign_is_an_input_error() {
         .says(&["there is no record `manifest-seal.json`", "hint: "]);
     let empty = sign
         .clone()
-        .file("manifest-seal.json", r#"{"schema":1,"images":[]}"#);
+        .handed("manifest-seal.json", r#"{"schema":1,"images":[]}"#);
     empty.end_with(2).says(&["names nothing to sign"]);
     let create = world.create();
     create.succeed();
@@ -265,7 +265,7 @@ fn record_that_says_nothing_to_sign_is_an_input_error() {
     let elsewhere = world.registry().repository("octo-org/other");
     let other = sign
         .clone()
-        .file("manifest-seal.json", record)
+        .handed("manifest-seal.json", record)
         .input("image", elsewhere);
     other.end_with(2).says(&["names nothing to sign in"]);
     for text in ["{}", "[]", "{\"schema\":9,\"images\":[]}", "garbage"] {
@@ -288,7 +288,7 @@ fn digest_that_the_registry_does_not_hold_is_never_signed() {
     let by_record = world
         .sign("v1")
         .input("image", "")
-        .file("manifest-seal.json", record);
+        .handed("manifest-seal.json", record);
     for action in [by_record, world.sign(&digest), world.sign("v1")] {
         action
             .input("on-signing-failure", "warn")

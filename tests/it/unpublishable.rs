@@ -211,7 +211,7 @@ impl Scene {
     /// Of what `create` has left behind.
     fn publish_record(&self) -> Action {
         let record = self.create.record().to_string();
-        self.publish("made.json").file("made.json", record)
+        self.publish("made.json").handed("made.json", record)
     }
 
     /// A run at a destination that refuses requests like these.

@@ -5,12 +5,12 @@ use std::iter;
 use futures_util::future::try_join_all;
 
 use super::source::Source;
-use crate::apply::subjects::find_image;
-use crate::apply::{ApplyError, Context};
+use crate::apply::subjects::{find_image, observed};
+use crate::apply::{ApplyError, Context, Ledger};
 use crate::domain::{Digest, ImageReference, Manifest, Reference, Repository};
 use crate::inputs::Origin;
 use crate::layout::Layout;
-use crate::record::{Record, RecordFile};
+use crate::record::ImageRecord;
 
 /// Images, and where they are.
 pub(in crate::apply) struct Found {
@@ -48,6 +48,7 @@ impl Found {
 pub(in crate::apply) async fn find(
     context: &Context,
     origins: &[Origin],
+    ledger: &Ledger,
 ) -> Result<Found, ApplyError> {
     let mut sources = Vec::new();
     let mut images = Vec::new();
@@ -55,13 +56,24 @@ pub(in crate::apply) async fn find(
     let spare: Vec<&Repository> = origins.iter().filter_map(spare).collect();
     for origin in origins {
         let wanted = images.is_empty();
-        match look(context, origin, &spare, origins.len() == 1, wanted).await {
+        match look(context, origin, &spare, origins, ledger, wanted).await {
             Ok((places, found)) => {
                 sources.extend(places);
                 if wanted {
                     images = found;
                 }
             }
+            // SECURITY: of a record that nothing vouches for not even its repositories are asked.
+            Err(error @ ApplyError::UnvouchedRecord { .. }) => {
+                if named(origins).next().is_none() {
+                    return Err(error);
+                }
+                let why = crate::failure::chain_text(&error);
+                context
+                    .events
+                    .warn(format!("one `source` is passed over: {why}"));
+            }
+            Err(error @ ApplyError::ObservedImage { .. }) => return Err(error),
             Err(error) if wanted && origins.len() > 1 => fault = fault.or(Some(error)),
             Err(error) => return Err(error),
         }
@@ -82,6 +94,17 @@ pub(in crate::apply) async fn find(
     }
 }
 
+/// Every digest that an origin names itself.
+fn named(origins: &[Origin]) -> impl Iterator<Item = &Digest> {
+    origins.iter().filter_map(|origin| match origin {
+        Origin::Image(ImageReference {
+            reference: Some(Reference::Digest(digest)),
+            ..
+        }) => Some(digest),
+        Origin::Image(_) | Origin::Layout { .. } | Origin::Record { .. } => None,
+    })
+}
+
 /// A place that is given for what others lack: it names no image of its own.
 fn spare(origin: &Origin) -> Option<&Repository> {
     match origin {
@@ -96,9 +119,11 @@ async fn look(
     context: &Context,
     origin: &Origin,
     spare: &[&Repository],
-    is_only: bool,
+    origins: &[Origin],
+    ledger: &Ledger,
     wanted: bool,
 ) -> Result<(Vec<Source>, Vec<Manifest>), ApplyError> {
+    let is_only = origins.len() == 1;
     match origin {
         Origin::Image(image) => {
             let place = Source::from(image.repository.clone());
@@ -125,9 +150,11 @@ async fn look(
             Ok((vec![Source::Layout(layout)], vec![found]))
         }
         Origin::Record { name, path } => {
-            let record = RecordFile::new(path.clone()).load()?;
-            let record = record.ok_or_else(|| ApplyError::NoSuchRecord(name.clone()))?;
-            let recorded = recorded(&record, name)?;
+            let images = ledger.images_of(name, path)?;
+            let images = images.ok_or_else(|| ApplyError::NoSuchRecord(name.clone()))?;
+            let is_named = |digest: &Digest| named(origins).any(|named| named == digest);
+            let images = images.select(|_| true, is_named);
+            let recorded = recorded(&images.map_err(|image| observed(image, name))?, name)?;
             let mut repositories: Vec<&Repository> = Vec::new();
             for repository in recorded.iter().flat_map(|(_, places)| places) {
                 if !repositories.contains(&repository) {
@@ -188,9 +215,12 @@ async fn held(
 }
 
 /// The images of a record, each with the repositories that it is in.
-fn recorded(record: &Record, name: &str) -> Result<Vec<(Digest, Vec<Repository>)>, ApplyError> {
+fn recorded(
+    images: &[&ImageRecord],
+    name: &str,
+) -> Result<Vec<(Digest, Vec<Repository>)>, ApplyError> {
     let mut recorded: Vec<(Digest, Vec<Repository>)> = Vec::new();
-    for image in &record.images {
+    for image in images {
         let repository = image.image.parse();
         let repository = repository.map_err(|_| ApplyError::OddRecord(image.image.clone()))?;
         match recorded

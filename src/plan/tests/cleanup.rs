@@ -1,7 +1,7 @@
 //! What a cleanup may do to a tag, whatever the record says.
 
 use super::*;
-use crate::record::{ImageRecord, Record, TagRecord, TagState};
+use crate::record::{ImageRecord, Record, TagRecord, TagState, VouchedRecord};
 
 const REPOSITORY: &str = "ghcr.io/o/r";
 
@@ -15,11 +15,12 @@ fn digest(seed: u8) -> Digest {
 }
 
 /// A record with one image for each of `entries`: before, after, state.
-fn record(entries: &[(Option<u8>, u8, TagState)]) -> Record {
+fn record(entries: &[(Option<u8>, u8, TagState)]) -> VouchedRecord {
     let image = |(before, after, state): &(Option<u8>, u8, TagState)| ImageRecord {
         image: REPOSITORY.to_owned(),
         digest: digest(*after),
         media_type: MediaType::OciIndex,
+        observed: false,
         platforms: Vec::new(),
         attestations: Vec::new(),
         tags: vec![TagRecord {
@@ -31,10 +32,10 @@ fn record(entries: &[(Option<u8>, u8, TagState)]) -> Record {
         }],
         signatures: Vec::new(),
     };
-    Record {
+    VouchedRecord::of(Record {
         images: entries.iter().map(image).collect(),
         ..Record::default()
-    }
+    })
 }
 
 fn states() -> impl Strategy<Value = TagState> {
@@ -68,10 +69,10 @@ proptest! {
         let wrote = |digest_: &Digest| entries.iter().any(|(_, after, state)| *state != TagState::Kept && digest(*after) == *digest_);
         match step {
             CleanupStep::TakeBack(back) => {
-                prop_assert_eq!(&shown, &Shown::Digest(back.wrote.clone()));
-                prop_assert!(wrote(&back.wrote));
+                prop_assert_eq!(&shown, &Shown::Digest(back.wrote().clone()));
+                prop_assert!(wrote(back.wrote()));
                 // What it goes back to was there before, and no run wrote it.
-                if let Some(before) = &back.before {
+                if let Some(before) = back.before() {
                     prop_assert!(entries.iter().any(|(was, ..)| was.map(digest).as_ref() == Some(before)));
                     prop_assert!(!wrote(before));
                     prop_assert_eq!(kind, TagKind::Moving);
@@ -79,6 +80,7 @@ proptest! {
             }
             CleanupStep::Unknown(..) => prop_assert!(matches!(shown, Shown::Unknown(_))),
             CleanupStep::Leave(_) => (),
+            CleanupStep::ByHand { .. } => prop_assert!(false, "the record is vouched for"),
         }
     }
 
@@ -87,7 +89,7 @@ proptest! {
         let record = record(&entries);
         let first = decide_cleanup(&record, &named("t"), kind, &Shown::Digest(digest(seed)));
         if let CleanupStep::TakeBack(back) = first {
-            let now = back.before.map_or(Shown::Nothing, Shown::Digest);
+            let now = back.before().cloned().map_or(Shown::Nothing, Shown::Digest);
             let second = decide_cleanup(&record, &named("t"), kind, &now);
             let is_done = matches!(second, CleanupStep::Leave(LeaveReason::Gone | LeaveReason::Back));
             prop_assert!(is_done, "{:?}", second);
@@ -105,8 +107,11 @@ proptest! {
         let before = |run: u8| (run > 0 || existed).then_some(run);
         let entries: Vec<_> = (0..count).map(|run| (before(run), run + 1, TagState::Written)).collect();
         let step = decide_cleanup(&record(&entries), &named("t"), TagKind::Moving, &Shown::Digest(digest(count)));
-        let back = TakeBack { wrote: digest(count), before: existed.then(|| digest(0)) };
-        prop_assert_eq!(step, CleanupStep::TakeBack(back));
+        let CleanupStep::TakeBack(back) = step else {
+            return Err(TestCaseError::fail(format!("{step:?}")));
+        };
+        let before = existed.then(|| digest(0));
+        prop_assert_eq!((back.wrote(), back.before()), (&digest(count), before.as_ref()));
     }
 }
 

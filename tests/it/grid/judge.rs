@@ -233,7 +233,7 @@ pub(super) fn withdrawn(scene: &Scene, action: &Action) -> Vec<Problem> {
     let left = registry.snapshot();
     let mut cleanup = cleanup(&action.elsewhere());
     if let Ok(record) = fs::read(action.workspace().join(RECORD)) {
-        cleanup = cleanup.file(RECORD, record);
+        cleanup = cleanup.handed(RECORD, record);
     }
     let outcome = cleanup.run();
     let mut tags = registry.tags(repository);

@@ -286,7 +286,7 @@ impl Scene {
     pub(super) fn run(&self) -> Action {
         let action = self.action.elsewhere();
         match &self.record {
-            Some(record) => action.file(RECORD, record),
+            Some(record) => action.handed(RECORD, record),
             None => action,
         }
     }

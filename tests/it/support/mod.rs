@@ -21,7 +21,7 @@ pub(crate) use text::told;
 pub(crate) use two::{MIRROR, Two, writes};
 pub(crate) use world::{REPOSITORY, World, listed, manifest, until};
 
-/// A run of the action that is about to begin. Clones share their workspace, as steps of one job do.
+/// A run of the action that is about to begin. Clones share their workspace and what they export, as steps of one job do.
 #[derive(Clone)]
 pub(crate) struct Action {
     inputs: BTreeMap<String, String>,
@@ -61,6 +61,9 @@ impl Action {
             .input("retry-delay", "10ms")
             .input("timeout", "100s")
             .env("GITHUB_ACTIONS", "true")
+            .env("GITHUB_RUN_ID", "100")
+            .env("GITHUB_RUN_ATTEMPT", "1")
+            .env("GITHUB_REPOSITORY", "octo-org/octo-app")
     }
 
     /// Sets an input; an empty text is what the runner sends for one that is not given.
@@ -98,6 +101,18 @@ impl Action {
         self
     }
 
+    /// Puts a record into the workspace that an earlier job has handed over, with the output `record-digest`.
+    pub(crate) fn handed(self, name: &str, record: impl AsRef<[u8]>) -> Self {
+        let digest = manifest_seal::domain::Digest::of(record.as_ref());
+        let action = self.input("record-digest", digest.to_string());
+        action.file(name, record)
+    }
+
+    /// The variables that earlier steps of the job have exported.
+    pub(crate) fn exported(&self) -> BTreeMap<String, String> {
+        read_blocks(&fs::read_to_string(self.place.path().join("env")).unwrap())
+    }
+
     /// The folder that the run sees as its workspace.
     pub(crate) fn workspace(&self) -> PathBuf {
         self.place.path().join("workspace")
@@ -125,8 +140,11 @@ impl Action {
             let name = format!("INPUT_{}", name.replace(' ', "_").to_uppercase());
             (name, value)
         });
+        let exported = self.exported();
         let child = program()
             .env_clear()
+            .envs(exported)
+            .env("GITHUB_ENV", place.join("env"))
             .env("HOME", self.home())
             .env("GITHUB_WORKSPACE", self.workspace())
             .env("GITHUB_OUTPUT", place.join("output"))
@@ -211,7 +229,7 @@ impl Running {
         Outcome {
             code: output.status.code().unwrap_or(-1),
             log: String::from_utf8(printed).unwrap(),
-            outputs: read_outputs(&read("output")),
+            outputs: read_blocks(&read("output")),
             summary: read("summary.md"),
         }
     }
@@ -286,15 +304,16 @@ fn place() -> Arc<TempDir> {
     for folder in ["workspace", "home"] {
         fs::create_dir(place.path().join(folder)).unwrap();
     }
+    fs::write(place.path().join("env"), "").unwrap();
     Arc::new(place)
 }
 
-/// Reads an outputs file as the runner does: `name<<END`, lines, `END`.
-fn read_outputs(text: &str) -> BTreeMap<String, String> {
+/// Reads a file of outputs or variables as the runner does: `name<<END`, lines, `END`; the last value of a name counts.
+fn read_blocks(text: &str) -> BTreeMap<String, String> {
     let mut outputs = BTreeMap::new();
     let mut lines = text.lines();
     while let Some(line) = lines.next() {
-        let (name, end) = line.split_once("<<").expect("every output is a block");
+        let (name, end) = line.split_once("<<").expect("everything is a block");
         let value: Vec<&str> = lines.by_ref().take_while(|line| *line != end).collect();
         outputs.insert(name.to_owned(), value.join("\n"));
     }

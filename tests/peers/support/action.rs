@@ -151,7 +151,11 @@ impl Action {
             ("GITHUB_WORKSPACE", path(workspace)),
             ("GITHUB_OUTPUT", path(&commands.join("output"))),
             ("GITHUB_STEP_SUMMARY", path(&commands.join("summary.md"))),
+            ("GITHUB_ENV", path(&commands.join("env"))),
         ];
+        // What earlier steps have exported. The files of a container lie here, too.
+        let exported = self.workspace.join(".file_commands/env");
+        let exported = read_outputs(&fs::read_to_string(exported).unwrap_or_default());
         let inputs = self.inputs.iter().map(|(name, value)| {
             // What the runner does to names: spaces and case, never hyphens.
             let name = format!("INPUT_{}", name.replace(' ', "_").to_uppercase());
@@ -160,6 +164,7 @@ impl Action {
         own.into_iter()
             .chain(self.token.iter().cloned())
             .map(|(name, value)| (name.to_owned(), value))
+            .chain(exported)
             .chain(inputs)
             .collect()
     }

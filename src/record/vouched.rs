@@ -1,0 +1,275 @@
+//! Which records decide something: those whose SHA-256 is known from outside of them. Of the others nothing is signed,
+//! published, deleted or put back.
+
+use std::fmt;
+
+use super::{ImageRecord, Record, RecordError, RecordFile, WorkflowRun};
+use crate::domain::Digest;
+
+/// A record that is vouched for, and that is of this run or of none: it is continued, and tags are taken back by it.
+///
+/// SECURITY: [`RecordFile::load`] alone makes one, from bytes whose SHA-256 is known from outside of the file. Nobody else
+/// can say that a record is one:
+///
+/// ```compile_fail,E0451
+/// use manifest_seal::domain::Digest;
+/// use manifest_seal::record::{Record, VouchedRecord};
+///
+/// let record = Record::default();
+/// let digest = Digest::of(&record.text().unwrap());
+/// let forged = VouchedRecord { record, digest };
+/// ```
+///
+/// All but the last line is anybody's to write:
+///
+/// ```
+/// use manifest_seal::domain::Digest;
+/// use manifest_seal::record::{Record, VouchedRecord};
+///
+/// let record = Record::default();
+/// let digest = Digest::of(&record.text().unwrap());
+/// let forged: Option<VouchedRecord> = None;
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VouchedRecord {
+    record: Record,
+    digest: Digest,
+}
+
+/// The images of a record that is vouched for, of whichever run: they are signed and published on its word. It has nothing
+/// of what tags held before, which goes back under its own tag and nowhere else.
+///
+/// ```compile_fail,E0423
+/// let forged = manifest_seal::record::VouchedImages(Vec::new());
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VouchedImages(Vec<ImageRecord>);
+
+/// A record that is there, by what it may decide.
+#[derive(Debug)]
+pub enum Loaded {
+    /// There is no such file.
+    Absent,
+    /// Nothing vouches for it. It says where to look first, and decides nothing.
+    Observed(Record, Unvouched),
+    /// It is vouched for, and of this run or of none.
+    Vouched(VouchedRecord),
+    /// It names another run: it is neither continued nor cleaned up by, whatever vouches for it.
+    OtherRun(WorkflowRun, Result<VouchedImages, Unvouched>),
+}
+
+/// The digests that a record may have, as they are known from outside of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KnownDigests {
+    /// The input `record-digest`.
+    pub input: Option<Digest>,
+    /// The ones that earlier steps of the job have exported for this path.
+    pub exported: Vec<Digest>,
+}
+
+/// Why nothing vouches for a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unvouched {
+    digest: Digest,
+    known: KnownDigests,
+}
+
+impl RecordFile {
+    /// Reads the record of `run` and says what it may decide.
+    pub fn load(
+        &self,
+        known: &KnownDigests,
+        run: Option<&WorkflowRun>,
+    ) -> Result<Loaded, RecordError> {
+        let Some((record, digest)) = self.read()? else {
+            return Ok(Loaded::Absent);
+        };
+        let is_other = |named: &WorkflowRun| run.is_some_and(|run| !run.is_same(named));
+        let other = record.run.clone().filter(is_other);
+        let is_known = known.has(&digest);
+        let why = Unvouched {
+            digest: digest.clone(),
+            known: known.clone(),
+        };
+        // SECURITY: nowhere else a record becomes one that is vouched for.
+        let vouched = VouchedRecord { record, digest };
+        Ok(match (other, is_known) {
+            (None, true) => Loaded::Vouched(vouched),
+            (None, false) => Loaded::Observed(vouched.record, why),
+            (Some(run), true) => Loaded::OtherRun(run, Ok(vouched.images())),
+            (Some(run), false) => Loaded::OtherRun(run, Err(why)),
+        })
+    }
+}
+
+impl KnownDigests {
+    fn has(&self, digest: &Digest) -> bool {
+        self.input
+            .iter()
+            .chain(&self.exported)
+            .any(|known| known == digest)
+    }
+}
+
+impl Loaded {
+    /// The record that is continued, and that tags are taken back by.
+    #[must_use]
+    pub fn vouched(&self) -> Option<&VouchedRecord> {
+        match self {
+            Self::Vouched(record) => Some(record),
+            Self::Absent | Self::Observed(..) | Self::OtherRun(..) => None,
+        }
+    }
+
+    /// The record as a hint where to look first. One of another run is none.
+    #[must_use]
+    pub fn hints(&self) -> Option<&Record> {
+        match self {
+            Self::Vouched(record) => Some(record.record()),
+            Self::Observed(record, _) => Some(record),
+            Self::Absent | Self::OtherRun(..) => None,
+        }
+    }
+
+    /// The images that may be signed and published on the record's word; `None` where there is no record.
+    #[must_use]
+    pub fn images(&self) -> Option<Result<VouchedImages, Unvouched>> {
+        match self {
+            Self::Absent => None,
+            Self::Observed(_, why) => Some(Err(why.clone())),
+            Self::Vouched(record) => Some(Ok(record.images())),
+            Self::OtherRun(_, images) => Some(images.clone()),
+        }
+    }
+}
+
+impl VouchedRecord {
+    /// All of it.
+    #[must_use]
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// The SHA-256 that its file has.
+    #[must_use]
+    pub fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    fn images(&self) -> VouchedImages {
+        let without_tags = |image: &ImageRecord| ImageRecord {
+            tags: Vec::new(),
+            ..image.clone()
+        };
+        VouchedImages(self.record.images.iter().map(without_tags).collect())
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of(record: Record) -> Self {
+        let digest = Digest::of(&record.text().unwrap());
+        Self { record, digest }
+    }
+}
+
+impl VouchedImages {
+    /// The images that `is_wanted`. One that the run only found under a tag is an error, unless `is_named`: nothing vouches
+    /// for what somebody else has pushed.
+    pub fn select(
+        &self,
+        is_wanted: impl Fn(&ImageRecord) -> bool,
+        is_named: impl Fn(&Digest) -> bool,
+    ) -> Result<Vec<&ImageRecord>, &ImageRecord> {
+        let wanted: Vec<_> = self.0.iter().filter(|image| is_wanted(image)).collect();
+        let is_found = |image: &&&ImageRecord| image.observed && !is_named(&image.digest);
+        match wanted.iter().find(is_found) {
+            Some(found) => Err(found),
+            None => Ok(wanted),
+        }
+    }
+}
+
+impl Unvouched {
+    /// Whether the input `record-digest` names another record.
+    #[must_use]
+    pub fn is_mismatch(&self) -> bool {
+        self.known.input.is_some()
+    }
+}
+
+impl fmt::Display for Unvouched {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "its SHA-256 is `{}`, ", self.digest)?;
+        match (&self.known.input, self.known.exported.last()) {
+            (Some(named), _) => write!(formatter, "and `record-digest` names `{named}`"),
+            (None, Some(exported)) => {
+                write!(formatter, "and the step that wrote it left `{exported}`")
+            }
+            (None, None) => formatter
+                .write_str("which neither `record-digest` nor an earlier step of this job names"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(id: u64, attempt: u32) -> WorkflowRun {
+        WorkflowRun {
+            id,
+            attempt,
+            repository: "o/r".to_owned(),
+        }
+    }
+
+    /// Saves a record of `of` and loads it in `this`, with the digest known or not.
+    fn load(of: Option<WorkflowRun>, this: Option<&WorkflowRun>, is_known: bool) -> Loaded {
+        let folder = tempfile::tempdir().unwrap();
+        let file = RecordFile::new(folder.path().join("record.json"));
+        let record = Record {
+            run: of,
+            ..Record::default()
+        };
+        let text = record.text().unwrap();
+        file.replace(&text).unwrap();
+        let known = KnownDigests {
+            input: is_known.then(|| Digest::of(&text)),
+            exported: vec![Digest::of(b"another")],
+        };
+        file.load(&known, this).unwrap()
+    }
+
+    #[test]
+    fn digest_decides_and_the_run_that_a_record_names_does_not() {
+        let this = run(7, 2);
+        for (of, is_other) in [
+            (None, false),
+            (Some(run(7, 2)), false),
+            (Some(run(7, 1)), false),
+            (Some(run(8, 1)), true),
+        ] {
+            for is_known in [true, false] {
+                match (load(of.clone(), Some(&this), is_known), is_other, is_known) {
+                    (Loaded::Vouched(_), false, true)
+                    | (Loaded::Observed(..), false, false)
+                    | (Loaded::OtherRun(_, Ok(_)), true, true)
+                    | (Loaded::OtherRun(_, Err(_)), true, false) => (),
+                    (loaded, ..) => panic!("{of:?}, {is_known}: {loaded:?}"),
+                }
+            }
+        }
+        // Outside of Actions no run is another.
+        assert!(load(Some(run(8, 1)), None, true).vouched().is_some());
+        assert!(load(Some(run(8, 1)), None, false).vouched().is_none());
+    }
+
+    #[test]
+    fn repository_tells_runs_apart_too() {
+        let other = WorkflowRun {
+            repository: "o/fork".to_owned(),
+            ..run(7, 1)
+        };
+        assert!(!run(7, 1).is_same(&other));
+        assert!(run(7, 1).is_same(&run(7, 3)));
+    }
+}

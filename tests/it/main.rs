@@ -25,6 +25,7 @@ mod credentials;
 mod deletion;
 mod deletion_ghcr;
 mod faults;
+mod forged_records;
 mod forgeries;
 mod grid;
 mod hostile;

@@ -8,6 +8,7 @@ use manifest_seal::domain::Digest;
 use sandbox::{Fault, Kind};
 use serde_json::{Value, json};
 
+use super::attack::{child, index_of, push};
 use super::cleanup::{earlier, nothing_remains, remaining};
 use super::publish::{Pipeline, TARGET};
 use crate::support::{Action, REPOSITORY, World, cleanup, until};
@@ -304,6 +305,28 @@ fn image_that_a_run_only_found_is_not_signed_or_published_unless_it_is_named() {
     assert_eq!(named.succeed().output("digest"), index);
 }
 
+/// What somebody else has pushed under the tag, with the right platforms, is kept where nothing is signed.
+#[test]
+fn index_of_a_stranger_that_a_run_kept_is_not_signed_from_its_record() {
+    let world = World::new();
+    let mut theirs = index_of(&[
+        child(&world, &world.amd64.digest, "amd64"),
+        child(&world, &world.arm64.digest, "arm64"),
+    ]);
+    theirs["annotations"] = json!({"org.opencontainers.image.source": "https://evil.test"});
+    let theirs = push(&world, Some("v1"), &theirs.to_string());
+    let create = world.create();
+    assert_eq!(create.succeed().output("result"), "unchanged");
+    assert_eq!(create.record()["images"][0]["observed"], true);
+    let sign = world
+        .sign("v1")
+        .input("image", "")
+        .handed(RECORD, bytes(&create));
+    sign.end_with(2)
+        .says(&[&format!("found `{}` under a tag", world.at(&theirs))]);
+    assert_eq!((world.sigstore().entries(), world.certificates()), (0, 0));
+}
+
 #[test]
 fn cleanup_without_a_vouched_record_says_what_is_there_and_changes_nothing() {
     let world = World::new();
@@ -358,7 +381,8 @@ fn cleanup_without_a_vouched_record_says_what_is_there_and_changes_nothing() {
 fn nothing_is_changed_where_later_steps_cannot_be_told() {
     let world = World::new();
     let seal = world.seal().env("GITHUB_ENV", "/nowhere/env");
-    seal.end_with(1).says(&["could not hand on the SHA-256 of the record"]);
+    seal.end_with(1)
+        .says(&["could not hand on the SHA-256 of the record"]);
     assert_eq!(world.writes(), [""; 0]);
     assert_eq!(world.sigstore().entries(), 0);
     assert!(!seal.workspace().join(RECORD).exists());

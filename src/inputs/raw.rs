@@ -23,6 +23,7 @@ const MAKE: &[&str] = &["seal", "create"];
 const LOOK: &[&str] = &["seal", "create", "preflight"];
 const TAG: &[&str] = &["seal", "create", "publish", "cleanup"];
 const NAME: &[&str] = &["seal", "create", "preflight", "publish", "cleanup"];
+const KEEP: &[&str] = &["seal", "create", "sign", "publish", "cleanup"];
 const SIGN: &[&str] = &["seal", "sign"];
 const TRUST: &[&str] = &["seal", "sign", "verify", "publish"];
 
@@ -59,6 +60,7 @@ inputs! {
     "certificate-github-workflow-trigger" TRUST, "": "The event that must have started it.";
     "on-existing-tag" &["preflight"], "fail": "What it means that one of `tags` exists: `fail`, `skip` (`proceed=false`, and `source` says where it is), or `warn`.";
     "record" &[], "manifest-seal.json": "Path of the record in the workspace: every digest, tag and signature, before and after.";
+    "record-digest" KEEP, "": "SHA-256 of the record, as the step that wrote it gave it: the output `record-digest`. Not needed in the same job. Without it what a record says is not signed, published or taken back.";
     "registry-auths" &[], "": "YAML list of `{registry, username, password}`, used before `config.json` of Docker.";
     "github-token" &[], "${{ github.token }}": "For ghcr.io, where no other credentials are given.";
     "insecure-registries" &[], "": "List of hosts that speak plain HTTP.";

@@ -62,4 +62,5 @@ mod vanished;
 mod verify;
 mod workflow_expressions;
 mod workflow_names;
+mod workflow_scripts;
 mod workflows;

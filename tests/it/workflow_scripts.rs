@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use yaml_serde::Value;
@@ -13,6 +14,16 @@ use crate::contract::read;
 /// it put out, or what it complained of.
 pub(crate) fn run(
     file: &str,
+    names: [&str; 2],
+    variables: &[(&str, &str)],
+) -> Result<BTreeMap<String, String>, String> {
+    run_in(Path::new("."), file, names, variables)
+}
+
+/// Runs it in `folder`.
+pub(crate) fn run_in(
+    folder: &Path,
+    file: &str,
     [job, step]: [&str; 2],
     variables: &[(&str, &str)],
 ) -> Result<BTreeMap<String, String>, String> {
@@ -20,14 +31,15 @@ pub(crate) fn run(
         yaml_serde::from_str(&read(&format!(".github/workflows/{file}"))).unwrap();
     let steps = workflow["jobs"][job]["steps"].as_sequence().unwrap();
     let found = steps.iter().find(|known| known["id"] == *step).unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let written = folder.path().join("output");
+    let temp = tempfile::tempdir().unwrap();
+    let written = temp.path().join("output");
     let output = Command::new("bash")
+        .current_dir(folder)
         .args(["--noprofile", "--norc", "-e", "-o", "pipefail", "-c"])
         .arg(found["run"].as_str().unwrap())
         .env_clear()
-        .envs(variables.iter().copied())
         .env("PATH", "/usr/bin:/bin")
+        .envs(variables.iter().copied())
         .env("GITHUB_OUTPUT", &written)
         .output()
         .unwrap();
@@ -114,6 +126,9 @@ fn signatures_of_releases_and_of_this_commit_count() {
         at(&own).replace("build-publish", "staged"),
         at(&own).replace("build-publish.yml", "build-publish-yml"),
         at(&own).replace("github.com", "github-com"),
+        at("refs/tags/v0").replace("build-publish.yml", "build-publish-yml"),
+        at("refs/tags/v0").replace("/.github", "/-github"),
+        at("refs/tags/v0").replace("github.com", "github-com"),
         format!("https://github.com/{copy}"),
         format!("{}\n", at(&own)),
     ] {

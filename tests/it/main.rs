@@ -42,6 +42,7 @@ mod proxies;
 mod publish;
 mod record;
 mod referrers;
+mod release_patch;
 mod report;
 mod services;
 mod several;

@@ -194,9 +194,24 @@ fn workflows_name_the_action_of_their_major_version() {
     }
 }
 
+/// The workflows whose job has what the calling job has: GitHub holds what a called job asks for against what the caller grants,
+/// whatever its `if` says, and not every caller grants a token for Amazon ECR.
+const INHERITING: [&str; 2] = [
+    ".github/workflows/cleanup.yml",
+    ".github/workflows/verify.yml",
+];
+
 #[test]
 fn every_permission_has_its_reason() {
     for (path, text) in workflows() {
+        if INHERITING.contains(&&*path) {
+            let workflow: Workflow = yaml_serde::from_str(&text).unwrap();
+            let triggers: Vec<_> = workflow.on.as_mapping().unwrap().keys().collect();
+            assert_eq!(triggers, ["workflow_call"], "{path}: a run has no caller");
+            let named = text.lines().any(|line| line.trim() == "permissions:");
+            assert!(!named && !text.contains("permissions: {}"), "{path}");
+            continue;
+        }
         assert!(text.contains("\npermissions: {}\n"), "{path}");
         for line in text.lines() {
             let granted = line
@@ -223,71 +238,292 @@ fn given(workflow: &Workflow, job: &str) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// The gate asks five times, ten seconds apart, for the digest that was sealed, and for who may have signed it for whom.
+/// A workflow's text, and what it says.
+fn parsed(file: &str) -> (String, Workflow) {
+    let text = read(&format!(".github/workflows/{file}"));
+    let workflow = yaml_serde::from_str(&text).unwrap();
+    (text, workflow)
+}
+
+/// Asserts that `step` is given each of `wanted`.
+fn assert_given(step: &BTreeMap<String, String>, wanted: &[(&str, &str)]) {
+    for (name, value) in wanted {
+        assert_eq!(step.get(*name).map(String::as_str), Some(*value), "{name}");
+    }
+}
+
+const BUILT: &str = "needs.build.outputs.proceed == 'true'";
+const FOUND: &str = "needs.build.outputs.proceed != 'true'";
+/// The caller's repository and git ref, which every policy names.
+const OF_THE_CALLER: [(&str, &str); 2] = [
+    (
+        "certificate-github-workflow-repository",
+        "${{ github.repository }}",
+    ),
+    ("certificate-github-workflow-ref", "${{ github.ref }}"),
+];
+
+/// The gate asks five times, ten seconds apart, for the digest that was sealed. What this run built is signed by the identity that
+/// `seal` put out, for this commit; what was there by a release of the workflow or by this very file; both for this ref.
 #[test]
 fn the_gate_is_on_the_digest_and_knows_whose_it_is() {
-    let text = read(".github/workflows/build-publish.yml");
-    let gate = given(&yaml_serde::from_str(&text).unwrap(), "verify");
-    for (name, wanted) in [
-        ("command", "verify"),
+    let (_, workflow) = parsed("build-publish.yml");
+    let (seal, gate) = (given(&workflow, "seal"), given(&workflow, "verify"));
+    let found = format!("${{{{ {FOUND} && needs.policy.outputs.identities || '' }}}}");
+    let sha = format!("${{{{ {BUILT} && github.sha || '' }}}}");
+    let identity = format!("${{{{ {BUILT} && needs.seal.outputs.identity || '' }}}}");
+    let policy = [
+        ("certificate-identity-regexp", &*found),
+        ("certificate-github-workflow-sha", &*sha),
         (
-            "image",
-            "${{ matrix.image }}@${{ needs.seal.outputs.digest }}",
+            "certificate-oidc-issuer",
+            "${{ inputs.certificate-oidc-issuer }}",
         ),
-        (
-            "certificate-identity-regexp",
-            r"https://github\.com/manifest-seal/manifest-seal/\.github/workflows/build-publish\.yml@.+",
-        ),
-        (
-            "certificate-github-workflow-repository",
-            "${{ github.repository }}",
-        ),
-        ("max-attempts", "5"),
-        ("retry-delay", "10s"),
-    ] {
-        assert_eq!(gate[name], wanted, "{name}");
+    ];
+    assert_given(&gate, &policy);
+    assert_given(&gate, &OF_THE_CALLER);
+    assert_given(
+        &gate,
+        &[
+            ("command", "verify"),
+            (
+                "image",
+                "${{ matrix.image }}@${{ needs.seal.outputs.digest }}",
+            ),
+            ("certificate-identity", &*identity),
+            ("max-attempts", "5"),
+            ("retry-delay", "10s"),
+        ],
+    );
+    // What `seal` skips is what the gate lets pass. Of a build it is the action's own identity.
+    assert_given(&seal, &policy);
+    assert_given(&seal, &OF_THE_CALLER);
+    assert!(!seal.contains_key("certificate-identity"));
+
+    // The look before the build holds the same.
+    let (_, build) = parsed("build.yml");
+    let preflight = given(&build, "plan");
+    assert_given(&preflight, &OF_THE_CALLER);
+    let same = ["certificate-identity-regexp", "certificate-oidc-issuer"];
+    for name in same {
+        assert_eq!(preflight[name], format!("${{{{ inputs.{name} }}}}"));
     }
-    let text = read(".github/workflows/verify.yml");
+    let with = &workflow.jobs["build"].call.with;
+    assert_eq!(with[same[0]], "${{ needs.policy.outputs.identities }}");
+    assert_eq!(with[same[1]], "${{ inputs.certificate-oidc-issuer }}");
+}
+
+#[test]
+fn the_gate_alone_asks_for_the_calling_repository() {
+    let (text, workflow) = parsed("verify.yml");
     let inputs = inputs(&text).unwrap();
     let default = |name: &str| inputs[name]["default"].as_str().unwrap().to_owned();
     assert_eq!(
         [default("max-attempts"), default("retry-delay")],
         ["5", "10s"]
     );
-    let gate = given(&yaml_serde::from_str(&text).unwrap(), "verify");
+    let gate = given(&workflow, "verify");
     for name in ["max-attempts", "retry-delay"] {
         assert_eq!(gate[name], format!("${{{{ inputs.{name} }}}}"));
     }
+    // Whoever is named: a stranger may call the same workflow.
+    let repository = "${{ inputs.source-repository || github.repository }}";
+    assert_eq!(gate["certificate-github-workflow-repository"], repository);
+    let by_hand = parsed("verify-by-hand.yml").1;
+    let handed = &by_hand.jobs["verify"].call.with;
+    assert_eq!(
+        handed["source-repository"],
+        "${{ inputs.source-repository }}"
+    );
 }
 
-/// A job that publishes what another job signed trusts nothing that it was handed: it checks who signed, where it was signed
-/// for, and everything in it.
+/// A job that signs or publishes what another job made takes its digest from that job's output, which no other job can write, and
+/// holds the signature against the identity that signed in this run, this ref and this commit.
 #[test]
 fn staged_images_are_published_only_as_they_were_signed() {
-    let text = read(".github/workflows/staged.yml");
-    let workflow: Workflow = yaml_serde::from_str(&text).unwrap();
+    let (_, workflow) = parsed("staged.yml");
     let given = |job: &str| given(&workflow, job);
     let (sign, publish) = (given("sign"), given("publish"));
-    assert_eq!(
-        (&*publish["command"], &*publish["source"]),
-        ("publish", "manifest-seal.json")
+    let created = "${{ needs.create.outputs.reference }}";
+    assert_given(
+        &sign,
+        &[
+            ("command", "sign"),
+            ("image", created),
+            ("record-digest", "${{ needs.create.outputs.record-digest }}"),
+            ("recursive", "true"),
+        ],
     );
-    assert_eq!(
-        (&*sign["recursive"], &*publish["recursive"]),
-        ("true", "true")
+    assert_given(
+        &publish,
+        &[
+            ("command", "publish"),
+            ("source", created),
+            ("recursive", "true"),
+            ("certificate-identity", "${{ needs.sign.outputs.identity }}"),
+        ],
     );
-    assert_eq!(
-        publish["certificate-identity-regexp"],
-        r"https://github\.com/manifest-seal/manifest-seal/\.github/workflows/staged\.yml@.+"
-    );
-    assert_eq!(
-        publish["certificate-github-workflow-repository"],
-        "${{ github.repository }}"
-    );
+    for step in [&sign, &publish] {
+        assert_given(step, &OF_THE_CALLER);
+        let sha = [("certificate-github-workflow-sha", "${{ github.sha }}")];
+        assert_given(step, &sha);
+    }
     // What is copied was signed before: nobody signs here.
     assert!(!publish.contains_key("signing-config") && !publish.contains_key("identity-token"));
-    let file: yaml_serde::Value = yaml_serde::from_str(&text).unwrap();
-    assert_eq!(file["jobs"]["publish"]["needs"], "sign");
+}
+
+/// The SHA-256 of a record is an output of the job that wrote it, however that ended, and goes wherever the record goes.
+#[test]
+fn records_travel_with_their_digests() {
+    let mut seen = 0;
+    for (file, writers, named) in [
+        (
+            "build-publish.yml",
+            vec!["seal", "republish"],
+            "jobs.republish.outputs.record-digest || jobs.seal.outputs.record-digest",
+        ),
+        (
+            "staged.yml",
+            vec!["create", "sign", "publish"],
+            "jobs.sign.outputs.record-digest",
+        ),
+    ] {
+        let text = read(&format!(".github/workflows/{file}"));
+        let workflow: yaml_serde::Value = yaml_serde::from_str(&text).unwrap();
+        for job in writers {
+            let digest = workflow["jobs"][job]["outputs"]["record-digest"].as_str();
+            let step = digest.unwrap().strip_prefix("${{ steps.").unwrap();
+            let step = step.strip_suffix(".outputs.record-digest }}").unwrap();
+            let steps = workflow["jobs"][job]["steps"].as_sequence().unwrap();
+            assert!(
+                steps.iter().any(|known| known["id"] == *step),
+                "{file}: {job}"
+            );
+        }
+        let outputs = &workflow["on"]["workflow_call"]["outputs"];
+        let digest = outputs["record-digest"]["value"].as_str();
+        assert_eq!(digest, Some(&*format!("${{{{ {named} }}}}")));
+        // A job that fails or never runs puts nothing out: names come from those that ran before it.
+        for name in ["record", "tags", "moving-tags"] {
+            let value = outputs[name]["value"].as_str().unwrap_or("jobs.build.");
+            assert!(
+                value.contains("jobs.build.") || value.contains("jobs.create."),
+                "{file}: {name}"
+            );
+        }
+        seen += text.matches("cleanup.yml@").count();
+    }
+    assert_eq!(seen, 1);
+    let (_, workflow) = parsed("build-publish.yml");
+    let digest = "${{ needs.republish.outputs.record-digest || needs.seal.outputs.record-digest }}";
+    assert_eq!(workflow.jobs["cleanup"].call.with["record-digest"], digest);
+    let (_, cleanup) = parsed("cleanup.yml");
+    assert_given(
+        &given(&cleanup, "cleanup"),
+        &[("record-digest", "${{ inputs.record-digest }}")],
+    );
+}
+
+/// Each leg of the matrix has an output of its own, by its number, and all of them leave the workflow in that order.
+#[test]
+fn legs_hand_over_their_digests_by_number() {
+    let build: yaml_serde::Value =
+        yaml_serde::from_str(&read(".github/workflows/build.yml")).unwrap();
+    let outputs = build["jobs"]["build"]["outputs"].as_mapping().unwrap();
+    let all = build["on"]["workflow_call"]["outputs"]["digests"]["value"]
+        .as_str()
+        .unwrap();
+    let (format, names) = all.split_once("', ").unwrap();
+    assert!(
+        format.ends_with(
+            &(0..16)
+                .map(|number| format!("{{{number}}}"))
+                .collect::<Vec<_>>()
+                .join(",")
+        )
+    );
+    let names: Vec<&str> = names
+        .trim_end_matches(") }}")
+        .split(',')
+        .map(str::trim)
+        .collect();
+    assert_eq!((outputs.len(), names.len()), (16, 16));
+    for number in 0..16 {
+        let value = format!("${{{{ steps.leg.outputs.digest-{number} }}}}");
+        assert_eq!(outputs[&*format!("digest-{number}")], *value);
+        assert_eq!(names[number], format!("jobs.build.outputs.digest-{number}"));
+    }
+    let steps = build["jobs"]["build"]["steps"].as_sequence().unwrap();
+    let leg = steps.iter().find(|step| step["id"] == "leg").unwrap();
+    assert_eq!(leg["env"]["NUMBER"], "${{ matrix.number }}");
+    assert_eq!(leg["env"]["DIGEST"], "${{ steps.build.outputs.digest }}");
+    let script = leg["run"].as_str().unwrap();
+    assert!(script.contains("\"digest-$NUMBER=$DIGEST\""), "{script}");
+}
+
+/// No digest that is signed comes from an artifact: whoever runs any job of a run can write one.
+#[test]
+fn nothing_is_sealed_from_an_artifact() {
+    for (path, text) in workflows() {
+        assert!(!text.contains("digests-folder"), "{path}");
+        if path.starts_with(".github") && text.contains("download-artifact@") {
+            let fetched = text.split("download-artifact@").skip(1);
+            for step in fetched.map(|rest| rest.split("      - ").next().unwrap()) {
+                assert!(step.contains("record"), "{path}: {step}");
+            }
+        }
+    }
+}
+
+/// Every process of a machine can read the others' command lines.
+#[test]
+fn no_token_is_in_a_command_line() {
+    for (path, text) in workflows() {
+        let workflow: yaml_serde::Value = yaml_serde::from_str(&text).unwrap();
+        for (_, job) in workflow["jobs"].as_mapping().unwrap() {
+            for step in job["steps"].as_sequence().into_iter().flatten() {
+                let script = step["run"].as_str().unwrap_or_default();
+                let secret = |value: &str| {
+                    ["secrets.", "github.token"]
+                        .iter()
+                        .any(|name| value.contains(name))
+                };
+                assert!(!secret(script), "{path}: {script}");
+                let variables = step["env"].as_mapping().into_iter().flatten();
+                for (name, value) in
+                    variables.filter(|(_, value)| value.as_str().is_some_and(secret))
+                {
+                    // What is left is what the shell itself prints, reads or hands on in the environment.
+                    let used = format!("${}", name.as_str().unwrap());
+                    for line in script.lines().filter(|line| line.contains(&used)) {
+                        let is_quoted = line.contains(&format!("'!token() {{ echo username=x-access-token; echo \"password={used}\"; }}; token'"));
+                        let is_read = line.contains(&format!("<<<\"{used}\""))
+                            || line.contains(&format!("printf %s \"{used}\""));
+                        assert!(is_quoted || is_read, "{path}: {value:?}: {line}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Whatever is installed for a release can write only what the release is allowed to change.
+#[test]
+fn jobs_with_rights_install_nothing() {
+    for (path, text) in workflows() {
+        if !path.starts_with(".github/workflows/") || path.ends_with("/ci.yml") {
+            continue;
+        }
+        let workflow: yaml_serde::Value = yaml_serde::from_str(&text).unwrap();
+        for (name, job) in workflow["jobs"].as_mapping().unwrap() {
+            let rights = yaml_serde::to_string(&job["permissions"]).unwrap();
+            let scripts = job["steps"].as_sequence().into_iter().flatten();
+            let scripts: Vec<&str> = scripts.filter_map(|step| step["run"].as_str()).collect();
+            let installs = ["install", "curl ", "wget ", "knope ", "npm ", "pip "];
+            let installs = installs.iter().any(|word| scripts.concat().contains(word));
+            assert!(!installs || !rights.contains("write"), "{path}: {name:?}");
+        }
+    }
 }
 
 #[test]

@@ -28,7 +28,7 @@ fn gate_that_failed_passes_for_the_same_digest() {
         let repository = Registry::Distribution.fresh();
         let dispatch = version(&repository)
             .variable("CLEANUP_ON_FAILURE", cleanup)
-            .variable("ISSUER", "https://elsewhere.example");
+            .variable("GATE_ISSUER", "https://elsewhere.example");
         let first = dispatch.fail();
         let digest = first.output("seal", "digest");
         let held_now = || ["v1", "edge"].map(|tag| held(&repository, tag));
@@ -41,7 +41,7 @@ fn gate_that_failed_passes_for_the_same_digest() {
 
         let again = dispatch
             .rerun_failed(&first)
-            .variable("ISSUER", &Dispatch::issuer())
+            .variable("GATE_ISSUER", &Dispatch::issuer())
             .succeed();
         assert_eq!(again.summary("seal"), "", "{}", again.log());
         assert!(again.summary("verify").contains(digest), "{}", again.log());

@@ -96,7 +96,7 @@ fn gate_fails_and_all_is_as_before_if_the_caller_asks_for_that() {
         let dispatch = before
             .dispatch()
             .variable("CLEANUP_ON_FAILURE", asked)
-            .variable("ISSUER", "https://elsewhere.example");
+            .variable("GATE_ISSUER", "https://elsewhere.example");
         let ran = dispatch.fail();
         assert_eq!(ran.result("seal"), Some("success"), "{}", ran.log());
         assert_eq!(ran.result("verify"), Some("failure"), "{}", ran.log());
@@ -118,27 +118,25 @@ fn gate_fails_and_all_is_as_before_if_the_caller_asks_for_that() {
 
 #[test]
 fn sealing_fails_half_way_and_what_it_wrote_is_taken_back() {
-    let full = Registry::Distribution.fresh();
     let broken = sandbox::Registry::start(Options::new());
     broken.fault(
         Fault::on("PUT", "*/manifests/v1")
             .times(u32::MAX)
             .registry_error(403, "DENIED", "requested access to the resource is denied"),
     );
-    let dispatch = Dispatch::new("deploy", &build_publish())
-        .variable(
-            "IMAGES",
-            &format!("{full}\n{}", broken.repository("octo-org/app")),
-        )
-        .variable("TAGS", "type=raw,value=v1")
-        .variable("DEPLOY", "success");
-    let ran = dispatch.fail();
-    assert_eq!(ran.result("seal"), Some("failure"), "{}", ran.log());
-    let digest = held(&full, "v1");
-    assert!(digest.is_some(), "{}", ran.log());
-    // The next attempt knows by the record of the first that `v1` is its own.
-    let ran = dispatch.variable("CLEANUP_ON_FAILURE", "true").fail();
-    assert_eq!(ran.result("seal"), Some("failure"), "{}", ran.log());
-    assert_eq!(ran.output("cleanup", "remaining"), "[]", "{}", ran.log());
-    assert_eq!(held(&full, "v1"), None, "{}", ran.log());
+    for (asked, stays) in [("", true), ("true", false)] {
+        let full = Registry::Distribution.fresh();
+        let images = format!("{full}\n{}", broken.repository("octo-org/app"));
+        let ran = Dispatch::new("deploy", &build_publish())
+            .variable("IMAGES", &images)
+            .variable("TAGS", "type=raw,value=v1")
+            .variable("DEPLOY", "success")
+            .variable("CLEANUP_ON_FAILURE", asked)
+            .fail();
+        assert_eq!(ran.result("seal"), Some("failure"), "{}", ran.log());
+        assert_eq!(held(&full, "v1").is_some(), stays, "{}", ran.log());
+        if !stays {
+            assert_eq!(ran.output("cleanup", "remaining"), "[]", "{}", ran.log());
+        }
+    }
 }

@@ -56,24 +56,6 @@ fn build_that_is_run_again_leaves_nothing_of_the_first() {
     signed_once(&repository, digest, &build_publish());
 }
 
-#[test]
-fn gate_of_a_build_refuses_what_was_signed_by_others() {
-    // Another workflow; and this one, called by another repository.
-    let stranger = build_publish().by("octo-org/stranger");
-    for signer in [Workflow::default(), stranger] {
-        let repository = Registry::Distribution.fresh();
-        let ran = moving(&repository).by(&signer).fail();
-        assert_eq!(ran.result("seal"), Some("success"), "{}", ran.log());
-        assert_eq!(ran.result("verify"), Some("failure"), "{}", ran.log());
-        assert!(
-            ran.log().contains("exit with `FAILURE`: 3"),
-            "{}",
-            ran.log()
-        );
-        assert_eq!(ran.times("next", "outputs"), 0, "{}", ran.log());
-    }
-}
-
 /// A build of the version `v1`.
 fn version(images: &[&str]) -> Dispatch {
     Dispatch::new("build-publish", &build_publish())

@@ -4,6 +4,7 @@ mod act;
 mod action;
 mod attempt;
 mod image;
+mod legs;
 mod server;
 mod table;
 mod tools;

@@ -15,6 +15,7 @@ const CHILD_SECONDS: &str = "120";
 pub(crate) struct Workflow {
     reference: String,
     repository: &'static str,
+    commit: Option<String>,
 }
 
 impl Workflow {
@@ -30,12 +31,22 @@ impl Workflow {
         Self {
             reference: reference.to_owned(),
             repository: "octo-org/octo-app",
+            commit: None,
         }
     }
 
     /// The same workflow, called by another repository.
     pub(crate) fn by(self, repository: &'static str) -> Self {
         Self { repository, ..self }
+    }
+
+    /// The same workflow, run on another commit of the main branch than the issuer's own.
+    pub(crate) fn at(&self, commit: &str) -> Self {
+        let commit = Some(commit.to_owned());
+        Self {
+            commit,
+            ..self.clone()
+        }
     }
 
     /// The identity in its certificates.
@@ -48,9 +59,14 @@ impl Workflow {
         let Self {
             reference,
             repository,
+            commit,
         } = self;
         let url = stack("TOKEN_URL");
-        let url = format!("{url}&claim.job_workflow_ref={reference}&claim.repository={repository}");
+        let mut url =
+            format!("{url}&claim.job_workflow_ref={reference}&claim.repository={repository}");
+        if let Some(commit) = commit {
+            url += &format!("&claim.sha={commit}");
+        }
         [
             ("ACTIONS_ID_TOKEN_REQUEST_URL", url),
             ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", stack("TOKEN")),

@@ -9,11 +9,20 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use super::held;
-use crate::support::Tool;
+use crate::interoperability::{digests, two_children};
+use crate::support::{Action, Flavour, Tool};
 use site::Site;
 
 /// Jobs of the release, in their order.
-const JOBS: [&str; 6] = ["version", "preflight", "build", "seal", "verify", "publish"];
+const JOBS: [&str; 7] = [
+    "changes",
+    "version",
+    "preflight",
+    "build",
+    "seal",
+    "verify",
+    "publish",
+];
 
 /// Asserts that `version` is out, whole, and says what it is: the digest, and the commit that is tagged.
 fn out(site: &Site, version: &str) -> (String, String) {
@@ -97,7 +106,7 @@ fn changes_become_a_version_that_names_its_image() {
 
 #[test]
 fn release_that_failed_goes_on_where_it_stopped() {
-    for job in &JOBS[..5] {
+    for job in &JOBS[..6] {
         let site = Site::new();
         site.dispatch("").until(job);
         let digest = held(&site.image, "0.0.1");
@@ -153,6 +162,48 @@ fn version_that_cannot_be_pushed_is_no_release() {
     // Workflows call the action of the version that they are.
     let site = Site::new();
     site.dispatch("1.0.0").fail_in("version");
+}
+
+/// What stands under a version's tag unsigned is released only if its digest is named.
+#[test]
+fn unsigned_version_is_released_only_by_its_digest() {
+    let site = Site::new();
+    let children = two_children(&site.image, Flavour::Oci);
+    let created = Action::new("create", &site.image)
+        .input("digests", &digests(&children).join(","))
+        .input("tags", "0.0.1")
+        .succeed();
+    site.dispatch("").fail_in("preflight");
+    let other = format!("sha256:{}", "ab".repeat(32));
+    site.dispatch("").adopting(&other).fail_in("seal");
+    assert_eq!(
+        Tool::bundles(&site.image, created.output("digest")).len(),
+        0
+    );
+    site.dispatch("").adopting("0.0.1").fail_in("preflight");
+    site.dispatch("").adopting(created.output("digest")).whole();
+    assert_eq!(out(&site, "0.0.1").0, created.output("digest"));
+}
+
+/// The tool that makes the version may be anybody's by now.
+#[test]
+fn release_changes_nothing_but_a_version_and_its_changelog() {
+    for (file, content) in [
+        ("src/lib.rs", "fn main() {}"),
+        (".github/workflows/release.yml", "name: release"),
+        (".changeset/more.md", "more"),
+        ("Cargo.toml", "[dependencies]\nstranger = \"1\""),
+    ] {
+        let site = Site::new();
+        let head = site.git(&["rev-parse", "main"]);
+        site.knope_writes(file, content);
+        let said = site.dispatch("").fail_in("version");
+        assert!(
+            said.contains("more than a version and its changelog"),
+            "{said}"
+        );
+        assert_eq!(site.git(&["rev-parse", "main"]), head, "{file}");
+    }
 }
 
 /// The text from a line on.

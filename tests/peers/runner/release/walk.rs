@@ -10,6 +10,9 @@ use yaml_serde::Value;
 use super::site::{REPOSITORY, Site, fresh};
 use crate::support::{Action, Flavour, Tool, Workflow, push_child, stack, text};
 
+/// The commit that the tokens of the stack's issuer name.
+const COMMIT: &str = "f0e1d2c3b4a5968778695a4b3c2d1e0ff0e1d2c3";
+
 impl Site {
     /// A release, asked for a version of its own, or for none.
     pub(super) fn dispatch(&self, version: &str) -> Walk<'_> {
@@ -17,7 +20,9 @@ impl Site {
         let known = [
             ("github.token", "ghs_secret"),
             ("github.actor", "octocat"),
+            ("github.sha", COMMIT),
             ("inputs.version", version),
+            ("inputs.adopt", ""),
             ("env.IMAGE", self.image.as_str()),
             ("runner.temp", "/tmp"),
         ];
@@ -39,6 +44,12 @@ pub(super) struct Walk<'a> {
 }
 
 impl Walk<'_> {
+    /// The same with a digest to adopt.
+    pub(super) fn adopting(self, digest: &str) -> Self {
+        self.set("inputs.adopt", digest);
+        self
+    }
+
     /// To the end.
     pub(super) fn whole(&self) {
         assert_eq!(self.walk(None), Ok(()));
@@ -49,16 +60,14 @@ impl Walk<'_> {
         assert_eq!(self.walk(Some(job)), Ok(()));
     }
 
-    /// To where `job` fails.
-    pub(super) fn fail_in(&self, job: &str) {
+    /// To where `job` fails. Returns what it said.
+    pub(super) fn fail_in(&self, job: &str) -> String {
         let (failed, said) = self.walk(None).unwrap_err();
         assert_eq!(failed, job, "{said}");
+        said
     }
 
     fn walk(&self, last: Option<&str>) -> Result<(), (String, String)> {
-        // Another run has no artifacts of this one.
-        let artifacts = self.site.folder.join("artifacts");
-        fs::remove_dir_all(&artifacts).ok();
         for (name, job) in self.workflow["jobs"].as_mapping().unwrap() {
             let name = name.as_str().unwrap();
             if name != "build" || self.value("needs.preflight.outputs.proceed") == "true" {
@@ -93,9 +102,10 @@ impl Walk<'_> {
     }
 
     fn step(&self, workspace: &Path, step: &Value) -> Result<(), String> {
-        let skipped =
-            step.get("if").is_some() && self.value("needs.preflight.outputs.proceed") != "true";
-        if skipped {
+        if step["if"]
+            .as_str()
+            .is_some_and(|text| self.fill(text) == "false")
+        {
             return Ok(());
         }
         let set = |name: &str, value: &str| {
@@ -109,10 +119,9 @@ impl Walk<'_> {
                 .run(workspace, step)
                 .map(|outputs| outputs.iter().for_each(|(name, value)| set(name, value)));
         };
-        let artifacts = self.site.folder.join("artifacts");
         match uses.split('@').next().unwrap() {
             "./" => {
-                let outcome = action(&with, &artifacts).run();
+                let outcome = action(&with).run();
                 outcome
                     .outputs
                     .iter()
@@ -132,15 +141,7 @@ impl Walk<'_> {
                 let (_, digest) = mutated.trim().rsplit_once('@').unwrap();
                 set("digest", digest);
             }
-            "actions/upload-artifact" => {
-                let pattern = "mkdir -p \"$TO\" && cp temp/digests/* \"$TO\"";
-                let to = artifacts.display().to_string();
-                self.site
-                    .script(workspace, pattern, &[("TO", to)])
-                    .succeed();
-            }
-            // Those of the job that needs them are in the action's own workspace.
-            "actions/download-artifact" | "docker/setup-buildx-action" | "docker/login-action" => {}
+            "docker/setup-buildx-action" | "docker/login-action" => {}
             other => panic!("{other} has no stand-in"),
         }
         Ok(())
@@ -162,7 +163,8 @@ impl Walk<'_> {
             assert!(stack("KNOPE").contains(script.split('@').nth(1).unwrap()));
             return Ok(BTreeMap::new());
         }
-        let variables = self.texts(&step["env"]);
+        let mut variables = self.texts(&step["env"]);
+        variables.push(("IMAGE".to_owned(), self.site.image.clone()));
         let variables: Vec<_> = variables
             .iter()
             .map(|(name, value)| (name.as_str(), value.clone()))
@@ -184,21 +186,39 @@ impl Walk<'_> {
             .insert(name.to_owned(), value.to_owned());
     }
 
-    /// The value of an expression. What a job or a step has not set is empty.
+    /// The value of an expression: alternatives, each of them a chain of conditions with a value behind it. What a job or a step
+    /// has not set is empty.
     fn value(&self, expression: &str) -> String {
-        if let Some((condition, rest)) = expression.split_once(" == 'true' && ") {
-            let (yes, no) = rest.split_once(" || ").unwrap();
-            let chosen = if self.value(condition) == "true" {
-                yes
-            } else {
-                no
-            };
-            return chosen.trim_matches('\'').to_owned();
+        let alternatives = expression.split(" || ").map(|chain| self.chain(chain));
+        let last = alternatives.clone().last().unwrap();
+        alternatives
+            .into_iter()
+            .find(|value| !["", "false"].contains(&&**value))
+            .unwrap_or(last)
+    }
+
+    fn chain(&self, chain: &str) -> String {
+        let mut value = String::new();
+        for operand in chain.split(" && ") {
+            value = self.operand(operand);
+            if ["", "false"].contains(&&*value) {
+                break;
+            }
         }
-        let known = self.known.borrow().get(expression).cloned();
-        let is_output = expression.contains(".outputs.") && !expression.contains(' ');
+        value
+    }
+
+    fn operand(&self, operand: &str) -> String {
+        if let Some((name, wanted)) = operand.split_once(" == ") {
+            return (self.operand(name) == self.operand(wanted)).to_string();
+        }
+        if let Some(literal) = operand.strip_prefix('\'') {
+            return literal.trim_end_matches('\'').to_owned();
+        }
+        let known = self.known.borrow().get(operand).cloned();
+        let is_output = operand.contains(".outputs.") && !operand.contains(' ');
         known.unwrap_or_else(|| {
-            assert!(is_output, "what is `{expression}`?");
+            assert!(is_output, "what is `{operand}`?");
             String::new()
         })
     }
@@ -226,23 +246,15 @@ impl Walk<'_> {
     }
 }
 
-/// The action in a workspace of its own, with the artifacts in it.
-fn action(with: &BTreeMap<String, String>, artifacts: &Path) -> Action {
+/// The action in a workspace of its own.
+fn action(with: &BTreeMap<String, String>) -> Action {
     let workflow = Workflow::called(&format!(
         "{REPOSITORY}/.github/workflows/release.yml@refs/heads/main"
     ));
     let command = with.get("command").map_or("seal", String::as_str);
-    let mut action = Action::new(command, &with["image"])
+    let action = Action::new(command, &with["image"])
         .input("certificate-identity", "")
         .token_from(workflow.by(REPOSITORY).environment());
-    for (name, value) in with {
-        action = action.input(name, value);
-    }
-    let digests = action.workspace().join("digests");
-    fs::create_dir_all(&digests).unwrap();
-    for entry in fs::read_dir(artifacts).into_iter().flatten() {
-        let entry = entry.unwrap();
-        fs::copy(entry.path(), digests.join(entry.file_name())).unwrap();
-    }
-    action
+    with.iter()
+        .fold(action, |action, (name, value)| action.input(name, value))
 }

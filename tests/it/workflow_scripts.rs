@@ -1,0 +1,255 @@
+//! Scripts of the workflows, run as the runner runs them: whose signature counts, which digests were handed over, which login the
+//! build needs.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use yaml_serde::Value;
+
+use crate::contract::read;
+
+/// Runs the script of `step` in `job` of the workflow `file` with `variables`, and nothing else, in its environment. Returns what
+/// it put out, or what it complained of.
+pub(crate) fn run(
+    file: &str,
+    names: [&str; 2],
+    variables: &[(&str, &str)],
+) -> Result<BTreeMap<String, String>, String> {
+    run_in(Path::new("."), file, names, variables)
+}
+
+/// Runs it in `folder`.
+pub(crate) fn run_in(
+    folder: &Path,
+    file: &str,
+    [job, step]: [&str; 2],
+    variables: &[(&str, &str)],
+) -> Result<BTreeMap<String, String>, String> {
+    let workflow: Value =
+        yaml_serde::from_str(&read(&format!(".github/workflows/{file}"))).unwrap();
+    let steps = workflow["jobs"][job]["steps"].as_sequence().unwrap();
+    let found = steps.iter().find(|known| known["id"] == *step).unwrap();
+    let temp = tempfile::tempdir().unwrap();
+    let written = temp.path().join("output");
+    let output = Command::new("bash")
+        .current_dir(folder)
+        .args(["--noprofile", "--norc", "-e", "-o", "pipefail", "-c"])
+        .arg(found["run"].as_str().unwrap())
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .envs(variables.iter().copied())
+        .env("GITHUB_OUTPUT", &written)
+        .output()
+        .unwrap();
+    if !output.status.success() {
+        let said = String::from_utf8(output.stdout).unwrap();
+        return Err(said + &String::from_utf8(output.stderr).unwrap());
+    }
+    Ok(outputs(&fs::read_to_string(written).unwrap_or_default()))
+}
+
+/// The outputs in a file as the runner reads it: `NAME=VALUE`, or `NAME<<END`, lines, `END`.
+fn outputs(text: &str) -> BTreeMap<String, String> {
+    let mut lines = text.lines();
+    let mut outputs = BTreeMap::new();
+    while let Some(line) = lines.next() {
+        let (name, value) = match line.split_once("<<") {
+            Some((name, end)) if !name.contains('=') => {
+                let value: Vec<&str> = lines.by_ref().take_while(|line| *line != end).collect();
+                (name, value.join("\n"))
+            }
+            _ => {
+                let (name, value) = line.split_once('=').unwrap();
+                (name, value.to_owned())
+            }
+        };
+        outputs.insert(name.to_owned(), value);
+    }
+    outputs
+}
+
+/// Asserts that a script refused, as an annotation that says `complaint`.
+pub(crate) fn assert_refused<T: std::fmt::Debug>(ran: Result<T, String>, complaint: &str) {
+    let said = ran.unwrap_err();
+    let is_annotation = said.lines().any(|line| line.starts_with("::error::"));
+    assert!(is_annotation && said.contains(complaint), "{said}");
+}
+
+const BUILD_PUBLISH: &str = "manifest-seal/manifest-seal/.github/workflows/build-publish.yml";
+
+/// Says whose signature counts on an image that is there, in a job whose context names `workflow_ref`.
+fn identities(workflow_ref: Option<&str>) -> regex::Regex {
+    let job = match workflow_ref {
+        Some(text) => format!(
+            "{{\n  \"status\": \"success\",\n  \"workflow_ref\": \"{text}\",\n  \"workflow_sha\": \"{text}\"\n}}"
+        ),
+        None => "{\n  \"status\": \"success\"\n}".to_owned(),
+    };
+    let variables = [("JOB", &*job), ("GITHUB_SERVER_URL", "https://github.com")];
+    let outputs = run("build-publish.yml", ["policy", "policy"], &variables).unwrap();
+    // As the action reads it: anchored at both ends.
+    regex::Regex::new(&format!(r"\A(?:{})\z", outputs["identities"])).unwrap()
+}
+
+#[test]
+fn signatures_of_releases_and_of_this_commit_count() {
+    let (own, fork) = ("d34db33f".repeat(5), "badc0ffe".repeat(5));
+    let at = |reference: &str| format!("https://github.com/{BUILD_PUBLISH}@{reference}");
+    let called_by_commit = identities(Some(&format!("{BUILD_PUBLISH}@{own}")));
+    let unnamed = identities(None);
+    let copy = "octo-org/pipelines/.github/workflows/publish.yml@refs/heads/main";
+    for identity in ["refs/tags/v0", "refs/tags/v12", "refs/tags/v0.1.2", &own] {
+        let counts = called_by_commit.is_match(&at(identity));
+        assert!(counts, "{identity}");
+        assert_eq!(
+            unnamed.is_match(&at(identity)),
+            identity != own,
+            "{identity}"
+        );
+    }
+    for reference in [
+        &*fork,
+        "refs/heads/main",
+        "refs/heads/v0",
+        "refs/tags/v0/refs",
+        "refs/tags/vvv",
+        "refs/tags/v0.1.2-fork",
+        "refs/pull/7/merge",
+        "",
+    ] {
+        let counts = called_by_commit.is_match(&at(reference));
+        assert!(!counts && !unnamed.is_match(&at(reference)), "{reference}");
+    }
+    for identity in [
+        at(&own).replace("build-publish", "staged"),
+        at(&own).replace("build-publish.yml", "build-publish-yml"),
+        at(&own).replace("github.com", "github-com"),
+        at("refs/tags/v0").replace("build-publish.yml", "build-publish-yml"),
+        at("refs/tags/v0").replace("/.github", "/-github"),
+        at("refs/tags/v0").replace("github.com", "github-com"),
+        format!("https://github.com/{copy}"),
+        format!("{}\n", at(&own)),
+    ] {
+        assert!(!called_by_commit.is_match(&identity), "{identity}");
+    }
+    // A copy of the workflow is its own, by the very ref that it was called by.
+    let copied = identities(Some(copy));
+    assert!(copied.is_match(&format!("https://github.com/{copy}")));
+    assert!(!copied.is_match(&format!("https://github.com/{copy}s")));
+    assert!(!copied.is_match(&format!("https://github.com/{}", copy.replace('.', "-"))));
+    // What could end the string early is none.
+    assert_eq!(identities(Some(r#"a\"|.*"#)).as_str(), unnamed.as_str());
+}
+
+/// Checks what the legs handed over, as both workflows that seal do.
+fn digests(legs: &str, digests: &str) -> Result<String, String> {
+    let variables = [
+        ("IMAGE", "ghcr.io/octo-org/app"),
+        ("LEGS", legs),
+        ("DIGESTS", digests),
+    ];
+    let [one, other] =
+        [("build-publish.yml", "seal"), ("staged.yml", "create")].map(|(file, job)| {
+            run(file, [job, "digests"], &variables).map(|outputs| outputs["list"].clone())
+        });
+    assert_eq!(one, other);
+    one
+}
+
+#[test]
+fn each_leg_hands_over_one_digest() {
+    let digest = |number: usize| format!("sha256:{number:064x}");
+    let joined = |numbers: std::ops::Range<usize>| {
+        let mut digests: Vec<String> = numbers.map(digest).collect();
+        digests.resize(16, String::new());
+        digests.join(",")
+    };
+    let two = digests("2", &joined(0..2)).unwrap();
+    let image = "ghcr.io/octo-org/app";
+    assert_eq!(two, format!("{image}@{},{image}@{}", digest(0), digest(1)));
+    let sixteen = digests("16", &joined(0..16)).unwrap();
+    assert_eq!(sixteen.matches("sha256:").count(), 16);
+    for (legs, given, number) in [
+        ("3", joined(0..2), "number 2 "),
+        ("2", joined(0..3), "number 2 "),
+        ("2", format!(",{}", digest(1)), "number 0 "),
+        ("3", format!("{},,{}", digest(0), digest(2)), "number 1 "),
+        ("1", String::new(), "number 0 "),
+        ("1", digest(0).replace("00", "0G"), "number 0 "),
+        ("1", format!("{}0", digest(0)), "number 0 "),
+        ("1", format!("{} {}", digest(0), digest(1)), "number 0 "),
+    ] {
+        assert_refused(digests(legs, &given), number);
+    }
+}
+
+/// The part of `registry-auths` that the build logs in with.
+fn login(registry: &str, auths: &str) -> Result<String, String> {
+    let variables = [("REGISTRY", registry), ("AUTHS", auths)];
+    let ran = run("build.yml", ["build", "login"], &variables);
+    ran.map(|outputs| outputs["entry"].clone())
+}
+
+const AUTHS: &str = "# who pushes
+- registry: ghcr.io
+  username: octocat
+  password: 'one: # two'
+
+- username: hub # Docker Hub is what is not named
+  password: |
+    three
+    - registry: quay.io
+- password: four
+  registry: \"https://Registry.Example:5000/v2/\" # by its address
+  username: example
+";
+
+#[test]
+fn build_logs_in_to_its_own_registry_alone() {
+    for (registry, lines) in [
+        ("ghcr.io", 1..5),
+        ("docker.io", 5..9),
+        ("registry.example:5000", 9..12),
+        ("quay.io", 0..0),
+        ("registry.example", 0..0),
+        ("ghcr-io", 0..0),
+    ] {
+        let wanted: Vec<&str> = AUTHS.lines().collect();
+        let wanted = wanted[lines].join("\n");
+        let entry = login(registry, AUTHS).unwrap();
+        assert_eq!(entry.trim_end(), wanted.trim_end(), "{registry}");
+        let indented = AUTHS.replace('\n', "\n    ");
+        let entry = login(registry, &format!("---\n    {}", indented.trim_end())).unwrap();
+        let unindented = entry.replace("\n    ", "\n");
+        assert_eq!(unindented.trim(), wanted.trim_end(), "{registry}");
+    }
+    for hub in [
+        "index.docker.io",
+        "https://index.docker.io/v1/",
+        "docker.io",
+    ] {
+        let auths = format!("- registry: {hub}\r\n  username: hub\r\n");
+        assert!(login("docker.io", &auths).unwrap().contains("hub"), "{hub}");
+        assert_eq!(login("ghcr.io", &auths).unwrap(), "", "{hub}");
+    }
+    assert_eq!(login("ghcr.io", "# nobody\n").unwrap(), "");
+}
+
+#[test]
+fn logins_that_cannot_be_told_apart_are_refused() {
+    for auths in [
+        "[{registry: ghcr.io, username: octocat, password: secret}]",
+        "- {registry: ghcr.io, username: octocat, password: secret}",
+        "registry: ghcr.io\nusername: octocat\npassword: secret\n",
+        "- registry: ghcr.io\n  username: octocat\n- &anchor\n  password: secret\n",
+    ] {
+        let refused = login("ghcr.io", auths);
+        assert!(
+            !refused.as_ref().unwrap_err().contains("secret"),
+            "{refused:?}"
+        );
+        assert_refused(refused, "'registry-auths' must be a list");
+    }
+}

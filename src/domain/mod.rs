@@ -15,6 +15,7 @@ mod reference;
 mod secret;
 mod signature;
 mod trace;
+mod visible;
 
 pub use digest::{Digest, DigestError, Digester};
 pub use events::{Event, Events};
@@ -28,3 +29,4 @@ pub use reference::{Host, ImageReference, Reference, ReferenceError, Repository,
 pub use secret::Secret;
 pub use signature::SignatureFormat;
 pub use trace::RequestTrace;
+pub use visible::visible;

@@ -6,7 +6,7 @@ use reqwest::header::{AUTHORIZATION, HeaderValue};
 use serde::Deserialize;
 use tokio::sync::Mutex;
 
-use crate::domain::{Event, Events, GithubClaims, Secret};
+use crate::domain::{Events, GithubClaims, Secret};
 use crate::http::Client;
 
 use super::error::{Fault, SigningError};
@@ -241,7 +241,7 @@ impl Tokens {
         let answer: Answer = serde_json::from_slice(&body)
             .map_err(|_| SigningError::Token(Fault::unreadable(&url, "it holds no `value`")))?;
         let token = Secret::new(answer.value);
-        self.events.emit(Event::Mask(token.clone()));
+        self.events.mask_sent(&token);
         Ok(token)
     }
 }

@@ -14,6 +14,7 @@ mod policy;
 mod reference;
 mod secret;
 mod signature;
+mod token_absence;
 mod trace;
 mod visible;
 
@@ -28,5 +29,6 @@ pub use policy::{GithubClaims, Matcher, PatternError, Policy};
 pub use reference::{Host, ImageReference, Reference, ReferenceError, Repository, Tag};
 pub use secret::Secret;
 pub use signature::SignatureFormat;
+pub use token_absence::TokenAbsence;
 pub use trace::RequestTrace;
 pub use visible::visible;

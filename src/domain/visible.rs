@@ -43,7 +43,10 @@ mod tests {
     #[test]
     fn hidden_characters_are_spelled_out_and_all_others_stay() {
         assert_eq!(visible("v1\u{202e}0.1v"), r"v1\u{202e}0.1v");
-        assert_eq!(visible("a\u{200b}b\u{2066}c\u{feff}"), r"a\u{200b}b\u{2066}c\u{feff}");
+        assert_eq!(
+            visible("a\u{200b}b\u{2066}c\u{feff}"),
+            r"a\u{200b}b\u{2066}c\u{feff}"
+        );
         assert_eq!(visible("\u{1b}[31m\r\u{85}"), r"\u{1b}[31m\r\u{85}");
         for text in ["a\tb\nc", "größe, 日本語, עברית, 🐳", "…"] {
             assert_eq!(visible(text), text);
@@ -52,10 +55,26 @@ mod tests {
 
     #[test]
     fn nothing_that_turns_text_about_or_has_no_width_is_left() {
-        let bidi = ['\u{61c}', '\u{200e}', '\u{200f}'].into_iter().chain('\u{202a}'..='\u{202e}').chain('\u{2066}'..='\u{2069}');
-        let no_width = ['\u{200b}', '\u{200c}', '\u{200d}', '\u{2060}', '\u{feff}', '\u{ad}', '\u{180e}', '\u{e0041}'];
+        let bidi = ['\u{61c}', '\u{200e}', '\u{200f}']
+            .into_iter()
+            .chain('\u{202a}'..='\u{202e}')
+            .chain('\u{2066}'..='\u{2069}');
+        let no_width = [
+            '\u{200b}',
+            '\u{200c}',
+            '\u{200d}',
+            '\u{2060}',
+            '\u{feff}',
+            '\u{ad}',
+            '\u{180e}',
+            '\u{e0041}',
+        ];
         for letter in bidi.chain(no_width) {
-            assert!(visible(&letter.to_string()).is_ascii(), "{:x}", u32::from(letter));
+            assert!(
+                visible(&letter.to_string()).is_ascii(),
+                "{:x}",
+                u32::from(letter)
+            );
         }
     }
 }

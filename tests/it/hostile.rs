@@ -31,7 +31,10 @@ pub(crate) fn attacks() -> Vec<String> {
 /// The attack without what no header can hold.
 pub(crate) fn as_header(attack: &str) -> String {
     attack
-        .replace(|letter: char| letter.is_control() || !letter.is_ascii(), " ")
+        .replace(
+            |letter: char| letter.is_control() || !letter.is_ascii(),
+            " ",
+        )
         .trim()
         .to_owned()
 }

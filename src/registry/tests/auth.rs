@@ -8,7 +8,12 @@ use crate::domain::Digest;
 #[tokio::test]
 async fn identity_token_is_exchanged_by_post() {
     let server = guarded(
-        |_| token_reply("t-of-16-letters-", r#","refresh_token":"next-of-16-letters""#),
+        |_| {
+            token_reply(
+                "t-of-16-letters-",
+                r#","refresh_token":"next-of-16-letters""#,
+            )
+        },
         |_, token| token == "t-of-16-letters-",
     )
     .await;

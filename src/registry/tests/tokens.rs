@@ -138,11 +138,17 @@ async fn token_that_is_refused_is_replaced_once() {
     let server = guarded(
         |request| {
             token_reply(
-                if request.number < 3 { "first-of-16-chars" } else { "second-of-16-chars" },
+                if request.number < 3 {
+                    "first-of-16-chars"
+                } else {
+                    "second-of-16-chars"
+                },
                 r#","expires_in":300"#,
             )
         },
-        |request, token| (token == "first-of-16-chars" && request.number < 3) || token == "second-of-16-chars",
+        |request, token| {
+            (token == "first-of-16-chars" && request.number < 3) || token == "second-of-16-chars"
+        },
     )
     .await;
     let bench = Bench::nobody(1);

@@ -340,7 +340,9 @@ async fn token_is_masked_before_it_is_read() {
         Err(SigningError::TokenUnreadable(_))
     ));
     let heard = run.heard.lock().unwrap();
-    assert!(matches!(heard.as_slice(), [Event::Mask(secret)] if secret.expose() == "no.token.of.githubs"));
+    assert!(
+        matches!(heard.as_slice(), [Event::Mask(secret)] if secret.expose() == "no.token.of.githubs")
+    );
 }
 
 #[tokio::test]

@@ -1,11 +1,12 @@
 //! The only error that `main` sees: for every case an exit code, a title, and a cure.
 
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::fmt::Write as _;
 
 use crate::actions::{ArgumentError, EnvironmentError};
 use crate::apply::{ApplyError, PreflightError};
-use crate::domain::ImageReference;
+use crate::domain::{ImageReference, TokenAbsence};
 use crate::hints::{hints, proxy_hint, registry_hint};
 use crate::http::{CertificateError, HttpError};
 use crate::inputs::InputErrors;
@@ -135,7 +136,10 @@ fn exit_code(error: &ApplyError) -> ExitCode {
         ApplyError::Conflict { .. } | ApplyError::Refused(_) => ExitCode::Refused,
         ApplyError::Preflight(error) => match **error {
             PreflightError::Unknown(_) => ExitCode::World,
-            PreflightError::Taken(_) | PreflightError::Differ { .. } => ExitCode::Refused,
+            PreflightError::Taken(_)
+            | PreflightError::Differ { .. }
+            | PreflightError::Unvouched { .. } => ExitCode::Refused,
+            PreflightError::NoIdentity(_) => ExitCode::Inputs,
         },
         ApplyError::Assemble(error) => match error {
             AssembleError::DuplicatePlatform { .. }
@@ -180,10 +184,11 @@ fn exit_code(error: &ApplyError) -> ExitCode {
         | ApplyError::TagNotVisible { .. }
         | ApplyError::MissingImage(_)
         | ApplyError::FallbackOccupied { .. }
+        | ApplyError::FallbackFull { .. }
         | ApplyError::FallbackUnwritable(_)
         | ApplyError::FallbackContended { .. }
         | ApplyError::OddRecord(_)
-        | ApplyError::NoToken
+        | ApplyError::NoToken(_)
         | ApplyError::TooManyReferrers { .. }
         | ApplyError::SignatureNotStored { .. }
         | ApplyError::Timeout { .. }
@@ -196,8 +201,11 @@ fn hint(error: &ApplyError) -> Option<String> {
         ApplyError::Registry(error) => return registry_hint(error),
         ApplyError::SignatureNotStored { source, .. } => return hint(source),
         ApplyError::Signing(error) => return signing_hint(error),
-        ApplyError::NoToken => {
-            "give the job `permissions: id-token: write`; a pull request from a fork never has it: use `sign: false` there, or `on-signing-failure: warn`. Outside GitHub give `identity-token`"
+        ApplyError::NoToken(TokenAbsence::NotAsked) => {
+            "give the job `permissions: id-token: write`. Outside GitHub give `identity-token`"
+        }
+        ApplyError::NoToken(TokenAbsence::Fork(_) | TokenAbsence::Dependabot) => {
+            "nothing gives it one: use `sign: false` there, or `on-signing-failure: warn`"
         }
         ApplyError::Conflict { conflicts, .. } if let Some(adopted) = adoptable(conflicts) => {
             return Some(format!(
@@ -248,6 +256,9 @@ fn hint(error: &ApplyError) -> Option<String> {
         ApplyError::Terminated { .. } => "run it again: it goes on where this run stopped",
         ApplyError::FallbackOccupied { .. } => {
             "the tag does not belong to an image of this repository's: remove it by hand if nothing needs it"
+        }
+        ApplyError::FallbackFull { .. } => {
+            "remove by hand the entries that nobody needs, or use a registry that lists referrers itself"
         }
         ApplyError::FallbackContended { .. } => "many jobs sign this digest at once; run it again",
         ApplyError::NoLegacyLog => {
@@ -301,6 +312,20 @@ fn preflight_hint(error: &PreflightError) -> Option<String> {
         PreflightError::Differ { .. } => {
             "nothing was built: choose another version, or remove by hand the tags that are wrong; none can be completed from another"
         }
+        PreflightError::Unvouched { found, .. } => {
+            let digests: BTreeSet<String> = found
+                .iter()
+                .map(|found| found.tag.repository.at(&found.held.digest).to_string())
+                .collect();
+            let digests: Vec<String> = digests.into_iter().collect();
+            return Some(format!(
+                "nothing was built: choose another version; or, if you know where this comes from, adopt it by naming it: `digests: {}`",
+                digests.join(", ")
+            ));
+        }
+        PreflightError::NoIdentity(_) => {
+            "give the job `permissions: id-token: write`, or say in `certificate-identity` who signs; `sign: false` is for those who never sign"
+        }
     };
     Some(text.to_owned())
 }
@@ -317,10 +342,10 @@ fn signing_hint(error: &SigningError) -> Option<String> {
             "the job's permission `id-token: write` may be missing, or its token too old"
         }
         (SigningError::TokenUnreadable(_) | SigningError::TokenExpired { .. }, _) => {
-            "give a fresh OIDC token with audience `sigstore`"
+            "give a fresh OIDC token whose audience is the one that this Fulcio wants (`sigstore` at the public one)"
         }
         (SigningError::Certificate(_), Some(400..=499)) => {
-            "Fulcio does not accept this token: is its audience `sigstore`, and its issuer one that this Fulcio knows?"
+            "Fulcio does not accept this token: is its audience the one that this Fulcio wants (`oidc-audience`), and its issuer one that it knows?"
         }
         (
             SigningError::Token(_)

@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::actions::{Console, Environment};
-use crate::apply::{ApplyError, Authority, Context, Ledger, Limits, Outcome, Receipt, apply};
+use crate::apply::{
+    ApplyError, Authority, Context, Ledger, Limits, Outcome, PreflightError, Receipt, apply,
+};
 use crate::domain::{Event, Events, RequestTrace, Secret, SignatureFormat};
 use crate::failure::Failure;
 use crate::http::{Certificates, Client, Proxies};
@@ -15,7 +17,7 @@ use crate::inputs::{Files, Inputs, Mode, RawInputs, Request, Settings};
 use crate::record::{Announcement, Job, KnownDigests, WorkflowRun, export_name};
 use crate::registry::{self, AwsKeys, Credentials, Login, Registry};
 use crate::report::{FailureText, Report, RetryText, trace_text};
-use crate::signing::{Keyless, Purpose, TokenSource, Trust, TrustSource};
+use crate::signing::{Keyless, OwnIdentity, Purpose, TokenSource, Trust, TrustSource};
 
 /// Does what the environment asks for and tells it what became of that. Returns the process's exit code.
 ///
@@ -265,7 +267,7 @@ fn credentials(
         credentials.docker_config(&config, &origin)?;
     }
     if let Some(token) = &settings.github_token {
-        credentials.github_token(token.clone());
+        credentials.github_token(token.clone(), environment.variable("GITHUB_SERVER_URL"));
     }
     if let Some(keys) = aws_keys(environment) {
         credentials.aws(keys);
@@ -302,28 +304,55 @@ async fn authority(
         cache: environment.cache(),
     };
     let purpose = match &inputs.request {
-        // What does not sign or verify needs none of it, and never awaits this.
+        // What does not sign or verify never awaits this.
         Request::Verify(_) | Request::Preflight(_) | Request::Publish(_) | Request::Cleanup(_) => {
             Purpose::Verify
         }
         Request::Seal(_) | Request::Sign(_) => Purpose::Sign,
     };
+    let token = token_source(environment, settings);
+    let absence = environment.token_absence();
+    // Said before anybody is asked whom to trust: it is the workflow that is wrong.
+    if token.is_none() && needs_token(&inputs.request) {
+        return Err(PreflightError::NoIdentity(absence).into());
+    }
     let trust = Arc::new(Trust::load(&source, purpose, &client, settings.patience, events).await?);
     // Said before anything is done, whether or not it would come to signing: it is the workflow that is wrong.
     if signs_legacy(&inputs.request) && !trust.can_sign_legacy() {
         return Err(ApplyError::NoLegacyLog);
     }
-    let keyless = match (purpose, token_source(environment, settings)) {
-        (Purpose::Sign, Some(token)) => Some(Keyless::new(
-            Arc::clone(&trust),
-            client,
-            token,
-            settings.patience,
-            events,
-        )?),
-        _ => None,
+    let (mut keyless, mut identity) = (None, None);
+    match (purpose, token) {
+        (Purpose::Sign, Some(token)) => {
+            let trust = Arc::clone(&trust);
+            keyless = Some(Keyless::new(
+                trust,
+                client,
+                token,
+                settings.patience,
+                events,
+            )?);
+        }
+        (Purpose::Verify, Some(token)) => {
+            identity = Some(OwnIdentity::new(client, token, settings.patience, events));
+        }
+        (_, None) => (),
+    }
+    Ok(Authority {
+        trust,
+        keyless,
+        identity,
+        token_absence: absence,
+    })
+}
+
+/// Whether a look before a build cannot know whose signature counts but by a token.
+fn needs_token(request: &Request) -> bool {
+    let Request::Preflight(preflight) = request else {
+        return false;
     };
-    Ok(Authority { trust, keyless })
+    let policy = preflight.policy.as_ref();
+    policy.is_some_and(|policy| policy.identity.is_none())
 }
 
 fn signs_legacy(request: &Request) -> bool {
@@ -349,6 +378,7 @@ fn token_source(environment: &Environment, settings: &Settings) -> Option<TokenS
                 .variable("ACTIONS_ID_TOKEN_REQUEST_URL")?
                 .to_owned(),
             request_token: environment.secret("ACTIONS_ID_TOKEN_REQUEST_TOKEN")?,
+            audience: settings.oidc_audience.clone(),
         })
     })
 }

@@ -3,7 +3,7 @@
 //! The runner scans every line of both streams for commands, so text from outside never starts a line unescaped.
 //! Source: actions/toolkit, `packages/core/src/command.ts`; actions/runner, `OutputManager`.
 
-use std::fmt::Write as _;
+use crate::domain::visible;
 
 /// Escapes the message of a command.
 pub(super) fn message(text: &str) -> String {
@@ -17,8 +17,8 @@ pub(super) fn property(text: &str) -> String {
     message(text).replace(':', "%3A").replace(',', "%2C")
 }
 
-/// Makes a text safe to print on lines of its own: control characters are spelled out, and a line that the runner would
-/// read as a command, which begins with `::` or holds the older `##[`, is quoted or broken.
+/// Makes a text safe to print on lines of its own: characters that cannot be seen are spelled out, and a line that the
+/// runner would read as a command, which begins with `::` or holds the older `##[`, is quoted or broken.
 pub(super) fn plain(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for (number, line) in text.split('\n').enumerate() {
@@ -31,14 +31,7 @@ pub(super) fn plain(text: &str) -> String {
         {
             safe.push_str("> ");
         }
-        for letter in line.chars() {
-            if letter == '\t' || !letter.is_control() {
-                safe.push(letter);
-            } else {
-                // Writing to a string cannot fail.
-                let _ = write!(safe, "{}", letter.escape_default());
-            }
-        }
+        safe.push_str(&visible(line));
     }
     safe.replace("##[", "## [")
 }
@@ -70,6 +63,7 @@ mod tests {
                 .any(|line| line.trim_start().starts_with("::") || line.contains("##["));
             assert!(!command && !safe.contains('\r'), "{safe:?}");
         }
+        assert_eq!(plain("by \u{202e}us"), r"by \u{202e}us");
         assert_eq!(
             plain("could not reach [::1]:5000"),
             "could not reach [::1]:5000"

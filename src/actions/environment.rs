@@ -192,7 +192,7 @@ fn blocks(values: &[(&str, String)]) -> String {
     text
 }
 
-fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+pub(super) fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
     let file = fs::File::open(path)?;
     file.take(FILE_MAX_BYTES + 1).read_to_end(&mut content)?;

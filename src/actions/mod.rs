@@ -7,6 +7,7 @@ mod arguments;
 mod commands;
 mod console;
 mod environment;
+mod event;
 
 pub use arguments::{ArgumentError, Arguments, Invocation};
 pub use console::Console;

@@ -1,7 +1,7 @@
 //! Everything that can go wrong while a plan is walked.
 
 use super::{PreflightError, Subject};
-use crate::domain::{Digest, FullTag, ImageReference};
+use crate::domain::{Digest, FullTag, ImageReference, TokenAbsence};
 use crate::layout::LayoutError;
 use crate::plan::{AssembleError, Conflict};
 use crate::record::{RecordError, Unvouched};
@@ -125,6 +125,20 @@ pub enum ApplyError {
         /// What it holds.
         why: &'static str,
     },
+    /// A list of signatures takes no more entries.
+    #[error(
+        "the tag `{tag}`, which lists what refers to `{subject}`, takes no more: with one more entry it would have {bytes} bytes, and registries take {limit}"
+    )]
+    FallbackFull {
+        /// The tag.
+        tag: FullTag,
+        /// What it belongs to.
+        subject: Digest,
+        /// How long the list would be.
+        bytes: usize,
+        /// The longest manifest that registries have to take.
+        limit: usize,
+    },
     /// A list of signatures could not be made.
     #[error("could not list a signature")]
     FallbackUnwritable(#[source] serde_json::Error),
@@ -175,8 +189,8 @@ pub enum ApplyError {
     #[error("the record names `{0}`, which is no repository")]
     OddRecord(String),
     /// There is no token that says who this run is.
-    #[error("there is no OIDC token that says who this run is")]
-    NoToken,
+    #[error("there is no OIDC token that says who this run is: {0}")]
+    NoToken(TokenAbsence),
     /// Legacy signatures are wanted, and there is no log that can witness them.
     #[error(
         "input `signature-format`: `legacy` signatures need a Rekor v1, and the signing config names none that is valid"
@@ -236,17 +250,96 @@ impl ApplyError {
         !is_fault && !matches!(self, Self::MissingChild { .. } | Self::MissingImage(_))
     }
 
-    /// Whether this is what `on-signing-failure: warn` lets pass: no token, an outage of Sigstore, or a signature that the
-    /// registry would not take. Never a verification that said no, a conflict, or a state that is not known.
+    /// Whether this is what `on-signing-failure: warn` lets pass: an outage of Sigstore, or of the registry while it was to
+    /// store a signature, or a token that the job cannot have. Never a service that says no, a verification that said no, a
+    /// conflict, a list that takes no more, or a state that is not known.
     #[must_use]
     pub fn is_signing_outage(&self) -> bool {
-        let is_outage = matches!(self, Self::Signing(error) if error.is_outage());
-        // A tag that holds something else is a conflict, here as anywhere.
-        let is_unstored = matches!(
-            self,
-            Self::SignatureNotStored { source, .. } if !matches!(**source, Self::FallbackOccupied { .. })
-        );
-        is_outage || is_unstored || matches!(self, Self::NoToken)
+        match self {
+            Self::Signing(error) => error.is_outage(),
+            Self::NoToken(absence) => absence.is_excused(),
+            Self::SignatureNotStored { source, .. } => source.is_registry_outage(),
+            // What a registry does not answer while nothing was made yet is a state that is not known.
+            Self::Registry(_)
+            | Self::Record(_)
+            | Self::Layout(_)
+            | Self::Assemble(_)
+            | Self::MissingChild { .. }
+            | Self::MissingConfig { .. }
+            | Self::NotAtSource { .. }
+            | Self::NoPlatform { .. }
+            | Self::NotAnImage { .. }
+            | Self::LostAttestation { .. }
+            | Self::OddIndex { .. }
+            | Self::TooDeep { .. }
+            | Self::Conflict { .. }
+            | Self::TagNotVisible { .. }
+            | Self::MissingImage(_)
+            | Self::FallbackOccupied { .. }
+            | Self::FallbackFull { .. }
+            | Self::FallbackUnwritable(_)
+            | Self::FallbackContended { .. }
+            | Self::NoRecord(_)
+            | Self::NoSuchRecord(_)
+            | Self::NoSource(_)
+            | Self::ManyRecorded(_)
+            | Self::EmptyRecord(..)
+            | Self::OddRecord(_)
+            | Self::UnvouchedRecord { .. }
+            | Self::ObservedImage { .. }
+            | Self::NoLegacyLog
+            | Self::TooManyReferrers { .. }
+            | Self::UnmetPolicy(_)
+            | Self::NoPolicy(_)
+            | Self::Refused(_)
+            | Self::Preflight(_)
+            | Self::Timeout { .. }
+            | Self::Terminated { .. } => false,
+        }
+    }
+
+    /// Whether a registry is out of order, as opposed to whatever else keeps a signature from being stored.
+    fn is_registry_outage(&self) -> bool {
+        match self {
+            Self::Registry(error) => error.is_outage(),
+            Self::Signing(_)
+            | Self::NoToken(_)
+            | Self::SignatureNotStored { .. }
+            | Self::Record(_)
+            | Self::Layout(_)
+            | Self::Assemble(_)
+            | Self::MissingChild { .. }
+            | Self::MissingConfig { .. }
+            | Self::NotAtSource { .. }
+            | Self::NoPlatform { .. }
+            | Self::NotAnImage { .. }
+            | Self::LostAttestation { .. }
+            | Self::OddIndex { .. }
+            | Self::TooDeep { .. }
+            | Self::Conflict { .. }
+            | Self::TagNotVisible { .. }
+            | Self::MissingImage(_)
+            | Self::FallbackOccupied { .. }
+            | Self::FallbackFull { .. }
+            | Self::FallbackUnwritable(_)
+            | Self::FallbackContended { .. }
+            | Self::NoRecord(_)
+            | Self::NoSuchRecord(_)
+            | Self::NoSource(_)
+            | Self::ManyRecorded(_)
+            | Self::EmptyRecord(..)
+            | Self::OddRecord(_)
+            | Self::UnvouchedRecord { .. }
+            | Self::ObservedImage { .. }
+            | Self::NoLegacyLog
+            | Self::TooManyReferrers { .. }
+            | Self::UnmetPolicy(_)
+            | Self::NoPolicy(_)
+            | Self::Refused(_)
+            | Self::Preflight(_)
+            | Self::Timeout { .. }
+            | Self::Terminated { .. } => false,
+        }
     }
 }
 

@@ -25,6 +25,7 @@ mod tags;
 mod unseen;
 mod verify;
 mod versions;
+mod vouching;
 mod withdrawal;
 
 #[cfg(test)]
@@ -40,7 +41,7 @@ use crate::registry::Progress;
 pub use context::Context;
 pub use error::{ApplyError, Refused, RefusedSubject};
 pub use ledger::Ledger;
-pub use preflight::{PreflightError, PreflightReceipt};
+pub use preflight::{PreflightError, PreflightReceipt, Unvouched};
 pub use receipt::{
     IndexReceipt, Origin, Outcome, Place, PlaceReceipt, PlaceState, Receipt, SignatureReceipt,
     Subject, TagReceipt,
@@ -95,7 +96,7 @@ pub async fn apply(
                 verify::verify(context, verify, authority, ledger, &mut receipt).await
             }
             Request::Preflight(request) => {
-                preflight::preflight(context, request, &mut receipt).await
+                preflight::preflight(context, request, authority, &mut receipt).await
             }
             Request::Publish(publish) => {
                 publish::publish(context, publish, authority, ledger, &mut receipt).await

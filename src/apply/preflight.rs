@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::future::Future;
 
 use futures_util::future::{join, join_all};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
@@ -9,13 +10,15 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use super::children::{Resolution, resolve_all};
 use super::error::images_text;
 use super::receipt::Receipt;
+use super::signatures::signer::Authority;
+use super::vouching::find_signatures;
 use super::{ApplyError, Context};
-use crate::domain::{Digest, FullTag, Repository};
+use crate::domain::{Digest, FullTag, Repository, TokenAbsence};
 use crate::failure::chain_text;
 use crate::inputs::{IndexType, Mode, OnExistingTag, Preflight};
 use crate::plan::{
-    Assembly, FoundTag, Look, Resolved, TagAnswer, Verdict, Wanted, assemble, decide_preflight,
-    find_tags, images_of,
+    Assembly, FoundTag, Held, HeldImage, Look, Resolved, TagAnswer, Verdict, Wanted, assemble,
+    decide_preflight, decide_skip, find_tags, images_of, is_vouched_for, vouched_by_inputs,
 };
 use crate::registry::RegistryError;
 
@@ -26,8 +29,21 @@ pub struct PreflightReceipt {
     pub found: Vec<FoundTag>,
     /// What it means that one exists.
     pub policy: OnExistingTag,
+    /// What is known of where the content of the tags comes from; empty where that was not asked.
+    pub images: Vec<HeldImage>,
     /// What follows; `None` while not everything was looked at.
     pub verdict: Option<Verdict>,
+}
+
+/// A tag that holds something which nothing vouches for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unvouched {
+    /// The tag.
+    pub tag: FullTag,
+    /// What it holds.
+    pub held: Held,
+    /// What the signatures of that were refused for.
+    pub refused: Vec<String>,
 }
 
 /// What stands in the way of a build, or leaves open whether anything does.
@@ -47,6 +63,19 @@ pub enum PreflightError {
         /// What they were to hold, where that was said.
         wanted: Option<Vec<(String, Digest)>>,
     },
+    /// Tags hold what nothing vouches for.
+    #[error("{}", unvouched_text(.found, .wanted))]
+    Unvouched {
+        /// These tags.
+        found: Vec<Unvouched>,
+        /// By whom a signature had to be.
+        wanted: String,
+    },
+    /// Whose signature would count is not known.
+    #[error(
+        "what the tags hold must be signed by this workflow to be skipped (`on-existing-tag: skip`), and there is no OIDC token that says who this run is: {0}"
+    )]
+    NoIdentity(TokenAbsence),
 }
 
 /// What is to be under the tags.
@@ -65,6 +94,7 @@ struct Sight {
 pub(super) async fn preflight(
     context: &Context,
     preflight: &Preflight,
+    authority: impl Future<Output = Result<Authority, ApplyError>>,
     receipt: &mut Receipt,
 ) -> Result<(), ApplyError> {
     context.events.phase("Look at tags");
@@ -78,15 +108,23 @@ pub(super) async fn preflight(
     // Whoever answers first, it is told in the order of the inputs.
     let place = |(tag, _): &(FullTag, _)| preflight.tags.iter().position(|known| known == tag);
     sight.errors.sort_by_key(place);
-    let mut told = told(preflight, &sight, goal.as_ref());
-    say(context, &told);
-    let verdict = decide_preflight(&told.found, told.policy);
-    let found = told.found.clone();
-    told.verdict = Some(verdict.clone()).filter(|_| failure.is_none());
-    receipt.preflight = Some(told);
+    let told = receipt
+        .preflight
+        .insert(told(preflight, &sight, goal.as_ref()));
+    say(context, told);
     if let Some(error) = failure {
         return Err(error);
     }
+    let (found, mut verdict) = (
+        told.found.clone(),
+        decide_preflight(&told.found, told.policy),
+    );
+    let mut wanted = String::new();
+    if let Verdict::Skip(..) = verdict {
+        (verdict, wanted) =
+            vouch(context, preflight, &sight, goal.as_ref(), authority, told).await?;
+    }
+    told.verdict = Some(verdict.clone());
     let refused = match verdict {
         Verdict::Unknown => PreflightError::Unknown(sight.errors),
         Verdict::Taken => PreflightError::Taken(found),
@@ -94,9 +132,41 @@ pub(super) async fn preflight(
             found,
             wanted: goal.map(|goal| images_of(&goal.assembly.manifest)),
         },
+        Verdict::Unvouched => PreflightError::Unvouched {
+            found: unvouched(&found, &told.images),
+            wanted,
+        },
         Verdict::Skip(..) | Verdict::Proceed => return Ok(()),
     };
     Err(refused.into())
+}
+
+/// Says what follows for tags that exist and are to be completed, and by whom they had to be signed.
+///
+/// SECURITY: `seal` signs what this hands on, and copies it to the other registries. Whoever may push to one of them can put
+/// anything under a tag: it is handed on only if an input or a signature of our own vouches for it.
+async fn vouch(
+    context: &Context,
+    preflight: &Preflight,
+    sight: &Sight,
+    goal: Option<&Goal>,
+    authority: impl Future<Output = Result<Authority, ApplyError>>,
+    told: &mut PreflightReceipt,
+) -> Result<(Verdict, String), ApplyError> {
+    let Some(policy) = &preflight.policy else {
+        context.events.warn("nothing was verified of what the tags hold, as `sign: false` says: whoever may push there has put it there");
+        return Ok((decide_preflight(&told.found, told.policy), String::new()));
+    };
+    told.images = sight.images(goal);
+    let wanted = find_signatures(context, policy, &mut told.images, authority).await?;
+    for image in told.images.iter().filter(|image| image.vouched.is_some()) {
+        let name = image.repository.at(image.manifest.digest());
+        context.events.note(match &image.signer {
+            Some(identity) => format!("`{name}` is signed by `{identity}`"),
+            None => format!("`{name}` is what `digests` names"),
+        });
+    }
+    Ok((decide_skip(&told.found, &told.images), wanted))
 }
 
 /// Asks all repositories at once, and keeps the receipt up to date: one that never answers must not hide what the others
@@ -182,6 +252,7 @@ fn told(preflight: &Preflight, sight: &Sight, goal: Option<&Goal>) -> PreflightR
     PreflightReceipt {
         found: find_tags(&sight.looks, goal),
         policy: preflight.on_existing,
+        images: Vec::new(),
         verdict: None,
     }
 }
@@ -217,6 +288,28 @@ impl Sight {
             looks: tags.iter().map(blank).collect(),
             errors: Vec::new(),
         }
+    }
+
+    /// What the tags hold, each once in each repository, and whether the inputs vouch for it.
+    fn images(&self, goal: Option<&Goal>) -> Vec<HeldImage> {
+        let mut images: Vec<HeldImage> = Vec::new();
+        for (tag, look) in &self.looks {
+            let Look::Holds(manifest) = look else {
+                continue;
+            };
+            let by_inputs = |goal: &Goal| vouched_by_inputs(manifest, &goal.assembly, &goal.inputs);
+            let image = HeldImage {
+                repository: tag.repository.clone(),
+                manifest: manifest.clone(),
+                vouched: goal.and_then(by_inputs),
+                signer: None,
+                refused: Vec::new(),
+            };
+            if !images.contains(&image) {
+                images.push(image);
+            }
+        }
+        images
     }
 
     fn note(&mut self, tag: &FullTag, seen: Result<Look, RegistryError>) {
@@ -261,6 +354,41 @@ fn held_text(found: &[FoundTag], verb: &str) -> String {
         ))
     });
     lines.collect::<Vec<_>>().join("\n")
+}
+
+fn unvouched(found: &[FoundTag], images: &[HeldImage]) -> Vec<Unvouched> {
+    let found = found.iter().filter_map(|FoundTag { tag, answer }| {
+        let held = answer
+            .held()
+            .filter(|held| !is_vouched_for(&held.digest, images))?;
+        let mut images = images.iter();
+        let image = images.find(|image| {
+            image.repository == tag.repository && *image.manifest.digest() == held.digest
+        });
+        Some(Unvouched {
+            tag: tag.clone(),
+            held: held.clone(),
+            refused: image.map(|image| image.refused.clone()).unwrap_or_default(),
+        })
+    });
+    found.collect()
+}
+
+fn unvouched_text(found: &[Unvouched], wanted: &str) -> String {
+    let line = |Unvouched { tag, held, refused }: &Unvouched| {
+        let images = images_text(&held.images);
+        let mut reasons = String::new();
+        for reason in refused {
+            // Writing to a string cannot fail.
+            let _ = write!(reasons, "\n- {reason}");
+        }
+        let found = if refused.is_empty() { "" } else { "; found:" };
+        format!(
+            "the tag `{tag}` holds `{}` with {images}, for which nothing vouches: it has no signature by {wanted}{found}{reasons}",
+            held.digest
+        )
+    };
+    found.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 fn wanted_text(wanted: Option<&[(String, Digest)]>) -> String {

@@ -229,7 +229,7 @@ impl Gate<'_> {
     }
 }
 
-fn policy(inputs: &PolicyInputs) -> Result<Policy, ApplyError> {
+pub(super) fn policy(inputs: &PolicyInputs) -> Result<Policy, ApplyError> {
     let identity = inputs
         .identity
         .clone()
@@ -245,7 +245,7 @@ fn policy(inputs: &PolicyInputs) -> Result<Policy, ApplyError> {
     })
 }
 
-fn wanted_text(policy: &Policy) -> String {
+pub(super) fn wanted_text(policy: &Policy) -> String {
     let claims = [
         ("repository", &policy.github.repository),
         ("ref", &policy.github.reference),

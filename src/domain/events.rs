@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 
 use super::{RequestTrace, Secret};
 
+/// The shortest text of a service's that is masked.
+const MASKED_MIN_CHARS: usize = 16;
+
 /// One thing worth telling while a run is under way.
 #[derive(Debug, Clone)]
 pub enum Event {
@@ -73,6 +76,18 @@ impl Events {
         (self.listener)(event);
     }
 
+    /// Masks a secret that a service sent, if it is a single line of 16 or more characters.
+    ///
+    /// SECURITY: the runner blanks every job output that holds a masked text. A token server whose token is `sha256`, or a
+    /// line of it, must not blank the digests of the run. What users give is masked whatever it is.
+    pub fn mask_sent(&self, secret: &Secret) {
+        let text = secret.expose();
+        let is_one_line = !text.contains(char::is_control);
+        if is_one_line && text.chars().nth(MASKED_MIN_CHARS - 1).is_some() {
+            self.emit(Event::Mask(secret.clone()));
+        }
+    }
+
     /// Tells which work begins now.
     pub fn phase(&self, name: impl Into<String>) {
         let name = name.into();
@@ -111,5 +126,27 @@ impl Events {
 impl fmt::Debug for Events {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("Events")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_long_single_lines_of_services_are_masked() {
+        for (text, wanted) in [
+            ("sha256", false),
+            ("ghcr.io/octo/ap", false),
+            ("0123456789abcdef", true),
+            ("0123456789abcdef\nsha256", false),
+            ("0123456789abcdef\rsha256", false),
+            ("", false),
+        ] {
+            let heard = Arc::new(Mutex::new(0));
+            let counted = Arc::clone(&heard);
+            Events::new(move |_| *counted.lock().unwrap() += 1).mask_sent(&Secret::new(text));
+            assert_eq!(*heard.lock().unwrap() == 1, wanted, "{text:?}");
+        }
     }
 }

@@ -14,7 +14,9 @@ mod policy;
 mod reference;
 mod secret;
 mod signature;
+mod token_absence;
 mod trace;
+mod visible;
 
 pub use digest::{Digest, DigestError, Digester};
 pub use events::{Event, Events};
@@ -27,4 +29,6 @@ pub use policy::{GithubClaims, Matcher, PatternError, Policy};
 pub use reference::{Host, ImageReference, Reference, ReferenceError, Repository, Tag};
 pub use secret::Secret;
 pub use signature::SignatureFormat;
+pub use token_absence::TokenAbsence;
 pub use trace::RequestTrace;
+pub use visible::visible;

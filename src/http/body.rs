@@ -2,7 +2,7 @@
 
 use reqwest::Response;
 
-use super::{HttpError, cause_text};
+use super::{HttpError, Unanswered};
 
 /// Reads the body of `response`, which must not be longer than `limit` bytes.
 pub async fn read(response: Response, limit: u64) -> Result<Vec<u8>, HttpError> {
@@ -30,9 +30,7 @@ async fn read_until(mut response: Response, limit: u64) -> Result<(Vec<u8>, bool
     // What is announced, and no more than that: growing step by step would take up to twice the space.
     let announced = response.content_length().unwrap_or_default();
     let mut body = Vec::with_capacity(usize::try_from(announced).unwrap_or(limit).min(limit));
-    let broken = |error: reqwest::Error| HttpError::Broken {
-        cause: cause_text(&error),
-    };
+    let broken = |error: reqwest::Error| HttpError::Broken(Box::new(Unanswered::of(&error)));
     while let Some(chunk) = response.chunk().await.map_err(broken)? {
         let room = limit - body.len();
         if chunk.len() > room {

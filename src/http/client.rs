@@ -1,16 +1,14 @@
-//! The one client: how it is set up, and what is known of a request that nobody answered.
+//! The one client, and how it is set up.
 
 use std::time::Duration;
 
 use reqwest::{Method, Request, RequestBuilder, Response, Url};
 
-use super::{CertificateProblem, Certificates, HttpError, Proxies, cause_text};
+use super::{Certificates, HttpError, Proxies, Unanswered, cause_text};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a server may be silent, before its answer and within it.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
-
-const PROXY_WANTS_LOGIN: &str = "tunnel error: proxy authorization required";
 
 /// The client that all rooms share, so that they share its connections.
 ///
@@ -21,30 +19,6 @@ pub struct Client {
     inner: reqwest::Client,
     certificates: Certificates,
     proxies: Proxies,
-}
-
-/// Why there is no answer.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("{}{cause}", .through.as_ref().map(|through| format!("{through}: ")).unwrap_or_default())]
-pub struct Unanswered {
-    /// What happened, with all its causes.
-    pub cause: String,
-    /// Whether trying again cannot help, as with a certificate that is not trusted.
-    pub lasting: bool,
-    /// The proxy that was to bring the question there.
-    pub through: Option<Through>,
-    /// Why the server's certificate is not accepted, where that is the reason.
-    pub certificate: Option<Box<CertificateProblem>>,
-}
-
-/// A proxy that was asked. Its password is left out.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("through the proxy `{address}` (`{variable}`)")]
-pub struct Through {
-    /// Where it is.
-    pub address: String,
-    /// The variable that names it.
-    pub variable: &'static str,
 }
 
 impl Client {
@@ -128,71 +102,12 @@ impl Client {
     }
 }
 
-impl Unanswered {
-    /// What `error` says; nothing of a proxy, which it does not know.
-    #[must_use]
-    pub fn of(error: &reqwest::Error) -> Self {
-        let first: &(dyn std::error::Error + 'static) = error;
-        let levels = std::iter::successors(Some(first), |level| level.source());
-        let certificate = levels.filter_map(tls_error).find_map(|error| {
-            if let rustls::Error::InvalidCertificate(problem) = error {
-                Some(Box::new(CertificateProblem::of(problem)))
-            } else {
-                None
-            }
-        });
-        let cause = certificate
-            .as_ref()
-            .map_or_else(|| cause_text(error), ToString::to_string);
-        // By their words, since hyper's type for them cannot be named here.
-        let is_shut_out = cause.contains(PROXY_WANTS_LOGIN);
-        let cause = cause.replace(PROXY_WANTS_LOGIN, "it wants a login (407)");
-        let cause = cause.replace("tunnel error: unsuccessful", "it makes no tunnel");
-        let cause = cause.replace("tunnel error: failed to create underlying connection: ", "");
-        Self {
-            lasting: certificate.is_some()
-                || is_shut_out
-                || error.is_builder()
-                || error.is_redirect(),
-            cause,
-            through: None,
-            certificate,
-        }
-    }
-
-    /// The way that was tried, with a space before it; nothing where that is the straight one.
-    #[must_use]
-    pub fn way(&self) -> String {
-        let through = self.through.as_ref();
-        through
-            .map(|through| format!(" {through}"))
-            .unwrap_or_default()
-    }
-}
-
-/// A TLS error hides in an I/O error, perhaps in several, none of which names it as its source.
-fn tls_error<'a>(level: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
-    let inner = level.downcast_ref::<std::io::Error>()?.get_ref()?;
-    inner
-        .downcast_ref::<rustls::Error>()
-        .or_else(|| tls_error(inner))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Error;
 
     #[test]
     fn client_is_made_without_extra_certificates() {
         assert!(Client::new(Certificates::default(), Proxies::default()).is_ok());
-    }
-
-    #[test]
-    fn tls_error_is_found_however_deep_it_is() {
-        let tls = || rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
-        assert!(tls_error(&Error::other(tls())).is_some());
-        assert!(tls_error(&Error::other(Error::other(tls()))).is_some());
-        assert!(tls_error(&Error::other("refused")).is_none());
     }
 }

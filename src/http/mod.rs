@@ -6,14 +6,16 @@ mod certificate_problem;
 mod certificates;
 mod client;
 mod proxies;
+mod unanswered;
 mod unproxied;
 mod watch;
 
 pub use body::{read, read_start};
 pub use certificate_problem::CertificateProblem;
 pub use certificates::{CertificateError, Certificates};
-pub use client::{Client, Through, Unanswered};
+pub use client::Client;
 pub use proxies::Proxies;
+pub use unanswered::{Through, Unanswered, UnansweredKind};
 pub use watch::{Watch, authority};
 
 /// Why a client could not be made, or a body not be read.
@@ -32,11 +34,8 @@ pub enum HttpError {
         variable: &'static str,
     },
     /// The body broke off, or did not come in time.
-    #[error("the answer broke off: {cause}")]
-    Broken {
-        /// What the HTTP library says, with all its causes.
-        cause: String,
-    },
+    #[error("the answer broke off: {}", .0.cause)]
+    Broken(Box<Unanswered>),
     /// The body is longer than anything that is expected there.
     #[error("the answer is longer than {limit} bytes")]
     TooLong {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use reqwest::Url;
 
 use super::HttpError;
-use super::client::Through;
+use super::unanswered::Through;
 use super::unproxied::Unproxied;
 
 /// What is never asked through a proxy, whatever `NO_PROXY` says.

@@ -2,8 +2,8 @@
 
 use super::fields::Fields;
 use super::repositories::Repositories;
-use super::requests::{given, listed_digests};
-use super::{Given, Request};
+use super::requests::{given, listed_digests, policy};
+use super::{Given, PolicyInputs, Request};
 use crate::domain::{FullTag, Repository};
 
 /// The command `preflight`.
@@ -17,6 +17,8 @@ pub struct Preflight {
     pub sources: Vec<Repository>,
     /// What it means that one of them exists.
     pub on_existing: OnExistingTag,
+    /// Whose signature vouches for what exists; nothing where nobody signs.
+    pub policy: Option<PolicyInputs>,
 }
 
 /// The input `on-existing-tag`.
@@ -52,11 +54,14 @@ pub(super) fn preflight(fields: &mut Fields<'_>) -> Option<Request> {
         ("warn", OnExistingTag::Warn),
     ];
     let on_existing = fields.word("on-existing-tag", &words, OnExistingTag::Fail);
+    let is_signed = fields.boolean("sign", true);
+    let policy = policy(fields);
     let home = repositories.home(fields)?;
     Some(Request::Preflight(Preflight {
         tags,
         digests: given(digests, &home),
         sources: repositories.into_all(),
         on_existing,
+        policy: is_signed.then_some(policy),
     }))
 }

@@ -17,7 +17,7 @@ pub struct Settings {
     pub record_digest: Option<Digest>,
     /// Logins, before all other credentials.
     pub registry_auths: Vec<RegistryAuth>,
-    /// For ghcr.io.
+    /// For the registry of the server that the job runs on.
     pub github_token: Option<Secret>,
     /// Hosts that speak plain HTTP.
     pub insecure_registries: Vec<Host>,
@@ -29,6 +29,8 @@ pub struct Settings {
     pub trusted_root: Option<Vec<u8>>,
     /// An OIDC token of the user's.
     pub identity_token: Option<Secret>,
+    /// Whom an OIDC token is asked for.
+    pub oidc_audience: String,
     /// The retry policy.
     pub patience: Patience,
     /// The whole run ends by then.
@@ -62,6 +64,9 @@ pub(super) fn settings(fields: &mut Fields<'_>) -> Settings {
         signing_config: fields.document("signing-config", "{"),
         trusted_root: fields.document("trusted-root", "{"),
         identity_token: fields.secret("identity-token"),
+        oidc_audience: fields
+            .owned("oidc-audience")
+            .unwrap_or_else(|| "sigstore".to_owned()),
         patience: fields.patience(),
         timeout: fields
             .parsed("timeout", grammar::duration)

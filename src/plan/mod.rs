@@ -11,6 +11,7 @@ mod published;
 mod tags;
 mod version;
 mod vouched;
+mod vouching;
 
 #[cfg(test)]
 mod tests;
@@ -30,3 +31,4 @@ pub use tags::{
 };
 pub use version::{VERSION, newer, version_held, version_made};
 pub use vouched::{Standing, Vouched, Voucher};
+pub use vouching::{HeldImage, decide_skip, is_vouched_for, vouched_by_inputs};

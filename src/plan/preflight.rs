@@ -63,6 +63,8 @@ pub enum Verdict {
     Taken,
     /// Tags hold different images, so that none of them can be completed from another.
     Differ,
+    /// A tag holds something that nothing vouches for, so that nobody may sign it or copy it anywhere.
+    Unvouched,
     /// It is published already: nothing is to be built, and this is where the rest can be completed from.
     Skip(FullTag, Digest),
     /// Build.

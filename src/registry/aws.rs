@@ -19,7 +19,7 @@ use super::retry::patiently;
 use super::sigv4::{Keys, Scope, Unsigned, signed_headers};
 use super::token::sensitive;
 use super::wire::{Answer, Wire, authority};
-use crate::domain::{Event, Host, Secret};
+use crate::domain::{Host, Secret};
 
 const ANSWER_MAX_BYTES: u64 = 256 * 1024;
 const CONTENT_TYPE: &str = "application/x-amz-json-1.1";
@@ -186,12 +186,12 @@ fn read(wire: &Wire, ecr: &Ecr, answer: &Answer) -> Result<Login, Fault> {
     let encoded = data
         .and_then(|data| data.get("authorizationToken")?.as_str())
         .ok_or(Fault::NoToken)?;
-    wire.events.emit(Event::Mask(Secret::new(encoded)));
+    wire.events.mask_sent(&Secret::new(encoded));
     let decoded = STANDARD.decode(encoded).map_err(|_| Fault::NoToken)?;
     let text = String::from_utf8(decoded).map_err(|_| Fault::NoToken)?;
     let (username, password) = text.split_once(':').ok_or(Fault::NoToken)?;
     let password = Secret::new(password);
-    wire.events.emit(Event::Mask(password.clone()));
+    wire.events.mask_sent(&password);
     Ok(Login {
         username: username.to_owned(),
         password,

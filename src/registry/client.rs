@@ -306,7 +306,7 @@ fn may_want_tls(plain: &Result<Opened, Fault>) -> bool {
             let cause = &unanswered.cause;
             !cause.contains("refused") && !cause.contains("timed out")
         }
-        Err(Fault::Body { source, .. }) => matches!(source, HttpError::Broken { .. }),
+        Err(Fault::Body { source, .. }) => matches!(source, HttpError::Broken(_)),
         Err(_) => false,
     }
 }

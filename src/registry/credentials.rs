@@ -24,8 +24,15 @@ pub struct Credentials {
     logins: Vec<Entry>,
     docker: Vec<Entry>,
     default_helper: Option<String>,
-    github_token: Option<Secret>,
+    github: Option<GithubToken>,
     aws: Option<AwsKeys>,
+}
+
+/// A job's token, and the only registries that it is sent to.
+#[derive(Debug, Clone)]
+struct GithubToken {
+    token: Secret,
+    registries: Vec<Host>,
 }
 
 /// Why credentials cannot be taken.
@@ -140,9 +147,11 @@ impl Credentials {
         Ok(())
     }
 
-    /// Adds GitHub's token, which is used for ghcr.io where nothing else is given.
-    pub fn github_token(&mut self, token: Secret) {
-        self.github_token = Some(token);
+    /// Adds the token of a job that runs on `server` (`https://github.com`), which is used for that server's registries
+    /// where nothing else is given. Without a server it is github.com.
+    pub fn github_token(&mut self, token: Secret, server: Option<&str>) {
+        let registries = registries_of(server.unwrap_or("https://github.com"));
+        self.github = Some(GithubToken { token, registries });
     }
 
     /// Adds AWS's keys, which are traded for a login to Amazon's registries where nothing else is given.
@@ -158,7 +167,7 @@ impl Credentials {
             Holds::Proof(Proof::IdentityToken(token)) => Some(token),
             Holds::Helper { .. } => None,
         })
-        .chain(&self.github_token)
+        .chain(self.github.iter().map(|github| &github.token))
         .chain(self.aws.iter().map(|keys| &keys.secret))
         .chain(
             self.aws
@@ -206,8 +215,8 @@ impl Credentials {
     }
 
     fn github_token_for(&self, host: &Host) -> Option<Found> {
-        let token = self.github_token.as_ref()?;
-        (host.as_str() == "ghcr.io").then(|| Found {
+        let GithubToken { token, registries } = self.github.as_ref()?;
+        registries.contains(host).then(|| Found {
             proof: Proof::Login(Login {
                 // The name under which GitHub's own documents use an App's token; GHCR accepts any.
                 username: "x-access-token".to_owned(),
@@ -216,6 +225,26 @@ impl Credentials {
             source: "github-token",
         })
     }
+}
+
+/// The registries that belong to a server of GitHub's.
+///
+/// SECURITY: the token of a job on an enterprise's own server is a secret of that server: it goes to no other host.
+///
+/// Source: GitHub Enterprise Server, "Enabling subdomain isolation" (`containers.HOSTNAME`; `docker.HOSTNAME`, or the server
+/// itself without isolation); GitHub Enterprise Cloud with data residency, `containers.SUBDOMAIN.ghe.com`.
+fn registries_of(server: &str) -> Vec<Host> {
+    let server = reqwest::Url::parse(server).ok();
+    let Some(server) = server.as_ref().and_then(reqwest::Url::host_str) else {
+        return Vec::new();
+    };
+    if server == "github.com" {
+        return "ghcr.io".parse().into_iter().collect();
+    }
+    ["containers.", "docker.", ""]
+        .iter()
+        .filter_map(|prefix| format!("{prefix}{server}").parse().ok())
+        .collect()
 }
 
 fn narrowest<'a>(entries: &'a [Entry], repository: &Repository) -> Option<&'a Entry> {
@@ -316,7 +345,7 @@ mod tests {
     #[test]
     fn sources_count_in_their_order() {
         let mut credentials = Credentials::new();
-        credentials.github_token(Secret::new("github"));
+        credentials.github_token(Secret::new("github"), None);
         assert_eq!(
             user(&credentials, "ghcr.io/o/r"),
             Some(("x-access-token".to_owned(), "github-token"))
@@ -336,6 +365,44 @@ mod tests {
             Some(("given".to_owned(), "registry-auths"))
         );
         assert_eq!(credentials.secrets().count(), 3);
+    }
+
+    #[test]
+    fn token_of_a_job_goes_to_its_own_server_alone() {
+        for (server, own, foreign) in [
+            (
+                Some("https://github.com"),
+                vec!["ghcr.io"],
+                vec!["containers.github.com", "github.com"],
+            ),
+            (None, vec!["ghcr.io"], vec!["quay.io"]),
+            (
+                Some("https://ghe.example.com"),
+                vec![
+                    "containers.ghe.example.com",
+                    "docker.ghe.example.com",
+                    "ghe.example.com",
+                ],
+                vec![
+                    "ghcr.io",
+                    "example.com",
+                    "x.ghe.example.com",
+                    "containers.ghe.example.com.evil.test",
+                ],
+            ),
+            (
+                Some("https://octo.ghe.com"),
+                vec!["containers.octo.ghe.com"],
+                vec!["ghcr.io", "ghe.com"],
+            ),
+            (Some("octo"), vec![], vec!["ghcr.io", "octo"]),
+        ] {
+            let mut credentials = Credentials::new();
+            credentials.github_token(Secret::new("github"), server);
+            let is_sent = |host: &&str| user(&credentials, &format!("{host}/o/r")).is_some();
+            assert!(own.iter().all(is_sent), "{server:?}");
+            assert!(!foreign.iter().any(is_sent), "{server:?}");
+        }
     }
 
     #[test]

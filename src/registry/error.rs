@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::credentials::HelperNeeded;
 use super::refusal::Refusal;
 use crate::domain::{Digest, Host, ManifestError, Repository};
-use crate::http::{CertificateProblem, HttpError, Through, Unanswered};
+use crate::http::{CertificateProblem, HttpError, Through, Unanswered, UnansweredKind};
 
 /// An operation on a registry that failed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -186,7 +186,7 @@ impl Fault {
             host: host.into(),
             unanswered: Unanswered {
                 cause,
-                lasting: true,
+                kind: UnansweredKind::NotSent,
                 through: None,
                 certificate: None,
             },
@@ -221,11 +221,39 @@ impl Fault {
     pub(super) fn is_transient(&self) -> bool {
         match self {
             Self::Refused { refusal, .. } => refusal.is_transient(),
-            Self::Unreachable { unanswered, .. } => !unanswered.lasting,
-            Self::Body { source, .. } => matches!(source, HttpError::Broken { .. }),
+            Self::Unreachable { unanswered, .. } => !unanswered.is_lasting(),
+            Self::Body { source, .. } => matches!(source, HttpError::Broken(_)),
             Self::Token { .. }
             | Self::Aws { .. }
             | Self::AwsEndpoint { .. }
+            | Self::Realm { .. }
+            | Self::NoToken
+            | Self::Helper(_)
+            | Self::Digest { .. }
+            | Self::Size { .. }
+            | Self::File(_)
+            | Self::Early { .. }
+            | Self::Partial { .. }
+            | Self::Manifest(_)
+            | Self::Listing(_)
+            | Self::Address { .. } => false,
+        }
+    }
+
+    /// Whether the service is out of order, which is what `on-signing-failure: warn` covers: nobody answers, or the answer is
+    /// 408, 429 or 5xx. What says no, and what makes no sense, is none.
+    fn is_outage(&self) -> bool {
+        match self {
+            Self::Refused { refusal, .. } => refusal.is_outage(),
+            Self::Token { fault, .. } | Self::Aws { fault, .. } => fault.is_outage(),
+            Self::Unreachable { unanswered, .. } => unanswered.is_outage(),
+            Self::Body { source, .. } => match source {
+                HttpError::Broken(unanswered) => unanswered.is_outage(),
+                HttpError::Setup { .. } | HttpError::Proxy { .. } | HttpError::TooLong { .. } => {
+                    false
+                }
+            },
+            Self::AwsEndpoint { .. }
             | Self::Realm { .. }
             | Self::NoToken
             | Self::Helper(_)
@@ -307,6 +335,12 @@ impl RegistryError {
     #[must_use]
     pub fn is_denied(&self) -> bool {
         matches!(self.status(), Some(401 | 403)) && !self.is_throttled()
+    }
+
+    /// Whether the registry, or its token server, is out of order: nobody answers, or the answer is 408, 429 or 5xx.
+    #[must_use]
+    pub fn is_outage(&self) -> bool {
+        self.fault.is_outage()
     }
 
     /// Whether it was asked too often.

@@ -8,7 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::error::Fault;
 use super::wire::{Answer, ERROR_MAX_BYTES, broken};
-use crate::http::{HttpError, Watch, cause_text, read, read_start};
+use crate::http::{HttpError, Unanswered, Watch, read, read_start};
 
 /// Longer bodies are read a few at a time, so that many that are as long as they may be take no more memory than a few.
 const LARGE_BYTES: u64 = 512 * 1024;
@@ -112,9 +112,8 @@ impl Opened {
         let Some(rest) = &mut self.rest else {
             return Ok(None);
         };
-        let piece = rest.chunk().await.map_err(|error| HttpError::Broken {
-            cause: cause_text(&error),
-        });
+        let broken_off = |error| HttpError::Broken(Box::new(Unanswered::of(&error)));
+        let piece = rest.chunk().await.map_err(broken_off);
         let piece = piece.map_err(|source| broken(&self.answer.url, source))?;
         if piece.is_none() {
             self.watch.answered(self.answer.status);

@@ -19,7 +19,7 @@ use super::opened::Opened;
 use super::stream::Stream;
 use super::wire::{Answer, ERROR_MAX_BYTES, authority, unreachable};
 use crate::domain::{Descriptor, Digester, Events};
-use crate::http::{Client, HttpError, Unanswered, Watch, cause_text};
+use crate::http::{Client, HttpError, Unanswered, UnansweredKind, Watch, cause_text};
 
 /// How long an upload may stand still. Longer than a download may (30 s), so that the side that stalls is the one named.
 const STALL: Duration = Duration::from_mins(1);
@@ -138,7 +138,7 @@ impl Uploads {
             host: authority(&url),
             unanswered: Unanswered {
                 cause: "it does not take what is uploaded".to_owned(),
-                lasting: false,
+                kind: UnansweredKind::Outage,
                 through: None,
                 certificate: None,
             },

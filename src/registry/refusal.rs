@@ -66,6 +66,12 @@ impl Refusal {
             || (self.status == 403 && self.message.contains("secondary rate limit"))
     }
 
+    /// Whether the server is out of order, or has too much to do, rather than saying no.
+    #[must_use]
+    pub(super) fn is_outage(&self) -> bool {
+        matches!(self.status, 408 | 500..=599) || self.is_throttling()
+    }
+
     /// Whether asking again later may help.
     #[must_use]
     pub(super) fn is_transient(&self) -> bool {

@@ -17,7 +17,7 @@ use super::credentials::{Login, Proof};
 use super::error::Fault;
 use super::retry::patiently;
 use super::wire::{Answer, Wire, authority, shown};
-use crate::domain::{Event, Host, Secret};
+use crate::domain::{Host, Secret};
 
 /// No registry takes a longer header; and each token is printed once, to be masked.
 const TOKEN_MAX_BYTES: u64 = 64 * 1024;
@@ -155,13 +155,13 @@ pub(super) fn read(wire: &Wire, answer: &Answer, asked_at: Instant) -> Result<To
     let given: Given = serde_json::from_slice(&answer.body).map_err(|_| Fault::NoToken)?;
     let text = |field: Option<String>| field.filter(|text| !text.is_empty()).map(Secret::new);
     if let Some(secret) = text(given.refresh_token) {
-        wire.events.emit(Event::Mask(secret));
+        wire.events.mask_sent(&secret);
     }
     let secret = text(given.token)
         .or_else(|| text(given.access_token))
         .filter(|secret| sensitive(secret.expose()).is_some())
         .ok_or(Fault::NoToken)?;
-    wire.events.emit(Event::Mask(secret.clone()));
+    wire.events.mask_sent(&secret);
     let lifetime = lifetime(given.expires_in.as_ref());
     Ok(Token {
         secret,

@@ -1,5 +1,7 @@
 //! Markdown whose cells and spans nothing from outside can leave.
 
+use crate::domain;
+
 /// A text as inline code, which shows it as it is. Inside a table a `|` would end the cell, so it is escaped.
 pub(super) fn code(text: &str) -> String {
     let text = visible(text);
@@ -75,10 +77,9 @@ pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     format!("{}{rule}{rows}", line(&head))
 }
 
+/// One line, on which everything can be seen.
 fn visible(text: &str) -> String {
-    text.chars()
-        .map(|letter| if letter.is_control() { ' ' } else { letter })
-        .collect()
+    domain::visible(text).replace(['\n', '\t'], " ")
 }
 
 #[cfg(test)]
@@ -91,6 +92,7 @@ mod tests {
         assert_eq!(code("a``b"), "```a``b```");
         assert_eq!(code("`"), "`` ` ``");
         assert_eq!(code("a\n| b"), "`a \\| b`");
+        assert_eq!(code("a\u{202e}b"), "`a\\u{202e}b`");
     }
 
     #[test]
@@ -104,6 +106,7 @@ mod tests {
             "at https\\://evil.example, WWW\\.evil.example or `https://ours`: see v1.2"
         );
         assert_eq!(prose("an odd ` backtick <b>"), "an odd ` backtick <b>`");
+        assert_eq!(prose("a\u{200b}b"), "a\\\\u{200b}b");
     }
 
     #[test]

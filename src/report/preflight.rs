@@ -8,7 +8,7 @@ use super::summary::{images_text, short};
 use crate::apply::PreflightReceipt;
 use crate::domain::{ImageReference, Repository};
 use crate::inputs::OnExistingTag;
-use crate::plan::{FoundTag, TagAnswer, Verdict};
+use crate::plan::{FoundTag, Held, HeldImage, TagAnswer, Verdict, is_vouched_for};
 
 impl Report<'_> {
     /// The outputs of a look before a build. What tags hold is handed over after a failure too, and a build is not to be
@@ -63,6 +63,7 @@ impl Report<'_> {
         let (mark, word) = match (&self.failure, &preflight.verdict) {
             (Some(_), Some(Verdict::Taken)) => (":x:", "published already"),
             (Some(_), Some(Verdict::Differ)) => (":x:", "published already, with different images"),
+            (Some(_), Some(Verdict::Unvouched)) => (":x:", "taken by what nothing vouches for"),
             (Some(_), _) | (None, None) => (":x:", "not known"),
             (None, Some(Verdict::Skip(..))) => (":fast_forward:", "published already"),
             (None, Some(_)) if held(preflight) > 0 => (":warning:", "published already, going on"),
@@ -92,7 +93,7 @@ impl Report<'_> {
             let digest = answer.held().map(|held| short(&held.digest));
             vec![
                 code(&name),
-                format!("{}&nbsp;{}", mark(answer, preflight.policy), answer.word()),
+                format!("{}&nbsp;{}", mark(answer, preflight), answer.word()),
                 digest.unwrap_or_else(|| "–".to_owned()),
                 meaning(answer, preflight),
             ]
@@ -147,8 +148,13 @@ fn counted(tags: usize) -> String {
     format!("{tags} tag{plural}")
 }
 
-fn mark(answer: &TagAnswer, policy: OnExistingTag) -> &'static str {
-    match (answer, policy) {
+fn mark(answer: &TagAnswer, preflight: &PreflightReceipt) -> &'static str {
+    match (answer, preflight.policy) {
+        (TagAnswer::Present(held) | TagAnswer::Same(held), OnExistingTag::Skip)
+            if is_unvouched(held, preflight) =>
+        {
+            ":x:"
+        }
         (TagAnswer::Absent, _)
         | (TagAnswer::Present(_) | TagAnswer::Same(_), OnExistingTag::Skip) => ":white_check_mark:",
         (TagAnswer::New(_), _)
@@ -162,6 +168,23 @@ fn mark(answer: &TagAnswer, policy: OnExistingTag) -> &'static str {
     }
 }
 
+/// Whether it was asked what vouches for it, and nothing does.
+fn is_unvouched(held: &Held, preflight: &PreflightReceipt) -> bool {
+    preflight.verdict == Some(Verdict::Unvouched)
+        && !is_vouched_for(&held.digest, &preflight.images)
+}
+
+fn published_text(held: &Held, preflight: &PreflightReceipt) -> String {
+    let mut images = preflight.images.iter();
+    let is_known =
+        |image: &&HeldImage| *image.manifest.digest() == held.digest && image.vouched.is_some();
+    match images.find(is_known).map(|image| &image.signer) {
+        Some(Some(identity)) => format!("is published, signed by {}", code(identity)),
+        Some(None) => "is published, and named by `digests`".to_owned(),
+        None => "is published".to_owned(),
+    }
+}
+
 fn meaning(answer: &TagAnswer, preflight: &PreflightReceipt) -> String {
     match (answer, preflight.policy) {
         (TagAnswer::Absent, _) if source(preflight).is_some() => {
@@ -169,7 +192,12 @@ fn meaning(answer: &TagAnswer, preflight: &PreflightReceipt) -> String {
         }
         (TagAnswer::Absent, _) => "free".to_owned(),
         (TagAnswer::Present(_), OnExistingTag::Fail) => "taken".to_owned(),
-        (TagAnswer::Present(_), OnExistingTag::Skip) => "is published".to_owned(),
+        (TagAnswer::Present(held) | TagAnswer::Same(held), OnExistingTag::Skip)
+            if is_unvouched(held, preflight) =>
+        {
+            "nothing vouches for it: no signature, and no digest that was given".to_owned()
+        }
+        (TagAnswer::Present(held), OnExistingTag::Skip) => published_text(held, preflight),
         (TagAnswer::Present(_), OnExistingTag::Warn) => {
             "exists; `seal` will refuse to write other images over it".to_owned()
         }

@@ -45,18 +45,21 @@ pub enum SigningError {
 }
 
 impl SigningError {
-    /// Whether a service (token endpoint, Fulcio, log, timestamp authority) is at fault, which is what
-    /// `on-signing-failure: warn` covers; trust that cannot be established and a failed check of our own work never are.
+    /// Whether a service (token endpoint, Fulcio, log, timestamp authority) is out of order, which is what
+    /// `on-signing-failure: warn` covers. A service that says no, trust that cannot be established and a failed check of our
+    /// own work are none.
     #[must_use]
     pub fn is_outage(&self) -> bool {
         match self {
-            Self::Token(_)
-            | Self::TokenUnreadable(_)
+            Self::Token(fault)
+            | Self::Certificate(fault)
+            | Self::Log(fault)
+            | Self::Timestamp(fault) => fault.is_outage(),
+            Self::TokenUnreadable(_)
             | Self::TokenExpired { .. }
-            | Self::Certificate(_)
-            | Self::Log(_)
-            | Self::Timestamp(_) => true,
-            Self::Key(_) | Self::Trust(_) | Self::SelfCheck(_) => false,
+            | Self::Key(_)
+            | Self::Trust(_)
+            | Self::SelfCheck(_) => false,
         }
     }
 
@@ -218,6 +221,21 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// Whether the service is out of order: nobody answers, or the answer is 408, 429 or 5xx, or the log does not get round
+    /// to what it took.
+    #[must_use]
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::Status { status, .. } => matches!(status, 408 | 429 | 500..=599),
+            Self::Transport { source, .. } => source.is_outage(),
+            Self::NotYet { .. } => true,
+            Self::Address { .. }
+            | Self::TooLong { .. }
+            | Self::Unreadable { .. }
+            | Self::CertificateEnds { .. } => false,
+        }
+    }
+
     /// The status that was answered, if any.
     #[must_use]
     pub fn status(&self) -> Option<u16> {

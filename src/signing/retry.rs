@@ -21,7 +21,7 @@ impl Passing for Fault {
         match self {
             Self::Status { status, .. } => matches!(status, 408 | 429 | 500..=599),
             // A request that could not even be made will not be made by trying.
-            Self::Transport { source, .. } => !source.lasting,
+            Self::Transport { source, .. } => !source.is_lasting(),
             Self::NotYet { .. } => true,
             Self::Address { .. }
             | Self::TooLong { .. }

@@ -6,7 +6,7 @@ use reqwest::header::{AUTHORIZATION, HeaderValue};
 use serde::Deserialize;
 use tokio::sync::Mutex;
 
-use crate::domain::{Event, Events, GithubClaims, Secret};
+use crate::domain::{Events, GithubClaims, Secret};
 use crate::http::Client;
 
 use super::error::{Fault, SigningError};
@@ -14,8 +14,6 @@ use super::exchange::{Endpoint, exchange_ok};
 use super::identity::github_subject;
 use super::retry::Persistence;
 
-/// Whom Sigstore's tokens are for.
-const AUDIENCE: &str = "sigstore";
 /// No token is as long as this.
 const TOKEN_MAX_BYTES: usize = 64 * 1024;
 /// A token with less than this to live is not started with: GitHub's live five minutes.
@@ -30,6 +28,8 @@ pub enum TokenSource {
         request_url: String,
         /// What the endpoint wants to see.
         request_token: Secret,
+        /// Whom the token is to be for.
+        audience: String,
     },
     /// A token that somebody else got.
     Given(Secret),
@@ -204,20 +204,26 @@ impl Tokens {
             TokenSource::GitHub {
                 request_url,
                 request_token,
-            } => Token::read(self.ask(request_url, request_token).await?)?,
+                audience,
+            } => Token::read(self.ask(request_url, request_token, audience).await?)?,
         };
         *kept = Some(token.clone());
         Ok(token)
     }
 
-    async fn ask(&self, request_url: &str, request_token: &Secret) -> Result<Secret, SigningError> {
+    async fn ask(
+        &self,
+        request_url: &str,
+        request_token: &Secret,
+        audience: &str,
+    ) -> Result<Secret, SigningError> {
         #[derive(Deserialize)]
         struct Answer {
             value: String,
         }
         let endpoint = Endpoint::parse(request_url).map_err(SigningError::Token)?;
         let mut url = endpoint.url().clone();
-        url.query_pairs_mut().append_pair("audience", AUDIENCE);
+        url.query_pairs_mut().append_pair("audience", audience);
         let mut bearer = HeaderValue::try_from(format!("bearer {}", request_token.expose()))
             .map_err(|_| {
                 SigningError::TokenUnreadable("the token to ask for it with is not printable text")
@@ -241,7 +247,7 @@ impl Tokens {
         let answer: Answer = serde_json::from_slice(&body)
             .map_err(|_| SigningError::Token(Fault::unreadable(&url, "it holds no `value`")))?;
         let token = Secret::new(answer.value);
-        self.events.emit(Event::Mask(token.clone()));
+        self.events.mask_sent(&token);
         Ok(token)
     }
 }

@@ -4,14 +4,20 @@ use sandbox::{Fault, Proof};
 
 use crate::support::{Outcome, World};
 
-const ATTACKS: [&str; 6] = [
+const ATTACKS: [&str; 7] = [
     "x\n::set-output name=result::created\n::add-path::/evil\n::add-mask::evil",
     "\u{1b}[2J\u{1b}]0;title\u{7}x\r::error::gone",
     "</td></tr><img src=x onerror=alert(1)><script>alert(1)</script>",
     "a` | b | [x](https://evil.test) ![y](https://evil.test/y) @octocat #1 ~~z~~",
     "\n\n# Heading\n\n> [!NOTE]\n> x\n\n```\nfence\n```",
     "##[add-mask]a %0A::warning::b",
+    "by\u{202e}su ton\u{202c}, \u{2066}v1\u{2069}\u{200b}0\u{200d}\u{feff}\u{2028}::error::\u{e0041}x",
 ];
+
+/// Turns the text around it about, or has no width.
+fn is_hidden(letter: char) -> bool {
+    matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e0fff}')
+}
 
 /// Each attack by itself where a long proof is wanted, else all of them in one.
 pub(crate) fn attacks() -> Vec<String> {
@@ -25,7 +31,10 @@ pub(crate) fn attacks() -> Vec<String> {
 /// The attack without what no header can hold.
 pub(crate) fn as_header(attack: &str) -> String {
     attack
-        .replace(|letter: char| letter.is_control(), " ")
+        .replace(
+            |letter: char| letter.is_control() || !letter.is_ascii(),
+            " ",
+        )
         .trim()
         .to_owned()
 }
@@ -56,6 +65,9 @@ pub(crate) fn nothing_acts(outcome: &Outcome, attack: &str) {
                 .any(|letter| letter.is_control() && letter != '\t'),
             "{attack:?}: {line:?}"
         );
+    }
+    for text in [&outcome.log, &outcome.summary] {
+        assert!(!text.contains(is_hidden), "{attack:?}: {text:?}");
     }
     let mut fence = None;
     for (number, line) in outcome.summary.lines().enumerate() {

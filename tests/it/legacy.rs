@@ -276,7 +276,7 @@ fn outage_of_one_format_leaves_the_other_and_says_so() {
     let world = World::new();
     world
         .registry()
-        .fault(Fault::on("PUT", "*.sig").times(u32::MAX).status(403));
+        .fault(Fault::on("PUT", "*.sig").times(u32::MAX).status(503));
     let both = world.seal().input("signature-format", "both");
     both.end_with(1).says(&["could not store the signature"]);
     assert_eq!(world.tag("v1"), None);

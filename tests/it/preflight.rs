@@ -112,11 +112,12 @@ fn tag_that_exists_is_a_warning_where_that_was_said() {
 fn half_published_version_is_completed_from_where_it_is() {
     let (world, other) = (World::new(), other());
     let elsewhere = other.repository(REPOSITORY);
-    let digest = world.create().succeed().output("digest").to_owned();
+    let digest = world.seal().succeed().output("digest").to_owned();
     // Which of the two has it, and in which order they are named, does not matter.
     let tags = format!("{elsewhere}:v1\n{}", world.at("v1"));
     look(&world).input("tags", &tags).end_with(3);
-    let skip = look(&world)
+    let skip = world
+        .preflight()
         .input("tags", &tags)
         .input("on-existing-tag", "skip");
     let outcome = skip.succeed();
@@ -165,6 +166,7 @@ fn same_images_in_the_bytes_of_another_tool_are_no_difference() {
     let outcome = look(&world)
         .input("tags", tags)
         .input("on-existing-tag", "skip")
+        .input("sign", "false")
         .succeed();
     // The first in the order of `tags` is the one that the others are completed from.
     assert_eq!(outcome.output("digest"), theirs);

@@ -90,6 +90,7 @@ fn new_repository_in_one_registry_does_not_hide_what_the_other_holds() {
     let outcome = new_at(&hosted)
         .input("tags", tags)
         .input("on-existing-tag", "skip")
+        .input("sign", "false")
         .env("NO_PROXY", "127.0.0.1")
         .succeed();
     assert_eq!(states(&outcome), ["unknown-new", "present"]);

@@ -84,7 +84,7 @@ fn signature_that_one_registry_does_not_take_is_an_outage_of_that_one() {
     let two = Two::new();
     let broken = Fault::on("PUT", "*/manifests/sha256-*").times(u32::MAX);
     two.other
-        .fault(broken.registry_error(403, "DENIED", "no such tags"));
+        .fault(broken.registry_error(507, "DENIED", "no room"));
     let outcome = two.seal().input("on-signing-failure", "warn").succeed();
     let digest = outcome.output("digest");
     outcome.says(&[&format!(
@@ -129,7 +129,7 @@ fn registry_that_takes_no_signatures_keeps_no_image_of_another_unsigned() {
     let (action, images) = seal_many(&two);
     let broken = Fault::on("PUT", "*/manifests/sha256-*").times(u32::MAX);
     two.other
-        .fault(broken.registry_error(403, "DENIED", "no such tags"));
+        .fault(broken.registry_error(507, "DENIED", "no room"));
     let outcome = action.input("on-signing-failure", "warn").succeed();
     for image in &images {
         let signed = listed(two.world.registry(), REPOSITORY, image);
@@ -150,7 +150,7 @@ fn signature_that_is_there_is_copied_whatever_ails_fulcio() {
     two.world.sigstore().fault(
         Fault::on("POST", "/api/v2/signingCert")
             .times(u32::MAX)
-            .status(403),
+            .status(503),
     );
     let action = two.seal().input("recursive", "true");
     let outcome = action.input("on-signing-failure", "warn").succeed();
@@ -205,7 +205,7 @@ fn conflict_in_one_registry_is_not_hidden_by_an_outage_of_another() {
     registry.tag(REPOSITORY, &tag, &two.world.amd64.digest);
     let broken = Fault::on("PUT", "*/manifests/sha256-*").times(u32::MAX);
     two.other
-        .fault(broken.registry_error(403, "DENIED", "no such tags"));
+        .fault(broken.registry_error(507, "DENIED", "no room"));
     // The outage is the first to be told.
     let tags = format!("{}\nv1", two.there("v1"));
     let seal = two.seal().input("tags", tags);

@@ -39,10 +39,12 @@ fn hostile_strings_in_certificates() {
     let long = format!("{}\n::add-mask::evil", "y".repeat(10 << 10));
     for attack in attacks().iter().chain([&long]) {
         let shown: String = attack.chars().take(80).collect();
+        // A certificate's names are IA5 strings.
+        let name = attack.replace(|letter: char| !letter.is_ascii(), "");
         let uri = Subject::Uri("https://example.com/x".to_owned());
         for (what, subject, issuer) in [
-            ("subject, address", Subject::Uri(attack.clone()), usual),
-            ("subject, e-mail", Subject::Email(attack.clone()), usual),
+            ("subject, address", Subject::Uri(name.clone()), usual),
+            ("subject, e-mail", Subject::Email(name.clone()), usual),
             ("issuer", uri, attack.as_str()),
         ] {
             let issuer = issuer.to_owned();
@@ -68,7 +70,7 @@ fn hostile_strings_in_certificates() {
             outcome.says(&["its workflow's "]);
         }
         let (world, digest) = unsigned();
-        let subject = Subject::Uri(attack.clone());
+        let subject = Subject::Uri(name);
         let issuer = attack.clone();
         world.sigstore().forge(Some(Forged { subject, issuer }));
         let sign = world.sign(&digest);

@@ -15,10 +15,10 @@ use super::step::{Done, Step, not_stored};
 use super::unsigned::Unsigned;
 use crate::apply::receipt::{Receipt, Subject};
 use crate::apply::{ApplyError, Context, Ledger};
-use crate::domain::{Digest, Matcher, Policy, SignatureFormat};
+use crate::domain::{Digest, Matcher, Policy, SignatureFormat, TokenAbsence};
 use crate::inputs::{OnSigningFailure, PolicyInputs};
 use crate::signing::{
-    Caller, Keyless, Refusal, Trust, Verified, check_caller, verify, verify_legacy,
+    Caller, Keyless, OwnIdentity, Refusal, Trust, Verified, check_caller, verify, verify_legacy,
 };
 
 /// Signatures that are made at once.
@@ -30,13 +30,31 @@ pub const GITHUB_ISSUER: &str = "https://token.actions.githubusercontent.com";
 pub struct Authority {
     /// What to trust.
     pub trust: Arc<Trust>,
-    /// The means to sign; none where no token can be had.
+    /// The means to sign; none where no token can be had, or nothing is signed.
     pub keyless: Option<Keyless>,
+    /// Who this run is, where it signs nothing and a token can be had.
+    pub identity: Option<OwnIdentity>,
+    /// Why no token can be had, where that is so.
+    pub token_absence: TokenAbsence,
 }
 
 impl Authority {
     fn keyless(&self) -> Result<&Keyless, ApplyError> {
-        self.keyless.as_ref().ok_or(ApplyError::NoToken)
+        self.keyless.as_ref().ok_or_else(|| self.no_token())
+    }
+
+    fn no_token(&self) -> ApplyError {
+        ApplyError::NoToken(self.token_absence.clone())
+    }
+
+    /// Who this run is, by its token.
+    async fn caller(&self) -> Result<Caller, ApplyError> {
+        let caller = match (&self.keyless, &self.identity) {
+            (Some(keyless), _) => keyless.caller().await,
+            (None, Some(identity)) => identity.caller().await,
+            (None, None) => return Err(self.no_token()),
+        };
+        Ok(caller?)
     }
 
     /// Whose signatures count: what the inputs say, and this run's own identity where they do not.
@@ -48,6 +66,7 @@ impl Authority {
         inputs: &PolicyInputs,
     ) -> Result<Policy, ApplyError> {
         if self.keyless.is_none()
+            && self.identity.is_none()
             && let (Some(identity), Some(issuer)) = (&inputs.identity, &inputs.issuer)
         {
             let github = inputs.github.clone();
@@ -57,10 +76,13 @@ impl Authority {
                 github,
             });
         }
-        let caller = self.keyless()?.caller().await?;
+        let caller = self.caller().await?;
         let policy = own_policy(inputs, &caller)?;
-        check_caller(&policy, &caller)
-            .map_err(|refusal| ApplyError::UnmetPolicy(Box::new(refusal)))?;
+        // What signs nothing may ask for others' signatures.
+        if self.keyless.is_some() {
+            check_caller(&policy, &caller)
+                .map_err(|refusal| ApplyError::UnmetPolicy(Box::new(refusal)))?;
+        }
         Ok(policy)
     }
 

@@ -3,6 +3,7 @@
 mod cleanup;
 mod preflight;
 mod tags;
+mod vouching;
 
 use std::collections::{BTreeMap, BTreeSet};
 

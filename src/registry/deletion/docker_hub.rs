@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::api::Call;
 use super::{DeletionError, Doomed, Stays, all, refused};
-use crate::domain::{Event, Secret, Tag};
+use crate::domain::{Secret, Tag};
 use crate::registry::client::Registry;
 use crate::registry::credentials::Proof;
 use crate::registry::error::Fault;
@@ -55,7 +55,7 @@ async fn log_in(registry: &Registry, doomed: Doomed<'_>) -> Result<HeaderValue, 
     let no_token = || DeletionError::Refused(Fault::NoToken);
     let given: Given = serde_json::from_slice(&answer.body).map_err(|_| no_token())?;
     let token = Secret::new(given.access_token);
-    registry.wire().events.emit(Event::Mask(token.clone()));
+    registry.wire().events.mask_sent(&token);
     sensitive(&format!("Bearer {}", token.expose())).ok_or_else(no_token)
 }
 

@@ -8,8 +8,13 @@ use crate::domain::Digest;
 #[tokio::test]
 async fn identity_token_is_exchanged_by_post() {
     let server = guarded(
-        |_| token_reply("t", r#","refresh_token":"next""#),
-        |_, token| token == "t",
+        |_| {
+            token_reply(
+                "t-of-16-letters-",
+                r#","refresh_token":"next-of-16-letters""#,
+            )
+        },
+        |_, token| token == "t-of-16-letters-",
     )
     .await;
     let mut credentials = Credentials::new();
@@ -35,7 +40,7 @@ async fn identity_token_is_exchanged_by_post() {
         String::from_utf8(asked.body).unwrap(),
         "grant_type=refresh_token&client_id=manifest-seal&refresh_token=it&service=s&scope=repository%3Ao%2Fr%3Apull"
     );
-    assert_eq!(bench.masked(), ["next", "t"]);
+    assert_eq!(bench.masked(), ["next-of-16-letters", "t-of-16-letters-"]);
 }
 
 #[tokio::test]

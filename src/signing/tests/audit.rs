@@ -199,6 +199,7 @@ async fn goes_on(row: &Row, server: &Scripted, trust: &Arc<Trust>, http: &Client
     let source = TokenSource::GitHub {
         request_url: format!("{}{TOKEN}", server.url),
         request_token: Secret::new("request"),
+        audience: "sigstore".to_owned(),
     };
     let keyless = Keyless::new(
         Arc::clone(trust),

@@ -329,7 +329,7 @@ async fn token_alone_is_asked_for_before_it_is_known_that_a_certificate_is_wante
 async fn token_is_masked_before_it_is_read() {
     let run = Run::start(1, |asked, _| {
         if asked.path.starts_with(TOKEN) {
-            reply(200, r#"{"value":"no.token"}"#)
+            reply(200, r#"{"value":"no.token.of.githubs"}"#)
         } else {
             well(asked)
         }
@@ -340,7 +340,9 @@ async fn token_is_masked_before_it_is_read() {
         Err(SigningError::TokenUnreadable(_))
     ));
     let heard = run.heard.lock().unwrap();
-    assert!(matches!(heard.as_slice(), [Event::Mask(secret)] if secret.expose() == "no.token"));
+    assert!(
+        matches!(heard.as_slice(), [Event::Mask(secret)] if secret.expose() == "no.token.of.githubs")
+    );
 }
 
 #[tokio::test]

@@ -111,6 +111,7 @@ impl Run {
         let source = TokenSource::GitHub {
             request_url: format!("{}{TOKEN}?api-version=2.0", server.url),
             request_token: Secret::new("request"),
+            audience: "sigstore".to_owned(),
         };
         let keyless = Keyless::new(trust, client(), source, impatient(), &events).unwrap();
         Self {

@@ -279,6 +279,17 @@ impl Outcome {
         }
     }
 
+    /// Asks that the log has none of these.
+    pub(crate) fn does_not_say(&self, texts: &[&str]) {
+        for text in texts {
+            assert!(
+                !self.log.contains(text),
+                "the log says {text:?}:\n{}",
+                self.log
+            );
+        }
+    }
+
     /// Everything that the run told anybody.
     pub(crate) fn everything(&self) -> String {
         let outputs: Vec<&str> = self.outputs.values().map(String::as_str).collect();

@@ -76,6 +76,14 @@ impl World {
         self.signing(Action::new("sign").input("image", self.at(reference)))
     }
 
+    /// A run of `preflight` for the tag `v1`, in a job that has `id-token: write`; it needs no signing config.
+    pub(crate) fn preflight(&self) -> Action {
+        let action = Action::new("preflight")
+            .input("image", self.image())
+            .input("tags", "v1");
+        self.signing(action).input("signing-config", "")
+    }
+
     /// A run of `verify` for `reference` that asks for this workflow's signature.
     pub(crate) fn verify(&self, reference: &str) -> Action {
         Action::new("verify")

@@ -42,7 +42,7 @@ fn certify(
         .or(in_header)
         .unwrap_or_default();
     let claims = issuer
-        .verify(token, "sigstore")
+        .verify(token, &issuer.audience())
         .map_err(|error| format!("There was an error processing the identity token: {error}"))?;
     let key = match request["certificateSigningRequest"].as_str() {
         Some(encoded) => key_of_request(encoded),

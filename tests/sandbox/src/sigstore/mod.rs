@@ -126,6 +126,11 @@ impl Sigstore {
         self.services.issuer.set_lifetime(lifetime);
     }
 
+    /// Whom Fulcio wants tokens to be for, from now on (`sigstore`).
+    pub fn set_audience(&self, audience: &str) {
+        self.services.issuer.set_audience(audience);
+    }
+
     /// How long certificates issued from now on live (10 minutes, as Fulcio's).
     pub fn set_certificate_lifetime(&self, lifetime: Duration) {
         let kept = self.services.certificate_lifetime.lock();

@@ -26,6 +26,8 @@ pub(crate) struct Issuer {
 struct State {
     claims: Map<String, Value>,
     lifetime: Duration,
+    /// Whom Fulcio wants tokens to be for.
+    audience: String,
     issued: u64,
 }
 
@@ -42,6 +44,7 @@ impl Issuer {
             state: Mutex::new(State {
                 claims: default_claims(),
                 lifetime: Duration::from_mins(5),
+                audience: "sigstore".to_owned(),
                 issued: 0,
             }),
         }
@@ -67,6 +70,14 @@ impl Issuer {
 
     pub(crate) fn set_lifetime(&self, lifetime: Duration) {
         self.lock().lifetime = lifetime;
+    }
+
+    pub(crate) fn set_audience(&self, audience: &str) {
+        audience.clone_into(&mut self.lock().audience);
+    }
+
+    pub(crate) fn audience(&self) -> String {
+        self.lock().audience.clone()
     }
 
     pub(crate) fn discovery(&self) -> Reply {

@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::actions::{Console, Environment};
-use crate::apply::{ApplyError, Authority, Context, Ledger, Limits, Outcome, Receipt, apply};
+use crate::apply::{
+    ApplyError, Authority, Context, Ledger, Limits, LongLists, Outcome, Receipt, apply,
+};
 use crate::domain::{Event, Events, RequestTrace, Secret, SignatureFormat};
 use crate::failure::Failure;
 use crate::http::{Certificates, Client, Proxies};
@@ -172,6 +174,7 @@ async fn work(
         patience: settings.patience,
         events: events.clone(),
         mode: settings.mode,
+        long_lists: LongLists::default(),
     };
     let ledger = Ledger::open(
         RecordFile::new(environment.workspace_path(&settings.record)),

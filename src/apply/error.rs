@@ -165,7 +165,7 @@ pub enum ApplyError {
     )]
     NoLegacyLog,
     /// More refers to a digest than can be looked at.
-    #[error("{count} manifests or signatures refer to `{subject}`; up to 1000 can be looked at")]
+    #[error("{count} manifests or signatures refer to `{subject}`; up to 10000 are looked at")]
     TooManyReferrers {
         /// The digest, and where.
         subject: Box<Subject>,

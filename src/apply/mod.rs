@@ -37,7 +37,7 @@ use std::time::Duration;
 use crate::inputs::Request;
 use crate::registry::Progress;
 
-pub use context::Context;
+pub use context::{Context, LongLists};
 pub use error::{ApplyError, Refused, RefusedSubject};
 pub use ledger::Ledger;
 pub use preflight::{PreflightError, PreflightReceipt};

@@ -33,6 +33,7 @@ pub use keyless::{Keyless, Signature};
 pub use legacy::{LegacySignature, verify_legacy};
 pub use policy::check_caller;
 pub use refusal::{Refusal, Signer};
+pub use statement::SIGN_PREDICATE;
 pub use token::{Caller, TokenSource};
 pub use trust::{Purpose, Trust, TrustSource};
 pub use verify::{Verified, verify};

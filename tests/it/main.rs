@@ -16,6 +16,8 @@ mod attack;
 mod aws;
 mod boundaries;
 mod budget;
+mod candidates;
+mod candidates_siege;
 mod cleanup;
 mod cleanup_cut_short;
 mod contract;

@@ -13,11 +13,12 @@ use crate::apply::receipt::Subject;
 use crate::apply::signatures::attach::list;
 use crate::apply::signatures::legacy::read_config;
 use crate::apply::signatures::legacy_manifest::merge;
-use crate::apply::signatures::lookup::{REFERRERS_MAX, entries, fallback};
+use crate::apply::signatures::lookup::fallback;
+use crate::apply::signatures::seen_list::SeenList;
 use crate::apply::signatures::settle::{Change, Look, Shared};
 use crate::apply::{ApplyError, Context};
 use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, Repository};
-use crate::registry::Referrers;
+use crate::registry::{REFERRERS_MAX, Referrers};
 
 /// The ends of the tags under which cosign keeps, or kept, what belongs to an image.
 const BESIDE: [&str; 3] = ["sig", "att", "sbom"];
@@ -131,9 +132,15 @@ impl<'a> Belongings<'a> {
         for (source, known) in self.from.iter().zip(known) {
             let api = source.referrers(self.context, subject).await?;
             let fallback = source.fallback(self.context, subject, known).await?;
-            let own = api.into_iter();
-            let tagged = fallback.as_ref().map_or(&[][..], entries).to_vec();
-            for entry in own.chain(tagged) {
+            let (tagged, original) =
+                fallback.map_or_else(Default::default, |list| (list.entries, list.short));
+            let broken = api.broken + tagged.broken;
+            if broken > 0 {
+                self.context.events.warn(format!(
+                    "{broken} entries of the list of what refers to `{subject}` cannot be read; they are left out"
+                ));
+            }
+            for entry in api.listed.into_iter().chain(tagged.listed) {
                 let is_manifest = entry.media_type.is_index() || entry.media_type.is_image();
                 if is_manifest {
                     listed.entries.entry(entry.digest.clone()).or_insert(entry);
@@ -145,7 +152,7 @@ impl<'a> Belongings<'a> {
                     self.context.events.warn(odd);
                 }
             }
-            listed.original = listed.original.or(fallback);
+            listed.original = listed.original.or(original);
         }
         let count = listed.entries.len();
         if count > REFERRERS_MAX {
@@ -163,7 +170,8 @@ impl<'a> Belongings<'a> {
 
     /// Whether the destination's own list of referrers has all of these.
     async fn are_listed(&self, subject: &Digest, new: &[Descriptor]) -> Result<bool, ApplyError> {
-        let ask = async || self.context.registry.referrers(self.to, subject).await;
+        let registry = &self.context.registry;
+        let ask = async || registry.referrers::<Digest>(self.to, subject).await;
         let mut first = None;
         let find_out = async || {
             let answer = first.insert(ask().await?);
@@ -176,9 +184,10 @@ impl<'a> Belongings<'a> {
             None => Referrers::NoApi,
         };
         Ok(match answer {
-            Referrers::Listed(listed) => new
-                .iter()
-                .all(|entry| listed.iter().any(|known| known.digest == entry.digest)),
+            Referrers::Listed(all) => {
+                let known: BTreeSet<Digest> = all.listed.into_iter().collect();
+                new.iter().all(|entry| known.contains(&entry.digest))
+            }
             Referrers::NoApi => false,
         })
     }
@@ -209,7 +218,7 @@ impl<'a> Belongings<'a> {
         let shared = Shared::new(self.context, self.to, subject, tag);
         self.carrier.know(original);
         let look = self.look(&shared).await?;
-        let held = look.holds().map(Manifest::digest);
+        let held = look.holds().map(SeenList::digest);
         // One that holds the same has nothing to add.
         if held == Some(original.digest()) {
             self.carrier.note_there(original.digest());

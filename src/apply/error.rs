@@ -218,6 +218,18 @@ impl ApplyError {
         !is_fault && !matches!(self, Self::MissingChild { .. } | Self::MissingImage(_))
     }
 
+    /// Whether content came and is the fault: what is there under a digest cannot be used, whoever reads it.
+    #[must_use]
+    pub(super) fn is_about_content(&self) -> bool {
+        let is_lacking = matches!(
+            self,
+            Self::NotAtSource { .. } | Self::TooDeep { .. } | Self::OddIndex { .. }
+        );
+        is_lacking
+            || matches!(self, Self::Registry(error) if error.is_about_content())
+            || matches!(self, Self::Layout(error) if error.is_about_content())
+    }
+
     /// Whether this is what `on-signing-failure: warn` lets pass: no token, an outage of Sigstore, or a signature that the
     /// registry would not take. Never a verification that said no, a conflict, or a state that is not known.
     #[must_use]
@@ -245,7 +257,7 @@ pub struct Refused {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefusedSubject {
     /// The digest.
-    pub image: ImageReference,
+    pub image: String,
     /// What each signature there was refused for; empty when there is none.
     pub reasons: Vec<String>,
 }

@@ -19,6 +19,7 @@ mod receipt;
 mod seal;
 mod sign;
 mod signatures;
+mod source_gate;
 mod subjects;
 mod survey;
 mod tags;
@@ -42,8 +43,8 @@ pub use error::{ApplyError, Refused, RefusedSubject};
 pub use ledger::Ledger;
 pub use preflight::{PreflightError, PreflightReceipt};
 pub use receipt::{
-    IndexReceipt, Origin, Outcome, Place, PlaceReceipt, PlaceState, Receipt, SignatureReceipt,
-    Subject, TagReceipt,
+    IndexReceipt, Origin, Outcome, Place, PlaceReceipt, PlaceState, Receipt, ReferrerReceipt,
+    SignatureReceipt, Subject, TagReceipt,
 };
 pub use signatures::signer::{Authority, GITHUB_ISSUER};
 pub use withdrawal::{CleanupEnd, CleanupReceipt, CleanupTag};

@@ -9,7 +9,7 @@ use super::children::PARALLEL;
 use super::receipt::{Origin, Receipt, SignatureReceipt, Subject};
 use super::signatures::lookup::{Held, Search, look_up};
 use super::signatures::signer::{Authority, GITHUB_ISSUER};
-use super::subjects::{find_image, with_children};
+use super::subjects::{TagIs, find_image, with_children};
 use super::{ApplyError, Context, Ledger, Refused, RefusedSubject};
 use crate::domain::{Descriptor, Manifest, Matcher, Policy, Repository, SignatureFormat};
 use crate::failure::chain_text;
@@ -46,7 +46,8 @@ pub(super) async fn verify(
 ) -> Result<(), ApplyError> {
     context.events.phase("Verify");
     policy(&verify.policy)?;
-    let (manifest, authority) = tokio::try_join!(find_image(context, &verify.image), authority)?;
+    let image = find_image(context, &verify.image, TagIs::Looked);
+    let (manifest, authority) = tokio::try_join!(image, authority)?;
     let gated = Gated {
         repository: &verify.image.repository,
         image: &manifest,
@@ -209,7 +210,7 @@ impl Gate<'_> {
 
     fn refused(&self, subject: &Descriptor, reasons: Vec<String>) -> RefusedSubject {
         RefusedSubject {
-            image: self.repository.at(&subject.digest),
+            image: self.repository.at(&subject.digest).to_string(),
             reasons,
         }
     }
@@ -222,7 +223,7 @@ impl Gate<'_> {
     }
 }
 
-fn policy(inputs: &PolicyInputs) -> Result<Policy, ApplyError> {
+pub(super) fn policy(inputs: &PolicyInputs) -> Result<Policy, ApplyError> {
     let identity = inputs
         .identity
         .clone()
@@ -238,7 +239,7 @@ fn policy(inputs: &PolicyInputs) -> Result<Policy, ApplyError> {
     })
 }
 
-fn wanted_text(policy: &Policy) -> String {
+pub(super) fn wanted_text(policy: &Policy) -> String {
     let claims = [
         ("repository", &policy.github.repository),
         ("ref", &policy.github.reference),

@@ -333,6 +333,7 @@ impl RegistryError {
         match &self.fault {
             Fault::Manifest(_) => true,
             Fault::Body { source, .. } => matches!(source, HttpError::TooLong { .. }),
+            Fault::Size { .. } => self.operation == Operation::ReadBlob,
             Fault::Refused { .. }
             | Fault::Token { .. }
             | Fault::Aws { .. }
@@ -342,7 +343,6 @@ impl RegistryError {
             | Fault::Helper(_)
             | Fault::Unreachable { .. }
             | Fault::Digest { .. }
-            | Fault::Size { .. }
             | Fault::File(_)
             | Fault::Early { .. }
             | Fault::Partial { .. }

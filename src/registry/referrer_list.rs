@@ -372,9 +372,9 @@ mod tests {
         let [long, short] = read.listed.as_slice() else {
             panic!("{read:?}");
         };
-        assert_eq!(long.annotations.get(PREDICATE).unwrap(), "p");
+        assert_eq!(long.annotations[PREDICATE], "p");
         assert_eq!((long.annotations.len(), long.size), (1, 1));
-        assert_eq!(short.annotations.get("a").unwrap(), "b");
+        assert_eq!(short.annotations["a"], "b");
         assert_eq!(short.artifact_type.as_deref(), Some("t"));
     }
 }

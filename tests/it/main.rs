@@ -42,6 +42,7 @@ mod preflight;
 mod preflight_new;
 mod proxies;
 mod publish;
+mod publish_gate;
 mod record;
 mod referrers;
 mod report;

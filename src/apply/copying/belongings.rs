@@ -8,11 +8,12 @@ use tokio::sync::OnceCell;
 
 use super::carry::Carrier;
 use super::source::{Known, Source};
+use super::vetting::Vetting;
 use crate::apply::children::{DEPTH_MAX, PARALLEL};
 use crate::apply::receipt::Subject;
 use crate::apply::signatures::attach::list;
 use crate::apply::signatures::legacy::read_config;
-use crate::apply::signatures::legacy_manifest::merge;
+use crate::apply::signatures::legacy_manifest::{merge, refit};
 use crate::apply::signatures::lookup::fallback;
 use crate::apply::signatures::seen_list::SeenList;
 use crate::apply::signatures::settle::{Change, Look, Shared};
@@ -29,6 +30,7 @@ pub(in crate::apply) struct Belongings<'a> {
     from: &'a [Source],
     to: &'a Repository,
     carrier: &'a Carrier<'a>,
+    vetting: &'a Vetting<'a>,
     /// Whether the destination keeps lists of referrers. Where it was found not to, tags do, which is right anywhere.
     keeps_lists: OnceCell<bool>,
 }
@@ -48,12 +50,14 @@ impl<'a> Belongings<'a> {
         from: &'a [Source],
         to: &'a Repository,
         carrier: &'a Carrier<'a>,
+        vetting: &'a Vetting<'a>,
     ) -> Self {
         Self {
             context,
             from,
             to,
             carrier,
+            vetting,
             keeps_lists: OnceCell::new(),
         }
     }
@@ -100,15 +104,23 @@ impl<'a> Belongings<'a> {
     async fn bring_referrers(&self, subject: &Digest, known: &[Known]) -> Result<(), ApplyError> {
         let listed = self.listed(subject, known).await?;
         let brought = listed.entries.values().map(|entry| async move {
-            let is_there = self.carrier.bring_listed(&entry.digest).await?;
-            if !is_there {
-                let lost = format!(
-                    "`{}` is said to refer to `{subject}` and is not there; it is left out",
-                    entry.digest
-                );
-                self.context.events.warn(lost);
+            let (context, from) = (self.context, self.from);
+            if !self
+                .vetting
+                .lets_pass(context, from, subject, entry)
+                .await?
+            {
+                return Ok(None);
             }
-            Ok::<_, ApplyError>(is_there.then(|| entry.clone()))
+            let left_out = self.carrier.bring_listed(&entry.digest).await?;
+            if let Some(why) = &left_out {
+                let digest = &entry.digest;
+                self.vetting.leave_out(subject, &digest.to_string());
+                context.events.warn(format!(
+                    "`{digest}` is said to refer to `{subject}` and is left out: {why}"
+                ));
+            }
+            Ok::<_, ApplyError>(left_out.is_none().then(|| entry.clone()))
         });
         let brought: Vec<Option<Descriptor>> = stream::iter(brought.collect::<Vec<_>>())
             .buffered(PARALLEL)
@@ -120,11 +132,13 @@ impl<'a> Belongings<'a> {
         }
         let shared = fallback(self.context, self.to, subject);
         let look = self.look(&shared).await?;
+        let tag = shared.tag.clone();
         let listing = list(shared, Some(look), brought, listed.original);
-        match listing.await? {
-            Some(settling) => settling.await,
-            None => Ok(()),
+        if let Some(settling) = listing.await? {
+            settling.await?;
+            self.carrier.note_list(&tag);
         }
+        Ok(())
     }
 
     async fn listed(&self, subject: &Digest, known: &[Known]) -> Result<Listed, ApplyError> {
@@ -201,8 +215,15 @@ impl<'a> Belongings<'a> {
     ) -> Result<(), ApplyError> {
         for (source, known) in self.from.iter().zip(known) {
             let found = source.beside(self.context, subject, suffix, known).await?;
-            if let Some(original) = found {
-                self.bring_tag(subject, suffix, &original).await?;
+            let Some(original) = found else {
+                continue;
+            };
+            let kept =
+                self.vetting
+                    .kept_of(self.context, source, subject, suffix, original.clone());
+            if let Some(kept) = kept.await? {
+                self.bring_tag(subject, suffix, &kept, kept != original)
+                    .await?;
             }
         }
         Ok(())
@@ -213,10 +234,13 @@ impl<'a> Belongings<'a> {
         subject: &Digest,
         suffix: &'static str,
         original: &Manifest,
+        is_part: bool,
     ) -> Result<(), ApplyError> {
         let tag = subject.tag_beside(suffix);
         let shared = Shared::new(self.context, self.to, subject, tag);
-        self.carrier.know(original);
+        if !is_part {
+            self.carrier.know(original);
+        }
         let look = self.look(&shared).await?;
         let held = look.holds().map(SeenList::digest);
         // One that holds the same has nothing to add.
@@ -225,6 +249,10 @@ impl<'a> Belongings<'a> {
             return self.carrier.bring(original.digest()).await;
         }
         let add = async |current: Option<&Manifest>| match current {
+            None if is_part => {
+                self.carrier.bring_contents(original).await?;
+                refit(original).map(Some)
+            }
             None => {
                 self.carrier.bring(original.digest()).await?;
                 Ok(Some(Change {
@@ -249,7 +277,10 @@ impl<'a> Belongings<'a> {
             }
             Some(current) => self.merged(subject, &shared, current, original).await,
         };
-        shared.settle_at(look, add).await
+        if shared.settle_at(look, add).await? {
+            self.carrier.note_list(&shared.tag);
+        }
+        Ok(())
     }
 
     /// Looks at a list of the destination. Where it had the image before, others may have listed there what is theirs: that

@@ -22,7 +22,7 @@ use crate::signing::{LegacySignature, Refusal, SIGN_PREDICATE, Signature, Verifi
 /// What holds a Sigstore bundle has one layer whose type begins so. Source: cosign, `pkg/oci/remote/signatures.go`.
 const BUNDLE_TYPE_PREFIX: &str = "application/vnd.dev.sigstore.bundle";
 /// The annotation that says what a bundle states.
-const PREDICATE: &str = "dev.sigstore.bundle.predicateType";
+pub(in crate::apply) const PREDICATE: &str = "dev.sigstore.bundle.predicateType";
 /// No signature is as long as this.
 pub(in crate::apply) const SIGNATURE_MAX_BYTES: u64 = 1 << 20;
 /// After so many candidates that cannot be read, no more are tried.
@@ -99,7 +99,7 @@ pub(in crate::apply) enum Api {
 }
 
 /// What became of one candidate.
-pub(super) enum Judged {
+pub(in crate::apply) enum Judged {
     /// A signature that counts.
     Verified(Box<Held>),
     /// Something that does not.
@@ -180,7 +180,7 @@ impl Lookup {
     }
 
     /// Adds what became of one candidate.
-    pub(super) fn note(&mut self, judged: Judged) {
+    pub(in crate::apply) fn note(&mut self, judged: Judged) {
         match judged {
             // Anybody can list the same one a thousand times.
             Judged::Verified(held) if self.verified_as(held.place.format).is_some() => {}
@@ -356,7 +356,7 @@ async fn judge_one(
 }
 
 /// What something states, where it says itself that this is no signature.
-fn other_statement(predicate: Option<&str>) -> Option<&str> {
+pub(in crate::apply) fn other_statement(predicate: Option<&str>) -> Option<&str> {
     predicate.filter(|predicate| *predicate != SIGN_PREDICATE)
 }
 

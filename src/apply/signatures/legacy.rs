@@ -111,7 +111,7 @@ async fn read_payload(
 ) -> Result<Layer, ApplyError> {
     Ok(match read_layer(context, repository, layer).await? {
         Layer::Unlike { bytes, .. } => Layer::Is(bytes),
-        read => read,
+        read @ (Layer::Is(_) | Layer::Lost | Layer::Broken(_)) => read,
     })
 }
 
@@ -122,7 +122,7 @@ fn judge_one(
     payload: &Layer,
     judge: &Judge<'_>,
 ) -> Judged {
-    let place = place(manifest.digest(), &layer.annotations);
+    let place = place_of(manifest.digest(), &layer.annotations);
     let broken = |why: &str| Judged::Refused(Refused::broken(place.id(), why));
     let payload = match payload {
         Layer::Is(payload) => payload,
@@ -168,7 +168,7 @@ pub(in crate::apply) async fn attach<'a>(
     let (manifest, settling) = shared().seen(seen).begin(add).await?;
     // Either it was there, or it was written.
     let manifest = manifest.ok_or_else(|| shared().occupied(OTHERS))?;
-    Ok((place(&manifest, &signature.annotations), settling))
+    Ok((place_of(&manifest, &signature.annotations), settling))
 }
 
 /// The config of a manifest of signatures, as far as it is known.
@@ -207,7 +207,11 @@ fn layers<'a>(manifest: &'a Manifest, tag: &Shared<'_>) -> Result<&'a [Descripto
     }
 }
 
-fn place(manifest: &Digest, annotations: &BTreeMap<String, String>) -> Place {
+/// Where the signature is whose layer has these annotations.
+pub(in crate::apply) fn place_of(
+    manifest: &Digest,
+    annotations: &BTreeMap<String, String>,
+) -> Place {
     let signature = annotations.get(SIGNATURE).map_or("", String::as_str);
     Place {
         format: SignatureFormat::Legacy,

@@ -49,7 +49,7 @@ pub(in crate::apply) struct AllRefused {
 
 impl Refused {
     /// Refused by whoever judges signatures.
-    pub(super) fn by_judge(place: &Place, refusal: &Refusal) -> Self {
+    pub(in crate::apply) fn by_judge(place: &Place, refusal: &Refusal) -> Self {
         let kind = match refusal {
             Refusal::NotASignature { .. } => Kind::Statement,
             Refusal::TooLarge { .. } | Refusal::Unreadable { .. } => Kind::Broken,
@@ -62,7 +62,7 @@ impl Refused {
     }
 
     /// It says itself that it states something else; it was not read.
-    pub(super) fn statement(id: &Digest, predicate: &str) -> Self {
+    pub(in crate::apply) fn statement(id: &Digest, predicate: &str) -> Self {
         let predicate: String = predicate.chars().filter(|one| !one.is_control()).collect();
         let refusal = Refusal::NotASignature {
             predicate: Some(predicate),
@@ -71,8 +71,13 @@ impl Refused {
     }
 
     /// It was read, and cannot be a signature.
-    pub(super) fn broken(id: &Digest, why: &str) -> Self {
+    pub(in crate::apply) fn broken(id: &Digest, why: &str) -> Self {
         Self::new(id, Kind::Broken, why)
+    }
+
+    /// Why it does not count.
+    pub(in crate::apply) fn reason(&self) -> &str {
+        &self.reason
     }
 
     fn new(id: &Digest, kind: Kind, reason: &str) -> Self {
@@ -106,7 +111,7 @@ impl AllRefused {
     }
 
     /// Adds all of `other`.
-    pub(super) fn append(&mut self, other: Self) {
+    pub(in crate::apply) fn append(&mut self, other: Self) {
         for (reason, count) in other.reasons {
             self.add_reason(&reason, count);
         }

@@ -140,15 +140,15 @@ impl<'a> Shared<'a> {
         }
     }
 
-    /// The same with nothing left to do.
+    /// The same with nothing left to do. Returns whether it was written.
     pub(in crate::apply) async fn settle_at(
         &self,
         look: Look,
         merge: impl AsyncFn(Option<&Manifest>) -> Result<Option<Change>, ApplyError>,
-    ) -> Result<(), ApplyError> {
+    ) -> Result<bool, ApplyError> {
         match self.round_at(look, &merge).await? {
-            Round::Same(_) => Ok(()),
-            Round::Written(_, wait) => self.stay(&merge, wait).await,
+            Round::Same(_) => Ok(false),
+            Round::Written(_, wait) => self.stay(&merge, wait).await.map(|()| true),
         }
     }
 

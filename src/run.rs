@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use crate::actions::{Console, Environment};
 use crate::apply::{
-    ApplyError, Authority, Context, Ledger, Limits, Outcome, PreflightError, Receipt, apply,
+    ApplyError, Authority, Context, Ledger, Limits, LongLists, Outcome, PreflightError, Receipt,
+    apply,
 };
 use crate::domain::{Event, Events, RequestTrace, Secret, SignatureFormat};
 use crate::failure::Failure;
@@ -174,6 +175,7 @@ async fn work(
         patience: settings.patience,
         events: events.clone(),
         mode: settings.mode,
+        long_lists: LongLists::default(),
     };
     let record = Environment::relative(&settings.record);
     let ledger = Ledger::open(

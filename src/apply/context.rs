@@ -2,6 +2,8 @@
 
 use std::future::Future;
 
+use tokio::sync::{Semaphore, SemaphorePermit};
+
 use super::ApplyError;
 use crate::domain::{
     Digest, Events, FullTag, Manifest, MediaType, Patience, Reference, Repository,
@@ -21,6 +23,26 @@ pub struct Context {
     pub events: Events,
     /// Whether anything may be changed.
     pub mode: Mode,
+    /// Held by who holds a long list, so that many of them take no more memory than one.
+    pub long_lists: LongLists,
+}
+
+/// The right to hold a long list: one at a time has it.
+#[derive(Debug)]
+pub struct LongLists(Semaphore);
+
+impl Default for LongLists {
+    fn default() -> Self {
+        Self(Semaphore::new(1))
+    }
+}
+
+impl LongLists {
+    /// Waits until nobody holds one. Whoever has this right asks for it no second time.
+    pub(super) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        // It is never closed, so that there is always a turn to wait for.
+        self.0.acquire().await.ok()
+    }
 }
 
 impl Context {

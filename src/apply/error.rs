@@ -197,7 +197,7 @@ pub enum ApplyError {
     )]
     NoLegacyLog,
     /// More refers to a digest than can be looked at.
-    #[error("{count} manifests or signatures refer to `{subject}`; up to 1000 can be looked at")]
+    #[error("{count} manifests or signatures refer to `{subject}`; up to 10000 are looked at")]
     TooManyReferrers {
         /// The digest, and where.
         subject: Box<Subject>,
@@ -248,6 +248,18 @@ impl ApplyError {
     pub(super) fn is_final(&self) -> bool {
         let is_fault = matches!(self, Self::Registry(error) if !error.is_denied());
         !is_fault && !matches!(self, Self::MissingChild { .. } | Self::MissingImage(_))
+    }
+
+    /// Whether content came and is the fault: what is there under a digest cannot be used, whoever reads it.
+    #[must_use]
+    pub(super) fn is_about_content(&self) -> bool {
+        let is_lacking = matches!(
+            self,
+            Self::NotAtSource { .. } | Self::TooDeep { .. } | Self::OddIndex { .. }
+        );
+        is_lacking
+            || matches!(self, Self::Registry(error) if error.is_about_content())
+            || matches!(self, Self::Layout(error) if error.is_about_content())
     }
 
     /// Whether this is what `on-signing-failure: warn` lets pass: an outage of Sigstore, or of the registry while it was to
@@ -356,7 +368,7 @@ pub struct Refused {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefusedSubject {
     /// The digest.
-    pub image: ImageReference,
+    pub image: String,
     /// What each signature there was refused for; empty when there is none.
     pub reasons: Vec<String>,
 }

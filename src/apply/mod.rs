@@ -19,6 +19,7 @@ mod receipt;
 mod seal;
 mod sign;
 mod signatures;
+mod source_gate;
 mod subjects;
 mod survey;
 mod tags;
@@ -38,13 +39,13 @@ use std::time::Duration;
 use crate::inputs::Request;
 use crate::registry::Progress;
 
-pub use context::Context;
+pub use context::{Context, LongLists};
 pub use error::{ApplyError, Refused, RefusedSubject};
 pub use ledger::Ledger;
 pub use preflight::{PreflightError, PreflightReceipt, Unvouched};
 pub use receipt::{
-    IndexReceipt, Origin, Outcome, Place, PlaceReceipt, PlaceState, Receipt, SignatureReceipt,
-    Subject, TagReceipt,
+    IndexReceipt, Origin, Outcome, Place, PlaceReceipt, PlaceState, Receipt, ReferrerReceipt,
+    SignatureReceipt, Subject, TagReceipt,
 };
 pub use signatures::signer::{Authority, GITHUB_ISSUER};
 pub use withdrawal::{CleanupEnd, CleanupReceipt, CleanupTag};

@@ -12,16 +12,26 @@ use super::copying::belongings::Belongings;
 use super::copying::carry::{Brought, Care, Carrier};
 use super::copying::origin::{Found, find};
 use super::copying::source::Source;
-use super::receipt::{IndexReceipt, PlaceReceipt, PlaceState, Receipt, TagReceipt};
+use super::copying::vetting::Vetting;
+use super::receipt::{
+    IndexReceipt, PlaceReceipt, PlaceState, Receipt, ReferrerReceipt, TagReceipt,
+};
 use super::signatures::signer::Authority;
+use super::source_gate::SourceGate;
 use super::tags::{Sight, fixed_to_write, look_last, see_tag, see_tags, write_tags};
 use super::unseen::seen;
-use super::verify::{Gated, check};
+use super::verify::{Gated, check, policy};
 use super::versions::{Believed, Versions};
 use super::{ApplyError, Context, Ledger};
 use crate::domain::{FullTag, Manifest, Reference, Repository};
 use crate::inputs::{Mode, Publish};
 use crate::plan::{Newer, SeenTag, TagStep, contents_of, decide_published, images_of};
+use crate::signing::Provenance;
+
+/// So many lists, and so many referrers, are told in the log.
+const LISTS_SHOWN: usize = 5;
+const REFERRERS_SHOWN: usize = 50;
+const NOTHING_VERIFIED: &str = "nothing is verified: no identity is given (`certificate-identity`), so whatever is at the source is published";
 
 /// Publishes an image. `authority` is what verifying needs; it is awaited only where somebody must have signed.
 pub(super) async fn publish(
@@ -47,16 +57,38 @@ pub(super) async fn publish(
         found.check_taggable()?;
     }
     note_steps(&seen(&sights), image, &BTreeMap::new(), receipt)?;
+    let gate = if let Some((depth, inputs)) = &publish.gate {
+        Some((*depth, inputs, policy(inputs)?, authority.await?))
+    } else {
+        context.events.note(NOTHING_VERIFIED.to_owned());
+        None
+    };
+    let mut passed = None;
+    if let Some((depth, _, policy, authority)) = &gate {
+        context.events.phase("Check who has signed");
+        let source = SourceGate {
+            context,
+            found: &found,
+            destinations: &publish.destinations,
+            authority,
+            policy,
+        };
+        let signers = source.check(*depth).await?;
+        passed = Some((authority, Provenance::of(policy, &signers)));
+    }
     if context.mode == Mode::DryRun {
         return mark_present(context, receipt).await;
     }
     ledger.save(receipt)?;
-    bring_everywhere(context, publish, &found, &sights, receipt).await?;
+    let vetting = Vetting::new(passed, publish.referrers);
+    let brought = bring_everywhere(context, publish, &found, &sights, &vetting, receipt).await;
+    receipt.referrers = vetting.into_receipts();
+    tell_referrers(context, &receipt.referrers);
+    brought?;
     // Some registries do not say what a repository holds that does not exist: now it does.
     let known = try_join_all(sights.into_iter().map(|sight| know(context, sight))).await?;
     note_steps(&known, image, &BTreeMap::new(), receipt)?;
-    if let Some((depth, policy)) = &publish.gate {
-        let authority = authority.await?;
+    if let Some((depth, inputs, _, authority)) = &gate {
         let images = found.images.iter();
         for (repository, image) in publish
             .destinations
@@ -67,9 +99,9 @@ pub(super) async fn publish(
                 repository,
                 image,
                 depth: *depth,
-                policy,
+                policy: inputs,
             };
-            check(context, &gated, &authority, ledger, receipt).await?;
+            check(context, &gated, authority, ledger, receipt).await?;
         }
         receipt.verified = true;
     }
@@ -154,13 +186,14 @@ async fn bring_everywhere(
     publish: &Publish,
     found: &Found,
     sights: &[Sight],
+    vetting: &Vetting<'_>,
     receipt: &mut Receipt,
 ) -> Result<(), ApplyError> {
     context.events.phase("Copy");
     let each = publish
         .destinations
         .iter()
-        .map(|repository| bring(context, repository, found, sights));
+        .map(|repository| bring(context, repository, found, sights, vetting));
     let mut failure = None;
     for (repository, (brought, ended)) in publish.destinations.iter().zip(join_all(each).await) {
         tell(context, repository, &brought);
@@ -188,6 +221,7 @@ async fn bring(
     to: &Repository,
     found: &Found,
     sights: &[Sight],
+    vetting: &Vetting<'_>,
 ) -> (Brought, Result<(), ApplyError>) {
     let is_other =
         |source: &&Source| !matches!(source, Source::Repository(repository) if repository == to);
@@ -195,7 +229,7 @@ async fn bring(
     let carrier = Carrier::new(context, &from, to, Care::Healing);
     held(sights, to).for_each(|held| carrier.note_there(held.digest()));
     found.images.iter().for_each(|image| carrier.know(image));
-    let belongings = Belongings::new(context, &from, to, &carrier);
+    let belongings = Belongings::new(context, &from, to, &carrier, vetting);
     let ended = async {
         let images = found.images.iter();
         try_join_all(images.map(|image| carrier.bring(image.digest()))).await?;
@@ -207,11 +241,47 @@ async fn bring(
 
 fn tell(context: &Context, repository: &Repository, brought: &Brought) {
     let (manifests, blobs) = (brought.manifests.len(), brought.blobs.len());
-    context.events.note(if manifests + blobs == 0 {
-        format!("`{repository}` has all of it already")
-    } else {
-        format!("{manifests} manifests and {blobs} blobs were copied to `{repository}`")
-    });
+    if manifests + blobs > 0 {
+        let text = format!("{manifests} manifests and {blobs} blobs were copied to `{repository}`");
+        context.events.note(text);
+    } else if brought.lists.is_empty() {
+        let text = format!("`{repository}` has all of it already");
+        context.events.note(text);
+    }
+    if !brought.lists.is_empty() {
+        let tags: Vec<&str> = brought.lists.iter().map(String::as_str).collect();
+        let (count, shown) = (tags.len(), &tags[..tags.len().min(LISTS_SHOWN)]);
+        let more = if count > LISTS_SHOWN { ", …" } else { "" };
+        context.events.note(format!(
+            "{count} lists of what refers to it were written in `{repository}`: `{}`{more}",
+            shown.join("`, `")
+        ));
+    }
+}
+
+/// Says of everything that belongs to the images whether it is verified.
+fn tell_referrers(context: &Context, referrers: &[ReferrerReceipt]) {
+    for referrer in referrers.iter().take(REFERRERS_SHOWN) {
+        let ReferrerReceipt {
+            subject,
+            name,
+            kind,
+            verdict,
+            is_carried,
+        } = referrer;
+        let verdict = match verdict {
+            Ok(by) => format!("verified, by `{by}`"),
+            Err(why) => format!("not verified: {why}"),
+        };
+        let left = if *is_carried { "" } else { "; left behind" };
+        let text = format!("`{name}` ({kind}), which refers to `{subject}`: {verdict}{left}");
+        context.events.note(text);
+    }
+    let more = referrers.len().saturating_sub(REFERRERS_SHOWN);
+    if more > 0 {
+        let text = format!("and {more} more that refer to it; the output `referrers` has all");
+        context.events.note(text);
+    }
 }
 
 fn index_receipt(image: &Manifest, destinations: &[Repository]) -> IndexReceipt {

@@ -36,6 +36,8 @@ pub struct Receipt {
     pub signatures: Vec<SignatureReceipt>,
     /// What was to be signed and is not, with the reason, where the inputs let the run go on.
     pub unsigned: Vec<(Subject, String)>,
+    /// What refers to the images that were published, by digest or tag.
+    pub referrers: Vec<ReferrerReceipt>,
     /// Images that verification accepted, or that were signed by `sign`.
     pub subjects: Vec<Subject>,
     /// Whether every digest that matters has a verified signature.
@@ -55,6 +57,21 @@ pub struct Subject {
     pub repository: Repository,
     /// What it is.
     pub digest: Digest,
+}
+
+/// Something that refers to an image that was published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReferrerReceipt {
+    /// What it refers to.
+    pub subject: Digest,
+    /// Its digest, or the tag that holds it.
+    pub name: String,
+    /// What it says it is.
+    pub kind: String,
+    /// Who made it, or why it is not verified.
+    pub verdict: Result<String, String>,
+    /// Whether it was carried along.
+    pub is_carried: bool,
 }
 
 /// An index, and where it is.
@@ -88,6 +105,8 @@ pub struct PlaceReceipt {
     pub brought: Vec<Digest>,
     /// Configs and layers that it lacked though it had the index, and that were copied there.
     pub blobs: Vec<Digest>,
+    /// Tags that list what refers to something, and that were written.
+    pub lists: Vec<String>,
 }
 
 /// Whether a repository has the index.
@@ -176,6 +195,7 @@ impl PlaceReceipt {
             state: PlaceState::Lacking,
             brought: Vec::new(),
             blobs: Vec::new(),
+            lists: Vec::new(),
         }
     }
 }
@@ -234,6 +254,7 @@ impl Receipt {
     pub(super) fn note_brought(&mut self, repository: &Repository, brought: &Brought) {
         for place in self.places_of(repository) {
             place.brought = brought.manifests.iter().cloned().collect();
+            place.lists = brought.lists.iter().cloned().collect();
             // Of an image that is new they go without saying.
             if place.state == PlaceState::WasThere {
                 place.blobs = brought.blobs.iter().cloned().collect();

@@ -17,7 +17,7 @@ pub(super) async fn named(
     image: &ImageReference,
     depth: Depth,
 ) -> Result<(Repository, Vec<Descriptor>), ApplyError> {
-    let manifest = find_image(context, image).await?;
+    let manifest = find_image(context, image, TagIs::Vouched).await?;
     let listed = with_children(context, &image.repository, &manifest, depth).await?;
     let children = listed.into_iter().skip(1).map(|child| child.digest);
     let mut subjects = vec![manifest.descriptor()];
@@ -39,10 +39,20 @@ async fn held(
     stream::iter(looks).buffered(PARALLEL).try_collect().await
 }
 
+/// What a tag is to the caller who names an image by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TagIs {
+    /// His word that what it holds at this moment is to be signed or copied.
+    Vouched,
+    /// Something to be looked at.
+    Looked,
+}
+
 /// The manifest of an image, by tag or digest. A tag is resolved once, and what it meant is said.
 pub(super) async fn find_image(
     context: &Context,
     image: &ImageReference,
+    tag: TagIs,
 ) -> Result<Manifest, ApplyError> {
     let missing = || ApplyError::MissingImage(Box::new(image.clone()));
     let reference = image.reference.as_ref().ok_or_else(missing)?;
@@ -51,12 +61,24 @@ pub(super) async fn find_image(
         .until_present(&image.to_string(), look)
         .await?
         .ok_or_else(missing)?;
-    if matches!(reference, Reference::Tag(_)) {
-        context
-            .events
-            .note(format!("`{image}` is `{}`", manifest.digest()));
-    }
+    tell_tag(context, image, &manifest, tag);
     Ok(manifest)
+}
+
+/// Says what a tag was resolved to. SECURITY: whoever may push decides what a tag holds; a caller who takes it for his
+/// own word is told how to say what he means.
+pub(super) fn tell_tag(context: &Context, image: &ImageReference, held: &Manifest, tag: TagIs) {
+    let Some(Reference::Tag(_)) = &image.reference else {
+        return;
+    };
+    let digest = held.digest();
+    context.events.note(format!("`{image}` is `{digest}`"));
+    if tag == TagIs::Vouched {
+        let by_digest = image.repository.at(digest);
+        context.events.warn(format!(
+            "`{image}` was taken for what it holds at this moment, which whoever may push can change; name `{by_digest}` to be sure"
+        ));
+    }
 }
 
 /// The manifest itself and, where they are wanted, all that is in it.
@@ -65,6 +87,16 @@ pub(super) async fn with_children(
     repository: &Repository,
     manifest: &Manifest,
     depth: Depth,
+) -> Result<Vec<Descriptor>, ApplyError> {
+    let read = async |child: &Descriptor| context.manifest_present(repository, &child.digest).await;
+    children_by(manifest, depth, read).await
+}
+
+/// The same, where nested indexes are read by `read`.
+pub(super) async fn children_by(
+    manifest: &Manifest,
+    depth: Depth,
+    read: impl AsyncFn(&Descriptor) -> Result<Manifest, ApplyError>,
 ) -> Result<Vec<Descriptor>, ApplyError> {
     let mut all = vec![manifest.descriptor()];
     if depth == Depth::Itself {
@@ -84,7 +116,7 @@ pub(super) async fn with_children(
             });
         }
         let nested = new.iter().filter(|child| child.media_type.is_index());
-        let nested = nested.map(|child| context.manifest_present(repository, &child.digest));
+        let nested: Vec<_> = nested.map(|child| read(child)).collect();
         level = stream::iter(nested)
             .buffered(PARALLEL)
             .try_collect()

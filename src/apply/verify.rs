@@ -7,14 +7,13 @@ use futures_util::{StreamExt as _, stream};
 
 use super::children::PARALLEL;
 use super::receipt::{Origin, Receipt, SignatureReceipt, Subject};
-use super::signatures::lookup::{Held, Lookup, Search, look_up};
+use super::signatures::lookup::{Held, Search, look_up};
 use super::signatures::signer::{Authority, GITHUB_ISSUER};
-use super::subjects::{find_image, with_children};
+use super::subjects::{TagIs, find_image, with_children};
 use super::{ApplyError, Context, Ledger, Refused, RefusedSubject};
-use crate::domain::{Descriptor, Digest, Manifest, Matcher, Policy, Repository, SignatureFormat};
+use crate::domain::{Descriptor, Manifest, Matcher, Policy, Repository, SignatureFormat};
 use crate::failure::chain_text;
 use crate::inputs::{Depth, PolicyInputs, Verify};
-use crate::signing::Refusal;
 
 /// What a look at one subject says.
 enum Verdict {
@@ -47,7 +46,8 @@ pub(super) async fn verify(
 ) -> Result<(), ApplyError> {
     context.events.phase("Verify");
     policy(&verify.policy)?;
-    let (manifest, authority) = tokio::try_join!(find_image(context, &verify.image), authority)?;
+    let image = find_image(context, &verify.image, TagIs::Looked);
+    let (manifest, authority) = tokio::try_join!(image, authority)?;
     let gated = Gated {
         repository: &verify.image.repository,
         image: &manifest,
@@ -163,12 +163,7 @@ impl Gate<'_> {
 
     async fn judge(&self, subject: &Descriptor) -> Result<Verdict, ApplyError> {
         let judge = self.authority.judge(self.policy);
-        let Lookup {
-            verified,
-            refused,
-            dangling,
-            ..
-        } = look_up(
+        let lookup = look_up(
             self.context,
             self.repository,
             &subject.digest,
@@ -177,7 +172,13 @@ impl Gate<'_> {
             Search::First(SignatureFormat::Bundle),
         )
         .await?;
-        if let Some(Held { place, content }) = verified.into_iter().next() {
+        let (refused, may_be_late) = (&lookup.refused, lookup.may_be_late());
+        let warning = refused.warning(&self.subject(subject));
+        if let Some(Held { place, content }) = lookup.verified.into_iter().next() {
+            // Where it is refused, all of that is told as the reason.
+            if let Some(warning) = warning {
+                self.context.events.warn(warning);
+            }
             return Ok(Verdict::Signed(Box::new(SignatureReceipt {
                 subject: self.subject(subject),
                 signer: content.signer().clone(),
@@ -186,21 +187,14 @@ impl Gate<'_> {
             })));
         }
         let image = self.repository.to_string();
-        let visible = |signature: &Digest| refused.iter().any(|(known, _)| known.id() == signature);
         // The record announces a signature of this pipeline's: as long as it is not visible, what is wrong is not all.
         let announced = self.ledger.earlier().is_some_and(|record| {
             record
                 .signatures_of(&image, &subject.digest)
-                .any(|signature| !visible(signature))
+                .any(|signature| !refused.has(signature))
         });
-        let reasons: Vec<String> = refused
-            .iter()
-            .map(|(_, refusal)| chain_text(refusal))
-            .collect();
-        // An attestation by the same identity is no signature, and no reason to think that none will come.
-        let attestation = |refusal: &Refusal| matches!(refusal, Refusal::NotASignature { .. });
-        let nothing_wrong = refused.iter().all(|(_, refusal)| attestation(refusal));
-        if nothing_wrong || announced || !dangling.is_empty() {
+        let reasons = refused.reasons();
+        if !refused.has_signature() || announced || may_be_late {
             Ok(Verdict::NotYet(reasons))
         } else {
             Ok(Verdict::Wrong(reasons))
@@ -216,7 +210,7 @@ impl Gate<'_> {
 
     fn refused(&self, subject: &Descriptor, reasons: Vec<String>) -> RefusedSubject {
         RefusedSubject {
-            image: self.repository.at(&subject.digest),
+            image: self.repository.at(&subject.digest).to_string(),
             reasons,
         }
     }

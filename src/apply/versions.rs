@@ -123,7 +123,7 @@ impl Versions<'_> {
         let reference = Reference::Digest(child.digest.clone());
         let registry = &self.context.registry;
         let image = match registry.manifest(repository, &reference).await {
-            Err(error) if error.is_malformed() => None,
+            Err(error) if error.is_about_content() => None,
             read => read?,
         };
         match image.as_ref().map(Manifest::kind) {

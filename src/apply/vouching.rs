@@ -10,13 +10,8 @@ use super::signatures::lookup::{Lookup, Search, look_up};
 use super::signatures::signer::Authority;
 use super::{ApplyError, Context, verify};
 use crate::domain::{Digest, Policy, Repository, SignatureFormat};
-use crate::failure::chain_text;
 use crate::inputs::PolicyInputs;
 use crate::plan::{HeldImage, Vouched, is_vouched_for};
-use crate::signing::Refusal;
-
-/// The reasons that are told for each digest: anybody can store a thousand signatures.
-const REASONS_SHOWN: usize = 10;
 
 /// What vouches for each of `images`, and by whom a signature had to be. Signatures are looked for only where no input
 /// vouches; nobody is asked for a token, or for whom to trust, where there is no such place.
@@ -50,7 +45,10 @@ pub(super) async fn find_signatures(
                     image.vouched = Vouched::signed(image.manifest.clone(), signer);
                     image.signer = Some(signer.identity.clone());
                 }
-                image.refused = reasons(refused.iter().map(|(_, refusal)| refusal));
+                // An attestation is no signature, and says nothing of who signed.
+                if refused.has_signature() {
+                    image.refused = refused.reasons();
+                }
             }
             Err(error) => faults.push((image.manifest.digest().clone(), error)),
         }
@@ -82,13 +80,4 @@ async fn policy(authority: &Authority, inputs: &PolicyInputs) -> Result<Policy, 
         Err(ApplyError::NoToken(_)) if inputs.identity.is_some() => verify::policy(inputs),
         known => known,
     }
-}
-
-/// Why signatures were refused. An attestation is none, and says nothing of who signed.
-fn reasons<'a>(refused: impl Iterator<Item = &'a Refusal>) -> Vec<String> {
-    let is_signature = |refusal: &&Refusal| !matches!(refusal, Refusal::NotASignature { .. });
-    let reasons = refused
-        .filter(is_signature)
-        .map(|refusal| chain_text(refusal));
-    reasons.take(REASONS_SHOWN).collect()
 }

@@ -12,6 +12,8 @@ use super::{Digest, MediaType, Platform};
 
 /// No index has more children, and no image more layers, that anything could be done with.
 const LIST_MAX: usize = 1000;
+/// No manifest has more names and texts: each takes many times its length to hold, however short it is.
+const TEXTS_MAX: usize = 65_536;
 
 /// The config of what needs none, and a blob like any other. Source: OCI image specification, `manifest.md`, "Guidance for
 /// an Empty Descriptor".
@@ -201,6 +203,10 @@ impl Manifest {
             media_type: served.clone(),
             source,
         };
+        if count_texts(&bytes) > TEXTS_MAX {
+            let many = format_args!("it has more than {TEXTS_MAX} names and texts");
+            return Err(malformed(serde::de::Error::custom(many)));
+        }
         let Object(document): Object<Document> =
             serde_json::from_slice(&bytes).map_err(malformed)?;
         if let Some(written) = document
@@ -294,6 +300,16 @@ impl Manifest {
     }
 }
 
+/// How many JSON strings are in `bytes`, names among them.
+fn count_texts(bytes: &[u8]) -> usize {
+    let (mut marks, mut is_escaped) = (0, false);
+    for byte in bytes {
+        marks += usize::from(*byte == b'"' && !is_escaped);
+        is_escaped = *byte == b'\\' && !is_escaped;
+    }
+    marks / 2
+}
+
 /// A list of objects within its bound; `None` for `null`, which Go's encoders write for an empty one.
 fn short_list<'de, D, T>(deserializer: D) -> Result<Option<Vec<T>>, D::Error>
 where
@@ -383,6 +399,21 @@ mod tests {
         };
         assert!(read(LIST_MAX).is_ok());
         assert!(read(LIST_MAX + 1).is_err());
+    }
+
+    #[test]
+    fn endless_annotations_are_refused() {
+        let read = |count: usize| {
+            let annotations: Vec<String> = (0..count).map(|n| format!(r#""{n}":"\\""#)).collect();
+            let text = format!(
+                r#"{{"manifests":[],"annotations":{{{}}}}}"#,
+                annotations.join(",")
+            );
+            Manifest::parse(text.into_bytes(), MediaType::OciIndex)
+        };
+        // Two names are the document's own.
+        assert!(read(TEXTS_MAX / 2 - 1).is_ok());
+        assert!(read(TEXTS_MAX / 2).is_err());
     }
 
     #[test]

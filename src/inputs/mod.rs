@@ -24,7 +24,7 @@ use crate::domain::{
 pub use auths::RegistryAuth;
 pub use cleanup::Cleanup;
 pub use preflight::{OnExistingTag, Preflight};
-pub use publish::{Origin, Publish};
+pub use publish::{Carried, Origin, Publish};
 pub use raw::{INPUTS, Input, RawInputs};
 pub use settings::{Mode, Settings};
 

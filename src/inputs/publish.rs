@@ -22,6 +22,17 @@ pub struct Publish {
     pub moving_tags: Vec<FullTag>,
     /// Who must have signed, and how deep, where that was said.
     pub gate: Option<(Depth, PolicyInputs)>,
+    /// What is carried beside the image.
+    pub referrers: Carried,
+}
+
+/// The input `referrers`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Carried {
+    /// All that belongs to it.
+    All,
+    /// What was verified.
+    Verified,
 }
 
 /// A place that an image may come from.
@@ -62,8 +73,17 @@ pub(super) fn publish(fields: &mut Fields<'_>) -> Option<Publish> {
             "it is not said who must have signed; give it or `certificate-identity-regexp`",
         );
     }
+    let words = [("all", Carried::All), ("verified", Carried::Verified)];
+    let referrers = fields.word("referrers", &words, Carried::All);
+    if referrers == Carried::Verified && !is_gated {
+        fields.refuse(
+            "referrers",
+            "`verified` needs to be told whose count; give `certificate-identity` or `certificate-identity-regexp`",
+        );
+    }
     let home = repositories.home(fields)?;
     Some(Publish {
+        referrers,
         sources,
         destinations: destinations(&tags, &moving_tags, &home),
         tags,

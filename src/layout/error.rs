@@ -97,3 +97,19 @@ fn images_text(images: &[String]) -> String {
         format!("; it has {}", shown.join(", "))
     }
 }
+
+impl LayoutError {
+    /// Whether one piece of content is the fault, and not the folder: it cannot be used, whoever reads it.
+    #[must_use]
+    pub fn is_about_content(&self) -> bool {
+        match self {
+            Self::TooLong { .. } | Self::OtherContent { .. } | Self::Malformed { .. } => true,
+            Self::NoLayout { .. }
+            | Self::Unreadable { .. }
+            | Self::NoFile(_)
+            | Self::TooMany { .. }
+            | Self::NoImage { .. }
+            | Self::ManyImages { .. } => false,
+        }
+    }
+}

@@ -181,6 +181,21 @@ impl Layout {
         self.folder.file(&place(digest))
     }
 
+    /// The blob `digest`, of at most `limit` bytes; `None` says that the folder does not have it.
+    pub fn content(&self, digest: &Digest, limit: u64) -> Result<Option<Vec<u8>>, LayoutError> {
+        let place = place(digest);
+        let Some(bytes) = self.folder.read(&place, limit)? else {
+            return Ok(None);
+        };
+        let computed = Digest::of(&bytes);
+        if computed == *digest {
+            Ok(Some(bytes))
+        } else {
+            let path = self.folder.shown(&place);
+            Err(LayoutError::OtherContent { path, computed })
+        }
+    }
+
     fn names(&self) -> Vec<String> {
         let name = |entry: &Descriptor| {
             let name = entry.annotations.get(NAME).cloned();

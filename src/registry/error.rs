@@ -360,10 +360,29 @@ impl RegistryError {
         refusal.is_some_and(|refusal| codes.iter().any(|code| refusal.has_code(code)))
     }
 
-    /// Whether the bytes behind a digest came, and are no manifest, whoever reads them.
+    /// Whether the content came and is the fault: what the digest names is no manifest, whoever reads it, or longer than
+    /// anything that was asked for. A registry that gives something else, or nothing, is not that.
     #[must_use]
-    pub fn is_malformed(&self) -> bool {
-        matches!(&self.fault, Fault::Manifest(error) if matches!(**error, ManifestError::Malformed { .. }))
+    pub fn is_about_content(&self) -> bool {
+        match &self.fault {
+            Fault::Manifest(_) => true,
+            Fault::Body { source, .. } => matches!(source, HttpError::TooLong { .. }),
+            Fault::Size { .. } => self.operation == Operation::ReadBlob,
+            Fault::Refused { .. }
+            | Fault::Token { .. }
+            | Fault::Aws { .. }
+            | Fault::AwsEndpoint { .. }
+            | Fault::Realm { .. }
+            | Fault::NoToken
+            | Fault::Helper(_)
+            | Fault::Unreachable { .. }
+            | Fault::Digest { .. }
+            | Fault::File(_)
+            | Fault::Early { .. }
+            | Fault::Partial { .. }
+            | Fault::Listing(_)
+            | Fault::Address { .. } => false,
+        }
     }
 
     /// Why the certificate of the registry, or of a server that it sends us to, is not accepted, and which server that is.

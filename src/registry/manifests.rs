@@ -159,11 +159,11 @@ impl Registry {
 }
 
 /// Without the full list GHCR answers 404 for an index that is there, and Quay converts it.
-fn accept() -> String {
+pub(super) fn accept() -> String {
     MediaType::MANIFESTS.map(String::from).join(", ")
 }
 
-fn question<'a>(
+pub(super) fn question<'a>(
     repository: &'a Repository,
     reference: &Reference,
     accept: &'a str,
@@ -178,7 +178,7 @@ fn question<'a>(
     }
 }
 
-fn object(repository: &Repository, reference: &Reference) -> String {
+pub(super) fn object(repository: &Repository, reference: &Reference) -> String {
     let image = ImageReference {
         repository: repository.clone(),
         reference: Some(reference.clone()),

@@ -22,6 +22,7 @@ mod newness;
 mod opened;
 mod parts;
 mod passage;
+mod referrer_list;
 mod referrers;
 mod refusal;
 mod retry;
@@ -45,7 +46,8 @@ pub use credentials::{Credentials, CredentialsError, Login};
 pub use deletion::{DeletionError, Doomed, Stays, steps_by_hand};
 pub use error::{AwsRefusal, Fault, Operation, RegistryError};
 pub use passage::Progress;
-pub use referrers::Referrers;
+pub use referrer_list::{Entries, Entry, REFERRERS_MAX, Referrer, Slim};
+pub use referrers::{Pages, Referrers, TaggedList};
 pub use refusal::Refusal;
 pub use uploads::Reserved;
 

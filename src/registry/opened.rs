@@ -13,7 +13,9 @@ use crate::http::{HttpError, Unanswered, Watch, read, read_start};
 /// Longer bodies are read a few at a time, so that many that are as long as they may be take no more memory than a few.
 const LARGE_BYTES: u64 = 512 * 1024;
 /// How many are read at once.
-pub(super) const LARGE_AT_ONCE: usize = 2;
+pub(super) const LARGE_AT_ONCE: u32 = 2;
+/// Longer ones are read alone.
+const HUGE_BYTES: u64 = 4 * 1024 * 1024;
 
 /// The right to have an answer on its way.
 #[derive(Debug)]
@@ -77,7 +79,11 @@ impl Opened {
     /// Reads what is left to read, of at most `limit` bytes.
     pub(super) async fn read(self, limit: u64) -> Result<Answer, Fault> {
         // What does not say how long it is may be long.
-        let may_be_large = limit > LARGE_BYTES && self.length().is_none_or(|it| it > LARGE_BYTES);
+        let may_exceed = |bytes| limit > bytes && self.length().is_none_or(|it| it > bytes);
+        let turns = match () {
+            () if may_exceed(HUGE_BYTES) => LARGE_AT_ONCE,
+            () => u32::from(may_exceed(LARGE_BYTES)),
+        };
         let Self {
             mut answer,
             rest,
@@ -86,8 +92,8 @@ impl Opened {
         } = self;
         if let Some(rest) = rest {
             let _large = match &turn {
-                Some(turn) if may_be_large => Arc::clone(&turn.large).acquire_owned().await.ok(),
-                Some(_) | None => None,
+                Some(turn) => Arc::clone(&turn.large).acquire_many_owned(turns).await.ok(),
+                None => None,
             };
             let body = read(rest, limit).await;
             answer.body = body.map_err(|source| broken(&answer.url, source))?;

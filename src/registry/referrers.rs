@@ -2,87 +2,172 @@
 
 use reqwest::Url;
 use reqwest::header::LINK;
-use serde::Deserialize;
 
-use super::answers::{Listing, listing};
+use super::answers::{Listing, Presence, listing, presence};
 use super::client::{Question, Registry, Target};
 use super::error::{Fault, Operation, RegistryError};
-use super::refusal::printable;
+use super::manifests::{accept, check_stated, object, question};
+use super::referrer_list::{Entries, Entry, read_list};
 use super::wire::Answer;
-use crate::domain::{Descriptor, Digest, MediaType, Repository};
+use crate::domain::{Digest, Manifest, MediaType, Reference, Repository, Tag};
 
-/// One page is an index, and no longer than one may be.
-const PAGE_MAX_BYTES: u64 = 4 * 1024 * 1024;
-const PAGES_MAX: usize = 100;
-/// Far more than refers to any image; a page that is full of the shortest entries has more.
-const REFERRERS_MAX: usize = 10_000;
+/// One page is an index. Each entry has the annotations of its referrer, and so may be as long as any manifest.
+const PAGE_MAX_BYTES: u64 = 24 * 1024 * 1024;
+/// Pages of the sizes that registries use hold as many entries as are looked at.
+const PAGES_MAX: usize = 200;
+/// A list of this length is held as it is.
+const SHORT_MAX_BYTES: usize = 16 * 1024;
 
 /// What a registry says about what refers to a manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Referrers {
-    /// It keeps a list, and this is all of it.
-    Listed(Vec<Descriptor>),
+pub enum Referrers<T> {
+    /// It keeps a list, and this is all of it; of [`Pages`], the next page.
+    Listed(Entries<T>),
     /// It keeps none: look at the fallback tag.
     NoApi,
 }
 
-#[derive(Deserialize)]
-struct Page {
-    // SPEC: required. A registry written in Go has `null` for none; a document without it is something else, and the
-    // explicit function is what makes serde insist on it.
-    #[serde(deserialize_with = "Option::deserialize")]
-    manifests: Option<Vec<Descriptor>>,
+/// A list that a registry keeps, read page by page.
+#[derive(Debug)]
+pub struct Pages<'a> {
+    registry: &'a Registry,
+    repository: &'a Repository,
+    subject: &'a Digest,
+    /// Nothing after the last one.
+    next: Option<Target>,
+    number: usize,
+    count: usize,
+}
+
+/// A list that clients keep under a tag.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaggedList<T> {
+    /// What the tag holds.
+    pub digest: Digest,
+    /// Its entries; none where it holds no index.
+    pub entries: Entries<T>,
+    /// The whole of it, where it is short.
+    pub short: Option<Manifest>,
 }
 
 impl Registry {
     /// Lists what refers to `subject`, whatever its type: old entries carry a wrong `artifactType`, so it is never
     /// asked for. Which answers mean that there is no such API is in the table of `answers.rs`.
-    pub async fn referrers(
+    pub async fn referrers<T: Entry>(
         &self,
         repository: &Repository,
         subject: &Digest,
-    ) -> Result<Referrers, RegistryError> {
-        let listed = self.list(repository, subject).await;
-        listed.map_err(|fault| {
-            let object = repository.at(subject).to_string();
-            self.error(Operation::List, repository, object, fault)
+    ) -> Result<Referrers<T>, RegistryError> {
+        let mut pages = self.referrer_pages(repository, subject);
+        let mut all = Entries::default();
+        while let Some(page) = pages.next().await? {
+            match page {
+                Referrers::Listed(Entries { listed, broken }) => {
+                    all.listed.extend(listed);
+                    all.broken += broken;
+                }
+                Referrers::NoApi => return Ok(Referrers::NoApi),
+            }
+        }
+        Ok(Referrers::Listed(all))
+    }
+
+    /// The same list, page by page. Nothing is asked yet.
+    pub fn referrer_pages<'a>(
+        &'a self,
+        repository: &'a Repository,
+        subject: &'a Digest,
+    ) -> Pages<'a> {
+        Pages {
+            registry: self,
+            repository,
+            subject,
+            next: Some(Target::Path(format!("referrers/{subject}"))),
+            number: 0,
+            count: 0,
+        }
+    }
+
+    /// Reads the list under `tag`. `None` says that the tag is not there.
+    pub async fn tagged_list<T: Entry>(
+        &self,
+        repository: &Repository,
+        tag: &Tag,
+    ) -> Result<Option<TaggedList<T>>, RegistryError> {
+        let reference = Reference::Tag(tag.clone());
+        let read = self.read_tagged(repository, &reference).await;
+        read.map_err(|fault| {
+            let object = object(repository, &reference);
+            self.error(Operation::Read, repository, object, fault)
         })
     }
 
-    async fn list(&self, repository: &Repository, subject: &Digest) -> Result<Referrers, Fault> {
-        let page = |target| Question {
-            target,
-            accept: Some(MediaType::OciIndex.as_str()),
-            ..Question::get(repository, String::new(), PAGE_MAX_BYTES)
-        };
-        let mut target = Target::Path(format!("referrers/{subject}"));
-        let mut referrers = Vec::new();
-        for number in 1..=PAGES_MAX {
-            let answer = self.ask(&page(target)).await?;
-            match (listing(&answer), number) {
-                (Listing::Listed, _) => (),
-                (Listing::NoApi, 1) => return Ok(Referrers::NoApi),
-                (Listing::NoApi | Listing::Unknown, _) => return Err(answer.fault()),
-            }
-            referrers.append(&mut read(&answer)?);
-            if referrers.len() > REFERRERS_MAX {
-                let reason = format!("it has more than {REFERRERS_MAX} entries");
-                return Err(Fault::Listing(reason));
-            }
-            match next_page(&answer)? {
-                Some(next) => target = Target::Address(next),
-                None => return Ok(Referrers::Listed(referrers)),
-            }
+    async fn read_tagged<T: Entry>(
+        &self,
+        repository: &Repository,
+        reference: &Reference,
+    ) -> Result<Option<TaggedList<T>>, Fault> {
+        let accept = accept();
+        let answer = self.ask(&question(repository, reference, &accept)).await?;
+        match presence(&answer) {
+            Presence::Absent => return Ok(None),
+            Presence::Unknown => return Err(answer.fault()),
+            Presence::Present => (),
         }
-        let reason = format!("it does not end after {PAGES_MAX} pages");
-        Err(Fault::Listing(reason))
+        let digest = Digest::of(&answer.body);
+        check_stated(&digest, &answer)?;
+        let media_type = MediaType::from(answer.header("content-type").unwrap_or_default());
+        let entries = if media_type.is_image() {
+            Entries::default()
+        } else {
+            read_list(&answer.body, 0)?
+        };
+        let is_short = answer.body.len() <= SHORT_MAX_BYTES;
+        let short = is_short.then(|| Manifest::parse(answer.body, media_type));
+        Ok(Some(TaggedList {
+            digest,
+            entries,
+            short: short.and_then(Result::ok),
+        }))
     }
 }
 
-pub(super) fn read(answer: &Answer) -> Result<Vec<Descriptor>, Fault> {
-    let page: Page = serde_json::from_slice(&answer.body)
-        .map_err(|error| Fault::Listing(printable(&error.to_string(), 300)))?;
-    Ok(page.manifests.unwrap_or_default())
+impl Pages<'_> {
+    /// Reads the next page; `None` after the last.
+    pub async fn next<T: Entry>(&mut self) -> Result<Option<Referrers<T>>, RegistryError> {
+        let Some(target) = self.next.take() else {
+            return Ok(None);
+        };
+        let page = self.read(target).await;
+        page.map(Some).map_err(|fault| {
+            let object = self.repository.at(self.subject).to_string();
+            let registry = self.registry;
+            registry.error(Operation::List, self.repository, object, fault)
+        })
+    }
+
+    async fn read<T: Entry>(&mut self, target: Target) -> Result<Referrers<T>, Fault> {
+        self.number += 1;
+        if self.number > PAGES_MAX {
+            let reason = format!("it does not end after {PAGES_MAX} pages");
+            return Err(Fault::Listing(reason));
+        }
+        let page = Question {
+            target,
+            accept: Some(MediaType::OciIndex.as_str()),
+            ..Question::get(self.repository, String::new(), PAGE_MAX_BYTES)
+        };
+        let answer = self.registry.ask(&page).await?;
+        match (listing(&answer), self.number) {
+            (Listing::Listed, _) => (),
+            (Listing::NoApi, 1) => return Ok(Referrers::NoApi),
+            (Listing::NoApi | Listing::Unknown, _) => return Err(answer.fault()),
+        }
+        let entries: Entries<T> = read_list(&answer.body, self.count)?;
+        self.count += entries.listed.len() + entries.broken;
+        self.next = next_page(&answer)?.map(Target::Address);
+        Ok(Referrers::Listed(entries))
+    }
 }
 
 /// The address of the next page (RFC 8288), which must be on the same registry.

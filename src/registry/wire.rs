@@ -114,7 +114,7 @@ impl Wire {
         let mut turns = self.turns.lock().ok()?;
         let of_host = turns.entry(authority(url)).or_insert_with(|| Turns {
             requests: Arc::new(Semaphore::new(REQUESTS_MAX)),
-            large: Arc::new(Semaphore::new(LARGE_AT_ONCE)),
+            large: Arc::new(Semaphore::new(LARGE_AT_ONCE as usize)),
         });
         Some(of_host.clone())
     }

@@ -115,6 +115,12 @@ impl Report<'_> {
         }
     }
 
+    /// Whether images were published of which nobody was asked who has signed them.
+    fn is_unverified(&self) -> bool {
+        let is_done = self.failure.is_none() && !self.receipt.planned;
+        self.command == Command::Publish && is_done && !self.receipt.verified
+    }
+
     /// The last line of the log, when all went well.
     #[must_use]
     pub fn closing_line(&self) -> String {
@@ -139,6 +145,7 @@ impl Report<'_> {
             }
         };
         let signing = match self.command {
+            Command::Publish if self.is_unverified() => ", nothing was verified",
             Command::Create
             | Command::Sign
             | Command::Verify

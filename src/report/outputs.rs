@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::{Report, ResultWord};
-use crate::apply::{IndexReceipt, Origin, Receipt, SignatureReceipt, Subject};
+use crate::apply::{IndexReceipt, Origin, Receipt, ReferrerReceipt, SignatureReceipt, Subject};
 use crate::domain::{Digest, FullTag};
 use crate::inputs::Command;
 
@@ -43,6 +43,7 @@ outputs! {
     "proceed": "`preflight`: `true` when a build is to go on.";
     "states": "`preflight`, JSON object: full tag to its `state` (`absent`, `present`, `same`, `different`, `unknown`, `unknown-new`) and `digest`.";
     "source": "`preflight` with `skip`: where the image is that is published already, `registry/repository@digest`; the `digests` of a `seal` that completes it.";
+    "referrers": "`publish`, JSON list: everything that refers to what was published, with `subject`, `referrer` (its digest, or its tag), `type`, `verified`, `by` (who made it) or `why` it is not verified, and whether it was `carried`.";
     "remaining": "`cleanup`, JSON list: each tag that could not be taken back or, where nothing vouches for the record, that exists, with `registry`, `digest`, `before`, `why`, and the `steps` to do it by hand.";
     "record": "Path of the record, relative to the workspace.";
     "record-digest": "SHA-256 of the record, for the `record-digest` of a later job. It is there after a failure, too.";
@@ -81,6 +82,10 @@ impl Report<'_> {
             outputs.push(("sign-skipped", (signed && !made).to_string()));
         }
         outputs.push(("verified", receipt.verified.to_string()));
+        if self.command == Command::Publish {
+            let referrers: Vec<Value> = receipt.referrers.iter().map(referrer_json).collect();
+            outputs.push(("referrers", json!(referrers).to_string()));
+        }
         let signatures: Vec<Value> = receipt.signatures.iter().map(signature_json).collect();
         outputs.push(("signatures", json!(signatures).to_string()));
         let signature = self.main_signature();
@@ -180,6 +185,22 @@ fn index_outputs(receipt: &Receipt, index: &IndexReceipt) -> [(&'static str, Str
         ("result", ResultWord::of(receipt).as_str().to_owned()),
         ("manifest-create-skipped", skipped.to_string()),
     ]
+}
+
+fn referrer_json(referrer: &ReferrerReceipt) -> Value {
+    let mut json = json!({
+        "subject": referrer.subject,
+        "referrer": referrer.name,
+        "type": referrer.kind,
+        "verified": referrer.verdict.is_ok(),
+        "carried": referrer.is_carried,
+    });
+    let (name, text) = match &referrer.verdict {
+        Ok(by) => ("by", by),
+        Err(why) => ("why", why),
+    };
+    json[name] = json!(text);
+    json
 }
 
 fn signature_json(signature: &SignatureReceipt) -> Value {

@@ -1,15 +1,20 @@
 //! What became of each repository, as the summary tells it.
 
 use super::Report;
-use super::markdown::{code, table};
+use super::markdown::{code, prose, table};
 use super::summary::{ROWS_SHOWN, folded, short};
 use crate::apply::{PlaceReceipt, PlaceState};
+
+/// So many referrers are shown.
+const REFERRERS_SHOWN: usize = 200;
 
 impl Report<'_> {
     /// What became of each repository, where that is not said by the tags alone.
     pub(super) fn places_section(&self) -> Option<String> {
         let places = self.places();
-        let is_plain = |place: &PlaceReceipt| place.brought.is_empty() && place.blobs.is_empty();
+        let is_plain = |place: &PlaceReceipt| {
+            place.brought.is_empty() && place.blobs.is_empty() && place.lists.is_empty()
+        };
         if places.len() < 2 && places.iter().all(is_plain) {
             return None;
         }
@@ -44,6 +49,35 @@ impl Report<'_> {
         (!rows.is_empty()).then(|| folded("With it", rows.len(), &table))
     }
 
+    /// What belongs to the images that were published, and whether it is verified.
+    pub(super) fn referrers_section(&self) -> Option<String> {
+        let referrers = &self.receipt.referrers;
+        let rows: Vec<Vec<String>> = referrers
+            .iter()
+            .take(REFERRERS_SHOWN)
+            .map(|referrer| {
+                let name = match referrer.name.parse() {
+                    Ok(digest) => short(&digest),
+                    Err(_) => code(&referrer.name),
+                };
+                let verdict = match &referrer.verdict {
+                    Ok(by) => format!(":white_check_mark:&nbsp;verified<br>{}", code(by)),
+                    Err(why) => format!("**not&nbsp;verified**<br>{}", prose(why)),
+                };
+                let carried = if referrer.is_carried { "yes" } else { "no" };
+                let (kind, subject) = (code(&referrer.kind), short(&referrer.subject));
+                vec![name, kind, subject, verdict, carried.to_owned()]
+            })
+            .collect();
+        let table = table(&["Referrer", "Type", "Of", "Verified", "Carried"], &rows);
+        let more = match referrers.len().saturating_sub(REFERRERS_SHOWN) {
+            0 => String::new(),
+            more => format!("\nand {more} more\n"),
+        };
+        let content = format!("{table}{more}");
+        (!rows.is_empty()).then(|| folded("What refers to it", rows.len(), &content))
+    }
+
     fn place_word(&self, place: &PlaceReceipt) -> &'static str {
         match place.state {
             PlaceState::WasThere => ":white_check_mark:&nbsp;was&nbsp;there",
@@ -61,8 +95,16 @@ fn brought_text(place: &PlaceReceipt) -> String {
         .blobs
         .iter()
         .map(|blob| format!("{} (blob)", short(blob)));
-    let count = place.brought.len() + place.blobs.len();
-    let mut shown: Vec<String> = manifests.chain(blobs).take(ROWS_SHOWN).collect();
+    let lists = place
+        .lists
+        .iter()
+        .map(|tag| format!("{} (list)", code(tag)));
+    let count = place.brought.len() + place.blobs.len() + place.lists.len();
+    let mut shown: Vec<String> = manifests
+        .chain(blobs)
+        .chain(lists)
+        .take(ROWS_SHOWN)
+        .collect();
     match count - shown.len() {
         _ if shown.is_empty() => return "–".to_owned(),
         0 => (),

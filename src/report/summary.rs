@@ -31,9 +31,11 @@ impl Report<'_> {
                 .map(|failure| self.failure_section(failure)),
         );
         sections.extend(self.unsigned_section());
+        sections.extend(self.unverified_section());
         sections.extend(self.tags_section());
         sections.extend(self.places_section());
         sections.extend(self.others_section());
+        sections.extend(self.referrers_section());
         sections.extend(self.platforms_section());
         sections.extend(self.signatures_section());
         if self.failure.is_none() {
@@ -138,6 +140,13 @@ impl Report<'_> {
             digests.join(", "),
             prose(reason)
         ))
+    }
+
+    fn unverified_section(&self) -> Option<String> {
+        let is_unverified = self.is_unverified();
+        is_unverified.then(|| {
+            "> [!NOTE]\n> Nothing was verified: no identity is given (`certificate-identity`).\n".to_owned()
+        })
     }
 
     fn tags_section(&self) -> Option<String> {

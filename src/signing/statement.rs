@@ -3,7 +3,7 @@
 use crate::domain::Digest;
 
 /// The predicate that makes a statement a signature and not an attestation.
-pub(super) const SIGN_PREDICATE: &str = "https://sigstore.dev/cosign/sign/v1";
+pub const SIGN_PREDICATE: &str = "https://sigstore.dev/cosign/sign/v1";
 /// The media type of the payload in the envelope.
 pub(super) const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
 /// The only type of statement that is written and read.

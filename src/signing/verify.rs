@@ -122,13 +122,13 @@ pub(super) fn check_bundle<'a>(
     })
 }
 
-fn invalid(source: sigstore_verify::Error) -> Refusal {
+pub(super) fn invalid(source: sigstore_verify::Error) -> Refusal {
     Refusal::Invalid {
         source: Box::new(source),
     }
 }
 
-fn read(bundle: &[u8]) -> Result<Bundle, Refusal> {
+pub(super) fn read(bundle: &[u8]) -> Result<Bundle, Refusal> {
     let unreadable = Refusal::unreadable_bundle;
     if bundle.len() > BUNDLE_MAX_BYTES {
         return Err(unreadable("it is too long".into()));

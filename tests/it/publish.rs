@@ -27,7 +27,7 @@ impl Pipeline {
     }
 
     /// `prod/app:tag` in the registry where images are published.
-    fn there(&self, reference: &str) -> String {
+    pub(crate) fn there(&self, reference: &str) -> String {
         let sign = if reference.contains(':') { '@' } else { ':' };
         format!("{}{sign}{reference}", self.target.repository(TARGET))
     }

@@ -8,16 +8,18 @@ use tokio::sync::OnceCell;
 
 use super::carry::Carrier;
 use super::source::{Known, Source};
+use super::vetting::Vetting;
 use crate::apply::children::{DEPTH_MAX, PARALLEL};
 use crate::apply::receipt::Subject;
 use crate::apply::signatures::attach::list;
 use crate::apply::signatures::legacy::read_config;
-use crate::apply::signatures::legacy_manifest::merge;
-use crate::apply::signatures::lookup::{REFERRERS_MAX, entries, fallback};
+use crate::apply::signatures::legacy_manifest::{merge, refit};
+use crate::apply::signatures::lookup::fallback;
+use crate::apply::signatures::seen_list::SeenList;
 use crate::apply::signatures::settle::{Change, Look, Shared};
 use crate::apply::{ApplyError, Context};
 use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, Repository};
-use crate::registry::Referrers;
+use crate::registry::{REFERRERS_MAX, Referrers};
 
 /// The ends of the tags under which cosign keeps, or kept, what belongs to an image.
 const BESIDE: [&str; 3] = ["sig", "att", "sbom"];
@@ -28,6 +30,7 @@ pub(in crate::apply) struct Belongings<'a> {
     from: &'a [Source],
     to: &'a Repository,
     carrier: &'a Carrier<'a>,
+    vetting: &'a Vetting<'a>,
     /// Whether the destination keeps lists of referrers. Where it was found not to, tags do, which is right anywhere.
     keeps_lists: OnceCell<bool>,
 }
@@ -47,12 +50,14 @@ impl<'a> Belongings<'a> {
         from: &'a [Source],
         to: &'a Repository,
         carrier: &'a Carrier<'a>,
+        vetting: &'a Vetting<'a>,
     ) -> Self {
         Self {
             context,
             from,
             to,
             carrier,
+            vetting,
             keeps_lists: OnceCell::new(),
         }
     }
@@ -99,15 +104,23 @@ impl<'a> Belongings<'a> {
     async fn bring_referrers(&self, subject: &Digest, known: &[Known]) -> Result<(), ApplyError> {
         let listed = self.listed(subject, known).await?;
         let brought = listed.entries.values().map(|entry| async move {
-            let is_there = self.carrier.bring_listed(&entry.digest).await?;
-            if !is_there {
-                let lost = format!(
-                    "`{}` is said to refer to `{subject}` and is not there; it is left out",
-                    entry.digest
-                );
-                self.context.events.warn(lost);
+            let (context, from) = (self.context, self.from);
+            if !self
+                .vetting
+                .lets_pass(context, from, subject, entry)
+                .await?
+            {
+                return Ok(None);
             }
-            Ok::<_, ApplyError>(is_there.then(|| entry.clone()))
+            let left_out = self.carrier.bring_listed(&entry.digest).await?;
+            if let Some(why) = &left_out {
+                let digest = &entry.digest;
+                self.vetting.leave_out(subject, &digest.to_string());
+                context.events.warn(format!(
+                    "`{digest}` is said to refer to `{subject}` and is left out: {why}"
+                ));
+            }
+            Ok::<_, ApplyError>(left_out.is_none().then(|| entry.clone()))
         });
         let brought: Vec<Option<Descriptor>> = stream::iter(brought.collect::<Vec<_>>())
             .buffered(PARALLEL)
@@ -119,11 +132,13 @@ impl<'a> Belongings<'a> {
         }
         let shared = fallback(self.context, self.to, subject);
         let look = self.look(&shared).await?;
+        let tag = shared.tag.clone();
         let listing = list(shared, Some(look), brought, listed.original);
-        match listing.await? {
-            Some(settling) => settling.await,
-            None => Ok(()),
+        if let Some(settling) = listing.await? {
+            settling.await?;
+            self.carrier.note_list(&tag);
         }
+        Ok(())
     }
 
     async fn listed(&self, subject: &Digest, known: &[Known]) -> Result<Listed, ApplyError> {
@@ -131,9 +146,15 @@ impl<'a> Belongings<'a> {
         for (source, known) in self.from.iter().zip(known) {
             let api = source.referrers(self.context, subject).await?;
             let fallback = source.fallback(self.context, subject, known).await?;
-            let own = api.into_iter();
-            let tagged = fallback.as_ref().map_or(&[][..], entries).to_vec();
-            for entry in own.chain(tagged) {
+            let (tagged, original) =
+                fallback.map_or_else(Default::default, |list| (list.entries, list.short));
+            let broken = api.broken + tagged.broken;
+            if broken > 0 {
+                self.context.events.warn(format!(
+                    "{broken} entries of the list of what refers to `{subject}` cannot be read; they are left out"
+                ));
+            }
+            for entry in api.listed.into_iter().chain(tagged.listed) {
                 let is_manifest = entry.media_type.is_index() || entry.media_type.is_image();
                 if is_manifest {
                     listed.entries.entry(entry.digest.clone()).or_insert(entry);
@@ -145,7 +166,7 @@ impl<'a> Belongings<'a> {
                     self.context.events.warn(odd);
                 }
             }
-            listed.original = listed.original.or(fallback);
+            listed.original = listed.original.or(original);
         }
         let count = listed.entries.len();
         if count > REFERRERS_MAX {
@@ -163,7 +184,8 @@ impl<'a> Belongings<'a> {
 
     /// Whether the destination's own list of referrers has all of these.
     async fn are_listed(&self, subject: &Digest, new: &[Descriptor]) -> Result<bool, ApplyError> {
-        let ask = async || self.context.registry.referrers(self.to, subject).await;
+        let registry = &self.context.registry;
+        let ask = async || registry.referrers::<Digest>(self.to, subject).await;
         let mut first = None;
         let find_out = async || {
             let answer = first.insert(ask().await?);
@@ -176,9 +198,10 @@ impl<'a> Belongings<'a> {
             None => Referrers::NoApi,
         };
         Ok(match answer {
-            Referrers::Listed(listed) => new
-                .iter()
-                .all(|entry| listed.iter().any(|known| known.digest == entry.digest)),
+            Referrers::Listed(all) => {
+                let known: BTreeSet<Digest> = all.listed.into_iter().collect();
+                new.iter().all(|entry| known.contains(&entry.digest))
+            }
             Referrers::NoApi => false,
         })
     }
@@ -192,8 +215,15 @@ impl<'a> Belongings<'a> {
     ) -> Result<(), ApplyError> {
         for (source, known) in self.from.iter().zip(known) {
             let found = source.beside(self.context, subject, suffix, known).await?;
-            if let Some(original) = found {
-                self.bring_tag(subject, suffix, &original).await?;
+            let Some(original) = found else {
+                continue;
+            };
+            let kept =
+                self.vetting
+                    .kept_of(self.context, source, subject, suffix, original.clone());
+            if let Some(kept) = kept.await? {
+                self.bring_tag(subject, suffix, &kept, kept != original)
+                    .await?;
             }
         }
         Ok(())
@@ -204,18 +234,25 @@ impl<'a> Belongings<'a> {
         subject: &Digest,
         suffix: &'static str,
         original: &Manifest,
+        is_part: bool,
     ) -> Result<(), ApplyError> {
         let tag = subject.tag_beside(suffix);
         let shared = Shared::new(self.context, self.to, subject, tag);
-        self.carrier.know(original);
+        if !is_part {
+            self.carrier.know(original);
+        }
         let look = self.look(&shared).await?;
-        let held = look.holds().map(Manifest::digest);
+        let held = look.holds().map(SeenList::digest);
         // One that holds the same has nothing to add.
         if held == Some(original.digest()) {
             self.carrier.note_there(original.digest());
             return self.carrier.bring(original.digest()).await;
         }
         let add = async |current: Option<&Manifest>| match current {
+            None if is_part => {
+                self.carrier.bring_contents(original).await?;
+                refit(original).map(Some)
+            }
             None => {
                 self.carrier.bring(original.digest()).await?;
                 Ok(Some(Change {
@@ -240,7 +277,10 @@ impl<'a> Belongings<'a> {
             }
             Some(current) => self.merged(subject, &shared, current, original).await,
         };
-        shared.settle_at(look, add).await
+        if shared.settle_at(look, add).await? {
+            self.carrier.note_list(&shared.tag);
+        }
+        Ok(())
     }
 
     /// Looks at a list of the destination. Where it had the image before, others may have listed there what is theirs: that

@@ -5,7 +5,7 @@ use std::iter;
 use futures_util::future::try_join_all;
 
 use super::source::Source;
-use crate::apply::subjects::{find_image, observed};
+use crate::apply::subjects::{TagIs, find_image, observed, tell_tag};
 use crate::apply::{ApplyError, Context, Ledger};
 use crate::domain::{Digest, ImageReference, Manifest, Reference, Repository};
 use crate::inputs::Origin;
@@ -208,10 +208,14 @@ async fn held(
         return Ok(None);
     };
     if is_only {
-        return find_image(context, image).await.map(Some);
+        return find_image(context, image, TagIs::Vouched).await.map(Some);
     }
     let registry = &context.registry;
-    Ok(registry.manifest(&image.repository, reference).await?)
+    let found = registry.manifest(&image.repository, reference).await?;
+    if let Some(found) = &found {
+        tell_tag(context, image, found, TagIs::Vouched);
+    }
+    Ok(found)
 }
 
 /// The images of a record, each with the repositories that it is in.

@@ -7,7 +7,7 @@ use crate::apply::signatures::settle::Shared;
 use crate::apply::{ApplyError, Context};
 use crate::domain::{Descriptor, Digest, EMPTY_CONFIG, Manifest, Reference, Repository, Tag};
 use crate::layout::Layout;
-use crate::registry::{Operation, Referrers, RegistryError};
+use crate::registry::{Entries, Operation, Referrers, RegistryError, TaggedList};
 
 /// A place that images can be copied from.
 #[derive(Debug, Clone)]
@@ -74,16 +74,19 @@ impl Source {
         &self,
         context: &Context,
         subject: &Digest,
-    ) -> Result<Vec<Descriptor>, ApplyError> {
+    ) -> Result<Entries<Descriptor>, ApplyError> {
         match self {
             Self::Repository(repository) => {
                 let listed = context.registry.referrers(repository, subject).await?;
                 Ok(match listed {
                     Referrers::Listed(listed) => listed,
-                    Referrers::NoApi => Vec::new(),
+                    Referrers::NoApi => Entries::default(),
                 })
             }
-            Self::Layout(layout) => Ok(layout.referrers(subject).to_vec()),
+            Self::Layout(layout) => Ok(Entries {
+                listed: layout.referrers(subject).to_vec(),
+                broken: 0,
+            }),
         }
     }
 
@@ -93,14 +96,26 @@ impl Source {
         context: &Context,
         subject: &Digest,
         known: &Known,
-    ) -> Result<Option<Manifest>, ApplyError> {
+    ) -> Result<Option<TaggedList<Descriptor>>, ApplyError> {
         match self {
             Self::Repository(from) if known.may_have(&subject.fallback_tag()) => {
-                let found = fallback(context, from, subject).read().await?;
-                Ok(found.filter(|found| found.media_type().is_index()))
+                fallback(context, from, subject).list().await
             }
             // What refers to something in a folder is found without lists.
             Self::Repository(_) | Self::Layout(_) => Ok(None),
+        }
+    }
+
+    /// The content of the blob `digest`, of at most `limit` bytes; `None` says that it is not there.
+    pub(in crate::apply) async fn content(
+        &self,
+        context: &Context,
+        digest: &Digest,
+        limit: u64,
+    ) -> Result<Option<Vec<u8>>, ApplyError> {
+        match self {
+            Self::Repository(from) => Ok(context.registry.blob(from, digest, limit).await?),
+            Self::Layout(layout) => Ok(layout.content(digest, limit)?),
         }
     }
 

@@ -10,6 +10,7 @@ use tokio::sync::OnceCell;
 
 use super::legacy;
 use super::lookup::{Api, entries, fallback};
+use super::seen_list::SeenList;
 use super::settle::{Change, Look, Settling, Shared};
 use crate::apply::receipt::{Place, Subject};
 use crate::apply::{ApplyError, Context};
@@ -85,7 +86,7 @@ impl<'a> Attacher<'a> {
         &self,
         subject: &'a Descriptor,
         signature: &LegacySignature,
-        seen: Option<Manifest>,
+        seen: Option<SeenList>,
     ) -> Result<(Place, Settling<'a>), ApplyError> {
         let (context, repository) = (self.context, self.repository);
         legacy::attach(context, repository, &subject.digest, signature, seen).await
@@ -98,7 +99,7 @@ impl<'a> Attacher<'a> {
         subject: &'a Descriptor,
         signature: &Signature,
         api: Api,
-        seen: Option<Manifest>,
+        seen: Option<SeenList>,
         stored: impl FnOnce(),
     ) -> Result<(Place, Settling<'a>), ApplyError> {
         let (context, repository) = (self.context, self.repository);
@@ -163,8 +164,9 @@ impl<'a> Attacher<'a> {
 
     async fn is_listed(&self, subject: &Digest, digest: &Digest) -> Result<bool, RegistryError> {
         let registry = &self.context.registry;
-        Ok(match registry.referrers(self.repository, subject).await? {
-            Referrers::Listed(listed) => listed.iter().any(|entry| entry.digest == *digest),
+        let listed = registry.referrers::<Digest>(self.repository, subject);
+        Ok(match listed.await? {
+            Referrers::Listed(all) => all.listed.contains(digest),
             Referrers::NoApi => false,
         })
     }

@@ -4,18 +4,21 @@
 
 use std::collections::BTreeMap;
 
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use futures_util::{StreamExt as _, stream};
 
-use super::legacy_manifest::{Config, append, begin, config_of, holds, is_signature};
-use super::lookup::{
-    Api, Candidate, Content, Held, Judge, Judged, Lookup, REFERRERS_MAX, SIGNATURE_MAX_BYTES,
+use super::candidates::{
+    Api, Candidate, Content, Held, Judge, Judged, Layer, Lookup, SIGNATURE_MAX_BYTES, read_layer,
+    unlike,
 };
+use super::legacy_manifest::{Config, append, begin, config_of, holds, is_signature};
+use super::refused::Refused;
+use super::seen_list::SeenList;
 use super::settle::{Settling, Shared};
 use crate::apply::children::PARALLEL;
 use crate::apply::receipt::Place;
 use crate::apply::{ApplyError, Context};
 use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, Repository, SignatureFormat};
-use crate::signing::{LegacySignature, Refusal};
+use crate::signing::LegacySignature;
 
 /// The annotation that holds the signature itself.
 const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
@@ -37,15 +40,17 @@ pub(in crate::apply) async fn look_up(
     judge: &Judge<'_>,
 ) -> Result<Lookup, ApplyError> {
     let tag = tag(context, repository, subject);
-    let Some(manifest) = tag.read().await? else {
+    let (manifest, _turn) = tag.read_in_turn().await?;
+    let Some(manifest) = manifest else {
         return Ok(Lookup::of(Api::FallbackTag));
     };
     let mut lookup = judge_all(context, repository, subject, &manifest, judge).await?;
-    lookup.legacy = Some(manifest);
+    lookup.legacy = Some(SeenList::of(manifest));
     Ok(lookup)
 }
 
-/// Has every signature in such a manifest judged.
+/// Has the signatures in such a manifest judged. A payload that cannot be read is an error, unless another signature
+/// counts.
 pub(super) async fn judge_all(
     context: &Context,
     repository: &Repository,
@@ -64,61 +69,79 @@ pub(super) async fn judge_all(
         payloads.entry(&layer.digest).or_default().push(number);
     }
     // All signatures of one image under one name have the same payload. It is read once, and kept only while they are judged.
-    let judged = payloads.into_iter().map(|(digest, numbers)| {
+    let judged = payloads.into_values().map(|numbers| {
         let signatures = &signatures;
         async move {
-            let registry = &context.registry;
-            let small = |number: &usize| signatures[*number].size <= SIGNATURE_MAX_BYTES;
-            let payload = if numbers.iter().any(small) {
-                let blob = registry.blob(repository, digest, SIGNATURE_MAX_BYTES);
-                blob.await?
-            } else {
-                None
+            let is_small = |number: &&usize| signatures[**number].size <= SIGNATURE_MAX_BYTES;
+            // Where all are said to be too long, that is what becomes of them.
+            let Some(first) = numbers.iter().find(is_small).or(numbers.first()) else {
+                return Ok(Vec::new());
             };
+            let payload = read_payload(context, repository, signatures[*first]).await?;
             let judged = numbers.into_iter().map(|number| {
                 let layer = signatures[number];
-                let judged = judge_one(manifest, subject, layer, payload.as_deref(), judge);
+                let judged = judge_one(manifest, subject, layer, &payload, judge);
                 (number, judged)
             });
             Ok::<Vec<_>, ApplyError>(judged.collect())
         }
     });
-    let judged: Vec<_> = stream::iter(judged)
-        .buffered(PARALLEL)
-        .try_collect()
-        .await?;
-    let in_order: BTreeMap<usize, Judged> = judged.into_iter().flatten().collect();
+    let judged: Vec<_> = stream::iter(judged).buffered(PARALLEL).collect().await;
+    let (mut in_order, mut fault) = (BTreeMap::new(), None);
+    for group in judged {
+        match group {
+            Ok(judged) => in_order.extend(judged),
+            Err(error) => fault = fault.or(Some(error)),
+        }
+    }
     for one in in_order.into_values() {
         lookup.note(one);
     }
-    Ok(lookup)
+    match fault {
+        Some(error) if !lookup.holds_any() => Err(error),
+        Some(_) | None => Ok(lookup),
+    }
+}
+
+/// Reads what a layer points to, whatever its length is said to be: others may say it right.
+async fn read_payload(
+    context: &Context,
+    repository: &Repository,
+    layer: &Descriptor,
+) -> Result<Layer, ApplyError> {
+    Ok(match read_layer(context, repository, layer).await? {
+        Layer::Unlike { bytes, .. } => Layer::Is(bytes),
+        read @ (Layer::Is(_) | Layer::Lost | Layer::Broken(_)) => read,
+    })
 }
 
 fn judge_one(
     manifest: &Manifest,
     subject: &Digest,
     layer: &Descriptor,
-    payload: Option<&[u8]>,
+    payload: &Layer,
     judge: &Judge<'_>,
 ) -> Judged {
-    let place = place(manifest.digest(), &layer.annotations);
-    let Some(payload) = payload else {
-        return if layer.size > SIGNATURE_MAX_BYTES {
-            Judged::Refused(place, Refusal::TooLarge { size: layer.size })
-        } else {
-            Judged::Dangling(layer.digest.clone())
-        };
+    let place = place_of(manifest.digest(), &layer.annotations);
+    let broken = |why: &str| Judged::Refused(Refused::broken(place.id(), why));
+    let payload = match payload {
+        Layer::Is(payload) => payload,
+        Layer::Unlike { why, .. } | Layer::Broken(why) => return broken(why),
+        Layer::Lost => return Judged::Dangling(layer.digest.clone()),
     };
+    if let Some(why) = unlike(payload, layer) {
+        return broken(&why);
+    }
     match judge(&Candidate::Legacy(payload, &layer.annotations), subject) {
         Ok(verified) => Judged::Verified(Box::new(Held {
-            place,
             content: Content::Legacy(LegacySignature {
-                payload: payload.to_vec(),
+                payload: payload.clone(),
                 annotations: layer.annotations.clone(),
                 verified,
             }),
+            place,
         })),
-        Err(refusal) => Judged::Refused(place, refusal),
+        Err(refusal) => Judged::Refused(Refused::by_judge(&place, &refusal)),
     }
 }
 
@@ -128,7 +151,7 @@ pub(in crate::apply) async fn attach<'a>(
     repository: &'a Repository,
     subject: &'a Digest,
     signature: &LegacySignature,
-    seen: Option<Manifest>,
+    seen: Option<SeenList>,
 ) -> Result<(Place, Settling<'a>), ApplyError> {
     let ours = signature.clone();
     let shared = || tag(context, repository, subject);
@@ -145,7 +168,7 @@ pub(in crate::apply) async fn attach<'a>(
     let (manifest, settling) = shared().seen(seen).begin(add).await?;
     // Either it was there, or it was written.
     let manifest = manifest.ok_or_else(|| shared().occupied(OTHERS))?;
-    Ok((place(&manifest, &signature.annotations), settling))
+    Ok((place_of(&manifest, &signature.annotations), settling))
 }
 
 /// The config of a manifest of signatures, as far as it is known.
@@ -179,18 +202,16 @@ pub(in crate::apply) fn docker_reference(repository: &Repository) -> String {
 /// The layers of what a tag for signatures holds. A manifest without any signature is somebody's image, or no image at all.
 fn layers<'a>(manifest: &'a Manifest, tag: &Shared<'_>) -> Result<&'a [Descriptor], ApplyError> {
     match manifest.kind() {
-        ManifestKind::Image { layers, .. } if layers.len() > REFERRERS_MAX => {
-            Err(ApplyError::TooManyReferrers {
-                subject: Box::new(tag.subject()),
-                count: layers.len(),
-            })
-        }
         ManifestKind::Image { layers, .. } if layers.iter().any(is_signature) => Ok(layers),
         ManifestKind::Image { .. } | ManifestKind::Index { .. } => Err(tag.occupied(OTHERS)),
     }
 }
 
-fn place(manifest: &Digest, annotations: &BTreeMap<String, String>) -> Place {
+/// Where the signature is whose layer has these annotations.
+pub(in crate::apply) fn place_of(
+    manifest: &Digest,
+    annotations: &BTreeMap<String, String>,
+) -> Place {
     let signature = annotations.get(SIGNATURE).map_or("", String::as_str);
     Place {
         format: SignatureFormat::Legacy,

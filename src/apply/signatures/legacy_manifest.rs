@@ -108,6 +108,15 @@ pub(in crate::apply) fn merge(
     grow(current, config, layers, &digests).map(Some)
 }
 
+/// `kept`, of which layers were taken out, with a config of its own.
+pub(in crate::apply) fn refit(kept: &Manifest) -> Result<Change, ApplyError> {
+    let config = match config_of(kept) {
+        Some(_) => Config::Lost,
+        None => Config::Foreign,
+    };
+    grow(kept, config, Vec::new(), &[])
+}
+
 fn grow(
     current: &Manifest,
     config: Config,

@@ -1,11 +1,12 @@
 //! Signatures that the record names and the registry does not list: it may be late, or be told wrong of, and another
 //! signature is none the better for that.
 
+use super::candidates::{Candidates, Held, Judge};
 use super::legacy;
-use super::lookup::{Api, Held, Judge, Lookup};
 use crate::apply::{ApplyError, Context};
-use crate::domain::{Descriptor, Digest, MediaType, Reference, Repository, SignatureFormat};
+use crate::domain::{Digest, Reference, Repository, SignatureFormat};
 use crate::record::Record;
+use crate::registry::{Entries, Referrer};
 
 /// Where a record says that a signature is: its format and its manifest.
 pub(in crate::apply) type Recorded = (SignatureFormat, Digest);
@@ -40,12 +41,14 @@ pub(in crate::apply) async fn look_up(
     for (_, digest) in places.iter().filter(|(of, _)| *of == format) {
         let found = match format {
             SignatureFormat::Bundle => {
-                let entry = Descriptor::new(MediaType::OciManifest, 0, digest.clone());
-                let mut found = Lookup::of(Api::FallbackTag);
-                found
-                    .judge_all(context, repository, subject, &[entry], judge)
-                    .await?;
-                found
+                let entry = Referrer {
+                    digest: digest.clone(),
+                    is_image: true,
+                    predicate: None,
+                };
+                let mut candidates = Candidates::new(context, repository, subject, judge);
+                candidates.judge(Entries::of(entry)).await;
+                candidates.end()?
             }
             SignatureFormat::Legacy => {
                 let reference = Reference::Digest(digest.clone());

@@ -8,17 +8,21 @@ use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
 use futures_util::future::{LocalBoxFuture, try_join_all};
+use tokio::sync::SemaphorePermit;
 
+use super::seen_list::SeenList;
 use crate::apply::receipt::Subject;
 use crate::apply::{ApplyError, Context};
 use crate::domain::{Digest, FullTag, Manifest, MediaType, Reference, Repository, Tag};
-use crate::registry::RegistryError;
+use crate::registry::{Entry, RegistryError, TaggedList};
 
 /// The longest manifest that every registry takes.
 const LIST_MAX_BYTES: usize = 4 << 20;
 /// The shortest wait before such a tag is read again. Measured with 8 writers at once: without it 63 of 160 entries were
 /// lost, with it none.
 const SETTLE: Duration = Duration::from_millis(300);
+/// Manifests of signatures that are longer are held one at a time.
+const LONG_MIN_BYTES: usize = 256 * 1024;
 /// How often something that others wrote over is written again.
 const ROUNDS_MAX: u32 = 60;
 
@@ -50,19 +54,19 @@ pub(in crate::apply) struct Shared<'a> {
     pub(in crate::apply) subject: &'a Digest,
     pub(in crate::apply) tag: Tag,
     /// What it was last seen to hold.
-    seen: RefCell<Option<Manifest>>,
+    seen: RefCell<Option<SeenList>>,
 }
 
 /// What such a tag was seen to hold, and when.
 pub(in crate::apply) struct Look {
     began: Instant,
     ended: Instant,
-    holds: Option<Manifest>,
+    holds: Option<SeenList>,
 }
 
 impl Look {
     /// What it was seen to hold.
-    pub(in crate::apply) fn holds(&self) -> Option<&Manifest> {
+    pub(in crate::apply) fn holds(&self) -> Option<&SeenList> {
         self.holds.as_ref()
     }
 
@@ -101,8 +105,8 @@ impl<'a> Shared<'a> {
     }
 
     /// The same, which held this when it was looked at before.
-    pub(in crate::apply) fn seen(self, manifest: Option<Manifest>) -> Self {
-        self.seen.replace(manifest);
+    pub(in crate::apply) fn seen(self, list: Option<SeenList>) -> Self {
+        self.seen.replace(list);
         self
     }
 
@@ -138,15 +142,15 @@ impl<'a> Shared<'a> {
         }
     }
 
-    /// The same with nothing left to do.
+    /// The same with nothing left to do. Returns whether it was written.
     pub(in crate::apply) async fn settle_at(
         &self,
         look: Look,
         merge: impl AsyncFn(Option<&Manifest>) -> Result<Option<Change>, ApplyError>,
-    ) -> Result<(), ApplyError> {
+    ) -> Result<bool, ApplyError> {
         match self.round_at(look, &merge).await? {
-            Round::Same(_) => Ok(()),
-            Round::Written(_, wait) => self.stay(&merge, wait).await,
+            Round::Same(_) => Ok(false),
+            Round::Written(_, wait) => self.stay(&merge, wait).await.map(|()| true),
         }
     }
 
@@ -188,11 +192,8 @@ impl<'a> Shared<'a> {
         if look.is_old() {
             look = self.look().await?;
         }
-        let Look {
-            began,
-            holds: current,
-            ..
-        } = look;
+        let Look { began, holds, .. } = look;
+        let (current, _turn) = self.held(holds).await?;
         // What reads as no list is still somebody's tag: it is never merged, and never written over.
         if current
             .as_ref()
@@ -203,7 +204,7 @@ impl<'a> Shared<'a> {
         // A list does not vanish from one moment to the next: whoever is told so and begins a new one loses what others
         // wrote into it.
         let vanished = if current.is_none() {
-            self.seen.borrow().clone()
+            self.vanished().await?
         } else {
             None
         };
@@ -223,7 +224,7 @@ impl<'a> Shared<'a> {
         self.write(&change).await?;
         // What cannot be read is seen to at the next look.
         let written = Manifest::parse(change.bytes.clone(), change.media_type.clone());
-        self.seen.replace(written.ok());
+        self.seen.replace(written.ok().map(SeenList::of));
         let wait = SETTLE.max(began.elapsed() * 3);
         Ok(Round::Written(Digest::of(&change.bytes), wait))
     }
@@ -233,6 +234,7 @@ impl<'a> Shared<'a> {
         let began = Instant::now();
         let holds = self.read_raw().await?;
         let ended = Instant::now();
+        let holds = holds.map(SeenList::of);
         if holds
             .as_ref()
             .is_some_and(|held| held.digest() != self.subject)
@@ -244,6 +246,56 @@ impl<'a> Shared<'a> {
             ended,
             holds,
         })
+    }
+
+    /// All of what was seen under the tag. A long list is read again, as only one may be held at a time.
+    async fn held(
+        &self,
+        seen: Option<SeenList>,
+    ) -> Result<(Option<Manifest>, Option<SemaphorePermit<'a>>), ApplyError> {
+        match seen {
+            None => Ok((None, None)),
+            Some(list) if list.whole().is_some() => Ok((list.whole().cloned(), None)),
+            Some(_) => {
+                let turn = self.context.long_lists.turn().await;
+                Ok((self.read_raw().await?, turn))
+            }
+        }
+    }
+
+    /// What the tag held when it was last seen, now that it is said to be gone.
+    async fn vanished(&self) -> Result<Option<Manifest>, ApplyError> {
+        let seen = self.seen.borrow().clone();
+        let Some(list) = seen else {
+            return Ok(None);
+        };
+        let found = list.read(self.context, self.repository).await?;
+        found
+            .map(Some)
+            .ok_or_else(|| self.occupied("held a list a moment ago, which is said to be gone"))
+    }
+
+    /// The entries of the list under the tag. The subject itself is none: some registries resolve such a tag so.
+    pub(in crate::apply) async fn list<T: Entry>(
+        &self,
+    ) -> Result<Option<TaggedList<T>>, ApplyError> {
+        let registry = &self.context.registry;
+        let found = registry.tagged_list(self.repository, &self.tag).await?;
+        Ok(found.filter(|list| list.digest != *self.subject))
+    }
+
+    /// What the tag holds, with the right to hold it where it is long.
+    pub(in crate::apply) async fn read_in_turn(
+        &self,
+    ) -> Result<(Option<Manifest>, Option<SemaphorePermit<'a>>), ApplyError> {
+        let found = self.read().await?;
+        let is_long = |found: &Manifest| found.bytes().len() > LONG_MIN_BYTES;
+        if !found.as_ref().is_some_and(is_long) {
+            return Ok((found, None));
+        }
+        drop(found);
+        let turn = self.context.long_lists.turn().await;
+        Ok((self.read().await?, turn))
     }
 
     /// What the tag holds. The subject itself is nothing: some registries resolve such a tag so.

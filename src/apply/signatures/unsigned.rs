@@ -4,13 +4,17 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::lookup::{Api, Content, Held, Lookup, Search, look_up};
 use super::recorded::{self, Recorded};
+use super::seen_list::SeenList;
 use super::signer::Authority;
 use crate::apply::children::PARALLEL;
 use crate::apply::receipt::{Origin, Receipt, SignatureReceipt, Subject};
 use crate::apply::{ApplyError, Context};
-use crate::domain::{Descriptor, Digest, Manifest, Policy, Repository, SignatureFormat};
+use crate::domain::{Descriptor, Digest, Policy, Repository, SignatureFormat};
 use crate::inputs::{Formats, Mode, OnSigningFailure, Signing};
 use crate::signing::Verified;
+
+/// So many that are listed and not there are told by name.
+const LOST_SHOWN: usize = 5;
 
 /// Something that must have a signature where it is.
 #[derive(Debug)]
@@ -46,7 +50,7 @@ pub(in crate::apply) struct Lacking {
     /// Where a bundle will be listed.
     pub api: Api,
     /// What was seen of the tag that will list it.
-    pub list: Option<Manifest>,
+    pub list: Option<SeenList>,
 }
 
 /// What is likely to be found, which decides in which order to look: never what counts.
@@ -266,22 +270,34 @@ impl Authority {
                 Search::First(_) | Search::Tagged | Search::Either => !lookup.verified.is_empty(),
                 Search::Both => missing(Formats::Both, &lookup).is_empty(),
             };
-            if enough || lookup.dangling.is_empty() {
+            if enough || lookup.dangling_count == 0 {
                 return Ok(lookup);
             }
-            if attempt >= context.patience.max_attempts {
-                for digest in &lookup.dangling {
-                    let listed = wanted.repository.at(digest);
-                    context.events.warn(format!(
-                        "`{listed}` is listed as referring to `{subject}`, but is not there"
-                    ));
-                }
+            if !lookup.may_be_late() || attempt >= context.patience.max_attempts {
+                warn_of_lost(context, wanted, &lookup);
                 return Ok(lookup);
             }
             attempt += 1;
             let why = "a signature is listed that is not there yet";
             context.pause(&wanted.name().to_string(), why).await;
         }
+    }
+}
+
+fn warn_of_lost(context: &Context, wanted: &ToSign, lookup: &Lookup) {
+    let subject = &wanted.subject.digest;
+    let shown = lookup.dangling.iter().take(LOST_SHOWN);
+    for digest in shown.clone() {
+        let listed = wanted.repository.at(digest);
+        context.events.warn(format!(
+            "`{listed}` is listed as referring to `{subject}`, but is not there"
+        ));
+    }
+    let more = lookup.dangling_count - shown.count();
+    if more > 0 {
+        context.events.warn(format!(
+            "{more} more are listed as referring to `{subject}`, but are not there"
+        ));
     }
 }
 
@@ -338,8 +354,11 @@ fn unsigned(formats: Formats, found: &[(ToSign, Lookup)]) -> Vec<Unsigned> {
     unsigned
 }
 
-/// Notes one signature of each format that was found.
+/// Notes one signature of each format that was found, and warns of what cannot be one.
 fn note_found(context: &Context, wanted: &ToSign, lookup: &Lookup, receipt: &mut Receipt) {
+    if let Some(warning) = lookup.refused.warning(&wanted.name()) {
+        context.events.warn(warning);
+    }
     for format in Formats::Both.each() {
         if let Some(held) = lookup.verified_as(*format) {
             let signature = SignatureReceipt {

@@ -1,5 +1,7 @@
 //! Bringing what a repository lacks: which bytes arrive, in which order, and what it costs.
 
+use std::collections::BTreeSet;
+
 use sandbox::{Fault, Kind};
 
 use super::super::ApplyError;
@@ -125,6 +127,7 @@ async fn what_garbage_collection_took_is_restored() {
         Brought {
             manifests: manifests.into(),
             blobs: blobs.into(),
+            lists: BTreeSet::new(),
         }
     );
 }

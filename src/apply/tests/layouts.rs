@@ -9,7 +9,9 @@ use tempfile::TempDir;
 use super::super::ApplyError;
 use super::super::copying::belongings::Belongings;
 use super::super::copying::carry::{Brought, Care, Carrier};
+use super::super::copying::vetting::Vetting;
 use super::*;
+use crate::inputs::Carried;
 use crate::layout::Layout;
 
 /// Saves all that a repository has to a folder whose index lists `image` alone.
@@ -50,7 +52,8 @@ async fn publish(folder: &Path, to: &Repository) -> (Result<Digest, ApplyError>,
     let image = layout.image(None).unwrap().digest.clone();
     let from = [Source::Layout(layout)];
     let carrier = Carrier::new(&context, &from, to, Care::Healing);
-    let belongings = Belongings::new(&context, &from, to, &carrier);
+    let vetting = Vetting::new(None, Carried::All);
+    let belongings = Belongings::new(&context, &from, to, &carrier, &vetting);
     let ended = async {
         carrier.bring(&image).await?;
         belongings.bring().await?;

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use super::Context;
 use super::copying::source::Source;
+use crate::apply::LongLists;
 use crate::domain::{Digest, Events, Patience, Repository};
 use crate::http::{Certificates, Client, Proxies};
 use crate::inputs::Mode;
@@ -42,6 +43,7 @@ fn context() -> Context {
         patience,
         events: Events::silent(),
         mode: Mode::Apply,
+        long_lists: LongLists::default(),
     }
 }
 

@@ -5,7 +5,9 @@ use sandbox::Referrers;
 use super::super::ApplyError;
 use super::super::copying::belongings::Belongings;
 use super::super::copying::carry::{Care, Carrier};
+use super::super::copying::vetting::Vetting;
 use super::*;
+use crate::inputs::Carried;
 
 const SIGNATURE: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
@@ -18,7 +20,10 @@ pub(super) async fn publish(
     let context = context();
     let carrier = Carrier::new(&context, from, to, Care::Healing);
     carrier.bring(image).await?;
-    Belongings::new(&context, from, to, &carrier).bring().await
+    let vetting = Vetting::new(None, Carried::All);
+    Belongings::new(&context, from, to, &carrier, &vetting)
+        .bring()
+        .await
 }
 
 pub(super) fn registry(referrers: Referrers) -> Sandbox {

@@ -15,8 +15,9 @@ use super::super::credentials::Scope;
 use super::super::ecr::Ecr;
 use super::super::refusal::printable;
 use super::super::wire::{Answer, Wire};
-use super::super::{docker_config, downloads, newness, referrers, retry, token};
+use super::super::{docker_config, downloads, newness, referrer_list, referrers, retry, token};
 use super::{Certificates, Client, Events, Patience, Proxies};
+use crate::domain::Digest;
 use crate::fuzz::{Parser, of_bytes, of_text};
 
 fn answer(status: u16, header: HeaderName, value: &[u8], body: &[u8]) -> Answer {
@@ -70,9 +71,9 @@ pub(crate) fn parsers() -> Vec<Parser> {
         ),
         of_bytes(
             "list of referrers",
-            "src/registry/referrers.rs",
+            "src/registry/referrer_list.rs",
             vec![page.to_vec()],
-            |bytes| referrers::read(&answer(200, LINK, b"", bytes)).is_ok(),
+            |bytes| referrer_list::read_list::<Digest>(bytes, 0).is_ok(),
         ),
         of_bytes(
             "Location",

@@ -145,7 +145,7 @@ async fn endless_bodies_are_left_at_their_bound() {
             .unwrap_err(),
         bench
             .registry
-            .referrers(&repository, &digest)
+            .referrers::<Digest>(&repository, &digest)
             .await
             .unwrap_err(),
     ];

@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use super::source::Source;
 use crate::apply::children::{DEPTH_MAX, PARALLEL, TOTAL_MAX};
 use crate::apply::{ApplyError, Context};
-use crate::domain::{Descriptor, Digest, Manifest, Reference, Repository};
+use crate::domain::{Descriptor, Digest, Manifest, Reference, Repository, Tag};
 use crate::failure::chain_text;
 use crate::registry::RegistryError;
 use walk::{Haste, Once, Part, Step, parts};
@@ -62,6 +62,8 @@ pub(in crate::apply) struct Brought {
     pub(in crate::apply) manifests: BTreeSet<Digest>,
     /// Configs, layers, and whatever else they point to.
     pub(in crate::apply) blobs: BTreeSet<Digest>,
+    /// Tags that list what refers to something, and were written.
+    pub(in crate::apply) lists: BTreeSet<String>,
 }
 
 impl Brought {
@@ -69,6 +71,7 @@ impl Brought {
     pub(in crate::apply) fn add(&mut self, other: &Self) {
         self.manifests.extend(other.manifests.iter().cloned());
         self.blobs.extend(other.blobs.iter().cloned());
+        self.lists.extend(other.lists.iter().cloned());
     }
 }
 
@@ -124,13 +127,26 @@ impl<'a> Carrier<'a> {
             .map(drop)
     }
 
-    /// The same for what is only said to be somewhere. Returns `false` if it is nowhere.
-    pub(in crate::apply) async fn bring_listed(&self, digest: &Digest) -> Result<bool, ApplyError> {
+    /// Notes that a tag was written which lists what refers to something.
+    pub(in crate::apply) fn note_list(&self, tag: &Tag) {
+        let mut brought = self.brought.borrow_mut();
+        brought.lists.insert(tag.to_string());
+    }
+
+    /// The same for what is only said to be somewhere. Returns why it is left out, where that is so: it is nowhere, or
+    /// cannot be used by anybody. What could not be had is an error.
+    pub(in crate::apply) async fn bring_listed(
+        &self,
+        digest: &Digest,
+    ) -> Result<Option<String>, ApplyError> {
         let count = Cell::new(0);
         let step = Step::first(digest, &count, Haste::Leave);
         match self.see_to_manifest(digest, step).await {
-            Ok(()) => Ok(true),
-            Err(ApplyError::NotAtSource { parent: None, .. }) => Ok(false),
+            Ok(()) => Ok(None),
+            Err(ApplyError::NotAtSource { parent: None, .. }) => {
+                Ok(Some("it is not there".to_owned()))
+            }
+            Err(error) if error.is_about_content() => Ok(Some(chain_text(&error))),
             Err(error) => Err(error),
         }
     }

@@ -100,7 +100,7 @@ pub(super) async fn ask(ask: Ask, registry: &Registry, address: &str) -> Means {
             let repository = "registry.test/o/refuses".parse().unwrap();
             done(registry.put_blob(&repository, BLOB).await)
         }
-        Ask::Referrers => match registry.referrers(&home, &Digest::of(b"")).await {
+        Ask::Referrers => match registry.referrers::<Digest>(&home, &Digest::of(b"")).await {
             Ok(Referrers::Listed(_)) => Means::Done,
             Ok(Referrers::NoApi) => Means::OtherWay,
             Err(_) => Means::Unknown,

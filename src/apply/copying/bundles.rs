@@ -1,0 +1,187 @@
+//! Reads what may be a Sigstore bundle from wherever images are copied from, and finds signatures in folders.
+
+use super::source::Source;
+use crate::apply::receipt::Place;
+use crate::apply::signatures::candidates::{
+    Candidate, Content, Held, Judge, Judged, PREDICATE, SIGNATURE_MAX_BYTES, bundle_of,
+    other_statement, unlike,
+};
+use crate::apply::signatures::legacy::place_of;
+use crate::apply::signatures::legacy_manifest::is_signature;
+use crate::apply::signatures::lookup::{Api, Lookup};
+use crate::apply::signatures::refused::Refused;
+use crate::apply::{ApplyError, Context};
+use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, SignatureFormat};
+use crate::failure::chain_text;
+use crate::signing::{LegacySignature, Refusal, Signature};
+
+/// What a referrer turned out to be.
+pub(super) enum Read {
+    /// A bundle; these are its bytes.
+    Bundle(Vec<u8>),
+    /// An artifact of this type, which is no bundle.
+    Other(String),
+    /// It says itself that it states this.
+    Statement(String),
+    /// Nothing that can be read, and why.
+    Broken(String),
+    /// It is not there.
+    Lost,
+}
+
+/// Reads the referrer `digest`. What cannot be had is an error; what is there and wrong is broken.
+pub(super) async fn read_bundle(
+    context: &Context,
+    source: &Source,
+    digest: &Digest,
+) -> Result<Read, ApplyError> {
+    let manifest = match source.manifest(context, digest).await {
+        Ok(Some(manifest)) => manifest,
+        Ok(None) => return Ok(Read::Lost),
+        Err(error) if error.is_about_content() => return Ok(Read::Broken(chain_text(&error))),
+        Err(error) => return Err(error),
+    };
+    let Some(layer) = bundle_of(&manifest).cloned() else {
+        return Ok(Read::Other(type_of(&manifest)));
+    };
+    if let Some(predicate) = other_statement(manifest.annotation(PREDICATE)) {
+        // Whoever carries it wants to have it verified nevertheless.
+        let predicate = predicate.to_owned();
+        let read = read_content(context, source, &layer).await?;
+        return Ok(match read {
+            Read::Bundle(_) => read,
+            Read::Other(_) | Read::Statement(_) | Read::Broken(_) | Read::Lost => {
+                Read::Statement(predicate)
+            }
+        });
+    }
+    drop(manifest);
+    read_content(context, source, &layer).await
+}
+
+async fn read_content(
+    context: &Context,
+    source: &Source,
+    layer: &Descriptor,
+) -> Result<Read, ApplyError> {
+    if layer.size > SIGNATURE_MAX_BYTES {
+        let refusal = Refusal::TooLarge { size: layer.size };
+        return Ok(Read::Broken(refusal.to_string()));
+    }
+    let read = source.content(context, &layer.digest, SIGNATURE_MAX_BYTES);
+    Ok(match read.await {
+        Ok(Some(bytes)) => match unlike(&bytes, layer) {
+            Some(why) => Read::Broken(why),
+            None => Read::Bundle(bytes),
+        },
+        Ok(None) => Read::Lost,
+        Err(error) if error.is_about_content() => Read::Broken(chain_text(&error)),
+        Err(error) => return Err(error),
+    })
+}
+
+/// The type of an artifact.
+fn type_of(manifest: &Manifest) -> String {
+    match manifest.kind() {
+        ManifestKind::Image {
+            artifact_type,
+            config,
+            ..
+        } => {
+            let own = artifact_type.clone().filter(|own| !own.is_empty());
+            own.unwrap_or_else(|| config.media_type.to_string())
+        }
+        ManifestKind::Index { .. } => manifest.media_type().to_string(),
+    }
+}
+
+/// Looks up the signatures of `subject` in a folder, which has them all or never will.
+pub(in crate::apply) async fn look_up(
+    context: &Context,
+    source: &Source,
+    subject: &Digest,
+    judge: &Judge<'_>,
+) -> Result<Lookup, ApplyError> {
+    let mut lookup = Lookup::of(Api::Listed);
+    for entry in source.referrers(context, subject).await?.listed {
+        let predicate = entry.annotations.get(PREDICATE).map(String::as_str);
+        let judged = match other_statement(predicate) {
+            Some(predicate) => Judged::Refused(Refused::statement(&entry.digest, predicate)),
+            None => match read_bundle(context, source, &entry.digest).await? {
+                Read::Bundle(bytes) => judge_bundle(bytes, &entry.digest, subject, judge),
+                Read::Broken(why) => Judged::Refused(Refused::broken(&entry.digest, &why)),
+                Read::Other(_) | Read::Statement(_) | Read::Lost => Judged::Unrelated,
+            },
+        };
+        lookup.note(judged);
+        if lookup.holds_any() {
+            return Ok(lookup);
+        }
+    }
+    if let Source::Layout(layout) = source
+        && let Some(beside) = layout.beside(subject, "sig")
+        && let Some(manifest) = layout.manifest(&beside.digest)?
+    {
+        for judged in judge_layers(context, source, &manifest, subject, judge).await? {
+            lookup.note(judged);
+        }
+    }
+    Ok(lookup)
+}
+
+fn judge_bundle(bundle: Vec<u8>, manifest: &Digest, subject: &Digest, judge: &Judge<'_>) -> Judged {
+    let place = Place {
+        format: SignatureFormat::Bundle,
+        manifest: manifest.clone(),
+        signature: None,
+        is_tagged: false,
+    };
+    match judge(&Candidate::Bundle(&bundle), subject) {
+        Ok(verified) => Judged::Verified(Box::new(Held {
+            place,
+            content: Content::Bundle(Signature { bundle, verified }),
+        })),
+        Err(refusal) => Judged::Refused(Refused::by_judge(&place, &refusal)),
+    }
+}
+
+/// Judges every layer of a manifest of signatures, in its order; what is no signature is unrelated.
+pub(super) async fn judge_layers(
+    context: &Context,
+    source: &Source,
+    manifest: &Manifest,
+    subject: &Digest,
+    judge: &Judge<'_>,
+) -> Result<Vec<Judged>, ApplyError> {
+    let ManifestKind::Image { layers, .. } = manifest.kind() else {
+        return Ok(Vec::new());
+    };
+    let mut all = Vec::new();
+    for layer in layers {
+        if !is_signature(layer) {
+            all.push(Judged::Unrelated);
+            continue;
+        }
+        let place = place_of(manifest.digest(), &layer.annotations);
+        let broken = |why: &str| Judged::Refused(Refused::broken(place.id(), why));
+        let judged = match read_content(context, source, layer).await? {
+            Read::Bundle(payload) => {
+                match judge(&Candidate::Legacy(&payload, &layer.annotations), subject) {
+                    Ok(verified) => Judged::Verified(Box::new(Held {
+                        content: Content::Legacy(LegacySignature {
+                            payload,
+                            annotations: layer.annotations.clone(),
+                            verified,
+                        }),
+                        place,
+                    })),
+                    Err(refusal) => Judged::Refused(Refused::by_judge(&place, &refusal)),
+                }
+            }
+            Read::Broken(why) => broken(&why),
+            Read::Other(_) | Read::Statement(_) | Read::Lost => broken("its layer is not there"),
+        };
+        all.push(judged);
+    }
+    Ok(all)
+}

@@ -1,0 +1,235 @@
+//! Candidates that are no signature that counts: why not, in few words, however many there are and whatever they say.
+
+use std::collections::BTreeSet;
+
+use crate::apply::receipt::{Place, Subject};
+use crate::domain::Digest;
+use crate::failure::chain_text;
+use crate::signing::Refusal;
+
+/// So many different reasons are told.
+const REASONS_MAX: usize = 20;
+const REASON_MAX_CHARS: usize = 500;
+/// So many candidates are told from each other.
+const KNOWN_MAX: usize = 1000;
+/// So many broken ones are named in a warning.
+const NAMED_MAX: usize = 3;
+
+/// What a candidate that does not count is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Some other statement, such as an attestation.
+    Statement,
+    /// Something that nobody could read as a signature.
+    Broken,
+    /// A signature that does not hold, or is somebody else's.
+    Signature,
+}
+
+/// One candidate that does not count.
+#[derive(Debug, Clone)]
+pub(in crate::apply) struct Refused {
+    /// What it is known by.
+    id: Digest,
+    kind: Kind,
+    reason: String,
+}
+
+/// All candidates that do not count.
+#[derive(Debug, Default)]
+pub(in crate::apply) struct AllRefused {
+    reasons: Vec<(String, usize)>,
+    /// How many were refused for reasons beyond those.
+    more: usize,
+    known: BTreeSet<Digest>,
+    signatures: usize,
+    broken: Vec<Refused>,
+    broken_count: usize,
+}
+
+impl Refused {
+    /// Refused by whoever judges signatures.
+    pub(in crate::apply) fn by_judge(place: &Place, refusal: &Refusal) -> Self {
+        let kind = match refusal {
+            Refusal::NotASignature { .. } => Kind::Statement,
+            Refusal::TooLarge { .. } | Refusal::Unreadable { .. } => Kind::Broken,
+            Refusal::OtherSubject { .. }
+            | Refusal::IdentityMismatch { .. }
+            | Refusal::GithubClaimMismatch { .. }
+            | Refusal::Invalid { .. } => Kind::Signature,
+        };
+        Self::new(place.id(), kind, &chain_text(refusal))
+    }
+
+    /// It says itself that it states something else; it was not read.
+    pub(in crate::apply) fn statement(id: &Digest, predicate: &str) -> Self {
+        let predicate: String = predicate.chars().filter(|one| !one.is_control()).collect();
+        let refusal = Refusal::NotASignature {
+            predicate: Some(predicate),
+        };
+        Self::new(id, Kind::Statement, &chain_text(&refusal))
+    }
+
+    /// It was read, and cannot be a signature.
+    pub(in crate::apply) fn broken(id: &Digest, why: &str) -> Self {
+        Self::new(id, Kind::Broken, why)
+    }
+
+    /// Why it does not count.
+    pub(in crate::apply) fn reason(&self) -> &str {
+        &self.reason
+    }
+
+    fn new(id: &Digest, kind: Kind, reason: &str) -> Self {
+        Self {
+            id: id.clone(),
+            kind,
+            reason: reason.chars().take(REASON_MAX_CHARS).collect(),
+        }
+    }
+}
+
+impl AllRefused {
+    pub(super) fn add(&mut self, refused: Refused) {
+        let Refused { id, kind, reason } = &refused;
+        if self.known.len() < KNOWN_MAX {
+            self.known.insert(id.clone());
+        }
+        self.add_reason(reason, 1);
+        self.signatures += usize::from(*kind == Kind::Signature);
+        if *kind == Kind::Broken {
+            self.broken_count += 1;
+            if self.broken.len() < NAMED_MAX {
+                self.broken.push(refused);
+            }
+        }
+    }
+
+    /// Entries of a list that name nothing that could be read.
+    pub(super) fn add_unreadable_entries(&mut self, count: usize) {
+        self.broken_count += count;
+    }
+
+    /// Adds all of `other`.
+    pub(in crate::apply) fn append(&mut self, other: Self) {
+        for (reason, count) in other.reasons {
+            self.add_reason(&reason, count);
+        }
+        self.more += other.more;
+        self.known.extend(other.known);
+        self.signatures += other.signatures;
+        self.broken.extend(other.broken);
+        self.broken.truncate(NAMED_MAX);
+        self.broken_count += other.broken_count;
+    }
+
+    fn add_reason(&mut self, reason: &str, count: usize) {
+        let is_full = self.reasons.len() >= REASONS_MAX;
+        match self.reasons.iter_mut().find(|(known, _)| known == reason) {
+            Some((_, known)) => *known += count,
+            None if is_full => self.more += count,
+            None => self.reasons.push((reason.to_owned(), count)),
+        }
+    }
+
+    /// Whether any is a signature that says no: what states something else, or nothing, is no reason to think that none
+    /// will come.
+    pub(in crate::apply) fn has_signature(&self) -> bool {
+        self.signatures > 0
+    }
+
+    /// Whether the candidate that is known by `id` is one of them.
+    pub(in crate::apply) fn has(&self, id: &Digest) -> bool {
+        self.known.contains(id)
+    }
+
+    /// Every reason once.
+    pub(in crate::apply) fn reasons(&self) -> Vec<String> {
+        let text = |(reason, count): &(String, usize)| match count {
+            1 => reason.clone(),
+            count => format!("{reason} ({count} of these)"),
+        };
+        let mut reasons: Vec<String> = self.reasons.iter().map(text).collect();
+        if self.more > 0 {
+            reasons.push(format!("and {} more", self.more));
+        }
+        reasons
+    }
+
+    /// A warning, in one line, of those that nobody could read.
+    pub(in crate::apply) fn warning(&self, subject: &Subject) -> Option<String> {
+        if self.broken_count == 0 {
+            return None;
+        }
+        let named = self.broken.iter();
+        let mut named: Vec<String> = named
+            .map(|refused| format!("`{}`: {}", refused.id, one_line(&refused.reason)))
+            .collect();
+        let more = self.broken_count - named.len();
+        if more > 0 {
+            let others = if named.is_empty() { "" } else { " more" };
+            named.push(format!("{more}{others} that cannot be read"));
+        }
+        Some(format!(
+            "what is listed as referring to `{subject}` and cannot be a signature is passed over: {}",
+            named.join("; ")
+        ))
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(number: usize) -> Digest {
+        Digest::of(number.to_string().as_bytes())
+    }
+
+    fn subject() -> Subject {
+        Subject {
+            repository: "ghcr.io/o/r".parse().unwrap(),
+            digest: id(0),
+        }
+    }
+
+    #[test]
+    fn ten_thousand_are_told_in_few_words() {
+        let mut all = AllRefused::default();
+        for number in 0..10_000 {
+            all.add(Refused::statement(
+                &id(number),
+                "https://slsa.dev/provenance/v1",
+            ));
+            let odd = format!("{number}{}", "\n".repeat(5000));
+            all.add(Refused::broken(&id(number), &odd));
+        }
+        assert!(!all.has_signature());
+        assert!(all.has(&id(7)));
+        let reasons = all.reasons();
+        assert_eq!(reasons.len(), REASONS_MAX + 1);
+        assert!(reasons[0].ends_with("(10000 of these)"), "{}", reasons[0]);
+        assert!(reasons.join("").len() < 20_000);
+        let warning = all.warning(&subject()).unwrap();
+        assert!(warning.contains("9997 more"), "{warning}");
+        assert!(!warning.contains('\n') && warning.len() < 1000, "{warning}");
+    }
+
+    #[test]
+    fn two_lists_are_one() {
+        let mut one = AllRefused::default();
+        let mut other = AllRefused::default();
+        one.add(Refused::statement(&id(1), "x"));
+        other.add(Refused::statement(&id(2), "x"));
+        other.add(Refused::broken(&id(3), "y"));
+        other.add_unreadable_entries(1);
+        one.append(other);
+        assert!(one.has(&id(1)) && one.has(&id(2)));
+        assert_eq!(one.reasons().len(), 2);
+        let warning = one.warning(&subject()).unwrap();
+        assert!(warning.contains("1 more that cannot be read"), "{warning}");
+    }
+}

@@ -1,0 +1,182 @@
+//! The gate of `publish` where the image comes from: checked before a byte is written.
+
+use futures_util::{StreamExt as _, stream};
+
+use super::children::PARALLEL;
+use super::copying::bundles;
+use super::copying::origin::Found;
+use super::copying::source::Source;
+use super::signatures::lookup::{Search, look_up};
+use super::signatures::refused::AllRefused;
+use super::signatures::signer::Authority;
+use super::subjects::children_by;
+use super::verify::wanted_text;
+use super::{ApplyError, Context, Refused, RefusedSubject};
+use crate::domain::{Descriptor, Digest, Manifest, Policy, Repository, SignatureFormat};
+use crate::failure::chain_text;
+use crate::inputs::Depth;
+use crate::signing::Verified;
+
+/// What must be signed before it is copied, and by whom.
+pub(super) struct SourceGate<'a> {
+    pub(super) context: &'a Context,
+    pub(super) found: &'a Found,
+    /// What an earlier run has copied there counts: a signature is as good wherever it is.
+    pub(super) destinations: &'a [Repository],
+    pub(super) authority: &'a Authority,
+    pub(super) policy: &'a Policy,
+}
+
+/// What the sources say about one subject.
+enum Verdict {
+    Signed(Box<Verified>),
+    /// It may yet come.
+    NotYet(Vec<String>),
+    Wrong(Vec<String>),
+    /// No source could have a signature of it.
+    NotThere,
+}
+
+impl SourceGate<'_> {
+    /// Checks every image, and its children where that is wanted. Returns who has signed.
+    pub(super) async fn check(&self, depth: Depth) -> Result<Vec<Verified>, ApplyError> {
+        let mut waiting: Vec<Digest> = Vec::new();
+        for image in &self.found.images {
+            let read = async |child: &Descriptor| self.read(&child.digest).await;
+            for subject in children_by(image, depth, read).await? {
+                if !waiting.contains(&subject.digest) {
+                    waiting.push(subject.digest);
+                }
+            }
+        }
+        let mut signers = Vec::new();
+        let mut attempt = 1;
+        loop {
+            let looks = waiting.iter().map(|subject| self.judge(subject));
+            let verdicts: Vec<_> = stream::iter(looks.collect::<Vec<_>>())
+                .buffered(PARALLEL)
+                .collect()
+                .await;
+            let (mut wrong, mut late, mut fault) = (Vec::new(), Vec::new(), None);
+            for (subject, verdict) in waiting.into_iter().zip(verdicts) {
+                match verdict {
+                    Ok(Verdict::Signed(signer)) => {
+                        let by = &signer.identity;
+                        let text = format!("`{subject}` is signed at the source by `{by}`");
+                        self.context.events.note(text);
+                        signers.push(*signer);
+                    }
+                    Ok(Verdict::NotThere) => self.context.events.warn(format!(
+                        "`{}` holds no signature of `{subject}`: who has signed it can be checked at the destination alone, before the tags are written",
+                        self.name()
+                    )),
+                    Ok(Verdict::Wrong(reasons)) => wrong.push((subject, reasons)),
+                    Ok(Verdict::NotYet(reasons)) => late.push((subject, reasons)),
+                    Err(error) if error.is_final() => return Err(error),
+                    Err(error) => {
+                        fault = fault.or(Some(error));
+                        late.push((subject, Vec::new()));
+                    }
+                }
+            }
+            if !wrong.is_empty() {
+                return Err(self.refusal(wrong));
+            }
+            if late.is_empty() {
+                return Ok(signers);
+            }
+            if attempt >= self.context.patience.max_attempts {
+                return Err(fault.unwrap_or_else(|| self.refusal(late)));
+            }
+            attempt += 1;
+            let why = fault.map_or("no signature is visible yet".to_owned(), |fault| {
+                chain_text(&fault)
+            });
+            self.context.pause(&self.name(), &why).await;
+            waiting = late.into_iter().map(|(subject, _)| subject).collect();
+        }
+    }
+
+    async fn judge(&self, subject: &Digest) -> Result<Verdict, ApplyError> {
+        let judge = self.authority.judge(self.policy);
+        let first = Search::First(SignatureFormat::Bundle);
+        let (mut refused, mut fault) = (AllRefused::default(), None);
+        let (mut may_be_late, mut registries) = (false, 0);
+        for source in &self.found.sources {
+            let looked = match source {
+                Source::Repository(repository) => {
+                    registries += 1;
+                    look_up(self.context, repository, subject, &judge, first).await
+                }
+                Source::Layout(_) => bundles::look_up(self.context, source, subject, &judge).await,
+            };
+            match looked {
+                Ok(lookup) => {
+                    may_be_late |= lookup.may_be_late();
+                    if let Some(held) = lookup.verified.first() {
+                        return Ok(Verdict::Signed(Box::new(held.content.signer().clone())));
+                    }
+                    refused.append(lookup.refused);
+                }
+                Err(error) => fault = fault.or(Some(error)),
+            }
+        }
+        for repository in self.destinations {
+            // What it does not tell is no answer, and none is needed.
+            if let Ok(lookup) = look_up(self.context, repository, subject, &judge, first).await
+                && let Some(held) = lookup.verified.first()
+            {
+                return Ok(Verdict::Signed(Box::new(held.content.signer().clone())));
+            }
+        }
+        if let Some(error) = fault {
+            return Err(error);
+        }
+        let reasons = refused.reasons();
+        Ok(match registries {
+            0 if reasons.is_empty() => Verdict::NotThere,
+            0 => Verdict::Wrong(reasons),
+            _ if refused.has_signature() && !may_be_late => Verdict::Wrong(reasons),
+            _ => Verdict::NotYet(reasons),
+        })
+    }
+
+    async fn read(&self, digest: &Digest) -> Result<Manifest, ApplyError> {
+        let mut fault = None;
+        for source in &self.found.sources {
+            match source.manifest(self.context, digest).await {
+                Ok(Some(manifest)) => return Ok(manifest),
+                Ok(None) => (),
+                Err(error) => fault = fault.or(Some(error)),
+            }
+        }
+        Err(fault.unwrap_or_else(|| ApplyError::NotAtSource {
+            digest: digest.clone(),
+            parent: None,
+            places: self.found.sources.iter().map(Source::name).collect(),
+        }))
+    }
+
+    fn name(&self) -> String {
+        let names: Vec<String> = self.found.sources.iter().map(Source::name).collect();
+        names.join("`, `")
+    }
+
+    fn refusal(&self, subjects: Vec<(Digest, Vec<String>)>) -> ApplyError {
+        let first = self
+            .found
+            .sources
+            .first()
+            .map_or(String::new(), Source::name);
+        let subjects = subjects
+            .into_iter()
+            .map(|(digest, reasons)| RefusedSubject {
+                image: format!("{first}@{digest}"),
+                reasons,
+            });
+        ApplyError::Refused(Refused {
+            subjects: subjects.collect(),
+            wanted: wanted_text(self.policy),
+        })
+    }
+}

@@ -1,0 +1,380 @@
+//! A list of referrers as a document: each entry is read by itself, so that one that cannot be read hides no other, and
+//! no more of it is held than is needed, however much is written in it.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+use super::error::Fault;
+use super::refusal::printable;
+use crate::domain::{Descriptor, Digest, MediaType};
+
+/// So many referrers of one digest are looked at. Beyond that it is not known what there is.
+pub const REFERRERS_MAX: usize = 10_000;
+/// The annotation that says what a Sigstore bundle states. Source: cosign, `pkg/oci/remote/write.go`.
+const PREDICATE: &str = "dev.sigstore.bundle.predicateType";
+/// Of a text in an entry no more is held.
+const TEXT_MAX_CHARS: usize = 200;
+/// Of all entries of one list, the annotations are held within this bound.
+const ANNOTATIONS_MAX_BYTES: usize = 256 * 1024;
+
+/// A referrer, as a list describes it: what it takes to read it, or to see that it need not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Referrer {
+    /// The digest of its manifest.
+    pub digest: Digest,
+    /// Whether it is called the manifest of an image or artifact.
+    pub is_image: bool,
+    /// The type of statement that it says it holds.
+    pub predicate: Option<String>,
+}
+
+/// The entries of a page, or of a whole list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entries<T> {
+    /// Those that can be read, in their order.
+    pub listed: Vec<T>,
+    /// How many cannot be.
+    pub broken: usize,
+}
+
+impl<T> Default for Entries<T> {
+    fn default() -> Self {
+        Self {
+            listed: Vec::new(),
+            broken: 0,
+        }
+    }
+}
+
+impl<T> Entries<T> {
+    /// This one alone.
+    pub fn of(entry: T) -> Self {
+        Self {
+            listed: vec![entry],
+            broken: 0,
+        }
+    }
+}
+
+/// What can be read from an entry of a list.
+pub trait Entry: Sized {
+    /// Reads what `slim` was read from. `room` is how many bytes of annotations may still be held of this list.
+    fn read(raw: &str, slim: Slim, room: &mut usize) -> Self;
+}
+
+/// What every reader needs of an entry, whatever else is in it.
+#[derive(Debug)]
+pub struct Slim {
+    digest: Digest,
+    media_type: MediaType,
+    size: u64,
+    artifact_type: Option<String>,
+    predicate: Option<String>,
+}
+
+impl Entry for Referrer {
+    fn read(_: &str, slim: Slim, _: &mut usize) -> Self {
+        Self {
+            digest: slim.digest,
+            is_image: slim.media_type.is_image(),
+            predicate: slim.predicate,
+        }
+    }
+}
+
+impl Entry for Digest {
+    fn read(_: &str, slim: Slim, _: &mut usize) -> Self {
+        slim.digest
+    }
+}
+
+/// The whole descriptor while there is room; then without its annotations, but for the one that says what it states.
+impl Entry for Descriptor {
+    fn read(raw: &str, slim: Slim, room: &mut usize) -> Self {
+        if let Some(left) = room.checked_sub(raw.len())
+            && let Ok(whole) = serde_json::from_str(raw)
+        {
+            *room = left;
+            return whole;
+        }
+        let mut entry = Self::new(slim.media_type, slim.size, slim.digest);
+        entry.artifact_type = slim.artifact_type;
+        let predicate = slim.predicate.map(|text| (PREDICATE.to_owned(), text));
+        entry.annotations.extend(predicate);
+        entry
+    }
+}
+
+/// Reads the entries of a list. `before` is how many were read of the pages before.
+pub(super) fn read_list<T: Entry>(body: &[u8], before: usize) -> Result<Entries<T>, Fault> {
+    let unusable = |error: serde_json::Error| Fault::Listing(printable(&error.to_string(), 300));
+    let text = std::str::from_utf8(body)
+        .map_err(|_| Fault::Listing("it is no text in UTF-8".to_owned()))?;
+    let Document(entries) = serde_json::from_str(text).map_err(unusable)?;
+    let read = entries.listed.len() + entries.broken + before;
+    if read > REFERRERS_MAX {
+        let reason = format!("it has more than {REFERRERS_MAX} entries");
+        return Err(Fault::Listing(reason));
+    }
+    Ok(entries)
+}
+
+/// The document that holds the list. SPEC: `manifests` is required. A registry written in Go has `null` for none; a
+/// document without it is something else.
+struct Document<T>(Entries<T>);
+
+impl<'de, T: Entry> Deserialize<'de> for Document<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields<T>(PhantomData<T>);
+        impl<'de, T: Entry> Visitor<'de> for Fields<T> {
+            type Value = Document<T>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an index")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut list: Option<Option<List<T>>> = None;
+                while let Some(name) = map.next_key::<String>()? {
+                    if name == "manifests" {
+                        if list.is_some() {
+                            return Err(serde::de::Error::duplicate_field("manifests"));
+                        }
+                        list = Some(map.next_value()?);
+                    } else {
+                        map.next_value::<IgnoredAny>()?;
+                    }
+                }
+                let list = list.ok_or_else(|| serde::de::Error::missing_field("manifests"))?;
+                Ok(Document(
+                    list.map(|List(entries)| entries).unwrap_or_default(),
+                ))
+            }
+        }
+        deserializer.deserialize_map(Fields(PhantomData))
+    }
+}
+
+struct List<T>(Entries<T>);
+
+impl<'de, T: Entry> Deserialize<'de> for List<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Each<T>(PhantomData<T>);
+        impl<'de, T: Entry> Visitor<'de> for Each<T> {
+            type Value = List<T>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a list")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<List<T>, A::Error> {
+                let (mut listed, mut broken) = (Vec::new(), 0);
+                let mut room = ANNOTATIONS_MAX_BYTES;
+                while let Some(raw) = list.next_element::<&RawValue>()? {
+                    match slim(raw.get()).map_err(serde::de::Error::custom)? {
+                        Some(slim) => listed.push(T::read(raw.get(), slim, &mut room)),
+                        None => broken += 1,
+                    }
+                    if listed.len() + broken > REFERRERS_MAX {
+                        let many = format_args!("it has more than {REFERRERS_MAX} entries");
+                        return Err(serde::de::Error::custom(many));
+                    }
+                }
+                Ok(List(Entries { listed, broken }))
+            }
+        }
+        deserializer.deserialize_seq(Each(PhantomData))
+    }
+}
+
+/// What an entry says as far as it matters; `None` where its digest is one that this program does not read, such as one
+/// of another algorithm. What is no entry at all is an error: such a document is no list.
+fn slim(raw: &str) -> Result<Option<Slim>, serde_json::Error> {
+    let entry: Loose = serde_json::from_str(raw)?;
+    let Text::Text(digest) = &entry.digest else {
+        return Err(serde::de::Error::missing_field("digest"));
+    };
+    let Ok(digest) = digest.parse() else {
+        if digest.contains(':') {
+            return Ok(None);
+        }
+        return Err(serde::de::Error::custom("an entry names no digest"));
+    };
+    let media_type = entry.media_type.text();
+    let Annotations(predicate) = entry.annotations;
+    Ok(Some(Slim {
+        digest,
+        media_type: MediaType::from(media_type.as_deref().unwrap_or_default()),
+        size: entry.size.0,
+        artifact_type: entry.artifact_type.text(),
+        predicate,
+    }))
+}
+
+/// An entry whose fields may be anything.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Loose {
+    #[serde(default)]
+    digest: Text,
+    #[serde(default)]
+    media_type: Text,
+    #[serde(default)]
+    size: Size,
+    #[serde(default)]
+    artifact_type: Text,
+    #[serde(default)]
+    annotations: Annotations,
+}
+
+/// The start of a text, where a value is one.
+#[derive(Default)]
+enum Text {
+    #[default]
+    Other,
+    Text(String),
+}
+
+impl Text {
+    fn text(self) -> Option<String> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Other => None,
+        }
+    }
+}
+
+/// A size, where a value is one; else 0.
+#[derive(Default)]
+struct Size(u64);
+
+/// The one annotation that is looked at.
+#[derive(Default)]
+struct Annotations(Option<String>);
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = <&RawValue>::deserialize(deserializer)?;
+        let text: Result<String, _> = serde_json::from_str(raw.get());
+        Ok(text.map_or(Self::Other, |text| {
+            Self::Text(text.chars().take(TEXT_MAX_CHARS).collect())
+        }))
+    }
+}
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = <&RawValue>::deserialize(deserializer)?;
+        Ok(Self(serde_json::from_str(raw.get()).unwrap_or_default()))
+    }
+}
+
+impl<'de> Deserialize<'de> for Annotations {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Known {
+            #[serde(default, rename = "dev.sigstore.bundle.predicateType")]
+            predicate: Text,
+        }
+        let raw = <&RawValue>::deserialize(deserializer)?;
+        let known: Result<Known, _> = serde_json::from_str(raw.get());
+        Ok(Self(known.ok().and_then(|known| known.predicate.text())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+
+    fn list(entries: &[String]) -> Vec<u8> {
+        format!(r#"{{"x":[1],"manifests":[{}]}}"#, entries.join(",")).into_bytes()
+    }
+
+    fn entry(seed: &str, rest: &str) -> String {
+        let digest = Digest::of(seed.as_bytes());
+        format!(r#"{{"mediaType":"{MANIFEST}","digest":"{digest}","size":1{rest}}}"#)
+    }
+
+    #[test]
+    fn entry_that_cannot_be_read_hides_no_other() {
+        let sha512 = r#"{"mediaType":"a/b","digest":"sha512:00","size":1}"#;
+        let odd = entry(
+            "odd",
+            r#","annotations":[1],"artifactType":7,"urls":{},"platform":"x""#,
+        );
+        let body = list(&[sha512.to_owned(), odd, entry("good", "")]);
+        let read: Entries<Digest> = read_list(&body, 0).unwrap();
+        assert_eq!(read.listed, [Digest::of(b"odd"), Digest::of(b"good")]);
+        assert_eq!(read.broken, 1);
+        let whole: Entries<Descriptor> = read_list(&body, 0).unwrap();
+        assert_eq!(whole.listed.len(), 2);
+    }
+
+    #[test]
+    fn document_that_is_no_list_is_an_error() {
+        for body in [
+            "",
+            "{}",
+            "[]",
+            r#"{"manifests":[1]}"#,
+            r#"{"manifests":[{}]}"#,
+            r#"{"manifests":[{"digest":"x"}]}"#,
+            r#"{"manifests":[],"manifests":null}"#,
+            r#"{"manifests":{}}"#,
+        ] {
+            assert!(read_list::<Digest>(body.as_bytes(), 0).is_err(), "{body}");
+        }
+        let none: Entries<Digest> = read_list(br#"{"manifests":null}"#, 0).unwrap();
+        assert_eq!((none.listed.len(), none.broken), (0, 0));
+    }
+
+    #[test]
+    fn entries_are_counted_over_all_pages() {
+        let body = list(&vec![entry("a", ""); 10]);
+        assert!(read_list::<Digest>(&body, REFERRERS_MAX - 10).is_ok());
+        assert!(read_list::<Digest>(&body, REFERRERS_MAX - 9).is_err());
+        let body = list(&vec![entry("a", ""); REFERRERS_MAX + 1]);
+        assert!(read_list::<Digest>(&body, 0).is_err());
+    }
+
+    #[test]
+    fn statement_is_told_by_its_annotation() {
+        let said = |annotations: &str| {
+            let rest = format!(r#","annotations":{annotations}"#);
+            let body = list(&[entry("a", &rest)]);
+            let mut read: Entries<Referrer> = read_list(&body, 0).unwrap();
+            read.listed.remove(0).predicate
+        };
+        let of = |text: &str| format!(r#"{{"a":"b","{PREDICATE}":{text}}}"#);
+        assert_eq!(said(&of(r#""x""#)).as_deref(), Some("x"));
+        let long = format!("\"{}\"", "y".repeat(100_000));
+        assert_eq!(said(&of(&long)).map(|text| text.len()), Some(200));
+        for none in [of("7"), "{}".to_owned(), "null".to_owned(), "[]".to_owned()] {
+            assert_eq!(said(&none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn long_annotations_are_dropped_and_the_entry_stays() {
+        let long = format!(
+            r#","annotations":{{"a":"{}","{PREDICATE}":"p"}}"#,
+            "x".repeat(ANNOTATIONS_MAX_BYTES)
+        );
+        let short = r#","annotations":{"a":"b"},"artifactType":"t""#;
+        let body = list(&[entry("long", &long), entry("short", short)]);
+        let read: Entries<Descriptor> = read_list(&body, 0).unwrap();
+        let [long, short] = read.listed.as_slice() else {
+            panic!("{read:?}");
+        };
+        assert_eq!(long.annotations[PREDICATE], "p");
+        assert_eq!((long.annotations.len(), long.size), (1, 1));
+        assert_eq!(short.annotations["a"], "b");
+        assert_eq!(short.artifact_type.as_deref(), Some("t"));
+    }
+}

@@ -1,0 +1,139 @@
+//! Says whether a bundle, whatever it states, was made for the same source: an attestation, or a signature by another
+//! workflow of that repository.
+
+use std::collections::BTreeSet;
+
+use serde::Deserialize;
+use sigstore_types::{Sha256Hash, SignatureContent};
+
+use super::legacy::authenticate_legacy;
+use super::refusal::{Refusal, Signer};
+use super::statement::PAYLOAD_TYPE;
+use super::trust::Trust;
+use super::verify::{Verified, check_bundle, invalid, read, shown};
+use crate::domain::{Digest, Matcher, Policy};
+
+/// Who may have made what belongs to an image.
+#[derive(Debug, Clone)]
+pub struct Provenance {
+    issuer: Matcher,
+    /// The repositories whose workflows may; none where the certificates of the issuer name no repository.
+    repositories: BTreeSet<String>,
+    /// Who else, where there is no repository to go by.
+    identity: Matcher,
+}
+
+/// The part of a statement that is held against what it should be about.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Statement {
+    subject: Vec<About>,
+    predicate_type: String,
+}
+
+#[derive(Deserialize)]
+struct About {
+    digest: Digests,
+}
+
+#[derive(Deserialize)]
+struct Digests {
+    sha256: Option<String>,
+}
+
+impl Provenance {
+    /// The issuer and the source repository of `policy`: the repository that it names, else those of the signatures that
+    /// it has let pass.
+    #[must_use]
+    pub fn of<'a>(policy: &Policy, passed: impl IntoIterator<Item = &'a Verified>) -> Self {
+        let named = policy.github.repository.clone();
+        let found = passed
+            .into_iter()
+            .filter_map(|verified| verified.github.repository.clone());
+        let repositories = match named {
+            Some(named) => BTreeSet::from([named]),
+            None => found.collect(),
+        };
+        Self {
+            issuer: policy.issuer.clone(),
+            repositories,
+            identity: policy.identity.clone(),
+        }
+    }
+
+    fn check(&self, verified: &Verified) -> Result<(), Refusal> {
+        let signer = || Signer {
+            identity: verified.identity.clone(),
+            issuer: verified.issuer.clone(),
+        };
+        let repositories = &self.repositories;
+        let is_by_identity =
+            || repositories.is_empty() && self.identity.matches(&verified.identity);
+        let found = verified.github.repository.as_ref();
+        if !self.issuer.matches(&verified.issuer) || (repositories.is_empty() && !is_by_identity())
+        {
+            return Err(Refusal::IdentityMismatch {
+                found: signer(),
+                wanted: Signer {
+                    identity: self.identity.text().to_owned(),
+                    issuer: self.issuer.text().to_owned(),
+                },
+            });
+        }
+        if repositories.is_empty() || found.is_some_and(|found| repositories.contains(found)) {
+            return Ok(());
+        }
+        let wanted: Vec<&str> = repositories.iter().map(String::as_str).collect();
+        Err(Refusal::GithubClaimMismatch {
+            signer: signer(),
+            claim: "repository",
+            wanted: wanted.join("` or `"),
+            found: found.cloned(),
+        })
+    }
+}
+
+/// Verifies that `bundle` states something about `subject`, and was made where `provenance` says. Returns who made it, and
+/// the type of what it states.
+pub fn verify_statement(
+    bundle: &[u8],
+    subject: &Digest,
+    trust: &Trust,
+    provenance: &Provenance,
+) -> Result<(String, String), Refusal> {
+    let bundle = read(bundle)?;
+    let SignatureContent::DsseEnvelope(envelope) = &bundle.content else {
+        return Err(Refusal::NotASignature { predicate: None });
+    };
+    if envelope.payload_type != PAYLOAD_TYPE {
+        return Err(Refusal::NotASignature { predicate: None });
+    }
+    let statement: Statement = serde_json::from_slice(envelope.payload.as_bytes())
+        .map_err(|source| Refusal::unreadable_bundle(source.into()))?;
+    let is_about = |about: &About| about.digest.sha256.as_deref() == Some(subject.hex());
+    if !statement.subject.iter().any(is_about) {
+        return Err(Refusal::OtherSubject {
+            wanted: subject.clone(),
+            found: None,
+        });
+    }
+    let hash = Sha256Hash::from_hex(subject.hex()).map_err(|source| invalid(source.into()))?;
+    let verified = check_bundle(&bundle, hash, subject, trust)?;
+    provenance.check(&verified)?;
+    // What is verified so is told, and vouches for nothing.
+    Ok((verified.identity, shown(&statement.predicate_type)))
+}
+
+/// Verifies that `payload`, with the annotations of its layer, is a signature of `subject` that was made where
+/// `provenance` says.
+pub fn verify_legacy_origin(
+    payload: &[u8],
+    annotations: &std::collections::BTreeMap<String, String>,
+    subject: &Digest,
+    trust: &Trust,
+    provenance: &Provenance,
+) -> Result<Verified, Refusal> {
+    let verified = authenticate_legacy(payload, annotations, subject, trust)?;
+    provenance.check(&verified)?;
+    Ok(verified)
+}

@@ -1,0 +1,373 @@
+//! What others list beside a signature: a bad one hides no other, and what could not be read is never "not signed".
+
+use sandbox::{Fault, Options, Referrers};
+use serde_json::{Value, json};
+
+use crate::attack::{INDEX, MANIFEST, descriptor, index_of, push};
+use crate::support::{Action, Outcome, REPOSITORY, World, attach, bundle_of, statement_bundle};
+use crate::verify::{sealed, unsigned};
+
+pub(crate) const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
+const PREDICATE: &str = "dev.sigstore.bundle.predicateType";
+
+/// The manifest of a bundle about `subject`, to be made worse.
+pub(crate) fn bundle_manifest(world: &World, subject: &str, bundle: &[u8]) -> Value {
+    let registry = world.registry();
+    let config = registry.push_blob(REPOSITORY, b"{}");
+    let layer = registry.push_blob(REPOSITORY, bundle);
+    json!({
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "artifactType": BUNDLE,
+        "config": {"mediaType": "application/vnd.oci.empty.v1+json", "digest": config, "size": 2},
+        "layers": [{"mediaType": BUNDLE, "digest": layer, "size": bundle.len()}],
+        "subject": descriptor(world, subject),
+    })
+}
+
+/// Stores `manifest`; answers its entry in a list.
+pub(crate) fn store(world: &World, manifest: &Value) -> Value {
+    let bytes = manifest.to_string();
+    let registry = world.registry();
+    let digest = registry.push_raw(REPOSITORY, None, MANIFEST, bytes.as_bytes());
+    let mut entry = json!({"mediaType": MANIFEST, "artifactType": BUNDLE, "digest": digest, "size": bytes.len()});
+    if manifest["annotations"].is_object() {
+        entry["annotations"] = manifest["annotations"].clone();
+    }
+    entry
+}
+
+/// Every candidate that was read and is no signature, by name.
+fn bad_ones(world: &World, subject: &str) -> Vec<(&'static str, Value)> {
+    let changed = |bundle: &[u8], change: &dyn Fn(&mut Value)| {
+        let mut manifest = bundle_manifest(world, subject, bundle);
+        change(&mut manifest);
+        manifest
+    };
+    let long = vec![b' '; (1 << 20) + 1];
+    vec![
+        (
+            "layer that is shorter than it says",
+            changed(b"{}", &|it| it["layers"][0]["size"] = json!(5)),
+        ),
+        (
+            "layer that says it is huge",
+            changed(b"{}", &|it| it["layers"][0]["size"] = json!(1_u64 << 40)),
+        ),
+        ("layer that is too long", changed(&long, &|_| ())),
+        (
+            "layer that is too long and says it is short",
+            changed(&long, &|it| it["layers"][0]["size"] = json!(7)),
+        ),
+        (
+            "bundle of an unknown version",
+            changed(
+                br#"{"mediaType":"application/vnd.dev.sigstore.bundle.v9.0+json"}"#,
+                &|_| (),
+            ),
+        ),
+        ("bundle that is no JSON", changed(b"[[[", &|_| ())),
+        (
+            "manifest that is none",
+            changed(b"1", &|it| it["layers"] = json!("none")),
+        ),
+        (
+            "manifest that calls itself an index",
+            changed(b"2", &|it| it["mediaType"] = json!(INDEX)),
+        ),
+        (
+            "manifest that is too long",
+            changed(b"3", &|it| {
+                it["annotations"] = json!({"x": "x".repeat(5 << 20)});
+            }),
+        ),
+        (
+            "manifest with a hundred thousand annotations",
+            changed(b"4", &|it| {
+                let all = (0..100_000).map(|number| (number.to_string(), json!("")));
+                it["annotations"] = Value::Object(all.collect());
+            }),
+        ),
+    ]
+}
+
+fn warnings(outcome: &Outcome) -> Vec<&str> {
+    let lines = outcome.log.lines();
+    lines
+        .filter(|line| line.starts_with("::warning::") && line.contains("is passed over"))
+        .collect()
+}
+
+fn once(action: Action) -> Action {
+    action.input("max-attempts", "1")
+}
+
+#[test]
+fn bad_candidate_hides_no_signature_and_keeps_none_from_being_made() {
+    for kind in [Referrers::Api, Referrers::TagSchema] {
+        let world = World::with(Options::new().referrers(kind));
+        let digest = world.create().succeed().output("digest").to_owned();
+        let tag = digest.replace(':', "-");
+        for (what, manifest) in bad_ones(&world, &digest) {
+            let entry = store(&world, &manifest);
+            if kind == Referrers::TagSchema {
+                let mut entry = entry;
+                entry.as_object_mut().unwrap().remove("annotations");
+                push(&world, Some(&tag), &index_of(&[entry]).to_string());
+            }
+            let refused = once(world.verify("v1")).end_with(3);
+            assert!(!refused.outputs.contains_key("verified"), "{what}");
+            let made = world.sigstore().entries();
+            let signed = world.seal().succeed();
+            assert_eq!(signed.output("sign-skipped"), "false", "{kind:?}: {what}");
+            assert_eq!(world.sigstore().entries(), made + 1, "{what}");
+            assert_eq!(warnings(&signed).len(), 1, "{what}\n{}", signed.log);
+            // It is one of several now, and the first of them where there is an order.
+            let verified = world.verify("v1").succeed();
+            assert_eq!(verified.output("verified"), "true");
+            if kind == Referrers::TagSchema {
+                assert_eq!(warnings(&verified).len(), 1, "{what}\n{}", verified.log);
+            }
+            assert_eq!(
+                world.seal().succeed().output("sign-skipped"),
+                "true",
+                "{what}"
+            );
+            world.registry().delete_tag(REPOSITORY, &tag);
+            for listed in world.listed(&digest) {
+                world.registry().delete_manifest(REPOSITORY, &listed);
+            }
+        }
+    }
+}
+
+#[test]
+fn entry_that_names_no_digest_of_ours_hides_no_other() {
+    let world = World::with(Options::new().referrers(Referrers::TagSchema));
+    let digest = world.seal().succeed().output("digest").to_owned();
+    let tag = digest.replace(':', "-");
+    let ours = world.manifest(&tag)["manifests"][0].clone();
+    let sha512 =
+        json!({"mediaType": MANIFEST, "digest": format!("sha512:{}", "0".repeat(128)), "size": 1});
+    let odd =
+        json!({"mediaType": 7, "digest": world.amd64.digest, "size": "x", "annotations": [1]});
+    let hiding = {
+        let mut entry = ours.clone();
+        entry["annotations"][PREDICATE] = json!("https://slsa.dev/provenance/v1");
+        entry
+    };
+    push(
+        &world,
+        Some(&tag),
+        &index_of(&[sha512, odd, hiding, ours]).to_string(),
+    );
+    let verified = world.verify("v1").succeed();
+    verified.says(&["that cannot be read"]);
+    assert_eq!(world.seal().succeed().output("sign-skipped"), "true");
+    assert_eq!(world.sigstore().entries(), 1);
+}
+
+/// The blob of a candidate that is listed first cannot be read.
+fn first_is_unreadable(world: &World, digest: &str, fault: fn(sandbox::Trigger) -> Fault) {
+    let tag = digest.replace(':', "-");
+    let manifest = bundle_manifest(world, digest, b"who knows");
+    let blob = manifest["layers"][0]["digest"].as_str().unwrap().to_owned();
+    let mut entries = vec![store(world, &manifest)];
+    if world.registry().tags(REPOSITORY).contains_key(&tag) {
+        let known = world.manifest(&tag)["manifests"].clone();
+        entries.extend(known.as_array().unwrap().clone());
+    }
+    push(world, Some(&tag), &index_of(&entries).to_string());
+    let on = Fault::on("GET", &format!("*/blobs/{blob}")).times(u32::MAX);
+    world.registry().fault(fault(on));
+}
+
+#[test]
+fn candidate_that_could_not_be_read_stops_unless_another_counts() {
+    let faults: [fn(sandbox::Trigger) -> Fault; 4] = [
+        |on| on.status(500),
+        |on| on.status(403),
+        |on| on.wrong_digest(),
+        |on| on.cut_body(),
+    ];
+    for fault in faults {
+        let world = World::with(Options::new().referrers(Referrers::TagSchema));
+        let digest = world.create().succeed().output("digest").to_owned();
+        first_is_unreadable(&world, &digest, fault);
+        let twice = |action: Action| action.input("max-attempts", "2");
+        twice(world.seal()).end_with(1);
+        twice(world.sign("v1"))
+            .input("on-signing-failure", "warn")
+            .end_with(1);
+        twice(world.verify("v1")).end_with(1);
+        assert_eq!(world.sigstore().entries(), 0);
+        // Another counts, further back in the list or in the other format.
+        for format in ["bundle", "legacy"] {
+            let world = World::with(Options::new().referrers(Referrers::TagSchema));
+            let seal = world.seal().input("signature-format", format);
+            let digest = seal.succeed().output("digest").to_owned();
+            first_is_unreadable(&world, &digest, fault);
+            twice(world.verify("v1")).succeed();
+            let again = twice(seal).succeed();
+            assert_eq!(again.output("sign-skipped"), "true", "{format}");
+        }
+    }
+}
+
+#[test]
+fn page_that_breaks_off_stops_unless_a_signature_was_found_before() {
+    let world = World::with(Options::new().page_size(1));
+    let digest = world.create().succeed().output("digest").to_owned();
+    for number in 0..2 {
+        attach(&world, &digest, format!("{number}").as_bytes());
+    }
+    let on = Fault::on("GET", "*/referrers/*?*start=1").times(u32::MAX);
+    world.registry().fault(on.status(403));
+    once(world.verify("v1")).end_with(1);
+    world.seal().end_with(1);
+    assert_eq!(world.sigstore().entries(), 0);
+    // The signature is on the first page.
+    let (world, digest) = sealed();
+    let first = world.listed(&digest)[0].clone();
+    let entry = descriptor(&world, &first);
+    let address = world.registry().address();
+    let next =
+        format!("<http://{address}/v2/{REPOSITORY}/referrers/{digest}?start=1>; rel=\"next\"");
+    let page = index_of(&[entry]).to_string();
+    let headers = [("content-type", INDEX), ("link", next.as_str())];
+    let on = Fault::on("GET", "*/referrers/*?*start=1").times(u32::MAX);
+    world.registry().fault(on.status(403));
+    let on = Fault::on("GET", "*/referrers/*").times(u32::MAX);
+    world.registry().fault(on.answer(200, &headers, &page));
+    world.registry().clear_requests();
+    once(world.verify("v1")).succeed();
+    assert_eq!(asked(&world, "start=1"), 0, "nobody asks for more");
+}
+
+/// What its manifest says of its length is not so: others refuse it too.
+#[test]
+fn signature_of_another_length_than_its_manifest_says_does_not_count() {
+    let (world, digest) = sealed();
+    let bundle = bundle_of(&world, &digest);
+    for listed in world.listed(&digest) {
+        world.registry().delete_manifest(REPOSITORY, &listed);
+    }
+    let mut manifest = bundle_manifest(&world, &digest, &bundle);
+    manifest["layers"][0]["size"] = json!(bundle.len() + 1);
+    store(&world, &manifest);
+    once(world.verify("v1")).end_with(3).says(&["as it says"]);
+    attach(&world, &digest, &bundle);
+    world.verify("v1").succeed();
+}
+
+fn asked(world: &World, part: &str) -> usize {
+    let requests = world.registry().requests();
+    let asked = requests.iter().filter(|one| one.path.contains(part));
+    asked.count()
+}
+
+#[test]
+fn attestations_are_passed_over_unread() {
+    const MANY: usize = 60;
+    for kind in [Referrers::Api, Referrers::TagSchema] {
+        let world = World::with(Options::new().referrers(kind));
+        let digest = world.create().succeed().output("digest").to_owned();
+        let attested: Vec<Value> = (0..MANY)
+            .map(|number| {
+                let mut manifest = bundle_manifest(&world, &digest, number.to_string().as_bytes());
+                manifest["annotations"] = json!({PREDICATE: "https://slsa.dev/provenance/v1"});
+                store(&world, &manifest)
+            })
+            .collect();
+        if kind == Referrers::TagSchema {
+            let tag = digest.replace(':', "-");
+            push(&world, Some(&tag), &index_of(&attested).to_string());
+        }
+        let unread = |world: &World| {
+            attested.iter().all(|entry| {
+                let digest = entry["digest"].as_str().unwrap();
+                asked(world, digest) == 0
+            })
+        };
+        world.registry().clear_requests();
+        once(world.verify("v1")).end_with(3).says(&[&format!(
+            "it is not a signature but a statement of type `https://slsa.dev/provenance/v1` ({MANY} of these)"
+        )]);
+        assert!(unread(&world), "{kind:?}");
+        assert_eq!(asked(&world, "/blobs/"), 0, "{kind:?}");
+        world.seal().succeed();
+        world.verify("v1").succeed();
+        assert!(unread(&world), "{kind:?}");
+    }
+}
+
+/// Where the list does not say what an entry states, its manifest does: the blob is left where it is.
+#[test]
+fn attestation_is_told_by_its_manifest_where_the_list_is_silent() {
+    let world = World::with(Options::new().referrers(Referrers::TagSchema));
+    let digest = world.create().succeed().output("digest").to_owned();
+    let mut manifest = bundle_manifest(&world, &digest, b"provenance");
+    manifest["annotations"] = json!({PREDICATE: "https://slsa.dev/provenance/v1"});
+    let mut entry = store(&world, &manifest);
+    entry.as_object_mut().unwrap().remove("annotations");
+    push(
+        &world,
+        Some(&digest.replace(':', "-")),
+        &index_of(&[entry]).to_string(),
+    );
+    world.registry().clear_requests();
+    once(world.verify("v1")).end_with(3).says(&["slsa.dev"]);
+    assert_eq!(asked(&world, "/blobs/"), 0);
+}
+
+/// The annotation hides what is its writer's own: a bundle that states something else, or a signature that is not listed
+/// otherwise. It makes no signature of what is none.
+#[test]
+fn annotation_makes_no_signature() {
+    let (world, digest) = unsigned();
+    let provenance = statement_bundle(&world, &digest, "https://slsa.dev/provenance/v1");
+    let mut manifest = bundle_manifest(&world, &digest, &provenance);
+    manifest["annotations"] = json!({PREDICATE: crate::sign::SIGN});
+    store(&world, &manifest);
+    once(world.verify("v1")).end_with(3);
+    world.seal().succeed();
+    let ours = bundle_of(&world, &digest);
+    assert!(!ours.is_empty());
+    world.verify("v1").succeed();
+}
+
+fn list_of(count: usize, last: &[Value]) -> String {
+    let entry = |number: usize| {
+        json!({
+            "mediaType": MANIFEST, "digest": format!("sha256:{number:064x}"), "size": 7,
+            "annotations": {PREDICATE: "https://slsa.dev/provenance/v1"},
+        })
+    };
+    let mut entries: Vec<Value> = (0..count).map(entry).collect();
+    entries.extend(last.to_vec());
+    index_of(&entries).to_string()
+}
+
+#[test]
+fn ten_thousand_descriptors_are_looked_at_and_no_more() {
+    let world = World::with(Options::new().referrers(Referrers::TagSchema));
+    let digest = world.seal().succeed().output("digest").to_owned();
+    let tag = digest.replace(':', "-");
+    let ours = world.manifest(&tag)["manifests"][0].clone();
+    push(
+        &world,
+        Some(&tag),
+        &list_of(9_999, std::slice::from_ref(&ours)),
+    );
+    world.verify("v1").succeed();
+    assert_eq!(world.seal().succeed().output("sign-skipped"), "true");
+    // One more, and nobody knows: never "unsigned".
+    push(&world, Some(&tag), &list_of(10_000, &[ours]));
+    once(world.verify("v1"))
+        .end_with(1)
+        .says(&["more than 10000"]);
+    world.seal().end_with(1).says(&["more than 10000"]);
+    push(&world, Some(&tag), &list_of(10_000, &[]));
+    once(world.verify("v1")).end_with(3);
+    assert_eq!(world.sigstore().entries(), 1);
+}

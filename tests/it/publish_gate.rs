@@ -1,0 +1,485 @@
+//! What `publish` makes of who has signed: checked where the image comes from, before a byte is written; and of everything
+//! that somebody put beside it.
+
+use sandbox::{Fault, Options, Referrers};
+use serde_json::{Value, json};
+
+use crate::attack::{MANIFEST, descriptor};
+use crate::candidates::bundle_manifest;
+use crate::publish::{Pipeline, TARGET};
+use crate::support::{Action, Outcome, REPOSITORY, attach, statement_bundle};
+
+const PROVENANCE: &str = "https://slsa.dev/provenance/v1";
+
+/// What the output `referrers` says of `name`.
+fn said(outcome: &Outcome, name: &str) -> Value {
+    let all = outcome.json("referrers");
+    let mut all = all.as_array().unwrap().iter();
+    let found = all.find(|one| one["referrer"] == name);
+    found
+        .unwrap_or_else(|| panic!("{name}: {}", outcome.output("referrers")))
+        .clone()
+}
+
+/// An SBOM that anybody who may push can put there.
+fn sbom(pipeline: &Pipeline, subject: &str) -> String {
+    let world = &pipeline.world;
+    let registry = world.registry();
+    let config = registry.push_blob(REPOSITORY, b"{}");
+    let layer = registry.push_blob(REPOSITORY, b"an sbom");
+    let manifest = json!({
+        "schemaVersion": 2, "mediaType": MANIFEST, "artifactType": "application/spdx+json",
+        "config": {"mediaType": "application/vnd.oci.empty.v1+json", "digest": config, "size": 2},
+        "layers": [{"mediaType": "application/spdx+json", "digest": layer, "size": 7}],
+        "subject": descriptor(world, subject),
+    });
+    registry.push_raw(REPOSITORY, None, MANIFEST, manifest.to_string().as_bytes())
+}
+
+fn is_there(pipeline: &Pipeline, digest: &str) -> bool {
+    pipeline.target.manifest(TARGET, digest).is_some()
+}
+
+/// Once; there is nothing to wait for.
+fn once(action: Action) -> Action {
+    action.input("max-attempts", "1")
+}
+
+#[test]
+fn gate_is_checked_at_the_source_before_a_byte_is_written() {
+    let pipeline = Pipeline::new();
+    let world = &pipeline.world;
+    let index = world
+        .create()
+        .input("tags", "")
+        .succeed()
+        .output("digest")
+        .to_owned();
+    let publish = once(pipeline.checked(&world.at(&index)));
+    // Not signed at all; then all but one child; then by somebody else.
+    publish.end_with(3).says(&["has no signature"]);
+    world.sign(&index).succeed();
+    world.sign(&world.amd64.digest).succeed();
+    publish
+        .end_with(3)
+        .says(&[&format!("@{}", world.arm64.digest)]);
+    world.as_workflow(
+        "octo-org/octo-app/.github/workflows/other.yml@refs/heads/main",
+        "octo-org/octo-app",
+        || {
+            world.sign(&world.arm64.digest).succeed();
+        },
+    );
+    publish.end_with(3).says(&["it is by `"]);
+    // A registry that does not let one look says nothing.
+    let on = Fault::on("GET", "*/referrers/*").times(u32::MAX);
+    world.registry().fault(on.status(403));
+    publish.end_with(1);
+    world.registry().clear_faults();
+    let dry = publish.clone().input("dry-run", "true");
+    dry.end_with(3);
+    assert_eq!(pipeline.writes_there(), [""; 0]);
+    world.sign(&world.arm64.digest).succeed();
+    let published = publish.succeed();
+    assert_eq!(published.output("verified"), "true");
+    published.says(&["is signed at the source by"]);
+}
+
+/// What the source holds is one thing, what arrives another: the destination is asked too, before its tags are written.
+#[test]
+fn gate_is_checked_again_at_the_destination_before_the_tags() {
+    let pipeline = Pipeline::new();
+    let (_, index) = pipeline.build();
+    // Nothing but who checks signatures reads a blob there.
+    let on = Fault::on("GET", "/v2/prod/app/blobs/*").times(u32::MAX);
+    pipeline.target.fault(on.status(403));
+    let publish = pipeline
+        .checked(&pipeline.world.at(&index))
+        .input("max-attempts", "2");
+    publish.end_with(1).says(&["is signed at the source by"]);
+    assert!(is_there(&pipeline, &index));
+    assert_eq!(pipeline.target.tags(TARGET).get("v1"), None);
+    pipeline.target.clear_faults();
+    publish.succeed();
+}
+
+#[test]
+fn everything_that_is_carried_is_listed_as_verified_or_not() {
+    let pipeline = Pipeline::new();
+    let (_, index) = pipeline.build();
+    let world = &pipeline.world;
+    let attested = statement_bundle(world, &index, PROVENANCE);
+    let other_workflow = "octo-org/octo-app/.github/workflows/attest.yml@refs/heads/main";
+    let by_other = world.as_workflow(other_workflow, "octo-org/octo-app", || {
+        attach(
+            world,
+            &index,
+            &statement_bundle(world, &index, "https://spdx.dev/Document"),
+        )
+    });
+    let ours = attach(world, &index, &attested);
+    let foreign = world.as_workflow(
+        "evil/fork/.github/workflows/release.yml@refs/heads/main",
+        "evil/fork",
+        || {
+            attach(
+                world,
+                &index,
+                &statement_bundle(world, &index, "https://evil.test/v1"),
+            )
+        },
+    );
+    let of_another = attach(
+        world,
+        &index,
+        &statement_bundle(world, &world.amd64.digest, "https://example.test/v1"),
+    );
+    let plain = sbom(&pipeline, &index);
+    let source = world.at(&index);
+    let repository = "certificate-github-workflow-repository";
+    for named in ["", "octo-org/octo-app"] {
+        let publish = pipeline.checked(&source).input(repository, named);
+        let published = publish.succeed();
+        for (digest, is_verified, kind, why) in [
+            (&ours, true, PROVENANCE, ""),
+            (&by_other, true, "https://spdx.dev/Document", ""),
+            (&foreign, false, "", "evil/fork"),
+            (&of_another, false, "", "it signs"),
+            (&plain, false, "application/spdx+json", "no Sigstore bundle"),
+        ] {
+            let said = said(&published, digest);
+            assert_eq!(said["verified"], is_verified, "{said}");
+            assert_eq!(
+                (&said["carried"], &said["subject"]),
+                (&json!(true), &json!(index)),
+                "{said}"
+            );
+            if !kind.is_empty() {
+                assert_eq!(said["type"], kind, "{said}");
+            }
+            assert!(said.to_string().contains(why), "{said}");
+            let verdict = if is_verified {
+                "verified, by `"
+            } else {
+                "not verified: "
+            };
+            let line = published
+                .log
+                .lines()
+                .find(|line| line.starts_with(&format!("`{digest}`")));
+            assert!(line.unwrap().contains(verdict), "{line:?}");
+            assert!(
+                published.summary.contains(&digest["sha256:".len()..][..12]),
+                "{}",
+                published.summary
+            );
+            assert!(is_there(&pipeline, digest));
+        }
+        assert!(
+            published.summary.contains("**not&nbsp;verified**"),
+            "{}",
+            published.summary
+        );
+    }
+}
+
+#[test]
+fn what_is_not_verified_is_left_behind_where_only_verified_is_carried() {
+    for kind in [Referrers::Api, Referrers::TagSchema] {
+        let pipeline = Pipeline {
+            target: sandbox::Registry::start(Options::new().referrers(kind)),
+            ..Pipeline::new()
+        };
+        let (_, index) = pipeline.build();
+        let world = &pipeline.world;
+        let ours = attach(world, &index, &statement_bundle(world, &index, PROVENANCE));
+        let plain = sbom(&pipeline, &index);
+        let broken = attach(world, &index, b"{}");
+        let att = format!("{}.att", index.replace(':', "-"));
+        let beside = bundle_manifest(world, &index, b"whatever").to_string();
+        world
+            .registry()
+            .push_raw(REPOSITORY, Some(&att), MANIFEST, beside.as_bytes());
+        let publish = pipeline
+            .checked(&world.at(&index))
+            .input("referrers", "verified");
+        let published = publish.succeed();
+        assert_eq!(published.output("verified"), "true");
+        let left = [plain.as_str(), &broken, &att];
+        for name in left {
+            assert_eq!(said(&published, name)["carried"], false);
+            let warned = published
+                .log
+                .lines()
+                .filter(|line| line.starts_with("::warning::`") && line.contains(name));
+            let warned: Vec<&str> = warned.collect();
+            assert_eq!(warned.len(), 1, "{name}\n{}", published.log);
+            let kind = said(&published, name)["type"].as_str().unwrap().to_owned();
+            assert!(
+                warned[0].contains(&kind) && warned[0].contains("left behind"),
+                "{warned:?}"
+            );
+        }
+        assert!(!is_there(&pipeline, &plain) && !is_there(&pipeline, &broken));
+        assert!(!pipeline.target.tags(TARGET).contains_key(&att));
+        assert!(is_there(&pipeline, &ours));
+        assert_eq!(publish.succeed().output("result"), "unchanged");
+    }
+    let pipeline = Pipeline::new();
+    let refused = pipeline
+        .publish("ghcr.io/o/r:v1")
+        .input("referrers", "verified");
+    refused.end_with(2).says(&["whose count"]);
+    let refused = pipeline
+        .publish("ghcr.io/o/r:v1")
+        .input("referrers", "some");
+    refused.end_with(2).says(&["`referrers`"]);
+}
+
+/// Anybody can add a layer to the list of signatures: the others in it are verified nevertheless.
+#[test]
+fn verified_signatures_of_a_shared_list_are_carried_without_the_others() {
+    let pipeline = Pipeline::new();
+    let world = &pipeline.world;
+    let index = world
+        .create()
+        .input("tags", "")
+        .succeed()
+        .output("digest")
+        .to_owned();
+    let sign = |of: &str| world.sign(of).input("signature-format", "legacy");
+    sign(&index).succeed();
+    world.as_workflow(
+        "evil/fork/.github/workflows/x.yml@refs/heads/main",
+        "evil/fork",
+        || {
+            sign(&index).succeed();
+        },
+    );
+    let tag = format!("{}.sig", index.replace(':', "-"));
+    assert_eq!(world.manifest(&tag)["layers"].as_array().unwrap().len(), 2);
+    let publish = pipeline
+        .checked(&world.at(&index))
+        .input("recursive", "false");
+    let publish = publish.input("referrers", "verified");
+    let published = publish.succeed();
+    assert_eq!(published.output("verified"), "true");
+    published.says(&["1 layers of the tag"]);
+    let layers = |tag: &str| {
+        let (_, bytes) = pipeline.target.manifest(TARGET, tag).unwrap();
+        let manifest: Value = serde_json::from_slice(&bytes).unwrap();
+        let config = manifest["config"]["digest"].as_str().unwrap().to_owned();
+        let config = pipeline.target.blob(TARGET, &config).unwrap();
+        let config: Value = serde_json::from_slice(&config).unwrap();
+        let count = manifest["layers"].as_array().unwrap().len();
+        assert_eq!(
+            config["rootfs"]["diff_ids"].as_array().unwrap().len(),
+            count
+        );
+        count
+    };
+    assert_eq!(layers(&tag), 1);
+    assert_eq!(publish.succeed().output("result"), "unchanged");
+    // Whoever carries all carries theirs too, and is told.
+    let all = publish.input("referrers", "all").succeed();
+    assert_eq!(said(&all, &tag)["verified"], false);
+    assert_eq!(layers(&tag), 2);
+}
+
+#[test]
+fn bad_referrer_keeps_nothing_from_being_published() {
+    let pipeline = Pipeline::new();
+    let (_, index) = pipeline.build();
+    let world = &pipeline.world;
+    let registry = world.registry();
+    let push = |change: &dyn Fn(&mut Value)| {
+        let mut manifest = bundle_manifest(world, &index, b"x");
+        change(&mut manifest);
+        registry.push_raw(REPOSITORY, None, MANIFEST, manifest.to_string().as_bytes())
+    };
+    let lost = format!("sha256:{:064x}", 7);
+    let bad = [
+        push(&|it| it["layers"] = json!("none")),
+        push(&|it| it["layers"][0]["size"] = json!(5)),
+        push(&|it| it["layers"][0]["digest"] = json!(lost)),
+    ];
+    for identity in [true, false] {
+        let source = world.at(&index);
+        let publish = if identity {
+            pipeline.checked(&source)
+        } else {
+            pipeline.publish(&source)
+        };
+        let published = publish.succeed();
+        for digest in &bad {
+            assert!(!is_there(&pipeline, digest), "{digest}");
+            published.says(&[&format!(
+                "`{digest}` is said to refer to `{index}` and is left out: "
+            )]);
+            assert_eq!(said(&published, digest)["carried"], false);
+        }
+        assert_eq!(pipeline.target.tags(TARGET)["v1"], index);
+    }
+}
+
+#[test]
+fn without_an_identity_it_is_said_that_nothing_was_verified() {
+    let pipeline = Pipeline::new();
+    let (_, index) = pipeline.build();
+    let published = pipeline.publish(&pipeline.world.at(&index)).succeed();
+    assert_eq!(published.output("verified"), "false");
+    published.says(&[
+        "nothing is verified: no identity is given",
+        ", nothing was verified",
+    ]);
+    assert!(
+        published.summary.contains("Nothing was verified"),
+        "{}",
+        published.summary
+    );
+    let all = published.json("referrers");
+    assert_eq!(all.as_array().unwrap().len(), 3);
+    for one in all.as_array().unwrap() {
+        assert_eq!(
+            (&one["verified"], &one["carried"]),
+            (&json!(false), &json!(true))
+        );
+    }
+    let checked = pipeline.checked(&pipeline.world.at(&index)).succeed();
+    assert!(
+        !checked
+            .everything()
+            .to_lowercase()
+            .contains("nothing was verified")
+    );
+}
+
+#[test]
+fn run_that_restored_lists_says_so() {
+    let pipeline = Pipeline::new();
+    let (_, index) = pipeline.build();
+    let publish = pipeline.checked(&pipeline.world.at(&index));
+    publish.succeed();
+    let list = index.replace(':', "-");
+    pipeline.target.delete_tag(TARGET, &list);
+    pipeline.target.clear_requests();
+    let restored = publish.succeed();
+    assert_eq!(pipeline.writes_there().len(), 1);
+    assert!(
+        !restored.log.contains("has all of it already"),
+        "{}",
+        restored.log
+    );
+    restored.says(&["1 lists of what refers to it were written", &list]);
+    assert!(restored.summary.contains(&list), "{}", restored.summary);
+    publish.succeed().says(&["has all of it already"]);
+}
+
+#[test]
+fn source_that_is_named_by_its_tag_is_a_warning_that_names_the_digest() {
+    let pipeline = Pipeline::new();
+    let (_, index) = pipeline.build();
+    let world = &pipeline.world;
+    world.registry().tag(REPOSITORY, "built", &index);
+    let by_tag = world.at("built");
+    let spare = world.registry().repository("octo-org/spare");
+    for source in [by_tag.clone(), format!("{by_tag}\n{spare}")] {
+        world.registry().clear_requests();
+        let published = pipeline.publish(&source).succeed();
+        let warning = format!("::warning::`{by_tag}` was taken for what it holds at this moment");
+        published.says(&[
+            &format!("`{by_tag}` is `{index}`"),
+            &warning,
+            &world.at(&index),
+        ]);
+        let asked = world.registry().requests().into_iter();
+        let asked = asked.filter(|request| request.path.ends_with("/manifests/built"));
+        assert_eq!(asked.count(), 1);
+    }
+    let by_digest = pipeline.publish(&world.at(&index)).succeed();
+    assert!(
+        !by_digest.log.contains("was taken for"),
+        "{}",
+        by_digest.log
+    );
+}
+
+/// The image `index` of `pipeline`, and whatever `extra` names, as files of a folder in the OCI layout.
+fn folder(pipeline: &Pipeline, action: Action, index: &str, extra: &[String]) -> Action {
+    let world = &pipeline.world;
+    let registry = world.registry();
+    let mut action = action.file("images/oci-layout", r#"{"imageLayoutVersion":"1.0.0"}"#);
+    let place = |digest: &str| format!("images/blobs/sha256/{}", &digest["sha256:".len()..]);
+    let mut manifests = vec![
+        index.to_owned(),
+        world.amd64.digest.clone(),
+        world.arm64.digest.clone(),
+    ];
+    manifests.extend(extra.to_vec());
+    for digest in &manifests {
+        let (_, bytes) = registry.manifest(REPOSITORY, digest).unwrap();
+        let manifest: Value = serde_json::from_slice(&bytes).unwrap();
+        let layers = manifest["layers"].as_array().cloned().unwrap_or_default();
+        for blob in layers.iter().chain([&manifest["config"]]) {
+            if let Some(blob) = blob["digest"].as_str() {
+                action = action.file(&place(blob), registry.blob(REPOSITORY, blob).unwrap());
+            }
+        }
+        action = action.file(&place(digest), bytes);
+    }
+    let entry = descriptor(world, index);
+    let list = json!({"schemaVersion": 2, "manifests": [entry]}).to_string();
+    action.file("images/index.json", list)
+}
+
+#[test]
+fn signatures_in_a_folder_are_checked_before_a_byte_is_written() {
+    let pipeline = Pipeline::new();
+    let world = &pipeline.world;
+    let index = world
+        .create()
+        .input("tags", "")
+        .succeed()
+        .output("digest")
+        .to_owned();
+    let publish = || pipeline.checked("oci:images").input("recursive", "false");
+    // It holds none: that is said, and the destination, which has none either, is asked.
+    let none = once(folder(&pipeline, publish(), &index, &[])).end_with(3);
+    none.says(&["`images` holds no signature of", "at the destination alone"]);
+    assert!(!pipeline.target.tags(TARGET).contains_key("v1"));
+    let fresh = Pipeline::new();
+    let (world, publish) = (&fresh.world, || {
+        fresh.checked("oci:images").input("recursive", "false")
+    });
+    let index = world
+        .create()
+        .input("tags", "")
+        .succeed()
+        .output("digest")
+        .to_owned();
+    let theirs = world.as_workflow(
+        "evil/fork/.github/workflows/x.yml@refs/heads/main",
+        "evil/fork",
+        || {
+            world.sign(&index).succeed();
+            world.listed(&index)
+        },
+    );
+    let wrong = folder(&fresh, publish(), &index, &theirs).end_with(3);
+    wrong.says(&["it is by `"]);
+    assert_eq!(fresh.writes_there(), [""; 0]);
+    world.sign(&index).succeed();
+    let both = world.listed(&index);
+    assert_eq!(both.len(), 2);
+    let published = folder(&fresh, publish(), &index, &both).succeed();
+    published.says(&["is signed at the source by"]);
+    assert_eq!(published.output("verified"), "true");
+    let verdicts: Vec<bool> = both
+        .iter()
+        .map(|one| said(&published, one)["verified"] == true)
+        .collect();
+    assert_eq!(
+        verdicts.iter().filter(|is_verified| **is_verified).count(),
+        1
+    );
+}

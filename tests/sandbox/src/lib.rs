@@ -11,14 +11,17 @@
 mod body;
 mod encoding;
 mod faults;
+mod http1;
+mod http2;
+mod injection;
 mod listener;
 mod proof;
 mod proxy;
 mod registry;
 mod server;
 mod sigstore;
-mod tls;
 mod traffic;
+mod transport;
 
 pub use faults::{Fault, Trigger};
 pub use proof::Proof;
@@ -28,8 +31,8 @@ pub use registry::{
     Signatures, Snapshot, Tagging,
 };
 pub use sigstore::{Forged, Sigstore, Subject};
-pub use tls::Tls;
-pub use traffic::{Authorization, Request};
+pub use traffic::{Authorization, Request, Version};
+pub use transport::{Transport, certificate_authority};
 
 /// A registry and a Sigstore together.
 pub struct Sandbox {
@@ -45,11 +48,12 @@ impl Sandbox {
         Self::with(Options::new())
     }
 
-    /// Both, with this kind of registry.
+    /// Both, with this kind of registry, and by its transport.
     pub fn with(options: Options) -> Self {
+        let transport = options.transport;
         Self {
             registry: Registry::start(options),
-            sigstore: Sigstore::start(),
+            sigstore: Sigstore::start_by(transport),
         }
     }
 }

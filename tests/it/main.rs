@@ -30,6 +30,7 @@ mod forgeries;
 mod grid;
 mod hostile;
 mod hostile_timestamps;
+mod http2;
 mod inputs;
 mod interrupted;
 mod legacy;

@@ -18,7 +18,7 @@ pub(crate) fn statement_bundle(world: &World, digest: &str, predicate: &str) -> 
         "predicateType": predicate,
         "predicate": {},
     });
-    let url = world.sigstore().url();
+    let url = world.sigstore().plain_url();
     let token = IdentityToken::from_jwt(&world.sigstore().identity_token()).unwrap();
     let signer = SigningContext::new(SigningServices::new(url.clone(), url)).signer(token);
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -1,11 +1,13 @@
 //! TLS with HTTP/2, as hosted registries and Sigstore speak it: every command, and every kind of request. The other tests
 //! run over it as well where `MANIFEST_SEAL_TEST_TRANSPORT` is `h2`.
 
-use sandbox::{Deletes, Options, Referrers, Registry, Request, Service, Transport, Version};
+use sandbox::{
+    Deletes, Fault, Options, Proof, Referrers, Registry, Request, Service, Transport, Version,
+};
 use serde_json::json;
 
 use crate::support::hosted::{Hosted, PASSWORD};
-use crate::support::{Action, REPOSITORY, World, cleanup};
+use crate::support::{Action, REPOSITORY, World, attach_with, cleanup};
 use crate::uploads::Passage;
 
 const USER: &str = "octocat";
@@ -168,6 +170,108 @@ fn what_is_there_already_is_published_again_and_under_another_tag() {
     assert_eq!(pipeline.target.tags(TARGET)["v2"], index);
 }
 
+/// Nothing was done about it, as the server says: it is sent again at once, a POST too, and no attempt of the run is spent.
+#[test]
+fn request_that_was_not_looked_at_is_sent_again_at_once() {
+    const REFUSED_STREAM: u32 = 7;
+    let asked = [
+        ("GET", "*/manifests/*"),
+        ("PUT", "*/manifests/*"),
+        ("GET", "*/blobs/*"),
+        ("POST", "*/blobs/uploads/*"),
+        ("GET", "*/referrers/*"),
+        ("GET", "/token*"),
+        ("GET", "/gh/token*"),
+        ("POST", "/api/v2/signingCert"),
+        ("POST", "/api/v2/log/entries"),
+        ("POST", "/api/v1/timestamp"),
+    ];
+    for (method, path) in asked {
+        let pipeline = Pipeline::new();
+        let (registry, sigstore) = (pipeline.world.registry(), pipeline.world.sigstore());
+        let at = || Fault::on(method, path);
+        for fault in [at().reset_stream(REFUSED_STREAM), at().go_away_before()] {
+            registry.fault(fault.clone());
+            sigstore.fault(fault);
+        }
+        let seal = pipeline.logged_in(pipeline.world.seal().input("max-attempts", "1"));
+        let sealed = seal.succeed();
+        assert!(!sealed.log.contains("retry in"), "{}", sealed.log);
+        let faulty = [registry.requests(), sigstore.requests()].concat();
+        let faulty = faulty.iter().filter(|request| request.faulty).count();
+        assert_eq!(faulty, 2, "{method} {path}");
+        assert_eq!(sigstore.entries(), 1, "{method} {path}");
+    }
+}
+
+/// HTTP/1.1 takes them, too.
+#[test]
+fn long_headers_are_no_fault() {
+    let world = World::with(options());
+    let long = "x".repeat(300 << 10);
+    for path in ["*/manifests/*", "*/blobs/*", "*/referrers/*"] {
+        let fault = Fault::on("GET", path).set_header("x-long", &long);
+        world.registry().fault(fault);
+    }
+    world.seal().input("max-attempts", "1").succeed();
+    let requests = world.registry().requests();
+    assert!(requests.iter().filter(|request| request.faulty).count() == 3);
+}
+
+/// Nothing says that the connection is dead, and every retry would take it. What is waited for is half a minute, so that it is
+/// played only with the long proofs.
+#[test]
+fn connection_that_falls_silent_is_given_up() {
+    if !Proof::is_wanted() {
+        return;
+    }
+    let world = World::with(options());
+    let path = format!("*/blobs/{}", world.amd64.config);
+    world
+        .registry()
+        .fault(Fault::on("GET", &path).silence_after());
+    let sealed = world.seal().input("retry-delay", "1s").succeed();
+    assert_eq!(sealed.output("signed"), "true");
+    assert!(world.registry().connections() > 1);
+}
+
+#[test]
+fn one_request_at_a_time_is_enough() {
+    let transport = Transport::HTTP2.streams_max(1);
+    let world = World::with(Options::new().transport(transport));
+    let sealed = world.seal().succeed();
+    assert_eq!(sealed.output("signed"), "true");
+    assert_eq!(world.seal().succeed().output("result"), "unchanged");
+}
+
+/// The server takes one byte at a time; in a sample, a few.
+#[test]
+fn large_layer_goes_through_the_smallest_window() {
+    let transport = Transport::HTTP2.window_bytes(if Proof::is_wanted() { 1 } else { 64 });
+    let passage = Passage::between(options(), Options::new().transport(transport), 100_000);
+    passage.publish().succeed();
+    passage.has_arrived();
+}
+
+/// As many bodies as are asked for at once wait for their turn to be read, each longer than the window of its stream: the
+/// connection has room for all of them.
+#[test]
+fn large_answers_do_not_wait_for_one_another() {
+    let world = World::with(options());
+    let sealed = world.seal().succeed();
+    let digest = sealed.output("digest");
+    let large = "x".repeat(3 * MIB);
+    for number in 0..20 {
+        let bundle = format!("{number}{}", " ".repeat(MIB - 10));
+        attach_with(&world, digest, bundle.as_bytes(), &large);
+    }
+    world
+        .registry()
+        .delete_manifest(REPOSITORY, &world.listed(digest)[0]);
+    let verify = world.verify("v1").input("max-attempts", "1");
+    verify.input("timeout", "60s").end_with(3);
+}
+
 #[test]
 fn server_that_offers_no_http2_is_spoken_to_by_http1() {
     let world = World::with(Options::new().transport(Transport::HTTP1));
@@ -191,7 +295,7 @@ fn wrong_blob_from_http2_is_never_whole_at_a_registry_that_speaks_http1() {
     right.has_arrived();
     let wrong = passage(300_000);
     let read = format!("*/blobs/{}", wrong.layer);
-    let fault = sandbox::Fault::on("GET", &read).times(u32::MAX);
+    let fault = Fault::on("GET", &read).times(u32::MAX);
     wrong.source.fault(fault.wrong_digest());
     let refused = wrong.publish().end_with(1);
     refused.says(&["the digest of the content is"]);

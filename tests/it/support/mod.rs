@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-pub(crate) use attach::{attach, bundle_of, statement_bundle};
+pub(crate) use attach::{attach, attach_with, bundle_of, statement_bundle};
 pub(crate) use text::told;
 pub(crate) use two::{MIRROR, Two, writes};
 pub(crate) use world::{REPOSITORY, World, listed, manifest, until};

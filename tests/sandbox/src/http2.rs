@@ -140,7 +140,7 @@ impl Stream {
         };
         if !self.admits(id) {
             // Nobody waits for it: it was told that nothing is done about it.
-            return pending().await;
+            pending::<()>().await;
         }
         let call = Call::new(Version::Http2, parts, body);
         match self.work.answer(&call).await {
@@ -182,7 +182,7 @@ impl Stream {
         if is_newest {
             self.say_go_away(id.saturating_sub(2), Reason::NO_ERROR)
                 .await;
-            pending().await
+            pending::<()>().await;
         } else {
             respond.send_reset(Reason::REFUSED_STREAM);
         }
@@ -208,7 +208,7 @@ impl Stream {
     /// The connection's end is this stream's, too.
     async fn order(&self, order: Order) {
         drop(self.orders.send(order));
-        pending().await
+        pending::<()>().await;
     }
 
     async fn send(
@@ -264,9 +264,10 @@ impl Stream {
 
 /// How a body ends that is cut.
 fn cut(afterwards: Afterwards) -> Reason {
-    match afterwards {
-        Afterwards::ResetBody(code) => code.into(),
-        _ => Reason::INTERNAL_ERROR,
+    if let Afterwards::ResetBody(code) = afterwards {
+        code.into()
+    } else {
+        Reason::INTERNAL_ERROR
     }
 }
 

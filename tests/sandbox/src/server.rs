@@ -258,12 +258,12 @@ fn spoil(
     let mut length = Some(reply.body.len());
     let mut payload: fn(Bytes) -> Payload = Payload::whole;
     match misdeed {
-        Some(Misdeed::CutBody) if reply.body.len() < 2 => return Err(dropped()),
-        Some(Misdeed::CutBody) => payload = Payload::cut,
-        Some(Misdeed::Afterwards(Afterwards::ResetBody(_))) if reply.body.len() < 2 => {
-            return Err(dropped());
+        Some(Misdeed::CutBody | Misdeed::Afterwards(Afterwards::ResetBody(_))) => {
+            if reply.body.len() < 2 {
+                return Err(dropped());
+            }
+            payload = Payload::cut;
         }
-        Some(Misdeed::Afterwards(Afterwards::ResetBody(_))) => payload = Payload::cut,
         Some(Misdeed::StalledBody) => payload = Payload::stalled,
         Some(Misdeed::EndlessBody) => {
             length = None;

@@ -85,12 +85,11 @@ impl Client {
 
     /// A client with an impatience of its own.
     #[cfg(test)]
-    pub(crate) fn of(inner: reqwest::Client) -> Self {
-        let (certificates, proxies) = Default::default();
+    pub(crate) fn of(inner: reqwest::Client, certificates: Certificates) -> Self {
         Self {
             inner,
             certificates,
-            proxies,
+            proxies: Proxies::default(),
         }
     }
 

@@ -18,6 +18,7 @@ mod listener;
 mod proof;
 mod proxy;
 mod registry;
+mod scripted;
 mod server;
 mod sigstore;
 mod traffic;
@@ -30,6 +31,7 @@ pub use registry::{
     Auth, Deletes, Image, IndexWithProvenance, Kind, Options, Referrers, Registry, Service,
     Signatures, Snapshot, Tagging,
 };
+pub use scripted::{Asked, Manner, Said, Scripted};
 pub use sigstore::{Forged, Sigstore, Subject};
 pub use traffic::{Authorization, Request, Version};
 pub use transport::{Transport, certificate_authority};

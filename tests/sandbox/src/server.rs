@@ -94,6 +94,8 @@ pub(crate) struct Reply {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Bytes,
+    /// What the handler itself has to go wrong with it.
+    pub(crate) misdeed: Option<Misdeed>,
 }
 
 impl Reply {
@@ -102,6 +104,7 @@ impl Reply {
             status,
             headers: Vec::new(),
             body: Bytes::new(),
+            misdeed: None,
         }
     }
 
@@ -218,7 +221,7 @@ impl Work {
     /// Logs `call`, and lets it have its effect unless a fault takes that away.
     pub(crate) async fn answer(&self, call: &Call) -> Answer {
         let (number, misdeed) = self.traffic.arrived(call);
-        let reply = match &misdeed {
+        let mut reply = match &misdeed {
             Some(Misdeed::Reset) => return Answer::Reset(INTERNAL_ERROR),
             Some(Misdeed::HangUp) => return Answer::Closed,
             Some(Misdeed::ResetStream(code)) => return Answer::Reset(*code),
@@ -227,9 +230,11 @@ impl Work {
                 status: *code,
                 headers: headers.clone(),
                 body: Bytes::from(body.clone()),
+                misdeed: None,
             },
             _ => (self.handler)(call),
         };
+        let misdeed = misdeed.or(reply.misdeed.take());
         match &misdeed {
             Some(Misdeed::LostResponse) => return Answer::Reset(INTERNAL_ERROR),
             Some(Misdeed::HangUpLate) => return Answer::Closed,

@@ -164,13 +164,13 @@ fn registry_that_asks_to_wait_is_waited_for_at_each_step_of_an_upload() {
     }
     let began = Instant::now();
     let waited = passage.publish().succeed();
-    // Config and layer are under way at once: two of the three waits are the layer's.
+    // Config and layer are under way at once: two of the three waits are those of one of them.
     assert!(began.elapsed() >= Duration::from_secs(2), "{}", waited.log);
     passage.has_arrived();
     let waits = waited.log.matches("retry in 1.0 s: copy of ").count();
     assert_eq!(waits, 3, "{}", waited.log);
-    // Once more where the layer was under way: at PUT, for the parts, at PATCH.
-    assert!(passage.reads() >= 4, "{}", passage.reads());
+    // Once more for the parts, and at PATCH; the other two waits may be the config's.
+    assert!(passage.reads() >= 3, "{}", passage.reads());
 }
 
 #[test]

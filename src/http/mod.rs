@@ -13,7 +13,7 @@ mod watch;
 pub use body::{read, read_start};
 pub use certificate_problem::CertificateProblem;
 pub use certificates::{CertificateError, Certificates};
-pub use client::Client;
+pub use client::{Client, STALL_TIMEOUT};
 pub use proxies::Proxies;
 pub use unanswered::{Through, Unanswered, UnansweredKind};
 pub use watch::{Watch, authority};
@@ -44,6 +44,9 @@ pub enum HttpError {
     },
 }
 
+/// rustls' words for a connection that ended amid TLS, with an address that helps nobody who runs a workflow.
+const TLS_CUT: &str = "peer closed connection without sending TLS close_notify: https://docs.rs/rustls/latest/rustls/manual/_03_howto/index.html#unexpected-eof";
+
 /// The whole chain of causes behind `error`, outermost first, as one line without control characters.
 ///
 /// reqwest's own text names the URL, with its query string, and hides what happened ("connection refused"), so its
@@ -70,7 +73,7 @@ pub fn cause_text(error: &(dyn std::error::Error + 'static)) -> String {
             texts.push(text);
         }
     }
-    texts.join(": ")
+    texts.join(": ").replace(TLS_CUT, "it was closed")
 }
 
 #[cfg(test)]

@@ -19,10 +19,10 @@ use super::opened::Opened;
 use super::stream::Stream;
 use super::wire::{Answer, ERROR_MAX_BYTES, authority, unreachable};
 use crate::domain::{Descriptor, Digester, Events};
-use crate::http::{Client, HttpError, Unanswered, UnansweredKind, Watch, cause_text};
+use crate::http::{
+    Client, HttpError, STALL_TIMEOUT, Unanswered, UnansweredKind, Watch, cause_text,
+};
 
-/// How long an upload may stand still. Longer than a download may (30 s), so that the side that stalls is the one named.
-const STALL: Duration = Duration::from_mins(1);
 /// How long a registry may take to store what it has got whole: those that keep blobs elsewhere copy them there then.
 const COMMIT: Duration = Duration::from_mins(5);
 
@@ -153,7 +153,7 @@ impl Uploads {
         let response = loop {
             let passed = passage.bytes.load(Ordering::Relaxed);
             let is_whole = passage.is_whole();
-            let limit = if is_whole { COMMIT } else { STALL };
+            let limit = if is_whole { COMMIT } else { STALL_TIMEOUT };
             match tokio::time::timeout(limit, &mut sending).await {
                 Ok(sent) => break sent.map_err(|unanswered| unreachable(&url, unanswered))?,
                 Err(_) if passage.bytes.load(Ordering::Relaxed) > passed => (),
@@ -164,7 +164,9 @@ impl Uploads {
             let opened = Opened::new(response, &method, url.clone(), watch, None).await?;
             opened.read(ERROR_MAX_BYTES).await
         };
-        tokio::time::timeout(STALL, answer).await.map_err(stalled)?
+        tokio::time::timeout(STALL_TIMEOUT, answer)
+            .await
+            .map_err(stalled)?
     }
 }
 
@@ -221,6 +223,11 @@ impl Pieces {
     /// The piece before the one that comes next, or the last one, if everything is right.
     async fn advance(&mut self) -> Result<Option<Bytes>, Fault> {
         while let Some(piece) = self.source.piece().await? {
+            // SECURITY: HTTP/2 may end a body with an empty frame. Held back in place of the last bytes, it would let all of a
+            // wrong blob pass.
+            if piece.is_empty() {
+                continue;
+            }
             self.arrived += u64::try_from(piece.len()).unwrap_or(u64::MAX);
             if self.arrived > self.blob.size {
                 check_size(self.arrived, &self.blob)?;

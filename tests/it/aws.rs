@@ -41,7 +41,7 @@ fn aws_is_asked_once_and_only_where_nobody_else_has_a_login() {
     }
     // Another registry's challenge is not answered by AWS.
     let hosted = Hosted::new(Service::Quay);
-    let endpoint = format!("http://{}", hosted.registry().address());
+    let endpoint = hosted.registry().url();
     let nobody = aws(hosted.anonymous(hosted.world.create()));
     nobody.env("AWS_ENDPOINT_URL_ECR", endpoint).end_with(1);
     assert_eq!(hosted.asked_aws(), 0);
@@ -57,10 +57,8 @@ fn aws_that_says_no_is_told_of_with_the_permission_that_is_missing() {
         ),
     ] {
         let options = Options::new().like(service, "AWS", PASSWORD);
-        let denied = Hosted {
-            service,
-            world: World::with(options.aws(KEY, SECRET, Some(SESSION), false)),
-        };
+        let options = options.aws(KEY, SECRET, Some(SESSION), false);
+        let denied = Hosted::of(service, World::with(options));
         let outcome = denied.logged_in(denied.world.create()).end_with(1);
         outcome.says(&[
             "could not get a login from AWS",

@@ -230,7 +230,7 @@ fn redirect_to_another_host_gets_no_credentials() {
         .unwrap();
     storage.push_blob(REPOSITORY, &config);
     let path = format!("/v2/{REPOSITORY}/blobs/{}", world.amd64.config);
-    let place = format!("http://{}{path}", storage.address());
+    let place = format!("{}{path}", storage.url());
     world
         .registry()
         .fault(Fault::on("GET", &path).times(u32::MAX).redirect_to(&place));

@@ -3,7 +3,7 @@
 
 use std::net::TcpListener;
 
-use sandbox::{Fault, Options, Referrers, Tls};
+use sandbox::{Fault, Options, Referrers, Registry, ServerCertificate, Transport};
 use serde_json::{Value, json};
 
 use crate::support::{Action, Outcome, REPOSITORY, World};
@@ -211,9 +211,9 @@ fn each_fault_before_there_is_a_connection() {
     let broken_off = format!("https://{}", hangs_up.local_addr().unwrap());
     // It ends with the tests.
     std::thread::spawn(move || hangs_up.incoming().for_each(drop));
-    let tls = Tls::before(world.registry().socket(), "localhost");
-    let port = tls.address().port();
-    let untrusted = format!("https://localhost:{port}");
+    let unknown = Transport::HTTP1.showing(ServerCertificate::ByUnknownAuthority);
+    let tls = Registry::start(Options::new().transport(unknown));
+    let untrusted = format!("https://localhost:{}", tls.socket().port());
     for service in SERVICES
         .into_iter()
         .filter(|service| *service != Service::Registry)

@@ -162,11 +162,13 @@ fn token_that_was_given_less_than_was_asked_for_proves_nothing() {
         ));
         // The sandbox does not know that token: what it hides, it hides behind its 403 all the same.
         let all = Fault::on("GET", "/v2/*").times(u32::MAX);
-        let challenge =
-            "Bearer realm=\"http://auth.docker.io/token\",service=\"registry.docker.io\"";
+        let scheme = hosted.registry().transport().scheme();
+        let challenge = format!(
+            "Bearer realm=\"{scheme}://auth.docker.io/token\",service=\"registry.docker.io\""
+        );
         hosted.registry().fault(Fault::on("GET", "/v2/*").answer(
             401,
-            &[("www-authenticate", challenge)],
+            &[("www-authenticate", challenge.as_str())],
             "",
         ));
         hosted

@@ -13,16 +13,21 @@ const TARGET: &str = "prod/app";
 const PASSWORD: &str = "hunter2-and-more";
 
 /// A registry with an image of one layer, and one without.
-struct Passage {
-    source: Registry,
-    target: Registry,
+pub(crate) struct Passage {
+    pub(crate) source: Registry,
+    pub(crate) target: Registry,
     image: String,
-    layer: String,
+    pub(crate) layer: String,
 }
 
 impl Passage {
     fn new(options: Options, size: usize) -> Self {
-        let source = Registry::start(Options::new());
+        Self::between(Options::new(), options, size)
+    }
+
+    /// Between registries of these kinds, with a layer of this size.
+    pub(crate) fn between(source: Options, target: Options, size: usize) -> Self {
+        let source = Registry::start(source);
         let layer = source.push_blob(REPOSITORY, &vec![7; size]);
         let config = br#"{"architecture":"amd64","os":"linux"}"#;
         let config_digest = source.push_blob(REPOSITORY, config);
@@ -37,13 +42,13 @@ impl Passage {
         let image = source.push_raw(REPOSITORY, Some("v1"), media_type, bytes.as_bytes());
         Self {
             source,
-            target: Registry::start(options),
+            target: Registry::start(target),
             image,
             layer,
         }
     }
 
-    fn publish(&self) -> Action {
+    pub(crate) fn publish(&self) -> Action {
         let login =
             json!([{"registry": self.target.address(), "username": "me", "password": PASSWORD}]);
         Action::new("publish")
@@ -56,7 +61,7 @@ impl Passage {
     }
 
     /// Asks that all of it is there, and nothing is left over.
-    fn has_arrived(&self) {
+    pub(crate) fn has_arrived(&self) {
         assert_eq!(self.target.tags(TARGET)["v1"], self.image);
         let (sent, came) = (
             self.source.blob(REPOSITORY, &self.layer),
@@ -159,13 +164,13 @@ fn registry_that_asks_to_wait_is_waited_for_at_each_step_of_an_upload() {
     }
     let began = Instant::now();
     let waited = passage.publish().succeed();
-    // Config and layer are under way at once: two of the three waits are the layer's.
+    // Config and layer are under way at once: two of the three waits are those of one of them.
     assert!(began.elapsed() >= Duration::from_secs(2), "{}", waited.log);
     passage.has_arrived();
     let waits = waited.log.matches("retry in 1.0 s: copy of ").count();
     assert_eq!(waits, 3, "{}", waited.log);
-    // Once more where the layer was under way: at PUT, for the parts, at PATCH.
-    assert!(passage.reads() >= 4, "{}", passage.reads());
+    // Once more for the parts, and at PATCH; the other two waits may be the config's.
+    assert!(passage.reads() >= 3, "{}", passage.reads());
 }
 
 #[test]

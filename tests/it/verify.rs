@@ -59,7 +59,7 @@ fn identity_and_issuer_are_held_against_what_is_asked_for() {
     for right in [
         by(&identity, "", &issuer, ""),
         by("", pattern, &issuer, ""),
-        by("", &format!("^{pattern}$"), "", "http://127.*"),
+        by("", &format!("^{pattern}$"), "", "https?://127.*"),
     ] {
         right.succeed();
     }

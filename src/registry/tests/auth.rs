@@ -123,7 +123,10 @@ async fn realm_on_this_machine_is_not_asked_at_the_word_of_somebody_elsewhere() 
     let proxy = reqwest::Proxy::http(format!("http://{}", elsewhere.address())).unwrap();
     let proxy = proxy.no_proxy(reqwest::NoProxy::from_string("127.0.0.1"));
     let registry = Registry::new(Settings {
-        http: Client::of(reqwest::Client::builder().proxy(proxy).build().unwrap()),
+        http: Client::of(
+            reqwest::Client::builder().proxy(proxy).build().unwrap(),
+            Certificates::default(),
+        ),
         credentials: Credentials::new(),
         insecure: vec!["registry.test".parse().unwrap()],
         patience: Patience::default(),

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use sandbox::{Said, Scripted, Transport};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufStream};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -45,6 +46,8 @@ enum Manner {
 pub(super) struct Server {
     address: String,
     seen: Arc<Mutex<Vec<Seen>>>,
+    /// It serves by itself, where it speaks TLS.
+    _secure: Option<Scripted>,
 }
 
 impl Seen {
@@ -127,6 +130,24 @@ impl Reply {
     }
 }
 
+impl Reply {
+    fn said(self) -> Said {
+        let secure = |value: String| value.replace("http://", "https://");
+        let headers = self.headers.into_iter();
+        Said {
+            status: self.status,
+            headers: headers.map(|(name, value)| (name, secure(value))).collect(),
+            body: self.body,
+            manner: match self.manner {
+                Manner::Whole | Manner::Chunked => sandbox::Manner::Whole,
+                Manner::Cut => sandbox::Manner::Cut,
+                Manner::Silent => sandbox::Manner::Lost,
+                Manner::Stalled | Manner::Endless => sandbox::Manner::Never,
+            },
+        }
+    }
+}
+
 impl Server {
     pub(super) async fn start(script: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -139,7 +160,38 @@ impl Server {
                 tokio::spawn(async move { serve(stream, &*script, &log).await });
             }
         });
-        Self { address, seen }
+        Self {
+            address,
+            seen,
+            _secure: None,
+        }
+    }
+
+    /// The same by TLS and HTTP/2; the addresses in its answers are of `https`, and so are those that it is asked for.
+    pub(super) fn start_http2(script: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::clone(&seen);
+        let secure = Scripted::start(Transport::HTTP2, move |asked| {
+            let mut request = Seen {
+                method: asked.method.clone(),
+                // As a proxy is asked without TLS.
+                target: format!("https://{}{}", asked.host, asked.target),
+                headers: asked.headers.clone(),
+                body: asked.body.clone(),
+                number: 0,
+            };
+            {
+                let mut log = log.lock().unwrap();
+                request.number = log.len();
+                log.push(request.clone());
+            }
+            script(&request).said()
+        });
+        Self {
+            address: secure.address().to_string(),
+            seen,
+            _secure: Some(secure),
+        }
     }
 
     /// Host and port.

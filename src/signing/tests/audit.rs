@@ -7,7 +7,7 @@ use std::time::Duration;
 use sandbox::Proof;
 
 use crate::domain::{Digest, Events, Patience, Secret};
-use crate::http::Client;
+use crate::http::{Certificates, Client};
 
 use super::super::retry::Persistence;
 use super::super::trust::{Purpose, Trust, TrustSource};
@@ -85,7 +85,7 @@ fn clients() -> [Client; 2] {
     [Duration::from_secs(30), Duration::from_millis(250)].map(|timeout| {
         let builder = reqwest::Client::builder().read_timeout(timeout);
         let builder = builder.redirect(reqwest::redirect::Policy::none());
-        Client::of(builder.build().unwrap())
+        Client::of(builder.build().unwrap(), Certificates::default())
     })
 }
 

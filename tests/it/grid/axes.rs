@@ -1,6 +1,6 @@
 //! The axes of the grid: what is run, on which kind of registry, and whom it talks to.
 
-use sandbox::{Deletes, Options, Referrers};
+use sandbox::{Deletes, Options, Referrers, Transport};
 
 use crate::support::hosted::PASSWORD;
 
@@ -36,6 +36,8 @@ pub(super) enum Kind {
     FallbackTag,
     /// With the referrers API, and a token for each request.
     Bearer,
+    /// The same by TLS and HTTP/2, as hosted registries are.
+    Http2,
 }
 
 /// A server that the command talks to.
@@ -110,7 +112,7 @@ impl Command {
     }
 
     /// Whether it is there for what Sigstore is asked for. Which services make a signature is nothing to a registry: it is asked
-    /// for the same as without them, so that one kind will do, and no faults are played there again.
+    /// for the same as without them, so that one kind of registry will do, and no faults are played there again.
     pub(super) fn is_of_sigstore(self) -> bool {
         matches!(self, Self::SealTimestamp | Self::SealRekor2)
     }
@@ -123,7 +125,7 @@ impl Command {
     /// The kinds of registry that it is played on.
     pub(super) fn kinds(self) -> &'static [Kind] {
         if self.is_of_sigstore() {
-            &[Kind::Api]
+            &[Kind::Api, Kind::Http2]
         } else {
             &Kind::ALL
         }
@@ -158,13 +160,14 @@ impl Command {
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 3] = [Self::Api, Self::FallbackTag, Self::Bearer];
+    pub(super) const ALL: [Self; 4] = [Self::Api, Self::FallbackTag, Self::Bearer, Self::Http2];
 
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Api => "referrers API",
             Self::FallbackTag => "fallback tag",
             Self::Bearer => "bearer",
+            Self::Http2 => "bearer, HTTP/2",
         }
     }
 
@@ -176,6 +179,9 @@ impl Kind {
                 .takes_whole(false)
                 .deletes(Deletes::Digests),
             Self::Bearer => Options::new().bearer(USER, PASSWORD),
+            Self::Http2 => Options::new()
+                .bearer(USER, PASSWORD)
+                .transport(Transport::HTTP2),
         }
     }
 }

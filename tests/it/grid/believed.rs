@@ -80,7 +80,19 @@ const EXCUSES: [Excuse; 8] = [
         holds: |played, problem| {
             let begins = played.hit.starts_with("POST ") && played.hit.contains("/blobs/uploads/");
             // An answer without a body is cut to nothing; the last two give none while the run still waits for it.
-            let unheard = [Ill::LostResponse, Ill::CutBody, Ill::Late, Ill::Terminate];
+            let unheard = [
+                Ill::LostResponse,
+                Ill::CutBody,
+                Ill::Late,
+                Ill::Terminate,
+                Ill::HangUp,
+                Ill::HangUpLate,
+                Ill::CancelledLate,
+                Ill::CalmLate,
+                Ill::GoAwayWithoutAnswer,
+                Ill::GoAwayWithCalm,
+                Ill::LongHeaders,
+            ];
             let is_unheard = unheard.contains(&played.cell.ill);
             problem.broken == Broken::OpenUpload
                 && (played.cell.ill == Ill::Kill || (begins && is_unheard))

@@ -4,9 +4,18 @@ use std::time::Duration;
 
 use sandbox::{Fault, Trigger};
 
-use super::axes::Server;
+use super::axes::{Kind, Server};
 use super::scene::Scene;
 use crate::support::{Action, Outcome, until};
+
+/// Longer than any list of headers that a client takes.
+const HEADERS_BYTES: usize = 1 << 19;
+
+/// SPEC: RFC 9113, 7.
+const NO_ERROR: u32 = 0;
+const REFUSED_STREAM: u32 = 7;
+const CANCEL: u32 = 8;
+const ENHANCE_YOUR_CALM: u32 = 11;
 
 /// Longer than any run: whoever waits for it is ended before.
 const FOR_EVER: Duration = Duration::from_mins(10);
@@ -28,6 +37,20 @@ pub(super) enum Ill {
     Late,
     Kill,
     Terminate,
+    HangUp,
+    HangUpLate,
+    RefusedStream,
+    CancelledStream,
+    CancelledLate,
+    Calm,
+    CalmLate,
+    GoAwayBefore,
+    GoAwayAmid,
+    GoAwayAfter,
+    GoAwayWithoutAnswer,
+    GoAwayWithCalm,
+    CloseIdle,
+    LongHeaders,
 }
 
 /// For how long.
@@ -50,6 +73,14 @@ pub(super) struct Cell {
 }
 
 impl Ill {
+    /// Every fault that there is on this kind of registry.
+    pub(super) fn all(kind: Kind) -> Vec<Self> {
+        match kind {
+            Kind::Api | Kind::FallbackTag | Kind::Bearer => Self::ALL.to_vec(),
+            Kind::Http2 => [&Self::ALL[..], &Self::OF_HTTP2].concat(),
+        }
+    }
+
     pub(super) const ALL: [Self; 12] = [
         Self::Reset,
         Self::LostResponse,
@@ -65,6 +96,36 @@ impl Ill {
         Self::Terminate,
     ];
 
+    /// Where an error of the stream, or of the connection, is the answer.
+    pub(super) const OF_HTTP2: [Self; 14] = [
+        Self::HangUp,
+        Self::HangUpLate,
+        Self::RefusedStream,
+        Self::CancelledStream,
+        Self::CancelledLate,
+        Self::Calm,
+        Self::CalmLate,
+        Self::GoAwayBefore,
+        Self::GoAwayAmid,
+        Self::GoAwayAfter,
+        Self::GoAwayWithoutAnswer,
+        Self::GoAwayWithCalm,
+        Self::CloseIdle,
+        Self::LongHeaders,
+    ];
+
+    /// Whether it passes without an attempt of the run: the answer comes, or the request was not looked at and says so.
+    pub(super) fn is_harmless(self) -> bool {
+        matches!(
+            self,
+            Self::RefusedStream
+                | Self::GoAwayBefore
+                | Self::GoAwayAmid
+                | Self::GoAwayAfter
+                | Self::CloseIdle
+        )
+    }
+
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Reset => "connection reset",
@@ -79,6 +140,20 @@ impl Ill {
             Self::Late => "slower than `timeout`",
             Self::Kill => "SIGKILL",
             Self::Terminate => "SIGTERM",
+            Self::HangUp => "connection dropped with all its streams",
+            Self::HangUpLate => "connection dropped after the effect",
+            Self::RefusedStream => "`REFUSED_STREAM`",
+            Self::CancelledStream => "`CANCEL`",
+            Self::CancelledLate => "`CANCEL` after the effect",
+            Self::Calm => "`ENHANCE_YOUR_CALM`",
+            Self::CalmLate => "`ENHANCE_YOUR_CALM` after the effect",
+            Self::GoAwayBefore => "`GOAWAY`, the request not looked at",
+            Self::GoAwayAmid => "`GOAWAY` amid the answer",
+            Self::GoAwayAfter => "`GOAWAY` after the answer",
+            Self::GoAwayWithoutAnswer => "`GOAWAY` after the effect, no answer",
+            Self::GoAwayWithCalm => "`GOAWAY`, `ENHANCE_YOUR_CALM`, no answer",
+            Self::CloseIdle => "connection closed once idle",
+            Self::LongHeaders => "headers of 512 KiB",
         }
     }
 
@@ -103,6 +178,20 @@ impl Ill {
             Self::CutBody => at.cut_body(),
             Self::ContentType => at.wrong_content_type("text/html"),
             Self::Late | Self::Kill | Self::Terminate => at.delay(FOR_EVER),
+            Self::HangUp => at.hang_up(),
+            Self::HangUpLate => at.hang_up_late(),
+            Self::RefusedStream => at.reset_stream(REFUSED_STREAM),
+            Self::CancelledStream => at.reset_stream(CANCEL),
+            Self::CancelledLate => at.reset_stream_late(CANCEL),
+            Self::Calm => at.reset_stream(ENHANCE_YOUR_CALM),
+            Self::CalmLate => at.reset_stream_late(ENHANCE_YOUR_CALM),
+            Self::GoAwayBefore => at.go_away_before(),
+            Self::GoAwayAmid => at.go_away_amid(),
+            Self::GoAwayAfter => at.go_away_after(),
+            Self::GoAwayWithoutAnswer => at.go_away_without_answer(NO_ERROR),
+            Self::GoAwayWithCalm => at.go_away_without_answer(ENHANCE_YOUR_CALM),
+            Self::CloseIdle => at.close_idle(),
+            Self::LongHeaders => at.set_header("x-long", &"x".repeat(HEADERS_BYTES)),
         }
     }
 }

@@ -80,7 +80,7 @@ fn cells(scene: &Scene) -> Vec<Cell> {
     let played = scene.requests.iter();
     for (server, requests) in played.filter(|(server, _)| scene.command.is_played_at(**server)) {
         for k in 1..=*requests {
-            for ill in Ill::ALL {
+            for ill in Ill::all(scene.kind) {
                 for span in ill.spans() {
                     cells.push(Cell {
                         server: *server,
@@ -96,14 +96,19 @@ fn cells(scene: &Scene) -> Vec<Cell> {
 }
 
 impl Share {
-    fn of(self, command: Command, cells: Vec<Cell>) -> Vec<Cell> {
+    fn of(self, command: Command, kind: Kind, cells: Vec<Cell>) -> Vec<Cell> {
         let number = match self {
             Self::Part(part) => return cells.into_iter().skip(part).step_by(PARTS).collect(),
             Self::Sample(number) => number,
         };
         // What is wrong for others is wrong for these; what they are there for is a list that is said not to be there.
         let is_rerun = matches!(command, Command::SealAgain | Command::SealElsewhere);
-        let faults = Ill::ALL.iter().enumerate();
+        // What HTTP/1.1 has as well is played on the other kinds.
+        let ills: &[Ill] = match kind {
+            Kind::Http2 if !is_rerun => &Ill::OF_HTTP2,
+            Kind::Api | Kind::FallbackTag | Kind::Bearer | Kind::Http2 => &Ill::ALL,
+        };
+        let faults = ills.iter().enumerate();
         faults
             .filter(|(_, ill)| !is_rerun || believed::DENIALS.contains(ill))
             .map(|(position, ill)| {
@@ -164,7 +169,7 @@ fn play_all(shares: &[(Command, Kind, Share)]) -> Tally {
                 .unwrap()
                 .requests
                 .insert((*command, *kind), requests);
-            for cell in share.of(*command, cells(&scene)) {
+            for cell in share.of(*command, *kind, cells(&scene)) {
                 let played = play(&scene, cell);
                 if !played.problems.is_empty() {
                     eprintln!("{played}");

@@ -106,7 +106,9 @@ impl Scene {
             .map(|list| serde_json::from_str::<serde_json::Value>(&list).unwrap()[0].take())
             .collect();
         match self.kind {
-            Kind::Bearer => action.input("registry-auths", serde_json::json!(auths).to_string()),
+            Kind::Bearer | Kind::Http2 => {
+                action.input("registry-auths", serde_json::json!(auths).to_string())
+            }
             Kind::Api | Kind::FallbackTag => action,
         }
     }

@@ -18,7 +18,7 @@ pub(crate) fn statement_bundle(world: &World, digest: &str, predicate: &str) -> 
         "predicateType": predicate,
         "predicate": {},
     });
-    let url = world.sigstore().url();
+    let url = world.sigstore().plain_url();
     let token = IdentityToken::from_jwt(&world.sigstore().identity_token()).unwrap();
     let signer = SigningContext::new(SigningServices::new(url.clone(), url)).signer(token);
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -31,11 +31,16 @@ pub(crate) fn statement_bundle(world: &World, digest: &str, predicate: &str) -> 
 
 /// Stores a bundle as a referrer of `subject`, which the API then lists; answers the digest of its manifest.
 pub(crate) fn attach(world: &World, subject: &str, bundle: &[u8]) -> String {
+    attach_with(world, subject, bundle, "")
+}
+
+/// The same with a remark, of which its manifest is as long.
+pub(crate) fn attach_with(world: &World, subject: &str, bundle: &[u8], remark: &str) -> String {
     let registry = world.registry();
     let (media_type, content) = registry.manifest(REPOSITORY, subject).unwrap();
     let config = registry.push_blob(REPOSITORY, b"{}");
     let layer = registry.push_blob(REPOSITORY, bundle);
-    let manifest = json!({
+    let mut manifest = json!({
         "schemaVersion": 2,
         "mediaType": MANIFEST,
         "artifactType": BUNDLE,
@@ -43,6 +48,10 @@ pub(crate) fn attach(world: &World, subject: &str, bundle: &[u8]) -> String {
         "layers": [{"mediaType": BUNDLE, "digest": layer, "size": bundle.len()}],
         "subject": {"mediaType": media_type, "digest": subject, "size": content.len()},
     });
+    if !remark.is_empty() {
+        // No annotation, which lists of referrers would repeat.
+        manifest["remark"] = json!(remark);
+    }
     registry.push_raw(REPOSITORY, None, MANIFEST, manifest.to_string().as_bytes())
 }
 

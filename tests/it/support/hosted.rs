@@ -1,6 +1,7 @@
-//! Hosted registries, reached by their own names, with the sandbox as the proxy that all of them are behind.
+//! Hosted registries, reached by their own names through a proxy that leads to the sandbox; without TLS that is the sandbox
+//! itself.
 
-use sandbox::{Authorization, Options, Registry, Request, Service};
+use sandbox::{Authorization, Options, Proxy, Registry, Request, Service};
 use serde_json::json;
 
 use super::{Action, Outcome, REPOSITORY, World};
@@ -16,6 +17,7 @@ pub(crate) const SESSION: &str = "IQoJb3JpZ2luX2VjEXAMPLE//////////==";
 pub(crate) struct Hosted {
     pub(crate) service: Service,
     pub(crate) world: World,
+    proxy: Proxy,
 }
 
 impl Hosted {
@@ -28,21 +30,25 @@ impl Hosted {
             options
                 .like(service, user(service), PASSWORD)
                 .aws(KEY, SECRET, Some(SESSION), true);
+        Self::of(service, World::with(options))
+    }
+
+    pub(crate) fn of(service: Service, world: World) -> Self {
+        let place = world.registry().socket();
+        // Docker Hub's registry has a name that no reference has.
+        let hosts = hosts(service).into_iter().chain(["registry-1.docker.io"]);
+        let proxy = hosts.fold(Proxy::start(), |proxy, host| {
+            proxy.leads(&format!("{host}:443"), place)
+        });
         Self {
             service,
-            world: World::with(options),
+            world,
+            proxy,
         }
     }
 
     pub(crate) fn registry(&self) -> &Registry {
         self.world.registry()
-    }
-
-    /// All its names, and that of its API, where that is elsewhere.
-    fn hosts(&self) -> Vec<&'static str> {
-        let mut hosts = self.service.hosts().to_vec();
-        hosts.extend(api(self.service));
-        hosts
     }
 
     fn image(&self) -> String {
@@ -51,20 +57,20 @@ impl Hosted {
 
     /// `action` at this registry, as nobody.
     pub(crate) fn anonymous(&self, action: Action) -> Action {
+        let action = action.input("image", self.image());
+        if self.registry().transport().is_tls() {
+            return action.env("HTTPS_PROXY", format!("http://{}", self.proxy.address()));
+        }
         action
-            .input("image", self.image())
-            .input("insecure-registries", self.hosts().join(","))
-            .env(
-                "HTTP_PROXY",
-                format!("http://{}", self.registry().address()),
-            )
+            .input("insecure-registries", hosts(self.service).join(","))
+            .env("HTTP_PROXY", self.registry().url())
     }
 
     /// `action` at this registry, with the credentials that are usual there.
     pub(crate) fn logged_in(&self, action: Action) -> Action {
         let action = self.anonymous(action);
         let [host, ..] = self.service.hosts();
-        let endpoint = format!("http://{}", self.registry().address());
+        let endpoint = self.registry().url();
         match self.service {
             Service::DockerHub => docker_login(action, "https://index.docker.io/v1/", PASSWORD),
             Service::Ghcr => action.input("github-token", PASSWORD),
@@ -126,6 +132,13 @@ impl Hosted {
             );
         }
     }
+}
+
+/// All names of a service, and that of its API, where that is elsewhere.
+fn hosts(service: Service) -> Vec<&'static str> {
+    let mut hosts = service.hosts().to_vec();
+    hosts.extend(api(service));
+    hosts
 }
 
 fn api(service: Service) -> Option<&'static str> {

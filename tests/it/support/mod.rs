@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-pub(crate) use attach::{attach, bundle_of, statement_bundle};
+pub(crate) use attach::{attach, attach_with, bundle_of, statement_bundle};
 pub(crate) use text::told;
 pub(crate) use two::{MIRROR, Two, writes};
 pub(crate) use world::{REPOSITORY, World, listed, manifest, until};
@@ -49,7 +49,7 @@ pub(crate) struct Outcome {
 }
 
 impl Action {
-    /// A run of `command`, in a fresh workspace, that waits next to nothing between its tries.
+    /// A run of `command`, in a fresh workspace, that waits next to nothing between its tries and trusts the sandbox.
     pub(crate) fn new(command: &str) -> Self {
         let action = Self {
             inputs: BTreeMap::new(),
@@ -60,6 +60,7 @@ impl Action {
             .input("command", command)
             .input("retry-delay", "10ms")
             .input("timeout", "100s")
+            .input("ca-bundle", sandbox::certificate_authority())
             .env("GITHUB_ACTIONS", "true")
             .env("GITHUB_RUN_ID", "100")
             .env("GITHUB_RUN_ATTEMPT", "1")
@@ -171,7 +172,9 @@ impl Action {
     /// Runs it and asks for an exit code.
     pub(crate) fn end_with(&self, code: i32) -> Outcome {
         let outcome = self.run();
-        assert_eq!(outcome.code, code, "{:?}\n{}", self.inputs, outcome.log);
+        let mut inputs = self.inputs.clone();
+        inputs.remove("ca-bundle");
+        assert_eq!(outcome.code, code, "{inputs:?}\n{}", outcome.log);
         outcome
     }
 

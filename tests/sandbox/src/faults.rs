@@ -39,6 +39,24 @@ pub(crate) enum Misdeed {
     DropHeader(String),
     Delay(Duration),
     EndlessBody,
+    ResetStream(u32),
+    ResetStreamLate(u32),
+    HangUp,
+    HangUpLate,
+    Refusal,
+    Abandonment(u32),
+    Afterwards(Afterwards),
+}
+
+/// What becomes of the connection, or of the rest, of a right answer. Over HTTP/1.1 the connection is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Afterwards {
+    Nothing,
+    ResetBody(u32),
+    GoAwayAmid,
+    GoAway,
+    CloseIdle,
+    Silence,
 }
 
 impl Fault {
@@ -107,17 +125,17 @@ impl Trigger {
         self.answer(307, &[("location", url)], "")
     }
 
-    /// The connection is dropped before the request has its effect.
+    /// The connection is dropped before the request has its effect; with HTTP/2 the stream is reset (`INTERNAL_ERROR`).
     pub fn reset(self) -> Fault {
         self.does(Misdeed::Reset)
     }
 
-    /// The request has its effect, then the connection is dropped without an answer.
+    /// The request has its effect, then the connection is dropped without an answer; with HTTP/2 the stream is reset.
     pub fn lost_response(self) -> Fault {
         self.does(Misdeed::LostResponse)
     }
 
-    /// Half of the body, then the connection is dropped.
+    /// Half of the body, then the connection is dropped; with HTTP/2 the stream is reset.
     pub fn cut_body(self) -> Fault {
         self.does(Misdeed::CutBody)
     }
@@ -156,6 +174,62 @@ impl Trigger {
     /// A body that never ends, under the status and headers of the right answer.
     pub fn endless_body(self) -> Fault {
         self.does(Misdeed::EndlessBody)
+    }
+
+    /// `RST_STREAM` with this code in place of an answer, without the effect.
+    pub fn reset_stream(self, code: u32) -> Fault {
+        self.does(Misdeed::ResetStream(code))
+    }
+
+    /// The request has its effect, then `RST_STREAM` with this code comes in place of an answer.
+    pub fn reset_stream_late(self, code: u32) -> Fault {
+        self.does(Misdeed::ResetStreamLate(code))
+    }
+
+    /// Half of the body, then `RST_STREAM` with this code.
+    pub fn reset_body(self, code: u32) -> Fault {
+        self.does(Misdeed::Afterwards(Afterwards::ResetBody(code)))
+    }
+
+    /// The connection is dropped with all that is under way there, before the request has its effect.
+    pub fn hang_up(self) -> Fault {
+        self.does(Misdeed::HangUp)
+    }
+
+    /// The request has its effect, then the connection is dropped with all that is under way there.
+    pub fn hang_up_late(self) -> Fault {
+        self.does(Misdeed::HangUpLate)
+    }
+
+    /// `GOAWAY` in place of an answer, without the effect: this request and those after it were not looked at, as it says.
+    pub fn go_away_before(self) -> Fault {
+        self.does(Misdeed::Refusal)
+    }
+
+    /// `GOAWAY` amid the right answer, which comes to its end.
+    pub fn go_away_amid(self) -> Fault {
+        self.does(Misdeed::Afterwards(Afterwards::GoAwayAmid))
+    }
+
+    /// `GOAWAY` after the right answer.
+    pub fn go_away_after(self) -> Fault {
+        self.does(Misdeed::Afterwards(Afterwards::GoAway))
+    }
+
+    /// The request has its effect, then `GOAWAY` with this code says that it was looked at, and the connection is closed
+    /// without an answer.
+    pub fn go_away_without_answer(self, code: u32) -> Fault {
+        self.does(Misdeed::Abandonment(code))
+    }
+
+    /// The right answer; the connection is closed without a word once nothing is under way there.
+    pub fn close_idle(self) -> Fault {
+        self.does(Misdeed::Afterwards(Afterwards::CloseIdle))
+    }
+
+    /// The right answer; after it the connection stays, and nothing is ever read or written there again.
+    pub fn silence_after(self) -> Fault {
+        self.does(Misdeed::Afterwards(Afterwards::Silence))
     }
 
     fn does(self, misdeed: Misdeed) -> Fault {

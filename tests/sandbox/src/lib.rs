@@ -11,14 +11,18 @@
 mod body;
 mod encoding;
 mod faults;
+mod http1;
+mod http2;
+mod injection;
 mod listener;
 mod proof;
 mod proxy;
 mod registry;
+mod scripted;
 mod server;
 mod sigstore;
-mod tls;
 mod traffic;
+mod transport;
 
 pub use faults::{Fault, Trigger};
 pub use proof::Proof;
@@ -27,9 +31,10 @@ pub use registry::{
     Auth, Deletes, Image, IndexWithProvenance, Kind, Options, Referrers, Registry, Service,
     Signatures, Snapshot, Tagging,
 };
+pub use scripted::{Asked, Manner, Said, Scripted};
 pub use sigstore::{Forged, Sigstore, Subject};
-pub use tls::Tls;
-pub use traffic::{Authorization, Request};
+pub use traffic::{Authorization, Request, Version};
+pub use transport::{ServerCertificate, Transport, certificate_authority};
 
 /// A registry and a Sigstore together.
 pub struct Sandbox {
@@ -45,11 +50,12 @@ impl Sandbox {
         Self::with(Options::new())
     }
 
-    /// Both, with this kind of registry.
+    /// Both, with this kind of registry, and by its transport.
     pub fn with(options: Options) -> Self {
+        let transport = options.transport;
         Self {
             registry: Registry::start(options),
-            sigstore: Sigstore::start(),
+            sigstore: Sigstore::start_by(transport),
         }
     }
 }

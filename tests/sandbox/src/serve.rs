@@ -2,13 +2,14 @@
 
 use crate::terminal::Terminal;
 use anyhow::Context as _;
-use sandbox::{Kind, Sandbox};
+use sandbox::{Kind, Options, Sandbox, Transport};
 
 const REPOSITORY: &str = "octo-org/octo-app";
 
 /// Serves until Ctrl-C.
 pub(crate) fn run(terminal: &mut Terminal) -> anyhow::Result<()> {
-    let sandbox = Sandbox::start();
+    // Plain, so that no client has to be told whom to trust.
+    let sandbox = Sandbox::with(Options::new().transport(Transport::PLAIN));
     let (registry, sigstore) = (&sandbox.registry, &sandbox.sigstore);
     let folder = tempfile::tempdir().context("could not make a folder for the configuration")?;
     let config = folder.path().join("signing-config.json");

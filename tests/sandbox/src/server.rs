@@ -1,37 +1,81 @@
 //! One HTTP server on a free loopback port, on a thread of its own, which keeps a log of requests and misbehaves on
 //! request. It knows nothing of registries or of Sigstore: those are handlers.
 
-use crate::body::Payload;
-use crate::encoding::{parse_query, sha256_text};
-use crate::faults::{Fault, Misdeed};
-use crate::listener::{Listener, Port};
-use crate::traffic::{Authorization, Traffic};
-use bytes::Bytes;
-use http_body_util::{BodyExt as _, Limited};
-use hyper::body::Incoming;
-use hyper::header::{CONTENT_LENGTH, HeaderName, HeaderValue};
-use hyper::service::service_fn;
-use hyper::{HeaderMap, Request, Response};
-use hyper_util::rt::TokioIo;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-const REQUEST_MAX_BYTES: usize = 256 * 1024 * 1024;
+use bytes::Bytes;
+use hyper::header::{CONTENT_LENGTH, HOST, HeaderName, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::http::uri::Authority;
+use hyper::{HeaderMap, Response};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::body::Payload;
+use crate::encoding::{parse_query, sha256_text};
+use crate::faults::{Afterwards, Fault, Misdeed};
+use crate::listener::{Listener, Port};
+use crate::traffic::{Traffic, Version};
+use crate::transport::Transport;
+use crate::{http1, http2};
+
+/// SPEC: RFC 9113, 7.
+const INTERNAL_ERROR: u32 = 2;
+pub(crate) const REQUEST_MAX_BYTES: usize = 256 * 1024 * 1024;
 
 /// A request, read whole.
 pub(crate) struct Call {
+    pub(crate) version: Version,
     pub(crate) method: String,
     /// Who is asked, with the port where one is named; another than this server where it is used as a proxy.
     pub(crate) host: String,
     /// The path as sent, not decoded.
     pub(crate) path: String,
+    /// The query as sent.
+    raw_query: Option<String>,
     pub(crate) query: Vec<(String, String)>,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
 }
 
 impl Call {
+    pub(crate) fn new(version: Version, parts: Parts, body: Bytes) -> Self {
+        let Parts {
+            method,
+            uri,
+            mut headers,
+            ..
+        } = parts;
+        // HTTP/2 has it in the address instead.
+        if let Some(Ok(host)) = uri.authority().map(|it| it.as_str().parse())
+            && version == Version::Http2
+        {
+            headers.entry(HOST).or_insert(host);
+        }
+        let named = headers.get(HOST).and_then(|host| host.to_str().ok());
+        let host = uri.authority().map(Authority::as_str).or(named);
+        Self {
+            version,
+            host: host.unwrap_or_default().to_owned(),
+            method: method.as_str().to_owned(),
+            path: uri.path().to_owned(),
+            raw_query: uri.query().map(str::to_owned),
+            query: uri.query().map(parse_query).unwrap_or_default(),
+            headers,
+            body,
+        }
+    }
+
+    /// Path and query as sent.
+    pub(crate) fn target(&self) -> String {
+        let query = self.raw_query.as_ref();
+        query.map_or_else(
+            || self.path.clone(),
+            |query| format!("{}?{query}", self.path),
+        )
+    }
+
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
@@ -50,6 +94,8 @@ pub(crate) struct Reply {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Bytes,
+    /// What the handler itself has to go wrong with it.
+    pub(crate) misdeed: Option<Misdeed>,
 }
 
 impl Reply {
@@ -58,6 +104,7 @@ impl Reply {
             status,
             headers: Vec::new(),
             body: Bytes::new(),
+            misdeed: None,
         }
     }
 
@@ -85,29 +132,49 @@ pub(crate) type Handler = Arc<dyn Fn(&Call) -> Reply + Send + Sync>;
 pub(crate) struct Server {
     listener: Listener,
     pub(crate) traffic: Arc<Traffic>,
+    work: Work,
+}
+
+/// Every connection's share of a server.
+#[derive(Clone)]
+pub(crate) struct Work {
+    traffic: Arc<Traffic>,
+    handler: Handler,
+}
+
+/// An answer as it is sent: with a fault, if one was asked for.
+pub(crate) enum Answer {
+    Response(Response<Payload>, Afterwards),
+    /// The connection is closed instead.
+    Closed,
+    /// The stream is reset instead, with this code; without streams the connection is closed.
+    Reset(u32),
+    /// The connection takes no more requests, this one neither: it has had no effect.
+    Refused,
+    /// The connection takes no more requests, with this code, and is closed instead of an answer.
+    Abandoned(u32),
 }
 
 impl Server {
     /// Listens, then asks for the handler, which may need to know the address.
-    pub(crate) fn start(handler: impl FnOnce(SocketAddr) -> Handler) -> Self {
+    pub(crate) fn start(transport: Transport, handler: impl FnOnce(SocketAddr) -> Handler) -> Self {
         let port = Port::take();
         let traffic = Arc::new(Traffic::default());
-        let handler = handler(port.address());
-        let own = Arc::clone(&traffic);
-        let listener = port.serve(move |stream| {
-            own.connected();
-            let (traffic, handler) = (Arc::clone(&own), Arc::clone(&handler));
-            async move {
-                let service = service_fn(|request| serve(request, &traffic, &handler));
-                // An error here is a client that went away, or a fault that we were asked for.
-                drop(
-                    hyper::server::conn::http1::Builder::new()
-                        .serve_connection(TokioIo::new(stream), service)
-                        .await,
-                );
-            }
-        });
-        Self { listener, traffic }
+        let work = Work {
+            handler: handler(port.address()),
+            traffic: Arc::clone(&traffic),
+        };
+        let listener = work.clone().listen(port, transport);
+        Self {
+            listener,
+            traffic,
+            work,
+        }
+    }
+
+    /// Serves the same at another port, by another transport.
+    pub(crate) fn twin(&self, transport: Transport) -> Listener {
+        self.work.clone().listen(Port::take(), transport)
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -119,57 +186,73 @@ impl Server {
     }
 }
 
-/// An error makes hyper drop the connection without an answer, which is what two of the faults want.
-async fn serve(
-    request: Request<Incoming>,
-    traffic: &Traffic,
-    handler: &Handler,
-) -> io::Result<Response<Payload>> {
-    let (parts, body) = request.into_parts();
-    let path = parts.uri.path().to_owned();
-    let raw_query = parts.uri.query();
-    let named = parts
-        .headers
-        .get("host")
-        .and_then(|host| host.to_str().ok());
-    let host = parts
-        .uri
-        .authority()
-        .map(hyper::http::uri::Authority::as_str)
-        .or(named);
-    let call = Call {
-        host: host.unwrap_or_default().to_owned(),
-        method: parts.method.as_str().to_owned(),
-        query: raw_query.map(parse_query).unwrap_or_default(),
-        body: Limited::new(body, REQUEST_MAX_BYTES)
-            .collect()
-            .await
-            .map_err(io::Error::other)?
-            .to_bytes(),
-        headers: parts.headers,
-        path,
-    };
-    let path_and_query = raw_query.map_or(call.path.clone(), |q| format!("{}?{q}", call.path));
-    let authorization = Authorization::of(call.header("authorization"));
-    let (number, misdeed) = traffic.arrived(&call, &path_and_query, authorization);
+async fn serve<IO>(stream: IO, version: Version, transport: Transport, work: Work)
+where
+    IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    work.traffic.connected();
+    match version {
+        Version::Http1 => http1::serve(stream, work).await,
+        Version::Http2 => http2::serve(stream, transport, work).await,
+    }
+}
 
-    let reply = match &misdeed {
-        Some(Misdeed::Reset) => return Err(dropped()),
-        Some(Misdeed::Status(code, headers, body)) => Reply {
-            status: *code,
-            headers: headers.clone(),
-            body: Bytes::from(body.clone()),
-        },
-        _ => handler(&call),
-    };
-    if matches!(misdeed, Some(Misdeed::LostResponse)) {
-        return Err(dropped());
+impl Work {
+    fn listen(self, port: Port, transport: Transport) -> Listener {
+        let acceptor = transport.acceptor();
+        port.serve(move |stream| {
+            let (work, acceptor) = (self.clone(), acceptor.clone());
+            async move {
+                let Some(acceptor) = acceptor else {
+                    return serve(stream, Version::Http1, transport, work).await;
+                };
+                // A client that does not trust us, or asks by plain HTTP first, goes away, as it should.
+                if let Ok(stream) = acceptor.accept(stream).await {
+                    let version = match stream.get_ref().1.alpn_protocol() {
+                        Some(b"h2") => Version::Http2,
+                        _ => Version::Http1,
+                    };
+                    serve(stream, version, transport, work).await;
+                }
+            }
+        })
     }
-    if let Some(Misdeed::Delay(time)) = &misdeed {
-        tokio::time::sleep(*time).await;
+
+    /// Logs `call`, and lets it have its effect unless a fault takes that away.
+    pub(crate) async fn answer(&self, call: &Call) -> Answer {
+        let (number, misdeed) = self.traffic.arrived(call);
+        let mut reply = match &misdeed {
+            Some(Misdeed::Reset) => return Answer::Reset(INTERNAL_ERROR),
+            Some(Misdeed::HangUp) => return Answer::Closed,
+            Some(Misdeed::ResetStream(code)) => return Answer::Reset(*code),
+            Some(Misdeed::Refusal) => return Answer::Refused,
+            Some(Misdeed::Status(code, headers, body)) => Reply {
+                status: *code,
+                headers: headers.clone(),
+                body: Bytes::from(body.clone()),
+                misdeed: None,
+            },
+            _ => (self.handler)(call),
+        };
+        let misdeed = misdeed.or(reply.misdeed.take());
+        match &misdeed {
+            Some(Misdeed::LostResponse) => return Answer::Reset(INTERNAL_ERROR),
+            Some(Misdeed::HangUpLate) => return Answer::Closed,
+            Some(Misdeed::ResetStreamLate(code)) => return Answer::Reset(*code),
+            Some(Misdeed::Abandonment(code)) => return Answer::Abandoned(*code),
+            Some(Misdeed::Delay(time)) => tokio::time::sleep(*time).await,
+            _ => (),
+        }
+        self.traffic.answered(number, reply.status);
+        let afterwards = match misdeed {
+            Some(Misdeed::Afterwards(afterwards)) => afterwards,
+            _ => Afterwards::Nothing,
+        };
+        match spoil(&call.method, reply, misdeed) {
+            Ok(response) => Answer::Response(response, afterwards),
+            Err(_) => Answer::Reset(INTERNAL_ERROR),
+        }
     }
-    traffic.answered(number, reply.status);
-    spoil(&call.method, reply, misdeed)
 }
 
 fn spoil(
@@ -180,8 +263,12 @@ fn spoil(
     let mut length = Some(reply.body.len());
     let mut payload: fn(Bytes) -> Payload = Payload::whole;
     match misdeed {
-        Some(Misdeed::CutBody) if reply.body.len() < 2 => return Err(dropped()),
-        Some(Misdeed::CutBody) => payload = Payload::cut,
+        Some(Misdeed::CutBody | Misdeed::Afterwards(Afterwards::ResetBody(_))) => {
+            if reply.body.len() < 2 {
+                return Err(dropped());
+            }
+            payload = Payload::cut;
+        }
         Some(Misdeed::StalledBody) => payload = Payload::stalled,
         Some(Misdeed::EndlessBody) => {
             length = None;
@@ -203,8 +290,19 @@ fn spoil(
                 .retain(|(known, _)| !known.eq_ignore_ascii_case(&name));
         }
         None
-        | Some(Misdeed::Status(..) | Misdeed::Reset | Misdeed::LostResponse | Misdeed::Delay(_)) => {
-        }
+        | Some(
+            Misdeed::Status(..)
+            | Misdeed::Reset
+            | Misdeed::LostResponse
+            | Misdeed::Delay(_)
+            | Misdeed::ResetStream(_)
+            | Misdeed::ResetStreamLate(_)
+            | Misdeed::HangUp
+            | Misdeed::HangUpLate
+            | Misdeed::Refusal
+            | Misdeed::Abandonment(_)
+            | Misdeed::Afterwards(_),
+        ) => {}
     }
     let mut response = Response::builder().status(reply.status);
     for (name, value) in &reply.headers {

@@ -2,7 +2,7 @@
 
 use crate::runner::{Runner, Step, build};
 use crate::terminal::Terminal;
-use sandbox::{Image, Kind, Sandbox};
+use sandbox::{Image, Kind, Options, Request, Sandbox, Transport, Version, certificate_authority};
 
 const REPOSITORY: &str = "octo-org/octo-app";
 const TAG: &str = "1.0.0";
@@ -20,7 +20,7 @@ struct Tour<'a> {
 pub(crate) fn run(terminal: &mut Terminal) -> anyhow::Result<bool> {
     terminal.line("Building manifest-seal; the first time takes a few minutes.")?;
     let binary = build()?;
-    let sandbox = Sandbox::start();
+    let sandbox = Sandbox::with(Options::new().transport(Transport::HTTP2));
     let runner = Runner::new(binary, &sandbox.sigstore)?;
     let mut tour = Tour {
         terminal,
@@ -42,6 +42,8 @@ impl Tour<'_> {
         let (address, url) = (self.sandbox.registry.address(), self.sandbox.sigstore.url());
         self.terminal.field("registry", &address)?;
         self.terminal.field("Sigstore", &url)?;
+        let transport = self.sandbox.registry.transport();
+        self.terminal.field("transport", &transport.to_string())?;
         for image in &images {
             self.terminal.field(&image.platform, &image.digest)?;
         }
@@ -82,6 +84,8 @@ impl Tour<'_> {
             "it was signed, once",
             step.output("signed") == "true" && entries == 1,
         )?;
+        let is_http2 = self.came_by_http2();
+        self.expect("every request came by HTTP/2", is_http2)?;
         let in_order = self.signed_before_tagged();
         self.expect("the signature was there before the tag", in_order)?;
         self.log_unless_held(&step)?;
@@ -167,6 +171,7 @@ impl Tour<'_> {
             ("platforms", "linux/amd64,linux/arm64"),
             ("signing-config", &self.sandbox.sigstore.signing_config()),
             ("trusted-root", &self.sandbox.sigstore.trusted_root()),
+            ("ca-bundle", &certificate_authority()),
             ("retry-delay", "100ms"),
         ])
     }
@@ -179,8 +184,17 @@ impl Tour<'_> {
             ("certificate-identity", identity),
             ("certificate-oidc-issuer", &self.sandbox.sigstore.issuer()),
             ("trusted-root", &self.sandbox.sigstore.trusted_root()),
+            ("ca-bundle", &certificate_authority()),
             ("retry-delay", "100ms"),
         ])
+    }
+
+    fn came_by_http2(&self) -> bool {
+        let Sandbox { registry, sigstore } = &self.sandbox;
+        let is_it = |request: &Request| request.version == Version::Http2;
+        [registry.requests(), sigstore.requests()]
+            .iter()
+            .all(|requests| !requests.is_empty() && requests.iter().all(is_it))
     }
 
     /// The first manifest that was pushed by tag came after the last that was pushed by digest.

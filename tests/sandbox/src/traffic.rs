@@ -11,6 +11,8 @@ pub struct Request {
     pub number: u64,
     /// `GET`, `HEAD`, …
     pub method: String,
+    /// By which version of HTTP it came.
+    pub version: Version,
     /// Who was asked, with the port where one was named.
     pub host: String,
     /// Path and query as sent.
@@ -23,6 +25,15 @@ pub struct Request {
     pub body_length: usize,
     /// Whether a fault was played on it.
     pub faulty: bool,
+}
+
+/// A version of HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Version {
+    /// HTTP/1.1, or older.
+    Http1,
+    /// HTTP/2.
+    Http2,
 }
 
 /// The scheme of an `Authorization` header; its secret is not kept.
@@ -81,19 +92,15 @@ impl Traffic {
     }
 
     /// Logs the request; answers its number and the fault to play on it.
-    pub(crate) fn arrived(
-        &self,
-        call: &Call,
-        path_and_query: &str,
-        authorization: Authorization,
-    ) -> (u64, Option<Misdeed>) {
+    pub(crate) fn arrived(&self, call: &Call) -> (u64, Option<Misdeed>) {
+        let target = call.target();
         let mut state = self.lock();
         state.count += 1;
         let number = state.count;
         let position = state.faults.iter().position(|armed| {
             let age = number - armed.since;
             let matches = &armed.fault.trigger.matches;
-            matches.holds(age, &call.method, &call.path, path_and_query)
+            matches.holds(age, &call.method, &call.path, &target)
         });
         let misdeed = position.map(|position| {
             let armed = &mut state.faults[position];
@@ -109,10 +116,11 @@ impl Traffic {
         state.requests.push(Request {
             number,
             method: call.method.clone(),
+            version: call.version,
             host: call.host.clone(),
-            path: path_and_query.to_owned(),
+            path: target,
             status: None,
-            authorization,
+            authorization: Authorization::of(call.header("authorization")),
             body_length: call.body.len(),
             faulty: misdeed.is_some(),
         });

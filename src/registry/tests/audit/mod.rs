@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use sandbox::Proof;
+use sandbox::{Proof, Proxy, certificate_authority};
 
 use super::super::{AwsKeys, Credentials, Registry, Settings};
 use super::server::Seen;
@@ -86,8 +86,19 @@ enum Fails {
 /// One case: an answer, or none.
 type Case = Result<(u16, Says), Fails>;
 
+/// By which transport everything is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum By {
+    Plain,
+    Http2,
+}
+
 /// The server behind all names, and what it answers to the request that is asked about.
 struct Stage {
+    by: By,
+    /// What leads to the server, where that speaks TLS.
+    _tunnels: Proxy,
+    _server: Server,
     /// A client, and one that does not wait long, for a server that is silent.
     http: [Client; 2],
     address: String,
@@ -95,23 +106,45 @@ struct Stage {
 }
 
 impl Stage {
-    async fn new() -> Self {
+    async fn new(by: By) -> Self {
         let script = Arc::new(Mutex::new((None::<Row>, Reply::new(500))));
         let own = Arc::clone(&script);
-        let server = Server::start(move |seen: &Seen| {
+        let answer = move |seen: &Seen| {
             let (row, reply) = &*own.lock().unwrap();
             let is_it = row.as_ref().is_some_and(|row| (row.is_it)(seen));
             if is_it { reply.clone() } else { well(seen) }
-        })
-        .await;
+        };
+        let server = match by {
+            By::Plain => Server::start(answer).await,
+            By::Http2 => Server::start_http2(answer),
+        };
         let address = server.address().to_owned();
+        let place = address.parse().unwrap();
+        let tunnels = HOSTS.iter().fold(Proxy::start(), |tunnels, host| {
+            tunnels.leads(&format!("{host}:443"), place)
+        });
+        let authority = Certificates::parse(&certificate_authority()).unwrap();
         let http = [Duration::from_secs(30), Duration::from_millis(250)].map(|timeout| {
-            let proxy = reqwest::Proxy::http(format!("http://{address}")).unwrap();
-            let builder = reqwest::Client::builder().read_timeout(timeout);
+            let proxy = match by {
+                By::Plain => reqwest::Proxy::http(format!("http://{address}")),
+                By::Http2 => reqwest::Proxy::https(format!("http://{}", tunnels.address())),
+            };
+            // Large uploads, which are behind no proxy, go to the server by its own address, and so does AWS.
+            let proxy = proxy
+                .unwrap()
+                .no_proxy(reqwest::NoProxy::from_string("127.0.0.1"));
+            let root = reqwest::Certificate::from_pem(certificate_authority().as_bytes());
+            let builder = reqwest::Client::builder()
+                .tls_certs_only([root.unwrap()])
+                .read_timeout(timeout);
             let builder = builder.redirect(reqwest::redirect::Policy::none());
-            Client::of(builder.proxy(proxy).build().unwrap())
+            let inner = builder.proxy(proxy).build().unwrap();
+            Client::of(inner, authority.clone())
         });
         Self {
+            by,
+            _server: server,
+            _tunnels: tunnels,
             http,
             address,
             script,
@@ -134,13 +167,19 @@ impl Stage {
             id: "AKIA".to_owned(),
             secret: Secret::new("secret"),
             session_token: None,
-            endpoint: Some(format!("http://{}/", self.address)),
+            endpoint: Some(match self.by {
+                By::Plain => format!("http://{}/", self.address),
+                By::Http2 => format!("https://{}/", self.address),
+            }),
             public_endpoint: None,
         });
         Registry::new(Settings {
             http: self.http[usize::from(case == Err(Fails::Silence))].clone(),
             credentials,
-            insecure: HOSTS.map(|host| host.parse::<Host>().unwrap()).to_vec(),
+            insecure: match self.by {
+                By::Plain => HOSTS.map(|host| host.parse::<Host>().unwrap()).to_vec(),
+                By::Http2 => Vec::new(),
+            },
             patience: Patience {
                 max_attempts: 1,
                 delay: Duration::ZERO,
@@ -182,14 +221,14 @@ fn is_telling(status: u16) -> bool {
     )
 }
 
-/// All answers; in a sample not every body under a status that nobody gives.
-fn cases(row: &Row) -> Vec<Case> {
+/// All answers; in a sample not every body under a status that nobody gives, and over HTTP/2 none of these.
+fn cases(row: &Row, by: By) -> Vec<Case> {
     let every = Proof::is_wanted();
     let answers = (200..600).flat_map(|status| SAYINGS.map(|says| (status, says)));
     let answers = answers.filter(|(status, says)| {
         is_telling(*status)
             || (every && matches!(says, Says::Nothing | Says::NotThere | Says::Right))
-            || (is_named(*status) && *says == Says::NotThere)
+            || (by == By::Plain && is_named(*status) && *says == Says::NotThere)
     });
     let fails = [Fails::Reset, Fails::Cut, Fails::Silence];
     let fails = fails.into_iter().filter(|fails| match fails {
@@ -204,10 +243,20 @@ fn cases(row: &Row) -> Vec<Case> {
 
 #[tokio::test]
 async fn absence_audit_of_every_request_to_a_registry() {
-    let stage = Stage::new().await;
+    let title = "Requests to registries and to what stands beside them";
+    audit(&Stage::new(By::Plain).await, title).await;
+}
+
+#[tokio::test]
+async fn absence_audit_of_every_request_to_a_registry_over_http2() {
+    let title = "Requests to registries and to what stands beside them, over HTTP/2";
+    audit(&Stage::new(By::Http2).await, title).await;
+}
+
+async fn audit(stage: &Stage, title: &str) {
     let mut proof = Proof::new(
         "absence",
-        "Requests to registries and to what stands beside them",
+        title,
         &[
             "request",
             "answers played",
@@ -223,7 +272,7 @@ async fn absence_audit_of_every_request_to_a_registry() {
     for row in ROWS {
         let mut counts: BTreeMap<Means, usize> = BTreeMap::new();
         let wrong_before = wrong.len();
-        let cases = cases(row);
+        let cases = cases(row, stage.by);
         for case in &cases {
             let read = stage.play(row, *case).await;
             let wanted = match *case {

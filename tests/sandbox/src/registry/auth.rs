@@ -18,6 +18,7 @@ const TOKEN_PATH: &str = "/token";
 /// Who was given which token.
 pub(crate) struct Tokens {
     address: SocketAddr,
+    scheme: &'static str,
     auth: Auth,
     lifetime: Duration,
     anonymous_pull: bool,
@@ -54,6 +55,7 @@ impl Tokens {
     pub(crate) fn new(address: SocketAddr, options: &Options) -> Self {
         Self {
             address,
+            scheme: options.transport.scheme(),
             auth: options.auth.clone(),
             lifetime: options.token_lifetime,
             anonymous_pull: options.anonymous_pull,
@@ -72,7 +74,7 @@ impl Tokens {
         let path = path.split('?').next().unwrap_or_default();
         match self.habits.realm {
             None => path == TOKEN_PATH,
-            Some((realm, _)) => realm == format!("http://{host}{path}"),
+            Some((realm, _)) => realm == format!("{host}{path}"),
         }
     }
 
@@ -179,7 +181,7 @@ impl Tokens {
 
     fn challenge(&self, needed: &[Need], error: Option<&str>) -> String {
         let own = self.address.to_string();
-        let own_realm = format!("http://{own}{TOKEN_PATH}");
+        let own_realm = format!("{own}{TOKEN_PATH}");
         let (realm, service) = self.habits.realm.unwrap_or((&own_realm, &own));
         let scopes = needed
             .iter()
@@ -189,7 +191,7 @@ impl Tokens {
             None => scopes.collect::<Vec<_>>().join(" "),
         };
         let mut parts = vec![
-            format!("Bearer realm=\"{realm}\""),
+            format!("Bearer realm=\"{}://{realm}\"", self.scheme),
             format!("service=\"{service}\""),
         ];
         if !scope.is_empty() {

@@ -20,6 +20,7 @@ pub use sighting::{Signatures, Tagging};
 use crate::faults::Fault;
 use crate::server::{Handler, Server};
 use crate::traffic::Request;
+use crate::transport::Transport;
 use routes::Routes;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -39,7 +40,8 @@ impl Registry {
     /// Starts one on a free port of 127.0.0.1.
     pub fn start(options: Options) -> Self {
         let mut kept = None;
-        let server = Server::start(|address| {
+        let transport = options.transport;
+        let server = Server::start(transport, |address| {
             let service = Arc::new(Routes::new(address, options));
             kept = Some(Arc::clone(&service));
             let handler: Handler = Arc::new(move |call| service.answer(call));
@@ -52,6 +54,16 @@ impl Registry {
     /// `127.0.0.1:PORT`, as it stands in image references.
     pub fn address(&self) -> String {
         self.server.address().to_string()
+    }
+
+    /// How it is reached.
+    pub fn transport(&self) -> Transport {
+        self.service.options.transport
+    }
+
+    /// `http://127.0.0.1:PORT`, or the same with `https`.
+    pub fn url(&self) -> String {
+        format!("{}://{}", self.transport().scheme(), self.address())
     }
 
     /// The same as a socket address.

@@ -2,6 +2,7 @@
 
 use super::aws::Keys;
 use super::services::{Habits, Service};
+use crate::transport::Transport;
 use std::time::Duration;
 
 /// How the registry answers referrers.
@@ -49,6 +50,7 @@ pub enum Auth {
 #[derive(Clone, Debug)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct Options {
+    pub(crate) transport: Transport,
     pub(crate) referrers: Referrers,
     pub(crate) auth: Auth,
     pub(crate) immutable_tags: bool,
@@ -72,6 +74,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
+            transport: Transport::default(),
             referrers: Referrers::Api,
             auth: Auth::None,
             immutable_tags: false,
@@ -98,6 +101,13 @@ impl Options {
     /// The default.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// How it is reached.
+    #[must_use]
+    pub fn transport(mut self, transport: Transport) -> Self {
+        self.transport = transport;
+        self
     }
 
     /// Referrers API or fallback tag.

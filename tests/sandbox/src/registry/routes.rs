@@ -213,7 +213,8 @@ impl Routes {
                     &self.options.habits.hosts[..],
                 ) && store.blob(name, digest).is_some() =>
             {
-                let place = format!("http://{storage}/{name}/{digest}?X-Amz-Signature=secret");
+                let scheme = self.options.transport.scheme();
+                let place = format!("{scheme}://{storage}/{name}/{digest}?X-Amz-Signature=secret");
                 Ok(Reply::new(status)
                     .header("location", place)
                     .header("docker-content-digest", *digest))

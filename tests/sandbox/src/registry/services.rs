@@ -1,6 +1,6 @@
 //! The habits of hosted registries, each as it was last seen by somebody; what nobody has seen is left as the
-//! specification has it. All of them speak plain HTTP here and are reached under their own names through this server as
-//! a proxy; apart from the scheme, what they write is what they write.
+//! specification has it. All of them are reached under their own names through a proxy, which with plain HTTP is this
+//! server itself; apart from the scheme, what they write is what they write.
 
 use super::options::Deletes;
 
@@ -56,7 +56,7 @@ pub(crate) enum Listing {
 pub(crate) struct Habits {
     /// Its names: the registry, its token server, its storage.
     pub(crate) hosts: Vec<&'static str>,
-    /// Where tokens are had, and the name of the service there; none for this server itself.
+    /// Where tokens are had, but for the scheme, and the name of the service there; none for this server itself.
     pub(crate) realm: Option<(&'static str, &'static str)>,
     /// The scope that challenges name, where it is always the same.
     pub(crate) scope: Option<&'static str>,
@@ -201,7 +201,7 @@ impl Service {
 /// storage); docker/hub-feedback#1771 (200 for anything); docker-archive/docker-registry#1071 (`insufficient_scope`).
 fn docker_hub() -> Habits {
     Habits {
-        realm: Some(("http://auth.docker.io/token", "registry.docker.io")),
+        realm: Some(("auth.docker.io/token", "registry.docker.io")),
         stranger: Stranger::Powerless,
         redirects_blobs: Some(307),
         ..Habits::default()
@@ -213,7 +213,7 @@ fn docker_hub() -> Habits {
 /// Mic92/niks3#229 (`Accept`); artifacthub/hub#4785 (303).
 fn ghcr() -> Habits {
     Habits {
-        realm: Some(("http://ghcr.io/token", "ghcr.io")),
+        realm: Some(("ghcr.io/token", "ghcr.io")),
         token_names: &["token"],
         tells_lifetime: false,
         takes_post: false,
@@ -243,7 +243,7 @@ fn ecr() -> Habits {
 /// Sources: the challenge as goharbor/harbor and many others have recorded it; aws/containers-roadmap#2835 (400).
 fn ecr_public() -> Habits {
     Habits {
-        realm: Some(("http://public.ecr.aws/token/", "public.ecr.aws")),
+        realm: Some(("public.ecr.aws/token/", "public.ecr.aws")),
         scope: Some("aws"),
         token_names: &["token"],
         tells_lifetime: false,
@@ -259,7 +259,7 @@ fn ecr_public() -> Habits {
 /// Sources: `docs/AAD-OAuth.md` in Azure/acr (challenge, both flows, `access_token` alone); Azure/acr#217 (storage).
 fn acr() -> Habits {
     Habits {
-        realm: Some(("http://octo.azurecr.io/oauth2/token", "octo.azurecr.io")),
+        realm: Some(("octo.azurecr.io/oauth2/token", "octo.azurecr.io")),
         token_names: &["access_token"],
         tells_lifetime: false,
         stranger: Stranger::Refused(401, "UNAUTHORIZED", "authentication required"),
@@ -272,7 +272,7 @@ fn acr() -> Habits {
 /// containerd's authorizer (no POST); `docs/registry.md` of awslabs/soci-snapshotter (login page for referrers).
 fn artifact_registry() -> Habits {
     Habits {
-        realm: Some(("http://europe-docker.pkg.dev/v2/token", "")),
+        realm: Some(("europe-docker.pkg.dev/v2/token", "")),
         token_names: &["token"],
         takes_post: false,
         stranger: Stranger::Refused(
@@ -296,7 +296,7 @@ fn artifact_registry() -> Habits {
 /// `endpoints/v2/manifest.py` (`TAG_EXPIRED`, scopes of deletions), `data/model/oci/tag.py` (`_expire_cosign_sibling_tags`), `endpoints/v2/referrers.py`, `endpoints/v2/blob.py` (302).
 fn quay() -> Habits {
     Habits {
-        realm: Some(("http://quay.io/v2/auth", "quay.io")),
+        realm: Some(("quay.io/v2/auth", "quay.io")),
         token_names: &["token"],
         tells_lifetime: false,
         takes_post: false,
@@ -316,7 +316,7 @@ fn quay() -> Habits {
 /// `src/lib/errors` and `src/server/registry/manifest.go` (`NOT_FOUND`).
 fn harbor() -> Habits {
     Habits {
-        realm: Some(("http://harbor.example/service/token", "harbor-registry")),
+        realm: Some(("harbor.example/service/token", "harbor-registry")),
         takes_post: false,
         stranger: Stranger::Powerless,
         knows_its_service: true,

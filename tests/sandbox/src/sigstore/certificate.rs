@@ -3,6 +3,7 @@
 use super::keys::{Key, PublicKey, info_of};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
+use std::ops::Range;
 use std::str::FromStr as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -72,12 +73,17 @@ impl Subject {
 
 impl Authority {
     pub(crate) fn new() -> Self {
-        Self::build().expect("a certificate can be made")
+        Self::named("CN=fulcio.sandbox,O=sandbox")
     }
 
-    fn build() -> DerResult<Self> {
+    /// One of another name, which signs the certificates of servers.
+    pub(crate) fn named(name: &str) -> Self {
+        Self::build(name).expect("a certificate can be made")
+    }
+
+    fn build(name: &str) -> DerResult<Self> {
         let key = Key::generate();
-        let name = Name::from_str("CN=fulcio.sandbox,O=sandbox")?;
+        let name = Name::from_str(name)?;
         let info = info_of(&key);
         let mut tbs = template(&name, name.clone(), info, &[1], Duration::from_hours(24))?;
         tbs.validity.not_before = time(SystemTime::now() - Duration::from_hours(1))?;
@@ -161,13 +167,31 @@ impl Authority {
         sign(&self.key, tbs)
     }
 
-    /// The certificate of a server with this key, DER.
-    pub(crate) fn issue_server(&self, key: &Key, name: &str) -> DerResult<Vec<u8>> {
+    /// Its own key, PKCS 8.
+    pub(crate) fn pkcs8(&self) -> Vec<u8> {
+        self.key.pkcs8()
+    }
+
+    /// The certificate of a server with this key, under these names, and on this machine if `localhost` is one of them, DER.
+    pub(crate) fn issue_server(
+        &self,
+        key: &Key,
+        names: &[&str],
+        valid: Range<SystemTime>,
+    ) -> DerResult<Vec<u8>> {
         let info = info_of(key);
-        let lifetime = Duration::from_hours(1);
+        let lifetime = Duration::from_hours(24);
         let mut tbs = template(&self.name, Name::default(), info, &[2], lifetime)?;
-        let names = SubjectAltName(vec![GeneralName::DnsName(Ia5String::new(name)?)]);
-        tbs.extensions = Some(vec![extension(true, &names)?]);
+        tbs.validity.not_before = time(valid.start)?;
+        tbs.validity.not_after = time(valid.end)?;
+        let mut all = Vec::new();
+        if names.contains(&"localhost") {
+            all.push(GeneralName::IpAddress(OctetString::new([127, 0, 0, 1])?));
+        }
+        for name in names {
+            all.push(GeneralName::DnsName(Ia5String::new(*name)?));
+        }
+        tbs.extensions = Some(vec![extension(true, &SubjectAltName(all))?]);
         sign(&self.key, tbs)
     }
 

@@ -15,8 +15,10 @@ mod timestamps;
 mod trust;
 
 use crate::faults::Fault;
+use crate::listener::Listener;
 use crate::server::{Call, Handler, Reply, Server};
 use crate::traffic::Request;
+use crate::transport::Transport;
 pub(crate) use certificate::Authority;
 pub use certificate::{Forged, Subject};
 pub(crate) use keys::{Key, pem};
@@ -25,7 +27,7 @@ use rekor::Log;
 use rekor2::Log2;
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 use timestamps::{TIMESTAMP_PATH, Timestamps};
 
@@ -33,6 +35,7 @@ use timestamps::{TIMESTAMP_PATH, Timestamps};
 pub struct Sigstore {
     server: Server,
     services: Arc<Services>,
+    plain: OnceLock<Listener>,
 }
 
 /// What is offered besides Fulcio and Rekor v1.
@@ -52,11 +55,16 @@ pub(crate) struct Services {
 impl Sigstore {
     /// Starts one on a free port of 127.0.0.1.
     pub fn start() -> Self {
+        Self::start_by(Transport::default())
+    }
+
+    /// The same for clients that come by `transport`.
+    pub fn start_by(transport: Transport) -> Self {
         let mut kept = None;
-        let server = Server::start(|address| {
+        let server = Server::start(transport, |address| {
             let authority = Authority::new();
             let services = Arc::new(Services {
-                issuer: Issuer::new(format!("http://{address}")),
+                issuer: Issuer::new(format!("{}://{address}", transport.scheme())),
                 log2: Log2::new(),
                 timestamps: Timestamps::new(&authority),
                 offered: AtomicU8::new(0),
@@ -69,12 +77,22 @@ impl Sigstore {
             handler
         });
         let services = kept.expect("the server asked for its handler");
-        Self { server, services }
+        Self {
+            server,
+            services,
+            plain: OnceLock::new(),
+        }
     }
 
-    /// The address of every part, and the issuer in tokens and certificates: `http://127.0.0.1:PORT`.
+    /// The address of every part, and the issuer in tokens and certificates: `http://127.0.0.1:PORT`, or `https`.
     pub fn url(&self) -> String {
         self.services.issuer.url().to_owned()
+    }
+
+    /// Another address of the same, without TLS: for clients that cannot be told to trust the sandbox's authority.
+    pub fn plain_url(&self) -> String {
+        let twin = || self.server.twin(Transport::PLAIN);
+        format!("http://{}", self.plain.get_or_init(twin).address())
     }
 
     /// The issuer, as a policy names it.

@@ -1,0 +1,60 @@
+//! A server's certificate that is not accepted: one plain line says why, another what to do, and nothing is tried again.
+
+use sandbox::{Options, ServerCertificate, Transport};
+
+use crate::support::World;
+
+#[test]
+fn certificate_that_is_not_accepted_is_told_with_its_cause_and_its_cure() {
+    for transport in [Transport::HTTP1, Transport::HTTP2] {
+        for (certificate, cause, cure) in [
+            (
+                ServerCertificate::ByUnknownAuthority,
+                "its certificate is by an authority that is not trusted here",
+                "give the certificate of its authority in `ca-bundle`",
+            ),
+            (
+                ServerCertificate::Ended,
+                "its certificate ended at 2",
+                "renew the certificate of `",
+            ),
+            (
+                ServerCertificate::NotBegun,
+                "its certificate begins only at 2",
+                "is the clock of this machine wrong?",
+            ),
+            (
+                ServerCertificate::ForAnotherName,
+                "its certificate is for ",
+                "name the registry as its certificate does",
+            ),
+            (
+                ServerCertificate::OfTheAuthority,
+                "its certificate is itself an authority's (`CA:TRUE`), with which no server may answer",
+                "a certificate of its own (`CA:FALSE`), issued by that authority",
+            ),
+        ] {
+            let options = Options::new().transport(transport.showing(certificate));
+            let world = World::with(options);
+            let outcome = world.create().end_with(1);
+            outcome.says(&[cause, cure]);
+            // The words of the TLS library stay out of it, and time does not heal it.
+            for word in [
+                "InvalidCertificate",
+                "UnknownIssuer",
+                "CaUsedAsEndEntity",
+                "::notice",
+            ] {
+                assert!(
+                    !outcome.log.contains(word),
+                    "{certificate:?}: {}",
+                    outcome.log
+                );
+            }
+            assert!(!outcome.log.contains("retry"), "{}", outcome.log);
+            assert_eq!(world.registry().requests(), []);
+        }
+        let right = World::with(Options::new().transport(transport));
+        right.create().succeed();
+    }
+}

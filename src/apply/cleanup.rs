@@ -14,7 +14,8 @@ use crate::domain::{Digest, FullTag, Reference, Repository, Tag};
 use crate::failure::chain_text;
 use crate::inputs::{Cleanup, Mode};
 use crate::plan::{
-    CleanupStep, LeaveReason, Shown, TagKind, decide_cleanup, leave_to_hand, unnamed_tags,
+    CleanupStep, LeaveReason, Shown, TagKind, TakeBack, Vouched, decide_cleanup, leave_to_hand,
+    unnamed_tags,
 };
 use crate::registry::{DeletionError, Doomed};
 
@@ -116,7 +117,7 @@ async fn take_back(
             continue;
         };
         match back.before() {
-            Some(before) => tell(ended, restore(context, tag, back.wrote(), before).await),
+            Some(before) => tell(ended, restore(context, tag, back, before).await),
             None => doomed.entry(back.wrote()).or_default().push(tag),
         }
     }
@@ -167,17 +168,19 @@ async fn changed(context: &Context, tag: &CleanupTag, wrote: &Digest) -> Option<
 async fn restore(
     context: &Context,
     tag: &CleanupTag,
-    wrote: &Digest,
+    back: &TakeBack,
     before: &Digest,
 ) -> CleanupTag {
-    if let Some(known) = changed(context, tag, wrote).await {
+    if let Some(known) = changed(context, tag, back.wrote()).await {
         return known;
     }
     let repository = &tag.tag.repository;
     let reference = Reference::Digest(before.clone());
     let image = repository.at(before).to_string();
     let read = || context.registry.manifest(repository, &reference);
-    let manifest = match context.until_present(&image, read).await {
+    let found = context.until_present(&image, read).await;
+    let vouched = found.map(|found| found.and_then(|found| Vouched::restored(found, back)));
+    let manifest = match vouched {
         Ok(Some(manifest)) => manifest,
         Ok(None) => {
             let why = format!("what it held before, `{before}`, is not in the registry any more");

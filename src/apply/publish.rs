@@ -25,7 +25,9 @@ use super::versions::{Believed, Versions};
 use super::{ApplyError, Context, Ledger};
 use crate::domain::{FullTag, Manifest, Reference, Repository};
 use crate::inputs::{Mode, Publish};
-use crate::plan::{Newer, SeenTag, TagStep, contents_of, decide_published, images_of};
+use crate::plan::{
+    Newer, SeenTag, TagStep, Vouched, contents_of, decide_published, images_of, version_made,
+};
 use crate::signing::Provenance;
 
 /// So many lists, and so many referrers, are told in the log.
@@ -48,7 +50,7 @@ pub(super) async fn publish(
         see_tags(context, &publish.tags, &publish.moving_tags),
     )?;
     let image = &found.image;
-    let told = |image| index_receipt(image, &publish.destinations);
+    let told = |image: &Vouched<Manifest>| index_receipt(image, &publish.destinations);
     receipt.index = Some(told(image));
     let others = found.images.iter();
     let others = others.filter(|other| other.digest() != image.digest());
@@ -76,7 +78,18 @@ pub(super) async fn publish(
         let signers = source.check(*depth).await?;
         passed = Some((authority, Provenance::of(policy, &signers)));
     }
+    let believed = gate.as_ref().map(|(_, _, policy, authority)| {
+        Believed::Signer(authority, Box::new(policy.at_any_ref()))
+    });
+    let mut versions = Versions {
+        context,
+        wanted: version_made(image, &[], &publish.tags),
+        believed: believed.unwrap_or(Believed::Anybody),
+    };
     if context.mode == Mode::DryRun {
+        let seen = seen(&sights);
+        let newer = versions.newer_tags(&seen, image.digest()).await?;
+        note_steps(&seen, image, &newer, receipt)?;
         return mark_present(context, receipt).await;
     }
     ledger.save(receipt)?;
@@ -87,7 +100,13 @@ pub(super) async fn publish(
     brought?;
     // Some registries do not say what a repository holds that does not exist: now it does.
     let known = try_join_all(sights.into_iter().map(|sight| know(context, sight))).await?;
-    note_steps(&known, image, &BTreeMap::new(), receipt)?;
+    // Now that the images are there, their labels can be read.
+    if let Some(repository) = publish.destinations.first() {
+        let stated = versions.version(repository, image).await?;
+        versions.wanted = stated.or(versions.wanted);
+    }
+    let newer = versions.newer_tags(&known, image.digest()).await?;
+    note_steps(&known, image, &newer, receipt)?;
     if let Some((depth, inputs, _, authority)) = &gate {
         let images = found.images.iter();
         for (repository, image) in publish
@@ -107,11 +126,6 @@ pub(super) async fn publish(
     }
     ledger.save(receipt)?;
     let look = look_last(context, fixed_to_write(receipt)).await;
-    let versions = Versions {
-        context,
-        wanted: None,
-        believed: Believed::Anybody,
-    };
     write_tags(context, ledger, image, look, &versions, receipt).await?;
     ledger.save(receipt)
 }

@@ -10,12 +10,12 @@ use super::copying::source::Source;
 use super::receipt::Receipt;
 use super::signatures::recorded::recorded;
 use super::signatures::signer::{Authority, Unsettled, check_settled, settle};
-use super::signatures::unsigned::{Expectation, Glance, ToSign, Unsigned};
+use super::signatures::unsigned::{Expectation, Glance, Sought, ToSign, Unsigned};
 use super::survey::{Destination, Inspection, Known, SealPlan, inspect};
 use super::tags::{LastLook, Sight, are_new, fixed_to_write, look_last, write_tags};
 use super::versions::{Believed, Versions};
 use super::{ApplyError, Context, Ledger};
-use crate::domain::{Descriptor, Manifest, Reference, Repository};
+use crate::domain::{Digest, Manifest, Reference, Repository};
 use crate::inputs::{Depth, Mode, Order, Seal, Signing};
 use crate::plan::{Sameness, SeenTag, Standing, TagKind, Vouched, version_made};
 
@@ -103,7 +103,7 @@ async fn first_look(
     context: &Context,
     signing: &Signing,
     authority: impl Future<Output = Result<Authority, ApplyError>>,
-    told: oneshot::Receiver<(bool, Vec<ToSign>)>,
+    told: oneshot::Receiver<(bool, Vec<Sought>)>,
 ) -> Result<(Authority, Glance), ApplyError> {
     let authority = authority.await?;
     // Whose signature counts may be in the token alone.
@@ -212,20 +212,20 @@ fn subjects(plan: &SealPlan, depth: Depth, ledger: &Ledger) -> Vec<ToSign> {
             if depth == Depth::Children {
                 signed.extend(plan.vouched_members(index));
             }
-            for subject in signed.into_iter().map(Vouched::into_content) {
+            for subject in signed {
                 // What no tag held yet is most likely unsigned.
-                let subject = if destination.push_index {
-                    to_sign(
+                let sought = if destination.push_index {
+                    sought(
                         &destination.repository,
-                        subject,
+                        &subject.digest,
                         Expectation::Unsigned,
                         ledger,
                     )
                 } else {
-                    tagged(&destination.repository, subject, ledger)
+                    tagged(&destination.repository, &subject.digest, ledger)
                 };
-                if !subjects.iter().any(|known| known.is_as(&subject)) {
-                    subjects.push(subject);
+                if !subjects.iter().any(|known| known.sought.is_as(&sought)) {
+                    subjects.push(ToSign { sought, subject });
                 }
             }
         }
@@ -234,8 +234,8 @@ fn subjects(plan: &SealPlan, depth: Depth, ledger: &Ledger) -> Vec<ToSign> {
 }
 
 /// What the fixed tags hold.
-fn held(sights: &[Sight], ledger: &Ledger) -> Vec<ToSign> {
-    let mut held: Vec<ToSign> = Vec::new();
+fn held(sights: &[Sight], ledger: &Ledger) -> Vec<Sought> {
+    let mut held: Vec<Sought> = Vec::new();
     for sight in sights {
         if let Sight::Seen(SeenTag {
             tag,
@@ -243,9 +243,9 @@ fn held(sights: &[Sight], ledger: &Ledger) -> Vec<ToSign> {
             holds: Some(manifest),
         }) = sight
         {
-            let subject = tagged(&tag.repository, manifest.descriptor(), ledger);
-            if !held.iter().any(|known| known.is_as(&subject)) {
-                held.push(subject);
+            let sought = tagged(&tag.repository, manifest.digest(), ledger);
+            if !held.iter().any(|known| known.is_as(&sought)) {
+                held.push(sought);
             }
         }
     }
@@ -253,28 +253,27 @@ fn held(sights: &[Sight], ledger: &Ledger) -> Vec<ToSign> {
 }
 
 /// What a tag holds already is most likely signed, where the record says.
-fn tagged(repository: &Repository, subject: Descriptor, ledger: &Ledger) -> ToSign {
+fn tagged(repository: &Repository, digest: &Digest, ledger: &Ledger) -> Sought {
     let earlier = ledger.earlier();
-    let is_tagged =
-        earlier.is_some_and(|record| record.is_tagged(&repository.to_string(), &subject.digest));
+    let is_tagged = earlier.is_some_and(|record| record.is_tagged(&repository.to_string(), digest));
     let expectation = if is_tagged {
         Expectation::Tagged
     } else {
         Expectation::Signed
     };
-    to_sign(repository, subject, expectation, ledger)
+    sought(repository, digest, expectation, ledger)
 }
 
-fn to_sign(
+fn sought(
     repository: &Repository,
-    subject: Descriptor,
+    digest: &Digest,
     expectation: Expectation,
     ledger: &Ledger,
-) -> ToSign {
-    ToSign {
-        recorded: recorded(ledger.earlier(), repository, &subject.digest),
+) -> Sought {
+    Sought {
+        recorded: recorded(ledger.earlier(), repository, digest),
         repository: repository.clone(),
-        subject,
+        digest: digest.clone(),
         expectation,
     }
 }

@@ -5,11 +5,12 @@ use std::future::Future;
 use super::receipt::Receipt;
 use super::signatures::recorded::recorded as recorded_places;
 use super::signatures::signer::{Authority, check_settled, settle};
-use super::signatures::unsigned::{Expectation, Glance, ToSign};
+use super::signatures::unsigned::{Expectation, Glance, Sought, ToSign};
 use super::subjects::{named, recorded};
 use super::{ApplyError, Context, Ledger};
 use crate::domain::{Descriptor, Repository};
 use crate::inputs::{Mode, Sign, Subjects};
+use crate::plan::Vouched;
 
 /// Signs what lacks a signature.
 pub(super) async fn sign(
@@ -27,13 +28,16 @@ pub(super) async fn sign(
     let mut subjects = Vec::new();
     for (repository, found) in targets {
         subjects.extend(found.into_iter().map(|subject| ToSign {
-            recorded: recorded_places(ledger.earlier(), &repository, &subject.digest),
-            repository: repository.clone(),
+            sought: Sought {
+                recorded: recorded_places(ledger.earlier(), &repository, &subject.digest),
+                repository: repository.clone(),
+                digest: subject.digest.clone(),
+                expectation: Expectation::Unsigned,
+            },
             subject,
-            expectation: Expectation::Unsigned,
         }));
     }
-    receipt.subjects = subjects.iter().map(ToSign::name).collect();
+    receipt.subjects = subjects.iter().map(|one| one.sought.name()).collect();
     let glance = Glance::none(authority.policy(&sign.signing.policy).await);
     let unsigned = authority
         .find_unsigned(context, subjects, &sign.signing, glance, receipt)
@@ -57,7 +61,7 @@ async fn targets(
     context: &Context,
     sign: &Sign,
     ledger: &Ledger,
-) -> Result<Vec<(Repository, Vec<Descriptor>)>, ApplyError> {
+) -> Result<Vec<(Repository, Vec<Vouched<Descriptor>>)>, ApplyError> {
     let depth = sign.signing.depth;
     match &sign.what {
         Subjects::Image(image) => Ok(vec![named(context, image, depth).await?]),

@@ -8,20 +8,31 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use super::children::{DEPTH_MAX, PARALLEL, TOTAL_MAX};
 use super::{ApplyError, Context};
 use crate::domain::{Descriptor, Digest, ImageReference, Manifest, Reference, Repository};
-use crate::inputs::Depth;
+use crate::inputs::{Depth, Named};
+use crate::plan::Vouched;
 use crate::record::{ImageRecord, VouchedImages};
 
 /// The image that was named, resolved at the registry, and its children where they are wanted.
 pub(super) async fn named(
     context: &Context,
-    image: &ImageReference,
+    image: &Named<ImageReference>,
     depth: Depth,
-) -> Result<(Repository, Vec<Descriptor>), ApplyError> {
+) -> Result<(Repository, Vec<Vouched<Descriptor>>), ApplyError> {
+    let missing = || ApplyError::MissingImage(Box::new(ImageReference::clone(image)));
     let manifest = find_image(context, image, TagIs::Vouched).await?;
-    let listed = with_children(context, &image.repository, &manifest, depth).await?;
-    let children = listed.into_iter().skip(1).map(|child| child.digest);
-    let mut subjects = vec![manifest.descriptor()];
-    subjects.extend(held(context, &image.repository, children).await?);
+    let manifest = Vouched::named(manifest, image).ok_or_else(missing)?;
+    let read = async |child: &Descriptor| {
+        context
+            .manifest_present(&image.repository, &child.digest)
+            .await
+    };
+    let nested = nested_by(&manifest, depth, read).await?;
+    let mut subjects = vec![manifest.described()];
+    if depth == Depth::Children {
+        let children = manifest.everything(&nested).into_iter().skip(1);
+        let children = children.map(|child| child.target());
+        subjects.extend(held(context, &image.repository, children).await?);
+    }
     Ok((image.repository.clone(), subjects))
 }
 
@@ -30,11 +41,13 @@ pub(super) async fn named(
 async fn held(
     context: &Context,
     repository: &Repository,
-    digests: impl Iterator<Item = Digest>,
-) -> Result<Vec<Descriptor>, ApplyError> {
+    digests: impl Iterator<Item = Vouched<Digest>>,
+) -> Result<Vec<Vouched<Descriptor>>, ApplyError> {
     let looks = digests.map(|digest| async move {
+        let missing = || ApplyError::MissingImage(Box::new(repository.at(&digest)));
         let manifest = context.manifest_present(repository, &digest).await?;
-        Ok(manifest.descriptor())
+        let manifest = digest.manifest(manifest).ok_or_else(missing)?;
+        Ok(manifest.described())
     });
     stream::iter(looks).buffered(PARALLEL).try_collect().await
 }
@@ -98,7 +111,25 @@ pub(super) async fn children_by(
     depth: Depth,
     read: impl AsyncFn(&Descriptor) -> Result<Manifest, ApplyError>,
 ) -> Result<Vec<Descriptor>, ApplyError> {
+    let nested = nested_by(manifest, depth, read).await?;
     let mut all = vec![manifest.descriptor()];
+    if depth == Depth::Children {
+        let mut seen = BTreeSet::from([manifest.digest().clone()]);
+        let levels = std::iter::once(manifest).chain(&nested);
+        let children = levels.flat_map(Manifest::children).cloned();
+        // One digest may be listed for several platforms.
+        all.extend(children.filter(|child| seen.insert(child.digest.clone())));
+    }
+    Ok(all)
+}
+
+/// The indexes that are in `manifest`, level by level, where its children are wanted.
+async fn nested_by(
+    manifest: &Manifest,
+    depth: Depth,
+    read: impl AsyncFn(&Descriptor) -> Result<Manifest, ApplyError>,
+) -> Result<Vec<Manifest>, ApplyError> {
+    let mut all: Vec<Manifest> = Vec::new();
     if depth == Depth::Itself {
         return Ok(all);
     }
@@ -106,7 +137,6 @@ pub(super) async fn children_by(
     let mut level = vec![manifest.clone()];
     for _ in 0..DEPTH_MAX {
         let mut new: Vec<Descriptor> = level.iter().flat_map(Manifest::children).cloned().collect();
-        // One digest may be listed for several platforms.
         new.retain(|child| seen.insert(child.digest.clone()));
         let count = seen.len() - 1;
         if count > TOTAL_MAX {
@@ -121,7 +151,7 @@ pub(super) async fn children_by(
             .buffered(PARALLEL)
             .try_collect()
             .await?;
-        all.extend(new);
+        all.extend(level.iter().cloned());
         if level.is_empty() {
             return Ok(all);
         }
@@ -139,13 +169,13 @@ pub(super) async fn recorded(
     only: Option<&Repository>,
     depth: Depth,
     record_name: &str,
-) -> Result<Vec<(Repository, Vec<Descriptor>)>, ApplyError> {
+) -> Result<Vec<(Repository, Vec<Vouched<Descriptor>>)>, ApplyError> {
     let mut targets = Vec::new();
     let mut seen = BTreeSet::new();
     let name = only.map(Repository::to_string);
     let is_wanted = |image: &ImageRecord| name.as_ref().is_none_or(|name| *name == image.image);
-    let images = images.select(is_wanted, |_| false);
-    for image in images.map_err(|image| observed(image, record_name))? {
+    let selected = images.select(is_wanted, |_| false);
+    for image in selected.map_err(|image| observed(image, record_name))? {
         let repository: Repository = image
             .image
             .parse()
@@ -157,7 +187,9 @@ pub(super) async fn recorded(
         }
         // Two indexes of one record may share children.
         digests.retain(|digest| seen.insert((image.image.as_str(), *digest)));
-        let digests: Vec<Digest> = digests.into_iter().cloned().collect();
+        let digests = digests.into_iter();
+        let digests = digests.filter_map(|digest| Vouched::recorded(digest, images));
+        let digests: Vec<Vouched<Digest>> = digests.collect();
         targets.push((repository, digests));
     }
     if targets.is_empty() {

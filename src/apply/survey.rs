@@ -9,11 +9,11 @@ use super::tags::{Sight, see_tags, tell_step};
 use super::unseen;
 use super::versions::Versions;
 use super::{ApplyError, Context};
-use crate::domain::{Descriptor, Digest, FullTag, Manifest, Reference, Repository};
+use crate::domain::{Descriptor, Digest, Manifest, Reference, Repository};
 use crate::inputs::Seal;
 use crate::plan::{
-    Assembly, Conflict, Equivalent, Newer, Resolved, Sameness, SeenTag, Standing, TagKind, TagStep,
-    TagSteps, Vouched, Wanted, assemble, decide_tags, images_of, lacking_vouchers,
+    Assembly, Conflict, Equivalent, Resolved, Sameness, SeenTag, Standing, TagStep, TagSteps,
+    Vouched, Wanted, assemble, decide_tags, images_of, lacking_vouchers,
 };
 use futures_util::future::try_join_all;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -196,7 +196,9 @@ impl Known {
             inside,
             ..
         } = inspection;
-        let newer = newer_tags(versions, &seen, assembly.manifest.digest()).await?;
+        let newer = versions
+            .newer_tags(&seen, assembly.manifest.digest())
+            .await?;
         let decided = decide_tags(&assembly, &inputs, &seen, sameness, &newer);
         let TagSteps {
             target,
@@ -239,23 +241,6 @@ fn conflict(
     receipt.conflicts.clone_from(&conflicts);
     let wanted = images_of(&assembly.manifest);
     ApplyError::Conflict { conflicts, wanted }
-}
-
-/// The moving tags that hold a newer version than `made`.
-async fn newer_tags(
-    versions: &Versions<'_>,
-    seen: &[SeenTag],
-    made: &Digest,
-) -> Result<BTreeMap<FullTag, Newer>, ApplyError> {
-    let moving = seen.iter().filter(|tag| tag.kind == TagKind::Moving);
-    let looks = moving.map(|tag| async move {
-        let newer = match &tag.holds {
-            Some(holds) if holds.digest() != made => versions.newer(&tag.tag, holds).await?,
-            Some(_) | None => None,
-        };
-        Ok::<_, ApplyError>(newer.map(|newer| (tag.tag.clone(), newer)))
-    });
-    Ok(try_join_all(looks).await?.into_iter().flatten().collect())
 }
 
 async fn destinations(

@@ -10,7 +10,7 @@ use super::receipt::Receipt;
 use super::versions::Versions;
 use super::{ApplyError, Context, Ledger};
 use crate::domain::{Digest, FullTag, Manifest};
-use crate::plan::{Conflict, Difference, Newer, SeenTag, TagKind, TagStep, images_of};
+use crate::plan::{Conflict, Difference, Newer, SeenTag, TagKind, TagStep, Vouched, images_of};
 use crate::registry::RegistryError;
 
 /// The shortest time that others are given, between their last look at a tag and their write, to show that they wanted it,
@@ -124,7 +124,7 @@ pub(super) async fn look_last(context: &Context, steps: Vec<TagStep>) -> LastLoo
 pub(super) async fn write_tags(
     context: &Context,
     ledger: &Ledger,
-    target: &Manifest,
+    target: &Vouched<Manifest>,
     mut look: LastLook,
     versions: &Versions<'_>,
     receipt: &mut Receipt,
@@ -197,7 +197,7 @@ async fn look_again(
 async fn write_all(
     context: &Context,
     ledger: &Ledger,
-    target: &Manifest,
+    target: &Vouched<Manifest>,
     steps: &[TagStep],
     receipt: &mut Receipt,
 ) -> Result<(), ApplyError> {
@@ -285,7 +285,7 @@ async fn see_written(
 pub(super) async fn write_tag(
     context: &Context,
     tag: &FullTag,
-    manifest: &Manifest,
+    manifest: &Vouched<Manifest>,
 ) -> Result<(), ApplyError> {
     let reference = tag.reference();
     context

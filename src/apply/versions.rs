@@ -1,5 +1,8 @@
 //! Which moving tags hold a newer version than the one that a run makes, and whose word counts for that.
 
+use std::collections::BTreeMap;
+
+use futures_util::future::try_join_all;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::children::{CONFIG_MAX_BYTES, PARALLEL};
@@ -7,10 +10,10 @@ use super::signatures::lookup::{Search, look_up};
 use super::signatures::signer::Authority;
 use super::{ApplyError, Context};
 use crate::domain::{
-    Descriptor, FullTag, ImageConfig, Manifest, ManifestKind, Policy, Reference, Repository,
-    SignatureFormat,
+    Descriptor, Digest, FullTag, ImageConfig, Manifest, ManifestKind, Policy, Reference,
+    Repository, SignatureFormat,
 };
-use crate::plan::{Newer, VERSION, newer, version_held};
+use crate::plan::{Newer, SeenTag, TagKind, VERSION, newer, version_held};
 
 /// The images of an index whose labels are read, at most. Of an index with more the version is not known.
 const IMAGES_MAX: usize = 100;
@@ -32,6 +35,23 @@ pub(super) enum Believed<'a> {
 }
 
 impl Versions<'_> {
+    /// The moving tags among `seen` that hold a newer version, where that counts. What holds `wanted` already is none.
+    pub(super) async fn newer_tags(
+        &self,
+        seen: &[SeenTag],
+        wanted: &Digest,
+    ) -> Result<BTreeMap<FullTag, Newer>, ApplyError> {
+        let moving = seen.iter().filter(|tag| tag.kind == TagKind::Moving);
+        let looks = moving.map(|tag| async move {
+            let newer = match &tag.holds {
+                Some(holds) if holds.digest() != wanted => self.newer(&tag.tag, holds).await?,
+                Some(_) | None => None,
+            };
+            Ok::<_, ApplyError>(newer.map(|newer| (tag.tag.clone(), newer)))
+        });
+        Ok(try_join_all(looks).await?.into_iter().flatten().collect())
+    }
+
     /// The newer version that `tag` holds, where that counts. SECURITY: who may push can write any version, and would
     /// freeze the tag for good; only a signature makes it count, where this run signs or verifies.
     pub(super) async fn newer(
@@ -80,7 +100,7 @@ impl Versions<'_> {
 
     /// The version of an index: its annotation, else the label that all its images share. Of a single image it is the
     /// image's.
-    async fn version(
+    pub(super) async fn version(
         &self,
         repository: &Repository,
         holds: &Manifest,

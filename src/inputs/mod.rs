@@ -110,6 +110,18 @@ pub struct Given {
     digest: Digest,
 }
 
+/// Something that an input names. Only inputs make one: they vouch for what it names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named<T>(T);
+
+impl<T> std::ops::Deref for Named<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
 impl Given {
     /// The repository in which it is said to be.
     #[must_use]
@@ -148,7 +160,7 @@ pub struct Verify {
 #[derive(Debug)]
 pub enum Subjects {
     /// The image named.
-    Image(ImageReference),
+    Image(Named<ImageReference>),
     /// Every digest of the record; only those of the repository where one is named.
     Record(Option<Repository>),
 }

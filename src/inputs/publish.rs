@@ -6,14 +6,14 @@ use super::fields::Fields;
 use super::grammar::{self, Separator};
 use super::repositories::Repositories;
 use super::requests::{both_tags, depth, destinations, policy};
-use super::{Depth, PolicyInputs};
+use super::{Depth, Named, PolicyInputs};
 use crate::domain::{FullTag, ImageReference, ReferenceError, Repository, Tag};
 
 /// The command `publish`.
 #[derive(Debug)]
 pub struct Publish {
     /// Where the image may come from, tried in this order. Never empty.
-    pub sources: Vec<Origin>,
+    pub sources: Vec<Named<Origin>>,
     /// Where it goes: every repository that a tag is in, else `image`. Never empty.
     pub destinations: Vec<Repository>,
     /// Tags that must never change.
@@ -84,7 +84,7 @@ pub(super) fn publish(fields: &mut Fields<'_>) -> Option<Publish> {
     let home = repositories.home(fields)?;
     Some(Publish {
         referrers,
-        sources,
+        sources: sources.into_iter().map(Named).collect(),
         destinations: destinations(&tags, &moving_tags, &home),
         tags,
         moving_tags,

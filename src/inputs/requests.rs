@@ -9,8 +9,8 @@ use super::preflight::preflight;
 use super::publish::publish;
 use super::repositories::Repositories;
 use super::{
-    Command, Depth, Formats, Given, IndexType, OnSigningFailure, Order, PolicyInputs, Request,
-    Seal, Sign, Signing, Subjects, Verify,
+    Command, Depth, Formats, Given, IndexType, Named, OnSigningFailure, Order, PolicyInputs,
+    Request, Seal, Sign, Signing, Subjects, Verify,
 };
 use crate::domain::{
     Digest, DigestError, FullTag, GithubClaims, ImageReference, Reference, ReferenceError,
@@ -261,7 +261,7 @@ fn subjects(fields: &mut Fields<'_>) -> Subjects {
             repository,
             reference: None,
         }) => Subjects::Record(Some(repository)),
-        Some(image) => Subjects::Image(image),
+        Some(image) => Subjects::Image(Named(image)),
     }
 }
 

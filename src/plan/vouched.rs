@@ -4,10 +4,13 @@
 //! what is skipped, refused or reported, and never becomes what this run puts its name to. A [`Vouched`] is proof that
 //! something else stands behind the content: an input, this run's own work, or a signature that meets the policy.
 
+use std::collections::BTreeSet;
 use std::ops::Deref;
 
-use crate::domain::{Descriptor, Digest, Manifest};
-use crate::inputs::Given;
+use super::cleanup::TakeBack;
+use crate::domain::{Descriptor, Digest, ImageReference, Manifest, Reference};
+use crate::inputs::{Given, Named, Origin};
+use crate::record::VouchedImages;
 use crate::signing::Verified;
 
 /// Content that may be signed, tagged, published or restored.
@@ -45,6 +48,8 @@ pub enum Voucher {
     Made,
     /// A signature that verifies under this run's policy.
     Signature,
+    /// A record whose SHA-256 is known from outside of it.
+    Record,
 }
 
 /// An index that a run reports on: vouched for, or only found under a tag.
@@ -106,7 +111,80 @@ impl Vouched<Digest> {
     }
 }
 
+impl Vouched<Digest> {
+    /// A digest that a record vouches for; `None` for any other.
+    #[must_use]
+    pub fn recorded(digest: &Digest, images: &VouchedImages) -> Option<Self> {
+        images.has(digest).then(|| Self {
+            content: digest.clone(),
+            by: Voucher::Record,
+        })
+    }
+}
+
 impl Vouched<Manifest> {
+    /// The image that an input names: by its digest, or by a tag, which is the caller's word for what it holds. `None` for
+    /// content of another digest.
+    #[must_use]
+    pub fn named(manifest: Manifest, image: &Named<ImageReference>) -> Option<Self> {
+        Self::at(manifest, image)
+    }
+
+    /// The image that a `source` names, a record apart: that has images of its own.
+    #[must_use]
+    pub fn at_source(manifest: Manifest, source: &Named<Origin>) -> Option<Self> {
+        match &**source {
+            Origin::Image(image) => Self::at(manifest, image),
+            Origin::Layout { .. } => Some(Self {
+                content: manifest,
+                by: Voucher::Input,
+            }),
+            Origin::Record { .. } => None,
+        }
+    }
+
+    /// What a tag held before the run whose record says so, and nothing else: it goes back under that tag.
+    #[must_use]
+    pub fn restored(manifest: Manifest, back: &TakeBack) -> Option<Self> {
+        (back.before() == Some(manifest.digest())).then_some(Self {
+            content: manifest,
+            by: Voucher::Record,
+        })
+    }
+
+    fn at(manifest: Manifest, image: &ImageReference) -> Option<Self> {
+        let is_it = match &image.reference {
+            Some(Reference::Digest(digest)) => digest == manifest.digest(),
+            Some(Reference::Tag(_)) => true,
+            None => false,
+        };
+        is_it.then_some(Self {
+            content: manifest,
+            by: Voucher::Input,
+        })
+    }
+
+    /// All that is in it, itself first, each once. `nested` are indexes that were read: of those that are in it, what they
+    /// list is in it too.
+    #[must_use]
+    pub fn everything(&self, nested: &[Manifest]) -> Vec<Vouched<Descriptor>> {
+        let mut all = vec![self.described()];
+        let mut seen = BTreeSet::from([self.digest().clone()]);
+        let mut open = vec![&self.content];
+        while let Some(index) = open.pop() {
+            for child in index.children() {
+                if seen.insert(child.digest.clone()) {
+                    open.extend(nested.iter().filter(|one| *one.digest() == child.digest));
+                    all.push(Vouched {
+                        content: child.clone(),
+                        by: self.by,
+                    });
+                }
+            }
+        }
+        all
+    }
+
     /// `manifest`, of which `verified` is a signature that meets this run's policy; `None` if it is one of something else.
     #[must_use]
     pub fn signed(manifest: Manifest, verified: &Verified) -> Option<Self> {

@@ -172,6 +172,16 @@ impl VouchedRecord {
 }
 
 impl VouchedImages {
+    /// Whether one of them is, or has, this.
+    #[must_use]
+    pub fn has(&self, digest: &Digest) -> bool {
+        self.0.iter().any(|image| {
+            let platforms = image.platforms.iter().map(|platform| &platform.digest);
+            let mut all = platforms.chain(&image.attestations).chain([&image.digest]);
+            all.any(|known| known == digest)
+        })
+    }
+
     /// The images that `is_wanted`. One that the run only found under a tag is an error, unless `is_named`: nothing vouches
     /// for what somebody else has pushed.
     pub fn select(

@@ -8,23 +8,24 @@ use super::source::Source;
 use crate::apply::subjects::{TagIs, find_image, observed, tell_tag};
 use crate::apply::{ApplyError, Context, Ledger};
 use crate::domain::{Digest, ImageReference, Manifest, Reference, Repository};
-use crate::inputs::Origin;
+use crate::inputs::{Named, Origin};
 use crate::layout::Layout;
+use crate::plan::Vouched;
 use crate::record::ImageRecord;
 
 /// Images, and where they are.
 pub(in crate::apply) struct Found {
     /// The one that tags are given, where there is such a one; the first, where there is not.
-    pub(in crate::apply) image: Manifest,
+    pub(in crate::apply) image: Vouched<Manifest>,
     /// All of them, this one too.
-    pub(in crate::apply) images: Vec<Manifest>,
+    pub(in crate::apply) images: Vec<Vouched<Manifest>>,
     /// In the order in which they are tried.
     pub(in crate::apply) sources: Vec<Source>,
 }
 
 impl Found {
-    fn new(images: Vec<Manifest>, sources: Vec<Source>) -> Option<Self> {
-        let is_index = |image: &&Manifest| image.media_type().is_index();
+    fn new(images: Vec<Vouched<Manifest>>, sources: Vec<Source>) -> Option<Self> {
+        let is_index = |image: &&Vouched<Manifest>| image.media_type().is_index();
         let image = images.iter().find(is_index).or(images.first())?.clone();
         Some(Self {
             image,
@@ -35,7 +36,7 @@ impl Found {
 
     /// Sees that it is clear which of the images the tags are for: the only one, or the only index.
     pub(in crate::apply) fn check_taggable(&self) -> Result<(), ApplyError> {
-        let is_index = |image: &&Manifest| image.media_type().is_index();
+        let is_index = |image: &&Vouched<Manifest>| image.media_type().is_index();
         if self.images.len() == 1 || self.images.iter().filter(is_index).count() == 1 {
             return Ok(());
         }
@@ -47,13 +48,13 @@ impl Found {
 /// The images at the first origin that has them. The other origins may have what that one lacks of them.
 pub(in crate::apply) async fn find(
     context: &Context,
-    origins: &[Origin],
+    origins: &[Named<Origin>],
     ledger: &Ledger,
 ) -> Result<Found, ApplyError> {
     let mut sources = Vec::new();
     let mut images = Vec::new();
     let mut fault = None;
-    let spare: Vec<&Repository> = origins.iter().filter_map(spare).collect();
+    let spare: Vec<&Repository> = origins.iter().filter_map(|origin| spare(origin)).collect();
     for origin in origins {
         let wanted = images.is_empty();
         match look(context, origin, &spare, origins, ledger, wanted).await {
@@ -95,8 +96,8 @@ pub(in crate::apply) async fn find(
 }
 
 /// Every digest that an origin names itself.
-fn named(origins: &[Origin]) -> impl Iterator<Item = &Digest> {
-    origins.iter().filter_map(|origin| match origin {
+fn named(origins: &[Named<Origin>]) -> impl Iterator<Item = &Digest> {
+    origins.iter().filter_map(|origin| match &**origin {
         Origin::Image(ImageReference {
             reference: Some(Reference::Digest(digest)),
             ..
@@ -117,14 +118,14 @@ fn spare(origin: &Origin) -> Option<&Repository> {
 /// be at a `spare` place.
 async fn look(
     context: &Context,
-    origin: &Origin,
+    origin: &Named<Origin>,
     spare: &[&Repository],
-    origins: &[Origin],
+    origins: &[Named<Origin>],
     ledger: &Ledger,
     wanted: bool,
-) -> Result<(Vec<Source>, Vec<Manifest>), ApplyError> {
+) -> Result<(Vec<Source>, Vec<Vouched<Manifest>>), ApplyError> {
     let is_only = origins.len() == 1;
-    match origin {
+    match &**origin {
         Origin::Image(image) => {
             let place = Source::from(image.repository.clone());
             let found = match &image.reference {
@@ -135,6 +136,7 @@ async fn look(
                 Some(Reference::Tag(_)) if wanted => held(context, image, is_only).await?,
                 Some(_) | None => None,
             };
+            let found = found.and_then(|found| Vouched::at_source(found, origin));
             Ok((vec![place], found.into_iter().collect()))
         }
         Origin::Layout { name, path, tag } => {
@@ -147,14 +149,15 @@ async fn look(
                 parent: None,
                 places: vec![name.clone()],
             })?;
-            Ok((vec![Source::Layout(layout)], vec![found]))
+            let found = Vouched::at_source(found, origin);
+            Ok((vec![Source::Layout(layout)], found.into_iter().collect()))
         }
         Origin::Record { name, path } => {
             let images = ledger.images_of(name, path)?;
             let images = images.ok_or_else(|| ApplyError::NoSuchRecord(name.clone()))?;
             let is_named = |digest: &Digest| named(origins).any(|named| named == digest);
-            let images = images.select(|_| true, is_named);
-            let recorded = recorded(&images.map_err(|image| observed(image, name))?, name)?;
+            let selected = images.select(|_| true, is_named);
+            let recorded = recorded(&selected.map_err(|image| observed(image, name))?, name)?;
             let mut repositories: Vec<&Repository> = Vec::new();
             for repository in recorded.iter().flat_map(|(_, places)| places) {
                 if !repositories.contains(&repository) {
@@ -170,7 +173,12 @@ async fn look(
                 let places = places.iter().chain(spare.iter().copied());
                 first_held(context, digest, places, is_only)
             });
-            let found: Option<Vec<Manifest>> = try_join_all(looks).await?.into_iter().collect();
+            let found = try_join_all(looks).await?.into_iter();
+            let vouched = found.map(|found| {
+                let found = found?;
+                Vouched::recorded(found.digest(), &images)?.manifest(found)
+            });
+            let found: Option<Vec<Vouched<Manifest>>> = vouched.collect();
             Ok((places, found.unwrap_or_default()))
         }
     }

@@ -11,29 +11,39 @@ use crate::apply::receipt::{Origin, Receipt, SignatureReceipt, Subject};
 use crate::apply::{ApplyError, Context};
 use crate::domain::{Descriptor, Digest, Policy, Repository, SignatureFormat};
 use crate::inputs::{Formats, Mode, OnSigningFailure, Signing};
+use crate::plan::Vouched;
 use crate::signing::Verified;
 
 /// So many that are listed and not there are told by name.
 const LOST_SHOWN: usize = 5;
 
-/// Something that must have a signature where it is.
+/// Something whose signatures are looked for where it is.
 #[derive(Debug)]
-pub(in crate::apply) struct ToSign {
+pub(in crate::apply) struct Sought {
     /// Where.
     pub repository: Repository,
     /// What.
-    pub subject: Descriptor,
+    pub digest: Digest,
     /// What is likely to be found.
     pub expectation: Expectation,
     /// Where the record says that signatures are.
     pub recorded: Vec<Recorded>,
 }
 
+/// Something that must have a signature where it is, and gets one where it has none: so it is vouched for.
+#[derive(Debug)]
+pub(in crate::apply) struct ToSign {
+    /// Where its signature is looked for.
+    pub sought: Sought,
+    /// What.
+    pub subject: Vouched<Descriptor>,
+}
+
 /// A signature that some repositories lack. It is made once, however many these are.
 #[derive(Debug)]
 pub(in crate::apply) struct Unsigned {
     /// Of what.
-    pub subject: Descriptor,
+    pub subject: Vouched<Descriptor>,
     /// In which format.
     pub format: SignatureFormat,
     /// The one that another repository holds; where there is none it is made.
@@ -84,17 +94,17 @@ impl Glance {
     }
 }
 
-impl ToSign {
+impl Sought {
     /// Whether this is the same thing in the same place.
     pub(in crate::apply) fn is_as(&self, other: &Self) -> bool {
-        self.subject.digest == other.subject.digest && self.repository == other.repository
+        self.digest == other.digest && self.repository == other.repository
     }
 
     /// It, by name.
     pub(in crate::apply) fn name(&self) -> Subject {
         Subject {
             repository: self.repository.clone(),
-            digest: self.subject.digest.clone(),
+            digest: self.digest.clone(),
         }
     }
 }
@@ -118,7 +128,7 @@ impl Authority {
         &self,
         context: &Context,
         policy: Result<Policy, ApplyError>,
-        likely: &[ToSign],
+        likely: &[Sought],
         signing: &Signing,
     ) -> Glance {
         let mut found = Vec::new();
@@ -177,30 +187,38 @@ impl Authority {
             Err(error)
                 if signing.on_failure == OnSigningFailure::Warn && error.is_signing_outage() =>
             {
-                receipt.go_on_unsigned(context, subjects.iter().map(ToSign::name), &error);
+                receipt.go_on_unsigned(
+                    context,
+                    subjects.iter().map(|one| one.sought.name()),
+                    &error,
+                );
                 return Ok(Vec::new());
             }
             Err(error) => return Err(error),
         };
         let looks = subjects.into_iter().map(|subject| {
             let policy = &policy;
-            let known = found.iter().position(|(of, _)| *of == subject.name());
+            let known = found
+                .iter()
+                .position(|(of, _)| *of == subject.sought.name());
             let known = known.map(|place| found.swap_remove(place).1);
             async move {
-                let search = search(signing.formats, subject.expectation);
+                let search = search(signing.formats, subject.sought.expectation);
                 let mut lookup = match known {
                     Some(known) => known?,
-                    None => self.look(context, &subject, policy, search).await?,
+                    None => self.look(context, &subject.sought, policy, search).await?,
                 };
                 let missing = missing(signing.formats, &lookup);
-                lookup.unlisted = self.recall(context, &subject, policy, missing).await?;
+                lookup.unlisted = self
+                    .recall(context, &subject.sought, policy, missing)
+                    .await?;
                 Ok::<_, ApplyError>((subject, lookup))
             }
         });
         let mut looked = Vec::new();
         let mut looks = stream::iter(looks).buffered(PARALLEL);
         while let Some((subject, lookup)) = looks.try_next().await? {
-            note_found(context, &subject, &lookup, receipt);
+            note_found(context, &subject.sought, &lookup, receipt);
             looked.push((subject, lookup));
         }
         let unsigned = unsigned(signing.formats, &looked);
@@ -230,11 +248,11 @@ impl Authority {
     async fn recall(
         &self,
         context: &Context,
-        wanted: &ToSign,
+        wanted: &Sought,
         policy: &Policy,
         missing: Vec<SignatureFormat>,
     ) -> Result<Vec<Held>, ApplyError> {
-        let (repository, subject) = (&wanted.repository, &wanted.subject.digest);
+        let (repository, subject) = (&wanted.repository, &wanted.digest);
         let judge = self.judge(policy);
         let mut held = Vec::new();
         for format in missing {
@@ -257,11 +275,11 @@ impl Authority {
     async fn look(
         &self,
         context: &Context,
-        wanted: &ToSign,
+        wanted: &Sought,
         policy: &Policy,
         search: Search,
     ) -> Result<Lookup, ApplyError> {
-        let subject = &wanted.subject.digest;
+        let subject = &wanted.digest;
         let mut attempt = 1;
         loop {
             let judge = self.judge(policy);
@@ -284,8 +302,8 @@ impl Authority {
     }
 }
 
-fn warn_of_lost(context: &Context, wanted: &ToSign, lookup: &Lookup) {
-    let subject = &wanted.subject.digest;
+fn warn_of_lost(context: &Context, wanted: &Sought, lookup: &Lookup) {
+    let subject = &wanted.digest;
     let shown = lookup.dangling.iter().take(LOST_SHOWN);
     for digest in shown.clone() {
         let listed = wanted.repository.at(digest);
@@ -329,7 +347,7 @@ fn unsigned(formats: Formats, found: &[(ToSign, Lookup)]) -> Vec<Unsigned> {
         let subject = &wanted.subject;
         for format in missing(formats, lookup) {
             let lacking = Lacking {
-                repository: wanted.repository.clone(),
+                repository: wanted.sought.repository.clone(),
                 api: lookup.api,
                 list: lookup.list(format).cloned(),
             };
@@ -355,7 +373,7 @@ fn unsigned(formats: Formats, found: &[(ToSign, Lookup)]) -> Vec<Unsigned> {
 }
 
 /// Notes one signature of each format that was found, and warns of what cannot be one.
-fn note_found(context: &Context, wanted: &ToSign, lookup: &Lookup, receipt: &mut Receipt) {
+fn note_found(context: &Context, wanted: &Sought, lookup: &Lookup, receipt: &mut Receipt) {
     if let Some(warning) = lookup.refused.warning(&wanted.name()) {
         context.events.warn(warning);
     }

@@ -1,5 +1,6 @@
-//! The same work by this program and by what it replaces, as a table: wall time, requests, memory, and how much of the
-//! time was the log's own. `tests/peers/bench` starts a stack with far servers and runs this.
+//! The same work by this program and by what it replaces, as a table: wall time, requests, connections, memory, and how
+//! much of the time was the log's own. `tests/peers/bench` starts a stack with far servers and runs this, over plain HTTP
+//! and over what hosted services speak.
 //! `PROOF` names a folder for the tables, as everywhere.
 
 use std::env;
@@ -8,10 +9,10 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use sandbox::Proof;
-use serde_json::Value;
 
 use super::support::{
-    Action, Child, Flavour, Log, Registry, Tool, Workflow, push_child, push_layers, stack,
+    Action, Child, Flavour, Log, Mark, Registry, Request, Tool, Workflow, push_child, push_layers,
+    stack, tls_authority,
 };
 
 const TWENTY: usize = 20;
@@ -28,6 +29,7 @@ struct Cost {
     log: f64,
     cpu: f64,
     requests: usize,
+    connections: usize,
     peak: f64,
 }
 
@@ -39,6 +41,7 @@ impl Cost {
             log: self.log + other.log,
             cpu: self.cpu + other.cpu,
             requests: self.requests + other.requests,
+            connections: self.connections + other.connections,
             peak: self.peak.max(other.peak),
         }
     }
@@ -125,13 +128,17 @@ fn median<'a>(costs: impl Iterator<Item = &'a Cost>) -> Cost {
         figures.sort_by(f64::total_cmp);
         figures[figures.len() / 2]
     };
-    let mut requests: Vec<usize> = costs.iter().map(|cost| cost.requests).collect();
-    requests.sort_unstable();
+    let middle_count = |count: fn(&Cost) -> usize| {
+        let mut counts: Vec<usize> = costs.iter().map(|cost| count(cost)).collect();
+        counts.sort_unstable();
+        counts[counts.len() / 2]
+    };
     Cost {
         wall: middle(|cost| cost.wall),
         log: middle(|cost| cost.log),
         cpu: middle(|cost| cost.cpu),
-        requests: requests[requests.len() / 2],
+        requests: middle_count(|cost| cost.requests),
+        connections: middle_count(|cost| cost.connections),
         peak: costs.iter().map(|cost| cost.peak).fold(0.0, f64::max),
     }
 }
@@ -192,9 +199,11 @@ fn copy(work: &str, registry: &str, from: &str, to: Registry) {
             Tool::crane().args(["copy", from, &format!("{to}:v1")])
         }),
         ("skopeo copy", |from, to| {
+            let plain = ["--src-tls-verify=false", "--dest-tls-verify=false"];
+            let plain = plain.iter().filter(|_| tls_authority().is_none());
             Tool::skopeo()
                 .args(["copy", "--all", "--preserve-digests"])
-                .args(["--src-tls-verify=false", "--dest-tls-verify=false"])
+                .args(plain)
                 .args([format!("docker://{from}"), format!("docker://{to}:v1")])
         }),
     ];
@@ -247,7 +256,10 @@ enum Maker {
 
 fn tell(work: &str, registry: &str, by: &str, cost: &Cost) {
     let delay = env::var("STACK_DELAY").unwrap_or_else(|_| "0ms".to_owned());
-    let title = format!("Side by side, each request {delay} longer");
+    let title = match tls_authority() {
+        Some(_) => format!("Side by side over TLS with HTTP/2, {delay} in each direction"),
+        None => format!("Side by side, each request {delay} longer"),
+    };
     let columns = [
         "work",
         "registry",
@@ -256,6 +268,7 @@ fn tell(work: &str, registry: &str, by: &str, cost: &Cost) {
         "of it the log's #",
         "CPU s #",
         "requests #",
+        "connections #",
         "peak MB #",
     ];
     let two = |number: f64| format!("{number:.2}");
@@ -268,6 +281,7 @@ fn tell(work: &str, registry: &str, by: &str, cost: &Cost) {
         &two(cost.log),
         &two(cost.cpu),
         &cost.requests,
+        &cost.connections,
         &format!("{:.0}", cost.peak),
     ]);
     proof.join();
@@ -332,8 +346,7 @@ fn chain(repository: &str, children: &[Child], maker: Maker, sign: &[&str]) -> C
 
 /// Runs tools one after the other; peak is the largest of them.
 fn measured(tools: Vec<Tool>) -> Cost {
-    let log = PathBuf::from(stack("FOLDER")).join("log/http.jsonl");
-    let before = fs::read_to_string(&log).unwrap().lines().count();
+    let before = Mark::now();
     let report = PathBuf::from(stack("FOLDER")).join("cost");
     let (mut wall, mut cpu, mut peak) = (0.0, 0.0, 0.0_f64);
     for tool in tools {
@@ -342,43 +355,24 @@ fn measured(tools: Vec<Tool>) -> Cost {
         cpu += spent.cpu;
         peak = peak.max(spent.peak);
     }
-    let lines: Vec<Value> = fs::read_to_string(&log)
-        .unwrap()
-        .lines()
-        .skip(before)
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
+    let traffic = before.traffic();
     Cost {
         wall,
-        log: time_in_log(&lines),
+        log: time_in_log(&traffic.requests),
         cpu,
-        requests: lines.len(),
+        requests: traffic.requests.len(),
+        connections: traffic.connections,
         peak,
     }
 }
 
 /// How long at least one request to the transparency log was under way, in seconds.
-fn time_in_log(lines: &[Value]) -> f64 {
-    let mut spans: Vec<(f64, f64)> = lines
-        .iter()
-        .filter(|line| {
-            line["service"]
-                .as_str()
-                .is_some_and(|service| service.starts_with("rekor"))
-        })
-        .map(|line| {
-            let start = line["time"]
-                .as_str()
-                .unwrap()
-                .parse::<jiff::Timestamp>()
-                .unwrap();
-            #[expect(
-                clippy::cast_precision_loss,
-                reason = "microseconds of this century fit"
-            )]
-            let start = start.as_microsecond() as f64 / 1e6;
-            (start, start + line["ms"].as_f64().unwrap() / 1e3)
-        })
+fn time_in_log(requests: &[Request]) -> f64 {
+    let to_log = requests.iter();
+    let to_log = to_log.filter(|request| request.service.starts_with("rekor"));
+    let way = way_to_nginx();
+    let mut spans: Vec<(f64, f64)> = to_log
+        .map(|request| (request.span.0 - way, request.span.1 + way))
         .collect();
     spans.sort_by(|one, other| one.0.total_cmp(&other.0));
     let (mut total, mut end) = (0.0, f64::MIN);
@@ -387,4 +381,15 @@ fn time_in_log(lines: &[Value]) -> f64 {
         end = end.max(to);
     }
     total
+}
+
+/// How long a request has been under way when nginx sees it, in seconds. countproxy stands where clients are.
+fn way_to_nginx() -> f64 {
+    let delay = env::var("STACK_DELAY").unwrap_or_default();
+    match delay.strip_suffix("ms") {
+        Some(milliseconds) if tls_authority().is_some() => {
+            milliseconds.parse::<f64>().unwrap() / 1e3
+        }
+        _ => 0.0,
+    }
 }

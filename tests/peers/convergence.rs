@@ -111,7 +111,7 @@ fn registry_that_stopped_is_unknown_and_not_empty() {
     Action::new("verify", &format!("{repository}:v1")).end_with(1);
 }
 
-fn digest_of(repository: &str, tag: &str) -> String {
+pub(super) fn digest_of(repository: &str, tag: &str) -> String {
     Tool::crane()
         .args(["digest", &format!("{repository}:{tag}")])
         .succeed()

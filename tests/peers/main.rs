@@ -17,6 +17,7 @@ mod container;
 mod convergence;
 mod copies;
 mod foreign;
+mod http2;
 mod interoperability;
 mod legacy;
 mod publish;

@@ -120,7 +120,7 @@ pub(super) fn put(outcome: &Outcome, repository: &str) -> BTreeSet<String> {
 }
 
 /// The requests of a run that changed something in `repository`.
-fn written(outcome: &Outcome, repository: &str) -> Vec<String> {
+pub(super) fn written(outcome: &Outcome, repository: &str) -> Vec<String> {
     let (host, path) = repository.split_once('/').unwrap();
     let place = format!("{host}/v2/{path}/");
     let lines = outcome.log.lines().filter(|line| line.contains(&place));

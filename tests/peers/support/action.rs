@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::{Log, Tool, Workflow, stack, tools};
+use super::{Log, Tool, Workflow, stack, tls_authority, tools};
 
 /// A run of the action that is about to begin.
 #[derive(Clone)]
@@ -33,8 +33,9 @@ pub(crate) struct Outcome {
 impl Action {
     /// A run of `command` on `image`, by the usual workflow, for which only that workflow's signatures count.
     pub(crate) fn new(command: &str, image: &str) -> Self {
+        let authority = tls_authority().map(|authority| ("ca-bundle".to_owned(), authority));
         let action = Self {
-            inputs: BTreeMap::new(),
+            inputs: authority.into_iter().collect(),
             token: Vec::new(),
             workspace: fresh_workspace(),
             container: None,

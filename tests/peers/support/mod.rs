@@ -8,6 +8,7 @@ mod legs;
 mod server;
 mod table;
 mod tools;
+mod traffic;
 
 use std::env;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -20,11 +21,17 @@ pub(crate) use image::{
 pub(crate) use server::{Server, free_port};
 pub(crate) use table::{Expected, Seen, Table};
 pub(crate) use tools::{Cosign, Tool, Workflow, text};
+pub(crate) use traffic::{Mark, Request};
 
 /// A variable that `up` wrote into its `env.sh`.
 pub(crate) fn stack(name: &str) -> String {
     env::var(format!("STACK_{name}"))
         .unwrap_or_else(|_| panic!("STACK_{name} is not set: run tests/peers/run"))
+}
+
+/// The certificate authority of a stack that is reached over TLS: `up`'s `env.tls.sh`, and not its `env.sh`.
+pub(crate) fn tls_authority() -> Option<String> {
+    env::var("STACK_TLS_AUTHORITY").ok()
 }
 
 /// One of the registries.

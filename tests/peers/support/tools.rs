@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use super::{Log, stack};
+use super::{Log, stack, tls_authority};
 
 /// A child that takes longer than this is ended, and its case fails.
 const CHILD_SECONDS: &str = "120";
@@ -127,10 +127,18 @@ impl Tool {
 
     /// One of the installed programs, with a home of its own.
     fn installed(name: &str) -> Self {
-        let tool = Self::bounded(Path::new(&stack("BIN")).join(name));
+        Self::foreign(Path::new(&stack("BIN")).join(name))
+    }
+
+    /// A program of others: with a home of its own, and told in the way that all of Go's know which authority to trust.
+    fn foreign(program: impl AsRef<OsStr>) -> Self {
         let home = Path::new(&stack("FOLDER")).join("home");
         std::fs::create_dir_all(&home).unwrap();
-        tool.env("HOME", home)
+        let tool = Self::bounded(program).env("HOME", home);
+        match tls_authority() {
+            Some(authority) => tool.env("SSL_CERT_FILE", authority),
+            None => tool,
+        }
     }
 
     /// crane, which speaks plain HTTP to loopback by itself.
@@ -140,11 +148,7 @@ impl Tool {
 
     /// skopeo, Debian's.
     pub(crate) fn skopeo() -> Self {
-        let home = Path::new(&stack("FOLDER")).join("home");
-        std::fs::create_dir_all(&home).unwrap();
-        Self::bounded("/usr/bin/skopeo")
-            .env("HOME", home)
-            .arg("--insecure-policy")
+        Self::foreign("/usr/bin/skopeo").arg("--insecure-policy")
     }
 
     /// buildx, which does the same.
@@ -173,16 +177,24 @@ impl Tool {
         Self::bounded("/usr/bin/openssl").folder(folder)
     }
 
-    /// regctl, told that the hosts of both speak plain HTTP.
+    /// regctl, told which of the hosts of both speak plain HTTP.
     pub(crate) fn regctl_between(from: &str, to: &str) -> Self {
-        let (host, _) = to.split_once('/').unwrap();
-        Self::regctl(from).args(["--host", &format!("reg={host},tls=disabled")])
+        Self::regctl(from).told_of(to)
     }
 
-    /// regctl, told that the host of `reference` speaks plain HTTP.
+    /// regctl, told whether the host of `reference` speaks plain HTTP.
     pub(crate) fn regctl(reference: &str) -> Self {
+        Self::installed("regctl").told_of(reference)
+    }
+
+    /// Tells regctl of the host of `reference`: plain HTTP is spoken with addresses, TLS with names.
+    fn told_of(self, reference: &str) -> Self {
         let (host, _) = reference.split_once('/').unwrap();
-        Self::installed("regctl").args(["--host", &format!("reg={host},tls=disabled")])
+        if host.starts_with("127.0.0.1:") {
+            self.args(["--host", &format!("reg={host},tls=disabled")])
+        } else {
+            self
+        }
     }
 
     /// `cosign sign`, or whatever else signs, as a job of `workflow`.
@@ -268,11 +280,10 @@ impl Tool {
     /// A command as somebody pastes it into a shell, whose `cosign` trusts this stack.
     pub(crate) fn pasted(command: &str) -> Self {
         let cosign = r#"cosign() { "$COSIGN" "$@" --trusted-root "$TRUSTED_ROOT"; }"#;
-        Self::bounded("/bin/sh")
+        Self::foreign("/bin/sh")
             .args(["-c", &format!("{cosign}\n{command}")])
             .env("COSIGN", Path::new(&stack("BIN")).join("cosign3"))
             .env("TRUSTED_ROOT", stack("TRUSTED_ROOT"))
-            .env("HOME", Path::new(&stack("FOLDER")).join("home"))
     }
 
     /// The bundles that are stored as referrers of `digest`, by API or fallback tag.

@@ -18,19 +18,25 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
-// What a log says of a request.
+// What a log says of a request: what that of nginx does, too.
 type entry struct {
-	Time    string  `json:"time"`
-	Service string  `json:"service"`
-	Method  string  `json:"method"`
-	URL     string  `json:"url"`
-	Status  int     `json:"status"`
-	Millis  float64 `json:"ms"`
-	Agent   string  `json:"agent,omitempty"`
+	Service    string  `json:"service"`
+	End        float64 `json:"end"`
+	Seconds    float64 `json:"seconds"`
+	Protocol   string  `json:"protocol"`
+	Method     string  `json:"method"`
+	URL        string  `json:"url"`
+	Status     int     `json:"status"`
+	Connection int64   `json:"connection"`
+	Agent      string  `json:"agent"`
 }
+
+// The key under which a request's context has the number of its connection.
+type numbered struct{}
 
 // A response writer that remembers the status.
 type recorder struct {
@@ -71,6 +77,7 @@ func main() {
 		out = opened
 	}
 	var turn sync.Mutex
+	var connections atomic.Int64
 	lines := json.NewEncoder(out)
 	done := make(chan error)
 	for _, argument := range flag.Args() {
@@ -85,16 +92,20 @@ func main() {
 			proxy.ServeHTTP(recorded, r)
 			turn.Lock()
 			defer turn.Unlock()
+			end := time.Now()
 			_ = lines.Encode(entry{
-				start.UTC().Format(time.RFC3339Nano), part[0], r.Method, r.URL.RequestURI(), recorded.status,
-				float64(time.Since(start).Microseconds()) / 1e3, r.UserAgent(),
+				part[0], float64(end.UnixMicro()) / 1e6, end.Sub(start).Seconds(), r.Proto, r.Method, r.URL.RequestURI(),
+				recorded.status, r.Context().Value(numbered{}).(int64), r.UserAgent(),
 			})
 		})
 		listener, err := net.Listen("tcp", part[1])
 		if err != nil {
 			log.Fatal(err)
 		}
-		go func() { done <- http.Serve(listener, handler) }()
+		server := &http.Server{Handler: handler, ConnContext: func(ctx context.Context, _ net.Conn) context.Context {
+			return context.WithValue(ctx, numbered{}, connections.Add(1))
+		}}
+		go func() { done <- server.Serve(listener) }()
 	}
 	log.Fatal(<-done)
 }

@@ -81,6 +81,17 @@ fn verified() -> Vec<Parser> {
         .iter()
         .map(|seed| said(&authenticate(seed, &subject, &trust).unwrap()))
         .collect();
+    let (statements, stated) = (seeds.clone(), subject.clone());
+    let statement_trust = Arc::clone(&trust);
+    let signers: Vec<String> = rights.iter().map(|(signer, ..)| signer.clone()).collect();
+    let anybody = Provenance::of(
+        &Policy {
+            identity: Matcher::pattern(".*").unwrap(),
+            issuer: Matcher::pattern(".*").unwrap(),
+            github: GithubClaims::default(),
+        },
+        [],
+    );
     let legacy_trust = load("legacy/trusted_root.json");
     let legacy_subject: Digest = LEGACY.parse().unwrap();
     let payload = fixture("legacy/payload.json");
@@ -98,6 +109,13 @@ fn verified() -> Vec<Parser> {
                 assert!(rights.contains(&said(verified)), "{verified:?}");
             }
             verified.is_ok()
+        }),
+        of_bytes("statement", "src/signing/provenance.rs", statements, move |bytes| {
+            let found = verify_statement(bytes, &stated, &statement_trust, &anybody);
+            if let Ok((signer, _)) = &found {
+                assert!(signers.contains(signer), "{signer}");
+            }
+            found.is_ok()
         }),
         of_bytes(
             "legacy signature",

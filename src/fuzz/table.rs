@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::path::Path;
 
 use super::{Parser, of_bytes, of_text};
-use crate::actions::Invocation;
+use crate::actions::{Arguments, Environment, Invocation};
 use crate::domain::{
     Digest, Host, ImageReference, Manifest, Matcher, MediaType, Platform, Repository, Tag,
 };
@@ -208,6 +208,7 @@ fn documents() -> Vec<Parser> {
                 true
             },
         ),
+        event(),
         layout("layout's index", "src/layout/mod.rs", "index.json", INDEX),
         layout(
             "layout's marker",
@@ -222,6 +223,25 @@ fn documents() -> Vec<Parser> {
             IMAGE,
         ),
     ]
+}
+
+/// The payload of the event that started the run.
+fn event() -> Parser {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("event.json");
+    let variables = [
+        ("GITHUB_EVENT_NAME", "pull_request".into()),
+        ("GITHUB_EVENT_PATH", OsString::from(&path)),
+    ];
+    let variables = variables.map(|(name, value)| (OsString::from(name), value));
+    let environment = Environment::new(variables.into_iter(), Arguments::default());
+    let seed = r#"{"pull_request":{"head":{"repo":{"full_name":"a/b"}},"base":{"repo":{"full_name":"o/r"}}}}"#;
+    let seeds = vec![seed.as_bytes().to_vec()];
+    of_bytes("event", "src/actions/event.rs", seeds, move |bytes| {
+        // The folder lives as long as what is written into it.
+        std::fs::write(folder.path().join("event.json"), bytes).unwrap();
+        environment.token_absence().is_excused()
+    })
 }
 
 /// A folder in the OCI layout, of which one file is damaged.

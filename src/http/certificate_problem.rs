@@ -147,7 +147,7 @@ mod tests {
             (other_name(&[]), "its certificate is for another name"),
             (
                 CertificateError::BadSignature,
-                "its certificate is not accepted: bad signature",
+                "its certificate is not accepted: BadSignature",
             ),
         ] {
             assert_eq!(CertificateProblem::of(&error).to_string(), text);

@@ -267,10 +267,6 @@ const READS: &[&str] = &[
 /// Files whose reading is part of another's, or of what is our own.
 const EXCUSED: &[(&str, &str)] = &[
     (
-        "src/actions/event.rs",
-        "two names in JSON that the runner wrote, which are compared",
-    ),
-    (
         "src/apply/copying/vetting.rs",
         "a manifest that `manifest.rs` has read: layers are left out by their place",
     ),

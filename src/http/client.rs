@@ -105,6 +105,12 @@ impl Client {
         self.inner.request(method, url)
     }
 
+    /// Opens a connection to the server of `url`, so that a request that follows need not wait for it. HTTP libraries open
+    /// one for a request alone: this is a HEAD, whose answer says nothing.
+    pub async fn connect(&self, url: Url) {
+        let _ = self.request(Method::HEAD, url).send().await;
+    }
+
     /// A GET to be filled in.
     pub fn get(&self, url: Url) -> RequestBuilder {
         self.request(Method::GET, url)

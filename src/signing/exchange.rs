@@ -44,6 +44,14 @@ impl Endpoint {
         &self.0
     }
 
+    /// The address of the server alone, if it speaks TLS.
+    pub(super) fn origin(&self) -> Option<Url> {
+        let mut url = self.0.clone();
+        url.set_path("/");
+        url.set_query(None);
+        (url.scheme() == "https").then_some(url)
+    }
+
     /// The address of `path` under this one; a path of the base itself is kept, a query is not.
     pub(super) fn join(&self, path: &str) -> Url {
         let mut url = self.0.clone();

@@ -1,8 +1,10 @@
 //! Signing: a token, a certificate, a signature, a log entry and a timestamp become a bundle, or a legacy signature, which
 //! is verified before it is given out.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use reqwest::Url;
 use sigstore_bundle::BundleV03;
 use sigstore_types::{SignatureBytes, TimestampToken};
 use tokio::sync::Notify;
@@ -12,6 +14,7 @@ use crate::domain::{Digest, Events, Matcher, Patience, Policy};
 use crate::http::Client;
 
 use super::error::{Fault, SigningError, TrustError};
+use super::exchange::Endpoint;
 use super::legacy::{LegacySignature, annotations, authenticate_legacy};
 use super::log::{Log, Recorded};
 use super::payload::payload;
@@ -46,6 +49,8 @@ pub struct Keyless {
     preparation: Mutex<JoinSet<Result<(), SigningError>>>,
     /// Told once a certificate is wanted.
     wanted: Arc<Notify>,
+    /// Connections to the services that will be asked, which are opened while the token is waited for.
+    connecting: Mutex<JoinSet<()>>,
 }
 
 /// A signature that verifies.
@@ -82,6 +87,7 @@ impl Keyless {
             sessions: Arc::new(sessions),
             preparation: Mutex::default(),
             wanted: Arc::default(),
+            connecting: Mutex::default(),
         })
     }
 
@@ -95,12 +101,32 @@ impl Keyless {
     pub fn expect(&self) {
         let mut preparation = self.preparation();
         if preparation.is_empty() {
+            self.connect();
             let (sessions, wanted) = (Arc::clone(&self.sessions), Arc::clone(&self.wanted));
             preparation.spawn(async move {
                 sessions.caller().await?;
                 wanted.notified().await;
                 sessions.current().await.map(drop)
             });
+        }
+    }
+
+    /// Opens a connection to each service that speaks TLS: its handshakes take two round trips, which would stand one after
+    /// the other, as the requests do. Nothing is asked of a service by that, and nothing rests on it.
+    fn connect(&self) {
+        let held = self.connecting.lock();
+        let mut connecting = held.unwrap_or_else(PoisonError::into_inner);
+        if !connecting.is_empty() {
+            return;
+        }
+        let logs = [Some(&self.services.log), self.services.legacy_log.as_ref()];
+        let logs = logs.into_iter().flatten().map(|log| &log.endpoint);
+        let authorities = self.services.timestamps.iter();
+        let endpoints = logs.chain(authorities).chain([&self.services.certificates]);
+        let origins: BTreeSet<Url> = endpoints.filter_map(Endpoint::origin).collect();
+        for origin in origins {
+            let http = self.http.clone();
+            connecting.spawn(async move { http.connect(origin).await });
         }
     }
 

@@ -24,10 +24,15 @@ fn all_requests_of_a_run_have_a_budget() {
         let world = World::with(Options::new().referrers(kind));
         world.sigstore().offer_rekor_v2();
         let action = world.seal();
+        // Over TLS a connection is opened ahead of the requests, by a HEAD.
+        let sigstore = || {
+            let requests = world.sigstore().requests();
+            requests.iter().filter(|one| one.method != "HEAD").count()
+        };
         let asked = || {
-            let before = world.sigstore().requests().len();
+            let before = sigstore();
             let registry = cost(&world, &action);
-            registry + world.sigstore().requests().len() - before
+            registry + sigstore() - before
         };
         let (fresh, again) = (asked(), asked());
         eprintln!("{fresh} requests in all, {again} of a rerun");

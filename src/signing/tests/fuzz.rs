@@ -16,6 +16,7 @@ use super::super::legacy::authenticate_legacy;
 use super::super::log::{held_id, single_entry};
 use super::super::payload::check_payload;
 use super::super::pem::{first_certificate, pem};
+use super::super::provenance::{Provenance, verify_statement};
 use super::super::session::chain;
 use super::super::timestamp::is_granted;
 use super::super::token::Token;
@@ -23,7 +24,7 @@ use super::super::trust::{Trust, read_services};
 use super::super::verify::authenticate;
 use super::services::{ID, certificate, decoded, entry_v1, signing_config};
 use super::{fixture, trust};
-use crate::domain::{Digest, Secret};
+use crate::domain::{Digest, GithubClaims, Matcher, Policy, Secret};
 use crate::fuzz::{Parser, of_bytes, of_text};
 
 const LEGACY: &str = "sha256:1edf9d581605711aef8259909046fc02c240887ab3c1107d24e766ceada81d3f";
@@ -110,13 +111,18 @@ fn verified() -> Vec<Parser> {
             }
             verified.is_ok()
         }),
-        of_bytes("statement", "src/signing/provenance.rs", statements, move |bytes| {
-            let found = verify_statement(bytes, &stated, &statement_trust, &anybody);
-            if let Ok((signer, _)) = &found {
-                assert!(signers.contains(signer), "{signer}");
-            }
-            found.is_ok()
-        }),
+        of_bytes(
+            "statement",
+            "src/signing/provenance.rs",
+            statements,
+            move |bytes| {
+                let found = verify_statement(bytes, &stated, &statement_trust, &anybody);
+                if let Ok((signer, _)) = &found {
+                    assert!(signers.contains(signer), "{signer}");
+                }
+                found.is_ok()
+            },
+        ),
         of_bytes(
             "legacy signature",
             "src/signing/legacy.rs",

@@ -119,16 +119,16 @@ fn hostile_candidates_of_many_children() {
     let world = World::with(Options::new().referrers(Referrers::TagSchema));
     let (index, children) = many(&world);
     for child in &children {
-        let entries: Vec<Value> = (0..4)
+        let entries: Vec<Value> = (0..2)
             .map(|number| long_candidate(&world, child, number))
             .collect();
         let tag = child.replace(':', "-");
         push(&world, Some(&tag), &index_of(&entries).to_string());
     }
     let verify = hasty(world.verify("v1")).input("recursive", "true");
-    siege.play("verify: four of 4 MB for each child", &verify, 3);
+    siege.play("verify: two of 4 MB for each child", &verify, 3);
     let sign = hasty(world.sign(&index)).input("recursive", "true");
-    siege.play("sign: four of 4 MB for each child", &sign, 0);
+    siege.play("sign: two of 4 MB for each child", &sign, 0);
     siege.end();
 }
 

@@ -50,6 +50,7 @@ pub(crate) fn nothing_acts(outcome: &Outcome, attack: &str) {
             "::warning::tag `",
             "::warning::the tag `",
             "::warning::a tag holds `",
+            "::warning::what is listed as referring to `",
             "::add-mask::",
         ];
         let ours = commands.iter().any(|command| line.starts_with(command))

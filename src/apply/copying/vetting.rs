@@ -4,12 +4,11 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use serde_json::Value;
-
 use super::bundles::{Read, judge_layers, read_bundle};
 use super::source::Source;
 use crate::apply::receipt::ReferrerReceipt;
 use crate::apply::signatures::candidates::{Candidate, Judged, PREDICATE};
+use crate::apply::signatures::legacy_manifest::only;
 use crate::apply::signatures::signer::Authority;
 use crate::apply::{ApplyError, Context};
 use crate::domain::{Descriptor, Digest, Manifest};
@@ -230,20 +229,4 @@ fn layers_of(manifest: &Manifest) -> usize {
         crate::domain::ManifestKind::Image { layers, .. } => layers.len(),
         crate::domain::ManifestKind::Index { .. } => 0,
     }
-}
-
-/// `original` with those of its layers alone whose places are `kept`.
-fn only(original: &Manifest, kept: &[usize]) -> Result<Manifest, ApplyError> {
-    let mut document: Value =
-        serde_json::from_slice(original.bytes()).map_err(ApplyError::FallbackUnwritable)?;
-    if let Some(layers) = document["layers"].as_array_mut() {
-        let mut number = 0;
-        layers.retain(|_| {
-            number += 1;
-            kept.contains(&(number - 1))
-        });
-    }
-    let bytes = serde_json::to_vec(&document).map_err(ApplyError::FallbackUnwritable)?;
-    let unreadable = |error| ApplyError::FallbackUnwritable(serde::de::Error::custom(error));
-    Manifest::parse(bytes, original.media_type().clone()).map_err(unreadable)
 }

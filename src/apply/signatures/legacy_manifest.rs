@@ -108,6 +108,22 @@ pub(in crate::apply) fn merge(
     grow(current, config, layers, &digests).map(Some)
 }
 
+/// `original` with those of its layers alone whose places are `kept`.
+pub(in crate::apply) fn only(original: &Manifest, kept: &[usize]) -> Result<Manifest, ApplyError> {
+    let mut document: Value =
+        serde_json::from_slice(original.bytes()).map_err(ApplyError::FallbackUnwritable)?;
+    if let Some(layers) = document["layers"].as_array_mut() {
+        let mut number = 0;
+        layers.retain(|_| {
+            number += 1;
+            kept.contains(&(number - 1))
+        });
+    }
+    let bytes = serde_json::to_vec(&document).map_err(ApplyError::FallbackUnwritable)?;
+    let unreadable = |error| ApplyError::FallbackUnwritable(serde::de::Error::custom(error));
+    Manifest::parse(bytes, original.media_type().clone()).map_err(unreadable)
+}
+
 /// `kept`, of which layers were taken out, with a config of its own.
 pub(in crate::apply) fn refit(kept: &Manifest) -> Result<Change, ApplyError> {
     let config = match config_of(kept) {

@@ -101,7 +101,9 @@ pub(super) async fn publish(
     // Some registries do not say what a repository holds that does not exist: now it does.
     let known = try_join_all(sights.into_iter().map(|sight| know(context, sight))).await?;
     // Now that the images are there, their labels can be read.
-    if let Some(repository) = publish.destinations.first() {
+    if let (false, Some(repository)) =
+        (publish.moving_tags.is_empty(), publish.destinations.first())
+    {
         let stated = versions.version(repository, image).await?;
         versions.wanted = stated.or(versions.wanted);
     }

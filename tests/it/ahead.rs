@@ -60,7 +60,7 @@ fn each_bundle_has_a_place_of_its_own() {
 fn run_that_goes_on_unsigned_takes_its_place_back_too() {
     let world = world();
     let refused = Fault::on("POST", REKOR).times(u32::MAX);
-    world.sigstore().fault(refused.status(403));
+    world.sigstore().fault(refused.status(503));
     let seal = world.seal().input("on-signing-failure", "warn");
     assert_eq!(seal.succeed().output("signed"), "false");
     assert_eq!(world.registry().open_uploads(), 0);

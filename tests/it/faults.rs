@@ -79,6 +79,15 @@ fn reads_before_the_first_write(world: &World) -> BTreeSet<Read> {
     reads.collect()
 }
 
+/// Whether this is part of what is listed as a signature. Whoever may push can list what is longer than any signature, or
+/// served as something else: it is none, and hides no other. Other bytes than those of the digest nobody can push.
+fn is_candidate(world: &World, path: &str) -> bool {
+    let mut known = vec![world.amd64.config.clone(), world.arm64.config.clone()];
+    known.extend([world.amd64.digest.clone(), world.arm64.digest.clone()]);
+    known.extend(world.tags().into_values());
+    path.contains("/sha256:") && !known.iter().any(|digest| path.ends_with(digest.as_str()))
+}
+
 /// Plays every fault on every read of `action`, one at a time.
 fn nothing_passes(world: &World, action: &Action) {
     world.registry().clear_requests();
@@ -93,6 +102,9 @@ fn nothing_passes(world: &World, action: &Action) {
                 continue;
             }
             let path = &read.path;
+            if is_candidate(world, path) && ["endless body", "content type"].contains(&name) {
+                continue;
+            }
             // What HEAD leaves open is asked again by GET.
             let method = if read.method == "HEAD" { "*" } else { "GET" };
             let trigger = Fault::on(method, &format!("*/{path}")).times(u32::MAX);
@@ -101,6 +113,13 @@ fn nothing_passes(world: &World, action: &Action) {
             let outcome = action.run();
             world.registry().clear_faults();
             let said = format!("{name} on {read:?}\n{}", outcome.log);
+            // Where one place does not answer, a signature that verifies at another is proof enough.
+            let is_list = path.contains("referrers/") || path.contains("/sha256-");
+            if is_list && outcome.log.contains("is signed already by") {
+                assert_eq!(outcome.code, 0, "{said}");
+                world.registry().delete_tag(REPOSITORY, "absent");
+                continue;
+            }
             assert_eq!(outcome.code, 1, "{said}");
             let thing = path.rsplit('/').next().unwrap();
             assert!(

@@ -61,6 +61,7 @@ mod siege_signers;
 mod siege_strings;
 mod siege_words;
 mod sign;
+mod stranger;
 mod tags;
 mod tokens;
 mod trace;

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use sandbox::{Said, Scripted, Transport};
+use sandbox::{Said, Scripted, Transport, Version};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufStream};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -172,6 +172,7 @@ impl Server {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let log = Arc::clone(&seen);
         let secure = Scripted::start(Transport::HTTP2, move |asked| {
+            assert_eq!(asked.version, Version::Http2, "{asked:?}");
             let mut request = Seen {
                 method: asked.method.clone(),
                 // As a proxy is asked without TLS.

@@ -1,10 +1,10 @@
-//! Every request that is made of Sigstore, with every answer that could come: it goes on with what the table says, and ends
-//! with the step's own error at all else.
+//! Every request that is made of Sigstore, with every answer that could come, by HTTP/1.1 and by HTTP/2: it goes on with what the
+//! table says, and ends with the step's own error at all else.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use sandbox::Proof;
+use sandbox::{Manner, Proof, certificate_authority};
 
 use crate::domain::{Digest, Events, Patience, Secret};
 use crate::http::{Certificates, Client};
@@ -14,7 +14,7 @@ use super::super::trust::{Purpose, Trust, TrustSource};
 use super::super::tuf::Tuf;
 use super::super::{Keyless, SigningError, TokenSource};
 use super::recorded_trust;
-use super::scripted::{Asked, Reply, Scripted, reply};
+use super::scripted::{Asked, Reply, Scripted, lost, reply};
 use super::services::{
     CERTIFICATE, ENTRIES_V1, ENTRIES_V2, ID, TIMESTAMP, TOKEN, signing_config, well,
 };
@@ -49,55 +49,73 @@ const SAYINGS: [Says; 6] = [
     Says::Json,
 ];
 
-/// An answer, or the reason why there is none.
-type Case = Result<(u16, Says), &'static str>;
-
-/// What the server does about the request that is asked about.
-#[derive(Clone)]
-enum Does {
-    Answers(u16, Vec<u8>),
-    Closes,
-    Waits,
+/// How an answer does not come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fails {
+    /// The connection, or the stream, is closed instead.
+    Reset,
+    /// Half of what was hoped for, then the end.
+    Cut,
+    /// Nothing, for as long as we wait.
+    Silence,
 }
 
-type Script = Arc<Mutex<(String, String, Does)>>;
+/// An answer, or none.
+type Case = Result<(u16, Says), Fails>;
 
-fn server(script: &Script, well: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Scripted {
+/// By which transport everything is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum By {
+    Plain,
+    Http2,
+}
+
+/// The request that is asked about, its method and path, and what is answered to it.
+type Script = Arc<Mutex<(String, String, Reply)>>;
+
+fn server(
+    by: By,
+    script: &Script,
+    well: impl Fn(&Asked) -> Reply + Send + Sync + 'static,
+) -> Scripted {
     let script = Arc::clone(script);
-    Scripted::start(move |asked, _| {
-        let (method, path, does) = script.lock().unwrap().clone();
+    let answer = move |asked: &Asked, _| {
+        let (method, path, reply) = script.lock().unwrap().clone();
         if asked.method != method || asked.path.split('?').next() != Some(path.as_str()) {
             return well(asked);
         }
-        match does {
-            Does::Answers(status, body) => reply(status, body),
-            Does::Closes => reply(0, ""),
-            Does::Waits => {
-                std::thread::sleep(Duration::from_millis(1500));
-                reply(0, "")
-            }
-        }
-    })
+        reply
+    };
+    match by {
+        By::Plain => Scripted::start(answer),
+        By::Http2 => Scripted::start_http2(answer),
+    }
 }
 
 /// A client, and one that does not wait long, for a server that is silent.
 fn clients() -> [Client; 2] {
+    let authority = certificate_authority();
+    let trusted = Certificates::parse(&authority).unwrap();
     [Duration::from_secs(30), Duration::from_millis(250)].map(|timeout| {
-        let builder = reqwest::Client::builder().read_timeout(timeout);
+        let root = reqwest::Certificate::from_pem(authority.as_bytes());
+        let builder = reqwest::Client::builder()
+            .tls_certs_only([root.unwrap()])
+            .read_timeout(timeout);
         let builder = builder.redirect(reqwest::redirect::Policy::none());
-        Client::of(builder.build().unwrap(), Certificates::default())
+        Client::of(builder.build().unwrap(), trusted.clone())
     })
 }
 
 fn client(clients: &[Client; 2], case: Case) -> &Client {
-    &clients[usize::from(case == Err("silence"))]
+    &clients[usize::from(case == Err(Fails::Silence))]
 }
 
-fn does(case: Case, right: &[u8]) -> Does {
+fn answer(case: Case, right: &[u8]) -> Reply {
     let (status, says) = match case {
         Ok(answer) => answer,
-        Err("reset") => return Does::Closes,
-        Err(_) => return Does::Waits,
+        Err(Fails::Reset) => return lost(),
+        Err(Fails::Cut) => return reply(200, right).manner(Manner::Cut),
+        Err(Fails::Silence) => return reply(200, "").manner(Manner::Never),
     };
     let body: &[u8] = match says {
         Says::Nothing => b"",
@@ -107,7 +125,7 @@ fn does(case: Case, right: &[u8]) -> Does {
         Says::Half => &right[..right.len() / 2],
         Says::Right => right,
     };
-    Does::Answers(status, body.to_vec())
+    reply(status, body)
 }
 
 /// All answers: each body under the statuses that mean something to somebody, and, if not in a sample, two under all.
@@ -119,7 +137,8 @@ fn cases() -> Vec<Case> {
     };
     let answers = (200..600).flat_map(|status| SAYINGS.map(|says| (status, says)));
     let answers = answers.filter(is_played).map(Ok);
-    answers.chain([Err("reset"), Err("silence")]).collect()
+    let fails = [Fails::Reset, Fails::Cut, Fails::Silence];
+    answers.chain(fails.map(Err)).collect()
 }
 
 /// A request, and whether an answer lets us go on.
@@ -232,25 +251,30 @@ fn proof(title: &str) -> Proof {
 
 #[tokio::test]
 async fn absence_audit_of_every_request_to_sigstore() {
-    let mut proof = proof("Requests to Sigstore");
+    audit_signing(By::Plain, "Requests to Sigstore").await;
+}
+
+#[tokio::test]
+async fn absence_audit_of_every_request_to_sigstore_over_http2() {
+    audit_signing(By::Http2, "Requests to Sigstore, over HTTP/2").await;
+}
+
+async fn audit_signing(by: By, title: &str) {
+    let mut proof = proof(title);
     let mut wrong = Vec::new();
     let cases = cases();
     for row in rows() {
         let script: Script = Arc::new(Mutex::new((
             row.method.to_owned(),
             row.path.clone(),
-            Does::Closes,
+            lost(),
         )));
         let is_fetched = row.method == "GET" && row.path.starts_with(ENTRIES_V1);
         let all_well = move |asked: &Asked| match asked.path.as_str() {
-            ENTRIES_V1 if is_fetched => Reply {
-                status: 409,
-                headers: format!("location: {ENTRIES_V1}/{ID}\r\n"),
-                body: Vec::new(),
-            },
+            ENTRIES_V1 if is_fetched => reply(409, "").location(format!("{ENTRIES_V1}/{ID}")),
             _ => well(asked),
         };
-        let server = server(&script, all_well);
+        let server = server(by, &script, all_well);
         let config = signing_config(&server.url, row.log).to_string();
         let trust = Arc::new(recorded_trust(Some(config)).await);
         let http = clients();
@@ -261,7 +285,7 @@ async fn absence_audit_of_every_request_to_sigstore() {
                 path: row.path.clone(),
                 body: String::new(),
             });
-            script.lock().unwrap().2 = does(*case, &right.body);
+            script.lock().unwrap().2 = answer(*case, &right.body);
             let goes = goes_on(&row, &server, &trust, client(&http, *case)).await;
             went += usize::from(goes);
             if goes != case.is_ok_and(|(status, says)| (row.goes_on)(status, says)) {
@@ -287,6 +311,19 @@ async fn absence_audit_of_every_request_to_sigstore() {
 
 #[tokio::test]
 async fn absence_audit_of_every_request_for_trust() {
+    audit_trust(By::Plain, "Requests for the trusted root (TUF)").await;
+}
+
+#[tokio::test]
+async fn absence_audit_of_every_request_for_trust_over_http2() {
+    audit_trust(
+        By::Http2,
+        "Requests for the trusted root (TUF), over HTTP/2",
+    )
+    .await;
+}
+
+async fn audit_trust(by: By, title: &str) {
     let signer = Signer::new();
     let mut files = signer.repository(1, LATER, &good_targets());
     // What is there in place of a newer root is the old one: nobody may be led by it.
@@ -304,22 +341,18 @@ async fn absence_audit_of_every_request_for_trust() {
         .iter()
         .map(|path| files.get(*path).unwrap_or(&right_root).clone())
         .collect();
-    let script: Script = Arc::new(Mutex::new(("GET".to_owned(), String::new(), Does::Closes)));
+    let script: Script = Arc::new(Mutex::new(("GET".to_owned(), String::new(), lost())));
     files.remove(&newer);
-    let server = server(&script, move |asked| {
+    let server = server(by, &script, move |asked| {
         let file = files.get(&asked.path);
         file.map_or_else(|| reply(404, ""), |bytes| reply(200, bytes.clone()))
     });
     let http = clients();
-    let (mut proof, mut wrong, cases) = (
-        proof("Requests for the trusted root (TUF)"),
-        vec![],
-        cases(),
-    );
+    let (mut proof, mut wrong, cases) = (proof(title), vec![], cases());
     for (path, right) in paths.iter().zip(&rights) {
         let (mut went, before) = (0, wrong.len());
         for case in &cases {
-            *script.lock().unwrap() = ("GET".to_owned(), (*path).to_owned(), does(*case, right));
+            *script.lock().unwrap() = ("GET".to_owned(), (*path).to_owned(), answer(*case, right));
             let events = Events::silent();
             let persistence = Persistence::of_transport(ONCE, &events);
             let tuf = Tuf::new(

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::domain::{Digest, Event};
 
 use super::super::{Fault, SigningError};
-use super::scripted::{Asked, Reply, reply};
+use super::scripted::{Asked, lost, reply};
 use super::services::{
     CERTIFICATE, ENTRIES_V1, ENTRIES_V2, ID, Run, TIMESTAMP, TOKEN, decoded, well,
 };
@@ -17,10 +17,11 @@ use super::{fixture, impatient};
 #[tokio::test]
 async fn each_step_is_tried_again_alone() {
     for failing in [TOKEN, CERTIFICATE, ENTRIES_V1, TIMESTAMP] {
-        for status in [0, 429, 503] {
+        for busy in [lost(), reply(429, "busy"), reply(503, "busy")] {
+            let first = busy.clone();
             let run = Run::start(1, move |asked, before| {
                 if asked.path.starts_with(failing) && before == 0 {
-                    return reply(status, "busy");
+                    return first.clone();
                 }
                 well(asked)
             })
@@ -28,10 +29,10 @@ async fn each_step_is_tried_again_alone() {
             let error = run.sign().await;
             assert!(
                 matches!(error, SigningError::SelfCheck(_)),
-                "{failing} {status}: {error}"
+                "{failing} {busy:?}: {error}"
             );
             assert!(!error.is_outage());
-            assert_eq!(run.retries(), 1, "{failing} {status}");
+            assert_eq!(run.retries(), 1, "{failing} {busy:?}");
             for (method, path) in [
                 ("GET", TOKEN),
                 ("POST", CERTIFICATE),
@@ -42,7 +43,7 @@ async fn each_step_is_tried_again_alone() {
                 assert_eq!(
                     run.count(method, path),
                     expected,
-                    "{failing} {status}: {path}"
+                    "{failing} {busy:?}: {path}"
                 );
             }
         }
@@ -101,20 +102,16 @@ async fn patience_lasts_its_tries_and_its_window() {
 
 #[tokio::test]
 async fn entry_that_the_log_holds_already_is_fetched_and_not_signed_again() {
-    let by_location = format!("location: /api/v1/log/entries/{ID}?x=y\r\n");
+    let by_location = reply(409, "").location(format!("{ENTRIES_V1}/{ID}?x=y"));
     let by_message =
         format!("an equivalent entry already exists in the transparency log with UUID {ID}");
-    for (headers, body) in [(by_location, String::new()), (String::new(), by_message)] {
+    for held in [by_location, reply(409, by_message)] {
         let run = Run::start(1, move |asked, before| {
             let entries = asked.path == ENTRIES_V1;
             match (entries, before) {
                 // The first try takes effect and its answer is lost.
-                (true, 0) => reply(0, ""),
-                (true, _) => Reply {
-                    status: 409,
-                    headers: headers.clone(),
-                    body: body.clone().into(),
-                },
+                (true, 0) => lost(),
+                (true, _) => held.clone(),
                 // What was taken is not shown at once.
                 (false, 0) if asked.path.starts_with(ENTRIES_V1) => reply(404, ""),
                 _ => well(asked),
@@ -141,12 +138,8 @@ async fn entry_that_the_log_holds_already_is_fetched_and_not_signed_again() {
 async fn legacy_signature_is_recorded_fetched_and_retried_as_a_bundle_is() {
     let run = Run::start(1, |asked, before| {
         match (asked.path == ENTRIES_V1, before) {
-            (true, 0) => reply(0, ""),
-            (true, _) => Reply {
-                status: 409,
-                headers: format!("location: /api/v1/log/entries/{ID}\r\n"),
-                body: Vec::new(),
-            },
+            (true, 0) => lost(),
+            (true, _) => reply(409, "").location(format!("{ENTRIES_V1}/{ID}")),
             (false, 0) if asked.path.starts_with(ENTRIES_V1) => reply(404, ""),
             _ => well(asked),
         }
@@ -176,11 +169,7 @@ async fn legacy_signature_is_recorded_fetched_and_retried_as_a_bundle_is() {
 #[tokio::test]
 async fn conflict_that_names_no_entry_is_an_error() {
     let run = Run::start(1, |asked, _| match asked.path.as_str() {
-        ENTRIES_V1 => Reply {
-            status: 409,
-            headers: "location: https://elsewhere.example/../x\r\n".into(),
-            body: b"no".to_vec(),
-        },
+        ENTRIES_V1 => reply(409, "no").location("https://elsewhere.example/../x"),
         _ => well(asked),
     })
     .await;

@@ -4,6 +4,8 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
+use sandbox::{Manner, Said, Transport, Version};
+
 /// A request as it came in.
 #[derive(Debug, Clone)]
 pub(super) struct Asked {
@@ -12,25 +14,57 @@ pub(super) struct Asked {
     pub(super) body: String,
 }
 
-/// An answer to give. Status 0 closes the connection without one.
+/// An answer to give.
+#[derive(Debug, Clone)]
 pub(super) struct Reply {
-    pub(super) status: u16,
-    pub(super) headers: String,
+    status: u16,
+    location: Option<String>,
     pub(super) body: Vec<u8>,
+    manner: Manner,
 }
 
 pub(super) fn reply(status: u16, body: impl Into<Vec<u8>>) -> Reply {
     Reply {
         status,
-        headers: String::new(),
+        location: None,
         body: body.into(),
+        manner: Manner::Whole,
     }
 }
 
-/// Lives as long as the test's process.
+/// The connection, or the stream, is closed without an answer.
+pub(super) fn lost() -> Reply {
+    reply(200, "").manner(Manner::Lost)
+}
+
+impl Reply {
+    pub(super) fn location(mut self, location: impl Into<String>) -> Self {
+        self.location = Some(location.into());
+        self
+    }
+
+    pub(super) fn manner(mut self, manner: Manner) -> Self {
+        self.manner = manner;
+        self
+    }
+
+    fn said(self) -> Said {
+        let location = self.location.into_iter();
+        Said {
+            status: self.status,
+            headers: location.map(|to| ("location".to_owned(), to)).collect(),
+            body: self.body,
+            manner: self.manner,
+        }
+    }
+}
+
+/// The server. Without TLS it lives as long as the test's process.
 pub(super) struct Scripted {
     pub(super) url: String,
     asked: Arc<Mutex<Vec<Asked>>>,
+    /// It serves by itself, where it speaks TLS.
+    _secure: Option<sandbox::Scripted>,
 }
 
 impl Scripted {
@@ -46,7 +80,34 @@ impl Scripted {
                 std::thread::spawn(move || answer(stream.unwrap(), &*script, &kept));
             }
         });
-        Self { url, asked }
+        Self {
+            url,
+            asked,
+            _secure: None,
+        }
+    }
+
+    /// The same by TLS and HTTP/2.
+    pub(super) fn start_http2(
+        script: impl Fn(&Asked, usize) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&asked);
+        let secure = sandbox::Scripted::start(Transport::HTTP2, move |seen| {
+            assert_eq!(seen.version, Version::Http2, "{seen:?}");
+            let request = Asked {
+                method: seen.method.clone(),
+                path: seen.target.clone(),
+                body: String::from_utf8_lossy(&seen.body).into_owned(),
+            };
+            let before = keep(&request, &kept);
+            script(&request, before).said()
+        });
+        Self {
+            url: format!("https://{}", secure.address()),
+            asked,
+            _secure: Some(secure),
+        }
     }
 
     /// What was asked under this path, queries left out.
@@ -59,6 +120,16 @@ impl Scripted {
 
 fn bare(path: &str) -> &str {
     path.split('?').next().unwrap()
+}
+
+/// Remembers a request; returns how many for the same path came before it.
+fn keep(request: &Asked, kept: &Mutex<Vec<Asked>>) -> usize {
+    let mut kept = kept.lock().unwrap();
+    let same =
+        |each: &&Asked| each.method == request.method && bare(&each.path) == bare(&request.path);
+    let before = kept.iter().filter(same).count();
+    kept.push(request.clone());
+    before
 }
 
 fn answer(
@@ -88,26 +159,25 @@ fn answer(
     reader.read_exact(&mut body).unwrap();
     let body = String::from_utf8_lossy(&body).into_owned();
     let request = Asked { method, path, body };
-    let before = {
-        let mut kept = kept.lock().unwrap();
-        let same = |each: &&Asked| {
-            each.method == request.method && bare(&each.path) == bare(&request.path)
-        };
-        let before = kept.iter().filter(same).count();
-        kept.push(request.clone());
-        before
-    };
+    let before = keep(&request, kept);
     let reply = script(&request, before);
-    if reply.status == 0 {
-        return;
-    }
-    let head = format!(
-        "HTTP/1.1 {} x\r\ncontent-length: {}\r\nconnection: close\r\n{}\r\n",
-        reply.status,
-        reply.body.len(),
-        reply.headers
+    let whole = reply.body.len();
+    let length = match reply.manner {
+        Manner::Lost => return,
+        // Until the client goes.
+        Manner::Never => return drop(reader.read_to_end(&mut Vec::new())),
+        Manner::Cut => whole / 2,
+        Manner::Whole => whole,
+    };
+    let mut head = format!(
+        "HTTP/1.1 {} x\r\ncontent-length: {whole}\r\nconnection: close\r\n",
+        reply.status
     );
+    if let Some(location) = &reply.location {
+        head.extend(["location: ", location, "\r\n"]);
+    }
+    head.push_str("\r\n");
     // The client may have gone: that is its business.
     let _ = stream.write_all(head.as_bytes());
-    let _ = stream.write_all(&reply.body);
+    let _ = stream.write_all(&reply.body[..length]);
 }

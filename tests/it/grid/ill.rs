@@ -166,7 +166,7 @@ impl Ill {
         }
     }
 
-    fn fault(self, at: Trigger) -> Fault {
+    pub(super) fn fault(self, at: Trigger) -> Fault {
         match self {
             Self::Reset => at.reset(),
             Self::LostResponse => at.lost_response(),

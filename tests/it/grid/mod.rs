@@ -9,6 +9,7 @@ mod axes;
 mod believed;
 mod ill;
 mod judge;
+mod rare;
 mod scene;
 mod table;
 

@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use crate::faults::Misdeed;
 use crate::server::{Call, Handler, Reply, Server};
+use crate::traffic::Version;
 use crate::transport::Transport;
 
 /// Longer than any client waits.
@@ -21,6 +22,8 @@ pub struct Scripted {
 /// A request, as a script sees it.
 #[derive(Clone, Debug)]
 pub struct Asked {
+    /// The HTTP that it came by.
+    pub version: Version,
     /// `GET`, `HEAD`, …
     pub method: String,
     /// Who was asked, with the port where one was named.
@@ -83,6 +86,7 @@ impl Asked {
         let headers = call.headers.iter();
         let headers = headers.map(|(name, value)| (name.to_string(), text(value.as_bytes())));
         Self {
+            version: call.version,
             method: call.method.clone(),
             host: call.host.clone(),
             target: call.target(),

@@ -314,7 +314,8 @@ fn spoil(
     if let Some(length) = length.filter(|_| reply.status != 204) {
         response = response.header(CONTENT_LENGTH, length);
     }
-    let bytes = if method == "HEAD" {
+    // SPEC: RFC 9110, 15.3.5 and 15.4.5. The libraries see to that over HTTP/1.1 alone.
+    let bytes = if method == "HEAD" || matches!(reply.status, 204 | 304) {
         payload = Payload::whole;
         Bytes::new()
     } else {

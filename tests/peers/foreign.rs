@@ -18,7 +18,7 @@ fn index_by_crane_is_the_same(registry: Registry) {
     let repository = registry.fresh();
     let children = two_children(&repository, Flavour::Oci);
     let theirs = push_index(&repository, &[&children[1], &children[0]], "v1");
-    taken_as_it_is(&repository, &digests(&children), &theirs);
+    taken_as_it_is(&repository, &digests(&children), &theirs, "");
 }
 
 fn index_by_regctl_is_the_same(registry: Registry) {
@@ -33,21 +33,36 @@ fn index_by_regctl_is_the_same(registry: Registry) {
         .args(["--annotation", "org.example.by=regctl"])
         .succeed();
     let theirs = digest_of(&repository, "v1");
-    taken_as_it_is(&repository, &digests(&children), &theirs);
+    taken_as_it_is(
+        &repository,
+        &digests(&children),
+        &theirs,
+        "org.example.by=regctl",
+    );
 }
 
 fn index_by_buildx_is_the_same(registry: Registry) {
     let repository = registry.fresh();
     let children = two_children(&repository, Flavour::Oci);
     let theirs = index_by_buildx(&repository, &digests(&children));
-    taken_as_it_is(&repository, &digests(&children), &theirs);
+    taken_as_it_is(
+        &repository,
+        &digests(&children),
+        &theirs,
+        "org.example.by=buildx",
+    );
 }
 
 fn index_with_provenance_by_buildx_is_the_same(registry: Registry) {
     let repository = registry.fresh();
     let (inputs, _) = two_with_provenance(&repository);
     let theirs = index_by_buildx(&repository, &digests(&inputs));
-    taken_as_it_is(&repository, &digests(&inputs), &theirs);
+    taken_as_it_is(
+        &repository,
+        &digests(&inputs),
+        &theirs,
+        "org.example.by=buildx",
+    );
 }
 
 fn inputs_with_provenance_are_flattened(registry: Registry) {
@@ -76,11 +91,24 @@ fn inputs_with_provenance_are_flattened(registry: Registry) {
     assert_eq!(again.output("result"), "unchanged", "{}", again.log);
 }
 
-/// A run over a tag that holds `theirs` changes nothing, signs theirs, and gives it to a second tag.
-fn taken_as_it_is(repository: &str, inputs: &[&str], theirs: &str) {
-    let first = Action::seal(repository, inputs, &["v1"]).succeed();
+/// A run over a tag that holds `theirs`, made with these annotations, changes nothing, signs theirs, and gives it to a second
+/// tag, if it is to have the same annotations. If not, nothing vouches for what the other tool added, and it is a conflict.
+fn taken_as_it_is(repository: &str, inputs: &[&str], theirs: &str, annotations: &str) {
+    if !annotations.is_empty() {
+        let refused = Action::seal(repository, inputs, &["v1", "v0"]).end_with(3);
+        assert!(
+            refused.log.contains("nothing vouches for it"),
+            "{}",
+            refused.log
+        );
+    }
+    let seal = |tags: &[&str]| {
+        let seal = Action::seal(repository, inputs, tags);
+        seal.input("annotations", annotations)
+    };
+    let first = seal(&["v1"]).succeed();
     expect(&first, "unchanged", theirs);
-    let second = Action::seal(repository, inputs, &["v1", "v2"]).succeed();
+    let second = seal(&["v1", "v2"]).succeed();
     expect(&second, "completed", theirs);
     assert_eq!(second.output("sign-skipped"), "true", "{}", second.log);
     assert_eq!(digest_of(repository, "v1"), theirs);

@@ -85,7 +85,14 @@ impl Versions<'_> {
                     &judge,
                     search,
                 );
-                if found.await?.verified.is_empty() {
+                let is_signed = match found.await {
+                    Ok(found) => !found.verified.is_empty(),
+                    // SECURITY: what came and is no list of signatures holds none: whoever may push put it there.
+                    Err(error) if error.is_about_content() => false,
+                    Err(ApplyError::FallbackOccupied { .. }) => false,
+                    Err(error) => return Err(error),
+                };
+                if !is_signed {
                     events.warn(format!(
                         "`{tag}` holds `{}`, which calls itself version {} and has no signature by this workflow: it does not count, and the tag moves",
                         holds.digest(),
@@ -161,11 +168,13 @@ impl Versions<'_> {
         if config.size > CONFIG_MAX_BYTES {
             return Ok(None);
         }
-        let blob = self
-            .context
-            .registry
-            .blob(repository, &config.digest, CONFIG_MAX_BYTES)
-            .await?;
+        let registry = &self.context.registry;
+        let read = registry.blob(repository, &config.digest, CONFIG_MAX_BYTES);
+        let blob = match read.await {
+            // SECURITY: whoever may push can say that a long one is short, and would freeze the tag.
+            Err(error) if error.is_about_content() => None,
+            read => read?,
+        };
         let config: Option<ImageConfig> = blob.and_then(|blob| serde_json::from_slice(&blob).ok());
         Ok(config.and_then(|config| config.label(VERSION).map(str::to_owned)))
     }

@@ -132,8 +132,12 @@ pub(super) fn differences(
     let own =
         |name: &str| ["schemaVersion", "mediaType", "manifests", "annotations"].contains(&name);
     let fields = document.as_object().into_iter().flatten();
-    let extra = fields.filter(|(name, value)| !own(name) && !is_empty(value));
+    // SECURITY: of a field that is unknown here another reader may make something, empty or not.
+    let extra = fields.filter(|(name, value)| !own(name) && !value.is_null());
     found.extend(extra.map(|(name, _)| format!("it has the field `{}`", shown(name))));
+    if document["schemaVersion"] != 2 {
+        found.push("its `schemaVersion` is not 2".to_owned());
+    }
     let types = config_types(resolved);
     let entries = |document: &Value| -> Vec<Value> {
         let entries = document["manifests"].as_array().into_iter().flatten();
@@ -192,13 +196,16 @@ fn config_types(resolved: &[Resolved]) -> BTreeMap<String, &str> {
         .collect()
 }
 
-/// An entry of an index, as it is compared: without what is empty, and its platform as this program writes it.
+/// An entry of an index, as it is compared: without what is known here and empty, and its platform as this program writes it.
 fn normal(entry: &Value, types: &BTreeMap<String, &str>) -> Value {
     let mut entry = entry.clone();
     let Some(fields) = entry.as_object_mut() else {
         return entry;
     };
-    fields.retain(|_, value| !is_empty(value));
+    let optional = ["platform", "annotations", "urls", "data", "artifactType"];
+    fields.retain(|name, value| {
+        !value.is_null() && !(optional.contains(&name.as_str()) && is_empty(value))
+    });
     let digest = fields
         .get("digest")
         .and_then(Value::as_str)
@@ -218,7 +225,7 @@ fn normal(entry: &Value, types: &BTreeMap<String, &str>) -> Value {
 fn normal_platform(platform: &Value) -> Value {
     let known = ["architecture", "os", "os.version", "os.features", "variant"];
     let mut fields = platform.as_object().into_iter().flatten();
-    if fields.any(|(name, value)| !known.contains(&name.as_str()) && !is_empty(value)) {
+    if fields.any(|(name, value)| !known.contains(&name.as_str()) && !value.is_null()) {
         return platform.clone();
     }
     serde_json::from_value::<Platform>(platform.clone())

@@ -283,6 +283,35 @@ fn version_that_nobody_signed_freezes_no_tag() {
 }
 
 #[test]
+fn holder_of_a_moving_tag_that_lies_about_itself_freezes_no_tag() {
+    // A config that is longer than it is said to be, and a list of signatures that is none.
+    let world = World::new();
+    let registry = world.registry();
+    let config = vec![b' '; 5 << 20];
+    let digest = registry.push_blob(REPOSITORY, &config);
+    let image = json!({
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": digest, "size": 100},
+        "layers": [],
+    });
+    let image = registry.push_raw(REPOSITORY, None, MANIFEST, image.to_string().as_bytes());
+    let index = index_of(&[child(&world, &image, "amd64")]).to_string();
+    push(&world, Some("latest"), &index);
+    let outcome = release(&world, "seal", "1.0.0", None).succeed();
+    assert!(latest_is(&world, &outcome));
+    let world = World::new();
+    let mut index = index_of(&[child(&world, &world.amd64.digest, "amd64")]);
+    index["annotations"] = json!({"org.opencontainers.image.version": "999.0.0"});
+    let theirs = push(&world, Some("latest"), &index.to_string());
+    let list = format!("{}.sig", theirs.replace(':', "-"));
+    push(&world, Some(&list), &index_of(&[]).to_string());
+    let outcome = release(&world, "seal", "1.0.0", None).succeed();
+    outcome.says(&["has no signature by this workflow"]);
+    assert!(latest_is(&world, &outcome));
+}
+
+#[test]
 fn signed_newer_version_stays_whichever_ref_signed_it() {
     let world = World::new();
     world.sigstore().set_claim("ref", "refs/tags/v1.1.0");

@@ -186,7 +186,7 @@ fn moving_tags_move_and_remember() {
 
 proptest! {
     #[test]
-    fn what_anybody_could_have_written_is_neither_signed_nor_given_to_a_tag(children in children(), which in 0..5_usize, kinds in any::<[bool; 2]>()) {
+    fn what_anybody_could_have_written_is_neither_signed_nor_given_to_a_tag(children in children(), which in 0..8_usize, kinds in any::<[bool; 2]>()) {
         let assembly = assembled(&children);
         let theirs = edited(&assembly.manifest, |index| {
             let first = &mut index["manifests"][0];
@@ -195,6 +195,9 @@ proptest! {
                 1 => index["subject"] = serde_json::json!({"mediaType": "a", "digest": Digest::of(b"other"), "size": 1}),
                 2 => first["annotations"]["by"] = "them".into(),
                 3 => first["artifactType"] = "application/vnd.example".into(),
+                5 => index["SchemaVersion"] = "".into(),
+                6 => first["platform"]["features"] = "".into(),
+                7 => index["schemaVersion"] = 1.into(),
                 _ => first["platform"]["os.features"] = serde_json::json!([]),
             }
         });

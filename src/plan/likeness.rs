@@ -204,7 +204,8 @@ fn normal(entry: &Value, types: &BTreeMap<String, &str>) -> Value {
     };
     let optional = ["platform", "annotations", "urls", "data", "artifactType"];
     fields.retain(|name, value| {
-        !value.is_null() && !(optional.contains(&name.as_str()) && is_empty(value))
+        let says_nothing = optional.contains(&name.as_str()) && is_empty(value);
+        !(value.is_null() || says_nothing)
     });
     let digest = fields
         .get("digest")

@@ -215,9 +215,12 @@ fn what_somebody_without_signing_rights_can_change() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }
 
+/// Makes an index for a world that has this image of theirs.
+type MakeIndex = fn(&World, &str) -> Value;
+
 fn who_pushes_indexes(table: &mut Table) {
     let who = "pushes to the registry";
-    let indexes: [(&str, fn(&World, &str) -> Value); 5] = [
+    let indexes: [(&str, MakeIndex); 5] = [
         ("other images under the tag", |world, theirs| {
             index_of(&[child(world, theirs, "amd64")])
         }),

@@ -149,7 +149,7 @@ async fn work(
     for password in proxies.secrets() {
         events.emit(Event::Mask(Secret::new(password)));
     }
-    let client = Client::new(certificates(settings)?, proxies)?;
+    let client = Client::new(&certificates(settings)?, proxies)?;
     let registry = Registry::new(registry::Settings {
         http: client.clone(),
         credentials: credentials(environment, settings, events)?,

@@ -1,8 +1,6 @@
 //! Bodies, read within a bound: a server's `Content-Length` is a claim, what arrives is counted.
 
-use reqwest::Response;
-
-use super::{HttpError, Unanswered};
+use super::{HttpError, Response};
 
 /// Reads the body of `response`, which must not be longer than `limit` bytes.
 pub async fn read(response: Response, limit: u64) -> Result<Vec<u8>, HttpError> {
@@ -30,7 +28,7 @@ async fn read_until(mut response: Response, limit: u64) -> Result<(Vec<u8>, bool
     // What is announced, and no more than that: growing step by step would take up to twice the space.
     let announced = response.content_length().unwrap_or_default();
     let mut body = Vec::with_capacity(usize::try_from(announced).unwrap_or(limit).min(limit));
-    let broken = |error: reqwest::Error| HttpError::Broken(Box::new(Unanswered::of(&error)));
+    let broken = |unanswered| HttpError::Broken(Box::new(unanswered));
     while let Some(chunk) = response.chunk().await.map_err(broken)? {
         let room = limit - body.len();
         if chunk.len() > room {
@@ -44,6 +42,8 @@ async fn read_until(mut response: Response, limit: u64) -> Result<(Vec<u8>, bool
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn response(body: &'static str) -> Response {
@@ -57,7 +57,10 @@ mod tests {
     }
 
     fn http_response(body: reqwest::Body) -> Response {
-        ::http::Response::new(body).into()
+        Response {
+            inner: ::http::Response::new(body).into(),
+            silence: Duration::from_secs(30),
+        }
     }
 
     #[tokio::test]

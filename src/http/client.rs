@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use reqwest::{Method, Request, RequestBuilder, Response, Url};
+use reqwest::{Method, Request, RequestBuilder, Url};
 
-use super::{Certificates, HttpError, Proxies, Unanswered, cause_text};
+use super::{Certificates, HttpError, Proxies, Response, Unanswered, cause_text};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a server may be silent, before its answer and within it.
@@ -12,9 +12,12 @@ const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long an upload may stand still. Longer than a download may, so that the side that stalls is the one named.
 pub const STALL_TIMEOUT: Duration = Duration::from_mins(1);
-/// HTTP/2: how long a connection may be silent that has requests under way, before it is asked whether it lives (PING).
-/// Without that, a connection that has died is taken for every retry.
+/// HTTP/2: how often a connection that has requests under way is asked whether it lives (PING). Without that, one whose other
+/// end has died is taken for every retry.
 const PING_INTERVAL: Duration = Duration::from_secs(10);
+/// How long an answer to a PING may take. It may wait behind all of an upload that a slow line has taken in, so that it has as long
+/// as an upload may stand still.
+const PING_TIMEOUT: Duration = STALL_TIMEOUT.saturating_sub(PING_INTERVAL);
 
 /// HTTP/2: how much of one body may come in before it is read. All bodies of a host share one connection: what waits there
 /// to be read must leave room for the others, or nothing moves any more.
@@ -33,46 +36,16 @@ const HEADERS_MAX_BYTES: u32 = 8192 + 4096 * 100;
 #[derive(Debug, Clone)]
 pub struct Client {
     inner: reqwest::Client,
-    certificates: Certificates,
+    /// How long a server may be silent, before its answer and within it. Not left to reqwest, which counts the time that a
+    /// request's body takes to be sent as silence of the server: large uploads would need a client, and connections, of their own.
+    silence: Duration,
     proxies: Proxies,
 }
 
 impl Client {
-    /// A client that waits so long for a server that is silent, and no longer.
-    pub fn new(certificates: Certificates, proxies: Proxies) -> Result<Self, HttpError> {
-        Self::build(certificates, proxies, |builder| {
-            builder
-                .read_timeout(READ_TIMEOUT)
-                .http2_keep_alive_timeout(READ_TIMEOUT.saturating_sub(PING_INTERVAL))
-        })
-    }
-
-    /// A client like this one that waits without end: reqwest counts the time that a request's body takes to be sent as
-    /// silence of the server. Who sends large bodies must watch over them.
-    pub fn for_uploads(&self) -> Result<Self, HttpError> {
-        let (certificates, proxies) = (self.certificates.clone(), self.proxies.clone());
-        Self::build(certificates, proxies, |builder| {
-            // Its PING waits behind what is being sent, which may take a while.
-            builder.http2_keep_alive_timeout(STALL_TIMEOUT.saturating_sub(PING_INTERVAL))
-        })
-    }
-
-    /// A client with an impatience of its own.
-    #[cfg(test)]
-    pub(crate) fn of(inner: reqwest::Client, certificates: Certificates) -> Self {
-        Self {
-            inner,
-            certificates,
-            proxies: Proxies::default(),
-        }
-    }
-
-    fn build(
-        certificates: Certificates,
-        proxies: Proxies,
-        finish: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
-    ) -> Result<Self, HttpError> {
-        let builder = reqwest::Client::builder()
+    /// Makes the client of a run. It asks nobody yet.
+    pub fn new(certificates: &Certificates, proxies: Proxies) -> Result<Self, HttpError> {
+        let inner = reqwest::Client::builder()
             // `_only`: reqwest then leaves out the platform's verifier, which cannot be made where there are no system roots.
             .tls_certs_only(certificates.with_public_ones())
             .redirect(reqwest::redirect::Policy::none())
@@ -84,20 +57,32 @@ impl Client {
             .no_deflate()
             .connect_timeout(CONNECT_TIMEOUT)
             .http2_keep_alive_interval(PING_INTERVAL)
+            .http2_keep_alive_timeout(PING_TIMEOUT)
             .http2_initial_stream_window_size(STREAM_WINDOW_BYTES)
             .http2_initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .http2_max_header_list_size(HEADERS_MAX_BYTES)
             .user_agent(concat!("manifest-seal/", env!("CARGO_PKG_VERSION")))
             .no_proxy()
-            .proxy(proxies.chooser());
-        let inner = finish(builder).build().map_err(|error| HttpError::Setup {
-            cause: cause_text(&error),
-        })?;
+            .proxy(proxies.chooser())
+            .build()
+            .map_err(|error| HttpError::Setup {
+                cause: cause_text(&error),
+            })?;
         Ok(Self {
             inner,
-            certificates,
+            silence: READ_TIMEOUT,
             proxies,
         })
+    }
+
+    /// A client with connections, and an impatience, of its own.
+    #[cfg(test)]
+    pub(crate) fn of(inner: reqwest::Client, silence: Duration) -> Self {
+        Self {
+            inner,
+            silence,
+            proxies: Proxies::default(),
+        }
     }
 
     /// A request to be filled in.
@@ -121,13 +106,29 @@ impl Client {
         self.request(Method::POST, url)
     }
 
-    /// Sends `request` once.
+    /// Sends `request` once. The server may take so long as it is never silent for half a minute.
     pub async fn execute(&self, request: Request) -> Result<Response, Unanswered> {
         let through = self.proxies.way_to(request.url());
+        match tokio::time::timeout(self.silence, self.upload(request)).await {
+            Ok(sent) => sent,
+            Err(_) => Err(Unanswered {
+                through,
+                ..Unanswered::silent(self.silence)
+            }),
+        }
+    }
+
+    /// Sends `request`, with a body that may take any time, and waits for its answer without end: its caller watches over it.
+    pub async fn upload(&self, request: Request) -> Result<Response, Unanswered> {
+        let through = self.proxies.way_to(request.url());
         let sent = self.inner.execute(request).await;
-        sent.map_err(|error| Unanswered {
+        let inner = sent.map_err(|error| Unanswered {
             through,
             ..Unanswered::of(&error)
+        })?;
+        Ok(Response {
+            inner,
+            silence: self.silence,
         })
     }
 }
@@ -135,9 +136,69 @@ impl Client {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::{UnansweredKind, read};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+
+    const SILENCE: Duration = Duration::from_millis(50);
+
+    fn client() -> Client {
+        let inner = reqwest::Client::builder().tls_certs_only([]).build();
+        Client::of(inner.unwrap(), SILENCE)
+    }
+
+    fn request(listener: &TcpListener) -> Request {
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        Request::new(Method::GET, url.parse().unwrap())
+    }
+
+    /// The next connection, whose request has come.
+    async fn asked(listener: &TcpListener) -> TcpStream {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        assert!(stream.read(&mut [0; 1024]).await.unwrap() > 0);
+        stream
+    }
 
     #[test]
     fn client_is_made_without_extra_certificates() {
-        assert!(Client::new(Certificates::default(), Proxies::default()).is_ok());
+        assert!(Client::new(&Certificates::default(), Proxies::default()).is_ok());
+    }
+
+    #[tokio::test]
+    async fn silence_ends_a_request_and_no_upload() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+
+        let client = client();
+        let upload = tokio::spawn({
+            let (client, request) = (client.clone(), request(&listener));
+            async move { client.upload(request).await }
+        });
+        let mut uploading = asked(&listener).await;
+        // It begins after the upload, and ends before it is answered.
+        let (ended, _held) = tokio::join!(client.execute(request(&listener)), asked(&listener));
+        let unanswered = ended.unwrap_err();
+        assert_eq!(unanswered.kind, UnansweredKind::Silence);
+        assert_eq!(unanswered.to_string(), "it was silent for 50ms");
+        let answer = b"HTTP/1.1 201 Created\r\ncontent-length: 0\r\n\r\n";
+        uploading.write_all(answer).await.unwrap();
+        assert_eq!(upload.await.unwrap().unwrap().status(), 201);
+    }
+
+    #[tokio::test]
+    async fn silence_ends_a_body() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = client();
+        let half = async || {
+            let mut stream = asked(&listener).await;
+            let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\nhalf";
+            stream.write_all(answer).await.unwrap();
+            stream
+        };
+        let (response, _held) = tokio::join!(client.execute(request(&listener)), half());
+        let error = read(response.unwrap(), 8).await.unwrap_err();
+        let HttpError::Broken(unanswered) = error else {
+            panic!("{error}")
+        };
+        assert_eq!(unanswered.kind, UnansweredKind::Silence);
     }
 }

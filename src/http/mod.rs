@@ -6,6 +6,7 @@ mod certificate_problem;
 mod certificates;
 mod client;
 mod proxies;
+mod response;
 mod unanswered;
 mod unproxied;
 mod watch;
@@ -15,6 +16,7 @@ pub use certificate_problem::CertificateProblem;
 pub use certificates::{CertificateError, Certificates};
 pub use client::{Client, STALL_TIMEOUT};
 pub use proxies::Proxies;
+pub use response::Response;
 pub use unanswered::{Through, Unanswered, UnansweredKind};
 pub use watch::{Watch, authority};
 

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::io;
 use std::iter::successors;
+use std::time::Duration;
 
 use super::{CertificateProblem, cause_text};
 
@@ -34,8 +35,10 @@ pub struct Unanswered {
 /// What kept an answer from coming.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UnansweredKind {
-    /// The other side is out of order, or not there: refused, reset, no such name, a handshake that broke off, too late.
+    /// The other side is out of order, or not there: refused, reset, no such name, a handshake that broke off.
     Outage,
+    /// Nothing came back in time.
+    Silence,
     /// What came back is neither TLS nor HTTP.
     Malformed,
     /// The proxy makes no tunnel, and does not say why.
@@ -83,6 +86,17 @@ impl Unanswered {
         }
     }
 
+    /// A server that was silent for so long; nothing of a proxy, which is not known here.
+    #[must_use]
+    pub fn silent(silence: Duration) -> Self {
+        Self {
+            cause: format!("it was silent for {silence:?}"),
+            kind: UnansweredKind::Silence,
+            through: None,
+            certificate: None,
+        }
+    }
+
     /// The way that was tried, with a space before it; nothing where that is the straight one.
     #[must_use]
     pub fn way(&self) -> String {
@@ -96,7 +110,10 @@ impl Unanswered {
     #[must_use]
     pub fn is_lasting(&self) -> bool {
         match self.kind {
-            UnansweredKind::Outage | UnansweredKind::Malformed | UnansweredKind::NoTunnel => false,
+            UnansweredKind::Outage
+            | UnansweredKind::Silence
+            | UnansweredKind::Malformed
+            | UnansweredKind::NoTunnel => false,
             UnansweredKind::ProxyLogin | UnansweredKind::Untrusted | UnansweredKind::NotSent => {
                 true
             }
@@ -107,7 +124,7 @@ impl Unanswered {
     #[must_use]
     pub fn is_outage(&self) -> bool {
         match self.kind {
-            UnansweredKind::Outage => true,
+            UnansweredKind::Outage | UnansweredKind::Silence => true,
             UnansweredKind::Malformed
             | UnansweredKind::NoTunnel
             | UnansweredKind::ProxyLogin
@@ -133,12 +150,15 @@ impl UnansweredKind {
         if error.is_builder() || error.is_redirect() {
             return Self::NotSent;
         }
+        if error.is_timeout() {
+            return Self::Silence;
+        }
         let is_broken_off = BROKEN_OFF.iter().any(|words| cause.contains(words));
         let is_unnamed = levels(error).any(|level| level.to_string() == NO_NAME);
         let is_io = levels(error)
             .filter_map(|level| level.downcast_ref::<io::Error>())
             .any(is_outage);
-        if error.is_timeout() || is_broken_off || is_unnamed || is_io {
+        if is_broken_off || is_unnamed || is_io {
             Self::Outage
         } else {
             Self::Malformed
@@ -239,7 +259,7 @@ mod tests {
                 said("http", answer(cut)).await,
                 UnansweredKind::Outage,
             ),
-            ("late", said("http", silent).await, UnansweredKind::Outage),
+            ("late", said("http", silent).await, UnansweredKind::Silence),
             (
                 "handshake closed",
                 said("https", answer("")).await,
@@ -248,7 +268,7 @@ mod tests {
             (
                 "handshake late",
                 said("https", silent).await,
-                UnansweredKind::Outage,
+                UnansweredKind::Silence,
             ),
             (
                 "handshake given up",

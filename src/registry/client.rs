@@ -15,7 +15,7 @@ use super::retry::patiently;
 use super::wire::{Answer, Scheme, Wire};
 use super::{Settings, wire};
 use crate::domain::Repository;
-use crate::http::HttpError;
+use crate::http::{HttpError, UnansweredKind};
 
 /// A question is put at most so often in one go: as nobody, with a token, with a token for what the registry adds.
 const AUTHORIZATIONS_MAX: u32 = 3;
@@ -303,8 +303,7 @@ fn may_want_tls(plain: &Result<Opened, Fault>) -> bool {
             answer.status == 400 && answer.header("docker-distribution-api-version").is_none()
         }
         Err(Fault::Unreachable { unanswered, .. }) => {
-            let cause = &unanswered.cause;
-            !cause.contains("refused") && !cause.contains("timed out")
+            unanswered.kind != UnansweredKind::Silence && !unanswered.cause.contains("refused")
         }
         Err(Fault::Body { source, .. }) => matches!(source, HttpError::Broken(_)),
         Err(_) => false,

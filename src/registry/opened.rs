@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use reqwest::{Method, Response, Url};
+use reqwest::{Method, Url};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::error::Fault;
 use super::wire::{Answer, ERROR_MAX_BYTES, broken};
-use crate::http::{HttpError, Unanswered, Watch, read, read_start};
+use crate::http::{HttpError, Response, Watch, read, read_start};
 
 /// Longer bodies are read a few at a time, so that many that are as long as they may be take no more memory than a few.
 const LARGE_BYTES: u64 = 512 * 1024;
@@ -118,7 +118,7 @@ impl Opened {
         let Some(rest) = &mut self.rest else {
             return Ok(None);
         };
-        let broken_off = |error| HttpError::Broken(Box::new(Unanswered::of(&error)));
+        let broken_off = |unanswered| HttpError::Broken(Box::new(unanswered));
         let piece = rest.chunk().await.map_err(broken_off);
         let piece = piece.map_err(|source| broken(&self.answer.url, source))?;
         if piece.is_none() {

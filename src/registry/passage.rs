@@ -4,7 +4,7 @@
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,20 +19,16 @@ use super::opened::Opened;
 use super::stream::Stream;
 use super::wire::{Answer, ERROR_MAX_BYTES, authority, unreachable};
 use crate::domain::{Descriptor, Digester, Events};
-use crate::http::{
-    Client, HttpError, STALL_TIMEOUT, Unanswered, UnansweredKind, Watch, cause_text,
-};
+use crate::http::{Client, STALL_TIMEOUT, Unanswered, UnansweredKind, Watch};
 
 /// How long a registry may take to store what it has got whole: those that keep blobs elsewhere copy them there then.
 const COMMIT: Duration = Duration::from_mins(5);
 
-/// The client for large uploads.
+/// The large uploads of a run.
 #[derive(Debug)]
 pub(super) struct Uploads {
-    ordinary: Client,
+    http: Client,
     events: Events,
-    /// Made when it is first needed, as few runs have anything large to upload.
-    client: OnceLock<Result<Client, HttpError>>,
     passages: Mutex<Vec<Weak<Passage>>>,
 }
 
@@ -69,11 +65,10 @@ pub(super) struct Pieces {
 }
 
 impl Uploads {
-    pub(super) fn new(ordinary: Client, events: Events) -> Self {
+    pub(super) fn new(http: Client, events: Events) -> Self {
         Self {
-            ordinary,
+            http,
             events,
-            client: OnceLock::new(),
             passages: Mutex::default(),
         }
     }
@@ -138,18 +133,13 @@ impl Uploads {
             host: authority(&url),
             unanswered: Unanswered {
                 cause: "it does not take what is uploaded".to_owned(),
-                kind: UnansweredKind::Outage,
+                kind: UnansweredKind::Silence,
                 through: None,
                 certificate: None,
             },
         };
-        let client = self
-            .client
-            .get_or_init(|| self.ordinary.for_uploads())
-            .as_ref()
-            .map_err(|error| Fault::never_asked(authority(&url), cause_text(error)))?;
         let watch = Watch::start(&self.events, &request);
-        let mut sending = pin!(client.execute(request));
+        let mut sending = pin!(self.http.upload(request));
         let response = loop {
             let passed = passage.bytes.load(Ordering::Relaxed);
             let is_whole = passage.is_whole();

@@ -241,7 +241,7 @@ mod tests {
     fn only_this_machine_and_insecure_hosts_are_spoken_to_without_tls() {
         let host = |text: &str| text.parse::<Host>().unwrap();
         let wire = Wire::new(
-            Client::new(Certificates::default(), Proxies::default()).unwrap(),
+            Client::new(&Certificates::default(), Proxies::default()).unwrap(),
             vec![host("10.0.0.1:5000")],
             Patience::default(),
             Events::silent(),
@@ -268,7 +268,7 @@ mod tests {
     #[test]
     fn nobody_elsewhere_sends_us_to_doors_of_this_machine() {
         let wire = Wire::new(
-            Client::new(Certificates::default(), Proxies::default()).unwrap(),
+            Client::new(&Certificates::default(), Proxies::default()).unwrap(),
             vec!["localhost:5000".parse().unwrap()],
             Patience::default(),
             Events::silent(),

@@ -110,12 +110,12 @@ pub(super) async fn exchange(
         url: shown(url),
         source,
     };
-    let broken = |error: reqwest::Error| unanswered(Unanswered::of(&error));
-    let request = request.timeout(ANSWER_TIMEOUT).build().map_err(broken)?;
+    let request = request.timeout(ANSWER_TIMEOUT).build();
+    let request = request.map_err(|error| unanswered(Unanswered::of(&error)))?;
     let mut watch = Watch::start(events, &request);
     let mut response = http.execute(request).await.map_err(unanswered)?;
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(broken)? {
+    while let Some(chunk) = response.chunk().await.map_err(unanswered)? {
         if body.len() + chunk.len() > ANSWER_MAX_BYTES {
             return Err(Fault::TooLong {
                 url: shown(url),

@@ -286,6 +286,16 @@ fn server_that_offers_no_http2_is_spoken_to_by_http1() {
     assert_eq!(world.tags().len(), 1, "{REPOSITORY}");
 }
 
+/// Requests of all kinds, large uploads too, share one connection to a host: a second one would cost its handshakes.
+#[test]
+fn one_connection_to_each_host_is_enough() {
+    let passage = Passage::between(options(), options(), 3 * MIB);
+    passage.publish().succeed();
+    passage.has_arrived();
+    let connections = [&passage.source, &passage.target].map(sandbox::Registry::connections);
+    assert_eq!(connections, [1, 1]);
+}
+
 /// HTTP/2 ends a body with a frame that may be empty; HTTP/1.1 takes an upload for whole once it has all of its bytes.
 #[test]
 fn wrong_blob_from_http2_is_never_whole_at_a_registry_that_speaks_http1() {

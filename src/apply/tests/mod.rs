@@ -34,7 +34,7 @@ fn context() -> Context {
     };
     Context {
         registry: Registry::new(Settings {
-            http: Client::new(Certificates::default(), Proxies::default()).unwrap(),
+            http: Client::new(&Certificates::default(), Proxies::default()).unwrap(),
             credentials: Credentials::new(),
             insecure: Vec::new(),
             patience,

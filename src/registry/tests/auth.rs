@@ -125,7 +125,7 @@ async fn realm_on_this_machine_is_not_asked_at_the_word_of_somebody_elsewhere() 
     let registry = Registry::new(Settings {
         http: Client::of(
             reqwest::Client::builder().proxy(proxy).build().unwrap(),
-            Certificates::default(),
+            Duration::from_secs(30),
         ),
         credentials: Credentials::new(),
         insecure: vec!["registry.test".parse().unwrap()],

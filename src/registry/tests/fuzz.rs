@@ -42,7 +42,7 @@ pub(crate) fn parsers() -> Vec<Parser> {
     let page = br#"{"schemaVersion":2,"manifests":[{"mediaType":"a/b","size":1,"digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","annotations":{"a":"b"}}]}"#;
     let config = br#"{"auths":{"https://index.docker.io/v1/":{"auth":"bWU6cGFzcw=="},"ghcr.io/o":{"username":"u","password":"p"},"r.test":{"identitytoken":"t"}},"credsStore":"x","credHelpers":{"a.test":"ecr-login"}}"#;
     let wire = Wire::new(
-        Client::new(Certificates::default(), Proxies::default()).unwrap(),
+        Client::new(&Certificates::default(), Proxies::default()).unwrap(),
         Vec::new(),
         Patience::default(),
         Events::silent(),

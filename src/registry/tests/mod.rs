@@ -36,7 +36,7 @@ impl Bench {
         let events = Arc::new(Mutex::new(Vec::new()));
         let heard = Arc::clone(&events);
         let registry = Registry::new(Settings {
-            http: Client::new(Certificates::default(), Proxies::default()).unwrap(),
+            http: Client::new(&Certificates::default(), Proxies::default()).unwrap(),
             credentials,
             insecure: Vec::new(),
             patience: Patience {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use sandbox::{Manner, Proof, certificate_authority};
 
 use crate::domain::{Digest, Events, Patience, Secret};
-use crate::http::{Certificates, Client};
+use crate::http::Client;
 
 use super::super::retry::Persistence;
 use super::super::trust::{Purpose, Trust, TrustSource};
@@ -95,14 +95,11 @@ fn server(
 /// A client, and one that does not wait long, for a server that is silent.
 fn clients() -> [Client; 2] {
     let authority = certificate_authority();
-    let trusted = Certificates::parse(&authority).unwrap();
-    [Duration::from_secs(30), Duration::from_millis(250)].map(|timeout| {
+    [Duration::from_secs(30), Duration::from_millis(250)].map(|silence| {
         let root = reqwest::Certificate::from_pem(authority.as_bytes());
-        let builder = reqwest::Client::builder()
-            .tls_certs_only([root.unwrap()])
-            .read_timeout(timeout);
+        let builder = reqwest::Client::builder().tls_certs_only([root.unwrap()]);
         let builder = builder.redirect(reqwest::redirect::Policy::none());
-        Client::of(builder.build().unwrap(), trusted.clone())
+        Client::of(builder.build().unwrap(), silence)
     })
 }
 

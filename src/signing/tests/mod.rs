@@ -33,7 +33,7 @@ fn impatient() -> Patience {
 }
 
 fn client() -> Client {
-    Client::new(Certificates::default(), Proxies::default()).unwrap()
+    Client::new(&Certificates::default(), Proxies::default()).unwrap()
 }
 
 /// The recorded trust, and these services; never any network.

@@ -123,8 +123,7 @@ impl Stage {
         let tunnels = HOSTS.iter().fold(Proxy::start(), |tunnels, host| {
             tunnels.leads(&format!("{host}:443"), place)
         });
-        let authority = Certificates::parse(&certificate_authority()).unwrap();
-        let http = [Duration::from_secs(30), Duration::from_millis(250)].map(|timeout| {
+        let http = [Duration::from_secs(30), Duration::from_millis(250)].map(|silence| {
             let proxy = match by {
                 By::Plain => reqwest::Proxy::http(format!("http://{address}")),
                 By::Http2 => reqwest::Proxy::https(format!("http://{}", tunnels.address())),
@@ -134,12 +133,10 @@ impl Stage {
                 .unwrap()
                 .no_proxy(reqwest::NoProxy::from_string("127.0.0.1"));
             let root = reqwest::Certificate::from_pem(certificate_authority().as_bytes());
-            let builder = reqwest::Client::builder()
-                .tls_certs_only([root.unwrap()])
-                .read_timeout(timeout);
+            let builder = reqwest::Client::builder().tls_certs_only([root.unwrap()]);
             let builder = builder.redirect(reqwest::redirect::Policy::none());
             let inner = builder.proxy(proxy).build().unwrap();
-            Client::of(inner, authority.clone())
+            Client::of(inner, silence)
         });
         Self {
             by,

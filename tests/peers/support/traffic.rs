@@ -1,4 +1,4 @@
-//! What the proxies before the services have written down: countproxy for plain HTTP, nginx and farproxy for TLS.
+//! What the proxies before the services have written down: countproxy for plain HTTP, nginx and countproxy before it for TLS.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -18,7 +18,7 @@ pub(crate) struct Mark {
 pub(crate) struct Traffic {
     /// In the order of their ends.
     pub(crate) requests: Vec<Request>,
-    /// Those that were opened; without farproxy, those that requests came by.
+    /// Those that were opened; where they are not counted, those that requests came by.
     pub(crate) connections: usize,
 }
 

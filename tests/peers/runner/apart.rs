@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::publish::build_publish;
+use super::publish::{build_publish, version};
 use super::{held, signed_once};
 use crate::interoperability::{digests, two_children};
 use crate::support::{Action, Dispatch, Flavour, Ran, Registry, Tool, Workflow};
@@ -87,13 +87,6 @@ fn record_that_another_job_wrote_takes_nothing_back() {
     );
 }
 
-/// An image of the version `v1`, which somebody has pushed.
-fn version(repository: &str) -> Dispatch {
-    Dispatch::new("build-publish", &build_publish())
-        .variable("IMAGES", repository)
-        .variable("TAGS", "type=raw,value=v1")
-}
-
 /// Asserts that `ran` ended before a build with exit code 3, and changed nothing.
 fn assert_refused(ran: &Ran, repository: &str, digest: &str, bundles: usize) {
     assert_eq!(ran.result("plan"), Some("failure"), "{}", ran.log());
@@ -121,24 +114,24 @@ fn unsigned_tag_is_sealed_only_by_its_digest() {
         .input("tags", "v1")
         .succeed();
     let digest = created.output("digest");
-    assert_refused(&version(&repository).fail(), &repository, digest, 0);
+    assert_refused(&version(&[&repository]).fail(), &repository, digest, 0);
 
     // Another digest is not what the tag holds.
     let other = strangers_index(&repository);
-    let ran = version(&repository).variable("ADOPT", &other).fail();
+    let ran = version(&[&repository]).variable("ADOPT", &other).fail();
     assert_eq!(ran.result("seal"), Some("failure"), "{}", ran.log());
     assert_eq!(held(&repository, "v1").as_deref(), Some(digest));
     for unsigned in [digest, &other] {
         assert_eq!(Tool::bundles(&repository, unsigned).len(), 0);
     }
 
-    let ran = version(&repository).variable("ADOPT", digest).succeed();
+    let ran = version(&[&repository]).variable("ADOPT", digest).succeed();
     assert_eq!(ran.times("build", "digest"), 0, "{}", ran.log());
     assert_eq!(ran.output("seal", "digest"), digest);
     assert!(ran.summary("verify").contains(digest), "{}", ran.log());
     signed_once(&repository, digest, &build_publish());
     // It is this workflow's own from now on.
-    let again = version(&repository).succeed();
+    let again = version(&[&repository]).succeed();
     assert_eq!(again.output("seal", "sign-skipped"), "true");
     signed_once(&repository, digest, &build_publish());
 }
@@ -161,7 +154,7 @@ fn tag_that_others_signed_is_not_taken_for_this_workflows() {
         let sealed = Action::seal(&repository, &digests(&children), &["v1"])
             .by(&stranger)
             .succeed();
-        let ran = version(&repository).fail();
+        let ran = version(&[&repository]).fail();
         assert_refused(&ran, &repository, sealed.output("digest"), 1);
     }
 }
@@ -171,7 +164,7 @@ fn tag_that_others_signed_is_not_taken_for_this_workflows() {
 fn run_that_its_own_gate_would_refuse_pushes_nothing() {
     let repository = Registry::Distribution.fresh();
     let stranger = build_publish().by("octo-org/stranger");
-    let ran = version(&repository).by(&stranger).fail();
+    let ran = version(&[&repository]).by(&stranger).fail();
     assert_eq!(ran.result("seal"), Some("failure"), "{}", ran.log());
     assert!(
         ran.log().contains("exit with `FAILURE`: 2"),

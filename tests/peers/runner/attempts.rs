@@ -5,17 +5,9 @@ use std::collections::BTreeMap;
 
 use sandbox::{Fault, Options};
 
-use super::publish::build_publish;
+use super::publish::{build_publish, deployed};
 use super::{held, signed_once};
 use crate::support::{Dispatch, Ran, Registry};
-
-fn version(images: &str) -> Dispatch {
-    Dispatch::new("deploy", &build_publish())
-        .variable("IMAGES", images)
-        .variable("TAGS", "type=raw,value=v1")
-        .variable("MOVING_TAGS", "type=raw,value=edge")
-        .variable("DEPLOY", "success")
-}
 
 /// The platforms of the index that a job has sealed, and their digests.
 fn platforms(ran: &Ran) -> BTreeMap<String, String> {
@@ -26,7 +18,7 @@ fn platforms(ran: &Ran) -> BTreeMap<String, String> {
 fn gate_that_failed_passes_for_the_same_digest() {
     for cleanup in ["", "true"] {
         let repository = Registry::Distribution.fresh();
-        let dispatch = version(&repository)
+        let dispatch = deployed(&[&repository])
             .variable("CLEANUP_ON_FAILURE", cleanup)
             .variable("GATE_ISSUER", "https://elsewhere.example");
         let first = dispatch.fail();
@@ -61,10 +53,10 @@ fn sealing_that_failed_after_signing_ends_in_the_same_digest() {
             .times(u32::MAX)
             .registry_error(403, "DENIED", "requested access to the resource is denied"),
     );
-    let dispatch = version(&format!("{full}\n{other}"));
+    let dispatch = deployed(&[&full, &other]);
     let first = dispatch.fail();
     assert_eq!(first.result("seal"), Some("failure"), "{}", first.log());
-    let digest = held(&full, "v1").unwrap();
+    let digest = held(&full, "v1").unwrap_or_else(|| panic!("{}", first.log()));
 
     broken.clear_faults();
     let again = dispatch.rerun_failed(&first).succeed();
@@ -83,7 +75,7 @@ fn sealing_that_failed_after_signing_ends_in_the_same_digest() {
 #[test]
 fn build_that_failed_is_the_only_one_that_is_run_again() {
     let repository = Registry::Distribution.fresh();
-    let dispatch = version(&repository).variable("BUILD_ARGS", "FAIL=linux/arm64");
+    let dispatch = deployed(&[&repository]).variable("BUILD_ARGS", "FAIL=linux/arm64");
     let first = dispatch.fail();
     let built = first.values("build", "digest");
     assert_eq!(built.len(), 1, "{}", first.log());

@@ -2,7 +2,7 @@
 
 use sandbox::{Fault, Options};
 
-use super::publish::build_publish;
+use super::publish::{build_publish, deployed};
 use super::{held, signed_once};
 use crate::interoperability::{digests, two_children};
 use crate::support::{Action, Dispatch, Flavour, Ran, Registry};
@@ -45,13 +45,9 @@ impl Before {
         self.tags.iter().map(tags).collect()
     }
 
-    /// A run whose jobs all succeed, and that takes nothing back.
+    /// A run that publishes in both.
     fn dispatch(&self) -> Dispatch {
-        Dispatch::new("deploy", &build_publish())
-            .variable("IMAGES", &self.repositories.join("\n"))
-            .variable("TAGS", "type=raw,value=v1")
-            .variable("MOVING_TAGS", "type=raw,value=edge")
-            .variable("DEPLOY", "success")
+        deployed(&self.repositories.each_ref().map(String::as_str))
     }
 }
 

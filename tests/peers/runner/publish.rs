@@ -57,10 +57,19 @@ fn build_that_is_run_again_leaves_nothing_of_the_first() {
 }
 
 /// A build of the version `v1`.
-fn version(images: &[&str]) -> Dispatch {
+pub(super) fn version(images: &[&str]) -> Dispatch {
     Dispatch::new("build-publish", &build_publish())
         .variable("IMAGES", &images.join("\n"))
         .variable("TAGS", "type=raw,value=v1")
+}
+
+/// A build of the version `v1`, which is `edge`, too, and is deployed. Nothing of it fails, and nothing is taken back.
+pub(super) fn deployed(images: &[&str]) -> Dispatch {
+    Dispatch::new("deploy", &build_publish())
+        .variable("IMAGES", &images.join("\n"))
+        .variable("TAGS", "type=raw,value=v1")
+        .variable("MOVING_TAGS", "type=raw,value=edge")
+        .variable("DEPLOY", "success")
 }
 
 #[test]

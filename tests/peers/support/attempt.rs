@@ -27,6 +27,9 @@ impl Dispatch {
     }
 }
 
+/// What the names of the steps begin with that only set outputs again.
+const KEPT: &str = "kept-";
+
 struct Rerun<'a> {
     ours: PathBuf,
     ran: &'a Ran,
@@ -52,7 +55,7 @@ impl Rerun<'_> {
                 continue;
             }
             if !(depends || failed) {
-                job["steps"] = self.said(id, job);
+                self.keep(id, job);
             } else if failed && !depends && job.get("strategy").is_some() {
                 let legs: BTreeSet<String> =
                     self.ran.failed_legs(id).map(Json::to_string).collect();
@@ -75,6 +78,20 @@ impl Rerun<'_> {
         )
     }
 
+    /// Replaces the steps of `job` by steps that set its outputs again. They have names of their own, so that nothing that is
+    /// said again is taken for something that was done again.
+    fn keep(&self, id: &str, job: &mut Value) {
+        job["steps"] = self.said(id, job);
+        let outputs = job.get_mut("outputs").and_then(Value::as_mapping_mut);
+        for (_, output) in outputs.into_iter().flatten() {
+            let renamed = output
+                .as_str()
+                .unwrap()
+                .replace("steps.", &format!("steps.{KEPT}"));
+            *output = renamed.into();
+        }
+    }
+
     /// Steps that set the outputs that the steps of `job` have set.
     fn said(&self, id: &str, job: &Value) -> Value {
         let steps = job["steps"].as_sequence().unwrap();
@@ -90,7 +107,7 @@ impl Rerun<'_> {
                 env.insert(format!("SAID_{number}").into(), value.into());
             }
             let keys = [
-                ("id".into(), step.into()),
+                ("id".into(), format!("{KEPT}{step}").into()),
                 ("shell".into(), "bash".into()),
                 ("env".into(), env.into()),
                 ("run".into(), run.concat().into()),

@@ -137,7 +137,7 @@ impl Dispatch {
             stack("BIN"),
         );
         let image = stack("RUNNER_IMAGE");
-        let mut tool = Tool::with_docker(stack("ACT"))
+        let mut tool = Tool::act()
             .env("HOME", self.folder.join("home"))
             .folder(&self.folder.join("octo-app"))
             .args([

@@ -8,7 +8,10 @@ use std::process::{Command, Output, Stdio};
 use super::{Log, stack, tls_authority};
 
 /// A child that takes longer than this is ended, and its case fails.
-const CHILD_SECONDS: &str = "120";
+const CHILD_SECONDS: u32 = 120;
+
+/// The same for a run of a workflow, which has a dozen jobs with a container each.
+const WORKFLOW_SECONDS: u32 = 900;
 
 /// A workflow that runs for the repository `octo-org/octo-app`, or for another, and signs under its own identity.
 #[derive(Debug, Clone)]
@@ -102,20 +105,26 @@ pub(crate) struct Spent {
 /// A command that is about to run.
 pub(crate) struct Tool {
     command: Command,
+    seconds: u32,
     stdin: Vec<u8>,
 }
 
 impl Tool {
     /// `program` with nothing in its environment, bounded in time.
     pub(crate) fn bounded(program: impl AsRef<OsStr>) -> Self {
+        Self::within(CHILD_SECONDS, program)
+    }
+
+    fn within(seconds: u32, program: impl AsRef<OsStr>) -> Self {
         let mut command = Command::new("/usr/bin/timeout");
         command
-            .args(["-k", "5", CHILD_SECONDS])
+            .args(["-k", "5", &seconds.to_string()])
             .arg(program)
             .env_clear()
             .stdin(Stdio::piped());
         Self {
             command,
+            seconds,
             stdin: Vec::new(),
         }
     }
@@ -158,18 +167,22 @@ impl Tool {
 
     /// docker, whichever talks to the daemon that has the image.
     pub(crate) fn docker(arguments: &[&str]) -> Self {
-        Self::with_docker(stack("DOCKER")).args(arguments)
+        Self::bounded(stack("DOCKER")).with_daemon().args(arguments)
     }
 
-    /// A program that talks to that daemon.
-    pub(crate) fn with_docker(program: impl AsRef<OsStr>) -> Self {
-        let mut tool = Self::bounded(program);
+    /// The runner, with that daemon.
+    pub(crate) fn act() -> Self {
+        Self::within(WORKFLOW_SECONDS, stack("ACT")).with_daemon()
+    }
+
+    /// Passes on how that daemon is reached.
+    fn with_daemon(mut self) -> Self {
         for name in ["PATH", "DOCKER_HOST", "HOME"] {
             if let Some(value) = std::env::var_os(name) {
-                tool = tool.env(name, value);
+                self = self.env(name, value);
             }
         }
-        tool
+        self
     }
 
     /// openssl, with the folder it works in.
@@ -318,8 +331,7 @@ impl Tool {
         if let Some(folder) = self.command.get_current_dir() {
             command.current_dir(folder);
         }
-        let stdin = self.stdin;
-        Self { command, stdin }.succeed();
+        Self { command, ..self }.succeed();
         let text = std::fs::read_to_string(report).unwrap();
         let numbers = text.lines().last().unwrap().split(' ');
         let numbers: Vec<f64> = numbers.map(|number| number.parse().unwrap()).collect();
@@ -345,10 +357,7 @@ impl Tool {
         for (name, value) in self.command.get_envs() {
             command.envs(value.map(|value| (name, value)));
         }
-        Self {
-            command,
-            stdin: self.stdin,
-        }
+        Self { command, ..self }
     }
 
     /// Adds an argument.
@@ -398,7 +407,8 @@ impl Tool {
         writer.join().unwrap();
         assert!(
             !matches!(output.status.code(), Some(124 | 137)),
-            "more than {CHILD_SECONDS} s: {:?}\n{}",
+            "more than {} s: {:?}\n{}",
+            self.seconds,
             self.command,
             text(&output)
         );

@@ -1,15 +1,18 @@
 //! The legs of a matrix that put out values of their own, which `act` does not know: there the leg that ends first decides what
 //! every other puts out. GitHub combines what they put out, so that a job for each leg comes to the same.
+//!
+//! `act` takes the outputs of a called workflow from the job that ends last, as it saw the others then, and one of two that end
+//! at once may not have seen the other. So one more job comes after all legs, which ends as they did.
 
 use std::fs;
 use std::path::Path;
 
-use yaml_serde::Value;
+use yaml_serde::{Mapping, Value};
 
 /// As many legs as a case has.
 const LEGS: usize = 2;
 
-/// Makes a job of each leg of the job `build` in `file`, the file of `build.yml`: `build`, `build-1`.
+/// Makes a job of each leg of the job `build` in `file`, the file of `build.yml`: `build`, `build-1`; and `legs`, after them.
 pub(super) fn split(file: &Path) {
     let mut text = fs::read_to_string(file).unwrap();
     for leg in 1..LEGS {
@@ -20,6 +23,7 @@ pub(super) fn split(file: &Path) {
     let mut workflow: Value = yaml_serde::from_str(&text).unwrap();
     let jobs = workflow["jobs"].as_mapping_mut().unwrap();
     let build = jobs["build"].clone();
+    let mut ids: Vec<Value> = Vec::new();
     for leg in 0..LEGS {
         let mut job = build.clone();
         let all = "fromJSON(needs.plan.outputs.matrix)";
@@ -30,11 +34,37 @@ pub(super) fn split(file: &Path) {
         job["if"] = format!("{condition} && needs.plan.outputs.legs > {leg} }}}}").into();
         let outputs = job["outputs"].as_mapping_mut().unwrap();
         outputs.retain(|name, _| *name == *format!("digest-{leg}"));
-        let name = match leg {
+        let id = match leg {
             0 => "build".to_owned(),
             leg => format!("build-{leg}"),
         };
-        jobs.insert(name.into(), job);
+        ids.push(id.as_str().into());
+        jobs.insert(id.into(), job);
     }
+    jobs.insert("legs".into(), after(ids, &build["if"]));
     fs::write(file, yaml_serde::to_string(&workflow).unwrap()).unwrap();
+}
+
+/// A job that runs after the jobs `ids`, which all run under `condition`, and fails where one of them has failed.
+fn after(ids: Vec<Value>, condition: &Value) -> Value {
+    let condition = condition.as_str().unwrap().trim_start_matches("${{ ");
+    let failed = "contains(needs.*.result, 'failure')";
+    let step = [(
+        "run".into(),
+        format!("${{{{ {failed} && 'false' || 'true' }}}}").into(),
+    )];
+    let needs = [Value::from("plan")].into_iter().chain(ids);
+    let job = [
+        ("needs".into(), Value::Sequence(needs.collect())),
+        (
+            "if".into(),
+            format!("${{{{ !cancelled() && {condition}").into(),
+        ),
+        ("runs-on".into(), "ubuntu-24.04".into()),
+        (
+            "steps".into(),
+            Value::Sequence(vec![Mapping::from_iter(step).into()]),
+        ),
+    ];
+    Mapping::from_iter(job).into()
 }

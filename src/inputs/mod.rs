@@ -114,6 +114,14 @@ pub struct Given {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Named<T>(T);
 
+impl<T> Named<T> {
+    /// Something that no input names.
+    #[cfg(test)]
+    pub(crate) fn invented(named: T) -> Self {
+        Self(named)
+    }
+}
+
 impl<T> std::ops::Deref for Named<T> {
     type Target = T;
 

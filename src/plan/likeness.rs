@@ -141,9 +141,7 @@ pub(super) fn differences(
     let types = config_types(resolved);
     let entries = |document: &Value| -> Vec<Value> {
         let entries = document["manifests"].as_array().into_iter().flatten();
-        let mut entries: Vec<_> = entries.map(|entry| normal(entry, &types)).collect();
-        entries.sort_by_cached_key(Value::to_string);
-        entries
+        entries.map(|entry| normal(entry, &types)).collect()
     };
     let wanted: Value = serde_json::from_slice(assembly.manifest.bytes()).unwrap_or_default();
     let (mut held, mut missing) = (entries(&document), entries(&wanted));
@@ -202,7 +200,7 @@ fn normal(entry: &Value, types: &BTreeMap<String, &str>) -> Value {
     let Some(fields) = entry.as_object_mut() else {
         return entry;
     };
-    let optional = ["platform", "annotations", "urls", "data", "artifactType"];
+    let optional = ["annotations", "urls", "artifactType"];
     fields.retain(|name, value| {
         let says_nothing = optional.contains(&name.as_str()) && is_empty(value);
         !(value.is_null() || says_nothing)
@@ -212,13 +210,12 @@ fn normal(entry: &Value, types: &BTreeMap<String, &str>) -> Value {
         .and_then(Value::as_str)
         .unwrap_or_default();
     let config = types.get(digest).copied();
-    if config.is_some() && fields.get("artifactType").and_then(Value::as_str) == config {
+    if fields.get("artifactType").and_then(Value::as_str) == config {
         fields.remove("artifactType");
     }
     if let Some(platform) = fields.get_mut("platform") {
         *platform = normal_platform(platform);
     }
-    fields.sort_keys();
     entry
 }
 

@@ -17,7 +17,7 @@ use crate::signing::Verified;
 ///
 /// Only this module makes one. Nobody else can, whatever a registry said:
 ///
-/// ```compile_fail
+/// ```compile_fail,E0451
 /// use manifest_seal::domain::Digest;
 /// use manifest_seal::plan::{Vouched, Voucher};
 ///
@@ -25,13 +25,32 @@ use crate::signing::Verified;
 /// let vouched = Vouched { content: observed, by: Voucher::Input };
 /// ```
 ///
+/// All but the last line is anybody's to write:
+///
+/// ```
+/// use manifest_seal::domain::Digest;
+/// use manifest_seal::plan::{Vouched, Voucher};
+///
+/// let observed = Digest::of(b"what a tag holds");
+/// let vouched: Option<(Vouched<Digest>, Voucher)> = None;
+/// ```
+///
 /// An input vouches for the digest that it names, and no code but the parser of inputs says what an input names:
 ///
-/// ```compile_fail
-/// use manifest_seal::domain::Digest;
+/// ```compile_fail,E0451
+/// use manifest_seal::domain::{Digest, Repository};
 /// use manifest_seal::inputs::Given;
 ///
-/// let given = Given { repository: "ghcr.io/o/r".parse().unwrap(), digest: Digest::of(b"observed") };
+/// let repository: Repository = "ghcr.io/o/r".parse().unwrap();
+/// let given = Given { repository, digest: Digest::of(b"observed") };
+/// ```
+///
+/// ```
+/// use manifest_seal::domain::{Digest, Repository};
+/// use manifest_seal::inputs::Given;
+///
+/// let repository: Repository = "ghcr.io/o/r".parse().unwrap();
+/// let given: Option<(Given, Digest)> = None;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Vouched<T> {

@@ -1,8 +1,10 @@
 //! The decisions as properties: they hold for every set of children and every state of the tags.
 
 mod cleanup;
+mod likeness;
 mod preflight;
 mod tags;
+mod vouched;
 mod vouching;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -90,6 +90,7 @@ impl Versions<'_> {
                     // SECURITY: what came and is no list of signatures holds none: whoever may push put it there.
                     Err(error) if error.is_about_content() => false,
                     Err(ApplyError::FallbackOccupied { .. }) => false,
+                    Err(ApplyError::Registry(error)) if error.is_no_list() => false,
                     Err(error) => return Err(error),
                 };
                 if !is_signed {
@@ -144,9 +145,6 @@ impl Versions<'_> {
         repository: &Repository,
         child: &Descriptor,
     ) -> Result<Option<String>, ApplyError> {
-        if !child.media_type.is_image() {
-            return Ok(None);
-        }
         let reference = Reference::Digest(child.digest.clone());
         let registry = &self.context.registry;
         let image = match registry.manifest(repository, &reference).await {
@@ -165,13 +163,10 @@ impl Versions<'_> {
         repository: &Repository,
         config: &Descriptor,
     ) -> Result<Option<String>, ApplyError> {
-        if config.size > CONFIG_MAX_BYTES {
-            return Ok(None);
-        }
         let registry = &self.context.registry;
         let read = registry.blob(repository, &config.digest, CONFIG_MAX_BYTES);
         let blob = match read.await {
-            // SECURITY: whoever may push can say that a long one is short, and would freeze the tag.
+            // SECURITY: whoever may push can make it longer than any, and would freeze the tag.
             Err(error) if error.is_about_content() => None,
             read => read?,
         };

@@ -385,6 +385,12 @@ impl RegistryError {
         }
     }
 
+    /// Whether a tag holds what cannot be read as the list that it is for. Whoever may push can put that there.
+    #[must_use]
+    pub fn is_no_list(&self) -> bool {
+        self.operation == Operation::Read && matches!(self.fault, Fault::Listing(_))
+    }
+
     /// Why the certificate of the registry, or of a server that it sends us to, is not accepted, and which server that is.
     #[must_use]
     pub fn certificate(&self) -> Option<(&CertificateProblem, &str)> {

@@ -70,6 +70,7 @@ mod unpublishable;
 mod uploads;
 mod vanished;
 mod verify;
+mod versions;
 mod vouched;
 mod vouched_records;
 mod workflow_expressions;

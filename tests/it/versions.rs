@@ -1,0 +1,223 @@
+//! The version that the holder of a moving tag states: where it is read from, and what the registry's silence means.
+
+use sandbox::{Fault, Options, Referrers};
+use serde_json::{Value, json};
+
+use crate::attack::{INDEX, MANIFEST, child, descriptor, index_of, push};
+use crate::support::{Action, Outcome, REPOSITORY, World};
+
+const VERSION: &str = "org.opencontainers.image.version";
+
+/// An image for linux/amd64 whose config says that it is version 9.0.0; and the digest of that config.
+fn newer_image(world: &World) -> (String, String) {
+    let registry = world.registry();
+    let config =
+        json!({"os": "linux", "architecture": "amd64", "config": {"Labels": {VERSION: "9.0.0"}}});
+    let config = config.to_string();
+    let digest = registry.push_blob(REPOSITORY, config.as_bytes());
+    let manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": digest, "size": config.len()},
+        "layers": [],
+    });
+    let manifest = registry.push_raw(REPOSITORY, None, MANIFEST, manifest.to_string().as_bytes());
+    (manifest, digest)
+}
+
+/// An index that says it is version 9.0.0.
+fn newer_index(world: &World) -> Value {
+    let mut index = index_of(&[child(world, &world.amd64.digest, "amd64")]);
+    index["annotations"] = json!({VERSION: "9.0.0"});
+    index
+}
+
+/// A run of `command` that makes version 1.0.0 and moves `latest` to it.
+fn release(world: &World, command: &str) -> Action {
+    world
+        .seal()
+        .input("command", command)
+        .input("tags", "1.0.0")
+        .input("moving-tags", "latest")
+}
+
+/// Nothing is signed, so that the word of whoever pushed `theirs` counts: `latest` stays at it.
+fn stays(world: &World, theirs: &str) -> Outcome {
+    let outcome = release(world, "create").succeed();
+    outcome.says(&["::warning::", "left alone: it holds version 9.0.0"]);
+    assert_eq!(world.tag("latest").as_deref(), Some(theirs));
+    outcome
+}
+
+fn moves(world: &World, command: &str) -> Outcome {
+    let outcome = release(world, command).succeed();
+    assert_eq!(
+        world.tag("latest").as_deref(),
+        Some(outcome.output("digest"))
+    );
+    outcome
+}
+
+/// How often the content of any of `digests` was read.
+fn reads(world: &World, digests: &[&str]) -> usize {
+    let requests = world.registry().requests();
+    let is_read = |path: &str| digests.iter().any(|digest| path.ends_with(digest));
+    let reads = requests.iter().filter(|request| is_read(&request.path));
+    reads.count()
+}
+
+#[test]
+fn version_is_that_of_the_images_whatever_attests_them() {
+    let world = World::new();
+    let (image, _) = newer_image(&world);
+    let mut attestation = descriptor(&world, &world.arm64.digest);
+    attestation["platform"] = json!({"os": "unknown", "architecture": "unknown"});
+    attestation["annotations"] = json!({
+        "vnd.docker.reference.type": "attestation-manifest",
+        "vnd.docker.reference.digest": image,
+    });
+    let index = index_of(&[child(&world, &image, "amd64"), attestation]);
+    let theirs = push(&world, Some("latest"), &index.to_string());
+    stays(&world, &theirs);
+    // A single image is its own.
+    let world = World::new();
+    let (image, _) = newer_image(&world);
+    world.registry().tag(REPOSITORY, "latest", &image);
+    stays(&world, &image);
+}
+
+#[test]
+fn version_of_an_index_that_states_none_or_holds_too_much_is_unknown() {
+    let world = World::new();
+    let (image, config) = newer_image(&world);
+    let images: Vec<Value> = (0..=100)
+        .map(|number| {
+            let mut image = child(&world, &image, "arm");
+            image["platform"]["variant"] = format!("v{number}").into();
+            image
+        })
+        .collect();
+    push(&world, Some("latest"), &index_of(&images).to_string());
+    moves(&world, "create");
+    assert_eq!(reads(&world, &[&image, &config]), 0);
+    let world = World::new();
+    let other = child(&world, &world.arm64.digest, "arm64");
+    let image = child(&world, &newer_image(&world).0, "amd64");
+    push(
+        &world,
+        Some("latest"),
+        &index_of(&[image, other]).to_string(),
+    );
+    moves(&world, "create");
+}
+
+#[test]
+fn labels_are_read_where_they_decide_something() {
+    // Not where an annotation does.
+    let world = World::new();
+    let (image, config) = newer_image(&world);
+    let mut index = index_of(&[child(&world, &image, "amd64")]);
+    index["annotations"] = json!({VERSION: "9.0.0"});
+    let theirs = push(&world, Some("latest"), &index.to_string());
+    stays(&world, &theirs);
+    assert_eq!(reads(&world, &[&image, &config]), 0);
+    // Nor where it is not known what would be newer.
+    let index = index_of(&[child(&world, &image, "amd64")]);
+    push(&world, Some("latest"), &index.to_string());
+    let outcome = release(&world, "create").input("tags", "main").succeed();
+    assert_eq!(
+        world.tag("latest").as_deref(),
+        Some(outcome.output("digest"))
+    );
+    assert_eq!(reads(&world, &[&image, &config]), 0);
+}
+
+#[test]
+fn version_under_a_tag_that_never_moves_is_none_of_ours() {
+    let world = World::new();
+    let mut index = index_of(&[
+        child(&world, &world.amd64.digest, "amd64"),
+        child(&world, &world.arm64.digest, "arm64"),
+    ]);
+    index["annotations"] = json!({VERSION: "9.0.0"});
+    push(&world, Some("v1"), &index.to_string());
+    let outcome = release(&world, "create").input("tags", "v1\n1.0.0");
+    outcome.succeed().does_not_say(&["holds version 9.0.0"]);
+}
+
+#[test]
+fn holder_that_already_is_what_is_wanted_is_not_looked_at() {
+    let world = World::new();
+    let (image, config) = newer_image(&world);
+    let action = release(&world, "create").input("digests", &image);
+    action.succeed();
+    world.registry().clear_requests();
+    assert_eq!(action.succeed().output("result"), "unchanged");
+    // The one time is for the index that is made.
+    assert_eq!(reads(&world, &[&config]), 1);
+}
+
+#[test]
+fn version_or_signature_that_cannot_be_read_is_no_old_version() {
+    for kind in [Referrers::Api, Referrers::TagSchema] {
+        for (states_by_label, what) in [
+            (true, "manifest"),
+            (true, "config"),
+            (false, "list"),
+            (false, "signature tag"),
+        ] {
+            let world = World::with(Options::new().referrers(kind));
+            let (image, config) = newer_image(&world);
+            let index = if states_by_label {
+                index_of(&[child(&world, &image, "amd64")])
+            } else {
+                newer_index(&world)
+            };
+            let theirs = push(&world, Some("latest"), &index.to_string());
+            let list = theirs.replace(':', "-");
+            let path = match what {
+                "manifest" => format!("*/manifests/{image}"),
+                "config" => format!("*/blobs/{config}"),
+                "list" if kind == Referrers::Api => format!("*/referrers/{theirs}*"),
+                "list" => format!("*/manifests/{list}"),
+                _ => format!("*/manifests/{list}.sig"),
+            };
+            let fault = Fault::on("GET", &path).times(u32::MAX).status(503);
+            world.registry().fault(fault);
+            let action = release(&world, "seal").input("max-attempts", "1");
+            action.end_with(1).says(&["503"]);
+            assert_eq!(world.tags().len(), 1, "{kind:?} {what}");
+            assert_eq!(world.tag("latest"), Some(theirs), "{kind:?} {what}");
+            assert_eq!(world.sigstore().entries(), 0, "{kind:?} {what}");
+            world.registry().clear_faults();
+            moves(&world, "seal");
+        }
+    }
+}
+
+#[test]
+fn holder_whose_parts_are_no_manifests_freezes_no_tag() {
+    // An image that is none.
+    let world = World::new();
+    let image = world
+        .registry()
+        .push_raw(REPOSITORY, None, MANIFEST, b"[\"no manifest\"]");
+    let index = index_of(&[child(&world, &image, "amd64")]);
+    push(&world, Some("latest"), &index.to_string());
+    moves(&world, "seal");
+    // A list of signatures that is none.
+    let world = World::with(Options::new().referrers(Referrers::TagSchema));
+    let theirs = push(&world, Some("latest"), &newer_index(&world).to_string());
+    let put_no_list = |digest: &str| {
+        let list = digest.replace(':', "-");
+        let registry = world.registry();
+        registry.push_raw(REPOSITORY, Some(&list), INDEX, b"[\"no list\"]");
+    };
+    put_no_list(&theirs);
+    let outcome = moves(&world, "seal");
+    outcome.says(&["has no signature by this workflow"]);
+    // Of what is to be signed nothing is known then.
+    put_no_list(outcome.output("digest"));
+    let outcome = release(&world, "seal").end_with(1);
+    outcome.says(&["its list cannot be used", "remove it by hand"]);
+}

@@ -209,6 +209,8 @@ mod tests {
         ] {
             assert_eq!(any.identity.matches(&identity), counts, "{identity}");
         }
+        assert!(any.issuer.matches("https://issuer.example"));
+        assert!(!any.issuer.matches("https://other.example"));
         assert_eq!(any.github.repository.as_deref(), Some("o/r"));
         assert_eq!(any.github.reference, None);
         let mail = policy("a@refs/b.example").at_any_ref();

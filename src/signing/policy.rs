@@ -71,3 +71,72 @@ fn signer(identity: &str, issuer: &str) -> Signer {
         issuer: issuer.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Matcher;
+
+    const ISSUER: &str = "https://issuer.example";
+
+    fn policy(github: GithubClaims) -> Policy {
+        Policy {
+            identity: Matcher::Exact("us".to_owned()),
+            issuer: Matcher::Exact(ISSUER.to_owned()),
+            github,
+        }
+    }
+
+    /// The claims of which this one says `text`.
+    fn claims(name: &str, text: Option<&str>) -> GithubClaims {
+        let mut claims = GithubClaims::default();
+        let claim = match name {
+            "repository" => &mut claims.repository,
+            "ref" => &mut claims.reference,
+            "sha" => &mut claims.sha,
+            "name" => &mut claims.name,
+            _ => &mut claims.trigger,
+        };
+        *claim = text.map(str::to_owned);
+        claims
+    }
+
+    #[test]
+    fn claim_that_is_asked_for_must_be_there_and_be_it() {
+        for name in ["repository", "ref", "sha", "name", "trigger"] {
+            let policy = policy(claims(name, Some("x")));
+            let found = |text: Option<&str>| compare(&policy, "us", ISSUER, &claims(name, text));
+            assert!(found(Some("x")).is_ok(), "{name}");
+            for other in [Some("y"), None] {
+                let refused = found(other).unwrap_err();
+                assert!(
+                    matches!(&refused, Refusal::GithubClaimMismatch { claim, found, .. } if *claim == name && found.as_deref() == other),
+                    "{name}: {refused}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn caller_meets_a_policy_by_all_that_its_token_tells() {
+        let held = |subject: Option<&str>, issuer: &str, repository: &str| {
+            let caller = Caller {
+                issuer: issuer.to_owned(),
+                subject: subject.map(str::to_owned),
+                github: claims("repository", Some(repository)),
+            };
+            check_caller(&policy(claims("repository", Some("o/r"))), &caller)
+        };
+        assert!(held(Some("us"), ISSUER, "o/r").is_ok());
+        for (subject, issuer, repository) in [
+            ("them", ISSUER, "o/r"),
+            ("us", "https://other.example", "o/r"),
+            ("us", ISSUER, "o/fork"),
+        ] {
+            assert!(held(Some(subject), issuer, repository).is_err());
+        }
+        // The certificate alone tells its subject: so long only the issuer can be wrong.
+        assert!(held(None, ISSUER, "o/r").is_ok());
+        assert!(held(None, "https://other.example", "o/r").is_err());
+    }
+}

@@ -1,5 +1,6 @@
 //! What somebody without our signing rights wrote decides nothing about what is signed, tagged or moved.
 
+use sandbox::{Forged, Subject};
 use serde_json::{Value, json};
 
 use crate::attack::{INDEX, MANIFEST, child, index_of, push};
@@ -177,6 +178,36 @@ fn policy_that_this_run_cannot_meet_is_refused_before_anything_is_written() {
 }
 
 #[test]
+fn identity_that_only_the_certificate_tells_is_held_before_anything_is_written() {
+    let world = World::new();
+    world.sigstore().set_claim("job_workflow_ref", Value::Null);
+    let subject = Subject::Email("dev@example.com".to_owned());
+    let issuer = world.sigstore().issuer();
+    world.sigstore().forge(Some(Forged { subject, issuer }));
+    let seal = |identity: &str| world.seal().input("certificate-identity", identity);
+    let mine = seal("dev@example.com");
+    // The token tells who issued it.
+    mine.clone()
+        .input("certificate-oidc-issuer", "https://issuer.test")
+        .end_with(2)
+        .says(&["https://issuer.test"]);
+    assert_eq!(world.certificates(), 0);
+    let outcome = seal("them@example.com").end_with(2);
+    outcome.says(&[
+        "what this run signs would not be what the inputs ask for",
+        "dev@example.com",
+        "them@example.com",
+    ]);
+    assert_eq!(world.writes(), [""; 0]);
+    nothing_was_done(&world, &[]);
+    assert_eq!(mine.succeed().output("verified"), "true");
+    // Nothing is to be made, so that no certificate is needed.
+    let certificates = world.certificates();
+    assert_eq!(mine.succeed().output("sign-skipped"), "true");
+    assert_eq!(world.certificates(), certificates);
+}
+
+#[test]
 fn policy_that_this_run_meets_is_held() {
     let world = World::new();
     let outcome = world
@@ -270,10 +301,14 @@ fn version_that_nobody_signed_freezes_no_tag() {
     let index = index_of(&[child(&world, &image, "amd64")]).to_string();
     let theirs = push(&world, Some("latest"), &index);
     let outcome = release(&world, "seal", "1.0.0", None).succeed();
-    outcome.says(&[
-        "::warning::",
-        "calls itself version 999999.0.0 and has no signature by this workflow",
-    ]);
+    // It is said once, though the tag is looked at twice.
+    let warned = |outcome: &Outcome, text: &str| {
+        let lines = outcome.log.lines().filter(|line| line.contains(text));
+        assert!(lines.clone().all(|line| line.starts_with("::warning::")));
+        lines.count()
+    };
+    let unsigned = "calls itself version 999999.0.0 and has no signature by this workflow";
+    assert_eq!(warned(&outcome, unsigned), 1, "{}", outcome.log);
     assert!(latest_is(&world, &outcome));
     // Where nothing is signed nobody's word is better: it is honoured, and said.
     world.registry().tag(REPOSITORY, "latest", &theirs);

@@ -357,3 +357,59 @@ pub(in crate::apply) fn own_policy(
         github,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::GithubClaims;
+
+    #[test]
+    fn own_policy_asks_for_what_the_token_says_where_the_inputs_leave_it_open() {
+        let own = |text: &str| Some(text.to_owned());
+        let caller = Caller {
+            issuer: "https://issuer.example".to_owned(),
+            subject: own("us"),
+            github: GithubClaims {
+                repository: own("o/r"),
+                reference: own("refs/heads/main"),
+                ..GithubClaims::default()
+            },
+        };
+        let mut inputs = PolicyInputs {
+            identity: None,
+            issuer: None,
+            github: GithubClaims::default(),
+        };
+        let policy = own_policy(&inputs, &caller).unwrap();
+        assert!(policy.identity.matches("us") && !policy.identity.matches("them"));
+        assert!(policy.issuer.matches(&caller.issuer));
+        assert!(!policy.issuer.matches("https://other.example"));
+        assert_eq!(policy.github, caller.source());
+        // Whoever gives an identity leaves the ref open, and not the repository.
+        inputs.identity = Some(Matcher::Exact("them".to_owned()));
+        let policy = own_policy(&inputs, &caller).unwrap();
+        assert!(policy.identity.matches("them") && !policy.identity.matches("us"));
+        assert!(policy.issuer.matches(&caller.issuer));
+        assert_eq!(policy.github.repository, own("o/r"));
+        assert_eq!(policy.github.reference, None);
+        let given = GithubClaims {
+            repository: own("o/other"),
+            reference: own("refs/tags/v1"),
+            ..GithubClaims::default()
+        };
+        inputs.github = given.clone();
+        inputs.issuer = Some(Matcher::Exact("https://other.example".to_owned()));
+        let policy = own_policy(&inputs, &caller).unwrap();
+        assert_eq!(policy.github, given);
+        assert!(policy.issuer.matches("https://other.example"));
+        // Nobody knows what a certificate for a foreign token will say.
+        let foreign = Caller {
+            subject: None,
+            ..caller
+        };
+        assert!(own_policy(&inputs, &foreign).is_ok());
+        inputs.identity = None;
+        let unknown = own_policy(&inputs, &foreign);
+        assert!(matches!(unknown, Err(ApplyError::NoPolicy(_))));
+    }
+}

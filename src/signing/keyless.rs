@@ -1,10 +1,8 @@
 //! Signing: a token, a certificate, a signature, a log entry and a timestamp become a bundle, or a legacy signature, which
 //! is verified before it is given out.
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use reqwest::Url;
 use sigstore_bundle::BundleV03;
 use sigstore_types::{SignatureBytes, TimestampToken};
 use tokio::sync::Notify;
@@ -14,7 +12,6 @@ use crate::domain::{Digest, Events, Matcher, Patience, Policy};
 use crate::http::Client;
 
 use super::error::{Fault, SigningError, TrustError};
-use super::exchange::Endpoint;
 use super::legacy::{LegacySignature, annotations, authenticate_legacy};
 use super::log::{Log, Recorded};
 use super::payload::payload;
@@ -119,12 +116,7 @@ impl Keyless {
         if !connecting.is_empty() {
             return;
         }
-        let logs = [Some(&self.services.log), self.services.legacy_log.as_ref()];
-        let logs = logs.into_iter().flatten().map(|log| &log.endpoint);
-        let authorities = self.services.timestamps.iter();
-        let endpoints = logs.chain(authorities).chain([&self.services.certificates]);
-        let origins: BTreeSet<Url> = endpoints.filter_map(Endpoint::origin).collect();
-        for origin in origins {
+        for origin in self.services.origins() {
             let http = self.http.clone();
             connecting.spawn(async move { http.connect(origin).await });
         }
@@ -159,6 +151,12 @@ impl Keyless {
     #[cfg(test)]
     pub(super) fn is_idle(&self) -> bool {
         Arc::strong_count(&self.sessions) == 1
+    }
+
+    /// How many connections were opened ahead.
+    #[cfg(test)]
+    pub(super) fn connections(&self) -> usize {
+        self.connecting.lock().unwrap().len()
     }
 
     fn preparation(&self) -> MutexGuard<'_, JoinSet<Result<(), SigningError>>> {

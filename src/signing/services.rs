@@ -1,5 +1,8 @@
 //! Which services to sign with, out of what a signing config offers.
 
+use std::collections::BTreeSet;
+
+use reqwest::Url;
 use sigstore_trust_root::{ServiceConfiguration, ServiceEndpoint, ServiceSelector, SigningConfig};
 
 use super::error::TrustError;
@@ -59,6 +62,14 @@ impl Services {
             legacy_log: legacy_log.map(log_service).transpose()?,
             timestamps,
         })
+    }
+
+    /// The addresses of the servers that will be asked for a signature and that speak TLS, each once.
+    pub(super) fn origins(&self) -> BTreeSet<Url> {
+        let logs = [Some(&self.log), self.legacy_log.as_ref()];
+        let logs = logs.into_iter().flatten().map(|log| &log.endpoint);
+        let endpoints = logs.chain(&self.timestamps).chain([&self.certificates]);
+        endpoints.filter_map(Endpoint::origin).collect()
     }
 }
 
@@ -160,6 +171,26 @@ mod tests {
         assert_eq!(config(&log(1, "a"), ANY, "").unwrap().timestamps, None);
         let only_new = config(&log(2, "a"), ANY, TIMESTAMPS).unwrap();
         assert_eq!(only_new.legacy_log, None);
+    }
+
+    #[test]
+    fn each_server_that_speaks_tls_is_one_origin() {
+        let both = format!("{},{}", log(1, "a"), log(2, "a"));
+        let mut services = config(&both, ANY, TIMESTAMPS).unwrap();
+        let origins = |services: &Services| -> Vec<String> {
+            services.origins().iter().map(Url::to_string).collect()
+        };
+        let all = [
+            "https://ca.example/",
+            "https://log1.example/",
+            "https://log2.example/",
+            "https://time.example/",
+        ];
+        assert_eq!(origins(&services), all);
+        services.timestamps = Some(Endpoint::parse("https://ca.example/t").unwrap());
+        services.log.endpoint = Endpoint::parse("http://127.0.0.1:1/log").unwrap();
+        services.legacy_log = None;
+        assert_eq!(origins(&services), all[..1]);
     }
 
     #[test]

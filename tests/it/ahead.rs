@@ -1,9 +1,9 @@
-//! What is done for a bundle before it is made: where a registry takes no blob with the POST, a place for it is opened
-//! while the log is waited for.
+//! What is done for a bundle before it is made: connections to Sigstore are opened while the token is waited for; where a
+//! registry takes no blob with the POST, a place for it is opened while the log is waited for.
 
 use std::time::{Duration, Instant};
 
-use sandbox::{Fault, Options, Referrers, Trigger};
+use sandbox::{Authorization, Fault, Options, Referrers, Transport, Trigger};
 
 use crate::support::{Outcome, REPOSITORY, Two, World, until};
 
@@ -154,4 +154,61 @@ fn registry_that_hangs_once_is_asked_again_soon() {
     let outcome = world.seal().succeed();
     assert!(began.elapsed() < Duration::from_secs(20));
     assert_eq!(world.listed(outcome.output("digest")).len(), 1);
+}
+
+/// The places of the requests that open a connection to Sigstore, among all that came there.
+fn openings(world: &World) -> Vec<usize> {
+    let requests = world.sigstore().requests();
+    let numbered = requests.iter().enumerate();
+    let openings =
+        numbered.filter(|(_, request)| (&*request.method, &*request.path) == ("HEAD", "/"));
+    openings.map(|(place, _)| place).collect()
+}
+
+#[test]
+fn connection_to_sigstore_is_opened_once_and_before_it_is_needed() {
+    for transport in [Transport::HTTP1, Transport::HTTP2] {
+        let world = World::with(Options::new().transport(transport));
+        world.seal().input("recursive", "true").succeed();
+        let opened = openings(&world);
+        assert_eq!(opened.len(), 1, "{transport:?}");
+        let requests = world.sigstore().requests();
+        let first = requests.iter().position(|one| one.method == "POST");
+        assert!(opened[0] < first.unwrap(), "{requests:?}");
+        // It says nothing of who asks.
+        let opening = &requests[opened[0]];
+        assert_eq!(
+            (&opening.authorization, opening.body_length),
+            (&Authorization::None, 0)
+        );
+        // Who signs nothing opens none.
+        world.sigstore().clear_requests();
+        world.seal().input("recursive", "true").succeed();
+        assert_eq!(openings(&world), [0; 0]);
+    }
+}
+
+#[test]
+fn plain_connection_is_not_opened_ahead() {
+    let world = World::with(Options::new().transport(Transport::PLAIN));
+    world.seal().succeed();
+    assert_eq!(openings(&world), [0; 0]);
+}
+
+#[test]
+fn connection_that_is_not_opened_ahead_is_opened_when_it_is_needed() {
+    for fault in [
+        Fault::on("HEAD", "/").status(503),
+        Fault::on("HEAD", "/").reset(),
+        Fault::on("HEAD", "/").delay(Duration::from_secs(25)),
+    ] {
+        let world = World::with(Options::new().transport(Transport::HTTP1));
+        world.sigstore().fault(fault);
+        let began = Instant::now();
+        let outcome = world.seal().succeed();
+        assert_eq!(outcome.output("signed"), "true");
+        outcome.does_not_say(&["::warning::", "retry"]);
+        assert!(began.elapsed() < Duration::from_secs(20));
+        assert_eq!(openings(&world).len(), 1);
+    }
 }

@@ -137,3 +137,20 @@ impl Run {
             .count()
     }
 }
+
+#[tokio::test]
+async fn connection_is_opened_once_however_often_a_certificate_is_expected() {
+    let config = signing_config("https://127.0.0.1:1", 1);
+    let trust = Arc::new(recorded_trust(Some(config.to_string())).await);
+    let source = TokenSource::GitHub {
+        request_url: "http://127.0.0.1:1/token".to_owned(),
+        request_token: Secret::new("request"),
+        audience: "sigstore".to_owned(),
+    };
+    let keyless = Keyless::new(trust, client(), source, impatient(), &Events::silent()).unwrap();
+    keyless.expect();
+    assert_eq!(keyless.connections(), 1);
+    assert!(keyless.ready().await.is_err());
+    keyless.expect();
+    assert_eq!(keyless.connections(), 1);
+}

@@ -73,7 +73,7 @@ impl CertificateProblem {
             }
             Self::NotBegun(_) => "is the clock of this machine wrong?".to_owned(),
             Self::OtherName(_) => format!(
-                "name the registry as its certificate does, or give `{host}` a certificate for that name (subjectAltName)"
+                "name the server as its certificate does, or give `{host}` a certificate for that name (subjectAltName)"
             ),
             Self::IsAuthority => format!(
                 "give `{host}` a certificate of its own (`CA:FALSE`), issued by that authority, and the authority's in `ca-bundle`"
@@ -144,6 +144,18 @@ mod tests {
                 other_name(&["b.test", "c.test"]),
                 "its certificate is for `b.test`, `c.test` alone",
             ),
+            (
+                other_name(&["a", "b", "c", "d", "e", "f", "g"]),
+                "its certificate is for `a`, `b`, `c`, `d`, `e`, 2 more alone",
+            ),
+            (
+                other_name(&["a\n::error::b\u{1b}"]),
+                "its certificate is for `a::error::b` alone",
+            ),
+            (
+                other_name(&[&"a".repeat(200)]),
+                &format!("its certificate is for `{}` alone", "a".repeat(100)),
+            ),
             (other_name(&[]), "its certificate is for another name"),
             (
                 CertificateError::BadSignature,
@@ -151,6 +163,49 @@ mod tests {
             ),
         ] {
             assert_eq!(CertificateProblem::of(&error).to_string(), text);
+        }
+        // The library has two of some, and says in one of them alone when, and for whom.
+        for (error, problem) in [
+            (CertificateError::Expired, CertificateProblem::Ended(None)),
+            (
+                CertificateError::NotValidYet,
+                CertificateProblem::NotBegun(None),
+            ),
+            (
+                CertificateError::NotValidForName,
+                CertificateProblem::OtherName(Vec::new()),
+            ),
+        ] {
+            assert_eq!(CertificateProblem::of(&error), problem);
+        }
+    }
+
+    #[test]
+    fn each_problem_has_a_cure_that_names_the_server() {
+        use CertificateProblem::{
+            Ended, IsAuthority, NotBegun, Other, OtherName, UnknownAuthority,
+        };
+        for (problem, cure) in [
+            (
+                UnknownAuthority,
+                "if `a.test` is what it should be, give the certificate of its authority in `ca-bundle`",
+            ),
+            (
+                Ended(None),
+                "renew the certificate of `a.test`; or is the clock of this machine wrong?",
+            ),
+            (NotBegun(None), "is the clock of this machine wrong?"),
+            (
+                OtherName(Vec::new()),
+                "name the server as its certificate does, or give `a.test` a certificate for that name (subjectAltName)",
+            ),
+            (
+                IsAuthority,
+                "give `a.test` a certificate of its own (`CA:FALSE`), issued by that authority, and the authority's in `ca-bundle`",
+            ),
+            (Other("x".to_owned()), "look at the certificate of `a.test`"),
+        ] {
+            assert_eq!(problem.cure("a.test"), cure);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! A server's certificate that is not accepted: one plain line says why, another what to do, and nothing is tried again.
 
-use sandbox::{Options, ServerCertificate, Transport};
+use sandbox::{Options, ServerCertificate, Sigstore, Transport};
 
 use crate::support::World;
 
@@ -26,7 +26,7 @@ fn certificate_that_is_not_accepted_is_told_with_its_cause_and_its_cure() {
             (
                 ServerCertificate::ForAnotherName,
                 "its certificate is for ",
-                "name the registry as its certificate does",
+                "name the server as its certificate does",
             ),
             (
                 ServerCertificate::OfTheAuthority,
@@ -57,4 +57,23 @@ fn certificate_that_is_not_accepted_is_told_with_its_cause_and_its_cure() {
         let right = World::with(Options::new().transport(transport));
         right.create().succeed();
     }
+}
+
+#[test]
+fn certificate_of_a_service_of_sigstore_has_the_same_words() {
+    let world = World::new();
+    let transport = Transport::HTTP1.showing(ServerCertificate::ForAnotherName);
+    let other = Sigstore::start_by(transport);
+    let seal = world
+        .seal()
+        .input("signing-config", other.signing_config())
+        .input("trusted-root", other.trusted_root());
+    let cure = format!(
+        "name the server as its certificate does, or give `{}",
+        other.url()
+    );
+    let outcome = seal.end_with(1);
+    outcome.says(&["its certificate is for ", &cure]);
+    outcome.does_not_say(&["InvalidCertificate", "retry"]);
+    assert_eq!(world.tags().len(), 0);
 }

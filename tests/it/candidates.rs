@@ -371,3 +371,37 @@ fn ten_thousand_descriptors_are_looked_at_and_no_more() {
     once(world.verify("v1")).end_with(3);
     assert_eq!(world.sigstore().entries(), 1);
 }
+
+/// What a registry does to a part of a signature.
+type Misdeed = (&'static str, fn(sandbox::Trigger) -> Fault);
+
+#[test]
+fn candidate_that_is_longer_than_any_or_of_another_type_is_none_and_is_said() {
+    let faults: [Misdeed; 3] = [
+        ("manifests", |on| on.endless_body()),
+        ("manifests", |on| on.wrong_content_type("text/html")),
+        ("blobs", |on| on.endless_body()),
+    ];
+    for kind in [Referrers::Api, Referrers::TagSchema] {
+        for (part, fault) in faults {
+            let world = World::with(Options::new().referrers(kind));
+            let digest = world.seal().succeed().output("digest").to_owned();
+            let held = world.listed(&digest)[0].clone();
+            let layer = world.manifest(&held)["layers"][0]["digest"].clone();
+            let held = match part {
+                "blobs" => layer.as_str().unwrap(),
+                _ => &held,
+            };
+            let on = Fault::on("GET", &format!("*/{part}/{held}")).times(u32::MAX);
+            world.registry().fault(fault(on));
+            world.verify("v1").end_with(3);
+            let outcome = once(world.seal()).succeed();
+            assert_eq!(outcome.output("sign-skipped"), "false", "{kind:?} {part}");
+            assert!(!warnings(&outcome).is_empty(), "{}", outcome.log);
+            world.registry().clear_faults();
+            assert_eq!(world.listed(&digest).len(), 2, "{kind:?} {part}");
+            assert_eq!(world.sigstore().entries(), 2, "{kind:?} {part}");
+            world.verify("v1").succeed();
+        }
+    }
+}

@@ -101,6 +101,14 @@ fn taken_as_it_is(repository: &str, inputs: &[&str], theirs: &str, annotations: 
             "{}",
             refused.log
         );
+        // Nothing was tagged or signed: under a second tag, and in the registries that list signatures by tags.
+        let tags = Tool::crane().args(["ls", repository]).succeed();
+        assert_eq!(tags.trim(), "v1");
+        assert_eq!(digest_of(repository, "v1"), theirs);
+        let signed = Tool::cosign_verify(&Workflow::default())
+            .arg(format!("{repository}@{theirs}"))
+            .output();
+        assert!(!signed.status.success());
     }
     let seal = |tags: &[&str]| {
         let seal = Action::seal(repository, inputs, tags);

@@ -271,7 +271,20 @@ fn who_pushes_indexes(table: &mut Table) {
             .input("on-existing-tag", "skip");
         let deep = world.seal().input("recursive", "true");
         let moving = world.seal().input("moving-tags", "latest");
-        let runs = [(&world.seal(), 3), (&deep, 3), (&moving, 3), (&skip, 3)];
+        // Where nothing is signed, the same images stay, and no other tag gets them.
+        let unsigned = world.create().input("tags", "v1\nv2");
+        let code = if index.contains(&world.amd64.digest) {
+            0
+        } else {
+            3
+        };
+        let runs = [
+            (&world.seal(), 3),
+            (&deep, 3),
+            (&moving, 3),
+            (&skip, 3),
+            (&unsigned, code),
+        ];
         for outcome in table.play(who, what, &before, &runs) {
             assert_ne!(
                 outcome.outputs.get("proceed").map(String::as_str),

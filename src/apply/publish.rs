@@ -18,7 +18,7 @@ use super::receipt::{
 };
 use super::signatures::signer::Authority;
 use super::source_gate::SourceGate;
-use super::tags::{Sight, fixed_to_write, look_last, see_tag, see_tags, write_tags};
+use super::tags::{Sight, fixed_to_write, look_last, see_tag, see_tags, tell_step, write_tags};
 use super::unseen::seen;
 use super::verify::{Gated, check, policy};
 use super::versions::{Believed, Versions};
@@ -90,6 +90,7 @@ pub(super) async fn publish(
         let seen = seen(&sights);
         let newer = versions.newer_tags(&seen, image.digest()).await?;
         note_steps(&seen, image, &newer, receipt)?;
+        tell_newer(context, receipt);
         return mark_present(context, receipt).await;
     }
     ledger.save(receipt)?;
@@ -109,6 +110,7 @@ pub(super) async fn publish(
     }
     let newer = versions.newer_tags(&known, image.digest()).await?;
     note_steps(&known, image, &newer, receipt)?;
+    tell_newer(context, receipt);
     if let Some((depth, inputs, _, authority)) = &gate {
         let images = found.images.iter();
         for (repository, image) in publish
@@ -167,6 +169,13 @@ fn note_steps(
             Err(ApplyError::Conflict { conflicts, wanted })
         }
     }
+}
+
+/// Says which moving tags hold a newer version, and stay.
+fn tell_newer(context: &Context, receipt: &Receipt) {
+    let steps = receipt.tags.iter().map(|tag| &tag.step);
+    let newer = steps.filter(|step| step.newer.is_some());
+    newer.for_each(|step| tell_step(context, step));
 }
 
 /// Notes which destinations have the images already, where nothing is done that shows it.

@@ -58,6 +58,25 @@ fn index_that_anybody_could_have_pushed_is_a_conflict_where_something_is_signed(
 }
 
 #[test]
+fn adopting_is_the_cure_where_one_index_with_the_right_images_is_in_the_way() {
+    let world = World::new();
+    let theirs = push_foreign(&world, "v1");
+    world.registry().tag(REPOSITORY, "v2", &theirs);
+    let adopt = format!("adopt it by naming it: `digests: {}`", world.at(&theirs));
+    let both = world.seal().input("tags", "v1\nv2");
+    both.end_with(3).says(&[&adopt]);
+    // Two of them cannot both be it.
+    let mut other = world.manifest("v1");
+    other["annotations"] = json!({"by": "them"});
+    push(&world, Some("v2"), &other.to_string());
+    both.end_with(3).does_not_say(&["adopt it"]);
+    // And one with other images is none.
+    let index = index_of(&[child(&world, &world.amd64.digest, "amd64")]);
+    push(&world, Some("v1"), &index.to_string());
+    world.seal().end_with(3).does_not_say(&["adopt it"]);
+}
+
+#[test]
 fn index_of_others_that_all_tags_hold_is_unchanged_where_nothing_is_signed() {
     let world = World::new();
     let theirs = push_foreign(&world, "v1");

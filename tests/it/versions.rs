@@ -4,6 +4,7 @@ use sandbox::{Fault, Options, Referrers};
 use serde_json::{Value, json};
 
 use crate::attack::{INDEX, MANIFEST, child, descriptor, index_of, push};
+use crate::publish::{Pipeline, TARGET};
 use crate::support::{Action, Outcome, REPOSITORY, World};
 
 const VERSION: &str = "org.opencontainers.image.version";
@@ -220,4 +221,93 @@ fn holder_whose_parts_are_no_manifests_freezes_no_tag() {
     put_no_list(outcome.output("digest"));
     let outcome = release(&world, "seal").end_with(1);
     outcome.says(&["its list cannot be used", "remove it by hand"]);
+}
+
+/// Puts an index that says it is version 99.0.0 under `latest` where images are published.
+fn push_newest(pipeline: &Pipeline) -> String {
+    let mut index = index_of(&[]);
+    index["annotations"] = json!({VERSION: "99.0.0"});
+    let index = index.to_string();
+    pipeline
+        .target
+        .push_raw(TARGET, Some("latest"), INDEX, index.as_bytes())
+}
+
+/// Asks that log and summary say why `latest` was left alone.
+fn stayed(outcome: &Outcome, why: &str) {
+    outcome.says(&["latest`: left alone: it holds version"]);
+    assert!(outcome.summary.contains(why), "{}", outcome.summary);
+}
+
+fn latest(pipeline: &Pipeline) -> Option<String> {
+    pipeline.target.tags(TARGET).remove("latest")
+}
+
+#[test]
+fn version_where_images_are_published_counts_if_it_is_signed_or_nobody_asks() {
+    let pipeline = Pipeline::new();
+    let theirs = push_newest(&pipeline);
+    let (_, index) = pipeline.build();
+    let source = pipeline.world.at(&index);
+    let unchecked = pipeline.publish(&source);
+    let unchecked = unchecked.input("tags", pipeline.there("1.0.0")).succeed();
+    unchecked.says(&["::warning::", "nothing was verified"]);
+    stayed(&unchecked, "holds `99.0.0`, which is newer than `1.0.0`");
+    assert_eq!(latest(&pipeline), Some(theirs));
+    let checked = pipeline.checked(&source);
+    let checked = checked.input("tags", pipeline.there("1.0.0")).succeed();
+    checked.says(&["calls itself version 99.0.0 and has no signature by this workflow"]);
+    assert_eq!(latest(&pipeline), Some(index));
+}
+
+#[test]
+fn version_that_another_ref_of_the_workflow_published_counts() {
+    let pipeline = Pipeline::new();
+    let world = &pipeline.world;
+    let on_ref = |name: &str| {
+        let workflow = format!("octo-org/octo-app/.github/workflows/release.yml@{name}");
+        world.sigstore().set_claim("job_workflow_ref", workflow);
+        world.sigstore().set_claim("ref", name);
+    };
+    let release = |version: &str| {
+        on_ref(&format!("refs/tags/{version}"));
+        let create = world.create().input("tags", "");
+        let annotation = format!("{VERSION}={version}");
+        let made = create.input("annotations", annotation).succeed();
+        let index = made.output("digest").to_owned();
+        world.sign(&index).input("recursive", "true").succeed();
+        let publish = pipeline.checked(&world.at(&index));
+        let publish = publish.input("tags", pipeline.there(version));
+        (index, publish.succeed())
+    };
+    let (newest, _) = release("2.0.0");
+    let (_, older) = release("1.0.0");
+    stayed(&older, "holds `2.0.0`, which is newer than `1.0.0`");
+    assert_eq!(latest(&pipeline), Some(newest));
+}
+
+#[test]
+fn version_that_is_published_may_be_that_of_its_images() {
+    let pipeline = Pipeline::new();
+    let theirs = push_newest(&pipeline);
+    let (image, config) = newer_image(&pipeline.world);
+    let create = pipeline.world.create().input("tags", "");
+    let made = create.input("digests", &image).succeed();
+    let source = pipeline.world.at(made.output("digest"));
+    let publish = pipeline.publish(&source);
+    let publish = publish.input("tags", pipeline.there("main"));
+    let reads = || {
+        let requests = pipeline.target.requests();
+        let is_read = |request: &&sandbox::Request| {
+            request.method == "GET" && request.path.ends_with(&config)
+        };
+        requests.iter().filter(is_read).count()
+    };
+    // Where no tag moves it decides nothing.
+    publish.clone().input("moving-tags", "").succeed();
+    assert_eq!(reads(), 0);
+    let outcome = publish.succeed();
+    stayed(&outcome, "holds `99.0.0`, which is newer than `9.0.0`");
+    assert_eq!(latest(&pipeline), Some(theirs));
+    assert_eq!(reads(), 1);
 }

@@ -116,6 +116,20 @@ fn preflight_takes_tags_anywhere_and_digests_where_they_are_known() {
     let more = preflight(&[("digests", DIGEST), ("on-existing-tag", "skip")]);
     assert_eq!(more.digests[0].repository.to_string(), "ghcr.io/o/r");
     assert_eq!(more.on_existing, OnExistingTag::Skip);
+    assert!(plain.policy.is_some() && more.policy.is_some());
+    assert!(preflight(&[("sign", "false")]).policy.is_none());
+}
+
+#[test]
+fn who_never_signs_says_so() {
+    let given = |sign: &str| {
+        let digests = ("digests", DIGEST);
+        let tags = ("tags", "v1");
+        let image = ("image", "ghcr.io/o/r");
+        seal(&[image, tags, digests, ("sign", sign)]).signing
+    };
+    assert!(given("false").is_none());
+    assert!(given("true").is_some() && given("").is_some());
 }
 
 #[test]
@@ -204,6 +218,11 @@ fn what_is_wrong_is_said_once_and_nothing_follows_from_it() {
     let wrong = [
         ("command", "seel", "`seel` is none of `seal`"),
         ("digests", "sha256:1", "`sha256:1` is not a digest"),
+        (
+            "digests",
+            "ghcr.io/o/r:v1",
+            "`ghcr.io/o/r:v1` is not a digest",
+        ),
         ("digests-folder", "nowhere", "could not list `nowhere`"),
     ];
     for (input, text, problem) in wrong {

@@ -65,11 +65,13 @@ impl Workflow {
             commit,
         } = self;
         let url = stack("TOKEN_URL");
-        let mut url =
-            format!("{url}&claim.job_workflow_ref={reference}&claim.repository={repository}");
-        if let Some(commit) = commit {
-            url += &format!("&claim.sha={commit}");
-        }
+        let commit = commit
+            .as_ref()
+            .map(|commit| format!("&claim.sha={commit}"))
+            .unwrap_or_default();
+        let url = format!(
+            "{url}&claim.job_workflow_ref={reference}&claim.repository={repository}{commit}"
+        );
         [
             ("ACTIONS_ID_TOKEN_REQUEST_URL", url),
             ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", stack("TOKEN")),

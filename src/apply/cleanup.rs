@@ -17,7 +17,7 @@ use crate::plan::{
     CleanupStep, LeaveReason, Shown, TagKind, TakeBack, Vouched, decide_cleanup, leave_to_hand,
     unnamed_tags,
 };
-use crate::registry::{DeletionError, Doomed};
+use crate::registry::{DeletionError, Doomed, MayDelete};
 
 /// Takes back what a run wrote.
 pub(super) async fn cleanup(
@@ -111,17 +111,20 @@ async fn take_back(
     tags: &[CleanupTag],
     ended: &UnboundedSender<CleanupTag>,
 ) {
-    let mut doomed: BTreeMap<&Digest, Vec<&CleanupTag>> = BTreeMap::new();
+    let mut doomed: BTreeMap<(&Digest, MayDelete), Vec<&CleanupTag>> = BTreeMap::new();
     for tag in tags {
         let CleanupStep::TakeBack(back) = &tag.step else {
             continue;
         };
         match back.before() {
             Some(before) => tell(ended, restore(context, tag, back, before).await),
-            None => doomed.entry(back.wrote()).or_default().push(tag),
+            None => {
+                let goes = (back.wrote(), may_delete(back));
+                doomed.entry(goes).or_default().push(tag);
+            }
         }
     }
-    for (digest, tags) in doomed {
+    for ((digest, may_delete), tags) in doomed {
         let mut still = Vec::new();
         for tag in tags {
             match changed(context, tag, digest).await {
@@ -134,6 +137,7 @@ async fn take_back(
             repository,
             digest,
             tags: &names,
+            may_delete,
         };
         let stays: BTreeMap<Tag, DeletionError> = context
             .registry
@@ -145,6 +149,15 @@ async fn take_back(
             let error = stays.get(&tag.tag.tag);
             tell(ended, gone(context, tag, digest, error).await);
         }
+    }
+}
+
+/// SECURITY: the same bytes may have been there before the run, or be listed by an index of somebody else's.
+fn may_delete(back: &TakeBack) -> MayDelete {
+    if back.created() {
+        MayDelete::Manifest
+    } else {
+        MayDelete::Tags
     }
 }
 

@@ -156,6 +156,7 @@ fn signed_images(receipt: &Receipt) -> Vec<ImageRecord> {
                 digest: signature.subject.digest.clone(),
                 media_type: MediaType::OciIndex,
                 observed: false,
+                created: false,
                 platforms: Vec::new(),
                 attestations: Vec::new(),
                 tags: Vec::new(),

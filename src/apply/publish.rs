@@ -1,6 +1,7 @@
 //! The command `publish`: copies an image, or all of a record, and all that belongs to it, changing no byte, and tags it
 //! last. What the destinations have is not trusted to be whole: every part is asked for, and what is missing is brought.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::future::Future;
 
@@ -23,7 +24,7 @@ use super::unseen::seen;
 use super::verify::{Gated, check, policy};
 use super::versions::{Believed, Versions};
 use super::{ApplyError, Context, Ledger};
-use crate::domain::{FullTag, Manifest, Reference, Repository};
+use crate::domain::{Digest, FullTag, Manifest, Reference, Repository};
 use crate::inputs::{Mode, Publish};
 use crate::plan::{
     Newer, SeenTag, TagStep, Vouched, contents_of, decide_published, images_of, version_made,
@@ -95,7 +96,14 @@ pub(super) async fn publish(
     }
     ledger.save(receipt)?;
     let vetting = Vetting::new(passed, publish.referrers);
-    let brought = bring_everywhere(context, publish, &found, &sights, &vetting, receipt).await;
+    let walk = Walk {
+        context,
+        found: &found,
+        sights: &sights,
+        vetting: &vetting,
+        ledger,
+    };
+    let brought = walk.bring_everywhere(&publish.destinations, receipt).await;
     receipt.referrers = vetting.into_receipts();
     tell_referrers(context, &receipt.referrers);
     brought?;
@@ -205,32 +213,70 @@ async fn mark_present(context: &Context, receipt: &mut Receipt) -> Result<(), Ap
         .await
 }
 
-/// Brings the image everywhere, or as far as it goes: what fails at one destination keeps no other from getting it.
-async fn bring_everywhere(
-    context: &Context,
-    publish: &Publish,
-    found: &Found,
-    sights: &[Sight],
-    vetting: &Vetting<'_>,
-    receipt: &mut Receipt,
-) -> Result<(), ApplyError> {
-    context.events.phase("Copy");
-    let each = publish
-        .destinations
-        .iter()
-        .map(|repository| bring(context, repository, found, sights, vetting));
-    let mut failure = None;
-    for (repository, (brought, ended)) in publish.destinations.iter().zip(join_all(each).await) {
-        tell(context, repository, &brought);
-        match ended {
-            Ok(()) => receipt.note_published(repository, &brought),
-            Err(error) => {
-                receipt.note_brought(repository, &brought);
-                failure = failure.or(Some(error));
+/// What every destination is brought by.
+struct Walk<'a> {
+    context: &'a Context,
+    found: &'a Found,
+    sights: &'a [Sight],
+    vetting: &'a Vetting<'a>,
+    ledger: &'a Ledger,
+}
+
+impl Walk<'_> {
+    /// Brings the image everywhere, or as far as it goes: what fails at one destination keeps no other from getting it.
+    async fn bring_everywhere(
+        &self,
+        destinations: &[Repository],
+        receipt: &mut Receipt,
+    ) -> Result<(), ApplyError> {
+        self.context.events.phase("Copy");
+        let shared = RefCell::new(&mut *receipt);
+        let each = destinations
+            .iter()
+            .map(|repository| self.bring(repository, &shared));
+        let ended = join_all(each).await;
+        let mut failure = None;
+        for (repository, (brought, ended)) in destinations.iter().zip(ended) {
+            tell(self.context, repository, &brought);
+            match ended {
+                Ok(()) => receipt.note_published(repository, &brought),
+                Err(error) => {
+                    receipt.note_brought(repository, &brought);
+                    failure = failure.or(Some(error));
+                }
             }
         }
+        failure.map_or(Ok(()), Err)
     }
-    failure.map_or(Ok(()), Err)
+
+    async fn bring(
+        &self,
+        to: &Repository,
+        receipt: &RefCell<&mut Receipt>,
+    ) -> (Brought, Result<(), ApplyError>) {
+        let (context, found) = (self.context, self.found);
+        let is_other = |source: &&Source| !matches!(source, Source::Repository(repository) if repository == to);
+        let from: Vec<Source> = found.sources.iter().filter(is_other).cloned().collect();
+        // What is about to be created, the record says before it is: a cleanup may delete it.
+        let on_creation = |digest: &Digest| {
+            let mut receipt = receipt.borrow_mut();
+            if receipt.note_creation(to, digest) {
+                self.ledger.save(&receipt)?;
+            }
+            Ok(())
+        };
+        let carrier = Carrier::new(context, &from, to, Care::Healing).telling(&on_creation);
+        held(self.sights, to).for_each(|held| carrier.note_there(held.digest()));
+        found.images.iter().for_each(|image| carrier.know(image));
+        let belongings = Belongings::new(context, &from, to, &carrier, self.vetting);
+        let ended = async {
+            let images = found.images.iter();
+            try_join_all(images.map(|image| carrier.bring(image.digest()))).await?;
+            belongings.bring().await
+        };
+        let ended = ended.await;
+        (carrier.brought(), ended)
+    }
 }
 
 /// What the tags of `repository` hold: it has that.
@@ -239,29 +285,6 @@ fn held<'a>(sights: &'a [Sight], repository: &Repository) -> impl Iterator<Item 
         Sight::Seen(seen) if seen.tag.repository == *repository => seen.holds.as_ref(),
         Sight::Seen(_) | Sight::Denied { .. } => None,
     })
-}
-
-async fn bring(
-    context: &Context,
-    to: &Repository,
-    found: &Found,
-    sights: &[Sight],
-    vetting: &Vetting<'_>,
-) -> (Brought, Result<(), ApplyError>) {
-    let is_other =
-        |source: &&Source| !matches!(source, Source::Repository(repository) if repository == to);
-    let from: Vec<Source> = found.sources.iter().filter(is_other).cloned().collect();
-    let carrier = Carrier::new(context, &from, to, Care::Healing);
-    held(sights, to).for_each(|held| carrier.note_there(held.digest()));
-    found.images.iter().for_each(|image| carrier.know(image));
-    let belongings = Belongings::new(context, &from, to, &carrier, vetting);
-    let ended = async {
-        let images = found.images.iter();
-        try_join_all(images.map(|image| carrier.bring(image.digest()))).await?;
-        belongings.bring().await
-    };
-    let ended = ended.await;
-    (carrier.brought(), ended)
 }
 
 fn tell(context: &Context, repository: &Repository, brought: &Brought) {

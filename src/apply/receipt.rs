@@ -101,6 +101,8 @@ pub struct PlaceReceipt {
     pub repository: Repository,
     /// Whether it has the index.
     pub state: PlaceState,
+    /// Whether it was seen to lack the index right before this run pushed it.
+    pub created: bool,
     /// Manifests that it lacked and that were copied there.
     pub brought: Vec<Digest>,
     /// Configs and layers that it lacked though it had the index, and that were copied there.
@@ -193,6 +195,7 @@ impl PlaceReceipt {
         Self {
             repository: repository.clone(),
             state: PlaceState::Lacking,
+            created: false,
             brought: Vec::new(),
             blobs: Vec::new(),
             lists: Vec::new(),
@@ -212,6 +215,18 @@ impl Receipt {
     pub fn signed_anything(&self) -> bool {
         let mut origins = self.signatures.iter().map(|signature| signature.origin);
         origins.any(|origin| origin == Origin::Made)
+    }
+
+    /// Notes that a repository lacks an index that is about to be pushed there. Returns whether that was not noted before.
+    pub(super) fn note_creation(&mut self, repository: &Repository, digest: &Digest) -> bool {
+        let indexes = self.indexes_mut().filter(|index| index.digest == *digest);
+        let places = indexes.flat_map(|index| &mut index.places);
+        let mut is_new = false;
+        for place in places.filter(|place| place.repository == *repository) {
+            is_new |= !place.created;
+            place.created = true;
+        }
+        is_new
     }
 
     /// Notes that a repository has the index now, and what of its parts it lacked before.
@@ -333,11 +348,12 @@ impl Receipt {
             .indexes()
             .flat_map(|index| index.places.iter().map(move |place| (index, place)));
         places
-            .map(|(index, place)| self.record_of(index, &place.repository))
+            .map(|(index, place)| self.record_of(index, place))
             .collect()
     }
 
-    fn record_of(&self, index: &IndexReceipt, repository: &Repository) -> ImageRecord {
+    fn record_of(&self, index: &IndexReceipt, place: &PlaceReceipt) -> ImageRecord {
+        let repository = &place.repository;
         let platform = |(platform, child): (&_, &Child)| PlatformRecord {
             platform: ToString::to_string(platform),
             digest: child.digest.clone(),
@@ -365,6 +381,7 @@ impl Receipt {
             digest: index.digest.clone(),
             media_type: index.media_type.clone(),
             observed: index.observed,
+            created: place.created,
             platforms: index.platforms.iter().map(platform).collect(),
             attestations: index.attestations.clone(),
             tags: tags.map(tag).collect(),

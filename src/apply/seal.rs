@@ -70,14 +70,14 @@ pub(super) async fn seal(
         authority.iter().for_each(Authority::prepare);
     }
     let signer = authority.as_ref().zip(glance);
-    let Some(walk) = look_and_push(context, seal, &plan, signer, ledger, receipt).await? else {
+    let Some(walk) = look(context, seal, &plan, signer, ledger, receipt).await? else {
         return Ok(());
     };
     let lost = match seal.order {
         Order::SignThenTag => {
             // The last look before they are written, taken while the signatures are listed.
             let look = look_last(context, fixed_to_write(receipt));
-            let (unsettled, look) = walk.sign(receipt, look).await?;
+            let (unsettled, look) = walk.push_and_sign(receipt, look).await?;
             // Every signature is listed now. That it stays so is seen to while the tags are written.
             let tagging = tag(context, ledger, &plan, look, &versions, receipt);
             let (tagged, lost) = tokio::join!(tagging, settle(unsettled));
@@ -85,6 +85,7 @@ pub(super) async fn seal(
             lost
         }
         Order::TagThenSign => {
+            walk.push(receipt).await?;
             let look = look_last(context, fixed_to_write(receipt)).await;
             tag(context, ledger, &plan, look, &versions, receipt).await?;
             let (unsettled, ()) = walk.sign(receipt, async {}).await?;
@@ -170,8 +171,8 @@ async fn tag(
     }
 }
 
-/// Finds what has to be signed, and brings the index to where it lacks. Where nothing may be changed there is no walk.
-async fn look_and_push<'a>(
+/// Finds what has to be signed, and where the index is to be created. Where nothing may be changed there is no walk.
+async fn look<'a>(
     context: &'a Context,
     seal: &'a Seal,
     plan: &'a SealPlan,
@@ -179,27 +180,47 @@ async fn look_and_push<'a>(
     ledger: &'a Ledger,
     receipt: &mut Receipt,
 ) -> Result<Option<Walk<'a>>, ApplyError> {
-    let signing = match (&seal.signing, signer) {
-        (Some(signing), Some((authority, glance))) => {
-            let subjects = subjects(plan, signing.depth, ledger);
-            let unsigned = authority.find_unsigned(context, subjects, signing, glance, receipt);
-            Some((authority, signing, unsigned.await?))
-        }
-        _ => None,
+    let unsigned = async {
+        Ok::<_, ApplyError>(match (&seal.signing, signer) {
+            (Some(signing), Some((authority, glance))) => {
+                let subjects = subjects(plan, signing.depth, ledger);
+                let unsigned = authority.find_unsigned(context, subjects, signing, glance, receipt);
+                Some((authority, signing, unsigned.await?))
+            }
+            _ => None,
+        })
     };
+    let lacking = async { Ok(lacking(context, plan).await) };
+    let (signing, lacking) = tokio::try_join!(unsigned, lacking)?;
     if context.mode == Mode::DryRun {
         return Ok(None);
     }
+    for repository in lacking {
+        receipt.note_creation(repository, plan.target.manifest().digest());
+    }
+    // What is about to be created, the record says before it is: a cleanup may delete it.
     ledger.save(receipt)?;
-    let walk = Walk {
+    Ok(Some(Walk {
         context,
         seal,
         plan,
         ledger,
         signing,
-    };
-    walk.push(receipt).await?;
-    Ok(Some(walk))
+    }))
+}
+
+/// The repositories that get the index and are seen not to have it. One that does not say is none of them.
+async fn lacking<'a>(context: &Context, plan: &'a SealPlan) -> Vec<&'a Repository> {
+    if context.mode == Mode::DryRun {
+        return Vec::new();
+    }
+    let reference = Reference::Digest(plan.target.manifest().digest().clone());
+    let lacking = plan.destinations.iter().filter(|place| place.push_index);
+    let looks = lacking.map(|Destination { repository, .. }| {
+        let held = context.registry.manifest_digest(repository, &reference);
+        async move { matches!(held.await, Ok(None)).then_some(repository) }
+    });
+    join_all(looks).await.into_iter().flatten().collect()
 }
 
 /// Everything that must have a signature, in each repository.
@@ -341,6 +362,20 @@ impl Walk<'_> {
                 .note(format!("`{}` is in `{repository}`", target.digest()));
         }
         Ok(brought)
+    }
+
+    /// Pushes the index, signs what has to be, and does `last` as late as it can be done beside something else.
+    async fn push_and_sign<T>(
+        &self,
+        receipt: &mut Receipt,
+        last: impl Future<Output = T>,
+    ) -> Result<(Vec<Unsettled<'_>>, T), ApplyError> {
+        if self.signing.is_some() {
+            self.push(receipt).await?;
+            return self.sign(receipt, last).await;
+        }
+        let (pushed, last) = tokio::join!(self.push(receipt), last);
+        pushed.map(|()| (Vec::new(), last))
     }
 
     /// Signs what has to be, and does `last` while the signatures are listed.

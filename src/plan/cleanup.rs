@@ -46,12 +46,13 @@ pub enum CleanupStep {
 /// use manifest_seal::domain::Digest;
 /// use manifest_seal::plan::TakeBack;
 ///
-/// let forged = TakeBack { wrote: Digest::of(b"theirs"), before: None };
+/// let forged = TakeBack { wrote: Digest::of(b"theirs"), before: None, created: true };
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TakeBack {
     wrote: Digest,
     before: Option<Digest>,
+    created: bool,
 }
 
 impl TakeBack {
@@ -65,6 +66,12 @@ impl TakeBack {
     #[must_use]
     pub fn before(&self) -> Option<&Digest> {
         self.before.as_ref()
+    }
+
+    /// Whether the record says that the run created what it wrote there, which may then be deleted with its last tag.
+    #[must_use]
+    pub fn created(&self) -> bool {
+        self.created
     }
 }
 
@@ -147,6 +154,7 @@ pub fn decide_cleanup(
         }
     };
     let back = TakeBack {
+        created: was_created(record.record(), tag, wrote),
         wrote: wrote.clone(),
         before,
     };
@@ -189,6 +197,13 @@ fn entries<'a>(record: &'a Record, tag: &'a FullTag) -> impl Iterator<Item = &'a
     let images = images.filter(move |image| image.image == repository);
     let tags = images.flat_map(|image| &image.tags);
     tags.filter(|entry| entry.tag == tag.tag.as_str())
+}
+
+/// Whether the record says that a run created `digest` in the repository of `tag`.
+fn was_created(record: &Record, tag: &FullTag, digest: &Digest) -> bool {
+    let repository = tag.repository.to_string();
+    let mut images = record.images.iter();
+    images.any(|image| image.created && image.image == repository && image.digest == *digest)
 }
 
 /// Whether a run wrote the tag, or may have: of one that was only to be written, the registry alone knows.

@@ -48,6 +48,10 @@ pub struct ImageRecord {
     /// Whether the run only found it under a tag, and nothing vouches for it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub observed: bool,
+    /// Whether the repository did not have the index before the first run that pushed it. Where that is not known, as in
+    /// the record of an older version, it is false: nothing is deleted that may have been there before.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub created: bool,
     /// What runs where, in the order of the index.
     pub platforms: Vec<PlatformRecord>,
     /// Everything else in the index: attestations.
@@ -158,6 +162,8 @@ impl Record {
         };
         // What a run vouched for stays so, whatever a later one finds.
         image.observed &= earlier.observed;
+        // A rerun finds what the first one created.
+        image.created |= earlier.created;
         for tag in &mut image.tags {
             let known = earlier
                 .tags
@@ -270,6 +276,7 @@ mod tests {
             digest: Digest::of(b"index"),
             media_type: MediaType::OciIndex,
             observed: false,
+            created: false,
             platforms: Vec::new(),
             attestations: Vec::new(),
             tags,
@@ -323,6 +330,21 @@ mod tests {
             }
             let observed = record.images.first().map(|image| image.observed);
             assert_eq!(observed, Some(first && second));
+        }
+    }
+
+    #[test]
+    fn image_that_a_run_created_stays_so() {
+        for (first, second) in [(true, false), (false, true), (false, false)] {
+            let mut record = Record::default();
+            for created in [first, second] {
+                record.put(ImageRecord {
+                    created,
+                    ..image(Vec::new())
+                });
+            }
+            let created = record.images.first().map(|image| image.created);
+            assert_eq!(created, Some(first || second));
         }
     }
 

@@ -43,7 +43,7 @@ pub use aws::AwsKeys;
 pub use client::Registry;
 pub use copy::Copied;
 pub use credentials::{Credentials, CredentialsError, Login};
-pub use deletion::{DeletionError, Doomed, Stays, steps_by_hand};
+pub use deletion::{DeletionError, Doomed, MayDelete, Stays, steps_by_hand};
 pub use error::{AwsRefusal, Fault, Operation, RegistryError};
 pub use passage::Progress;
 pub use referrer_list::{Entries, Entry, REFERRERS_MAX, Referrer, Slim};

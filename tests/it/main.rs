@@ -20,6 +20,7 @@ mod candidates;
 mod candidates_siege;
 mod certificates;
 mod cleanup;
+mod cleanup_created;
 mod cleanup_cut_short;
 mod contract;
 mod copies;

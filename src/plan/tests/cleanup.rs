@@ -21,6 +21,7 @@ fn record(entries: &[(Option<u8>, u8, TagState)]) -> VouchedRecord {
         digest: digest(*after),
         media_type: MediaType::OciIndex,
         observed: false,
+        created: false,
         platforms: Vec::new(),
         attestations: Vec::new(),
         tags: vec![TagRecord {

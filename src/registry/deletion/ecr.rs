@@ -6,7 +6,7 @@
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{DeletionError, Doomed, Stays, all, refused};
+use super::{DeletionError, Doomed, MayDelete, Stays, all, oci, refused};
 use crate::domain::Tag;
 use crate::registry::aws::{self, AwsKeys};
 use crate::registry::client::Registry;
@@ -39,6 +39,11 @@ pub(super) async fn delete(registry: &Registry, ecr: &Ecr, doomed: Doomed<'_>) -
         Service::Private => "the permission `ecr:BatchDeleteImage`",
         Service::Public => "the permission `ecr-public:BatchDeleteImage`",
     };
+    if doomed.may_delete == MayDelete::Tags
+        && let Err(error) = check_stays(registry, doomed).await
+    {
+        return all(doomed, &error);
+    }
     let mut stays = Stays::new();
     // One by one: each takes only its own failure along.
     for tag in doomed.tags {
@@ -47,6 +52,16 @@ pub(super) async fn delete(registry: &Registry, ecr: &Ecr, doomed: Doomed<'_>) -
         }
     }
     stays
+}
+
+/// Checks that another tag keeps the image, which may have been there before.
+async fn check_stays(registry: &Registry, doomed: Doomed<'_>) -> Result<(), DeletionError> {
+    let others = oci::others(registry, doomed).await;
+    let others = others.map_err(DeletionError::Unlisted)?;
+    if others.is_empty() {
+        return Err(DeletionError::NotCreated);
+    }
+    Ok(())
 }
 
 async fn delete_one(

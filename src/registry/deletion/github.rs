@@ -9,7 +9,7 @@ use reqwest::header::HeaderValue;
 use serde::Deserialize;
 
 use super::api::{Call, escaped};
-use super::{DeletionError, Doomed, Stays, all, refused};
+use super::{DeletionError, Doomed, MayDelete, Stays, all, refused};
 use crate::domain::Reference;
 use crate::registry::client::Registry;
 use crate::registry::credentials::Proof;
@@ -64,6 +64,9 @@ pub(super) async fn delete(registry: &Registry, doomed: Doomed<'_>) -> Stays {
 }
 
 async fn delete_version(registry: &Registry, doomed: Doomed<'_>) -> Result<(), DeletionError> {
+    if doomed.may_delete == MayDelete::Tags {
+        return Err(DeletionError::NotCreated);
+    }
     let package = Package::find(registry, doomed).await?;
     let id = package.settled(doomed).await?;
     let path = format!("{}/versions/{id}", package.path);

@@ -30,6 +30,17 @@ pub struct Doomed<'a> {
     pub digest: &'a Digest,
     /// Which. That no other tag goes along is seen to here.
     pub tags: &'a [Tag],
+    /// What may go with them.
+    pub may_delete: MayDelete,
+}
+
+/// What may be deleted where a registry has no way to delete a tag alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum MayDelete {
+    /// Tags alone: what they hold may have been there before.
+    Tags,
+    /// What they hold, too.
+    Manifest,
 }
 
 /// Why a tag stays.
@@ -56,6 +67,11 @@ pub enum DeletionError {
     /// It said no, or nothing that could be understood.
     #[error(transparent)]
     Refused(Fault),
+    /// It would take along what may have been there before.
+    #[error(
+        "it can only be deleted together with what it holds, and the record does not say that the run created that: it may have been there before"
+    )]
+    NotCreated,
     /// It would take others along.
     #[error("it can only be deleted together with {}, which hold the same", names(.0))]
     Shared(Vec<String>),

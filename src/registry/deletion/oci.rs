@@ -7,7 +7,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use reqwest::Method;
 use serde::Deserialize;
 
-use super::{DeletionError, Doomed, Stays, all, refused};
+use super::{DeletionError, Doomed, MayDelete, Stays, all, refused};
 use crate::domain::{Digest, Reference, Repository, Tag};
 use crate::registry::answers::{Presence, presence};
 use crate::registry::auth::Access;
@@ -58,8 +58,12 @@ pub(super) async fn delete(registry: &Registry, doomed: Doomed<'_>) -> Stays {
     stays
 }
 
-/// SECURITY: takes every tag along that holds the digest, so that there must be none but those that are to go.
+/// SECURITY: takes the manifest along, which must be the run's own, and every tag that holds it, of which there must be none
+/// but those that are to go.
 async fn by_digest(registry: &Registry, doomed: Doomed<'_>) -> Result<(), DeletionError> {
+    if doomed.may_delete == MayDelete::Tags {
+        return Err(DeletionError::NotCreated);
+    }
     let others = others(registry, doomed)
         .await
         .map_err(DeletionError::Unlisted)?;
@@ -111,7 +115,7 @@ fn is_unsupported(answer: &Answer) -> bool {
 }
 
 /// Every other tag that holds the digest.
-async fn others(registry: &Registry, doomed: Doomed<'_>) -> Result<Vec<String>, Fault> {
+pub(super) async fn others(registry: &Registry, doomed: Doomed<'_>) -> Result<Vec<String>, Fault> {
     let is_doomed = |tag: &String| doomed.tags.iter().any(|own| own.as_str() == tag);
     let mut tags = list(registry, doomed.repository).await?;
     // A list that lacks what is known to be there may lack more.

@@ -31,6 +31,7 @@ pub(in crate::apply) struct Carrier<'a> {
     from: &'a [Source],
     to: &'a Repository,
     care: Care,
+    on_creation: Option<OnCreation<'a>>,
     /// Manifests that were read at a source already, until they are needed.
     known: RefCell<BTreeMap<Digest, Manifest>>,
     /// What the repository was seen to have.
@@ -42,6 +43,9 @@ pub(in crate::apply) struct Carrier<'a> {
     /// The names of places that did not answer as they should.
     failed: RefCell<BTreeSet<String>>,
 }
+
+/// Hears of each manifest that the repository was seen to lack, right before it is stored there.
+pub(in crate::apply) type OnCreation<'a> = &'a dyn Fn(&Digest) -> Result<(), ApplyError>;
 
 /// Whether a manifest that is there stands for all that it points to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +92,7 @@ impl<'a> Carrier<'a> {
             from,
             to,
             care,
+            on_creation: None,
             known: RefCell::default(),
             there: RefCell::default(),
             manifests: Once::default(),
@@ -95,6 +100,14 @@ impl<'a> Carrier<'a> {
             copies: Semaphore::new(COPIES_MAX),
             brought: RefCell::default(),
             failed: RefCell::default(),
+        }
+    }
+
+    /// Tells `on_creation` of each manifest that it is about to store.
+    pub(in crate::apply) fn telling(self, on_creation: OnCreation<'a>) -> Self {
+        Self {
+            on_creation: Some(on_creation),
+            ..self
         }
     }
 
@@ -231,6 +244,9 @@ impl<'a> Carrier<'a> {
                 self.forget_parts(&manifest);
                 self.bring_parts(&manifest, inside).await
             };
+            if let Some(on_creation) = self.on_creation {
+                on_creation(digest)?;
+            }
             let (media_type, bytes) = (manifest.media_type(), manifest.bytes());
             self.context
                 .store(self.to, &reference, media_type, bytes, bring_again)

@@ -1,6 +1,6 @@
 //! How each request comes about, through the doors that the rest of the program uses.
 
-use super::super::super::{Copied, Doomed, Referrers, Registry, RegistryError};
+use super::super::super::{Copied, Doomed, MayDelete, Referrers, Registry, RegistryError};
 use super::super::copies::descriptor;
 use super::super::{MANIFEST, tag};
 use super::Means;
@@ -151,6 +151,7 @@ async fn delete(registry: &Registry, repository: &Repository) -> Means {
         repository,
         digest: &digest,
         tags: &tags,
+        may_delete: MayDelete::Manifest,
     });
     if stays.await.is_empty() {
         Means::Done

@@ -6,7 +6,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::ApplyError;
 use crate::domain::{
-    Digest, Events, FullTag, Manifest, MediaType, Patience, Reference, Repository,
+    Digest, Events, FullTag, Manifest, MediaType, Patience, Reference, Repository, TagContent,
 };
 use crate::failure::chain_text;
 use crate::inputs::Mode;
@@ -63,9 +63,8 @@ impl Context {
     }
 
     /// What a tag holds.
-    pub(super) async fn tagged(&self, tag: &FullTag) -> Result<Option<Manifest>, RegistryError> {
-        let reference = tag.reference();
-        self.registry.manifest(&tag.repository, &reference).await
+    pub(super) async fn tagged(&self, tag: &FullTag) -> Result<Option<TagContent>, RegistryError> {
+        self.registry.tag_content(tag).await
     }
 
     /// Sees that a digest is there.

@@ -13,7 +13,7 @@ use super::receipt::Receipt;
 use super::signatures::signer::Authority;
 use super::vouching::find_signatures;
 use super::{ApplyError, Context};
-use crate::domain::{Digest, FullTag, Repository, TokenAbsence};
+use crate::domain::{Digest, FullTag, Repository, TagContent, TokenAbsence};
 use crate::failure::chain_text;
 use crate::inputs::{IndexType, Mode, OnExistingTag, Preflight};
 use crate::plan::{
@@ -294,7 +294,7 @@ impl Sight {
     fn images(&self, goal: Option<&Goal>) -> Vec<HeldImage> {
         let mut images: Vec<HeldImage> = Vec::new();
         for (tag, look) in &self.looks {
-            let Look::Holds(manifest) = look else {
+            let Look::Holds(TagContent::Manifest(manifest)) = look else {
                 continue;
             };
             let by_inputs = |goal: &Goal| vouched_by_inputs(manifest, &goal.assembly, &goal.inputs);

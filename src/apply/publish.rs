@@ -24,7 +24,7 @@ use super::unseen::seen;
 use super::verify::{Gated, check, policy};
 use super::versions::{Believed, Versions};
 use super::{ApplyError, Context, Ledger};
-use crate::domain::{Digest, FullTag, Manifest, Reference, Repository};
+use crate::domain::{Digest, FullTag, Manifest, Reference, Repository, TagContent};
 use crate::inputs::{Mode, Publish};
 use crate::plan::{
     Newer, SeenTag, TagStep, Vouched, contents_of, decide_published, images_of, version_made,
@@ -282,7 +282,9 @@ impl Walk<'_> {
 /// What the tags of `repository` hold: it has that.
 fn held<'a>(sights: &'a [Sight], repository: &Repository) -> impl Iterator<Item = &'a Manifest> {
     sights.iter().filter_map(move |sight| match sight {
-        Sight::Seen(seen) if seen.tag.repository == *repository => seen.holds.as_ref(),
+        Sight::Seen(seen) if seen.tag.repository == *repository => {
+            seen.holds.as_ref().and_then(TagContent::manifest)
+        }
         Sight::Seen(_) | Sight::Denied { .. } => None,
     })
 }

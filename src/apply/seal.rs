@@ -15,7 +15,7 @@ use super::survey::{Destination, Inspection, Known, SealPlan, inspect};
 use super::tags::{LastLook, Sight, are_new, fixed_to_write, look_last, write_tags};
 use super::versions::{Believed, Versions};
 use super::{ApplyError, Context, Ledger};
-use crate::domain::{Digest, Manifest, Reference, Repository};
+use crate::domain::{Digest, Manifest, Reference, Repository, TagContent};
 use crate::inputs::{Depth, Mode, Order, Seal, Signing};
 use crate::plan::{Sameness, SeenTag, Standing, TagKind, Vouched, version_made};
 
@@ -261,7 +261,7 @@ fn held(sights: &[Sight], ledger: &Ledger) -> Vec<Sought> {
         if let Sight::Seen(SeenTag {
             tag,
             kind: TagKind::Fixed,
-            holds: Some(manifest),
+            holds: Some(TagContent::Manifest(manifest)),
         }) = sight
         {
             let sought = tagged(&tag.repository, manifest.digest(), ledger);

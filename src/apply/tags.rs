@@ -226,14 +226,9 @@ async fn others(context: &Context, steps: &[TagStep]) -> Result<Vec<Conflict>, A
         // By GET: where a tag is absent, as it should be, a HEAD would have to be asked again.
         let holds = context.tagged(&step.tag).await?;
         let other = holds.filter(|holds| *holds.digest() != step.after);
-        Ok::<_, ApplyError>(other.map(|holds| Conflict {
-            tag: step.tag.clone(),
-            holds: holds.digest().clone(),
-            found: images_of(&holds),
-            difference: Difference::Odd(
-                "another run wrote it while this one was under way".to_owned(),
-            ),
-        }))
+        let why = "another run wrote it while this one was under way".to_owned();
+        let conflict = |holds| Conflict::new(&step.tag, &holds, Difference::Odd(why));
+        Ok::<_, ApplyError>(other.map(conflict))
     });
     Ok(try_join_all(looks).await?.into_iter().flatten().collect())
 }

@@ -11,7 +11,7 @@ use super::signatures::signer::Authority;
 use super::{ApplyError, Context};
 use crate::domain::{
     Descriptor, Digest, FullTag, ImageConfig, Manifest, ManifestKind, Policy, Reference,
-    Repository, SignatureFormat,
+    Repository, SignatureFormat, TagContent,
 };
 use crate::plan::{Newer, SeenTag, TagKind, VERSION, newer, version_held};
 
@@ -57,8 +57,17 @@ impl Versions<'_> {
     pub(super) async fn newer(
         &self,
         tag: &FullTag,
-        holds: &Manifest,
+        holds: &TagContent,
     ) -> Result<Option<Newer>, ApplyError> {
+        let holds = match holds {
+            TagContent::Manifest(manifest) => manifest,
+            TagContent::Unusable(unusable) => {
+                let (digest, why) = (holds.digest(), unusable.text());
+                let text = format!("`{tag}` holds `{digest}`, and {why}: the tag moves");
+                self.context.events.warn(text);
+                return Ok(None);
+            }
+        };
         let Some(wanted) = &self.wanted else {
             return Ok(None);
         };

@@ -2,7 +2,7 @@
 
 use super::assemble::{Assembly, PlatformMap, Resolved};
 use super::likeness::{Likeness, compare, images_of, platforms_held};
-use crate::domain::{Digest, FullTag, Manifest};
+use crate::domain::{Digest, FullTag, Manifest, TagContent};
 use crate::inputs::OnExistingTag;
 
 /// What came of looking at a tag.
@@ -11,7 +11,7 @@ pub enum Look {
     /// The registry says that there is no such tag.
     Absent,
     /// It holds this.
-    Holds(Manifest),
+    Holds(TagContent),
     /// The registry denies the repository to who may push to it: as far as anybody can see nothing was ever pushed there.
     New(String),
     /// The registry did not say, for this reason.
@@ -103,7 +103,10 @@ pub fn find_tags(
     wanted: Option<(&Assembly, &[Resolved])>,
 ) -> Vec<FoundTag> {
     let first = looks.iter().find_map(|(_, look)| match look {
-        Look::Holds(manifest) => Some((platforms_held(manifest, &[]).ok()?, manifest)),
+        Look::Holds(content) => {
+            let manifest = content.manifest()?;
+            Some((platforms_held(manifest, &[]).ok()?, manifest))
+        }
         Look::Absent | Look::New(_) | Look::Unknown(_) => None,
     });
     let found = |(tag, look): &(FullTag, Look)| FoundTag {
@@ -112,7 +115,16 @@ pub fn find_tags(
             Look::Absent => TagAnswer::Absent,
             Look::New(why) => TagAnswer::New(why.clone()),
             Look::Unknown(why) => TagAnswer::Unknown(why.clone()),
-            Look::Holds(manifest) => measured(manifest, wanted, first.as_ref()),
+            Look::Holds(TagContent::Manifest(manifest)) => {
+                measured(manifest, wanted, first.as_ref())
+            }
+            Look::Holds(content @ TagContent::Unusable(unusable)) => {
+                let held = Held {
+                    digest: content.digest().clone(),
+                    images: Vec::new(),
+                };
+                TagAnswer::Different(held, Some(unusable.text()))
+            }
         },
     };
     looks.iter().map(found).collect()

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::likeness::images_of;
 use super::tags::{Conflict, Difference, Newer, SeenTag, TagKind, TagStep};
 use super::{Child, PlatformMap};
-use crate::domain::{Digest, FullTag, Manifest, Platform};
+use crate::domain::{Digest, FullTag, Manifest, Platform, TagContent};
 
 /// Decides every tag's step, or names every tag that stands in the way. `newer` says which moving tags hold a newer version.
 pub fn decide_published(
@@ -13,21 +12,17 @@ pub fn decide_published(
     seen: &[SeenTag],
     newer: &BTreeMap<FullTag, Newer>,
 ) -> Result<Vec<TagStep>, Vec<Conflict>> {
-    let other = |tag: &&SeenTag| {
-        let holds = tag.holds.as_ref();
-        tag.kind == TagKind::Fixed && holds.is_some_and(|holds| holds.digest() != image.digest())
-    };
-    let conflicts: Vec<Conflict> = seen
-        .iter()
-        .filter(other)
+    // The right bytes under a media type that is not theirs are another thing, too.
+    let is_it = |holds: &TagContent| holds.manifest().map(Manifest::digest) == Some(image.digest());
+    let fixed = seen.iter().filter(|tag| tag.kind == TagKind::Fixed);
+    let conflicts: Vec<Conflict> = fixed
         .filter_map(|tag| {
-            let holds = tag.holds.as_ref()?;
-            Some(Conflict {
-                tag: tag.tag.clone(),
-                holds: holds.digest().clone(),
-                found: images_of(holds),
-                difference: Difference::Images,
-            })
+            let other = tag.holds.as_ref().filter(|holds| !is_it(holds))?;
+            let difference = match other {
+                TagContent::Manifest(_) => Difference::Images,
+                TagContent::Unusable(unusable) => Difference::Odd(unusable.text()),
+            };
+            Some(Conflict::new(&tag.tag, other, difference))
         })
         .collect();
     if !conflicts.is_empty() {

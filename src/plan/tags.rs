@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::assemble::{Assembly, Resolved};
+
 use super::likeness::{Likeness, compare, differences, images_of};
 use super::vouched::{Standing, Vouched};
-use crate::domain::{Digest, FullTag, Manifest, Repository};
+use crate::domain::{Digest, FullTag, Manifest, Repository, TagContent};
 
 /// Whether a tag may move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +25,7 @@ pub struct SeenTag {
     /// Whether it may move.
     pub kind: TagKind,
     /// What it holds; `None` is the registry's own word that it holds nothing.
-    pub holds: Option<Manifest>,
+    pub holds: Option<TagContent>,
 }
 
 /// What is done with a tag.
@@ -62,6 +63,19 @@ pub struct Conflict {
     pub found: Vec<(String, Digest)>,
     /// What makes it differ.
     pub difference: Difference,
+}
+
+impl Conflict {
+    /// A fixed tag that stands in the way by what it holds.
+    #[must_use]
+    pub fn new(tag: &FullTag, holds: &TagContent, difference: Difference) -> Self {
+        Self {
+            tag: tag.clone(),
+            holds: holds.digest().clone(),
+            found: holds.manifest().map(images_of).unwrap_or_default(),
+            difference,
+        }
+    }
 }
 
 /// What makes the content of a tag differ from what it is to hold.
@@ -129,7 +143,7 @@ impl TagStep {
     #[must_use]
     pub fn of_moving(
         tag: &FullTag,
-        holds: Option<&Manifest>,
+        holds: Option<&TagContent>,
         target: &Digest,
         newer: Option<Newer>,
     ) -> Self {
@@ -162,7 +176,7 @@ pub fn decide_tags(
     let mut same: Vec<Equivalent> = Vec::new();
     for tag in seen.iter().filter(|tag| tag.kind == TagKind::Fixed) {
         let Some(holds) = &tag.holds else { continue };
-        match stand(holds, assembly, resolved, sameness) {
+        match stand_of(holds, assembly, resolved, sameness) {
             Ok(index) => {
                 let found = Equivalent {
                     repository: tag.tag.repository.clone(),
@@ -172,12 +186,7 @@ pub fn decide_tags(
                     same.push(found);
                 }
             }
-            Err(difference) => conflicts.push(Conflict {
-                tag: tag.tag.clone(),
-                holds: holds.digest().clone(),
-                found: images_of(holds),
-                difference,
-            }),
+            Err(difference) => conflicts.push(Conflict::new(&tag.tag, holds, difference)),
         }
     }
     if !conflicts.is_empty() {
@@ -194,8 +203,8 @@ pub fn decide_tags(
         TagStep {
             tag: tag.tag.clone(),
             kind: tag.kind,
-            before: holds.map(|manifest| manifest.digest().clone()),
-            after: holds.map_or(digest, Manifest::digest).clone(),
+            before: holds.map(|holds| holds.digest().clone()),
+            after: holds.map_or(digest, TagContent::digest).clone(),
             newer: None,
         }
     };
@@ -216,10 +225,23 @@ pub fn lacking_vouchers<'a>(
 ) -> impl Iterator<Item = (&'a Repository, &'a Manifest)> {
     let fixed = seen.iter().filter(|tag| tag.kind == TagKind::Fixed);
     fixed.filter_map(|tag| {
-        let holds = tag.holds.as_ref()?;
+        let holds = tag.holds.as_ref()?.manifest()?;
         let standing = stand(holds, assembly, resolved, Sameness::Images);
         matches!(standing, Ok(Standing::Observed(_))).then_some((&tag.tag.repository, holds))
     })
+}
+
+/// How what a fixed tag holds stands to the index that was made, or what keeps it from staying.
+fn stand_of(
+    holds: &TagContent,
+    assembly: &Assembly,
+    resolved: &[Resolved],
+    sameness: Sameness<'_>,
+) -> Result<Standing, Difference> {
+    match holds {
+        TagContent::Manifest(holds) => stand(holds, assembly, resolved, sameness),
+        TagContent::Unusable(unusable) => Err(Difference::Odd(unusable.text())),
+    }
 }
 
 /// How an index that a fixed tag holds stands to the one that was made; the reason where it may not stay.
@@ -261,7 +283,7 @@ fn target(same: &[Equivalent], seen: &[SeenTag]) -> Option<Standing> {
     let kept = || {
         let first = same.first()?;
         let digest = first.index.manifest().digest();
-        let holds = |tag: &SeenTag| tag.holds.as_ref().map(Manifest::digest) == Some(digest);
+        let holds = |tag: &SeenTag| tag.holds.as_ref().map(TagContent::digest) == Some(digest);
         seen.iter().all(holds).then_some(first)
     };
     vouched.or_else(kept).map(|found| found.index.clone())

@@ -10,7 +10,11 @@ use super::auth::Access;
 use super::client::{Question, Registry, Target};
 use super::error::{Fault, Operation, RegistryError};
 use super::wire::{Answer, ERROR_MAX_BYTES};
-use crate::domain::{Digest, ImageReference, Manifest, MediaType, Reference, Repository};
+use crate::domain::{
+    Digest, FullTag, ImageReference, Manifest, MediaType, Reference, Repository, TagContent,
+    Unusable,
+};
+use crate::http::HttpError;
 
 /// What registries take at most (distribution, Harbor, ACR).
 const MANIFEST_MAX_BYTES: u64 = 4 * 1024 * 1024;
@@ -31,6 +35,21 @@ impl Registry {
                 Operation::Read,
                 repository,
                 object(repository, reference),
+                fault,
+            )
+        })
+    }
+
+    /// Reads what a tag holds, be it a manifest or not. `None` says that there is no such tag; everything that leaves open what
+    /// it holds is an error.
+    pub async fn tag_content(&self, tag: &FullTag) -> Result<Option<TagContent>, RegistryError> {
+        let (repository, reference) = (&tag.repository, tag.reference());
+        let read = self.read_content(repository, &reference).await;
+        read.map_err(|fault| {
+            self.error(
+                Operation::Read,
+                repository,
+                object(repository, &reference),
                 fault,
             )
         })
@@ -81,12 +100,81 @@ impl Registry {
         repository: &Repository,
         reference: &Reference,
     ) -> Result<Option<Manifest>, Fault> {
+        Ok(match self.read(repository, reference).await? {
+            Some(answer) => Some(parsed(answer)?),
+            None => None,
+        })
+    }
+
+    /// Reads what a tag holds.
+    ///
+    /// SECURITY: whoever may push can put anything under a tag. Where that counted as unknown it would stop every run for good.
+    /// It counts as read only with the digest that the registry states: what a proxy or a login page answers has none.
+    async fn read_content(
+        &self,
+        repository: &Repository,
+        reference: &Reference,
+    ) -> Result<Option<TagContent>, Fault> {
+        let answer = match self.read(repository, reference).await {
+            Err(fault) if is_too_long(&fault) => {
+                return self.long_content(repository, reference, fault).await;
+            }
+            answer => answer?,
+        };
+        let Some(answer) = answer else {
+            return Ok(None);
+        };
+        let stated = stated_digest(&answer);
+        let content = match (parsed(answer), stated) {
+            (Err(Fault::Manifest(error)), Some(stated)) => {
+                TagContent::Unusable(Unusable::new(stated, &*error))
+            }
+            (manifest, _) => TagContent::Manifest(manifest?),
+        };
+        Ok(Some(content))
+    }
+
+    /// What is longer than any manifest, and was not read to its end. What the registry states of it is all that there is.
+    async fn long_content(
+        &self,
+        repository: &Repository,
+        reference: &Reference,
+        fault: Fault,
+    ) -> Result<Option<TagContent>, Fault> {
+        let accept = accept();
+        let head = Question {
+            method: Method::HEAD,
+            ..question(repository, reference, &accept)
+        };
+        let answer = self.ask(&head).await?;
+        let length = answer.header("content-length");
+        let length: Option<u64> = length.and_then(|length| length.parse().ok());
+        let is_long =
+            answer.status == 200 && length.is_some_and(|length| length > MANIFEST_MAX_BYTES);
+        match stated_digest(&answer).filter(|_| is_long) {
+            Some(digest) => Ok(Some(TagContent::Unusable(Unusable::new(digest, &fault)))),
+            // Somebody moves it right now, or the registry does not say what it is.
+            None => Err(fault),
+        }
+    }
+
+    /// The answer that has the manifest, its digest checked before anything of it is used.
+    async fn read(
+        &self,
+        repository: &Repository,
+        reference: &Reference,
+    ) -> Result<Option<Answer>, Fault> {
         let accept = accept();
         let answer = self.ask(&question(repository, reference, &accept)).await?;
         match presence(&answer) {
             Presence::Absent => Ok(None),
             Presence::Unknown => Err(answer.fault()),
-            Presence::Present => checked(answer, reference).map(Some),
+            Presence::Present => {
+                let digest = Digest::of(&answer.body);
+                check_asked(&digest, reference, "what was asked for")?;
+                check_stated(&digest, &answer)?;
+                Ok(Some(answer))
+            }
         }
     }
 
@@ -111,8 +199,8 @@ impl Registry {
             }
             _ => (),
         }
-        let manifest = self.read_manifest(repository, reference).await?;
-        Ok(manifest.map(|manifest| manifest.digest().clone()))
+        let content = self.read_content(repository, reference).await?;
+        Ok(content.map(|content| content.digest().clone()))
     }
 
     async fn store(
@@ -186,13 +274,20 @@ pub(super) fn object(repository: &Repository, reference: &Reference) -> String {
     image.to_string()
 }
 
-/// A manifest out of an answer, its digest checked before anything of it is used.
-fn checked(answer: Answer, reference: &Reference) -> Result<Manifest, Fault> {
-    let digest = Digest::of(&answer.body);
-    check_asked(&digest, reference, "what was asked for")?;
-    check_stated(&digest, &answer)?;
+/// The manifest in an answer.
+fn parsed(answer: Answer) -> Result<Manifest, Fault> {
     let media_type = MediaType::from(answer.header("content-type").unwrap_or_default());
     Manifest::parse(answer.body, media_type).map_err(|error| Fault::Manifest(Arc::new(error)))
+}
+
+fn is_too_long(fault: &Fault) -> bool {
+    matches!(
+        fault,
+        Fault::Body {
+            source: HttpError::TooLong { .. },
+            ..
+        }
+    )
 }
 
 fn check_asked(

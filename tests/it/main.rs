@@ -14,6 +14,7 @@ mod support;
 mod ahead;
 mod attack;
 mod aws;
+mod bad_holders;
 mod boundaries;
 mod budget;
 mod candidates;

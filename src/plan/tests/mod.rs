@@ -14,6 +14,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::domain::{
     Descriptor, Digest, FullTag, ImageReference, Manifest, ManifestKind, MediaType, Platform,
+    TagContent, Unusable,
 };
 use crate::inputs::IndexType;
 
@@ -96,7 +97,7 @@ fn fixed(tag: &str, holds: Option<Manifest>) -> SeenTag {
     SeenTag {
         tag: full(tag),
         kind: TagKind::Fixed,
-        holds,
+        holds: holds.map(TagContent::from),
     }
 }
 
@@ -105,6 +106,12 @@ fn moving(tag: &str, holds: Option<Manifest>) -> SeenTag {
         kind: TagKind::Moving,
         ..fixed(tag, holds)
     }
+}
+
+/// Content that is no manifest.
+fn unusable() -> TagContent {
+    let error = Manifest::parse(b"[]".to_vec(), MediaType::OciIndex).unwrap_err();
+    TagContent::Unusable(Unusable::new(Digest::of(b"[]"), &error))
 }
 
 /// The same index as another tool writes it: pretty-printed, children in another order, the type of each config repeated,

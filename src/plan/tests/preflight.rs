@@ -18,15 +18,18 @@ enum State {
     Rewritten,
     Theirs,
     Single,
+    /// No manifest at all.
+    Unusable,
     New,
     Unknown,
 }
 
-use State::{Absent, New, Ours, Rewritten, Single, Theirs, Unknown};
+use State::{Absent, New, Ours, Rewritten, Single, Theirs, Unknown, Unusable};
 
 fn states() -> impl Strategy<Value = Vec<State>> {
-    let state =
-        proptest::sample::select(vec![Absent, Ours, Rewritten, Theirs, Single, New, Unknown]);
+    let state = proptest::sample::select(vec![
+        Absent, Ours, Rewritten, Theirs, Single, Unusable, New, Unknown,
+    ]);
     proptest::collection::vec(state, 1..6)
 }
 
@@ -51,10 +54,11 @@ fn looks(states: &[State]) -> Vec<(FullTag, Look)> {
     let (_, theirs) = made(2);
     let look = |state: &State| match state {
         Absent => Look::Absent,
-        Ours => Look::Holds(ours.manifest.clone().into_content()),
-        Rewritten => Look::Holds(rewritten(&ours.manifest)),
-        Theirs => Look::Holds(theirs.manifest.clone().into_content()),
-        Single => Look::Holds(single_image()),
+        Ours => Look::Holds(ours.manifest.clone().into_content().into()),
+        Rewritten => Look::Holds(rewritten(&ours.manifest).into()),
+        Theirs => Look::Holds(theirs.manifest.clone().into_content().into()),
+        Single => Look::Holds(single_image().into()),
+        Unusable => Look::Holds(unusable()),
         New => Look::New("denied".to_owned()),
         Unknown => Look::Unknown("500".to_owned()),
     };
@@ -134,7 +138,7 @@ proptest! {
             let word = match state {
                 Absent => "absent",
                 Ours | Rewritten => "same",
-                Theirs | Single => "different",
+                Theirs | Single | Unusable => "different",
                 New => "unknown-new",
                 Unknown => "unknown",
             };

@@ -41,16 +41,17 @@ proptest! {
         seen.push(moving("c.test/o/r:latest", None));
         let decided = decide_signed(&assembly, &children, &seen).unwrap();
         let made: &Manifest = &assembly.manifest;
-        let first = seen.iter().find_map(|tag| tag.holds.as_ref()).unwrap_or(made);
-        prop_assert_eq!(decided.target.manifest().digest(), first.digest());
+        let held = |tag: &SeenTag| tag.holds.as_ref().map(|holds| holds.digest().clone());
+        let first = seen.iter().find_map(held).unwrap_or(made.digest().clone());
+        prop_assert_eq!(decided.target.manifest().digest(), &first);
         for (step, tag) in decided.steps.iter().zip(&seen) {
             prop_assert_eq!(&step.tag, &tag.tag);
-            let kept = tag.holds.as_ref().unwrap_or(first);
-            prop_assert_eq!((&step.after, step.writes()), (kept.digest(), tag.holds.is_none()));
+            let kept = held(tag).unwrap_or(first.clone());
+            prop_assert_eq!((&step.after, step.writes()), (&kept, tag.holds.is_none()));
         }
         // What others hold and keep is told once for each repository.
         let others: BTreeSet<_> = seen.iter()
-            .filter(|tag| tag.holds.as_ref().is_some_and(|holds| holds.digest() != first.digest()))
+            .filter(|tag| held(tag).is_some_and(|holds| holds != first))
             .map(|tag| &tag.tag.repository)
             .collect();
         let told: Vec<_> = decided.equivalents.iter().map(|found| &found.repository).collect();
@@ -95,6 +96,34 @@ fn a_tag_on_a_single_image_is_a_conflict() {
         conflicts[0].found.is_empty() && conflicts[0].difference.text().is_some(),
         "{conflicts:?}"
     );
+}
+
+#[test]
+fn what_is_no_manifest_is_a_conflict_and_freezes_nothing() {
+    let children = [resolved(
+        leaf("linux/amd64", 1, MediaType::OciManifest),
+        true,
+    )];
+    let assembly = assembled(&children);
+    let held = |tag: SeenTag| SeenTag {
+        holds: Some(unusable()),
+        ..tag
+    };
+    let seen = [held(fixed("v1", None)), held(moving("latest", None))];
+    for decided in [
+        decide_signed(&assembly, &children, &seen).map(drop),
+        decide_unsigned(&assembly, &children, &seen).map(drop),
+        decide_published(&assembly.manifest, &seen, &BTreeMap::new()).map(drop),
+    ] {
+        let conflicts = decided.unwrap_err();
+        assert_eq!(conflicts.len(), 1);
+        assert_eq!(&conflicts[0].holds, unusable().digest());
+        let why = conflicts[0].difference.text().unwrap();
+        assert!(why.contains("no manifest that can be used"), "{why}");
+    }
+    let moved = decide_signed(&assembly, &children, &seen[1..]).unwrap();
+    assert!(moved.steps[0].writes());
+    assert_eq!(moved.steps[0].before.as_ref(), Some(unusable().digest()));
 }
 
 #[test]
@@ -225,13 +254,13 @@ proptest! {
         prop_assert_eq!(found.is_some(), is_newer);
         let index = |platform: &str| assembled(&[resolved(leaf(platform, 1, MediaType::OciManifest), false)]).manifest;
         let (theirs, mine) = (index("linux/amd64"), index("linux/arm64"));
-        let step = TagStep::of_moving(&full("latest"), Some(&theirs), mine.digest(), found.clone());
+        let step = TagStep::of_moving(&full("latest"), Some(&theirs.clone().into_content().into()), mine.digest(), found.clone());
         prop_assert_eq!((step.newer.is_some(), !step.writes()), (is_newer, is_newer));
         prop_assert_eq!(&step.before, &Some(theirs.digest().clone()));
         let after = if is_newer { theirs.digest() } else { mine.digest() };
         prop_assert_eq!(&step.after, after);
         // What is there goes on to be what it is.
-        let again = TagStep::of_moving(&full("latest"), Some(&mine), mine.digest(), found);
+        let again = TagStep::of_moving(&full("latest"), Some(&mine.clone().into_content().into()), mine.digest(), found);
         prop_assert_eq!((again.newer, again.before), (None, Some(again.after)));
     }
 }

@@ -301,7 +301,8 @@ impl Manifest {
 }
 
 /// How many JSON strings are in `bytes`, names among them.
-fn count_texts(bytes: &[u8]) -> usize {
+#[must_use]
+pub fn count_texts(bytes: &[u8]) -> usize {
     let (mut marks, mut is_escaped) = (0, false);
     for byte in bytes {
         marks += usize::from(*byte == b'"' && !is_escaped);

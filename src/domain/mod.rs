@@ -22,7 +22,9 @@ mod visible;
 pub use digest::{Digest, DigestError, Digester};
 pub use events::{Event, Events};
 pub use full_tag::FullTag;
-pub use manifest::{Descriptor, EMPTY_CONFIG, ImageConfig, Manifest, ManifestError, ManifestKind};
+pub use manifest::{
+    Descriptor, EMPTY_CONFIG, ImageConfig, Manifest, ManifestError, ManifestKind, count_texts,
+};
 pub use media_type::MediaType;
 pub use patience::Patience;
 pub use platform::{Platform, PlatformError};

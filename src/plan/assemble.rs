@@ -75,6 +75,8 @@ pub struct Assembly {
     pub platforms: PlatformMap,
     /// Every digest in it, by the input that it came from.
     pub children: BTreeMap<Digest, Vec<Digest>>,
+    /// Its media type, where an input names it: then no index of another type is the same.
+    pub named_type: Option<MediaType>,
 }
 
 /// Why the given children make no index. Nothing was touched.
@@ -153,11 +155,16 @@ pub fn assemble(resolved: &[Resolved], wanted: &Wanted<'_>) -> Result<Assembly, 
         .iter()
         .map(|input| (Digest::clone(&input.input), members(input)))
         .collect();
+    let named_type = match wanted.media_type {
+        IndexType::Auto => None,
+        IndexType::Oci | IndexType::Docker => Some(media_type.clone()),
+    };
     let manifest = Manifest::parse(bytes, media_type).map_err(AssembleError::Unreadable)?;
     Ok(Assembly {
         manifest: Vouched::made(manifest),
         platforms,
         children,
+        named_type,
     })
 }
 

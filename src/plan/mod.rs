@@ -5,6 +5,7 @@
 
 mod assemble;
 mod cleanup;
+mod differences;
 mod likeness;
 mod preflight;
 mod published;

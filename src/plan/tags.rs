@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::assemble::{Assembly, Resolved};
-
-use super::likeness::{Likeness, compare, differences, images_of};
+use super::differences::differences;
+use super::likeness::{Likeness, compare, images_of};
 use super::vouched::{Standing, Vouched};
 use crate::domain::{Digest, FullTag, Manifest, Repository, TagContent};
 

@@ -1,7 +1,7 @@
 //! What vouches for what tags hold before a build. A registry's word says what is there, and never where it comes from.
 
 use super::assemble::{Assembly, Resolved};
-use super::likeness::differences;
+use super::differences::differences;
 use super::preflight::{FoundTag, Verdict};
 use super::vouched::Vouched;
 use crate::domain::{Digest, Manifest, Repository};

@@ -54,6 +54,7 @@ mod record;
 mod referrers;
 mod release_patch;
 mod report;
+mod same_index;
 mod services;
 mod several;
 mod several_faults;

@@ -1,6 +1,7 @@
 //! The decisions as properties: they hold for every set of children and every state of the tags.
 
 mod cleanup;
+mod differences;
 mod likeness;
 mod preflight;
 mod tags;

@@ -1,0 +1,190 @@
+//! What an index that a tag holds says beside, or instead of, what this run would write.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use serde_json::{Map, Value};
+
+use super::assemble::{Assembly, Resolved};
+use crate::domain::{Manifest, Platform, count_texts};
+
+/// Others wrote what differs, to any length.
+const DIFFERENCES_SHOWN: usize = 8;
+const TEXT_SHOWN_LETTERS: usize = 240;
+/// No tool needs more bytes for what this program writes: so many times its length for white space and escapes, and some more.
+const LENGTH_FACTOR: usize = 4;
+const LENGTH_SPARE_BYTES: usize = 4096;
+
+/// What `holds` says beside, or instead of, what this run would write: entries, as a multiset of digest, media type,
+/// platform and annotations, the index's own fields, and its media type where an input names one. White space in bounds, the
+/// order of fields and entries, and an `artifactType` that repeats the type of the child's config (crane writes it) do not
+/// count.
+pub(super) fn differences(
+    holds: &Manifest,
+    assembly: &Assembly,
+    resolved: &[Resolved],
+) -> Vec<String> {
+    let Ok(document) = serde_json::from_slice::<Value>(holds.bytes()) else {
+        return vec!["it cannot be read again".to_owned()];
+    };
+    let mut found: Vec<String> = form(holds, &document, assembly).collect();
+    let own =
+        |name: &str| ["schemaVersion", "mediaType", "manifests", "annotations"].contains(&name);
+    let nothing =
+        |name: &str, value: &Value| value.is_null() && ["artifactType", "subject"].contains(&name);
+    let fields = document.as_object().into_iter().flatten();
+    // SECURITY: of a field that is unknown here another reader may make something, empty or not.
+    let extra = fields.filter(|(name, value)| !own(name) && !nothing(name, value));
+    found.extend(extra.map(|(name, _)| format!("it has the field `{}`", shown(name))));
+    if document["schemaVersion"] != 2 {
+        found.push("its `schemaVersion` is not 2".to_owned());
+    }
+    let types = config_types(resolved);
+    let entries = |document: &Value| -> Vec<Value> {
+        let entries = document["manifests"].as_array().into_iter().flatten();
+        entries.map(|entry| normal(entry, &types)).collect()
+    };
+    let wanted: Value = serde_json::from_slice(assembly.manifest.bytes()).unwrap_or_default();
+    let (mut held, mut missing) = (entries(&document), entries(&wanted));
+    held.retain(|entry| match missing.iter().position(|one| one == entry) {
+        Some(place) => {
+            missing.remove(place);
+            false
+        }
+        None => true,
+    });
+    found.extend(
+        held.iter()
+            .map(|entry| format!("it has {}", entry_text(entry))),
+    );
+    found.extend(
+        missing
+            .iter()
+            .map(|entry| format!("it lacks {}", entry_text(entry))),
+    );
+    let annotations = |document: &Value| document["annotations"].as_object().cloned();
+    let (held, wanted) = (annotations(&document), annotations(&wanted));
+    let (held, wanted) = (held.unwrap_or_default(), wanted.unwrap_or_default());
+    let names: BTreeSet<_> = held.keys().chain(wanted.keys()).collect();
+    let differing = names
+        .into_iter()
+        .filter(|name| held.get(*name) != wanted.get(*name));
+    found.extend(differing.map(|name| {
+        let value = |annotations: &Map<String, Value>| {
+            let value = annotations.get(name).map(Value::to_string);
+            value.map_or("not there".to_owned(), |value| shown(&value))
+        };
+        let (held, wanted) = (value(&held), value(&wanted));
+        format!("its annotation `{}` is {held}, to be {wanted}", shown(name))
+    }));
+    let more = found.len().saturating_sub(DIFFERENCES_SHOWN);
+    found.truncate(DIFFERENCES_SHOWN);
+    found.extend((more > 0).then(|| format!("and {more} more differences")));
+    found
+}
+
+/// What the bytes show, whatever they say: how many they are, a name that is there twice, the media type.
+fn form(holds: &Manifest, document: &Value, assembly: &Assembly) -> impl Iterator<Item = String> {
+    let (length, own) = (holds.bytes().len(), assembly.manifest.bytes().len());
+    let most = LENGTH_FACTOR * own + LENGTH_SPARE_BYTES;
+    // SECURITY: a signature is for every byte, and nobody has to read the ones that say nothing.
+    let too_long = (length > most).then(|| {
+        format!("it has {length} bytes, most of them white space or the like: this run would write {own}, and up to {most} are the same")
+    });
+    // SECURITY: of two values for a name some readers take the first, some the last.
+    let is_repeated = count_texts(holds.bytes()) != count_texts(document.to_string().as_bytes());
+    let repeated = is_repeated.then(|| "it has a name twice".to_owned());
+    let (held, named) = (holds.media_type(), assembly.named_type.as_ref());
+    let named = named.filter(|named| *named != held);
+    let other_type = named.map(|named| format!("its media type is `{held}`, to be `{named}`"));
+    [too_long, repeated, other_type].into_iter().flatten()
+}
+
+/// The media type of the config of everything that was read.
+fn config_types(resolved: &[Resolved]) -> BTreeMap<String, &str> {
+    let images = resolved.iter().flat_map(|input| &input.leaves);
+    let images = images.map(|leaf| (&leaf.descriptor, &leaf.config_type));
+    let attestations = resolved.iter().flat_map(|input| &input.attestations);
+    let attestations = attestations.map(|one| (&one.descriptor, &one.config_type));
+    images
+        .chain(attestations)
+        .map(|(descriptor, media_type)| (descriptor.digest.to_string(), media_type.as_str()))
+        .collect()
+}
+
+/// An entry of an index, as it is compared: without what is known here and empty, and its platform as this program writes it.
+fn normal(entry: &Value, types: &BTreeMap<String, &str>) -> Value {
+    let mut entry = entry.clone();
+    let Some(fields) = entry.as_object_mut() else {
+        return entry;
+    };
+    let optional = ["annotations", "urls", "artifactType"];
+    fields.retain(|name, value| !(optional.contains(&name.as_str()) && is_empty(value)));
+    let digest = fields
+        .get("digest")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    let config = types.get(digest).copied();
+    if fields.get("artifactType").and_then(Value::as_str) == config {
+        fields.remove("artifactType");
+    }
+    if let Some(platform) = fields.get_mut("platform") {
+        *platform = normal_platform(platform);
+    }
+    entry
+}
+
+/// A platform with no field but those that a platform has, in the spelling of this program; else as it is.
+fn normal_platform(platform: &Value) -> Value {
+    let known = ["architecture", "os", "os.version", "os.features", "variant"];
+    let mut fields = platform.as_object().into_iter().flatten();
+    // Docker has it in its lists.
+    let is_nothing = |name: &str, value: &Value| name == "features" && value.is_null();
+    if fields.any(|(name, value)| !known.contains(&name.as_str()) && !is_nothing(name, value)) {
+        return platform.clone();
+    }
+    serde_json::from_value::<Platform>(platform.clone())
+        .ok()
+        .and_then(|read| serde_json::to_value(read).ok())
+        .unwrap_or_else(|| platform.clone())
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(values) => values.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        Value::String(text) => text.is_empty(),
+        Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+/// A child in few words: what it is for, its digest, and what else it says.
+fn entry_text(entry: &Value) -> String {
+    let digest = entry["digest"].as_str().unwrap_or("no digest");
+    let mut text = format!("the entry `{}`", shown(digest));
+    let platform = &entry["platform"];
+    if let (Some(os), Some(architecture)) =
+        (platform["os"].as_str(), platform["architecture"].as_str())
+    {
+        let platform = shown(&format!("{os}/{architecture}"));
+        // Writing to a string cannot fail.
+        let _ = write!(text, " for {platform}");
+    }
+    for name in ["annotations", "artifactType"] {
+        if let Some(value) = entry.get(name) {
+            let _ = write!(text, ", {name} {}", shown(&value.to_string()));
+        }
+    }
+    text
+}
+
+/// Others' text, short and visible.
+fn shown(text: &str) -> String {
+    let visible = text.chars().filter(|letter| !letter.is_control());
+    let mut shown: String = visible.take(TEXT_SHOWN_LETTERS).collect();
+    if text.chars().nth(TEXT_SHOWN_LETTERS).is_some() {
+        shown.push('…');
+    }
+    shown
+}

@@ -1,0 +1,112 @@
+//! Where an index that a tag holds ends to be the same as the one that a run makes, for what is signed.
+
+use sandbox::Kind;
+use serde_json::Value;
+
+use super::attack::{INDEX, child, index_of, push};
+use crate::support::{Action, REPOSITORY, World};
+
+const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+
+/// A run that signs images of Docker's, as an index of this type where one is named.
+fn seal(world: &World, media_type: &str) -> Action {
+    let push = |platform| {
+        world
+            .registry()
+            .push_image(REPOSITORY, platform, Kind::Docker)
+    };
+    let digests = ["linux/amd64", "linux/arm64"].map(|platform| push(platform).digest);
+    let seal = world.seal().input("digests", digests.join("\n"));
+    seal.input("media-type", media_type)
+}
+
+fn unsigned(action: &Action) -> Action {
+    action.clone().input("sign", "false")
+}
+
+#[test]
+fn index_of_another_type_is_a_conflict_where_an_input_names_one() {
+    for (held, asked, types) in [
+        ("docker", "oci", [DOCKER_LIST, INDEX]),
+        ("oci", "docker", [INDEX, DOCKER_LIST]),
+    ] {
+        let world = World::new();
+        let made = unsigned(&seal(&world, held).elsewhere()).succeed();
+        let digest = made.output("digest").to_owned();
+        let other = seal(&world, asked);
+        let refused = other.end_with(3);
+        let [held_type, asked_type] = types;
+        let text = format!("its media type is `{held_type}`, to be `{asked_type}`");
+        refused.says(&["nothing vouches for it", &text, &digest]);
+        assert_eq!(world.listed(&digest), [""; 0]);
+        // Nobody signs it: it stays. The run that does not name a type signs it, which vouches for it then.
+        unsigned(&other).succeed();
+        assert_eq!(world.tag("v1").as_ref(), Some(&digest));
+        let any = seal(&world, "auto").succeed();
+        assert_eq!(any.output("digest"), digest);
+        assert_eq!(other.elsewhere().succeed().output("digest"), digest);
+        assert_eq!(world.listed(&digest).len(), 1);
+    }
+}
+
+#[test]
+fn index_that_is_named_may_be_of_any_type() {
+    let world = World::new();
+    let made = unsigned(&seal(&world, "docker").elsewhere()).succeed();
+    let digest = made.output("digest");
+    let named = seal(&world, "oci").input("digests", world.at(digest));
+    assert_eq!(named.succeed().output("digest"), digest);
+}
+
+fn right(world: &World) -> Value {
+    index_of(&[
+        child(world, &world.amd64.digest, "amd64"),
+        child(world, &world.arm64.digest, "arm64"),
+    ])
+}
+
+#[test]
+fn white_space_of_a_stranger_is_not_signed() {
+    for (bytes, code) in [(400, 0), (3_500_000, 3)] {
+        let world = World::new();
+        let text = right(&world)
+            .to_string()
+            .replacen('{', &format!("{{{}", " ".repeat(bytes)), 1);
+        let digest = push(&world, Some("v1"), &text);
+        let outcome = world.seal().end_with(code);
+        assert_eq!(world.listed(&digest).len(), usize::from(code == 0));
+        if code == 3 {
+            outcome.says(&[
+                &digest,
+                "most of them white space or the like",
+                "adopt it by naming it",
+            ]);
+            let skip = world.preflight().input("on-existing-tag", "skip");
+            let digests = [world.amd64.digest.as_str(), &world.arm64.digest].join("\n");
+            skip.input("digests", digests).end_with(3);
+            world.create().succeed();
+            assert_eq!(world.listed(&digest), [""; 0]);
+        }
+        assert_eq!(world.tag("v1"), Some(digest));
+    }
+}
+
+#[test]
+fn name_that_is_there_twice_is_not_signed() {
+    for more in [
+        r#"{"schemaVersion":1,"#,
+        r#"{"annotations":{"by":"them","by":"us"},"#,
+    ] {
+        let world = World::new();
+        let text = right(&world).to_string().replacen('{', more, 1);
+        let digest = push(&world, Some("v1"), &text);
+        let seal = world.seal();
+        let seal = if text.contains("by") {
+            seal.input("annotations", "by=us")
+        } else {
+            seal
+        };
+        seal.end_with(3).says(&[&digest, "it has a name twice"]);
+        assert_eq!(world.listed(&digest), [""; 0]);
+    }
+}

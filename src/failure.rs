@@ -64,7 +64,7 @@ impl Failure {
                 ExitCode::Inputs
             }
             Self::DockerConfig(_) | Self::Http(_) | Self::Environment(_) => ExitCode::World,
-            Self::Apply(error) => exit_code(error),
+            Self::Apply(error) => verdict(error).code,
         }
     }
 
@@ -88,7 +88,7 @@ impl Failure {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Apply(error) => hint(error),
+            Self::Apply(error) => verdict(error).cure,
             Self::Credentials(_) => Some(
                 "give logins by `registry-auths`, or log in with docker/login-action and DOCKER_CONFIG".to_owned(),
             ),
@@ -131,113 +131,58 @@ pub fn chain_text(error: &(dyn Error + 'static)) -> String {
     text
 }
 
-fn exit_code(error: &ApplyError) -> ExitCode {
-    match error {
-        ApplyError::Conflict { .. } | ApplyError::Refused(_) => ExitCode::Refused,
-        ApplyError::Preflight(error) => match **error {
-            PreflightError::Unknown(_) => ExitCode::World,
-            PreflightError::Taken(_)
-            | PreflightError::Differ { .. }
-            | PreflightError::Unvouched { .. } => ExitCode::Refused,
-            PreflightError::NoIdentity(_) => ExitCode::Inputs,
-        },
-        ApplyError::Assemble(error) => match error {
-            AssembleError::DuplicatePlatform { .. }
-            | AssembleError::Platforms { .. }
-            | AssembleError::NotDocker { .. } => ExitCode::Inputs,
-            AssembleError::Unwritable(_) | AssembleError::Unreadable(_) => ExitCode::World,
-        },
-        ApplyError::Layout(
-            LayoutError::NoLayout { .. }
-            | LayoutError::NoImage { .. }
-            | LayoutError::ManyImages { .. },
-        )
-        | ApplyError::NoPolicy(_)
-        | ApplyError::UnmetPolicy(_)
-        | ApplyError::NoLegacyLog
-        | ApplyError::NoRecord(_)
-        | ApplyError::NoSuchRecord(_)
-        | ApplyError::UnvouchedRecord { .. }
-        | ApplyError::ObservedImage { .. }
-        | ApplyError::ManyRecorded(_)
-        | ApplyError::EmptyRecord(..)
-        | ApplyError::NoPlatform { .. }
-        | ApplyError::NotAnImage { .. }
-        | ApplyError::LostAttestation { .. } => ExitCode::Inputs,
-        ApplyError::Registry(_)
-        | ApplyError::Signing(_)
-        | ApplyError::Record(_)
-        | ApplyError::Layout(
-            LayoutError::Unreadable { .. }
-            | LayoutError::NoFile(_)
-            | LayoutError::TooLong { .. }
-            | LayoutError::TooMany { .. }
-            | LayoutError::OtherContent { .. }
-            | LayoutError::Malformed { .. },
-        )
-        | ApplyError::MissingChild { .. }
-        | ApplyError::MissingConfig { .. }
-        | ApplyError::NotAtSource { .. }
-        | ApplyError::NoSource(_)
-        | ApplyError::OddIndex { .. }
-        | ApplyError::TooDeep { .. }
-        | ApplyError::TagNotVisible { .. }
-        | ApplyError::MissingImage(_)
-        | ApplyError::FallbackOccupied { .. }
-        | ApplyError::FallbackFull { .. }
-        | ApplyError::FallbackUnwritable(_)
-        | ApplyError::FallbackContended { .. }
-        | ApplyError::OddRecord(_)
-        | ApplyError::NoToken(_)
-        | ApplyError::TooManyReferrers { .. }
-        | ApplyError::SignatureNotStored { .. }
-        | ApplyError::Timeout { .. }
-        | ApplyError::Terminated { .. } => ExitCode::World,
+/// What an error means to whoever started the run.
+struct Verdict {
+    code: ExitCode,
+    cure: Option<String>,
+}
+
+impl ExitCode {
+    fn alone(self) -> Verdict {
+        self.with(None)
+    }
+
+    fn says(self, cure: &str) -> Verdict {
+        self.with(Some(cure.to_owned()))
+    }
+
+    fn with(self, cure: Option<String>) -> Verdict {
+        Verdict { code: self, cure }
     }
 }
 
-fn hint(error: &ApplyError) -> Option<String> {
-    let text = match error {
-        ApplyError::Registry(error) => return registry_hint(error),
-        ApplyError::SignatureNotStored { source, .. } => return hint(source),
-        ApplyError::Signing(error) => return signing_hint(error),
-        ApplyError::NoToken(TokenAbsence::NotAsked) => {
-            "give the job `permissions: id-token: write`. Outside GitHub give `identity-token`"
-        }
-        ApplyError::NoToken(TokenAbsence::Fork(_) | TokenAbsence::Dependabot) => {
-            "nothing gives it one: use `sign: false` there, or `on-signing-failure: warn`"
-        }
-        ApplyError::Conflict { conflicts, .. } if let Some(adopted) = adoptable(conflicts) => {
-            return Some(format!(
-                "choose another version; or, if that index is yours, adopt it by naming it: `digests: {adopted}`"
-            ));
-        }
-        ApplyError::Conflict { .. } => {
-            "these tags are promised never to change: choose another version, remove the tag by hand if it is wrong, or name it in `moving-tags` if it may move"
-        }
-        ApplyError::Preflight(error) => return preflight_hint(error),
-        ApplyError::MissingChild { .. } => {
-            "was it pushed to this repository, and is it still there? Push it again, or raise `max-attempts` and `retry-delay` if the registry is slow to show it"
-        }
+/// The exit code of every error, and what to do about it where that can be said.
+fn verdict(error: &ApplyError) -> Verdict {
+    use ExitCode::{Inputs, Refused, World};
+    match error {
+        ApplyError::Registry(error) => World.with(registry_hint(error)),
+        ApplyError::SignatureNotStored { source, .. } => World.with(verdict(source).cure),
+        ApplyError::Signing(error) => World.with(signing_hint(error)),
+        ApplyError::NoToken(TokenAbsence::NotAsked) => World.says(
+            "give the job `permissions: id-token: write`. Outside GitHub give `identity-token`",
+        ),
+        ApplyError::NoToken(TokenAbsence::Fork(_) | TokenAbsence::Dependabot) => World.says(
+            "nothing gives it one: use `sign: false` there, or `on-signing-failure: warn`",
+        ),
+        ApplyError::Conflict { conflicts, .. } => Refused.with(Some(conflict_hint(conflicts))),
+        ApplyError::Preflight(error) => preflight_verdict(error),
+        ApplyError::Assemble(error) => assemble_verdict(error),
+        ApplyError::Layout(error) => layout_code(error).alone(),
+        ApplyError::MissingChild { .. } => World.says(
+            "was it pushed to this repository, and is it still there? Push it again, or raise `max-attempts` and `retry-delay` if the registry is slow to show it",
+        ),
         ApplyError::MissingConfig { .. } => {
-            "the registry has lost a part of this image: push it again"
+            World.says("the registry has lost a part of this image: push it again")
         }
-        ApplyError::NotAtSource { .. } | ApplyError::NoSource(_) => {
-            "was it pushed there, and is it still there? Push it again, or copy from a place that has it"
-        }
-        ApplyError::MissingImage(_) => "is the name right, and was it pushed?",
-        ApplyError::TagNotVisible { .. } => {
-            "another run may have written the tag meanwhile; run this again, which changes nothing that is right"
-        }
-        ApplyError::Assemble(AssembleError::DuplicatePlatform { .. }) => {
-            "each platform takes one digest: is a digest of an earlier build among them?"
-        }
-        ApplyError::Assemble(AssembleError::Platforms { .. }) => {
-            "did every job of the build matrix hand over its digest?"
-        }
-        ApplyError::Assemble(AssembleError::NotDocker { .. }) => "use `media-type: oci` or `auto`",
+        ApplyError::NotAtSource { .. } | ApplyError::NoSource(_) => World.says(
+            "was it pushed there, and is it still there? Push it again, or copy from a place that has it",
+        ),
+        ApplyError::MissingImage(_) => World.says("is the name right, and was it pushed?"),
+        ApplyError::TagNotVisible { .. } => World.says(
+            "another run may have written the tag meanwhile; run this again, which changes nothing that is right",
+        ),
         ApplyError::NoPlatform { .. } | ApplyError::NotAnImage { .. } => {
-            "`digests` takes images and indexes of images"
+            Inputs.says("`digests` takes images and indexes of images")
         }
         ApplyError::Refused(refused)
             if refused
@@ -245,51 +190,86 @@ fn hint(error: &ApplyError) -> Option<String> {
                 .iter()
                 .all(|subject| subject.reasons.is_empty()) =>
         {
-            "was it signed, and pushed to this repository? A signature that was just made may take longer to show: raise `max-attempts` or `retry-delay`"
+            Refused.says("was it signed, and pushed to this repository? A signature that was just made may take longer to show: raise `max-attempts` or `retry-delay`")
         }
-        ApplyError::Refused(_) => {
-            "if one of these is the right signer, name it in `certificate-identity` and `certificate-oidc-issuer`; else do not use this image"
-        }
+        ApplyError::Refused(_) => Refused.says(
+            "if one of these is the right signer, name it in `certificate-identity` and `certificate-oidc-issuer`; else do not use this image",
+        ),
         ApplyError::Timeout { .. } => {
-            "run it again: it goes on where this run stopped; or raise `timeout`"
+            World.says("run it again: it goes on where this run stopped; or raise `timeout`")
         }
-        ApplyError::Terminated { .. } => "run it again: it goes on where this run stopped",
-        ApplyError::FallbackOccupied { .. } => {
-            "the tag does not belong to an image of this repository's: remove it by hand if nothing needs it"
+        ApplyError::Terminated { .. } => {
+            World.says("run it again: it goes on where this run stopped")
         }
-        ApplyError::FallbackFull { .. } => {
-            "remove by hand the entries that nobody needs, or use a registry that lists referrers itself"
+        ApplyError::FallbackOccupied { .. } => World.says(
+            "the tag does not belong to an image of this repository's: remove it by hand if nothing needs it",
+        ),
+        ApplyError::FallbackFull { .. } => World.says(
+            "remove by hand the entries that nobody needs, or use a registry that lists referrers itself",
+        ),
+        ApplyError::FallbackContended { .. } => {
+            World.says("many jobs sign this digest at once; run it again")
         }
-        ApplyError::FallbackContended { .. } => "many jobs sign this digest at once; run it again",
-        ApplyError::NoLegacyLog => {
-            "use `signature-format: bundle`, or give a `signing-config` with a log of `majorApiVersion` 1"
-        }
-        ApplyError::UnmetPolicy(_) => {
-            "leave out the `certificate-*` inputs, and this run signs as itself; or give ones that its own identity meets (a pattern where runs from other refs count, too). Nothing was changed"
-        }
-        ApplyError::NoRecord(_) | ApplyError::EmptyRecord(..) => {
-            "give `image` with its tag or digest, or the `record` that `create` wrote"
-        }
-        ApplyError::UnvouchedRecord { .. } => {
-            "give `record-digest`, an output of the step that wrote the record; or name the digest itself, `registry/repository@sha256:…`, in `image` (`sign`) or `source` (`publish`)"
-        }
-        ApplyError::ObservedImage { .. } => {
-            "if it is the right image, name it, `registry/repository@sha256:…`, in `image` (`sign`) or `source` (`publish`)"
-        }
-        ApplyError::Record(_)
-        | ApplyError::Layout(_)
-        | ApplyError::Assemble(AssembleError::Unwritable(_) | AssembleError::Unreadable(_))
-        | ApplyError::LostAttestation { .. }
+        ApplyError::NoLegacyLog => Inputs.says(
+            "use `signature-format: bundle`, or give a `signing-config` with a log of `majorApiVersion` 1",
+        ),
+        ApplyError::UnmetPolicy(_) => Inputs.says(
+            "leave out the `certificate-*` inputs, and this run signs as itself; or give ones that its own identity meets (a pattern where runs from other refs count, too). Nothing was changed",
+        ),
+        ApplyError::NoRecord(_) | ApplyError::EmptyRecord(..) => Inputs.says(
+            "give `image` with its tag or digest, or the `record` that `create` wrote",
+        ),
+        ApplyError::UnvouchedRecord { .. } => Inputs.says(
+            "give `record-digest`, an output of the step that wrote the record; or name the digest itself, `registry/repository@sha256:…`, in `image` (`sign`) or `source` (`publish`)",
+        ),
+        ApplyError::ObservedImage { .. } => Inputs.says(
+            "if it is the right image, name it, `registry/repository@sha256:…`, in `image` (`sign`) or `source` (`publish`)",
+        ),
+        ApplyError::NoPolicy(_)
         | ApplyError::NoSuchRecord(_)
         | ApplyError::ManyRecorded(_)
+        | ApplyError::LostAttestation { .. } => Inputs.alone(),
+        ApplyError::Record(_)
         | ApplyError::OddIndex { .. }
         | ApplyError::TooDeep { .. }
         | ApplyError::FallbackUnwritable(_)
         | ApplyError::OddRecord(_)
-        | ApplyError::TooManyReferrers { .. }
-        | ApplyError::NoPolicy(_) => return None,
-    };
-    Some(text.to_owned())
+        | ApplyError::TooManyReferrers { .. } => World.alone(),
+    }
+}
+
+fn conflict_hint(conflicts: &[Conflict]) -> String {
+    adoptable(conflicts).map_or_else(
+        || "these tags are promised never to change: choose another version, remove the tag by hand if it is wrong, or name it in `moving-tags` if it may move".to_owned(),
+        |adopted| format!("choose another version; or, if that index is yours, adopt it by naming it: `digests: {adopted}`"),
+    )
+}
+
+fn assemble_verdict(error: &AssembleError) -> Verdict {
+    use ExitCode::{Inputs, World};
+    match error {
+        AssembleError::DuplicatePlatform { .. } => Inputs
+            .says("each platform takes one digest: is a digest of an earlier build among them?"),
+        AssembleError::Platforms { .. } => {
+            Inputs.says("did every job of the build matrix hand over its digest?")
+        }
+        AssembleError::NotDocker { .. } => Inputs.says("use `media-type: oci` or `auto`"),
+        AssembleError::Unwritable(_) | AssembleError::Unreadable(_) => World.alone(),
+    }
+}
+
+fn layout_code(error: &LayoutError) -> ExitCode {
+    match error {
+        LayoutError::NoLayout { .. }
+        | LayoutError::NoImage { .. }
+        | LayoutError::ManyImages { .. } => ExitCode::Inputs,
+        LayoutError::Unreadable { .. }
+        | LayoutError::NoFile(_)
+        | LayoutError::TooLong { .. }
+        | LayoutError::TooMany { .. }
+        | LayoutError::OtherContent { .. }
+        | LayoutError::Malformed { .. } => ExitCode::World,
+    }
 }
 
 /// The index that a user may adopt, where the same one is all that is in the way.
@@ -300,34 +280,34 @@ fn adoptable(conflicts: &[Conflict]) -> Option<ImageReference> {
     (conflicts.iter().all(adoptable) && same).then(|| first.tag.repository.at(&first.holds))
 }
 
-fn preflight_hint(error: &PreflightError) -> Option<String> {
-    let text = match error {
+fn preflight_verdict(error: &PreflightError) -> Verdict {
+    use ExitCode::{Inputs, Refused, World};
+    match error {
         PreflightError::Unknown(unknown) => {
             let errors = unknown.iter().map(|(_, error)| error);
-            return hints(errors);
+            World.with(hints(errors))
         }
-        PreflightError::Taken(_) => {
-            "nothing was built: choose another version; or use `on-existing-tag: skip`, which tells the workflow to complete what is there"
-        }
-        PreflightError::Differ { .. } => {
-            "nothing was built: choose another version, or remove by hand the tags that are wrong; none can be completed from another"
-        }
+        PreflightError::Taken(_) => Refused.says(
+            "nothing was built: choose another version; or use `on-existing-tag: skip`, which tells the workflow to complete what is there",
+        ),
+        PreflightError::Differ { .. } => Refused.says(
+            "nothing was built: choose another version, or remove by hand the tags that are wrong; none can be completed from another",
+        ),
         PreflightError::Unvouched { found, .. } => {
             let digests: BTreeSet<String> = found
                 .iter()
                 .map(|found| found.tag.repository.at(&found.held.digest).to_string())
                 .collect();
             let digests: Vec<String> = digests.into_iter().collect();
-            return Some(format!(
+            Refused.with(Some(format!(
                 "nothing was built: choose another version; or, if you know where this comes from, adopt it by naming it: `digests: {}`",
                 digests.join(", ")
-            ));
+            )))
         }
-        PreflightError::NoIdentity(_) => {
-            "give the job `permissions: id-token: write`, or say in `certificate-identity` who signs; `sign: false` is for those who never sign"
-        }
-    };
-    Some(text.to_owned())
+        PreflightError::NoIdentity(_) => Inputs.says(
+            "give the job `permissions: id-token: write`, or say in `certificate-identity` who signs; `sign: false` is for those who never sign",
+        ),
+    }
 }
 
 fn signing_hint(error: &SigningError) -> Option<String> {

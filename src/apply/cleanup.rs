@@ -116,13 +116,12 @@ async fn take_back(
         let CleanupStep::TakeBack(back) = &tag.step else {
             continue;
         };
-        match back.before() {
-            Some(before) => tell(ended, restore(context, tag, back, before).await),
-            None => {
-                let goes = (back.wrote(), may_delete(back));
-                doomed.entry(goes).or_default().push(tag);
-            }
+        if let Some(before) = back.before() {
+            tell(ended, restore(context, tag, back, before).await);
+            continue;
         }
+        let goes = (back.wrote(), may_delete(back));
+        doomed.entry(goes).or_default().push(tag);
     }
     for ((digest, may_delete), tags) in doomed {
         let mut still = Vec::new();

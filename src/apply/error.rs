@@ -267,57 +267,33 @@ impl ApplyError {
     /// conflict, a list that takes no more, or a state that is not known.
     #[must_use]
     pub fn is_signing_outage(&self) -> bool {
-        match self {
-            Self::Signing(error) => error.is_outage(),
-            Self::NoToken(absence) => absence.is_excused(),
-            Self::SignatureNotStored { source, .. } => source.is_registry_outage(),
+        match self.beneath() {
+            Beneath::Signing(error) => error.is_outage(),
+            Beneath::NoToken(absence) => absence.is_excused(),
+            Beneath::NotStored(error) => error.is_registry_outage(),
             // What a registry does not answer while nothing was made yet is a state that is not known.
-            Self::Registry(_)
-            | Self::Record(_)
-            | Self::Layout(_)
-            | Self::Assemble(_)
-            | Self::MissingChild { .. }
-            | Self::MissingConfig { .. }
-            | Self::NotAtSource { .. }
-            | Self::NoPlatform { .. }
-            | Self::NotAnImage { .. }
-            | Self::LostAttestation { .. }
-            | Self::OddIndex { .. }
-            | Self::TooDeep { .. }
-            | Self::Conflict { .. }
-            | Self::TagNotVisible { .. }
-            | Self::MissingImage(_)
-            | Self::FallbackOccupied { .. }
-            | Self::FallbackFull { .. }
-            | Self::FallbackUnwritable(_)
-            | Self::FallbackContended { .. }
-            | Self::NoRecord(_)
-            | Self::NoSuchRecord(_)
-            | Self::NoSource(_)
-            | Self::ManyRecorded(_)
-            | Self::EmptyRecord(..)
-            | Self::OddRecord(_)
-            | Self::UnvouchedRecord { .. }
-            | Self::ObservedImage { .. }
-            | Self::NoLegacyLog
-            | Self::TooManyReferrers { .. }
-            | Self::UnmetPolicy(_)
-            | Self::NoPolicy(_)
-            | Self::Refused(_)
-            | Self::Preflight(_)
-            | Self::Timeout { .. }
-            | Self::Terminated { .. } => false,
+            Beneath::Registry(_) | Beneath::Own => false,
         }
     }
 
     /// Whether a registry is out of order, as opposed to whatever else keeps a signature from being stored.
     fn is_registry_outage(&self) -> bool {
+        match self.beneath() {
+            Beneath::Registry(error) => error.is_outage(),
+            Beneath::Signing(_) | Beneath::NoToken(_) | Beneath::NotStored(_) | Beneath::Own => {
+                false
+            }
+        }
+    }
+
+    /// What failed beneath this, if it was a service. All kinds of errors are listed, so that a new one has to choose.
+    fn beneath(&self) -> Beneath<'_> {
         match self {
-            Self::Registry(error) => error.is_outage(),
-            Self::Signing(_)
-            | Self::NoToken(_)
-            | Self::SignatureNotStored { .. }
-            | Self::Record(_)
+            Self::Registry(error) => Beneath::Registry(error),
+            Self::Signing(error) => Beneath::Signing(error),
+            Self::NoToken(absence) => Beneath::NoToken(absence),
+            Self::SignatureNotStored { source, .. } => Beneath::NotStored(source),
+            Self::Record(_)
             | Self::Layout(_)
             | Self::Assemble(_)
             | Self::MissingChild { .. }
@@ -350,9 +326,23 @@ impl ApplyError {
             | Self::Refused(_)
             | Self::Preflight(_)
             | Self::Timeout { .. }
-            | Self::Terminated { .. } => false,
+            | Self::Terminated { .. } => Beneath::Own,
         }
     }
+}
+
+/// What failed beneath an error.
+enum Beneath<'a> {
+    /// A registry.
+    Registry(&'a RegistryError),
+    /// Sigstore.
+    Signing(&'a SigningError),
+    /// The job, which has no token.
+    NoToken(&'a TokenAbsence),
+    /// This, while a signature was to be stored.
+    NotStored(&'a ApplyError),
+    /// No service.
+    Own,
 }
 
 /// Verification's no, with all that was seen.

@@ -195,76 +195,37 @@ impl Fault {
 
     /// Why a server's certificate is not accepted, and which server that is.
     pub(super) fn certificate(&self) -> Option<(&CertificateProblem, &str)> {
-        match self {
-            Self::Unreachable { host, unanswered } => {
-                Some((unanswered.certificate.as_deref()?, host))
-            }
-            Self::Token { fault, .. } | Self::Aws { fault, .. } => fault.certificate(),
-            Self::Refused { .. }
-            | Self::Body { .. }
-            | Self::AwsEndpoint { .. }
-            | Self::Realm { .. }
-            | Self::NoToken
-            | Self::Helper(_)
-            | Self::Digest { .. }
-            | Self::Size { .. }
-            | Self::File(_)
-            | Self::Early { .. }
-            | Self::Partial { .. }
-            | Self::Manifest(_)
-            | Self::Listing(_)
-            | Self::Address { .. } => None,
+        match self.kind() {
+            Kind::Unreachable(host, unanswered) => Some((unanswered.certificate.as_deref()?, host)),
+            Kind::Login(fault) => fault.certificate(),
+            Kind::Refused(_) | Kind::Body(_) | Kind::Manifest | Kind::Size | Kind::Other => None,
         }
     }
 
     /// Whether trying again may help. A token that could not be had was tried for already.
     pub(super) fn is_transient(&self) -> bool {
-        match self {
-            Self::Refused { refusal, .. } => refusal.is_transient(),
-            Self::Unreachable { unanswered, .. } => !unanswered.is_lasting(),
-            Self::Body { source, .. } => matches!(source, HttpError::Broken(_)),
-            Self::Token { .. }
-            | Self::Aws { .. }
-            | Self::AwsEndpoint { .. }
-            | Self::Realm { .. }
-            | Self::NoToken
-            | Self::Helper(_)
-            | Self::Digest { .. }
-            | Self::Size { .. }
-            | Self::File(_)
-            | Self::Early { .. }
-            | Self::Partial { .. }
-            | Self::Manifest(_)
-            | Self::Listing(_)
-            | Self::Address { .. } => false,
+        match self.kind() {
+            Kind::Refused(refusal) => refusal.is_transient(),
+            Kind::Unreachable(_, unanswered) => !unanswered.is_lasting(),
+            Kind::Body(error) => matches!(error, HttpError::Broken(_)),
+            Kind::Login(_) | Kind::Manifest | Kind::Size | Kind::Other => false,
         }
     }
 
     /// Whether the service is out of order, which is what `on-signing-failure: warn` covers: nobody answers, or the answer is
     /// 408, 429 or 5xx. What says no, and what makes no sense, is none.
     fn is_outage(&self) -> bool {
-        match self {
-            Self::Refused { refusal, .. } => refusal.is_outage(),
-            Self::Token { fault, .. } | Self::Aws { fault, .. } => fault.is_outage(),
-            Self::Unreachable { unanswered, .. } => unanswered.is_outage(),
-            Self::Body { source, .. } => match source {
-                HttpError::Broken(unanswered) => unanswered.is_outage(),
-                HttpError::Setup { .. } | HttpError::Proxy { .. } | HttpError::TooLong { .. } => {
-                    false
-                }
-            },
-            Self::AwsEndpoint { .. }
-            | Self::Realm { .. }
-            | Self::NoToken
-            | Self::Helper(_)
-            | Self::Digest { .. }
-            | Self::Size { .. }
-            | Self::File(_)
-            | Self::Early { .. }
-            | Self::Partial { .. }
-            | Self::Manifest(_)
-            | Self::Listing(_)
-            | Self::Address { .. } => false,
+        match self.kind() {
+            Kind::Refused(refusal) => refusal.is_outage(),
+            Kind::Unreachable(_, unanswered) => unanswered.is_outage(),
+            Kind::Body(HttpError::Broken(unanswered)) => unanswered.is_outage(),
+            Kind::Login(fault) => fault.is_outage(),
+            Kind::Body(
+                HttpError::Setup { .. } | HttpError::Proxy { .. } | HttpError::TooLong { .. },
+            )
+            | Kind::Manifest
+            | Kind::Size
+            | Kind::Other => false,
         }
     }
 
@@ -273,25 +234,54 @@ impl Fault {
     }
 
     pub(super) fn refusal(&self) -> Option<&Refusal> {
+        match self.kind() {
+            Kind::Refused(refusal) => Some(refusal),
+            Kind::Login(fault) => fault.refusal(),
+            Kind::Unreachable(..) | Kind::Body(_) | Kind::Manifest | Kind::Size | Kind::Other => {
+                None
+            }
+        }
+    }
+
+    /// What kind of fault it is. All are listed, so that a new one has to choose.
+    fn kind(&self) -> Kind<'_> {
         match self {
-            Self::Refused { refusal, .. } => Some(refusal),
-            Self::Token { fault, .. } | Self::Aws { fault, .. } => fault.refusal(),
-            Self::Unreachable { .. }
-            | Self::Body { .. }
-            | Self::AwsEndpoint { .. }
+            Self::Refused { refusal, .. } => Kind::Refused(refusal),
+            Self::Unreachable { host, unanswered } => Kind::Unreachable(host, unanswered),
+            Self::Body { source, .. } => Kind::Body(source),
+            Self::Token { fault, .. } | Self::Aws { fault, .. } => Kind::Login(fault),
+            Self::Manifest(_) => Kind::Manifest,
+            Self::Size { .. } => Kind::Size,
+            Self::AwsEndpoint { .. }
             | Self::Realm { .. }
             | Self::NoToken
             | Self::Helper(_)
             | Self::Digest { .. }
-            | Self::Size { .. }
             | Self::File(_)
             | Self::Early { .. }
             | Self::Partial { .. }
-            | Self::Manifest(_)
             | Self::Listing(_)
-            | Self::Address { .. } => None,
+            | Self::Address { .. } => Kind::Other,
         }
     }
+}
+
+/// The kinds of faults, by what follows from them.
+enum Kind<'a> {
+    /// A service said no.
+    Refused(&'a Refusal),
+    /// This host did not answer.
+    Unreachable(&'a str, &'a Unanswered),
+    /// An answer did not come whole.
+    Body(&'a HttpError),
+    /// There is no token, for this reason.
+    Login(&'a Fault),
+    /// What came is no manifest.
+    Manifest,
+    /// What came has not the size that was said.
+    Size,
+    /// An answer that makes no sense, or something on this machine.
+    Other,
 }
 
 impl RegistryError {
@@ -364,24 +354,11 @@ impl RegistryError {
     /// anything that was asked for. A registry that gives something else, or nothing, is not that.
     #[must_use]
     pub fn is_about_content(&self) -> bool {
-        match &self.fault {
-            Fault::Manifest(_) => true,
-            Fault::Body { source, .. } => matches!(source, HttpError::TooLong { .. }),
-            Fault::Size { .. } => self.operation == Operation::ReadBlob,
-            Fault::Refused { .. }
-            | Fault::Token { .. }
-            | Fault::Aws { .. }
-            | Fault::AwsEndpoint { .. }
-            | Fault::Realm { .. }
-            | Fault::NoToken
-            | Fault::Helper(_)
-            | Fault::Unreachable { .. }
-            | Fault::Digest { .. }
-            | Fault::File(_)
-            | Fault::Early { .. }
-            | Fault::Partial { .. }
-            | Fault::Listing(_)
-            | Fault::Address { .. } => false,
+        match self.fault.kind() {
+            Kind::Manifest => true,
+            Kind::Body(error) => matches!(error, HttpError::TooLong { .. }),
+            Kind::Size => self.operation == Operation::ReadBlob,
+            Kind::Refused(_) | Kind::Unreachable(..) | Kind::Login(_) | Kind::Other => false,
         }
     }
 
@@ -400,11 +377,11 @@ impl RegistryError {
     /// The proxy that was to bring the question there, where no answer came.
     #[must_use]
     pub fn proxy(&self) -> Option<&Through> {
-        let mut fault = &self.fault;
-        if let Fault::Token { fault: cause, .. } | Fault::Aws { fault: cause, .. } = fault {
-            fault = cause;
+        let mut kind = self.fault.kind();
+        if let Kind::Login(cause) = kind {
+            kind = cause.kind();
         }
-        if let Fault::Unreachable { unanswered, .. } = fault {
+        if let Kind::Unreachable(_, unanswered) = kind {
             unanswered.through.as_ref()
         } else {
             None

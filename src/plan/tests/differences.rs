@@ -1,6 +1,6 @@
 //! What counts as the same index, however it is written down, and where that ends.
 
-use serde::Serialize;
+use serde::Serialize as _;
 use serde_json::ser::{PrettyFormatter, Serializer};
 
 use super::*;

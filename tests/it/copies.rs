@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use sandbox::{Referrers, Registry, Request};
 
-use crate::publish::{Pipeline, TARGET, target};
-use crate::support::{Action, REPOSITORY};
+use crate::support::{Action, Pipeline, REPOSITORY, TARGET, target};
 
 /// What was asked, counted by its kind.
 fn kinds<'a>(requests: impl IntoIterator<Item = &'a Request>) -> String {
@@ -98,8 +97,7 @@ fn signed_image_of_two_platforms_has_a_budget() {
 #[test]
 fn older_signatures_have_a_budget_too() {
     let pipeline = Pipeline::new();
-    let create = pipeline.world.create().input("tags", "");
-    let index = create.succeed().outputs["digest"].clone();
+    let (_, index) = pipeline.create();
     let sign = pipeline.world.sign(&index).input("recursive", "true");
     sign.input("signature-format", "legacy").succeed();
     let publish = publish(&pipeline, &index, &pipeline.target);

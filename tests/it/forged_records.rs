@@ -7,8 +7,7 @@ use sandbox::{Image, Kind, Options, Registry};
 use serde_json::{Value, json};
 
 use super::cleanup::{earlier, remaining};
-use super::publish::{Pipeline, TARGET};
-use crate::support::{Action, Outcome, REPOSITORY, World, cleanup};
+use crate::support::{Action, Outcome, Pipeline, REPOSITORY, TARGET, World, cleanup};
 
 const RECORD: &str = "manifest-seal.json";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";

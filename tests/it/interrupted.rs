@@ -5,8 +5,7 @@ use std::time::Duration;
 use sandbox::{Fault, Referrers};
 use serde_json::json;
 
-use crate::publish::{Pipeline, TARGET, target};
-use crate::support::{REPOSITORY, World, listed, until};
+use crate::support::{Pipeline, REPOSITORY, TARGET, World, listed, target, until};
 
 #[test]
 fn run_that_fails_half_way_is_finished_by_the_next() {

@@ -1,86 +1,8 @@
 //! The command `publish`: everything that belongs to an image arrives unchanged, what was lost comes back, tags come last.
 
-use sandbox::{Options, Referrers, Registry};
 use serde_json::json;
 
-use crate::support::{Action, REPOSITORY, World};
-
-/// The repository where images are published.
-pub(crate) const TARGET: &str = "prod/app";
-
-pub(crate) fn target(referrers: Referrers) -> Registry {
-    Registry::start(Options::new().referrers(referrers))
-}
-
-/// A registry in which images are built and signed, and one in which they are published.
-pub(crate) struct Pipeline {
-    pub(crate) world: World,
-    pub(crate) target: Registry,
-}
-
-impl Pipeline {
-    pub(crate) fn new() -> Self {
-        Self {
-            world: World::new(),
-            target: target(Referrers::TagSchema),
-        }
-    }
-
-    /// `prod/app:tag` in the registry where images are published.
-    pub(crate) fn there(&self, reference: &str) -> String {
-        let sign = if reference.contains(':') { '@' } else { ':' };
-        format!("{}{sign}{reference}", self.target.repository(TARGET))
-    }
-
-    /// Makes an index without a tag and signs all of it; returns the run and the index.
-    pub(crate) fn build(&self) -> (Action, String) {
-        let create = self.world.create().input("tags", "");
-        let created = create.succeed();
-        let index = created.outputs["digest"].clone();
-        let sign = self.world.sign(&index).input("recursive", "true");
-        sign.succeed();
-        (create, index)
-    }
-
-    /// A run of `publish` of `source` to `v1` and the moving `latest`.
-    pub(crate) fn publish(&self, source: &str) -> Action {
-        Action::new("publish")
-            .input("source", source)
-            .input("tags", self.there("v1"))
-            .input("moving-tags", self.there("latest"))
-    }
-
-    /// The same, which checks who has signed.
-    pub(crate) fn checked(&self, source: &str) -> Action {
-        let sigstore = self.world.sigstore();
-        self.publish(source)
-            .input("trusted-root", sigstore.trusted_root())
-            .input("certificate-identity", sigstore.identity())
-            .input("certificate-oidc-issuer", sigstore.issuer())
-            .input("recursive", "true")
-    }
-
-    /// Every manifest there, but for the lists of what refers to what.
-    pub(crate) fn manifests_there(&self) -> Vec<String> {
-        let tags = self.target.tags(TARGET);
-        let mut held = self.target.manifests(TARGET);
-        held.retain(|digest| {
-            let mut names = tags.iter().filter(|(_, held)| *held == digest).peekable();
-            names.peek().is_none() || names.any(|(tag, _)| !tag.starts_with("sha256-"))
-        });
-        held.sort();
-        held
-    }
-
-    /// Every request that changed something there.
-    pub(crate) fn writes_there(&self) -> Vec<String> {
-        let requests = self.target.requests().into_iter();
-        let writes = requests.filter(|request| !["GET", "HEAD"].contains(&request.method.as_str()));
-        writes
-            .map(|request| format!("{} {}", request.method, request.path))
-            .collect()
-    }
-}
+use crate::support::{Pipeline, REPOSITORY, TARGET};
 
 #[test]
 fn everything_arrives_unchanged_and_is_verified_where_it_is_published() {

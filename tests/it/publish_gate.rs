@@ -6,8 +6,7 @@ use serde_json::{Value, json};
 
 use crate::attack::{MANIFEST, descriptor};
 use crate::candidates::bundle_manifest;
-use crate::publish::{Pipeline, TARGET};
-use crate::support::{Action, Outcome, REPOSITORY, attach, statement_bundle};
+use crate::support::{Action, Outcome, Pipeline, REPOSITORY, TARGET, attach, statement_bundle};
 
 const PROVENANCE: &str = "https://slsa.dev/provenance/v1";
 
@@ -49,12 +48,7 @@ fn once(action: Action) -> Action {
 fn gate_is_checked_at_the_source_before_a_byte_is_written() {
     let pipeline = Pipeline::new();
     let world = &pipeline.world;
-    let index = world
-        .create()
-        .input("tags", "")
-        .succeed()
-        .output("digest")
-        .to_owned();
+    let (_, index) = pipeline.create();
     let publish = once(pipeline.checked(&world.at(&index)));
     // Not signed at all; then all but one child; then by somebody else.
     publish.end_with(3).says(&["has no signature"]);
@@ -241,12 +235,7 @@ fn what_is_not_verified_is_left_behind_where_only_verified_is_carried() {
 fn verified_signatures_of_a_shared_list_are_carried_without_the_others() {
     let pipeline = Pipeline::new();
     let world = &pipeline.world;
-    let index = world
-        .create()
-        .input("tags", "")
-        .succeed()
-        .output("digest")
-        .to_owned();
+    let (_, index) = pipeline.create();
     let sign = |of: &str| world.sign(of).input("signature-format", "legacy");
     sign(&index).succeed();
     world.as_workflow(
@@ -435,13 +424,7 @@ fn folder(pipeline: &Pipeline, action: Action, index: &str, extra: &[String]) ->
 #[test]
 fn signatures_in_a_folder_are_checked_before_a_byte_is_written() {
     let pipeline = Pipeline::new();
-    let world = &pipeline.world;
-    let index = world
-        .create()
-        .input("tags", "")
-        .succeed()
-        .output("digest")
-        .to_owned();
+    let (_, index) = pipeline.create();
     let publish = || pipeline.checked("oci:images").input("recursive", "false");
     // It holds none: that is said, and the destination, which has none either, is asked.
     let none = once(folder(&pipeline, publish(), &index, &[])).end_with(3);
@@ -451,12 +434,7 @@ fn signatures_in_a_folder_are_checked_before_a_byte_is_written() {
     let (world, publish) = (&fresh.world, || {
         fresh.checked("oci:images").input("recursive", "false")
     });
-    let index = world
-        .create()
-        .input("tags", "")
-        .succeed()
-        .output("digest")
-        .to_owned();
+    let (_, index) = fresh.create();
     let theirs = world.as_workflow(
         "evil/fork/.github/workflows/x.yml@refs/heads/main",
         "evil/fork",

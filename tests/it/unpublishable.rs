@@ -7,8 +7,7 @@ use std::path::PathBuf;
 use sandbox::{Fault, Options, Registry};
 use serde_json::{Value, json};
 
-use crate::publish::{Pipeline, TARGET};
-use crate::support::{Action, REPOSITORY};
+use crate::support::{Action, Pipeline, REPOSITORY, TARGET};
 
 /// One thing that is wrong: makes it so, and answers the run that meets it.
 type Case = (&'static str, fn(&Scene) -> Action);

@@ -10,8 +10,7 @@ use serde_json::{Value, json};
 
 use super::attack::{child, index_of, push};
 use super::cleanup::{earlier, nothing_remains, remaining};
-use super::publish::{Pipeline, TARGET};
-use crate::support::{Action, REPOSITORY, World, cleanup, until};
+use crate::support::{Action, Pipeline, REPOSITORY, TARGET, World, cleanup, until};
 
 const RECORD: &str = "manifest-seal.json";
 /// Longer than any test: whoever waits for it is killed before.

@@ -2,6 +2,7 @@
 
 mod attach;
 pub(crate) mod hosted;
+mod pipeline;
 mod text;
 mod two;
 mod world;
@@ -17,6 +18,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 pub(crate) use attach::{attach, attach_with, bundle_of, statement_bundle};
+pub(crate) use pipeline::{Pipeline, TARGET, target};
 pub(crate) use text::told;
 pub(crate) use two::{MIRROR, Two, writes};
 pub(crate) use world::{REPOSITORY, World, listed, manifest, until};

@@ -79,7 +79,9 @@ pub fn cause_text(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    pub(crate) mod audit;
+
     use super::*;
 
     #[tokio::test]

@@ -4,10 +4,11 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use sandbox::{Manner, Proof, certificate_authority};
+use sandbox::{Manner, Proof};
 
 use crate::domain::{Digest, Events, Patience, Secret};
 use crate::http::Client;
+use crate::http::tests::audit::{self, By, Clients, Fails};
 
 use super::super::retry::Persistence;
 use super::super::trust::{Purpose, Trust, TrustSource};
@@ -49,26 +50,7 @@ const SAYINGS: [Says; 6] = [
     Says::Json,
 ];
 
-/// How an answer does not come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fails {
-    /// The connection, or the stream, is closed instead.
-    Reset,
-    /// Half of what was hoped for, then the end.
-    Cut,
-    /// Nothing, for as long as we wait.
-    Silence,
-}
-
-/// An answer, or none.
-type Case = Result<(u16, Says), Fails>;
-
-/// By which transport everything is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum By {
-    Plain,
-    Http2,
-}
+type Case = audit::Case<Says>;
 
 /// The request that is asked about, its method and path, and what is answered to it.
 type Script = Arc<Mutex<(String, String, Reply)>>;
@@ -90,21 +72,6 @@ fn server(
         By::Plain => Scripted::start(answer),
         By::Http2 => Scripted::start_http2(answer),
     }
-}
-
-/// A client, and one that does not wait long, for a server that is silent.
-fn clients() -> [Client; 2] {
-    let authority = certificate_authority();
-    [Duration::from_secs(30), Duration::from_millis(250)].map(|silence| {
-        let root = reqwest::Certificate::from_pem(authority.as_bytes());
-        let builder = reqwest::Client::builder().tls_certs_only([root.unwrap()]);
-        let builder = builder.redirect(reqwest::redirect::Policy::none());
-        Client::of(builder.build().unwrap(), silence)
-    })
-}
-
-fn client(clients: &[Client; 2], case: Case) -> &Client {
-    &clients[usize::from(case == Err(Fails::Silence))]
 }
 
 fn answer(case: Case, right: &[u8]) -> Reply {
@@ -134,8 +101,7 @@ fn cases() -> Vec<Case> {
     };
     let answers = (200..600).flat_map(|status| SAYINGS.map(|says| (status, says)));
     let answers = answers.filter(is_played).map(Ok);
-    let fails = [Fails::Reset, Fails::Cut, Fails::Silence];
-    answers.chain(fails.map(Err)).collect()
+    answers.chain(Fails::ALL.map(Err)).collect()
 }
 
 /// A request, and whether an answer lets us go on.
@@ -274,7 +240,7 @@ async fn audit_signing(by: By, title: &str) {
         let server = server(by, &script, all_well);
         let config = signing_config(&server.url, row.log).to_string();
         let trust = Arc::new(recorded_trust(Some(config)).await);
-        let http = clients();
+        let http = Clients::new(None);
         let (mut went, before) = (0, wrong.len());
         for case in &cases {
             let right = well(&Asked {
@@ -283,7 +249,7 @@ async fn audit_signing(by: By, title: &str) {
                 body: String::new(),
             });
             script.lock().unwrap().2 = answer(*case, &right.body);
-            let goes = goes_on(&row, &server, &trust, client(&http, *case)).await;
+            let goes = goes_on(&row, &server, &trust, http.of(case)).await;
             went += usize::from(goes);
             if goes != case.is_ok_and(|(status, says)| (row.goes_on)(status, says)) {
                 wrong.push(format!("{} {case:?}: goes on: {goes}", row.request));
@@ -344,7 +310,7 @@ async fn audit_trust(by: By, title: &str) {
         let file = files.get(&asked.path);
         file.map_or_else(|| reply(404, ""), |bytes| reply(200, bytes.clone()))
     });
-    let http = clients();
+    let http = Clients::new(None);
     let (mut proof, mut wrong, cases) = (proof(title), vec![], cases());
     for (path, right) in paths.iter().zip(&rights) {
         let (mut went, before) = (0, wrong.len());
@@ -356,7 +322,7 @@ async fn audit_trust(by: By, title: &str) {
                 &server.url,
                 &root,
                 None,
-                client(&http, *case),
+                http.of(case),
                 persistence,
                 &events,
             );

@@ -10,12 +10,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use sandbox::{Proof, Proxy, certificate_authority};
+use sandbox::{Proof, Proxy};
 
 use super::super::{AwsKeys, Credentials, Registry, Settings};
 use super::server::Seen;
 use super::*;
 use crate::domain::Host;
+use crate::http::tests::audit::{self, By, Clients, Fails};
 use asks::{HOSTS, ask};
 use row::Row;
 use table::ROWS;
@@ -72,26 +73,7 @@ impl Says {
     }
 }
 
-/// How an answer does not come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fails {
-    /// The connection is closed instead.
-    Reset,
-    /// Half of what was hoped for, then the end.
-    Cut,
-    /// Nothing, for as long as we wait.
-    Silence,
-}
-
-/// One case: an answer, or none.
-type Case = Result<(u16, Says), Fails>;
-
-/// By which transport everything is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum By {
-    Plain,
-    Http2,
-}
+type Case = audit::Case<Says>;
 
 /// The server behind all names, and what it answers to the request that is asked about.
 struct Stage {
@@ -99,8 +81,7 @@ struct Stage {
     /// What leads to the server, where that speaks TLS.
     _tunnels: Proxy,
     _server: Server,
-    /// A client, and one that does not wait long, for a server that is silent.
-    http: [Client; 2],
+    http: Clients,
     address: String,
     script: Arc<Mutex<(Option<Row>, Reply)>>,
 }
@@ -123,21 +104,15 @@ impl Stage {
         let tunnels = HOSTS.iter().fold(Proxy::start(), |tunnels, host| {
             tunnels.leads(&format!("{host}:443"), place)
         });
-        let http = [Duration::from_secs(30), Duration::from_millis(250)].map(|silence| {
-            let proxy = match by {
-                By::Plain => reqwest::Proxy::http(format!("http://{address}")),
-                By::Http2 => reqwest::Proxy::https(format!("http://{}", tunnels.address())),
-            };
-            // Large uploads, which are behind no proxy, go to the server by its own address, and so does AWS.
-            let proxy = proxy
-                .unwrap()
-                .no_proxy(reqwest::NoProxy::from_string("127.0.0.1"));
-            let root = reqwest::Certificate::from_pem(certificate_authority().as_bytes());
-            let builder = reqwest::Client::builder().tls_certs_only([root.unwrap()]);
-            let builder = builder.redirect(reqwest::redirect::Policy::none());
-            let inner = builder.proxy(proxy).build().unwrap();
-            Client::of(inner, silence)
-        });
+        let proxy = match by {
+            By::Plain => reqwest::Proxy::http(format!("http://{address}")),
+            By::Http2 => reqwest::Proxy::https(format!("http://{}", tunnels.address())),
+        };
+        // Large uploads, which are behind no proxy, go to the server by its own address, and so does AWS.
+        let proxy = proxy
+            .unwrap()
+            .no_proxy(reqwest::NoProxy::from_string("127.0.0.1"));
+        let http = Clients::new(Some(&proxy));
         Self {
             by,
             _server: server,
@@ -171,7 +146,7 @@ impl Stage {
             public_endpoint: None,
         });
         Registry::new(Settings {
-            http: self.http[usize::from(case == Err(Fails::Silence))].clone(),
+            http: self.http.of(&case).clone(),
             credentials,
             insecure: match self.by {
                 By::Plain => HOSTS.map(|host| host.parse::<Host>().unwrap()).to_vec(),
@@ -227,8 +202,7 @@ fn cases(row: &Row, by: By) -> Vec<Case> {
             || (every && matches!(says, Says::Nothing | Says::NotThere | Says::Right))
             || (by == By::Plain && is_named(*status) && *says == Says::NotThere)
     });
-    let fails = [Fails::Reset, Fails::Cut, Fails::Silence];
-    let fails = fails.into_iter().filter(|fails| match fails {
+    let fails = Fails::ALL.into_iter().filter(|fails| match fails {
         Fails::Reset => true,
         // A HEAD has no body to be cut.
         Fails::Cut => row.has_body,

@@ -11,18 +11,19 @@ use sigstore_types::bundle::{
     TimestampVerificationData, VerificationMaterialContent, X509Certificate,
 };
 use sigstore_types::{
-    Bundle, CanonicalizedBody, DigestBytes, HashAlgorithm, KindVersion, LogIndex, LogKeyId,
-    MediaType, Sha256Hash, SignatureBytes, SignatureContent, SignedTimestamp, TimestampToken,
-    TransparencyLogEntry, VerificationMaterial,
+    Bundle, CanonicalizedBody, DerCertificate, DigestBytes, HashAlgorithm, KindVersion, LogIndex,
+    LogKeyId, MediaType, Sha256Hash, SignatureBytes, SignatureContent, SignedTimestamp,
+    TimestampToken, TransparencyLogEntry, VerificationMaterial,
 };
 
 use super::payload::check_payload;
-use super::pem::{first_certificate, pem};
+use super::pem::{all_certificates, first_certificate, pem};
 use super::policy as policies;
 use super::refusal::Refusal;
 use super::signed::{Witnessed, hash};
+use super::surplus::surplus;
 use super::trust::Trust;
-use super::verify::{Verified, check_bundle};
+use super::verify::{Verified, check_bundle, shown};
 use crate::domain::{Digest, Policy};
 
 const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
@@ -88,6 +89,48 @@ pub(super) fn authenticate_legacy(
 ) -> Result<Verified, Refusal> {
     check_payload(payload, subject)?;
     check_bundle(&bundle(payload, annotations)?, payload, subject, trust)
+}
+
+/// Checks that the annotations of a signature that verifies hold nothing beside it but certificates that are trusted.
+///
+/// SECURITY: nobody has signed the annotations; whoever stores a signature can add to them.
+pub(super) fn check_annotations(
+    annotations: &BTreeMap<String, String>,
+    trust: &Trust,
+) -> Result<(), Refusal> {
+    let is_plain = |name: &str, text: &str| match name {
+        SIGNATURE => {
+            SignatureBytes::from_base64(text).is_ok_and(|signature| signature.to_base64() == text)
+        }
+        CERTIFICATE => {
+            first_certificate(text).is_some_and(|certificate| is_pem(text, &[certificate]))
+        }
+        CHAIN => {
+            let chain = all_certificates(text);
+            is_pem(text, &chain) && chain.iter().all(|certificate| trust.has(certificate))
+        }
+        BUNDLE => is_just::<Promise>(text),
+        TIMESTAMP => text.is_empty() || is_just::<Timestamp>(text),
+        _ => false,
+    };
+    let surplus = annotations
+        .iter()
+        .find(|(name, text)| !is_plain(name, text));
+    surplus.map_or(Ok(()), |(name, _)| {
+        Err(Refusal::Surplus { name: shown(name) })
+    })
+}
+
+/// Whether `text` is these certificates and nothing else, but for the last end of a line.
+fn is_pem(text: &str, certificates: &[DerCertificate]) -> bool {
+    let written = pem(certificates);
+    text == written || text == written.trim_end()
+}
+
+/// Whether `text` holds what a `T` is read from, and nothing else.
+fn is_just<T: Serialize + for<'de> Deserialize<'de>>(text: &str) -> bool {
+    let read: serde_json::Result<T> = serde_json::from_str(text);
+    read.is_ok_and(|known| surplus(text.as_bytes(), &known).is_none())
 }
 
 /// The annotations that cosign 2 would write.

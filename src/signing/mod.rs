@@ -21,6 +21,7 @@ mod services;
 mod session;
 mod signed;
 mod statement;
+mod surplus;
 mod timestamp;
 mod token;
 mod trust;

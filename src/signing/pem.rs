@@ -34,6 +34,13 @@ pub(super) fn first_certificate(text: &str) -> Option<DerCertificate> {
     STANDARD.decode(encoded).ok().map(DerCertificate::new)
 }
 
+/// All certificates in `text` that can be read.
+pub(super) fn all_certificates(text: &str) -> Vec<DerCertificate> {
+    text.split_inclusive(END)
+        .filter_map(first_certificate)
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -53,6 +60,7 @@ mod tests {
     fn the_first_of_several_is_taken_and_garbage_is_none() {
         let both = [vec![1], vec![2]].map(DerCertificate::new);
         assert_eq!(first_certificate(&pem(&both)), Some(both[0].clone()));
+        assert_eq!(all_certificates(&pem(&both)), both);
         for text in [
             "",
             BEGIN,

@@ -4,11 +4,12 @@
 use std::collections::BTreeSet;
 
 use serde::Deserialize;
-use sigstore_types::{Sha256Hash, SignatureContent};
+use sigstore_types::{Bundle, Sha256Hash, SignatureContent, VerificationMaterialContent};
 
-use super::legacy::authenticate_legacy;
+use super::legacy::{authenticate_legacy, check_annotations};
 use super::refusal::{Refusal, Signer};
 use super::statement::PAYLOAD_TYPE;
+use super::surplus::surplus;
 use super::trust::Trust;
 use super::verify::{Verified, check_bundle, invalid, read, shown};
 use crate::domain::{Digest, Matcher, Policy};
@@ -93,15 +94,15 @@ impl Provenance {
     }
 }
 
-/// Verifies that `bundle` states something about `subject`, and was made where `provenance` says. Returns who made it, and
-/// the type of what it states.
+/// Verifies that `bundle` states something about `subject`, was made where `provenance` says, and holds nothing else. Returns
+/// who made it, and the type of what it states.
 pub fn verify_statement(
-    bundle: &[u8],
+    bytes: &[u8],
     subject: &Digest,
     trust: &Trust,
     provenance: &Provenance,
 ) -> Result<(String, String), Refusal> {
-    let bundle = read(bundle)?;
+    let bundle = read(bytes)?;
     let SignatureContent::DsseEnvelope(envelope) = &bundle.content else {
         return Err(Refusal::NotASignature { predicate: None });
     };
@@ -120,12 +121,28 @@ pub fn verify_statement(
     let hash = Sha256Hash::from_hex(subject.hex()).map_err(|source| invalid(source.into()))?;
     let verified = check_bundle(&bundle, hash, subject, trust)?;
     provenance.check(&verified)?;
+    check_plain(bytes, &bundle)?;
     // What is verified so is told, and vouches for nothing.
-    Ok((verified.identity, shown(&statement.predicate_type)))
+    Ok((verified.identity, statement.predicate_type))
+}
+
+/// SECURITY: what is carried as verified holds nothing that whoever stored it could have added.
+fn check_plain(bytes: &[u8], bundle: &Bundle) -> Result<(), Refusal> {
+    let surplus = match (&bundle.verification_material.content, &bundle.content) {
+        (VerificationMaterialContent::Certificate(_), SignatureContent::DsseEnvelope(envelope))
+            if envelope.signature.keyid.is_empty() =>
+        {
+            surplus(bytes, bundle)
+        }
+        // A hint whose key it was says nothing where a certificate holds the key.
+        (VerificationMaterialContent::Certificate(_), _) => Some("keyid".to_owned()),
+        _ => Some("verificationMaterial".to_owned()),
+    };
+    surplus.map_or(Ok(()), |name| Err(Refusal::Surplus { name: shown(&name) }))
 }
 
 /// Verifies that `payload`, with the annotations of its layer, is a signature of `subject` that was made where
-/// `provenance` says.
+/// `provenance` says, and that the annotations hold nothing else.
 pub fn verify_legacy_origin(
     payload: &[u8],
     annotations: &std::collections::BTreeMap<String, String>,
@@ -135,5 +152,6 @@ pub fn verify_legacy_origin(
 ) -> Result<Verified, Refusal> {
     let verified = authenticate_legacy(payload, annotations, subject, trust)?;
     provenance.check(&verified)?;
+    check_annotations(annotations, trust)?;
     Ok(verified)
 }

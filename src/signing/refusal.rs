@@ -70,6 +70,12 @@ pub enum Refusal {
         /// How many bytes it has.
         size: u64,
     },
+    /// It holds, and something stands beside it that it does not vouch for.
+    #[error("it holds `{name}`, for which nothing vouches")]
+    Surplus {
+        /// The name of that.
+        name: String,
+    },
     /// It is not a signature that can be read.
     #[error("it cannot be read as {}", form(*.format))]
     Unreadable {
@@ -106,6 +112,7 @@ impl Refusal {
             | Self::OtherSubject { .. }
             | Self::Invalid { .. }
             | Self::TooLarge { .. }
+            | Self::Surplus { .. }
             | Self::Unreadable { .. } => None,
         }
     }

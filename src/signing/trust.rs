@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use sigstore_trust_root::{SIGNING_CONFIG_TARGET, SigningConfig, TRUSTED_ROOT_TARGET, TrustedRoot};
+use sigstore_types::DerCertificate;
 use sigstore_verify::Verifier;
 
 use crate::domain::{Events, Patience};
@@ -113,6 +114,13 @@ impl Trust {
         self.services
             .as_ref()
             .is_some_and(|services| services.legacy_log.is_some())
+    }
+
+    /// Whether `certificate` is in the chain of an authority that is trusted to issue the certificates of signers.
+    pub(super) fn has(&self, certificate: &DerCertificate) -> bool {
+        let authorities = self.root.certificate_authorities.iter();
+        let mut trusted = authorities.flat_map(|authority| &authority.cert_chain.certificates);
+        trusted.any(|known| known.raw_bytes == *certificate)
     }
 
     pub(super) fn root(&self) -> &TrustedRoot {

@@ -49,6 +49,7 @@ mod preflight;
 mod preflight_new;
 mod proxies;
 mod publish;
+mod publish_carried;
 mod publish_gate;
 mod record;
 mod referrers;

@@ -8,12 +8,12 @@ use tokio::sync::OnceCell;
 
 use super::carry::Carrier;
 use super::source::{Known, Source};
-use super::vetting::Vetting;
+use super::vetting::{Kept, Vetting};
 use crate::apply::children::{DEPTH_MAX, PARALLEL};
 use crate::apply::receipt::Subject;
 use crate::apply::signatures::attach::list;
 use crate::apply::signatures::legacy::read_config;
-use crate::apply::signatures::legacy_manifest::{merge, refit};
+use crate::apply::signatures::legacy_manifest::merge;
 use crate::apply::signatures::lookup::fallback;
 use crate::apply::signatures::seen_list::SeenList;
 use crate::apply::signatures::settle::{Change, Look, Shared};
@@ -105,13 +105,10 @@ impl<'a> Belongings<'a> {
         let listed = self.listed(subject, known).await?;
         let brought = listed.entries.values().map(|entry| async move {
             let (context, from) = (self.context, self.from);
-            if !self
-                .vetting
-                .lets_pass(context, from, subject, entry)
-                .await?
-            {
+            let passed = self.vetting.lets_pass(context, from, subject, entry);
+            let Some(passed) = passed.await? else {
                 return Ok(None);
-            }
+            };
             let left_out = self.carrier.bring_listed(&entry.digest).await?;
             if let Some(why) = &left_out {
                 let digest = &entry.digest;
@@ -120,7 +117,7 @@ impl<'a> Belongings<'a> {
                     "`{digest}` is said to refer to `{subject}` and is left out: {why}"
                 ));
             }
-            Ok::<_, ApplyError>(left_out.is_none().then(|| entry.clone()))
+            Ok::<_, ApplyError>(left_out.is_none().then_some(passed))
         });
         let brought: Vec<Option<Descriptor>> = stream::iter(brought.collect::<Vec<_>>())
             .buffered(PARALLEL)
@@ -133,7 +130,9 @@ impl<'a> Belongings<'a> {
         let shared = fallback(self.context, self.to, subject);
         let look = self.look(&shared).await?;
         let tag = shared.tag.clone();
-        let listing = list(shared, Some(look), brought, listed.original);
+        // SECURITY: the list itself says what its writer likes, of its entries and beside them.
+        let original = listed.original.filter(|_| self.vetting.carries_all());
+        let listing = list(shared, Some(look), brought, original);
         if let Some(settling) = listing.await? {
             settling.await?;
             self.carrier.note_list(&tag);
@@ -218,12 +217,12 @@ impl<'a> Belongings<'a> {
             let Some(original) = found else {
                 continue;
             };
-            let kept =
-                self.vetting
-                    .kept_of(self.context, source, subject, suffix, original.clone());
+            let context = self.context;
+            let kept = self
+                .vetting
+                .kept_of(context, source, subject, suffix, original);
             if let Some(kept) = kept.await? {
-                self.bring_tag(subject, suffix, &kept, kept != original)
-                    .await?;
+                self.bring_tag(subject, suffix, &kept).await?;
             }
         }
         Ok(())
@@ -233,28 +232,22 @@ impl<'a> Belongings<'a> {
         &self,
         subject: &Digest,
         suffix: &'static str,
-        original: &Manifest,
-        is_part: bool,
+        kept: &Kept,
     ) -> Result<(), ApplyError> {
         let tag = subject.tag_beside(suffix);
         let shared = Shared::new(self.context, self.to, subject, tag);
-        if !is_part {
-            self.carrier.know(original);
-        }
+        let original = kept.manifest();
+        self.carrier.know(original);
         let look = self.look(&shared).await?;
         let held = look.holds().map(SeenList::digest);
         // One that holds the same has nothing to add.
         if held == Some(original.digest()) {
             self.carrier.note_there(original.digest());
-            return self.carrier.bring(original.digest()).await;
+            return self.bring_kept(kept).await;
         }
         let add = async |current: Option<&Manifest>| match current {
-            None if is_part => {
-                self.carrier.bring_contents(original).await?;
-                refit(original).map(Some)
-            }
             None => {
-                self.carrier.bring(original.digest()).await?;
+                self.bring_kept(kept).await?;
                 Ok(Some(Change {
                     media_type: original.media_type().clone(),
                     bytes: original.bytes().to_vec(),
@@ -263,7 +256,7 @@ impl<'a> Belongings<'a> {
             }
             Some(current) if current.digest() == original.digest() => {
                 self.carrier.note_there(current.digest());
-                self.carrier.bring(original.digest()).await?;
+                self.bring_kept(kept).await?;
                 Ok(None)
             }
             Some(_) if suffix == "sbom" => {
@@ -281,6 +274,22 @@ impl<'a> Belongings<'a> {
             self.carrier.note_list(&shared.tag);
         }
         Ok(())
+    }
+
+    /// Brings what is carried of a tag, but for the tag.
+    async fn bring_kept(&self, kept: &Kept) -> Result<(), ApplyError> {
+        match kept {
+            Kept::Whole(manifest) => self.carrier.bring(manifest.digest()).await,
+            // No source has the config, which was made here.
+            Kept::Signatures(manifest, config) => {
+                self.carrier.bring_layers(manifest).await?;
+                let registry = &self.context.registry;
+                if !registry.has_blob(self.to, &Digest::of(config)).await? {
+                    registry.put_blob(self.to, config).await?;
+                }
+                Ok(())
+            }
+        }
     }
 
     /// Looks at a list of the destination. Where it had the image before, others may have listed there what is theirs: that
@@ -308,7 +317,7 @@ impl<'a> Belongings<'a> {
                 why: "holds something else than at the source",
             });
         }
-        self.carrier.bring_contents(original).await?;
+        self.carrier.bring_layers(original).await?;
         let config = read_config(self.context, self.to, current).await?;
         merge(current, config, original)
     }

@@ -1,5 +1,6 @@
 //! Reads what may be a Sigstore bundle from wherever images are copied from, and finds signatures in folders.
 
+use super::shape::plain_entry;
 use super::source::Source;
 use crate::apply::receipt::Place;
 use crate::apply::signatures::candidates::{
@@ -17,8 +18,8 @@ use crate::signing::{LegacySignature, Refusal, Signature};
 
 /// What a referrer turned out to be.
 pub(super) enum Read {
-    /// A bundle; these are its bytes.
-    Bundle(Vec<u8>),
+    /// A bundle.
+    Bundle(Box<Bundle>),
     /// An artifact of this type, which is no bundle.
     Other(String),
     /// It says itself that it states this.
@@ -29,10 +30,26 @@ pub(super) enum Read {
     Lost,
 }
 
-/// Reads the referrer `digest`. What cannot be had is an error; what is there and wrong is broken.
+/// A bundle and its manifest.
+pub(super) struct Bundle {
+    /// The bundle.
+    pub(super) bytes: Vec<u8>,
+    /// The entry for its manifest in a list of referrers; or what that manifest holds beside the bundle.
+    pub(super) entry: Result<Descriptor, String>,
+}
+
+/// What the content of a layer turned out to be.
+enum ReadLayer {
+    Is(Vec<u8>),
+    Broken(String),
+    Lost,
+}
+
+/// Reads the referrer `digest` of `subject`. What cannot be had is an error; what is there and wrong is broken.
 pub(super) async fn read_bundle(
     context: &Context,
     source: &Source,
+    subject: &Digest,
     digest: &Digest,
 ) -> Result<Read, ApplyError> {
     let manifest = match source.manifest(context, digest).await {
@@ -44,38 +61,36 @@ pub(super) async fn read_bundle(
     let Some(layer) = bundle_of(&manifest).cloned() else {
         return Ok(Read::Other(type_of(&manifest)));
     };
-    if let Some(predicate) = other_statement(manifest.annotation(PREDICATE)) {
-        // Whoever carries it wants to have it verified nevertheless.
-        let predicate = predicate.to_owned();
-        let read = read_content(context, source, &layer).await?;
-        return Ok(match read {
-            Read::Bundle(_) => read,
-            Read::Other(_) | Read::Statement(_) | Read::Broken(_) | Read::Lost => {
-                Read::Statement(predicate)
-            }
-        });
-    }
+    let predicate = other_statement(manifest.annotation(PREDICATE)).map(str::to_owned);
+    let entry = plain_entry(&manifest, &layer, subject);
+    // What it says goes on, not its bytes, while the bundle is waited for.
     drop(manifest);
-    read_content(context, source, &layer).await
+    let read = read_content(context, source, &layer).await?;
+    Ok(match (read, predicate) {
+        (ReadLayer::Is(bytes), _) => Read::Bundle(Box::new(Bundle { bytes, entry })),
+        (ReadLayer::Broken(_) | ReadLayer::Lost, Some(predicate)) => Read::Statement(predicate),
+        (ReadLayer::Broken(why), None) => Read::Broken(why),
+        (ReadLayer::Lost, None) => Read::Lost,
+    })
 }
 
 async fn read_content(
     context: &Context,
     source: &Source,
     layer: &Descriptor,
-) -> Result<Read, ApplyError> {
+) -> Result<ReadLayer, ApplyError> {
     if layer.size > SIGNATURE_MAX_BYTES {
         let refusal = Refusal::TooLarge { size: layer.size };
-        return Ok(Read::Broken(refusal.to_string()));
+        return Ok(ReadLayer::Broken(refusal.to_string()));
     }
     let read = source.content(context, &layer.digest, SIGNATURE_MAX_BYTES);
     Ok(match read.await {
         Ok(Some(bytes)) => match unlike(&bytes, layer) {
-            Some(why) => Read::Broken(why),
-            None => Read::Bundle(bytes),
+            Some(why) => ReadLayer::Broken(why),
+            None => ReadLayer::Is(bytes),
         },
-        Ok(None) => Read::Lost,
-        Err(error) if error.is_about_content() => Read::Broken(chain_text(&error)),
+        Ok(None) => ReadLayer::Lost,
+        Err(error) if error.is_about_content() => ReadLayer::Broken(chain_text(&error)),
         Err(error) => return Err(error),
     })
 }
@@ -107,8 +122,9 @@ pub(in crate::apply) async fn look_up(
         let predicate = entry.annotations.get(PREDICATE).map(String::as_str);
         let judged = match other_statement(predicate) {
             Some(predicate) => Judged::Refused(Refused::statement(&entry.digest, predicate)),
-            None => match read_bundle(context, source, &entry.digest).await? {
-                Read::Bundle(bytes) => judge_bundle(bytes, &entry.digest, subject, judge),
+            None => match read_bundle(context, source, subject, &entry.digest).await? {
+                // A signature holds, whatever stands beside it.
+                Read::Bundle(bundle) => judge_bundle(bundle.bytes, &entry.digest, subject, judge),
                 Read::Broken(why) => Judged::Refused(Refused::broken(&entry.digest, &why)),
                 Read::Other(_) | Read::Statement(_) | Read::Lost => Judged::Unrelated,
             },
@@ -165,7 +181,7 @@ pub(super) async fn judge_layers(
         let place = place_of(manifest.digest(), &layer.annotations);
         let broken = |why: &str| Judged::Refused(Refused::broken(place.id(), why));
         let judged = match read_content(context, source, layer).await? {
-            Read::Bundle(payload) => {
+            ReadLayer::Is(payload) => {
                 match judge(&Candidate::Legacy(&payload, &layer.annotations), subject) {
                     Ok(verified) => Judged::Verified(Box::new(Held {
                         content: Content::Legacy(LegacySignature {
@@ -178,8 +194,8 @@ pub(super) async fn judge_layers(
                     Err(refusal) => Judged::Refused(Refused::by_judge(&place, &refusal)),
                 }
             }
-            Read::Broken(why) => broken(&why),
-            Read::Other(_) | Read::Statement(_) | Read::Lost => broken("its layer is not there"),
+            ReadLayer::Broken(why) => broken(&why),
+            ReadLayer::Lost => broken("its layer is not there"),
         };
         all.push(judged);
     }

@@ -4,5 +4,6 @@ pub(super) mod belongings;
 pub(super) mod bundles;
 pub(super) mod carry;
 pub(super) mod origin;
+pub(super) mod shape;
 pub(super) mod source;
 pub(super) mod vetting;

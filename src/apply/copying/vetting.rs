@@ -2,19 +2,19 @@
 //! repository, that the image must be signed by.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::bundles::{Read, judge_layers, read_bundle};
+use super::bundles::{Bundle, Read, judge_layers, read_bundle};
 use super::source::Source;
 use crate::apply::receipt::ReferrerReceipt;
 use crate::apply::signatures::candidates::{Candidate, Judged, PREDICATE};
-use crate::apply::signatures::legacy_manifest::only;
+use crate::apply::signatures::legacy_manifest::of_signatures;
 use crate::apply::signatures::signer::Authority;
 use crate::apply::{ApplyError, Context};
-use crate::domain::{Descriptor, Digest, Manifest};
+use crate::domain::{Descriptor, Digest, Manifest, ManifestKind};
 use crate::failure::chain_text;
 use crate::inputs::Carried;
-use crate::signing::{Provenance, Refusal, verify_legacy_origin, verify_statement};
+use crate::signing::{Provenance, Refusal, Verified, verify_legacy_origin, verify_statement};
 
 const NO_IDENTITY: &str = "no identity is given, so nothing is verified";
 const TYPE_MAX_CHARS: usize = 200;
@@ -24,6 +24,27 @@ pub(in crate::apply) struct Vetting<'a> {
     authority: Option<(&'a Authority, Provenance)>,
     carried: Carried,
     found: RefCell<BTreeMap<(Digest, String), ReferrerReceipt>>,
+    /// The entries of what is verified, in lists that name nothing else.
+    entries: RefCell<BTreeMap<Digest, Descriptor>>,
+    /// Warnings that were given: there is one, however many destinations there are.
+    warned: RefCell<BTreeSet<String>>,
+}
+
+/// What is carried of a tag of cosign's.
+pub(super) enum Kept {
+    /// It is carried as it is.
+    Whole(Manifest),
+    /// A manifest of the verified signatures in it, and the content of its config.
+    Signatures(Manifest, Vec<u8>),
+}
+
+impl Kept {
+    /// The manifest that is written where there is none.
+    pub(super) fn manifest(&self) -> &Manifest {
+        match self {
+            Self::Whole(manifest) | Self::Signatures(manifest, _) => manifest,
+        }
+    }
 }
 
 impl<'a> Vetting<'a> {
@@ -36,6 +57,8 @@ impl<'a> Vetting<'a> {
             authority,
             carried,
             found: RefCell::default(),
+            entries: RefCell::default(),
+            warned: RefCell::default(),
         }
     }
 
@@ -52,49 +75,81 @@ impl<'a> Vetting<'a> {
         }
     }
 
-    /// Whether `entry`, which refers to `subject`, is carried.
+    /// Whether everything is carried, verified or not.
+    pub(super) fn carries_all(&self) -> bool {
+        self.carried == Carried::All
+    }
+
+    /// The entry under which `entry`, which refers to `subject`, is listed where it is carried; `None` where it is not.
     pub(super) async fn lets_pass(
         &self,
         context: &Context,
         from: &[Source],
         subject: &Digest,
         entry: &Descriptor,
-    ) -> Result<bool, ApplyError> {
+    ) -> Result<Option<Descriptor>, ApplyError> {
         let name = entry.digest.to_string();
-        if let Some(known) = self.found.borrow().get(&(subject.clone(), name.clone())) {
-            return Ok(known.is_carried);
-        }
-        let predicate = entry.annotations.get(PREDICATE);
-        let listed = predicate.or(entry.artifact_type.as_ref()).cloned();
-        let mut kind = listed.unwrap_or_else(|| "unknown type".to_owned());
-        let verdict = match &self.authority {
-            None => Err(NO_IDENTITY.to_owned()),
-            Some((authority, provenance)) => {
-                match read_first(context, from, &entry.digest).await? {
-                    Read::Bundle(bundle) => {
-                        let trust = &authority.trust;
-                        match verify_statement(&bundle, subject, trust, provenance) {
-                            Ok((by, predicate)) => {
-                                kind = predicate;
-                                Ok(by)
-                            }
-                            Err(refusal) => Err(chain_text(&refusal)),
-                        }
-                    }
-                    Read::Other(other) => {
-                        kind = other;
-                        Err("it is no Sigstore bundle".to_owned())
-                    }
-                    Read::Statement(predicate) => {
-                        kind = predicate;
-                        Err("its bundle cannot be read".to_owned())
-                    }
-                    Read::Broken(why) => Err(why),
-                    Read::Lost => Err("it is not there".to_owned()),
-                }
-            }
+        let known = self
+            .found
+            .borrow()
+            .get(&(subject.clone(), name.clone()))
+            .cloned();
+        let is_carried = if let Some(known) = known {
+            known.is_carried
+        } else {
+            let (kind, verdict) = self.judge(context, from, subject, entry).await?;
+            self.note(context, subject, name, &kind, verdict)
         };
-        Ok(self.note(context, subject, name, &kind, verdict))
+        // SECURITY: what a list says of an entry is the word of whoever wrote the list.
+        let entry = match self.carried {
+            Carried::All => Some(entry.clone()),
+            Carried::Verified => self.entries.borrow().get(&entry.digest).cloned(),
+        };
+        Ok(entry.filter(|_| is_carried))
+    }
+
+    /// The type of a referrer, and who made it or why that is not verified. Notes the entry of one that is verified.
+    async fn judge(
+        &self,
+        context: &Context,
+        from: &[Source],
+        subject: &Digest,
+        entry: &Descriptor,
+    ) -> Result<(String, Result<String, String>), ApplyError> {
+        let said = entry.annotations.get(PREDICATE);
+        let said = said.or(entry.artifact_type.as_ref()).cloned();
+        let said = said.unwrap_or_else(|| "unknown type".to_owned());
+        let refused = |kind, why: &str| Ok((kind, Err(why.to_owned())));
+        let Some((authority, provenance)) = &self.authority else {
+            return refused(said, NO_IDENTITY);
+        };
+        let Bundle { bytes, entry } =
+            match read_first(context, from, subject, &entry.digest).await? {
+                Read::Bundle(bundle) => *bundle,
+                Read::Other(kind) => return refused(kind, "it is no Sigstore bundle"),
+                Read::Statement(kind) => return refused(kind, "its bundle cannot be read"),
+                Read::Broken(why) => return refused(said, &why),
+                Read::Lost => return refused(said, "it is not there"),
+            };
+        let (by, kind) = match verify_statement(&bytes, subject, &authority.trust, provenance) {
+            Ok(verified) => verified,
+            Err(refusal) => return refused(said, &chain_text(&refusal)),
+        };
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(what) => return refused(kind, &beside(&what)),
+        };
+        if entry
+            .annotations
+            .get(PREDICATE)
+            .is_some_and(|said| *said != kind)
+        {
+            return refused(kind, &beside(PREDICATE));
+        }
+        self.entries
+            .borrow_mut()
+            .insert(entry.digest.clone(), entry);
+        Ok((kind, Ok(by)))
     }
 
     /// What is carried of `original`, which is under the tag of `subject` that ends in `suffix`: of a list of signatures,
@@ -106,15 +161,14 @@ impl<'a> Vetting<'a> {
         subject: &Digest,
         suffix: &'static str,
         original: Manifest,
-    ) -> Result<Option<Manifest>, ApplyError> {
+    ) -> Result<Option<Kept>, ApplyError> {
         let name = subject.tag_beside(suffix).to_string();
         let kind = format!("tag `.{suffix}` of cosign");
-        let (verdict, verified) = match &self.authority {
-            None => (Err(NO_IDENTITY.to_owned()), Vec::new()),
-            Some(_) if suffix != "sig" => (
-                Err("only bundles and signatures are verified".to_owned()),
-                Vec::new(),
-            ),
+        let found = match &self.authority {
+            None => Err(NO_IDENTITY.to_owned()),
+            Some(_) if suffix != "sig" => {
+                Err("only bundles and signatures are verified".to_owned())
+            }
             Some((authority, provenance)) => {
                 let judge = |candidate: &Candidate<'_>, subject: &Digest| match candidate {
                     Candidate::Legacy(payload, annotations) => {
@@ -124,23 +178,27 @@ impl<'a> Vetting<'a> {
                     Candidate::Bundle(_) => Err(Refusal::NotASignature { predicate: None }),
                 };
                 let judged = judge_layers(context, source, &original, subject, &judge).await?;
-                verdict_of(&judged)
+                VerifiedList::of(&original, &judged)?
             }
         };
-        let some = !verified.is_empty() && verified.len() < layers_of(&original);
-        if self.carried == Carried::Verified && some {
-            let kept = only(&original, &verified)?;
-            let left = layers_of(&original) - verified.len();
-            context.events.warn(format!(
-                "{left} layers of the tag `{name}` ({kind}) are left behind: they are not verified"
+        let (verdict, list) = match found {
+            Ok(list) => (list.verdict(), Some(list)),
+            Err(why) => (Err(why), None),
+        };
+        if let (Carried::Verified, Err(why), Some(list)) = (self.carried, &verdict, list) {
+            self.warn_once(context, format!(
+                "of the tag `{name}` ({kind}), which refers to `{subject}`, {} verified signatures are carried, and the rest is left behind: {why}",
+                list.count
             ));
-            self.note(context, subject, name, &kind, Ok(first_signer(&verdict)));
-            return Ok(Some(kept));
+            self.note(context, subject, name, &kind, Ok(list.signer));
+            return Ok(Some(Kept::Signatures(list.manifest, list.config)));
         }
         let is_carried = self.note(context, subject, name, &kind, verdict);
-        Ok(is_carried.then_some(original))
+        Ok(is_carried.then_some(Kept::Whole(original)))
     }
 
+    /// Notes what has become of something, and says whether it is carried. Of a tag several sources may have one each: what
+    /// is told is what was carried of one of them.
     fn note(
         &self,
         context: &Context,
@@ -149,27 +207,35 @@ impl<'a> Vetting<'a> {
         kind: &str,
         verdict: Result<String, String>,
     ) -> bool {
-        let key = (subject.clone(), name.clone());
-        if let Some(known) = self.found.borrow().get(&key) {
-            return known.is_carried;
-        }
         let kind: String = kind.chars().filter(|one| !one.is_control()).collect();
         let receipt = ReferrerReceipt {
             subject: subject.clone(),
             kind: kind.chars().take(TYPE_MAX_CHARS).collect(),
-            is_carried: verdict.is_ok() || self.carried == Carried::All,
+            is_carried: verdict.is_ok() || self.carries_all(),
             name,
             verdict,
         };
         if let (false, Err(why)) = (receipt.is_carried, &receipt.verdict) {
             let (name, kind) = (&receipt.name, &receipt.kind);
-            context.events.warn(format!(
+            self.warn_once(context, format!(
                 "`{name}` ({kind}), which refers to `{subject}`, is left behind, since it is not verified: {why}"
             ));
         }
         let is_carried = receipt.is_carried;
-        self.found.borrow_mut().insert(key, receipt);
+        let mut found = self.found.borrow_mut();
+        let known = found
+            .entry((subject.clone(), receipt.name.clone()))
+            .or_insert_with(|| receipt.clone());
+        if is_carried && !known.is_carried {
+            *known = receipt;
+        }
         is_carried
+    }
+
+    fn warn_once(&self, context: &Context, text: String) {
+        if self.warned.borrow_mut().insert(text.clone()) {
+            context.events.warn(text);
+        }
     }
 }
 
@@ -177,11 +243,12 @@ impl<'a> Vetting<'a> {
 async fn read_first(
     context: &Context,
     from: &[Source],
+    subject: &Digest,
     digest: &Digest,
 ) -> Result<Read, ApplyError> {
     let (mut found, mut fault) = (Read::Lost, None);
     for source in from {
-        match read_bundle(context, source, digest).await {
+        match read_bundle(context, source, subject, digest).await {
             Ok(Read::Lost) => (),
             Ok(read @ Read::Bundle(_)) => return Ok(read),
             Ok(read) => found = read,
@@ -194,39 +261,66 @@ async fn read_first(
     }
 }
 
-/// The verdict on a list of signatures, and the places of those that are verified.
-fn verdict_of(judged: &[Judged]) -> (Result<String, String>, Vec<usize>) {
-    let mut verified = Vec::new();
-    let (mut signer, mut why) = (None, None);
-    for (number, one) in judged.iter().enumerate() {
-        match one {
-            Judged::Verified(held) => {
-                verified.push(number);
-                signer.get_or_insert_with(|| held.content.signer().identity.clone());
-            }
-            Judged::Refused(refused) => {
-                why.get_or_insert_with(|| refused.reason().to_owned());
-            }
+/// The signatures of a list that are verified.
+struct VerifiedList {
+    /// A manifest that lists them alone, and the content of its config.
+    manifest: Manifest,
+    config: Vec<u8>,
+    count: usize,
+    signer: String,
+    /// Why the list that they come from is not verified as a whole.
+    surplus: Option<String>,
+}
+
+impl VerifiedList {
+    /// Those of `original`, whose layers were judged; why there are none.
+    fn of(original: &Manifest, judged: &[Judged]) -> Result<Result<Self, String>, ApplyError> {
+        let ManifestKind::Image { layers, .. } = original.kind() else {
+            return Ok(Err("it holds no signature".to_owned()));
+        };
+        let verified: Vec<(&Descriptor, &Verified)> = layers
+            .iter()
+            .zip(judged)
+            .filter_map(|(layer, judged)| match judged {
+                Judged::Verified(held) => Some((layer, held.content.signer())),
+                Judged::Refused(_) | Judged::Dangling(_) | Judged::Unrelated => None,
+            })
+            .collect();
+        let why = judged.iter().find_map(|judged| match judged {
+            Judged::Verified(_) => None,
+            Judged::Refused(refused) => Some(refused.reason().to_owned()),
             Judged::Dangling(_) | Judged::Unrelated => {
-                why.get_or_insert_with(|| "it holds something else than signatures".to_owned());
+                Some("it holds something else than signatures".to_owned())
             }
+        });
+        let Some((_, first)) = verified.first() else {
+            return Ok(Err(
+                why.unwrap_or_else(|| "it holds no signature".to_owned())
+            ));
+        };
+        let signatures: Vec<&Descriptor> = verified.iter().map(|(layer, _)| *layer).collect();
+        let (manifest, config) = of_signatures(&signatures)?;
+        let is_whole = manifest.bytes() == original.bytes();
+        let surplus = why.or_else(|| {
+            (!is_whole).then(|| "its manifest says more than its signatures do".to_owned())
+        });
+        Ok(Ok(Self {
+            manifest,
+            config,
+            count: signatures.len(),
+            signer: first.identity.clone(),
+            surplus,
+        }))
+    }
+
+    fn verdict(&self) -> Result<String, String> {
+        match &self.surplus {
+            None => Ok(self.signer.clone()),
+            Some(why) => Err(why.clone()),
         }
     }
-    let verdict = match (signer, why) {
-        (Some(signer), None) => Ok(signer),
-        (_, Some(why)) => Err(why),
-        (None, None) => Err("it holds no signature".to_owned()),
-    };
-    (verdict, verified)
 }
 
-fn first_signer(verdict: &Result<String, String>) -> String {
-    verdict.clone().unwrap_or_default()
-}
-
-fn layers_of(manifest: &Manifest) -> usize {
-    match manifest.kind() {
-        crate::domain::ManifestKind::Image { layers, .. } => layers.len(),
-        crate::domain::ManifestKind::Index { .. } => 0,
-    }
+fn beside(what: &str) -> String {
+    format!("beside the bundle its manifest holds `{what}`, for which nothing vouches")
 }

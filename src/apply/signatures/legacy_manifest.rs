@@ -2,6 +2,8 @@
 //!
 //! Source: cosign 2, `pkg/oci/mutate/signatures.go`, `pkg/oci/empty/signatures.go`.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::settle::Change;
@@ -53,15 +55,9 @@ pub(in crate::apply) fn config_of(manifest: &Manifest) -> Option<&Descriptor> {
 /// The first signature's manifest, byte for byte as cosign 2 writes it.
 pub(in crate::apply) fn begin(signature: &LegacySignature) -> Result<Change, ApplyError> {
     let config = bytes(&config([&Digest::of(&signature.payload)]))?;
-    let manifest = json!({
-        "schemaVersion": 2,
-        "mediaType": MediaType::OciManifest.as_str(),
-        "config": {"mediaType": CONFIG_TYPE, "size": config.len(), "digest": Digest::of(&config)},
-        "layers": [layer(signature)],
-    });
     Ok(Change {
         media_type: MediaType::OciManifest,
-        bytes: bytes(&manifest)?,
+        bytes: bytes(&manifest(&config, &[layer_of(signature)]))?,
         parts: vec![config, signature.payload.clone()],
     })
 }
@@ -73,7 +69,7 @@ pub(in crate::apply) fn append(
     signature: &LegacySignature,
 ) -> Result<Change, ApplyError> {
     let payload = Digest::of(&signature.payload);
-    let mut change = grow(current, config, vec![layer(signature)], &[&payload])?;
+    let mut change = grow(current, config, vec![layer_of(signature)], &[&payload])?;
     change.parts.insert(0, signature.payload.clone());
     Ok(change)
 }
@@ -108,29 +104,19 @@ pub(in crate::apply) fn merge(
     grow(current, config, layers, &digests).map(Some)
 }
 
-/// `original` with those of its layers alone whose places are `kept`.
-pub(in crate::apply) fn only(original: &Manifest, kept: &[usize]) -> Result<Manifest, ApplyError> {
-    let mut document: Value =
-        serde_json::from_slice(original.bytes()).map_err(ApplyError::FallbackUnwritable)?;
-    if let Some(layers) = document["layers"].as_array_mut() {
-        let mut number = 0;
-        layers.retain(|_| {
-            number += 1;
-            kept.contains(&(number - 1))
-        });
-    }
-    let bytes = serde_json::to_vec(&document).map_err(ApplyError::FallbackUnwritable)?;
+/// A manifest of these signatures and nothing else, as cosign 2 writes it, and the content of its config. What stood beside
+/// them in the manifest that they come from, or in their descriptors, is not in it.
+pub(in crate::apply) fn of_signatures(
+    signatures: &[&Descriptor],
+) -> Result<(Manifest, Vec<u8>), ApplyError> {
+    let config = bytes(&config(signatures.iter().map(|one| &one.digest)))?;
+    let layers = signatures
+        .iter()
+        .map(|one| layer(&one.digest, one.size, &one.annotations));
+    let manifest = bytes(&manifest(&config, &layers.collect::<Vec<_>>()))?;
     let unreadable = |error| ApplyError::FallbackUnwritable(serde::de::Error::custom(error));
-    Manifest::parse(bytes, original.media_type().clone()).map_err(unreadable)
-}
-
-/// `kept`, of which layers were taken out, with a config of its own.
-pub(in crate::apply) fn refit(kept: &Manifest) -> Result<Change, ApplyError> {
-    let config = match config_of(kept) {
-        Some(_) => Config::Lost,
-        None => Config::Foreign,
-    };
-    grow(kept, config, Vec::new(), &[])
+    let manifest = Manifest::parse(manifest, MediaType::OciManifest).map_err(unreadable)?;
+    Ok((manifest, config))
 }
 
 fn grow(
@@ -163,12 +149,30 @@ fn grow(
     })
 }
 
-fn layer(signature: &LegacySignature) -> Value {
+fn manifest(config: &[u8], layers: &[Value]) -> Value {
+    json!({
+        "schemaVersion": 2,
+        "mediaType": MediaType::OciManifest.as_str(),
+        "config": {"mediaType": CONFIG_TYPE, "size": config.len(), "digest": Digest::of(config)},
+        "layers": layers,
+    })
+}
+
+fn layer_of(signature: &LegacySignature) -> Value {
+    let payload = &signature.payload;
+    layer(
+        &Digest::of(payload),
+        payload.len() as u64,
+        &signature.annotations,
+    )
+}
+
+fn layer(payload: &Digest, size: u64, annotations: &BTreeMap<String, String>) -> Value {
     json!({
         "mediaType": LAYER_TYPE,
-        "size": signature.payload.len(),
-        "digest": Digest::of(&signature.payload),
-        "annotations": signature.annotations,
+        "size": size,
+        "digest": payload,
+        "annotations": annotations,
     })
 }
 
@@ -269,6 +273,19 @@ mod tests {
     }
 
     #[test]
+    fn list_of_all_signatures_that_cosign_2_made_is_its_own() {
+        for (name, of) in [("manifest", "config"), ("manifest-of-two", "config-of-two")] {
+            let original = manifest(fixture(&format!("{name}.json")));
+            let ManifestKind::Image { layers, .. } = original.kind() else {
+                panic!("it is an image");
+            };
+            let (made, config) = of_signatures(&layers.iter().collect::<Vec<_>>()).unwrap();
+            assert_eq!(text(made.bytes()), text(original.bytes()));
+            assert_eq!(config, fixture(&format!("{of}.json")));
+        }
+    }
+
+    #[test]
     fn config_that_is_lost_or_garbage_is_made_anew() {
         let current = manifest(fixture("manifest.json"));
         for config in [
@@ -291,7 +308,7 @@ mod tests {
         let current = manifest(theirs.clone().into_bytes());
         assert!(config_of(&current).is_none());
         let change = append(&current, Config::Foreign, &recorded(0)).unwrap();
-        let ours = layer(&recorded(0)).to_string();
+        let ours = layer_of(&recorded(0)).to_string();
         let expected = theirs
             .replace("}],\"annotations\"", &format!("}},{ours}],\"annotations\""))
             .replace("1.50", "1.5");

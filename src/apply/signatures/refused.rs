@@ -56,6 +56,7 @@ impl Refused {
             Refusal::OtherSubject { .. }
             | Refusal::IdentityMismatch { .. }
             | Refusal::GithubClaimMismatch { .. }
+            | Refusal::Surplus { .. }
             | Refusal::Invalid { .. } => Kind::Signature,
         };
         Self::new(place.id(), kind, &chain_text(refusal))

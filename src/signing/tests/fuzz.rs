@@ -18,6 +18,7 @@ use super::super::payload::check_payload;
 use super::super::pem::{first_certificate, pem};
 use super::super::provenance::{Provenance, verify_statement};
 use super::super::session::chain;
+use super::super::surplus::surplus;
 use super::super::timestamp::is_granted;
 use super::super::token::Token;
 use super::super::trust::{Trust, read_services};
@@ -61,6 +62,16 @@ pub(crate) fn parsers() -> Vec<Parser> {
     parsers.extend(inner());
     parsers.extend(services());
     parsers
+}
+
+/// All texts in `value`.
+fn texts(value: &Value) -> Vec<&str> {
+    match value {
+        Value::String(text) => vec![text],
+        Value::Array(values) => values.iter().flat_map(texts).collect(),
+        Value::Object(fields) => fields.values().flat_map(texts).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => Vec::new(),
+    }
 }
 
 /// By whom, and when: nothing that is damaged may say anything else.
@@ -121,6 +132,22 @@ fn verified() -> Vec<Parser> {
                     assert!(signers.contains(signer), "{signer}");
                 }
                 found.is_ok()
+            },
+        ),
+        of_bytes(
+            "what is beside a signature",
+            "src/signing/surplus.rs",
+            vec![fixture(BUNDLES[0])],
+            |bytes| {
+                let known: Value = serde_json::from_slice(&fixture(BUNDLES[0])).unwrap();
+                let is_plain = surplus(bytes, &known).is_none();
+                if is_plain {
+                    let document: Value = serde_json::from_slice(bytes).unwrap();
+                    let mut long = texts(&document);
+                    long.retain(|text| !texts(&known).contains(text) && text.len() > "0".len());
+                    assert!(long.is_empty(), "{long:?}");
+                }
+                is_plain
             },
         ),
         of_bytes(

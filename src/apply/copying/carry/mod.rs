@@ -17,7 +17,7 @@ use crate::apply::{ApplyError, Context};
 use crate::domain::{Descriptor, Digest, Manifest, Reference, Repository, Tag};
 use crate::failure::chain_text;
 use crate::registry::RegistryError;
-use walk::{Haste, Once, Part, Step, parts};
+use walk::{Haste, Once, Part, Step, listed, parts};
 
 /// Blobs that are copied at once. More of them share the same line, and each holds memory.
 const COPIES_MAX: usize = 6;
@@ -164,15 +164,15 @@ impl<'a> Carrier<'a> {
         }
     }
 
-    /// Sees to it that the repository has all that `manifest` points to.
-    pub(in crate::apply) async fn bring_contents(
+    /// Sees to it that the repository has the layers of `manifest`.
+    pub(in crate::apply) async fn bring_layers(
         &self,
         manifest: &Manifest,
     ) -> Result<(), ApplyError> {
         let count = Cell::new(0);
         let root = Step::first(manifest.digest(), &count, Haste::Wait);
         let inside = root.inside(manifest.digest(), true);
-        self.bring_parts(manifest, inside).await
+        self.bring_parts(listed(manifest), inside).await
     }
 
     /// Every manifest that was come across, below what was asked for too.
@@ -238,11 +238,11 @@ impl<'a> Carrier<'a> {
         };
         let manifest = found.ok_or_else(|| self.lost(digest, step.parent))?;
         let inside = step.inside(digest, is_there);
-        self.bring_parts(&manifest, inside).await?;
+        self.bring_parts(parts(&manifest), inside).await?;
         if !is_there {
             let bring_again = async || {
                 self.forget_parts(&manifest);
-                self.bring_parts(&manifest, inside).await
+                self.bring_parts(parts(&manifest), inside).await
             };
             if let Some(on_creation) = self.on_creation {
                 on_creation(digest)?;
@@ -287,8 +287,12 @@ impl<'a> Carrier<'a> {
         fault.map_or(Ok(None), Err)
     }
 
-    async fn bring_parts(&self, manifest: &Manifest, step: Step<'_>) -> Result<(), ApplyError> {
-        let parts = parts(manifest).map(|part| async move {
+    async fn bring_parts<'b>(
+        &'b self,
+        parts: impl Iterator<Item = Part<'b>>,
+        step: Step<'b>,
+    ) -> Result<(), ApplyError> {
+        let parts = parts.map(|part| async move {
             match part {
                 Part::Manifest(child) => self.see_to_manifest(&child.digest, step).await,
                 Part::Blob(blob) => {

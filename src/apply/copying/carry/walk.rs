@@ -86,12 +86,20 @@ pub(super) enum Part<'a> {
 
 /// What must be there before `manifest` is. An index may list what is no manifest, as `BuildKit`'s older caches do.
 pub(super) fn parts(manifest: &Manifest) -> impl Iterator<Item = Part<'_>> {
-    let (config, listed) = match manifest.kind() {
-        ManifestKind::Index { manifests, .. } => (None, manifests),
-        ManifestKind::Image { config, layers, .. } => (Some(&**config), layers),
+    let config = match manifest.kind() {
+        ManifestKind::Index { .. } => None,
+        ManifestKind::Image { config, .. } => Some(Part::Blob(config)),
     };
-    let is_index = config.is_none();
-    iter::chain(config, listed).map(move |part| {
+    iter::chain(config, listed(manifest))
+}
+
+/// The children of an index, or the layers of an image.
+pub(super) fn listed(manifest: &Manifest) -> impl Iterator<Item = Part<'_>> {
+    let (is_index, listed) = match manifest.kind() {
+        ManifestKind::Index { manifests, .. } => (true, manifests),
+        ManifestKind::Image { layers, .. } => (false, layers),
+    };
+    listed.iter().map(move |part| {
         let is_manifest = part.media_type.is_index() || part.media_type.is_image();
         if is_index && is_manifest {
             Part::Manifest(part)

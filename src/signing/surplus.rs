@@ -1,0 +1,125 @@
+//! What a signature's document holds beside what verifying it has read: whoever stores a signature can add to it, and
+//! verifiers pass over what they do not know.
+
+use serde::Serialize;
+use serde_json::Value;
+
+/// Fields that are left out when they are empty, which some writers write nevertheless.
+const OMITTED: [&str; 6] = [
+    "checkpoint",
+    "inclusionPromise",
+    "inclusionProof",
+    "integratedTime",
+    "keyid",
+    "rfc3161Timestamps",
+];
+
+/// The name of the first field of `document` that `known`, which was read from it, does not account for. `None` if there is
+/// none.
+pub(super) fn surplus(document: &[u8], known: &impl Serialize) -> Option<String> {
+    let read = || -> serde_json::Result<(Value, Value)> {
+        Ok((
+            serde_json::from_slice(document)?,
+            serde_json::to_value(known)?,
+        ))
+    };
+    match read() {
+        Ok((document, known)) => beside(&document, &known, ""),
+        Err(error) => Some(error.to_string()),
+    }
+}
+
+fn beside(value: &Value, known: &Value, name: &str) -> Option<String> {
+    match (value, known) {
+        (Value::Object(fields), Value::Object(known)) => {
+            fields
+                .iter()
+                .find_map(|(name, value)| match known.get(name) {
+                    Some(known) => beside(value, known, name),
+                    None if OMITTED.contains(&name.as_str()) && is_empty(value) => None,
+                    None => Some(name.clone()),
+                })
+        }
+        (Value::Array(values), Value::Array(known)) if values.len() == known.len() => {
+            let mut pairs = values.iter().zip(known);
+            pairs.find_map(|(value, known)| beside(value, known, name))
+        }
+        // SPEC: Protocol Buffers, "ProtoJSON format": a 64-bit number may be written as either.
+        (Value::Number(value), Value::String(known)) if value.to_string() == *known => None,
+        (value, known) if value == known || is_empty(value) => None,
+        _ => Some(name.to_owned()),
+    }
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Bool(_) => false,
+        Value::Number(number) => number.as_u64() == Some(0),
+        Value::String(text) => text.is_empty() || text == "0",
+        Value::Array(values) => values.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use sigstore_types::Bundle;
+
+    use super::super::tests::fixture;
+    use super::*;
+
+    fn found(document: &Value, known: &Value) -> Option<String> {
+        surplus(&serde_json::to_vec(document).unwrap(), known)
+    }
+
+    #[test]
+    fn what_was_read_and_what_is_empty_is_no_surplus() {
+        let known = json!({"a": {"b": ["x"], "index": "7"}, "data": {}});
+        for document in [
+            known.clone(),
+            json!({"a": {"b": ["x"], "index": 7}, "data": null}),
+            json!({"a": {"b": ["x"]}}),
+            json!({"integratedTime": "0", "a": {"keyid": "", "inclusionPromise": null}}),
+        ] {
+            assert_eq!(found(&document, &known), None, "{document}");
+        }
+    }
+
+    #[test]
+    fn bundles_of_all_tools_hold_nothing_else() {
+        for name in [
+            "cosign-rekor-v1",
+            "cosign-rekor-v2",
+            "cosign2-rekor-v1",
+            "rekor-v1",
+            "rekor-v2",
+            "attestation",
+        ] {
+            let bytes = fixture(&format!("{name}.json"));
+            let bundle = Bundle::from_json(std::str::from_utf8(&bytes).unwrap()).unwrap();
+            assert_eq!(surplus(&bytes, &bundle), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_was_not_read_is_named() {
+        let known = json!({"a": {"b": ["x"], "index": "7"}});
+        for (document, name) in [
+            (json!({"a": {"b": ["x"]}, "note": "mine"}), "note"),
+            (json!({"note": null}), "note"),
+            (json!({"a": {"b": ["x", "y"]}}), "b"),
+            (json!({"a": {"b": ["y"]}}), "b"),
+            (json!({"a": {"index": 8}}), "index"),
+            (json!({"a": "text"}), "a"),
+            (json!({"a": {"keyid": "mine"}}), "keyid"),
+        ] {
+            assert_eq!(
+                found(&document, &known).as_deref(),
+                Some(name),
+                "{document}"
+            );
+        }
+    }
+}

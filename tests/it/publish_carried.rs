@@ -1,0 +1,511 @@
+//! `publish` with `referrers: verified`: what arrives holds nothing that nobody vouches for. Whoever may push to the source can
+//! write another manifest around a bundle that holds, other words into a list, other layers beside signatures.
+
+use sandbox::{Options, Referrers, Registry};
+use serde_json::{Value, json};
+
+use crate::attack::{INDEX, MANIFEST, descriptor};
+use crate::candidates::{bundle_manifest, store};
+use crate::publish_gate::{is_there, said, sbom};
+use crate::support::{
+    Action, Outcome, Pipeline, REPOSITORY, TARGET, World, attach, manifest, statement_bundle,
+    target,
+};
+
+const PROVENANCE: &str = "https://slsa.dev/provenance/v1";
+const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
+const EMPTY: &str = "application/vnd.oci.empty.v1+json";
+const MALLORY: &str = "by mallory";
+
+/// Publishes what is verified, and no platform need be signed.
+fn verified(pipeline: &Pipeline, index: &str) -> Action {
+    let publish = pipeline.checked(&pipeline.world.at(index));
+    publish
+        .input("recursive", "false")
+        .input("referrers", "verified")
+}
+
+/// Asks that `name` is left behind, with one warning that names its type and says `why`.
+fn is_left_behind(published: &Outcome, name: &str, why: &str) {
+    let said = said(published, name);
+    assert_eq!(
+        (&said["verified"], &said["carried"]),
+        (&json!(false), &json!(false)),
+        "{said}"
+    );
+    let warned = published.log.lines();
+    let warned: Vec<&str> = warned
+        .filter(|line| line.starts_with("::warning::`") && line.contains(name))
+        .collect();
+    assert_eq!(warned.len(), 1, "{name}\n{}", published.log);
+    let kind = said["type"].as_str().unwrap();
+    assert!(
+        warned[0].contains(kind) && warned[0].contains(why) && warned[0].contains("left behind"),
+        "{why}: {warned:?}"
+    );
+}
+
+/// Everything that the registry of the published images has, as text.
+fn everything_there(pipeline: &Pipeline) -> String {
+    let registry = &pipeline.target;
+    let mut text = String::new();
+    for digest in registry.manifests(TARGET) {
+        let (_, bytes) = registry.manifest(TARGET, &digest).unwrap();
+        text += std::str::from_utf8(&bytes).unwrap();
+        let manifest: Value = serde_json::from_slice(&bytes).unwrap();
+        let layers = manifest["layers"].as_array().cloned().unwrap_or_default();
+        for blob in layers.iter().chain([&manifest["config"]]) {
+            let blob = blob["digest"].as_str();
+            let blob = blob.and_then(|digest| registry.blob(TARGET, digest));
+            text += &String::from_utf8_lossy(&blob.unwrap_or_default());
+        }
+    }
+    text
+}
+
+fn push(world: &World, manifest: &str) -> String {
+    let registry = world.registry();
+    registry.push_raw(REPOSITORY, None, MANIFEST, manifest.as_bytes())
+}
+
+/// `document` with `value` in this place, which may be new.
+fn with(document: &Value, place: &str, value: Value) -> Value {
+    let mut document = document.clone();
+    let (inside, name) = place.rsplit_once('/').unwrap();
+    document.pointer_mut(inside).unwrap()[name] = value;
+    document
+}
+
+/// The manifest of `bundle`, as several tools write it. The last is for registries that take nothing newer.
+fn as_tools_write_it(world: &World, subject: &str, bundle: &[u8]) -> [Value; 4] {
+    let plain = bundle_manifest(world, subject, bundle);
+    let mut actions = plain.clone();
+    actions["annotations"] = json!({
+        "org.opencontainers.image.created": "2026-11-29T21:40:11.123Z",
+        "dev.sigstore.bundle.content": "dsse-envelope",
+        "dev.sigstore.bundle.predicateType": PROVENANCE,
+    });
+    let mut cosign = actions.clone();
+    cosign["annotations"]["org.opencontainers.image.created"] = json!("2026-11-29T21:40:11Z");
+    cosign["config"]["artifactType"] = json!(BUNDLE);
+    let layer = cosign["layers"][0]["digest"].as_str().unwrap().to_owned();
+    let title = format!("{}.sigstore.json", layer.replace(':', "-"));
+    cosign["layers"][0]["annotations"] = json!({"org.opencontainers.image.title": title});
+    let mut older = actions.clone();
+    older["config"]["mediaType"] = json!("application/vnd.oci.image.config.v1+json");
+    for name in ["subject", "artifactType"] {
+        older.as_object_mut().unwrap().remove(name);
+    }
+    [plain, actions, cosign, older]
+}
+
+/// Lists `entries` as referring to `subject`, under the tag.
+fn list(world: &World, subject: &str, entries: &[Value]) {
+    let list = json!({
+        "schemaVersion": 2, "mediaType": INDEX, "manifests": entries,
+        "annotations": {"org.example.note": MALLORY},
+    });
+    let tag = subject.replace(':', "-");
+    let list = list.to_string();
+    world
+        .registry()
+        .push_raw(REPOSITORY, Some(&tag), INDEX, list.as_bytes());
+}
+
+#[test]
+fn bundles_arrive_in_the_manifests_of_all_tools() {
+    for kind in [Referrers::Api, Referrers::TagSchema] {
+        let pipeline = Pipeline {
+            world: World::with(Options::new().referrers(Referrers::TagSchema)),
+            target: target(kind),
+        };
+        let (_, index) = pipeline.build();
+        let world = &pipeline.world;
+        let ours = world.listed(&index);
+        let bundle = statement_bundle(world, &index, PROVENANCE);
+        let manifests = as_tools_write_it(world, &index, &bundle);
+        let mut entries: Vec<Value> = manifests.iter().map(|one| store(world, one)).collect();
+        // What the list says of them is the word of whoever wrote it.
+        for entry in &mut entries {
+            entry["annotations"] = json!({"org.example.note": MALLORY});
+            entry["artifactType"] = json!("application/vnd.mallory");
+        }
+        entries.extend(ours.iter().map(|one| descriptor(world, one)));
+        list(world, &index, &entries);
+        let publish = verified(&pipeline, &index);
+        let published = publish.succeed();
+        for entry in &entries {
+            let digest = entry["digest"].as_str().unwrap();
+            let said = said(&published, digest);
+            assert_eq!(
+                (&said["verified"], &said["carried"]),
+                (&json!(true), &json!(true)),
+                "{said}"
+            );
+            assert!(is_there(&pipeline, digest), "{entry}");
+        }
+        let there = everything_there(&pipeline);
+        assert!(!there.contains("mallory"), "{there}");
+        if kind == Referrers::TagSchema {
+            let listed = manifest(&pipeline.target, TARGET, &index.replace(':', "-"));
+            let listed = listed["manifests"].as_array().unwrap().clone();
+            assert_eq!(listed.len(), entries.len());
+            for (entry, manifest) in entries.iter().zip(&manifests) {
+                let is_it = |one: &&Value| one["digest"] == entry["digest"];
+                let found = listed.iter().find(is_it).unwrap();
+                assert_eq!(found["artifactType"], BUNDLE);
+                assert_eq!(found["annotations"], manifest["annotations"]);
+                assert_eq!(found["size"], entry["size"]);
+            }
+        }
+        assert_eq!(publish.succeed().output("result"), "unchanged");
+        let verify = world.verify("v1").input("image", pipeline.there(&index));
+        verify.succeed();
+    }
+}
+
+#[test]
+fn manifest_that_holds_more_than_its_bundle_is_left_behind() {
+    let pipeline = Pipeline::new();
+    let (_, index) = pipeline.build();
+    let world = &pipeline.world;
+    let bundle = statement_bundle(world, &index, PROVENANCE);
+    let [_, plain, ..] = as_tools_write_it(world, &index, &bundle);
+    let foreign = world.registry().push_blob(REPOSITORY, MALLORY.as_bytes());
+    let note = json!({"org.example.note": MALLORY});
+    let created = "/annotations/org.opencontainers.image.created";
+    let of_other = json!({"mediaType": EMPTY, "digest": foreign, "size": MALLORY.len()});
+    let changes = [
+        ("remark", "/remark", json!(MALLORY)),
+        ("remark", "/remark", json!({"empty": []})),
+        ("bytes", "/remark", json!(MALLORY.repeat(2000))),
+        ("annotations.org.example.note", "/annotations", note.clone()),
+        ("created", created, json!(MALLORY)),
+        (
+            "created",
+            created,
+            json!(format!("2026-11-29T21:40:11Z[{MALLORY}]")),
+        ),
+        (
+            "content",
+            "/annotations/dev.sigstore.bundle.content",
+            json!(MALLORY),
+        ),
+        (
+            "predicateType",
+            "/annotations/dev.sigstore.bundle.predicateType",
+            json!(MALLORY),
+        ),
+        ("artifactType", "/artifactType", json!(MALLORY)),
+        (
+            "config.mediaType",
+            "/config/mediaType",
+            json!("application/vnd.mallory"),
+        ),
+        ("config.digest", "/config", of_other),
+        ("config.annotations", "/config/annotations", note.clone()),
+        ("config.data", "/config/data", json!("bWFsbG9yeQ==")),
+        (
+            "layers.annotations.org.example.note",
+            "/layers/0/annotations",
+            note.clone(),
+        ),
+        (
+            "layers.urls",
+            "/layers/0/urls",
+            json!(["https://mallory.test"]),
+        ),
+        (
+            "layers.mediaType",
+            "/layers/0/mediaType",
+            json!(format!("{BUNDLE}.mallory")),
+        ),
+        ("subject.annotations", "/subject/annotations", note),
+    ];
+    let mut pushed: Vec<(String, &str)> = Vec::new();
+    for (why, place, value) in changes {
+        pushed.push((push(world, &with(&plain, place, value).to_string()), why));
+    }
+    // One reader sees the first of two, another the last.
+    let content = "\"dev.sigstore.bundle.content\":";
+    let twice = plain.to_string();
+    let twice = twice.replace(content, &format!("{content}\"{MALLORY}\",{content}"));
+    pushed.push((push(world, &twice), "a name that is there twice"));
+    let mut two = plain.clone();
+    let layers = two["layers"].as_array_mut().unwrap();
+    layers.push(json!({"mediaType": BUNDLE, "digest": foreign, "size": MALLORY.len()}));
+    pushed.push((push(world, &two.to_string()), "it is no Sigstore bundle"));
+    let genuine = push(world, &plain.to_string());
+    let publish = verified(&pipeline, &index);
+    let published = publish.succeed();
+    for (digest, why) in &pushed {
+        is_left_behind(&published, digest, why);
+        assert!(!is_there(&pipeline, digest), "{why}");
+    }
+    assert!(is_there(&pipeline, &genuine));
+    assert!(!everything_there(&pipeline).contains("mallory"));
+    // Whoever carries all of it is told.
+    let all = publish.input("referrers", "all").succeed();
+    for (digest, why) in &pushed {
+        let said = said(&all, digest);
+        assert_eq!(
+            (&said["verified"], &said["carried"]),
+            (&json!(false), &json!(true)),
+            "{why}"
+        );
+    }
+}
+
+/// A manifest that names another subject would refer to that, where it arrives.
+#[test]
+fn bundle_under_another_subject_is_left_behind() {
+    let pipeline = Pipeline {
+        world: World::with(Options::new().referrers(Referrers::TagSchema)),
+        target: target(Referrers::Api),
+    };
+    let (_, index) = pipeline.build();
+    let world = &pipeline.world;
+    let bundle = statement_bundle(world, &index, PROVENANCE);
+    let mut manifest = bundle_manifest(world, &index, &bundle);
+    manifest["subject"] = descriptor(world, &world.amd64.digest);
+    let mut entries: Vec<Value> = world
+        .listed(&index)
+        .iter()
+        .map(|one| descriptor(world, one))
+        .collect();
+    entries.push(store(world, &manifest));
+    list(world, &index, &entries);
+    let published = verified(&pipeline, &index).succeed();
+    let digest = entries.last().unwrap()["digest"].as_str().unwrap();
+    is_left_behind(&published, digest, "subject.digest");
+}
+
+/// Verifiers pass over what they do not know in a bundle.
+#[test]
+fn bundle_with_something_beside_its_signature_is_left_behind() {
+    let pipeline = Pipeline::new();
+    let (_, index) = pipeline.build();
+    let world = &pipeline.world;
+    let bundle = statement_bundle(world, &index, PROVENANCE);
+    let bundle: Value = serde_json::from_slice(&bundle).unwrap();
+    let pushed = [
+        ("remark", "/remark", json!(MALLORY)),
+        (
+            "note",
+            "/verificationMaterial/tlogEntries/0/note",
+            json!(MALLORY),
+        ),
+        (MALLORY, "/dsseEnvelope/by mallory", json!(null)),
+        ("keyid", "/dsseEnvelope/signatures/0/keyid", json!(MALLORY)),
+    ]
+    .map(|(why, place, value)| {
+        let bundle = with(&bundle, place, value).to_string();
+        (attach(world, &index, bundle.as_bytes()), why)
+    });
+    let published = verified(&pipeline, &index).succeed();
+    for (digest, why) in &pushed {
+        is_left_behind(
+            &published,
+            digest,
+            &format!("it holds `{why}`, for which nothing vouches"),
+        );
+    }
+    assert!(!everything_there(&pipeline).contains("mallory"));
+}
+
+/// What refers to a signature is held to the same.
+#[test]
+fn referrers_of_referrers_are_verified_too() {
+    let pipeline = Pipeline::new();
+    let (_, index) = pipeline.build();
+    let world = &pipeline.world;
+    let signature = world.listed(&index).remove(0);
+    let theirs = sbom(&pipeline, &signature);
+    let ours = attach(
+        world,
+        &signature,
+        &statement_bundle(world, &signature, PROVENANCE),
+    );
+    let bundle = statement_bundle(world, &signature, "https://spdx.dev/Document");
+    let mut forged = bundle_manifest(world, &signature, &bundle);
+    forged["annotations"] = json!({"org.example.note": MALLORY});
+    let forged = push(world, &forged.to_string());
+    let of_theirs = sbom(&pipeline, &theirs);
+    let published = verified(&pipeline, &index).succeed();
+    is_left_behind(&published, &theirs, "it is no Sigstore bundle");
+    is_left_behind(&published, &forged, "org.example.note");
+    assert!(is_there(&pipeline, &signature) && is_there(&pipeline, &ours));
+    for digest in [&theirs, &forged, &of_theirs] {
+        assert!(!is_there(&pipeline, digest));
+    }
+}
+
+/// The tag that lists the older signatures of `digest`.
+fn tag(digest: &str) -> String {
+    format!("{}.sig", digest.replace(':', "-"))
+}
+
+/// An index that is signed in the older format, once.
+fn signed_as_before(pipeline: &Pipeline) -> String {
+    let (_, index) = pipeline.create();
+    let sign = pipeline.world.sign(&index);
+    sign.input("signature-format", "legacy").succeed();
+    index
+}
+
+fn push_list(world: &World, index: &str, list: &Value) -> String {
+    let list = list.to_string();
+    world
+        .registry()
+        .push_raw(REPOSITORY, Some(&tag(index)), MANIFEST, list.as_bytes())
+}
+
+#[test]
+fn list_of_signatures_arrives_without_what_stands_beside_them() {
+    let pipeline = Pipeline::new();
+    let index = signed_as_before(&pipeline);
+    let world = &pipeline.world;
+    let genuine = world.registry().tags(REPOSITORY)[&tag(&index)].clone();
+    let list = world.manifest(&tag(&index));
+    let foreign = world.registry().push_blob(REPOSITORY, MALLORY.as_bytes());
+    let of_other =
+        json!({"mediaType": list["config"]["mediaType"], "digest": foreign, "size": MALLORY.len()});
+    for (place, value) in [
+        ("/annotations", json!({"org.example.note": MALLORY})),
+        ("/remark", json!(MALLORY)),
+        ("/artifactType", json!("application/vnd.mallory")),
+        ("/subject", descriptor(world, &world.amd64.digest)),
+        ("/config", of_other),
+        ("/layers/0/urls", json!(["https://mallory.test"])),
+    ] {
+        let forged = push_list(world, &index, &with(&list, place, value));
+        let there = Pipeline {
+            world: World::new(),
+            target: target(Referrers::Api),
+        };
+        let publish = verified(&pipeline, &index)
+            .elsewhere()
+            .input("tags", format!("{}:v1", there.target.repository(TARGET)))
+            .input("moving-tags", "");
+        let published = publish.succeed();
+        published.says(&["1 verified signatures are carried, and the rest is left behind: "]);
+        // What is left is what was signed, as it was written then.
+        assert_eq!(there.target.tags(TARGET)[&tag(&index)], genuine);
+        assert!(!is_there(&there, &forged));
+        assert!(!everything_there(&there).contains("mallory"));
+        assert!(there.target.blob(TARGET, &foreign).is_none());
+        let again = publish.succeed();
+        assert_eq!(again.output("result"), "unchanged");
+        // Its config is nowhere else.
+        let config = manifest(&there.target, TARGET, &genuine)["config"]["digest"].clone();
+        there.target.delete_blob(TARGET, config.as_str().unwrap());
+        publish.succeed();
+        assert!(
+            there
+                .target
+                .blob(TARGET, config.as_str().unwrap())
+                .is_some()
+        );
+        let all = publish.input("referrers", "all").succeed();
+        assert_eq!(said(&all, &tag(&index))["verified"], false);
+    }
+}
+
+#[test]
+fn signature_with_something_in_its_annotations_is_left_behind() {
+    let pipeline = Pipeline::new();
+    let index = signed_as_before(&pipeline);
+    let world = &pipeline.world;
+    let genuine = world.registry().tags(REPOSITORY)[&tag(&index)].clone();
+    let list = world.manifest(&tag(&index));
+    let root =
+        world.manifest(&tag(&index))["layers"][0]["annotations"]["dev.sigstore.cosign/certificate"]
+            .clone();
+    let mut forged = list.clone();
+    for (name, change) in [
+        (
+            "org.example.note",
+            &(|_: &str| MALLORY.to_owned()) as &dyn Fn(&str) -> String,
+        ),
+        ("dev.sigstore.cosign/certificate", &|it| {
+            format!("{it}{MALLORY}")
+        }),
+        ("dev.sigstore.cosign/chain", &|it| {
+            format!("{MALLORY}\n{it}")
+        }),
+        // A certificate, and of no authority that is trusted.
+        ("dev.sigstore.cosign/chain", &|it| {
+            format!("{it}\n{}", root.as_str().unwrap())
+        }),
+        ("dev.sigstore.cosign/bundle", &|it| {
+            it.replacen('{', &format!("{{\"note\":\"{MALLORY}\","), 1)
+        }),
+    ] {
+        let mut layer = list["layers"][0].clone();
+        let before = layer["annotations"][name]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        layer["annotations"][name] = json!(change(&before));
+        forged["layers"].as_array_mut().unwrap().push(layer);
+    }
+    push_list(world, &index, &forged);
+    let published = verified(&pipeline, &index).succeed();
+    published.says(&[
+        "1 verified signatures are carried",
+        "it holds `org.example.note`, for which nothing vouches",
+    ]);
+    assert_eq!(pipeline.target.tags(TARGET)[&tag(&index)], genuine);
+    // None of them alone is carried either.
+    for number in 1..forged["layers"].as_array().unwrap().len() {
+        let mut one = list.clone();
+        one["layers"] = json!([list["layers"][0], forged["layers"][number]]);
+        push_list(world, &index, &one);
+        let target = Registry::start(Options::new());
+        let publish = verified(&pipeline, &index)
+            .input("tags", format!("{}:v1", target.repository(TARGET)))
+            .input("moving-tags", "");
+        publish.succeed();
+        assert_eq!(target.tags(TARGET)[&tag(&index)], genuine, "{number}");
+    }
+}
+
+/// Several sources may have a list each; that one of them is verified says nothing of another.
+#[test]
+fn each_list_of_signatures_is_verified_for_itself() {
+    let pipeline = Pipeline::new();
+    let index = signed_as_before(&pipeline);
+    let world = &pipeline.world;
+    let genuine = world.registry().tags(REPOSITORY)[&tag(&index)].clone();
+    let mut list = world.manifest(&tag(&index));
+    let layer = &mut list["layers"][0];
+    layer["annotations"]["dev.cosignproject.cosign/signature"] = json!("bWFsbG9yeQ==");
+    let (registry, spare) = (world.registry(), "octo-org/spare");
+    for blob in [&list["config"], &list["layers"][0]] {
+        let blob = registry
+            .blob(REPOSITORY, blob["digest"].as_str().unwrap())
+            .unwrap();
+        registry.push_blob(spare, &blob);
+    }
+    let list = list.to_string();
+    registry.push_raw(spare, Some(&tag(&index)), MANIFEST, list.as_bytes());
+    let spare = registry.repository(spare);
+    for source in [
+        format!("{}\n{spare}", world.at(&index)),
+        format!("{spare}\n{}", world.at(&index)),
+    ] {
+        let target = Registry::start(Options::new());
+        let publish = verified(&pipeline, &index)
+            .input("source", source)
+            .input("tags", format!("{}:v1", target.repository(TARGET)))
+            .input("moving-tags", "");
+        let published = publish.succeed();
+        assert_eq!(target.tags(TARGET)[&tag(&index)], genuine);
+        assert_eq!(said(&published, &tag(&index))["carried"], true);
+        let left = published
+            .log
+            .lines()
+            .filter(|line| line.contains("is left behind"));
+        assert_eq!(left.count(), 1, "{}", published.log);
+    }
+}

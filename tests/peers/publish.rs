@@ -7,15 +7,18 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::interoperability::{digests, two_children};
+use super::legacy::layers;
 use super::support::{
     Action, Child, Cosign, Flavour, Log, Outcome, Registry, Tool, Workflow, on_each_registry,
-    push_nested, push_with_provenance, stack,
+    push_index, push_nested, push_with_provenance, stack,
 };
+use super::tampering::attach;
 
 on_each_registry!(
     staged_pipeline_makes_no_new_digest,
     everything_in_a_record_arrives,
     what_was_lost_is_restored,
+    signatures_of_all_tools_are_carried_as_verified,
 );
 
 /// What signatures are, the log that such need, and who reads them.
@@ -311,4 +314,64 @@ fn restored(publish: &Action, published: &str, digest: &str) {
         manifests.iter().all(|known| known == digest),
         "{manifests:?}"
     );
+}
+
+/// Nothing of what these tools store beside an image is anything that they do not vouch for.
+fn signatures_of_all_tools_are_carried_as_verified(registry: Registry) {
+    let (built, published) = (registry.fresh(), other(registry).fresh());
+    let [amd64, arm64] = two_children(&built, Flavour::Oci);
+    let index = push_index(&built, &[&amd64, &arm64], "v1");
+    let image = format!("{built}@{index}");
+    let workflow = Workflow::named;
+    for cosign in [Cosign::Two, Cosign::Three] {
+        let sign = Tool::legacy_signing(cosign, &workflow("older"));
+        sign.arg(&image).succeed();
+    }
+    let sign = |format: &str, log| {
+        let sign = Action::new("sign", &image).log(log);
+        sign.input("signature-format", format).succeed();
+    };
+    sign("legacy", Log::Rekor1);
+    sign("both", Log::Rekor1);
+    // Regclient stores it once more, in a manifest of its own.
+    attach(&built, &index, Tool::bundles(&built, &index)[0].as_bytes());
+    let two = Tool::cosign_2_signing(Log::Rekor1, &workflow("two"));
+    two.arg(&image).succeed();
+    for log in [Log::Rekor1, Log::Rekor2] {
+        let three = Tool::cosign_signing("sign", log, &workflow("three"));
+        three.arg(&image).succeed();
+        Tool::cosign_signing("attest", log, &workflow("tests"))
+            .args(["--type", "custom", "--predicate", "-"])
+            .arg(&image)
+            .stdin(b"{\"tests\": \"passed\"}")
+            .succeed();
+    }
+    let publish = Action::new("publish", &published)
+        .input("source", &image)
+        .input("tags", "v1")
+        .input("referrers", "verified");
+    let outcome = publish.succeed();
+    let referrers: Vec<Value> = serde_json::from_str(outcome.output("referrers")).unwrap();
+    assert_eq!(referrers.len(), 8, "{}", outcome.log);
+    for referrer in &referrers {
+        assert_eq!(referrer["verified"], true, "{referrer}");
+        assert_eq!(referrer["carried"], true, "{referrer}");
+    }
+    assert!(!outcome.log.contains("left behind"), "{}", outcome.log);
+    let sorted = |repository: &str| {
+        let mut bundles = Tool::bundles(repository, &index);
+        bundles.sort();
+        bundles
+    };
+    assert_eq!(sorted(&published), sorted(&built));
+    let tag = format!("{}.sig", index.replace(':', "-"));
+    let digest = |repository: &str| {
+        let digest = Tool::crane().args(["digest", &format!("{repository}:{tag}")]);
+        digest.succeed()
+    };
+    assert_eq!(layers(&published, &index).len(), 3);
+    assert_eq!(digest(&published), digest(&built));
+    Tool::legacy_verify(Cosign::Three, &Workflow::default())
+        .arg(format!("{published}:v1"))
+        .succeed();
 }

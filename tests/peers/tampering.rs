@@ -162,7 +162,7 @@ fn same_image_elsewhere(registry: Registry, signed: &Sealed) -> (String, String)
 }
 
 /// Stores `bundle` as a referrer of `digest`, as cosign stores them.
-fn attach(repository: &str, digest: &str, bundle: &[u8]) {
+pub(super) fn attach(repository: &str, digest: &str, bundle: &[u8]) {
     const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
     Tool::regctl(repository)
         .args(["artifact", "put", "--artifact-type", BUNDLE])

@@ -17,8 +17,9 @@ use crate::domain::{Digest, FullTag, Repository, TagContent, TokenAbsence};
 use crate::failure::chain_text;
 use crate::inputs::{IndexType, Mode, OnExistingTag, Preflight};
 use crate::plan::{
-    Assembly, FoundTag, Held, HeldImage, Look, Resolved, TagAnswer, Verdict, Wanted, assemble,
-    decide_preflight, decide_skip, find_tags, images_of, is_vouched_for, vouched_by_inputs,
+    Assembly, FoundTag, Held, HeldImage, Look, Resolved, TagAnswer, VERSION, Verdict, Wanted,
+    assemble, decide_preflight, decide_skip, find_tags, images_of, is_vouched_for,
+    vouched_by_inputs,
 };
 use crate::registry::RegistryError;
 
@@ -158,7 +159,13 @@ async fn vouch(
         return Ok((decide_preflight(&told.found, told.policy), String::new()));
     };
     told.images = sight.images(goal);
-    let wanted = find_signatures(context, policy, &mut told.images, authority).await?;
+    let mut wanted = find_signatures(context, policy, &mut told.images, authority).await?;
+    if let Some(version) = preflight.annotations.get(VERSION) {
+        for image in &mut told.images {
+            image.hold_to(version);
+        }
+        wanted = format!("{wanted} for version `{version}`");
+    }
     for image in told.images.iter().filter(|image| image.vouched.is_some()) {
         let name = image.repository.at(image.manifest.digest());
         context.events.note(match &image.signer {
@@ -240,7 +247,7 @@ async fn goal(context: &Context, preflight: &Preflight) -> Result<Option<Goal>, 
         resolve_all(context, &preflight.digests, &preflight.sources).await?;
     let wanted = Wanted {
         platforms: None,
-        annotations: &BTreeMap::new(),
+        annotations: &preflight.annotations,
         media_type: IndexType::Auto,
     };
     let assembly = assemble(&inputs, &wanted)?;

@@ -1,8 +1,10 @@
 //! What the command `preflight` takes: tags in any number of repositories, and what it means that one exists.
 
+use std::collections::BTreeMap;
+
 use super::fields::Fields;
 use super::repositories::Repositories;
-use super::requests::{given, listed_digests, policy};
+use super::requests::{annotations, given, listed_digests, policy};
 use super::{Given, PolicyInputs, Request};
 use crate::domain::{FullTag, Repository};
 
@@ -13,6 +15,8 @@ pub struct Preflight {
     pub tags: Vec<FullTag>,
     /// What they are to hold, where that is known already.
     pub digests: Vec<Given>,
+    /// The annotations of the index that they are to hold.
+    pub annotations: BTreeMap<String, String>,
     /// Every repository that was named.
     pub sources: Vec<Repository>,
     /// What it means that one of them exists.
@@ -56,9 +60,11 @@ pub(super) fn preflight(fields: &mut Fields<'_>) -> Option<Request> {
     let on_existing = fields.word("on-existing-tag", &words, OnExistingTag::Fail);
     let is_signed = fields.boolean("sign", true);
     let policy = policy(fields);
+    let annotations = annotations(fields);
     let home = repositories.home(fields)?;
     Some(Request::Preflight(Preflight {
         tags,
+        annotations,
         digests: given(digests, &home),
         sources: repositories.into_all(),
         on_existing,

@@ -165,7 +165,7 @@ fn untagged(fields: &Fields<'_>) -> bool {
     fields.text("tags").is_none() && fields.text("moving-tags").is_none()
 }
 
-fn annotations(fields: &mut Fields<'_>) -> BTreeMap<String, String> {
+pub(super) fn annotations(fields: &mut Fields<'_>) -> BTreeMap<String, String> {
     match fields.text("annotations").map(grammar::annotations) {
         None => BTreeMap::new(),
         Some(Ok(annotations)) => annotations,

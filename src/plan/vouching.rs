@@ -3,8 +3,12 @@
 use super::assemble::{Assembly, Resolved};
 use super::differences::differences;
 use super::preflight::{FoundTag, Verdict};
-use super::vouched::Vouched;
+use super::version::VERSION;
+use super::vouched::{Vouched, Voucher};
 use crate::domain::{Digest, Manifest, Repository};
+
+/// Others wrote the version, to any length.
+const SHOWN_MAX_CHARS: usize = 100;
 
 /// An index that tags of a repository hold, and what is known of where it comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +23,35 @@ pub struct HeldImage {
     pub signer: Option<String>,
     /// What the signatures there were refused for.
     pub refused: Vec<String>,
+}
+
+impl HeldImage {
+    /// Takes back that a signature vouches for it, where it is not of this version.
+    ///
+    /// SECURITY: a signature vouches for a digest under any tag. Whoever may push can put an older image of this workflow's
+    /// under the tag of a version that was never built. Its annotations are signed with it.
+    pub fn hold_to(&mut self, version: &str) {
+        let stated = self.manifest.annotation(VERSION);
+        let is_signed = self.vouched.as_ref().map(Vouched::by) == Some(Voucher::Signature);
+        if !is_signed || stated == Some(version) {
+            return;
+        }
+        let stated = stated.map_or("none".to_owned(), |stated| format!("`{}`", shown(stated)));
+        let signer = self.signer.take().unwrap_or_default();
+        let reason = format!(
+            "it is signed by `{signer}`, and the version that it states (`{VERSION}`) is {stated}"
+        );
+        self.vouched = None;
+        self.refused = vec![reason];
+    }
+}
+
+/// A text of somebody else's, for a message.
+fn shown(text: &str) -> String {
+    text.chars()
+        .filter(|one| !one.is_control())
+        .take(SHOWN_MAX_CHARS)
+        .collect()
 }
 
 /// `held`, where the inputs vouch for it: one of them is that digest, or together they make an index with the same entries

@@ -54,6 +54,7 @@ mod publish_gate;
 mod record;
 mod referrers;
 mod release_patch;
+mod replay;
 mod report;
 mod same_index;
 mod services;

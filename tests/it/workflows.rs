@@ -264,13 +264,14 @@ const OF_THE_CALLER: [(&str, &str); 2] = [
 ];
 
 /// The gate asks five times, ten seconds apart, for the digest that was sealed. What this run built is signed by the identity that
-/// `seal` put out, for this commit; what was there by a release of the workflow or by this very file; both for this ref.
+/// `seal` put out, for this commit; what was there by a release of the workflow or by this very file, for this commit where the
+/// tags stand for one; both for this ref.
 #[test]
 fn the_gate_is_on_the_digest_and_knows_whose_it_is() {
     let (_, workflow) = parsed("build-publish.yml");
     let (seal, gate) = (given(&workflow, "seal"), given(&workflow, "verify"));
     let found = format!("${{{{ {FOUND} && needs.policy.outputs.identities || '' }}}}");
-    let sha = format!("${{{{ {BUILT} && github.sha || '' }}}}");
+    let sha = format!("${{{{ {BUILT} && github.sha || needs.build.outputs.commit }}}}");
     let identity = format!("${{{{ {BUILT} && needs.seal.outputs.identity || '' }}}}");
     let policy = [
         ("certificate-identity-regexp", &*found),
@@ -308,9 +309,13 @@ fn the_gate_is_on_the_digest_and_knows_whose_it_is() {
     for name in same {
         assert_eq!(preflight[name], format!("${{{{ inputs.{name} }}}}"));
     }
+    assert_eq!(preflight["annotations"], "${{ inputs.annotations }}");
+    let commit = "certificate-github-workflow-sha";
+    assert_eq!(preflight[commit], "${{ steps.commit.outputs.commit }}");
     let with = &workflow.jobs["build"].call.with;
     assert_eq!(with[same[0]], "${{ needs.policy.outputs.identities }}");
     assert_eq!(with[same[1]], "${{ inputs.certificate-oidc-issuer }}");
+    assert_eq!(with["annotations"], "${{ inputs.annotations }}");
 }
 
 #[test]

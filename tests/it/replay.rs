@@ -1,0 +1,205 @@
+//! A signature vouches for a digest, under whichever tag it is found. Whoever may push can put an older image of the same
+//! workflow and ref under the tag of one that was never built: what a tag stands for is held against what was signed.
+
+use sandbox::{Options, Registry};
+
+use crate::contract::read;
+use crate::support::{Action, Outcome, REPOSITORY, World};
+use crate::workflow_scripts::run;
+
+const BEFORE: &str = "badc0ffeebadc0ffeebadc0ffeebadc0ffeebadc";
+const NOW: &str = "d34db33fd34db33fd34db33fd34db33fd34db33f";
+const SHA: &str = "certificate-github-workflow-sha";
+const VERSION: &str = "org.opencontainers.image.version";
+
+/// The commit that `build.yml` asks for, of a call whose own tags are `own`, on `reference`.
+fn commit(own: &str, tags: &str, reference: &str) -> String {
+    let variables = [
+        ("OWN", own),
+        ("TAGS", tags),
+        ("GITHUB_REF", reference),
+        ("GITHUB_SHA", NOW),
+    ];
+    let outputs = run("build.yml", ["plan", "commit"], &variables).unwrap();
+    outputs["commit"].clone()
+}
+
+#[test]
+fn tags_that_stand_for_a_commit_ask_for_it() {
+    let image = "ghcr.io/octo-org/d34db33";
+    for (own, tag, reference) in [
+        ("", "main-d34db33", "refs/heads/main"),
+        ("", "pr-17-d34db33", "refs/pull/17/merge"),
+        ("", "v1.4.2", "refs/tags/v1.4.2"),
+        ("", "nightly-20260131", "refs/heads/main"),
+        (
+            "type=semver,pattern={{version}}",
+            "1.4.2",
+            "refs/tags/v1.4.2",
+        ),
+        ("type=sha", "sha-d34db33", "refs/heads/main"),
+        ("type=sha,format=long", NOW, "refs/heads/main"),
+        ("type=sha,prefix=1.4.2-", "1.4.2-d34db33", "refs/heads/main"),
+    ] {
+        assert_eq!(
+            commit(own, &format!("{image}:{tag}"), reference),
+            NOW,
+            "{tag}"
+        );
+    }
+    // Where one does, all do: they are to hold the same image.
+    let two = format!("{image}:1.4.2\n{image}:sha-d34db33");
+    assert_eq!(commit("type=sha", &two, "refs/heads/main"), NOW);
+    for (own, tag) in [
+        ("type=raw,value=1.4.2", "1.4.2"),
+        ("type=schedule", "nightly"),
+        ("type=sha,event=tag", ""),
+    ] {
+        assert_eq!(
+            commit(own, &format!("{image}:{tag}"), "refs/heads/main"),
+            "",
+            "{tag}"
+        );
+    }
+}
+
+/// A release may be resumed on another commit: what binds its image to its version is in the index.
+#[test]
+fn release_binds_its_image_to_its_version() {
+    let workflow = read(".github/workflows/release.yml");
+    let stated = format!("annotations: {VERSION}=${{{{ needs.version.outputs.version }}}}");
+    let steps: Vec<&str> = workflow.split("uses: ./").skip(1).collect();
+    let stating: Vec<bool> = steps
+        .iter()
+        .map(|step| step.split("\n\n").next().unwrap().contains(&stated))
+        .collect();
+    assert_eq!(stating, [true, true, false], "preflight, seal, verify");
+}
+
+/// Runs `act` as the run of the workflow on `commit`.
+fn on<T>(world: &World, commit: &str, act: impl FnOnce() -> T) -> T {
+    world.sigstore().set_claim("sha", commit);
+    act()
+}
+
+fn skip(world: &World, tag: &str) -> Action {
+    let look = world.preflight().input("on-existing-tag", "skip");
+    look.input("tags", tag)
+}
+
+fn is_refused(look: &Action, says: &[&str]) {
+    let outcome = look.end_with(3);
+    assert_eq!(outcome.output("proceed"), "false");
+    assert!(!outcome.outputs.contains_key("source"));
+    outcome.says(&["for which nothing vouches"]);
+    outcome.says(says);
+}
+
+fn is_skipped(look: &Action, source: &str) -> Outcome {
+    let outcome = look.succeed();
+    assert_eq!(
+        (outcome.output("proceed"), outcome.output("source")),
+        ("false", source)
+    );
+    outcome
+}
+
+#[test]
+fn older_image_under_the_tag_of_a_commit_is_not_skipped() {
+    let world = World::new();
+    let seal = |tag: &str| world.seal().input("tags", tag);
+    let older = on(&world, BEFORE, || seal("main-badc0ff").succeed());
+    let older = older.output("digest").to_owned();
+    // Somebody who may push gives it the tag of a commit that was never built, in one registry of two.
+    world.registry().tag(REPOSITORY, "main-d34db33", &older);
+    let other = Registry::start(Options::new());
+    let tag = world.at("main-d34db33");
+    let tags = format!("{tag}\n{}:main-d34db33", other.repository(REPOSITORY));
+    let asked = commit("", &tags, "refs/heads/main");
+    on(&world, NOW, || {
+        let look = skip(&world, &tags).input(SHA, &asked);
+        is_refused(
+            &look,
+            &[
+                &format!("its workflow's sha is `{BEFORE}`, not `{NOW}`"),
+                &tag,
+            ],
+        );
+        // Whoever does not ask for the commit goes on with it: that is what the signature says.
+        is_skipped(&skip(&world, &tags), &world.at(&older));
+        // An image of this commit, even if it is byte for byte the one before, and on this commit again.
+        let signed = seal("main-d34db33").input(SHA, &asked).succeed();
+        assert_eq!(
+            (signed.output("digest"), signed.output("sign-skipped")),
+            (&*older, "false")
+        );
+        is_skipped(&look, &world.at(&older));
+    });
+    let again = skip(&world, &world.at("main-badc0ff")).input(SHA, BEFORE);
+    on(&world, BEFORE, || is_skipped(&again, &world.at(&older)));
+}
+
+/// What is adopted by its digest is signed for the commit, so that the next run skips it.
+#[test]
+fn older_image_that_is_adopted_is_signed_for_the_commit() {
+    let world = World::new();
+    let older = on(&world, BEFORE, || {
+        world.seal().input("tags", "v1").succeed()
+    });
+    let image = world.at(older.output("digest"));
+    world
+        .registry()
+        .tag(REPOSITORY, "v2", older.output("digest"));
+    on(&world, NOW, || {
+        let look = skip(&world, "v2").input(SHA, NOW);
+        is_refused(&look, &[&format!("`digests: {image}`")]);
+        let seal = world.seal().input("tags", "v2").input("digests", &image);
+        let adopted = seal.input(SHA, NOW).succeed();
+        assert_eq!(
+            (adopted.output("reference"), adopted.output("sign-skipped")),
+            (&*image, "false")
+        );
+        is_skipped(&look, &image);
+    });
+}
+
+#[test]
+fn index_of_another_version_is_not_skipped() {
+    let world = World::new();
+    let seal = |version: &str| {
+        let seal = world.seal().input("tags", version);
+        seal.input("annotations", format!("{VERSION}={version}"))
+    };
+    let older = seal("1.4.1").succeed();
+    let image = world.at(older.output("digest"));
+    world
+        .registry()
+        .tag(REPOSITORY, "1.4.2", older.output("digest"));
+    let look = |version: &str| {
+        let look = skip(&world, version);
+        look.input(
+            "annotations",
+            format!("{VERSION}={version}\norg.example.built=now"),
+        )
+    };
+    is_refused(
+        &look("1.4.2"),
+        &[
+            "version that it states (`org.opencontainers.image.version`) is `1.4.1`",
+            "for version `1.4.2`",
+        ],
+    );
+    is_skipped(&look("1.4.1"), &image);
+    // It is the caller's to say where a version is not what its index states.
+    is_skipped(&look("1.4.2").input("digests", &image), &image);
+    is_skipped(&skip(&world, "1.4.2"), &image);
+    // One that states nothing is of no version.
+    let without = world.seal().input("tags", "1.4.3").succeed();
+    let without = world.at(without.output("digest"));
+    is_refused(&look("1.4.3"), &["is none"]);
+    is_skipped(&skip(&world, "1.4.3"), &without);
+    skip(&world, "1.4.3")
+        .input("annotations", "x")
+        .end_with(2)
+        .says(&["`annotations`"]);
+}

@@ -111,7 +111,6 @@ fn release_that_failed_goes_on_where_it_stopped() {
         site.dispatch("").until(job);
         let digest = held(&site.image, "0.0.1");
         assert_eq!(digest.is_some(), ["seal", "verify"].contains(job), "{job}");
-        // What is merged meanwhile is not in it.
         site.commit(
             ".changeset/more.md",
             "---\nmanifest-seal: minor\n---\n\nMeanwhile.\n",
@@ -119,7 +118,12 @@ fn release_that_failed_goes_on_where_it_stopped() {
         site.dispatch("").whole();
         let first = out(&site, "0.0.1");
         assert_eq!(digest.as_ref().unwrap_or(&first.0), &first.0, "{job}");
-        assert_eq!(changes(&site), [".changeset/more.md"], "{job}");
+        // What was merged meanwhile is in it only where nothing had been pushed yet.
+        let left: &[&str] = match *job {
+            "changes" => &[],
+            _ => &[".changeset/more.md"],
+        };
+        assert_eq!(changes(&site), left, "{job}");
     }
 }
 

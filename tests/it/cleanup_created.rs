@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 
 use super::attack::INDEX;
 use super::cleanup::{nothing_remains, remaining};
-use super::publish::{Pipeline, TARGET};
 use crate::support::hosted::Hosted;
 use crate::support::{Action, Outcome, REPOSITORY, World, cleanup, until};
+use crate::support::{Pipeline, TARGET};
 
 const FOR_EVER: Duration = Duration::from_mins(10);
 const WHY: &str = "the record does not say that the run created that";

@@ -292,7 +292,7 @@ fn one_connection_to_each_host_is_enough() {
     let passage = Passage::between(options(), options(), 3 * MIB);
     passage.publish().succeed();
     passage.has_arrived();
-    let connections = [&passage.source, &passage.target].map(sandbox::Registry::connections);
+    let connections = [&passage.source, &passage.target].map(Registry::connections);
     assert_eq!(connections, [1, 1]);
 }
 

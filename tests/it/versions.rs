@@ -4,8 +4,8 @@ use sandbox::{Fault, Options, Referrers};
 use serde_json::{Value, json};
 
 use crate::attack::{INDEX, MANIFEST, child, descriptor, index_of, push};
-use crate::publish::{Pipeline, TARGET};
 use crate::support::{Action, Outcome, REPOSITORY, World};
+use crate::support::{Pipeline, TARGET};
 
 const VERSION: &str = "org.opencontainers.image.version";
 

@@ -76,6 +76,7 @@ fn record_vouches_for_what_it_has_and_for_what_a_tag_held_under_that_tag() {
             digest: digest(&index),
             media_type: MediaType::OciIndex,
             observed: false,
+            created: false,
             platforms: vec![PlatformRecord {
                 platform: "linux/amd64".to_owned(),
                 digest: digest(&image),

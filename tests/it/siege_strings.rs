@@ -33,7 +33,7 @@ fn hostile_strings_in_an_index() {
         };
         for (what, index, code) in [
             ("annotations", annotated, 3),
-            ("its own media type", typed, 1),
+            ("its own media type", typed, 3),
             // These are no part of what the image is.
             (
                 "annotations of a child",
@@ -51,7 +51,7 @@ fn hostile_strings_in_an_index() {
                 0,
             ),
             ("addresses of a child", edited("urls", json!([attack])), 3),
-            ("digest of a child", edited("digest", json!(attack)), 1),
+            ("digest of a child", edited("digest", json!(attack)), 3),
             ("architecture", platform("architecture"), 3),
             ("system", platform("os"), 3),
             ("variant", platform("variant"), 3),

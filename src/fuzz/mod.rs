@@ -271,7 +271,7 @@ const EXCUSED: &[(&str, &str)] = &[
         "image configs, as in `children.rs`: one label is looked up",
     ),
     (
-        "src/plan/likeness.rs",
+        "src/plan/differences.rs",
         "an index that `manifest.rs` has read: trees of JSON, which are compared",
     ),
     (

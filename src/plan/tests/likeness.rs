@@ -264,12 +264,12 @@ fn type_of_an_entrys_config_is_that_of_its_own() {
 #[test]
 fn what_says_nothing_is_no_difference() {
     let changes: [Change; 12] = [
-        ("null", |index| index["subject"] = Value::Null),
-        ("null in an entry", |index| {
-            index["manifests"][0]["x"] = Value::Null;
+        ("no subject", |index| index["subject"] = Value::Null),
+        ("annotations of null", |index| {
+            index["manifests"][0]["annotations"] = Value::Null;
         }),
-        ("null in a platform", |index| {
-            index["manifests"][0]["platform"]["x"] = Value::Null;
+        ("Docker's features of null", |index| {
+            index["manifests"][0]["platform"]["features"] = Value::Null;
         }),
         ("no annotations", |index| {
             index["manifests"][0]["annotations"] = json!({});

@@ -11,8 +11,8 @@ use super::client::{Question, Registry, Target};
 use super::error::{Fault, Operation, RegistryError};
 use super::wire::{Answer, ERROR_MAX_BYTES};
 use crate::domain::{
-    Digest, FullTag, ImageReference, Manifest, MediaType, Reference, Repository, TagContent,
-    Unusable,
+    Digest, FullTag, ImageReference, Manifest, ManifestKind, MediaType, Reference, Repository,
+    TagContent, Unusable,
 };
 use crate::http::HttpError;
 
@@ -109,7 +109,8 @@ impl Registry {
     /// Reads what a tag holds.
     ///
     /// SECURITY: whoever may push can put anything under a tag. Where that counted as unknown it would stop every run for good.
-    /// It counts as read only with the digest that the registry states: what a proxy or a login page answers has none.
+    /// It counts as read only with the digest that the registry states: what a proxy or a login page answers has none. A manifest
+    /// whose `Content-Type` alone is wrong stays unknown: somebody on the way may have changed that.
     async fn read_content(
         &self,
         repository: &Repository,
@@ -124,7 +125,7 @@ impl Registry {
         let Some(answer) = answer else {
             return Ok(None);
         };
-        let stated = stated_digest(&answer);
+        let stated = stated_digest(&answer).filter(|_| !is_misnamed(&answer));
         let content = match (parsed(answer), stated) {
             (Err(Fault::Manifest(error)), Some(stated)) => {
                 TagContent::Unusable(Unusable::new(stated, &*error))
@@ -278,6 +279,19 @@ pub(super) fn object(repository: &Repository, reference: &Reference) -> String {
 fn parsed(answer: Answer) -> Result<Manifest, Fault> {
     let media_type = MediaType::from(answer.header("content-type").unwrap_or_default());
     Manifest::parse(answer.body, media_type).map_err(|error| Fault::Manifest(Arc::new(error)))
+}
+
+/// Whether what came is a manifest that lists anything, by its bytes, under a `Content-Type` that is none of a manifest.
+fn is_misnamed(answer: &Answer) -> bool {
+    let served = MediaType::from(answer.header("content-type").unwrap_or_default());
+    let is = |media_type| {
+        let manifest = Manifest::parse(answer.body.clone(), media_type);
+        manifest.is_ok_and(|manifest| match manifest.kind() {
+            ManifestKind::Index { manifests, .. } => !manifests.is_empty(),
+            ManifestKind::Image { .. } => true,
+        })
+    };
+    !MediaType::MANIFESTS.contains(&served) && MediaType::MANIFESTS.into_iter().any(is)
 }
 
 fn is_too_long(fault: &Fault) -> bool {

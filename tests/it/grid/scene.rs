@@ -148,6 +148,8 @@ impl Scene {
                 self.verify()
             }
             Command::Cleanup => {
+                // A run takes back what it created.
+                self.world.registry().delete_manifest(REPOSITORY, &digest);
                 self.wanted.tags = self.world.tags();
                 self.record = Some(sealed(&seal));
                 cleanup(&seal)

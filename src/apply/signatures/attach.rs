@@ -5,9 +5,12 @@
 use std::cell::RefCell;
 use std::future::Future;
 
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
+use super::edits::{Edits, present};
 use super::legacy;
 use super::lookup::{Api, entries, fallback};
 use super::seen_list::SeenList;
@@ -219,10 +222,12 @@ pub(in crate::apply) fn merge(
     of: &Subject,
     new: &[Descriptor],
 ) -> Result<Option<Vec<u8>>, ApplyError> {
-    let empty =
-        json!({"schemaVersion": 2, "mediaType": MediaType::OciIndex.as_str(), "manifests": []});
-    let (mut document, new) = match current {
-        None => (empty, new.iter().collect()),
+    let empty = format!(
+        r#"{{"schemaVersion":2,"mediaType":"{}","manifests":[]}}"#,
+        MediaType::OciIndex.as_str()
+    );
+    let (document, new) = match current {
+        None => (empty.as_bytes(), new.iter().collect()),
         Some(manifest) => {
             let lacking = lacking(manifest, new);
             if lacking.is_empty() {
@@ -239,22 +244,25 @@ pub(in crate::apply) fn merge(
                     why: "holds no OCI index",
                 });
             }
-            let document =
-                serde_json::from_slice(manifest.bytes()).map_err(ApplyError::FallbackUnwritable)?;
-            (document, lacking)
+            (manifest.bytes(), lacking)
         }
     };
-    if !document["manifests"].is_array() {
-        document["manifests"] = json!([]);
+    let merged = with_entries(document, &new).map_err(ApplyError::FallbackUnwritable)?;
+    Ok(Some(merged.into_bytes()))
+}
+
+fn with_entries(document: &[u8], new: &[&Descriptor]) -> Result<String, serde_json::Error> {
+    #[derive(Deserialize)]
+    struct Index<'a> {
+        #[serde(borrow, default, deserialize_with = "present")]
+        manifests: Option<&'a RawValue>,
     }
-    if let Some(manifests) = document["manifests"].as_array_mut() {
-        for entry in new {
-            manifests.push(serde_json::to_value(entry).map_err(ApplyError::FallbackUnwritable)?);
-        }
-    }
-    serde_json::to_vec(&document)
-        .map(Some)
-        .map_err(ApplyError::FallbackUnwritable)
+    let text = std::str::from_utf8(document).map_err(serde::de::Error::custom)?;
+    let Index { manifests } = serde_json::from_str(text)?;
+    let new: Result<Vec<String>, _> = new.iter().map(serde_json::to_string).collect();
+    let mut edits = Edits::of(text);
+    edits.append(manifests, "manifests", &new?);
+    Ok(edits.done())
 }
 
 /// The manifest of a bundle. The same bundle has the same in every repository, and however often it is stored.

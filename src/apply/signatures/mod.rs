@@ -3,6 +3,7 @@
 
 pub(super) mod attach;
 pub(super) mod candidates;
+mod edits;
 pub(super) mod legacy;
 pub(super) mod legacy_manifest;
 pub(super) mod lookup;

@@ -14,6 +14,8 @@ const TEXT_SHOWN_LETTERS: usize = 240;
 /// No tool needs more bytes for what this program writes: so many times its length for white space and escapes, and some more.
 const LENGTH_FACTOR: usize = 4;
 const LENGTH_SPARE_BYTES: usize = 4096;
+/// A value takes up to 90 bytes to hold, and two to write.
+const READABLE_SPARE_BYTES: usize = 256 * 1024;
 
 /// What `holds` says beside, or instead of, what this run would write: entries, as a multiset of digest, media type,
 /// platform and annotations, the index's own fields, and its media type where an input names one. White space in bounds, the
@@ -24,10 +26,16 @@ pub(super) fn differences(
     assembly: &Assembly,
     resolved: &[Resolved],
 ) -> Vec<String> {
+    let too_long = too_long(holds, assembly);
+    // SECURITY: it may take many times its length to hold.
+    if holds.bytes().len() > readable_bytes(assembly) {
+        return Vec::from_iter(too_long);
+    }
     let Ok(document) = serde_json::from_slice::<Value>(holds.bytes()) else {
         return vec!["it cannot be read again".to_owned()];
     };
-    let mut found: Vec<String> = form(holds, &document, assembly).collect();
+    let mut found = Vec::from_iter(too_long);
+    found.extend(form(holds, &document, assembly));
     let own =
         |name: &str| ["schemaVersion", "mediaType", "manifests", "annotations"].contains(&name);
     let nothing =
@@ -83,21 +91,30 @@ pub(super) fn differences(
     found
 }
 
-/// What the bytes show, whatever they say: how many they are, a name that is there twice, the media type.
-fn form(holds: &Manifest, document: &Value, assembly: &Assembly) -> impl Iterator<Item = String> {
+/// That it has more bytes than anything that says the same. SECURITY: a signature is for every byte, and nobody has to read
+/// the ones that say nothing.
+fn too_long(holds: &Manifest, assembly: &Assembly) -> Option<String> {
     let (length, own) = (holds.bytes().len(), assembly.manifest.bytes().len());
-    let most = LENGTH_FACTOR * own + LENGTH_SPARE_BYTES;
-    // SECURITY: a signature is for every byte, and nobody has to read the ones that say nothing.
-    let too_long = (length > most).then(|| {
+    let most = (LENGTH_FACTOR * own + LENGTH_SPARE_BYTES).min(readable_bytes(assembly));
+    (length > most).then(|| {
         format!("it has {length} bytes, most of them white space or the like: this run would write {own}, and up to {most} are the same")
-    });
+    })
+}
+
+/// How long something may be to be read, to see what it says instead.
+fn readable_bytes(assembly: &Assembly) -> usize {
+    2 * assembly.manifest.bytes().len() + READABLE_SPARE_BYTES
+}
+
+/// What the bytes show, whatever they say: a name that is there twice, the media type.
+fn form(holds: &Manifest, document: &Value, assembly: &Assembly) -> impl Iterator<Item = String> {
     // SECURITY: of two values for a name some readers take the first, some the last.
     let is_repeated = count_texts(holds.bytes()) != count_texts(document.to_string().as_bytes());
     let repeated = is_repeated.then(|| "it has a name twice".to_owned());
     let (held, named) = (holds.media_type(), assembly.named_type.as_ref());
     let named = named.filter(|named| *named != held);
     let other_type = named.map(|named| format!("its media type is `{held}`, to be `{named}`"));
-    [too_long, repeated, other_type].into_iter().flatten()
+    [repeated, other_type].into_iter().flatten()
 }
 
 /// The media type of the config of everything that was read.

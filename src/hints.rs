@@ -80,6 +80,10 @@ pub(crate) fn registry_hint(error: &RegistryError) -> Option<String> {
         let text = "the tag holds no list of what refers to an image, as it should: remove it by hand if nothing needs it";
         return Some(text.to_owned());
     }
+    if error.is_long_list() {
+        let text = "remove by hand what refers to the image there and is of no use";
+        return Some(text.to_owned());
+    }
     match error.status() {
         Some(404) if error.is_write() => Some(format!(
             "does the repository exist? Some registries, Amazon ECR among them, make none when something is pushed: create `{}` there first",

@@ -9,7 +9,7 @@ use crate::domain::{
     Descriptor, Digest, ImageConfig, Manifest, ManifestKind, MediaType, Reference, Repository,
 };
 use crate::inputs::Given;
-use crate::plan::{Attestation, Leaf, Resolved, VERSION, Vouched};
+use crate::plan::{Attestation, Leaf, Resolved, Vouched};
 
 /// Requests that are under way at once.
 pub(super) const PARALLEL: usize = 16;
@@ -249,13 +249,13 @@ async fn leaf(
         config: config.media_type.to_string(),
         source,
     };
-    let read: ImageConfig = serde_json::from_slice(&blob).map_err(unusable)?;
+    let read = ImageConfig::parse(&blob).map_err(unusable)?;
     if !read.platform.is_usable() {
         let why = "its `os` and `architecture`, or what qualifies them, are no words for what an image runs on";
         return Err(unusable(serde::de::Error::custom(why)));
     }
     Ok(Leaf {
-        version: read.label(VERSION).map(str::to_owned),
+        version: read.version,
         config_type: config.media_type,
         descriptor,
         platform: read.platform,

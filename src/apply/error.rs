@@ -262,6 +262,19 @@ impl ApplyError {
             || matches!(self, Self::Layout(error) if error.is_about_content())
     }
 
+    /// Whether what could hold signatures came, and nobody can show one in it: it is no list, or there is too much of it to
+    /// look at. Whoever may push can put that there. What did not come is never that.
+    #[must_use]
+    pub(super) fn shows_no_signature(&self) -> bool {
+        let is_list = |error: &RegistryError| error.is_no_list() || error.is_long_list();
+        self.is_about_content()
+            || matches!(
+                self,
+                Self::FallbackOccupied { .. } | Self::TooManyReferrers { .. }
+            )
+            || matches!(self, Self::Registry(error) if is_list(error))
+    }
+
     /// Whether this is what `on-signing-failure: warn` lets pass: an outage of Sigstore, or of the registry while it was to
     /// store a signature, or a token that the job cannot have. Never a service that says no, a verification that said no, a
     /// conflict, a list that takes no more, or a state that is not known.

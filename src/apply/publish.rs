@@ -7,6 +7,7 @@ use std::future::Future;
 
 use futures_util::future::{join_all, try_join_all};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use tokio::sync::Mutex;
 
 use super::children::PARALLEL;
 use super::copying::belongings::Belongings;
@@ -24,7 +25,7 @@ use super::unseen::seen;
 use super::verify::{Gated, check, policy};
 use super::versions::{Believed, Versions};
 use super::{ApplyError, Context, Ledger};
-use crate::domain::{Digest, FullTag, Manifest, Reference, Repository, TagContent};
+use crate::domain::{Digest, FullTag, Manifest, ManifestKind, Reference, Repository, TagContent};
 use crate::inputs::{Mode, Publish};
 use crate::plan::{
     Newer, SeenTag, TagStep, Vouched, contents_of, decide_published, images_of, version_made,
@@ -85,7 +86,9 @@ pub(super) async fn publish(
     let mut versions = Versions {
         context,
         wanted: version_made(image, &[], &publish.tags),
+        is_index: matches!(image.kind(), ManifestKind::Index { .. }),
         believed: believed.unwrap_or(Believed::Anybody),
+        turn: Mutex::default(),
     };
     if context.mode == Mode::DryRun {
         let seen = seen(&sights);

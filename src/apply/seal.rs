@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use futures_util::future::join_all;
-use tokio::sync::oneshot;
+use tokio::sync::{Mutex, oneshot};
 
 use super::copying::carry::{Brought, Care, Carrier};
 use super::copying::source::Source;
@@ -17,7 +17,7 @@ use super::versions::{Believed, Versions};
 use super::{ApplyError, Context, Ledger};
 use crate::domain::{Digest, Manifest, Reference, Repository, TagContent};
 use crate::inputs::{Depth, Mode, Order, Seal, Signing};
-use crate::plan::{Sameness, SeenTag, Standing, TagKind, Vouched, version_made};
+use crate::plan::{Sameness, SeenTag, Standing, TagKind, VERSION, Vouched, version_made};
 
 /// Makes, signs and tags an index. `authority` is what signing needs; it is awaited only if there is signing to do.
 pub(super) async fn seal(
@@ -50,7 +50,8 @@ pub(super) async fn seal(
     let (authority, glance) = signer.unzip();
     let vouched = match (&authority, &glance) {
         (Some(authority), Some(glance)) => {
-            Some(vouch(context, authority, glance, known.lacking_vouchers()).await?)
+            let lacking = known.lacking_vouchers();
+            Some(vouch(context, seal, authority, glance, lacking).await?)
         }
         _ => None,
     };
@@ -118,14 +119,20 @@ async fn first_look(
 }
 
 /// The indexes among `lacking` that carry a signature by whom the policy asks for, in the repository whose tag holds them.
+///
+/// SECURITY: a signature vouches for a digest under any tag. Whoever may push can put an older image of this workflow's under
+/// the tag of another version: where this run's annotations say which version it makes, no other is taken for it.
 async fn vouch(
     context: &Context,
+    seal: &Seal,
     authority: &Authority,
     glance: &Glance,
     lacking: impl Iterator<Item = (&Repository, &Manifest)>,
 ) -> Result<Vec<Vouched<Manifest>>, ApplyError> {
     let mut signed = Vec::new();
-    for (repository, index) in lacking {
+    let version = seal.annotations.get(VERSION).map(String::as_str);
+    let is_other = |index: &Manifest| version.is_some() && index.annotation(VERSION) != version;
+    for (repository, index) in lacking.filter(|(_, index)| !is_other(index)) {
         let verified = authority.signature_of(context, glance, repository, index.digest());
         let vouched = verified
             .await?
@@ -152,7 +159,9 @@ fn versions<'a>(
     Versions {
         context,
         wanted: version_made(&assembly.manifest, inputs, &seal.tags),
+        is_index: true,
         believed: believed.unwrap_or(Believed::Anybody),
+        turn: Mutex::default(),
     }
 }
 

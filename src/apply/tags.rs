@@ -76,14 +76,19 @@ pub(super) fn are_new(sights: &[Sight]) -> bool {
 }
 
 pub(super) fn tell_step(context: &Context, step: &TagStep) {
+    let (events, tag) = (&context.events, &step.tag);
     let text = match &step.newer {
+        // Whoever may push can put one image of ours in the place of another: what follows must be seen.
         Some(Newer { holds, wanted }) => {
-            format!("left alone: it holds version {holds}, which is newer than {wanted}")
+            let digest = &step.after;
+            return events.warn(format!(
+                "tag `{tag}`: left alone: it holds version {holds}, which is newer than {wanted}, as `{digest}`. Where that should not be: move the tag by hand, or release a higher version"
+            ));
         }
-        None if step.writes() => "to be written".to_owned(),
-        None => "left alone".to_owned(),
+        None if step.writes() => "to be written",
+        None => "left alone",
     };
-    context.events.note(format!("tag `{}`: {text}", step.tag));
+    events.note(format!("tag `{tag}`: {text}"));
 }
 
 /// The fixed tags that are to be written.

@@ -3,17 +3,17 @@
 use std::collections::BTreeMap;
 
 use futures_util::future::try_join_all;
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use tokio::sync::Mutex;
 
-use super::children::{CONFIG_MAX_BYTES, PARALLEL};
-use super::signatures::lookup::{Search, look_up};
+use super::children::CONFIG_MAX_BYTES;
+use super::signatures::lookup::is_plainly_signed;
 use super::signatures::signer::Authority;
 use super::{ApplyError, Context};
 use crate::domain::{
-    Descriptor, Digest, FullTag, ImageConfig, Manifest, ManifestKind, Policy, Reference,
-    Repository, SignatureFormat, TagContent,
+    Descriptor, Digest, FullTag, Manifest, ManifestKind, Policy, Reference, Repository, TagContent,
+    version_label,
 };
-use crate::plan::{Newer, SeenTag, TagKind, VERSION, newer, version_held};
+use crate::plan::{Newer, SeenTag, TagKind, newer, version_held};
 
 /// The images of an index whose labels are read, at most. Of an index with more the version is not known.
 const IMAGES_MAX: usize = 100;
@@ -23,7 +23,11 @@ pub(super) struct Versions<'a> {
     pub(super) context: &'a Context,
     /// The version that they are to get, where it is known.
     pub(super) wanted: Option<String>,
+    /// Whether they are to get an index.
+    pub(super) is_index: bool,
     pub(super) believed: Believed<'a>,
+    /// Whose labels are read; the next waits.
+    pub(super) turn: Mutex<()>,
 }
 
 /// The word that a newer version needs to stay under its tag.
@@ -71,48 +75,55 @@ impl Versions<'_> {
         let Some(wanted) = &self.wanted else {
             return Ok(None);
         };
+        // What states none itself has to be asked for more, which is worth it where its word would count.
+        let stated = version_held(holds, std::iter::empty());
+        if stated
+            .as_ref()
+            .is_some_and(|stated| newer(stated, wanted).is_none())
+        {
+            return Ok(None);
+        }
+        if let Some(why) = self.disbelief(tag, holds).await? {
+            let claim = stated.and_then(|stated| newer(&stated, wanted));
+            let claim = claim.map_or(String::new(), |newer| {
+                format!("calls itself version {} and ", newer.holds)
+            });
+            let digest = holds.digest();
+            self.context.events.warn(format!(
+                "`{tag}` holds `{digest}`, which {claim}{why}: it does not count, and the tag moves"
+            ));
+            return Ok(None);
+        }
         let held = self.version(&tag.repository, holds).await?;
-        let Some(newer) = held.and_then(|held| newer(&held, wanted)) else {
+        let newer = held.and_then(|held| newer(&held, wanted));
+        if let (Believed::Anybody, Some(newer)) = (&self.believed, &newer) {
+            self.context.events.warn(format!(
+                "`{tag}` holds version {}, as whoever pushed it says: nothing is signed here, so nothing was verified",
+                newer.holds
+            ));
+        }
+        Ok(newer)
+    }
+
+    /// Why the version of what `tag` holds does not count, where that is so. Where nothing is verified anybody's does.
+    async fn disbelief(
+        &self,
+        tag: &FullTag,
+        holds: &Manifest,
+    ) -> Result<Option<&'static str>, ApplyError> {
+        let Believed::Signer(authority, policy) = &self.believed else {
             return Ok(None);
         };
-        let events = &self.context.events;
-        match &self.believed {
-            Believed::Anybody => {
-                events.warn(format!(
-                    "`{tag}` holds version {}, as whoever pushed it says: nothing is signed here, so nothing was verified",
-                    newer.holds
-                ));
-                Ok(Some(newer))
-            }
-            Believed::Signer(authority, policy) => {
-                let judge = authority.judge(policy);
-                let search = Search::First(SignatureFormat::Bundle);
-                let found = look_up(
-                    self.context,
-                    &tag.repository,
-                    holds.digest(),
-                    &judge,
-                    search,
-                );
-                let is_signed = match found.await {
-                    Ok(found) => !found.verified.is_empty(),
-                    // SECURITY: what came and is no list of signatures holds none: whoever may push put it there.
-                    Err(error) if error.is_about_content() => false,
-                    Err(ApplyError::FallbackOccupied { .. }) => false,
-                    Err(ApplyError::Registry(error)) if error.is_no_list() => false,
-                    Err(error) => return Err(error),
-                };
-                if !is_signed {
-                    events.warn(format!(
-                        "`{tag}` holds `{}`, which calls itself version {} and has no signature by this workflow: it does not count, and the tag moves",
-                        holds.digest(),
-                        newer.holds
-                    ));
-                    return Ok(None);
-                }
-                Ok(Some(newer))
-            }
+        // Whoever may push can put a part of a signed index there: with `recursive` each is signed.
+        if self.is_index && !matches!(holds.kind(), ManifestKind::Index { .. }) {
+            return Ok(Some("is no index, as this run makes"));
         }
+        let judge = authority.judge(policy);
+        let repository = &tag.repository;
+        let signed = is_plainly_signed(self.context, repository, holds.digest(), &judge).await?;
+        let unsigned =
+            "has no signature by this workflow, or none among the first that refer to it";
+        Ok((!signed).then_some(unsigned))
     }
 
     /// The version of an index: its annotation, else the label that all its images share. Of a single image it is the
@@ -126,27 +137,37 @@ impl Versions<'_> {
         if stated.is_some() {
             return Ok(stated);
         }
-        let labels = match holds.kind() {
-            ManifestKind::Image { config, .. } => {
-                vec![self.label(repository, config).await?]
+        // SECURITY: one after another, of all tags: each may be as long as any, since whoever may push wrote it.
+        let _turn = self.turn.lock().await;
+        match holds.kind() {
+            ManifestKind::Image { config, .. } => self.label(repository, config).await,
+            ManifestKind::Index { manifests, .. } => self.shared_label(repository, manifests).await,
+        }
+    }
+
+    /// The label that all images of an index share; `None` where one has none, or another.
+    async fn shared_label(
+        &self,
+        repository: &Repository,
+        manifests: &[Descriptor],
+    ) -> Result<Option<String>, ApplyError> {
+        let images = manifests.iter().filter(|child| child.attests().is_none());
+        if images.clone().count() > IMAGES_MAX {
+            return Ok(None);
+        }
+        let mut shared: Option<String> = None;
+        for child in images {
+            let label = self.image_label(repository, child).await?;
+            if label.is_none()
+                || shared
+                    .as_ref()
+                    .is_some_and(|shared| Some(shared) != label.as_ref())
+            {
+                return Ok(None);
             }
-            ManifestKind::Index { manifests, .. } => {
-                let images = manifests.iter().filter(|child| child.attests().is_none());
-                let images: Vec<&Descriptor> = images.collect();
-                if images.len() > IMAGES_MAX {
-                    return Ok(None);
-                }
-                let labels = images
-                    .into_iter()
-                    .map(|child| self.image_label(repository, child));
-                // Collected, since the compiler cannot follow the lifetimes of a stream of closures.
-                stream::iter(labels.collect::<Vec<_>>())
-                    .buffered(PARALLEL)
-                    .try_collect()
-                    .await?
-            }
-        };
-        Ok(version_held(holds, labels.iter().map(Option::as_deref)))
+            shared = label;
+        }
+        Ok(shared)
     }
 
     async fn image_label(
@@ -179,7 +200,6 @@ impl Versions<'_> {
             Err(error) if error.is_about_content() => None,
             read => read?,
         };
-        let config: Option<ImageConfig> = blob.and_then(|blob| serde_json::from_slice(&blob).ok());
-        Ok(config.and_then(|config| config.label(VERSION).map(str::to_owned)))
+        Ok(blob.and_then(|blob| version_label(&blob)))
     }
 }

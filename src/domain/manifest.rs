@@ -6,6 +6,7 @@ use std::marker::PhantomData;
 
 use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use super::object::Object;
 use super::{Digest, MediaType, Platform};
@@ -95,25 +96,53 @@ pub enum ManifestKind {
     },
 }
 
+/// No version is longer.
+const VERSION_MAX_BYTES: usize = 1024;
+
 /// The part of an image config that says what the image runs on.
 ///
 /// Source: OCI image specification, `config.md`; Docker's image config has the same names.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageConfig {
     /// The platform.
-    #[serde(flatten)]
     pub platform: Platform,
-    /// What a container is started with, labels among it. Nothing of it must be there, or be of any shape.
-    #[serde(default)]
-    config: serde_json::Value,
+    /// The version that its label states.
+    pub version: Option<String>,
 }
 
 impl ImageConfig {
-    /// A label of the image, if it is there and text.
-    #[must_use]
-    pub fn label(&self, name: &str) -> Option<&str> {
-        self.config.get("Labels")?.get(name)?.as_str()
+    /// Reads a config. SECURITY: no more of it is held than is needed, however much others wrote in it.
+    pub fn parse(bytes: &[u8]) -> Result<Self, serde_json::Error> {
+        Ok(Self {
+            platform: serde_json::from_slice(bytes)?,
+            version: version_label(bytes),
+        })
     }
+}
+
+/// The version that the label of an image config states, if it is there and text. Nothing in a config must be there, or be
+/// of any shape.
+#[must_use]
+pub fn version_label(config: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Config<'a> {
+        #[serde(borrow)]
+        config: &'a RawValue,
+    }
+    #[derive(Deserialize)]
+    struct Started<'a> {
+        #[serde(borrow, rename = "Labels")]
+        labels: &'a RawValue,
+    }
+    #[derive(Deserialize)]
+    struct Labels {
+        #[serde(rename = "org.opencontainers.image.version")]
+        version: String,
+    }
+    let Config { config } = serde_json::from_slice(config).ok()?;
+    let Started { labels } = serde_json::from_str(config.get()).ok()?;
+    let Labels { version } = serde_json::from_str(labels.get()).ok()?;
+    Some(version).filter(|version| version.len() <= VERSION_MAX_BYTES)
 }
 
 /// Why some bytes are not a manifest that this program understands.

@@ -24,6 +24,7 @@ pub use events::{Event, Events};
 pub use full_tag::FullTag;
 pub use manifest::{
     Descriptor, EMPTY_CONFIG, ImageConfig, Manifest, ManifestError, ManifestKind, count_texts,
+    version_label,
 };
 pub use media_type::MediaType;
 pub use patience::Patience;

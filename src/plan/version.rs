@@ -11,6 +11,8 @@ use crate::domain::{FullTag, Manifest};
 /// The annotation, or label, that states a version. Source: OCI image specification, `annotations.md`.
 pub const VERSION: &str = "org.opencontainers.image.version";
 
+const SHOWN_MAX_CHARS: usize = 100;
+
 /// The version of the index that a run makes of `resolved`: its annotation, else the label that all its images share, else
 /// the one semantic version among the run's fixed tags.
 #[must_use]
@@ -40,9 +42,19 @@ pub fn version_held<'a>(
 pub fn newer(held: &str, wanted: &str) -> Option<Newer> {
     let order = version(held)?.cmp_precedence(&version(wanted)?);
     order.is_gt().then(|| Newer {
-        holds: held.to_owned(),
+        holds: shown(held),
         wanted: wanted.to_owned(),
     })
+}
+
+/// A version of somebody else's, for a message: they wrote it, to any length.
+pub(super) fn shown(version: &str) -> String {
+    let visible = version.chars().filter(|one| !one.is_control());
+    let mut shown: String = visible.take(SHOWN_MAX_CHARS).collect();
+    if shown.len() < version.len() {
+        shown.push('…');
+    }
+    shown
 }
 
 /// A semantic version, as tags have it.

@@ -3,12 +3,9 @@
 use super::assemble::{Assembly, Resolved};
 use super::differences::differences;
 use super::preflight::{FoundTag, Verdict};
-use super::version::VERSION;
+use super::version::{VERSION, shown};
 use super::vouched::{Vouched, Voucher};
 use crate::domain::{Digest, Manifest, Repository};
-
-/// Others wrote the version, to any length.
-const SHOWN_MAX_CHARS: usize = 100;
 
 /// An index that tags of a repository hold, and what is known of where it comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,14 +41,6 @@ impl HeldImage {
         self.vouched = None;
         self.refused = vec![reason];
     }
-}
-
-/// A text of somebody else's, for a message.
-fn shown(text: &str) -> String {
-    text.chars()
-        .filter(|one| !one.is_control())
-        .take(SHOWN_MAX_CHARS)
-        .collect()
 }
 
 /// `held`, where the inputs vouch for it: one of them is that digest, or together they make an index with the same entries

@@ -169,6 +169,9 @@ pub enum Fault {
     /// A list of referrers, or of tags, that cannot be read to its end.
     #[error("its list cannot be used: {0}")]
     Listing(String),
+    /// A list of referrers that was read, and has more entries than are looked at.
+    #[error("its list has more than {0}")]
+    LongList(String),
     /// An address in an answer that must not be followed.
     #[error("it sends us on to `{address}`, which {reason}")]
     Address {
@@ -261,6 +264,7 @@ impl Fault {
             | Self::Early { .. }
             | Self::Partial { .. }
             | Self::Listing(_)
+            | Self::LongList(_)
             | Self::Address { .. } => Kind::Other,
         }
     }
@@ -366,6 +370,12 @@ impl RegistryError {
     #[must_use]
     pub fn is_no_list(&self) -> bool {
         self.operation == Operation::Read && matches!(self.fault, Fault::Listing(_))
+    }
+
+    /// Whether a list came, and has more entries than are looked at. Whoever may push can make it as long.
+    #[must_use]
+    pub fn is_long_list(&self) -> bool {
+        matches!(self.fault, Fault::LongList(_))
     }
 
     /// Why the certificate of the registry, or of a server that it sends us to, is not accepted, and which server that is.

@@ -117,8 +117,7 @@ pub(super) fn read_list<T: Entry>(body: &[u8], before: usize) -> Result<Entries<
     let Document(entries) = serde_json::from_str(text).map_err(unusable)?;
     let read = entries.listed.len() + entries.broken + before;
     if read > REFERRERS_MAX {
-        let reason = format!("it has more than {REFERRERS_MAX} entries");
-        return Err(Fault::Listing(reason));
+        return Err(Fault::LongList(format!("{REFERRERS_MAX} entries")));
     }
     Ok(entries)
 }
@@ -175,13 +174,13 @@ impl<'de, T: Entry> Deserialize<'de> for List<T> {
                 let (mut listed, mut broken) = (Vec::new(), 0);
                 let mut room = ANNOTATIONS_MAX_BYTES;
                 while let Some(raw) = list.next_element::<&RawValue>()? {
+                    // Of a list that is too long the rest is counted, not held.
+                    if listed.len() + broken > REFERRERS_MAX {
+                        continue;
+                    }
                     match slim(raw.get()).map_err(serde::de::Error::custom)? {
                         Some(slim) => listed.push(T::read(raw.get(), slim, &mut room)),
                         None => broken += 1,
-                    }
-                    if listed.len() + broken > REFERRERS_MAX {
-                        let many = format_args!("it has more than {REFERRERS_MAX} entries");
-                        return Err(serde::de::Error::custom(many));
                     }
                 }
                 Ok(List(Entries { listed, broken }))

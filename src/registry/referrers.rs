@@ -149,8 +149,7 @@ impl Pages<'_> {
     async fn read<T: Entry>(&mut self, target: Target) -> Result<Referrers<T>, Fault> {
         self.number += 1;
         if self.number > PAGES_MAX {
-            let reason = format!("it does not end after {PAGES_MAX} pages");
-            return Err(Fault::Listing(reason));
+            return Err(Fault::LongList(format!("{PAGES_MAX} pages")));
         }
         let page = Question {
             target,

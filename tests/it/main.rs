@@ -32,6 +32,7 @@ mod deletion_ghcr;
 mod faults;
 mod forged_records;
 mod forgeries;
+mod frozen;
 mod grid;
 mod hostile;
 mod hostile_timestamps;

@@ -12,7 +12,7 @@ use crate::support::{Action, Outcome, REPOSITORY, World};
 use crate::verify::sealed;
 
 /// The program that is tested is not optimized, which takes more of both.
-const PEAK_MAX_MIB: f64 = 64.0;
+pub(crate) const PEAK_MAX_MIB: f64 = 64.0;
 const TIME_MAX: Duration = Duration::from_mins(2);
 
 const COLUMNS: [&str; 4] = ["attack", "exit code", "peak memory, MiB", "time, s"];

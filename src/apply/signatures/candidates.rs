@@ -119,6 +119,8 @@ pub(super) struct Candidates<'a> {
     /// Each is judged once, however often it is listed.
     known: BTreeSet<Digest>,
     count: usize,
+    /// How many more may be opened, where that is bounded.
+    left: Option<usize>,
     fault: Option<ApplyError>,
     faults: usize,
     pub(super) lookup: Lookup,
@@ -223,10 +225,17 @@ impl<'a> Candidates<'a> {
             judge,
             known: BTreeSet::new(),
             count: 0,
+            left: None,
             fault: None,
             faults: 0,
             lookup: Lookup::of(Api::FallbackTag),
         }
+    }
+
+    /// Opens `most` of them at most: whoever may push can list any number that lead nowhere.
+    pub(super) fn up_to(mut self, most: usize) -> Self {
+        self.left = Some(most);
+        self
     }
 
     /// Judges these in their order, until one counts.
@@ -234,11 +243,7 @@ impl<'a> Candidates<'a> {
         let Entries { mut listed, broken } = entries;
         self.count += listed.len() + broken;
         if self.count > REFERRERS_MAX {
-            let error = ApplyError::TooManyReferrers {
-                subject: Box::new(self.subject()),
-                count: self.count,
-            };
-            return self.give_up(error);
+            return self.give_up();
         }
         self.lookup.refused.add_unreadable_entries(broken);
         // What is passed over unread is not known: it may be listed a second time, by somebody who says what it is.
@@ -246,6 +251,18 @@ impl<'a> Candidates<'a> {
             entry.is_image && other_statement(entry.predicate.as_deref()).is_none()
         };
         listed.retain(|entry| !is_read(entry) || self.known.insert(entry.digest.clone()));
+        let mut is_cut = false;
+        if let Some(left) = &mut self.left {
+            // What says of itself that it is a signature comes first: everything that this program signs says so.
+            listed.sort_by_key(|entry| entry.predicate.as_deref() != Some(SIGN_PREDICATE));
+            let mut opened = 0;
+            listed.retain(|entry| {
+                opened += usize::from(is_read(entry));
+                !is_read(entry) || opened <= *left
+            });
+            is_cut = opened > *left;
+            *left = left.saturating_sub(opened);
+        }
         let (context, repository, subject) = (self.context, self.repository, self.subject);
         let judge = self.judge;
         let judged = listed
@@ -261,17 +278,30 @@ impl<'a> Candidates<'a> {
                 break;
             }
         }
+        drop(judged);
+        if is_cut {
+            self.give_up();
+        }
     }
 
-    /// Notes that something could not be read, which may be the one that counts.
+    /// Notes that something could not be read, which may be the one that counts. What did not come outweighs what came and
+    /// is of no use: as long as it is not known, nothing follows.
     pub(super) fn fail(&mut self, error: ApplyError) {
         self.faults += 1;
-        self.fault.get_or_insert(error);
+        let known = self.fault.as_ref();
+        if known.is_none_or(|known| known.shows_no_signature() && !error.shows_no_signature()) {
+            self.fault = Some(error);
+        }
     }
 
-    fn give_up(&mut self, error: ApplyError) {
+    /// Looks no further: there are too many.
+    fn give_up(&mut self) {
+        let error = ApplyError::TooManyReferrers {
+            subject: Box::new(self.subject()),
+            count: self.count,
+        };
+        self.fail(error);
         self.faults = FAULTS_MAX;
-        self.fault = Some(error);
     }
 
     /// Whether there is no use in looking further.

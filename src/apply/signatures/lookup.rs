@@ -12,6 +12,9 @@ use crate::apply::{ApplyError, Context};
 use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, Repository, SignatureFormat};
 use crate::registry::{Referrer, Referrers, TaggedList};
 
+/// So many are opened to see whether what a moving tag holds is signed.
+const GLANCE_MAX: usize = 100;
+
 /// In which formats to look, and in which order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::apply) enum Search {
@@ -87,6 +90,32 @@ fn either(
     }
 }
 
+/// Whether a signature of `subject` counts that is easily found: of what refers to it, [`GLANCE_MAX`] are opened at most.
+///
+/// What came and shows none, whatever it is, is none as far as anybody can show: whoever may push can put it there, as much
+/// as they like. What did not come is an error: it may be the one.
+pub(in crate::apply) async fn is_plainly_signed(
+    context: &Context,
+    repository: &Repository,
+    subject: &Digest,
+    judge: &Judge<'_>,
+) -> Result<bool, ApplyError> {
+    let search = Search::First(SignatureFormat::Bundle);
+    let candidates = Candidates::new(context, repository, subject, judge).up_to(GLANCE_MAX);
+    let bundles = look_up_bundles_among(candidates, context, repository, subject, search).await;
+    if bundles.as_ref().is_ok_and(Lookup::holds_any) {
+        return Ok(true);
+    }
+    let legacy = legacy::look_up(context, repository, subject, judge).await;
+    if legacy.as_ref().is_ok_and(Lookup::holds_any) {
+        return Ok(true);
+    }
+    let mut errors = [bundles.err(), legacy.err()].into_iter().flatten();
+    errors
+        .find(|error| !error.shows_no_signature())
+        .map_or(Ok(false), Err)
+}
+
 async fn look_up_bundles(
     context: &Context,
     repository: &Repository,
@@ -94,8 +123,18 @@ async fn look_up_bundles(
     judge: &Judge<'_>,
     search: Search,
 ) -> Result<Lookup, ApplyError> {
+    let candidates = Candidates::new(context, repository, subject, judge);
+    look_up_bundles_among(candidates, context, repository, subject, search).await
+}
+
+async fn look_up_bundles_among(
+    mut candidates: Candidates<'_>,
+    context: &Context,
+    repository: &Repository,
+    subject: &Digest,
+    search: Search,
+) -> Result<Lookup, ApplyError> {
     let shared = fallback(context, repository, subject);
-    let mut candidates = Candidates::new(context, repository, subject, judge);
     let mut pages = context.registry.referrer_pages(repository, subject);
     let (mut page, tagged) = match search {
         Search::Either => {

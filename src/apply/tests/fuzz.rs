@@ -95,7 +95,7 @@ pub(crate) fn parsers() -> Vec<Parser> {
             "src/apply/children.rs",
             vec![config.to_vec()],
             |bytes| {
-                let read = serde_json::from_slice::<ImageConfig>(bytes);
+                let read = ImageConfig::parse(bytes);
                 read.is_ok_and(|config| {
                     let is_usable = config.platform.is_usable();
                     let shown = config.platform.to_string();

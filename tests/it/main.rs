@@ -57,6 +57,7 @@ mod referrers;
 mod release_patch;
 mod replay;
 mod report;
+mod republish;
 mod same_index;
 mod services;
 mod several;

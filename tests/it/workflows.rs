@@ -238,6 +238,11 @@ fn given(workflow: &Workflow, job: &str) -> BTreeMap<String, String> {
         .collect()
 }
 
+/// What the step of `job` in `file` that is the action is given.
+pub(crate) fn step(file: &str, job: &str) -> BTreeMap<String, String> {
+    given(&parsed(file).1, job)
+}
+
 /// A workflow's text, and what it says.
 fn parsed(file: &str) -> (String, Workflow) {
     let text = read(&format!(".github/workflows/{file}"));
@@ -296,6 +301,16 @@ fn the_gate_is_on_the_digest_and_knows_whose_it_is() {
             ("retry-delay", "10s"),
         ],
     );
+    // What is published again is what the gate has let pass.
+    let republish = given(&workflow, "republish");
+    let sealed = "${{ needs.seal.outputs.reference }}";
+    assert_given(&republish, &[("command", "publish"), ("source", sealed)]);
+    let whose = gate
+        .iter()
+        .filter(|(name, _)| name.starts_with("certificate-"));
+    for (name, value) in whose.chain(gate.get_key_value("recursive")) {
+        assert_eq!(republish.get(name), Some(value), "{name}");
+    }
     // What `seal` skips is what the gate lets pass. Of a build it is the action's own identity.
     assert_given(&seal, &policy);
     assert_given(&seal, &OF_THE_CALLER);

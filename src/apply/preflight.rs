@@ -17,7 +17,7 @@ use crate::domain::{Digest, FullTag, Repository, TagContent, TokenAbsence};
 use crate::failure::chain_text;
 use crate::inputs::{IndexType, Mode, OnExistingTag, Preflight};
 use crate::plan::{
-    Assembly, FoundTag, Held, HeldImage, Look, Resolved, TagAnswer, VERSION, Verdict, Wanted,
+    Assembly, BINDING, FoundTag, Held, HeldImage, Look, Resolved, TagAnswer, Verdict, Wanted,
     assemble, decide_preflight, decide_skip, find_tags, images_of, is_vouched_for,
     vouched_by_inputs,
 };
@@ -160,11 +160,12 @@ async fn vouch(
     };
     told.images = sight.images(goal);
     let mut wanted = find_signatures(context, policy, &mut told.images, authority).await?;
-    if let Some(version) = preflight.annotations.get(VERSION) {
+    let bound = |annotation| Some((annotation, preflight.annotations.get(annotation)?));
+    for (annotation, stated) in BINDING.into_iter().filter_map(bound) {
         for image in &mut told.images {
-            image.hold_to(version);
+            image.hold_to(annotation, stated);
         }
-        wanted = format!("{wanted} for version `{version}`");
+        write!(wanted, " for `{annotation}={stated}`").unwrap_or_default();
     }
     for image in told.images.iter().filter(|image| image.vouched.is_some()) {
         let name = image.repository.at(image.manifest.digest());

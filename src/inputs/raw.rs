@@ -46,7 +46,7 @@ inputs! {
     "digests" LOOK, "": "List of `sha256:…` or `registry/repository@sha256:…`: what the index is made of. Bare ones are in `image`, else in the first repository that is named. `preflight` needs none; with them it tells `same` from `different`.";
     "digests-folder" MAKE, "": "A folder whose file names are the hex digests, as Docker's multi-platform example leaves them.";
     "platforms" MAKE, "": "List of platforms that must be there, no more and no less.";
-    "annotations" LOOK, "": "List of `key=value` for the index; values may hold `=`, spaces and commas. `preflight` with `skip` passes over no index that states another `org.opencontainers.image.version` than is given here, unless `digests` names it.";
+    "annotations" LOOK, "": "List of `key=value` for the index; values may hold `=`, spaces and commas. `preflight` with `skip` passes over no index that states another `org.opencontainers.image.version` or `io.github.manifest-seal.name` than is given here, unless `digests` names it.";
     "media-type" MAKE, "auto": "`oci`, `docker`, or `auto`: Docker's list if every child is Docker's and there are no annotations.";
     "sign" &["seal", "preflight"], "true": "Whether to sign; for `preflight` with `skip`, whether what exists must be signed.";
     "recursive" TRUST, "false": "Sign and verify every child too.";

@@ -32,4 +32,4 @@ pub use tags::{
 };
 pub use version::{VERSION, newer, version_held, version_made};
 pub use vouched::{Standing, Vouched, Voucher};
-pub use vouching::{HeldImage, decide_skip, is_vouched_for, vouched_by_inputs};
+pub use vouching::{BINDING, HeldImage, NAME, decide_skip, is_vouched_for, vouched_by_inputs};

@@ -7,6 +7,11 @@ use super::version::{VERSION, shown};
 use super::vouched::{Vouched, Voucher};
 use crate::domain::{Digest, Manifest, Repository};
 
+/// The annotation that states which of a workflow's images an index is.
+pub const NAME: &str = "io.github.manifest-seal.name";
+/// The annotations that bind an index to what its tags stand for. Others may change with each run, as the time of a build.
+pub const BINDING: [&str; 2] = [VERSION, NAME];
+
 /// An index that tags of a repository hold, and what is known of where it comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeldImage {
@@ -23,20 +28,26 @@ pub struct HeldImage {
 }
 
 impl HeldImage {
-    /// Takes back that a signature vouches for it, where it is not of this version.
+    /// Takes back that a signature vouches for it, where it does not state `wanted` in this annotation.
     ///
     /// SECURITY: a signature vouches for a digest under any tag. Whoever may push can put an older image of this workflow's
-    /// under the tag of a version that was never built. Its annotations are signed with it.
-    pub fn hold_to(&mut self, version: &str) {
-        let stated = self.manifest.annotation(VERSION);
+    /// under the tag of a version that was never built, or another of its images under this one's tag. Its annotations are
+    /// signed with it.
+    pub fn hold_to(&mut self, annotation: &str, wanted: &str) {
+        let stated = self.manifest.annotation(annotation);
         let is_signed = self.vouched.as_ref().map(Vouched::by) == Some(Voucher::Signature);
-        if !is_signed || stated == Some(version) {
+        if !is_signed || stated == Some(wanted) {
             return;
         }
         let stated = stated.map_or("none".to_owned(), |stated| format!("`{}`", shown(stated)));
         let signer = self.signer.take().unwrap_or_default();
+        let what = if annotation == VERSION {
+            "version"
+        } else {
+            "name"
+        };
         let reason = format!(
-            "it is signed by `{signer}`, and the version that it states (`{VERSION}`) is {stated}"
+            "it is signed by `{signer}`, and the {what} that it states (`{annotation}`) is {stated}"
         );
         self.vouched = None;
         self.refused = vec![reason];

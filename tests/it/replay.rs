@@ -1,7 +1,7 @@
 //! A signature vouches for a digest, under whichever tag it is found. Whoever may push can put an older image of the same
 //! workflow and ref under the tag of one that was never built: what a tag stands for is held against what was signed.
 
-use sandbox::{Options, Registry};
+use sandbox::{Kind, Options, Registry};
 
 use crate::contract::read;
 use crate::support::{Action, Outcome, REPOSITORY, World};
@@ -11,6 +11,7 @@ const BEFORE: &str = "badc0ffeebadc0ffeebadc0ffeebadc0ffeebadc";
 const NOW: &str = "d34db33fd34db33fd34db33fd34db33fd34db33f";
 const SHA: &str = "certificate-github-workflow-sha";
 const VERSION: &str = "org.opencontainers.image.version";
+const NAME: &str = "io.github.manifest-seal.name";
 
 /// The commit that `build.yml` asks for, of a call whose own tags are `own`, on `reference`.
 fn commit(own: &str, tags: &str, reference: &str) -> String {
@@ -67,7 +68,9 @@ fn tags_that_stand_for_a_commit_ask_for_it() {
 #[test]
 fn release_binds_its_image_to_its_version() {
     let workflow = read(".github/workflows/release.yml");
-    let stated = format!("annotations: {VERSION}=${{{{ needs.version.outputs.version }}}}");
+    let stated = format!(
+        "annotations: |\n            {VERSION}=${{{{ needs.version.outputs.version }}}}\n            {NAME}=manifest-seal\n"
+    );
     let steps: Vec<&str> = workflow.split("uses: ./").skip(1).collect();
     let stating: Vec<bool> = steps
         .iter()
@@ -186,7 +189,7 @@ fn index_of_another_version_is_not_skipped() {
         &look("1.4.2"),
         &[
             "version that it states (`org.opencontainers.image.version`) is `1.4.1`",
-            "for version `1.4.2`",
+            "for `org.opencontainers.image.version=1.4.2`",
         ],
     );
     is_skipped(&look("1.4.1"), &image);
@@ -202,4 +205,52 @@ fn index_of_another_version_is_not_skipped() {
         .input("annotations", "x")
         .end_with(2)
         .says(&["`annotations`"]);
+}
+
+/// One run makes two images, with the same signature; whoever may push puts one under the tag of the other.
+#[test]
+fn another_image_of_the_same_workflow_is_not_skipped() {
+    let world = World::new();
+    let registry = world.registry();
+    let name = |name: &str| format!("{NAME}={name}");
+    on(&world, NOW, || {
+        let debug: Vec<String> = ["linux/amd64", "linux/arm64"]
+            .iter()
+            .map(|platform| registry.push_image_seeded(REPOSITORY, platform, Kind::Oci, 77))
+            .map(|image| image.digest)
+            .collect();
+        let debug = world.seal().input("digests", debug.join("\n"));
+        let debug = debug.input("annotations", name("app-debug"));
+        let debug = debug.input("tags", "v1.5.0-debug").succeed();
+        let debug = debug.output("digest").to_owned();
+        registry.tag(REPOSITORY, "v1.5.0", &debug);
+        let look = |tag: &str, named: &str| {
+            let look = skip(&world, tag).input(SHA, NOW);
+            look.input(
+                "annotations",
+                format!("{}\norg.example.built=now", name(named)),
+            )
+        };
+        is_refused(
+            &look("v1.5.0", "app"),
+            &[
+                "name that it states (`io.github.manifest-seal.name`) is `app-debug`",
+                "for `io.github.manifest-seal.name=app`",
+            ],
+        );
+        is_skipped(&look("v1.5.0-debug", "app-debug"), &world.at(&debug));
+        // One that states none is no image of those that do.
+        let without = world.seal().input("tags", "v1.5.1").succeed();
+        is_refused(&look("v1.5.1", "app"), &["is none"]);
+        is_skipped(&skip(&world, "v1.5.1"), &world.at(without.output("digest")));
+        // What is adopted stays as it is, and is skipped where it is named.
+        let image = world.at(without.output("digest"));
+        let adopted = world
+            .seal()
+            .input("tags", "v1.5.1")
+            .input("digests", &image);
+        let adopted = adopted.input("annotations", name("app")).succeed();
+        assert_eq!(adopted.output("reference"), image);
+        is_skipped(&look("v1.5.1", "app").input("digests", &image), &image);
+    });
 }

@@ -19,6 +19,7 @@ fn names(variables: &[(&str, &str)]) -> Result<BTreeMap<String, String>, String>
         ("ADOPT", ""),
         ("PULL_REQUEST", ""),
         ("CALL", "{}"),
+        ("KEY", ""),
         ("GITHUB_EVENT_NAME", "push"),
         ("GITHUB_REF", "refs/heads/main"),
         ("GITHUB_REF_NAME", "main"),
@@ -181,6 +182,39 @@ fn platforms_have_the_same_number_each_time() {
 }
 
 /// What a call is given tells it from every other call of the same run.
+/// Calls that write other tags have other names; what may change from run to run changes no name.
+#[test]
+fn calls_that_write_other_tags_have_names_of_their_own() {
+    let name = |variables: &[(&str, &str)]| names(variables).unwrap()["name"].clone();
+    let calls: [&[(&str, &str)]; 9] = [
+        &[],
+        &[("IMAGES", "ghcr.io/octo-org/tools")],
+        &[("IMAGES", "docker.io/octo-org/app")],
+        &[("SUFFIX", "-debug")],
+        &[("PREFIX", "-debug")],
+        &[("TAGS", "type=raw,value=v1")],
+        &[("TAGS", "type=raw,value=v1\n-debug")],
+        &[("TAGS", "type=raw,value=v1"), ("SUFFIX", "-debug")],
+        &[("TAGLESS", "true"), ("KEY", "type=raw,value=v1")],
+    ];
+    let all: BTreeSet<String> = calls.into_iter().map(name).collect();
+    assert_eq!(all.len(), calls.len(), "{all:?}");
+    for same in [
+        ("IMAGES", "ghcr.io/octo-org/app, docker.io/octo-org/app"),
+        ("PLATFORMS", "linux/amd64"),
+        ("CALL", r#"{"build-args":"NUMBER=2"}"#),
+        ("GITHUB_EVENT_NAME", "workflow_dispatch"),
+        ("GITHUB_SHA", "c0ffee0fd34db33fd34db33fd34db33fd34db33f"),
+    ] {
+        assert_eq!(name(&[same]), name(&[]), "{same:?}");
+    }
+    let readable = name(&[]);
+    assert!(
+        readable.starts_with("app-") && readable.len() == 20,
+        "{readable}"
+    );
+}
+
 #[test]
 fn calls_of_one_run_have_records_of_their_own() {
     let record = |call: &str| names(&[("CALL", call)]).unwrap()["record"].clone();

@@ -324,7 +324,12 @@ fn the_gate_is_on_the_digest_and_knows_whose_it_is() {
     for name in same {
         assert_eq!(preflight[name], format!("${{{{ inputs.{name} }}}}"));
     }
-    assert_eq!(preflight["annotations"], "${{ inputs.annotations }}");
+    let name = |of: &str| format!("io.github.manifest-seal.name=${{{{ {of}.outputs.name }}}}\n");
+    let annotations = |of: &str| name(of) + "${{ inputs.annotations }}\n";
+    assert_eq!(preflight["annotations"], annotations("steps.names"));
+    assert_eq!(seal["annotations"], annotations("needs.build"));
+    let staged = given(&parsed("staged.yml").1, "create");
+    assert_eq!(staged["annotations"], annotations("needs.build"));
     let commit = "certificate-github-workflow-sha";
     assert_eq!(preflight[commit], "${{ steps.commit.outputs.commit }}");
     let with = &workflow.jobs["build"].call.with;

@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use super::receipt::{Receipt, SignatureReceipt};
 use super::{ApplyError, Context};
 use crate::domain::{Digest, MediaType};
+use crate::failure::chain_text;
 use crate::inputs::Mode;
 use crate::record::{
     ImageRecord, Job, Loaded, Record, RecordFile, Unvouched, VouchedImages, VouchedRecord,
@@ -22,8 +23,8 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Reads what earlier runs left at `path`, which `name` names in the workspace. A file that is no record is an error:
-    /// writing over it could lose somebody's work.
+    /// Reads what earlier runs left at `path`, which `name` names in the workspace. A file that is no record, and that nothing
+    /// vouches for, is none: any job of a run can put one there.
     pub fn open(name: &str, path: PathBuf, job: Job, mode: Mode) -> Result<Self, ApplyError> {
         let file = RecordFile::new(path);
         let loaded = file.load(&(job.known)(name), job.run.as_ref())?;
@@ -57,6 +58,12 @@ impl Ledger {
         let name = &self.name;
         match &self.loaded {
             Loaded::Absent => format!("there is no record `{name}`"),
+            Loaded::Unusable(error) => {
+                format!(
+                    "there is no record that could be read: {}",
+                    chain_text(error)
+                )
+            }
             Loaded::OtherRun(run, _) => {
                 format!("the record `{name}` is of {run}{}", self.this_run())
             }
@@ -77,10 +84,21 @@ impl Ledger {
         let text = format!("{}; {anew}", self.unvouched_text());
         match &self.loaded {
             Loaded::Absent | Loaded::Vouched(_) => (),
+            Loaded::Unusable(_) => context.events.warn(format!(
+                "{}; it is written anew, and what is there stays beside it under another name",
+                self.unvouched_text()
+            )),
             Loaded::OtherRun(..) => context.events.warn(text),
             Loaded::Observed(_, why) if why.is_mismatch() => context.events.warn(text),
             // So it is after each earlier attempt whose record is at hand.
             Loaded::Observed(..) => context.events.note(text),
+        }
+    }
+
+    /// Says that what is there cannot be read as a record.
+    pub(super) fn tell_unusable(&self, context: &Context) {
+        if let Loaded::Unusable(_) = self.loaded {
+            context.events.warn(self.unvouched_text());
         }
     }
 
@@ -98,6 +116,9 @@ impl Ledger {
     ) -> Result<Option<VouchedImages>, ApplyError> {
         let file = RecordFile::new(path.to_owned());
         let loaded = file.load(&(self.job.known)(name), self.job.run.as_ref())?;
+        if let Loaded::Unusable(error) = loaded {
+            return Err(error.into());
+        }
         let images = loaded.images().transpose();
         images.map_err(|why| unvouched(name, why))
     }
@@ -124,6 +145,9 @@ impl Ledger {
         let old = written
             .as_ref()
             .or(self.vouched().map(VouchedRecord::digest));
+        if written.is_none() && matches!(self.loaded, Loaded::Unusable(_)) {
+            self.file.set_aside()?;
+        }
         *written = Some(self.file.hand_on(&record, old, &self.job)?);
         Ok(())
     }

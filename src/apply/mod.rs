@@ -86,8 +86,9 @@ pub async fn apply(
     let mut receipt = Receipt::default();
     match request {
         Request::Seal(_) | Request::Sign(_) | Request::Publish(_) => ledger.tell_earlier(context),
-        // These write none.
-        Request::Verify(_) | Request::Preflight(_) | Request::Cleanup(_) => (),
+        // These write none, and `cleanup` says itself what it does without.
+        Request::Verify(_) | Request::Preflight(_) => ledger.tell_unusable(context),
+        Request::Cleanup(_) => (),
     }
     let walk = async {
         match request {

@@ -6,7 +6,6 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::{Record, SCHEMA};
-use crate::domain::Digest;
 
 const RECORD_MAX_BYTES: u64 = 4 << 20;
 
@@ -59,6 +58,21 @@ pub enum RecordError {
     Unannounced(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
+impl RecordError {
+    /// Whether what is there is certainly no record of ours, so that it has not the SHA-256 of one. Of a file that could not
+    /// be read for another reason that is not known.
+    pub(super) fn is_no_record(&self) -> bool {
+        use io::ErrorKind::{FileTooLarge, IsADirectory, NotADirectory};
+        match self {
+            Self::Unreadable { source, .. } => {
+                matches!(source.kind(), FileTooLarge | IsADirectory | NotADirectory)
+            }
+            Self::Malformed { .. } | Self::OtherSchema { .. } => true,
+            Self::Unwritable { .. } | Self::Unannounced(_) => false,
+        }
+    }
+}
+
 impl RecordFile {
     /// The record at `path`, whether it is there yet or not.
     #[must_use]
@@ -66,8 +80,8 @@ impl RecordFile {
         Self { path }
     }
 
-    /// Reads the record and the SHA-256 of its bytes. `None` when there is no such file.
-    pub(super) fn read(&self) -> Result<Option<(Record, Digest)>, RecordError> {
+    /// Reads the bytes. `None` when there is no such file.
+    pub(super) fn read(&self) -> Result<Option<Vec<u8>>, RecordError> {
         let unreadable = |source| RecordError::Unreadable {
             path: self.path.clone(),
             source,
@@ -83,13 +97,18 @@ impl RecordFile {
         if text.len() as u64 == RECORD_MAX_BYTES {
             return Err(unreadable(io::ErrorKind::FileTooLarge.into()));
         }
+        Ok(Some(text))
+    }
+
+    /// Reads the record in the bytes of the file.
+    pub(super) fn parse(&self, text: &[u8]) -> Result<Record, RecordError> {
         let record: Record =
-            serde_json::from_slice(&text).map_err(|source| RecordError::Malformed {
+            serde_json::from_slice(text).map_err(|source| RecordError::Malformed {
                 path: self.path.clone(),
                 source,
             })?;
         if record.schema == SCHEMA {
-            Ok(Some((record, Digest::of(&text))))
+            Ok(record)
         } else {
             Err(RecordError::OtherSchema {
                 path: self.path.clone(),
@@ -106,6 +125,20 @@ impl RecordFile {
         })
     }
 
+    /// Makes room for a record: what is there, a file or a folder, gets another name beside it. It may be somebody's work.
+    pub fn set_aside(&self) -> Result<PathBuf, RecordError> {
+        let mut name = self.beside(self.folder()).into_os_string();
+        name.push(".unreadable");
+        let aside = PathBuf::from(name);
+        match fs::rename(&self.path, &aside) {
+            Ok(()) => Ok(aside),
+            Err(source) => Err(RecordError::Unwritable {
+                path: self.path.clone(),
+                source,
+            }),
+        }
+    }
+
     /// Replaces the record in one step, so that a run killed meanwhile leaves the old one or the new one.
     pub(super) fn replace(&self, text: &[u8]) -> Result<(), RecordError> {
         self.write(text).map_err(|source| RecordError::Unwritable {
@@ -115,11 +148,7 @@ impl RecordFile {
     }
 
     fn write(&self, text: &[u8]) -> io::Result<()> {
-        let folder = self
-            .path
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty())
-            .unwrap_or(Path::new("."));
+        let folder = self.folder();
         fs::create_dir_all(folder)?;
         let beside = self.beside(folder);
         let replaced =
@@ -129,6 +158,12 @@ impl RecordFile {
             let _ = fs::remove_file(&beside);
         }
         replaced
+    }
+
+    fn folder(&self) -> &Path {
+        let folder = self.path.parent();
+        let folder = folder.filter(|folder| !folder.as_os_str().is_empty());
+        folder.unwrap_or(Path::new("."))
     }
 
     /// A name in the same folder that nobody knows beforehand: in a container every run has the same process id.
@@ -166,8 +201,8 @@ mod tests {
         let file = RecordFile::new(folder.path().join("deep/record.json"));
         assert_eq!(file.read().unwrap(), None);
         file.replace(&text()).unwrap();
-        let known = (Record::default(), Digest::of(&text()));
-        assert_eq!(file.read().unwrap(), Some(known));
+        assert_eq!(file.read().unwrap(), Some(text()));
+        assert_eq!(file.parse(&text()).unwrap(), Record::default());
     }
 
     #[test]
@@ -199,8 +234,7 @@ mod tests {
     #[test]
     fn what_is_no_record_is_never_read_as_an_empty_one() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("record.json");
-        let file = RecordFile::new(path.clone());
+        let file = RecordFile::new(folder.path().join("record.json"));
         for text in [
             "",
             "{}",
@@ -208,8 +242,7 @@ mod tests {
             "{\"schema\":1,\"images\":[{}]}",
             "{\"schema\":2}",
         ] {
-            fs::write(&path, text).unwrap();
-            assert!(file.read().is_err(), "{text}");
+            assert!(file.parse(text.as_bytes()).is_err(), "{text}");
         }
         assert!(RecordFile::new(folder.path().to_owned()).read().is_err());
     }

@@ -50,6 +50,8 @@ pub struct VouchedImages(Vec<ImageRecord>);
 pub enum Loaded {
     /// There is no such file.
     Absent,
+    /// What is there cannot be read as a record, and nothing vouches for it. It decides nothing, as if it were not there.
+    Unusable(RecordError),
     /// Nothing vouches for it. It says where to look first, and decides nothing.
     Observed(Record, Unvouched),
     /// It is vouched for, and of this run or of none.
@@ -81,12 +83,22 @@ impl RecordFile {
         known: &KnownDigests,
         run: Option<&WorkflowRun>,
     ) -> Result<Loaded, RecordError> {
-        let Some((record, digest)) = self.read()? else {
-            return Ok(Loaded::Absent);
+        let text = match self.read() {
+            Ok(Some(text)) => text,
+            Ok(None) => return Ok(Loaded::Absent),
+            Err(error) if error.is_no_record() => return Ok(Loaded::Unusable(error)),
+            Err(error) => return Err(error),
+        };
+        let digest = Digest::of(&text);
+        let is_known = known.has(&digest);
+        let record = match self.parse(&text) {
+            Ok(record) => record,
+            // Any job of the run can put one there: it stops only who was told to believe it.
+            Err(error) if is_known => return Err(error),
+            Err(error) => return Ok(Loaded::Unusable(error)),
         };
         let is_other = |named: &WorkflowRun| run.is_some_and(|run| !run.is_same(named));
         let other = record.run.clone().filter(is_other);
-        let is_known = known.has(&digest);
         let why = Unvouched {
             digest: digest.clone(),
             known: known.clone(),
@@ -117,7 +129,7 @@ impl Loaded {
     pub fn vouched(&self) -> Option<&VouchedRecord> {
         match self {
             Self::Vouched(record) => Some(record),
-            Self::Absent | Self::Observed(..) | Self::OtherRun(..) => None,
+            Self::Absent | Self::Unusable(_) | Self::Observed(..) | Self::OtherRun(..) => None,
         }
     }
 
@@ -127,7 +139,7 @@ impl Loaded {
         match self {
             Self::Vouched(record) => Some(record.record()),
             Self::Observed(record, _) => Some(record),
-            Self::Absent | Self::OtherRun(..) => None,
+            Self::Absent | Self::Unusable(_) | Self::OtherRun(..) => None,
         }
     }
 
@@ -135,7 +147,7 @@ impl Loaded {
     #[must_use]
     pub fn images(&self) -> Option<Result<VouchedImages, Unvouched>> {
         match self {
-            Self::Absent => None,
+            Self::Absent | Self::Unusable(_) => None,
             Self::Observed(_, why) => Some(Err(why.clone())),
             Self::Vouched(record) => Some(Ok(record.images())),
             Self::OtherRun(_, images) => Some(images.clone()),

@@ -74,6 +74,7 @@ mod tokens;
 mod trace;
 mod trust;
 mod unpublishable;
+mod unusable_records;
 mod uploads;
 mod vanished;
 mod verify;

@@ -99,20 +99,6 @@ fn dry_run_writes_nothing_and_no_record() {
     );
 }
 
-#[test]
-fn file_that_is_no_record_is_left_alone() {
-    let world = World::new();
-    let action = world.create().file("manifest-seal.json", "precious");
-    action
-        .end_with(1)
-        .says(&["is not a record of this program"]);
-    assert_eq!(
-        std::fs::read_to_string(action.workspace().join("manifest-seal.json")).unwrap(),
-        "precious"
-    );
-    assert_eq!(world.writes(), [""; 0]);
-}
-
 /// What a world must look like after a run that was cut short and one that was not, whatever happened in between.
 #[derive(Debug, PartialEq)]
 struct End {

@@ -199,6 +199,11 @@ pub(in crate::apply) fn docker_reference(repository: &Repository) -> String {
     format!("{host}/{}", repository.path())
 }
 
+/// Whether a manifest has signatures in this format at all.
+pub(super) fn has_signatures(manifest: &Manifest) -> bool {
+    matches!(manifest.kind(), ManifestKind::Image { layers, .. } if layers.iter().any(is_signature))
+}
+
 /// The layers of what a tag for signatures holds. A manifest without any signature is somebody's image, or no image at all.
 fn layers<'a>(manifest: &'a Manifest, tag: &Shared<'_>) -> Result<&'a [Descriptor], ApplyError> {
     match manifest.kind() {

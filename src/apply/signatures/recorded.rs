@@ -8,6 +8,10 @@ use crate::domain::{Digest, Reference, Repository, SignatureFormat};
 use crate::record::Record;
 use crate::registry::{Entries, Referrer};
 
+/// So many places are looked at for each digest and format: a pipeline makes one or two, and anybody can write a record that
+/// names thousands. The newest come first.
+const PLACES_MAX: usize = 4;
+
 /// Where a record says that a signature is: its format and its manifest.
 pub(in crate::apply) type Recorded = (SignatureFormat, Digest);
 
@@ -24,6 +28,7 @@ pub(in crate::apply) fn recorded(
         manifests
             .into_iter()
             .flatten()
+            .take(PLACES_MAX)
             .map(move |digest| (format, digest))
     });
     named.into_iter().flatten().collect()
@@ -52,11 +57,14 @@ pub(in crate::apply) async fn look_up(
             }
             SignatureFormat::Legacy => {
                 let reference = Reference::Digest(digest.clone());
-                match context.registry.manifest(repository, &reference).await? {
-                    Some(manifest) => {
+                match context.registry.manifest(repository, &reference).await {
+                    Ok(Some(manifest)) if legacy::has_signatures(&manifest) => {
                         legacy::judge_all(context, repository, subject, &manifest, judge).await?
                     }
-                    None => continue,
+                    // Anybody can name it, so that it is whatever they pushed: no signature.
+                    Ok(_) => continue,
+                    Err(error) if error.is_about_content() => continue,
+                    Err(error) => return Err(error.into()),
                 }
             }
         };

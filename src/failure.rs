@@ -204,6 +204,9 @@ fn verdict(error: &ApplyError) -> Verdict {
         ApplyError::FallbackOccupied { .. } => World.says(
             "the tag does not belong to an image of this repository's: remove it by hand if nothing needs it",
         ),
+        ApplyError::FallbackVanished { .. } => {
+            World.says("run it again: the registry may show the list by then")
+        }
         ApplyError::FallbackFull { .. } => World.says(
             "remove by hand the entries that nobody needs, or use a registry that lists referrers itself",
         ),

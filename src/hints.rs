@@ -84,6 +84,10 @@ pub(crate) fn registry_hint(error: &RegistryError) -> Option<String> {
         let text = "remove by hand what refers to the image there and is of no use";
         return Some(text.to_owned());
     }
+    if error.is_about_content() {
+        let text = "is it the registry that answers, and not a proxy or a login page in its place? If it is, another run will read the same: push something else there, or remove it by hand if nothing needs it";
+        return Some(text.to_owned());
+    }
     match error.status() {
         Some(404) if error.is_write() => Some(format!(
             "does the repository exist? Some registries, Amazon ECR among them, make none when something is pushed: create `{}` there first",

@@ -1,5 +1,7 @@
 //! Everything that can go wrong while a plan is walked.
 
+use std::borrow::Cow;
+
 use super::{PreflightError, Subject};
 use crate::domain::{Digest, FullTag, ImageReference, TokenAbsence};
 use crate::layout::LayoutError;
@@ -123,7 +125,17 @@ pub enum ApplyError {
         /// What it belongs to.
         subject: Digest,
         /// What it holds.
-        why: &'static str,
+        why: Cow<'static, str>,
+    },
+    /// The tag was seen to hold a list, which is said to be gone.
+    #[error(
+        "the tag `{tag}`, which is for the signatures of `{subject}`, held a list a moment ago, which is said to be gone; it is left alone"
+    )]
+    FallbackVanished {
+        /// The tag.
+        tag: FullTag,
+        /// What it belongs to.
+        subject: Digest,
     },
     /// A list of signatures takes no more entries.
     #[error(
@@ -275,6 +287,15 @@ impl ApplyError {
             || matches!(self, Self::Registry(error) if is_list(error))
     }
 
+    /// Whether what a tag for lists holds is in the way of one more entry. Whoever may push can bring that about.
+    #[must_use]
+    pub(super) fn is_about_list(&self) -> bool {
+        matches!(
+            self,
+            Self::FallbackOccupied { .. } | Self::FallbackFull { .. }
+        )
+    }
+
     /// Whether this is what `on-signing-failure: warn` lets pass: an outage of Sigstore, or of the registry while it was to
     /// store a signature, or a token that the job cannot have. Never a service that says no, a verification that said no, a
     /// conflict, a list that takes no more, or a state that is not known.
@@ -321,6 +342,7 @@ impl ApplyError {
             | Self::TagNotVisible { .. }
             | Self::MissingImage(_)
             | Self::FallbackOccupied { .. }
+            | Self::FallbackVanished { .. }
             | Self::FallbackFull { .. }
             | Self::FallbackUnwritable(_)
             | Self::FallbackContended { .. }

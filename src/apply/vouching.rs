@@ -8,7 +8,7 @@ use futures_util::{StreamExt as _, stream};
 use super::children::PARALLEL;
 use super::signatures::lookup::{Lookup, Search, look_up};
 use super::signatures::signer::Authority;
-use super::{ApplyError, Context, verify};
+use super::{ApplyError, Context, Subject, verify};
 use crate::domain::{Digest, Policy, Repository, SignatureFormat};
 use crate::inputs::PolicyInputs;
 use crate::plan::{HeldImage, Vouched, is_vouched_for};
@@ -40,6 +40,13 @@ pub(super) async fn find_signatures(
             Ok(Lookup {
                 verified, refused, ..
             }) => {
+                let subject = Subject {
+                    repository: image.repository.clone(),
+                    digest: image.manifest.digest().clone(),
+                };
+                if let Some(warning) = refused.warning(&subject) {
+                    context.events.warn(warning);
+                }
                 if let Some(held) = verified.first() {
                     let signer = held.content.signer();
                     image.vouched = Vouched::signed(image.manifest.clone(), signer);

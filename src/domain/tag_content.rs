@@ -20,6 +20,8 @@ pub enum TagContent {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unusable {
     digest: Digest,
+    /// What it is not.
+    kind: &'static str,
     reason: String,
 }
 
@@ -57,16 +59,36 @@ impl Unusable {
         if let Some(cause) = error.source() {
             reason = format!("{reason}: {cause}");
         }
+        Self::because(digest, "manifest", reason)
+    }
+
+    /// Content that is no list, for this reason.
+    #[must_use]
+    pub fn no_list(digest: Digest, reason: impl Into<String>) -> Self {
+        Self::because(digest, "list", reason.into())
+    }
+
+    fn because(digest: Digest, kind: &'static str, mut reason: String) -> Self {
         if let Some((end, _)) = reason.char_indices().nth(REASON_MAX_LETTERS) {
             reason.truncate(end);
             reason.push('…');
         }
-        Self { digest, reason }
+        Self {
+            digest,
+            kind,
+            reason,
+        }
+    }
+
+    /// The digest.
+    #[must_use]
+    pub fn digest(&self) -> &Digest {
+        &self.digest
     }
 
     /// Why it cannot be used, as part of a sentence about it.
     #[must_use]
     pub fn text(&self) -> String {
-        format!("it is no manifest that can be used: {}", self.reason)
+        format!("it is no {} that can be used: {}", self.kind, self.reason)
     }
 }

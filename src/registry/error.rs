@@ -172,6 +172,9 @@ pub enum Fault {
     /// A list of referrers that was read, and has more entries than are looked at.
     #[error("its list has more than {0}")]
     LongList(String),
+    /// What is no list of referrers.
+    #[error("what it answered is no list that can be used: {0}")]
+    NoList(String),
     /// An address in an answer that must not be followed.
     #[error("it sends us on to `{address}`, which {reason}")]
     Address {
@@ -265,6 +268,7 @@ impl Fault {
             | Self::Partial { .. }
             | Self::Listing(_)
             | Self::LongList(_)
+            | Self::NoList(_)
             | Self::Address { .. } => Kind::Other,
         }
     }
@@ -369,7 +373,8 @@ impl RegistryError {
     /// Whether a tag holds what cannot be read as the list that it is for. Whoever may push can put that there.
     #[must_use]
     pub fn is_no_list(&self) -> bool {
-        self.operation == Operation::Read && matches!(self.fault, Fault::Listing(_))
+        let is_list_fault = matches!(self.fault, Fault::Listing(_) | Fault::NoList(_));
+        self.operation == Operation::Read && is_list_fault
     }
 
     /// Whether a list came, and has more entries than are looked at. Whoever may push can make it as long.

@@ -118,7 +118,8 @@ impl Registry {
     ) -> Result<Option<TagContent>, Fault> {
         let answer = match self.read(repository, reference).await {
             Err(fault) if is_too_long(&fault) => {
-                return self.long_content(repository, reference, fault).await;
+                let long = self.long_content(repository, reference, fault).await?;
+                return Ok(Some(TagContent::Unusable(long)));
             }
             answer => answer?,
         };
@@ -136,12 +137,12 @@ impl Registry {
     }
 
     /// What is longer than any manifest, and was not read to its end. What the registry states of it is all that there is.
-    async fn long_content(
+    pub(super) async fn long_content(
         &self,
         repository: &Repository,
         reference: &Reference,
         fault: Fault,
-    ) -> Result<Option<TagContent>, Fault> {
+    ) -> Result<Unusable, Fault> {
         let accept = accept();
         let head = Question {
             method: Method::HEAD,
@@ -153,14 +154,14 @@ impl Registry {
         let is_long =
             answer.status == 200 && length.is_some_and(|length| length > MANIFEST_MAX_BYTES);
         match stated_digest(&answer).filter(|_| is_long) {
-            Some(digest) => Ok(Some(TagContent::Unusable(Unusable::new(digest, &fault)))),
+            Some(digest) => Ok(Unusable::new(digest, &fault)),
             // Somebody moves it right now, or the registry does not say what it is.
             None => Err(fault),
         }
     }
 
     /// The answer that has the manifest, its digest checked before anything of it is used.
-    async fn read(
+    pub(super) async fn read(
         &self,
         repository: &Repository,
         reference: &Reference,
@@ -248,11 +249,11 @@ impl Registry {
 }
 
 /// Without the full list GHCR answers 404 for an index that is there, and Quay converts it.
-pub(super) fn accept() -> String {
+fn accept() -> String {
     MediaType::MANIFESTS.map(String::from).join(", ")
 }
 
-pub(super) fn question<'a>(
+fn question<'a>(
     repository: &'a Repository,
     reference: &Reference,
     accept: &'a str,
@@ -276,7 +277,7 @@ pub(super) fn object(repository: &Repository, reference: &Reference) -> String {
 }
 
 /// The manifest in an answer.
-fn parsed(answer: Answer) -> Result<Manifest, Fault> {
+pub(super) fn parsed(answer: Answer) -> Result<Manifest, Fault> {
     let media_type = MediaType::from(answer.header("content-type").unwrap_or_default());
     Manifest::parse(answer.body, media_type).map_err(|error| Fault::Manifest(Arc::new(error)))
 }
@@ -294,7 +295,7 @@ fn is_misnamed(answer: &Answer) -> bool {
     !MediaType::MANIFESTS.contains(&served) && MediaType::MANIFESTS.into_iter().any(is)
 }
 
-fn is_too_long(fault: &Fault) -> bool {
+pub(super) fn is_too_long(fault: &Fault) -> bool {
     matches!(
         fault,
         Fault::Body {
@@ -332,6 +333,6 @@ pub(super) fn check_stated(computed: &Digest, answer: &Answer) -> Result<(), Fau
     }
 }
 
-fn stated_digest(answer: &Answer) -> Option<Digest> {
+pub(super) fn stated_digest(answer: &Answer) -> Option<Digest> {
     answer.header(DIGEST_HEADER)?.parse().ok()
 }

@@ -47,7 +47,7 @@ pub use deletion::{DeletionError, Doomed, MayDelete, Stays, steps_by_hand};
 pub use error::{AwsRefusal, Fault, Operation, RegistryError};
 pub use passage::Progress;
 pub use referrer_list::{Entries, Entry, REFERRERS_MAX, Referrer, Slim};
-pub use referrers::{Pages, Referrers, TaggedList};
+pub use referrers::{Pages, Referrers, Tagged, TaggedList};
 pub use refusal::Refusal;
 pub use uploads::Reserved;
 

@@ -111,9 +111,9 @@ impl Entry for Descriptor {
 
 /// Reads the entries of a list. `before` is how many were read of the pages before.
 pub(super) fn read_list<T: Entry>(body: &[u8], before: usize) -> Result<Entries<T>, Fault> {
-    let unusable = |error: serde_json::Error| Fault::Listing(printable(&error.to_string(), 300));
+    let unusable = |error: serde_json::Error| Fault::NoList(printable(&error.to_string(), 300));
     let text = std::str::from_utf8(body)
-        .map_err(|_| Fault::Listing("it is no text in UTF-8".to_owned()))?;
+        .map_err(|_| Fault::NoList("it is no text in UTF-8".to_owned()))?;
     let Document(entries) = serde_json::from_str(text).map_err(unusable)?;
     let read = entries.listed.len() + entries.broken + before;
     if read > REFERRERS_MAX {

@@ -3,13 +3,13 @@
 use reqwest::Url;
 use reqwest::header::LINK;
 
-use super::answers::{Listing, Presence, listing, presence};
+use super::answers::{Listing, listing};
 use super::client::{Question, Registry, Target};
 use super::error::{Fault, Operation, RegistryError};
-use super::manifests::{accept, check_stated, object, question};
+use super::manifests::{is_too_long, object, parsed, stated_digest};
 use super::referrer_list::{Entries, Entry, read_list};
 use super::wire::Answer;
-use crate::domain::{Digest, Manifest, MediaType, Reference, Repository, Tag};
+use crate::domain::{Digest, Manifest, MediaType, Reference, Repository, Tag, Unusable};
 
 /// One page is an index. Each entry has the annotations of its referrer, and so may be as long as any manifest.
 const PAGE_MAX_BYTES: u64 = 24 * 1024 * 1024;
@@ -39,12 +39,21 @@ pub struct Pages<'a> {
     count: usize,
 }
 
+/// The content of a tag under which clients keep a list, read whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tagged<T> {
+    /// A list.
+    List(TaggedList<T>),
+    /// No list, whoever reads it.
+    Unusable(Unusable),
+}
+
 /// A list that clients keep under a tag.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaggedList<T> {
     /// What the tag holds.
     pub digest: Digest,
-    /// Its entries; none where it holds no index.
+    /// Its entries.
     pub entries: Entries<T>,
     /// The whole of it, where it is short.
     pub short: Option<Manifest>,
@@ -93,7 +102,7 @@ impl Registry {
         &self,
         repository: &Repository,
         tag: &Tag,
-    ) -> Result<Option<TaggedList<T>>, RegistryError> {
+    ) -> Result<Option<Tagged<T>>, RegistryError> {
         let reference = Reference::Tag(tag.clone());
         let read = self.read_tagged(repository, &reference).await;
         read.map_err(|fault| {
@@ -102,34 +111,60 @@ impl Registry {
         })
     }
 
+    /// Reads such a list. What the tag holds instead counts as read only with the digest that the registry states, as for
+    /// every other tag.
     async fn read_tagged<T: Entry>(
         &self,
         repository: &Repository,
         reference: &Reference,
-    ) -> Result<Option<TaggedList<T>>, Fault> {
-        let accept = accept();
-        let answer = self.ask(&question(repository, reference, &accept)).await?;
-        match presence(&answer) {
-            Presence::Absent => return Ok(None),
-            Presence::Unknown => return Err(answer.fault()),
-            Presence::Present => (),
+    ) -> Result<Option<Tagged<T>>, Fault> {
+        match self.read(repository, reference).await {
+            Err(fault) if is_too_long(&fault) => {
+                let long = self.long_content(repository, reference, fault).await?;
+                Ok(Some(Tagged::Unusable(long)))
+            }
+            answer => answer?.map(tagged).transpose(),
         }
-        let digest = Digest::of(&answer.body);
-        check_stated(&digest, &answer)?;
-        let media_type = MediaType::from(answer.header("content-type").unwrap_or_default());
-        let entries = if media_type.is_image() {
-            Entries::default()
-        } else {
-            read_list(&answer.body, 0)?
-        };
-        let is_short = answer.body.len() <= SHORT_MAX_BYTES;
-        let short = is_short.then(|| Manifest::parse(answer.body, media_type));
-        Ok(Some(TaggedList {
-            digest,
-            entries,
-            short: short.and_then(Result::ok),
-        }))
     }
+}
+
+impl<T> Tagged<T> {
+    /// The digest.
+    #[must_use]
+    pub fn digest(&self) -> &Digest {
+        match self {
+            Self::List(list) => &list.digest,
+            Self::Unusable(unusable) => unusable.digest(),
+        }
+    }
+}
+
+/// The content of an answer.
+fn tagged<T: Entry>(answer: Answer) -> Result<Tagged<T>, Fault> {
+    let (digest, stated) = (Digest::of(&answer.body), stated_digest(&answer));
+    let media_type = MediaType::from(answer.header("content-type").unwrap_or_default());
+    if media_type.is_image() {
+        // What reads as an image need not be stated: nobody answers so by mistake.
+        return match (parsed(answer), stated) {
+            (Err(fault), None) => Err(fault),
+            (Ok(_) | Err(_), _) => Ok(no_list(digest, "it is an image, and no index")),
+        };
+    }
+    let entries = match (read_list(&answer.body, 0), stated) {
+        (Err(Fault::NoList(reason)), Some(_)) => return Ok(no_list(digest, reason)),
+        (entries, _) => entries?,
+    };
+    let is_short = answer.body.len() <= SHORT_MAX_BYTES;
+    let short = is_short.then(|| Manifest::parse(answer.body, media_type));
+    Ok(Tagged::List(TaggedList {
+        digest,
+        entries,
+        short: short.and_then(Result::ok),
+    }))
+}
+
+fn no_list<T>(digest: Digest, reason: impl Into<String>) -> Tagged<T> {
+    Tagged::Unusable(Unusable::no_list(digest, reason))
 }
 
 impl Pages<'_> {

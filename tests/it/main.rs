@@ -15,6 +15,7 @@ mod ahead;
 mod attack;
 mod aws;
 mod bad_holders;
+mod bad_lists;
 mod boundaries;
 mod budget;
 mod candidates;

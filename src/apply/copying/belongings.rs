@@ -18,8 +18,9 @@ use crate::apply::signatures::lookup::fallback;
 use crate::apply::signatures::seen_list::SeenList;
 use crate::apply::signatures::settle::{Change, Look, Shared};
 use crate::apply::{ApplyError, Context};
-use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, Repository};
-use crate::registry::{REFERRERS_MAX, Referrers};
+use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, Repository, TagContent};
+use crate::failure::chain_text;
+use crate::registry::{REFERRERS_MAX, Referrers, Tagged};
 
 /// The ends of the tags under which cosign keeps, or kept, what belongs to an image.
 const BESIDE: [&str; 3] = ["sig", "att", "sbom"];
@@ -75,11 +76,14 @@ impl<'a> Belongings<'a> {
             let Some(first) = subjects.first() else {
                 break;
             };
+            // What the image needs refers to it, or to its children. Whoever may push can go on from there for ever.
             if depth > DEPTH_MAX {
-                return Err(ApplyError::TooDeep {
-                    digest: first.clone(),
-                    limit: DEPTH_MAX,
-                });
+                let count = subjects.len();
+                let text = format!(
+                    "referrers are followed {DEPTH_MAX} deep: what may refer to `{first}` ({count} manifests that deep) is left out"
+                );
+                self.vetting.warn_once(self.context, text);
+                break;
             }
             let each = subjects
                 .iter()
@@ -127,17 +131,35 @@ impl<'a> Belongings<'a> {
         if brought.is_empty() || self.are_listed(subject, &brought).await? {
             return Ok(());
         }
+        let must_arrive = brought.iter().any(|entry| {
+            let name = entry.digest.to_string();
+            self.vetting.may_be_ours(subject, &name)
+        });
         let shared = fallback(self.context, self.to, subject);
         let look = self.look(&shared).await?;
         let tag = shared.tag.clone();
         // SECURITY: the list itself says what its writer likes, of its entries and beside them.
         let original = listed.original.filter(|_| self.vetting.carries_all());
-        let listing = list(shared, Some(look), brought, original);
-        if let Some(settling) = listing.await? {
+        let listing = match list(shared, Some(look), brought, original).await {
+            Err(error) if error.is_about_list() && !must_arrive => {
+                self.leave(&error);
+                None
+            }
+            listing => listing?,
+        };
+        if let Some(settling) = listing {
             settling.await?;
             self.carrier.note_list(&tag);
         }
         Ok(())
+    }
+
+    /// Warns of what the destination holds and nothing can be added to. It is for what nobody vouches for that no more is done.
+    fn leave(&self, error: &ApplyError) {
+        let why = chain_text(error);
+        let text =
+            format!("what the source has for it is left out, and nothing of it is verified: {why}");
+        self.vetting.warn_once(self.context, text);
     }
 
     async fn listed(&self, subject: &Digest, known: &[Known]) -> Result<Listed, ApplyError> {
@@ -145,8 +167,14 @@ impl<'a> Belongings<'a> {
         for (source, known) in self.from.iter().zip(known) {
             let api = source.referrers(self.context, subject).await?;
             let fallback = source.fallback(self.context, subject, known).await?;
-            let (tagged, original) =
-                fallback.map_or_else(Default::default, |list| (list.entries, list.short));
+            let (tagged, original) = match fallback {
+                Some(Tagged::List(list)) => (list.entries, list.short),
+                Some(Tagged::Unusable(unusable)) => {
+                    self.vetting.refuse_list(self.context, subject, &unusable);
+                    Default::default()
+                }
+                None => Default::default(),
+            };
             let broken = api.broken + tagged.broken;
             if broken > 0 {
                 self.context.events.warn(format!(
@@ -212,20 +240,63 @@ impl<'a> Belongings<'a> {
         suffix: &'static str,
         known: &[Known],
     ) -> Result<(), ApplyError> {
+        let (context, vetting) = (self.context, self.vetting);
         for (source, known) in self.from.iter().zip(known) {
-            let found = source.beside(self.context, subject, suffix, known).await?;
-            let Some(original) = found else {
+            // What is not carried, whatever it is, need not be read.
+            if suffix != "sig" && !vetting.carries_all() {
+                if source.has_beside(context, subject, suffix, known).await? {
+                    vetting.leave_unread(context, subject, suffix);
+                }
                 continue;
+            }
+            let original = match source.beside(context, subject, suffix, known).await? {
+                Some(TagContent::Manifest(original)) => original,
+                Some(TagContent::Unusable(unusable)) => {
+                    vetting.refuse(context, subject, suffix, &unusable);
+                    continue;
+                }
+                None => continue,
             };
-            let context = self.context;
-            let kept = self
-                .vetting
-                .kept_of(context, source, subject, suffix, original);
+            let kept = vetting.kept_of(context, source, subject, suffix, original);
             if let Some(kept) = kept.await? {
-                self.bring_tag(subject, suffix, &kept).await?;
+                self.bring_kept_tag(subject, suffix, &kept).await?;
             }
         }
         Ok(())
+    }
+
+    /// Brings a tag; of one that cannot be copied as a whole, the verified signatures.
+    async fn bring_kept_tag(
+        &self,
+        subject: &Digest,
+        suffix: &'static str,
+        kept: &Kept,
+    ) -> Result<(), ApplyError> {
+        let error = match self.bring_tag(subject, suffix, kept).await {
+            Err(error) if error.is_about_list() && !kept.is_ours => {
+                self.leave(&error);
+                return Ok(());
+            }
+            Err(error) if error.is_about_content() => error,
+            brought => return brought,
+        };
+        let (tag, why) = (subject.tag_beside(suffix), chain_text(&error));
+        let digest = kept.manifest.digest();
+        let text = format!("the tag `{tag}` holds `{digest}`, which cannot be copied");
+        match &kept.verified {
+            Some(verified) => {
+                let text = format!("{text}; its verified signatures alone are carried: {why}");
+                self.vetting.warn_once(self.context, text);
+                self.bring_tag(subject, suffix, verified).await
+            }
+            None if kept.is_ours => Err(error),
+            None => {
+                self.vetting.leave_out(subject, tag.as_str());
+                let text = format!("{text} and is left out: {why}");
+                self.vetting.warn_once(self.context, text);
+                Ok(())
+            }
+        }
     }
 
     async fn bring_tag(
@@ -236,7 +307,7 @@ impl<'a> Belongings<'a> {
     ) -> Result<(), ApplyError> {
         let tag = subject.tag_beside(suffix);
         let shared = Shared::new(self.context, self.to, subject, tag);
-        let original = kept.manifest();
+        let original = &kept.manifest;
         self.carrier.know(original);
         let look = self.look(&shared).await?;
         let held = look.holds().map(SeenList::digest);
@@ -278,11 +349,11 @@ impl<'a> Belongings<'a> {
 
     /// Brings what is carried of a tag, but for the tag.
     async fn bring_kept(&self, kept: &Kept) -> Result<(), ApplyError> {
-        match kept {
-            Kept::Whole(manifest) => self.carrier.bring(manifest.digest()).await,
+        match &kept.config {
+            None => self.carrier.bring(kept.manifest.digest()).await,
             // No source has the config, which was made here.
-            Kept::Signatures(manifest, config) => {
-                self.carrier.bring_layers(manifest).await?;
+            Some(config) => {
+                self.carrier.bring_layers(&kept.manifest).await?;
                 let registry = &self.context.registry;
                 if !registry.has_blob(self.to, &Digest::of(config)).await? {
                     registry.put_blob(self.to, config).await?;
@@ -296,7 +367,8 @@ impl<'a> Belongings<'a> {
     /// there is no list is not believed at once.
     async fn look(&self, shared: &Shared<'_>) -> Result<Look, ApplyError> {
         let look = shared.look().await?;
-        if look.holds().is_none() && !self.carrier.has_brought(shared.subject) {
+        let is_empty = look.holds().is_none() && look.unusable().is_none();
+        if is_empty && !self.carrier.has_brought(shared.subject) {
             return Ok(shared.look().await?);
         }
         Ok(look)
@@ -314,7 +386,7 @@ impl<'a> Belongings<'a> {
             return Err(ApplyError::FallbackOccupied {
                 tag: shared.full_tag(),
                 subject: subject.clone(),
-                why: "holds something else than at the source",
+                why: "holds something else than at the source".into(),
             });
         }
         self.carrier.bring_layers(original).await?;

@@ -5,9 +5,11 @@ use std::collections::BTreeSet;
 use crate::apply::signatures::lookup::fallback;
 use crate::apply::signatures::settle::Shared;
 use crate::apply::{ApplyError, Context};
-use crate::domain::{Descriptor, Digest, EMPTY_CONFIG, Manifest, Reference, Repository, Tag};
+use crate::domain::{
+    Descriptor, Digest, EMPTY_CONFIG, Manifest, Reference, Repository, Tag, TagContent, Unusable,
+};
 use crate::layout::Layout;
-use crate::registry::{Entries, Operation, Referrers, RegistryError, TaggedList};
+use crate::registry::{Entries, Operation, Referrers, RegistryError, Tagged};
 
 /// A place that images can be copied from.
 #[derive(Debug, Clone)]
@@ -96,7 +98,7 @@ impl Source {
         context: &Context,
         subject: &Digest,
         known: &Known,
-    ) -> Result<Option<TaggedList<Descriptor>>, ApplyError> {
+    ) -> Result<Option<Tagged<Descriptor>>, ApplyError> {
         match self {
             Self::Repository(from) if known.may_have(&subject.fallback_tag()) => {
                 fallback(context, from, subject).list().await
@@ -126,7 +128,7 @@ impl Source {
         subject: &Digest,
         suffix: &'static str,
         known: &Known,
-    ) -> Result<Option<Manifest>, ApplyError> {
+    ) -> Result<Option<TagContent>, ApplyError> {
         match self {
             Self::Repository(repository) => {
                 let tag = subject.tag_beside(suffix);
@@ -137,10 +139,41 @@ impl Source {
                     Ok(None)
                 }
             }
-            Self::Layout(layout) => match layout.beside(subject, suffix) {
-                Some(found) => Ok(layout.manifest(&found.digest)?),
-                None => Ok(None),
-            },
+            Self::Layout(layout) => {
+                let Some(found) = layout.beside(subject, suffix) else {
+                    return Ok(None);
+                };
+                match layout.manifest(&found.digest) {
+                    Ok(found) => Ok(found.map(TagContent::from)),
+                    Err(error) if error.is_about_content() => {
+                        let unusable = Unusable::new(found.digest.clone(), &error);
+                        Ok(Some(TagContent::Unusable(unusable)))
+                    }
+                    Err(error) => Err(error.into()),
+                }
+            }
+        }
+    }
+
+    /// Whether there is anything under the tag of `subject` that ends in `suffix`. It is not read.
+    pub(in crate::apply) async fn has_beside(
+        &self,
+        context: &Context,
+        subject: &Digest,
+        suffix: &'static str,
+        known: &Known,
+    ) -> Result<bool, ApplyError> {
+        match self {
+            Self::Repository(repository) => {
+                let tag = subject.tag_beside(suffix);
+                if !known.may_have(&tag) {
+                    return Ok(false);
+                }
+                let (registry, tag) = (&context.registry, Reference::Tag(tag));
+                let found = registry.manifest_digest(repository, &tag).await?;
+                Ok(found.is_some_and(|digest| digest != *subject))
+            }
+            Self::Layout(layout) => Ok(layout.beside(subject, suffix).is_some()),
         }
     }
 

@@ -8,15 +8,16 @@ use super::bundles::{Bundle, Read, judge_layers, read_bundle};
 use super::source::Source;
 use crate::apply::receipt::ReferrerReceipt;
 use crate::apply::signatures::candidates::{Candidate, Judged, PREDICATE};
-use crate::apply::signatures::legacy_manifest::of_signatures;
+use crate::apply::signatures::legacy_manifest::{is_signature, of_signatures};
 use crate::apply::signatures::signer::Authority;
 use crate::apply::{ApplyError, Context};
-use crate::domain::{Descriptor, Digest, Manifest, ManifestKind};
+use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, Unusable};
 use crate::failure::chain_text;
 use crate::inputs::Carried;
 use crate::signing::{Provenance, Refusal, Verified, verify_legacy_origin, verify_statement};
 
 const NO_IDENTITY: &str = "no identity is given, so nothing is verified";
+const UNVERIFIED: &str = "only bundles and signatures are verified";
 const TYPE_MAX_CHARS: usize = 200;
 
 /// Whose referrers count, and what has become of each so far: it is the same for every destination.
@@ -31,18 +32,25 @@ pub(in crate::apply) struct Vetting<'a> {
 }
 
 /// What is carried of a tag of cosign's.
-pub(super) enum Kept {
-    /// It is carried as it is.
-    Whole(Manifest),
-    /// A manifest of the verified signatures in it, and the content of its config.
-    Signatures(Manifest, Vec<u8>),
+pub(super) struct Kept {
+    /// The manifest that is written where there is none.
+    pub(super) manifest: Manifest,
+    /// The content of its config, where this run made both: no source has it.
+    pub(super) config: Option<Vec<u8>>,
+    /// Whether it holds, or may hold, a signature by whom the image must be signed: that must arrive.
+    pub(super) is_ours: bool,
+    /// Its verified signatures alone, for the case that the whole of it cannot be copied.
+    pub(super) verified: Option<Box<Kept>>,
 }
 
 impl Kept {
-    /// The manifest that is written where there is none.
-    pub(super) fn manifest(&self) -> &Manifest {
-        match self {
-            Self::Whole(manifest) | Self::Signatures(manifest, _) => manifest,
+    /// All of what the tag holds.
+    fn whole(manifest: Manifest, is_ours: bool, verified: Option<Self>) -> Self {
+        Self {
+            manifest,
+            config: None,
+            is_ours,
+            verified: verified.map(Box::new),
         }
     }
 }
@@ -73,6 +81,53 @@ impl<'a> Vetting<'a> {
         if let Some(receipt) = found.get_mut(&(subject.clone(), name.to_owned())) {
             receipt.is_carried = false;
         }
+    }
+
+    /// Notes that what is under the tag of `subject` that ends in `suffix` was not read and is not carried.
+    pub(super) fn leave_unread(&self, context: &Context, subject: &Digest, suffix: &'static str) {
+        let name = subject.tag_beside(suffix).to_string();
+        self.note(
+            context,
+            subject,
+            name,
+            &kind_of(suffix),
+            Err(UNVERIFIED.to_owned()),
+        );
+    }
+
+    /// Notes that what is under the tag of `subject` that ends in `suffix` cannot be carried: nobody could use it.
+    pub(super) fn refuse(
+        &self,
+        context: &Context,
+        subject: &Digest,
+        suffix: &'static str,
+        unusable: &Unusable,
+    ) {
+        let name = subject.tag_beside(suffix).to_string();
+        let receipt = ReferrerReceipt {
+            subject: subject.clone(),
+            kind: kind_of(suffix),
+            is_carried: false,
+            name: name.clone(),
+            verdict: Err(unusable.text()),
+        };
+        self.warn_once(context, left_out(&name, unusable));
+        let mut found = self.found.borrow_mut();
+        found.entry((subject.clone(), name)).or_insert(receipt);
+    }
+
+    /// Warns that the fallback tag of `subject` holds no list.
+    pub(super) fn refuse_list(&self, context: &Context, subject: &Digest, unusable: &Unusable) {
+        let tag = subject.fallback_tag().to_string();
+        self.warn_once(context, left_out(&tag, unusable));
+    }
+
+    /// Whether the referrer `name` of `subject` is, or may be, by whom the image must be signed. Where nobody is named,
+    /// everything may be.
+    pub(super) fn may_be_ours(&self, subject: &Digest, name: &str) -> bool {
+        let found = self.found.borrow();
+        let known = found.get(&(subject.clone(), name.to_owned()));
+        self.authority.is_none() || known.is_some_and(|known| known.verdict.is_ok())
     }
 
     /// Whether everything is carried, verified or not.
@@ -163,12 +218,10 @@ impl<'a> Vetting<'a> {
         original: Manifest,
     ) -> Result<Option<Kept>, ApplyError> {
         let name = subject.tag_beside(suffix).to_string();
-        let kind = format!("tag `.{suffix}` of cosign");
+        let kind = kind_of(suffix);
         let found = match &self.authority {
             None => Err(NO_IDENTITY.to_owned()),
-            Some(_) if suffix != "sig" => {
-                Err("only bundles and signatures are verified".to_owned())
-            }
+            Some(_) if suffix != "sig" => Err(UNVERIFIED.to_owned()),
             Some((authority, provenance)) => {
                 let judge = |candidate: &Candidate<'_>, subject: &Digest| match candidate {
                     Candidate::Legacy(payload, annotations) => {
@@ -185,16 +238,21 @@ impl<'a> Vetting<'a> {
             Ok(list) => (list.verdict(), Some(list)),
             Err(why) => (Err(why), None),
         };
-        if let (Carried::Verified, Err(why), Some(list)) = (self.carried, &verdict, list) {
+        let is_ours = match &self.authority {
+            None => suffix == "sig" && has_signatures(&original),
+            Some(_) => list.is_some(),
+        };
+        if let (Carried::Verified, Err(why), Some(list)) = (self.carried, &verdict, &list) {
             self.warn_once(context, format!(
                 "of the tag `{name}` ({kind}), which refers to `{subject}`, {} verified signatures are carried, and the rest is left behind: {why}",
                 list.count
             ));
-            self.note(context, subject, name, &kind, Ok(list.signer));
-            return Ok(Some(Kept::Signatures(list.manifest, list.config)));
+            self.note(context, subject, name, &kind, Ok(list.signer.clone()));
+            return Ok(Some(list.kept()));
         }
         let is_carried = self.note(context, subject, name, &kind, verdict);
-        Ok(is_carried.then_some(Kept::Whole(original)))
+        let verified = list.map(|list| list.kept());
+        Ok(is_carried.then(|| Kept::whole(original, is_ours, verified)))
     }
 
     /// Notes what has become of something, and says whether it is carried. Of a tag several sources may have one each: what
@@ -232,7 +290,8 @@ impl<'a> Vetting<'a> {
         is_carried
     }
 
-    fn warn_once(&self, context: &Context, text: String) {
+    /// Warns, unless the same was said before.
+    pub(super) fn warn_once(&self, context: &Context, text: String) {
         if self.warned.borrow_mut().insert(text.clone()) {
             context.events.warn(text);
         }
@@ -313,11 +372,36 @@ impl VerifiedList {
         }))
     }
 
+    fn kept(&self) -> Kept {
+        Kept {
+            manifest: self.manifest.clone(),
+            config: Some(self.config.clone()),
+            is_ours: true,
+            verified: None,
+        }
+    }
+
     fn verdict(&self) -> Result<String, String> {
         match &self.surplus {
             None => Ok(self.signer.clone()),
             Some(why) => Err(why.clone()),
         }
+    }
+}
+
+fn kind_of(suffix: &str) -> String {
+    format!("tag `.{suffix}` of cosign")
+}
+
+fn left_out(tag: &str, unusable: &Unusable) -> String {
+    let (digest, why) = (unusable.digest(), unusable.text());
+    format!("the tag `{tag}` holds `{digest}`, which is left out: {why}")
+}
+
+fn has_signatures(manifest: &Manifest) -> bool {
+    match manifest.kind() {
+        ManifestKind::Image { layers, .. } => layers.iter().any(is_signature),
+        ManifestKind::Index { .. } => false,
     }
 }
 

@@ -241,7 +241,7 @@ pub(in crate::apply) fn merge(
                         tag: of.digest.fallback_tag(),
                     },
                     subject: of.digest.clone(),
-                    why: "holds no OCI index",
+                    why: "holds no OCI index".into(),
                 });
             }
             (manifest.bytes(), lacking)

@@ -13,7 +13,8 @@ use crate::apply::children::PARALLEL;
 use crate::apply::receipt::{Place, Subject};
 use crate::apply::{ApplyError, Context};
 use crate::domain::{
-    Descriptor, Digest, Manifest, ManifestKind, Reference, Repository, SignatureFormat,
+    Descriptor, Digest, Manifest, ManifestKind, Reference, Repository, SignatureFormat, Tag,
+    Unusable,
 };
 use crate::failure::chain_text;
 use crate::registry::{Entries, REFERRERS_MAX, Referrer, RegistryError};
@@ -87,6 +88,8 @@ pub(in crate::apply) struct Lookup {
     pub fallback: Option<SeenList>,
     /// What the tag for the older format holds.
     pub legacy: Option<SeenList>,
+    /// What is no list and is where signatures of this format are listed.
+    pub in_the_way: Vec<(SignatureFormat, Unusable)>,
 }
 
 /// Whether a registry has the referrers API.
@@ -114,7 +117,7 @@ pub(in crate::apply) enum Judged {
 pub(super) struct Candidates<'a> {
     context: &'a Context,
     repository: &'a Repository,
-    subject: &'a Digest,
+    pub(super) subject: &'a Digest,
     judge: &'a Judge<'a>,
     /// Each is judged once, however often it is listed.
     known: BTreeSet<Digest>,
@@ -138,7 +141,23 @@ impl Lookup {
             api,
             fallback: None,
             legacy: None,
+            in_the_way: Vec::new(),
         }
+    }
+
+    /// Notes that the tag that lists signatures of this format holds no list, and so no signature.
+    pub(super) fn refuse_list(&mut self, format: SignatureFormat, tag: &Tag, unusable: Unusable) {
+        self.refused.add(Refused::list(tag, &unusable));
+        self.in_the_way.push((format, unusable));
+    }
+
+    /// What is no list and is where a signature of this format must be listed.
+    pub(super) fn obstacle(&self, format: SignatureFormat) -> Option<&Unusable> {
+        // Where the registry lists bundles itself, the tag is not written.
+        let is_written = format == SignatureFormat::Legacy || self.api == Api::FallbackTag;
+        let mut found = self.in_the_way.iter();
+        let found = found.find(|(of, _)| *of == format && is_written);
+        found.map(|(_, unusable)| unusable)
     }
 
     /// What was seen of the tag that lists signatures of this format.
@@ -206,6 +225,7 @@ impl Lookup {
         self.dangling.truncate(LOST_MAX);
         self.dangling_count += legacy.dangling_count;
         self.legacy = legacy.legacy;
+        self.in_the_way.extend(legacy.in_the_way);
         self
     }
 }

@@ -17,22 +17,26 @@ use super::settle::{Settling, Shared};
 use crate::apply::children::PARALLEL;
 use crate::apply::receipt::Place;
 use crate::apply::{ApplyError, Context};
-use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, Repository, SignatureFormat};
+use crate::domain::{
+    Descriptor, Digest, Manifest, ManifestKind, Repository, SignatureFormat, TagContent, Unusable,
+};
 use crate::signing::LegacySignature;
 
 /// The annotation that holds the signature itself.
 const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
-/// What is wrong with a tag that holds anything else.
-const OTHERS: &str = "holds something else than signatures";
 const CONFIG_MAX_BYTES: u64 = 4 << 20;
 
 /// The tag that holds the signatures of `subject`.
-fn tag<'a>(context: &'a Context, repository: &'a Repository, subject: &'a Digest) -> Shared<'a> {
+pub(super) fn tag<'a>(
+    context: &'a Context,
+    repository: &'a Repository,
+    subject: &'a Digest,
+) -> Shared<'a> {
     Shared::new(context, repository, subject, subject.legacy_tag())
 }
 
-/// Looks up every signature of `subject` under the tag and has each judged. A tag that holds anything but signatures is an
-/// error: what it should say is not known.
+/// Looks up every signature of `subject` under the tag and has each judged. A tag that holds anything else has none: whoever
+/// may push can put that there.
 pub(in crate::apply) async fn look_up(
     context: &Context,
     repository: &Repository,
@@ -41,8 +45,10 @@ pub(in crate::apply) async fn look_up(
 ) -> Result<Lookup, ApplyError> {
     let tag = tag(context, repository, subject);
     let (manifest, _turn) = tag.read_in_turn().await?;
-    let Some(manifest) = manifest else {
-        return Ok(Lookup::of(Api::FallbackTag));
+    let manifest = match manifest {
+        Some(TagContent::Manifest(manifest)) => manifest,
+        Some(TagContent::Unusable(unusable)) => return Ok(no_signatures(subject, unusable)),
+        None => return Ok(Lookup::of(Api::FallbackTag)),
     };
     let mut lookup = judge_all(context, repository, subject, &manifest, judge).await?;
     lookup.legacy = Some(SeenList::of(manifest));
@@ -58,12 +64,12 @@ pub(super) async fn judge_all(
     manifest: &Manifest,
     judge: &Judge<'_>,
 ) -> Result<Lookup, ApplyError> {
+    let layers = match layers(manifest) {
+        Ok(layers) => layers,
+        Err(unusable) => return Ok(no_signatures(subject, unusable)),
+    };
     let mut lookup = Lookup::of(Api::FallbackTag);
-    let tag = tag(context, repository, subject);
-    let signatures: Vec<&Descriptor> = layers(manifest, &tag)?
-        .iter()
-        .filter(|layer| is_signature(layer))
-        .collect();
+    let signatures: Vec<&Descriptor> = layers.iter().filter(|layer| is_signature(layer)).collect();
     let mut payloads: BTreeMap<&Digest, Vec<usize>> = BTreeMap::new();
     for (number, layer) in signatures.iter().enumerate() {
         payloads.entry(&layer.digest).or_default().push(number);
@@ -159,7 +165,8 @@ pub(in crate::apply) async fn attach<'a>(
         let Some(manifest) = current else {
             return begin(&ours).map(Some);
         };
-        if holds(layers(manifest, &shared())?, &ours) {
+        let layers = layers(manifest).map_err(|unusable| shared().unusable(&unusable))?;
+        if holds(layers, &ours) {
             return Ok(None);
         }
         let config = read_config(context, repository, manifest).await?;
@@ -167,7 +174,7 @@ pub(in crate::apply) async fn attach<'a>(
     };
     let (manifest, settling) = shared().seen(seen).begin(add).await?;
     // Either it was there, or it was written.
-    let manifest = manifest.ok_or_else(|| shared().occupied(OTHERS))?;
+    let manifest = manifest.ok_or_else(|| shared().occupied("holds nothing that was written"))?;
     Ok((place_of(&manifest, &signature.annotations), settling))
 }
 
@@ -183,7 +190,11 @@ pub(in crate::apply) async fn read_config(
         Some(config) => {
             let registry = &context.registry;
             let blob = registry.blob(repository, &config.digest, CONFIG_MAX_BYTES);
-            blob.await?.map_or(Config::Lost, Config::Known)
+            match blob.await {
+                Ok(known) => known.map_or(Config::Lost, Config::Known),
+                Err(error) if error.is_about_content() => Config::Lost,
+                Err(error) => return Err(error.into()),
+            }
         }
     })
 }
@@ -205,11 +216,20 @@ pub(super) fn has_signatures(manifest: &Manifest) -> bool {
 }
 
 /// The layers of what a tag for signatures holds. A manifest without any signature is somebody's image, or no image at all.
-fn layers<'a>(manifest: &'a Manifest, tag: &Shared<'_>) -> Result<&'a [Descriptor], ApplyError> {
-    match manifest.kind() {
-        ManifestKind::Image { layers, .. } if layers.iter().any(is_signature) => Ok(layers),
-        ManifestKind::Image { .. } | ManifestKind::Index { .. } => Err(tag.occupied(OTHERS)),
-    }
+fn layers(manifest: &Manifest) -> Result<&[Descriptor], Unusable> {
+    let what = match manifest.kind() {
+        ManifestKind::Image { layers, .. } if layers.iter().any(is_signature) => return Ok(layers),
+        ManifestKind::Image { .. } => "none of its layers is a signature",
+        ManifestKind::Index { .. } => "it is an index",
+    };
+    Err(Unusable::no_list(manifest.digest().clone(), what))
+}
+
+/// A lookup that found no signatures of `subject` in what the tag holds.
+fn no_signatures(subject: &Digest, unusable: Unusable) -> Lookup {
+    let mut lookup = Lookup::of(Api::FallbackTag);
+    lookup.refuse_list(SignatureFormat::Legacy, &subject.legacy_tag(), unusable);
+    lookup
 }
 
 /// Where the signature is whose layer has these annotations.

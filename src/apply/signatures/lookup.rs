@@ -10,7 +10,7 @@ use super::legacy;
 use super::settle::Shared;
 use crate::apply::{ApplyError, Context};
 use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, Repository, SignatureFormat};
-use crate::registry::{Referrer, Referrers, TaggedList};
+use crate::registry::{Referrer, Referrers, Tagged};
 
 /// So many are opened to see whether what a moving tag holds is signed.
 const GLANCE_MAX: usize = 100;
@@ -172,16 +172,20 @@ async fn look_up_bundles_among(
 /// Judges the entries of the fallback tag, but for those that are known.
 async fn judge_tagged(
     candidates: &mut Candidates<'_>,
-    list: Result<Option<TaggedList<Referrer>>, ApplyError>,
+    list: Result<Option<Tagged<Referrer>>, ApplyError>,
 ) {
     match list {
-        Ok(Some(mut list)) => {
+        Ok(Some(Tagged::List(mut list))) => {
             let entries = std::mem::take(&mut list.entries);
             candidates.judge(entries).await;
             for held in &mut candidates.lookup.verified {
                 held.place.is_tagged = true;
             }
             candidates.lookup.fallback = Some(list.into());
+        }
+        Ok(Some(Tagged::Unusable(unusable))) => {
+            let (lookup, tag) = (&mut candidates.lookup, candidates.subject.fallback_tag());
+            lookup.refuse_list(SignatureFormat::Bundle, &tag, unusable);
         }
         Ok(None) => (),
         Err(error) => candidates.fail(error),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::apply::receipt::{Place, Subject};
-use crate::domain::Digest;
+use crate::domain::{Digest, Tag, Unusable};
 use crate::failure::chain_text;
 use crate::signing::Refusal;
 
@@ -74,6 +74,13 @@ impl Refused {
     /// It was read, and cannot be a signature.
     pub(in crate::apply) fn broken(id: &Digest, why: &str) -> Self {
         Self::new(id, Kind::Broken, why)
+    }
+
+    /// It is under the tag for a list of signatures, and is none.
+    pub(in crate::apply) fn list(tag: &Tag, unusable: &Unusable) -> Self {
+        let (digest, why) = (unusable.digest(), unusable.text());
+        let reason = format!("the tag `{tag}` holds `{digest}`, and no signatures: {why}");
+        Self::broken(digest, &reason)
     }
 
     /// Why it does not count.

@@ -4,6 +4,7 @@
 //! There is no compare-and-swap in the registry protocol: this is what can be had without one. Between writers who all do
 //! so nothing is lost; what a writer who does not wait takes away is written again while this one still looks.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
@@ -13,8 +14,10 @@ use tokio::sync::SemaphorePermit;
 use super::seen_list::SeenList;
 use crate::apply::receipt::Subject;
 use crate::apply::{ApplyError, Context};
-use crate::domain::{Digest, FullTag, Manifest, MediaType, Reference, Repository, Tag};
-use crate::registry::{Entry, RegistryError, TaggedList};
+use crate::domain::{
+    Digest, FullTag, Manifest, MediaType, Reference, Repository, Tag, TagContent, Unusable,
+};
+use crate::registry::{Entry, RegistryError, Tagged};
 
 /// The longest manifest that every registry takes.
 const LIST_MAX_BYTES: usize = 4 << 20;
@@ -62,12 +65,19 @@ pub(in crate::apply) struct Look {
     began: Instant,
     ended: Instant,
     holds: Option<SeenList>,
+    /// What it holds instead of a manifest.
+    unusable: Option<Unusable>,
 }
 
 impl Look {
     /// What it was seen to hold.
     pub(in crate::apply) fn holds(&self) -> Option<&SeenList> {
         self.holds.as_ref()
+    }
+
+    /// What it was seen to hold, where that is no manifest.
+    pub(in crate::apply) fn unusable(&self) -> Option<&Unusable> {
+        self.unusable.as_ref()
     }
 
     /// Whether others may have been given too little time since then.
@@ -192,9 +202,17 @@ impl<'a> Shared<'a> {
         if look.is_old() {
             look = self.look().await?;
         }
-        let Look { began, holds, .. } = look;
-        let (current, _turn) = self.held(holds).await?;
+        let Look {
+            began,
+            holds,
+            unusable,
+            ..
+        } = look;
         // What reads as no list is still somebody's tag: it is never merged, and never written over.
+        if let Some(unusable) = unusable {
+            return Err(self.unusable(&unusable));
+        }
+        let (current, _turn) = self.held(holds).await?;
         if current
             .as_ref()
             .is_some_and(|held| held.digest() == self.subject)
@@ -232,9 +250,13 @@ impl<'a> Shared<'a> {
     /// Looks at the tag before it is changed, such as by [`Self::begin_at`].
     pub(in crate::apply) async fn look(&self) -> Result<Look, RegistryError> {
         let began = Instant::now();
-        let holds = self.read_raw().await?;
+        let content = self.read_raw().await?;
         let ended = Instant::now();
-        let holds = holds.map(SeenList::of);
+        let (holds, unusable) = match content {
+            Some(TagContent::Manifest(manifest)) => (Some(SeenList::of(manifest)), None),
+            Some(TagContent::Unusable(unusable)) => (None, Some(unusable)),
+            None => (None, None),
+        };
         if holds
             .as_ref()
             .is_some_and(|held| held.digest() != self.subject)
@@ -245,6 +267,7 @@ impl<'a> Shared<'a> {
             began,
             ended,
             holds,
+            unusable,
         })
     }
 
@@ -258,7 +281,11 @@ impl<'a> Shared<'a> {
             Some(list) if list.whole().is_some() => Ok((list.whole().cloned(), None)),
             Some(_) => {
                 let turn = self.context.long_lists.turn().await;
-                Ok((self.read_raw().await?, turn))
+                match self.read_raw().await? {
+                    Some(TagContent::Manifest(manifest)) => Ok((Some(manifest), turn)),
+                    Some(TagContent::Unusable(unusable)) => Err(self.unusable(&unusable)),
+                    None => Ok((None, turn)),
+                }
             }
         }
     }
@@ -270,27 +297,26 @@ impl<'a> Shared<'a> {
             return Ok(None);
         };
         let found = list.read(self.context, self.repository).await?;
-        found
-            .map(Some)
-            .ok_or_else(|| self.occupied("held a list a moment ago, which is said to be gone"))
+        found.map(Some).ok_or_else(|| ApplyError::FallbackVanished {
+            tag: self.full_tag(),
+            subject: self.subject.clone(),
+        })
     }
 
     /// The entries of the list under the tag. The subject itself is none: some registries resolve such a tag so.
-    pub(in crate::apply) async fn list<T: Entry>(
-        &self,
-    ) -> Result<Option<TaggedList<T>>, ApplyError> {
+    pub(in crate::apply) async fn list<T: Entry>(&self) -> Result<Option<Tagged<T>>, ApplyError> {
         let registry = &self.context.registry;
         let found = registry.tagged_list(self.repository, &self.tag).await?;
-        Ok(found.filter(|list| list.digest != *self.subject))
+        Ok(found.filter(|list| list.digest() != self.subject))
     }
 
     /// What the tag holds, with the right to hold it where it is long.
     pub(in crate::apply) async fn read_in_turn(
         &self,
-    ) -> Result<(Option<Manifest>, Option<SemaphorePermit<'a>>), ApplyError> {
+    ) -> Result<(Option<TagContent>, Option<SemaphorePermit<'a>>), ApplyError> {
         let found = self.read().await?;
-        let is_long = |found: &Manifest| found.bytes().len() > LONG_MIN_BYTES;
-        if !found.as_ref().is_some_and(is_long) {
+        let manifest = found.as_ref().and_then(TagContent::manifest);
+        if !manifest.is_some_and(|manifest| manifest.bytes().len() > LONG_MIN_BYTES) {
             return Ok((found, None));
         }
         drop(found);
@@ -299,17 +325,25 @@ impl<'a> Shared<'a> {
     }
 
     /// What the tag holds. The subject itself is nothing: some registries resolve such a tag so.
-    pub(in crate::apply) async fn read(&self) -> Result<Option<Manifest>, ApplyError> {
+    pub(in crate::apply) async fn read(&self) -> Result<Option<TagContent>, ApplyError> {
         let found = self.read_raw().await?;
-        Ok(found.filter(|manifest| manifest.digest() != self.subject))
+        Ok(found.filter(|content| content.digest() != self.subject))
+    }
+
+    /// The error that the tag holds what is no list.
+    pub(in crate::apply) fn unusable(&self, unusable: &Unusable) -> ApplyError {
+        let (digest, why) = (unusable.digest(), unusable.text());
+        self.occupied(format!(
+            "holds something else than signatures (`{digest}`: {why})"
+        ))
     }
 
     /// The error that the tag holds something else than it is for.
-    pub(in crate::apply) fn occupied(&self, why: &'static str) -> ApplyError {
+    pub(in crate::apply) fn occupied(&self, why: impl Into<Cow<'static, str>>) -> ApplyError {
         ApplyError::FallbackOccupied {
             tag: self.full_tag(),
             subject: self.subject.clone(),
-            why,
+            why: why.into(),
         }
     }
 
@@ -328,10 +362,8 @@ impl<'a> Shared<'a> {
         }
     }
 
-    async fn read_raw(&self) -> Result<Option<Manifest>, RegistryError> {
-        let reference = Reference::Tag(self.tag.clone());
-        let registry = &self.context.registry;
-        registry.manifest(self.repository, &reference).await
+    async fn read_raw(&self) -> Result<Option<TagContent>, RegistryError> {
+        self.context.registry.tag_content(&self.full_tag()).await
     }
 
     async fn write(&self, change: &Change) -> Result<(), RegistryError> {

@@ -2,7 +2,8 @@
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::lookup::{Api, Content, Held, Lookup, Search, look_up};
+use super::legacy;
+use super::lookup::{Api, Content, Held, Lookup, Search, fallback, look_up};
 use super::recorded::{self, Recorded};
 use super::seen_list::SeenList;
 use super::signer::Authority;
@@ -209,6 +210,7 @@ impl Authority {
                     None => self.look(context, &subject.sought, policy, search).await?,
                 };
                 let missing = missing(signing.formats, &lookup);
+                check_lists(context, &subject.sought, &lookup, &missing)?;
                 lookup.unlisted = self
                     .recall(context, &subject.sought, policy, missing)
                     .await?;
@@ -300,6 +302,27 @@ impl Authority {
             context.pause(&wanted.name().to_string(), why).await;
         }
     }
+}
+
+/// Checks that signatures of these formats can be listed: what holds something else is not written over, and nothing is to be
+/// signed for nothing.
+fn check_lists(
+    context: &Context,
+    wanted: &Sought,
+    lookup: &Lookup,
+    missing: &[SignatureFormat],
+) -> Result<(), ApplyError> {
+    for format in missing {
+        if let Some(obstacle) = lookup.obstacle(*format) {
+            let (repository, subject) = (&wanted.repository, &wanted.digest);
+            let list = match format {
+                SignatureFormat::Bundle => fallback(context, repository, subject),
+                SignatureFormat::Legacy => legacy::tag(context, repository, subject),
+            };
+            return Err(list.unusable(obstacle));
+        }
+    }
+    Ok(())
 }
 
 fn warn_of_lost(context: &Context, wanted: &Sought, lookup: &Lookup) {

@@ -85,16 +85,16 @@ pub(in crate::apply) fn merge(
     config: Config,
     other: &Manifest,
 ) -> Result<Option<Change>, ApplyError> {
-    let (ManifestKind::Image { layers: own, .. }, ManifestKind::Image { layers: others, .. }) =
-        (current.kind(), other.kind())
-    else {
-        return Ok(None);
-    };
     #[derive(Deserialize)]
     struct Other<'a> {
         #[serde(borrow)]
         layers: Option<Vec<&'a RawValue>>,
     }
+    let (ManifestKind::Image { layers: own, .. }, ManifestKind::Image { layers: others, .. }) =
+        (current.kind(), other.kind())
+    else {
+        return Ok(None);
+    };
     let unwritable = ApplyError::FallbackUnwritable;
     let Other { layers: raw } = serde_json::from_slice(other.bytes()).map_err(unwritable)?;
     let same = |one: &Descriptor, other: &Descriptor| {

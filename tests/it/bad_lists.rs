@@ -151,7 +151,7 @@ fn built() -> (Pipeline, String, Vec<String>) {
 
 /// Publishes to an empty registry, and once more.
 fn publish_twice(pipeline: &mut Pipeline, index: &str, referrers: &str) -> [Outcome; 2] {
-    pipeline.target = target(Referrers::TagSchema);
+    pipeline.target = target(Referrers::Api);
     let publish = pipeline.checked(&pipeline.world.at(index));
     let publish = publish.input("referrers", referrers);
     [publish.succeed(), publish.elsewhere().succeed()]

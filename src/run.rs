@@ -34,6 +34,7 @@ pub async fn run(
     };
     let journal = Arc::new(Mutex::new(Journal::default()));
     let events = listen(console, &journal, inputs.settings.trace);
+    let events = events.with_public(&environment.public_text());
     let outcome = tokio::select! {
         outcome = work(environment, &inputs, &events, stop) => outcome,
         never = tick(console) => match never {},

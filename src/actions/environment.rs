@@ -21,6 +21,21 @@ pub struct Environment {
     arguments: Arguments,
 }
 
+const GITHUB: &str = "https://github.com";
+
+/// Texts of the outputs that are the same in every run.
+const PUBLIC: [&str; 9] = [
+    "https://github.com/manifest-seal/manifest-seal/.github/workflows/build-publish.yml",
+    "https://github.com/manifest-seal/manifest-seal/.github/workflows/staged.yml",
+    "https://token.actions.githubusercontent.com",
+    "--certificate-identity-regexp",
+    "--certificate-oidc-issuer-regexp",
+    "--certificate-github-workflow-repository",
+    "--certificate-github-workflow-sha",
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+];
+
 /// Why one of the runner's files could not be written.
 #[derive(Debug, thiserror::Error)]
 #[error("could not write `{path}`, which `{variable}` names")]
@@ -70,6 +85,28 @@ impl Environment {
             .get(name)
             .map(String::as_str)
             .filter(|text| !text.is_empty())
+    }
+
+    /// What everybody knows of this run, and what is put out of it: nothing of it is a secret, whoever sends it as one.
+    #[must_use]
+    pub fn public_text(&self) -> String {
+        let is_secret = |name: &str| {
+            let name = name.to_uppercase().replace('-', "_");
+            name.ends_with("TOKEN") || name.ends_with("AUTHS")
+        };
+        let variables = self.variables.iter();
+        let variables = variables.filter(|(name, _)| {
+            (name.starts_with("GITHUB_") || name.starts_with("INPUT_")) && !is_secret(name)
+        });
+        let mut known: Vec<String> = variables.map(|(_, value)| value.clone()).collect();
+        // Identities begin with these two.
+        let server = self.variable("GITHUB_SERVER_URL").unwrap_or(GITHUB);
+        for name in ["GITHUB_REPOSITORY", "GITHUB_WORKFLOW_REF"] {
+            let name = self.variable(name).unwrap_or_default();
+            known.push(format!("{server}/{name}"));
+        }
+        known.extend(PUBLIC.map(str::to_owned));
+        known.join("\n")
     }
 
     /// A variable that holds a secret.

@@ -8,6 +8,10 @@ use super::{RequestTrace, Secret};
 
 /// The shortest text of a service's that is masked.
 const MASKED_MIN_CHARS: usize = 16;
+/// The digits of a digest.
+const HEX_MAX_CHARS: usize = 64;
+/// The characters of a token beside letters and digits. Source: RFC 6750, section 2.1.
+const TOKEN_SIGNS: &str = "-._~+/=";
 
 /// One thing worth telling while a run is under way.
 #[derive(Debug, Clone)]
@@ -39,6 +43,7 @@ pub struct Events {
     listener: Arc<dyn Fn(Event) + Send + Sync>,
     traced_from: Option<Instant>,
     phase: Arc<Mutex<Option<String>>>,
+    public: Arc<str>,
 }
 
 impl Events {
@@ -48,6 +53,16 @@ impl Events {
             listener: Arc::new(listener),
             traced_from: None,
             phase: Arc::default(),
+            public: Arc::default(),
+        }
+    }
+
+    /// The same where `text` is known to everybody, and nothing of it is a secret.
+    #[must_use]
+    pub fn with_public(self, text: &str) -> Self {
+        Self {
+            public: text.into(),
+            ..self
         }
     }
 
@@ -76,14 +91,17 @@ impl Events {
         (self.listener)(event);
     }
 
-    /// Masks a secret that a service sent, if it is a single line of 16 or more characters.
+    /// Masks a secret that a service sent, if it is of 16 or more characters that tokens have, and no public text.
     ///
-    /// SECURITY: the runner blanks every job output that holds a masked text. A token server whose token is `sha256`, or a
-    /// line of it, must not blank the digests of the run. What users give is masked whatever it is.
+    /// SECURITY: the runner blanks every job output that holds a masked text. A token server whose token is `sha256`, a part
+    /// of a digest, or the name of a repository must not blank the outputs of the run. What users give is masked whatever it is.
     pub fn mask_sent(&self, secret: &Secret) {
         let text = secret.expose();
-        let is_one_line = !text.contains(char::is_control);
-        if is_one_line && text.chars().nth(MASKED_MIN_CHARS - 1).is_some() {
+        let is_sign = |sign: char| sign.is_ascii_alphanumeric() || TOKEN_SIGNS.contains(sign);
+        let is_token = text.len() >= MASKED_MIN_CHARS && text.chars().all(is_sign);
+        let is_hex = text.chars().all(|digit| digit.is_ascii_hexdigit());
+        let is_digest = is_hex && text.len() <= HEX_MAX_CHARS;
+        if is_token && !is_digest && !self.public.contains(text) {
             self.emit(Event::Mask(secret.clone()));
         }
     }
@@ -134,18 +152,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_long_single_lines_of_services_are_masked() {
+    fn only_long_tokens_of_services_that_are_no_public_text_are_masked() {
         for (text, wanted) in [
             ("sha256", false),
             ("ghcr.io/octo/ap", false),
-            ("0123456789abcdef", true),
+            ("0123456789abcdeg", true),
+            ("0123456789abcdeg/+~-._=", true),
+            ("0123456789abcdef", false),
+            ("0123456789abcdef:", false),
+            ("0123456789abcdeg 0123456789", false),
+            ("octo-org/octo-app", false),
+            ("octo-org/octo-apple", true),
             ("0123456789abcdef\nsha256", false),
             ("0123456789abcdef\rsha256", false),
             ("", false),
         ] {
             let heard = Arc::new(Mutex::new(0));
             let counted = Arc::clone(&heard);
-            Events::new(move |_| *counted.lock().unwrap() += 1).mask_sent(&Secret::new(text));
+            let events = Events::new(move |_| *counted.lock().unwrap() += 1);
+            let events = events.with_public("https://github.com/octo-org/octo-app");
+            events.mask_sent(&Secret::new(text));
             assert_eq!(*heard.lock().unwrap() == 1, wanted, "{text:?}");
         }
     }

@@ -50,6 +50,7 @@ mod outages;
 mod preflight;
 mod preflight_new;
 mod proxies;
+mod public_tokens;
 mod publish;
 mod publish_carried;
 mod publish_gate;

@@ -1,0 +1,64 @@
+//! A token server whose token is a text that the run is about: the runner drops every job output that holds a masked text.
+
+use sandbox::Fault;
+use serde_json::json;
+
+use crate::support::World;
+
+const WORKFLOW: &str = "octo-org/octo-app/.github/workflows/release.yml";
+
+/// The texts that the log has the runner hide.
+fn masks(log: &str) -> Vec<&str> {
+    log.lines()
+        .filter_map(|line| line.strip_prefix("::add-mask::"))
+        .collect()
+}
+
+/// Seals where the registry asks once for a token, and its server answers `token`.
+fn is_harmless(token: impl Fn(&World, &str) -> String, is_masked: bool) {
+    let plain = World::new();
+    let digest = plain.create().succeed().output("digest").to_owned();
+    let world = World::new();
+    let registry = world.registry();
+    let token = token(&world, &digest);
+    let realm = format!("Bearer realm=\"{}/token\",service=\"x\"", registry.url());
+    let challenge = [("www-authenticate", &*realm)];
+    let denied = Fault::on("GET", "*/manifests/v1").times(1);
+    registry.fault(denied.answer(401, &challenge, ""));
+    let given = Fault::on("GET", "/token").times(u32::MAX);
+    registry.fault(given.answer(200, &[], &json!({"token": token}).to_string()));
+    let seal = world
+        .seal()
+        .env("GITHUB_WORKFLOW_REF", format!("{WORKFLOW}@refs/heads/main"));
+    let outcome = seal.succeed();
+    assert_eq!(outcome.output("digest"), digest);
+    let masks = masks(&outcome.log);
+    assert_eq!(masks.contains(&&*token), is_masked, "{token}: {masks:?}");
+    for (name, value) in &outcome.outputs {
+        let hidden = masks.iter().find(|mask| value.contains(**mask));
+        assert_eq!(hidden, None, "{token}: output `{name}`");
+    }
+}
+
+#[test]
+fn token_that_is_a_public_text_hides_no_output() {
+    is_harmless(|_, digest| digest.to_owned(), false);
+    is_harmless(
+        |_, digest| digest.split(':').nth(1).unwrap().to_owned(),
+        false,
+    );
+    is_harmless(|_, digest| digest[10..30].to_owned(), false);
+    is_harmless(|world, _| world.at("v1"), false);
+    is_harmless(
+        |world, _| world.image().split(':').nth(1).unwrap().to_owned(),
+        false,
+    );
+    is_harmless(|_, _| "octo-org/octo-app".to_owned(), false);
+    is_harmless(|_, _| "//github.com/octo-org/octo-app".to_owned(), false);
+    is_harmless(|world, _| world.sigstore().identity(), false);
+    is_harmless(|_, _| WORKFLOW.to_owned(), false);
+    is_harmless(|_, _| format!("//github.com/{WORKFLOW}"), false);
+    is_harmless(|_, _| "--certificate-oidc-issuer".to_owned(), false);
+    // What is nobody's but the server's is hidden.
+    is_harmless(|_, _| "of-nobody/but~the+server=".to_owned(), true);
+}

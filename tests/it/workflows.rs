@@ -500,6 +500,39 @@ fn nothing_is_sealed_from_an_artifact() {
     }
 }
 
+/// An artifact is unpacked into a folder of its own: any job of the run can have put more into it, and in the workspace that would
+/// stand in place of the caller's files, such as one that `trusted-root` names.
+#[test]
+fn artifacts_are_unpacked_into_folders_of_their_own() {
+    let mut seen = 0;
+    let ours = |(path, _): &(String, String)| path.starts_with(".github/");
+    for (path, text) in workflows().into_iter().filter(ours) {
+        let workflow: Workflow = yaml_serde::from_str(&text).unwrap();
+        for (name, job) in &workflow.jobs {
+            let uses = |step: &&Call, what: &str| {
+                step.uses.as_deref().is_some_and(|uses| uses.contains(what))
+            };
+            let mut steps = job.steps.iter();
+            let Some(download) = steps.find(|step| uses(step, "actions/download-artifact@")) else {
+                continue;
+            };
+            assert_eq!(download.with["path"], "record", "{path}: {name}");
+            let action = steps.find(|step| uses(step, OWN)).unwrap();
+            let record = &action.with["record"];
+            assert_eq!(record, "record/manifest-seal.json", "{path}: {name}");
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, 3);
+    let readme = read("README.md");
+    let examples: Vec<&str> = readme.split("actions/download-artifact@").skip(1).collect();
+    for example in &examples {
+        let with = example.lines().nth(1).unwrap();
+        assert!(with.contains("path: record }"), "{with}");
+    }
+    assert_eq!(examples.len(), 1);
+}
+
 /// Every process of a machine can read the others' command lines.
 #[test]
 fn no_token_is_in_a_command_line() {

@@ -267,10 +267,6 @@ const READS: &[&str] = &[
 /// Files whose reading is part of another's, or of what is our own.
 const EXCUSED: &[(&str, &str)] = &[
     (
-        "src/apply/versions.rs",
-        "image configs, as in `children.rs`: one label is looked up",
-    ),
-    (
         "src/plan/differences.rs",
         "an index that `manifest.rs` has read: trees of JSON, which are compared",
     ),

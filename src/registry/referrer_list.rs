@@ -111,20 +111,13 @@ impl Entry for Descriptor {
 
 /// Reads the entries of a list. `before` is how many were read of the pages before.
 pub(super) fn read_list<T: Entry>(body: &[u8], before: usize) -> Result<Entries<T>, Fault> {
-    // The parser, which stops at that, hands on nothing but words. Such a list is one, and what it lists is not known.
-    let is_long =
-        |text: &str| text.starts_with(&format!("it has more than {REFERRERS_MAX} entries"));
-    let long = || Fault::LongList(format!("{REFERRERS_MAX} entries"));
-    let unusable = |error: serde_json::Error| match error.to_string() {
-        text if is_long(&text) => long(),
-        text => Fault::NoList(printable(&text, 300)),
-    };
+    let unusable = |error: serde_json::Error| Fault::NoList(printable(&error.to_string(), 300));
     let text = std::str::from_utf8(body)
         .map_err(|_| Fault::NoList("it is no text in UTF-8".to_owned()))?;
     let Document(entries) = serde_json::from_str(text).map_err(unusable)?;
     let read = entries.listed.len() + entries.broken + before;
     if read > REFERRERS_MAX {
-        return Err(long());
+        return Err(Fault::LongList(format!("{REFERRERS_MAX} entries")));
     }
     Ok(entries)
 }

@@ -83,7 +83,7 @@ fn says_to_remove_it(outcome: &Outcome, what: &str, tag: &str) {
 #[test]
 fn it_keeps_nobody_from_signing() {
     for suffix in ["", ".sig"] {
-        for number in 0..junk(&World::new().registry(), REPOSITORY).len() {
+        for number in 0..junk(World::new().registry(), REPOSITORY).len() {
             let (world, digest) = unsigned();
             let registry = world.registry();
             let junk = &junk(registry, REPOSITORY)[number];

@@ -255,7 +255,7 @@ fn padded(document: &Value) -> String {
 fn bounded(what: &str, action: &Action, code: i32) {
     let (outcome, spent) = action.begin().end_watched();
     assert_eq!(outcome.code, code, "{what}\n{}", outcome.log);
-    eprintln!("{what}: {spent:?}");
+    eprintln!("{what}: {:.1} MiB", spent.peak_mib);
     assert!(spent.peak_mib > 1.0, "{what}: it was not watched");
     assert!(spent.peak_mib <= PEAK_MAX_MIB, "{what}: {spent:?}");
 }

@@ -40,7 +40,7 @@ pub(super) struct Kept {
     /// Whether it holds, or may hold, a signature by whom the image must be signed: that must arrive.
     pub(super) is_ours: bool,
     /// Its verified signatures alone, for the case that the whole of it cannot be copied.
-    pub(super) verified: Option<Box<Kept>>,
+    pub(super) verified: Option<Box<Self>>,
 }
 
 impl Kept {

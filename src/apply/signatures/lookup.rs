@@ -38,8 +38,9 @@ pub(in crate::apply) async fn look_up(
     judge: &Judge<'_>,
     search: Search,
 ) -> Result<Lookup, ApplyError> {
-    let bundles = look_up_bundles(context, repository, subject, judge, search);
-    let legacy = legacy::look_up(context, repository, subject, judge);
+    // Boxed, since their state machines are large and this one is held in many.
+    let bundles = Box::pin(look_up_bundles(context, repository, subject, judge, search));
+    let legacy = Box::pin(legacy::look_up(context, repository, subject, judge));
     let holds_any =
         |found: &Result<Lookup, ApplyError>| found.as_ref().is_ok_and(Lookup::holds_any);
     match search {

@@ -316,7 +316,7 @@ impl<'a> Shared<'a> {
     ) -> Result<(Option<TagContent>, Option<SemaphorePermit<'a>>), ApplyError> {
         let found = self.read().await?;
         let manifest = found.as_ref().and_then(TagContent::manifest);
-        if !manifest.is_some_and(|manifest| manifest.bytes().len() > LONG_MIN_BYTES) {
+        if manifest.is_none_or(|manifest| manifest.bytes().len() <= LONG_MIN_BYTES) {
             return Ok((found, None));
         }
         drop(found);

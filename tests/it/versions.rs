@@ -228,7 +228,7 @@ fn holder_whose_parts_are_no_manifests_freezes_no_tag() {
     // Of what is to be signed nothing is known then.
     put_no_list(outcome.output("digest"));
     let outcome = release(&world, "seal").end_with(1);
-    outcome.says(&["its list cannot be used", "remove it by hand"]);
+    outcome.says(&["it is no list that can be used", "remove it by hand"]);
 }
 
 /// Puts an index that says it is version 99.0.0 under `latest` where images are published.

@@ -49,6 +49,7 @@ pub(crate) fn nothing_acts(outcome: &Outcome, attack: &str) {
             "::warning::`",
             "::warning::tag `",
             "::warning::the tag `",
+            "::warning::there is no record that could be read",
             "::warning::a tag holds `",
             "::warning::what is listed as referring to `",
             "::add-mask::",

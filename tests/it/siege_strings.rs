@@ -248,8 +248,10 @@ fn hostile_files_of_the_workspace() {
                 .file("manifest-seal.json", "[".repeat(100_000)),
         ),
     ] {
-        siege.play(&format!("create: {what}"), &action, 1);
-        siege.play(&format!("cleanup: {what}"), &cleanup(&action), 1);
+        // What cannot be opened at all was not read.
+        let code = i32::from(what == "the record is itself");
+        siege.play(&format!("create: {what}"), &action, code);
+        siege.play(&format!("cleanup: {what}"), &cleanup(&action), code);
         let passwords = std::fs::read_to_string("/etc/passwd").unwrap();
         assert!(
             passwords.contains("root"),

@@ -125,15 +125,19 @@ fn unsigned_tag_is_sealed_only_by_its_digest() {
         assert_eq!(Tool::bundles(&repository, unsigned).len(), 0);
     }
 
-    let ran = version(&[&repository]).variable("ADOPT", digest).succeed();
-    assert_eq!(ran.times("build", "digest"), 0, "{}", ran.log());
-    assert_eq!(ran.output("seal", "digest"), digest);
-    assert!(ran.summary("verify").contains(digest), "{}", ran.log());
-    signed_once(&repository, digest, &build_publish());
-    // It is this workflow's own from now on.
-    let again = version(&[&repository]).succeed();
-    assert_eq!(again.output("seal", "sign-skipped"), "true");
-    signed_once(&repository, digest, &build_publish());
+    for skipped in ["false", "true"] {
+        let ran = version(&[&repository]).variable("ADOPT", digest).succeed();
+        assert_eq!(ran.times("build", "digest"), 0, "{}", ran.log());
+        assert_eq!(ran.output("seal", "digest"), digest);
+        assert_eq!(ran.output("seal", "sign-skipped"), skipped);
+        assert!(ran.summary("verify").contains(digest), "{}", ran.log());
+        signed_once(&repository, digest, &build_publish());
+    }
+    // It is signed as it is, and states no name: that it belongs under this tag stays the caller's word.
+    let ran = version(&[&repository]).fail();
+    assert_refused(&ran, &repository, digest, 1);
+    let reason = "the name that it states (`io.github.manifest-seal.name`) is none";
+    assert!(ran.log().contains(reason), "{}", ran.log());
 }
 
 #[test]

@@ -31,6 +31,19 @@ pub(crate) fn push(world: &World, tag: Option<&str>, index: &str) -> String {
         .push_raw(REPOSITORY, tag, INDEX, index.as_bytes())
 }
 
+/// Pushes an image without layers whose config is `config`.
+pub(crate) fn push_image(world: &World, config: &str) -> String {
+    let registry = world.registry();
+    let digest = registry.push_blob(REPOSITORY, config.as_bytes());
+    let image = json!({
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": digest, "size": config.len()},
+        "layers": [],
+    });
+    registry.push_raw(REPOSITORY, None, MANIFEST, image.to_string().as_bytes())
+}
+
 /// The index of the world's images, as another tool would write it.
 fn whole(world: &World) -> Value {
     index_of(&[

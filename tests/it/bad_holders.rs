@@ -1,12 +1,12 @@
 //! Tags that hold what is no manifest, put there by somebody who may push: such a fixed tag is a conflict that is told, such
 //! a moving tag moves. What a registry did not say stays unknown.
 
-use sandbox::{Fault, Trigger};
+use sandbox::Fault;
 use serde_json::json;
 
 use super::attack::INDEX;
 use super::cleanup::remaining;
-use crate::support::{Action, Outcome, REPOSITORY, World, cleanup};
+use crate::support::{Action, Outcome, REPOSITORY, UNREAD, World, cleanup};
 
 const TOO_LONG_BYTES: usize = 5 << 20;
 
@@ -164,17 +164,7 @@ fn tag_that_holds_no_manifest_by_now_is_left_alone_by_a_cleanup() {
 
 #[test]
 fn content_that_was_not_read_stays_unknown() {
-    let faults: [fn(Trigger) -> Fault; 7] = [
-        |on| on.status(401),
-        |on| on.status(503),
-        |on| on.reset(),
-        |on| on.wrong_digest(),
-        // A login page, or a proxy that answers for the registry.
-        |on| on.answer(200, &[("content-type", "text/html")], "<html>log in</html>"),
-        |on| on.drop_header("docker-content-digest"),
-        |on| on.set_header("docker-content-digest", ""),
-    ];
-    for fault in faults {
+    for fault in UNREAD {
         for tag in ["v1", "latest"] {
             let world = World::new();
             let bad = holders(&world).remove(0);

@@ -1,11 +1,11 @@
 //! Tags for what belongs to an image (`sha256-…`, `.sig`, `.att`, `.sbom`) that hold what is no list of it. Whoever may push can
 //! put that there: it is read, warned of and passed over. What a registry did not say stays unknown.
 
-use sandbox::{Fault, Options, Referrers, Registry, Trigger};
+use sandbox::{Fault, Options, Referrers, Registry};
 use serde_json::json;
 
 use crate::attack::{INDEX, MANIFEST, descriptor};
-use crate::support::{Outcome, Pipeline, REPOSITORY, TARGET, World, target};
+use crate::support::{Outcome, Pipeline, REPOSITORY, TARGET, UNREAD, World, target};
 use crate::verify::unsigned;
 
 /// What is under such a tag: the media type and the bytes.
@@ -299,16 +299,6 @@ fn junk_where_a_verified_signature_must_go_is_an_error() {
 /// What was not read may be what counts.
 #[test]
 fn list_that_was_not_read_stays_unknown() {
-    let faults: [fn(Trigger) -> Fault; 7] = [
-        |on| on.status(401),
-        |on| on.status(503),
-        |on| on.reset(),
-        |on| on.wrong_digest(),
-        // A login page, or a proxy that answers for the registry.
-        |on| on.answer(200, &[("content-type", "text/html")], "<html>log in</html>"),
-        |on| on.drop_header("docker-content-digest"),
-        |on| on.set_header("docker-content-digest", ""),
-    ];
     for suffix in PLACES {
         let (pipeline, index, _) = built();
         let tag = tag(&index, suffix);
@@ -317,7 +307,7 @@ fn list_that_was_not_read_stays_unknown() {
         let (world, digest) = unsigned();
         let there = digest.replace(':', "-") + suffix;
         bad.put(world.registry(), REPOSITORY, &there);
-        for fault in faults {
+        for fault in UNREAD {
             let at = |tag: &str| Fault::on("GET", &format!("*/manifests/{tag}")).times(u32::MAX);
             pipeline.world.registry().fault(fault(at(&tag)));
             let publish = pipeline.checked(&pipeline.world.at(&index));

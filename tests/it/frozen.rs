@@ -4,7 +4,7 @@
 use sandbox::{Fault, Options, Referrers};
 use serde_json::{Value, json};
 
-use crate::attack::{INDEX, MANIFEST, child, index_of, push};
+use crate::attack::{INDEX, MANIFEST, child, index_of, push, push_image};
 use crate::siege::PEAK_MAX_MIB;
 use crate::support::{Action, Pipeline, REPOSITORY, TARGET, World, attach, statement_bundle};
 
@@ -149,19 +149,13 @@ fn own_signature_is_found_among_many_other_referrers() {
 
 /// An image for linux/amd64 whose label says that it is this version.
 fn labelled_image(world: &World, version: &str, filler: &str) -> String {
-    let registry = world.registry();
     let labels = json!({VERSION: version});
-    let config = format!(
-        r#"{{"os":"linux","architecture":"amd64","config":{{"Labels":{labels}{filler}}}}}"#
-    );
-    let digest = registry.push_blob(REPOSITORY, config.as_bytes());
-    let image = json!({
-        "schemaVersion": 2,
-        "mediaType": MANIFEST,
-        "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": digest, "size": config.len()},
-        "layers": [],
-    });
-    registry.push_raw(REPOSITORY, None, MANIFEST, image.to_string().as_bytes())
+    push_image(
+        world,
+        &format!(
+            r#"{{"os":"linux","architecture":"amd64","config":{{"Labels":{labels}{filler}}}}}"#
+        ),
+    )
 }
 
 #[test]

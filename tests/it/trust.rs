@@ -3,7 +3,7 @@
 use sandbox::{Forged, Subject};
 use serde_json::{Value, json};
 
-use crate::attack::{INDEX, MANIFEST, child, index_of, push};
+use crate::attack::{INDEX, MANIFEST, child, index_of, push, push_image};
 use crate::support::{Action, MIRROR, Outcome, REPOSITORY, Two, World};
 
 const USUAL_WORKFLOW: &str = "octo-org/octo-app/.github/workflows/release.yml@refs/heads/main";
@@ -281,21 +281,12 @@ fn signature_from_another_ref_is_not_this_runs_own() {
 }
 
 /// An image for linux/amd64 whose config has a version label, where one is given.
-fn labelled(world: &World, seed: &str, version: Option<&str>) -> String {
-    let registry = world.registry();
+pub(crate) fn labelled(world: &World, seed: &str, version: Option<&str>) -> String {
     let mut config = json!({"os": "linux", "architecture": "amd64", "created": seed});
     if let Some(version) = version {
         config["config"] = json!({"Labels": {"org.opencontainers.image.version": version}});
     }
-    let config = config.to_string();
-    let digest = registry.push_blob(REPOSITORY, config.as_bytes());
-    let manifest = json!({
-        "schemaVersion": 2,
-        "mediaType": MANIFEST,
-        "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": digest, "size": config.len()},
-        "layers": [],
-    });
-    registry.push_raw(REPOSITORY, None, MANIFEST, manifest.to_string().as_bytes())
+    push_image(world, &config.to_string())
 }
 
 /// A run of `command` for `tag` and `latest`, of an image with this label.

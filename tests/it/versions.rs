@@ -6,24 +6,17 @@ use serde_json::{Value, json};
 use crate::attack::{INDEX, MANIFEST, child, descriptor, index_of, push};
 use crate::support::{Action, Outcome, REPOSITORY, World};
 use crate::support::{Pipeline, TARGET};
+use crate::trust::labelled;
 
 const VERSION: &str = "org.opencontainers.image.version";
 
 /// An image for linux/amd64 whose config says that it is version 9.0.0; and the digest of that config.
 fn newer_image(world: &World) -> (String, String) {
-    let registry = world.registry();
-    let config =
-        json!({"os": "linux", "architecture": "amd64", "config": {"Labels": {VERSION: "9.0.0"}}});
-    let config = config.to_string();
-    let digest = registry.push_blob(REPOSITORY, config.as_bytes());
-    let manifest = json!({
-        "schemaVersion": 2,
-        "mediaType": MANIFEST,
-        "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": digest, "size": config.len()},
-        "layers": [],
-    });
-    let manifest = registry.push_raw(REPOSITORY, None, MANIFEST, manifest.to_string().as_bytes());
-    (manifest, digest)
+    let image = labelled(world, "theirs", Some("9.0.0"));
+    let (_, bytes) = world.registry().manifest(REPOSITORY, &image).unwrap();
+    let manifest: Value = serde_json::from_slice(&bytes).unwrap();
+    let config = manifest["config"]["digest"].as_str().unwrap().to_owned();
+    (image, config)
 }
 
 /// An index that says it is version 9.0.0.

@@ -5,6 +5,7 @@ pub(crate) mod hosted;
 mod pipeline;
 mod text;
 mod two;
+mod unread;
 mod world;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ pub(crate) use attach::{attach, attach_with, bundle_of, statement_bundle};
 pub(crate) use pipeline::{Pipeline, TARGET, target};
 pub(crate) use text::told;
 pub(crate) use two::{MIRROR, Two, writes};
+pub(crate) use unread::UNREAD;
 pub(crate) use world::{REPOSITORY, World, listed, manifest, until};
 
 /// A run of the action that is about to begin. Clones share their workspace and what they export, as steps of one job do.

@@ -15,7 +15,6 @@ use super::error::{Fault, SigningError, TrustError};
 use super::legacy::{LegacySignature, annotations, authenticate_legacy};
 use super::log::{Log, Recorded};
 use super::payload::payload;
-use super::policy;
 use super::refusal::Refusal;
 use super::retry::Persistence;
 use super::services::{LogService, Services};
@@ -25,7 +24,7 @@ use super::statement::{PAYLOAD_TYPE, statement};
 use super::timestamp::timestamp;
 use super::token::{Caller, TokenSource, Tokens};
 use super::trust::Trust;
-use super::verify::{Verified, authenticate};
+use super::verify::{Authentic, Verified, authenticate};
 
 /// How many signatures are made for one subject before giving up, where the log cannot use the ones before.
 const SIGNATURES_MAX: u32 = 3;
@@ -289,18 +288,17 @@ fn bundle(witnessed: Witnessed) -> Result<Vec<u8>, Refusal> {
 }
 
 /// What was just made must be ours. Where the token does not tell our subject, the issuer must do.
-fn check_ours(verified: Verified, caller: &Caller) -> Result<Verified, Refusal> {
+fn check_ours(authentic: Authentic, caller: &Caller) -> Result<Verified, Refusal> {
     let identity = caller
         .subject
         .clone()
-        .unwrap_or_else(|| verified.identity.clone());
+        .unwrap_or_else(|| authentic.identity.clone());
     let policy = Policy {
         identity: Matcher::Exact(identity),
         issuer: Matcher::Exact(caller.issuer.clone()),
         github: caller.source(),
     };
-    policy::check(&policy, &verified)?;
-    Ok(verified)
+    authentic.meeting(&policy)
 }
 
 #[cfg(test)]

@@ -18,12 +18,11 @@ use sigstore_types::{
 
 use super::payload::check_payload;
 use super::pem::{all_certificates, first_certificate, pem};
-use super::policy as policies;
 use super::refusal::Refusal;
 use super::signed::{Witnessed, hash};
 use super::surplus::surplus;
 use super::trust::Trust;
-use super::verify::{Verified, check_bundle, shown};
+use super::verify::{Authentic, Verified, check_bundle, shown};
 use crate::domain::{Digest, Policy};
 
 const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
@@ -75,9 +74,7 @@ pub fn verify_legacy(
     trust: &Trust,
     policy: &Policy,
 ) -> Result<Verified, Refusal> {
-    let verified = authenticate_legacy(payload, annotations, subject, trust)?;
-    policies::check(policy, &verified)?;
-    Ok(verified)
+    authenticate_legacy(payload, annotations, subject, trust)?.meeting(policy)
 }
 
 /// Verifies that `payload`, with the annotations of its layer, is a signature of `subject`, by whomever.
@@ -86,7 +83,7 @@ pub(super) fn authenticate_legacy(
     annotations: &BTreeMap<String, String>,
     subject: &Digest,
     trust: &Trust,
-) -> Result<Verified, Refusal> {
+) -> Result<Authentic, Refusal> {
     check_payload(payload, subject)?;
     check_bundle(&bundle(payload, annotations)?, payload, subject, trust)
 }

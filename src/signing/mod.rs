@@ -41,4 +41,4 @@ pub use refusal::{Refusal, Signer};
 pub use statement::SIGN_PREDICATE;
 pub use token::{Caller, TokenSource};
 pub use trust::{Purpose, Trust, TrustSource};
-pub use verify::{Verified, verify};
+pub use verify::{Authentic, Verified, verify};

@@ -2,17 +2,17 @@
 
 use super::refusal::{Refusal, Signer};
 use super::token::Caller;
-use super::verify::Verified;
+use super::verify::Authentic;
 use crate::domain::{GithubClaims, Policy};
 
-/// Whether `verified` is by whom it must be.
-pub(super) fn check(policy: &Policy, verified: &Verified) -> Result<(), Refusal> {
-    let Verified {
+/// Whether a signature is by whom it must be.
+pub(super) fn check(policy: &Policy, authentic: &Authentic) -> Result<(), Refusal> {
+    let Authentic {
         identity,
         issuer,
         github,
         ..
-    } = verified;
+    } = authentic;
     compare(policy, identity, issuer, github)
 }
 

@@ -1,7 +1,7 @@
 //! Says whether a bundle, whatever it states, was made for the same source: an attestation, or a signature by another
 //! workflow of that repository.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 use sigstore_types::{Bundle, Sha256Hash, SignatureContent, VerificationMaterialContent};
@@ -11,7 +11,7 @@ use super::refusal::{Refusal, Signer};
 use super::statement::PAYLOAD_TYPE;
 use super::surplus::surplus;
 use super::trust::Trust;
-use super::verify::{Verified, check_bundle, invalid, read, shown};
+use super::verify::{Authentic, Verified, check_bundle, invalid, read, shown};
 use crate::domain::{Digest, Matcher, Policy};
 
 /// Who may have made what belongs to an image.
@@ -62,17 +62,15 @@ impl Provenance {
         }
     }
 
-    fn check(&self, verified: &Verified) -> Result<(), Refusal> {
+    fn check(&self, made: &Authentic) -> Result<(), Refusal> {
         let signer = || Signer {
-            identity: verified.identity.clone(),
-            issuer: verified.issuer.clone(),
+            identity: made.identity.clone(),
+            issuer: made.issuer.clone(),
         };
         let repositories = &self.repositories;
-        let is_by_identity =
-            || repositories.is_empty() && self.identity.matches(&verified.identity);
-        let found = verified.github.repository.as_ref();
-        if !self.issuer.matches(&verified.issuer) || (repositories.is_empty() && !is_by_identity())
-        {
+        let is_by_identity = || repositories.is_empty() && self.identity.matches(&made.identity);
+        let found = made.github.repository.as_ref();
+        if !self.issuer.matches(&made.issuer) || (repositories.is_empty() && !is_by_identity()) {
             return Err(Refusal::IdentityMismatch {
                 found: signer(),
                 wanted: Signer {
@@ -119,11 +117,10 @@ pub fn verify_statement(
         });
     }
     let hash = Sha256Hash::from_hex(subject.hex()).map_err(|source| invalid(source.into()))?;
-    let verified = check_bundle(&bundle, hash, subject, trust)?;
-    provenance.check(&verified)?;
+    let made = check_bundle(&bundle, hash, subject, trust)?;
+    provenance.check(&made)?;
     check_plain(bytes, &bundle)?;
-    // What is verified so is told, and vouches for nothing.
-    Ok((verified.identity, statement.predicate_type))
+    Ok((made.identity, statement.predicate_type))
 }
 
 /// SECURITY: what is carried as verified holds nothing that whoever stored it could have added.
@@ -142,16 +139,16 @@ fn check_plain(bytes: &[u8], bundle: &Bundle) -> Result<(), Refusal> {
 }
 
 /// Verifies that `payload`, with the annotations of its layer, is a signature of `subject` that was made where
-/// `provenance` says, and that the annotations hold nothing else.
+/// `provenance` says, and that the annotations hold nothing else. Returns who made it.
 pub fn verify_legacy_origin(
     payload: &[u8],
-    annotations: &std::collections::BTreeMap<String, String>,
+    annotations: &BTreeMap<String, String>,
     subject: &Digest,
     trust: &Trust,
     provenance: &Provenance,
-) -> Result<Verified, Refusal> {
-    let verified = authenticate_legacy(payload, annotations, subject, trust)?;
-    provenance.check(&verified)?;
+) -> Result<String, Refusal> {
+    let made = authenticate_legacy(payload, annotations, subject, trust)?;
+    provenance.check(&made)?;
     check_annotations(annotations, trust)?;
-    Ok(verified)
+    Ok(made.identity)
 }

@@ -1,5 +1,7 @@
 //! Verifying: is this bundle a signature of this digest, by whom, and is that who was asked for? Needs no network.
 
+use std::ops::Deref;
+
 use sigstore_crypto::FulcioCiClaims;
 use sigstore_types::{
     Artifact, Bundle, MediaType, Sha256Hash, SignatureContent, Statement, TransparencyLogEntry,
@@ -19,9 +21,21 @@ const BUNDLE_MAX_BYTES: usize = 1 << 20;
 /// How much of a foreign text is worth showing.
 const SHOWN_MAX_CHARS: usize = 200;
 
-/// A signature that holds, and what it says. Verifying makes it and nothing else can.
+/// A signature that is authentic and meets the policy that was asked for. Verifying makes it and nothing else can.
+///
+/// ```compile_fail,E0423
+/// use manifest_seal::signing::{Authentic, Verified};
+///
+/// fn trusting(anybodys: Authentic) -> Verified {
+///     Verified(anybodys)
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verified {
+pub struct Verified(Authentic);
+
+/// A signature that holds, by whomever, and what its certificate and its log entry state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Authentic {
     subject: Digest,
     /// Who signed: the certificate's subject.
     pub identity: String,
@@ -37,17 +51,25 @@ pub struct Verified {
     pub github: GithubClaims,
 }
 
-impl Verified {
+impl Authentic {
     /// The digest that is signed.
     #[must_use]
     pub fn subject(&self) -> &Digest {
         &self.subject
     }
 
+    /// The same signature as one that counts, if `policy` is met.
+    pub(super) fn meeting(self, policy: &Policy) -> Result<Verified, Refusal> {
+        policies::check(policy, &self)?;
+        Ok(Verified(self))
+    }
+}
+
+impl Verified {
     /// A signature of `subject` that nobody made.
     #[cfg(test)]
     pub(crate) fn invented(subject: &Digest, identity: &str) -> Self {
-        Self {
+        Self(Authentic {
             subject: subject.clone(),
             identity: identity.to_owned(),
             issuer: String::new(),
@@ -55,7 +77,15 @@ impl Verified {
             log_index: None,
             log: None,
             github: GithubClaims::default(),
-        }
+        })
+    }
+}
+
+impl Deref for Verified {
+    type Target = Authentic;
+
+    fn deref(&self) -> &Authentic {
+        &self.0
     }
 }
 
@@ -66,9 +96,7 @@ pub fn verify(
     trust: &Trust,
     policy: &Policy,
 ) -> Result<Verified, Refusal> {
-    let verified = authenticate(bundle, subject, trust)?;
-    policies::check(policy, &verified)?;
-    Ok(verified)
+    authenticate(bundle, subject, trust)?.meeting(policy)
 }
 
 /// Verifies that `bundle` is a signature of `subject`, by whomever.
@@ -76,7 +104,7 @@ pub(super) fn authenticate(
     bundle: &[u8],
     subject: &Digest,
     trust: &Trust,
-) -> Result<Verified, Refusal> {
+) -> Result<Authentic, Refusal> {
     let bundle = read(bundle)?;
     check_statement(&bundle, subject)?;
     let hash = Sha256Hash::from_hex(subject.hex()).map_err(|source| invalid(source.into()))?;
@@ -90,7 +118,7 @@ pub(super) fn check_bundle<'a>(
     artifact: impl Into<Artifact<'a>>,
     subject: &Digest,
     trust: &Trust,
-) -> Result<Verified, Refusal> {
+) -> Result<Authentic, Refusal> {
     let result = trust
         .verifier()
         .verify(artifact, bundle, &VerificationPolicy::any_identity())
@@ -108,7 +136,7 @@ pub(super) fn check_bundle<'a>(
         .ok_or_else(|| missing("the certificate names no issuer"))?;
     let signed_at = signed_at(&result).ok_or_else(|| missing("nobody says when it was made"))?;
     let entry = bundle.verification_material.tlog_entries.first();
-    Ok(Verified {
+    Ok(Authentic {
         subject: subject.clone(),
         identity: identity.as_str().to_owned(),
         issuer: issuer.to_owned(),

@@ -38,6 +38,16 @@ pub(super) struct Bundle {
     pub(super) entry: Result<Descriptor, String>,
 }
 
+/// A layer of a manifest of signatures, judged.
+pub(super) enum JudgedLayer<T> {
+    /// A signature that counts.
+    Signature(T),
+    /// One that does not, and why.
+    Refused(Refused),
+    /// No signature.
+    Unrelated,
+}
+
 /// What the content of a layer turned out to be.
 enum ReadLayer {
     Is(Vec<u8>),
@@ -138,8 +148,25 @@ pub(in crate::apply) async fn look_up(
         && let Some(beside) = layout.beside(subject, "sig")
         && let Some(manifest) = layout.manifest(&beside.digest)?
     {
-        for judged in judge_layers(context, source, &manifest, subject, judge).await? {
-            lookup.note(judged);
+        let judge = |payload: Vec<u8>, layer: &Descriptor| {
+            let annotations = layer.annotations.clone();
+            let verified = judge(&Candidate::Legacy(&payload, &annotations), subject)?;
+            let signature = LegacySignature {
+                payload,
+                annotations,
+                verified,
+            };
+            Ok(Box::new(Held {
+                place: place_of(manifest.digest(), &layer.annotations),
+                content: Content::Legacy(signature),
+            }))
+        };
+        for layer in judge_layers(context, source, &manifest, &judge).await? {
+            lookup.note(match layer {
+                JudgedLayer::Signature(held) => Judged::Verified(held),
+                JudgedLayer::Refused(refused) => Judged::Refused(refused),
+                JudgedLayer::Unrelated => Judged::Unrelated,
+            });
         }
     }
     Ok(lookup)
@@ -161,39 +188,29 @@ fn judge_bundle(bundle: Vec<u8>, manifest: &Digest, subject: &Digest, judge: &Ju
     }
 }
 
-/// Judges every layer of a manifest of signatures, in its order; what is no signature is unrelated.
-pub(super) async fn judge_layers(
+/// Judges every layer of a manifest of signatures, in its order, by its content and its descriptor.
+pub(super) async fn judge_layers<T>(
     context: &Context,
     source: &Source,
     manifest: &Manifest,
-    subject: &Digest,
-    judge: &Judge<'_>,
-) -> Result<Vec<Judged>, ApplyError> {
+    judge: &(dyn Fn(Vec<u8>, &Descriptor) -> Result<T, Refusal> + Sync),
+) -> Result<Vec<JudgedLayer<T>>, ApplyError> {
     let ManifestKind::Image { layers, .. } = manifest.kind() else {
         return Ok(Vec::new());
     };
     let mut all = Vec::new();
     for layer in layers {
         if !is_signature(layer) {
-            all.push(Judged::Unrelated);
+            all.push(JudgedLayer::Unrelated);
             continue;
         }
         let place = place_of(manifest.digest(), &layer.annotations);
-        let broken = |why: &str| Judged::Refused(Refused::broken(place.id(), why));
+        let broken = |why: &str| JudgedLayer::Refused(Refused::broken(place.id(), why));
         let judged = match read_content(context, source, layer).await? {
-            ReadLayer::Is(payload) => {
-                match judge(&Candidate::Legacy(&payload, &layer.annotations), subject) {
-                    Ok(verified) => Judged::Verified(Box::new(Held {
-                        content: Content::Legacy(LegacySignature {
-                            payload,
-                            annotations: layer.annotations.clone(),
-                            verified,
-                        }),
-                        place,
-                    })),
-                    Err(refusal) => Judged::Refused(Refused::by_judge(&place, &refusal)),
-                }
-            }
+            ReadLayer::Is(payload) => match judge(payload, layer) {
+                Ok(signature) => JudgedLayer::Signature(signature),
+                Err(refusal) => JudgedLayer::Refused(Refused::by_judge(&place, &refusal)),
+            },
             ReadLayer::Broken(why) => broken(&why),
             ReadLayer::Lost => broken("its layer is not there"),
         };

@@ -4,17 +4,17 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::bundles::{Bundle, Read, judge_layers, read_bundle};
+use super::bundles::{Bundle, JudgedLayer, Read, judge_layers, read_bundle};
 use super::source::Source;
 use crate::apply::receipt::ReferrerReceipt;
-use crate::apply::signatures::candidates::{Candidate, Judged, PREDICATE};
+use crate::apply::signatures::candidates::PREDICATE;
 use crate::apply::signatures::legacy_manifest::{is_signature, of_signatures};
 use crate::apply::signatures::signer::Authority;
 use crate::apply::{ApplyError, Context};
 use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, Unusable};
 use crate::failure::chain_text;
 use crate::inputs::Carried;
-use crate::signing::{Provenance, Refusal, Verified, verify_legacy_origin, verify_statement};
+use crate::signing::{Provenance, verify_legacy_origin, verify_statement};
 
 const NO_IDENTITY: &str = "no identity is given, so nothing is verified";
 const UNVERIFIED: &str = "only bundles and signatures are verified";
@@ -223,14 +223,11 @@ impl<'a> Vetting<'a> {
             None => Err(NO_IDENTITY.to_owned()),
             Some(_) if suffix != "sig" => Err(UNVERIFIED.to_owned()),
             Some((authority, provenance)) => {
-                let judge = |candidate: &Candidate<'_>, subject: &Digest| match candidate {
-                    Candidate::Legacy(payload, annotations) => {
-                        let trust = &authority.trust;
-                        verify_legacy_origin(payload, annotations, subject, trust, provenance)
-                    }
-                    Candidate::Bundle(_) => Err(Refusal::NotASignature { predicate: None }),
+                let judge = |payload: Vec<u8>, layer: &Descriptor| {
+                    let trust = &authority.trust;
+                    verify_legacy_origin(&payload, &layer.annotations, subject, trust, provenance)
                 };
-                let judged = judge_layers(context, source, &original, subject, &judge).await?;
+                let judged = judge_layers(context, source, &original, &judge).await?;
                 VerifiedList::of(&original, &judged)?
             }
         };
@@ -333,24 +330,25 @@ struct VerifiedList {
 
 impl VerifiedList {
     /// Those of `original`, whose layers were judged; why there are none.
-    fn of(original: &Manifest, judged: &[Judged]) -> Result<Result<Self, String>, ApplyError> {
+    fn of(
+        original: &Manifest,
+        judged: &[JudgedLayer<String>],
+    ) -> Result<Result<Self, String>, ApplyError> {
         let ManifestKind::Image { layers, .. } = original.kind() else {
             return Ok(Err("it holds no signature".to_owned()));
         };
-        let verified: Vec<(&Descriptor, &Verified)> = layers
+        let verified: Vec<(&Descriptor, &String)> = layers
             .iter()
             .zip(judged)
             .filter_map(|(layer, judged)| match judged {
-                Judged::Verified(held) => Some((layer, held.content.signer())),
-                Judged::Refused(_) | Judged::Dangling(_) | Judged::Unrelated => None,
+                JudgedLayer::Signature(signer) => Some((layer, signer)),
+                JudgedLayer::Refused(_) | JudgedLayer::Unrelated => None,
             })
             .collect();
         let why = judged.iter().find_map(|judged| match judged {
-            Judged::Verified(_) => None,
-            Judged::Refused(refused) => Some(refused.reason().to_owned()),
-            Judged::Dangling(_) | Judged::Unrelated => {
-                Some("it holds something else than signatures".to_owned())
-            }
+            JudgedLayer::Signature(_) => None,
+            JudgedLayer::Refused(refused) => Some(refused.reason().to_owned()),
+            JudgedLayer::Unrelated => Some("it holds something else than signatures".to_owned()),
         });
         let Some((_, first)) = verified.first() else {
             return Ok(Err(
@@ -367,7 +365,7 @@ impl VerifiedList {
             manifest,
             config,
             count: signatures.len(),
-            signer: first.identity.clone(),
+            signer: (*first).clone(),
             surplus,
         }))
     }

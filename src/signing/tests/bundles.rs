@@ -76,7 +76,7 @@ async fn recorded_signatures_verify() {
     ] {
         let verified = check(&bundle(name), &subject, &policy()).await.expect(name);
         assert_eq!(
-            (verified.identity.as_str(), verified.issuer),
+            (verified.identity.as_str(), verified.issuer.clone()),
             (IDENTITY, issuer())
         );
         assert!(

@@ -9,7 +9,6 @@ use reqwest::header::HeaderMap;
 use serde_json::Value;
 use sigstore_types::KindVersion;
 
-use super::super::Verified;
 use super::super::exchange::{Answer, Endpoint};
 use super::super::identity::github_subject;
 use super::super::legacy::authenticate_legacy;
@@ -22,7 +21,7 @@ use super::super::surplus::surplus;
 use super::super::timestamp::is_granted;
 use super::super::token::Token;
 use super::super::trust::{Trust, read_services};
-use super::super::verify::authenticate;
+use super::super::verify::{Authentic, authenticate};
 use super::services::{ID, certificate, decoded, entry_v1, signing_config};
 use super::{fixture, trust};
 use crate::domain::{Digest, GithubClaims, Matcher, Policy, Secret};
@@ -75,13 +74,13 @@ fn texts(value: &Value) -> Vec<&str> {
 }
 
 /// By whom, and when: nothing that is damaged may say anything else.
-fn said(verified: &Verified) -> (String, String, String) {
-    let Verified {
+fn said(authentic: &Authentic) -> (String, String, String) {
+    let Authentic {
         identity,
         issuer,
         signed_at,
         ..
-    } = verified.clone();
+    } = authentic.clone();
     (identity, issuer, signed_at)
 }
 

@@ -91,7 +91,7 @@ async fn signatures_by_cosign_2_verify() {
     for number in BOTH {
         let verified = changed(number, |_, _| ()).await.unwrap();
         assert_eq!(
-            (verified.identity.as_str(), verified.issuer),
+            (verified.identity.as_str(), verified.issuer.clone()),
             (IDENTITY, issuer())
         );
         assert!(

@@ -7,6 +7,7 @@
 
 mod axes;
 mod believed;
+mod golden;
 mod ill;
 mod judge;
 mod rare;

@@ -352,7 +352,18 @@ impl Scene {
     pub(super) fn hit(&self, server: Server) -> Option<String> {
         let requests = self.asked(server);
         let hit = requests.into_iter().find(|request| request.faulty)?;
-        let mut text = format!("{} {}", hit.method, hit.path);
+        Some(self.named(&hit))
+    }
+
+    /// All that `server` was asked by the last run, in the same words and without what nobody can know beforehand.
+    pub(super) fn told(&self, server: Server) -> Vec<String> {
+        let requests = self.asked(server);
+        let anonymous = |request: &sandbox::Request| anonymous(&self.named(request));
+        requests.iter().map(anonymous).collect()
+    }
+
+    fn named(&self, request: &sandbox::Request) -> String {
+        let mut text = format!("{} {}", request.method, request.path);
         for (value, name) in [
             (&self.wanted.digest, "INDEX"),
             (&self.world.amd64.digest, "AMD64"),
@@ -361,8 +372,29 @@ impl Scene {
             text = text.replace(value.as_str(), name);
             text = text.replace(&value.replace(':', "-"), &format!("LIST-{name}"));
         }
-        Some(text)
+        text
     }
+}
+
+/// A request without the digests, identifiers and ports that differ from run to run.
+fn anonymous(request: &str) -> String {
+    let is_name = |letter: char| letter.is_ascii_alphanumeric() || letter == '-';
+    let mut text = request.to_owned();
+    for (prefix, name) in [
+        ("sha256:", "DIGEST"),
+        ("sha256%3A", "DIGEST"),
+        ("/uploads/", "/uploads/ID"),
+        ("127.0.0.1%3A", "HOST"),
+    ] {
+        let mut parts = text.split(prefix);
+        let first = parts.next().unwrap_or_default().to_owned();
+        text = parts.fold(first, |text, part| {
+            let rest = part.trim_start_matches(is_name);
+            let name = if rest == part { prefix } else { name };
+            text + name + rest
+        });
+    }
+    text
 }
 
 /// Runs it; returns the record that it leaves.

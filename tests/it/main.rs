@@ -38,6 +38,7 @@ mod grid;
 mod hostile;
 mod hostile_timestamps;
 mod http2;
+mod imports;
 mod inputs;
 mod interrupted;
 mod job_token;

@@ -1,0 +1,298 @@
+//! The items that each file of the crate uses, and the files that define them. An item that a `mod.rs` re-exports counts for
+//! the file that defines it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use syn::visit::Visit;
+use syn::{Attribute, Item, UseTree};
+
+use crate::boundaries::files_of;
+
+/// The path of a module below the crate, as `["registry", "auth"]`.
+pub(crate) type Module = Vec<String>;
+
+/// A path of names, one for each segment.
+type Names = Vec<String>;
+
+/// The modules of the crate, without its tests.
+pub(crate) struct Crate {
+    files: BTreeMap<Module, File>,
+}
+
+#[derive(Default)]
+struct File {
+    /// Names that `use` brings into the module, with the absolute path of each.
+    imports: BTreeMap<String, Names>,
+    /// Modules of which `use` takes all.
+    globs: BTreeSet<Names>,
+    /// Every absolute path that the code names.
+    paths: BTreeSet<Names>,
+}
+
+impl Crate {
+    /// Reads `src`.
+    pub(crate) fn read() -> Self {
+        let root = Path::new("src");
+        let mut files: BTreeMap<Module, (String, File)> = files_of(root)
+            .into_iter()
+            .map(|file| {
+                let module = module_of(file.strip_prefix(root).unwrap());
+                (module, (fs::read_to_string(file).unwrap(), File::default()))
+            })
+            .collect();
+        files.retain(|module, _| !module.iter().any(|part| part == "tests" || part == "fuzz"));
+        let known: BTreeSet<Module> = files.keys().cloned().collect();
+        let files = files.into_iter().map(|(module, (text, mut file))| {
+            let syntax = syn::parse_file(&text).unwrap();
+            let mut scan = Scan {
+                module: &module,
+                known: &known,
+                file: &mut file,
+            };
+            scan.visit_file(&syntax);
+            (module, file)
+        });
+        Self {
+            files: files.collect(),
+        }
+    }
+
+    /// Every module.
+    pub(crate) fn modules(&self) -> impl Iterator<Item = &Module> {
+        self.files.keys()
+    }
+
+    /// The other modules that define what `module` uses.
+    pub(crate) fn uses(&self, module: &Module) -> BTreeSet<Module> {
+        let paths = self.files[module].paths.iter();
+        let mut uses: BTreeSet<Module> = paths.filter_map(|path| self.home(path, 0)).collect();
+        uses.remove(module);
+        uses
+    }
+
+    /// All modules that `module` uses, through any number of others.
+    pub(crate) fn reach(&self, module: &Module) -> BTreeSet<Module> {
+        let mut reached = BTreeSet::new();
+        let mut open = vec![module.clone()];
+        while let Some(next) = open.pop() {
+            for used in self.uses(&next) {
+                if reached.insert(used.clone()) {
+                    open.push(used);
+                }
+            }
+        }
+        reached
+    }
+
+    /// The groups of modules that use one another in a circle.
+    pub(crate) fn circles(&self) -> Vec<BTreeSet<Module>> {
+        let reach: BTreeMap<&Module, BTreeSet<Module>> = self
+            .modules()
+            .map(|module| (module, self.reach(module)))
+            .collect();
+        let mut circles: Vec<BTreeSet<Module>> = Vec::new();
+        for (module, reached) in &reach {
+            if !reached.contains(*module) || circles.iter().any(|known| known.contains(*module)) {
+                continue;
+            }
+            let back = |other: &&Module| reach[*other].contains(*module);
+            circles.push(reached.iter().filter(back).cloned().collect());
+        }
+        circles
+    }
+
+    /// The module that defines the item at `path`; none where the path leads out of the crate.
+    fn home(&self, path: &[String], depth: usize) -> Option<Module> {
+        let length = (0..=path.len())
+            .rev()
+            .find(|length| self.files.contains_key(&path[..*length]))?;
+        let (module, item) = path.split_at(length);
+        let file = &self.files[module];
+        let Some(name) = item.first() else {
+            return Some(module.to_vec());
+        };
+        assert!(depth < 16, "{path:?} is re-exported in a circle");
+        if let Some(target) = file.imports.get(name) {
+            return self.home(target, depth + 1);
+        }
+        let mut globs = file.globs.iter();
+        let from_glob = globs.find_map(|glob| {
+            let target: Names = glob.iter().chain([name]).cloned().collect();
+            self.defines(glob, name)
+                .then(|| self.home(&target, depth + 1))?
+        });
+        from_glob.or_else(|| Some(module.to_vec()))
+    }
+
+    fn defines(&self, module: &[String], name: &str) -> bool {
+        self.files
+            .get(module)
+            .is_some_and(|file| file.imports.contains_key(name))
+    }
+}
+
+struct Scan<'a> {
+    module: &'a Module,
+    known: &'a BTreeSet<Module>,
+    file: &'a mut File,
+}
+
+impl Scan<'_> {
+    /// The path from the root of the crate; none where it begins with a name that is no module here.
+    fn absolute(&self, path: &[String]) -> Option<Names> {
+        let mut base: Names = self.module.clone();
+        let mut rest = path;
+        match path.first()?.as_str() {
+            "crate" => {
+                base.clear();
+                rest = &path[1..];
+            }
+            "self" => rest = &path[1..],
+            "super" => {
+                while rest.first().is_some_and(|part| part == "super") {
+                    base.pop();
+                    rest = &rest[1..];
+                }
+            }
+            child => {
+                let module: Module = base.iter().cloned().chain([child.to_owned()]).collect();
+                if !self.known.contains(&module) {
+                    return None;
+                }
+            }
+        }
+        base.extend(rest.iter().cloned());
+        Some(base)
+    }
+
+    fn import(&mut self, tree: &UseTree, prefix: &mut Names, is_exported: bool) {
+        match tree {
+            UseTree::Path(path) => {
+                prefix.push(path.ident.to_string());
+                self.import(&path.tree, prefix, is_exported);
+                prefix.pop();
+            }
+            UseTree::Group(group) => {
+                for tree in &group.items {
+                    self.import(tree, prefix, is_exported);
+                }
+            }
+            UseTree::Name(name) => self.name(prefix, &name.ident.to_string(), None, is_exported),
+            UseTree::Rename(rename) => {
+                let new = rename.rename.to_string();
+                self.name(prefix, &rename.ident.to_string(), Some(new), is_exported);
+            }
+            UseTree::Glob(_) => {
+                if let Some(path) = self.absolute(prefix) {
+                    self.file.globs.insert(path);
+                }
+            }
+        }
+    }
+
+    fn name(&mut self, prefix: &Names, name: &str, new: Option<String>, is_exported: bool) {
+        let mut path = prefix.clone();
+        let mut local = name.to_owned();
+        if name == "self" {
+            local = prefix.last().cloned().unwrap_or_default();
+        } else {
+            path.push(name.to_owned());
+        }
+        let Some(path) = self.absolute(&path) else {
+            return;
+        };
+        // What a module only hands on, it does not use.
+        if !is_exported {
+            self.file.paths.insert(path.clone());
+        }
+        self.file.imports.insert(new.unwrap_or(local), path);
+    }
+}
+
+impl<'ast> Visit<'ast> for Scan<'_> {
+    fn visit_item(&mut self, item: &'ast Item) {
+        let attributes: &[Attribute] = match item {
+            Item::Mod(item) => &item.attrs,
+            Item::Use(item) => &item.attrs,
+            Item::Fn(item) => &item.attrs,
+            Item::Impl(item) => &item.attrs,
+            _ => &[],
+        };
+        if !attributes.iter().any(is_for_tests) {
+            syn::visit::visit_item(self, item);
+        }
+    }
+
+    fn visit_impl_item_fn(&mut self, function: &'ast syn::ImplItemFn) {
+        if !function.attrs.iter().any(is_for_tests) {
+            syn::visit::visit_impl_item_fn(self, function);
+        }
+    }
+
+    fn visit_item_use(&mut self, item: &'ast syn::ItemUse) {
+        let is_exported = !matches!(item.vis, syn::Visibility::Inherited);
+        self.import(&item.tree, &mut Vec::new(), is_exported);
+    }
+
+    fn visit_path(&mut self, path: &'ast syn::Path) {
+        let names: Names = path
+            .segments
+            .iter()
+            .map(|part| part.ident.to_string())
+            .collect();
+        if names.len() > 1
+            && let Some(path) = self.absolute(&names)
+        {
+            self.file.paths.insert(path);
+        }
+        syn::visit::visit_path(self, path);
+    }
+}
+
+fn is_for_tests(attribute: &Attribute) -> bool {
+    attribute.path().is_ident("cfg")
+        && attribute
+            .parse_args::<syn::Path>()
+            .is_ok_and(|condition| condition.is_ident("test"))
+}
+
+fn module_of(file: &Path) -> Module {
+    let parts = file.with_extension("");
+    let mut parts: Module = parts
+        .iter()
+        .map(|part| part.to_string_lossy().into_owned())
+        .collect();
+    if parts
+        .last()
+        .is_some_and(|last| last == "mod" || last == "lib")
+    {
+        parts.pop();
+    }
+    parts
+}
+
+#[test]
+fn circles_of_the_crate() {
+    let all = Crate::read();
+    for circle in all.circles() {
+        let names: Vec<String> = circle.iter().map(|module| module.join("::")).collect();
+        eprintln!("{} {}", names.len(), names.join(" "));
+    }
+    for start in [["apply", "seal"], ["apply", "verify"]] {
+        let module: Module = start.map(str::to_owned).into();
+        let reach = all.reach(&module);
+        let room = reach.iter().filter(|module| module[0] == "apply").count();
+        eprintln!(
+            "{}: {} files, {room} of apply",
+            start.join("::"),
+            reach.len()
+        );
+        for module in &reach {
+            if module[0] == "apply" {
+                eprintln!("  {}", module.join("::"));
+            }
+        }
+    }
+}

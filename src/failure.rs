@@ -1,4 +1,4 @@
-//! The only error that `main` sees: for every case an exit code, a title, and a cure.
+//! The only error type that `main` handles: an exit code, a title and a hint for every case.
 
 use std::collections::BTreeSet;
 use std::error::Error;
@@ -15,7 +15,7 @@ use crate::plan::{AssembleError, Conflict, Difference};
 use crate::registry::CredentialsError;
 use crate::signing::SigningError;
 
-/// Why a run failed.
+/// The reason why a run failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// The command line cannot be read.
@@ -24,13 +24,13 @@ pub enum Failure {
     /// The inputs are wrong.
     #[error(transparent)]
     Inputs(#[from] InputErrors),
-    /// An input that holds CA certificates is wrong.
+    /// An input with CA certificates is wrong.
     #[error("input `ca-bundle` cannot be used")]
     Certificates(#[from] CertificateError),
-    /// Credentials that were given cannot be used.
+    /// The given credentials cannot be used.
     #[error("the credentials cannot be used")]
     Credentials(#[from] CredentialsError),
-    /// Docker's config is there but cannot be read.
+    /// Docker's config exists but cannot be read.
     #[error("could not read Docker's `config.json`")]
     DockerConfig(#[source] std::io::Error),
     /// The HTTP client cannot be set up.
@@ -44,19 +44,19 @@ pub enum Failure {
     Environment(#[from] EnvironmentError),
 }
 
-/// What an exit code says to whoever started the run.
+/// The exit code of a failed run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExitCode {
-    /// The world failed: try again, or see to permissions or an outage.
+    /// A network, registry, permission or Sigstore problem: run again, or fix permissions or an outage.
     World = 1,
-    /// The workflow is wrong; nothing was touched.
+    /// The workflow is wrong; nothing was changed.
     Inputs = 2,
-    /// It was refused: a tag holds something else, or verification said no.
+    /// Refused: a tag points to another digest, or verification failed.
     Refused = 3,
 }
 
 impl Failure {
-    /// The exit code.
+    /// Returns the exit code.
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
         match self {
@@ -68,7 +68,7 @@ impl Failure {
         }
     }
 
-    /// A few words for the title of the annotation.
+    /// Returns a short title for the annotation.
     #[must_use]
     pub fn title(&self) -> &'static str {
         match self.exit_code() {
@@ -84,7 +84,7 @@ impl Failure {
         }
     }
 
-    /// What to do about it, where that can be said.
+    /// Returns advice for the user, if there is any.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
@@ -101,17 +101,17 @@ impl Failure {
         }
     }
 
-    /// The whole story: the failure and its causes, each on a level of its own.
+    /// Returns the failure and all its causes in one text.
     #[must_use]
     pub fn text(&self) -> String {
         chain_text(self)
     }
 }
 
-/// The words of a parser quote what it could not read, which somebody else wrote, to any length.
+/// The longest text of one cause. Parsers quote input from outside, at any length.
 const CAUSE_MAX_LETTERS: usize = 500;
 
-/// An error and its causes, `: ` between them; a cause that only repeats what was said is left out.
+/// Joins an error and its causes with `: `. A cause that repeats the end of the text is left out.
 #[must_use]
 pub fn chain_text(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
@@ -131,7 +131,7 @@ pub fn chain_text(error: &(dyn Error + 'static)) -> String {
     text
 }
 
-/// What an error means to whoever started the run.
+/// The exit code of an error and the advice for it.
 struct Verdict {
     code: ExitCode,
     cure: Option<String>,
@@ -151,7 +151,7 @@ impl ExitCode {
     }
 }
 
-/// The exit code of every error, and what to do about it where that can be said.
+/// Returns the exit code of every error, and advice if there is any.
 fn verdict(error: &ApplyError) -> Verdict {
     use ExitCode::{Inputs, Refused, World};
     match error {
@@ -275,7 +275,7 @@ fn layout_code(error: &LayoutError) -> ExitCode {
     }
 }
 
-/// The index that a user may adopt, where the same one is all that is in the way.
+/// Returns the index that a user may adopt: all conflicts are tags on this one digest, and nothing vouches for it.
 fn adoptable(conflicts: &[Conflict]) -> Option<ImageReference> {
     let adoptable = |conflict: &Conflict| matches!(conflict.difference, Difference::Unvouched(_));
     let (first, others) = conflicts.split_first()?;

@@ -1,8 +1,8 @@
-//! What to do about a registry, or a proxy, that does not do what it is asked to.
+//! Advice for errors of registries and proxies.
 
 use crate::registry::{AwsRefusal, Fault, RegistryError};
 
-/// The cure at each registry, where it has one; which one it is for is said where there are several.
+/// Joins the advice for each registry. The registry is named if there is advice for several.
 pub(crate) fn hints<'a>(errors: impl Iterator<Item = &'a RegistryError>) -> Option<String> {
     let mut cures: Vec<(&str, String)> = Vec::new();
     for error in errors {
@@ -24,7 +24,7 @@ pub(crate) fn hints<'a>(errors: impl Iterator<Item = &'a RegistryError>) -> Opti
     }
 }
 
-/// What to do about `error`, where that can be said.
+/// Returns advice for `error`, if there is any.
 pub(crate) fn registry_hint(error: &RegistryError) -> Option<String> {
     if let Some(refusal) = error.aws_refusal() {
         return Some(aws_hint(refusal));
@@ -101,7 +101,7 @@ pub(crate) fn registry_hint(error: &RegistryError) -> Option<String> {
     }
 }
 
-/// `variable` names the proxy that did not bring us through.
+/// Advice for a proxy that could not be used. `variable` is the environment variable that names it.
 pub(crate) fn proxy_hint(variable: &str) -> String {
     format!(
         "does the proxy that `{variable}` names run, and does it let this job through? A login belongs into the variable (`http://USER:PASSWORD@HOST:PORT`); hosts in `NO_PROXY` are asked directly"
@@ -111,7 +111,7 @@ pub(crate) fn proxy_hint(variable: &str) -> String {
 fn aws_hint(refusal: AwsRefusal) -> String {
     match refusal {
         AwsRefusal::Keys => "AWS does not take the keys of the environment, or not any more: run aws-actions/configure-aws-credentials in this job, shortly before this step".to_owned(),
-        // For its token the public service also asks the token service of AWS, under a permission of its own.
+        // The public service also calls the token service of AWS for its token, under a permission of its own.
         AwsRefusal::Permission(permission @ "ecr-public:GetAuthorizationToken") => format!(
             "the role that the job assumes needs the permissions `{permission}` and `sts:GetServiceBearerToken` on `*`"
         ),

@@ -1,33 +1,33 @@
-//! manifest-seal makes a multi-arch image index from per-platform digests, signs it keylessly with Sigstore, verifies it,
-//! and ends in the same digest, one signature and the same tags however often it is run.
+//! manifest-seal makes a multi-arch image index from per-platform digests, signs it keylessly with Sigstore and verifies
+//! it. Every rerun ends in the same digest, one signature and the same tags.
 //!
-//! The whole of it is one line, which [`run`] spells out:
+//! A run is one line, which [`run`] spells out:
 //!
 //! ```text
 //! inputs  ->  plan  ->  apply (registry, signing)  ->  report
 //! strings     decisions    effects                     words
 //! ```
 //!
-//! One rule stands above all of it: **only what is vouched for is signed, tagged, published or restored.** An input, this
-//! run's own work, a signature that meets the policy, or a record whose digest is known from outside vouches for a digest;
-//! everything else that a registry, a record or another job says is observed, and decides no more than what is skipped,
-//! refused or reported. [`plan::Vouched`] is that rule as a type.
+//! One rule applies everywhere: **only what is vouched for is signed, tagged, published or restored.** Four things vouch
+//! for a digest: an input, this run's own work, a signature that meets the policy, or a record whose digest is known from
+//! outside. Everything else that a registry, a record or another job says is only observed. It decides no more than what
+//! is skipped, refused or reported. [`plan::Vouched`] is that rule as a type.
 //!
-//! Each room has one job and says at its door what it refuses to know:
+//! Each room has one job and states at its top what it must not depend on:
 //!
-//! - [`domain`]: the words of the trade. No input or output.
-//! - [`inputs`]: strings in, proof out; every error of a run is reported together.
-//! - [`plan`]: decisions as data. What is the same, what is a conflict, what is written.
+//! - [`domain`]: the terms of the field. No input or output.
+//! - [`inputs`]: strings in, types out; all errors of a run are reported together.
+//! - [`plan`]: decisions as data: equal content, conflicts, pending writes.
 //! - [`layout`]: images on disk.
-//! - [`http`] and [`registry`]: the OCI distribution protocol, in which absence is an answer and ignorance is an error.
-//! - [`signing`]: Sigstore. It never meets a registry.
-//! - [`record`]: what a run did, on disk, for the next step and the next run.
-//! - [`apply`]: walks a request through registry and signing; the one place where anything is changed.
+//! - [`http`] and [`registry`]: the OCI distribution protocol. "Absent" is an answer there, "unknown" is an error.
+//! - [`signing`]: Sigstore. It never calls a registry.
+//! - [`record`]: a run's actions, on disk, for the next step and the next run.
+//! - [`apply`]: runs a request against registry and signing; the only room that changes anything.
 //! - [`report`]: outputs and summary, as pure text.
-//! - [`actions`]: the runner, or whatever stands in for it.
-//! - [`failure`]: an exit code, a title and a cure for everything that can go wrong.
+//! - [`actions`]: the runner, or a terminal in its place.
+//! - [`failure`]: an exit code, a title and a hint for every failure.
 //!
-//! The library exists for the program's own tests and promises nothing to anybody else.
+//! The library exists for the program's own tests and has no stable API.
 
 #![cfg_attr(
     test,

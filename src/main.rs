@@ -1,4 +1,4 @@
-//! The process edge: takes a snapshot of the environment, runs, and ends with the exit code.
+//! The process edge: reads the environment, runs, and exits with the exit code.
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -38,12 +38,12 @@ fn main() -> anyhow::Result<ExitCode> {
         let stop = stopped()?;
         anyhow::Ok(Box::pin(manifest_seal::run(&environment, &console, stop)).await)
     })?;
-    // A name that is still being looked up must not hold the process.
+    // A DNS lookup that is still running must not delay the exit.
     runtime.shutdown_background();
     Ok(ExitCode::from(code))
 }
 
-/// Resolves when the process is told to end: a cancelled job's container gets SIGTERM or SIGINT.
+/// Resolves when the process gets a signal to stop. The container of a cancelled job gets SIGTERM or SIGINT.
 fn stopped() -> std::io::Result<impl Future<Output = &'static str>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

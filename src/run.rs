@@ -1,4 +1,4 @@
-//! A run, from the environment to the exit code: the line of the crate's story, spelled out.
+//! A run, from the environment to the exit code, in the order that the crate's documentation gives.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -20,9 +20,9 @@ use crate::registry::{self, AwsKeys, Credentials, Login, Registry};
 use crate::report::{FailureText, Report, RetryText, trace_text};
 use crate::signing::{Keyless, OwnIdentity, Purpose, TokenSource, Trust, TrustSource};
 
-/// Does what the environment asks for and tells it what became of that. Returns the process's exit code.
+/// Runs the command that the environment requests and reports its result. Returns the process's exit code.
 ///
-/// `stop` resolves, with its name, when the process is told to end.
+/// `stop` resolves to the signal's name when the process must stop.
 pub async fn run(
     environment: &Environment,
     console: &Arc<Console>,
@@ -61,7 +61,7 @@ pub async fn run(
     if inputs.settings.trace {
         console.line(&trace_text(&requests));
     }
-    // The one is written even where the other cannot be.
+    // Each of the two is written even if the other fails.
     let outputs = environment.write_outputs(&report.outputs());
     let summary = environment.write_summary(&report.summary());
     let handed_over = outputs.and(summary).map_err(Failure::Environment);
@@ -79,7 +79,7 @@ fn parse(environment: &Environment, console: &Console) -> Result<Inputs, Failure
     let read = |path: &str| environment.read(path);
     let path = |path: &str| environment.workspace_path(Path::new(path));
     let list = |path: &str| environment.list(path);
-    // Before the first line: what is wrong with an input is told, and that could quote a secret.
+    // Secrets are masked before the first line is printed: a message about a wrong input could quote one.
     for name in ["github-token", "identity-token"] {
         environment
             .input(name)
@@ -103,14 +103,14 @@ fn parse(environment: &Environment, console: &Console) -> Result<Inputs, Failure
     Ok(inputs)
 }
 
-/// What is told once more at the end.
+/// Retries and requests, which are reported again at the end.
 #[derive(Debug, Default)]
 struct Journal {
     retries: Vec<RetryText>,
     requests: Vec<RequestTrace>,
 }
 
-/// One listener for the whole run: it prints at once, and keeps what is told once more at the end.
+/// One listener for the whole run: it prints events at once and keeps those that are reported again at the end.
 fn listen(console: &Arc<Console>, journal: &Arc<Mutex<Journal>>, trace: bool) -> Events {
     let (console, journal) = (Arc::clone(console), Arc::clone(journal));
     let listener = move |event| {
@@ -131,7 +131,7 @@ fn listen(console: &Arc<Console>, journal: &Arc<Mutex<Journal>>, trace: bool) ->
     }
 }
 
-/// Keeps a terminal's progress line going for as long as it is polled.
+/// Updates a terminal's progress line while it is polled.
 async fn tick(console: &Console) -> Infallible {
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -158,7 +158,7 @@ async fn work(
         patience: settings.patience,
         events: events.clone(),
     });
-    // Not in a dry run: some registries make a repository when a token that may push to it is asked for.
+    // Not in a dry run: some registries create a repository when a client requests a push token for it.
     if settings.mode == Mode::Apply {
         let destinations = match &inputs.request {
             Request::Seal(seal) => seal.destinations.as_slice(),
@@ -191,14 +191,14 @@ async fn work(
         stop,
     };
     let outcome = apply(&context, &inputs.request, authority, &ledger, limits).await;
-    // Elsewhere it is an output.
+    // In Actions the digest is an output.
     if let (Some(digest), None) = (ledger.written(), environment.variable("GITHUB_OUTPUT")) {
         events.note(format!("the record `{record}` has the SHA-256 `{digest}`"));
     }
     Ok(outcome)
 }
 
-/// What the job around this step has to do with its records.
+/// Collects the job's part in its records: its run, the known digests, and how to announce a new one.
 fn job(environment: &Environment, settings: &Settings) -> Job {
     let number = |name: &str| environment.variable(name)?.parse().ok();
     let run = || {
@@ -281,7 +281,7 @@ fn credentials(
     Ok(credentials)
 }
 
-/// What aws-actions/configure-aws-credentials leaves to the steps behind it.
+/// The AWS keys that aws-actions/configure-aws-credentials exports to later steps.
 fn aws_keys(environment: &Environment) -> Option<AwsKeys> {
     let text = |name: &str| environment.variable(name).map(str::to_owned);
     Some(AwsKeys {
@@ -293,7 +293,7 @@ fn aws_keys(environment: &Environment) -> Option<AwsKeys> {
     })
 }
 
-/// What signing and verifying need. Nothing is asked before it is awaited.
+/// Loads everything that signing and verifying need. No request is sent before the future is awaited.
 async fn authority(
     environment: &Environment,
     inputs: &Inputs,
@@ -307,7 +307,7 @@ async fn authority(
         cache: environment.cache(),
     };
     let purpose = match &inputs.request {
-        // What does not sign or verify never awaits this.
+        // Commands that neither sign nor verify never await this.
         Request::Verify(_) | Request::Preflight(_) | Request::Publish(_) | Request::Cleanup(_) => {
             Purpose::Verify
         }
@@ -315,12 +315,12 @@ async fn authority(
     };
     let token = token_source(environment, settings);
     let absence = environment.token_absence();
-    // Said before anybody is asked whom to trust: it is the workflow that is wrong.
+    // Checked before the trust root is loaded: the workflow is wrong.
     if token.is_none() && needs_token(&inputs.request) {
         return Err(PreflightError::NoIdentity(absence).into());
     }
     let trust = Arc::new(Trust::load(&source, purpose, &client, settings.patience, events).await?);
-    // Said before anything is done, whether or not it would come to signing: it is the workflow that is wrong.
+    // Checked before any change, even if the run would not need to sign: the workflow is wrong.
     if signs_legacy(&inputs.request) && !trust.can_sign_legacy() {
         return Err(ApplyError::NoLegacyLog);
     }
@@ -349,7 +349,7 @@ async fn authority(
     })
 }
 
-/// Whether a look before a build cannot know whose signature counts but by a token.
+/// True if a preflight needs an OIDC token to determine which identity's signature counts.
 fn needs_token(request: &Request) -> bool {
     let Request::Preflight(preflight) = request else {
         return false;
@@ -369,7 +369,7 @@ fn signs_legacy(request: &Request) -> bool {
     signing.is_some_and(|signing| signing.formats.each().contains(&SignatureFormat::Legacy))
 }
 
-/// Where the OIDC token comes from: the user's own, else the one that GitHub gives to jobs that may ask for it.
+/// The source of the OIDC token: the user's own token, else GitHub's for jobs that may request one.
 fn token_source(environment: &Environment, settings: &Settings) -> Option<TokenSource> {
     let given: Option<Secret> = settings
         .identity_token
@@ -386,7 +386,7 @@ fn token_source(environment: &Environment, settings: &Settings) -> Option<TokenS
     })
 }
 
-/// Fails before there is anything to report on but the failure itself.
+/// Fails before there is anything to report except the failure itself.
 fn fail_early(environment: &Environment, console: &Console, failure: &Failure) -> u8 {
     let text = format!(
         "### :x: {}\n\n{}\n",
@@ -400,7 +400,7 @@ fn fail_early(environment: &Environment, console: &Console, failure: &Failure) -
     code
 }
 
-/// Says what went wrong and what to do about it. Returns the process's exit code.
+/// Prints the failure and the advice for it. Returns the process's exit code.
 pub fn fail(console: &Console, failure: &Failure) -> u8 {
     console.error(failure.title(), &failure.text());
     if let Some(hint) = failure.hint() {

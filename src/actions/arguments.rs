@@ -5,39 +5,39 @@ use std::ffi::OsString;
 
 use lexopt::prelude::{Long, Short, Value};
 
-/// What the command line asks for.
+/// The action that the command line requests.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Invocation {
-    /// Run.
+    /// Runs a command.
     Run(Arguments),
-    /// Print the help and end.
+    /// Prints the help and exits.
     Help,
-    /// Print the version and end.
+    /// Prints the version and exits.
     Version,
 }
 
-/// Inputs that were given as flags, by name. `command` is the first plain word.
+/// The inputs that were given as flags, by name. `command` is the first word that is no flag.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Arguments(BTreeMap<String, String>);
 
-/// Why the command line cannot be understood.
+/// The reason why the command line cannot be parsed.
 #[derive(Debug, thiserror::Error)]
 pub enum ArgumentError {
     /// Not a flag of this program.
     #[error("`{0}` is no flag of this program; `--help` lists them")]
     Unknown(String),
-    /// A word too many.
+    /// A surplus word.
     #[error(
         "`{0}` is one word too many: one command, then flags; a switch takes its value as in `--sign=false`"
     )]
     Surplus(String),
-    /// Anything else.
+    /// Any other error of the command line.
     #[error("the command line cannot be read")]
     Malformed(#[from] lexopt::Error),
 }
 
 impl Invocation {
-    /// Reads the command line without the program's name. `names` are the inputs; those in `switches` need no value.
+    /// Parses the command line without the program's name. `names` are the inputs; those in `switches` need no value.
     pub fn parse(
         arguments: impl IntoIterator<Item = OsString>,
         names: &[&str],

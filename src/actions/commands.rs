@@ -17,8 +17,9 @@ pub(super) fn property(text: &str) -> String {
     message(text).replace(':', "%3A").replace(',', "%2C")
 }
 
-/// Makes a text safe to print on lines of its own: characters that cannot be seen are spelled out, and a line that the
-/// runner would read as a command, which begins with `::` or holds the older `##[`, is quoted or broken.
+/// Makes a text safe to print on lines of its own. Invisible characters are spelled out.
+///
+/// The runner reads a line as a command if it begins with `::` or contains the older `##[`. Such a line is quoted or broken.
 pub(super) fn plain(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for (number, line) in text.split('\n').enumerate() {

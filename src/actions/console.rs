@@ -1,4 +1,4 @@
-//! Standard output: as workflow commands in the runner, as plain words on a terminal. Nothing else prints.
+//! Standard output: workflow commands in the runner, plain text on a terminal. Nothing else prints.
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::Mutex;
@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use super::commands;
 use crate::domain::Event;
 
-/// Goes back to the start of the line and empties it.
+/// Returns to the start of the line and clears it.
 const CLEAR_LINE: &str = "\r\u{1b}[2K";
-/// Work that takes no longer needs no progress line.
+/// Work that ends sooner gets no progress line.
 const PROGRESS_AFTER: Duration = Duration::from_secs(2);
 
-/// The run's one voice.
+/// The only writer to standard output.
 #[derive(Debug)]
 pub struct Console {
     style: Style,
@@ -21,16 +21,16 @@ pub struct Console {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Style {
-    /// GitHub's runner reads along.
+    /// GitHub's runner reads the output.
     Actions,
-    /// A person reads along.
+    /// The output is a terminal.
     Terminal,
-    /// A file or another program reads along.
+    /// The output is a file or another program.
     Plain,
 }
 
 impl Console {
-    /// A console for where this run happens.
+    /// Creates the console for the runner, a terminal or a plain stream.
     #[must_use]
     pub fn new(in_actions: bool) -> Self {
         let style = match (in_actions, io::stdout().is_terminal()) {
@@ -44,7 +44,7 @@ impl Console {
         }
     }
 
-    /// Tells of an event, in the style of the place.
+    /// Prints an event in the console's style.
     pub fn tell(&self, event: &Event) {
         match event {
             Event::Phase(name) => self.phase(name),
@@ -59,7 +59,7 @@ impl Console {
         }
     }
 
-    /// Opens a group for the work that begins now, and closes the one before.
+    /// Opens a group for the work that begins now, and closes the previous one.
     pub fn phase(&self, name: &str) {
         self.close();
         let text = commands::plain(name);
@@ -73,7 +73,7 @@ impl Console {
         }
     }
 
-    /// On a terminal, says on a line that the next one replaces how long the work that is under way has taken.
+    /// Prints on a terminal how long the current work has taken. The next line replaces this one.
     pub fn tick(&self) {
         let open = self.open.lock().ok().and_then(|open| open.clone());
         let Some((name, since)) = open.filter(|_| self.style == Style::Terminal) else {
@@ -111,7 +111,7 @@ impl Console {
         }
     }
 
-    /// Prints a warning, which the runner also shows on the run's page.
+    /// Prints a warning, which the runner also puts on the run's page.
     pub fn warn(&self, text: &str) {
         match self.style {
             Style::Actions => self.print(&format!(
@@ -126,7 +126,7 @@ impl Console {
         }
     }
 
-    /// Prints an error with a title, which the runner also shows on the run's page.
+    /// Prints an error with a title, which the runner also puts on the run's page.
     pub fn error(&self, title: &str, text: &str) {
         self.close();
         let text = commands::plain(text);
@@ -143,19 +143,19 @@ impl Console {
         }
     }
 
-    /// Has the runner hide a secret wherever it would print it. Elsewhere nothing is printed.
+    /// Makes the runner hide a secret in all output. Prints nothing outside of the runner.
     pub fn mask(&self, secret: &str) {
         if self.style == Style::Actions {
-            // A multi-line value is masked line by line; the runner looks at lines.
+            // A multi-line value is masked line by line: the runner matches single lines.
             for line in secret.lines().filter(|line| !line.trim().is_empty()) {
                 self.print(&format!("::add-mask::{}", commands::message(line)));
             }
         }
     }
 
-    /// A run must not fail because nobody listens any more.
+    /// Prints a line. A closed standard output must not fail the run.
     fn print(&self, line: &str) {
-        // A progress line may stand there.
+        // A progress line may be on this line.
         let clear = if self.style == Style::Terminal {
             CLEAR_LINE
         } else {

@@ -1,4 +1,4 @@
-//! The variables, the workspace, and the files that the runner gives a step to write to.
+//! The variables, the workspace, and the runner's files for outputs, variables and summary.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -9,12 +9,12 @@ use std::path::{Component, Path, PathBuf};
 use super::Arguments;
 use crate::domain::{Digest, Secret};
 
-/// Larger files are not what an input means.
+/// The largest file that an input may name.
 const FILE_MAX_BYTES: u64 = 4 << 20;
 /// GitHub cuts a step's summary at 1 MiB.
 const SUMMARY_MAX_BYTES: usize = 1 << 20;
 
-/// Everything a run knows of where it runs, read once.
+/// The environment of a run, read once.
 #[derive(Debug, Clone)]
 pub struct Environment {
     variables: BTreeMap<String, String>,
@@ -23,7 +23,7 @@ pub struct Environment {
 
 const GITHUB: &str = "https://github.com";
 
-/// Texts of the outputs that are the same in every run.
+/// Texts of the outputs that are equal in every run.
 const PUBLIC: [&str; 9] = [
     "https://github.com/manifest-seal/manifest-seal/.github/workflows/build-publish.yml",
     "https://github.com/manifest-seal/manifest-seal/.github/workflows/staged.yml",
@@ -36,7 +36,7 @@ const PUBLIC: [&str; 9] = [
     "application/vnd.docker.distribution.manifest.list.v2+json",
 ];
 
-/// Why one of the runner's files could not be written.
+/// The error for a runner's file that could not be written.
 #[derive(Debug, thiserror::Error)]
 #[error("could not write `{path}`, which `{variable}` names")]
 pub struct EnvironmentError {
@@ -47,8 +47,10 @@ pub struct EnvironmentError {
 }
 
 impl Environment {
-    /// Takes a snapshot. Variables that are not Unicode are dropped, but not inputs: what is not understood must not pass
-    /// for what was not given, as with a condition of `verify`. They get a character that no input may hold.
+    /// Reads the environment. Variables that are not Unicode are dropped, but inputs are kept.
+    ///
+    /// An input that cannot be read, such as a condition of `verify`, must not count as absent. Its bad bytes become a
+    /// character that no input may contain.
     pub fn new(
         variables: impl Iterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
         arguments: Arguments,
@@ -68,7 +70,7 @@ impl Environment {
         }
     }
 
-    /// An input's text: the flag, else the variable that the runner makes of it. Hyphens stay as they are.
+    /// Returns an input's text: the flag, else the runner's variable. Hyphens stay as they are.
     #[must_use]
     pub fn input(&self, name: &str) -> Option<String> {
         let variable = format!("INPUT_{}", name.to_uppercase().replace(' ', "_"));
@@ -78,7 +80,7 @@ impl Environment {
             .cloned()
     }
 
-    /// A variable; an empty one is none.
+    /// Returns a variable; an empty one counts as absent.
     #[must_use]
     pub fn variable(&self, name: &str) -> Option<&str> {
         self.variables
@@ -87,7 +89,8 @@ impl Environment {
             .filter(|text| !text.is_empty())
     }
 
-    /// What everybody knows of this run, and what is put out of it: nothing of it is a secret, whoever sends it as one.
+    /// Returns the public texts of this run and texts derived from them. None of them is a secret, even if a service
+    /// returns one as a token.
     #[must_use]
     pub fn public_text(&self) -> String {
         let is_secret = |name: &str| {
@@ -99,7 +102,7 @@ impl Environment {
             (name.starts_with("GITHUB_") || name.starts_with("INPUT_")) && !is_secret(name)
         });
         let mut known: Vec<String> = variables.map(|(_, value)| value.clone()).collect();
-        // Identities begin with these two.
+        // Identities start with one of these two.
         let server = self.variable("GITHUB_SERVER_URL").unwrap_or(GITHUB);
         for name in ["GITHUB_REPOSITORY", "GITHUB_WORKFLOW_REF"] {
             let name = self.variable(name).unwrap_or_default();
@@ -109,13 +112,13 @@ impl Environment {
         known.join("\n")
     }
 
-    /// A variable that holds a secret.
+    /// Returns a variable whose value is a secret.
     #[must_use]
     pub fn secret(&self, name: &str) -> Option<Secret> {
         self.variable(name).map(Secret::new)
     }
 
-    /// A path in the workspace; an absolute one stands for itself.
+    /// Returns a path in the workspace; an absolute path stays as it is.
     #[must_use]
     pub fn workspace_path(&self, path: &Path) -> PathBuf {
         Path::new(self.variable("GITHUB_WORKSPACE").unwrap_or(".")).join(path)
@@ -139,7 +142,7 @@ impl Environment {
         Ok(names)
     }
 
-    /// Docker's `config.json`: its bytes and where it was, or `None` when there is none. Only its absence reads as none.
+    /// Reads Docker's `config.json`: its bytes and its path. `None` only if there is no such file.
     pub fn docker_config(&self) -> io::Result<Option<(Vec<u8>, String)>> {
         let named = self
             .variable("DOCKER_CONFIG")
@@ -157,7 +160,7 @@ impl Environment {
         }
     }
 
-    /// Where files may be kept from one run to the next on the same machine.
+    /// Returns the folder for files that are kept between runs on one machine.
     #[must_use]
     pub fn cache(&self) -> Option<PathBuf> {
         let named = self.variable("XDG_CACHE_HOME").map(PathBuf::from);
@@ -167,20 +170,19 @@ impl Environment {
         named.or(at_home).map(|folder| folder.join("manifest-seal"))
     }
 
-    /// Hands the outputs over to the step. Elsewhere than in the runner nobody asked for them, and nothing is written.
+    /// Writes the outputs of the step. Outside of the runner nothing is written.
     ///
-    /// Of one that is written again the runner takes the last value.
+    /// If an output is written twice, the runner takes the last value.
     pub fn write_outputs(&self, outputs: &[(&str, String)]) -> Result<(), EnvironmentError> {
         self.append("GITHUB_OUTPUT", blocks(outputs).as_bytes())
     }
 
-    /// Exports a variable to the later steps of the job, which the runner does however this one ends. Elsewhere there is
-    /// no later step.
+    /// Exports a variable to the later steps of the job, even if this step fails. Outside of the runner nothing is written.
     pub fn export(&self, name: &str, value: String) -> Result<(), EnvironmentError> {
         self.append("GITHUB_ENV", blocks(&[(name, value)]).as_bytes())
     }
 
-    /// Adds to the job's summary, cut at GitHub's limit.
+    /// Appends to the job's summary, cut at GitHub's limit.
     pub fn write_summary(&self, markdown: &str) -> Result<(), EnvironmentError> {
         let end = markdown.floor_char_boundary(SUMMARY_MAX_BYTES - 1);
         self.append(
@@ -206,7 +208,7 @@ impl Environment {
         file.write_all(text).map_err(failed)
     }
 
-    /// `path` as the next step can use it: relative to the workspace.
+    /// Returns `path` for the next step: relative to the workspace.
     #[must_use]
     pub fn relative(path: &Path) -> String {
         path.components()
@@ -217,11 +219,11 @@ impl Environment {
     }
 }
 
-/// Names and values as the runner reads them from a file, each in a block of its own.
+/// Names and values in the format of the runner's files, each in a block of its own.
 fn blocks(values: &[(&str, String)]) -> String {
     let mut text = String::new();
     for (name, value) in values {
-        // SECURITY: the value cannot hold its own digest, so it cannot end the block early and add others.
+        // SECURITY: a value cannot contain its own digest, so it cannot end the block early and add others.
         let delimiter = format!("end_{}", Digest::of(value.as_bytes()).hex());
         // Writing to a string cannot fail.
         let _ = write!(text, "{name}<<{delimiter}\n{value}\n{delimiter}\n");

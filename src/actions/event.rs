@@ -1,7 +1,7 @@
-//! The event that started the run, as far as it decides which rights the job has.
+//! The event that started the run, if it decides which rights the job has.
 //!
 //! Source: GitHub's documentation, "Events that trigger workflows" (pull requests from forked repositories) and
-//! "Automating Dependabot with GitHub Actions": those runs get a token that only reads, and no OIDC token.
+//! "Automating Dependabot with GitHub Actions": those runs get a read-only token and no OIDC token.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use super::Environment;
 use super::environment::read_bounded;
 use crate::domain::TokenAbsence;
 
-/// The events that run with a fork's rights. `pull_request_target` runs with the base repository's.
+/// The events that run with a fork's rights. `pull_request_target` runs with those of the base repository.
 const OF_FORKS: [&str; 3] = [
     "pull_request",
     "pull_request_review",
@@ -32,7 +32,7 @@ struct PullRequest {
 
 #[derive(Deserialize)]
 struct Side {
-    /// Null where the fork was deleted meanwhile.
+    /// Null if the fork has been deleted.
     repo: Option<Repository>,
 }
 
@@ -42,7 +42,7 @@ struct Repository {
 }
 
 impl Environment {
-    /// Why the job has no OIDC token, where it has none. What cannot be read excuses nothing.
+    /// Returns the reason why the job has no OIDC token. An event that cannot be read gives no excuse.
     #[must_use]
     pub fn token_absence(&self) -> TokenAbsence {
         if self.variable("GITHUB_ACTOR") == Some(DEPENDABOT) {
@@ -51,7 +51,7 @@ impl Environment {
         self.fork().unwrap_or_default()
     }
 
-    /// The fork that the pull request of this run comes from.
+    /// Returns the fork that the pull request of this run comes from.
     fn fork(&self) -> Option<TokenAbsence> {
         let event = self.variable("GITHUB_EVENT_NAME")?;
         if !OF_FORKS.contains(&event) {

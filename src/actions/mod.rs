@@ -1,7 +1,7 @@
-//! The runner's side of things: where a run's strings come from and where its words go.
+//! The runner: the source of a run's strings and the destination of its output.
 //!
-//! The environment is read once and written once, here. This room knows GitHub's files and workflow commands, and that
-//! there may be a terminal or neither; it takes and returns plain strings and paths, and refuses to know what they mean.
+//! The environment is read once and written once, here. This room handles GitHub's files, workflow commands and
+//! terminals. It takes and returns plain strings and paths, and must not interpret them.
 
 mod arguments;
 mod commands;

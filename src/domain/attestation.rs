@@ -1,4 +1,4 @@
-//! How an index says that one of its children attests another.
+//! The `BuildKit` annotations that mark a child of an index as an attestation of another child.
 //!
 //! Source: `BuildKit`, "Attestation storage".
 
@@ -11,8 +11,9 @@ const TYPE: &str = "attestation-manifest";
 const DIGEST_KEY: &str = "vnd.docker.reference.digest";
 
 impl Descriptor {
-    /// Whether this child of an index is an attestation, and of what: its platform is unknown, and both annotations are
-    /// there. The caller still has to see that what it names is a platform child of the same index.
+    /// Returns the digest that this child of an index attests, if it is an attestation. Its platform must be unknown
+    /// and both annotations must be present. The caller still has to check that the digest is a platform child of the
+    /// same index.
     #[must_use]
     pub fn attests(&self) -> Option<Digest> {
         let unknown = self.platform.as_ref().is_some_and(Platform::is_unknown);
@@ -24,7 +25,7 @@ impl Descriptor {
         (unknown && marked).then_some(named)
     }
 
-    /// The same descriptor as the child of an index that attests `of`.
+    /// Returns this descriptor as the child of an index that attests `of`.
     #[must_use]
     pub fn attesting(self, of: &Digest) -> Self {
         Self {

@@ -14,11 +14,11 @@ pub struct Digest {
     hex: String,
 }
 
-/// A digest in the making, of content that passes in pieces.
+/// A digest in progress, for content that arrives in pieces.
 #[derive(Debug, Clone, Default)]
 pub struct Digester(Sha256);
 
-/// Why some text is not a digest.
+/// The error for a text that is not a digest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not a digest (`sha256:` and 64 lower-case hex digits)")]
 pub struct DigestError {
@@ -38,7 +38,7 @@ impl Digest {
         &self.hex
     }
 
-    /// The tag under which a registry without the referrers API lists what refers to this digest.
+    /// The referrers tag of this digest: a registry without the referrers API lists its referrers there.
     ///
     /// Source: OCI distribution specification, "Referrers Tag Schema".
     #[must_use]
@@ -46,13 +46,13 @@ impl Digest {
         super::Tag::known(format!("sha256-{}", self.hex))
     }
 
-    /// The tag under which cosign, up to version 2, keeps the signatures of this digest.
+    /// The digest tag under which cosign, up to version 2, stores the signatures of this digest.
     #[must_use]
     pub fn legacy_tag(&self) -> super::Tag {
         self.tag_beside("sig")
     }
 
-    /// The tag under which cosign, up to version 2, keeps what belongs to this digest: `sig`, `att` or `sbom`.
+    /// The digest tag under which cosign, up to version 2, stores what belongs to this digest: `sig`, `att` or `sbom`.
     #[must_use]
     pub fn tag_beside(&self, suffix: &'static str) -> super::Tag {
         super::Tag::known(format!("sha256-{}.{suffix}", self.hex))

@@ -1,4 +1,4 @@
-//! What a run says while it runs. Rooms emit events; one listener at the edge decides how they look.
+//! Events that a run emits while it runs. Rooms emit them; one listener at the edge decides how they are printed.
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -6,38 +6,39 @@ use std::time::{Duration, Instant};
 
 use super::{RequestTrace, Secret};
 
-/// The shortest text of a service's that is masked.
+/// The length of the shortest text from a service that is masked.
 const MASKED_MIN_CHARS: usize = 16;
-/// The digits of a digest.
+/// The number of hex digits in a digest.
 const HEX_MAX_CHARS: usize = 64;
-/// The characters of a token beside letters and digits. Source: RFC 6750, section 2.1.
+/// The characters that a token may contain beside letters and digits. Source: RFC 6750, section 2.1.
 const TOKEN_SIGNS: &str = "-._~+/=";
 
-/// One thing worth telling while a run is under way.
+/// One event to report while a run is under way.
 #[derive(Debug, Clone)]
 pub enum Event {
     /// Work that begins now, as a short noun phrase: `children`, `signatures`.
     Phase(String),
     /// Something that was done or found.
     Note(String),
-    /// Something the user should look at, though the run goes on.
+    /// Something that the user should check; the run continues.
     Warning(String),
-    /// Something failed and is tried again.
+    /// A failed operation that is retried.
     Retry {
-        /// What is tried again: `GET ghcr.io/o/r/manifests/v1`.
+        /// The operation: `GET ghcr.io/o/r/manifests/v1`.
         what: String,
-        /// Why: the status or the cause.
+        /// The reason: the status or the cause.
         why: String,
-        /// How long it waits before the next try.
+        /// The wait before the next attempt.
         wait: Duration,
     },
-    /// A secret that came up during the run (a registry token, an OIDC token) and must be masked before anything else is printed.
+    /// A secret that the run received (a registry token, an OIDC token). It must be masked before anything else is
+    /// printed.
     Mask(Secret),
-    /// A request has ended; told only where the run is traced.
+    /// A request that has ended; emitted only if the run is traced.
     Request(RequestTrace),
 }
 
-/// A handle on the run's one listener. Clones are cheap and speak to the same listener.
+/// A handle on the run's one listener. Clones are cheap and share the listener.
 #[derive(Clone)]
 pub struct Events {
     listener: Arc<dyn Fn(Event) + Send + Sync>,
@@ -47,7 +48,7 @@ pub struct Events {
 }
 
 impl Events {
-    /// Makes a handle on `listener`, which is called at once for each event, from whichever task it happens in.
+    /// Makes a handle on `listener`. It is called at once for each event, from the task that emits the event.
     pub fn new(listener: impl Fn(Event) + Send + Sync + 'static) -> Self {
         Self {
             listener: Arc::new(listener),
@@ -57,7 +58,7 @@ impl Events {
         }
     }
 
-    /// The same where `text` is known to everybody, and nothing of it is a secret.
+    /// Returns this handle with `text` as public text: no part of it is a secret.
     #[must_use]
     pub fn with_public(self, text: &str) -> Self {
         Self {
@@ -66,7 +67,7 @@ impl Events {
         }
     }
 
-    /// The same where each request is told of as well, with its time since `began`.
+    /// Makes a handle that also reports each request, with its time since `began`.
     pub fn traced(began: Instant, listener: impl Fn(Event) + Send + Sync + 'static) -> Self {
         Self {
             traced_from: Some(began),
@@ -74,27 +75,29 @@ impl Events {
         }
     }
 
-    /// When the run began, if its requests are to be told of.
+    /// The start of the run, if its requests are traced.
     #[must_use]
     pub fn traced_from(&self) -> Option<Instant> {
         self.traced_from
     }
 
-    /// A handle whose events nobody hears.
+    /// A handle whose events are dropped.
     #[must_use]
     pub fn silent() -> Self {
         Self::new(|_| ())
     }
 
-    /// Tells the listener.
+    /// Passes the event to the listener.
     pub fn emit(&self, event: Event) {
         (self.listener)(event);
     }
 
-    /// Masks a secret that a service sent, if it is of 16 or more characters that tokens have, and no public text.
+    /// Masks a secret that a service sent, unless it is short, part of a digest, or public text. It must have 16 or
+    /// more characters, all of them allowed in tokens.
     ///
-    /// SECURITY: the runner blanks every job output that holds a masked text. A token server whose token is `sha256`, a part
-    /// of a digest, or the name of a repository must not blank the outputs of the run. What users give is masked whatever it is.
+    /// SECURITY: the runner blanks every job output that contains a masked text. A token server may send `sha256`, a
+    /// part of a digest, or the name of a repository as its token. These must not blank the outputs of the run. Secrets
+    /// that users give are always masked.
     pub fn mask_sent(&self, secret: &Secret) {
         let text = secret.expose();
         let is_sign = |sign: char| sign.is_ascii_alphanumeric() || TOKEN_SIGNS.contains(sign);
@@ -106,7 +109,7 @@ impl Events {
         }
     }
 
-    /// Tells which work begins now.
+    /// Reports the work that begins now.
     pub fn phase(&self, name: impl Into<String>) {
         let name = name.into();
         if let Ok(mut phase) = self.phase.lock() {
@@ -115,23 +118,23 @@ impl Events {
         self.emit(Event::Phase(name));
     }
 
-    /// The work that began last: where a run was that is cut short.
+    /// The work that began last; it says where an interrupted run stopped.
     #[must_use]
     pub fn last_phase(&self) -> Option<String> {
         self.phase.lock().ok()?.clone()
     }
 
-    /// Tells of something that was done or found.
+    /// Reports something that was done or found.
     pub fn note(&self, text: impl Into<String>) {
         self.emit(Event::Note(text.into()));
     }
 
-    /// Tells of something the user should look at.
+    /// Reports something that the user should check.
     pub fn warn(&self, text: impl Into<String>) {
         self.emit(Event::Warning(text.into()));
     }
 
-    /// Tells that `what` failed because of `why` and is tried again after `wait`.
+    /// Reports that `what` failed because of `why` and is retried after `wait`.
     pub fn retry(&self, what: impl Into<String>, why: impl Into<String>, wait: Duration) {
         self.emit(Event::Retry {
             what: what.into(),

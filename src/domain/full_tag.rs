@@ -1,4 +1,4 @@
-//! A tag by its full name. A bare one says nothing where a run has several repositories.
+//! A tag by its full name. The bare name is ambiguous in a run with several repositories.
 
 use std::fmt;
 
@@ -7,14 +7,14 @@ use super::{ImageReference, Reference, Repository, Tag};
 /// A tag of a repository: `ghcr.io/octo-org/app:v1`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FullTag {
-    /// Where.
+    /// The repository.
     pub repository: Repository,
     /// The tag itself.
     pub tag: Tag,
 }
 
 impl FullTag {
-    /// What asks a registry for it.
+    /// The reference to this tag within its repository.
     #[must_use]
     pub fn reference(&self) -> Reference {
         Reference::Tag(self.tag.clone())
@@ -22,7 +22,7 @@ impl FullTag {
 }
 
 impl TryFrom<ImageReference> for FullTag {
-    /// The reference as it was, which names no tag.
+    /// The unchanged reference, if it names no tag.
     type Error = ImageReference;
 
     fn try_from(image: ImageReference) -> Result<Self, ImageReference> {

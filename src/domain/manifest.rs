@@ -1,4 +1,4 @@
-//! Manifests, indexes and descriptors. Bytes are kept exactly as received: a digest is only true of those.
+//! Manifests, indexes and descriptors. Bytes are kept exactly as received: a digest is only valid for those bytes.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,29 +11,30 @@ use serde_json::value::RawValue;
 use super::object::Object;
 use super::{Digest, MediaType, Platform};
 
-/// No index has more children, and no image more layers, that anything could be done with.
+/// The maximum number of children of an index, and of layers of an image. No usable manifest has more.
 const LIST_MAX: usize = 1000;
-/// No manifest has more names and texts: each takes many times its length to hold, however short it is.
+/// The maximum number of names and texts in a manifest. In memory each takes many times its length, however short it
+/// is.
 const TEXTS_MAX: usize = 65_536;
 
-/// The config of what needs none, and a blob like any other. Source: OCI image specification, `manifest.md`, "Guidance for
-/// an Empty Descriptor".
+/// The empty config, for manifests that need none; it is a blob like any other. Source: OCI image specification,
+/// `manifest.md`, "Guidance for an Empty Descriptor".
 pub const EMPTY_CONFIG: &[u8] = b"{}";
 
-/// A pointer from one document to another: what it is, its digest and its size.
+/// A pointer from one document to another: media type, digest and size.
 ///
-/// Source: OCI image specification, `descriptor.md`. Serialised with a fixed order of fields, which is the order in
-/// which the index that this program writes has them; fields that are absent are left out.
+/// Source: OCI image specification, `descriptor.md`. Fields are serialised in a fixed order, which this program's
+/// indexes have. Absent fields are left out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Descriptor {
-    /// The media type of what is pointed to.
+    /// The media type of the target.
     pub media_type: MediaType,
     /// Its digest.
     pub digest: Digest,
     /// Its size in bytes.
     pub size: u64,
-    /// What it runs on, for a child of an index.
+    /// The platform that it runs on, for a child of an index.
     #[serde(
         default,
         deserialize_with = "maybe_object",
@@ -50,19 +51,19 @@ pub struct Descriptor {
     /// The artifact type, for a referrer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artifact_type: Option<String>,
-    /// Other places to download it from.
+    /// Other places to download it from, as URLs.
     #[serde(
         default,
         deserialize_with = "null_is_empty",
         skip_serializing_if = "Vec::is_empty"
     )]
     pub urls: Vec<String>,
-    /// Its content, base64, embedded.
+    /// Its content, embedded as base64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<String>,
 }
 
-/// What a registry stores under a digest or a tag: the bytes, and what they say.
+/// A manifest that a registry stores under a digest or a tag: its bytes and its parsed fields.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Manifest {
     bytes: Vec<u8>,
@@ -76,30 +77,30 @@ pub struct Manifest {
 pub enum ManifestKind {
     /// An OCI index or a Docker manifest list.
     Index {
-        /// Its children, in its order.
+        /// Its children, in the order of the document.
         manifests: Vec<Descriptor>,
         /// The index's own annotations.
         annotations: BTreeMap<String, String>,
     },
     /// The manifest of an image or an artifact.
     Image {
-        /// The image config, or what an artifact has in its place.
+        /// The image config, or the blob that an artifact has in its place.
         config: Box<Descriptor>,
-        /// Layers, or an artifact's content.
+        /// The layers, or an artifact's content.
         layers: Vec<Descriptor>,
-        /// The artifact type, where one is given.
+        /// The artifact type, if one is given.
         artifact_type: Option<String>,
-        /// What it refers to.
+        /// The manifest that it refers to.
         subject: Option<Box<Descriptor>>,
         /// The manifest's own annotations.
         annotations: BTreeMap<String, String>,
     },
 }
 
-/// No version is longer.
+/// The maximum length of a version.
 const VERSION_MAX_BYTES: usize = 1024;
 
-/// The part of an image config that says what the image runs on.
+/// The part of an image config that states the platform and the version of the image.
 ///
 /// Source: OCI image specification, `config.md`; Docker's image config has the same names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,7 +112,7 @@ pub struct ImageConfig {
 }
 
 impl ImageConfig {
-    /// Reads a config. SECURITY: no more of it is held than is needed, however much others wrote in it.
+    /// Reads a config. SECURITY: only the needed fields are kept in memory, however large the rest is.
     pub fn parse(bytes: &[u8]) -> Result<Self, serde_json::Error> {
         Ok(Self {
             platform: serde_json::from_slice(bytes)?,
@@ -120,8 +121,8 @@ impl ImageConfig {
     }
 }
 
-/// The version that the label of an image config states, if it is there and text. Nothing in a config must be there, or be
-/// of any shape.
+/// Returns the version that the label of an image config states, if it is present and a text. Every part of a config
+/// may be absent or of another shape.
 #[must_use]
 pub fn version_label(config: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
@@ -145,19 +146,19 @@ pub fn version_label(config: &[u8]) -> Option<String> {
     Some(version).filter(|version| version.len() <= VERSION_MAX_BYTES)
 }
 
-/// Why some bytes are not a manifest that this program understands.
+/// The reason why some bytes are not a manifest that this program understands.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
-    /// Not JSON, or not of the shape that its media type promises.
+    /// The bytes are not JSON, or not of the shape that their media type requires.
     #[error("it is not a well-formed `{media_type}`")]
     Malformed {
-        /// What it should have been.
+        /// The expected media type.
         media_type: MediaType,
-        /// Where it goes wrong.
+        /// The parser's error, with its position.
         #[source]
         source: serde_json::Error,
     },
-    /// The document calls itself something else than the registry does.
+    /// The document states another media type than the registry does.
     #[error("the registry calls it `{served}`, the document calls itself `{written}`")]
     Disagreement {
         /// The registry's `Content-Type`.
@@ -165,7 +166,7 @@ pub enum ManifestError {
         /// The document's `mediaType`.
         written: MediaType,
     },
-    /// Not a kind of manifest that can be in an index.
+    /// The media type is not one that an index can contain.
     #[error(
         "its media type `{0}` is none of an OCI index, an OCI manifest, a Docker list, a Docker manifest"
     )]
@@ -188,7 +189,7 @@ struct Document {
 }
 
 impl Descriptor {
-    /// A descriptor with no more than the three fields that every one has.
+    /// Makes a descriptor with only the three fields that every descriptor has.
     #[must_use]
     pub fn new(media_type: MediaType, size: u64, digest: Digest) -> Self {
         Self {
@@ -203,7 +204,7 @@ impl Descriptor {
         }
     }
 
-    /// Whether it is content that registries need not hold, since it is to be had elsewhere.
+    /// True if registries need not store the content, since it is available elsewhere.
     ///
     /// Source: OCI image specification, `layer.md`, "Non-Distributable Layers"; Docker, `manifest-v2-2.md`.
     #[must_use]
@@ -214,7 +215,7 @@ impl Descriptor {
             || media_type.contains(".foreign.")
     }
 
-    /// Whether this is [`EMPTY_CONFIG`], which nobody need read to know it.
+    /// True if this is [`EMPTY_CONFIG`], whose content is known without a request.
     #[must_use]
     pub fn is_empty_config(&self) -> bool {
         self.size == 2 && self.digest == Digest::of(EMPTY_CONFIG)
@@ -222,8 +223,8 @@ impl Descriptor {
 }
 
 impl Manifest {
-    /// Reads `bytes` as what the registry's `Content-Type` says they are; a `mediaType` inside must agree, since a
-    /// document that two readers take for two things is an attack (OCI distribution specification, CVE-2021-41190).
+    /// Reads `bytes` as the media type in the registry's `Content-Type`. A `mediaType` inside must agree. A document
+    /// that two readers interpret differently is an attack (OCI distribution specification, CVE-2021-41190).
     pub fn parse(bytes: Vec<u8>, served: MediaType) -> Result<Self, ManifestError> {
         if !served.is_index() && !served.is_image() {
             return Err(ManifestError::Unsupported(served));
@@ -254,7 +255,7 @@ impl Manifest {
         }
         let missing = |field| malformed(serde::de::Error::missing_field(field));
         let kind = if served.is_index() {
-            // SPEC: `manifests` is required; some registries write `null` for none.
+            // SPEC: `manifests` is required; some registries write `null` for an empty list.
             ManifestKind::Index {
                 manifests: document.manifests.unwrap_or_default(),
                 annotations: document.annotations,
@@ -295,7 +296,7 @@ impl Manifest {
         &self.media_type
     }
 
-    /// What the document says.
+    /// The parsed fields of the document.
     #[must_use]
     pub fn kind(&self) -> &ManifestKind {
         &self.kind
@@ -329,7 +330,7 @@ impl Manifest {
     }
 }
 
-/// How many JSON strings are in `bytes`, names among them.
+/// Counts the JSON strings in `bytes`, names included.
 #[must_use]
 pub fn count_texts(bytes: &[u8]) -> usize {
     let (mut marks, mut is_escaped) = (0, false);
@@ -340,7 +341,7 @@ pub fn count_texts(bytes: &[u8]) -> usize {
     marks / 2
 }
 
-/// A list of objects within its bound; `None` for `null`, which Go's encoders write for an empty one.
+/// Reads a list of objects of limited length; `None` for `null`, which Go's encoders write for an empty list.
 fn short_list<'de, D, T>(deserializer: D) -> Result<Option<Vec<T>>, D::Error>
 where
     D: serde::Deserializer<'de>,
@@ -387,7 +388,7 @@ where
     Ok(object.map(|Object(one)| one))
 }
 
-/// Go's encoders write `null` for an empty list or map.
+/// Reads `null` as empty: Go's encoders write it for an empty list or map.
 fn null_is_empty<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: serde::Deserializer<'de>,
@@ -441,7 +442,7 @@ mod tests {
             );
             Manifest::parse(text.into_bytes(), MediaType::OciIndex)
         };
-        // Two names are the document's own.
+        // The document itself has two names.
         assert!(read(TEXTS_MAX / 2 - 1).is_ok());
         assert!(read(TEXTS_MAX / 2).is_err());
     }

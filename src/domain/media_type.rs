@@ -23,7 +23,7 @@ pub enum MediaType {
 }
 
 impl MediaType {
-    /// Every type that a registry is told is acceptable when a manifest is asked for.
+    /// Every media type that a request for a manifest accepts.
     pub const MANIFESTS: [Self; 4] = [
         Self::OciIndex,
         Self::OciManifest,
@@ -43,13 +43,13 @@ impl MediaType {
         }
     }
 
-    /// Whether it is an index or a manifest list.
+    /// True if it is an index or a manifest list.
     #[must_use]
     pub fn is_index(&self) -> bool {
         matches!(self, Self::OciIndex | Self::DockerList)
     }
 
-    /// Whether it is the manifest of a single image.
+    /// True if it is the manifest of a single image.
     #[must_use]
     pub fn is_image(&self) -> bool {
         matches!(self, Self::OciManifest | Self::DockerManifest)
@@ -57,7 +57,7 @@ impl MediaType {
 }
 
 impl From<&str> for MediaType {
-    /// Reads a media type; parameters such as `; charset=utf-8` are dropped and case is folded.
+    /// Reads a media type. Parameters such as `; charset=utf-8` are dropped and case is folded.
     fn from(text: &str) -> Self {
         let bare = text
             .split(';')
@@ -85,7 +85,7 @@ impl From<MediaType> for String {
 }
 
 impl fmt::Display for MediaType {
-    /// For people: not all of what somebody wrote in place of a media type.
+    /// Writes the media type for people, shortened if it is long: its author may have written any text.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut letters = self.as_str().chars();
         for letter in letters.by_ref().take(SHOWN_MAX_LETTERS) {

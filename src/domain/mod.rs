@@ -1,5 +1,5 @@
-//! The words of the trade: digests, references, manifests, platforms, secrets, and what a run has to say
-//! while it runs. No input or output happens here; every type is proof that its grammar was checked once.
+//! The vocabulary of the domain: digests, references, manifests, platforms, secrets, and the events of a run. No input
+//! or output happens here; every type is proof that its grammar was checked once.
 
 mod attestation;
 mod digest;

@@ -1,8 +1,8 @@
-//! JSON objects of which every reader makes the same thing, or none.
+//! JSON objects that every reader interprets in the same way; others are refused.
 //!
-//! SECURITY: a digest is compared, and then signed, by what this program reads in the bytes; others pull by what they
-//! read in them. Go's reader takes `Manifests` for `manifests`, and of both the last; serde would take an array for an
-//! object. A document that lives on such a difference is refused.
+//! SECURITY: this program compares and signs a digest by what it reads in the bytes. Clients pull by what they read
+//! there. Go's reader accepts `Manifests` for `manifests`, and uses the last if both exist. serde would accept an array
+//! for an object. A document that depends on such a difference is refused.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -11,7 +11,7 @@ use serde::de::value::{MapAccessDeserializer, StringDeserializer};
 use serde::de::{DeserializeSeed, Error, IntoDeserializer as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-/// Every name that means something in a manifest, a descriptor or a platform.
+/// Every name with a meaning in a manifest, a descriptor or a platform.
 const NAMES: [&str; 18] = [
     "annotations",
     "architecture",
@@ -54,7 +54,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     }
 }
 
-/// The fields of an object, each name looked at as it comes.
+/// The fields of an object; each name is checked when it is read.
 struct Spelled<A>(A);
 
 impl<'de, A: MapAccess<'de>> MapAccess<'de> for Spelled<A> {
@@ -84,8 +84,8 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Spelled<A> {
     }
 }
 
-/// A name as readers that do not care for case compare it: `ſ` and the Kelvin sign have ASCII letters for capitals or
-/// small ones. Source: Go, `encoding/json`, "foldName".
+/// Folds a name as readers do that ignore case: `ſ` and the Kelvin sign equal an ASCII letter in another case. Source:
+/// Go, `encoding/json`, "foldName".
 fn folded(name: &str) -> impl Iterator<Item = char> {
     name.chars().map(|letter| match letter {
         '\u{17f}' => 's',

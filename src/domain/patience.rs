@@ -1,27 +1,28 @@
-//! How long to wait, and how often to try: the retry policy of the inputs, read three ways.
+//! The retry policy of the inputs: the attempts, and the waits for three kinds of work.
 
 use std::time::Duration;
 
 /// The inputs `max-attempts`, `retry-delay` and `retry-max-delay`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Patience {
-    /// How many tries there are in all; at least 1.
+    /// The number of attempts in all; at least 1.
     pub max_attempts: u32,
-    /// The wait between two tries where the world needs time to settle (propagation, the verify gate).
+    /// The wait between two attempts if a state needs time to settle (propagation, the verify gate).
     pub delay: Duration,
-    /// No single wait is longer than this.
+    /// The longest single wait.
     pub max_delay: Duration,
 }
 
 impl Patience {
-    /// First wait of the exponential back-off after a transport fault: one second, or `delay` where that is shorter.
+    /// The first wait of the exponential back-off after a transport error: one second, or `delay` if that is shorter.
     #[must_use]
     pub fn transport_base(&self) -> Duration {
         self.delay.min(Duration::from_secs(1))
     }
 
-    /// How long Sigstore's services are tried at least: thirty times `delay`, which is 5 minutes by default; where no wait
-    /// may be as long as `delay`, thirty of the longest, or many short ones would be in it.
+    /// The minimum time for retries of requests to Sigstore's services. It is thirty times `delay`, 5 minutes by
+    /// default. If `max_delay` is shorter than `delay`, it is thirty times `max_delay`; otherwise it would contain many
+    /// short waits.
     #[must_use]
     pub fn sigstore_window(&self) -> Duration {
         self.delay.min(self.max_delay) * 30

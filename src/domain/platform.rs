@@ -1,17 +1,17 @@
-//! Platforms: what an image runs on, and the order in which an index lists them.
+//! The platforms that images run on, and the order in which an index lists them.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// No name of a system, an architecture or a version is longer.
+/// The maximum length of the name of a system, an architecture or a version.
 const WORD_MAX_BYTES: usize = 64;
 const FEATURES_MAX: usize = 16;
 
-/// What an image runs on. Two platforms are equal when all five fields are.
+/// The platform that an image runs on. Two platforms are equal if all five fields are equal.
 ///
-/// The variant is normalised on arrival: `arm64` without one is `arm64/v8`, which is the only one there is.
+/// The variant is normalised when it is parsed: `arm64` without a variant is `arm64/v8`, the only one that exists.
 /// Source: OCI image specification, `image-index.md`, "platform"; containerd's normalisation.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(from = "Spelling", into = "Spelling")]
@@ -22,20 +22,20 @@ pub struct Platform {
     pub architecture: String,
     /// `v7`, `v8`.
     pub variant: Option<String>,
-    /// The build of Windows that an image asks for.
+    /// The build of Windows that an image requires.
     pub os_version: Option<String>,
     /// `win32k`; sorted, without duplicates.
     pub os_features: Vec<String>,
 }
 
-/// Why some text is not a platform.
+/// The error for a text that is not a platform.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not a platform (`os/architecture`, `os/architecture/variant`)")]
 pub struct PlatformError {
     text: String,
 }
 
-/// Platform as descriptors and image configs spell it.
+/// A platform as descriptors and image configs spell it.
 #[derive(Clone, Serialize, Deserialize)]
 struct Spelling {
     architecture: String,
@@ -57,7 +57,7 @@ struct Spelling {
 }
 
 impl Platform {
-    /// Makes a platform of an operating system, an architecture and perhaps a variant.
+    /// Makes a platform from an operating system, an architecture and an optional variant.
     pub fn new(os: &str, architecture: &str, variant: Option<&str>) -> Self {
         let variant = variant.filter(|text| !text.is_empty());
         let variant = if architecture == "arm64" {
@@ -74,8 +74,9 @@ impl Platform {
         }
     }
 
-    /// Whether it names something that an image can run on, in words that can be compared and shown: letters, digits, `.`,
-    /// `_` and `-`, not too many. `unknown/unknown` is what builders give to what is no image.
+    /// True if it names a platform that an image can run on, in words that can be compared and printed. Words consist
+    /// of letters, digits, `.`, `_` and `-`, and their length and number are limited. `unknown/unknown` is not usable:
+    /// builders write it for content that is not an image.
     #[must_use]
     pub fn is_usable(&self) -> bool {
         let words = [&self.os, &self.architecture].into_iter();
@@ -86,7 +87,7 @@ impl Platform {
             && !self.is_unknown()
     }
 
-    /// Whether it is `unknown/unknown`, which builders give to what is no image, such as an attestation.
+    /// True if it is `unknown/unknown`, which builders write for content that is not an image, such as an attestation.
     #[must_use]
     pub fn is_unknown(&self) -> bool {
         self.os == "unknown" && self.architecture == "unknown"
@@ -144,7 +145,7 @@ fn is_word(text: &str) -> bool {
 }
 
 impl fmt::Display for Platform {
-    /// `linux/arm64/v8`; the version and the features of Windows follow in brackets.
+    /// Writes `linux/arm64/v8`; the version and the features of Windows follow in brackets.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}/{}", self.os, self.architecture)?;
         if let Some(variant) = &self.variant {

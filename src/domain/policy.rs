@@ -1,32 +1,33 @@
-//! Whose signature is asked for: an identity, an issuer, and what the certificate must say about the workflow.
+//! The policy for a signature: an identity, an issuer, and the required claims of the certificate about the workflow.
 
 use std::fmt;
 
 use regex::bytes::{Regex, RegexBuilder};
 
-/// The longest pattern that is read.
+/// The maximum length of a pattern.
 const PATTERN_MAX_BYTES: usize = 4096;
-/// The largest program a pattern may become.
+/// The maximum size of a compiled pattern.
 const PROGRAM_MAX_BYTES: usize = 1 << 20;
-/// Groups within groups; each takes stack while the pattern is compiled.
+/// The maximum nesting of groups; each level takes stack while the pattern is compiled.
 const NEST_MAX: u32 = 50;
 
-/// Whose signature counts.
+/// The requirements that a signature must meet.
 #[derive(Debug, Clone)]
 pub struct Policy {
     /// The certificate's subject.
     pub identity: Matcher,
-    /// The issuer that vouched for the subject.
+    /// The issuer that authenticated the subject.
     pub issuer: Matcher,
-    /// What the certificate must say about the workflow run; what is not given may be anything.
+    /// The claims about the workflow run that the certificate must contain; a claim that is not given may have any
+    /// value.
     pub github: GithubClaims,
 }
 
-/// What a certificate says about the GitHub workflow run that it was given to, or must say.
+/// The claims of a certificate about the GitHub workflow run that it was issued to, or the required claims.
 ///
-/// Fulcio writes these twice: into the extensions 1.3.6.1.4.1.57264.1.2 to .6, which are deprecated and which cosign's
-/// `--certificate-github-workflow-*` flags read, and into provider-neutral ones (.12 to .14 and .20). The old ones count
-/// where they are, as for cosign; the new ones stand in where they are not. The name has no successor.
+/// Fulcio writes these claims twice. The extensions 1.3.6.1.4.1.57264.1.2 to .6 are deprecated; cosign's
+/// `--certificate-github-workflow-*` flags read them. The provider-neutral extensions are .12 to .14 and .20. The old
+/// ones are used if present, as in cosign; otherwise the new ones are used. The name has no new extension.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct GithubClaims {
     /// `owner/name` of the repository.
@@ -41,12 +42,12 @@ pub struct GithubClaims {
     pub trigger: Option<String>,
 }
 
-/// A text, or a pattern that all of a text must match.
+/// A text, or a pattern that must match all of a text.
 #[derive(Debug, Clone)]
 pub enum Matcher {
-    /// This text.
+    /// One exact text.
     Exact(String),
-    /// A text that matches from its first to its last byte.
+    /// A pattern that must match from the first to the last byte.
     Pattern(Pattern),
 }
 
@@ -57,26 +58,26 @@ pub struct Pattern {
     anchored: Regex,
 }
 
-/// Why a text is not a pattern.
+/// The reason why a text is not a pattern.
 #[derive(Debug, thiserror::Error)]
 pub enum PatternError {
-    /// It is longer than any identity.
+    /// The text is longer than any identity.
     #[error("a pattern has at most {PATTERN_MAX_BYTES} bytes")]
     TooLong,
-    /// It is not a regular expression, or one that would grow too large.
+    /// The text is not a regular expression, or its program would be too large.
     #[error("`{text}` is not a regular expression that can be used")]
     Invalid {
         /// The text.
         text: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: regex::Error,
     },
 }
 
 impl Policy {
-    /// The policy that the same workflow meets, of the same repository, whichever ref it runs on. An identity that names no
-    /// ref stays as it is.
+    /// Returns the policy that the same workflow of the same repository meets at any ref. An identity that names no ref
+    /// stays unchanged.
     #[must_use]
     pub fn at_any_ref(&self) -> Self {
         let identity = match &self.identity {
@@ -101,12 +102,12 @@ impl Policy {
 }
 
 impl Matcher {
-    /// A pattern, anchored at both ends whether it says so or not.
+    /// Makes a pattern that is anchored at both ends, even if its text is not.
     pub fn pattern(text: &str) -> Result<Self, PatternError> {
         if text.len() > PATTERN_MAX_BYTES {
             return Err(PatternError::TooLong);
         }
-        // Without Unicode, as RE2: `\d` and `\w` are ASCII, and identities are too.
+        // Without Unicode, as in RE2: `\d` and `\w` are ASCII, and identities are too.
         let compile = |pattern: &str| {
             RegexBuilder::new(pattern)
                 .unicode(false)
@@ -118,7 +119,8 @@ impl Matcher {
                     source,
                 })
         };
-        // SECURITY: on its own first. `a)|(?:b` is none, and would break out of the group that anchors it.
+        // SECURITY: compile the text on its own first. `a)|(?:b` is not a pattern, but it would break out of the group
+        // that anchors it.
         compile(text)?;
         Ok(Self::Pattern(Pattern {
             text: text.to_owned(),
@@ -126,7 +128,7 @@ impl Matcher {
         }))
     }
 
-    /// Whether `text` is what is asked for.
+    /// True if `text` equals the text or matches the pattern.
     #[must_use]
     pub fn matches(&self, text: &str) -> bool {
         match self {

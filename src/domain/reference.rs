@@ -1,4 +1,4 @@
-//! Names of images: registry host, repository, tag, and the references that put them together.
+//! Names of images: registry host, repository, tag, and the references that combine them.
 //!
 //! Grammar: OCI distribution specification, "Pulling manifests"; short names as Docker reads them.
 
@@ -22,51 +22,51 @@ pub struct Repository {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tag(String);
 
-/// What names a manifest within a repository.
+/// The name of a manifest within a repository.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reference {
-    /// By tag, which can move.
+    /// A tag, which can move.
     Tag(Tag),
-    /// By digest, which cannot.
+    /// A digest, which cannot move.
     Digest(Digest),
 }
 
-/// A repository, and perhaps what is meant in it: `ghcr.io/o/r`, `ghcr.io/o/r:v1`, `ghcr.io/o/r@sha256:…`.
-/// Where both a tag and a digest are given, the digest counts.
+/// A repository with an optional tag or digest: `ghcr.io/o/r`, `ghcr.io/o/r:v1`, `ghcr.io/o/r@sha256:…`. If both a tag
+/// and a digest are given, the digest is used.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ImageReference {
-    /// Where.
+    /// The repository.
     pub repository: Repository,
-    /// What, where that is said.
+    /// The tag or the digest, if one is given.
     pub reference: Option<Reference>,
 }
 
-/// Why some text names no image or tag.
+/// The error for a text that names no image or tag.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReferenceError {
-    /// Not a tag.
+    /// The text is not a tag.
     #[error(
         "`{0}` is not a tag (letters, digits, `_`, `.`, `-`; at most 128; not `.` or `-` first)"
     )]
     Tag(String),
-    /// Not a repository.
+    /// The text is not a repository.
     #[error(
         "`{0}` is not a repository (`registry/name`, in lower case, such as `ghcr.io/octo-org/app`)"
     )]
     Repository(String),
-    /// Not a digest after `@`.
+    /// The text after `@` is not a digest.
     #[error(transparent)]
     Digest(#[from] super::DigestError),
 }
 
 impl Host {
-    /// Whether this is Docker Hub, which goes by several names.
+    /// True if this is Docker Hub, which has several names.
     #[must_use]
     pub fn is_docker_hub(&self) -> bool {
         self.0 == "docker.io"
     }
 
-    /// The host that answers the registry protocol: Docker Hub's is not the one in its references.
+    /// The host that serves the registry protocol. For Docker Hub it differs from the host in references.
     #[must_use]
     pub fn api(&self) -> &str {
         if self.is_docker_hub() {
@@ -76,7 +76,7 @@ impl Host {
         }
     }
 
-    /// Whether it is this machine: `localhost` and its subdomains, 127.0.0.0/8, `[::1]`.
+    /// True if it is this machine: `localhost` and its subdomains, 127.0.0.0/8, `[::1]`.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
         let name = self.name();
@@ -137,7 +137,7 @@ impl Repository {
 }
 
 impl Tag {
-    /// A tag whose grammar is known to hold since it is made here, such as a digest's fallback tag.
+    /// Makes a tag from a text that is valid by construction, such as the referrers tag of a digest.
     pub(super) fn known(text: String) -> Self {
         Self(text)
     }
@@ -194,7 +194,7 @@ impl FromStr for Repository {
     fn from_str(text: &str) -> Result<Self, ReferenceError> {
         let refused = || ReferenceError::Repository(text.chars().take(300).collect());
         let (first, rest) = text.split_once('/').ok_or_else(refused)?;
-        // As Docker reads it: the first part is a host when it looks like one, else the image is on Docker Hub.
+        // Docker's rule: the first part is a host if it looks like one, else the image is on Docker Hub.
         let looks_like_host = first.contains(['.', ':']) || first == "localhost";
         let (host, path) = if looks_like_host {
             (first, rest)
@@ -290,7 +290,7 @@ impl fmt::Display for ImageReference {
     }
 }
 
-/// `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*`, the specification's grammar of one part of a name.
+/// Matches `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*`, the specification's grammar of one part of a name.
 fn is_path_part(part: &str) -> bool {
     let alphanumeric = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let ends = part.bytes().next().is_some_and(alphanumeric)

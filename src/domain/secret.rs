@@ -1,13 +1,13 @@
-//! Strings that must not be shown.
+//! Strings that must not be printed.
 
 use std::fmt;
 
-/// A password or token. Its `Debug` and `Display` print `***`; only [`Secret::expose`] gives the text.
+/// A password or token. Its `Debug` and `Display` print `***`; only [`Secret::expose`] returns the text.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Takes a text into custody.
+    /// Wraps a text that must not be printed.
     #[must_use]
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())

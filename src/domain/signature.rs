@@ -1,13 +1,13 @@
-//! The two shapes in which a signature of an image is stored.
+//! The two formats in which a registry stores a signature of an image.
 
 use std::fmt;
 
-/// How a signature is stored beside what it signs.
+/// The format of a signature in a registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SignatureFormat {
-    /// A Sigstore bundle, in a manifest that refers to the image; what cosign 3 writes.
+    /// A Sigstore bundle, in a manifest that refers to the image; cosign 3 writes it.
     Bundle,
-    /// A layer of the manifest under the tag `sha256-….sig`; what cosign wrote up to version 2.
+    /// A layer of the manifest under the tag `sha256-….sig`; cosign wrote it up to version 2.
     Legacy,
 }
 

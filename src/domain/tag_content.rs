@@ -1,10 +1,10 @@
-//! What a tag holds: a manifest, or something else that somebody has put there.
+//! The content of a tag: a manifest, or something else that somebody has pushed there.
 
 use std::error::Error;
 
 use super::{Digest, Manifest};
 
-/// The words of a parser quote what it could not read, to any length.
+/// The maximum length of a reason. A parser's message quotes its input, which can have any length.
 const REASON_MAX_LETTERS: usize = 300;
 
 /// The content of a tag, read whole.
@@ -12,15 +12,16 @@ const REASON_MAX_LETTERS: usize = 300;
 pub enum TagContent {
     /// A manifest.
     Manifest(Manifest),
-    /// No manifest that this program can use, whoever reads it: it is nobody's index, and nothing of ours.
+    /// Content that is not a manifest that this program can use. It counts as no index, and as nothing that this
+    /// program wrote.
     Unusable(Unusable),
 }
 
-/// Content that came, under the digest that the registry states, and cannot be used.
+/// Content that a registry served with the digest that it states, and that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unusable {
     digest: Digest,
-    /// What it is not.
+    /// The expected kind of content.
     kind: &'static str,
     reason: String,
 }
@@ -52,7 +53,7 @@ impl From<Manifest> for TagContent {
 }
 
 impl Unusable {
-    /// Content that cannot be used because of `error`.
+    /// Makes unusable content with `error` as its reason.
     #[must_use]
     pub fn new(digest: Digest, error: &dyn Error) -> Self {
         let mut reason = error.to_string();
@@ -62,7 +63,7 @@ impl Unusable {
         Self::because(digest, "manifest", reason)
     }
 
-    /// Content that is no list, for this reason.
+    /// Makes unusable content that is not a list, for this reason.
     #[must_use]
     pub fn no_list(digest: Digest, reason: impl Into<String>) -> Self {
         Self::because(digest, "list", reason.into())
@@ -86,7 +87,7 @@ impl Unusable {
         &self.digest
     }
 
-    /// Why it cannot be used, as part of a sentence about it.
+    /// The reason why it cannot be used, as part of a sentence.
     #[must_use]
     pub fn text(&self) -> String {
         format!("it is no {} that can be used: {}", self.kind, self.reason)

@@ -1,25 +1,25 @@
-//! Why a job has no OIDC token.
+//! The reasons why a job has no OIDC token.
 
-/// Why a job has no OIDC token: who started it decides that, or nobody asked for one.
+/// The reason why a job has no OIDC token: the trigger of the run excludes one, or the job requests none.
 #[derive(Debug, Clone, Default, PartialEq, Eq, thiserror::Error)]
 pub enum TokenAbsence {
-    /// It runs for a pull request from a fork.
+    /// The run is for a pull request from a fork.
     #[error("a pull request from a fork{} gets none", name_text(.0.as_deref()))]
     Fork(
-        /// Which; nothing where it was deleted meanwhile.
+        /// The fork; `None` if it was deleted meanwhile.
         Option<String>,
     ),
-    /// Dependabot started it.
+    /// Dependabot started the run.
     #[error("a run that Dependabot started gets none")]
     Dependabot,
-    /// The workflow does not ask for one, or this is not GitHub.
+    /// The workflow does not request a token, or this is not GitHub.
     #[default]
     #[error("the job has not asked for one")]
     NotAsked,
 }
 
 impl TokenAbsence {
-    /// Whether the workflow cannot help it.
+    /// True if the workflow cannot change it.
     #[must_use]
     pub fn is_excused(&self) -> bool {
         match self {

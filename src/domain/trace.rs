@@ -1,22 +1,22 @@
-//! What is told of each request where the input `trace` asks for it.
+//! The report of each request when the input `trace` enables it.
 
 use std::fmt;
 use std::time::Duration;
 
-/// One request that has ended, with an answer or without.
+/// One request that has ended, with or without a response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestTrace {
-    /// When it left, counted from the beginning of the run.
+    /// The time when it was sent, since the start of the run.
     pub start: Duration,
-    /// How long it took until the last byte of its answer.
+    /// The time until the last byte of its response.
     pub duration: Duration,
     /// `GET`, `HEAD`, …
     pub method: String,
-    /// Who was asked: host, and port where it is not the usual one.
+    /// The host, and the port if it is not the default.
     pub host: String,
-    /// For what, without the query: that of a storage is a signature, that of a token server may be anything.
+    /// The path without the query: a storage's query is a signature, and a token server's query may be anything.
     pub path: String,
-    /// The status; `None` where no whole answer came, or nobody waited for it any longer.
+    /// The status; `None` if no complete response arrived, or the request was dropped.
     pub status: Option<u16>,
 }
 

@@ -1,11 +1,11 @@
-//! Text that others wrote, with every character spelled out that does not show itself or turns the text around it about.
+//! Text from others, with every character escaped that is invisible or changes the direction of the text around it.
 //!
-//! A registry's message, an annotation or an identity may hold them, to read as something that it is not: `v1\u{202e}0.1v`
-//! looks like `v1v1.0`. See Unicode Technical Report 36, and CVE-2021-42574.
+//! A registry's message, an annotation or an identity may contain such characters to look like another text.
+//! `v1\u{202e}0.1v` looks like `v1v1.0`. See Unicode Technical Report 36, and CVE-2021-42574.
 
 use std::fmt::Write as _;
 
-/// Spells out, as `\u{202e}`, what cannot be seen: control characters, those that change the direction of the text, and
+/// Escapes invisible characters as `\u{202e}`: control characters, those that change the direction of the text, and
 /// those without a width. Tabs and line ends stay.
 #[must_use]
 pub fn visible(text: &str) -> String {
@@ -21,8 +21,8 @@ pub fn visible(text: &str) -> String {
     shown
 }
 
-/// The category Cf and what else has neither width nor ink (Unicode 16: `Default_Ignorable_Code_Point`), and the two
-/// separators that end a line for some readers alone.
+/// True for the category Cf and other characters with neither width nor ink (Unicode 16:
+/// `Default_Ignorable_Code_Point`). True also for the two separators that end a line for some readers only.
 fn is_hidden(letter: char) -> bool {
     if letter.is_control() {
         return !matches!(letter, '\t' | '\n');

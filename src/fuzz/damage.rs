@@ -1,9 +1,9 @@
-//! The damage that is done to documents.
+//! The damage done to documents.
 
 use fastrand::Rng;
 use serde_json::Value;
 
-/// What means something to some grammar.
+/// Tokens with a meaning in some grammar.
 const TOKENS: &[&str] = &[
     "\"",
     "\\",
@@ -59,7 +59,7 @@ const TOKENS: &[&str] = &[
     "\u{30}\u{80}",
 ];
 
-/// What is nested without end.
+/// Openings that are repeated for deep nesting.
 const NESTS: &[&str] = &[
     "[",
     "{\"a\":",
@@ -73,7 +73,7 @@ const NESTS: &[&str] = &[
     "'",
 ];
 
-/// Damages bytes, perhaps with a piece of another seed.
+/// Damages bytes, sometimes with a piece of another seed.
 pub(super) fn damage(rng: &mut Rng, bytes: &mut Vec<u8>, seeds: &[Vec<u8>]) {
     let at = rng.usize(..=bytes.len());
     let end = (at + rng.usize(..=32)).min(bytes.len());
@@ -121,7 +121,7 @@ pub(super) fn damage(rng: &mut Rng, bytes: &mut Vec<u8>, seeds: &[Vec<u8>]) {
     }
 }
 
-/// Puts something strange somewhere.
+/// Replaces one value at a random place by a strange one.
 pub(super) fn damage_json(rng: &mut Rng, value: &mut Value) {
     let goes_down = rng.u8(..6) > 0;
     match value {

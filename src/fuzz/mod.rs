@@ -1,8 +1,8 @@
-//! Every parser of outside text, fed with damaged documents: it must end soon, must not panic, and what it accepts must come
-//! back from its own printer. A file that reads outside text and is not in the table fails a test.
+//! Fuzzing of every parser of outside text, with damaged documents. A parser must end soon and must not panic. Accepted
+//! input must survive printing and parsing. A file that reads outside text and is not in the table fails a test.
 //!
-//! Damage is done to valid documents, to their bytes and to their JSON, from seeds that are counted: the same run is the
-//! same documents. `FUZZ_SECONDS` says how long each parser is fed; by itself a sample is taken.
+//! Valid documents are damaged in their bytes and in their JSON. The seeds are counted, so every run makes the same
+//! documents. `FUZZ_SECONDS` sets the time for each parser; the default is a sample.
 
 mod damage;
 mod table;
@@ -19,25 +19,25 @@ use serde_json::Value;
 use damage::{damage, damage_json};
 use table::parsers;
 
-/// No document is made longer than this.
+/// The length limit of a document.
 const LENGTH_MAX: usize = 64 * 1024;
-/// No parser may take longer over one, though it is not optimized and its machine is busy.
+/// The time limit for one document, for an unoptimized parser on a busy machine.
 const SLOWEST: Duration = Duration::from_secs(10);
 
 /// A parser of outside text.
 pub(crate) struct Parser {
     pub(crate) name: &'static str,
-    /// The file that it is in.
+    /// The source file of the parser.
     pub(crate) file: &'static str,
     /// Valid documents.
     pub(crate) seeds: Vec<Vec<u8>>,
-    /// Says whether it was accepted, and panics where an accepted one does not hold what it must.
+    /// Reports whether a document was accepted. Panics if an accepted one breaks a rule.
     pub(crate) accepts: Accepts,
 }
 
 type Accepts = Box<dyn Fn(&[u8]) -> bool + Send + Sync>;
 
-/// A parser of text; what is no text is nothing to it.
+/// Makes a parser of text. Bytes that are not text are not accepted.
 pub(crate) fn of_text(
     name: &'static str,
     file: &'static str,
@@ -52,7 +52,7 @@ pub(crate) fn of_text(
     }
 }
 
-/// A parser of bytes.
+/// Makes a parser of bytes.
 pub(crate) fn of_bytes(
     name: &'static str,
     file: &'static str,
@@ -67,7 +67,7 @@ pub(crate) fn of_bytes(
     }
 }
 
-/// What came of a parser.
+/// The result of feeding a parser.
 #[derive(Default)]
 struct Fed {
     documents: u64,
@@ -111,7 +111,7 @@ fn feed(parser: &Parser, time: Duration) -> Fed {
     fed
 }
 
-/// The document of this number: first the seeds as they are, then damaged ones.
+/// Returns the document with this number: first the seeds as they are, then damaged ones.
 fn document(parser: &Parser, number: u64) -> Vec<u8> {
     let mut rng = Rng::with_seed(number);
     let seeds = &parser.seeds;
@@ -246,7 +246,7 @@ fn fuzz_leaves_no_parser_out() {
     ));
 }
 
-/// How text is read here.
+/// The patterns by which code that reads text is found.
 const READS: &[&str] = &[
     "json::from_slice(",
     "json::from_slice::",
@@ -264,7 +264,7 @@ const READS: &[&str] = &[
     "pem_slice_iter",
 ];
 
-/// Files whose reading is part of another's, or of what is our own.
+/// Files that only read parts of a document that another file has read, or text of our own.
 const EXCUSED: &[(&str, &str)] = &[
     (
         "src/plan/differences.rs",

@@ -1,4 +1,4 @@
-//! The table of parsers that are fed; those that only their own room sees are in that room's tests.
+//! The table of fuzzed parsers. Parsers that are private to a room are listed in that room's tests.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
@@ -20,7 +20,7 @@ const INDEX: &str = r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image
 const IMAGE: &str = r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","artifactType":"a/b","config":{"mediaType":"application/vnd.oci.image.config.v1+json","size":2,"digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","data":"e30="},"layers":[{"mediaType":"a/b","size":1,"digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","urls":["https://x.test"]}],"subject":{"mediaType":"a/b","size":1,"digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"}}"#;
 const RECORD: &str = r#"{"schema":1,"images":[{"image":"ghcr.io/o/r","digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","media_type":"application/vnd.oci.image.index.v1+json","platforms":[],"attestations":[],"tags":[],"signatures":[]}]}"#;
 
-/// All of them.
+/// Returns all parsers.
 pub(super) fn parsers() -> Vec<Parser> {
     let mut parsers = words();
     parsers.extend(documents());
@@ -31,7 +31,7 @@ pub(super) fn parsers() -> Vec<Parser> {
     parsers
 }
 
-/// Whether `text` is read; if so, what is printed of it must be read as the same.
+/// True if `text` can be parsed. Its printed form must then parse to an equal value.
 fn comes_back<T: std::str::FromStr + std::fmt::Display + PartialEq>(text: &str) -> bool {
     let Ok(read) = text.parse::<T>() else {
         return false;
@@ -238,13 +238,13 @@ fn event() -> Parser {
     let seed = r#"{"pull_request":{"head":{"repo":{"full_name":"a/b"}},"base":{"repo":{"full_name":"o/r"}}}}"#;
     let seeds = vec![seed.as_bytes().to_vec()];
     of_bytes("event", "src/actions/event.rs", seeds, move |bytes| {
-        // The folder lives as long as what is written into it.
+        // The closure owns the folder, so that the file stays in place.
         std::fs::write(folder.path().join("event.json"), bytes).unwrap();
         environment.token_absence().is_excused()
     })
 }
 
-/// A folder in the OCI layout, of which one file is damaged.
+/// A folder in the OCI layout with one damaged file.
 fn layout(name: &'static str, file: &'static str, damaged: &'static str, seed: &str) -> Parser {
     let folder = tempfile::tempdir().unwrap();
     let blobs = folder.path().join("blobs/sha256");
@@ -263,14 +263,14 @@ fn layout(name: &'static str, file: &'static str, damaged: &'static str, seed: &
         };
         let digest: Digest = format!("sha256:{hex}").parse().unwrap();
         let read = layout.manifest(&digest);
-        // What has another digest than its name is nothing.
+        // Content whose digest differs from its file name is not returned.
         assert!(!matches!(&read, Ok(Some(manifest)) if *manifest.digest() != digest));
         let _ = (layout.image(None).is_ok(), layout.referrers(&digest).len());
         true
     })
 }
 
-/// Each input by itself, beside others that are right.
+/// Each input alone, beside other valid inputs.
 fn inputs() -> Vec<Parser> {
     let list = format!("{DIGEST}\nghcr.io/o/r@{DIGEST}, {DIGEST}\n# x");
     [

@@ -1,4 +1,4 @@
-//! Bodies, read within a bound: a server's `Content-Length` is a claim, what arrives is counted.
+//! Reads bodies up to a limit. `Content-Length` is only a claim, so the bytes that arrive are counted.
 
 use super::{HttpError, Response};
 
@@ -18,14 +18,15 @@ pub async fn read(response: Response, limit: u64) -> Result<Vec<u8>, HttpError> 
     }
 }
 
-/// Reads the first `limit` bytes of the body of `response` and leaves the rest: enough for the text of an error.
+/// Reads the first `limit` bytes of the body of `response` and ignores the rest. That is enough for the text of an
+/// error.
 pub async fn read_start(response: Response, limit: u64) -> Result<Vec<u8>, HttpError> {
     Ok(read_until(response, limit).await?.0)
 }
 
 async fn read_until(mut response: Response, limit: u64) -> Result<(Vec<u8>, bool), HttpError> {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    // What is announced, and no more than that: growing step by step would take up to twice the space.
+    // Reserve the announced length, up to the limit: growing step by step would take up to twice the memory.
     let announced = response.content_length().unwrap_or_default();
     let mut body = Vec::with_capacity(usize::try_from(announced).unwrap_or(limit).min(limit));
     let broken = |unanswered| HttpError::Broken(Box::new(unanswered));
@@ -47,7 +48,7 @@ mod tests {
     use super::*;
 
     fn response(body: &'static str) -> Response {
-        // A body made of a stream has no length in advance, as with chunked encoding.
+        // A body made from a stream has no length in advance, as with chunked encoding.
         let chunks = futures_util::stream::iter(
             body.as_bytes()
                 .chunks(3)

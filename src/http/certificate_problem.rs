@@ -1,34 +1,35 @@
-//! Why a server's certificate is not accepted, in plain words, as far as the cure differs.
+//! Describes why a server's certificate is not accepted. Each reason that needs a different fix is a variant of its
+//! own.
 
 use jiff::Timestamp;
 use rustls::CertificateError;
 
-/// Names in a foreign certificate are shown up to here.
+/// The number of names in a foreign certificate that are printed.
 const NAMES_SHOWN: usize = 5;
-/// rustls hands webpki's own error on, of a type that cannot be named here.
+/// The name of a webpki error that rustls passes on. Its type cannot be named here.
 const CA_AS_END_ENTITY: &str = "CaUsedAsEndEntity";
 
 /// The reason why a certificate is not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CertificateProblem {
-    /// No authority that is trusted issued it.
+    /// No trusted authority issued the certificate.
     #[error("its certificate is by an authority that is not trusted here")]
     UnknownAuthority,
-    /// It has ended.
+    /// The certificate has expired.
     #[error("its certificate ended{}", when(.0.as_ref()))]
     Ended(Option<Timestamp>),
-    /// It has not begun.
+    /// The certificate is not valid yet.
     #[error("its certificate begins only{}", when(.0.as_ref()))]
     NotBegun(Option<Timestamp>),
-    /// It is for other names than the one that was asked for.
+    /// The certificate is for other names than the requested one.
     #[error("its certificate is for {}", names(.0))]
     OtherName(Vec<String>),
-    /// It is the certificate of an authority, which may issue certificates and not serve with its own.
+    /// The certificate is that of an authority, which may issue certificates but may not serve with its own.
     #[error(
         "its certificate is itself an authority's (`CA:TRUE`), with which no server may answer"
     )]
     IsAuthority,
-    /// Anything else, in the TLS library's words.
+    /// Any other reason, in the TLS library's words.
     #[error("its certificate is not accepted: {0}")]
     Other(String),
 }
@@ -43,7 +44,7 @@ impl CertificateProblem {
             let seconds = i64::try_from(time.as_secs()).ok()?;
             Timestamp::from_second(seconds).ok()
         };
-        // SECURITY: nothing is decided by this but words; the connection was refused already.
+        // SECURITY: this chooses only the message. The connection has already been refused.
         match error {
             CertificateError::UnknownIssuer => Self::UnknownAuthority,
             CertificateError::Expired => Self::Ended(None),
@@ -61,7 +62,7 @@ impl CertificateProblem {
         }
     }
 
-    /// What to do about it, for the server `host`.
+    /// Returns the fix for this problem, for the server `host`.
     #[must_use]
     pub fn cure(&self, host: &str) -> String {
         match self {
@@ -164,7 +165,7 @@ mod tests {
         ] {
             assert_eq!(CertificateProblem::of(&error).to_string(), text);
         }
-        // The library has two of some, and says in one of them alone when, and for whom.
+        // The library has two variants of some errors. Only one of them contains the time or the names.
         for (error, problem) in [
             (CertificateError::Expired, CertificateProblem::Ended(None)),
             (

@@ -1,4 +1,4 @@
-//! Whom the client trusts beside the public authorities: the certificates that a user gives.
+//! Certificate authorities that a user adds to the public ones.
 
 use rustls::RootCertStore;
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
@@ -7,41 +7,41 @@ use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 #[derive(Debug, Clone, Default)]
 pub struct Certificates(Vec<CertificateDer<'static>>);
 
-/// Why some text holds no usable certificate authority.
+/// The reason why a text contains no usable certificate authority.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
-    /// No `BEGIN CERTIFICATE` anywhere.
+    /// The text contains no `BEGIN CERTIFICATE`.
     #[error("there is no PEM certificate in it (`-----BEGIN CERTIFICATE-----`)")]
     Empty,
-    /// Text that starts like PEM and goes wrong.
+    /// The text starts like PEM but is malformed.
     #[error("certificate number {number} is not well-formed PEM")]
     Pem {
-        /// Which one, counted from 1.
+        /// The position of the certificate, counted from 1.
         number: usize,
-        /// What is wrong.
+        /// The PEM parser's error.
         #[source]
         source: rustls::pki_types::pem::Error,
     },
-    /// PEM of something that is no X.509 certificate.
+    /// The PEM content is not an X.509 certificate.
     #[error("certificate number {number} is not a usable X.509 certificate")]
     Unusable {
-        /// Which one, counted from 1.
+        /// The position of the certificate, counted from 1.
         number: usize,
-        /// What is wrong.
+        /// The TLS library's error.
         #[source]
         source: rustls::Error,
     },
 }
 
 impl Certificates {
-    /// Reads all certificates in `pem`, of which there must be one at least.
+    /// Reads all certificates in `pem`, which must contain at least one.
     pub fn parse(pem: &str) -> Result<Self, CertificateError> {
         let mut certificates = Self::default();
         certificates.add(pem)?;
         Ok(certificates)
     }
 
-    /// Adds all certificates in `pem`, of which there must be one at least.
+    /// Adds all certificates in `pem`, which must contain at least one.
     pub fn add(&mut self, pem: &str) -> Result<(), CertificateError> {
         let mut found = Vec::new();
         for (index, parsed) in CertificateDer::pem_slice_iter(pem.as_bytes()).enumerate() {
@@ -58,22 +58,23 @@ impl Certificates {
         Ok(())
     }
 
-    /// How many there are.
+    /// Returns the number of certificates.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there are none.
+    /// True if there are no certificates.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Every authority that is trusted: the public ones that are built in, those of this machine if it has any, these.
+    /// Returns every trusted authority: the built-in public ones, the machine's own if it has any, and these.
     ///
-    /// Built in, since an image made from nothing has none; the machine's, since a company adds its own there. One
-    /// that rustls cannot read is left out: old stores hold such, and reqwest would refuse to build a client at all.
+    /// The public ones are built in because an image made from nothing has none. The machine's are added because
+    /// companies install their own authorities there. Those that rustls cannot read are left out: old stores contain
+    /// such certificates, and reqwest would refuse to build a client.
     pub(super) fn with_public_ones(&self) -> Vec<reqwest::Certificate> {
         let native = rustls_native_certs::load_native_certs().certs;
         webpki_root_certs::TLS_SERVER_ROOT_CERTS

@@ -1,4 +1,4 @@
-//! The one client, and how it is set up.
+//! The HTTP client and its settings.
 
 use std::time::Duration;
 
@@ -7,50 +7,52 @@ use reqwest::{Method, Request, RequestBuilder, Url};
 use super::{Certificates, HttpError, Proxies, Response, Unanswered, cause_text};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a server may be silent, before its answer and within it.
+/// The longest silence of a server, before its response and within it.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long an upload may stand still. Longer than a download may, so that the side that stalls is the one named.
+/// The longest time that an upload may stand still. It is longer than the limit for downloads, so that the error names
+/// the side that stalls.
 pub const STALL_TIMEOUT: Duration = Duration::from_mins(1);
-/// HTTP/2: how often a connection that has requests under way is asked whether it lives (PING). Without that, one whose other
-/// end has died is taken for every retry.
+/// HTTP/2: the interval between PINGs on a connection with open requests. Without PINGs, every retry would use a
+/// connection whose other end is dead.
 const PING_INTERVAL: Duration = Duration::from_secs(10);
-/// How long an answer to a PING may take. It may wait behind all of an upload that a slow line has taken in, so that it has as long
-/// as an upload may stand still.
+/// The longest wait for the response to a PING. A PING may wait behind a whole upload on a slow line. Interval and
+/// timeout together are therefore as long as an upload may stand still.
 const PING_TIMEOUT: Duration = STALL_TIMEOUT.saturating_sub(PING_INTERVAL);
 
-/// HTTP/2: how much of one body may come in before it is read. All bodies of a host share one connection: what waits there
-/// to be read must leave room for the others, or nothing moves any more.
+/// HTTP/2: the most bytes of one body that may arrive before it is read. All bodies of a host share one connection.
+/// Unread bytes must leave room for the other bodies, or the connection stalls.
 const STREAM_WINDOW_BYTES: u32 = 1 << 20;
-/// HTTP/2: how many bodies of one host may wait to be read: as many requests as are under way there at once, and as many
-/// copies of blobs.
+/// HTTP/2: the number of bodies of one host that may wait unread. That is one for each concurrent request, and as many
+/// again for copies of blobs.
 const UNREAD_BODIES_MAX: u32 = 16;
 const CONNECTION_WINDOW_BYTES: u32 = STREAM_WINDOW_BYTES * UNREAD_BODIES_MAX;
-/// HTTP/2: as much as the library takes over HTTP/1.1.
+/// HTTP/2: the limit for headers, equal to the library's limit for HTTP/1.1.
 const HEADERS_MAX_BYTES: u32 = 8192 + 4096 * 100;
 
-/// The client that all rooms share, so that they share its connections.
+/// The HTTP client that all modules share, together with its connections.
 ///
-/// It follows no redirect (who may be redirected where is for the caller to say), and trusts the public authorities, this
-/// machine's and those that it is given.
+/// It follows no redirects: the caller decides which redirects are allowed. It trusts the public authorities, the
+/// machine's and the given ones.
 #[derive(Debug, Clone)]
 pub struct Client {
     inner: reqwest::Client,
-    /// How long a server may be silent, before its answer and within it. Not left to reqwest, which counts the time that a
-    /// request's body takes to be sent as silence of the server: large uploads would need a client, and connections, of their own.
+    /// The longest silence of a server, before its response and within it. reqwest's own timeout is not used: it counts
+    /// the time to send a request's body as silence. Large uploads would then need a client and connections of their
+    /// own.
     silence: Duration,
     proxies: Proxies,
 }
 
 impl Client {
-    /// Makes the client of a run. It asks nobody yet.
+    /// Builds the client of a run. It sends nothing.
     pub fn new(certificates: &Certificates, proxies: Proxies) -> Result<Self, HttpError> {
         let inner = reqwest::Client::builder()
-            // `_only`: reqwest then leaves out the platform's verifier, which cannot be made where there are no system roots.
+            // `_only`: reqwest then leaves out the platform's verifier, which cannot be built without system roots.
             .tls_certs_only(certificates.with_public_ones())
             .redirect(reqwest::redirect::Policy::none())
-            // SECURITY: a digest is of the bytes that come, and a bound on them too: nothing is unpacked on the way. Other
-            // crates switch this on for all.
+            // SECURITY: digests and limits apply to the bytes as they arrive, so nothing is decompressed. Other crates
+            // enable these features for all.
             .no_gzip()
             .no_brotli()
             .no_zstd()
@@ -75,7 +77,7 @@ impl Client {
         })
     }
 
-    /// A client with connections, and an impatience, of its own.
+    /// Wraps a client that has its own connections and its own limit for silence.
     #[cfg(test)]
     pub(crate) fn of(inner: reqwest::Client, silence: Duration) -> Self {
         Self {
@@ -85,28 +87,28 @@ impl Client {
         }
     }
 
-    /// A request to be filled in.
+    /// Returns a builder for a request.
     pub fn request(&self, method: Method, url: Url) -> RequestBuilder {
         self.inner.request(method, url)
     }
 
-    /// Opens a connection to the server of `url`, so that a request that follows need not wait for it. HTTP libraries open
-    /// one for a request alone: this is a HEAD, whose answer says nothing.
+    /// Opens a connection to the server of `url`, so that a later request need not wait for it. HTTP libraries open a
+    /// connection only for a request, so this sends a HEAD and ignores the response.
     pub async fn connect(&self, url: Url) {
         let _ = self.request(Method::HEAD, url).send().await;
     }
 
-    /// A GET to be filled in.
+    /// Returns a builder for a GET.
     pub fn get(&self, url: Url) -> RequestBuilder {
         self.request(Method::GET, url)
     }
 
-    /// A POST to be filled in.
+    /// Returns a builder for a POST.
     pub fn post(&self, url: Url) -> RequestBuilder {
         self.request(Method::POST, url)
     }
 
-    /// Sends `request` once. The server may take so long as it is never silent for half a minute.
+    /// Sends `request` once. It may take any time, unless the server is silent for half a minute.
     pub async fn execute(&self, request: Request) -> Result<Response, Unanswered> {
         let through = self.proxies.way_to(request.url());
         match tokio::time::timeout(self.silence, self.upload(request)).await {
@@ -118,7 +120,8 @@ impl Client {
         }
     }
 
-    /// Sends `request`, with a body that may take any time, and waits for its answer without end: its caller watches over it.
+    /// Sends `request` and waits for its response without a time limit. The body may take any time; the caller must
+    /// watch its progress.
     pub async fn upload(&self, request: Request) -> Result<Response, Unanswered> {
         let through = self.proxies.way_to(request.url());
         let sent = self.inner.execute(request).await;
@@ -152,7 +155,7 @@ mod tests {
         Request::new(Method::GET, url.parse().unwrap())
     }
 
-    /// The next connection, whose request has come.
+    /// Accepts the next connection and reads its request.
     async fn asked(listener: &TcpListener) -> TcpStream {
         let (mut stream, _) = listener.accept().await.unwrap();
         assert!(stream.read(&mut [0; 1024]).await.unwrap() > 0);
@@ -174,7 +177,7 @@ mod tests {
             async move { client.upload(request).await }
         });
         let mut uploading = asked(&listener).await;
-        // It begins after the upload, and ends before it is answered.
+        // The request starts after the upload, and fails before the upload is answered.
         let (ended, _held) = tokio::join!(client.execute(request(&listener)), asked(&listener));
         let unanswered = ended.unwrap_err();
         assert_eq!(unanswered.kind, UnansweredKind::Silence);

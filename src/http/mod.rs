@@ -1,5 +1,5 @@
-//! The HTTP client that every other room is handed: whom it trusts, how long it waits, how it reads bodies within a
-//! bound, and how its errors are put into words. It knows nothing of registries or of Sigstore.
+//! The HTTP client of the whole program: trusted certificates, proxies, timeouts, bodies with a limit, and error texts.
+//! The module does not depend on registries or Sigstore.
 
 mod body;
 mod certificate_problem;
@@ -20,39 +20,39 @@ pub use response::Response;
 pub use unanswered::{Through, Unanswered, UnansweredKind};
 pub use watch::{Watch, authority};
 
-/// Why a client could not be made, or a body not be read.
+/// The reason why a client could not be built or a body could not be read.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum HttpError {
-    /// The TLS or connection settings do not hold together.
+    /// The TLS or connection settings are inconsistent.
     #[error("could not set up the HTTP client: {cause}")]
     Setup {
-        /// What the HTTP library says, with all its causes.
+        /// The HTTP library's message, with all its causes.
         cause: String,
     },
     /// A proxy variable of the environment is not an address.
     #[error("`{variable}` is not the address of an HTTP proxy (`http://HOST:PORT`)")]
     Proxy {
-        /// The name of the variable; its value may hold a password and is not shown.
+        /// The name of the variable. Its value may contain a password and is not printed.
         variable: &'static str,
     },
-    /// The body broke off, or did not come in time.
+    /// The body broke off or did not arrive in time.
     #[error("the answer broke off: {}", .0.cause)]
     Broken(Box<Unanswered>),
-    /// The body is longer than anything that is expected there.
+    /// The body is longer than the limit.
     #[error("the answer is longer than {limit} bytes")]
     TooLong {
-        /// The bound.
+        /// The limit in bytes.
         limit: u64,
     },
 }
 
-/// rustls' words for a connection that ended amid TLS, with an address that helps nobody who runs a workflow.
+/// rustls' message for a connection that ended during TLS. Its link does not help the author of a workflow.
 const TLS_CUT: &str = "peer closed connection without sending TLS close_notify: https://docs.rs/rustls/latest/rustls/manual/_03_howto/index.html#unexpected-eof";
 
-/// The whole chain of causes behind `error`, outermost first, as one line without control characters.
+/// Returns the chain of causes of `error` on one line, outermost first, without control characters.
 ///
-/// reqwest's own text names the URL, with its query string, and hides what happened ("connection refused"), so its
-/// outermost level is left out wherever there is a deeper one.
+/// reqwest's own text contains the URL with its query string and hides the cause ("connection refused"). Its outermost
+/// level is left out if there is a deeper one.
 #[must_use]
 pub fn cause_text(error: &(dyn std::error::Error + 'static)) -> String {
     let hides_its_cause = error.is::<reqwest::Error>() && error.source().is_some();
@@ -68,7 +68,7 @@ pub fn cause_text(error: &(dyn std::error::Error + 'static)) -> String {
             .chars()
             .map(|letter| if letter.is_control() { ' ' } else { letter })
             .collect();
-        // hyper's "client error (Connect)" says no more than the level below it; some levels repeat the one below.
+        // hyper's "client error (Connect)" adds nothing to the level below it. Some levels repeat the one below.
         let is_noise = text.starts_with("client error (") && level.source().is_some();
         let is_repeated = texts.last().is_some_and(|last| last.contains(&text));
         if !is_noise && !is_repeated {

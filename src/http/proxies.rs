@@ -1,8 +1,8 @@
-//! Proxies, from the variables that every HTTP client reads, and who is asked without them.
+//! Proxies from the usual environment variables, and the hosts that are reached without them.
 //!
-//! reqwest reads them itself, but sends a request to `localhost` through the proxy as well unless `NO_PROXY` says
-//! otherwise, and knows no ports there, with which GitHub's runner documents it. Go's clients (Docker, crane, cosign) do
-//! both as it is done here, and that is what users of those expect.
+//! reqwest can read these variables itself, with two differences. It sends requests to `localhost` through the proxy
+//! unless `NO_PROXY` excludes them. It ignores ports in `NO_PROXY`, which GitHub's runner documents. This module
+//! follows Go's clients (Docker, crane, cosign), because their users expect it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use super::HttpError;
 use super::unanswered::Through;
 use super::unproxied::Unproxied;
 
-/// What is never asked through a proxy, whatever `NO_PROXY` says.
+/// Hosts that are never reached through a proxy, whatever `NO_PROXY` contains.
 const LOOPBACK: &str = "localhost,127.0.0.0/8,::1";
 
 /// The proxies of a run. The default is none.
@@ -30,13 +30,13 @@ struct Inner {
 #[derive(Clone)]
 struct Proxy {
     variable: &'static str,
-    /// With user name and password, where they are in the variable.
+    /// The address, with user name and password if the variable contains them.
     address: Url,
 }
 
 impl Proxies {
-    /// The proxies that `lookup`, a view of the environment, names: in capitals or, where that is not given, in small
-    /// letters. `ALL_PROXY` stands in for either of the others.
+    /// Reads the proxies from the environment through `lookup`. Upper-case variables come first, then lower-case ones.
+    /// `ALL_PROXY` is the default for both schemes.
     pub fn from_environment<'a>(
         lookup: impl Fn(&str) -> Option<&'a str>,
     ) -> Result<Self, HttpError> {
@@ -49,7 +49,7 @@ impl Proxies {
             None => Ok(None),
         };
         let all = proxy("ALL_PROXY")?;
-        // SECURITY: under CGI, `HTTP_PROXY` is a header of the client (CVE-2016-5385).
+        // SECURITY: under CGI, the client sets `HTTP_PROXY` by a header (CVE-2016-5385).
         let http = match lookup("REQUEST_METHOD") {
             Some(_) => None,
             None => proxy("HTTP_PROXY")?,
@@ -62,14 +62,14 @@ impl Proxies {
         })))
     }
 
-    /// The passwords in them.
+    /// Returns the passwords in the proxy addresses.
     pub fn secrets(&self) -> impl Iterator<Item = &str> {
         let proxies = [&self.0.http, &self.0.https];
         let proxies = proxies.into_iter().flatten();
         proxies.filter_map(|proxy| proxy.address.password())
     }
 
-    /// The proxy that a request to `url` goes through.
+    /// Returns the proxy for a request to `url`.
     pub(super) fn way_to(&self, url: &Url) -> Option<Through> {
         let proxy = self.of(url)?;
         let address = &proxy.address;
@@ -79,7 +79,7 @@ impl Proxies {
         })
     }
 
-    /// The same choice for reqwest.
+    /// Returns a reqwest proxy that makes the same choice.
     pub(super) fn chooser(&self) -> reqwest::Proxy {
         let own = self.clone();
         reqwest::Proxy::custom(move |url| own.of(url).map(|proxy| proxy.address.clone()))
@@ -99,7 +99,7 @@ impl Proxy {
         let has_scheme = text.contains("://");
         let prefix = if has_scheme { "" } else { "http://" };
         let address = Url::parse(&format!("{prefix}{text}")).ok();
-        // SECURITY: reqwest would go around a proxy whose scheme it does not know.
+        // SECURITY: reqwest would bypass a proxy whose scheme it does not support.
         let usable = address.filter(|address| matches!(address.scheme(), "http" | "https"));
         usable
             .map(|address| Self { variable, address })
@@ -107,7 +107,7 @@ impl Proxy {
     }
 }
 
-/// Without passwords.
+/// Prints no passwords.
 impl fmt::Debug for Proxies {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let named = [&self.0.http, &self.0.https].map(|proxy| Some(proxy.as_ref()?.variable));
@@ -121,7 +121,7 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
 
-    /// Answers every connection with `status` and the name of nobody.
+    /// Starts a server that answers every connection with `status` and an empty body.
     async fn listen(status: &'static str) -> std::net::SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

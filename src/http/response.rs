@@ -1,4 +1,4 @@
-//! An answer whose body is read piece by piece, each of which must come in time.
+//! A response whose body is read in pieces, each within a time limit.
 
 use std::time::Duration;
 
@@ -8,32 +8,32 @@ use reqwest::header::HeaderMap;
 
 use super::Unanswered;
 
-/// The head of an answer, and the body that follows it.
+/// The head of a response, and the body that follows it.
 ///
-/// Only the time that a caller waits for a piece counts as silence of the server: reqwest's own timeout counts the time
-/// between two pieces in which nobody reads, too.
+/// Only the time that a caller waits for a piece counts as silence of the server. reqwest's own timeout also counts the
+/// time between two pieces when no caller reads.
 #[derive(Debug)]
 pub struct Response {
     pub(super) inner: reqwest::Response,
-    /// How long the server may be silent within the body.
+    /// The longest silence of the server within the body.
     pub(super) silence: Duration,
 }
 
 impl Response {
-    /// The status code.
+    /// Returns the status code.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         self.inner.status()
     }
 
-    /// The headers; no trailers.
+    /// Returns the headers, without trailers.
     #[must_use]
     pub fn headers(&self) -> &HeaderMap {
         self.inner.headers()
     }
 
-    /// The length of the body in bytes that the server announces, if it does. Of no use for a HEAD, which has no body: over HTTP/1.1
-    /// it is 0 there, over HTTP/2 what the header says.
+    /// Returns the length of the body in bytes, if the server announces it. It is meaningless for a HEAD, which has no
+    /// body: 0 over HTTP/1.1, the header's value over HTTP/2.
     #[must_use]
     pub fn content_length(&self) -> Option<u64> {
         self.inner.content_length()

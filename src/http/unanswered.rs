@@ -1,4 +1,4 @@
-//! A request that nobody answered: why, whether trying again may help, and whether the other side is out of order.
+//! A request without a response: the cause, whether a retry may help, and whether the other side is down.
 
 use std::error::Error;
 use std::io;
@@ -9,41 +9,42 @@ use super::{CertificateProblem, cause_text};
 
 const PROXY_WANTS_LOGIN: &str = "tunnel error: proxy authorization required";
 const NO_TUNNEL: &str = "tunnel error: unsuccessful";
-/// How hyper says that there is no address, whatever its resolver says.
+/// hyper's text for a name without an address, whatever its resolver reports.
 const NO_NAME: &str = "dns error";
-/// How hyper and h2, whose errors cannot be named here, say that the other side ended a connection or a stream.
+/// The texts of hyper and h2 for a connection or stream that the other side ended. Their error types cannot be named
+/// here.
 const BROKEN_OFF: [&str; 3] = [
     "connection closed",
     "stream error received",
     "connection error received",
 ];
 
-/// Why there is no answer.
+/// The reason why there is no response.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{}{cause}", .through.as_ref().map(|through| format!("{through}: ")).unwrap_or_default())]
 pub struct Unanswered {
-    /// What happened, with all its causes.
+    /// The error, with all its causes.
     pub cause: String,
-    /// What kind of thing happened.
+    /// The kind of failure.
     pub kind: UnansweredKind,
-    /// The proxy that was to bring the question there.
+    /// The proxy that the request was sent through.
     pub through: Option<Through>,
-    /// Why the server's certificate is not accepted, where that is the reason.
+    /// The problem with the server's certificate, if that is the reason.
     pub certificate: Option<Box<CertificateProblem>>,
 }
 
-/// What kept an answer from coming.
+/// The kind of failure that prevented a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UnansweredKind {
-    /// The other side is out of order, or not there: refused, reset, no such name, a handshake that broke off.
+    /// The other side is down or unreachable: connection refused or reset, no such name, a handshake that broke off.
     Outage,
-    /// Nothing came back in time.
+    /// No response arrived in time.
     Silence,
-    /// What came back is neither TLS nor HTTP.
+    /// The bytes received are neither TLS nor HTTP.
     Malformed,
-    /// The proxy makes no tunnel, and does not say why.
+    /// The proxy opens no tunnel and gives no reason.
     NoTunnel,
-    /// The proxy wants a login.
+    /// The proxy requires a login.
     ProxyLogin,
     /// The certificate of the other side does not verify.
     Untrusted,
@@ -51,18 +52,18 @@ pub enum UnansweredKind {
     NotSent,
 }
 
-/// A proxy that was asked. Its password is left out.
+/// The proxy of a request, without its password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("through the proxy `{address}` (`{variable}`)")]
 pub struct Through {
-    /// Where it is.
+    /// The address of the proxy.
     pub address: String,
-    /// The variable that names it.
+    /// The environment variable that names it.
     pub variable: &'static str,
 }
 
 impl Unanswered {
-    /// What `error` says; nothing of a proxy, which it does not know.
+    /// Describes `error`. The proxy is left empty, because `error` does not name it.
     #[must_use]
     pub fn of(error: &reqwest::Error) -> Self {
         let certificate = tls_error_of(error).and_then(|error| {
@@ -86,7 +87,7 @@ impl Unanswered {
         }
     }
 
-    /// A server that was silent for so long; nothing of a proxy, which is not known here.
+    /// Describes a server that was silent for `silence`. The proxy is left empty, because it is not available here.
     #[must_use]
     pub fn silent(silence: Duration) -> Self {
         Self {
@@ -97,7 +98,7 @@ impl Unanswered {
         }
     }
 
-    /// The way that was tried, with a space before it; nothing where that is the straight one.
+    /// Returns the proxy of the request as text, with a space before it. The text is empty without a proxy.
     #[must_use]
     pub fn way(&self) -> String {
         let through = self.through.as_ref();
@@ -106,7 +107,7 @@ impl Unanswered {
             .unwrap_or_default()
     }
 
-    /// Whether trying again cannot help, as with a certificate that is not trusted.
+    /// True if a retry cannot help, as with an untrusted certificate.
     #[must_use]
     pub fn is_lasting(&self) -> bool {
         match self.kind {
@@ -120,7 +121,7 @@ impl Unanswered {
         }
     }
 
-    /// Whether the other side is out of order, rather than somebody saying no, or something that makes no sense.
+    /// True if the other side is down. A denial or a malformed response does not count.
     #[must_use]
     pub fn is_outage(&self) -> bool {
         match self.kind {
@@ -135,12 +136,12 @@ impl Unanswered {
 }
 
 impl UnansweredKind {
-    /// Only what is known to be an outage is one.
+    /// Classifies `error`. Only known outages count as an outage.
     fn of(error: &reqwest::Error, cause: &str) -> Self {
         if let Some(error) = tls_error_of(error) {
             return Self::of_tls(error);
         }
-        // By their words, since hyper's type for them cannot be named here.
+        // These errors are found by their text, because hyper's type for them cannot be named here.
         if cause.contains(PROXY_WANTS_LOGIN) {
             return Self::ProxyLogin;
         }
@@ -168,7 +169,7 @@ impl UnansweredKind {
     fn of_tls(error: &rustls::Error) -> Self {
         use rustls::AlertDescription::{CloseNotify, InternalError, UserCanceled};
         let is_untrusted = matches!(error, rustls::Error::InvalidCertificate(_));
-        // The server breaks the handshake off. Its other alerts say what it does not like about us.
+        // The server broke off the handshake. Its other alerts reject something that this client sent.
         let is_broken_off = matches!(
             error,
             rustls::Error::AlertReceived(InternalError | UserCanceled | CloseNotify)
@@ -181,7 +182,7 @@ impl UnansweredKind {
     }
 }
 
-/// Whether the connection, or the name, is at fault, and not what came through it.
+/// True if the connection or the name is at fault, rather than the bytes received.
 fn is_outage(error: &io::Error) -> bool {
     !matches!(
         error.kind(),
@@ -189,7 +190,7 @@ fn is_outage(error: &io::Error) -> bool {
     )
 }
 
-/// The error and its causes.
+/// Iterates over the error and its causes.
 fn levels(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
     let first: &(dyn Error + 'static) = error;
     successors(Some(first), |level| (**level).source())
@@ -199,7 +200,7 @@ fn tls_error_of(error: &reqwest::Error) -> Option<&rustls::Error> {
     levels(error).find_map(tls_error)
 }
 
-/// A TLS error hides in an I/O error, perhaps in several, none of which names it as its source.
+/// Finds the TLS error inside one or more nested I/O errors. None of them returns it as its source.
 fn tls_error<'a>(level: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
     let inner = level.downcast_ref::<io::Error>()?.get_ref()?;
     inner
@@ -214,7 +215,7 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
     use std::time::Duration;
 
-    /// What a client says of `scheme://` a server that does this with its only connection.
+    /// Returns the error of a client for `scheme://` at a server that handles its only connection with `serve`.
     async fn said(scheme: &str, serve: impl FnOnce(TcpStream) + Send + 'static) -> Unanswered {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("{scheme}://{}/", listener.local_addr().unwrap());
@@ -241,7 +242,7 @@ mod tests {
             }
         };
         let silent = |mut stream: TcpStream| {
-            // Ends when the client does.
+            // Ends when the client closes the connection.
             while matches!(stream.read(&mut [0; 1024]), Ok(1..)) {}
         };
         let cut = "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf";
@@ -304,7 +305,7 @@ mod tests {
         let client = client.build().unwrap();
         for (url, wanted) in [
             (refused.as_str(), UnansweredKind::Outage),
-            // RFC 6761: no such name, ever.
+            // RFC 6761: this name never exists.
             ("http://registry.invalid/", UnansweredKind::Outage),
             ("file:///x", UnansweredKind::NotSent),
         ] {

@@ -1,31 +1,31 @@
-//! `NO_PROXY`: names with what is below them, addresses, networks, `*`; each of names and addresses perhaps with a port.
+//! Parses `NO_PROXY`: names with their subdomains, addresses, networks and `*`. Names and addresses may have a port.
 
 use std::net::IpAddr;
 
 use reqwest::Url;
 
-/// Who is asked without a proxy.
+/// Hosts that are reached without a proxy.
 #[derive(Debug, Default)]
 pub(super) struct Unproxied(Vec<Entry>);
 
 #[derive(Debug)]
 struct Entry {
     whom: Whom,
-    /// Of all ports, if none is named.
+    /// The port, or `None` for all ports.
     port: Option<u16>,
 }
 
 #[derive(Debug)]
 enum Whom {
     Everybody,
-    /// A name, in small letters, and every name that ends in it behind a dot.
+    /// A name in lower case, and all its subdomains.
     Name(String),
-    /// Addresses that begin with so many bits of this one.
+    /// A network: an address, and the number of leading bits that must match.
     Network(IpAddr, u32),
 }
 
 impl Unproxied {
-    /// Reads a list whose entries are separated by commas.
+    /// Parses a comma-separated list.
     pub(super) fn parse(list: &str) -> Self {
         let entries = list.split(',').map(str::trim);
         Self(
@@ -36,7 +36,7 @@ impl Unproxied {
         )
     }
 
-    /// Whether `url` is asked without a proxy.
+    /// True if `url` is reached without a proxy.
     pub(super) fn holds(&self, url: &Url) -> bool {
         let Some(host) = url.host_str() else {
             return false;
@@ -55,7 +55,7 @@ impl Entry {
                 port: None,
             };
         }
-        // The colons of a bare IPv6 address stand before no port.
+        // The colons of a bare IPv6 address separate no port.
         let ported = text.rsplit_once(':').filter(|(host, _)| {
             let is_bracketed = host.ends_with(']');
             is_bracketed || !host.contains(':')
@@ -98,7 +98,7 @@ impl Whom {
     }
 }
 
-/// An address; of version 6 perhaps in brackets.
+/// Parses an address. An IPv6 address may be in brackets.
 fn address_in(text: &str) -> Option<IpAddr> {
     text.trim_start_matches('[')
         .trim_end_matches(']')
@@ -106,7 +106,7 @@ fn address_in(text: &str) -> Option<IpAddr> {
         .ok()
 }
 
-/// The bits of an address, from the first of the number on.
+/// Returns the bits of an address, aligned to the most significant bit.
 fn leading(address: IpAddr) -> u128 {
     match address {
         IpAddr::V4(address) => u128::from(address.to_bits()) << 96,

@@ -1,4 +1,4 @@
-//! Takes the time of one request, where the run is traced.
+//! Measures one request, if the run is traced.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use reqwest::{Request, StatusCode, Url};
 
 use crate::domain::{Event, Events, RequestTrace};
 
-/// A request under way. It is told of when this is dropped, so that one that nobody waits for any longer is told of too.
+/// A request in flight. The trace is reported when this is dropped, so that abandoned requests are reported too.
 #[derive(Debug)]
 pub struct Watch(Option<Running>);
 
@@ -18,7 +18,7 @@ struct Running {
 }
 
 impl Watch {
-    /// Begins as `request` leaves. In a run that is not traced nothing is kept of it.
+    /// Starts the measurement when `request` is sent. Nothing is recorded if the run is not traced.
     #[must_use]
     pub fn start(events: &Events, request: &Request) -> Self {
         Self(events.traced_from().map(|began| {
@@ -38,7 +38,7 @@ impl Watch {
         }))
     }
 
-    /// The whole answer is here.
+    /// Records that the whole response has arrived.
     pub fn answered(&mut self, status: StatusCode) {
         if let Some(running) = &mut self.0 {
             running.trace.status = Some(status.as_u16());
@@ -60,7 +60,7 @@ impl Drop for Watch {
     }
 }
 
-/// Host and port as they are written in an address.
+/// Returns host and port as written in a URL.
 #[must_use]
 pub fn authority(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
@@ -90,7 +90,7 @@ mod tests {
         let mut answered = Watch::start(&events, &request());
         answered.answered(StatusCode::CREATED);
         drop(answered);
-        // The future that held it was dropped.
+        // The future that owned it was dropped.
         drop(Watch::start(&events, &request()));
         let heard = heard.lock().unwrap();
         let told: Vec<&str> = heard

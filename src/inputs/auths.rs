@@ -1,4 +1,4 @@
-//! The input `registry-auths`: a YAML list of logins, as docker/login-action's `registry-auth` has it.
+//! The input `registry-auths`: a YAML list of logins, like the `registry-auth` of docker/login-action.
 
 use serde::Deserialize;
 
@@ -7,7 +7,7 @@ use crate::domain::Secret;
 /// A user name and a password for a registry, or for a part of one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RegistryAuth {
-    /// Host, or host and path: `ghcr.io`, `ghcr.io/octo-org`. Docker Hub where none was given.
+    /// A host, or a host and path: `ghcr.io`, `ghcr.io/octo-org`. Docker Hub if none was given.
     pub registry: String,
     /// The user name.
     pub username: String,
@@ -23,7 +23,7 @@ struct Entry {
     password: String,
 }
 
-/// Reads the list. The parser's own message is not passed on: it can quote the text, and the text holds passwords.
+/// Parses the list. The YAML parser's own message is dropped: it can quote the text, which contains passwords.
 pub(super) fn parse(text: &str) -> Result<Vec<RegistryAuth>, String> {
     let entries: Vec<Entry> = yaml_serde::from_str(text).map_err(|error| {
         let place = error.location().map_or(String::new(), |place| format!(" (line {}, column {})", place.line(), place.column()));

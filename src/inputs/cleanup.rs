@@ -1,4 +1,4 @@
-//! What the command `cleanup` takes: the tags that may be taken back at all, whatever the record says.
+//! The inputs of the command `cleanup`: the only tags that may be reverted, whatever the record contains.
 
 use super::Request;
 use super::fields::Fields;
@@ -9,13 +9,13 @@ use crate::domain::FullTag;
 /// The command `cleanup`.
 #[derive(Debug)]
 pub struct Cleanup {
-    /// Tags that never change what they hold: each is deleted if the run made it, or stays.
+    /// Tags that never move: each is deleted if the run created it, else it stays.
     pub tags: Vec<FullTag>,
-    /// Tags that may move: each goes back to what it held.
+    /// Tags that may move: each is reset to its previous digest.
     pub moving_tags: Vec<FullTag>,
 }
 
-/// `None` where an error was kept that leaves nothing to go on with.
+/// Reads the inputs of `cleanup`. Returns `None` if an error leaves no request.
 pub(super) fn cleanup(fields: &mut Fields<'_>) -> Option<Request> {
     let mut repositories = Repositories::of_image(fields);
     let (tags, moving_tags) = both_tags(fields, &mut repositories);

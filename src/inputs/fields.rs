@@ -55,7 +55,7 @@ impl<'a> Fields<'a> {
         self.text(input).map(Secret::new)
     }
 
-    /// Reads an input by its grammar; an error is kept and reads as not given.
+    /// Reads an input by its grammar. An error is kept, and the input then counts as not given.
     pub(super) fn parsed<T>(
         &mut self,
         input: &'static str,
@@ -74,7 +74,7 @@ impl<'a> Fields<'a> {
         self.parsed(input, grammar::boolean).unwrap_or(default)
     }
 
-    /// The image that a run is about, whatever it names of it.
+    /// Reads the input `image`, with or without a tag or digest.
     pub(super) fn image(&mut self) -> Option<ImageReference> {
         self.parsed("image", |text| {
             text.parse()
@@ -82,7 +82,7 @@ impl<'a> Fields<'a> {
         })
     }
 
-    /// Reads one of a few words; `default` where none is given.
+    /// Reads one of several words; `default` if none is given.
     pub(super) fn word<T: Copy>(
         &mut self,
         input: &'static str,
@@ -93,7 +93,7 @@ impl<'a> Fields<'a> {
             .unwrap_or(default)
     }
 
-    /// Reads every entry of a comma-separated list; duplicates are folded, each bad entry is an error of its own.
+    /// Reads every entry of a comma-separated list. Duplicates are dropped; each bad entry is an error of its own.
     pub(super) fn each<T>(&mut self, input: &'static str) -> Vec<T>
     where
         T: FromStr + Ord + Clone,
@@ -111,7 +111,7 @@ impl<'a> Fields<'a> {
         values
     }
 
-    /// An exact text, or a pattern, of a pair of inputs of which one at most may be given.
+    /// Reads an exact text or a pattern, from two inputs of which at most one may be given.
     pub(super) fn matcher(
         &mut self,
         exact: &'static str,
@@ -133,7 +133,7 @@ impl<'a> Fields<'a> {
         wanted.or(compiled)
     }
 
-    /// The content of an input that holds a document or the path of one; documents begin with `sign`.
+    /// Returns the content of an input that is a document or the path of one. A document starts with `sign`.
     pub(super) fn document(&mut self, input: &'static str, sign: &str) -> Option<Vec<u8>> {
         let text = self.text(input)?;
         if text.starts_with(sign) {
@@ -158,12 +158,12 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Where a file or folder is that an input names.
+    /// Returns the path of a file or folder that an input names.
     pub(super) fn path(&self, text: &str) -> PathBuf {
         (self.files.path)(text)
     }
 
-    /// The names of the files in the folder that an input names.
+    /// Lists the file names in the folder that an input names.
     pub(super) fn folder(&mut self, input: &'static str) -> Option<Vec<String>> {
         let path = self.text(input)?;
         match (self.files.list)(path) {
@@ -180,7 +180,7 @@ impl<'a> Fields<'a> {
 
     pub(super) fn record_path(&mut self) -> PathBuf {
         let path = Path::new(self.text("record").unwrap_or("manifest-seal.json"));
-        // A container's absolute paths mean nothing to the next step, and the record is written by root.
+        // An absolute path of the container has no meaning in the next step, and root writes the record.
         if !path
             .components()
             .all(|part| matches!(part, Component::Normal(_) | Component::CurDir))

@@ -1,16 +1,16 @@
-//! The little grammars that inputs share: lists, booleans, durations, `key=value` lines.
+//! The small grammars that inputs share: lists, booleans, durations, `key=value` lines.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::domain::{Digest, DigestError};
 
-/// What else than a line end separates the entries of a list.
+/// The separator of list entries, besides the line end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Separator {
-    /// Commas too, since no entry can hold one.
+    /// Commas too: no entry can contain one.
     Comma,
-    /// Nothing: entries may hold commas.
+    /// None: entries may contain commas.
     LineOnly,
 }
 
@@ -27,7 +27,7 @@ pub(super) fn list(text: &str, separator: Separator) -> Vec<&str> {
         .collect()
 }
 
-/// Reads one of a few words.
+/// Reads one of several words.
 pub(super) fn word<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, String> {
     let found = words.iter().find(|(word, _)| *word == text);
     found.map(|(_, value)| *value).ok_or_else(|| {
@@ -36,7 +36,7 @@ pub(super) fn word<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, String
     })
 }
 
-/// Reads a boolean as GitHub's toolkit does: YAML 1.2's core schema, so neither `yes` nor `1`.
+/// Reads a boolean like GitHub's toolkit: YAML 1.2's core schema, so neither `yes` nor `1`.
 pub(super) fn boolean(text: &str) -> Result<bool, String> {
     match text {
         "true" | "True" | "TRUE" => Ok(true),
@@ -45,7 +45,7 @@ pub(super) fn boolean(text: &str) -> Result<bool, String> {
     }
 }
 
-/// Reads a SHA-256: 64 hex digits, with or without `sha256:` before them.
+/// Reads a SHA-256: 64 hex digits, with or without the prefix `sha256:`.
 pub(super) fn sha256(text: &str) -> Result<Digest, String> {
     let hex = text.strip_prefix("sha256:").unwrap_or(text);
     let digest = format!("sha256:{hex}").parse();
@@ -83,9 +83,9 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 
 /// Reads annotation lines, `key=value` or `level:key=value`, and reports every line that is none.
 ///
-/// docker/metadata-action prefixes its lines with the levels they are meant for (`manifest:`, `index:`,
-/// `manifest,index:`). This program writes the index alone, so both words mean the index here, as they do for the
-/// actions that users come from; annotations on descriptors are not written and are said to be an error.
+/// docker/metadata-action prefixes its lines with their levels (`manifest:`, `index:`, `manifest,index:`). This program
+/// writes only the index, so both words mean the index here, as in the actions that users migrate from. Annotations on
+/// descriptors are not written, and are an error.
 pub(super) fn annotations(text: &str) -> Result<BTreeMap<String, String>, Vec<String>> {
     let mut annotations = BTreeMap::new();
     let mut problems = Vec::new();

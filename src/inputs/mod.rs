@@ -1,7 +1,8 @@
-//! Strings in, proof out. Nothing behind this room looks at a string of the workflow's again.
+//! Strings in, types out. Code after this room never parses a workflow's string again.
 //!
-//! Parsing collects: one run reports every bad input, since each failed round trip costs its author minutes. Knows the
-//! grammar of every input and which command needs which; refuses to know how a file is read or where a string came from.
+//! Parsing collects: one run reports every bad input, because each failed round trip costs the author minutes. This room
+//! defines the grammar of every input and the inputs of every command. It must not depend on how files are read or where
+//! strings come from.
 
 mod auths;
 mod cleanup;
@@ -30,92 +31,92 @@ pub use settings::{Mode, Settings};
 
 use fields::Fields;
 
-/// Everything a run was asked to do, proven well-formed.
+/// A run's inputs, parsed and checked.
 #[derive(Debug)]
 pub struct Inputs {
-    /// The command, as it was called.
+    /// The command that was given.
     pub command: Command,
-    /// What to do.
+    /// The work to do.
     pub request: Request,
-    /// How to go about it, whatever it is.
+    /// The settings for any command.
     pub settings: Settings,
 }
 
 /// The input `command`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Command {
-    /// Index, signature, tags.
+    /// Makes an index, signs it and writes its tags.
     Seal,
-    /// Index and tags.
+    /// Makes an index and writes its tags.
     Create,
-    /// Signatures of what is there.
+    /// Signs existing images.
     Sign,
-    /// The gate.
+    /// Verifies an image.
     Verify,
-    /// The look before a build.
+    /// Checks the tags before a build.
     Preflight,
-    /// Copies what is there.
+    /// Copies existing images.
     Publish,
-    /// The way back after a failure.
+    /// Reverts the tags after a failure.
     Cleanup,
 }
 
-/// What to do, with all that it takes.
+/// The work to do, with all its parameters.
 #[derive(Debug)]
 pub enum Request {
-    /// Make an index, and sign it where `signing` says so (`seal`; `create` never signs).
+    /// Makes an index, and signs it if `signing` is given (`seal`; `create` never signs).
     Seal(Seal),
-    /// Sign what is there.
+    /// Signs existing images.
     Sign(Sign),
-    /// Check what is there.
+    /// Verifies an image.
     Verify(Verify),
-    /// Look whether anything is there, and change nothing.
+    /// Checks whether the tags exist, and changes nothing.
     Preflight(Preflight),
-    /// Copy what is there.
+    /// Copies existing images.
     Publish(Publish),
-    /// Take back what the record says was written.
+    /// Reverts the writes that the record lists.
     Cleanup(Cleanup),
 }
 
 /// The commands `seal` and `create`.
 #[derive(Debug)]
 pub struct Seal {
-    /// Where the index goes: every repository that a tag is in, else `image`. Never empty; the first is the one that is
-    /// told of where there is room for one.
+    /// The repositories that get the index: those of the tags, else `image`. Never empty. Reports with room for only one
+    /// repository name the first.
     pub destinations: Vec<Repository>,
-    /// What the index is made of, without duplicates, in the order given.
+    /// The parts of the index, without duplicates, in the given order.
     pub digests: Vec<Given>,
-    /// Every repository that was named: a child that its own has lost may be in another.
+    /// Every repository that was named: a child that is lost in its own repository may be in another.
     pub sources: Vec<Repository>,
-    /// Tags that must never change.
+    /// Tags that must never move.
     pub tags: Vec<FullTag>,
-    /// Tags that may.
+    /// Tags that may move.
     pub moving_tags: Vec<FullTag>,
-    /// The platforms that must be there, where that was said.
+    /// The platforms that must be present, if they were given.
     pub platforms: Option<BTreeSet<Platform>>,
     /// Annotations of the index.
     pub annotations: BTreeMap<String, String>,
-    /// Which kind of index.
+    /// The media type of the index.
     pub media_type: IndexType,
-    /// Whether and how to sign.
+    /// The signing parameters; `None` to leave the index unsigned.
     pub signing: Option<Signing>,
-    /// What comes first, tags or signatures.
+    /// The order of tags and signatures.
     pub order: Order,
 }
 
-/// One of the digests that an index is made of. Only inputs make one: it vouches for its digest.
+/// One of the digests that form an index. Only inputs create one: they vouch for the digest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Given {
     repository: Repository,
     digest: Digest,
 }
 
-/// Something that an input names. Only inputs make one: they vouch for what it names.
+/// A value that an input names. Only inputs create one: they vouch for the value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Named<T>(T);
 
 impl<T> Named<T> {
-    /// Something that no input names.
+    /// Wraps a value that no input names.
     #[cfg(test)]
     pub(crate) fn invented(named: T) -> Self {
         Self(named)
@@ -131,13 +132,13 @@ impl<T> std::ops::Deref for Named<T> {
 }
 
 impl Given {
-    /// The repository in which it is said to be.
+    /// Returns the repository that is given for the digest.
     #[must_use]
     pub fn repository(&self) -> &Repository {
         &self.repository
     }
 
-    /// The digest.
+    /// Returns the digest.
     #[must_use]
     pub fn digest(&self) -> &Digest {
         &self.digest
@@ -147,70 +148,70 @@ impl Given {
 /// The command `sign`.
 #[derive(Debug)]
 pub struct Sign {
-    /// What to sign.
+    /// The images to sign.
     pub what: Subjects,
-    /// How.
+    /// The signing parameters.
     pub signing: Signing,
 }
 
 /// The command `verify`.
 #[derive(Debug)]
 pub struct Verify {
-    /// What to verify; always a tag or a digest.
+    /// The image to verify; always with a tag or a digest.
     pub image: ImageReference,
-    /// Whether its children must be signed too.
+    /// The verification depth: the image alone, or its children too.
     pub depth: Depth,
-    /// Who must have signed.
+    /// The policy for signatures.
     pub policy: PolicyInputs,
 }
 
-/// What a `sign` run signs.
+/// The subjects of a `sign` run.
 #[derive(Debug)]
 pub enum Subjects {
-    /// The image named.
+    /// The named image.
     Image(Named<ImageReference>),
-    /// Every digest of the record; only those of the repository where one is named.
+    /// Every digest of the record; only those of one repository if that is given.
     Record(Option<Repository>),
 }
 
-/// How to sign.
+/// The parameters of signing.
 #[derive(Debug, Clone)]
 pub struct Signing {
-    /// What is signed.
+    /// The signing depth.
     pub depth: Depth,
-    /// In which formats.
+    /// The signature formats.
     pub formats: Formats,
-    /// What an outage of Sigstore means.
+    /// The reaction to an outage of Sigstore.
     pub on_failure: OnSigningFailure,
-    /// Whose signature counts as already there.
+    /// The policy by which an existing signature counts.
     pub policy: PolicyInputs,
 }
 
-/// Who must have signed, as far as the inputs say.
+/// The inputs that select the required signer.
 #[derive(Debug, Clone, Default)]
 pub struct PolicyInputs {
-    /// The identity.
+    /// The identity in the certificate.
     pub identity: Option<Matcher>,
-    /// The issuer.
+    /// The OIDC issuer.
     pub issuer: Option<Matcher>,
-    /// GitHub's extensions.
+    /// The values of GitHub's certificate extensions.
     pub github: GithubClaims,
 }
 
-/// The formats in which a run signs. What is signed already in either of them stays as it is, except that `Both` adds the
-/// one that is missing.
+/// The formats in which a run signs. A subject with a signature in either format is not signed again, except that `Both`
+/// adds the missing format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Formats {
     /// A Sigstore bundle.
     Bundle,
-    /// Cosign's older format.
+    /// Cosign's older format (`legacy`).
     Legacy,
-    /// Both, one beside the other.
+    /// Both formats.
     Both,
 }
 
 impl Seal {
-    /// Where else a child may be that `destination` lacks, the likeliest first.
+    /// Returns other repositories that may contain a child that `destination` lacks, the likeliest first.
     #[must_use]
     pub fn sources_for(&self, destination: &Repository) -> Vec<Repository> {
         let sources = self.sources.iter();
@@ -226,7 +227,7 @@ impl PolicyInputs {
 }
 
 impl Formats {
-    /// Each of them.
+    /// Returns each format.
     #[must_use]
     pub fn each(self) -> &'static [SignatureFormat] {
         match self {
@@ -237,7 +238,7 @@ impl Formats {
     }
 }
 
-/// How deep signing and verifying go.
+/// The depth of signing and verifying.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Depth {
     /// The digest itself.
@@ -246,19 +247,19 @@ pub enum Depth {
     Children,
 }
 
-/// What an outage of Sigstore means for the run.
+/// The reaction of a run to an outage of Sigstore.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnSigningFailure {
     /// The run fails.
     Fail,
-    /// The tags are written, and a warning says that they are unsigned.
+    /// The tags are written, and a warning reports that they are unsigned.
     Warn,
 }
 
-/// Which kind of index to write.
+/// The media type of the index to write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IndexType {
-    /// Docker's list if every child is Docker's and there are no annotations, else OCI.
+    /// Docker's manifest list if every child is Docker's and there are no annotations, else OCI.
     Auto,
     /// An OCI index.
     Oci,
@@ -266,42 +267,42 @@ pub enum IndexType {
     Docker,
 }
 
-/// What comes first.
+/// The order of tags and signatures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
-    /// Signatures, so that nobody can pull an unsigned index by its tag.
+    /// Signatures first, so that no one can pull an unsigned index by its tag.
     SignThenTag,
-    /// Tags, for registries that drop what has none.
+    /// Tags first, for registries that drop untagged manifests.
     TagThenSign,
 }
 
-/// How inputs that name files are read. Relative paths are the workspace's.
+/// Readers for inputs that name files. Relative paths start at the workspace.
 pub struct Files<'a> {
     /// Reads a file; the size is bounded.
     pub read: &'a dyn Fn(&str) -> std::io::Result<Vec<u8>>,
-    /// Where a file or folder is.
+    /// Returns the path of a file or folder.
     pub path: &'a dyn Fn(&str) -> PathBuf,
     /// Lists the names of the files in a folder.
     pub list: &'a dyn Fn(&str) -> std::io::Result<Vec<String>>,
 }
 
-/// One thing wrong with the inputs.
+/// One problem of the inputs.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("input `{input}`: {problem}")]
 pub struct InputError {
     /// The input's name, as in action.yml.
     pub input: &'static str,
-    /// What is wrong, and what was expected.
+    /// The problem, and the expected form.
     pub problem: String,
 }
 
-/// Everything wrong with the inputs.
+/// All problems of the inputs.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
 pub struct InputErrors(pub Vec<InputError>);
 
 impl Inputs {
-    /// Reads all inputs, or says everything that is wrong with them.
+    /// Parses all inputs, or returns all of their problems.
     pub fn parse(raw: &RawInputs, files: &Files<'_>) -> Result<Self, InputErrors> {
         let mut fields = Fields::new(raw, files);
         let command = requests::command(&mut fields);

@@ -1,4 +1,4 @@
-//! What the command `preflight` takes: tags in any number of repositories, and what it means that one exists.
+//! The inputs of the command `preflight`: tags in any number of repositories, and the reaction to existing ones.
 
 use std::collections::BTreeMap;
 
@@ -11,17 +11,17 @@ use crate::domain::{FullTag, Repository};
 /// The command `preflight`.
 #[derive(Debug)]
 pub struct Preflight {
-    /// The tags to look for, each once; never empty.
+    /// The tags to check, each once; never empty.
     pub tags: Vec<FullTag>,
-    /// What they are to hold, where that is known already.
+    /// The digests that the tags must get, if already known.
     pub digests: Vec<Given>,
-    /// The annotations of the index that they are to hold.
+    /// The annotations of the index that the tags must get.
     pub annotations: BTreeMap<String, String>,
     /// Every repository that was named.
     pub sources: Vec<Repository>,
-    /// What it means that one of them exists.
+    /// The reaction to an existing tag.
     pub on_existing: OnExistingTag,
-    /// Whose signature vouches for what exists; nothing where nobody signs.
+    /// The policy by which a signature vouches for existing content; `None` if nothing is signed.
     pub policy: Option<PolicyInputs>,
 }
 
@@ -30,19 +30,19 @@ pub struct Preflight {
 pub enum OnExistingTag {
     /// The run is refused: a version is published once.
     Fail,
-    /// There is nothing to build: what exists is to be completed.
+    /// Nothing is built: the existing image is to be completed.
     Skip,
-    /// It is said, and the build goes on.
+    /// A warning is printed, and the build continues.
     Warn,
 }
 
-/// `None` where an error was kept that leaves nothing to go on with.
+/// Reads the inputs of `preflight`. Returns `None` if an error leaves no request.
 pub(super) fn preflight(fields: &mut Fields<'_>) -> Option<Request> {
     let mut repositories = Repositories::of_image(fields);
     let tags = repositories.entries(fields, "tags");
     let digests = listed_digests(fields, &mut repositories);
     let tags = repositories.placed(fields, "tags", tags);
-    // A list of nothing but comments and commas is as good as none; what was refused was given.
+    // A list of only comments and commas counts as empty. A refused input counts as given.
     if tags.is_empty() && !fields.is_refused("tags") && !fields.is_refused("image") {
         fields.refuse("tags", "`preflight` must be told which tags to look for");
     }

@@ -1,4 +1,4 @@
-//! The command `publish`: what is copied, from where, and to which tags.
+//! The command `publish`: the image to copy, its sources, and the tags to write.
 
 use std::path::{Path, PathBuf};
 
@@ -12,53 +12,53 @@ use crate::domain::{FullTag, ImageReference, ReferenceError, Repository, Tag};
 /// The command `publish`.
 #[derive(Debug)]
 pub struct Publish {
-    /// Where the image may come from, tried in this order. Never empty.
+    /// The sources of the image, tried in this order. Never empty.
     pub sources: Vec<Named<Origin>>,
-    /// Where it goes: every repository that a tag is in, else `image`. Never empty.
+    /// The destinations: every repository of a tag, else `image`. Never empty.
     pub destinations: Vec<Repository>,
-    /// Tags that must never change.
+    /// Tags that must never move.
     pub tags: Vec<FullTag>,
-    /// Tags that may.
+    /// Tags that may move.
     pub moving_tags: Vec<FullTag>,
-    /// Who must have signed, and how deep, where that was said.
+    /// The depth and the policy of verification, if given.
     pub gate: Option<(Depth, PolicyInputs)>,
-    /// What is carried beside the image.
+    /// The referrers to copy with the image.
     pub referrers: Carried,
 }
 
 /// The input `referrers`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Carried {
-    /// All that belongs to it.
+    /// All referrers of the image.
     All,
-    /// What was verified.
+    /// Only verified referrers.
     Verified,
 }
 
-/// A place that an image may come from.
+/// A source of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
-    /// An image; without tag or digest the repository alone, which may have what the others lack.
+    /// An image. A repository without a tag or digest only supplies content that the other sources lack.
     Image(ImageReference),
     /// A folder in the OCI layout.
     Layout {
-        /// As it was given.
+        /// The folder as given.
         name: String,
-        /// Where it is.
+        /// Its path.
         path: PathBuf,
-        /// Which of its images.
+        /// The tag of the image in the folder.
         tag: Option<Tag>,
     },
     /// The record of the run that made it.
     Record {
-        /// As it was given.
+        /// The record as given.
         name: String,
-        /// Where it is.
+        /// Its path.
         path: PathBuf,
     },
 }
 
-/// `None` where an error was kept that leaves nothing to go on with.
+/// Reads the inputs of `publish`. Returns `None` if an error leaves no request.
 pub(super) fn publish(fields: &mut Fields<'_>) -> Option<Publish> {
     let mut repositories = Repositories::of_image(fields);
     let (tags, moving_tags) = both_tags(fields, &mut repositories);
@@ -66,7 +66,7 @@ pub(super) fn publish(fields: &mut Fields<'_>) -> Option<Publish> {
     let depth = depth(fields);
     let policy = policy(fields);
     let is_gated = policy.identity.is_some();
-    // Asked for more than nothing, nothing is not what is meant.
+    // Other policy inputs without an identity verify nothing, which cannot be intended.
     if !is_gated && (policy.says_anything() || depth == Depth::Children) {
         fields.refuse(
             "certificate-identity",
@@ -141,7 +141,7 @@ fn origin(text: &str, fields: &Fields<'_>) -> Result<Origin, String> {
             tag,
         });
     }
-    // No tag and no digest ends so, and no repository that names either.
+    // A reference with a tag or digest contains `:` or `@`, so this is the path of a record.
     let is_json = Path::new(text)
         .extension()
         .is_some_and(|ending| ending == "json");

@@ -1,21 +1,21 @@
-//! The inputs as strings: their names, what each means, and the text that was given for each.
+//! The inputs as strings: their names, their meanings, and the given texts.
 
 use std::collections::BTreeMap;
 
-/// One input of the action, which is a flag of the same name on the command line.
+/// One input of the action, which is also a flag on the command line.
 #[derive(Debug, Clone, Copy)]
 pub struct Input {
     /// Its name, in kebab case.
     pub name: &'static str,
     /// The commands that read it; empty for all.
     pub commands: &'static [&'static str],
-    /// What it means, in one sentence.
+    /// Its meaning, in one sentence.
     pub meaning: &'static str,
-    /// What an absent one stands for, as action.yml says it.
+    /// The value of an absent input, as in action.yml.
     pub default: &'static str,
 }
 
-/// The strings that were given. An empty string means "not given", since that is what the runner sends.
+/// The given strings. An empty string means "not given", because the runner sends it for absent inputs.
 #[derive(Debug, Clone, Default)]
 pub struct RawInputs(BTreeMap<&'static str, String>);
 
@@ -31,7 +31,7 @@ const TRUST: &[&str] = &["seal", "sign", "verify", "publish"];
 
 macro_rules! inputs {
     ($($name:literal $commands:expr, $default:literal: $meaning:literal;)*) => {
-        /// Every input there is, in the order of the README's table.
+        /// Every input, in the order of the README's table.
         pub const INPUTS: &[Input] = &[$(Input { name: $name, commands: $commands, meaning: $meaning, default: $default }),*];
     };
 }
@@ -82,7 +82,7 @@ inputs! {
 }
 
 impl RawInputs {
-    /// Takes each input's text from `lookup`.
+    /// Reads each input's text from `lookup`.
     pub fn gather(lookup: impl Fn(&str) -> Option<String>) -> Self {
         let given = |input: &Input| lookup(input.name).filter(|text| !text.trim().is_empty());
         Self(
@@ -93,7 +93,7 @@ impl RawInputs {
         )
     }
 
-    /// The text of an input, trimmed; `None` where it was not given.
+    /// Returns the text of an input, trimmed; `None` if it was not given.
     pub(super) fn get(&self, name: &'static str) -> Option<&str> {
         debug_assert!(
             INPUTS.iter().any(|input| input.name == name),

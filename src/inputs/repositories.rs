@@ -1,11 +1,10 @@
-//! The repositories that the inputs of a run name between them: by `image`, by full references in the lists of tags, and by
-//! the digests' own.
+//! The repositories that the inputs of a run name: in `image`, in full references in the lists of tags, and in the digests.
 
 use super::fields::Fields;
 use super::grammar::{self, Separator};
 use crate::domain::{FullTag, ImageReference, Repository, Tag};
 
-/// Every repository that was named, each once, in the order of the inputs: `image` is the first.
+/// Every named repository, once, in the order of the inputs: `image` is the first.
 pub(super) struct Repositories {
     image: Option<Repository>,
     named: Vec<Repository>,
@@ -13,14 +12,14 @@ pub(super) struct Repositories {
 
 /// An entry of a list of tags.
 pub(super) enum Entry {
-    /// A tag of the repository that the others are about.
+    /// A tag without a repository.
     Bare(Tag),
-    /// A full reference, as docker/metadata-action prints them.
+    /// A full reference, as docker/metadata-action prints it.
     Full(FullTag),
 }
 
 impl Repositories {
-    /// What `image` names, which must be a repository alone.
+    /// Reads `image`, which must be a repository without a tag or digest.
     pub(super) fn of_image(fields: &mut Fields<'_>) -> Self {
         let image = fields.image().map(|image| {
             if image.reference.is_some() {
@@ -44,7 +43,7 @@ impl Repositories {
         }
     }
 
-    /// Reads a list of tags, bare or as full references.
+    /// Reads a list of bare tags and full references.
     pub(super) fn entries(&mut self, fields: &mut Fields<'_>, input: &'static str) -> Vec<Entry> {
         let list = grammar::list(fields.text(input).unwrap_or_default(), Separator::Comma);
         let mut entries = Vec::new();
@@ -62,7 +61,7 @@ impl Repositories {
         entries
     }
 
-    /// Says where each tag of a list is, once every repository is known; each tag once.
+    /// Adds the repository to each tag of a list, once every repository is known. Returns each tag once.
     pub(super) fn placed(
         &self,
         fields: &mut Fields<'_>,
@@ -92,7 +91,7 @@ impl Repositories {
         tags
     }
 
-    /// Where bare digests are: `image`, or the first repository that is named.
+    /// Returns the repository of bare digests: `image`, or the first named repository.
     pub(super) fn home(&self, fields: &mut Fields<'_>) -> Option<Repository> {
         let home = self.named.first().cloned();
         if home.is_none() && fields.text("image").is_none() {
@@ -104,7 +103,7 @@ impl Repositories {
         home
     }
 
-    /// All of them.
+    /// Returns all of them.
     pub(super) fn into_all(self) -> Vec<Repository> {
         self.named
     }

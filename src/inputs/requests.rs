@@ -1,4 +1,4 @@
-//! What each command needs: the fields put together, and the rules that hold across them.
+//! The inputs of each command: the fields put together, and the rules across them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,7 +17,7 @@ use crate::domain::{
     Repository,
 };
 
-/// `None` where the input was refused: what the other inputs lack, only a command can say.
+/// Reads the command. Returns `None` if it was refused: without it, nothing is known about missing inputs.
 pub(super) fn command(fields: &mut Fields<'_>) -> Option<Command> {
     let commands = [
         ("seal", Command::Seal),
@@ -34,7 +34,7 @@ pub(super) fn command(fields: &mut Fields<'_>) -> Option<Command> {
     fields.parsed("command", |text| grammar::word(text, &commands))
 }
 
-/// `None` where an error was kept that leaves nothing to go on with.
+/// Reads the inputs of `command`. Returns `None` if an error leaves no request.
 pub(super) fn request(fields: &mut Fields<'_>, command: Command) -> Option<Request> {
     match command {
         Command::Seal => {
@@ -61,7 +61,7 @@ fn seal(fields: &mut Fields<'_>, signing: Option<Signing>) -> Option<Seal> {
     let tags = repositories.placed(fields, "tags", tags);
     let moving_tags = repositories.placed(fields, "moving-tags", moving_tags);
     refuse_both(fields, &tags, &moving_tags);
-    // A staged pipeline makes its index first and tags it when it is published.
+    // A staged pipeline makes its index first and tags it at publication.
     if signing.is_some() && tags.is_empty() && moving_tags.is_empty() && untagged(fields) {
         fields.refuse(
             "tags",
@@ -91,7 +91,7 @@ fn seal(fields: &mut Fields<'_>, signing: Option<Signing>) -> Option<Seal> {
     })
 }
 
-/// Both lists of tags, where nothing else names a repository.
+/// Reads both lists of tags, for commands whose other inputs name no repository.
 pub(super) fn both_tags(
     fields: &mut Fields<'_>,
     repositories: &mut Repositories,
@@ -104,7 +104,7 @@ pub(super) fn both_tags(
     (tags, moving_tags)
 }
 
-/// No tag can both move and stay.
+/// Refuses tags that are in both lists.
 fn refuse_both(fields: &mut Fields<'_>, tags: &[FullTag], moving_tags: &[FullTag]) {
     for tag in moving_tags.iter().filter(|tag| tags.contains(tag)) {
         fields.refuse(
@@ -114,7 +114,7 @@ fn refuse_both(fields: &mut Fields<'_>, tags: &[FullTag], moving_tags: &[FullTag
     }
 }
 
-/// Every repository that a tag is in, each once; `home` where there is no tag.
+/// Returns every repository of a tag, once; `home` if there is no tag.
 pub(super) fn destinations(
     tags: &[FullTag],
     moving_tags: &[FullTag],
@@ -132,7 +132,7 @@ pub(super) fn destinations(
     destinations
 }
 
-/// The digests with their repositories, each digest once.
+/// Returns the digests with their repositories, each digest once.
 pub(super) fn given(digests: Vec<(Option<Repository>, Digest)>, home: &Repository) -> Vec<Given> {
     let mut seen = BTreeSet::new();
     let new = digests
@@ -178,7 +178,7 @@ pub(super) fn annotations(fields: &mut Fields<'_>) -> BTreeMap<String, String> {
     }
 }
 
-/// The digests that `digests` lists, in the order given, with their repositories where these are named.
+/// Reads the digests in `digests`, in the given order, with their repositories if named.
 pub(super) fn listed_digests(
     fields: &mut Fields<'_>,
     repositories: &mut Repositories,
@@ -198,7 +198,7 @@ pub(super) fn listed_digests(
     digests
 }
 
-/// The digests that the index is made of.
+/// Reads the digests of the index's parts.
 fn digests(
     fields: &mut Fields<'_>,
     repositories: &mut Repositories,
@@ -216,7 +216,7 @@ fn digests(
     }
     let inputs = ["digests", "digests-folder"];
     let given = inputs.map(|input| fields.text(input).is_some());
-    // What was refused was given: to call it missing as well would lead away from what is wrong.
+    // A refused input was given. Reporting it as missing too would hide the real problem.
     let refused = inputs.iter().any(|input| fields.is_refused(input));
     if digests.is_empty() && !refused {
         let (input, problem) = match given {

@@ -1,4 +1,4 @@
-//! How a run goes about it, whatever it does: logins, trust, patience, the record.
+//! The settings for any command: logins, trust, retries, the record.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,49 +8,49 @@ use super::fields::Fields;
 use super::grammar;
 use crate::domain::{Digest, Host, Patience, Secret};
 
-/// How to go about it.
+/// The settings of a run.
 #[derive(Debug)]
 pub struct Settings {
-    /// Where the record is, relative to the workspace.
+    /// The path of the record, relative to the workspace.
     pub record: PathBuf,
-    /// The digest of the record, as it is known from outside of it.
+    /// The digest of the record, from outside of it.
     pub record_digest: Option<Digest>,
-    /// Logins, before all other credentials.
+    /// Logins, which take precedence over all other credentials.
     pub registry_auths: Vec<RegistryAuth>,
-    /// For the registry of the server that the job runs on.
+    /// The token for the registry of the job's GitHub server.
     pub github_token: Option<Secret>,
-    /// Hosts that speak plain HTTP.
+    /// Hosts that use plain HTTP.
     pub insecure_registries: Vec<Host>,
     /// Extra CA certificates, PEM.
     pub ca_bundle: Option<Vec<u8>>,
-    /// Which services to sign with, JSON.
+    /// The Sigstore services to sign with, as JSON.
     pub signing_config: Option<Vec<u8>>,
-    /// What to trust, JSON.
+    /// The trusted root, as JSON.
     pub trusted_root: Option<Vec<u8>>,
-    /// An OIDC token of the user's.
+    /// The user's own OIDC token.
     pub identity_token: Option<Secret>,
-    /// Whom an OIDC token is asked for.
+    /// The audience of the OIDC token.
     pub oidc_audience: String,
     /// The retry policy.
     pub patience: Patience,
-    /// The whole run ends by then.
+    /// The time limit of the whole run.
     pub timeout: Duration,
-    /// Whether each request is told of.
+    /// True if each request is printed.
     pub trace: bool,
-    /// Whether anything may be changed.
+    /// The mode: apply or dry run.
     pub mode: Mode,
 }
 
-/// Whether anything may be changed.
+/// The permission to change anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// Do it.
+    /// Makes the changes.
     Apply,
-    /// Say what would be done.
+    /// Only reports the changes.
     DryRun,
 }
 
-/// Reads them.
+/// Reads the settings.
 pub(super) fn settings(fields: &mut Fields<'_>) -> Settings {
     Settings {
         record: fields.record_path(),

@@ -1,4 +1,4 @@
-//! What the inputs accept and refuse, as a workflow author meets it.
+//! The texts that the inputs accept and refuse, from a workflow author's view.
 
 use super::*;
 
@@ -88,7 +88,7 @@ fn full_references_name_any_number_of_repositories() {
     assert_eq!(texts(&several.destinations), destinations);
     assert_eq!(texts(&several.sources)[..3], destinations);
     assert_eq!(texts(&several.sources)[3..], ["quay.io/built/here"]);
-    // A bare digest is in the first repository that is named, which is asked first.
+    // A bare digest belongs to the first named repository, which is tried first.
     assert_eq!(several.digests.len(), 1);
     assert_eq!(several.digests[0].repository.to_string(), "ghcr.io/o/r");
 }
@@ -214,7 +214,7 @@ fn empty_strings_are_not_given() {
 
 #[test]
 fn what_is_wrong_is_said_once_and_nothing_follows_from_it() {
-    // What a command needs, nobody knows of an unknown one.
+    // For an unknown command no required inputs are known.
     let wrong = [
         ("command", "seel", "`seel` is none of `seal`"),
         ("digests", "sha256:1", "`sha256:1` is not a digest"),
@@ -246,7 +246,7 @@ fn defaults_are_those_that_are_told() {
         ("tags", "v1"),
         ("digests", DIGEST),
     ];
-    // An expression of GitHub's, which the runner fills in.
+    // Defaults that start with `${{` are GitHub expressions, which the runner evaluates.
     let told = INPUTS
         .iter()
         .filter(|input| !input.default.starts_with("${{"))

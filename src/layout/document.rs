@@ -1,4 +1,4 @@
-//! What a document in the folder is, and what it refers to.
+//! The media type of a document in the folder, and its subject.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde::de::IgnoredAny;
 
 use crate::domain::{Descriptor, Digest, MediaType};
 
-/// The fields that tell what a document is.
+/// The fields that identify the type of a document.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Kind {
@@ -30,7 +30,7 @@ struct Subject {
     digest: Digest,
 }
 
-/// What a document is: what it says, or, since OCI's may leave that out, what it has.
+/// Returns the media type of a document. OCI documents may omit it, so their fields decide then.
 pub(super) fn media_type(bytes: &[u8]) -> MediaType {
     match serde_json::from_slice::<Kind>(bytes) {
         Ok(Kind {
@@ -44,7 +44,7 @@ pub(super) fn media_type(bytes: &[u8]) -> MediaType {
     }
 }
 
-/// A descriptor of the document `digest`, and what it refers to; `None` if it is no manifest that refers to anything.
+/// Returns the subject of the document `digest` and a descriptor of the document. `None` if it is no manifest with a subject.
 pub(super) fn referrer(bytes: &[u8], digest: Digest) -> Option<(Digest, Descriptor)> {
     let document: Kind = serde_json::from_slice(bytes).ok()?;
     let media_type = document

@@ -1,18 +1,18 @@
-//! What can be wrong with a folder that is to hold images.
+//! The errors of a folder with images.
 
 use std::io;
 
 use crate::domain::{Digest, ManifestError};
 
-/// Why an image cannot be read from a folder.
+/// The reason why an image cannot be read from a folder.
 #[derive(Debug, thiserror::Error)]
 pub enum LayoutError {
-    /// The folder is something else.
+    /// The folder is no OCI image layout.
     #[error("`{folder}` is no OCI image layout: {why}")]
     NoLayout {
         /// The folder.
         folder: String,
-        /// What tells.
+        /// The reason.
         why: String,
     },
     /// A file cannot be read.
@@ -20,14 +20,14 @@ pub enum LayoutError {
     Unreadable {
         /// The file.
         path: String,
-        /// Why not.
+        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// What should be a file of the folder is none, or is a link that leads out of it.
+    /// A path that must be a file in the folder is no file, or a link out of the folder.
     #[error("`{0}` is no file in this folder")]
     NoFile(String),
-    /// A file is longer than what it should hold can be.
+    /// A file is longer than its limit.
     #[error("`{path}` has more than {limit} bytes")]
     TooLong {
         /// The file.
@@ -35,7 +35,7 @@ pub enum LayoutError {
         /// The limit.
         limit: u64,
     },
-    /// A folder has more files than can be looked through.
+    /// A folder contains too many files.
     #[error("`{path}` holds more than {limit} files")]
     TooMany {
         /// The folder.
@@ -43,39 +43,39 @@ pub enum LayoutError {
         /// The limit.
         limit: usize,
     },
-    /// A file does not hold what its name says.
+    /// The content of a file does not match its name.
     #[error("the digest of `{path}` is `{computed}`")]
     OtherContent {
         /// The file.
         path: String,
-        /// What it holds.
+        /// The digest of its content.
         computed: Digest,
     },
-    /// A file should be a manifest.
+    /// A file that must be a manifest is none.
     #[error("`{path}` cannot be used")]
     Malformed {
         /// The file.
         path: String,
-        /// What is wrong with it.
+        /// The problem.
         #[source]
         source: ManifestError,
     },
-    /// No image of that name.
+    /// No image has this name.
     #[error("`{folder}` has no image `{tag}`{}", images_text(.images))]
     NoImage {
         /// The folder.
         folder: String,
         /// The name.
         tag: String,
-        /// What there is.
+        /// The existing images.
         images: Vec<String>,
     },
-    /// Not just one image, and no name was given.
+    /// The folder does not contain exactly one image, and no name was given.
     #[error("`{folder}` does not hold just one image: name one (`oci:{folder}:…`){}", images_text(.images))]
     ManyImages {
         /// The folder.
         folder: String,
-        /// What there is.
+        /// The existing images.
         images: Vec<String>,
     },
 }
@@ -99,7 +99,7 @@ fn images_text(images: &[String]) -> String {
 }
 
 impl LayoutError {
-    /// Whether one piece of content is the fault, and not the folder: it cannot be used, whoever reads it.
+    /// True if the error is in one piece of content, not in the folder. No reader can use that content.
     #[must_use]
     pub fn is_about_content(&self) -> bool {
         match self {

@@ -1,5 +1,6 @@
-//! The files of the folder. SECURITY: a link in it must not make us publish another file of this machine, and a pipe or
-//! device is never opened.
+//! The files of the folder.
+//!
+//! SECURITY: a link in it must not make us publish another file of this machine. A pipe or device is never opened.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -8,21 +9,21 @@ use std::path::{Path, PathBuf};
 use super::LayoutError;
 use crate::domain::Digest;
 
-/// Blobs that there may be.
+/// The largest number of blobs.
 const FILES_MAX: usize = 20_000;
 const BLOBS: &str = "blobs/sha256";
 
-/// A folder whose files somebody else has made.
+/// A folder whose files come from outside.
 #[derive(Debug, Clone)]
 pub(super) struct Folder {
-    /// As it was named.
+    /// The name as given.
     pub(super) name: String,
-    /// Where it is, without links.
+    /// The path, with links resolved.
     path: PathBuf,
 }
 
 impl Folder {
-    /// The folder `path`, which is called `name` in messages.
+    /// Opens the folder `path`. Messages call it `name`.
     pub(super) fn open(path: &Path, name: &str) -> Result<Self, LayoutError> {
         let path = fs::canonicalize(path).map_err(|source| LayoutError::Unreadable {
             path: name.to_owned(),
@@ -34,7 +35,7 @@ impl Folder {
         })
     }
 
-    /// Where the file `place` is; `None` says that there is none.
+    /// Returns the path of the file `place`; `None` if there is none.
     pub(super) fn file(&self, place: &str) -> Result<Option<PathBuf>, LayoutError> {
         let unreadable = |source| self.unreadable(place, source);
         let path = match fs::canonicalize(self.path.join(place)) {
@@ -64,7 +65,7 @@ impl Folder {
         Err(LayoutError::TooLong { path, limit })
     }
 
-    /// The digests of all that is there, in order.
+    /// Lists the digests of all blobs, sorted.
     pub(super) fn digests(&self) -> Result<Vec<Digest>, LayoutError> {
         let place = BLOBS;
         let unreadable = |source| self.unreadable(place, source);
@@ -76,7 +77,7 @@ impl Folder {
         let mut digests = Vec::new();
         for file in files {
             let name = file.map_err(unreadable)?.file_name();
-            // Others leave what is half written beside it.
+            // Other tools leave partly written files beside the blobs.
             digests.extend(
                 name.to_str()
                     .and_then(|hex| format!("sha256:{hex}").parse().ok()),
@@ -93,7 +94,7 @@ impl Folder {
         Ok(digests)
     }
 
-    /// What is in the file `place` if it may be a JSON document of at most `limit` bytes.
+    /// Reads the file `place` if it can be a JSON document of at most `limit` bytes.
     pub(super) fn document(&self, place: &str, limit: u64) -> Result<Option<Vec<u8>>, LayoutError> {
         let Some(path) = self.file(place)? else {
             return Ok(None);
@@ -101,7 +102,7 @@ impl Folder {
         start_of_document(&path, limit).map_err(|source| self.unreadable(place, source))
     }
 
-    /// The file `place` in messages.
+    /// Returns the name of the file `place` for messages.
     pub(super) fn shown(&self, place: &str) -> String {
         format!("{}/{place}", self.name.trim_end_matches('/'))
     }
@@ -113,7 +114,7 @@ impl Folder {
     }
 }
 
-/// Where the content `digest` is.
+/// Returns the place of the content `digest`.
 pub(super) fn place(digest: &Digest) -> String {
     format!("{BLOBS}/{}", digest.hex())
 }

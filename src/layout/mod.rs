@@ -1,5 +1,6 @@
-//! Images on disk: a folder in the OCI image layout, as skopeo, regctl, crane, `BuildKit` and cosign write it. It is read
-//! and never written. Somebody else made the folder: what is read is bounded, digests are checked, and no link leads out.
+//! Images on disk: a folder in the OCI image layout, as written by skopeo, regctl, crane, `BuildKit` and cosign. It is
+//! read and never written. The folder comes from outside: reads are bounded, digests are checked, and links out are
+//! refused.
 //!
 //! Source: OCI image specification, `image-layout.md`.
 
@@ -21,14 +22,14 @@ use folder::{Folder, place};
 
 pub use error::LayoutError;
 
-/// What registries take at most.
+/// The largest manifest that registries accept.
 const MANIFEST_MAX_BYTES: u64 = 4 << 20;
 const MARKER_MAX_BYTES: u64 = 4096;
-/// What an image in the folder is called.
+/// The annotation with the name of an image in the folder.
 const NAME: &str = "org.opencontainers.image.ref.name";
-/// What cosign calls what it saves; the image itself, or what belongs to it.
+/// The annotation with cosign's kind of a saved entry: an image, or content that belongs to one.
 const KIND: &str = "kind";
-/// Those kinds that belong to the image, with the ends of the tags under which a registry has them.
+/// The kinds that belong to an image, with the suffixes of their digest tags in a registry.
 const KINDS_BESIDE: [(&str, &str); 2] = [
     ("dev.cosignproject.cosign/sigs", "sig"),
     ("dev.cosignproject.cosign/atts", "att"),
@@ -50,7 +51,7 @@ struct Marker {
 }
 
 impl Layout {
-    /// Opens the folder `path`, which is called `name` in messages, and reads its index.
+    /// Opens the folder `path` and reads its index. Messages call it `name`.
     pub fn open(path: &Path, name: &str) -> Result<Self, LayoutError> {
         let is_none = |why: &str| LayoutError::NoLayout {
             folder: name.to_owned(),
@@ -75,13 +76,13 @@ impl Layout {
         })
     }
 
-    /// What it is called in messages.
+    /// Returns the folder's name in messages.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.folder.name
     }
 
-    /// The image that is called `tag`; without one, the only image there is.
+    /// Returns the image with the name `tag`; without `tag`, the only image.
     pub fn image(&self, tag: Option<&str>) -> Result<&Descriptor, LayoutError> {
         if let Some(tag) = tag {
             return self.named(tag).ok_or_else(|| LayoutError::NoImage {
@@ -107,7 +108,7 @@ impl Layout {
         })
     }
 
-    /// The entries that are images in their own right, and nothing that belongs to another.
+    /// Returns the entries that are images and belong to no other image.
     fn images(&self) -> impl Iterator<Item = &Descriptor> {
         self.entries.iter().filter(|entry| {
             let kind = entry.annotations.get(KIND).map(String::as_str);
@@ -123,13 +124,13 @@ impl Layout {
         referrers.any(|referrer| referrer.digest == entry.digest)
     }
 
-    /// What refers to `subject`, listed or not: cosign 3 saves bundles without listing them.
+    /// Returns the referrers of `subject`, even if the index does not list them: cosign 3 saves bundles without listing them.
     #[must_use]
     pub fn referrers(&self, subject: &Digest) -> &[Descriptor] {
         self.referrers.get(subject).map_or(&[], Vec::as_slice)
     }
 
-    /// What is called `name`: by the tag alone, or by a whole reference that ends in it.
+    /// Returns the entry with the name `name`: a tag alone, or a full reference that ends in it.
     #[must_use]
     pub fn named(&self, name: &str) -> Option<&Descriptor> {
         let is_named = |entry: &&Descriptor| {
@@ -144,8 +145,8 @@ impl Layout {
         self.entries.iter().find(is_named)
     }
 
-    /// What a registry would have under the tag of `subject` that ends in `suffix` (`sig`, `att`, `sbom`). `cosign save`
-    /// does not say whose signatures it has put beside the one image that it saved.
+    /// Returns the manifest that a registry would have under the digest tag of `subject` with `suffix` (`sig`, `att`,
+    /// `sbom`). `cosign save` does not record the subject of the signatures that it saves beside its one image.
     #[must_use]
     pub fn beside(&self, subject: &Digest, suffix: &str) -> Option<&Descriptor> {
         let tag = format!("sha256-{}.{suffix}", subject.hex());
@@ -158,7 +159,7 @@ impl Layout {
         })
     }
 
-    /// The manifest `digest`; `None` says that the folder does not have it.
+    /// Reads the manifest `digest`; `None` if the folder does not contain it.
     pub fn manifest(&self, digest: &Digest) -> Result<Option<Manifest>, LayoutError> {
         let place = place(digest);
         let Some(bytes) = self.folder.read(&place, MANIFEST_MAX_BYTES)? else {
@@ -176,12 +177,12 @@ impl Layout {
             .map_err(|source| malformed(&self.folder, &place, source))
     }
 
-    /// The file that should hold the blob `digest`; `None` says that the folder does not have it.
+    /// Returns the file of the blob `digest`; `None` if the folder does not contain it.
     pub fn blob(&self, digest: &Digest) -> Result<Option<PathBuf>, LayoutError> {
         self.folder.file(&place(digest))
     }
 
-    /// The blob `digest`, of at most `limit` bytes; `None` says that the folder does not have it.
+    /// Reads the blob `digest`, of at most `limit` bytes; `None` if the folder does not contain it.
     pub fn content(&self, digest: &Digest, limit: u64) -> Result<Option<Vec<u8>>, LayoutError> {
         let place = place(digest);
         let Some(bytes) = self.folder.read(&place, limit)? else {
@@ -205,8 +206,7 @@ impl Layout {
     }
 }
 
-/// What refers to what. Every file is looked at that may be a manifest; whether it is what its name says is seen when it is
-/// used.
+/// Collects the referrers of each subject. Reads every file that can be a manifest. Digests are checked when a file is used.
 fn referrers(folder: &Folder) -> Result<BTreeMap<Digest, Vec<Descriptor>>, LayoutError> {
     let mut found: BTreeMap<Digest, Vec<Descriptor>> = BTreeMap::new();
     for digest in folder.digests()? {

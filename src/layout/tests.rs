@@ -1,4 +1,4 @@
-//! Folders as others write them, and as nobody should.
+//! Folders as other tools write them, and malformed ones.
 
 use std::fs;
 
@@ -43,7 +43,7 @@ fn image_of(layout: &Layout, tag: Option<&str>) -> Result<Digest, String> {
 #[test]
 fn image_is_found_by_its_tag_or_as_the_only_one() {
     let (one, two) = (Digest::of(b"one"), Digest::of(b"two"));
-    // skopeo, regctl and BuildKit write the tag; crane writes the whole reference, or nothing.
+    // skopeo, regctl and BuildKit write the tag; crane writes the full reference, or nothing.
     for (name, tag) in [("v1", "v1"), ("registry.example:5000/o/app:v1", "v1")] {
         let folder = folder(&[
             entry("one", &json!({NAME: name})),
@@ -233,12 +233,12 @@ fn link_out_of_the_folder_is_not_followed() {
     ] {
         assert!(matches!(refused, LayoutError::NoFile(_)), "{refused}");
     }
-    // A link within it is how some save space.
+    // Some tools link inside the folder to save space.
     fs::remove_file(&link).unwrap();
     fs::write(folder.path().join("shared"), "secret").unwrap();
     std::os::unix::fs::symlink("../../shared", &link).unwrap();
     assert!(layout.blob(&digest).unwrap().is_some());
-    // A folder is no blob.
+    // A folder is not a blob.
     fs::remove_file(&link).unwrap();
     fs::create_dir(&link).unwrap();
     assert!(matches!(layout.blob(&digest), Err(LayoutError::NoFile(_))));

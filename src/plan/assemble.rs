@@ -1,4 +1,4 @@
-//! The index as a function of its inputs: which children, in which order, in which bytes.
+//! The index as a function of its inputs: its children, their order, and its bytes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,10 +8,10 @@ use super::vouched::Vouched;
 use crate::domain::{Descriptor, Digest, Manifest, ManifestError, MediaType, Platform};
 use crate::inputs::IndexType;
 
-/// What an index says runs where: the images by platform, attestations set aside.
+/// The images of an index by platform, without attestations.
 pub type PlatformMap = BTreeMap<Platform, Child>;
 
-/// The image that an index has for a platform.
+/// The image of an index for one platform.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Child {
     /// Its digest.
@@ -20,12 +20,12 @@ pub struct Child {
     pub media_type: MediaType,
 }
 
-/// An image manifest as the registry shows it, with the platform that its config names.
+/// An image manifest as the registry serves it, with the platform from its config.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leaf {
     /// Media type, digest and size.
     pub descriptor: Vouched<Descriptor>,
-    /// From the image config, never from what an index claims.
+    /// The platform from the image config, never from an index.
     pub platform: Platform,
     /// The media type of the image config.
     pub config_type: MediaType,
@@ -33,7 +33,7 @@ pub struct Leaf {
     pub version: Option<String>,
 }
 
-/// An attestation manifest that stands beside an image in its index.
+/// An attestation manifest beside an image in its index.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attestation {
     /// Media type, digest and size.
@@ -44,7 +44,7 @@ pub struct Attestation {
     pub config_type: MediaType,
 }
 
-/// One of the digests that were given, flattened to what an index can hold.
+/// One of the digests that were given, flattened to the manifests that an index can contain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resolved {
     /// The digest that was given.
@@ -55,10 +55,10 @@ pub struct Resolved {
     pub attestations: Vec<Attestation>,
 }
 
-/// What the index is to be, beside its children.
+/// The wanted properties of the index, apart from its children.
 #[derive(Debug, Clone)]
 pub struct Wanted<'a> {
-    /// The platforms that must be there, no more and no less.
+    /// The platforms that must be present, no more and no less.
     pub platforms: Option<&'a BTreeSet<Platform>>,
     /// Its annotations.
     pub annotations: &'a BTreeMap<String, String>,
@@ -71,18 +71,18 @@ pub struct Wanted<'a> {
 pub struct Assembly {
     /// Its bytes and its digest.
     pub manifest: Vouched<Manifest>,
-    /// What runs where.
+    /// The images by platform.
     pub platforms: PlatformMap,
-    /// Every digest in it, by the input that it came from.
+    /// Every digest in it, by the input that contains it.
     pub children: BTreeMap<Digest, Vec<Digest>>,
-    /// Its media type, where an input names it: then no index of another type is the same.
+    /// Its media type, if an input names it. Then an index of another type is not equal.
     pub named_type: Option<MediaType>,
 }
 
-/// Why the given children make no index. Nothing was touched.
+/// The reason why the given children make no index. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum AssembleError {
-    /// Two images for one platform.
+    /// Two images are for one platform.
     #[error("two children are for `{platform}`: `{first}` and `{second}`")]
     DuplicatePlatform {
         /// The platform.
@@ -92,23 +92,23 @@ pub enum AssembleError {
         /// The other.
         second: Digest,
     },
-    /// Not the platforms that `platforms` names.
+    /// The platforms are not those that `platforms` names.
     #[error("the children are not for the platforms named in `platforms`: {}", platforms_text(.missing, .unexpected))]
     Platforms {
-        /// Named, but no child is for them: a lost build job.
+        /// The named platforms without a child: a lost build job.
         missing: Vec<Platform>,
-        /// Not named, but a child is for them.
+        /// The platforms of children that are not named.
         unexpected: Vec<Platform>,
     },
-    /// A Docker list was asked for, but a child is not Docker's.
+    /// A Docker list was requested, but a child is not a Docker manifest.
     #[error("`media-type: docker` was asked for, but `{digest}` is a `{media_type}`")]
     NotDocker {
         /// The child.
         digest: Digest,
-        /// What it is.
+        /// Its media type.
         media_type: MediaType,
     },
-    /// The index could not be written down.
+    /// The index could not be serialised.
     #[error("could not write the index")]
     Unwritable(#[source] serde_json::Error),
     /// The index could not be read back.
@@ -116,7 +116,8 @@ pub enum AssembleError {
     Unreadable(#[source] ManifestError),
 }
 
-/// Fields in the order in which they are written. SPEC: `mediaType` is written always; some registries refuse without.
+/// Fields in the order in which they are written. SPEC: `mediaType` is always written; some registries refuse an index
+/// without it.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Document<'a> {
@@ -128,7 +129,7 @@ struct Document<'a> {
 }
 
 impl Child {
-    /// What an index says of a child.
+    /// Makes the child for an entry of an index.
     pub(super) fn of(descriptor: &Descriptor) -> Self {
         Self {
             digest: descriptor.digest.clone(),
@@ -137,7 +138,7 @@ impl Child {
     }
 }
 
-/// Puts the index together. The same children give the same bytes, in whatever order and however often they came.
+/// Assembles the index. The same children give the same bytes, in any order and with any repetition.
 pub fn assemble(resolved: &[Resolved], wanted: &Wanted<'_>) -> Result<Assembly, AssembleError> {
     let leaves = leaves(resolved);
     let platforms = platform_map(leaves.values().copied())?;
@@ -168,7 +169,7 @@ pub fn assemble(resolved: &[Resolved], wanted: &Wanted<'_>) -> Result<Assembly, 
     })
 }
 
-/// Every image once, by platform and digest, which is the order of the index.
+/// Returns every image once, by platform and digest, which is the order of the index.
 fn leaves(resolved: &[Resolved]) -> BTreeMap<(&Platform, &Digest), &Leaf> {
     let leaves = resolved.iter().flat_map(|input| &input.leaves);
     leaves
@@ -176,7 +177,7 @@ fn leaves(resolved: &[Resolved]) -> BTreeMap<(&Platform, &Digest), &Leaf> {
         .collect()
 }
 
-/// The children of the index: each image, and right behind it what attests it, by digest.
+/// Returns the children of the index: each image, followed by its attestations in the order of their digests.
 fn in_order(
     leaves: &BTreeMap<(&Platform, &Digest), &Leaf>,
     resolved: &[Resolved],
@@ -225,7 +226,7 @@ fn check_platforms(
     named: Option<&BTreeSet<Platform>>,
 ) -> Result<(), AssembleError> {
     let Some(named) = named else { return Ok(()) };
-    // A name such as `windows/amd64` stands for whichever build of Windows the image asks for.
+    // A name such as `windows/amd64` matches every build of Windows that an image requires.
     let fits = |name: &Platform, platform: &Platform| {
         name.os == platform.os
             && name.architecture == platform.architecture
@@ -266,8 +267,8 @@ fn index_type(manifests: &[Descriptor], wanted: &Wanted<'_>) -> Result<MediaType
     }
 }
 
-/// A descriptor stripped of what some other index said about the same content, so that the bytes written here do not
-/// depend on the way by which a child came.
+/// Reduces a descriptor to its required fields, without what another index states about the same content. The bytes of
+/// the new index then do not depend on the source of a child.
 fn bare(descriptor: &Descriptor) -> Descriptor {
     Descriptor::new(
         descriptor.media_type.clone(),

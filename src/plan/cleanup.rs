@@ -1,5 +1,5 @@
-//! What is to be done with a tag after a run that failed: from what a vouched record says, what the inputs name, and what
-//! the registry shows. Without such a record nothing is done, and the steps are for somebody who knows what the run did.
+//! The step for a tag after a failed run. It follows from a vouched record, the inputs, and the tag's content in the
+//! registry. Without such a record nothing is done, and the steps are for someone who knows the actions of the run.
 
 use std::fmt;
 
@@ -7,40 +7,41 @@ use super::tags::TagKind;
 use crate::domain::{Digest, FullTag};
 use crate::record::{Record, TagRecord, TagState, VouchedRecord};
 
-/// What a registry shows of a tag.
+/// The content of a tag in a registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Shown {
-    /// There is no such tag.
+    /// The tag does not exist.
     Nothing,
-    /// It holds this.
+    /// The tag contains this.
     Digest(Digest),
-    /// The registry did not say, for this reason.
+    /// The registry did not report the content, for this reason.
     Unknown(String),
 }
 
-/// What is done with a tag.
+/// The step for a tag.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CleanupStep {
-    /// It holds what the run wrote, and is to go back to what it was.
+    /// The tag contains what the run wrote, and is restored to its state before the run.
     TakeBack(TakeBack),
-    /// It is none of our business, or there is nothing left to do.
+    /// The content of the tag is not the run's, or nothing remains to be done.
     Leave(LeaveReason),
-    /// Nobody knows what it holds, for this reason; this is what would be done if it held what the run wrote.
+    /// The content is unknown, for this reason. The rollback would be done if the tag contained what the run wrote.
     Unknown(TakeBack, String),
-    /// Nothing vouches for what the run did, so that nothing is done.
+    /// Nothing vouches for a record of the run, so nothing is done.
     ByHand {
-        /// What kind of tag it is.
+        /// The kind of the tag.
         kind: TagKind,
-        /// What it holds, where that is known.
+        /// Its content, if that is known.
         holds: Option<Digest>,
-        /// Why nothing is done.
+        /// The reason why nothing is done.
         why: String,
     },
 }
 
-/// A tag's way back.
+/// The rollback of a tag.
 ///
-/// SECURITY: [`decide_cleanup`] alone makes one, from a vouched record. Only what it says is deleted or put back:
+/// SECURITY: [`decide_cleanup`] alone makes one, from a vouched record. Only what the record lists is deleted or
+/// restored:
 ///
 /// ```compile_fail,E0451
 /// use manifest_seal::domain::Digest;
@@ -56,39 +57,40 @@ pub struct TakeBack {
 }
 
 impl TakeBack {
-    /// What the run wrote.
+    /// The digest that the run wrote.
     #[must_use]
     pub fn wrote(&self) -> &Digest {
         &self.wrote
     }
 
-    /// What the tag held before; `None` when it did not exist, so that it is deleted.
+    /// The digest under the tag before the run; `None` if the tag did not exist, so it is deleted.
     #[must_use]
     pub fn before(&self) -> Option<&Digest> {
         self.before.as_ref()
     }
 
-    /// Whether the record says that the run created what it wrote there, which may then be deleted with its last tag.
+    /// True if the record says that the run created the manifest under the tag. It may then be deleted with its last
+    /// tag.
     #[must_use]
     pub fn created(&self) -> bool {
         self.created
     }
 }
 
-/// Why a tag is left alone.
+/// The reason why a tag is left unchanged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LeaveReason {
-    /// The record does not say that this run was to write it.
+    /// The record does not say that the run was to write the tag.
     Unrecorded,
-    /// The run found it as it was to be.
+    /// The run found the wanted content under the tag.
     Kept,
-    /// It does not exist, so that there is nothing to take back.
+    /// The tag does not exist, so there is nothing to roll back.
     Gone,
-    /// It holds what it held before the run.
+    /// The tag contains what it contained before the run.
     Back,
-    /// It holds this, which neither the run wrote nor it held before: somebody else moved it.
+    /// The tag contains this, which is neither what the run wrote nor its earlier content: somebody else moved it.
     Moved(Digest),
-    /// The record cannot be what a run wrote down: what the tag is to go back to does not follow from it.
+    /// The record is inconsistent: it does not determine the content to restore.
     Tangled,
 }
 
@@ -110,7 +112,7 @@ impl fmt::Display for LeaveReason {
     }
 }
 
-/// Decides what is done with `tag`, which the inputs name, and as which kind.
+/// Decides the step for `tag`, which the inputs name with this kind.
 #[must_use]
 pub fn decide_cleanup(
     record: &VouchedRecord,
@@ -148,7 +150,7 @@ pub fn decide_cleanup(
     let before = match (origin(&written, wrote), kind) {
         (Ok(before), TagKind::Moving) => before,
         (Ok(None), TagKind::Fixed) => None,
-        // SECURITY: no run writes over a tag that never changes; who says so may want it to hold something else.
+        // SECURITY: no run overwrites a fixed tag. The author of such a record may want the tag to have other content.
         (Ok(Some(_)), TagKind::Fixed) | (Err(Tangle), _) => {
             return CleanupStep::Leave(LeaveReason::Tangled);
         }
@@ -164,7 +166,8 @@ pub fn decide_cleanup(
     }
 }
 
-/// Decides what is done with a tag that the inputs name, where nothing vouches for what a run did: nothing. `why` says so.
+/// Decides the step for a tag that the inputs name if nothing vouches for the actions of a run. Nothing is done, and
+/// `why` is the reason.
 #[must_use]
 pub fn leave_to_hand(kind: TagKind, shown: Shown, why: &str) -> CleanupStep {
     let (holds, why) = match shown {
@@ -175,7 +178,7 @@ pub fn leave_to_hand(kind: TagKind, shown: Shown, why: &str) -> CleanupStep {
     CleanupStep::ByHand { kind, holds, why }
 }
 
-/// Every tag that the record says was written, and that is not in `named`.
+/// Lists every tag that the record reports as written and that is not in `named`.
 #[must_use]
 pub fn unnamed_tags(record: &VouchedRecord, named: &[&FullTag]) -> Vec<String> {
     let mut unnamed = Vec::new();
@@ -190,7 +193,7 @@ pub fn unnamed_tags(record: &VouchedRecord, named: &[&FullTag]) -> Vec<String> {
     unnamed
 }
 
-/// What the record says of a tag, run by run.
+/// Returns the record's entries for a tag, in the order of the runs.
 fn entries<'a>(record: &'a Record, tag: &'a FullTag) -> impl Iterator<Item = &'a TagRecord> {
     let repository = tag.repository.to_string();
     let images = record.images.iter();
@@ -199,23 +202,24 @@ fn entries<'a>(record: &'a Record, tag: &'a FullTag) -> impl Iterator<Item = &'a
     tags.filter(|entry| entry.tag == tag.tag.as_str())
 }
 
-/// Whether the record says that a run created `digest` in the repository of `tag`.
+/// True if the record says that a run created `digest` in the repository of `tag`.
 fn was_created(record: &Record, tag: &FullTag, digest: &Digest) -> bool {
     let repository = tag.repository.to_string();
     let mut images = record.images.iter();
     images.any(|image| image.created && image.image == repository && image.digest == *digest)
 }
 
-/// Whether a run wrote the tag, or may have: of one that was only to be written, the registry alone knows.
+/// True if a run wrote the tag, or may have written it. If the write was only planned, the registry alone shows the
+/// result.
 fn is_ours(entry: &TagRecord) -> bool {
     entry.state != TagState::Kept
 }
 
-/// A record that goes in circles, or in two ways.
+/// A record whose entries form a circle, or contradict each other.
 struct Tangle;
 
-/// What the tag held before the first of the runs that led to `wrote`. It is never something that one of these runs wrote,
-/// so that to go back twice is to go once.
+/// Returns the digest under the tag before the first of the runs that resulted in `wrote`. It is never something that
+/// one of these runs wrote, so a second rollback changes nothing.
 fn origin(written: &[&TagRecord], wrote: &Digest) -> Result<Option<Digest>, Tangle> {
     let mut at = wrote;
     for _ in 0..=written.len() {

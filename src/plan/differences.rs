@@ -1,4 +1,4 @@
-//! What an index that a tag holds says beside, or instead of, what this run would write.
+//! The differences between an index under a tag and the index that this run would write.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -8,26 +8,27 @@ use serde_json::{Map, Value};
 use super::assemble::{Assembly, Resolved};
 use crate::domain::{Manifest, Platform, count_texts};
 
-/// Others wrote what differs, to any length.
+/// The number of differences that are printed. Others wrote them, at any length.
 const DIFFERENCES_SHOWN: usize = 8;
 const TEXT_SHOWN_LETTERS: usize = 240;
-/// No tool needs more bytes for what this program writes: so many times its length for white space and escapes, and some more.
+/// The accepted length, as a multiple of the length that this program writes, and some more. No tool needs more bytes
+/// for white space and escapes.
 const LENGTH_FACTOR: usize = 4;
 const LENGTH_SPARE_BYTES: usize = 4096;
-/// A value takes up to 90 bytes to hold, and two to write.
+/// The extra length that is still parsed. A value takes up to 90 bytes in memory, and two in the document.
 const READABLE_SPARE_BYTES: usize = 256 * 1024;
 
-/// What `holds` says beside, or instead of, what this run would write: entries, as a multiset of digest, media type,
-/// platform and annotations, the index's own fields, and its media type where an input names one. White space in bounds, the
-/// order of fields and entries, and an `artifactType` that repeats the type of the child's config (crane writes it) do not
-/// count.
+/// Lists the differences between `holds` and the index that this run would write. It compares entries as a multiset of
+/// digest, media type, platform and annotations. It compares the index's own fields, and its media type if an input
+/// names one. White space within bounds and the order of fields and entries do not count. An `artifactType` that
+/// repeats the type of the child's config does not count either (crane writes it).
 pub(super) fn differences(
     holds: &Manifest,
     assembly: &Assembly,
     resolved: &[Resolved],
 ) -> Vec<String> {
     let too_long = too_long(holds, assembly);
-    // SECURITY: it may take many times its length to hold.
+    // SECURITY: a parsed document may take many times its length in memory.
     if holds.bytes().len() > readable_bytes(assembly) {
         return Vec::from_iter(too_long);
     }
@@ -41,7 +42,7 @@ pub(super) fn differences(
     let nothing =
         |name: &str, value: &Value| value.is_null() && ["artifactType", "subject"].contains(&name);
     let fields = document.as_object().into_iter().flatten();
-    // SECURITY: of a field that is unknown here another reader may make something, empty or not.
+    // SECURITY: another reader may interpret a field that is unknown here, empty or not.
     let extra = fields.filter(|(name, value)| !own(name) && !nothing(name, value));
     found.extend(extra.map(|(name, _)| format!("it has the field `{}`", shown(name))));
     if document["schemaVersion"] != 2 {
@@ -91,8 +92,8 @@ pub(super) fn differences(
     found
 }
 
-/// That it has more bytes than anything that says the same. SECURITY: a signature is for every byte, and nobody has to read
-/// the ones that say nothing.
+/// Returns a message if `holds` has more bytes than any equal document needs. SECURITY: a signature covers every byte,
+/// and nobody should have to read bytes without meaning.
 fn too_long(holds: &Manifest, assembly: &Assembly) -> Option<String> {
     let (length, own) = (holds.bytes().len(), assembly.manifest.bytes().len());
     let most = (LENGTH_FACTOR * own + LENGTH_SPARE_BYTES).min(readable_bytes(assembly));
@@ -101,14 +102,14 @@ fn too_long(holds: &Manifest, assembly: &Assembly) -> Option<String> {
     })
 }
 
-/// How long something may be to be read, to see what it says instead.
+/// The maximum length of a document that is parsed to list its differences.
 fn readable_bytes(assembly: &Assembly) -> usize {
     2 * assembly.manifest.bytes().len() + READABLE_SPARE_BYTES
 }
 
-/// What the bytes show, whatever they say: a name that is there twice, the media type.
+/// Checks the form of the bytes: a repeated name, the media type.
 fn form(holds: &Manifest, document: &Value, assembly: &Assembly) -> impl Iterator<Item = String> {
-    // SECURITY: of two values for a name some readers take the first, some the last.
+    // SECURITY: if a name has two values, some readers use the first, some the last.
     let is_repeated = count_texts(holds.bytes()) != count_texts(document.to_string().as_bytes());
     let repeated = is_repeated.then(|| "it has a name twice".to_owned());
     let (held, named) = (holds.media_type(), assembly.named_type.as_ref());
@@ -117,7 +118,7 @@ fn form(holds: &Manifest, document: &Value, assembly: &Assembly) -> impl Iterato
     [repeated, other_type].into_iter().flatten()
 }
 
-/// The media type of the config of everything that was read.
+/// The media type of the config of every manifest that was read, by the manifest's digest.
 fn config_types(resolved: &[Resolved]) -> BTreeMap<String, &str> {
     let images = resolved.iter().flat_map(|input| &input.leaves);
     let images = images.map(|leaf| (&leaf.descriptor, &leaf.config_type));
@@ -129,7 +130,8 @@ fn config_types(resolved: &[Resolved]) -> BTreeMap<String, &str> {
         .collect()
 }
 
-/// An entry of an index, as it is compared: without what is known here and empty, and its platform as this program writes it.
+/// Normalises an entry of an index for comparison. Known fields that are empty are removed, and the platform is spelled
+/// as this program writes it.
 fn normal(entry: &Value, types: &BTreeMap<String, &str>) -> Value {
     let mut entry = entry.clone();
     let Some(fields) = entry.as_object_mut() else {
@@ -151,11 +153,11 @@ fn normal(entry: &Value, types: &BTreeMap<String, &str>) -> Value {
     entry
 }
 
-/// A platform with no field but those that a platform has, in the spelling of this program; else as it is.
+/// Normalises a platform to the spelling of this program, if it has no unknown field; else returns it unchanged.
 fn normal_platform(platform: &Value) -> Value {
     let known = ["architecture", "os", "os.version", "os.features", "variant"];
     let mut fields = platform.as_object().into_iter().flatten();
-    // Docker has it in its lists.
+    // Docker writes this field in its lists.
     let is_nothing = |name: &str, value: &Value| name == "features" && value.is_null();
     if fields.any(|(name, value)| !known.contains(&name.as_str()) && !is_nothing(name, value)) {
         return platform.clone();
@@ -176,7 +178,7 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-/// A child in few words: what it is for, its digest, and what else it says.
+/// Describes a child briefly: its platform, its digest, and its other fields.
 fn entry_text(entry: &Value) -> String {
     let digest = entry["digest"].as_str().unwrap_or("no digest");
     let mut text = format!("the entry `{}`", shown(digest));
@@ -196,7 +198,7 @@ fn entry_text(entry: &Value) -> String {
     text
 }
 
-/// Others' text, short and visible.
+/// Shortens text from others and removes control characters.
 fn shown(text: &str) -> String {
     let visible = text.chars().filter(|letter| !letter.is_control());
     let mut shown: String = visible.take(TEXT_SHOWN_LETTERS).collect();

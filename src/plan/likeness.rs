@@ -1,21 +1,21 @@
-//! How the images of an index that a tag holds compare to those of the one that this run makes.
+//! The comparison of the images of an index under a tag with those of the index that this run makes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::assemble::{Child, Leaf, PlatformMap, Resolved};
 use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, Platform};
 
-/// How what a tag holds compares to the index that is wanted.
+/// The result of comparing the content of a tag with the wanted index.
 pub(super) enum Likeness {
-    /// The same map of platforms, in whichever bytes.
+    /// An equal map of platforms; the bytes may differ.
     Same,
-    /// Another map, as its platforms and digests show.
+    /// Another map: platforms or digests differ.
     OtherMap,
-    /// Something in it that the platforms and digests do not show.
+    /// A difference that the platforms and digests do not show.
     Odd(String),
 }
 
-/// Compares the images of `holds` with `platforms`, which those of `wanted` are.
+/// Compares the images of `holds` with `platforms`, which are the images of `wanted`.
 pub(super) fn compare(
     holds: &Manifest,
     platforms: &PlatformMap,
@@ -29,7 +29,8 @@ pub(super) fn compare(
     }
 }
 
-/// What an index says wrongly of the size of a child. Clients check the size first: nobody could pull it.
+/// Returns a message if an index states a wrong size for a child. Clients check the size first, so nobody could pull
+/// it.
 fn wrong_size(holds: &Manifest, wanted: &Manifest) -> Option<String> {
     let known = wanted.children();
     let sizes: BTreeMap<&Digest, u64> = known
@@ -45,7 +46,7 @@ fn wrong_size(holds: &Manifest, wanted: &Manifest) -> Option<String> {
     })
 }
 
-/// What an index says runs where, or what is in it that no such map shows.
+/// Returns the images of an index by platform, or names the content that such a map cannot show.
 pub(super) fn platforms_held(
     holds: &Manifest,
     resolved: &[Resolved],
@@ -63,15 +64,15 @@ pub(super) fn platforms_held(
             attestations.push((child, of));
             continue;
         }
-        // SECURITY: a nested index is no exception: what it brings must not cover another image for the same platform.
+        // SECURITY: a nested index is no exception: its images must not replace another image for the same platform.
         for (platform, image) in images_under(child, resolved)? {
             if platforms.insert(platform.clone(), image).is_some() {
                 return Err(format!("it has two children for `{platform}`"));
             }
         }
     }
-    // SECURITY: what calls itself an attestation is set aside only if it attests an image of this very index, so that
-    // no extra image can hide behind the annotations.
+    // SECURITY: a child marked as an attestation is set aside only if it attests an image of this very index. Otherwise
+    // the annotations could hide an extra image.
     let images: BTreeSet<&Digest> = platforms.values().map(|child| &child.digest).collect();
     let stray = |(child, of): &&(&Descriptor, Digest)| {
         !images.contains(of) || images.contains(&child.digest)
@@ -85,8 +86,8 @@ pub(super) fn platforms_held(
     Ok(platforms)
 }
 
-/// The images that a child of an index stands for. Some tools nest an index that was given to them instead of flattening
-/// it; if it is one of ours, what is in it is known.
+/// Returns the images that a child of an index stands for. Some tools nest an index that was given to them instead of
+/// flattening it. If it is one of the inputs, its content is known.
 fn images_under(
     child: &Descriptor,
     resolved: &[Resolved],
@@ -110,13 +111,13 @@ fn images_under(
     Ok(vec![(platform, Child::of(child))])
 }
 
-/// What an index has for which platform, attestations left out, as text to be shown.
+/// Lists the images of an index by platform, without attestations, as text to print.
 #[must_use]
 pub fn images_of(holds: &Manifest) -> Vec<(String, Digest)> {
     let ManifestKind::Index { manifests, .. } = holds.kind() else {
         return Vec::new();
     };
-    // What somebody else wrote there may be anything.
+    // Others may have written any text there.
     let name = |child: &Descriptor| match &child.platform {
         None => "no platform".to_owned(),
         Some(platform) if platform.is_usable() => platform.to_string(),

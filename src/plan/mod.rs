@@ -1,7 +1,7 @@
-//! Decisions as data: from what is wanted and what was seen to steps that can be printed, tested and walked.
+//! Decisions as data: from inputs and findings to steps that can be printed, tested and executed.
 //!
-//! Everything here is a pure function. It knows the rules (what is the same, what is a conflict, what is written, what
-//! is signed) and refuses to know how anything is fetched or pushed.
+//! Everything here is a pure function. This room contains the rules for what is equal, what is a conflict, what is
+//! written and what is signed. It contains nothing about how anything is fetched or pushed.
 
 mod assemble;
 mod cleanup;

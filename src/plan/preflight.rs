@@ -1,78 +1,79 @@
-//! What is to be done before a build, from what the registries say of its tags.
+//! The decision before a build, from what the registries report of its tags.
 
 use super::assemble::{Assembly, PlatformMap, Resolved};
 use super::likeness::{Likeness, compare, images_of, platforms_held};
 use crate::domain::{Digest, FullTag, Manifest, TagContent};
 use crate::inputs::OnExistingTag;
 
-/// What came of looking at a tag.
+/// The result of reading a tag.
 #[derive(Debug, Clone)]
 pub enum Look {
-    /// The registry says that there is no such tag.
+    /// The registry reports that the tag does not exist.
     Absent,
-    /// It holds this.
+    /// The tag contains this.
     Holds(TagContent),
-    /// The registry denies the repository to who may push to it: as far as anybody can see nothing was ever pushed there.
+    /// The registry denies the repository to credentials that may push to it. Apparently nothing was ever pushed there.
     New(String),
-    /// The registry did not say, for this reason.
+    /// The registry did not report the content, for this reason.
     Unknown(String),
 }
 
-/// The four answers and what is known beyond them.
+/// The state of a tag: the four possible answers, and the result of the comparison.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TagAnswer {
-    /// It does not exist.
+    /// The tag does not exist.
     Absent,
-    /// It exists.
+    /// The tag exists.
     Present(Held),
-    /// It holds the images that were given.
+    /// The tag contains the images that were given.
     Same(Held),
-    /// It holds others than those that were given, or than the first tag that exists; or what no index of ours can be.
+    /// The tag contains other images than those that were given, or than the first existing tag. Or it contains
+    /// something that cannot be an index of this program.
     Different(Held, Option<String>),
-    /// It does not exist, as far as can be seen of a repository that nobody has pushed to yet. Never taken for `Absent`:
-    /// it is said, and the push will tell.
+    /// Apparently the tag does not exist, since nobody has pushed to the repository yet. Never treated as `Absent`: it
+    /// is reported, and the push decides.
     New(String),
-    /// Nobody knows, for this reason.
+    /// The state is unknown, for this reason.
     Unknown(String),
 }
 
-/// What a tag holds.
+/// The content of a tag.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Held {
     /// The digest.
     pub digest: Digest,
-    /// What that has for which platform; empty when it is no index.
+    /// Its images by platform; empty if it is not an index.
     pub images: Vec<(String, Digest)>,
 }
 
-/// A tag and what is known of it.
+/// A tag and its state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FoundTag {
     /// The tag.
     pub tag: FullTag,
-    /// What is known.
+    /// The state.
     pub answer: TagAnswer,
 }
 
-/// What follows from all tags together.
+/// The decision from the states of all tags.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// Something is not known, so that nothing follows.
+    /// The state of a tag is unknown, so nothing is decided.
     Unknown,
-    /// A tag exists, and none may.
+    /// A tag exists, and none may exist.
     Taken,
-    /// Tags hold different images, so that none of them can be completed from another.
+    /// The tags contain different images, so none of them can be completed from another.
     Differ,
-    /// A tag holds something that nothing vouches for, so that nobody may sign it or copy it anywhere.
+    /// A tag contains something that nothing vouches for, so it must not be signed or copied.
     Unvouched,
-    /// It is published already: nothing is to be built, and this is where the rest can be completed from.
+    /// The image is published already, so no build is needed. The other tags can be completed from this one.
     Skip(FullTag, Digest),
-    /// Build.
+    /// The build can proceed.
     Proceed,
 }
 
 impl TagAnswer {
-    /// The word for it, as the output `states` has it.
+    /// The word for it in the output `states`.
     #[must_use]
     pub fn word(&self) -> &'static str {
         match self {
@@ -85,7 +86,7 @@ impl TagAnswer {
         }
     }
 
-    /// What the tag holds, if it exists.
+    /// The content of the tag, if it exists.
     #[must_use]
     pub fn held(&self) -> Option<&Held> {
         match self {
@@ -95,8 +96,8 @@ impl TagAnswer {
     }
 }
 
-/// Says of each tag what is known of it. Where it is not known what they are to hold, those that exist are measured by
-/// the first of them that `seal` could have made: that is the one which the others would be completed from.
+/// Determines the state of each tag. If the wanted images are not given, existing tags are compared to the first of
+/// them that `seal` could have made. The others would be completed from that one.
 #[must_use]
 pub fn find_tags(
     looks: &[(FullTag, Look)],
@@ -162,7 +163,8 @@ fn measured(
     }
 }
 
-/// Decides. What is not known stops it whatever else was found, since it could be what the policy is about.
+/// Decides what follows for the build. An unknown state stops it, whatever else was found: it could be the state that
+/// the policy forbids.
 #[must_use]
 pub fn decide_preflight(found: &[FoundTag], policy: OnExistingTag) -> Verdict {
     let any = |is: fn(&TagAnswer) -> bool| found.iter().any(|found| is(&found.answer));

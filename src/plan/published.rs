@@ -1,4 +1,4 @@
-//! What to do with each tag where an image is published as it is: only its own digest will do.
+//! The step for each tag if an image is published unchanged: only its own digest is accepted.
 
 use std::collections::BTreeMap;
 
@@ -6,13 +6,14 @@ use super::tags::{Conflict, Difference, Newer, SeenTag, TagKind, TagStep};
 use super::{Child, PlatformMap};
 use crate::domain::{Digest, FullTag, Manifest, Platform, TagContent};
 
-/// Decides every tag's step, or names every tag that stands in the way. `newer` says which moving tags hold a newer version.
+/// Decides the step of every tag, or returns every tag in conflict. `newer` lists the moving tags that contain a newer
+/// version.
 pub fn decide_published(
     image: &Manifest,
     seen: &[SeenTag],
     newer: &BTreeMap<FullTag, Newer>,
 ) -> Result<Vec<TagStep>, Vec<Conflict>> {
-    // The right bytes under a media type that is not theirs are another thing, too.
+    // Equal bytes under a wrong media type are other content, too.
     let is_it = |holds: &TagContent| holds.manifest().map(Manifest::digest) == Some(image.digest());
     let fixed = seen.iter().filter(|tag| tag.kind == TagKind::Fixed);
     let conflicts: Vec<Conflict> = fixed
@@ -49,8 +50,8 @@ pub fn decide_published(
     Ok(seen.iter().map(step).collect())
 }
 
-/// What an index says runs where, and everything else in it. What somebody else made may say anything: this is told, and
-/// nothing is decided by it.
+/// Returns the images of an index by platform, and all its other entries. An index that others made may state anything.
+/// The result is reported, and no decision uses it.
 #[must_use]
 pub fn contents_of(image: &Manifest) -> (PlatformMap, Vec<Digest>) {
     let mut platforms = PlatformMap::new();

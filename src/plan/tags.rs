@@ -1,4 +1,4 @@
-//! What to do with each tag: the four answers of a registry turned into a step or a conflict.
+//! The step for each tag: turns the four possible answers of a registry into a step or a conflict.
 
 use std::collections::BTreeMap;
 
@@ -8,65 +8,65 @@ use super::likeness::{Likeness, compare, images_of};
 use super::vouched::{Standing, Vouched};
 use crate::domain::{Digest, FullTag, Manifest, Repository, TagContent};
 
-/// Whether a tag may move.
+/// The kind of a tag: fixed or moving.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TagKind {
-    /// Never changes what it holds.
+    /// A tag whose content never changes.
     Fixed,
-    /// May be written over.
+    /// A tag that may be overwritten.
     Moving,
 }
 
-/// A tag, and what the registry says it holds. What the registry would not say never gets here.
+/// A tag and its content, as the registry reports it. A tag of unknown state is never passed here.
 #[derive(Debug, Clone)]
 pub struct SeenTag {
     /// The tag.
     pub tag: FullTag,
-    /// Whether it may move.
+    /// Its kind: fixed or moving.
     pub kind: TagKind,
-    /// What it holds; `None` is the registry's own word that it holds nothing.
+    /// Its content; `None` if the registry reports that the tag does not exist.
     pub holds: Option<TagContent>,
 }
 
-/// What is done with a tag.
+/// The step for a tag.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TagStep {
     /// The tag.
     pub tag: FullTag,
-    /// Whether it may move.
+    /// Its kind: fixed or moving.
     pub kind: TagKind,
-    /// What it holds before.
+    /// The digest under the tag before the step.
     pub before: Option<Digest>,
-    /// What it holds after.
+    /// The digest under the tag after the step.
     pub after: Digest,
-    /// Why a moving tag stays as it is, where going on would be going back.
+    /// The two versions, if a moving tag stays unchanged because its content is newer.
     pub newer: Option<Newer>,
 }
 
-/// Two versions, of which the one that a tag holds is the newer.
+/// Two versions: the newer one under a tag, and the one that it was to get.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Newer {
-    /// The one that the tag holds.
+    /// The version under the tag.
     pub holds: String,
-    /// The one that it was to get.
+    /// The version that the tag was to get.
     pub wanted: String,
 }
 
-/// A tag that holds something else than what it is to hold.
+/// A tag whose content differs from the wanted content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conflict {
     /// The tag.
     pub tag: FullTag,
-    /// The digest that it holds.
+    /// The digest under the tag.
     pub holds: Digest,
-    /// What that has for which platform; empty when it is no index, or has no platform children.
+    /// The images of that index by platform; empty if it is not an index, or has no platform children.
     pub found: Vec<(String, Digest)>,
-    /// What makes it differ.
+    /// The difference from the wanted content.
     pub difference: Difference,
 }
 
 impl Conflict {
-    /// A fixed tag that stands in the way by what it holds.
+    /// Makes the conflict of a fixed tag with its content.
     #[must_use]
     pub fn new(tag: &FullTag, holds: &TagContent, difference: Difference) -> Self {
         Self {
@@ -78,19 +78,19 @@ impl Conflict {
     }
 }
 
-/// What makes the content of a tag differ from what it is to hold.
+/// The difference between the content of a tag and the wanted content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Difference {
-    /// Other images, as platforms and digests show.
+    /// Other images: platforms or digests differ.
     Images,
-    /// Something that the platforms and digests do not show.
+    /// A difference that the platforms and digests do not show.
     Odd(String),
-    /// The images are the same, something else is not, and nothing vouches for it.
+    /// Equal images, but something else differs and nothing vouches for it.
     Unvouched(String),
 }
 
 impl Difference {
-    /// The difference in words, where platforms and digests do not show it.
+    /// The difference in words, if the platforms and digests do not show it.
     #[must_use]
     pub fn text(&self) -> Option<String> {
         match self {
@@ -101,45 +101,45 @@ impl Difference {
     }
 }
 
-/// Every tag's step, and the index that they end at.
+/// The step of every tag, and the index that results.
 #[derive(Debug, Clone)]
 pub struct TagSteps {
-    /// The index that absent and moving tags get: the one that was made, or a vouched one that a tag holds already. One
-    /// that nothing vouches for is it only where every tag holds it already, so that nothing gets it.
+    /// The index for absent and moving tags: the one that was made, or a vouched one that a tag contains already. An
+    /// index that nothing vouches for is the target only if every tag contains it already. Then no tag gets it.
     pub target: Standing,
     /// The steps, in the order of the inputs, moving tags last.
     pub steps: Vec<TagStep>,
-    /// Other indexes with the same images that fixed tags hold and keep.
+    /// Other indexes with equal images, which stay under fixed tags.
     pub equivalents: Vec<Equivalent>,
 }
 
 /// An index with the same images as the target in other bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Equivalent {
-    /// Where a tag holds it.
+    /// The repository whose tag contains it.
     pub repository: Repository,
-    /// What it is.
+    /// The index.
     pub index: Standing,
 }
 
-/// The rule by which an index that a fixed tag holds may stay there.
+/// The rule by which an index under a fixed tag may stay there.
 #[derive(Debug, Clone, Copy)]
 pub enum Sameness<'a> {
-    /// It has the same images: where nothing is signed.
+    /// The images are equal. Used if nothing is signed.
     Images,
-    /// It has the entries and annotations that this run would write, an input names it, or it is one of these, which have
-    /// a signature that meets the policy: where something is signed.
+    /// The index has the entries and annotations that this run would write, or an input names it, or it is listed here.
+    /// The listed ones have a signature that meets the policy. Used if something is signed.
     Vouched(&'a [Vouched<Manifest>]),
 }
 
 impl TagStep {
-    /// Whether the tag is written.
+    /// True if the tag is written.
     #[must_use]
     pub fn writes(&self) -> bool {
         self.before.as_ref() != Some(&self.after)
     }
 
-    /// What is done with a moving tag that holds this: it gets `target`, unless it holds a `newer` version.
+    /// The step for a moving tag with this content: it gets `target`, unless its content is a `newer` version.
     #[must_use]
     pub fn of_moving(
         tag: &FullTag,
@@ -162,9 +162,9 @@ impl TagStep {
     }
 }
 
-/// Decides every tag's step, or names every tag that stands in the way. `newer` says which moving tags hold a newer
-/// version. The repository of a tag does not matter: the first vouched index, in the order of the tags, is what absent and
-/// moving tags get everywhere.
+/// Decides the step of every tag, or returns every tag in conflict. `newer` lists the moving tags that contain a newer
+/// version. The repository of a tag does not matter: absent and moving tags get the first vouched index everywhere, in
+/// the order of the tags.
 pub fn decide_tags(
     assembly: &Assembly,
     resolved: &[Resolved],
@@ -217,7 +217,7 @@ pub fn decide_tags(
     })
 }
 
-/// The indexes that fixed tags hold and that have the same images as `assembly`, but that only a signature can vouch for.
+/// Returns the indexes under fixed tags with the same images as `assembly` that only a signature can vouch for.
 pub fn lacking_vouchers<'a>(
     assembly: &'a Assembly,
     resolved: &'a [Resolved],
@@ -231,7 +231,7 @@ pub fn lacking_vouchers<'a>(
     })
 }
 
-/// How what a fixed tag holds stands to the index that was made, or what keeps it from staying.
+/// Compares the content of a fixed tag with the index that was made, or returns the difference between them.
 fn stand_of(
     holds: &TagContent,
     assembly: &Assembly,
@@ -244,7 +244,7 @@ fn stand_of(
     }
 }
 
-/// How an index that a fixed tag holds stands to the one that was made; the reason where it may not stay.
+/// Compares an index under a fixed tag with the one that was made, or returns the reason why it may not stay.
 fn stand(
     holds: &Manifest,
     assembly: &Assembly,
@@ -276,10 +276,10 @@ fn stand(
     }
 }
 
-/// The index that is there already and that absent tags get.
+/// Returns the existing index that absent tags get.
 fn target(same: &[Equivalent], seen: &[SeenTag]) -> Option<Standing> {
     let vouched = same.iter().find(|found| found.index.vouched().is_some());
-    // What nothing vouches for is given to no tag: it is the result where all of them hold it.
+    // No tag gets an index that nothing vouches for. It is the result only if all tags contain it.
     let kept = || {
         let first = same.first()?;
         let digest = first.index.manifest().digest();

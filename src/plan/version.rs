@@ -1,4 +1,4 @@
-//! Which version an index is, and which of two is the newer.
+//! The version of an index, and the order of two versions.
 
 use std::collections::BTreeSet;
 
@@ -13,8 +13,8 @@ pub const VERSION: &str = "org.opencontainers.image.version";
 
 const SHOWN_MAX_CHARS: usize = 100;
 
-/// The version of the index that a run makes of `resolved`: its annotation, else the label that all its images share, else
-/// the one semantic version among the run's fixed tags.
+/// The version of the index that a run makes of `resolved`. It is the annotation, else the label that all images share.
+/// Else it is the one semantic version among the run's fixed tags.
 #[must_use]
 pub fn version_made(index: &Manifest, resolved: &[Resolved], tags: &[FullTag]) -> Option<String> {
     let images = resolved.iter().flat_map(|input| &input.leaves);
@@ -25,7 +25,7 @@ pub fn version_made(index: &Manifest, resolved: &[Resolved], tags: &[FullTag]) -
     })
 }
 
-/// The version of an index that a tag holds: its annotation, else the label that all its images share.
+/// The version of an index under a tag: its annotation, else the label that all its images share.
 pub fn version_held<'a>(
     index: &Manifest,
     labels: impl Iterator<Item = Option<&'a str>>,
@@ -37,7 +37,7 @@ pub fn version_held<'a>(
     only(labels?.into_iter())
 }
 
-/// Whether `held` is a newer version than `wanted`. What is no semantic version decides nothing.
+/// Returns both versions if `held` is newer than `wanted`. A text that is not a semantic version decides nothing.
 #[must_use]
 pub fn newer(held: &str, wanted: &str) -> Option<Newer> {
     let order = version(held)?.cmp_precedence(&version(wanted)?);
@@ -47,7 +47,7 @@ pub fn newer(held: &str, wanted: &str) -> Option<Newer> {
     })
 }
 
-/// A version of somebody else's, for a message: they wrote it, to any length.
+/// Shortens a version that others wrote, for a message: it can have any length.
 pub(super) fn shown(version: &str) -> String {
     let visible = version.chars().filter(|one| !one.is_control());
     let mut shown: String = visible.take(SHOWN_MAX_CHARS).collect();
@@ -57,12 +57,12 @@ pub(super) fn shown(version: &str) -> String {
     shown
 }
 
-/// A semantic version, as tags have it.
+/// Parses a semantic version in the spelling of tags, with or without `v`.
 fn version(text: &str) -> Option<Version> {
     Version::parse(text.strip_prefix('v').unwrap_or(text)).ok()
 }
 
-/// The text that all of `texts` are.
+/// Returns the text that all of `texts` are equal to.
 fn only<'a>(texts: impl Iterator<Item = &'a str>) -> Option<String> {
     let texts: BTreeSet<&str> = texts.collect();
     match texts.len() {

@@ -1,8 +1,8 @@
-//! The line between what a run may sign, tag, publish or restore, and what it has only observed.
+//! The line between content that a run may sign, tag, publish or restore, and content that it has only observed.
 //!
-//! Registries, records and other jobs tell a run what is there. Whoever may push could have written that, so it decides
-//! what is skipped, refused or reported, and never becomes what this run puts its name to. A [`Vouched`] is proof that
-//! something else stands behind the content: an input, this run's own work, or a signature that meets the policy.
+//! Registries, records and other jobs report what exists. Anyone who may push could have written it. It decides what is
+//! skipped, refused or reported, but a run never signs or publishes it as its own. A [`Vouched`] is proof that
+//! something else supports the content: an input, this run's own work, or a signature that meets the policy.
 
 use std::collections::BTreeSet;
 use std::ops::Deref;
@@ -15,7 +15,7 @@ use crate::signing::Verified;
 
 /// Content that may be signed, tagged, published or restored.
 ///
-/// Only this module makes one. Nobody else can, whatever a registry said:
+/// Only this module makes one. No other code can, whatever a registry returned:
 ///
 /// ```compile_fail,E0451
 /// use manifest_seal::domain::Digest;
@@ -25,7 +25,7 @@ use crate::signing::Verified;
 /// let vouched = Vouched { content: observed, by: Voucher::Input };
 /// ```
 ///
-/// All but the last line is anybody's to write:
+/// Without the last line the code compiles:
 ///
 /// ```
 /// use manifest_seal::domain::Digest;
@@ -35,7 +35,7 @@ use crate::signing::Verified;
 /// let vouched: Option<(Vouched<Digest>, Voucher)> = None;
 /// ```
 ///
-/// An input vouches for the digest that it names, and no code but the parser of inputs says what an input names:
+/// An input vouches for the digest that it names, and only the parser of inputs decides what an input names:
 ///
 /// ```compile_fail,E0451
 /// use manifest_seal::domain::{Digest, Repository};
@@ -58,30 +58,30 @@ pub struct Vouched<T> {
     by: Voucher,
 }
 
-/// The reason why content counts as vouched for.
+/// The reason why content is vouched for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Voucher {
     /// An input of this run names it, or names an index that lists it.
     Input,
-    /// This run made it, from vouched content, or would have made it so.
+    /// This run made it from vouched content, or would have made equal content.
     Made,
     /// A signature that verifies under this run's policy.
     Signature,
-    /// A record whose SHA-256 is known from outside of it.
+    /// A record whose SHA-256 is given from outside of it.
     Record,
 }
 
 /// An index that a run reports on: vouched for, or only found under a tag.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
-    /// It may be signed, and tags may be given to it.
+    /// The index may be signed and tagged.
     Vouched(Vouched<Manifest>),
-    /// It stays where it is, and nothing is done with it.
+    /// The index stays where it is, and nothing is done with it.
     Observed(Manifest),
 }
 
 impl<T> Vouched<T> {
-    /// The reason.
+    /// The reason why it is vouched for.
     #[must_use]
     pub fn by(&self) -> Voucher {
         self.by
@@ -93,7 +93,7 @@ impl<T> Vouched<T> {
         self.content
     }
 
-    /// Content that nobody vouches for.
+    /// Makes vouched content without a voucher, for tests.
     #[cfg(test)]
     pub(crate) fn invented(content: T) -> Self {
         Self {
@@ -120,7 +120,7 @@ impl Vouched<Digest> {
         }
     }
 
-    /// The manifest with this digest; `None` for any other.
+    /// Returns the manifest with this digest as vouched content; `None` for any other digest.
     #[must_use]
     pub fn manifest(&self, manifest: Manifest) -> Option<Vouched<Manifest>> {
         (*manifest.digest() == self.content).then_some(Vouched {
@@ -131,7 +131,7 @@ impl Vouched<Digest> {
 }
 
 impl Vouched<Digest> {
-    /// A digest that a record vouches for; `None` for any other.
+    /// Returns a digest that a record vouches for; `None` for any other.
     #[must_use]
     pub fn recorded(digest: &Digest, images: &VouchedImages) -> Option<Self> {
         images.has(digest).then(|| Self {
@@ -142,14 +142,14 @@ impl Vouched<Digest> {
 }
 
 impl Vouched<Manifest> {
-    /// The image that an input names: by its digest, or by a tag, which is the caller's word for what it holds. `None` for
-    /// content of another digest.
+    /// Returns the image that an input names by its digest or by a tag. For a tag, the caller guarantees that the
+    /// manifest is its content. `None` if the digest differs.
     #[must_use]
     pub fn named(manifest: Manifest, image: &Named<ImageReference>) -> Option<Self> {
         Self::at(manifest, image)
     }
 
-    /// The image that a `source` names, a record apart: that has images of its own.
+    /// Returns the image that a `source` names. `None` for a record, which has images of its own.
     #[must_use]
     pub fn at_source(manifest: Manifest, source: &Named<Origin>) -> Option<Self> {
         match &**source {
@@ -162,7 +162,8 @@ impl Vouched<Manifest> {
         }
     }
 
-    /// What a tag held before the run whose record says so, and nothing else: it goes back under that tag.
+    /// Returns the content of a tag before a run, as the run's record states; `None` for other content. It is restored
+    /// under that tag only.
     #[must_use]
     pub fn restored(manifest: Manifest, back: &TakeBack) -> Option<Self> {
         (back.before() == Some(manifest.digest())).then_some(Self {
@@ -183,8 +184,8 @@ impl Vouched<Manifest> {
         })
     }
 
-    /// All that is in it, itself first, each once. `nested` are indexes that were read: of those that are in it, what they
-    /// list is in it too.
+    /// Lists everything in the index, itself first, each descriptor once. `nested` are indexes that were read. If one
+    /// of them is in this index, its children are in the list too.
     #[must_use]
     pub fn everything(&self, nested: &[Manifest]) -> Vec<Vouched<Descriptor>> {
         let mut all = vec![self.described()];
@@ -204,7 +205,8 @@ impl Vouched<Manifest> {
         all
     }
 
-    /// `manifest`, of which `verified` is a signature that meets this run's policy; `None` if it is one of something else.
+    /// Returns `manifest` as vouched content if `verified` is a signature of it that meets this run's policy. `None` if
+    /// the signature is of something else.
     #[must_use]
     pub fn signed(manifest: Manifest, verified: &Verified) -> Option<Self> {
         (manifest.digest() == verified.subject()).then_some(Self {
@@ -222,7 +224,7 @@ impl Vouched<Manifest> {
         }
     }
 
-    /// The children of an index. Its digest is that of its bytes, which name them.
+    /// The children of an index. The digest covers the bytes that name them.
     pub fn members(&self) -> impl Iterator<Item = Vouched<Descriptor>> {
         self.content.children().iter().map(|child| Vouched {
             content: child.clone(),

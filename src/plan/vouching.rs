@@ -1,4 +1,5 @@
-//! What vouches for what tags hold before a build. A registry's word says what is there, and never where it comes from.
+//! The rules for what vouches for the content of tags before a build. A registry's response proves what is there, and
+//! never its origin.
 
 use super::assemble::{Assembly, Resolved};
 use super::differences::differences;
@@ -9,30 +10,31 @@ use crate::domain::{Digest, Manifest, Repository};
 
 /// The annotation that states which of a workflow's images an index is.
 pub const NAME: &str = "io.github.manifest-seal.name";
-/// The annotations that bind an index to what its tags stand for. Others may change with each run, as the time of a build.
+/// The annotations that bind an index to the meaning of its tags. Others may change with each run, such as the time of
+/// a build.
 pub const BINDING: [&str; 2] = [VERSION, NAME];
 
-/// An index that tags of a repository hold, and what is known of where it comes from.
+/// An index under tags of a repository, and the evidence of its origin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeldImage {
-    /// Where.
+    /// The repository.
     pub repository: Repository,
-    /// What.
+    /// The index.
     pub manifest: Manifest,
-    /// The same, where something vouches for it.
+    /// The index as vouched content, if something vouches for it.
     pub vouched: Option<Vouched<Manifest>>,
-    /// The identity whose signature does, where it is one.
+    /// The identity of the signature that vouches for it, if a signature does.
     pub signer: Option<String>,
-    /// What the signatures there were refused for.
+    /// The reasons why its signatures were refused.
     pub refused: Vec<String>,
 }
 
 impl HeldImage {
-    /// Takes back that a signature vouches for it, where it does not state `wanted` in this annotation.
+    /// Drops a signature as voucher if the index does not state `wanted` in this annotation.
     ///
-    /// SECURITY: a signature vouches for a digest under any tag. Whoever may push can put an older image of this workflow's
-    /// under the tag of a version that was never built, or another of its images under this one's tag. Its annotations are
-    /// signed with it.
+    /// SECURITY: a signature vouches for a digest under any tag. An older image of this workflow can be pushed under
+    /// the tag of a version that was never built. Another image of this workflow can be pushed under this image's tag.
+    /// The annotations of an index are signed with it.
     pub fn hold_to(&mut self, annotation: &str, wanted: &str) {
         let stated = self.manifest.annotation(annotation);
         let is_signed = self.vouched.as_ref().map(Vouched::by) == Some(Voucher::Signature);
@@ -54,8 +56,9 @@ impl HeldImage {
     }
 }
 
-/// `held`, where the inputs vouch for it: one of them is that digest, or together they make an index with the same entries
-/// and annotations. The same platforms are not enough: another index may bring attestations of its own.
+/// Returns `held` as vouched content if the inputs vouch for it. One of them is its digest, or together they make an
+/// index with equal entries and annotations. Equal platforms are not enough: another index may contain attestations of
+/// its own.
 #[must_use]
 pub fn vouched_by_inputs(
     held: &Manifest,
@@ -68,9 +71,9 @@ pub fn vouched_by_inputs(
     named.or_else(|| is_made().then(|| Vouched::made(held.clone())))
 }
 
-/// Decides where the rest can be completed from, once every tag that exists holds something that can be completed: the first
-/// place of a digest that is vouched for there. Nothing is taken from anywhere as long as one tag holds something that
-/// nothing vouches for: `seal` would sign it, and copy it to the other registries.
+/// Selects the tag from which the others can be completed, once every existing tag contains something that can be
+/// completed. It is the first tag whose digest is vouched for in its repository. Nothing is selected while one tag
+/// contains something that nothing vouches for. Otherwise `seal` would sign that, and copy it to the other registries.
 #[must_use]
 pub fn decide_skip(found: &[FoundTag], images: &[HeldImage]) -> Verdict {
     let held = || {
@@ -97,7 +100,7 @@ pub fn decide_skip(found: &[FoundTag], images: &[HeldImage]) -> Verdict {
     first.unwrap_or(Verdict::Unvouched)
 }
 
-/// Whether anything vouches for `digest`. It is the same content wherever it is.
+/// True if anything vouches for `digest`. The content is equal in every repository.
 #[must_use]
 pub fn is_vouched_for(digest: &Digest, images: &[HeldImage]) -> bool {
     let mut images = images.iter();

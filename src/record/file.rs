@@ -1,4 +1,4 @@
-//! The record on disk: read with a bound, replaced in one step, owned by whoever owns its folder.
+//! The record on disk: read with a size limit, replaced in one step, owned by the owner of its folder.
 
 use std::fs;
 use std::io::{self, Read as _, Write as _};
@@ -9,21 +9,21 @@ use super::{Record, SCHEMA};
 
 const RECORD_MAX_BYTES: u64 = 4 << 20;
 
-/// The file that holds the record.
+/// The file with the record.
 #[derive(Debug, Clone)]
 pub struct RecordFile {
     path: PathBuf,
 }
 
-/// Why the record could not be read or written.
+/// The reason why the record could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
-    /// The file is there but cannot be read.
+    /// The file exists but cannot be read.
     #[error("could not read the record `{path}`")]
     Unreadable {
         /// Its path.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
@@ -32,11 +32,11 @@ pub enum RecordError {
     Malformed {
         /// Its path.
         path: PathBuf,
-        /// Where it goes wrong.
+        /// The parser's error.
         #[source]
         source: serde_json::Error,
     },
-    /// The record has a shape that this version does not know.
+    /// The record has a schema that this version does not support.
     #[error("the record `{path}` has schema {found}, this version knows {SCHEMA}")]
     OtherSchema {
         /// Its path.
@@ -49,18 +49,18 @@ pub enum RecordError {
     Unwritable {
         /// Its path.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// Later steps cannot be told what vouches for it.
+    /// The digest of the record cannot be announced to later steps.
     #[error("could not hand on the SHA-256 of the record")]
     Unannounced(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl RecordError {
-    /// Whether what is there is certainly no record of ours, so that it has not the SHA-256 of one. Of a file that could not
-    /// be read for another reason that is not known.
+    /// True if the file is certainly not our record, so that no known SHA-256 can be its own. After any other read error
+    /// that is unknown.
     pub(super) fn is_no_record(&self) -> bool {
         use io::ErrorKind::{FileTooLarge, IsADirectory, NotADirectory};
         match self {
@@ -74,13 +74,13 @@ impl RecordError {
 }
 
 impl RecordFile {
-    /// The record at `path`, whether it is there yet or not.
+    /// Creates the record at `path`. The file need not exist yet.
     #[must_use]
     pub fn new(path: PathBuf) -> Self {
         Self { path }
     }
 
-    /// Reads the bytes. `None` when there is no such file.
+    /// Reads the bytes; `None` if there is no such file.
     pub(super) fn read(&self) -> Result<Option<Vec<u8>>, RecordError> {
         let unreadable = |source| RecordError::Unreadable {
             path: self.path.clone(),
@@ -100,7 +100,7 @@ impl RecordFile {
         Ok(Some(text))
     }
 
-    /// Reads the record in the bytes of the file.
+    /// Parses the record from the bytes of the file.
     pub(super) fn parse(&self, text: &[u8]) -> Result<Record, RecordError> {
         let record: Record =
             serde_json::from_slice(text).map_err(|source| RecordError::Malformed {
@@ -117,7 +117,7 @@ impl RecordFile {
         }
     }
 
-    /// The bytes that stand in the file.
+    /// Returns the bytes of the file.
     pub(super) fn text(&self, record: &Record) -> Result<Vec<u8>, RecordError> {
         record.text().map_err(|source| RecordError::Unwritable {
             path: self.path.clone(),
@@ -125,7 +125,7 @@ impl RecordFile {
         })
     }
 
-    /// Makes room for a record: what is there, a file or a folder, gets another name beside it. It may be somebody's work.
+    /// Renames the file or folder at the record's path, to make room for a record. It may be someone's work.
     pub fn set_aside(&self) -> Result<PathBuf, RecordError> {
         let mut name = self.beside(self.folder()).into_os_string();
         name.push(".unreadable");
@@ -139,7 +139,7 @@ impl RecordFile {
         }
     }
 
-    /// Replaces the record in one step, so that a run killed meanwhile leaves the old one or the new one.
+    /// Replaces the record in one step. If the run is killed, the file is the old or the new one.
     pub(super) fn replace(&self, text: &[u8]) -> Result<(), RecordError> {
         self.write(text).map_err(|source| RecordError::Unwritable {
             path: self.path.clone(),
@@ -154,7 +154,7 @@ impl RecordFile {
         let replaced =
             write_new(&beside, text, folder).and_then(|()| fs::rename(&beside, &self.path));
         if replaced.is_err() {
-            // What it was called says enough.
+            // The first error is returned; this one adds nothing.
             let _ = fs::remove_file(&beside);
         }
         replaced
@@ -166,7 +166,7 @@ impl RecordFile {
         folder.unwrap_or(Path::new("."))
     }
 
-    /// A name in the same folder that nobody knows beforehand: in a container every run has the same process id.
+    /// Returns an unpredictable name in the same folder: in a container every run has the same process id.
     fn beside(&self, folder: &Path) -> PathBuf {
         let mut name = self.path.file_name().unwrap_or_default().to_owned();
         name.push(format!(".{:016x}", fastrand::u64(..)));
@@ -176,10 +176,10 @@ impl RecordFile {
 
 /// Writes a new file that belongs to the owner of `folder`.
 fn write_new(path: &Path, text: &[u8], folder: &Path) -> io::Result<()> {
-    // SECURITY: never through a link that lies there already: this runs as root, in a folder that is somebody's.
+    // SECURITY: never through an existing link: this runs as root, in a folder of another user.
     let mut file = fs::File::create_new(path)?;
     file.write_all(text)?;
-    // The container runs as root; a file of root's in the workspace is one that later steps cannot remove.
+    // The container runs as root, and later steps cannot remove root's files in the workspace.
     let owner = fs::metadata(folder)?;
     if file.metadata()?.uid() != owner.uid() {
         std::os::unix::fs::fchown(&file, Some(owner.uid()), Some(owner.gid()))?;

@@ -1,39 +1,39 @@
-//! What the job around a step has to do with its records: which run it is, which digests vouch for a record, and how later
-//! steps and jobs learn the digest of a new one.
+//! The job of a step, as its records need it: the run, and the digests that vouch for a record. The job also announces
+//! the digest of a new record to later steps and jobs.
 
 use std::error::Error;
 
 use super::{KnownDigests, Record, RecordError, RecordFile, WorkflowRun};
 use crate::domain::Digest;
 
-/// Tells later steps and jobs the digest of a record.
+/// Announces the digest of a record to later steps and jobs.
 pub type Announce = Box<dyn Fn(Announcement<'_>) -> Result<(), Box<dyn Error + Send + Sync>>>;
 
-/// The job that a step is part of. Strings come in and go out through it; a record's own text never does.
+/// The job of a step. It exchanges names and digests with the environment, never the text of a record.
 pub struct Job {
-    /// The run that this job belongs to; none outside of Actions.
+    /// The run of this job; `None` outside of Actions.
     pub run: Option<WorkflowRun>,
-    /// The digests that vouch for the record of this name.
+    /// Returns the digests that vouch for the record with this name.
     pub known: Box<dyn Fn(&str) -> KnownDigests>,
-    /// Tells later steps and jobs.
+    /// Announces a digest to later steps and jobs.
     pub announce: Announce,
 }
 
-/// The digests by which later steps know a record.
+/// The digests by which later steps verify a record.
 #[derive(Debug, Clone, Copy)]
 pub enum Announcement<'a> {
-    /// The file is about to be replaced: of a step that is killed now it holds either of these.
+    /// The file is about to be replaced. If the step is killed now, the file has one of these digests.
     Replacing {
-        /// The digest that it had, where that is vouched for.
+        /// Its previous digest, if that is vouched for.
         old: Option<&'a Digest>,
-        /// The digest that it is to have.
+        /// Its new digest.
         new: &'a Digest,
     },
-    /// It has this one.
+    /// The file has this digest.
     Replaced(&'a Digest),
 }
 
-/// The variable by which later steps of a job know the record at this path of the workspace.
+/// Returns the variable in which later steps find the digest of the record at this path of the workspace.
 #[must_use]
 pub fn export_name(path: &str) -> String {
     let hex = Digest::of(path.as_bytes()).hex().to_uppercase();
@@ -41,8 +41,8 @@ pub fn export_name(path: &str) -> String {
 }
 
 impl RecordFile {
-    /// Replaces the record, and announces its digest. `old` is the digest that it had, where that is vouched for. Returns
-    /// the new one.
+    /// Replaces the record and announces its digest. `old` is its previous digest, if that is vouched for. Returns the
+    /// new one.
     pub fn hand_on(
         &self,
         record: &Record,
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
     use crate::record::Loaded;
 
-    /// A job that is cut short at its `fails_at`-th announcement; its later steps know the digests that it told by then.
+    /// A job that is killed at its `fails_at`-th announcement. Its later steps get the digests announced by then.
     fn job(fails_at: usize) -> Job {
         let tell = Rc::new(RefCell::new((0, Vec::new())));
         let ask = Rc::clone(&tell);

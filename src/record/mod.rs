@@ -1,8 +1,8 @@
-//! The record: what a run found, meant to do and did, in one JSON file that the next step, job or rerun reads.
+//! The record: a run's findings, plans and actions, in one JSON file for the next step, job or rerun.
 //!
-//! It is written before and after each change, so that a run which is killed still tells what it was at. This room
-//! knows the file's shape, how to replace it in one step, and which of the files that lie there may decide something; it
-//! refuses to know why anything in it happened.
+//! It is written before and after each change, so that even a killed run leaves a record of its last action. This room
+//! defines the file's format, how it is replaced in one step, and which records may decide something. It must not depend
+//! on the reasons for the recorded actions.
 
 mod file;
 mod job;
@@ -18,19 +18,19 @@ pub use job::{Announce, Announcement, Job, export_name};
 pub use run::WorkflowRun;
 pub use vouched::{KnownDigests, Loaded, Unvouched, VouchedImages, VouchedRecord};
 
-/// The version of the shape below. A reader refuses any other, since it could only guess.
+/// The version of the format below. A reader refuses any other version, because it could only guess.
 pub const SCHEMA: u32 = 1;
 
-/// A whole record. It may hold several images, each with its platforms and its index.
+/// A whole record. It may contain several images, each with its platforms and its index.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Record {
-    /// The version of this shape.
+    /// The version of the format.
     pub schema: u32,
-    /// The run that wrote it last; none outside of Actions.
+    /// The last run that wrote the record; `None` outside of Actions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<WorkflowRun>,
-    /// The images, in the order in which they came.
+    /// The images, in the order in which they were added.
     #[serde(default)]
     pub images: Vec<ImageRecord>,
 }
@@ -43,21 +43,22 @@ pub struct ImageRecord {
     pub image: String,
     /// The index.
     pub digest: Digest,
-    /// What kind of index it is.
+    /// The media type of the index.
     pub media_type: MediaType,
-    /// Whether the run only found it under a tag, and nothing vouches for it.
+    /// True if the run only found the index under a tag and nothing vouches for it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub observed: bool,
-    /// Whether the repository did not have the index before the first run that pushed it. Where that is not known, as in
-    /// the record of an older version, it is false: nothing is deleted that may have been there before.
+    /// True if the repository did not contain the index before the first run that pushed it.
+    ///
+    /// It is false if that is unknown, as in the record of an older version. Nothing is deleted that may have existed before.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub created: bool,
-    /// What runs where, in the order of the index.
+    /// The images of the index by platform, in the order of the index.
     pub platforms: Vec<PlatformRecord>,
-    /// Everything else in the index: attestations.
+    /// The other manifests of the index: attestations.
     #[serde(default)]
     pub attestations: Vec<Digest>,
-    /// Every tag that the run was to write.
+    /// Every tag that the run had to write.
     #[serde(default)]
     pub tags: Vec<TagRecord>,
     /// Every signature that the run found or made.
@@ -79,27 +80,27 @@ pub struct PlatformRecord {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TagRecord {
-    /// The tag.
+    /// The tag's name.
     pub tag: String,
-    /// Whether it may move.
+    /// True if the tag may move.
     pub moving: bool,
-    /// What it held before the first run that wrote it; `null` when it did not exist.
+    /// Its digest before the first run that wrote it; `null` if it did not exist.
     pub before: Option<Digest>,
-    /// What it holds, or is to hold.
+    /// Its present or intended digest.
     pub after: Digest,
-    /// How far it got.
+    /// The progress of the tag.
     pub state: TagState,
 }
 
-/// How far a tag got.
+/// The progress of a tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TagState {
-    /// It is to be written; whether it was, only the registry knows.
+    /// A pending write. Only the registry can answer whether it happened.
     Intended,
-    /// It was written.
+    /// Written by the run.
     Written,
-    /// It held the right content already.
+    /// Unchanged: the tag already had the right digest.
     Kept,
 }
 
@@ -107,25 +108,25 @@ pub enum TagState {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SignatureRecord {
-    /// What is signed.
+    /// The signed digest.
     pub subject: Digest,
     /// `bundle` or `legacy`.
     pub format: String,
-    /// The manifest that holds the signature, once it was pushed.
+    /// The manifest with the signature, once pushed.
     pub manifest: Option<Digest>,
-    /// What tells it from the others in that manifest, where it shares one (`legacy`).
+    /// The digest of the signature itself, if several share one manifest (`legacy`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<Digest>,
-    /// Whether it is listed under the fallback tag, and not by the registry itself.
+    /// True if the signature is listed under the referrers tag, not by the registry itself.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub tagged: bool,
-    /// Who signed.
+    /// The signer's identity.
     pub identity: String,
-    /// Who vouches for that.
+    /// The issuer that vouches for the identity.
     pub issuer: String,
-    /// Where the transparency log has it.
+    /// The index of its entry in the transparency log.
     pub log_index: Option<u64>,
-    /// Whether this run made it.
+    /// True if this run made it.
     pub made: bool,
 }
 
@@ -140,17 +141,17 @@ impl Default for Record {
 }
 
 impl Record {
-    /// The bytes that stand in the file.
+    /// Returns the bytes of the file.
     pub fn text(&self) -> serde_json::Result<Vec<u8>> {
         let mut text = serde_json::to_vec_pretty(self)?;
         text.push(b'\n');
         Ok(text)
     }
 
-    /// Puts what a run says about an image in place of what an earlier one said about the same index.
+    /// Replaces the entry of an earlier run for the same index.
     ///
-    /// What a tag held before the first run that wrote it is kept from the earlier record: a rerun finds the tag holding
-    /// its own digest and would otherwise forget what cleaning up must restore.
+    /// The previous digest of a tag stays as recorded by the first run that wrote the tag. A rerun finds its own digest
+    /// under the tag, and would otherwise lose the digest that a cleanup must restore.
     pub fn put(&mut self, mut image: ImageRecord) {
         let Some(earlier) = self
             .images
@@ -160,9 +161,9 @@ impl Record {
             self.images.push(image);
             return;
         };
-        // What a run vouched for stays so, whatever a later one finds.
+        // An index that one run vouched for stays vouched for.
         image.observed &= earlier.observed;
-        // A rerun finds what the first one created.
+        // A rerun finds the index that the first run created.
         image.created |= earlier.created;
         for tag in &mut image.tags {
             let known = earlier
@@ -201,7 +202,7 @@ impl Record {
         *earlier = image;
     }
 
-    /// Adds signatures to what is known of an image; what else is known of it stays.
+    /// Adds signatures to an image and keeps its other fields.
     pub fn add_signatures(&mut self, image: ImageRecord) {
         let holds = |known: &ImageRecord| {
             known.image == image.image
@@ -221,7 +222,7 @@ impl Record {
         }
     }
 
-    /// Whether the record says that a signature of `subject` in `image` is listed under the fallback tag.
+    /// Reports whether the record lists a signature of `subject` in `image` under the referrers tag.
     #[must_use]
     pub fn is_tagged(&self, image: &str, subject: &Digest) -> bool {
         let mut images = self.images.iter().filter(|known| known.image == image);
@@ -231,7 +232,7 @@ impl Record {
         })
     }
 
-    /// What the signatures are known by that the record says were pushed for `subject` in `image`.
+    /// Returns the ids of the signatures of `subject` in `image`.
     pub fn signatures_of<'a>(
         &'a self,
         image: &'a str,
@@ -246,7 +247,7 @@ impl Record {
 }
 
 impl Record {
-    /// The manifests in which `image` had signatures of `subject` in this format.
+    /// Returns the manifests in which `image` had signatures of `subject` in this format.
     pub fn manifests_of(&self, image: &str, subject: &Digest, format: &str) -> Vec<Digest> {
         let images = self.images.iter().filter(|known| known.image == image);
         let signatures = images
@@ -259,7 +260,7 @@ impl Record {
 }
 
 impl SignatureRecord {
-    /// What it is known by: its own digest where it shares a manifest, which others change, else the manifest's.
+    /// Returns its id: its own digest if it shares a manifest, which others change; else the manifest's digest.
     #[must_use]
     pub fn id(&self) -> Option<&Digest> {
         self.signature.as_ref().or(self.manifest.as_ref())

@@ -1,26 +1,26 @@
-//! The workflow run that a record is of.
+//! The workflow run that a record belongs to.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A repository's full name is no longer on GitHub; what a record says instead may be.
+/// The longest full name of a repository on GitHub. A record may contain a longer text.
 const REPOSITORY_MAX_LETTERS: usize = 140;
 
-/// A run of a workflow. It is compared, and vouches for nothing: whoever writes a record can name any run in it.
+/// A run of a workflow. It is only compared and vouches for nothing: the writer of a record can name any run in it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WorkflowRun {
-    /// Its id, which all its attempts share.
+    /// Its id, equal for all attempts.
     pub id: u64,
     /// The attempt, from 1.
     pub attempt: u32,
-    /// The repository whose workflow it is, `owner/name`.
+    /// The repository of its workflow, `owner/name`.
     pub repository: String,
 }
 
 impl WorkflowRun {
-    /// Whether `other` is the same run, in whichever attempt.
+    /// True if `other` is the same run, in any attempt.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
         (self.id, &self.repository) == (other.id, &other.repository)

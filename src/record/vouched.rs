@@ -1,15 +1,15 @@
-//! Which records decide something: those whose SHA-256 is known from outside of them. Of the others nothing is signed,
-//! published, deleted or put back.
+//! The records that may decide something: those whose SHA-256 is known from outside of them. Based on any other record,
+//! nothing is signed, published, deleted or restored.
 
 use std::fmt;
 
 use super::{ImageRecord, Record, RecordError, RecordFile, WorkflowRun};
 use crate::domain::Digest;
 
-/// A record that is vouched for, and that is of this run or of none: it is continued, and tags are taken back by it.
+/// A record that is vouched for, of this run or without a run. A run continues it, and a cleanup reverts tags by it.
 ///
-/// SECURITY: [`RecordFile::load`] alone makes one, from bytes whose SHA-256 is known from outside of the file. Nobody else
-/// can say that a record is one:
+/// SECURITY: [`RecordFile::load`] alone makes one, from bytes whose SHA-256 is known from outside of the file. No other
+/// code can make one:
 ///
 /// ```compile_fail,E0451
 /// use manifest_seal::domain::Digest;
@@ -20,7 +20,7 @@ use crate::domain::Digest;
 /// let forged = VouchedRecord { record, digest };
 /// ```
 ///
-/// All but the last line is anybody's to write:
+/// Everything but the last line is allowed:
 ///
 /// ```
 /// use manifest_seal::domain::Digest;
@@ -36,8 +36,8 @@ pub struct VouchedRecord {
     digest: Digest,
 }
 
-/// The images of a record that is vouched for, of whichever run: they are signed and published on its word. It has nothing
-/// of what tags held before, which goes back under its own tag and nowhere else.
+/// The images of a record that is vouched for, of any run. They may be signed and published because the record lists
+/// them. It contains no previous digests of tags: those are restored under their own tag and nowhere else.
 ///
 /// ```compile_fail,E0423
 /// let forged = manifest_seal::record::VouchedImages(Vec::new());
@@ -45,31 +45,31 @@ pub struct VouchedRecord {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VouchedImages(Vec<ImageRecord>);
 
-/// A record that is there, by what it may decide.
+/// An existing record, by the decisions that it allows.
 #[derive(Debug)]
 pub enum Loaded {
-    /// There is no such file.
+    /// No such file exists.
     Absent,
-    /// What is there cannot be read as a record, and nothing vouches for it. It decides nothing, as if it were not there.
+    /// The file cannot be read as a record, and nothing vouches for it. It is treated as absent.
     Unusable(RecordError),
-    /// Nothing vouches for it. It says where to look first, and decides nothing.
+    /// Nothing vouches for it. It hints where to search first, and decides nothing.
     Observed(Record, Unvouched),
-    /// It is vouched for, and of this run or of none.
+    /// A record that is vouched for, of this run or without a run.
     Vouched(VouchedRecord),
-    /// It names another run: it is neither continued nor cleaned up by, whatever vouches for it.
+    /// A record of another run. It is neither continued nor used for cleanup, even if vouched for.
     OtherRun(WorkflowRun, Result<VouchedImages, Unvouched>),
 }
 
-/// The digests that a record may have, as they are known from outside of it.
+/// The digests that a record may have, known from outside of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KnownDigests {
     /// The input `record-digest`.
     pub input: Option<Digest>,
-    /// The ones that earlier steps of the job have exported for this path.
+    /// The digests that earlier steps of the job exported for this path.
     pub exported: Vec<Digest>,
 }
 
-/// Why nothing vouches for a record.
+/// The reason why nothing vouches for a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unvouched {
     digest: Digest,
@@ -77,7 +77,7 @@ pub struct Unvouched {
 }
 
 impl RecordFile {
-    /// Reads the record of `run` and says what it may decide.
+    /// Reads the record of `run` and returns the decisions that it allows.
     pub fn load(
         &self,
         known: &KnownDigests,
@@ -93,7 +93,7 @@ impl RecordFile {
         let is_known = known.has(&digest);
         let record = match self.parse(&text) {
             Ok(record) => record,
-            // Any job of the run can put one there: it stops only who was told to believe it.
+            // Any job of the run can write such a file. It is an error only if its digest is vouched for.
             Err(error) if is_known => return Err(error),
             Err(error) => return Ok(Loaded::Unusable(error)),
         };
@@ -103,7 +103,7 @@ impl RecordFile {
             digest: digest.clone(),
             known: known.clone(),
         };
-        // SECURITY: nowhere else a record becomes one that is vouched for.
+        // SECURITY: no other place turns a record into one that is vouched for.
         let vouched = VouchedRecord { record, digest };
         Ok(match (other, is_known) {
             (None, true) => Loaded::Vouched(vouched),
@@ -124,7 +124,7 @@ impl KnownDigests {
 }
 
 impl Loaded {
-    /// The record that is continued, and that tags are taken back by.
+    /// Returns the record that a run continues and a cleanup uses.
     #[must_use]
     pub fn vouched(&self) -> Option<&VouchedRecord> {
         match self {
@@ -133,7 +133,7 @@ impl Loaded {
         }
     }
 
-    /// The record as a hint where to look first. One of another run is none.
+    /// Returns the record as a hint where to search first; `None` for another run's record.
     #[must_use]
     pub fn hints(&self) -> Option<&Record> {
         match self {
@@ -143,7 +143,7 @@ impl Loaded {
         }
     }
 
-    /// The images that may be signed and published on the record's word; `None` where there is no record.
+    /// Returns the images that may be signed and published because the record lists them; `None` if there is no record.
     #[must_use]
     pub fn images(&self) -> Option<Result<VouchedImages, Unvouched>> {
         match self {
@@ -156,13 +156,13 @@ impl Loaded {
 }
 
 impl VouchedRecord {
-    /// All of it.
+    /// Returns the whole record.
     #[must_use]
     pub fn record(&self) -> &Record {
         &self.record
     }
 
-    /// The SHA-256 that its file has.
+    /// Returns the SHA-256 of its file.
     #[must_use]
     pub fn digest(&self) -> &Digest {
         &self.digest
@@ -184,7 +184,7 @@ impl VouchedRecord {
 }
 
 impl VouchedImages {
-    /// Whether one of them is, or has, this.
+    /// True if one of the images has this digest, or contains it.
     #[must_use]
     pub fn has(&self, digest: &Digest) -> bool {
         self.0.iter().any(|image| {
@@ -194,8 +194,8 @@ impl VouchedImages {
         })
     }
 
-    /// The images that `is_wanted`. One that the run only found under a tag is an error, unless `is_named`: nothing vouches
-    /// for what somebody else has pushed.
+    /// Returns the images that `is_wanted`. One that the run only found under a tag is an error, unless `is_named`:
+    /// nothing vouches for the pushes of others.
     pub fn select(
         &self,
         is_wanted: impl Fn(&ImageRecord) -> bool,
@@ -211,7 +211,7 @@ impl VouchedImages {
 }
 
 impl Unvouched {
-    /// Whether the input `record-digest` names another record.
+    /// True if the input `record-digest` names another record.
     #[must_use]
     pub fn is_mismatch(&self) -> bool {
         self.known.input.is_some()
@@ -244,7 +244,7 @@ mod tests {
         }
     }
 
-    /// Saves a record of `of` and loads it in `this`, with the digest known or not.
+    /// Saves a record of the run `of` and loads it in the run `this`, with the digest known or not.
     fn load(of: Option<WorkflowRun>, this: Option<&WorkflowRun>, is_known: bool) -> Loaded {
         let folder = tempfile::tempdir().unwrap();
         let file = RecordFile::new(folder.path().join("record.json"));
@@ -280,7 +280,7 @@ mod tests {
                 }
             }
         }
-        // Outside of Actions no run is another.
+        // Outside of Actions there is no other run.
         assert!(load(Some(run(8, 1)), None, true).vouched().is_some());
         assert!(load(Some(run(8, 1)), None, false).vouched().is_none());
     }

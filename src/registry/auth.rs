@@ -1,5 +1,5 @@
-//! What to show a registry so that it answers: remembers what each host wants, and one token for each repository and
-//! right, which is asked for once however many requests need it.
+//! Authorizes requests. Remembers the challenge of each host, and one token for each repository and access. Concurrent
+//! requests share one token request.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,20 +18,20 @@ use super::token::{self, Token};
 use super::wire::Wire;
 use crate::domain::{Host, Repository, Secret};
 
-/// A challenge may ask for more than what we ask for by ourselves, but not without end.
+/// The number of extra scopes that are accepted from a challenge.
 const EXTRA_SCOPES_MAX: usize = 8;
 
-/// What a request wants to do in a repository.
+/// The access that a request needs in a repository.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Access {
     Pull,
     PullPush,
-    /// Push, with blobs of this other repository on the same registry. It has a token of its own, so that a refusal to
-    /// read the one does no harm to what else is written to the other.
+    /// Push, including mounts from another repository of the same registry. This access has its own token. If reading
+    /// the other repository is denied, other writes are not affected.
     Mount(Repository),
 }
 
-/// What goes into the `Authorization` header.
+/// The value of the `Authorization` header.
 #[derive(Debug, Clone)]
 pub(super) struct Authorization {
     pub(super) header: HeaderValue,
@@ -43,12 +43,12 @@ enum Kind {
     Basic,
     Bearer {
         secret: Secret,
-        /// Whether it was fetched for this very request, so that another one would not be any better.
+        /// True if the token was fetched for this request, so that another one would not help.
         is_fresh: bool,
     },
 }
 
-/// All that is known about who we are to whom.
+/// The credentials, challenges and tokens of a run, by host and repository.
 #[derive(Debug)]
 pub(super) struct Keyring {
     credentials: Credentials,
@@ -58,10 +58,11 @@ pub(super) struct Keyring {
     aws_logins: aws::Logins,
 }
 
-/// The place of one token. Who holds the lock of `state` is fetching; the others wait and take what comes of it.
+/// The cache entry of one token. The task that locks `state` fetches the token; others wait and use the result.
 #[derive(Debug, Default)]
 struct Slot {
-    /// How many fetches have ended; read without the lock, to tell a failure that came while waiting from an old one.
+    /// The number of finished fetches. It is read without the lock, to distinguish a failure during the wait from an
+    /// old one.
     fetches: AtomicU64,
     state: tokio::sync::Mutex<State>,
 }
@@ -70,7 +71,7 @@ struct Slot {
 struct State {
     token: Option<Token>,
     failure: Option<Fault>,
-    /// Scopes beside the obvious one that a challenge has asked for.
+    /// Scopes that a challenge requested beyond the default one.
     extra_scopes: BTreeSet<String>,
 }
 
@@ -85,15 +86,15 @@ impl Keyring {
         }
     }
 
-    /// From now on tokens for `repository` are asked for with the right to push.
+    /// Requests tokens for `repository` with push access from now on.
     pub(super) fn will_write(&self, repository: &Repository) {
         if let Ok(mut written_to) = self.written_to.lock() {
             written_to.insert(repository.clone());
         }
     }
 
-    /// Whether there is a token that was asked for with the right to push to `repository`, and that does not say of itself
-    /// that it has not got it. There is none where each request shows the password.
+    /// True if a token for push to `repository` was fetched and does not itself exclude push. False if each request
+    /// sends the password instead.
     pub(super) async fn may_push(&self, repository: &Repository) -> bool {
         let slot = self.slot(repository, &Access::PullPush);
         let state = slot.state.lock().await;
@@ -101,7 +102,7 @@ impl Keyring {
         token.is_some_and(|token| !withholds_push(token.secret.expose(), repository.path()))
     }
 
-    /// Where the credentials come from that `repository` is asked with, if its host has asked for any.
+    /// Returns the source of the credentials for `repository`, if its host has sent a challenge.
     pub(super) fn source_for(&self, repository: &Repository) -> Option<&'static str> {
         self.challenge(repository.host())?;
         if self.credentials.aws_for(repository).is_some() {
@@ -111,18 +112,18 @@ impl Keyring {
         Some(found.source)
     }
 
-    /// What was given to ask `repository` with, before it is traded for anything.
+    /// Returns the credential given for `repository`, before any exchange for a token.
     pub(super) fn given(&self, repository: &Repository) -> Option<Proof> {
         let found = self.credentials.find(repository).ok()??;
         Some(found.proof)
     }
 
-    /// AWS's keys, whatever else there is to log in with.
+    /// Returns the AWS keys, even if there are other credentials.
     pub(super) fn aws_keys(&self) -> Option<&AwsKeys> {
         self.credentials.aws_keys()
     }
 
-    /// What the registry calls itself where it sends for tokens, if it has.
+    /// Returns the service name in the registry's Bearer challenge, if there is one.
     pub(super) fn service(&self, host: &Host) -> Option<String> {
         match self.challenge(host)? {
             Challenge::Bearer(bearer) => bearer.service,
@@ -130,7 +131,7 @@ impl Keyring {
         }
     }
 
-    /// The helper that might have known credentials for `repository`, which is asked as nobody.
+    /// Returns the credential helper that may have credentials for `repository`, if requests to it are anonymous.
     pub(super) fn unused_helper(&self, repository: &Repository) -> Option<String> {
         let is_nobody = matches!(self.credentials.find(repository), Ok(None))
             && self.credentials.aws_for(repository).is_none();
@@ -138,8 +139,8 @@ impl Keyring {
         is_nobody.then(|| helper.to_owned())
     }
 
-    /// What to send along with a request that has not been refused yet. Nothing is guessed: a host that has never
-    /// asked for anything gets nothing. One that has is not made to ask again, in other repositories either.
+    /// Returns the authorization for a request that has not been refused yet. Nothing is guessed: a host without a
+    /// challenge so far gets none. A host with a known challenge gets it at once, for its other repositories too.
     pub(super) async fn authorization(
         &self,
         wire: &Wire,
@@ -161,13 +162,13 @@ impl Keyring {
         }
     }
 
-    /// Whether `status` may mean that what was sent is not good any more, though it is not the 401 that says so.
+    /// True if `status` may mean that the sent token has expired, although it is not 401.
     pub(super) fn may_be_stale(
         repository: &Repository,
         status: u16,
         sent: Option<&Authorization>,
     ) -> bool {
-        // ECR Public answers 400 without a challenge (aws/containers-roadmap#2835); this can go when it no longer does.
+        // ECR Public answers 400 without a challenge (aws/containers-roadmap#2835). Remove this when it no longer does.
         let is_old_token = matches!(
             sent.map(|sent| &sent.kind),
             Some(Kind::Bearer {
@@ -180,7 +181,7 @@ impl Keyring {
             && Ecr::of(repository.host()).is_some_and(|ecr| ecr.service == Service::Public)
     }
 
-    /// What to send along after a 401 with `headers`; `None` if nothing better than what was `sent` can be had.
+    /// Returns the authorization after a 401 with `headers`, or `None` if there is nothing better than `sent`.
     pub(super) async fn after_challenge(
         &self,
         wire: &Wire,
@@ -191,7 +192,8 @@ impl Keyring {
     ) -> Result<Option<Authorization>, Fault> {
         let host = repository.host();
         let challenge = match (choose(headers), self.challenge(host)) {
-            // Harbor asks for a password once it has seen a token; the token server that it named is still the way.
+            // Harbor sends a Basic challenge after it has received a token. The token server that it named before is
+            // still the right one.
             (Some(Challenge::Basic) | None, Some(known @ Challenge::Bearer(_))) => known,
             (Some(asked), _) | (None, Some(asked)) => asked,
             (None, None) => return Ok(None),
@@ -231,7 +233,7 @@ impl Keyring {
         }
     }
 
-    /// What `repository` is asked with, by which a token is had where one is wanted; `None` is nobody.
+    /// Returns the credential for `repository`, used directly or to fetch a token. `None` means anonymous.
     async fn proof(&self, wire: &Wire, repository: &Repository) -> Result<Option<Proof>, Fault> {
         let Some((keys, ecr)) = self.credentials.aws_for(repository) else {
             return Ok(self.credentials.find(repository)?.map(|found| found.proof));
@@ -252,7 +254,7 @@ impl Keyring {
                 header: token::basic(&login),
                 kind: Kind::Basic,
             }),
-            // An identity token is worth nothing but to a token server.
+            // Only a token server accepts an identity token.
             Proof::IdentityToken(_) => None,
         }))
     }
@@ -270,7 +272,8 @@ impl Keyring {
             .all(|scope| state.extra_scopes.contains(scope))
     }
 
-    /// A push token also serves for reading, so that a repository that is written to needs one token and not two.
+    /// Returns the cache entry of a token. A push token also serves for reading, so a repository that is written to
+    /// needs only one token.
     fn slot(&self, repository: &Repository, access: &Access) -> Arc<Slot> {
         let access = self.widened(repository, access);
         let Ok(mut slots) = self.slots.lock() else {
@@ -331,7 +334,7 @@ impl Keyring {
     }
 }
 
-/// What a token is wanted for.
+/// The parameters of a token request.
 struct Wanted<'a> {
     repository: &'a Repository,
     access: &'a Access,
@@ -372,7 +375,7 @@ fn scope(repository: &Repository, access: &Access) -> String {
     format!("repository:{}:{actions}", repository.path())
 }
 
-/// Those of the scopes in a challenge that our own scope does not cover.
+/// Returns the scopes of a challenge that the default scope does not cover.
 fn extra_scopes(asked: &[String], repository: &Repository, access: &Access) -> Vec<String> {
     let own = match access {
         Access::Pull => ["pull"].as_slice(),

@@ -1,4 +1,4 @@
-//! AWS's keys, and what is asked with them: a login to one of Amazon's registries, and what the registry cannot do itself.
+//! Requests to AWS: logins to Amazon's registries, and operations that the registry protocol lacks.
 //!
 //! Source: `API_GetAuthorizationToken` of ECR and of ECR Public in AWS's documentation.
 
@@ -24,7 +24,7 @@ use crate::domain::{Host, Secret};
 const ANSWER_MAX_BYTES: u64 = 256 * 1024;
 const CONTENT_TYPE: &str = "application/x-amz-json-1.1";
 
-/// What the AWS environment of a job holds, as aws-actions/configure-aws-credentials leaves it there.
+/// The AWS environment of a job, as set by aws-actions/configure-aws-credentials.
 #[derive(Debug, Clone)]
 pub struct AwsKeys {
     /// `AWS_ACCESS_KEY_ID`.
@@ -33,20 +33,21 @@ pub struct AwsKeys {
     pub secret: Secret,
     /// `AWS_SESSION_TOKEN`, which temporary keys have.
     pub session_token: Option<Secret>,
-    /// `AWS_ENDPOINT_URL_ECR`: where to ask for private registries instead of the region's own endpoint.
+    /// `AWS_ENDPOINT_URL_ECR`, used for private registries instead of the region's own endpoint.
     pub endpoint: Option<String>,
-    /// `AWS_ENDPOINT_URL_ECR_PUBLIC`: the same for ECR Public.
+    /// `AWS_ENDPOINT_URL_ECR_PUBLIC`, used for ECR Public instead of its own endpoint.
     pub public_endpoint: Option<String>,
 }
 
-/// The login that AWS gave out for each host, or why it did not. Each is asked for once; they are good for 12 hours.
+/// The AWS login of each host, or the reason why there is none. Each is requested once; a login is valid for 12 hours.
 #[derive(Debug, Default)]
 pub(super) struct Logins(Mutex<BTreeMap<Host, Asked>>);
 
 type Asked = Arc<OnceCell<Result<Login, Fault>>>;
 
 impl Logins {
-    /// The login for `host`, which is `ecr`'s. Who comes while it is being asked for waits and takes what comes of it.
+    /// Returns the login for `host`, whose endpoint is in `ecr`. Concurrent callers wait for one request and share its
+    /// result.
     pub(super) async fn get(
         &self,
         wire: &Wire,
@@ -62,7 +63,7 @@ impl Logins {
     }
 }
 
-/// Asks AWS for a login, trying again where that may help.
+/// Requests a login from AWS, with retries.
 async fn login(wire: &Wire, ecr: &Ecr, keys: &AwsKeys) -> Result<Login, Fault> {
     let permission = ecr.service.permission();
     let host = authority(&endpoint(ecr, keys)?);
@@ -75,7 +76,7 @@ async fn login(wire: &Wire, ecr: &Ecr, keys: &AwsKeys) -> Result<Login, Fault> {
     })
 }
 
-/// Asks AWS to do something that can be done twice, trying again where that may help. Returns the answer if it is 200.
+/// Sends an idempotent action to AWS, with retries. Returns the response if its status is 200.
 pub(super) async fn ask(
     wire: &Wire,
     ecr: &Ecr,
@@ -101,7 +102,10 @@ pub(super) async fn ask(
     patiently(wire.patience, &wire.events, &what, attempt).await
 }
 
-/// SECURITY: an endpoint that was given for tests or for a private network sees our session token: TLS, or this machine.
+/// Returns the endpoint to use.
+///
+/// SECURITY: an endpoint from the environment, for tests or a private network, receives the session token. It must use
+/// TLS or be on this machine.
 fn endpoint(ecr: &Ecr, keys: &AwsKeys) -> Result<Url, Fault> {
     let (given, variable) = match ecr.service {
         Service::Private => (&keys.endpoint, "AWS_ENDPOINT_URL_ECR"),
@@ -129,7 +133,7 @@ fn endpoint(ecr: &Ecr, keys: &AwsKeys) -> Result<Url, Fault> {
     }
 }
 
-/// Signed anew for each try, as a signature names its time.
+/// Builds a signed request. Each attempt is signed anew, because a signature contains its time.
 fn request(
     wire: &Wire,
     ecr: &Ecr,
@@ -176,7 +180,8 @@ fn request(
     built.map_err(|error| Fault::never_asked(host, crate::http::cause_text(&error)))
 }
 
-/// The private service answers a list (for accounts, when several could be asked for), the public one a single object.
+/// Reads the login from a response. The private service returns a list (from when several accounts could be requested),
+/// the public one a single object.
 fn read(wire: &Wire, ecr: &Ecr, answer: &Answer) -> Result<Login, Fault> {
     let document: Value = serde_json::from_slice(&answer.body).map_err(|_| Fault::NoToken)?;
     let data = match ecr.service {

@@ -1,4 +1,4 @@
-//! Blobs that are small enough to be held in memory: configs and signatures. And whether a blob is there at all.
+//! Blobs that are small enough for memory, such as configs and signatures, and the check whether a blob exists.
 
 use reqwest::Method;
 
@@ -10,9 +10,9 @@ use super::uploads::Reserved;
 use crate::domain::{Digest, Repository};
 
 impl Registry {
-    /// Whether the blob is there: a HEAD, whose 404 is an answer. What it answers otherwise is asked again by GET, of
-    /// which nothing but the head is read: a HEAD has no body to say why, and the storage that it sends us on to may
-    /// take no HEAD.
+    /// Reports whether the blob exists. A HEAD with 200 or 404 decides. After any other response a GET follows, of
+    /// which only the head is read. A HEAD has no body with a reason, and the storage behind a redirect may refuse
+    /// HEAD.
     pub async fn has_blob(
         &self,
         repository: &Repository,
@@ -22,10 +22,10 @@ impl Registry {
         found.map_err(|fault| self.blob_error(Operation::ReadBlob, repository, digest, fault))
     }
 
-    /// Reads the blob `digest`, of at most `limit` bytes. `None` says that it is not there.
+    /// Reads the blob `digest`, of at most `limit` bytes. Returns `None` if it does not exist.
     ///
-    /// Most registries redirect to a storage: that is followed, without our credentials unless it is the registry
-    /// itself, and whatever comes back must have the digest.
+    /// Most registries redirect to a storage. The redirect is followed without credentials, unless it points to the
+    /// registry itself. The content must match the digest.
     pub async fn blob(
         &self,
         repository: &Repository,
@@ -43,7 +43,8 @@ impl Registry {
         read.map_err(|fault| self.blob_error(Operation::ReadBlob, repository, digest, fault))
     }
 
-    /// Stores `bytes`. It is not asked first whether they are there: for small blobs that takes as long as storing them.
+    /// Pushes `bytes` as a blob. There is no check whether the blob exists: for small blobs it takes as long as the
+    /// push.
     pub async fn put_blob(
         &self,
         repository: &Repository,
@@ -52,7 +53,7 @@ impl Registry {
         self.put_blob_into(None, repository, bytes).await
     }
 
-    /// Stores `bytes` in `place`, where there is one.
+    /// Pushes `bytes` as a blob, into the upload session `place` if there is one.
     pub async fn put_blob_into(
         &self,
         mut place: Option<Reserved>,
@@ -61,7 +62,7 @@ impl Registry {
     ) -> Result<Digest, RegistryError> {
         let digest = Digest::of(bytes);
         let what = format!("upload of {repository}@{digest}");
-        // Each further try is a new upload, as nothing is known of what the registry made of the one before.
+        // Each retry is a new upload, because the state of the last one is unknown.
         let upload = || self.upload_into(place.take(), repository, &digest, bytes);
         let stored = self.patiently(&what, upload).await;
         match stored {
@@ -110,7 +111,7 @@ impl Registry {
     }
 }
 
-/// A question for a blob of which at most `limit` bytes are read.
+/// Returns a request for a blob of which at most `limit` bytes are read.
 pub(super) fn blob_question<'a>(
     repository: &'a Repository,
     digest: &Digest,

@@ -1,43 +1,43 @@
-//! `WWW-Authenticate`: what a registry wants to see before it answers.
+//! Parses `WWW-Authenticate`, the challenge of a registry.
 //!
-//! Grammar: RFC 9110, 11.2 and 11.6.1. Real registries are not always true to it, so values without quotes may hold
-//! what only quotes allow; nothing read here is trusted before `token.rs` has looked at the address.
+//! Grammar: RFC 9110, 11.2 and 11.6.1. Real registries do not always follow it, so unquoted values may contain
+//! characters that only quotes allow. No value read here is trusted until `token.rs` has checked the address.
 
 use reqwest::header::{HeaderMap, WWW_AUTHENTICATE};
 
-/// No registry writes a longer one; nothing is read of what is longer.
+/// The longest header that is parsed. No registry sends a longer one.
 pub(super) const HEADER_MAX_BYTES: usize = 8 * 1024;
 const CHALLENGES_MAX: usize = 16;
 const PARAMETERS_MAX: usize = 32;
 
-/// What a registry wants.
+/// The authentication that a registry requires.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Challenge {
     /// User name and password with each request.
     Basic,
-    /// A token, to be had elsewhere.
+    /// A token from a token server.
     Bearer(Bearer),
 }
 
-/// Where a token is to be had, and for what.
+/// A token server, and the scopes to request from it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Bearer {
     /// The address of the token server.
     pub(super) realm: String,
-    /// The name under which the token server knows the registry; some have none.
+    /// The name of the registry at the token server; some challenges have none.
     pub(super) service: Option<String>,
     /// The scopes that the request needs.
     pub(super) scopes: Vec<String>,
 }
 
-/// One challenge as it is written.
+/// One challenge as written in the header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Written {
     scheme: String,
     parameters: Vec<(String, String)>,
 }
 
-/// The challenge to answer: a token where one is offered, else a password, else nothing that we can do.
+/// Chooses the challenge to answer: Bearer if it is offered, else Basic, else none.
 pub(super) fn choose(headers: &HeaderMap) -> Option<Challenge> {
     let written: Vec<Written> = headers
         .get_all(WWW_AUTHENTICATE)
@@ -68,7 +68,7 @@ impl Written {
         Some(Bearer {
             realm: value("realm")?,
             service: value("service"),
-            // One parameter with several scopes, or (not in the grammar, but seen) the parameter several times.
+            // The grammar allows one parameter with several scopes. Some registries repeat the parameter instead.
             scopes: self
                 .parameters
                 .iter()
@@ -80,7 +80,7 @@ impl Written {
     }
 }
 
-/// Reads all challenges of one header. What cannot be read is left out; it never fails and never loops.
+/// Parses all challenges of one header. Unreadable parts are skipped. The function never fails and always ends.
 fn parse(text: &str) -> Vec<Written> {
     let mut challenges: Vec<Written> = Vec::new();
     let mut reader = Reader { rest: text };
@@ -91,7 +91,7 @@ fn parse(text: &str) -> Vec<Written> {
         }
         let name = reader.word();
         if name.is_empty() {
-            // No word starts here: pass over it, or a single odd letter would end the reading.
+            // No word starts here. Skip one character, or a single odd one would end the parsing.
             reader.next();
             continue;
         }
@@ -138,13 +138,13 @@ impl Reader<'_> {
         taken.to_owned()
     }
 
-    /// A scheme or the name of a parameter, in lower case, as neither depends on case.
+    /// Reads a scheme or a parameter name in lower case, because neither is case-sensitive.
     fn word(&mut self) -> String {
         self.take(|letter| letter.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(letter))
             .to_ascii_lowercase()
     }
 
-    /// `= value`, quoted or not; `None` where no `=` comes.
+    /// Reads `= value`, quoted or not. Returns `None` if there is no `=`.
     fn value(&mut self) -> Option<String> {
         self.rest = self.rest.strip_prefix('=')?;
         self.skip(|letter| letter.is_ascii_whitespace());
@@ -160,11 +160,11 @@ impl Reader<'_> {
                 other => value.push(other),
             }
         }
-        // The closing quote never came: nothing of it can be relied on.
+        // The closing quote is missing, so the value is unreliable.
         Some(String::new())
     }
 
-    /// Passes over the single value that some schemes have in place of parameters (`Negotiate oRkwF6A=`).
+    /// Skips the single value that some schemes have instead of parameters (`Negotiate oRkwF6A=`).
     fn token68(&mut self) {
         let end = self.rest.find(',').unwrap_or(self.rest.len());
         let (candidate, rest) = self.rest.split_at(end);
@@ -227,7 +227,7 @@ mod tests {
         );
         assert_eq!(chosen(&[r#"Basic realm="harbor""#]), Some(Challenge::Basic));
         assert_eq!(chosen(&["Basic"]), Some(Challenge::Basic));
-        // Harbor, for a project that does not exist.
+        // Harbor sends this for a project that does not exist.
         assert_eq!(chosen(&[""]), None);
         assert_eq!(chosen(&[]), None);
     }

@@ -1,4 +1,4 @@
-//! The registry as the rest of the program sees it, and how one question is put: address, authorization, patience.
+//! The registry client, and the way it sends one request: address, authorization, retries.
 
 use std::borrow::Borrow;
 use std::sync::Arc;
@@ -17,10 +17,11 @@ use super::{Settings, wire};
 use crate::domain::Repository;
 use crate::http::{HttpError, UnansweredKind};
 
-/// A question is put at most so often in one go: as nobody, with a token, with a token for what the registry adds.
+/// The most attempts of one request with different authorization: anonymous, with a token, with a token for extra
+/// scopes.
 const AUTHORIZATIONS_MAX: u32 = 3;
 
-/// All registries of a run. Clones share connections, tokens and what is known of each host.
+/// A client for all registries of a run. Clones share connections, tokens and the state of each host.
 #[derive(Debug, Clone)]
 pub struct Registry(Arc<Inner>);
 
@@ -32,7 +33,7 @@ struct Inner {
     left_open: LeftOpen,
 }
 
-/// One question to a registry.
+/// A request to a registry.
 #[derive(Debug)]
 pub(super) struct Question<'a> {
     pub(super) method: Method,
@@ -42,16 +43,16 @@ pub(super) struct Question<'a> {
     pub(super) accept: Option<&'a str>,
     /// Media type and bytes.
     pub(super) content: Option<(&'a str, &'a [u8])>,
-    /// The longest body that is read of a success.
+    /// The longest body that is read from a successful response.
     pub(super) limit: u64,
 }
 
-/// Where a question goes.
+/// The target of a request.
 #[derive(Debug)]
 pub(super) enum Target {
-    /// Below the repository: `manifests/v1`.
+    /// A path below the repository, such as `manifests/v1`.
     Path(String),
-    /// An address on the registry that it gave us, and that has been checked.
+    /// An address from a response of the registry, which has been checked.
     Address(Url),
 }
 
@@ -70,7 +71,7 @@ impl<'a> Question<'a> {
 }
 
 impl Registry {
-    /// Nothing is asked yet.
+    /// Builds the client. It sends nothing.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         let Settings {
@@ -88,8 +89,8 @@ impl Registry {
         }))
     }
 
-    /// Says that this run will write to `repository`, so that the first token for it already has that right. Not for
-    /// a run that only looks: where it has no such right this fails, and Quay makes a repository that does not exist.
+    /// Requests push access with the first token for `repository`, because this run will write to it. A run that only
+    /// reads must not call this: it fails without push access, and Quay creates a missing repository.
     pub fn will_write(&self, repository: &Repository) {
         self.0.keyring.will_write(repository);
     }
@@ -110,13 +111,13 @@ impl Registry {
         &self.0.left_open
     }
 
-    /// Puts an idempotent question until there is an answer that another try would not change.
+    /// Sends an idempotent request, and retries until another attempt would not change the response.
     pub(super) async fn ask(&self, question: &Question<'_>) -> Result<Answer, Fault> {
         let what = question.text();
         self.patiently(&what, || self.ask_once(question)).await
     }
 
-    /// Runs an idempotent `attempt` as the retry policy says; `what` names it in the log.
+    /// Runs an idempotent `attempt` under the retry policy; `what` names it in the log.
     pub(super) async fn patiently<T, E, Run>(
         &self,
         what: &str,
@@ -129,13 +130,13 @@ impl Registry {
         patiently(self.wire().patience, &self.wire().events, what, attempt).await
     }
 
-    /// Puts a question once, apart from what it takes to be let in. An answer that may be another next time is a fault.
+    /// Sends a request once, apart from repeats with other authorization. A transient error response is an error.
     pub(super) async fn ask_once(&self, question: &Question<'_>) -> Result<Answer, Fault> {
         let opened = self.open_once(question).await?;
         opened.read(question.limit).await
     }
 
-    /// Like [`Self::ask_once`], but the body of a success is left to be read.
+    /// Sends a request like [`Self::ask_once`], but leaves the body of a success unread.
     pub(super) async fn open_once(&self, question: &Question<'_>) -> Result<Opened, Fault> {
         let mut authorization = self.authorization(question).await?;
         for _ in 1..AUTHORIZATIONS_MAX {
@@ -155,13 +156,13 @@ impl Registry {
         settled(self.send(question, authorization.as_ref()).await?)
     }
 
-    /// Puts a question once to a host that is not the registry. SECURITY: without our credentials.
+    /// Sends a request once to a host that is not the registry. SECURITY: without credentials.
     pub(super) async fn open_elsewhere(&self, question: &Question<'_>) -> Result<Opened, Fault> {
         let request = self.request(question, Scheme::Https, None)?;
         settled(self.wire().open(request).await?)
     }
 
-    /// What to send along with a question that has not been refused yet.
+    /// Returns the authorization for a request that has not been refused yet.
     pub(super) async fn authorization(
         &self,
         question: &Question<'_>,
@@ -172,7 +173,7 @@ impl Registry {
             .await
     }
 
-    /// What to send along after a 401; `None` if there is nothing better than what was `sent`.
+    /// Returns the authorization after a 401, or `None` if there is nothing better than `sent`.
     pub(super) async fn renew(
         &self,
         question: &Question<'_>,
@@ -186,8 +187,8 @@ impl Registry {
             .await
     }
 
-    /// Sends a question by the scheme of its host. A host of this machine that was never asked gets plain HTTP first,
-    /// and HTTPS if what comes back may be a TLS server's; which of the two it was is remembered once it is certain.
+    /// Sends a request by the scheme of its host. A new host on this machine gets plain HTTP first. HTTPS follows if
+    /// the response may come from a TLS server. The scheme is remembered once it is certain.
     async fn send(
         &self,
         question: &Question<'_>,
@@ -205,7 +206,7 @@ impl Registry {
         let plain = by(Scheme::Http).await;
         if may_want_tls(&plain) {
             let secure = by(Scheme::Https).await;
-            // A certificate that is not trusted is TLS too, and the better answer to give.
+            // An untrusted certificate is also TLS, and its error is the better one to report.
             let is_tls = match &secure {
                 Ok(_) => true,
                 Err(fault) => fault.certificate().is_some(),
@@ -254,7 +255,7 @@ impl Registry {
             .map_err(|error| unusable(crate::http::cause_text(&error)))
     }
 
-    /// Puts a fault into its context.
+    /// Adds the context of an operation to an error.
     pub(super) fn error(
         &self,
         operation: Operation,
@@ -275,7 +276,7 @@ impl Registry {
 }
 
 impl Question<'_> {
-    /// The question in the words of the log: `GET ghcr.io/o/r/manifests/v1`.
+    /// Returns the request as text for the log: `GET ghcr.io/o/r/manifests/v1`.
     pub(super) fn text(&self) -> String {
         let method = &self.method;
         match &self.target {
@@ -294,9 +295,9 @@ fn settled(opened: Opened) -> Result<Opened, Fault> {
     }
 }
 
-/// Whether what came back to plain HTTP may come from a server that speaks TLS: bytes that are no HTTP, a connection
-/// that was closed, or a 400, which is what Go's and nginx's servers answer. (Its body would tell, but a HEAD has none.)
-/// Nobody listening is not that, nor is silence, nor is an answer that says it comes from a registry.
+/// True if the result of plain HTTP may come from a TLS server. Candidates are bytes that are not HTTP, a closed
+/// connection, and a 400, which Go's and nginx's servers send. The body of the 400 would be clear, but a HEAD has none.
+/// A refused connection and silence are no candidates, nor is a response with a registry's version header.
 fn may_want_tls(plain: &Result<Opened, Fault>) -> bool {
     match plain {
         Ok(Opened { answer, .. }) => {

@@ -1,5 +1,5 @@
-//! Blobs copied from one repository to another, or from a file: mounted where both repositories are on one registry and
-//! it does that, else carried over, without ever being held whole unless they are small.
+//! Copies blobs from one repository to another, or from a file. Between repositories of one registry they are mounted
+//! if the registry supports that. Other blobs are streamed; only small ones are read into memory.
 
 use std::borrow::Borrow;
 use std::path::Path;
@@ -16,38 +16,38 @@ use super::uploads::{Begun, SMALL_MAX_BYTES, Upload, check_stored};
 use super::wire::{Answer, Scheme};
 use crate::domain::{Descriptor, Digest, Repository};
 
-/// How often a blob is begun anew at once: for better credentials, and for smaller requests.
+/// The number of immediate restarts of a copy: for renewed credentials, and for smaller requests.
 const MENDS_MAX: u32 = 2;
 
-/// How a blob came to where it was missing.
+/// The way a blob was copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Copied {
-    /// The registry took it from the other repository by itself.
+    /// The registry mounted the blob from the other repository.
     Mounted,
-    /// It was read from the one and written to the other.
+    /// The blob was read from one repository and written to the other.
     Streamed,
 }
 
-/// A fault, and whose it is.
+/// An error of the source or of the destination.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Sided {
     #[error(transparent)]
     Source(Fault),
     #[error(transparent)]
     Destination(Fault),
-    /// The destination's, and of no account any more: what it lacked were better credentials, which we have got since, or
-    /// smaller requests, which we can make.
+    /// An error of the destination that an immediate restart can fix, with renewed credentials or with smaller
+    /// requests.
     #[error(transparent)]
     Mended(Fault),
 }
 
-/// A blob that the source is ready to give.
+/// The content of a blob, ready to be written.
 enum Ready {
     Small(Vec<u8>),
     Large(Stream),
 }
 
-/// Where a blob comes from.
+/// The source of a blob.
 #[derive(Clone, Copy)]
 enum Source<'a> {
     Repository(&'a Repository),
@@ -55,10 +55,10 @@ enum Source<'a> {
 }
 
 impl Registry {
-    /// Copies `blob` to `to`, which lacks it, from `from`, which has it. It is not asked first whether that is so.
+    /// Copies `blob` from `from` to `to`, which lacks it. Neither side is checked first.
     ///
-    /// The size and the digest are checked before the destination has all of it. The operation of an error tells whose
-    /// fault it is: [`Operation::ReadBlob`] the source's, [`Operation::WriteBlob`] the destination's.
+    /// Size and digest are checked before the destination has the whole blob. The operation of an error names the side
+    /// that failed: [`Operation::ReadBlob`] the source, [`Operation::WriteBlob`] the destination.
     pub async fn copy_blob(
         &self,
         from: &Repository,
@@ -67,7 +67,7 @@ impl Registry {
     ) -> Result<Copied, RegistryError> {
         let digest = &blob.digest;
         let what = format!("copy of {from}@{digest} to {to}");
-        // Each try begins anew: a blob that is half there cannot be told from one that is not.
+        // Each retry starts from the beginning: a half-uploaded blob cannot be distinguished from a missing one.
         let copied = self.patiently(&what, || self.copy(from, to, blob)).await;
         copied.map_err(|failed| match failed {
             Sided::Source(fault) => self.blob_error(Operation::ReadBlob, from, digest, fault),
@@ -77,8 +77,8 @@ impl Registry {
         })
     }
 
-    /// Uploads `blob`, which `to` lacks, from a file. Size and digest are checked as [`Self::copy_blob`] does it, and an
-    /// error tells in the same way whose fault it is; of the file's the object is its path.
+    /// Uploads `blob`, which `to` lacks, from a file. Size, digest and errors are handled as in [`Self::copy_blob`]. If
+    /// the file fails, the object of the error is its path.
     pub async fn upload_blob(
         &self,
         file: &Path,
@@ -112,7 +112,7 @@ impl Registry {
             match begun.map_err(Sided::Destination)? {
                 Begun::Created(_) => return Ok(Copied::Mounted),
                 Begun::Place(place) => upload = Some(place),
-                // A 404 may be about this one blob, which the source lacks.
+                // A 404 may apply only to this blob, if the source lacks it.
                 Begun::Refused(fault) => {
                     if fault.refusal().is_none_or(|refusal| refusal.status != 404) {
                         self.limits().remember_no_mount(to, from);
@@ -125,8 +125,8 @@ impl Registry {
         Ok(Copied::Streamed)
     }
 
-    /// Carries the blob over, and again from its beginning where the reason for which it was refused is mended: that of
-    /// credentials and that of its length, each once.
+    /// Copies the blob, and restarts if the reason for a refusal has been fixed. There is one restart for credentials
+    /// and one for the blob's length.
     async fn carry_mended(
         &self,
         from: Source<'_>,
@@ -144,7 +144,7 @@ impl Registry {
         carried
     }
 
-    /// Reads the blob and writes it into `upload`, or into a new one.
+    /// Reads the blob and writes it into `upload`, or into a new upload session.
     async fn carry(
         &self,
         from: Source<'_>,
@@ -152,7 +152,8 @@ impl Registry {
         blob: &Descriptor,
         upload: Option<Upload>,
     ) -> Result<(), Sided> {
-        // The source is asked first: where it fails there is nothing to be begun, and only a mount to be taken back.
+        // Read from the source first. If that fails, no new upload session is open, and only one from a mount must be
+        // cancelled.
         let ready = match self.make_ready(from, blob).await {
             Ok(ready) => ready,
             Err(fault) => {
@@ -205,7 +206,7 @@ impl Registry {
         Ok(Ready::Small(bytes))
     }
 
-    /// Ends `upload` with the body of `source`, or takes it back.
+    /// Completes `upload` with the body of `source`, or cancels it.
     async fn stream(
         &self,
         mut upload: Upload,
@@ -229,7 +230,7 @@ impl Registry {
     ) -> Result<(), Sided> {
         let question = upload.last_question(&blob.digest, &[]);
         let authorization = self.authorization_at(upload, &question).await?;
-        // The place is an address, which has its scheme.
+        // The target is a full address, so this scheme is not used.
         let request = self.request(&question, Scheme::Https, authorization.as_ref());
         let request = request.map_err(Sided::Destination)?;
         let uploads = &self.wire().uploads;
@@ -253,7 +254,7 @@ impl Registry {
         }
     }
 
-    /// What to show at the place of `upload`.
+    /// Returns the authorization for the location of `upload`.
     pub(super) async fn authorization_at(
         &self,
         upload: &Upload,
@@ -266,7 +267,7 @@ impl Registry {
         known.map_err(Sided::Destination)
     }
 
-    /// The answer to a body that was streamed, if it was neither the source's fault nor that of our credentials.
+    /// Returns the response to a streamed body, unless the source or the credentials failed.
     pub(super) async fn taken(
         &self,
         upload: &Upload,
@@ -275,13 +276,13 @@ impl Registry {
         answer: Result<Answer, Fault>,
         passage: &Passage,
     ) -> Result<Answer, Sided> {
-        // Whatever the destination makes of a body that breaks off, it was not its fault.
+        // If the body broke off, the source is at fault, whatever the destination answered.
         if let Some(fault) = passage.fault() {
             return Err(Sided::Source(fault));
         }
         let answer = answer.map_err(Sided::Destination)?;
         if answer.status == 401 && upload.is_own {
-            // What was streamed cannot be sent again, so all has to begin anew.
+            // A streamed body cannot be sent again, so the copy must start from the beginning.
             let better = self.renew(question, authorization.as_ref(), &answer).await;
             if better.map_err(Sided::Destination)?.is_some() {
                 return Err(Sided::Mended(answer.fault()));
@@ -291,7 +292,7 @@ impl Registry {
     }
 }
 
-/// What the retry policy looks at.
+/// Gives the retry policy access to the error.
 impl Borrow<Fault> for Sided {
     fn borrow(&self) -> &Fault {
         match self {

@@ -1,4 +1,4 @@
-//! Who we are, and where: the credentials that a run was given, and which of them a repository gets.
+//! The credentials of a run, and the choice of one for each repository.
 
 use std::str::FromStr;
 
@@ -12,13 +12,13 @@ use crate::domain::{Host, Repository, Secret};
 pub struct Login {
     /// The user name.
     pub username: String,
-    /// The password, or a token that stands for one.
+    /// The password, or a token used in its place.
     pub password: Secret,
 }
 
-/// All credentials of a run, from four sources: logins given one by one, a docker config, a GitHub token for ghcr.io,
-/// AWS's keys for Amazon's registries. The first source that has something for a repository counts; within one source,
-/// the narrowest scope.
+/// All credentials of a run, from four sources in this order: single logins, a docker config, a GitHub token for
+/// ghcr.io, and AWS keys for Amazon's registries. The first source with a match for a repository is used, and within
+/// one source the narrowest scope.
 #[derive(Debug, Clone, Default)]
 pub struct Credentials {
     logins: Vec<Entry>,
@@ -28,70 +28,71 @@ pub struct Credentials {
     aws: Option<AwsKeys>,
 }
 
-/// A job's token, and the only registries that it is sent to.
+/// A job's token, and the only registries that receive it.
 #[derive(Debug, Clone)]
 struct GithubToken {
     token: Secret,
     registries: Vec<Host>,
 }
 
-/// Why credentials cannot be taken.
+/// The reason why credentials are invalid.
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialsError {
-    /// Not a host, nor a host with a path.
+    /// The scope is neither a host nor a host with a path.
     #[error("`{0}` is not a registry (`ghcr.io`, or with a path: `ghcr.io/octo-org`)")]
     Scope(String),
-    /// The docker config is not JSON, or not of its shape. The cause is not kept: it could show a part of a secret.
+    /// The docker config is not JSON or has the wrong structure. The cause is dropped, because it could contain part of
+    /// a secret.
     #[error("`{origin}` is not a docker config (line {line}, column {column})")]
     Malformed {
-        /// Which file.
+        /// The file.
         origin: String,
-        /// Where in the file.
+        /// The line in the file.
         line: usize,
-        /// Where in the line.
+        /// The column in the line.
         column: usize,
     },
-    /// An entry's `auth` is not what `docker login` writes.
+    /// The `auth` of an entry is not in the format of `docker login`.
     #[error("`{origin}`: the `auth` of `{key}` is not base64 of `username:password`")]
     Auth {
-        /// Which file.
+        /// The file.
         origin: String,
-        /// Which entry.
+        /// The key of the entry.
         key: String,
     },
 }
 
-/// A docker config that leaves the credentials of this host to a program, which is not here.
+/// A docker config that leaves the credentials of a host to a program that is not installed here.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{origin}` leaves the credentials of `{host}` to the program `docker-credential-{helper}`, which this image does not have"
 )]
 pub struct HelperNeeded {
-    /// Which file.
+    /// The file.
     pub origin: String,
-    /// Which registry.
+    /// The registry.
     pub host: String,
-    /// Which program.
+    /// The name of the credential helper.
     pub helper: String,
 }
 
-/// What a repository is asked with.
+/// The credential for a repository, and its source.
 #[derive(Debug, Clone)]
 pub(super) struct Found {
     pub(super) proof: Proof,
     pub(super) source: &'static str,
 }
 
-/// The two kinds of proof that token servers take.
+/// The two kinds of credentials that token servers accept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Proof {
-    /// For Basic authentication.
+    /// A login for Basic authentication.
     Login(Login),
     /// An OAuth 2 refresh token, which docker calls an identity token.
     IdentityToken(Secret),
 }
 
-/// One entry of a source.
+/// One entry of a credential source.
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
     pub(super) scope: Scope,
@@ -102,14 +103,14 @@ pub(super) struct Entry {
 #[derive(Debug, Clone)]
 pub(super) enum Holds {
     Proof(Proof),
-    /// The name of the helper, and the file that says so.
+    /// The name of the helper, and the file that names it.
     Helper {
         helper: String,
         origin: String,
     },
 }
 
-/// A registry, or the repositories of it that are below a path.
+/// A registry, or the repositories below a path on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Scope {
     host: Host,
@@ -117,14 +118,14 @@ pub(super) struct Scope {
 }
 
 impl Credentials {
-    /// No credentials at all: every registry is asked as nobody.
+    /// Creates an empty set of credentials: all requests are anonymous.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds a login for `scope`: a registry (`ghcr.io`) or a part of one (`ghcr.io/octo-org`). `source` names where it
-    /// was given, for hints: `registry-auths`.
+    /// Adds a login for `scope`: a registry (`ghcr.io`) or a part of one (`ghcr.io/octo-org`). `source` names the input
+    /// for hints: `registry-auths`.
     pub fn login(
         &mut self,
         scope: &str,
@@ -139,7 +140,7 @@ impl Credentials {
         Ok(())
     }
 
-    /// Adds what is in a docker config (`config.json`), which was read from `origin`.
+    /// Adds the entries of a docker config (`config.json`) that was read from `origin`.
     pub fn docker_config(&mut self, json: &[u8], origin: &str) -> Result<(), CredentialsError> {
         let read = docker_config::read(json, origin)?;
         self.docker.extend(read.entries);
@@ -147,19 +148,19 @@ impl Credentials {
         Ok(())
     }
 
-    /// Adds the token of a job that runs on `server` (`https://github.com`), which is used for that server's registries
-    /// where nothing else is given. Without a server it is github.com.
+    /// Adds the token of a job that runs on `server`, by default `https://github.com`. The token is used for that
+    /// server's registries if no other credential matches.
     pub fn github_token(&mut self, token: Secret, server: Option<&str>) {
         let registries = registries_of(server.unwrap_or("https://github.com"));
         self.github = Some(GithubToken { token, registries });
     }
 
-    /// Adds AWS's keys, which are traded for a login to Amazon's registries where nothing else is given.
+    /// Adds AWS keys. They are exchanged for a login to Amazon's registries if no other credential matches.
     pub fn aws(&mut self, keys: AwsKeys) {
         self.aws = Some(keys);
     }
 
-    /// Every secret in here, so that all can be masked before the first line is printed.
+    /// Returns every secret, so that all can be masked before the first line is printed.
     pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
         let held = self.logins.iter().chain(&self.docker);
         held.filter_map(|entry| match &entry.holds {
@@ -176,8 +177,8 @@ impl Credentials {
         )
     }
 
-    /// AWS's keys, where they are what `host` is asked with: it is Amazon's, and no login is at hand. A credential
-    /// helper that is not here is no login: what it would do is ask AWS.
+    /// Returns the AWS keys if they apply to `repository`: it is on one of Amazon's registries and there is no login. A
+    /// missing credential helper is not a login, because it would also ask AWS.
     pub(super) fn aws_for(&self, repository: &Repository) -> Option<(&AwsKeys, Ecr)> {
         let keys = self.aws.as_ref()?;
         let ecr = Ecr::of(repository.host())?;
@@ -185,12 +186,12 @@ impl Credentials {
         is_open.then_some((keys, ecr))
     }
 
-    /// AWS's keys.
+    /// Returns the AWS keys.
     pub(super) fn aws_keys(&self) -> Option<&AwsKeys> {
         self.aws.as_ref()
     }
 
-    /// What `repository` is asked with; `None` is nobody.
+    /// Returns the credential for `repository`, or `None` for anonymous requests.
     pub(super) fn find(&self, repository: &Repository) -> Result<Option<Found>, HelperNeeded> {
         let entry =
             narrowest(&self.logins, repository).or_else(|| narrowest(&self.docker, repository));
@@ -208,8 +209,8 @@ impl Credentials {
         }
     }
 
-    /// The helper that may know credentials for a host that the docker config does not mention. Docker mentions each
-    /// host it has logged in to, so this is no more than a hint.
+    /// Returns the helper that may have credentials for a host without an entry in the docker config. Docker lists each
+    /// host it has logged in to, so this is only a hint.
     pub(super) fn default_helper(&self) -> Option<&str> {
         self.default_helper.as_deref()
     }
@@ -218,7 +219,7 @@ impl Credentials {
         let GithubToken { token, registries } = self.github.as_ref()?;
         registries.contains(host).then(|| Found {
             proof: Proof::Login(Login {
-                // The name under which GitHub's own documents use an App's token; GHCR accepts any.
+                // GitHub's documentation uses this name for an App's token. GHCR accepts any name.
                 username: "x-access-token".to_owned(),
                 password: token.clone(),
             }),
@@ -227,12 +228,13 @@ impl Credentials {
     }
 }
 
-/// The registries that belong to a server of GitHub's.
+/// Returns the registries of a GitHub server.
 ///
-/// SECURITY: the token of a job on an enterprise's own server is a secret of that server: it goes to no other host.
+/// SECURITY: the token of a job on an enterprise server is a secret of that server. It must not be sent to another
+/// host.
 ///
-/// Source: GitHub Enterprise Server, "Enabling subdomain isolation" (`containers.HOSTNAME`; `docker.HOSTNAME`, or the server
-/// itself without isolation); GitHub Enterprise Cloud with data residency, `containers.SUBDOMAIN.ghe.com`.
+/// Source: GitHub Enterprise Server, "Enabling subdomain isolation" (`containers.HOSTNAME`; `docker.HOSTNAME`, or the
+/// server itself without isolation); GitHub Enterprise Cloud with data residency, `containers.SUBDOMAIN.ghe.com`.
 fn registries_of(server: &str) -> Vec<Host> {
     let server = reqwest::Url::parse(server).ok();
     let Some(server) = server.as_ref().and_then(reqwest::Url::host_str) else {
@@ -248,7 +250,7 @@ fn registries_of(server: &str) -> Vec<Host> {
 }
 
 fn narrowest<'a>(entries: &'a [Entry], repository: &Repository) -> Option<&'a Entry> {
-    // The last of equals, as in a file that is read from top to bottom.
+    // The last of equal entries is used, as in a file that is read from top to bottom.
     entries
         .iter()
         .filter(|entry| entry.scope.holds(repository))
@@ -256,7 +258,7 @@ fn narrowest<'a>(entries: &'a [Entry], repository: &Repository) -> Option<&'a En
 }
 
 impl Proof {
-    /// `<token>` in place of a user name is how credential helpers mark an identity token.
+    /// Converts a login. Credential helpers mark an identity token by the user name `<token>`.
     pub(super) fn from_login(login: Login) -> Self {
         if login.username == "<token>" {
             Self::IdentityToken(login.password)
@@ -279,8 +281,8 @@ impl Scope {
 impl FromStr for Scope {
     type Err = CredentialsError;
 
-    /// Reads `host` or `host/path`; also what docker writes for Docker Hub, `https://index.docker.io/v1/`, and other
-    /// addresses of that form.
+    /// Reads `host` or `host/path`. Docker's form for Docker Hub, `https://index.docker.io/v1/`, and similar addresses
+    /// are accepted too.
     fn from_str(text: &str) -> Result<Self, CredentialsError> {
         let refused = || CredentialsError::Scope(text.chars().take(200).collect());
         let bare = text.trim();

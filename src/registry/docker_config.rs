@@ -1,4 +1,4 @@
-//! Docker's `config.json`: the credentials that `docker login` and other tools leave there.
+//! Reads docker's `config.json`: the credentials of `docker login` and other tools.
 //!
 //! Source: docker/cli, `cli/config/configfile`; containers-auth.json(5) for entries with a path.
 
@@ -13,13 +13,13 @@ use crate::domain::Secret;
 
 const SOURCE: &str = "docker config";
 
-/// Docker pads its base64; not everybody who writes the file does.
+/// Base64 with optional padding. Docker pads, but not every other writer of the file does.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &base64::alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// What a config holds for us.
+/// The credentials in a docker config.
 #[derive(Debug)]
 pub(super) struct Read {
     pub(super) entries: Vec<Entry>,
@@ -43,7 +43,7 @@ struct Auth {
     identitytoken: Option<String>,
 }
 
-/// Reads a config. Entries whose key is no registry are passed over: other programs keep their own there.
+/// Reads a config. Entries whose key is not a registry are skipped: other programs store their own there.
 pub(super) fn read(json: &[u8], origin: &str) -> Result<Read, CredentialsError> {
     let file: File = serde_json::from_slice(json).map_err(|error| CredentialsError::Malformed {
         origin: origin.to_owned(),
@@ -64,7 +64,7 @@ pub(super) fn read(json: &[u8], origin: &str) -> Result<Read, CredentialsError> 
             origin: origin.to_owned(),
             key: key.clone(),
         })?;
-        // An empty entry is docker's note that the store has what belongs here.
+        // An empty entry is docker's mark that the credential store has this host's credentials.
         let holds = proof
             .map(Holds::Proof)
             .or(default_helper.as_deref().map(by_helper));
@@ -80,7 +80,7 @@ pub(super) fn read(json: &[u8], origin: &str) -> Result<Read, CredentialsError> 
         let Ok(scope) = key.parse::<Scope>() else {
             continue;
         };
-        // Docker asks the helper rather than the file. The helper is not here and the file is, so that is used first.
+        // Docker prefers the helper to the file. The helper is not installed here, so the file is used first.
         let is_known = entries
             .iter()
             .any(|entry| entry.scope == scope && matches!(entry.holds, Holds::Proof(_)));
@@ -99,7 +99,7 @@ pub(super) fn read(json: &[u8], origin: &str) -> Result<Read, CredentialsError> 
     })
 }
 
-/// What one entry proves; `None` for an empty one.
+/// Returns the credential of one entry, or `None` for an empty one.
 fn proof(auth: Auth) -> Result<Option<Proof>, ()> {
     let given = |text: Option<String>| text.filter(|text| !text.is_empty());
     if let Some(token) = given(auth.identitytoken) {
@@ -121,7 +121,7 @@ fn decode(encoded: &str) -> Option<Login> {
     let (username, password) = text.split_once(':')?;
     Some(Login {
         username: username.to_owned(),
-        // Docker cuts off trailing NULs, which old versions wrote.
+        // Docker strips trailing NULs, which old versions wrote.
         password: Secret::new(password.trim_end_matches('\0')),
     })
 }

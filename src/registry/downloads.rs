@@ -1,5 +1,5 @@
-//! How a blob is got: most registries send us on to a storage, which is followed without our credentials unless it is
-//! the registry itself.
+//! Downloads blobs. Most registries redirect to a storage. The redirect is followed without credentials, unless it
+//! points to the registry itself.
 
 use reqwest::Url;
 use reqwest::header::LOCATION;
@@ -14,8 +14,8 @@ use crate::domain::{Descriptor, Digest};
 const REDIRECTS_MAX: usize = 5;
 
 impl Registry {
-    /// Asks for a blob once and follows where the answer sends us. After that an answer other than 200 is a fault, as
-    /// the registry has the blob; what the answer of the registry itself means is left to the caller.
+    /// Requests a blob once and follows redirects. After a redirect, any status but 200 is an error, because the
+    /// registry has the blob. The caller interprets the registry's own response.
     pub(super) async fn open_blob(&self, question: &Question<'_>) -> Result<Opened, Fault> {
         let mut opened = self.open_once(question).await?;
         if !is_redirect(&opened.answer) {
@@ -32,7 +32,7 @@ impl Registry {
                 target: Target::Address(next),
                 ..Question::get(question.repository, String::new(), question.limit)
             };
-            // SECURITY: our credentials are the registry's and nobody else's.
+            // SECURITY: credentials are sent only to the registry.
             opened = if is_own {
                 self.open_once(&question).await?
             } else {
@@ -56,7 +56,7 @@ fn is_redirect(answer: &Answer) -> bool {
     matches!(answer.status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }
 
-/// The `Location` of an answer, which may be relative to what was asked.
+/// Returns the `Location` of a response, resolved against the address of the request.
 pub(super) fn location(answer: &Answer) -> Result<Url, Fault> {
     let text = answer.header(LOCATION.as_str()).unwrap_or_default();
     if text.is_empty() {

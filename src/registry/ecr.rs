@@ -1,39 +1,39 @@
-//! Amazon's registries: which hosts they have, and where AWS gives logins for each out.
+//! Amazon's registries: their hosts, and the AWS endpoints that issue logins for them.
 //!
 //! Sources: `ecr-login/api/client.go` of awslabs/amazon-ecr-credential-helper for the hosts; the endpoint rules of
 //! AWS's SDKs for the services `ecr` and `ecr-public`.
 
 use crate::domain::Host;
 
-/// Which of Amazon's two registry services a host belongs to.
+/// Amazon's two registry services.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Service {
     Private,
     Public,
 }
 
-/// What AWS is asked to do.
+/// An action of AWS's API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Action {
-    /// Give a login out.
+    /// Issues a login.
     GetAuthorizationToken,
-    /// Delete tags.
+    /// Deletes tags.
     BatchDeleteImage,
 }
 
-/// A registry of Amazon's.
+/// One of Amazon's registries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Ecr {
     pub(super) service: Service,
     pub(super) region: String,
-    /// The host that gives logins out.
+    /// The host that issues logins.
     pub(super) endpoint: String,
 }
 
 impl Ecr {
-    /// Reads a registry's host; `None` for one that is not Amazon's.
+    /// Reads a registry's host. Returns `None` for one that is not Amazon's.
     pub(super) fn of(host: &Host) -> Option<Self> {
-        // There is only one region that gives logins for it out.
+        // Only this region issues logins for it.
         let public = |endpoint: &str| Self {
             service: Service::Public,
             region: "us-east-1".to_owned(),
@@ -47,7 +47,7 @@ impl Ecr {
     }
 }
 
-/// `ACCOUNT.dkr.ecr[-fips].REGION.SUFFIX`, with `dkr-ecr` where the host has IPv6 too.
+/// Reads `ACCOUNT.dkr.ecr[-fips].REGION.SUFFIX`, with `dkr-ecr` if the host also has IPv6.
 fn private(host: &str) -> Option<Ecr> {
     let (account, rest) = host.split_at_checked(12)?;
     if !account.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -65,7 +65,7 @@ fn private(host: &str) -> Option<Ecr> {
     if !is_region {
         return None;
     }
-    // SECURITY: the suffixes are AWS's own; a list, since anybody may have a host that looks like one.
+    // SECURITY: only AWS's own suffixes are accepted, because anyone may have a host that looks similar.
     let endpoint = match (suffix, fips.is_some()) {
         ("amazonaws.com", true) => format!("ecr-fips.{region}.amazonaws.com"),
         ("on.aws", false) => format!("ecr.{region}.api.aws"),
@@ -88,7 +88,7 @@ fn private(host: &str) -> Option<Ecr> {
 }
 
 impl Service {
-    /// The name that signatures are made for.
+    /// Returns the service name for signatures.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Private => "ecr",
@@ -96,7 +96,7 @@ impl Service {
         }
     }
 
-    /// The action's name in the header that says it.
+    /// Returns the value of the `x-amz-target` header.
     pub(super) fn target(self, action: Action) -> &'static str {
         match (self, action) {
             (Self::Private, Action::GetAuthorizationToken) => {

@@ -1,4 +1,4 @@
-//! What can go wrong between us and a registry, with all that a hint to the user needs to know.
+//! The errors of registry operations, with the details that a hint to the user needs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use super::refusal::Refusal;
 use crate::domain::{Digest, Host, ManifestError, Repository};
 use crate::http::{CertificateProblem, HttpError, Through, Unanswered, UnansweredKind};
 
-/// An operation on a registry that failed.
+/// A failed operation on a registry.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("could not {operation} `{object}`")]
 pub struct RegistryError {
@@ -21,7 +21,7 @@ pub struct RegistryError {
     pub(super) fault: Fault,
 }
 
-/// What was being done when a [`RegistryError`] came up.
+/// The operation that failed with a [`RegistryError`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
     /// Reading a manifest, or its digest.
@@ -36,16 +36,16 @@ pub enum Operation {
     List,
 }
 
-/// Why AWS gave no login out.
+/// The reason why AWS issued no login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AwsRefusal {
-    /// The keys are not known, or not any more.
+    /// The keys are unknown or no longer valid.
     Keys,
     /// The keys do not have this permission.
     Permission(&'static str),
 }
 
-/// What AWS calls keys that it does not take ("Common errors" of each service's API reference).
+/// The error codes of AWS for invalid keys ("Common errors" of each service's API reference).
 const AWS_KEY_CODES: [&str; 6] = [
     "ExpiredTokenException",
     "IncompleteSignature",
@@ -55,138 +55,138 @@ const AWS_KEY_CODES: [&str; 6] = [
     "UnrecognizedClientException",
 ];
 
-/// Why it failed.
+/// The cause of a failed operation.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Fault {
-    /// The registry, or the storage that it redirects to, said no, or something that means neither yes nor no.
+    /// The registry, or the storage behind a redirect, answered with an error or an unexpected status.
     #[error("`{host}` answered {refusal}")]
     Refused {
-        /// Who answered.
+        /// The host that answered.
         host: String,
-        /// What.
+        /// The error response.
         refusal: Refusal,
     },
-    /// There is no token, so the registry was not asked again.
+    /// No token could be fetched, so the request was not repeated.
     #[error("could not get a token from `{host}`")]
     Token {
         /// The token server.
         host: String,
-        /// Why not.
+        /// The cause.
         #[source]
         fault: Arc<Self>,
     },
-    /// AWS gives no login for its registry out.
+    /// AWS issued no login for its registry.
     #[error("could not get a login from AWS (`{permission}` at `{host}`)")]
     Aws {
-        /// Who was asked.
+        /// The AWS endpoint.
         host: String,
-        /// The action that AWS was asked for, which is also the name of the permission.
+        /// The AWS action, which is also the name of the permission.
         permission: &'static str,
-        /// Why not.
+        /// The cause.
         #[source]
         fault: Arc<Self>,
     },
-    /// A variable of the environment says to ask AWS at an address that must not be asked.
+    /// A variable of the environment names an AWS endpoint that must not be used.
     #[error("variable `{variable}` {reason}")]
     AwsEndpoint {
-        /// Its name.
+        /// The name of the variable.
         variable: &'static str,
-        /// What is wrong with its value.
+        /// The problem with its value.
         reason: &'static str,
     },
-    /// The registry names a token server that must not be asked.
+    /// The registry names a token server that must not be used.
     #[error("it sends us for a token to `{realm}`, which {reason}")]
     Realm {
         /// The address, without its query.
         realm: String,
-        /// What is wrong with it.
+        /// The problem with the address.
         reason: &'static str,
     },
     /// The token server answered 200 without a token.
     #[error("its answer holds no token")]
     NoToken,
-    /// The credentials are in a program of the machine that is not here.
+    /// The credentials are in a helper program that is not installed here.
     #[error(transparent)]
     Helper(#[from] HelperNeeded),
-    /// No answer at all.
+    /// No response arrived.
     #[error("`{host}` cannot be reached{}: {}", .unanswered.way(), .unanswered.cause)]
     Unreachable {
-        /// Who was asked.
+        /// The requested host.
         host: String,
-        /// Why not, and by which way.
+        /// The reason, and the proxy if there was one.
         unanswered: Unanswered,
     },
-    /// The answer did not come whole, or is too long.
+    /// The response is incomplete or too long.
     #[error("`{host}` did not answer as it should")]
     Body {
-        /// Who answered.
+        /// The host that answered.
         host: String,
-        /// What is wrong.
+        /// The problem with the body.
         source: HttpError,
     },
-    /// The bytes are not the ones that the digest names.
+    /// The content does not match the digest.
     #[error("the digest of the content is `{computed}`, not `{claimed}` ({claimant})")]
     Digest {
-        /// What the bytes are.
+        /// The digest of the content.
         computed: Digest,
-        /// What they were said to be.
+        /// The expected digest.
         claimed: String,
-        /// Who said so.
+        /// The source of the expected digest.
         claimant: &'static str,
     },
-    /// The content is longer or shorter than the descriptor that names it says.
+    /// The content is longer or shorter than its descriptor states.
     #[error("the content has {arrived} bytes, not {claimed}")]
     Size {
-        /// How many came; of content that is too long, so far.
+        /// The number of bytes received; for content that is too long, the number so far.
         arrived: u64,
-        /// How many there should be.
+        /// The expected number of bytes.
         claimed: u64,
     },
-    /// The file that it is in cannot be read.
+    /// The file with the content cannot be read.
     #[error("the file cannot be read")]
     File(#[source] Arc<std::io::Error>),
-    /// It says that it has stored what was not yet sent to its end.
+    /// The registry reported success before all content was sent.
     #[error("`{host}` says that it has the content, before all of it was sent")]
     Early {
-        /// Who answered.
+        /// The host that answered.
         host: String,
     },
-    /// It has taken less of a part than was sent, or more.
+    /// The registry accepted less or more of a chunk than was sent.
     #[error(
         "`{host}` says that it has the content up to byte {taken}; it was sent up to byte {sent}"
     )]
     Partial {
-        /// Who answered.
+        /// The host that answered.
         host: String,
-        /// The last byte that it has.
+        /// The last byte that the registry accepted.
         taken: u64,
-        /// The last byte that it was sent.
+        /// The last byte that was sent.
         sent: u64,
     },
-    /// A manifest that cannot be read.
+    /// The manifest cannot be read.
     #[error("what it answered is no manifest that can be used")]
     Manifest(#[source] Arc<ManifestError>),
-    /// A list of referrers, or of tags, that cannot be read to its end.
+    /// The list of referrers or tags cannot be read to its end.
     #[error("its list cannot be used: {0}")]
     Listing(String),
-    /// A list of referrers that was read, and has more entries than are looked at.
+    /// The list of referrers has more entries than are read.
     #[error("its list has more than {0}")]
     LongList(String),
-    /// What is no list of referrers.
+    /// The content is not a list of referrers.
     #[error("what it answered is no list that can be used: {0}")]
     NoList(String),
-    /// An address in an answer that must not be followed.
+    /// An address in a response must not be followed.
     #[error("it sends us on to `{address}`, which {reason}")]
     Address {
         /// The address, without its query.
         address: String,
-        /// What is wrong with it.
+        /// The problem with the address.
         reason: &'static str,
     },
 }
 
 impl Fault {
-    /// A question that cannot even be put.
+    /// Creates the error of a request that cannot be sent.
     pub(super) fn never_asked(host: impl Into<String>, cause: String) -> Self {
         Self::Unreachable {
             host: host.into(),
@@ -199,7 +199,7 @@ impl Fault {
         }
     }
 
-    /// Why a server's certificate is not accepted, and which server that is.
+    /// Returns the problem with a server's certificate, and the host of that server.
     pub(super) fn certificate(&self) -> Option<(&CertificateProblem, &str)> {
         match self.kind() {
             Kind::Unreachable(host, unanswered) => Some((unanswered.certificate.as_deref()?, host)),
@@ -208,7 +208,7 @@ impl Fault {
         }
     }
 
-    /// Whether trying again may help. A token that could not be had was tried for already.
+    /// True if a retry may help. A failed token request has already been retried.
     pub(super) fn is_transient(&self) -> bool {
         match self.kind() {
             Kind::Refused(refusal) => refusal.is_transient(),
@@ -218,8 +218,8 @@ impl Fault {
         }
     }
 
-    /// Whether the service is out of order, which is what `on-signing-failure: warn` covers: nobody answers, or the answer is
-    /// 408, 429 or 5xx. What says no, and what makes no sense, is none.
+    /// True if the service is down, which `on-signing-failure: warn` covers: no response, 408, 429 or 5xx. Denials and
+    /// malformed responses do not count.
     fn is_outage(&self) -> bool {
         match self.kind() {
             Kind::Refused(refusal) => refusal.is_outage(),
@@ -249,7 +249,7 @@ impl Fault {
         }
     }
 
-    /// What kind of fault it is. All are listed, so that a new one has to choose.
+    /// Classifies the error. All variants are listed, so that a new one must choose.
     fn kind(&self) -> Kind<'_> {
         match self {
             Self::Refused { refusal, .. } => Kind::Refused(refusal),
@@ -274,81 +274,81 @@ impl Fault {
     }
 }
 
-/// The kinds of faults, by what follows from them.
+/// The kinds of errors, by their consequences.
 enum Kind<'a> {
-    /// A service said no.
+    /// A service answered with an error.
     Refused(&'a Refusal),
-    /// This host did not answer.
+    /// A host did not answer.
     Unreachable(&'a str, &'a Unanswered),
-    /// An answer did not come whole.
+    /// A body was not read completely.
     Body(&'a HttpError),
-    /// There is no token, for this reason.
+    /// No token or login could be fetched, for this reason.
     Login(&'a Fault),
-    /// What came is no manifest.
+    /// The content is not a manifest.
     Manifest,
-    /// What came has not the size that was said.
+    /// The content does not have the expected size.
     Size,
-    /// An answer that makes no sense, or something on this machine.
+    /// The response makes no sense, or the problem is on this machine.
     Other,
 }
 
 impl RegistryError {
-    /// What was being done.
+    /// Returns the operation that failed.
     #[must_use]
     pub fn operation(&self) -> Operation {
         self.operation
     }
 
-    /// Why it failed.
+    /// Returns the cause of the failure.
     #[must_use]
     pub fn fault(&self) -> &Fault {
         &self.fault
     }
 
-    /// The repository that was being asked.
+    /// Returns the repository of the operation.
     #[must_use]
     pub fn repository(&self) -> &Repository {
         &self.repository
     }
 
-    /// The registry that was being asked.
+    /// Returns the registry of the operation.
     #[must_use]
     pub fn host(&self) -> &Host {
         self.repository.host()
     }
 
-    /// What the registry or its token server said, where one of them said no.
+    /// Returns the error response of the registry or its token server, if there is one.
     #[must_use]
     pub fn refusal(&self) -> Option<&Refusal> {
         self.fault.refusal()
     }
 
-    /// The HTTP status of that.
+    /// Returns the HTTP status of the error response.
     #[must_use]
     pub fn status(&self) -> Option<u16> {
         self.refusal().map(|refusal| refusal.status)
     }
 
-    /// Whether the registry, or its token server, does not let us: 401 or 403.
+    /// True if the registry or its token server denied access: 401 or 403.
     #[must_use]
     pub fn is_denied(&self) -> bool {
         matches!(self.status(), Some(401 | 403)) && !self.is_throttled()
     }
 
-    /// Whether the registry, or its token server, is out of order: nobody answers, or the answer is 408, 429 or 5xx.
+    /// True if the registry or its token server is down: no response, 408, 429 or 5xx.
     #[must_use]
     pub fn is_outage(&self) -> bool {
         self.fault.is_outage()
     }
 
-    /// Whether it was asked too often.
+    /// True if the server throttled the request.
     #[must_use]
     pub fn is_throttled(&self) -> bool {
         self.refusal().is_some_and(Refusal::is_throttling)
     }
 
-    /// Whether a manifest was refused since the registry does not have, or does not see yet, what it points to. Registries
-    /// say so of parts that they took a moment ago: behind a load balancer, or while others upload the same ones.
+    /// True if a manifest was refused because the registry lacks the content it refers to. Registries also answer so
+    /// for content pushed a moment ago: behind a load balancer, or while others upload the same content.
     #[must_use]
     pub fn lacks_parts(&self) -> bool {
         let codes = ["MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN", "MANIFEST_UNKNOWN"];
@@ -358,8 +358,8 @@ impl RegistryError {
         refusal.is_some_and(|refusal| codes.iter().any(|code| refusal.has_code(code)))
     }
 
-    /// Whether the content came and is the fault: what the digest names is no manifest, whoever reads it, or longer than
-    /// anything that was asked for. A registry that gives something else, or nothing, is not that.
+    /// True if the content itself is at fault: it is not a manifest, or is longer than its limit. A response with other
+    /// content, or no response, does not count.
     #[must_use]
     pub fn is_about_content(&self) -> bool {
         match self.fault.kind() {
@@ -370,26 +370,28 @@ impl RegistryError {
         }
     }
 
-    /// Whether a tag holds what cannot be read as the list that it is for. Whoever may push can put that there.
+    /// True if the content of a tag cannot be read as the list that it should be. Anyone with push access can cause
+    /// this.
     #[must_use]
     pub fn is_no_list(&self) -> bool {
         let is_list_fault = matches!(self.fault, Fault::Listing(_) | Fault::NoList(_));
         self.operation == Operation::Read && is_list_fault
     }
 
-    /// Whether a list came, and has more entries than are looked at. Whoever may push can make it as long.
+    /// True if a list has more entries than are read. Anyone with push access can cause this.
     #[must_use]
     pub fn is_long_list(&self) -> bool {
         matches!(self.fault, Fault::LongList(_))
     }
 
-    /// Why the certificate of the registry, or of a server that it sends us to, is not accepted, and which server that is.
+    /// Returns the problem with the certificate of the registry, or of a server it redirects to, and that server's
+    /// host.
     #[must_use]
     pub fn certificate(&self) -> Option<(&CertificateProblem, &str)> {
         self.fault.certificate()
     }
 
-    /// The proxy that was to bring the question there, where no answer came.
+    /// Returns the proxy of the request, if no response arrived.
     #[must_use]
     pub fn proxy(&self) -> Option<&Through> {
         let mut kind = self.fault.kind();
@@ -403,7 +405,7 @@ impl RegistryError {
         }
     }
 
-    /// Whether there was no token, rather than no right with one.
+    /// True if there was no token, rather than a token without the permission.
     #[must_use]
     pub fn is_about_token(&self) -> bool {
         matches!(
@@ -416,7 +418,7 @@ impl RegistryError {
         )
     }
 
-    /// What AWS did not allow, where it refused to give a login out.
+    /// Returns the reason why AWS refused to issue a login.
     #[must_use]
     pub fn aws_refusal(&self) -> Option<AwsRefusal> {
         let Fault::Aws {
@@ -428,27 +430,27 @@ impl RegistryError {
         let refusal = fault.refusal()?;
         let is_denied = refusal.status == 403 || refusal.has_code("AccessDeniedException");
         match refusal.status {
-            // AWS's JSON services answer 400 to a refusal; which one it is, the code says.
+            // AWS's JSON services answer every refusal with 400. The code distinguishes them.
             _ if AWS_KEY_CODES.iter().any(|code| refusal.has_code(code)) => Some(AwsRefusal::Keys),
             400..=499 if is_denied => Some(AwsRefusal::Permission(permission)),
             _ => None,
         }
     }
 
-    /// Whether something was to be stored.
+    /// True if the operation was a write.
     #[must_use]
     pub fn is_write(&self) -> bool {
         matches!(self.operation, Operation::Write | Operation::WriteBlob)
     }
 
-    /// Where the credentials came from that were sent; `None` if it was asked as nobody.
+    /// Returns the source of the sent credentials, or `None` for an anonymous request.
     #[must_use]
     pub fn credentials(&self) -> Option<&'static str> {
         self.credentials
     }
 
-    /// The credential helper that has the credentials, as the docker config says; or the one that it names for all hosts,
-    /// where the registry does not let us in as nobody: the credentials may be in there.
+    /// Returns the credential helper that has the credentials, by the docker config. If an anonymous request was
+    /// denied, this is the helper for all hosts, which may have them.
     #[must_use]
     pub fn unused_helper(&self) -> Option<&str> {
         if let Fault::Helper(needed) = &self.fault {

@@ -1,5 +1,5 @@
-//! Uploads that have begun and were not ended by who began them: a run that fails in one place lets go of what is under way
-//! in others, and a registry would keep each half-way blob for days.
+//! Tracks open upload sessions. When one task fails, the others are dropped, and a registry would keep their sessions
+//! for days. These sessions are cancelled here.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -14,10 +14,10 @@ use tokio::task::JoinSet;
 use super::client::Registry;
 use super::uploads::Upload;
 
-/// How long is waited for the place of an upload that is just being begun. A runner gives a job that is told to end 7.5 s.
+/// The longest wait for the location of an upload session that is being opened. A runner gives a cancelled job 7.5 s.
 const PLACE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Uploads that are open, by their place, and those that are being begun.
+/// Open upload sessions by their location, and those that are being opened.
 #[derive(Debug, Default)]
 pub(super) struct LeftOpen {
     open: Mutex<BTreeMap<Url, Upload>>,
@@ -37,7 +37,7 @@ impl LeftOpen {
         }
     }
 
-    /// Does `work` to its end, even if nobody waits for it any more.
+    /// Runs `work` to its end, even if the caller stops waiting.
     pub(super) async fn beyond<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
@@ -45,12 +45,12 @@ impl LeftOpen {
         let (done, result) = oneshot::channel();
         if let Ok(mut beginning) = self.beginning.lock() {
             while beginning.try_join_next().is_some() {}
-            // Who does not wait any more is told nothing.
+            // The receiver is gone if the caller no longer waits.
             beginning.spawn(async move { drop(done.send(work.await)) });
         }
         match result.await {
             Ok(result) => result,
-            // It ends without a result only with the run.
+            // The task ends without a result only when the run ends.
             Err(_) => std::future::pending().await,
         }
     }
@@ -71,7 +71,8 @@ impl LeftOpen {
 }
 
 impl Registry {
-    /// Takes back every upload that is still open, where the registry can do that. For when nobody is about them any more.
+    /// Cancels every open upload session, if the registry supports that. Call it only after all tasks that use a
+    /// session have ended.
     pub async fn cancel_uploads(&self) {
         let open = self.left_open().take().await;
         join_all(open.values().map(|upload| self.cancel(upload))).await;

@@ -1,18 +1,18 @@
-//! What each host and repository was found not to do when blobs are stored: it is not tried again.
+//! Remembers what each host and repository does not support for uploads, so that it is not tried again.
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 
 use crate::domain::{Host, Repository};
 
-/// What was found not to work.
+/// The features that were found to be unsupported.
 #[derive(Debug, Default)]
 pub(super) struct Limits {
-    /// Hosts that do not take a blob with the POST.
+    /// Hosts that accept no blob with the POST.
     whole: Mutex<BTreeSet<Host>>,
-    /// Hosts that take no large blob in one request.
+    /// Hosts that accept no large blob in one request.
     parts: Mutex<BTreeSet<Host>>,
-    /// Repositories that nothing can be mounted into, each with the one that it was to come from.
+    /// Repositories that refuse mounts, each with the repository to mount from.
     mount: Mutex<BTreeSet<(Repository, Repository)>>,
 }
 

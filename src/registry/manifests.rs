@@ -1,4 +1,4 @@
-//! Manifests and indexes: read, looked up, stored.
+//! Reads, resolves and stores manifests and indexes.
 
 use std::sync::Arc;
 
@@ -16,14 +16,14 @@ use crate::domain::{
 };
 use crate::http::HttpError;
 
-/// What registries take at most (distribution, Harbor, ACR).
+/// The largest manifest that registries accept (distribution, Harbor, ACR).
 const MANIFEST_MAX_BYTES: u64 = 4 * 1024 * 1024;
 const DIGEST_HEADER: &str = "docker-content-digest";
 const SUBJECT_HEADER: &str = "oci-subject";
 
 impl Registry {
-    /// Reads a manifest. `None` says that it is not there, as the table in `answers.rs` has it; everything that leaves
-    /// that open is an error. The bytes have the digest that was asked for and the one that the registry states.
+    /// Reads a manifest. Returns `None` if it is absent by the table in `answers.rs`; an unclear response is an error.
+    /// The bytes match the requested digest and the digest that the registry states.
     pub async fn manifest(
         &self,
         repository: &Repository,
@@ -40,8 +40,8 @@ impl Registry {
         })
     }
 
-    /// Reads what a tag holds, be it a manifest or not. `None` says that there is no such tag; everything that leaves open what
-    /// it holds is an error.
+    /// Reads the content of a tag, be it a manifest or not. Returns `None` if the tag does not exist; an unclear
+    /// response is an error.
     pub async fn tag_content(&self, tag: &FullTag) -> Result<Option<TagContent>, RegistryError> {
         let (repository, reference) = (&tag.repository, tag.reference());
         let read = self.read_content(repository, &reference).await;
@@ -55,8 +55,8 @@ impl Registry {
         })
     }
 
-    /// Looks up the digest under `reference`, with no more than a HEAD where the registry states it. A HEAD that is
-    /// refused has no body to say why: it is asked again by GET, except that 404 for a digest is an answer.
+    /// Resolves `reference` to a digest, with one HEAD if the registry states the digest. A refused HEAD has no body
+    /// with a reason, so a GET follows. Only a 404 for a digest is final.
     pub async fn manifest_digest(
         &self,
         repository: &Repository,
@@ -73,10 +73,10 @@ impl Registry {
         })
     }
 
-    /// Stores `bytes` under `reference` as they are. A digest in the answer, or as the reference, must be theirs.
+    /// Stores `bytes` under `reference` unchanged. A digest in the response or in the reference must match them.
     ///
-    /// A tag that is refused though it holds these very bytes is stored: that is what a registry with immutable tags
-    /// answers to a second try whose first answer was lost.
+    /// A refused tag that already has these bytes counts as stored. A registry with immutable tags refuses a retry
+    /// after a lost response in this way.
     pub async fn put_manifest(
         &self,
         repository: &Repository,
@@ -106,11 +106,12 @@ impl Registry {
         })
     }
 
-    /// Reads what a tag holds.
+    /// Reads the content of a tag.
     ///
-    /// SECURITY: whoever may push can put anything under a tag. Where that counted as unknown it would stop every run for good.
-    /// It counts as read only with the digest that the registry states: what a proxy or a login page answers has none. A manifest
-    /// whose `Content-Type` alone is wrong stays unknown: somebody on the way may have changed that.
+    /// SECURITY: anyone with push access can put any content under a tag. If that counted as unknown, it would make
+    /// every run fail. It counts as read only with a digest stated by the registry: responses of proxies and login
+    /// pages have none. A manifest with only a wrong `Content-Type` stays unknown, because an intermediary may have
+    /// changed it.
     async fn read_content(
         &self,
         repository: &Repository,
@@ -136,7 +137,8 @@ impl Registry {
         Ok(Some(content))
     }
 
-    /// What is longer than any manifest, and was not read to its end. What the registry states of it is all that there is.
+    /// Describes content that is longer than any manifest and was not read to its end. Only the headers of the registry
+    /// are available.
     pub(super) async fn long_content(
         &self,
         repository: &Repository,
@@ -155,12 +157,12 @@ impl Registry {
             answer.status == 200 && length.is_some_and(|length| length > MANIFEST_MAX_BYTES);
         match stated_digest(&answer).filter(|_| is_long) {
             Some(digest) => Ok(Unusable::new(digest, &fault)),
-            // Somebody moves it right now, or the registry does not say what it is.
+            // Another client is moving the tag, or the registry does not state a digest.
             None => Err(fault),
         }
     }
 
-    /// The answer that has the manifest, its digest checked before anything of it is used.
+    /// Reads the response with the manifest, and checks its digest before any use.
     pub(super) async fn read(
         &self,
         repository: &Repository,
@@ -248,7 +250,7 @@ impl Registry {
     }
 }
 
-/// Without the full list GHCR answers 404 for an index that is there, and Quay converts it.
+/// Returns the `Accept` header. Without the full list, GHCR answers 404 for an existing index, and Quay converts it.
 fn accept() -> String {
     MediaType::MANIFESTS.map(String::from).join(", ")
 }
@@ -276,13 +278,13 @@ pub(super) fn object(repository: &Repository, reference: &Reference) -> String {
     image.to_string()
 }
 
-/// The manifest in an answer.
+/// Parses the manifest in a response.
 pub(super) fn parsed(answer: Answer) -> Result<Manifest, Fault> {
     let media_type = MediaType::from(answer.header("content-type").unwrap_or_default());
     Manifest::parse(answer.body, media_type).map_err(|error| Fault::Manifest(Arc::new(error)))
 }
 
-/// Whether what came is a manifest that lists anything, by its bytes, under a `Content-Type` that is none of a manifest.
+/// True if the bytes are a manifest that lists content, but the `Content-Type` is not that of a manifest.
 fn is_misnamed(answer: &Answer) -> bool {
     let served = MediaType::from(answer.header("content-type").unwrap_or_default());
     let is = |media_type| {
@@ -320,8 +322,8 @@ fn check_asked(
     }
 }
 
-/// Compares with `Docker-Content-Digest`, which not every registry sends. A digest of another algorithm, or no digest
-/// at all, is as good as a wrong one: it does not say what we know.
+/// Compares a digest with `Docker-Content-Digest`, which not every registry sends. A digest of another algorithm, or an
+/// invalid one, counts as a mismatch: it does not confirm the computed digest.
 pub(super) fn check_stated(computed: &Digest, answer: &Answer) -> Result<(), Fault> {
     match answer.header(DIGEST_HEADER) {
         Some(stated) if *stated != computed.to_string() => Err(Fault::Digest {

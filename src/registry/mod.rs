@@ -1,6 +1,6 @@
-//! The OCI distribution protocol: manifests, blobs, referrers, and the authentication in front of them. Every digest is
-//! checked here, every body is bounded, and absence is told from ignorance by one table (`answers.rs`). It knows
-//! nothing of inputs, plans or Actions; what it has to say while it works it says through [`Events`].
+//! The OCI distribution protocol: manifests, blobs, referrers and authentication. All digests are checked, all bodies
+//! have a limit, and one table (`answers.rs`) distinguishes absent from unknown. The module does not depend on inputs,
+//! plans or Actions. It reports through [`Events`].
 
 mod answers;
 mod auth;
@@ -51,27 +51,27 @@ pub use referrers::{Pages, Referrers, Tagged, TaggedList};
 pub use refusal::Refusal;
 pub use uploads::Reserved;
 
-/// What a [`Registry`] is made of.
+/// The settings of a [`Registry`].
 #[derive(Debug)]
 pub struct Settings {
-    /// The client for all requests; large uploads have one of their own, made like it.
+    /// The client for all requests, large uploads included.
     pub http: Client,
-    /// Who we are, and where.
+    /// The credentials for each registry.
     pub credentials: Credentials,
-    /// Hosts that are asked by plain HTTP.
+    /// Hosts that are reached by plain HTTP.
     pub insecure: Vec<Host>,
-    /// How often to try again, and how long to wait.
+    /// The number of attempts, and the waits between them.
     pub patience: Patience,
-    /// Who hears of retries and of tokens that must be masked.
+    /// The receiver of retries and of tokens to mask.
     pub events: Events,
 }
 
-/// What a registry answered to a manifest that was pushed.
+/// A registry's response to a pushed manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {
-    /// The digest, computed from the bytes that were sent and not contradicted by the registry.
+    /// The digest of the sent bytes, which the registry did not contradict.
     pub digest: Digest,
-    /// The subject that the registry took note of (`OCI-Subject`); `None` says that it keeps no list of referrers, or
-    /// does not tell.
+    /// The subject that the registry processed (`OCI-Subject`). `None` means that the registry has no referrers API, or
+    /// does not report the subject.
     pub subject: Option<Digest>,
 }

@@ -1,8 +1,8 @@
-//! A repository that nobody has pushed to yet, where the registry denies it instead of saying that it is not there.
+//! Detects a repository without any push so far, if the registry denies access instead of answering that it is absent.
 //!
-//! No answer says so. What can be had is that everything else is ruled out: that we are nobody, that we may not push,
-//! that the repository shows anything at all, that the registry says what it denies. What is left is a guess, and is
-//! called so: [`Registry::may_be_new`] never makes a denial an absence.
+//! No response states this. It is inferred by exclusion: the requests are not anonymous, push is allowed, and the
+//! repository exposes nothing. The registry does not name what it denies, either. The result is a guess:
+//! [`Registry::may_be_new`] never turns a denial into an absence.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -13,13 +13,13 @@ use super::client::{Question, Registry};
 use super::error::RegistryError;
 use crate::domain::Repository;
 
-/// One tag is all that is asked for; a registry that answers with all of them has answered.
+/// The limit for the tag list. Only one tag is requested; a registry that sends more than this exposes its tags.
 const TAGS_MAX_BYTES: u64 = 64 * 1024;
 
 impl Registry {
-    /// Whether `denials`, which are all that came back of `repository`, may be its registry's way to say that nobody has
-    /// pushed there yet. To be asked after [`Registry::will_write`]: only who holds a token to push can tell "not there"
-    /// from "not for you".
+    /// Reports whether `denials`, the only responses for `repository`, may mean that it has had no push yet. Call it
+    /// after [`Registry::will_write`]: only with a push token can an absent repository be distinguished from a
+    /// forbidden one.
     pub async fn may_be_new(
         &self,
         repository: &Repository,
@@ -30,7 +30,7 @@ impl Registry {
             && self.hides(repository).await
     }
 
-    /// Whether the list of tags, which a repository has as soon as anything is in it, is not to be had either.
+    /// True if the tag list is unavailable too. A repository with any content has one.
     async fn hides(&self, repository: &Repository) -> bool {
         let list = Question::get(repository, "tags/list?n=1".to_owned(), TAGS_MAX_BYTES);
         match self.ask(&list).await {
@@ -43,8 +43,8 @@ impl Registry {
     }
 }
 
-/// Whether a denial leaves open what is denied. GHCR names the right that is missing (`permission_denied: read_package`)
-/// where there is a package, or where it will not have one; a 403 that is not the registry's own has no code.
+/// True if a denial does not name what it denies. GHCR names the missing permission (`permission_denied: read_package`)
+/// if the package exists or may not be created. A 403 from another server has no code.
 fn is_wordless(denial: &RegistryError) -> bool {
     denial.is_denied()
         && !denial.is_about_token()
@@ -55,9 +55,9 @@ fn is_wordless(denial: &RegistryError) -> bool {
         })
 }
 
-/// Whether a token says by itself that it is no good for pushing to `path`. Token servers grant less than they are asked
-/// for without a word; those that write JSON web tokens write down what they granted (distribution's "Token
-/// Authentication Implementation"). Nothing follows from a token that cannot be read.
+/// True if a token itself excludes push to `path`. Token servers may silently grant less than requested. Those that
+/// issue JSON web tokens list the grants (distribution's "Token Authentication Implementation"). An unreadable token
+/// proves nothing.
 pub(super) fn withholds_push(token: &str, path: &str) -> bool {
     let mut parts = token.split('.');
     let (Some(_), Some(claims), Some(_), None) =
@@ -70,7 +70,7 @@ pub(super) fn withholds_push(token: &str, path: &str) -> bool {
     let Some(access) = claims.as_ref().and_then(|claims| claims.get("access")) else {
         return false;
     };
-    // `null` is how a server written in Go writes an empty list.
+    // Servers written in Go send `null` for an empty list.
     let mut grants = access.as_array().into_iter().flatten();
     !grants.any(|grant| {
         let mut actions = grant

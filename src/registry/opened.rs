@@ -1,4 +1,4 @@
-//! An answer of which only the head has come: what it says decides whether, and how, the rest is read.
+//! A response with only its head read. The head decides whether and how the body is read.
 
 use std::sync::Arc;
 
@@ -10,37 +10,37 @@ use super::error::Fault;
 use super::wire::{Answer, ERROR_MAX_BYTES, broken};
 use crate::http::{HttpError, Response, Watch, read, read_start};
 
-/// Longer bodies are read a few at a time, so that many that are as long as they may be take no more memory than a few.
+/// Bodies longer than this are read a few at a time. Many large bodies then use no more memory than a few.
 const LARGE_BYTES: u64 = 512 * 1024;
-/// How many are read at once.
+/// The number of large bodies that are read at once.
 pub(super) const LARGE_AT_ONCE: u32 = 2;
-/// Longer ones are read alone.
+/// Bodies longer than this are read alone.
 const HUGE_BYTES: u64 = 4 * 1024 * 1024;
 
-/// The right to have an answer on its way.
+/// A permit to have a response in flight.
 #[derive(Debug)]
 pub(super) struct Turn {
     pub(super) _permit: OwnedSemaphorePermit,
-    /// The turns of large bodies.
+    /// The permits for large bodies.
     pub(super) large: Arc<Semaphore>,
 }
 
-/// An answer whose body, if it is a success, has not been read.
+/// A response whose body, if it is a success, has not been read.
 #[derive(Debug)]
 pub(super) struct Opened {
-    /// All but the body of a success.
+    /// The response without the body of a success.
     pub(super) answer: Answer,
     rest: Option<Response>,
     watch: Watch,
-    /// Held while the answer is on its way.
+    /// The permit, kept while the response is in flight.
     turn: Option<Turn>,
 }
 
 impl Opened {
-    /// Takes the `response` to a request for `url`. A body that is no success's is read at once, as the text of an error.
+    /// Wraps the `response` to a request for `url`. The body of an error response is read at once.
     ///
-    /// SPEC: a HEAD has no body, whatever length its headers announce (RFC 9110, 9.3.2). The HTTP library hands that
-    /// length on as the body's over HTTP/2, and 0 over HTTP/1.1: so it is not asked.
+    /// SPEC: a HEAD has no body, whatever length its headers announce (RFC 9110, 9.3.2). The HTTP library reports that
+    /// length over HTTP/2, and 0 over HTTP/1.1, so it is ignored.
     pub(super) async fn new(
         response: Response,
         method: &Method,
@@ -66,7 +66,8 @@ impl Opened {
             headers,
             body,
         };
-        // What is read is let go of at once: what follows, such as asking for a token, needs a turn of its own.
+        // Release the permit of a response that was read to its end. The next step, such as a token request, needs its
+        // own permit.
         let turn = turn.filter(|_| rest.is_some());
         Ok(Self {
             answer,
@@ -76,9 +77,9 @@ impl Opened {
         })
     }
 
-    /// Reads what is left to read, of at most `limit` bytes.
+    /// Reads the rest of the body, of at most `limit` bytes.
     pub(super) async fn read(self, limit: u64) -> Result<Answer, Fault> {
-        // What does not say how long it is may be long.
+        // A body without a stated length may be long.
         let may_exceed = |bytes| limit > bytes && self.length().is_none_or(|it| it > bytes);
         let turns = match () {
             () if may_exceed(HUGE_BYTES) => LARGE_AT_ONCE,
@@ -102,18 +103,18 @@ impl Opened {
         Ok(answer)
     }
 
-    /// Lets another request go while this body is passed on piece by piece: what takes it needs requests of its own.
+    /// Releases the permit while the body is streamed: the receiver needs requests of its own.
     pub(super) fn without_turn(mut self) -> Self {
         self.turn = None;
         self
     }
 
-    /// How long the body is, where the server says so.
+    /// Returns the length of the body, if the server states it.
     pub(super) fn length(&self) -> Option<u64> {
         self.rest.as_ref()?.content_length()
     }
 
-    /// The next piece of the body; `None` at its end.
+    /// Returns the next piece of the body, or `None` at its end.
     pub(super) async fn piece(&mut self) -> Result<Option<Bytes>, Fault> {
         let Some(rest) = &mut self.rest else {
             return Ok(None);

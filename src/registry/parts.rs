@@ -1,5 +1,5 @@
-//! A large blob in several requests (the specification's "chunked" upload), for hosts that take none as long as the blob:
-//! proxies before a registry have their limits. Its bytes pass once, like those of a blob in one request, and are not kept.
+//! Uploads a large blob in several chunks, for hosts that refuse it in one request: proxies in front of a registry have
+//! limits. The bytes are streamed once and not kept, as with one request.
 
 use std::sync::Arc;
 
@@ -18,17 +18,18 @@ use super::uploads::{Upload, check_stored};
 use super::wire::{Answer, Scheme, authority};
 use crate::domain::Descriptor;
 
-/// As much as every registry is known to take: GHCR refuses more in a part, though not in a whole.
+/// The default size of a chunk, which every registry is known to accept. GHCR refuses larger chunks, though not larger
+/// whole blobs.
 pub(super) const PART_BYTES: u64 = 4 << 20;
 
-/// What is left of a blob on its way.
+/// The unsent rest of a blob.
 struct Rest {
     pieces: Pieces,
-    /// What a part had no room for.
+    /// Bytes that did not fit into the last chunk.
     over: Bytes,
 }
 
-/// One part: from the first byte to the one behind its last.
+/// One chunk, from its first byte to the byte after its last.
 struct Part {
     rest: Arc<Mutex<Rest>>,
     start: u64,
@@ -36,7 +37,7 @@ struct Part {
 }
 
 impl Registry {
-    /// Writes the blob into `upload`, part by part.
+    /// Writes the blob into `upload`, chunk by chunk.
     pub(super) async fn put_parts(
         &self,
         upload: &mut Upload,
@@ -63,11 +64,11 @@ impl Registry {
         stored.map_err(Sided::Destination)
     }
 
-    /// Sends one part, and goes on from where the registry says.
+    /// Sends one chunk, and continues at the location in the response.
     async fn patch(&self, upload: &mut Upload, part: Part, passage: &Passage) -> Result<(), Sided> {
         let question = upload.question(Method::PATCH);
         let authorization = self.authorization_at(upload, &question).await?;
-        // The place is an address, which has its scheme.
+        // The target is a full address, so this scheme is not used.
         let request = self.request(&question, Scheme::Https, authorization.as_ref());
         let mut request = request.map_err(Sided::Destination)?;
         let (length, last) = (part.end - part.start, part.end - 1);
@@ -95,7 +96,7 @@ impl Part {
 }
 
 impl Rest {
-    /// The next piece, of `most` bytes at most; `None` where that is nothing, or nothing is left.
+    /// Returns the next piece, of at most `most` bytes. Returns `None` if `most` is 0 or no bytes remain.
     async fn take(&mut self, most: u64) -> Result<Option<Bytes>, Fault> {
         if most == 0 {
             return Ok(None);
@@ -116,7 +117,7 @@ fn length(piece: &Bytes) -> u64 {
     u64::try_from(piece.len()).unwrap_or(u64::MAX)
 }
 
-/// Sees that a part was taken to its end, where the registry says how far it got.
+/// Checks that the registry accepted the whole chunk, if the response states its range.
 fn check_taken(answer: &Answer, last: u64) -> Result<(), Fault> {
     if !matches!(answer.status.as_u16(), 201 | 202 | 204) {
         return Err(answer.fault());

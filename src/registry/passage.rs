@@ -1,6 +1,6 @@
-//! Blobs that are too large to be held: their bytes pass from an answer or a file into one request, and are counted and digested
-//! as they pass. The last piece is held back until all of them are known to be right, so that nobody, however little it
-//! checks itself, ever has the whole of a wrong blob.
+//! Uploads blobs that are too large for memory. Their bytes are streamed from a response or a file into a request. They
+//! are counted and hashed on the way, and the last piece is sent only after size and digest match. No registry ever has
+//! the whole of a corrupt blob, even if it checks little itself.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,7 +21,7 @@ use super::wire::{Answer, ERROR_MAX_BYTES, authority, unreachable};
 use crate::domain::{Descriptor, Digester, Events};
 use crate::http::{Client, STALL_TIMEOUT, Unanswered, UnansweredKind, Watch};
 
-/// How long a registry may take to store what it has got whole: those that keep blobs elsewhere copy them there then.
+/// The longest time for a registry to store a complete upload. Some registries then copy the blob to another storage.
 const COMMIT: Duration = Duration::from_mins(5);
 
 /// The large uploads of a run.
@@ -32,34 +32,34 @@ pub(super) struct Uploads {
     passages: Mutex<Vec<Weak<Passage>>>,
 }
 
-/// How far the large blobs are that are under way.
+/// The progress of all large uploads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
-    /// How many there are.
+    /// The number of blobs.
     pub blobs: usize,
-    /// The bytes that have passed.
+    /// The number of bytes sent so far.
     pub bytes: u64,
-    /// All of their bytes.
+    /// The number of bytes of all blobs.
     pub of: u64,
 }
 
-/// What is known of a blob on its way.
+/// The state of one large upload.
 #[derive(Debug, Default)]
 pub(super) struct Passage {
     bytes: AtomicU64,
     of: u64,
-    /// Set once: nothing was wrong with it to its end, or what was.
+    /// The final result, set once: success, or the error of the content.
     end: Mutex<Option<Result<(), Fault>>>,
 }
 
-/// The state of the stream that the bodies of requests are made of.
+/// The stream behind the bodies of requests.
 #[derive(Debug)]
 pub(super) struct Pieces {
     source: Stream,
     blob: Descriptor,
     passage: Arc<Passage>,
     digester: Digester,
-    /// How many bytes have come.
+    /// The number of bytes received.
     arrived: u64,
     held: Option<Bytes>,
 }
@@ -73,8 +73,8 @@ impl Uploads {
         }
     }
 
-    /// Gets `source` ready, which must be `blob`. What is wrong with it is found in the [`Passage`], whatever comes of the
-    /// requests that carry it.
+    /// Prepares `source`, whose content must be `blob`. Errors of the content are in the [`Passage`], whatever the
+    /// result of the requests.
     pub(super) fn begin(&self, source: Stream, blob: &Descriptor) -> (Arc<Passage>, Pieces) {
         let passage = Arc::new(Passage {
             of: blob.size,
@@ -95,7 +95,7 @@ impl Uploads {
         (passage, pieces)
     }
 
-    /// How far the blobs are that are under way; `None` where there are none.
+    /// Returns the progress of the open uploads, or `None` if there are none.
     fn progress(&self) -> Option<Progress> {
         let passages = self.passages.lock().ok()?;
         let passages: Vec<_> = passages.iter().filter_map(Weak::upgrade).collect();
@@ -104,7 +104,7 @@ impl Uploads {
         (!passages.is_empty()).then(|| Progress {
             blobs: passages.len(),
             bytes: passed.fold(0, u64::saturating_add),
-            // What a descriptor says may be anything.
+            // A descriptor may state any size.
             of: passages
                 .iter()
                 .map(|passage| passage.of)
@@ -112,8 +112,8 @@ impl Uploads {
         })
     }
 
-    /// Sends `request` once, with a `body` of `length` bytes that belong to `passage`. It may take as long as something
-    /// moves.
+    /// Sends `request` once, with a `body` of `length` bytes that belong to `passage`. It may take any time while bytes
+    /// move.
     pub(super) async fn send(
         &self,
         mut request: Request,
@@ -161,7 +161,7 @@ impl Uploads {
 }
 
 impl Registry {
-    /// How far the large blobs are that are being uploaded; `None` where there are none.
+    /// Returns the progress of the large uploads, or `None` if there are none.
     #[must_use]
     pub fn progress(&self) -> Option<Progress> {
         self.wire().uploads.progress()
@@ -169,12 +169,12 @@ impl Registry {
 }
 
 impl Passage {
-    /// Whether all of the blob has passed, and was right.
+    /// True if the whole blob was sent and was correct.
     pub(super) fn is_whole(&self) -> bool {
         matches!(self.end.lock().as_deref(), Ok(Some(Ok(()))))
     }
 
-    /// What was wrong with what came, if anything was.
+    /// Returns the error of the content, if there is one.
     pub(super) fn fault(&self) -> Option<Fault> {
         let end = self.end.lock().ok()?;
         end.as_ref()?.as_ref().err().cloned()
@@ -188,7 +188,7 @@ impl Passage {
 }
 
 impl Pieces {
-    /// All of them, as one body.
+    /// Returns all pieces as one body.
     pub(super) fn body(self) -> Body {
         Body::wrap_stream(try_unfold(self, async |mut pieces| {
             let piece = pieces.piece().await?;
@@ -196,7 +196,7 @@ impl Pieces {
         }))
     }
 
-    /// The next one; `None` at the end.
+    /// Returns the next piece, or `None` at the end.
     pub(super) async fn piece(&mut self) -> Result<Option<Bytes>, Fault> {
         let next = self.advance().await;
         match &next {
@@ -210,11 +210,11 @@ impl Pieces {
         next
     }
 
-    /// The piece before the one that comes next, or the last one, if everything is right.
+    /// Returns the piece before the next one, or the last piece if size and digest match.
     async fn advance(&mut self) -> Result<Option<Bytes>, Fault> {
         while let Some(piece) = self.source.piece().await? {
-            // SECURITY: HTTP/2 may end a body with an empty frame. Held back in place of the last bytes, it would let all of a
-            // wrong blob pass.
+            // SECURITY: HTTP/2 may end a body with an empty frame. If it were kept back instead of the last bytes, a
+            // whole corrupt blob would be sent.
             if piece.is_empty() {
                 continue;
             }

@@ -1,5 +1,5 @@
-//! A list of referrers as a document: each entry is read by itself, so that one that cannot be read hides no other, and
-//! no more of it is held than is needed, however much is written in it.
+//! Parses a list of referrers. Each entry is read by itself, so that an unreadable one hides no other. Only the needed
+//! parts are kept, however long the list is.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -12,32 +12,32 @@ use super::error::Fault;
 use super::refusal::printable;
 use crate::domain::{Descriptor, Digest, MediaType};
 
-/// So many referrers of one digest are looked at. Beyond that it is not known what there is.
+/// The most referrers of one digest that are read. Beyond that, the result is unknown.
 pub const REFERRERS_MAX: usize = 10_000;
-/// The annotation that says what a Sigstore bundle states. Source: cosign, `pkg/oci/remote/write.go`.
+/// The annotation with the predicate type of a Sigstore bundle. Source: cosign, `pkg/oci/remote/write.go`.
 const PREDICATE: &str = "dev.sigstore.bundle.predicateType";
-/// Of a text in an entry no more is held.
+/// The most characters that are kept of a text in an entry.
 const TEXT_MAX_CHARS: usize = 200;
-/// Of all entries of one list, the annotations are held within this bound.
+/// The most bytes of annotations that are kept of one list.
 const ANNOTATIONS_MAX_BYTES: usize = 256 * 1024;
 
-/// A referrer, as a list describes it: what it takes to read it, or to see that it need not be read.
+/// A referrer as listed: enough to read it, or to decide that it need not be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Referrer {
     /// The digest of its manifest.
     pub digest: Digest,
-    /// Whether it is called the manifest of an image or artifact.
+    /// True if its media type is that of an image or artifact manifest.
     pub is_image: bool,
-    /// The type of statement that it says it holds.
+    /// The predicate type that its entry states.
     pub predicate: Option<String>,
 }
 
-/// The entries of a page, or of a whole list.
+/// The entries of a page or of a whole list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entries<T> {
-    /// Those that can be read, in their order.
+    /// The readable entries, in their order.
     pub listed: Vec<T>,
-    /// How many cannot be.
+    /// The number of unreadable entries.
     pub broken: usize,
 }
 
@@ -51,7 +51,7 @@ impl<T> Default for Entries<T> {
 }
 
 impl<T> Entries<T> {
-    /// This one alone.
+    /// Returns a list of one entry.
     pub fn of(entry: T) -> Self {
         Self {
             listed: vec![entry],
@@ -60,13 +60,14 @@ impl<T> Entries<T> {
     }
 }
 
-/// What can be read from an entry of a list.
+/// A type that can be read from an entry of a list.
 pub trait Entry: Sized {
-    /// Reads what `slim` was read from. `room` is how many bytes of annotations may still be held of this list.
+    /// Reads the entry `raw`, from which `slim` was parsed. `room` is the number of bytes left for annotations of this
+    /// list.
     fn read(raw: &str, slim: Slim, room: &mut usize) -> Self;
 }
 
-/// What every reader needs of an entry, whatever else is in it.
+/// The parts of an entry that every reader needs.
 #[derive(Debug)]
 pub struct Slim {
     digest: Digest,
@@ -92,7 +93,7 @@ impl Entry for Digest {
     }
 }
 
-/// The whole descriptor while there is room; then without its annotations, but for the one that says what it states.
+/// Keeps the whole descriptor while there is room. After that, only the annotation with the predicate type is kept.
 impl Entry for Descriptor {
     fn read(raw: &str, slim: Slim, room: &mut usize) -> Self {
         if let Some(left) = room.checked_sub(raw.len())
@@ -109,7 +110,7 @@ impl Entry for Descriptor {
     }
 }
 
-/// Reads the entries of a list. `before` is how many were read of the pages before.
+/// Reads the entries of a list. `before` is the number of entries on earlier pages.
 pub(super) fn read_list<T: Entry>(body: &[u8], before: usize) -> Result<Entries<T>, Fault> {
     let unusable = |error: serde_json::Error| Fault::NoList(printable(&error.to_string(), 300));
     let text = std::str::from_utf8(body)
@@ -122,8 +123,8 @@ pub(super) fn read_list<T: Entry>(body: &[u8], before: usize) -> Result<Entries<
     Ok(entries)
 }
 
-/// The document that holds the list. SPEC: `manifests` is required. A registry written in Go has `null` for none; a
-/// document without it is something else.
+/// The document with the list. SPEC: `manifests` is required. A registry written in Go sends `null` for an empty list;
+/// a document without the field is something else.
 struct Document<T>(Entries<T>);
 
 impl<'de, T: Entry> Deserialize<'de> for Document<T> {
@@ -174,7 +175,7 @@ impl<'de, T: Entry> Deserialize<'de> for List<T> {
                 let (mut listed, mut broken) = (Vec::new(), 0);
                 let mut room = ANNOTATIONS_MAX_BYTES;
                 while let Some(raw) = list.next_element::<&RawValue>()? {
-                    // Of a list that is too long the rest is counted, not held.
+                    // The rest of a list that is too long is counted, but not kept.
                     if listed.len() + broken > REFERRERS_MAX {
                         continue;
                     }
@@ -190,8 +191,8 @@ impl<'de, T: Entry> Deserialize<'de> for List<T> {
     }
 }
 
-/// What an entry says as far as it matters; `None` where its digest is one that this program does not read, such as one
-/// of another algorithm. What is no entry at all is an error: such a document is no list.
+/// Reads the needed parts of an entry. Returns `None` for a digest that this program does not support, such as one of
+/// another algorithm. Anything that is not an entry is an error, because the document is then not a list.
 fn slim(raw: &str) -> Result<Option<Slim>, serde_json::Error> {
     let entry: Loose = serde_json::from_str(raw)?;
     let Text::Text(digest) = &entry.digest else {
@@ -214,7 +215,7 @@ fn slim(raw: &str) -> Result<Option<Slim>, serde_json::Error> {
     }))
 }
 
-/// An entry whose fields may be anything.
+/// An entry whose fields may have any type.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Loose {
@@ -230,7 +231,7 @@ struct Loose {
     annotations: Annotations,
 }
 
-/// The start of a text, where a value is one.
+/// The start of a text, if the value is one.
 #[derive(Default)]
 enum Text {
     #[default]
@@ -247,11 +248,11 @@ impl Text {
     }
 }
 
-/// A size, where a value is one; else 0.
+/// A size, or 0 if the value is not one.
 #[derive(Default)]
 struct Size(u64);
 
-/// The one annotation that is looked at.
+/// The annotation with the predicate type.
 #[derive(Default)]
 struct Annotations(Option<String>);
 

@@ -1,4 +1,4 @@
-//! What refers to a manifest: its signatures and attestations, where the registry keeps a list of them.
+//! Lists the referrers of a manifest, such as signatures and attestations, from the referrers API or under a tag.
 
 use reqwest::Url;
 use reqwest::header::LINK;
@@ -11,57 +11,58 @@ use super::referrer_list::{Entries, Entry, read_list};
 use super::wire::Answer;
 use crate::domain::{Digest, Manifest, MediaType, Reference, Repository, Tag, Unusable};
 
-/// One page is an index. Each entry has the annotations of its referrer, and so may be as long as any manifest.
+/// The limit for a page. A page is an index; its entries contain the annotations of their referrers, so it may be as
+/// long as any manifest.
 const PAGE_MAX_BYTES: u64 = 24 * 1024 * 1024;
-/// Pages of the sizes that registries use hold as many entries as are looked at.
+/// The most pages that are read. With the page sizes of registries, they contain as many entries as are read.
 const PAGES_MAX: usize = 200;
-/// A list of this length is held as it is.
+/// Lists up to this length are kept whole.
 const SHORT_MAX_BYTES: usize = 16 * 1024;
 
-/// What a registry says about what refers to a manifest.
+/// A registry's response to a request for referrers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Referrers<T> {
-    /// It keeps a list, and this is all of it; of [`Pages`], the next page.
+    /// The complete list; from [`Pages`], the next page.
     Listed(Entries<T>),
-    /// It keeps none: look at the fallback tag.
+    /// The registry has no referrers API: use the referrers tag.
     NoApi,
 }
 
-/// A list that a registry keeps, read page by page.
+/// A list from the referrers API, read page by page.
 #[derive(Debug)]
 pub struct Pages<'a> {
     registry: &'a Registry,
     repository: &'a Repository,
     subject: &'a Digest,
-    /// Nothing after the last one.
+    /// The next page, or `None` after the last one.
     next: Option<Target>,
     number: usize,
     count: usize,
 }
 
-/// The content of a tag under which clients keep a list, read whole.
+/// The content of a tag under which clients keep a list of referrers, read to its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Tagged<T> {
     /// A list.
     List(TaggedList<T>),
-    /// No list, whoever reads it.
+    /// Content that is not a list.
     Unusable(Unusable),
 }
 
-/// A list that clients keep under a tag.
+/// A list of referrers that clients keep under a tag.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaggedList<T> {
-    /// What the tag holds.
+    /// The digest of the tag's content.
     pub digest: Digest,
-    /// Its entries.
+    /// The entries of the list.
     pub entries: Entries<T>,
-    /// The whole of it, where it is short.
+    /// The whole manifest, if it is short.
     pub short: Option<Manifest>,
 }
 
 impl Registry {
-    /// Lists what refers to `subject`, whatever its type: old entries carry a wrong `artifactType`, so it is never
-    /// asked for. Which answers mean that there is no such API is in the table of `answers.rs`.
+    /// Lists the referrers of `subject`, of any type. There is no filter, because old entries have a wrong
+    /// `artifactType`. The table in `answers.rs` defines which responses mean that there is no such API.
     pub async fn referrers<T: Entry>(
         &self,
         repository: &Repository,
@@ -81,7 +82,7 @@ impl Registry {
         Ok(Referrers::Listed(all))
     }
 
-    /// The same list, page by page. Nothing is asked yet.
+    /// Lists the referrers page by page. This call sends nothing.
     pub fn referrer_pages<'a>(
         &'a self,
         repository: &'a Repository,
@@ -97,7 +98,7 @@ impl Registry {
         }
     }
 
-    /// Reads the list under `tag`. `None` says that the tag is not there.
+    /// Reads the list under `tag`. Returns `None` if the tag does not exist.
     pub async fn tagged_list<T: Entry>(
         &self,
         repository: &Repository,
@@ -111,8 +112,8 @@ impl Registry {
         })
     }
 
-    /// Reads such a list. What the tag holds instead counts as read only with the digest that the registry states, as for
-    /// every other tag.
+    /// Reads the list under a tag. Other content counts as read only with a digest stated by the registry, as for every
+    /// other tag.
     async fn read_tagged<T: Entry>(
         &self,
         repository: &Repository,
@@ -129,7 +130,7 @@ impl Registry {
 }
 
 impl<T> Tagged<T> {
-    /// The digest.
+    /// Returns the digest of the content.
     #[must_use]
     pub fn digest(&self) -> &Digest {
         match self {
@@ -139,12 +140,12 @@ impl<T> Tagged<T> {
     }
 }
 
-/// The content of an answer.
+/// Parses the content of a response.
 fn tagged<T: Entry>(answer: Answer) -> Result<Tagged<T>, Fault> {
     let (digest, stated) = (Digest::of(&answer.body), stated_digest(&answer));
     let media_type = MediaType::from(answer.header("content-type").unwrap_or_default());
     if media_type.is_image() {
-        // What reads as an image need not be stated: nobody answers so by mistake.
+        // Content that reads as an image needs no stated digest: no server sends an image by mistake.
         return match (parsed(answer), stated) {
             (Err(fault), None) => Err(fault),
             (Ok(_) | Err(_), _) => Ok(no_list(digest, "it is an image, and no index")),
@@ -168,7 +169,7 @@ fn no_list<T>(digest: Digest, reason: impl Into<String>) -> Tagged<T> {
 }
 
 impl Pages<'_> {
-    /// Reads the next page; `None` after the last.
+    /// Reads the next page. Returns `None` after the last one.
     pub async fn next<T: Entry>(&mut self) -> Result<Option<Referrers<T>>, RegistryError> {
         let Some(target) = self.next.take() else {
             return Ok(None);
@@ -204,7 +205,7 @@ impl Pages<'_> {
     }
 }
 
-/// The address of the next page (RFC 8288), which must be on the same registry.
+/// Returns the address of the next page (RFC 8288), which must be on the same registry.
 pub(super) fn next_page(answer: &Answer) -> Result<Option<Url>, Fault> {
     let links = answer.headers.get_all(LINK).iter();
     let next = links
@@ -217,7 +218,7 @@ pub(super) fn next_page(answer: &Answer) -> Result<Option<Url>, Fault> {
         .url
         .join(next)
         .map_err(|_| Fault::Listing("the address of its next page is none".to_owned()))?;
-    // SECURITY: our credentials go along.
+    // SECURITY: credentials are sent to this address.
     if url.origin() == answer.url.origin() {
         Ok(Some(url))
     } else {
@@ -227,7 +228,7 @@ pub(super) fn next_page(answer: &Answer) -> Result<Option<Url>, Fault> {
     }
 }
 
-/// The target of the link whose relation is `next` in one header: `</v2/…?n=10>; rel="next", <…>; rel="last"`.
+/// Returns the target of the link with the relation `next` in one header: `</v2/…?n=10>; rel="next", <…>; rel="last"`.
 fn next_link(header: &str) -> Option<&str> {
     let mut rest = header;
     loop {

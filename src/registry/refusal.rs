@@ -1,4 +1,4 @@
-//! An answer that says no: its status, the registry's codes and its message, made fit to print.
+//! An error response: its status, the registry's codes and its message, safe to print.
 
 use std::fmt;
 use std::time::Duration;
@@ -12,21 +12,21 @@ const CODES_MAX: usize = 8;
 const CODE_MAX_LETTERS: usize = 64;
 const MESSAGE_MAX_LETTERS: usize = 300;
 
-/// What a server said instead of doing what it was asked.
+/// An error response of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// The HTTP status.
     pub status: u16,
-    /// The error codes of the body, as the distribution specification lists them; empty where the body has none.
+    /// The error codes in the body, as in the distribution specification; empty if there are none.
     pub codes: Vec<String>,
-    /// The messages of the body, on one line, cut to a readable length.
+    /// The messages in the body, on one line and shortened.
     pub message: String,
-    /// How long the server asks to wait.
+    /// The wait that the server requests.
     pub retry_after: Option<Duration>,
 }
 
 impl Refusal {
-    /// Reads an answer. `now` is what a date in `Retry-After` is compared with.
+    /// Reads an error response. A date in `Retry-After` is compared with `now`.
     pub(super) fn read(
         status: u16,
         headers: &HeaderMap,
@@ -46,13 +46,13 @@ impl Refusal {
         }
     }
 
-    /// Whether one of the codes is `code`.
+    /// True if one of the codes is `code`.
     #[must_use]
     pub fn has_code(&self, code: &str) -> bool {
         self.codes.iter().any(|own| own == code)
     }
 
-    /// Whether the server asks to be asked less often. GHCR also says so with a 403.
+    /// True if the server throttles requests. GHCR also does this with a 403.
     #[must_use]
     pub fn is_throttling(&self) -> bool {
         self.status == 429
@@ -66,18 +66,18 @@ impl Refusal {
             || (self.status == 403 && self.message.contains("secondary rate limit"))
     }
 
-    /// Whether the server is out of order, or has too much to do, rather than saying no.
+    /// True if the server is down or overloaded, rather than denying the request.
     #[must_use]
     pub(super) fn is_outage(&self) -> bool {
         matches!(self.status, 408 | 500..=599) || self.is_throttling()
     }
 
-    /// Whether asking again later may help.
+    /// True if a later retry may help.
     #[must_use]
     pub(super) fn is_transient(&self) -> bool {
-        // The list of go-containerregistry, which has met them all.
+        // The list of go-containerregistry, which has received all of these.
         let is_fault = matches!(self.status, 408 | 429 | 499 | 500 | 502 | 503 | 504 | 522);
-        // An upload whose place is gone, as behind a load balancer; the next try gets a new one.
+        // The upload session is lost, as behind a load balancer. The next attempt opens a new one.
         let is_lost_upload =
             self.has_code("BLOB_UPLOAD_UNKNOWN") || self.has_code("BLOB_UPLOAD_INVALID");
         is_fault || is_lost_upload || self.is_throttling()
@@ -118,8 +118,8 @@ fn codes(document: &Value) -> Vec<String> {
         .collect()
 }
 
-/// The specification's messages; else what token servers write: `error_description` (OAuth 2), `details` and `detail` (Docker Hub),
-/// or AWS, in either case.
+/// Returns the messages of the specification's error format. Other servers use `error_description` (OAuth 2), `details`
+/// and `detail` (Docker Hub), or AWS's `message` in either case.
 fn message(document: &Value) -> String {
     let listed: Vec<&str> = errors(document)
         .filter_map(|error| error.get("message")?.as_str())
@@ -151,7 +151,7 @@ fn errors(document: &Value) -> impl Iterator<Item = &Value> {
         .flatten()
 }
 
-/// A body that is not JSON is worth showing when it is plain text, not when it is a web page.
+/// Returns a body that is not JSON if it is plain text, but not if it is a web page.
 fn plain_text(headers: &HeaderMap, body: &[u8]) -> String {
     let is_plain = headers
         .get(reqwest::header::CONTENT_TYPE)
@@ -162,8 +162,9 @@ fn plain_text(headers: &HeaderMap, body: &[u8]) -> String {
     }
 }
 
-/// SECURITY: what a server wrote goes to a terminal and to a log that obeys commands; control characters become blanks
-/// and runs of blanks one.
+/// Replaces control characters by blanks, and runs of blanks by one.
+///
+/// SECURITY: a server's text is printed to a terminal and to a log that executes commands.
 pub(super) fn printable(text: &str, max_letters: usize) -> String {
     let is_blank = |letter: char| letter.is_whitespace() || letter.is_control();
     let words = text.split(is_blank).filter(|word| !word.is_empty());

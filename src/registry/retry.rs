@@ -1,4 +1,4 @@
-//! What may be tried again, how often, and how long to wait in between.
+//! Retries: which errors, how often, and with which waits.
 
 use std::borrow::Borrow;
 use std::time::{Duration, SystemTime};
@@ -10,7 +10,8 @@ use super::error::Fault;
 use crate::domain::{Events, Patience};
 use crate::http::cause_text;
 
-/// Runs `attempt` until it succeeds, fails for good, or `patience` is at its end. The attempt must be idempotent.
+/// Runs `attempt` until it succeeds, fails for good, or the attempts of `patience` are used up. The attempt must be
+/// idempotent.
 pub(super) async fn patiently<T, E, Run>(
     patience: Patience,
     events: &Events,
@@ -26,7 +27,7 @@ where
         .with_min_delay(patience.transport_base())
         .with_max_delay(patience.max_delay)
         .with_max_times(tries.saturating_sub(1));
-    // Boxed, since the state machine of an attempt is large and is held in several.
+    // Boxed, because the state machine of an attempt is large and is part of several others.
     (|| Box::pin(attempt()))
         .retry(ceilings)
         .when(|failed: &E| failed.borrow().is_transient())
@@ -42,7 +43,7 @@ where
         .await
 }
 
-/// Full jitter below the exponential `ceiling`, but never sooner than the server asks, and never longer than `max`.
+/// Returns the wait: full jitter below the exponential `ceiling`, at least as long as the server asks, at most `max`.
 fn wait(ceiling: Duration, asked: Option<Duration>, max: Duration, chance: f64) -> Duration {
     ceiling
         .mul_f64(chance)
@@ -50,7 +51,7 @@ fn wait(ceiling: Duration, asked: Option<Duration>, max: Duration, chance: f64) 
         .min(max)
 }
 
-/// `Retry-After` in either of its forms: seconds, or a date, which is compared with `now`.
+/// Parses `Retry-After` in either form: seconds, or a date that is compared with `now`.
 pub(super) fn retry_after_header(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse() {
@@ -60,13 +61,13 @@ pub(super) fn retry_after_header(headers: &HeaderMap, now: SystemTime) -> Option
     Some(date.duration_since(now).unwrap_or_default())
 }
 
-/// GHCR writes it into the message: `retry-after: 10.305464ms, allowed: 2000/minute`.
+/// Parses the wait in GHCR's message: `retry-after: 10.305464ms, allowed: 2000/minute`.
 pub(super) fn retry_after_text(message: &str) -> Option<Duration> {
     let (_, rest) = message.split_once("retry-after: ")?;
     go_duration(rest.split([',', ' ', ';']).next()?)
 }
 
-/// A duration as Go prints it: `1h2m3.5s`, `10.3ms`, `305µs`.
+/// Parses a duration as Go prints it: `1h2m3.5s`, `10.3ms`, `305µs`.
 fn go_duration(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut seconds = 0.0;

@@ -1,4 +1,4 @@
-//! AWS's Signature Version 4, as far as a POST to one of AWS's JSON services needs it: headers, no query.
+//! AWS's Signature Version 4, limited to a POST to one of AWS's JSON services: headers, no query.
 //!
 //! Source: "Create a signed AWS API request" in the IAM User Guide; the tests are cases of AWS's published test suite.
 
@@ -13,35 +13,35 @@ use crate::domain::{Digest, Secret};
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 
-/// What signs.
+/// The keys that sign.
 #[derive(Debug, Clone)]
 pub(super) struct Keys<'a> {
     pub(super) id: &'a str,
     pub(super) secret: &'a Secret,
-    /// What temporary credentials have beside the two.
+    /// The session token of temporary keys.
     pub(super) session_token: Option<&'a Secret>,
 }
 
-/// What the signature holds for.
+/// The scope of a signature.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Scope<'a> {
     pub(super) region: &'a str,
     pub(super) service: &'a str,
 }
 
-/// What is signed.
+/// The request to sign.
 #[derive(Debug, Clone)]
 pub(super) struct Unsigned<'a> {
     pub(super) method: &'a str,
-    /// With its port where it is not the scheme's own, as the `Host` header has it.
+    /// The host as in the `Host` header, with a port if it is not the default of the scheme.
     pub(super) host: &'a str,
     pub(super) path: &'a str,
-    /// Names in lower case.
+    /// The headers, with names in lower case.
     pub(super) headers: &'a [(&'static str, &'a str)],
     pub(super) body: &'a [u8],
 }
 
-/// The headers to add to the request, those with secrets among them.
+/// Returns the headers to add to the request, including those with secrets.
 pub(super) fn signed_headers(
     keys: &Keys<'_>,
     scope: Scope<'_>,
@@ -95,6 +95,8 @@ pub(super) fn signed_headers(
     added
 }
 
+/// Trims a value and collapses runs of blanks.
+///
 /// SPEC: "Remove leading and trailing spaces; convert sequential spaces to a single space."
 fn without_runs_of_blanks(value: &str) -> String {
     value.split_whitespace().collect::<Vec<_>>().join(" ")
@@ -128,7 +130,8 @@ mod tests {
         &'a str,
     );
 
-    /// Signed headers and signature of a request in AWS's test suite (awslabs/aws-c-auth, `aws-signing-test-suite/v4`).
+    /// Returns the signed headers and the signature of a request in AWS's test suite (awslabs/aws-c-auth,
+    /// `aws-signing-test-suite/v4`).
     fn signature(
         method: &str,
         headers: &[(&'static str, &str)],

@@ -1,4 +1,4 @@
-//! Where the bytes of a blob come from: an answer whose body is on its way, or a file.
+//! The source of a blob's bytes: a response in flight, or a file.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -10,10 +10,10 @@ use bytes::Bytes;
 use super::error::Fault;
 use super::opened::Opened;
 
-/// What is read of a file at once.
+/// The number of bytes read from a file at once.
 const PIECE_BYTES: usize = 128 * 1024;
 
-/// Bytes that come piece by piece.
+/// A source of bytes that is read in pieces.
 #[derive(Debug)]
 pub(super) enum Stream {
     Answer(Box<Opened>),
@@ -21,20 +21,20 @@ pub(super) enum Stream {
 }
 
 impl Stream {
-    /// Opens a file; says how long it is, too.
+    /// Opens a file, and returns its length too.
     pub(super) fn of_file(path: &Path) -> Result<(Self, u64), Fault> {
         let file = File::open(path).map_err(unreadable)?;
         let length = file.metadata().map_err(unreadable)?.len();
         Ok((Self::File(file), length))
     }
 
-    /// Reads all of it, of at most `limit` bytes.
+    /// Reads the whole source, of at most `limit` bytes.
     pub(super) async fn read(self, limit: u64) -> Result<Vec<u8>, Fault> {
         match self {
             Self::Answer(opened) => Ok((*opened).read(limit).await?.body),
             Self::File(file) => {
                 let mut bytes = Vec::new();
-                // One byte more tells what is too long.
+                // Read one extra byte, to detect content that is too long.
                 let mut some = file.take(limit.saturating_add(1));
                 some.read_to_end(&mut bytes).map_err(unreadable)?;
                 Ok(bytes)
@@ -42,7 +42,7 @@ impl Stream {
         }
     }
 
-    /// See [`Opened::without_turn`].
+    /// Releases the permit: see [`Opened::without_turn`].
     pub(super) fn without_turn(self) -> Self {
         match self {
             Self::Answer(opened) => Self::Answer(Box::new(opened.without_turn())),
@@ -50,7 +50,7 @@ impl Stream {
         }
     }
 
-    /// The next piece; `None` at the end.
+    /// Returns the next piece, or `None` at the end.
     pub(super) async fn piece(&mut self) -> Result<Option<Bytes>, Fault> {
         match self {
             Self::Answer(opened) => opened.piece().await,

@@ -1,4 +1,4 @@
-//! The list of all tags of a repository, where it can be had at little cost.
+//! Lists all tags of a repository, if one request is enough.
 
 use std::collections::BTreeSet;
 
@@ -9,20 +9,22 @@ use super::client::{Question, Registry};
 use crate::domain::Repository;
 
 const LIST_MAX_BYTES: u64 = 1 << 20;
-/// Pages have so many entries, or a multiple.
+/// The number of entries of a full page, or a factor of it.
 const PAGE: usize = 50;
 
 #[derive(Deserialize)]
 struct List {
-    // A registry written in Go has `null` for none. Without it, this is no list: the function makes serde insist on it.
+    // A registry written in Go sends `null` for an empty list. A document without the field is not a list: the function
+    // makes serde require it.
     #[serde(deserialize_with = "Option::deserialize")]
     tags: Option<Vec<String>>,
 }
 
 impl Registry {
-    /// All tags of `repository`, if one answer holds them all for certain. `None` says nothing about any tag: ask for it.
+    /// Returns all tags of `repository`, if one response certainly contains all of them. `None` says nothing about any
+    /// tag: resolve it.
     ///
-    /// NOTE: a list is no proof to write by. Some are sorted by age, and cut off without a word at a full page.
+    /// NOTE: no write may depend on this list. Some registries sort it by age and silently cut it at a full page.
     pub async fn all_tags(&self, repository: &Repository) -> Option<BTreeSet<String>> {
         let question = Question::get(repository, "tags/list".to_owned(), LIST_MAX_BYTES);
         let answer = self.ask(&question).await.ok()?;

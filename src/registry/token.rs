@@ -1,7 +1,7 @@
-//! Tokens: how one is asked for, and how the answer is read.
+//! Fetches tokens, and reads the response of the token server.
 //!
-//! Source: distribution's "Token Authentication Specification" (GET), and its OAuth 2 form (POST), which is used only
-//! with an identity token, since half of the hosted registries have no POST.
+//! Source: distribution's "Token Authentication Specification" (GET), and its OAuth 2 form (POST). The POST is used
+//! only with an identity token, because half of the hosted registries have no POST.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,20 +19,21 @@ use super::retry::patiently;
 use super::wire::{Answer, Wire, authority, shown};
 use crate::domain::{Host, Secret};
 
-/// No registry takes a longer header; and each token is printed once, to be masked.
+/// The limit for a token response. No registry accepts a longer header, and each token is printed once, to be masked.
 const TOKEN_MAX_BYTES: u64 = 64 * 1024;
-/// SPEC: "If omitted, this defaults to 60 seconds."
+/// The lifetime of a token that states none. SPEC: "If omitted, this defaults to 60 seconds."
 const DEFAULT_LIFETIME: Duration = Duration::from_mins(1);
-/// A token is not used in its last seconds, as it must live until the registry has looked at it.
+/// The last part of a token's lifetime, in which it is not used. A token must still be valid when the registry checks
+/// it.
 const LEEWAY: Duration = Duration::from_secs(10);
-/// Nothing asks for more; it keeps the arithmetic of time in its range.
+/// The longest lifetime that is used. No run needs more, and time arithmetic stays in its range.
 const LIFETIME_MAX: Duration = Duration::from_hours(24);
 
-/// A token that a registry takes.
+/// A token for a registry.
 #[derive(Debug, Clone)]
 pub(super) struct Token {
     pub(super) secret: Secret,
-    /// When it is no longer to be used.
+    /// The time after which it is not used.
     pub(super) ends: Instant,
 }
 
@@ -44,7 +45,7 @@ struct Given {
     expires_in: Option<serde_json::Value>,
 }
 
-/// Gets a token for `scopes` from the realm of `bearer`, trying again where that may help.
+/// Fetches a token for `scopes` from the realm of `bearer`, with retries.
 pub(super) async fn fetch(
     wire: &Wire,
     registry: &Host,
@@ -71,8 +72,10 @@ pub(super) async fn fetch(
     })
 }
 
-/// SECURITY: the realm is whatever the registry writes, and our credentials go there: only ever by TLS, or to hosts
-/// that may be spoken to without it; and never to a door of this machine at the word of somebody elsewhere.
+/// Checks the realm and returns its address.
+///
+/// SECURITY: the registry chooses the realm, and credentials are sent there. It must use TLS, or be a host that is
+/// allowed without. A remote registry must not name a realm on this machine.
 fn realm(wire: &Wire, registry: &Host, bearer: &Bearer) -> Result<Url, Fault> {
     let refused = |realm: String, reason| Fault::Realm { realm, reason };
     let url = Url::parse(&bearer.realm).map_err(|_| {
@@ -136,21 +139,21 @@ fn form(bearer: &Bearer, scopes: &[String], token: &Secret) -> String {
     form.finish()
 }
 
-/// The header of Basic authentication, marked so that nothing prints it.
+/// Returns the header of Basic authentication, marked so that nothing prints it.
 pub(super) fn basic(login: &Login) -> HeaderValue {
     let pair = format!("{}:{}", login.username, login.password.expose());
     let encoded = base64::engine::general_purpose::STANDARD.encode(pair);
     sensitive(&format!("Basic {encoded}")).unwrap_or(HeaderValue::from_static(""))
 }
 
-/// A header value that nothing prints; `None` if `text` cannot be one.
+/// Returns a header value that nothing prints, or `None` if `text` cannot be one.
 pub(super) fn sensitive(text: &str) -> Option<HeaderValue> {
     let mut value = HeaderValue::from_str(text).ok()?;
     value.set_sensitive(true);
     Some(value)
 }
 
-/// Reads the answer. Some servers write `token`, some `access_token`, some both with the same value.
+/// Reads the token. Some servers send `token`, some `access_token`, some both with the same value.
 pub(super) fn read(wire: &Wire, answer: &Answer, asked_at: Instant) -> Result<Token, Fault> {
     let given: Given = serde_json::from_slice(&answer.body).map_err(|_| Fault::NoToken)?;
     let text = |field: Option<String>| field.filter(|text| !text.is_empty()).map(Secret::new);
@@ -169,7 +172,7 @@ pub(super) fn read(wire: &Wire, answer: &Answer, asked_at: Instant) -> Result<To
     })
 }
 
-/// Seconds; some servers write them as a string or with a fraction.
+/// Reads a lifetime in seconds. Some servers send a string or a fraction.
 fn lifetime(expires_in: Option<&serde_json::Value>) -> Duration {
     let seconds = expires_in.and_then(|value| {
         value

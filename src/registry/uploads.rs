@@ -1,5 +1,5 @@
-//! How a blob is stored: an upload begins with a POST, which may be all of it, and ends with a PUT to the place that the
-//! registry names.
+//! Stores blobs. An upload starts with a POST, which may contain the whole blob. It ends with a PUT to the location
+//! that the registry returns.
 
 use std::time::Duration;
 
@@ -15,42 +15,42 @@ use super::parts::PART_BYTES;
 use super::wire::{Answer, ERROR_MAX_BYTES, authority};
 use crate::domain::{Digest, Repository};
 
-/// Content up to this is sent along with the POST. Go's servers close the connection of a request that they answer with
-/// more than 256 KiB of it unread, and what a registry does not take at once is sent twice.
+/// The longest content that is sent with the POST. Go's servers close a connection if they answer with more than 256
+/// KiB of a request unread. Content that a registry refuses in the POST is sent twice.
 pub(super) const SMALL_MAX_BYTES: u64 = 64 * 1024;
 const OCTETS: &str = "application/octet-stream";
-/// Whether an upload could be cancelled is not worth a long wait.
+/// The longest wait for a cancellation, whose result does not matter.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// An upload that has begun.
+/// An open upload session.
 #[derive(Debug, Clone)]
 pub(super) struct Upload {
     pub(super) repository: Repository,
     pub(super) access: Access,
     pub(super) place: Url,
-    /// SECURITY: whether the place is on the registry; if not, our credentials stay away from it.
+    /// True if the location is on the registry. SECURITY: other locations receive no credentials.
     pub(super) is_own: bool,
-    /// How long a part is, where the blob is uploaded in parts.
+    /// The size of a chunk, if the blob is uploaded in chunks.
     pub(super) part_bytes: u64,
 }
 
-/// A place for a small blob that is still to come.
+/// An upload session that was opened in advance for a small blob.
 #[derive(Debug)]
 pub struct Reserved(Upload);
 
-/// What came of a POST.
+/// The result of a POST.
 #[derive(Debug)]
 pub(super) enum Begun {
-    /// It says that the blob is there.
+    /// The registry reports the blob as stored.
     Created(Answer),
-    /// There is a place for it.
+    /// The registry opened an upload session.
     Place(Upload),
-    /// The registry does not do this.
+    /// The registry refused the request.
     Refused(Fault),
 }
 
 impl Registry {
-    /// One upload of `bytes` from its beginning.
+    /// Makes one attempt to upload `bytes`.
     pub(super) async fn upload(
         &self,
         repository: &Repository,
@@ -63,8 +63,8 @@ impl Registry {
         Ok(())
     }
 
-    /// One upload of `bytes` from its beginning, and where that takes two requests a place for a blob that is still to come:
-    /// see [`Self::reserve`]. Whether there is a place says nothing of `bytes`.
+    /// Makes one attempt to upload `bytes`. If that takes two requests, it also opens an upload session for a later
+    /// blob: see [`Self::reserve`]. The result says nothing about `bytes`, with or without a session.
     pub async fn upload_and_reserve(
         &self,
         repository: &Repository,
@@ -79,7 +79,7 @@ impl Registry {
         finished.map(|()| begun.ok().map(Reserved))
     }
 
-    /// Uploads `bytes` into `place`, where there is one.
+    /// Uploads `bytes`, into the upload session `place` if there is one.
     pub(super) async fn upload_into(
         &self,
         place: Option<Reserved>,
@@ -96,9 +96,9 @@ impl Registry {
         self.upload(repository, digest, bytes).await
     }
 
-    /// A place for a small blob that is still to come, so that storing it takes one request. `None` where it takes no more
-    /// as far as is known, or where there is none to be had now: nothing may rest on it, so it is asked for once. A place
-    /// that is not used is taken back by [`Self::cancel_uploads`].
+    /// Opens an upload session for a small later blob, so that storing it takes one request. Returns `None` if one
+    /// request may be enough anyway, or if no session can be opened now. There is no retry, because nothing may depend
+    /// on the session. An unused session is cancelled by [`Self::cancel_uploads`].
     pub async fn reserve(&self, repository: &Repository) -> Option<Reserved> {
         if self.limits().may_post_whole(repository.host()) {
             return None;
@@ -106,19 +106,19 @@ impl Registry {
         self.begin(repository).await.ok().map(Reserved)
     }
 
-    /// Begins an upload, of what need not be known yet.
+    /// Opens an upload session. Its content need not be known yet.
     pub(super) async fn begin(&self, repository: &Repository) -> Result<Upload, Fault> {
         let begun = self.post(repository, Access::PullPush, "", &[]);
         match begun.await? {
             Begun::Place(upload) => Ok(upload),
-            // Of what, it was not told.
+            // The POST named no blob, so none can have been created.
             Begun::Created(answer) => Err(answer.fault()),
             Begun::Refused(fault) => Err(fault),
         }
     }
 
-    /// Begins an upload by asking that the blob be mounted from `from`, on the same registry. The upload that a registry
-    /// offers in place of that is to be used, or it is left open.
+    /// Requests a mount of the blob from `from`, on the same registry. If the registry opens an upload session instead,
+    /// the caller must use it, or it stays open.
     pub(super) async fn begin_with_mount(
         &self,
         repository: &Repository,
@@ -131,13 +131,13 @@ impl Registry {
             Ok(Begun::Created(answer)) => {
                 check_stated(digest, &answer).map(|()| Begun::Created(answer))
             }
-            // A right to read `from` that we do not have is the token server's to refuse.
+            // The token server denies read access to `from`.
             Err(fault @ Fault::Token { .. }) => Ok(Begun::Refused(fault)),
             begun => begun,
         }
     }
 
-    /// Ends `upload` with `bytes`, or takes it back.
+    /// Completes `upload` with `bytes`, or cancels it.
     pub(super) async fn finish(
         &self,
         upload: &Upload,
@@ -151,7 +151,7 @@ impl Registry {
         finished
     }
 
-    /// Takes `upload` back if it did not come to its end.
+    /// Cancels `upload` if it failed.
     pub(super) async fn end<T, E>(&self, upload: &Upload, ended: &Result<T, E>) {
         if ended.is_ok() {
             self.left_open().remove(upload);
@@ -160,7 +160,7 @@ impl Registry {
         }
     }
 
-    /// Takes `upload` back, if the registry can do that; otherwise it forgets it by itself one day.
+    /// Cancels `upload`, if the registry supports that. Otherwise the registry expires it by itself.
     pub(super) async fn cancel(&self, upload: &Upload) {
         let question = upload.question(Method::DELETE);
         let cancelled = self.ask_at(upload, &question);
@@ -168,7 +168,7 @@ impl Registry {
         self.left_open().remove(upload);
     }
 
-    /// Takes the place, which may be another with each part, where `answer` names one.
+    /// Moves `upload` to the location in `answer`, if there is one. The location may change with each chunk.
     pub(super) fn go_on(&self, upload: &mut Upload, answer: &Answer) -> Result<(), Fault> {
         if answer.header("location").is_some() {
             let (place, is_own) = self.place(answer)?;
@@ -195,9 +195,9 @@ impl Registry {
         }
     }
 
-    /// Begins an upload, with all of `bytes` if they are few and the registry is not known to refuse that.
+    /// Starts an upload. The POST contains all of `bytes` if they are few and the registry is not known to refuse that.
     ///
-    /// SPEC: "Single POST"; a registry that does not support it should answer 202 with a place, as to a plain POST.
+    /// SPEC: "Single POST". A registry without support for it should answer 202 with a location, as to a plain POST.
     async fn begin_with(
         &self,
         repository: &Repository,
@@ -224,7 +224,7 @@ impl Registry {
         }
     }
 
-    /// Puts the POST. It is not cut short with the run: nobody could take back what it opens then.
+    /// Sends the POST. It is not aborted with the run: the upload session that it opens could then not be cancelled.
     async fn post(
         &self,
         repository: &Repository,
@@ -262,7 +262,7 @@ impl Registry {
             201 => Ok(Begun::Created(answer)),
             202 => {
                 let (place, is_own) = self.place(&answer)?;
-                // SPEC: no part but the last one may be shorter.
+                // SPEC: only the last chunk may be shorter.
                 let least = answer.header("oci-chunk-min-length");
                 let least = least.and_then(|least| least.parse().ok()).unwrap_or(0);
                 let upload = Upload {
@@ -279,7 +279,7 @@ impl Registry {
         }
     }
 
-    /// The place that an answer names, and whether it is on the registry itself.
+    /// Returns the location in a response, and whether it is on the registry itself.
     fn place(&self, answer: &Answer) -> Result<(Url, bool), Fault> {
         let place = location(answer)?;
         let is_own = authority(&place) == authority(&answer.url);
@@ -297,15 +297,15 @@ impl Registry {
 }
 
 impl Upload {
-    /// A question to the place of this upload: PATCH to add to it, DELETE to take it back.
+    /// Returns a request to the location of this session: PATCH to add a chunk, DELETE to cancel the session.
     pub(super) fn question(&self, method: Method) -> Question<'_> {
         self.ask(method, self.place.clone(), &[])
     }
 
-    /// The PUT that ends it: all of the blob, or what is left of it.
+    /// Returns the final PUT, with the whole blob or the rest of it.
     pub(super) fn last_question<'b>(&'b self, digest: &Digest, bytes: &'b [u8]) -> Question<'b> {
         let mut place = self.place.clone();
-        // The place may have a query of its own, which must stay as it is.
+        // The location may have a query of its own, which must stay unchanged.
         place
             .query_pairs_mut()
             .append_pair("digest", &digest.to_string());
@@ -326,7 +326,7 @@ impl Upload {
     }
 }
 
-/// Reads the answer to the PUT of a blob.
+/// Checks the response to the PUT of a blob.
 pub(super) fn check_stored(answer: &Answer, digest: &Digest) -> Result<(), Fault> {
     match answer.status.as_u16() {
         200 | 201 | 204 => check_stated(digest, answer),
@@ -334,13 +334,13 @@ pub(super) fn check_stored(answer: &Answer, digest: &Digest) -> Result<(), Fault
     }
 }
 
-/// Whether a refused PUT may have been refused for a place that the registry knows no longer, so that a new one may do.
+/// True if a PUT may have been refused because the upload session no longer exists. A new one may then succeed.
 fn may_be_about_place(fault: &Fault) -> bool {
     let status = fault.refusal().map(|refusal| refusal.status);
     status.is_some_and(|status| (400..500).contains(&status) && !matches!(status, 408 | 429))
 }
 
-/// Whether a refused POST may have been refused for the blob that came with it, so that a plain one may be taken.
+/// True if a POST may have been refused because it contains the blob. A plain POST may then succeed.
 fn may_be_about_form(fault: &Fault) -> bool {
     let status = fault.refusal().map(|refusal| refusal.status);
     matches!(status, Some(400 | 404 | 405 | 411 | 413 | 415 | 416 | 501))

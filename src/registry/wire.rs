@@ -1,4 +1,4 @@
-//! The one place where requests leave and answers arrive, and the rule which hosts may be spoken to without TLS.
+//! The transport that sends requests and receives responses, and the rule for hosts without TLS.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -17,14 +17,14 @@ use crate::domain::{Events, Host, Patience};
 pub(super) use crate::http::authority;
 use crate::http::{Client, HttpError, Unanswered, Watch};
 
-/// The text of an error is read so far.
+/// The most bytes that are read of an error response.
 pub(super) const ERROR_MAX_BYTES: u64 = 64 * 1024;
 
-/// Requests that are under way at once at one host, whatever asks: each holds a connection and the body that comes. A host
-/// that is slow keeps nobody from asking another.
+/// The most concurrent requests to one host. Each uses a connection, and memory for the response. A slow host does not
+/// delay requests to others.
 const REQUESTS_MAX: usize = 8;
 
-/// Connections, and what is known of hosts on the level of connections.
+/// Connections, and the state of hosts at the connection level.
 #[derive(Debug)]
 pub(super) struct Wire {
     http: Client,
@@ -36,21 +36,21 @@ pub(super) struct Wire {
     pub(super) events: Events,
 }
 
-/// The turns at one host: of requests, and among them of those whose bodies are large.
+/// The permits at one host: for requests, and among them for large bodies.
 #[derive(Debug, Clone)]
 struct Turns {
     requests: Arc<Semaphore>,
     large: Arc<Semaphore>,
 }
 
-/// How a host is spoken to.
+/// The scheme of a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Scheme {
     Http,
     Https,
 }
 
-/// An answer with its body, read within its bound.
+/// A response with its body, read within a limit.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) url: Url,
@@ -77,22 +77,22 @@ impl Wire {
         }
     }
 
-    /// A request to be filled in.
+    /// Returns a builder for a request.
     pub(super) fn request(&self, method: Method, url: Url) -> reqwest::RequestBuilder {
         self.http.request(method, url)
     }
 
-    /// Sends `request` once and reads the answer, of whatever status; `limit` bounds the body of a success.
+    /// Sends `request` once and reads the response, whatever its status; `limit` bounds the body of a success.
     pub(super) async fn send(&self, request: Request, limit: u64) -> Result<Answer, Fault> {
         self.open(request).await?.read(limit).await
     }
 
-    /// Sends `request` once and leaves the body of a success to be read; any other body is read as the text of an error.
+    /// Sends `request` once and leaves the body of a success unread. Any other body is read as the text of an error.
     ///
-    /// Every request of this room goes through here, except for large uploads ([`Uploads`]).
+    /// Every request of this module is sent here, except for large uploads ([`Uploads`]).
     pub(super) async fn open(&self, request: Request) -> Result<Opened, Fault> {
         let (method, url) = (request.method().clone(), request.url().clone());
-        // It is never closed, so that there is always a turn to wait for.
+        // The semaphore is never closed, so this always waits for a permit.
         let turn = match self.turns(&url) {
             Some(Turns { requests, large }) => {
                 let permit = requests.acquire_owned().await.ok();
@@ -109,7 +109,7 @@ impl Wire {
         Opened::new(response, &method, url, watch, turn).await
     }
 
-    /// The turns at the host of `url`.
+    /// Returns the permits at the host of `url`.
     fn turns(&self, url: &Url) -> Option<Turns> {
         let mut turns = self.turns.lock().ok()?;
         let of_host = turns.entry(authority(url)).or_insert_with(|| Turns {
@@ -119,7 +119,7 @@ impl Wire {
         Some(of_host.clone())
     }
 
-    /// How `host` is spoken to; `None` for a host of this machine that has not been asked yet.
+    /// Returns the scheme of `host`, or `None` for a host of this machine without a request so far.
     pub(super) fn scheme(&self, host: &Host) -> Option<Scheme> {
         if self.insecure.contains(host) {
             Some(Scheme::Http)
@@ -137,8 +137,9 @@ impl Wire {
         }
     }
 
-    /// SECURITY: whether `from`'s word is enough to go on to `to`: it must be speakable, and a server elsewhere must not
-    /// make us knock at doors of this machine.
+    /// Checks whether `from` may redirect to `to`.
+    ///
+    /// SECURITY: requests to `to` must be allowed, and a remote server must not redirect to this machine.
     pub(super) fn check_hop(&self, from: &Url, to: &Url) -> Result<(), &'static str> {
         let host = authority(to).parse::<Host>();
         let is_named = host.is_ok_and(|host| self.insecure.contains(&host));
@@ -148,7 +149,9 @@ impl Wire {
         self.check_speakable(to)
     }
 
-    /// SECURITY: whether something may be sent to `url` at all: TLS, or a host that may be spoken to without.
+    /// Checks whether requests to `url` are allowed.
+    ///
+    /// SECURITY: they must use TLS, or go to a host that is allowed without.
     pub(super) fn check_speakable(&self, url: &Url) -> Result<(), &'static str> {
         if !url.username().is_empty() || url.password().is_some() {
             return Err("holds a user name or a password");
@@ -177,7 +180,7 @@ impl Scheme {
 }
 
 impl Answer {
-    /// The text of a header, if it is there, not empty, and text.
+    /// Returns the text of a header, if it is present and not empty.
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         let value = self.headers.get(name)?.to_str().ok()?.trim();
         (!value.is_empty()).then_some(value)
@@ -192,7 +195,7 @@ impl Answer {
         )
     }
 
-    /// This answer as the reason of a failure.
+    /// Returns this response as an error.
     pub(super) fn fault(&self) -> Fault {
         Fault::Refused {
             host: authority(&self.url),
@@ -201,7 +204,7 @@ impl Answer {
     }
 }
 
-/// Whether `url` leads to this machine, by any name that a resolver or the system takes for it.
+/// True if `url` points to this machine, by any name that a resolver or the system accepts.
 fn is_here(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
     let address = host.trim_start_matches('[').trim_end_matches(']');
@@ -213,7 +216,8 @@ fn is_here(url: &Url) -> bool {
     name == "localhost" || name.ends_with(".localhost")
 }
 
-/// An address fit to be shown: the query of a storage's address is a signature, that of a realm may be anything.
+/// Returns an address that is safe to print. The query of a storage's address is a signature, and that of a realm may
+/// be anything.
 pub(super) fn shown(url: &Url) -> String {
     format!("{}://{}{}", url.scheme(), authority(url), url.path())
 }

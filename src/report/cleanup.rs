@@ -1,4 +1,4 @@
-//! What a cleanup is told as: its outputs, its part of the summary, its last line.
+//! The report of a cleanup: its outputs, its part of the summary, its last line.
 
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ use crate::domain::Repository;
 use crate::plan::{CleanupStep, LeaveReason, TakeBack};
 
 impl Report<'_> {
-    /// The whole summary.
+    /// Returns the whole summary.
     pub(super) fn cleanup_summary(&self, cleanup: &CleanupReceipt) -> String {
         let mut sections = vec![self.cleanup_headline(cleanup)];
         sections.extend(
@@ -23,7 +23,8 @@ impl Report<'_> {
         sections.join("\n")
     }
 
-    /// The outputs of a cleanup. What remains is handed over after a failure too, with what was not come to.
+    /// Returns the outputs of a cleanup. The remaining tags are reported after a failure too, with the tags not yet
+    /// processed.
     pub(super) fn cleanup_outputs(&self, cleanup: &CleanupReceipt) -> Vec<(&'static str, String)> {
         let remaining: Vec<Value> = self.remaining(cleanup).map(remaining_json).collect();
         vec![
@@ -32,7 +33,7 @@ impl Report<'_> {
         ]
     }
 
-    /// The last line of the log.
+    /// Returns the last line of the log.
     pub(super) fn cleanup_line(&self, cleanup: &CleanupReceipt) -> String {
         let (done, open) = (
             count(cleanup, &CleanupEnd::Done),
@@ -57,7 +58,7 @@ impl Report<'_> {
         }
     }
 
-    /// Result and, where something remains, what to do.
+    /// The result, and the manual steps if tags remain.
     fn cleanup_headline(&self, cleanup: &CleanupReceipt) -> String {
         let mut names = repositories(cleanup).into_iter();
         let first = names.next().map_or(String::new(), |repository| {
@@ -88,7 +89,7 @@ impl Report<'_> {
         text
     }
 
-    /// Every tag, and what became of it.
+    /// Every tag and its result.
     fn cleanup_section(&self, cleanup: &CleanupReceipt) -> Option<String> {
         let several = repositories(cleanup).len() > 1;
         let row = |tag: &CleanupTag| {
@@ -149,7 +150,7 @@ impl Report<'_> {
         }
     }
 
-    /// What still holds what the run wrote, as far as is known.
+    /// Returns the tags that still had the run's digest at the last read.
     fn remaining<'a>(
         &self,
         cleanup: &'a CleanupReceipt,

@@ -1,8 +1,8 @@
-//! Markdown whose cells and spans nothing from outside can leave.
+//! Markdown with cells and spans that outside text cannot break out of.
 
 use crate::domain;
 
-/// A text as inline code, which shows it as it is. Inside a table a `|` would end the cell, so it is escaped.
+/// Returns a text as inline code, shown unchanged. In a table a `|` would end the cell, so it is escaped.
 pub(super) fn code(text: &str) -> String {
     let text = visible(text);
     // SPEC: GitHub Flavored Markdown 6.3: a span ends at a run of backticks as long as the one that began it.
@@ -20,8 +20,7 @@ pub(super) fn code(text: &str) -> String {
     format!("{fence}{pad}{}{pad}{fence}", text.replace('|', "\\|"))
 }
 
-/// A text of ours that may quote others: its own backticks stay code, everything else that Markdown or HTML would act on
-/// is shown as it is.
+/// Escapes a text of ours that may quote others. Its own backticks stay code; all other Markdown and HTML is shown literally.
 pub(super) fn prose(text: &str) -> String {
     let mut shown = String::new();
     for (number, part) in visible(text).split('`').enumerate() {
@@ -49,14 +48,14 @@ pub(super) fn prose(text: &str) -> String {
     shown
 }
 
-/// Whether an address is what `before` and `from` are together, which would be a link without any sign of it.
+/// True if `before` and `from` together begin an address, which GitHub would turn into a link.
 ///
 /// SPEC: GitHub Flavored Markdown 6.9: `www.` and a scheme with `://` begin one; an `@` within does, too.
 fn begins_link(before: &str, from: &str) -> bool {
     from.starts_with("://") || (from.starts_with('.') && before.to_lowercase().ends_with("www"))
 }
 
-/// A fenced block that nothing in `text` can end.
+/// Returns a fenced block that nothing in `text` can end.
 pub(super) fn block(language: &str, text: &str) -> String {
     let longest = text
         .split(|letter| letter != '`')
@@ -68,7 +67,7 @@ pub(super) fn block(language: &str, text: &str) -> String {
     format!("{fence}{language}\n{}\n{fence}\n", lines.join("\n"))
 }
 
-/// A table. The cells are Markdown already.
+/// Returns a table. The cells are already Markdown.
 pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
     let head: Vec<String> = head.iter().map(|cell| (*cell).to_owned()).collect();
@@ -77,7 +76,7 @@ pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     format!("{}{rule}{rows}", line(&head))
 }
 
-/// One line, on which everything can be seen.
+/// Returns one line in which every character is visible.
 fn visible(text: &str) -> String {
     domain::visible(text).replace(['\n', '\t'], " ")
 }

@@ -1,6 +1,6 @@
-//! Words, from what a run found and did: the step's outputs, the job's summary, the last lines of the log.
+//! The texts about a run's findings and actions: the step's outputs, the job's summary, the last lines of the log.
 //!
-//! Pure text. This room knows how things are called in public and refuses to know where the text goes.
+//! Pure text. This room defines the public names, and must not depend on where the text goes.
 
 mod cleanup;
 mod markdown;
@@ -18,40 +18,40 @@ pub use outputs::{OUTPUTS, Output};
 pub use summary::failure_block;
 pub use trace::trace_text;
 
-/// All that is told of a run.
+/// The data of a run's report.
 #[derive(Debug)]
 pub struct Report<'a> {
-    /// What the run found and did.
+    /// The findings and actions of the run.
     pub receipt: &'a Receipt,
-    /// What went wrong, in words, where something did.
+    /// The failure as text, if there was one.
     pub failure: Option<FailureText>,
-    /// What was tried again.
+    /// The operations that were retried.
     pub retries: &'a [RetryText],
-    /// What it was asked to do.
+    /// The command of the run.
     pub command: Command,
-    /// The record, as the next step can use it.
+    /// The path of the record for the next step.
     pub record: &'a str,
 }
 
-/// A failure in words.
+/// A failure as text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FailureText {
-    /// What went wrong, with its causes.
+    /// The failure with its causes.
     pub text: String,
-    /// What to do about it.
+    /// The advice for it.
     pub hint: Option<String>,
 }
 
-/// Something that was tried again.
+/// A retried operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RetryText {
-    /// What.
+    /// The operation.
     pub what: String,
-    /// Why.
+    /// The reason of the retry.
     pub why: String,
 }
 
-/// What became of the index and its tags, in one word.
+/// The result for the index and its tags, in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ResultWord {
     Created,
@@ -86,7 +86,7 @@ impl ResultWord {
     }
 }
 
-/// What a command did when all went well, in one word.
+/// The past tense of a successful command.
 fn past(command: Command) -> &'static str {
     match command {
         Command::Seal => "sealed",
@@ -100,13 +100,13 @@ fn past(command: Command) -> &'static str {
 }
 
 impl Report<'_> {
-    /// The repositories that an index goes to.
+    /// The destinations of an index.
     fn places(&self) -> &[PlaceReceipt] {
         let index = self.receipt.index.as_ref();
         index.map_or(&[], |index| &index.places)
     }
 
-    /// A tag as briefly as it can be named: bare where there is one repository.
+    /// The shortest name of a tag: without repository if there is only one.
     fn tag_text(&self, tag: &FullTag) -> String {
         if self.places().len() > 1 {
             tag.to_string()
@@ -115,13 +115,13 @@ impl Report<'_> {
         }
     }
 
-    /// Whether images were published of which nobody was asked who has signed them.
+    /// True if images were published without a verification of their signatures.
     fn is_unverified(&self) -> bool {
         let is_done = self.failure.is_none() && !self.receipt.planned;
         self.command == Command::Publish && is_done && !self.receipt.verified
     }
 
-    /// The last line of the log, when all went well.
+    /// Returns the last line of the log, after a success.
     #[must_use]
     pub fn closing_line(&self) -> String {
         let receipt = self.receipt;

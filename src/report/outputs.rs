@@ -1,4 +1,4 @@
-//! The step's outputs: a fixed set of names, each a plain text or JSON.
+//! The step's outputs: a fixed set of names, each with a plain text or JSON.
 
 use std::collections::BTreeMap;
 
@@ -14,13 +14,13 @@ use crate::inputs::Command;
 pub struct Output {
     /// Its name, in kebab case.
     pub name: &'static str,
-    /// What it holds, in one sentence.
+    /// Its meaning, in one sentence.
     pub meaning: &'static str,
 }
 
 macro_rules! outputs {
     ($($name:literal: $meaning:literal;)*) => {
-        /// Every output there is, in the order of the README's table.
+        /// Every output, in the order of the README's table.
         pub const OUTPUTS: &[Output] = &[$(Output { name: $name, meaning: $meaning }),*];
     };
 }
@@ -51,7 +51,7 @@ outputs! {
 }
 
 impl Report<'_> {
-    /// The outputs. A run that failed hands over the record alone: a digest that may not be published is none.
+    /// Returns the outputs. After a failure only the record: a digest that may not be published is no output.
     #[must_use]
     pub fn outputs(&self) -> Vec<(&'static str, String)> {
         if let Some(preflight) = &self.receipt.preflight {
@@ -98,7 +98,7 @@ impl Report<'_> {
         outputs
     }
 
-    /// The main subject by every tag and in every repository, by its digest.
+    /// The main subject by every tag, and by its digest in every repository.
     fn references(&self, main: &Subject) -> Vec<String> {
         let tags = given_tags(self.receipt).map(ToString::to_string);
         let places = self.places().iter().map(|place| &place.repository);
@@ -114,7 +114,7 @@ impl Report<'_> {
         tags.chain(digests.map(|image| image.to_string())).collect()
     }
 
-    /// What the run was about: the index, or the first of what was signed or verified.
+    /// The main subject of the run: the index, or the first signed or verified image.
     pub(super) fn main_subject(&self) -> Option<Subject> {
         let receipt = self.receipt;
         let index = receipt.index.as_ref();
@@ -134,7 +134,7 @@ impl Report<'_> {
         signatures.find(|signature| signature.subject == subject)
     }
 
-    /// A command that checks the signature of the main subject elsewhere, with every value quoted for a shell.
+    /// Returns a command that verifies the signature of the main subject elsewhere, with every value quoted for a shell.
     pub(super) fn verify_command(&self) -> Option<String> {
         let signature = self.main_signature()?;
         let (subject, signer) = (&signature.subject, &signature.signer);
@@ -153,7 +153,7 @@ impl Report<'_> {
     }
 }
 
-/// The tags that hold the image; one that holds a newer version does not.
+/// The tags that point to the image, without those that have a newer version.
 fn given_tags(receipt: &Receipt) -> impl Iterator<Item = &FullTag> {
     let tags = receipt.tags.iter().map(|tag| &tag.step);
     let given = tags.filter(|step| step.newer.is_none());
@@ -216,7 +216,7 @@ fn signature_json(signature: &SignatureReceipt) -> Value {
     })
 }
 
-/// Single-quoted for a POSIX shell, whatever it holds; control characters, which could hide something, are dropped.
+/// Quotes any text for a POSIX shell, in single quotes. Control characters, which could hide something, are dropped.
 fn quoted(text: &str) -> String {
     let text: String = text.chars().filter(|letter| !letter.is_control()).collect();
     format!("'{}'", text.replace('\'', r"'\''"))

@@ -1,15 +1,15 @@
-//! What became of each repository, as the summary tells it.
+//! The result for each repository, in the summary.
 
 use super::Report;
 use super::markdown::{code, prose, table};
 use super::summary::{ROWS_SHOWN, folded, short};
 use crate::apply::{PlaceReceipt, PlaceState};
 
-/// So many referrers are shown.
+/// The most referrers in the summary.
 const REFERRERS_SHOWN: usize = 200;
 
 impl Report<'_> {
-    /// What became of each repository, where that is not said by the tags alone.
+    /// The result for each repository, if the tags alone do not state it.
     pub(super) fn places_section(&self) -> Option<String> {
         let places = self.places();
         let is_plain = |place: &PlaceReceipt| {
@@ -33,7 +33,7 @@ impl Report<'_> {
         Some(folded("Repositories", rows.len(), &table))
     }
 
-    /// What a record holds besides the main image, and what became of it.
+    /// The images of a record besides the main image, and their results.
     pub(super) fn others_section(&self) -> Option<String> {
         let others = self.receipt.others.iter();
         let rows: Vec<Vec<String>> = others
@@ -49,7 +49,7 @@ impl Report<'_> {
         (!rows.is_empty()).then(|| folded("With it", rows.len(), &table))
     }
 
-    /// What belongs to the images that were published, and whether it is verified.
+    /// The referrers of the published images, and whether they are verified.
     pub(super) fn referrers_section(&self) -> Option<String> {
         let referrers = &self.receipt.referrers;
         let rows: Vec<Vec<String>> = referrers
@@ -88,7 +88,7 @@ impl Report<'_> {
     }
 }
 
-/// What was copied to a place, manifests first.
+/// The content copied to a repository, manifests first.
 fn brought_text(place: &PlaceReceipt) -> String {
     let manifests = place.brought.iter().map(short);
     let blobs = place

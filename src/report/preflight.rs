@@ -1,4 +1,4 @@
-//! What a look before a build is told as: its outputs, its part of the summary, its last line.
+//! The report of a preflight: its outputs, its part of the summary, its last line.
 
 use serde_json::{Map, Value, json};
 
@@ -11,8 +11,8 @@ use crate::inputs::OnExistingTag;
 use crate::plan::{FoundTag, Held, HeldImage, TagAnswer, Verdict, is_vouched_for};
 
 impl Report<'_> {
-    /// The outputs of a look before a build. What tags hold is handed over after a failure too, and a build is not to be
-    /// begun then, whoever forgets to ask for the outcome of the step.
+    /// Returns the outputs of a preflight. After a failure the state of the tags is reported too, and `proceed` is false.
+    /// Then no build starts, even if the workflow does not check the outcome of the step.
     pub(super) fn preflight_outputs(
         &self,
         preflight: &PreflightReceipt,
@@ -34,7 +34,7 @@ impl Report<'_> {
         outputs
     }
 
-    /// The last line of the log, when nothing stands in the way.
+    /// Returns the last line of the log, if nothing prevents the build.
     pub(super) fn preflight_line(preflight: &PreflightReceipt) -> String {
         let (held, all) = (held(preflight), preflight.found.len());
         match (source(preflight), held) {
@@ -50,7 +50,7 @@ impl Report<'_> {
         }
     }
 
-    /// Result and table.
+    /// The result and the table.
     pub(super) fn preflight_headline(&self, preflight: &PreflightReceipt) -> String {
         let mut names = repositories(preflight)
             .into_iter()
@@ -104,7 +104,7 @@ impl Report<'_> {
     }
 }
 
-/// Each tag by its full name: the word for its state, and the digest that it holds.
+/// The state of each tag and its digest, by full name.
 fn states(preflight: &PreflightReceipt) -> Value {
     let state = |FoundTag { tag, answer }: &FoundTag| {
         let digest = answer.held().map(|held| &held.digest);
@@ -115,7 +115,7 @@ fn states(preflight: &PreflightReceipt) -> Value {
     Value::Object(states)
 }
 
-/// Where it is published already.
+/// The reference under which the image is already published.
 fn source(preflight: &PreflightReceipt) -> Option<ImageReference> {
     let Some(Verdict::Skip(tag, digest)) = &preflight.verdict else {
         return None;
@@ -168,7 +168,7 @@ fn mark(answer: &TagAnswer, preflight: &PreflightReceipt) -> &'static str {
     }
 }
 
-/// Whether it was asked what vouches for it, and nothing does.
+/// True if signatures of it were required, and nothing vouches for it.
 fn is_unvouched(held: &Held, preflight: &PreflightReceipt) -> bool {
     preflight.verdict == Some(Verdict::Unvouched)
         && !is_vouched_for(&held.digest, &preflight.images)

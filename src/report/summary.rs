@@ -1,4 +1,4 @@
-//! The job's summary: what somebody wants to see who opens the run's page, in this order: result, cause, details.
+//! The job's summary, in the order in which a reader of the run's page needs it: result, cause, details.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -11,11 +11,11 @@ use crate::inputs::Command;
 use crate::plan::{Conflict, TagKind};
 use crate::record::TagState;
 
-/// Rows of a table that are shown at once; more go behind a fold.
+/// The most rows of a table that are visible; longer tables are folded.
 pub(super) const ROWS_SHOWN: usize = 40;
 
 impl Report<'_> {
-    /// The summary, in GitHub's Markdown.
+    /// Returns the summary, in GitHub's Markdown.
     #[must_use]
     pub fn summary(&self) -> String {
         if let Some(preflight) = &self.receipt.preflight {
@@ -92,7 +92,8 @@ impl Report<'_> {
 
     pub(super) fn failure_section(&self, failure: &FailureText) -> String {
         let block = failure_block(&failure.text, failure.hint.as_deref());
-        // To look changes nothing, and to say so would look like a part of the failure; what a cleanup changed is in its table.
+        // `verify` and `preflight` change nothing, and a line about that would read like a part of the failure. The
+        // changes of a cleanup are in its table.
         if matches!(
             self.command,
             Command::Verify | Command::Preflight | Command::Cleanup
@@ -102,7 +103,7 @@ impl Report<'_> {
         format!("{block}\n{}\n", prose(&self.changes_text()))
     }
 
-    /// What had changed already when a run failed.
+    /// The changes that were made before a run failed.
     fn changes_text(&self) -> String {
         let receipt = self.receipt;
         let tags: Vec<String> = receipt
@@ -111,7 +112,7 @@ impl Report<'_> {
             .filter(|tag| tag.state == TagState::Written)
             .map(|tag| format!("`{}`", self.tag_text(&tag.step.tag)))
             .collect();
-        // One that is stored in several repositories is one.
+        // A signature in several repositories counts once.
         let made = receipt.signatures.iter();
         let made = made.filter(|signature| signature.origin == Origin::Made);
         let made = made.map(|signature| (&signature.subject.digest, signature.place.format));
@@ -220,7 +221,7 @@ impl Report<'_> {
             1 => "\nand 1 attestation\n".to_owned(),
             count => format!("\nand {count} attestations\n"),
         };
-        // Beside a conflict this is not what the tag holds.
+        // Beside a conflict these are not the platforms under the tag.
         let title = if self.receipt.conflicts.is_empty() {
             "Platforms"
         } else {
@@ -258,7 +259,7 @@ impl Report<'_> {
         (!rows.is_empty()).then(|| folded("Signatures", rows.len(), &table(&head, &rows)))
     }
 
-    /// A digest, with its repository where there are several.
+    /// A digest, with its repository if there are several.
     fn place_text(&self, subject: &Subject) -> String {
         let digest = short(&subject.digest);
         if self.places().len() > 1 {
@@ -299,7 +300,7 @@ impl Report<'_> {
     }
 }
 
-/// An error, its causes and its cure, as a block that stands out.
+/// Returns an error, its causes and its advice as a highlighted block.
 #[must_use]
 pub fn failure_block(text: &str, hint: Option<&str>) -> String {
     let mut block = String::from("> [!CAUTION]\n");
@@ -325,7 +326,7 @@ fn conflict_row(conflict: &Conflict, tag: &str) -> Vec<String> {
     ]
 }
 
-/// What somebody else wrote for which platform, in a cell.
+/// The platforms and digests of an image from elsewhere, in one cell.
 pub(super) fn images_text(images: &[(String, Digest)]) -> String {
     let mut found: Vec<String> = images
         .iter()
@@ -342,7 +343,7 @@ pub(super) fn images_text(images: &[(String, Digest)]) -> String {
     }
 }
 
-/// The start of a digest, as people compare them; the whole one is elsewhere in the summary or the outputs.
+/// The start of a digest, enough to compare. The full digest is elsewhere in the summary or the outputs.
 pub(super) fn short(digest: &Digest) -> String {
     code(&format!(
         "sha256:{}",

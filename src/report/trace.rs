@@ -1,4 +1,4 @@
-//! The last lines of a traced run: what each host was asked, and how much of it had to wait for something else.
+//! The last lines of a traced run: the requests to each host, and how many had to run one after another.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::domain::RequestTrace;
 
-/// Totals of `requests`, a line for all and one for each host.
+/// Returns totals of `requests`: a line for all and one for each host.
 #[must_use]
 pub fn trace_text(requests: &[RequestTrace]) -> String {
     let mut hosts: BTreeMap<&str, (usize, Duration)> = BTreeMap::new();
@@ -37,7 +37,7 @@ fn counted(requests: usize) -> String {
     format!("{requests} request{plural}")
 }
 
-/// The most requests of which no two were under way at once: a run with more connections would not need fewer turns.
+/// The largest set of requests of which no two overlap. More connections would not shorten that sequence.
 fn one_after_another(requests: &[RequestTrace]) -> usize {
     let mut times: Vec<(Duration, Duration)> = requests
         .iter()
@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn totals_are_by_host_and_turns_are_counted() {
-        // Two at once, a long one beside all, and one behind the two.
+        // Two in parallel, a long one beside all, and one after the two.
         let requests = [
             request("b", 0, 100),
             request("a", 10, 20),

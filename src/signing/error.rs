@@ -1,4 +1,4 @@
-//! What can go wrong while signing, or while getting what signing and verifying need: which step, and why.
+//! Errors of signing, and of loading what signing and verifying need: the step and the cause.
 
 use std::error::Error;
 use std::time::Duration;
@@ -6,48 +6,48 @@ use std::time::Duration;
 use super::refusal::Refusal;
 use crate::http::{CertificateProblem, Through, Unanswered};
 
-/// A cause of some other library's type.
+/// A cause of a type from another library.
 pub(super) type Cause = Box<dyn Error + Send + Sync>;
 
-/// Why nothing was signed, or why it is not known whom to trust.
+/// The reason why nothing was signed, or why there is no trust material.
 #[derive(Debug, thiserror::Error)]
 pub enum SigningError {
-    /// The token endpoint gave no identity token.
+    /// The token endpoint returned no identity token.
     #[error("could not get an identity token")]
     Token(#[source] Fault),
-    /// What was given as identity token is none.
+    /// The given identity token cannot be parsed.
     #[error("the identity token cannot be read: {0}")]
     TokenUnreadable(&'static str),
-    /// The identity token that was given is too old to be used, and there is no way to ask for another.
+    /// The given identity token has expired, and no other can be requested.
     #[error("the identity token expired at {expired}")]
     TokenExpired {
-        /// When, in RFC 3339.
+        /// The time of expiry, in RFC 3339.
         expired: String,
     },
-    /// Fulcio gave no certificate.
+    /// Fulcio returned no certificate.
     #[error("could not get a signing certificate")]
     Certificate(#[source] Fault),
-    /// The transparency log took no entry, or did not show it.
+    /// The transparency log accepted no entry, or did not return it.
     #[error("could not record the signature in the transparency log")]
     Log(#[source] Fault),
-    /// The timestamp authority gave no timestamp.
+    /// The timestamp authority returned no timestamp.
     #[error("could not get a timestamp for the signature")]
     Timestamp(#[source] Fault),
-    /// No key pair could be made, or it did not sign.
+    /// No key pair could be made, or signing with it failed.
     #[error("could not make the signature itself")]
     Key(#[source] sigstore_crypto::Error),
-    /// There is no usable trust material or list of services.
+    /// No usable trust material or list of services exists.
     #[error("it is not known whom to trust")]
     Trust(#[source] TrustError),
-    /// What this run produced does not verify, so it is not a signature.
+    /// The signature that this run made does not verify, so it does not count as one.
     #[error("the signature just made does not verify")]
     SelfCheck(#[source] Box<Refusal>),
 }
 
 impl SigningError {
-    /// Whether a service (token endpoint, Fulcio, log, timestamp authority) is out of order, which is what
-    /// `on-signing-failure: warn` covers. A service that says no, trust that cannot be established and a failed check of our
-    /// own work are none.
+    /// True if a service (token endpoint, Fulcio, log, timestamp authority) has an outage, which `on-signing-failure:
+    /// warn` covers. These are not outages: a service that refuses, trust that cannot be established, and a failed
+    /// check of our own signature.
     #[must_use]
     pub fn is_outage(&self) -> bool {
         match self {
@@ -63,7 +63,7 @@ impl SigningError {
         }
     }
 
-    /// The status that the service answered, if it did answer.
+    /// The status of the service's response, if there was one.
     #[must_use]
     pub fn status(&self) -> Option<u16> {
         match self {
@@ -79,13 +79,13 @@ impl SigningError {
         }
     }
 
-    /// The proxy that was to bring the question to the service, where no answer came.
+    /// The proxy that was to forward the request to the service, if no response arrived.
     #[must_use]
     pub fn proxy(&self) -> Option<&Through> {
         self.unanswered()?.1.through.as_ref()
     }
 
-    /// Why the certificate of a service is not accepted, and the address of the service.
+    /// The reason why the certificate of a service is not accepted, and the address of the service.
     #[must_use]
     pub fn certificate(&self) -> Option<(&CertificateProblem, &str)> {
         let (url, unanswered) = self.unanswered()?;
@@ -108,7 +108,7 @@ impl SigningError {
     }
 }
 
-/// Why there is no trusted root, or no list of services to sign with.
+/// The reason why there is no trusted root, or no list of services to sign with.
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
     /// The trusted root cannot be read.
@@ -120,10 +120,10 @@ pub enum TrustError {
     /// The signing config does not name services that can be used together.
     #[error("the signing config cannot be used: {0}")]
     Services(&'static str),
-    /// A service of the signing config has an address that is not used.
+    /// A service of the signing config has an address that this program does not use.
     #[error("the signing config cannot be used")]
     Address(#[source] Fault),
-    /// Trust is loaded for verification only, and something was to be signed.
+    /// Trust was loaded for verification only, but signing was requested.
     #[error("no signing config was loaded")]
     NoServices,
     /// The TUF repository could not be reached and nothing is cached.
@@ -131,98 +131,98 @@ pub enum TrustError {
     Unreachable {
         /// The repository.
         url: String,
-        /// Why it could not be reached.
+        /// The reason why it could not be reached.
         #[source]
         source: sigstore_tuf::Error,
     },
-    /// The TUF repository could not be reached and what is cached has expired or does not verify.
+    /// The TUF repository could not be reached, and the cache has expired or does not verify.
     #[error(
         "the TUF repository `{url}` cannot be reached ({online}), and its cache cannot be used"
     )]
     StaleCache {
         /// The repository.
         url: String,
-        /// Why it could not be reached.
+        /// The reason why it could not be reached.
         online: String,
-        /// Why the cache cannot be used.
+        /// The reason why the cache cannot be used.
         #[source]
         source: sigstore_tuf::Error,
     },
-    /// The TUF repository was reached, and what it serves does not verify.
+    /// The TUF repository was reached, but its metadata does not verify.
     #[error("the TUF repository `{url}` serves metadata that does not verify")]
     Forged {
         /// The repository.
         url: String,
-        /// What does not verify.
+        /// The failed check.
         #[source]
         source: sigstore_tuf::Error,
     },
 }
 
-/// What came of one request to a service. Addresses are shown without their query.
+/// The failure of one request to a service. Addresses are printed without their query.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
-    /// The address is not one that may be asked.
+    /// The address is not allowed for requests.
     #[error("`{url}` is not an https address (plain http is for loopback hosts only)")]
     Address {
         /// The address.
         url: String,
     },
-    /// The service answered, and not with success.
+    /// The service responded, but not with success.
     #[error("`{url}` answered {status}: {message}")]
     Status {
-        /// What was asked.
+        /// The address of the request.
         url: String,
         /// The HTTP status.
         status: u16,
         /// The beginning of the body, or the status in words.
         message: String,
-        /// How long the service asks to be left alone.
+        /// The wait that the service asks for.
         retry_after: Option<Duration>,
     },
-    /// There was no answer, or it broke off.
+    /// No response arrived, or it broke off.
     #[error("no answer from `{url}`")]
     Transport {
-        /// What was asked.
+        /// The address of the request.
         url: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: Unanswered,
     },
-    /// The answer is longer than anything this service has to say.
+    /// The response is longer than any response of this service should be.
     #[error("the answer of `{url}` is longer than {limit} bytes")]
     TooLong {
-        /// What was asked.
+        /// The address of the request.
         url: String,
-        /// The bound.
+        /// The limit.
         limit: usize,
     },
-    /// The answer is not what this service is known to answer.
+    /// The response is not of the format that this service is known to return.
     #[error("the answer of `{url}` cannot be read")]
     Unreadable {
-        /// What was asked.
+        /// The address of the request.
         url: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: Cause,
     },
-    /// The service was not asked: the certificate would have ended before its answer.
+    /// The request was not sent: the certificate would have expired before the response.
     #[error("`{url}` was not asked, since the signing certificate ends within a minute")]
     CertificateEnds {
-        /// What would have been asked.
+        /// The address of the request that was not sent.
         url: String,
     },
-    /// The log took the entry and does not show it yet.
+    /// The log accepted the entry, but does not return it yet.
     #[error("`{url}` does not show the new entry yet")]
     NotYet {
-        /// What was asked.
+        /// The address of the request.
         url: String,
     },
 }
 
 impl Fault {
-    /// Whether the service is out of order: nobody answers, or the answer is 408, 429 or 5xx, or the log does not get round
-    /// to what it took.
+    /// True if the service has an outage. There is no response, the status is 408, 429 or 5xx, or the log has not
+    /// processed an accepted entry.
     #[must_use]
     pub fn is_outage(&self) -> bool {
         match self {
@@ -236,7 +236,7 @@ impl Fault {
         }
     }
 
-    /// The status that was answered, if any.
+    /// The status of the response, if any.
     #[must_use]
     pub fn status(&self) -> Option<u16> {
         match self {

@@ -1,4 +1,4 @@
-//! One request and its bounded answer, and the addresses that may be asked.
+//! One request and its response of limited size, and the addresses that are allowed.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -10,11 +10,11 @@ use super::error::Fault;
 use crate::domain::Events;
 use crate::http::{Client, Unanswered, Watch};
 
-/// No service of Sigstore answers with more than this.
+/// The maximum length of a response from a Sigstore service.
 pub(super) const ANSWER_MAX_BYTES: usize = 1 << 20;
-/// Rekor v2 answers once its entry is integrated, which takes a second or two.
+/// The time limit for a response. Rekor v2 responds once its entry is integrated, which takes a second or two.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-/// How much of an error's body is worth showing.
+/// The length of an error's body that is printed.
 const MESSAGE_MAX_CHARS: usize = 300;
 
 /// The base address of a service: https, or plain http on a loopback host.
@@ -44,7 +44,7 @@ impl Endpoint {
         &self.0
     }
 
-    /// The address of the server alone, if it speaks TLS.
+    /// The address of the server alone, if it uses TLS.
     pub(super) fn origin(&self) -> Option<Url> {
         let mut url = self.0.clone();
         url.set_path("/");
@@ -52,7 +52,7 @@ impl Endpoint {
         (url.scheme() == "https").then_some(url)
     }
 
-    /// The address of `path` under this one; a path of the base itself is kept, a query is not.
+    /// The address of `path` under this one. The base's own path is kept, its query is not.
     pub(super) fn join(&self, path: &str) -> Url {
         let mut url = self.0.clone();
         let base = url.path().trim_end_matches('/').to_owned();
@@ -62,7 +62,7 @@ impl Endpoint {
     }
 }
 
-/// An answer that was read to its end.
+/// A response that was read to its end.
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
@@ -70,7 +70,7 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// This answer as the fault that it is when success was hoped for.
+    /// Converts this response to an error, for a caller that needs success.
     pub(super) fn into_fault(self, url: &Url) -> Fault {
         let said = String::from_utf8_lossy(&self.body);
         let said: String = said.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -99,7 +99,7 @@ impl Answer {
     }
 }
 
-/// Sends `request` to `url` and reads whatever is answered, up to [`ANSWER_MAX_BYTES`].
+/// Sends `request` to `url` and reads any response, up to [`ANSWER_MAX_BYTES`].
 pub(super) async fn exchange(
     http: &Client,
     url: &Url,
@@ -132,7 +132,7 @@ pub(super) async fn exchange(
     })
 }
 
-/// Like [`exchange`], where anything but a 2xx is a fault.
+/// Calls [`exchange`] and treats any status but 2xx as an error.
 pub(super) async fn exchange_ok(
     http: &Client,
     url: &Url,
@@ -147,7 +147,7 @@ pub(super) async fn exchange_ok(
     }
 }
 
-/// An address without its query, which may hold what nobody needs to see.
+/// Returns an address without its query, which may contain what must not be printed.
 pub(super) fn shown(url: &Url) -> String {
     let mut url = url.clone();
     url.set_query(None);

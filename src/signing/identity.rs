@@ -1,16 +1,15 @@
-//! Who a token of GitHub's makes its bearer: the certificate's subject, derived as Fulcio derives it.
+//! Derives the certificate's subject from a token of GitHub, as Fulcio derives it.
 //!
-//! Fulcio's rule (`config/identity/config.yaml`) is `{{ .url }}/{{ .job_workflow_ref }}`, where `url` is
-//! `https://github.com` unless the token has a claim of that name. The public-good instance applies it to the issuer
-//! `https://token.actions.githubusercontent.com` and to enterprises' own issuers below it. The text then passes through
-//! Go's `net/url` on its way into the certificate, which escapes what a URL may not hold: a branch may be called `größe`.
+//! Fulcio's rule (`config/identity/config.yaml`) is `{{ .url }}/{{ .job_workflow_ref }}`; `url` is `https://github.com`
+//! unless the token claims it. The public-good instance applies it to `https://token.actions.githubusercontent.com` and
+//! enterprises' issuers below it. Go's `net/url` then escapes what a URL may not contain, as in a branch `größe`.
 
 use std::fmt::Write as _;
 
 /// Fulcio's default for `url`.
 const GITHUB: &str = "https://github.com";
 
-/// The subject for a token with these claims; none if it is no URL, for which Fulcio gives no certificate either.
+/// The subject for a token with these claims. `None` if it is not a URL: Fulcio issues no certificate for it either.
 pub(super) fn github_subject(url: Option<&str>, job_workflow_ref: &str) -> Option<String> {
     let server = url.unwrap_or(GITHUB);
     let (path, fragment) = match job_workflow_ref.split_once('#') {
@@ -18,14 +17,14 @@ pub(super) fn github_subject(url: Option<&str>, job_workflow_ref: &str) -> Optio
         None => (job_workflow_ref, None),
     };
     let mut subject = format!("{server}/{}", Part::Path.written(path)?);
-    // An empty fragment is forgotten by `net/url`.
+    // `net/url` drops an empty fragment.
     if let Some(fragment) = fragment.filter(|text| !text.is_empty()) {
         let _ = write!(subject, "#{}", Part::Fragment.written(fragment)?);
     }
     Some(subject)
 }
 
-/// The two parts of a URL that a reference can reach into.
+/// The two parts of a URL that a reference can extend into.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Part {
     Path,
@@ -33,8 +32,8 @@ enum Part {
 }
 
 impl Part {
-    /// What `url.Parse` followed by `String` makes of `text`: the text itself if all of it is allowed there, else the
-    /// unescaped text escaped anew.
+    /// Rewrites `text` as `url.Parse` followed by `String` does. The text stays unchanged if all of it is allowed
+    /// there; else it is unescaped and escaped anew.
     fn written(self, text: &str) -> Option<String> {
         let plain = unescape(text.as_bytes())?;
         if text.bytes().all(|byte| self.allows_as_written(byte)) {
@@ -51,12 +50,12 @@ impl Part {
         Some(written)
     }
 
-    /// Go's `validEncoded`: sub-delimiters and brackets may stay if somebody wrote them so.
+    /// Implements Go's `validEncoded`: sub-delimiters and brackets may stay if they were written unescaped.
     fn allows_as_written(self, byte: u8) -> bool {
         matches!(byte, b'!' | b'\'' | b'(' | b')' | b'*' | b'[' | b']' | b'%') || self.leaves(byte)
     }
 
-    /// Go's `shouldEscape`, negated.
+    /// Implements Go's `shouldEscape`, negated.
     fn leaves(self, byte: u8) -> bool {
         let everywhere = byte.is_ascii_alphanumeric()
             || matches!(byte, b'-' | b'_' | b'.' | b'~')
@@ -68,7 +67,7 @@ impl Part {
     }
 }
 
-/// Percent-decoding; none where a percent sign is not followed by two hex digits.
+/// Decodes percent signs; `None` if one is not followed by two hex digits.
 fn unescape(text: &[u8]) -> Option<Vec<u8>> {
     let mut plain = Vec::with_capacity(text.len());
     let mut rest = text;

@@ -1,5 +1,5 @@
-//! Signing: a token, a certificate, a signature, a log entry and a timestamp become a bundle, or a legacy signature, which
-//! is verified before it is given out.
+//! Signing: makes a bundle or a legacy signature from a token, a certificate, a signature, a log entry and a timestamp.
+//! It is verified before it is returned.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -26,14 +26,14 @@ use super::token::{Caller, TokenSource, Tokens};
 use super::trust::Trust;
 use super::verify::{Authentic, Verified, authenticate};
 
-/// How many signatures are made for one subject before giving up, where the log cannot use the ones before.
+/// The maximum number of signatures for one subject, if the log cannot use the earlier ones.
 const SIGNATURES_MAX: u32 = 3;
 
-/// Signs for one run, with one certificate while it lasts.
+/// Signs for one run, with one certificate while it is valid.
 ///
-/// The client must not follow redirects: what it sends holds tokens. Faults are not remembered but from
-/// [`Self::expect`] to [`Self::ready`]: each caller that waits for a certificate asks again when the one before it had
-/// none, so a run ends its other signatures when one fails.
+/// The client must not follow redirects: its requests contain tokens. Errors are kept only from [`Self::expect`] to
+/// [`Self::ready`]. Each caller that waits for a certificate sends a new request if the one before it got none. A run
+/// therefore ends its other signatures when one fails.
 #[derive(Debug)]
 pub struct Keyless {
     trust: Arc<Trust>,
@@ -41,25 +41,25 @@ pub struct Keyless {
     http: Client,
     persistence: Persistence,
     sessions: Arc<Sessions>,
-    /// The certificate that is asked for while other work is done. Nobody asks any longer once this is dropped.
+    /// The request for a certificate that runs beside other work. It is cancelled once this is dropped.
     preparation: Mutex<JoinSet<Result<(), SigningError>>>,
-    /// Told once a certificate is wanted.
+    /// Notified once a certificate is wanted.
     wanted: Arc<Notify>,
-    /// Connections to the services that will be asked, which are opened while the token is waited for.
+    /// Connections to the services of a signature, opened while the token is requested.
     connecting: Mutex<JoinSet<()>>,
 }
 
-/// A signature that verifies.
+/// A verified signature as a bundle.
 #[derive(Debug, Clone)]
 pub struct Signature {
     /// The Sigstore bundle, as JSON.
     pub bundle: Vec<u8>,
-    /// What verifying it found.
+    /// The result of verification.
     pub verified: Verified,
 }
 
 impl Keyless {
-    /// Prepares to sign with the services in `trust`; asks nobody yet.
+    /// Prepares to sign with the services in `trust`; sends no request yet.
     pub fn new(
         trust: Arc<Trust>,
         http: Client,
@@ -87,13 +87,13 @@ impl Keyless {
         })
     }
 
-    /// Who this run is, by its token.
+    /// Returns the identity of this run from its token.
     pub async fn caller(&self) -> Result<Caller, SigningError> {
         self.sessions.caller().await
     }
 
-    /// Begins to ask for the token, for a certificate that will most likely be wanted. A failure is kept for
-    /// [`Self::ready`], so that an outage is waited for once.
+    /// Starts the request for the token of a certificate that will probably be wanted. A failure is kept for
+    /// [`Self::ready`], so that a run waits for an outage only once.
     pub fn expect(&self) {
         let mut preparation = self.preparation();
         if preparation.is_empty() {
@@ -107,8 +107,8 @@ impl Keyless {
         }
     }
 
-    /// Opens a connection to each service that speaks TLS: its handshakes take two round trips, which would stand one after
-    /// the other, as the requests do. Nothing is asked of a service by that, and nothing rests on it.
+    /// Opens a connection to each service that uses TLS. Its handshakes take two round trips, which would run one after
+    /// the other, as the requests do. This sends no request to a service, and nothing relies on it.
     fn connect(&self) {
         let held = self.connecting.lock();
         let mut connecting = held.unwrap_or_else(PoisonError::into_inner);
@@ -121,13 +121,13 @@ impl Keyless {
         }
     }
 
-    /// Begins to ask for the certificate that signing would otherwise wait for.
+    /// Starts the request for the certificate that signing would otherwise wait for.
     pub fn prepare(&self) {
         self.expect();
         self.wanted.notify_one();
     }
 
-    /// Sees to it that there is a certificate.
+    /// Waits for the certificate of this run, and requests one if necessary.
     pub async fn ready(&self) -> Result<(), SigningError> {
         self.wanted.notify_one();
         let mut preparation = std::mem::take(&mut *self.preparation());
@@ -137,7 +137,7 @@ impl Keyless {
         }
     }
 
-    /// Whether the certificate of this run meets `policy`. Asks for the certificate.
+    /// Checks that the certificate of this run meets `policy`. Requests the certificate.
     pub async fn check_certificate(
         &self,
         policy: &Policy,
@@ -146,13 +146,13 @@ impl Keyless {
         Ok(self.sessions.current().await?.check(policy))
     }
 
-    /// Whether nothing is being prepared any more.
+    /// True if no preparation is running any more.
     #[cfg(test)]
     pub(super) fn is_idle(&self) -> bool {
         Arc::strong_count(&self.sessions) == 1
     }
 
-    /// How many connections were opened ahead.
+    /// The number of connections that were opened ahead.
     #[cfg(test)]
     pub(super) fn connections(&self) -> usize {
         self.connecting.lock().unwrap().len()
@@ -163,7 +163,7 @@ impl Keyless {
         held.unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Signs `subject` as a bundle. Many may be signed at once.
+    /// Signs `subject` as a bundle. Several may be signed at once.
     pub async fn sign(&self, subject: &Digest) -> Result<Signature, SigningError> {
         let sign = |session: &Session| Signed::envelope(session, PAYLOAD_TYPE, statement(subject));
         let finish = |witnessed: Witnessed, caller: &Caller| {
@@ -174,7 +174,7 @@ impl Keyless {
         self.make(&self.services.log, sign, finish).await
     }
 
-    /// Signs `subject` in cosign's older format, as an image known as `docker_reference`. Needs a Rekor v1.
+    /// Signs `subject` in cosign's older format, as an image named `docker_reference`. Needs a Rekor v1.
     pub async fn sign_legacy(
         &self,
         subject: &Digest,
@@ -198,8 +198,8 @@ impl Keyless {
         self.make(log, sign, finish).await
     }
 
-    /// Makes a signature: has it signed, recorded and timestamped, and finished, which includes verifying it. Where the log
-    /// cannot use one, another is made.
+    /// Makes a signature: signs, records, timestamps and finishes it, which includes verifying it. If the log cannot
+    /// use a signature, another is made.
     async fn make<T>(
         &self,
         log: &LogService,
@@ -224,8 +224,8 @@ impl Keyless {
         }
     }
 
-    /// Has what was signed in `session` recorded and timestamped. The inner error is the reason why that needs another
-    /// session.
+    /// Records and timestamps what was signed in `session`. The inner error is the reason why another session is
+    /// needed.
     async fn witness(
         &self,
         session: &Session,
@@ -237,7 +237,7 @@ impl Keyless {
             service,
             persistence: &self.persistence,
         };
-        // The timestamp is of the signature alone: it need not wait for the log.
+        // The timestamp is of the signature alone, so it need not wait for the log.
         let (recorded, timestamp) = futures_util::future::try_join(
             log.record(session, &signed),
             self.timestamp(signed.signature()),
@@ -269,7 +269,7 @@ impl Keyless {
     }
 }
 
-/// The signature as a bundle, in JSON.
+/// Writes the signature as a bundle, in JSON.
 fn bundle(witnessed: Witnessed) -> Result<Vec<u8>, Refusal> {
     let certificate = witnessed.certificate;
     let bundle = match witnessed.signed {
@@ -287,7 +287,7 @@ fn bundle(witnessed: Witnessed) -> Result<Vec<u8>, Refusal> {
         .map_err(|source| Refusal::unreadable_bundle(source.into()))
 }
 
-/// What was just made must be ours. Where the token does not tell our subject, the issuer must do.
+/// Checks that a new signature is this run's own. If the token does not determine the subject, the issuer must suffice.
 fn check_ours(authentic: Authentic, caller: &Caller) -> Result<Verified, Refusal> {
     let identity = caller
         .subject

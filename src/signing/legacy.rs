@@ -1,5 +1,6 @@
-//! Cosign's older format: a payload, and the annotations of the layer that holds it. Made from what the services gave, and
-//! read back into a bundle of version 0.1, so that one verifier with one set of checks judges both formats.
+//! Cosign's older format: a payload, and the annotations of the layer that contains it. It is written from the results
+//! of the services. It is read back into a bundle of version 0.1, so that one verifier with one set of checks covers
+//! both formats.
 //!
 //! Source: cosign 2, `pkg/oci/static/options.go`, `pkg/cosign/bundle/rekor.go`.
 
@@ -31,18 +32,18 @@ const CHAIN: &str = "dev.sigstore.cosign/chain";
 const BUNDLE: &str = "dev.sigstore.cosign/bundle";
 const TIMESTAMP: &str = "dev.sigstore.cosign/rfc3161timestamp";
 
-/// A signature in cosign's older format, that verifies.
+/// A verified signature in cosign's older format.
 #[derive(Debug, Clone)]
 pub struct LegacySignature {
-    /// The document that is signed, which is the content of the layer.
+    /// The signed document, which is the content of the layer.
     pub payload: Vec<u8>,
-    /// The annotations of the layer, which hold everything else.
+    /// The annotations of the layer, which contain everything else.
     pub annotations: BTreeMap<String, String>,
-    /// What verifying it found.
+    /// The result of verification.
     pub verified: Verified,
 }
 
-/// The log's word, as cosign keeps it. The order of fields is cosign's.
+/// The log's promise, as cosign stores it. The order of fields is cosign's.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Promise {
@@ -66,7 +67,7 @@ struct Timestamp {
     token: TimestampToken,
 }
 
-/// Verifies that `payload`, with the annotations of its layer, is a signature of `subject` by whom `policy` asks for.
+/// Verifies that `payload`, with the annotations of its layer, is a signature of `subject` that meets `policy`.
 pub fn verify_legacy(
     payload: &[u8],
     annotations: &BTreeMap<String, String>,
@@ -77,7 +78,7 @@ pub fn verify_legacy(
     authenticate_legacy(payload, annotations, subject, trust)?.meeting(policy)
 }
 
-/// Verifies that `payload`, with the annotations of its layer, is a signature of `subject`, by whomever.
+/// Verifies that `payload`, with the annotations of its layer, is a signature of `subject` by any signer.
 pub(super) fn authenticate_legacy(
     payload: &[u8],
     annotations: &BTreeMap<String, String>,
@@ -88,9 +89,9 @@ pub(super) fn authenticate_legacy(
     check_bundle(&bundle(payload, annotations)?, payload, subject, trust)
 }
 
-/// Checks that the annotations of a signature that verifies hold nothing beside it but certificates that are trusted.
+/// Checks that the annotations of a verified signature contain nothing else but trusted certificates.
 ///
-/// SECURITY: nobody has signed the annotations; whoever stores a signature can add to them.
+/// SECURITY: the annotations are not signed; anyone who stores a signature can add to them.
 pub(super) fn check_annotations(
     annotations: &BTreeMap<String, String>,
     trust: &Trust,
@@ -118,19 +119,19 @@ pub(super) fn check_annotations(
     })
 }
 
-/// Whether `text` is these certificates and nothing else, but for the last end of a line.
+/// True if `text` contains these certificates and nothing else; the last line end may be missing.
 fn is_pem(text: &str, certificates: &[DerCertificate]) -> bool {
     let written = pem(certificates);
     text == written || text == written.trim_end()
 }
 
-/// Whether `text` holds what a `T` is read from, and nothing else.
+/// True if `text` contains what a `T` is read from, and nothing else.
 fn is_just<T: Serialize + for<'de> Deserialize<'de>>(text: &str) -> bool {
     let read: serde_json::Result<T> = serde_json::from_str(text);
     read.is_ok_and(|known| surplus(text.as_bytes(), &known).is_none())
 }
 
-/// The annotations that cosign 2 would write.
+/// Writes the annotations that cosign 2 would write.
 pub(super) fn annotations(witnessed: &Witnessed) -> Result<BTreeMap<String, String>, Refusal> {
     let entry = &witnessed.entry;
     let missing = |what: &str| Refusal::unreadable_legacy(format!("the log's entry has no {what}"));
@@ -151,7 +152,7 @@ pub(super) fn annotations(witnessed: &Witnessed) -> Result<BTreeMap<String, Stri
     let mut annotations = BTreeMap::from([
         (SIGNATURE, witnessed.signed.signature().to_base64()),
         (CERTIFICATE, pem([&witnessed.certificate])),
-        // Fulcio ends its answer without a new line, and cosign keeps it so.
+        // Fulcio's response ends without a new line, and cosign stores it unchanged.
         (CHAIN, pem(&witnessed.chain).trim_end().to_owned()),
         (BUNDLE, text(&promise)?),
     ]);
@@ -163,7 +164,8 @@ pub(super) fn annotations(witnessed: &Witnessed) -> Result<BTreeMap<String, Stri
     Ok(owned.map(|(key, value)| (key.to_owned(), value)).collect())
 }
 
-/// A bundle of version 0.1 that says the same. The chain is left out: whom to trust is not for the signer to say.
+/// Converts the signature to an equivalent bundle of version 0.1. The chain is left out: the signer does not decide
+/// which certificates are trusted.
 fn bundle(payload: &[u8], annotations: &BTreeMap<String, String>) -> Result<Bundle, Refusal> {
     let annotation = |name: &str| {
         let text = annotations.get(name).filter(|text| !text.is_empty());
@@ -221,7 +223,7 @@ mod tests {
     use super::super::tests::fixture;
     use super::*;
 
-    /// What cosign 2 wrote, taken apart and put together by us.
+    /// Reads the annotations that cosign 2 wrote, and writes them again.
     #[test]
     fn annotations_are_cosigns_byte_for_byte() {
         let manifest: Value =
@@ -242,7 +244,7 @@ mod tests {
                 timestamp: stamps.first().map(|stamp| stamp.signed_timestamp.clone()),
             };
             assert_eq!(annotations(&witnessed).unwrap(), recorded);
-            // Rekor v2 gives neither, and a signature without them would be refused everywhere.
+            // Rekor v2 returns neither, and every verifier would refuse a signature without them.
             for part in ["promise", "time"] {
                 let mut entry = witnessed.entry.clone();
                 match part {

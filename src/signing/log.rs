@@ -1,4 +1,4 @@
-//! The transparency log: an entry for a signature, made once, and fetched by its id where making it had no visible end.
+//! The transparency log: makes an entry for a signature once, and fetches it by its id if the result was not received.
 
 use std::collections::HashMap;
 
@@ -20,23 +20,23 @@ use super::services::{LogService, LogVersion};
 use super::session::Session;
 use super::signed::Signed;
 
-/// What came of asking the log to take a signature.
+/// The result of the request to record a signature in the log.
 pub(super) enum Recorded {
     /// The entry.
     Entry(Box<TransparencyLogEntry>),
-    /// This signature cannot be used: its certificate is about to end, or the log holds an entry that it does not show.
-    /// Another has to be made; since nothing was published, nothing is lost.
+    /// The signature cannot be used: its certificate is about to expire, or the log has an entry that it does not
+    /// return. Another has to be made. Nothing was published, so nothing is lost.
     Unusable(Fault),
 }
 
-/// What one try to make an entry came to.
+/// The result of one attempt to make an entry.
 enum Try {
     Recorded(Recorded),
     /// The log has the entry, under this id.
     Held(String),
 }
 
-/// A log that takes entries.
+/// A log that accepts entries.
 pub(super) struct Log<'a> {
     pub(super) http: &'a Client,
     pub(super) service: &'a LogService,
@@ -44,14 +44,14 @@ pub(super) struct Log<'a> {
 }
 
 impl Log<'_> {
-    /// Records what was signed in `session`.
+    /// Records in the log what was signed in `session`.
     pub(super) async fn record(
         &self,
         session: &Session,
         signed: &Signed,
     ) -> Result<Recorded, SigningError> {
         let record = "the request for a log entry";
-        // Only Rekor v1 shows entries by their id, so this is the kind of what is fetched, too.
+        // Only Rekor v1 serves entries by their id, so an entry that is fetched is of this kind, too.
         let kind = kind_v1(signed);
         let tried = match self.service.version {
             LogVersion::V1 => {
@@ -83,7 +83,7 @@ impl Log<'_> {
         }
     }
 
-    /// What Rekor v1 is asked to take.
+    /// Makes the entry that Rekor v1 is to record.
     fn proposed_v1(&self, session: &Session, signed: &Signed) -> Result<Value, SigningError> {
         let unwritable = |source: Cause| {
             SigningError::Log(Fault::unreadable(self.service.endpoint.url(), source))
@@ -94,8 +94,8 @@ impl Log<'_> {
                     .map_err(|source| unwritable(source.into()))?;
                 serde_json::to_value(entry).map_err(|source| unwritable(source.into()))
             }
-            // Not the library's: its PEM has the line ends of another system, which a log that keeps it as it came would
-            // hand to verifiers that compare bytes.
+            // The library's entry is not used: its PEM has the line ends of another system. A log that stores it
+            // unchanged would return it to verifiers that compare bytes.
             Signed::Message { signature, .. } => Ok(json!({
                 "apiVersion": "0.0.1",
                 "kind": "hashedrekord",
@@ -128,7 +128,7 @@ impl Log<'_> {
         )
         .await?;
         if answer.status == StatusCode::CONFLICT {
-            // An earlier try took effect and its answer was lost.
+            // An earlier attempt took effect and its response was lost.
             return match held_id(&answer) {
                 Some(id) => Ok(Try::Held(id)),
                 None => Err(answer.into_fault(&url)),
@@ -141,7 +141,7 @@ impl Log<'_> {
         if entry.inclusion_proof.is_some() {
             return Ok(Try::Recorded(Recorded::Entry(Box::new(entry))));
         }
-        // Taken, and not integrated when it was answered.
+        // The entry was accepted, but not integrated when the log responded.
         Ok(Try::Held(id))
     }
 
@@ -158,7 +158,7 @@ impl Log<'_> {
         )
         .await?;
         if answer.status == StatusCode::CONFLICT {
-            // This log shows no single entries: what an earlier try put there cannot be had any more.
+            // This log serves no single entries, so the entry of an earlier attempt cannot be fetched any more.
             return Ok(Try::Recorded(Recorded::Unusable(answer.into_fault(&url))));
         }
         if !answer.status.is_success() {
@@ -207,10 +207,10 @@ fn stale(session: &Session, url: &reqwest::Url) -> Option<Try> {
     (!session.is_fresh()).then(|| Try::Recorded(Recorded::Unusable(ends())))
 }
 
-/// The id of the entry that the log says it holds already. Only the id is taken, never an address to go to.
+/// Reads the id of the entry that the log reports as existing. Only the id is used, never an address for a request.
 pub(super) fn held_id(answer: &Answer) -> Option<String> {
     let is_id = |text: &&str| {
-        // 64 digits of the leaf's hash, after 16 of the tree that it is in.
+        // 64 digits of the leaf's hash, possibly after 16 of the tree that contains it.
         matches!(text.len(), 64 | 80) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
     };
     let location = answer

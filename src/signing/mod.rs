@@ -1,8 +1,8 @@
-//! Sigstore: signs a digest keylessly and says who signed one. It knows how to get a certificate, a log entry and a
-//! timestamp, and what makes a bundle hold. It knows nothing of registries, inputs or Actions: signatures are bytes and annotations.
+//! Sigstore: signs a digest keylessly, and verifies signatures of a digest. This room gets certificates, log entries
+//! and timestamps, and validates bundles. It uses no registry, inputs or Actions: signatures are bytes and annotations.
 //!
-//! Each service is asked by this room's own requests, with bounded answers and retries of their own, so that a step that
-//! is tried again reuses what the steps before it gave. Formats and cryptography are the `sigstore-*` crates'.
+//! This room sends its own requests, with limits on responses and with retries. A step that is retried reuses the
+//! results of earlier steps. Formats and cryptography come from the `sigstore-*` crates.
 
 mod error;
 mod exchange;

@@ -1,4 +1,5 @@
-//! What a legacy signature is over: the JSON document that says which image is signed, byte for byte as cosign 2 writes it.
+//! The payload of a legacy signature: the JSON document that names the signed image, byte for byte as cosign 2 writes
+//! it.
 //!
 //! Source: sigstore, `pkg/signature/payload/payload.go`; the format is containers/image's "simple signing".
 
@@ -8,12 +9,12 @@ use super::refusal::Refusal;
 use super::verify::shown;
 use crate::domain::Digest;
 
-/// What makes such a document a signature of cosign's.
+/// The type that marks such a document as a signature of cosign's.
 const SIGNATURE_TYPE: &str = "cosign container image signature";
-/// No document that signs an image is as long as this.
+/// The maximum length of a document that signs an image.
 const PAYLOAD_MAX_BYTES: usize = 1 << 20;
 
-// A field that is there twice is an error, as two readers could take the one or the other.
+// A field that is there twice is an error, since two readers could use different ones.
 #[derive(Deserialize)]
 struct Document {
     critical: Critical,
@@ -32,8 +33,8 @@ struct Image {
     digest: String,
 }
 
-/// The document that says: the image with this digest, known by this name, is signed. Neither a digest nor the name of a
-/// repository holds anything that JSON would escape.
+/// Writes the document that the image with this digest and this name is signed. A digest or a repository's name
+/// contains nothing that JSON would escape.
 pub(super) fn payload(subject: &Digest, docker_reference: &str) -> Vec<u8> {
     format!(
         r#"{{"critical":{{"identity":{{"docker-reference":"{docker_reference}"}},"image":{{"docker-manifest-digest":"{subject}"}},"type":"{SIGNATURE_TYPE}"}},"optional":null}}"#
@@ -41,8 +42,8 @@ pub(super) fn payload(subject: &Digest, docker_reference: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// Whether `payload` says that `subject` is signed. The name in it is not looked at, as cosign does not: an image that was
-/// copied keeps its signature.
+/// Checks that `payload` states that `subject` is signed. The name in it is not checked, as in cosign: an image that
+/// was copied keeps its signature.
 pub(super) fn check_payload(payload: &[u8], subject: &Digest) -> Result<(), Refusal> {
     if payload.len() > PAYLOAD_MAX_BYTES {
         return Err(Refusal::TooLarge {
@@ -97,7 +98,7 @@ mod tests {
         let other = |refusal: &Refusal| matches!(refusal, Refusal::OtherSubject { .. });
         let none = |refusal: &Refusal| matches!(refusal, Refusal::NotASignature { .. });
         changed("null", r#"{"build":"7"}"#).unwrap();
-        // What is not looked at, as an image that was copied is still signed.
+        // The name is not checked: an image that was copied is still signed.
         changed("ghcr.io/o/r", "elsewhere.example/x").unwrap();
         for (from, to, refused) in [
             ("e3b0", "e3b1", &other as &dyn Fn(&Refusal) -> bool),

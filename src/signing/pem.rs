@@ -1,4 +1,5 @@
-//! Certificates as text: RFC 7468, with the line ends that Go writes, since cosign's formats hold them byte for byte.
+//! Certificates as text: RFC 7468, with the line ends that Go writes, since cosign's formats contain them byte for
+//! byte.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -8,7 +9,7 @@ const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 const END: &str = "-----END CERTIFICATE-----";
 const LINE_CHARS: usize = 64;
 
-/// The certificates, one after the other.
+/// Writes the certificates, one after the other.
 pub(super) fn pem<'a>(certificates: impl IntoIterator<Item = &'a DerCertificate>) -> String {
     let mut text = String::new();
     for certificate in certificates {
@@ -26,7 +27,7 @@ pub(super) fn pem<'a>(certificates: impl IntoIterator<Item = &'a DerCertificate>
     text
 }
 
-/// The first certificate in `text`; none where there is none that can be read.
+/// Returns the first certificate in `text`; `None` if there is none that can be read.
 pub(super) fn first_certificate(text: &str) -> Option<DerCertificate> {
     let (_, from) = text.split_once(BEGIN)?;
     let (encoded, _) = from.split_once(END)?;
@@ -34,7 +35,7 @@ pub(super) fn first_certificate(text: &str) -> Option<DerCertificate> {
     STANDARD.decode(encoded).ok().map(DerCertificate::new)
 }
 
-/// All certificates in `text` that can be read.
+/// Returns all certificates in `text` that can be read.
 pub(super) fn all_certificates(text: &str) -> Vec<DerCertificate> {
     text.split_inclusive(END)
         .filter_map(first_certificate)

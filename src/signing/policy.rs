@@ -1,11 +1,11 @@
-//! Compares what a certificate says, or will say, with what was asked for.
+//! Compares what a certificate states, or will state, with the policy.
 
 use super::refusal::{Refusal, Signer};
 use super::token::Caller;
 use super::verify::Authentic;
 use crate::domain::{GithubClaims, Policy};
 
-/// Whether a signature is by whom it must be.
+/// Checks that a signature meets `policy`.
 pub(super) fn check(policy: &Policy, authentic: &Authentic) -> Result<(), Refusal> {
     let Authentic {
         identity,
@@ -16,8 +16,8 @@ pub(super) fn check(policy: &Policy, authentic: &Authentic) -> Result<(), Refusa
     compare(policy, identity, issuer, github)
 }
 
-/// Whether a certificate for `caller` will meet `policy`. A subject that the token does not tell is taken for one that
-/// does: [`check_certificate`](super::Keyless::check_certificate) reads it from the certificate.
+/// Checks that a certificate for `caller` will meet `policy`. A subject that the token does not determine is assumed to
+/// meet it: [`check_certificate`](super::Keyless::check_certificate) reads it from the certificate.
 pub fn check_caller(policy: &Policy, caller: &Caller) -> Result<(), Refusal> {
     match &caller.subject {
         Some(subject) => compare(policy, subject, &caller.issuer, &caller.github),
@@ -26,7 +26,7 @@ pub fn check_caller(policy: &Policy, caller: &Caller) -> Result<(), Refusal> {
     }
 }
 
-/// Whether a certificate with this subject, issuer and claims meets `policy`.
+/// Checks that a certificate with this subject, issuer and claims meets `policy`.
 pub(super) fn compare(
     policy: &Policy,
     identity: &str,
@@ -87,7 +87,7 @@ mod tests {
         }
     }
 
-    /// The claims of which this one says `text`.
+    /// Makes claims of which this one has the value `text`.
     fn claims(name: &str, text: Option<&str>) -> GithubClaims {
         let mut claims = GithubClaims::default();
         let claim = match name {
@@ -135,7 +135,7 @@ mod tests {
         ] {
             assert!(held(Some(subject), issuer, repository).is_err());
         }
-        // The certificate alone tells its subject: so long only the issuer can be wrong.
+        // Only the certificate states its subject: until then only the issuer can be wrong.
         assert!(held(None, ISSUER, "o/r").is_ok());
         assert!(held(None, "https://other.example", "o/r").is_err());
     }

@@ -1,5 +1,5 @@
-//! Says whether a bundle, whatever it states, was made for the same source: an attestation, or a signature by another
-//! workflow of that repository.
+//! Verifies that a bundle was made for the same source, whatever it states. It may be an attestation, or a signature by
+//! another workflow of that repository.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,17 +14,17 @@ use super::trust::Trust;
 use super::verify::{Authentic, Verified, check_bundle, invalid, read, shown};
 use crate::domain::{Digest, Matcher, Policy};
 
-/// Who may have made what belongs to an image.
+/// The accepted signers of what belongs to an image.
 #[derive(Debug, Clone)]
 pub struct Provenance {
     issuer: Matcher,
-    /// The repositories whose workflows may; none where the certificates of the issuer name no repository.
+    /// The accepted repositories of workflows; empty if the issuer's certificates name no repository.
     repositories: BTreeSet<String>,
-    /// Who else, where there is no repository to go by.
+    /// The accepted identity, if there is no repository to compare.
     identity: Matcher,
 }
 
-/// The part of a statement that is held against what it should be about.
+/// The part of a statement that is compared with its expected subject.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Statement {
@@ -43,8 +43,8 @@ struct Digests {
 }
 
 impl Provenance {
-    /// The issuer and the source repository of `policy`: the repository that it names, else those of the signatures that
-    /// it has let pass.
+    /// Takes the issuer and the source repository from `policy`. If it names no repository, uses those of the
+    /// signatures that met the policy.
     #[must_use]
     pub fn of<'a>(policy: &Policy, passed: impl IntoIterator<Item = &'a Verified>) -> Self {
         let named = policy.github.repository.clone();
@@ -92,8 +92,8 @@ impl Provenance {
     }
 }
 
-/// Verifies that `bundle` states something about `subject`, was made where `provenance` says, and holds nothing else. Returns
-/// who made it, and the type of what it states.
+/// Verifies that `bundle` states something about `subject`, meets `provenance`, and contains nothing else. Returns the
+/// signer, and the type of the statement.
 pub fn verify_statement(
     bytes: &[u8],
     subject: &Digest,
@@ -123,7 +123,7 @@ pub fn verify_statement(
     Ok((made.identity, statement.predicate_type))
 }
 
-/// SECURITY: what is carried as verified holds nothing that whoever stored it could have added.
+/// Checks that a bundle contains only verified content. SECURITY: anyone who stores a bundle could add other content.
 fn check_plain(bytes: &[u8], bundle: &Bundle) -> Result<(), Refusal> {
     let surplus = match (&bundle.verification_material.content, &bundle.content) {
         (VerificationMaterialContent::Certificate(_), SignatureContent::DsseEnvelope(envelope))
@@ -131,15 +131,15 @@ fn check_plain(bytes: &[u8], bundle: &Bundle) -> Result<(), Refusal> {
         {
             surplus(bytes, bundle)
         }
-        // A hint whose key it was says nothing where a certificate holds the key.
+        // A hint about the key has no meaning if a certificate contains the key.
         (VerificationMaterialContent::Certificate(_), _) => Some("keyid".to_owned()),
         _ => Some("verificationMaterial".to_owned()),
     };
     surplus.map_or(Ok(()), |name| Err(Refusal::Surplus { name: shown(&name) }))
 }
 
-/// Verifies that `payload`, with the annotations of its layer, is a signature of `subject` that was made where
-/// `provenance` says, and that the annotations hold nothing else. Returns who made it.
+/// Verifies that `payload`, with the annotations of its layer, is a signature of `subject` that meets `provenance`.
+/// Checks that the annotations contain nothing else. Returns the signer.
 pub fn verify_legacy_origin(
     payload: &[u8],
     annotations: &BTreeMap<String, String>,

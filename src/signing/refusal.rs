@@ -1,87 +1,87 @@
-//! Why something is not the signature that was asked for.
+//! The reasons why content is not the requested signature.
 
 use crate::domain::{Digest, SignatureFormat};
 
 use super::error::Cause;
 
-/// Who signed something, as a certificate that holds says.
+/// The signer of something, from an authentic certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signer {
     /// The certificate's subject.
     pub identity: String,
-    /// The issuer that vouched for it.
+    /// The issuer that authenticated it.
     pub issuer: String,
 }
 
-/// Why something does not count. Callers treat the cases differently: the first is no signature at all, so one looks
-/// further; the others are signatures that say no.
+/// The reason why content is not accepted. Callers treat the cases differently. The first is not a signature at all, so
+/// callers continue with other content. The others are signatures that are refused.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
-    /// It is some other statement (provenance, an SBOM), or no statement. Nothing else of it was looked at.
+    /// The content is another statement (provenance, an SBOM), or no statement. Nothing else of it was checked.
     #[error("it is not a signature but {}", said(predicate.as_deref()))]
     NotASignature {
-        /// What kind of statement it says it is.
+        /// The type that the statement has.
         predicate: Option<String>,
     },
-    /// It is a signature of something else. Whether it holds was not looked at.
+    /// The signature is of other content. Its authenticity was not checked.
     #[error("it signs {}, not `{wanted}`", signed(found.as_ref()))]
     OtherSubject {
-        /// What was asked about.
+        /// The expected digest.
         wanted: Digest,
-        /// What it is about, where that is a single digest.
+        /// The signed digest, if it is a single one.
         found: Option<Digest>,
     },
-    /// It holds, and somebody else made it.
+    /// The signature is authentic, but by another signer.
     #[error(
         "it is by `{}` (issuer `{}`), not by `{}` (issuer `{}`)",
         found.identity, found.issuer, wanted.identity, wanted.issuer
     )]
     IdentityMismatch {
-        /// Who made it.
+        /// The actual signer.
         found: Signer,
-        /// Who should have, as text or pattern.
+        /// The expected signer, as text or pattern.
         wanted: Signer,
     },
-    /// It holds and is by whom it should be, from another workflow run than it should be.
+    /// The signature is authentic and by the expected signer, but from another workflow run than required.
     #[error(
         "its workflow's {claim} is {}, not `{wanted}`",
         found.as_ref().map_or_else(|| "not stated".to_owned(), |found| format!("`{found}`"))
     )]
     GithubClaimMismatch {
-        /// Who made it.
+        /// The signer.
         signer: Signer,
-        /// Which claim: the end of the flag `certificate-github-workflow-…`.
+        /// The claim: the end of the flag `certificate-github-workflow-…`.
         claim: &'static str,
-        /// What was asked for.
+        /// The required value.
         wanted: String,
-        /// What the certificate says.
+        /// The value in the certificate.
         found: Option<String>,
     },
-    /// Its cryptography does not hold, so it says nothing about anybody.
+    /// The signature is not authentic, so it proves nothing about anybody.
     #[error("it does not hold")]
     Invalid {
-        /// Which check failed.
+        /// The failed check.
         #[source]
         source: Box<sigstore_verify::Error>,
     },
-    /// It is longer than any signature; nothing of it was looked at.
+    /// The content is longer than any signature; nothing of it was read.
     #[error("it has {size} bytes, more than any signature")]
     TooLarge {
-        /// How many bytes it has.
+        /// The size in bytes.
         size: u64,
     },
-    /// It holds, and something stands beside it that it does not vouch for.
+    /// The signature is authentic, but something beside it is not covered by it.
     #[error("it holds `{name}`, for which nothing vouches")]
     Surplus {
-        /// The name of that.
+        /// The name of the additional content.
         name: String,
     },
-    /// It is not a signature that can be read.
+    /// The content cannot be parsed as a signature.
     #[error("it cannot be read as {}", form(*.format))]
     Unreadable {
-        /// As what it was read.
+        /// The expected format.
         format: SignatureFormat,
-        /// Why.
+        /// The cause.
         #[source]
         source: Cause,
     },
@@ -102,7 +102,7 @@ impl Refusal {
         }
     }
 
-    /// Who made the signature, where that is certain: only a certificate whose signature holds is believed.
+    /// The signer, if that is certain: only a certificate in an authentic signature is trusted.
     #[must_use]
     pub fn signer(&self) -> Option<&Signer> {
         match self {

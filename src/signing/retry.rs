@@ -1,4 +1,4 @@
-//! What is tried again, how long, and with which waits: the policy for Sigstore's services.
+//! The retry policy for Sigstore's services: which failures are retried, for how long, and with which waits.
 
 use std::error::Error;
 use std::future::Future;
@@ -8,11 +8,11 @@ use crate::domain::{Events, Patience};
 
 use super::error::{Fault, SigningError};
 
-/// A failure that may pass.
+/// A failure that may be temporary.
 pub(super) trait Passing: Error {
-    /// Whether asking again may help.
+    /// True if a retry may help.
     fn may_pass(&self) -> bool;
-    /// How long the service asked to be left alone.
+    /// The wait that the service asked for.
     fn asked_wait(&self) -> Option<Duration>;
 }
 
@@ -20,7 +20,7 @@ impl Passing for Fault {
     fn may_pass(&self) -> bool {
         match self {
             Self::Status { status, .. } => matches!(status, 408 | 429 | 500..=599),
-            // A request that could not even be made will not be made by trying.
+            // A request that could not even be made would fail again.
             Self::Transport { source, .. } => !source.is_lasting(),
             Self::NotYet { .. } => true,
             Self::Address { .. }
@@ -44,7 +44,7 @@ impl Passing for Fault {
 }
 
 impl Passing for SigningError {
-    // Only a certificate is asked for together with something else, a token, which has had its own tries.
+    // Only the request for a certificate includes another one, for a token, which has had its own retries.
     fn may_pass(&self) -> bool {
         matches!(self, Self::Certificate(fault) if fault.may_pass())
     }
@@ -64,7 +64,7 @@ impl Passing for SigningError {
     }
 }
 
-/// Tries again what may pass.
+/// Retries failures that may be temporary.
 #[derive(Debug, Clone)]
 pub(super) struct Persistence {
     patience: Patience,
@@ -73,7 +73,7 @@ pub(super) struct Persistence {
 }
 
 impl Persistence {
-    /// For the services that sign: at least `max_attempts` tries, and at least as long as Sigstore's window.
+    /// Makes the policy for the services that sign: at least `max_attempts` attempts, and at least Sigstore's window.
     pub(super) fn of_signing(patience: Patience, events: &Events) -> Self {
         Self {
             patience,
@@ -82,7 +82,7 @@ impl Persistence {
         }
     }
 
-    /// For what there is a substitute for (the TUF cache): `max_attempts` tries.
+    /// Makes the policy for requests with a substitute (the TUF cache): `max_attempts` attempts.
     pub(super) fn of_transport(patience: Patience, events: &Events) -> Self {
         Self {
             patience,
@@ -91,12 +91,13 @@ impl Persistence {
         }
     }
 
-    /// Who hears of retries.
+    /// The handle that reports retries.
     pub(super) fn events(&self) -> &Events {
         &self.events
     }
 
-    /// Runs `attempt` until it succeeds, fails for good, or patience ends. `what` names it in the line told of each retry.
+    /// Runs `attempt` until it succeeds, fails permanently, or the policy's limits are reached. `what` names it in the
+    /// line for each retry.
     pub(super) async fn run<T, E, F, A>(&self, what: &str, mut attempt: A) -> Result<T, E>
     where
         E: Passing,
@@ -121,7 +122,8 @@ impl Persistence {
         }
     }
 
-    /// Exponential with full jitter (`share` of it, from 0 to 1), or what the service asked for; never over the ceiling.
+    /// Computes the wait: exponential with full jitter (`share` of it, from 0 to 1), or the wait that the service asked
+    /// for. It is never longer than the ceiling.
     fn wait(&self, tries: u32, asked: Option<Duration>, share: f64) -> Duration {
         let doublings = tries.saturating_sub(1).min(16);
         let ceiling = self.patience.max_delay;

@@ -1,4 +1,4 @@
-//! Which services to sign with, out of what a signing config offers.
+//! The selection of the services to sign with from a signing config.
 
 use std::collections::BTreeSet;
 
@@ -8,18 +8,18 @@ use sigstore_trust_root::{ServiceConfiguration, ServiceEndpoint, ServiceSelector
 use super::error::TrustError;
 use super::exchange::Endpoint;
 
-/// One of each kind of service: what a signature of ours is made with.
+/// One service of each kind, for the signatures that this program makes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Services {
     pub(super) certificates: Endpoint,
     /// The log for bundles.
     pub(super) log: LogService,
-    /// The log for legacy signatures, which hold a promise that only Rekor v1 gives; none where no v1 can be used.
+    /// The log for legacy signatures, which contain a promise that only Rekor v1 gives; `None` if no v1 can be used.
     pub(super) legacy_log: Option<LogService>,
     pub(super) timestamps: Option<Endpoint>,
 }
 
-/// A log, and how it is spoken to.
+/// A log and the version of its interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct LogService {
     pub(super) endpoint: Endpoint,
@@ -29,14 +29,14 @@ pub(super) struct LogService {
 /// The two interfaces of Rekor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum LogVersion {
-    /// Says when an entry came in, and shows entries by their id.
+    /// Returns the time of an entry, and serves entries by their id.
     V1,
-    /// Says nothing of time, so that a signature needs a timestamp authority.
+    /// Returns no time, so a signature needs a timestamp authority.
     V2,
 }
 
 impl Services {
-    /// Picks from `config` what is valid now: the newest kind of log, and the first of the rest.
+    /// Selects valid services from `config`: the newest version of log, and the first of each other kind.
     pub(super) fn choose(config: &SigningConfig) -> Result<Self, TrustError> {
         let authority = config.fulcio_url().ok_or(TrustError::Services(
             "it names no valid certificate authority",
@@ -64,7 +64,7 @@ impl Services {
         })
     }
 
-    /// The addresses of the servers that will be asked for a signature and that speak TLS, each once.
+    /// The addresses of the servers that a signature needs and that use TLS, each once.
     pub(super) fn origins(&self) -> BTreeSet<Url> {
         let logs = [Some(&self.log), self.legacy_log.as_ref()];
         let logs = logs.into_iter().flatten().map(|log| &log.endpoint);
@@ -73,7 +73,8 @@ impl Services {
     }
 }
 
-/// A config that names no authority at all wants none; one whose authorities are all out of date is an error.
+/// Selects the timestamp authority. A config that lists no authority needs none; one that lists only invalid ones is an
+/// error.
 fn timestamps(config: &SigningConfig) -> Result<Option<Endpoint>, TrustError> {
     if config.tsa_urls.is_empty() {
         return Ok(None);
@@ -90,7 +91,7 @@ fn timestamps(config: &SigningConfig) -> Result<Option<Endpoint>, TrustError> {
     address(first).map(Some)
 }
 
-/// Whether the use of a single service is what the config asks for. `ALL` means one per operator.
+/// True if a single service is enough for the config. `ALL` means one per operator.
 fn one_is_enough(wanted: &ServiceConfiguration, eligible: &[&ServiceEndpoint]) -> bool {
     #[expect(
         clippy::wildcard_enum_match_arm,
@@ -159,7 +160,7 @@ mod tests {
             services.log,
             expected(LogVersion::V2, "https://log2.example")
         );
-        // What needs a promise takes the log that gives one.
+        // A legacy signature needs a promise, so it uses the log that gives one.
         assert_eq!(
             services.legacy_log,
             Some(expected(LogVersion::V1, "https://log1.example"))

@@ -1,4 +1,4 @@
-//! A key pair and its certificate: what all signatures of a run are made with, while the certificate lives.
+//! A key pair and its certificate, for all signatures of a run while the certificate is valid.
 
 use std::sync::Arc;
 
@@ -18,20 +18,21 @@ use super::retry::Persistence;
 use super::token::{Caller, LEEWAY_SECONDS, Tokens};
 use super::verify::github_claims;
 
-/// An ephemeral key, and what Fulcio says about its holder.
+/// An ephemeral key and its certificate from Fulcio.
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) key: KeyPair,
     pub(super) certificate: DerCertificate,
-    /// Who vouches for the certificate, up to the root, as Fulcio says; nobody believes it for that.
+    /// The chain of the certificate up to the root, as Fulcio sent it. That alone does not make it trusted.
     pub(super) chain: Vec<DerCertificate>,
     pub(super) caller: Caller,
-    /// The certificate's content. Nothing rests on it: what is signed with it is verified.
+    /// The certificate's content. No check relies on it: signatures made with the certificate are verified.
     info: CertificateInfo,
 }
 
 impl Session {
-    /// Makes a key and asks `authority` to certify it. A retry asks for the same key, with a new token where the last one is old.
+    /// Makes a key and requests a certificate for it from `authority`. A retry uses the same key, and a new token if
+    /// the last one is old.
     pub(super) async fn open(
         http: &Client,
         authority: &Endpoint,
@@ -56,12 +57,12 @@ impl Session {
         })
     }
 
-    /// Whether the certificate has enough life left to begin something with it.
+    /// True if the certificate is valid for long enough to begin work with it.
     pub(super) fn is_fresh(&self) -> bool {
         self.info.not_after.as_second() - jiff::Timestamp::now().as_second() > LEEWAY_SECONDS
     }
 
-    /// Whether signatures of this session will meet `policy`.
+    /// Checks that signatures of this session will meet `policy`.
     pub(super) fn check(&self, policy: &Policy) -> Result<(), Refusal> {
         let identity = self.info.identity.as_ref();
         let identity = identity.map(ToString::to_string).unwrap_or_default();
@@ -82,12 +83,12 @@ pub(super) struct Sessions {
     authority: Endpoint,
     tokens: Tokens,
     persistence: Persistence,
-    // Held while a certificate is asked for, so that many who need one ask once.
+    // Locked while a certificate is requested, so that concurrent callers send one request.
     shared: Mutex<Option<Arc<Session>>>,
 }
 
 impl Sessions {
-    /// None is open yet.
+    /// Prepares the sessions; none is open yet.
     pub(super) fn new(
         http: Client,
         authority: Endpoint,
@@ -103,12 +104,12 @@ impl Sessions {
         }
     }
 
-    /// Who this run is, by its token.
+    /// Returns the identity of this run from its token.
     pub(super) async fn caller(&self) -> Result<Caller, SigningError> {
         Ok(self.tokens.fresh().await?.caller)
     }
 
-    /// The session that all share, or a new one where there is none with a while to live.
+    /// Returns the shared session, or a new one if there is none with enough lifetime left.
     pub(super) async fn current(&self) -> Result<Arc<Session>, SigningError> {
         let mut shared = self.shared.lock().await;
         if let Some(session) = shared.as_ref().filter(|session| session.is_fresh()) {
@@ -120,7 +121,7 @@ impl Sessions {
         Ok(session)
     }
 
-    /// Forgets `ended`, unless somebody else has put another in its place.
+    /// Drops `ended`, unless another caller has replaced it.
     pub(super) async fn end(&self, ended: &Arc<Session>) {
         let mut shared = self.shared.lock().await;
         shared.take_if(|session| Arc::ptr_eq(session, ended));
@@ -155,7 +156,7 @@ struct PublicKey {
     content: String,
 }
 
-/// What Fulcio answers when its certificates carry the CT log's timestamp; others would not verify.
+/// The response of Fulcio if its certificates contain the CT log's timestamp; others would not verify.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Response {
@@ -206,7 +207,7 @@ async fn certify(
     Ok((leaf, certificates.collect(), token.caller))
 }
 
-/// The certificates in Fulcio's answer, the leaf first.
+/// Reads the certificates in Fulcio's response, the leaf first.
 pub(super) fn chain(body: &[u8]) -> Result<Vec<DerCertificate>, Cause> {
     let response: Response = serde_json::from_slice(body)?;
     let certificates = response.signed_certificate_embedded_sct.chain.certificates;

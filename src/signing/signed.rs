@@ -1,4 +1,4 @@
-//! What is signed together with its signature, and what the services add to that, whichever the format.
+//! Signed content with its signature, and the additions of the services, for both formats.
 
 use sha2::{Digest as _, Sha256};
 use sigstore_types::{
@@ -9,11 +9,11 @@ use sigstore_types::{
 use super::error::SigningError;
 use super::session::Session;
 
-/// What a session signed.
+/// The content that a session signed.
 pub(super) enum Signed {
-    /// A statement in its envelope, which is what a bundle of ours holds.
+    /// A statement in its envelope; a bundle of this program contains it.
     Envelope(DsseEnvelope),
-    /// Bytes as they are.
+    /// Bytes without an envelope.
     Message {
         /// The bytes.
         payload: Vec<u8>,
@@ -22,7 +22,7 @@ pub(super) enum Signed {
     },
 }
 
-/// A signature, and everybody's word for it.
+/// A signature, with its certificate, log entry and timestamp.
 pub(super) struct Witnessed {
     pub(super) certificate: DerCertificate,
     pub(super) chain: Vec<DerCertificate>,
@@ -60,7 +60,7 @@ impl Signed {
         }
     }
 
-    /// The SHA-256 of what the signature is over.
+    /// The SHA-256 of the signed bytes.
     pub(super) fn hash(&self) -> Sha256Hash {
         match self {
             Self::Envelope(envelope) => hash(&envelope.pae()),
@@ -76,7 +76,7 @@ fn sign(session: &Session, bytes: &[u8]) -> Result<SignatureBytes, SigningError>
         .map_err(SigningError::Key)
 }
 
-/// The SHA-256 of `bytes`, as Sigstore's own types have it.
+/// The SHA-256 of `bytes`, as a type of the Sigstore crates.
 pub(super) fn hash(bytes: &[u8]) -> Sha256Hash {
     Sha256Hash::from(<[u8; 32]>::from(Sha256::digest(bytes)))
 }

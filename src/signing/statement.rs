@@ -1,4 +1,4 @@
-//! The in-toto statement that a container signature is, byte for byte as cosign 3 writes it.
+//! The in-toto statement of a container signature, byte for byte as cosign 3 writes it.
 
 use crate::domain::Digest;
 
@@ -9,7 +9,7 @@ pub(super) const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
 /// The only type of statement that is written and read.
 pub(super) const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
 
-/// The statement that says: the image with this digest is signed.
+/// Writes the statement that the image with this digest is signed.
 pub(super) fn statement(subject: &Digest) -> Vec<u8> {
     format!(
         r#"{{"_type":"{STATEMENT_TYPE}","subject":[{{"digest":{{"sha256":"{}"}},"annotations":{{}}}}],"predicateType":"{SIGN_PREDICATE}","predicate":{{}}}}"#,

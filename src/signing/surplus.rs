@@ -1,10 +1,10 @@
-//! What a signature's document holds beside what verifying it has read: whoever stores a signature can add to it, and
-//! verifiers pass over what they do not know.
+//! Finds content in a signature's document beside what verification has read. Anyone who stores a signature can add to
+//! it, and verifiers ignore what they do not recognise.
 
 use serde::Serialize;
 use serde_json::Value;
 
-/// Fields that are left out when they are empty, which some writers write nevertheless.
+/// Fields that are omitted if they are empty; some writers write them nevertheless.
 const OMITTED: [&str; 6] = [
     "checkpoint",
     "inclusionPromise",
@@ -14,8 +14,8 @@ const OMITTED: [&str; 6] = [
     "rfc3161Timestamps",
 ];
 
-/// The name of the first field of `document` that `known`, which was read from it, does not account for. `None` if there is
-/// none.
+/// Returns the name of the first field of `document` that `known`, its parsed form, does not account for. `None` if
+/// there is none.
 pub(super) fn surplus(document: &[u8], known: &impl Serialize) -> Option<String> {
     let read = || -> serde_json::Result<(Value, Value)> {
         Ok((

@@ -1,4 +1,4 @@
-//! The timestamp authority (RFC 3161): a countersignature that says when a signature was there.
+//! The timestamp authority (RFC 3161): a countersignature with a time at which a signature existed.
 
 use reqwest::header::CONTENT_TYPE;
 use sha2::{Digest as _, Sha256};
@@ -19,10 +19,10 @@ const REQUEST_HEAD: [u8; 24] = [
     0x00, // sha256
     0x04, 0x20, // OCTET STRING, 32 bytes
 ];
-/// `certReq`: the answer is to carry the authority's certificate.
+/// The field `certReq`: the response must contain the authority's certificate.
 const REQUEST_TAIL: [u8; 3] = [0x01, 0x01, 0xff];
 
-/// Asks `authority` to timestamp `signature`.
+/// Requests a timestamp of `signature` from `authority`.
 pub(super) async fn timestamp(
     http: &Client,
     authority: &Endpoint,
@@ -49,14 +49,15 @@ pub(super) async fn timestamp(
     }
 }
 
-// No nonce: it would tell a fresh answer from a replayed one, and nobody can have asked before for a signature made just now.
+// No nonce: it would distinguish a fresh response from a replayed one. Nobody can have sent an earlier request for a
+// signature made just now.
 fn request(signature: &[u8]) -> Vec<u8> {
     let imprint = Sha256::digest(signature);
     [REQUEST_HEAD.as_slice(), imprint.as_slice(), &REQUEST_TAIL].concat()
 }
 
-/// Whether `response` is a `TimeStampResp` whose status is granted, possibly with changes (RFC 3161, 2.4.2).
-/// Whether it is a timestamp of what was asked is seen when the whole signature is verified.
+/// True if `response` is a `TimeStampResp` whose status is granted, possibly with changes (RFC 3161, 2.4.2). The
+/// verification of the whole signature checks that it is a timestamp of this signature.
 pub(super) fn is_granted(response: &[u8]) -> bool {
     let content = |bytes: &[u8]| -> Option<usize> {
         match bytes {

@@ -1,4 +1,4 @@
-//! The identity token: where it comes from, how long it is used, and who it says we are.
+//! The identity token: its source, its lifetime, and the identity in it.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -14,41 +14,41 @@ use super::exchange::{Endpoint, exchange_ok};
 use super::identity::github_subject;
 use super::retry::Persistence;
 
-/// No token is as long as this.
+/// The maximum length of a token.
 const TOKEN_MAX_BYTES: usize = 64 * 1024;
-/// A token with less than this to live is not started with: GitHub's live five minutes.
+/// The minimum remaining lifetime of a token at the start of work: GitHub's tokens live five minutes.
 pub(super) const LEEWAY_SECONDS: i64 = 60;
 
-/// Where the identity token comes from.
+/// The source of the identity token.
 #[derive(Debug, Clone)]
 pub enum TokenSource {
     /// The runner's endpoint: `ACTIONS_ID_TOKEN_REQUEST_URL` and `ACTIONS_ID_TOKEN_REQUEST_TOKEN`.
     GitHub {
-        /// The address, which may hold a query.
+        /// The address, which may contain a query.
         request_url: String,
-        /// What the endpoint wants to see.
+        /// The token that the endpoint requires.
         request_token: Secret,
-        /// Whom the token is to be for.
+        /// The audience of the token.
         audience: String,
     },
-    /// A token that somebody else got.
+    /// A token that was obtained elsewhere.
     Given(Secret),
 }
 
-/// Who this run is, as its certificate will say.
+/// The identity of this run, as its certificate will state it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
     /// The issuer.
     pub issuer: String,
-    /// The subject, where it can be told from the token: GitHub's tokens only.
+    /// The subject, if the token determines it: GitHub's tokens only.
     pub subject: Option<String>,
-    /// What the certificate will say about the workflow run: GitHub's tokens only.
+    /// The claims about the workflow run that the certificate will contain: GitHub's tokens only.
     pub github: GithubClaims,
 }
 
 impl Caller {
-    /// The source that a certificate must name for a signature to count as this run's own: repository and ref, where the
-    /// issuer's certificates carry them.
+    /// The source that a certificate must name for a signature to count as this run's own. It is the repository and the
+    /// ref, if the issuer's certificates contain them.
     #[must_use]
     pub fn source(&self) -> GithubClaims {
         GithubClaims {
@@ -59,11 +59,11 @@ impl Caller {
     }
 }
 
-/// A token and what it says.
+/// A token and its claims.
 #[derive(Debug, Clone)]
 pub(super) struct Token {
     pub(super) text: Secret,
-    /// What Fulcio wants signed as proof that the key is ours.
+    /// The text that Fulcio requires to be signed as proof of the key.
     pub(super) challenge: String,
     pub(super) caller: Caller,
     pub(super) expires: jiff::Timestamp,
@@ -93,7 +93,7 @@ struct Federated {
 }
 
 impl Token {
-    /// Reads the claims. Whether they are true is Fulcio's to find out; a wrong one ends in a certificate that is refused.
+    /// Reads the claims. Fulcio checks whether they are true; a wrong one results in a certificate that is refused.
     pub(super) fn read(text: Secret) -> Result<Self, SigningError> {
         let unreadable = SigningError::TokenUnreadable;
         if text.expose().len() > TOKEN_MAX_BYTES {
@@ -108,7 +108,7 @@ impl Token {
         let claims = URL_SAFE_NO_PAD
             .decode(claims)
             .map_err(|_| unreadable("its claims are not base64url"))?;
-        // What serde would say quotes the claims, and they are not for logs.
+        // An error of serde quotes the claims, which must not be logged.
         let claims: Claims = serde_json::from_slice(&claims)
             .map_err(|_| unreadable("it lacks one of the claims iss, sub and exp"))?;
         #[expect(
@@ -132,7 +132,8 @@ impl Token {
 
 impl Claims {
     fn caller(self) -> Caller {
-        // Sigstore's own issuer passes other issuers' identities on, and Fulcio writes those into the certificate.
+        // Sigstore's own issuer passes on identities of other issuers, and Fulcio writes those issuers into the
+        // certificate.
         let issuer = self
             .federated
             .and_then(|federated| federated.connector_id)
@@ -142,7 +143,7 @@ impl Claims {
             .job_workflow_ref
             .as_deref()
             .and_then(|reference| github_subject(url.as_deref(), reference));
-        // Fulcio writes these of GitHub's tokens alone, whatever another issuer's say.
+        // Fulcio writes these claims for GitHub's tokens only, whatever another issuer's tokens contain.
         let github = subject.as_ref().map(|_| GithubClaims {
             repository: self.repository,
             reference: self.reference,
@@ -158,14 +159,14 @@ impl Claims {
     }
 }
 
-/// Gives out a token that has a while to live, asking for a new one when it must.
+/// Returns a token with enough lifetime left, and requests a new one if necessary.
 #[derive(Debug)]
 pub(super) struct Tokens {
     source: TokenSource,
     http: Client,
     persistence: Persistence,
     events: Events,
-    // Held while asking, so that many who need a token ask once.
+    // Locked during a request, so that concurrent callers send one request.
     kept: Mutex<Option<Token>>,
 }
 
@@ -193,7 +194,7 @@ impl Tokens {
         let token = match &self.source {
             TokenSource::Given(text) => {
                 let token = Token::read(text.clone())?;
-                // A given token cannot be asked for again: it is used to its last second.
+                // A given token cannot be requested again, so it is used to its last second.
                 if token.expires <= jiff::Timestamp::now() {
                     return Err(SigningError::TokenExpired {
                         expired: token.expires.to_string(),
@@ -243,7 +244,7 @@ impl Tokens {
             })
             .await
             .map_err(SigningError::Token)?;
-        // What serde would say may quote the answer, which may be a token.
+        // An error of serde may quote the response, which may be a token.
         let answer: Answer = serde_json::from_slice(&body)
             .map_err(|_| SigningError::Token(Fault::unreadable(&url, "it holds no `value`")))?;
         let token = Secret::new(answer.value);

@@ -1,4 +1,4 @@
-//! Whom to trust, and which services to sign with: given by the user, or the public-good instance's by TUF.
+//! The trusted root and the services to sign with: given by the user, or from the public-good instance by TUF.
 
 use std::path::PathBuf;
 
@@ -14,18 +14,18 @@ use super::retry::Persistence;
 use super::services::Services;
 use super::tuf::Tuf;
 
-/// What the user gave. What is missing comes from the public-good instance.
+/// The material that the user gave. Missing parts come from the public-good instance.
 #[derive(Debug, Clone, Default)]
 pub struct TrustSource {
     /// A trusted root, as JSON.
     pub trusted_root: Option<Vec<u8>>,
     /// A signing config, as JSON.
     pub signing_config: Option<Vec<u8>>,
-    /// Where the TUF metadata is kept between runs.
+    /// The folder that stores the TUF metadata between runs.
     pub cache: Option<PathBuf>,
 }
 
-/// What trust is loaded for.
+/// The purpose that trust is loaded for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
     /// Verifying only: no signing config is read or fetched.
@@ -34,7 +34,7 @@ pub enum Purpose {
     Sign,
 }
 
-/// Keys and certificates to believe, and the services to sign with.
+/// The trusted keys and certificates, and the services to sign with.
 pub struct Trust {
     root: TrustedRoot,
     verifier: Verifier,
@@ -51,7 +51,7 @@ impl std::fmt::Debug for Trust {
 }
 
 impl Trust {
-    /// Loads what `purpose` needs. The network is asked only for what `source` does not give.
+    /// Loads what `purpose` needs. The network is used only for what `source` does not give.
     pub async fn load(
         source: &TrustSource,
         purpose: Purpose,
@@ -108,7 +108,7 @@ impl Trust {
         })
     }
 
-    /// Whether the services can make signatures in the legacy format, which needs a Rekor v1.
+    /// True if the services can make signatures in the legacy format, which needs a Rekor v1.
     #[must_use]
     pub fn can_sign_legacy(&self) -> bool {
         self.services
@@ -116,7 +116,7 @@ impl Trust {
             .is_some_and(|services| services.legacy_log.is_some())
     }
 
-    /// Whether `certificate` is in the chain of an authority that is trusted to issue the certificates of signers.
+    /// True if `certificate` is in the chain of an authority that is trusted to issue the certificates of signers.
     pub(super) fn has(&self, certificate: &DerCertificate) -> bool {
         let authorities = self.root.certificate_authorities.iter();
         let mut trusted = authorities.flat_map(|authority| &authority.cert_chain.certificates);

@@ -1,7 +1,8 @@
-//! The Update Framework: trust material from a repository whose metadata is signed, checked and kept.
+//! The Update Framework: fetches trust material from a repository with signed metadata, verifies it and caches it.
 //!
-//! Offline, the cache counts while it is unexpired, and is verified as the network's answer would be. The trusted root that
-//! the library embeds is never used: it cannot expire, so it cannot be told from an old one. Its TUF root is where trust begins.
+//! Offline, the cache is used while it is unexpired, and is verified like a response from the network. The trusted root
+//! that the library embeds is never used: it cannot expire, so an old one cannot be detected. Trust starts from the
+//! library's TUF root.
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +17,7 @@ use super::error::{Fault, TrustError};
 use super::exchange::{Endpoint, exchange};
 use super::retry::Persistence;
 
-/// One repository, where trust in it begins, and where it is kept.
+/// One repository, the root that its trust starts from, and its cache.
 pub(super) struct Tuf {
     url: String,
     first_root: Vec<u8>,
@@ -62,7 +63,7 @@ impl Tuf {
         }
     }
 
-    /// The named targets, in this order.
+    /// Fetches the named targets, in this order.
     pub(super) async fn targets(&self, names: &[&str]) -> Result<Vec<Vec<u8>>, TrustError> {
         if names.is_empty() {
             return Ok(Vec::new());
@@ -72,7 +73,7 @@ impl Tuf {
             Err(error) => error,
         };
         let url = self.url.clone();
-        // Somebody who answers, and wrongly, is no reason to fall back: it is what these checks are there to notice.
+        // A wrong response is no reason to fall back to the cache: these checks exist to detect it.
         if !matches!(online, Error::Transport { .. }) {
             return Err(TrustError::Forged {
                 url,
@@ -136,7 +137,8 @@ async fn load(mut updater: Updater, names: &[&str]) -> Result<Vec<Vec<u8>>, Erro
     Ok(targets)
 }
 
-/// A repository behind our own client. The library's own makes a client first, which fails where no system roots are.
+/// A repository that uses this program's HTTP client. The library's repository makes a client first, which fails if
+/// there are no system roots.
 struct HttpRepository {
     endpoint: Endpoint,
     http: Client,
@@ -144,7 +146,7 @@ struct HttpRepository {
 }
 
 impl HttpRepository {
-    /// The file, or none where the repository says that there is none; object stores say 403 for that.
+    /// Fetches a file; `None` if the repository reports that it does not exist. Object stores return 403 for that.
     async fn get(&self, path: &str, max_length: u64) -> Result<Option<Vec<u8>>, Error> {
         let url = self.endpoint.join(path);
         let what = format!("the request for `{path}` of the TUF repository");

@@ -1,4 +1,4 @@
-//! Verifying: is this bundle a signature of this digest, by whom, and is that who was asked for? Needs no network.
+//! Verifies that a bundle is a signature of a digest, reads its signer, and checks the policy. Needs no network.
 
 use std::ops::Deref;
 
@@ -16,12 +16,12 @@ use super::statement::{PAYLOAD_TYPE, SIGN_PREDICATE, STATEMENT_TYPE};
 use super::trust::Trust;
 use crate::domain::{GithubClaims, Policy};
 
-/// No bundle that signs an image is as long as this.
+/// The maximum length of a bundle that signs an image.
 const BUNDLE_MAX_BYTES: usize = 1 << 20;
-/// How much of a foreign text is worth showing.
+/// The length of others' text that is printed.
 const SHOWN_MAX_CHARS: usize = 200;
 
-/// A signature that is authentic and meets the policy that was asked for. Verifying makes it and nothing else can.
+/// A signature that is authentic and meets the given policy. Only verification can make it.
 ///
 /// ```compile_fail,E0423
 /// use manifest_seal::signing::{Authentic, Verified};
@@ -33,21 +33,21 @@ const SHOWN_MAX_CHARS: usize = 200;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified(Authentic);
 
-/// A signature that holds, by whomever, and what its certificate and its log entry state.
+/// An authentic signature by any signer, with the statements of its certificate and its log entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Authentic {
     subject: Digest,
-    /// Who signed: the certificate's subject.
+    /// The signer: the certificate's subject.
     pub identity: String,
-    /// The issuer that vouched for the subject.
+    /// The issuer that authenticated the subject.
     pub issuer: String,
-    /// When, in RFC 3339: the earliest of the times that a log or a timestamp authority vouches for.
+    /// The time of signing, in RFC 3339: the earliest time that a log or a timestamp authority attests.
     pub signed_at: String,
-    /// The entry's place in the log.
+    /// The index of the entry in the log.
     pub log_index: Option<u64>,
-    /// The log's address, as the trusted root has it.
+    /// The log's address, from the trusted root.
     pub log: Option<String>,
-    /// What the certificate says about the workflow run.
+    /// The claims of the certificate about the workflow run.
     pub github: GithubClaims,
 }
 
@@ -58,7 +58,7 @@ impl Authentic {
         &self.subject
     }
 
-    /// The same signature as one that counts, if `policy` is met.
+    /// Returns this signature as a verified one, if it meets `policy`.
     pub(super) fn meeting(self, policy: &Policy) -> Result<Verified, Refusal> {
         policies::check(policy, &self)?;
         Ok(Verified(self))
@@ -66,7 +66,7 @@ impl Authentic {
 }
 
 impl Verified {
-    /// A signature of `subject` that nobody made.
+    /// Makes a verified signature of `subject`, for tests.
     #[cfg(test)]
     pub(crate) fn invented(subject: &Digest, identity: &str) -> Self {
         Self(Authentic {
@@ -89,7 +89,7 @@ impl Deref for Verified {
     }
 }
 
-/// Verifies that `bundle` is a signature of `subject` by whom `policy` asks for.
+/// Verifies that `bundle` is a signature of `subject` that meets `policy`.
 pub fn verify(
     bundle: &[u8],
     subject: &Digest,
@@ -99,7 +99,7 @@ pub fn verify(
     authenticate(bundle, subject, trust)?.meeting(policy)
 }
 
-/// Verifies that `bundle` is a signature of `subject`, by whomever.
+/// Verifies that `bundle` is a signature of `subject` by any signer.
 pub(super) fn authenticate(
     bundle: &[u8],
     subject: &Digest,
@@ -111,8 +111,8 @@ pub(super) fn authenticate(
     check_bundle(&bundle, hash, subject, trust)
 }
 
-/// Verifies that `bundle` is a signature over `artifact`, which stands for `subject`, by whomever: chain, certificate
-/// timestamp, log entry, timestamps and signature. Who it is by is looked at afterwards.
+/// Verifies that `bundle` is a signature over `artifact`, which stands for `subject`, by any signer. Checks chain,
+/// certificate timestamp, log entry, timestamps and signature. The signer is checked afterwards.
 pub(super) fn check_bundle<'a>(
     bundle: &Bundle,
     artifact: impl Into<Artifact<'a>>,
@@ -124,7 +124,7 @@ pub(super) fn check_bundle<'a>(
         .verify(artifact, bundle, &VerificationPolicy::any_identity())
         .map_err(invalid)?;
     let missing = |what: &str| invalid(sigstore_verify::Error::InvalidBundle(what.to_owned()));
-    // SECURITY: said once more, so that a laxer default of the library cannot become ours unseen.
+    // SECURITY: checked again, so that a laxer default of the library cannot become ours unnoticed.
     if !(result.certificate_verified() && result.sct_verified() && result.tlog_verified()) {
         return Err(missing("a check was left out"));
     }
@@ -169,7 +169,8 @@ pub(super) fn read(bundle: &[u8]) -> Result<Bundle, Refusal> {
     Ok(bundle)
 }
 
-/// SPEC: only cosign's own predicate makes a statement a signature. An attestation by the right identity is none.
+/// Checks that the statement is a signature of `subject`. SPEC: only cosign's own predicate makes a statement a
+/// signature. An attestation by the right identity is not a signature.
 fn check_statement(bundle: &Bundle, subject: &Digest) -> Result<(), Refusal> {
     let not_a_signature = |predicate| Err(Refusal::NotASignature { predicate });
     let SignatureContent::DsseEnvelope(envelope) = &bundle.content else {
@@ -199,7 +200,7 @@ fn check_statement(bundle: &Bundle, subject: &Digest) -> Result<(), Refusal> {
     }
 }
 
-/// A text of somebody else's, for a message.
+/// Shortens text from others and removes control characters, for a message.
 pub(super) fn shown(text: &str) -> String {
     let visible = text.chars().filter(|each| !each.is_control());
     visible.take(SHOWN_MAX_CHARS).collect()
@@ -219,7 +220,7 @@ fn log_address(entry: &TransparencyLogEntry, trust: &Trust) -> Option<String> {
 
 pub(super) fn github_claims(new: &FulcioCiClaims) -> GithubClaims {
     let old = &new.deprecated_github;
-    // `https://github.com/owner/name`: the host is the issuer's affair.
+    // `https://github.com/owner/name`: the check of the issuer covers the host.
     let repository = || {
         let address = new.source_repository_uri.as_deref()?;
         let (_, path) = address.strip_prefix("https://")?.split_once('/')?;

@@ -1,5 +1,5 @@
-//! What is done for a bundle before it is made: connections to Sigstore are opened while the token is waited for; where a
-//! registry takes no blob with the POST, a place for it is opened while the log is waited for.
+//! Work done for a bundle before it exists. Connections to Sigstore are opened while the run waits for the token. For
+//! registries that take no blob with the POST, an upload session is opened while the run waits for the log.
 
 use std::time::{Duration, Instant};
 
@@ -9,20 +9,20 @@ use crate::support::{Outcome, REPOSITORY, Two, World, until};
 
 const REKOR: &str = "/api/v1/log/entries";
 
-/// A registry as most hosted ones are.
+/// A world whose registry works as most hosted ones do: no referrers API, and no whole blob with the POST.
 fn world() -> World {
     let options = Options::new().referrers(Referrers::TagSchema);
     World::with(options.takes_whole(false))
 }
 
-/// The requests of uploads, without the places.
+/// Returns method and body length of each upload request, without the upload sessions' paths.
 fn uploads(world: &World) -> Vec<String> {
     let requests = world.registry().requests().into_iter();
     let uploads = requests.filter(|request| request.path.contains("/blobs/uploads/"));
     let mut told: Vec<String> = uploads
         .map(|request| format!("{} {}", request.method, request.body_length))
         .collect();
-    // Two of them are under way at once.
+    // Two uploads run concurrently.
     told.sort();
     told
 }
@@ -35,7 +35,7 @@ fn place_that_no_bundle_comes_for_is_taken_back() {
         .fault(Fault::on("POST", REKOR).times(u32::MAX).status(403));
     world.registry().clear_requests();
     world.seal().end_with(1).says(&["transparency log"]);
-    // The empty config, which the POST did not take, and the place.
+    // The uploads are the empty config, which the POST did not take, and the upload session of the bundle.
     assert_eq!(uploads(&world), ["DELETE 0", "POST 0", "POST 2", "PUT 2"]);
     assert_eq!(world.registry().open_uploads(), 0);
     world.sigstore().clear_faults();
@@ -66,14 +66,14 @@ fn run_that_goes_on_unsigned_takes_its_place_back_too() {
     assert_eq!(world.registry().open_uploads(), 0);
 }
 
-/// What is done ahead is done again when it matters.
+/// Work done ahead that failed is done again when it is needed.
 #[test]
 fn trouble_beforehand_is_no_trouble() {
     let of_config = || Fault::on("POST", "*/blobs/uploads/?digest=*");
     let of_place = || Fault::on("POST", "*/blobs/uploads/");
     let put = || Fault::on("PUT", "*/blobs/uploads/*");
     let well = Duration::ZERO;
-    // A place that is lost with its answer is nobody's, and stays open.
+    // An upload session stays open if the response that names it is lost.
     for (faults, lost) in [
         (vec![of_config().status(503)], 0),
         (vec![of_config().lost_response()], 1),
@@ -82,7 +82,7 @@ fn trouble_beforehand_is_no_trouble() {
         (vec![of_config().delay(well), of_place().lost_response()], 1),
         (vec![put().status(503)], 0),
         (vec![put().status(403)], 0),
-        // The first is the config, the second the bundle.
+        // The first PUT uploads the config, the second the bundle.
         (vec![put().delay(well), put().status(403)], 0),
         (vec![put().delay(well), unknown(put())], 0),
     ] {
@@ -101,7 +101,7 @@ fn unknown(on: Trigger) -> Fault {
     on.registry_error(404, "BLOB_UPLOAD_UNKNOWN", "no such upload")
 }
 
-/// When a request was begun and when it was answered, in milliseconds, by the run's own account.
+/// Returns start and end of each matching request in milliseconds, as `trace` reports them.
 fn times(outcome: &Outcome, request: &str) -> Vec<(u64, u64)> {
     let lines = outcome.log.lines().filter(|line| line.contains(request));
     let times = lines.filter_map(|line| {
@@ -130,7 +130,7 @@ fn place_is_open_before_the_log_answers() {
 #[test]
 fn registry_that_hangs_keeps_no_signature_from_another() {
     let two = Two::new();
-    // The images and the index are there already.
+    // The images and the index already exist.
     let create = two.seal().input("command", "create").succeed();
     let digest = create.output("digest");
     let hangs = Fault::on("POST", "*/blobs/uploads/*").times(u32::MAX);
@@ -156,7 +156,7 @@ fn registry_that_hangs_once_is_asked_again_soon() {
     assert_eq!(world.listed(outcome.output("digest")).len(), 1);
 }
 
-/// The places of the requests that open a connection to Sigstore, among all that came there.
+/// The positions of the requests that open a connection to Sigstore, among all requests that Sigstore received.
 fn openings(world: &World) -> Vec<usize> {
     let requests = world.sigstore().requests();
     let numbered = requests.iter().enumerate();
@@ -175,13 +175,13 @@ fn connection_to_sigstore_is_opened_once_and_before_it_is_needed() {
         let requests = world.sigstore().requests();
         let first = requests.iter().position(|one| one.method == "POST");
         assert!(opened[0] < first.unwrap(), "{requests:?}");
-        // It says nothing of who asks.
+        // The opening request carries no credentials and no body.
         let opening = &requests[opened[0]];
         assert_eq!(
             (&opening.authorization, opening.body_length),
             (&Authorization::None, 0)
         );
-        // Who signs nothing opens none.
+        // A run that signs nothing opens no connection to Sigstore.
         world.sigstore().clear_requests();
         world.seal().input("recursive", "true").succeed();
         assert_eq!(openings(&world), [0; 0]);

@@ -1,4 +1,4 @@
-//! What somebody writes who may push to the repository and means no good: it is refused, and reading it ends.
+//! Hostile manifests by somebody with push permission: each is refused, and reading them terminates.
 
 use sandbox::{Kind, Options, Referrers};
 use serde_json::{Value, json};
@@ -8,13 +8,13 @@ use crate::support::{REPOSITORY, World};
 pub(crate) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
-/// A descriptor of what the registry has under `digest`.
+/// Returns a descriptor of the manifest that the registry has under `digest`.
 pub(crate) fn descriptor(world: &World, digest: &str) -> Value {
     let (media_type, bytes) = world.registry().manifest(REPOSITORY, digest).unwrap();
     json!({"mediaType": media_type, "digest": digest, "size": bytes.len()})
 }
 
-/// The same for a child of an index, for linux on `architecture`.
+/// Returns a descriptor of a child of an index, for linux on `architecture`.
 pub(crate) fn child(world: &World, digest: &str, architecture: &str) -> Value {
     let mut child = descriptor(world, digest);
     child["platform"] = json!({"os": "linux", "architecture": architecture});
@@ -44,7 +44,7 @@ pub(crate) fn push_image(world: &World, config: &str) -> String {
     registry.push_raw(REPOSITORY, None, MANIFEST, image.to_string().as_bytes())
 }
 
-/// The index of the world's images, as another tool would write it.
+/// The index of the world's images, as another tool writes it.
 fn whole(world: &World) -> Value {
     index_of(&[
         child(world, &world.amd64.digest, "amd64"),
@@ -52,7 +52,7 @@ fn whole(world: &World) -> Value {
     ])
 }
 
-/// Another build for linux/amd64, by somebody else.
+/// Pushes another build for linux/amd64 by somebody else, and returns its descriptor.
 fn foreign(world: &World) -> Value {
     let image = world
         .registry()
@@ -60,8 +60,8 @@ fn foreign(world: &World) -> Value {
     child(world, &image.digest, "amd64")
 }
 
-/// Whoever wants the world's images under a tag that holds `index` is told that it holds something else, or that what
-/// it holds cannot be known.
+/// Asserts that `create` does not accept `index` under the tag as an index of the world's images. It reports a conflict, or
+/// that the content cannot be determined.
 fn is_not_the_same(world: &World, index: &str) {
     push(world, Some("v1"), index);
     let outcome = world.create().run();
@@ -102,7 +102,7 @@ fn index_that_others_read_otherwise_is_not_the_same() {
     push(&world, Some("v1"), &same);
     world.create().succeed();
     let foreign = foreign(&world);
-    // Go's readers take a name in any case, and the last of several.
+    // Go's JSON decoder matches field names in any case and takes the last of several.
     for name in ["Manifests", "MANIFESTS", "manife\u{17f}ts"] {
         let added = format!(",\"{name}\":[{foreign}]}}");
         let index = same.strip_suffix('}').unwrap().to_owned() + &added;
@@ -271,7 +271,7 @@ fn child_is_signed_as_what_the_registry_has() {
     assert_eq!(subject, descriptor(&world, &world.amd64.digest));
 }
 
-/// An image whose config names this platform.
+/// Pushes an image whose config names this platform.
 fn image_for(world: &World, platform: &Value) -> String {
     let registry = world.registry();
     let text = platform.to_string();

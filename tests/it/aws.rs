@@ -1,4 +1,4 @@
-//! Logins to Amazon's registries by the keys of the AWS environment.
+//! Logins to Amazon's registries with the keys of the AWS environment.
 
 use sandbox::{Fault, Options, Service};
 use serde_json::json;
@@ -29,7 +29,7 @@ fn aws_is_asked_once_and_only_where_nobody_else_has_a_login() {
         docker_config(create(), &config).succeed();
         assert_eq!(hosted.asked_aws(), 0, "{service:?}");
 
-        // What the helper would do is what is done here.
+        // The run itself does what Docker's credential helper would do.
         for config in [
             json!({"credHelpers": {host: "ecr-login"}}),
             json!({"auths": {host: {}}, "credsStore": "ecr-login"}),
@@ -39,7 +39,7 @@ fn aws_is_asked_once_and_only_where_nobody_else_has_a_login() {
             assert_eq!(hosted.asked_aws(), 1, "{service:?}");
         }
     }
-    // Another registry's challenge is not answered by AWS.
+    // AWS is not contacted for another registry's challenge.
     let hosted = Hosted::new(Service::Quay);
     let endpoint = hosted.registry().url();
     let nobody = aws(hosted.anonymous(hosted.world.create()));
@@ -72,7 +72,7 @@ fn aws_that_says_no_is_told_of_with_the_permission_that_is_missing() {
         assert_eq!(denied.asked_aws(), 1, "it is no use to ask again");
         kept_secret(&outcome);
 
-        // An old session: the keys are right, its token is not.
+        // An expired session: the keys are right, the session token is not.
         let hosted = Hosted::new(service);
         let old = hosted.logged_in(hosted.world.create());
         let outcome = old.env("AWS_SESSION_TOKEN", "old").end_with(1);
@@ -84,7 +84,7 @@ fn aws_that_says_no_is_told_of_with_the_permission_that_is_missing() {
         let outcome = other.env("AWS_SECRET_ACCESS_KEY", "other").end_with(1);
         outcome.says(&["does not match the signature you provided"]);
 
-        // A bad minute of AWS's passes.
+        // Throttling by AWS is temporary: the request is retried.
         let hosted = Hosted::new(service);
         let throttled = r#"{"__type":"ThrottlingException","message":"Rate exceeded"}"#;
         hosted

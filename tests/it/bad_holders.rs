@@ -1,5 +1,5 @@
-//! Tags that hold what is no manifest, put there by somebody who may push: such a fixed tag is a conflict that is told, such
-//! a moving tag moves. What a registry did not say stays unknown.
+//! Tags that contain something other than a manifest, pushed by somebody with push permission. A fixed tag of this kind is a
+//! reported conflict. A moving tag moves. Content that the registry did not return stays unknown.
 
 use sandbox::Fault;
 use serde_json::json;
@@ -10,7 +10,7 @@ use crate::support::{Action, Outcome, REPOSITORY, UNREAD, World, cleanup};
 
 const TOO_LONG_BYTES: usize = 5 << 20;
 
-/// What somebody has put under a tag: the media type, the bytes, and what is said of them.
+/// The content that somebody pushed under a tag: its media type, its bytes, and the text of the message about it.
 struct Holder {
     media_type: &'static str,
     bytes: Vec<u8>,
@@ -64,7 +64,7 @@ fn holders(world: &World) -> Vec<Holder> {
     ]
 }
 
-/// Puts `holder` under `tags`. Returns its digest.
+/// Pushes `holder` under `tags`. Returns its digest.
 fn put(world: &World, holder: &Holder, tags: &[&str]) -> String {
     let registry = world.registry();
     let push =
@@ -72,7 +72,7 @@ fn put(world: &World, holder: &Holder, tags: &[&str]) -> String {
     tags.iter().map(push).next_back().unwrap()
 }
 
-/// Every command that writes to tags, for the tag `v1`.
+/// Returns every command that writes tags, each for the tag `v1`.
 fn commands(world: &World) -> Vec<Action> {
     let image = world.at(&world.arm64.digest);
     let publish = Action::new("publish").input("source", image);
@@ -138,7 +138,7 @@ fn moving_tag_that_holds_no_manifest_moves_with_a_warning() {
                 action.record()["images"][0]["tags"][1]["before"],
                 json!(digest)
             );
-            // Nobody can be given it back, and nothing of it is lost.
+            // Cleanup cannot restore such content under the tag. Its manifest stays in the registry.
             let action = action.input("source", "");
             let cleaned = cleanup(&action).succeed();
             assert_eq!(remaining(&cleaned).keys().collect::<Vec<_>>(), ["latest"]);

@@ -1,5 +1,6 @@
-//! Tags for what belongs to an image (`sha256-…`, `.sig`, `.att`, `.sbom`) that hold what is no list of it. Whoever may push can
-//! put that there: it is read, warned of and passed over. What a registry did not say stays unknown.
+//! The referrers tag and the digest tags of an image (`sha256-…`, `.sig`, `.att`, `.sbom`) with content that is no list.
+//! Anybody with push permission can write it: it is read, skipped and reported as a warning. A list that the registry did not
+//! return stays unknown.
 
 use sandbox::{Fault, Options, Referrers, Registry};
 use serde_json::json;
@@ -8,7 +9,7 @@ use crate::attack::{INDEX, MANIFEST, descriptor};
 use crate::support::{Outcome, Pipeline, REPOSITORY, TARGET, UNREAD, World, target};
 use crate::verify::unsigned;
 
-/// What is under such a tag: the media type and the bytes.
+/// The content under such a tag: the media type and the bytes.
 struct Junk {
     name: &'static str,
     media_type: &'static str,
@@ -17,7 +18,7 @@ struct Junk {
 
 const TOO_LONG_BYTES: usize = 5 << 20;
 
-/// Everything that is no list of signatures, and but for the index no list of referrers.
+/// Returns content that is no list of signatures. Except for the index, it is no list of referrers either.
 fn junk(registry: &Registry, repository: &str) -> Vec<Junk> {
     let config = registry.push_blob(repository, b"{}");
     let image = json!({"schemaVersion": 2, "mediaType": MANIFEST, "layers": [],
@@ -39,7 +40,7 @@ fn junk(registry: &Registry, repository: &str) -> Vec<Junk> {
 }
 
 impl Junk {
-    /// Whether it is wrong in the place that ends in `suffix`: an index without entries is an empty list of referrers.
+    /// Reports whether it is wrong under the tag that ends in `suffix`. An index without entries is an empty list of referrers.
     fn is_wrong(&self, suffix: &str) -> bool {
         !(suffix.is_empty() && self.name == "an index")
     }
@@ -57,7 +58,7 @@ fn tag(digest: &str, suffix: &str) -> String {
     format!("{}{suffix}", digest.replace(':', "-"))
 }
 
-/// Asks for one warning that names the tag and what it holds, and is no longer than a line can be.
+/// Asserts that one warning names the tag and its digest, and that the warning is shorter than 2000 bytes.
 fn warns_once(outcome: &Outcome, what: &str, tag: &str, held: &str) {
     let lines = outcome.log.lines();
     let warned: Vec<&str> = lines
@@ -67,7 +68,7 @@ fn warns_once(outcome: &Outcome, what: &str, tag: &str, held: &str) {
     assert!(warned[0].len() < 2000, "{what}: {}", warned[0]);
 }
 
-/// Asks for the cure that there is, and for none that cannot help.
+/// Asserts that the hint says to remove the tag by hand. No message may suggest another run, which cannot help.
 fn says_to_remove_it(outcome: &Outcome, what: &str, tag: &str) {
     let hint = outcome.log.lines().find(|line| line.contains("hint"));
     let hint = hint.unwrap_or_else(|| panic!("{what}: {}", outcome.log));
@@ -97,7 +98,7 @@ fn it_keeps_nobody_from_signing() {
                 warns_once(&seen, &what, &tag, &held);
                 refused.says(&[&tag, &held]);
             }
-            // The format that must be written there cannot be.
+            // A signature of the older format must be written under this tag, and cannot be.
             if suffix == ".sig" {
                 for format in ["legacy", "both"] {
                     let seal = world.seal().input("signature-format", format);
@@ -117,7 +118,7 @@ fn it_keeps_nobody_from_signing() {
     }
 }
 
-/// Without an API the list is under the tag, and a bundle must be written there.
+/// Without the referrers API a bundle must be listed under the referrers tag.
 #[test]
 fn where_the_list_must_be_written_it_is_an_error() {
     let world = World::with(Options::new().referrers(Referrers::TagSchema));
@@ -138,10 +139,10 @@ fn where_the_list_must_be_written_it_is_an_error() {
     assert_eq!(world.sigstore().entries(), 0);
 }
 
-/// Every place where something that belongs to an image can be.
+/// The suffixes of all tags that contain referrers or signatures of an image.
 const PLACES: [&str; 4] = ["", ".sig", ".att", ".sbom"];
 
-/// A signed image, and what belongs to it.
+/// Returns a signed image and its referrers.
 fn built() -> (Pipeline, String, Vec<String>) {
     let pipeline = Pipeline::new();
     let (_, index) = pipeline.build();
@@ -149,7 +150,7 @@ fn built() -> (Pipeline, String, Vec<String>) {
     (pipeline, index, ours)
 }
 
-/// Publishes to an empty registry, and once more.
+/// Publishes to an empty registry, then publishes again.
 fn publish_twice(pipeline: &mut Pipeline, index: &str, referrers: &str) -> [Outcome; 2] {
     pipeline.target = target(Referrers::Api);
     let publish = pipeline.checked(&pipeline.world.at(index));
@@ -169,12 +170,12 @@ fn it_is_left_out_of_what_is_published() {
                 let runs = publish_twice(&mut pipeline, &index, referrers);
                 assert!(pipeline.target.tags(TARGET).contains_key("v1"), "{what}");
                 let is_there = |digest: &str| pipeline.target.manifest(TARGET, digest).is_some();
-                // What belongs to the image besides arrives.
+                // The image's other referrers are copied.
                 assert!(ours.iter().all(|digest| is_there(digest)), "{what}");
                 for published in runs {
                     assert_eq!(published.output("verified"), "true", "{what}");
                     if junk.is_wrong(suffix) && !is_carried(&junk, suffix, referrers) {
-                        // What is only left behind is named by its tag.
+                        // Content that is merely left out is named by its tag.
                         let is_read = referrers == "all" || ["", ".sig"].contains(&suffix);
                         let is_named = is_read && (suffix.is_empty() || junk.is_no_manifest());
                         warns_once(&published, &what, &tag, if is_named { &held } else { "" });
@@ -186,12 +187,12 @@ fn it_is_left_out_of_what_is_published() {
     }
 }
 
-/// A manifest under a tag of cosign's is carried with everything else, whatever it is.
+/// True if the content is copied. With `referrers: all`, a manifest under one of cosign's tags is copied, whatever it contains.
 fn is_carried(junk: &Junk, suffix: &str, referrers: &str) -> bool {
     referrers == "all" && !suffix.is_empty() && !junk.is_no_manifest()
 }
 
-/// What refers to what refers to what: whoever may push can go on for ever.
+/// A chain of referrers of referrers: somebody with push permission can extend it without end.
 #[test]
 fn long_chain_of_referrers_is_left_out_from_where_it_is_too_deep() {
     const DEPTH: usize = 8;
@@ -215,11 +216,11 @@ fn long_chain_of_referrers_is_left_out_from_where_it_is_too_deep() {
         assert!((2..DEPTH).contains(&arrived), "{arrived}");
         warns_once(&published, "deep", &chain[arrived - 1], "");
     }
-    // Nothing of it is verified, and so nothing goes along.
+    // Nothing in the chain is verified, so nothing of it is copied.
     publish_twice(&mut pipeline, &index, "verified");
 }
 
-/// A manifest like those under cosign's tags, with one layer of this type.
+/// Pushes a manifest like those under cosign's tags, with one layer of this type.
 fn push_tag(registry: &Registry, repository: &str, tag: &str, layer: &str, text: &str) -> String {
     let config = registry.push_blob(repository, b"{}");
     let blob = registry.push_blob(repository, text.as_bytes());
@@ -236,7 +237,7 @@ fn push_tag(registry: &Registry, repository: &str, tag: &str, layer: &str, text:
 
 const ENVELOPE: &str = "application/vnd.dsse.envelope.v1+json";
 
-/// Neither what the destination holds nor what the source does is ours.
+/// Neither the content at the destination nor the content at the source is signed by this workflow.
 #[test]
 fn what_cannot_be_merged_with_what_nobody_vouches_for_is_left_as_it_is() {
     for suffix in [".sig", ".att", ".sbom"] {
@@ -257,7 +258,7 @@ fn what_cannot_be_merged_with_what_nobody_vouches_for_is_left_as_it_is() {
             warns_once(&published, &what, &tag, "");
             assert_eq!(pipeline.target.tags(TARGET)[&tag], held, "{what}");
         }
-        // And the other way about: the destination has a list, and the source none that is like it.
+        // The reverse: the destination has a list, and the source has content that cannot be merged with it.
         let held = push_tag(&pipeline.target, TARGET, &tag, ENVELOPE, "good");
         for junk in junk(pipeline.world.registry(), REPOSITORY) {
             let what = format!("{} under {suffix:?}, at the source", junk.name);
@@ -269,7 +270,7 @@ fn what_cannot_be_merged_with_what_nobody_vouches_for_is_left_as_it_is() {
     }
 }
 
-/// A verified signature must arrive: it is not left out with a warning.
+/// A verified signature must be copied: it is not left out with a warning.
 #[test]
 fn junk_where_a_verified_signature_must_go_is_an_error() {
     let (pipeline, index, _) = built();
@@ -296,7 +297,7 @@ fn junk_where_a_verified_signature_must_go_is_an_error() {
     }
 }
 
-/// What was not read may be what counts.
+/// A list that was not read may contain the signature that counts.
 #[test]
 fn list_that_was_not_read_stays_unknown() {
     for suffix in PLACES {

@@ -1,13 +1,13 @@
-//! Who may import whom. The table is the rule; the code is scanned for `crate::…` and `super::super::…` paths.
+//! The import rules between the rooms. The table is the rule; the code is scanned for `crate::…` and `super::super::…` paths.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Each room with the rooms that it may see. `run.rs`, `lib.rs`, `main.rs`, `failure.rs` and `hints.rs` see every room.
+/// Each room with the rooms that it may import. `run.rs`, `lib.rs`, `main.rs`, `failure.rs` and `hints.rs` import every room.
 const MAY_SEE: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("inputs", &["domain"]),
-    // `signing` for one thing: a signature that was verified, which vouches for its subject.
+    // `signing` for one type: a verified signature, which vouches for its subject.
     ("plan", &["domain", "inputs", "record", "signing"]),
     ("http", &["domain"]),
     ("registry", &["domain", "http"]),
@@ -23,7 +23,7 @@ const MAY_SEE: &[(&str, &[&str])] = &[
     ),
     ("report", &["domain", "inputs", "plan", "record", "apply"]),
     ("actions", &["domain"]),
-    // It is there in tests alone, and knows whatever reads text.
+    // This room exists in tests alone, and imports every room that parses text.
     (
         "fuzz",
         &[
@@ -42,7 +42,7 @@ fn rooms_see_only_what_the_table_allows() {
             !files.is_empty(),
             "the table has a room `{room}`, the tree has not"
         );
-        // Tests set up for themselves what `run.rs` does for the program.
+        // Tests set up for themselves what `run.rs` sets up for the program.
         let own = files
             .into_iter()
             .filter(|file| !file.iter().any(|part| part == "tests"));
@@ -82,7 +82,7 @@ fn the_scan_sees_what_it_must() {
     );
 }
 
-/// The rooms named behind `crate::`, in code and in links of the documentation alike.
+/// Returns the rooms named after `crate::`, in code and in links of the documentation.
 fn rooms_seen(text: &str) -> Vec<String> {
     let word = |text: &str| -> String {
         text.chars()
@@ -102,7 +102,7 @@ fn rooms_seen(text: &str) -> Vec<String> {
     rooms
 }
 
-/// The Rust files below a folder.
+/// Returns the Rust files below a folder.
 pub(crate) fn files_of(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {

@@ -1,4 +1,4 @@
-//! How much a run asks of a registry: services limit requests, and each costs time.
+//! Limits on the number of requests of a run: services limit requests, and each costs time.
 
 use std::time::Duration;
 
@@ -6,7 +6,8 @@ use sandbox::{Fault, Kind, Options, Referrers, Registry};
 
 use crate::support::{Action, REPOSITORY, World};
 
-/// How many requests the registry was sent by `action`; what Sigstore was sent (token, certificate, log) is not counted.
+/// Counts the requests that `action` sends to the registry. Requests for tokens are not counted, nor are those to Sigstore
+/// (token, certificate, log).
 fn cost(world: &World, action: &Action) -> usize {
     world.registry().clear_requests();
     action.succeed();
@@ -17,14 +18,14 @@ fn cost(world: &World, action: &Action) -> usize {
         .count()
 }
 
-/// What a run asks of anybody, the token, the certificate, the log and a timestamp among it.
+/// Counts all requests of a run, including those for token, certificate, log and timestamp.
 #[test]
 fn all_requests_of_a_run_have_a_budget() {
     for (kind, fresh_most, again_most) in [(Referrers::Api, 21, 9), (Referrers::TagSchema, 23, 9)] {
         let world = World::with(Options::new().referrers(kind));
         world.sigstore().offer_rekor_v2();
         let action = world.seal();
-        // Over TLS a connection is opened ahead of the requests, by a HEAD.
+        // Over TLS a HEAD request opens a connection ahead of the other requests.
         let sigstore = || {
             let requests = world.sigstore().requests();
             requests.iter().filter(|one| one.method != "HEAD").count()
@@ -56,7 +57,7 @@ fn a_run_asks_no_more_than_its_budget() {
         let world = World::with(Options::new().referrers(kind).takes_whole(takes_whole));
         let action = world.seal().input("tags", tags);
         let (fresh, again) = (cost(&world, &action), cost(&world, &action));
-        // Where the record is not at hand, it is asked first whether there is an API.
+        // Without the record, the run first checks whether the registry has the referrers API.
         let elsewhere = cost(&world, &action.elsewhere());
         let count = tags.lines().count();
         eprintln!("{count} tags: {fresh} requests, {again} of a rerun, {elsewhere} elsewhere");
@@ -68,7 +69,7 @@ fn a_run_asks_no_more_than_its_budget() {
     }
 }
 
-/// How many requests of a run had to wait for one another, by its own account, where each takes a while.
+/// Returns the number of sequential turns that `trace` reports, if each request takes 60 ms.
 fn turns(world: &World, action: &Action) -> usize {
     let slow = Fault::on("*", "*").times(u32::MAX);
     world
@@ -80,11 +81,11 @@ fn turns(world: &World, action: &Action) -> usize {
     told.split(' ').next().unwrap().parse().unwrap()
 }
 
-/// Fresh: children and tags; configs and the token; signatures, whether the index is there, and the certificate meanwhile;
-/// the index; the log, and what
-/// can be stored before the bundle; that; its manifest; the list and the tags once more; the tags; whether they stay. A
-/// list under the fallback tag is written beside the look at the tags, and looked at again later. Again: what stands before
-/// the bundle, and that. With TLS one more: a host of this machine is asked by plain HTTP first.
+/// The turns of a fresh run: children and tags; configs and the token; signatures, presence of the index and, meanwhile, the
+/// certificate; the index; the log, and uploads that need no bundle; the bundle; its manifest; the list and the tags once more;
+/// writing the tags; checking that the tags stay. A list under the referrers tag is written while the tags are checked, and
+/// read again later. A rerun takes the turns before the bundle, and one for the bundle. TLS adds one turn: a loopback host is
+/// tried by plain HTTP first.
 #[test]
 fn a_run_takes_no_more_turns_than_one_step_needs_the_other() {
     for (kind, fresh_most, again_most, verify_most) in
@@ -104,7 +105,8 @@ fn a_run_takes_no_more_turns_than_one_step_needs_the_other() {
     }
 }
 
-/// Children and tags; configs; whether the index is there; the index, and the tags once more; the tags; whether they stay.
+/// The turns: children and tags; configs; presence of the index; the index, and the tags once more; writing the tags; checking
+/// that the tags stay.
 #[test]
 fn run_that_signs_nothing_has_a_budget_of_turns_too() {
     let world = World::new();
@@ -134,7 +136,7 @@ fn more_children_and_tags_take_no_more_turns() {
         .seal()
         .input("digests", digests)
         .input("tags", "v1\nv1.0\nv1.0.0\nv1.0.0-1");
-    // Not one each: a few more at most, since no more than so many are asked for at once.
+    // Requests run concurrently, up to a limit, so more children and tags add a few turns at most.
     for run in ["fresh", "rerun"] {
         let (few, many) = (turns(&few, &few_seal), turns(&many, &many_seal));
         eprintln!("{run}: {few} turns, {many} with more of everything");
@@ -142,7 +144,8 @@ fn more_children_and_tags_take_no_more_turns() {
     }
 }
 
-/// Requests that are under way at once need as many connections, and one may be begun in vain; all others use these again.
+/// Concurrent requests need one connection each, and one connection may be opened in vain. All other requests use these
+/// connections again.
 #[test]
 fn connections_are_used_again() {
     let world = World::new();
@@ -168,7 +171,7 @@ fn connections_are_used_again() {
     );
 }
 
-/// What another registry adds: what is looked up there, and what is brought there.
+/// Counts the requests that another registry adds: lookups and copies.
 #[test]
 fn another_registry_has_a_budget_of_its_own() {
     for (kind, fresh_most, again_most) in [(Referrers::Api, 24, 6), (Referrers::TagSchema, 26, 7)] {

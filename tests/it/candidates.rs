@@ -1,4 +1,5 @@
-//! What others list beside a signature: a bad one hides no other, and what could not be read is never "not signed".
+//! Candidates that others list beside a signature. A bad candidate hides no other. A candidate that could not be read is never
+//! reported as "not signed".
 
 use sandbox::{Fault, Options, Referrers};
 use serde_json::{Value, json};
@@ -10,7 +11,7 @@ use crate::verify::{sealed, unsigned};
 pub(crate) const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 const PREDICATE: &str = "dev.sigstore.bundle.predicateType";
 
-/// The manifest of a bundle about `subject`, to be made worse.
+/// Returns a valid manifest for a bundle of `subject`, for tests to corrupt.
 pub(crate) fn bundle_manifest(world: &World, subject: &str, bundle: &[u8]) -> Value {
     let registry = world.registry();
     let config = registry.push_blob(REPOSITORY, b"{}");
@@ -25,7 +26,7 @@ pub(crate) fn bundle_manifest(world: &World, subject: &str, bundle: &[u8]) -> Va
     })
 }
 
-/// Stores `manifest`; answers its entry in a list.
+/// Pushes `manifest`. Returns its entry in a list of referrers.
 pub(crate) fn store(world: &World, manifest: &Value) -> Value {
     let bytes = manifest.to_string();
     let registry = world.registry();
@@ -37,7 +38,7 @@ pub(crate) fn store(world: &World, manifest: &Value) -> Value {
     entry
 }
 
-/// Every candidate that was read and is no signature, by name.
+/// Returns every candidate that can be read and is no signature, by name.
 fn bad_ones(world: &World, subject: &str) -> Vec<(&'static str, Value)> {
     let changed = |bundle: &[u8], change: &dyn Fn(&mut Value)| {
         let mut manifest = bundle_manifest(world, subject, bundle);
@@ -122,7 +123,7 @@ fn bad_candidate_hides_no_signature_and_keeps_none_from_being_made() {
             assert_eq!(signed.output("sign-skipped"), "false", "{kind:?}: {what}");
             assert_eq!(world.sigstore().entries(), made + 1, "{what}");
             assert_eq!(warnings(&signed).len(), 1, "{what}\n{}", signed.log);
-            // It is one of several now, and the first of them where there is an order.
+            // The image now has several candidates. In an ordered list the bad one is first.
             let verified = world.verify("v1").succeed();
             assert_eq!(verified.output("verified"), "true");
             if kind == Referrers::TagSchema {
@@ -167,7 +168,7 @@ fn entry_that_names_no_digest_of_ours_hides_no_other() {
     assert_eq!(world.sigstore().entries(), 1);
 }
 
-/// The blob of a candidate that is listed first cannot be read.
+/// Lists a candidate first whose blob cannot be read.
 fn first_is_unreadable(world: &World, digest: &str, fault: fn(sandbox::Trigger) -> Fault) {
     let tag = digest.replace(':', "-");
     let manifest = bundle_manifest(world, digest, b"who knows");
@@ -201,7 +202,7 @@ fn candidate_that_could_not_be_read_stops_unless_another_counts() {
             .end_with(1);
         twice(world.verify("v1")).end_with(1);
         assert_eq!(world.sigstore().entries(), 0);
-        // Another counts, further back in the list or in the other format.
+        // Another signature is valid, later in the list or in the other format.
         for format in ["bundle", "legacy"] {
             let world = World::with(Options::new().referrers(Referrers::TagSchema));
             let seal = world.seal().input("signature-format", format);
@@ -244,7 +245,7 @@ fn page_that_breaks_off_stops_unless_a_signature_was_found_before() {
     assert_eq!(asked(&world, "start=1"), 0, "nobody asks for more");
 }
 
-/// What its manifest says of its length is not so: others refuse it too.
+/// The manifest states a wrong length for its blob: other verifiers refuse it too.
 #[test]
 fn signature_of_another_length_than_its_manifest_says_does_not_count() {
     let (world, digest) = sealed();
@@ -301,7 +302,7 @@ fn attestations_are_passed_over_unread() {
     }
 }
 
-/// Where the list does not say what an entry states, its manifest does: the blob is left where it is.
+/// If the list omits the annotation of an entry, its manifest provides it: the blob is not read.
 #[test]
 fn attestation_is_told_by_its_manifest_where_the_list_is_silent() {
     let world = World::with(Options::new().referrers(Referrers::TagSchema));
@@ -320,8 +321,8 @@ fn attestation_is_told_by_its_manifest_where_the_list_is_silent() {
     assert_eq!(asked(&world, "/blobs/"), 0);
 }
 
-/// The annotation hides what is its writer's own: a bundle that states something else, or a signature that is not listed
-/// otherwise. It makes no signature of what is none.
+/// The annotation can only hide the bundle of its writer: one with another statement, or a signature that no other entry lists.
+/// It does not turn another statement into a signature.
 #[test]
 fn annotation_makes_no_signature() {
     let (world, digest) = unsigned();
@@ -361,7 +362,7 @@ fn ten_thousand_descriptors_are_looked_at_and_no_more() {
     );
     world.verify("v1").succeed();
     assert_eq!(world.seal().succeed().output("sign-skipped"), "true");
-    // One more, and nobody knows: never "unsigned".
+    // With one entry more the answer is unknown, and never "unsigned".
     push(&world, Some(&tag), &list_of(10_000, &[ours]));
     once(world.verify("v1"))
         .end_with(1)
@@ -372,7 +373,7 @@ fn ten_thousand_descriptors_are_looked_at_and_no_more() {
     assert_eq!(world.sigstore().entries(), 1);
 }
 
-/// What a registry does to a part of a signature.
+/// A fault of the registry at a part of a signature.
 type Misdeed = (&'static str, fn(sandbox::Trigger) -> Fault);
 
 #[test]

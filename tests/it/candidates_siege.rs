@@ -1,4 +1,4 @@
-//! Lists of referrers that are made to take memory: for many children at once, page after page.
+//! Lists of referrers made to exhaust memory: for many children at once, page after page.
 
 use sandbox::{Fault, Options, Referrers};
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use crate::support::{REPOSITORY, World};
 
 const CHILDREN: usize = 8;
 
-/// An index of as many images, unsigned; answers it and its children.
+/// Pushes an unsigned index of [`CHILDREN`] images. Returns its digest and those of its children.
 fn many(world: &World) -> (String, Vec<String>) {
     let children: Vec<String> = (0..CHILDREN)
         .map(|number| {
@@ -34,7 +34,7 @@ fn many(world: &World) -> (String, Vec<String>) {
     (index, children)
 }
 
-/// Four megabytes of a list, made of what takes the most memory.
+/// Returns a list of about four megabytes, in the shape `kind`, made to take as much memory as possible.
 fn page(kind: &str, number: usize) -> String {
     let digest = |entry: usize| format!("sha256:{number:032x}{entry:032x}");
     let entry = |at: usize, annotations: Value| json!({"mediaType": MANIFEST, "digest": digest(at), "size": 7, "annotations": annotations});
@@ -105,14 +105,14 @@ fn hostile_fallback_tags_of_many_children() {
         }
         let verify = hasty(world.verify("v1")).input("recursive", "true");
         siege.play(&format!("verify: {kind}"), &verify, 3);
-        // The registry takes no list of what is not there, and we none with more in it than can be held.
+        // The registry refuses a list with entries that it does not have. The client refuses one above its limit.
         let sign = hasty(world.sign(&index)).input("recursive", "true");
         siege.play(&format!("sign: {kind}"), &sign, 1);
     }
     siege.end();
 }
 
-/// Each as long as a manifest may be, and a bundle as long as one may be.
+/// Each manifest is as long as a manifest may be, and each bundle as long as a bundle may be.
 #[test]
 fn hostile_candidates_of_many_children() {
     let mut siege = Siege::new("A registry: candidates, of many children at once");
@@ -141,7 +141,7 @@ fn long_candidate(world: &World, subject: &str, number: usize) -> Value {
     entry
 }
 
-/// A page has the annotations of all that it lists.
+/// A page repeats the annotations of all its entries.
 #[test]
 fn hostile_annotations_of_referrers() {
     let mut siege = Siege::new("A registry: annotations of referrers");

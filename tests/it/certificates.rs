@@ -1,4 +1,5 @@
-//! A server's certificate that is not accepted: one plain line says why, another what to do, and nothing is tried again.
+//! TLS certificates of servers that are not accepted: one plain line states the cause, another the cure, and nothing is
+//! retried.
 
 use sandbox::{Options, ServerCertificate, Sigstore, Transport};
 
@@ -38,7 +39,7 @@ fn certificate_that_is_not_accepted_is_told_with_its_cause_and_its_cure() {
             let world = World::with(options);
             let outcome = world.create().end_with(1);
             outcome.says(&[cause, cure]);
-            // The words of the TLS library stay out of it, and time does not heal it.
+            // The log contains no text of the TLS library, and no retry, which would not help.
             for word in [
                 "InvalidCertificate",
                 "UnknownIssuer",

@@ -1,4 +1,4 @@
-//! After a failed run: every tag is what it was before, and nothing else is touched.
+//! The command `cleanup` after a failed run: every tag is as it was before, and nothing else changes.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Action, MIRROR, Outcome, REPOSITORY, World, cleanup, told, until};
 
-/// Another index, made of one image, under these moving tags and (moved there by hand) these others.
+/// Makes another index, of one image, under the moving tags `moving`. Returns its digest.
 pub(crate) fn earlier(world: &World, moving: &str) -> String {
     let other = world
         .registry()
@@ -32,7 +32,7 @@ pub(crate) fn nothing_remains(outcome: &Outcome) {
     assert_eq!(outcome.json("remaining"), json!([]), "{}", outcome.log);
 }
 
-/// What the run handed over as left to be done: tag and reason.
+/// Returns the entries of the output `remaining`, by tag.
 pub(crate) fn remaining(outcome: &Outcome) -> BTreeMap<String, Value> {
     let list = outcome.json("remaining");
     let entries = list.as_array().unwrap().iter();
@@ -62,11 +62,11 @@ fn whole_run_is_taken_back_and_nothing_else() {
         let outcome = cleanup(&seal).succeed();
         assert_eq!(world.tags(), before, "{}", outcome.log);
         nothing_remains(&outcome);
-        // History stays: the index, and its signature.
+        // The index and its signature stay.
         assert!(world.registry().manifest(REPOSITORY, &digest).is_some());
         assert_eq!((world.listed(&digest), signatures.len()), (signatures, 1));
 
-        // Twice is the same as once.
+        // A second cleanup changes nothing.
         world.registry().clear_requests();
         let again = cleanup(&seal).succeed();
         assert_eq!((world.tags(), world.writes()), (before, Vec::new()));
@@ -102,7 +102,7 @@ fn tags_that_are_none_of_ours_are_left_alone() {
     let world = World::new();
     let elsewhere = earlier(&world, "latest");
     world.create().input("tags", "v0").elsewhere().succeed();
-    // `v0` was there, `v2` is only in the record, `v3` only in the inputs, `v1` is somebody else's by now.
+    // `v0` existed before, `v2` is only in the record, `v3` only in the inputs, `v1` was moved by somebody else.
     let seal = world
         .seal()
         .input("tags", "v0\nv1\nv2")
@@ -129,7 +129,7 @@ fn tag_that_somebody_moves_while_we_clean_is_left_alone() {
     let world = World::new();
     let seal = world.seal().input("tags", "v1\nv2");
     seal.succeed();
-    // Between the first look and the one right before the change.
+    // The tag moves between the first check and the one right before the change.
     let registry = world.registry();
     registry.fault(Fault::on("HEAD", "*/manifests/v1").delay(Duration::from_millis(300)));
     let running = cleanup(&seal).begin();
@@ -182,7 +182,7 @@ fn registry_that_deletes_nothing_is_a_warning_with_what_to_do() {
     let seal = sealing(&world);
     let digest = seal.succeed().output("digest").to_owned();
     let outcome = cleanup(&seal).succeed();
-    // What can be done is done.
+    // The cleanup does everything that it can.
     assert_eq!(world.tag("latest"), Some(before));
     let remaining = remaining(&outcome);
     assert_eq!(remaining.keys().collect::<Vec<_>>(), ["edge", "v1", "v1.0"]);
@@ -219,7 +219,7 @@ fn what_a_registry_says_against_it_is_told_and_never_fails_the_run() {
             let digest = seal.succeed().output("digest").to_owned();
             let on = if operation == "PUT" { "latest" } else { "v1" };
             let path = format!("*/manifests/{on}");
-            // A HEAD without an answer is asked again by GET.
+            // A HEAD that fails is retried as a GET.
             let methods = if operation == "HEAD" {
                 vec!["HEAD", "GET"]
             } else {
@@ -252,7 +252,7 @@ fn what_a_registry_says_against_it_is_told_and_never_fails_the_run() {
 
 #[test]
 fn deleted_is_what_the_registry_shows_and_not_what_it_answers() {
-    // It says yes, and does nothing.
+    // The registry reports success, and deletes nothing.
     let world = World::new();
     let seal = world.seal();
     seal.succeed();
@@ -264,7 +264,7 @@ fn deleted_is_what_the_registry_shows_and_not_what_it_answers() {
         why,
         "the registry says that it is deleted, and still shows it"
     );
-    // It does it, and its answer is lost.
+    // The registry deletes the tag, and its response is lost.
     world.registry().clear_faults();
     world.registry().fault(forever().lost_response());
     let outcome = cleanup(&seal).succeed();
@@ -334,7 +334,7 @@ fn version_that_is_half_published_over_two_registries_is_taken_back_in_both() {
     let outcome = cleanup(&seal).succeed();
     assert_eq!((world.tags().len(), other.tags(MIRROR).len()), (0, 0));
     nothing_remains(&outcome);
-    // One of them is down: the other is cleaned all the same.
+    // One registry fails: the other is cleaned up nevertheless.
     other.clear_faults();
     seal.succeed();
     other.fault(Fault::on("*", "*").times(u32::MAX).status(503));

@@ -1,4 +1,4 @@
-//! What a tag held goes with the tag only where the run created it: the same bytes may be somebody else's.
+//! An index is deleted with its tag only if the run created it: the same bytes may belong to somebody else.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::support::{Pipeline, TARGET};
 const FOR_EVER: Duration = Duration::from_mins(10);
 const WHY: &str = "the record does not say that the run created that";
 
-/// The registries that delete nothing but manifests, or the manifest with its last tag.
+/// The registries that delete manifests only, or that delete the manifest with its last tag.
 enum Place {
     Plain(World),
     Hosted(Hosted),
@@ -35,7 +35,7 @@ impl Place {
         }
     }
 
-    /// A run of `create` for the tag `v1`; another tag is there, since GitHub keeps the last version that has one.
+    /// Returns a run of `create` for the tag `v1`. Another tag exists, since GitHub does not delete the last tagged version.
     fn create(&self) -> Action {
         let registry = self.world().registry();
         registry.tag(REPOSITORY, "v0", &self.world().amd64.digest);
@@ -46,7 +46,7 @@ impl Place {
     }
 }
 
-/// Makes the index of `create` on another machine, and takes its tag away.
+/// Pushes the index of `create` from another machine, and deletes its tag.
 fn push_before(world: &World, create: &Action) -> String {
     let digest = create.elsewhere().succeed().output("digest").to_owned();
     world.registry().delete_tag(REPOSITORY, "v1");
@@ -78,7 +78,7 @@ fn index_that_the_run_created_goes_with_its_tag() {
         let (world, create) = (place.world(), place.create());
         let digest = create.succeed().output("digest").to_owned();
         assert_eq!(create.record()["images"][0]["created"], json!(true));
-        // A rerun finds it there, and its earlier record says who created it.
+        // A rerun finds the index present. The earlier record says that the run created it.
         create.succeed();
         gone(world, &digest, &cleanup(&create).succeed());
     }
@@ -93,7 +93,7 @@ fn index_that_was_there_before_the_run_stays() {
         let record = create.record();
         assert_eq!(record["images"][0].get("created"), None, "{record}");
         kept(world, &digest, &cleanup(&create).succeed());
-        // As it does where somebody's index lists it.
+        // The index also stays if an index of somebody else lists it.
         let child = json!({"mediaType": INDEX, "digest": digest, "size": 1});
         let bundle = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [child]});
         let bundle = bundle.to_string();

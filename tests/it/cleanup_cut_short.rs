@@ -1,4 +1,4 @@
-//! Killed or cut short, at any moment: a cleanup leaves what was there before, or hands over what it did not come to.
+//! Runs that are killed or stopped at any moment. A cleanup restores the tags, or reports the work that it did not finish.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use sandbox::{Deletes, Fault, Options, Referrers};
 use super::cleanup::{earlier, nothing_remains, remaining, sealing};
 use crate::support::{World, cleanup, until};
 
-/// Longer than any test: whoever waits for it is killed before.
+/// A delay longer than any test: the waiting run is killed before it ends.
 const FOR_EVER: Duration = Duration::from_mins(10);
 
-/// Kills a run at its `k`-th request to the registry, after its effect; then cleans up.
+/// Kills a run at its `k`-th request to the registry, after the request took effect; then cleans up.
 fn killed_and_cleaned(options: &Options, k: u64) -> bool {
     let world = World::with(options.clone());
     earlier(&world, "latest");
@@ -33,7 +33,7 @@ fn killed_and_cleaned(options: &Options, k: u64) -> bool {
     running.kill();
     world.registry().clear_faults();
     let outcome = cleanup(&action).succeed();
-    // One that had not begun has left no record, and every tag that is there to be looked at.
+    // A run killed before it started has left no record, so the cleanup checks every tag.
     if action.workspace().join("manifest-seal.json").exists() {
         nothing_remains(&outcome);
     }
@@ -98,7 +98,7 @@ fn cleanup_that_is_cut_short_hands_over_what_it_did_not_come_to() {
     });
     let outcome = running.terminate();
     assert_eq!(outcome.code, 1, "{}", outcome.log);
-    // What was done by then is not among it.
+    // The report does not list the work that was finished before.
     assert_eq!(world.tag("latest"), Some(before));
     let remaining = remaining(&outcome);
     assert_eq!(remaining.keys().collect::<Vec<_>>(), ["edge", "v1", "v1.0"]);
@@ -108,7 +108,7 @@ fn cleanup_that_is_cut_short_hands_over_what_it_did_not_come_to() {
         "{}",
         outcome.summary
     );
-    // And the next one ends what this one began.
+    // The next cleanup finishes the work.
     nothing_remains(&cleanup(&seal).succeed());
     assert_eq!(world.tags().len(), 1);
 }

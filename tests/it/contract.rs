@@ -1,4 +1,5 @@
-//! action.yml, the code and the README say the same; the Dockerfile keeps its promises; the dependency table is whole.
+//! Consistency checks: action.yml, the code and the README agree; the Dockerfile keeps its promises; the dependency table is
+//! complete.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -32,7 +33,7 @@ fn action() -> Action {
     yaml_serde::from_str(&read("action.yml")).unwrap()
 }
 
-/// The rows of the table in `text` whose head begins with `| head |`, as cells.
+/// Returns the rows of the table in `text` whose header begins with `| head |`, as cells.
 pub(crate) fn table(text: &str, head: &str) -> Vec<Vec<String>> {
     let start = format!("| {head} |");
     let rows: Vec<Vec<String>> = text
@@ -76,7 +77,7 @@ fn inputs_of_the_action_are_those_of_the_code() {
             "{}",
             input.name
         );
-        // The runner does not enforce it, and what is required depends on the command: the code says it.
+        // The runner does not enforce `required`, and which inputs are required depends on the command. The code checks it.
         assert_eq!(field.required, None, "{}", input.name);
     }
 }
@@ -126,7 +127,7 @@ fn readme_lists_every_input_and_output() {
     assert_eq!(table(&readme, "output"), outputs);
 }
 
-/// Where `…` stands, the message says something else each time.
+/// Each `…` in the README stands for the variable part of a message.
 #[test]
 fn readme_quotes_messages_that_the_code_has_and_cures_that_exist() {
     let mut code = read("action.yml");
@@ -256,7 +257,7 @@ fn every_changeset_speaks_to_users() {
         .filter(|file| file.extension().is_some_and(|extension| extension == "md"))
     {
         let text = fs::read_to_string(file).unwrap();
-        // Without quotes: knope, which reads them for a release, takes quotes for a part of the name.
+        // The name has no quotes: knope, which reads changesets for a release, takes quotes as part of the name.
         let bump = ["patch", "minor", "major"]
             .iter()
             .any(|bump| text.starts_with(&format!("---\nmanifest-seal: {bump}\n---\n\n")));

@@ -1,4 +1,4 @@
-//! What a copy asks of both ends: exactly this, and of what is whole no more than whether it is there.
+//! The requests of a copy at source and destination: exactly these, and for complete content only existence checks.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use sandbox::{Referrers, Registry, Request};
 
 use crate::support::{Action, Pipeline, REPOSITORY, TARGET, target};
 
-/// What was asked, counted by its kind.
+/// Returns the number of requests of each kind, as text.
 fn kinds<'a>(requests: impl IntoIterator<Item = &'a Request>) -> String {
     let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
     for Request { method, path, .. } in requests {
@@ -27,7 +27,7 @@ fn kinds<'a>(requests: impl IntoIterator<Item = &'a Request>) -> String {
     counted.collect::<Vec<_>>().join(", ")
 }
 
-/// What `action` asks of the repository where the image was built, and of the one where it is published.
+/// Returns the requests of `action` to the repositories where the image is built and published.
 fn asked(pipeline: &Pipeline, target: &Registry, action: &Action) -> [String; 2] {
     pipeline.world.registry().clear_requests();
     target.clear_requests();
@@ -47,15 +47,16 @@ fn asked(pipeline: &Pipeline, target: &Registry, action: &Action) -> [String; 2]
     ]
 }
 
-/// A run that publishes in `target` what `pipeline` has built.
+/// Returns a run that publishes the image built by `pipeline` to `target`.
 fn publish(pipeline: &Pipeline, index: &str, target: &Registry) -> Action {
     let tag = format!("{}:v1", target.repository(TARGET));
     let publish = Action::new("publish").input("source", pipeline.world.at(index));
     publish.input("tags", tag)
 }
 
-/// A source by digest and without a tag, as pipelines have it: six manifests, three of them signatures, and eight blobs, one of
-/// which nobody need read. A run that finds all of it there writes nothing, and reads there but tags and lists.
+/// The source is given by digest, without a tag, as pipelines do. It has six manifests, three of them signatures, and eight
+/// blobs, one of which need not be read. If everything exists at the destination, the run writes nothing there and reads only
+/// tags and lists.
 #[test]
 fn signed_image_of_two_platforms_has_a_budget() {
     let read = "7 GET blob, 6 GET manifest, 6 GET referrers, 1 GET tags";
@@ -83,7 +84,7 @@ fn signed_image_of_two_platforms_has_a_budget() {
         assert_eq!(asked(), [read, written], "{kind:?}");
         assert_eq!(asked(), [listed, there], "{kind:?}, again");
     }
-    // From one repository of a registry to another no blob is read.
+    // Between repositories of one registry no blob is read.
     let pipeline = Pipeline::new();
     let (_, index) = pipeline.build();
     let here = pipeline.world.registry();

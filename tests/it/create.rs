@@ -1,4 +1,4 @@
-//! `create`: digests in, one canonical index out.
+//! The command `create`: digests in, one canonical index out.
 
 use sandbox::Kind;
 use serde_json::{Value, json};
@@ -91,7 +91,7 @@ fn indexes_are_flattened_and_attestations_stay_behind_what_they_attest() {
         outcome.json("children"),
         json!({(arm.digest.clone()): of(&arm), (amd.digest.clone()): of(&amd)})
     );
-    // The flattened form is one more spelling of the same set only where it brings the attestations along.
+    // The flattened digests name the same set only if the attestations are included.
     let bare = format!("{},{}", amd.image.digest, arm.image.digest);
     assert_ne!(
         created(&world.create().input("digests", bare).input("tags", "bare")),

@@ -1,4 +1,4 @@
-//! Who we are to whom: credentials from each source, tokens asked for once, and secrets that nobody gets to see.
+//! Credentials from each source, token requests, and secrets that never appear in the log.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -21,7 +21,7 @@ pub(crate) fn auths(registry: &str, password: &str) -> String {
     )
 }
 
-/// A run that finds `config` as Docker's.
+/// Returns `action` with `config` as Docker's configuration file.
 fn with_docker_config(action: Action, config: &serde_json::Value) -> Action {
     let action = action.file("docker/config.json", config.to_string());
     let folder = action.workspace().join("docker");
@@ -32,7 +32,7 @@ fn encoded() -> String {
     STANDARD.encode(format!("{USER}:{PASSWORD}"))
 }
 
-/// The secret is nowhere but in the line that has it masked, which is there, and comes before all others.
+/// Asserts that the secret appears only in the line that masks it, and that this line comes first.
 pub(crate) fn kept_secret(outcome: &Outcome, secret: &str) {
     let mask = format!("::add-mask::{secret}");
     let masked = outcome.log.find(&mask);
@@ -70,7 +70,7 @@ fn registry_auths_let_us_in() {
         kept_secret(&outcome, "wrong-one");
         let outcome = world.seal().end_with(1);
         outcome.says(&["hint: no credentials were given for it"]);
-        // Credentials for a part of the registry that is not ours are not ours.
+        // Credentials for another path of the registry are not used.
         let elsewhere = auths(&format!("{host}/octo"), PASSWORD);
         world
             .seal()
@@ -99,7 +99,7 @@ fn docker_config_lets_us_in() {
         with_docker_config(world.create(), &config)
             .end_with(1)
             .says(&["hint: the credentials came from docker config"]);
-        // `registry-auths` come first.
+        // `registry-auths` has precedence.
         let both = with_docker_config(world.create(), &config);
         both.input("registry-auths", auths(&host, PASSWORD))
             .succeed();
@@ -142,7 +142,8 @@ fn credentials_that_a_helper_keeps_are_an_error_with_a_cure() {
     for config in [
         json!({"auths": {(host.clone()): {}}, "credsStore": "desktop"}),
         json!({"credHelpers": {(host): "desktop"}}),
-        // Docker would have noted the host, yet who else should have the credentials?
+        // `docker login` would also list the host under `auths`. Without that entry, the helper is still the only source of
+        // credentials.
         json!({"credsStore": "desktop"}),
     ] {
         let outcome = with_docker_config(world.create(), &config).end_with(1);

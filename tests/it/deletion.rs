@@ -1,5 +1,5 @@
-//! Tags taken back at each hosted registry by its own way, and what each of them may say against it. The ways are faked in
-//! `tests/sandbox/src/registry/deletion.rs` (and `aws.rs`), where the sources are.
+//! Deletion of tags at each hosted registry by its own API, and the errors of each. The APIs are implemented in
+//! `tests/sandbox/src/registry/deletion.rs` (and `aws.rs`), with links to the sources.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::support::hosted::{Hosted, PASSWORD, auths, docker_login, kept_secret};
 use crate::support::{Action, Outcome, REPOSITORY, World, cleanup};
 
-/// Where deletions are asked for: method and path.
+/// Returns method and path of a service's deletion requests.
 pub(crate) fn asked(service: Service) -> (&'static str, &'static str) {
     match service {
         Service::DockerHub => ("DELETE", "/v2/repositories/octo-org/app/tags/*"),
@@ -24,7 +24,7 @@ pub(crate) fn asked(service: Service) -> (&'static str, &'static str) {
     }
 }
 
-/// A run that publishes over what was there, with a record to clean up by.
+/// A run that published over existing tags, with a record for the cleanup.
 pub(crate) struct Published {
     pub(crate) hosted: Hosted,
     pub(crate) before: BTreeMap<String, String>,
@@ -61,7 +61,7 @@ impl Published {
         cleanup(&self.action)
     }
 
-    /// A cleanup that need not log in to Amazon's registries first, which is asked for at the same place.
+    /// Returns a cleanup with credentials for Amazon's registries: the login there uses the endpoint of deletions.
     fn cleanup_logged_in(&self) -> Action {
         let [host, ..] = self.hosted.service.hosts();
         match self.hosted.service {
@@ -77,7 +77,7 @@ impl Published {
         }
     }
 
-    /// Cleans up, and asks that it does not fail, tell a secret, or ask anybody who is none of the service's.
+    /// Cleans up, and asserts that the run succeeds, reveals no secret, and contacts no host of another service.
     pub(crate) fn clean(&self) -> Outcome {
         let outcome = self.cleanup_logged_in().succeed();
         kept_secret(&outcome);
@@ -89,8 +89,8 @@ impl Published {
         self.hosted.world.tags()
     }
 
-    /// Asks that what was to be deleted is there, with one reason that says each of `texts`, and that what was to go back is
-    /// back.
+    /// Asserts that the tags to delete still exist, each with a reason that contains each of `texts`. The tags to restore are
+    /// restored.
     pub(crate) fn remains(&self, outcome: &Outcome, texts: &[&str]) {
         let mut wanted = self.before.clone();
         for tag in ["v1", "v1.0", "edge"] {
@@ -126,14 +126,14 @@ fn whole_run_is_taken_back_at_every_service() {
             outcome.log
         );
         assert_eq!(outcome.json("remaining"), json!([]), "{service:?}");
-        // The index stays where the service can delete a tag alone.
+        // The index stays at services that can delete a tag alone.
         let takes_it = matches!(service, Service::Ghcr | Service::Ecr | Service::EcrPublic);
         let index = published
             .hosted
             .registry()
             .manifest(REPOSITORY, &published.digest);
         assert_eq!(index.is_none(), takes_it, "{service:?}");
-        // Twice is once.
+        // A second cleanup changes nothing.
         published.hosted.registry().clear_requests();
         let again = published.clean();
         assert_eq!(again.json("remaining"), json!([]), "{service:?}");
@@ -156,7 +156,7 @@ fn what_a_service_s_api_says_against_it_is_a_warning_and_the_rest_is_done() {
             let outcome = published.clean();
             published.remains(&outcome, &[&status.to_string(), "not today"]);
         }
-        // 404 says that it is gone, and a look says that it is not.
+        // The response 404 claims that the tag is gone, and a read of the tag shows that it is not.
         let published = Published::new(service);
         let (method, path) = asked(service);
         let fault = Fault::on(method, path).times(u32::MAX);
@@ -210,7 +210,7 @@ fn right_that_is_missing_is_named() {
         let outcome = published.clean();
         published.remains(&outcome, &["to delete it takes", needs]);
     }
-    // Where the right is in the token, who has none is denied by the registry.
+    // If the right is part of the token, the registry denies a token without it.
     let published = Published::with(Service::Acr, Options::new().grants(&["pull", "push"]));
     published.remains(
         &published.clean(),
@@ -228,7 +228,7 @@ fn docker_hub_s_login_that_is_refused_is_told() {
         .registry()
         .fault(fault.answer(401, &[], refusal));
     published.remains(&published.clean(), &["Require secondary authentication"]);
-    // An identity token is good for the registry, and nothing that its API knows.
+    // An identity token is valid at the registry, and not at Docker Hub's API.
     let wrong = docker_login(published.cleanup(), "docker.io", "wrong");
     let outcome = wrong.succeed();
     let remaining = outcome.json("remaining");
@@ -245,7 +245,7 @@ fn docker_hub_s_login_that_is_refused_is_told() {
 fn ecr_s_failure_under_200_is_one() {
     for service in [Service::Ecr, Service::EcrPublic] {
         let published = Published::new(service);
-        // An index of others has ours as a child: the last tag cannot go, the others can.
+        // An index of somebody else has ours as a child: the last tag cannot be deleted, the others can.
         let bundle = json!({
             "schemaVersion": 2,
             "mediaType": "application/vnd.oci.image.index.v1+json",
@@ -330,7 +330,7 @@ fn quay_s_signatures_are_put_back() {
 
 #[test]
 fn registry_that_wants_a_right_to_delete_is_asked_for_it_and_only_then() {
-    // distribution and GitLab name the right in their challenge; Quay gives no token to who asks for it.
+    // distribution and GitLab name the right in their challenge. Quay issues no token to a client that requests the right.
     let hosted = World::with(Options::new().bearer("octocat", "hunter2"));
     let login = auths(&hosted.registry().address(), "octocat", "hunter2");
     let action = hosted.create().input("registry-auths", login);
@@ -355,7 +355,7 @@ fn registry_that_wants_a_right_to_delete_is_asked_for_it_and_only_then() {
 fn names_with_slashes_lead_to_the_same_tag() {
     for service in Service::ALL {
         if service == Service::DockerHub {
-            // It has none.
+            // Docker Hub has no such names.
             continue;
         }
         let hosted = Hosted::new(service);

@@ -1,4 +1,4 @@
-//! Tags taken back at GHCR, which deletes no tag but the version of a package with all its tags.
+//! Deletion of tags at GHCR, which deletes no single tag but a package version with all its tags.
 
 use sandbox::{Fault, Kind, Service};
 use serde_json::json;
@@ -23,13 +23,13 @@ fn ghcr_s_version_with_a_tag_of_others_stays_whole() {
 
 #[test]
 fn ghcr_s_list_that_lags_behind_is_waited_for() {
-    // It shows `latest` where it was before the cleanup put it back.
+    // The stale list has `latest` on the version that had it before the cleanup restored it.
     let published = Published::new(Service::Ghcr);
     published.hosted.registry().keep_lists(2);
     let outcome = published.clean();
     assert_eq!(published.tags(), published.before, "{}", outcome.log);
     outcome.says(&["the list of the package's versions does not show what the registry does"]);
-    // And one that never comes to itself is no ground to delete anything.
+    // If the list stays stale, nothing is deleted.
     let published = Published::new(Service::Ghcr);
     published.hosted.registry().keep_lists(u32::MAX);
     published.remains(&published.clean(), &["which these are cannot be known"]);
@@ -37,7 +37,7 @@ fn ghcr_s_list_that_lags_behind_is_waited_for() {
 
 #[test]
 fn ghcr_s_last_tagged_version_and_its_popular_ones_stay() {
-    // Nothing was there before: the first release of a package.
+    // The first release of a package: no version existed before.
     let hosted = Hosted::new(Service::Ghcr);
     let action = hosted.logged_in(hosted.world.create());
     action.succeed();
@@ -82,7 +82,7 @@ fn ghcr_s_second_page_is_read() {
 fn ghcr_s_list_that_does_not_show_our_tags_yet_is_waited_for() {
     let published = Published::new(Service::Ghcr);
     let registry = published.hosted.registry();
-    // As it was before the tags were written: it would not show one of others that came with them either.
+    // The list predates the tags, so it would not contain a new tag of somebody else either.
     for tag in ["v1", "v1.0", "edge", "latest"] {
         registry.delete_tag(REPOSITORY, tag);
     }

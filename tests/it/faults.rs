@@ -1,5 +1,4 @@
-//! Ignorance is not absence: whatever a registry answers but a plain yes or no, nothing is written and nothing is
-//! called done.
+//! Unknown is not absent: unless a registry clearly answers yes or no, nothing is written and nothing is reported as done.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -8,10 +7,10 @@ use sandbox::{Fault, Options, Referrers, Request, Trigger};
 
 use crate::support::{Action, REPOSITORY, World};
 
-/// How a server is told to misbehave.
+/// A fault that a server plays.
 type Misdeed = fn(Trigger) -> Fault;
 
-/// Answers that leave open what is there.
+/// Answers that leave the state unknown.
 const UNKNOWN: [(&str, Misdeed); 14] = [
     ("401", |at| at.status(401)),
     ("403", |at| at.registry_error(403, "DENIED", "denied")),
@@ -43,11 +42,12 @@ const UNKNOWN: [(&str, Misdeed); 14] = [
     ("reset", |at| at.reset()),
 ];
 
-/// What these say of referrers is by the specification, or by what services do, an answer: there is no such API.
+/// Answers to a request for referrers that mean the API does not exist. The source is the specification, or the practice of
+/// services.
 const NO_API: [&str; 4] = ["404 of a proxy", "404 for Accept", "302", "content type"];
 
-/// Where a fault is no fault: a list of referrers has no digest to be held against; HEAD has no body, and 404 decides
-/// there; a body that says "not there" is read as such under any header; a config is checked by its digest.
+/// Reports whether the fault does no harm to the read. A list of referrers has no digest to compare. HEAD has no body, and 404
+/// is an answer there. A body that says "not there" counts under any header. A config is checked by its digest.
 fn is_an_answer(read: &Read, fault: &str) -> bool {
     let is_list = read.path.starts_with("referrers/");
     let is_config = read.path.starts_with("blobs/");
@@ -60,7 +60,7 @@ fn is_an_answer(read: &Read, fault: &str) -> bool {
             && (harmless_to_head.contains(&fault) || fault.starts_with("404")))
 }
 
-/// Something that a run asks before it first writes.
+/// A read that a run makes before its first write.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Read {
     method: String,
@@ -79,8 +79,9 @@ fn reads_before_the_first_write(world: &World) -> BTreeSet<Read> {
     reads.collect()
 }
 
-/// Whether this is part of what is listed as a signature. Whoever may push can list what is longer than any signature, or
-/// served as something else: it is none, and hides no other. Other bytes than those of the digest nobody can push.
+/// Reports whether `path` belongs to a listed candidate. Somebody with push permission can list content that is longer than any
+/// signature, or that has another type. It is no signature, and hides no other. Nobody can push other bytes under the same
+/// digest.
 fn is_candidate(world: &World, path: &str) -> bool {
     let mut known = vec![world.amd64.config.clone(), world.arm64.config.clone()];
     known.extend([world.amd64.digest.clone(), world.arm64.digest.clone()]);
@@ -88,7 +89,7 @@ fn is_candidate(world: &World, path: &str) -> bool {
     path.contains("/sha256:") && !known.iter().any(|digest| path.ends_with(digest.as_str()))
 }
 
-/// Whether this is a place where signatures are listed, and none of this world is.
+/// Reports whether `path` is a location of signatures that contains none of this world's.
 fn lists_no_signature(world: &World, path: &str) -> bool {
     let Some(signed) = world.tag("signed") else {
         return false;
@@ -120,7 +121,7 @@ fn nothing_passes(world: &World, action: &Action) {
             if is_candidate(world, path) && ["endless body", "content type"].contains(&name) {
                 continue;
             }
-            // What HEAD leaves open is asked again by GET.
+            // A HEAD with an unclear answer is retried as a GET.
             let method = if read.method == "HEAD" { "*" } else { "GET" };
             let trigger = Fault::on(method, &format!("*/{path}")).times(u32::MAX);
             world.registry().fault(fault(trigger));
@@ -129,8 +130,8 @@ fn nothing_passes(world: &World, action: &Action) {
             world.registry().clear_faults();
             let said = format!("{name} on {read:?}\n{}", outcome.log);
             if outcome.code == 0 {
-                // Where one place does not answer, a signature that verifies at another is proof enough; and one that
-                // verifies is, by whatever name its list goes.
+                // If one location does not answer, a verified signature at another is sufficient. A verified signature counts,
+                // whatever the content type of its list.
                 let is_read = name == "content type" && path.contains("/sha256-");
                 assert!(is_read || lists_no_signature(world, path), "{said}");
                 outcome.says(&["is signed already by"]);
@@ -165,7 +166,7 @@ fn nothing_passes(world: &World, action: &Action) {
     );
 }
 
-/// Two tries, so that faults that may pass are tried again once.
+/// Returns `action` with two attempts, so that temporary faults are retried once.
 fn patient(action: Action) -> Action {
     action
         .input("max-attempts", "2")

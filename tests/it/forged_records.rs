@@ -1,5 +1,5 @@
-//! Records that somebody without signing rights has written, or that another run has left: nothing is signed, tagged, put
-//! back or deleted on their word. Each is an attack that worked once.
+//! Forged records by somebody without signing rights, and records of other runs: nothing is signed, tagged, restored or deleted
+//! because of them. Each attack worked once.
 
 use std::fs;
 
@@ -12,7 +12,7 @@ use crate::support::{Action, Outcome, Pipeline, REPOSITORY, TARGET, World, clean
 const RECORD: &str = "manifest-seal.json";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
-/// A record as the run that the tests are in would write it.
+/// Returns a record as the current test run would write it.
 fn forged(images: &[Value]) -> String {
     let run = json!({"id": 100, "attempt": 1, "repository": "octo-org/octo-app"});
     json!({"schema": 1, "run": run, "images": images}).to_string()
@@ -26,7 +26,7 @@ fn written(tag: &str, before: Option<&str>, after: &str) -> Value {
     json!({"tag": tag, "moving": tag == "latest", "before": before, "after": after, "state": "written"})
 }
 
-/// The image of a pull request, which anybody may push.
+/// Pushes the image of a pull request, which anybody may push.
 fn stranger(world: &World) -> Image {
     let registry = world.registry();
     registry.push_image_seeded(REPOSITORY, "linux/amd64", Kind::Oci, 666)
@@ -62,7 +62,7 @@ fn nothing_is_signed_at_a_registry_that_only_a_forged_record_names() {
     }
     assert_eq!(foreign.requests(), []);
     is_unsigned(&world);
-    // Nor does it get in by a step that continues it.
+    // A later step that continues the record does not add the forged entry either.
     let create = world.create().file(RECORD, &record);
     create.succeed();
     assert_eq!(create.record()["images"].as_array().unwrap().len(), 1);
@@ -74,7 +74,7 @@ fn nothing_is_signed_at_a_registry_that_only_a_forged_record_names() {
     );
 }
 
-/// A step of the same job that signs what the record has.
+/// Signs the images of the record, in a step of the same job.
 fn sign_here(world: &World, step: &Action) -> Action {
     let mut sign = step.clone().input("command", "sign").input("image", "");
     for (name, value) in world.sigstore().github_env() {
@@ -106,7 +106,7 @@ fn forged_record_publishes_nothing() {
         outcome.says(&["nothing vouches for the record `built.json`", "hint: "]);
     }
     assert_eq!(pipeline.writes_there(), [""; 0]);
-    // Beside an image by its digest it is passed over, wherever it stands.
+    // Beside an image given by digest the record is skipped, whatever its position.
     for sources in ["built.json\n[IMAGE]", "[IMAGE]\nbuilt.json"] {
         let sources = sources.replace("[IMAGE]", &pipeline.world.at(&index));
         let outcome = publish(&sources).succeed();
@@ -145,7 +145,7 @@ fn latest_is_not_put_back_to_the_image_of_a_pull_request() {
     assert!(!cleaned.everything().contains(&theirs.digest));
 }
 
-/// What a forged record says of before is not believed later because a step of ours has continued it.
+/// Earlier tag contents of a forged record stay untrusted after our own step continued the record.
 #[test]
 fn forged_past_does_not_become_a_vouched_one() {
     let world = World::new();
@@ -210,7 +210,7 @@ fn release_is_not_deleted_on_the_word_of_a_forged_record() {
     }
 }
 
-/// A workspace that run 100 has left to run 200, as a runner of one's own may.
+/// A workspace that run 100 has left to run 200, as on a self-hosted runner.
 struct LeftOver {
     world: World,
     old: String,
@@ -269,7 +269,7 @@ fn cleanup_of_a_run_leaves_the_tags_of_another() {
     let world = &scene.world;
     let before = world.tags();
     let action = scene.run_200(&cleanup(&world.create().input("tags", "old")));
-    // Whatever vouches for it.
+    // The record is ignored even if its digest is handed over.
     for action in [action.clone(), action.handed(RECORD, &scene.record)] {
         let outcome = action.succeed();
         assert_eq!((world.tags(), world.writes()), (before.clone(), vec![]));

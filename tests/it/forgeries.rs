@@ -1,4 +1,4 @@
-//! What is no signature of this image, however much it looks like one.
+//! Forged signatures: content that resembles a signature of this image and is none.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ fn attestation_by_the_right_identity_is_refused() {
     );
     let outcome = world.verify("v1").input("max-attempts", "2").end_with(3);
     outcome.says(&["has no signature"]);
-    // The same maker with cosign's own predicate is believed: it is the predicate that was refused.
+    // The same signer with cosign's own predicate is accepted: only the predicate was refused.
     attach(
         &world,
         &digest,
@@ -43,7 +43,7 @@ fn bundle_of_another_image_is_refused() {
     );
 }
 
-/// Somewhere in the bundle a text becomes another.
+/// Returns the bundle with one character changed in the text at `pointer`.
 fn tampered(bundle: &[u8], pointer: &str) -> Vec<u8> {
     let mut value: Value = serde_json::from_slice(bundle).unwrap();
     let text = value
@@ -95,7 +95,7 @@ fn bundle_of_another_sigstore_is_refused() {
 pub(crate) const MATERIAL: &str = "/verificationMaterial";
 pub(crate) const ENTRY: &str = "/verificationMaterial/tlogEntries/0";
 
-/// The bundle that is attached to `digest`, and nothing beside it, is `bundle`.
+/// Replaces everything attached to `digest` by `bundle`.
 pub(crate) fn replace(world: &World, digest: &str, bundle: &Value) {
     for listed in world.listed(digest) {
         world.registry().delete_manifest(REPOSITORY, &listed);
@@ -242,7 +242,7 @@ fn hostile_signatures() {
 fn hostile_certificates() {
     let mut siege = Siege::new("Sigstore: certificates that are none");
     let (world, digest) = unsigned();
-    // The log takes it two seconds after it was made, which is one more than it lives.
+    // The log takes the entry two seconds after the certificate was issued, one second after its end.
     world
         .sigstore()
         .set_certificate_lifetime(Duration::from_secs(1));

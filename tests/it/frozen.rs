@@ -1,5 +1,5 @@
-//! Somebody may push and has none of our rights: nothing that is put under a moving tag, beside what it holds, or where lists
-//! of signatures are, stops a run, freezes a tag, or takes more memory than is said.
+//! Content by somebody with push permission and without signing rights. It is under a moving tag, attached to its index, or in
+//! lists of signatures. None of it stops a run, freezes a tag, or takes more memory than the stated limit.
 
 use sandbox::{Fault, Options, Referrers};
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ const VERSION: &str = "org.opencontainers.image.version";
 const PREDICATE: &str = "dev.sigstore.bundle.predicateType";
 const PROVENANCE: &str = "https://slsa.dev/provenance/v1";
 
-/// A run that makes version 1.0.0 and moves `latest` to it.
+/// Returns a run that makes version 1.0.0 and moves `latest` to it.
 fn release(world: &World) -> Action {
     world
         .seal()
@@ -20,14 +20,14 @@ fn release(world: &World) -> Action {
         .input("moving-tags", "latest")
 }
 
-/// An index of somebody else's under `latest` that calls itself `version`.
+/// Pushes somebody else's index under `latest`, with the version `version` in its annotations.
 fn put_newest(world: &World, version: &str) -> String {
     let mut index = index_of(&[child(world, &world.amd64.digest, "amd64")]);
     index["annotations"] = json!({VERSION: version});
     push(world, Some("latest"), &index.to_string())
 }
 
-/// Entries of a list, of which nothing is there.
+/// Returns entries of a list, none of which exists.
 fn entries(count: usize, annotations: &Value) -> Vec<Value> {
     let entry = |number| {
         json!({
@@ -48,7 +48,7 @@ fn list_tag(digest: &str) -> String {
     digest.replace(':', "-")
 }
 
-/// Lets the registry list this many referrers of `digest`.
+/// Makes the API list `count` referrers of `digest`.
 fn list_by_api(registry: &sandbox::Registry, digest: &str, count: usize) {
     let body = index_of(&attestations(count)).to_string();
     let on = Fault::on("GET", &format!("*/referrers/{digest}*")).times(u32::MAX);
@@ -64,7 +64,7 @@ fn moves(world: &World, action: &Action) {
 
 #[test]
 fn list_that_is_too_long_to_look_through_freezes_no_tag() {
-    // One in the list of the registry, and the rest under the tag.
+    // The API lists one referrer, the referrers tag the others.
     let world = World::new();
     let theirs = put_newest(&world, "999.0.0");
     let list = index_of(&attestations(10_000)).to_string();
@@ -75,18 +75,18 @@ fn list_that_is_too_long_to_look_through_freezes_no_tag() {
         &statement_bundle(&world, &theirs, PROVENANCE),
     );
     moves(&world, &release(&world));
-    // All in the list of the registry.
+    // The API lists all referrers.
     let world = World::new();
     let theirs = put_newest(&world, "999.0.0");
     list_by_api(world.registry(), &theirs, 10_001);
     moves(&world, &release(&world));
-    // Under the tag alone.
+    // Only the referrers tag lists referrers.
     let world = World::with(Options::new().referrers(Referrers::TagSchema));
     let theirs = put_newest(&world, "999.0.0");
     let list = index_of(&attestations(10_001)).to_string();
     push(&world, Some(&list_tag(&theirs)), &list);
     moves(&world, &release(&world));
-    // Where images are published.
+    // A list at the destination of `publish`.
     let pipeline = Pipeline::new();
     let (_, index) = pipeline.build();
     let mut theirs = index_of(&[]);
@@ -147,7 +147,7 @@ fn own_signature_is_found_among_many_other_referrers() {
     assert_eq!(world.tag("latest"), Some(newer));
 }
 
-/// An image for linux/amd64 whose label says that it is this version.
+/// Pushes an image for linux/amd64 whose label states the version `version`.
 fn labelled_image(world: &World, version: &str, filler: &str) -> String {
     let labels = json!({VERSION: version});
     push_image(
@@ -196,7 +196,7 @@ fn tag_that_is_left_at_a_newer_version_is_a_warning_with_its_cure() {
     ] {
         assert!(warning.contains(word), "{word}: {warning}");
     }
-    // The cure cures.
+    // The suggested cure works.
     version("2.0.0").succeed();
     assert_ne!(world.tag("latest"), Some(candidate));
 }
@@ -216,7 +216,7 @@ fn index_of_another_version_is_not_taken_for_this_one_though_it_is_ours() {
     let newer = version("2.0.0").input("moving-tags", "latest");
     newer.end_with(3).says(&[&older, VERSION, "1.0.0"]);
     assert_eq!(world.tag("latest"), None);
-    // What no version was asked of is ours as before.
+    // A run that requests no version annotation still adopts our index.
     let other = newer.input("annotations", "a=b").succeed();
     assert_eq!(other.output("digest"), older);
 }
@@ -234,7 +234,7 @@ fn endless_version_is_shown_short() {
     }
 }
 
-/// Two million numbers, which take little more than four megabytes to write and many times that to hold.
+/// Returns two million numbers: little more than four megabytes as text, and many times that in memory.
 fn zeros() -> String {
     format!("[{}0]", "0,".repeat(2_000_000))
 }
@@ -245,7 +245,7 @@ fn padded(document: &Value) -> String {
     format!("{},\"x\":{}}}", text.strip_suffix('}').unwrap(), zeros())
 }
 
-/// Runs it, and asks that it holds little memory.
+/// Runs `action`, and asserts that its memory stays below [`PEAK_MAX_MIB`].
 fn bounded(what: &str, action: &Action, code: i32) {
     let (outcome, spent) = action.begin().end_watched();
     assert_eq!(outcome.code, code, "{what}\n{}", outcome.log);
@@ -286,7 +286,7 @@ fn configs_of_holders_take_little_memory() {
         let images = images.iter().filter_map(|image| image["digest"].as_str());
         let is_read = |digest: &&str| requests.iter().any(|one| one.path.ends_with(digest));
         let read = images.filter(is_read).count();
-        // Where things are signed nobody's word counts, and nobody asks for it; an endless version is none.
+        // A run that signs reads no config of an unsigned index. An overlong version does not count as a version.
         let wanted = match (command, version) {
             ("seal", _) => 0,
             (_, "7.0.0") => 10,

@@ -1,4 +1,4 @@
-//! Text from outside: whatever a registry or Sigstore writes, nothing of it acts in the log or in the summary.
+//! Hostile text in responses of a registry or Sigstore: none of it has an effect in the log or in the summary.
 
 use sandbox::{Fault, Proof};
 
@@ -14,12 +14,12 @@ const ATTACKS: [&str; 7] = [
     "by\u{202e}su ton\u{202c}, \u{2066}v1\u{2069}\u{200b}0\u{200d}\u{feff}\u{2028}::error::\u{e0041}x",
 ];
 
-/// Turns the text around it about, or has no width.
+/// True for characters that change the text direction or have no width.
 fn is_hidden(letter: char) -> bool {
     matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// Each attack by itself where a long proof is wanted, else all of them in one.
+/// Returns each attack alone for a long proof, else all of them in one text.
 pub(crate) fn attacks() -> Vec<String> {
     if Proof::is_wanted() {
         ATTACKS.map(str::to_owned).to_vec()
@@ -28,7 +28,7 @@ pub(crate) fn attacks() -> Vec<String> {
     }
 }
 
-/// The attack without what no header can hold.
+/// Returns the attack without characters that no header can contain.
 pub(crate) fn as_header(attack: &str) -> String {
     attack
         .replace(
@@ -39,7 +39,7 @@ pub(crate) fn as_header(attack: &str) -> String {
         .to_owned()
 }
 
-/// Nothing of the attack is a command in the log, or anything but text in the summary.
+/// Asserts that no part of the attack is a command in the log, or anything but text in the summary.
 pub(crate) fn nothing_acts(outcome: &Outcome, attack: &str) {
     for line in outcome.log.lines() {
         let commands = [
@@ -73,7 +73,7 @@ pub(crate) fn nothing_acts(outcome: &Outcome, attack: &str) {
     }
     let mut fence = None;
     for (number, line) in outcome.summary.lines().enumerate() {
-        // A block of code shows all as it is, up to as many backticks as it began with.
+        // A fenced code block renders its content literally, up to a line with as many backticks as its first.
         let ticks = line.len() - line.trim_start_matches('`').len();
         match fence {
             Some(open) if ticks < open => continue,
@@ -87,7 +87,7 @@ pub(crate) fn nothing_acts(outcome: &Outcome, attack: &str) {
             }
             None => (),
         }
-        // Outside of code, nothing that HTML or Markdown would act on.
+        // Outside code, the line contains nothing that HTML or Markdown would interpret.
         let bare = ["\\]", "\\@", "\\[", "\\:", "\\."]
             .iter()
             .fold(outside_code(line), |text, escaped| {
@@ -109,7 +109,8 @@ pub(crate) fn nothing_acts(outcome: &Outcome, attack: &str) {
     );
 }
 
-/// A line without its spans of code. SPEC: GitHub Flavored Markdown 6.3: one ends at as many backticks as it began with.
+/// Returns a line without its code spans. SPEC: GitHub Flavored Markdown 6.3: a span ends at as many backticks as it began
+/// with.
 fn outside_code(line: &str) -> String {
     let mut runs = Vec::new();
     for (at, tick) in line.match_indices('`') {
@@ -141,7 +142,7 @@ fn message_of_a_registry_does_nothing() {
             .fault(fault.registry_error(400, attack, attack));
         let outcome = world.create().end_with(1);
         nothing_acts(&outcome, attack);
-        // What was written while it was tried again, too.
+        // Retry messages are harmless too.
         world.registry().clear_faults();
         let fault = Fault::on("GET", "*/manifests/v1").times(u32::MAX);
         world

@@ -1,4 +1,5 @@
-//! Timestamps that say nothing of a signature, in bundles that a registry serves: none is believed, nor is what has one.
+//! Timestamps that prove nothing about a signature, in bundles of a hostile registry: neither the timestamp nor the bundle is
+//! accepted.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -16,17 +17,17 @@ const TIMESTAMP: &str = "dev.sigstore.cosign/rfc3161timestamp";
 const HALF_AN_HOUR: i64 = 30 * 60;
 const A_DAY: i64 = 24 * 60 * 60;
 
-/// Who says when a signature was there.
+/// The source of a signature's time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Log {
-    /// The log does, and the timestamp beside it.
+    /// The log's entry, and a timestamp in addition.
     Rekor1,
     /// The timestamp alone.
     Rekor2,
 }
 
 impl Log {
-    /// A world that has this one and a timestamp authority.
+    /// Returns a world with this log and a timestamp authority.
     fn world(self) -> World {
         let world = World::new();
         match self {
@@ -37,7 +38,7 @@ impl Log {
     }
 }
 
-/// What the world's authority says of `signature` when its clock is as far ahead.
+/// Returns a timestamp of `signature` by the world's authority, whose clock is `ahead` seconds fast.
 fn stamp(world: &World, ahead: i64, signature: &[u8]) -> Vec<u8> {
     world.sigstore().set_timestamp_clock(ahead);
     let stamp = world.sigstore().timestamp(signature);
@@ -50,7 +51,7 @@ fn signature_of(bundle: &Value) -> Vec<u8> {
     STANDARD.decode(signature.as_str().unwrap()).unwrap()
 }
 
-/// The bundle with these timestamps in place of its own.
+/// Returns the bundle with these timestamps in place of its own.
 fn with(bundle: &Value, stamps: &[&[u8]]) -> Value {
     let mut bundle = bundle.clone();
     let stamps = stamps.iter().map(|stamp| STANDARD.encode(stamp));
@@ -62,7 +63,7 @@ fn with(bundle: &Value, stamps: &[&[u8]]) -> Value {
     bundle
 }
 
-/// The place of the time in a timestamp: fourteen digits and a `Z` (RFC 3161, 2.4.2).
+/// Returns the position of the time in a timestamp: fourteen digits and a `Z` (RFC 3161, 2.4.2).
 fn time_in(stamp: &[u8]) -> std::ops::Range<usize> {
     let is_time = |text: &[u8]| text.starts_with(&[0x18, 15]) && text[16] == b'Z';
     let start = stamp.windows(17).position(is_time).unwrap();
@@ -101,7 +102,7 @@ fn wrong_stamps(log: Log, world: &World, signature: &[u8]) -> Vec<(&'static str,
             "a timestamp whose own signature is another",
             changed(last, !right[last]),
         ),
-        // `granted` is the third byte of the first structure in it.
+        // The status `granted` is the third byte of the first structure in it.
         ("a timestamp that was refused", changed(8, 2)),
         (
             "a timestamp that was granted and not given",
@@ -159,14 +160,14 @@ fn sealed(world: &World) -> (String, Value) {
     (digest, bundle)
 }
 
-/// Whether a seal made a signature.
+/// Reports whether a seal made a signature.
 fn is_signed(seal: &Outcome) -> bool {
     seal.outputs
         .get("sign-skipped")
         .is_some_and(|text| text == "false")
 }
 
-/// `bundle`, alone beside the image, is refused by the gate, and a seal makes a signature beside it.
+/// Asserts that `verify` refuses `bundle` as the only bundle of the image, and that a seal adds a signature.
 fn is_none(siege: &mut Siege, attack: &str, world: &World, digest: &str, bundle: &Value) {
     replace(world, digest, bundle);
     siege.play(&format!("verify: {attack}"), &world.verify("v1"), 3);
@@ -215,7 +216,8 @@ fn besiege(log: Log, siege: &mut Siege) {
     siege.expect(&attack, "nothing was pushed", is_unsigned);
 }
 
-/// The certificate that signs outlives the authority's, which lives for a day.
+/// Plays a timestamp from after the end of the authority's certificate, which is valid for a day. The signing certificate is
+/// valid for longer.
 fn besiege_with_an_authority_that_ends(log: Log, siege: &mut Siege) {
     let world = log.world();
     world
@@ -227,7 +229,7 @@ fn besiege_with_an_authority_that_ends(log: Log, siege: &mut Siege) {
     is_none(siege, &attack, &world, &digest, &bundle);
 }
 
-/// The same in cosign's older format, where the log's word is always there.
+/// Plays the wrong timestamps in cosign's older format, which always contains the log's entry.
 fn besiege_older_signatures(siege: &mut Siege) {
     let world = Log::Rekor1.world();
     let digest = legacy(world.seal()).succeed().output("digest").to_owned();

@@ -1,5 +1,5 @@
-//! TLS with HTTP/2, as hosted registries and Sigstore speak it: every command, and every kind of request. The other tests
-//! run over it as well where `MANIFEST_SEAL_TEST_TRANSPORT` is `h2`.
+//! TLS with HTTP/2, the protocol of hosted registries and Sigstore: every command, and every kind of request. The other tests
+//! also use it if `MANIFEST_SEAL_TEST_TRANSPORT` is `h2`.
 
 use sandbox::{
     Deletes, Fault, Options, Proof, Referrers, Registry, Request, Service, Transport, Version,
@@ -14,7 +14,7 @@ const USER: &str = "octocat";
 const TARGET: &str = "prod/app";
 const MIB: usize = 1 << 20;
 
-/// Every kind of request that a run sends: method, and what its path holds.
+/// Every kind of request that a run sends: its method, and a part of its path.
 pub(crate) const KINDS: [(&str, &str); 21] = [
     ("GET", "/manifests/"),
     ("HEAD", "/manifests/"),
@@ -43,7 +43,7 @@ fn options() -> Options {
     Options::new().transport(Transport::HTTP2)
 }
 
-/// A registry and a Sigstore where images are built, and a registry where they are published; both want tokens.
+/// A registry and a Sigstore to build images, and a registry to publish them; both registries require tokens.
 struct Pipeline {
     world: World,
     target: Registry,
@@ -74,7 +74,7 @@ impl Pipeline {
         format!("{}:{tag}", self.target.repository(TARGET))
     }
 
-    /// Publishes `index` under `tags`, and checks who has signed.
+    /// Returns a run that publishes `index` under `tags`, and verifies its signatures.
     fn publish(&self, index: &str, tags: &str) -> Action {
         let sigstore = self.world.sigstore();
         let publish = Action::new("publish")
@@ -122,7 +122,7 @@ fn every_command_works_and_every_kind_of_request_goes_by_http2() {
     let parts = Passage::between(options(), options().upload_max(4 * MIB), 5 * MIB);
     parts.publish().succeed();
     parts.has_arrived();
-    // Its blobs are on another host, and its tokens come from a third.
+    // Docker Hub serves its blobs from another host, and its tokens from a third.
     let hub = Hosted::with(Service::DockerHub, options());
     hub.logged_in(hub.world.seal()).succeed();
     hub.kept_to_itself();
@@ -150,7 +150,7 @@ fn every_command_works_and_every_kind_of_request_goes_by_http2() {
     assert!(missing.is_empty(), "{missing:?}");
 }
 
-/// Every blob is asked for by HEAD, whose answer says how long the blob is and has no body.
+/// Checks every blob by a HEAD request: the response states the blob's length and has no body.
 #[test]
 fn what_is_there_already_is_published_again_and_under_another_tag() {
     let pipeline = Pipeline::new();
@@ -161,7 +161,7 @@ fn what_is_there_already_is_published_again_and_under_another_tag() {
         let publish = pipeline.publish(&index, &pipeline.there(tag));
         assert_eq!(publish.succeed().output("result"), result, "{tag}");
     }
-    // In place of a copy by another tool: the images are there, and nothing that belongs to them.
+    // Stands for a copy by another tool: the images exist at the destination, without their referrers.
     pipeline.target.delete_tag(TARGET, "v1");
     pipeline.publish(&index, &pipeline.there("v3")).succeed();
     let requests = pipeline.target.requests();
@@ -170,7 +170,8 @@ fn what_is_there_already_is_published_again_and_under_another_tag() {
     assert_eq!(pipeline.target.tags(TARGET)["v2"], index);
 }
 
-/// Nothing was done about it, as the server says: it is sent again at once, a POST too, and no attempt of the run is spent.
+/// Plays responses by which the server has not processed the request. It is sent again at once, even a POST, without using one
+/// of the run's attempts.
 #[test]
 fn request_that_was_not_looked_at_is_sent_again_at_once() {
     const REFUSED_STREAM: u32 = 7;
@@ -204,7 +205,7 @@ fn request_that_was_not_looked_at_is_sent_again_at_once() {
     }
 }
 
-/// HTTP/1.1 takes them, too.
+/// Plays long response headers, which HTTP/1.1 accepts too.
 #[test]
 fn long_headers_are_no_fault() {
     let world = World::with(options());
@@ -218,8 +219,8 @@ fn long_headers_are_no_fault() {
     assert!(requests.iter().filter(|request| request.faulty).count() == 3);
 }
 
-/// Nothing says that the connection is dead, and every retry would take it. What is waited for is half a minute, so that it is
-/// played only with the long proofs.
+/// Plays a dead connection that no error reports. Without detection every retry would reuse it. The detection takes half a
+/// minute, so this test runs only with the long proofs.
 #[test]
 fn connection_that_falls_silent_is_given_up() {
     if !Proof::is_wanted() {
@@ -244,8 +245,8 @@ fn one_request_at_a_time_is_enough() {
     assert_eq!(world.seal().succeed().output("result"), "unchanged");
 }
 
-/// The server takes one byte at a time; in a sample, a few. The layer is one of those that are passed on as they come. Each byte is
-/// a round trip, of which a busy machine makes few.
+/// Uploads a streamed layer to a server with a flow-control window of one byte; 64 bytes outside the long proofs. Each window
+/// costs a round trip, and a busy machine completes few of them.
 #[test]
 fn large_layer_goes_through_the_smallest_window() {
     let transport = Transport::HTTP2.window_bytes(if Proof::is_wanted() { 1 } else { 64 });
@@ -254,8 +255,7 @@ fn large_layer_goes_through_the_smallest_window() {
     passage.has_arrived();
 }
 
-/// As many bodies as are asked for at once wait for their turn to be read, each longer than the window of its stream: the
-/// connection has room for all of them.
+/// Reads the maximum of concurrent bodies, each longer than its stream's window: the connection's window has room for all.
 #[test]
 fn large_answers_do_not_wait_for_one_another() {
     let world = World::with(options());
@@ -286,7 +286,7 @@ fn server_that_offers_no_http2_is_spoken_to_by_http1() {
     assert_eq!(world.tags().len(), 1, "{REPOSITORY}");
 }
 
-/// Requests of all kinds, large uploads too, share one connection to a host: a second one would cost its handshakes.
+/// Sends requests of all kinds, including large uploads, over one connection per host: a second one would cost handshakes.
 #[test]
 fn one_connection_to_each_host_is_enough() {
     let passage = Passage::between(options(), options(), 3 * MIB);
@@ -296,7 +296,8 @@ fn one_connection_to_each_host_is_enough() {
     assert_eq!(connections, [1, 1]);
 }
 
-/// HTTP/2 ends a body with a frame that may be empty; HTTP/1.1 takes an upload for whole once it has all of its bytes.
+/// Copies a wrong blob from HTTP/2 to HTTP/1.1. HTTP/2 ends a body with a frame that may be empty. HTTP/1.1 accepts an upload
+/// as complete once it has all of its bytes.
 #[test]
 fn wrong_blob_from_http2_is_never_whole_at_a_registry_that_speaks_http1() {
     let passage =

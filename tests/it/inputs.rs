@@ -1,4 +1,4 @@
-//! Inputs: what they may be, and that every wrong one is told before anything is asked.
+//! Grammar of the inputs. Every wrong input is reported before the first request.
 
 use crate::create::created;
 use crate::support::{World, told};

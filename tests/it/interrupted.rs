@@ -1,4 +1,4 @@
-//! Publishing that is cut short: the next run ends in the same, and no upload is left open.
+//! Interrupted runs of `publish`: the next run reaches the same result, and no upload stays open.
 
 use std::time::Duration;
 
@@ -35,13 +35,13 @@ fn run_that_fails_half_way_is_finished_by_the_next() {
     assert_eq!(pipeline.writes_there(), [""; 0]);
 }
 
-/// What a registry must hold after a publish, whatever happened in between.
+/// The content of a registry after a complete publish.
 #[derive(Debug, PartialEq)]
 struct End {
     index: String,
     tags: Vec<(String, String)>,
     manifests: Vec<String>,
-    /// What refers to each of them.
+    /// The referrers of each manifest.
     lists: Vec<Vec<String>>,
 }
 
@@ -55,7 +55,7 @@ fn end(pipeline: &Pipeline, index: &str) -> End {
     });
     End {
         index: index.to_owned(),
-        // What such a list holds is looked at, in any order.
+        // Lists of referrers are compared by their entries, in any order.
         tags: tags
             .filter(|(tag, _)| !tag.starts_with("sha256-"))
             .collect(),
@@ -64,8 +64,8 @@ fn end(pipeline: &Pipeline, index: &str) -> End {
     }
 }
 
-/// Kills a run at its `k`-th request to the destination, where alone something is changed; holds the end of the rerun
-/// against `expected`. False if the run had ended before.
+/// Kills a run at its `k`-th request to the destination, the only registry that changes. Compares the result of the rerun with
+/// `expected`. Returns false if the run ended before.
 fn killed_at(pipeline: &mut Pipeline, kind: Referrers, k: u64, expected: &End) -> bool {
     pipeline.target = target(kind);
     let fault = Fault::at(k).delay(Duration::from_mins(10));
@@ -88,7 +88,7 @@ fn killed_at(pipeline: &mut Pipeline, kind: Referrers, k: u64, expected: &End) -
 #[test]
 fn run_that_is_killed_anywhere_is_finished_by_the_next() {
     for kind in [Referrers::Api, Referrers::TagSchema] {
-        // Side by side: most of their time they wait for lists to settle.
+        // Threads run concurrently: most of their time they wait for lists to settle.
         let counts = std::thread::scope(|scope| {
             let threads = [0, 1, 2, 3, 4, 5].map(|thread| {
                 scope.spawn(move || {
@@ -115,7 +115,8 @@ fn run_that_is_killed_anywhere_is_finished_by_the_next() {
     }
 }
 
-/// An image of two layers that are too large to be sent at once, the second said to be of `size`; returns it with them.
+/// Pushes an image of two layers, each too large for a single request, the second with the stated size `size`. Returns its
+/// digest and those of the layers.
 fn push_large(world: &World, size: usize) -> (String, [String; 2]) {
     let registry = world.registry();
     let layers = [1, 2].map(|byte| registry.push_blob(REPOSITORY, &vec![byte; 300_000]));
@@ -158,7 +159,7 @@ fn run_that_fails_or_is_told_to_end_leaves_no_upload_open() {
         let source = pipeline.world.registry();
         let get = |blob: &str| Fault::on("GET", &format!("*/blobs/{blob}"));
         source.fault(get(&stalled).stalled_body());
-        // That its size is wrong is found out once the first one is under way.
+        // The wrong size is detected while the first layer is in flight.
         source.fault(get(&other).delay(Duration::from_millis(700)));
         let publish = pipeline.publish(&pipeline.world.at(&image));
         let running = publish.begin();

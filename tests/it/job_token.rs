@@ -1,5 +1,5 @@
-//! The token of a job: it is a secret of the server that the job runs on, and goes to that server's registries alone. And the
-//! token that says who the job is: for whom it is asked.
+//! The job's `github-token`: a secret of the GitHub server that runs the job, sent to that server's registries alone. Also the
+//! job's OIDC token: the audience that it is requested for.
 
 use sandbox::{Authorization, Options};
 
@@ -8,7 +8,7 @@ use crate::support::{Action, REPOSITORY, World};
 
 const USER: &str = "x-access-token";
 
-/// A run of `create` at `host`, which the sandbox stands in for, in a job on `server`.
+/// Returns a run of `create` at `host`, which the sandbox stands in for, in a job on `server`.
 fn create_at(world: &World, host: &str, server: &str) -> Action {
     world
         .create()

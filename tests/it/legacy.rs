@@ -1,4 +1,4 @@
-//! Cosign's older format: made where it is wanted, accepted always, and never mistaken for another image's.
+//! Cosign's older signature format: written if requested, accepted always, and never accepted for another image.
 
 use sandbox::{Fault, Options, Referrers};
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ pub(crate) fn legacy_tag(digest: &str) -> String {
     format!("{}.sig", digest.replace(':', "-"))
 }
 
-/// The annotations of every legacy signature of `digest`.
+/// Returns the annotations of every legacy signature of `digest`.
 pub(crate) fn signatures(world: &World, digest: &str) -> Vec<Value> {
     let held = world.registry().manifest(REPOSITORY, &legacy_tag(digest));
     let Some((_, manifest)) = held else {
@@ -28,7 +28,7 @@ pub(crate) fn legacy(action: Action) -> Action {
     action.input("signature-format", "legacy")
 }
 
-/// How many signatures there are of each format: bundles, then legacy ones.
+/// Counts the signatures of each format: bundles, then legacy ones.
 fn counts(world: &World, digest: &str) -> (usize, usize) {
     (world.listed(digest).len(), signatures(world, digest).len())
 }
@@ -61,7 +61,7 @@ fn legacy_signature_is_made_once_and_verified() {
         assert_eq!(recorded["format"], "legacy");
         let held = &world.registry().tags(REPOSITORY)[&legacy_tag(digest)];
         assert_eq!(recorded["manifest"], json!(held));
-        // Signed before it is tagged, as always.
+        // The image is signed before it is tagged.
         let writes = world.writes();
         let place = |wanted: &str| writes.iter().position(|write| write.contains(wanted));
         assert!(place(".sig") < place("manifests/v1"), "{writes:?}");
@@ -145,7 +145,7 @@ fn signature_moved_from_another_image_is_refused() {
     );
     let says = format!("it signs `{}`, not `{digest}`", world.amd64.digest);
     refused_at_once(&world.verify("v1"), &[&says]);
-    // Nor does it make a run skip; it stays, and ours stands beside it.
+    // A run does not skip signing because of it. It stays, and ours is added.
     assert_eq!(
         legacy(world.seal()).succeed().output("sign-skipped"),
         "false"
@@ -201,7 +201,7 @@ fn others_signature_does_not_count_and_stays() {
     assert_eq!(ours.succeed().output("sign-skipped"), "false");
     let after = signatures(&world, digest);
     assert_eq!((after.len(), &after[0]), (2, &before[0]));
-    // What the record says was pushed under the tag is known again, whatever else was added since.
+    // The signature that the record names is recognized, whatever was added under the tag since.
     world.as_workflow(
         "octo-org/octo-app/third.yml@main",
         "octo-org/octo-app",
@@ -234,7 +234,7 @@ fn record_that_announces_a_legacy_signature_is_waited_for() {
     hide(2);
     let verify = world.verify("v1").file("manifest-seal.json", record);
     verify.succeed().says(&["no signature is visible yet"]);
-    // Once it is visible, there is nothing to wait for, though the manifest is no longer the one that the record names.
+    // A visible signature ends the wait, although the manifest is no longer the one that the record names.
     world.as_workflow(
         "octo-org/octo-app/third.yml@main",
         "octo-org/octo-app",
@@ -298,7 +298,7 @@ fn signature_is_only_as_good_as_its_log() {
     let world = World::new();
     let digest = legacy(world.seal()).succeed().output("digest").to_owned();
     assert_eq!(digest, same);
-    // The same image in another world, signed there by another Sigstore.
+    // This image in another world, signed there with another Sigstore.
     let payload = world.manifest(&legacy_tag(&digest));
     let layer = payload["layers"][0]["digest"].as_str().unwrap();
     let blob = world.registry().blob(REPOSITORY, layer).unwrap();

@@ -1,5 +1,6 @@
-//! The tag `sha256-….sig`, which everybody shares who signs: what is in it stays, and what is unknown stops the run. What is no
-//! list of signatures stops only who must write one there: anybody who may push could else keep others from signing for good.
+//! The tag `sha256-….sig`, which all signers share: its content stays, and unknown content stops the run. Content that is no
+//! list of signatures stops only runs that must write one under the tag. Otherwise anybody with push permission could block all
+//! signing forever.
 
 use std::collections::BTreeSet;
 
@@ -63,7 +64,7 @@ fn what_others_put_there_stays_in_its_place() {
     expected["config"]["size"] = after["config"]["size"].clone();
     let ours = after["layers"][2].clone();
     expected["layers"].as_array_mut().unwrap().push(ours);
-    // Field order included: `preserve_order` is on.
+    // The comparison includes the order of fields: `preserve_order` is on.
     assert_eq!(after.to_string(), expected.to_string());
     let config = after["config"]["digest"].as_str().unwrap();
     let config: Value =
@@ -92,18 +93,18 @@ fn tag_that_holds_no_signatures_is_never_overwritten() {
                 .says(&["holds something else than signatures"]);
         }
         assert_eq!(&registry.tags(REPOSITORY)[&tag], held);
-        // It is read, and so it is known that no signature is there.
+        // The content was read, so it is certain that it has no signature.
         let verify = world.verify("v1").input("max-attempts", "1");
         verify.end_with(3).says(&[&tag, held]);
     }
-    // An index there is none of signatures either.
+    // An index is no list of signatures either.
     let (media_type, index) = registry.manifest(REPOSITORY, &digest).unwrap();
     let pretty: Value = serde_json::from_slice(&index).unwrap();
     let pretty = serde_json::to_vec_pretty(&pretty).unwrap();
     registry.push_raw(REPOSITORY, Some(&tag), &media_type, &pretty);
     legacy(world.seal()).end_with(1);
     assert_eq!(world.sigstore().entries(), 0);
-    // A bundle goes elsewhere.
+    // A bundle is stored elsewhere.
     world.seal().succeed().says(&["::warning", &tag]);
     world.verify("v1").succeed();
 }
@@ -125,7 +126,7 @@ fn not_being_able_to_look_is_not_unsigned() {
             seal.input("max-attempts", "2")
                 .input("on-signing-failure", "warn")
                 .end_with(1);
-            // Where nothing is expected to be there, both places are asked at once.
+            // If no signature is expected, both locations are read concurrently.
             let sign = world.sign("v1").input("signature-format", format);
             sign.input("max-attempts", "2")
                 .input("on-signing-failure", "warn")
@@ -135,7 +136,7 @@ fn not_being_able_to_look_is_not_unsigned() {
             assert_eq!(world.sigstore().entries(), 0);
         }
     }
-    // Where a bundle holds, the other place need not be known, unless both are wanted.
+    // With a valid bundle the other location may stay unknown, unless both formats are requested.
     let (world, _) = sealed();
     let on = Fault::on("GET", "*.sig").times(u32::MAX);
     world.registry().fault(on.status(403));
@@ -158,7 +159,7 @@ fn payload_that_is_not_there_is_waited_for() {
     let waited = legacy(world.seal()).succeed();
     assert_eq!(waited.output("sign-skipped"), "true");
     waited.says(&["a signature is listed that is not there yet"]);
-    // One that is lost for good makes no signature: it is made anew, and the old one has its payload again.
+    // A signature without its payload does not count. A new one is made, and the push restores the payload of the old one.
     world.registry().delete_blob(REPOSITORY, layer);
     world.verify("v1").input("max-attempts", "2").end_with(3);
     let again = legacy(world.seal()).input("max-attempts", "2").succeed();
@@ -171,7 +172,7 @@ fn payload_that_is_not_there_is_waited_for() {
 #[test]
 fn eight_who_sign_at_once_lose_nothing() {
     let (world, digest) = unsigned();
-    // Each is somebody else, so that each must sign, and comes with an identity of its own.
+    // Each signer is another workflow, so each must sign, with an identity token of its own.
     let begun: Vec<Running> = (0..SIGNERS)
         .map(|number| {
             let workflow =

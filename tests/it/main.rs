@@ -1,5 +1,5 @@
-//! The program from outside: promises through the real binary, run as GitHub's runner runs it, against a registry and
-//! a Sigstore on loopback; and the rules that the tree keeps.
+//! Tests of the program from outside. They run the real binary as GitHub's runner does, against a registry and a Sigstore on
+//! loopback. Others check the rules of the source tree.
 
 #![allow(
     clippy::unwrap_used,

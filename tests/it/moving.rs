@@ -1,4 +1,4 @@
-//! Tags that may move, and the one direction that they do not move in.
+//! Moving tags: they never move to an older version.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use sandbox::Fault;
 
 use crate::support::{Action, REPOSITORY, World, until};
 
-/// A run of `create` that makes `version` of its images and moves `latest` to it.
+/// Returns a run of `create` that gives its images the version `version` and moves `latest` to them.
 fn release(world: &World, version: &str) -> Action {
     world
         .create()
@@ -69,7 +69,7 @@ fn moving_tag_that_somebody_moves_meanwhile_is_looked_at_again() {
             "{}",
             outcome.log
         );
-        // And a cleanup puts back what they wrote, not what was there at first.
+        // A cleanup restores the index that they wrote, not the tag's first content.
         action.clone().input("command", "cleanup").succeed();
         assert_eq!(world.tag("latest").as_ref(), Some(&theirs));
     }

@@ -1,4 +1,4 @@
-//! Repositories that nobody has pushed to yet, which some registries deny.
+//! Repositories without a first push, to which some registries deny access.
 
 use sandbox::{Fault, Referrers};
 
@@ -22,7 +22,7 @@ fn repository_that_was_never_seen_may_be_denied_until_it_exists() {
     assert_eq!(two.other.tags(MIRROR)["v1"], outcome.output("digest"));
     let copied = format!("`sha256:{}`", &two.world.amd64.digest[7..19]);
     assert!(outcome.summary.contains(&copied), "{}", outcome.summary);
-    // A plan cannot find it out, and a repository that children were read from is not new.
+    // A dry run cannot determine that a repository is new. A repository from which children were read is not new.
     two.other.fault(denied());
     two.seal().input("dry-run", "true").end_with(1);
     two.world.registry().fault(denied());

@@ -1,5 +1,5 @@
-//! What `on-signing-failure: warn` lets pass, as a table: every answer and every fault, of every service that a signature
-//! needs. An outage is a warning; whatever says no, or makes no sense, is an error.
+//! Table of failures that `on-signing-failure: warn` allows: every status and every fault, of every service that a signature
+//! needs. An outage is a warning. A refusal, or a response that makes no sense, is an error.
 
 use std::net::TcpListener;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Action, Outcome, REPOSITORY, World};
 
-/// Every status that a server of these is known to send, and some that none should.
+/// Every status that these servers are known to send, and some that none should send.
 const STATUSES: [u16; 31] = [
     301, 307, 400, 401, 402, 403, 404, 405, 406, 408, 409, 410, 412, 413, 415, 418, 422, 425, 429,
     431, 451, 499, 500, 501, 502, 503, 504, 507, 511, 520, 599,
@@ -33,7 +33,7 @@ const SERVICES: [Service; 5] = [
     Service::Registry,
 ];
 
-/// Whether the run may go on unsigned.
+/// Says if the run may go on unsigned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Passes {
     Yes,
@@ -49,7 +49,7 @@ impl Passes {
     }
 }
 
-/// A world in which the index is there already: what fails is the signature alone.
+/// Returns a world whose index already exists, so that only the signature can fail.
 fn world() -> World {
     let world = World::with(Options::new().referrers(Referrers::Api));
     world.sigstore().offer_timestamps();
@@ -88,7 +88,7 @@ fn play(world: &World, action: &Action, tag: &str, wanted: Passes, what: &str) -
     outcome
 }
 
-/// Has `service` do `misdeed` whenever it is asked.
+/// Plays `misdeed` at each request to `service`.
 fn fault(world: &World, service: Service, misdeed: impl Fn(sandbox::Trigger) -> Fault) {
     let on = |method, path| misdeed(Fault::on(method, path).times(u32::MAX));
     match service {
@@ -159,7 +159,7 @@ fn each_fault_of_a_connection() {
                 Passes::No,
             ),
         ] {
-            // A registry need not say anything when it has taken a manifest.
+            // A registry need not send a body after it has accepted a manifest.
             if service == Service::Registry && name == "nonsense" {
                 continue;
             }
@@ -175,7 +175,7 @@ fn each_fault_of_a_connection() {
     }
 }
 
-/// `action` where `service` is at another address.
+/// Returns `action` with `service` at another address.
 fn moved(world: &World, action: Action, service: Service, address: &str) -> Action {
     let mut config: Value = serde_json::from_str(&world.sigstore().signing_config()).unwrap();
     let url = |old: &Value| {
@@ -209,7 +209,7 @@ fn each_fault_before_there_is_a_connection() {
     drop(closed);
     let hangs_up = TcpListener::bind("127.0.0.1:0").unwrap();
     let broken_off = format!("https://{}", hangs_up.local_addr().unwrap());
-    // It ends with the tests.
+    // This thread ends with the tests.
     std::thread::spawn(move || hangs_up.incoming().for_each(drop));
     let unknown = Transport::HTTP1.showing(ServerCertificate::ByUnknownAuthority);
     let tls = Registry::start(Options::new().transport(unknown));
@@ -251,7 +251,7 @@ fn list_that_takes_no_more_is_no_outage() {
     let held = world
         .registry()
         .push_raw(REPOSITORY, Some(&list), media_type, bytes.as_bytes());
-    // Whatever the registry would answer: some answer 500.
+    // The list is full whatever the registry answers: some registries answer 500.
     let answers = Fault::on("PUT", "*/manifests/sha256-*").times(u32::MAX);
     world.registry().fault(answers.status(500));
     let outcome = play(
@@ -265,7 +265,7 @@ fn list_that_takes_no_more_is_no_outage() {
     assert_eq!(world.registry().tags(REPOSITORY).get(&list), Some(&held));
 }
 
-/// A job for a pull request between these two repositories, without a token.
+/// Returns a job for a pull request from the repository `head` to `octo-org/app`, without a token.
 fn pull_request(world: &World, tag: &str, event: &str, head: &Value) -> Action {
     let payload = json!({"pull_request": {"head": {"repo": head}, "base": {"repo": {"full_name": "octo-org/app"}}}});
     let action = lenient(world, tag).without_token();
@@ -301,7 +301,7 @@ fn token_that_a_job_cannot_have_is_excused_and_no_other() {
             Some("a pull request from a fork"),
         ),
         ("own", "pull_request", &own, None),
-        // It runs with the rights of the base repository.
+        // The event `pull_request_target` runs with the rights of the base repository.
         ("target", "pull_request_target", &fork, None),
         ("push", "push", &fork, None),
     ] {
@@ -323,7 +323,7 @@ fn token_that_a_job_cannot_have_is_excused_and_no_other() {
     outcome.says(&["a run that Dependabot started gets none"]);
     let user = dependabot("user").env("GITHUB_ACTOR", "dependabot");
     play(&world, &user, "user", Passes::No, "a user of that name");
-    // A payload that is not there, or is none, excuses nothing.
+    // A missing or invalid payload excuses nothing.
     for (tag, payload) in [
         ("none", ""),
         ("odd", "[]"),

@@ -1,4 +1,4 @@
-//! Sigstore in trouble: what is tried again, what `on-signing-failure: warn` lets pass, and what it never does.
+//! Outages of Sigstore: which requests are retried, and what `on-signing-failure: warn` allows.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ const TOKEN: &str = "/gh/token";
 const FULCIO: &str = "/api/v2/signingCert";
 const REKOR: &str = "/api/v1/log/entries";
 
-/// A run that gives up soon and may go on unsigned.
+/// Returns a run with few attempts that may go on unsigned.
 fn lenient(world: &World) -> Action {
     world
         .seal()
@@ -19,7 +19,7 @@ fn lenient(world: &World) -> Action {
         .input("retry-delay", "2ms")
 }
 
-/// The run went on: tagged, unsigned, and said so.
+/// Asserts that the run tags the image unsigned, and reports that.
 fn went_on(world: &World, action: &Action, named: &str) {
     let outcome = action.succeed();
     outcome.says(&["::warning::", "stays unsigned", named]);
@@ -40,7 +40,7 @@ fn went_on(world: &World, action: &Action, named: &str) {
         "{}",
         outcome.summary
     );
-    // Without leave to go on it is an error, and no other tag is written.
+    // Without `on-signing-failure: warn` it is an error, and no other tag is written.
     let outcome = action
         .clone()
         .input("on-signing-failure", "fail")
@@ -50,7 +50,7 @@ fn went_on(world: &World, action: &Action, named: &str) {
     assert_eq!(world.tag("v2"), None, "{named}");
 }
 
-/// When it is over, a rerun signs, once.
+/// Ends the outage, and asserts that a rerun signs, once.
 fn recovers(world: &World) {
     world.sigstore().clear_faults();
     world.registry().clear_faults();
@@ -97,7 +97,7 @@ fn missing_token_is_told_with_its_cure() {
         "hint: give the job `permissions: id-token: write`",
     ]);
     assert_eq!(world.writes(), [""; 0]);
-    // It is the workflow that is wrong: nothing that passes.
+    // The workflow is wrong, which is no temporary failure.
     action.end_with(1).says(&["the job has not asked for one"]);
     assert_eq!(world.writes(), [""; 0]);
     let action = action.env("GITHUB_ACTOR", "dependabot[bot]");
@@ -114,14 +114,14 @@ fn signature_that_the_registry_does_not_take_is_a_warning_where_it_may_be() {
         (Referrers::Api, "*/blobs/uploads/*"),
     ] {
         let world = World::with(Options::new().referrers(kind));
-        // The index is there already: what fails is the signature alone.
+        // The index already exists, so only the signature can fail.
         world.create().input("tags", "v0").succeed();
         world
             .registry()
             .fault(Fault::on("*", path).times(u32::MAX).status(507));
         let action = lenient(&world).input("tags", "v0\nv1");
         if path.contains("sha256-") {
-            // Reading the list fails as well, so that it is not known whether there is a signature.
+            // Reading the list fails as well, so it is unknown if there is a signature.
             action.end_with(1);
             world.registry().clear_faults();
             world
@@ -150,7 +150,7 @@ fn signature_that_the_registry_does_not_take_is_a_warning_where_it_may_be() {
 
 #[test]
 fn leave_to_go_on_covers_nothing_else() {
-    // A conflict.
+    // A tag conflict.
     let world = World::new();
     world
         .create()
@@ -163,7 +163,7 @@ fn leave_to_go_on_covers_nothing_else() {
         .input("digests", gone)
         .input("tags", "v2")
         .end_with(1);
-    // A state that is not known, of tags and of signatures, even while Sigstore is down as well.
+    // An unknown state of tags or of signatures, even during an outage of Sigstore.
     for path in ["*/manifests/v3", "*/referrers/*"] {
         let world = World::new();
         world
@@ -175,7 +175,7 @@ fn leave_to_go_on_covers_nothing_else() {
         lenient(&world).input("tags", "v3").end_with(1);
         assert_eq!(world.writes(), [""; 0], "{path}");
     }
-    // A trusted root by which our own work does not hold, and one that cannot be read.
+    // A trusted root that does not verify our own signature, and one that cannot be parsed.
     let (world, other) = (World::new(), World::new());
     lenient(&world)
         .input("trusted-root", other.sigstore().trusted_root())
@@ -243,7 +243,7 @@ fn entry_whose_answer_was_lost_is_fetched_and_not_made_again() {
     world
         .sigstore()
         .fault(Fault::on("POST", REKOR).lost_response());
-    // What was taken does not show for a while.
+    // The accepted entry is not visible at first.
     world.sigstore().fault(
         Fault::on("GET", "/api/v1/log/entries/*")
             .times(3)
@@ -309,16 +309,16 @@ fn conflict_is_told_at_once_whatever_ails_sigstore() {
 fn what_is_stored_before_a_failure_is_listed() {
     for kind in [Referrers::Api, Referrers::TagSchema] {
         for taken in 0..3 {
-            // How many are stored beside a refusal depends on the machine; that those before it are, and that all of them
-            // are listed, does not.
+            // The number of bundles stored beside a refusal depends on the machine. On any machine, all bundles before the
+            // refusal are stored, and every stored bundle is listed.
             let listed = listed_beside_a_refusal(kind, taken);
             assert!(listed >= taken, "{kind:?}: {listed} of {taken}");
         }
     }
 }
 
-/// Of three bundles that are signed at once one is refused, after as many were `taken`: how many are listed. None is stored
-/// and not listed.
+/// Signs three images at once; the registry refuses one bundle after `taken` others. Returns the number of listed bundles,
+/// after checking that each stored bundle is listed.
 fn listed_beside_a_refusal(kind: Referrers, taken: usize) -> usize {
     let world = World::with(Options::new().referrers(kind));
     let put = || Fault::on("PUT", "*/manifests/sha256:*");

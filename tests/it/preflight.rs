@@ -1,5 +1,5 @@
-//! The look before a build: what each state of the tags means under each policy, and that nothing but a registry's own
-//! word is taken for "not there".
+//! The check before a build: the meaning of each tag state under each policy. Only the registry's own answer counts as "not
+//! there".
 
 use std::time::Duration;
 
@@ -11,14 +11,14 @@ use crate::support::{Action, Outcome, REPOSITORY, World, told};
 const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 pub(crate) const POLICIES: [&str; 3] = ["fail", "skip", "warn"];
 
-/// A run of `preflight` for the tag `v1`.
+/// Returns a run of `preflight` for the tag `v1`.
 fn look(world: &World) -> Action {
     Action::new("preflight")
         .input("image", world.image())
         .input("tags", "v1")
 }
 
-/// Another registry, and a run of `preflight` for `v1` in both.
+/// Returns a run of `preflight` for `v1` in two registries.
 fn look_in_two(world: &World, other: &Registry) -> Action {
     Action::new("preflight").input("tags", both(world, other))
 }
@@ -31,7 +31,7 @@ fn other() -> Registry {
     Registry::start(Options::new())
 }
 
-/// The state of each tag, in the order of the inputs.
+/// Returns the state of each tag, in the order of the inputs.
 pub(crate) fn states(outcome: &Outcome) -> Vec<String> {
     let states = outcome.json("states");
     let states = states.as_object().unwrap();
@@ -48,7 +48,7 @@ fn changed(registry: &Registry) -> usize {
         .count()
 }
 
-/// An index of other builds of both platforms.
+/// Pushes other builds of both platforms. Returns their digests.
 fn other_build(registry: &Registry) -> Vec<String> {
     ["linux/amd64", "linux/arm64"]
         .map(|platform| {
@@ -113,7 +113,7 @@ fn half_published_version_is_completed_from_where_it_is() {
     let (world, other) = (World::new(), other());
     let elsewhere = other.repository(REPOSITORY);
     let digest = world.seal().succeed().output("digest").to_owned();
-    // Which of the two has it, and in which order they are named, does not matter.
+    // The result depends neither on which registry has the image, nor on the order of the tags.
     let tags = format!("{elsewhere}:v1\n{}", world.at("v1"));
     look(&world).input("tags", &tags).end_with(3);
     let skip = world
@@ -126,7 +126,7 @@ fn half_published_version_is_completed_from_where_it_is() {
     assert_eq!(outcome.output("source"), world.at(&digest));
     assert_eq!(outcome.output("result"), "skipped");
     insta::assert_snapshot!(told(&world, &outcome));
-    // What the workflow does then.
+    // The workflow then runs this.
     let sealed = world
         .seal()
         .input("tags", &tags)
@@ -168,7 +168,7 @@ fn same_images_in_the_bytes_of_another_tool_are_no_difference() {
         .input("on-existing-tag", "skip")
         .input("sign", "false")
         .succeed();
-    // The first in the order of `tags` is the one that the others are completed from.
+    // The first index in the order of `tags` is the source for the others.
     assert_eq!(outcome.output("digest"), theirs);
     assert_eq!(outcome.output("proceed"), "false");
 }
@@ -205,7 +205,7 @@ fn digests_tell_same_from_different() {
     }
     let one_less = given(&world.amd64.digest, "skip").end_with(3);
     one_less.says(&["wanted: linux/amd64"]);
-    // What cannot be compared is told as far as it is known.
+    // If the images cannot be compared, the known states are reported.
     let lost = given(&format!("sha256:{}", "0".repeat(64)), "warn")
         .input("max-attempts", "1")
         .end_with(1);
@@ -213,10 +213,10 @@ fn digests_tell_same_from_different() {
     assert_eq!(lost.output("proceed"), "false");
 }
 
-/// How a server is told to misbehave.
+/// A fault that a server plays.
 type Misdeed = fn(Trigger) -> Fault;
 
-/// Answers that leave open what is there.
+/// Answers that leave the state unknown.
 const UNKNOWN: [(&str, Misdeed); 9] = [
     ("401", |at| at.status(401)),
     ("403", |at| at.registry_error(403, "DENIED", "denied")),

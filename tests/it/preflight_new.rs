@@ -1,4 +1,4 @@
-//! The look before the first build of all: a repository that was never pushed to, which many registries deny.
+//! The check before the first build: many registries deny access to a repository without a first push.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -9,7 +9,7 @@ use crate::preflight::{POLICIES, states};
 use crate::support::hosted::{Hosted, kept_secret};
 use crate::support::{Action, REPOSITORY, World, told};
 
-/// A repository that was never pushed to, at a registry that denies such ones.
+/// Returns a run of `preflight` for a repository without a first push, at a registry that denies access to it.
 fn new_at(hosted: &Hosted) -> Action {
     let new = format!("{}/octo-org/new", hosted.service.hosts()[0]);
     let action = Action::new("preflight").input("tags", "v1\nv1.0");
@@ -25,7 +25,7 @@ fn repository_that_was_never_pushed_to_is_said_to_be_new_and_the_build_goes_on()
     for service in Service::ALL {
         let hosted = hiding(service);
         if service == Service::Ecr {
-            // It shows its password with each request: there is no token that says what we may.
+            // ECR takes its password with each request: no token states the granted permissions.
             new_at(&hosted).end_with(1);
             continue;
         }
@@ -39,7 +39,7 @@ fn repository_that_was_never_pushed_to_is_said_to_be_new_and_the_build_goes_on()
         if service == Service::Quay {
             insta::assert_snapshot!(told(&hosted.world, &new_at(&hosted).succeed()));
         }
-        // The token to push is what makes the difference, and a dry run asks for none.
+        // The token with push permission makes the difference, and a dry run requests none.
         hosted.registry().clear_requests();
         let dry = new_at(&hosted).input("dry-run", "true").end_with(1);
         assert_eq!(states(&dry), ["unknown"; 2], "{service:?}");
@@ -48,7 +48,7 @@ fn repository_that_was_never_pushed_to_is_said_to_be_new_and_the_build_goes_on()
     }
 }
 
-/// How many tokens were asked for that may push.
+/// Counts the requests for tokens with push permission.
 fn push_tokens(hosted: &Hosted) -> usize {
     let requests = hosted.registry().requests();
     let asked = requests
@@ -102,11 +102,12 @@ fn denial_in_a_repository_that_is_there_is_not_newness() {
     let shows = |path: &str| Options::new().denies(path, "denied");
     let named = "permission_denied: read_package";
     let cases = [
-        // It shows another of its tags, or the list of them; it says that there is something.
+        // The registry returns another tag of the repository, or the list of its tags; or its error states that the repository
+        // exists.
         (shows("*/manifests/v1"), ["unknown", "absent"]),
         (shows("*/manifests/*"), ["unknown", "unknown"]),
         (Options::new().denies("*", named), ["unknown", "unknown"]),
-        // Of all that the same denial is of a repository that shows nothing.
+        // The registry answers everything with the same denial, as it does for a new repository.
         (shows("*"), ["unknown-new", "unknown-new"]),
     ];
     for (options, wanted) in cases {
@@ -120,8 +121,8 @@ fn denial_in_a_repository_that_is_there_is_not_newness() {
 
 #[test]
 fn tag_that_shows_only_to_who_may_push_is_seen() {
-    // The token server has nothing for readers, so that the first look ends there; the second finds one tag, and one that
-    // is denied beside it.
+    // The token server denies tokens for reading, so the first check ends there. The second check finds one tag, and a denial
+    // for the other.
     let options = Options::new()
         .denies("*/manifests/v1.0", "denied")
         .denies("*/tags/list", "denied");
@@ -160,7 +161,7 @@ fn token_that_was_given_less_than_was_asked_for_proves_nothing() {
             &[("content-type", "application/json")],
             &answer,
         ));
-        // The sandbox does not know that token: what it hides, it hides behind its 403 all the same.
+        // The sandbox does not accept that token, and hides its content behind a 403 nevertheless.
         let all = Fault::on("GET", "/v2/*").times(u32::MAX);
         let scheme = hosted.registry().transport().scheme();
         let challenge = format!(

@@ -1,4 +1,4 @@
-//! Behind a proxy: a registry with TLS by a private authority, that only the proxy knows the way to.
+//! Proxies: a registry with TLS by a private authority, under a name that only the proxy can resolve.
 
 use sandbox::{Options, Proxy, Transport};
 
@@ -7,7 +7,7 @@ use super::support::{Action, Outcome, REPOSITORY, World};
 const NAME: &str = "registry.test";
 const PASSWORD: &str = "correct-horse-42";
 
-/// The world, its registry under a name of its own, and the proxy before it.
+/// A world, its registry under a name of its own, and the proxy in front of it.
 struct Behind {
     world: World,
     proxy: Proxy,
@@ -20,7 +20,7 @@ impl Behind {
         Self { world, proxy }
     }
 
-    /// `action` at the registry by its name, with these variables; `PROXY` in them is the address of the proxy.
+    /// Returns `action` at the registry by its name, with these variables. `PROXY` in them stands for the address of the proxy.
     fn with(&self, action: Action, variables: &[(&str, &str)]) -> Action {
         let action = action
             .input("image", format!("{NAME}/{REPOSITORY}"))
@@ -30,7 +30,7 @@ impl Behind {
         })
     }
 
-    /// Asks that nobody was asked in vain, and says how many tunnels there were.
+    /// Asserts that each request to the proxy opened a tunnel to the registry. Returns the number of tunnels.
     fn tunnels(&self) -> usize {
         let made = self.proxy.made();
         assert_eq!(made, self.proxy.asked());
@@ -39,7 +39,7 @@ impl Behind {
     }
 }
 
-/// The password is nowhere but in the line that has it masked.
+/// Asserts that the password appears only in the line that masks it.
 fn kept(outcome: &Outcome) {
     let mut lines = outcome.log.lines().chain(outcome.summary.lines());
     assert!(
@@ -58,7 +58,7 @@ fn image_is_sealed_through_the_proxy_and_sigstore_on_this_machine_without_it() {
         let sealed = seal.clone().input("trace", "true").succeed();
         assert_eq!(sealed.output("result"), "created", "{variable}");
         assert_eq!(sealed.output("signed"), "true");
-        // Eight connections at most are open at one host.
+        // At most eight connections to one host are open.
         assert!((1..=8).contains(&behind.tunnels()), "{}", behind.tunnels());
         assert!(behind.world.certificates() > 0);
         kept(&sealed);
@@ -105,7 +105,7 @@ fn host_in_no_proxy_is_asked_directly() {
     ] {
         let behind = Behind::new(Proxy::start());
         let variables = [("HTTPS_PROXY", "http://PROXY"), (variable, list)];
-        // Nobody has that name but the proxy.
+        // Only the proxy can resolve this name.
         let lost = behind.with(behind.world.create(), &variables).end_with(1);
         lost.says(&["`registry.test` cannot be reached: "]);
         assert!(behind.proxy.asked().is_empty(), "{list}");
@@ -120,7 +120,7 @@ fn host_in_no_proxy_is_asked_directly() {
     assert!(behind.tunnels() > 0);
 }
 
-/// What a run says that the proxy does not bring through, with the proxy's address as `PROXY`.
+/// Returns the error of a run that the proxy does not forward, with the proxy's address as `PROXY`.
 fn refused(behind: &Behind, variable: &str, address: &str) -> String {
     let lost = behind.with(behind.world.create(), &[(variable, address)]);
     let lost = lost.end_with(1);
@@ -130,7 +130,7 @@ fn refused(behind: &Behind, variable: &str, address: &str) -> String {
     let of_failure = |line: &&str| line.starts_with("::error") || line.starts_with("hint: ");
     let lines: Vec<&str> = lost.log.lines().filter(of_failure).collect();
     let told = lines.join("\n").replace(&behind.proxy.address(), "PROXY");
-    // Which of those that are asked at once gives up first is a race.
+    // The requests run concurrently: the first to fail is a race.
     let part = regex::Regex::new("octo-org/app[:@][^`]*").unwrap();
     part.replace(&told, "octo-org/app[PART]").into_owned()
 }
@@ -142,7 +142,7 @@ fn proxy_that_does_not_let_us_through_is_named_with_what_to_do() {
     ::error title=manifest-seal failed::could not read `registry.test/octo-org/app[PART]`: `registry.test` cannot be reached through the proxy `http://PROXY` (`HTTPS_PROXY`): it wants a login (407)
     hint: does the proxy that `HTTPS_PROXY` names run, and does it let this job through? A login belongs into the variable (`http://USER:PASSWORD@HOST:PORT`); hosts in `NO_PROXY` are asked directly
     ");
-    // That will be so the next time.
+    // A missing login is permanent: no request is retried.
     assert!(wants_login.proxy.asked().len() <= 4);
     let wrong = format!("http://me:{PASSWORD}x@PROXY");
     let told = refused(&wants_login, "https_proxy", &wrong);
@@ -155,7 +155,7 @@ fn proxy_that_does_not_let_us_through_is_named_with_what_to_do() {
     ::error title=manifest-seal failed::could not read `registry.test/octo-org/app[PART]`: `registry.test` cannot be reached through the proxy `http://PROXY` (`ALL_PROXY`): it makes no tunnel
     hint: does the proxy that `ALL_PROXY` names run, and does it let this job through? A login belongs into the variable (`http://USER:PASSWORD@HOST:PORT`); hosts in `NO_PROXY` are asked directly
     ");
-    // Every question is put twice.
+    // Each request is tried twice.
     assert!(broken.proxy.asked().len() >= 2);
 
     let mut gone = Behind::new(Proxy::start());

@@ -1,4 +1,4 @@
-//! A token server whose token is a text that the run is about: the runner drops every job output that holds a masked text.
+//! Registry tokens whose text also occurs in outputs of the run: the runner drops every job output that contains a masked text.
 
 use sandbox::Fault;
 use serde_json::json;
@@ -7,14 +7,15 @@ use crate::support::World;
 
 const WORKFLOW: &str = "octo-org/octo-app/.github/workflows/release.yml";
 
-/// The texts that the log has the runner hide.
+/// Returns the texts that the log masks.
 fn masks(log: &str) -> Vec<&str> {
     log.lines()
         .filter_map(|line| line.strip_prefix("::add-mask::"))
         .collect()
 }
 
-/// Seals where the registry asks once for a token, and its server answers `token`.
+/// Seals with a registry that requests a token once, and a token server that answers `token`. Asserts that no output contains a
+/// masked text.
 fn is_harmless(token: impl Fn(&World, &str) -> String, is_masked: bool) {
     let plain = World::new();
     let digest = plain.create().succeed().output("digest").to_owned();
@@ -59,6 +60,6 @@ fn token_that_is_a_public_text_hides_no_output() {
     is_harmless(|_, _| WORKFLOW.to_owned(), false);
     is_harmless(|_, _| format!("//github.com/{WORKFLOW}"), false);
     is_harmless(|_, _| "--certificate-oidc-issuer".to_owned(), false);
-    // What is nobody's but the server's is hidden.
+    // A text that only the token server uses is masked.
     is_harmless(|_, _| "of-nobody/but~the+server=".to_owned(), true);
 }

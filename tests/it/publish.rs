@@ -1,4 +1,4 @@
-//! The command `publish`: everything that belongs to an image arrives unchanged, what was lost comes back, tags come last.
+//! The command `publish`: an image and its referrers are copied unchanged, lost content is restored, tags are written last.
 
 use serde_json::json;
 
@@ -102,7 +102,7 @@ fn tag_that_holds_something_else_is_a_conflict_before_anything_is_copied() {
     let conflict = pipeline.publish(&pipeline.world.at(&index)).run();
     assert_eq!(conflict.code, 3, "{}", conflict.log);
     assert_eq!(pipeline.writes_there(), [""; 0]);
-    // The one that may move does.
+    // The moving tag moves.
     let moved = pipeline
         .publish(&pipeline.world.at(&index))
         .input("tags", "");
@@ -142,7 +142,7 @@ fn next_source_is_taken_where_the_first_has_nothing() {
     );
 }
 
-/// Garbage collection took the image where it was built; a place that names no image has it, by its digest.
+/// Garbage collection deleted the image where it was built. A source that names only a repository has it, by its digest.
 #[test]
 fn image_that_is_gone_where_it_was_built_is_found_at_a_spare_place() {
     let pipeline = Pipeline::new();
@@ -217,7 +217,7 @@ fn folder_is_a_source() {
     assert_eq!(pipeline.target.tags(TARGET)["v1"], digest);
 }
 
-/// What one record holds of two images, the second of one platform, both signed; returns it with the digests of the indexes.
+/// Returns a record of two signed images, the second of one platform, and the digests of their indexes.
 fn record_of_two(pipeline: &Pipeline) -> (String, [String; 2]) {
     let both = pipeline.world.create().input("tags", "");
     let first = both.succeed().outputs["digest"].clone();
@@ -238,7 +238,7 @@ fn everything_in_a_record_is_published() {
         .handed("built.json", &record)
         .input("image", pipeline.target.repository(TARGET))
         .input("moving-tags", "");
-    // A tag could name but one of them.
+    // A tag can point to only one of them.
     let refused = publish.end_with(2);
     for index in &indexes {
         assert!(refused.log.contains(index.as_str()), "{}", refused.log);
@@ -257,7 +257,7 @@ fn everything_in_a_record_is_published() {
         let verify = pipeline.world.verify("v1").input("recursive", "true");
         verify.input("image", pipeline.there(index)).succeed();
     }
-    // What it wrote down is itself such a record, each signature with its own image.
+    // The record that the run writes is such a record too, with each signature at its own image.
     let written = publish.record();
     let images = written["images"].as_array().unwrap();
     let signed: Vec<_> = images
@@ -267,7 +267,7 @@ fn everything_in_a_record_is_published() {
     assert_eq!(signed.len(), 2);
     assert_eq!((signed[0].1.len(), signed[1].1.len()), (3, 2), "{written}");
     assert_eq!(publish.succeed().outputs["result"], "unchanged");
-    // What one of them has lost comes back.
+    // Content that one of them lost is restored.
     pipeline.target.delete_manifest(TARGET, &indexes[1]);
     assert_eq!(publish.succeed().outputs["result"], "created");
     assert_eq!(pipeline.manifests_there(), built);
@@ -278,7 +278,7 @@ fn tags_of_a_record_are_for_its_only_index() {
     let pipeline = Pipeline::new();
     let (create, index) = pipeline.build();
     let mut record = create.record();
-    // An image that was signed by itself; and the same index in a second registry, which has nothing of it.
+    // An image that was signed by itself, and the same index in a second, empty repository.
     let lost = pipeline.world.registry().repository("octo-org/lost");
     let image = |image: &str, digest: &str| json!({"image": image, "digest": digest, "mediaType": record["images"][0]["mediaType"], "platforms": []});
     let (alone, twice) = (

@@ -1,5 +1,6 @@
-//! `publish` with `referrers: verified`: what arrives holds nothing that nobody vouches for. Whoever may push to the source can
-//! write another manifest around a bundle that holds, other words into a list, other layers beside signatures.
+//! `publish` with `referrers: verified`: the destination receives nothing without a verified signature. Somebody with push
+//! permission at the source can write another manifest around a valid bundle. They can also change a list's text, or add layers
+//! beside signatures.
 
 use sandbox::{Options, Referrers, Registry};
 use serde_json::{Value, json};
@@ -17,7 +18,7 @@ const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 const EMPTY: &str = "application/vnd.oci.empty.v1+json";
 const MALLORY: &str = "by mallory";
 
-/// Publishes what is verified, and no platform need be signed.
+/// Returns a run that copies verified referrers only, and requires no signatures of the platforms.
 fn verified(pipeline: &Pipeline, index: &str) -> Action {
     let publish = pipeline.checked(&pipeline.world.at(index));
     publish
@@ -25,7 +26,7 @@ fn verified(pipeline: &Pipeline, index: &str) -> Action {
         .input("referrers", "verified")
 }
 
-/// Asks that `name` is left behind, with one warning that names its type and says `why`.
+/// Asserts that `name` is not copied, with one warning that names its type and contains `why`.
 fn is_left_behind(published: &Outcome, name: &str, why: &str) {
     let said = said(published, name);
     assert_eq!(
@@ -45,7 +46,7 @@ fn is_left_behind(published: &Outcome, name: &str, why: &str) {
     );
 }
 
-/// Everything that the registry of the published images has, as text.
+/// Returns all manifests and blobs at the destination, as text.
 fn everything_there(pipeline: &Pipeline) -> String {
     let registry = &pipeline.target;
     let mut text = String::new();
@@ -68,7 +69,7 @@ fn push(world: &World, manifest: &str) -> String {
     registry.push_raw(REPOSITORY, None, MANIFEST, manifest.as_bytes())
 }
 
-/// `document` with `value` in this place, which may be new.
+/// Returns `document` with `value` at `place`, which may be a new field.
 fn with(document: &Value, place: &str, value: Value) -> Value {
     let mut document = document.clone();
     let (inside, name) = place.rsplit_once('/').unwrap();
@@ -76,7 +77,7 @@ fn with(document: &Value, place: &str, value: Value) -> Value {
     document
 }
 
-/// The manifest of `bundle`, as several tools write it. The last is for registries that take nothing newer.
+/// Returns the manifest of `bundle`, as several tools write it. The last form is for registries that accept no newer one.
 fn as_tools_write_it(world: &World, subject: &str, bundle: &[u8]) -> [Value; 4] {
     let plain = bundle_manifest(world, subject, bundle);
     let mut actions = plain.clone();
@@ -99,7 +100,7 @@ fn as_tools_write_it(world: &World, subject: &str, bundle: &[u8]) -> [Value; 4] 
     [plain, actions, cosign, older]
 }
 
-/// Lists `entries` as referring to `subject`, under the tag.
+/// Lists `entries` as referrers of `subject`, under the referrers tag.
 fn list(world: &World, subject: &str, entries: &[Value]) {
     let list = json!({
         "schemaVersion": 2, "mediaType": INDEX, "manifests": entries,
@@ -125,7 +126,7 @@ fn bundles_arrive_in_the_manifests_of_all_tools() {
         let bundle = statement_bundle(world, &index, PROVENANCE);
         let manifests = as_tools_write_it(world, &index, &bundle);
         let mut entries: Vec<Value> = manifests.iter().map(|one| store(world, one)).collect();
-        // What the list says of them is the word of whoever wrote it.
+        // The fields of a list's entries are chosen by the list's writer.
         for entry in &mut entries {
             entry["annotations"] = json!({"org.example.note": MALLORY});
             entry["artifactType"] = json!("application/vnd.mallory");
@@ -226,7 +227,7 @@ fn manifest_that_holds_more_than_its_bundle_is_left_behind() {
     for (why, place, value) in changes {
         pushed.push((push(world, &with(&plain, place, value).to_string()), why));
     }
-    // One reader sees the first of two, another the last.
+    // Some parsers take the first of two equal names, others the last.
     let content = "\"dev.sigstore.bundle.content\":";
     let twice = plain.to_string();
     let twice = twice.replace(content, &format!("{content}\"{MALLORY}\",{content}"));
@@ -244,7 +245,7 @@ fn manifest_that_holds_more_than_its_bundle_is_left_behind() {
     }
     assert!(is_there(&pipeline, &genuine));
     assert!(!everything_there(&pipeline).contains("mallory"));
-    // Whoever carries all of it is told.
+    // With `referrers: all` they are copied, and reported.
     let all = publish.input("referrers", "all").succeed();
     for (digest, why) in &pushed {
         let said = said(&all, digest);
@@ -256,7 +257,7 @@ fn manifest_that_holds_more_than_its_bundle_is_left_behind() {
     }
 }
 
-/// A manifest that names another subject would refer to that, where it arrives.
+/// A manifest with another subject would be a referrer of that subject at the destination.
 #[test]
 fn bundle_under_another_subject_is_left_behind() {
     let pipeline = Pipeline {
@@ -280,7 +281,7 @@ fn bundle_under_another_subject_is_left_behind() {
     is_left_behind(&published, digest, "subject.digest");
 }
 
-/// Verifiers pass over what they do not know in a bundle.
+/// Verifiers ignore unknown fields of a bundle.
 #[test]
 fn bundle_with_something_beside_its_signature_is_left_behind() {
     let pipeline = Pipeline::new();
@@ -313,7 +314,7 @@ fn bundle_with_something_beside_its_signature_is_left_behind() {
     assert!(!everything_there(&pipeline).contains("mallory"));
 }
 
-/// What refers to a signature is held to the same.
+/// Referrers of a signature must meet the same requirements.
 #[test]
 fn referrers_of_referrers_are_verified_too() {
     let pipeline = Pipeline::new();
@@ -340,12 +341,12 @@ fn referrers_of_referrers_are_verified_too() {
     }
 }
 
-/// The tag that lists the older signatures of `digest`.
+/// Returns the digest tag that lists the older signatures of `digest`.
 fn tag(digest: &str) -> String {
     format!("{}.sig", digest.replace(':', "-"))
 }
 
-/// An index that is signed in the older format, once.
+/// Pushes an index with one signature in the older format. Returns its digest.
 fn signed_as_before(pipeline: &Pipeline) -> String {
     let (_, index) = pipeline.create();
     let sign = pipeline.world.sign(&index);
@@ -389,14 +390,14 @@ fn list_of_signatures_arrives_without_what_stands_beside_them() {
             .input("moving-tags", "");
         let published = publish.succeed();
         published.says(&["1 verified signatures are carried, and the rest is left behind: "]);
-        // What is left is what was signed, as it was written then.
+        // The destination receives exactly the list as it was when the image was signed.
         assert_eq!(there.target.tags(TARGET)[&tag(&index)], genuine);
         assert!(!is_there(&there, &forged));
         assert!(!everything_there(&there).contains("mallory"));
         assert!(there.target.blob(TARGET, &foreign).is_none());
         let again = publish.succeed();
         assert_eq!(again.output("result"), "unchanged");
-        // Its config is nowhere else.
+        // The config of the list exists nowhere else.
         let config = manifest(&there.target, TARGET, &genuine)["config"]["digest"].clone();
         there.target.delete_blob(TARGET, config.as_str().unwrap());
         publish.succeed();
@@ -433,7 +434,7 @@ fn signature_with_something_in_its_annotations_is_left_behind() {
         ("dev.sigstore.cosign/chain", &|it| {
             format!("{MALLORY}\n{it}")
         }),
-        // A certificate, and of no authority that is trusted.
+        // A valid certificate, by an authority that is not trusted.
         ("dev.sigstore.cosign/chain", &|it| {
             format!("{it}\n{}", root.as_str().unwrap())
         }),
@@ -456,7 +457,7 @@ fn signature_with_something_in_its_annotations_is_left_behind() {
         "it holds `org.example.note`, for which nothing vouches",
     ]);
     assert_eq!(pipeline.target.tags(TARGET)[&tag(&index)], genuine);
-    // None of them alone is carried either.
+    // Each of them alone is not copied either.
     for number in 1..forged["layers"].as_array().unwrap().len() {
         let mut one = list.clone();
         one["layers"] = json!([list["layers"][0], forged["layers"][number]]);
@@ -470,7 +471,7 @@ fn signature_with_something_in_its_annotations_is_left_behind() {
     }
 }
 
-/// Several sources may have a list each; that one of them is verified says nothing of another.
+/// Several sources may each have a list: a verified list at one proves nothing about another.
 #[test]
 fn each_list_of_signatures_is_verified_for_itself() {
     let pipeline = Pipeline::new();

@@ -1,5 +1,5 @@
-//! What `publish` makes of who has signed: checked where the image comes from, before a byte is written; and of everything
-//! that somebody put beside it.
+//! Signature checks of `publish`: at the source, before a byte is written, and at the destination. Also the copying of
+//! referrers that others attached.
 
 use sandbox::{Fault, Options, Referrers};
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use crate::support::{Action, Outcome, Pipeline, REPOSITORY, TARGET, attach, stat
 
 const PROVENANCE: &str = "https://slsa.dev/provenance/v1";
 
-/// What the output `referrers` says of `name`.
+/// Returns the entry for `name` in the output `referrers`.
 pub(crate) fn said(outcome: &Outcome, name: &str) -> Value {
     let all = outcome.json("referrers");
     let mut all = all.as_array().unwrap().iter();
@@ -20,7 +20,7 @@ pub(crate) fn said(outcome: &Outcome, name: &str) -> Value {
         .clone()
 }
 
-/// An SBOM that anybody who may push can put there.
+/// Attaches an SBOM, as anybody with push permission can. Returns its digest.
 pub(crate) fn sbom(pipeline: &Pipeline, subject: &str) -> String {
     let world = &pipeline.world;
     let registry = world.registry();
@@ -39,7 +39,7 @@ pub(crate) fn is_there(pipeline: &Pipeline, digest: &str) -> bool {
     pipeline.target.manifest(TARGET, digest).is_some()
 }
 
-/// Once; there is nothing to wait for.
+/// Returns `action` with one attempt: there is nothing to wait for.
 fn once(action: Action) -> Action {
     action.input("max-attempts", "1")
 }
@@ -50,7 +50,7 @@ fn gate_is_checked_at_the_source_before_a_byte_is_written() {
     let world = &pipeline.world;
     let (_, index) = pipeline.create();
     let publish = once(pipeline.checked(&world.at(&index)));
-    // Not signed at all; then all but one child; then by somebody else.
+    // The index is unsigned; then one child is unsigned; then that child is signed by another workflow.
     publish.end_with(3).says(&["has no signature"]);
     world.sign(&index).succeed();
     world.sign(&world.amd64.digest).succeed();
@@ -65,7 +65,7 @@ fn gate_is_checked_at_the_source_before_a_byte_is_written() {
         },
     );
     publish.end_with(3).says(&["it is by `"]);
-    // A registry that does not let one look says nothing.
+    // A registry that denies the request gives no answer.
     let on = Fault::on("GET", "*/referrers/*").times(u32::MAX);
     world.registry().fault(on.status(403));
     publish.end_with(1);
@@ -79,12 +79,12 @@ fn gate_is_checked_at_the_source_before_a_byte_is_written() {
     published.says(&["is signed at the source by"]);
 }
 
-/// What the source holds is one thing, what arrives another: the destination is asked too, before its tags are written.
+/// The destination's content may differ from the source's, so it is verified too, before the tags are written.
 #[test]
 fn gate_is_checked_again_at_the_destination_before_the_tags() {
     let pipeline = Pipeline::new();
     let (_, index) = pipeline.build();
-    // Nothing but who checks signatures reads a blob there.
+    // Only signature checks read a blob there.
     let on = Fault::on("GET", "/v2/prod/app/blobs/*").times(u32::MAX);
     pipeline.target.fault(on.status(403));
     let publish = pipeline
@@ -230,7 +230,7 @@ fn what_is_not_verified_is_left_behind_where_only_verified_is_carried() {
     refused.end_with(2).says(&["`referrers`"]);
 }
 
-/// Anybody can add a layer to the list of signatures: the others in it are verified nevertheless.
+/// Anybody can add a layer to the list of signatures: the other layers are verified nevertheless.
 #[test]
 fn verified_signatures_of_a_shared_list_are_carried_without_the_others() {
     let pipeline = Pipeline::new();
@@ -269,7 +269,7 @@ fn verified_signatures_of_a_shared_list_are_carried_without_the_others() {
     };
     assert_eq!(layers(&tag), 1);
     assert_eq!(publish.succeed().output("result"), "unchanged");
-    // Whoever carries all carries theirs too, and is told.
+    // With `referrers: all` their signatures are copied too, and reported.
     let all = publish.input("referrers", "all").succeed();
     assert_eq!(said(&all, &tag)["verified"], false);
     assert_eq!(layers(&tag), 2);
@@ -393,7 +393,8 @@ fn source_that_is_named_by_its_tag_is_a_warning_that_names_the_digest() {
     );
 }
 
-/// The image `index` of `pipeline`, and whatever `extra` names, as files of a folder in the OCI layout.
+/// Returns `action` with a folder in the OCI layout. It contains the image `index` of `pipeline`, and the content that `extra`
+/// names.
 fn folder(pipeline: &Pipeline, action: Action, index: &str, extra: &[String]) -> Action {
     let world = &pipeline.world;
     let registry = world.registry();
@@ -426,7 +427,7 @@ fn signatures_in_a_folder_are_checked_before_a_byte_is_written() {
     let pipeline = Pipeline::new();
     let (_, index) = pipeline.create();
     let publish = || pipeline.checked("oci:images").input("recursive", "false");
-    // It holds none: that is said, and the destination, which has none either, is asked.
+    // The folder contains no signature: the run reports that, and checks the destination, which has none either.
     let none = once(folder(&pipeline, publish(), &index, &[])).end_with(3);
     none.says(&["`images` holds no signature of", "at the destination alone"]);
     assert!(!pipeline.target.tags(TARGET).contains_key("v1"));

@@ -1,4 +1,4 @@
-//! The record, and runs that are cut short: the next one goes on and ends where the first would have.
+//! The record, and interrupted runs: the next run continues and reaches the same result.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Action, REPOSITORY, World, until};
 
-/// Longer than any test: whoever waits for it is killed before.
+/// A delay longer than any test: the waiting run is killed before it ends.
 const FOR_EVER: Duration = Duration::from_mins(10);
 
 #[test]
@@ -47,7 +47,7 @@ fn record_tells_before_and_after_of_every_tag() {
         (&signature["made"], &signature["logIndex"]),
         (&json!(true), &json!(0))
     );
-    // A rerun in the same place does not forget what to restore.
+    // A rerun in the same workspace keeps the tag contents to restore.
     seal.succeed();
     assert_eq!(seal.record()["images"][0]["tags"], json!(first));
 }
@@ -99,7 +99,7 @@ fn dry_run_writes_nothing_and_no_record() {
     );
 }
 
-/// What a world must look like after a run that was cut short and one that was not, whatever happened in between.
+/// The state of a world after a complete run, or after an interrupted run and its rerun.
 #[derive(Debug, PartialEq)]
 struct End {
     digest: String,
@@ -140,8 +140,8 @@ impl At {
     }
 }
 
-/// Kills a run at its `k`-th request, after that has had its effect and before it is answered; holds the end of the rerun
-/// against `expected`. False if the run had ended before, which timing may bring about for the last of them.
+/// Kills a run at its `k`-th request, after the request took effect and before the response. Compares the result of the rerun
+/// with `expected`. Returns false if the run ended before, which timing may cause for the last requests.
 fn killed_at(options: &Options, at: At, k: u64, expected: &End) -> bool {
     let world = World::with(options.clone());
     let action = sealing(&world);
@@ -154,7 +154,7 @@ fn killed_at(options: &Options, at: At, k: u64, expected: &End) -> bool {
         ended || reached()
     });
     running.kill();
-    // Every other time as the next step of the same job, else on another machine.
+    // Half of the reruns are the next step of the same job, the others run on another machine.
     let rerun = if k.is_multiple_of(2) {
         action
     } else {
@@ -192,7 +192,7 @@ fn run_that_is_killed_anywhere_is_completed_by_the_next() {
             ([1, 1, 1].as_slice(), 3)
         );
         let options = &options;
-        // Side by side: most of their time they wait for the list of signatures to settle.
+        // Threads run concurrently: most of their time they wait for the list of signatures to settle.
         let killed: usize = std::thread::scope(|scope| {
             let share = |share: &[(At, u64)]| {
                 let share = share.to_vec();
@@ -244,7 +244,7 @@ fn run_that_is_told_to_end_says_what_happened() {
         .iter()
         .map(|tag| &tag["state"])
         .collect();
-    // Of the second only the registry knows.
+    // The run ended before the response for the second tag.
     assert_eq!(states, ["written", "intended"]);
     world.registry().clear_faults();
     action.succeed();

@@ -1,4 +1,4 @@
-//! Where signatures are listed: the referrers API, the fallback tag, and everything that others keep there.
+//! Lists of signatures: the referrers API, the referrers tag, and the entries of others there.
 
 use std::collections::BTreeSet;
 
@@ -30,7 +30,7 @@ fn registry_that_answers_referrers_and_lists_nothing_gets_the_fallback_tag() {
     world.verify("v1").succeed();
 }
 
-/// What the record says of a list tells where to look first, and nothing else.
+/// The record's information about a list only determines the first location to read.
 #[test]
 fn list_that_was_lost_since_is_written_again_whatever_the_record_says() {
     let world = World::with(Options::new().referrers(Referrers::TagSchema));
@@ -39,7 +39,7 @@ fn list_that_was_lost_since_is_written_again_whatever_the_record_says() {
     assert_eq!(seal.record()["images"][0]["signatures"][0]["tagged"], true);
     let list = digest.replace(':', "-");
     world.registry().delete_tag(REPOSITORY, &list);
-    // The one that it names is there still: it is listed again.
+    // The signature that the record names still exists: it is listed again.
     assert_eq!(seal.succeed().output("sign-skipped"), "true");
     assert_eq!(
         (world.listed(&digest).len(), world.sigstore().entries()),
@@ -51,7 +51,7 @@ fn list_that_was_lost_since_is_written_again_whatever_the_record_says() {
         (world.listed(&digest).len(), world.sigstore().entries()),
         (1, 2)
     );
-    // A registry that has got an API since lists them itself, and has no such tag.
+    // A registry that has gained the referrers API lists the signatures itself, and has no referrers tag.
     let now = World::new();
     let record = seal
         .record()
@@ -95,7 +95,7 @@ fn entries_of_others_stay_byte_for_byte() {
     let mut expected = before;
     let ours = after["manifests"][2].clone();
     expected["manifests"].as_array_mut().unwrap().push(ours);
-    // Field order included: `preserve_order` is on.
+    // The comparison includes the order of fields: `preserve_order` is on.
     assert_eq!(after.to_string(), expected.to_string());
     assert_eq!(world.listed(&digest).len(), 3);
 }
@@ -107,7 +107,7 @@ fn many_who_sign_one_digest_at_once_lose_nothing() {
     for kind in [Referrers::Api, Referrers::TagSchema] {
         let world = World::with(Options::new().referrers(kind));
         let digest = world.create().succeed().output("digest").to_owned();
-        // Each is somebody else, so that each must sign, and comes with an identity of its own.
+        // Each signer is another workflow, so each must sign, with an identity token of its own.
         let begun: Vec<(Action, Running)> = (0..WRITERS)
             .map(|number| {
                 let workflow =
@@ -161,7 +161,7 @@ fn many_who_seal_the_same_at_once_all_succeed() {
             digests.into_iter().collect::<Vec<_>>(),
             [world.tag("v1").unwrap()]
         );
-        // However many of them signed before they could see each other, nothing more is signed from then on.
+        // Several may have signed before their signatures were visible to each other. From now on nothing more is signed.
         let entries = world.sigstore().entries();
         assert_eq!(world.seal().succeed().output("sign-skipped"), "true");
         assert_eq!(world.sigstore().entries(), entries);

@@ -1,5 +1,5 @@
-//! What a tool that was installed for a release makes reaches the main branch only as far as a release goes: the scripts of
-//! `release.yml`, with git, and a stand-in for the tool.
+//! The scripts of `release.yml`, with git and a stand-in for the release tool. Changes by an installed tool reach the main
+//! branch only within the files of a release.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::contract::read;
 use crate::workflow_scripts::{assert_refused, run_in};
 
-/// `knope prepare`, as far as it counts here.
+/// A stand-in for `knope prepare`, reduced to the changes that matter here.
 const KNOPE: &str = r#"#!/bin/bash
 set -eu
 [ "$1" = prepare ] && [ -e knope.toml ]
@@ -25,7 +25,7 @@ rm .changeset/*.md
 struct Site(TempDir);
 
 impl Site {
-    /// Everything as it is before a release, and a tool that does `more`, too.
+    /// Creates the state before a release, and a tool that also runs `more`.
     fn new(more: &str) -> Self {
         let site = Self(tempfile::tempdir().unwrap());
         let tree = site.path("tree");
@@ -110,7 +110,7 @@ impl Site {
         run_in(&clone, "release.yml", [job, job], &variables)
     }
 
-    /// Both jobs, the one without rights and the one that pushes.
+    /// Runs both jobs, the one without permissions and the one that pushes.
     fn release(&self) -> Result<BTreeMap<String, String>, String> {
         let made = self.script("changes", "main", &[("ASKED", "")]).unwrap();
         let head = self.git("remote", &["rev-parse", "main"]);
@@ -141,9 +141,9 @@ fn version_and_changelog_reach_the_main_branch() {
         files.contains("CHANGELOG.md") && !files.contains(".changeset"),
         "{files}"
     );
-    // The job run again makes the commit that is there.
+    // A rerun of the job makes the existing commit again.
     assert_eq!(pushed().unwrap(), released);
-    // All of it run again, there is nothing to prepare: the release goes on.
+    // If the whole workflow is run again, nothing is to be prepared, and the release continues.
     assert_eq!(site.release().unwrap(), released);
 }
 
@@ -167,7 +167,7 @@ fn anything_else_that_the_tool_changed_is_refused() {
     }
 }
 
-/// Git asks the helper that the scripts set up, which prints what is in its environment.
+/// Git calls the credential helper that the scripts configure, which prints the token of its environment.
 #[test]
 fn git_gets_the_token_from_the_environment() {
     let text = read(".github/workflows/release.yml");

@@ -1,5 +1,5 @@
-//! A signature vouches for a digest, under whichever tag it is found. Whoever may push can put an older image of the same
-//! workflow and ref under the tag of one that was never built: what a tag stands for is held against what was signed.
+//! Replay of older images. A signature vouches for a digest under any tag. Somebody with push permission can tag an older image
+//! of the same workflow and ref as an image that was never built. The meaning of a tag is compared with the signed content.
 
 use sandbox::{Kind, Options, Registry};
 
@@ -13,7 +13,7 @@ const SHA: &str = "certificate-github-workflow-sha";
 const VERSION: &str = "org.opencontainers.image.version";
 const NAME: &str = "io.github.manifest-seal.name";
 
-/// The commit that `build.yml` asks for, of a call whose own tags are `own`, on `reference`.
+/// Returns the commit that `build.yml` requires of a call with its own tags `own`, on `reference`.
 fn commit(own: &str, tags: &str, reference: &str) -> String {
     let variables = [
         ("OWN", own),
@@ -48,7 +48,7 @@ fn tags_that_stand_for_a_commit_ask_for_it() {
             "{tag}"
         );
     }
-    // Where one does, all do: they are to hold the same image.
+    // If one tag requires the commit, all do: they must point to the same image.
     let two = format!("{image}:1.4.2\n{image}:sha-d34db33");
     assert_eq!(commit("type=sha", &two, "refs/heads/main"), NOW);
     for (own, tag) in [
@@ -64,7 +64,7 @@ fn tags_that_stand_for_a_commit_ask_for_it() {
     }
 }
 
-/// A release may be resumed on another commit: what binds its image to its version is in the index.
+/// A release may be resumed on another commit: the index itself states its image and its version.
 #[test]
 fn release_binds_its_image_to_its_version() {
     let workflow = read(".github/workflows/release.yml");
@@ -79,7 +79,7 @@ fn release_binds_its_image_to_its_version() {
     assert_eq!(stating, [true, true, false], "preflight, seal, verify");
 }
 
-/// Runs `act` as the run of the workflow on `commit`.
+/// Runs `act` as a run of the workflow on `commit`.
 fn on<T>(world: &World, commit: &str, act: impl FnOnce() -> T) -> T {
     world.sigstore().set_claim("sha", commit);
     act()
@@ -113,7 +113,7 @@ fn older_image_under_the_tag_of_a_commit_is_not_skipped() {
     let seal = |tag: &str| world.seal().input("tags", tag);
     let older = on(&world, BEFORE, || seal("main-badc0ff").succeed());
     let older = older.output("digest").to_owned();
-    // Somebody who may push gives it the tag of a commit that was never built, in one registry of two.
+    // Somebody with push permission gives it the tag of a commit that was never built, in one registry of two.
     world.registry().tag(REPOSITORY, "main-d34db33", &older);
     let other = Registry::start(Options::new());
     let tag = world.at("main-d34db33");
@@ -128,9 +128,9 @@ fn older_image_under_the_tag_of_a_commit_is_not_skipped() {
                 &tag,
             ],
         );
-        // Whoever does not ask for the commit goes on with it: that is what the signature says.
+        // A run that does not require the commit skips it: its signature is valid.
         is_skipped(&skip(&world, &tags), &world.at(&older));
-        // An image of this commit, even if it is byte for byte the one before, and on this commit again.
+        // After a seal for this commit it is skipped, even though it is byte for byte the older image.
         let signed = seal("main-d34db33").input(SHA, &asked).succeed();
         assert_eq!(
             (signed.output("digest"), signed.output("sign-skipped")),
@@ -142,7 +142,7 @@ fn older_image_under_the_tag_of_a_commit_is_not_skipped() {
     on(&world, BEFORE, || is_skipped(&again, &world.at(&older)));
 }
 
-/// What is adopted by its digest is signed for the commit, so that the next run skips it.
+/// An index that is adopted by its digest is signed for the commit, so the next run skips it.
 #[test]
 fn older_image_that_is_adopted_is_signed_for_the_commit() {
     let world = World::new();
@@ -193,10 +193,10 @@ fn index_of_another_version_is_not_skipped() {
         ],
     );
     is_skipped(&look("1.4.1"), &image);
-    // It is the caller's to say where a version is not what its index states.
+    // The caller may accept an index that states another version.
     is_skipped(&look("1.4.2").input("digests", &image), &image);
     is_skipped(&skip(&world, "1.4.2"), &image);
-    // One that states nothing is of no version.
+    // An index without that annotation has no version.
     let without = world.seal().input("tags", "1.4.3").succeed();
     let without = world.at(without.output("digest"));
     is_refused(&look("1.4.3"), &["is none"]);
@@ -207,7 +207,7 @@ fn index_of_another_version_is_not_skipped() {
         .says(&["`annotations`"]);
 }
 
-/// One run makes two images, with the same signature; whoever may push puts one under the tag of the other.
+/// One run makes two images with the same identity. Somebody with push permission puts one under the tag of the other.
 #[test]
 fn another_image_of_the_same_workflow_is_not_skipped() {
     let world = World::new();
@@ -239,11 +239,11 @@ fn another_image_of_the_same_workflow_is_not_skipped() {
             ],
         );
         is_skipped(&look("v1.5.0-debug", "app-debug"), &world.at(&debug));
-        // One that states none is no image of those that do.
+        // An index without a name does not match a required name.
         let without = world.seal().input("tags", "v1.5.1").succeed();
         is_refused(&look("v1.5.1", "app"), &["is none"]);
         is_skipped(&skip(&world, "v1.5.1"), &world.at(without.output("digest")));
-        // What is adopted stays as it is, and is skipped where it is named.
+        // An adopted index stays unchanged, and is skipped if it is named by digest.
         let image = world.at(without.output("digest"));
         let adopted = world
             .seal()

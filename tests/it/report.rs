@@ -1,4 +1,4 @@
-//! What a run tells: the summary of each kind of end, and the command to paste.
+//! The report of a run: the summary of each kind of result, and the command to paste.
 
 use sandbox::{Fault, Kind};
 
@@ -52,7 +52,7 @@ fn plan_is_told_and_nothing_done() {
         (outcome.output("result"), outcome.output("signed")),
         ("planned", "false")
     );
-    // The index is nowhere yet, so that the world has no name for it.
+    // The index is not in the registry yet, so the world has no name for it.
     insta::assert_snapshot!(told(&world, &outcome));
     assert_eq!(world.tags().len(), 0);
     let made = world.seal().succeed();
@@ -69,7 +69,7 @@ fn signing_run_is_told() {
 #[test]
 fn command_to_paste_is_quoted_and_names_the_repository() {
     let world = World::new();
-    // A branch may be called so, and a shell would act on it.
+    // A branch may have this name, and a shell would interpret it.
     let workflow = "octo-org/octo-app/.github/workflows/release.yml@refs/heads/$(id)';x";
     let outcome = world.as_workflow(workflow, "octo-org/octo-app", || world.seal().succeed());
     let identity = r"--certificate-identity 'https://github.com/octo-org/octo-app/.github/workflows/release.yml@refs/heads/";
@@ -95,7 +95,7 @@ fn command_to_paste_is_quoted_and_names_the_repository() {
     );
 }
 
-/// What a real shell makes of a command.
+/// Returns the words that a real shell splits a command into.
 fn shell_words(command: &str) -> Vec<String> {
     let script = format!("printf '%s\\n' {command}");
     let output = std::process::Command::new("sh")

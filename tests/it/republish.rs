@@ -1,5 +1,5 @@
-//! A rerun of what failed writes the tags again once the gate lets it pass: the step of build-publish.yml that does it, as it
-//! stands there, after a stranger took the tags that were free meanwhile.
+//! A rerun of failed jobs, which writes the tags again once verification succeeds. The test runs this step as it is in
+//! build-publish.yml, after somebody else took the free tags.
 
 use std::fs;
 
@@ -12,7 +12,7 @@ use crate::workflows::step;
 
 const VERSION: &str = "org.opencontainers.image.version";
 
-/// A run whose first attempt sealed, failed at the gate and was taken back.
+/// A run whose first attempt sealed, failed at the verification and was cleaned up.
 struct Failed {
     world: World,
     sealed: Outcome,
@@ -39,7 +39,7 @@ impl Failed {
         self.sealed.output("digest")
     }
 
-    /// The second attempt's step, with what the jobs before it hand over.
+    /// Returns the second attempt's step, with the outputs of the jobs before it.
     fn republish(&self) -> Action {
         let sigstore = self.world.sigstore();
         let given = [
@@ -75,7 +75,7 @@ impl Failed {
     }
 }
 
-/// The right images, an attestation that is not of the build and an annotation, under the tag that is never to change.
+/// Pushes an index of somebody else under the fixed tag: the right images, an attestation of another build, and an annotation.
 fn theirs(world: &World) -> String {
     let foreign = world
         .registry()
@@ -96,7 +96,7 @@ fn theirs(world: &World) -> String {
     push(world, Some("1.0.0"), &index.to_string())
 }
 
-/// An image that says it is newer than any other.
+/// Pushes an index that states a newer version than any other.
 fn newest(world: &World) -> String {
     let mut index: Value = index_of(&[child(world, &world.amd64.digest, "amd64")]);
     index["annotations"] = json!({VERSION: "999.0.0"});
@@ -115,7 +115,7 @@ fn tags_that_were_taken_back_are_written_again_and_can_be_taken_back_again() {
         [world.tag("1.0.0"), world.tag("latest")],
         [ours.clone(), ours]
     );
-    // What comes after it may fail, too.
+    // A later job may fail too.
     let record = fs::read(step.workspace().join("manifest-seal.json")).unwrap();
     let tags = world
         .seal()

@@ -1,4 +1,4 @@
-//! Where an index that a tag holds ends to be the same as the one that a run makes, for what is signed.
+//! Differences by which an index under a tag is no longer the index that a run would make and sign.
 
 use sandbox::Kind;
 use serde_json::Value;
@@ -8,7 +8,7 @@ use crate::support::{Action, REPOSITORY, World};
 
 const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 
-/// A run that signs images of Docker's, as an index of this type where one is named.
+/// Returns a run that signs Docker images as an index of this media type. `auto` requests no type.
 fn seal(world: &World, media_type: &str) -> Action {
     let push = |platform| {
         world
@@ -39,7 +39,8 @@ fn index_of_another_type_is_a_conflict_where_an_input_names_one() {
         let text = format!("its media type is `{held_type}`, to be `{asked_type}`");
         refused.says(&["nothing vouches for it", &text, &digest]);
         assert_eq!(world.listed(&digest), [""; 0]);
-        // Nobody signs it: it stays. The run that does not name a type signs it, which vouches for it then.
+        // A run that does not sign leaves the index in place. A run without a media type signs it, and that signature vouches
+        // for it.
         unsigned(&other).succeed();
         assert_eq!(world.tag("v1").as_ref(), Some(&digest));
         let any = seal(&world, "auto").succeed();

@@ -1,5 +1,5 @@
-//! Each hosted registry by its own habits: everything comes to its end, a rerun changes nothing, credentials stay with
-//! whom they are for, and a denial is never taken for absence.
+//! Each hosted registry with its own behavior: every command succeeds, and a rerun changes nothing. Credentials go only to
+//! their own hosts, and a denial is never treated as absence.
 
 use std::time::Duration;
 
@@ -52,7 +52,7 @@ fn images_are_mounted_in_a_second_repository_with_a_token_for_both_at_every_serv
         let requests = hosted.registry().requests();
         let mounted =
             |request: &&Request| request.path.contains("mount=") && request.status == Some(201);
-        // Two configs, two layers: nothing is carried over that the registry can take by itself.
+        // Two configs and two layers are mounted: no blob is copied through this machine.
         assert_eq!(requests.iter().filter(mounted).count(), 4, "{service:?}");
     }
 }
@@ -74,7 +74,7 @@ fn nobody_and_the_wrong_one_are_told_so_and_nothing_is_written() {
             assert!(!outcome.outputs.contains_key("digest") || outcome.output("digest").is_empty());
         }
         hosted.kept_to_itself();
-        // ECR Public lets anybody read, so that it is the push that is refused.
+        // ECR Public allows anonymous reads, so it refuses the push.
         let mut stored = hosted.writes();
         stored.retain(|request| request.status.is_some_and(|status| status < 300));
         assert_eq!(stored, [], "{service:?}");
@@ -86,7 +86,7 @@ fn nobody_and_the_wrong_one_are_told_so_and_nothing_is_written() {
 fn who_may_only_read_is_told_so_and_no_tag_is_taken_for_absent_without_a_look() {
     for service in Service::ALL {
         if service == Service::Ecr {
-            // Its rights are AWS's, and are not in a token.
+            // The permissions at ECR are those of AWS, and are not part of a token.
             continue;
         }
         let hosted = Hosted::with(service, Options::new().grants(&["pull"]));
@@ -97,7 +97,7 @@ fn who_may_only_read_is_told_so_and_no_tag_is_taken_for_absent_without_a_look() 
         }
         hosted.kept_to_itself();
         assert!(hosted.world.tags().is_empty(), "{service:?}");
-        // What is there already needs no right to write.
+        // Content that already exists needs no write permission.
         let index = Hosted::new(service);
         let made = index.logged_in(index.world.create()).succeed();
         let (_, bytes) = index.registry().manifest(REPOSITORY, "v1").unwrap();
@@ -131,7 +131,7 @@ fn token_that_is_taken_away_in_the_middle_is_asked_for_again() {
             || service == Service::ArtifactRegistry
             || service == Service::Ghcr
         {
-            // The first has no tokens; of the others it is not known what they say to one.
+            // ECR has no tokens. The other two services' response to a revoked token is unknown.
             continue;
         }
         let hosted = Hosted::new(service);
@@ -157,7 +157,7 @@ fn token_that_is_taken_away_in_the_middle_is_asked_for_again() {
 fn what_is_public_is_verified_by_anybody() {
     for service in Service::ALL {
         if service == Service::Ecr {
-            // It has nothing that is public.
+            // ECR has nothing public.
             continue;
         }
         let hosted = Hosted::with(service, Options::new().anonymous_pull(true));
@@ -169,7 +169,7 @@ fn what_is_public_is_verified_by_anybody() {
         assert_eq!(verified.output("digest"), sealed.output("digest"));
         let requests = hosted.registry().requests();
         let shown = requests.iter().map(|request| request.authorization);
-        // A token that anybody gets is none of ours.
+        // A token for anonymous access does not count as one of our credentials.
         let ours =
             shown.filter(|shown| !matches!(shown, Authorization::None | Authorization::Bearer));
         assert_eq!(ours.count(), 0, "{service:?}");

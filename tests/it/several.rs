@@ -1,4 +1,4 @@
-//! One run, several repositories and registries: one digest and one signature in all of them.
+//! One run for several repositories and registries: one digest and one signature in all of them.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use sandbox::Fault;
 
 use crate::support::{Action, MIRROR, REPOSITORY, Two, World, listed, told, until, writes};
 
-/// Longer than any test.
+/// A delay longer than any test.
 const FOR_EVER: Duration = Duration::from_mins(10);
 
 #[test]
@@ -48,7 +48,7 @@ fn one_digest_and_one_signature_end_up_in_two_registries() {
             "{name}: {references}"
         );
     }
-    // Again, and on another machine: nothing changes anywhere.
+    // A rerun, here and on another machine, changes nothing in either registry.
     for action in [two.seal(), two.seal().elsewhere()] {
         two.world.registry().clear_requests();
         two.other.clear_requests();
@@ -66,7 +66,7 @@ fn one_digest_and_one_signature_end_up_in_two_registries() {
 fn run_for_two_registries_is_told() {
     let two = Two::new();
     let action = two.seal();
-    // So that it is always the last to be told.
+    // The delay makes this tag the last one in the log.
     let tag = Fault::on("PUT", "*/manifests/v1");
     two.other.fault(tag.delay(Duration::from_millis(300)));
     insta::assert_snapshot!(told(&two.world, &action.succeed()));
@@ -147,7 +147,7 @@ fn two_repositories_of_one_registry_share_blobs_by_mounting() {
     let mounts = requests
         .iter()
         .filter(|request| request.path.contains("mount=") && request.status == Some(201));
-    // Two configs, two layers.
+    // The mounted blobs are two configs and two layers.
     assert_eq!(mounts.count(), 4);
     let reads = requests
         .iter()
@@ -162,7 +162,7 @@ fn record_of_two_registries_is_signed_once_each() {
     let action = two.seal().input("command", "create").input("tags", tags);
     let digest = action.succeed().output("digest").to_owned();
     let outcome = action.input("command", "sign").input("image", "").succeed();
-    // The index and two platforms.
+    // The signed digests are the index and two platforms.
     assert_eq!(
         (
             two.world.sigstore().entries(),

@@ -1,4 +1,4 @@
-//! What is wrong with one of several registries stops what it must, leaves a clear account by name, and a rerun finishes.
+//! Faults at one of several registries: each stops the work that depends on it, is reported by name, and a rerun finishes.
 
 use sandbox::{Fault, Kind, Referrers};
 
@@ -107,7 +107,7 @@ fn signature_that_one_registry_does_not_take_is_an_outage_of_that_one() {
     assert_eq!(two.world.sigstore().entries(), 1);
 }
 
-/// A run that signs many images.
+/// Returns a run that signs many images, and their digests.
 fn seal_many(two: &Two) -> (Action, Vec<String>) {
     let platforms = [
         "386", "arm/v5", "arm/v6", "arm/v7", "s390x", "ppc64le", "riscv64", "mips", "mips64",
@@ -206,7 +206,7 @@ fn conflict_in_one_registry_is_not_hidden_by_an_outage_of_another() {
     let broken = Fault::on("PUT", "*/manifests/sha256-*").times(u32::MAX);
     two.other
         .fault(broken.registry_error(507, "DENIED", "no room"));
-    // The outage is the first to be told.
+    // The registry with the outage comes first, and is reported first.
     let tags = format!("{}\nv1", two.there("v1"));
     let seal = two.seal().input("tags", tags);
     let outcome = seal.input("on-signing-failure", "warn").end_with(1);

@@ -1,4 +1,4 @@
-//! What one of several registries has lost, or holds in other bytes, is made whole from the others.
+//! Content that one of several registries lost, or has in other bytes, is restored from the others.
 
 use serde_json::json;
 
@@ -22,7 +22,7 @@ fn child_that_one_registry_has_lost_is_brought_back() {
         "{}",
         outcome.summary
     );
-    // The one that the digests are said to be in may be the one that lost it.
+    // The registry that the digests refer to may be the one that lost it.
     two.world
         .registry()
         .delete_manifest(REPOSITORY, &two.world.amd64.digest);
@@ -30,8 +30,8 @@ fn child_that_one_registry_has_lost_is_brought_back() {
     assert!(two.is_whole_in_both(&two.world.amd64));
 }
 
-/// The index of the world's images with an attestation of another build, under `v1`, signed by this workflow, so that it
-/// is vouched for. Returns the digest of that attestation.
+/// Pushes an index of the world's images under `v1`, with an attestation of another build. This workflow signs it, which
+/// vouches for it. Returns the digest of that attestation.
 fn push_with_attestation(two: &Two) -> String {
     let registry = two.world.registry();
     let build = registry.push_index_with_provenance(REPOSITORY, "linux/amd64");
@@ -128,7 +128,7 @@ fn index_that_another_tool_nested_is_signed_down_to_its_images() {
     ]});
     let nested = nested.to_string();
     let nested = registry.push_raw(REPOSITORY, Some("v1"), INDEX, nested.as_bytes());
-    // Its entries are not those that this run would write: it takes a signature to vouch for it.
+    // Its entries differ from those that this run would write, so only a signature can vouch for it.
     two.world.sign(&nested).succeed();
     let digests = format!("{}\n{}", build.digest, arm64.digest);
     let seal = two.seal().input("digests", digests);
@@ -136,7 +136,7 @@ fn index_that_another_tool_nested_is_signed_down_to_its_images() {
     assert_eq!(seal.succeed().output("digest"), nested);
     let verify = two.verify_there().input("recursive", "true");
     verify.succeed();
-    // The innermost too are brought back to where they are lost.
+    // The innermost manifests are restored too.
     two.other.delete_manifest(MIRROR, &build.image.digest);
     assert_eq!(seal.succeed().output("result"), "unchanged");
     assert!(two.other.manifest(MIRROR, &build.image.digest).is_some());

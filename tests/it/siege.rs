@@ -1,5 +1,5 @@
-//! A registry that means no good to who asks it: nothing of it is accepted, and refusing it takes little memory and little
-//! time. What was measured is written down where `PROOF` names a folder.
+//! A hostile registry: none of its content is accepted, and refusing it takes little memory and time. The measurements are
+//! written to the folder that `PROOF` names.
 
 use std::time::Duration;
 
@@ -11,13 +11,13 @@ use crate::hostile::nothing_acts;
 use crate::support::{Action, Outcome, REPOSITORY, World};
 use crate::verify::sealed;
 
-/// The program that is tested is not optimized, which takes more of both.
+/// The limits allow for the tested program being unoptimized, which takes more memory and time.
 pub(crate) const PEAK_MAX_MIB: f64 = 64.0;
 const TIME_MAX: Duration = Duration::from_mins(2);
 
 const COLUMNS: [&str; 4] = ["attack", "exit code", "peak memory, MiB", "time, s"];
 
-/// Attacks, each watched.
+/// A series of attacks, with the memory and time of each run.
 pub(crate) struct Siege {
     proof: Proof,
     wrong: Vec<String>,
@@ -57,7 +57,7 @@ impl Siege {
             ));
         }
         let is_cheap = spent.peak_mib <= PEAK_MAX_MIB && spent.time <= TIME_MAX;
-        // A short run on a busy machine may be over before anybody looks.
+        // A short run on a busy machine may end before its memory is measured.
         let is_unseen = spent.peak_mib < 1.0 && spent.time > Duration::from_secs(1);
         if !is_cheap || is_unseen {
             self.wrong.push(format!("{attack}: {spent:?}"));
@@ -77,7 +77,7 @@ impl Siege {
         outcome
     }
 
-    /// Something else that must be so after an attack.
+    /// Records a failure unless `is_so`, a further condition after an attack.
     pub(crate) fn expect(&mut self, attack: &str, must_be: &str, is_so: bool) {
         if !is_so {
             self.wrong.push(format!("{attack}: not so: {must_be}"));
@@ -96,7 +96,7 @@ impl Siege {
     }
 }
 
-/// Two tries, of which one may have passed.
+/// Returns `action` with two attempts, one of which may succeed.
 pub(crate) fn hasty(action: Action) -> Action {
     action
         .input("max-attempts", "2")
@@ -132,9 +132,9 @@ fn hostile_bodies_of_a_registry() {
             let (world, _) = sealed();
             let on = Fault::on("GET", &format!("*/{path}/*")).times(u32::MAX);
             world.registry().fault(misdeed(on));
-            // A list is not held against a digest: what is in it is.
+            // A list is not compared with a digest: its entries are.
             let is_list_of_others = path == "referrers" && what == "other bytes";
-            // What is longer than any signature is none.
+            // Content longer than any signature is not a signature.
             let is_too_long = path == "blobs" && what == "a body without end";
             let code = match () {
                 () if is_list_of_others => 0,
@@ -166,7 +166,7 @@ fn hostile_compression_of_a_registry() {
                 .registry()
                 .fault(on.set_header("content-encoding", encoding));
         }
-        // Nothing is ever unpacked: the bytes are the ones that have the digest.
+        // Content is never decompressed: the bytes as received have the digest.
         siege.play(
             &format!("verify: `content-encoding: {encoding}`"),
             &world.verify("v1"),
@@ -218,9 +218,9 @@ fn hostile_trees_of_a_registry() {
             .input("digests", digest);
         let is_large = what.starts_with("images of 4 MB");
         let code = match *what {
-            // The one image, however often it is named.
+            // It is a single image, however often it is named.
             "each names the next 1000 times, 3 deep" => 0,
-            // Each says that it is for the same platform.
+            // All of them state the same platform.
             _ if is_large => 2,
             _ => 1,
         };
@@ -247,7 +247,7 @@ fn hostile_trees_of_a_registry() {
     siege.end();
 }
 
-/// An index of images whose manifests are as long as they may be.
+/// Pushes an index of images whose manifests have the maximum length.
 fn large_images(world: &World, count: usize) -> String {
     let image = |number: usize| {
         let mut manifest = world.manifest(&world.amd64.digest);
@@ -277,7 +277,7 @@ fn hostile_lists_of_referrers() {
     push(&world, Some(&tag), &index_of(&lost).to_string());
     let verify = hasty(world.verify("v1"));
     siege.play("verify: 10 000 signatures that are not there", &verify, 3);
-    // Each as long as a bundle may be.
+    // Each bundle has the maximum length.
     let large: Vec<Value> = (0..20)
         .map(|number| {
             let layer = format!("{number}{}", " ".repeat((1 << 20) - 10));

@@ -1,4 +1,5 @@
-//! What a signature names that a hostile registry serves: the certificate holds, and its words act nowhere.
+//! Hostile names in certificates and signatures of a hostile registry: the certificate verifies, and its text has no effect
+//! anywhere.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -11,10 +12,10 @@ use crate::sign::SIGN;
 use crate::support::{Action, REPOSITORY, World, attach, bundle_of, statement_bundle};
 use crate::verify::{sealed, unsigned};
 
-/// Matches all that there is, new lines too.
+/// A pattern that matches everything, including line breaks.
 const ANYBODY: &str = "(?s).*";
 
-/// A world in which `v1` has one signature, whose certificate names these; where there is an image without one, it is there.
+/// Returns a world in which `v1` has one signature, whose certificate contains these names.
 fn signed_as(forged: Forged) -> World {
     let (world, digest) = unsigned();
     world.sigstore().forge(Some(forged));
@@ -23,7 +24,7 @@ fn signed_as(forged: Forged) -> World {
     world
 }
 
-/// The gate, for whoever has signed.
+/// Returns a run of `verify` that accepts any identity and issuer.
 fn for_anybody(world: &World) -> Action {
     let verify = world.verify("v1").input("certificate-identity", "");
     verify
@@ -39,7 +40,7 @@ fn hostile_strings_in_certificates() {
     let long = format!("{}\n::add-mask::evil", "y".repeat(10 << 10));
     for attack in attacks().iter().chain([&long]) {
         let shown: String = attack.chars().take(80).collect();
-        // A certificate's names are IA5 strings.
+        // Names in a certificate are IA5 strings.
         let name = attack.replace(|letter: char| !letter.is_ascii(), "");
         let uri = Subject::Uri("https://example.com/x".to_owned());
         for (what, subject, issuer) in [
@@ -85,7 +86,7 @@ fn hostile_strings_in_signatures() {
     for attack in &attacks() {
         let (world, digest) = unsigned();
         let workflow = format!("octo-org/octo-app/{}", as_header(attack));
-        // Whoever may sign may call a workflow, or a branch, so; no certificate is made out to such a name.
+        // A workflow or branch may have such a name, but no certificate is issued for it.
         world.as_workflow(&workflow, &as_header(attack), || {
             siege.play(
                 &format!("sign, identity: {attack}"),

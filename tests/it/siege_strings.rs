@@ -1,4 +1,4 @@
-//! Words of others in every place that they reach us from: none of them acts in the log or in the summary.
+//! Hostile text in every field that reaches the program: none of it has an effect in the log or in the summary.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ fn hostile_strings_in_an_index() {
         for (what, index, code) in [
             ("annotations", annotated, 3),
             ("its own media type", typed, 3),
-            // These are no part of what the image is.
+            // These fields do not change the identity of the image.
             (
                 "annotations of a child",
                 edited("annotations", json!({attack: attack})),
@@ -70,7 +70,7 @@ fn hostile_strings_in_an_index() {
             let preflight = hasty(world.create())
                 .input("command", "preflight")
                 .input("on-existing-tag", "warn");
-            // It warns of what a tag holds.
+            // The content of the tag is reported as a warning.
             let attack = format!("preflight, {what}: {attack}");
             siege.play(&attack, &preflight, 0);
         }
@@ -140,7 +140,7 @@ fn hostile_strings_in_lists_of_tags() {
         world
             .registry()
             .fault(on.answer(200, &[("content-type", "application/json")], &list));
-        // What is listed and is no tag may hold the digest too, so that nothing is deleted.
+        // A listed name that is no tag may point to the same digest, so nothing is deleted.
         siege.play(&format!("cleanup: {attack}"), &cleanup(&create), 0);
         assert!(world.tag("v1").is_some());
         let preflight = world
@@ -165,8 +165,8 @@ fn hostile_strings_in_files() {
         record["images"][0]["signatures"][0]["identity"] = json!(attack);
         record["images"][0]["signatures"][0]["issuer"] = json!(attack);
         record["images"][0]["platforms"][0]["platform"] = json!(attack);
-        // Of a cleanup, a signing of what is in the record, a seal and the gate. Whoever asks what the record alone says
-        // is told when it is nothing; the others go by what the registry holds.
+        // The exit codes of `cleanup`, of `sign` from the record, of `seal` and of `verify`. A command that depends on the
+        // record alone reports unusable entries as an error. The others rely on the registry.
         for (what, record, codes) in [
             ("identity and platform", record.clone(), [0; 4]),
             ("image", edited(&record, "image", attack), [0, 1, 0, 0]),
@@ -248,7 +248,7 @@ fn hostile_files_of_the_workspace() {
                 .file("manifest-seal.json", "[".repeat(100_000)),
         ),
     ] {
-        // What cannot be opened at all was not read.
+        // A record that cannot be opened at all was not read.
         let code = i32::from(what == "the record is itself");
         siege.play(&format!("create: {what}"), &action, code);
         siege.play(&format!("cleanup: {what}"), &cleanup(&action), code);

@@ -1,4 +1,4 @@
-//! What a registry says to lead us on: addresses, challenges, tokens, and indexes that look like the right one.
+//! Misleading responses of a registry: addresses, challenges, tokens, and indexes that resemble the right one.
 
 use sandbox::{Fault, Kind, Options, Registry};
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ use crate::attack::{child, descriptor, index_of, push};
 use crate::siege::{Siege, hasty};
 use crate::support::{Action, REPOSITORY, World};
 
-/// `action` at a registry that is elsewhere by its name, where `world` answers.
+/// Returns `action` at a registry with another name, for which `world` answers.
 fn elsewhere(world: &World, action: Action) -> Action {
     hasty(action)
         .input("image", format!("registry.example/{REPOSITORY}"))
@@ -210,7 +210,7 @@ fn hostile_indexes_that_look_like_the_right_one() {
         siege.play(what, &world.seal(), code);
         assert_eq!(world.sigstore().entries(), 0, "{what}");
     }
-    // Dressed in full it is what any builder puts there; this run would not, so that it is not the same.
+    // With all annotations it resembles any builder's attestation. This run would not add it, so the index is not the same.
     let attestation = extra(dressed(nothing, attests, &world.amd64.digest));
     push(&world, Some("v1"), &attestation.to_string());
     siege.play("an attestation by somebody else", &world.seal(), 3);

@@ -1,4 +1,4 @@
-//! Signing: once, by this run's own identity, after the index and before the tags.
+//! Signing: once, with this run's own identity, after the index and before the tags.
 
 use sandbox::{Options, Referrers};
 
@@ -9,7 +9,7 @@ const USUAL_WORKFLOW: &str = "octo-org/octo-app/.github/workflows/release.yml@re
 pub(crate) const SIGN: &str = "https://sigstore.dev/cosign/sign/v1";
 const PROVENANCE: &str = "https://slsa.dev/provenance/v1";
 
-/// Both kinds of registry: with the referrers API and without.
+/// Returns a world with the referrers API and one without.
 fn both_kinds() -> [World; 2] {
     [Referrers::Api, Referrers::TagSchema].map(|kind| World::with(Options::new().referrers(kind)))
 }
@@ -117,7 +117,7 @@ fn signatures_of_others_do_not_count_and_stay() {
                 (2, before.first()),
                 "{workflow} {repository}"
             );
-            // Nor may the second make the first sign again.
+            // The second signature does not make the first workflow sign again either.
             let again = world.as_workflow(workflow, repository, || world.seal().succeed());
             assert_eq!(again.output("sign-skipped"), "true");
         }
@@ -217,7 +217,7 @@ fn image_is_signed_by_its_tag_or_its_digest() {
         );
         assert_eq!(world.sign(&digest).succeed().output("sign-skipped"), "true");
         assert_eq!(world.listed(&digest).len(), 1);
-        // A platform image is an image too.
+        // A platform image can be signed like an index.
         assert_eq!(
             world.sign(&world.arm64.digest).succeed().output("digest"),
             world.arm64.digest

@@ -1,5 +1,5 @@
-//! What somebody without our signing rights can change, who and how, as a table: nothing of theirs is signed, tagged, put
-//! back or deleted at their word.
+//! Table of the actions of somebody without our signing rights, and of their effects. None of their content is signed, tagged,
+//! restored or deleted.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,7 +20,7 @@ const OTHER_WORKFLOW: &str =
 /// A repository in one of the registries of an attack.
 type Place<'a> = (&'a Registry, &'static str);
 
-/// The state of the world before a run, and what in it is a stranger's.
+/// The state of the world before a run, and the digests of the stranger's content.
 struct Before<'a> {
     sigstore: &'a World,
     places: Vec<Place<'a>>,
@@ -29,7 +29,7 @@ struct Before<'a> {
     signed: usize,
 }
 
-/// What came of a run, counted over all places.
+/// The effects of a run, counted over all repositories.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Done {
     signed: usize,
@@ -53,7 +53,7 @@ impl<'a> Before<'a> {
         before
     }
 
-    /// The signatures by this workflow of what is theirs. The certificates of other workflows name it, too.
+    /// Counts this workflow's signatures of the stranger's content. The certificates of other workflows contain its name too.
     fn signed(&self) -> usize {
         let places = self.places.iter();
         let of = |(registry, name): &Place<'_>| -> usize {
@@ -65,7 +65,7 @@ impl<'a> Before<'a> {
         places.map(of).sum()
     }
 
-    /// Counts what was done with what is theirs, and which tags are gone.
+    /// Counts the effects on the stranger's content, and the deleted tags.
     fn compare(&self) -> Done {
         let mut done = Done::default();
         for ((registry, name), before) in self.places.iter().zip(&self.tags) {
@@ -86,7 +86,7 @@ impl<'a> Before<'a> {
     }
 }
 
-/// The signatures of `digest` that this workflow made.
+/// Counts the signatures of `digest` that this workflow made.
 fn ours(world: &World, registry: &Registry, name: &str, digest: &str) -> usize {
     let found = registry.signatures(name, digest);
     let identity = world.sigstore().identity();
@@ -99,7 +99,7 @@ fn ours(world: &World, registry: &Registry, name: &str, digest: &str) -> usize {
         let layer = manifest["layers"][0]["digest"].as_str().unwrap_or_default();
         let bundle = registry.blob(name, layer).unwrap_or_default();
         let bundle: Value = serde_json::from_slice(&bundle).unwrap_or_default();
-        // The subject stands in the certificate as text.
+        // The certificate contains the subject as plain text.
         let certificate = &bundle["verificationMaterial"]["certificate"]["rawBytes"];
         let certificate = certificate.as_str().unwrap_or_default();
         let der = STANDARD.decode(certificate);
@@ -110,7 +110,7 @@ fn ours(world: &World, registry: &Registry, name: &str, digest: &str) -> usize {
     manifests.filter(is_ours).count()
 }
 
-/// Another image for linux/amd64, which somebody else has built.
+/// Pushes another image for linux/amd64, built by somebody else.
 fn foreign(registry: &Registry, name: &str) -> String {
     registry
         .push_image_seeded(name, "linux/amd64", Kind::Oci, 666)
@@ -133,7 +133,7 @@ fn record(image: &str, digest: &str, tag: &str, before: Option<&str>) -> String 
     .to_string()
 }
 
-/// One attack: its runs, what is theirs, and the exit code of each.
+/// The table of all attacks, and its failures.
 struct Table {
     proof: Proof,
     attacks: usize,
@@ -215,7 +215,7 @@ fn what_somebody_without_signing_rights_can_change() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }
 
-/// Makes an index for a world that has this image of theirs.
+/// Makes an index for a world with this image of the stranger.
 type MakeIndex = fn(&World, &str) -> Value;
 
 fn who_pushes_indexes(table: &mut Table) {
@@ -271,7 +271,7 @@ fn who_pushes_indexes(table: &mut Table) {
             .input("on-existing-tag", "skip");
         let deep = world.seal().input("recursive", "true");
         let moving = world.seal().input("moving-tags", "latest");
-        // Where nothing is signed, the same images stay, and no other tag gets them.
+        // If nothing is signed, an index with the same images stays, and no other tag is set to it.
         let unsigned = world.create().input("tags", "v1\nv2");
         let code = if index.contains(&world.amd64.digest) {
             0
@@ -341,7 +341,7 @@ fn who_pushes_signatures(table: &mut Table) {
     let image = foreign(world.registry(), REPOSITORY);
     let index = index_of(&[child(&world, &image, "amd64")]).to_string();
     let theirs = push(&world, Some("v1"), &index);
-    // A signature of their own, and one of ours of something else.
+    // A signature by the stranger, and one of our own for another digest.
     world.as_workflow(OTHER_WORKFLOW, "octo-org/fork", || {
         let bundle = statement_bundle(&world, &theirs, SIGN);
         attach(&world, &theirs, &bundle);

@@ -1,4 +1,4 @@
-//! What becomes of a tag in each state that it can be in, and in which order things are written.
+//! The result for a tag in each state, and the order of writes.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::support::{REPOSITORY, World, told, until};
 
 const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
-/// Tags `tag` with an index of the same images in the bytes of another tool.
+/// Tags an index of the same images, in the bytes of another tool, as `tag`.
 fn tag_as_others_do(world: &World, tag: &str) -> String {
     world.create().input("tags", "scratch").succeed();
     let value = world.manifest("scratch");
@@ -19,7 +19,7 @@ fn tag_as_others_do(world: &World, tag: &str) -> String {
         .push_raw(REPOSITORY, Some(tag), OCI_INDEX, &pretty)
 }
 
-/// An index of other builds of both platforms under `tag`; the digest of its arm64 image.
+/// Pushes an index of other builds of both platforms under `tag`. Returns its digest and that of its arm64 image.
 fn tag_other_builds(world: &World, tag: &str) -> (String, String) {
     let push = |platform| {
         world
@@ -40,7 +40,7 @@ fn tag_other_builds(world: &World, tag: &str) -> (String, String) {
 fn absent_tag_is_written_after_the_index_and_a_rerun_writes_nothing() {
     let world = World::new();
     let first = world.create().input("tags", "v1\nv1.0").succeed();
-    // The index first; tags are written at once, in no order.
+    // The index is written first. Tags are written concurrently, in any order.
     let mut writes = world.writes();
     writes[1..].sort();
     assert_eq!(
@@ -96,7 +96,7 @@ fn equivalent_indexes_stay_and_each_is_named() {
         (world.tag("v2"), world.tag("v3")),
         (Some(theirs.clone()), Some(ours))
     );
-    // The first in the order of `tags` is the result.
+    // The first index in the order of `tags` is the result.
     let outcome = world.create().input("tags", "v2\nscratch").succeed();
     assert_eq!(outcome.output("digest"), theirs);
 }
@@ -186,7 +186,7 @@ fn moving_tag_moves_and_others_never_do() {
     assert_eq!(world.writes(), [""; 0]);
 }
 
-/// Takes something away from the registry and names it.
+/// Deletes content from the registry, and returns its name.
 type Loss = fn(&World) -> String;
 
 #[test]
@@ -227,7 +227,7 @@ fn index_with_a_lost_attestation_is_never_called_unchanged() {
         .delete_manifest(REPOSITORY, &build.attestation);
     let outcome = world.create().input("digests", &build.digest).end_with(1);
     outcome.says(&[&format!("`{}` is not there", world.at(&build.attestation))]);
-    // Nor where the tag's attestation is one that the inputs do not bring along.
+    // The run also fails if the inputs do not include the lost attestation.
     let outcome = world
         .create()
         .input("digests", &build.image.digest)
@@ -257,7 +257,7 @@ fn tag_that_shows_late_is_waited_for() {
     world.registry().set_lag(3);
     let outcome = world.create().succeed();
     outcome.says(&["it does not show what was written yet"]);
-    // One that never shows is an error, after no more than the tries that were given.
+    // A tag that never becomes visible is an error, after the configured attempts.
     world.registry().set_lag(9);
     let outcome = world
         .create()

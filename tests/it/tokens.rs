@@ -1,4 +1,4 @@
-//! Tokens: asked for once, kept as long as they live, and masked like every secret that comes up during a run.
+//! Registry tokens: requested once, kept for their lifetime, and masked like every secret that a run receives.
 
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ fn token_that_ends_or_is_revoked_is_asked_for_again() {
     let mut refused = requests
         .iter()
         .filter(|request| request.status == Some(401));
-    // Nobody is refused but who did not know yet that there are tokens.
+    // Only requests without a token are refused.
     assert!(
         refused.all(|request| request.authorization == Authorization::None),
         "{requests:?}"
@@ -57,7 +57,7 @@ fn token_that_ends_or_is_revoked_is_asked_for_again() {
     let action = world
         .create()
         .input("registry-auths", auths(&host, PASSWORD));
-    // While the answer to the push of the index is on its way, every token that was given ends.
+    // All issued tokens are revoked while the response to the push of the index is delayed.
     world
         .registry()
         .fault(Fault::on("PUT", "*/manifests/sha256:*").delay(Duration::from_millis(300)));
@@ -107,7 +107,7 @@ fn secrets_of_signing_are_kept() {
 
 #[test]
 fn token_server_cannot_blank_what_the_run_hands_over() {
-    // The runner drops a job output that holds a masked text, and every digest holds this one.
+    // The runner drops a job output that contains a masked text, and every digest contains this one.
     for token in ["sha256", "octo-org", "linux/amd64"] {
         let world = World::with(Options::new().bearer(USER, PASSWORD));
         let host = world.registry().address();

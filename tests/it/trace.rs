@@ -18,7 +18,7 @@ fn each_request_is_told_of_where_trace_asks_for_it_and_no_secret_with_it() {
         .lines()
         .filter(|line| line.starts_with("trace ") && line.contains(" ms "))
         .collect();
-    // Everything that was asked was told of, of registry and Sigstore alike, and nothing else.
+    // Every request to registry and Sigstore is reported, and nothing else.
     let asked = hosted.registry().requests().len() + hosted.world.sigstore().requests().len();
     assert_eq!(lines.len(), asked, "{}", outcome.log);
     for request in hosted.registry().requests() {

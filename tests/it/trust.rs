@@ -1,4 +1,4 @@
-//! What somebody without our signing rights wrote decides nothing about what is signed, tagged or moved.
+//! Content by somebody without our signing rights does not influence the signed, tagged or moved images.
 
 use sandbox::{Forged, Subject};
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use crate::support::{Action, MIRROR, Outcome, REPOSITORY, Two, World};
 const USUAL_WORKFLOW: &str = "octo-org/octo-app/.github/workflows/release.yml@refs/heads/main";
 const OTHER_WORKFLOW: &str = "octo-org/octo-app/.github/workflows/other.yml@refs/heads/main";
 
-/// The right images, under `tag`, beside an annotation that nobody asked for.
+/// Pushes an index of the right images, with an annotation that was not requested, under `tag`.
 fn push_foreign(world: &World, tag: &str) -> String {
     let mut index = index_of(&[
         child(world, &world.amd64.digest, "amd64"),
@@ -19,7 +19,7 @@ fn push_foreign(world: &World, tag: &str) -> String {
     push(world, Some(tag), &index.to_string())
 }
 
-/// Asks that nothing was signed, and that no tag leads to anything but `kept`.
+/// Asserts that nothing was signed, and that the tags are exactly `kept`.
 fn nothing_was_done(world: &World, kept: &[(&str, &str)]) {
     assert_eq!(world.sigstore().entries(), 0);
     let tags: Vec<(String, String)> = world.tags().into_iter().collect();
@@ -49,7 +49,7 @@ fn index_that_anybody_could_have_pushed_is_a_conflict_where_something_is_signed(
         ]);
         nothing_was_done(&world, &[("v1", &theirs)]);
     }
-    // Where nothing is signed it stays as it is, and no other tag gets it.
+    // If nothing is signed, the index stays, and no other tag is set to it.
     let outcome = world.create().input("tags", "v1\nv1.0").succeed();
     outcome.says(&["::warning::a tag holds", "nothing vouches for it"]);
     let ours = outcome.output("digest");
@@ -65,12 +65,12 @@ fn adopting_is_the_cure_where_one_index_with_the_right_images_is_in_the_way() {
     let adopt = format!("adopt it by naming it: `digests: {}`", world.at(&theirs));
     let both = world.seal().input("tags", "v1\nv2");
     both.end_with(3).says(&[&adopt]);
-    // Two of them cannot both be it.
+    // Two different indexes cannot both be adopted.
     let mut other = world.manifest("v1");
     other["annotations"] = json!({"by": "them"});
     push(&world, Some("v2"), &other.to_string());
     both.end_with(3).does_not_say(&["adopt it"]);
-    // And one with other images is none.
+    // An index with other images cannot be adopted.
     let index = index_of(&[child(&world, &world.amd64.digest, "amd64")]);
     push(&world, Some("v1"), &index.to_string());
     world.seal().end_with(3).does_not_say(&["adopt it"]);
@@ -109,7 +109,7 @@ fn foreign_index_in_one_registry_reaches_no_other() {
 fn signature_of_ours_or_an_input_vouches_for_an_index() {
     let world = World::new();
     let theirs = push_foreign(&world, "v1");
-    // To adopt it is to name it.
+    // Naming an index by its digest adopts it.
     let adopt = world
         .seal()
         .input("digests", &theirs)
@@ -121,7 +121,7 @@ fn signature_of_ours_or_an_input_vouches_for_an_index() {
     );
     assert_eq!(world.tag("v1.0").as_ref(), Some(&theirs));
     assert_eq!(world.listed(&theirs).len(), 1);
-    // Now it carries our signature: from the images themselves it is ours, too.
+    // The index now has our signature, so a run from the images accepts it too.
     let outcome = world.seal().input("tags", "v1\nv2").succeed();
     assert_eq!(
         (outcome.output("digest"), outcome.output("sign-skipped")),
@@ -205,7 +205,7 @@ fn identity_that_only_the_certificate_tells_is_held_before_anything_is_written()
     world.sigstore().forge(Some(Forged { subject, issuer }));
     let seal = |identity: &str| world.seal().input("certificate-identity", identity);
     let mine = seal("dev@example.com");
-    // The token tells who issued it.
+    // The token states its issuer.
     mine.clone()
         .input("certificate-oidc-issuer", "https://issuer.test")
         .end_with(2)
@@ -220,7 +220,7 @@ fn identity_that_only_the_certificate_tells_is_held_before_anything_is_written()
     assert_eq!(world.writes(), [""; 0]);
     nothing_was_done(&world, &[]);
     assert_eq!(mine.succeed().output("verified"), "true");
-    // Nothing is to be made, so that no certificate is needed.
+    // Nothing is to be signed, so no certificate is requested.
     let certificates = world.certificates();
     assert_eq!(mine.succeed().output("sign-skipped"), "true");
     assert_eq!(world.certificates(), certificates);
@@ -257,7 +257,7 @@ fn signature_from_another_ref_is_not_this_runs_own() {
     assert_eq!(world.listed(&digest).len(), 2);
     world.sigstore().set_claim("ref", "refs/heads/main");
     assert_eq!(world.seal().succeed().output("sign-skipped"), "true");
-    // Who gives a pattern says whose count: the ref is left open, the repository is not.
+    // A pattern states whose signatures count: it leaves the ref open, and not the repository.
     let pattern = format!(
         "https://github.com/{}@.*",
         USUAL_WORKFLOW.split('@').next().unwrap()
@@ -280,7 +280,7 @@ fn signature_from_another_ref_is_not_this_runs_own() {
     world.sigstore().set_claim("ref", "refs/heads/main");
 }
 
-/// An image for linux/amd64 whose config has a version label, where one is given.
+/// Pushes an image for linux/amd64 whose config has the version label `version`, if given.
 pub(crate) fn labelled(world: &World, seed: &str, version: Option<&str>) -> String {
     let mut config = json!({"os": "linux", "architecture": "amd64", "created": seed});
     if let Some(version) = version {
@@ -289,7 +289,7 @@ pub(crate) fn labelled(world: &World, seed: &str, version: Option<&str>) -> Stri
     push_image(world, &config.to_string())
 }
 
-/// A run of `command` for `tag` and `latest`, of an image with this label.
+/// Returns a run of `command` for `tag` and `latest`, of an image with this label.
 fn release(world: &World, command: &str, tag: &str, label: Option<&str>) -> Action {
     let image = labelled(world, tag, label);
     world
@@ -311,17 +311,17 @@ fn version_that_nobody_signed_freezes_no_tag() {
     let index = index_of(&[child(&world, &image, "amd64")]).to_string();
     let theirs = push(&world, Some("latest"), &index);
     let outcome = release(&world, "seal", "1.0.0", None).succeed();
-    // It is said once, though the tag is looked at twice.
+    // The warning appears once, although the tag is checked twice.
     let warned = |outcome: &Outcome, text: &str| {
         let lines = outcome.log.lines().filter(|line| line.contains(text));
         assert!(lines.clone().all(|line| line.starts_with("::warning::")));
         lines.count()
     };
-    // What its images say nobody asks for.
+    // The labels of its images are ignored.
     let unsigned = format!("`{theirs}`, which has no signature by this workflow");
     assert_eq!(warned(&outcome, &unsigned), 1, "{}", outcome.log);
     assert!(latest_is(&world, &outcome));
-    // Where nothing is signed nobody's word is better: it is honoured, and said.
+    // If nothing is signed, no statement is better than theirs: the version is honoured, with a warning.
     world.registry().tag(REPOSITORY, "latest", &theirs);
     let outcome = release(&world, "create", "1.0.1", None).succeed();
     outcome.says(&["::warning::", "999999.0.0", "nothing was verified"]);
@@ -330,7 +330,7 @@ fn version_that_nobody_signed_freezes_no_tag() {
 
 #[test]
 fn holder_of_a_moving_tag_that_lies_about_itself_freezes_no_tag() {
-    // A config that is longer than it is said to be, and a list of signatures that is none.
+    // A config longer than its descriptor states, and a list of signatures that is not a list.
     let world = World::new();
     let registry = world.registry();
     let config = vec![b' '; 5 << 20];
@@ -373,7 +373,7 @@ fn signed_newer_version_stays_whichever_ref_signed_it() {
         "job_workflow_ref",
         "octo-org/octo-app/.github/workflows/release.yml@refs/tags/v1.0.0",
     );
-    // Of the older one no label says which it is, but its tag does.
+    // The version of the older image is in its label, or else in its tag.
     for label in [Some("1.0.0"), None] {
         let older = release(&world, "seal", "v1.0.0", label);
         let older = if label.is_none() {
@@ -386,7 +386,7 @@ fn signed_newer_version_stays_whichever_ref_signed_it() {
             .says(&["left alone: it holds version 1.1.0, which is newer than"]);
         assert!(latest_is(&world, &newest));
     }
-    // Another workflow of the repository is not this one.
+    // Another workflow of the same repository is not this workflow.
     world.as_workflow(OTHER_WORKFLOW, "octo-org/octo-app", || {
         let theirs = release(&world, "seal", "2.0.0", Some("2.0.0")).succeed();
         assert!(latest_is(&world, &theirs));

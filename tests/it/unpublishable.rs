@@ -1,5 +1,5 @@
-//! What cannot be published: a source that lacks it, a destination that does not take it, a folder that is broken. Each
-//! is told by the name of what is wrong, and nothing gets a tag.
+//! Images that cannot be published: the source lacks content, the destination refuses it, or the folder is broken. Each error
+//! names its cause, and no tag is written.
 
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Action, Pipeline, REPOSITORY, TARGET};
 
-/// One thing that is wrong: makes it so, and answers the run that meets it.
+/// A name, and a function that causes the failure and returns the failing run.
 type Case = (&'static str, fn(&Scene) -> Action);
 
 /// An image `v1` with two platforms, and an empty registry.
@@ -19,7 +19,7 @@ struct Scene {
     index: String,
 }
 
-/// What is wrong where it is copied from.
+/// Failures at the source.
 const SOURCES: &[Case] = &[
     ("no such tag", |scene| scene.publish_at("v0")),
     ("no such digest", |scene| {
@@ -65,7 +65,7 @@ const SOURCES: &[Case] = &[
     }),
 ];
 
-/// What is wrong where it is to go.
+/// Failures at the destination.
 const DESTINATIONS: &[Case] = &[
     ("nobody is let in", |scene| {
         scene.refuse("*", "*", 401, "UNAUTHORIZED", "authentication required")
@@ -103,7 +103,7 @@ const DESTINATIONS: &[Case] = &[
     }),
 ];
 
-/// What is wrong with a folder.
+/// Failures of a folder.
 const FOLDERS: &[Case] = &[
     ("no image of that name", |scene| {
         let publish = scene.saved();
@@ -207,13 +207,13 @@ impl Scene {
         self.publish(&self.pipeline.world.at(reference))
     }
 
-    /// Of what `create` has left behind.
+    /// Returns a run that publishes the images in the record of `create`.
     fn publish_record(&self) -> Action {
         let record = self.create.record().to_string();
         self.publish("made.json").handed("made.json", record)
     }
 
-    /// A run at a destination that refuses requests like these.
+    /// Returns a run at a destination that refuses such requests.
     fn refuse(&self, method: &str, path: &str, status: u16, code: &str, words: &str) -> Action {
         let refusal = Fault::on(method, path).times(u32::MAX);
         let refusal = refusal.registry_error(status, code, words);
@@ -221,7 +221,7 @@ impl Scene {
         self.publish_at("v1")
     }
 
-    /// A run from a folder that holds the image and nothing else.
+    /// Returns a run from a folder with the image and nothing else.
     fn saved(&self) -> Action {
         let (media_type, bytes) = self.source().manifest(REPOSITORY, &self.index).unwrap();
         let entry = json!({"mediaType": media_type, "digest": self.index, "size": bytes.len(),
@@ -254,7 +254,7 @@ impl Scene {
         action.workspace().join(place(digest))
     }
 
-    /// Other bytes, as many as there were.
+    /// Changes the bytes of a file, and keeps its length.
     fn spoil(&self, action: &Action, digest: &str) {
         let file = self.file(action, digest);
         let mut bytes = std::fs::read(&file).unwrap();
@@ -263,7 +263,7 @@ impl Scene {
         std::fs::write(file, bytes).unwrap();
     }
 
-    /// `text` with a name for what differs from run to run.
+    /// Returns `text` with names for the values that differ from run to run.
     fn named(&self, text: &str) -> String {
         let (amd64, arm64) = (&self.pipeline.world.amd64, &self.pipeline.world.arm64);
         let mut text = text.to_owned();
@@ -292,7 +292,7 @@ fn place(digest: &str) -> String {
     format!("images/blobs/{}", digest.replace(':', "/"))
 }
 
-/// What each of `cases` says and ends with.
+/// Returns the messages and exit code of each of `cases`.
 fn told(cases: &[Case]) -> String {
     let each = cases.iter().map(|(name, case)| {
         let scene = Scene::new();
@@ -319,7 +319,7 @@ fn source_that_lacks_it_is_told() {
 
 #[test]
 fn destination_that_does_not_take_it_is_told() {
-    // Which of the parts is refused first is a race.
+    // The first part to be refused is a race.
     let part = regex::Regex::new(r"\[(AMD64|ARM64)( CONFIG| LAYER)?\]").unwrap();
     let read = regex::Regex::new("could not read `TARGET/prod/app[^`]*`").unwrap();
     let told = told(DESTINATIONS);
@@ -332,7 +332,7 @@ fn folder_that_is_broken_is_told() {
     insta::assert_snapshot!(told(FOLDERS));
 }
 
-/// Else each of the above would say little.
+/// Checks that the scene is publishable without a failure: otherwise the cases above would prove little.
 #[test]
 fn scene_is_in_order_otherwise() {
     let scene = Scene::new();

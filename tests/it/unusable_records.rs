@@ -1,4 +1,4 @@
-//! What lies where the record is and is none: any job of the run can have put it there, so it stops nobody, and is not lost.
+//! Unusable content at the path of the record: any job of the run can have written it, so it blocks no run, and is kept.
 
 use std::fs;
 
@@ -10,7 +10,7 @@ use crate::support::{Action, Outcome, REPOSITORY, World, cleanup};
 
 const NAME: &str = "manifest-seal.json";
 
-/// What somebody may put there: a file of this content, or a folder.
+/// Content that somebody may put there: a file, or a folder.
 #[derive(Debug, Clone)]
 enum Thing {
     File(String),
@@ -42,7 +42,7 @@ impl Thing {
         }
     }
 
-    /// Whether it is still in the workspace, under whichever name.
+    /// Reports whether it is still in the workspace, under any name.
     fn is_kept(&self, action: &Action) -> bool {
         let mut entries = fs::read_dir(action.workspace()).unwrap();
         entries.any(|entry| self.is_at(&entry.unwrap().path()))
@@ -66,7 +66,7 @@ fn what_is_no_record_stops_nobody_and_is_kept() {
                 is_short(&action.succeed());
                 assert_eq!(action.record()["schema"], 1);
                 assert!(thing.is_kept(&action), "{thing:?}");
-                // Later steps of the job go on with the new one.
+                // Later steps of the job use the new record.
                 action.succeed().does_not_say(&["could be read"]);
             }
         }
@@ -110,7 +110,7 @@ fn what_is_vouched_for_and_cannot_be_read_is_an_error() {
     assert_eq!(world.writes(), [""; 0]);
 }
 
-/// The place of a signature, as anybody can write one into a record.
+/// Returns the entry of a signature, as anybody can write it into a record.
 fn place(subject: &str, format: &str, manifest: &str) -> Value {
     json!({
         "subject": subject, "format": format, "manifest": manifest, "identity": "", "issuer": "",
@@ -140,7 +140,7 @@ fn places_that_a_record_names_are_looked_at_a_few_times() {
     }
 }
 
-/// What a record names may be anything.
+/// A record may name arbitrary content as a signature.
 #[test]
 fn junk_at_a_place_that_a_record_names_stops_nobody() {
     for format in ["bundle", "legacy"] {

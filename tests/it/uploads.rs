@@ -1,5 +1,5 @@
-//! Layers that take a while: limits of a host, requests to wait, and tokens that end on the way. Each is carried from its
-//! source again where it has to be begun anew, and is never held.
+//! Slow uploads of layers: limits of a host, requests to wait, and tokens that expire meanwhile. An upload that restarts reads
+//! the layer from its source again, and never buffers it.
 
 use std::time::{Duration, Instant};
 
@@ -25,7 +25,7 @@ impl Passage {
         Self::between(Options::new(), options, size)
     }
 
-    /// Between registries of these kinds, with a layer of this size.
+    /// Creates two registries of these kinds, with a layer of this size in the first.
     pub(crate) fn between(source: Options, target: Options, size: usize) -> Self {
         let source = Registry::start(source);
         let layer = source.push_blob(REPOSITORY, &vec![7; size]);
@@ -60,20 +60,20 @@ impl Passage {
             .input("registry-auths", login.to_string())
     }
 
-    /// Asks that all of it is there, and nothing is left over.
+    /// Asserts that the image is complete at the destination, and that no upload session is open.
     pub(crate) fn has_arrived(&self) {
         assert!(self.is_there(), "it is not what was sent");
         assert_eq!(self.target.open_uploads(), 0);
     }
 
-    /// Whether all of it is there.
+    /// Reports whether the image is complete at the destination.
     pub(crate) fn is_there(&self) -> bool {
         let sent = self.source.blob(REPOSITORY, &self.layer);
         self.target.tags(TARGET).get("v1") == Some(&self.image)
             && sent == self.target.blob(TARGET, &self.layer)
     }
 
-    /// How often the layer was read.
+    /// Counts the reads of the layer.
     fn reads(&self) -> usize {
         let requests = self.source.requests();
         let is_read =
@@ -81,7 +81,7 @@ impl Passage {
         requests.iter().filter(is_read).count()
     }
 
-    /// The requests of large uploads, with their lengths and what came of them.
+    /// Returns the requests of large uploads, with their lengths and responses.
     fn uploads(&self) -> Vec<String> {
         let mut requests = self.target.requests();
         requests.retain(|request| {
@@ -166,12 +166,12 @@ fn registry_that_asks_to_wait_is_waited_for_at_each_step_of_an_upload() {
     }
     let began = Instant::now();
     let waited = passage.publish().succeed();
-    // Config and layer are under way at once: two of the three waits are those of one of them.
+    // Config and layer are copied concurrently: at least two of the three waits belong to the same blob.
     assert!(began.elapsed() >= Duration::from_secs(2), "{}", waited.log);
     passage.has_arrived();
     let waits = waited.log.matches("retry in 1.0 s: copy of ").count();
     assert_eq!(waits, 3, "{}", waited.log);
-    // Once more for the parts, and at PATCH; the other two waits may be the config's.
+    // The layer is read again for the chunks, and again at PATCH. The other two waits may belong to the config.
     assert!(passage.reads() >= 3, "{}", passage.reads());
 }
 

@@ -1,4 +1,4 @@
-//! A registry that once says that a list of signatures is not there: nothing is lost by that, and nothing is signed twice.
+//! A registry that once denies that a list of signatures exists: no signature is lost, and none is made twice.
 
 use std::time::Duration;
 
@@ -6,12 +6,12 @@ use sandbox::{Fault, Options, Referrers, Trigger};
 
 use crate::support::{REPOSITORY, World};
 
-/// What a registry says of a tag that it does not have.
+/// Returns the response of a registry for a tag that it does not have.
 fn denied(at: Trigger) -> Fault {
     at.registry_error(404, "MANIFEST_UNKNOWN", "manifest unknown")
 }
 
-/// The signatures of `digest` that are listed: bundles, and of the older format.
+/// Counts the listed signatures of `digest`: bundles, and those of the older format.
 fn signatures(world: &World, digest: &str) -> (usize, usize) {
     let found = world.registry().signatures(REPOSITORY, digest);
     (found.bundles.len(), found.legacy.len())
@@ -59,7 +59,7 @@ fn list_that_was_seen_is_not_begun_anew() {
     });
     let list = format!("*/manifests/{}", digest.replace(':', "-"));
     for tag in [list.clone(), format!("{list}.sig")] {
-        // It is seen when signatures are looked for, and is said to be gone when ours is to be added.
+        // The list is found in the search for signatures, and denied when the new signature is to be added.
         let registry = world.registry();
         registry.fault(Fault::on("GET", &tag).delay(Duration::ZERO));
         registry.fault(denied(Fault::on("GET", &tag)));

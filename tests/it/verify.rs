@@ -1,4 +1,5 @@
-//! `verify`, the gate: yes only with proof; waits for what may yet come, refuses at once what is wrong.
+//! The command `verify`: it accepts only proven signatures, waits for signatures that may still appear, and refuses wrong ones
+//! at once.
 
 use sandbox::{Fault, Options, Referrers};
 use serde_json::json;
@@ -8,21 +9,21 @@ use crate::support::{Action, REPOSITORY, World, told};
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const OTHER_WORKFLOW: &str = "octo-org/octo-app/.github/workflows/nightly.yml@refs/heads/main";
 
-/// A world in which `v1` is sealed, and its digest.
+/// Returns a world in which `v1` is sealed, and its digest.
 pub(crate) fn sealed() -> (World, String) {
     let world = World::new();
     let digest = world.seal().succeed().output("digest").to_owned();
     (world, digest)
 }
 
-/// A world in which `v1` is there and nobody has signed it.
+/// Returns a world in which `v1` exists without a signature.
 pub(crate) fn unsigned() -> (World, String) {
     let world = World::new();
     let digest = world.create().succeed().output("digest").to_owned();
     (world, digest)
 }
 
-/// It was refused at the first look: nothing was tried again.
+/// Asserts that the first attempt was refused, and that nothing was retried.
 pub(crate) fn refused_at_once(action: &Action, says: &[&str]) {
     let outcome = action.end_with(3);
     outcome.says(says);
@@ -66,7 +67,7 @@ fn identity_and_issuer_are_held_against_what_is_asked_for() {
     for wrong in [
         by(&identity.to_uppercase(), "", &issuer, ""),
         by(&identity.replace("main", "mai"), "", &issuer, ""),
-        // Anchored at both ends, whether it says so or not.
+        // The pattern is anchored at both ends, whether or not it has anchors.
         by("", "https://github.com/octo-org/", &issuer, ""),
         by("", "octo-org/octo-app/.*", &issuer, ""),
         by(
@@ -194,7 +195,7 @@ fn signature_by_somebody_else_is_refused_at_once_with_all_that_were_found() {
             .count(),
         1
     );
-    // Ours beside theirs is enough.
+    // Our own signature beside the other is sufficient.
     world.sign("v1").succeed();
     world.verify("v1").succeed();
 }
@@ -245,7 +246,7 @@ fn signature_that_the_record_announces_is_waited_for() {
         let seal = world.seal();
         let digest = seal.succeed().output("digest").to_owned();
         let record = std::fs::read(seal.workspace().join("manifest-seal.json")).unwrap();
-        // For a while the registry lists theirs and not yet ours.
+        // At first the registry lists the other signature and not ours.
         let theirs = &world.listed(&digest)[0];
         let size = world
             .registry()

@@ -1,4 +1,4 @@
-//! The version that the holder of a moving tag states: where it is read from, and what the registry's silence means.
+//! The version of the image under a moving tag: where it is read from, and the meaning of unreadable content.
 
 use sandbox::{Fault, Options, Referrers};
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use crate::trust::labelled;
 
 const VERSION: &str = "org.opencontainers.image.version";
 
-/// An image for linux/amd64 whose config says that it is version 9.0.0; and the digest of that config.
+/// Pushes an image for linux/amd64 whose config states version 9.0.0. Returns its digest and that of the config.
 fn newer_image(world: &World) -> (String, String) {
     let image = labelled(world, "theirs", Some("9.0.0"));
     let (_, bytes) = world.registry().manifest(REPOSITORY, &image).unwrap();
@@ -19,14 +19,14 @@ fn newer_image(world: &World) -> (String, String) {
     (image, config)
 }
 
-/// An index that says it is version 9.0.0.
+/// Returns an index that states version 9.0.0.
 fn newer_index(world: &World) -> Value {
     let mut index = index_of(&[child(world, &world.amd64.digest, "amd64")]);
     index["annotations"] = json!({VERSION: "9.0.0"});
     index
 }
 
-/// A run of `command` that makes version 1.0.0 and moves `latest` to it.
+/// Returns a run of `command` that makes version 1.0.0 and moves `latest` to it.
 fn release(world: &World, command: &str) -> Action {
     world
         .seal()
@@ -35,7 +35,7 @@ fn release(world: &World, command: &str) -> Action {
         .input("moving-tags", "latest")
 }
 
-/// Nothing is signed, so that the word of whoever pushed `theirs` counts: `latest` stays at it.
+/// Asserts that `latest` stays at `theirs`: nothing is signed, so the unsigned version counts.
 fn stays(world: &World, theirs: &str) -> Outcome {
     let outcome = release(world, "create").succeed();
     outcome.says(&["::warning::", "left alone: it holds version 9.0.0"]);
@@ -52,7 +52,7 @@ fn moves(world: &World, command: &str) -> Outcome {
     outcome
 }
 
-/// How often the content of any of `digests` was read.
+/// Counts the reads of `digests`.
 fn reads(world: &World, digests: &[&str]) -> usize {
     let requests = world.registry().requests();
     let is_read = |path: &str| digests.iter().any(|digest| path.ends_with(digest));
@@ -73,7 +73,7 @@ fn version_is_that_of_the_images_whatever_attests_them() {
     let index = index_of(&[child(&world, &image, "amd64"), attestation]);
     let theirs = push(&world, Some("latest"), &index.to_string());
     stays(&world, &theirs);
-    // A single image is its own.
+    // A single image states its own version.
     let world = World::new();
     let (image, _) = newer_image(&world);
     world.registry().tag(REPOSITORY, "latest", &image);
@@ -107,7 +107,7 @@ fn version_of_an_index_that_states_none_or_holds_too_much_is_unknown() {
 
 #[test]
 fn labels_are_read_where_they_decide_something() {
-    // Not where an annotation does.
+    // Labels are not read if an annotation states the version.
     let world = World::new();
     let (image, config) = newer_image(&world);
     let mut index = index_of(&[child(&world, &image, "amd64")]);
@@ -115,7 +115,7 @@ fn labels_are_read_where_they_decide_something() {
     let theirs = push(&world, Some("latest"), &index.to_string());
     stays(&world, &theirs);
     assert_eq!(reads(&world, &[&image, &config]), 0);
-    // Nor where it is not known what would be newer.
+    // Labels are not read if the version of the new image is unknown.
     let index = index_of(&[child(&world, &image, "amd64")]);
     push(&world, Some("latest"), &index.to_string());
     let outcome = release(&world, "create").input("tags", "main").succeed();
@@ -147,7 +147,7 @@ fn holder_that_already_is_what_is_wanted_is_not_looked_at() {
     action.succeed();
     world.registry().clear_requests();
     assert_eq!(action.succeed().output("result"), "unchanged");
-    // The one time is for the index that is made.
+    // The only read is for the index that the run makes.
     assert_eq!(reads(&world, &[&config]), 1);
 }
 
@@ -162,7 +162,7 @@ fn version_or_signature_that_cannot_be_read_is_no_old_version() {
         ] {
             let world = World::with(Options::new().referrers(kind));
             let (image, config) = newer_image(&world);
-            // Labels count, and are read, where the index is signed.
+            // If the index is signed, labels count and are read.
             let theirs = if states_by_label {
                 let seal = world.seal().input("digests", &image);
                 let sealed = seal.input("tags", "9.0.0").succeed();
@@ -199,7 +199,7 @@ fn version_or_signature_that_cannot_be_read_is_no_old_version() {
 
 #[test]
 fn holder_whose_parts_are_no_manifests_freezes_no_tag() {
-    // An image that is none.
+    // An image with an invalid manifest.
     let world = World::new();
     let image = world
         .registry()
@@ -207,7 +207,7 @@ fn holder_whose_parts_are_no_manifests_freezes_no_tag() {
     let index = index_of(&[child(&world, &image, "amd64")]);
     push(&world, Some("latest"), &index.to_string());
     moves(&world, "seal");
-    // A list of signatures that is none.
+    // A list of signatures with invalid content.
     let world = World::with(Options::new().referrers(Referrers::TagSchema));
     let theirs = push(&world, Some("latest"), &newer_index(&world).to_string());
     let put_no_list = |digest: &str| {
@@ -218,13 +218,13 @@ fn holder_whose_parts_are_no_manifests_freezes_no_tag() {
     put_no_list(&theirs);
     let outcome = moves(&world, "seal");
     outcome.says(&["has no signature by this workflow"]);
-    // Of what is to be signed nothing is known then.
+    // The signatures of the new index are then unknown.
     put_no_list(outcome.output("digest"));
     let outcome = release(&world, "seal").end_with(1);
     outcome.says(&["it is no list that can be used", "remove it by hand"]);
 }
 
-/// Puts an index that says it is version 99.0.0 under `latest` where images are published.
+/// Pushes an index that states version 99.0.0 under `latest` at the destination.
 fn push_newest(pipeline: &Pipeline) -> String {
     let mut index = index_of(&[]);
     index["annotations"] = json!({VERSION: "99.0.0"});
@@ -234,7 +234,7 @@ fn push_newest(pipeline: &Pipeline) -> String {
         .push_raw(TARGET, Some("latest"), INDEX, index.as_bytes())
 }
 
-/// Asks that log and summary say why `latest` was left alone.
+/// Asserts that log and summary state why `latest` was left alone.
 fn stayed(outcome: &Outcome, why: &str) {
     outcome.says(&["latest`: left alone: it holds version"]);
     assert!(outcome.summary.contains(why), "{}", outcome.summary);
@@ -304,7 +304,7 @@ fn version_that_is_published_may_be_that_of_its_images() {
         };
         requests.iter().filter(is_read).count()
     };
-    // Where no tag moves it decides nothing.
+    // If no tag moves, the version decides nothing.
     publish.clone().input("moving-tags", "").succeed();
     assert_eq!(reads(), 0);
     let outcome = publish.succeed();

@@ -1,5 +1,5 @@
-//! `preflight` with `skip` hands on only what something vouches for: whoever may push to a registry can put anything under a
-//! tag, and what is handed on gets signed and copied.
+//! `preflight` with `skip` outputs only digests that something vouches for. Anybody with push permission can put any content
+//! under a tag, and the output digest is signed and copied.
 
 use sandbox::{Fault, Kind, Options, Referrers, Registry};
 use serde_json::{Value, json};
@@ -10,12 +10,12 @@ use crate::support::{Action, Outcome, REPOSITORY, World, attach, statement_bundl
 const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const NOBODY: &str = "for which nothing vouches";
 
-/// A run of `preflight` with `skip` for `v1`, in a job that has `id-token: write`.
+/// Returns a run of `preflight` with `skip` for `v1`, in a job that has `id-token: write`.
 fn skip(world: &World) -> Action {
     world.preflight().input("on-existing-tag", "skip")
 }
 
-/// Puts an index of other builds under `v1`, as somebody who may push and has no right to sign. Returns its digest.
+/// Pushes an index of other builds under `v1`, as somebody with push permission and without signing rights. Returns its digest.
 fn push_strange(registry: &Registry) -> String {
     let child = |platform: &str| {
         let image = registry.push_image_seeded(REPOSITORY, platform, Kind::Oci, 7);
@@ -32,7 +32,7 @@ fn push_strange(registry: &Registry) -> String {
     )
 }
 
-/// Nothing is handed on.
+/// Asserts that the run outputs no digest.
 fn refused(action: &Action, code: i32, says: &[&str]) -> Outcome {
     let outcome = action.end_with(code);
     assert_eq!(outcome.output("proceed"), "false");
@@ -72,11 +72,11 @@ fn strangers_tag_is_refused_and_can_be_adopted_by_naming_its_digest() {
         outcome.summary
     );
     assert_eq!(world.writes(), [""; 0]);
-    // Adopted, which asks for no token and no signature.
+    // Adopting the index by its digest needs neither a token nor a signature.
     let adopt = skip(&world).without_token().input("digests", &image);
     let outcome = skipped(&adopt, &image);
     outcome.says(&["is what `digests` names"]);
-    // Once it is signed by us it needs no naming.
+    // With our own signature the index need not be named.
     world.seal().input("digests", &image).succeed();
     skipped(&skip(&world), &image);
 }
@@ -123,7 +123,7 @@ fn identity_that_is_given_needs_no_token() {
         .clone()
         .input("certificate-oidc-issuer", world.sigstore().issuer());
     skipped(&issuer, &image);
-    // Without a token the issuer is GitHub's, as for `verify`.
+    // Without a token the expected issuer is GitHub's, as for `verify`.
     refused(
         &given,
         3,
@@ -164,12 +164,12 @@ fn digests_vouch_for_the_very_same_index_and_no_other() {
             .registry()
             .push_raw(REPOSITORY, Some("v1"), OCI_INDEX, &bytes)
     };
-    // Other bytes and another order are no difference.
+    // Other bytes and another order do not matter.
     let mut turned = index.clone();
     turned["manifests"].as_array_mut().unwrap().reverse();
     let turned = push(&turned);
     skipped(&look(), &world.at(&turned));
-    // The same images, and an annotation, or an attestation, that nobody gave.
+    // The same images with an annotation, or an attestation, that was not requested.
     let mut annotated = index.clone();
     annotated["annotations"] = json!({"org.opencontainers.image.version": "999999.0.0"});
     let mut child = index.clone();
@@ -213,7 +213,7 @@ fn what_could_not_be_looked_for_is_never_unsigned() {
             }
         }
     }
-    // Nor is it known whose signature would count.
+    // The expected identity is unknown.
     for status in [403, 503] {
         let world = World::new();
         world.seal().succeed();
@@ -226,7 +226,7 @@ fn what_could_not_be_looked_for_is_never_unsigned() {
             &["could not get an identity token"],
         );
     }
-    // Nor whom to trust.
+    // The trusted root is unusable.
     let world = World::new();
     world.seal().succeed();
     refused(
@@ -239,7 +239,7 @@ fn what_could_not_be_looked_for_is_never_unsigned() {
 #[test]
 fn job_without_token_and_identity_is_told_what_it_lacks() {
     let world = World::new();
-    // Where there is nothing to be judged nothing is lacking.
+    // Without a signature to check, nothing is missing.
     let look = skip(&world).without_token();
     assert_eq!(look.succeed().output("proceed"), "true");
     world.seal().succeed();
@@ -250,7 +250,7 @@ fn job_without_token_and_identity_is_told_what_it_lacks() {
     );
     outcome.does_not_say(&[NOBODY]);
     assert_eq!(states(&outcome), ["present"]);
-    // That is told before anybody is asked whom to trust.
+    // This error precedes the read of the trusted root.
     let outcome = refused(
         &look.input("trusted-root", ""),
         2,
@@ -296,18 +296,18 @@ fn nothing_spreads_from_the_weaker_of_two_registries() {
     let elsewhere = weak.repository(REPOSITORY);
     let tags = format!("{elsewhere}:v1\n{}", world.at("v1"));
     let both = skip(&world).input("tags", &tags);
-    // A stranger's there, nothing here.
+    // The other registry has a stranger's index, this one nothing.
     let strange = push_strange(&weak);
     refused(
         &both,
         3,
         &[NOBODY, &format!("`digests: {elsewhere}@{strange}`")],
     );
-    // Our own here: what is there holds other images.
+    // This registry has our own index, and the other one has other images.
     let ours = world.seal().succeed();
     let ours = ours.output("digest");
     refused(&both, 3, &["holds"]);
-    // The same images in a stranger's bytes there, with an annotation of theirs.
+    // The other registry has the same images in a stranger's bytes, with an annotation.
     let mut theirs = world.manifest("v1");
     theirs["annotations"] = json!({"x": "y"});
     for platform in ["linux/amd64", "linux/arm64"] {
@@ -325,11 +325,12 @@ fn nothing_spreads_from_the_weaker_of_two_registries() {
         &[NOBODY, &format!("the tag `{elsewhere}:v1` holds")],
     );
     outcome.does_not_say(&[&format!("the tag `{}` holds", world.at("v1"))]);
-    // Our own digest there too, where its signature is not: it is taken from where the signature is.
+    // The other registry has our own digest too, without its signature. The index is taken from the repository with the
+    // signature.
     let (media_type, bytes) = world.registry().manifest(REPOSITORY, ours).unwrap();
     weak.push_raw(REPOSITORY, Some("v1"), &media_type, &bytes);
     skipped(&both, &world.at(ours));
-    // And what is there need not be known.
+    // The other registry's list of signatures may be unreadable.
     weak.fault(
         Fault::on("GET", "*/referrers/*")
             .times(u32::MAX)

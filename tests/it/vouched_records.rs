@@ -1,5 +1,5 @@
-//! What vouches for a record: its SHA-256, which our own steps export to later ones of the job, and hand over to other jobs
-//! as the output `record-digest`. Whatever else it says of itself vouches for nothing.
+//! The proof of a record's origin: its SHA-256. Our own steps export it to later steps of the job, and pass it to other jobs as
+//! the output `record-digest`. No other statement of the record proves its origin.
 
 use std::fs;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use super::cleanup::{earlier, nothing_remains, remaining};
 use crate::support::{Action, Pipeline, REPOSITORY, TARGET, World, cleanup, until};
 
 const RECORD: &str = "manifest-seal.json";
-/// Longer than any test: whoever waits for it is killed before.
+/// A delay longer than any test: the waiting run is killed before it ends.
 const FOR_EVER: Duration = Duration::from_mins(10);
 
 fn bytes(action: &Action) -> Vec<u8> {
@@ -24,7 +24,7 @@ fn digest(action: &Action) -> String {
     Digest::of(&bytes(action)).to_string()
 }
 
-/// The digests that later steps of the job know.
+/// Returns the digests that are exported to later steps of the job.
 fn exported(action: &Action) -> Vec<String> {
     let variables = action.exported();
     let names: Vec<&String> = variables.keys().collect();
@@ -124,7 +124,7 @@ fn digest_of_another_record_is_said_to_be_another() {
     let cleaned = cleanup(&create.elsewhere()).file(RECORD, bytes(&create));
     let cleaned = cleaned.input("record-digest", &other).succeed();
     assert_eq!(remaining(&cleaned).len(), 1);
-    // It is written anew where it may be, and that is said.
+    // A run that may write the record replaces it, and reports that.
     let anew = world.create().file(RECORD, bytes(&create));
     anew.input("record-digest", &other)
         .succeed()
@@ -158,7 +158,7 @@ fn steps_vouch_for_the_record_at_one_path_alone() {
     let other = cleanup(&seal).file("out/two.json", record);
     let left = other.clone().input("record", "out/two.json").succeed();
     assert_eq!(remaining(&left).len(), 1);
-    // A path may be written in another way.
+    // The path may be spelled differently.
     nothing_remains(&other.input("record", "./out/one.json").succeed());
     assert_eq!(world.tag("v1"), None);
 }
@@ -177,7 +177,7 @@ fn record_that_was_changed_behind_the_step_is_not_vouched_for() {
     assert!(world.tag("v1").is_some());
 }
 
-/// On a laptop, and in other CI systems.
+/// Returns `action` outside GitHub Actions: on a laptop, or in another CI system.
 fn outside(action: Action) -> Action {
     [
         "GITHUB_ACTIONS",
@@ -235,7 +235,8 @@ fn record_of_this_run_is_continued_with_its_digest_and_only_read_without() {
     assert_eq!(held(&observed), json!(world.tag("latest").unwrap()));
 }
 
-/// A signature that the registry forgot to list is found where an earlier attempt's record says: a hint is enough.
+/// A signature that the registry does not list is found at the location in an earlier attempt's record: as a hint an unproven
+/// record is sufficient.
 #[test]
 fn record_that_nothing_vouches_for_still_says_where_to_look() {
     let world = World::new();
@@ -304,7 +305,7 @@ fn image_that_a_run_only_found_is_not_signed_or_published_unless_it_is_named() {
     assert_eq!(named.succeed().output("digest"), index);
 }
 
-/// What somebody else has pushed under the tag, with the right platforms, is kept where nothing is signed.
+/// An index by somebody else under the tag, with the right platforms, stays if nothing is signed.
 #[test]
 fn index_of_a_stranger_that_a_run_kept_is_not_signed_from_its_record() {
     let world = World::new();
@@ -363,7 +364,7 @@ fn cleanup_without_a_vouched_record_says_what_is_there_and_changes_nothing() {
         "there is no record",
         "v2`: left alone: it does not exist",
     ]);
-    // What a registry does not say is no absence.
+    // A denied request does not mean that the tag is absent.
     world
         .registry()
         .fault(Fault::on("*", "*/manifests/v1").times(u32::MAX).status(403));

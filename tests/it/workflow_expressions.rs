@@ -1,5 +1,5 @@
-//! What GitHub evaluates before any job runs, and no linter sees: an input that is empty must not break it. A caller that was
-//! given nothing hands on the empty string, and that wins over a default.
+//! Expressions that GitHub evaluates before a job runs, unchecked by any linter: an empty input must not break them. A caller
+//! without a value passes the empty string, which overrides the default.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use yaml_serde::Value;
 use crate::contract::read;
 use crate::workflows::{inputs, workflows};
 
-/// Keys below which an empty value is an error (`Unexpected value ''`), or is something else than nothing.
+/// Keys below which an empty value is an error (`Unexpected value ''`), or means something other than no value.
 const NEVER_EMPTY: [&str; 9] = [
     "runs-on",
     "timeout-minutes",
@@ -21,7 +21,7 @@ const NEVER_EMPTY: [&str; 9] = [
     "working-directory",
 ];
 
-/// Each text in `value`, with the keys that lead to it.
+/// Collects each text in `value`, with the path of its keys.
 fn texts<'a>(value: &'a Value, path: &mut Vec<&'a str>, found: &mut Vec<(Vec<&'a str>, &'a str)>) {
     if let Some(text) = value.as_str() {
         found.push((path.clone(), text));
@@ -36,7 +36,7 @@ fn texts<'a>(value: &'a Value, path: &mut Vec<&'a str>, found: &mut Vec<(Vec<&'a
     }
 }
 
-/// What stands behind each use of an input in `expression`, by the input's name.
+/// Returns each input that `expression` uses, with the text after its name.
 fn uses(expression: &str) -> impl Iterator<Item = (&str, &str)> {
     expression.split("inputs.").skip(1).map(|rest| {
         let is_name = |char: char| char.is_ascii_alphanumeric() || char == '-' || char == '_';
@@ -44,17 +44,17 @@ fn uses(expression: &str) -> impl Iterator<Item = (&str, &str)> {
     })
 }
 
-/// The literal that stands in for an empty input, if there is one behind its name.
+/// Returns the literal that replaces an empty input, if one follows its name.
 fn fallback(rest: &str) -> Option<&str> {
     let literal = rest.strip_prefix(" || '")?.split('\'').next()?;
     (!literal.is_empty()).then_some(literal)
 }
 
-/// Says what is wrong with `text`, which is the value of the last of `path`, in a job that runs if `guard`.
+/// Returns the problem of `text`, the value at `path`, in a job with the condition `guard`.
 fn complaint(path: &[&str], text: &str, guard: &str) -> Option<String> {
     let all = path.join(".");
     let is_condition = path.last() == Some(&"if");
-    // The name of an artifact: empty it is another one, or all of them.
+    // An empty artifact name means another artifact, or all of them.
     let is_artifact = path.ends_with(&["with", "name"]) || path.ends_with(&["with", "pattern"]);
     let never_empty = is_artifact || path.iter().any(|key| NEVER_EMPTY.contains(key));
     for (name, rest) in uses(text) {
@@ -88,7 +88,7 @@ fn empty_inputs_break_no_expression() {
             let complaint = complaint(&keys, text, guard.unwrap_or_default());
             assert_eq!(complaint, None, "{path}");
         }
-        // Nothing but a text may be empty.
+        // Only a text may be empty.
         for (name, input) in inputs(&text).unwrap_or_default() {
             let name = name.as_str().unwrap();
             assert_eq!(input["type"], "string", "{path}: `{name}`");
@@ -118,7 +118,7 @@ fn expressions_that_an_empty_input_breaks_are_found() {
     }
 }
 
-/// One input is called the same everywhere, and is the same where it is left out: by its default, and where it is empty.
+/// An input has one name in all workflows, and one meaning if it is omitted: by its default, and if it is empty.
 #[test]
 fn empty_input_is_the_default() {
     let mut values: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
@@ -153,7 +153,7 @@ fn empty_input_is_the_default() {
     }
 }
 
-/// The caller of the runner's tests that gives nothing but the empty string gives it to every input.
+/// The caller in the runner's tests that passes only empty strings passes one to every input.
 #[test]
 fn every_input_is_tried_empty() {
     let caller: Value = yaml_serde::from_str(&read("tests/runner/workflows/empty.yml")).unwrap();
@@ -171,7 +171,7 @@ fn every_input_is_tried_empty() {
         assert_eq!(given, names(&inputs(&read(&path)).unwrap()), "{file}");
         tried.insert(path);
     }
-    // All but the one that only the others call.
+    // The exception is `build.yml`, which only the other workflows call.
     for (path, text) in workflows() {
         if inputs(&text).is_some() && path != ".github/workflows/build.yml" {
             assert!(tried.contains(&path), "{path}");
@@ -179,7 +179,7 @@ fn every_input_is_tried_empty() {
     }
 }
 
-/// A job that is run again uploads what it uploaded before, under the same name.
+/// A rerun of a job uploads its artifacts again, under the same names.
 #[test]
 fn artifacts_are_replaced_by_the_next_attempt() {
     let mut seen = 0;

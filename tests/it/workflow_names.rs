@@ -1,4 +1,5 @@
-//! The names that `build.yml` makes of an event and of a call: tags, platforms and the record, by its script as the runner runs it.
+//! Names that `build.yml` derives from an event and a call: tags, platforms and the record. The tests run its script as the
+//! runner does.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +8,7 @@ use yaml_serde::Value;
 use crate::contract::read;
 use crate::workflow_scripts::{assert_refused, run};
 
-/// Makes the names for a push to the main branch where `variables` say nothing else.
+/// Derives the names for a push to the main branch, except for the values in `variables`.
 fn names(variables: &[(&str, &str)]) -> Result<BTreeMap<String, String>, String> {
     let usual = [
         ("IMAGES", "ghcr.io/octo-org/app"),
@@ -29,14 +30,14 @@ fn names(variables: &[(&str, &str)]) -> Result<BTreeMap<String, String>, String>
     run("build.yml", ["plan", "names"], &variables)
 }
 
-/// The tag of a call without `tags`.
+/// Returns the tag of a call without `tags`.
 fn tag(variables: &[(&str, &str)]) -> Result<String, String> {
     let named = names(variables)?;
     let tag = named["tags"].strip_prefix("type=raw,value=").unwrap();
     Ok(tag.to_owned())
 }
 
-/// The tag of a push of `reference`, from which `tag-prefix` is stripped.
+/// Returns the tag for a push of `reference`, without the prefix `tag-prefix`.
 fn tag_of(reference: &str, prefix: &str) -> Result<String, String> {
     let name = reference.splitn(3, '/').nth(2).unwrap();
     let pushed = [("GITHUB_REF", reference), ("GITHUB_REF_NAME", name)];
@@ -48,7 +49,7 @@ fn every_event_has_its_tag() {
     let made = |variables: &[(&str, &str)]| tag(variables).unwrap();
     assert_eq!(made(&[]), "main-d34db33");
     assert_eq!(made(&[("SUFFIX", "-plugins")]), "main-d34db33-plugins");
-    // A person who dispatches on the same ref ends in the same tag.
+    // A manual dispatch on the same ref has the same tag.
     let dispatched = ("GITHUB_EVENT_NAME", "workflow_dispatch");
     assert_eq!(made(&[dispatched]), "main-d34db33");
     assert_eq!(tag_of("refs/heads/MAIN", "").unwrap(), "MAIN-d34db33");
@@ -64,7 +65,7 @@ fn every_event_has_its_tag() {
     let nightly = made(&[("GITHUB_EVENT_NAME", "schedule")]);
     let date = nightly.strip_prefix("nightly-").unwrap();
     assert!(date.len() == 8 && date.starts_with("20"), "{nightly}");
-    // Where the caller gives tags, or wants none, none is made, whatever the ref.
+    // If the caller passes tags, or requests none, no tag is derived, whatever the ref.
     for given in [("TAGS", "type=raw,value=v1"), ("TAGLESS", "true")] {
         let reference = [
             ("GITHUB_REF", "refs/tags/v1+1"),
@@ -75,7 +76,7 @@ fn every_event_has_its_tag() {
     }
 }
 
-/// Names that differ, and that a careless rule makes one tag of.
+/// Different refs that a careless rule maps to the same tag.
 const REFS: [&str; 27] = [
     "refs/heads/main",
     "refs/heads/MAIN",
@@ -121,7 +122,7 @@ fn refs_that_differ_have_tags_that_differ() {
         }
         let refused = REFS.len() - tags.len();
         assert_eq!(refused, if prefix.is_empty() { 0 } else { 5 }, "{tags:?}");
-        // A tag of one commit is none of another.
+        // Another commit has another tag.
         let other = ("GITHUB_SHA", "c0ffee0fd34db33fd34db33fd34db33fd34db33f");
         assert!(!tags.contains(&tag(&[other]).unwrap()));
     }
@@ -137,12 +138,12 @@ fn refs_that_would_share_a_tag_are_refused() {
     for (reference, prefix, complaint) in [
         // With the prefix, `v1.4.2` has this tag.
         ("refs/tags/1.4.2", "v", "lacks the 'tag-prefix' v"),
-        // No image tag holds it.
+        // These names are not valid as image tags.
         ("refs/tags/v1.4.2+1", "", "makes no tag"),
         ("refs/tags/release/1", "", "makes no tag"),
         ("refs/tags/v", "v", "makes no tag"),
         ("refs/heads/#1", "", "makes no tag"),
-        // A branch, a pull request or a schedule has it.
+        // A branch, a pull request or a schedule has this tag.
         ("refs/tags/main-d34db33", "", "reads like"),
         ("refs/tags/vmain-d34db33", "v", "reads like"),
         ("refs/tags/pr-17-d34db33", "", "reads like"),
@@ -154,7 +155,7 @@ fn refs_that_would_share_a_tag_are_refused() {
     let long = format!("refs/heads/{}", "x".repeat(121));
     assert_refused(tag_of(&long, ""), "at most 128");
     assert_eq!(tag_of(&long[..long.len() - 1], "").unwrap().len(), 128);
-    // Nothing but what a tag may hold is put behind it, and nothing of it becomes another output.
+    // A suffix may contain only characters of a tag, and cannot add another output.
     for suffix in ["+x", "/x", ",enable=false", "-x\nproceed=false", "é"] {
         assert_refused(names(&[("SUFFIX", suffix)]), "'tag-suffix'");
     }
@@ -181,8 +182,8 @@ fn platforms_have_the_same_number_each_time() {
     assert_refused(names(&[("PLATFORMS", &more)]), "one call builds 16 at most");
 }
 
-/// What a call is given tells it from every other call of the same run.
-/// Calls that write other tags have other names; what may change from run to run changes no name.
+/// The inputs of a call distinguish it from every other call of the same run. Calls that write other tags have other names.
+/// Values that may change from run to run do not change the name.
 #[test]
 fn calls_that_write_other_tags_have_names_of_their_own() {
     let name = |variables: &[(&str, &str)]| names(variables).unwrap()["name"].clone();
@@ -228,7 +229,7 @@ fn calls_of_one_run_have_records_of_their_own() {
     let records: BTreeSet<String> = calls.into_iter().map(record).collect();
     assert_eq!(records.len(), calls.len(), "{records:?}");
 
-    // Everything, without a list of it; what the two that call do not hand on otherwise is in the key.
+    // `CALL` contains all inputs, without naming them. Inputs that the two callers do not pass otherwise are in the key.
     let workflow = |file: &str| -> Value {
         yaml_serde::from_str(&read(&format!(".github/workflows/{file}"))).unwrap()
     };
@@ -236,7 +237,7 @@ fn calls_of_one_run_have_records_of_their_own() {
     let steps = build["jobs"]["plan"]["steps"].as_sequence().unwrap();
     let step = steps.iter().find(|step| step["id"] == "names").unwrap();
     assert_eq!(step["env"]["CALL"], "${{ toJSON(inputs) }}");
-    // Where it is signed and published, and when it is taken back, does not change what is made.
+    // Inputs for signing, publishing and cleanup do not change the built images.
     let aside = ["cleanup-on-failure", "on-signing-failure", "record"];
     for file in ["build-publish.yml", "staged.yml"] {
         let calling = workflow(file);

@@ -1,5 +1,5 @@
-//! Scripts of the workflows, run as the runner runs them: whose signature counts, which digests were handed over, which login the
-//! build needs.
+//! Scripts of the workflows, run as the runner runs them: accepted identities, digests from the matrix legs, and the registry
+//! login of the build.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,8 +10,8 @@ use yaml_serde::Value;
 
 use crate::contract::read;
 
-/// Runs the script of `step` in `job` of the workflow `file` with `variables`, and nothing else, in its environment. Returns what
-/// it put out, or what it complained of.
+/// Runs the script of `step` in `job` of the workflow `file` with only `variables` in its environment. Returns its outputs, or
+/// its error messages.
 pub(crate) fn run(
     file: &str,
     names: [&str; 2],
@@ -20,7 +20,7 @@ pub(crate) fn run(
     run_in(Path::new("."), file, names, variables)
 }
 
-/// Runs it in `folder`.
+/// Runs the script in `folder`.
 pub(crate) fn run_in(
     folder: &Path,
     file: &str,
@@ -50,7 +50,7 @@ pub(crate) fn run_in(
     Ok(outputs(&fs::read_to_string(written).unwrap_or_default()))
 }
 
-/// The outputs in a file as the runner reads it: `NAME=VALUE`, or `NAME<<END`, lines, `END`.
+/// Parses outputs as the runner does: `NAME=VALUE`, or `NAME<<END`, lines, `END`.
 fn outputs(text: &str) -> BTreeMap<String, String> {
     let mut lines = text.lines();
     let mut outputs = BTreeMap::new();
@@ -70,7 +70,7 @@ fn outputs(text: &str) -> BTreeMap<String, String> {
     outputs
 }
 
-/// Asserts that a script refused, as an annotation that says `complaint`.
+/// Asserts that a script failed with an annotation that contains `complaint`.
 pub(crate) fn assert_refused<T: std::fmt::Debug>(ran: Result<T, String>, complaint: &str) {
     let said = ran.unwrap_err();
     let is_annotation = said.lines().any(|line| line.starts_with("::error::"));
@@ -79,7 +79,7 @@ pub(crate) fn assert_refused<T: std::fmt::Debug>(ran: Result<T, String>, complai
 
 const BUILD_PUBLISH: &str = "manifest-seal/manifest-seal/.github/workflows/build-publish.yml";
 
-/// Says whose signature counts on an image that is there, in a job whose context names `workflow_ref`.
+/// Returns the identities accepted on an existing image, in a job whose context names `workflow_ref`.
 fn identities(workflow_ref: Option<&str>) -> regex::Regex {
     let job = match workflow_ref {
         Some(text) => format!(
@@ -89,7 +89,7 @@ fn identities(workflow_ref: Option<&str>) -> regex::Regex {
     };
     let variables = [("JOB", &*job), ("GITHUB_SERVER_URL", "https://github.com")];
     let outputs = run("build-publish.yml", ["policy", "policy"], &variables).unwrap();
-    // As the action reads it: anchored at both ends.
+    // The action anchors the pattern at both ends.
     regex::Regex::new(&format!(r"\A(?:{})\z", outputs["identities"])).unwrap()
 }
 
@@ -134,16 +134,16 @@ fn signatures_of_releases_and_of_this_commit_count() {
     ] {
         assert!(!called_by_commit.is_match(&identity), "{identity}");
     }
-    // A copy of the workflow is its own, by the very ref that it was called by.
+    // A copy of the workflow accepts its own identity, with exactly the ref that it was called by.
     let copied = identities(Some(copy));
     assert!(copied.is_match(&format!("https://github.com/{copy}")));
     assert!(!copied.is_match(&format!("https://github.com/{copy}s")));
     assert!(!copied.is_match(&format!("https://github.com/{}", copy.replace('.', "-"))));
-    // What could end the string early is none.
+    // A ref that could end the string early is ignored.
     assert_eq!(identities(Some(r#"a\"|.*"#)).as_str(), unnamed.as_str());
 }
 
-/// Checks what the legs handed over, as both workflows that seal do.
+/// Checks the digests of the legs, as both workflows that seal do.
 fn digests(legs: &str, digests: &str) -> Result<String, String> {
     let variables = [
         ("IMAGE", "ghcr.io/octo-org/app"),
@@ -185,7 +185,7 @@ fn each_leg_hands_over_one_digest() {
     }
 }
 
-/// The part of `registry-auths` that the build logs in with.
+/// Returns the entry of `registry-auths` that the build logs in with.
 fn login(registry: &str, auths: &str) -> Result<String, String> {
     let variables = [("REGISTRY", registry), ("AUTHS", auths)];
     let ran = run("build.yml", ["build", "login"], &variables);

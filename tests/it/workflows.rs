@@ -1,4 +1,5 @@
-//! The reusable workflows fit each other, the action and the README. actionlint sees none of it: they name each other in full.
+//! Consistency of the reusable workflows with each other, the action and the README. actionlint checks none of it, because they
+//! refer to each other by full names.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -21,7 +22,7 @@ struct Job {
     call: Call,
 }
 
-/// A job that is another workflow, or a step that is an action.
+/// A job that calls another workflow, or a step that uses an action.
 #[derive(Deserialize)]
 struct Call {
     uses: Option<String>,
@@ -29,7 +30,7 @@ struct Call {
     with: BTreeMap<String, yaml_serde::Value>,
 }
 
-/// Where what has `inputs` is, in the order they stand there.
+/// A called workflow or action, with its `inputs` in order.
 #[derive(Deserialize)]
 struct Called {
     #[serde(default)]
@@ -38,7 +39,7 @@ struct Called {
 
 const OWN: &str = "manifest-seal/manifest-seal";
 
-/// Every workflow, by its path.
+/// Returns every workflow, by its path.
 pub(crate) fn workflows() -> BTreeMap<String, String> {
     let folders = [".github/workflows", "tests/runner/workflows"];
     let files = folders
@@ -50,7 +51,7 @@ pub(crate) fn workflows() -> BTreeMap<String, String> {
         .collect()
 }
 
-/// The inputs of the workflow in `text`, if others can call it.
+/// Returns the inputs of the workflow in `text`, if others can call it.
 pub(crate) fn inputs(text: &str) -> Option<yaml_serde::Mapping> {
     let workflow: Workflow = yaml_serde::from_str(text).unwrap();
     let called = workflow.on.get("workflow_call")?.clone();
@@ -58,7 +59,7 @@ pub(crate) fn inputs(text: &str) -> Option<yaml_serde::Mapping> {
     Some(called.inputs)
 }
 
-/// The names of the inputs of what `uses:` names, if it is ours.
+/// Returns the names of the inputs of the workflow or action in `uses:`, if it is ours.
 fn inputs_of(uses: &str) -> Option<BTreeSet<String>> {
     let path = match uses.strip_prefix(OWN) {
         Some(rest) => rest.split('@').next().unwrap().trim_start_matches('/'),
@@ -100,7 +101,7 @@ fn workflows_give_only_inputs_that_are_there() {
     assert!(seen > 10, "{seen}");
 }
 
-/// Checks what `value` gives to our action and workflows, at any depth; returns how many of them it uses.
+/// Checks the inputs that `value` passes to our action and workflows, at any depth. Returns the number of their uses.
 fn check_calls(value: &yaml_serde::Value, place: &str) -> usize {
     use yaml_serde::Value;
     let fields = value
@@ -140,7 +141,7 @@ fn examples_give_only_inputs_that_are_there() {
     }
 }
 
-/// What stands between backticks in the second column is a name of ours, unless it holds more than a name.
+/// Checks that each name between backticks in the second column is one of ours.
 fn check_names(head: &str, known: &BTreeSet<String>) {
     for row in table(&read(".github/MIGRATING.md"), head) {
         for word in row[1].split('`').skip(1).step_by(2) {
@@ -163,7 +164,7 @@ fn whoever_moves_over_is_told_names_that_are_there() {
     };
     let action: yaml_serde::Value = yaml_serde::from_str(&read("action.yml")).unwrap();
     let mut inputs = names(&action["inputs"]);
-    // The two commands that a row names.
+    // One row names these two commands.
     inputs.extend(["seal".to_owned(), "verify".to_owned()]);
     check_names("input of build-push-docker-manifest", &inputs);
     check_names(
@@ -194,8 +195,8 @@ fn workflows_name_the_action_of_their_major_version() {
     }
 }
 
-/// The workflows whose job has what the calling job has: GitHub holds what a called job asks for against what the caller grants,
-/// whatever its `if` says, and not every caller grants a token for Amazon ECR.
+/// The workflows whose job has the permissions of the calling job. GitHub compares a called job's permissions with those that
+/// the caller grants, whatever its `if`. Not every caller grants a token for Amazon ECR.
 const INHERITING: [&str; 2] = [
     ".github/workflows/cleanup.yml",
     ".github/workflows/verify.yml",
@@ -227,7 +228,7 @@ fn every_permission_has_its_reason() {
     }
 }
 
-/// What the one step of `job` that is the action is given.
+/// Returns the inputs of the only step of `job` that uses the action.
 fn given(workflow: &Workflow, job: &str) -> BTreeMap<String, String> {
     let steps = workflow.jobs[job].steps.iter();
     let mut own = steps.filter(|step| step.uses.as_deref().is_some_and(|uses| uses.contains(OWN)));
@@ -238,19 +239,19 @@ fn given(workflow: &Workflow, job: &str) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// What the step of `job` in `file` that is the action is given.
+/// Returns the inputs of the step of `job` in `file` that uses the action.
 pub(crate) fn step(file: &str, job: &str) -> BTreeMap<String, String> {
     given(&parsed(file).1, job)
 }
 
-/// A workflow's text, and what it says.
+/// Returns a workflow's text, and its parsed content.
 fn parsed(file: &str) -> (String, Workflow) {
     let text = read(&format!(".github/workflows/{file}"));
     let workflow = yaml_serde::from_str(&text).unwrap();
     (text, workflow)
 }
 
-/// Asserts that `step` is given each of `wanted`.
+/// Asserts that `step` receives each of `wanted`.
 fn assert_given(step: &BTreeMap<String, String>, wanted: &[(&str, &str)]) {
     for (name, value) in wanted {
         assert_eq!(step.get(*name).map(String::as_str), Some(*value), "{name}");
@@ -259,7 +260,7 @@ fn assert_given(step: &BTreeMap<String, String>, wanted: &[(&str, &str)]) {
 
 const BUILT: &str = "needs.build.outputs.proceed == 'true'";
 const FOUND: &str = "needs.build.outputs.proceed != 'true'";
-/// The caller's repository and git ref, which every policy names.
+/// The caller's repository and git ref, which every policy contains.
 const OF_THE_CALLER: [(&str, &str); 2] = [
     (
         "certificate-github-workflow-repository",
@@ -268,9 +269,9 @@ const OF_THE_CALLER: [(&str, &str); 2] = [
     ("certificate-github-workflow-ref", "${{ github.ref }}"),
 ];
 
-/// The gate asks five times, ten seconds apart, for the digest that was sealed. What this run built is signed by the identity that
-/// `seal` put out, for this commit; what was there by a release of the workflow or by this very file, for this commit where the
-/// tags stand for one; both for this ref.
+/// The verification makes five attempts, ten seconds apart, for the sealed digest. An image built by this run is signed with
+/// the identity that `seal` outputs, for this commit. An existing image is signed by a release of the workflow or by this very
+/// file. If the tags stand for a commit, it is this commit. Both are signed for this ref.
 #[test]
 fn the_gate_is_on_the_digest_and_knows_whose_it_is() {
     let (_, workflow) = parsed("build-publish.yml");
@@ -301,7 +302,7 @@ fn the_gate_is_on_the_digest_and_knows_whose_it_is() {
             ("retry-delay", "10s"),
         ],
     );
-    // What is published again is what the gate has let pass.
+    // Only an image that passed verification is published again.
     let republish = given(&workflow, "republish");
     let sealed = "${{ needs.seal.outputs.reference }}";
     assert_given(&republish, &[("command", "publish"), ("source", sealed)]);
@@ -311,12 +312,12 @@ fn the_gate_is_on_the_digest_and_knows_whose_it_is() {
     for (name, value) in whose.chain(gate.get_key_value("recursive")) {
         assert_eq!(republish.get(name), Some(value), "{name}");
     }
-    // What `seal` skips is what the gate lets pass. Of a build it is the action's own identity.
+    // `seal` skips only images that pass verification. For a build it uses the action's own identity.
     assert_given(&seal, &policy);
     assert_given(&seal, &OF_THE_CALLER);
     assert!(!seal.contains_key("certificate-identity"));
 
-    // The look before the build holds the same.
+    // The check before the build uses the same policy.
     let (_, build) = parsed("build.yml");
     let preflight = given(&build, "plan");
     assert_given(&preflight, &OF_THE_CALLER);
@@ -351,7 +352,7 @@ fn the_gate_alone_asks_for_the_calling_repository() {
     for name in ["max-attempts", "retry-delay"] {
         assert_eq!(gate[name], format!("${{{{ inputs.{name} }}}}"));
     }
-    // Whoever is named: a stranger may call the same workflow.
+    // The repository is required whatever the identity: a stranger may call the same workflow.
     let repository = "${{ inputs.source-repository || github.repository }}";
     assert_eq!(gate["certificate-github-workflow-repository"], repository);
     let by_hand = parsed("verify-by-hand.yml").1;
@@ -362,8 +363,8 @@ fn the_gate_alone_asks_for_the_calling_repository() {
     );
 }
 
-/// A job that signs or publishes what another job made takes its digest from that job's output, which no other job can write, and
-/// holds the signature against the identity that signed in this run, this ref and this commit.
+/// A job that signs or publishes another job's image takes the digest from that job's output. No other job can write this
+/// output. It verifies the signature for the identity that signed in this run, this ref and this commit.
 #[test]
 fn staged_images_are_published_only_as_they_were_signed() {
     let (_, workflow) = parsed("staged.yml");
@@ -393,11 +394,12 @@ fn staged_images_are_published_only_as_they_were_signed() {
         let sha = [("certificate-github-workflow-sha", "${{ github.sha }}")];
         assert_given(step, &sha);
     }
-    // What is copied was signed before: nobody signs here.
+    // The copied image is already signed: this job signs nothing.
     assert!(!publish.contains_key("signing-config") && !publish.contains_key("identity-token"));
 }
 
-/// The SHA-256 of a record is an output of the job that wrote it, however that ended, and goes wherever the record goes.
+/// The SHA-256 of a record is an output of the job that wrote it, whatever the job's result. It is passed along with the
+/// record.
 #[test]
 fn records_travel_with_their_digests() {
     let mut seen = 0;
@@ -428,7 +430,7 @@ fn records_travel_with_their_digests() {
         let outputs = &workflow["on"]["workflow_call"]["outputs"];
         let digest = outputs["record-digest"]["value"].as_str();
         assert_eq!(digest, Some(&*format!("${{{{ {named} }}}}")));
-        // A job that fails or never runs puts nothing out: names come from those that ran before it.
+        // A job that fails or never runs has no outputs: names come from the jobs before it.
         for name in ["record", "tags", "moving-tags"] {
             let value = outputs[name]["value"].as_str().unwrap_or("jobs.build.");
             assert!(
@@ -449,7 +451,7 @@ fn records_travel_with_their_digests() {
     );
 }
 
-/// Each leg of the matrix has an output of its own, by its number, and all of them leave the workflow in that order.
+/// Each leg of the matrix has a numbered output of its own. The workflow outputs all of them in that order.
 #[test]
 fn legs_hand_over_their_digests_by_number() {
     let build: yaml_serde::Value =
@@ -486,7 +488,7 @@ fn legs_hand_over_their_digests_by_number() {
     assert!(script.contains("\"digest-$NUMBER=$DIGEST\""), "{script}");
 }
 
-/// No digest that is signed comes from an artifact: whoever runs any job of a run can write one.
+/// No digest to sign comes from an artifact: any job of a run can write one.
 #[test]
 fn nothing_is_sealed_from_an_artifact() {
     for (path, text) in workflows() {
@@ -500,8 +502,8 @@ fn nothing_is_sealed_from_an_artifact() {
     }
 }
 
-/// An artifact is unpacked into a folder of its own: any job of the run can have put more into it, and in the workspace that would
-/// stand in place of the caller's files, such as one that `trusted-root` names.
+/// Each artifact is unpacked into a folder of its own. Any job of the run can have added files to it. In the workspace these
+/// would replace the caller's files, such as the one that `trusted-root` names.
 #[test]
 fn artifacts_are_unpacked_into_folders_of_their_own() {
     let mut seen = 0;
@@ -533,7 +535,7 @@ fn artifacts_are_unpacked_into_folders_of_their_own() {
     assert_eq!(examples.len(), 1);
 }
 
-/// Every process of a machine can read the others' command lines.
+/// Every process of a machine can read the command lines of others.
 #[test]
 fn no_token_is_in_a_command_line() {
     for (path, text) in workflows() {
@@ -551,7 +553,7 @@ fn no_token_is_in_a_command_line() {
                 for (name, value) in
                     variables.filter(|(_, value)| value.as_str().is_some_and(secret))
                 {
-                    // What is left is what the shell itself prints, reads or hands on in the environment.
+                    // Otherwise the shell itself prints or reads the token, or passes it in the environment.
                     let used = format!("${}", name.as_str().unwrap());
                     for line in script.lines().filter(|line| line.contains(&used)) {
                         let is_quoted = line.contains(&format!("'!token() {{ echo username=x-access-token; echo \"password={used}\"; }}; token'"));
@@ -565,7 +567,7 @@ fn no_token_is_in_a_command_line() {
     }
 }
 
-/// Whatever is installed for a release can write only what the release is allowed to change.
+/// Tools installed for a release can write only the files that a release may change.
 #[test]
 fn jobs_with_rights_install_nothing() {
     for (path, text) in workflows() {

@@ -1,7 +1,6 @@
-//! The same work by this program and by what it replaces, as a table: wall time, requests, connections, memory, and how
-//! much of the time was the log's own. `tests/peers/bench` starts a stack with far servers and runs this, over plain HTTP
-//! and over what hosted services speak.
-//! `PROOF` names a folder for the tables, as everywhere.
+//! A comparison of this program with the tools that it replaces, as a table: wall time, requests, connections, memory,
+//! and the time spent in the log. `tests/peers/bench` starts a stack with distant servers and runs this, over plain HTTP
+//! and over the protocols of hosted services. `PROOF` names a folder for the tables, as everywhere.
 
 use std::env;
 use std::fs;
@@ -19,10 +18,10 @@ const TWENTY: usize = 20;
 /// A large layer.
 const GIGABYTE: u64 = 1_000_000_000;
 
-/// Of so many times that something is done the median is told.
+/// The number of repetitions; the table has the median.
 const TIMES: usize = 3;
 
-/// What one piece of work took.
+/// The cost of one piece of work.
 #[derive(Clone, Copy)]
 struct Cost {
     wall: f64,
@@ -34,7 +33,7 @@ struct Cost {
 }
 
 impl Cost {
-    /// What this and then `other` took.
+    /// Returns the cost of this work followed by `other`.
     fn and(self, other: Self) -> Self {
         Self {
             wall: self.wall + other.wall,
@@ -89,7 +88,7 @@ fn two_platforms(registry: Registry, name: &str) {
         let sealed = seal(&ours, &own, "false");
         let verified = measured(vec![verifying(&ours, "false")]);
         let round = [
-            // What it ends in was verified before it was stored, and is listed.
+            // The signature is verified before it is stored, and it is listed.
             ("fresh", "manifest-seal: seal", sealed),
             ("fresh", sealing, sealed.and(verified)),
             ("fresh", chain_of_crane, crane()),
@@ -120,7 +119,7 @@ fn two_platforms(registry: Registry, name: &str) {
     }
 }
 
-/// The median of each figure, but for the peak, which is the highest.
+/// Returns the median of each figure, except for the peak, which is the highest.
 fn median<'a>(costs: impl Iterator<Item = &'a Cost>) -> Cost {
     let costs: Vec<&Cost> = costs.collect();
     let middle = |figure: fn(&Cost) -> f64| {
@@ -143,7 +142,7 @@ fn median<'a>(costs: impl Iterator<Item = &'a Cost>) -> Cost {
     }
 }
 
-/// Copies from one registry to another. crane and skopeo leave signatures behind.
+/// Copies from one registry to another. crane and skopeo do not copy signatures.
 #[test]
 #[ignore = "a measurement: tests/peers/bench runs it"]
 fn copies_side_by_side() {
@@ -158,12 +157,12 @@ fn copies_side_by_side() {
         seal.succeed();
         let from = format!("{built}:v1");
         copy("signed copy", name, &from, Registry::Debian);
-        // What is built and what is published are often two repositories of one registry.
+        // The build and the publication often use two repositories of one registry.
         copy("signed copy, same host", name, &from, registry);
     }
 }
 
-/// `BENCH_LAYERS=5` makes it an image of five such layers.
+/// Copies an image of one large layer; `BENCH_LAYERS=5` makes it five such layers.
 #[test]
 #[ignore = "a measurement: tests/peers/bench runs it"]
 fn large_copies_side_by_side() {
@@ -171,7 +170,7 @@ fn large_copies_side_by_side() {
     let layers = env::var("BENCH_LAYERS").map_or(1, |count| count.parse().unwrap());
     let image = push_layers(&built, &vec![GIGABYTE; layers]);
     let from = format!("{built}:v1");
-    // regctl finds no tags where there are none, and fails.
+    // regctl fails if there are no tags.
     Tool::crane()
         .args(["tag", &format!("{built}@{}", image.digest), "v1"])
         .succeed();
@@ -179,7 +178,7 @@ fn large_copies_side_by_side() {
     copy(&work, "distribution", &from, Registry::Debian);
 }
 
-/// Copies `from` by each of the tools, twice each: to where nothing is, and to where all of it is.
+/// Copies `from` with each of the tools, twice each: to an empty repository, and to one with all of it.
 fn copy(work: &str, registry: &str, from: &str, to: Registry) {
     type Copier = fn(&str, &str) -> Tool;
     let tools: [(&str, Copier); 4] = [
@@ -216,7 +215,7 @@ fn copy(work: &str, registry: &str, from: &str, to: Registry) {
     }
 }
 
-/// What a job has to bring before it can begin. This program's image holds it and nothing else.
+/// The downloads before a job can begin. This program's image contains the program and nothing else.
 #[test]
 #[ignore = "a measurement: tests/peers/bench runs it"]
 fn sizes_side_by_side() {
@@ -247,7 +246,7 @@ fn megabytes(bytes: u64) -> String {
     format!("{}.{:02}", bytes / 1_000_000, bytes % 1_000_000 / 10_000)
 }
 
-/// What makes the index in the chain that is replaced.
+/// The tool that makes the index in the replaced chain.
 #[derive(Clone, Copy)]
 enum Maker {
     Crane,
@@ -344,7 +343,7 @@ fn chain(repository: &str, children: &[Child], maker: Maker, sign: &[&str]) -> C
     measured(vec![index, signing, cosign_verifying(repository)])
 }
 
-/// Runs tools one after the other; peak is the largest of them.
+/// Runs tools one after the other; the peak is that of the largest.
 fn measured(tools: Vec<Tool>) -> Cost {
     let before = Mark::now();
     let report = PathBuf::from(stack("FOLDER")).join("cost");
@@ -366,7 +365,7 @@ fn measured(tools: Vec<Tool>) -> Cost {
     }
 }
 
-/// How long at least one request to the transparency log was under way, in seconds.
+/// Returns the seconds during which at least one request to the transparency log was open.
 fn time_in_log(requests: &[Request]) -> f64 {
     let to_log = requests.iter();
     let to_log = to_log.filter(|request| request.service.starts_with("rekor"));
@@ -383,7 +382,7 @@ fn time_in_log(requests: &[Request]) -> f64 {
     total
 }
 
-/// How long a request has been under way when nginx sees it, in seconds. countproxy stands where clients are.
+/// Returns the delay of a request before nginx receives it, in seconds. countproxy is on the clients' side.
 fn way_to_nginx() -> f64 {
     let delay = env::var("STACK_DELAY").unwrap_or_default();
     match delay.strip_suffix("ms") {

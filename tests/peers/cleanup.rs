@@ -1,4 +1,4 @@
-//! A run that failed is taken back at registries that delete tags, that delete digests alone, and that delete nothing.
+//! A failed run is reverted at registries that delete tags, that delete only digests, and that delete nothing.
 
 use std::fs;
 
@@ -12,7 +12,7 @@ on_each_registry!(
     tag_of_others_on_the_same_digest_stays,
 );
 
-/// A repository in which `latest` held something before a run wrote `v1`, `v1.0` and `latest`.
+/// A repository in which `latest` existed before a run wrote `v1`, `v1.0` and `latest`.
 struct Published {
     repository: String,
     earlier: String,
@@ -42,7 +42,7 @@ impl Published {
         action.input("digests", "").succeed()
     }
 
-    /// What a tag holds, as crane sees it; `None` where crane finds nothing.
+    /// Returns the digest of a tag according to crane; `None` if crane finds none.
     fn holds(&self, tag: &str) -> Option<String> {
         let name = format!("{}:{tag}", self.repository);
         let output = Tool::crane().args(["digest", &name]).output();
@@ -72,7 +72,7 @@ fn failed_run_is_taken_back(registry: Registry) {
         bundles,
         "the signature is history"
     );
-    // And it can be published again.
+    // The version can be published again.
     let again = published.action.succeed();
     assert_eq!(again.output("digest"), published.digest, "{}", again.log);
 }
@@ -92,7 +92,7 @@ fn tag_of_others_on_the_same_digest_stays(registry: Registry) {
         outcome.log.lines().last().unwrap()
     );
     if matches!(registry, Registry::Debian) {
-        // 2.8 deletes by digest alone, which would take `stable` along.
+        // 2.8 deletes only digests, which would also delete `stable`.
         assert_eq!(ours, [wrote.clone(), wrote]);
         assert!(
             outcome
@@ -107,7 +107,7 @@ fn tag_of_others_on_the_same_digest_stays(registry: Registry) {
     }
 }
 
-/// As both come out of the box.
+/// Both programs in their default configuration.
 #[test]
 fn registry_whose_deletion_is_off_is_a_warning() {
     for program in ["/usr/bin/docker-registry", "registry"] {

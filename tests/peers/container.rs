@@ -1,4 +1,4 @@
-//! The image that the Dockerfile builds, run as GitHub's runner runs it. `tests/container/run` builds it and starts these.
+//! The image of the Dockerfile, run like GitHub's runner runs it. `tests/container/run` builds it and starts these tests.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, chown};
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::interoperability::{digests, two_children};
 use super::support::{Action, Flavour, Registry, Server, Tool, Workflow, free_port, stack};
 
-/// The size that the README promises, of the image as a registry stores it.
+/// The largest size of the image in a registry, as promised in the README.
 const COMPRESSED_MAX_BYTES: u64 = 4_000_000;
 
 #[test]
@@ -72,8 +72,8 @@ fn image_seals_as_the_runner_starts_it() {
         .succeed();
 }
 
-/// What docker/login-action left in the runner's temp folder, which the runner mounts, with the variable translated; a
-/// password that is masked before anything else is said; and a record that the runner's own user can remove.
+/// Tests the login of docker/login-action, from the runner's temp folder, which the runner mounts, with the variable
+/// translated. The password is masked before its first appearance, and the runner's own user can remove the record.
 #[test]
 fn image_finds_the_login_masks_it_and_leaves_no_file_of_roots() {
     const RUNNER: u32 = 1001;
@@ -108,7 +108,7 @@ fn image_finds_the_login_masks_it_and_leaves_no_file_of_roots() {
     assert_eq!(made.log.matches("hunter2").count(), 1, "{}", made.log);
     let record = fs::metadata(action.workspace().join("manifest-seal.json")).unwrap();
     assert_eq!((record.uid(), record.gid()), (RUNNER, RUNNER));
-    // Where the runner does not show it, nobody is logged in, and that is said.
+    // Without that mount there is no login, and the message names `DOCKER_CONFIG`.
     let denied = action.in_image(&[]).end_with(1);
     assert!(denied.log.contains("DOCKER_CONFIG"), "{}", denied.log);
 }
@@ -128,14 +128,14 @@ fn image_resolves_names_by_dns() {
     let _names = Server::start_names("127.0.0.77", "names.test");
     let repository = Registry::Distribution.fresh();
     sealed_by_name(&repository, "registry.names.test", &["--dns", "127.0.0.77"]);
-    // A name that does not exist is a fault, not an empty registry.
+    // A name that does not exist is an error, not an empty registry.
     let children = two_children(&repository, Flavour::Oci);
     Action::seal("unknown.invalid/octo-org/app", &digests(&children), &["v1"])
         .in_image(&["--dns", "127.0.0.77"])
         .end_with(1);
 }
 
-/// Seals under another name of the registry's host, which speaks plain HTTP and is not loopback by its name.
+/// Seals under another name of the registry's host, which serves plain HTTP and whose name is not loopback.
 fn sealed_by_name(repository: &str, name: &str, options: &[&str]) {
     let children = two_children(repository, Flavour::Oci);
     let named = repository.replacen("127.0.0.1", name, 1);
@@ -160,7 +160,7 @@ fn image_trusts_the_ca_bundle_and_no_stranger() {
         .in_image(&["--add-host", "tls.test:127.0.0.1"]);
     let folder = seal.workspace();
     make_certificates(folder);
-    // The same storage as the plain registry's, so that what is pushed there is here.
+    // The storage of the plain registry, so that content pushed there is here too.
     let config = format!(
         "version: 0.1\nstorage: {{filesystem: {{rootdirectory: {stack}/data/distribution}}}}\n\
          http: {{addr: \"127.0.0.1:{port}\", tls: {{certificate: {folder}/server.pem, key: {folder}/server.key}}}}\n",
@@ -179,7 +179,7 @@ fn image_trusts_the_ca_bundle_and_no_stranger() {
     assert_eq!(again.output("result"), "unchanged", "{}", again.log);
 }
 
-/// Stopped between the index and its signature: the record says what is there, and no tag was written.
+/// Stops a run between the index and its signature: the record lists the index, and no tag was written.
 #[test]
 fn image_that_is_stopped_leaves_a_record() {
     let repository = Registry::Distribution.fresh();
@@ -215,7 +215,7 @@ fn image_that_is_stopped_leaves_a_record() {
         Tool::docker(&["stop", "-t", "30", &name]).succeed();
         (run.join().unwrap(), begin.elapsed())
     });
-    // 137 would be a process that had to be killed.
+    // 137 would mean that the process had to be killed.
     assert!(
         ![0, 137].contains(&outcome.code),
         "{}\n{}",
@@ -236,7 +236,7 @@ fn image_that_is_stopped_leaves_a_record() {
     assert!(!tag.status.success() && said.contains("404"), "{said}");
 }
 
-/// A certificate authority in `ca.pem`, and a server's certificate by it for `tls.test`.
+/// Makes a certificate authority in `ca.pem`, and a server certificate by it for `tls.test`.
 fn make_certificates(folder: &Path) {
     let request = [
         "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
@@ -264,14 +264,14 @@ fn make_certificates(folder: &Path) {
         .succeed();
 }
 
-/// The same signing config with a certificate authority that nobody answers for.
+/// Returns the signing config with a certificate authority that does not answer.
 pub(super) fn without_fulcio(config: &str) -> String {
     let mut config: Value = serde_json::from_str(config).unwrap();
     config["caUrls"][0]["url"] = Value::from(format!("http://127.0.0.1:{}", free_port()));
     config.to_string()
 }
 
-/// The names in an archive.
+/// Returns the names in an archive.
 fn members(archive: &Output) -> Vec<String> {
     assert!(archive.status.success());
     Tool::bounded("/usr/bin/tar")

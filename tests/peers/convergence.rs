@@ -1,4 +1,5 @@
-//! Any rerun ends in the same digest, one signature and the same tags; what cannot, says why and changes nothing.
+//! Any rerun ends in the same digest, one signature and the same tags. A run that cannot reports the reason and changes
+//! nothing.
 
 use super::interoperability::{digests, two_children};
 use super::support::{
@@ -21,7 +22,7 @@ fn rerun_changes_nothing(registry: Registry) {
     let first = Action::seal(&repository, &wanted, &["v1", "v1.0"]).succeed();
     assert_eq!(first.output("result"), "created", "{}", first.log);
     assert_eq!(first.output("sign-skipped"), "false", "{}", first.log);
-    // The order of the inputs, and one of them said twice, make no difference.
+    // The order of the inputs and a duplicate make no difference.
     wanted.reverse();
     wanted.push(wanted[0]);
     let second = Action::seal(&repository, &wanted, &["v1.0", "v1"]).succeed();
@@ -39,7 +40,7 @@ fn rerun_changes_nothing(registry: Registry) {
     assert_eq!(Tool::bundles(&repository, digest).len(), 1);
 }
 
-/// Where no identity is given, it is the run's own, as Fulcio derives it from the token.
+/// Without a given identity it is the run's own, as Fulcio derives it from the token.
 fn only_this_runs_own_signature_makes_it_skip(registry: Registry) {
     let repository = registry.fresh();
     let children = two_children(&repository, Flavour::Oci);

@@ -1,4 +1,5 @@
-//! Copies by others beside ours: the same ends up in a registry, what they keep on disk is published, and nothing large is held.
+//! Copies by other tools beside ours: registries get the same content, folders of other tools are published, and no large
+//! content is kept in memory.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,7 +11,7 @@ use super::support::{Action, Log, Registry, Tool, Workflow, on_each_registry, pu
 
 on_each_registry!(others_copy_the_same, folders_by_others_are_published);
 
-/// From here to three repositories of one registry that keeps files: by us, by regctl, by skopeo.
+/// Copies to three repositories of one registry that stores files: by us, by regctl, by skopeo.
 fn others_copy_the_same(registry: Registry) {
     let built = registry.fresh();
     let stage = stage(&built, "both", Log::Rekor1);
@@ -31,7 +32,7 @@ fn others_copy_the_same(registry: Registry) {
     let [ours_there, theirs_there, skopeos_there] =
         [ours, &theirs, &skopeos].map(|repository| revisions(&files(repository).unwrap()));
     assert_eq!(ours_there, theirs_there, "ours and regctl's");
-    // It leaves behind whatever only belongs to the image.
+    // skopeo does not copy the referrers of the image.
     assert!(skopeos_there.contains(index), "{skopeos_there:?}");
     assert!(skopeos_there.is_subset(&ours_there), "{skopeos_there:?}");
     let tags = |repository: &str| {
@@ -50,7 +51,7 @@ fn others_copy_the_same(registry: Registry) {
     }
 }
 
-/// What is signed here in both formats is put into folders by others, and published from there.
+/// Images signed here in both formats are saved to folders by other tools, and published from there.
 fn folders_by_others_are_published(registry: Registry) {
     let built = registry.fresh();
     let stage = stage(&built, "both", Log::Rekor1);
@@ -72,7 +73,7 @@ fn folders_by_others_are_published(registry: Registry) {
     let crane = Tool::crane().args(["pull", "--format=oci", &tagged, "crane"]);
     let cosign = Tool::cosign().args(["save", "--dir", "cosign", &tagged]);
     let skopeo = Tool::skopeo()
-        // Without being told, it writes the index anew.
+        // Without this option it rewrites the index.
         .args(["copy", "--all", "--preserve-digests"])
         .arg("--src-tls-verify=false")
         .arg(format!("docker://{tagged}"))
@@ -88,7 +89,7 @@ fn folders_by_others_are_published(registry: Registry) {
             .input("source", &source)
             .input("tags", "v1")
             .input("recursive", "false");
-        // What came without signatures cannot be asked for them.
+        // A copy without signatures cannot be verified.
         let run = if signed { run } else { unchecked(run) };
         let outcome = run.succeed();
         assert_eq!(outcome.output("digest"), index, "{source}\n{}", outcome.log);
@@ -114,7 +115,7 @@ fn unchecked(run: Action) -> Action {
         .input("certificate-oidc-issuer", "")
 }
 
-/// However large a layer is, and wherever it comes from, it passes through a memory that is not.
+/// Memory stays small for layers of any size, from any source.
 #[test]
 fn large_layers_are_never_held() {
     const MB: u64 = 1 << 20;

@@ -1,4 +1,4 @@
-//! Indexes that other tools wrote, and inputs that are indexes themselves, hold the same platforms as ours would.
+//! Indexes of other tools, and inputs that are indexes themselves, have the same platforms as ours would.
 
 use super::interoperability::{digests, two_children};
 use super::support::{
@@ -76,7 +76,7 @@ fn inputs_with_provenance_are_flattened(registry: Registry) {
         .args(["manifest", &format!("{repository}@{digest}")])
         .succeed();
     let index: serde_json::Value = serde_json::from_str(&text).unwrap();
-    // Each attestation stands right behind what it attests.
+    // Each attestation directly follows its image.
     let held: Vec<&str> = index["manifests"]
         .as_array()
         .unwrap()
@@ -91,8 +91,10 @@ fn inputs_with_provenance_are_flattened(registry: Registry) {
     assert_eq!(again.output("result"), "unchanged", "{}", again.log);
 }
 
-/// A run over a tag that holds `theirs`, made with these annotations, changes nothing, signs theirs, and gives it to a second
-/// tag, if it is to have the same annotations. If not, nothing vouches for what the other tool added, and it is a conflict.
+/// Seals over a tag that points to `theirs`, an index with these annotations.
+///
+/// A run with the same annotations leaves the tag, signs `theirs` and gives it a second tag. Without them nothing vouches
+/// for the additions of the other tool, and the result is a conflict.
 fn taken_as_it_is(repository: &str, inputs: &[&str], theirs: &str, annotations: &str) {
     if !annotations.is_empty() {
         let refused = Action::seal(repository, inputs, &["v1", "v0"]).end_with(3);
@@ -101,7 +103,7 @@ fn taken_as_it_is(repository: &str, inputs: &[&str], theirs: &str, annotations: 
             "{}",
             refused.log
         );
-        // Nothing was tagged or signed: under a second tag, and in the registries that list signatures by tags.
+        // Nothing was tagged or signed: there is no second tag, and no signature tag in registries without a referrers API.
         let tags = Tool::crane().args(["ls", repository]).succeed();
         assert_eq!(tags.trim(), "v1");
         assert_eq!(digest_of(repository, "v1"), theirs);
@@ -131,7 +133,7 @@ fn expect(outcome: &Outcome, result: &str, digest: &str) {
     assert_eq!(outcome.output("digest"), digest, "{}", outcome.log);
 }
 
-/// Pushes two builds with provenance; returns the indexes that stand for them, and all that is in those.
+/// Pushes two builds with provenance; returns their indexes and all manifests in those.
 fn two_with_provenance(repository: &str) -> (Vec<Child>, Vec<Child>) {
     let mut inputs = Vec::new();
     let mut parts = Vec::new();

@@ -1,5 +1,5 @@
-//! The same over what hosted registries and Sigstore speak: TLS with HTTP/2, by nginx before all of them. `tests/peers/run`
-//! runs this, and the modules that it names beside it, with the environment of TLS.
+//! Tests over the protocol of hosted registries and Sigstore: TLS with HTTP/2, by nginx in front of all of them.
+//! `tests/peers/run` runs this, and the modules that it lists besides, with the TLS environment.
 
 use std::collections::BTreeSet;
 
@@ -12,10 +12,10 @@ use super::support::{
     Action, Flavour, Mark, Outcome, Registry, Request, Tool, Workflow, push_layers,
 };
 
-/// More than is held in memory.
+/// Larger than any buffer in memory.
 const LARGE: u64 = 24 << 20;
 
-/// From which registry to which.
+/// The pairs of source and destination registry.
 const WAYS: [(Registry, Registry); 2] = [
     (Registry::Debian, Registry::Distribution),
     (Registry::Distribution, Registry::Debian),
@@ -107,7 +107,7 @@ fn large_layer_passes_from_one_registry_to_another() {
     }
 }
 
-/// crane and regctl find `digest` by `tag`, cosign verifies it, and it has one signature.
+/// Checks that crane and regctl find `digest` by `tag`, that cosign verifies it, and that it has one signature.
 fn others_read(repository: &str, tag: &str, digest: &str) {
     let image = format!("{repository}:{tag}");
     assert_eq!(digest_of(repository, tag), digest);
@@ -118,7 +118,7 @@ fn others_read(repository: &str, tag: &str, digest: &str) {
     assert_eq!(Tool::bundles(repository, digest).len(), 1);
 }
 
-/// All four programs have been at `repository`, and none of them spoke anything else.
+/// Checks that all four programs sent requests to `repository`, and all over HTTP/2.
 fn only_http2_was_spoken(requests: &[Request], repository: &str) {
     let agents = of_repository(requests, repository).map(|request| {
         let agents = ["manifest-seal/", "regclient/", "crane/", "cosign/"];
@@ -153,7 +153,7 @@ fn spoken_is_http2<'a>(requests: impl Iterator<Item = &'a Request>) {
     }
 }
 
-/// The requests that name `repository`.
+/// Returns the requests with `repository` in their path.
 fn of_repository<'a>(
     requests: &'a [Request],
     repository: &str,

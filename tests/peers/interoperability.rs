@@ -1,5 +1,5 @@
-//! Whoever signs, the others verify: each signer in each way it has, each verifier in each way it has, on each registry, an
-//! index and its children, with OCI's types and with Docker's. What does not work is told by its own words.
+//! All signers and all verifiers together: each way of signing and of verifying, on each registry. Each signs an index
+//! and its children, with OCI's types and with Docker's. Expected failures are given by their messages.
 
 use std::thread;
 
@@ -12,40 +12,40 @@ use super::support::{
 };
 
 const YES: Expected = Ok(());
-/// cosign 2.6 beside a bundle, before it looks at anything else.
+/// cosign 2.6 if there is a bundle, before it checks anything else.
 const NOT_TOLD: Expected = Err("trusted root is required when using new bundle format");
 const NO_BUNDLE: Expected = Err("no valid bundles exist in registry");
-/// A Rekor v2 proves no time, and cosign 2 does not look at the timestamp by itself.
+/// A Rekor v2 proves no time, and cosign 2 does not check the timestamp by default.
 const NO_TIME: Expected = Err("threshold not met for verified log entry integrated timestamps");
 const NO_TIMESTAMP: Expected = Err("threshold not met for verified signed timestamps");
 const NOTHING: Expected = Err("no signatures found");
 const NOTHING_FOR_US: Expected = Err("has no signature");
-/// What Rekor v2 answers to the entry that cosign 2 makes.
+/// The answer of Rekor v2 to the entry of cosign 2.
 const NO_ENTRY: Expected = Err("invalid type, must be hashedrekord");
 
-/// Who signs, and with what.
+/// The signer and its options.
 #[derive(Debug, Clone, Copy)]
 enum Signer {
     /// cosign, in the older format.
     Legacy(Cosign),
-    /// cosign 2, told the services by their addresses: a bundle without a timestamp.
+    /// cosign 2, with the services given by address: a bundle without a timestamp.
     ByAddress,
-    /// cosign, told the services by a signing config.
+    /// cosign, with the services in a signing config.
     Bundle(Cosign, Log),
-    /// We, in this format.
+    /// This program, in this format.
     Us(&'static str, Log),
 }
 
-/// Who verifies, and with what.
+/// The verifier and its options.
 #[derive(Debug, Clone, Copy)]
 enum Verifier {
-    /// As most people call it.
+    /// cosign with the usual options.
     Cosign(Cosign),
-    /// cosign 2, told to look for a bundle.
+    /// cosign 2, with the option for bundles.
     Bundle,
-    /// And for its timestamp.
+    /// cosign 2, with the options for bundles and timestamps.
     Timestamp,
-    /// We.
+    /// This program.
     Us,
 }
 
@@ -57,7 +57,7 @@ const VERIFIERS: [(&str, Verifier); 5] = [
     ("us", Verifier::Us),
 ];
 
-/// Name, signer, what comes of signing, and what each verifier says.
+/// Name, signer, the expected result of signing, and the expected result of each verifier.
 type Row = (&'static str, Signer, Expected, [Expected; 5]);
 
 const LEGACY: [Expected; 5] = [YES, NO_BUNDLE, NO_BUNDLE, YES, YES];
@@ -81,7 +81,7 @@ const ROWS: [Row; 10] = [
 on_each_registry!(whoever_signs_the_others_verify);
 
 fn whoever_signs_the_others_verify(registry: Registry) {
-    // Both at once, since most of the time is spent waiting for logs.
+    // Both in parallel, because most of the time is spent waiting for logs.
     let (oci, docker) = thread::scope(|scope| {
         let oci = scope.spawn(|| of_types(registry, Flavour::Oci, "OCI"));
         let docker = of_types(registry, Flavour::Docker, "Docker");
@@ -101,7 +101,7 @@ fn of_types(registry: Registry, flavour: Flavour, types: &str) -> Table {
             table.see("signs", signs, &signed);
             continue;
         }
-        // Only what is signed can be signed already.
+        // Only a signed image can be skipped as signed.
         let rerun = signs.map(|()| image.rerun(signer));
         for (part, references) in image.parts() {
             table.begin(&format!("{row} | {part}"));
@@ -119,7 +119,7 @@ fn of_types(registry: Registry, flavour: Flavour, types: &str) -> Table {
     table
 }
 
-/// An index and its children, the same for everybody who signs.
+/// An index and its children, equal for every signer.
 struct Image {
     repository: String,
     children: [Child; 2],
@@ -137,7 +137,7 @@ impl Image {
         }
     }
 
-    /// Makes the index and signs it and its children: we do both at once, for cosign it is crane's.
+    /// Makes the index and signs it and its children: our program does all of it, for cosign crane makes the index.
     fn sign(&self, signer: Signer) -> Seen {
         let workflow = Workflow::default();
         let cosign = match signer {
@@ -163,12 +163,12 @@ impl Image {
         said(&sealed, "result", "created")?;
         said(&sealed, "sign-skipped", "false")?;
         self.check_type()?;
-        // The digest that was reported is the one that the tag holds, by somebody else's account.
+        // The reported digest is the one under the tag, according to another tool.
         said(&sealed, "digest", &self.index())?;
         ran(Tool::pasted(sealed.output("verify-command")))
     }
 
-    /// A run of ours over what somebody signed: of either format, it adds nothing.
+    /// Runs our program over a foreign signature: it adds nothing, to either format.
     fn rerun(&self, signer: Signer) -> Seen {
         let index = self.index();
         for format in ["bundle", "legacy"] {
@@ -199,7 +199,7 @@ impl Image {
             .run()
     }
 
-    /// The index is of the type that its children ask for.
+    /// Checks that the index has the type that its children require.
     fn check_type(&self) -> Seen {
         let tag = format!("{}:v1", self.repository);
         let manifest = Tool::crane().args(["manifest", &tag]).succeed();
@@ -220,7 +220,7 @@ impl Image {
         Tool::crane().args(["digest", &tag]).succeed()
     }
 
-    /// What is to be verified: the index by its tag, each child by its digest.
+    /// Returns the references to verify: the index by its tag, each child by its digest.
     fn parts(&self) -> [(&'static str, Vec<String>); 2] {
         let repository = &self.repository;
         let child = |child: &Child| format!("{repository}@{}", child.digest);
@@ -246,14 +246,14 @@ impl Verifier {
                 .arg("--use-signed-timestamps")
                 .arg(image)),
             Self::Us => {
-                // The children of an index along with it.
+                // An index with its children.
                 let verified = Action::new("verify", image)
                     .input("recursive", "true")
                     .run();
                 match verified.code {
                     0 => said(&verified, "verified", "true"),
                     3 => Err(verified.log),
-                    // Whatever it says, it does not say no.
+                    // Any other exit code is not a refusal.
                     code => {
                         println!("{image}\n{}", verified.log);
                         Err(format!("exit code {code}"))
@@ -264,7 +264,7 @@ impl Verifier {
     }
 }
 
-/// Whether it succeeds; else what it says.
+/// Returns success, or else the output.
 fn ran(tool: Tool) -> Seen {
     let output = tool.output();
     if output.status.success() {
@@ -274,7 +274,7 @@ fn ran(tool: Tool) -> Seen {
     }
 }
 
-/// Whether a run of ours succeeded with this output; else what it printed.
+/// Checks that our run succeeded with this output; else returns its log.
 fn said(outcome: &Outcome, output: &str, value: &str) -> Seen {
     let said = outcome.outputs.get(output).map(String::as_str);
     if (outcome.code, said) == (0, Some(value)) {
@@ -287,7 +287,7 @@ fn said(outcome: &Outcome, output: &str, value: &str) -> Seen {
     }
 }
 
-/// Policy engines choose by the entry's type, and cosign's own entries carry the wrong one.
+/// Policy engines filter by the entry's type, and cosign's own entries have the wrong one.
 #[test]
 fn fallback_entry_says_what_it_is() {
     for registry in [Registry::Debian, Registry::Distribution] {
@@ -308,12 +308,12 @@ fn fallback_entry_says_what_it_is() {
     }
 }
 
-/// Two images, for amd64 and arm64.
+/// Pushes two images, for amd64 and arm64.
 pub(crate) fn two_children(repository: &str, flavour: Flavour) -> [Child; 2] {
     ["amd64", "arm64"].map(|architecture| push_child(repository, architecture, flavour))
 }
 
-/// Their digests.
+/// Returns their digests.
 pub(crate) fn digests(children: &[Child]) -> Vec<&str> {
     children.iter().map(|child| child.digest.as_str()).collect()
 }

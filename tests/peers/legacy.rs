@@ -1,5 +1,5 @@
-//! Cosign's older format: it stands beside bundles, what others put under the shared tag stays, and what was moved from
-//! another image is refused by everybody and keeps nobody from signing.
+//! Cosign's older format: it coexists with bundles, and the entries of others under the shared tag stay. A signature that
+//! was moved from another image is refused by all verifiers and does not prevent signing.
 
 use super::interoperability::{digests, two_children};
 use super::support::{
@@ -15,7 +15,7 @@ on_each_registry!(
     signatures_of_all_three_stay,
 );
 
-/// What the README says of cosign 2.6: once a bundle is there, it does not look at anything else unless it is told more.
+/// Tests the README's statement on cosign 2.6: with a bundle present it checks nothing else without further options.
 fn both_formats_stand_side_by_side(registry: Registry) {
     let repository = registry.fresh();
     let children = two_children(&repository, Flavour::Oci);
@@ -136,7 +136,7 @@ fn tag(digest: &str) -> String {
     format!("{}.sig", digest.replace(':', "-"))
 }
 
-/// The layers under the tag, each as its own text; none where there is no such tag.
+/// Returns the layers under the tag, each as its own text; none if there is no such tag.
 pub(crate) fn layers(repository: &str, digest: &str) -> Vec<String> {
     let tag = tag(digest);
     let tags = Tool::crane().args(["ls", repository]).succeed();

@@ -1,6 +1,6 @@
-//! The same promises against software that we did not write: four registries, Fulcio, Rekor v1 and v2, a timestamp
-//! authority, cosign, crane, regctl, buildx. `tests/peers/run` starts all of it and runs this; without it nothing works here,
-//! so that the target is left out of a plain `cargo test`.
+//! Tests of the same promises against software of others: four registries, Fulcio, Rekor v1 and v2, a timestamp
+//! authority, cosign, crane, regctl, buildx. `tests/peers/run` starts all of it and runs this. Nothing works here without
+//! it, so the target is left out of a plain `cargo test`.
 
 #![allow(
     clippy::unwrap_used,

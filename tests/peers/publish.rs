@@ -1,4 +1,4 @@
-//! Publishing between registries by different hands: no new digest is made, and what was lost is healed.
+//! Publishing between different registries: no new digest is made, and lost content is restored.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -21,10 +21,10 @@ on_each_registry!(
     signatures_of_all_tools_are_carried_as_verified,
 );
 
-/// What signatures are, the log that such need, and who reads them.
+/// The signature formats and their logs.
 const FORMATS: [(&str, Log); 2] = [("bundle", Log::Rekor2), ("legacy", Log::Rekor1)];
 
-/// Another registry to publish in.
+/// Returns another registry, as the destination.
 pub(super) fn other(registry: Registry) -> Registry {
     match registry {
         Registry::Debian => Registry::Cue,
@@ -34,8 +34,8 @@ pub(super) fn other(registry: Registry) -> Registry {
     }
 }
 
-/// The first stages: an index with provenance is made, and every digest of the record signed. The action's workspace has
-/// the record.
+/// Runs the first stages: makes an index with provenance and signs every digest of the record. The record is in the
+/// action's workspace.
 pub(super) fn stage(built: &str, format: &str, log: Log) -> Action {
     let [amd64, ..] = push_with_provenance(built, "amd64");
     let [arm64, ..] = push_with_provenance(built, "arm64");
@@ -59,7 +59,7 @@ fn sign(create: &Action, format: &str) {
         .succeed();
 }
 
-/// The stage between: nothing is published that the gate has not let pass, platforms among it.
+/// Runs the stage between: nothing is published that the gate has not verified, platforms included.
 fn verify(stage: &Action, built: &str) {
     let record = fs::read(stage.workspace().join("manifest-seal.json")).unwrap();
     let record: Value = serde_json::from_slice(&record).unwrap();
@@ -75,7 +75,7 @@ fn verify(stage: &Action, built: &str) {
     assert_eq!(gate.output("digest"), index, "{}", gate.log);
 }
 
-/// A run that publishes the record of `stage`, and prints its requests.
+/// Makes a run that publishes the record of `stage` and prints its requests.
 pub(super) fn publish(stage: &Action, published: &str) -> Action {
     stage
         .clone()
@@ -88,7 +88,7 @@ pub(super) fn publish(stage: &Action, published: &str) -> Action {
         .input("trace", "true")
 }
 
-/// Every digest that the record of `stage` names: images, platforms, attestations, signatures.
+/// Returns every digest in the record of `stage`: images, platforms, attestations, signatures.
 pub(super) fn recorded(stage: &Action) -> BTreeSet<String> {
     let record = fs::read(stage.workspace().join("manifest-seal.json")).unwrap();
     let record: Value = serde_json::from_slice(&record).unwrap();
@@ -110,7 +110,7 @@ pub(super) fn recorded(stage: &Action) -> BTreeSet<String> {
     digests
 }
 
-/// What a run wrote as manifests in `repository`: digests, and tags.
+/// Returns the manifests that a run wrote in `repository`: digests, and tags.
 pub(super) fn put(outcome: &Outcome, repository: &str) -> BTreeSet<String> {
     written(outcome, repository)
         .into_iter()
@@ -122,7 +122,7 @@ pub(super) fn put(outcome: &Outcome, repository: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// The requests of a run that changed something in `repository`.
+/// Returns the requests of a run that changed something in `repository`.
 pub(super) fn written(outcome: &Outcome, repository: &str) -> Vec<String> {
     let (host, path) = repository.split_once('/').unwrap();
     let place = format!("{host}/v2/{path}/");
@@ -134,7 +134,7 @@ pub(super) fn written(outcome: &Outcome, repository: &str) -> Vec<String> {
     lines.filter(is_write).map(str::to_owned).collect()
 }
 
-/// Where a registry that keeps files has those of `repository`.
+/// Returns the folder of `repository`, if its registry stores files.
 pub(super) fn files(repository: &str) -> Option<PathBuf> {
     let (_, path) = repository.split_once('/').unwrap();
     ["docker-registry", "distribution"]
@@ -156,12 +156,12 @@ fn names(folder: &Path) -> Vec<String> {
     names.collect()
 }
 
-/// Whether a tag stands in for the referrers API.
+/// True if a tag replaces the referrers API.
 fn is_fallback(tag: &str) -> bool {
     tag.starts_with("sha256-") && !tag.contains('.')
 }
 
-/// Every manifest that a registry which keeps files has ever been given, but for lists of what refers to what.
+/// Returns every manifest ever pushed to a registry that stores files, except the indexes under referrers tags.
 pub(super) fn revisions(folder: &Path) -> BTreeSet<String> {
     let mut all: BTreeSet<String> = names(&folder.join("revisions/sha256"))
         .into_iter()
@@ -182,7 +182,7 @@ pub(super) fn is_there(repository: &str, digest: &str) -> bool {
     output.status.success()
 }
 
-/// Lets both cosigns verify `image`.
+/// Verifies `image` with both cosigns.
 fn cosigns_verify(image: &str, format: &str) {
     let workflow = Workflow::default();
     let two = Tool::legacy_verify(Cosign::Two, &workflow).arg(image);
@@ -233,7 +233,7 @@ fn staged_pipeline_makes_no_new_digest(registry: Registry) {
 fn everything_in_a_record_arrives(registry: Registry) {
     let (built, published) = (registry.fresh(), other(registry).fresh());
     let stage = stage(&built, "bundle", Log::Rekor2);
-    // Another index, of one of the same images and one more, in the same record.
+    // Another index in the same record: one of the same images and one more.
     let [arm64, ..] = push_with_provenance(&built, "arm64");
     let [s390x, ..] = push_with_provenance(&built, "s390x");
     let more = digests(&[arm64, s390x]).join("\n");
@@ -254,7 +254,7 @@ fn everything_in_a_record_arrives(registry: Registry) {
     }
 }
 
-/// The parts of an image: its config and its layer.
+/// Returns the config and the layer of an image.
 fn parts(repository: &str, image: &Child) -> [String; 2] {
     let text = Tool::crane()
         .args(["manifest", &format!("{repository}@{}", image.digest)])
@@ -269,7 +269,7 @@ fn has_blob(repository: &str, digest: &str) -> bool {
     head.output().status.success()
 }
 
-/// Here is where things are lost; the whole of it is in another registry.
+/// Loses content in one registry; another registry has all of it.
 fn what_was_lost_is_restored(registry: Registry) {
     let (built, published) = (other(registry).fresh(), registry.fresh());
     let [child, grandchild] = two_children(&built, Flavour::Oci);
@@ -301,7 +301,7 @@ fn what_was_lost_is_restored(registry: Registry) {
     assert_eq!(written(&steady, &published), [""; 0]);
 }
 
-/// Publishes again, though the index is there: what was lost is named, and it alone is written.
+/// Publishes again although the index exists: the lost content is reported, and only that is written.
 fn restored(publish: &Action, published: &str, digest: &str) {
     let healed = publish.succeed();
     assert_eq!(healed.output("result"), "unchanged", "{}", healed.log);
@@ -316,7 +316,7 @@ fn restored(publish: &Action, published: &str, digest: &str) {
     );
 }
 
-/// Nothing of what these tools store beside an image is anything that they do not vouch for.
+/// All referrers that these tools store for an image can be verified, so all are copied.
 fn signatures_of_all_tools_are_carried_as_verified(registry: Registry) {
     let (built, published) = (registry.fresh(), other(registry).fresh());
     let [amd64, arm64] = two_children(&built, Flavour::Oci);
@@ -333,7 +333,7 @@ fn signatures_of_all_tools_are_carried_as_verified(registry: Registry) {
     };
     sign("legacy", Log::Rekor1);
     sign("both", Log::Rekor1);
-    // Regclient stores it once more, in a manifest of its own.
+    // Regclient stores it again, in a manifest of its own.
     attach(&built, &index, Tool::bundles(&built, &index)[0].as_bytes());
     let two = Tool::cosign_2_signing(Log::Rekor1, &workflow("two"));
     two.arg(&image).succeed();

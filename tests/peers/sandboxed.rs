@@ -1,5 +1,5 @@
-//! The sandbox stands in for a registry and a Sigstore wherever tests must not depend on real ones. cosign, which knows
-//! nothing of it, takes what is signed there for what it is, and it takes what cosign signs.
+//! The sandbox as a registry and a Sigstore for tests that must not depend on real ones. cosign verifies signatures that
+//! are made against it, and signatures that cosign makes against it verify here.
 
 use std::fs;
 use std::path::PathBuf;
@@ -90,7 +90,7 @@ fn cosigns_is_accepted(place: &Place) {
     assert_eq!(sealed.output("result"), "unchanged", "{}", sealed.log);
 }
 
-/// A sandbox with two images in it, and a folder with what clients are told.
+/// A sandbox with two images, and a folder with the clients' configuration.
 struct Place {
     sandbox: Sandbox,
     repository: String,

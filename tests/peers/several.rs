@@ -1,4 +1,4 @@
-//! One run, several registries by different hands: the same digest, pulled and verified in each of them by others.
+//! One run, several different registries: the same digest, pulled and verified in each of them by other tools.
 
 use super::interoperability::{digests, two_children};
 use super::support::{Action, Cosign, Flavour, Log, Registry, Tool, Workflow, on_each_registry};
@@ -27,7 +27,7 @@ fn seal(built: &str, wanted: &[&str], tags: &[String]) -> Action {
     Action::seal(built, wanted, &tags).input("recursive", "true")
 }
 
-/// The images are in one registry, and are published in all four, this one too.
+/// Publishes images of one registry in all four, this one included.
 fn what_is_built_here_is_published_everywhere(registry: Registry) {
     for flavour in [Flavour::Oci, Flavour::Docker] {
         let built = registry.fresh();
@@ -44,7 +44,7 @@ fn what_is_built_here_is_published_everywhere(registry: Registry) {
                 .args(["digest", &format!("{repository}:v1")])
                 .succeed();
             assert_eq!(index, held);
-            // Whole, down to the layers.
+            // The whole image, down to the layers.
             let folder = seal.workspace().join(repository.replace([':', '/'], "-"));
             Tool::crane()
                 .args(["pull", "--format=oci", &format!("{repository}:v1")])
@@ -57,7 +57,7 @@ fn what_is_built_here_is_published_everywhere(registry: Registry) {
                     .succeed();
             }
         }
-        // Where nothing was published there is no index.
+        // A repository without publication has no index.
         let held = Tool::crane()
             .args(["manifest", &format!("{built}@{index}")])
             .output();
@@ -68,7 +68,8 @@ fn what_is_built_here_is_published_everywhere(registry: Registry) {
     }
 }
 
-/// Published and signed here in both formats; what the three others get is not signed anew, and both cosigns take it.
+/// Completes a version that is published and signed here in both formats. The three others get no new signatures, and
+/// both cosigns accept it.
 fn half_published_version_is_completed(registry: Registry) {
     let here = registry.fresh();
     let children = two_children(&here, Flavour::Oci);

@@ -1,4 +1,4 @@
-//! What was altered, exchanged or never signed is refused, with exit code 3, however much of it is genuine.
+//! Altered, exchanged or unsigned content is refused with exit code 3, even if most of it is genuine.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -31,7 +31,7 @@ fn index_replaced_under_the_tag_is_refused(registry: Registry) {
     assert!(conflict.log.contains(&intruder.digest), "{}", conflict.log);
 }
 
-/// The only bundle of the image is a genuine one of this very image, with one thing changed.
+/// Tests with a genuine bundle of this image as the only one, with one thing changed.
 fn altered_bundle_is_refused(registry: Registry) {
     let signed = sealed(&registry.fresh());
     for (what, pointer) in [
@@ -49,7 +49,7 @@ fn altered_bundle_is_refused(registry: Registry) {
             "{what}"
         );
     }
-    // The same path with the bundle as it was is accepted, so that what is refused above is the change.
+    // The unchanged bundle is accepted in the same way, so the refusals above are due to the change.
     let (repository, index) = same_image_elsewhere(registry, &signed);
     attach(&repository, &index, signed.bundle.as_bytes());
     Action::new("verify", &format!("{repository}@{index}")).succeed();
@@ -63,13 +63,13 @@ fn bundle_of_another_image_is_refused(registry: Registry) {
     assert_ne!(index, other.index);
     attach(&repository, &index, other.bundle.as_bytes());
     Action::new("verify", &format!("{repository}@{index}")).end_with(3);
-    // Nor does it count as a signature that makes signing unnecessary.
+    // It does not count as an existing signature either.
     let sealed = Action::seal(&repository, &digests(&children), &["v1"]).succeed();
     assert_eq!(sealed.output("sign-skipped"), "false", "{}", sealed.log);
     Action::new("verify", &format!("{repository}@{index}")).succeed();
 }
 
-/// An attestation says something about an image; it is not the signature that a gate asks for.
+/// Tests that an attestation, which makes a statement about an image, is not the signature that a gate requires.
 fn attestation_alone_is_refused(registry: Registry) {
     let repository = registry.fresh();
     let children = two_children(&repository, Flavour::Oci);
@@ -93,7 +93,7 @@ fn other_identity_and_issuer_are_refused(registry: Registry) {
     verify.succeed();
     let other = Workflow::named("nightly");
     let refused = verify.clone().by(&other).end_with(3);
-    // Who did sign is said.
+    // The actual signer is reported.
     assert!(
         refused.log.contains(&Workflow::default().identity()),
         "{}",
@@ -126,7 +126,7 @@ fn unsigned_child_is_refused(registry: Registry) {
     verify.input("recursive", "true").end_with(3);
 }
 
-/// An index that was sealed, and its one bundle.
+/// A sealed index and its only bundle.
 struct Sealed {
     repository: String,
     index: String,
@@ -151,7 +151,7 @@ fn sealed(repository: &str) -> Sealed {
     }
 }
 
-/// Copies the image, without its signature, to a repository that nobody has used yet.
+/// Copies the image without its signature to an unused repository.
 fn same_image_elsewhere(registry: Registry, signed: &Sealed) -> (String, String) {
     let repository = registry.fresh();
     let source = format!("{}@{}", signed.repository, signed.index);
@@ -161,7 +161,7 @@ fn same_image_elsewhere(registry: Registry, signed: &Sealed) -> (String, String)
     (repository, signed.index.clone())
 }
 
-/// Stores `bundle` as a referrer of `digest`, as cosign stores them.
+/// Stores `bundle` as a referrer of `digest`, like cosign.
 pub(super) fn attach(repository: &str, digest: &str, bundle: &[u8]) {
     const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
     Tool::regctl(repository)

@@ -1,5 +1,5 @@
-//! For the audits of all requests, those of registries and those of Sigstore: how an answer can fail to come, and clients that
-//! see it fail soon.
+//! Helpers of the audits of all registry and Sigstore requests: ways in which a response can fail, and clients that
+//! soon notice it.
 
 use std::time::Duration;
 
@@ -7,37 +7,37 @@ use sandbox::certificate_authority;
 
 use crate::http::Client;
 
-/// How an answer does not come.
+/// A way in which a response fails to arrive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fails {
-    /// The connection, or the stream, is closed instead.
+    /// The connection or the stream is closed instead.
     Reset,
-    /// Half of what was hoped for, then the end.
+    /// Half of the expected response, then the end.
     Cut,
     /// Nothing, for as long as the client waits.
     Silence,
 }
 
 impl Fails {
-    /// All of them.
+    /// All variants.
     pub(crate) const ALL: [Self; 3] = [Self::Reset, Self::Cut, Self::Silence];
 }
 
-/// An answer, or none.
+/// A response, or the way in which it fails.
 pub(crate) type Case<Says> = Result<(u16, Says), Fails>;
 
-/// The transport by which everything is asked.
+/// The transport of all requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum By {
     Plain,
     Http2,
 }
 
-/// A client, and one that does not wait long, for a server that is silent.
+/// A normal client, and one with a short timeout for a silent server.
 pub(crate) struct Clients([Client; 2]);
 
 impl Clients {
-    /// Two that trust the sandbox and go through `proxy`.
+    /// Builds two clients that trust the sandbox and use `proxy`.
     pub(crate) fn new(proxy: Option<&reqwest::Proxy>) -> Self {
         let authority = certificate_authority();
         let client = |silence| {
@@ -54,7 +54,7 @@ impl Clients {
         Self([Duration::from_secs(30), Duration::from_millis(250)].map(client))
     }
 
-    /// The one that `case` is played with.
+    /// Returns the client for `case`.
     pub(crate) fn of<Says>(&self, case: &Case<Says>) -> &Client {
         &self.0[usize::from(matches!(case, Err(Fails::Silence)))]
     }

@@ -1,4 +1,4 @@
-//! What a cleanup may do to a tag, whatever the record says.
+//! The limits of a cleanup of a tag, whatever the record contains.
 
 use super::*;
 use crate::record::{ImageRecord, Record, TagRecord, TagState, VouchedRecord};
@@ -14,7 +14,7 @@ fn digest(seed: u8) -> Digest {
     Digest::of(&[seed])
 }
 
-/// A record with one image for each of `entries`: before, after, state.
+/// Makes a record with one image for each of `entries`: before, after, state.
 fn record(entries: &[(Option<u8>, u8, TagState)]) -> VouchedRecord {
     let image = |(before, after, state): &(Option<u8>, u8, TagState)| ImageRecord {
         image: REPOSITORY.to_owned(),
@@ -72,7 +72,7 @@ proptest! {
             CleanupStep::TakeBack(back) => {
                 prop_assert_eq!(&shown, &Shown::Digest(back.wrote().clone()));
                 prop_assert!(wrote(back.wrote()));
-                // What it goes back to was there before, and no run wrote it.
+                // The restored digest was there before, and no run wrote it.
                 if let Some(before) = back.before() {
                     prop_assert!(entries.iter().any(|(was, ..)| was.map(digest).as_ref() == Some(before)));
                     prop_assert!(!wrote(before));
@@ -122,7 +122,7 @@ fn records_that_cannot_be_move_nothing() {
     let tangled = CleanupStep::Leave(LeaveReason::Tangled);
     let written = TagState::Written;
     for (entries, kind) in [
-        // A fixed tag is never written over.
+        // A fixed tag is never overwritten.
         (vec![(Some(0), 1, written)], TagKind::Fixed),
         (vec![(Some(1), 1, written)], TagKind::Moving),
         (

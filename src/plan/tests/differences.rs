@@ -1,11 +1,11 @@
-//! What counts as the same index, however it is written down, and where that ends.
+//! Indexes that count as equal, however they are written, and the limits of that.
 
 use serde::Serialize as _;
 use serde_json::ser::{PrettyFormatter, Serializer};
 
 use super::*;
 
-/// The same document, indented by `indent`, with `more` spaces at its end.
+/// Writes the same document, indented by `indent`, with `more` spaces at its end.
 fn printed(manifest: &Manifest, indent: &str, more: usize) -> Manifest {
     let document: serde_json::Value = serde_json::from_slice(manifest.bytes()).unwrap();
     let formatter = PrettyFormatter::with_indent(indent.as_bytes());
@@ -46,7 +46,7 @@ proptest! {
 
     #[test]
     fn media_type_counts_where_an_input_names_it(children in children(), kinds in any::<[bool; 2]>()) {
-        // Docker's images can be in either.
+        // An OCI index and a Docker list can both contain Docker images.
         let children: Vec<Resolved> = children
             .into_iter()
             .map(|one| resolved(leaf(&one.leaves[0].platform.to_string(), 1, MediaType::DockerManifest), false))
@@ -58,7 +58,7 @@ proptest! {
         let held = Manifest::clone(&theirs.manifest);
         prop_assert_eq!(is_same(&children, &mine, held.clone()), kinds[0] == kinds[1]);
         prop_assert!(is_same(&children, &made(IndexType::Auto), held.clone()));
-        // A signature vouches for it all the same, and where nothing is signed it stays.
+        // A signature still vouches for it. If nothing is signed, it stays.
         let seen = [fixed("v1", Some(held.clone()))];
         let verified = crate::signing::Verified::invented(held.digest(), "us");
         let signed = [Vouched::signed(held, &verified).unwrap()];
@@ -67,7 +67,7 @@ proptest! {
     }
 }
 
-/// One way to add what says nothing to one reader, and something to another.
+/// An addition to an index that one reader ignores and another may interpret.
 type Addition = (&'static str, fn(&str) -> String, bool);
 
 #[test]

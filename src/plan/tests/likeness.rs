@@ -1,4 +1,4 @@
-//! Each thing that an index can say beside its images counts, and what says nothing does not.
+//! Tests that everything an index states beside its images counts, and that content without meaning does not.
 
 use serde_json::{Value, json};
 
@@ -11,19 +11,19 @@ fn two() -> [Resolved; 2] {
         .map(|platform| resolved(leaf(platform, 1, MediaType::OciManifest), true))
 }
 
-/// The index of these, with one annotation.
+/// Assembles the index of these children, with one annotation.
 fn made(children: &[Resolved]) -> Assembly {
     let annotations = BTreeMap::from([("a".to_owned(), "1".to_owned())]);
     assemble(children, &wanted(&annotations)).unwrap()
 }
 
-/// One way to change an index, by name.
+/// A change to an index, by name.
 type Change = (&'static str, fn(&mut Value));
 
-/// The same, by name and by what is said of it.
+/// A change to an index, by name and by its message.
 type Disguise = (&'static str, &'static str, fn(&mut Value));
 
-/// The differences that keep the changed index from being signed; `None` where it may be.
+/// Returns the differences that prevent the changed index from being signed; `None` if it may be signed.
 fn signing_is_refused(change: impl Fn(&mut Value)) -> Option<String> {
     let children = two();
     let assembly = made(&children);
@@ -148,7 +148,7 @@ fn index_in_an_index_stands_for_its_images_only_as_an_index_that_was_given() {
     };
     let is_kept = |theirs: Manifest| {
         let seen = [fixed("v1", Some(theirs))];
-        // Its bytes are not those that this run would write: to sign them something must vouch for them.
+        // Its bytes are not those that this run would write, so they are signed only if something vouches for them.
         assert!(decide_signed(&assembly, &children, &seen).is_err());
         decide_unsigned(&assembly, &children, &seen).is_ok()
     };

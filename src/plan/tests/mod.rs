@@ -1,4 +1,4 @@
-//! The decisions as properties: they hold for every set of children and every state of the tags.
+//! Properties of the decisions, for every set of children and every state of the tags.
 
 mod cleanup;
 mod differences;
@@ -84,7 +84,7 @@ fn assembled(children: &[Resolved]) -> Assembly {
     assemble(children, &wanted(&BTreeMap::new())).unwrap()
 }
 
-/// A tag of one repository where it is bare, else by its full name.
+/// Parses a tag: a bare name is a tag of one repository, any other is a full name.
 fn full(tag: &str) -> FullTag {
     let name = if tag.contains('/') {
         tag.to_owned()
@@ -109,14 +109,14 @@ fn moving(tag: &str, holds: Option<Manifest>) -> SeenTag {
     }
 }
 
-/// Content that is no manifest.
+/// Makes content that is not a manifest.
 fn unusable() -> TagContent {
     let error = Manifest::parse(b"[]".to_vec(), MediaType::OciIndex).unwrap_err();
     TagContent::Unusable(Unusable::new(Digest::of(b"[]"), &error))
 }
 
-/// The same index as another tool writes it: pretty-printed, children in another order, the type of each config repeated,
-/// as crane does.
+/// Rewrites an index as another tool would: pretty-printed, and with the children in another order. The type of each
+/// config is repeated, as crane does.
 fn rewritten(manifest: &Manifest) -> Manifest {
     let mut document: serde_json::Value = serde_json::from_slice(manifest.bytes()).unwrap();
     let entries = document["manifests"].as_array_mut().unwrap();
@@ -175,7 +175,7 @@ proptest! {
 
 #[test]
 fn the_bytes_are_these() {
-    // Any change of these bytes makes another digest of every release that is sealed again: never change them.
+    // A change of these bytes changes the digest of every release that is sealed again: never change them.
     let children = [
         resolved(leaf("linux/arm64", 1, MediaType::OciManifest), false),
         resolved(leaf("linux/amd64", 1, MediaType::OciManifest), true),
@@ -289,7 +289,7 @@ fn the_kind_of_index_follows_the_children() {
     ));
 }
 
-/// Decides where something is to be signed, and no signature vouches for anything.
+/// Decides the steps if something is to be signed and no signature vouches for anything.
 fn decide_signed(
     assembly: &Assembly,
     resolved: &[Resolved],
@@ -304,7 +304,7 @@ fn decide_signed(
     )
 }
 
-/// Decides where nothing is signed.
+/// Decides the steps if nothing is signed.
 fn decide_unsigned(
     assembly: &Assembly,
     resolved: &[Resolved],
@@ -313,7 +313,7 @@ fn decide_unsigned(
     decide_tags(assembly, resolved, seen, Sameness::Images, &BTreeMap::new())
 }
 
-/// The same images, with an annotation that nobody asked for.
+/// Adds an annotation that no input asked for; the images stay equal.
 fn annotated(manifest: &Manifest) -> Manifest {
     edited(manifest, |index| index["annotations"]["by"] = "them".into())
 }

@@ -1,4 +1,4 @@
-//! What follows before a build, for every state in which the tags can be found.
+//! The decisions before a build, for every state of the tags.
 
 use super::*;
 use crate::inputs::OnExistingTag;
@@ -14,11 +14,11 @@ const POLICIES: [OnExistingTag; 3] = [
 enum State {
     Absent,
     Ours,
-    /// The same images in other bytes.
+    /// An index with the same images in other bytes.
     Rewritten,
     Theirs,
     Single,
-    /// No manifest at all.
+    /// Content that is not a manifest.
     Unusable,
     New,
     Unknown,
@@ -48,7 +48,7 @@ fn single_image() -> Manifest {
     Manifest::parse(image, MediaType::OciManifest).unwrap()
 }
 
-/// Each state under a tag of its own, in repositories in turn.
+/// Makes a tag for each state, in repositories in turn.
 fn looks(states: &[State]) -> Vec<(FullTag, Look)> {
     let (_, ours) = made(1);
     let (_, theirs) = made(2);
@@ -149,7 +149,7 @@ proptest! {
 
     #[test]
     fn what_preflight_skips_is_what_seal_completes(states in states()) {
-        // `seal` with the source as its digest, in the eyes of `decide_tags`.
+        // Runs `decide_tags` as `seal` would with the source as its digest.
         let looks = looks(&states);
         let decided = decide_preflight(&find_tags(&looks, None), OnExistingTag::Skip);
         let skips = matches!(decided, Verdict::Skip(..));

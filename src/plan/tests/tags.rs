@@ -1,4 +1,4 @@
-//! What happens to a tag, for every state in which it can be found.
+//! The step for a tag, for every state of the tag.
 
 use super::*;
 
@@ -49,7 +49,7 @@ proptest! {
             let kept = held(tag).unwrap_or(first.clone());
             prop_assert_eq!((&step.after, step.writes()), (&kept, tag.holds.is_none()));
         }
-        // What others hold and keep is told once for each repository.
+        // Indexes that other tags keep are reported once for each repository.
         let others: BTreeSet<_> = seen.iter()
             .filter(|tag| held(tag).is_some_and(|holds| holds != first))
             .map(|tag| &tag.tag.repository)
@@ -172,7 +172,7 @@ proptest! {
                 _ => first["platform"]["os.features"] = serde_json::json!([]),
             }
         });
-        // An empty list says nothing.
+        // An empty list does not count.
         let is_same = which == 4;
         let tag = if kinds[0] { "a.test/o/r:v1" } else { "v1" };
         let seen = [fixed(tag, Some(theirs.clone())), fixed("v2", None), moving("latest", None)];
@@ -187,14 +187,14 @@ proptest! {
                 prop_assert!(matches!(conflicts[0].difference, Difference::Unvouched(_)));
             }
         }
-        // Where nothing is signed it stays, and no other tag gets it.
+        // If nothing is signed, it stays, and no other tag gets it.
         let decided = decide_unsigned(&assembly, &children, &seen).unwrap();
         let wanted = if is_same { theirs.digest() } else { assembly.manifest.digest() };
         prop_assert!(decided.target.vouched().is_some());
         for step in &decided.steps {
             prop_assert_eq!(&step.after, if step.tag == full(tag) { theirs.digest() } else { wanted });
         }
-        // A signature by whom the policy asks for vouches for it, as does an input that names it.
+        // A signature that meets the policy vouches for it, as does an input that names it.
         let signed = Vouched::signed(theirs.clone(), &crate::signing::Verified::invented(theirs.digest(), "us")).unwrap();
         let decided = decide_tags(&assembly, &children, &seen, Sameness::Vouched(&[signed]), &BTreeMap::new()).unwrap();
         prop_assert_eq!(decided.target.manifest().digest(), theirs.digest());
@@ -236,7 +236,7 @@ fn with_version(manifest: &Manifest, version: Option<&str>) -> Manifest {
     })
 }
 
-/// Whether `holds` is newer than what is made of `children` under `tags`, by what both say.
+/// True if `holds` is newer than what is made of `children` under `tags`, by the versions that both state.
 fn is_newer(holds: &Manifest, made: &Manifest, resolved: &[Resolved], tags: &[&str]) -> bool {
     let tags: Vec<FullTag> = tags.iter().map(|tag| full(tag)).collect();
     let held = version_held(holds, std::iter::empty());
@@ -260,7 +260,7 @@ proptest! {
         prop_assert_eq!(&step.before, &Some(theirs.digest().clone()));
         let after = if is_newer { theirs.digest() } else { mine.digest() };
         prop_assert_eq!(&step.after, after);
-        // What is there goes on to be what it is.
+        // Content that is the target already is not a step back.
         let again = TagStep::of_moving(&full("latest"), Some(&mine.clone().into_content().into()), mine.digest(), found);
         prop_assert_eq!((again.newer, again.before), (None, Some(again.after)));
     }
@@ -322,7 +322,7 @@ fn moving_tags_move_where_the_versions_say_nothing() {
         assert!(!is_newer(held, made, &children, &["main"]));
     }
     assert!(is_newer(&new, &old, &children, &[]));
-    // Tags have a `v`; what was built when decides nothing; numbers are no words.
+    // Tags have a `v`; build metadata decides nothing; numbers are compared as numbers.
     for (held, wanted, stays) in [
         ("v1.10.0", "1.9.0", true),
         ("1.0.0+2", "1.0.0+1", false),

@@ -1,4 +1,4 @@
-//! What each voucher vouches for: what it names, and nothing else.
+//! The content that each voucher vouches for: what it names, and nothing else.
 
 use super::*;
 use crate::inputs::{Named, Origin};
@@ -17,7 +17,7 @@ fn manifest(seed: u8) -> Manifest {
     Manifest::parse(text.into_bytes(), MediaType::OciIndex).unwrap()
 }
 
-/// An index of these digests.
+/// Makes an index of these digests.
 fn index_of(entries: &[(&MediaType, &Digest)]) -> Manifest {
     let entry = |(media_type, digest): &(&MediaType, &Digest)| serde_json::json!({"mediaType": media_type, "digest": digest, "size": 1});
     let entries: Vec<_> = entries.iter().map(entry).collect();

@@ -1,4 +1,4 @@
-//! What vouches: no registry's word alone, whatever order tags and places come in.
+//! Vouching: a registry's response alone vouches for nothing, in any order of tags and repositories.
 
 use proptest::prelude::*;
 
@@ -14,7 +14,7 @@ fn repository(number: u8) -> Repository {
     format!("r{number}.example/o/app").parse().unwrap()
 }
 
-/// Up to six tags in three repositories, each of which holds one of three digests or nothing, and what vouches for what.
+/// Generates up to six tags in three repositories, each with one of three digests or nothing, and the vouchers.
 fn scenes() -> impl Strategy<Value = (Vec<FoundTag>, Vec<HeldImage>)> {
     let tag = (0..3_u8, 0..6_u8, prop::option::of(0..3_u8)).prop_map(|(place, name, holds)| {
         let tag = FullTag {
@@ -113,7 +113,7 @@ fn index_is_named_by_its_digest_or_by_being_the_very_same() {
             "{text}"
         );
     }
-    // One entry twice is not two entries.
+    // A repeated entry does not count as two entries.
     let mut twice = serde_json::from_str::<serde_json::Value>(&text).unwrap();
     twice["manifests"][1] = twice["manifests"][0].clone();
     assert!(vouched_by_inputs(&manifest(&twice.to_string()), &made, &inputs).is_none());

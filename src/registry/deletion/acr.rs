@@ -1,8 +1,8 @@
-//! Azure Container Registry: the protocol deletes a digest with all its tags there; a tag is deleted by its own API, on the
-//! same host and with the same tokens.
+//! Azure Container Registry: the protocol deletes a digest with all its tags. Azure's own API, on the same host and
+//! with the same tokens, deletes a single tag.
 //!
-//! Sources: `src/azure-cli/azure/cli/command_modules/acr/repository.py` of Azure/azure-cli; `docs/AAD-OAuth.md` of Azure/acr
-//! (scope `delete`).
+//! Sources: `src/azure-cli/azure/cli/command_modules/acr/repository.py` of Azure/azure-cli; `docs/AAD-OAuth.md` of
+//! Azure/acr (scope `delete`).
 
 use reqwest::{Method, Url};
 
@@ -36,7 +36,7 @@ async fn delete_one(registry: &Registry, doomed: Doomed<'_>, tag: &Tag) -> Resul
         method: Method::DELETE,
         repository,
         target: Target::Address(url),
-        // The challenge asks for the right to delete by its own name.
+        // The challenge names the scope for deletion itself.
         access: Access::PullPush,
         accept: None,
         content: None,

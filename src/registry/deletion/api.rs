@@ -1,4 +1,4 @@
-//! A service beside the registry that has what the protocol lacks: one request to it, tried again where that may help.
+//! Sends requests, with retries, to a service beside the registry that offers what the protocol lacks.
 
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, Url};
@@ -11,12 +11,12 @@ use crate::registry::wire::{Answer, Scheme};
 
 const ANSWER_MAX_BYTES: u64 = 4 << 20;
 
-/// A request. It must be one that can be made twice.
+/// An idempotent request.
 #[derive(Debug)]
 pub(super) struct Call<'a> {
     pub(super) method: Method,
     pub(super) host: &'a str,
-    /// With its query, if it has one. Every part is escaped.
+    /// The path, with its query if there is one. Every part is escaped.
     pub(super) path: String,
     pub(super) authorization: Option<HeaderValue>,
     pub(super) accept: &'static str,
@@ -37,7 +37,8 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Returns the answer, of whatever status, unless another try may change it.
+    /// Sends the request, with retries. Returns the response, whatever its status, unless another attempt may change
+    /// it.
     pub(super) async fn send(&self, registry: &Registry) -> Result<Answer, Fault> {
         let path = self.path.split('?').next().unwrap_or_default();
         let what = format!("{} {}{path}", self.method, self.host);
@@ -80,8 +81,8 @@ impl<'a> Call<'a> {
     }
 }
 
-/// One part of a path, escaped.
+/// Escapes one part of a path.
 pub(super) fn escaped(part: &str) -> String {
-    // Names and tags hold nothing else that a path could not.
+    // Names and tags contain no other characters that need escaping.
     part.replace('%', "%25").replace('/', "%2F")
 }

@@ -1,12 +1,12 @@
-//! What a person does to delete a tag where this program cannot, to be pasted or clicked, for each registry.
+//! Manual steps for each registry to delete a tag that this program cannot delete, as a command or a link.
 
 use crate::domain::FullTag;
 use crate::registry::ecr::{Ecr, Service};
 
-/// The steps that delete `tag` by hand.
+/// Returns the manual steps that delete `tag`.
 #[must_use]
 pub fn steps_by_hand(tag: &FullTag) -> String {
-    // SECURITY: between single quotes for a shell; the grammar of names has none.
+    // SECURITY: names are printed in single quotes for a shell. Their grammar excludes such quotes.
     let (host, path, name) = (tag.repository.host(), tag.repository.path(), &tag.tag);
     if host.is_docker_hub() {
         return format!("delete the tag `{name}` on https://hub.docker.com/r/{path}/tags");

@@ -1,7 +1,7 @@
-//! Docker Hub: its registry deletes no tag (405), its own API does.
+//! Docker Hub: the registry does not delete tags (405), but its own API does.
 //!
-//! Sources: `content/reference/api/hub/latest.yaml` of docker/docs (`/v2/auth/token`, 429); `pkg/hub/tags.go` of
-//! docker/hub-tool, and `scheme/reg/tag.go` of regclient/regclient, for the deletion, which the reference leaves out.
+//! Sources: `content/reference/api/hub/latest.yaml` of docker/docs (`/v2/auth/token`, 429). For the deletion, which
+//! that reference omits: `pkg/hub/tags.go` of docker/hub-tool and `scheme/reg/tag.go` of regclient/regclient.
 
 use reqwest::Method;
 use reqwest::header::HeaderValue;
@@ -38,7 +38,7 @@ pub(super) async fn delete(registry: &Registry, doomed: Doomed<'_>) -> Stays {
     stays
 }
 
-/// Trades what the registry is asked with for a token of the API's.
+/// Exchanges the registry's credentials for a token of the API.
 async fn log_in(registry: &Registry, doomed: Doomed<'_>) -> Result<HeaderValue, DeletionError> {
     let Some(Proof::Login(login)) = registry.keyring().given(doomed.repository) else {
         return Err(DeletionError::Missing("a user name with a token"));
@@ -70,7 +70,7 @@ async fn delete_one(
     call.authorization = Some(authorization.clone());
     let answer = call.send(registry).await?;
     match answer.status.as_u16() {
-        // Whether it is gone or was never there, a look will say.
+        // A later read of the registry decides whether the tag is gone.
         200 | 202 | 204 | 404 => Ok(()),
         _ => Err(answer.fault()),
     }

@@ -1,5 +1,5 @@
-//! Amazon's registries: `BatchDeleteImage`, which deletes a tag where it is given one, and the image with it where that was
-//! its last: there is no other way. What fails is told under 200.
+//! Amazon's registries: `BatchDeleteImage` deletes the given tag, and also the image if that was its last tag. There is
+//! no other way. Failures are reported with status 200.
 //!
 //! Source: `API_BatchDeleteImage` and `API_ImageFailure` of ECR and of ECR Public in AWS's documentation.
 
@@ -45,7 +45,7 @@ pub(super) async fn delete(registry: &Registry, ecr: &Ecr, doomed: Doomed<'_>) -
         return all(doomed, &error);
     }
     let mut stays = Stays::new();
-    // One by one: each takes only its own failure along.
+    // Delete one by one, so that a failure affects only its own tag.
     for tag in doomed.tags {
         if let Err(fault) = delete_one(registry, ecr, keys, doomed, tag).await {
             stays.push((tag.clone(), refused(fault, needs)));
@@ -54,7 +54,7 @@ pub(super) async fn delete(registry: &Registry, ecr: &Ecr, doomed: Doomed<'_>) -
     stays
 }
 
-/// Checks that another tag keeps the image, which may have been there before.
+/// Checks that another tag keeps the image, which may have existed before the run.
 async fn check_stays(registry: &Registry, doomed: Doomed<'_>) -> Result<(), DeletionError> {
     let others = oci::others(registry, doomed).await;
     let others = others.map_err(DeletionError::Unlisted)?;
@@ -79,7 +79,7 @@ async fn delete_one(
             json!({"registryId": account, "repositoryName": path, "imageIds": images})
         }
         Service::Public => {
-            // The first part is the alias of the account, which is not part of the repository's name.
+            // The first part is the alias of the account, not a part of the repository's name.
             let name = path.split_once('/').map_or(path, |(_, name)| name);
             json!({"repositoryName": name, "imageIds": images})
         }

@@ -1,8 +1,8 @@
-//! GitHub's container registry: it deletes no tag at all. What can be deleted, by GitHub's API, is a version of a package: a
+//! GitHub's container registry: it does not delete tags. GitHub's API deletes a version of a package, which is a
 //! manifest with all its tags.
 //!
-//! Sources: GitHub's REST reference, "REST API endpoints for packages"; `src/package-repo.ts` of
-//! dataaxiom/ghcr-cleanup-action, for lists that lag behind.
+//! Sources: GitHub's REST reference, "REST API endpoints for packages"; for lists that lag behind,
+//! `src/package-repo.ts` of dataaxiom/ghcr-cleanup-action.
 
 use reqwest::Method;
 use reqwest::header::HeaderValue;
@@ -48,11 +48,11 @@ struct Container {
     tags: Vec<String>,
 }
 
-/// A package, and who asks for it.
+/// A package, and the authorization for it.
 struct Package<'a> {
     registry: &'a Registry,
     authorization: HeaderValue,
-    /// `/orgs/octo-org/packages/container/app`
+    /// The path in the API: `/orgs/octo-org/packages/container/app`.
     path: String,
 }
 
@@ -73,7 +73,7 @@ async fn delete_version(registry: &Registry, doomed: Doomed<'_>) -> Result<(), D
     let answer = package.ask(Method::DELETE, path).await?;
     match answer.status.as_u16() {
         204 | 404 => Ok(()),
-        // The last version with a tag (400), or one that was pulled more than 5000 times (400, 422).
+        // The last version with a tag (400), or one with more than 5000 pulls (400, 422), cannot be deleted.
         _ => Err(refused(answer.fault(), NEEDS)),
     }
 }
@@ -114,10 +114,10 @@ impl<'a> Package<'a> {
             .map_err(DeletionError::Refused)
     }
 
-    /// The version that holds the digest and no tag but those that are to go, once the list shows it so: it lags behind what
-    /// was just written.
+    /// Returns the version with the digest, once the list has exactly the tags to delete for it. The list lags behind
+    /// recent writes.
     ///
-    /// SECURITY: who deletes a version deletes all its tags.
+    /// SECURITY: deleting a version deletes all its tags.
     async fn settled(&self, doomed: Doomed<'_>) -> Result<u64, DeletionError> {
         let wire = self.registry.wire();
         let patience = wire.patience;
@@ -148,7 +148,7 @@ impl<'a> Package<'a> {
         }
     }
 
-    /// Whether the registry shows one of `tags` to hold what is to go.
+    /// True if one of `tags` has the digest that is to be deleted.
     async fn hold_it(&self, doomed: Doomed<'_>, tags: &[String]) -> Result<bool, DeletionError> {
         for tag in tags.iter().filter_map(|tag| tag.parse().ok()) {
             let reference = Reference::Tag(tag);
@@ -163,7 +163,7 @@ impl<'a> Package<'a> {
         Ok(false)
     }
 
-    /// The version that holds the digest. There is no way to ask for it: the list is read until it comes.
+    /// Returns the version with the digest. There is no query for it, so the list is read until the version appears.
     async fn version(&self, doomed: Doomed<'_>) -> Result<Option<Version>, DeletionError> {
         let digest = doomed.digest.to_string();
         for page in 1..=PAGES_MAX {

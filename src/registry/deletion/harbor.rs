@@ -1,8 +1,8 @@
-//! Harbor: its registry refuses to delete a tag (400), and takes an artifact with all its tags and signatures where it is
-//! given a digest. Its own API, on the same host, deletes a tag alone.
+//! Harbor: the registry refuses to delete a tag (400). For a digest it deletes the artifact with all its tags and
+//! signatures. Harbor's own API, on the same host, deletes a single tag.
 //!
-//! Source: `api/v2.0/swagger.yaml` (`deleteTag`, names with slashes escaped twice) and `src/controller/tag` (412 for tags that
-//! are immutable) of goharbor/harbor.
+//! Source: `api/v2.0/swagger.yaml` (`deleteTag`, names with slashes escaped twice) and `src/controller/tag` (412 for
+//! immutable tags) of goharbor/harbor.
 
 use reqwest::Method;
 
@@ -13,7 +13,7 @@ use crate::registry::credentials::Proof;
 use crate::registry::error::Fault;
 use crate::registry::token::basic;
 
-/// What Harbor's challenges call themselves.
+/// The service name in Harbor's challenges.
 pub(super) const SERVICE: &str = "harbor-registry";
 const NEEDS: &str = "the right to delete tags";
 
@@ -26,7 +26,7 @@ pub(super) async fn delete(registry: &Registry, doomed: Doomed<'_>) -> Stays {
     };
     let path = doomed.repository.path();
     let (project, name) = path.split_once('/').unwrap_or((path, ""));
-    // By the digest: a tag that holds something else by now is not found.
+    // The path contains the digest, so a tag that has moved is not found.
     let artifact = format!(
         "/api/v2.0/projects/{project}/repositories/{}/artifacts/{}",
         escaped(&escaped(name)),

@@ -1,8 +1,8 @@
-//! Tags, deleted in each registry's own way. The protocol has one; most hosted registries do not have it, or have more:
-//! each gets a file here, which says where its ways are written down.
+//! Deletes tags in each registry's own way. The protocol has one way, but most hosted registries lack it or have
+//! others. Each has a file here that names its sources.
 //!
-//! What a way can take away beside the tag is the question in each of them: nothing goes that does not have to, and where
-//! something of others would go along the tag stays. Whether a tag is gone, only a look at the registry says.
+//! A deletion may remove more than the tag. Each file removes only the necessary, and keeps the tag if content of
+//! others would be removed. Only a later read of the registry confirms that a tag is gone.
 
 mod acr;
 mod api;
@@ -21,80 +21,81 @@ use crate::domain::{Digest, Repository, Tag};
 
 pub use by_hand::steps_by_hand;
 
-/// Tags that all hold one digest and are all to go.
+/// Tags with the same digest that are all to be deleted.
 #[derive(Debug, Clone, Copy)]
 pub struct Doomed<'a> {
-    /// Where they are.
+    /// The repository of the tags.
     pub repository: &'a Repository,
-    /// What they hold.
+    /// The digest of the tags.
     pub digest: &'a Digest,
-    /// Which. That no other tag goes along is seen to here.
+    /// The tags. This module ensures that no other tag is deleted with them.
     pub tags: &'a [Tag],
-    /// What may go with them.
+    /// The content that may be deleted with them.
     pub may_delete: MayDelete,
 }
 
-/// What may be deleted where a registry has no way to delete a tag alone.
+/// The content that may be deleted if a registry cannot delete a tag alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum MayDelete {
-    /// Tags alone: what they hold may have been there before.
+    /// Only tags: their manifest may have existed before the run.
     Tags,
-    /// What they hold, too.
+    /// The manifest of the tags, too.
     Manifest,
 }
 
-/// Why a tag stays.
+/// The reason why a tag was not deleted.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum DeletionError {
-    /// The registry has no way to delete it, or none that is switched on.
+    /// The registry cannot delete the tag, or deletion is disabled.
     #[error("`{host}` does not delete tags")]
     Unsupported {
         /// The registry.
         host: String,
     },
-    /// There is nothing to ask with.
+    /// The required credentials are missing.
     #[error("to delete it takes {0}, and there is none here")]
     Missing(&'static str),
-    /// Who asks may not.
+    /// The credentials lack a permission.
     #[error("to delete it takes {needs}")]
     Denied {
-        /// What is missing, most likely.
+        /// The permission that is most likely missing.
         needs: &'static str,
-        /// What was said.
+        /// The error response.
         #[source]
         fault: Fault,
     },
-    /// It said no, or nothing that could be understood.
+    /// The service refused the deletion, or its response was not understood.
     #[error(transparent)]
     Refused(Fault),
-    /// It would take along what may have been there before.
+    /// The deletion would remove content that may have existed before the run.
     #[error(
         "it can only be deleted together with what it holds, and the record does not say that the run created that: it may have been there before"
     )]
     NotCreated,
-    /// It would take others along.
+    /// The deletion would remove other tags.
     #[error("it can only be deleted together with {}, which hold the same", names(.0))]
     Shared(Vec<String>),
-    /// It may take others along.
+    /// The deletion may remove other tags, which cannot be listed.
     #[error(
         "it can only be deleted together with all tags that hold the same, and which these are cannot be known"
     )]
     Unlisted(#[source] Fault),
-    /// It takes the tags of signatures along, which have to be seen first to be put back.
+    /// The deletion would remove the tags of signatures, and these cannot be read to restore them later.
     #[error(
         "its deletion would take the tags of its signatures along, and what they hold cannot be seen"
     )]
     Unseen(#[source] Fault),
 }
 
-/// A tag that stays, and why. Not said of one that is gone, or that nothing is known of but what a look would show.
+/// Tags that were not deleted, each with the reason. Tags that are gone, or whose state only a later read can decide,
+/// are not listed.
 pub type Stays = Vec<(Tag, DeletionError)>;
 
-/// The ways there are.
+/// The ways to delete tags.
 enum Way {
-    /// The protocol's own.
+    /// By the distribution protocol.
     Oci,
-    /// The same, with something to put back.
+    /// By the distribution protocol, with tags to restore afterwards.
     Quay,
     DockerHub,
     Github,
@@ -104,8 +105,8 @@ enum Way {
 }
 
 impl Registry {
-    /// Deletes tags, as far as that goes without taking anything of others along. Returns those that stay. That one is not
-    /// among them is the registry's word, which a look has to confirm.
+    /// Deletes tags without deleting content of others. Returns the tags that were not deleted. For all other tags the
+    /// deletion is only the registry's claim, which a later read must confirm.
     pub async fn delete_tags(&self, doomed: Doomed<'_>) -> Stays {
         if doomed.tags.is_empty() {
             return Stays::new();
@@ -121,7 +122,7 @@ impl Registry {
         }
     }
 
-    /// What is known of a host by its name, or by the challenge that it greeted us with.
+    /// Chooses the way by the host's name, or by the service in its challenge.
     fn way(&self, repository: &Repository) -> Way {
         let host = repository.host();
         if let Some(ecr) = Ecr::of(host) {
@@ -139,7 +140,7 @@ impl Registry {
     }
 }
 
-/// A refusal, told apart by whether it is for want of a right.
+/// Classifies a refusal: as a missing permission, or as another refusal.
 fn refused(fault: Fault, needs: &'static str) -> DeletionError {
     let refusal = fault.refusal();
     let is_denial = refusal.is_some_and(|refusal| {
@@ -153,7 +154,7 @@ fn refused(fault: Fault, needs: &'static str) -> DeletionError {
     }
 }
 
-/// The same of all tags.
+/// Returns the same error for all tags.
 fn all(doomed: Doomed<'_>, error: &DeletionError) -> Stays {
     let tags = doomed.tags.iter();
     tags.map(|tag| (tag.clone(), error.clone())).collect()

@@ -1,7 +1,7 @@
-//! The protocol's own way: by tag, or where a registry does that only by digest, by digest.
+//! The protocol's own way: by tag, or by digest if the registry supports only that.
 //!
-//! Sources: OCI distribution specification, "Deleting tags" and "Deleting Manifests"; `registry/handlers/manifests.go` of
-//! distribution, whose 2.x reads a tag as a digest that is wrong.
+//! Sources: OCI distribution specification, "Deleting tags" and "Deleting Manifests"; `registry/handlers/manifests.go`
+//! of distribution, whose 2.x reads a tag as an invalid digest.
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use reqwest::Method;
@@ -19,24 +19,25 @@ use crate::registry::wire::{Answer, ERROR_MAX_BYTES};
 const NEEDS: &str = "the right to delete";
 const PAGE_MAX_BYTES: u64 = 4 << 20;
 const PAGES_MAX: usize = 100;
-/// Each tag takes a request, to see what it holds.
+/// The most other tags that are compared. Each one takes a request for its digest.
 const TAGS_MAX: usize = 1000;
 const PARALLEL: usize = 8;
 
 #[derive(Deserialize)]
 struct Page {
-    // SECURITY: a document without it is no list, and must not pass for an empty one: what it does not name is deleted.
+    // SECURITY: a document without `tags` is not a list and must not count as an empty one. Tags that a list does not
+    // name are deleted.
     #[serde(deserialize_with = "Option::deserialize")]
     tags: Option<Vec<String>>,
 }
 
-/// What came of one request.
+/// The result of one request.
 enum Deleted {
     Done,
     Unsupported,
 }
 
-/// Deletes each tag by itself, or all of them with what they hold.
+/// Deletes each tag by itself, or all of them with their manifest.
 pub(super) async fn delete(registry: &Registry, doomed: Doomed<'_>) -> Stays {
     let mut stays = Stays::new();
     for (number, tag) in doomed.tags.iter().enumerate() {
@@ -58,8 +59,10 @@ pub(super) async fn delete(registry: &Registry, doomed: Doomed<'_>) -> Stays {
     stays
 }
 
-/// SECURITY: takes the manifest along, which must be the run's own, and every tag that holds it, of which there must be none
-/// but those that are to go.
+/// Deletes the manifest by its digest.
+///
+/// SECURITY: this deletes the manifest and every tag with its digest. The manifest must be the run's own. Only the tags
+/// that are to be deleted may have its digest.
 async fn by_digest(registry: &Registry, doomed: Doomed<'_>) -> Result<(), DeletionError> {
     if doomed.may_delete == MayDelete::Tags {
         return Err(DeletionError::NotCreated);
@@ -89,7 +92,8 @@ async fn ask(
         method: Method::DELETE,
         repository,
         target: Target::Path(format!("manifests/{reference}")),
-        // Some want a right of its own to delete, and say so; others refuse to give a token to who asks for that.
+        // Some registries require a scope of their own for deletion and say so. Others give no token to a client that
+        // requests it.
         access: Access::PullPush,
         accept: None,
         content: None,
@@ -114,11 +118,11 @@ fn is_unsupported(answer: &Answer) -> bool {
     }
 }
 
-/// Every other tag that holds the digest.
+/// Returns every other tag with the digest.
 pub(super) async fn others(registry: &Registry, doomed: Doomed<'_>) -> Result<Vec<String>, Fault> {
     let is_doomed = |tag: &String| doomed.tags.iter().any(|own| own.as_str() == tag);
     let mut tags = list(registry, doomed.repository).await?;
-    // A list that lacks what is known to be there may lack more.
+    // A list without a tag that is known to exist may lack others too.
     let is_listed = |tag: &Tag| tags.iter().any(|listed| listed == tag.as_str());
     if !doomed.tags.iter().all(is_listed) {
         let why = "it does not hold the tag that is to go";

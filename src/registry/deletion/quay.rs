@@ -1,5 +1,5 @@
-//! Quay: it deletes tags as the protocol has it. But with the last tag of an image it takes the tags away that cosign stores
-//! signatures under; those are history, and are put back.
+//! Quay: it deletes tags by the protocol. With the last tag of an image it also deletes the digest tags of cosign.
+//! These are history, and are restored.
 //!
 //! Source: `endpoints/v2/manifest.py` and `data/model/oci/tag.py` (`_expire_cosign_sibling_tags`) of quay/quay.
 
@@ -8,7 +8,7 @@ use crate::domain::{Manifest, Reference, Tag};
 use crate::registry::client::Registry;
 use crate::registry::error::RegistryError;
 
-/// What cosign adds to the name of a digest for signatures, attestations and bills of materials.
+/// The suffixes of cosign's digest tags for signatures, attestations and bills of materials.
 const SUFFIXES: [&str; 3] = ["sig", "att", "sbom"];
 
 pub(super) async fn delete(registry: &Registry, doomed: Doomed<'_>) -> Stays {
@@ -29,7 +29,7 @@ pub(super) async fn delete(registry: &Registry, doomed: Doomed<'_>) -> Stays {
     stays
 }
 
-/// The tags that go along, and what they hold. One that cannot be seen could not be put back.
+/// Returns the tags that would be deleted too, with their manifests. A tag that cannot be read could not be restored.
 async fn siblings(
     registry: &Registry,
     doomed: Doomed<'_>,

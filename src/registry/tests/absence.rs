@@ -1,4 +1,4 @@
-//! The table of `answers.rs`, row by row, and everything that is not in it.
+//! Tests the table of `answers.rs` row by row, and every response outside it.
 
 use super::super::{Entries, Referrers, RegistryError};
 use super::*;
@@ -47,7 +47,7 @@ fn meaning<T>(answer: Result<Option<T>, RegistryError>) -> Meaning {
     }
 }
 
-/// A server that answers what its path says: `/v2/<status>/<body>/<header or not>/…`.
+/// Starts a server whose path describes its response: `/v2/<status>/<body>/<header or not>/…`.
 async fn every_answer() -> Server {
     Server::start(|request| {
         let parts: Vec<&str> = request.target.split('/').collect();
@@ -68,7 +68,7 @@ async fn every_status_with_every_body_means_what_the_table_says() {
     let digest = Digest::of(b"");
     let by_digest = Reference::Digest(digest.clone());
     for status in 300..600_u16 {
-        // What the body says, and who speaks, matters for a 404 alone.
+        // The body and the sender matter only for a 404.
         let (bodies, speakers) = if status == 404 {
             (BODIES.len(), 2)
         } else {
@@ -101,7 +101,7 @@ async fn every_status_with_every_body_means_what_the_table_says() {
                     _ => Meaning::Error(Some(status)),
                 };
                 assert_eq!(meaning(found), wanted_by_digest, "digest: {path} {name}");
-                // A redirect without `Location` is a fault of its own, without a status.
+                // A redirect without `Location` is an error of its own, without a status.
                 let wanted_of_blob = match status {
                     301 | 302 | 303 | 307 | 308 => Meaning::Error(None),
                     _ => wanted(),
@@ -123,7 +123,7 @@ async fn every_status_with_every_body_means_what_the_table_says() {
     }
 }
 
-/// What a registry that answers 200 with `content_type` and `body` is understood to say about referrers.
+/// Returns the result for referrers if a registry answers 200 with `content_type` and `body`.
 async fn referrers(
     content_type: &'static str,
     body: &'static str,
@@ -244,7 +244,7 @@ async fn list_of_tags_holds_all_of_them_or_says_nothing() {
         (200, r#"{"name":"o/r","tags":["v1","v2"]}"#, "", Some(2)),
         (200, r#"{"name":"o/r","tags":[]}"#, "", Some(0)),
         (200, r#"{"name":"o/r","tags":null}"#, "", Some(0)),
-        // Something else, a first page, and what may be one.
+        // Another document, a first page, and a possible first page.
         (200, r#"{"name":"o/r"}"#, "", None),
         (200, "<html>", "", None),
         (200, r#"{"tags":["v1"]}"#, "<x>; rel=next", None),

@@ -1,4 +1,4 @@
-//! Challenges, and who gets to see which credentials.
+//! Tests challenges, and which host receives which credentials.
 
 use super::super::Fault;
 use super::tokens::{guarded, token_reply};
@@ -134,7 +134,7 @@ async fn realm_on_this_machine_is_not_asked_at_the_word_of_somebody_elsewhere() 
     });
     let repository = "registry.test/o/r".parse().unwrap();
     let read = registry.manifest(&repository, &tag("v1")).await;
-    // Before what is said of it: whoever asks may say the same.
+    // Checked before the error: a client that sends the request may report the same error.
     assert_eq!(door.count("/"), 0);
     let fault = read.unwrap_err().fault().to_string();
     assert!(fault.contains("is on this machine"), "{fault}");
@@ -207,7 +207,7 @@ async fn scope_that_the_registry_adds_is_asked_for_and_remembered() {
     assert_eq!(server.count("/token"), 1);
     let scopes = "/token?scope=repository%3Ao%2Fr%3Apull&scope=repository%3Aother%3Apull";
     assert_eq!(server.count(scopes), 1);
-    // A repository that the challenge was not about starts with its own scope, and then learns.
+    // A repository without a challenge so far starts with its own scope, and then adds the scopes of its challenge.
     let second = format!("{}/o/second", server.address()).parse().unwrap();
     assert!(
         bench

@@ -1,4 +1,4 @@
-//! Copying blobs: mounted, or carried over; and looking for them.
+//! Tests copies of blobs, mounted or streamed, and the check whether a blob exists.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -8,7 +8,7 @@ use super::tokens::token_reply;
 use super::*;
 use crate::domain::{Descriptor, Digest};
 
-/// Contents of two blobs: one that is held in memory, and one that is not.
+/// Returns the contents of two blobs: one that is read into memory, and one that is streamed.
 pub(super) fn contents() -> [Vec<u8>; 2] {
     [b"blob".to_vec(), vec![7; 200_000]]
 }
@@ -26,7 +26,7 @@ pub(super) fn descriptor(content: &[u8]) -> Descriptor {
     }
 }
 
-/// What a registry answers that has `content` to give and takes whatever it gets.
+/// Returns the response of a registry that serves `content` and accepts every upload.
 pub(super) fn plain(request: &Seen, content: &[u8]) -> Reply {
     let is_whole = || {
         request
@@ -43,7 +43,7 @@ pub(super) fn plain(request: &Seen, content: &[u8]) -> Reply {
     }
 }
 
-/// The challenge of a registry that is its own token server.
+/// Returns the challenge of a registry that is its own token server.
 fn unauthorized(request: &Seen) -> Reply {
     let challenge = format!(r#"Bearer realm="http://{}/token""#, request.host());
     Reply::new(401).header("www-authenticate", challenge)
@@ -271,7 +271,7 @@ async fn blob_is_there_or_not_or_it_is_not_known() {
     let reply = Reply::new;
     assert_eq!(answer(reply(200), reply(500)).await, (Ok(true), 1));
     assert_eq!(answer(reply(404), reply(500)).await, (Ok(false), 1));
-    // A storage may take no HEAD, and some registries take none either.
+    // A storage may refuse HEAD, and so may some registries.
     for head in [reply(307).header("location", "/storage"), reply(405)] {
         let endless = reply(200).body("blob").endless();
         assert_eq!(answer(head, endless).await, (Ok(true), 2));

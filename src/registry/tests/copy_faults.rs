@@ -1,4 +1,4 @@
-//! Copies that fail: whose fault it is said to be, and that the destination never has a wrong blob.
+//! Tests copies that fail: the error names the right side, and the destination never has a corrupt blob.
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -8,7 +8,8 @@ use super::*;
 use crate::domain::{Descriptor, Digest};
 use crate::http::HttpError;
 
-/// Copies `content` from a server that answers with `reply`; the error, which must be the source's, and the destination.
+/// Copies `content` from a server that answers with `reply`. Returns the error, which must be the source's, and the
+/// destination.
 async fn copy_of(reply: Reply, content: &[u8]) -> (RegistryError, Server) {
     let source = Server::start(move |_| reply.clone()).await;
     let destination = Server::start(|request| plain(request, b"")).await;
@@ -34,7 +35,7 @@ async fn blob_with_another_digest_never_arrives() {
         ] {
             let (error, destination) = copy_of(reply, &content).await;
             assert!(matches!(error.fault(), Fault::Digest { .. }), "{error:?}");
-            // A request whose body does not come to its end is not one that the server has seen.
+            // The server does not record a request whose body is incomplete.
             let wanted: &[&str] = if content.len() > 4 {
                 &["POST 0", "DELETE 0"]
             } else {
@@ -51,7 +52,7 @@ async fn blob_of_another_length_never_arrives() {
         let short = content[..content.len() - 1].to_vec();
         let long = [content.as_slice(), b"x"].concat();
         for body in [short, long, Vec::new()] {
-            // Where the length is said in advance, the destination is not even asked.
+            // If the length is stated in advance, no request goes to the destination.
             let (error, destination) = copy_of(Reply::new(200).body(body.clone()), &content).await;
             assert!(matches!(error.fault(), Fault::Size { .. }), "{error:?}");
             assert!(destination.seen().is_empty());
@@ -208,7 +209,7 @@ async fn registry_that_says_yes_before_it_has_everything_is_not_believed() {
             open.push(stream);
         }
     });
-    // More than what the sockets in between hold.
+    // More than the sockets in between can buffer.
     let size = 20_000_000;
     let source = Server::start(move |request| plain(request, &vec![7; size])).await;
     let blob = Descriptor {

@@ -1,4 +1,4 @@
-//! Uploading blobs from files.
+//! Tests uploads of blobs from files.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! The parsers of this room that nobody else sees, for the table in `src/fuzz`.
+//! The private parsers of this module, for the table in `src/fuzz`.
 
 use std::time::SystemTime;
 
@@ -190,11 +190,11 @@ fn challenge(text: &str) -> bool {
     let chosen = choose(&headers);
     if let Some(Challenge::Bearer(bearer)) = &chosen {
         assert!(!bearer.realm.is_empty());
-        // What was read is written again, and read again.
+        // Write the parsed value again, and parse it again.
         let quoted = bearer.realm.replace('\\', "\\\\").replace('"', "\\\"");
         let again = format!("Bearer realm=\"{quoted}\"");
         headers.clear();
-        // What must be escaped is longer by then, and may be too long.
+        // Escapes make the value longer, perhaps too long.
         let value = HeaderValue::from_bytes(again.as_bytes()).ok();
         if let Some(value) = value.filter(|value| value.len() <= HEADER_MAX_BYTES) {
             headers.append(WWW_AUTHENTICATE, value);

@@ -1,4 +1,4 @@
-//! Digests, bounds, and where blobs come from.
+//! Tests digests, limits and redirects of blobs.
 
 use super::super::Fault;
 use super::*;

@@ -1,4 +1,4 @@
-//! The real client against a scripted server.
+//! Tests the real client against a scripted server.
 
 mod absence;
 mod audit;
@@ -24,14 +24,14 @@ use server::{Reply, Server};
 
 const MANIFEST: &[u8] = br#"{"schemaVersion":2,"manifests":[]}"#;
 
-/// A registry client with everything that it said.
+/// A registry client, and all its events.
 struct Bench {
     registry: Registry,
     events: Arc<Mutex<Vec<Event>>>,
 }
 
 impl Bench {
-    /// A client that tries `max_attempts` times and hardly waits in between.
+    /// Builds a client that tries `max_attempts` times with very short waits.
     fn new(max_attempts: u32, credentials: Credentials) -> Self {
         let events = Arc::new(Mutex::new(Vec::new()));
         let heard = Arc::clone(&events);
@@ -86,14 +86,14 @@ fn tag(name: &str) -> Reference {
     Reference::Tag(name.parse().unwrap())
 }
 
-/// The methods of all requests, with the lengths of what they brought.
+/// Returns the methods of all requests, with the lengths of their bodies.
 fn methods(server: &Server) -> Vec<String> {
     let seen = server.seen().into_iter();
     seen.map(|seen| format!("{} {}", seen.method, seen.body.len()))
         .collect()
 }
 
-/// Credentials for `server`: `me` with `password`.
+/// Returns the credentials for `server`: `me` with `password`.
 fn login(server: &Server) -> Credentials {
     let mut credentials = Credentials::new();
     let login = Login {

@@ -1,4 +1,4 @@
-//! A place for a blob that is still to come.
+//! Tests upload sessions that are opened before their blob exists.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -7,7 +7,7 @@ use crate::domain::Digest;
 
 const BLOB: &[u8] = b"blob";
 
-/// A registry that takes no blob with the POST, and answers a PUT to the place of the upload `number` with `put(number)`.
+/// Starts a registry that accepts no blob with the POST. A PUT to the session `number` is answered with `put(number)`.
 async fn server(put: impl Fn(usize) -> Reply + Send + Sync + 'static) -> Server {
     let opened = AtomicUsize::new(0);
     Server::start(move |request| match request.method.as_str() {
@@ -24,8 +24,8 @@ async fn server(put: impl Fn(usize) -> Reply + Send + Sync + 'static) -> Server 
     .await
 }
 
-/// Stores something first, by which the registry is known, and then [`BLOB`] into a place that was reserved. Returns
-/// whether it is stored, and what was asked since the first.
+/// Stores a first blob, so that the client learns the registry's limits, then [`BLOB`] in a session opened in advance.
+/// Returns whether it was stored, and the requests after the first blob.
 async fn store(bench: &Bench, server: &Server) -> (bool, Vec<String>) {
     let (registry, repository) = (&bench.registry, repository(server, "o/r"));
     registry.put_blob(&repository, b"first").await.unwrap();
@@ -141,7 +141,7 @@ async fn place_is_opened_beside_the_first_blob() {
     assert_eq!((asked, methods(&server).len()), (3, 4));
 }
 
-/// What cannot be had now is not waited for: the blob may be stored all the same, later.
+/// A session that is not available now is not retried: the blob can still be stored later.
 #[tokio::test]
 async fn place_that_is_not_to_be_had_is_asked_for_once() {
     for status in [403, 429, 503] {
@@ -160,7 +160,7 @@ async fn place_that_is_not_to_be_had_is_asked_for_once() {
         assert!(registry.reserve(&repository).await.is_none());
         let wanted = ["POST 5", "POST 0", "PUT 5", "POST 0"];
         let mut asked = methods(&server);
-        // Two are under way at once.
+        // Two requests run concurrently.
         asked[1..3].sort();
         assert_eq!(asked, wanted, "{status}");
         assert_eq!(bench.retries().len(), 0);

@@ -1,4 +1,4 @@
-//! What is tried again, and what not.
+//! Tests which requests are retried.
 
 use super::super::wire::Scheme;
 use super::*;
@@ -132,7 +132,7 @@ async fn retried_upload_is_a_new_one() {
         .filter(|line| !line.starts_with("POST"))
         .collect();
     let put = |number| format!("PUT /upload/{number}?digest={digest}");
-    // What failed is taken back, if the registry does that.
+    // A failed session is cancelled, if the registry supports that.
     let wanted = [
         put(0),
         "DELETE /upload/0".to_owned(),
@@ -145,7 +145,7 @@ async fn retried_upload_is_a_new_one() {
 
 #[tokio::test]
 async fn scheme_of_this_machine_is_remembered_only_once_it_is_certain() {
-    // A server of Go that wants TLS answers a HEAD by plain HTTP with a bare 400.
+    // A Go server that requires TLS answers a HEAD by plain HTTP with a bare 400.
     let server = Server::start(|request| match request.number {
         0 | 1 => Reply::new(400),
         2 => Reply::silent(),

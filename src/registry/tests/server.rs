@@ -1,4 +1,4 @@
-//! A scripted HTTP server on loopback: a function answers each request, and may also break off or never end.
+//! A scripted HTTP server on loopback. A function answers each request, and may also break off or never end.
 
 use std::sync::{Arc, Mutex};
 
@@ -6,7 +6,7 @@ use sandbox::{Said, Scripted, Transport, Version};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufStream};
 use tokio::net::{TcpListener, TcpStream};
 
-/// A request as the server saw it.
+/// A request as received by the server.
 #[derive(Debug, Clone)]
 pub(super) struct Seen {
     pub(super) method: String,
@@ -14,11 +14,11 @@ pub(super) struct Seen {
     pub(super) target: String,
     pub(super) headers: Vec<(String, String)>,
     pub(super) body: Vec<u8>,
-    /// How many requests came before it.
+    /// The number of requests before it.
     pub(super) number: usize,
 }
 
-/// What the server sends back.
+/// A response of the server.
 #[derive(Debug, Clone)]
 pub(super) struct Reply {
     status: u16,
@@ -32,21 +32,21 @@ enum Manner {
     Whole,
     /// Half of the body, then the end of the connection.
     Cut,
-    /// The body, whose length is not said in advance.
+    /// The body, without a length in advance.
     Chunked,
-    /// The body again and again.
+    /// The body, repeated without end.
     Endless,
     /// Nothing, then the end of the connection.
     Silent,
-    /// Nothing, and the connection stays.
+    /// Nothing, and the connection stays open.
     Stalled,
 }
 
-/// The server; it ends with the runtime of its test.
+/// The server, which stops with the runtime of its test.
 pub(super) struct Server {
     address: String,
     seen: Arc<Mutex<Vec<Seen>>>,
-    /// It serves by itself, where it speaks TLS.
+    /// The server that answers instead, if TLS is used.
     _secure: Option<Scripted>,
 }
 
@@ -56,7 +56,7 @@ impl Seen {
         found.map(|(_, value)| value.as_str())
     }
 
-    /// `GET /v2/…`.
+    /// Returns `GET /v2/…`.
     pub(super) fn line(&self) -> String {
         format!("{} {}", self.method, self.target)
     }
@@ -86,7 +86,7 @@ impl Reply {
         self
     }
 
-    /// This body, where there is none yet.
+    /// Sets this body if there is none yet.
     pub(super) fn or_body(self, body: &str) -> Self {
         if self.body.is_empty() {
             self.body(body)
@@ -167,7 +167,8 @@ impl Server {
         }
     }
 
-    /// The same by TLS and HTTP/2; the addresses in its answers are of `https`, and so are those that it is asked for.
+    /// Starts the same server with TLS and HTTP/2. The addresses in its responses and in the recorded requests have the
+    /// scheme `https`.
     pub(super) fn start_http2(script: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let log = Arc::clone(&seen);
@@ -175,7 +176,7 @@ impl Server {
             assert_eq!(asked.version, Version::Http2, "{asked:?}");
             let mut request = Seen {
                 method: asked.method.clone(),
-                // As a proxy is asked without TLS.
+                // A full address, as a proxy receives it without TLS.
                 target: format!("https://{}{}", asked.host, asked.target),
                 headers: asked.headers.clone(),
                 body: asked.body.clone(),
@@ -195,7 +196,7 @@ impl Server {
         }
     }
 
-    /// Host and port.
+    /// Returns host and port.
     pub(super) fn address(&self) -> &str {
         &self.address
     }
@@ -204,12 +205,12 @@ impl Server {
         self.seen.lock().unwrap().clone()
     }
 
-    /// The first lines of all requests.
+    /// Returns the first lines of all requests.
     pub(super) fn lines(&self) -> Vec<String> {
         self.seen().iter().map(Seen::line).collect()
     }
 
-    /// How many requests have a first line that contains `part`.
+    /// Returns the number of requests whose first line contains `part`.
     pub(super) fn count(&self, part: &str) -> usize {
         let lines = self.lines();
         lines.iter().filter(|line| line.contains(part)).count()
@@ -280,7 +281,7 @@ async fn read_request(stream: &mut BufStream<TcpStream>) -> Option<Seen> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.ok()?);
-        // A TLS greeting is no request: close, as a server that expects HTTP does.
+        // Close on a TLS greeting, as an HTTP server does.
         if head[0] == 0x16 {
             return None;
         }

@@ -1,12 +1,12 @@
-//! Tokens: how many are asked for, how long they serve, and what a failure to get one means.
+//! Tests tokens: how many are requested, how long they are used, and what a failed token request means.
 
 use futures_util::future::join_all;
 
 use super::server::Seen;
 use super::*;
 
-/// A registry that is its own token server. `token` answers at `/token`; everything else wants `Bearer t<n>`, where
-/// `accepted` says which.
+/// Starts a registry that is its own token server. `token` answers at `/token`. All other requests need a Bearer token
+/// for which `accepted` is true.
 pub(super) async fn guarded(
     token: impl Fn(&Seen) -> Reply + Send + Sync + 'static,
     accepted: impl Fn(&Seen, &str) -> bool + Send + Sync + 'static,
@@ -134,7 +134,7 @@ async fn token_with_the_right_to_push_serves_for_reading_too() {
 
 #[tokio::test]
 async fn token_that_is_refused_is_replaced_once() {
-    // The first token serves for one request; the second for ever.
+    // The first token works for one request, the second one for ever.
     let server = guarded(
         |request| {
             token_reply(
@@ -191,7 +191,7 @@ async fn token_is_not_used_beyond_its_life() {
 
 #[tokio::test]
 async fn fresh_token_that_does_not_help_is_the_end() {
-    // Docker Hub gives a token to everybody, and says no only afterwards.
+    // Docker Hub issues a token to everyone, and denies access only afterwards.
     let server = guarded(|_| token_reply("t", ""), |_, _| false).await;
     let bench = Bench::new(1, login(&server));
     let repository = repository(&server, "o/r");

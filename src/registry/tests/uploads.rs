@@ -1,10 +1,10 @@
-//! Storing blobs and manifests.
+//! Tests how blobs and manifests are stored.
 
 use super::super::{Fault, Stored};
 use super::*;
 use crate::domain::Digest;
 
-/// Stores the blob `blob` where the place for it is `location`; the error, and the requests that were made.
+/// Stores the blob `blob` in an upload session at `location`. Returns the error and the requests.
 async fn upload(location: &str) -> (Option<String>, Vec<String>) {
     let location = location.to_owned();
     let server = Server::start(move |request| match request.method.as_str() {
@@ -87,7 +87,7 @@ async fn upload_elsewhere_goes_without_our_credentials() {
     );
 }
 
-/// Stores `blobs` one after the other where a POST with a blob is answered with `whole`; what came of it.
+/// Stores `blobs` one after the other. A POST with a blob is answered with `whole`. Returns the results and the server.
 async fn upload_all(whole: Reply, blobs: &[&[u8]]) -> (Vec<Result<Digest, String>>, Server) {
     let server = Server::start(move |request| match request.method.as_str() {
         "POST" if request.target.contains("digest=") => whole.clone(),
@@ -183,7 +183,8 @@ async fn blob_that_is_stored_as_another_is_an_error() {
     );
 }
 
-/// What comes of storing [`MANIFEST`] under `reference` at a registry that answers PUT with `put` and others with `other`.
+/// Stores [`MANIFEST`] under `reference`. The registry answers PUT with `put` and other requests with `other`. Returns
+/// the result and the server.
 async fn store(reference: Reference, put: Reply, other: Reply) -> (Result<Stored, String>, Server) {
     let server = Server::start(move |request| match request.method.as_str() {
         "PUT" => put.clone(),

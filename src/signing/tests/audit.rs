@@ -1,5 +1,5 @@
-//! Every request that is made of Sigstore, with every answer that could come, by HTTP/1.1 and by HTTP/2: it goes on with what the
-//! table says, and ends with the step's own error at all else.
+//! Tests every request to Sigstore with every possible response, by HTTP/1.1 and by HTTP/2. Signing continues after the
+//! responses that the table lists, and ends with the step's own error after all others.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -21,22 +21,22 @@ use super::services::{
 };
 use super::tuf::{LATER, Signer, good_targets};
 
-/// One try, no waits.
+/// A policy of one attempt without waits.
 const ONCE: Patience = Patience {
     max_attempts: 1,
     delay: Duration::ZERO,
     max_delay: Duration::ZERO,
 };
 
-/// What the body says.
+/// The content of a response's body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Says {
     Nothing,
     Garbage,
     Page,
-    /// JSON of no shape.
+    /// JSON without the expected fields.
     Json,
-    /// The first half of what was hoped for.
+    /// The first half of the expected body.
     Half,
     Right,
 }
@@ -52,7 +52,7 @@ const SAYINGS: [Says; 6] = [
 
 type Case = audit::Case<Says>;
 
-/// The request that is asked about, its method and path, and what is answered to it.
+/// The tested request, by method and path, and its response.
 type Script = Arc<Mutex<(String, String, Reply)>>;
 
 fn server(
@@ -92,7 +92,8 @@ fn answer(case: Case, right: &[u8]) -> Reply {
     reply(status, body)
 }
 
-/// All answers: each body under the statuses that mean something to somebody, and, if not in a sample, two under all.
+/// All responses. Each body has the statuses that some code treats specially; outside of a sample, two bodies have all
+/// statuses.
 fn cases() -> Vec<Case> {
     let is_played = |(status, says): &(u16, Says)| match status {
         200 | 201 | 403 | 404 | 409 => true,
@@ -104,7 +105,7 @@ fn cases() -> Vec<Case> {
     answers.chain(Fails::ALL.map(Err)).collect()
 }
 
-/// A request, and whether an answer lets us go on.
+/// A request, and the responses after which signing continues.
 struct Row {
     request: &'static str,
     method: &'static str,
@@ -127,13 +128,13 @@ fn rows() -> [Row; 6] {
     // 204 has no body, whatever is sent.
     let is_right: fn(u16, Says) -> bool =
         |status, says| matches!(status, 200..=203 | 205..=299) && says == Says::Right;
-    // The log says by its id that it holds the entry, which is then fetched.
+    // The log's response names the id of an existing entry, which is then fetched.
     let or_held: fn(u16, Says) -> bool = |status, says| match says {
         Says::Right => matches!(status, 200..=203 | 205..=299 | 409),
         Says::Half => status == 409,
         Says::Nothing | Says::Garbage | Says::Page | Says::Json => false,
     };
-    // Of a timestamp only the head is looked at until all of the signature is checked.
+    // Only the head of a timestamp is checked until the whole signature is verified.
     let is_granted: fn(u16, Says) -> bool = |status, says| {
         matches!(status, 200..=203 | 205..=299) && matches!(says, Says::Right | Says::Half)
     };
@@ -176,7 +177,7 @@ fn rows() -> [Row; 6] {
     ]
 }
 
-/// Whether a signature came to its last check, which nothing that a script makes passes.
+/// True if a signature reached its last check, which nothing that a script makes passes.
 async fn goes_on(row: &Row, server: &Scripted, trust: &Arc<Trust>, http: &Client) -> bool {
     let source = TokenSource::GitHub {
         request_url: format!("{}{TOKEN}", server.url),
@@ -289,7 +290,7 @@ async fn absence_audit_of_every_request_for_trust_over_http2() {
 async fn audit_trust(by: By, title: &str) {
     let signer = Signer::new();
     let mut files = signer.repository(1, LATER, &good_targets());
-    // What is there in place of a newer root is the old one: nobody may be led by it.
+    // In place of a newer root the server returns the old one, which must not be followed.
     let root = signer.root();
     let right_root = root.clone();
     let newer = "/2.root.json".to_owned();
@@ -329,7 +330,7 @@ async fn audit_trust(by: By, title: &str) {
             let loaded = Trust::load_from(&TrustSource::default(), Purpose::Verify, &tuf).await;
             let wanted = case.is_ok_and(|(status, says)| {
                 if *path == newer {
-                    // There is no newer one; an object store says 403 for that.
+                    // No newer root exists; an object store returns 403 for that.
                     matches!(status, 403 | 404)
                 } else {
                     (status, says) == (200, Says::Right)

@@ -1,4 +1,4 @@
-//! Recorded bundles: each that verifies stands beside the same one with something changed, which must not.
+//! Recorded bundles: beside each that verifies, a changed copy must not verify.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -15,7 +15,7 @@ const IDENTITY: &str =
 const LOGS: [&str; 2] = ["rekor-v1", "rekor-v2"];
 
 fn issuer() -> String {
-    // The port of the loopback issuer is the recording's.
+    // The port of the loopback issuer comes from the recording.
     let root: Value = serde_json::from_slice(&fixture("rekor-v1.json")).unwrap();
     let certificate = root["verificationMaterial"]["certificate"]["rawBytes"]
         .as_str()
@@ -163,7 +163,7 @@ async fn somebody_must_say_when() {
         changed("rekor-v2", drop_timestamp).await,
         Err(Refusal::Invalid { .. })
     ));
-    // Rekor v1 itself says when, with its promise; without both nobody does.
+    // Rekor v1 itself attests the time, with its promise; without both, nothing attests it.
     assert!(changed("rekor-v1", drop_timestamp).await.is_ok());
     let neither = changed("rekor-v1", |bundle| {
         drop_timestamp(bundle);

@@ -1,4 +1,4 @@
-//! The parsers of this room, for the table in `src/fuzz`: none of them believes what was damaged.
+//! The parsers of this room, for the table in `src/fuzz`: none of them accepts damaged content.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ use crate::fuzz::{Parser, of_bytes, of_text};
 const LEGACY: &str = "sha256:1edf9d581605711aef8259909046fc02c240887ab3c1107d24e766ceada81d3f";
 const BUNDLES: [&str; 2] = ["rekor-v1.json", "rekor-v2.json"];
 
-/// What of a bundle is base64 of another format, and how it is written there.
+/// The parts of a bundle that are base64 of another format, by name and position.
 const INNER: [(&str, &str); 6] = [
     ("certificate", "/verificationMaterial/certificate/rawBytes"),
     (
@@ -63,7 +63,7 @@ pub(crate) fn parsers() -> Vec<Parser> {
     parsers
 }
 
-/// All texts in `value`.
+/// Collects all texts in `value`.
 fn texts(value: &Value) -> Vec<&str> {
     match value {
         Value::String(text) => vec![text],
@@ -73,7 +73,7 @@ fn texts(value: &Value) -> Vec<&str> {
     }
 }
 
-/// By whom, and when: nothing that is damaged may say anything else.
+/// The identity, the issuer and the time of a signature: damaged content must not result in others.
 fn said(authentic: &Authentic) -> (String, String, String) {
     let Authentic {
         identity,
@@ -179,12 +179,12 @@ fn verified() -> Vec<Parser> {
     ]
 }
 
-/// What is within a bundle, damaged by itself: the outer document stays one.
+/// Parsers of the parts within a bundle, each damaged by itself: the outer document stays valid.
 fn inner() -> Vec<Parser> {
     let trust = load("trusted_root.json");
     let one = |(name, pointer): (&'static str, &'static str)| {
         let trust = Arc::clone(&trust);
-        // Where the log vouches for no time, the timestamp is all that does.
+        // The log attests no time here, so only the timestamp does.
         let whole: Value = serde_json::from_slice(&fixture("rekor-v2.json")).unwrap();
         let authentic = authenticate(&fixture("rekor-v2.json"), &Digest::of(b"first"), &trust);
         let authentic = said(&authentic.unwrap());
@@ -208,7 +208,7 @@ fn inner() -> Vec<Parser> {
             let verified = authenticate(bundle.as_bytes(), &Digest::of(b"first"), &trust);
             if let Ok(verified) = &verified {
                 assert_eq!(said(verified), authentic);
-                // A timestamp has parts that are not signed, and a checkpoint may have others' signatures.
+                // A timestamp has parts that are not signed, and a checkpoint may contain signatures of others.
                 let may_differ = ["timestamp", "checkpoint"].contains(&name);
                 assert!(
                     may_differ || right == bytes,

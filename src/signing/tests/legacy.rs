@@ -1,4 +1,4 @@
-//! Recorded signatures of cosign 2's: each that verifies stands beside the same one with something changed, which must not.
+//! Recorded signatures of cosign 2: beside each that verifies, a changed copy must not verify.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ const CERTIFICATE: &str = "dev.sigstore.cosign/certificate";
 const CHAIN: &str = "dev.sigstore.cosign/chain";
 const BUNDLE: &str = "dev.sigstore.cosign/bundle";
 const TIMESTAMP: &str = "dev.sigstore.cosign/rfc3161timestamp";
-/// The recorded signatures: the first is witnessed by the log alone, the second by a timestamp authority as well.
+/// The recorded signatures: the first has a log entry only, the second a timestamp as well.
 const BOTH: [usize; 2] = [0, 1];
 
 type Annotations = BTreeMap<String, String>;
@@ -129,7 +129,7 @@ async fn signature_of_another_digest_is_refused() {
             panic!("{moved:?}");
         };
         assert_eq!(found.unwrap().to_string(), SUBJECT);
-        // And a payload that is made to fit is not what was signed.
+        // A payload that is changed to match is not the signed payload.
         let fitted = String::from_utf8(payload).unwrap().replace(SUBJECT, &other);
         let fitted = check_all(fitted.as_bytes(), &annotations, &other, &policy()).await;
         assert!(is_invalid(&fitted), "{fitted:?}");
@@ -139,7 +139,7 @@ async fn signature_of_another_digest_is_refused() {
 #[tokio::test]
 async fn changed_bytes_do_not_hold() {
     for number in BOTH {
-        // Still the same document to a reader of JSON.
+        // A reader of JSON still reads the same document.
         let payload = changed(number, |payload, _| payload.push(b' ')).await;
         assert!(is_invalid(&payload), "{payload:?}");
         let signature = changed(number, |_, annotations| {
@@ -277,7 +277,7 @@ async fn other_signers_and_other_roots_are_refused() {
             let refusal = refusal.unwrap_err();
             assert_eq!(refusal.signer().unwrap().identity, IDENTITY, "{refusal}");
         }
-        // Recorded from another Sigstore, of the same names.
+        // Recorded from another Sigstore with the same names.
         let other = super::recorded_trust(None).await;
         let subject = SUBJECT.parse().unwrap();
         let refusal = verify_legacy(&payload, &annotations, &subject, &other, &policy());

@@ -23,7 +23,7 @@ pub(super) fn fixture(name: &str) -> Vec<u8> {
     std::fs::read(folder.join(name)).unwrap()
 }
 
-/// Tries twice at least, for at least 30 ms, and waits about a millisecond.
+/// A policy of at least two attempts, for at least 30 ms, with waits of about a millisecond.
 fn impatient() -> Patience {
     Patience {
         max_attempts: 2,
@@ -36,7 +36,7 @@ fn client() -> Client {
     Client::new(&Certificates::default(), Proxies::default()).unwrap()
 }
 
-/// The recorded trust, and these services; never any network.
+/// Loads the recorded trust and these services; never uses the network.
 pub(super) async fn recorded_trust(signing_config: Option<String>) -> Trust {
     trust("trusted_root.json", signing_config).await
 }

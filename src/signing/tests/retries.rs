@@ -1,5 +1,5 @@
-//! Services that fail, hold back and forget. They are scripted and cannot sign, so a signature that got through all of
-//! them ends in `SelfCheck`: everything was gathered, and what was gathered does not verify.
+//! Services that fail, delay and forget. They are scripted and cannot sign, so a signature that passes all of them ends
+//! in `SelfCheck`: it is complete, but does not verify.
 
 use std::time::Duration;
 
@@ -109,10 +109,10 @@ async fn entry_that_the_log_holds_already_is_fetched_and_not_signed_again() {
         let run = Run::start(1, move |asked, before| {
             let entries = asked.path == ENTRIES_V1;
             match (entries, before) {
-                // The first try takes effect and its answer is lost.
+                // The first attempt takes effect and its response is lost.
                 (true, 0) => lost(),
                 (true, _) => held.clone(),
-                // What was taken is not shown at once.
+                // An accepted entry is not served at once.
                 (false, 0) if asked.path.starts_with(ENTRIES_V1) => reply(404, ""),
                 _ => well(asked),
             }
@@ -159,7 +159,7 @@ async fn legacy_signature_is_recorded_fetched_and_retried_as_a_bundle_is() {
         (1, 1)
     );
 
-    // A log that gives no promise is not asked.
+    // A log that gives no promise gets no request.
     let newer = Run::start(2, |asked, _| well(asked)).await;
     let signed = newer.keyless.sign_legacy(&subject, "ghcr.io/o/r").await;
     assert!(matches!(signed, Err(SigningError::Trust(_))));
@@ -208,7 +208,7 @@ async fn entry_that_rekor_v2_holds_already_is_signed_anew_with_another_key() {
 
 #[tokio::test]
 async fn certificate_that_ends_is_not_used() {
-    // One that was recorded, and has ended since.
+    // A recorded certificate, which has expired since.
     let leaf = serde_json::from_slice::<Value>(&fixture("rekor-v1.json")).unwrap();
     let leaf = sigstore_types::DerCertificate::new(decoded(
         &leaf["verificationMaterial"]["certificate"]["rawBytes"],
@@ -285,7 +285,7 @@ async fn outage_is_waited_for_once() {
     let outage = run.keyless.ready().await.unwrap_err();
     assert!(matches!(outage, SigningError::Certificate(_)), "{outage}");
     assert_eq!(run.count("POST", CERTIFICATE), tries);
-    // It is told once: whoever asks later asks anew.
+    // The error is returned once: a later caller sends a new request.
     run.keyless.ready().await.unwrap_err();
     assert!(run.count("POST", CERTIFICATE) > tries);
 }
@@ -294,7 +294,7 @@ async fn outage_is_waited_for_once() {
 async fn token_alone_is_asked_for_before_it_is_known_that_a_certificate_is_wanted() {
     let run = Run::start(1, |asked, _| well(asked)).await;
     run.keyless.expect();
-    // It would end if it did not wait to be told.
+    // It would end if it did not wait for the notification.
     let idle = async {
         while !run.keyless.is_idle() {
             tokio::task::yield_now().await;

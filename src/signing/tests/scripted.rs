@@ -1,4 +1,4 @@
-//! A server on loopback that answers what a test tells it to, and remembers what it was asked.
+//! A server on loopback that sends the responses of a test, and records its requests.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use sandbox::{Manner, Said, Transport, Version};
 
-/// A request as it came in.
+/// A request as it was received.
 #[derive(Debug, Clone)]
 pub(super) struct Asked {
     pub(super) method: String,
@@ -14,7 +14,7 @@ pub(super) struct Asked {
     pub(super) body: String,
 }
 
-/// An answer to give.
+/// A response to send.
 #[derive(Debug, Clone)]
 pub(super) struct Reply {
     status: u16,
@@ -32,7 +32,7 @@ pub(super) fn reply(status: u16, body: impl Into<Vec<u8>>) -> Reply {
     }
 }
 
-/// The connection, or the stream, is closed without an answer.
+/// Closes the connection, or the stream, without a response.
 pub(super) fn lost() -> Reply {
     reply(200, "").manner(Manner::Lost)
 }
@@ -63,12 +63,12 @@ impl Reply {
 pub(super) struct Scripted {
     pub(super) url: String,
     asked: Arc<Mutex<Vec<Asked>>>,
-    /// It serves by itself, where it speaks TLS.
+    /// The server that runs behind this one, if it uses TLS.
     _secure: Option<sandbox::Scripted>,
 }
 
 impl Scripted {
-    /// `script` is given the request and how many for the same path came before it.
+    /// Starts a server. `script` gets the request and the number of earlier requests for the same path.
     pub(super) fn start(script: impl Fn(&Asked, usize) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -87,7 +87,7 @@ impl Scripted {
         }
     }
 
-    /// The same by TLS and HTTP/2.
+    /// Starts a server with TLS and HTTP/2.
     pub(super) fn start_http2(
         script: impl Fn(&Asked, usize) -> Reply + Send + Sync + 'static,
     ) -> Self {
@@ -110,7 +110,7 @@ impl Scripted {
         }
     }
 
-    /// What was asked under this path, queries left out.
+    /// Returns the requests for this path, queries left out.
     pub(super) fn asked(&self, method: &str, path: &str) -> Vec<Asked> {
         let asked = self.asked.lock().unwrap();
         let same = |each: &&Asked| each.method == method && bare(&each.path) == path;
@@ -122,7 +122,7 @@ fn bare(path: &str) -> &str {
     path.split('?').next().unwrap()
 }
 
-/// Remembers a request; returns how many for the same path came before it.
+/// Records a request; returns the number of earlier requests for the same path.
 fn keep(request: &Asked, kept: &Mutex<Vec<Asked>>) -> usize {
     let mut kept = kept.lock().unwrap();
     let same =
@@ -164,7 +164,7 @@ fn answer(
     let whole = reply.body.len();
     let length = match reply.manner {
         Manner::Lost => return,
-        // Until the client goes.
+        // Until the client closes the connection.
         Manner::Never => return drop(reader.read_to_end(&mut Vec::new())),
         Manner::Cut => whole / 2,
         Manner::Whole => whole,
@@ -177,7 +177,7 @@ fn answer(
         head.extend(["location: ", location, "\r\n"]);
     }
     head.push_str("\r\n");
-    // The client may have gone: that is its business.
+    // The client may have closed the connection, which is no error here.
     let _ = stream.write_all(head.as_bytes());
     let _ = stream.write_all(&reply.body[..length]);
 }

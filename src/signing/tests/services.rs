@@ -1,4 +1,4 @@
-//! Sigstore's services as scripts: all is well unless a test says otherwise.
+//! Sigstore's services as scripts: they succeed unless a test changes that.
 
 use std::sync::{Arc, Mutex};
 
@@ -20,7 +20,7 @@ pub(super) const TIMESTAMP: &str = "/time";
 pub(super) const ID: &str =
     "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff0011223344556677";
 
-/// Sigstore as it answers when all is well.
+/// Responds as Sigstore does if all is well.
 pub(super) fn well(asked: &Asked) -> Reply {
     let path = asked.path.split('?').next().unwrap();
     match path {
@@ -39,7 +39,7 @@ pub(super) fn well(asked: &Asked) -> Reply {
     }
 }
 
-/// The services at `url`, with this version of the log.
+/// Makes a config of the services at `url`, with this version of the log.
 pub(super) fn signing_config(url: &str, log_version: u32) -> Value {
     let service = |path: &str, version: u32| json!([{"url": format!("{url}{path}"), "majorApiVersion": version, "validFor": {"start": "2020-01-01T00:00:00Z"}}]);
     json!({"mediaType": "application/vnd.dev.sigstore.signingconfig.v0.2+json",
@@ -68,7 +68,7 @@ pub(super) fn entry(name: &str) -> Value {
     bundle["verificationMaterial"]["tlogEntries"][0].take()
 }
 
-/// The recorded entry as Rekor v1 itself would show it.
+/// Writes the recorded entry as Rekor v1 itself would return it.
 pub(super) fn entry_v1() -> String {
     let entry = entry("rekor-v1");
     let hex = |text: &Value| super::hex(&decoded(text));

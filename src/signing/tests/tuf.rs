@@ -1,4 +1,4 @@
-//! A TUF repository on loopback, and what is believed when it is there, gone, stale, or somebody else's.
+//! A TUF repository on loopback, and what is trusted if it is reachable, unreachable, stale, or somebody else's.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -22,7 +22,7 @@ const EARLIER: &str = "2020-01-01T00:00:00Z";
 
 pub(super) type Files = HashMap<String, Vec<u8>>;
 
-/// One key signs all roles.
+/// One key that signs all roles.
 pub(super) struct Signer(KeyPair);
 
 impl Signer {
@@ -128,7 +128,7 @@ async fn load(
     (loaded, warned)
 }
 
-/// Loopback's discard port: nobody listens.
+/// The discard port of loopback, where no server listens.
 const NOWHERE: &str = "http://127.0.0.1:9";
 
 #[tokio::test]

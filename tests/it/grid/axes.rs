@@ -1,51 +1,51 @@
-//! The axes of the grid: what is run, on which kind of registry, and whom it talks to.
+//! The axes of the grid: the commands, the kinds of registry, and the servers.
 
 use sandbox::{Deletes, Options, Referrers, Transport};
 
 use crate::support::hosted::PASSWORD;
 
-/// The user at registries that ask for one.
+/// The user at registries that require one.
 pub(super) const USER: &str = "octocat";
 
-/// What is run.
+/// A command with its options.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Command {
     SealBundle,
     SealLegacy,
     SealBoth,
     SealRecursive,
-    /// The log's word, and a timestamp beside it.
+    /// A log entry, and a timestamp in addition.
     SealTimestamp,
-    /// The bundle with Rekor v2 and a timestamp, the legacy signature with Rekor v1 and another.
+    /// The bundle with Rekor v2 and a timestamp, the legacy signature with Rekor v1 and another timestamp.
     SealRekor2,
-    /// What was sealed before, with the record of that.
+    /// A second seal, with the record of the first.
     SealAgain,
-    /// The same on a machine that has no record.
+    /// A second seal, on a machine without the record.
     SealElsewhere,
     Verify,
     Publish,
     Cleanup,
 }
 
-/// Where.
+/// A kind of registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
-    /// Open, with the referrers API.
+    /// Without authentication, with the referrers API.
     Api,
-    /// As distribution 2 is: no referrers API, no blob with the POST, only digests can be deleted.
+    /// Like distribution 2: no referrers API, no blob with the POST, only digests can be deleted.
     FallbackTag,
     /// With the referrers API, and a token for each request.
     Bearer,
-    /// The same by TLS and HTTP/2, as hosted registries are.
+    /// Like `Bearer`, by TLS and HTTP/2, as hosted registries are.
     Http2,
 }
 
-/// A server that the command talks to.
+/// A server that receives requests of the command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Server {
     /// The registry that is changed.
     Registry,
-    /// The one that `publish` reads.
+    /// The registry that `publish` reads.
     Source,
     Sigstore,
 }
@@ -60,7 +60,7 @@ impl Server {
     }
 }
 
-/// How many signatures are to be added.
+/// The number of signatures to add.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Added {
     pub(super) bundles: usize,
@@ -111,18 +111,18 @@ impl Command {
         }
     }
 
-    /// Whether it is there for what Sigstore is asked for. Which services make a signature is nothing to a registry: it is asked
-    /// for the same as without them, so that one kind of registry will do, and no faults are played there again.
+    /// True if the command exists for its requests to Sigstore. A registry receives the same requests, whichever services make
+    /// a signature. Not every kind of registry is needed, and no faults are played there again.
     pub(super) fn is_of_sigstore(self) -> bool {
         matches!(self, Self::SealTimestamp | Self::SealRekor2)
     }
 
-    /// Whether faults are played at `server`.
+    /// True if faults are played at `server`.
     pub(super) fn is_played_at(self, server: Server) -> bool {
         server == Server::Sigstore || !self.is_of_sigstore()
     }
 
-    /// The kinds of registry that it is played on.
+    /// Returns the kinds of registry that it is played on.
     pub(super) fn kinds(self) -> &'static [Kind] {
         if self.is_of_sigstore() {
             &[Kind::Api, Kind::Http2]
@@ -135,7 +135,7 @@ impl Command {
         matches!(self, Self::SealRecursive | Self::Verify | Self::Publish)
     }
 
-    /// How many signatures a run adds to each thing that it signs.
+    /// Returns the number of signatures that a run adds to each image that it signs.
     pub(super) fn adds(self) -> Added {
         let (bundles, legacy) = match self {
             Self::SealBundle | Self::SealRecursive | Self::SealTimestamp => (1, 0),
@@ -150,7 +150,7 @@ impl Command {
         Added { bundles, legacy }
     }
 
-    /// Whether somebody else has signed the index as well: then lists are grown, not begun.
+    /// True if somebody else has signed the index as well: lists are then extended, not created.
     pub(super) fn has_company(self) -> bool {
         !matches!(
             self,

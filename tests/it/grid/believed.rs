@@ -1,18 +1,18 @@
-//! What a run cannot help: a registry that says that something is not there is believed, and what nobody knows of nobody
-//! takes back. Each is said of as few cells as it holds for; whatever else is broken counts.
+//! Problems that a run cannot avoid. A run trusts a registry that denies that content exists, and nobody can delete content of
+//! unknown location. Each excuse covers as few cells as it can. Every other problem counts as a failure.
 
 use super::Played;
 use super::axes::{Command, Kind, Server};
 use super::ill::{Ill, Span};
 use super::judge::{Broken, Problem};
 
-/// What may be, and why.
+/// A problem that is excused, and the reason.
 struct Excuse {
     why: &'static str,
     holds: fn(&Played, &Problem) -> bool,
 }
 
-/// An answer by which there is none: `answers.rs` of the registry says which they are.
+/// The answers that mean absence, as listed in `answers.rs` of the registry.
 pub(super) const DENIALS: [Ill; 3] = [Ill::Denial, Ill::NoSuchPage, Ill::ContentType];
 
 const EXCUSES: [Excuse; 8] = [
@@ -46,7 +46,7 @@ const EXCUSES: [Excuse; 8] = [
         why: "a publish is told that the source has a signature no more, says so, and publishes what there is; the next one brings it",
         holds: |played, problem| {
             let of_signatures = [Broken::Signatures, Broken::UnsignedTag];
-            // Once a tag was unsigned, it stays on the list of those that were.
+            // A tag that was unsigned once stays in the list of unsigned tags.
             let passes = !problem.is_left || problem.broken == Broken::UnsignedTag;
             of_signatures.contains(&problem.broken)
                 && passes
@@ -58,7 +58,7 @@ const EXCUSES: [Excuse; 8] = [
     Excuse {
         why: "a publish to where the image is not is told that neither is a list of its signatures, and begins one: what others had in theirs is listed no more",
         holds: |played, problem| {
-            // Where the image is, the list is asked for twice.
+            // If the image exists, the list is requested twice.
             let of_list = played.hit.starts_with("GET ") && played.hit.contains("/manifests/LIST-");
             problem.broken == Broken::Bystander
                 && of_list
@@ -79,7 +79,7 @@ const EXCUSES: [Excuse; 8] = [
         why: "a process that was killed takes no upload back, and where an upload is whose place was never told nobody knows",
         holds: |played, problem| {
             let begins = played.hit.starts_with("POST ") && played.hit.contains("/blobs/uploads/");
-            // An answer without a body is cut to nothing; the last two give none while the run still waits for it.
+            // A cut response without a body is empty. `Late` and `Terminate` send no response while the run waits for it.
             let unheard = [
                 Ill::LostResponse,
                 Ill::CutBody,
@@ -106,7 +106,7 @@ const EXCUSES: [Excuse; 8] = [
     },
 ];
 
-/// Takes what cannot be helped out of the problems.
+/// Moves the excused problems to the excuses.
 pub(super) fn excuse(played: &mut Played) {
     let mut problems = std::mem::take(&mut played.problems);
     let mut excuses = Vec::new();

@@ -1,5 +1,5 @@
-//! The requests of each row of the grid where nothing goes wrong: how many of each kind each server gets, and the order of
-//! the writes that follow one another. Timing is no part of it.
+//! The requests of each row of the grid without a fault: how many of each kind each server receives, and the order of writes.
+//! Timing is not included.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use super::axes::{Command, Kind, Server};
 use super::scene::Scene;
 
-/// HTTP/2 changes how requests travel, and not which are sent.
+/// The kinds of registry without HTTP/2, which changes the transport of requests, not the requests.
 const KINDS: [Kind; 3] = [Kind::Api, Kind::FallbackTag, Kind::Bearer];
 
 #[test]
@@ -41,7 +41,7 @@ fn row(command: Command, kind: Kind) -> String {
         }
         writeln!(text, "{}:", server.name()).unwrap();
         for (request, count) in counts {
-            // A look at a tag is repeated where it is too old by the time of the write.
+            // A read of a tag is repeated if it is too old by the time of the write.
             let is_look =
                 request.ends_with("/manifests/v1") || request.ends_with("/manifests/latest");
             if is_look && request.starts_with("GET ") {
@@ -58,8 +58,8 @@ fn row(command: Command, kind: Kind) -> String {
     text
 }
 
-/// A request without what only tells which of several that are sent at once came first: the one that learns what the
-/// registry can do.
+/// Returns a request without the parts that depend on the order of concurrent requests. The first of these also probes the
+/// registry's features.
 fn kind_of(request: &str) -> String {
     let request = request.trim_end_matches("?digest=DIGEST");
     match request.split_once("/referrers/") {
@@ -68,7 +68,7 @@ fn kind_of(request: &str) -> String {
     }
 }
 
-/// The kinds of content in the order in which the first of each is written. What one run writes at once is one kind.
+/// Returns the kinds of content in the order of their first write. Content that a run writes concurrently is one kind.
 fn order(requests: &[String]) -> Vec<&'static str> {
     let mut order = Vec::new();
     for request in requests {
@@ -77,7 +77,7 @@ fn order(requests: &[String]) -> Vec<&'static str> {
                 "AMD64" | "ARM64" => "children",
                 "INDEX" => "index",
                 "v1" | "latest" => "tags",
-                // Bundles, and the tags that list them or hold the older format.
+                // Bundles, and the tags that list them or contain the older format.
                 _ => "signatures",
             },
             Some(("DELETE /v2/octo-org/app", _)) => "deletion",

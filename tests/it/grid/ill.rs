@@ -1,4 +1,4 @@
-//! The faults of the grid, and how one is played on a run.
+//! The faults of the grid, and how a fault is played on a run.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::axes::{Kind, Server};
 use super::scene::Scene;
 use crate::support::{Action, Outcome, until};
 
-/// Longer than any list of headers that a client takes.
+/// A size of headers that no client accepts.
 const HEADERS_BYTES: usize = 1 << 19;
 
 /// SPEC: RFC 9113, 7.
@@ -17,12 +17,12 @@ const REFUSED_STREAM: u32 = 7;
 const CANCEL: u32 = 8;
 const ENHANCE_YOUR_CALM: u32 = 11;
 
-/// Longer than any run: whoever waits for it is ended before.
+/// A delay longer than any run: the waiting run is ended before.
 const FOR_EVER: Duration = Duration::from_mins(10);
-/// What a registry may say that has what it says it has not.
+/// An error by which a registry denies content that it has.
 const NOT_THERE: &str = r#"{"errors":[{"code":"NOT_FOUND","message":"not found"}]}"#;
 
-/// What goes wrong.
+/// A fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Ill {
     Reset,
@@ -53,27 +53,27 @@ pub(super) enum Ill {
     LongHeaders,
 }
 
-/// For how long.
+/// The duration of a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Span {
-    /// For one request, and the run is patient.
+    /// One request; the run retries.
     Once,
-    /// From there on, and the run tries nothing twice.
+    /// Every request from there on; the run makes one attempt.
     Stays,
 }
 
-/// One fault at one place.
+/// A fault at one request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cell {
     pub(super) server: Server,
-    /// The request, from 1.
+    /// The number of the request, from 1.
     pub(super) k: u64,
     pub(super) ill: Ill,
     pub(super) span: Span,
 }
 
 impl Ill {
-    /// Every fault that there is on this kind of registry.
+    /// Returns every fault on this kind of registry.
     pub(super) fn all(kind: Kind) -> Vec<Self> {
         match kind {
             Kind::Api | Kind::FallbackTag | Kind::Bearer => Self::ALL.to_vec(),
@@ -96,7 +96,7 @@ impl Ill {
         Self::Terminate,
     ];
 
-    /// Where an error of the stream, or of the connection, is the answer.
+    /// Faults of HTTP/2: the response is an error of the stream or of the connection.
     pub(super) const OF_HTTP2: [Self; 14] = [
         Self::HangUp,
         Self::HangUpLate,
@@ -114,7 +114,8 @@ impl Ill {
         Self::LongHeaders,
     ];
 
-    /// Whether it passes without an attempt of the run: the answer comes, or the request was not looked at and says so.
+    /// True if the fault uses no attempt of the run: the response arrives, or the server states that it did not process the
+    /// request.
     pub(super) fn is_harmless(self) -> bool {
         matches!(
             self,
@@ -157,7 +158,7 @@ impl Ill {
         }
     }
 
-    /// What ends a run is not there to stay.
+    /// Returns the durations of the fault. A fault that ends the run cannot stay.
     pub(super) fn spans(self) -> &'static [Span] {
         if matches!(self, Self::Late | Self::Kill | Self::Terminate) {
             &[Span::Once]

@@ -1,4 +1,5 @@
-//! What must hold in the end, whatever went wrong before: looked at in the registry itself, and by our own gate.
+//! Conditions that must be met in the end, whatever failed before. They are checked in the registry itself, and by our own
+//! `verify`.
 
 use std::collections::BTreeSet;
 use std::{fmt, fs};
@@ -9,40 +10,40 @@ use super::scene::{RECORD, Scene};
 use crate::legacy::legacy_tag;
 use crate::support::{Action, Outcome, cleanup, manifest};
 
-/// What does not hold.
+/// A condition that is not met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Broken {
-    /// The run ended as none may.
+    /// The run ended with a wrong exit code.
     Ending,
-    /// The run found something that it must not accept, where there is nothing such.
+    /// The run refused content, although nothing is wrong with it.
     Refused,
-    /// The error does not say what could not be done.
+    /// The error does not name the work that failed.
     Unnamed,
     Digest,
     Tags,
-    /// Too few signatures, or too many, or in a format that nobody asked for.
+    /// Too few signatures, too many, or one in a format that was not requested.
     Signatures,
-    /// A signature that nobody can find.
+    /// A signature that is not listed.
     Unlisted,
-    /// A signature without the timestamp that the services were there to give.
+    /// A signature without a timestamp, although the services offered one.
     Untimed,
-    /// Something of others is gone.
+    /// Content of others was lost.
     Bystander,
     Lost,
     OpenUpload,
-    /// A tag held the index before all of it was signed.
+    /// A tag pointed to the index before everything was signed.
     UnsignedTag,
-    /// Our own gate does not let it pass.
+    /// Our own `verify` refuses the result.
     Gate,
-    /// A cleanup after it does not leave the tags as they were before.
+    /// A cleanup after the run does not restore the earlier tags.
     Withdrawn,
 }
 
-/// One of those, with what was seen.
+/// A failed condition, with the observed state.
 #[derive(Clone, Debug)]
 pub(super) struct Problem {
     pub(super) broken: Broken,
-    /// Whether it is still so after the next run.
+    /// True if the problem remains after the next run.
     pub(super) is_left: bool,
     seen: String,
 }
@@ -84,7 +85,7 @@ impl Broken {
     }
 }
 
-/// What is not as it must be in the registry. `is_over`: whether the command has come to its end.
+/// Returns the problems in the registry. `is_over`: the command has finished its work.
 pub(super) fn registry(scene: &Scene, is_over: bool) -> Vec<Problem> {
     let (registry, repository) = scene.registry();
     let wanted = &scene.wanted;
@@ -135,7 +136,7 @@ pub(super) fn registry(scene: &Scene, is_over: bool) -> Vec<Problem> {
     problems
 }
 
-/// Signatures of `subject` without a timestamp.
+/// Returns the signatures of `subject` without a timestamp.
 fn untimed(scene: &Scene, subject: &str, bundles: &BTreeSet<String>) -> Vec<String> {
     let (registry, repository) = scene.registry();
     let is_timed = |digest: &&String| {
@@ -158,7 +159,7 @@ fn untimed(scene: &Scene, subject: &str, bundles: &BTreeSet<String>) -> Vec<Stri
     untimed
 }
 
-/// Tags that held the index before it and all that was to be signed with it had its signatures.
+/// Returns the tags that pointed to the index before it, and everything else to be signed, had its signatures.
 fn taggings(scene: &Scene) -> Vec<Problem> {
     let wanted = &scene.wanted;
     let taggings = scene.registry().0.taggings().into_iter();
@@ -176,7 +177,7 @@ fn taggings(scene: &Scene) -> Vec<Problem> {
         .collect()
 }
 
-/// How a run that a fault was played on may end: by success, or by an error that says what could not be done.
+/// Checks the end of a run with a fault: success, or an error that names the work that failed.
 pub(super) fn ending(cell: Cell, outcome: &Outcome) -> Vec<Problem> {
     let ends = if cell.ill == Ill::Kill {
         [-1, 0]
@@ -196,7 +197,7 @@ pub(super) fn ending(cell: Cell, outcome: &Outcome) -> Vec<Problem> {
     vec![Broken::Unnamed.by(&outcome.log)]
 }
 
-/// The error of a run.
+/// Returns the error of a run.
 pub(super) fn said(outcome: &Outcome) -> Option<String> {
     let line = outcome
         .log
@@ -220,15 +221,15 @@ fn names_a_step(error: &str) -> bool {
     words.iter().any(|words| error.contains(words))
 }
 
-/// Whether a run says that it did all that it was to do. A cleanup that could not succeeds as well, and hands over what
-/// remains.
+/// Reports whether a run claims to have finished all its work. An unfinished cleanup succeeds as well, and reports the
+/// remaining work.
 pub(super) fn is_over(scene: &Scene, outcome: &Outcome) -> bool {
     let remains = || outcome.json("remaining") != serde_json::json!([]);
     outcome.code == 0 && !(scene.command == Command::Cleanup && remains())
 }
 
-/// Cleans up with the record that the run has left, which must know of whatever the run changed, and puts back what the run
-/// left, for the one that comes after it.
+/// Cleans up with the record that the run left, which must contain every change of the run. Then restores the state before the
+/// cleanup, for the next run.
 pub(super) fn withdrawn(scene: &Scene, action: &Action) -> Vec<Problem> {
     let (registry, repository) = scene.registry();
     let left = registry.snapshot();
@@ -245,7 +246,7 @@ pub(super) fn withdrawn(scene: &Scene, action: &Action) -> Vec<Problem> {
     problem.into_iter().collect()
 }
 
-/// Runs the command again, with nothing in the way, and the gate after it.
+/// Runs the command again without faults, and `verify` after it.
 pub(super) fn again(scene: &Scene, action: &Action) -> Vec<Problem> {
     let mut problems = rerun(scene, action);
     for problem in &mut problems {

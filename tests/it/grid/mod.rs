@@ -1,9 +1,7 @@
-//! Every fault at every request of every command, on every kind of registry: the run gets over it, or says what it could not
-//! do, and the next one ends where it would have ended.
-//!
-//! `cargo test` plays a sample. With `PROOF=FOLDER` all of it is played, or as many of its four parts as `PROOF_PARTS` says,
-//! and the table is written to `FOLDER/grid.md`. With `MANIFEST_SEAL_PROGRAM=PROGRAM` it is played on that program, such as
-//! the one that is shipped, which is several times as fast.
+//! Every fault at every request of every command, on every kind of registry. The run succeeds, or reports the work that failed,
+//! and the next run reaches the intended result. `cargo test` plays a sample. With `PROOF=FOLDER` all cells are played, or
+//! `PROOF_PARTS` of the four parts. The table is then written to `FOLDER/grid.md`. `MANIFEST_SEAL_PROGRAM=PROGRAM` plays the
+//! grid on that program, such as the shipped one, which is several times as fast.
 
 mod axes;
 mod believed;
@@ -26,23 +24,23 @@ use judge::Problem;
 use scene::Scene;
 use table::Tally;
 
-/// Cells are mostly waiting, for settled lists and for timeouts.
+/// The number of threads: most of the time cells wait for lists to settle, and for timeouts.
 const THREADS: usize = 14;
-/// Into how many parts the cells of one command on one kind of registry are shared out.
+/// The number of parts that the cells of one command on one kind of registry are divided into.
 const PARTS: usize = 4;
 
-/// What became of a cell.
+/// The result of a cell.
 struct Played {
     command: Command,
     kind: Kind,
     cell: Cell,
-    /// What was asked when the fault came; nothing if the run had ended before.
+    /// The request that the fault hit; empty if the run ended before.
     hit: String,
-    /// Whether the run that it was played on got over it.
+    /// True if the run with the fault finished its work.
     is_over: bool,
-    /// What does not hold, but for what cannot be helped.
+    /// The conditions that are not met, without the excused ones.
     problems: Vec<Problem>,
-    /// Why something could not be helped.
+    /// The reasons of the excused problems.
     excuses: Vec<&'static str>,
 }
 
@@ -68,12 +66,12 @@ impl fmt::Display for Played {
     }
 }
 
-/// Some of the cells of one command on one kind of registry.
+/// A selection of the cells of one command on one kind of registry.
 #[derive(Clone, Copy)]
 enum Share {
-    /// One for each fault that is likely to do harm.
+    /// One cell for each fault that is likely to do harm.
     Sample(usize),
-    /// Each `PARTS`th.
+    /// Every `PARTS`th cell.
     Part(usize),
 }
 
@@ -103,9 +101,9 @@ impl Share {
             Self::Part(part) => return cells.into_iter().skip(part).step_by(PARTS).collect(),
             Self::Sample(number) => number,
         };
-        // What is wrong for others is wrong for these; what they are there for is a list that is said not to be there.
+        // A rerun fails as the other commands do. It is played only for the denials that a list exists.
         let is_rerun = matches!(command, Command::SealAgain | Command::SealElsewhere);
-        // What HTTP/1.1 has as well is played on the other kinds.
+        // Faults that HTTP/1.1 also has are played on the other kinds of registry.
         let ills: &[Ill] = match kind {
             Kind::Http2 if !is_rerun => &Ill::OF_HTTP2,
             Kind::Api | Kind::FallbackTag | Kind::Bearer | Kind::Http2 => &Ill::ALL,
@@ -115,7 +113,7 @@ impl Share {
             .filter(|(_, ill)| !is_rerun || believed::DENIALS.contains(ill))
             .map(|(position, ill)| {
                 let of_ill: Vec<&Cell> = cells.iter().filter(|cell| cell.ill == *ill).collect();
-                // An odd stride that no count is a multiple of comes by all places, and by both spans in turn.
+                // The stride is odd and divides no count, so samples cover all requests, and both durations in turn.
                 *of_ill[(number * 7 + position) * 31 % of_ill.len()]
             })
             .collect()
@@ -131,12 +129,12 @@ fn play(scene: &Scene, cell: Cell) -> Played {
     let mut problems = judge::ending(cell, &outcome);
     let is_over = judge::is_over(scene, &outcome);
     problems.extend(judge::registry(scene, is_over));
-    // A run that was told what is not so writes that down.
+    // A run that received a false denial writes it into its record.
     let was_deceived = believed::DENIALS.contains(&cell.ill);
     if !is_over && !was_deceived && scene.can_be_withdrawn() {
         problems.extend(judge::withdrawn(scene, &action));
     }
-    // What a machine that is gone knew is not always at hand.
+    // The record is not always available after a run: its machine may be gone.
     let needs_record = matches!(scene.command, Command::Cleanup | Command::SealAgain);
     let is_elsewhere = !needs_record && cell.k.is_multiple_of(2);
     let rerun = if is_elsewhere {
@@ -158,7 +156,7 @@ fn play(scene: &Scene, cell: Cell) -> Played {
     played
 }
 
-/// Plays these shares of the grid, several at once.
+/// Plays these shares of the grid concurrently.
 fn play_all(shares: &[(Command, Kind, Share)]) -> Tally {
     let began = Instant::now();
     let (next, tally) = (AtomicUsize::new(0), Mutex::new(Tally::default()));
@@ -197,7 +195,7 @@ fn play_all(shares: &[(Command, Kind, Share)]) -> Tally {
     tally
 }
 
-/// One share of each command on each kind of registry. `PROOF_ONLY` picks some: `seal, both, bearer`.
+/// Returns one share of each command on each kind of registry. `PROOF_ONLY` selects some: `seal, both, bearer`.
 fn shares(of: impl Fn(usize) -> Share) -> Vec<(Command, Kind, Share)> {
     let only = std::env::var("PROOF_ONLY").unwrap_or_default();
     let scenes = Command::ALL

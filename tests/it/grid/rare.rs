@@ -1,6 +1,6 @@
-//! The faults of HTTP/2 at requests that no command of the grid sends: parts of a blob, an end to an upload, a mount, storage
-//! behind a redirect, a list of tags. Each cell is one fault at one of them: for one request, which the run gets over, or for all,
-//! which the next run gets over.
+//! The faults of HTTP/2 at requests that no command of the grid sends: chunks of a blob, cancellation of an upload, a mount,
+//! storage behind a redirect, a list of tags. Each cell is one fault at one of these requests. With a fault at one request the
+//! run succeeds. With a fault at all of them the next run succeeds.
 
 use sandbox::{Deletes, Fault, Options, Proof, Referrers, Registry, Service, Transport};
 
@@ -14,7 +14,7 @@ use crate::uploads::Passage;
 const MIB: usize = 1 << 20;
 const TARGET: &str = "prod/app";
 
-/// A request: its method, the pattern of its path, and where a run sends it.
+/// A request: its method, the pattern of its path, and the place that a run sends it to.
 type Rare = (&'static str, &'static str, fn() -> Place);
 
 const REQUESTS: [Rare; 6] = [
@@ -26,7 +26,7 @@ const REQUESTS: [Rare; 6] = [
     ("DELETE", "*/manifests/*", Place::deletion),
 ];
 
-/// A command that sends one of them, and the registry that it sends it to.
+/// A command that sends such a request, and its registry.
 enum Place {
     Parts(Passage),
     Mount(World, Action),
@@ -87,7 +87,7 @@ impl Place {
         action.input("retry-max-delay", "20ms")
     }
 
-    /// Whether a run did all that it was to do.
+    /// Reports whether a run did all its work.
     fn is_done(&self, outcome: &Outcome) -> bool {
         let there = |repository| self.registry().tags(repository).remove("v1");
         outcome.code == 0
@@ -107,7 +107,7 @@ impl Place {
     }
 }
 
-/// What does not hold of one cell.
+/// Plays one cell, and returns its problem.
 fn play((method, path, place): Rare, ill: Ill, span: Span) -> Option<String> {
     let place = place();
     let trigger = Fault::on(method, path);
@@ -127,7 +127,7 @@ fn play((method, path, place): Rare, ill: Ill, span: Span) -> Option<String> {
     };
     place.registry().clear_faults();
     let again = action.run();
-    // An upload that could not be ended is the registry's to end.
+    // An upload that could not be cancelled is left for the registry to end.
     let is_left = method != "DELETE" && place.registry().open_uploads() > 0;
     let problem = match ended {
         Err(problem) => Some((problem, first)),
@@ -146,7 +146,7 @@ fn faults_of_http2_are_got_over_at_requests_that_are_rare() {
     for (row, request) in REQUESTS.into_iter().enumerate() {
         for (column, ill) in Ill::OF_HTTP2.into_iter().enumerate() {
             for (layer, span) in [Span::Once, Span::Stays].into_iter().enumerate() {
-                // In a sample each fault comes twice or more, by both spans, and each request has its share of them.
+                // A sample plays each fault at least twice, with both durations. Each request gets a share of the faults.
                 if Proof::is_wanted() || (row + column + layer * 3) % REQUESTS.len() == 0 {
                     cells.push((request, ill, span));
                 }

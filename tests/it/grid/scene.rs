@@ -1,5 +1,5 @@
-//! What a cell of the grid begins with: a command, a registry of some kind with somebody else's things in it, and what must
-//! hold there once the command has come to its end.
+//! The initial state of a cell of the grid: a command, and a registry of some kind that also contains others' content. Also the
+//! expected state once the command has finished.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -11,11 +11,11 @@ use super::axes::{Added, Command, Kind, Server, USER};
 use crate::support::hosted::{PASSWORD, auths};
 use crate::support::{Action, REPOSITORY, World, cleanup};
 
-/// Where `publish` publishes.
+/// The repository that `publish` writes to.
 const TARGET: &str = "prod/app";
-/// The record, where runs keep it.
+/// The file that contains a run's record.
 pub(super) const RECORD: &str = "manifest-seal.json";
-/// Somebody else's tag.
+/// A tag of somebody else.
 const BYSTANDER: &str = "bystander";
 
 pub(super) struct Scene {
@@ -27,24 +27,24 @@ pub(super) struct Scene {
     record: Option<Vec<u8>>,
     start: Snapshot,
     source: Option<Snapshot>,
-    /// How many requests a run sends to whom, when nothing goes wrong.
+    /// The number of requests that a run without faults sends to each server.
     pub(super) requests: BTreeMap<Server, u64>,
-    /// How long such a run takes at most.
+    /// The duration of a run without faults.
     pub(super) duration: Duration,
     pub(super) wanted: Wanted,
 }
 
-/// What must be, in the end.
+/// The expected state in the end.
 pub(super) struct Wanted {
-    /// The index.
+    /// The digest of the index.
     pub(super) digest: String,
-    /// The tags but those that list signatures.
+    /// The tags, except those that list signatures.
     pub(super) tags: BTreeMap<String, String>,
-    /// The same, before the command is run.
+    /// The tags before the command runs, except those that list signatures.
     pub(super) earlier: BTreeMap<String, String>,
-    /// By digest: the signatures that were there before, and how many of each format come to them.
+    /// The signatures before the run, and the number of each format that it adds, by digest.
     pub(super) signatures: BTreeMap<String, (Signatures, Added)>,
-    /// Manifests that must be there.
+    /// The manifests that must exist.
     pub(super) manifests: BTreeSet<String>,
 }
 
@@ -83,7 +83,7 @@ impl Scene {
         scene
     }
 
-    /// The registry that is changed, and the repository there.
+    /// Returns the registry that is changed, and the repository there.
     pub(super) fn registry(&self) -> (&Registry, &'static str) {
         match &self.target {
             Some(target) => (target, TARGET),
@@ -96,7 +96,7 @@ impl Scene {
         format!("{}:{reference}", registry.repository(repository))
     }
 
-    /// `action` with what this kind of registry asks for.
+    /// Returns `action` with the credentials that this kind of registry requires.
     fn admitted(&self, action: Action) -> Action {
         let registries = [Some(self.world.registry()), self.target.as_ref()];
         let auths: Vec<serde_json::Value> = registries
@@ -148,7 +148,7 @@ impl Scene {
                 self.verify()
             }
             Command::Cleanup => {
-                // A run takes back what it created.
+                // A cleanup deletes only content that its run created.
                 self.world.registry().delete_manifest(REPOSITORY, &digest);
                 self.wanted.tags = self.world.tags();
                 self.record = Some(sealed(&seal));
@@ -165,7 +165,7 @@ impl Scene {
                     .input("moving-tags", self.repository("latest"))
             }
         };
-        // A wait that is asked for is cut to this.
+        // A wait that a server requests is limited to this.
         self.action = action.input("retry-max-delay", "20ms");
         self.start = self.registry().0.snapshot();
         self.source = self
@@ -175,7 +175,7 @@ impl Scene {
         self.want(digest);
     }
 
-    /// Somebody else's tag and signatures; and an index that `latest` held before.
+    /// Adds a tag and signatures of somebody else, and an earlier index under `latest`.
     fn bystand(&self, digest: &str) {
         let (registry, repository) = self.registry();
         let other = self
@@ -209,8 +209,8 @@ impl Scene {
         registry.tag(repository, BYSTANDER, &other.digest);
     }
 
-    /// Signatures of the index where `publish` publishes, by somebody who had it there before, and of whom the source knows
-    /// nothing.
+    /// Adds signatures of the index at the destination of `publish`. Their signer had the index there before, and the source
+    /// does not have these signatures.
     fn countersign(&self, digest: &str) {
         let (target, repository) = self.registry();
         let (media_type, bytes) = self.world.registry().manifest(REPOSITORY, digest).unwrap();
@@ -234,7 +234,7 @@ impl Scene {
             let is_countersigned = !before.bundles.is_empty() && !before.legacy.is_empty();
             assert!(is_countersigned || self.command != Command::Publish || *subject != digest);
             let added = if self.command == Command::Publish {
-                // What was signed there, by whomever, is here afterwards.
+                // Everything that anybody signed at the source must be at the destination afterwards.
                 let source = self.world.registry().signatures(REPOSITORY, subject);
                 assert!(!source.bundles.is_empty(), "{source:?}");
                 Added {
@@ -260,7 +260,7 @@ impl Scene {
         let mut manifests: BTreeSet<String> = registry.manifests(repository).into_iter().collect();
         manifests.extend(children.map(Clone::clone));
         manifests.insert(digest.clone());
-        // Lists grow, and what they were before is nobody's.
+        // Lists are extended, so their earlier versions need not be kept.
         let lists = registry.tags(repository);
         manifests.retain(|digest| {
             !lists
@@ -276,7 +276,7 @@ impl Scene {
         };
     }
 
-    /// Puts everything back to where it was before the command is run.
+    /// Restores the state before the command runs.
     pub(super) fn begin_again(&self) {
         self.registry().0.restore(&self.start);
         if let Some(source) = &self.source {
@@ -286,7 +286,7 @@ impl Scene {
         self.world.sigstore().clear_faults();
     }
 
-    /// The command, on a machine where it was not run yet.
+    /// Returns the command, on a machine where it has not run yet.
     pub(super) fn run(&self) -> Action {
         let action = self.action.elsewhere();
         match &self.record {
@@ -295,12 +295,12 @@ impl Scene {
         }
     }
 
-    /// Whether a cleanup takes back what a run did, and not what was done before it as well.
+    /// True if a cleanup reverts the run alone, and nothing from before the run.
     pub(super) fn can_be_withdrawn(&self) -> bool {
         self.record.is_none() && self.command != Command::Verify
     }
 
-    /// The gate, for what the command leaves.
+    /// Returns a run of `verify` for the command's result.
     pub(super) fn verify(&self) -> Action {
         let verify = self.admitted(self.world.verify("v1"));
         verify
@@ -318,7 +318,7 @@ impl Scene {
         }
         assert!(self.requests[&Server::Registry] > 3);
         if self.command == Command::Cleanup {
-            // Where only digests can be deleted, a digest that nothing else holds goes with its tag.
+            // In a registry that deletes only digests, a digest without another tag is deleted with its tag.
             let (registry, repository) = self.registry();
             let held = registry.manifests(repository);
             self.wanted.manifests.retain(|digest| held.contains(digest));
@@ -348,14 +348,14 @@ impl Scene {
         self.world.sigstore().clear_faults();
     }
 
-    /// The first request that the fault was played on, in words without names that differ from run to run.
+    /// Returns the first request that the fault hit, as text without values that differ from run to run.
     pub(super) fn hit(&self, server: Server) -> Option<String> {
         let requests = self.asked(server);
         let hit = requests.into_iter().find(|request| request.faulty)?;
         Some(self.named(&hit))
     }
 
-    /// All that `server` was asked by the last run, in the same words and without what nobody can know beforehand.
+    /// Returns the requests that the last run sent to `server`, as text without unpredictable values.
     pub(super) fn told(&self, server: Server) -> Vec<String> {
         let requests = self.asked(server);
         let anonymous = |request: &sandbox::Request| anonymous(&self.named(request));
@@ -376,7 +376,7 @@ impl Scene {
     }
 }
 
-/// A request without the digests, identifiers and ports that differ from run to run.
+/// Returns a request without the digests, identifiers and ports that differ from run to run.
 fn anonymous(request: &str) -> String {
     let is_name = |letter: char| letter.is_ascii_alphanumeric() || letter == '-';
     let mut text = request.to_owned();
@@ -397,7 +397,7 @@ fn anonymous(request: &str) -> String {
     text
 }
 
-/// Runs it; returns the record that it leaves.
+/// Seals; returns the record that the run leaves.
 fn sealed(seal: &Action) -> Vec<u8> {
     seal.succeed();
     fs::read(seal.workspace().join(RECORD)).unwrap()

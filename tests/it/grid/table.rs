@@ -1,4 +1,4 @@
-//! What became of the cells, counted.
+//! The table of results: cells, counted by fault, and by command and registry.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -8,7 +8,7 @@ use super::axes::{Command, Kind, Server};
 use super::ill::{Ill, Span};
 use super::{PARTS, Played};
 
-/// Cells that did not converge are told up to here.
+/// The maximum number of cells reported as not converged.
 const TOLD: usize = 50;
 
 /// Counts of cells.
@@ -24,7 +24,7 @@ struct Row {
 #[derive(Default)]
 pub(super) struct Tally {
     pub(super) requests: BTreeMap<(Command, Kind), BTreeMap<Server, u64>>,
-    /// How many of its parts were played.
+    /// The number of parts that were played.
     pub(super) parts: usize,
     pub(super) took: Duration,
     by_fault: BTreeMap<(Ill, Span), Row>,
@@ -77,18 +77,18 @@ impl Tally {
         self.by_scene.values().map(|row| row.cells).sum()
     }
 
-    /// How many cells did not converge.
+    /// Returns the number of cells that did not converge.
     pub(super) fn broken(&self) -> usize {
         self.broken.len()
     }
 
-    /// Cells that did not converge.
+    /// Returns the cells that did not converge, as text.
     pub(super) fn told(&self) -> String {
         let all = self.broken.iter().take(TOLD);
         all.map(String::as_str).collect::<Vec<_>>().join("\n\n")
     }
 
-    /// All of it, as Markdown.
+    /// Returns the whole table, as Markdown.
     pub(super) fn text(&self) -> String {
         const COUNTS: &str = "cells | got over it | failed, next run converged | no better possible | not converged |";
         const RULES: &str = "---: | ---: | ---: | ---: | ---: |";

@@ -1,4 +1,4 @@
-//! Bundles as others make them, and putting them beside an image as others do.
+//! Bundles made and attached as other tools do.
 
 use serde_json::{Value, json};
 use sigstore_sign::oidc::IdentityToken;
@@ -9,7 +9,7 @@ use super::{REPOSITORY, World};
 const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
-/// A bundle of a statement of type `predicate` about `digest`, by the workflow that runs, made by the published client.
+/// Makes a bundle of a statement of type `predicate` about `digest` with the published client, signed by the current workflow.
 pub(crate) fn statement_bundle(world: &World, digest: &str, predicate: &str) -> Vec<u8> {
     let hex = digest.strip_prefix("sha256:").unwrap();
     let statement = json!({
@@ -29,12 +29,12 @@ pub(crate) fn statement_bundle(world: &World, digest: &str, predicate: &str) -> 
     bundle.unwrap().to_json().unwrap().into_bytes()
 }
 
-/// Stores a bundle as a referrer of `subject`, which the API then lists; answers the digest of its manifest.
+/// Attaches a bundle as a referrer of `subject`, which the API then lists. Returns the digest of its manifest.
 pub(crate) fn attach(world: &World, subject: &str, bundle: &[u8]) -> String {
     attach_with(world, subject, bundle, "")
 }
 
-/// The same with a remark, of which its manifest is as long.
+/// Attaches a bundle whose manifest also contains `remark`, which makes the manifest longer.
 pub(crate) fn attach_with(world: &World, subject: &str, bundle: &[u8], remark: &str) -> String {
     let registry = world.registry();
     let (media_type, content) = registry.manifest(REPOSITORY, subject).unwrap();
@@ -49,13 +49,13 @@ pub(crate) fn attach_with(world: &World, subject: &str, bundle: &[u8], remark: &
         "subject": {"mediaType": media_type, "digest": subject, "size": content.len()},
     });
     if !remark.is_empty() {
-        // No annotation, which lists of referrers would repeat.
+        // It is no annotation, since lists of referrers would repeat that.
         manifest["remark"] = json!(remark);
     }
     registry.push_raw(REPOSITORY, None, MANIFEST, manifest.to_string().as_bytes())
 }
 
-/// The bundle of the first signature that is listed for `subject`.
+/// Returns the bundle of the first signature listed for `subject`.
 pub(crate) fn bundle_of(world: &World, subject: &str) -> Vec<u8> {
     let listed = world.listed(subject);
     let manifest = world.manifest(listed.first().expect("it is signed"));

@@ -1,5 +1,5 @@
-//! Hosted registries, reached by their own names through a proxy that leads to the sandbox; without TLS that is the sandbox
-//! itself.
+//! Hosted registries, reached by their own names through a proxy that forwards to the sandbox. Without TLS the sandbox itself
+//! is the proxy.
 
 use sandbox::{Authorization, Options, Proxy, Registry, Request, Service};
 use serde_json::json;
@@ -8,12 +8,12 @@ use super::{Action, Outcome, REPOSITORY, World};
 
 /// The password, or token, at every registry.
 pub(crate) const PASSWORD: &str = "hunter2-and-more";
-/// The keys at AWS.
+/// The access key at AWS.
 pub(crate) const KEY: &str = "AKIAIOSFODNN7EXAMPLE";
 pub(crate) const SECRET: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
 pub(crate) const SESSION: &str = "IQoJb3JpZ2luX2VjEXAMPLE//////////==";
 
-/// One hosted registry with two platform images, and a job that may log in there in its usual way.
+/// One hosted registry with two platform images, and credentials of the kind usual there.
 pub(crate) struct Hosted {
     pub(crate) service: Service,
     pub(crate) world: World,
@@ -35,7 +35,7 @@ impl Hosted {
 
     pub(crate) fn of(service: Service, world: World) -> Self {
         let place = world.registry().socket();
-        // Docker Hub's registry has a name that no reference has.
+        // Docker Hub's registry has a host name that no reference contains.
         let hosts = hosts(service).into_iter().chain(["registry-1.docker.io"]);
         let proxy = hosts.fold(Proxy::start(), |proxy, host| {
             proxy.leads(&format!("{host}:443"), place)
@@ -55,7 +55,7 @@ impl Hosted {
         format!("{}/{REPOSITORY}", self.service.hosts()[0])
     }
 
-    /// `action` at this registry, as nobody.
+    /// Returns `action` at this registry, without credentials.
     pub(crate) fn anonymous(&self, action: Action) -> Action {
         let action = action.input("image", self.image());
         if self.registry().transport().is_tls() {
@@ -66,7 +66,7 @@ impl Hosted {
             .env("HTTP_PROXY", self.registry().url())
     }
 
-    /// `action` at this registry, with the credentials that are usual there.
+    /// Returns `action` at this registry, with the credentials that are usual there.
     pub(crate) fn logged_in(&self, action: Action) -> Action {
         let action = self.anonymous(action);
         let [host, ..] = self.service.hosts();
@@ -86,7 +86,7 @@ impl Hosted {
         }
     }
 
-    /// The requests that changed something at the registry.
+    /// Returns the write requests to the registry.
     pub(crate) fn writes(&self) -> Vec<Request> {
         let mut requests = self.registry().requests();
         requests.retain(|request| {
@@ -95,7 +95,7 @@ impl Hosted {
         requests
     }
 
-    /// How often AWS was asked.
+    /// Counts the requests to AWS.
     pub(crate) fn asked_aws(&self) -> usize {
         let own = self.registry().address();
         let requests = self.registry().requests();
@@ -105,7 +105,7 @@ impl Hosted {
             .count()
     }
 
-    /// Asks that nobody was sent anything who is none of this registry's hosts, and its storage no credentials.
+    /// Asserts that only this registry's hosts received requests, and that its storage received no credentials.
     pub(crate) fn kept_to_itself(&self) {
         let [registry, realm, storage] = self.service.hosts();
         let registry = if registry == "docker.io" {
@@ -125,7 +125,7 @@ impl Hosted {
                 !is_sent || host != storage || storage == registry,
                 "{request:?}"
             );
-            // What goes to AWS is signed, and is no password.
+            // Requests to AWS are signed, and contain no password.
             assert!(
                 host != aws || request.authorization == Authorization::Other,
                 "{request:?}"
@@ -134,7 +134,7 @@ impl Hosted {
     }
 }
 
-/// All names of a service, and that of its API, where that is elsewhere.
+/// Returns all host names of a service, including that of a separate API.
 fn hosts(service: Service) -> Vec<&'static str> {
     let mut hosts = service.hosts().to_vec();
     hosts.extend(api(service));
@@ -181,7 +181,7 @@ pub(crate) fn docker_login(action: Action, key: &str, password: &str) -> Action 
     docker_config(action, &config)
 }
 
-/// What aws-actions/configure-aws-credentials exports.
+/// Returns `action` with the variables that aws-actions/configure-aws-credentials exports.
 pub(crate) fn aws(action: Action) -> Action {
     action
         .env("AWS_REGION", "ap-southeast-2")
@@ -191,7 +191,7 @@ pub(crate) fn aws(action: Action) -> Action {
         .env("AWS_SESSION_TOKEN", SESSION)
 }
 
-/// No secret is anywhere but in the line that has it masked.
+/// Asserts that every secret appears only in the lines that mask it.
 pub(crate) fn kept_secret(outcome: &Outcome) {
     let unmasked: Vec<&str> = outcome
         .log

@@ -1,4 +1,5 @@
-//! The binary, run as the runner runs it: inputs as `INPUT_*`, files for outputs and summary, nothing else inherited.
+//! The binary, run as the runner runs it: inputs as `INPUT_*`, files for outputs and summary, and no other inherited
+//! environment.
 
 mod attach;
 pub(crate) mod hosted;
@@ -25,7 +26,7 @@ pub(crate) use two::{MIRROR, Two, writes};
 pub(crate) use unread::UNREAD;
 pub(crate) use world::{REPOSITORY, World, listed, manifest, until};
 
-/// A run of the action that is about to begin. Clones share their workspace and what they export, as steps of one job do.
+/// A run of the action before it starts. Clones share their workspace and exported variables, as steps of one job do.
 #[derive(Clone)]
 pub(crate) struct Action {
     inputs: BTreeMap<String, String>,
@@ -33,27 +34,27 @@ pub(crate) struct Action {
     place: Arc<TempDir>,
 }
 
-/// A run that has begun.
+/// A run that has started.
 pub(crate) struct Running {
     child: Child,
     place: Arc<TempDir>,
 }
 
-/// What a run left behind.
+/// The result of a run.
 #[derive(Debug)]
 pub(crate) struct Outcome {
-    /// The exit code; -1 when a signal ended it.
+    /// The exit code; -1 if a signal ended the run.
     pub(crate) code: i32,
-    /// Everything that was printed.
+    /// The complete printed output.
     pub(crate) log: String,
-    /// What was written to `GITHUB_OUTPUT`.
+    /// The values written to `GITHUB_OUTPUT`.
     pub(crate) outputs: BTreeMap<String, String>,
-    /// What was written to `GITHUB_STEP_SUMMARY`.
+    /// The text written to `GITHUB_STEP_SUMMARY`.
     pub(crate) summary: String,
 }
 
 impl Action {
-    /// A run of `command`, in a fresh workspace, that waits next to nothing between its tries and trusts the sandbox.
+    /// Creates a run of `command` in a fresh workspace, with nearly no delay between attempts, that trusts the sandbox.
     pub(crate) fn new(command: &str) -> Self {
         let action = Self {
             inputs: BTreeMap::new(),
@@ -71,7 +72,7 @@ impl Action {
             .env("GITHUB_REPOSITORY", "octo-org/octo-app")
     }
 
-    /// Sets an input; an empty text is what the runner sends for one that is not given.
+    /// Sets an input. The runner sends an empty text for an input that is not given.
     pub(crate) fn input(mut self, name: &str, value: impl Into<String>) -> Self {
         self.inputs.insert(name.to_owned(), value.into());
         self
@@ -83,14 +84,14 @@ impl Action {
         self
     }
 
-    /// The same without the job's permission `id-token: write`.
+    /// Returns the run without the job's permission `id-token: write`.
     pub(crate) fn without_token(mut self) -> Self {
         self.environment
             .retain(|name, _| !name.starts_with("ACTIONS_ID_TOKEN_REQUEST"));
         self
     }
 
-    /// The same on another machine: nothing of earlier runs is in its workspace.
+    /// Returns the run on another machine: its workspace contains nothing of earlier runs.
     pub(crate) fn elsewhere(&self) -> Self {
         Self {
             place: place(),
@@ -98,7 +99,7 @@ impl Action {
         }
     }
 
-    /// Puts a file into the workspace.
+    /// Writes a file into the workspace.
     pub(crate) fn file(self, name: &str, content: impl AsRef<[u8]>) -> Self {
         let path = self.workspace().join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -106,41 +107,41 @@ impl Action {
         self
     }
 
-    /// Puts a record into the workspace that an earlier job has handed over, with the output `record-digest`.
+    /// Writes a record into the workspace that an earlier job has handed over, with the output `record-digest`.
     pub(crate) fn handed(self, name: &str, record: impl AsRef<[u8]>) -> Self {
         let digest = manifest_seal::domain::Digest::of(record.as_ref());
         let action = self.input("record-digest", digest.to_string());
         action.file(name, record)
     }
 
-    /// The variables that earlier steps of the job have exported.
+    /// Returns the variables that earlier steps of the job have exported.
     pub(crate) fn exported(&self) -> BTreeMap<String, String> {
         read_blocks(&fs::read_to_string(self.place.path().join("env")).unwrap())
     }
 
-    /// The folder that the run sees as its workspace.
+    /// Returns the folder that is the workspace of the run.
     pub(crate) fn workspace(&self) -> PathBuf {
         self.place.path().join("workspace")
     }
 
-    /// The folder that the run sees as its home.
+    /// Returns the folder that is the home of the run.
     pub(crate) fn home(&self) -> PathBuf {
         self.place.path().join("home")
     }
 
-    /// The record that runs left in the workspace.
+    /// Returns the record in the workspace.
     pub(crate) fn record(&self) -> serde_json::Value {
         let text = fs::read(self.workspace().join("manifest-seal.json")).unwrap();
         serde_json::from_slice(&text).unwrap()
     }
 
-    /// Begins the run.
+    /// Starts the run.
     pub(crate) fn begin(&self) -> Running {
         let place = self.place.path();
         for name in ["output", "summary.md"] {
             fs::write(place.join(name), "").unwrap();
         }
-        // What the runner does to names: spaces and case, never hyphens.
+        // The runner changes spaces and case in names, never hyphens.
         let inputs = self.inputs.iter().map(|(name, value)| {
             let name = format!("INPUT_{}", name.replace(' ', "_").to_uppercase());
             (name, value)
@@ -168,12 +169,12 @@ impl Action {
         }
     }
 
-    /// Runs it.
+    /// Runs the action.
     pub(crate) fn run(&self) -> Outcome {
         self.begin().end()
     }
 
-    /// Runs it and asks for an exit code.
+    /// Runs the action, and asserts its exit code.
     pub(crate) fn end_with(&self, code: i32) -> Outcome {
         let outcome = self.run();
         let mut inputs = self.inputs.clone();
@@ -182,22 +183,22 @@ impl Action {
         outcome
     }
 
-    /// Runs it and asks for success.
+    /// Runs the action, and asserts success.
     pub(crate) fn succeed(&self) -> Outcome {
         self.end_with(0)
     }
 }
 
-/// What a run took of its machine.
+/// The memory and time of a run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Spent {
-    /// The most memory that it held at once.
+    /// The peak of its memory.
     pub(crate) peak_mib: f64,
     pub(crate) time: Duration,
 }
 
 impl Running {
-    /// Waits for its end, and watches what it takes.
+    /// Waits for the end of the run, and measures its memory and time.
     pub(crate) fn end_watched(self) -> (Outcome, Spent) {
         let began = Instant::now();
         let status = format!("/proc/{}/status", self.child.id());
@@ -205,7 +206,7 @@ impl Running {
         let ends = Arc::clone(&is_over);
         let watcher = std::thread::spawn(move || {
             let mut peak: u32 = 0;
-            // The kernel keeps the peak, so that what is missed is no more than what the last moment added.
+            // The kernel keeps the peak, so only growth in the last moment can be missed.
             while !ends.load(Ordering::Relaxed) {
                 let text = fs::read_to_string(&status).unwrap_or_default();
                 let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -223,12 +224,12 @@ impl Running {
         (outcome, Spent { peak_mib, time })
     }
 
-    /// Whether it came to its end already.
+    /// Reports whether the run has ended.
     pub(crate) fn has_ended(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()
     }
 
-    /// Waits for its end.
+    /// Waits for the end of the run.
     pub(crate) fn end(self) -> Outcome {
         let output = self.child.wait_with_output().unwrap();
         let read = |name: &str| fs::read_to_string(self.place.path().join(name)).unwrap();
@@ -241,13 +242,13 @@ impl Running {
         }
     }
 
-    /// Ends it without a warning, as a machine that goes away does.
+    /// Kills the run without a warning, as a lost machine does.
     pub(crate) fn kill(mut self) -> Outcome {
         self.child.kill().unwrap();
         self.end()
     }
 
-    /// Asks it to end, as a cancelled job does.
+    /// Sends SIGTERM, as a cancelled job does.
     pub(crate) fn terminate(self) -> Outcome {
         let id = self.child.id().to_string();
         let sent = Command::new("kill").args(["-TERM", &id]).status().unwrap();
@@ -256,26 +257,26 @@ impl Running {
     }
 }
 
-/// A run of `cleanup` in the place of `action`, for the same tags.
+/// Returns a run of `cleanup` in the workspace of `action`, for the same tags.
 pub(crate) fn cleanup(action: &Action) -> Action {
     let action = action.clone().input("command", "cleanup");
     action.input("digests", "")
 }
 
 impl Outcome {
-    /// The output `name`.
+    /// Returns the output `name`.
     pub(crate) fn output(&self, name: &str) -> &str {
         self.outputs
             .get(name)
             .unwrap_or_else(|| panic!("no output `{name}`\n{}", self.log))
     }
 
-    /// The output `name`, which holds JSON.
+    /// Returns the output `name`, parsed as JSON.
     pub(crate) fn json(&self, name: &str) -> serde_json::Value {
         serde_json::from_str(self.output(name)).unwrap()
     }
 
-    /// Asks that the log says each of `texts`.
+    /// Asserts that the log contains each of `texts`.
     pub(crate) fn says(&self, texts: &[&str]) {
         for text in texts {
             assert!(
@@ -286,7 +287,7 @@ impl Outcome {
         }
     }
 
-    /// Asks that the log has none of these.
+    /// Asserts that the log contains none of `texts`.
     pub(crate) fn does_not_say(&self, texts: &[&str]) {
         for text in texts {
             assert!(
@@ -297,7 +298,7 @@ impl Outcome {
         }
     }
 
-    /// Everything that the run told anybody.
+    /// Returns all text that the run wrote.
     pub(crate) fn everything(&self) -> String {
         let outputs: Vec<&str> = self.outputs.values().map(String::as_str).collect();
         [&self.log, &self.summary, &outputs.join("\n")]
@@ -306,8 +307,8 @@ impl Outcome {
     }
 }
 
-/// The program that cargo built; or another build of it, with the emulator that it may need: a shell in its place would
-/// drop every input with a hyphen.
+/// Returns the program that cargo built, or another build with the emulator that it may need. A shell in its place would drop
+/// every input with a hyphen.
 fn program() -> Command {
     let named = std::env::var("MANIFEST_SEAL_PROGRAM");
     let named = named.unwrap_or_else(|_| env!("CARGO_BIN_EXE_manifest-seal").to_owned());
@@ -326,7 +327,7 @@ fn place() -> Arc<TempDir> {
     Arc::new(place)
 }
 
-/// Reads a file of outputs or variables as the runner does: `name<<END`, lines, `END`; the last value of a name counts.
+/// Parses a file of outputs or variables as the runner does: `name<<END`, lines, `END`. The last value of a name counts.
 fn read_blocks(text: &str) -> BTreeMap<String, String> {
     let mut outputs = BTreeMap::new();
     let mut lines = text.lines();

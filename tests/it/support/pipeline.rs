@@ -25,20 +25,20 @@ impl Pipeline {
         }
     }
 
-    /// `prod/app:tag` in the registry where images are published.
+    /// Returns `prod/app:tag` in the registry where images are published.
     pub(crate) fn there(&self, reference: &str) -> String {
         let sign = if reference.contains(':') { '@' } else { ':' };
         format!("{}{sign}{reference}", self.target.repository(TARGET))
     }
 
-    /// Makes an index without a tag, which nobody has signed; returns the run and the index.
+    /// Makes an unsigned index without a tag. Returns the run and the digest of the index.
     pub(crate) fn create(&self) -> (Action, String) {
         let create = self.world.create().input("tags", "");
         let index = create.succeed().output("digest").to_owned();
         (create, index)
     }
 
-    /// The same, and signs all of it.
+    /// Makes an index without a tag, and signs it with its children. Returns the run and the digest of the index.
     pub(crate) fn build(&self) -> (Action, String) {
         let (create, index) = self.create();
         let sign = self.world.sign(&index).input("recursive", "true");
@@ -46,7 +46,7 @@ impl Pipeline {
         (create, index)
     }
 
-    /// A run of `publish` of `source` to `v1` and the moving `latest`.
+    /// Returns a run of `publish` of `source` to `v1` and the moving `latest`.
     pub(crate) fn publish(&self, source: &str) -> Action {
         Action::new("publish")
             .input("source", source)
@@ -54,7 +54,7 @@ impl Pipeline {
             .input("moving-tags", self.there("latest"))
     }
 
-    /// The same, which checks who has signed.
+    /// Returns a run of `publish` that also verifies signatures.
     pub(crate) fn checked(&self, source: &str) -> Action {
         let sigstore = self.world.sigstore();
         self.publish(source)
@@ -64,7 +64,7 @@ impl Pipeline {
             .input("recursive", "true")
     }
 
-    /// Every manifest there, but for the lists of what refers to what.
+    /// Returns every manifest there, except the lists of referrers and signatures.
     pub(crate) fn manifests_there(&self) -> Vec<String> {
         let tags = self.target.tags(TARGET);
         let mut held = self.target.manifests(TARGET);
@@ -76,7 +76,7 @@ impl Pipeline {
         held
     }
 
-    /// Every request that changed something there.
+    /// Returns the write requests there.
     pub(crate) fn writes_there(&self) -> Vec<String> {
         let requests = self.target.requests().into_iter();
         let writes = requests.filter(|request| !["GET", "HEAD"].contains(&request.method.as_str()));

@@ -1,10 +1,11 @@
-//! What a run told, as one text that is the same each time: what differs from run to run has a name instead.
+//! The result of a run as one reproducible text: values that differ from run to run are replaced by names.
 
 use regex::Regex;
 
 use super::{Outcome, World};
 
-/// Exit code, log, outputs and summary together. Known digests and addresses go by their names, others by their kind.
+/// Returns exit code, log, outputs and summary together. Known digests and addresses are replaced by their names, others by
+/// their kind.
 pub(crate) fn told(world: &World, outcome: &Outcome) -> String {
     let mut outputs = String::new();
     for (name, value) in &outcome.outputs {
@@ -13,7 +14,7 @@ pub(crate) fn told(world: &World, outcome: &Outcome) -> String {
     let Outcome {
         code, log, summary, ..
     } = outcome;
-    // A token comes when it comes, beside other work.
+    // Tokens arrive concurrently with other work, so the position of their masks varies.
     let (masks, others): (Vec<&str>, Vec<&str>) = log
         .lines()
         .partition(|line| line.starts_with("::add-mask::"));
@@ -26,7 +27,7 @@ fn named(world: &World, text: &str) -> String {
     let mut text = text.to_owned();
     for (value, name) in world.names() {
         text = text.replace(&value, &name);
-        // As the summary shortens it.
+        // The summary contains the shortened digest.
         if let Some(hex) = value.strip_prefix("sha256:") {
             text = text.replace(&format!("sha256:{}`", &hex[..12]), &format!("{name}`"));
         }

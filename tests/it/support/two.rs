@@ -1,4 +1,4 @@
-//! Two registries: one that has the images, and one that has nothing yet.
+//! Two registries: one that has the images, and one that is empty.
 
 use sandbox::{Image, Kind, Options, Referrers, Registry, Request};
 
@@ -7,7 +7,7 @@ use super::{Action, REPOSITORY, World};
 /// The repository in the other registry.
 pub(crate) const MIRROR: &str = "mirror/app";
 
-/// A registry that has the images, and one that has nothing yet.
+/// A registry that has the images, and one that is empty.
 pub(crate) struct Two {
     pub(crate) world: World,
     pub(crate) other: Registry,
@@ -28,25 +28,25 @@ impl Two {
         }
     }
 
-    /// `tag` by its full name in the other registry.
+    /// Returns `tag` by its full name in the other registry.
     pub(crate) fn there(&self, tag: &str) -> String {
         format!("{}:{tag}", self.other.repository(MIRROR))
     }
 
-    /// A run of `seal` that publishes `v1` here and there.
+    /// Returns a run of `seal` that publishes `v1` in both registries.
     pub(crate) fn seal(&self) -> Action {
         let tags = format!("v1\n{}", self.there("v1"));
         self.world.seal().input("tags", tags)
     }
 
-    /// The gate, for the tag there.
+    /// Returns a run of `verify` for the tag in the other registry.
     pub(crate) fn verify_there(&self) -> Action {
         let action = self.world.verify("v1");
         action.input("image", self.there("v1"))
     }
 
-    /// Puts the index under `tag` here, and the same images in another tool's bytes under `v1` there. Returns the digest of
-    /// those, and the bytes.
+    /// Pushes the index under `tag` here, and the same images in another tool's bytes under `v1` there. Returns the digest and
+    /// the bytes of the latter.
     pub(crate) fn push_theirs(&self, tag: &str) -> (String, Vec<u8>) {
         let ours = self.world.create().input("tags", tag).succeed();
         let registry = self.world.registry();
@@ -64,7 +64,7 @@ impl Two {
         (theirs, pretty)
     }
 
-    /// Everything of an image, in both registries.
+    /// Reports whether both registries have the image with its config and layer.
     pub(crate) fn is_whole_in_both(&self, image: &Image) -> bool {
         let registries = [(self.world.registry(), REPOSITORY), (&self.other, MIRROR)];
         registries.iter().all(|(registry, name)| {

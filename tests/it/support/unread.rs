@@ -1,4 +1,4 @@
-//! Answers to the GET of a manifest that leave unknown whether it is there.
+//! Responses to the GET of a manifest that leave its existence unknown.
 
 use sandbox::{Fault, Trigger};
 

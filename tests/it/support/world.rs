@@ -9,10 +9,10 @@ use serde_json::Value;
 
 use super::Action;
 
-/// The repository that everything happens in.
+/// The repository of the tests' images.
 pub(crate) const REPOSITORY: &str = "octo-org/app";
 
-/// What the tests happen in.
+/// The sandbox of a test, and two images in it.
 pub(crate) struct World {
     sandbox: Sandbox,
     /// An image for linux/amd64.
@@ -22,12 +22,12 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// One with an open registry that has the referrers API.
+    /// Creates a world with a registry without authentication that has the referrers API.
     pub(crate) fn new() -> Self {
         Self::with(Options::new())
     }
 
-    /// One with this kind of registry.
+    /// Creates a world with this kind of registry.
     pub(crate) fn with(options: Options) -> Self {
         let sandbox = Sandbox::with(options);
         let push = |platform| sandbox.registry.push_image(REPOSITORY, platform, Kind::Oci);
@@ -46,18 +46,18 @@ impl World {
         &self.sandbox.sigstore
     }
 
-    /// `127.0.0.1:PORT/octo-org/app`.
+    /// Returns `127.0.0.1:PORT/octo-org/app`.
     pub(crate) fn image(&self) -> String {
         self.registry().repository(REPOSITORY)
     }
 
-    /// The image by tag or digest.
+    /// Returns the image by tag or digest.
     pub(crate) fn at(&self, reference: &str) -> String {
         let sign = if reference.contains(':') { '@' } else { ':' };
         format!("{}{sign}{reference}", self.image())
     }
 
-    /// A run of `create` for both images and the tag `v1`.
+    /// Returns a run of `create` for both images and the tag `v1`.
     pub(crate) fn create(&self) -> Action {
         let digests = [self.amd64.digest.as_str(), &self.arm64.digest];
         Action::new("create")
@@ -66,17 +66,17 @@ impl World {
             .input("tags", "v1")
     }
 
-    /// A run of `seal` for both images and the tag `v1`, in a job that has `id-token: write`.
+    /// Returns a run of `seal` for both images and the tag `v1`, in a job that has `id-token: write`.
     pub(crate) fn seal(&self) -> Action {
         self.signing(self.create().input("command", "seal"))
     }
 
-    /// A run of `sign` for `reference`, in a job that has `id-token: write`.
+    /// Returns a run of `sign` for `reference`, in a job that has `id-token: write`.
     pub(crate) fn sign(&self, reference: &str) -> Action {
         self.signing(Action::new("sign").input("image", self.at(reference)))
     }
 
-    /// A run of `preflight` for the tag `v1`, in a job that has `id-token: write`; it needs no signing config.
+    /// Returns a run of `preflight` for the tag `v1`, in a job that has `id-token: write`. It needs no signing config.
     pub(crate) fn preflight(&self) -> Action {
         let action = Action::new("preflight")
             .input("image", self.image())
@@ -84,7 +84,7 @@ impl World {
         self.signing(action).input("signing-config", "")
     }
 
-    /// A run of `verify` for `reference` that asks for this workflow's signature.
+    /// Returns a run of `verify` for `reference` that requires this workflow's signature.
     pub(crate) fn verify(&self, reference: &str) -> Action {
         Action::new("verify")
             .input("image", self.at(reference))
@@ -102,7 +102,7 @@ impl World {
             .input("signing-config", self.sigstore().signing_config())
     }
 
-    /// Runs `act` as the workflow `file` of this or another repository, then goes back to the usual one.
+    /// Runs `act` as the workflow `file` of this or another repository, then restores the usual workflow.
     pub(crate) fn as_workflow<T>(
         &self,
         workflow: &str,
@@ -118,48 +118,48 @@ impl World {
         result
     }
 
-    /// What `tag` holds.
+    /// Returns the digest that `tag` points to.
     pub(crate) fn tag(&self, tag: &str) -> Option<String> {
         self.tags().remove(tag)
     }
 
-    /// Every tag but those that list referrers.
+    /// Returns every tag except those that list referrers.
     pub(crate) fn tags(&self) -> BTreeMap<String, String> {
         let mut tags = self.registry().tags(REPOSITORY);
         tags.retain(|tag, _| !tag.starts_with("sha256-"));
         tags
     }
 
-    /// A manifest as JSON.
+    /// Returns a manifest as JSON.
     pub(crate) fn manifest(&self, reference: &str) -> Value {
         manifest(self.registry(), REPOSITORY, reference)
     }
 
-    /// The digests of everything that is listed as referring to `digest`.
+    /// Returns the digests of everything listed as a referrer of `digest`.
     pub(crate) fn listed(&self, digest: &str) -> Vec<String> {
         listed(self.registry(), REPOSITORY, digest)
     }
 
-    /// Every request that changed something in the registry, in order, in words.
+    /// Returns the write requests to the registry, in order, as text.
     pub(crate) fn writes(&self) -> Vec<String> {
         let requests = self.registry().requests();
         let writes = requests.iter().filter(|request| is_write(request));
         writes.map(|request| wire(request, &self.names())).collect()
     }
 
-    /// How often Fulcio was asked for a certificate.
+    /// Counts the requests to Fulcio for a certificate.
     pub(crate) fn certificates(&self) -> usize {
         self.asked("POST", "/api/v2/signingCert")
     }
 
-    /// How often Sigstore was asked `method path`.
+    /// Counts the requests `method path` to Sigstore.
     pub(crate) fn asked(&self, method: &str, path: &str) -> usize {
         let requests = self.sigstore().requests();
         let asked = |request: &&Request| request.method == method && request.path.starts_with(path);
         requests.iter().filter(asked).count()
     }
 
-    /// Values that differ from run to run, or say nothing to a reader, and what to call them.
+    /// Returns values that differ from run to run, or have no meaning for a reader, with their names.
     pub(crate) fn names(&self) -> Vec<(String, String)> {
         let mut names = vec![
             (self.registry().address(), "[REGISTRY]".to_owned()),
@@ -176,14 +176,14 @@ impl World {
     }
 }
 
-/// A manifest as JSON.
+/// Returns a manifest as JSON.
 pub(crate) fn manifest(registry: &Registry, repository: &str, reference: &str) -> Value {
     let (_, bytes) = registry.manifest(repository, reference).unwrap();
     serde_json::from_slice(&bytes).unwrap()
 }
 
-/// The digests of everything that is listed as referring to `digest`: by the fallback tag where there is one, else by what
-/// the API would list.
+/// Returns the digests of everything listed as a referrer of `digest`: by the referrers tag if it exists, else as the API would
+/// list them.
 pub(crate) fn listed(registry: &Registry, repository: &str, digest: &str) -> Vec<String> {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let tag = digest.replace(':', "-");
@@ -201,7 +201,7 @@ fn is_write(request: &Request) -> bool {
     !matches!(request.method.as_str(), "GET" | "HEAD") && !request.path.starts_with("/token")
 }
 
-/// A request in words: `PUT manifests/v1`.
+/// Returns a request as text: `PUT manifests/v1`.
 fn wire(request: &Request, names: &[(String, String)]) -> String {
     let path = request.path.split('?').next().unwrap();
     let mut text = request.method.clone();
@@ -213,7 +213,7 @@ fn wire(request: &Request, names: &[(String, String)]) -> String {
     text
 }
 
-/// Waits for another process to get somewhere.
+/// Waits until another process reaches a state.
 pub(crate) fn until(what: &str, mut there: impl FnMut() -> bool) {
     let began = Instant::now();
     while !there() {

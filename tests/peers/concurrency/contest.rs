@@ -1,4 +1,4 @@
-//! Many runs at once that want one tag for different images: one of them gets it, and every other says that it did not.
+//! Parallel runs for one tag with different images: one of them gets it, and every other reports that it did not.
 
 use std::fmt::Display;
 
@@ -11,14 +11,14 @@ use crate::support::{
 
 on_each_registry!(one_tag_goes_to_one_of_eight);
 
-/// What became of all rounds so far.
+/// The results of all rounds so far.
 #[derive(Debug, Default)]
 struct Counts {
-    /// Ended well, and the tag holds their index.
+    /// Succeeded, and the tag points to their index.
     won: usize,
-    /// Said that the tag holds another index.
+    /// Reported that the tag points to another index.
     told: usize,
-    /// Ended well, and the tag holds another index.
+    /// Succeeded, but the tag points to another index.
     overrun: usize,
     /// Failed in another way.
     failed: usize,
@@ -67,7 +67,7 @@ fn meet(registry: Registry, counts: &mut Counts) {
     for outcome in &outcomes {
         *count_of(outcome, &held, counts) += 1;
     }
-    // Whoever lost is told so by every run from now on; whoever won has nothing to do.
+    // From now on every losing run fails with a conflict, and the winner has nothing to do.
     for (run, outcome) in runs.iter().zip(&outcomes) {
         let again = run.run();
         let is_winner = outcome.outputs.get("digest") == Some(&held);
@@ -82,7 +82,7 @@ fn count_of<'a>(outcome: &Outcome, held: &str, counts: &'a mut Counts) -> &'a mu
             println!("overrun unawares: {}", outcome.summary);
             &mut counts.overrun
         }
-        // By the one that it saw, which may have lost it to a third since.
+        // The reported digest is the one that it read; a third run may have replaced that one since.
         3 if outcome.log.contains("holds something else") => &mut counts.told,
         code => {
             println!("exit code {code}: {}", outcome.summary);

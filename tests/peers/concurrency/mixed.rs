@@ -1,5 +1,5 @@
-//! Our runs beside cosign's, which does not look whether what it wrote stays. What is ours is not lost by us; what a tag
-//! without a lock loses to others is counted, and the README says so.
+//! Our runs beside cosign's, which does not check whether its write persists. Our runs lose none of their own signatures.
+//! The losses to others under a tag without a lock are counted, and the README states them.
 
 use std::fmt::Display;
 
@@ -17,7 +17,7 @@ on_each_registry!(
 );
 
 fn bundles_beside_cosign_are_counted(registry: Registry) {
-    // Where every referrer is an object of its own, nothing is shared, and nothing may be lost.
+    // Without a shared tag every referrer is an object of its own, and nothing may be lost.
     let is_shared = matches!(registry, Registry::Debian | Registry::Distribution);
     beside_cosign(registry, "bundle", Log::Rekor2, is_shared);
 }
@@ -26,7 +26,7 @@ fn legacy_signatures_beside_cosign_are_counted(registry: Registry) {
     beside_cosign(registry, "legacy", Log::Rekor1, true);
 }
 
-/// Who has said that its signature is stored, and how many of these are.
+/// The signers that reported a stored signature, and the number of those that are stored.
 #[derive(Debug, Default)]
 struct Counts {
     ours: usize,
@@ -71,7 +71,7 @@ fn beside_cosign(registry: Registry, format: &str, log: Log, is_shared: bool) {
     }
 }
 
-/// One digest; every other signer is a cosign.
+/// Signs one digest in parallel; every other signer is a cosign.
 fn meet(registry: Registry, format: &str, log: Log, counts: &mut Counts) {
     let repository = registry.fresh();
     let children = two_children(&repository, Flavour::Oci);

@@ -1,4 +1,5 @@
-//! Many at once: no signature that was reported is lost, in either format, shared tag or not; runs of one workflow end alike.
+//! Parallel runs: no reported signature is lost, in either format, with or without a shared tag. Runs of one workflow
+//! have equal results.
 
 mod contest;
 mod mixed;
@@ -18,7 +19,7 @@ use super::support::{
 
 const SIGNERS: usize = 8;
 
-/// How often they meet.
+/// Returns the number of rounds.
 fn rounds() -> usize {
     if Proof::is_wanted() { 20 } else { 2 }
 }
@@ -37,7 +38,7 @@ fn eight_signers_lose_no_legacy_signature(registry: Registry) {
     eight_signers_lose_nothing(registry, "legacy", Log::Rekor1);
 }
 
-/// What became of all rounds so far.
+/// The results of all rounds so far.
 #[derive(Debug, Default)]
 struct Counts {
     failed: usize,
@@ -89,13 +90,13 @@ fn eight_signers_lose_nothing(registry: Registry, format: &str, log: Log) {
     );
 }
 
-/// One digest, eight signers at once. What each of them reports is compared with what the registry holds once all are done.
+/// Signs one digest with eight signers in parallel, then compares each report with the registry's final content.
 fn meet(registry: Registry, format: &str, log: Log, counts: &mut Counts) {
     let repository = registry.fresh();
     let children = two_children(&repository, Flavour::Oci);
     let index = push_index(&repository, &[&children[0], &children[1]], "v1");
     let image = format!("{repository}@{index}");
-    // Twins: whichever of two is late may find that the other has signed for it.
+    // Two signers share each workflow: the later one may find the signature of the other.
     let workflows: Vec<Workflow> = (0..SIGNERS)
         .map(|number| Workflow::named(&format!("release-{}", number / 2)))
         .collect();
@@ -133,7 +134,7 @@ fn meet(registry: Registry, format: &str, log: Log, counts: &mut Counts) {
     }
 }
 
-/// The signatures that the registry holds, by others' account, each as its place in the log.
+/// Returns the log indexes of the signatures in the registry, as read by other tools.
 fn held(repository: &str, digest: &str, format: &str) -> BTreeSet<u64> {
     let parse = |text: &str| serde_json::from_str::<Value>(text).unwrap();
     if format == "legacy" {
@@ -172,7 +173,7 @@ fn eight_runs_of_one_workflow_end_alike(registry: Registry) {
     proof.join();
 }
 
-/// Returns how many of them signed, which is how many signatures are held.
+/// Returns the number of runs that signed, which is also the number of signatures in the registry.
 fn meet_in_one_workflow(registry: Registry) -> usize {
     let repository = registry.fresh();
     let children = two_children(&repository, Flavour::Oci);
@@ -193,14 +194,14 @@ fn meet_in_one_workflow(registry: Registry) -> usize {
     let index = outcomes[0].output("digest");
     let held: BTreeSet<_> = Tool::bundles(&repository, index).into_iter().collect();
     assert_eq!(held.len(), signers);
-    // Whoever comes later has nothing to do.
+    // A later run has nothing to do.
     let later = runs[0].succeed();
     assert_eq!(later.output("result"), "unchanged", "{}", later.log);
     assert_eq!(later.output("sign-skipped"), "true", "{}", later.log);
     signers
 }
 
-/// Does `work` for each item at the same time.
+/// Runs `work` for all items in parallel.
 fn at_once<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     thread::scope(|scope| {
         let threads: Vec<_> = items

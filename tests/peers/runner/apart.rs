@@ -1,5 +1,5 @@
-//! What one job of a run hands to another reaches that one and nobody else: two calls share nothing, and what any other job wrote
-//! into an artifact decides nothing.
+//! One job of a run passes data only to its own next job: two calls share nothing, and data that another job writes into
+//! an artifact decides nothing.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ fn staged() -> Workflow {
     Workflow::called("manifest-seal/manifest-seal/.github/workflows/staged.yml@refs/tags/v0")
 }
 
-/// The index of two images that somebody without the right to sign has pushed.
+/// Pushes an index of two images without the right to sign.
 fn strangers_index(repository: &str) -> String {
     let children = two_children(repository, Flavour::Docker);
     let created = Action::new("create", repository)
@@ -39,7 +39,7 @@ fn two_calls_with_one_staging_repository_do_not_mix() {
         let record = said(&format!("record-of-{name}"));
         assert!(record.contains(digest), "{record}");
         assert!(!record.contains(said(others)), "{record}");
-        // Of its own platform alone.
+        // The index has only its own platform.
         let platform = if name == "one" { "amd64" } else { "arm64" };
         let config = Tool::crane().args(["config", &format!("{repository}@{digest}")]);
         let platformed = config.args(["--platform", &format!("linux/{platform}")]);
@@ -51,7 +51,7 @@ fn two_calls_with_one_staging_repository_do_not_mix() {
 fn record_that_another_job_wrote_signs_and_publishes_nothing() {
     let (staging, published) = (Registry::Distribution.fresh(), Registry::Cue.fresh());
     let stranger = strangers_index(&staging);
-    // In every artifact that a job fetches, as if a job of the same run had written it meanwhile.
+    // In every artifact that a job fetches, as if another job of the run had written it meanwhile.
     let ran = Dispatch::new("staged", &staged())
         .variable("IMAGES", &staging)
         .variable("TAGS", &format!("{published}:v1"))
@@ -76,7 +76,7 @@ fn record_that_another_job_wrote_takes_nothing_back() {
         .variable("TAKE_BACK", "true")
         .swapping("sed --in-place 's/\"schema\"/\"schema\" /' \"$1\"/*")
         .fail();
-    // The tag stays, and the steps to do it by hand are printed.
+    // The tag stays, and the manual steps are printed.
     assert_eq!(ran.result("cleanup"), Some("success"), "{}", ran.log());
     let digest = ran.output("seal", "digest");
     assert_eq!(held(&repository, "v1").as_deref(), Some(digest));
@@ -116,7 +116,7 @@ fn unsigned_tag_is_sealed_only_by_its_digest() {
     let digest = created.output("digest");
     assert_refused(&version(&[&repository]).fail(), &repository, digest, 0);
 
-    // Another digest is not what the tag holds.
+    // Another digest is not the one under the tag.
     let other = strangers_index(&repository);
     let ran = version(&[&repository]).variable("ADOPT", &other).fail();
     assert_eq!(ran.result("seal"), Some("failure"), "{}", ran.log());
@@ -133,7 +133,7 @@ fn unsigned_tag_is_sealed_only_by_its_digest() {
         assert!(ran.summary("verify").contains(digest), "{}", ran.log());
         signed_once(&repository, digest, &build_publish());
     }
-    // It is signed as it is, and states no name: that it belongs under this tag stays the caller's word.
+    // The index is signed unchanged and states no name: only the caller's input assigns it to this tag.
     let ran = version(&[&repository]).fail();
     assert_refused(&ran, &repository, digest, 1);
     let reason = "the name that it states (`io.github.manifest-seal.name`) is none";
@@ -163,7 +163,7 @@ fn tag_that_others_signed_is_not_taken_for_this_workflows() {
     }
 }
 
-/// A token that says another repository signs nothing: the policy of the gate cannot be met.
+/// A token of another repository signs nothing: the policy of the gate cannot be met.
 #[test]
 fn run_that_its_own_gate_would_refuse_pushes_nothing() {
     let repository = Registry::Distribution.fresh();

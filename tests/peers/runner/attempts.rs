@@ -1,5 +1,5 @@
-//! Only the jobs that failed are run again, once what made them fail is over: the digest stays, nothing is signed twice, no
-//! artifact is in the way, and the gate passes.
+//! Reruns of only the failed jobs, after the cause of the failure is gone: the digest stays, nothing is signed twice, no
+//! artifact conflicts, and the gate passes.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use super::publish::{build_publish, deployed};
 use super::{held, signed_once};
 use crate::support::{Dispatch, Ran, Registry};
 
-/// The platforms of the index that a job has sealed, and their digests.
+/// Returns the platforms of the index that a job has sealed, and their digests.
 fn platforms(ran: &Ran) -> BTreeMap<String, String> {
     serde_json::from_str(ran.output("seal", "platforms")).unwrap()
 }

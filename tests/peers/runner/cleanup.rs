@@ -1,4 +1,4 @@
-//! What a run published is taken back by the job for that, where a later one fails: the gate, or a caller's.
+//! The cleanup job reverts the tags of a run if a later job fails: the gate, or one of the caller's.
 
 use sandbox::{Fault, Options};
 
@@ -7,14 +7,14 @@ use super::{held, signed_once};
 use crate::interoperability::{digests, two_children};
 use crate::support::{Action, Dispatch, Flavour, Ran, Registry};
 
-/// What two repositories held before a run that publishes `v1` and `edge` in both.
+/// The tags of two repositories before a run that publishes `v1` and `edge` in both.
 struct Before {
     repositories: [String; 2],
     tags: Vec<[Option<String>; 3]>,
 }
 
 impl Before {
-    /// `edge` and `stable` are there.
+    /// Creates them with `edge` and `stable`.
     fn new() -> Self {
         let repositories = [Registry::Distribution.fresh(), Registry::Cue.fresh()];
         for repository in &repositories {
@@ -30,13 +30,13 @@ impl Before {
         before
     }
 
-    /// What `v1`, `edge` and `stable` hold by somebody else's account.
+    /// Returns the digests of `v1`, `edge` and `stable`, according to another tool.
     fn now(&self) -> Vec<[Option<String>; 3]> {
         let tags = |repository: &String| ["v1", "edge", "stable"].map(|tag| held(repository, tag));
         self.repositories.iter().map(tags).collect()
     }
 
-    /// What they hold where `digest` is published.
+    /// Returns the expected digests after `digest` is published.
     fn with(&self, digest: &str) -> Vec<[Option<String>; 3]> {
         let published = Some(digest.to_owned());
         let tags = |[_, _, stable]: &[Option<String>; 3]| {
@@ -45,13 +45,13 @@ impl Before {
         self.tags.iter().map(tags).collect()
     }
 
-    /// A run that publishes in both.
+    /// Makes a run that publishes in both.
     fn dispatch(&self) -> Dispatch {
         deployed(&self.repositories.each_ref().map(String::as_str))
     }
 }
 
-/// The digest that was sealed, and what the steps called `cleanup` handed over as left to be done.
+/// Returns the sealed digest, and the output `remaining` of the `cleanup` steps.
 fn sealed_and_remaining(ran: &Ran) -> (&str, &str) {
     (
         ran.output("seal", "digest"),
@@ -75,11 +75,11 @@ fn later_job_of_the_caller_fails_and_all_is_as_before() {
     for word in ["v1", "edge"] {
         assert!(ran.summary("cleanup").contains(word), "{}", ran.log());
     }
-    // History stays.
+    // The signatures stay.
     for repository in &before.repositories {
         signed_once(repository, digest, &build_publish());
     }
-    // Where nothing fails, nothing is taken back.
+    // Without a failure, nothing is reverted.
     let ran = dispatch.variable("DEPLOY", "success").succeed();
     assert_eq!(ran.times("cleanup", "remaining"), 0, "{}", ran.log());
     assert_eq!(before.now(), before.with(ran.output("seal", "digest")));

@@ -1,4 +1,4 @@
-//! A caller that was given nothing hands on the empty string: it is as good as nothing, for every input of every workflow.
+//! A caller without a value passes the empty string: it counts as not given, for every input of every workflow.
 
 use super::{held, signed_once};
 use crate::support::{Dispatch, Registry, Workflow};
@@ -30,7 +30,7 @@ fn empty_inputs_are_no_inputs() {
         ran.output_of("create", "create", "digest"),
         &workflow,
     );
-    // One that asks for nothing to be taken back, and one that names what this run made.
+    // One empty list of tags to revert, and one that names this run's tag.
     assert_eq!(ran.times("cleanup", "remaining"), 1, "{}", ran.log());
     let tag = ran.output("names", "tags").replace("type=raw,value=", "");
     assert_eq!(held(&published, &tag), None, "{tag}");

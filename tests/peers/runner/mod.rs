@@ -1,5 +1,6 @@
-//! Workflows in a runner: a caller's, and this repository's reusable ones, with the image as the action. `tests/runner/run`
-//! builds the image and starts these. Builds and artifacts are stand-ins (`tests/runner/actions`); all else is what it is.
+//! Workflows in a runner: a caller's, and this repository's reusable ones, with the image as the action.
+//! `tests/runner/run` builds the image and starts these. Builds and artifacts are stand-ins (`tests/runner/actions`); all
+//! else is real.
 
 mod apart;
 mod attempts;
@@ -20,7 +21,7 @@ fn seal(repository: &str, children: &[Child]) -> Dispatch {
         .variable("DIGESTS", &digests(children).join(","))
 }
 
-/// What `tag` holds by somebody else's account; nothing, if the registry says that it is not there.
+/// Returns the digest of `tag` according to crane; `None` if the registry answers 404.
 fn held(repository: &str, tag: &str) -> Option<String> {
     let output = Tool::crane()
         .args(["digest", &format!("{repository}:{tag}")])
@@ -48,7 +49,7 @@ fn outputs_reach_the_next_step_and_the_next_job() {
     let reference = format!("{repository}@{digest}");
     assert_eq!(ran.output("seal", "reference"), reference);
     assert_eq!(ran.references(), [&reference, &reference]);
-    // The record is a file that the next step can read.
+    // The next step can read the record as a file.
     let record: Value = serde_json::from_str(ran.output("next", "record")).unwrap();
     assert!(record.to_string().contains(digest), "{record}");
     let summary = ran.summary("seal");
@@ -121,7 +122,7 @@ fn outage_of_sigstore_is_a_warning_where_it_may_be() {
     let digest = lenient.output("seal", "digest");
     assert_eq!(held(&repository, "v1").as_deref(), Some(digest));
     assert_eq!(Tool::bundles(&repository, digest).len(), 0);
-    // The outage over, the rerun signs what is there.
+    // After the outage, the rerun signs the existing index.
     let over = seal(&repository, &children).succeed();
     assert_eq!(over.output("seal", "result"), "unchanged");
     signed_once(&repository, digest, &Workflow::default());
@@ -139,7 +140,7 @@ fn gate_lets_nobody_else_pass() {
             .variable("IDENTITY", identity)
             .variable("SOURCE_REPOSITORY", source)
     };
-    // Without a source repository it is the calling one.
+    // Without a source repository, the calling repository is used.
     for source in ["", "octo-org/octo-app"] {
         let ran = gate(&workflow.identity(), source).succeed();
         assert_eq!(ran.output("next", "digest"), sealed.output("digest"));
@@ -158,7 +159,7 @@ fn gate_lets_nobody_else_pass() {
         assert_ne!(ran.result("after"), Some("success"), "{}", ran.log());
         assert_eq!(ran.times("next", "digest"), 0, "{}", ran.log());
     }
-    // The same workflow, called by a stranger.
+    // The same workflow, called by another repository.
     let theirs = two_children(&repository, Flavour::Docker);
     let sealed = Action::seal(&repository, &digests(&theirs), &["v2"])
         .by(&workflow.clone().by("octo-org/stranger"))
@@ -171,7 +172,7 @@ fn gate_lets_nobody_else_pass() {
         "{}",
         ran.log()
     );
-    // None at all is a workflow that was written wrongly.
+    // A call without an identity is an error in the workflow.
     let ran = gate("", "").fail();
     assert!(
         ran.log().contains("exit with `FAILURE`: 2"),
@@ -201,7 +202,7 @@ fn stages_hand_a_signed_index_to_the_callers_test() {
         assert!(record.to_string().contains(signed), "{record}");
     }
     let tags = Tool::crane().args(["ls", &repository]).succeed();
-    // The only tags are those that stand in for the referrers API.
+    // The only tags are referrers tags.
     assert!(tags.lines().all(|tag| tag.starts_with("sha256-")), "{tags}");
 }
 
@@ -223,7 +224,7 @@ fn staged_image_is_published_elsewhere_under_the_digest_that_was_signed() {
     for signed in platforms.chain([&Value::from(digest)]) {
         signed_once(&published, signed.as_str().unwrap(), &workflow);
     }
-    // Signed by another repository's token, it stays where it is.
+    // An image signed with another repository's token is not published.
     let elsewhere = Registry::Cue.fresh();
     let refused = dispatch
         .variable("TAGS", &format!("{elsewhere}:v1"))
@@ -235,7 +236,7 @@ fn staged_image_is_published_elsewhere_under_the_digest_that_was_signed() {
 }
 
 impl Ran {
-    /// The reference as the next step saw it, and as the next job did.
+    /// Returns the reference in the next step, and in the next job.
     fn references(&self) -> Vec<&str> {
         ["seal", "after"]
             .into_iter()

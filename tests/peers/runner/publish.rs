@@ -1,16 +1,16 @@
-//! `build-publish.yml` from the look at the tags to the gate, for a caller.
+//! `build-publish.yml` from the preflight to the gate, for a caller.
 
 use serde_json::Value;
 
 use super::{held, signed_once};
 use crate::support::{Dispatch, Ran, Registry, Workflow, free_port};
 
-/// The workflow whose identity is in the certificates of all that call it.
+/// The workflow in the certificates of all its callers.
 pub(super) fn build_publish() -> Workflow {
     Workflow::called("manifest-seal/manifest-seal/.github/workflows/build-publish.yml@refs/tags/v0")
 }
 
-/// A build whose tags may all move, so that nothing is looked for before it.
+/// Makes a build with only moving tags, so that no preflight runs.
 fn moving(repository: &str) -> Dispatch {
     Dispatch::new("build-publish", &build_publish())
         .variable("IMAGES", repository)
@@ -34,7 +34,7 @@ fn build_is_published_in_every_registry_sealed_and_verified() {
     for repository in [&repository, &other] {
         assert_eq!(held(repository, "edge").as_deref(), Some(digest));
         signed_once(repository, digest, &build_publish());
-        // The gate looks in each of them.
+        // The gate verifies in each of them.
         let reference = format!("{repository}@{digest}");
         assert!(ran.summary("verify").contains(&reference), "{}", ran.log());
     }
@@ -48,7 +48,7 @@ fn build_that_is_run_again_leaves_nothing_of_the_first() {
     let repository = Registry::Distribution.fresh();
     let dispatch = moving(&repository);
     let first = dispatch.succeed();
-    // Other images, since a build is seldom the same: were an artifact of the first left, a platform would be there twice.
+    // Other images, because a rebuild is rarely identical. An artifact left from the first would give a platform twice.
     let again = dispatch.succeed();
     let digest = again.output("seal", "digest");
     assert_ne!(first.output("seal", "digest"), digest);
@@ -56,14 +56,14 @@ fn build_that_is_run_again_leaves_nothing_of_the_first() {
     signed_once(&repository, digest, &build_publish());
 }
 
-/// A build of the version `v1`.
+/// Makes a build of the version `v1`.
 pub(super) fn version(images: &[&str]) -> Dispatch {
     Dispatch::new("build-publish", &build_publish())
         .variable("IMAGES", &images.join("\n"))
         .variable("TAGS", "type=raw,value=v1")
 }
 
-/// A build of the version `v1`, which is `edge`, too, and is deployed. Nothing of it fails, and nothing is taken back.
+/// Makes a build of the version `v1`, also tagged `edge`, with a deployment. Nothing of it fails, and nothing is reverted.
 pub(super) fn deployed(images: &[&str]) -> Dispatch {
     Dispatch::new("deploy", &build_publish())
         .variable("IMAGES", &images.join("\n"))
@@ -101,7 +101,7 @@ fn half_published_version_ends_as_the_policy_says() {
     let full = Registry::Distribution.fresh();
     let empty = Registry::Cue.fresh();
     let digest = version(&[&full]).succeed().digest();
-    // The registry in which images would be built is the one that lacks it.
+    // The first registry, where images would be built, is the one without the tag.
     let with = |policy| version(&[&empty, &full]).variable("ON_EXISTING_TAG", policy);
     let holding = || (held(&full, "v1"), held(&empty, "v1"));
     let before = (Some(digest.clone()), None);
@@ -116,7 +116,7 @@ fn half_published_version_ends_as_the_policy_says() {
     assert_eq!(ran.times("build", "digest"), 0, "{}", ran.log());
     assert_eq!(holding(), before);
 
-    // Built again it is something else, which is not written over what is there.
+    // A rebuild has another digest, and does not replace the existing one.
     let ran = with("warn").fail();
     assert_eq!(ran.output("preflight", "proceed"), "true");
     assert!(ran.log().contains("::warning"), "{}", ran.log());
@@ -160,12 +160,12 @@ fn registry_that_does_not_answer_fails_before_a_build() {
 }
 
 impl Ran {
-    /// The outputs of the reusable workflow, as the caller's next job saw them.
+    /// Returns the outputs of the reusable workflow, as the caller's next job read them.
     fn published(&self) -> Value {
         serde_json::from_str(self.output_of("after", "next", "outputs")).unwrap()
     }
 
-    /// The digest of what was published.
+    /// Returns the published digest.
     fn digest(&self) -> String {
         self.published()["digest"].as_str().unwrap().to_owned()
     }

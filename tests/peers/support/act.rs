@@ -1,4 +1,4 @@
-//! A runner: `act` runs a caller's workflow, which uses this repository's, in containers on the stack's network.
+//! A runner: `act` runs a caller's workflow, which uses this repository's workflows, in containers on the stack's network.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -9,10 +9,10 @@ use serde_json::Value;
 
 use super::{Log, Tool, Workflow, action, legs, stack, tools};
 
-/// How the workflows name the action, before the `@`.
+/// The action's name in the workflows, before the `@`.
 pub(super) const OWN: &str = "manifest-seal/manifest-seal";
 
-/// A workflow of `tests/runner/workflows` that is about to run, as a job of the repository `octo-org/octo-app`.
+/// A run of a workflow of `tests/runner/workflows`, not yet started, as a job of the repository `octo-org/octo-app`.
 pub(crate) struct Dispatch {
     caller: &'static str,
     folder: PathBuf,
@@ -21,15 +21,15 @@ pub(crate) struct Dispatch {
     attempt: u32,
 }
 
-/// What a run of a workflow did.
+/// The results of a workflow run.
 pub(crate) struct Ran {
-    /// Every line that the runner wrote, as it wrote it.
+    /// Every line of the runner, unchanged.
     events: Vec<Value>,
     succeeded: bool,
 }
 
 impl Dispatch {
-    /// A run of `caller`, whose jobs sign as `workflow`.
+    /// Makes a run of `caller`, whose jobs sign as `workflow`.
     pub(crate) fn new(caller: &'static str, workflow: &Workflow) -> Self {
         let folder = action::fresh_workspace();
         lay_out(&folder, caller);
@@ -49,45 +49,45 @@ impl Dispatch {
             .variable("GATE_ISSUER", &stack("ISSUER"))
     }
 
-    /// Sets what the workflow reads as `vars.NAME`.
+    /// Sets the value of `vars.NAME` in the workflow.
     pub(crate) fn variable(mut self, name: &str, value: &str) -> Self {
         self.variables.insert(name.to_owned(), value.to_owned());
         self
     }
 
-    /// Changes what a job fetches from an artifact, in the folder `$1`, by a script.
+    /// Changes the artifacts that a job fetches, in the folder `$1`, by a script.
     pub(crate) fn swapping(self, script: &str) -> Self {
         fs::write(self.folder.join("artifacts/.swap"), script).unwrap();
         self
     }
 
-    /// The signing config of this run.
+    /// Returns the signing config of this run.
     pub(crate) fn signing_config(&self) -> &str {
         &self.variables["SIGNING_CONFIG"]
     }
 
-    /// The issuer of this run's tokens.
+    /// Returns the issuer of this run's tokens.
     pub(crate) fn issuer() -> String {
         stack("ISSUER")
     }
 
-    /// The name of the caller's workflow.
+    /// Returns the name of the caller's workflow.
     pub(super) fn caller(&self) -> &str {
         self.caller
     }
 
-    /// Where the repositories of this run are.
+    /// Returns the folder with the repositories of this run.
     pub(super) fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// The commit that the caller's workflow runs on, which `act` takes for `github.sha`.
+    /// Returns the commit of the caller's workflow, which `act` uses for `github.sha`.
     fn commit(&self) -> String {
         let git = Tool::bounded("/usr/bin/git").folder(&self.folder.join("octo-app"));
         git.args(["rev-parse", "HEAD"]).succeed().trim().to_owned()
     }
 
-    /// Counts the attempt that comes next.
+    /// Counts the next attempt.
     pub(super) fn next_attempt(&mut self) {
         self.attempt += 1;
     }
@@ -98,9 +98,9 @@ impl Dispatch {
         self
     }
 
-    /// Runs it to its end. Run again, it finds the artifacts of the run before, as a job that is run again does.
+    /// Runs it to its end. A second run finds the artifacts of the first one, like a rerun of a job.
     pub(crate) fn run(&self) -> Ran {
-        // The names of its containers are those of the jobs, the same in each case.
+        // Containers are named after the jobs, equally in each case.
         static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
         let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let output = self.act().output();
@@ -116,14 +116,14 @@ impl Dispatch {
         }
     }
 
-    /// Runs it and asks for success.
+    /// Runs it and asserts success.
     pub(crate) fn succeed(&self) -> Ran {
         let ran = self.run();
         assert!(ran.succeeded, "{}", ran.log());
         ran
     }
 
-    /// Runs it and asks for failure.
+    /// Runs it and asserts failure.
     pub(crate) fn fail(&self) -> Ran {
         let ran = self.run();
         assert!(!ran.succeeded, "{}", ran.log());
@@ -179,14 +179,14 @@ impl Dispatch {
 }
 
 impl Ran {
-    /// The output `name` of the steps called `step`, which some job of the run has set.
+    /// Returns the output `name` of the steps `step`, in any job of the run.
     pub(crate) fn output(&self, step: &str, name: &str) -> &str {
         self.setting(step, name)
             .find_map(|event| event["arg"].as_str())
             .unwrap_or_else(|| panic!("no output `{name}` of `{step}`\n{}", self.log()))
     }
 
-    /// The same, of the step of `job`.
+    /// Returns the output `name` of the steps `step` in `job`.
     pub(crate) fn output_of(&self, job: &str, step: &str, name: &str) -> &str {
         self.setting(step, name)
             .filter(|event| event["jobID"] == *job)
@@ -194,7 +194,7 @@ impl Ran {
             .unwrap_or_else(|| panic!("no output `{name}` of `{step}` in `{job}`\n{}", self.log()))
     }
 
-    /// In how many jobs that output was set.
+    /// Returns the number of jobs that set that output.
     pub(crate) fn times(&self, step: &str, name: &str) -> usize {
         let jobs: BTreeSet<&str> = self
             .setting(step, name)
@@ -203,7 +203,7 @@ impl Ran {
         jobs.len()
     }
 
-    /// All that this output was set to: a step that fails may set it to nothing.
+    /// Returns all values of this output, without the empty value of a failed step.
     pub(crate) fn values(&self, step: &str, name: &str) -> BTreeSet<&str> {
         let values = self.setting(step, name);
         let values = values.filter_map(|event| event["arg"].as_str());
@@ -215,7 +215,7 @@ impl Ran {
             .filter(move |event| event["stepID"][0] == *step && event["name"] == *name)
     }
 
-    /// What the steps called `step` of `job` have set, the last of it last.
+    /// Returns the outputs of the steps `step` in `job`, in order.
     pub(super) fn outputs_of(
         &self,
         job: &str,
@@ -230,7 +230,7 @@ impl Ran {
         })
     }
 
-    /// The legs of the matrix of `job` in which a step failed; one that is nothing, where there is no matrix.
+    /// Returns the matrix legs of `job` with a failed step; one null without a matrix.
     pub(super) fn failed_legs(&self, job: &str) -> impl Iterator<Item = &Value> {
         let failed =
             move |event: &&Value| event["jobID"] == *job && event["stepResult"] == *"failure";
@@ -240,7 +240,7 @@ impl Ran {
             .map(|event| &event["matrix"])
     }
 
-    /// The job summary: what all steps of `job` wrote.
+    /// Returns the job summary: the texts of all steps of `job`.
     pub(crate) fn summary(&self, job: &str) -> String {
         self.commands("summary")
             .filter(|event| event["jobID"] == *job)
@@ -248,7 +248,7 @@ impl Ran {
             .collect()
     }
 
-    /// How `job` ended: `success`, `failure`, or nothing, if it never began.
+    /// Returns the result of `job`: `success`, `failure`, or `None` if it never started.
     pub(crate) fn result(&self, job: &str) -> Option<&str> {
         self.events
             .iter()
@@ -256,7 +256,7 @@ impl Ran {
             .find_map(|event| event["jobResult"].as_str())
     }
 
-    /// All that was printed.
+    /// Returns the whole output.
     pub(crate) fn log(&self) -> String {
         let line = |event: &Value| {
             let part = |name: &str| {
@@ -278,7 +278,7 @@ impl Ran {
     }
 }
 
-/// Makes the folders of a run: the caller's repository, this one with the action naming the image that was built, and the
+/// Makes the folders of a run: the caller's repository, this repository with the built image as the action, and the
 /// artifacts.
 fn lay_out(folder: &Path, caller: &str) {
     let ours = folder.join("manifest-seal");
@@ -320,7 +320,7 @@ fn lay_out(folder: &Path, caller: &str) {
     }
 }
 
-/// Gives the gate in build-publish.yml an issuer of its own, so that it can refuse what the other jobs take.
+/// Gives the gate in build-publish.yml an issuer of its own. It can then refuse a signature that the other jobs accept.
 fn gate_of_its_own(text: &str) -> String {
     let issuer = "certificate-oidc-issuer: ${{ inputs.certificate-oidc-issuer }}";
     let (before, gate) = text.split_once("          command: verify\n").unwrap();
@@ -333,8 +333,8 @@ fn gate_of_its_own(text: &str) -> String {
     format!("{before}          command: verify\n{gate}")
 }
 
-/// Leaves out what a job puts out that runs in a second attempt alone: `act` hands on an output's expression as its value where
-/// the job was left out, and that is not empty.
+/// Removes the outputs of a job that runs only in a second attempt. If that job is skipped, `act` passes the output's
+/// expression as its value, which is not empty.
 fn without_republish(text: &str) -> String {
     let [job, workflow] =
         ["needs", "jobs"].map(|from| format!("{from}.republish.outputs.record-digest || "));
@@ -342,7 +342,7 @@ fn without_republish(text: &str) -> String {
     text.replace(&job, "").replace(&workflow, "")
 }
 
-/// What `uses:` names in the workflows, and the folder that stands for it: nothing is fetched.
+/// Returns the repositories in `uses:` of the workflows, with the folder for each: nothing is fetched.
 fn local_repositories(folder: &Path) -> BTreeMap<String, PathBuf> {
     let stand_ins = fs::canonicalize("tests/runner/actions").unwrap();
     let mut repositories = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! The binary, run as the runner runs it: inputs as `INPUT_*`, files for outputs and summary, nothing else inherited.
+//! The binary, run like the runner runs it: inputs as `INPUT_*`, files for outputs and summary, nothing else inherited.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,31 +7,31 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::{Log, Tool, Workflow, stack, tls_authority, tools};
 
-/// A run of the action that is about to begin.
+/// A run of the action, not yet started.
 #[derive(Clone)]
 pub(crate) struct Action {
     inputs: BTreeMap<String, String>,
-    /// Where it finds its OIDC token.
+    /// The source of its OIDC token.
     token: Vec<(&'static str, String)>,
     workspace: PathBuf,
-    /// Docker's own options, where the image is run and not the binary.
+    /// Docker's options, if the image is run instead of the binary.
     container: Option<Vec<String>>,
 }
 
-/// What a run left behind.
+/// The results of a run.
 pub(crate) struct Outcome {
     /// The exit code.
     pub(crate) code: i32,
-    /// Everything that was printed.
+    /// The whole output.
     pub(crate) log: String,
-    /// What was written to `GITHUB_OUTPUT`.
+    /// The content of `GITHUB_OUTPUT`.
     pub(crate) outputs: BTreeMap<String, String>,
-    /// What was written to `GITHUB_STEP_SUMMARY`.
+    /// The content of `GITHUB_STEP_SUMMARY`.
     pub(crate) summary: String,
 }
 
 impl Action {
-    /// A run of `command` on `image`, by the usual workflow, for which only that workflow's signatures count.
+    /// Makes a run of `command` on `image`, by the usual workflow. Only signatures of that workflow count.
     pub(crate) fn new(command: &str, image: &str) -> Self {
         let authority = tls_authority().map(|authority| ("ca-bundle".to_owned(), authority));
         let action = Self {
@@ -52,7 +52,7 @@ impl Action {
             .by(&Workflow::default())
     }
 
-    /// A run of `seal` that gives `tags` to the index of `digests`.
+    /// Makes a run of `seal` that gives `tags` to the index of `digests`.
     pub(crate) fn seal(image: &str, digests: &[&str], tags: &[&str]) -> Self {
         Self::new("seal", image)
             .input("digests", &digests.join("\n"))
@@ -65,7 +65,7 @@ impl Action {
         self
     }
 
-    /// Signs with `log`.
+    /// Signs with the log `log`.
     pub(crate) fn log(self, log: Log) -> Self {
         self.input("signing-config", &log.signing_config())
     }
@@ -76,14 +76,14 @@ impl Action {
             .token_from(workflow.environment())
     }
 
-    /// Takes its OIDC token from where `variables` say.
+    /// Reads its OIDC token from the endpoint in `variables`.
     pub(crate) fn token_from(mut self, variables: [(&'static str, String); 2]) -> Self {
         self.token = variables.into();
         self
     }
 
-    /// Runs the image and not the binary, with Docker's `options`. What the stack says stands in files is copied into
-    /// the workspace, since the image sees nothing else.
+    /// Runs the image instead of the binary, with Docker's `options`. Files of the stack are copied into the workspace:
+    /// the image has no access to others.
     pub(crate) fn in_image(mut self, options: &[&str]) -> Self {
         for input in ["trusted-root", "signing-config"] {
             let copy = self.workspace.join(input).with_extension("json");
@@ -94,12 +94,12 @@ impl Action {
         self
     }
 
-    /// The folder that a run sees as its workspace.
+    /// Returns the folder that a run uses as its workspace.
     pub(crate) fn workspace(&self) -> &Path {
         &self.workspace
     }
 
-    /// Runs it.
+    /// Runs the action.
     pub(crate) fn run(&self) -> Outcome {
         let commands = self.workspace.join(".file_commands");
         fs::create_dir_all(&commands).unwrap();
@@ -125,7 +125,7 @@ impl Action {
         tool.env("HOME", &self.workspace)
     }
 
-    /// `docker run` as the runner spells it: its folders mounted, its home, no user, no entrypoint.
+    /// Makes the `docker run` of the runner: its folders mounted, its home, no user, no entrypoint.
     fn image(&self, commands: &Path, options: &[String]) -> Tool {
         let workspace = Path::new("/github/workspace");
         let mut tool = Tool::docker(&["run", "--rm", "--workdir", "/github/workspace"])
@@ -154,11 +154,11 @@ impl Action {
             ("GITHUB_STEP_SUMMARY", path(&commands.join("summary.md"))),
             ("GITHUB_ENV", path(&commands.join("env"))),
         ];
-        // What earlier steps have exported. The files of a container lie here, too.
+        // The variables of earlier steps. A container's files are in this folder, too.
         let exported = self.workspace.join(".file_commands/env");
         let exported = read_outputs(&fs::read_to_string(exported).unwrap_or_default());
         let inputs = self.inputs.iter().map(|(name, value)| {
-            // What the runner does to names: spaces and case, never hyphens.
+            // The runner changes spaces and case in names, never hyphens.
             let name = format!("INPUT_{}", name.replace(' ', "_").to_uppercase());
             (name, value.clone())
         });
@@ -170,19 +170,19 @@ impl Action {
             .collect()
     }
 
-    /// The command that a run is, for what measures it.
+    /// Returns the command of a run, for measurements.
     pub(crate) fn tool(&self) -> Tool {
         let commands = self.workspace.join(".file_commands");
         fs::create_dir_all(&commands).unwrap();
         self.binary(&commands)
     }
 
-    /// Runs it and asks for success.
+    /// Runs it and asserts success.
     pub(crate) fn succeed(&self) -> Outcome {
         self.end_with(0)
     }
 
-    /// Runs it and asks for an exit code.
+    /// Runs it and asserts an exit code.
     pub(crate) fn end_with(&self, code: i32) -> Outcome {
         let outcome = self.run();
         assert_eq!(outcome.code, code, "{:?}\n{}", self.inputs, outcome.log);
@@ -191,7 +191,7 @@ impl Action {
 }
 
 impl Outcome {
-    /// The output `name`.
+    /// Returns the output `name`.
     pub(crate) fn output(&self, name: &str) -> &str {
         self.outputs
             .get(name)
@@ -199,7 +199,7 @@ impl Outcome {
     }
 }
 
-/// A folder that no run has seen.
+/// Returns an unused folder.
 pub(super) fn fresh_workspace() -> PathBuf {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let name = format!(

@@ -1,5 +1,5 @@
-//! A rerun of the jobs that failed, which `act` does not know. What GitHub does: jobs that succeeded are not run again and keep
-//! their outputs; artifacts stay; jobs that failed, and all that need them, run once more with the next attempt's number.
+//! A rerun of the failed jobs, which `act` does not support. As in GitHub, successful jobs do not run again and keep
+//! their outputs, and artifacts stay. Failed jobs, and all that need them, run once more with the next attempt's number.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -11,8 +11,8 @@ use yaml_serde::{Mapping, Value};
 use super::act::{Dispatch, OWN, Ran};
 
 impl Dispatch {
-    /// The next attempt at the run that ended as `ran`: its workflows, in which every job that succeeded does nothing but
-    /// say again what it said.
+    /// Makes the next attempt at the run with the result `ran`. In its workflows every successful job only sets its
+    /// outputs again.
     pub(crate) fn rerun_failed(mut self, ran: &Ran) -> Self {
         let folder = self.folder().to_owned();
         let rerun = Rerun {
@@ -27,7 +27,7 @@ impl Dispatch {
     }
 }
 
-/// What the names of the steps begin with that only set outputs again.
+/// The prefix of the names of steps that only set outputs again.
 const KEPT: &str = "kept-";
 
 struct Rerun<'a> {
@@ -36,11 +36,11 @@ struct Rerun<'a> {
 }
 
 impl Rerun<'_> {
-    /// Changes the workflow in `file`, whose jobs all run again where what they need does (`all`). Says whether one does.
+    /// Changes the workflow in `file`. All its jobs run again if `all` is set. Returns whether any job runs again.
     fn derive(&self, file: &Path, all: bool) -> bool {
         let mut workflow: Value = yaml_serde::from_str(&fs::read_to_string(file).unwrap()).unwrap();
         let mut again: BTreeSet<String> = BTreeSet::new();
-        // What a job needs stands above it.
+        // The jobs that a job needs are above it.
         for (id, job) in workflow["jobs"].as_mapping_mut().unwrap() {
             let id = id.as_str().unwrap();
             let depends = all || needs(job).iter().any(|need| again.contains(need));
@@ -69,7 +69,7 @@ impl Rerun<'_> {
         !again.is_empty()
     }
 
-    /// The file of the workflow that `job` calls.
+    /// Returns the file of the workflow that `job` calls.
     fn called(&self, job: &Value) -> Option<PathBuf> {
         let path = job.get("uses")?.as_str()?.strip_prefix(OWN)?;
         Some(
@@ -78,8 +78,8 @@ impl Rerun<'_> {
         )
     }
 
-    /// Replaces the steps of `job` by steps that set its outputs again. They have names of their own, so that nothing that is
-    /// said again is taken for something that was done again.
+    /// Replaces the steps of `job` by steps that set its outputs again. The new steps have other names, so that a
+    /// repeated output does not look like a repeated step.
     fn keep(&self, id: &str, job: &mut Value) {
         job["steps"] = self.said(id, job);
         let outputs = job.get_mut("outputs").and_then(Value::as_mapping_mut);
@@ -92,7 +92,7 @@ impl Rerun<'_> {
         }
     }
 
-    /// Steps that set the outputs that the steps of `job` have set.
+    /// Returns steps that set the outputs of the steps of `job`.
     fn said(&self, id: &str, job: &Value) -> Value {
         let steps = job["steps"].as_sequence().unwrap();
         let mut said: Vec<Value> = Vec::new();
@@ -121,7 +121,7 @@ impl Rerun<'_> {
     }
 }
 
-/// The jobs that `job` needs.
+/// Returns the jobs that `job` needs.
 fn needs(job: &Value) -> Vec<String> {
     let needs = job.get("needs");
     let list = needs.and_then(Value::as_sequence).into_iter().flatten();

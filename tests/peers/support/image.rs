@@ -1,4 +1,4 @@
-//! Images as builders push them: a config, a layer, a manifest; perhaps an attestation and an index around both.
+//! Images as builders push them: a config, a layer, a manifest; optionally an attestation and an index of both.
 
 use serde_json::{Value, json};
 
@@ -8,16 +8,16 @@ const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 
-/// Whose media types an image has.
+/// The vendor of an image's media types.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Flavour {
-    /// OCI's.
+    /// OCI.
     Oci,
-    /// Docker's.
+    /// Docker.
     Docker,
 }
 
-/// Something that was pushed by digest.
+/// A manifest that was pushed by digest.
 #[derive(Debug, Clone)]
 pub(crate) struct Child {
     /// Its digest.
@@ -32,7 +32,7 @@ impl Child {
     }
 }
 
-/// Pushes an image for `linux/ARCHITECTURE` by digest; its content differs from repository to repository.
+/// Pushes an image for `linux/ARCHITECTURE` by digest. Each repository gets different content.
 pub(crate) fn push_child(repository: &str, architecture: &str, flavour: Flavour) -> Child {
     let (manifest_type, config_type, layer_type) = match flavour {
         Flavour::Oci => (
@@ -46,7 +46,7 @@ pub(crate) fn push_child(repository: &str, architecture: &str, flavour: Flavour)
             "application/vnd.docker.image.rootfs.diff.tar",
         ),
     };
-    // Two empty blocks end an archive; what is before them makes the image one of its kind.
+    // Two empty blocks end an archive; the text before them makes the image unique.
     let mut layer = format!("{architecture} image of {repository}\n").into_bytes();
     layer.resize(2048, 0);
     let layer_digest = push_blob(repository, &layer);
@@ -64,7 +64,7 @@ pub(crate) fn push_child(repository: &str, architecture: &str, flavour: Flavour)
     push_manifest(repository, manifest_type, &manifest)
 }
 
-/// Pushes what a build with provenance pushes for one platform: an index of the image and its attestation manifest.
+/// Pushes the content of a build with provenance for one platform: an index of the image and its attestation manifest.
 /// Returns the index, the image and the attestation.
 pub(crate) fn push_with_provenance(repository: &str, architecture: &str) -> [Child; 3] {
     let image = push_child(repository, architecture, Flavour::Oci);
@@ -97,7 +97,7 @@ pub(crate) fn push_with_provenance(repository: &str, architecture: &str) -> [Chi
     [index, image, attestation]
 }
 
-/// Pushes an index of `children` with crane, Docker's if they are, and gives it `tag`; returns its digest.
+/// Pushes an index of `children` with crane, and gives it `tag`. It is Docker's if they are. Returns its digest.
 pub(crate) fn push_index(repository: &str, children: &[&Child], tag: &str) -> String {
     let mut crane = Tool::crane().args(["index", "append"]);
     if children
@@ -115,7 +115,7 @@ pub(crate) fn push_index(repository: &str, children: &[&Child], tag: &str) -> St
         .succeed()
 }
 
-/// Pushes an image of layers of these `sizes` by digest. They hold nothing that could be compressed away on the way.
+/// Pushes an image with layers of these `sizes` by digest. Their random content cannot be compressed.
 pub(crate) fn push_layers(repository: &str, sizes: &[u64]) -> Child {
     let layers: Vec<Value> = sizes
         .iter()

@@ -1,18 +1,19 @@
-//! The legs of a matrix that put out values of their own, which `act` does not know: there the leg that ends first decides what
-//! every other puts out. GitHub combines what they put out, so that a job for each leg comes to the same.
+//! Matrix legs with outputs of their own, which `act` does not support: there the first leg to end decides the outputs of
+//! all others. GitHub merges the outputs, so one job for each leg is equivalent.
 //!
-//! `act` takes the outputs of a called workflow from the job that ends last, as it saw the others then, and one of two that end
-//! at once may not have seen the other. So one more job comes after all legs, which ends as they did.
+//! `act` takes the outputs of a called workflow from the job that ends last, with the others' outputs as that job read
+//! them. Of two jobs that end at once, one may lack the other's. So one more job runs last and ends with their result.
 
 use std::fs;
 use std::path::Path;
 
 use yaml_serde::{Mapping, Value};
 
-/// As many legs as a case has.
+/// The number of legs in a case.
 const LEGS: usize = 2;
 
-/// Makes a job of each leg of the job `build` in `file`, the file of `build.yml`: `build`, `build-1`; and `legs`, after them.
+/// Splits the job `build` in `file`, the file of `build.yml`, into a job for each leg: `build`, `build-1`; and `legs`
+/// after them.
 pub(super) fn split(file: &Path) {
     let mut text = fs::read_to_string(file).unwrap();
     for leg in 1..LEGS {
@@ -45,7 +46,7 @@ pub(super) fn split(file: &Path) {
     fs::write(file, yaml_serde::to_string(&workflow).unwrap()).unwrap();
 }
 
-/// A job that runs after the jobs `ids`, which all run under `condition`, and fails where one of them has failed.
+/// Returns a job that runs after the jobs `ids`, all of which run under `condition`. It fails if one of them has failed.
 fn after(ids: Vec<Value>, condition: &Value) -> Value {
     let condition = condition.as_str().unwrap().trim_start_matches("${{ ");
     let failed = "contains(needs.*.result, 'failure')";

@@ -1,4 +1,4 @@
-//! What every case needs: where the software listens, and a way to run it that always ends.
+//! Shared code of all cases: the addresses of the software, and a way to run it that always ends.
 
 mod act;
 mod action;
@@ -23,13 +23,13 @@ pub(crate) use table::{Expected, Seen, Table};
 pub(crate) use tools::{Cosign, Tool, Workflow, text};
 pub(crate) use traffic::{Mark, Request};
 
-/// A variable that `up` wrote into its `env.sh`.
+/// Returns a variable from the `env.sh` of `up`.
 pub(crate) fn stack(name: &str) -> String {
     env::var(format!("STACK_{name}"))
         .unwrap_or_else(|_| panic!("STACK_{name} is not set: run tests/peers/run"))
 }
 
-/// The certificate authority of a stack that is reached over TLS: `up`'s `env.tls.sh`, and not its `env.sh`.
+/// Returns the certificate authority of a stack with TLS, from `up`'s `env.tls.sh` in place of its `env.sh`.
 pub(crate) fn tls_authority() -> Option<String> {
     env::var("STACK_TLS_AUTHORITY").ok()
 }
@@ -57,7 +57,7 @@ pub(crate) enum Log {
 }
 
 impl Registry {
-    /// What the README calls it.
+    /// Returns its name in the README.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Debian => "docker-registry",
@@ -67,7 +67,7 @@ impl Registry {
         }
     }
 
-    /// A repository of this registry that nobody has used yet.
+    /// Returns an unused repository of this registry.
     pub(crate) fn fresh(self) -> String {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let host = stack(match self {
@@ -85,7 +85,7 @@ fn fresh_at(host: &str, count: u32) -> String {
 }
 
 impl Log {
-    /// The signing config that names this log.
+    /// Returns the signing config with this log.
     pub(crate) fn signing_config(self) -> String {
         stack(match self {
             Self::Rekor1 => "SIGNING_CONFIG_REKOR1",
@@ -94,7 +94,7 @@ impl Log {
     }
 }
 
-/// Makes one test per registry of each function named, which takes the registry.
+/// Makes one test per registry for each named function, which takes the registry.
 macro_rules! on_each_registry {
     ($($case:ident),+ $(,)?) => { $(
         mod $case {

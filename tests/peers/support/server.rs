@@ -1,4 +1,4 @@
-//! Servers that one case needs for itself, ended with it.
+//! Servers for one case, which end with it.
 
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
@@ -7,21 +7,22 @@ use std::time::{Duration, Instant};
 
 use super::stack;
 
-/// A server that ends when it goes out of scope.
+/// A server that ends when it is dropped.
 pub(crate) struct Server(Child);
 
 impl Server {
-    /// Starts one of the installed programs, or one of the system's by its whole path, and waits until it listens on `port` of 127.0.0.1.
+    /// Starts one of the installed programs, or one of the system's by its whole path. Waits until it listens on `port`
+    /// of 127.0.0.1.
     pub(crate) fn start(program: &str, arguments: &[&str], port: u16) -> Self {
         Self::start_until(program, arguments, || {
             TcpStream::connect(("127.0.0.1", port)).is_ok()
         })
     }
 
-    /// Starts the name server on a loopback address of its own, where it knows `domain`.
+    /// Starts the name server on a loopback address of its own, for `domain`.
     pub(crate) fn start_names(address: &str, domain: &str) -> Self {
         let listen = format!("{address}:53");
-        // Once it listens, nobody else can.
+        // The port is taken as soon as it listens.
         Self::start_until("names", &["-addr", &listen, "-domain", domain], || {
             UdpSocket::bind(&listen).is_err()
         })
@@ -49,13 +50,13 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // The server may have ended already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// A port of 127.0.0.1 that nobody listens on.
+/// Returns an unused port of 127.0.0.1.
 pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()

@@ -1,12 +1,12 @@
-//! A table of what came of each case, in which every cell is checked: it is printed whole, whatever fails.
+//! A table of the results of each case, in which every cell is checked. It is printed whole even if cells are wrong.
 
-/// What is to come of something: it works, or it fails and says this.
+/// The expected result: success, or a failure whose message contains this.
 pub(crate) type Expected = Result<(), &'static str>;
 
-/// What came of it: it works, or it fails and says all this.
+/// The actual result: success, or a failure with this whole message.
 pub(crate) type Seen = Result<(), String>;
 
-/// Rows of cells, and the cells that are not as expected.
+/// Rows of cells, and the unexpected cells.
 #[derive(Default)]
 pub(crate) struct Table {
     rows: Vec<(String, Vec<Cell>)>,
@@ -24,7 +24,7 @@ impl Table {
         self.rows.push((row.to_owned(), Vec::new()));
     }
 
-    /// Adds what came of `column` to the row; several of one column are one cell, in which what is wrong stands.
+    /// Adds the result of `column` to the row. Several results of one column share a cell, and a wrong one stays in it.
     pub(crate) fn see(&mut self, column: &'static str, expected: Expected, seen: &Seen) {
         let (row, cells) = self.rows.last_mut().expect("a row was begun");
         let wanted = expected.map_or_else(|words| format!("no: {words}"), |()| "yes".to_owned());
@@ -48,14 +48,14 @@ impl Table {
         }
     }
 
-    /// The rows of both.
+    /// Appends the rows of another table.
     pub(crate) fn and(mut self, other: Self) -> Self {
         self.rows.extend(other.rows);
         self.wrong.extend(other.wrong);
         self
     }
 
-    /// Prints all of it, under `names` of what a row is called by, and fails if a cell is wrong.
+    /// Prints the whole table, with `names` as the heads of the row names, and fails if a cell is wrong.
     pub(crate) fn end(self, names: &str) {
         let longest = self.rows.iter().map(|(_, cells)| cells);
         let longest = longest.max_by_key(|cells| cells.len()).unwrap();

@@ -7,10 +7,10 @@ use std::process::{Command, Output, Stdio};
 
 use super::{Log, stack, tls_authority};
 
-/// A child that takes longer than this is ended, and its case fails.
+/// The time limit of a child. A child that exceeds it is killed, and its case fails.
 const CHILD_SECONDS: u32 = 120;
 
-/// The same for a run of a workflow, which has a dozen jobs with a container each.
+/// The time limit of a workflow run, which has a dozen jobs with a container each.
 const WORKFLOW_SECONDS: u32 = 900;
 
 /// A workflow that runs for the repository `octo-org/octo-app`, or for another, and signs under its own identity.
@@ -22,14 +22,14 @@ pub(crate) struct Workflow {
 }
 
 impl Workflow {
-    /// The workflow `.github/workflows/NAME.yml` on the main branch.
+    /// Makes the workflow `.github/workflows/NAME.yml` on the main branch.
     pub(crate) fn named(name: &str) -> Self {
         Self::called(&format!(
             "octo-org/octo-app/.github/workflows/{name}.yml@refs/heads/main"
         ))
     }
 
-    /// A workflow that others call: `OWNER/NAME/.github/workflows/FILE@REF`.
+    /// Makes a workflow that others call: `OWNER/NAME/.github/workflows/FILE@REF`.
     pub(crate) fn called(reference: &str) -> Self {
         Self {
             reference: reference.to_owned(),
@@ -38,12 +38,12 @@ impl Workflow {
         }
     }
 
-    /// The same workflow, called by another repository.
+    /// Returns this workflow, called by another repository.
     pub(crate) fn by(self, repository: &'static str) -> Self {
         Self { repository, ..self }
     }
 
-    /// The same workflow, run on another commit of the main branch than the issuer's own.
+    /// Returns this workflow, run on another commit of the main branch than the issuer's own.
     pub(crate) fn at(&self, commit: &str) -> Self {
         let commit = Some(commit.to_owned());
         Self {
@@ -52,12 +52,12 @@ impl Workflow {
         }
     }
 
-    /// The identity in its certificates.
+    /// Returns the identity in its certificates.
     pub(crate) fn identity(&self) -> String {
         format!("https://github.com/{}", self.reference)
     }
 
-    /// The environment in which its jobs find GitHub's token endpoint.
+    /// Returns the environment with GitHub's token endpoint for its jobs.
     pub(crate) fn environment(&self) -> [(&'static str, String); 2] {
         let Self {
             reference,
@@ -85,18 +85,18 @@ impl Default for Workflow {
     }
 }
 
-/// The versions of cosign that are in use.
+/// The versions of cosign in use.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Cosign {
-    /// 2.6: reads bundles only when told to.
+    /// 2.6: reads bundles only with an option.
     Two,
     /// 3: writes bundles, reads both.
     Three,
 }
 
-/// What a command took.
+/// The cost of a command.
 pub(crate) struct Spent {
-    /// From its beginning to its end.
+    /// The wall time.
     pub(crate) seconds: f64,
     /// The peak of its memory, in MiB.
     pub(crate) peak: f64,
@@ -104,7 +104,7 @@ pub(crate) struct Spent {
     pub(crate) cpu: f64,
 }
 
-/// A command that is about to run.
+/// A command, not yet started.
 pub(crate) struct Tool {
     command: Command,
     seconds: u32,
@@ -112,7 +112,7 @@ pub(crate) struct Tool {
 }
 
 impl Tool {
-    /// `program` with nothing in its environment, bounded in time.
+    /// Returns the command `program` with an empty environment and a time limit.
     pub(crate) fn bounded(program: impl AsRef<OsStr>) -> Self {
         Self::within(CHILD_SECONDS, program)
     }
@@ -131,17 +131,18 @@ impl Tool {
         }
     }
 
-    /// cosign, for what the stack of real services has no part in.
+    /// Returns cosign, for uses without the stack of real services.
     pub(crate) fn cosign() -> Self {
         Self::installed("cosign3")
     }
 
-    /// One of the installed programs, with a home of its own.
+    /// Returns one of the installed programs, with a home of its own.
     fn installed(name: &str) -> Self {
         Self::foreign(Path::new(&stack("BIN")).join(name))
     }
 
-    /// A program of others: with a home of its own, and told in the way that all of Go's know which authority to trust.
+    /// Returns a program of another project, with a home of its own. The authority to trust is in the variable that all
+    /// Go programs read.
     fn foreign(program: impl AsRef<OsStr>) -> Self {
         let home = Path::new(&stack("FOLDER")).join("home");
         std::fs::create_dir_all(&home).unwrap();
@@ -152,32 +153,32 @@ impl Tool {
         }
     }
 
-    /// crane, which speaks plain HTTP to loopback by itself.
+    /// Returns crane, which uses plain HTTP for loopback by itself.
     pub(crate) fn crane() -> Self {
         Self::installed("crane")
     }
 
-    /// skopeo, Debian's.
+    /// Returns skopeo, Debian's.
     pub(crate) fn skopeo() -> Self {
         Self::foreign("/usr/bin/skopeo").arg("--insecure-policy")
     }
 
-    /// buildx, which does the same.
+    /// Returns buildx, which also uses plain HTTP for loopback.
     pub(crate) fn buildx() -> Self {
         Self::installed("buildx")
     }
 
-    /// docker, whichever talks to the daemon that has the image.
+    /// Returns docker, with the daemon that has the image.
     pub(crate) fn docker(arguments: &[&str]) -> Self {
         Self::bounded(stack("DOCKER")).with_daemon().args(arguments)
     }
 
-    /// The runner, with that daemon.
+    /// Returns the runner, with that daemon.
     pub(crate) fn act() -> Self {
         Self::within(WORKFLOW_SECONDS, stack("ACT")).with_daemon()
     }
 
-    /// Passes on how that daemon is reached.
+    /// Passes on the environment with that daemon's address.
     fn with_daemon(mut self) -> Self {
         for name in ["PATH", "DOCKER_HOST", "HOME"] {
             if let Some(value) = std::env::var_os(name) {
@@ -187,22 +188,22 @@ impl Tool {
         self
     }
 
-    /// openssl, with the folder it works in.
+    /// Returns openssl with its working directory.
     pub(crate) fn openssl(folder: &Path) -> Self {
         Self::bounded("/usr/bin/openssl").folder(folder)
     }
 
-    /// regctl, told which of the hosts of both speak plain HTTP.
+    /// Returns regctl, configured for the hosts of both references: plain HTTP or TLS.
     pub(crate) fn regctl_between(from: &str, to: &str) -> Self {
         Self::regctl(from).told_of(to)
     }
 
-    /// regctl, told whether the host of `reference` speaks plain HTTP.
+    /// Returns regctl, configured for the host of `reference`: plain HTTP or TLS.
     pub(crate) fn regctl(reference: &str) -> Self {
         Self::installed("regctl").told_of(reference)
     }
 
-    /// Tells regctl of the host of `reference`: plain HTTP is spoken with addresses, TLS with names.
+    /// Configures regctl for the host of `reference`: addresses use plain HTTP, names use TLS.
     fn told_of(self, reference: &str) -> Self {
         let (host, _) = reference.split_once('/').unwrap();
         if host.starts_with("127.0.0.1:") {
@@ -212,7 +213,7 @@ impl Tool {
         }
     }
 
-    /// `cosign sign`, or whatever else signs, as a job of `workflow`.
+    /// Returns `cosign sign`, or another signing command, as a job of `workflow`.
     pub(crate) fn cosign_signing(verb: &str, log: Log, workflow: &Workflow) -> Self {
         Self::cosign()
             .args([verb, "--yes"])
@@ -220,7 +221,7 @@ impl Tool {
             .services(log)
     }
 
-    /// cosign 2, told to write a bundle as a job of `workflow`.
+    /// Returns cosign 2 with the option for bundles, as a job of `workflow`.
     pub(crate) fn cosign_2_signing(log: Log, workflow: &Workflow) -> Self {
         Self::installed("cosign2")
             .args(["sign", "--yes", "--new-bundle-format"])
@@ -240,7 +241,7 @@ impl Tool {
             .args(["--trusted-root", &stack("TRUSTED_ROOT")])
     }
 
-    /// `cosign verify` of what `workflow` signed.
+    /// Returns `cosign verify` for signatures of `workflow`.
     pub(crate) fn cosign_verify(workflow: &Workflow) -> Self {
         Self::cosign()
             .args(["verify", "--trusted-root", &stack("TRUSTED_ROOT")])
@@ -252,7 +253,7 @@ impl Tool {
             ])
     }
 
-    /// A cosign that signs in its older format as a job of `workflow`: 2's own way, and one that 3 still has.
+    /// Returns a cosign that signs in its older format as a job of `workflow`: 2's default, and an option that 3 still has.
     pub(crate) fn legacy_signing(cosign: Cosign, workflow: &Workflow) -> Self {
         let mut tool = Self::legacy(cosign)
             .args(["sign", "--yes"])
@@ -265,7 +266,7 @@ impl Tool {
             .args(["--oidc-issuer", &stack("ISSUER")])
     }
 
-    /// `cosign verify` of what `workflow` signed, in whichever format it finds.
+    /// Returns `cosign verify` for signatures of `workflow`, in any format.
     pub(crate) fn legacy_verify(cosign: Cosign, workflow: &Workflow) -> Self {
         match cosign {
             Cosign::Two => Self::legacy(cosign)
@@ -276,7 +277,7 @@ impl Tool {
         }
     }
 
-    /// A cosign that is told by its environment whom to trust, which is the only way for what it knew before bundles.
+    /// Returns a cosign with its trust in environment variables, the only way for formats older than bundles.
     fn legacy(cosign: Cosign) -> Self {
         let mut tool = match cosign {
             Cosign::Two => Self::installed("cosign2"),
@@ -292,7 +293,7 @@ impl Tool {
         tool
     }
 
-    /// A command as somebody pastes it into a shell, whose `cosign` trusts this stack.
+    /// Returns a command as pasted into a shell, whose `cosign` trusts this stack.
     pub(crate) fn pasted(command: &str) -> Self {
         let cosign = r#"cosign() { "$COSIGN" "$@" --trusted-root "$TRUSTED_ROOT"; }"#;
         Self::foreign("/bin/sh")
@@ -301,7 +302,7 @@ impl Tool {
             .env("TRUSTED_ROOT", stack("TRUSTED_ROOT"))
     }
 
-    /// The bundles that are stored as referrers of `digest`, by API or fallback tag.
+    /// Returns the bundles that are stored as referrers of `digest`, by API or referrers tag.
     pub(crate) fn bundles(repository: &str, digest: &str) -> Vec<String> {
         let listed = Self::regctl(repository)
             .args(["artifact", "list", &format!("{repository}@{digest}")])
@@ -318,7 +319,7 @@ impl Tool {
         listed.lines().map(get).collect()
     }
 
-    /// Runs it under a clock, which writes into `report`, asks for success, and returns what it took.
+    /// Runs it under a clock, which writes to `report`, asserts success, and returns its cost.
     pub(crate) fn measure(self, report: &Path) -> Spent {
         let mut command = Command::new("/usr/bin/time");
         command
@@ -347,7 +348,7 @@ impl Tool {
         }
     }
 
-    /// The same command, which reads what another one prints.
+    /// Makes the command read the output of another one.
     pub(crate) fn reading(self, other: &str) -> Self {
         let mut command = Command::new("/bin/sh");
         command
@@ -386,13 +387,13 @@ impl Tool {
         self
     }
 
-    /// Gives it something to read.
+    /// Sets its standard input.
     pub(crate) fn stdin(mut self, bytes: &[u8]) -> Self {
         self.stdin = bytes.to_vec();
         self
     }
 
-    /// Runs it to its end, whatever that is; a child that was ended by the clock fails the case.
+    /// Runs it to its end, with any result. A child that was killed by the time limit fails the case.
     pub(crate) fn output(mut self) -> Output {
         let mut child = self
             .command
@@ -402,8 +403,7 @@ impl Tool {
             .unwrap_or_else(|error| panic!("{:?}: {error}", self.command));
         let mut pipe = child.stdin.take().unwrap();
         let given = self.stdin;
-        // From a thread, since a child may print before it has read all. One that does not read closes the pipe; that
-        // is its right.
+        // From a thread, because a child may print before it has read all. A child may also close the pipe without reading.
         let writer = std::thread::spawn(move || drop(pipe.write_all(&given)));
         let output = child.wait_with_output().unwrap();
         writer.join().unwrap();
@@ -417,7 +417,7 @@ impl Tool {
         output
     }
 
-    /// Runs it, asks for success, and returns what it printed.
+    /// Runs it, asserts success, and returns its output.
     pub(crate) fn succeed(self) -> String {
         let shown = format!("{:?}", self.command);
         let output = self.output();
@@ -426,7 +426,7 @@ impl Tool {
     }
 }
 
-/// What a child printed, for a message.
+/// Returns the output of a child, for a message.
 pub(crate) fn text(output: &Output) -> String {
     format!(
         "{}\n{}{}",

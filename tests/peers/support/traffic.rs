@@ -1,4 +1,4 @@
-//! What the proxies before the services have written down: countproxy for plain HTTP, nginx and countproxy before it for TLS.
+//! The logs of the proxies before the services: countproxy for plain HTTP; nginx with countproxy before it for TLS.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,37 +8,37 @@ use serde_json::Value;
 
 use super::{stack, tls_authority};
 
-/// How far the proxies had written.
+/// A position in the proxies' logs.
 pub(crate) struct Mark {
     requests: usize,
     connections: usize,
 }
 
-/// What has been asked since.
+/// The traffic since a position.
 pub(crate) struct Traffic {
-    /// In the order of their ends.
+    /// The requests, in the order of their ends.
     pub(crate) requests: Vec<Request>,
-    /// Those that were opened; where they are not counted, those that requests came by.
+    /// The number of opened connections; if those are not counted, of those with requests.
     pub(crate) connections: usize,
 }
 
-/// A request that was answered.
+/// An answered request.
 pub(crate) struct Request {
-    /// Who answered, as `up` calls it.
+    /// The service that answered, by its name in `up`.
     pub(crate) service: String,
     /// The version of HTTP.
     pub(crate) protocol: String,
     /// Path and query.
     pub(crate) url: String,
-    /// Who asked, by its own word.
+    /// The user agent.
     pub(crate) agent: String,
-    /// When it came and when it was answered whole, in seconds.
+    /// The times of its arrival and of its complete answer, in seconds.
     pub(crate) span: (f64, f64),
     connection: u64,
 }
 
 impl Mark {
-    /// As far as they have written now.
+    /// Returns the present position.
     pub(crate) fn now() -> Self {
         Self {
             requests: lines(requests_file()).len(),
@@ -46,7 +46,7 @@ impl Mark {
         }
     }
 
-    /// What they have written since.
+    /// Returns the traffic since this position.
     pub(crate) fn traffic(&self) -> Traffic {
         let requests = &lines(requests_file())[self.requests..];
         let requests: Vec<Request> = requests.iter().map(|line| Request::read(line)).collect();
@@ -84,10 +84,10 @@ fn requests_file() -> &'static str {
     }
 }
 
-/// The lines of a file that is there only if somebody writes it.
+/// Returns the lines of a file that may not exist.
 fn lines(file: &str) -> Vec<String> {
     let text = fs::read_to_string(Path::new(&stack("FOLDER")).join(file)).unwrap_or_default();
-    // The last one may not be written whole.
+    // The last line may be incomplete.
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
     whole.lines().map(str::to_owned).collect()
 }

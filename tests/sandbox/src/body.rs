@@ -1,4 +1,4 @@
-//! Response bodies: whole, cut or held up in the middle, or without an end.
+//! Response bodies: whole, cut or stalled in the middle, or endless.
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 const ENDLESS_CHUNK: [u8; 16 * 1024] = [b' '; 16 * 1024];
 
-/// What is sent after the headers.
+/// The body of a response.
 pub(crate) struct Payload {
     bytes: Option<Bytes>,
     end: End,
@@ -68,12 +68,12 @@ impl http_body::Body for Payload {
         match self.end {
             End::Proper => Poll::Ready(None),
             End::DroppedSoon => {
-                // One turn without a frame lets the half that is buffered reach the client: an error drops it.
+                // One poll without a frame lets the buffered half reach the client: an error would drop it.
                 self.end = End::Dropped;
                 context.waker().wake_by_ref();
                 Poll::Pending
             }
-            // Nobody wakes it: the connection is what ends.
+            // Nothing wakes it: the connection ends instead.
             End::Stalled => Poll::Pending,
             End::Dropped => Poll::Ready(Some(Err(io::ErrorKind::ConnectionReset.into()))),
             End::Never => Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&ENDLESS_CHUNK))))),

@@ -14,7 +14,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     digits.map(digit).collect()
 }
 
-/// `a=b&c=d`, percent and plus decoded: query strings and forms.
+/// Decodes `a=b&c=d` with percent and plus: query strings and forms.
 pub(crate) fn parse_query(text: &str) -> Vec<(String, String)> {
     text.split('&')
         .filter(|pair| !pair.is_empty())

@@ -1,15 +1,15 @@
-//! Misbehaviour on request: when a server is to misbehave, and how.
+//! Faults on request: the requests that fail, and the way they fail.
 
 use std::time::Duration;
 
-/// One order to misbehave: made by [`Fault::at`] or [`Fault::on`], finished by naming the misdeed.
+/// One fault: made by [`Fault::at`] or [`Fault::on`], completed by a method that sets the misbehaviour.
 #[derive(Clone, Debug)]
 pub struct Fault {
     pub(crate) trigger: Trigger,
     pub(crate) misdeed: Misdeed,
 }
 
-/// When to misbehave; not yet how.
+/// The trigger of a fault, without the misbehaviour.
 #[derive(Clone, Debug)]
 pub struct Trigger {
     pub(crate) matches: Matches,
@@ -18,7 +18,7 @@ pub struct Trigger {
 
 #[derive(Clone, Debug)]
 pub(crate) enum Matches {
-    /// The k-th request from the moment the fault is given, and those after it.
+    /// The k-th request since the fault was added, and those after it.
     From(u64),
     Path {
         method: String,
@@ -26,7 +26,7 @@ pub(crate) enum Matches {
     },
 }
 
-/// What happens instead of, or to, the right answer.
+/// The misbehaviour instead of the right answer, or applied to it.
 #[derive(Clone, Debug)]
 pub(crate) enum Misdeed {
     Status(u16, Vec<(String, String)>, Vec<u8>),
@@ -48,7 +48,7 @@ pub(crate) enum Misdeed {
     Afterwards(Afterwards),
 }
 
-/// What becomes of the connection, or of the rest, of a right answer. Over HTTP/1.1 the connection is closed.
+/// The treatment of the connection, or of the rest, of a right answer. Over HTTP/1.1 the connection is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Afterwards {
     Nothing,
@@ -60,7 +60,7 @@ pub(crate) enum Afterwards {
 }
 
 impl Fault {
-    /// The `k`-th request from now, counted from 1.
+    /// Matches the `k`-th request from now, counted from 1.
     pub fn at(k: u64) -> Trigger {
         Trigger {
             matches: Matches::From(k),
@@ -68,8 +68,8 @@ impl Fault {
         }
     }
 
-    /// The next request with this method (`*`: any) and path. In the pattern `*` stands for any characters;
-    /// it is compared with the path alone unless it holds a `?`.
+    /// Matches the next request with this method (`*`: any) and path. In the pattern `*` stands for any characters. It is
+    /// compared with the path alone unless it contains a `?`.
     pub fn on(method: &str, pattern: &str) -> Trigger {
         Trigger {
             matches: Matches::Path {
@@ -82,19 +82,19 @@ impl Fault {
 }
 
 impl Trigger {
-    /// Not once but for `count` requests; `u32::MAX` is for ever.
+    /// Repeats the fault for `count` requests; `u32::MAX` means always.
     #[must_use]
     pub fn times(mut self, count: u32) -> Self {
         self.times = count;
         self
     }
 
-    /// This status with an empty body, without the effect.
+    /// Answers with this status and an empty body. The request has no effect.
     pub fn status(self, code: u16) -> Fault {
         self.answer(code, &[], "")
     }
 
-    /// This answer, without the effect.
+    /// Sends this answer. The request has no effect.
     pub fn answer(self, code: u16, headers: &[(&str, &str)], body: &str) -> Fault {
         let headers = headers
             .iter()
@@ -103,13 +103,13 @@ impl Trigger {
         self.does(Misdeed::Status(code, headers, body.as_bytes().to_vec()))
     }
 
-    /// An error in the registry's own form, without the effect.
+    /// Answers with an error in the registry's own form. The request has no effect.
     pub fn registry_error(self, status: u16, code: &str, message: &str) -> Fault {
         let body = serde_json::json!({"errors": [{"code": code, "message": message}]}).to_string();
         self.answer(status, &[("content-type", "application/json")], &body)
     }
 
-    /// 429 with `Retry-After`, as a registry that has had enough.
+    /// Answers 429 with `Retry-After`, like a registry that limits requests.
     pub fn throttle(self, retry_after_seconds: u32) -> Fault {
         let seconds = retry_after_seconds.to_string();
         let headers = [
@@ -120,114 +120,115 @@ impl Trigger {
         self.answer(429, &headers, body)
     }
 
-    /// 307 to another place, without the effect.
+    /// Redirects with 307 to another address. The request has no effect.
     pub fn redirect_to(self, url: &str) -> Fault {
         self.answer(307, &[("location", url)], "")
     }
 
-    /// The connection is dropped before the request has its effect; with HTTP/2 the stream is reset (`INTERNAL_ERROR`).
+    /// Drops the connection before the request has its effect; with HTTP/2 resets the stream (`INTERNAL_ERROR`).
     pub fn reset(self) -> Fault {
         self.does(Misdeed::Reset)
     }
 
-    /// The request has its effect, then the connection is dropped without an answer; with HTTP/2 the stream is reset.
+    /// Drops the connection without an answer, after the request has had its effect; with HTTP/2 resets the stream.
     pub fn lost_response(self) -> Fault {
         self.does(Misdeed::LostResponse)
     }
 
-    /// Half of the body, then the connection is dropped; with HTTP/2 the stream is reset.
+    /// Sends half of the body, then drops the connection; with HTTP/2 resets the stream.
     pub fn cut_body(self) -> Fault {
         self.does(Misdeed::CutBody)
     }
 
-    /// Half of the body, and no more for as long as the client waits.
+    /// Sends half of the body, and nothing more while the client waits.
     pub fn stalled_body(self) -> Fault {
         self.does(Misdeed::StalledBody)
     }
 
-    /// Other bytes than were asked for, under the headers of the right ones; where an answer has no body, another
+    /// Sends other bytes than requested, under the headers of the right ones. An answer without a body gets another
     /// `Docker-Content-Digest`.
     pub fn wrong_digest(self) -> Fault {
         self.does(Misdeed::WrongDigest)
     }
 
-    /// The right bytes under another content type.
+    /// Sends the right bytes with another content type.
     pub fn wrong_content_type(self, content_type: &str) -> Fault {
         self.set_header("content-type", content_type)
     }
 
-    /// The right answer with one header set to another value (it may be empty).
+    /// Sends the right answer with one header set to another value (it may be empty).
     pub fn set_header(self, name: &str, value: &str) -> Fault {
         self.does(Misdeed::SetHeader(name.to_owned(), value.to_owned()))
     }
 
-    /// The right answer without one header.
+    /// Sends the right answer without one header.
     pub fn drop_header(self, name: &str) -> Fault {
         self.does(Misdeed::DropHeader(name.to_owned()))
     }
 
-    /// The right answer, late. The effect comes at once.
+    /// Sends the right answer late. The effect is immediate.
     pub fn delay(self, time: Duration) -> Fault {
         self.does(Misdeed::Delay(time))
     }
 
-    /// A body that never ends, under the status and headers of the right answer.
+    /// Sends an endless body, under the status and headers of the right answer.
     pub fn endless_body(self) -> Fault {
         self.does(Misdeed::EndlessBody)
     }
 
-    /// `RST_STREAM` with this code in place of an answer, without the effect.
+    /// Sends `RST_STREAM` with this code instead of an answer. The request has no effect.
     pub fn reset_stream(self, code: u32) -> Fault {
         self.does(Misdeed::ResetStream(code))
     }
 
-    /// The request has its effect, then `RST_STREAM` with this code comes in place of an answer.
+    /// Sends `RST_STREAM` with this code instead of an answer, after the request has had its effect.
     pub fn reset_stream_late(self, code: u32) -> Fault {
         self.does(Misdeed::ResetStreamLate(code))
     }
 
-    /// Half of the body, then `RST_STREAM` with this code.
+    /// Sends half of the body, then `RST_STREAM` with this code.
     pub fn reset_body(self, code: u32) -> Fault {
         self.does(Misdeed::Afterwards(Afterwards::ResetBody(code)))
     }
 
-    /// The connection is dropped with all that is under way there, before the request has its effect.
+    /// Drops the connection with all its open requests, before this request has its effect.
     pub fn hang_up(self) -> Fault {
         self.does(Misdeed::HangUp)
     }
 
-    /// The request has its effect, then the connection is dropped with all that is under way there.
+    /// Drops the connection with all its open requests, after this request has had its effect.
     pub fn hang_up_late(self) -> Fault {
         self.does(Misdeed::HangUpLate)
     }
 
-    /// `GOAWAY` in place of an answer, without the effect: this request and those after it were not looked at, as it says.
+    /// Sends `GOAWAY` instead of an answer. It states that this request and later ones were not processed; none has an
+    /// effect.
     pub fn go_away_before(self) -> Fault {
         self.does(Misdeed::Refusal)
     }
 
-    /// `GOAWAY` amid the right answer, which comes to its end.
+    /// Sends `GOAWAY` in the middle of the right answer, which is completed.
     pub fn go_away_amid(self) -> Fault {
         self.does(Misdeed::Afterwards(Afterwards::GoAwayAmid))
     }
 
-    /// `GOAWAY` after the right answer.
+    /// Sends `GOAWAY` after the right answer.
     pub fn go_away_after(self) -> Fault {
         self.does(Misdeed::Afterwards(Afterwards::GoAway))
     }
 
-    /// The request has its effect, then `GOAWAY` with this code says that it was looked at, and the connection is closed
-    /// without an answer.
+    /// Lets the request have its effect, then sends `GOAWAY` with this code, which states that the request was processed.
+    /// Closes the connection without an answer.
     pub fn go_away_without_answer(self, code: u32) -> Fault {
         self.does(Misdeed::Abandonment(code))
     }
 
-    /// The right answer; the connection is closed without a word once nothing is under way there.
+    /// Sends the right answer. Closes the connection without notice once no request is open.
     pub fn close_idle(self) -> Fault {
         self.does(Misdeed::Afterwards(Afterwards::CloseIdle))
     }
 
-    /// The right answer; after it the connection stays, and nothing is ever read or written there again.
+    /// Sends the right answer. Then the connection stays open, but nothing is read or written on it again.
     pub fn silence_after(self) -> Fault {
         self.does(Misdeed::Afterwards(Afterwards::Silence))
     }
@@ -241,7 +242,7 @@ impl Trigger {
 }
 
 impl Matches {
-    /// `age` counts the requests since the fault was given, this one included.
+    /// Reports whether a request triggers the fault. `age` counts the requests since the fault was added, this one included.
     pub(crate) fn holds(&self, age: u64, asked: &str, path: &str, path_and_query: &str) -> bool {
         match self {
             Self::From(first) => age >= *first,
@@ -257,7 +258,7 @@ impl Matches {
     }
 }
 
-/// Whether `text` is like `pattern`, in which `*` stands for any characters.
+/// True if `text` matches `pattern`, in which `*` stands for any characters.
 pub(crate) fn glob(pattern: &str, text: &str) -> bool {
     let Some((head, tail)) = pattern.split_once('*') else {
         return pattern == text;

@@ -15,10 +15,10 @@ use crate::faults::Afterwards;
 use crate::server::{Answer, Call, REQUEST_MAX_BYTES, Work};
 use crate::traffic::Version;
 
-/// Serves until the client goes away, or a fault ends it.
+/// Serves until the client closes the connection, or a fault ends it.
 pub(crate) async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, work: Work) {
     let service = service_fn(|request| answer(request, &work));
-    // An error here is a client that went away, or a fault that we were asked for.
+    // An error here is a client that closed the connection, or a requested fault.
     drop(
         hyper::server::conn::http1::Builder::new()
             .serve_connection(TokioIo::new(stream), service)
@@ -26,7 +26,7 @@ pub(crate) async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, work: Wor
     );
 }
 
-/// An error makes hyper drop the connection without an answer, which is what some of the faults want.
+/// Answers a request. On an error hyper drops the connection without an answer, as some of the faults need.
 async fn answer(request: Request<Incoming>, work: &Work) -> io::Result<Response<Payload>> {
     let (parts, body) = request.into_parts();
     let body = Limited::new(body, REQUEST_MAX_BYTES).collect().await;

@@ -1,4 +1,4 @@
-//! A connection that speaks HTTP/2, with what only that has: streams that are reset, `GOAWAY`, windows.
+//! A connection that speaks HTTP/2, with its own features: stream resets, `GOAWAY`, windows.
 
 use std::collections::BTreeSet;
 use std::future::{pending, poll_fn};
@@ -26,9 +26,9 @@ const HEADERS_MAX_BYTES: u32 = 1 << 20;
 
 type Accepted = Option<Result<(Request<RecvStream>, SendResponse<Bytes>), h2::Error>>;
 
-/// What a stream asks of its connection.
+/// A request of a stream to its connection.
 enum Order {
-    /// To say with this code that it takes no streams after this one; then to answer the sender once that is said.
+    /// Send `GOAWAY` with this last stream and code, then signal the sender.
     GoAway(u32, Reason, oneshot::Sender<()>),
     Close,
     CloseIdle,
@@ -43,16 +43,16 @@ struct Stream {
     admitted: Arc<Mutex<Admitted>>,
 }
 
-/// Which streams may have an effect.
+/// The streams that may have an effect.
 #[derive(Default)]
 struct Admitted {
-    /// Those that had one.
+    /// The streams that had an effect.
     done: BTreeSet<u32>,
-    /// The last one that may, once the connection takes no more.
+    /// The last stream that may have one, once the connection accepts no more.
     last: Option<u32>,
 }
 
-/// Serves until the client goes away, or a fault ends it.
+/// Serves until the client closes the connection, or a fault ends it.
 pub(crate) async fn serve<IO>(io: IO, transport: Transport, work: Work)
 where
     IO: AsyncRead + AsyncWrite + Unpin,
@@ -67,7 +67,7 @@ where
         builder.initial_window_size(bytes);
     }
     let handshake = builder.handshake(Injected::new(io, injection.clone()));
-    // An error is a client that went away.
+    // An error is a client that closed the connection.
     if let Ok(mut connection) = handshake.await {
         run(&mut connection, &injection, work).await;
     }
@@ -83,7 +83,7 @@ where
         orders,
         admitted: Arc::default(),
     };
-    // Dropped with this, so that a stream that is to have no answer waits for its connection's end.
+    // Dropped on return: a stream without an answer stays pending until its connection ends.
     let mut streams = JoinSet::new();
     let mut said = Vec::new();
     let mut is_last = false;
@@ -92,7 +92,7 @@ where
             while let Poll::Ready(Some(_)) = streams.poll_join_next(context) {}
             let event = next(connection, &mut ordered, context);
             if injection.is_sent() {
-                // Who does not wait for it any more is gone with its stream.
+                // A receiver that is gone was dropped with its stream.
                 said.drain(..)
                     .for_each(|to: oneshot::Sender<()>| to.send(()).unwrap_or(()));
             }
@@ -116,7 +116,7 @@ where
     }
 }
 
-/// The next stream, or the next order, which goes first.
+/// Returns the next order or the next stream; orders go first.
 fn next<IO>(
     connection: &mut Connection<IO, Bytes>,
     ordered: &mut mpsc::UnboundedReceiver<Order>,
@@ -139,13 +139,13 @@ impl Stream {
             return;
         };
         if !self.admits(id) {
-            // Nobody waits for it: it was told that nothing is done about it.
+            // The client expects no answer: `GOAWAY` stated that this stream is not processed.
             pending::<()>().await;
         }
         let call = Call::new(Version::Http2, parts, body);
         match self.work.answer(&call).await {
             Answer::Response(response, afterwards) => {
-                // An error is a client that does not want it any more.
+                // An error is a client that has cancelled the request.
                 drop(self.send(response, afterwards, &mut respond).await);
             }
             Answer::Closed => self.order(Order::Close).await,
@@ -158,7 +158,7 @@ impl Stream {
         }
     }
 
-    /// Whether a stream may have an effect, which it has then.
+    /// Reports whether a stream may have an effect, and records that it has one.
     fn admits(&self, id: u32) -> bool {
         let mut admitted = self.admitted();
         let admits = admitted.last.is_none_or(|last| id <= last);
@@ -168,7 +168,7 @@ impl Stream {
         admits
     }
 
-    /// Says that nothing is done about `id`, and what comes after it: where some of that is done already, about `id` alone.
+    /// States that `id` and later streams are not processed. If a later stream already had an effect, refuses only `id`.
     async fn refuse(&self, id: u32, respond: &mut SendResponse<Bytes>) {
         let is_newest = {
             let mut admitted = self.admitted();
@@ -188,7 +188,7 @@ impl Stream {
         }
     }
 
-    /// Takes no more streams.
+    /// Accepts no more streams.
     async fn go_away(&self, reason: Reason) {
         let last = {
             let mut admitted = self.admitted();
@@ -205,7 +205,7 @@ impl Stream {
         drop(said.await);
     }
 
-    /// The connection's end is this stream's, too.
+    /// Sends an order. This stream then ends with its connection.
     async fn order(&self, order: Order) {
         drop(self.orders.send(order));
         pending::<()>().await;
@@ -248,7 +248,7 @@ impl Stream {
             Afterwards::GoAway => self.go_away(Reason::NO_ERROR).await,
             Afterwards::CloseIdle => drop(self.orders.send(Order::CloseIdle)),
             Afterwards::Silence => {
-                // What was just queued goes out first.
+                // Queued frames are sent first.
                 tokio::task::yield_now().await;
                 self.order(Order::Silence).await;
             }
@@ -262,7 +262,7 @@ impl Stream {
     }
 }
 
-/// How a body ends that is cut.
+/// Returns the reset code of a cut body.
 fn cut(afterwards: Afterwards) -> Reason {
     if let Afterwards::ResetBody(code) = afterwards {
         code.into()
@@ -271,7 +271,7 @@ fn cut(afterwards: Afterwards) -> Reason {
     }
 }
 
-/// All of a request's body, unless it breaks off.
+/// Reads all of a request's body; `None` if it breaks off.
 async fn read(mut body: RecvStream) -> Option<Bytes> {
     let mut bytes = BytesMut::new();
     while let Some(piece) = body.data().await {
@@ -285,7 +285,7 @@ async fn read(mut body: RecvStream) -> Option<Bytes> {
     Some(bytes.freeze())
 }
 
-/// Sends `bytes` as fast as the client takes them.
+/// Sends `bytes` as fast as the client accepts them.
 async fn send(stream: &mut SendStream<Bytes>, mut bytes: Bytes) -> Result<(), h2::Error> {
     while !bytes.is_empty() {
         stream.reserve_capacity(bytes.len());

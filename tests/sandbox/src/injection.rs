@@ -1,4 +1,4 @@
-//! Frames that are put among those that the HTTP/2 library writes, which it would not write itself.
+//! Frames that are added to the HTTP/2 library's output, because the library would not send them itself.
 
 use std::io;
 use std::pin::Pin;
@@ -8,18 +8,18 @@ use std::task::{Context, Poll, ready};
 use h2::Reason;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Frames that are still to be written.
+/// Frames that are not yet written.
 #[derive(Clone, Default)]
 pub(crate) struct Injection(Arc<Mutex<Vec<u8>>>);
 
-/// A connection whose writer puts them in.
+/// A connection whose writer adds the frames.
 pub(crate) struct Injected<IO> {
     io: IO,
     injection: Injection,
 }
 
 impl Injection {
-    /// `GOAWAY`: nothing is done about streams after `last`.
+    /// Adds a `GOAWAY`: streams after `last` are not processed.
     pub(crate) fn go_away(&self, last: u32, reason: Reason) {
         // SPEC: RFC 9113, 4.1 and 6.8: length, type, flags, stream 0; last stream, code.
         let head = [0, 0, 8, 7, 0, 0, 0, 0, 0];
@@ -29,7 +29,7 @@ impl Injection {
         frames.extend(u32::from(reason).to_be_bytes());
     }
 
-    /// Whether nothing is left.
+    /// True if no frame is left to write.
     pub(crate) fn is_sent(&self) -> bool {
         self.frames().is_empty()
     }
@@ -64,7 +64,7 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Injected<IO> {
         Pin::new(&mut self.io).poll_write(context, bytes)
     }
 
-    /// The library flushes once it has written whole frames, and only then.
+    /// Writes the frames. The library flushes only after it has written whole frames.
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Self { io, injection } = &mut *self;
         let mut frames = injection.frames();

@@ -1,7 +1,7 @@
 //! A registry and a small Sigstore on loopback, in one process: for the tests of `manifest-seal`, and for its tour.
 //!
-//! Both are real servers that real clients talk to over HTTP, run on threads of their own (so that plain tests can
-//! use them), end when dropped, and misbehave when asked to ([`Fault`]). Nothing here is part of the shipped binary.
+//! Both are real servers for real clients over HTTP. They run on threads of their own, so that plain tests can use them.
+//! They end when dropped, and misbehave on request ([`Fault`]). Nothing here is part of the shipped binary.
 #![allow(
     clippy::expect_used,
     clippy::missing_panics_doc,
@@ -45,12 +45,12 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// Both, with an open registry that has the referrers API.
+    /// Starts both, with an open registry that has the referrers API.
     pub fn start() -> Self {
         Self::with(Options::new())
     }
 
-    /// Both, with this kind of registry, and by its transport.
+    /// Starts both, with these options for the registry and its transport for both.
     pub fn with(options: Options) -> Self {
         let transport = options.transport;
         Self {

@@ -1,4 +1,4 @@
-//! A free loopback port, and whoever comes to it, on a thread of its own. It knows nothing of what is spoken there.
+//! A free loopback port and its connections, on a thread of their own. It does not depend on the protocol.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::thread::JoinHandle;
@@ -6,10 +6,10 @@ use std::thread::JoinHandle;
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
-/// A port that is taken, where nobody is let in yet: who serves there may need to know the address first.
+/// A bound port that does not accept connections yet: a server may need the address first.
 pub(crate) struct Port(std::net::TcpListener, SocketAddr);
 
-/// A port that is served; dropping it closes the port and every connection.
+/// A served port; dropping it closes the port and every connection.
 pub(crate) struct Listener {
     address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
@@ -17,7 +17,7 @@ pub(crate) struct Listener {
 }
 
 impl Port {
-    /// Takes a free one.
+    /// Binds a free port.
     pub(crate) fn take() -> Self {
         // Bound without the runtime, whose `block_on` may not be used inside another (an async test's).
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
@@ -31,7 +31,7 @@ impl Port {
         self.1
     }
 
-    /// Lets everybody in, each in a task of its own.
+    /// Accepts every connection, each in a task of its own.
     pub(crate) fn serve<Serving>(
         self,
         serve: impl Fn(TcpStream) -> Serving + Send + 'static,
@@ -53,12 +53,12 @@ impl Port {
                     let Ok((stream, _)) = listener.accept().await else {
                         continue;
                     };
-                    // Answers are small and come one by one: waiting to fill a packet only makes tests slow.
+                    // Answers are small and sent one by one: waiting to fill a packet only makes tests slow.
                     drop(stream.set_nodelay(true));
                     tokio::spawn(serve(stream));
                 }
             });
-            // Its sender is dropped, not used: the error is the signal. The runtime's end closes every connection.
+            // The sender is dropped, not used: the error is the signal. The end of the runtime closes every connection.
             drop(runtime.block_on(stopped));
         });
         Listener {
@@ -79,7 +79,7 @@ impl Drop for Listener {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            // A thread that panicked has said so already; a second panic in drop would end the process.
+            // A thread that panicked has already printed that; a second panic in drop would end the process.
             drop(thread.join());
         }
     }

@@ -1,5 +1,5 @@
-//! `cargo run -p sandbox`: the tour of `manifest-seal`; `cargo run -p sandbox -- serve`: a registry and a Sigstore to
-//! play with by hand.
+//! `cargo run -p sandbox`: the tour of `manifest-seal`; `cargo run -p sandbox -- serve`: a registry and a Sigstore to use
+//! by hand.
 
 mod runner;
 mod serve;

@@ -1,10 +1,10 @@
-//! What tests counted and measured, written down where the variable `PROOF` names a folder.
+//! The counts and measurements of tests, written to the folder in the variable `PROOF`.
 
 use std::fmt::{Display, Write as _};
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-/// Sections of one file are written by many tests at once.
+/// The lock for the files: many tests write sections of one file at once.
 static WRITING: Mutex<()> = Mutex::new(());
 
 /// A Markdown table that a test fills, row by row.
@@ -17,7 +17,7 @@ pub struct Proof {
 }
 
 impl Proof {
-    /// Begins a section of `$PROOF/<file>.md`: a table under `title`. A column that ends in ` #` holds numbers.
+    /// Begins a section of `$PROOF/<file>.md`: a table under `title`. A column that ends in ` #` contains numbers.
     pub fn new(file: &'static str, title: &str, columns: &[&str]) -> Self {
         let names: Vec<&str> = columns
             .iter()
@@ -41,7 +41,7 @@ impl Proof {
         }
     }
 
-    /// Whether a long proof is wanted, rather than a sample.
+    /// True if a long proof is wanted, not a sample.
     pub fn is_wanted() -> bool {
         folder().is_some()
     }
@@ -55,12 +55,12 @@ impl Proof {
         self.rows.push_str("|\n");
     }
 
-    /// Writes the section, in place of an earlier one of the same title; without `PROOF` it is printed.
+    /// Writes the section, and replaces an earlier one with the same title. Without `PROOF` it is printed.
     pub fn end(self, summary: &str) {
         self.write(summary, |_| String::new());
     }
 
-    /// The same with the rows of the earlier one kept: each of several tests adds its own.
+    /// Adds the rows to an earlier section with the same title, for a table of several tests.
     pub fn join(self) {
         self.write("", str::to_owned);
     }

@@ -1,4 +1,4 @@
-//! An HTTP proxy that makes tunnels (CONNECT), and keeps a list of them.
+//! An HTTP proxy that opens tunnels (CONNECT) and lists them.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 
 use crate::listener::{Listener, Port};
 
-/// A request for a tunnel is not longer.
+/// The longest request for a tunnel.
 const HEAD_MAX_BYTES: usize = 8 * 1024;
 
 /// A running proxy; dropping it ends it and its tunnels.
@@ -22,32 +22,32 @@ pub struct Proxy {
 
 #[derive(Default)]
 struct State {
-    /// Names with their ports, and where they are in truth.
+    /// The addresses behind host names with ports.
     places: BTreeMap<String, SocketAddr>,
-    /// What `Proxy-Authorization` has to be.
+    /// The required `Proxy-Authorization`.
     login: Option<String>,
-    /// What everybody is answered.
+    /// The status for every request.
     refusal: Option<u16>,
     asked: Vec<String>,
     made: Vec<String>,
 }
 
 impl Proxy {
-    /// Starts one that knows nobody.
+    /// Starts a proxy without destinations.
     pub fn start() -> Self {
         let state = Arc::new(Mutex::new(State::default()));
         let own = Arc::clone(&state);
         let listener = Port::take().serve(move |stream| {
             let state = Arc::clone(&own);
             async move {
-                // A client that went away is no fault of ours.
+                // A client that closes the connection is not our error.
                 drop(serve(stream, &state).await);
             }
         });
         Self { listener, state }
     }
 
-    /// The same for who shows this user and password alone.
+    /// Requires this user and password.
     #[must_use]
     pub fn login(self, user: &str, password: &str) -> Self {
         let login = format!("Basic {}", STANDARD.encode(format!("{user}:{password}")));
@@ -55,29 +55,29 @@ impl Proxy {
         self
     }
 
-    /// Tunnels to `name`, which has its port, lead to `place`; to other names there are none (502).
+    /// Connects tunnels for `name`, a host with its port, to `place`. Other names get 502.
     #[must_use]
     pub fn leads(self, name: &str, place: SocketAddr) -> Self {
         lock(&self.state).places.insert(name.to_owned(), place);
         self
     }
 
-    /// From now on everybody is answered this.
+    /// Answers every request with this status from now on.
     pub fn refuse(&self, status: u16) {
         lock(&self.state).refusal = Some(status);
     }
 
-    /// Where it is: `127.0.0.1:PORT`.
+    /// Returns its address: `127.0.0.1:PORT`.
     pub fn address(&self) -> String {
         self.listener.address().to_string()
     }
 
-    /// Where it was asked to lead to, in order, and be it in vain.
+    /// Returns the requested targets in order, with those that got no tunnel.
     pub fn asked(&self) -> Vec<String> {
         lock(&self.state).asked.clone()
     }
 
-    /// Where it has led to, in order.
+    /// Returns the targets of opened tunnels, in order.
     pub fn made(&self) -> Vec<String> {
         lock(&self.state).made.clone()
     }
@@ -101,7 +101,7 @@ async fn serve(mut stream: TcpStream, state: &Mutex<State>) -> std::io::Result<(
     Ok(())
 }
 
-/// Where the tunnel leads, or the status that says why there is none.
+/// Returns the address behind the tunnel, or the status of the refusal.
 fn answer(head: &str, state: &Mutex<State>) -> Result<SocketAddr, u16> {
     let mut lines = head.lines();
     let mut first = lines.next().unwrap_or_default().split(' ');
@@ -127,11 +127,11 @@ fn answer(head: &str, state: &Mutex<State>) -> Result<SocketAddr, u16> {
     Ok(place)
 }
 
-/// Everything up to the empty line; none of something longer, or that ends before.
+/// Reads everything up to the empty line; `None` if that is too long, or ends before.
 async fn read_head(stream: &mut TcpStream) -> std::io::Result<Option<String>> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
-        // One by one: what follows belongs to the tunnel.
+        // Byte by byte: the bytes after it belong to the tunnel.
         let mut byte = [0];
         if head.len() == HEAD_MAX_BYTES || stream.read(&mut byte).await? == 0 {
             return Ok(None);

@@ -1,4 +1,4 @@
-//! Runs the real binary as a GitHub runner runs it: a bare environment, inputs as variables, files to write to.
+//! Runs the real binary like a GitHub runner: a bare environment, inputs as variables, files for outputs.
 
 use anyhow::{Context as _, bail};
 use sandbox::Sigstore;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
 
-/// What a runner tells every step of the job that the sandbox's tokens speak of.
+/// The variables of every step of the job in the sandbox's tokens.
 const JOB: &[(&str, &str)] = &[
     ("CI", "true"),
     ("GITHUB_ACTIONS", "true"),
@@ -29,7 +29,7 @@ pub(crate) struct Runner {
     environment: Vec<(String, String)>,
 }
 
-/// What a step left behind.
+/// The results of a step.
 pub(crate) struct Step {
     pub(crate) code: Option<i32>,
     pub(crate) outputs: BTreeMap<String, String>,
@@ -44,7 +44,7 @@ impl Step {
 }
 
 impl Runner {
-    /// One whose job has `id-token: write` at this Sigstore.
+    /// Creates a runner whose job has `id-token: write` at this Sigstore.
     pub(crate) fn new(binary: PathBuf, sigstore: &Sigstore) -> anyhow::Result<Self> {
         let home = tempfile::tempdir().context("could not make a folder for the runner")?;
         std::fs::create_dir(home.path().join("workspace"))?;
@@ -95,7 +95,7 @@ impl Runner {
     }
 }
 
-/// `name=value`, or `name<<MARK`, lines, `MARK`: the format of `GITHUB_OUTPUT`.
+/// Parses `name=value`, or `name<<MARK`, lines, `MARK`: the format of `GITHUB_OUTPUT`.
 fn parse_outputs(text: &str) -> BTreeMap<String, String> {
     let mut outputs = BTreeMap::new();
     let mut lines = text.lines();
@@ -119,7 +119,7 @@ fn parse_outputs(text: &str) -> BTreeMap<String, String> {
     outputs
 }
 
-/// Builds `manifest-seal` with the cargo that runs this, into the folder that this lies in.
+/// Builds `manifest-seal` with the cargo that runs this program, into the target folder of this program.
 pub(crate) fn build() -> anyhow::Result<PathBuf> {
     let here = std::env::current_exe().context("could not learn where this program lies")?;
     let profile = here.parent().context("this program lies nowhere")?;

@@ -1,4 +1,4 @@
-//! A server of a test's own: what it answers, a function says.
+//! A test's own server, whose answers come from a function.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::server::{Call, Handler, Reply, Server};
 use crate::traffic::Version;
 use crate::transport::Transport;
 
-/// Longer than any client waits.
+/// Longer than any client's timeout.
 const FOR_EVER: Duration = Duration::from_mins(10);
 
 /// A running server; dropping it ends it.
@@ -19,51 +19,51 @@ pub struct Scripted {
     server: Server,
 }
 
-/// A request, as a script sees it.
+/// A request, as passed to a script.
 #[derive(Clone, Debug)]
 pub struct Asked {
-    /// The HTTP that it came by.
+    /// Its HTTP version.
     pub version: Version,
     /// `GET`, `HEAD`, …
     pub method: String,
-    /// Who was asked, with the port where one was named.
+    /// The requested host, with its port if one was sent.
     pub host: String,
     /// Path and query as sent.
     pub target: String,
-    /// The headers, their names in small letters.
+    /// The headers, with names in lower case.
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Vec<u8>,
 }
 
-/// What a script answers.
+/// The answer of a script.
 #[derive(Clone, Debug)]
 pub struct Said {
     /// The status.
     pub status: u16,
-    /// The headers, but for the body's length.
+    /// The headers, except the body's length.
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Vec<u8>,
-    /// What becomes of it.
+    /// The manner of delivery.
     pub manner: Manner,
 }
 
-/// How an answer comes.
+/// The manner in which an answer is delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Manner {
     /// Whole.
     Whole,
     /// Half of the body, then the end.
     Cut,
-    /// The connection, or the stream, ends instead.
+    /// None: the connection, or the stream, ends instead.
     Lost,
-    /// It does not come.
+    /// None, ever.
     Never,
 }
 
 impl Scripted {
-    /// Starts one on a free port of 127.0.0.1.
+    /// Starts a server on a free port of 127.0.0.1.
     pub fn start(
         transport: Transport,
         script: impl Fn(&Asked) -> Said + Send + Sync + 'static,
@@ -74,7 +74,7 @@ impl Scripted {
         }
     }
 
-    /// Where it is.
+    /// Returns its address.
     pub fn address(&self) -> SocketAddr {
         self.server.address()
     }

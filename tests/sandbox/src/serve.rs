@@ -1,4 +1,4 @@
-//! A registry and a Sigstore that stay, and what to paste into a shell to use them.
+//! A registry and a Sigstore that keep running, and the commands to use them in a shell.
 
 use crate::terminal::Terminal;
 use anyhow::Context as _;
@@ -8,7 +8,7 @@ const REPOSITORY: &str = "octo-org/octo-app";
 
 /// Serves until Ctrl-C.
 pub(crate) fn run(terminal: &mut Terminal) -> anyhow::Result<()> {
-    // Plain, so that no client has to be told whom to trust.
+    // Plain HTTP, so that no client needs the sandbox's authority.
     let sandbox = Sandbox::with(Options::new().transport(Transport::PLAIN));
     let (registry, sigstore) = (&sandbox.registry, &sandbox.sigstore);
     let folder = tempfile::tempdir().context("could not make a folder for the configuration")?;
@@ -45,7 +45,7 @@ cosign verify --trusted-root "$TRUSTED_ROOT" \
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    // Caught, so that the folder is taken away.
+    // Ctrl-C is caught, so that the folder is deleted.
     runtime.block_on(tokio::signal::ctrl_c())?;
     Ok(())
 }

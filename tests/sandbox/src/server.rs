@@ -1,5 +1,5 @@
-//! One HTTP server on a free loopback port, on a thread of its own, which keeps a log of requests and misbehaves on
-//! request. It knows nothing of registries or of Sigstore: those are handlers.
+//! One HTTP server on a free loopback port, on a thread of its own. It logs requests and misbehaves on request. It does
+//! not depend on registries or Sigstore: those are handlers.
 
 use std::io;
 use std::net::SocketAddr;
@@ -20,15 +20,15 @@ use crate::traffic::{Traffic, Version};
 use crate::transport::Transport;
 use crate::{http1, http2};
 
-/// SPEC: RFC 9113, 7.
+/// The error code. SPEC: RFC 9113, 7.
 const INTERNAL_ERROR: u32 = 2;
 pub(crate) const REQUEST_MAX_BYTES: usize = 256 * 1024 * 1024;
 
-/// A request, read whole.
+/// A request with its whole body.
 pub(crate) struct Call {
     pub(crate) version: Version,
     pub(crate) method: String,
-    /// Who is asked, with the port where one is named; another than this server where it is used as a proxy.
+    /// The requested host, with its port if one was sent. It is another host if this server is used as a proxy.
     pub(crate) host: String,
     /// The path as sent, not decoded.
     pub(crate) path: String,
@@ -47,7 +47,7 @@ impl Call {
             mut headers,
             ..
         } = parts;
-        // HTTP/2 has it in the address instead.
+        // HTTP/2 has the host in the address instead.
         if let Some(Ok(host)) = uri.authority().map(|it| it.as_str().parse())
             && version == Version::Http2
         {
@@ -67,7 +67,7 @@ impl Call {
         }
     }
 
-    /// Path and query as sent.
+    /// Returns path and query as sent.
     pub(crate) fn target(&self) -> String {
         let query = self.raw_query.as_ref();
         query.map_or_else(
@@ -88,13 +88,13 @@ impl Call {
     }
 }
 
-/// An answer, held whole.
+/// An answer with its whole body.
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Bytes,
-    /// What the handler itself has to go wrong with it.
+    /// The fault that the handler itself requests.
     pub(crate) misdeed: Option<Misdeed>,
 }
 
@@ -125,7 +125,7 @@ impl Reply {
     }
 }
 
-/// Answers requests; called from several tasks at once.
+/// A function that answers requests; called from several tasks at once.
 pub(crate) type Handler = Arc<dyn Fn(&Call) -> Reply + Send + Sync>;
 
 /// A running server; dropping it closes the port and every connection.
@@ -135,28 +135,28 @@ pub(crate) struct Server {
     work: Work,
 }
 
-/// Every connection's share of a server.
+/// The part of a server that every connection has.
 #[derive(Clone)]
 pub(crate) struct Work {
     traffic: Arc<Traffic>,
     handler: Handler,
 }
 
-/// An answer as it is sent: with a fault, if one was asked for.
+/// An answer as sent: with a fault, if one was requested.
 pub(crate) enum Answer {
     Response(Response<Payload>, Afterwards),
-    /// The connection is closed instead.
+    /// None: the connection is closed.
     Closed,
-    /// The stream is reset instead, with this code; without streams the connection is closed.
+    /// None: the stream is reset with this code; without streams the connection is closed.
     Reset(u32),
-    /// The connection takes no more requests, this one neither: it has had no effect.
+    /// None: the connection accepts no more requests. This one is refused too and had no effect.
     Refused,
-    /// The connection takes no more requests, with this code, and is closed instead of an answer.
+    /// None: the connection accepts no more requests, with this code, and is closed.
     Abandoned(u32),
 }
 
 impl Server {
-    /// Listens, then asks for the handler, which may need to know the address.
+    /// Binds a port, then makes the handler, which may need the address.
     pub(crate) fn start(transport: Transport, handler: impl FnOnce(SocketAddr) -> Handler) -> Self {
         let port = Port::take();
         let traffic = Arc::new(Traffic::default());
@@ -172,7 +172,7 @@ impl Server {
         }
     }
 
-    /// Serves the same at another port, by another transport.
+    /// Serves the same handler at another port, with another transport.
     pub(crate) fn twin(&self, transport: Transport) -> Listener {
         self.work.clone().listen(Port::take(), transport)
     }
@@ -206,7 +206,8 @@ impl Work {
                 let Some(acceptor) = acceptor else {
                     return serve(stream, Version::Http1, transport, work).await;
                 };
-                // A client that does not trust us, or asks by plain HTTP first, goes away, as it should.
+                // A client that does not trust our certificate, or tries plain HTTP first, closes the connection. That is
+                // correct.
                 if let Ok(stream) = acceptor.accept(stream).await {
                     let version = match stream.get_ref().1.alpn_protocol() {
                         Some(b"h2") => Version::Http2,
@@ -218,7 +219,7 @@ impl Work {
         })
     }
 
-    /// Logs `call`, and lets it have its effect unless a fault takes that away.
+    /// Logs `call`, and applies its effect unless a fault prevents that.
     pub(crate) async fn answer(&self, call: &Call) -> Answer {
         let (number, misdeed) = self.traffic.arrived(call);
         let mut reply = match &misdeed {
@@ -310,11 +311,11 @@ fn spoil(
         let value = HeaderValue::from_str(value).map_err(io::Error::other)?;
         response = response.header(name, value);
     }
-    // SPEC: 204 has no length, and a HEAD answer tells the length of the body that GET would send.
+    // SPEC: 204 has no length, and a HEAD answer states the length of the body that GET would send.
     if let Some(length) = length.filter(|_| reply.status != 204) {
         response = response.header(CONTENT_LENGTH, length);
     }
-    // SPEC: RFC 9110, 15.3.5 and 15.4.5. The libraries see to that over HTTP/1.1 alone.
+    // SPEC: RFC 9110, 15.3.5 and 15.4.5. The libraries ensure that only over HTTP/1.1.
     let bytes = if method == "HEAD" || matches!(reply.status, 204 | 304) {
         payload = Payload::whole;
         Bytes::new()
@@ -324,10 +325,10 @@ fn spoil(
     response.body(payload(bytes)).map_err(io::Error::other)
 }
 
-/// Bytes of the same length where that can be: a size check alone must not be what finds the fault.
+/// Returns other bytes, of the same length if possible: a size check alone must not find the fault.
 fn other_bytes(bytes: &Bytes) -> Bytes {
     let mut other = bytes.to_vec();
-    // A letter in the middle keeps JSON readable, so that it is the digest that gives it away.
+    // A changed letter in the middle keeps JSON valid, so that only the digest reveals it.
     let middle = other.len() / 2;
     let position = (middle..other.len())
         .chain(0..middle)

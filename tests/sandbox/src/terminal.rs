@@ -1,8 +1,8 @@
-//! Lines on standard output, in colour where somebody looks at them.
+//! Lines on standard output, in colour on a terminal.
 
 use std::io::{self, IsTerminal as _, Write as _};
 
-/// The only way to standard output here.
+/// The only writer to standard output here.
 pub(crate) struct Terminal {
     out: io::Stdout,
     colour: bool,
@@ -19,19 +19,19 @@ impl Terminal {
         writeln!(self.out, "{text}")
     }
 
-    /// A step begins.
+    /// Prints the heading of a step.
     pub(crate) fn heading(&mut self, text: &str) -> io::Result<()> {
         let text = self.painted("1", text);
         self.line(&format!("\n{text}"))
     }
 
-    /// A name and what it holds.
+    /// Prints a name and its value.
     pub(crate) fn field(&mut self, name: &str, value: &str) -> io::Result<()> {
         let name = self.painted("2", &format!("{name:<12}"));
         self.line(&format!("   {name} {value}"))
     }
 
-    /// What was expected, and whether it held.
+    /// Prints an expectation, and whether it was met.
     pub(crate) fn expectation(&mut self, text: &str, held: bool) -> io::Result<()> {
         let mark = if held {
             self.painted("32", "✓")

@@ -1,4 +1,4 @@
-//! Five runs of the real binary against a registry and a Sigstore, and what each was expected to do.
+//! Five runs of the real binary against a registry and a Sigstore, with the expected results.
 
 use crate::runner::{Runner, Step, build};
 use crate::terminal::Terminal;
@@ -16,7 +16,7 @@ struct Tour<'a> {
     held: bool,
 }
 
-/// Whether everything was as expected.
+/// Runs the tour. Returns true if all expectations were met.
 pub(crate) fn run(terminal: &mut Terminal) -> anyhow::Result<bool> {
     terminal.line("Building manifest-seal; the first time takes a few minutes.")?;
     let binary = build()?;
@@ -197,7 +197,7 @@ impl Tour<'_> {
             .all(|requests| !requests.is_empty() && requests.iter().all(is_it))
     }
 
-    /// The first manifest that was pushed by tag came after the last that was pushed by digest.
+    /// True if the first push of a manifest by tag came after the last push by digest.
     fn signed_before_tagged(&self) -> bool {
         let puts = self.sandbox.registry.requests();
         let mut puts = puts
@@ -205,7 +205,7 @@ impl Tour<'_> {
             .filter(|r| r.method == "PUT" && r.path.contains("/manifests/"))
             .map(|r| r.path.ends_with(&format!("/manifests/{TAG}")));
         let by_digest = puts.by_ref().take_while(|tag| !tag).count();
-        // The index and its signature; nothing but the tag after them.
+        // The index and its signature; after them only the tag.
         by_digest == 2 && puts.next().is_none()
     }
 
@@ -216,7 +216,7 @@ impl Tour<'_> {
         Ok(())
     }
 
-    /// The first `::error::` of the log, as the runner would show it, and the hint after it.
+    /// Prints the first `::error::` of the log, like the runner, and the hint after it.
     fn show_error(&mut self, step: &Step) -> anyhow::Result<()> {
         let lines = || step.log.lines();
         let error = lines()
@@ -245,7 +245,7 @@ impl Tour<'_> {
         Ok(self.terminal.expectation(text, held)?)
     }
 
-    /// Where something did not hold, the log says more.
+    /// Prints the log if an expectation was not met.
     fn log_unless_held(&mut self, step: &Step) -> anyhow::Result<()> {
         if self.held {
             return Ok(());

@@ -1,36 +1,36 @@
-//! What was asked of a server, and which faults are still to come.
+//! The requests to a server, and its pending faults.
 
 use crate::faults::{Fault, Misdeed};
 use crate::server::Call;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// One request that a server was sent, in the order of arrival.
+/// One request to a server, in the order of arrival.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// From 1, counted since the server started.
+    /// Its number since the server started, from 1.
     pub number: u64,
     /// `GET`, `HEAD`, …
     pub method: String,
-    /// By which version of HTTP it came.
+    /// Its HTTP version.
     pub version: Version,
-    /// Who was asked, with the port where one was named.
+    /// The requested host, with its port if one was sent.
     pub host: String,
     /// Path and query as sent.
     pub path: String,
-    /// The status that was sent; none while the answer is being made, or when the connection was dropped instead.
+    /// The status that was sent; `None` before the answer is sent, or if the connection was dropped instead.
     pub status: Option<u16>,
-    /// How the request proved who sent it.
+    /// The kind of its credentials.
     pub authorization: Authorization,
-    /// How many bytes came with it.
+    /// The length of its body in bytes.
     pub body_length: usize,
-    /// Whether a fault was played on it.
+    /// True if a fault was applied to it.
     pub faulty: bool,
 }
 
 /// A version of HTTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Version {
-    /// HTTP/1.1, or older.
+    /// HTTP/1.1 or older.
     Http1,
     /// HTTP/2.
     Http2,
@@ -43,7 +43,7 @@ pub enum Authorization {
     None,
     /// User and password.
     Basic,
-    /// A token.
+    /// A bearer token.
     Bearer,
     /// Anything else.
     Other,
@@ -81,17 +81,17 @@ struct Armed {
 }
 
 impl Traffic {
-    /// Counts a client that came.
+    /// Counts a new connection.
     pub(crate) fn connected(&self) {
         self.lock().connections += 1;
     }
 
-    /// How many connections there were.
+    /// Returns the number of connections.
     pub(crate) fn connections(&self) -> usize {
         self.lock().connections
     }
 
-    /// Logs the request; answers its number and the fault to play on it.
+    /// Logs the request; returns its number and the fault to apply.
     pub(crate) fn arrived(&self, call: &Call) -> (u64, Option<Misdeed>) {
         let target = call.target();
         let mut state = self.lock();
@@ -129,7 +129,7 @@ impl Traffic {
 
     pub(crate) fn answered(&self, number: u64, status: u16) {
         let mut state = self.lock();
-        // From the end, where the newest are: a long run would make this quadratic.
+        // From the end, with the newest requests: a long run would make this quadratic.
         if let Some(request) = state.requests.iter_mut().rfind(|r| r.number == number) {
             request.status = Some(status);
         }

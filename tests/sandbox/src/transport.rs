@@ -1,5 +1,4 @@
-//! How a server is reached: by plain HTTP, or by TLS with a certificate of the sandbox's own authority, and by which version
-//! of HTTP then.
+//! The transport of a server: plain HTTP, or TLS with a certificate of the sandbox's own authority, and the HTTP version.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -12,10 +11,10 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use crate::registry::Service;
 use crate::sigstore::{Authority, Key, pem};
 
-/// Names the transport of every server that is not told its own: `plain`, or a name of ALPN, `http/1.1` or `h2`.
+/// The variable with the default transport of servers: `plain`, or a name of ALPN, `http/1.1` or `h2`.
 const VARIABLE: &str = "MANIFEST_SEAL_TEST_TRANSPORT";
 
-/// Hosts that stand for this machine in tests, beside those of the hosted registries. Nobody may have `*.test`.
+/// Hosts that resolve to this machine in tests, besides those of the hosted registries. `*.test` is reserved.
 const NAMES: [&str; 10] = [
     "localhost",
     "guarded.test",
@@ -29,7 +28,7 @@ const NAMES: [&str; 10] = [
     "api.github.com",
 ];
 
-/// How clients reach a server. The default is the one that `MANIFEST_SEAL_TEST_TRANSPORT` names, else plain HTTP.
+/// The transport of a server. The default is the one in `MANIFEST_SEAL_TEST_TRANSPORT`, else plain HTTP.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Transport {
     layer: Layer,
@@ -38,20 +37,20 @@ pub struct Transport {
     certificate: ServerCertificate,
 }
 
-/// The certificate that a server shows.
+/// The certificate of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ServerCertificate {
-    /// One by the sandbox's authority, for every name that tests use.
+    /// One of the sandbox's authority, for every name in tests.
     Right,
-    /// One by an authority that nobody is told of.
+    /// One of an authority that no client trusts.
     ByUnknownAuthority,
-    /// One that ended an hour ago.
+    /// One that expired an hour ago.
     Ended,
-    /// One that begins in an hour.
+    /// One that becomes valid in an hour.
     NotBegun,
     /// One for `elsewhere.test` alone.
     ForAnotherName,
-    /// That of the sandbox's authority itself.
+    /// The certificate of the sandbox's authority itself.
     OfTheAuthority,
 }
 
@@ -65,9 +64,9 @@ enum Layer {
 impl Transport {
     /// HTTP/1.1 without TLS.
     pub const PLAIN: Self = Self::of(Layer::Plain);
-    /// TLS, with HTTP/1.1 alone: by ALPN, HTTP/2 is refused.
+    /// TLS with HTTP/1.1 alone: ALPN refuses HTTP/2.
     pub const HTTP1: Self = Self::of(Layer::Tls);
-    /// TLS, with HTTP/2 for clients that speak it, as ALPN finds out, and HTTP/1.1 for others.
+    /// TLS with HTTP/2 for clients that offer it by ALPN, and HTTP/1.1 for others.
     pub const HTTP2: Self = Self::of(Layer::TlsWithHttp2);
 
     const fn of(layer: Layer) -> Self {
@@ -79,7 +78,7 @@ impl Transport {
         }
     }
 
-    /// With TLS: shows this certificate.
+    /// Sets the certificate, with TLS.
     #[must_use]
     pub const fn showing(mut self, certificate: ServerCertificate) -> Self {
         self.certificate = certificate;
@@ -95,21 +94,21 @@ impl Transport {
         }
     }
 
-    /// With HTTP/2: how many requests of one connection are served at once (`SETTINGS_MAX_CONCURRENT_STREAMS`).
+    /// Limits the parallel requests of one connection, with HTTP/2 (`SETTINGS_MAX_CONCURRENT_STREAMS`).
     #[must_use]
     pub const fn streams_max(mut self, streams: u32) -> Self {
         self.streams_max = Some(streams);
         self
     }
 
-    /// With HTTP/2: how many bytes of a request's body may be under way (`SETTINGS_INITIAL_WINDOW_SIZE`).
+    /// Limits the unacknowledged bytes of a request's body, with HTTP/2 (`SETTINGS_INITIAL_WINDOW_SIZE`).
     #[must_use]
     pub const fn window_bytes(mut self, bytes: u32) -> Self {
         self.window_bytes = Some(bytes);
         self
     }
 
-    /// `http` or `https`.
+    /// Returns `http` or `https`.
     pub fn scheme(self) -> &'static str {
         match self.layer {
             Layer::Plain => "http",
@@ -117,17 +116,17 @@ impl Transport {
         }
     }
 
-    /// Whether clients have to trust the sandbox's authority.
+    /// True if clients must trust the sandbox's authority.
     pub fn is_tls(self) -> bool {
         self.layer != Layer::Plain
     }
 
-    /// Whether clients that speak HTTP/2 are served by it.
+    /// True if it serves clients that speak HTTP/2.
     pub fn is_http2(self) -> bool {
         self.layer == Layer::TlsWithHttp2
     }
 
-    /// Makes TLS of connections, where there is to be any.
+    /// Returns the TLS acceptor, if the transport has TLS.
     pub(crate) fn acceptor(self) -> Option<TlsAcceptor> {
         static HTTP1: OnceLock<Arc<ServerConfig>> = OnceLock::new();
         static HTTP2: OnceLock<Arc<ServerConfig>> = OnceLock::new();
@@ -172,7 +171,7 @@ impl fmt::Debug for Transport {
     }
 }
 
-/// The authority that vouches for every server of this process, as PEM: what clients are to trust.
+/// Returns the authority of every server of this process, as PEM, for clients to trust.
 pub fn certificate_authority() -> String {
     pem("CERTIFICATE", authority().certificate())
 }
@@ -198,7 +197,7 @@ fn server_config(protocols: &[&str], certificate: ServerCertificate) -> ServerCo
     config
 }
 
-/// A certificate, DER, and its key, PKCS 8.
+/// Issues a certificate as DER, and its key as PKCS 8.
 fn issue(certificate: ServerCertificate) -> (Vec<u8>, Vec<u8>) {
     let key = Key::generate();
     let hosted = Service::ALL.iter().flat_map(|service| service.hosts());

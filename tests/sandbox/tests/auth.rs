@@ -1,4 +1,4 @@
-//! Who may use the registry: Basic, bearer tokens, scopes, expiry.
+//! Authentication at the registry: Basic, bearer tokens, scopes, expiry.
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 mod support;

@@ -1,4 +1,4 @@
-//! Each fault, as a client sees it: what it is shown, and whether its request had its effect.
+//! Each fault from a client's view: the answer, and whether the request had its effect.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

@@ -1,4 +1,4 @@
-//! Tags, referrers and what is shown when: lists, immutability, lag.
+//! Tags, referrers and the content of reads: lists, immutability, lag.
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 mod support;
@@ -128,14 +128,14 @@ async fn lag_hides_what_is_new_for_n_reads() {
             status
         );
     }
-    // A tag that moved shows the old content first.
+    // A moved tag returns the old content first.
     let two = registry.push_image_seeded(NAME, "linux/amd64", Kind::Oci, 2);
     registry.tag(NAME, "v1", &two.digest);
     for digest in [&one.digest, &one.digest, &two.digest] {
         let answer = get(&registry, "manifests/v1").await;
         assert_eq!(header(&answer, "docker-content-digest"), digest);
     }
-    // What is not new is not hidden again, and lag can be ended.
+    // Known content is not hidden again, and lag can be switched off.
     registry.tag(NAME, "v1", &two.digest);
     assert_eq!(get(&registry, "manifests/v1").await.status(), 200);
     registry.set_lag(0);

@@ -1,4 +1,4 @@
-//! The registry, as a client sees it.
+//! The registry from a client's view.
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 mod support;
@@ -37,7 +37,7 @@ async fn images_are_the_same_each_time_and_complete() {
     assert_eq!(config["architecture"], "arm64");
     let docker = one.push_image(NAME, "linux/arm/v7", Kind::Docker);
     assert!(docker.media_type.contains("docker"));
-    // What was pushed by the library passes the checks that clients must pass.
+    // Images pushed by the library pass the checks for clients.
     let (type_, bytes) = one.manifest(NAME, &docker.digest).unwrap();
     let again = ask(&one, Method::PUT, "manifests/v7", &type_, &bytes).await;
     assert_eq!(again.status(), 201);
@@ -122,7 +122,7 @@ async fn absence_says_what_is_absent() {
     let unknown = get(&registry, &format!("blobs/{HELLO}")).await;
     assert_eq!(code(unknown).await, (404, "BLOB_UNKNOWN".into()));
 
-    // What garbage collection leaves: an index by tag whose child is gone.
+    // The state after a garbage collection: an index with a tag whose child is gone.
     let index = registry.push_raw(NAME, Some("v1"), INDEX, &index_of(&[&image.digest]));
     registry.delete_manifest(NAME, &image.digest);
     assert_eq!(get(&registry, "manifests/v1").await.status(), 200);

@@ -1,4 +1,4 @@
-//! The Sigstore, through the published clients: what they make of it is signed by one and verified by another.
+//! The Sigstore, used by the published clients: one signs, another verifies.
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 mod signing;
@@ -25,7 +25,7 @@ async fn body(response: Response) -> Value {
 #[tokio::test]
 async fn bundles_are_accepted_with_every_check() {
     let sigstore = Sigstore::start();
-    // Trees of several sizes, so that proofs have several shapes.
+    // Trees of several sizes, for proofs of several shapes.
     for count in 1..=5 {
         let bundle = sign(&sigstore).await.unwrap();
         let result = check(&sigstore, &bundle).unwrap();
@@ -39,7 +39,7 @@ async fn bundles_are_refused_by_the_trusted_root_of_another() {
     let (one, two) = (Sigstore::start(), Sigstore::start());
     let bundle = sign(&one).await.unwrap();
     check(&two, &bundle).unwrap_err();
-    // A tampered tree or promise is noticed too: the checks above are not for show.
+    // A changed tree or promise is also detected, so the checks above are effective.
     let text = bundle.to_json().unwrap();
     let mut value: Value = serde_json::from_str(&text).unwrap();
     let entry = &mut value["verificationMaterial"]["tlogEntries"][0];
@@ -137,7 +137,7 @@ async fn fulcio_refuses_tokens_that_are_expired_forged_or_for_others() {
     assert!(error.contains("expired"), "{error}");
     sigstore.set_token_lifetime(Duration::from_mins(5));
 
-    // Signed by another issuer that says it is this one.
+    // Signed by another issuer that claims to be this one.
     let other = Sigstore::start();
 
     let url = format!("{}/api/v2/signingCert", sigstore.url());
@@ -165,7 +165,7 @@ async fn fulcio_refuses_tokens_that_are_expired_forged_or_for_others() {
     let token = body(answer).await["value"].as_str().unwrap().to_owned();
     let refused = body(send(token).await.unwrap()).await;
     assert!(refused["message"].as_str().unwrap().contains("audience"));
-    // A good token without proof of possession earns nothing either.
+    // A valid token without proof of possession gets no certificate either.
     assert_eq!(send(sigstore.identity_token()).await.unwrap().status(), 400);
 }
 
@@ -216,7 +216,7 @@ async fn log_answers_an_equal_entry_with_409_and_the_place_of_the_first() {
         let request = Client::new().post(format!("{}/api/v1/log/entries", sigstore.url()));
         request.body(entry.to_string()).send()
     };
-    // The hash of the envelope's text is logged: with a field more it is another entry.
+    // The hash of the envelope's text is logged: an added field makes another entry.
     let mut envelope = value["dsseEnvelope"].clone();
     envelope["more"] = json!(true);
     let first = post(&envelope).await.unwrap();

@@ -1,4 +1,4 @@
-//! The timestamp authority and Rekor v2, which are there where they are asked for.
+//! The timestamp authority and Rekor v2, which are added on request.
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 mod signing;
@@ -82,7 +82,7 @@ async fn timestamps_are_given_to_who_asks_for_one() {
     assert!(given.windows(32).any(|window| window == [7; 32]));
     let other = post(url.clone(), "application/json", request.clone()).await;
     assert_eq!(other.status(), 400);
-    // Another version, another hash, half a request, none.
+    // Another version, another hash, a truncated request, an empty one.
     for (at, to) in [(4, 2), (19, 2), (1, 0x20)] {
         let mut request = request.clone();
         request[at] = to;

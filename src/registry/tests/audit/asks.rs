@@ -1,4 +1,4 @@
-//! How each request comes about, through the doors that the rest of the program uses.
+//! Sends each request through the functions that the rest of the program uses.
 
 use super::super::super::{Copied, Doomed, MayDelete, Referrers, Registry, RegistryError};
 use super::super::copies::descriptor;
@@ -6,7 +6,7 @@ use super::super::{MANIFEST, tag};
 use super::Means;
 use crate::domain::{Digest, MediaType, Reference, Repository};
 
-/// Every name that the requests go to. All of them are the one server.
+/// Every host that receives requests. All of them are the one server.
 pub(super) const HOSTS: [&str; 15] = [
     "registry.test",
     "other.test",
@@ -25,11 +25,11 @@ pub(super) const HOSTS: [&str; 15] = [
     "public.ecr.aws",
 ];
 
-/// A blob that is held in memory, and one that is not.
+/// Two blobs: one that is read into memory, and one that is streamed.
 pub(super) const BLOB: &[u8] = b"blob";
 pub(super) const LARGE: &[u8] = &[7; 70_000];
 
-/// What is done, of which the request that is asked about is a part.
+/// The operation that sends the request under test.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Ask {
     Manifest(&'static str),
@@ -48,7 +48,7 @@ pub(super) enum Ask {
     Delete(&'static str),
 }
 
-/// `address` is that of the server itself.
+/// Runs an operation. `address` is that of the server itself.
 pub(super) async fn ask(ask: Ask, registry: &Registry, address: &str) -> Means {
     let home = at("registry.test");
     match ask {
@@ -92,7 +92,7 @@ pub(super) async fn ask(ask: Ask, registry: &Registry, address: &str) -> Means {
         }
         Ask::Stream => {
             let from = "other.test/o/source".parse().unwrap();
-            // Large uploads have a client of their own, which is behind no proxy.
+            // Large uploads go to the server's own address, for which no proxy is used.
             let to = at(address);
             done(registry.copy_blob(&from, &to, &descriptor(LARGE)).await)
         }
@@ -129,7 +129,7 @@ fn found<T>(result: Result<Option<T>, RegistryError>) -> Means {
     }
 }
 
-/// A repository that denies its manifests to somebody who may push.
+/// Checks a repository that denies its manifests to a client with push access.
 async fn may_be_new(registry: &Registry) -> Means {
     let denied = "guarded.test/o/denied".parse().unwrap();
     registry.will_write(&denied);
@@ -143,7 +143,7 @@ async fn may_be_new(registry: &Registry) -> Means {
 }
 
 async fn delete(registry: &Registry, repository: &Repository) -> Means {
-    // What a service is, some say only in the challenge that they greet us with.
+    // Some services are recognized only by the challenge in an earlier response.
     let _ = registry.manifest_digest(repository, &tag("v1")).await;
     let digest = Digest::of(MANIFEST);
     let tags = ["v1".parse().unwrap()];

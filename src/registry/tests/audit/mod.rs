@@ -1,5 +1,5 @@
-//! Every request that is made of a registry, or of what stands beside one, with every answer that could come: what is read
-//! out of it is what the table says ([`table::ROWS`]), and for all that it does not name, that we do not know.
+//! Plays every possible response to every request to a registry, or to a service beside one. The result must match the
+//! table ([`table::ROWS`]). Everything that the table does not name is unknown.
 
 mod asks;
 mod row;
@@ -22,20 +22,20 @@ use row::Row;
 use table::ROWS;
 use well::well;
 
-/// What became of a request, as far as the program is concerned.
+/// The result of a request for the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Means {
-    /// It is there, it is stored, it is gone, this is the list, we are let in.
+    /// The content exists, was stored, was deleted or was listed, or access was granted.
     Done,
-    /// It is not there, or has never been.
+    /// The content does not exist, or never existed.
     Absent,
-    /// The registry does not do this; there is another way.
+    /// The registry does not support this, but there is another way.
     OtherWay,
-    /// Anything is possible.
+    /// Every state is possible.
     Unknown,
 }
 
-/// What the body says.
+/// The content of a response's body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Says {
     Nothing,
@@ -44,7 +44,7 @@ enum Says {
     NotThere,
     Denied,
     Unsupported,
-    /// What was hoped for.
+    /// The expected content.
     Right,
 }
 
@@ -59,7 +59,7 @@ const SAYINGS: [Says; 7] = [
 ];
 
 impl Says {
-    /// The text; of what was hoped for each request has its own.
+    /// Returns the text. `None` stands for the expected content, which differs for each request.
     fn body(self, row: &Row) -> Option<&'static str> {
         match self {
             Self::Nothing => Some(""),
@@ -75,10 +75,10 @@ impl Says {
 
 type Case = audit::Case<Says>;
 
-/// The server behind all names, and what it answers to the request that is asked about.
+/// The server behind all hosts, and its response to the request under test.
 struct Stage {
     by: By,
-    /// What leads to the server, where that speaks TLS.
+    /// The proxy with tunnels to the server, if that uses TLS.
     _tunnels: Proxy,
     _server: Server,
     http: Clients,
@@ -108,7 +108,7 @@ impl Stage {
             By::Plain => reqwest::Proxy::http(format!("http://{address}")),
             By::Http2 => reqwest::Proxy::https(format!("http://{}", tunnels.address())),
         };
-        // Large uploads, which are behind no proxy, go to the server by its own address, and so does AWS.
+        // Large uploads and AWS use the server's own address, without the proxy.
         let proxy = proxy
             .unwrap()
             .no_proxy(reqwest::NoProxy::from_string("127.0.0.1"));
@@ -123,7 +123,7 @@ impl Stage {
         }
     }
 
-    /// A registry client that knows nothing yet, tries once, and reaches everybody here.
+    /// Builds a new registry client that tries once and reaches every host here.
     fn registry(&self, case: Case) -> Registry {
         let mut credentials = Credentials::new();
         for host in ["guarded.test", "harbor.test", "docker.io", "ghcr.io"] {
@@ -177,7 +177,7 @@ impl Stage {
     }
 }
 
-/// Statuses that have a meaning of their own in HTTP.
+/// True for statuses with a defined meaning in HTTP.
 fn is_named(status: u16) -> bool {
     matches!(
         status,
@@ -185,7 +185,7 @@ fn is_named(status: u16) -> bool {
     )
 }
 
-/// Statuses that some request here knows.
+/// True for statuses that some request here distinguishes.
 fn is_telling(status: u16) -> bool {
     matches!(
         status,
@@ -193,7 +193,9 @@ fn is_telling(status: u16) -> bool {
     )
 }
 
-/// All answers; in a sample not every body under a status that nobody gives, and over HTTP/2 none of these.
+/// Returns the responses to play. Statuses that some request distinguishes are played with every body. Others are
+/// played with three bodies in a full run. In a sample they have one body over plain HTTP, if HTTP defines them, and
+/// none over HTTP/2.
 fn cases(row: &Row, by: By) -> Vec<Case> {
     let every = Proof::is_wanted();
     let answers = (200..600).flat_map(|status| SAYINGS.map(|says| (status, says)));
@@ -204,9 +206,9 @@ fn cases(row: &Row, by: By) -> Vec<Case> {
     });
     let fails = Fails::ALL.into_iter().filter(|fails| match fails {
         Fails::Reset => true,
-        // A HEAD has no body to be cut.
+        // A HEAD has no body to cut.
         Fails::Cut => row.has_body,
-        // Large uploads are given a minute (`passage.rs`), which is too long to wait for here.
+        // Large uploads have a minute (`passage.rs`), which is too long to wait for here.
         Fails::Silence => row.is_timed,
     });
     answers.map(Ok).chain(fails.map(Err)).collect()

@@ -1,17 +1,17 @@
-//! What is known of one request, and meanings that several share.
+//! The description of one request, and meanings that several requests share.
 
 use super::super::server::{Reply, Seen};
 use super::Means::{self, Done, Unknown};
 use super::Says::{self, Right};
 use super::asks::Ask;
 
-/// A request, how it comes about, and what its answers mean.
+/// A request, the operation that sends it, and the meaning of its responses.
 #[derive(Debug, Clone)]
 pub(super) struct Row {
     pub(super) request: &'static str,
     pub(super) ask: Ask,
     pub(super) is_it: fn(&Seen) -> bool,
-    /// The answer that it hopes for, but for the status.
+    /// The expected response, except for the status.
     pub(super) right: fn() -> Reply,
     pub(super) not_there: &'static str,
     pub(super) means: fn(u16, Says) -> Means,
@@ -40,7 +40,7 @@ pub(super) fn is(seen: &Seen, method: &str, part: &str) -> bool {
     seen.method == method && seen.target.contains(part)
 }
 
-/// What is stored is told by the status alone.
+/// Reads the status of a write: it alone decides.
 pub(super) fn stored(status: u16) -> Means {
     if matches!(status, 200..=202) {
         Done
@@ -57,7 +57,7 @@ pub(super) fn token(status: u16, says: Says) -> Means {
     }
 }
 
-/// Tags are gone by their own API's word, which a look at the registry has to confirm.
+/// Reads the status of a deletion by a registry's own API. A later read of the registry must confirm it.
 pub(super) fn deleted(status: u16) -> Means {
     if matches!(status, 200 | 202 | 204 | 404) {
         Done

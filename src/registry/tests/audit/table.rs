@@ -1,4 +1,4 @@
-//! The table: what each request may be answered, and what that means. All that is not in it is unknown.
+//! The table: the possible responses to each request, and their meaning. Everything else is unknown.
 
 use super::super::index_reply;
 use super::super::server::Reply;
@@ -126,7 +126,7 @@ pub(super) const ROWS: &[Row] = &[
         ask: Ask::PutBlob(BLOB),
         is_it: |seen| is(seen, "POST", "/blobs/uploads/?digest="),
         means: |status, _| match status {
-            // Where it is not done, the plain POST is what is asked next, and it is well.
+            // If the registry refuses, a plain POST follows, which succeeds.
             201 | 400 | 404 | 405 | 411 | 413 | 415 | 416 | 501 => Done,
             _ => Unknown,
         },
@@ -183,7 +183,7 @@ pub(super) const ROWS: &[Row] = &[
             (201, _) => Done,
             (202, Right) => OtherWay,
             (202 | 408 | 429 | 499 | 500 | 502 | 503 | 504 | 522, _) => Unknown,
-            // It is carried over instead.
+            // The blob is streamed instead.
             _ => OtherWay,
         },
         ..USUAL
@@ -245,7 +245,7 @@ pub(super) const ROWS: &[Row] = &[
         ask: Ask::Delete("registry.test"),
         is_it: |seen| is(seen, "DELETE", "/manifests/v1"),
         means: |status, says| match (status, says) {
-            // Where it is not done, the protocol's other way, by digest, is well.
+            // If the registry refuses, the deletion by digest follows, which succeeds.
             (200 | 202 | 204 | 405 | 501, _) | (404, NotThere) | (400 | 404, Unsupported) => Done,
             _ => Unknown,
         },
@@ -337,7 +337,7 @@ pub(super) const ROWS: &[Row] = &[
         ask: Ask::Delete("123456789012.dkr.ecr.eu-west-1.amazonaws.com"),
         is_it: |seen| target_of_aws(seen).ends_with("BatchDeleteImage"),
         right: || Reply::new(200).body(r#"{"imageIds":[],"failures":[]}"#),
-        // Whether the tag is gone, a look will say; what is not JSON is not even an answer of AWS's.
+        // A later read decides whether the tag is gone. A body that is not JSON is not a response of AWS.
         means: |status, says| match (status, says) {
             (200, Right | NotThere | Denied | Unsupported) => Done,
             _ => Unknown,

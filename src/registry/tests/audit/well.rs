@@ -1,4 +1,4 @@
-//! All is well: what every request is answered that is not the one that is asked about.
+//! Successful responses to every request except the one under test.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -9,7 +9,7 @@ use super::super::{MANIFEST, index_reply};
 use super::asks::{BLOB, LARGE};
 use crate::domain::Digest;
 
-/// An answer to a question for the index, with or without its body.
+/// Returns the response to a GET or HEAD for the index, with its digest.
 pub(super) fn stated() -> Reply {
     index_reply().header("docker-content-digest", Digest::of(MANIFEST).to_string())
 }
@@ -28,7 +28,7 @@ pub(super) fn target_of_aws(seen: &Seen) -> &str {
     seen.header("x-amz-target").unwrap_or_default()
 }
 
-/// What all requests are answered that are not asked about: all is well.
+/// Returns a successful response to every request that is not under test.
 pub(super) fn well(seen: &Seen) -> Reply {
     let target = seen.target.as_str();
     let wants_token = [
@@ -95,7 +95,7 @@ pub(super) fn well(seen: &Seen) -> Reply {
         ("GET" | "HEAD", target) if target.contains("/manifests/theirs") => {
             index_reply().body(r#"{"manifests":[]}"#)
         }
-        // What is there is something else than what is to be written.
+        // The existing content differs from the content to write.
         ("GET" | "HEAD", target) if target.contains("registry.test") => {
             index_reply().body(r#"{"manifests":[]}"#)
         }

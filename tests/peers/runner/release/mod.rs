@@ -1,6 +1,6 @@
-//! `release.yml`, walked through step by step: its own scripts, the real knope, the binary as the action, a bare repository for
-//! GitHub's and a registry on loopback. What is left of GitHub is a stand-in: builds, artifacts, `gh`, and docker's look at the
-//! SBOM.
+//! `release.yml`, run step by step: its own scripts, the real knope, the binary as the action, and a registry on
+//! loopback. A bare repository replaces GitHub's. The other parts of GitHub are stand-ins: builds, artifacts, `gh`, and
+//! docker's reading of the SBOM.
 
 mod site;
 mod walk;
@@ -13,7 +13,7 @@ use crate::interoperability::{digests, two_children};
 use crate::support::{Action, Flavour, Tool};
 use site::Site;
 
-/// Jobs of the release, in their order.
+/// The jobs of the release, in order.
 const JOBS: [&str; 7] = [
     "changes",
     "version",
@@ -24,7 +24,7 @@ const JOBS: [&str; 7] = [
     "publish",
 ];
 
-/// Asserts that `version` is out, whole, and says what it is: the digest, and the commit that is tagged.
+/// Asserts that `version` is released completely. Returns the digest and the tagged commit.
 fn out(site: &Site, version: &str) -> (String, String) {
     let tag = format!("refs/tags/v{version}");
     let tagged = site.git(&["rev-parse", &tag]);
@@ -37,7 +37,7 @@ fn out(site: &Site, version: &str) -> (String, String) {
     assert_eq!(releases.len(), 1, "{log}");
     let release = releases[0].split(' ').next().unwrap();
     assert_eq!(site.git(&["rev-parse", &format!("{tag}^")]), release);
-    // Nothing differs from what is on main but the image, and that is the one that the version's tag holds.
+    // The only difference to main is the image, and it is the digest under the version's tag.
     let digest = held(&site.image, version).unwrap();
     let diff = site.git(&["diff", "--unified=0", release, &tagged]);
     let changed: BTreeSet<&str> = diff
@@ -78,7 +78,7 @@ fn changes_become_a_version_that_names_its_image() {
     let lock = site.git(&["show", "main:Cargo.lock"]);
     assert!(lock.contains("name = \"manifest-seal\"\nversion = \"0.0.1\""));
 
-    // Nothing new: the same again.
+    // Without changes, the result is the same.
     site.dispatch("").whole();
     assert_eq!(out(&site, "0.0.1"), first);
 
@@ -118,7 +118,7 @@ fn release_that_failed_goes_on_where_it_stopped() {
         site.dispatch("").whole();
         let first = out(&site, "0.0.1");
         assert_eq!(digest.as_ref().unwrap_or(&first.0), &first.0, "{job}");
-        // What was merged meanwhile is in it only where nothing had been pushed yet.
+        // Changes merged meanwhile are included only if nothing had been pushed yet.
         let left: &[&str] = match *job {
             "changes" => &[],
             _ => &[".changeset/more.md"],
@@ -156,19 +156,19 @@ fn version_that_cannot_be_pushed_is_no_release() {
     site.refuse("nothing");
     site.dispatch("").whole();
     out(&site, "0.0.1");
-    // Nothing was ever released, and nothing is to be.
+    // Nothing was ever released, and there is nothing to release.
     let site = Site::new();
     for file in changes(&site) {
         site.commit(&file, "");
     }
     site.dispatch("").fail_in("version");
     assert_eq!(site.git(&["tag"]), "");
-    // Workflows call the action of the version that they are.
+    // Workflows call the action of their own version.
     let site = Site::new();
     site.dispatch("1.0.0").fail_in("version");
 }
 
-/// What stands under a version's tag unsigned is released only if its digest is named.
+/// Tests that an unsigned index under a version's tag is released only if its digest is given.
 #[test]
 fn unsigned_version_is_released_only_by_its_digest() {
     let site = Site::new();
@@ -189,7 +189,7 @@ fn unsigned_version_is_released_only_by_its_digest() {
     assert_eq!(out(&site, "0.0.1").0, created.output("digest"));
 }
 
-/// The tool that makes the version may be anybody's by now.
+/// Tests the check of the release commit: the tool that makes the version may be compromised.
 #[test]
 fn release_changes_nothing_but_a_version_and_its_changelog() {
     for (file, content) in [
@@ -210,7 +210,7 @@ fn release_changes_nothing_but_a_version_and_its_changelog() {
     }
 }
 
-/// The text from a line on.
+/// Returns the text from a line on.
 fn lines(text: &str, from: usize) -> String {
     text.lines().skip(from).collect()
 }

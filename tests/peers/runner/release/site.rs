@@ -1,14 +1,14 @@
-//! Where a release happens: what stands for GitHub's repository, its releases, and the programs that ask for them.
+//! The place of a release: stand-ins for GitHub's repository, its releases, and the programs that call them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::support::{Action, Registry, Tool, stack};
 
-/// Whose release it is.
+/// The repository that is released.
 pub(super) const REPOSITORY: &str = "manifest-seal/manifest-seal";
 
-/// `gh`, as far as it is asked here: a folder for each release that there is, and for each that is only a draft.
+/// `gh`, with the subcommands used here: a folder for each release, and for each draft.
 const GH: &str = r#"#!/bin/bash
 set -eu
 [ "$1" = release ]
@@ -28,7 +28,7 @@ case "$2 ${*:4}" in
 esac
 "#;
 
-/// `docker`, which says what the SBOM is of each platform of an image that buildx has built with one.
+/// `docker`, which prints the SBOM of each platform of an image that buildx has built with one.
 const DOCKER: &str = r#"#!/bin/bash
 set -eu
 [ "$1 $2 $3 $5 $6" = "buildx imagetools inspect --format {{ json .SBOM }}" ]
@@ -36,13 +36,13 @@ if grep -qx docker "$SITE/refused"; then exit 1; fi
 printf '{"of":"%s","linux/amd64":{"SPDX":{}},"linux/arm64":{"SPDX":{}}}' "${4##*@}"
 "#;
 
-/// What refuses to take a reference that is named so.
+/// A hook that rejects a push to a reference with such a name.
 const HOOK: &str = r#"#!/bin/bash
 while read -r _ _ name; do if grep -qx "$name" "$SITE/refused"; then exit 1; fi; done
 "#;
 
-/// A folder with a repository that stands for GitHub's, where everything of this one is committed; its releases; and where the
-/// image goes.
+/// A folder with a repository in place of GitHub's, its releases, and the destination of the image. All files of this
+/// repository are committed there.
 pub(super) struct Site {
     pub(super) folder: PathBuf,
     pub(super) image: String,
@@ -63,7 +63,7 @@ impl Site {
         site.refuse("nothing");
         let tree = site.folder.join("tree");
         let files = Tool::bounded("/usr/bin/git")
-            // The tests of a runner run as root, in a checkout that is somebody else's.
+            // The tests of a runner run as root, in a checkout of another user.
             .args(["-c", "safe.directory=*", "ls-files", "--cached"])
             .args(["--others", "--exclude-standard"]);
         for file in files
@@ -94,12 +94,12 @@ impl Site {
         site
     }
 
-    /// Something fails from now on: a push to a reference, `docker` or `gh`; nothing else.
+    /// Makes one thing fail from now on: a push to a reference, `docker` or `gh`; nothing else.
     pub(super) fn refuse(&self, cause: &str) {
         fs::write(self.folder.join("refused"), format!("{cause}\n")).unwrap();
     }
 
-    /// Lets the program that makes versions add a line to a file, too.
+    /// Makes the program that creates versions also add a line to a file.
     pub(super) fn knope_writes(&self, file: &str, content: &str) {
         let knope = stack("KNOPE");
         let script = format!(
@@ -113,7 +113,7 @@ impl Site {
             .succeed();
     }
 
-    /// Commits `content` to the main branch; without content the file goes.
+    /// Commits `content` to the main branch; without content deletes the file.
     pub(super) fn commit(&self, file: &str, content: &str) {
         let script = r#"git clone --quiet "$SITE/remote" . && mkdir -p .changeset && printf %s "$CONTENT" >"$FILE" &&
             { [ -n "$CONTENT" ] || rm "$FILE"; } && git add --all && git commit --quiet --message Change && git push --quiet"#;
@@ -121,13 +121,13 @@ impl Site {
         self.script(&fresh(), script, &variables).succeed();
     }
 
-    /// What git says of the repository.
+    /// Runs git in the repository; returns its output.
     pub(super) fn git(&self, arguments: &[&str]) -> String {
         let tool = Tool::bounded("/usr/bin/git").folder(&self.folder.join("remote"));
         tool.args(arguments).succeed().trim().to_owned()
     }
 
-    /// The same where it may say no.
+    /// Runs git in the repository; returns its output, or `None` if it fails.
     pub(super) fn try_git(&self, arguments: &[&str]) -> Option<String> {
         let tool = Tool::bounded("/usr/bin/git").folder(&self.folder.join("remote"));
         let output = tool.args(arguments).output();
@@ -135,12 +135,12 @@ impl Site {
         output.status.success().then_some(said)
     }
 
-    /// What was released with `version`.
+    /// Returns the folder of the release `version`.
     pub(super) fn released(&self, version: &str) -> PathBuf {
         self.folder.join(format!("releases/v{version}"))
     }
 
-    /// A script, run as the runner does, with what stands for GitHub within reach.
+    /// Makes a tool that runs a script like the runner, with the stand-ins for GitHub in its path.
     pub(super) fn script(&self, folder: &Path, script: &str, variables: &[(&str, String)]) -> Tool {
         let programs = self.folder.join("programs");
         let knope = stack("KNOPE");
@@ -179,7 +179,7 @@ impl Site {
     }
 }
 
-/// A folder that nobody has used.
+/// Returns an unused folder.
 pub(super) fn fresh() -> PathBuf {
     Action::new("seal", "unused.test/o/r")
         .workspace()

@@ -1,4 +1,4 @@
-//! Walks through the jobs of `release.yml` and does what their steps say.
+//! Runs the jobs of `release.yml`, step by step.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -10,11 +10,11 @@ use yaml_serde::Value;
 use super::site::{REPOSITORY, Site, fresh};
 use crate::support::{Action, Flavour, Tool, Workflow, push_child, stack, text};
 
-/// The commit that the tokens of the stack's issuer name.
+/// The commit in the tokens of the stack's issuer.
 const COMMIT: &str = "f0e1d2c3b4a5968778695a4b3c2d1e0ff0e1d2c3";
 
 impl Site {
-    /// A release, asked for a version of its own, or for none.
+    /// Starts a release, with a given version or without.
     pub(super) fn dispatch(&self, version: &str) -> Walk<'_> {
         let text = fs::read_to_string(".github/workflows/release.yml").unwrap();
         let known = [
@@ -44,23 +44,23 @@ pub(super) struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// The same with a digest to adopt.
+    /// Adds a digest to adopt.
     pub(super) fn adopting(self, digest: &str) -> Self {
         self.set("inputs.adopt", digest);
         self
     }
 
-    /// To the end.
+    /// Runs all jobs.
     pub(super) fn whole(&self) {
         assert_eq!(self.walk(None), Ok(()));
     }
 
-    /// As far as `job`, which is the last to run.
+    /// Runs the jobs up to `job`, which is the last.
     pub(super) fn until(&self, job: &str) {
         assert_eq!(self.walk(Some(job)), Ok(()));
     }
 
-    /// To where `job` fails. Returns what it said.
+    /// Runs until `job` fails. Returns its output.
     pub(super) fn fail_in(&self, job: &str) -> String {
         let (failed, said) = self.walk(None).unwrap_err();
         assert_eq!(failed, job, "{said}");
@@ -132,7 +132,7 @@ impl Walk<'_> {
             "docker/build-push-action" => {
                 let (_, architecture) = with["platforms"].split_once('/').unwrap();
                 let child = push_child(&self.site.image, architecture, Flavour::Oci);
-                // Another image at each build, as most are.
+                // Another image for each build, as in most builds.
                 let label = format!("built={}", workspace.display());
                 let mutated = Tool::crane()
                     .args(["mutate", &format!("{}@{}", self.site.image, child.digest)])
@@ -147,7 +147,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// One commit and nothing else, unless all of it is asked for.
+    /// Checks out one commit and nothing else, unless the whole history is requested.
     fn checkout(&self, workspace: &Path, with: &BTreeMap<String, String>) {
         let script = r#"git init --quiet --initial-branch none && git remote add origin "file://$SITE/remote" &&
             if [ "$DEPTH" = 0 ]; then git fetch --quiet --tags origin "$REF"; else git fetch --quiet --no-tags --depth 1 origin "$REF"; fi &&
@@ -186,8 +186,8 @@ impl Walk<'_> {
             .insert(name.to_owned(), value.to_owned());
     }
 
-    /// The value of an expression: alternatives, each of them a chain of conditions with a value behind it. What a job or a step
-    /// has not set is empty.
+    /// Returns the value of an expression: alternatives, each of them a chain of conditions with a value at its end.
+    /// Values that no job or step has set are empty.
     fn value(&self, expression: &str) -> String {
         let alternatives = expression.split(" || ").map(|chain| self.chain(chain));
         let last = alternatives.clone().last().unwrap();
@@ -246,7 +246,7 @@ impl Walk<'_> {
     }
 }
 
-/// The action in a workspace of its own.
+/// Makes the action, in a workspace of its own.
 fn action(with: &BTreeMap<String, String>) -> Action {
     let workflow = Workflow::called(&format!(
         "{REPOSITORY}/.github/workflows/release.yml@refs/heads/main"

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 const TOKEN_PATH: &str = "/token";
 
-/// Who was given which token.
+/// The token server and its issued tokens.
 pub(crate) struct Tokens {
     address: SocketAddr,
     scheme: &'static str,
@@ -23,7 +23,7 @@ pub(crate) struct Tokens {
     lifetime: Duration,
     anonymous_pull: bool,
     habits: Habits,
-    /// What the user is allowed at most.
+    /// The actions that the user may get; `None` for all.
     grants: Option<Vec<String>>,
     issued: Mutex<Issued>,
 }
@@ -36,15 +36,15 @@ struct Issued {
 
 struct Grant {
     scopes: Vec<String>,
-    /// What the holder is allowed at most; nothing says all.
+    /// The actions that the token may allow; `None` for all.
     at_most: Option<Vec<String>>,
     until: Instant,
 }
 
-/// A repository and what is to be done there.
+/// A repository and the actions needed there.
 type Need = (String, Vec<&'static str>);
 
-/// Who asks the token endpoint.
+/// The credentials of a token request.
 enum Asker {
     Known,
     Anonymous,
@@ -69,7 +69,7 @@ impl Tokens {
         self.lock().live.clear();
     }
 
-    /// Whether a request to `host` for `path` is one for a token.
+    /// True if a request to `host` for `path` is a token request.
     pub(crate) fn is_realm(&self, host: &str, path: &str) -> bool {
         let path = path.split('?').next().unwrap_or_default();
         match self.habits.realm {
@@ -129,7 +129,7 @@ impl Tokens {
         }
     }
 
-    /// Whether the request may go on; else the challenge.
+    /// Checks whether the request is allowed; else returns the challenge.
     pub(crate) fn check(&self, call: &Call, route: &Route<'_>) -> Result<(), Reply> {
         match &self.auth {
             Auth::None => Ok(()),
@@ -276,7 +276,7 @@ fn covers(scope: &str, repository: &str, action: &str) -> bool {
     })
 }
 
-/// What a request needs; a mount needs something in two repositories.
+/// Returns the scopes that a request needs; a mount needs scopes for two repositories.
 fn needed_scopes(call: &Call, route: &Route<'_>, to_delete: &'static [&'static str]) -> Vec<Need> {
     let actions = match call.method.as_str() {
         "GET" | "HEAD" => vec!["pull"],

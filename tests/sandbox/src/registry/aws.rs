@@ -1,4 +1,4 @@
-//! What AWS does for clients of its registries whose signature holds: logins, and deletions.
+//! AWS's part for its registries: logins and deletions, for clients with a valid signature.
 
 use super::options::Options;
 use super::store::Store;
@@ -12,13 +12,13 @@ use serde_json::{Value, json};
 const PRIVATE: &str = "AmazonEC2ContainerRegistry_V20150921";
 const PUBLIC: &str = "SpencerFrontendService";
 
-/// The keys that are known here.
+/// The keys that are accepted.
 #[derive(Clone, Debug)]
 pub(crate) struct Keys {
     pub(crate) id: String,
     pub(crate) secret: String,
     pub(crate) session_token: Option<String>,
-    /// Whether they may get a login.
+    /// True if they may get a login.
     pub(crate) may_log_in: bool,
 }
 
@@ -69,15 +69,15 @@ pub(crate) fn answer(
     Some(Reply::new(200).body("application/x-amz-json-1.1", bytes))
 }
 
-/// Source: `API_BatchDeleteImage` of both services: what is asked, that failures come under 200 one by one, and that the last
-/// tag takes its image along; `API_ImageFailure` for the codes.
+/// Deletes tags. Sources: `API_BatchDeleteImage` of both services (request; each failure is listed under 200; the last
+/// tag deletes its image); `API_ImageFailure` (codes).
 fn delete(service: &str, call: &Call, store: &mut Store) -> Reply {
     let asked: Value = serde_json::from_slice(&call.body).unwrap_or_default();
     if service == "ecr" && asked["registryId"] != "123456789012" {
         return refused("InvalidParameterException", "registryId");
     }
     let name = asked["repositoryName"].as_str().unwrap_or_default();
-    // The public service leaves the account's alias out of the name; here that is the first part of the path.
+    // The public service omits the account's alias from the name; here that is the first part of the path.
     let name = if service == "ecr" {
         name.to_owned()
     } else {
@@ -133,7 +133,7 @@ fn refused(code: &str, message: &str) -> Reply {
     Reply::new(400).body("application/x-amz-json-1.1", body.to_string())
 }
 
-/// Verifies as AWS does, from what was sent: every header that is named must be there, and `host` among them.
+/// Verifies the signature like AWS: every header that it names must have been sent, and `host` must be one of them.
 fn check(keys: &Keys, service: &str, call: &Call) -> Result<(), String> {
     let authorization = call.header("authorization").ok_or("it is not signed")?;
     let fields = authorization

@@ -32,9 +32,9 @@ pub(crate) fn blob(
     }
 }
 
-/// The storage behind the registry, to which its signed addresses lead: `/NAME/DIGEST`.
+/// The storage behind the registry, the target of its signed addresses: `/NAME/DIGEST`.
 pub(crate) fn stored(store: &Store, call: &Call) -> Reply {
-    // What S3 says; Azure's and Google's storages refuse too, in other words.
+    // The answer of S3. The storages of Azure and Google also refuse, in other words.
     if call.header("authorization").is_some() {
         return Reply::new(400).body(
             "application/xml",
@@ -124,7 +124,7 @@ fn finish(store: &mut Store, name: &str, digest: &str, bytes: &[u8]) -> Result<R
     Ok(created(name, digest))
 }
 
-/// SPEC: a chunk that does not begin where the last one ended is 416.
+/// Checks the start of a chunk. SPEC: a chunk that does not begin at the end of the last one is 416.
 fn check_range(call: &Call, length: usize) -> Result<(), Refusal> {
     let Some(range) = call.header("content-range") else {
         return Ok(());

@@ -1,4 +1,4 @@
-//! How hosted registries delete tags beside the protocol: each by an API of its own, as its documentation has it.
+//! The deletion of tags in hosted registries, outside of the protocol: each by an API of its own, as documented.
 
 use super::options::{Auth, Options};
 use super::routes::Route;
@@ -14,10 +14,10 @@ use std::collections::BTreeMap;
 const HUB: &str = "hub.docker.com";
 /// GitHub's API.
 const GITHUB: &str = "api.github.com";
-/// What Docker Hub's API trades a password for.
+/// The token that Docker Hub's API gives for a password.
 const HUB_TOKEN: &str = "sandbox-token-of-the-hub";
 
-/// Answers requests to the API of `service`, no others. `check` says whether a request of the registry's own may go on.
+/// Answers requests to the API of `service`, no others. `check` decides whether a request of the registry's own may proceed.
 pub(crate) fn answer(
     options: &Options,
     store: &mut Store,
@@ -48,7 +48,7 @@ pub(crate) fn answer(
     }
 }
 
-/// Sources: `content/reference/api/hub/latest.yaml` of docker/docs (`AuthCreateAccessToken`: what is sent, what is answered, 401);
+/// Sources: `content/reference/api/hub/latest.yaml` of docker/docs (`AuthCreateAccessToken`: request, answer, 401);
 /// `pkg/hub/tags.go` of docker/hub-tool (path with a slash at its end, `Bearer`, 204).
 fn docker_hub(options: &Options, store: &mut Store, call: &Call) -> Reply {
     let message = |status, text: &str| Reply::json(status, &json!({ "message": text }));
@@ -85,8 +85,8 @@ fn docker_hub(options: &Options, store: &mut Store, call: &Call) -> Reply {
     }
 }
 
-/// Sources: GitHub's REST reference, "REST API endpoints for packages" (paths, shapes, 204); kairos-io/kairos#4724 (the last
-/// version with a tag); dataaxiom/ghcr-cleanup-action, `src/package-repo.ts` (no filter by tag, lists that lag).
+/// Sources: GitHub's REST reference, "REST API endpoints for packages" (paths, shapes, 204); kairos-io/kairos#4724 (the
+/// last version with a tag); dataaxiom/ghcr-cleanup-action, `src/package-repo.ts` (no filter by tag, lists that lag).
 fn github(options: &Options, store: &mut Store, call: &Call) -> Reply {
     let message = |status, text: &str| Reply::json(status, &json!({ "message": text }));
     let Auth::Bearer { password, .. } = &options.auth else {
@@ -121,7 +121,7 @@ fn github(options: &Options, store: &mut Store, call: &Call) -> Reply {
     }
 }
 
-/// A version's number is the place of its manifest in the order of pushes.
+/// Lists the versions. A version's number is the position of its manifest in the order of pushes.
 fn versions(store: &mut Store, call: &Call, name: &str) -> Reply {
     let tags = store.listed_tags(name);
     let digests = store.manifest_digests(name);
@@ -143,7 +143,7 @@ fn versions(store: &mut Store, call: &Call, name: &str) -> Reply {
             "metadata": {"package_type": "container", "container": {"tags": held}},
         }));
     }
-    // The newest first.
+    // Newest first.
     versions.reverse();
     let page: Vec<Value> = versions
         .into_iter()

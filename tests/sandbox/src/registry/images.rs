@@ -1,4 +1,4 @@
-//! Small real images: a layer with one file, a config, a manifest; the same bytes each time they are asked for.
+//! Small real images: a layer with one file, a config, a manifest. Their bytes are always equal.
 
 use super::routes::Routes;
 use crate::encoding::sha256_text;
@@ -7,12 +7,12 @@ use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 use std::io::Write as _;
 
-/// Whose media types an image uses.
+/// The vendor of an image's media types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// OCI's.
+    /// OCI.
     Oci,
-    /// Docker's schema 2.
+    /// Docker, schema 2.
     Docker,
 }
 
@@ -39,27 +39,27 @@ impl Kind {
     }
 }
 
-/// A platform image that was pushed.
+/// A pushed platform image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
-    /// Of the manifest.
+    /// The digest of the manifest.
     pub digest: String,
-    /// Of the config blob.
+    /// The digest of the config blob.
     pub config: String,
-    /// Of the one layer.
+    /// The digest of the only layer.
     pub layer: String,
-    /// Of the manifest.
+    /// The media type of the manifest.
     pub media_type: String,
-    /// Of the manifest, in bytes.
+    /// The size of the manifest in bytes.
     pub size: usize,
-    /// As it was given: `linux/arm64`.
+    /// The platform as given: `linux/arm64`.
     pub platform: String,
 }
 
 /// An index of one platform image and its attestation manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IndexWithProvenance {
-    /// Of the index: what the build reports.
+    /// The digest of the index, which the build reports.
     pub digest: String,
     /// The platform image in it.
     pub image: Image,
@@ -162,7 +162,7 @@ pub(crate) fn push_index_with_provenance(
             "platform": {"architecture": "unknown", "os": "unknown"},
         }],
     });
-    // Pretty-printed, as BuildKit does it.
+    // Pretty-printed, like BuildKit's.
     let index = format!("{index:#}");
     IndexWithProvenance {
         digest: store.put_manifest(repository, None, index_type, index.as_bytes()),
@@ -171,7 +171,7 @@ pub(crate) fn push_index_with_provenance(
     }
 }
 
-/// `os/architecture[/variant]` as the fields of a config or descriptor.
+/// Returns `os/architecture[/variant]` as the fields of a config or descriptor.
 fn platform_fields(platform: &str) -> Value {
     let mut parts = platform.split('/');
     let os = parts.next().unwrap_or_default();
@@ -191,7 +191,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
         .expect("memory takes what is written to it")
 }
 
-/// A ustar archive with one file, owned by root, dated to the epoch.
+/// Makes a ustar archive with one file, owned by root, dated to the epoch.
 fn tar_of_one(name: &str, content: &str) -> Vec<u8> {
     let mut header = [0_u8; 512];
     let mut field = |at: usize, text: &str| {
@@ -203,7 +203,7 @@ fn tar_of_one(name: &str, content: &str) -> Vec<u8> {
     field(116, "0000000\0");
     field(124, &format!("{:011o}\0", content.len()));
     field(136, "00000000000\0");
-    // The checksum is taken with its own field blank.
+    // The checksum is computed with its own field blank.
     field(148, "        ");
     field(156, "0");
     field(257, "ustar\0");

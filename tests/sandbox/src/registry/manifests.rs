@@ -1,4 +1,4 @@
-//! Manifests: what may be pushed, how it is read and deleted, and who refers to it.
+//! Manifests: the checks of a push, reads, deletions, and referrers.
 
 use super::options::{Deletes, Options, Referrers};
 use super::routes::{Refusal, is_digest, refuse};
@@ -138,7 +138,7 @@ pub(crate) fn delete(
     unknown(reference)
 }
 
-/// With the last tag of a digest, what cosign stores about it under tags of its own goes.
+/// Deletes cosign's digest tags of a digest that has lost its last tag.
 fn expire_siblings(store: &mut Store, name: &str, digest: &str) {
     if store.tags(name).values().any(|held| held == digest) {
         return;
@@ -194,7 +194,7 @@ pub(crate) fn referrers(
     Ok(reply)
 }
 
-/// The descriptor of a manifest whose subject is `digest`.
+/// Returns the descriptor of a manifest whose subject is `digest`.
 fn referrer(manifest: &Manifest, digest: &str) -> Option<Value> {
     let content: Value = serde_json::from_slice(&manifest.bytes).ok()?;
     if content["subject"]["digest"] != digest {
@@ -250,7 +250,7 @@ fn check_media_type(media_type: &str, manifest: &Value) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Children, config and layers must be here first; `subject` need not (SPEC).
+/// Checks that children, config and layers exist. The `subject` need not exist (SPEC).
 fn check_parts(
     store: &Store,
     name: &str,
@@ -267,7 +267,7 @@ fn check_parts(
         let Some(digest) = entry["digest"].as_str().filter(|d| is_digest(d)) else {
             return refuse(400, "MANIFEST_INVALID", "a descriptor has no digest");
         };
-        // Foreign layers live elsewhere.
+        // Foreign layers are stored elsewhere.
         let elsewhere = entry["urls"]
             .as_array()
             .is_some_and(|urls| !urls.is_empty());

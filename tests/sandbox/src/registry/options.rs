@@ -1,43 +1,43 @@
-//! What kind of registry it is.
+//! The options of the registry.
 
 use super::aws::Keys;
 use super::services::{Habits, Service};
 use crate::transport::Transport;
 use std::time::Duration;
 
-/// How the registry answers referrers.
+/// The registry's support for referrers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Referrers {
-    /// With the API of distribution 1.1, and `OCI-Subject` on pushes.
+    /// The API of distribution 1.1, and `OCI-Subject` on pushes.
     Api,
-    /// Not at all (404, text/plain): clients keep the fallback tag.
+    /// None (404, text/plain): clients maintain the referrers tag.
     TagSchema,
 }
 
-/// What can be deleted by the registry's own protocol.
+/// The deletions that the registry's own protocol allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deletes {
-    /// Tags and digests, as the specification has it.
+    /// Tags and digests, as specified.
     Tags,
-    /// Digests alone; a tag is refused as distribution 2 does, which takes it for a wrong digest.
+    /// Only digests. A tag is refused like in distribution 2, which takes it for an invalid digest.
     Digests,
     /// Nothing: 405.
     Nothing,
 }
 
-/// Who may use the registry.
+/// The authentication of the registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Auth {
-    /// Everybody.
+    /// None.
     None,
-    /// Who sends user and password with each request.
+    /// User and password with each request.
     Basic {
         /// The user.
         user: String,
         /// The password.
         password: String,
     },
-    /// Who trades user and password for a token of the right scope. The password is also an identity token.
+    /// A token with the right scope, in exchange for user and password. The password is also an identity token.
     Bearer {
         /// The user.
         user: String,
@@ -46,7 +46,7 @@ pub enum Auth {
     },
 }
 
-/// The settings of a registry; the default is an open one with the referrers API, without lag.
+/// The settings of a registry. The default is an open one with the referrers API, without lag.
 #[derive(Clone, Debug)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct Options {
@@ -98,33 +98,33 @@ impl Default for Options {
 }
 
 impl Options {
-    /// The default.
+    /// Creates the default options.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// How it is reached.
+    /// Sets the transport.
     #[must_use]
     pub fn transport(mut self, transport: Transport) -> Self {
         self.transport = transport;
         self
     }
 
-    /// Referrers API or fallback tag.
+    /// Sets the support for referrers: the API or the referrers tag.
     #[must_use]
     pub fn referrers(mut self, referrers: Referrers) -> Self {
         self.referrers = referrers;
         self
     }
 
-    /// Who may use it.
+    /// Sets the authentication.
     #[must_use]
     pub fn auth(mut self, auth: Auth) -> Self {
         self.auth = auth;
         self
     }
 
-    /// Basic auth.
+    /// Requires basic authentication.
     #[must_use]
     pub fn basic(self, user: &str, password: &str) -> Self {
         self.auth(Auth::Basic {
@@ -133,7 +133,7 @@ impl Options {
         })
     }
 
-    /// Bearer tokens.
+    /// Requires bearer tokens.
     #[must_use]
     pub fn bearer(self, user: &str, password: &str) -> Self {
         self.auth(Auth::Bearer {
@@ -142,7 +142,7 @@ impl Options {
         })
     }
 
-    /// With the habits of a hosted registry, for one user. It is reached under its own names, with this as the proxy.
+    /// Imitates a hosted registry, for one user. Clients reach it by its own names, with this server as the proxy.
     #[must_use]
     pub fn like(mut self, service: Service, user: &str, password: &str) -> Self {
         self.habits = service.habits();
@@ -160,7 +160,7 @@ impl Options {
         }
     }
 
-    /// AWS is here too, and gives the login to the owner of these keys; or denies it, if they `may_log_in` not.
+    /// Adds AWS, which gives the login to the owner of these keys, or denies it unless they `may_log_in`.
     #[must_use]
     pub fn aws(
         mut self,
@@ -178,92 +178,92 @@ impl Options {
         self
     }
 
-    /// With bearer tokens: what the user is allowed at most (`pull`); tokens are granted that and no more.
+    /// Limits the user's actions (`pull`), with bearer tokens: tokens grant these actions and no more.
     #[must_use]
     pub fn grants(mut self, actions: &[&str]) -> Self {
         self.grants = Some(actions.iter().map(|&action| action.to_owned()).collect());
         self
     }
 
-    /// A repository that nobody has pushed to is denied (403), with whichever token.
+    /// Denies (403) a repository without any push, with any token.
     #[must_use]
     pub fn hides_new(mut self, hides: bool) -> Self {
         self.hides_new = hides;
         self
     }
 
-    /// Reads of paths like `pattern` are denied (403) in the words of `message`, with whichever token. Unlike a fault it
-    /// leaves alone who has not shown a token yet, so that there is a challenge first.
+    /// Denies (403) reads of paths that match `pattern`, with the text `message` and with any token. Unlike a fault it
+    /// applies only to requests with a token, so that there is a challenge first.
     #[must_use]
     pub fn denies(mut self, pattern: &str, message: &str) -> Self {
         self.denied.push((pattern.to_owned(), message.to_owned()));
         self
     }
 
-    /// What can be deleted.
+    /// Sets the allowed deletions.
     #[must_use]
     pub fn deletes(mut self, deletes: Deletes) -> Self {
         self.deletes = deletes;
         self
     }
 
-    /// Whether the service's own API lets the user delete.
+    /// Sets whether the service's own API allows the user to delete.
     #[must_use]
     pub fn may_delete(mut self, may: bool) -> Self {
         self.may_delete = may;
         self
     }
 
-    /// Whether a blob can be sent with the POST; where not, one begins an upload, as with distribution.
+    /// Sets whether a blob can be sent with the POST. If not, the POST begins an upload, like in distribution.
     #[must_use]
     pub fn takes_whole(mut self, takes: bool) -> Self {
         self.takes_whole = takes;
         self
     }
 
-    /// No request of an upload may be longer: 413, as from a proxy that has such a limit.
+    /// Limits the length of each upload request: 413, as from a proxy with such a limit.
     #[must_use]
     pub fn upload_max(mut self, bytes: usize) -> Self {
         self.upload_max = bytes;
         self
     }
 
-    /// No part of an upload but the last may be shorter (`OCI-Chunk-Min-Length`): 416.
+    /// Requires a minimum length for all upload parts but the last (`OCI-Chunk-Min-Length`): 416.
     #[must_use]
     pub fn part_min(mut self, bytes: usize) -> Self {
         self.part_min = bytes;
         self
     }
 
-    /// With bearer tokens: whoever asks without credentials gets a token that may pull.
+    /// Gives a token that may pull to clients without credentials, with bearer tokens.
     #[must_use]
     pub fn anonymous_pull(mut self, allowed: bool) -> Self {
         self.anonymous_pull = allowed;
         self
     }
 
-    /// How long tokens live; `expires_in` says so in whole seconds.
+    /// Sets the lifetime of tokens; `expires_in` states it in whole seconds.
     #[must_use]
     pub fn token_lifetime(mut self, lifetime: Duration) -> Self {
         self.token_lifetime = lifetime;
         self
     }
 
-    /// A tag that holds something refuses other content (400 `TAG_INVALID`); the same content is fine.
+    /// Makes tags immutable: another digest is refused (400 `TAG_INVALID`), the same digest is accepted.
     #[must_use]
     pub fn immutable_tags(mut self, immutable: bool) -> Self {
         self.immutable_tags = immutable;
         self
     }
 
-    /// The first `reads` reads of each new manifest or tag do not show it: 404, or what the tag held before.
+    /// Hides each new manifest or tag from its first `reads` reads: 404, or the tag's previous digest.
     #[must_use]
     pub fn lag(mut self, reads: u32) -> Self {
         self.lag = reads;
         self
     }
 
-    /// The most entries that a tag list or a referrers answer holds before it goes on in another page.
+    /// Limits the entries of a page of a tag list or a referrers answer.
     #[must_use]
     pub fn page_size(mut self, entries: usize) -> Self {
         self.page_size = entries.max(1);

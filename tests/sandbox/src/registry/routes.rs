@@ -1,4 +1,4 @@
-//! Which request means what: names, paths, error envelopes, lists.
+//! The meaning of requests: names, paths, error envelopes, lists.
 
 use super::auth::Tokens;
 use super::options::{Auth, Options, Referrers};
@@ -12,7 +12,7 @@ use serde_json::json;
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The registry behind the server.
+/// The registry's handler in the server.
 pub(crate) struct Routes {
     store: Mutex<Store>,
     taggings: Mutex<Vec<Tagging>>,
@@ -20,7 +20,7 @@ pub(crate) struct Routes {
     pub(crate) options: Options,
 }
 
-/// A refusal in the registry's own form.
+/// An error in the registry's own form.
 #[derive(Debug)]
 pub(crate) struct Refusal {
     pub(crate) status: u16,
@@ -48,7 +48,7 @@ impl Refusal {
     }
 }
 
-/// A request path, taken apart.
+/// A parsed request path.
 pub(crate) enum Route<'a> {
     Ping,
     Tags(&'a str),
@@ -77,7 +77,7 @@ impl<'a> Route<'a> {
                 Self::Upload(name, id)
             });
         }
-        // From the right: a repository may be called `manifests`, a reference holds no slash.
+        // From the right: a repository may be called `manifests`, and a reference contains no slash.
         let (head, last) = rest.rsplit_once('/')?;
         let (name, kind) = head.rsplit_once('/')?;
         match kind {
@@ -88,7 +88,7 @@ impl<'a> Route<'a> {
         }
     }
 
-    /// The repository, where there is one.
+    /// Returns the repository, if there is one.
     pub(crate) fn repository(&self) -> Option<&'a str> {
         match self {
             Self::Ping => None,
@@ -137,7 +137,7 @@ impl Routes {
             .header("docker-distribution-api-version", "registry/2.0")
     }
 
-    /// Answers what is not the registry's: its token server, its storage, AWS.
+    /// Answers requests that are not for the registry: its token server, its storage, AWS.
     fn elsewhere(&self, call: &Call) -> Option<Reply> {
         if let (Some(keys), Auth::Basic { password, .. } | Auth::Bearer { password, .. }) =
             (&self.options.aws, &self.options.auth)
@@ -265,12 +265,12 @@ impl Routes {
     }
 }
 
-/// What a registry without such a path says, which is not an error envelope.
+/// The answer of a registry without such a path, which is not an error envelope.
 fn not_found() -> Reply {
     Reply::new(404).body("text/plain; charset=utf-8", "404 page not found\n")
 }
 
-/// SPEC: `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(\/…)*`, here without the rule on doubled separators.
+/// Checks a repository name. SPEC: `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(\/…)*`, here without the rule on doubled separators.
 fn check_name(name: &str) -> Result<(), Refusal> {
     let part = |part: &str| {
         let ends = part.as_bytes();
@@ -291,7 +291,7 @@ fn check_name(name: &str) -> Result<(), Refusal> {
     )
 }
 
-/// Whether it is `sha256:` and 64 lower-case hex digits.
+/// True if it is `sha256:` and 64 lower-case hex digits.
 pub(crate) fn is_digest(text: &str) -> bool {
     text.strip_prefix("sha256:").is_some_and(|hex| {
         hex.len() == 64 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))

@@ -1,10 +1,10 @@
-//! The habits of hosted registries, each as it was last seen by somebody; what nobody has seen is left as the
-//! specification has it. All of them are reached under their own names through a proxy, which with plain HTTP is this
-//! server itself; apart from the scheme, what they write is what they write.
+//! The behaviour of hosted registries, each as last observed; unobserved behaviour follows the specification. Clients
+//! reach all of them by their own names through a proxy, which with plain HTTP is this server itself. Apart from the
+//! scheme, their answers are unchanged.
 
 use super::options::Deletes;
 
-/// A hosted registry, or the software that one runs.
+/// A hosted registry, or the software of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Service {
     /// docker.io
@@ -21,14 +21,14 @@ pub enum Service {
     ArtifactRegistry,
     /// quay.io
     Quay,
-    /// A Harbor.
+    /// A Harbor instance.
     Harbor,
 }
 
-/// What a token server makes of somebody who shows no credentials, or (but for `Powerless`) wrong ones.
+/// The token server's answer to missing credentials, and (except `Powerless`) to wrong ones.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Stranger {
-    /// A token that is good for nothing: what is refused, the registry refuses.
+    /// A token without rights: the registry itself refuses the request.
     Powerless,
     /// A token that may pull.
     Puller,
@@ -36,62 +36,62 @@ pub(crate) enum Stranger {
     Refused(u16, &'static str, &'static str),
 }
 
-/// What comes of asking for referrers.
+/// The answer to a request for referrers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Listing {
-    /// What the options say.
+    /// The behaviour that the options set.
     AsTold,
-    /// A redirect to a page for people.
+    /// A redirect to a web page.
     Elsewhere(u16, &'static str),
-    /// A list, if the subject is there.
+    /// A list, if the subject exists.
     OfWhatIsThere,
 }
 
-/// How a registry differs from the specification, and from others.
+/// The differences of a registry from the specification and from other registries.
 #[derive(Clone, Debug)]
 #[allow(
     clippy::struct_excessive_bools,
     reason = "each is a habit that some have and others have not"
 )]
 pub(crate) struct Habits {
-    /// Its names: the registry, its token server, its storage.
+    /// Its hosts: the registry, its token server, its storage.
     pub(crate) hosts: Vec<&'static str>,
-    /// Where tokens are had, but for the scheme, and the name of the service there; none for this server itself.
+    /// The address of the token endpoint without the scheme, and its service name; `None` for this server itself.
     pub(crate) realm: Option<(&'static str, &'static str)>,
-    /// The scope that challenges name, where it is always the same.
+    /// The scope in challenges, if it is always the same.
     pub(crate) scope: Option<&'static str>,
-    /// Under which names an answer holds the token.
+    /// The fields of an answer with the token.
     pub(crate) token_names: &'static [&'static str],
-    /// Whether it says how long the token lives.
+    /// True if it states the token's lifetime.
     pub(crate) tells_lifetime: bool,
-    /// Whether identity tokens can be traded by POST.
+    /// True if identity tokens can be exchanged by POST.
     pub(crate) takes_post: bool,
     pub(crate) stranger: Stranger,
-    /// Actions that a scope may hold; with another one the request is refused.
+    /// The actions that a scope may contain. A request with another one is refused.
     pub(crate) actions: Option<&'static [&'static str]>,
-    /// Whether a request for a token of another service is refused.
+    /// True if a token request for another service is refused.
     pub(crate) knows_its_service: bool,
-    /// The refusal of a token without the right that is needed, where it is not 401 and a challenge.
+    /// The refusal of a token without the needed right, unless it is 401 and a challenge.
     pub(crate) powerless: Option<(u16, &'static str, &'static str)>,
-    /// The refusal of a token that it does not know, where it is not 401 and a challenge.
+    /// The refusal of an unknown token, unless it is 401 and a challenge.
     pub(crate) stale: Option<(u16, &'static str, &'static str)>,
-    /// Whether it challenges with Basic once anything was shown.
+    /// True if it challenges with Basic once any credentials were sent.
     pub(crate) basic_once_shown: bool,
-    /// The code for a tag that is not there.
+    /// The error code for a tag that does not exist.
     pub(crate) unknown_tag: &'static str,
-    /// The code for one that was there once.
+    /// The error code for a deleted tag.
     pub(crate) expired_tag: &'static str,
-    /// Whether an index is said not to be there to who does not accept indexes.
+    /// True if an index is reported as absent to clients that do not accept indexes.
     pub(crate) insists_on_accept: bool,
     pub(crate) listing: Listing,
     pub(crate) states_subject: bool,
-    /// Whether blobs are at `hosts[2]`, and with which status one is sent there.
+    /// The status of redirects to blobs at `hosts[2]`; `None` without redirects.
     pub(crate) redirects_blobs: Option<u16>,
-    /// Whether the answer to a pushed manifest names its place.
+    /// True if the answer to a pushed manifest has a `Location`.
     pub(crate) names_place: bool,
-    /// The actions that a token must have to delete.
+    /// The actions that a token needs for deletions.
     pub(crate) delete_actions: &'static [&'static str],
-    /// Whether what cosign stores under tags goes with the last tag of what it is about.
+    /// True if cosign's digest tags are deleted with the last tag of their subject.
     pub(crate) expires_siblings: bool,
 }
 
@@ -124,7 +124,7 @@ impl Default for Habits {
 }
 
 impl Service {
-    /// All of them.
+    /// All services.
     pub const ALL: [Self; 8] = [
         Self::DockerHub,
         Self::Ghcr,
@@ -136,7 +136,7 @@ impl Service {
         Self::Harbor,
     ];
 
-    /// Its names: the registry as references have it, its token server, its storage.
+    /// Returns its hosts: the registry as in references, its token server, its storage.
     pub fn hosts(self) -> [&'static str; 3] {
         match self {
             Self::DockerHub => [
@@ -170,9 +170,9 @@ impl Service {
         }
     }
 
-    /// What its registry deletes by the protocol. Sources: `content/reference/api/registry/latest.yaml` of docker/docs (405);
-    /// skopeo#1880 (GHCR, 405); fluxcd/pkg#328 (ACR, Artifact Registry); `endpoints/v2/manifest.py` of quay/quay; for ECR none
-    /// was found.
+    /// Returns the deletions that its protocol allows. Sources: `content/reference/api/registry/latest.yaml` of
+    /// docker/docs (405); skopeo#1880 (GHCR, 405); fluxcd/pkg#328 (ACR, Artifact Registry); `endpoints/v2/manifest.py` of
+    /// quay/quay. None was found for ECR.
     pub(crate) fn deletes(self) -> Deletes {
         match self {
             Self::DockerHub | Self::Ghcr | Self::Ecr | Self::EcrPublic => Deletes::Nothing,
@@ -240,7 +240,7 @@ fn ecr() -> Habits {
     }
 }
 
-/// Sources: the challenge as goharbor/harbor and many others have recorded it; aws/containers-roadmap#2835 (400).
+/// Sources: the challenge as recorded by goharbor/harbor and many others; aws/containers-roadmap#2835 (400).
 fn ecr_public() -> Habits {
     Habits {
         realm: Some(("public.ecr.aws/token/", "public.ecr.aws")),
@@ -268,8 +268,8 @@ fn acr() -> Habits {
     }
 }
 
-/// Sources: the service's own error texts as they are recorded (empty `service`, DENIED by the token server);
-/// containerd's authorizer (no POST); `docs/registry.md` of awslabs/soci-snapshotter (login page for referrers).
+/// Sources: recorded error texts of the service (empty `service`, DENIED by the token server); containerd's authorizer
+/// (no POST); `docs/registry.md` of awslabs/soci-snapshotter (login page for referrers).
 fn artifact_registry() -> Habits {
     Habits {
         realm: Some(("europe-docker.pkg.dev/v2/token", "")),
@@ -293,7 +293,8 @@ fn artifact_registry() -> Habits {
 }
 
 /// Sources: quay/quay, `auth/registry_jwt_auth.py` and `endpoints/v2/v2auth.py` (realm, actions, answer),
-/// `endpoints/v2/manifest.py` (`TAG_EXPIRED`, scopes of deletions), `data/model/oci/tag.py` (`_expire_cosign_sibling_tags`), `endpoints/v2/referrers.py`, `endpoints/v2/blob.py` (302).
+/// `endpoints/v2/manifest.py` (`TAG_EXPIRED`, scopes of deletions), `data/model/oci/tag.py`
+/// (`_expire_cosign_sibling_tags`), `endpoints/v2/referrers.py`, `endpoints/v2/blob.py` (302).
 fn quay() -> Habits {
     Habits {
         realm: Some(("quay.io/v2/auth", "quay.io")),

@@ -1,4 +1,4 @@
-//! What somebody who pulls a tag could find out about its content at the moment when it was tagged: a log of that.
+//! A log of the signatures that a client could find for a tag at the moment when it was written.
 
 use super::options::Referrers;
 use super::store::Store;
@@ -8,31 +8,31 @@ use std::collections::{BTreeMap, BTreeSet};
 const BUNDLE: &str = "application/vnd.dev.sigstore.bundle";
 const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
 
-/// Signatures of one digest, whoever made them and whether they hold or not.
+/// The signatures of one digest, of any signer, valid or not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Signatures {
-    /// Manifests of bundles that clients can find: by the API, or where there is none, in the fallback tag.
+    /// Manifests of bundles that clients can find: by the API, or without it by the referrers tag.
     pub bundles: BTreeSet<String>,
-    /// Manifests of bundles that are here and that nobody can find.
+    /// Manifests of bundles that are stored but cannot be found.
     pub unlisted: BTreeSet<String>,
-    /// Signatures of the older format, as their layers state them.
+    /// Signatures of the older format, taken from their layers.
     pub legacy: BTreeSet<String>,
 }
 
-/// A manifest was pushed by tag.
+/// A push of a manifest by tag.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tagging {
-    /// Where.
+    /// The repository.
     pub repository: String,
     /// The tag.
     pub tag: String,
-    /// What it held from then on.
+    /// The digest under the tag since then.
     pub digest: String,
-    /// The signatures of that, and of each of its children, at that moment.
+    /// The signatures of the digest and of each of its children, at that moment.
     pub signatures: BTreeMap<String, Signatures>,
 }
 
-/// The signatures of `subject` that are here, by what is in the store: no lag, no fault.
+/// Returns the stored signatures of `subject`, without lag and faults.
 pub(crate) fn signatures(
     store: &Store,
     referrers: Referrers,
@@ -73,7 +73,7 @@ pub(crate) fn signatures(
     found
 }
 
-/// What is to be noted of a push by this reference; nothing, if it was one by digest.
+/// Returns the log entry of a push by this reference; `None` for a push by digest.
 pub(crate) fn of_push(
     store: &Store,
     referrers: Referrers,

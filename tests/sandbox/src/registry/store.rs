@@ -1,4 +1,4 @@
-//! What the registry holds. Plain state, no HTTP; lag lives here because it is about what a read is shown.
+//! The content of the registry. Plain state without HTTP; lag is here because it changes the result of reads.
 
 use crate::encoding::sha256_text;
 use bytes::Bytes;
@@ -11,21 +11,21 @@ pub(crate) struct Store {
     uploads: HashMap<String, Upload>,
     uploads_begun: u64,
     expired: BTreeSet<(String, String)>,
-    /// Every digest that was ever pushed, in order: a number for each.
+    /// Every digest ever pushed, in order; its position is its number.
     numbers: Vec<String>,
-    /// What lists of tags are to show instead of the truth, and how many of them.
+    /// The tags that lists return instead of the current ones, and the number of these lists.
     kept: (u32, HashMap<String, Tags>),
     pub(crate) lag: u32,
 }
 
-/// Tags and what they hold.
+/// Tags and their digests.
 type Tags = BTreeMap<String, String>;
 
 #[derive(Clone, Default)]
 struct Repository {
     blobs: HashMap<String, Bytes>,
     manifests: HashMap<String, Manifest>,
-    /// Digests in the order of their push, for lists.
+    /// Digests in the order of their pushes, for lists.
     order: Vec<String>,
     tags: BTreeMap<String, Tag>,
 }
@@ -43,26 +43,26 @@ pub(crate) struct Manifest {
 struct Tag {
     digest: String,
     hidden_for: u32,
-    /// What reads are shown while it is hidden.
+    /// The digest that reads return while the new one is hidden.
     before: Option<String>,
 }
 
-/// A blob upload under way.
+/// An open blob upload.
 #[derive(Clone, Default)]
 pub(crate) struct Upload {
     pub(crate) repository: String,
     pub(crate) bytes: Vec<u8>,
-    /// Whether a part came that only the last one may be: too short for any other.
+    /// True if a part was sent that is too short for any but the last part.
     pub(crate) has_last: bool,
 }
 
 impl Store {
-    /// Whether anything was ever pushed there.
+    /// True if anything was ever pushed there.
     pub(crate) fn knows(&self, repository: &str) -> bool {
         self.repositories.contains_key(repository)
     }
 
-    /// Whether the tag was there once and is not any more.
+    /// True if the tag existed and was deleted.
     pub(crate) fn has_expired(&self, repository: &str, tag: &str) -> bool {
         self.expired
             .contains(&(repository.to_owned(), tag.to_owned()))
@@ -84,7 +84,7 @@ impl Store {
         self.repository(repository).blobs.remove(digest).is_some()
     }
 
-    /// Makes a blob of one repository one of another too.
+    /// Copies a blob from one repository to another.
     pub(crate) fn mount(&mut self, repository: &str, digest: &str, from: &str) -> bool {
         let Some(bytes) = self.blob(from, digest).cloned() else {
             return false;
@@ -146,14 +146,14 @@ impl Store {
         place.tags.iter().map(pair).collect()
     }
 
-    /// The next `lists` lists show the tags as they are now.
+    /// Makes the next `lists` lists return the present tags.
     pub(crate) fn keep_lists(&mut self, lists: u32) {
         let all = self.repositories.keys();
         let tags = all.map(|name| (name.clone(), self.tags(name))).collect();
         self.kept = (lists, tags);
     }
 
-    /// The tags, as a list that lags behind shows them.
+    /// Returns the tags in a list, which may lag.
     pub(crate) fn listed_tags(&mut self, repository: &str) -> BTreeMap<String, String> {
         let (left, tags) = &mut self.kept;
         if *left == 0 {
@@ -163,13 +163,13 @@ impl Store {
         tags.get(repository).cloned().unwrap_or_default()
     }
 
-    /// The number of a digest that was pushed.
+    /// Returns the number of a pushed digest.
     pub(crate) fn number_of(&self, digest: &str) -> usize {
         let position = self.numbers.iter().position(|known| known == digest);
         position.map_or(0, |position| position + 1)
     }
 
-    /// The truth behind a tag or digest, without lag.
+    /// Returns the manifest of a tag or digest, without lag.
     pub(crate) fn manifest(&self, repository: &str, reference: &str) -> Option<&Manifest> {
         let place = self.repositories.get(repository)?;
         let digest = place
@@ -179,7 +179,7 @@ impl Store {
         place.manifests.get(digest)
     }
 
-    /// What a client is shown: each read of something new wears its lag down by one.
+    /// Returns the manifest that a client reads. Each read of new content reduces its lag by one.
     pub(crate) fn read_manifest(&mut self, repository: &str, reference: &str) -> Option<Manifest> {
         let place = self.repositories.get_mut(repository)?;
         if let Some(tag) = place.tags.get_mut(reference) {
@@ -203,7 +203,7 @@ impl Store {
             .collect()
     }
 
-    /// All manifests of a repository, oldest first.
+    /// Returns all manifests of a repository, oldest first.
     pub(crate) fn manifests(&self, repository: &str) -> impl Iterator<Item = &Manifest> {
         let place = self.repositories.get(repository);
         place.into_iter().flat_map(|place| {
@@ -220,7 +220,7 @@ impl Store {
         place.manifests.remove(digest).is_some()
     }
 
-    /// A client's delete by digest: the tags go with the manifest.
+    /// Deletes a manifest and its tags: a client's deletion by digest.
     pub(crate) fn delete_with_tags(&mut self, repository: &str, digest: &str) -> bool {
         let place = self.repository(repository);
         place.tags.retain(|_, tag| tag.digest != digest);
@@ -235,7 +235,7 @@ impl Store {
         gone
     }
 
-    /// Opens an upload; answers its id.
+    /// Opens an upload; returns its id.
     pub(crate) fn begin_upload(&mut self, repository: &str) -> String {
         self.repository(repository);
         self.uploads_begun += 1;

@@ -1,4 +1,4 @@
-//! X.509: the authority's own certificate, and leaves with Fulcio's extensions and an embedded SCT.
+//! X.509: the authority's own certificate, and leaf certificates with Fulcio's extensions and an embedded SCT.
 
 use super::keys::{Key, PublicKey, info_of};
 use serde_json::Value;
@@ -34,7 +34,7 @@ const HOST: &str = "https://github.com";
 
 type DerResult<T> = x509_cert::der::Result<T>;
 
-/// Signs certificates, and stands in for the certificate transparency log.
+/// Signs certificates, and acts as the certificate transparency log.
 pub(crate) struct Authority {
     key: Key,
     pub(crate) ct_key: Key,
@@ -44,16 +44,16 @@ pub(crate) struct Authority {
     forged: Mutex<Option<Forged>>,
 }
 
-/// Whom a certificate names that no token has earned.
+/// The names in a certificate that no token justifies.
 #[derive(Clone, Debug)]
 pub struct Forged {
-    /// Who signs.
+    /// The signer.
     pub subject: Subject,
-    /// Who vouches for that.
+    /// The OIDC issuer.
     pub issuer: String,
 }
 
-/// The name that a certificate is made out to, of any letters that ASCII has.
+/// The subject of a certificate, of any ASCII letters.
 #[derive(Clone, Debug)]
 pub enum Subject {
     /// A workload.
@@ -76,7 +76,7 @@ impl Authority {
         Self::named("CN=fulcio.sandbox,O=sandbox")
     }
 
-    /// One of another name, which signs the certificates of servers.
+    /// Creates an authority with another name, which signs the certificates of servers.
     pub(crate) fn named(name: &str) -> Self {
         Self::build(name).expect("a certificate can be made")
     }
@@ -108,29 +108,29 @@ impl Authority {
         })
     }
 
-    /// What certificates name, whatever the claims say.
+    /// The names in certificates, whatever the claims are.
     pub(crate) fn forged(&self) -> MutexGuard<'_, Option<Forged>> {
         self.forged.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether certificates are kept from the log of certificates.
+    /// Sets whether certificates are left out of the certificate transparency log.
     pub(crate) fn leave_log_out(&self, is_unlogged: bool) {
         self.is_unlogged.store(is_unlogged, Ordering::Relaxed);
     }
 
-    /// DER.
+    /// Returns its certificate as DER.
     pub(crate) fn certificate(&self) -> &[u8] {
         &self.certificate
     }
 
-    /// The certificate that GitHub's claims earn for `key`, DER.
+    /// Issues the certificate for GitHub's claims and `key`, as DER.
     pub(crate) fn issue(
         &self,
         key: PublicKey,
         claims: &Value,
         lifetime: Duration,
     ) -> DerResult<Vec<u8>> {
-        // Random enough: the serial is a digest of a key that was never seen before, and of the time.
+        // Random enough: the serial is a digest of a new key and of the time.
         let now = SystemTime::now();
         let mut serial = Sha256::new();
         serial.update(key.info.to_der()?);
@@ -167,12 +167,12 @@ impl Authority {
         sign(&self.key, tbs)
     }
 
-    /// Its own key, PKCS 8.
+    /// Returns its own key as PKCS 8.
     pub(crate) fn pkcs8(&self) -> Vec<u8> {
         self.key.pkcs8()
     }
 
-    /// The certificate of a server with this key, under these names, and on this machine if `localhost` is one of them, DER.
+    /// Issues a server certificate for this key and these names, as DER. With `localhost` it also covers this machine.
     pub(crate) fn issue_server(
         &self,
         key: &Key,
@@ -195,7 +195,7 @@ impl Authority {
         sign(&self.key, tbs)
     }
 
-    /// The certificate of a timestamp authority with this key, DER. It was there an hour ago, as the authority was.
+    /// Issues a timestamp authority's certificate for this key, as DER. It is valid since an hour ago, like the authority's.
     pub(crate) fn issue_timestamper(&self, key: &Key) -> DerResult<Vec<u8>> {
         let info = info_of(key);
         let subject = Name::from_str("CN=timestamps.sandbox,O=sandbox")?;
@@ -208,7 +208,7 @@ impl Authority {
         sign(&self.key, tbs)
     }
 
-    /// RFC 6962: the log signs the certificate as it is before the SCT is put in.
+    /// Makes the SCT. RFC 6962: the log signs the certificate without the SCT.
     fn sct(&self, tbs: &TbsCertificate, timestamp: u64) -> DerResult<Extension> {
         let tbs = tbs.to_der()?;
         let mut signed = vec![0, 0];
@@ -231,7 +231,7 @@ impl Authority {
     }
 }
 
-/// Fulcio's table of extensions for GitHub (docs/oid-info.md); the first six are raw text, the others DER.
+/// Returns Fulcio's extensions for GitHub (docs/oid-info.md); the first six are raw text, the others DER.
 fn fulcio_extensions(claims: &Value, issuer: String) -> DerResult<Vec<Extension>> {
     let claim = |name| text(claims, name).to_owned();
     let url = |name| format!("{HOST}/{}", text(claims, name));
@@ -325,7 +325,7 @@ fn algorithm() -> AlgorithmIdentifierOwned {
     }
 }
 
-/// Where a key identifier comes from. RFC 7093: the leftmost 160 bits of the SHA-256 of the key.
+/// The source of a key identifier. RFC 7093: the leftmost 160 bits of the SHA-256 of the key.
 struct KeyIdentifierSource(SubjectPublicKeyInfoOwned);
 
 impl KeyIdentifierSource {
@@ -354,7 +354,7 @@ fn raw(id: ObjectIdentifier, critical: bool, value: Vec<u8>) -> DerResult<Extens
     })
 }
 
-/// TLS: two bytes of length, then the bytes.
+/// Encodes bytes as TLS does: two bytes of length, then the bytes.
 fn with_length(bytes: &[u8]) -> Vec<u8> {
     let length = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
     [&length.to_be_bytes()[..], bytes].concat()

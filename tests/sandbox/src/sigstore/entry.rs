@@ -1,4 +1,4 @@
-//! What Rekor makes of a proposed entry: it checks the signature, then keeps the canonical form.
+//! Rekor's processing of a proposed entry: it verifies the signature, then stores the canonical form.
 
 use super::keys::{PublicKey, pem};
 use crate::encoding::hex;
@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-/// The canonical JSON that goes into the tree. Its keys are written in sorted order below, as RFC 8785 wants.
+/// Returns the canonical JSON for the tree. Its keys are written in sorted order below, as RFC 8785 requires.
 pub(crate) fn canonical_body(proposed: &[u8]) -> Result<Vec<u8>, String> {
     let proposed: Value = serde_json::from_slice(proposed).map_err(|error| error.to_string())?;
     if proposed["apiVersion"] != "0.0.1" {
@@ -23,7 +23,7 @@ pub(crate) fn canonical_body(proposed: &[u8]) -> Result<Vec<u8>, String> {
     Ok(body.to_string().into_bytes())
 }
 
-/// The same for Rekor v2, which knows one kind.
+/// Returns the canonical JSON of Rekor v2, which has one kind.
 pub(crate) fn canonical_body_v2(proposed: &[u8]) -> Result<Vec<u8>, String> {
     let proposed: Value = serde_json::from_slice(proposed).map_err(|error| error.to_string())?;
     let request = &proposed["hashedRekordRequestV002"];
@@ -97,7 +97,7 @@ fn hashed(spec: &Value) -> Result<Value, String> {
     }))
 }
 
-/// DSSE's PAE.
+/// Returns the PAE of DSSE.
 fn pre_authentication(payload_type: &str, payload: &[u8]) -> Vec<u8> {
     let length = payload.len();
     let head = format!("DSSEv1 {} {payload_type} {length} ", payload_type.len());

@@ -1,4 +1,4 @@
-//! Fulcio's API: a token and a proof that the client holds its key, traded for a certificate.
+//! Fulcio's API: a token and a proof of the client's key, exchanged for a certificate.
 
 use super::certificate::Authority;
 use super::keys::{PublicKey, pem};
@@ -33,7 +33,7 @@ fn certify(
     call: &Call,
 ) -> Result<Reply, String> {
     let request: Value = serde_json::from_slice(&call.body).map_err(|error| error.to_string())?;
-    // The token comes in the body (this API's own way) or as a bearer token (cosign's).
+    // The token is sent in the body (this API's own way) or as a bearer token (cosign's).
     let in_header = call
         .header("authorization")
         .and_then(|value| value.strip_prefix("Bearer "));
@@ -59,7 +59,7 @@ fn certify(
     ))
 }
 
-/// The proof is the token's subject, signed with the key.
+/// Reads the key. The proof is the token's subject, signed with the key.
 fn key_with_proof(request: &Value, claims: &Value) -> Result<PublicKey, String> {
     let content = request["publicKey"]["content"].as_str().unwrap_or_default();
     let key = PublicKey::from_pem(content)
@@ -75,7 +75,7 @@ fn key_with_proof(request: &Value, claims: &Value) -> Result<PublicKey, String> 
     Err("The signature supplied in the request could not be verified".to_owned())
 }
 
-/// A signing request proves possession by its own signature.
+/// Reads the key of a signing request, whose own signature proves possession.
 fn key_of_request(encoded: &str) -> Result<PublicKey, String> {
     let unreadable = "The certificate signing request could not be parsed";
     let bytes = STANDARD.decode(encoded).map_err(|_| unreadable)?;

@@ -1,4 +1,4 @@
-//! P-256 keys: made fresh at each start, and those that clients send.
+//! P-256 keys: those made at each start, and those of clients.
 
 use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
 use aws_lc_rs::rand::SystemRandom;
@@ -19,12 +19,12 @@ pub(crate) struct Key {
 }
 
 impl Key {
-    /// One whose signatures are DER, as certificates and logs want them.
+    /// Makes a key with DER signatures, for certificates and logs.
     pub(crate) fn generate() -> Self {
         Self::of(&ECDSA_P256_SHA256_ASN1_SIGNING)
     }
 
-    /// One whose signatures are r and s side by side, as JSON web tokens want them.
+    /// Makes a key whose signatures are r and s concatenated, for JSON web tokens.
     pub(crate) fn generate_for_tokens() -> Self {
         Self::of(&ECDSA_P256_SHA256_FIXED_SIGNING)
     }
@@ -36,29 +36,29 @@ impl Key {
         Self { pair, spki }
     }
 
-    /// The signature over the SHA-256 of `message`.
+    /// Signs the SHA-256 of `message`.
     pub(crate) fn sign(&self, message: &[u8]) -> Vec<u8> {
         let signature = self.pair.sign(&SystemRandom::new(), message);
         signature.expect("a key signs").as_ref().to_vec()
     }
 
-    /// The key itself, for a server that shows its certificate.
+    /// Returns the key itself, for a TLS server.
     pub(crate) fn pkcs8(&self) -> Vec<u8> {
         let document = self.pair.to_pkcs8v1().expect("a key has an encoding");
         document.as_ref().to_vec()
     }
 
-    /// DER of the public key's `SubjectPublicKeyInfo`.
+    /// Returns the DER of the public key's `SubjectPublicKeyInfo`.
     pub(crate) fn spki(&self) -> &[u8] {
         &self.spki
     }
 
-    /// What logs are known by: SHA-256 of the above.
+    /// Returns the id of a log: the SHA-256 of that `SubjectPublicKeyInfo`.
     pub(crate) fn id(&self) -> [u8; 32] {
         Sha256::digest(&self.spki).into()
     }
 
-    /// The uncompressed point.
+    /// Returns the uncompressed point.
     pub(crate) fn point(&self) -> &[u8] {
         self.pair.public_key().as_ref()
     }
@@ -70,7 +70,7 @@ pub(crate) struct PublicKey {
 }
 
 impl PublicKey {
-    /// `None` for anything but P-256, the only kind that clients of Fulcio use unasked.
+    /// Wraps a key; `None` for anything but P-256, the only kind that clients of Fulcio use by default.
     pub(crate) fn new(info: SubjectPublicKeyInfoOwned) -> Option<Self> {
         let point = info.subject_public_key.as_bytes()?;
         (point.len() == 65).then_some(Self { info })
@@ -80,7 +80,7 @@ impl PublicKey {
         Self::new(SubjectPublicKeyInfoOwned::from_pem(pem.trim()).ok()?)
     }
 
-    /// The key of a certificate, or a bare key: what Rekor calls a verifier.
+    /// Reads the key of a certificate, or a bare key: a verifier in Rekor's terms.
     pub(crate) fn from_verifier(pem: &str) -> Option<Self> {
         if let Ok(certificate) = x509_cert::Certificate::from_pem(pem.trim()) {
             return Self::new(certificate.tbs_certificate.subject_public_key_info);
@@ -88,12 +88,12 @@ impl PublicKey {
         Self::from_pem(pem)
     }
 
-    /// Whether the DER signature over the SHA-256 of `message` is this key's.
+    /// Verifies the DER signature over the SHA-256 of `message`.
     pub(crate) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         self.unparsed().verify(message, signature).is_ok()
     }
 
-    /// The same for a message of which only the SHA-256 is known.
+    /// Verifies the signature for a message of which only the SHA-256 is known.
     pub(crate) fn verifies_digest(&self, digest: &[u8], signature: &[u8]) -> bool {
         let algorithm = &aws_lc_rs::digest::SHA256;
         aws_lc_rs::digest::Digest::import_less_safe(digest, algorithm)
@@ -108,7 +108,7 @@ impl PublicKey {
     }
 }
 
-/// PEM with lines of 64 characters.
+/// Encodes PEM with lines of 64 characters.
 pub(crate) fn pem(label: &str, der: &[u8]) -> String {
     let text = STANDARD.encode(der);
     let lines: Vec<_> = text
@@ -120,7 +120,7 @@ pub(crate) fn pem(label: &str, der: &[u8]) -> String {
     format!("-----BEGIN {label}-----\n{lines}\n-----END {label}-----\n")
 }
 
-/// The public key of one of our own keys, for a certificate.
+/// Returns the public key of one of our own keys, for a certificate.
 pub(crate) fn info_of(key: &Key) -> SubjectPublicKeyInfoOwned {
     SubjectPublicKeyInfoOwned::from_der(key.spki()).expect("our own encoding can be read")
 }

@@ -5,7 +5,7 @@ use sha2::{Digest as _, Sha256};
 /// A node of the tree.
 pub(crate) type Hash = [u8; 32];
 
-/// The hash of an entry.
+/// Returns the hash of an entry.
 pub(crate) fn leaf(bytes: &[u8]) -> Hash {
     let mut hash = Sha256::new();
     hash.update([0]);
@@ -13,7 +13,7 @@ pub(crate) fn leaf(bytes: &[u8]) -> Hash {
     hash.finalize().into()
 }
 
-/// The root over these leaves.
+/// Returns the root over these leaves.
 pub(crate) fn root(leaves: &[Hash]) -> Hash {
     match leaves {
         [] => Sha256::digest([]).into(),
@@ -29,7 +29,7 @@ pub(crate) fn root(leaves: &[Hash]) -> Hash {
     }
 }
 
-/// The path that proves the leaf at `index`, from the leaf up.
+/// Returns the path that proves the leaf at `index`, from the leaf up.
 pub(crate) fn path(leaves: &[Hash], index: usize) -> Vec<Hash> {
     if leaves.len() < 2 {
         return Vec::new();
@@ -45,7 +45,7 @@ pub(crate) fn path(leaves: &[Hash], index: usize) -> Vec<Hash> {
     path
 }
 
-/// The largest power of two below `length`.
+/// Returns the largest power of two below `length`.
 fn split(length: usize) -> usize {
     length.next_power_of_two() / 2
 }

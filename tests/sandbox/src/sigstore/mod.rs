@@ -1,6 +1,5 @@
 //! A small Sigstore on one loopback port: OIDC issuer (with GitHub's token endpoint), Fulcio with its certificate
-//! transparency log, Rekor v1; and, where they are asked for, a timestamp authority and Rekor v2. Keys are fresh at each
-//! start.
+//! transparency log, Rekor v1. A timestamp authority and Rekor v2 are added on request. Keys are new at each start.
 
 mod certificate;
 mod entry;
@@ -38,7 +37,7 @@ pub struct Sigstore {
     plain: OnceLock<Listener>,
 }
 
-/// What is offered besides Fulcio and Rekor v1.
+/// The services besides Fulcio and Rekor v1.
 const TIMESTAMPS: u8 = 1;
 const REKOR2: u8 = 2;
 
@@ -53,12 +52,12 @@ pub(crate) struct Services {
 }
 
 impl Sigstore {
-    /// Starts one on a free port of 127.0.0.1.
+    /// Starts a Sigstore on a free port of 127.0.0.1.
     pub fn start() -> Self {
         Self::start_by(Transport::default())
     }
 
-    /// The same for clients that come by `transport`.
+    /// Starts a Sigstore with this transport.
     pub fn start_by(transport: Transport) -> Self {
         let mut kept = None;
         let server = Server::start(transport, |address| {
@@ -84,23 +83,23 @@ impl Sigstore {
         }
     }
 
-    /// The address of every part, and the issuer in tokens and certificates: `http://127.0.0.1:PORT`, or `https`.
+    /// Returns the address of every part, also the issuer in tokens and certificates: `http://127.0.0.1:PORT`, or `https`.
     pub fn url(&self) -> String {
         self.services.issuer.url().to_owned()
     }
 
-    /// Another address of the same, without TLS: for clients that cannot be told to trust the sandbox's authority.
+    /// Returns another address without TLS, for clients that cannot trust the sandbox's authority.
     pub fn plain_url(&self) -> String {
         let twin = || self.server.twin(Transport::PLAIN);
         format!("http://{}", self.plain.get_or_init(twin).address())
     }
 
-    /// The issuer, as a policy names it.
+    /// Returns the issuer, as in a policy.
     pub fn issuer(&self) -> String {
         self.url()
     }
 
-    /// The subject that certificates get under the claims as they are.
+    /// Returns the subject of certificates for the present claims.
     pub fn identity(&self) -> String {
         let workflow = self.services.issuer.claim("job_workflow_ref");
         format!(
@@ -109,17 +108,17 @@ impl Sigstore {
         )
     }
 
-    /// The trusted root, as JSON.
+    /// Returns the trusted root, as JSON.
     pub fn trusted_root(&self) -> String {
         trust::trusted_root(&self.services)
     }
 
-    /// The signing config (v0.2), as JSON.
+    /// Returns the signing config (v0.2), as JSON.
     pub fn signing_config(&self) -> String {
         trust::signing_config(&self.services)
     }
 
-    /// What a runner sets for a job that has `id-token: write`.
+    /// Returns the variables that a runner sets for a job with `id-token: write`.
     pub fn github_env(&self) -> Vec<(String, String)> {
         let url = format!("{}{}?api-version=2.0", self.url(), oidc::TOKEN_PATH);
         let token = self.services.issuer.request_token.clone();
@@ -129,73 +128,73 @@ impl Sigstore {
         ]
     }
 
-    /// A token for Sigstore outside of GitHub (`SIGSTORE_ID_TOKEN`).
+    /// Issues a token for Sigstore outside of GitHub (`SIGSTORE_ID_TOKEN`).
     pub fn identity_token(&self) -> String {
         self.services.issuer.issue("sigstore")
     }
 
-    /// Sets a claim of the tokens issued from now on; null takes it away.
+    /// Sets a claim of the tokens issued from now on; null removes it.
     pub fn set_claim(&self, name: &str, value: impl Into<Value>) {
         self.services.issuer.set_claim(name, value.into());
     }
 
-    /// How long tokens issued from now on live (5 minutes, as GitHub's).
+    /// Sets the lifetime of tokens issued from now on (5 minutes, as GitHub's).
     pub fn set_token_lifetime(&self, lifetime: Duration) {
         self.services.issuer.set_lifetime(lifetime);
     }
 
-    /// Whom Fulcio wants tokens to be for, from now on (`sigstore`).
+    /// Sets the audience that Fulcio requires in tokens from now on (`sigstore`).
     pub fn set_audience(&self, audience: &str) {
         self.services.issuer.set_audience(audience);
     }
 
-    /// How long certificates issued from now on live (10 minutes, as Fulcio's).
+    /// Sets the lifetime of certificates issued from now on (10 minutes, as Fulcio's).
     pub fn set_certificate_lifetime(&self, lifetime: Duration) {
         let kept = self.services.certificate_lifetime.lock();
         *kept.unwrap_or_else(PoisonError::into_inner) = lifetime;
     }
 
-    /// Whether certificates issued from now on are kept from the log of certificates, so that they have no SCT.
+    /// Sets whether new certificates are left out of the certificate transparency log, so that they have no SCT.
     pub fn leave_certificate_log_out(&self, is_left_out: bool) {
         self.services.authority.leave_log_out(is_left_out);
     }
 
-    /// Makes certificates out to this from now on, whatever the token says; without it to what the token has earned.
+    /// Issues certificates with these names from now on, whatever the token's claims are; `None` restores the claims.
     pub fn forge(&self, forged: Option<Forged>) {
         *self.services.authority.forged() = forged;
     }
 
-    /// From now on there is a timestamp authority, whose timestamps signatures have beside what the log says.
+    /// Adds a timestamp authority. Signatures then have its timestamps besides the log's entry.
     pub fn offer_timestamps(&self) {
         self.services.offer(TIMESTAMPS);
     }
 
-    /// From now on there is a Rekor v2, which bundles are recorded in, and the timestamp authority that it needs.
+    /// Adds a Rekor v2 for bundles, and the timestamp authority that it needs.
     pub fn offer_rekor_v2(&self) {
         self.services.offer(TIMESTAMPS | REKOR2);
     }
 
-    /// How many seconds the clock of the timestamp authority is ahead.
+    /// Sets the clock of the timestamp authority ahead by some seconds.
     pub fn set_timestamp_clock(&self, ahead: i64) {
         self.services.timestamps.set_clock(ahead);
     }
 
-    /// What the timestamp authority answers to who asks for a timestamp of `signature`.
+    /// Returns the timestamp authority's response for `signature`.
     pub fn timestamp(&self, signature: &[u8]) -> Vec<u8> {
         self.services.timestamps.stamp(signature)
     }
 
-    /// How many entries the logs hold.
+    /// Counts the entries of the logs.
     pub fn entries(&self) -> usize {
         self.services.log.length() + self.services.log2.length()
     }
 
-    /// Every request since the start, or since they were cleared.
+    /// Returns every request since the start, or since the last clearing.
     pub fn requests(&self) -> Vec<Request> {
         self.server.traffic.requests()
     }
 
-    /// Forgets the requests so far.
+    /// Clears the log of requests.
     pub fn clear_requests(&self) {
         self.server.traffic.clear_requests();
     }
@@ -206,7 +205,7 @@ impl Sigstore {
         self.server.fault(fault);
     }
 
-    /// Forgets the faults that are still to come.
+    /// Removes the pending faults.
     pub fn clear_faults(&self) {
         self.server.traffic.clear_faults();
     }

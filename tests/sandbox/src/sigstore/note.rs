@@ -1,11 +1,11 @@
-//! Signed notes: what a log says of its tree.
+//! Signed notes: a log's statement of its tree.
 
 use super::keys::Key;
 use super::merkle::{self, Hash};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-/// The checkpoint of the tree over `leaves`, by the log that calls itself `name` and its tree `origin`.
+/// Returns the checkpoint of the tree over `leaves`, for the log `name` and its tree `origin`.
 pub(crate) fn checkpoint(key: &Key, name: &str, origin: &str, leaves: &[Hash]) -> String {
     let root = STANDARD.encode(merkle::root(leaves));
     let note = format!("{origin}\n{}\n{root}\n", leaves.len());

@@ -1,4 +1,4 @@
-//! The OIDC issuer, which is also GitHub's endpoint for the tokens of a job.
+//! The OIDC issuer, which is also GitHub's endpoint for a job's tokens.
 
 use super::keys::Key;
 use crate::encoding::hex;
@@ -13,12 +13,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 const SHA: &str = "f0e1d2c3b4a5968778695a4b3c2d1e0ff0e1d2c3";
 pub(crate) const TOKEN_PATH: &str = "/gh/token";
 
-/// Issues and checks tokens.
+/// Issues and verifies tokens.
 pub(crate) struct Issuer {
     url: String,
     key: Key,
     key_id: String,
-    /// What a job presents to get a token.
+    /// The secret with which a job requests a token.
     pub(crate) request_token: String,
     state: Mutex<State>,
 }
@@ -26,7 +26,7 @@ pub(crate) struct Issuer {
 struct State {
     claims: Map<String, Value>,
     lifetime: Duration,
-    /// Whom Fulcio wants tokens to be for.
+    /// The audience that Fulcio requires in tokens.
     audience: String,
     issued: u64,
 }
@@ -38,7 +38,7 @@ impl Issuer {
         Self {
             url,
             key_id: hex(&id[..20]).to_uppercase(),
-            // A secret that says what it is, and differs with each start.
+            // A secret that names itself, and differs at each start.
             request_token: format!("sandbox-request-token-{}", hex(&id[20..])),
             key,
             state: Mutex::new(State {
@@ -54,7 +54,7 @@ impl Issuer {
         &self.url
     }
 
-    /// A claim of the tokens issued from now on; null takes it away.
+    /// Sets a claim of the tokens issued from now on; null removes it.
     pub(crate) fn set_claim(&self, name: &str, value: Value) {
         let claims = &mut self.lock().claims;
         if value.is_null() {
@@ -98,7 +98,7 @@ impl Issuer {
     }
 
     pub(crate) fn key_set(&self) -> Reply {
-        // An uncompressed point: a byte that says so, then x and y.
+        // An uncompressed point: a format byte, then x and y.
         let (x, y) = self.key.point()[1..].split_at(32);
         let key = json!({
             "kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": self.key_id,
@@ -127,7 +127,7 @@ impl Issuer {
         Reply::json(200, &json!({"count": token.len(), "value": token}))
     }
 
-    /// A token for `audience` with the claims as they are.
+    /// Issues a token for `audience` with the present claims.
     pub(crate) fn issue(&self, audience: &str) -> String {
         let mut state = self.lock();
         state.issued += 1;
@@ -148,7 +148,7 @@ impl Issuer {
         format!("{signed}.{signature}")
     }
 
-    /// The claims of a token that this issuer made for `audience` and that is in force.
+    /// Returns the claims of a token, if this issuer made it for `audience` and it is valid now.
     pub(crate) fn verify(&self, token: &str, audience: &str) -> Result<Value, String> {
         let (signed, signature) = token.rsplit_once('.').ok_or("not a token")?;
         let (_, payload) = signed.split_once('.').ok_or("not a token")?;
@@ -189,13 +189,13 @@ impl Issuer {
     }
 }
 
-/// Seconds since 1970.
+/// Returns the seconds since 1970.
 pub(crate) fn unix_seconds() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.unwrap_or_default().as_secs()
 }
 
-/// What GitHub says of a job of `octo-org/octo-app` that runs `release.yml` on `main`.
+/// Returns GitHub's claims for a job of `octo-org/octo-app` that runs `release.yml` on `main`.
 fn default_claims() -> Map<String, Value> {
     let workflow = "octo-org/octo-app/.github/workflows/release.yml@refs/heads/main";
     let claims = [

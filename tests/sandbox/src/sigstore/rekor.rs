@@ -62,7 +62,7 @@ impl Log {
             }
             ("GET", _) => {
                 let uuid = rest.strip_prefix("/entries/")?;
-                // With or without the tree's id before it.
+                // With or without the tree's id as a prefix.
                 let tree = self.lock();
                 let found = tree.entries.iter().position(|e| e.uuid.ends_with(uuid));
                 drop(tree);
@@ -110,7 +110,7 @@ impl Log {
         }
     }
 
-    /// Proofs are always against the tree as it is now, as Rekor's are.
+    /// Returns an entry. Its proof is always for the present tree, as in Rekor.
     fn entry(&self, tree: &Tree, index: usize) -> Value {
         let entry = &tree.entries[index];
         let hashes: Vec<String> = merkle::path(&tree.leaves, index)
@@ -135,7 +135,7 @@ impl Log {
         }})
     }
 
-    /// The signed entry timestamp: over canonical JSON, whose keys are in this order.
+    /// Makes the signed entry timestamp: over canonical JSON, whose keys are in this order.
     fn promise(&self, body: &[u8], integrated_time: u64, index: usize) -> Vec<u8> {
         let signed = json!({
             "body": STANDARD.encode(body),

@@ -1,4 +1,4 @@
-//! Rekor v2's API for writers: an entry is answered with its proof once, says nothing of time, and is never shown again.
+//! Rekor v2's API for writers: an entry is returned with its proof once, has no time, and cannot be read again.
 
 use super::entry::canonical_body_v2;
 use super::keys::Key;
@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use std::sync::{Mutex, PoisonError};
 
-/// The host of its address, which is how verifiers know its checkpoints.
+/// The host of its address, by which verifiers match its checkpoints.
 const HOST: &str = "127.0.0.1";
 const INVALID_ARGUMENT: u8 = 3;
 const ALREADY_EXISTS: u8 = 6;
@@ -52,7 +52,7 @@ impl Log2 {
         Reply::json(201, &self.entry(&leaves, &body))
     }
 
-    /// The last entry, as protobuf's JSON has it: numbers of 64 bits are text.
+    /// Returns the last entry in protobuf's JSON: numbers of 64 bits are text.
     fn entry(&self, leaves: &[Hash], body: &[u8]) -> Value {
         let index = leaves.len() - 1;
         let hashes = merkle::path(leaves, index);

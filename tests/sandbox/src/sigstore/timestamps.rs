@@ -1,4 +1,4 @@
-//! A timestamp authority (RFC 3161): what is sent to it is signed (RFC 5652) with the time.
+//! A timestamp authority (RFC 3161): it signs requests (RFC 5652) with the time.
 
 use super::certificate::{Authority, ECDSA_WITH_SHA256};
 use super::keys::Key;
@@ -27,7 +27,7 @@ const INTEGER: u8 = 0x02;
 const OCTETS: u8 = 0x04;
 const SEQUENCE: u8 = 0x30;
 const SET: u8 = 0x31;
-/// `[0]` of whatever it stands in.
+/// The tag `[0]` of its context.
 const FIRST: u8 = 0xa0;
 
 type DerResult<T> = x509_cert::der::Result<T>;
@@ -36,18 +36,18 @@ type DerResult<T> = x509_cert::der::Result<T>;
 pub(crate) struct Timestamps {
     key: Key,
     certificate: Vec<u8>,
-    /// How far its clock is ahead, in seconds.
+    /// The lead of its clock, in seconds.
     ahead: AtomicI64,
 }
 
-/// What of a request goes into the answer.
+/// The fields of a request that the answer repeats.
 struct Question {
     imprint: Vec<u8>,
     nonce: Vec<u8>,
 }
 
 impl Timestamps {
-    /// One that `authority` vouches for.
+    /// Creates a timestamp authority with a certificate of `authority`.
     pub(crate) fn new(authority: &Authority) -> Self {
         let key = Key::generate();
         let certificate = authority.issue_timestamper(&key);
@@ -58,7 +58,7 @@ impl Timestamps {
         }
     }
 
-    /// DER.
+    /// Returns its certificate as DER.
     pub(crate) fn certificate(&self) -> &[u8] {
         &self.certificate
     }
@@ -79,7 +79,7 @@ impl Timestamps {
         }
     }
 
-    /// The response to a request for a timestamp of `signature`.
+    /// Returns the response to a request for a timestamp of `signature`.
     pub(crate) fn stamp(&self, signature: &[u8]) -> Vec<u8> {
         let digest = Sha256::digest(signature);
         let imprint =
@@ -98,7 +98,7 @@ impl Timestamps {
         Ok(tlv(SEQUENCE, &[&granted, &token]))
     }
 
-    /// `TSTInfo`. Its serial number is a digest of what it is of, and of the time.
+    /// Returns the `TSTInfo`. Its serial number is a digest of its imprint and of the time.
     fn info(&self, question: &Question) -> DerResult<Vec<u8>> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let now = now.unwrap_or_default();
@@ -122,7 +122,7 @@ impl Timestamps {
         ))
     }
 
-    /// `ContentInfo` with `SignedData` over `info`.
+    /// Returns the `ContentInfo` with `SignedData` over `info`.
     fn token(&self, info: &[u8]) -> DerResult<Vec<u8>> {
         let (hash, octets) = (algorithm(SHA256)?, tlv(OCTETS, &[info]));
         let content = tlv(
@@ -143,14 +143,14 @@ impl Timestamps {
         Ok(tlv(SEQUENCE, &[&id, &tlv(FIRST, &[&signed])]))
     }
 
-    /// `SignerInfo`: what is signed are its attributes, as a set of their own.
+    /// Returns the `SignerInfo`. The signature covers its attributes, encoded as a set.
     fn signer(&self, info: &[u8]) -> DerResult<Vec<u8>> {
         let certificate = x509_cert::Certificate::from_der(&self.certificate)?.tbs_certificate;
         let (issuer, serial) = (certificate.issuer.to_der()?, certificate.serial_number);
         let digest = |bytes: &[u8]| tlv(OCTETS, &[&Sha256::digest(bytes)]);
         let which = tlv(SEQUENCE, &[&digest(&self.certificate)]);
         let which = tlv(SEQUENCE, &[&tlv(SEQUENCE, &[&which])]);
-        // In the order that DER wants a set in.
+        // In DER's order for sets.
         let attributes = [
             attribute(CONTENT_TYPE, &TIMESTAMP_INFO.to_der()?)?,
             attribute(MESSAGE_DIGEST, &digest(info))?,
@@ -173,7 +173,7 @@ impl Timestamps {
 }
 
 impl Question {
-    /// Reads a `TimeStampReq`. A policy that is wished for is not heeded, and the certificate comes unasked.
+    /// Reads a `TimeStampReq`. A requested policy is ignored, and the certificate is always included.
     fn read(request: &[u8]) -> DerResult<Self> {
         AnyRef::from_der(request)?.sequence(|fields| {
             let version: u8 = fields.decode()?;
@@ -218,7 +218,7 @@ fn algorithm(id: ObjectIdentifier) -> DerResult<Vec<u8>> {
     Ok(tlv(SEQUENCE, &[&id.to_der()?]))
 }
 
-/// DER: a tag, a length, and the parts.
+/// Encodes DER: a tag, a length, and the parts.
 fn tlv(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     let content = parts.concat();
     let length = content.len().to_be_bytes();

@@ -1,4 +1,4 @@
-//! What clients are configured with: a trusted root and a signing config.
+//! The configuration of clients: a trusted root and a signing config.
 
 use super::Services;
 use super::keys::Key;
@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-/// Everything here began before the sandbox did; the keys are fresh all the same.
+/// The start of all validity periods, before the sandbox's; the keys are new all the same.
 const START: &str = "2025-01-01T00:00:00Z";
 
 pub(crate) fn trusted_root(services: &Services) -> String {
@@ -55,7 +55,7 @@ pub(crate) fn trusted_root(services: &Services) -> String {
     trusted.to_string()
 }
 
-/// Rekor v1's promise is the trusted time where there is no timestamp authority.
+/// Returns the signing config. Rekor v1's promise is the trusted time if there is no timestamp authority.
 pub(crate) fn signing_config(services: &Services) -> String {
     let url = services.issuer.url();
     let service = |path: &str, version: u8| {

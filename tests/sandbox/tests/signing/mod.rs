@@ -1,4 +1,4 @@
-//! What the tests of the Sigstore share: the published clients, one that signs and one that verifies.
+//! Shared code of the Sigstore tests: the published clients, one for signing and one for verifying.
 #![allow(dead_code, reason = "each test binary uses a part")]
 
 use sandbox::Sigstore;

@@ -1,4 +1,4 @@
-//! What the tests of the registry share: requests by short paths, and a look into answers.
+//! Shared code of the registry tests: requests by short paths, and readers of answers.
 #![allow(dead_code, reason = "each test binary uses a part")]
 
 use reqwest::{Client, Method, Response};

@@ -1,4 +1,4 @@
-//! Reads the children that were given, down to the platforms in their image configs.
+//! Reads the given children, down to the platforms in their image configs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,27 +11,27 @@ use crate::domain::{
 use crate::inputs::Given;
 use crate::plan::{Attestation, Leaf, Resolved, Vouched};
 
-/// Requests that are under way at once.
+/// The maximum number of concurrent requests.
 pub(super) const PARALLEL: usize = 16;
-/// No image config is longer.
+/// The maximum length of an image config.
 pub(super) const CONFIG_MAX_BYTES: u64 = 4 << 20;
-/// Indexes within indexes, at most.
+/// The maximum depth of nested indexes.
 pub(super) const DEPTH_MAX: usize = 4;
-/// What is in one index, at most.
+/// The maximum number of manifests in one index, at all depths.
 pub(super) const TOTAL_MAX: usize = 1000;
 
-/// The children that were given, and where all that was read of them is.
+/// The given children, and the repository of every manifest that was read for them.
 pub(super) struct Resolution {
-    /// In the order of the inputs.
+    /// The resolved children, in the order of the inputs.
     pub inputs: Vec<Resolved>,
-    /// The repository in which each manifest was seen.
+    /// The repository in which each manifest was found.
     pub places: BTreeMap<Digest, Repository>,
-    /// All that is in each digest that was given, at whatever depth, itself included.
+    /// All manifests inside each given digest at any depth, including the digest itself.
     pub inside: BTreeMap<Digest, Vec<Vouched<Descriptor>>>,
 }
 
-/// Resolves every digest at its registry. Children that other jobs just pushed may lag: what is not there yet is asked
-/// for again, as the retry policy says. What is not there then may be in another of `sources`.
+/// Resolves every digest at its registry. Children that other jobs just pushed may not be visible yet. So an absent one
+/// is requested again, as the retry policy says, and then in the other repositories in `sources`.
 pub(super) async fn resolve_all(
     context: &Context,
     digests: &[Given],
@@ -60,11 +60,11 @@ pub(super) async fn resolve_all(
     Ok(resolution)
 }
 
-/// Something that is to be read, and where it most likely is: where what lists it was. An input names it, or names an index
-/// that leads to it.
+/// A digest to read, and its most likely repository: that of the manifest that lists it. An input names the digest, or
+/// an index that contains it.
 type Sought = (Vouched<Digest>, Repository);
 
-/// Reads one digest, down to its leaves. Returns also all that was found on the way, and where.
+/// Reads one digest down to its leaves. Also returns every manifest found on the way, with its repository.
 async fn resolve(
     context: &Context,
     given: &Given,
@@ -96,7 +96,7 @@ async fn resolve(
                     others,
                 } => {
                     attesting.extend(attestations.into_iter().map(|one| (one, place.clone())));
-                    // What is listed again has been read: a few indexes could list each other without end.
+                    // Skips children that were listed before: a few indexes could list each other without end.
                     let new = others
                         .into_iter()
                         .filter(|child| seen.insert(child.clone()));
@@ -104,7 +104,7 @@ async fn resolve(
                     found.push((*index, place));
                 }
             }
-            // The input itself is no child.
+            // The input itself does not count as a child.
             let count = seen.len() - 1 + attesting.len();
             if count > TOTAL_MAX {
                 return Err(ApplyError::OddIndex {
@@ -130,7 +130,8 @@ async fn resolve(
     })
 }
 
-/// A manifest, and where it is. Garbage collection may have taken it from the one place and left it in another.
+/// Reads a manifest, and returns the repository that has it. Garbage collection may have deleted it from one repository
+/// and left it in another.
 async fn find(
     context: &Context,
     (digest, likely): &Sought,
@@ -146,7 +147,7 @@ async fn find(
             }
         }
     }
-    // The registry client gives out no other content than what was asked for.
+    // The registry client returns only content that matches the requested digest.
     let missing = || ApplyError::MissingChild {
         image: Box::new(likely.at(digest)),
     };
@@ -154,7 +155,7 @@ async fn find(
     Ok((found, place.clone()))
 }
 
-/// What is behind one digest.
+/// The manifest behind one digest.
 enum Read {
     Image(Box<Leaf>),
     Index {
@@ -192,7 +193,7 @@ async fn read(
 /// An attestation that an index lists, and the image that it attests.
 type Attesting = (Vouched<Descriptor>, Digest);
 
-/// Parts an index's attestations from its other children, which must all be manifests.
+/// Separates an index's attestations from its other children, which must all be manifests.
 fn set_aside(
     index: &Vouched<Manifest>,
 ) -> Result<(Vec<Attesting>, Vec<Vouched<Descriptor>>), ApplyError> {
@@ -232,7 +233,7 @@ async fn leaf(
             is: image.media_type().to_string(),
         });
     };
-    // What it says goes on, not its bytes, while the config is waited for.
+    // Only the descriptor is kept while the config is fetched, not the bytes.
     let (config, descriptor) = (config.clone(), image.described());
     drop(image);
     let missing = || ApplyError::MissingConfig {
@@ -262,8 +263,8 @@ async fn leaf(
     })
 }
 
-/// An index with a dangling child must not pass for a whole one, so that attestations are asked for too; what they are and
-/// how long is the registry's to say.
+/// Requests every attestation, because an index with a dangling child must not pass as complete. Media types and sizes
+/// come from the registry, not from the index.
 async fn check_attestations(
     context: &Context,
     attesting: Vec<(Attesting, Repository)>,
@@ -284,7 +285,7 @@ async fn check_attestations(
     stream::iter(checks).buffered(PARALLEL).try_collect().await
 }
 
-/// The media type of an image's config; of an index there is none.
+/// The media type of an image's config; empty for an index.
 fn config_type(manifest: &Manifest) -> MediaType {
     match manifest.kind() {
         ManifestKind::Image { config, .. } => config.media_type.clone(),

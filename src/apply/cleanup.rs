@@ -1,5 +1,5 @@
-//! The command `cleanup`: puts every tag that a vouched record says this run wrote back to what it held, as far as
-//! registries let that be done. What cannot be done is a warning with what to do by hand: a failed run has failed already.
+//! The command `cleanup`: reverts every tag that this run wrote according to a vouched record. A registry may not allow
+//! that: such a tag gives a warning with the manual steps. It is no error, since the run has failed already.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ use crate::plan::{
 };
 use crate::registry::{DeletionError, Doomed, MayDelete};
 
-/// Takes back what a run wrote.
+/// Reverts the tags that a run wrote.
 pub(super) async fn cleanup(
     context: &Context,
     cleanup: &Cleanup,
@@ -76,8 +76,8 @@ async fn look(context: &Context, tag: &FullTag) -> Shown {
     }
 }
 
-/// Does what is to be done, in all repositories at once: one that never answers keeps no other from being cleaned. What
-/// became of each tag is noted at once, so that a run that is cut short knows it.
+/// Reverts the tags of all repositories concurrently: a registry that never answers does not block the others. Each
+/// result is noted at once, so a run that is cut short still reports it.
 async fn take_back_all(context: &Context, told: &mut CleanupReceipt) {
     let mut open: BTreeMap<Repository, Vec<CleanupTag>> = BTreeMap::new();
     for tag in told.tags.iter().filter(|tag| tag.end == CleanupEnd::Open) {
@@ -89,7 +89,7 @@ async fn take_back_all(context: &Context, told: &mut CleanupReceipt) {
     }
     context.events.phase("Take tags back");
     let (ended, mut ends) = unbounded_channel();
-    // Takes the sender along: when all is done nothing more can come.
+    // The sender moves in here, so the channel closes when all work is done.
     let work = async move {
         let each = open.iter();
         let each = each.map(|(repository, tags)| take_back(context, repository, tags, &ended));
@@ -103,8 +103,8 @@ async fn take_back_all(context: &Context, told: &mut CleanupReceipt) {
     tokio::join!(work, note);
 }
 
-/// Does what is to be done in one repository. First what moves back, since much that deletes takes a manifest with all its
-/// tags, and these must be off it by then.
+/// Reverts the tags of one repository. Tags that move back come first: many ways to delete a tag delete its manifest
+/// with all its tags. By then the moved tags point elsewhere.
 async fn take_back(
     context: &Context,
     repository: &Repository,
@@ -151,7 +151,9 @@ async fn take_back(
     }
 }
 
-/// SECURITY: the same bytes may have been there before the run, or be listed by an index of somebody else's.
+/// Returns what may be deleted: the manifest only if this run created it.
+///
+/// SECURITY: the same bytes may have been there before the run, or an index of another owner may list them.
 fn may_delete(back: &TakeBack) -> MayDelete {
     if back.created() {
         MayDelete::Manifest
@@ -161,12 +163,12 @@ fn may_delete(back: &TakeBack) -> MayDelete {
 }
 
 fn tell(ended: &UnboundedSender<CleanupTag>, tag: CleanupTag) {
-    // Nobody listens any more only where the run is cut short.
+    // The receiver is gone only if the run is cut short.
     let _ = ended.send(tag);
 }
 
-/// Looks once more, right before a change: what is left of the race is the time of one request. `None` says that the tag
-/// still holds what the run wrote.
+/// Reads the tag again right before a change, so the race window is one request. Returns `None` if the tag still points
+/// to what the run wrote.
 async fn changed(context: &Context, tag: &CleanupTag, wrote: &Digest) -> Option<CleanupTag> {
     match look(context, &tag.tag).await {
         Shown::Digest(digest) if digest == *wrote => None,
@@ -176,7 +178,7 @@ async fn changed(context: &Context, tag: &CleanupTag, wrote: &Digest) -> Option<
     }
 }
 
-/// Lets a tag hold again what it held before.
+/// Points a tag back to its earlier content.
 async fn restore(
     context: &Context,
     tag: &CleanupTag,
@@ -200,7 +202,7 @@ async fn restore(
         }
         Err(error) => return tag.remaining(&chain_text(&error), tag.by_hand()),
     };
-    // Whether it was written, the registry knows better than its answer does.
+    // The tag is read in any case: the write may have succeeded although the response was an error.
     let written = write_tag(context, &tag.tag, &manifest).await;
     let shows = wait_for_tag(context, &tag.tag, before).await;
     match (written, shows) {
@@ -211,7 +213,7 @@ async fn restore(
     }
 }
 
-/// Looks whether a tag is gone that was to be deleted, and was as far as the registry says, unless there is an `error`.
+/// Checks whether a deleted tag is gone. The registry reported its deletion as successful, unless there is an `error`.
 async fn gone(
     context: &Context,
     tag: &CleanupTag,

@@ -1,4 +1,4 @@
-//! What every step of a run shares: the registry, the patience, the voice, the record.
+//! The parts that every step of a run shares: registry client, retry policy, events and mode.
 
 use std::future::Future;
 
@@ -12,22 +12,22 @@ use crate::failure::chain_text;
 use crate::inputs::Mode;
 use crate::registry::{Registry, RegistryError, Stored};
 
-/// The things that a run's steps need.
+/// The dependencies of a run's steps.
 #[derive(Debug)]
 pub struct Context {
     /// The registry client.
     pub registry: Registry,
     /// The retry policy.
     pub patience: Patience,
-    /// Who hears what happens.
+    /// The receiver of the run's events.
     pub events: Events,
-    /// Whether anything may be changed.
+    /// The mode, which decides if anything may be changed.
     pub mode: Mode,
-    /// Held by who holds a long list, so that many of them take no more memory than one.
+    /// The permit to keep a long list in memory, so many long lists take no more memory than one.
     pub long_lists: LongLists,
 }
 
-/// The right to hold a long list: one at a time has it.
+/// A semaphore with one permit: only one long list is in memory at a time.
 #[derive(Debug)]
 pub struct LongLists(Semaphore);
 
@@ -38,15 +38,15 @@ impl Default for LongLists {
 }
 
 impl LongLists {
-    /// Waits until nobody holds one. Whoever has this right asks for it no second time.
+    /// Waits for the permit. A task that has it must not request it again.
     pub(super) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
-        // It is never closed, so that there is always a turn to wait for.
+        // The semaphore is never closed, so this always succeeds.
         self.0.acquire().await.ok()
     }
 }
 
 impl Context {
-    /// The manifest of a digest that must be there.
+    /// Fetches the manifest of a digest, with retries while it is absent. Absence after the last try is an error.
     pub(super) async fn manifest_present(
         &self,
         repository: &Repository,
@@ -62,12 +62,12 @@ impl Context {
         })
     }
 
-    /// What a tag holds.
+    /// Reads the content of a tag.
     pub(super) async fn tagged(&self, tag: &FullTag) -> Result<Option<TagContent>, RegistryError> {
         self.registry.tag_content(tag).await
     }
 
-    /// Sees that a digest is there.
+    /// Checks that a digest exists, with retries while it is absent.
     pub(super) async fn child_present(
         &self,
         repository: &Repository,
@@ -83,8 +83,8 @@ impl Context {
         })
     }
 
-    /// Looks for something until it is there, or the tries are used up. A fault ends it at once: the registry client
-    /// has retried what can be.
+    /// Calls `look` until it finds something or the tries are used up. An error ends the calls at once: the registry
+    /// client has already retried what can be retried.
     pub(super) async fn until_present<T, E, F>(
         &self,
         what: &str,
@@ -104,8 +104,8 @@ impl Context {
         Ok(None)
     }
 
-    /// Stores a manifest. Where the registry says that it lacks what the manifest points to, `bring` brings that again, and
-    /// it is tried again, as the retry policy says: what was uploaded a moment ago may not be visible yet.
+    /// Stores a manifest. If the registry reports missing parts, `bring` copies them again and the push is retried as
+    /// the retry policy says. Parts that were uploaded a moment ago may not be visible yet.
     pub(super) async fn store<E: From<RegistryError>>(
         &self,
         repository: &Repository,
@@ -132,7 +132,7 @@ impl Context {
         }
     }
 
-    /// Stores an index whose children were seen in this run.
+    /// Stores an index whose children were found in this run.
     pub(super) async fn store_index(
         &self,
         repository: &Repository,
@@ -151,7 +151,7 @@ impl Context {
         .map(drop)
     }
 
-    /// Waits as long as the world is given to settle, give or take a tenth so that parallel jobs part ways.
+    /// Waits for the delay of the retry policy, plus or minus a tenth, so parallel jobs retry at different times.
     pub(super) async fn pause(&self, what: &str, why: &str) {
         let wait = self
             .patience

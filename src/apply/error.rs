@@ -1,4 +1,4 @@
-//! Everything that can go wrong while a plan is walked.
+//! The errors that can end a run.
 
 use std::borrow::Cow;
 
@@ -10,16 +10,16 @@ use crate::record::{RecordError, Unvouched};
 use crate::registry::RegistryError;
 use crate::signing::{Refusal, SigningError};
 
-/// What a tag holds is told up to here: somebody else wrote it, and it may be long.
+/// The maximum number of a tag's images in a message. Others wrote the tag, and it may list many.
 const IMAGES_SHOWN: usize = 40;
 
-/// Why a run did not get to its end.
+/// The reason why a run did not finish.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
-    /// The registry would not, or said something that cannot be.
+    /// The registry refused a request, or sent an invalid response.
     #[error(transparent)]
     Registry(Box<RegistryError>),
-    /// Sigstore would not.
+    /// Sigstore did not sign.
     #[error(transparent)]
     Signing(Box<SigningError>),
     /// The record cannot be read or written.
@@ -28,10 +28,10 @@ pub enum ApplyError {
     /// An image cannot be read from a folder.
     #[error(transparent)]
     Layout(#[from] LayoutError),
-    /// The children make no index.
+    /// The children cannot form an index.
     #[error(transparent)]
     Assemble(#[from] AssembleError),
-    /// A child is not in the repository, though it was asked for as often as the retry policy says.
+    /// A child is absent after all tries of the retry policy.
     #[error("`{image}` is not there")]
     MissingChild {
         /// The child.
@@ -45,14 +45,14 @@ pub enum ApplyError {
         /// Its config.
         config: Digest,
     },
-    /// Something that is to be copied is in none of the places that it could come from.
+    /// Content to copy is in none of its possible sources.
     #[error("`{digest}`{} {}", part_text(.parent.as_ref()), places_text(.places))]
     NotAtSource {
-        /// What is lacking.
+        /// The missing content.
         digest: Digest,
-        /// What points to it.
+        /// The manifest that points to it.
         parent: Option<Digest>,
-        /// Where it was looked for.
+        /// The places that were searched.
         places: Vec<String>,
     },
     /// A config names no platform: the manifest is an artifact, not an image.
@@ -62,19 +62,19 @@ pub enum ApplyError {
         image: Digest,
         /// The media type of its config.
         config: String,
-        /// What the config lacks.
+        /// The part that the config lacks.
         #[source]
         source: serde_json::Error,
     },
-    /// Something in an index is neither an image, nor an index, nor an attestation.
+    /// A child of an index is neither an image, nor an index, nor an attestation.
     #[error("`{digest}` is a `{is}`, which cannot be part of an image index")]
     NotAnImage {
-        /// What.
+        /// The child.
         digest: Digest,
         /// Its media type.
         is: String,
     },
-    /// An attestation attests an image that its index does not have.
+    /// An attestation is for an image that its index does not contain.
     #[error("the index `{index}` has an attestation `{digest}` of something that it does not hold")]
     LostAttestation {
         /// The index.
@@ -87,23 +87,23 @@ pub enum ApplyError {
     OddIndex {
         /// The index.
         digest: Digest,
-        /// How many children it has.
+        /// The number of its children.
         children: usize,
     },
-    /// Indexes within indexes beyond the limit.
+    /// The nesting of indexes exceeds the limit.
     #[error("`{digest}` nests indexes more than {limit} deep")]
     TooDeep {
-        /// Where it begins.
+        /// The outermost index.
         digest: Digest,
         /// The limit.
         limit: usize,
     },
-    /// Tags hold something else.
+    /// Tags have other content.
     #[error("{}", conflicts_text(.conflicts, .wanted))]
     Conflict {
-        /// What they hold.
+        /// The conflicts, with the content of the tags.
         conflicts: Vec<Conflict>,
-        /// What they were to hold, by platform.
+        /// The expected images, by platform.
         wanted: Vec<(String, Digest)>,
     },
     /// A tag was written, but the registry does not show it.
@@ -111,74 +111,74 @@ pub enum ApplyError {
     TagNotVisible {
         /// The tag.
         tag: FullTag,
-        /// What it shows.
+        /// The digest that it shows.
         shows: Option<Digest>,
     },
-    /// An image that is to be signed or verified is not there.
+    /// An image to sign or verify does not exist.
     #[error("`{0}` is not there")]
     MissingImage(Box<ImageReference>),
-    /// The tag `sha256-…` or `sha256-….sig` holds something that is no list of signatures.
+    /// The referrers tag `sha256-…` or the digest tag `sha256-….sig` contains no list of signatures.
     #[error("the tag `{tag}`, which is for the signatures of `{subject}`, {why}; it is left alone")]
     FallbackOccupied {
         /// The tag.
         tag: FullTag,
-        /// What it belongs to.
+        /// The digest that it belongs to.
         subject: Digest,
-        /// What it holds.
+        /// The content that it has.
         why: Cow<'static, str>,
     },
-    /// The tag was seen to hold a list, which is said to be gone.
+    /// A tag pointed to a list, which the registry now reports as absent.
     #[error(
         "the tag `{tag}`, which is for the signatures of `{subject}`, held a list a moment ago, which is said to be gone; it is left alone"
     )]
     FallbackVanished {
         /// The tag.
         tag: FullTag,
-        /// What it belongs to.
+        /// The digest that it belongs to.
         subject: Digest,
     },
-    /// A list of signatures takes no more entries.
+    /// A list of signatures accepts no more entries.
     #[error(
         "the tag `{tag}`, which lists what refers to `{subject}`, takes no more: with one more entry it would have {bytes} bytes, and registries take {limit}"
     )]
     FallbackFull {
         /// The tag.
         tag: FullTag,
-        /// What it belongs to.
+        /// The digest that it belongs to.
         subject: Digest,
-        /// How long the list would be.
+        /// The length of the list with the new entry.
         bytes: usize,
-        /// The longest manifest that registries have to take.
+        /// The length up to which registries must accept manifests.
         limit: usize,
     },
-    /// A list of signatures could not be made.
+    /// A list of signatures could not be built.
     #[error("could not list a signature")]
     FallbackUnwritable(#[source] serde_json::Error),
-    /// A signature was pushed over and over, and others wrote over the list each time.
+    /// A signature was pushed, but other writers overwrote the list each time.
     #[error(
         "the signature of `{subject}` was pushed, but its entry in the tag `{tag}` is written over again and again"
     )]
     FallbackContended {
-        /// What is signed.
+        /// The signed digest.
         subject: Digest,
         /// The tag.
         tag: FullTag,
     },
-    /// There is no record to take the digests from.
+    /// No record exists to take the digests from.
     #[error("no tag and no digest is named, and there is no record `{0}`")]
     NoRecord(String),
-    /// The record that was named as the source is not there.
+    /// The record that is named as the source does not exist.
     #[error("there is no record `{0}`")]
     NoSuchRecord(String),
-    /// Nothing vouches for a record that digests were to be taken from.
+    /// Nothing vouches for a record that should supply digests.
     #[error("nothing vouches for the record `{name}`: {why}")]
     UnvouchedRecord {
         /// The record.
         name: String,
-        /// Why.
+        /// The reason.
         why: Box<Unvouched>,
     },
-    /// A record that is vouched for has an image that its run only found under a tag.
+    /// A vouched record names an image that its run only found under a tag.
     #[error(
         "the run of the record `{name}` found `{image}` under a tag and did not make it: nothing vouches for it"
     )]
@@ -188,81 +188,81 @@ pub enum ApplyError {
         /// The image, as the record names it.
         image: String,
     },
-    /// None of the places has the image.
+    /// No source has the image.
     #[error("no `source` has the image: it is not in `{}`", .0.join("`, `"))]
     NoSource(Vec<String>),
-    /// A record has several images, and it is not said which of them the tags are for.
+    /// A record has several images, and the inputs do not select one for the tags.
     #[error("the record holds several images, and a tag can name but one: leave out `tags` and `moving-tags` (`image` says where they go), or name one as the `source`: {}", digests_text(.0))]
     ManyRecorded(Vec<Digest>),
-    /// The record names no digest that could be signed.
+    /// The record names no digest to sign.
     #[error("the record `{0}` names nothing to sign{1}")]
     EmptyRecord(String, String),
-    /// The record names an image that cannot be.
+    /// The record names an invalid repository.
     #[error("the record names `{0}`, which is no repository")]
     OddRecord(String),
-    /// There is no token that says who this run is.
+    /// No token identifies this run.
     #[error("there is no OIDC token that says who this run is: {0}")]
     NoToken(TokenAbsence),
-    /// Legacy signatures are wanted, and there is no log that can witness them.
+    /// Legacy signatures are requested, and no usable transparency log can record them.
     #[error(
         "input `signature-format`: `legacy` signatures need a Rekor v1, and the signing config names none that is valid"
     )]
     NoLegacyLog,
-    /// More refers to a digest than can be looked at.
+    /// A digest has more referrers than can be read.
     #[error("{count} manifests or signatures refer to `{subject}`; up to 10000 are looked at")]
     TooManyReferrers {
-        /// The digest, and where.
+        /// The digest and its repository.
         subject: Box<Subject>,
-        /// How many refer to it.
+        /// The number of its referrers.
         count: usize,
     },
     /// A signature was made but could not be stored.
     #[error("could not store the signature of `{subject}`")]
     SignatureNotStored {
-        /// What is signed, and where that was to be stored.
+        /// The signed digest, and the repository for its signature.
         subject: Box<Subject>,
-        /// Why.
+        /// The reason.
         #[source]
         source: Box<Self>,
     },
-    /// This run cannot make a signature that meets the inputs.
+    /// This run cannot make a signature that meets the policy in the inputs.
     #[error("what this run signs would not be what the inputs ask for")]
     UnmetPolicy(#[source] Box<Refusal>),
-    /// Whose signature counts cannot be told.
+    /// The required identity cannot be determined.
     #[error("whose signature counts cannot be told: {0}")]
     NoPolicy(&'static str),
-    /// Verification said no.
+    /// Verification refused the image.
     #[error("{0}")]
     Refused(Refused),
-    /// A build would be for nothing, or nobody knows.
+    /// Preflight found that a build would be useless, or could not decide.
     #[error(transparent)]
     Preflight(Box<PreflightError>),
-    /// The time was up.
+    /// The time limit was reached.
     #[error("the time given by `timeout` was up{}", step_text(.step.as_ref()))]
     Timeout {
-        /// The step that was under way.
+        /// The step in progress.
         step: Option<String>,
     },
-    /// The run was told to end.
+    /// A signal ended the run.
     #[error("the run was told to end ({signal}){}", step_text(.step.as_ref()))]
     Terminated {
-        /// By which signal.
+        /// The name of the signal.
         signal: &'static str,
-        /// The step that was under way.
+        /// The step in progress.
         step: Option<String>,
     },
 }
 
 impl ApplyError {
-    /// Whether trying again cannot help. Only what is not there yet, and a registry that does not answer as it should,
-    /// may be another next time.
+    /// Reports whether a retry cannot help. Only absent content and a faulty response of a registry may change by the
+    /// next try.
     #[must_use]
     pub(super) fn is_final(&self) -> bool {
         let is_fault = matches!(self, Self::Registry(error) if !error.is_denied());
         !is_fault && !matches!(self, Self::MissingChild { .. } | Self::MissingImage(_))
     }
 
-    /// Whether content came and is the fault: what is there under a digest cannot be used, whoever reads it.
+    /// Reports whether fetched content is the cause: no reader can use the content of that digest.
     #[must_use]
     pub(super) fn is_about_content(&self) -> bool {
         let is_lacking = matches!(
@@ -274,8 +274,8 @@ impl ApplyError {
             || matches!(self, Self::Layout(error) if error.is_about_content())
     }
 
-    /// Whether what could hold signatures came, and nobody can show one in it: it is no list, or there is too much of it to
-    /// look at. Whoever may push can put that there. What did not come is never that.
+    /// Reports whether content was fetched in which no signature can be proven: it is no list, or too much to read.
+    /// Anyone with push access can cause that. A failed request never counts.
     #[must_use]
     pub(super) fn shows_no_signature(&self) -> bool {
         let is_list = |error: &RegistryError| error.is_no_list() || error.is_long_list();
@@ -287,7 +287,7 @@ impl ApplyError {
             || matches!(self, Self::Registry(error) if is_list(error))
     }
 
-    /// Whether what a tag for lists holds is in the way of one more entry. Whoever may push can bring that about.
+    /// Reports whether the content of a tag for lists prevents one more entry. Anyone with push access can cause that.
     #[must_use]
     pub(super) fn is_about_list(&self) -> bool {
         matches!(
@@ -296,21 +296,21 @@ impl ApplyError {
         )
     }
 
-    /// Whether this is what `on-signing-failure: warn` lets pass: an outage of Sigstore, or of the registry while it was to
-    /// store a signature, or a token that the job cannot have. Never a service that says no, a verification that said no, a
-    /// conflict, a list that takes no more, or a state that is not known.
+    /// Reports whether `on-signing-failure: warn` excuses this error. It excuses an outage of Sigstore, and an outage
+    /// of the registry that stores a signature. It also excuses a token that the job cannot get. It never excuses a
+    /// service or a verification that refuses, a conflict, a full list, or an unknown state.
     #[must_use]
     pub fn is_signing_outage(&self) -> bool {
         match self.beneath() {
             Beneath::Signing(error) => error.is_outage(),
             Beneath::NoToken(absence) => absence.is_excused(),
             Beneath::NotStored(error) => error.is_registry_outage(),
-            // What a registry does not answer while nothing was made yet is a state that is not known.
+            // A registry outage before any signature was made leaves the state unknown.
             Beneath::Registry(_) | Beneath::Own => false,
         }
     }
 
-    /// Whether a registry is out of order, as opposed to whatever else keeps a signature from being stored.
+    /// Reports whether the cause is a registry outage, and not another obstacle to storing a signature.
     fn is_registry_outage(&self) -> bool {
         match self.beneath() {
             Beneath::Registry(error) => error.is_outage(),
@@ -320,7 +320,8 @@ impl ApplyError {
         }
     }
 
-    /// What failed beneath this, if it was a service. All kinds of errors are listed, so that a new one has to choose.
+    /// Returns the failed service beneath this error, if there is one. Every variant is listed, so that a new one has
+    /// to choose.
     fn beneath(&self) -> Beneath<'_> {
         match self {
             Self::Registry(error) => Beneath::Registry(error),
@@ -366,7 +367,7 @@ impl ApplyError {
     }
 }
 
-/// What failed beneath an error.
+/// The service that failed beneath an error.
 enum Beneath<'a> {
     /// A registry.
     Registry(&'a RegistryError),
@@ -374,27 +375,27 @@ enum Beneath<'a> {
     Signing(&'a SigningError),
     /// The job, which has no token.
     NoToken(&'a TokenAbsence),
-    /// This, while a signature was to be stored.
+    /// The cause, if a signature could not be stored.
     NotStored(&'a ApplyError),
     /// No service.
     Own,
 }
 
-/// Verification's no, with all that was seen.
+/// The refusal by verification, with everything that was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
-    /// What is not signed as it must be.
+    /// The digests without the required signature.
     pub subjects: Vec<RefusedSubject>,
-    /// Who must have signed.
+    /// The required signer.
     pub wanted: String,
 }
 
-/// One digest that is not signed as it must be.
+/// One digest without the required signature.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefusedSubject {
     /// The digest.
     pub image: String,
-    /// What each signature there was refused for; empty when there is none.
+    /// The reason for the refusal of each signature; empty if there is none.
     pub reasons: Vec<String>,
 }
 

@@ -1,4 +1,4 @@
-//! Keeps the record true while a run changes things: called before each change and after it.
+//! Keeps the record up to date while a run changes things. It is saved before and after each change.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -12,7 +12,7 @@ use crate::record::{
     ImageRecord, Job, Loaded, Record, RecordFile, Unvouched, VouchedImages, VouchedRecord,
 };
 
-/// The record as this run found it, and where it is kept.
+/// The record as this run found it, and its file.
 pub struct Ledger {
     name: String,
     file: RecordFile,
@@ -23,8 +23,8 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Reads what earlier runs left at `path`, which `name` names in the workspace. A file that is no record, and that nothing
-    /// vouches for, is none: any job of a run can put one there.
+    /// Reads the record that earlier runs left at `path`, named `name` in the workspace. A file that is no record, and
+    /// that nothing vouches for, counts as absent: any job of a run can write one.
     pub fn open(name: &str, path: PathBuf, job: Job, mode: Mode) -> Result<Self, ApplyError> {
         let file = RecordFile::new(path);
         let loaded = file.load(&(job.known)(name), job.run.as_ref())?;
@@ -43,17 +43,18 @@ impl Ledger {
         &self.name
     }
 
-    /// What earlier runs left, as a hint where to look first. Whoever can write the file may have made it up.
+    /// The record of earlier runs, as a hint for the order of lookups. Anyone who can write the file may have forged
+    /// it.
     pub(super) fn earlier(&self) -> Option<&Record> {
         self.loaded.hints()
     }
 
-    /// What earlier steps of this run left, where it is vouched for.
+    /// The record of earlier steps of this run, if it is vouched for.
     pub(super) fn vouched(&self) -> Option<&VouchedRecord> {
         self.loaded.vouched()
     }
 
-    /// Why tags are not taken back by the record that is there, or that is not there.
+    /// The reason why the record, present or absent, cannot be used to revert tags.
     pub(super) fn unvouched_text(&self) -> String {
         let name = &self.name;
         match &self.loaded {
@@ -68,7 +69,7 @@ impl Ledger {
                 format!("the record `{name}` is of {run}{}", self.this_run())
             }
             Loaded::Observed(_, why) => format!("nothing vouches for the record `{name}`: {why}"),
-            // Tags are taken back by this one.
+            // This record can be used to revert tags.
             Loaded::Vouched(_) => format!("the record `{name}` is vouched for"),
         }
     }
@@ -78,7 +79,7 @@ impl Ledger {
         run.map_or(String::new(), |run| format!(", and this is {run}"))
     }
 
-    /// Says that the record that is there is not continued, and why.
+    /// Reports that the existing record is not continued, and why.
     pub(super) fn tell_earlier(&self, context: &Context) {
         let anew = "it is written anew, and nothing of it is taken over";
         let text = format!("{}; {anew}", self.unvouched_text());
@@ -90,25 +91,25 @@ impl Ledger {
             )),
             Loaded::OtherRun(..) => context.events.warn(text),
             Loaded::Observed(_, why) if why.is_mismatch() => context.events.warn(text),
-            // So it is after each earlier attempt whose record is at hand.
+            // This is normal after an earlier attempt whose record is available.
             Loaded::Observed(..) => context.events.note(text),
         }
     }
 
-    /// Says that what is there cannot be read as a record.
+    /// Warns that the existing file cannot be read as a record.
     pub(super) fn tell_unusable(&self, context: &Context) {
         if let Loaded::Unusable(_) = self.loaded {
             context.events.warn(self.unvouched_text());
         }
     }
 
-    /// The images that may be signed on the word of this run's record; `None` where there is no record.
+    /// Returns the images that this run's record permits to sign, or `None` if there is no record.
     pub(super) fn images(&self) -> Option<Result<VouchedImages, ApplyError>> {
         let images = self.loaded.images()?;
         Some(images.map_err(|why| unvouched(&self.name, why)))
     }
 
-    /// The images that may be published on the word of a record at `path`; `None` where there is none.
+    /// Returns the images that the record at `path` permits to publish, or `None` if there is no record.
     pub(super) fn images_of(
         &self,
         name: &str,
@@ -123,12 +124,12 @@ impl Ledger {
         images.map_err(|why| unvouched(name, why))
     }
 
-    /// Writes down what the receipt says now, and tells later steps what the record's digest is.
+    /// Writes the state of the receipt to the record, and passes the record's digest to later steps.
     pub(super) fn save(&self, receipt: &Receipt) -> Result<(), ApplyError> {
         if self.mode == Mode::DryRun {
             return Ok(());
         }
-        // SECURITY: what nothing vouches for is not continued: later steps would believe all that is written now.
+        // SECURITY: an unvouched record is not continued: later steps would trust everything that is written now.
         let vouched = self.vouched().map(VouchedRecord::record);
         let mut record = vouched.cloned().unwrap_or_default();
         record.run = self.job.run.clone().or(record.run);
@@ -167,7 +168,7 @@ fn unvouched(name: &str, why: Unvouched) -> ApplyError {
     }
 }
 
-/// What `sign` has to say: signatures of images that it did not make.
+/// The record entries of `sign`: signatures of images that it did not make.
 fn signed_images(receipt: &Receipt) -> Vec<ImageRecord> {
     let mut images: Vec<ImageRecord> = Vec::new();
     for signature in &receipt.signatures {

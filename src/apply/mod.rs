@@ -1,11 +1,7 @@
-//! Walks a request through registry and signing. The one place where a bundle meets a registry, and where anything is
-//! changed.
-//!
-//! Every effect here can be repeated: what a killed run left behind is found by the next one and completed.
-//!
-//! Each command has a file of its name. What they share: `signatures` finds, makes and stores signatures, `copying`
-//! brings images from where they are to where they lack, `tags` looks at tags and writes them last, and `receipt` and
-//! `ledger` keep what was done, for the report and for the record.
+//! Runs a request against registry and Sigstore. Only this module stores bundles in a registry, or changes anything.
+//! Every effect can be repeated: the next run finds and completes the remains of a killed run. Each command has a file
+//! of its name. `signatures` finds, makes and stores signatures; `copying` copies missing images. `tags` reads tags and
+//! writes them last; `receipt` and `ledger` keep the results, for report and record.
 
 mod children;
 mod cleanup;
@@ -50,18 +46,18 @@ pub use receipt::{
 pub use signatures::signer::{Authority, GITHUB_ISSUER};
 pub use withdrawal::{CleanupEnd, CleanupReceipt, CleanupTag};
 
-/// What ends a run from outside.
+/// The limits that end a run from outside.
 pub struct Limits<S> {
-    /// The run ends by then.
+    /// The time limit of the run.
     pub timeout: Duration,
-    /// Resolves, with its name, when the run is told to end.
+    /// Resolves to the name of a signal when that signal ends the run.
     pub stop: S,
 }
 
-/// While large blobs are under way, how far they are is told so often.
+/// The interval of progress reports while large blobs are copied.
 const PROGRESS_EVERY: Duration = Duration::from_secs(10);
 
-/// Tells how far large blobs are, for as long as it is polled.
+/// Reports the progress of large blobs while it is polled.
 async fn tell_progress(context: &Context, every: Duration) -> Infallible {
     loop {
         tokio::time::sleep(every).await;
@@ -74,8 +70,8 @@ async fn tell_progress(context: &Context, every: Duration) -> Infallible {
     }
 }
 
-/// Does what was asked. It never forgets: what was done before a failure is in the outcome beside it, since tags that
-/// moved have moved.
+/// Executes a request. The outcome has the receipt beside the failure, since tags that moved before a failure have
+/// moved.
 pub async fn apply(
     context: &Context,
     request: &Request,
@@ -86,7 +82,7 @@ pub async fn apply(
     let mut receipt = Receipt::default();
     match request {
         Request::Seal(_) | Request::Sign(_) | Request::Publish(_) => ledger.tell_earlier(context),
-        // These write none, and `cleanup` says itself what it does without.
+        // These commands write no record. `cleanup` itself reports a missing one.
         Request::Verify(_) | Request::Preflight(_) => ledger.tell_unusable(context),
         Request::Cleanup(_) => (),
     }
@@ -108,7 +104,7 @@ pub async fn apply(
             }
         }
     };
-    // The record needs no last word here: it was written before the change that is cut short.
+    // The record needs no final save here: it was written before the change that is cut short.
     let step = || context.events.last_phase();
     let ended = tokio::select! {
         ended = tokio::time::timeout(limits.timeout, walk) => {
@@ -117,7 +113,7 @@ pub async fn apply(
         signal = limits.stop => Err(ApplyError::Terminated { signal, step: step() }),
         never = tell_progress(context, PROGRESS_EVERY) => match never {},
     };
-    // A run that succeeds may have begun some in vain, too.
+    // A successful run may also have opened upload sessions that it did not use.
     context.registry.cancel_uploads().await;
     Outcome {
         receipt,

@@ -1,4 +1,4 @@
-//! Looks at every tag before a build, and changes nothing. All that can be known is told, whatever else cannot.
+//! Reads every tag before a build, and changes nothing. Reports everything that can be read, whatever fails.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -23,75 +23,75 @@ use crate::plan::{
 };
 use crate::registry::RegistryError;
 
-/// What a look before a build found.
+/// The result of a preflight.
 #[derive(Debug)]
 pub struct PreflightReceipt {
     /// Every tag, in the order of the inputs.
     pub found: Vec<FoundTag>,
-    /// What it means that one exists.
+    /// The policy for tags that exist.
     pub policy: OnExistingTag,
-    /// What is known of where the content of the tags comes from; empty where that was not asked.
+    /// The known origin of the tags' content; empty if it was not requested.
     pub images: Vec<HeldImage>,
-    /// What follows; `None` while not everything was looked at.
+    /// The verdict, or `None` until everything was read.
     pub verdict: Option<Verdict>,
 }
 
-/// A tag that holds something which nothing vouches for.
+/// A tag whose content nothing vouches for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unvouched {
     /// The tag.
     pub tag: FullTag,
-    /// What it holds.
+    /// Its content.
     pub held: Held,
-    /// What the signatures of that were refused for.
+    /// The reasons why the signatures of the content were refused.
     pub refused: Vec<String>,
 }
 
-/// What stands in the way of a build, or leaves open whether anything does.
+/// An obstacle to a build, or the reason why it is not known if there is one.
 #[derive(Debug, thiserror::Error)]
 pub enum PreflightError {
-    /// What tags hold cannot be known.
+    /// The content of tags cannot be read.
     #[error("{}", unknown_text(.0))]
     Unknown(Vec<(FullTag, RegistryError)>),
-    /// Tags exist that must not.
+    /// Tags exist that must be absent.
     #[error("{}", held_text(.0, "exists already: it holds"))]
     Taken(Vec<FoundTag>),
-    /// Tags hold different images.
+    /// Tags point to different images.
     #[error("{}{}", held_text(.found, "holds"), wanted_text(.wanted.as_deref()))]
     Differ {
         /// Every tag.
         found: Vec<FoundTag>,
-        /// What they were to hold, where that was said.
+        /// The expected images, if the inputs state them.
         wanted: Option<Vec<(String, Digest)>>,
     },
-    /// Tags hold what nothing vouches for.
+    /// Nothing vouches for the content of tags.
     #[error("{}", unvouched_text(.found, .wanted))]
     Unvouched {
         /// These tags.
         found: Vec<Unvouched>,
-        /// By whom a signature had to be.
+        /// The required signer.
         wanted: String,
     },
-    /// Whose signature would count is not known.
+    /// The required signer is not known.
     #[error(
         "what the tags hold must be signed by this workflow to be skipped (`on-existing-tag: skip`), and there is no OIDC token that says who this run is: {0}"
     )]
     NoIdentity(TokenAbsence),
 }
 
-/// What is to be under the tags.
+/// The index that the tags should point to.
 struct Goal {
     inputs: Vec<Resolved>,
     assembly: Assembly,
 }
 
-/// What was seen of the tags so far.
+/// The results for the tags so far.
 struct Sight {
     looks: Vec<(FullTag, Look)>,
     errors: Vec<(FullTag, RegistryError)>,
 }
 
-/// Looks at every tag, and says what follows.
+/// Reads every tag, and decides if a build can start.
 pub(super) async fn preflight(
     context: &Context,
     preflight: &Preflight,
@@ -106,7 +106,7 @@ pub(super) async fn preflight(
         Ok(goal) => (goal, None),
         Err(error) => (None, Some(error)),
     };
-    // Whoever answers first, it is told in the order of the inputs.
+    // Errors are reported in the order of the inputs, not of the responses.
     let place = |(tag, _): &(FullTag, _)| preflight.tags.iter().position(|known| known == tag);
     sight.errors.sort_by_key(place);
     let told = receipt
@@ -142,10 +142,11 @@ pub(super) async fn preflight(
     Err(refused.into())
 }
 
-/// Says what follows for tags that exist and are to be completed, and by whom they had to be signed.
+/// Decides about existing tags that are to be completed, and returns the required signer.
 ///
-/// SECURITY: `seal` signs what this hands on, and copies it to the other registries. Whoever may push to one of them can put
-/// anything under a tag: it is handed on only if an input or a signature of our own vouches for it.
+/// SECURITY: `seal` signs the content that is passed on here, and copies it to the other registries. Anyone with push
+/// access to one of them can put any content under a tag. It is passed on only if an input or a signature of our own
+/// vouches for it.
 async fn vouch(
     context: &Context,
     preflight: &Preflight,
@@ -177,8 +178,8 @@ async fn vouch(
     Ok((decide_skip(&told.found, &told.images), wanted))
 }
 
-/// Asks all repositories at once, and keeps the receipt up to date: one that never answers must not hide what the others
-/// said when the time is up.
+/// Reads all repositories concurrently, and keeps the receipt up to date. A registry that never answers must not hide
+/// the results of the others at the time limit.
 async fn look_at_all(
     context: &Context,
     preflight: &Preflight,
@@ -202,9 +203,9 @@ async fn look_at_all(
     }
 }
 
-/// Looks at the tags of a repository. Where all that comes back is that it is not for us, it is asked once more with a
-/// token that may push, which is what the run behind the build will do: some registries deny what is not there to who
-/// may only read. Never before, and not in a dry run: Quay makes a repository when it is asked for such a token.
+/// Reads the tags of a repository. If every request is denied, repeats them with a token that may push, as the later
+/// run will do. Some registries deny absent content to tokens that may only read. Such a token is never requested
+/// first, and never in a dry run: Quay creates a repository when such a token is requested.
 async fn look_at<'a>(
     context: &Context,
     repository: &Repository,
@@ -221,7 +222,7 @@ async fn look_at<'a>(
     }
     context.registry.will_write(repository);
     seen = join_all(tags.iter().map(|tag| look(tag))).await;
-    // A repository that shows one of its tags is none that nobody has pushed to.
+    // A repository that shows one of its tags is not a new one.
     let denials = seen.iter().filter_map(|(_, answer)| answer.as_ref().err());
     if !is_denied(&seen) || !context.registry.may_be_new(repository, denials).await {
         return seen;
@@ -233,13 +234,13 @@ async fn look_at<'a>(
         .collect()
 }
 
-/// Whether a denial is all that came back.
+/// Reports whether every answer is a denial.
 fn is_denied(seen: &[(&FullTag, Result<Look, RegistryError>)]) -> bool {
     seen.iter()
         .all(|(_, answer)| answer.as_ref().is_err_and(RegistryError::is_denied))
 }
 
-/// What the digests that were given make; `None` where none was.
+/// Assembles the index of the given digests, or returns `None` if there are none.
 async fn goal(context: &Context, preflight: &Preflight) -> Result<Option<Goal>, ApplyError> {
     if preflight.digests.is_empty() {
         return Ok(None);
@@ -298,7 +299,7 @@ impl Sight {
         }
     }
 
-    /// What the tags hold, each once in each repository, and whether the inputs vouch for it.
+    /// Returns the content of the tags, once for each repository, and whether the inputs vouch for it.
     fn images(&self, goal: Option<&Goal>) -> Vec<HeldImage> {
         let mut images: Vec<HeldImage> = Vec::new();
         for (tag, look) in &self.looks {
@@ -333,7 +334,7 @@ impl Sight {
     }
 }
 
-/// What came between, without what was asked for: that is the tag, which is named beside it.
+/// Returns the cause without the request: the message already names the tag.
 fn why(error: &RegistryError) -> String {
     chain_text(error.fault())
 }

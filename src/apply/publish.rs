@@ -1,5 +1,5 @@
-//! The command `publish`: copies an image, or all of a record, and all that belongs to it, changing no byte, and tags it
-//! last. What the destinations have is not trusted to be whole: every part is asked for, and what is missing is brought.
+//! The command `publish`: copies an image, or all images of a record, with all referrers and without changes. Tags are
+//! written last. Existing content at a destination is not trusted: every part is checked, and missing parts are copied.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -32,12 +32,12 @@ use crate::plan::{
 };
 use crate::signing::Provenance;
 
-/// So many lists, and so many referrers, are told in the log.
+/// The maximum number of lists, and of referrers, that the log names.
 const LISTS_SHOWN: usize = 5;
 const REFERRERS_SHOWN: usize = 50;
 const NOTHING_VERIFIED: &str = "nothing is verified: no identity is given (`certificate-identity`), so whatever is at the source is published";
 
-/// Publishes an image. `authority` is what verifying needs; it is awaited only where somebody must have signed.
+/// Publishes an image. `authority` supplies what verification needs; it is awaited only if a signature is required.
 pub(super) async fn publish(
     context: &Context,
     publish: &Publish,
@@ -110,9 +110,9 @@ pub(super) async fn publish(
     receipt.referrers = vetting.into_receipts();
     tell_referrers(context, &receipt.referrers);
     brought?;
-    // Some registries do not say what a repository holds that does not exist: now it does.
+    // Some registries do not report the content of a repository that does not exist. It exists now.
     let known = try_join_all(sights.into_iter().map(|sight| know(context, sight))).await?;
-    // Now that the images are there, their labels can be read.
+    // The images are there now, so their labels can be read.
     if let (false, Some(repository)) =
         (publish.moving_tags.is_empty(), publish.destinations.first())
     {
@@ -156,7 +156,7 @@ async fn know(context: &Context, sight: Sight) -> Result<SeenTag, ApplyError> {
     }
 }
 
-/// Decides what is done with the tags that are known.
+/// Decides the steps for the tags whose content is known.
 fn note_steps(
     seen: &[SeenTag],
     image: &Manifest,
@@ -182,14 +182,14 @@ fn note_steps(
     }
 }
 
-/// Says which moving tags hold a newer version, and stay.
+/// Reports the moving tags that stay because they have a newer version.
 fn tell_newer(context: &Context, receipt: &Receipt) {
     let steps = receipt.tags.iter().map(|tag| &tag.step);
     let newer = steps.filter(|step| step.newer.is_some());
     newer.for_each(|step| tell_step(context, step));
 }
 
-/// Notes which destinations have the images already, where nothing is done that shows it.
+/// Notes the destinations that already have the images, for a run that copies nothing.
 async fn mark_present(context: &Context, receipt: &mut Receipt) -> Result<(), ApplyError> {
     let places = receipt.indexes_mut().flat_map(|index| {
         let reference = Reference::Digest(index.digest.clone());
@@ -203,7 +203,7 @@ async fn mark_present(context: &Context, receipt: &mut Receipt) -> Result<(), Ap
         match held.await {
             Ok(Some(_)) => place.state = PlaceState::WasThere,
             Ok(None) => (),
-            // What comes of it shows when the image is brought.
+            // The copy will find out if this denial matters.
             Err(error) if error.is_denied() => (),
             Err(error) => return Err(error.into()),
         }
@@ -216,7 +216,7 @@ async fn mark_present(context: &Context, receipt: &mut Receipt) -> Result<(), Ap
         .await
 }
 
-/// What every destination is brought by.
+/// The values that the copies to all destinations share.
 struct Walk<'a> {
     context: &'a Context,
     found: &'a Found,
@@ -226,7 +226,7 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// Brings the image everywhere, or as far as it goes: what fails at one destination keeps no other from getting it.
+    /// Copies the image to every destination. A failure at one destination does not stop the others.
     async fn bring_everywhere(
         &self,
         destinations: &[Repository],
@@ -260,7 +260,7 @@ impl Walk<'_> {
         let (context, found) = (self.context, self.found);
         let is_other = |source: &&Source| !matches!(source, Source::Repository(repository) if repository == to);
         let from: Vec<Source> = found.sources.iter().filter(is_other).cloned().collect();
-        // What is about to be created, the record says before it is: a cleanup may delete it.
+        // The record names a manifest before it is created: a cleanup may delete it.
         let on_creation = |digest: &Digest| {
             let mut receipt = receipt.borrow_mut();
             if receipt.note_creation(to, digest) {
@@ -282,7 +282,7 @@ impl Walk<'_> {
     }
 }
 
-/// What the tags of `repository` hold: it has that.
+/// Returns the manifests that the tags of `repository` point to. The repository has these.
 fn held<'a>(sights: &'a [Sight], repository: &Repository) -> impl Iterator<Item = &'a Manifest> {
     sights.iter().filter_map(move |sight| match sight {
         Sight::Seen(seen) if seen.tag.repository == *repository => {
@@ -312,7 +312,7 @@ fn tell(context: &Context, repository: &Repository, brought: &Brought) {
     }
 }
 
-/// Says of everything that belongs to the images whether it is verified.
+/// Reports for each referrer of the images whether it is verified.
 fn tell_referrers(context: &Context, referrers: &[ReferrerReceipt]) {
     for referrer in referrers.iter().take(REFERRERS_SHOWN) {
         let ReferrerReceipt {
@@ -346,7 +346,7 @@ fn index_receipt(image: &Manifest, destinations: &[Repository]) -> IndexReceipt 
         platforms,
         attestations,
         children: BTreeMap::new(),
-        // What the sources name is vouched for.
+        // Everything that the sources name is vouched for.
         observed: false,
     }
 }

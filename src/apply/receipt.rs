@@ -1,4 +1,4 @@
-//! What a run found and did, kept up to date while it happens, so that a run which fails half-way still tells.
+//! The findings and changes of a run, updated while it happens. A run that fails half-way still reports them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,158 +10,158 @@ use crate::plan::{Child, Conflict, PlatformMap, TagKind, TagStep};
 use crate::record::{ImageRecord, PlatformRecord, SignatureRecord, TagRecord, TagState};
 use crate::signing::Verified;
 
-/// What became of a run: what it did, and what stopped it, where something did. The one never hides the other.
+/// The result of a run: its receipt, and the error that stopped it, if any. Neither hides the other.
 #[derive(Debug)]
 pub struct Outcome {
-    /// What it found and did.
+    /// The findings and changes of the run.
     pub receipt: Receipt,
-    /// What stopped it.
+    /// The error that stopped it.
     pub failure: Option<ApplyError>,
 }
 
-/// What a run found and did.
+/// The findings and changes of a run.
 #[derive(Debug, Default)]
 pub struct Receipt {
     /// The index, once it is known.
     pub index: Option<IndexReceipt>,
-    /// What is published with it, where a record holds several images.
+    /// The other images that are published with it, if a record contains several.
     pub others: Vec<IndexReceipt>,
     /// Every tag, in the order of the inputs.
     pub tags: Vec<TagReceipt>,
-    /// Tags that hold something else.
+    /// Tags that have other content.
     pub conflicts: Vec<Conflict>,
-    /// Whether signing was asked for.
+    /// True if signing was requested.
     pub signing: bool,
     /// Signatures that were found or made.
     pub signatures: Vec<SignatureReceipt>,
-    /// What was to be signed and is not, with the reason, where the inputs let the run go on.
+    /// Subjects that stay unsigned, with the reason, if the inputs let the run continue.
     pub unsigned: Vec<(Subject, String)>,
-    /// What refers to the images that were published, by digest or tag.
+    /// The referrers and digest tags of the published images.
     pub referrers: Vec<ReferrerReceipt>,
     /// Images that verification accepted, or that were signed by `sign`.
     pub subjects: Vec<Subject>,
-    /// Whether every digest that matters has a verified signature.
+    /// True if every required digest has a verified signature.
     pub verified: bool,
-    /// Whether this was only a plan.
+    /// True if this was only a plan.
     pub planned: bool,
-    /// What a look before a build found.
+    /// The result of a preflight.
     pub preflight: Option<PreflightReceipt>,
-    /// What was found and taken back after a failure.
+    /// The result of a cleanup after a failure.
     pub cleanup: Option<CleanupReceipt>,
 }
 
-/// Something that was signed or verified by name.
+/// A manifest that was signed or verified by name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Subject {
-    /// Where it is.
+    /// Its repository.
     pub repository: Repository,
-    /// What it is.
+    /// Its digest.
     pub digest: Digest,
 }
 
-/// Something that refers to an image that was published.
+/// A referrer or digest tag of a published image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReferrerReceipt {
-    /// What it refers to.
+    /// The digest that it refers to.
     pub subject: Digest,
-    /// Its digest, or the tag that holds it.
+    /// Its digest, or the tag that points to it.
     pub name: String,
-    /// What it says it is.
+    /// Its type, as it states.
     pub kind: String,
-    /// Who made it, or why it is not verified.
+    /// Its signer, or the reason why it is not verified.
     pub verdict: Result<String, String>,
-    /// Whether it was carried along.
+    /// True if it was copied.
     pub is_carried: bool,
 }
 
-/// An index, and where it is.
+/// An index, and its repositories.
 #[derive(Debug, Clone)]
 pub struct IndexReceipt {
     /// Every repository that it goes to; never empty.
     pub places: Vec<PlaceReceipt>,
     /// Its digest.
     pub digest: Digest,
-    /// Its kind.
+    /// Its media type.
     pub media_type: MediaType,
-    /// What runs where.
+    /// The image for each platform.
     pub platforms: PlatformMap,
     /// Every digest in it that is not in `platforms`.
     pub attestations: Vec<Digest>,
     /// Every digest in it, by the input that it came from.
     pub children: BTreeMap<Digest, Vec<Digest>>,
-    /// Whether it was only found under tags: nothing vouches for it. Nothing is signed or published on the word of a record
-    /// that says so.
+    /// True if it was only found under tags, so nothing vouches for it. A record with this flag does not permit to sign
+    /// or publish anything.
     pub observed: bool,
 }
 
 /// A repository that an index goes to.
 #[derive(Debug, Clone)]
 pub struct PlaceReceipt {
-    /// Which.
+    /// The repository.
     pub repository: Repository,
-    /// Whether it has the index.
+    /// The state of the index there.
     pub state: PlaceState,
-    /// Whether it was seen to lack the index right before this run pushed it.
+    /// True if the repository lacked the index right before this run pushed it.
     pub created: bool,
     /// Manifests that it lacked and that were copied there.
     pub brought: Vec<Digest>,
-    /// Configs and layers that it lacked though it had the index, and that were copied there.
+    /// Configs and layers that it lacked although it had the index, and that were copied there.
     pub blobs: Vec<Digest>,
-    /// Tags that list what refers to something, and that were written.
+    /// Tags with lists of referrers that were written.
     pub lists: Vec<String>,
 }
 
-/// Whether a repository has the index.
+/// The state of an index in a repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PlaceState {
-    /// It had it before this run.
+    /// The repository had it before this run.
     WasThere,
-    /// It does not have it yet, as far as is known: what no tag holds is not asked for.
+    /// The repository does not have it yet, or it was not checked: the digest is requested only if a tag points to it.
     Lacking,
     /// This run pushed it.
     Pushed,
 }
 
-/// A tag's step, and how far it got.
+/// The step for a tag, and its progress.
 #[derive(Debug, Clone)]
 pub struct TagReceipt {
-    /// What was to be done.
+    /// The planned step.
     pub step: TagStep,
-    /// How far it got.
+    /// Its progress.
     pub state: TagState,
 }
 
-/// Where a signature is stored.
+/// The location of a signature.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
-    /// How.
+    /// Its format.
     pub format: SignatureFormat,
-    /// The manifest that holds it.
+    /// The manifest that contains it.
     pub manifest: Digest,
-    /// Whether it is listed under the fallback tag, and not by the registry itself.
+    /// True if it is listed under the referrers tag, and not by the registry itself.
     pub is_tagged: bool,
-    /// What tells it from the others in that manifest, which changes with each: the digest of the signature as it is
-    /// written there. Only legacy signatures share a manifest.
+    /// The digest of the signature as it is written there, which identifies it within that manifest. Only legacy
+    /// signatures share a manifest, which changes with each of them.
     pub signature: Option<Digest>,
 }
 
 /// A signature that was found or made.
 #[derive(Debug, Clone)]
 pub struct SignatureReceipt {
-    /// What is signed.
+    /// The signed digest.
     pub subject: Subject,
-    /// Who signed, and where the log has it.
+    /// The signer, and the entry in the transparency log.
     pub signer: Verified,
-    /// Where it is stored.
+    /// Its location.
     pub place: Place,
-    /// Where it comes from.
+    /// Its origin.
     pub origin: Origin,
 }
 
-/// Where a signature comes from.
+/// The origin of a signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
-    /// It was there.
+    /// The signature existed before.
     Found,
     /// Another repository had it, and this run stored it here too.
     Copied,
@@ -170,7 +170,7 @@ pub enum Origin {
 }
 
 impl Place {
-    /// What a signature is known by: its own digest where it shares a manifest, else the manifest's.
+    /// Returns the digest that identifies a signature: its own if it shares a manifest, else that of the manifest.
     #[must_use]
     pub fn id(&self) -> &Digest {
         self.signature.as_ref().unwrap_or(&self.manifest)
@@ -178,7 +178,7 @@ impl Place {
 }
 
 impl TagReceipt {
-    /// A step that is still to be taken, if there is anything to do.
+    /// Creates the receipt of a step: intended if there is something to write, else kept.
     pub(super) fn new(step: TagStep) -> Self {
         let state = if step.writes() {
             TagState::Intended
@@ -190,7 +190,7 @@ impl TagReceipt {
 }
 
 impl PlaceReceipt {
-    /// As far as is known before anything is done.
+    /// Creates the receipt of a repository before anything is done.
     pub(super) fn new(repository: &Repository) -> Self {
         Self {
             repository: repository.clone(),
@@ -204,20 +204,21 @@ impl PlaceReceipt {
 }
 
 impl Receipt {
-    /// Whether any tag was written, or would be.
+    /// Reports whether any tag was written, or would be.
     #[must_use]
     pub fn writes_tags(&self) -> bool {
         self.tags.iter().any(|tag| tag.step.writes())
     }
 
-    /// Whether this run signed anything.
+    /// Reports whether this run signed anything.
     #[must_use]
     pub fn signed_anything(&self) -> bool {
         let mut origins = self.signatures.iter().map(|signature| signature.origin);
         origins.any(|origin| origin == Origin::Made)
     }
 
-    /// Notes that a repository lacks an index that is about to be pushed there. Returns whether that was not noted before.
+    /// Notes that a repository lacks an index that is about to be pushed there. Returns `true` if this was not noted
+    /// before.
     pub(super) fn note_creation(&mut self, repository: &Repository, digest: &Digest) -> bool {
         let indexes = self.indexes_mut().filter(|index| index.digest == *digest);
         let places = indexes.flat_map(|index| &mut index.places);
@@ -229,7 +230,7 @@ impl Receipt {
         is_new
     }
 
-    /// Notes that a repository has the index now, and what of its parts it lacked before.
+    /// Notes that a repository has the index now, and which of its parts were missing before.
     pub(super) fn note_pushed(&mut self, repository: &Repository, brought: &Brought) {
         self.note_brought(repository, brought);
         for place in self.places_of(repository) {
@@ -239,7 +240,7 @@ impl Receipt {
         }
     }
 
-    /// Notes that a repository has the images now, and what of them it lacked before.
+    /// Notes that a repository has the images now, and which of their parts were missing before.
     pub(super) fn note_published(&mut self, repository: &Repository, brought: &Brought) {
         for index in self.indexes_mut() {
             let state = if brought.manifests.contains(&index.digest) {
@@ -255,22 +256,22 @@ impl Receipt {
         self.note_brought(repository, brought);
     }
 
-    /// Every index or image that goes somewhere.
+    /// Returns every index or image that goes to a repository.
     pub(crate) fn indexes(&self) -> impl Iterator<Item = &IndexReceipt> {
         self.index.iter().chain(&self.others)
     }
 
-    /// The same, to be changed.
+    /// Returns every index or image that goes to a repository, for changes.
     pub(super) fn indexes_mut(&mut self) -> impl Iterator<Item = &mut IndexReceipt> {
         self.index.iter_mut().chain(&mut self.others)
     }
 
-    /// Notes what a repository lacked of the index and has now.
+    /// Notes the parts of the index that a repository lacked and has now.
     pub(super) fn note_brought(&mut self, repository: &Repository, brought: &Brought) {
         for place in self.places_of(repository) {
             place.brought = brought.manifests.iter().cloned().collect();
             place.lists = brought.lists.iter().cloned().collect();
-            // Of an image that is new they go without saying.
+            // For a new image its blobs need no mention.
             if place.state == PlaceState::WasThere {
                 place.blobs = brought.blobs.iter().cloned().collect();
             }
@@ -282,7 +283,7 @@ impl Receipt {
         places.filter(move |place| place.repository == *repository)
     }
 
-    /// Notes that something else is done with a tag than was thought before. Returns whether it is something else.
+    /// Notes that the step for a tag has changed. Returns `true` if it is different.
     pub(super) fn revise(&mut self, step: &TagStep) -> bool {
         let mut tags = self.tags.iter_mut();
         let known = tags.find(|known| known.step.tag == step.tag && known.step != *step);
@@ -300,7 +301,7 @@ impl Receipt {
         }
     }
 
-    /// Notes that something was signed.
+    /// Notes and reports a signature.
     pub(super) fn note_signature(&mut self, context: &Context, signature: SignatureReceipt) {
         let signer = &signature.signer;
         let place = signer
@@ -325,7 +326,7 @@ impl Receipt {
         self.signatures.push(signature);
     }
 
-    /// Notes that something stays unsigned because of `error`, which the inputs let pass.
+    /// Notes that subjects stay unsigned because of `error`, which the inputs excuse.
     pub(super) fn go_on_unsigned(
         &mut self,
         context: &Context,
@@ -341,7 +342,7 @@ impl Receipt {
         }
     }
 
-    /// What the record says of this run, repository by repository, once the index is known.
+    /// Returns the record entries of this run, one for each repository of an index, once the index is known.
     #[must_use]
     pub(super) fn records(&self) -> Vec<ImageRecord> {
         let places = self
@@ -370,7 +371,7 @@ impl Receipt {
         let tags = tags.filter(|tag| is_first && tag.step.tag.repository == *repository);
         let signatures = self.signatures.iter();
         let signatures = signatures.filter(|signature| signature.subject.repository == *repository);
-        // What none of several names, since it is deeper in one, is told with the first.
+        // A subject that no index names, since it is nested deeper, goes into the entry of the first index.
         let is_told = |digest: &Digest| self.others.iter().any(|other| other.names(digest));
         let signatures = signatures.filter(|signature| {
             let digest = &signature.subject.digest;
@@ -391,7 +392,7 @@ impl Receipt {
 }
 
 impl IndexReceipt {
-    /// Whether this is the index's digest, or that of something that it lists.
+    /// Reports whether `digest` is that of the index, or of something that it lists.
     fn names(&self, digest: &Digest) -> bool {
         let children = self.platforms.values().map(|child| &child.digest);
         let mut all = children.chain(&self.attestations).chain([&self.digest]);
@@ -406,7 +407,7 @@ impl fmt::Display for Subject {
 }
 
 impl SignatureReceipt {
-    /// What the record says of this signature.
+    /// Returns the record entry of this signature.
     #[must_use]
     pub(super) fn record(&self) -> SignatureRecord {
         SignatureRecord {

@@ -1,4 +1,4 @@
-//! The commands `seal` and `create`: look at everything, decide, then index, signatures and tags, in this order.
+//! The commands `seal` and `create`: read everything, decide, then write index, signatures and tags, in this order.
 
 use std::future::Future;
 
@@ -19,7 +19,8 @@ use crate::domain::{Digest, Manifest, Reference, Repository, TagContent};
 use crate::inputs::{Depth, Mode, Order, Seal, Signing};
 use crate::plan::{Sameness, SeenTag, Standing, TagKind, VERSION, Vouched, version_made};
 
-/// Makes, signs and tags an index. `authority` is what signing needs; it is awaited only if there is signing to do.
+/// Makes, signs and tags an index. `authority` supplies what signing needs; it is awaited only if there is signing to
+/// do.
 pub(super) async fn seal(
     context: &Context,
     seal: &Seal,
@@ -31,7 +32,7 @@ pub(super) async fn seal(
     receipt.planned = context.mode == Mode::DryRun;
     let (tell, told) = oneshot::channel();
     let on_sights = |sights: &[Sight]| {
-        // Nobody listens where nothing is signed.
+        // Without signing there is no receiver.
         let _ = tell.send((are_new(sights), held(sights, ledger)));
     };
     let signer = async {
@@ -45,7 +46,7 @@ pub(super) async fn seal(
     };
     let inspection = inspect(context, seal, on_sights, receipt);
     let (inspection, signer) = tokio::try_join!(inspection, signer)?;
-    // Not before the policy is known, which this run may be unable to meet: it may copy the children.
+    // Runs only after the policy is known, which this run may not be able to meet: this step may copy the children.
     let known = inspection.know(context, seal).await?;
     let (authority, glance) = signer.unzip();
     let vouched = match (&authority, &glance) {
@@ -76,10 +77,10 @@ pub(super) async fn seal(
     };
     let lost = match seal.order {
         Order::SignThenTag => {
-            // The last look before they are written, taken while the signatures are listed.
+            // The last read of the tags before they are written, done while the signatures are listed.
             let look = look_last(context, fixed_to_write(receipt));
             let (unsettled, look) = walk.push_and_sign(receipt, look).await?;
-            // Every signature is listed now. That it stays so is seen to while the tags are written.
+            // Every signature is listed now. While the tags are written, the lists are watched until they are stable.
             let tagging = tag(context, ledger, &plan, look, &versions, receipt);
             let (tagged, lost) = tokio::join!(tagging, settle(unsettled));
             tagged?;
@@ -100,7 +101,7 @@ pub(super) async fn seal(
     ledger.save(receipt)
 }
 
-/// Gets ready to sign, and begins with what most likely follows from what the tags hold while the rest is looked at.
+/// Prepares signing. Looks up the signatures that the content of the tags most likely requires, while the rest is read.
 async fn first_look(
     context: &Context,
     signing: &Signing,
@@ -108,7 +109,7 @@ async fn first_look(
     told: oneshot::Receiver<(bool, Vec<Sought>)>,
 ) -> Result<(Authority, Glance), ApplyError> {
     let authority = authority.await?;
-    // Whose signature counts may be in the token alone.
+    // The required identity may be in the token alone.
     let (policy, told) = tokio::join!(authority.policy(&signing.policy), told);
     let (is_new, held) = told.unwrap_or_default();
     if context.mode == Mode::Apply && is_new {
@@ -118,10 +119,12 @@ async fn first_look(
     Ok((authority, glance))
 }
 
-/// The indexes among `lacking` that carry a signature by whom the policy asks for, in the repository whose tag holds them.
+/// Returns the indexes among `lacking` with a signature that meets the policy, in the repository whose tag points to
+/// them.
 ///
-/// SECURITY: a signature vouches for a digest under any tag. Whoever may push can put an older image of this workflow's under
-/// the tag of another version: where this run's annotations say which version it makes, no other is taken for it.
+/// SECURITY: a signature vouches for a digest under any tag. Anyone with push access can put an older image of this
+/// workflow under the tag of another version. If this run's annotations state the version, an index of another version
+/// is not accepted.
 async fn vouch(
     context: &Context,
     seal: &Seal,
@@ -142,7 +145,7 @@ async fn vouch(
     Ok(signed)
 }
 
-/// The version that moving tags are to get, and whose word counts against it.
+/// Returns the version for the moving tags, and the signer that a newer version must have.
 fn versions<'a>(
     context: &'a Context,
     seal: &Seal,
@@ -165,7 +168,7 @@ fn versions<'a>(
     }
 }
 
-/// Writes the tags of `plan`. Of an index that nothing vouches for, none is to be written.
+/// Writes the tags of `plan`. If nothing vouches for the index, there are no tags to write.
 async fn tag(
     context: &Context,
     ledger: &Ledger,
@@ -180,7 +183,7 @@ async fn tag(
     }
 }
 
-/// Finds what has to be signed, and where the index is to be created. Where nothing may be changed there is no walk.
+/// Finds the missing signatures, and the repositories that lack the index. Returns no walk if nothing may be changed.
 async fn look<'a>(
     context: &'a Context,
     seal: &'a Seal,
@@ -207,7 +210,7 @@ async fn look<'a>(
     for repository in lacking {
         receipt.note_creation(repository, plan.target.manifest().digest());
     }
-    // What is about to be created, the record says before it is: a cleanup may delete it.
+    // The record names an index before it is created: a cleanup may delete it.
     ledger.save(receipt)?;
     Ok(Some(Walk {
         context,
@@ -218,7 +221,8 @@ async fn look<'a>(
     }))
 }
 
-/// The repositories that get the index and are seen not to have it. One that does not say is none of them.
+/// Returns the repositories that get the index and report it as absent. A repository that gives no answer is not among
+/// them.
 async fn lacking<'a>(context: &Context, plan: &'a SealPlan) -> Vec<&'a Repository> {
     if context.mode == Mode::DryRun {
         return Vec::new();
@@ -232,7 +236,7 @@ async fn lacking<'a>(context: &Context, plan: &'a SealPlan) -> Vec<&'a Repositor
     join_all(looks).await.into_iter().flatten().collect()
 }
 
-/// Everything that must have a signature, in each repository.
+/// Returns every digest that must have a signature, in each repository.
 fn subjects(plan: &SealPlan, depth: Depth, ledger: &Ledger) -> Vec<ToSign> {
     let mut subjects: Vec<ToSign> = Vec::new();
     for destination in &plan.destinations {
@@ -243,7 +247,7 @@ fn subjects(plan: &SealPlan, depth: Depth, ledger: &Ledger) -> Vec<ToSign> {
                 signed.extend(plan.vouched_members(index));
             }
             for subject in signed {
-                // What no tag held yet is most likely unsigned.
+                // An index that no tag points to yet is most likely unsigned.
                 let sought = if destination.push_index {
                     sought(
                         &destination.repository,
@@ -263,7 +267,7 @@ fn subjects(plan: &SealPlan, depth: Depth, ledger: &Ledger) -> Vec<ToSign> {
     subjects
 }
 
-/// What the fixed tags hold.
+/// Returns the content of the fixed tags.
 fn held(sights: &[Sight], ledger: &Ledger) -> Vec<Sought> {
     let mut held: Vec<Sought> = Vec::new();
     for sight in sights {
@@ -282,7 +286,8 @@ fn held(sights: &[Sight], ledger: &Ledger) -> Vec<Sought> {
     held
 }
 
-/// What a tag holds already is most likely signed, where the record says.
+/// Returns the lookup for content that a tag already has. Such content is most likely signed, in the place that the
+/// record names.
 fn tagged(repository: &Repository, digest: &Digest, ledger: &Ledger) -> Sought {
     let earlier = ledger.earlier();
     let is_tagged = earlier.is_some_and(|record| record.is_tagged(&repository.to_string(), digest));
@@ -308,8 +313,8 @@ fn sought(
     }
 }
 
-/// What every step needs that changes something. A step is done everywhere before the next is begun, so that a registry
-/// that fails keeps the tags of all from being written.
+/// The values for every step that changes something. Each step is done everywhere before the next begins. So a failing
+/// registry prevents the tags of all registries.
 struct Walk<'a> {
     context: &'a Context,
     seal: &'a Seal,
@@ -319,7 +324,7 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// Brings the index and all that is in it to every repository that lacks them.
+    /// Copies the index, and everything in it, to every repository that lacks them.
     async fn push(&self, receipt: &mut Receipt) -> Result<(), ApplyError> {
         if self.plan.destinations.iter().any(|place| place.push_index) {
             self.context.events.phase("Push the index");
@@ -343,7 +348,7 @@ impl Walk<'_> {
         failure.map_or(Ok(()), Err)
     }
 
-    /// Returns what was brought besides the index.
+    /// Pushes the index to one repository. Returns the content that was copied besides the index.
     async fn push_to(&self, destination: &Destination) -> Result<Brought, ApplyError> {
         let (context, plan) = (self.context, self.plan);
         let repository = &destination.repository;
@@ -351,7 +356,7 @@ impl Walk<'_> {
         let carrier = Carrier::new(context, &sources, repository, Care::Trusting);
         let indexes = destination.indexes(&plan.target);
         let members = indexes.flat_map(|index| plan.members(index.manifest()));
-        // What was seen here needs no second look.
+        // Children that were found in this repository are not checked again.
         let elsewhere = members.filter(|child| plan.places.get(&child.digest) != Some(repository));
         carrier.bring_all(elsewhere).await?;
         let mut brought = carrier.brought();
@@ -373,7 +378,7 @@ impl Walk<'_> {
         Ok(brought)
     }
 
-    /// Pushes the index, signs what has to be, and does `last` as late as it can be done beside something else.
+    /// Pushes the index and signs all subjects. Runs `last` as late as it can overlap with other work.
     async fn push_and_sign<T>(
         &self,
         receipt: &mut Receipt,
@@ -387,7 +392,7 @@ impl Walk<'_> {
         pushed.map(|()| (Vec::new(), last))
     }
 
-    /// Signs what has to be, and does `last` while the signatures are listed.
+    /// Signs all subjects, and runs `last` while the signatures are listed.
     async fn sign<T>(
         &self,
         receipt: &mut Receipt,

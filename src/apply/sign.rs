@@ -1,4 +1,4 @@
-//! The command `sign`: signs an image that is there, or every digest of a record that is vouched for.
+//! The command `sign`: signs an existing image, or every digest of a vouched record.
 
 use std::future::Future;
 
@@ -12,7 +12,7 @@ use crate::domain::{Descriptor, Repository};
 use crate::inputs::{Mode, Sign, Subjects};
 use crate::plan::Vouched;
 
-/// Signs what lacks a signature.
+/// Signs every subject that lacks a signature.
 pub(super) async fn sign(
     context: &Context,
     sign: &Sign,
@@ -45,7 +45,7 @@ pub(super) async fn sign(
     if context.mode == Mode::DryRun {
         return Ok(());
     }
-    // Where no record can be kept, nothing is begun.
+    // If the record cannot be written, nothing is signed.
     ledger.save(receipt)?;
     let on_failure = sign.signing.on_failure;
     let (unsettled, ()) = authority
@@ -56,7 +56,7 @@ pub(super) async fn sign(
     ledger.save(receipt)
 }
 
-/// What is to be signed, repository by repository.
+/// Returns the subjects to sign, for each repository.
 async fn targets(
     context: &Context,
     sign: &Sign,

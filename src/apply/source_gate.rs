@@ -1,4 +1,4 @@
-//! The gate of `publish` where the image comes from: checked before a byte is written.
+//! The gate of `publish` at the source: signatures are checked before a byte is written.
 
 use futures_util::{StreamExt as _, stream};
 
@@ -17,20 +17,20 @@ use crate::failure::chain_text;
 use crate::inputs::Depth;
 use crate::signing::Verified;
 
-/// What must be signed before it is copied, and by whom.
+/// The images that must be signed before they are copied, and the required signer.
 pub(super) struct SourceGate<'a> {
     pub(super) context: &'a Context,
     pub(super) found: &'a Found,
-    /// What an earlier run has copied there counts: a signature is as good wherever it is.
+    /// Signatures that an earlier run copied there count: a signature is valid in any repository.
     pub(super) destinations: &'a [Repository],
     pub(super) authority: &'a Authority,
     pub(super) policy: &'a Policy,
 }
 
-/// What the sources say about one subject.
+/// The verdict of the sources on one subject.
 enum Verdict {
     Signed(Box<Verified>),
-    /// It may yet come.
+    /// No valid signature, but one may still appear.
     NotYet(Vec<String>),
     Wrong(Vec<String>),
     /// No source could have a signature of it.
@@ -38,7 +38,7 @@ enum Verdict {
 }
 
 impl SourceGate<'_> {
-    /// Checks every image, and its children where that is wanted. Returns who has signed.
+    /// Checks every image, and its children if they are wanted. Returns the signers.
     pub(super) async fn check(&self, depth: Depth) -> Result<Vec<Verified>, ApplyError> {
         let mut waiting: Vec<Digest> = Vec::new();
         for image in &self.found.images {
@@ -122,7 +122,7 @@ impl SourceGate<'_> {
             }
         }
         for repository in self.destinations {
-            // What it does not tell is no answer, and none is needed.
+            // An error here is not an answer, and no answer is needed.
             if let Ok(lookup) = look_up(self.context, repository, subject, &judge, first).await
                 && let Some(held) = lookup.verified.first()
             {

@@ -1,4 +1,4 @@
-//! Which digests a `sign` or `verify` run is about, as the registry shows them: an image, its children, or a record's.
+//! Resolves the digests of a `sign` or `verify` run at the registry: an image, its children, or those of a record.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use crate::inputs::{Depth, Named};
 use crate::plan::Vouched;
 use crate::record::{ImageRecord, VouchedImages};
 
-/// The image that was named, resolved at the registry, and its children where they are wanted.
+/// Resolves the named image at the registry, and its children if they are wanted.
 pub(super) async fn named(
     context: &Context,
     image: &Named<ImageReference>,
@@ -36,8 +36,8 @@ pub(super) async fn named(
     Ok((image.repository.clone(), subjects))
 }
 
-/// What the registry has under these digests. Nothing is signed that it does not hold, nor as what an index or a record
-/// says it is.
+/// Reads these digests at the registry. Absent content is not signed. The descriptors come from the registry, not from
+/// an index or a record.
 async fn held(
     context: &Context,
     repository: &Repository,
@@ -52,16 +52,16 @@ async fn held(
     stream::iter(looks).buffered(PARALLEL).try_collect().await
 }
 
-/// What a tag is to the caller who names an image by it.
+/// The meaning of a tag in the reference of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TagIs {
-    /// His word that what it holds at this moment is to be signed or copied.
+    /// The caller's approval to sign or copy the content that the tag has at this moment.
     Vouched,
-    /// Something to be looked at.
+    /// A tag to inspect.
     Looked,
 }
 
-/// The manifest of an image, by tag or digest. A tag is resolved once, and what it meant is said.
+/// Reads the manifest of an image, by tag or digest. A tag is resolved once, and its digest is reported.
 pub(super) async fn find_image(
     context: &Context,
     image: &ImageReference,
@@ -78,8 +78,8 @@ pub(super) async fn find_image(
     Ok(manifest)
 }
 
-/// Says what a tag was resolved to. SECURITY: whoever may push decides what a tag holds; a caller who takes it for his
-/// own word is told how to say what he means.
+/// Reports the digest of a tag. SECURITY: anyone with push access decides the content of a tag. A caller who approves
+/// content by tag is warned, with the digest to use instead.
 pub(super) fn tell_tag(context: &Context, image: &ImageReference, held: &Manifest, tag: TagIs) {
     let Some(Reference::Tag(_)) = &image.reference else {
         return;
@@ -94,7 +94,7 @@ pub(super) fn tell_tag(context: &Context, image: &ImageReference, held: &Manifes
     }
 }
 
-/// The manifest itself and, where they are wanted, all that is in it.
+/// Returns the manifest itself and, if they are wanted, all manifests in it.
 pub(super) async fn with_children(
     context: &Context,
     repository: &Repository,
@@ -105,7 +105,7 @@ pub(super) async fn with_children(
     children_by(manifest, depth, read).await
 }
 
-/// The same, where nested indexes are read by `read`.
+/// Returns the manifest itself and, if they are wanted, all manifests in it. `read` reads nested indexes.
 pub(super) async fn children_by(
     manifest: &Manifest,
     depth: Depth,
@@ -123,7 +123,7 @@ pub(super) async fn children_by(
     Ok(all)
 }
 
-/// The indexes that are in `manifest`, level by level, where its children are wanted.
+/// Reads the indexes in `manifest`, level by level, if its children are wanted.
 async fn nested_by(
     manifest: &Manifest,
     depth: Depth,
@@ -162,7 +162,7 @@ async fn nested_by(
     })
 }
 
-/// Every image and index of a record, as the registry shows them: nothing is signed that the registry does not hold.
+/// Reads every image and index of a record at the registry: absent content is not signed.
 pub(super) async fn recorded(
     context: &Context,
     images: &VouchedImages,
@@ -203,7 +203,7 @@ pub(super) async fn recorded(
     try_join_all(looks).await
 }
 
-/// An image that a record names and nothing vouches for.
+/// Returns the error for an image that a record names and nothing vouches for.
 pub(super) fn observed(image: &ImageRecord, record_name: &str) -> ApplyError {
     ApplyError::ObservedImage {
         name: record_name.to_owned(),

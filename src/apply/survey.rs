@@ -1,4 +1,5 @@
-//! What `seal` and `create` have to know before anything is written: the children, the tags, and what follows from them.
+//! Reads everything that `seal` and `create` need before they write: the children and the tags. Then decides the
+//! changes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +19,7 @@ use crate::plan::{
 use futures_util::future::try_join_all;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-/// The children and the tags as they were found. Nothing was written to find out.
+/// The children and the tags as they were read. Nothing was written for that.
 pub(super) struct Inspection {
     pub(super) inputs: Vec<Resolved>,
     pub(super) assembly: Assembly,
@@ -27,33 +28,33 @@ pub(super) struct Inspection {
     sights: Vec<Sight>,
 }
 
-/// An [`Inspection`] of which every tag is known.
+/// An [`Inspection`] with the content of every tag.
 pub(super) struct Known {
     pub(super) inspection: Inspection,
     pub(super) seen: Vec<SeenTag>,
     brought: BTreeMap<Repository, Brought>,
 }
 
-/// What is to be done, once everything is known.
+/// The planned changes, once everything is known.
 pub(super) struct SealPlan {
-    /// The index that absent and moving tags get, everywhere.
+    /// The index for absent and moving tags, everywhere.
     pub target: Standing,
-    /// Where it goes, and what is there.
+    /// The repositories that get it, and their state.
     pub destinations: Vec<Destination>,
-    /// A repository in which each child was seen.
+    /// A repository that has each child.
     pub places: BTreeMap<Digest, Repository>,
-    /// All that is in each digest that was given.
+    /// All manifests inside each given digest.
     inside: BTreeMap<Digest, Vec<Vouched<Descriptor>>>,
 }
 
 impl SealPlan {
-    /// Whether no repository holds the target yet.
+    /// Reports whether no repository has the target yet.
     pub(super) fn is_new(&self) -> bool {
         let mut destinations = self.destinations.iter();
         destinations.all(|destination| destination.push_index)
     }
 
-    /// All that is in one of the run's indexes, at whatever depth: another tool may have nested an index that was given.
+    /// Returns all manifests in one of the run's indexes, at any depth: another tool may have nested a given index.
     pub(super) fn members<'a>(
         &'a self,
         index: &'a Manifest,
@@ -64,7 +65,7 @@ impl SealPlan {
             .flat_map(move |child| std::iter::once(child).chain(inside(child).map(|one| &**one)))
     }
 
-    /// The same of an index that is vouched for: its bytes name them.
+    /// Returns all manifests in an index that is vouched for: its bytes name them.
     pub(super) fn vouched_members<'a>(
         &'a self,
         index: &'a Vouched<Manifest>,
@@ -78,18 +79,18 @@ impl SealPlan {
 
 /// A repository that the index goes to.
 pub(super) struct Destination {
-    /// Which.
+    /// The repository.
     pub repository: Repository,
-    /// Whether it lacks the target.
+    /// True if it lacks the target.
     pub push_index: bool,
-    /// Other indexes with the same images, which its tags hold and keep.
+    /// Other indexes with the same images, which stay under its tags.
     pub equivalents: Vec<Standing>,
-    /// What had to be brought before the tags could be seen.
+    /// The content that had to be copied before the tags could be read.
     pub brought: Brought,
 }
 
 impl Destination {
-    /// Every index that the run leaves under a tag here.
+    /// Returns every index that the run leaves under a tag here.
     pub(super) fn indexes<'a>(
         &'a self,
         target: &'a Standing,
@@ -98,7 +99,7 @@ impl Destination {
     }
 }
 
-/// Reads children and tags. What the tags were seen to hold is told to `on_sights` at once.
+/// Reads children and tags. Passes the content of the tags to `on_sights` at once.
 pub(super) async fn inspect(
     context: &Context,
     seal: &Seal,
@@ -129,7 +130,7 @@ pub(super) async fn inspect(
             .events
             .note(format!("{platform} `{}`", child.digest));
     }
-    // A conflict that shows already is one whatever else comes to light.
+    // A conflict that is visible now remains one, whatever is read later.
     let seen = unseen::seen(&sights);
     let decided = decide_tags(
         &assembly,
@@ -149,7 +150,7 @@ pub(super) async fn inspect(
 }
 
 impl Inspection {
-    /// Finds out what tags hold of which registries would not say it. That may copy the children there.
+    /// Reads the tags that registries would not report. That may copy the children there.
     pub(super) async fn know(
         mut self,
         context: &Context,
@@ -167,7 +168,7 @@ impl Inspection {
 }
 
 impl Known {
-    /// The indexes under fixed tags that only a signature can vouch for.
+    /// Returns the indexes under fixed tags that only a signature can vouch for.
     pub(super) fn lacking_vouchers(&self) -> impl Iterator<Item = (&Repository, &Manifest)> {
         let Inspection {
             inputs, assembly, ..
@@ -175,7 +176,7 @@ impl Known {
         lacking_vouchers(assembly, inputs, &self.seen)
     }
 
-    /// Decides what is done with every tag and every repository.
+    /// Decides the step for every tag and every repository.
     pub(super) async fn decide(
         self,
         context: &Context,
@@ -259,7 +260,7 @@ async fn destinations(
                 .filter(|step| step.tag.repository == *repository)
         };
         let holds = here().any(|step| step.before.as_ref() == Some(target.digest()));
-        // Where a tag gets it, asking for the digest as well would cost a request and change nothing: a push is repeatable.
+        // If a tag gets it, a request for the digest would change nothing: a push can be repeated.
         let is_tagged = here().any(|step| step.after == *target.digest());
         let was_there =
             holds || !is_vouched || (!is_tagged && is_there(context, repository, target).await?);
@@ -295,8 +296,8 @@ fn tell(context: &Context, steps: &[TagStep], target: &Standing, equivalents: &[
     }
 }
 
-/// Children of indexes found under tags that were not given to this run (attestations that another tool added) must be
-/// there too. An index that nothing vouches for is named with them.
+/// Finds the children of indexes under tags that were not given to this run, such as attestations of another tool. They
+/// must be there too. Those of an index that nothing vouches for are named in a warning.
 async fn find_foreign(
     context: &Context,
     seal: &Seal,
@@ -340,7 +341,7 @@ async fn find_foreign(
     Ok(())
 }
 
-/// Where such a child is: beside the index, or in another repository, from which it is brought back then.
+/// Returns the repository of such a child: that of the index, or another one, from which it is then copied back.
 async fn find_foreign_child(
     context: &Context,
     seal: &Seal,

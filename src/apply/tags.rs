@@ -1,4 +1,4 @@
-//! Writes tags, and waits until the registries show what was written.
+//! Writes tags, and waits until the registries show them.
 
 use std::time::{Duration, Instant};
 
@@ -13,15 +13,15 @@ use crate::domain::{Digest, FullTag, Manifest};
 use crate::plan::{Conflict, Difference, Newer, SeenTag, TagKind, TagStep, Vouched, images_of};
 use crate::registry::RegistryError;
 
-/// The shortest time that others are given, between their last look at a tag and their write, to show that they wanted it,
-/// too. Measured with 8 runs at once that want one tag for different images.
+/// The shortest wait that makes conflicts of concurrent runs visible. It covers the time between the last read of a tag
+/// by another run and its write. Measured with 8 concurrent runs that want one tag for different images.
 const OTHERS_TIME: Duration = Duration::from_millis(100);
 
-/// What a look at a tag says.
+/// The result of reading a tag.
 pub(super) enum Sight {
-    /// What it holds.
+    /// The content of the tag.
     Seen(SeenTag),
-    /// The registry would not let us see.
+    /// A denial by the registry.
     Denied {
         tag: FullTag,
         kind: TagKind,
@@ -29,8 +29,8 @@ pub(super) enum Sight {
     },
 }
 
-/// Looks at every tag, in the order of the inputs, moving ones last. What cannot be known of any of them is an error, but
-/// for what a registry may answer of a repository that does not exist yet.
+/// Reads every tag, in the order of the inputs, moving ones last. A tag that cannot be read is an error. Answers that a
+/// registry may give for a repository that does not exist yet are an exception.
 pub(super) async fn see_tags(
     context: &Context,
     fixed: &[FullTag],
@@ -44,7 +44,7 @@ pub(super) async fn see_tags(
     try_join_all(looks).await
 }
 
-/// Looks at one tag.
+/// Reads one tag.
 pub(super) async fn see_tag(
     context: &Context,
     tag: &FullTag,
@@ -62,7 +62,7 @@ pub(super) async fn see_tag(
     }
 }
 
-/// Whether these are for something new: there are fixed tags, and none of them holds anything.
+/// Reports whether the tags are for something new: there are fixed tags, and all of them are absent.
 pub(super) fn are_new(sights: &[Sight]) -> bool {
     let is_absent = |sight: &Sight| matches!(sight, Sight::Seen(SeenTag { kind: TagKind::Fixed, holds, .. }) if holds.is_none());
     let is_moving = |sight: &Sight| {
@@ -78,7 +78,7 @@ pub(super) fn are_new(sights: &[Sight]) -> bool {
 pub(super) fn tell_step(context: &Context, step: &TagStep) {
     let (events, tag) = (&context.events, &step.tag);
     let text = match &step.newer {
-        // Whoever may push can put one image of ours in the place of another: what follows must be seen.
+        // Anyone with push access can replace one of our images by another, so the consequence must be visible.
         Some(Newer { holds, wanted }) => {
             let digest = &step.after;
             return events.warn(format!(
@@ -91,7 +91,7 @@ pub(super) fn tell_step(context: &Context, step: &TagStep) {
     events.note(format!("tag `{tag}`: {text}"));
 }
 
-/// The fixed tags that are to be written.
+/// Returns the fixed tags to write.
 pub(super) fn fixed_to_write(receipt: &Receipt) -> Vec<TagStep> {
     to_write(receipt, TagKind::Fixed)
 }
@@ -104,7 +104,7 @@ fn to_write(receipt: &Receipt, kind: TagKind) -> Vec<TagStep> {
         .collect()
 }
 
-/// The last look at fixed tags before they are written, and when it was.
+/// The last read of fixed tags before they are written, and its time.
 pub(super) struct LastLook {
     began: Instant,
     ended: Instant,
@@ -112,7 +112,7 @@ pub(super) struct LastLook {
     conflicts: Result<Vec<Conflict>, ApplyError>,
 }
 
-/// Looks at fixed tags, which were absent.
+/// Reads fixed tags, which were absent.
 pub(super) async fn look_last(context: &Context, steps: Vec<TagStep>) -> LastLook {
     let began = Instant::now();
     let conflicts = others(context, &steps).await;
@@ -124,8 +124,8 @@ pub(super) async fn look_last(context: &Context, steps: Vec<TagStep>) -> LastLoo
     }
 }
 
-/// Writes the tags that need it and waits until the registries show them: first the fixed ones, at which there was a `look`,
-/// and only when these are seen the moving ones.
+/// Writes the tags that need it and waits until the registries show them. Fixed tags, which `look` has read, come
+/// first. Moving tags follow when the fixed ones are visible.
 pub(super) async fn write_tags(
     context: &Context,
     ledger: &Ledger,
@@ -139,7 +139,7 @@ pub(super) async fn write_tags(
         return Ok(());
     }
     context.events.phase("Write tags");
-    // Others give us less time to show what we wrote than would pass since a look that is older.
+    // Other runs wait for our write a shorter time than has passed since an older read.
     if look.conflicts.is_ok() && look.ended.elapsed() > OTHERS_TIME / 3 {
         look = look_last(context, look.steps).await;
     }
@@ -152,7 +152,8 @@ pub(super) async fn write_tags(
     refuse(conflicts?, target, receipt)?;
     write_all(context, ledger, target, &fixed, receipt).await?;
     if !fixed.is_empty() {
-        // Whoever looked before these were written has written its own by then, as long as it takes us, and is seen.
+        // A run that read the tags before this write has finished its own by now, at equal speed. So its write is
+        // visible.
         tokio::time::sleep(OTHERS_TIME.max(began.elapsed())).await;
         see_written(context, &fixed, target, receipt).await?;
     }
@@ -161,8 +162,8 @@ pub(super) async fn write_tags(
     see_written(context, &moving, target, receipt).await
 }
 
-/// Looks at moving tags once more, right before they are written: what another run moved meanwhile may be newer, and is
-/// what a cleanup must put back. The record knows of it before anything is changed.
+/// Reads moving tags once more, right before they are written. Content that another run wrote meanwhile may be newer,
+/// and a cleanup must restore it. The record is saved before anything is changed.
 async fn look_again(
     context: &Context,
     ledger: &Ledger,
@@ -174,7 +175,7 @@ async fn look_again(
     let looks = moving.iter().map(|step| async move {
         let holds = context.tagged(&step.tag).await?;
         let newer = match &holds {
-            // What was there at the first look was judged then.
+            // The content of the first read was compared then.
             Some(holds) if step.before.as_ref() != Some(holds.digest()) => {
                 versions.newer(&step.tag, holds).await?
             }
@@ -198,7 +199,7 @@ async fn look_again(
     Ok(steps)
 }
 
-/// Writes tags at once. What is under way when one fails is written to its end, and noted, before that is an error.
+/// Writes tags concurrently. If one fails, writes in progress are finished and noted before the error is returned.
 async fn write_all(
     context: &Context,
     ledger: &Ledger,
@@ -224,11 +225,11 @@ async fn write_all(
     failure.map_or(Ok(()), Err)
 }
 
-/// Looks at tags that were absent, just before they are written and after they should show it: what another run wrote
-/// under one of them is a conflict. There is no compare-and-swap in the registry protocol: this is what can be had.
+/// Reads tags that were absent, just before they are written and after they should be visible. Content that another run
+/// wrote there is a conflict. The registry protocol has no compare-and-swap, so this is the best that is possible.
 async fn others(context: &Context, steps: &[TagStep]) -> Result<Vec<Conflict>, ApplyError> {
     let looks = steps.iter().map(|step| async move {
-        // By GET: where a tag is absent, as it should be, a HEAD would have to be asked again.
+        // By GET: an absent tag is the normal case, and a HEAD would have to be repeated then.
         let holds = context.tagged(&step.tag).await?;
         let other = holds.filter(|holds| *holds.digest() != step.after);
         let why = "another run wrote it while this one was under way".to_owned();
@@ -251,8 +252,8 @@ fn refuse(
     Err(ApplyError::Conflict { conflicts, wanted })
 }
 
-/// Waits until the registries show what was written. Where they show what nobody knew of, another run wrote after this one:
-/// under a fixed tag that is a conflict; a moving one is the other's now.
+/// Waits until the registries show the written content. Unknown content means that another run wrote after this one.
+/// Under a fixed tag that is a conflict; a moving tag now belongs to the other run.
 async fn see_written(
     context: &Context,
     steps: &[TagStep],
@@ -297,7 +298,7 @@ pub(super) async fn write_tag(
     Ok(())
 }
 
-/// Waits until a tag shows `digest`. An older digest right after a write is lag, like nothing at all.
+/// Waits until a tag shows `digest`. An older digest right after a write is lag, as is an absent tag.
 pub(super) async fn wait_for_tag(
     context: &Context,
     tag: &FullTag,

@@ -1,7 +1,7 @@
-//! Repositories that were never seen: some registries answer for them as for those that one may not see.
+//! Repositories that may not exist yet: some registries deny them like repositories that the token may not read.
 //!
-//! Which of the two it is shows once something was pushed there. So the children are brought first, by digest, where no tag
-//! leads to them; then the tags are asked for again, and no second answer but what they hold will do.
+//! The answer after a push distinguishes the two. So the children are copied first, by digest and without a tag. Then
+//! the tags are read again, and only their content is accepted as an answer.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,10 +15,10 @@ use crate::domain::{Digest, FullTag, Manifest, Repository};
 use crate::inputs::{Mode, Seal};
 use crate::plan::SeenTag;
 
-/// What every tag holds, and what was brought to which repository to find that out.
+/// The content of every tag, and the content that was copied to each repository to find that out.
 pub(super) type Known = (Vec<SeenTag>, BTreeMap<Repository, Brought>);
 
-/// The tags of which the registry said what they hold.
+/// Returns the tags whose content the registry reported.
 pub(super) fn seen(sights: &[Sight]) -> Vec<SeenTag> {
     let seen = sights.iter().filter_map(|sight| match sight {
         Sight::Seen(seen) => Some(seen.clone()),
@@ -27,8 +27,8 @@ pub(super) fn seen(sights: &[Sight]) -> Vec<SeenTag> {
     seen.collect()
 }
 
-/// Finds out what the registries would not say. A repository that has said anything, be it of one tag or one child, is no
-/// new one: there the answer stands, and nothing is brought anywhere.
+/// Reads the tags that registries would not report. A repository that answered for any tag or child is not new: its
+/// denial stands, and nothing is copied anywhere.
 pub(super) async fn know(
     context: &Context,
     seal: &Seal,

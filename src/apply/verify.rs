@@ -1,5 +1,5 @@
-//! The command `verify`: the gate. It says yes only with proof, waits for what is not there yet, and refuses at once what
-//! is there and wrong.
+//! The command `verify`: the gate. It passes only with proof, waits for missing signatures, and refuses wrong ones at
+//! once.
 
 use std::future::Future;
 
@@ -15,28 +15,28 @@ use crate::domain::{Descriptor, Manifest, Matcher, Policy, Repository, Signature
 use crate::failure::chain_text;
 use crate::inputs::{Depth, PolicyInputs, Verify};
 
-/// What a look at one subject says.
+/// The verdict on one subject.
 enum Verdict {
-    /// It is signed as it must be.
+    /// A subject with the required signature.
     Signed(Box<SignatureReceipt>),
-    /// Nothing that counts is visible; it may yet come. What is visible was refused for these reasons.
+    /// No visible signature counts, but one may still appear. Visible ones were refused for these reasons.
     NotYet(Vec<String>),
     /// Signatures are visible, and none is right.
     Wrong(Vec<String>),
 }
 
-/// What a round of looks at everything that still waits leaves open.
+/// The open results after one round over all waiting subjects.
 #[derive(Default)]
 struct Round {
-    /// Not signed yet, with what the visible signatures were refused for.
+    /// Subjects without a signature yet, with the reasons why visible signatures were refused.
     waiting: Vec<(Descriptor, Vec<String>)>,
-    /// Signed, and not as it must be.
+    /// Subjects that are signed, but not as required.
     wrong: Vec<RefusedSubject>,
-    /// What kept a look from telling anything.
+    /// The error that left a subject without a verdict.
     fault: Option<ApplyError>,
 }
 
-/// Checks an image, and its children where that is wanted.
+/// Checks an image, and its children if they are wanted.
 pub(super) async fn verify(
     context: &Context,
     verify: &Verify,
@@ -59,7 +59,7 @@ pub(super) async fn verify(
     Ok(())
 }
 
-/// What must be signed, and by whom.
+/// The image that must be signed, and the required signer.
 pub(super) struct Gated<'a> {
     pub(super) repository: &'a Repository,
     pub(super) image: &'a Manifest,
@@ -67,7 +67,7 @@ pub(super) struct Gated<'a> {
     pub(super) policy: &'a PolicyInputs,
 }
 
-/// Checks an image that is there, and its children where that is wanted.
+/// Checks an existing image, and its children if they are wanted.
 pub(super) async fn check(
     context: &Context,
     gated: &Gated<'_>,
@@ -121,7 +121,7 @@ pub(super) async fn check(
     }
 }
 
-/// What each look at a subject needs.
+/// The values that each check of a subject needs.
 struct Gate<'a> {
     context: &'a Context,
     repository: &'a Repository,
@@ -131,7 +131,7 @@ struct Gate<'a> {
 }
 
 impl Gate<'_> {
-    /// Looks at every subject at once. A fault that time cannot heal ends the run.
+    /// Checks all subjects concurrently. An error that a retry cannot cure ends the run.
     async fn round(
         &self,
         subjects: Vec<Descriptor>,
@@ -168,14 +168,14 @@ impl Gate<'_> {
             self.repository,
             &subject.digest,
             &judge,
-            // Either will do, and cosign 3's are the ones that are made now.
+            // Either format suffices, and cosign 3's is the one that is made now.
             Search::First(SignatureFormat::Bundle),
         )
         .await?;
         let (refused, may_be_late) = (&lookup.refused, lookup.may_be_late());
         let warning = refused.warning(&self.subject(subject));
         if let Some(Held { place, content }) = lookup.verified.into_iter().next() {
-            // Where it is refused, all of that is told as the reason.
+            // If the subject is refused, all of this is in the reasons.
             if let Some(warning) = warning {
                 self.context.events.warn(warning);
             }
@@ -187,7 +187,8 @@ impl Gate<'_> {
             })));
         }
         let image = self.repository.to_string();
-        // The record announces a signature of this pipeline's: as long as it is not visible, what is wrong is not all.
+        // The record announces a signature of this pipeline. Until it is visible, wrong signatures are not the final
+        // answer.
         let announced = self.ledger.earlier().is_some_and(|record| {
             record
                 .signatures_of(&image, &subject.digest)

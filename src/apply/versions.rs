@@ -1,4 +1,4 @@
-//! Which moving tags hold a newer version than the one that a run makes, and whose word counts for that.
+//! Finds moving tags that have a newer version than this run makes, and decides whether that version counts.
 
 use std::collections::BTreeMap;
 
@@ -15,31 +15,32 @@ use crate::domain::{
 };
 use crate::plan::{Newer, SeenTag, TagKind, newer, version_held};
 
-/// The images of an index whose labels are read, at most. Of an index with more the version is not known.
+/// The maximum number of images of an index whose labels are read. The version of a larger index is not known.
 const IMAGES_MAX: usize = 100;
 
-/// Compares the versions that moving tags hold with the one that they are to get.
+/// Compares the versions of moving tags with the version that they are to get.
 pub(super) struct Versions<'a> {
     pub(super) context: &'a Context,
-    /// The version that they are to get, where it is known.
+    /// The version that they are to get, if it is known.
     pub(super) wanted: Option<String>,
-    /// Whether they are to get an index.
+    /// True if they are to get an index.
     pub(super) is_index: bool,
     pub(super) believed: Believed<'a>,
-    /// Whose labels are read; the next waits.
+    /// A lock for reading labels: the next reader waits.
     pub(super) turn: Mutex<()>,
 }
 
-/// The word that a newer version needs to stay under its tag.
+/// The proof that a newer version needs to stay under its tag.
 pub(super) enum Believed<'a> {
-    /// That of whoever may push: nothing is signed or verified here. It is said.
+    /// No proof, so anyone with push access counts: nothing is signed or verified here. A warning reports that.
     Anybody,
     /// A signature that meets this policy.
     Signer(&'a Authority, Box<Policy>),
 }
 
 impl Versions<'_> {
-    /// The moving tags among `seen` that hold a newer version, where that counts. What holds `wanted` already is none.
+    /// Returns the moving tags among `seen` with a newer version that counts. Tags that already point to `wanted` are
+    /// left out.
     pub(super) async fn newer_tags(
         &self,
         seen: &[SeenTag],
@@ -56,8 +57,8 @@ impl Versions<'_> {
         Ok(try_join_all(looks).await?.into_iter().flatten().collect())
     }
 
-    /// The newer version that `tag` holds, where that counts. SECURITY: who may push can write any version, and would
-    /// freeze the tag for good; only a signature makes it count, where this run signs or verifies.
+    /// Returns the newer version of `tag`, if it counts. SECURITY: anyone with push access can write any version, and
+    /// would freeze the tag for ever. If this run signs or verifies, only a signature makes the version count.
     pub(super) async fn newer(
         &self,
         tag: &FullTag,
@@ -75,7 +76,7 @@ impl Versions<'_> {
         let Some(wanted) = &self.wanted else {
             return Ok(None);
         };
-        // What states none itself has to be asked for more, which is worth it where its word would count.
+        // Content that states no version needs more requests. They are worth it only if its version would count.
         let stated = version_held(holds, std::iter::empty());
         if stated
             .as_ref()
@@ -105,7 +106,8 @@ impl Versions<'_> {
         Ok(newer)
     }
 
-    /// Why the version of what `tag` holds does not count, where that is so. Where nothing is verified anybody's does.
+    /// Returns the reason why the version of the tag's content does not count, if there is one. If nothing is verified,
+    /// every version counts.
     async fn disbelief(
         &self,
         tag: &FullTag,
@@ -114,7 +116,7 @@ impl Versions<'_> {
         let Believed::Signer(authority, policy) = &self.believed else {
             return Ok(None);
         };
-        // Whoever may push can put a part of a signed index there: with `recursive` each is signed.
+        // Anyone with push access can put a part of a signed index there: with `recursive` each part is signed.
         if self.is_index && !matches!(holds.kind(), ManifestKind::Index { .. }) {
             return Ok(Some("is no index, as this run makes"));
         }
@@ -126,8 +128,8 @@ impl Versions<'_> {
         Ok((!signed).then_some(unsigned))
     }
 
-    /// The version of an index: its annotation, else the label that all its images share. Of a single image it is the
-    /// image's.
+    /// Returns the version of an index: its annotation, else the label that all its images share. For a single image it
+    /// is that of the image.
     pub(super) async fn version(
         &self,
         repository: &Repository,
@@ -137,7 +139,8 @@ impl Versions<'_> {
         if stated.is_some() {
             return Ok(stated);
         }
-        // SECURITY: one after another, of all tags: each may be as long as any, since whoever may push wrote it.
+        // SECURITY: one at a time, across all tags: each may have the maximum length, since anyone with push access may
+        // have written it.
         let _turn = self.turn.lock().await;
         match holds.kind() {
             ManifestKind::Image { config, .. } => self.label(repository, config).await,
@@ -145,7 +148,7 @@ impl Versions<'_> {
         }
     }
 
-    /// The label that all images of an index share; `None` where one has none, or another.
+    /// Returns the label that all images of an index share, or `None` if one has no label, or another one.
     async fn shared_label(
         &self,
         repository: &Repository,
@@ -187,7 +190,7 @@ impl Versions<'_> {
         }
     }
 
-    /// The version that a config states. One that is gone, or cannot be read, states none.
+    /// Returns the version that a config states. A config that is absent or cannot be read states none.
     async fn label(
         &self,
         repository: &Repository,
@@ -196,7 +199,7 @@ impl Versions<'_> {
         let registry = &self.context.registry;
         let read = registry.blob(repository, &config.digest, CONFIG_MAX_BYTES);
         let blob = match read.await {
-            // SECURITY: whoever may push can make it longer than any, and would freeze the tag.
+            // SECURITY: anyone with push access can make it too long, and would freeze the tag.
             Err(error) if error.is_about_content() => None,
             read => read?,
         };

@@ -1,5 +1,5 @@
-//! What vouches for what the tags hold before a build: an input, or a signature of our own. Nobody else's word does, and a
-//! signature that could not be looked for is an error.
+//! Finds the input or the signature of our own that vouches for the content of tags before a build. Nothing else
+//! vouches for it, and a failed lookup is an error.
 
 use std::future::Future;
 
@@ -13,8 +13,9 @@ use crate::domain::{Digest, Policy, Repository, SignatureFormat};
 use crate::inputs::PolicyInputs;
 use crate::plan::{HeldImage, Vouched, is_vouched_for};
 
-/// What vouches for each of `images`, and by whom a signature had to be. Signatures are looked for only where no input
-/// vouches; nobody is asked for a token, or for whom to trust, where there is no such place.
+/// Finds an input or a signature that vouches for each of `images`, and returns the required signer. Signatures are
+/// looked up only for images that no input vouches for. If there is no such image, neither a token nor a trust root is
+/// requested.
 pub(super) async fn find_signatures(
     context: &Context,
     inputs: &PolicyInputs,
@@ -52,7 +53,7 @@ pub(super) async fn find_signatures(
                     image.vouched = Vouched::signed(image.manifest.clone(), signer);
                     image.signer = Some(signer.identity.clone());
                 }
-                // An attestation is no signature, and says nothing of who signed.
+                // An attestation is no signature, and does not name the signer.
                 if refused.has_signature() {
                     image.refused = refused.reasons();
                 }
@@ -60,7 +61,7 @@ pub(super) async fn find_signatures(
             Err(error) => faults.push((image.manifest.digest().clone(), error)),
         }
     }
-    // What one place says yes to is known, whatever another one does not say.
+    // An image that one repository confirms is vouched for, whatever error another returns.
     faults.retain(|(digest, _)| !is_vouched_for(digest, images));
     match faults.into_iter().next() {
         Some((_, error)) => Err(error),
@@ -80,8 +81,8 @@ async fn look(
     look_up(context, repository, digest, &judge, search).await
 }
 
-/// Whose signature counts: what the inputs say, and this run's own identity where they do not. Who gives an identity needs no
-/// token: the issuer is GitHub's then, as for `verify`.
+/// Determines the required identity: that of the inputs, completed with this run's own. A given identity needs no
+/// token: the issuer is then GitHub's, as for `verify`.
 async fn policy(authority: &Authority, inputs: &PolicyInputs) -> Result<Policy, ApplyError> {
     match authority.policy(inputs).await {
         Err(ApplyError::NoToken(_)) if inputs.identity.is_some() => verify::policy(inputs),

@@ -1,50 +1,50 @@
-//! What becomes of each tag that a cleanup looks at, kept up to date while it happens, and how it is said.
+//! The result of a cleanup for each tag, updated while it happens, and its messages.
 
 use super::Context;
 use crate::domain::{Digest, FullTag};
 use crate::plan::{CleanupStep, LeaveReason, TagKind, TakeBack};
 use crate::registry::steps_by_hand;
 
-/// What was found of every tag that the inputs name, and what became of it.
+/// The content and the result of every tag that the inputs name.
 #[derive(Debug, Default)]
 pub struct CleanupReceipt {
     /// Every tag, in the order of the inputs, moving ones last.
     pub tags: Vec<CleanupTag>,
-    /// Why nothing is taken back, where nothing vouches for what the run did.
+    /// The reason why nothing is reverted, if nothing vouches for the run's changes.
     pub unvouched: Option<String>,
 }
 
-/// A tag, what was to be done with it, and what became of that.
+/// A tag, its planned step, and the result.
 #[derive(Debug, Clone)]
 pub struct CleanupTag {
     /// The tag.
     pub tag: FullTag,
-    /// What was to be done.
+    /// The planned step.
     pub step: CleanupStep,
-    /// What became of it.
+    /// The result.
     pub end: CleanupEnd,
 }
 
-/// What became of a tag.
+/// The result of a cleanup for one tag.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CleanupEnd {
-    /// Nothing was to be done.
+    /// Nothing had to be done.
     Left,
-    /// It is not known yet what becomes of it.
+    /// The result is not known yet.
     Open,
-    /// The registry shows that it is as it was.
+    /// The registry shows the tag as it was before.
     Done,
-    /// It still holds what the run wrote, as far as is known.
+    /// The tag was not reverted: its last known content is what the run wrote.
     Remains {
-        /// Why.
+        /// The reason.
         why: String,
-        /// What to do by hand.
+        /// The manual steps.
         steps: String,
     },
 }
 
 impl CleanupReceipt {
-    /// Says that every tag is left to somebody who knows what the run did, and why.
+    /// Reports that every tag is left for manual cleanup, and why.
     pub(super) fn leave_all(&mut self, context: &Context, why: String) {
         self.tags.iter().for_each(|tag| tag.say(context));
         context.events.warn(format!(
@@ -53,7 +53,7 @@ impl CleanupReceipt {
         self.unvouched = Some(why);
     }
 
-    /// Notes what became of a tag, and says it.
+    /// Notes and reports the result of a tag.
     pub(super) fn note(&mut self, context: &Context, ended: &CleanupTag) {
         ended.say(context);
         for known in self.tags.iter_mut().filter(|known| known.tag == ended.tag) {
@@ -99,7 +99,7 @@ impl CleanupTag {
         })
     }
 
-    /// Its way back, where it has one that is known.
+    /// Returns the step that reverts the tag, if one is known.
     #[must_use]
     pub fn way_back(&self) -> Option<&TakeBack> {
         match &self.step {
@@ -108,7 +108,7 @@ impl CleanupTag {
         }
     }
 
-    /// What it holds, as far as is known.
+    /// Returns the last known content of the tag.
     #[must_use]
     pub fn holds(&self) -> Option<&Digest> {
         match &self.step {
@@ -119,12 +119,12 @@ impl CleanupTag {
         }
     }
 
-    /// What to do by hand.
+    /// Returns the manual steps.
     #[must_use]
     pub fn by_hand(&self) -> String {
         let delete = || steps_by_hand(&self.tag);
         let point = |to: &str| {
-            // SECURITY: between single quotes for a shell; the grammar of names and digests has none.
+            // SECURITY: between single quotes for a shell; names and digests cannot contain one.
             let (repository, tag) = (&self.tag.repository, &self.tag.tag);
             format!("`crane tag '{repository}@{to}' '{tag}'`")
         };
@@ -141,7 +141,7 @@ impl CleanupTag {
                 kind: TagKind::Fixed,
                 ..
             } => format!("if the run made it: {}", delete()),
-            // SECURITY: a command with a digest that a forged record names would be a way to move the tag there.
+            // SECURITY: no digest here: a forged record could name one, and the command would move the tag there.
             CleanupStep::ByHand {
                 kind: TagKind::Moving,
                 ..
@@ -196,7 +196,7 @@ impl CleanupTag {
             }
             (CleanupEnd::Open, _, None) => events.note(format!("tag `{tag}`: to be deleted")),
             (CleanupEnd::Done, _, None) => events.note(format!("tag `{tag}` is deleted")),
-            // Said when it was written.
+            // Already reported when it was written.
             (CleanupEnd::Done, _, Some(_)) | (CleanupEnd::Left, ..) => (),
         }
     }

@@ -1,5 +1,5 @@
-//! Brings what belongs to an image and is not in it: what refers to it, and what is kept under tags that hold its digest.
-//! What the destination has of that stays: lists are merged, never replaced.
+//! Copies the referrers of an image, and the digest tags that belong to it. Existing content at the destination stays:
+//! lists are merged, never replaced.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,30 +22,31 @@ use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, Repository, TagC
 use crate::failure::chain_text;
 use crate::registry::{REFERRERS_MAX, Referrers, Tagged};
 
-/// The ends of the tags under which cosign keeps, or kept, what belongs to an image.
+/// The suffixes of the digest tags that cosign writes, or wrote in earlier versions.
 const BESIDE: [&str; 3] = ["sig", "att", "sbom"];
 
-/// Copies what belongs to whatever a [`Carrier`] has brought.
+/// Copies the referrers and digest tags of all manifests that a [`Carrier`] has visited.
 pub(in crate::apply) struct Belongings<'a> {
     context: &'a Context,
     from: &'a [Source],
     to: &'a Repository,
     carrier: &'a Carrier<'a>,
     vetting: &'a Vetting<'a>,
-    /// Whether the destination keeps lists of referrers. Where it was found not to, tags do, which is right anywhere.
+    /// True if the destination has the referrers API. Otherwise referrers are listed under the referrers tag, which is
+    /// correct for any registry.
     keeps_lists: OnceCell<bool>,
 }
 
-/// What refers to one digest, as the sources list it.
+/// The referrers of one digest, as the sources list them.
 #[derive(Default)]
 struct Listed {
     entries: BTreeMap<Digest, Descriptor>,
-    /// The fallback index of the first source that has one.
+    /// The index under the referrers tag of the first source that has one.
     original: Option<Manifest>,
 }
 
 impl<'a> Belongings<'a> {
-    /// Will copy from and to where `carrier` does.
+    /// Creates a copier with the same sources and destination as `carrier`.
     pub(in crate::apply) fn new(
         context: &'a Context,
         from: &'a [Source],
@@ -63,7 +64,8 @@ impl<'a> Belongings<'a> {
         }
     }
 
-    /// Brings what belongs to all that the carrier has seen, and what belongs to that, and so on.
+    /// Copies the referrers and digest tags of all manifests that the carrier has visited. Repeats this for the copied
+    /// manifests.
     pub(in crate::apply) async fn bring(&self) -> Result<(), ApplyError> {
         let known: Vec<Known> = stream::iter(self.from.iter().map(|from| from.know(self.context)))
             .buffered(PARALLEL)
@@ -76,7 +78,8 @@ impl<'a> Belongings<'a> {
             let Some(first) = subjects.first() else {
                 break;
             };
-            // What the image needs refers to it, or to its children. Whoever may push can go on from there for ever.
+            // Referrers that an image needs refer to it or to its children. Anyone with push access can continue the
+            // chain without end.
             if depth > DEPTH_MAX {
                 let count = subjects.len();
                 let text = format!(
@@ -138,7 +141,7 @@ impl<'a> Belongings<'a> {
         let shared = fallback(self.context, self.to, subject);
         let look = self.look(&shared).await?;
         let tag = shared.tag.clone();
-        // SECURITY: the list itself says what its writer likes, of its entries and beside them.
+        // SECURITY: the writer of a list controls its entries and all its other fields.
         let original = listed.original.filter(|_| self.vetting.carries_all());
         let listing = match list(shared, Some(look), brought, original).await {
             Err(error) if error.is_about_list() && !must_arrive => {
@@ -154,7 +157,8 @@ impl<'a> Belongings<'a> {
         Ok(())
     }
 
-    /// Warns of what the destination holds and nothing can be added to. It is for what nobody vouches for that no more is done.
+    /// Warns about a list at the destination that accepts no more entries. The run goes on only because nothing vouches
+    /// for the content that is left out.
     fn leave(&self, error: &ApplyError) {
         let why = chain_text(error);
         let text =
@@ -209,7 +213,7 @@ impl<'a> Belongings<'a> {
         Ok(listed)
     }
 
-    /// Whether the destination's own list of referrers has all of these.
+    /// Reports whether the destination's own list of referrers contains all of `new`.
     async fn are_listed(&self, subject: &Digest, new: &[Descriptor]) -> Result<bool, ApplyError> {
         let registry = &self.context.registry;
         let ask = async || registry.referrers::<Digest>(self.to, subject).await;
@@ -233,7 +237,7 @@ impl<'a> Belongings<'a> {
         })
     }
 
-    /// Brings what is under one of cosign's tags.
+    /// Copies the content of one digest tag of cosign.
     async fn bring_tagged(
         &self,
         subject: &Digest,
@@ -242,7 +246,7 @@ impl<'a> Belongings<'a> {
     ) -> Result<(), ApplyError> {
         let (context, vetting) = (self.context, self.vetting);
         for (source, known) in self.from.iter().zip(known) {
-            // What is not carried, whatever it is, need not be read.
+            // Content that is not copied need not be read.
             if suffix != "sig" && !vetting.carries_all() {
                 if source.has_beside(context, subject, suffix, known).await? {
                     vetting.leave_unread(context, subject, suffix);
@@ -265,7 +269,7 @@ impl<'a> Belongings<'a> {
         Ok(())
     }
 
-    /// Brings a tag; of one that cannot be copied as a whole, the verified signatures.
+    /// Copies a tag. If it cannot be copied as a whole, copies its verified signatures.
     async fn bring_kept_tag(
         &self,
         subject: &Digest,
@@ -311,7 +315,7 @@ impl<'a> Belongings<'a> {
         self.carrier.know(original);
         let look = self.look(&shared).await?;
         let held = look.holds().map(SeenList::digest);
-        // One that holds the same has nothing to add.
+        // The destination's tag already points to the same manifest.
         if held == Some(original.digest()) {
             self.carrier.note_there(original.digest());
             return self.bring_kept(kept).await;
@@ -331,7 +335,7 @@ impl<'a> Belongings<'a> {
                 Ok(None)
             }
             Some(_) if suffix == "sbom" => {
-                // It holds one document. Nobody could read two.
+                // The tag contains one document. Clients could not read two.
                 let kept = format!(
                     "the tag `{}` of `{}` holds something else; it is left as it is",
                     shared.tag, self.to
@@ -347,11 +351,11 @@ impl<'a> Belongings<'a> {
         Ok(())
     }
 
-    /// Brings what is carried of a tag, but for the tag.
+    /// Copies all content of a tag that is kept, but does not write the tag.
     async fn bring_kept(&self, kept: &Kept) -> Result<(), ApplyError> {
         match &kept.config {
             None => self.carrier.bring(kept.manifest.digest()).await,
-            // No source has the config, which was made here.
+            // This run built the config, so no source has it.
             Some(config) => {
                 self.carrier.bring_layers(&kept.manifest).await?;
                 let registry = &self.context.registry;
@@ -363,8 +367,8 @@ impl<'a> Belongings<'a> {
         }
     }
 
-    /// Looks at a list of the destination. Where it had the image before, others may have listed there what is theirs: that
-    /// there is no list is not believed at once.
+    /// Reads a list of the destination. If the image was there before, others may have listed their own entries. So an
+    /// absent list is then read a second time.
     async fn look(&self, shared: &Shared<'_>) -> Result<Look, ApplyError> {
         let look = shared.look().await?;
         let is_empty = look.holds().is_none() && look.unusable().is_none();
@@ -374,7 +378,7 @@ impl<'a> Belongings<'a> {
         Ok(look)
     }
 
-    /// The destination's manifest with the layers that it lacks.
+    /// Appends the layers that the destination's manifest lacks.
     async fn merged(
         &self,
         subject: &Digest,
@@ -395,7 +399,7 @@ impl<'a> Belongings<'a> {
     }
 }
 
-/// Whether both are lists of the same kind of thing.
+/// Reports whether both manifests are lists of the same kind: images that share a layer type.
 fn is_alike(one: &Manifest, other: &Manifest) -> bool {
     match (one.kind(), other.kind()) {
         (ManifestKind::Image { layers: one, .. }, ManifestKind::Image { layers: other, .. }) => {

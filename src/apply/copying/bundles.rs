@@ -1,4 +1,4 @@
-//! Reads what may be a Sigstore bundle from wherever images are copied from, and finds signatures in folders.
+//! Reads possible Sigstore bundles from any source of a copy, and finds signatures in folders.
 
 use super::shape::plain_entry;
 use super::source::Source;
@@ -16,46 +16,46 @@ use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, SignatureFormat}
 use crate::failure::chain_text;
 use crate::signing::{LegacySignature, Refusal, Signature};
 
-/// What a referrer turned out to be.
+/// The result of reading a referrer.
 pub(super) enum Read {
     /// A bundle.
     Bundle(Box<Bundle>),
     /// An artifact of this type, which is no bundle.
     Other(String),
-    /// It says itself that it states this.
+    /// A bundle that cannot be read, whose manifest names this predicate type.
     Statement(String),
-    /// Nothing that can be read, and why.
+    /// Content that cannot be read, with the reason.
     Broken(String),
-    /// It is not there.
+    /// A referrer that is absent.
     Lost,
 }
 
 /// A bundle and its manifest.
 pub(super) struct Bundle {
-    /// The bundle.
+    /// The bytes of the bundle.
     pub(super) bytes: Vec<u8>,
-    /// The entry for its manifest in a list of referrers; or what that manifest holds beside the bundle.
+    /// The entry for its manifest in a list of referrers; or the part of the manifest that the bundle does not cover.
     pub(super) entry: Result<Descriptor, String>,
 }
 
-/// A layer of a manifest of signatures, judged.
+/// The verdict on one layer of a signature manifest.
 pub(super) enum JudgedLayer<T> {
     /// A signature that counts.
     Signature(T),
-    /// One that does not, and why.
+    /// A layer that does not count, with the reason.
     Refused(Refused),
-    /// No signature.
+    /// A layer that is no signature.
     Unrelated,
 }
 
-/// What the content of a layer turned out to be.
+/// The result of reading the content of a layer.
 enum ReadLayer {
     Is(Vec<u8>),
     Broken(String),
     Lost,
 }
 
-/// Reads the referrer `digest` of `subject`. What cannot be had is an error; what is there and wrong is broken.
+/// Reads the referrer `digest` of `subject`. A failed request is an error; invalid content is not an error but broken.
 pub(super) async fn read_bundle(
     context: &Context,
     source: &Source,
@@ -73,7 +73,7 @@ pub(super) async fn read_bundle(
     };
     let predicate = other_statement(manifest.annotation(PREDICATE)).map(str::to_owned);
     let entry = plain_entry(&manifest, &layer, subject);
-    // What it says goes on, not its bytes, while the bundle is waited for.
+    // Only the needed values are kept while the bundle is fetched, not the bytes.
     drop(manifest);
     let read = read_content(context, source, &layer).await?;
     Ok(match (read, predicate) {
@@ -105,7 +105,7 @@ async fn read_content(
     })
 }
 
-/// The type of an artifact.
+/// The artifact type of a manifest.
 fn type_of(manifest: &Manifest) -> String {
     match manifest.kind() {
         ManifestKind::Image {
@@ -120,7 +120,7 @@ fn type_of(manifest: &Manifest) -> String {
     }
 }
 
-/// Looks up the signatures of `subject` in a folder, which has them all or never will.
+/// Looks up the signatures of `subject` in a folder. The content of a folder does not change, so nothing is retried.
 pub(in crate::apply) async fn look_up(
     context: &Context,
     source: &Source,
@@ -133,7 +133,7 @@ pub(in crate::apply) async fn look_up(
         let judged = match other_statement(predicate) {
             Some(predicate) => Judged::Refused(Refused::statement(&entry.digest, predicate)),
             None => match read_bundle(context, source, subject, &entry.digest).await? {
-                // A signature holds, whatever stands beside it.
+                // A signature counts, whatever else its manifest contains.
                 Read::Bundle(bundle) => judge_bundle(bundle.bytes, &entry.digest, subject, judge),
                 Read::Broken(why) => Judged::Refused(Refused::broken(&entry.digest, &why)),
                 Read::Other(_) | Read::Statement(_) | Read::Lost => Judged::Unrelated,
@@ -188,7 +188,7 @@ fn judge_bundle(bundle: Vec<u8>, manifest: &Digest, subject: &Digest, judge: &Ju
     }
 }
 
-/// Judges every layer of a manifest of signatures, in its order, by its content and its descriptor.
+/// Verifies every layer of a signature manifest in order, by its content and its descriptor.
 pub(super) async fn judge_layers<T>(
     context: &Context,
     source: &Source,

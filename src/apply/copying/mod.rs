@@ -1,4 +1,4 @@
-//! Copying images between repositories, and out of folders: where from, in which order, and what belongs to them.
+//! Copies images between repositories and out of folders, with their referrers and digest tags.
 
 pub(super) mod belongings;
 pub(super) mod bundles;

@@ -1,4 +1,4 @@
-//! Finds the images that are to be published, and every place that may have parts of them.
+//! Finds the images to publish, and every place that may have parts of them.
 
 use std::iter;
 
@@ -13,13 +13,13 @@ use crate::layout::Layout;
 use crate::plan::Vouched;
 use crate::record::ImageRecord;
 
-/// Images, and where they are.
+/// The images to publish, and their sources.
 pub(in crate::apply) struct Found {
-    /// The one that tags are given, where there is such a one; the first, where there is not.
+    /// The image for the tags: the first index, or else the first image.
     pub(in crate::apply) image: Vouched<Manifest>,
-    /// All of them, this one too.
+    /// All images, including `image`.
     pub(in crate::apply) images: Vec<Vouched<Manifest>>,
-    /// In the order in which they are tried.
+    /// The sources, in the order in which they are tried.
     pub(in crate::apply) sources: Vec<Source>,
 }
 
@@ -34,7 +34,7 @@ impl Found {
         })
     }
 
-    /// Sees that it is clear which of the images the tags are for: the only one, or the only index.
+    /// Checks that it is clear which image gets the tags: the only image, or the only index.
     pub(in crate::apply) fn check_taggable(&self) -> Result<(), ApplyError> {
         let is_index = |image: &&Vouched<Manifest>| image.media_type().is_index();
         if self.images.len() == 1 || self.images.iter().filter(is_index).count() == 1 {
@@ -45,7 +45,7 @@ impl Found {
     }
 }
 
-/// The images at the first origin that has them. The other origins may have what that one lacks of them.
+/// Finds the images at the first origin that has them. The other origins may have parts that this one lacks.
 pub(in crate::apply) async fn find(
     context: &Context,
     origins: &[Named<Origin>],
@@ -64,7 +64,7 @@ pub(in crate::apply) async fn find(
                     images = found;
                 }
             }
-            // SECURITY: of a record that nothing vouches for not even its repositories are asked.
+            // SECURITY: of a record that nothing vouches for, not even the repositories are used.
             Err(error @ ApplyError::UnvouchedRecord { .. }) => {
                 if named(origins).next().is_none() {
                     return Err(error);
@@ -95,7 +95,7 @@ pub(in crate::apply) async fn find(
     }
 }
 
-/// Every digest that an origin names itself.
+/// Returns every digest that an origin names itself.
 fn named(origins: &[Named<Origin>]) -> impl Iterator<Item = &Digest> {
     origins.iter().filter_map(|origin| match &**origin {
         Origin::Image(ImageReference {
@@ -106,7 +106,7 @@ fn named(origins: &[Named<Origin>]) -> impl Iterator<Item = &Digest> {
     })
 }
 
-/// A place that is given for what others lack: it names no image of its own.
+/// Returns the repository of an origin that names no image. It is only a source for parts that others lack.
 fn spare(origin: &Origin) -> Option<&Repository> {
     match origin {
         Origin::Image(image) if image.reference.is_none() => Some(&image.repository),
@@ -114,8 +114,8 @@ fn spare(origin: &Origin) -> Option<&Repository> {
     }
 }
 
-/// The places that an origin stands for, and its images, where they are `wanted` and all there. What it names by digest may
-/// be at a `spare` place.
+/// Returns the sources of an origin, and its images if they are `wanted` and all there. An image named by digest may be
+/// in a `spare` repository.
 async fn look(
     context: &Context,
     origin: &Named<Origin>,
@@ -184,7 +184,8 @@ async fn look(
     }
 }
 
-/// The image `digest`, at the first of `places` that has it. It is the same at each, whatever is the matter with others.
+/// Returns the image `digest` from the first of `places` that has it. Its bytes are the same in each, so errors of
+/// other places do not matter then.
 async fn first_held(
     context: &Context,
     digest: &Digest,
@@ -206,7 +207,8 @@ async fn first_held(
     fault.map_or(Ok(None), Err)
 }
 
-/// The image, where one is named and there. The only place that is named is given the time to show it.
+/// Reads the named image, if it exists. At the only named place, an absent image is requested again, as the retry
+/// policy says.
 async fn held(
     context: &Context,
     image: &ImageReference,
@@ -226,7 +228,7 @@ async fn held(
     Ok(found)
 }
 
-/// The images of a record, each with the repositories that it is in.
+/// Returns the images of a record, each with its repositories.
 fn recorded(
     images: &[&ImageRecord],
     name: &str,

@@ -1,8 +1,8 @@
-//! Says of the manifest that stores a bundle whether it holds anything that the bundle does not vouch for. Nobody has signed
-//! the manifest: whoever may push can write another one around the same bundle.
+//! Checks that the manifest of a bundle contains nothing that the bundle does not vouch for. The manifest is not
+//! signed: anyone with push access can write another one around the same bundle.
 //!
-//! Source: cosign, `pkg/oci/remote/write.go`; sigstore-js, `packages/oci/src/image.ts`, which leaves out what some registries
-//! do not take.
+//! Source: cosign, `pkg/oci/remote/write.go`; sigstore-js, `packages/oci/src/image.ts`, which leaves out fields that
+//! some registries do not accept.
 
 use serde_json::Value;
 
@@ -11,7 +11,8 @@ use crate::domain::{
     Descriptor, Digest, EMPTY_CONFIG, Manifest, ManifestKind, MediaType, count_texts,
 };
 
-/// A bundle's type, in both notations, and without the version, which Docker Hub and Amazon ECR do not take.
+/// The media types of a bundle: both notations, and one without the version. Docker Hub and Amazon ECR do not accept
+/// the version.
 const BUNDLE_TYPES: [&str; 3] = [
     "application/vnd.dev.sigstore.bundle.v0.3+json",
     "application/vnd.dev.sigstore.bundle+json;version=0.3",
@@ -25,11 +26,12 @@ const CREATED: &str = "org.opencontainers.image.created";
 const CONTENT: &str = "dev.sigstore.bundle.content";
 const TITLE: &str = "org.opencontainers.image.title";
 const TIME_MAX_CHARS: usize = 40;
-/// No manifest of a bundle is longer. Longer ones are not taken apart, which takes many times their length.
+/// The maximum length of a bundle's manifest. Longer ones are not parsed, since that takes many times their length.
 const PLAIN_MAX_BYTES: usize = 16 * 1024;
 
-/// The entry for `manifest`, whose only layer is `bundle`, in a list of what refers to `subject`. An error names what of the
-/// manifest is nothing that storing that bundle takes; what the bundle states is still to be held against the annotation.
+/// Returns the entry for `manifest`, whose only layer is `bundle`, in a list of referrers of `subject`. An error names
+/// a part of the manifest that is not needed to store the bundle. The caller must still compare the bundle's statement
+/// with the annotation.
 pub(in crate::apply) fn plain_entry(
     manifest: &Manifest,
     bundle: &Descriptor,
@@ -42,7 +44,7 @@ pub(in crate::apply) fn plain_entry(
         return Err(format!("{} bytes", manifest.bytes().len()));
     }
     let document: Value = serde_json::from_slice(manifest.bytes()).map_err(|it| it.to_string())?;
-    // Of a name that is there twice, one reader sees the first, another the last.
+    // If a name occurs twice, one reader uses the first value and another the last.
     if count_texts(document.to_string().as_bytes()) != count_texts(manifest.bytes()) {
         return Err("a name that is there twice".to_owned());
     }
@@ -57,7 +59,7 @@ pub(in crate::apply) fn plain_entry(
     })
 }
 
-/// Where in `value` the first thing is that is not plain.
+/// Returns the path of the first value in `value` that is not plain.
 fn surplus<'a>(
     value: &'a Value,
     path: &mut Vec<&'a str>,
@@ -105,7 +107,7 @@ fn is_plain(path: &[&str], value: &Value, bundle: &Descriptor, subject: &Digest)
         ["annotations", CREATED] => value.as_str().is_some_and(is_time),
         ["annotations", CONTENT] => value == "dsse-envelope",
         ["annotations", PREDICATE] => value.is_string(),
-        // The bundle was read by these. Annotations without a name are none.
+        // The bundle was read by these fields. An annotations object without names is empty.
         ["annotations"] | ["layers", "digest" | "size" | "annotations"] => true,
         _ => false,
     }

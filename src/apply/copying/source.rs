@@ -1,4 +1,4 @@
-//! Where images can be copied from: a repository, or a folder.
+//! The sources that images are copied from: repositories and folders.
 
 use std::collections::BTreeSet;
 
@@ -20,7 +20,7 @@ pub(in crate::apply) enum Source {
     Layout(Layout),
 }
 
-/// The tags of a source, where all of them are known: none of the others need be asked for.
+/// The tags of a source, if all of them are known. Then other tags need not be requested.
 #[derive(Debug)]
 pub(in crate::apply) struct Known(Option<BTreeSet<String>>);
 
@@ -33,14 +33,14 @@ impl Known {
 }
 
 impl Source {
-    /// Repositories as sources.
+    /// Converts repositories to sources.
     pub(in crate::apply) fn repositories(
         repositories: impl IntoIterator<Item = Repository>,
     ) -> Vec<Self> {
         repositories.into_iter().map(Self::from).collect()
     }
 
-    /// What it is called in messages.
+    /// Returns its name in messages.
     pub(in crate::apply) fn name(&self) -> String {
         match self {
             Self::Repository(repository) => repository.to_string(),
@@ -48,7 +48,7 @@ impl Source {
         }
     }
 
-    /// The manifest `digest`; `None` says that it is not there.
+    /// Returns the manifest `digest`, or `None` if it is not there.
     pub(in crate::apply) async fn manifest(
         &self,
         context: &Context,
@@ -63,7 +63,7 @@ impl Source {
         }
     }
 
-    /// Looks up which tags there are.
+    /// Reads the list of tags.
     pub(in crate::apply) async fn know(&self, context: &Context) -> Known {
         match self {
             Self::Repository(repository) => Known(context.registry.all_tags(repository).await),
@@ -71,7 +71,7 @@ impl Source {
         }
     }
 
-    /// What it lists itself as referring to `subject`.
+    /// Returns the referrers of `subject` that the source itself lists.
     pub(in crate::apply) async fn referrers(
         &self,
         context: &Context,
@@ -92,7 +92,7 @@ impl Source {
         }
     }
 
-    /// The fallback index of `subject`.
+    /// Reads the index under the referrers tag of `subject`.
     pub(in crate::apply) async fn fallback(
         &self,
         context: &Context,
@@ -103,12 +103,12 @@ impl Source {
             Self::Repository(from) if known.may_have(&subject.fallback_tag()) => {
                 fallback(context, from, subject).list().await
             }
-            // What refers to something in a folder is found without lists.
+            // In a folder, referrers are found without such lists.
             Self::Repository(_) | Self::Layout(_) => Ok(None),
         }
     }
 
-    /// The content of the blob `digest`, of at most `limit` bytes; `None` says that it is not there.
+    /// Returns the content of the blob `digest`, of at most `limit` bytes, or `None` if it is not there.
     pub(in crate::apply) async fn content(
         &self,
         context: &Context,
@@ -121,7 +121,7 @@ impl Source {
         }
     }
 
-    /// What is under the tag of `subject` that ends in `suffix`.
+    /// Reads the content of the digest tag of `subject` that ends in `suffix`.
     pub(in crate::apply) async fn beside(
         &self,
         context: &Context,
@@ -155,7 +155,7 @@ impl Source {
         }
     }
 
-    /// Whether there is anything under the tag of `subject` that ends in `suffix`. It is not read.
+    /// Reports whether the digest tag of `subject` that ends in `suffix` has content. Does not read it.
     pub(in crate::apply) async fn has_beside(
         &self,
         context: &Context,
@@ -177,7 +177,7 @@ impl Source {
         }
     }
 
-    /// Copies `blob` to `to`, which lacks it. Returns `false` if it is not here either.
+    /// Copies `blob` to `to`, which lacks it. Returns `false` if this source lacks it too.
     pub(in crate::apply) async fn copy_blob(
         &self,
         context: &Context,
@@ -210,17 +210,17 @@ async fn copy_blob(
     blob: &Descriptor,
 ) -> Result<bool, RegistryError> {
     let registry = &context.registry;
-    // On one registry it is mounted like any other.
+    // Within one registry it is mounted like any other blob.
     if blob.is_empty_config() && from.host() != to.host() {
         return registry.put_blob(to, EMPTY_CONFIG).await.map(|_| true);
     }
-    // Most registries do not have these, and nothing is to be begun for nothing.
+    // Most registries do not have foreign blobs. The check avoids an upload session that would not be used.
     if blob.is_foreign() && !registry.has_blob(from, &blob.digest).await? {
         return Ok(false);
     }
     match registry.copy_blob(from, to, blob).await {
         Ok(_) => Ok(true),
-        // What that means, the table of answers says.
+        // The table of responses decides if this 404 means absence.
         Err(error) if error.operation() == Operation::ReadBlob && error.status() == Some(404) => {
             if registry.has_blob(from, &blob.digest).await? {
                 Err(error)

@@ -1,5 +1,5 @@
-//! Says of everything that is carried beside an image whether it is verified: made by the issuer, and for the source
-//! repository, that the image must be signed by.
+//! Checks whether the referrers and digest tags of an image are verified. Verified means: made by the issuer, and for
+//! the source repository, that the policy requires for the image.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,31 +20,31 @@ const NO_IDENTITY: &str = "no identity is given, so nothing is verified";
 const UNVERIFIED: &str = "only bundles and signatures are verified";
 const TYPE_MAX_CHARS: usize = 200;
 
-/// Whose referrers count, and what has become of each so far: it is the same for every destination.
+/// The required signer of referrers, and the verdict on each so far. The verdict is the same for every destination.
 pub(in crate::apply) struct Vetting<'a> {
     authority: Option<(&'a Authority, Provenance)>,
     carried: Carried,
     found: RefCell<BTreeMap<(Digest, String), ReferrerReceipt>>,
-    /// The entries of what is verified, in lists that name nothing else.
+    /// The entries of verified referrers, for lists that contain nothing else.
     entries: RefCell<BTreeMap<Digest, Descriptor>>,
-    /// Warnings that were given: there is one, however many destinations there are.
+    /// The warnings given so far: each is given once, even for several destinations.
     warned: RefCell<BTreeSet<String>>,
 }
 
-/// What is carried of a tag of cosign's.
+/// The content of a cosign digest tag that is copied.
 pub(super) struct Kept {
-    /// The manifest that is written where there is none.
+    /// The manifest to write if the destination has none.
     pub(super) manifest: Manifest,
-    /// The content of its config, where this run made both: no source has it.
+    /// The content of its config, if this run built both. Then no source has it.
     pub(super) config: Option<Vec<u8>>,
-    /// Whether it holds, or may hold, a signature by whom the image must be signed: that must arrive.
+    /// True if it contains, or may contain, a signature by the required identity. Such a signature must be copied.
     pub(super) is_ours: bool,
-    /// Its verified signatures alone, for the case that the whole of it cannot be copied.
+    /// Its verified signatures alone, in case the whole content cannot be copied.
     pub(super) verified: Option<Box<Self>>,
 }
 
 impl Kept {
-    /// All of what the tag holds.
+    /// Keeps the whole content of the tag.
     fn whole(manifest: Manifest, is_ours: bool, verified: Option<Self>) -> Self {
         Self {
             manifest,
@@ -56,7 +56,7 @@ impl Kept {
 }
 
 impl<'a> Vetting<'a> {
-    /// By `authority`, where it is known who must have signed.
+    /// Creates the check. `authority` is set if the required signer is known.
     pub(in crate::apply) fn new(
         authority: Option<(&'a Authority, Provenance)>,
         carried: Carried,
@@ -70,12 +70,12 @@ impl<'a> Vetting<'a> {
         }
     }
 
-    /// Everything that was come across.
+    /// Returns the receipts of everything that was found.
     pub(in crate::apply) fn into_receipts(self) -> Vec<ReferrerReceipt> {
         self.found.into_inner().into_values().collect()
     }
 
-    /// Notes that something which should have been carried cannot be.
+    /// Notes that a referrer or tag cannot be copied although it should be.
     pub(super) fn leave_out(&self, subject: &Digest, name: &str) {
         let mut found = self.found.borrow_mut();
         if let Some(receipt) = found.get_mut(&(subject.clone(), name.to_owned())) {
@@ -83,7 +83,7 @@ impl<'a> Vetting<'a> {
         }
     }
 
-    /// Notes that what is under the tag of `subject` that ends in `suffix` was not read and is not carried.
+    /// Notes that the digest tag of `subject` that ends in `suffix` was not read and is not copied.
     pub(super) fn leave_unread(&self, context: &Context, subject: &Digest, suffix: &'static str) {
         let name = subject.tag_beside(suffix).to_string();
         self.note(
@@ -95,7 +95,7 @@ impl<'a> Vetting<'a> {
         );
     }
 
-    /// Notes that what is under the tag of `subject` that ends in `suffix` cannot be carried: nobody could use it.
+    /// Notes that the digest tag of `subject` that ends in `suffix` cannot be copied: no client can use its content.
     pub(super) fn refuse(
         &self,
         context: &Context,
@@ -116,26 +116,26 @@ impl<'a> Vetting<'a> {
         found.entry((subject.clone(), name)).or_insert(receipt);
     }
 
-    /// Warns that the fallback tag of `subject` holds no list.
+    /// Warns that the referrers tag of `subject` does not contain a list.
     pub(super) fn refuse_list(&self, context: &Context, subject: &Digest, unusable: &Unusable) {
         let tag = subject.fallback_tag().to_string();
         self.warn_once(context, left_out(&tag, unusable));
     }
 
-    /// Whether the referrer `name` of `subject` is, or may be, by whom the image must be signed. Where nobody is named,
-    /// everything may be.
+    /// Reports whether the referrer `name` of `subject` is, or may be, by the required signer. Without a required
+    /// signer, everything may be.
     pub(super) fn may_be_ours(&self, subject: &Digest, name: &str) -> bool {
         let found = self.found.borrow();
         let known = found.get(&(subject.clone(), name.to_owned()));
         self.authority.is_none() || known.is_some_and(|known| known.verdict.is_ok())
     }
 
-    /// Whether everything is carried, verified or not.
+    /// Reports whether everything is copied, verified or not.
     pub(super) fn carries_all(&self) -> bool {
         self.carried == Carried::All
     }
 
-    /// The entry under which `entry`, which refers to `subject`, is listed where it is carried; `None` where it is not.
+    /// Returns the list entry for `entry`, which refers to `subject`, or `None` if it is not copied.
     pub(super) async fn lets_pass(
         &self,
         context: &Context,
@@ -155,7 +155,7 @@ impl<'a> Vetting<'a> {
             let (kind, verdict) = self.judge(context, from, subject, entry).await?;
             self.note(context, subject, name, &kind, verdict)
         };
-        // SECURITY: what a list says of an entry is the word of whoever wrote the list.
+        // SECURITY: the writer of a list controls everything that the list says about an entry.
         let entry = match self.carried {
             Carried::All => Some(entry.clone()),
             Carried::Verified => self.entries.borrow().get(&entry.digest).cloned(),
@@ -163,7 +163,8 @@ impl<'a> Vetting<'a> {
         Ok(entry.filter(|_| is_carried))
     }
 
-    /// The type of a referrer, and who made it or why that is not verified. Notes the entry of one that is verified.
+    /// Returns the type of a referrer, and its signer or the reason why it is not verified. Stores the entry of a
+    /// verified one.
     async fn judge(
         &self,
         context: &Context,
@@ -207,8 +208,8 @@ impl<'a> Vetting<'a> {
         Ok((kind, Ok(by)))
     }
 
-    /// What is carried of `original`, which is under the tag of `subject` that ends in `suffix`: of a list of signatures,
-    /// where only verified ones are, these.
+    /// Returns the part to copy of `original`, the content of the digest tag of `subject` that ends in `suffix`. If
+    /// only verified content is copied, that is the verified signatures of a list.
     pub(super) async fn kept_of(
         &self,
         context: &Context,
@@ -252,8 +253,8 @@ impl<'a> Vetting<'a> {
         Ok(is_carried.then(|| Kept::whole(original, is_ours, verified)))
     }
 
-    /// Notes what has become of something, and says whether it is carried. Of a tag several sources may have one each: what
-    /// is told is what was carried of one of them.
+    /// Notes the verdict on a referrer or tag, and returns whether it is copied. Several sources may each have the same
+    /// tag; a receipt of copied content replaces one of content left out.
     fn note(
         &self,
         context: &Context,
@@ -287,7 +288,7 @@ impl<'a> Vetting<'a> {
         is_carried
     }
 
-    /// Warns, unless the same was said before.
+    /// Warns, unless the same text was used before.
     pub(super) fn warn_once(&self, context: &Context, text: String) {
         if self.warned.borrow_mut().insert(text.clone()) {
             context.events.warn(text);
@@ -295,7 +296,8 @@ impl<'a> Vetting<'a> {
     }
 }
 
-/// What the first source has that has it.
+/// Reads the referrer from each source in order, until one returns a bundle. An error counts only if the referrer is
+/// absent from all others.
 async fn read_first(
     context: &Context,
     from: &[Source],
@@ -317,19 +319,20 @@ async fn read_first(
     }
 }
 
-/// The signatures of a list that are verified.
+/// The verified signatures of a list.
 struct VerifiedList {
-    /// A manifest that lists them alone, and the content of its config.
+    /// A manifest that lists only these signatures, and the content of its config.
     manifest: Manifest,
     config: Vec<u8>,
     count: usize,
     signer: String,
-    /// Why the list that they come from is not verified as a whole.
+    /// The reason why the original list is not verified as a whole.
     surplus: Option<String>,
 }
 
 impl VerifiedList {
-    /// Those of `original`, whose layers were judged; why there are none.
+    /// Collects the verified signatures of `original`, whose layers were checked. The inner error is the reason why
+    /// there are none.
     fn of(
         original: &Manifest,
         judged: &[JudgedLayer<String>],

@@ -1,4 +1,4 @@
-//! Stores a bundle beside what it signs, as cosign 3 does, and loses nothing that others stored.
+//! Stores a bundle as a referrer of its subject, as cosign 3 does, and keeps the entries of others.
 //!
 //! Source: cosign, `pkg/oci/remote/write.go`; OCI distribution specification, "Referrers Tag Schema".
 
@@ -32,11 +32,11 @@ const SIGN_PREDICATE: &str = "https://sigstore.dev/cosign/sign/v1";
 pub(in crate::apply) struct Attacher<'a> {
     context: &'a Context,
     repository: &'a Repository,
-    /// Set once the empty config is there.
+    /// Set once the empty config is stored.
     empty: OnceCell<()>,
-    /// Set once it was tried to store that beforehand.
+    /// Set once an early upload of the empty config was tried.
     prepared: OnceCell<()>,
-    /// Where bundles will be.
+    /// Open upload sessions for bundles.
     reserved: RefCell<Vec<Reserved>>,
 }
 
@@ -51,8 +51,9 @@ impl<'a> Attacher<'a> {
         }
     }
 
-    /// Does what can be done for a bundle before it is made: the empty config is uploaded, once, and a place for the bundle
-    /// is reserved. Nothing is tried twice: what does not work now is done, or fails, when there is something to store.
+    /// Prepares the storage of a bundle before it is made: uploads the empty config once, and opens an upload session
+    /// for the bundle. Nothing is retried here: a failed part is done again, or fails, when there is something to
+    /// store.
     pub(super) async fn make_ready(&self) {
         let (registry, repository) = (&self.context.registry, self.repository);
         let (mut reserved, mut is_first) = (None, false);
@@ -60,7 +61,7 @@ impl<'a> Attacher<'a> {
             is_first = true;
             if let Ok(place) = registry.upload_and_reserve(repository, EMPTY_CONFIG).await {
                 reserved = place;
-                // It is no error if it was there by another way.
+                // An error here only means that another call stored it first.
                 let _ = self.empty.set(());
             }
         };
@@ -83,8 +84,8 @@ impl<'a> Attacher<'a> {
         self.empty.get_or_try_init(upload).await.copied()
     }
 
-    /// Adds `signature` to the tag that holds the legacy signatures of `subject`. Returns where it is, and what is left to do
-    /// for it to stay there.
+    /// Adds `signature` to the tag with the legacy signatures of `subject`. Returns its location, and the remaining
+    /// work until its entry is stable.
     pub(in crate::apply) async fn attach_legacy(
         &self,
         subject: &'a Descriptor,
@@ -95,8 +96,8 @@ impl<'a> Attacher<'a> {
         legacy::attach(context, repository, &subject.digest, signature, seen).await
     }
 
-    /// Stores a bundle as a referrer of `subject`, and tells `stored` when all that is left is to list it. Returns where it is
-    /// once the registry lists it, and what is left to do for it to stay there.
+    /// Stores a bundle as a referrer of `subject`, and calls `stored` when only the listing remains. Returns its
+    /// location once the registry lists it, and the remaining work until its entry is stable.
     pub(in crate::apply) async fn attach(
         &self,
         subject: &'a Descriptor,
@@ -107,7 +108,7 @@ impl<'a> Attacher<'a> {
     ) -> Result<(Place, Settling<'a>), ApplyError> {
         let (context, repository) = (self.context, self.repository);
         let shared = fallback(context, repository, &subject.digest).seen(seen);
-        // Where it will be listed under the tag, that is looked at on the way.
+        // If the bundle will be listed under the referrers tag, that tag is read in the meantime.
         let look = async {
             Ok(match api {
                 Api::Listed => None,
@@ -132,7 +133,7 @@ impl<'a> Attacher<'a> {
         Ok((place, list(shared, look, vec![entry], None).await?))
     }
 
-    /// Stores what the bundle's manifest points to and then that, and looks meanwhile.
+    /// Stores the parts of the bundle's manifest and then the manifest. Runs `look` in the meantime.
     async fn store_bundle<T>(
         &self,
         subject: &Descriptor,
@@ -149,7 +150,7 @@ impl<'a> Attacher<'a> {
             .map_err(ApplyError::FallbackUnwritable)?;
         let digest = Digest::of(&bytes);
         let reference = Reference::Digest(digest.clone());
-        // SPEC: the parts first. Debian's registry loses one now and then while others upload the same empty config.
+        // SPEC: the parts first. Debian's registry sometimes loses one while others upload the same empty config.
         let bring = async || {
             tokio::try_join!(
                 registry.put_blob(repository, bundle),
@@ -175,8 +176,8 @@ impl<'a> Attacher<'a> {
     }
 }
 
-/// Adds `new` to a fallback index, at which there may have been a `look`. Where there is none and `original` lists just
-/// these, it is that one. Returns what is left to do for them to stay there.
+/// Adds `new` to the index under a referrers tag, which `look` may have read before. If there is none and `original`
+/// lists exactly these entries, `original` is written. Returns the remaining work until the entries are stable.
 pub(in crate::apply) async fn list(
     list: Shared<'_>,
     look: Option<Look>,
@@ -209,14 +210,15 @@ fn lists_just(index: &Manifest, wanted: &[Descriptor]) -> bool {
     lacking(index, wanted).is_empty() && entries(index).iter().all(is_wanted)
 }
 
-/// Those of `new` that a fallback index does not list.
+/// Returns the entries of `new` that the index under a referrers tag does not list.
 fn lacking<'a>(index: &Manifest, new: &'a [Descriptor]) -> Vec<&'a Descriptor> {
     let listed = entries(index);
     let is_listed = |entry: &&Descriptor| listed.iter().any(|known| known.digest == entry.digest);
     new.iter().filter(|entry| !is_listed(entry)).collect()
 }
 
-/// The fallback index with `new` added at its end; `None` when it has all of it. What others wrote stays as they wrote it.
+/// Appends `new` to the index under the referrers tag, or returns `None` if all of it is there. Content of other
+/// writers stays as they wrote it.
 pub(in crate::apply) fn merge(
     current: Option<&Manifest>,
     of: &Subject,
@@ -265,7 +267,8 @@ fn with_entries(document: &[u8], new: &[&Descriptor]) -> Result<String, serde_js
     Ok(edits.done())
 }
 
-/// The manifest of a bundle. The same bundle has the same in every repository, and however often it is stored.
+/// Builds the manifest of a bundle. The same bundle has the same manifest in every repository, however often it is
+/// stored.
 fn signature_manifest(
     subject: &Descriptor,
     bundle: &Digest,

@@ -1,7 +1,8 @@
-//! What may be a signature: read, one after the other, and judged, until one counts.
+//! Candidates for signatures: read one after the other, and verified, until one counts.
 //!
-//! SECURITY: whoever may push can list whatever he likes. What was read and is no signature is refused, and hides no
-//! other. What could not be read may be the one that counts: unless another is found, the answer is an error.
+//! SECURITY: anyone with push access can list anything. Content that was read and is no signature is refused, and hides
+//! no other candidate. Content that could not be read may be the signature that counts: unless another is found, the
+//! result is an error.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,18 +21,19 @@ use crate::failure::chain_text;
 use crate::registry::{Entries, REFERRERS_MAX, Referrer, RegistryError};
 use crate::signing::{LegacySignature, Refusal, SIGN_PREDICATE, Signature, Verified};
 
-/// What holds a Sigstore bundle has one layer whose type begins so. Source: cosign, `pkg/oci/remote/signatures.go`.
+/// The prefix of the media type of a bundle's only layer. Source: cosign, `pkg/oci/remote/signatures.go`.
 const BUNDLE_TYPE_PREFIX: &str = "application/vnd.dev.sigstore.bundle";
-/// The annotation that says what a bundle states.
+/// The annotation that names the predicate type of a bundle.
 pub(in crate::apply) const PREDICATE: &str = "dev.sigstore.bundle.predicateType";
-/// No signature is as long as this.
+/// The maximum length of a signature.
 pub(in crate::apply) const SIGNATURE_MAX_BYTES: u64 = 1 << 20;
-/// After so many candidates that cannot be read, no more are tried.
+/// The number of unreadable candidates after which no more are tried.
 const FAULTS_MAX: usize = 32;
-/// So many that are listed and not there are told by name. More of them than that are not late but lost.
+/// The maximum number of listed but absent candidates that are kept by digest. More of them than that are not late but
+/// lost.
 const LOST_MAX: usize = 100;
 
-/// A signature that holds, with all that it takes to store it.
+/// A verified signature, with everything that is needed to store it.
 #[derive(Debug, Clone)]
 pub(in crate::apply) enum Content {
     /// A Sigstore bundle.
@@ -40,7 +42,7 @@ pub(in crate::apply) enum Content {
     Legacy(LegacySignature),
 }
 
-/// A signature that holds, and where it is.
+/// A verified signature, and its location.
 #[derive(Debug, Clone)]
 pub(in crate::apply) struct Held {
     pub place: Place,
@@ -48,7 +50,7 @@ pub(in crate::apply) struct Held {
 }
 
 impl Content {
-    /// Who signed.
+    /// Returns the signer.
     pub(in crate::apply) fn signer(&self) -> &Verified {
         match self {
             Self::Bundle(signature) => &signature.verified,
@@ -57,7 +59,7 @@ impl Content {
     }
 }
 
-/// Something that may be a signature.
+/// Content that may be a signature.
 pub(in crate::apply) enum Candidate<'a> {
     /// A Sigstore bundle.
     Bundle(&'a [u8]),
@@ -65,51 +67,51 @@ pub(in crate::apply) enum Candidate<'a> {
     Legacy(&'a [u8], &'a BTreeMap<String, String>),
 }
 
-/// Says whether something is a signature of a digest that counts.
+/// A function that verifies a candidate as a signature of a digest, under a policy.
 pub(in crate::apply) type Judge<'a> =
     dyn Fn(&Candidate<'_>, &Digest) -> Result<Verified, Refusal> + Sync + 'a;
 
-/// What was found of a digest, judged.
+/// The candidates that were found for a digest, with their verdicts.
 #[derive(Debug)]
 pub(in crate::apply) struct Lookup {
-    /// Signatures that hold: of each format the first that is listed.
+    /// Verified signatures: the first listed one of each format.
     pub verified: Vec<Held>,
-    /// What does not count, and why.
+    /// Candidates that do not count, with the reasons.
     pub refused: AllRefused,
-    /// What is listed, but the registry says it does not have; the first of them.
+    /// Digests that are listed but reported as absent; only the first of them.
     pub dangling: Vec<Digest>,
-    /// How many of those there are.
+    /// The number of all listed but absent digests.
     pub dangling_count: usize,
-    /// Signatures that hold and are there, but are not listed.
+    /// Verified signatures that exist but are not listed.
     pub unlisted: Vec<Held>,
-    /// Whether the registry has the referrers API; as far as is known, which it is where bundles were looked for.
+    /// The place where the registry lists referrers. It is reliable only if bundles were looked up.
     pub api: Api,
-    /// What the fallback tag holds, as far as it was looked at.
+    /// The content of the referrers tag, if it was read.
     pub fallback: Option<SeenList>,
-    /// What the tag for the older format holds.
+    /// The content of the tag for the older format.
     pub legacy: Option<SeenList>,
-    /// What is no list and is where signatures of this format are listed.
+    /// Content that is no list, under the tag for lists of signatures of this format.
     pub in_the_way: Vec<(SignatureFormat, Unusable)>,
 }
 
-/// Whether a registry has the referrers API.
+/// The place where a registry lists referrers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::apply) enum Api {
-    /// It lists referrers itself.
+    /// The referrers API.
     Listed,
-    /// They are listed under the fallback tag.
+    /// The referrers tag.
     FallbackTag,
 }
 
-/// What became of one candidate.
+/// The verdict on one candidate.
 pub(in crate::apply) enum Judged {
     /// A signature that counts.
     Verified(Box<Held>),
-    /// Something that does not.
+    /// A candidate that does not count.
     Refused(Refused),
-    /// It, or part of it, is not there.
+    /// A candidate that is absent, or lacks this part.
     Dangling(Digest),
-    /// It has nothing to do with signatures.
+    /// Content unrelated to signatures.
     Unrelated,
 }
 
@@ -119,10 +121,10 @@ pub(super) struct Candidates<'a> {
     repository: &'a Repository,
     pub(super) subject: &'a Digest,
     judge: &'a Judge<'a>,
-    /// Each is judged once, however often it is listed.
+    /// The digests that were read: each is verified once, however often it is listed.
     known: BTreeSet<Digest>,
     count: usize,
-    /// How many more may be opened, where that is bounded.
+    /// The number of candidates that may still be opened, if that is limited.
     left: Option<usize>,
     fault: Option<ApplyError>,
     faults: usize,
@@ -130,7 +132,7 @@ pub(super) struct Candidates<'a> {
 }
 
 impl Lookup {
-    /// One in which nothing was found yet.
+    /// Creates a lookup that has found nothing yet.
     pub(in crate::apply) fn of(api: Api) -> Self {
         Self {
             verified: Vec::new(),
@@ -145,22 +147,22 @@ impl Lookup {
         }
     }
 
-    /// Notes that the tag that lists signatures of this format holds no list, and so no signature.
+    /// Notes that the tag for lists of signatures of this format contains no list, and so no signature.
     pub(super) fn refuse_list(&mut self, format: SignatureFormat, tag: &Tag, unusable: Unusable) {
         self.refused.add(Refused::list(tag, &unusable));
         self.in_the_way.push((format, unusable));
     }
 
-    /// What is no list and is where a signature of this format must be listed.
+    /// Returns the unusable content of the tag that must list a signature of this format.
     pub(super) fn obstacle(&self, format: SignatureFormat) -> Option<&Unusable> {
-        // Where the registry lists bundles itself, the tag is not written.
+        // If the registry has the referrers API, the referrers tag is not written.
         let is_written = format == SignatureFormat::Legacy || self.api == Api::FallbackTag;
         let mut found = self.in_the_way.iter();
         let found = found.find(|(of, _)| *of == format && is_written);
         found.map(|(_, unusable)| unusable)
     }
 
-    /// What was seen of the tag that lists signatures of this format.
+    /// Returns the content of the tag that lists signatures of this format.
     pub(in crate::apply) fn list(&self, format: SignatureFormat) -> Option<&SeenList> {
         match format {
             SignatureFormat::Bundle => self.fallback.as_ref(),
@@ -168,13 +170,13 @@ impl Lookup {
         }
     }
 
-    /// The first signature that holds, in this format.
+    /// Returns the first verified signature in this format.
     pub(in crate::apply) fn verified_as(&self, format: SignatureFormat) -> Option<&Held> {
         let mut verified = self.verified.iter();
         verified.find(|held| held.place.format == format)
     }
 
-    /// The same, listed or not.
+    /// Returns the first verified signature in this format, listed or not.
     pub(in crate::apply) fn held_as(&self, format: SignatureFormat) -> Option<&Held> {
         let unlisted = || {
             self.unlisted
@@ -184,26 +186,26 @@ impl Lookup {
         self.verified_as(format).or_else(unlisted)
     }
 
-    /// Whether what is missing may only be late.
+    /// Reports whether missing candidates may only be late.
     pub(in crate::apply) fn may_be_late(&self) -> bool {
         (1..=LOST_MAX).contains(&self.dangling_count)
     }
 
-    /// The signer of the first signature that holds.
+    /// Returns the signer of the first verified signature.
     pub(in crate::apply) fn first_signer(&self) -> Option<Verified> {
         let first = self.verified.first();
         first.map(|held| held.content.signer().clone())
     }
 
-    /// Whether any signature counts.
+    /// Reports whether any signature counts.
     pub(in crate::apply) fn holds_any(&self) -> bool {
         !self.verified.is_empty()
     }
 
-    /// Adds what became of one candidate.
+    /// Adds the verdict on one candidate.
     pub(in crate::apply) fn note(&mut self, judged: Judged) {
         match judged {
-            // Anybody can list the same one a thousand times.
+            // Anyone can list the same signature a thousand times.
             Judged::Verified(held) if self.verified_as(held.place.format).is_some() => {}
             Judged::Verified(held) => self.verified.push(*held),
             Judged::Refused(refused) => self.refused.add(refused),
@@ -217,7 +219,7 @@ impl Lookup {
         }
     }
 
-    /// What was found of bundles, and what of the other format.
+    /// Combines the lookup of bundles with that of the other format.
     pub(super) fn and(mut self, legacy: Self) -> Self {
         self.verified.extend(legacy.verified);
         self.refused.append(legacy.refused);
@@ -231,7 +233,7 @@ impl Lookup {
 }
 
 impl<'a> Candidates<'a> {
-    /// None yet.
+    /// Creates a search without candidates.
     pub(super) fn new(
         context: &'a Context,
         repository: &'a Repository,
@@ -252,13 +254,13 @@ impl<'a> Candidates<'a> {
         }
     }
 
-    /// Opens `most` of them at most: whoever may push can list any number that lead nowhere.
+    /// Opens at most `most` of them: anyone with push access can list any number of useless ones.
     pub(super) fn up_to(mut self, most: usize) -> Self {
         self.left = Some(most);
         self
     }
 
-    /// Judges these in their order, until one counts.
+    /// Verifies these entries in order, until one counts.
     pub(super) async fn judge(&mut self, entries: Entries<Referrer>) {
         let Entries { mut listed, broken } = entries;
         self.count += listed.len() + broken;
@@ -266,14 +268,15 @@ impl<'a> Candidates<'a> {
             return self.give_up();
         }
         self.lookup.refused.add_unreadable_entries(broken);
-        // What is passed over unread is not known: it may be listed a second time, by somebody who says what it is.
+        // Entries that are skipped unread are not noted as read: someone may list the same digest again with its true
+        // predicate type.
         let is_read = |entry: &Referrer| {
             entry.is_image && other_statement(entry.predicate.as_deref()).is_none()
         };
         listed.retain(|entry| !is_read(entry) || self.known.insert(entry.digest.clone()));
         let mut is_cut = false;
         if let Some(left) = &mut self.left {
-            // What says of itself that it is a signature comes first: everything that this program signs says so.
+            // Entries that call themselves signatures come first: every signature of this program does so.
             listed.sort_by_key(|entry| entry.predicate.as_deref() != Some(SIGN_PREDICATE));
             let mut opened = 0;
             listed.retain(|entry| {
@@ -304,8 +307,8 @@ impl<'a> Candidates<'a> {
         }
     }
 
-    /// Notes that something could not be read, which may be the one that counts. What did not come outweighs what came and
-    /// is of no use: as long as it is not known, nothing follows.
+    /// Notes that a candidate could not be read, which may be the one that counts. A failed request outweighs useless
+    /// content: no conclusion is possible without its response.
     pub(super) fn fail(&mut self, error: ApplyError) {
         self.faults += 1;
         let known = self.fault.as_ref();
@@ -314,7 +317,7 @@ impl<'a> Candidates<'a> {
         }
     }
 
-    /// Looks no further: there are too many.
+    /// Ends the search, because there are too many candidates.
     fn give_up(&mut self) {
         let error = ApplyError::TooManyReferrers {
             subject: Box::new(self.subject()),
@@ -324,12 +327,12 @@ impl<'a> Candidates<'a> {
         self.faults = FAULTS_MAX;
     }
 
-    /// Whether there is no use in looking further.
+    /// Reports whether a further search is useless.
     pub(super) fn is_over(&self) -> bool {
         self.lookup.holds_any() || self.faults >= FAULTS_MAX
     }
 
-    /// What was found. Where that is nothing that counts, everything must have been read.
+    /// Returns the result. If nothing in it counts, every candidate must have been read.
     pub(super) fn end(self) -> Result<Lookup, ApplyError> {
         match self.fault {
             Some(error) if !self.lookup.holds_any() => Err(error),
@@ -345,9 +348,9 @@ impl<'a> Candidates<'a> {
     }
 }
 
-/// Opens one referrer. Its artifact type is not asked: writers that are still in use put the wrong one into the list
-/// (<https://github.com/sigstore/cosign/issues/4641>). What says that it states something else than a signature is passed
-/// over unread: whoever says so of what is his own hides that alone.
+/// Opens one referrer. Its artifact type is not checked: writers that are still in use list a wrong one
+/// (<https://github.com/sigstore/cosign/issues/4641>). A referrer that states something else than a signature is
+/// skipped unread. A writer who states that falsely hides only their own referrer.
 async fn judge_one(
     context: &Context,
     repository: &Repository,
@@ -366,7 +369,7 @@ async fn judge_one(
     let manifest = match context.registry.manifest(repository, &reference).await {
         Ok(Some(manifest)) => manifest,
         Ok(None) => return Ok(Judged::Dangling(entry.digest.clone())),
-        // The bytes are the right ones, and nothing that holds a signature: somebody put them there.
+        // The bytes match the digest and contain no signature: someone pushed them.
         Err(error) if error.is_about_content() => {
             return refused(Refused::broken(&entry.digest, &chain_text(&error)));
         }
@@ -378,7 +381,7 @@ async fn judge_one(
     let Some(bundle) = bundle_of(&manifest).cloned() else {
         return Ok(Judged::Unrelated);
     };
-    // What it says goes on, not its bytes, while the bundle is waited for: it may be as long as any manifest.
+    // Only the needed values are kept while the bundle is fetched: the bytes may be as long as any manifest.
     drop(manifest);
     let place = Place {
         format: SignatureFormat::Bundle,
@@ -405,12 +408,12 @@ async fn judge_one(
     })
 }
 
-/// What something states, where it says itself that this is no signature.
+/// Returns the predicate type, if it says that this is no signature.
 pub(in crate::apply) fn other_statement(predicate: Option<&str>) -> Option<&str> {
     predicate.filter(|predicate| *predicate != SIGN_PREDICATE)
 }
 
-/// The layer that holds a bundle, where that is all there is.
+/// Returns the layer with the bundle, if it is the only layer.
 pub(in crate::apply) fn bundle_of(manifest: &Manifest) -> Option<&Descriptor> {
     let ManifestKind::Image { layers, .. } = manifest.kind() else {
         return None;
@@ -424,18 +427,18 @@ pub(in crate::apply) fn bundle_of(manifest: &Manifest) -> Option<&Descriptor> {
 
 /// The content of a layer that may be a signature.
 pub(in crate::apply) enum Layer {
-    /// It is this, and as long as it is said to be.
+    /// These bytes, with the stated length.
     Is(Vec<u8>),
-    /// It is this, and of another length than its manifest says.
+    /// These bytes, with another length than the manifest states.
     Unlike { bytes: Vec<u8>, why: String },
-    /// It is not there.
+    /// A layer that is not there.
     Lost,
-    /// It is nothing that could be a signature.
+    /// Content that cannot be a signature.
     Broken(String),
 }
 
-/// Reads a layer that may be a signature. A registry that does not give it is an error; what is too long, or of another
-/// length than its manifest says, is broken.
+/// Reads a layer that may be a signature. A failed request is an error. A layer that is too long is broken; one of
+/// another length than its manifest states is returned with the reason.
 pub(in crate::apply) async fn read_layer(
     context: &Context,
     repository: &Repository,
@@ -458,7 +461,7 @@ pub(in crate::apply) async fn read_layer(
     })
 }
 
-/// Why `bytes` are not what `layer` says, where they are of another length.
+/// Returns the reason why `bytes` do not match `layer`, if their length is different.
 pub(in crate::apply) fn unlike(bytes: &[u8], layer: &Descriptor) -> Option<String> {
     let (arrived, said, digest) = (bytes.len(), layer.size, &layer.digest);
     let is_alike = u64::try_from(arrived) == Ok(said);

@@ -1,19 +1,19 @@
-//! Changes in a JSON document of somebody else's, made in its text: the rest stays byte for byte as it was written, and is
-//! not held a second time as values, which take many times its length.
+//! Edits a JSON document of another writer in its text. The rest stays byte for byte as it was written. The document is
+//! not parsed into values, which take many times its length.
 
 use std::ops::Range;
 
 use serde::{Deserialize as _, Deserializer};
 use serde_json::value::RawValue;
 
-/// A document, and what is to be changed in it.
+/// A document, and its pending edits.
 pub(super) struct Edits<'a> {
     text: &'a str,
     changes: Vec<(Range<usize>, String)>,
 }
 
 impl<'a> Edits<'a> {
-    /// None yet, in a document that is a JSON object.
+    /// Creates an empty set of edits for a document that is a JSON object.
     pub(super) fn of(text: &'a str) -> Self {
         Self {
             text,
@@ -21,14 +21,14 @@ impl<'a> Edits<'a> {
         }
     }
 
-    /// Puts another in the place of `value`, which was read from this document.
+    /// Replaces `value`, which was read from this document.
     pub(super) fn replace(&mut self, value: &RawValue, by: String) {
         let place = self.place(value);
         self.changes.push((place, by));
     }
 
-    /// Adds items at the end of `list`, which was read from this document. What is there and no list is replaced; where there
-    /// is nothing, the list becomes the field `name`.
+    /// Appends items to `list`, which was read from this document. A value that is no list is replaced. If there is no
+    /// value, the list becomes the field `name`.
     pub(super) fn append(&mut self, list: Option<&RawValue>, name: &str, items: &[String]) {
         let items = items.join(",");
         match list {
@@ -48,7 +48,7 @@ impl<'a> Edits<'a> {
         }
     }
 
-    /// The document with all changes.
+    /// Returns the document with all edits.
     pub(super) fn done(mut self) -> String {
         self.changes.sort_by_key(|(place, _)| place.start);
         let added: usize = self.changes.iter().map(|(_, by)| by.len()).sum();
@@ -63,24 +63,24 @@ impl<'a> Edits<'a> {
         text
     }
 
-    /// Where in the text a value is that was borrowed from it.
+    /// Returns the position in the text of a value that was borrowed from it.
     fn place(&self, value: &RawValue) -> Range<usize> {
         let start = value.get().as_ptr().addr() - self.text.as_ptr().addr();
         start..start + value.get().len()
     }
 }
 
-/// Whether this is a JSON array.
+/// Reports whether this is a JSON array.
 pub(super) fn is_list(value: &RawValue) -> bool {
     value.get().starts_with('[')
 }
 
-/// What stands before one more item, behind what is there.
+/// Returns the separator between the existing items and one more.
 fn comma(there: &str) -> &'static str {
     if there.trim().is_empty() { "" } else { "," }
 }
 
-/// Reads a value whatever it is; `null` is one.
+/// Reads any value; `null` is one.
 pub(super) fn present<'de: 'a, 'a, D>(deserializer: D) -> Result<Option<&'a RawValue>, D::Error>
 where
     D: Deserializer<'de>,

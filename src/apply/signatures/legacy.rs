@@ -22,11 +22,11 @@ use crate::domain::{
 };
 use crate::signing::LegacySignature;
 
-/// The annotation that holds the signature itself.
+/// The annotation that contains the signature itself.
 const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
 const CONFIG_MAX_BYTES: u64 = 4 << 20;
 
-/// The tag that holds the signatures of `subject`.
+/// Returns the tag with the signatures of `subject`.
 pub(super) fn tag<'a>(
     context: &'a Context,
     repository: &'a Repository,
@@ -35,8 +35,8 @@ pub(super) fn tag<'a>(
     Shared::new(context, repository, subject, subject.legacy_tag())
 }
 
-/// Looks up every signature of `subject` under the tag and has each judged. A tag that holds anything else has none: whoever
-/// may push can put that there.
+/// Looks up every signature of `subject` under the tag, and verifies each. A tag with any other content has no
+/// signatures: anyone with push access can write that.
 pub(in crate::apply) async fn look_up(
     context: &Context,
     repository: &Repository,
@@ -55,7 +55,7 @@ pub(in crate::apply) async fn look_up(
     Ok(lookup)
 }
 
-/// Has the signatures in such a manifest judged. A payload that cannot be read is an error, unless another signature
+/// Verifies the signatures in such a manifest. A payload that cannot be read is an error, unless another signature
 /// counts.
 pub(super) async fn judge_all(
     context: &Context,
@@ -74,12 +74,13 @@ pub(super) async fn judge_all(
     for (number, layer) in signatures.iter().enumerate() {
         payloads.entry(&layer.digest).or_default().push(number);
     }
-    // All signatures of one image under one name have the same payload. It is read once, and kept only while they are judged.
+    // All signatures of one image under one name have the same payload. It is read once, and kept only while they are
+    // verified.
     let judged = payloads.into_values().map(|numbers| {
         let signatures = &signatures;
         async move {
             let is_small = |number: &&usize| signatures[**number].size <= SIGNATURE_MAX_BYTES;
-            // Where all are said to be too long, that is what becomes of them.
+            // If every stated size is too large, the first one gives the verdict.
             let Some(first) = numbers.iter().find(is_small).or(numbers.first()) else {
                 return Ok(Vec::new());
             };
@@ -109,7 +110,7 @@ pub(super) async fn judge_all(
     }
 }
 
-/// Reads what a layer points to, whatever its length is said to be: others may say it right.
+/// Reads the content of a layer, whatever length it states: other layers may state it correctly.
 async fn read_payload(
     context: &Context,
     repository: &Repository,
@@ -151,7 +152,7 @@ fn judge_one(
     }
 }
 
-/// Adds `signature` to those of `subject`. Returns where it is, and what is left to do for it to stay there.
+/// Adds `signature` to those of `subject`. Returns its location, and the remaining work until its entry is stable.
 pub(in crate::apply) async fn attach<'a>(
     context: &'a Context,
     repository: &'a Repository,
@@ -173,12 +174,12 @@ pub(in crate::apply) async fn attach<'a>(
         append(manifest, config, &ours).map(Some)
     };
     let (manifest, settling) = shared().seen(seen).begin(add).await?;
-    // Either it was there, or it was written.
+    // The tag had the signature already, or it was just written.
     let manifest = manifest.ok_or_else(|| shared().occupied("holds nothing that was written"))?;
     Ok((place_of(&manifest, &signature.annotations), settling))
 }
 
-/// The config of a manifest of signatures, as far as it is known.
+/// Reads the config of a signature manifest, if that is possible.
 pub(in crate::apply) async fn read_config(
     context: &Context,
     repository: &Repository,
@@ -199,7 +200,7 @@ pub(in crate::apply) async fn read_config(
     })
 }
 
-/// The name by which cosign calls a repository in what it signs.
+/// Returns the name that cosign uses for a repository in a signed payload.
 pub(in crate::apply) fn docker_reference(repository: &Repository) -> String {
     let host = repository.host();
     let host = if host.is_docker_hub() {
@@ -210,12 +211,12 @@ pub(in crate::apply) fn docker_reference(repository: &Repository) -> String {
     format!("{host}/{}", repository.path())
 }
 
-/// Whether a manifest has signatures in this format at all.
+/// Reports whether a manifest has any signature in this format.
 pub(super) fn has_signatures(manifest: &Manifest) -> bool {
     matches!(manifest.kind(), ManifestKind::Image { layers, .. } if layers.iter().any(is_signature))
 }
 
-/// The layers of what a tag for signatures holds. A manifest without any signature is somebody's image, or no image at all.
+/// Returns the layers of a signature tag's manifest. A manifest without any signature is some other image, or no image.
 fn layers(manifest: &Manifest) -> Result<&[Descriptor], Unusable> {
     let what = match manifest.kind() {
         ManifestKind::Image { layers, .. } if layers.iter().any(is_signature) => return Ok(layers),
@@ -225,14 +226,14 @@ fn layers(manifest: &Manifest) -> Result<&[Descriptor], Unusable> {
     Err(Unusable::no_list(manifest.digest().clone(), what))
 }
 
-/// A lookup that found no signatures of `subject` in what the tag holds.
+/// Creates a lookup that found no signatures of `subject`, because the tag has this content.
 fn no_signatures(subject: &Digest, unusable: Unusable) -> Lookup {
     let mut lookup = Lookup::of(Api::FallbackTag);
     lookup.refuse_list(SignatureFormat::Legacy, &subject.legacy_tag(), unusable);
     lookup
 }
 
-/// Where the signature is whose layer has these annotations.
+/// Returns the location of the signature whose layer has these annotations.
 pub(in crate::apply) fn place_of(
     manifest: &Digest,
     annotations: &BTreeMap<String, String>,

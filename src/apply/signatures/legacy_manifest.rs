@@ -1,4 +1,4 @@
-//! The manifest that signatures of cosign's older format share, as a document: begun, and grown by one signature.
+//! The manifest that signatures in cosign's older format share: built with the first signature, then extended.
 //!
 //! Source: cosign 2, `pkg/oci/mutate/signatures.go`, `pkg/oci/empty/signatures.go`.
 
@@ -14,19 +14,19 @@ use crate::apply::ApplyError;
 use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, MediaType};
 use crate::signing::LegacySignature;
 
-/// The type of a layer that is a signature. Others may stand beside such layers.
+/// The media type of a signature layer. The manifest may have other layers too.
 const LAYER_TYPE: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
 const CONFIG_TYPE: &str = "application/vnd.oci.image.config.v1+json";
 const DOCKER_CONFIG_TYPE: &str = "application/vnd.docker.container.image.v1+json";
-/// When cosign says that everything here was made, so that the same is written as the same bytes.
+/// The creation time that cosign writes everywhere here, so that the same content has the same bytes.
 const NO_TIME: &str = "0001-01-01T00:00:00Z";
 
-/// Whether a layer is a signature.
+/// Reports whether a layer is a signature.
 pub(in crate::apply) fn is_signature(layer: &Descriptor) -> bool {
     layer.media_type.as_str() == LAYER_TYPE
 }
 
-/// Whether the layers hold this signature, with all that belongs to it.
+/// Reports whether the layers contain this signature, with all its annotations.
 pub(in crate::apply) fn holds(layers: &[Descriptor], signature: &LegacySignature) -> bool {
     let payload = Digest::of(&signature.payload);
     let same = |layer: &Descriptor| {
@@ -35,17 +35,17 @@ pub(in crate::apply) fn holds(layers: &[Descriptor], signature: &LegacySignature
     layers.iter().any(same)
 }
 
-/// What is known of the config of a manifest of signatures.
+/// The config of a signature manifest.
 pub(in crate::apply) enum Config {
-    /// These are its bytes.
+    /// The bytes of the config.
     Known(Vec<u8>),
-    /// It is not there, or it is no config.
+    /// A config that is not there, or is no config.
     Lost,
-    /// It is of another kind, which says nothing about layers.
+    /// A config of another type, which does not list layers.
     Foreign,
 }
 
-/// The config of a manifest of signatures, where it is one that lists layers.
+/// Returns the config of a signature manifest, if it is of a type that lists layers.
 pub(in crate::apply) fn config_of(manifest: &Manifest) -> Option<&Descriptor> {
     match manifest.kind() {
         ManifestKind::Image { config, .. } => Some(&**config).filter(|config| {
@@ -55,7 +55,7 @@ pub(in crate::apply) fn config_of(manifest: &Manifest) -> Option<&Descriptor> {
     }
 }
 
-/// The first signature's manifest, byte for byte as cosign 2 writes it.
+/// Builds the first signature's manifest, byte for byte as cosign 2 writes it.
 pub(in crate::apply) fn begin(signature: &LegacySignature) -> Result<Change, ApplyError> {
     let config = bytes(&config([&Digest::of(&signature.payload)]))?;
     Ok(Change {
@@ -65,7 +65,7 @@ pub(in crate::apply) fn begin(signature: &LegacySignature) -> Result<Change, App
     })
 }
 
-/// The manifest with one more signature at its end. What others wrote stays as they wrote it.
+/// Appends one signature to the manifest. Content of other writers stays as they wrote it.
 pub(in crate::apply) fn append(
     current: &Manifest,
     config: Config,
@@ -78,8 +78,8 @@ pub(in crate::apply) fn append(
     Ok(change)
 }
 
-/// The manifest with those layers of `other` at its end that it lacks; `None` when it has them all. Their contents are the
-/// caller's to bring.
+/// Appends the layers of `other` that the manifest lacks, or returns `None` if it has all of them. The caller must copy
+/// their contents.
 pub(in crate::apply) fn merge(
     current: &Manifest,
     config: Config,
@@ -114,8 +114,8 @@ pub(in crate::apply) fn merge(
     grow(current, config, &layers, &digests).map(Some)
 }
 
-/// A manifest of these signatures and nothing else, as cosign 2 writes it, and the content of its config. What stood beside
-/// them in the manifest that they come from, or in their descriptors, is not in it.
+/// Builds a manifest with only these signatures, as cosign 2 writes it, and the content of its config. Everything else
+/// in their original manifest, or in their descriptors, is left out.
 pub(in crate::apply) fn of_signatures(
     signatures: &[&Descriptor],
 ) -> Result<(Manifest, Vec<u8>), ApplyError> {
@@ -148,7 +148,7 @@ fn grow(
     })
 }
 
-/// The manifest with these layers at its end, and pointing to this config where there is one.
+/// Appends these layers to the manifest, and points it to this config if there is one.
 fn grown(
     manifest: &[u8],
     config: Option<&[u8]>,
@@ -207,7 +207,7 @@ fn layer(payload: &Digest, size: u64, annotations: &BTreeMap<String, String>) ->
     })
 }
 
-/// A config that knows these layers too; none where this is no config.
+/// Appends these layers to the config, or returns `None` if it is no config.
 fn longer(config: &[u8], layers: &[&Digest]) -> Option<Vec<u8>> {
     #[derive(Deserialize)]
     struct Parts<'a> {
@@ -234,7 +234,8 @@ fn longer(config: &[u8], layers: &[&Digest]) -> Option<Vec<u8>> {
     Some(edits.done().into_bytes())
 }
 
-/// A config for the layers that are there and these. They are not compressed: their digests are those of their contents.
+/// Builds a config for the existing layers and these. The layers are not compressed: their digests are those of their
+/// contents.
 fn rebuilt(current: &Manifest, layers: &[&Digest]) -> Option<Vec<u8>> {
     match current.kind() {
         ManifestKind::Image { layers: known, .. } => {
@@ -276,7 +277,7 @@ mod tests {
         Manifest::parse(bytes, MediaType::OciManifest).unwrap()
     }
 
-    /// A signature that cosign 2 made, as if it were ours.
+    /// Returns a signature that cosign 2 made, as if it were ours.
     fn recorded(number: usize) -> LegacySignature {
         let ManifestKind::Image { layers, .. } =
             manifest(fixture("manifest-of-two.json")).kind().clone()

@@ -1,8 +1,8 @@
-//! Looks for signatures where cosign and others leave them: the referrers API and the fallback tag for bundles, the tag
-//! `sha256-….sig` for the older format.
+//! Looks up signatures in the places that cosign and others use. Bundles are in the referrers API or under the
+//! referrers tag, older signatures under the tag `sha256-….sig`.
 //!
-//! Three answers, kept apart: signed by whom it must be, not signed so, or an error. "Could not look" is always an error,
-//! unless a signature that counts was found elsewhere.
+//! There are three results: signed by the required identity, not signed so, or an error. A failed lookup is always an
+//! error, unless a signature that counts was found elsewhere.
 
 use super::candidates::Candidates;
 pub(in crate::apply) use super::candidates::{Api, Candidate, Content, Held, Judge, Lookup};
@@ -12,25 +12,26 @@ use crate::apply::{ApplyError, Context};
 use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, Repository, SignatureFormat};
 use crate::registry::{Referrer, Referrers, Tagged};
 
-/// So many are opened to see whether what a moving tag holds is signed.
+/// The maximum number of referrers that are opened to check if a moving tag's content is signed.
 const GLANCE_MAX: usize = 100;
 
-/// In which formats to look, and in which order.
+/// The formats to search, and their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::apply) enum Search {
-    /// In this one, and only where it has no signature that holds, in the other: the fewest requests where there is one.
+    /// Searches this format, and the other only if this one has no verified signature. Needs the fewest requests if
+    /// there is one.
     First(SignatureFormat),
-    /// For bundles, first under the fallback tag, where an earlier run says that it left one: whether there is an API need
-    /// not be asked then.
+    /// Searches for bundles under the referrers tag first, because an earlier run has listed one there. Then the
+    /// referrers API need not be requested.
     Tagged,
-    /// In both at once: the least waiting where there is none. When one has a signature that holds, the other need not even
-    /// be known.
+    /// Searches both formats concurrently, which is fastest if there is no signature. If one format has a verified
+    /// signature, the result of the other does not matter.
     Either,
-    /// In both; both must be known.
+    /// Searches both formats; both lookups must succeed.
     Both,
 }
 
-/// Looks up signatures of `subject`, until one counts in each format that is asked for.
+/// Looks up signatures of `subject`, until one counts in each requested format.
 pub(in crate::apply) async fn look_up(
     context: &Context,
     repository: &Repository,
@@ -38,7 +39,7 @@ pub(in crate::apply) async fn look_up(
     judge: &Judge<'_>,
     search: Search,
 ) -> Result<Lookup, ApplyError> {
-    // Boxed, since their state machines are large and this one is held in many.
+    // Boxed, since their state machines are large and many others contain this one.
     let bundles = Box::pin(look_up_bundles(context, repository, subject, judge, search));
     let legacy = Box::pin(legacy::look_up(context, repository, subject, judge));
     let holds_any =
@@ -66,7 +67,7 @@ pub(in crate::apply) async fn look_up(
             if holds_any(&tagged) {
                 return tagged;
             }
-            // What could not be read is asked for once more: an API may have it.
+            // Bundles that could not be read are requested once more: a referrers API may have them.
             either(bundles.await, legacy.await)
         }
         Search::Either => {
@@ -80,7 +81,7 @@ pub(in crate::apply) async fn look_up(
     }
 }
 
-/// What was found in both formats. Where one has a signature that counts, the other need not be known.
+/// Combines the results of both formats. If one has a signature that counts, an error of the other is ignored.
 fn either(
     bundles: Result<Lookup, ApplyError>,
     legacy: Result<Lookup, ApplyError>,
@@ -91,10 +92,11 @@ fn either(
     }
 }
 
-/// Whether a signature of `subject` counts that is easily found: of what refers to it, [`GLANCE_MAX`] are opened at most.
+/// Reports whether `subject` has a signature that counts and is easy to find. At most [`GLANCE_MAX`] referrers are
+/// opened.
 ///
-/// What came and shows none, whatever it is, is none as far as anybody can show: whoever may push can put it there, as much
-/// as they like. What did not come is an error: it may be the one.
+/// Content that was fetched and proves no signature counts as none: anyone with push access can add any amount of it. A
+/// failed request is an error, since its content may be the signature that counts.
 pub(in crate::apply) async fn is_plainly_signed(
     context: &Context,
     repository: &Repository,
@@ -161,7 +163,8 @@ async fn look_up_bundles_among(
         }
         page = pages.next().await;
     }
-    // Some registries answer the API and list nothing; what was written to the fallback tag because of that is there.
+    // Some registries answer the API with an empty list. Entries that were written under the referrers tag for that
+    // reason are there.
     let tagged = match tagged {
         Some(tagged) => tagged,
         None => shared.list().await,
@@ -170,7 +173,7 @@ async fn look_up_bundles_among(
     candidates.end()
 }
 
-/// Judges the entries of the fallback tag, but for those that are known.
+/// Verifies the entries of the referrers tag, except those already read.
 async fn judge_tagged(
     candidates: &mut Candidates<'_>,
     list: Result<Option<Tagged<Referrer>>, ApplyError>,
@@ -193,7 +196,7 @@ async fn judge_tagged(
     }
 }
 
-/// The fallback tag of `subject`.
+/// Returns the referrers tag of `subject`.
 pub(in crate::apply) fn fallback<'a>(
     context: &'a Context,
     repository: &'a Repository,
@@ -202,7 +205,7 @@ pub(in crate::apply) fn fallback<'a>(
     Shared::new(context, repository, subject, subject.fallback_tag())
 }
 
-/// The entries of a fallback index.
+/// Returns the entries of the index under a referrers tag.
 pub(in crate::apply) fn entries(manifest: &Manifest) -> &[Descriptor] {
     match manifest.kind() {
         ManifestKind::Index { manifests, .. } => manifests,

@@ -1,5 +1,5 @@
-//! Signatures where a bundle meets a registry: whose counts, which is there, which is missing; making those, storing them
-//! in either format, and seeing to it that they stay.
+//! Signatures in registries: finds and verifies them, makes the missing ones, stores them in either format, and waits
+//! until they are stable.
 
 pub(super) mod attach;
 pub(super) mod candidates;

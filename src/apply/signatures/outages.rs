@@ -1,4 +1,4 @@
-//! Where signing failed: an outage is found out once, and ends no more than its own part.
+//! Failures of signing: each outage is detected once, and ends only the work that depends on it.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -8,22 +8,22 @@ use crate::apply::ApplyError;
 use crate::apply::receipt::Subject;
 use crate::domain::Repository;
 
-/// Where signing has failed in this run.
+/// The services that have failed in this run.
 #[derive(Default)]
 pub(super) struct Outages {
-    /// No signature can be made.
+    /// True if no signature can be made.
     sigstore: Cell<bool>,
-    /// These take none.
+    /// The repositories that accept no signatures.
     registries: RefCell<BTreeSet<Repository>>,
 }
 
 impl Outages {
-    /// Notes whether signatures cannot be made.
+    /// Notes whether making signatures fails.
     pub(super) fn note_sigstore(&self, is_out: bool) {
         self.sigstore.set(is_out);
     }
 
-    /// Whether they leave anything to do for `one`.
+    /// Reports whether the outages leave any work for `one`.
     pub(super) fn leave(&self, one: &Unsigned) -> bool {
         let can_be_had = one.known.is_some() || !self.sigstore.get();
         can_be_had
@@ -33,18 +33,18 @@ impl Outages {
                 .any(|lacking| self.spare(&lacking.repository))
     }
 
-    /// Whether `repository` is none of them.
+    /// Reports whether `repository` accepts signatures.
     pub(super) fn spare(&self, repository: &Repository) -> bool {
         !self.registries.borrow().contains(repository)
     }
 
-    /// Notes that `repository` takes none.
+    /// Notes that `repository` accepts no signatures.
     pub(super) fn note(&self, repository: &Repository) {
         self.registries.borrow_mut().insert(repository.clone());
     }
 }
 
-/// Why `subject` was not signed: what its own registry said, else what Sigstore did.
+/// Returns the reason why `subject` was not signed: the error of its own registry, else that of Sigstore.
 pub(super) fn reason<'a>(failures: &'a [ApplyError], subject: &Subject) -> Option<&'a ApplyError> {
     let refused = |error: &&ApplyError| matches!(error, ApplyError::SignatureNotStored { subject: other, .. } if other.repository == subject.repository);
     let unmade = |error: &&ApplyError| !matches!(error, ApplyError::SignatureNotStored { .. });

@@ -1,5 +1,5 @@
-//! Signatures that the record names and the registry does not list: it may be late, or be told wrong of, and another
-//! signature is none the better for that.
+//! Signatures that the record names and the registry does not list. Its list may be late or wrong, and a further
+//! signature would not help.
 
 use super::candidates::{Candidates, Held, Judge};
 use super::legacy;
@@ -8,14 +8,14 @@ use crate::domain::{Digest, Reference, Repository, SignatureFormat};
 use crate::record::Record;
 use crate::registry::{Entries, Referrer};
 
-/// So many places are looked at for each digest and format: a pipeline makes one or two, and anybody can write a record that
-/// names thousands. The newest come first.
+/// The maximum number of locations that are checked for each digest and format. A pipeline makes one or two, and anyone
+/// can write a record that names thousands. The newest come first.
 const PLACES_MAX: usize = 4;
 
-/// Where a record says that a signature is: its format and its manifest.
+/// The location of a signature in a record: its format and its manifest.
 pub(in crate::apply) type Recorded = (SignatureFormat, Digest);
 
-/// Where the record says that signatures of `subject` are.
+/// Returns the locations of signatures of `subject` in the record.
 pub(in crate::apply) fn recorded(
     record: Option<&Record>,
     repository: &Repository,
@@ -34,7 +34,7 @@ pub(in crate::apply) fn recorded(
     named.into_iter().flatten().collect()
 }
 
-/// Looks for signatures of this format at these places. A registry that has them no more is believed.
+/// Looks up signatures of this format at these locations. Trusts a registry that reports them as absent.
 pub(in crate::apply) async fn look_up(
     context: &Context,
     repository: &Repository,
@@ -61,7 +61,7 @@ pub(in crate::apply) async fn look_up(
                     Ok(Some(manifest)) if legacy::has_signatures(&manifest) => {
                         legacy::judge_all(context, repository, subject, &manifest, judge).await?
                     }
-                    // Anybody can name it, so that it is whatever they pushed: no signature.
+                    // A record can name anything that someone pushed: this is no signature.
                     Ok(_) => continue,
                     Err(error) if error.is_about_content() => continue,
                     Err(error) => return Err(error.into()),

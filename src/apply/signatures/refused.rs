@@ -1,4 +1,4 @@
-//! Candidates that are no signature that counts: why not, in few words, however many there are and whatever they say.
+//! Candidates that do not count as signatures: the reasons in few words, for any number and content of candidates.
 
 use std::collections::BTreeSet;
 
@@ -7,29 +7,29 @@ use crate::domain::{Digest, Tag, Unusable};
 use crate::failure::chain_text;
 use crate::signing::Refusal;
 
-/// So many different reasons are told.
+/// The maximum number of different reasons in a report.
 const REASONS_MAX: usize = 20;
 const REASON_MAX_CHARS: usize = 500;
-/// So many candidates are told from each other.
+/// The maximum number of candidates that are remembered by digest.
 const KNOWN_MAX: usize = 1000;
-/// So many broken ones are named in a warning.
+/// The maximum number of broken candidates that a warning names.
 const NAMED_MAX: usize = 3;
 
-/// What a candidate that does not count is.
+/// The kind of a candidate that does not count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// Some other statement, such as an attestation.
+    /// Another statement, such as an attestation.
     Statement,
-    /// Something that nobody could read as a signature.
+    /// Content that cannot be read as a signature.
     Broken,
-    /// A signature that does not hold, or is somebody else's.
+    /// A signature that is invalid, or by another signer.
     Signature,
 }
 
 /// One candidate that does not count.
 #[derive(Debug, Clone)]
 pub(in crate::apply) struct Refused {
-    /// What it is known by.
+    /// The digest that identifies it.
     id: Digest,
     kind: Kind,
     reason: String,
@@ -39,7 +39,7 @@ pub(in crate::apply) struct Refused {
 #[derive(Debug, Default)]
 pub(in crate::apply) struct AllRefused {
     reasons: Vec<(String, usize)>,
-    /// How many were refused for reasons beyond those.
+    /// The number of candidates that were refused for further reasons.
     more: usize,
     known: BTreeSet<Digest>,
     signatures: usize,
@@ -48,7 +48,7 @@ pub(in crate::apply) struct AllRefused {
 }
 
 impl Refused {
-    /// Refused by whoever judges signatures.
+    /// Creates an entry for a candidate that the verifier refused.
     pub(in crate::apply) fn by_judge(place: &Place, refusal: &Refusal) -> Self {
         let kind = match refusal {
             Refusal::NotASignature { .. } => Kind::Statement,
@@ -62,7 +62,7 @@ impl Refused {
         Self::new(place.id(), kind, &chain_text(refusal))
     }
 
-    /// It says itself that it states something else; it was not read.
+    /// Creates an entry for a candidate that was not read, since it states another predicate type itself.
     pub(in crate::apply) fn statement(id: &Digest, predicate: &str) -> Self {
         let predicate: String = predicate.chars().filter(|one| !one.is_control()).collect();
         let refusal = Refusal::NotASignature {
@@ -71,19 +71,19 @@ impl Refused {
         Self::new(id, Kind::Statement, &chain_text(&refusal))
     }
 
-    /// It was read, and cannot be a signature.
+    /// Creates an entry for a candidate that was read and cannot be a signature.
     pub(in crate::apply) fn broken(id: &Digest, why: &str) -> Self {
         Self::new(id, Kind::Broken, why)
     }
 
-    /// It is under the tag for a list of signatures, and is none.
+    /// Creates an entry for content that is under the tag for a list of signatures, and is none.
     pub(in crate::apply) fn list(tag: &Tag, unusable: &Unusable) -> Self {
         let (digest, why) = (unusable.digest(), unusable.text());
         let reason = format!("the tag `{tag}` holds `{digest}`, and no signatures: {why}");
         Self::broken(digest, &reason)
     }
 
-    /// Why it does not count.
+    /// Returns the reason.
     pub(in crate::apply) fn reason(&self) -> &str {
         &self.reason
     }
@@ -113,7 +113,7 @@ impl AllRefused {
         }
     }
 
-    /// Entries of a list that name nothing that could be read.
+    /// Adds entries of a list that could not be read.
     pub(super) fn add_unreadable_entries(&mut self, count: usize) {
         self.broken_count += count;
     }
@@ -140,18 +140,18 @@ impl AllRefused {
         }
     }
 
-    /// Whether any is a signature that says no: what states something else, or nothing, is no reason to think that none
-    /// will come.
+    /// Reports whether any of them is a signature. Other statements and broken content do not mean that no valid
+    /// signature will follow.
     pub(in crate::apply) fn has_signature(&self) -> bool {
         self.signatures > 0
     }
 
-    /// Whether the candidate that is known by `id` is one of them.
+    /// Reports whether the candidate with this `id` is one of them.
     pub(in crate::apply) fn has(&self, id: &Digest) -> bool {
         self.known.contains(id)
     }
 
-    /// Every reason once.
+    /// Returns every reason once.
     pub(in crate::apply) fn reasons(&self) -> Vec<String> {
         let text = |(reason, count): &(String, usize)| match count {
             1 => reason.clone(),
@@ -164,7 +164,7 @@ impl AllRefused {
         reasons
     }
 
-    /// A warning, in one line, of those that nobody could read.
+    /// Returns a warning, in one line, about the candidates that cannot be read.
     pub(in crate::apply) fn warning(&self, subject: &Subject) -> Option<String> {
         if self.broken_count == 0 {
             return None;

@@ -1,23 +1,23 @@
-//! A list of signatures as it was last seen. Short ones are kept whole; of a long one only its digest is, since anybody
-//! can make the lists of a thousand children as long as manifests may be.
+//! A list of signatures as it was last read. Short lists are kept whole; for a long one, only its digest is. Anyone can
+//! make the lists of a thousand children as long as manifests may be.
 
 use crate::apply::{ApplyError, Context};
 use crate::domain::{Digest, Manifest, Reference, Repository};
 use crate::registry::TaggedList;
 
-/// Longer lists are not kept, but read again when they are needed.
+/// The maximum length of lists that are kept. Longer ones are read again when they are needed.
 pub(in crate::apply) const SHORT_MAX_BYTES: usize = 16 * 1024;
 
-/// What a tag for signatures was seen to hold.
+/// The content of a signature tag, as it was last read.
 #[derive(Debug, Clone)]
 pub(in crate::apply) struct SeenList {
     digest: Digest,
-    /// Nothing of a long one.
+    /// The whole list, or `None` for a long one.
     whole: Option<Manifest>,
 }
 
 impl SeenList {
-    /// Keeps what is needed of `manifest`.
+    /// Keeps the digest of `manifest`, and the whole manifest if it is short.
     pub(in crate::apply) fn of(manifest: Manifest) -> Self {
         Self {
             digest: manifest.digest().clone(),
@@ -29,12 +29,12 @@ impl SeenList {
         &self.digest
     }
 
-    /// All of it, where it is short.
+    /// Returns the whole list, if it is short.
     pub(in crate::apply) fn whole(&self) -> Option<&Manifest> {
         self.whole.as_ref()
     }
 
-    /// All of it; a long one is read again, by its digest.
+    /// Returns the whole list; a long one is read again by its digest.
     pub(super) async fn read(
         &self,
         context: &Context,

@@ -1,8 +1,7 @@
-//! Tags that many write and nobody can lock: read, merged, written, and read again once everybody else has had time to
-//! write what they read before.
-//!
-//! There is no compare-and-swap in the registry protocol: this is what can be had without one. Between writers who all do
-//! so nothing is lost; what a writer who does not wait takes away is written again while this one still looks.
+//! Tags that many clients write and none can lock: read, merged, written, and read again. The second read comes after
+//! all other writers had time to write content that they read before. The registry protocol has no compare-and-swap, so
+//! this is the best that is possible. Writers that all do this lose nothing. Entries that a writer without such a wait
+//! removes are written again, while this one still reads.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -19,28 +18,28 @@ use crate::domain::{
 };
 use crate::registry::{Entry, RegistryError, Tagged};
 
-/// The longest manifest that every registry takes.
+/// The maximum length of a manifest that every registry accepts.
 const LIST_MAX_BYTES: usize = 4 << 20;
-/// The shortest wait before such a tag is read again. Measured with 8 writers at once: without it 63 of 160 entries were
-/// lost, with it none.
+/// The shortest wait before such a tag is read again. Measured with 8 concurrent writers: without the wait 63 of 160
+/// entries were lost, with it none.
 const SETTLE: Duration = Duration::from_millis(300);
-/// Manifests of signatures that are longer are held one at a time.
+/// The length above which only one signature manifest is in memory at a time.
 const LONG_MIN_BYTES: usize = 256 * 1024;
-/// How often something that others wrote over is written again.
+/// The maximum number of rounds in which an overwritten list is written again.
 const ROUNDS_MAX: u32 = 60;
 
-/// What is to be written under a tag.
+/// The content to write under a tag.
 pub(in crate::apply) struct Change {
-    /// The manifest's type.
+    /// The media type of the manifest.
     pub media_type: MediaType,
-    /// The manifest.
+    /// The bytes of the manifest.
     pub bytes: Vec<u8>,
-    /// Blobs that it points to and that the registry may lack.
+    /// The blobs that it points to and that the registry may lack.
     pub parts: Vec<Vec<u8>>,
 }
 
 impl Change {
-    /// Writing just this.
+    /// Creates a change that writes exactly this manifest.
     fn of(manifest: &Manifest) -> Self {
         Self {
             media_type: manifest.media_type().clone(),
@@ -50,55 +49,55 @@ impl Change {
     }
 }
 
-/// A tag that belongs to `subject` and that others write too.
+/// A tag that belongs to `subject` and has other writers too.
 pub(in crate::apply) struct Shared<'a> {
     pub(in crate::apply) context: &'a Context,
     pub(in crate::apply) repository: &'a Repository,
     pub(in crate::apply) subject: &'a Digest,
     pub(in crate::apply) tag: Tag,
-    /// What it was last seen to hold.
+    /// The content that it last had.
     seen: RefCell<Option<SeenList>>,
 }
 
-/// What such a tag was seen to hold, and when.
+/// The content of such a tag, and the time at which it was read.
 pub(in crate::apply) struct Look {
     began: Instant,
     ended: Instant,
     holds: Option<SeenList>,
-    /// What it holds instead of a manifest.
+    /// The content, if it is no manifest.
     unusable: Option<Unusable>,
 }
 
 impl Look {
-    /// What it was seen to hold.
+    /// Returns the list that the tag pointed to.
     pub(in crate::apply) fn holds(&self) -> Option<&SeenList> {
         self.holds.as_ref()
     }
 
-    /// What it was seen to hold, where that is no manifest.
+    /// Returns the content of the tag, if it is no manifest.
     pub(in crate::apply) fn unusable(&self) -> Option<&Unusable> {
         self.unusable.as_ref()
     }
 
-    /// Whether others may have been given too little time since then.
+    /// Reports whether the read is too old: other writers may have had too little time since then.
     fn is_old(&self) -> bool {
         self.ended.elapsed() > SETTLE / 3
     }
 }
 
-/// What one look at a tag came to.
+/// The result of one round of read, merge and write.
 enum Round {
-    /// It holds what it is to hold: this.
+    /// The tag has the right content, with this digest.
     Same(Option<Digest>),
-    /// It was written, and is to be looked at again after a while.
+    /// The tag was written, and must be read again after this wait.
     Written(Digest, Duration),
 }
 
-/// The rest of a change that was made: seeing to it that it stays. `None` where it was there already.
+/// The remaining work of a change: waiting until it is stable. `None` if nothing had to be written.
 pub(in crate::apply) type Settling<'a> = Option<LocalBoxFuture<'a, Result<(), ApplyError>>>;
 
 impl<'a> Shared<'a> {
-    /// `tag`, of which nothing was seen yet.
+    /// Creates the shared tag `tag`, which was not read yet.
     pub(in crate::apply) fn new(
         context: &'a Context,
         repository: &'a Repository,
@@ -114,15 +113,15 @@ impl<'a> Shared<'a> {
         }
     }
 
-    /// The same, which held this when it was looked at before.
+    /// Sets the content that an earlier read found.
     pub(in crate::apply) fn seen(self, list: Option<SeenList>) -> Self {
         self.seen.replace(list);
         self
     }
 
-    /// Writes what `merge` makes of the tag's content, unless that has nothing to add to it. Returns the digest of what the
-    /// tag holds then, and what is left to do: others may be writing what they read before. That is mostly waiting, which
-    /// other work need not stand still for.
+    /// Merges the tag's content with `merge` and writes the result, unless there is nothing to add. Returns the digest
+    /// of the tag's content, and the remaining work: others may be writing content that they read before. The remaining
+    /// work is mostly waiting, and other work can run beside it.
     pub(in crate::apply) async fn begin<M>(
         self,
         merge: M,
@@ -134,7 +133,7 @@ impl<'a> Shared<'a> {
         self.begin_at(look, merge).await
     }
 
-    /// The same from a look that was taken while other work was done.
+    /// Merges and writes, starting from a read that was done during other work.
     pub(in crate::apply) async fn begin_at<M>(
         self,
         look: Look,
@@ -152,7 +151,7 @@ impl<'a> Shared<'a> {
         }
     }
 
-    /// The same with nothing left to do. Returns whether it was written.
+    /// Merges, writes, and waits until the change is stable. Returns `true` if the tag was written.
     pub(in crate::apply) async fn settle_at(
         &self,
         look: Look,
@@ -164,13 +163,13 @@ impl<'a> Shared<'a> {
         }
     }
 
-    /// Looks after `wait` whether `merge` has anything to add again, until it has not.
+    /// Reads the tag after `wait` and writes it again, until `merge` has nothing to add.
     async fn stay(
         &self,
         merge: &impl AsyncFn(Option<&Manifest>) -> Result<Option<Change>, ApplyError>,
         mut wait: Duration,
     ) -> Result<(), ApplyError> {
-        // Who has to write again parts ways with others who have to.
+        // The waits of writers that all have to write again are spread.
         let mut spread = 0.0;
         for _ in 1..ROUNDS_MAX {
             tokio::time::sleep(wait.mul_f64(1.0 + spread * fastrand::f64())).await;
@@ -208,7 +207,7 @@ impl<'a> Shared<'a> {
             unusable,
             ..
         } = look;
-        // What reads as no list is still somebody's tag: it is never merged, and never written over.
+        // Content that is no list still belongs to someone: it is never merged, and never overwritten.
         if let Some(unusable) = unusable {
             return Err(self.unusable(&unusable));
         }
@@ -219,8 +218,8 @@ impl<'a> Shared<'a> {
         {
             return Err(self.occupied("holds that itself"));
         }
-        // A list does not vanish from one moment to the next: whoever is told so and begins a new one loses what others
-        // wrote into it.
+        // A list does not vanish suddenly. A writer that believes such an answer and starts a new list loses the
+        // entries of others.
         let vanished = if current.is_none() {
             self.vanished().await?
         } else {
@@ -230,7 +229,8 @@ impl<'a> Shared<'a> {
         let Some(change) = merged.or_else(|| vanished.as_ref().map(Change::of)) else {
             return Ok(Round::Same(current.map(|held| held.digest().clone())));
         };
-        // SPEC: registries should take manifests of 4 megabytes. What some answer to a longer one looks like an outage.
+        // SPEC: registries should accept manifests of 4 megabytes. The answer of some to a longer one looks like an
+        // outage.
         if change.bytes.len() > LIST_MAX_BYTES {
             return Err(ApplyError::FallbackFull {
                 tag: self.full_tag(),
@@ -240,14 +240,14 @@ impl<'a> Shared<'a> {
             });
         }
         self.write(&change).await?;
-        // What cannot be read is seen to at the next look.
+        // Content that does not parse is handled at the next read.
         let written = Manifest::parse(change.bytes.clone(), change.media_type.clone());
         self.seen.replace(written.ok().map(SeenList::of));
         let wait = SETTLE.max(began.elapsed() * 3);
         Ok(Round::Written(Digest::of(&change.bytes), wait))
     }
 
-    /// Looks at the tag before it is changed, such as by [`Self::begin_at`].
+    /// Reads the tag before it is changed, such as by [`Self::begin_at`].
     pub(in crate::apply) async fn look(&self) -> Result<Look, RegistryError> {
         let began = Instant::now();
         let content = self.read_raw().await?;
@@ -271,7 +271,8 @@ impl<'a> Shared<'a> {
         })
     }
 
-    /// All of what was seen under the tag. A long list is read again, as only one may be held at a time.
+    /// Returns the whole content that the tag had. A long list is read again, since only one may be in memory at a
+    /// time.
     async fn held(
         &self,
         seen: Option<SeenList>,
@@ -290,7 +291,7 @@ impl<'a> Shared<'a> {
         }
     }
 
-    /// What the tag held when it was last seen, now that it is said to be gone.
+    /// Returns the last content of a tag that is now reported as absent.
     async fn vanished(&self) -> Result<Option<Manifest>, ApplyError> {
         let seen = self.seen.borrow().clone();
         let Some(list) = seen else {
@@ -303,14 +304,15 @@ impl<'a> Shared<'a> {
         })
     }
 
-    /// The entries of the list under the tag. The subject itself is none: some registries resolve such a tag so.
+    /// Returns the entries of the list under the tag. The subject itself counts as no list: some registries resolve
+    /// such a tag to it.
     pub(in crate::apply) async fn list<T: Entry>(&self) -> Result<Option<Tagged<T>>, ApplyError> {
         let registry = &self.context.registry;
         let found = registry.tagged_list(self.repository, &self.tag).await?;
         Ok(found.filter(|list| list.digest() != self.subject))
     }
 
-    /// What the tag holds, with the right to hold it where it is long.
+    /// Reads the content of the tag, with the permit for long lists if it is long.
     pub(in crate::apply) async fn read_in_turn(
         &self,
     ) -> Result<(Option<TagContent>, Option<SemaphorePermit<'a>>), ApplyError> {
@@ -324,13 +326,13 @@ impl<'a> Shared<'a> {
         Ok((self.read().await?, turn))
     }
 
-    /// What the tag holds. The subject itself is nothing: some registries resolve such a tag so.
+    /// Reads the content of the tag. The subject itself counts as nothing: some registries resolve such a tag to it.
     pub(in crate::apply) async fn read(&self) -> Result<Option<TagContent>, ApplyError> {
         let found = self.read_raw().await?;
         Ok(found.filter(|content| content.digest() != self.subject))
     }
 
-    /// The error that the tag holds what is no list.
+    /// Returns the error for a tag whose content is no list.
     pub(in crate::apply) fn unusable(&self, unusable: &Unusable) -> ApplyError {
         let (digest, why) = (unusable.digest(), unusable.text());
         self.occupied(format!(
@@ -338,7 +340,7 @@ impl<'a> Shared<'a> {
         ))
     }
 
-    /// The error that the tag holds something else than it is for.
+    /// Returns the error for a tag whose content is not what the tag is for.
     pub(in crate::apply) fn occupied(&self, why: impl Into<Cow<'static, str>>) -> ApplyError {
         ApplyError::FallbackOccupied {
             tag: self.full_tag(),
@@ -347,7 +349,7 @@ impl<'a> Shared<'a> {
         }
     }
 
-    /// What the tag belongs to, and where.
+    /// Returns the subject of the tag, and its repository.
     pub(in crate::apply) fn subject(&self) -> Subject {
         Subject {
             repository: self.repository.clone(),

@@ -1,4 +1,4 @@
-//! Whose signature counts, and making the ones that are missing.
+//! Determines the required identity, and makes the missing signatures.
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -21,20 +21,20 @@ use crate::signing::{
     Caller, Keyless, OwnIdentity, Refusal, Trust, Verified, check_caller, verify, verify_legacy,
 };
 
-/// Signatures that are made at once.
+/// The maximum number of signatures that are made concurrently.
 const PARALLEL: usize = 8;
-/// The issuer of GitHub's tokens, which `verify` expects where nothing else is said.
+/// The issuer of GitHub's tokens, which `verify` expects by default.
 pub const GITHUB_ISSUER: &str = "https://token.actions.githubusercontent.com";
 
-/// What signing and verifying need: what to trust, and the means to sign.
+/// The trust root and the means to sign, for signing and verifying.
 pub struct Authority {
-    /// What to trust.
+    /// The trust root, and the services to sign with.
     pub trust: Arc<Trust>,
-    /// The means to sign; none where no token can be had, or nothing is signed.
+    /// The means to sign, or `None` if no token is available or nothing is signed.
     pub keyless: Option<Keyless>,
-    /// Who this run is, where it signs nothing and a token can be had.
+    /// The identity of this run, if it signs nothing and a token is available.
     pub identity: Option<OwnIdentity>,
-    /// Why no token can be had, where that is so.
+    /// The reason why no token is available, if that is so.
     pub token_absence: TokenAbsence,
 }
 
@@ -47,7 +47,7 @@ impl Authority {
         ApplyError::NoToken(self.token_absence.clone())
     }
 
-    /// Who this run is, by its token.
+    /// Returns the identity of this run, from its token.
     async fn caller(&self) -> Result<Caller, ApplyError> {
         let caller = match (&self.keyless, &self.identity) {
             (Some(keyless), _) => keyless.caller().await,
@@ -57,10 +57,11 @@ impl Authority {
         Ok(caller?)
     }
 
-    /// Whose signatures count: what the inputs say, and this run's own identity where they do not.
+    /// Determines the required identity: that of the inputs, completed with this run's own.
     ///
-    /// A policy that this run's own token does not meet is an error: each rerun would sign once more, and nobody who
-    /// verifies would accept any of it. Without a token nothing can be signed, and the inputs must say all of it.
+    /// A policy that this run's own token does not meet is an error. Each rerun would sign once more, and no verifier
+    /// would accept the result. Without a token nothing can be signed, and the inputs must state the identity and the
+    /// issuer.
     pub(in crate::apply) async fn policy(
         &self,
         inputs: &PolicyInputs,
@@ -78,7 +79,7 @@ impl Authority {
         }
         let caller = self.caller().await?;
         let policy = own_policy(inputs, &caller)?;
-        // What signs nothing may ask for others' signatures.
+        // A run that signs nothing may require signatures of others.
         if self.keyless.is_some() {
             check_caller(&policy, &caller)
                 .map_err(|refusal| ApplyError::UnmetPolicy(Box::new(refusal)))?;
@@ -86,7 +87,7 @@ impl Authority {
         Ok(policy)
     }
 
-    /// Holds the certificate that `unsigned` will be signed with against `policy`, where the token does not tell its subject.
+    /// Checks the certificate for `unsigned` against `policy`, if the token does not state its subject.
     pub(in crate::apply) async fn check_certificate(
         &self,
         policy: &Policy,
@@ -103,7 +104,7 @@ impl Authority {
         checked.map_err(|refusal| ApplyError::UnmetPolicy(Box::new(refusal)))
     }
 
-    /// Judges what may be a signature.
+    /// Returns a function that verifies candidates for signatures.
     pub(in crate::apply) fn judge<'a>(
         &'a self,
         policy: &'a Policy,
@@ -116,35 +117,36 @@ impl Authority {
         }
     }
 
-    /// Begins to ask for the token of a certificate that will most likely be wanted.
+    /// Starts to request the token for a certificate that will most likely be needed.
     pub(in crate::apply) fn expect(&self) {
         if let Some(keyless) = &self.keyless {
             keyless.expect();
         }
     }
 
-    /// Begins to ask for a certificate, so that waiting for it overlaps other work. Whether it worked shows when it is used.
+    /// Starts to request a certificate, so that the wait overlaps with other work. A failure appears when it is used.
     pub(in crate::apply) fn prepare(&self) {
         if let Some(keyless) = &self.keyless {
             keyless.prepare();
         }
     }
 
-    /// The same where one will be needed.
+    /// Starts to request a certificate if one will be needed.
     pub(in crate::apply) fn prepare_for(&self, unsigned: &[Unsigned]) {
         if makes_any(unsigned) {
             self.prepare();
         }
     }
 
-    /// Makes and stores every signature in `unsigned`, and keeps the receipt and the record up to date as each is done.
-    /// Returns what is left to do for those to stay that share a tag with others'; [`settle`] does it.
+    /// Makes and stores every signature in `unsigned`, and updates the receipt and the record after each. Returns the
+    /// remaining work for signatures that share a tag with others; [`settle`] does it.
     ///
-    /// Once all of them are stored, `last` is begun beside listing them; what it ends in is returned.
+    /// Once all of them are stored, `last` runs while they are listed. Its result is returned.
     ///
-    /// What is under way ends, and nothing new is begun where it failed, so that an outage is waited for once and not once
-    /// for each child: that of a registry ends its own part alone, and one of Sigstore keeps no signature from being stored
-    /// that another registry holds. An outage that the inputs let pass becomes a warning.
+    /// After a failure, work in progress is finished, and nothing new is started for that service. So a run waits for
+    /// an outage once, and not once for each child. A registry outage ends only its own part. An outage of Sigstore
+    /// does not stop the storage of signatures that another registry has. An outage that the inputs excuse becomes a
+    /// warning.
     pub(in crate::apply) async fn sign_all<'a, T>(
         &self,
         context: &'a Context,
@@ -162,7 +164,7 @@ impl Authority {
         let work = async {
             let unsettled = self.work_off(step, unsigned, on_failure, receipt, ledger);
             let unsettled = unsettled.await?;
-            // Some may stay unsigned.
+            // Some may stay unsigned, so the gate would not open by itself.
             step.gate.open();
             Ok(unsettled)
         };
@@ -206,19 +208,19 @@ impl Authority {
         }
         let left = left.into_iter().map(|(subject, _)| subject).collect();
         if let Err(grave) = pass_over(step.context, failures, left, on_failure, receipt) {
-            // What was stored before that is told, so it has to stay.
+            // Signatures that were stored before are reported, so they have to be stable.
             settle(unsettled).await;
             return Err(grave);
         }
         Ok(unsettled)
     }
 
-    /// A certificate at hand: where Fulcio is down, that is found out once.
+    /// Waits for a certificate, so that a Fulcio outage is detected once.
     async fn ready(&self) -> Result<(), ApplyError> {
         Ok(self.keyless()?.ready().await?)
     }
 
-    /// Makes one signature, or takes the one that is known, and stores it wherever it is missing.
+    /// Makes one signature, or takes the known one, and stores it wherever it is missing.
     async fn sign_one<'a>(&self, step: &Step<'a>, one: &'a Unsigned) -> Vec<Done<'a>> {
         if !step.outages.leave(one) {
             return Vec::new();
@@ -230,7 +232,7 @@ impl Authority {
         done
     }
 
-    /// Sets `content`; to nothing where there is none to be had, and says why.
+    /// Sets `content`. If there is none, sets it to `None` and returns the error.
     async fn provide(
         &self,
         step: &Step<'_>,
@@ -247,7 +249,7 @@ impl Authority {
                 }
             },
         };
-        // Nobody else sets it.
+        // No other code sets it.
         let _ = content.set(provided);
         failure
     }
@@ -257,7 +259,8 @@ impl Authority {
         Ok(match one.format {
             SignatureFormat::Bundle => Content::Bundle(keyless.sign(digest).await?),
             SignatureFormat::Legacy => {
-                // It has room for one name, and no verifier asks whether it is the one that it was found by.
+                // The format has room for one name. No verifier compares it with the name under which it found the
+                // signature.
                 let first = one.lacking.first().map(|lacking| &lacking.repository);
                 let name = first.map_or(String::new(), docker_reference);
                 Content::Legacy(keyless.sign_legacy(digest, &name).await?)
@@ -266,7 +269,8 @@ impl Authority {
     }
 }
 
-/// Ends the run for the first failure that the inputs do not let pass; else says of what is left that it stays unsigned.
+/// Returns the first failure that the inputs do not excuse. Otherwise reports that the remaining subjects stay
+/// unsigned.
 fn pass_over(
     context: &Context,
     mut failures: Vec<ApplyError>,
@@ -276,7 +280,7 @@ fn pass_over(
 ) -> Result<(), ApplyError> {
     let is_passing =
         |error: &ApplyError| on_failure == OnSigningFailure::Warn && error.is_signing_outage();
-    // What may pass hides nothing that may not.
+    // An excused failure must not hide one that is not excused.
     if let Some(grave) = failures.iter().position(|error| !is_passing(error)) {
         return Err(failures.swap_remove(grave));
     }
@@ -288,13 +292,13 @@ fn pass_over(
     Ok(())
 }
 
-/// A signature that is stored, and has to be seen to stay.
+/// A signature that is stored and not yet known to be stable.
 pub(in crate::apply) struct Unsettled<'a> {
     subject: Subject,
     rest: LocalBoxFuture<'a, Result<(), ApplyError>>,
 }
 
-/// Sees to it that all of these stay, at once. Returns those of which that is not so, and why.
+/// Waits for all of these concurrently until they are stable. Returns those that are not, with the error.
 pub(in crate::apply) async fn settle(unsettled: Vec<Unsettled<'_>>) -> Vec<(Subject, ApplyError)> {
     let rests = unsettled
         .into_iter()
@@ -308,7 +312,7 @@ pub(in crate::apply) async fn settle(unsettled: Vec<Unsettled<'_>>) -> Vec<(Subj
     join_all(rests).await.into_iter().flatten().collect()
 }
 
-/// Ends the run for what did not stay, unless the inputs let that pass.
+/// Returns the error of a signature that is not stable, unless the inputs excuse it.
 pub(in crate::apply) fn check_settled(
     context: &Context,
     lost: Vec<(Subject, ApplyError)>,
@@ -324,23 +328,24 @@ pub(in crate::apply) fn check_settled(
     Ok(())
 }
 
-/// Whether a signature has to be made, beyond being stored.
+/// Reports whether a signature has to be made, beyond being stored.
 fn makes_any(unsigned: &[Unsigned]) -> bool {
     unsigned.iter().any(|one| one.known.is_none())
 }
 
-/// The policy where the inputs leave something open: this run's own identity, issuer, source repository and ref, exactly.
+/// Completes the policy of the inputs with this run's own identity, issuer, source repository and ref, exactly.
 pub(in crate::apply) fn own_policy(
     inputs: &PolicyInputs,
     caller: &Caller,
 ) -> Result<Policy, ApplyError> {
     let (mut github, own) = (inputs.github.clone(), caller.source());
-    // A reusable workflow's identity is the same for all its callers: the repository tells them apart, given or not.
+    // A reusable workflow has the same identity for all its callers. The repository distinguishes them, with or without
+    // a given identity.
     github.repository = github.repository.or(own.repository);
     let identity = if let Some(identity) = &inputs.identity {
         identity.clone()
     } else {
-        // Its ref is that of the reusable workflow. Who gives a pattern wants other refs to count.
+        // Its ref is that of the reusable workflow. A user who gives a pattern wants other refs to count.
         github.reference = github.reference.or(own.reference);
         let subject = caller.subject.clone().ok_or(ApplyError::NoPolicy(
             "the identity in a certificate for this issuer's token cannot be told beforehand; give `certificate-identity` or `certificate-identity-regexp`",
@@ -385,7 +390,7 @@ mod tests {
         assert!(policy.issuer.matches(&caller.issuer));
         assert!(!policy.issuer.matches("https://other.example"));
         assert_eq!(policy.github, caller.source());
-        // Whoever gives an identity leaves the ref open, and not the repository.
+        // A given identity leaves the ref open, but not the repository.
         inputs.identity = Some(Matcher::Exact("them".to_owned()));
         let policy = own_policy(&inputs, &caller).unwrap();
         assert!(policy.identity.matches("them") && !policy.identity.matches("us"));
@@ -402,7 +407,7 @@ mod tests {
         let policy = own_policy(&inputs, &caller).unwrap();
         assert_eq!(policy.github, given);
         assert!(policy.issuer.matches("https://other.example"));
-        // Nobody knows what a certificate for a foreign token will say.
+        // The identity in a certificate for a foreign token cannot be known.
         let foreign = Caller {
             subject: None,
             ..caller

@@ -1,4 +1,4 @@
-//! One step of a run in which signatures are made: what all of them share, and where each of them goes.
+//! One step of a run that makes signatures: the state that they share, and the storage of each.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -17,24 +17,24 @@ use crate::apply::receipt::{Origin, SignatureReceipt, Subject};
 use crate::apply::{ApplyError, Context};
 use crate::domain::{Repository, SignatureFormat};
 
-/// How long a registry that is not ready yet keeps a signature from being stored, from when that is made.
+/// The maximum time that a registry which is not ready delays storing a signature, counted from when it is made.
 const READY_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A signature that is stored, and what is left to do for it to stay; or why it is not.
+/// A stored signature with the remaining work until it is stable, or the error.
 pub(super) type Done<'a> = Result<(SignatureReceipt, Settling<'a>), ApplyError>;
 
-/// What all signatures of one step share.
+/// The state that all signatures of one step share.
 pub(super) struct Step<'a> {
     pub(super) context: &'a Context,
-    /// Every repository that lacks a signature, ready to take it.
+    /// Every repository that lacks a signature, with the client that stores it there.
     attachers: BTreeMap<&'a Repository, Attacher<'a>>,
     pub(super) outages: Outages,
-    /// Opens when all signatures are stored.
+    /// A gate that opens when all signatures are stored.
     pub(super) gate: Gate,
 }
 
 impl<'a> Step<'a> {
-    /// The step in which `unsigned` gets its signatures.
+    /// Creates the step that signs `unsigned`.
     pub(super) fn new(context: &'a Context, unsigned: &'a [Unsigned]) -> Self {
         let lacking = unsigned.iter().flat_map(|one| &one.lacking);
         let gate = Gate::of(lacking.clone().count());
@@ -48,7 +48,7 @@ impl<'a> Step<'a> {
         }
     }
 
-    /// Stores `content` wherever `one` is missing, as soon as there is any.
+    /// Stores `content` wherever `one` is missing, as soon as it is set.
     pub(super) async fn store(
         &self,
         one: &'a Unsigned,
@@ -57,7 +57,7 @@ impl<'a> Step<'a> {
         let stores = one.names().map(async |(subject, lacking)| {
             let attacher = self.open(lacking)?;
             if one.known.is_none() && one.format == SignatureFormat::Bundle {
-                // A registry that hangs does not keep what there is to store.
+                // A registry that hangs must not delay the storing.
                 let late = async {
                     content.wait().await;
                     tokio::time::sleep(READY_TIMEOUT).await;
@@ -68,7 +68,7 @@ impl<'a> Step<'a> {
                 }
             }
             let content = content.wait().await.as_ref()?;
-            // It may have become clear meanwhile that this is to no purpose.
+            // An outage may have been found in the meantime.
             let attacher = self.open(lacking)?;
             Some(
                 self.store_at(one, subject, lacking, attacher, content)
@@ -78,7 +78,7 @@ impl<'a> Step<'a> {
         join_all(stores).await.into_iter().flatten().collect()
     }
 
-    /// What stores signatures there, if the registry takes any.
+    /// Returns the client that stores signatures in this repository, unless the repository accepts none.
     fn open(&self, lacking: &Lacking) -> Option<&Attacher<'a>> {
         let is_open = self.outages.spare(&lacking.repository);
         self.attachers.get(&lacking.repository).filter(|_| is_open)
@@ -120,7 +120,7 @@ impl<'a> Step<'a> {
     }
 }
 
-/// Opens when as many have passed as there are.
+/// A gate that opens after the expected number of passes.
 pub(super) struct Gate {
     left: Cell<usize>,
     opened: Notify,
@@ -141,19 +141,19 @@ impl Gate {
         }
     }
 
-    /// Opens it, however many are left.
+    /// Opens the gate, whatever number of passes is missing.
     pub(super) fn open(&self) {
         self.opened.notify_one();
     }
 
-    /// `work`, once it is open.
+    /// Runs `work` once the gate is open.
     pub(super) async fn then<T>(&self, work: impl Future<Output = T>) -> T {
         self.opened.notified().await;
         work.await
     }
 }
 
-/// Why `subject` has no signature.
+/// Returns the error for `subject`, whose signature was not stored.
 pub(super) fn not_stored(subject: &Subject, source: ApplyError) -> ApplyError {
     ApplyError::SignatureNotStored {
         subject: Box::new(subject.clone()),

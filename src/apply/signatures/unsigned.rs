@@ -1,4 +1,4 @@
-//! What lacks a signature: looks at everything that is to be signed, before anything is.
+//! Finds missing signatures: looks up everything that is to be signed, before anything is signed.
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
@@ -15,39 +15,39 @@ use crate::inputs::{Formats, Mode, OnSigningFailure, Signing};
 use crate::plan::Vouched;
 use crate::signing::Verified;
 
-/// So many that are listed and not there are told by name.
+/// The maximum number of listed but absent digests that are named in warnings.
 const LOST_SHOWN: usize = 5;
 
-/// Something whose signatures are looked for where it is.
+/// A digest whose signatures are looked up in its repository.
 #[derive(Debug)]
 pub(in crate::apply) struct Sought {
-    /// Where.
+    /// The repository.
     pub repository: Repository,
-    /// What.
+    /// The digest.
     pub digest: Digest,
-    /// What is likely to be found.
+    /// The expected result.
     pub expectation: Expectation,
-    /// Where the record says that signatures are.
+    /// The locations of signatures in the record.
     pub recorded: Vec<Recorded>,
 }
 
-/// Something that must have a signature where it is, and gets one where it has none: so it is vouched for.
+/// A digest that must have a signature in its repository. It gets one if it has none, so it must be vouched for.
 #[derive(Debug)]
 pub(in crate::apply) struct ToSign {
-    /// Where its signature is looked for.
+    /// The lookup of its signature.
     pub sought: Sought,
-    /// What.
+    /// The descriptor to sign.
     pub subject: Vouched<Descriptor>,
 }
 
 /// A signature that some repositories lack. It is made once, however many these are.
 #[derive(Debug)]
 pub(in crate::apply) struct Unsigned {
-    /// Of what.
+    /// The descriptor to sign.
     pub subject: Vouched<Descriptor>,
-    /// In which format.
+    /// The format.
     pub format: SignatureFormat,
-    /// The one that another repository holds; where there is none it is made.
+    /// The signature that another repository has; it is made if there is none.
     pub known: Option<Content>,
     /// The repositories that lack it; never empty.
     pub lacking: Vec<Lacking>,
@@ -56,39 +56,39 @@ pub(in crate::apply) struct Unsigned {
 /// A repository that lacks a signature.
 #[derive(Debug)]
 pub(in crate::apply) struct Lacking {
-    /// Which.
+    /// The repository.
     pub repository: Repository,
-    /// Where a bundle will be listed.
+    /// The place where a bundle will be listed.
     pub api: Api,
-    /// What was seen of the tag that will list it.
+    /// The content of the tag that will list it.
     pub list: Option<SeenList>,
 }
 
-/// What is likely to be found, which decides in which order to look: never what counts.
+/// The expected result of a lookup. It decides the order of the search, never the verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::apply) enum Expectation {
-    /// Nothing: all places are asked at once, so that asking the second costs no time.
+    /// No signature: all places are requested concurrently, so that the second one costs no time.
     Unsigned,
-    /// What an earlier run left: where that is, the other places need not be asked.
+    /// A signature of an earlier run: if it is there, the other places need not be requested.
     Signed,
-    /// The same, and the record says that it is listed under the fallback tag.
+    /// A signature of an earlier run that the record lists under the referrers tag.
     Tagged,
 }
 
-/// What was looked up before it was known for certain what has to be signed.
+/// The lookups that were made before it was certain what has to be signed.
 pub(in crate::apply) struct Glance {
     policy: Result<Policy, ApplyError>,
-    /// Of what has its signatures; of nothing else, since others may be signing it.
+    /// The lookups of digests with all their signatures. Others are left out, since other jobs may be signing them.
     found: Vec<(Subject, Result<Lookup, ApplyError>)>,
 }
 
 impl Glance {
-    /// Whose signatures count; the reason where that cannot be told.
+    /// Returns the policy, or the reason why it cannot be determined.
     pub(in crate::apply) fn policy(&self) -> Result<&Policy, &ApplyError> {
         self.policy.as_ref()
     }
 
-    /// At nothing.
+    /// Creates a glance without lookups.
     pub(in crate::apply) fn none(policy: Result<Policy, ApplyError>) -> Self {
         let found = Vec::new();
         Self { policy, found }
@@ -96,12 +96,12 @@ impl Glance {
 }
 
 impl Sought {
-    /// Whether this is the same thing in the same place.
+    /// Reports whether both are the same digest in the same repository.
     pub(in crate::apply) fn is_as(&self, other: &Self) -> bool {
         self.digest == other.digest && self.repository == other.repository
     }
 
-    /// It, by name.
+    /// Returns its repository and digest.
     pub(in crate::apply) fn name(&self) -> Subject {
         Subject {
             repository: self.repository.clone(),
@@ -111,7 +111,7 @@ impl Sought {
 }
 
 impl Unsigned {
-    /// What is unsigned, by name, with where its signature will be.
+    /// Returns each unsigned digest, with the repository that will get its signature.
     pub(in crate::apply) fn names(&self) -> impl Iterator<Item = (Subject, &Lacking)> {
         self.lacking.iter().map(|lacking| {
             let subject = Subject {
@@ -124,7 +124,7 @@ impl Unsigned {
 }
 
 impl Authority {
-    /// Looks for signatures of what will most likely have to be signed. What goes wrong is kept for who needs to know.
+    /// Looks up signatures of the digests that will most likely have to be signed. Errors are kept for later use.
     pub(in crate::apply) async fn glance(
         &self,
         context: &Context,
@@ -148,8 +148,8 @@ impl Authority {
         Glance { policy, found }
     }
 
-    /// The signature of `subject` in `repository` that counts, if there is one. Where it cannot be told whose would count
-    /// there is none: nothing is signed then either.
+    /// Returns the signature of `subject` in `repository` that counts, if there is one. If the policy cannot be
+    /// determined there is none: nothing is signed then either.
     pub(in crate::apply) async fn signature_of(
         &self,
         context: &Context,
@@ -171,8 +171,8 @@ impl Authority {
         Ok(lookup.first_signer())
     }
 
-    /// Looks for the signature of each subject at which there was no glance, notes those that are there, and returns what is
-    /// missing. A signature of either format will do, unless both are wanted.
+    /// Looks up the signatures of each subject that has no lookup yet, notes existing ones, and returns the missing
+    /// ones. A signature in either format suffices, unless both are requested.
     pub(in crate::apply) async fn find_unsigned(
         &self,
         context: &Context,
@@ -184,7 +184,7 @@ impl Authority {
         let Glance { policy, mut found } = glance;
         let policy = match policy {
             Ok(policy) => policy,
-            // Without a token it is not known whose signature would count, so none can be made either.
+            // Without a token the required identity is not known, so no signature can be made either.
             Err(error)
                 if signing.on_failure == OnSigningFailure::Warn && error.is_signing_outage() =>
             {
@@ -226,7 +226,7 @@ impl Authority {
         let unsigned = unsigned(signing.formats, &looked);
         if context.mode == Mode::Apply {
             match self.check_certificate(&policy, &unsigned).await {
-                // Signing meets it again, and the inputs say what it means there.
+                // Signing will fail in the same way, and the inputs decide about that failure.
                 Err(error) if error.is_signing_outage() => (),
                 checked => checked?,
             }
@@ -246,7 +246,7 @@ impl Authority {
         Ok(unsigned)
     }
 
-    /// What the record names of the signatures that are missing, and is there.
+    /// Returns missing signatures that the record names and that exist.
     async fn recall(
         &self,
         context: &Context,
@@ -272,8 +272,8 @@ impl Authority {
         Ok(held)
     }
 
-    /// Looks for signatures of `subject` that count. What is listed but not there is given time, so that a registry that
-    /// lags is not taken for one without a signature.
+    /// Looks up signatures of `subject` that count. Retries while a listed one is absent, so a slow registry does not
+    /// pass as one without a signature.
     async fn look(
         &self,
         context: &Context,
@@ -304,8 +304,8 @@ impl Authority {
     }
 }
 
-/// Checks that signatures of these formats can be listed: what holds something else is not written over, and nothing is to be
-/// signed for nothing.
+/// Checks that signatures of these formats can be listed. Other content is not overwritten, and nothing must be signed
+/// in vain.
 fn check_lists(
     context: &Context,
     wanted: &Sought,
@@ -354,7 +354,7 @@ fn search(formats: Formats, expectation: Expectation) -> Search {
     }
 }
 
-/// The formats that are missing.
+/// Returns the missing formats.
 fn missing(formats: Formats, lookup: &Lookup) -> Vec<SignatureFormat> {
     let enough = formats != Formats::Both && !lookup.verified.is_empty();
     let wanted = formats.each().iter().copied();
@@ -363,7 +363,7 @@ fn missing(formats: Formats, lookup: &Lookup) -> Vec<SignatureFormat> {
         .collect()
 }
 
-/// What is missing, each signature once, with a copy from where there is one.
+/// Returns each missing signature once, with a copy of it if another repository has one.
 fn unsigned(formats: Formats, found: &[(ToSign, Lookup)]) -> Vec<Unsigned> {
     let mut unsigned: Vec<Unsigned> = Vec::new();
     for (wanted, lookup) in found {
@@ -395,7 +395,7 @@ fn unsigned(formats: Formats, found: &[(ToSign, Lookup)]) -> Vec<Unsigned> {
     unsigned
 }
 
-/// Notes one signature of each format that was found, and warns of what cannot be one.
+/// Notes one existing signature of each format, and warns about candidates that cannot be signatures.
 fn note_found(context: &Context, wanted: &Sought, lookup: &Lookup, receipt: &mut Receipt) {
     if let Some(warning) = lookup.refused.warning(&wanted.name()) {
         context.events.warn(warning);

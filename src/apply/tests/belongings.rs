@@ -1,4 +1,4 @@
-//! What belongs to an image comes with it, and nothing that was there is lost.
+//! Tests that referrers and digest tags are copied with an image, and that nothing existing is lost.
 
 use sandbox::{Fault, Kind, Referrers};
 
@@ -6,7 +6,7 @@ use super::super::ApplyError;
 use super::pushed::{document, list, listed, publish, push_beside, push_referrer, registry};
 use super::*;
 
-/// Whatever keeps the lists here and there.
+/// The kinds of referrer lists at the source and at the destination.
 const KEEPERS: [(Referrers, Referrers); 4] = [
     (Referrers::Api, Referrers::Api),
     (Referrers::Api, Referrers::TagSchema),
@@ -135,7 +135,7 @@ async fn what_cosign_keeps_under_tags_comes_along() {
     }
 }
 
-/// Where a subject was lost its signatures stay, as nothing ties a tag to it, and may have been lost in part before.
+/// Signatures of a lost subject stay, since nothing ties a tag to it. Parts of them may have been lost before.
 #[tokio::test]
 async fn what_is_kept_beside_a_lost_subject_is_healed_with_it() {
     let (source, destination) = (sandbox(), sandbox());

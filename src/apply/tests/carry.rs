@@ -1,4 +1,4 @@
-//! Bringing what a repository lacks: which bytes arrive, in which order, and what it costs.
+//! Tests the copy of missing content: the bytes that arrive, their order, and the number of requests.
 
 use std::collections::BTreeSet;
 
@@ -23,7 +23,7 @@ pub(super) async fn bring(
     (ended, carrier.brought())
 }
 
-/// Asserts that `to` has all that `from` has of the image, byte for byte.
+/// Asserts that `to` has everything that `from` has of the image, byte for byte.
 pub(super) fn assert_same(from: (&Sandbox, &str), to: (&Sandbox, &str), image: &Digest) {
     let original = from.0.manifest(from.1, &image.to_string()).unwrap();
     assert_eq!(to.0.manifest(to.1, &image.to_string()).unwrap(), original);
@@ -39,7 +39,7 @@ pub(super) fn assert_same(from: (&Sandbox, &str), to: (&Sandbox, &str), image: &
     }
 }
 
-/// An index of two images and the attestation of one of them.
+/// Pushes an index of two images, and the attestation of one of them.
 fn push_all(sandbox: &Sandbox, name: &str) -> Digest {
     let amd64 = sandbox.push_index_with_provenance(name, "linux/amd64");
     let arm64 = sandbox.push_image(name, "linux/arm64", Kind::Docker);
@@ -54,7 +54,7 @@ async fn what_is_lacking_is_brought_leaves_first() {
     let from = [repository(&source, "o/from")];
     let (ended, brought) = bring(&from, &to, &image, Care::Trusting).await;
     ended.unwrap();
-    // The sandbox refuses a manifest whose parts are not there.
+    // The sandbox refuses a manifest whose parts are missing.
     assert_same((&source, "o/from"), (&destination, "o/to"), &image);
     assert_eq!(brought.manifests.len(), 5);
     assert_eq!(brought.blobs.len(), 6);
@@ -149,7 +149,7 @@ async fn what_two_images_share_is_copied_once() {
     let layer = Digest::of(b"shared");
     for (part, times) in [
         (format!("POST /v2/o/to/blobs/uploads/?digest={layer}"), 1),
-        // What is small, of an image that is new, is not asked for first.
+        // Small blobs of a new image are not checked first.
         (format!("HEAD /v2/o/to/blobs/{layer}"), 0),
         (format!("PUT /v2/o/to/manifests/{one}"), 1),
     ] {
@@ -250,7 +250,7 @@ async fn artifacts_and_blobs_in_an_index_are_carried() {
     });
     let index = index.to_string();
     let index = digest(&source.push_raw(name, None, OCI_INDEX, index.as_bytes()));
-    // The sandbox takes no such index, as stricter registries do not; what is in it comes all the same.
+    // The sandbox refuses such an index, as stricter registries do; its children are copied nevertheless.
     let to = repository(&destination, name);
     let (_, brought) = bring(&[repository(&source, name)], &to, &index, Care::Trusting).await;
     assert!(brought.manifests.contains(&artifact));
@@ -304,7 +304,7 @@ async fn parts_that_the_registry_loses_meanwhile_are_brought_again() {
     let index = push_index(&source, "o/from", &[&image.digest]);
     let (_, bytes) = source.manifest("o/from", &index.to_string()).unwrap();
     destination.push_raw("o/to", None, OCI_INDEX, &bytes);
-    // The registry says that it has the layer, and has it no more when it is to take the image.
+    // The registry reports that it has the layer, but lacks it when the image is pushed.
     let layer = format!("*/blobs/{}", image.layer);
     destination.fault(Fault::on("HEAD", &layer).status(200));
     let to = repository(&destination, "o/to");
@@ -321,7 +321,8 @@ async fn run_that_was_killed_is_taken_up_where_it_stopped() {
     let to = repository(&destination, "o/to");
     let from = [repository(&source, "o/from")];
     for k in 1.. {
-        // Every request is lost from the k-th on: whatever was stored by then, the next run goes on from there.
+        // From request number `4 * k` on, every response is lost. The next run continues from the content stored by
+        // then.
         destination.fault(Fault::at(k * 4).times(u32::MAX).lost_response());
         let (ended, _) = bring(&from, &to, &image, Care::Healing).await;
         destination.clear_faults();

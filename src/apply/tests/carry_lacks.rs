@@ -1,4 +1,4 @@
-//! Bringing what a repository lacks from places that lack it themselves, or do not say.
+//! Tests the copy of missing content from sources that lack it too, or do not answer.
 
 use sandbox::{Fault, Kind};
 
@@ -50,7 +50,7 @@ async fn next_place_is_asked_for_what_the_first_one_lacks() {
     second.push_image(name, "linux/amd64", Kind::Oci);
     let index = push_index(&second, name, &[&image.digest]);
     first.delete_blob(name, &image.layer);
-    // What is out of order at one place is no reason to give up either.
+    // A failure at one source is no reason to give up either.
     let path = format!("*/blobs/{}", image.config);
     first.fault(Fault::on("GET", &path).times(u32::MAX).status(500));
     let to = repository(&destination, name);

@@ -1,4 +1,4 @@
-//! What is made of other tools' documents, for the table in `src/fuzz`: what was there stays there.
+//! Extends documents of other tools, for the table in `src/fuzz`: existing content stays there.
 
 use crate::apply::copying::shape::plain_entry;
 use crate::apply::receipt::Subject;
@@ -34,7 +34,7 @@ pub(crate) fn parsers() -> Vec<Parser> {
                 let Ok(theirs) = Manifest::parse(bytes.to_vec(), MediaType::OciIndex) else {
                     return false;
                 };
-                // What is nested deeper than it can be written again is left alone.
+                // A document that is nested too deep to be written again is left unchanged.
                 let Ok(merged) = merge(Some(&theirs), &subject, std::slice::from_ref(&entry))
                 else {
                     return false;

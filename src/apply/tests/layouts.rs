@@ -1,4 +1,4 @@
-//! Bringing images from folders.
+//! Tests the copy of images from folders.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use super::*;
 use crate::inputs::Carried;
 use crate::layout::Layout;
 
-/// Saves all that a repository has to a folder whose index lists `image` alone.
+/// Saves everything in a repository to a folder whose index lists only `image`.
 fn save(sandbox: &Sandbox, name: &str, image: &Digest) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir_all(folder.path().join("blobs/sha256")).unwrap();

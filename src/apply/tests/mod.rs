@@ -1,4 +1,4 @@
-//! Steps that no command shows alone, against the sandbox's registry.
+//! Tests of steps that no command exposes alone, against the sandbox's registry.
 
 mod belongings;
 mod carry;
@@ -25,7 +25,7 @@ use crate::registry::{Credentials, Registry, Settings};
 const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
-/// A context that tries twice and hardly waits in between.
+/// Creates a context that tries twice and hardly waits in between.
 fn context() -> Context {
     let patience = Patience {
         max_attempts: 2,
@@ -59,7 +59,7 @@ fn digest(text: &str) -> Digest {
     text.parse().unwrap()
 }
 
-/// `GET /v2/…` of every request, in the order in which they came.
+/// Returns `GET /v2/…` for every request, in the order of arrival.
 fn lines(sandbox: &Sandbox) -> Vec<String> {
     let requests = sandbox.requests().into_iter();
     requests
@@ -67,7 +67,7 @@ fn lines(sandbox: &Sandbox) -> Vec<String> {
         .collect()
 }
 
-/// Pushes an index over manifests that the repository has, or not.
+/// Pushes an index of manifests that the repository has, or lacks.
 fn push_index(sandbox: &Sandbox, name: &str, children: &[impl ToString]) -> Digest {
     let describe = |child: String| {
         let known = sandbox.manifest(name, &child);
@@ -86,7 +86,7 @@ fn push_index(sandbox: &Sandbox, name: &str, children: &[impl ToString]) -> Dige
     digest(&sandbox.push_raw(name, None, OCI_INDEX, index.to_string().as_bytes()))
 }
 
-/// Pushes an image of these layers, each with its media type; blobs are pushed too.
+/// Pushes an image with these layers, each with its media type. Its blobs are pushed too.
 fn push_layers(sandbox: &Sandbox, name: &str, layers: &[(&str, &[u8])]) -> Digest {
     let describe = |(media_type, bytes): &(&str, &[u8])| {
         let digest = sandbox.push_blob(name, bytes);

@@ -1,4 +1,4 @@
-//! What others have pushed beside an image, and the copy of all that belongs to one.
+//! Referrers and digest tags that others pushed beside an image, and the copy of an image with all of them.
 
 use sandbox::Referrers;
 
@@ -30,7 +30,7 @@ pub(super) fn registry(referrers: Referrers) -> Sandbox {
     Sandbox::start(Options::new().referrers(referrers))
 }
 
-/// Pushes something that refers to `subject`, and lists it under the fallback tag where `sandbox` keeps no list itself.
+/// Pushes a referrer of `subject`, and lists it under the referrers tag if `sandbox` keeps no list itself.
 pub(super) fn push_referrer(
     sandbox: &Sandbox,
     name: &str,
@@ -59,7 +59,7 @@ pub(super) fn push_referrer(
     digest
 }
 
-/// Adds an entry to the fallback index.
+/// Adds an entry to the index under the referrers tag.
 pub(super) fn list(sandbox: &Sandbox, name: &str, subject: &Digest, entry: Value) {
     let tag = subject.fallback_tag().to_string();
     let held = sandbox.manifest(name, &tag);
@@ -71,7 +71,7 @@ pub(super) fn list(sandbox: &Sandbox, name: &str, subject: &Digest, entry: Value
     sandbox.push_raw(name, Some(&tag), OCI_INDEX, index.to_string().as_bytes());
 }
 
-/// What the fallback index lists.
+/// Returns the digests that the index under the referrers tag lists.
 pub(super) fn listed(sandbox: &Sandbox, name: &str, subject: &Digest) -> Vec<Digest> {
     let tag = subject.fallback_tag().to_string();
     let Some((_, bytes)) = sandbox.manifest(name, &tag) else {
@@ -84,7 +84,7 @@ pub(super) fn listed(sandbox: &Sandbox, name: &str, subject: &Digest) -> Vec<Dig
         .collect()
 }
 
-/// Pushes a manifest as cosign 2 does it, under the tag that ends in `suffix`.
+/// Pushes a manifest as cosign 2 does, under the digest tag that ends in `suffix`.
 pub(super) fn push_beside(
     sandbox: &Sandbox,
     name: &str,

@@ -1,4 +1,4 @@
-//! Large blobs that are under way: told while they are, and taken back when nobody is about them any more.
+//! Tests that large blobs in progress are reported, and that abandoned upload sessions are cancelled.
 
 use sandbox::Fault;
 use tokio::sync::mpsc::unbounded_channel;
@@ -47,7 +47,7 @@ async fn what_is_under_way_is_told_and_not_left_open() {
     assert_eq!(target.open_uploads(), 1);
     context.registry.cancel_uploads().await;
     assert_eq!(target.open_uploads(), 0);
-    // What ended well is not taken back.
+    // A finished upload is not cancelled.
     let copied = context.registry.copy_blob(&from, &to, &blob).await;
     copied.unwrap();
     target.clear_requests();

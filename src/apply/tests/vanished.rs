@@ -1,4 +1,4 @@
-//! A destination that says once of a list that it is not there: what others have listed in it stays.
+//! Tests a destination that once reports a list as absent: the entries that others listed stay.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use sandbox::{Fault, Kind, Referrers};
 use super::pushed::{document, listed, publish, push_beside, push_referrer, registry};
 use super::*;
 
-/// At least as many looks at a list as a copy takes.
+/// At least the number of times that a copy reads a list.
 const LOOKS: usize = 4;
 
-/// The destination's answer to look number `place` at `tag` is that there is no such tag.
+/// Makes the destination answer read number `place` of `tag` with 404.
 fn deny(destination: &Sandbox, tag: &str, place: usize) {
     let look = || Fault::on("GET", &format!("*/manifests/{tag}"));
     for _ in 0..place {

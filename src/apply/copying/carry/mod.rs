@@ -1,5 +1,5 @@
-//! Brings what a repository lacks of an image or index, leaves first: a manifest is stored once all that it points to is
-//! there, so that who finds it can pull it. What was killed half-way is taken up where it stopped: what is there is not
+//! Copies the parts of an image or index that a repository lacks, leaves first. A manifest is stored after everything
+//! that it points to, so every visible manifest can be pulled. An interrupted copy is continued: existing parts are not
 //! copied again.
 
 mod walk;
@@ -19,59 +19,60 @@ use crate::failure::chain_text;
 use crate::registry::RegistryError;
 use walk::{Haste, Once, Part, Step, listed, parts};
 
-/// Blobs that are copied at once. More of them share the same line, and each holds memory.
+/// The maximum number of concurrent blob copies. More of them would share the same bandwidth, and each takes memory.
 const COPIES_MAX: usize = 6;
-/// Blobs of an image that is new to the destination are not asked for first up to here: copying them takes no longer.
+/// The size up to which blobs of an image that is new to the destination are copied without a check. Copying such a
+/// blob takes no longer than the check.
 const SMALL_MAX_BYTES: u64 = 64 * 1024;
 
-/// Copies images and indexes into one repository. Whatever of it is asked for at once, each manifest and blob is seen to
-/// once.
+/// Copies images and indexes into one repository. Each manifest and blob is copied once, even if several tasks request
+/// it at the same time.
 pub(in crate::apply) struct Carrier<'a> {
     context: &'a Context,
     from: &'a [Source],
     to: &'a Repository,
     care: Care,
     on_creation: Option<OnCreation<'a>>,
-    /// Manifests that were read at a source already, until they are needed.
+    /// Manifests that were already read at a source, kept until they are needed.
     known: RefCell<BTreeMap<Digest, Manifest>>,
-    /// What the repository was seen to have.
+    /// The manifests that the repository is known to have.
     there: RefCell<BTreeSet<Digest>>,
     manifests: Once,
     blobs: Once,
     copies: Semaphore,
     brought: RefCell<Brought>,
-    /// The names of places that did not answer as they should.
+    /// The names of sources that returned an error.
     failed: RefCell<BTreeSet<String>>,
 }
 
-/// Hears of each manifest that the repository was seen to lack, right before it is stored there.
+/// A callback for each manifest that the repository lacks, called right before the manifest is stored.
 pub(in crate::apply) type OnCreation<'a> = &'a dyn Fn(&Digest) -> Result<(), ApplyError>;
 
-/// Whether a manifest that is there stands for all that it points to.
+/// The checks on a manifest that the destination already has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::apply) enum Care {
-    /// It does: registries take a manifest only once they have its parts.
+    /// Its parts are not checked: registries accept a manifest only after its parts.
     Trusting,
-    /// It does, where one may look: a repository that nobody has pushed to may be denied whole. What is denied is brought as
-    /// if it were not there, which by digest changes nothing that is.
+    /// Its parts are not checked, and denied requests count as absence. A repository that nobody has pushed to may be
+    /// denied as a whole. Denied content is pushed; a push by digest does not change existing content.
     Blind,
-    /// It does not: garbage collection may have taken a part away since, so that each is asked for.
+    /// Each part is checked: garbage collection may have deleted one since the push.
     Healing,
 }
 
-/// What the repository lacked and has now.
+/// The content that the repository lacked and that was copied.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(in crate::apply) struct Brought {
     /// Images, indexes and artifacts.
     pub(in crate::apply) manifests: BTreeSet<Digest>,
-    /// Configs, layers, and whatever else they point to.
+    /// Configs, layers, and all other blobs that they point to.
     pub(in crate::apply) blobs: BTreeSet<Digest>,
-    /// Tags that list what refers to something, and were written.
+    /// Tags with lists of referrers that were written.
     pub(in crate::apply) lists: BTreeSet<String>,
 }
 
 impl Brought {
-    /// Adds what another walk brought.
+    /// Adds the content that another walk copied.
     pub(in crate::apply) fn add(&mut self, other: &Self) {
         self.manifests.extend(other.manifests.iter().cloned());
         self.blobs.extend(other.blobs.iter().cloned());
@@ -80,7 +81,7 @@ impl Brought {
 }
 
 impl<'a> Carrier<'a> {
-    /// Will copy from `from`, tried in this order, to `to`.
+    /// Creates a copier from `from`, tried in this order, to `to`.
     pub(in crate::apply) fn new(
         context: &'a Context,
         from: &'a [Source],
@@ -103,7 +104,7 @@ impl<'a> Carrier<'a> {
         }
     }
 
-    /// Tells `on_creation` of each manifest that it is about to store.
+    /// Calls `on_creation` with each manifest right before it is stored.
     pub(in crate::apply) fn telling(self, on_creation: OnCreation<'a>) -> Self {
         Self {
             on_creation: Some(on_creation),
@@ -111,25 +112,25 @@ impl<'a> Carrier<'a> {
         }
     }
 
-    /// Notes a manifest that the repository was seen to have, which need not be asked for then. What it points to must.
+    /// Notes that the repository has a manifest, so no request checks it. This does not cover its parts.
     pub(in crate::apply) fn note_there(&self, digest: &Digest) {
         self.there.borrow_mut().insert(digest.clone());
     }
 
-    /// Notes a manifest that was read at a source already.
+    /// Notes a manifest that was already read at a source.
     pub(in crate::apply) fn know(&self, manifest: &Manifest) {
         let (digest, manifest) = (manifest.digest().clone(), manifest.clone());
         self.known.borrow_mut().insert(digest, manifest);
     }
 
-    /// Sees to it that the repository has `digest` and all that belongs in it.
+    /// Copies `digest` and everything in it that the repository lacks.
     pub(in crate::apply) async fn bring(&self, digest: &Digest) -> Result<(), ApplyError> {
         let count = Cell::new(0);
         let step = Step::first(digest, &count, Haste::Wait);
         self.see_to_manifest(digest, step).await
     }
 
-    /// The same for many, at once.
+    /// Copies all of `children` concurrently.
     pub(in crate::apply) async fn bring_all(
         &self,
         children: impl IntoIterator<Item = &Descriptor>,
@@ -140,14 +141,14 @@ impl<'a> Carrier<'a> {
             .map(drop)
     }
 
-    /// Notes that a tag was written which lists what refers to something.
+    /// Notes that a tag with a list of referrers was written.
     pub(in crate::apply) fn note_list(&self, tag: &Tag) {
         let mut brought = self.brought.borrow_mut();
         brought.lists.insert(tag.to_string());
     }
 
-    /// The same for what is only said to be somewhere. Returns why it is left out, where that is so: it is nowhere, or
-    /// cannot be used by anybody. What could not be had is an error.
+    /// Copies a manifest that a list names and that may not exist. Returns the reason if it is left out: no source has
+    /// it, or no client can use it. A failed request is an error.
     pub(in crate::apply) async fn bring_listed(
         &self,
         digest: &Digest,
@@ -164,7 +165,7 @@ impl<'a> Carrier<'a> {
         }
     }
 
-    /// Sees to it that the repository has the layers of `manifest`.
+    /// Copies the layers of `manifest` that the repository lacks.
     pub(in crate::apply) async fn bring_layers(
         &self,
         manifest: &Manifest,
@@ -175,22 +176,23 @@ impl<'a> Carrier<'a> {
         self.bring_parts(listed(manifest), inside).await
     }
 
-    /// Every manifest that was come across, below what was asked for too.
+    /// Returns every manifest that was visited, including those below the requested ones.
     pub(in crate::apply) fn seen(&self) -> Vec<Digest> {
         self.manifests.seen()
     }
 
-    /// Whether this manifest was lacking, and is there now.
+    /// Reports whether this manifest was missing and has been copied.
     pub(in crate::apply) fn has_brought(&self, manifest: &Digest) -> bool {
         self.brought.borrow().manifests.contains(manifest)
     }
 
-    /// What was brought so far, also by a call that has failed.
+    /// Returns the content that was copied so far, also by a failed call.
     pub(in crate::apply) fn brought(&self) -> Brought {
         self.brought.borrow().clone()
     }
 
-    /// Nobody waits here for itself: a manifest cannot hold its own digest, however deep, and digests are checked.
+    /// Copies a manifest once. No task waits for itself: a manifest cannot contain its own digest at any depth, and
+    /// digests are verified.
     fn see_to_manifest<'b>(
         &'b self,
         digest: &'b Digest,
@@ -215,7 +217,7 @@ impl<'a> Carrier<'a> {
         digest: &'b Digest,
         step: Step<'b>,
     ) -> Result<(), ApplyError> {
-        // The image itself is no child.
+        // The image itself does not count as a child.
         let children = step.count.replace(step.count.get() + 1);
         if children > TOTAL_MAX {
             return Err(ApplyError::OddIndex {
@@ -265,8 +267,8 @@ impl<'a> Carrier<'a> {
         self.unless_hidden(there.map(|digest| digest.is_some()))
     }
 
-    /// The manifest at the first place that has it. The destination is one of them where it has it: what it holds is good
-    /// enough to tell what must be there with it.
+    /// Reads the manifest from the first source that has it. A destination that has it is the last source: its copy is
+    /// good enough to find the parts that must exist.
     async fn find(&self, digest: &Digest, is_there: bool) -> Result<Option<Manifest>, ApplyError> {
         let known = self.known.borrow_mut().remove(digest);
         if known.is_some() {
@@ -310,7 +312,7 @@ impl<'a> Carrier<'a> {
             .await
     }
 
-    /// What the registry has said it lacks is to be asked for again.
+    /// Forgets the parts of a manifest that the registry reported as missing, so they are checked again.
     fn forget_parts(&self, manifest: &Manifest) {
         for part in parts(manifest) {
             match part {
@@ -330,7 +332,7 @@ impl<'a> Carrier<'a> {
         if is_likely_there && look().await? {
             return Ok(());
         }
-        // It is never closed, so that there is always a turn to wait for.
+        // The semaphore is never closed, so this always succeeds.
         let _turn = self.copies.acquire().await.ok();
         let mut fault = None;
         for place in self.places() {
@@ -341,7 +343,7 @@ impl<'a> Carrier<'a> {
                     return Ok(());
                 }
                 Ok(false) => (),
-                // No other place can help that.
+                // Another source cannot help if the destination fails.
                 Err(ApplyError::Registry(error)) if error.is_write() => {
                     return Err(ApplyError::Registry(error));
                 }
@@ -358,7 +360,7 @@ impl<'a> Carrier<'a> {
         }
     }
 
-    /// Whether something is there, as far as this walk has to know.
+    /// Returns the answer of the destination. If the repository may be new, a denied request counts as absence.
     fn unless_hidden(&self, is_there: Result<bool, RegistryError>) -> Result<bool, ApplyError> {
         match is_there {
             Err(error) if self.care == Care::Blind && error.is_denied() => Ok(false),
@@ -366,7 +368,7 @@ impl<'a> Carrier<'a> {
         }
     }
 
-    /// The places to copy from, those last that did not answer as they should.
+    /// Returns the sources, with those that returned an error last.
     fn places(&self) -> impl Iterator<Item = &'a Source> + use<'a> {
         let failed = self.failed.borrow().clone();
         let is_last = move |place: &&Source| failed.contains(&place.name());

@@ -1,4 +1,4 @@
-//! How an image is walked: step by step, each part once.
+//! The walk through an image, step by step, each part once.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -9,30 +9,30 @@ use tokio::sync::OnceCell;
 
 use crate::domain::{Descriptor, Digest, Manifest, ManifestKind};
 
-/// Where in an image the walk is.
+/// The current position in an image.
 #[derive(Clone, Copy)]
 pub(super) struct Step<'a> {
-    /// The image that was asked for.
+    /// The requested image.
     pub(super) root: &'a Digest,
-    /// How many manifests of it were come across.
+    /// The number of its manifests visited so far.
     pub(super) count: &'a Cell<usize>,
-    /// What points here.
+    /// The manifest that points here.
     pub(super) parent: Option<&'a Digest>,
     pub(super) depth: usize,
     pub(super) haste: Haste,
-    /// Whether the destination had nothing of it yet, from the image down to here.
+    /// True if the destination had no manifest on the path from the image down to here.
     pub(super) is_new: bool,
 }
 
-/// What to do about something that no place has.
+/// The reaction to content that no source has.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Haste {
-    /// Look again, as the retry policy says: it may have been pushed a moment ago.
+    /// Reads again, as the retry policy says: it may have been pushed a moment ago.
     Wait,
     Leave,
 }
 
-/// What has been seen to, or is right now: who comes second waits for who came first.
+/// The parts that are done or in progress. A second task for the same part waits for the first.
 #[derive(Default)]
 pub(super) struct Once(RefCell<BTreeMap<Digest, Rc<OnceCell<()>>>>);
 
@@ -64,7 +64,7 @@ impl Once {
         Rc::clone(cells.entry(digest.clone()).or_default())
     }
 
-    /// Forgets that it was seen to; what is under way goes on, and is waited for.
+    /// Forgets a finished part. A part in progress stays, and tasks wait for it.
     pub(super) fn forget(&self, digest: &Digest) {
         let mut cells = self.0.borrow_mut();
         if cells.get(digest).is_some_and(|cell| cell.initialized()) {
@@ -72,19 +72,20 @@ impl Once {
         }
     }
 
-    /// Everything that was come across.
+    /// Returns every digest that was visited.
     pub(super) fn seen(&self) -> Vec<Digest> {
         self.0.borrow().keys().cloned().collect()
     }
 }
 
-/// Something that a manifest points to.
+/// A manifest or blob that a manifest points to.
 pub(super) enum Part<'a> {
     Manifest(&'a Descriptor),
     Blob(&'a Descriptor),
 }
 
-/// What must be there before `manifest` is. An index may list what is no manifest, as `BuildKit`'s older caches do.
+/// Returns everything that must be there before `manifest`. An index may list blobs too, as `BuildKit`'s older caches
+/// do.
 pub(super) fn parts(manifest: &Manifest) -> impl Iterator<Item = Part<'_>> {
     let config = match manifest.kind() {
         ManifestKind::Index { .. } => None,

@@ -13,7 +13,7 @@ use crate::inputs::InputErrors;
 use crate::layout::LayoutError;
 use crate::plan::{AssembleError, Conflict, Difference};
 use crate::registry::CredentialsError;
-use crate::signing::SigningError;
+use crate::signing::SigstoreError;
 
 /// The reason why a run failed.
 #[derive(Debug, thiserror::Error)]
@@ -313,7 +313,7 @@ fn preflight_verdict(error: &PreflightError) -> Verdict {
     }
 }
 
-fn signing_hint(error: &SigningError) -> Option<String> {
+fn signing_hint(error: &SigstoreError) -> Option<String> {
     if let Some((problem, host)) = error.certificate() {
         return Some(problem.cure(host));
     }
@@ -321,28 +321,28 @@ fn signing_hint(error: &SigningError) -> Option<String> {
         return Some(proxy_hint(proxy.variable));
     }
     let text = match (error, error.status()) {
-        (SigningError::Token(_), Some(401 | 403)) => {
+        (SigstoreError::Token(_), Some(401 | 403)) => {
             "the job's permission `id-token: write` may be missing, or its token too old"
         }
-        (SigningError::TokenUnreadable(_) | SigningError::TokenExpired { .. }, _) => {
+        (SigstoreError::TokenUnreadable(_) | SigstoreError::TokenExpired { .. }, _) => {
             "give a fresh OIDC token whose audience is the one that this Fulcio wants (`sigstore` at the public one)"
         }
-        (SigningError::Certificate(_), Some(400..=499)) => {
+        (SigstoreError::Certificate(_), Some(400..=499)) => {
             "Fulcio does not accept this token: is its audience the one that this Fulcio wants (`oidc-audience`), and its issuer one that it knows?"
         }
         (
-            SigningError::Token(_)
-            | SigningError::Certificate(_)
-            | SigningError::Log(_)
-            | SigningError::Timestamp(_),
+            SigstoreError::Token(_)
+            | SigstoreError::Certificate(_)
+            | SigstoreError::Log(_)
+            | SigstoreError::Timestamp(_),
             _,
         ) => {
             "Sigstore may be down (https://status.sigstore.dev): run it again, or publish unsigned for now with `on-signing-failure: warn`"
         }
-        (SigningError::Trust(_), _) => {
+        (SigstoreError::Trust(_), _) => {
             "give `trusted-root` and `signing-config`, or let the job reach tuf-repo-cdn.sigstore.dev"
         }
-        (SigningError::Key(_) | SigningError::SelfCheck(_), _) => return None,
+        (SigstoreError::Key(_) | SigstoreError::SelfCheck(_), _) => return None,
     };
     Some(text.to_owned())
 }

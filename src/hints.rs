@@ -1,6 +1,6 @@
 //! Advice for errors of registries and proxies.
 
-use crate::registry::{AwsRefusal, Fault, RegistryError};
+use crate::registry::{AwsErrorResponse, RegistryError, RegistryErrorKind};
 
 /// Joins the advice for each registry. The registry is named if there is advice for several.
 pub(crate) fn hints<'a>(errors: impl Iterator<Item = &'a RegistryError>) -> Option<String> {
@@ -63,15 +63,19 @@ pub(crate) fn registry_hint(error: &RegistryError) -> Option<String> {
     if let Some(proxy) = error.proxy() {
         return Some(proxy_hint(proxy.variable));
     }
-    if matches!(error.fault(), Fault::Unreachable { .. }) {
+    if matches!(error.fault(), RegistryErrorKind::Unreachable { .. }) {
         return Some(format!(
             "is `{host}` the right registry, and may this job reach it? If so run it again: it goes on where this run stopped"
         ));
     }
-    if matches!(error.fault(), Fault::File(_)) {
+    if matches!(error.fault(), RegistryErrorKind::File(_)) {
         return None;
     }
-    if matches!(error.fault(), Fault::Digest { .. } | Fault::Size { .. }) && !error.is_write() {
+    if matches!(
+        error.fault(),
+        RegistryErrorKind::Digest { .. } | RegistryErrorKind::Size { .. }
+    ) && !error.is_write()
+    {
         let text =
             "it is damaged where it is: push or save it again, or copy from a place that has it";
         return Some(text.to_owned());
@@ -108,14 +112,14 @@ pub(crate) fn proxy_hint(variable: &str) -> String {
     )
 }
 
-fn aws_hint(refusal: AwsRefusal) -> String {
+fn aws_hint(refusal: AwsErrorResponse) -> String {
     match refusal {
-        AwsRefusal::Keys => "AWS does not take the keys of the environment, or not any more: run aws-actions/configure-aws-credentials in this job, shortly before this step".to_owned(),
+        AwsErrorResponse::Keys => "AWS does not take the keys of the environment, or not any more: run aws-actions/configure-aws-credentials in this job, shortly before this step".to_owned(),
         // The public service also calls the token service of AWS for its token, under a permission of its own.
-        AwsRefusal::Permission(permission @ "ecr-public:GetAuthorizationToken") => format!(
+        AwsErrorResponse::Permission(permission @ "ecr-public:GetAuthorizationToken") => format!(
             "the role that the job assumes needs the permissions `{permission}` and `sts:GetServiceBearerToken` on `*`"
         ),
-        AwsRefusal::Permission(permission) => {
+        AwsErrorResponse::Permission(permission) => {
             format!("the role that the job assumes needs the permission `{permission}` on `*`")
         }
     }

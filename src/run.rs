@@ -155,7 +155,7 @@ async fn work(
         http: client.clone(),
         credentials: credentials(environment, settings, events)?,
         insecure: settings.insecure_registries.clone(),
-        patience: settings.patience,
+        retry_policy: settings.retry_policy,
         events: events.clone(),
     });
     // Not in a dry run: some registries create a repository when a client requests a push token for it.
@@ -173,7 +173,7 @@ async fn work(
     }
     let context = Context {
         registry,
-        patience: settings.patience,
+        retry_policy: settings.retry_policy,
         events: events.clone(),
         mode: settings.mode,
         long_lists: LongLists::default(),
@@ -319,7 +319,8 @@ async fn authority(
     if token.is_none() && needs_token(&inputs.request) {
         return Err(PreflightError::NoIdentity(absence).into());
     }
-    let trust = Arc::new(Trust::load(&source, purpose, &client, settings.patience, events).await?);
+    let trust =
+        Arc::new(Trust::load(&source, purpose, &client, settings.retry_policy, events).await?);
     // Checked before any change, even if the run would not need to sign: the workflow is wrong.
     if signs_legacy(&inputs.request) && !trust.can_sign_legacy() {
         return Err(ApplyError::NoLegacyLog);
@@ -332,12 +333,17 @@ async fn authority(
                 trust,
                 client,
                 token,
-                settings.patience,
+                settings.retry_policy,
                 events,
             )?);
         }
         (Purpose::Verify, Some(token)) => {
-            identity = Some(OwnIdentity::new(client, token, settings.patience, events));
+            identity = Some(OwnIdentity::new(
+                client,
+                token,
+                settings.retry_policy,
+                events,
+            ));
         }
         (_, None) => (),
     }

@@ -14,10 +14,10 @@ use crate::domain::{Digest, FullTag, Reference, Repository, Tag};
 use crate::failure::chain_text;
 use crate::inputs::{Cleanup, Mode};
 use crate::plan::{
-    CleanupStep, LeaveReason, Shown, TagKind, TakeBack, Vouched, decide_cleanup, leave_to_hand,
+    CleanupStep, LeaveReason, Rollback, Shown, TagKind, Vouched, decide_cleanup, leave_to_hand,
     unnamed_tags,
 };
-use crate::registry::{DeletionError, Doomed, MayDelete};
+use crate::registry::{DeletionError, MayDelete, TagDeletion};
 
 /// Reverts the tags that a run wrote.
 pub(super) async fn cleanup(
@@ -113,7 +113,7 @@ async fn take_back(
 ) {
     let mut doomed: BTreeMap<(&Digest, MayDelete), Vec<&CleanupTag>> = BTreeMap::new();
     for tag in tags {
-        let CleanupStep::TakeBack(back) = &tag.step else {
+        let CleanupStep::Rollback(back) = &tag.step else {
             continue;
         };
         if let Some(before) = back.before() {
@@ -132,7 +132,7 @@ async fn take_back(
             }
         }
         let names: Vec<Tag> = still.iter().map(|tag| tag.tag.tag.clone()).collect();
-        let doomed = Doomed {
+        let doomed = TagDeletion {
             repository,
             digest,
             tags: &names,
@@ -154,7 +154,7 @@ async fn take_back(
 /// Returns what may be deleted: the manifest only if this run created it.
 ///
 /// SECURITY: the same bytes may have been there before the run, or an index of another owner may list them.
-fn may_delete(back: &TakeBack) -> MayDelete {
+fn may_delete(back: &Rollback) -> MayDelete {
     if back.created() {
         MayDelete::Manifest
     } else {
@@ -182,7 +182,7 @@ async fn changed(context: &Context, tag: &CleanupTag, wrote: &Digest) -> Option<
 async fn restore(
     context: &Context,
     tag: &CleanupTag,
-    back: &TakeBack,
+    back: &Rollback,
     before: &Digest,
 ) -> CleanupTag {
     if let Some(known) = changed(context, tag, back.wrote()).await {
@@ -220,7 +220,7 @@ async fn gone(
     wrote: &Digest,
     error: Option<&DeletionError>,
 ) -> CleanupTag {
-    let tries = error.map_or(context.patience.max_attempts, |_| 1);
+    let tries = error.map_or(context.retry_policy.max_attempts, |_| 1);
     for attempt in 1..=tries {
         match look(context, &tag.tag).await {
             Shown::Nothing => return tag.with(CleanupEnd::Done),

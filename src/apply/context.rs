@@ -6,7 +6,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::ApplyError;
 use crate::domain::{
-    Digest, Events, FullTag, Manifest, MediaType, Patience, Reference, Repository, TagContent,
+    Digest, Events, FullTag, Manifest, MediaType, Reference, Repository, RetryPolicy, TagContent,
 };
 use crate::failure::chain_text;
 use crate::inputs::Mode;
@@ -18,7 +18,7 @@ pub struct Context {
     /// The registry client.
     pub registry: Registry,
     /// The retry policy.
-    pub patience: Patience,
+    pub retry_policy: RetryPolicy,
     /// The receiver of the run's events.
     pub events: Events,
     /// The mode, which decides if anything may be changed.
@@ -93,11 +93,11 @@ impl Context {
     where
         F: Future<Output = Result<Option<T>, E>>,
     {
-        for attempt in 1..=self.patience.max_attempts {
+        for attempt in 1..=self.retry_policy.max_attempts {
             if let Some(found) = look().await? {
                 return Ok(Some(found));
             }
-            if attempt < self.patience.max_attempts {
+            if attempt < self.retry_policy.max_attempts {
                 self.pause(what, "it is not there yet").await;
             }
         }
@@ -121,7 +121,7 @@ impl Context {
                 .put_manifest(repository, reference, media_type, bytes)
                 .await
             {
-                Err(error) if error.lacks_parts() && attempt < self.patience.max_attempts => {
+                Err(error) if error.lacks_parts() && attempt < self.retry_policy.max_attempts => {
                     let what = format!("{repository} {reference}");
                     self.pause(&what, &chain_text(&error)).await;
                     bring().await?;
@@ -154,10 +154,10 @@ impl Context {
     /// Waits for the delay of the retry policy, plus or minus a tenth, so parallel jobs retry at different times.
     pub(super) async fn pause(&self, what: &str, why: &str) {
         let wait = self
-            .patience
+            .retry_policy
             .delay
             .mul_f64(0.9 + 0.2 * fastrand::f64())
-            .min(self.patience.max_delay);
+            .min(self.retry_policy.max_delay);
         self.events.retry(what, why, wait);
         tokio::time::sleep(wait).await;
     }

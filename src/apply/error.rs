@@ -8,7 +8,7 @@ use crate::layout::LayoutError;
 use crate::plan::{AssembleError, Conflict};
 use crate::record::{RecordError, Unvouched};
 use crate::registry::RegistryError;
-use crate::signing::{Refusal, SigningError};
+use crate::signing::{SigstoreError, VerificationError};
 
 /// The maximum number of a tag's images in a message. Others wrote the tag, and it may list many.
 const IMAGES_SHOWN: usize = 40;
@@ -21,7 +21,7 @@ pub enum ApplyError {
     Registry(Box<RegistryError>),
     /// Sigstore did not sign.
     #[error(transparent)]
-    Signing(Box<SigningError>),
+    Signing(Box<SigstoreError>),
     /// The record cannot be read or written.
     #[error(transparent)]
     Record(#[from] RecordError),
@@ -227,7 +227,7 @@ pub enum ApplyError {
     },
     /// This run cannot make a signature that meets the policy in the inputs.
     #[error("what this run signs would not be what the inputs ask for")]
-    UnmetPolicy(#[source] Box<Refusal>),
+    UnmetPolicy(#[source] Box<VerificationError>),
     /// The required identity cannot be determined.
     #[error("whose signature counts cannot be told: {0}")]
     NoPolicy(&'static str),
@@ -372,7 +372,7 @@ enum Beneath<'a> {
     /// A registry.
     Registry(&'a RegistryError),
     /// Sigstore.
-    Signing(&'a SigningError),
+    Signing(&'a SigstoreError),
     /// The job, which has no token.
     NoToken(&'a TokenAbsence),
     /// The cause, if a signature could not be stored.
@@ -411,8 +411,8 @@ impl From<PreflightError> for ApplyError {
     }
 }
 
-impl From<SigningError> for ApplyError {
-    fn from(error: SigningError) -> Self {
+impl From<SigstoreError> for ApplyError {
+    fn from(error: SigstoreError) -> Self {
         Self::Signing(Box::new(error))
     }
 }

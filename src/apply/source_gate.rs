@@ -85,7 +85,7 @@ impl SourceGate<'_> {
             if late.is_empty() {
                 return Ok(signers);
             }
-            if attempt >= self.context.patience.max_attempts {
+            if attempt >= self.context.retry_policy.max_attempts {
                 return Err(fault.unwrap_or_else(|| self.refusal(late)));
             }
             attempt += 1;

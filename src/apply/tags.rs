@@ -314,7 +314,7 @@ pub(super) async fn wait_for_tag(
         if shows.as_ref() == Some(digest) {
             return Ok(());
         }
-        if attempt >= context.patience.max_attempts {
+        if attempt >= context.retry_policy.max_attempts {
             return Err(ApplyError::TagNotVisible {
                 tag: tag.clone(),
                 shows,

@@ -98,7 +98,7 @@ pub(super) async fn check(
         if round.waiting.is_empty() {
             return Ok(());
         }
-        if attempt >= context.patience.max_attempts {
+        if attempt >= context.retry_policy.max_attempts {
             let unsigned = round.waiting.into_iter();
             let unsigned = unsigned.map(|(subject, reasons)| gate.refused(&subject, reasons));
             return Err(round

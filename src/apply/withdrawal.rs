@@ -2,7 +2,7 @@
 
 use super::Context;
 use crate::domain::{Digest, FullTag};
-use crate::plan::{CleanupStep, LeaveReason, TagKind, TakeBack};
+use crate::plan::{CleanupStep, LeaveReason, Rollback, TagKind};
 use crate::registry::steps_by_hand;
 
 /// The content and the result of every tag that the inputs name.
@@ -70,7 +70,7 @@ impl CleanupTag {
             end: CleanupEnd::Left,
         };
         match &blank.step {
-            CleanupStep::TakeBack(_) => blank.with(CleanupEnd::Open),
+            CleanupStep::Rollback(_) => blank.with(CleanupEnd::Open),
             CleanupStep::Leave(_) => blank,
             CleanupStep::Unknown(_, why) | CleanupStep::ByHand { why, .. } => {
                 blank.remaining(why, blank.by_hand())
@@ -101,9 +101,9 @@ impl CleanupTag {
 
     /// Returns the step that reverts the tag, if one is known.
     #[must_use]
-    pub fn way_back(&self) -> Option<&TakeBack> {
+    pub fn way_back(&self) -> Option<&Rollback> {
         match &self.step {
-            CleanupStep::TakeBack(back) | CleanupStep::Unknown(back, _) => Some(back),
+            CleanupStep::Rollback(back) | CleanupStep::Unknown(back, _) => Some(back),
             CleanupStep::Leave(_) | CleanupStep::ByHand { .. } => None,
         }
     }
@@ -113,8 +113,8 @@ impl CleanupTag {
     pub fn holds(&self) -> Option<&Digest> {
         match &self.step {
             CleanupStep::ByHand { holds, .. } => holds.as_ref(),
-            CleanupStep::TakeBack(_) | CleanupStep::Leave(_) | CleanupStep::Unknown(..) => {
-                self.way_back().map(TakeBack::wrote)
+            CleanupStep::Rollback(_) | CleanupStep::Leave(_) | CleanupStep::Unknown(..) => {
+                self.way_back().map(Rollback::wrote)
             }
         }
     }
@@ -128,12 +128,12 @@ impl CleanupTag {
             let (repository, tag) = (&self.tag.repository, &self.tag.tag);
             format!("`crane tag '{repository}@{to}' '{tag}'`")
         };
-        let steps = |back: &TakeBack| {
+        let steps = |back: &Rollback| {
             back.before()
                 .map_or_else(delete, |before| point(&before.to_string()))
         };
         match &self.step {
-            CleanupStep::TakeBack(back) => steps(back),
+            CleanupStep::Rollback(back) => steps(back),
             CleanupStep::Unknown(back, _) => {
                 format!("if it holds `{}`: {}", back.wrote(), steps(back))
             }
@@ -165,7 +165,7 @@ impl CleanupTag {
     pub(super) fn say(&self, context: &Context) {
         let (tag, events) = (&self.tag, &context.events);
         let back = self.way_back();
-        let before = back.and_then(TakeBack::before);
+        let before = back.and_then(Rollback::before);
         match (&self.end, &self.step, before) {
             (CleanupEnd::Remains { steps, .. }, CleanupStep::ByHand { holds, why, .. }, _) => {
                 let holds = holds.as_ref().map_or_else(
@@ -183,7 +183,7 @@ impl CleanupTag {
                 ));
             }
             (CleanupEnd::Left, CleanupStep::Leave(reason), _) => match reason {
-                LeaveReason::Moved(_) | LeaveReason::Tangled => {
+                LeaveReason::Moved(_) | LeaveReason::Inconsistent => {
                     events.warn(format!("tag `{tag}`: left alone: {reason}"));
                 }
                 LeaveReason::Unrecorded

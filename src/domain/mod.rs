@@ -8,10 +8,10 @@ mod full_tag;
 mod manifest;
 mod media_type;
 mod object;
-mod patience;
 mod platform;
 mod policy;
 mod reference;
+mod retry_policy;
 mod secret;
 mod signature;
 mod tag_content;
@@ -27,10 +27,10 @@ pub use manifest::{
     version_label,
 };
 pub use media_type::MediaType;
-pub use patience::Patience;
 pub use platform::{Platform, PlatformError};
 pub use policy::{GithubClaims, Matcher, PatternError, Policy};
 pub use reference::{Host, ImageReference, Reference, ReferenceError, Repository, Tag};
+pub use retry_policy::RetryPolicy;
 pub use secret::Secret;
 pub use signature::SignatureFormat;
 pub use tag_content::{TagContent, Unusable};

@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use super::grammar::{self, Separator};
 use super::{Files, InputError, InputErrors, RawInputs};
-use crate::domain::{ImageReference, Matcher, Patience, PatternError, ReferenceError, Secret};
+use crate::domain::{ImageReference, Matcher, PatternError, ReferenceError, RetryPolicy, Secret};
 
 pub(super) struct Fields<'a> {
     raw: &'a RawInputs,
@@ -196,8 +196,8 @@ impl<'a> Fields<'a> {
         path.to_owned()
     }
 
-    pub(super) fn patience(&mut self) -> Patience {
-        let default = Patience::default();
+    pub(super) fn retry_policy(&mut self) -> RetryPolicy {
+        let default = RetryPolicy::default();
         let attempts = |text: &str| {
             let number = text
                 .parse::<u32>()
@@ -205,7 +205,7 @@ impl<'a> Fields<'a> {
                 .filter(|number| (1..=100).contains(number));
             number.ok_or_else(|| format!("`{text}` is not a number of tries from 1 to 100"))
         };
-        Patience {
+        RetryPolicy {
             max_attempts: self
                 .parsed("max-attempts", attempts)
                 .unwrap_or(default.max_attempts),

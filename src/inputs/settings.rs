@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::auths::{self, RegistryAuth};
 use super::fields::Fields;
 use super::grammar;
-use crate::domain::{Digest, Host, Patience, Secret};
+use crate::domain::{Digest, Host, RetryPolicy, Secret};
 
 /// The settings of a run.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub struct Settings {
     /// The audience of the OIDC token.
     pub oidc_audience: String,
     /// The retry policy.
-    pub patience: Patience,
+    pub retry_policy: RetryPolicy,
     /// The time limit of the whole run.
     pub timeout: Duration,
     /// True if each request is printed.
@@ -67,7 +67,7 @@ pub(super) fn settings(fields: &mut Fields<'_>) -> Settings {
         oidc_audience: fields
             .owned("oidc-audience")
             .unwrap_or_else(|| "sigstore".to_owned()),
-        patience: fields.patience(),
+        retry_policy: fields.retry_policy(),
         timeout: fields
             .parsed("timeout", grammar::duration)
             .unwrap_or(Duration::from_mins(15)),

@@ -22,11 +22,11 @@ pub enum Shown {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CleanupStep {
     /// The tag contains what the run wrote, and is restored to its state before the run.
-    TakeBack(TakeBack),
+    Rollback(Rollback),
     /// The content of the tag is not the run's, or nothing remains to be done.
     Leave(LeaveReason),
     /// The content is unknown, for this reason. The rollback would be done if the tag contained what the run wrote.
-    Unknown(TakeBack, String),
+    Unknown(Rollback, String),
     /// Nothing vouches for a record of the run, so nothing is done.
     ByHand {
         /// The kind of the tag.
@@ -45,18 +45,18 @@ pub enum CleanupStep {
 ///
 /// ```compile_fail,E0451
 /// use manifest_seal::domain::Digest;
-/// use manifest_seal::plan::TakeBack;
+/// use manifest_seal::plan::Rollback;
 ///
-/// let forged = TakeBack { wrote: Digest::of(b"theirs"), before: None, created: true };
+/// let forged = Rollback { wrote: Digest::of(b"theirs"), before: None, created: true };
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TakeBack {
+pub struct Rollback {
     wrote: Digest,
     before: Option<Digest>,
     created: bool,
 }
 
-impl TakeBack {
+impl Rollback {
     /// The digest that the run wrote.
     #[must_use]
     pub fn wrote(&self) -> &Digest {
@@ -91,7 +91,7 @@ pub enum LeaveReason {
     /// The tag contains this, which is neither what the run wrote nor its earlier content: somebody else moved it.
     Moved(Digest),
     /// The record is inconsistent: it does not determine the content to restore.
-    Tangled,
+    Inconsistent,
 }
 
 impl fmt::Display for LeaveReason {
@@ -107,7 +107,7 @@ impl fmt::Display for LeaveReason {
                     "somebody else moved it meanwhile: it holds `{digest}`"
                 )
             }
-            Self::Tangled => formatter.write_str("what the record says of it cannot be"),
+            Self::Inconsistent => formatter.write_str("what the record says of it cannot be"),
         }
     }
 }
@@ -152,16 +152,16 @@ pub fn decide_cleanup(
         (Ok(None), TagKind::Fixed) => None,
         // SECURITY: no run overwrites a fixed tag. The author of such a record may want the tag to have other content.
         (Ok(Some(_)), TagKind::Fixed) | (Err(Tangle), _) => {
-            return CleanupStep::Leave(LeaveReason::Tangled);
+            return CleanupStep::Leave(LeaveReason::Inconsistent);
         }
     };
-    let back = TakeBack {
+    let back = Rollback {
         created: was_created(record.record(), tag, wrote),
         wrote: wrote.clone(),
         before,
     };
     match unknown {
-        None => CleanupStep::TakeBack(back),
+        None => CleanupStep::Rollback(back),
         Some(why) => CleanupStep::Unknown(back, why.clone()),
     }
 }

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::ops::Deref;
 
-use super::cleanup::TakeBack;
+use super::cleanup::Rollback;
 use crate::domain::{Descriptor, Digest, ImageReference, Manifest, Reference};
 use crate::inputs::{Given, Named, Origin};
 use crate::record::VouchedImages;
@@ -165,7 +165,7 @@ impl Vouched<Manifest> {
     /// Returns the content of a tag before a run, as the run's record states; `None` for other content. It is restored
     /// under that tag only.
     #[must_use]
-    pub fn restored(manifest: Manifest, back: &TakeBack) -> Option<Self> {
+    pub fn restored(manifest: Manifest, back: &Rollback) -> Option<Self> {
         (back.before() == Some(manifest.digest())).then_some(Self {
             content: manifest,
             by: Voucher::Record,

@@ -10,12 +10,12 @@ use tokio::time::Instant;
 
 use super::aws::{self, AwsKeys};
 use super::challenge::{Bearer, Challenge, choose};
-use super::credentials::{Credentials, Proof};
+use super::credentials::{Credential, Credentials};
 use super::ecr::{Ecr, Service};
-use super::error::Fault;
-use super::newness::withholds_push;
+use super::error::RegistryErrorKind;
+use super::missing_repository::withholds_push;
 use super::token::{self, Token};
-use super::wire::Wire;
+use super::transport::Transport;
 use crate::domain::{Host, Repository, Secret};
 
 /// The number of extra scopes that are accepted from a challenge.
@@ -50,7 +50,7 @@ enum Kind {
 
 /// The credentials, challenges and tokens of a run, by host and repository.
 #[derive(Debug)]
-pub(super) struct Keyring {
+pub(super) struct AuthCache {
     credentials: Credentials,
     challenges: Mutex<BTreeMap<Host, Challenge>>,
     slots: Mutex<BTreeMap<(Repository, Access), Arc<Slot>>>,
@@ -70,12 +70,12 @@ struct Slot {
 #[derive(Debug, Default)]
 struct State {
     token: Option<Token>,
-    failure: Option<Fault>,
+    failure: Option<RegistryErrorKind>,
     /// Scopes that a challenge requested beyond the default one.
     extra_scopes: BTreeSet<String>,
 }
 
-impl Keyring {
+impl AuthCache {
     pub(super) fn new(credentials: Credentials) -> Self {
         Self {
             credentials,
@@ -113,7 +113,7 @@ impl Keyring {
     }
 
     /// Returns the credential given for `repository`, before any exchange for a token.
-    pub(super) fn given(&self, repository: &Repository) -> Option<Proof> {
+    pub(super) fn given(&self, repository: &Repository) -> Option<Credential> {
         let found = self.credentials.find(repository).ok()??;
         Some(found.proof)
     }
@@ -143,10 +143,10 @@ impl Keyring {
     /// challenge so far gets none. A host with a known challenge gets it at once, for its other repositories too.
     pub(super) async fn authorization(
         &self,
-        wire: &Wire,
+        wire: &Transport,
         repository: &Repository,
         access: &Access,
-    ) -> Result<Option<Authorization>, Fault> {
+    ) -> Result<Option<Authorization>, RegistryErrorKind> {
         match self.challenge(repository.host()) {
             None => Ok(None),
             Some(Challenge::Basic) => self.basic(wire, repository).await,
@@ -184,12 +184,12 @@ impl Keyring {
     /// Returns the authorization after a 401 with `headers`, or `None` if there is nothing better than `sent`.
     pub(super) async fn after_challenge(
         &self,
-        wire: &Wire,
+        wire: &Transport,
         repository: &Repository,
         access: &Access,
         sent: Option<&Authorization>,
         headers: &HeaderMap,
-    ) -> Result<Option<Authorization>, Fault> {
+    ) -> Result<Option<Authorization>, RegistryErrorKind> {
         let host = repository.host();
         let challenge = match (choose(headers), self.challenge(host)) {
             // Harbor sends a Basic challenge after it has received a token. The token server that it named before is
@@ -234,28 +234,32 @@ impl Keyring {
     }
 
     /// Returns the credential for `repository`, used directly or to fetch a token. `None` means anonymous.
-    async fn proof(&self, wire: &Wire, repository: &Repository) -> Result<Option<Proof>, Fault> {
+    async fn proof(
+        &self,
+        wire: &Transport,
+        repository: &Repository,
+    ) -> Result<Option<Credential>, RegistryErrorKind> {
         let Some((keys, ecr)) = self.credentials.aws_for(repository) else {
             return Ok(self.credentials.find(repository)?.map(|found| found.proof));
         };
         let logins = &self.aws_logins;
         let login = logins.get(wire, repository.host(), &ecr, keys).await;
-        login.map(|login| Some(Proof::Login(login)))
+        login.map(|login| Some(Credential::Login(login)))
     }
 
     async fn basic(
         &self,
-        wire: &Wire,
+        wire: &Transport,
         repository: &Repository,
-    ) -> Result<Option<Authorization>, Fault> {
+    ) -> Result<Option<Authorization>, RegistryErrorKind> {
         let proof = self.proof(wire, repository).await?;
         Ok(proof.and_then(|proof| match proof {
-            Proof::Login(login) => Some(Authorization {
+            Credential::Login(login) => Some(Authorization {
                 header: token::basic(&login),
                 kind: Kind::Basic,
             }),
             // Only a token server accepts an identity token.
-            Proof::IdentityToken(_) => None,
+            Credential::IdentityToken(_) => None,
         }))
     }
 
@@ -294,10 +298,10 @@ impl Keyring {
 
     async fn token(
         &self,
-        wire: &Wire,
+        wire: &Transport,
         bearer: &Bearer,
         wanted: Wanted<'_>,
-    ) -> Result<Authorization, Fault> {
+    ) -> Result<Authorization, RegistryErrorKind> {
         if *wanted.access != Access::Pull {
             self.will_write(wanted.repository);
         }

@@ -14,11 +14,11 @@ use tokio::sync::OnceCell;
 
 use super::credentials::Login;
 use super::ecr::{Action, Ecr, Service};
-use super::error::Fault;
+use super::error::RegistryErrorKind;
 use super::retry::patiently;
 use super::sigv4::{Keys, Scope, Unsigned, signed_headers};
 use super::token::sensitive;
-use super::wire::{Answer, Wire, authority};
+use super::transport::{RegistryResponse, Transport, authority};
 use crate::domain::{Host, Secret};
 
 const ANSWER_MAX_BYTES: u64 = 256 * 1024;
@@ -43,18 +43,18 @@ pub struct AwsKeys {
 #[derive(Debug, Default)]
 pub(super) struct Logins(Mutex<BTreeMap<Host, Asked>>);
 
-type Asked = Arc<OnceCell<Result<Login, Fault>>>;
+type Asked = Arc<OnceCell<Result<Login, RegistryErrorKind>>>;
 
 impl Logins {
     /// Returns the login for `host`, whose endpoint is in `ecr`. Concurrent callers wait for one request and share its
     /// result.
     pub(super) async fn get(
         &self,
-        wire: &Wire,
+        wire: &Transport,
         host: &Host,
         ecr: &Ecr,
         keys: &AwsKeys,
-    ) -> Result<Login, Fault> {
+    ) -> Result<Login, RegistryErrorKind> {
         let place = match self.0.lock() {
             Ok(mut logins) => Arc::clone(logins.entry(host.clone()).or_default()),
             Err(_) => Arc::default(),
@@ -64,12 +64,12 @@ impl Logins {
 }
 
 /// Requests a login from AWS, with retries.
-async fn login(wire: &Wire, ecr: &Ecr, keys: &AwsKeys) -> Result<Login, Fault> {
+async fn login(wire: &Transport, ecr: &Ecr, keys: &AwsKeys) -> Result<Login, RegistryErrorKind> {
     let permission = ecr.service.permission();
     let host = authority(&endpoint(ecr, keys)?);
     let answer = ask(wire, ecr, keys, Action::GetAuthorizationToken, "{}").await;
     let login = answer.and_then(|answer| read(wire, ecr, &answer));
-    login.map_err(|fault| Fault::Aws {
+    login.map_err(|fault| RegistryErrorKind::Aws {
         host,
         permission,
         fault: Arc::new(fault),
@@ -78,12 +78,12 @@ async fn login(wire: &Wire, ecr: &Ecr, keys: &AwsKeys) -> Result<Login, Fault> {
 
 /// Sends an idempotent action to AWS, with retries. Returns the response if its status is 200.
 pub(super) async fn ask(
-    wire: &Wire,
+    wire: &Transport,
     ecr: &Ecr,
     keys: &AwsKeys,
     action: Action,
     content: &str,
-) -> Result<Answer, Fault> {
+) -> Result<RegistryResponse, RegistryErrorKind> {
     let url = endpoint(ecr, keys)?;
     let host = authority(&url);
     let what = match action {
@@ -99,19 +99,19 @@ pub(super) async fn ask(
             Err(answer.fault())
         }
     };
-    patiently(wire.patience, &wire.events, &what, attempt).await
+    patiently(wire.retry_policy, &wire.events, &what, attempt).await
 }
 
 /// Returns the endpoint to use.
 ///
 /// SECURITY: an endpoint from the environment, for tests or a private network, receives the session token. It must use
 /// TLS or be on this machine.
-fn endpoint(ecr: &Ecr, keys: &AwsKeys) -> Result<Url, Fault> {
+fn endpoint(ecr: &Ecr, keys: &AwsKeys) -> Result<Url, RegistryErrorKind> {
     let (given, variable) = match ecr.service {
         Service::Private => (&keys.endpoint, "AWS_ENDPOINT_URL_ECR"),
         Service::Public => (&keys.public_endpoint, "AWS_ENDPOINT_URL_ECR_PUBLIC"),
     };
-    let refused = |reason| Fault::AwsEndpoint { variable, reason };
+    let refused = |reason| RegistryErrorKind::AwsEndpoint { variable, reason };
     let Some(given) = given else {
         let own = format!("https://{}/", ecr.endpoint);
         return Url::parse(&own).map_err(|_| refused("is no web address"));
@@ -135,13 +135,13 @@ fn endpoint(ecr: &Ecr, keys: &AwsKeys) -> Result<Url, Fault> {
 
 /// Builds a signed request. Each attempt is signed anew, because a signature contains its time.
 fn request(
-    wire: &Wire,
+    wire: &Transport,
     ecr: &Ecr,
     keys: &AwsKeys,
     url: &Url,
     action: Action,
     content: &str,
-) -> Result<Request, Fault> {
+) -> Result<Request, RegistryErrorKind> {
     let host = authority(url);
     let own = [
         ("content-type", CONTENT_TYPE),
@@ -177,24 +177,31 @@ fn request(
         request = request.header(HeaderName::from_static(name), value);
     }
     let built = request.build();
-    built.map_err(|error| Fault::never_asked(host, crate::http::cause_text(&error)))
+    built.map_err(|error| RegistryErrorKind::never_asked(host, crate::http::cause_text(&error)))
 }
 
 /// Reads the login from a response. The private service returns a list (from when several accounts could be requested),
 /// the public one a single object.
-fn read(wire: &Wire, ecr: &Ecr, answer: &Answer) -> Result<Login, Fault> {
-    let document: Value = serde_json::from_slice(&answer.body).map_err(|_| Fault::NoToken)?;
+fn read(
+    wire: &Transport,
+    ecr: &Ecr,
+    answer: &RegistryResponse,
+) -> Result<Login, RegistryErrorKind> {
+    let document: Value =
+        serde_json::from_slice(&answer.body).map_err(|_| RegistryErrorKind::NoToken)?;
     let data = match ecr.service {
         Service::Private => document.pointer("/authorizationData/0"),
         Service::Public => document.get("authorizationData"),
     };
     let encoded = data
         .and_then(|data| data.get("authorizationToken")?.as_str())
-        .ok_or(Fault::NoToken)?;
+        .ok_or(RegistryErrorKind::NoToken)?;
     wire.events.mask_sent(&Secret::new(encoded));
-    let decoded = STANDARD.decode(encoded).map_err(|_| Fault::NoToken)?;
-    let text = String::from_utf8(decoded).map_err(|_| Fault::NoToken)?;
-    let (username, password) = text.split_once(':').ok_or(Fault::NoToken)?;
+    let decoded = STANDARD
+        .decode(encoded)
+        .map_err(|_| RegistryErrorKind::NoToken)?;
+    let text = String::from_utf8(decoded).map_err(|_| RegistryErrorKind::NoToken)?;
+    let (username, password) = text.split_once(':').ok_or(RegistryErrorKind::NoToken)?;
     let password = Secret::new(password);
     wire.events.mask_sent(&password);
     Ok(Login {

@@ -2,10 +2,10 @@
 
 use reqwest::Method;
 
-use super::answers::{Presence, presence};
-use super::client::{Question, Registry};
+use super::classify::{Presence, presence};
+use super::client::{Registry, RegistryRequest};
 use super::downloads::check_digest;
-use super::error::{Fault, Operation, RegistryError};
+use super::error::{Operation, RegistryError, RegistryErrorKind};
 use super::uploads::Reserved;
 use crate::domain::{Digest, Repository};
 
@@ -76,15 +76,19 @@ impl Registry {
         operation: Operation,
         repository: &Repository,
         digest: &Digest,
-        fault: Fault,
+        fault: RegistryErrorKind,
     ) -> RegistryError {
         let object = repository.at(digest).to_string();
         self.error(operation, repository, object, fault)
     }
 
-    async fn look_for_blob(&self, repository: &Repository, digest: &Digest) -> Result<bool, Fault> {
+    async fn look_for_blob(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<bool, RegistryErrorKind> {
         let get = blob_question(repository, digest, 0);
-        let head = Question {
+        let head = RegistryRequest {
             method: Method::HEAD,
             ..blob_question(repository, digest, 0)
         };
@@ -101,7 +105,10 @@ impl Registry {
         }
     }
 
-    async fn fetch(&self, question: &Question<'_>) -> Result<Option<Vec<u8>>, Fault> {
+    async fn fetch(
+        &self,
+        question: &RegistryRequest<'_>,
+    ) -> Result<Option<Vec<u8>>, RegistryErrorKind> {
         let opened = self.open_blob(question).await?;
         match presence(&opened.answer) {
             Presence::Present => Ok(Some(opened.read(question.limit).await?.body)),
@@ -116,6 +123,6 @@ pub(super) fn blob_question<'a>(
     repository: &'a Repository,
     digest: &Digest,
     limit: u64,
-) -> Question<'a> {
-    Question::get(repository, format!("blobs/{digest}"), limit)
+) -> RegistryRequest<'a> {
+    RegistryRequest::get(repository, format!("blobs/{digest}"), limit)
 }

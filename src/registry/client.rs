@@ -6,14 +6,14 @@ use std::sync::Arc;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use reqwest::{Method, Request, Url};
 
-use super::auth::{Access, Authorization, Keyring};
-use super::error::{Fault, Operation, RegistryError};
-use super::left_open::LeftOpen;
+use super::auth::{Access, AuthCache, Authorization};
+use super::error::{Operation, RegistryError, RegistryErrorKind};
 use super::limits::Limits;
-use super::opened::Opened;
+use super::open_uploads::OpenUploads;
 use super::retry::patiently;
-use super::wire::{Answer, Scheme, Wire};
-use super::{Settings, wire};
+use super::streaming_response::StreamingResponse;
+use super::transport::{RegistryResponse, Scheme, Transport};
+use super::{Settings, transport};
 use crate::domain::Repository;
 use crate::http::{HttpError, UnansweredKind};
 
@@ -27,15 +27,15 @@ pub struct Registry(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    wire: Wire,
-    keyring: Keyring,
+    wire: Transport,
+    keyring: AuthCache,
     limits: Limits,
-    left_open: LeftOpen,
+    left_open: OpenUploads,
 }
 
 /// A request to a registry.
 #[derive(Debug)]
-pub(super) struct Question<'a> {
+pub(super) struct RegistryRequest<'a> {
     pub(super) method: Method,
     pub(super) repository: &'a Repository,
     pub(super) target: Target,
@@ -56,7 +56,7 @@ pub(super) enum Target {
     Address(Url),
 }
 
-impl<'a> Question<'a> {
+impl<'a> RegistryRequest<'a> {
     pub(super) fn get(repository: &'a Repository, path: String, limit: u64) -> Self {
         Self {
             method: Method::GET,
@@ -78,14 +78,14 @@ impl Registry {
             http,
             credentials,
             insecure,
-            patience,
+            retry_policy,
             events,
         } = settings;
         Self(Arc::new(Inner {
-            wire: Wire::new(http, insecure, patience, events),
-            keyring: Keyring::new(credentials),
+            wire: Transport::new(http, insecure, retry_policy, events),
+            keyring: AuthCache::new(credentials),
             limits: Limits::default(),
-            left_open: LeftOpen::default(),
+            left_open: OpenUploads::default(),
         }))
     }
 
@@ -95,11 +95,11 @@ impl Registry {
         self.0.keyring.will_write(repository);
     }
 
-    pub(super) fn wire(&self) -> &Wire {
+    pub(super) fn wire(&self) -> &Transport {
         &self.0.wire
     }
 
-    pub(super) fn keyring(&self) -> &Keyring {
+    pub(super) fn keyring(&self) -> &AuthCache {
         &self.0.keyring
     }
 
@@ -107,12 +107,15 @@ impl Registry {
         &self.0.limits
     }
 
-    pub(super) fn left_open(&self) -> &LeftOpen {
+    pub(super) fn left_open(&self) -> &OpenUploads {
         &self.0.left_open
     }
 
     /// Sends an idempotent request, and retries until another attempt would not change the response.
-    pub(super) async fn ask(&self, question: &Question<'_>) -> Result<Answer, Fault> {
+    pub(super) async fn ask(
+        &self,
+        question: &RegistryRequest<'_>,
+    ) -> Result<RegistryResponse, RegistryErrorKind> {
         let what = question.text();
         self.patiently(&what, || self.ask_once(question)).await
     }
@@ -124,26 +127,32 @@ impl Registry {
         attempt: impl FnMut() -> Run,
     ) -> Result<T, E>
     where
-        E: Borrow<Fault> + std::error::Error + 'static,
+        E: Borrow<RegistryErrorKind> + std::error::Error + 'static,
         Run: Future<Output = Result<T, E>>,
     {
-        patiently(self.wire().patience, &self.wire().events, what, attempt).await
+        patiently(self.wire().retry_policy, &self.wire().events, what, attempt).await
     }
 
     /// Sends a request once, apart from repeats with other authorization. A transient error response is an error.
-    pub(super) async fn ask_once(&self, question: &Question<'_>) -> Result<Answer, Fault> {
+    pub(super) async fn ask_once(
+        &self,
+        question: &RegistryRequest<'_>,
+    ) -> Result<RegistryResponse, RegistryErrorKind> {
         let opened = self.open_once(question).await?;
         opened.read(question.limit).await
     }
 
     /// Sends a request like [`Self::ask_once`], but leaves the body of a success unread.
-    pub(super) async fn open_once(&self, question: &Question<'_>) -> Result<Opened, Fault> {
+    pub(super) async fn open_once(
+        &self,
+        question: &RegistryRequest<'_>,
+    ) -> Result<StreamingResponse, RegistryErrorKind> {
         let mut authorization = self.authorization(question).await?;
         for _ in 1..AUTHORIZATIONS_MAX {
             let opened = self.send(question, authorization.as_ref()).await?;
             let status = opened.answer.status.as_u16();
             let sent = authorization.as_ref();
-            if status != 401 && !Keyring::may_be_stale(question.repository, status, sent) {
+            if status != 401 && !AuthCache::may_be_stale(question.repository, status, sent) {
                 return settled(opened);
             }
             let sent = authorization.as_ref();
@@ -157,7 +166,10 @@ impl Registry {
     }
 
     /// Sends a request once to a host that is not the registry. SECURITY: without credentials.
-    pub(super) async fn open_elsewhere(&self, question: &Question<'_>) -> Result<Opened, Fault> {
+    pub(super) async fn open_elsewhere(
+        &self,
+        question: &RegistryRequest<'_>,
+    ) -> Result<StreamingResponse, RegistryErrorKind> {
         let request = self.request(question, Scheme::Https, None)?;
         settled(self.wire().open(request).await?)
     }
@@ -165,8 +177,8 @@ impl Registry {
     /// Returns the authorization for a request that has not been refused yet.
     pub(super) async fn authorization(
         &self,
-        question: &Question<'_>,
-    ) -> Result<Option<Authorization>, Fault> {
+        question: &RegistryRequest<'_>,
+    ) -> Result<Option<Authorization>, RegistryErrorKind> {
         let Inner { wire, keyring, .. } = &*self.0;
         keyring
             .authorization(wire, question.repository, &question.access)
@@ -176,10 +188,10 @@ impl Registry {
     /// Returns the authorization after a 401, or `None` if there is nothing better than `sent`.
     pub(super) async fn renew(
         &self,
-        question: &Question<'_>,
+        question: &RegistryRequest<'_>,
         sent: Option<&Authorization>,
-        answer: &Answer,
-    ) -> Result<Option<Authorization>, Fault> {
+        answer: &RegistryResponse,
+    ) -> Result<Option<Authorization>, RegistryErrorKind> {
         let Inner { wire, keyring, .. } = &*self.0;
         let (repository, access) = (question.repository, &question.access);
         keyring
@@ -191,9 +203,9 @@ impl Registry {
     /// the response may come from a TLS server. The scheme is remembered once it is certain.
     async fn send(
         &self,
-        question: &Question<'_>,
+        question: &RegistryRequest<'_>,
         authorization: Option<&Authorization>,
-    ) -> Result<Opened, Fault> {
+    ) -> Result<StreamingResponse, RegistryErrorKind> {
         let wire = self.wire();
         let host = question.repository.host();
         let by = async |scheme: Scheme| {
@@ -223,13 +235,13 @@ impl Registry {
 
     pub(super) fn request(
         &self,
-        question: &Question<'_>,
+        question: &RegistryRequest<'_>,
         scheme: Scheme,
         authorization: Option<&Authorization>,
-    ) -> Result<Request, Fault> {
+    ) -> Result<Request, RegistryErrorKind> {
         let repository = question.repository;
         let host = repository.host().api();
-        let unusable = |cause: String| Fault::never_asked(host, cause);
+        let unusable = |cause: String| RegistryErrorKind::never_asked(host, cause);
         let url = match &question.target {
             Target::Address(url) => url.clone(),
             Target::Path(path) => {
@@ -261,7 +273,7 @@ impl Registry {
         operation: Operation,
         repository: &Repository,
         object: String,
-        fault: Fault,
+        fault: RegistryErrorKind,
     ) -> RegistryError {
         let keyring = &self.0.keyring;
         RegistryError {
@@ -275,18 +287,18 @@ impl Registry {
     }
 }
 
-impl Question<'_> {
+impl RegistryRequest<'_> {
     /// Returns the request as text for the log: `GET ghcr.io/o/r/manifests/v1`.
     pub(super) fn text(&self) -> String {
         let method = &self.method;
         match &self.target {
             Target::Path(path) => format!("{method} {}/{path}", self.repository),
-            Target::Address(url) => format!("{method} {}{}", wire::authority(url), url.path()),
+            Target::Address(url) => format!("{method} {}{}", transport::authority(url), url.path()),
         }
     }
 }
 
-fn settled(opened: Opened) -> Result<Opened, Fault> {
+fn settled(opened: StreamingResponse) -> Result<StreamingResponse, RegistryErrorKind> {
     let answer = &opened.answer;
     if !answer.status.is_success() && answer.refusal().is_transient() {
         Err(answer.fault())
@@ -298,15 +310,15 @@ fn settled(opened: Opened) -> Result<Opened, Fault> {
 /// True if the result of plain HTTP may come from a TLS server. Candidates are bytes that are not HTTP, a closed
 /// connection, and a 400, which Go's and nginx's servers send. The body of the 400 would be clear, but a HEAD has none.
 /// A refused connection and silence are no candidates, nor is a response with a registry's version header.
-fn may_want_tls(plain: &Result<Opened, Fault>) -> bool {
+fn may_want_tls(plain: &Result<StreamingResponse, RegistryErrorKind>) -> bool {
     match plain {
-        Ok(Opened { answer, .. }) => {
+        Ok(StreamingResponse { answer, .. }) => {
             answer.status == 400 && answer.header("docker-distribution-api-version").is_none()
         }
-        Err(Fault::Unreachable { unanswered, .. }) => {
+        Err(RegistryErrorKind::Unreachable { unanswered, .. }) => {
             unanswered.kind != UnansweredKind::Silence && !unanswered.cause.contains("refused")
         }
-        Err(Fault::Body { source, .. }) => matches!(source, HttpError::Broken(_)),
+        Err(RegistryErrorKind::Body { source, .. }) => matches!(source, HttpError::Broken(_)),
         Err(_) => false,
     }
 }

@@ -4,16 +4,16 @@
 use std::borrow::Borrow;
 use std::path::Path;
 
-use super::answers::{Presence, presence};
 use super::auth::Authorization;
 use super::blobs::blob_question;
-use super::client::{Question, Registry};
+use super::classify::{Presence, presence};
+use super::client::{Registry, RegistryRequest};
 use super::downloads::{check_digest, check_size};
-use super::error::{Fault, Operation, RegistryError};
-use super::passage::Passage;
+use super::error::{Operation, RegistryError, RegistryErrorKind};
+use super::large_uploads::LargeUpload;
 use super::stream::Stream;
+use super::transport::{RegistryResponse, Scheme};
 use super::uploads::{Begun, SMALL_MAX_BYTES, Upload, check_stored};
-use super::wire::{Answer, Scheme};
 use crate::domain::{Descriptor, Digest, Repository};
 
 /// The number of immediate restarts of a copy: for renewed credentials, and for smaller requests.
@@ -32,13 +32,13 @@ pub enum Copied {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Sided {
     #[error(transparent)]
-    Source(Fault),
+    Source(RegistryErrorKind),
     #[error(transparent)]
-    Destination(Fault),
+    Destination(RegistryErrorKind),
     /// An error of the destination that an immediate restart can fix, with renewed credentials or with smaller
     /// requests.
     #[error(transparent)]
-    Mended(Fault),
+    Mended(RegistryErrorKind),
 }
 
 /// The content of a blob, ready to be written.
@@ -77,7 +77,7 @@ impl Registry {
         })
     }
 
-    /// Uploads `blob`, which `to` lacks, from a file. Size, digest and errors are handled as in [`Self::copy_blob`]. If
+    /// LargeUploads `blob`, which `to` lacks, from a file. Size, digest and errors are handled as in [`Self::copy_blob`]. If
     /// the file fails, the object of the error is its path.
     pub async fn upload_blob(
         &self,
@@ -180,7 +180,11 @@ impl Registry {
         }
     }
 
-    async fn make_ready(&self, from: Source<'_>, blob: &Descriptor) -> Result<Ready, Fault> {
+    async fn make_ready(
+        &self,
+        from: Source<'_>,
+        blob: &Descriptor,
+    ) -> Result<Ready, RegistryErrorKind> {
         let (stream, length) = match from {
             Source::File(path) => {
                 let (stream, length) = Stream::of_file(path)?;
@@ -193,7 +197,7 @@ impl Registry {
                     return Err(opened.answer.fault());
                 }
                 let length = opened.length();
-                (Stream::Answer(Box::new(opened)), length)
+                (Stream::RegistryResponse(Box::new(opened)), length)
             }
         };
         check_size(length.unwrap_or(blob.size), blob)?;
@@ -248,8 +252,8 @@ impl Registry {
         if passage.is_whole() {
             Ok(())
         } else {
-            Err(Sided::Destination(Fault::Early {
-                host: super::wire::authority(&answer.url),
+            Err(Sided::Destination(RegistryErrorKind::Early {
+                host: super::transport::authority(&answer.url),
             }))
         }
     }
@@ -258,7 +262,7 @@ impl Registry {
     pub(super) async fn authorization_at(
         &self,
         upload: &Upload,
-        question: &Question<'_>,
+        question: &RegistryRequest<'_>,
     ) -> Result<Option<Authorization>, Sided> {
         if !upload.is_own {
             return Ok(None);
@@ -271,11 +275,11 @@ impl Registry {
     pub(super) async fn taken(
         &self,
         upload: &Upload,
-        question: &Question<'_>,
+        question: &RegistryRequest<'_>,
         authorization: Option<Authorization>,
-        answer: Result<Answer, Fault>,
-        passage: &Passage,
-    ) -> Result<Answer, Sided> {
+        answer: Result<RegistryResponse, RegistryErrorKind>,
+        passage: &LargeUpload,
+    ) -> Result<RegistryResponse, Sided> {
         // If the body broke off, the source is at fault, whatever the destination answered.
         if let Some(fault) = passage.fault() {
             return Err(Sided::Source(fault));
@@ -293,8 +297,8 @@ impl Registry {
 }
 
 /// Gives the retry policy access to the error.
-impl Borrow<Fault> for Sided {
-    fn borrow(&self) -> &Fault {
+impl Borrow<RegistryErrorKind> for Sided {
+    fn borrow(&self) -> &RegistryErrorKind {
         match self {
             Self::Source(fault) | Self::Destination(fault) | Self::Mended(fault) => fault,
         }

@@ -79,13 +79,13 @@ pub struct HelperNeeded {
 /// The credential for a repository, and its source.
 #[derive(Debug, Clone)]
 pub(super) struct Found {
-    pub(super) proof: Proof,
+    pub(super) proof: Credential,
     pub(super) source: &'static str,
 }
 
 /// The two kinds of credentials that token servers accept.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Proof {
+pub(super) enum Credential {
     /// A login for Basic authentication.
     Login(Login),
     /// An OAuth 2 refresh token, which docker calls an identity token.
@@ -102,7 +102,7 @@ pub(super) struct Entry {
 
 #[derive(Debug, Clone)]
 pub(super) enum Holds {
-    Proof(Proof),
+    Credential(Credential),
     /// The name of the helper, and the file that names it.
     Helper {
         helper: String,
@@ -134,7 +134,7 @@ impl Credentials {
     ) -> Result<(), CredentialsError> {
         self.logins.push(Entry {
             scope: scope.parse()?,
-            holds: Holds::Proof(Proof::from_login(login)),
+            holds: Holds::Credential(Credential::from_login(login)),
             source,
         });
         Ok(())
@@ -164,8 +164,8 @@ impl Credentials {
     pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
         let held = self.logins.iter().chain(&self.docker);
         held.filter_map(|entry| match &entry.holds {
-            Holds::Proof(Proof::Login(login)) => Some(&login.password),
-            Holds::Proof(Proof::IdentityToken(token)) => Some(token),
+            Holds::Credential(Credential::Login(login)) => Some(&login.password),
+            Holds::Credential(Credential::IdentityToken(token)) => Some(token),
             Holds::Helper { .. } => None,
         })
         .chain(self.github.iter().map(|github| &github.token))
@@ -196,7 +196,7 @@ impl Credentials {
         let entry =
             narrowest(&self.logins, repository).or_else(|| narrowest(&self.docker, repository));
         match entry.map(|entry| (&entry.holds, entry.source)) {
-            Some((Holds::Proof(proof), source)) => Ok(Some(Found {
+            Some((Holds::Credential(proof), source)) => Ok(Some(Found {
                 proof: proof.clone(),
                 source,
             })),
@@ -218,7 +218,7 @@ impl Credentials {
     fn github_token_for(&self, host: &Host) -> Option<Found> {
         let GithubToken { token, registries } = self.github.as_ref()?;
         registries.contains(host).then(|| Found {
-            proof: Proof::Login(Login {
+            proof: Credential::Login(Login {
                 // GitHub's documentation uses this name for an App's token. GHCR accepts any name.
                 username: "x-access-token".to_owned(),
                 password: token.clone(),
@@ -257,7 +257,7 @@ fn narrowest<'a>(entries: &'a [Entry], repository: &Repository) -> Option<&'a En
         .max_by_key(|entry| entry.scope.path.len())
 }
 
-impl Proof {
+impl Credential {
     /// Converts a login. Credential helpers mark an identity token by the user name `<token>`.
     pub(super) fn from_login(login: Login) -> Self {
         if login.username == "<token>" {
@@ -320,8 +320,8 @@ mod tests {
     fn user(credentials: &Credentials, repository: &str) -> Option<(String, &'static str)> {
         let found = credentials.find(&repository.parse().unwrap()).unwrap()?;
         match found.proof {
-            Proof::Login(login) => Some((login.username, found.source)),
-            Proof::IdentityToken(_) => Some(("<token>".to_owned(), found.source)),
+            Credential::Login(login) => Some((login.username, found.source)),
+            Credential::IdentityToken(_) => Some(("<token>".to_owned(), found.source)),
         }
     }
 

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::Deserialize;
 
-use super::credentials::{CredentialsError, Entry, Holds, Login, Proof, Scope};
+use super::credentials::{Credential, CredentialsError, Entry, Holds, Login, Scope};
 use crate::domain::Secret;
 
 const SOURCE: &str = "docker config";
@@ -66,7 +66,7 @@ pub(super) fn read(json: &[u8], origin: &str) -> Result<Read, CredentialsError> 
         })?;
         // An empty entry is docker's mark that the credential store has this host's credentials.
         let holds = proof
-            .map(Holds::Proof)
+            .map(Holds::Credential)
             .or(default_helper.as_deref().map(by_helper));
         if let Some(holds) = holds {
             entries.push(Entry {
@@ -83,7 +83,7 @@ pub(super) fn read(json: &[u8], origin: &str) -> Result<Read, CredentialsError> 
         // Docker prefers the helper to the file. The helper is not installed here, so the file is used first.
         let is_known = entries
             .iter()
-            .any(|entry| entry.scope == scope && matches!(entry.holds, Holds::Proof(_)));
+            .any(|entry| entry.scope == scope && matches!(entry.holds, Holds::Credential(_)));
         if !is_known && !helper.is_empty() {
             entries.retain(|entry| entry.scope != scope);
             entries.push(Entry {
@@ -100,10 +100,10 @@ pub(super) fn read(json: &[u8], origin: &str) -> Result<Read, CredentialsError> 
 }
 
 /// Returns the credential of one entry, or `None` for an empty one.
-fn proof(auth: Auth) -> Result<Option<Proof>, ()> {
+fn proof(auth: Auth) -> Result<Option<Credential>, ()> {
     let given = |text: Option<String>| text.filter(|text| !text.is_empty());
     if let Some(token) = given(auth.identitytoken) {
-        return Ok(Some(Proof::IdentityToken(Secret::new(token))));
+        return Ok(Some(Credential::IdentityToken(Secret::new(token))));
     }
     let login = match (given(auth.encoded), given(auth.username)) {
         (Some(encoded), _) => decode(&encoded).ok_or(())?,
@@ -113,7 +113,7 @@ fn proof(auth: Auth) -> Result<Option<Proof>, ()> {
         },
         (None, None) => return Ok(None),
     };
-    Ok(Some(Proof::from_login(login)))
+    Ok(Some(Credential::from_login(login)))
 }
 
 fn decode(encoded: &str) -> Option<Login> {
@@ -131,7 +131,7 @@ mod tests {
     use super::super::{Credentials, credentials::HelperNeeded};
     use super::*;
 
-    fn found(config: &str, repository: &str) -> Result<Option<Proof>, HelperNeeded> {
+    fn found(config: &str, repository: &str) -> Result<Option<Credential>, HelperNeeded> {
         let mut credentials = Credentials::new();
         credentials
             .docker_config(config.as_bytes(), "config.json")
@@ -140,8 +140,8 @@ mod tests {
         Ok(found.map(|found| found.proof))
     }
 
-    fn login(username: &str, password: &str) -> Proof {
-        Proof::Login(Login {
+    fn login(username: &str, password: &str) -> Credential {
+        Credential::Login(Login {
             username: username.to_owned(),
             password: Secret::new(password),
         })
@@ -159,7 +159,7 @@ mod tests {
         let plain = r#"{"auths":{"https://ghcr.io/v2/":{"username":"me","password":"p"}}}"#;
         assert_eq!(found(plain, "ghcr.io/o/r").unwrap(), Some(login("me", "p")));
         let identity = r#"{"auths":{"r.azurecr.io":{"auth":"MDAwOg==","identitytoken":"it"}}}"#;
-        let token = Proof::IdentityToken(Secret::new("it"));
+        let token = Credential::IdentityToken(Secret::new("it"));
         assert_eq!(
             found(identity, "r.azurecr.io/r").unwrap(),
             Some(token.clone())

@@ -4,11 +4,11 @@
 use reqwest::Url;
 use reqwest::header::LOCATION;
 
-use super::client::{Question, Registry, Target};
-use super::error::Fault;
-use super::opened::Opened;
-use super::refusal::printable;
-use super::wire::{Answer, shown};
+use super::client::{Registry, RegistryRequest, Target};
+use super::error::RegistryErrorKind;
+use super::error_response::printable;
+use super::streaming_response::StreamingResponse;
+use super::transport::{RegistryResponse, shown};
 use crate::domain::{Descriptor, Digest};
 
 const REDIRECTS_MAX: usize = 5;
@@ -16,7 +16,10 @@ const REDIRECTS_MAX: usize = 5;
 impl Registry {
     /// Requests a blob once and follows redirects. After a redirect, any status but 200 is an error, because the
     /// registry has the blob. The caller interprets the registry's own response.
-    pub(super) async fn open_blob(&self, question: &Question<'_>) -> Result<Opened, Fault> {
+    pub(super) async fn open_blob(
+        &self,
+        question: &RegistryRequest<'_>,
+    ) -> Result<StreamingResponse, RegistryErrorKind> {
         let mut opened = self.open_once(question).await?;
         if !is_redirect(&opened.answer) {
             return Ok(opened);
@@ -28,9 +31,9 @@ impl Registry {
                 return Err(refused_address(&next, reason));
             }
             let is_own = next.origin() == registry;
-            let question = Question {
+            let question = RegistryRequest {
                 target: Target::Address(next),
-                ..Question::get(question.repository, String::new(), question.limit)
+                ..RegistryRequest::get(question.repository, String::new(), question.limit)
             };
             // SECURITY: credentials are sent only to the registry.
             opened = if is_own {
@@ -52,12 +55,12 @@ impl Registry {
     }
 }
 
-fn is_redirect(answer: &Answer) -> bool {
+fn is_redirect(answer: &RegistryResponse) -> bool {
     matches!(answer.status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }
 
 /// Returns the `Location` of a response, resolved against the address of the request.
-pub(super) fn location(answer: &Answer) -> Result<Url, Fault> {
+pub(super) fn location(answer: &RegistryResponse) -> Result<Url, RegistryErrorKind> {
     let text = answer.header(LOCATION.as_str()).unwrap_or_default();
     if text.is_empty() {
         return Err(refused_address(
@@ -65,26 +68,29 @@ pub(super) fn location(answer: &Answer) -> Result<Url, Fault> {
             "names no place to go (`Location`)",
         ));
     }
-    let mut url = answer.url.join(text).map_err(|_| Fault::Address {
-        address: printable(text.split('?').next().unwrap_or_default(), 200),
-        reason: "is no web address",
-    })?;
+    let mut url = answer
+        .url
+        .join(text)
+        .map_err(|_| RegistryErrorKind::Address {
+            address: printable(text.split('?').next().unwrap_or_default(), 200),
+            reason: "is no web address",
+        })?;
     url.set_fragment(None);
     Ok(url)
 }
 
-pub(super) fn refused_address(url: &Url, reason: &'static str) -> Fault {
-    Fault::Address {
+pub(super) fn refused_address(url: &Url, reason: &'static str) -> RegistryErrorKind {
+    RegistryErrorKind::Address {
         address: shown(url),
         reason,
     }
 }
 
-pub(super) fn check_digest(computed: Digest, wanted: &Digest) -> Result<(), Fault> {
+pub(super) fn check_digest(computed: Digest, wanted: &Digest) -> Result<(), RegistryErrorKind> {
     if computed == *wanted {
         Ok(())
     } else {
-        Err(Fault::Digest {
+        Err(RegistryErrorKind::Digest {
             computed,
             claimed: wanted.to_string(),
             claimant: "what was asked for",
@@ -92,11 +98,11 @@ pub(super) fn check_digest(computed: Digest, wanted: &Digest) -> Result<(), Faul
     }
 }
 
-pub(super) fn check_size(arrived: u64, blob: &Descriptor) -> Result<(), Fault> {
+pub(super) fn check_size(arrived: u64, blob: &Descriptor) -> Result<(), RegistryErrorKind> {
     if arrived == blob.size {
         Ok(())
     } else {
-        Err(Fault::Size {
+        Err(RegistryErrorKind::Size {
             arrived,
             claimed: blob.size,
         })

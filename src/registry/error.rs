@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::credentials::HelperNeeded;
-use super::refusal::Refusal;
+use super::error_response::ErrorResponse;
 use crate::domain::{Digest, Host, ManifestError, Repository};
 use crate::http::{CertificateProblem, HttpError, Through, Unanswered, UnansweredKind};
 
@@ -18,7 +18,7 @@ pub struct RegistryError {
     pub(super) credentials: Option<&'static str>,
     pub(super) helper: Option<String>,
     #[source]
-    pub(super) fault: Fault,
+    pub(super) fault: RegistryErrorKind,
 }
 
 /// The operation that failed with a [`RegistryError`].
@@ -38,7 +38,7 @@ pub enum Operation {
 
 /// The reason why AWS issued no login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AwsRefusal {
+pub enum AwsErrorResponse {
     /// The keys are unknown or no longer valid.
     Keys,
     /// The keys do not have this permission.
@@ -57,14 +57,14 @@ const AWS_KEY_CODES: [&str; 6] = [
 
 /// The cause of a failed operation.
 #[derive(Debug, Clone, thiserror::Error)]
-pub enum Fault {
+pub enum RegistryErrorKind {
     /// The registry, or the storage behind a redirect, answered with an error or an unexpected status.
     #[error("`{host}` answered {refusal}")]
     Refused {
         /// The host that answered.
         host: String,
         /// The error response.
-        refusal: Refusal,
+        refusal: ErrorResponse,
     },
     /// No token could be fetched, so the request was not repeated.
     #[error("could not get a token from `{host}`")]
@@ -185,7 +185,7 @@ pub enum Fault {
     },
 }
 
-impl Fault {
+impl RegistryErrorKind {
     /// Creates the error of a request that cannot be sent.
     pub(super) fn never_asked(host: impl Into<String>, cause: String) -> Self {
         Self::Unreachable {
@@ -239,7 +239,7 @@ impl Fault {
         self.refusal()?.retry_after
     }
 
-    pub(super) fn refusal(&self) -> Option<&Refusal> {
+    pub(super) fn refusal(&self) -> Option<&ErrorResponse> {
         match self.kind() {
             Kind::Refused(refusal) => Some(refusal),
             Kind::Login(fault) => fault.refusal(),
@@ -277,13 +277,13 @@ impl Fault {
 /// The kinds of errors, by their consequences.
 enum Kind<'a> {
     /// A service answered with an error.
-    Refused(&'a Refusal),
+    Refused(&'a ErrorResponse),
     /// A host did not answer.
     Unreachable(&'a str, &'a Unanswered),
     /// A body was not read completely.
     Body(&'a HttpError),
     /// No token or login could be fetched, for this reason.
-    Login(&'a Fault),
+    Login(&'a RegistryErrorKind),
     /// The content is not a manifest.
     Manifest,
     /// The content does not have the expected size.
@@ -301,7 +301,7 @@ impl RegistryError {
 
     /// Returns the cause of the failure.
     #[must_use]
-    pub fn fault(&self) -> &Fault {
+    pub fn fault(&self) -> &RegistryErrorKind {
         &self.fault
     }
 
@@ -319,7 +319,7 @@ impl RegistryError {
 
     /// Returns the error response of the registry or its token server, if there is one.
     #[must_use]
-    pub fn refusal(&self) -> Option<&Refusal> {
+    pub fn refusal(&self) -> Option<&ErrorResponse> {
         self.fault.refusal()
     }
 
@@ -344,7 +344,7 @@ impl RegistryError {
     /// True if the server throttled the request.
     #[must_use]
     pub fn is_throttled(&self) -> bool {
-        self.refusal().is_some_and(Refusal::is_throttling)
+        self.refusal().is_some_and(ErrorResponse::is_throttling)
     }
 
     /// True if a manifest was refused because the registry lacks the content it refers to. Registries also answer so
@@ -374,14 +374,17 @@ impl RegistryError {
     /// this.
     #[must_use]
     pub fn is_no_list(&self) -> bool {
-        let is_list_fault = matches!(self.fault, Fault::Listing(_) | Fault::NoList(_));
+        let is_list_fault = matches!(
+            self.fault,
+            RegistryErrorKind::Listing(_) | RegistryErrorKind::NoList(_)
+        );
         self.operation == Operation::Read && is_list_fault
     }
 
     /// True if a list has more entries than are read. Anyone with push access can cause this.
     #[must_use]
     pub fn is_long_list(&self) -> bool {
-        matches!(self.fault, Fault::LongList(_))
+        matches!(self.fault, RegistryErrorKind::LongList(_))
     }
 
     /// Returns the problem with the certificate of the registry, or of a server it redirects to, and that server's
@@ -410,18 +413,18 @@ impl RegistryError {
     pub fn is_about_token(&self) -> bool {
         matches!(
             self.fault,
-            Fault::Token { .. }
-                | Fault::Aws { .. }
-                | Fault::AwsEndpoint { .. }
-                | Fault::Realm { .. }
-                | Fault::Helper(_)
+            RegistryErrorKind::Token { .. }
+                | RegistryErrorKind::Aws { .. }
+                | RegistryErrorKind::AwsEndpoint { .. }
+                | RegistryErrorKind::Realm { .. }
+                | RegistryErrorKind::Helper(_)
         )
     }
 
     /// Returns the reason why AWS refused to issue a login.
     #[must_use]
-    pub fn aws_refusal(&self) -> Option<AwsRefusal> {
-        let Fault::Aws {
+    pub fn aws_refusal(&self) -> Option<AwsErrorResponse> {
+        let RegistryErrorKind::Aws {
             permission, fault, ..
         } = &self.fault
         else {
@@ -431,8 +434,10 @@ impl RegistryError {
         let is_denied = refusal.status == 403 || refusal.has_code("AccessDeniedException");
         match refusal.status {
             // AWS's JSON services answer every refusal with 400. The code distinguishes them.
-            _ if AWS_KEY_CODES.iter().any(|code| refusal.has_code(code)) => Some(AwsRefusal::Keys),
-            400..=499 if is_denied => Some(AwsRefusal::Permission(permission)),
+            _ if AWS_KEY_CODES.iter().any(|code| refusal.has_code(code)) => {
+                Some(AwsErrorResponse::Keys)
+            }
+            400..=499 if is_denied => Some(AwsErrorResponse::Permission(permission)),
             _ => None,
         }
     }
@@ -453,7 +458,7 @@ impl RegistryError {
     /// denied, this is the helper for all hosts, which may have them.
     #[must_use]
     pub fn unused_helper(&self) -> Option<&str> {
-        if let Fault::Helper(needed) = &self.fault {
+        if let RegistryErrorKind::Helper(needed) = &self.fault {
             return Some(&needed.helper);
         }
         self.helper.as_deref().filter(|_| self.is_denied())

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use reqwest::Method;
 
 use super::Stored;
-use super::answers::{Presence, presence};
 use super::auth::Access;
-use super::client::{Question, Registry, Target};
-use super::error::{Fault, Operation, RegistryError};
-use super::wire::{Answer, ERROR_MAX_BYTES};
+use super::classify::{Presence, presence};
+use super::client::{Registry, RegistryRequest, Target};
+use super::error::{Operation, RegistryError, RegistryErrorKind};
+use super::transport::{ERROR_MAX_BYTES, RegistryResponse};
 use crate::domain::{
     Digest, FullTag, ImageReference, Manifest, ManifestKind, MediaType, Reference, Repository,
     TagContent, Unusable,
@@ -99,7 +99,7 @@ impl Registry {
         &self,
         repository: &Repository,
         reference: &Reference,
-    ) -> Result<Option<Manifest>, Fault> {
+    ) -> Result<Option<Manifest>, RegistryErrorKind> {
         Ok(match self.read(repository, reference).await? {
             Some(answer) => Some(parsed(answer)?),
             None => None,
@@ -116,7 +116,7 @@ impl Registry {
         &self,
         repository: &Repository,
         reference: &Reference,
-    ) -> Result<Option<TagContent>, Fault> {
+    ) -> Result<Option<TagContent>, RegistryErrorKind> {
         let answer = match self.read(repository, reference).await {
             Err(fault) if is_too_long(&fault) => {
                 let long = self.long_content(repository, reference, fault).await?;
@@ -129,7 +129,7 @@ impl Registry {
         };
         let stated = stated_digest(&answer).filter(|_| !is_misnamed(&answer));
         let content = match (parsed(answer), stated) {
-            (Err(Fault::Manifest(error)), Some(stated)) => {
+            (Err(RegistryErrorKind::Manifest(error)), Some(stated)) => {
                 TagContent::Unusable(Unusable::new(stated, &*error))
             }
             (manifest, _) => TagContent::Manifest(manifest?),
@@ -143,10 +143,10 @@ impl Registry {
         &self,
         repository: &Repository,
         reference: &Reference,
-        fault: Fault,
-    ) -> Result<Unusable, Fault> {
+        fault: RegistryErrorKind,
+    ) -> Result<Unusable, RegistryErrorKind> {
         let accept = accept();
-        let head = Question {
+        let head = RegistryRequest {
             method: Method::HEAD,
             ..question(repository, reference, &accept)
         };
@@ -167,7 +167,7 @@ impl Registry {
         &self,
         repository: &Repository,
         reference: &Reference,
-    ) -> Result<Option<Answer>, Fault> {
+    ) -> Result<Option<RegistryResponse>, RegistryErrorKind> {
         let accept = accept();
         let answer = self.ask(&question(repository, reference, &accept)).await?;
         match presence(&answer) {
@@ -186,9 +186,9 @@ impl Registry {
         &self,
         repository: &Repository,
         reference: &Reference,
-    ) -> Result<Option<Digest>, Fault> {
+    ) -> Result<Option<Digest>, RegistryErrorKind> {
         let accept = accept();
-        let head = Question {
+        let head = RegistryRequest {
             method: Method::HEAD,
             ..question(repository, reference, &accept)
         };
@@ -213,10 +213,10 @@ impl Registry {
         reference: &Reference,
         media_type: &MediaType,
         bytes: &[u8],
-    ) -> Result<Stored, Fault> {
+    ) -> Result<Stored, RegistryErrorKind> {
         let digest = Digest::of(bytes);
         check_asked(&digest, reference, "what it is to be stored under")?;
-        let put = Question {
+        let put = RegistryRequest {
             method: Method::PUT,
             repository,
             target: Target::Path(format!("manifests/{reference}")),
@@ -259,10 +259,10 @@ fn question<'a>(
     repository: &'a Repository,
     reference: &Reference,
     accept: &'a str,
-) -> Question<'a> {
-    Question {
+) -> RegistryRequest<'a> {
+    RegistryRequest {
         accept: Some(accept),
-        ..Question::get(
+        ..RegistryRequest::get(
             repository,
             format!("manifests/{reference}"),
             MANIFEST_MAX_BYTES,
@@ -279,13 +279,14 @@ pub(super) fn object(repository: &Repository, reference: &Reference) -> String {
 }
 
 /// Parses the manifest in a response.
-pub(super) fn parsed(answer: Answer) -> Result<Manifest, Fault> {
+pub(super) fn parsed(answer: RegistryResponse) -> Result<Manifest, RegistryErrorKind> {
     let media_type = MediaType::from(answer.header("content-type").unwrap_or_default());
-    Manifest::parse(answer.body, media_type).map_err(|error| Fault::Manifest(Arc::new(error)))
+    Manifest::parse(answer.body, media_type)
+        .map_err(|error| RegistryErrorKind::Manifest(Arc::new(error)))
 }
 
 /// True if the bytes are a manifest that lists content, but the `Content-Type` is not that of a manifest.
-fn is_misnamed(answer: &Answer) -> bool {
+fn is_misnamed(answer: &RegistryResponse) -> bool {
     let served = MediaType::from(answer.header("content-type").unwrap_or_default());
     let is = |media_type| {
         let manifest = Manifest::parse(answer.body.clone(), media_type);
@@ -297,10 +298,10 @@ fn is_misnamed(answer: &Answer) -> bool {
     !MediaType::MANIFESTS.contains(&served) && MediaType::MANIFESTS.into_iter().any(is)
 }
 
-pub(super) fn is_too_long(fault: &Fault) -> bool {
+pub(super) fn is_too_long(fault: &RegistryErrorKind) -> bool {
     matches!(
         fault,
-        Fault::Body {
+        RegistryErrorKind::Body {
             source: HttpError::TooLong { .. },
             ..
         }
@@ -311,9 +312,9 @@ fn check_asked(
     computed: &Digest,
     reference: &Reference,
     claimant: &'static str,
-) -> Result<(), Fault> {
+) -> Result<(), RegistryErrorKind> {
     match reference {
-        Reference::Digest(asked) if asked != computed => Err(Fault::Digest {
+        Reference::Digest(asked) if asked != computed => Err(RegistryErrorKind::Digest {
             computed: computed.clone(),
             claimed: asked.to_string(),
             claimant,
@@ -324,17 +325,20 @@ fn check_asked(
 
 /// Compares a digest with `Docker-Content-Digest`, which not every registry sends. A digest of another algorithm, or an
 /// invalid one, counts as a mismatch: it does not confirm the computed digest.
-pub(super) fn check_stated(computed: &Digest, answer: &Answer) -> Result<(), Fault> {
+pub(super) fn check_stated(
+    computed: &Digest,
+    answer: &RegistryResponse,
+) -> Result<(), RegistryErrorKind> {
     match answer.header(DIGEST_HEADER) {
-        Some(stated) if *stated != computed.to_string() => Err(Fault::Digest {
+        Some(stated) if *stated != computed.to_string() => Err(RegistryErrorKind::Digest {
             computed: computed.clone(),
-            claimed: super::refusal::printable(stated, 200),
+            claimed: super::error_response::printable(stated, 200),
             claimant: "the registry's `Docker-Content-Digest`",
         }),
         Some(_) | None => Ok(()),
     }
 }
 
-pub(super) fn stated_digest(answer: &Answer) -> Option<Digest> {
+pub(super) fn stated_digest(answer: &RegistryResponse) -> Option<Digest> {
     answer.header(DIGEST_HEADER)?.parse().ok()
 }

@@ -2,11 +2,11 @@
 //! have a limit, and one table (`answers.rs`) distinguishes absent from unknown. The module does not depend on inputs,
 //! plans or Actions. It reports through [`Events`].
 
-mod answers;
 mod auth;
 mod aws;
 mod blobs;
 mod challenge;
+mod classify;
 mod client;
 mod copy;
 mod credentials;
@@ -15,40 +15,40 @@ mod docker_config;
 mod downloads;
 mod ecr;
 mod error;
-mod left_open;
+mod error_response;
+mod large_uploads;
 mod limits;
 mod manifests;
-mod newness;
-mod opened;
+mod missing_repository;
+mod open_uploads;
 mod parts;
-mod passage;
 mod referrer_list;
 mod referrers;
-mod refusal;
 mod retry;
 mod sigv4;
 mod stream;
+mod streaming_response;
 mod tags;
 mod token;
+mod transport;
 mod uploads;
-mod wire;
 
 #[cfg(test)]
 pub(crate) mod tests;
 
-use crate::domain::{Digest, Events, Host, Patience};
+use crate::domain::{Digest, Events, Host, RetryPolicy};
 use crate::http::Client;
 
 pub use aws::AwsKeys;
 pub use client::Registry;
 pub use copy::Copied;
 pub use credentials::{Credentials, CredentialsError, Login};
-pub use deletion::{DeletionError, Doomed, MayDelete, Stays, steps_by_hand};
-pub use error::{AwsRefusal, Fault, Operation, RegistryError};
-pub use passage::Progress;
+pub use deletion::{DeletionError, MayDelete, TagDeletion, Undeleted, steps_by_hand};
+pub use error::{AwsErrorResponse, Operation, RegistryError, RegistryErrorKind};
+pub use error_response::ErrorResponse;
+pub use large_uploads::Progress;
 pub use referrer_list::{Entries, Entry, REFERRERS_MAX, Referrer, Slim};
 pub use referrers::{Pages, Referrers, Tagged, TaggedList};
-pub use refusal::Refusal;
 pub use uploads::Reserved;
 
 /// The settings of a [`Registry`].
@@ -61,7 +61,7 @@ pub struct Settings {
     /// Hosts that are reached by plain HTTP.
     pub insecure: Vec<Host>,
     /// The number of attempts, and the waits between them.
-    pub patience: Patience,
+    pub retry_policy: RetryPolicy,
     /// The receiver of retries and of tokens to mask.
     pub events: Events,
 }

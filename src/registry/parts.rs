@@ -1,4 +1,4 @@
-//! Uploads a large blob in several chunks, for hosts that refuse it in one request: proxies in front of a registry have
+//! LargeUploads a large blob in several chunks, for hosts that refuse it in one request: proxies in front of a registry have
 //! limits. The bytes are streamed once and not kept, as with one request.
 
 use std::sync::Arc;
@@ -11,11 +11,11 @@ use tokio::sync::Mutex;
 
 use super::client::Registry;
 use super::copy::Sided;
-use super::error::Fault;
-use super::passage::{Passage, Pieces};
+use super::error::RegistryErrorKind;
+use super::large_uploads::{LargeUpload, VerifyingStream};
 use super::stream::Stream;
+use super::transport::{RegistryResponse, Scheme, authority};
 use super::uploads::{Upload, check_stored};
-use super::wire::{Answer, Scheme, authority};
 use crate::domain::Descriptor;
 
 /// The default size of a chunk, which every registry is known to accept. GHCR refuses larger chunks, though not larger
@@ -24,7 +24,7 @@ pub(super) const PART_BYTES: u64 = 4 << 20;
 
 /// The unsent rest of a blob.
 struct Rest {
-    pieces: Pieces,
+    pieces: VerifyingStream,
     /// Bytes that did not fit into the last chunk.
     over: Bytes,
 }
@@ -65,7 +65,12 @@ impl Registry {
     }
 
     /// Sends one chunk, and continues at the location in the response.
-    async fn patch(&self, upload: &mut Upload, part: Part, passage: &Passage) -> Result<(), Sided> {
+    async fn patch(
+        &self,
+        upload: &mut Upload,
+        part: Part,
+        passage: &LargeUpload,
+    ) -> Result<(), Sided> {
         let question = upload.question(Method::PATCH);
         let authorization = self.authorization_at(upload, &question).await?;
         // The target is a full address, so this scheme is not used.
@@ -90,14 +95,14 @@ impl Part {
         Body::wrap_stream(try_unfold((self.rest, left), async |(rest, left)| {
             let piece = rest.lock().await.take(left).await?;
             let length = piece.as_ref().map_or(0, length);
-            Ok::<_, Fault>(piece.map(|piece| (piece, (rest, left - length))))
+            Ok::<_, RegistryErrorKind>(piece.map(|piece| (piece, (rest, left - length))))
         }))
     }
 }
 
 impl Rest {
     /// Returns the next piece, of at most `most` bytes. Returns `None` if `most` is 0 or no bytes remain.
-    async fn take(&mut self, most: u64) -> Result<Option<Bytes>, Fault> {
+    async fn take(&mut self, most: u64) -> Result<Option<Bytes>, RegistryErrorKind> {
         if most == 0 {
             return Ok(None);
         }
@@ -118,14 +123,14 @@ fn length(piece: &Bytes) -> u64 {
 }
 
 /// Checks that the registry accepted the whole chunk, if the response states its range.
-fn check_taken(answer: &Answer, last: u64) -> Result<(), Fault> {
+fn check_taken(answer: &RegistryResponse, last: u64) -> Result<(), RegistryErrorKind> {
     if !matches!(answer.status.as_u16(), 201 | 202 | 204) {
         return Err(answer.fault());
     }
     let range = answer.header("range").unwrap_or_default();
     let taken = range.rsplit_once('-').map(|(_, taken)| taken.trim());
     match taken.and_then(|taken| taken.parse::<u64>().ok()) {
-        Some(taken) if taken != last => Err(Fault::Partial {
+        Some(taken) if taken != last => Err(RegistryErrorKind::Partial {
             host: authority(&answer.url),
             taken,
             sent: last,

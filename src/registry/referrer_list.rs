@@ -8,8 +8,8 @@ use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::error::Fault;
-use super::refusal::printable;
+use super::error::RegistryErrorKind;
+use super::error_response::printable;
 use crate::domain::{Descriptor, Digest, MediaType};
 
 /// The most referrers of one digest that are read. Beyond that, the result is unknown.
@@ -111,14 +111,20 @@ impl Entry for Descriptor {
 }
 
 /// Reads the entries of a list. `before` is the number of entries on earlier pages.
-pub(super) fn read_list<T: Entry>(body: &[u8], before: usize) -> Result<Entries<T>, Fault> {
-    let unusable = |error: serde_json::Error| Fault::NoList(printable(&error.to_string(), 300));
+pub(super) fn read_list<T: Entry>(
+    body: &[u8],
+    before: usize,
+) -> Result<Entries<T>, RegistryErrorKind> {
+    let unusable =
+        |error: serde_json::Error| RegistryErrorKind::NoList(printable(&error.to_string(), 300));
     let text = std::str::from_utf8(body)
-        .map_err(|_| Fault::NoList("it is no text in UTF-8".to_owned()))?;
+        .map_err(|_| RegistryErrorKind::NoList("it is no text in UTF-8".to_owned()))?;
     let Document(entries) = serde_json::from_str(text).map_err(unusable)?;
     let read = entries.listed.len() + entries.broken + before;
     if read > REFERRERS_MAX {
-        return Err(Fault::LongList(format!("{REFERRERS_MAX} entries")));
+        return Err(RegistryErrorKind::LongList(format!(
+            "{REFERRERS_MAX} entries"
+        )));
     }
     Ok(entries)
 }

@@ -3,12 +3,12 @@
 use reqwest::Url;
 use reqwest::header::LINK;
 
-use super::answers::{Listing, listing};
-use super::client::{Question, Registry, Target};
-use super::error::{Fault, Operation, RegistryError};
+use super::classify::{Listing, listing};
+use super::client::{Registry, RegistryRequest, Target};
+use super::error::{Operation, RegistryError, RegistryErrorKind};
 use super::manifests::{is_too_long, object, parsed, stated_digest};
 use super::referrer_list::{Entries, Entry, read_list};
-use super::wire::Answer;
+use super::transport::RegistryResponse;
 use crate::domain::{Digest, Manifest, MediaType, Reference, Repository, Tag, Unusable};
 
 /// The limit for a page. A page is an index; its entries contain the annotations of their referrers, so it may be as
@@ -118,7 +118,7 @@ impl Registry {
         &self,
         repository: &Repository,
         reference: &Reference,
-    ) -> Result<Option<Tagged<T>>, Fault> {
+    ) -> Result<Option<Tagged<T>>, RegistryErrorKind> {
         match self.read(repository, reference).await {
             Err(fault) if is_too_long(&fault) => {
                 let long = self.long_content(repository, reference, fault).await?;
@@ -141,7 +141,7 @@ impl<T> Tagged<T> {
 }
 
 /// Parses the content of a response.
-fn tagged<T: Entry>(answer: Answer) -> Result<Tagged<T>, Fault> {
+fn tagged<T: Entry>(answer: RegistryResponse) -> Result<Tagged<T>, RegistryErrorKind> {
     let (digest, stated) = (Digest::of(&answer.body), stated_digest(&answer));
     let media_type = MediaType::from(answer.header("content-type").unwrap_or_default());
     if media_type.is_image() {
@@ -152,7 +152,7 @@ fn tagged<T: Entry>(answer: Answer) -> Result<Tagged<T>, Fault> {
         };
     }
     let entries = match (read_list(&answer.body, 0), stated) {
-        (Err(Fault::NoList(reason)), Some(_)) => return Ok(no_list(digest, reason)),
+        (Err(RegistryErrorKind::NoList(reason)), Some(_)) => return Ok(no_list(digest, reason)),
         (entries, _) => entries?,
     };
     let is_short = answer.body.len() <= SHORT_MAX_BYTES;
@@ -182,15 +182,15 @@ impl Pages<'_> {
         })
     }
 
-    async fn read<T: Entry>(&mut self, target: Target) -> Result<Referrers<T>, Fault> {
+    async fn read<T: Entry>(&mut self, target: Target) -> Result<Referrers<T>, RegistryErrorKind> {
         self.number += 1;
         if self.number > PAGES_MAX {
-            return Err(Fault::LongList(format!("{PAGES_MAX} pages")));
+            return Err(RegistryErrorKind::LongList(format!("{PAGES_MAX} pages")));
         }
-        let page = Question {
+        let page = RegistryRequest {
             target,
             accept: Some(MediaType::OciIndex.as_str()),
-            ..Question::get(self.repository, String::new(), PAGE_MAX_BYTES)
+            ..RegistryRequest::get(self.repository, String::new(), PAGE_MAX_BYTES)
         };
         let answer = self.registry.ask(&page).await?;
         match (listing(&answer), self.number) {
@@ -206,7 +206,7 @@ impl Pages<'_> {
 }
 
 /// Returns the address of the next page (RFC 8288), which must be on the same registry.
-pub(super) fn next_page(answer: &Answer) -> Result<Option<Url>, Fault> {
+pub(super) fn next_page(answer: &RegistryResponse) -> Result<Option<Url>, RegistryErrorKind> {
     let links = answer.headers.get_all(LINK).iter();
     let next = links
         .filter_map(|link| link.to_str().ok())
@@ -214,15 +214,14 @@ pub(super) fn next_page(answer: &Answer) -> Result<Option<Url>, Fault> {
     let Some(next) = next else {
         return Ok(None);
     };
-    let url = answer
-        .url
-        .join(next)
-        .map_err(|_| Fault::Listing("the address of its next page is none".to_owned()))?;
+    let url = answer.url.join(next).map_err(|_| {
+        RegistryErrorKind::Listing("the address of its next page is none".to_owned())
+    })?;
     // SECURITY: credentials are sent to this address.
     if url.origin() == answer.url.origin() {
         Ok(Some(url))
     } else {
-        Err(Fault::Listing(
+        Err(RegistryErrorKind::Listing(
             "its next page is on another host".to_owned(),
         ))
     }

@@ -6,26 +6,26 @@ use std::time::{Duration, SystemTime};
 use backon::{ExponentialBuilder, Retryable as _};
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 
-use super::error::Fault;
-use crate::domain::{Events, Patience};
+use super::error::RegistryErrorKind;
+use crate::domain::{Events, RetryPolicy};
 use crate::http::cause_text;
 
-/// Runs `attempt` until it succeeds, fails for good, or the attempts of `patience` are used up. The attempt must be
+/// Runs `attempt` until it succeeds, fails for good, or the attempts of `retry_policy` are used up. The attempt must be
 /// idempotent.
 pub(super) async fn patiently<T, E, Run>(
-    patience: Patience,
+    retry_policy: RetryPolicy,
     events: &Events,
     what: &str,
     mut attempt: impl FnMut() -> Run,
 ) -> Result<T, E>
 where
-    E: Borrow<Fault> + std::error::Error + 'static,
+    E: Borrow<RegistryErrorKind> + std::error::Error + 'static,
     Run: Future<Output = Result<T, E>>,
 {
-    let tries = usize::try_from(patience.max_attempts).unwrap_or(usize::MAX);
+    let tries = usize::try_from(retry_policy.max_attempts).unwrap_or(usize::MAX);
     let ceilings = ExponentialBuilder::new()
-        .with_min_delay(patience.transport_base())
-        .with_max_delay(patience.max_delay)
+        .with_min_delay(retry_policy.transport_base())
+        .with_max_delay(retry_policy.max_delay)
         .with_max_times(tries.saturating_sub(1));
     // Boxed, because the state machine of an attempt is large and is part of several others.
     (|| Box::pin(attempt()))
@@ -35,7 +35,7 @@ where
             Some(wait(
                 ceiling?,
                 failed.borrow().retry_after(),
-                patience.max_delay,
+                retry_policy.max_delay,
                 fastrand::f64(),
             ))
         })

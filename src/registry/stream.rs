@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::error::Fault;
-use super::opened::Opened;
+use super::error::RegistryErrorKind;
+use super::streaming_response::StreamingResponse;
 
 /// The number of bytes read from a file at once.
 const PIECE_BYTES: usize = 128 * 1024;
@@ -16,22 +16,22 @@ const PIECE_BYTES: usize = 128 * 1024;
 /// A source of bytes that is read in pieces.
 #[derive(Debug)]
 pub(super) enum Stream {
-    Answer(Box<Opened>),
+    RegistryResponse(Box<StreamingResponse>),
     File(File),
 }
 
 impl Stream {
     /// Opens a file, and returns its length too.
-    pub(super) fn of_file(path: &Path) -> Result<(Self, u64), Fault> {
+    pub(super) fn of_file(path: &Path) -> Result<(Self, u64), RegistryErrorKind> {
         let file = File::open(path).map_err(unreadable)?;
         let length = file.metadata().map_err(unreadable)?.len();
         Ok((Self::File(file), length))
     }
 
     /// Reads the whole source, of at most `limit` bytes.
-    pub(super) async fn read(self, limit: u64) -> Result<Vec<u8>, Fault> {
+    pub(super) async fn read(self, limit: u64) -> Result<Vec<u8>, RegistryErrorKind> {
         match self {
-            Self::Answer(opened) => Ok((*opened).read(limit).await?.body),
+            Self::RegistryResponse(opened) => Ok((*opened).read(limit).await?.body),
             Self::File(file) => {
                 let mut bytes = Vec::new();
                 // Read one extra byte, to detect content that is too long.
@@ -42,18 +42,20 @@ impl Stream {
         }
     }
 
-    /// Releases the permit: see [`Opened::without_turn`].
+    /// Releases the permit: see [`StreamingResponse::without_turn`].
     pub(super) fn without_turn(self) -> Self {
         match self {
-            Self::Answer(opened) => Self::Answer(Box::new(opened.without_turn())),
+            Self::RegistryResponse(opened) => {
+                Self::RegistryResponse(Box::new(opened.without_turn()))
+            }
             Self::File(file) => Self::File(file),
         }
     }
 
     /// Returns the next piece, or `None` at the end.
-    pub(super) async fn piece(&mut self) -> Result<Option<Bytes>, Fault> {
+    pub(super) async fn piece(&mut self) -> Result<Option<Bytes>, RegistryErrorKind> {
         match self {
-            Self::Answer(opened) => opened.piece().await,
+            Self::RegistryResponse(opened) => opened.piece().await,
             Self::File(file) => {
                 let mut piece = vec![0; PIECE_BYTES];
                 let length = file.read(&mut piece).map_err(unreadable)?;
@@ -64,6 +66,6 @@ impl Stream {
     }
 }
 
-fn unreadable(error: io::Error) -> Fault {
-    Fault::File(Arc::new(error))
+fn unreadable(error: io::Error) -> RegistryErrorKind {
+    RegistryErrorKind::File(Arc::new(error))
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use reqwest::header::LINK;
 use serde::Deserialize;
 
-use super::client::{Question, Registry};
+use super::client::{Registry, RegistryRequest};
 use crate::domain::Repository;
 
 const LIST_MAX_BYTES: u64 = 1 << 20;
@@ -26,7 +26,7 @@ impl Registry {
     ///
     /// NOTE: no write may depend on this list. Some registries sort it by age and silently cut it at a full page.
     pub async fn all_tags(&self, repository: &Repository) -> Option<BTreeSet<String>> {
-        let question = Question::get(repository, "tags/list".to_owned(), LIST_MAX_BYTES);
+        let question = RegistryRequest::get(repository, "tags/list".to_owned(), LIST_MAX_BYTES);
         let answer = self.ask(&question).await.ok()?;
         if answer.status != 200 || answer.headers.contains_key(LINK) {
             return None;

@@ -13,10 +13,10 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::challenge::Bearer;
-use super::credentials::{Login, Proof};
-use super::error::Fault;
+use super::credentials::{Credential, Login};
+use super::error::RegistryErrorKind;
 use super::retry::patiently;
-use super::wire::{Answer, Wire, authority, shown};
+use super::transport::{RegistryResponse, Transport, authority, shown};
 use crate::domain::{Host, Secret};
 
 /// The limit for a token response. No registry accepts a longer header, and each token is printed once, to be masked.
@@ -47,12 +47,12 @@ struct Given {
 
 /// Fetches a token for `scopes` from the realm of `bearer`, with retries.
 pub(super) async fn fetch(
-    wire: &Wire,
+    wire: &Transport,
     registry: &Host,
     bearer: &Bearer,
     scopes: &[String],
-    proof: Option<&Proof>,
-) -> Result<Token, Fault> {
+    proof: Option<&Credential>,
+) -> Result<Token, RegistryErrorKind> {
     let realm = realm(wire, registry, bearer)?;
     let host = authority(&realm);
     let what = format!("token from {host}");
@@ -65,8 +65,8 @@ pub(super) async fn fetch(
         }
         read(wire, &answer, asked_at)
     };
-    let token = patiently(wire.patience, &wire.events, &what, attempt).await;
-    token.map_err(|fault| Fault::Token {
+    let token = patiently(wire.retry_policy, &wire.events, &what, attempt).await;
+    token.map_err(|fault| RegistryErrorKind::Token {
         host,
         fault: Arc::new(fault),
     })
@@ -76,10 +76,10 @@ pub(super) async fn fetch(
 ///
 /// SECURITY: the registry chooses the realm, and credentials are sent there. It must use TLS, or be a host that is
 /// allowed without. A remote registry must not name a realm on this machine.
-fn realm(wire: &Wire, registry: &Host, bearer: &Bearer) -> Result<Url, Fault> {
-    let refused = |realm: String, reason| Fault::Realm { realm, reason };
+fn realm(wire: &Transport, registry: &Host, bearer: &Bearer) -> Result<Url, RegistryErrorKind> {
+    let refused = |realm: String, reason| RegistryErrorKind::Realm { realm, reason };
     let url = Url::parse(&bearer.realm).map_err(|_| {
-        let text = super::refusal::printable(&bearer.realm, 200);
+        let text = super::error_response::printable(&bearer.realm, 200);
         let bare = text.split('?').next().unwrap_or_default().to_owned();
         refused(bare, "is no web address")
     })?;
@@ -91,22 +91,22 @@ fn realm(wire: &Wire, registry: &Host, bearer: &Bearer) -> Result<Url, Fault> {
 }
 
 fn request(
-    wire: &Wire,
+    wire: &Transport,
     mut url: Url,
     bearer: &Bearer,
     scopes: &[String],
-    proof: Option<&Proof>,
-) -> Result<Request, Fault> {
+    proof: Option<&Credential>,
+) -> Result<Request, RegistryErrorKind> {
     let host = authority(&url);
     let built = match proof {
-        Some(Proof::IdentityToken(token)) => {
+        Some(Credential::IdentityToken(token)) => {
             let form = form(bearer, scopes, token);
             wire.request(Method::POST, url)
                 .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
                 .body(form)
                 .build()
         }
-        Some(Proof::Login(_)) | None => {
+        Some(Credential::Login(_)) | None => {
             let mut query = url.query_pairs_mut();
             if let Some(service) = &bearer.service {
                 query.append_pair("service", service);
@@ -117,13 +117,13 @@ fn request(
             drop(query);
             let request = wire.request(Method::GET, url);
             match proof {
-                Some(Proof::Login(login)) => request.header(AUTHORIZATION, basic(login)),
-                Some(Proof::IdentityToken(_)) | None => request,
+                Some(Credential::Login(login)) => request.header(AUTHORIZATION, basic(login)),
+                Some(Credential::IdentityToken(_)) | None => request,
             }
             .build()
         }
     };
-    built.map_err(|error| Fault::never_asked(host, crate::http::cause_text(&error)))
+    built.map_err(|error| RegistryErrorKind::never_asked(host, crate::http::cause_text(&error)))
 }
 
 fn form(bearer: &Bearer, scopes: &[String], token: &Secret) -> String {
@@ -154,8 +154,13 @@ pub(super) fn sensitive(text: &str) -> Option<HeaderValue> {
 }
 
 /// Reads the token. Some servers send `token`, some `access_token`, some both with the same value.
-pub(super) fn read(wire: &Wire, answer: &Answer, asked_at: Instant) -> Result<Token, Fault> {
-    let given: Given = serde_json::from_slice(&answer.body).map_err(|_| Fault::NoToken)?;
+pub(super) fn read(
+    wire: &Transport,
+    answer: &RegistryResponse,
+    asked_at: Instant,
+) -> Result<Token, RegistryErrorKind> {
+    let given: Given =
+        serde_json::from_slice(&answer.body).map_err(|_| RegistryErrorKind::NoToken)?;
     let text = |field: Option<String>| field.filter(|text| !text.is_empty()).map(Secret::new);
     if let Some(secret) = text(given.refresh_token) {
         wire.events.mask_sent(&secret);
@@ -163,7 +168,7 @@ pub(super) fn read(wire: &Wire, answer: &Answer, asked_at: Instant) -> Result<To
     let secret = text(given.token)
         .or_else(|| text(given.access_token))
         .filter(|secret| sensitive(secret.expose()).is_some())
-        .ok_or(Fault::NoToken)?;
+        .ok_or(RegistryErrorKind::NoToken)?;
     wire.events.mask_sent(&secret);
     let lifetime = lifetime(given.expires_in.as_ref());
     Ok(Token {

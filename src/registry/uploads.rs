@@ -7,12 +7,12 @@ use futures_util::future::join;
 use reqwest::{Method, Url};
 
 use super::auth::Access;
-use super::client::{Question, Registry, Target};
+use super::client::{Registry, RegistryRequest, Target};
 use super::downloads::{location, refused_address};
-use super::error::Fault;
+use super::error::RegistryErrorKind;
 use super::manifests::check_stated;
 use super::parts::PART_BYTES;
-use super::wire::{Answer, ERROR_MAX_BYTES, authority};
+use super::transport::{ERROR_MAX_BYTES, RegistryResponse, authority};
 use crate::domain::{Digest, Repository};
 
 /// The longest content that is sent with the POST. Go's servers close a connection if they answer with more than 256
@@ -42,11 +42,11 @@ pub struct Reserved(Upload);
 #[derive(Debug)]
 pub(super) enum Begun {
     /// The registry reports the blob as stored.
-    Created(Answer),
-    /// The registry opened an upload session.
+    Created(RegistryResponse),
+    /// The registry streaming_response an upload session.
     Place(Upload),
     /// The registry refused the request.
-    Refused(Fault),
+    Refused(RegistryErrorKind),
 }
 
 impl Registry {
@@ -56,7 +56,7 @@ impl Registry {
         repository: &Repository,
         digest: &Digest,
         bytes: &[u8],
-    ) -> Result<(), Fault> {
+    ) -> Result<(), RegistryErrorKind> {
         if let Some(upload) = self.begin_with(repository, digest, bytes).await? {
             self.finish(&upload, digest, bytes).await?;
         }
@@ -69,7 +69,7 @@ impl Registry {
         &self,
         repository: &Repository,
         bytes: &[u8],
-    ) -> Result<Option<Reserved>, Fault> {
+    ) -> Result<Option<Reserved>, RegistryErrorKind> {
         let digest = &Digest::of(bytes);
         let Some(upload) = self.begin_with(repository, digest, bytes).await? else {
             return Ok(None);
@@ -79,14 +79,14 @@ impl Registry {
         finished.map(|()| begun.ok().map(Reserved))
     }
 
-    /// Uploads `bytes`, into the upload session `place` if there is one.
+    /// LargeUploads `bytes`, into the upload session `place` if there is one.
     pub(super) async fn upload_into(
         &self,
         place: Option<Reserved>,
         repository: &Repository,
         digest: &Digest,
         bytes: &[u8],
-    ) -> Result<(), Fault> {
+    ) -> Result<(), RegistryErrorKind> {
         if let Some(Reserved(upload)) = place {
             match self.finish(&upload, digest, bytes).await {
                 Err(fault) if may_be_about_place(&fault) => (),
@@ -107,7 +107,7 @@ impl Registry {
     }
 
     /// Opens an upload session. Its content need not be known yet.
-    pub(super) async fn begin(&self, repository: &Repository) -> Result<Upload, Fault> {
+    pub(super) async fn begin(&self, repository: &Repository) -> Result<Upload, RegistryErrorKind> {
         let begun = self.post(repository, Access::PullPush, "", &[]);
         match begun.await? {
             Begun::Place(upload) => Ok(upload),
@@ -124,7 +124,7 @@ impl Registry {
         repository: &Repository,
         digest: &Digest,
         from: &Repository,
-    ) -> Result<Begun, Fault> {
+    ) -> Result<Begun, RegistryErrorKind> {
         let query = format!("?mount={digest}&from={}", from.path());
         let access = Access::Mount(from.clone());
         match self.post(repository, access, &query, &[]).await {
@@ -132,7 +132,7 @@ impl Registry {
                 check_stated(digest, &answer).map(|()| Begun::Created(answer))
             }
             // The token server denies read access to `from`.
-            Err(fault @ Fault::Token { .. }) => Ok(Begun::Refused(fault)),
+            Err(fault @ RegistryErrorKind::Token { .. }) => Ok(Begun::Refused(fault)),
             begun => begun,
         }
     }
@@ -143,7 +143,7 @@ impl Registry {
         upload: &Upload,
         digest: &Digest,
         bytes: &[u8],
-    ) -> Result<(), Fault> {
+    ) -> Result<(), RegistryErrorKind> {
         let question = upload.last_question(digest, bytes);
         let answer = self.ask_at(upload, &question).await;
         let finished = answer.and_then(|answer| check_stored(&answer, digest));
@@ -169,7 +169,11 @@ impl Registry {
     }
 
     /// Moves `upload` to the location in `answer`, if there is one. The location may change with each chunk.
-    pub(super) fn go_on(&self, upload: &mut Upload, answer: &Answer) -> Result<(), Fault> {
+    pub(super) fn go_on(
+        &self,
+        upload: &mut Upload,
+        answer: &RegistryResponse,
+    ) -> Result<(), RegistryErrorKind> {
         if answer.header("location").is_some() {
             let (place, is_own) = self.place(answer)?;
             self.left_open().remove(upload);
@@ -183,8 +187,8 @@ impl Registry {
     pub(super) async fn ask_at(
         &self,
         upload: &Upload,
-        question: &Question<'_>,
-    ) -> Result<Answer, Fault> {
+        question: &RegistryRequest<'_>,
+    ) -> Result<RegistryResponse, RegistryErrorKind> {
         if upload.is_own {
             self.ask_once(question).await
         } else {
@@ -203,7 +207,7 @@ impl Registry {
         repository: &Repository,
         digest: &Digest,
         bytes: &[u8],
-    ) -> Result<Option<Upload>, Fault> {
+    ) -> Result<Option<Upload>, RegistryErrorKind> {
         let limits = self.limits();
         let is_small = u64::try_from(bytes.len()).is_ok_and(|length| length <= SMALL_MAX_BYTES);
         if !is_small || !limits.may_post_whole(repository.host()) {
@@ -231,7 +235,7 @@ impl Registry {
         access: Access,
         query: &str,
         bytes: &[u8],
-    ) -> Result<Begun, Fault> {
+    ) -> Result<Begun, RegistryErrorKind> {
         let (registry, repository) = (self.clone(), repository.clone());
         let (query, bytes) = (query.to_owned(), bytes.to_vec());
         let post = async move {
@@ -247,8 +251,8 @@ impl Registry {
         access: Access,
         query: &str,
         bytes: &[u8],
-    ) -> Result<Begun, Fault> {
-        let start = Question {
+    ) -> Result<Begun, RegistryErrorKind> {
+        let start = RegistryRequest {
             method: Method::POST,
             repository: &repository,
             target: Target::Path(format!("blobs/uploads/{query}")),
@@ -280,7 +284,7 @@ impl Registry {
     }
 
     /// Returns the location in a response, and whether it is on the registry itself.
-    fn place(&self, answer: &Answer) -> Result<(Url, bool), Fault> {
+    fn place(&self, answer: &RegistryResponse) -> Result<(Url, bool), RegistryErrorKind> {
         let place = location(answer)?;
         let is_own = authority(&place) == authority(&answer.url);
         if is_own && place.scheme() != answer.url.scheme() && place.scheme() != "https" {
@@ -298,12 +302,16 @@ impl Registry {
 
 impl Upload {
     /// Returns a request to the location of this session: PATCH to add a chunk, DELETE to cancel the session.
-    pub(super) fn question(&self, method: Method) -> Question<'_> {
+    pub(super) fn question(&self, method: Method) -> RegistryRequest<'_> {
         self.ask(method, self.place.clone(), &[])
     }
 
     /// Returns the final PUT, with the whole blob or the rest of it.
-    pub(super) fn last_question<'b>(&'b self, digest: &Digest, bytes: &'b [u8]) -> Question<'b> {
+    pub(super) fn last_question<'b>(
+        &'b self,
+        digest: &Digest,
+        bytes: &'b [u8],
+    ) -> RegistryRequest<'b> {
         let mut place = self.place.clone();
         // The location may have a query of its own, which must stay unchanged.
         place
@@ -312,9 +320,9 @@ impl Upload {
         self.ask(Method::PUT, place, bytes)
     }
 
-    fn ask<'b>(&'b self, method: Method, place: Url, bytes: &'b [u8]) -> Question<'b> {
+    fn ask<'b>(&'b self, method: Method, place: Url, bytes: &'b [u8]) -> RegistryRequest<'b> {
         let has_content = method != Method::DELETE;
-        Question {
+        RegistryRequest {
             method,
             repository: &self.repository,
             target: Target::Address(place),
@@ -327,7 +335,10 @@ impl Upload {
 }
 
 /// Checks the response to the PUT of a blob.
-pub(super) fn check_stored(answer: &Answer, digest: &Digest) -> Result<(), Fault> {
+pub(super) fn check_stored(
+    answer: &RegistryResponse,
+    digest: &Digest,
+) -> Result<(), RegistryErrorKind> {
     match answer.status.as_u16() {
         200 | 201 | 204 => check_stated(digest, answer),
         _ => Err(answer.fault()),
@@ -335,13 +346,13 @@ pub(super) fn check_stored(answer: &Answer, digest: &Digest) -> Result<(), Fault
 }
 
 /// True if a PUT may have been refused because the upload session no longer exists. A new one may then succeed.
-fn may_be_about_place(fault: &Fault) -> bool {
+fn may_be_about_place(fault: &RegistryErrorKind) -> bool {
     let status = fault.refusal().map(|refusal| refusal.status);
     status.is_some_and(|status| (400..500).contains(&status) && !matches!(status, 408 | 429))
 }
 
 /// True if a POST may have been refused because it contains the blob. A plain POST may then succeed.
-fn may_be_about_form(fault: &Fault) -> bool {
+fn may_be_about_form(fault: &RegistryErrorKind) -> bool {
     let status = fault.refusal().map(|refusal| refusal.status);
     matches!(status, Some(400 | 404 | 405 | 411 | 413 | 415 | 416 | 501))
 }

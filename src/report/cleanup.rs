@@ -7,7 +7,7 @@ use super::markdown::{code, prose, table};
 use super::summary::short;
 use crate::apply::{CleanupEnd, CleanupReceipt, CleanupTag};
 use crate::domain::Repository;
-use crate::plan::{CleanupStep, LeaveReason, TakeBack};
+use crate::plan::{CleanupStep, LeaveReason, Rollback};
 
 impl Report<'_> {
     /// Returns the whole summary.
@@ -108,7 +108,7 @@ impl Report<'_> {
 
     fn row(&self, tag: &CleanupTag) -> (&'static str, String, String) {
         let wrote = tag.holds().map_or("–".to_owned(), short);
-        let before = tag.way_back().and_then(TakeBack::before);
+        let before = tag.way_back().and_then(Rollback::before);
         match (&tag.end, before) {
             (CleanupEnd::Done, None) => (
                 ":wastebasket: deleted",
@@ -141,7 +141,7 @@ impl Report<'_> {
                 CleanupStep::Leave(reason) => {
                     (":white_check_mark: left alone", wrote, reason.to_string())
                 }
-                CleanupStep::TakeBack(_)
+                CleanupStep::Rollback(_)
                 | CleanupStep::Unknown(..)
                 | CleanupStep::ByHand { .. } => {
                     (":white_check_mark: left alone", wrote, String::new())
@@ -165,7 +165,7 @@ impl Report<'_> {
 }
 
 fn remaining_json(tag: &CleanupTag) -> Value {
-    let before = tag.way_back().and_then(TakeBack::before);
+    let before = tag.way_back().and_then(Rollback::before);
     let (why, steps) = reason(tag);
     json!({
         "tag": tag.tag.to_string(),

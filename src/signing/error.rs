@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use super::refusal::Refusal;
+use super::refusal::VerificationError;
 use crate::http::{CertificateProblem, Through, Unanswered};
 
 /// A cause of a type from another library.
@@ -11,10 +11,10 @@ pub(super) type Cause = Box<dyn Error + Send + Sync>;
 
 /// The reason why nothing was signed, or why there is no trust material.
 #[derive(Debug, thiserror::Error)]
-pub enum SigningError {
+pub enum SigstoreError {
     /// The token endpoint returned no identity token.
     #[error("could not get an identity token")]
-    Token(#[source] Fault),
+    Token(#[source] SigstoreErrorKind),
     /// The given identity token cannot be parsed.
     #[error("the identity token cannot be read: {0}")]
     TokenUnreadable(&'static str),
@@ -26,13 +26,13 @@ pub enum SigningError {
     },
     /// Fulcio returned no certificate.
     #[error("could not get a signing certificate")]
-    Certificate(#[source] Fault),
+    Certificate(#[source] SigstoreErrorKind),
     /// The transparency log accepted no entry, or did not return it.
     #[error("could not record the signature in the transparency log")]
-    Log(#[source] Fault),
+    Log(#[source] SigstoreErrorKind),
     /// The timestamp authority returned no timestamp.
     #[error("could not get a timestamp for the signature")]
-    Timestamp(#[source] Fault),
+    Timestamp(#[source] SigstoreErrorKind),
     /// No key pair could be made, or signing with it failed.
     #[error("could not make the signature itself")]
     Key(#[source] sigstore_crypto::Error),
@@ -41,10 +41,10 @@ pub enum SigningError {
     Trust(#[source] TrustError),
     /// The signature that this run made does not verify, so it does not count as one.
     #[error("the signature just made does not verify")]
-    SelfCheck(#[source] Box<Refusal>),
+    SelfCheck(#[source] Box<VerificationError>),
 }
 
-impl SigningError {
+impl SigstoreError {
     /// True if a service (token endpoint, Fulcio, log, timestamp authority) has an outage, which `on-signing-failure:
     /// warn` covers. These are not outages: a service that refuses, trust that cannot be established, and a failed
     /// check of our own signature.
@@ -100,7 +100,7 @@ impl SigningError {
         else {
             return None;
         };
-        if let Fault::Transport { url, source } = fault {
+        if let SigstoreErrorKind::Transport { url, source } = fault {
             Some((url, source))
         } else {
             None
@@ -122,7 +122,7 @@ pub enum TrustError {
     Services(&'static str),
     /// A service of the signing config has an address that this program does not use.
     #[error("the signing config cannot be used")]
-    Address(#[source] Fault),
+    Address(#[source] SigstoreErrorKind),
     /// Trust was loaded for verification only, but signing was requested.
     #[error("no signing config was loaded")]
     NoServices,
@@ -161,7 +161,7 @@ pub enum TrustError {
 
 /// The failure of one request to a service. Addresses are printed without their query.
 #[derive(Debug, thiserror::Error)]
-pub enum Fault {
+pub enum SigstoreErrorKind {
     /// The address is not allowed for requests.
     #[error("`{url}` is not an https address (plain http is for loopback hosts only)")]
     Address {
@@ -220,7 +220,7 @@ pub enum Fault {
     },
 }
 
-impl Fault {
+impl SigstoreErrorKind {
     /// True if the service has an outage. There is no response, the status is 408, 429 or 5xx, or the log has not
     /// processed an accepted entry.
     #[must_use]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{RequestBuilder, StatusCode, Url};
 
-use super::error::Fault;
+use super::error::SigstoreErrorKind;
 use crate::domain::Events;
 use crate::http::{Client, Unanswered, Watch};
 
@@ -22,8 +22,8 @@ const MESSAGE_MAX_CHARS: usize = 300;
 pub(super) struct Endpoint(Url);
 
 impl Endpoint {
-    pub(super) fn parse(text: &str) -> Result<Self, Fault> {
-        let refused = || Fault::Address {
+    pub(super) fn parse(text: &str) -> Result<Self, SigstoreErrorKind> {
+        let refused = || SigstoreErrorKind::Address {
             url: text.split('?').next().unwrap_or_default().to_owned(),
         };
         let url = Url::parse(text).map_err(|_| refused())?;
@@ -63,15 +63,15 @@ impl Endpoint {
 }
 
 /// A response that was read to its end.
-pub(super) struct Answer {
+pub(super) struct ServiceResponse {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
     pub(super) body: Vec<u8>,
 }
 
-impl Answer {
+impl ServiceResponse {
     /// Converts this response to an error, for a caller that needs success.
-    pub(super) fn into_fault(self, url: &Url) -> Fault {
+    pub(super) fn into_fault(self, url: &Url) -> SigstoreErrorKind {
         let said = String::from_utf8_lossy(&self.body);
         let said: String = said.split_whitespace().collect::<Vec<_>>().join(" ");
         let said: String = said.chars().filter(|each| !each.is_control()).collect();
@@ -87,7 +87,7 @@ impl Answer {
             .headers
             .get(RETRY_AFTER)
             .and_then(|value| value.to_str().ok());
-        Fault::Status {
+        SigstoreErrorKind::Status {
             url: shown(url),
             status: self.status.as_u16(),
             message,
@@ -105,8 +105,8 @@ pub(super) async fn exchange(
     url: &Url,
     request: RequestBuilder,
     events: &Events,
-) -> Result<Answer, Fault> {
-    let unanswered = |source| Fault::Transport {
+) -> Result<ServiceResponse, SigstoreErrorKind> {
+    let unanswered = |source| SigstoreErrorKind::Transport {
         url: shown(url),
         source,
     };
@@ -117,7 +117,7 @@ pub(super) async fn exchange(
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(unanswered)? {
         if body.len() + chunk.len() > ANSWER_MAX_BYTES {
-            return Err(Fault::TooLong {
+            return Err(SigstoreErrorKind::TooLong {
                 url: shown(url),
                 limit: ANSWER_MAX_BYTES,
             });
@@ -125,7 +125,7 @@ pub(super) async fn exchange(
         body.extend_from_slice(&chunk);
     }
     watch.answered(response.status());
-    Ok(Answer {
+    Ok(ServiceResponse {
         status: response.status(),
         headers: response.headers().clone(),
         body,
@@ -138,7 +138,7 @@ pub(super) async fn exchange_ok(
     url: &Url,
     request: RequestBuilder,
     events: &Events,
-) -> Result<Vec<u8>, Fault> {
+) -> Result<Vec<u8>, SigstoreErrorKind> {
     let answer = exchange(http, url, request, events).await?;
     if answer.status.is_success() {
         Ok(answer.body)
@@ -178,7 +178,10 @@ mod tests {
             "fulcio",
         ] {
             assert!(
-                matches!(Endpoint::parse(refused), Err(Fault::Address { .. })),
+                matches!(
+                    Endpoint::parse(refused),
+                    Err(SigstoreErrorKind::Address { .. })
+                ),
                 "{refused}"
             );
         }

@@ -8,21 +8,21 @@ use sigstore_types::{SignatureBytes, TimestampToken};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use crate::domain::{Digest, Events, Matcher, Patience, Policy};
+use crate::domain::{Digest, Events, Matcher, Policy, RetryPolicy};
 use crate::http::Client;
 
-use super::error::{Fault, SigningError, TrustError};
+use super::error::{SigstoreError, SigstoreErrorKind, TrustError};
 use super::legacy::{LegacySignature, annotations, authenticate_legacy};
-use super::log::{Log, Recorded};
+use super::log::{Log, LogOutcome};
 use super::payload::payload;
-use super::refusal::Refusal;
-use super::retry::Persistence;
+use super::refusal::VerificationError;
+use super::retry::ServiceRetryPolicy;
 use super::services::{LogService, Services};
 use super::session::{Session, Sessions};
-use super::signed::{Signed, Witnessed, hash};
+use super::signed::{LoggedSignature, Signed, hash};
 use super::statement::{PAYLOAD_TYPE, statement};
 use super::timestamp::timestamp;
-use super::token::{Caller, TokenSource, Tokens};
+use super::token::{TokenSource, Tokens, WorkflowIdentity};
 use super::trust::Trust;
 use super::verify::{Authentic, Verified, authenticate};
 
@@ -39,10 +39,10 @@ pub struct Keyless {
     trust: Arc<Trust>,
     services: Services,
     http: Client,
-    persistence: Persistence,
+    persistence: ServiceRetryPolicy,
     sessions: Arc<Sessions>,
     /// The request for a certificate that runs beside other work. It is cancelled once this is dropped.
-    preparation: Mutex<JoinSet<Result<(), SigningError>>>,
+    preparation: Mutex<JoinSet<Result<(), SigstoreError>>>,
     /// Notified once a certificate is wanted.
     wanted: Arc<Notify>,
     /// Connections to the services of a signature, opened while the token is requested.
@@ -64,14 +64,14 @@ impl Keyless {
         trust: Arc<Trust>,
         http: Client,
         source: TokenSource,
-        patience: Patience,
+        retry_policy: RetryPolicy,
         events: &Events,
-    ) -> Result<Self, SigningError> {
+    ) -> Result<Self, SigstoreError> {
         let services = trust
             .services()
-            .ok_or(SigningError::Trust(TrustError::NoServices))?
+            .ok_or(SigstoreError::Trust(TrustError::NoServices))?
             .clone();
-        let persistence = Persistence::of_signing(patience, events);
+        let persistence = ServiceRetryPolicy::of_signing(retry_policy, events);
         let tokens = Tokens::new(source, http.clone(), persistence.clone(), events.clone());
         let certificates = services.certificates.clone();
         let sessions = Sessions::new(http.clone(), certificates, tokens, persistence.clone());
@@ -88,7 +88,7 @@ impl Keyless {
     }
 
     /// Returns the identity of this run from its token.
-    pub async fn caller(&self) -> Result<Caller, SigningError> {
+    pub async fn caller(&self) -> Result<WorkflowIdentity, SigstoreError> {
         self.sessions.caller().await
     }
 
@@ -128,7 +128,7 @@ impl Keyless {
     }
 
     /// Waits for the certificate of this run, and requests one if necessary.
-    pub async fn ready(&self) -> Result<(), SigningError> {
+    pub async fn ready(&self) -> Result<(), SigstoreError> {
         self.wanted.notify_one();
         let mut preparation = std::mem::take(&mut *self.preparation());
         match preparation.join_next().await {
@@ -141,7 +141,7 @@ impl Keyless {
     pub async fn check_certificate(
         &self,
         policy: &Policy,
-    ) -> Result<Result<(), Refusal>, SigningError> {
+    ) -> Result<Result<(), VerificationError>, SigstoreError> {
         self.ready().await?;
         Ok(self.sessions.current().await?.check(policy))
     }
@@ -158,15 +158,15 @@ impl Keyless {
         self.connecting.lock().unwrap().len()
     }
 
-    fn preparation(&self) -> MutexGuard<'_, JoinSet<Result<(), SigningError>>> {
+    fn preparation(&self) -> MutexGuard<'_, JoinSet<Result<(), SigstoreError>>> {
         let held = self.preparation.lock();
         held.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Signs `subject` as a bundle. Several may be signed at once.
-    pub async fn sign(&self, subject: &Digest) -> Result<Signature, SigningError> {
+    pub async fn sign(&self, subject: &Digest) -> Result<Signature, SigstoreError> {
         let sign = |session: &Session| Signed::envelope(session, PAYLOAD_TYPE, statement(subject));
-        let finish = |witnessed: Witnessed, caller: &Caller| {
+        let finish = |witnessed: LoggedSignature, caller: &WorkflowIdentity| {
             let bundle = bundle(witnessed)?;
             let verified = check_ours(authenticate(&bundle, subject, &self.trust)?, caller)?;
             Ok(Signature { bundle, verified })
@@ -179,14 +179,14 @@ impl Keyless {
         &self,
         subject: &Digest,
         docker_reference: &str,
-    ) -> Result<LegacySignature, SigningError> {
+    ) -> Result<LegacySignature, SigstoreError> {
         let log = self.services.legacy_log.as_ref();
-        let log = log.ok_or(SigningError::Trust(TrustError::Services(
+        let log = log.ok_or(SigstoreError::Trust(TrustError::Services(
             "it names no Rekor v1, which a legacy signature needs",
         )))?;
         let payload = payload(subject, docker_reference);
         let sign = |session: &Session| Signed::message(session, payload.clone());
-        let finish = |witnessed: Witnessed, caller: &Caller| {
+        let finish = |witnessed: LoggedSignature, caller: &WorkflowIdentity| {
             let annotations = annotations(&witnessed)?;
             let verified = authenticate_legacy(&payload, &annotations, subject, &self.trust)?;
             Ok(LegacySignature {
@@ -203,9 +203,9 @@ impl Keyless {
     async fn make<T>(
         &self,
         log: &LogService,
-        sign: impl Fn(&Session) -> Result<Signed, SigningError>,
-        finish: impl Fn(Witnessed, &Caller) -> Result<T, Refusal>,
-    ) -> Result<T, SigningError> {
+        sign: impl Fn(&Session) -> Result<Signed, SigstoreError>,
+        finish: impl Fn(LoggedSignature, &WorkflowIdentity) -> Result<T, VerificationError>,
+    ) -> Result<T, SigstoreError> {
         let mut signatures = 0;
         loop {
             let session = self.sessions.current().await?;
@@ -214,10 +214,10 @@ impl Keyless {
             match self.witness(&session, log, signed).await? {
                 Ok(witnessed) => {
                     return finish(witnessed, &session.caller)
-                        .map_err(|refusal| SigningError::SelfCheck(Box::new(refusal)));
+                        .map_err(|refusal| SigstoreError::SelfCheck(Box::new(refusal)));
                 }
                 Err(unusable) if signatures >= SIGNATURES_MAX => {
-                    return Err(SigningError::Log(unusable));
+                    return Err(SigstoreError::Log(unusable));
                 }
                 Err(_) => self.sessions.end(&session).await,
             }
@@ -231,7 +231,7 @@ impl Keyless {
         session: &Session,
         service: &LogService,
         signed: Signed,
-    ) -> Result<Result<Witnessed, Fault>, SigningError> {
+    ) -> Result<Result<LoggedSignature, SigstoreErrorKind>, SigstoreError> {
         let log = Log {
             http: &self.http,
             service,
@@ -244,33 +244,33 @@ impl Keyless {
         )
         .await?;
         Ok(match recorded {
-            Recorded::Entry(entry) => Ok(Witnessed {
+            LogOutcome::Entry(entry) => Ok(LoggedSignature {
                 certificate: session.certificate.clone(),
                 chain: session.chain.clone(),
                 signed,
                 entry: *entry,
                 timestamp,
             }),
-            Recorded::Unusable(fault) => Err(fault),
+            LogOutcome::Unusable(fault) => Err(fault),
         })
     }
 
     async fn timestamp(
         &self,
         signature: &SignatureBytes,
-    ) -> Result<Option<TimestampToken>, SigningError> {
+    ) -> Result<Option<TimestampToken>, SigstoreError> {
         let Some(authority) = &self.services.timestamps else {
             return Ok(None);
         };
         timestamp(&self.http, authority, signature, &self.persistence)
             .await
             .map(Some)
-            .map_err(SigningError::Timestamp)
+            .map_err(SigstoreError::Timestamp)
     }
 }
 
 /// Writes the signature as a bundle, in JSON.
-fn bundle(witnessed: Witnessed) -> Result<Vec<u8>, Refusal> {
+fn bundle(witnessed: LoggedSignature) -> Result<Vec<u8>, VerificationError> {
     let certificate = witnessed.certificate;
     let bundle = match witnessed.signed {
         Signed::Envelope(envelope) => BundleV03::with_certificate_and_dsse(certificate, envelope),
@@ -284,11 +284,14 @@ fn bundle(witnessed: Witnessed) -> Result<Vec<u8>, Refusal> {
     }
     let json = bundle.into_bundle().to_json();
     json.map(String::into_bytes)
-        .map_err(|source| Refusal::unreadable_bundle(source.into()))
+        .map_err(|source| VerificationError::unreadable_bundle(source.into()))
 }
 
 /// Checks that a new signature is this run's own. If the token does not determine the subject, the issuer must suffice.
-fn check_ours(authentic: Authentic, caller: &Caller) -> Result<Verified, Refusal> {
+fn check_ours(
+    authentic: Authentic,
+    caller: &WorkflowIdentity,
+) -> Result<Verified, VerificationError> {
     let identity = caller
         .subject
         .clone()
@@ -311,14 +314,14 @@ mod tests {
     async fn only_what_is_our_own_passes_our_own_check() {
         let (trust, bundle) = (recorded_trust(None).await, fixture("rekor-v2.json"));
         let found = authenticate(&bundle, &Digest::of(b"first"), &trust).unwrap();
-        let check = |caller: &Caller| check_ours(found.clone(), caller);
-        let caller = Caller {
+        let check = |caller: &WorkflowIdentity| check_ours(found.clone(), caller);
+        let caller = WorkflowIdentity {
             issuer: found.issuer.clone(),
             subject: Some(found.identity.clone()),
             github: found.github.clone(),
         };
         assert!(check(&caller).is_ok());
-        let unknown = Caller {
+        let unknown = WorkflowIdentity {
             subject: None,
             github: GithubClaims::default(),
             ..caller.clone()
@@ -326,22 +329,22 @@ mod tests {
         assert!(check(&unknown).is_ok());
         let other = || "https://other.example".to_owned();
         for caller in [
-            Caller {
+            WorkflowIdentity {
                 issuer: other(),
                 ..unknown
             },
-            Caller {
+            WorkflowIdentity {
                 subject: Some(other()),
                 ..caller.clone()
             },
-            Caller {
+            WorkflowIdentity {
                 github: GithubClaims {
                     repository: Some(other()),
                     ..caller.github.clone()
                 },
                 ..caller.clone()
             },
-            Caller {
+            WorkflowIdentity {
                 github: GithubClaims {
                     reference: Some(other()),
                     ..caller.github.clone()

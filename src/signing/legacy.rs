@@ -19,8 +19,8 @@ use sigstore_types::{
 
 use super::payload::check_payload;
 use super::pem::{all_certificates, first_certificate, pem};
-use super::refusal::Refusal;
-use super::signed::{Witnessed, hash};
+use super::refusal::VerificationError;
+use super::signed::{LoggedSignature, hash};
 use super::surplus::surplus;
 use super::trust::Trust;
 use super::verify::{Authentic, Verified, check_bundle, shown};
@@ -74,7 +74,7 @@ pub fn verify_legacy(
     subject: &Digest,
     trust: &Trust,
     policy: &Policy,
-) -> Result<Verified, Refusal> {
+) -> Result<Verified, VerificationError> {
     authenticate_legacy(payload, annotations, subject, trust)?.meeting(policy)
 }
 
@@ -84,7 +84,7 @@ pub(super) fn authenticate_legacy(
     annotations: &BTreeMap<String, String>,
     subject: &Digest,
     trust: &Trust,
-) -> Result<Authentic, Refusal> {
+) -> Result<Authentic, VerificationError> {
     check_payload(payload, subject)?;
     check_bundle(&bundle(payload, annotations)?, payload, subject, trust)
 }
@@ -95,7 +95,7 @@ pub(super) fn authenticate_legacy(
 pub(super) fn check_annotations(
     annotations: &BTreeMap<String, String>,
     trust: &Trust,
-) -> Result<(), Refusal> {
+) -> Result<(), VerificationError> {
     let is_plain = |name: &str, text: &str| match name {
         SIGNATURE => {
             SignatureBytes::from_base64(text).is_ok_and(|signature| signature.to_base64() == text)
@@ -115,7 +115,7 @@ pub(super) fn check_annotations(
         .iter()
         .find(|(name, text)| !is_plain(name, text));
     surplus.map_or(Ok(()), |(name, _)| {
-        Err(Refusal::Surplus { name: shown(name) })
+        Err(VerificationError::Surplus { name: shown(name) })
     })
 }
 
@@ -132,9 +132,12 @@ fn is_just<T: Serialize + for<'de> Deserialize<'de>>(text: &str) -> bool {
 }
 
 /// Writes the annotations that cosign 2 would write.
-pub(super) fn annotations(witnessed: &Witnessed) -> Result<BTreeMap<String, String>, Refusal> {
+pub(super) fn annotations(
+    witnessed: &LoggedSignature,
+) -> Result<BTreeMap<String, String>, VerificationError> {
     let entry = &witnessed.entry;
-    let missing = |what: &str| Refusal::unreadable_legacy(format!("the log's entry has no {what}"));
+    let missing =
+        |what: &str| VerificationError::unreadable_legacy(format!("the log's entry has no {what}"));
     let promise = entry
         .inclusion_promise
         .as_ref()
@@ -166,17 +169,22 @@ pub(super) fn annotations(witnessed: &Witnessed) -> Result<BTreeMap<String, Stri
 
 /// Converts the signature to an equivalent bundle of version 0.1. The chain is left out: the signer does not decide
 /// which certificates are trusted.
-fn bundle(payload: &[u8], annotations: &BTreeMap<String, String>) -> Result<Bundle, Refusal> {
+fn bundle(
+    payload: &[u8],
+    annotations: &BTreeMap<String, String>,
+) -> Result<Bundle, VerificationError> {
     let annotation = |name: &str| {
         let text = annotations.get(name).filter(|text| !text.is_empty());
-        text.ok_or_else(|| Refusal::unreadable_legacy(format!("it has no annotation `{name}`")))
+        text.ok_or_else(|| {
+            VerificationError::unreadable_legacy(format!("it has no annotation `{name}`"))
+        })
     };
-    let signature =
-        SignatureBytes::from_base64(annotation(SIGNATURE)?).map_err(Refusal::unreadable_legacy)?;
+    let signature = SignatureBytes::from_base64(annotation(SIGNATURE)?)
+        .map_err(VerificationError::unreadable_legacy)?;
     let certificate = first_certificate(annotation(CERTIFICATE)?)
-        .ok_or_else(|| Refusal::unreadable_legacy("its certificate is none"))?;
+        .ok_or_else(|| VerificationError::unreadable_legacy("its certificate is none"))?;
     let promise: Promise =
-        serde_json::from_str(annotation(BUNDLE)?).map_err(Refusal::unreadable_legacy)?;
+        serde_json::from_str(annotation(BUNDLE)?).map_err(VerificationError::unreadable_legacy)?;
     let mut material =
         VerificationMaterial::new(VerificationMaterialContent::X509CertificateChain {
             certificates: vec![X509Certificate::new(certificate)],
@@ -184,7 +192,7 @@ fn bundle(payload: &[u8], annotations: &BTreeMap<String, String>) -> Result<Bund
         .with_tlog_entries(vec![entry(promise)?]);
     if let Ok(text) = annotation(TIMESTAMP) {
         let timestamp: Timestamp =
-            serde_json::from_str(text).map_err(Refusal::unreadable_legacy)?;
+            serde_json::from_str(text).map_err(VerificationError::unreadable_legacy)?;
         let timestamps = vec![Rfc3161Timestamp::new(timestamp.token)];
         material =
             material.with_timestamp_verification_data(TimestampVerificationData::new(timestamps));
@@ -198,21 +206,23 @@ fn bundle(payload: &[u8], annotations: &BTreeMap<String, String>) -> Result<Bund
     ))
 }
 
-fn entry(promise: Promise) -> Result<TransparencyLogEntry, Refusal> {
+fn entry(promise: Promise) -> Result<TransparencyLogEntry, VerificationError> {
     let promised = promise.payload;
-    let log = Sha256Hash::from_hex(&promised.log_id).map_err(Refusal::unreadable_legacy)?;
+    let log =
+        Sha256Hash::from_hex(&promised.log_id).map_err(VerificationError::unreadable_legacy)?;
     let log = LogId::new(LogKeyId::from_bytes(log.as_slice()));
-    let index = LogIndex::try_from(promised.log_index).map_err(Refusal::unreadable_legacy)?;
+    let index =
+        LogIndex::try_from(promised.log_index).map_err(VerificationError::unreadable_legacy)?;
     let time = jiff::Timestamp::from_second(promised.integrated_time)
-        .map_err(Refusal::unreadable_legacy)?;
+        .map_err(VerificationError::unreadable_legacy)?;
     let kind = KindVersion::HashedRekordV001;
     Ok(TransparencyLogEntry::new(index, log, kind, promised.body)
         .with_integrated_time(time)
         .with_inclusion_promise(InclusionPromise::new(promise.signed_entry_timestamp)))
 }
 
-fn text(value: &impl Serialize) -> Result<String, Refusal> {
-    serde_json::to_string(value).map_err(Refusal::unreadable_legacy)
+fn text(value: &impl Serialize) -> Result<String, VerificationError> {
+    serde_json::to_string(value).map_err(VerificationError::unreadable_legacy)
 }
 
 #[cfg(test)]
@@ -236,7 +246,7 @@ mod tests {
             let material = &read.verification_material;
             let stamps = &material.timestamp_verification_data.rfc3161_timestamps;
             let signature = SignatureBytes::from_base64(&recorded[SIGNATURE]).unwrap();
-            let witnessed = Witnessed {
+            let witnessed = LoggedSignature {
                 certificate: read.signing_certificate().unwrap().clone(),
                 chain: vec![first_certificate(&recorded[CHAIN]).unwrap()],
                 signed: Signed::Message { payload, signature },
@@ -251,7 +261,7 @@ mod tests {
                     "promise" => entry.inclusion_promise = None,
                     _ => entry.integrated_time = None,
                 }
-                let without = Witnessed {
+                let without = LoggedSignature {
                     entry,
                     certificate: witnessed.certificate.clone(),
                     chain: Vec::new(),

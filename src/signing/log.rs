@@ -12,26 +12,26 @@ use sigstore_types::{KindVersion, TransparencyLogEntry};
 
 use crate::http::Client;
 
-use super::error::{Cause, Fault, SigningError};
-use super::exchange::{Answer, exchange, exchange_ok, shown};
+use super::error::{Cause, SigstoreError, SigstoreErrorKind};
+use super::exchange::{ServiceResponse, exchange, exchange_ok, shown};
 use super::pem::pem;
-use super::retry::Persistence;
+use super::retry::ServiceRetryPolicy;
 use super::services::{LogService, LogVersion};
 use super::session::Session;
 use super::signed::Signed;
 
 /// The result of the request to record a signature in the log.
-pub(super) enum Recorded {
+pub(super) enum LogOutcome {
     /// The entry.
     Entry(Box<TransparencyLogEntry>),
     /// The signature cannot be used: its certificate is about to expire, or the log has an entry that it does not
     /// return. Another has to be made. Nothing was published, so nothing is lost.
-    Unusable(Fault),
+    Unusable(SigstoreErrorKind),
 }
 
 /// The result of one attempt to make an entry.
 enum Try {
-    Recorded(Recorded),
+    LogOutcome(LogOutcome),
     /// The log has the entry, under this id.
     Held(String),
 }
@@ -40,7 +40,7 @@ enum Try {
 pub(super) struct Log<'a> {
     pub(super) http: &'a Client,
     pub(super) service: &'a LogService,
-    pub(super) persistence: &'a Persistence,
+    pub(super) persistence: &'a ServiceRetryPolicy,
 }
 
 impl Log<'_> {
@@ -49,7 +49,7 @@ impl Log<'_> {
         &self,
         session: &Session,
         signed: &Signed,
-    ) -> Result<Recorded, SigningError> {
+    ) -> Result<LogOutcome, SigstoreError> {
         let record = "the request for a log entry";
         // Only Rekor v1 serves entries by their id, so an entry that is fetched is of this kind, too.
         let kind = kind_v1(signed);
@@ -72,21 +72,24 @@ impl Log<'_> {
                     .await
             }
         };
-        match tried.map_err(SigningError::Log)? {
-            Try::Recorded(recorded) => Ok(recorded),
+        match tried.map_err(SigstoreError::Log)? {
+            Try::LogOutcome(recorded) => Ok(recorded),
             Try::Held(id) => {
                 let what = format!("the request for log entry {id}");
                 let fetched = self.persistence.run(&what, || self.fetch(&id, kind)).await;
-                let entry = fetched.map_err(SigningError::Log)?;
-                Ok(Recorded::Entry(Box::new(entry)))
+                let entry = fetched.map_err(SigstoreError::Log)?;
+                Ok(LogOutcome::Entry(Box::new(entry)))
             }
         }
     }
 
     /// Makes the entry that Rekor v1 is to record.
-    fn proposed_v1(&self, session: &Session, signed: &Signed) -> Result<Value, SigningError> {
+    fn proposed_v1(&self, session: &Session, signed: &Signed) -> Result<Value, SigstoreError> {
         let unwritable = |source: Cause| {
-            SigningError::Log(Fault::unreadable(self.service.endpoint.url(), source))
+            SigstoreError::Log(SigstoreErrorKind::unreadable(
+                self.service.endpoint.url(),
+                source,
+            ))
         };
         match signed {
             Signed::Envelope(envelope) => {
@@ -115,7 +118,7 @@ impl Log<'_> {
         session: &Session,
         entry: &Value,
         kind: KindVersion,
-    ) -> Result<Try, Fault> {
+    ) -> Result<Try, SigstoreErrorKind> {
         let url = self.service.endpoint.join("api/v1/log/entries");
         if let Some(stale) = stale(session, &url) {
             return Ok(stale);
@@ -139,13 +142,17 @@ impl Log<'_> {
         }
         let (id, entry) = single_entry(&url, &answer.body, kind)?;
         if entry.inclusion_proof.is_some() {
-            return Ok(Try::Recorded(Recorded::Entry(Box::new(entry))));
+            return Ok(Try::LogOutcome(LogOutcome::Entry(Box::new(entry))));
         }
         // The entry was accepted, but not integrated when the log responded.
         Ok(Try::Held(id))
     }
 
-    async fn create_v2(&self, session: &Session, entry: &HashedRekordV2) -> Result<Try, Fault> {
+    async fn create_v2(
+        &self,
+        session: &Session,
+        entry: &HashedRekordV2,
+    ) -> Result<Try, SigstoreErrorKind> {
         let url = self.service.endpoint.join("api/v2/log/entries");
         if let Some(stale) = stale(session, &url) {
             return Ok(stale);
@@ -159,22 +166,28 @@ impl Log<'_> {
         .await?;
         if answer.status == StatusCode::CONFLICT {
             // This log serves no single entries, so the entry of an earlier attempt cannot be fetched any more.
-            return Ok(Try::Recorded(Recorded::Unusable(answer.into_fault(&url))));
+            return Ok(Try::LogOutcome(LogOutcome::Unusable(
+                answer.into_fault(&url),
+            )));
         }
         if !answer.status.is_success() {
             return Err(answer.into_fault(&url));
         }
         let entry = serde_json::from_slice(&answer.body)
-            .map_err(|source| Fault::unreadable(&url, source))?;
-        Ok(Try::Recorded(Recorded::Entry(Box::new(entry))))
+            .map_err(|source| SigstoreErrorKind::unreadable(&url, source))?;
+        Ok(Try::LogOutcome(LogOutcome::Entry(Box::new(entry))))
     }
 
-    async fn fetch(&self, id: &str, kind: KindVersion) -> Result<TransparencyLogEntry, Fault> {
+    async fn fetch(
+        &self,
+        id: &str,
+        kind: KindVersion,
+    ) -> Result<TransparencyLogEntry, SigstoreErrorKind> {
         let url = self
             .service
             .endpoint
             .join(&format!("api/v1/log/entries/{id}"));
-        let not_yet = || Fault::NotYet { url: shown(&url) };
+        let not_yet = || SigstoreErrorKind::NotYet { url: shown(&url) };
         let body = match exchange_ok(
             self.http,
             &url,
@@ -203,12 +216,12 @@ fn kind_v1(signed: &Signed) -> KindVersion {
 }
 
 fn stale(session: &Session, url: &reqwest::Url) -> Option<Try> {
-    let ends = || Fault::CertificateEnds { url: shown(url) };
-    (!session.is_fresh()).then(|| Try::Recorded(Recorded::Unusable(ends())))
+    let ends = || SigstoreErrorKind::CertificateEnds { url: shown(url) };
+    (!session.is_fresh()).then(|| Try::LogOutcome(LogOutcome::Unusable(ends())))
 }
 
 /// Reads the id of the entry that the log reports as existing. Only the id is used, never an address for a request.
-pub(super) fn held_id(answer: &Answer) -> Option<String> {
+pub(super) fn held_id(answer: &ServiceResponse) -> Option<String> {
     let is_id = |text: &&str| {
         // 64 digits of the leaf's hash, possibly after 16 of the tree that contains it.
         matches!(text.len(), 64 | 80) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
@@ -231,15 +244,18 @@ pub(super) fn single_entry(
     url: &reqwest::Url,
     body: &[u8],
     kind: KindVersion,
-) -> Result<(String, TransparencyLogEntry), Fault> {
-    let entries: HashMap<String, LogEntry> =
-        serde_json::from_slice(body).map_err(|source| Fault::unreadable(url, source))?;
+) -> Result<(String, TransparencyLogEntry), SigstoreErrorKind> {
+    let entries: HashMap<String, LogEntry> = serde_json::from_slice(body)
+        .map_err(|source| SigstoreErrorKind::unreadable(url, source))?;
     let mut entries = entries.into_iter();
     let (Some((id, entry)), None) = (entries.next(), entries.next()) else {
-        return Err(Fault::unreadable(url, "it does not hold exactly one entry"));
+        return Err(SigstoreErrorKind::unreadable(
+            url,
+            "it does not hold exactly one entry",
+        ));
     };
     let entry = entry
         .to_bundle_entry(kind)
-        .map_err(|source| Fault::unreadable(url, source))?;
+        .map_err(|source| SigstoreErrorKind::unreadable(url, source))?;
     Ok((id, entry))
 }

@@ -31,14 +31,14 @@ mod verify;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use error::{Fault, SigningError, TrustError};
+pub use error::{SigstoreError, SigstoreErrorKind, TrustError};
 pub use keyless::{Keyless, Signature};
 pub use legacy::{LegacySignature, verify_legacy};
 pub use own::OwnIdentity;
 pub use policy::check_caller;
 pub use provenance::{Provenance, verify_legacy_origin, verify_statement};
-pub use refusal::{Refusal, Signer};
+pub use refusal::{Signer, VerificationError};
 pub use statement::SIGN_PREDICATE;
-pub use token::{Caller, TokenSource};
+pub use token::{TokenSource, WorkflowIdentity};
 pub use trust::{Purpose, Trust, TrustSource};
 pub use verify::{Authentic, Verified, verify};

@@ -1,9 +1,9 @@
 //! The identity of this run, for commands that verify its own signatures and make none.
 
-use super::error::SigningError;
-use super::retry::Persistence;
-use super::token::{Caller, TokenSource, Tokens};
-use crate::domain::{Events, Patience};
+use super::error::SigstoreError;
+use super::retry::ServiceRetryPolicy;
+use super::token::{TokenSource, Tokens, WorkflowIdentity};
+use crate::domain::{Events, RetryPolicy};
 use crate::http::Client;
 
 /// The identity of this run from its token, without the services to sign with.
@@ -13,13 +13,18 @@ pub struct OwnIdentity(Tokens);
 impl OwnIdentity {
     /// Prepares the identity; sends no request yet.
     #[must_use]
-    pub fn new(http: Client, source: TokenSource, patience: Patience, events: &Events) -> Self {
-        let persistence = Persistence::of_signing(patience, events);
+    pub fn new(
+        http: Client,
+        source: TokenSource,
+        retry_policy: RetryPolicy,
+        events: &Events,
+    ) -> Self {
+        let persistence = ServiceRetryPolicy::of_signing(retry_policy, events);
         Self(Tokens::new(source, http, persistence, events.clone()))
     }
 
     /// Returns the identity of this run from its token.
-    pub async fn caller(&self) -> Result<Caller, SigningError> {
+    pub async fn caller(&self) -> Result<WorkflowIdentity, SigstoreError> {
         Ok(self.0.fresh().await?.caller)
     }
 }

@@ -5,7 +5,7 @@
 
 use serde::Deserialize;
 
-use super::refusal::Refusal;
+use super::refusal::VerificationError;
 use super::verify::shown;
 use crate::domain::Digest;
 
@@ -44,16 +44,17 @@ pub(super) fn payload(subject: &Digest, docker_reference: &str) -> Vec<u8> {
 
 /// Checks that `payload` states that `subject` is signed. The name in it is not checked, as in cosign: an image that
 /// was copied keeps its signature.
-pub(super) fn check_payload(payload: &[u8], subject: &Digest) -> Result<(), Refusal> {
+pub(super) fn check_payload(payload: &[u8], subject: &Digest) -> Result<(), VerificationError> {
     if payload.len() > PAYLOAD_MAX_BYTES {
-        return Err(Refusal::TooLarge {
+        return Err(VerificationError::TooLarge {
             size: payload.len() as u64,
         });
     }
-    let document: Document = serde_json::from_slice(payload).map_err(Refusal::unreadable_legacy)?;
+    let document: Document =
+        serde_json::from_slice(payload).map_err(VerificationError::unreadable_legacy)?;
     let Critical { image, kind } = document.critical;
     if kind != SIGNATURE_TYPE {
-        return Err(Refusal::NotASignature {
+        return Err(VerificationError::NotASignature {
             predicate: Some(shown(&kind)),
         });
     }
@@ -61,7 +62,7 @@ pub(super) fn check_payload(payload: &[u8], subject: &Digest) -> Result<(), Refu
     if found.as_ref() == Some(subject) {
         Ok(())
     } else {
-        Err(Refusal::OtherSubject {
+        Err(VerificationError::OtherSubject {
             wanted: subject.clone(),
             found,
         })
@@ -72,7 +73,7 @@ pub(super) fn check_payload(payload: &[u8], subject: &Digest) -> Result<(), Refu
 mod tests {
     use super::*;
 
-    fn changed(from: &str, to: &str) -> Result<(), Refusal> {
+    fn changed(from: &str, to: &str) -> Result<(), VerificationError> {
         let subject = Digest::of(b"");
         let text = String::from_utf8(payload(&subject, "ghcr.io/o/r")).unwrap();
         assert!(text.contains(from), "{from}");
@@ -94,14 +95,22 @@ mod tests {
 
     #[test]
     fn only_a_signature_of_the_subject_is_one() {
-        let read = |refusal: &Refusal| matches!(refusal, Refusal::Unreadable { .. });
-        let other = |refusal: &Refusal| matches!(refusal, Refusal::OtherSubject { .. });
-        let none = |refusal: &Refusal| matches!(refusal, Refusal::NotASignature { .. });
+        let read =
+            |refusal: &VerificationError| matches!(refusal, VerificationError::Unreadable { .. });
+        let other =
+            |refusal: &VerificationError| matches!(refusal, VerificationError::OtherSubject { .. });
+        let none = |refusal: &VerificationError| {
+            matches!(refusal, VerificationError::NotASignature { .. })
+        };
         changed("null", r#"{"build":"7"}"#).unwrap();
         // The name is not checked: an image that was copied is still signed.
         changed("ghcr.io/o/r", "elsewhere.example/x").unwrap();
         for (from, to, refused) in [
-            ("e3b0", "e3b1", &other as &dyn Fn(&Refusal) -> bool),
+            (
+                "e3b0",
+                "e3b1",
+                &other as &dyn Fn(&VerificationError) -> bool,
+            ),
             ("sha256:e3b0", "sha512:e3b0", &other),
             ("sha256:e3b0", "SHA256:e3b0", &other),
             ("cosign container", "atomic container", &none),
@@ -122,6 +131,9 @@ mod tests {
         check_payload(&long, &subject).unwrap();
         long.resize(PAYLOAD_MAX_BYTES + 1, b' ');
         let refusal = check_payload(&long, &subject).unwrap_err();
-        assert!(matches!(refusal, Refusal::TooLarge { .. }), "{refusal}");
+        assert!(
+            matches!(refusal, VerificationError::TooLarge { .. }),
+            "{refusal}"
+        );
     }
 }

@@ -1,12 +1,12 @@
 //! Compares what a certificate states, or will state, with the policy.
 
-use super::refusal::{Refusal, Signer};
-use super::token::Caller;
+use super::refusal::{Signer, VerificationError};
+use super::token::WorkflowIdentity;
 use super::verify::Authentic;
 use crate::domain::{GithubClaims, Policy};
 
 /// Checks that a signature meets `policy`.
-pub(super) fn check(policy: &Policy, authentic: &Authentic) -> Result<(), Refusal> {
+pub(super) fn check(policy: &Policy, authentic: &Authentic) -> Result<(), VerificationError> {
     let Authentic {
         identity,
         issuer,
@@ -18,7 +18,7 @@ pub(super) fn check(policy: &Policy, authentic: &Authentic) -> Result<(), Refusa
 
 /// Checks that a certificate for `caller` will meet `policy`. A subject that the token does not determine is assumed to
 /// meet it: [`check_certificate`](super::Keyless::check_certificate) reads it from the certificate.
-pub fn check_caller(policy: &Policy, caller: &Caller) -> Result<(), Refusal> {
+pub fn check_caller(policy: &Policy, caller: &WorkflowIdentity) -> Result<(), VerificationError> {
     match &caller.subject {
         Some(subject) => compare(policy, subject, &caller.issuer, &caller.github),
         None if policy.issuer.matches(&caller.issuer) => Ok(()),
@@ -32,7 +32,7 @@ pub(super) fn compare(
     identity: &str,
     issuer: &str,
     found: &GithubClaims,
-) -> Result<(), Refusal> {
+) -> Result<(), VerificationError> {
     if !policy.identity.matches(identity) || !policy.issuer.matches(issuer) {
         return Err(mismatch(policy, identity, issuer));
     }
@@ -47,7 +47,7 @@ pub(super) fn compare(
         if let Some(wanted) = wanted
             && found.as_ref() != Some(wanted)
         {
-            return Err(Refusal::GithubClaimMismatch {
+            return Err(VerificationError::GithubClaimMismatch {
                 signer: signer(identity, issuer),
                 claim,
                 wanted: wanted.clone(),
@@ -58,8 +58,8 @@ pub(super) fn compare(
     Ok(())
 }
 
-fn mismatch(policy: &Policy, identity: &str, issuer: &str) -> Refusal {
-    Refusal::IdentityMismatch {
+fn mismatch(policy: &Policy, identity: &str, issuer: &str) -> VerificationError {
+    VerificationError::IdentityMismatch {
         found: signer(identity, issuer),
         wanted: signer(policy.identity.text(), policy.issuer.text()),
     }
@@ -110,7 +110,7 @@ mod tests {
             for other in [Some("y"), None] {
                 let refused = found(other).unwrap_err();
                 assert!(
-                    matches!(&refused, Refusal::GithubClaimMismatch { claim, found, .. } if *claim == name && found.as_deref() == other),
+                    matches!(&refused, VerificationError::GithubClaimMismatch { claim, found, .. } if *claim == name && found.as_deref() == other),
                     "{name}: {refused}"
                 );
             }
@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn caller_meets_a_policy_by_all_that_its_token_tells() {
         let held = |subject: Option<&str>, issuer: &str, repository: &str| {
-            let caller = Caller {
+            let caller = WorkflowIdentity {
                 issuer: issuer.to_owned(),
                 subject: subject.map(str::to_owned),
                 github: claims("repository", Some(repository)),

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use sigstore_types::{Bundle, Sha256Hash, SignatureContent, VerificationMaterialContent};
 
 use super::legacy::{authenticate_legacy, check_annotations};
-use super::refusal::{Refusal, Signer};
+use super::refusal::{Signer, VerificationError};
 use super::statement::PAYLOAD_TYPE;
 use super::surplus::surplus;
 use super::trust::Trust;
@@ -62,7 +62,7 @@ impl Provenance {
         }
     }
 
-    fn check(&self, made: &Authentic) -> Result<(), Refusal> {
+    fn check(&self, made: &Authentic) -> Result<(), VerificationError> {
         let signer = || Signer {
             identity: made.identity.clone(),
             issuer: made.issuer.clone(),
@@ -71,7 +71,7 @@ impl Provenance {
         let is_by_identity = || repositories.is_empty() && self.identity.matches(&made.identity);
         let found = made.github.repository.as_ref();
         if !self.issuer.matches(&made.issuer) || (repositories.is_empty() && !is_by_identity()) {
-            return Err(Refusal::IdentityMismatch {
+            return Err(VerificationError::IdentityMismatch {
                 found: signer(),
                 wanted: Signer {
                     identity: self.identity.text().to_owned(),
@@ -83,7 +83,7 @@ impl Provenance {
             return Ok(());
         }
         let wanted: Vec<&str> = repositories.iter().map(String::as_str).collect();
-        Err(Refusal::GithubClaimMismatch {
+        Err(VerificationError::GithubClaimMismatch {
             signer: signer(),
             claim: "repository",
             wanted: wanted.join("` or `"),
@@ -99,19 +99,19 @@ pub fn verify_statement(
     subject: &Digest,
     trust: &Trust,
     provenance: &Provenance,
-) -> Result<(String, String), Refusal> {
+) -> Result<(String, String), VerificationError> {
     let bundle = read(bytes)?;
     let SignatureContent::DsseEnvelope(envelope) = &bundle.content else {
-        return Err(Refusal::NotASignature { predicate: None });
+        return Err(VerificationError::NotASignature { predicate: None });
     };
     if envelope.payload_type != PAYLOAD_TYPE {
-        return Err(Refusal::NotASignature { predicate: None });
+        return Err(VerificationError::NotASignature { predicate: None });
     }
     let statement: Statement = serde_json::from_slice(envelope.payload.as_bytes())
-        .map_err(|source| Refusal::unreadable_bundle(source.into()))?;
+        .map_err(|source| VerificationError::unreadable_bundle(source.into()))?;
     let is_about = |about: &About| about.digest.sha256.as_deref() == Some(subject.hex());
     if !statement.subject.iter().any(is_about) {
-        return Err(Refusal::OtherSubject {
+        return Err(VerificationError::OtherSubject {
             wanted: subject.clone(),
             found: None,
         });
@@ -124,7 +124,7 @@ pub fn verify_statement(
 }
 
 /// Checks that a bundle contains only verified content. SECURITY: anyone who stores a bundle could add other content.
-fn check_plain(bytes: &[u8], bundle: &Bundle) -> Result<(), Refusal> {
+fn check_plain(bytes: &[u8], bundle: &Bundle) -> Result<(), VerificationError> {
     let surplus = match (&bundle.verification_material.content, &bundle.content) {
         (VerificationMaterialContent::Certificate(_), SignatureContent::DsseEnvelope(envelope))
             if envelope.signature.keyid.is_empty() =>
@@ -135,7 +135,9 @@ fn check_plain(bytes: &[u8], bundle: &Bundle) -> Result<(), Refusal> {
         (VerificationMaterialContent::Certificate(_), _) => Some("keyid".to_owned()),
         _ => Some("verificationMaterial".to_owned()),
     };
-    surplus.map_or(Ok(()), |name| Err(Refusal::Surplus { name: shown(&name) }))
+    surplus.map_or(Ok(()), |name| {
+        Err(VerificationError::Surplus { name: shown(&name) })
+    })
 }
 
 /// Verifies that `payload`, with the annotations of its layer, is a signature of `subject` that meets `provenance`.
@@ -146,7 +148,7 @@ pub fn verify_legacy_origin(
     subject: &Digest,
     trust: &Trust,
     provenance: &Provenance,
-) -> Result<String, Refusal> {
+) -> Result<String, VerificationError> {
     let made = authenticate_legacy(payload, annotations, subject, trust)?;
     provenance.check(&made)?;
     check_annotations(annotations, trust)?;

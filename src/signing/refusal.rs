@@ -16,7 +16,7 @@ pub struct Signer {
 /// The reason why content is not accepted. Callers treat the cases differently. The first is not a signature at all, so
 /// callers continue with other content. The others are signatures that are refused.
 #[derive(Debug, thiserror::Error)]
-pub enum Refusal {
+pub enum VerificationError {
     /// The content is another statement (provenance, an SBOM), or no statement. Nothing else of it was checked.
     #[error("it is not a signature but {}", said(predicate.as_deref()))]
     NotASignature {
@@ -87,7 +87,7 @@ pub enum Refusal {
     },
 }
 
-impl Refusal {
+impl VerificationError {
     pub(super) fn unreadable_bundle(source: Cause) -> Self {
         Self::Unreadable {
             format: SignatureFormat::Bundle,

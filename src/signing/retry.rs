@@ -4,9 +4,9 @@ use std::error::Error;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-use crate::domain::{Events, Patience};
+use crate::domain::{Events, RetryPolicy};
 
-use super::error::{Fault, SigningError};
+use super::error::{SigstoreError, SigstoreErrorKind};
 
 /// A failure that may be temporary.
 pub(super) trait Passing: Error {
@@ -16,7 +16,7 @@ pub(super) trait Passing: Error {
     fn asked_wait(&self) -> Option<Duration>;
 }
 
-impl Passing for Fault {
+impl Passing for SigstoreErrorKind {
     fn may_pass(&self) -> bool {
         match self {
             Self::Status { status, .. } => matches!(status, 408 | 429 | 500..=599),
@@ -43,7 +43,7 @@ impl Passing for Fault {
     }
 }
 
-impl Passing for SigningError {
+impl Passing for SigstoreError {
     // Only the request for a certificate includes another one, for a token, which has had its own retries.
     fn may_pass(&self) -> bool {
         matches!(self, Self::Certificate(fault) if fault.may_pass())
@@ -66,26 +66,26 @@ impl Passing for SigningError {
 
 /// Retries failures that may be temporary.
 #[derive(Debug, Clone)]
-pub(super) struct Persistence {
-    patience: Patience,
+pub(super) struct ServiceRetryPolicy {
+    retry_policy: RetryPolicy,
     window: Duration,
     events: Events,
 }
 
-impl Persistence {
+impl ServiceRetryPolicy {
     /// Makes the policy for the services that sign: at least `max_attempts` attempts, and at least Sigstore's window.
-    pub(super) fn of_signing(patience: Patience, events: &Events) -> Self {
+    pub(super) fn of_signing(retry_policy: RetryPolicy, events: &Events) -> Self {
         Self {
-            patience,
-            window: patience.sigstore_window(),
+            retry_policy,
+            window: retry_policy.sigstore_window(),
             events: events.clone(),
         }
     }
 
     /// Makes the policy for requests with a substitute (the TUF cache): `max_attempts` attempts.
-    pub(super) fn of_transport(patience: Patience, events: &Events) -> Self {
+    pub(super) fn of_transport(retry_policy: RetryPolicy, events: &Events) -> Self {
         Self {
-            patience,
+            retry_policy,
             window: Duration::ZERO,
             events: events.clone(),
         }
@@ -112,7 +112,8 @@ impl Persistence {
                 Err(failure) => failure,
             };
             tries = tries.saturating_add(1);
-            let enough = tries >= self.patience.max_attempts && started.elapsed() >= self.window;
+            let enough =
+                tries >= self.retry_policy.max_attempts && started.elapsed() >= self.window;
             if !failure.may_pass() || enough {
                 return Err(failure);
             }
@@ -126,9 +127,9 @@ impl Persistence {
     /// for. It is never longer than the ceiling.
     fn wait(&self, tries: u32, asked: Option<Duration>, share: f64) -> Duration {
         let doublings = tries.saturating_sub(1).min(16);
-        let ceiling = self.patience.max_delay;
+        let ceiling = self.retry_policy.max_delay;
         let full = self
-            .patience
+            .retry_policy
             .transport_base()
             .saturating_mul(1 << doublings);
         full.min(ceiling)
@@ -155,7 +156,7 @@ mod tests {
 
     #[test]
     fn waits_grow_to_the_ceiling_and_honour_what_was_asked() {
-        let persistence = Persistence::of_signing(Patience::default(), &Events::silent());
+        let persistence = ServiceRetryPolicy::of_signing(RetryPolicy::default(), &Events::silent());
         let waits: Vec<_> = (1..=8)
             .map(|tries| persistence.wait(tries, None, 1.0).as_secs())
             .collect();
@@ -172,7 +173,7 @@ mod tests {
 
     #[test]
     fn only_what_may_pass_is_tried_again() {
-        let status = |status| Fault::Status {
+        let status = |status| SigstoreErrorKind::Status {
             url: String::new(),
             status,
             message: String::new(),

@@ -10,12 +10,12 @@ use tokio::sync::Mutex;
 use crate::domain::{Events, Policy};
 use crate::http::Client;
 
-use super::error::{Cause, Fault, SigningError};
+use super::error::{Cause, SigstoreError, SigstoreErrorKind};
 use super::exchange::{Endpoint, exchange_ok};
 use super::policy::compare;
-use super::refusal::Refusal;
-use super::retry::Persistence;
-use super::token::{Caller, LEEWAY_SECONDS, Tokens};
+use super::refusal::VerificationError;
+use super::retry::ServiceRetryPolicy;
+use super::token::{LEEWAY_SECONDS, Tokens, WorkflowIdentity};
 use super::verify::github_claims;
 
 /// An ephemeral key and its certificate from Fulcio.
@@ -25,7 +25,7 @@ pub(super) struct Session {
     pub(super) certificate: DerCertificate,
     /// The chain of the certificate up to the root, as Fulcio sent it. That alone does not make it trusted.
     pub(super) chain: Vec<DerCertificate>,
-    pub(super) caller: Caller,
+    pub(super) caller: WorkflowIdentity,
     /// The certificate's content. No check relies on it: signatures made with the certificate are verified.
     info: CertificateInfo,
 }
@@ -37,17 +37,18 @@ impl Session {
         http: &Client,
         authority: &Endpoint,
         tokens: &Tokens,
-        persistence: &Persistence,
-    ) -> Result<Self, SigningError> {
-        let key = KeyPair::generate_ecdsa_p256().map_err(SigningError::Key)?;
+        persistence: &ServiceRetryPolicy,
+    ) -> Result<Self, SigstoreError> {
+        let key = KeyPair::generate_ecdsa_p256().map_err(SigstoreError::Key)?;
         let (certificate, chain, caller) = persistence
             .run("the request for a signing certificate", || {
                 certify(http, authority, tokens, &key, persistence.events())
             })
             .await?;
         let url = authority.join(CERTIFICATE_PATH);
-        let parsed = parse_certificate_info(&certificate)
-            .map_err(|source| SigningError::Certificate(Fault::unreadable(&url, source)))?;
+        let parsed = parse_certificate_info(&certificate).map_err(|source| {
+            SigstoreError::Certificate(SigstoreErrorKind::unreadable(&url, source))
+        })?;
         Ok(Self {
             key,
             certificate,
@@ -63,7 +64,7 @@ impl Session {
     }
 
     /// Checks that signatures of this session will meet `policy`.
-    pub(super) fn check(&self, policy: &Policy) -> Result<(), Refusal> {
+    pub(super) fn check(&self, policy: &Policy) -> Result<(), VerificationError> {
         let identity = self.info.identity.as_ref();
         let identity = identity.map(ToString::to_string).unwrap_or_default();
         let issuer = self.info.issuer.as_deref().unwrap_or_default();
@@ -82,7 +83,7 @@ pub(super) struct Sessions {
     http: Client,
     authority: Endpoint,
     tokens: Tokens,
-    persistence: Persistence,
+    persistence: ServiceRetryPolicy,
     // Locked while a certificate is requested, so that concurrent callers send one request.
     shared: Mutex<Option<Arc<Session>>>,
 }
@@ -93,7 +94,7 @@ impl Sessions {
         http: Client,
         authority: Endpoint,
         tokens: Tokens,
-        persistence: Persistence,
+        persistence: ServiceRetryPolicy,
     ) -> Self {
         Self {
             http,
@@ -105,12 +106,12 @@ impl Sessions {
     }
 
     /// Returns the identity of this run from its token.
-    pub(super) async fn caller(&self) -> Result<Caller, SigningError> {
+    pub(super) async fn caller(&self) -> Result<WorkflowIdentity, SigstoreError> {
         Ok(self.tokens.fresh().await?.caller)
     }
 
     /// Returns the shared session, or a new one if there is none with enough lifetime left.
-    pub(super) async fn current(&self) -> Result<Arc<Session>, SigningError> {
+    pub(super) async fn current(&self) -> Result<Arc<Session>, SigstoreError> {
         let mut shared = self.shared.lock().await;
         if let Some(session) = shared.as_ref().filter(|session| session.is_fresh()) {
             return Ok(Arc::clone(session));
@@ -179,7 +180,7 @@ async fn certify(
     tokens: &Tokens,
     key: &KeyPair,
     events: &Events,
-) -> Result<(DerCertificate, Vec<DerCertificate>, Caller), SigningError> {
+) -> Result<(DerCertificate, Vec<DerCertificate>, WorkflowIdentity), SigstoreError> {
     let token = tokens.fresh().await?;
     let request = Request {
         credentials: Credentials {
@@ -188,18 +189,19 @@ async fn certify(
         public_key_request: PublicKeyRequest {
             public_key: PublicKey {
                 algorithm: "ECDSA",
-                content: key.public_key_der().map_err(SigningError::Key)?.to_pem(),
+                content: key.public_key_der().map_err(SigstoreError::Key)?.to_pem(),
             },
             proof_of_possession: key
                 .sign(token.challenge.as_bytes())
-                .map_err(SigningError::Key)?,
+                .map_err(SigstoreError::Key)?,
         },
     };
     let url = authority.join(CERTIFICATE_PATH);
     let body = exchange_ok(http, &url, http.post(url.clone()).json(&request), events)
         .await
-        .map_err(SigningError::Certificate)?;
-    let unreadable = |source: Cause| SigningError::Certificate(Fault::unreadable(&url, source));
+        .map_err(SigstoreError::Certificate)?;
+    let unreadable =
+        |source: Cause| SigstoreError::Certificate(SigstoreErrorKind::unreadable(&url, source));
     let mut certificates = chain(&body).map_err(unreadable)?.into_iter();
     let leaf = certificates
         .next()

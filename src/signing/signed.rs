@@ -6,7 +6,7 @@ use sigstore_types::{
     TimestampToken, TransparencyLogEntry,
 };
 
-use super::error::SigningError;
+use super::error::SigstoreError;
 use super::session::Session;
 
 /// The content that a session signed.
@@ -23,7 +23,7 @@ pub(super) enum Signed {
 }
 
 /// A signature, with its certificate, log entry and timestamp.
-pub(super) struct Witnessed {
+pub(super) struct LoggedSignature {
     pub(super) certificate: DerCertificate,
     pub(super) chain: Vec<DerCertificate>,
     pub(super) signed: Signed,
@@ -37,7 +37,7 @@ impl Signed {
         session: &Session,
         payload_type: &str,
         payload: Vec<u8>,
-    ) -> Result<Self, SigningError> {
+    ) -> Result<Self, SigstoreError> {
         let signature = sign(session, &sigstore_types::pae(payload_type, &payload))?;
         Ok(Self::Envelope(DsseEnvelope::new(
             payload_type,
@@ -47,7 +47,7 @@ impl Signed {
     }
 
     /// Signs `payload` itself.
-    pub(super) fn message(session: &Session, payload: Vec<u8>) -> Result<Self, SigningError> {
+    pub(super) fn message(session: &Session, payload: Vec<u8>) -> Result<Self, SigstoreError> {
         let signature = sign(session, &payload)?;
         Ok(Self::Message { payload, signature })
     }
@@ -69,11 +69,11 @@ impl Signed {
     }
 }
 
-fn sign(session: &Session, bytes: &[u8]) -> Result<SignatureBytes, SigningError> {
+fn sign(session: &Session, bytes: &[u8]) -> Result<SignatureBytes, SigstoreError> {
     session
         .key
         .sign_digest(&hash(bytes))
-        .map_err(SigningError::Key)
+        .map_err(SigstoreError::Key)
 }
 
 /// The SHA-256 of `bytes`, as a type of the Sigstore crates.

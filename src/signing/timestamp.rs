@@ -6,9 +6,9 @@ use sigstore_types::{SignatureBytes, TimestampToken};
 
 use crate::http::Client;
 
-use super::error::Fault;
+use super::error::SigstoreErrorKind;
 use super::exchange::{Endpoint, exchange_ok};
-use super::retry::Persistence;
+use super::retry::ServiceRetryPolicy;
 
 /// A `TimeStampReq` up to its hash: version 1, imprint by SHA-256 (RFC 3161, 2.4.1).
 const REQUEST_HEAD: [u8; 24] = [
@@ -27,8 +27,8 @@ pub(super) async fn timestamp(
     http: &Client,
     authority: &Endpoint,
     signature: &SignatureBytes,
-    persistence: &Persistence,
-) -> Result<TimestampToken, Fault> {
+    persistence: &ServiceRetryPolicy,
+) -> Result<TimestampToken, SigstoreErrorKind> {
     let url = authority.url();
     let request = request(signature.as_bytes());
     let body = persistence
@@ -42,7 +42,7 @@ pub(super) async fn timestamp(
     if is_granted(&body) {
         Ok(TimestampToken::new(body))
     } else {
-        Err(Fault::unreadable(
+        Err(SigstoreErrorKind::unreadable(
             url,
             "it is not a timestamp that was granted",
         ))

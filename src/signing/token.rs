@@ -9,10 +9,10 @@ use tokio::sync::Mutex;
 use crate::domain::{Events, GithubClaims, Secret};
 use crate::http::Client;
 
-use super::error::{Fault, SigningError};
+use super::error::{SigstoreError, SigstoreErrorKind};
 use super::exchange::{Endpoint, exchange_ok};
 use super::identity::github_subject;
-use super::retry::Persistence;
+use super::retry::ServiceRetryPolicy;
 
 /// The maximum length of a token.
 const TOKEN_MAX_BYTES: usize = 64 * 1024;
@@ -37,7 +37,7 @@ pub enum TokenSource {
 
 /// The identity of this run, as its certificate will state it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Caller {
+pub struct WorkflowIdentity {
     /// The issuer.
     pub issuer: String,
     /// The subject, if the token determines it: GitHub's tokens only.
@@ -46,7 +46,7 @@ pub struct Caller {
     pub github: GithubClaims,
 }
 
-impl Caller {
+impl WorkflowIdentity {
     /// The source that a certificate must name for a signature to count as this run's own. It is the repository and the
     /// ref, if the issuer's certificates contain them.
     #[must_use]
@@ -65,7 +65,7 @@ pub(super) struct Token {
     pub(super) text: Secret,
     /// The text that Fulcio requires to be signed as proof of the key.
     pub(super) challenge: String,
-    pub(super) caller: Caller,
+    pub(super) caller: WorkflowIdentity,
     pub(super) expires: jiff::Timestamp,
 }
 
@@ -94,8 +94,8 @@ struct Federated {
 
 impl Token {
     /// Reads the claims. Fulcio checks whether they are true; a wrong one results in a certificate that is refused.
-    pub(super) fn read(text: Secret) -> Result<Self, SigningError> {
-        let unreadable = SigningError::TokenUnreadable;
+    pub(super) fn read(text: Secret) -> Result<Self, SigstoreError> {
+        let unreadable = SigstoreError::TokenUnreadable;
         if text.expose().len() > TOKEN_MAX_BYTES {
             return Err(unreadable("it is too long"));
         }
@@ -131,7 +131,7 @@ impl Token {
 }
 
 impl Claims {
-    fn caller(self) -> Caller {
+    fn caller(self) -> WorkflowIdentity {
         // Sigstore's own issuer passes on identities of other issuers, and Fulcio writes those issuers into the
         // certificate.
         let issuer = self
@@ -151,7 +151,7 @@ impl Claims {
             name: self.workflow,
             trigger: self.event_name,
         });
-        Caller {
+        WorkflowIdentity {
             issuer,
             subject,
             github: github.unwrap_or_default(),
@@ -164,7 +164,7 @@ impl Claims {
 pub(super) struct Tokens {
     source: TokenSource,
     http: Client,
-    persistence: Persistence,
+    persistence: ServiceRetryPolicy,
     events: Events,
     // Locked during a request, so that concurrent callers send one request.
     kept: Mutex<Option<Token>>,
@@ -174,7 +174,7 @@ impl Tokens {
     pub(super) fn new(
         source: TokenSource,
         http: Client,
-        persistence: Persistence,
+        persistence: ServiceRetryPolicy,
         events: Events,
     ) -> Self {
         Self {
@@ -186,7 +186,7 @@ impl Tokens {
         }
     }
 
-    pub(super) async fn fresh(&self) -> Result<Token, SigningError> {
+    pub(super) async fn fresh(&self) -> Result<Token, SigstoreError> {
         let mut kept = self.kept.lock().await;
         if let Some(token) = kept.as_ref().filter(|token| token.is_fresh()) {
             return Ok(token.clone());
@@ -196,7 +196,7 @@ impl Tokens {
                 let token = Token::read(text.clone())?;
                 // A given token cannot be requested again, so it is used to its last second.
                 if token.expires <= jiff::Timestamp::now() {
-                    return Err(SigningError::TokenExpired {
+                    return Err(SigstoreError::TokenExpired {
                         expired: token.expires.to_string(),
                     });
                 }
@@ -217,17 +217,17 @@ impl Tokens {
         request_url: &str,
         request_token: &Secret,
         audience: &str,
-    ) -> Result<Secret, SigningError> {
+    ) -> Result<Secret, SigstoreError> {
         #[derive(Deserialize)]
         struct Answer {
             value: String,
         }
-        let endpoint = Endpoint::parse(request_url).map_err(SigningError::Token)?;
+        let endpoint = Endpoint::parse(request_url).map_err(SigstoreError::Token)?;
         let mut url = endpoint.url().clone();
         url.query_pairs_mut().append_pair("audience", audience);
         let mut bearer = HeaderValue::try_from(format!("bearer {}", request_token.expose()))
             .map_err(|_| {
-                SigningError::TokenUnreadable("the token to ask for it with is not printable text")
+                SigstoreError::TokenUnreadable("the token to ask for it with is not printable text")
             })?;
         bearer.set_sensitive(true);
         let body = self
@@ -243,10 +243,11 @@ impl Tokens {
                 )
             })
             .await
-            .map_err(SigningError::Token)?;
+            .map_err(SigstoreError::Token)?;
         // An error of serde may quote the response, which may be a token.
-        let answer: Answer = serde_json::from_slice(&body)
-            .map_err(|_| SigningError::Token(Fault::unreadable(&url, "it holds no `value`")))?;
+        let answer: Answer = serde_json::from_slice(&body).map_err(|_| {
+            SigstoreError::Token(SigstoreErrorKind::unreadable(&url, "it holds no `value`"))
+        })?;
         let token = Secret::new(answer.value);
         self.events.mask_sent(&token);
         Ok(token)
@@ -257,7 +258,7 @@ impl Tokens {
 mod tests {
     use super::*;
 
-    fn token(claims: &str) -> Result<Token, SigningError> {
+    fn token(claims: &str) -> Result<Token, SigstoreError> {
         Token::read(Secret::new(format!(
             "e30.{}.c2ln",
             URL_SAFE_NO_PAD.encode(claims)
@@ -275,7 +276,7 @@ mod tests {
         assert_eq!(token.challenge, "repo:o/r:ref:refs/heads/main");
         assert_eq!(
             token.caller,
-            Caller {
+            WorkflowIdentity {
                 issuer: "https://token.actions.githubusercontent.com".into(),
                 subject: Some(
                     "https://github.com/shared/flows/.github/workflows/seal.yml@refs/tags/v1"
@@ -321,10 +322,10 @@ mod tests {
             long.as_str(),
         ] {
             let error = Token::read(Secret::new(text)).unwrap_err();
-            assert!(matches!(error, SigningError::TokenUnreadable(_)), "{text}");
+            assert!(matches!(error, SigstoreError::TokenUnreadable(_)), "{text}");
             assert!(!error.to_string().contains("secret"));
         }
         let absurd = token(r#"{"iss":"i","sub":"s","exp":1e300}"#);
-        assert!(matches!(absurd, Err(SigningError::TokenUnreadable(_))));
+        assert!(matches!(absurd, Err(SigstoreError::TokenUnreadable(_))));
     }
 }

@@ -6,11 +6,11 @@ use sigstore_trust_root::{SIGNING_CONFIG_TARGET, SigningConfig, TRUSTED_ROOT_TAR
 use sigstore_types::DerCertificate;
 use sigstore_verify::Verifier;
 
-use crate::domain::{Events, Patience};
+use crate::domain::{Events, RetryPolicy};
 use crate::http::Client;
 
-use super::error::{Cause, SigningError, TrustError};
-use super::retry::Persistence;
+use super::error::{Cause, SigstoreError, TrustError};
+use super::retry::ServiceRetryPolicy;
 use super::services::Services;
 use super::tuf::Tuf;
 
@@ -56,18 +56,18 @@ impl Trust {
         source: &TrustSource,
         purpose: Purpose,
         http: &Client,
-        patience: Patience,
+        retry_policy: RetryPolicy,
         events: &Events,
-    ) -> Result<Self, SigningError> {
+    ) -> Result<Self, SigstoreError> {
         let tuf = Tuf::of_public_good(
             source.cache.as_deref(),
             http,
-            Persistence::of_transport(patience, events),
+            ServiceRetryPolicy::of_transport(retry_policy, events),
             events,
         );
         Self::load_from(source, purpose, &tuf)
             .await
-            .map_err(SigningError::Trust)
+            .map_err(SigstoreError::Trust)
     }
 
     pub(super) async fn load_from(

@@ -13,9 +13,9 @@ use sigstore_tuf::{Error, FileStore, Repository, StoreRepository, Updater};
 use crate::domain::Events;
 use crate::http::Client;
 
-use super::error::{Fault, TrustError};
+use super::error::{SigstoreErrorKind, TrustError};
 use super::exchange::{Endpoint, exchange};
-use super::retry::Persistence;
+use super::retry::ServiceRetryPolicy;
 
 /// One repository, the root that its trust starts from, and its cache.
 pub(super) struct Tuf {
@@ -23,7 +23,7 @@ pub(super) struct Tuf {
     first_root: Vec<u8>,
     cache: Option<PathBuf>,
     http: Client,
-    persistence: Persistence,
+    persistence: ServiceRetryPolicy,
     events: Events,
 }
 
@@ -31,7 +31,7 @@ impl Tuf {
     pub(super) fn of_public_good(
         cache: Option<&Path>,
         http: &Client,
-        persistence: Persistence,
+        persistence: ServiceRetryPolicy,
         events: &Events,
     ) -> Self {
         let instance = SigstoreInstance::PublicGood;
@@ -50,7 +50,7 @@ impl Tuf {
         first_root: &[u8],
         cache: Option<&Path>,
         http: &Client,
-        persistence: Persistence,
+        persistence: ServiceRetryPolicy,
         events: &Events,
     ) -> Self {
         Self {
@@ -142,7 +142,7 @@ async fn load(mut updater: Updater, names: &[&str]) -> Result<Vec<Vec<u8>>, Erro
 struct HttpRepository {
     endpoint: Endpoint,
     http: Client,
-    persistence: Persistence,
+    persistence: ServiceRetryPolicy,
 }
 
 impl HttpRepository {
@@ -167,7 +167,9 @@ impl HttpRepository {
                 }
             })
             .await
-            .map_err(|fault: Fault| Error::transport_with_source(fault.to_string(), fault))?;
+            .map_err(|fault: SigstoreErrorKind| {
+                Error::transport_with_source(fault.to_string(), fault)
+            })?;
         match fetched {
             Some(body) if u64::try_from(body.len()).is_ok_and(|length| length > max_length) => Err(
                 Error::IntegrityMismatch(format!("`{path}` is longer than {max_length} bytes")),

@@ -11,7 +11,7 @@ use sigstore_verify::{VerificationPolicy, VerificationResult};
 use crate::domain::Digest;
 
 use super::policy as policies;
-use super::refusal::Refusal;
+use super::refusal::VerificationError;
 use super::statement::{PAYLOAD_TYPE, SIGN_PREDICATE, STATEMENT_TYPE};
 use super::trust::Trust;
 use crate::domain::{GithubClaims, Policy};
@@ -59,7 +59,7 @@ impl Authentic {
     }
 
     /// Returns this signature as a verified one, if it meets `policy`.
-    pub(super) fn meeting(self, policy: &Policy) -> Result<Verified, Refusal> {
+    pub(super) fn meeting(self, policy: &Policy) -> Result<Verified, VerificationError> {
         policies::check(policy, &self)?;
         Ok(Verified(self))
     }
@@ -95,7 +95,7 @@ pub fn verify(
     subject: &Digest,
     trust: &Trust,
     policy: &Policy,
-) -> Result<Verified, Refusal> {
+) -> Result<Verified, VerificationError> {
     authenticate(bundle, subject, trust)?.meeting(policy)
 }
 
@@ -104,7 +104,7 @@ pub(super) fn authenticate(
     bundle: &[u8],
     subject: &Digest,
     trust: &Trust,
-) -> Result<Authentic, Refusal> {
+) -> Result<Authentic, VerificationError> {
     let bundle = read(bundle)?;
     check_statement(&bundle, subject)?;
     let hash = Sha256Hash::from_hex(subject.hex()).map_err(|source| invalid(source.into()))?;
@@ -118,7 +118,7 @@ pub(super) fn check_bundle<'a>(
     artifact: impl Into<Artifact<'a>>,
     subject: &Digest,
     trust: &Trust,
-) -> Result<Authentic, Refusal> {
+) -> Result<Authentic, VerificationError> {
     let result = trust
         .verifier()
         .verify(artifact, bundle, &VerificationPolicy::any_identity())
@@ -150,14 +150,14 @@ pub(super) fn check_bundle<'a>(
     })
 }
 
-pub(super) fn invalid(source: sigstore_verify::Error) -> Refusal {
-    Refusal::Invalid {
+pub(super) fn invalid(source: sigstore_verify::Error) -> VerificationError {
+    VerificationError::Invalid {
         source: Box::new(source),
     }
 }
 
-pub(super) fn read(bundle: &[u8]) -> Result<Bundle, Refusal> {
-    let unreadable = Refusal::unreadable_bundle;
+pub(super) fn read(bundle: &[u8]) -> Result<Bundle, VerificationError> {
+    let unreadable = VerificationError::unreadable_bundle;
     if bundle.len() > BUNDLE_MAX_BYTES {
         return Err(unreadable("it is too long".into()));
     }
@@ -171,8 +171,8 @@ pub(super) fn read(bundle: &[u8]) -> Result<Bundle, Refusal> {
 
 /// Checks that the statement is a signature of `subject`. SPEC: only cosign's own predicate makes a statement a
 /// signature. An attestation by the right identity is not a signature.
-fn check_statement(bundle: &Bundle, subject: &Digest) -> Result<(), Refusal> {
-    let not_a_signature = |predicate| Err(Refusal::NotASignature { predicate });
+fn check_statement(bundle: &Bundle, subject: &Digest) -> Result<(), VerificationError> {
+    let not_a_signature = |predicate| Err(VerificationError::NotASignature { predicate });
     let SignatureContent::DsseEnvelope(envelope) = &bundle.content else {
         return not_a_signature(None);
     };
@@ -180,7 +180,7 @@ fn check_statement(bundle: &Bundle, subject: &Digest) -> Result<(), Refusal> {
         return not_a_signature(None);
     }
     let statement: Statement = serde_json::from_slice(envelope.payload.as_bytes())
-        .map_err(|source| Refusal::unreadable_bundle(source.into()))?;
+        .map_err(|source| VerificationError::unreadable_bundle(source.into()))?;
     if statement.predicate_type != SIGN_PREDICATE || statement.type_ != STATEMENT_TYPE {
         return not_a_signature(Some(shown(&statement.predicate_type)));
     }
@@ -193,7 +193,7 @@ fn check_statement(bundle: &Bundle, subject: &Digest) -> Result<(), Refusal> {
     if found.as_ref() == Some(subject) {
         Ok(())
     } else {
-        Err(Refusal::OtherSubject {
+        Err(VerificationError::OtherSubject {
             wanted: subject.clone(),
             found,
         })

@@ -14,7 +14,7 @@ use crate::apply::signatures::refused::Refused;
 use crate::apply::{ApplyError, Context};
 use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, SignatureFormat};
 use crate::failure::chain_text;
-use crate::signing::{LegacySignature, Refusal, Signature};
+use crate::signing::{LegacySignature, Signature, VerificationError};
 
 /// The result of reading a referrer.
 pub(super) enum Read {
@@ -90,7 +90,7 @@ async fn read_content(
     layer: &Descriptor,
 ) -> Result<ReadLayer, ApplyError> {
     if layer.size > SIGNATURE_MAX_BYTES {
-        let refusal = Refusal::TooLarge { size: layer.size };
+        let refusal = VerificationError::TooLarge { size: layer.size };
         return Ok(ReadLayer::Broken(refusal.to_string()));
     }
     let read = source.content(context, &layer.digest, SIGNATURE_MAX_BYTES);
@@ -193,7 +193,7 @@ pub(super) async fn judge_layers<T>(
     context: &Context,
     source: &Source,
     manifest: &Manifest,
-    judge: &(dyn Fn(Vec<u8>, &Descriptor) -> Result<T, Refusal> + Sync),
+    judge: &(dyn Fn(Vec<u8>, &Descriptor) -> Result<T, VerificationError> + Sync),
 ) -> Result<Vec<JudgedLayer<T>>, ApplyError> {
     let ManifestKind::Image { layers, .. } = manifest.kind() else {
         return Ok(Vec::new());

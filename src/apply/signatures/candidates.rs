@@ -19,7 +19,7 @@ use crate::domain::{
 };
 use crate::failure::chain_text;
 use crate::registry::{Entries, REFERRERS_MAX, Referrer, RegistryError};
-use crate::signing::{LegacySignature, Refusal, SIGN_PREDICATE, Signature, Verified};
+use crate::signing::{LegacySignature, SIGN_PREDICATE, Signature, VerificationError, Verified};
 
 /// The prefix of the media type of a bundle's only layer. Source: cosign, `pkg/oci/remote/signatures.go`.
 const BUNDLE_TYPE_PREFIX: &str = "application/vnd.dev.sigstore.bundle";
@@ -69,7 +69,7 @@ pub(in crate::apply) enum Candidate<'a> {
 
 /// A function that verifies a candidate as a signature of a digest, under a policy.
 pub(in crate::apply) type Judge<'a> =
-    dyn Fn(&Candidate<'_>, &Digest) -> Result<Verified, Refusal> + Sync + 'a;
+    dyn Fn(&Candidate<'_>, &Digest) -> Result<Verified, VerificationError> + Sync + 'a;
 
 /// The candidates that were found for a digest, with their verdicts.
 #[derive(Debug)]
@@ -445,7 +445,7 @@ pub(in crate::apply) async fn read_layer(
     layer: &Descriptor,
 ) -> Result<Layer, RegistryError> {
     if layer.size > SIGNATURE_MAX_BYTES {
-        let refusal = Refusal::TooLarge { size: layer.size };
+        let refusal = VerificationError::TooLarge { size: layer.size };
         return Ok(Layer::Broken(refusal.to_string()));
     }
     let registry = &context.registry;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::apply::receipt::{Place, Subject};
 use crate::domain::{Digest, Tag, Unusable};
 use crate::failure::chain_text;
-use crate::signing::Refusal;
+use crate::signing::VerificationError;
 
 /// The maximum number of different reasons in a report.
 const REASONS_MAX: usize = 20;
@@ -49,15 +49,17 @@ pub(in crate::apply) struct AllRefused {
 
 impl Refused {
     /// Creates an entry for a candidate that the verifier refused.
-    pub(in crate::apply) fn by_judge(place: &Place, refusal: &Refusal) -> Self {
+    pub(in crate::apply) fn by_judge(place: &Place, refusal: &VerificationError) -> Self {
         let kind = match refusal {
-            Refusal::NotASignature { .. } => Kind::Statement,
-            Refusal::TooLarge { .. } | Refusal::Unreadable { .. } => Kind::Broken,
-            Refusal::OtherSubject { .. }
-            | Refusal::IdentityMismatch { .. }
-            | Refusal::GithubClaimMismatch { .. }
-            | Refusal::Surplus { .. }
-            | Refusal::Invalid { .. } => Kind::Signature,
+            VerificationError::NotASignature { .. } => Kind::Statement,
+            VerificationError::TooLarge { .. } | VerificationError::Unreadable { .. } => {
+                Kind::Broken
+            }
+            VerificationError::OtherSubject { .. }
+            | VerificationError::IdentityMismatch { .. }
+            | VerificationError::GithubClaimMismatch { .. }
+            | VerificationError::Surplus { .. }
+            | VerificationError::Invalid { .. } => Kind::Signature,
         };
         Self::new(place.id(), kind, &chain_text(refusal))
     }
@@ -65,7 +67,7 @@ impl Refused {
     /// Creates an entry for a candidate that was not read, since it states another predicate type itself.
     pub(in crate::apply) fn statement(id: &Digest, predicate: &str) -> Self {
         let predicate: String = predicate.chars().filter(|one| !one.is_control()).collect();
-        let refusal = Refusal::NotASignature {
+        let refusal = VerificationError::NotASignature {
             predicate: Some(predicate),
         };
         Self::new(id, Kind::Statement, &chain_text(&refusal))

@@ -18,7 +18,8 @@ use crate::apply::{ApplyError, Context, Ledger};
 use crate::domain::{Digest, Matcher, Policy, SignatureFormat, TokenAbsence};
 use crate::inputs::{OnSigningFailure, PolicyInputs};
 use crate::signing::{
-    Caller, Keyless, OwnIdentity, Refusal, Trust, Verified, check_caller, verify, verify_legacy,
+    Keyless, OwnIdentity, Trust, VerificationError, Verified, WorkflowIdentity, check_caller,
+    verify, verify_legacy,
 };
 
 /// The maximum number of signatures that are made concurrently.
@@ -48,7 +49,7 @@ impl Authority {
     }
 
     /// Returns the identity of this run, from its token.
-    async fn caller(&self) -> Result<Caller, ApplyError> {
+    async fn caller(&self) -> Result<WorkflowIdentity, ApplyError> {
         let caller = match (&self.keyless, &self.identity) {
             (Some(keyless), _) => keyless.caller().await,
             (None, Some(identity)) => identity.caller().await,
@@ -108,7 +109,7 @@ impl Authority {
     pub(in crate::apply) fn judge<'a>(
         &'a self,
         policy: &'a Policy,
-    ) -> impl Fn(&Candidate<'_>, &Digest) -> Result<Verified, Refusal> + Sync + 'a {
+    ) -> impl Fn(&Candidate<'_>, &Digest) -> Result<Verified, VerificationError> + Sync + 'a {
         |candidate, subject| match candidate {
             Candidate::Bundle(bundle) => verify(bundle, subject, &self.trust, policy),
             Candidate::Legacy(payload, annotations) => {
@@ -336,7 +337,7 @@ fn makes_any(unsigned: &[Unsigned]) -> bool {
 /// Completes the policy of the inputs with this run's own identity, issuer, source repository and ref, exactly.
 pub(in crate::apply) fn own_policy(
     inputs: &PolicyInputs,
-    caller: &Caller,
+    caller: &WorkflowIdentity,
 ) -> Result<Policy, ApplyError> {
     let (mut github, own) = (inputs.github.clone(), caller.source());
     // A reusable workflow has the same identity for all its callers. The repository distinguishes them, with or without
@@ -371,7 +372,7 @@ mod tests {
     #[test]
     fn own_policy_asks_for_what_the_token_says_where_the_inputs_leave_it_open() {
         let own = |text: &str| Some(text.to_owned());
-        let caller = Caller {
+        let caller = WorkflowIdentity {
             issuer: "https://issuer.example".to_owned(),
             subject: own("us"),
             github: GithubClaims {
@@ -408,7 +409,7 @@ mod tests {
         assert_eq!(policy.github, given);
         assert!(policy.issuer.matches("https://other.example"));
         // The identity in a certificate for a foreign token cannot be known.
-        let foreign = Caller {
+        let foreign = WorkflowIdentity {
             subject: None,
             ..caller
         };

@@ -293,7 +293,7 @@ impl Authority {
             if enough || lookup.dangling_count == 0 {
                 return Ok(lookup);
             }
-            if !lookup.may_be_late() || attempt >= context.patience.max_attempts {
+            if !lookup.may_be_late() || attempt >= context.retry_policy.max_attempts {
                 warn_of_lost(context, wanted, &lookup);
                 return Ok(lookup);
             }

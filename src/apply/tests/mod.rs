@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use super::Context;
 use super::copying::source::Source;
 use crate::apply::LongLists;
-use crate::domain::{Digest, Events, Patience, Repository};
+use crate::domain::{Digest, Events, Repository, RetryPolicy};
 use crate::http::{Certificates, Client, Proxies};
 use crate::inputs::Mode;
 use crate::registry::{Credentials, Registry, Settings};
@@ -27,7 +27,7 @@ const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
 /// Creates a context that tries twice and hardly waits in between.
 fn context() -> Context {
-    let patience = Patience {
+    let retry_policy = RetryPolicy {
         max_attempts: 2,
         delay: Duration::from_millis(2),
         max_delay: Duration::from_millis(5),
@@ -37,10 +37,10 @@ fn context() -> Context {
             http: Client::new(&Certificates::default(), Proxies::default()).unwrap(),
             credentials: Credentials::new(),
             insecure: Vec::new(),
-            patience,
+            retry_policy,
             events: Events::silent(),
         }),
-        patience,
+        retry_policy,
         events: Events::silent(),
         mode: Mode::Apply,
         long_lists: LongLists::default(),

@@ -69,7 +69,7 @@ proptest! {
         let step = decide_cleanup(&record(&entries), &named("t"), kind, &shown);
         let wrote = |digest_: &Digest| entries.iter().any(|(_, after, state)| *state != TagState::Kept && digest(*after) == *digest_);
         match step {
-            CleanupStep::TakeBack(back) => {
+            CleanupStep::Rollback(back) => {
                 prop_assert_eq!(&shown, &Shown::Digest(back.wrote().clone()));
                 prop_assert!(wrote(back.wrote()));
                 // The restored digest was there before, and no run wrote it.
@@ -89,7 +89,7 @@ proptest! {
     fn twice_is_the_same_as_once(entries in entries(), kind in kinds(), seed in 0..6_u8) {
         let record = record(&entries);
         let first = decide_cleanup(&record, &named("t"), kind, &Shown::Digest(digest(seed)));
-        if let CleanupStep::TakeBack(back) = first {
+        if let CleanupStep::Rollback(back) = first {
             let now = back.before().cloned().map_or(Shown::Nothing, Shown::Digest);
             let second = decide_cleanup(&record, &named("t"), kind, &now);
             let is_done = matches!(second, CleanupStep::Leave(LeaveReason::Gone | LeaveReason::Back));
@@ -108,7 +108,7 @@ proptest! {
         let before = |run: u8| (run > 0 || existed).then_some(run);
         let entries: Vec<_> = (0..count).map(|run| (before(run), run + 1, TagState::Written)).collect();
         let step = decide_cleanup(&record(&entries), &named("t"), TagKind::Moving, &Shown::Digest(digest(count)));
-        let CleanupStep::TakeBack(back) = step else {
+        let CleanupStep::Rollback(back) = step else {
             return Err(TestCaseError::fail(format!("{step:?}")));
         };
         let before = existed.then(|| digest(0));
@@ -119,7 +119,7 @@ proptest! {
 #[test]
 fn records_that_cannot_be_move_nothing() {
     let here = Shown::Digest(digest(1));
-    let tangled = CleanupStep::Leave(LeaveReason::Tangled);
+    let tangled = CleanupStep::Leave(LeaveReason::Inconsistent);
     let written = TagState::Written;
     for (entries, kind) in [
         // A fixed tag is never overwritten.

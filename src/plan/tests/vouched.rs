@@ -95,7 +95,7 @@ fn record_vouches_for_what_it_has_and_for_what_a_tag_held_under_that_tag() {
     });
     let holds = Shown::Digest(digest(&index));
     let step = decide_cleanup(&record, &full("latest"), TagKind::Moving, &holds);
-    let CleanupStep::TakeBack(back) = step else {
+    let CleanupStep::Rollback(back) = step else {
         panic!("{step:?}");
     };
     let images = Loaded::Vouched(record).images().unwrap().unwrap();

@@ -6,17 +6,17 @@
 
 use reqwest::{Method, Url};
 
-use super::{Doomed, Stays, refused};
+use super::{TagDeletion, Undeleted, refused};
 use crate::domain::Tag;
 use crate::registry::auth::Access;
-use crate::registry::client::{Question, Registry, Target};
-use crate::registry::error::Fault;
-use crate::registry::wire::{ERROR_MAX_BYTES, Scheme};
+use crate::registry::client::{Registry, RegistryRequest, Target};
+use crate::registry::error::RegistryErrorKind;
+use crate::registry::transport::{ERROR_MAX_BYTES, Scheme};
 
 const NEEDS: &str = "the right to delete (the role AcrDelete)";
 
-pub(super) async fn delete(registry: &Registry, doomed: Doomed<'_>) -> Stays {
-    let mut stays = Stays::new();
+pub(super) async fn delete(registry: &Registry, doomed: TagDeletion<'_>) -> Undeleted {
+    let mut stays = Undeleted::new();
     for tag in doomed.tags {
         if let Err(fault) = delete_one(registry, doomed, tag).await {
             stays.push((tag.clone(), refused(fault, NEEDS)));
@@ -25,14 +25,19 @@ pub(super) async fn delete(registry: &Registry, doomed: Doomed<'_>) -> Stays {
     stays
 }
 
-async fn delete_one(registry: &Registry, doomed: Doomed<'_>, tag: &Tag) -> Result<(), Fault> {
+async fn delete_one(
+    registry: &Registry,
+    doomed: TagDeletion<'_>,
+    tag: &Tag,
+) -> Result<(), RegistryErrorKind> {
     let repository = doomed.repository;
     let (host, path) = (repository.host(), repository.path());
     let scheme = registry.wire().scheme(host).unwrap_or(Scheme::Https);
     let text = format!("{}://{host}/acr/v1/{path}/_tags/{tag}", scheme.as_str());
     let url = Url::parse(&text);
-    let url = url.map_err(|error| Fault::never_asked(host.as_str(), error.to_string()))?;
-    let question = Question {
+    let url =
+        url.map_err(|error| RegistryErrorKind::never_asked(host.as_str(), error.to_string()))?;
+    let question = RegistryRequest {
         method: Method::DELETE,
         repository,
         target: Target::Address(url),

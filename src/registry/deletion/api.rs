@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use crate::domain::Host;
 use crate::registry::client::Registry;
-use crate::registry::error::Fault;
-use crate::registry::wire::{Answer, Scheme};
+use crate::registry::error::RegistryErrorKind;
+use crate::registry::transport::{RegistryResponse, Scheme};
 
 const ANSWER_MAX_BYTES: u64 = 4 << 20;
 
@@ -39,15 +39,18 @@ impl<'a> Call<'a> {
 
     /// Sends the request, with retries. Returns the response, whatever its status, unless another attempt may change
     /// it.
-    pub(super) async fn send(&self, registry: &Registry) -> Result<Answer, Fault> {
+    pub(super) async fn send(
+        &self,
+        registry: &Registry,
+    ) -> Result<RegistryResponse, RegistryErrorKind> {
         let path = self.path.split('?').next().unwrap_or_default();
         let what = format!("{} {}{path}", self.method, self.host);
         registry.patiently(&what, || self.send_once(registry)).await
     }
 
-    async fn send_once(&self, registry: &Registry) -> Result<Answer, Fault> {
+    async fn send_once(&self, registry: &Registry) -> Result<RegistryResponse, RegistryErrorKind> {
         let wire = registry.wire();
-        let unusable = |cause: String| Fault::never_asked(self.host, cause);
+        let unusable = |cause: String| RegistryErrorKind::never_asked(self.host, cause);
         let host: Host = self
             .host
             .parse()

@@ -9,11 +9,11 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::api::Call;
-use super::{DeletionError, Doomed, Stays, all, refused};
+use super::{DeletionError, TagDeletion, Undeleted, all, refused};
 use crate::domain::{Secret, Tag};
 use crate::registry::client::Registry;
-use crate::registry::credentials::Proof;
-use crate::registry::error::Fault;
+use crate::registry::credentials::Credential;
+use crate::registry::error::RegistryErrorKind;
 use crate::registry::token::sensitive;
 
 const HOST: &str = "hub.docker.com";
@@ -24,12 +24,12 @@ struct Given {
     access_token: String,
 }
 
-pub(super) async fn delete(registry: &Registry, doomed: Doomed<'_>) -> Stays {
+pub(super) async fn delete(registry: &Registry, doomed: TagDeletion<'_>) -> Undeleted {
     let authorization = match log_in(registry, doomed).await {
         Ok(authorization) => authorization,
         Err(error) => return all(doomed, &error),
     };
-    let mut stays = Stays::new();
+    let mut stays = Undeleted::new();
     for tag in doomed.tags {
         if let Err(fault) = delete_one(registry, doomed, tag, &authorization).await {
             stays.push((tag.clone(), refused(fault, NEEDS)));
@@ -39,8 +39,11 @@ pub(super) async fn delete(registry: &Registry, doomed: Doomed<'_>) -> Stays {
 }
 
 /// Exchanges the registry's credentials for a token of the API.
-async fn log_in(registry: &Registry, doomed: Doomed<'_>) -> Result<HeaderValue, DeletionError> {
-    let Some(Proof::Login(login)) = registry.keyring().given(doomed.repository) else {
+async fn log_in(
+    registry: &Registry,
+    doomed: TagDeletion<'_>,
+) -> Result<HeaderValue, DeletionError> {
+    let Some(Credential::Login(login)) = registry.keyring().given(doomed.repository) else {
         return Err(DeletionError::Missing("a user name with a token"));
     };
     let mut call = Call::new(Method::POST, HOST, "/v2/auth/token".to_owned());
@@ -52,7 +55,7 @@ async fn log_in(registry: &Registry, doomed: Doomed<'_>) -> Result<HeaderValue, 
     if answer.status != 200 {
         return Err(refused(answer.fault(), NEEDS));
     }
-    let no_token = || DeletionError::Refused(Fault::NoToken);
+    let no_token = || DeletionError::Refused(RegistryErrorKind::NoToken);
     let given: Given = serde_json::from_slice(&answer.body).map_err(|_| no_token())?;
     let token = Secret::new(given.access_token);
     registry.wire().events.mask_sent(&token);
@@ -61,10 +64,10 @@ async fn log_in(registry: &Registry, doomed: Doomed<'_>) -> Result<HeaderValue, 
 
 async fn delete_one(
     registry: &Registry,
-    doomed: Doomed<'_>,
+    doomed: TagDeletion<'_>,
     tag: &Tag,
     authorization: &HeaderValue,
-) -> Result<(), Fault> {
+) -> Result<(), RegistryErrorKind> {
     let path = format!("/v2/repositories/{}/tags/{tag}/", doomed.repository.path());
     let mut call = Call::new(Method::DELETE, HOST, path);
     call.authorization = Some(authorization.clone());

@@ -6,13 +6,13 @@
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{DeletionError, Doomed, MayDelete, Stays, all, oci, refused};
+use super::{DeletionError, MayDelete, TagDeletion, Undeleted, all, oci, refused};
 use crate::domain::Tag;
 use crate::registry::aws::{self, AwsKeys};
 use crate::registry::client::Registry;
 use crate::registry::ecr::{Action, Ecr, Service};
-use crate::registry::error::Fault;
-use crate::registry::refusal::{Refusal, printable};
+use crate::registry::error::RegistryErrorKind;
+use crate::registry::error_response::{ErrorResponse, printable};
 
 #[derive(Deserialize)]
 struct Deleted {
@@ -28,7 +28,7 @@ struct Failure {
     failure_reason: String,
 }
 
-pub(super) async fn delete(registry: &Registry, ecr: &Ecr, doomed: Doomed<'_>) -> Stays {
+pub(super) async fn delete(registry: &Registry, ecr: &Ecr, doomed: TagDeletion<'_>) -> Undeleted {
     let Some(keys) = registry.keyring().aws_keys() else {
         return all(
             doomed,
@@ -44,7 +44,7 @@ pub(super) async fn delete(registry: &Registry, ecr: &Ecr, doomed: Doomed<'_>) -
     {
         return all(doomed, &error);
     }
-    let mut stays = Stays::new();
+    let mut stays = Undeleted::new();
     // Delete one by one, so that a failure affects only its own tag.
     for tag in doomed.tags {
         if let Err(fault) = delete_one(registry, ecr, keys, doomed, tag).await {
@@ -55,7 +55,7 @@ pub(super) async fn delete(registry: &Registry, ecr: &Ecr, doomed: Doomed<'_>) -
 }
 
 /// Checks that another tag keeps the image, which may have existed before the run.
-async fn check_stays(registry: &Registry, doomed: Doomed<'_>) -> Result<(), DeletionError> {
+async fn check_stays(registry: &Registry, doomed: TagDeletion<'_>) -> Result<(), DeletionError> {
     let others = oci::others(registry, doomed).await;
     let others = others.map_err(DeletionError::Unlisted)?;
     if others.is_empty() {
@@ -68,9 +68,9 @@ async fn delete_one(
     registry: &Registry,
     ecr: &Ecr,
     keys: &AwsKeys,
-    doomed: Doomed<'_>,
+    doomed: TagDeletion<'_>,
     tag: &Tag,
-) -> Result<(), Fault> {
+) -> Result<(), RegistryErrorKind> {
     let path = doomed.repository.path();
     let images = json!([{ "imageTag": tag.as_str() }]);
     let content = match ecr.service {
@@ -87,14 +87,14 @@ async fn delete_one(
     let action = Action::BatchDeleteImage;
     let answer = aws::ask(registry.wire(), ecr, keys, action, &content.to_string()).await?;
     let deleted: Deleted = serde_json::from_slice(&answer.body)
-        .map_err(|_| Fault::Listing("it does not say what was deleted".to_owned()))?;
+        .map_err(|_| RegistryErrorKind::Listing("it does not say what was deleted".to_owned()))?;
     let failure = deleted.failures.into_iter();
     let mut failure = failure.filter(|failure| failure.failure_code != "ImageNotFound");
     match failure.next() {
         None => Ok(()),
-        Some(failure) => Err(Fault::Refused {
+        Some(failure) => Err(RegistryErrorKind::Refused {
             host: ecr.endpoint.clone(),
-            refusal: Refusal {
+            refusal: ErrorResponse {
                 status: answer.status.as_u16(),
                 codes: vec![printable(&failure.failure_code, 64)],
                 message: printable(&failure.failure_reason, 300),

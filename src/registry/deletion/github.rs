@@ -9,13 +9,13 @@ use reqwest::header::HeaderValue;
 use serde::Deserialize;
 
 use super::api::{Call, escaped};
-use super::{DeletionError, Doomed, MayDelete, Stays, all, refused};
+use super::{DeletionError, MayDelete, TagDeletion, Undeleted, all, refused};
 use crate::domain::Reference;
 use crate::registry::client::Registry;
-use crate::registry::credentials::Proof;
-use crate::registry::error::Fault;
+use crate::registry::credentials::Credential;
+use crate::registry::error::RegistryErrorKind;
 use crate::registry::token::sensitive;
-use crate::registry::wire::Answer;
+use crate::registry::transport::RegistryResponse;
 
 const HOST: &str = "api.github.com";
 const PAGE: usize = 100;
@@ -56,14 +56,14 @@ struct Package<'a> {
     path: String,
 }
 
-pub(super) async fn delete(registry: &Registry, doomed: Doomed<'_>) -> Stays {
+pub(super) async fn delete(registry: &Registry, doomed: TagDeletion<'_>) -> Undeleted {
     match delete_version(registry, doomed).await {
-        Ok(()) => Stays::new(),
+        Ok(()) => Undeleted::new(),
         Err(error) => all(doomed, &error),
     }
 }
 
-async fn delete_version(registry: &Registry, doomed: Doomed<'_>) -> Result<(), DeletionError> {
+async fn delete_version(registry: &Registry, doomed: TagDeletion<'_>) -> Result<(), DeletionError> {
     if doomed.may_delete == MayDelete::Tags {
         return Err(DeletionError::NotCreated);
     }
@@ -79,9 +79,9 @@ async fn delete_version(registry: &Registry, doomed: Doomed<'_>) -> Result<(), D
 }
 
 impl<'a> Package<'a> {
-    async fn find(registry: &'a Registry, doomed: Doomed<'_>) -> Result<Self, DeletionError> {
+    async fn find(registry: &'a Registry, doomed: TagDeletion<'_>) -> Result<Self, DeletionError> {
         let missing = || DeletionError::Missing("a token of GitHub's");
-        let Some(Proof::Login(login)) = registry.keyring().given(doomed.repository) else {
+        let Some(Credential::Login(login)) = registry.keyring().given(doomed.repository) else {
             return Err(missing());
         };
         let bearer = format!("Bearer {}", login.password.expose());
@@ -102,7 +102,7 @@ impl<'a> Package<'a> {
         Ok(package)
     }
 
-    async fn ask(&self, method: Method, path: String) -> Result<Answer, DeletionError> {
+    async fn ask(&self, method: Method, path: String) -> Result<RegistryResponse, DeletionError> {
         let call = Call {
             authorization: Some(self.authorization.clone()),
             accept: "application/vnd.github+json",
@@ -118,9 +118,9 @@ impl<'a> Package<'a> {
     /// recent writes.
     ///
     /// SECURITY: deleting a version deletes all its tags.
-    async fn settled(&self, doomed: Doomed<'_>) -> Result<u64, DeletionError> {
+    async fn settled(&self, doomed: TagDeletion<'_>) -> Result<u64, DeletionError> {
         let wire = self.registry.wire();
-        let patience = wire.patience;
+        let retry_policy = wire.retry_policy;
         let mut attempt = 1;
         loop {
             let found = self.version(doomed).await?;
@@ -138,18 +138,24 @@ impl<'a> Package<'a> {
                 return Err(DeletionError::Shared(others));
             }
             let why = "the list of the package's versions does not show what the registry does";
-            if attempt >= patience.max_attempts {
-                return Err(DeletionError::Unlisted(Fault::Listing(why.to_owned())));
+            if attempt >= retry_policy.max_attempts {
+                return Err(DeletionError::Unlisted(RegistryErrorKind::Listing(
+                    why.to_owned(),
+                )));
             }
             attempt += 1;
-            let wait = patience.delay.min(patience.max_delay);
+            let wait = retry_policy.delay.min(retry_policy.max_delay);
             wire.events.retry(self.path.clone(), why, wait);
             tokio::time::sleep(wait).await;
         }
     }
 
     /// True if one of `tags` has the digest that is to be deleted.
-    async fn hold_it(&self, doomed: Doomed<'_>, tags: &[String]) -> Result<bool, DeletionError> {
+    async fn hold_it(
+        &self,
+        doomed: TagDeletion<'_>,
+        tags: &[String],
+    ) -> Result<bool, DeletionError> {
         for tag in tags.iter().filter_map(|tag| tag.parse().ok()) {
             let reference = Reference::Tag(tag);
             let held = self.registry.manifest_digest(doomed.repository, &reference);
@@ -164,7 +170,7 @@ impl<'a> Package<'a> {
     }
 
     /// Returns the version with the digest. There is no query for it, so the list is read until the version appears.
-    async fn version(&self, doomed: Doomed<'_>) -> Result<Option<Version>, DeletionError> {
+    async fn version(&self, doomed: TagDeletion<'_>) -> Result<Option<Version>, DeletionError> {
         let digest = doomed.digest.to_string();
         for page in 1..=PAGES_MAX {
             let query = format!("versions?per_page={PAGE}&state=active&page={page}");
@@ -185,12 +191,12 @@ impl<'a> Package<'a> {
     }
 }
 
-fn read<T: for<'de> Deserialize<'de>>(answer: &Answer) -> Result<T, DeletionError> {
+fn read<T: for<'de> Deserialize<'de>>(answer: &RegistryResponse) -> Result<T, DeletionError> {
     if answer.status != 200 {
         return Err(refused(answer.fault(), NEEDS));
     }
     serde_json::from_slice(&answer.body).map_err(|_| {
         let why = "GitHub's answer is not of the shape that its reference gives";
-        DeletionError::Refused(Fault::Listing(why.to_owned()))
+        DeletionError::Refused(RegistryErrorKind::Listing(why.to_owned()))
     })
 }

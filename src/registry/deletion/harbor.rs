@@ -7,18 +7,18 @@
 use reqwest::Method;
 
 use super::api::{Call, escaped};
-use super::{DeletionError, Doomed, Stays, all, refused};
+use super::{DeletionError, TagDeletion, Undeleted, all, refused};
 use crate::registry::client::Registry;
-use crate::registry::credentials::Proof;
-use crate::registry::error::Fault;
+use crate::registry::credentials::Credential;
+use crate::registry::error::RegistryErrorKind;
 use crate::registry::token::basic;
 
 /// The service name in Harbor's challenges.
 pub(super) const SERVICE: &str = "harbor-registry";
 const NEEDS: &str = "the right to delete tags";
 
-pub(super) async fn delete(registry: &Registry, doomed: Doomed<'_>) -> Stays {
-    let Some(Proof::Login(login)) = registry.keyring().given(doomed.repository) else {
+pub(super) async fn delete(registry: &Registry, doomed: TagDeletion<'_>) -> Undeleted {
+    let Some(Credential::Login(login)) = registry.keyring().given(doomed.repository) else {
         return all(
             doomed,
             &DeletionError::Missing("a user name with a password"),
@@ -32,7 +32,7 @@ pub(super) async fn delete(registry: &Registry, doomed: Doomed<'_>) -> Stays {
         escaped(&escaped(name)),
         doomed.digest
     );
-    let mut stays = Stays::new();
+    let mut stays = Undeleted::new();
     for tag in doomed.tags {
         let host = doomed.repository.host().as_str();
         let call = Call {
@@ -44,7 +44,7 @@ pub(super) async fn delete(registry: &Registry, doomed: Doomed<'_>) -> Stays {
             .await
             .and_then(|answer| match answer.status.as_u16() {
                 200 | 202 | 204 | 404 => Ok(()),
-                _ => Err::<(), Fault>(answer.fault()),
+                _ => Err::<(), RegistryErrorKind>(answer.fault()),
             });
         if let Err(fault) = deleted {
             stays.push((tag.clone(), refused(fault, NEEDS)));

@@ -16,14 +16,14 @@ mod quay;
 
 use super::client::Registry;
 use super::ecr::Ecr;
-use super::error::Fault;
+use super::error::RegistryErrorKind;
 use crate::domain::{Digest, Repository, Tag};
 
 pub use by_hand::steps_by_hand;
 
 /// Tags with the same digest that are all to be deleted.
 #[derive(Debug, Clone, Copy)]
-pub struct Doomed<'a> {
+pub struct TagDeletion<'a> {
     /// The repository of the tags.
     pub repository: &'a Repository,
     /// The digest of the tags.
@@ -62,11 +62,11 @@ pub enum DeletionError {
         needs: &'static str,
         /// The error response.
         #[source]
-        fault: Fault,
+        fault: RegistryErrorKind,
     },
     /// The service refused the deletion, or its response was not understood.
     #[error(transparent)]
-    Refused(Fault),
+    Refused(RegistryErrorKind),
     /// The deletion would remove content that may have existed before the run.
     #[error(
         "it can only be deleted together with what it holds, and the record does not say that the run created that: it may have been there before"
@@ -79,17 +79,17 @@ pub enum DeletionError {
     #[error(
         "it can only be deleted together with all tags that hold the same, and which these are cannot be known"
     )]
-    Unlisted(#[source] Fault),
+    Unlisted(#[source] RegistryErrorKind),
     /// The deletion would remove the tags of signatures, and these cannot be read to restore them later.
     #[error(
         "its deletion would take the tags of its signatures along, and what they hold cannot be seen"
     )]
-    Unseen(#[source] Fault),
+    Unseen(#[source] RegistryErrorKind),
 }
 
 /// Tags that were not deleted, each with the reason. Tags that are gone, or whose state only a later read can decide,
 /// are not listed.
-pub type Stays = Vec<(Tag, DeletionError)>;
+pub type Undeleted = Vec<(Tag, DeletionError)>;
 
 /// The ways to delete tags.
 enum Way {
@@ -107,9 +107,9 @@ enum Way {
 impl Registry {
     /// Deletes tags without deleting content of others. Returns the tags that were not deleted. For all other tags the
     /// deletion is only the registry's claim, which a later read must confirm.
-    pub async fn delete_tags(&self, doomed: Doomed<'_>) -> Stays {
+    pub async fn delete_tags(&self, doomed: TagDeletion<'_>) -> Undeleted {
         if doomed.tags.is_empty() {
-            return Stays::new();
+            return Undeleted::new();
         }
         match self.way(doomed.repository) {
             Way::Oci => oci::delete(self, doomed).await,
@@ -141,7 +141,7 @@ impl Registry {
 }
 
 /// Classifies a refusal: as a missing permission, or as another refusal.
-fn refused(fault: Fault, needs: &'static str) -> DeletionError {
+fn refused(fault: RegistryErrorKind, needs: &'static str) -> DeletionError {
     let refusal = fault.refusal();
     let is_denial = refusal.is_some_and(|refusal| {
         let is_aws = refusal.has_code("AccessDeniedException");
@@ -155,7 +155,7 @@ fn refused(fault: Fault, needs: &'static str) -> DeletionError {
 }
 
 /// Returns the same error for all tags.
-fn all(doomed: Doomed<'_>, error: &DeletionError) -> Stays {
+fn all(doomed: TagDeletion<'_>, error: &DeletionError) -> Undeleted {
     let tags = doomed.tags.iter();
     tags.map(|tag| (tag.clone(), error.clone())).collect()
 }

@@ -7,14 +7,14 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use reqwest::Method;
 use serde::Deserialize;
 
-use super::{DeletionError, Doomed, MayDelete, Stays, all, refused};
+use super::{DeletionError, MayDelete, TagDeletion, Undeleted, all, refused};
 use crate::domain::{Digest, Reference, Repository, Tag};
-use crate::registry::answers::{Presence, presence};
 use crate::registry::auth::Access;
-use crate::registry::client::{Question, Registry, Target};
-use crate::registry::error::Fault;
+use crate::registry::classify::{Presence, presence};
+use crate::registry::client::{Registry, RegistryRequest, Target};
+use crate::registry::error::RegistryErrorKind;
 use crate::registry::referrers::next_page;
-use crate::registry::wire::{Answer, ERROR_MAX_BYTES};
+use crate::registry::transport::{ERROR_MAX_BYTES, RegistryResponse};
 
 const NEEDS: &str = "the right to delete";
 const PAGE_MAX_BYTES: u64 = 4 << 20;
@@ -38,13 +38,13 @@ enum Deleted {
 }
 
 /// Deletes each tag by itself, or all of them with their manifest.
-pub(super) async fn delete(registry: &Registry, doomed: Doomed<'_>) -> Stays {
-    let mut stays = Stays::new();
+pub(super) async fn delete(registry: &Registry, doomed: TagDeletion<'_>) -> Undeleted {
+    let mut stays = Undeleted::new();
     for (number, tag) in doomed.tags.iter().enumerate() {
         match ask(registry, doomed.repository, &Reference::Tag(tag.clone())).await {
             Ok(Deleted::Done) => (),
             Ok(Deleted::Unsupported) => {
-                let rest = Doomed {
+                let rest = TagDeletion {
                     tags: doomed.tags.get(number..).unwrap_or_default(),
                     ..doomed
                 };
@@ -63,7 +63,7 @@ pub(super) async fn delete(registry: &Registry, doomed: Doomed<'_>) -> Stays {
 ///
 /// SECURITY: this deletes the manifest and every tag with its digest. The manifest must be the run's own. Only the tags
 /// that are to be deleted may have its digest.
-async fn by_digest(registry: &Registry, doomed: Doomed<'_>) -> Result<(), DeletionError> {
+async fn by_digest(registry: &Registry, doomed: TagDeletion<'_>) -> Result<(), DeletionError> {
     if doomed.may_delete == MayDelete::Tags {
         return Err(DeletionError::NotCreated);
     }
@@ -87,8 +87,8 @@ async fn ask(
     registry: &Registry,
     repository: &Repository,
     reference: &Reference,
-) -> Result<Deleted, Fault> {
-    let question = Question {
+) -> Result<Deleted, RegistryErrorKind> {
+    let question = RegistryRequest {
         method: Method::DELETE,
         repository,
         target: Target::Path(format!("manifests/{reference}")),
@@ -108,7 +108,7 @@ async fn ask(
     }
 }
 
-fn is_unsupported(answer: &Answer) -> bool {
+fn is_unsupported(answer: &RegistryResponse) -> bool {
     let refusal = answer.refusal();
     let codes = ["UNSUPPORTED", "DIGEST_INVALID"];
     match refusal.status {
@@ -119,25 +119,28 @@ fn is_unsupported(answer: &Answer) -> bool {
 }
 
 /// Returns every other tag with the digest.
-pub(super) async fn others(registry: &Registry, doomed: Doomed<'_>) -> Result<Vec<String>, Fault> {
+pub(super) async fn others(
+    registry: &Registry,
+    doomed: TagDeletion<'_>,
+) -> Result<Vec<String>, RegistryErrorKind> {
     let is_doomed = |tag: &String| doomed.tags.iter().any(|own| own.as_str() == tag);
     let mut tags = list(registry, doomed.repository).await?;
     // A list without a tag that is known to exist may lack others too.
     let is_listed = |tag: &Tag| tags.iter().any(|listed| listed == tag.as_str());
     if !doomed.tags.iter().all(is_listed) {
         let why = "it does not hold the tag that is to go";
-        return Err(Fault::Listing(why.to_owned()));
+        return Err(RegistryErrorKind::Listing(why.to_owned()));
     }
     tags.retain(|tag| !is_doomed(tag));
     if tags.len() > TAGS_MAX {
-        return Err(Fault::Listing(format!(
+        return Err(RegistryErrorKind::Listing(format!(
             "there are {} other tags",
             tags.len()
         )));
     }
     let looks = tags.into_iter().map(|tag| async move {
         let holds = holds(registry, doomed, &tag).await?;
-        Ok::<_, Fault>(holds.then_some(tag))
+        Ok::<_, RegistryErrorKind>(holds.then_some(tag))
     });
     let found = stream::iter(looks).buffer_unordered(PARALLEL);
     let found: Vec<Option<String>> = found.try_collect().await?;
@@ -146,10 +149,14 @@ pub(super) async fn others(registry: &Registry, doomed: Doomed<'_>) -> Result<Ve
     Ok(others)
 }
 
-async fn holds(registry: &Registry, doomed: Doomed<'_>, tag: &str) -> Result<bool, Fault> {
+async fn holds(
+    registry: &Registry,
+    doomed: TagDeletion<'_>,
+    tag: &str,
+) -> Result<bool, RegistryErrorKind> {
     let tag: Tag = tag
         .parse()
-        .map_err(|_| Fault::Listing("it lists something that is no tag".to_owned()))?;
+        .map_err(|_| RegistryErrorKind::Listing("it lists something that is no tag".to_owned()))?;
     let reference = Reference::Tag(tag);
     let held: Option<Digest> = registry
         .manifest_digest(doomed.repository, &reference)
@@ -158,27 +165,30 @@ async fn holds(registry: &Registry, doomed: Doomed<'_>, tag: &str) -> Result<boo
     Ok(held.as_ref() == Some(doomed.digest))
 }
 
-async fn list(registry: &Registry, repository: &Repository) -> Result<Vec<String>, Fault> {
+async fn list(
+    registry: &Registry,
+    repository: &Repository,
+) -> Result<Vec<String>, RegistryErrorKind> {
     let mut tags = Vec::new();
     let mut target = Target::Path("tags/list".to_owned());
     for _ in 0..PAGES_MAX {
-        let question = Question {
+        let question = RegistryRequest {
             target,
-            ..Question::get(repository, String::new(), PAGE_MAX_BYTES)
+            ..RegistryRequest::get(repository, String::new(), PAGE_MAX_BYTES)
         };
         let answer = registry.ask(&question).await?;
         if answer.status != 200 {
             return Err(answer.fault());
         }
         let page: Page = serde_json::from_slice(&answer.body)
-            .map_err(|_| Fault::Listing("it is no list of tags".to_owned()))?;
+            .map_err(|_| RegistryErrorKind::Listing("it is no list of tags".to_owned()))?;
         tags.extend(page.tags.unwrap_or_default());
         match next_page(&answer)? {
             Some(next) => target = Target::Address(next),
             None => return Ok(tags),
         }
     }
-    Err(Fault::Listing(format!(
+    Err(RegistryErrorKind::Listing(format!(
         "it does not end after {PAGES_MAX} pages"
     )))
 }

@@ -3,7 +3,7 @@
 //!
 //! Source: `endpoints/v2/manifest.py` and `data/model/oci/tag.py` (`_expire_cosign_sibling_tags`) of quay/quay.
 
-use super::{DeletionError, Doomed, Stays, all, oci};
+use super::{DeletionError, TagDeletion, Undeleted, all, oci};
 use crate::domain::{Manifest, Reference, Tag};
 use crate::registry::client::Registry;
 use crate::registry::error::RegistryError;
@@ -11,7 +11,7 @@ use crate::registry::error::RegistryError;
 /// The suffixes of cosign's digest tags for signatures, attestations and bills of materials.
 const SUFFIXES: [&str; 3] = ["sig", "att", "sbom"];
 
-pub(super) async fn delete(registry: &Registry, doomed: Doomed<'_>) -> Stays {
+pub(super) async fn delete(registry: &Registry, doomed: TagDeletion<'_>) -> Undeleted {
     let siblings = match siblings(registry, doomed).await {
         Ok(siblings) => siblings,
         Err(error) => return all(doomed, &DeletionError::Unseen(error.fault)),
@@ -32,7 +32,7 @@ pub(super) async fn delete(registry: &Registry, doomed: Doomed<'_>) -> Stays {
 /// Returns the tags that would be deleted too, with their manifests. A tag that cannot be read could not be restored.
 async fn siblings(
     registry: &Registry,
-    doomed: Doomed<'_>,
+    doomed: TagDeletion<'_>,
 ) -> Result<Vec<(Tag, Manifest)>, RegistryError> {
     let mut siblings = Vec::new();
     for suffix in SUFFIXES {
@@ -48,7 +48,7 @@ async fn siblings(
 
 async fn put_back(
     registry: &Registry,
-    doomed: Doomed<'_>,
+    doomed: TagDeletion<'_>,
     tag: &Tag,
     manifest: &Manifest,
 ) -> Result<(), String> {

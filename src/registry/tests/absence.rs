@@ -123,7 +123,7 @@ async fn every_status_with_every_body_means_what_the_table_says() {
     }
 }
 
-/// Returns the result for referrers if a registry answers 200 with `content_type` and `body`.
+/// Returns the result for referrers if a registry classify 200 with `content_type` and `body`.
 async fn referrers(
     content_type: &'static str,
     body: &'static str,

@@ -129,7 +129,7 @@ async fn realm_on_this_machine_is_not_asked_at_the_word_of_somebody_elsewhere() 
         ),
         credentials: Credentials::new(),
         insecure: vec!["registry.test".parse().unwrap()],
-        patience: Patience::default(),
+        retry_policy: RetryPolicy::default(),
         events: Events::silent(),
     });
     let repository = "registry.test/o/r".parse().unwrap();

@@ -9,23 +9,23 @@ use reqwest::header::{
 };
 use tokio::time::Instant;
 
-use super::super::answers::{Listing, Presence, listing, presence};
 use super::super::challenge::{Challenge, HEADER_MAX_BYTES, choose};
+use super::super::classify::{Listing, Presence, listing, presence};
 use super::super::credentials::Scope;
 use super::super::ecr::Ecr;
-use super::super::refusal::printable;
-use super::super::wire::{Answer, Wire};
+use super::super::error_response::printable;
+use super::super::transport::{RegistryResponse, Transport};
 use super::super::{docker_config, downloads, newness, referrer_list, referrers, retry, token};
-use super::{Certificates, Client, Events, Patience, Proxies};
+use super::{Certificates, Client, Events, Proxies, RetryPolicy};
 use crate::domain::Digest;
 use crate::fuzz::{Parser, of_bytes, of_text};
 
-fn answer(status: u16, header: HeaderName, value: &[u8], body: &[u8]) -> Answer {
+fn answer(status: u16, header: HeaderName, value: &[u8], body: &[u8]) -> RegistryResponse {
     let mut headers = HeaderMap::new();
     if let Ok(value) = HeaderValue::from_bytes(value) {
         headers.append(header, value);
     }
-    Answer {
+    RegistryResponse {
         url: "https://registry.test/v2/o/r/referrers/x".parse().unwrap(),
         status: status.try_into().unwrap(),
         headers,
@@ -41,10 +41,10 @@ pub(crate) fn parsers() -> Vec<Parser> {
     ];
     let page = br#"{"schemaVersion":2,"manifests":[{"mediaType":"a/b","size":1,"digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","annotations":{"a":"b"}}]}"#;
     let config = br#"{"auths":{"https://index.docker.io/v1/":{"auth":"bWU6cGFzcw=="},"ghcr.io/o":{"username":"u","password":"p"},"r.test":{"identitytoken":"t"}},"credsStore":"x","credHelpers":{"a.test":"ecr-login"}}"#;
-    let wire = Wire::new(
+    let wire = Transport::new(
         Client::new(&Certificates::default(), Proxies::default()).unwrap(),
         Vec::new(),
-        Patience::default(),
+        RetryPolicy::default(),
         Events::silent(),
     );
     vec![
@@ -101,7 +101,7 @@ pub(crate) fn parsers() -> Vec<Parser> {
         ),
         of_bytes(
             "error body",
-            "src/registry/refusal.rs",
+            "src/registry/error_response.rs",
             errors.to_vec(),
             |bytes| {
                 let answer = answer(404, LINK, b"", bytes);
@@ -117,7 +117,7 @@ pub(crate) fn parsers() -> Vec<Parser> {
         ),
         of_text(
             "text of others",
-            "src/registry/refusal.rs",
+            "src/registry/error_response.rs",
             &["a\n b"],
             |text| {
                 let shown = printable(text, 50);
@@ -172,7 +172,7 @@ pub(crate) fn parsers() -> Vec<Parser> {
         ),
         of_bytes(
             "what a token grants",
-            "src/registry/newness.rs",
+            "src/registry/missing_repository.rs",
             vec![br#"{"access":[{"type":"repository","name":"o/r","actions":["pull"]}]}"#.to_vec()],
             |bytes| {
                 let token = format!("e30.{}.x", URL_SAFE_NO_PAD.encode(bytes));

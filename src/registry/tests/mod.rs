@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::{Credentials, Login, Registry, Settings};
-use crate::domain::{Event, Events, MediaType, Patience, Reference, Repository, Secret};
+use crate::domain::{Event, Events, MediaType, Reference, Repository, RetryPolicy, Secret};
 use crate::http::{Certificates, Client, Proxies};
 use server::{Reply, Server};
 
@@ -39,7 +39,7 @@ impl Bench {
             http: Client::new(&Certificates::default(), Proxies::default()).unwrap(),
             credentials,
             insecure: Vec::new(),
-            patience: Patience {
+            retry_policy: RetryPolicy {
                 max_attempts,
                 delay: Duration::from_millis(2),
                 max_delay: Duration::from_millis(5),

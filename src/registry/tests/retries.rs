@@ -1,6 +1,6 @@
 //! Tests which requests are retried.
 
-use super::super::wire::Scheme;
+use super::super::transport::Scheme;
 use super::*;
 use crate::domain::Digest;
 

@@ -183,7 +183,7 @@ async fn blob_that_is_stored_as_another_is_an_error() {
     );
 }
 
-/// Stores [`MANIFEST`] under `reference`. The registry answers PUT with `put` and other requests with `other`. Returns
+/// Stores [`MANIFEST`] under `reference`. The registry classify PUT with `put` and other requests with `other`. Returns
 /// the result and the server.
 async fn store(reference: Reference, put: Reply, other: Reply) -> (Result<Stored, String>, Server) {
     let server = Server::start(move |request| match request.method.as_str() {

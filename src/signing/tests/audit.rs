@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use sandbox::{Manner, Proof};
 
-use crate::domain::{Digest, Events, Patience, Secret};
+use crate::domain::{Digest, Events, RetryPolicy, Secret};
 use crate::http::Client;
 use crate::http::tests::audit::{self, By, Clients, Fails};
 
-use super::super::retry::Persistence;
+use super::super::retry::ServiceRetryPolicy;
 use super::super::trust::{Purpose, Trust, TrustSource};
 use super::super::tuf::Tuf;
-use super::super::{Keyless, SigningError, TokenSource};
+use super::super::{Keyless, SigstoreError, TokenSource};
 use super::recorded_trust;
 use super::scripted::{Asked, Reply, Scripted, lost, reply};
 use super::services::{
@@ -22,7 +22,7 @@ use super::services::{
 use super::tuf::{LATER, Signer, good_targets};
 
 /// A policy of one attempt without waits.
-const ONCE: Patience = Patience {
+const ONCE: RetryPolicy = RetryPolicy {
     max_attempts: 1,
     delay: Duration::ZERO,
     max_delay: Duration::ZERO,
@@ -112,7 +112,7 @@ struct Row {
     path: String,
     log: u32,
     goes_on: fn(u16, Says) -> bool,
-    is_its_error: fn(&SigningError) -> bool,
+    is_its_error: fn(&SigstoreError) -> bool,
 }
 
 fn rows() -> [Row; 6] {
@@ -138,16 +138,16 @@ fn rows() -> [Row; 6] {
     let is_granted: fn(u16, Says) -> bool = |status, says| {
         matches!(status, 200..=203 | 205..=299) && matches!(says, Says::Right | Says::Half)
     };
-    let is_log: fn(&SigningError) -> bool = |error| matches!(error, SigningError::Log(_));
+    let is_log: fn(&SigstoreError) -> bool = |error| matches!(error, SigstoreError::Log(_));
     [
         row("identity token: GET", "GET", TOKEN, 1, is_right, |error| {
             matches!(
                 error,
-                SigningError::Token(_) | SigningError::TokenUnreadable(_)
+                SigstoreError::Token(_) | SigstoreError::TokenUnreadable(_)
             )
         }),
         row("Fulcio: POST", "POST", CERTIFICATE, 1, is_right, |error| {
-            matches!(error, SigningError::Certificate(_))
+            matches!(error, SigstoreError::Certificate(_))
         }),
         row(
             "Rekor v1: POST entry",
@@ -172,7 +172,7 @@ fn rows() -> [Row; 6] {
             TIMESTAMP,
             1,
             is_granted,
-            |error| matches!(error, SigningError::Timestamp(_)),
+            |error| matches!(error, SigstoreError::Timestamp(_)),
         ),
     ]
 }
@@ -193,7 +193,7 @@ async fn goes_on(row: &Row, server: &Scripted, trust: &Arc<Trust>, http: &Client
     );
     let error = keyless.unwrap().sign(&Digest::of(b"first")).await;
     let error = error.unwrap_err();
-    let goes_on = matches!(error, SigningError::SelfCheck(_));
+    let goes_on = matches!(error, SigstoreError::SelfCheck(_));
     assert!(
         goes_on || (row.is_its_error)(&error),
         "{}: {error:?}",
@@ -318,7 +318,7 @@ async fn audit_trust(by: By, title: &str) {
         for case in &cases {
             *script.lock().unwrap() = ("GET".to_owned(), (*path).to_owned(), answer(*case, right));
             let events = Events::silent();
-            let persistence = Persistence::of_transport(ONCE, &events);
+            let persistence = ServiceRetryPolicy::of_transport(ONCE, &events);
             let tuf = Tuf::new(
                 &server.url,
                 &root,

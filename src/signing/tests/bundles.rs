@@ -1,4 +1,4 @@
-//! Recorded bundles: beside each that verifies, a changed copy must not verify.
+//! LogOutcome bundles: beside each that verifies, a changed copy must not verify.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::domain::Digest;
 
-use super::super::{Refusal, Trust, Verified, verify};
+use super::super::{Trust, VerificationError, Verified, verify};
 use super::{fixture, recorded_trust};
 use crate::domain::{GithubClaims, Matcher, Policy};
 
@@ -38,7 +38,11 @@ fn bundle(name: &str) -> Value {
     serde_json::from_slice(&fixture(&format!("{name}.json"))).unwrap()
 }
 
-async fn check(bundle: &Value, subject: &Digest, policy: &Policy) -> Result<Verified, Refusal> {
+async fn check(
+    bundle: &Value,
+    subject: &Digest,
+    policy: &Policy,
+) -> Result<Verified, VerificationError> {
     let trust: Trust = recorded_trust(None).await;
     verify(
         &serde_json::to_vec(bundle).unwrap(),
@@ -49,7 +53,7 @@ async fn check(bundle: &Value, subject: &Digest, policy: &Policy) -> Result<Veri
 }
 
 /// Verifies the recorded bundle after `change`.
-async fn changed(name: &str, change: impl Fn(&mut Value)) -> Result<Verified, Refusal> {
+async fn changed(name: &str, change: impl Fn(&mut Value)) -> Result<Verified, VerificationError> {
     let mut bundle = bundle(name);
     change(&mut bundle);
     check(&bundle, &Digest::of(b"first"), &policy()).await
@@ -111,14 +115,14 @@ async fn changed_bytes_do_not_hold() {
                 .into();
         });
         assert!(
-            matches!(payload.await, Err(Refusal::Invalid { .. })),
+            matches!(payload.await, Err(VerificationError::Invalid { .. })),
             "{log}"
         );
         let signature = changed(log, |bundle| {
             flip(&mut bundle["dsseEnvelope"]["signatures"][0]["sig"], 40);
         });
         assert!(
-            matches!(signature.await, Err(Refusal::Invalid { .. })),
+            matches!(signature.await, Err(VerificationError::Invalid { .. })),
             "{log}"
         );
         let body = changed(log, |bundle| {
@@ -127,7 +131,10 @@ async fn changed_bytes_do_not_hold() {
                 60,
             );
         });
-        assert!(matches!(body.await, Err(Refusal::Invalid { .. })), "{log}");
+        assert!(
+            matches!(body.await, Err(VerificationError::Invalid { .. })),
+            "{log}"
+        );
     }
 }
 
@@ -140,7 +147,7 @@ async fn parts_of_another_signature_do_not_hold() {
                 bundle["verificationMaterial"][part] = other["verificationMaterial"][part].clone();
             });
             assert!(
-                matches!(swapped.await, Err(Refusal::Invalid { .. })),
+                matches!(swapped.await, Err(VerificationError::Invalid { .. })),
                 "{log} {part}"
             );
         }
@@ -148,7 +155,7 @@ async fn parts_of_another_signature_do_not_hold() {
             bundle["verificationMaterial"]["tlogEntries"] = json!([]);
         });
         assert!(
-            matches!(entries.await, Err(Refusal::Invalid { .. })),
+            matches!(entries.await, Err(VerificationError::Invalid { .. })),
             "{log}"
         );
     }
@@ -161,7 +168,7 @@ async fn somebody_must_say_when() {
     };
     assert!(matches!(
         changed("rekor-v2", drop_timestamp).await,
-        Err(Refusal::Invalid { .. })
+        Err(VerificationError::Invalid { .. })
     ));
     // Rekor v1 itself attests the time, with its promise; without both, nothing attests it.
     assert!(changed("rekor-v1", drop_timestamp).await.is_ok());
@@ -172,7 +179,10 @@ async fn somebody_must_say_when() {
             .unwrap();
         entry.remove("inclusionPromise").unwrap();
     });
-    assert!(matches!(neither.await, Err(Refusal::Invalid { .. })));
+    assert!(matches!(
+        neither.await,
+        Err(VerificationError::Invalid { .. })
+    ));
 }
 
 #[tokio::test]
@@ -180,7 +190,7 @@ async fn signature_of_another_digest_is_refused() {
     for log in LOGS {
         let wanted = Digest::of(b"third");
         let refusal = check(&bundle(log), &wanted, &policy()).await.unwrap_err();
-        let Refusal::OtherSubject { found, .. } = &refusal else {
+        let VerificationError::OtherSubject { found, .. } = &refusal else {
             panic!("{refusal}");
         };
         assert_eq!(found.as_ref(), Some(&Digest::of(b"first")));
@@ -199,7 +209,7 @@ async fn statement_about_several_is_refused() {
     });
     assert!(matches!(
         several.await,
-        Err(Refusal::OtherSubject { found: None, .. })
+        Err(VerificationError::OtherSubject { found: None, .. })
     ));
 }
 
@@ -218,7 +228,7 @@ async fn statement_with_another_predicate_is_no_signature() {
         });
         let refusal = provenance.await;
         assert!(
-            matches!(&refusal, Err(Refusal::NotASignature { predicate: Some(found) }) if found == "https://slsa.dev/provenance/v1"),
+            matches!(&refusal, Err(VerificationError::NotASignature { predicate: Some(found) }) if found == "https://slsa.dev/provenance/v1"),
             "{refusal:?}"
         );
     }
@@ -228,7 +238,7 @@ async fn statement_with_another_predicate_is_no_signature() {
 async fn attestation_by_the_same_identity_is_no_signature() {
     let subject = "sha256:d4b8b5f8ad201ae0c51838fc1859863bb5b25bcf575dffe11a0288737e7bf582";
     let refusal = check(&bundle("attestation"), &subject.parse().unwrap(), &policy()).await;
-    let Err(Refusal::NotASignature {
+    let Err(VerificationError::NotASignature {
         predicate: Some(predicate),
     }) = refusal
     else {
@@ -243,7 +253,7 @@ async fn attestation_by_the_same_identity_is_no_signature() {
     .await;
     assert!(matches!(
         blob,
-        Err(Refusal::NotASignature { predicate: None })
+        Err(VerificationError::NotASignature { predicate: None })
     ));
 }
 
@@ -270,7 +280,10 @@ async fn other_signers_are_named_and_refused() {
     };
     for policy in [somebody, elsewhere] {
         for refusal in refused(policy).await {
-            assert!(matches!(refusal, Refusal::IdentityMismatch { .. }));
+            assert!(matches!(
+                refusal,
+                VerificationError::IdentityMismatch { .. }
+            ));
         }
     }
     let other = || Some("other".to_owned());
@@ -318,7 +331,9 @@ async fn other_signers_are_named_and_refused() {
         })
         .await
         {
-            assert!(matches!(refusal, Refusal::GithubClaimMismatch { claim, .. } if claim == name));
+            assert!(
+                matches!(refusal, VerificationError::GithubClaimMismatch { claim, .. } if claim == name)
+            );
         }
     }
 }
@@ -339,6 +354,6 @@ async fn what_is_no_bundle_cannot_be_read() {
         serde_json::to_vec(&old).unwrap(),
     ] {
         let refusal = verify(&bytes, &subject, &trust, &policy());
-        assert!(matches!(refusal, Err(Refusal::Unreadable { .. })));
+        assert!(matches!(refusal, Err(VerificationError::Unreadable { .. })));
     }
 }

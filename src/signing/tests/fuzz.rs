@@ -9,7 +9,7 @@ use reqwest::header::HeaderMap;
 use serde_json::Value;
 use sigstore_types::KindVersion;
 
-use super::super::exchange::{Answer, Endpoint};
+use super::super::exchange::{Endpoint, ServiceResponse};
 use super::super::identity::github_subject;
 use super::super::legacy::authenticate_legacy;
 use super::super::log::{held_id, single_entry};
@@ -262,7 +262,7 @@ fn services() -> Vec<Parser> {
             "src/signing/log.rs",
             vec![format!("an equivalent entry already exists with UUID {ID}").into_bytes()],
             |bytes| {
-                let answer = Answer {
+                let answer = ServiceResponse {
                     status: reqwest::StatusCode::CONFLICT,
                     headers: HeaderMap::new(),
                     body: bytes.to_vec(),

@@ -1,4 +1,4 @@
-//! Recorded signatures of cosign 2: beside each that verifies, a changed copy must not verify.
+//! LogOutcome signatures of cosign 2: beside each that verifies, a changed copy must not verify.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::domain::{Digest, GithubClaims, Matcher, Policy};
 
 use super::super::pem::{first_certificate, pem};
-use super::super::{Refusal, Verified, verify_legacy};
+use super::super::{VerificationError, Verified, verify_legacy};
 use super::{fixture, trust};
 
 const SUBJECT: &str = "sha256:1edf9d581605711aef8259909046fc02c240887ab3c1107d24e766ceada81d3f";
@@ -49,7 +49,7 @@ async fn check_all(
     annotations: &Annotations,
     subject: &str,
     policy: &Policy,
-) -> Result<Verified, Refusal> {
+) -> Result<Verified, VerificationError> {
     let trust = trust("legacy/trusted_root.json", None).await;
     let subject: Digest = subject.parse().unwrap();
     verify_legacy(payload, annotations, &subject, &trust, policy)
@@ -59,7 +59,7 @@ async fn check_all(
 async fn changed(
     number: usize,
     change: impl FnOnce(&mut Vec<u8>, &mut Annotations),
-) -> Result<Verified, Refusal> {
+) -> Result<Verified, VerificationError> {
     let (mut payload, mut annotations) = (fixture("legacy/payload.json"), annotations(number));
     change(&mut payload, &mut annotations);
     check_all(&payload, &annotations, SUBJECT, &policy()).await
@@ -78,12 +78,12 @@ fn edit(annotations: &mut Annotations, name: &str, change: impl FnOnce(&mut Valu
     annotations.insert(name.to_owned(), value.to_string());
 }
 
-fn is_invalid(result: &Result<Verified, Refusal>) -> bool {
-    matches!(result, Err(Refusal::Invalid { .. }))
+fn is_invalid(result: &Result<Verified, VerificationError>) -> bool {
+    matches!(result, Err(VerificationError::Invalid { .. }))
 }
 
-fn is_unreadable(result: &Result<Verified, Refusal>) -> bool {
-    matches!(result, Err(Refusal::Unreadable { .. }))
+fn is_unreadable(result: &Result<Verified, VerificationError>) -> bool {
+    matches!(result, Err(VerificationError::Unreadable { .. }))
 }
 
 #[tokio::test]
@@ -125,7 +125,7 @@ async fn signature_of_another_digest_is_refused() {
         let (payload, annotations) = (fixture("legacy/payload.json"), annotations(number));
         let other = Digest::of(b"other").to_string();
         let moved = check_all(&payload, &annotations, &other, &policy()).await;
-        let Err(Refusal::OtherSubject { found, .. }) = moved else {
+        let Err(VerificationError::OtherSubject { found, .. }) = moved else {
             panic!("{moved:?}");
         };
         assert_eq!(found.unwrap().to_string(), SUBJECT);
@@ -277,7 +277,7 @@ async fn other_signers_and_other_roots_are_refused() {
             let refusal = refusal.unwrap_err();
             assert_eq!(refusal.signer().unwrap().identity, IDENTITY, "{refusal}");
         }
-        // Recorded from another Sigstore with the same names.
+        // LogOutcome from another Sigstore with the same names.
         let other = super::recorded_trust(None).await;
         let subject = SUBJECT.parse().unwrap();
         let refusal = verify_legacy(&payload, &annotations, &subject, &other, &policy());

@@ -12,11 +12,11 @@ mod tuf;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::domain::Patience;
+use crate::domain::RetryPolicy;
 use crate::http::{Certificates, Client, Proxies};
 
 use super::trust::{Purpose, Trust, TrustSource};
-use super::{retry::Persistence, tuf::Tuf};
+use super::{retry::ServiceRetryPolicy, tuf::Tuf};
 
 pub(super) fn fixture(name: &str) -> Vec<u8> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/signing");
@@ -24,8 +24,8 @@ pub(super) fn fixture(name: &str) -> Vec<u8> {
 }
 
 /// A policy of at least two attempts, for at least 30 ms, with waits of about a millisecond.
-fn impatient() -> Patience {
-    Patience {
+fn impatient() -> RetryPolicy {
+    RetryPolicy {
         max_attempts: 2,
         delay: Duration::from_millis(1),
         max_delay: Duration::from_millis(2),
@@ -53,7 +53,7 @@ async fn trust(root: &str, signing_config: Option<String>) -> Trust {
         cache: None,
     };
     let events = crate::domain::Events::silent();
-    let persistence = Persistence::of_transport(impatient(), &events);
+    let persistence = ServiceRetryPolicy::of_transport(impatient(), &events);
     let nowhere = Tuf::new(
         "http://127.0.0.1:1",
         b"",

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::domain::{Digest, Event};
 
-use super::super::{Fault, SigningError};
+use super::super::{Fault, SigstoreError};
 use super::scripted::{Asked, lost, reply};
 use super::services::{
     CERTIFICATE, ENTRIES_V1, ENTRIES_V2, ID, Run, TIMESTAMP, TOKEN, decoded, well,
@@ -28,7 +28,7 @@ async fn each_step_is_tried_again_alone() {
             .await;
             let error = run.sign().await;
             assert!(
-                matches!(error, SigningError::SelfCheck(_)),
+                matches!(error, SigstoreError::SelfCheck(_)),
                 "{failing} {busy:?}: {error}"
             );
             assert!(!error.is_outage());
@@ -68,10 +68,10 @@ async fn refusals_are_said_at_once_and_name_their_step() {
             })
             .await;
             let error = run.sign().await;
-            let ((TOKEN, SigningError::Token(fault))
-            | (CERTIFICATE, SigningError::Certificate(fault))
-            | (ENTRIES_V1, SigningError::Log(fault))
-            | (TIMESTAMP, SigningError::Timestamp(fault))) = (failing, &error)
+            let ((TOKEN, SigstoreError::Token(fault))
+            | (CERTIFICATE, SigstoreError::Certificate(fault))
+            | (ENTRIES_V1, SigstoreError::Log(fault))
+            | (TIMESTAMP, SigstoreError::Timestamp(fault))) = (failing, &error)
             else {
                 panic!("{failing} {status}: {error}");
             };
@@ -119,7 +119,7 @@ async fn entry_that_the_log_holds_already_is_fetched_and_not_signed_again() {
         })
         .await;
         let error = run.sign().await;
-        assert!(matches!(error, SigningError::SelfCheck(_)), "{error}");
+        assert!(matches!(error, SigstoreError::SelfCheck(_)), "{error}");
         let posts = run.server.asked("POST", ENTRIES_V1);
         assert_eq!(posts.len(), 2);
         assert_eq!(
@@ -148,7 +148,7 @@ async fn legacy_signature_is_recorded_fetched_and_retried_as_a_bundle_is() {
     let subject = Digest::of(b"first");
     let signed = run.keyless.sign_legacy(&subject, "ghcr.io/o/r").await;
     let error = signed.unwrap_err();
-    assert!(matches!(error, SigningError::SelfCheck(_)), "{error}");
+    assert!(matches!(error, SigstoreError::SelfCheck(_)), "{error}");
     let posts = run.server.asked("POST", ENTRIES_V1);
     assert_eq!((posts.len(), &posts[0].body), (2, &posts[1].body));
     let proposed: Value = serde_json::from_str(&posts[0].body).unwrap();
@@ -162,7 +162,7 @@ async fn legacy_signature_is_recorded_fetched_and_retried_as_a_bundle_is() {
     // A log that gives no promise gets no request.
     let newer = Run::start(2, |asked, _| well(asked)).await;
     let signed = newer.keyless.sign_legacy(&subject, "ghcr.io/o/r").await;
-    assert!(matches!(signed, Err(SigningError::Trust(_))));
+    assert!(matches!(signed, Err(SigstoreError::Trust(_))));
     assert_eq!(newer.count("GET", TOKEN), 0);
 }
 
@@ -186,7 +186,7 @@ async fn entry_that_rekor_v2_holds_already_is_signed_anew_with_another_key() {
         }
     })
     .await;
-    assert!(matches!(run.sign().await, SigningError::SelfCheck(_)));
+    assert!(matches!(run.sign().await, SigstoreError::SelfCheck(_)));
     let asked = run.server.asked("POST", CERTIFICATE);
     assert_eq!(asked.len(), 2);
     let key = |asked: &Asked| {
@@ -226,7 +226,7 @@ async fn certificate_that_ends_is_not_used() {
     .await;
     assert!(matches!(
         run.sign().await,
-        SigningError::Log(Fault::CertificateEnds { .. })
+        SigstoreError::Log(Fault::CertificateEnds { .. })
     ));
     assert_eq!(
         (
@@ -245,7 +245,7 @@ async fn one_token_and_one_certificate_serve_all() {
     let digests: Vec<_> = (0_u8..4).map(|each| Digest::of(&[each])).collect();
     let all = digests.iter().map(|digest| run.keyless.sign(digest));
     for signed in futures_util::future::join_all(all).await {
-        assert!(matches!(signed, Err(SigningError::SelfCheck(_))));
+        assert!(matches!(signed, Err(SigstoreError::SelfCheck(_))));
     }
     assert_eq!(
         (run.count("GET", TOKEN), run.count("POST", CERTIFICATE)),
@@ -283,7 +283,7 @@ async fn outage_is_waited_for_once() {
     let tries = run.count("POST", CERTIFICATE);
     run.keyless.prepare();
     let outage = run.keyless.ready().await.unwrap_err();
-    assert!(matches!(outage, SigningError::Certificate(_)), "{outage}");
+    assert!(matches!(outage, SigstoreError::Certificate(_)), "{outage}");
     assert_eq!(run.count("POST", CERTIFICATE), tries);
     // The error is returned once: a later caller sends a new request.
     run.keyless.ready().await.unwrap_err();
@@ -326,7 +326,7 @@ async fn token_is_masked_before_it_is_read() {
     .await;
     assert!(matches!(
         run.keyless.caller().await,
-        Err(SigningError::TokenUnreadable(_))
+        Err(SigstoreError::TokenUnreadable(_))
     ));
     let heard = run.heard.lock().unwrap();
     assert!(
@@ -356,10 +356,10 @@ async fn answers_that_make_no_sense_are_errors_and_not_read_to_the_end() {
         })
         .await;
         let error = run.sign().await;
-        let (SigningError::Token(fault)
-        | SigningError::Certificate(fault)
-        | SigningError::Log(fault)
-        | SigningError::Timestamp(fault)) = &error
+        let (SigstoreError::Token(fault)
+        | SigstoreError::Certificate(fault)
+        | SigstoreError::Log(fault)
+        | SigstoreError::Timestamp(fault)) = &error
         else {
             panic!("{failing}: {error}");
         };

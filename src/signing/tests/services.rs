@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::domain::{Digest, Event, Events, Secret};
 
-use super::super::{Keyless, SigningError, TokenSource};
+use super::super::{Keyless, SigstoreError, TokenSource};
 use super::scripted::{Asked, Reply, Scripted, reply};
 use super::{client, fixture, impatient, recorded_trust};
 
@@ -121,7 +121,7 @@ impl Run {
         }
     }
 
-    pub(super) async fn sign(&self) -> SigningError {
+    pub(super) async fn sign(&self) -> SigstoreError {
         self.keyless.sign(&Digest::of(b"first")).await.unwrap_err()
     }
 

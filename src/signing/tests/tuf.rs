@@ -11,7 +11,7 @@ use sigstore_crypto::KeyPair;
 use crate::domain::{Event, Events};
 
 use super::super::error::TrustError;
-use super::super::retry::Persistence;
+use super::super::retry::ServiceRetryPolicy;
 use super::super::trust::{Purpose, Trust, TrustSource};
 use super::super::tuf::Tuf;
 use super::scripted::{Scripted, reply};
@@ -121,7 +121,7 @@ async fn load(
             *counter.lock().unwrap() += 1;
         }
     });
-    let persistence = Persistence::of_transport(impatient(), &events);
+    let persistence = ServiceRetryPolicy::of_transport(impatient(), &events);
     let tuf = Tuf::new(url, root, cache, &client(), persistence, &events);
     let loaded = Trust::load_from(&TrustSource::default(), purpose, &tuf).await;
     let warned = *warnings.lock().unwrap();

@@ -1,6 +1,6 @@
 //! Sends each request through the functions that the rest of the program uses.
 
-use super::super::super::{Copied, Doomed, MayDelete, Referrers, Registry, RegistryError};
+use super::super::super::{Copied, MayDelete, Referrers, Registry, RegistryError, TagDeletion};
 use super::super::copies::descriptor;
 use super::super::{MANIFEST, tag};
 use super::Means;
@@ -147,7 +147,7 @@ async fn delete(registry: &Registry, repository: &Repository) -> Means {
     let _ = registry.manifest_digest(repository, &tag("v1")).await;
     let digest = Digest::of(MANIFEST);
     let tags = ["v1".parse().unwrap()];
-    let stays = registry.delete_tags(Doomed {
+    let stays = registry.delete_tags(TagDeletion {
         repository,
         digest: &digest,
         tags: &tags,

@@ -152,7 +152,7 @@ impl Stage {
                 By::Plain => HOSTS.map(|host| host.parse::<Host>().unwrap()).to_vec(),
                 By::Http2 => Vec::new(),
             },
-            patience: Patience {
+            retry_policy: RetryPolicy {
                 max_attempts: 1,
                 delay: Duration::ZERO,
                 max_delay: Duration::ZERO,

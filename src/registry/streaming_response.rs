@@ -6,8 +6,8 @@ use bytes::Bytes;
 use reqwest::{Method, Url};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::error::Fault;
-use super::wire::{Answer, ERROR_MAX_BYTES, broken};
+use super::error::RegistryErrorKind;
+use super::transport::{ERROR_MAX_BYTES, RegistryResponse, broken};
 use crate::http::{HttpError, Response, Watch, read, read_start};
 
 /// Bodies longer than this are read a few at a time. Many large bodies then use no more memory than a few.
@@ -19,7 +19,7 @@ const HUGE_BYTES: u64 = 4 * 1024 * 1024;
 
 /// A permit to have a response in flight.
 #[derive(Debug)]
-pub(super) struct Turn {
+pub(super) struct Permit {
     pub(super) _permit: OwnedSemaphorePermit,
     /// The permits for large bodies.
     pub(super) large: Arc<Semaphore>,
@@ -27,16 +27,16 @@ pub(super) struct Turn {
 
 /// A response whose body, if it is a success, has not been read.
 #[derive(Debug)]
-pub(super) struct Opened {
+pub(super) struct StreamingResponse {
     /// The response without the body of a success.
-    pub(super) answer: Answer,
+    pub(super) answer: RegistryResponse,
     rest: Option<Response>,
     watch: Watch,
     /// The permit, kept while the response is in flight.
-    turn: Option<Turn>,
+    turn: Option<Permit>,
 }
 
-impl Opened {
+impl StreamingResponse {
     /// Wraps the `response` to a request for `url`. The body of an error response is read at once.
     ///
     /// SPEC: a HEAD has no body, whatever length its headers announce (RFC 9110, 9.3.2). The HTTP library reports that
@@ -46,8 +46,8 @@ impl Opened {
         method: &Method,
         url: Url,
         mut watch: Watch,
-        turn: Option<Turn>,
-    ) -> Result<Self, Fault> {
+        turn: Option<Permit>,
+    ) -> Result<Self, RegistryErrorKind> {
         let (status, headers) = (response.status(), response.headers().clone());
         let (body, rest) = if *method == Method::HEAD {
             watch.answered(status);
@@ -60,7 +60,7 @@ impl Opened {
             watch.answered(status);
             (body, None)
         };
-        let answer = Answer {
+        let answer = RegistryResponse {
             url,
             status,
             headers,
@@ -78,7 +78,7 @@ impl Opened {
     }
 
     /// Reads the rest of the body, of at most `limit` bytes.
-    pub(super) async fn read(self, limit: u64) -> Result<Answer, Fault> {
+    pub(super) async fn read(self, limit: u64) -> Result<RegistryResponse, RegistryErrorKind> {
         // A body without a stated length may be long.
         let may_exceed = |bytes| limit > bytes && self.length().is_none_or(|it| it > bytes);
         let turns = match () {
@@ -115,7 +115,7 @@ impl Opened {
     }
 
     /// Returns the next piece of the body, or `None` at its end.
-    pub(super) async fn piece(&mut self) -> Result<Option<Bytes>, Fault> {
+    pub(super) async fn piece(&mut self) -> Result<Option<Bytes>, RegistryErrorKind> {
         let Some(rest) = &mut self.rest else {
             return Ok(None);
         };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// The inputs `max-attempts`, `retry-delay` and `retry-max-delay`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Patience {
+pub struct RetryPolicy {
     /// The number of attempts in all; at least 1.
     pub max_attempts: u32,
     /// The wait between two attempts if a state needs time to settle (propagation, the verify gate).
@@ -13,7 +13,7 @@ pub struct Patience {
     pub max_delay: Duration,
 }
 
-impl Patience {
+impl RetryPolicy {
     /// The first wait of the exponential back-off after a transport error: one second, or `delay` if that is shorter.
     #[must_use]
     pub fn transport_base(&self) -> Duration {
@@ -29,7 +29,7 @@ impl Patience {
     }
 }
 
-impl Default for Patience {
+impl Default for RetryPolicy {
     fn default() -> Self {
         Self {
             max_attempts: 5,
@@ -45,12 +45,12 @@ mod tests {
 
     #[test]
     fn window_without_waits_has_no_length() {
-        let patience = Patience {
+        let retry_policy = RetryPolicy {
             max_delay: Duration::ZERO,
-            ..Patience::default()
+            ..RetryPolicy::default()
         };
-        assert_eq!(patience.sigstore_window(), Duration::ZERO);
-        let usual = Patience::default().sigstore_window();
+        assert_eq!(retry_policy.sigstore_window(), Duration::ZERO);
+        let usual = RetryPolicy::default().sigstore_window();
         assert_eq!(usual, Duration::from_mins(5));
     }
 }

@@ -21,7 +21,7 @@
 //! | | any other | unknown | 401, 403, 429, 5xx: the list may exist |
 //! | referrers, later pages | anything but the list | unknown | an incomplete list is not a list |
 
-use super::wire::Answer;
+use super::transport::RegistryResponse;
 use crate::domain::MediaType;
 
 /// The codes of a 404 for absent content. They are the specification's for manifests, blobs and repositories, Harbor's
@@ -51,7 +51,7 @@ pub(super) enum Listing {
 }
 
 /// Reads the response to a GET for a manifest or a blob.
-pub(super) fn presence(answer: &Answer) -> Presence {
+pub(super) fn presence(answer: &RegistryResponse) -> Presence {
     match answer.status.as_u16() {
         200 => Presence::Present,
         404 if says_absent(answer) => Presence::Absent,
@@ -60,7 +60,7 @@ pub(super) fn presence(answer: &Answer) -> Presence {
 }
 
 /// Reads the response to a GET for the first page of referrers.
-pub(super) fn listing(answer: &Answer) -> Listing {
+pub(super) fn listing(answer: &RegistryResponse) -> Listing {
     let is_index = || {
         let content_type = answer.header("content-type").unwrap_or_default();
         MediaType::from(content_type) == MediaType::OciIndex
@@ -72,7 +72,7 @@ pub(super) fn listing(answer: &Answer) -> Listing {
     }
 }
 
-fn says_absent(answer: &Answer) -> bool {
+fn says_absent(answer: &RegistryResponse) -> bool {
     let refusal = answer.refusal();
     let message = refusal.message.to_ascii_lowercase();
     if message.contains("accept header") {

@@ -14,7 +14,7 @@ const MESSAGE_MAX_LETTERS: usize = 300;
 
 /// An error response of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
+pub struct ErrorResponse {
     /// The HTTP status.
     pub status: u16,
     /// The error codes in the body, as in the distribution specification; empty if there are none.
@@ -25,7 +25,7 @@ pub struct Refusal {
     pub retry_after: Option<Duration>,
 }
 
-impl Refusal {
+impl ErrorResponse {
     /// Reads an error response. A date in `Retry-After` is compared with `now`.
     pub(super) fn read(
         status: u16,
@@ -84,7 +84,7 @@ impl Refusal {
     }
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for ErrorResponse {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}", self.status)?;
         let reason = reqwest::StatusCode::from_u16(self.status)
@@ -182,8 +182,8 @@ mod tests {
     use super::*;
     use std::time::SystemTime;
 
-    fn read(status: u16, body: &str) -> Refusal {
-        Refusal::read(
+    fn read(status: u16, body: &str) -> ErrorResponse {
+        ErrorResponse::read(
             status,
             &HeaderMap::new(),
             body.as_bytes(),

@@ -1,4 +1,4 @@
-//! Uploads blobs that are too large for memory. Their bytes are streamed from a response or a file into a request. They
+//! LargeUploads blobs that are too large for memory. Their bytes are streamed from a response or a file into a request. They
 //! are counted and hashed on the way, and the last piece is sent only after size and digest match. No registry ever has
 //! the whole of a corrupt blob, even if it checks little itself.
 
@@ -14,10 +14,10 @@ use reqwest::{Body, Request};
 
 use super::client::Registry;
 use super::downloads::{check_digest, check_size};
-use super::error::Fault;
-use super::opened::Opened;
+use super::error::RegistryErrorKind;
 use super::stream::Stream;
-use super::wire::{Answer, ERROR_MAX_BYTES, authority, unreachable};
+use super::streaming_response::StreamingResponse;
+use super::transport::{ERROR_MAX_BYTES, RegistryResponse, authority, unreachable};
 use crate::domain::{Descriptor, Digester, Events};
 use crate::http::{Client, STALL_TIMEOUT, Unanswered, UnansweredKind, Watch};
 
@@ -26,10 +26,10 @@ const COMMIT: Duration = Duration::from_mins(5);
 
 /// The large uploads of a run.
 #[derive(Debug)]
-pub(super) struct Uploads {
+pub(super) struct LargeUploads {
     http: Client,
     events: Events,
-    passages: Mutex<Vec<Weak<Passage>>>,
+    passages: Mutex<Vec<Weak<LargeUpload>>>,
 }
 
 /// The progress of all large uploads.
@@ -45,26 +45,26 @@ pub struct Progress {
 
 /// The state of one large upload.
 #[derive(Debug, Default)]
-pub(super) struct Passage {
+pub(super) struct LargeUpload {
     bytes: AtomicU64,
     of: u64,
     /// The final result, set once: success, or the error of the content.
-    end: Mutex<Option<Result<(), Fault>>>,
+    end: Mutex<Option<Result<(), RegistryErrorKind>>>,
 }
 
 /// The stream behind the bodies of requests.
 #[derive(Debug)]
-pub(super) struct Pieces {
+pub(super) struct VerifyingStream {
     source: Stream,
     blob: Descriptor,
-    passage: Arc<Passage>,
+    passage: Arc<LargeUpload>,
     digester: Digester,
     /// The number of bytes received.
     arrived: u64,
     held: Option<Bytes>,
 }
 
-impl Uploads {
+impl LargeUploads {
     pub(super) fn new(http: Client, events: Events) -> Self {
         Self {
             http,
@@ -73,18 +73,22 @@ impl Uploads {
         }
     }
 
-    /// Prepares `source`, whose content must be `blob`. Errors of the content are in the [`Passage`], whatever the
+    /// Prepares `source`, whose content must be `blob`. Errors of the content are in the [`LargeUpload`], whatever the
     /// result of the requests.
-    pub(super) fn begin(&self, source: Stream, blob: &Descriptor) -> (Arc<Passage>, Pieces) {
-        let passage = Arc::new(Passage {
+    pub(super) fn begin(
+        &self,
+        source: Stream,
+        blob: &Descriptor,
+    ) -> (Arc<LargeUpload>, VerifyingStream) {
+        let passage = Arc::new(LargeUpload {
             of: blob.size,
-            ..Passage::default()
+            ..LargeUpload::default()
         });
         if let Ok(mut passages) = self.passages.lock() {
             passages.retain(|passage| passage.strong_count() > 0);
             passages.push(Arc::downgrade(&passage));
         }
-        let pieces = Pieces {
+        let pieces = VerifyingStream {
             source,
             blob: blob.clone(),
             passage: Arc::clone(&passage),
@@ -119,17 +123,21 @@ impl Uploads {
         mut request: Request,
         body: Body,
         length: u64,
-        passage: &Passage,
-    ) -> Result<Answer, Fault> {
+        passage: &LargeUpload,
+    ) -> Result<RegistryResponse, RegistryErrorKind> {
         let headers = request.headers_mut();
         headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
         *request.body_mut() = Some(body);
         self.watch(request, passage).await
     }
 
-    async fn watch(&self, request: Request, passage: &Passage) -> Result<Answer, Fault> {
+    async fn watch(
+        &self,
+        request: Request,
+        passage: &LargeUpload,
+    ) -> Result<RegistryResponse, RegistryErrorKind> {
         let (method, url) = (request.method().clone(), request.url().clone());
-        let stalled = |_| Fault::Unreachable {
+        let stalled = |_| RegistryErrorKind::Unreachable {
             host: authority(&url),
             unanswered: Unanswered {
                 cause: "it does not take what is uploaded".to_owned(),
@@ -151,7 +159,8 @@ impl Uploads {
             }
         };
         let answer = async {
-            let opened = Opened::new(response, &method, url.clone(), watch, None).await?;
+            let opened =
+                StreamingResponse::new(response, &method, url.clone(), watch, None).await?;
             opened.read(ERROR_MAX_BYTES).await
         };
         tokio::time::timeout(STALL_TIMEOUT, answer)
@@ -168,36 +177,36 @@ impl Registry {
     }
 }
 
-impl Passage {
+impl LargeUpload {
     /// True if the whole blob was sent and was correct.
     pub(super) fn is_whole(&self) -> bool {
         matches!(self.end.lock().as_deref(), Ok(Some(Ok(()))))
     }
 
     /// Returns the error of the content, if there is one.
-    pub(super) fn fault(&self) -> Option<Fault> {
+    pub(super) fn fault(&self) -> Option<RegistryErrorKind> {
         let end = self.end.lock().ok()?;
         end.as_ref()?.as_ref().err().cloned()
     }
 
-    fn finish(&self, end: Result<(), Fault>) {
+    fn finish(&self, end: Result<(), RegistryErrorKind>) {
         if let Ok(mut own) = self.end.lock() {
             *own = Some(end);
         }
     }
 }
 
-impl Pieces {
+impl VerifyingStream {
     /// Returns all pieces as one body.
     pub(super) fn body(self) -> Body {
         Body::wrap_stream(try_unfold(self, async |mut pieces| {
             let piece = pieces.piece().await?;
-            Ok::<_, Fault>(piece.map(|piece| (piece, pieces)))
+            Ok::<_, RegistryErrorKind>(piece.map(|piece| (piece, pieces)))
         }))
     }
 
     /// Returns the next piece, or `None` at the end.
-    pub(super) async fn piece(&mut self) -> Result<Option<Bytes>, Fault> {
+    pub(super) async fn piece(&mut self) -> Result<Option<Bytes>, RegistryErrorKind> {
         let next = self.advance().await;
         match &next {
             Ok(Some(piece)) => {
@@ -211,7 +220,7 @@ impl Pieces {
     }
 
     /// Returns the piece before the next one, or the last piece if size and digest match.
-    async fn advance(&mut self) -> Result<Option<Bytes>, Fault> {
+    async fn advance(&mut self) -> Result<Option<Bytes>, RegistryErrorKind> {
         while let Some(piece) = self.source.piece().await? {
             // SECURITY: HTTP/2 may end a body with an empty frame. If it were kept back instead of the last bytes, a
             // whole corrupt blob would be sent.

@@ -19,12 +19,12 @@ const PLACE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Open upload sessions by their location, and those that are being opened.
 #[derive(Debug, Default)]
-pub(super) struct LeftOpen {
+pub(super) struct OpenUploads {
     open: Mutex<BTreeMap<Url, Upload>>,
     beginning: Mutex<JoinSet<()>>,
 }
 
-impl LeftOpen {
+impl OpenUploads {
     pub(super) fn add(&self, upload: &Upload) {
         if let Ok(mut uploads) = self.open.lock() {
             uploads.insert(upload.place.clone(), upload.clone());

@@ -9,11 +9,11 @@ use reqwest::header::HeaderMap;
 use reqwest::{Method, Request, StatusCode, Url};
 use tokio::sync::Semaphore;
 
-use super::error::Fault;
-use super::opened::{LARGE_AT_ONCE, Opened, Turn};
-use super::passage::Uploads;
-use super::refusal::Refusal;
-use crate::domain::{Events, Host, Patience};
+use super::error::RegistryErrorKind;
+use super::error_response::ErrorResponse;
+use super::large_uploads::LargeUploads;
+use super::streaming_response::{LARGE_AT_ONCE, Permit, StreamingResponse};
+use crate::domain::{Events, Host, RetryPolicy};
 pub(super) use crate::http::authority;
 use crate::http::{Client, HttpError, Unanswered, Watch};
 
@@ -26,19 +26,19 @@ const REQUESTS_MAX: usize = 8;
 
 /// Connections, and the state of hosts at the connection level.
 #[derive(Debug)]
-pub(super) struct Wire {
+pub(super) struct Transport {
     http: Client,
-    pub(super) uploads: Uploads,
+    pub(super) uploads: LargeUploads,
     insecure: Vec<Host>,
     schemes: Mutex<BTreeMap<Host, Scheme>>,
-    turns: Mutex<BTreeMap<String, Turns>>,
-    pub(super) patience: Patience,
+    turns: Mutex<BTreeMap<String, Permits>>,
+    pub(super) retry_policy: RetryPolicy,
     pub(super) events: Events,
 }
 
 /// The permits at one host: for requests, and among them for large bodies.
 #[derive(Debug, Clone)]
-struct Turns {
+struct Permits {
     requests: Arc<Semaphore>,
     large: Arc<Semaphore>,
 }
@@ -52,27 +52,27 @@ pub(super) enum Scheme {
 
 /// A response with its body, read within a limit.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct RegistryResponse {
     pub(super) url: Url,
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
     pub(super) body: Vec<u8>,
 }
 
-impl Wire {
+impl Transport {
     pub(super) fn new(
         http: Client,
         insecure: Vec<Host>,
-        patience: Patience,
+        retry_policy: RetryPolicy,
         events: Events,
     ) -> Self {
         Self {
-            uploads: Uploads::new(http.clone(), events.clone()),
+            uploads: LargeUploads::new(http.clone(), events.clone()),
             http,
             insecure,
             schemes: Mutex::default(),
             turns: Mutex::default(),
-            patience,
+            retry_policy,
             events,
         }
     }
@@ -83,20 +83,27 @@ impl Wire {
     }
 
     /// Sends `request` once and reads the response, whatever its status; `limit` bounds the body of a success.
-    pub(super) async fn send(&self, request: Request, limit: u64) -> Result<Answer, Fault> {
+    pub(super) async fn send(
+        &self,
+        request: Request,
+        limit: u64,
+    ) -> Result<RegistryResponse, RegistryErrorKind> {
         self.open(request).await?.read(limit).await
     }
 
     /// Sends `request` once and leaves the body of a success unread. Any other body is read as the text of an error.
     ///
-    /// Every request of this module is sent here, except for large uploads ([`Uploads`]).
-    pub(super) async fn open(&self, request: Request) -> Result<Opened, Fault> {
+    /// Every request of this module is sent here, except for large uploads ([`LargeUploads`]).
+    pub(super) async fn open(
+        &self,
+        request: Request,
+    ) -> Result<StreamingResponse, RegistryErrorKind> {
         let (method, url) = (request.method().clone(), request.url().clone());
         // The semaphore is never closed, so this always waits for a permit.
         let turn = match self.turns(&url) {
-            Some(Turns { requests, large }) => {
+            Some(Permits { requests, large }) => {
                 let permit = requests.acquire_owned().await.ok();
-                permit.map(|permit| Turn {
+                permit.map(|permit| Permit {
                     _permit: permit,
                     large,
                 })
@@ -106,13 +113,13 @@ impl Wire {
         let watch = Watch::start(&self.events, &request);
         let response = self.http.execute(request).await;
         let response = response.map_err(|unanswered| unreachable(&url, unanswered))?;
-        Opened::new(response, &method, url, watch, turn).await
+        StreamingResponse::new(response, &method, url, watch, turn).await
     }
 
     /// Returns the permits at the host of `url`.
-    fn turns(&self, url: &Url) -> Option<Turns> {
+    fn turns(&self, url: &Url) -> Option<Permits> {
         let mut turns = self.turns.lock().ok()?;
-        let of_host = turns.entry(authority(url)).or_insert_with(|| Turns {
+        let of_host = turns.entry(authority(url)).or_insert_with(|| Permits {
             requests: Arc::new(Semaphore::new(REQUESTS_MAX)),
             large: Arc::new(Semaphore::new(LARGE_AT_ONCE as usize)),
         });
@@ -179,15 +186,15 @@ impl Scheme {
     }
 }
 
-impl Answer {
+impl RegistryResponse {
     /// Returns the text of a header, if it is present and not empty.
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         let value = self.headers.get(name)?.to_str().ok()?.trim();
         (!value.is_empty()).then_some(value)
     }
 
-    pub(super) fn refusal(&self) -> Refusal {
-        Refusal::read(
+    pub(super) fn refusal(&self) -> ErrorResponse {
+        ErrorResponse::read(
             self.status.as_u16(),
             &self.headers,
             &self.body,
@@ -196,8 +203,8 @@ impl Answer {
     }
 
     /// Returns this response as an error.
-    pub(super) fn fault(&self) -> Fault {
-        Fault::Refused {
+    pub(super) fn fault(&self) -> RegistryErrorKind {
+        RegistryErrorKind::Refused {
             host: authority(&self.url),
             refusal: self.refusal(),
         }
@@ -222,15 +229,15 @@ pub(super) fn shown(url: &Url) -> String {
     format!("{}://{}{}", url.scheme(), authority(url), url.path())
 }
 
-pub(super) fn broken(url: &Url, source: HttpError) -> Fault {
-    Fault::Body {
+pub(super) fn broken(url: &Url, source: HttpError) -> RegistryErrorKind {
+    RegistryErrorKind::Body {
         host: authority(url),
         source,
     }
 }
 
-pub(super) fn unreachable(url: &Url, unanswered: Unanswered) -> Fault {
-    Fault::Unreachable {
+pub(super) fn unreachable(url: &Url, unanswered: Unanswered) -> RegistryErrorKind {
+    RegistryErrorKind::Unreachable {
         host: authority(url),
         unanswered,
     }
@@ -244,10 +251,10 @@ mod tests {
     #[test]
     fn only_this_machine_and_insecure_hosts_are_spoken_to_without_tls() {
         let host = |text: &str| text.parse::<Host>().unwrap();
-        let wire = Wire::new(
+        let wire = Transport::new(
             Client::new(&Certificates::default(), Proxies::default()).unwrap(),
             vec![host("10.0.0.1:5000")],
-            Patience::default(),
+            RetryPolicy::default(),
             Events::silent(),
         );
         for (url, is_allowed) in [
@@ -271,10 +278,10 @@ mod tests {
 
     #[test]
     fn nobody_elsewhere_sends_us_to_doors_of_this_machine() {
-        let wire = Wire::new(
+        let wire = Transport::new(
             Client::new(&Certificates::default(), Proxies::default()).unwrap(),
             vec!["localhost:5000".parse().unwrap()],
-            Patience::default(),
+            RetryPolicy::default(),
             Events::silent(),
         );
         for (from, to, is_allowed) in [

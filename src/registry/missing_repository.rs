@@ -8,8 +8,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 
-use super::answers::{Presence, presence};
-use super::client::{Question, Registry};
+use super::classify::{Presence, presence};
+use super::client::{Registry, RegistryRequest};
 use super::error::RegistryError;
 use crate::domain::Repository;
 
@@ -32,7 +32,7 @@ impl Registry {
 
     /// True if the tag list is unavailable too. A repository with any content has one.
     async fn hides(&self, repository: &Repository) -> bool {
-        let list = Question::get(repository, "tags/list?n=1".to_owned(), TAGS_MAX_BYTES);
+        let list = RegistryRequest::get(repository, "tags/list?n=1".to_owned(), TAGS_MAX_BYTES);
         match self.ask(&list).await {
             Ok(answer) => {
                 let is_denied = matches!(answer.status.as_u16(), 401 | 403);

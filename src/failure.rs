@@ -48,7 +48,7 @@ pub enum Failure {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExitCode {
     /// A network, registry, permission or Sigstore problem: run again, or fix permissions or an outage.
-    World = 1,
+    Failure = 1,
     /// The workflow is wrong; nothing was changed.
     Inputs = 2,
     /// Refused: a tag points to another digest, or verification failed.
@@ -63,7 +63,7 @@ impl Failure {
             Self::Arguments(_) | Self::Inputs(_) | Self::Certificates(_) | Self::Credentials(_) => {
                 ExitCode::Inputs
             }
-            Self::DockerConfig(_) | Self::Http(_) | Self::Environment(_) => ExitCode::World,
+            Self::DockerConfig(_) | Self::Http(_) | Self::Environment(_) => ExitCode::Failure,
             Self::Apply(error) => verdict(error).code,
         }
     }
@@ -72,7 +72,7 @@ impl Failure {
     #[must_use]
     pub fn title(&self) -> &'static str {
         match self.exit_code() {
-            ExitCode::World => "manifest-seal failed",
+            ExitCode::Failure => "manifest-seal failed",
             ExitCode::Inputs => "manifest-seal: wrong inputs",
             ExitCode::Refused if matches!(self, Self::Apply(ApplyError::Conflict { .. })) => {
                 "manifest-seal: a tag holds something else"
@@ -153,32 +153,32 @@ impl ExitCode {
 
 /// Returns the exit code of every error, and advice if there is any.
 fn verdict(error: &ApplyError) -> Verdict {
-    use ExitCode::{Inputs, Refused, World};
+    use ExitCode::{Failure, Inputs, Refused};
     match error {
-        ApplyError::Registry(error) => World.with(registry_hint(error)),
-        ApplyError::SignatureNotStored { source, .. } => World.with(verdict(source).cure),
-        ApplyError::Signing(error) => World.with(signing_hint(error)),
-        ApplyError::NoToken(TokenAbsence::NotAsked) => World.says(
+        ApplyError::Registry(error) => Failure.with(registry_hint(error)),
+        ApplyError::SignatureNotStored { source, .. } => Failure.with(verdict(source).cure),
+        ApplyError::Signing(error) => Failure.with(signing_hint(error)),
+        ApplyError::NoToken(TokenAbsence::NotAsked) => Failure.says(
             "give the job `permissions: id-token: write`. Outside GitHub give `identity-token`",
         ),
-        ApplyError::NoToken(TokenAbsence::Fork(_) | TokenAbsence::Dependabot) => World.says(
+        ApplyError::NoToken(TokenAbsence::Fork(_) | TokenAbsence::Dependabot) => Failure.says(
             "nothing gives it one: use `sign: false` there, or `on-signing-failure: warn`",
         ),
         ApplyError::Conflict { conflicts, .. } => Refused.with(Some(conflict_hint(conflicts))),
         ApplyError::Preflight(error) => preflight_verdict(error),
         ApplyError::Assemble(error) => assemble_verdict(error),
         ApplyError::Layout(error) => layout_code(error).alone(),
-        ApplyError::MissingChild { .. } => World.says(
+        ApplyError::MissingChild { .. } => Failure.says(
             "was it pushed to this repository, and is it still there? Push it again, or raise `max-attempts` and `retry-delay` if the registry is slow to show it",
         ),
         ApplyError::MissingConfig { .. } => {
-            World.says("the registry has lost a part of this image: push it again")
+            Failure.says("the registry has lost a part of this image: push it again")
         }
-        ApplyError::NotAtSource { .. } | ApplyError::NoSource(_) => World.says(
+        ApplyError::NotAtSource { .. } | ApplyError::NoSource(_) => Failure.says(
             "was it pushed there, and is it still there? Push it again, or copy from a place that has it",
         ),
-        ApplyError::MissingImage(_) => World.says("is the name right, and was it pushed?"),
-        ApplyError::TagNotVisible { .. } => World.says(
+        ApplyError::MissingImage(_) => Failure.says("is the name right, and was it pushed?"),
+        ApplyError::TagNotVisible { .. } => Failure.says(
             "another run may have written the tag meanwhile; run this again, which changes nothing that is right",
         ),
         ApplyError::NoPlatform { .. } | ApplyError::NotAnImage { .. } => {
@@ -196,22 +196,22 @@ fn verdict(error: &ApplyError) -> Verdict {
             "if one of these is the right signer, name it in `certificate-identity` and `certificate-oidc-issuer`; else do not use this image",
         ),
         ApplyError::Timeout { .. } => {
-            World.says("run it again: it goes on where this run stopped; or raise `timeout`")
+            Failure.says("run it again: it goes on where this run stopped; or raise `timeout`")
         }
         ApplyError::Terminated { .. } => {
-            World.says("run it again: it goes on where this run stopped")
+            Failure.says("run it again: it goes on where this run stopped")
         }
-        ApplyError::FallbackOccupied { .. } => World.says(
+        ApplyError::FallbackOccupied { .. } => Failure.says(
             "the tag does not belong to an image of this repository's: remove it by hand if nothing needs it",
         ),
         ApplyError::FallbackVanished { .. } => {
-            World.says("run it again: the registry may show the list by then")
+            Failure.says("run it again: the registry may show the list by then")
         }
-        ApplyError::FallbackFull { .. } => World.says(
+        ApplyError::FallbackFull { .. } => Failure.says(
             "remove by hand the entries that nobody needs, or use a registry that lists referrers itself",
         ),
         ApplyError::FallbackContended { .. } => {
-            World.says("many jobs sign this digest at once; run it again")
+            Failure.says("many jobs sign this digest at once; run it again")
         }
         ApplyError::NoLegacyLog => Inputs.says(
             "use `signature-format: bundle`, or give a `signing-config` with a log of `majorApiVersion` 1",
@@ -237,7 +237,7 @@ fn verdict(error: &ApplyError) -> Verdict {
         | ApplyError::TooDeep { .. }
         | ApplyError::FallbackUnwritable(_)
         | ApplyError::OddRecord(_)
-        | ApplyError::TooManyReferrers { .. } => World.alone(),
+        | ApplyError::TooManyReferrers { .. } => Failure.alone(),
     }
 }
 
@@ -249,7 +249,7 @@ fn conflict_hint(conflicts: &[Conflict]) -> String {
 }
 
 fn assemble_verdict(error: &AssembleError) -> Verdict {
-    use ExitCode::{Inputs, World};
+    use ExitCode::{Failure, Inputs};
     match error {
         AssembleError::DuplicatePlatform { .. } => Inputs
             .says("each platform takes one digest: is a digest of an earlier build among them?"),
@@ -257,7 +257,7 @@ fn assemble_verdict(error: &AssembleError) -> Verdict {
             Inputs.says("did every job of the build matrix hand over its digest?")
         }
         AssembleError::NotDocker { .. } => Inputs.says("use `media-type: oci` or `auto`"),
-        AssembleError::Unwritable(_) | AssembleError::Unreadable(_) => World.alone(),
+        AssembleError::Unwritable(_) | AssembleError::Unreadable(_) => Failure.alone(),
     }
 }
 
@@ -271,7 +271,7 @@ fn layout_code(error: &LayoutError) -> ExitCode {
         | LayoutError::TooLong { .. }
         | LayoutError::TooMany { .. }
         | LayoutError::OtherContent { .. }
-        | LayoutError::Malformed { .. } => ExitCode::World,
+        | LayoutError::Malformed { .. } => ExitCode::Failure,
     }
 }
 
@@ -284,11 +284,11 @@ fn adoptable(conflicts: &[Conflict]) -> Option<ImageReference> {
 }
 
 fn preflight_verdict(error: &PreflightError) -> Verdict {
-    use ExitCode::{Inputs, Refused, World};
+    use ExitCode::{Failure, Inputs, Refused};
     match error {
         PreflightError::Unknown(unknown) => {
             let errors = unknown.iter().map(|(_, error)| error);
-            World.with(hints(errors))
+            Failure.with(hints(errors))
         }
         PreflightError::Taken(_) => Refused.says(
             "nothing was built: choose another version; or use `on-existing-tag: skip`, which tells the workflow to complete what is there",

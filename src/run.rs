@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use crate::actions::{Console, Environment};
 use crate::apply::{
-    ApplyError, Authority, Context, Ledger, Limits, LongLists, Outcome, PreflightError, Receipt,
-    apply,
+    ApplyError, CommandResult, Context, Limits, LongLists, Outcome, PreflightError, RecordWriter,
+    SigningContext, apply,
 };
 use crate::domain::{Event, Events, RequestTrace, Secret, SignatureFormat};
 use crate::failure::Failure;
@@ -35,20 +35,20 @@ pub async fn run(
     let journal = Arc::new(Mutex::new(Journal::default()));
     let events = listen(console, &journal, inputs.settings.trace);
     let events = events.with_public(&environment.public_text());
-    let outcome = tokio::select! {
-        outcome = work(environment, &inputs, &events, stop) => outcome,
+    let result = tokio::select! {
+        result = work(environment, &inputs, &events, stop) => result,
         never = tick(console) => match never {},
     };
-    let (receipt, failure) = match outcome {
-        Ok(Outcome { receipt, failure }) => (receipt, failure.map(Failure::Apply)),
-        Err(failure) => (Receipt::default(), Some(failure)),
+    let (outcome, failure) = match result {
+        Ok(CommandResult { outcome, failure }) => (outcome, failure.map(Failure::Apply)),
+        Err(failure) => (Outcome::default(), Some(failure)),
     };
     let Journal { retries, requests } = journal
         .lock()
         .map(|mut journal| std::mem::take(&mut *journal))
         .unwrap_or_default();
     let report = Report {
-        receipt: &receipt,
+        outcome: &outcome,
         failure: failure.as_ref().map(|failure| FailureText {
             text: failure.text(),
             hint: failure.hint(),
@@ -144,7 +144,7 @@ async fn work(
     inputs: &Inputs,
     events: &Events,
     stop: impl Future<Output = &'static str>,
-) -> Result<Outcome, Failure> {
+) -> Result<CommandResult, Failure> {
     let settings = &inputs.settings;
     let proxies = Proxies::from_environment(|name| environment.variable(name))?;
     for password in proxies.secrets() {
@@ -179,23 +179,33 @@ async fn work(
         long_lists: LongLists::default(),
     };
     let record = Environment::relative(&settings.record);
-    let ledger = Ledger::open(
+    let record_writer = RecordWriter::open(
         &record,
         environment.workspace_path(&settings.record),
         job(environment, settings),
         settings.mode,
     )?;
-    let authority = authority(environment, inputs, client, events);
+    let signing_context = signing_context(environment, inputs, client, events);
     let limits = Limits {
         timeout: settings.timeout,
         stop,
     };
-    let outcome = apply(&context, &inputs.request, authority, &ledger, limits).await;
+    let result = apply(
+        &context,
+        &inputs.request,
+        signing_context,
+        &record_writer,
+        limits,
+    )
+    .await;
     // In Actions the digest is an output.
-    if let (Some(digest), None) = (ledger.written(), environment.variable("GITHUB_OUTPUT")) {
+    if let (Some(digest), None) = (
+        record_writer.written(),
+        environment.variable("GITHUB_OUTPUT"),
+    ) {
         events.note(format!("the record `{record}` has the SHA-256 `{digest}`"));
     }
-    Ok(outcome)
+    Ok(result)
 }
 
 /// Collects the job's part in its records: its run, the known digests, and how to announce a new one.
@@ -294,12 +304,12 @@ fn aws_keys(environment: &Environment) -> Option<AwsKeys> {
 }
 
 /// Loads everything that signing and verifying need. No request is sent before the future is awaited.
-async fn authority(
+async fn signing_context(
     environment: &Environment,
     inputs: &Inputs,
     client: Client,
     events: &Events,
-) -> Result<Authority, ApplyError> {
+) -> Result<SigningContext, ApplyError> {
     let settings = &inputs.settings;
     let source = TrustSource {
         trusted_root: settings.trusted_root.clone(),
@@ -347,7 +357,7 @@ async fn authority(
         }
         (_, None) => (),
     }
-    Ok(Authority {
+    Ok(SigningContext {
         trust,
         keyless,
         identity,

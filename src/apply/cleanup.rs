@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use futures_util::future::join_all;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
-use super::receipt::Receipt;
+use super::cleanup_outcome::{CleanupEnd, CleanupOutcome, CleanupTag};
+use super::outcome::Outcome;
 use super::tags::{wait_for_tag, write_tag};
-use super::withdrawal::{CleanupEnd, CleanupReceipt, CleanupTag};
-use super::{ApplyError, Context, Ledger};
+use super::{ApplyError, Context, RecordWriter};
 use crate::domain::{Digest, FullTag, Reference, Repository, Tag};
 use crate::failure::chain_text;
 use crate::inputs::{Cleanup, Mode};
@@ -23,11 +23,11 @@ use crate::registry::{DeletionError, MayDelete, TagDeletion};
 pub(super) async fn cleanup(
     context: &Context,
     cleanup: &Cleanup,
-    ledger: &Ledger,
-    receipt: &mut Receipt,
+    record_writer: &RecordWriter,
+    outcome: &mut Outcome,
 ) -> Result<(), ApplyError> {
-    receipt.planned = context.mode == Mode::DryRun;
-    let told = receipt.cleanup.insert(CleanupReceipt::default());
+    outcome.planned = context.mode == Mode::DryRun;
+    let told = outcome.cleanup.insert(CleanupOutcome::default());
     context.events.phase("Look at the tags");
     let fixed = cleanup.tags.iter().map(|tag| (tag, TagKind::Fixed));
     let moving = cleanup.moving_tags.iter();
@@ -36,8 +36,8 @@ pub(super) async fn cleanup(
         .collect();
     let looks = named.iter().map(|(tag, _)| look(context, tag));
     let seen = named.iter().zip(join_all(looks).await);
-    let Some(record) = ledger.vouched() else {
-        let why = ledger.unvouched_text();
+    let Some(record) = record_writer.vouched() else {
+        let why = record_writer.unvouched_text();
         let left = seen
             .map(|((tag, kind), shown)| CleanupTag::new(tag, leave_to_hand(*kind, shown, &why)));
         told.tags = left.collect();
@@ -78,7 +78,7 @@ async fn look(context: &Context, tag: &FullTag) -> Shown {
 
 /// Reverts the tags of all repositories concurrently: a registry that never answers does not block the others. Each
 /// result is noted at once, so a run that is cut short still reports it.
-async fn take_back_all(context: &Context, told: &mut CleanupReceipt) {
+async fn take_back_all(context: &Context, told: &mut CleanupOutcome) {
     let mut open: BTreeMap<Repository, Vec<CleanupTag>> = BTreeMap::new();
     for tag in told.tags.iter().filter(|tag| tag.end == CleanupEnd::Open) {
         let repository = tag.tag.repository.clone();

@@ -104,7 +104,7 @@ impl Context {
         Ok(None)
     }
 
-    /// Stores a manifest. If the registry reports missing parts, `bring` copies them again and the push is retried as
+    /// Stores a manifest. If the registry reports missing parts, `copy` copies them again and the push is retried as
     /// the retry policy says. Parts that were uploaded a moment ago may not be visible yet.
     pub(super) async fn store<E: From<RegistryError>>(
         &self,
@@ -112,7 +112,7 @@ impl Context {
         reference: &Reference,
         media_type: &MediaType,
         bytes: &[u8],
-        bring: impl AsyncFn() -> Result<(), E>,
+        copy: impl AsyncFn() -> Result<(), E>,
     ) -> Result<Stored, E> {
         let mut attempt = 1;
         loop {
@@ -124,7 +124,7 @@ impl Context {
                 Err(error) if error.lacks_parts() && attempt < self.retry_policy.max_attempts => {
                     let what = format!("{repository} {reference}");
                     self.pause(&what, &chain_text(&error)).await;
-                    bring().await?;
+                    copy().await?;
                     attempt += 1;
                 }
                 stored => return stored.map_err(E::from),
@@ -139,13 +139,13 @@ impl Context {
         reference: &Reference,
         index: &Manifest,
     ) -> Result<(), RegistryError> {
-        let bring = async || Ok(());
+        let copy = async || Ok(());
         self.store(
             repository,
             reference,
             index.media_type(),
             index.bytes(),
-            bring,
+            copy,
         )
         .await
         .map(drop)

@@ -1,29 +1,29 @@
 //! Runs a request against registry and Sigstore. Only this module stores bundles in a registry, or changes anything.
 //! Every effect can be repeated: the next run finds and completes the remains of a killed run. Each command has a file
 //! of its name. `signatures` finds, makes and stores signatures; `copying` copies missing images. `tags` reads tags and
-//! writes them last; `receipt` and `ledger` keep the results, for report and record.
+//! writes them last; `outcome` and `record_writer` keep the results, for report and record.
 
 mod children;
 mod cleanup;
+mod cleanup_outcome;
 mod context;
 mod copying;
 mod error;
-mod ledger;
+mod inspect;
+mod new_repository;
+mod outcome;
 mod preflight;
 mod publish;
-mod receipt;
+mod record_writer;
 mod seal;
 mod sign;
 mod signatures;
 mod source_gate;
 mod subjects;
-mod survey;
 mod tags;
-mod unseen;
 mod verify;
 mod versions;
 mod vouching;
-mod withdrawal;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -35,16 +35,16 @@ use std::time::Duration;
 use crate::inputs::Request;
 use crate::registry::Progress;
 
+pub use cleanup_outcome::{CleanupEnd, CleanupOutcome, CleanupTag};
 pub use context::{Context, LongLists};
 pub use error::{ApplyError, Refused, RefusedSubject};
-pub use ledger::Ledger;
-pub use preflight::{PreflightError, PreflightReceipt, Unvouched};
-pub use receipt::{
-    IndexReceipt, Origin, Outcome, Place, PlaceReceipt, PlaceState, Receipt, ReferrerReceipt,
-    SignatureReceipt, Subject, TagReceipt,
+pub use outcome::{
+    CommandResult, DestinationOutcome, DestinationState, IndexOutcome, Origin, Outcome,
+    ReferrerOutcome, SignatureLocation, SignatureOutcome, Subject, TagOutcome,
 };
-pub use signatures::signer::{Authority, GITHUB_ISSUER};
-pub use withdrawal::{CleanupEnd, CleanupReceipt, CleanupTag};
+pub use preflight::{PreflightError, PreflightOutcome, Unvouched};
+pub use record_writer::RecordWriter;
+pub use signatures::signer::{GITHUB_ISSUER, SigningContext};
 
 /// The limits that end a run from outside.
 pub struct Limits<S> {
@@ -58,7 +58,7 @@ pub struct Limits<S> {
 const PROGRESS_EVERY: Duration = Duration::from_secs(10);
 
 /// Reports the progress of large blobs while it is polled.
-async fn tell_progress(context: &Context, every: Duration) -> Infallible {
+async fn report_progress(context: &Context, every: Duration) -> Infallible {
     loop {
         tokio::time::sleep(every).await;
         if let Some(Progress { blobs, bytes, of }) = context.registry.progress() {
@@ -70,37 +70,57 @@ async fn tell_progress(context: &Context, every: Duration) -> Infallible {
     }
 }
 
-/// Executes a request. The outcome has the receipt beside the failure, since tags that moved before a failure have
+/// Executes a request. The outcome has the outcome beside the failure, since tags that moved before a failure have
 /// moved.
 pub async fn apply(
     context: &Context,
     request: &Request,
-    authority: impl Future<Output = Result<Authority, ApplyError>>,
-    ledger: &Ledger,
+    signing_context: impl Future<Output = Result<SigningContext, ApplyError>>,
+    record_writer: &RecordWriter,
     limits: Limits<impl Future<Output = &'static str>>,
-) -> Outcome {
-    let mut receipt = Receipt::default();
+) -> CommandResult {
+    let mut outcome = Outcome::default();
     match request {
-        Request::Seal(_) | Request::Sign(_) | Request::Publish(_) => ledger.tell_earlier(context),
+        Request::Seal(_) | Request::Sign(_) | Request::Publish(_) => {
+            record_writer.report_earlier(context)
+        }
         // These commands write no record. `cleanup` itself reports a missing one.
-        Request::Verify(_) | Request::Preflight(_) => ledger.tell_unusable(context),
+        Request::Verify(_) | Request::Preflight(_) => record_writer.report_unusable(context),
         Request::Cleanup(_) => (),
     }
     let walk = async {
         match request {
-            Request::Seal(seal) => seal::seal(context, seal, authority, ledger, &mut receipt).await,
-            Request::Sign(sign) => sign::sign(context, sign, authority, ledger, &mut receipt).await,
+            Request::Seal(seal) => {
+                seal::seal(context, seal, signing_context, record_writer, &mut outcome).await
+            }
+            Request::Sign(sign) => {
+                sign::sign(context, sign, signing_context, record_writer, &mut outcome).await
+            }
             Request::Verify(verify) => {
-                verify::verify(context, verify, authority, ledger, &mut receipt).await
+                verify::verify(
+                    context,
+                    verify,
+                    signing_context,
+                    record_writer,
+                    &mut outcome,
+                )
+                .await
             }
             Request::Preflight(request) => {
-                preflight::preflight(context, request, authority, &mut receipt).await
+                preflight::preflight(context, request, signing_context, &mut outcome).await
             }
             Request::Publish(publish) => {
-                publish::publish(context, publish, authority, ledger, &mut receipt).await
+                publish::publish(
+                    context,
+                    publish,
+                    signing_context,
+                    record_writer,
+                    &mut outcome,
+                )
+                .await
             }
             Request::Cleanup(request) => {
-                cleanup::cleanup(context, request, ledger, &mut receipt).await
+                cleanup::cleanup(context, request, record_writer, &mut outcome).await
             }
         }
     };
@@ -111,12 +131,12 @@ pub async fn apply(
             ended.unwrap_or_else(|_| Err(ApplyError::Timeout { step: step() }))
         }
         signal = limits.stop => Err(ApplyError::Terminated { signal, step: step() }),
-        never = tell_progress(context, PROGRESS_EVERY) => match never {},
+        never = report_progress(context, PROGRESS_EVERY) => match never {},
     };
     // A successful run may also have opened upload sessions that it did not use.
     context.registry.cancel_uploads().await;
-    Outcome {
-        receipt,
+    CommandResult {
+        outcome,
         failure: ended.err(),
     }
 }

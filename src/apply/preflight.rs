@@ -9,8 +9,8 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 
 use super::children::{Resolution, resolve_all};
 use super::error::images_text;
-use super::receipt::Receipt;
-use super::signatures::signer::Authority;
+use super::outcome::Outcome;
+use super::signatures::signer::SigningContext;
 use super::vouching::find_signatures;
 use super::{ApplyError, Context};
 use crate::domain::{Digest, FullTag, Repository, TagContent, TokenAbsence};
@@ -25,7 +25,7 @@ use crate::registry::RegistryError;
 
 /// The result of a preflight.
 #[derive(Debug)]
-pub struct PreflightReceipt {
+pub struct PreflightOutcome {
     /// Every tag, in the order of the inputs.
     pub found: Vec<FoundTag>,
     /// The policy for tags that exist.
@@ -86,7 +86,7 @@ struct Goal {
 }
 
 /// The results for the tags so far.
-struct Sight {
+struct PreflightLookup {
     looks: Vec<(FullTag, Look)>,
     errors: Vec<(FullTag, RegistryError)>,
 }
@@ -95,12 +95,12 @@ struct Sight {
 pub(super) async fn preflight(
     context: &Context,
     preflight: &Preflight,
-    authority: impl Future<Output = Result<Authority, ApplyError>>,
-    receipt: &mut Receipt,
+    signing_context: impl Future<Output = Result<SigningContext, ApplyError>>,
+    outcome: &mut Outcome,
 ) -> Result<(), ApplyError> {
     context.events.phase("Look at tags");
-    let mut sight = Sight::of(&preflight.tags);
-    let looking = look_at_all(context, preflight, &mut sight, receipt);
+    let mut lookup = PreflightLookup::of(&preflight.tags);
+    let looking = look_at_all(context, preflight, &mut lookup, outcome);
     let (goal, ()) = join(goal(context, preflight), looking).await;
     let (goal, failure) = match goal {
         Ok(goal) => (goal, None),
@@ -108,10 +108,10 @@ pub(super) async fn preflight(
     };
     // Errors are reported in the order of the inputs, not of the responses.
     let place = |(tag, _): &(FullTag, _)| preflight.tags.iter().position(|known| known == tag);
-    sight.errors.sort_by_key(place);
-    let told = receipt
+    lookup.errors.sort_by_key(place);
+    let told = outcome
         .preflight
-        .insert(told(preflight, &sight, goal.as_ref()));
+        .insert(told(preflight, &lookup, goal.as_ref()));
     say(context, told);
     if let Some(error) = failure {
         return Err(error);
@@ -122,12 +122,19 @@ pub(super) async fn preflight(
     );
     let mut wanted = String::new();
     if let Verdict::Skip(..) = verdict {
-        (verdict, wanted) =
-            vouch(context, preflight, &sight, goal.as_ref(), authority, told).await?;
+        (verdict, wanted) = vouch(
+            context,
+            preflight,
+            &lookup,
+            goal.as_ref(),
+            signing_context,
+            told,
+        )
+        .await?;
     }
     told.verdict = Some(verdict.clone());
     let refused = match verdict {
-        Verdict::Unknown => PreflightError::Unknown(sight.errors),
+        Verdict::Unknown => PreflightError::Unknown(lookup.errors),
         Verdict::Taken => PreflightError::Taken(found),
         Verdict::Differ => PreflightError::Differ {
             found,
@@ -150,17 +157,17 @@ pub(super) async fn preflight(
 async fn vouch(
     context: &Context,
     preflight: &Preflight,
-    sight: &Sight,
+    lookup: &PreflightLookup,
     goal: Option<&Goal>,
-    authority: impl Future<Output = Result<Authority, ApplyError>>,
-    told: &mut PreflightReceipt,
+    signing_context: impl Future<Output = Result<SigningContext, ApplyError>>,
+    told: &mut PreflightOutcome,
 ) -> Result<(Verdict, String), ApplyError> {
     let Some(policy) = &preflight.policy else {
         context.events.warn("nothing was verified of what the tags hold, as `sign: false` says: whoever may push there has put it there");
         return Ok((decide_preflight(&told.found, told.policy), String::new()));
     };
-    told.images = sight.images(goal);
-    let mut wanted = find_signatures(context, policy, &mut told.images, authority).await?;
+    told.images = lookup.images(goal);
+    let mut wanted = find_signatures(context, policy, &mut told.images, signing_context).await?;
     let bound = |annotation| Some((annotation, preflight.annotations.get(annotation)?));
     for (annotation, stated) in BINDING.into_iter().filter_map(bound) {
         for image in &mut told.images {
@@ -178,13 +185,13 @@ async fn vouch(
     Ok((decide_skip(&told.found, &told.images), wanted))
 }
 
-/// Reads all repositories concurrently, and keeps the receipt up to date. A registry that never answers must not hide
+/// Reads all repositories concurrently, and keeps the outcome up to date. A registry that never answers must not hide
 /// the results of the others at the time limit.
 async fn look_at_all(
     context: &Context,
     preflight: &Preflight,
-    sight: &mut Sight,
-    receipt: &mut Receipt,
+    lookup: &mut PreflightLookup,
+    outcome: &mut Outcome,
 ) {
     let mut tags: BTreeMap<&Repository, Vec<&FullTag>> = BTreeMap::new();
     for tag in &preflight.tags {
@@ -194,12 +201,12 @@ async fn look_at_all(
         .into_iter()
         .map(|(repository, tags)| look_at(context, repository, tags));
     let mut looks: FuturesUnordered<_> = looks.collect();
-    receipt.preflight = Some(told(preflight, sight, None));
+    outcome.preflight = Some(told(preflight, lookup, None));
     while let Some(seen) = looks.next().await {
         for (tag, seen) in seen {
-            sight.note(tag, seen);
+            lookup.note(tag, seen);
         }
-        receipt.preflight = Some(told(preflight, sight, None));
+        outcome.preflight = Some(told(preflight, lookup, None));
     }
 }
 
@@ -256,17 +263,17 @@ async fn goal(context: &Context, preflight: &Preflight) -> Result<Option<Goal>, 
     Ok(Some(Goal { inputs, assembly }))
 }
 
-fn told(preflight: &Preflight, sight: &Sight, goal: Option<&Goal>) -> PreflightReceipt {
+fn told(preflight: &Preflight, lookup: &PreflightLookup, goal: Option<&Goal>) -> PreflightOutcome {
     let goal = goal.map(|goal| (&goal.assembly, goal.inputs.as_slice()));
-    PreflightReceipt {
-        found: find_tags(&sight.looks, goal),
+    PreflightOutcome {
+        found: find_tags(&lookup.looks, goal),
         policy: preflight.on_existing,
         images: Vec::new(),
         verdict: None,
     }
 }
 
-fn say(context: &Context, told: &PreflightReceipt) {
+fn say(context: &Context, told: &PreflightOutcome) {
     for FoundTag { tag, answer } in &told.found {
         let word = answer.word();
         let events = &context.events;
@@ -287,7 +294,7 @@ fn say(context: &Context, told: &PreflightReceipt) {
     }
 }
 
-impl Sight {
+impl PreflightLookup {
     fn of(tags: &[FullTag]) -> Self {
         let blank = |tag: &FullTag| {
             let why = "it was not answered in time".to_owned();

@@ -10,21 +10,24 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::sync::Mutex;
 
 use super::children::PARALLEL;
-use super::copying::belongings::Belongings;
-use super::copying::carry::{Brought, Care, Carrier};
+use super::copying::carry::{CopiedContent, Copier, DestinationCheck};
 use super::copying::origin::{Found, find};
+use super::copying::referrer_copier::ReferrerCopier;
 use super::copying::source::Source;
 use super::copying::vetting::Vetting;
-use super::receipt::{
-    IndexReceipt, PlaceReceipt, PlaceState, Receipt, ReferrerReceipt, TagReceipt,
+use super::new_repository::seen;
+use super::outcome::{
+    DestinationOutcome, DestinationState, IndexOutcome, Outcome, ReferrerOutcome, TagOutcome,
 };
-use super::signatures::signer::Authority;
+use super::signatures::signer::SigningContext;
 use super::source_gate::SourceGate;
-use super::tags::{Sight, fixed_to_write, look_last, see_tag, see_tags, tell_step, write_tags};
-use super::unseen::seen;
+use super::tags::{
+    TagLookup, check_before_write, fixed_to_write, look_up_tag, look_up_tags, report_step,
+    write_tags,
+};
 use super::verify::{Gated, check, policy};
 use super::versions::{Believed, Versions};
-use super::{ApplyError, Context, Ledger};
+use super::{ApplyError, Context, RecordWriter};
 use crate::domain::{Digest, FullTag, Manifest, ManifestKind, Reference, Repository, TagContent};
 use crate::inputs::{Mode, Publish};
 use crate::plan::{
@@ -37,51 +40,51 @@ const LISTS_SHOWN: usize = 5;
 const REFERRERS_SHOWN: usize = 50;
 const NOTHING_VERIFIED: &str = "nothing is verified: no identity is given (`certificate-identity`), so whatever is at the source is published";
 
-/// Publishes an image. `authority` supplies what verification needs; it is awaited only if a signature is required.
+/// Publishes an image. `signing_context` supplies what verification needs; it is awaited only if a signature is required.
 pub(super) async fn publish(
     context: &Context,
     publish: &Publish,
-    authority: impl Future<Output = Result<Authority, ApplyError>>,
-    ledger: &Ledger,
-    receipt: &mut Receipt,
+    signing_context: impl Future<Output = Result<SigningContext, ApplyError>>,
+    record_writer: &RecordWriter,
+    outcome: &mut Outcome,
 ) -> Result<(), ApplyError> {
-    receipt.planned = context.mode == Mode::DryRun;
+    outcome.planned = context.mode == Mode::DryRun;
     context.events.phase("Look at the source and the tags");
-    let (found, sights) = tokio::try_join!(
-        find(context, &publish.sources, ledger),
-        see_tags(context, &publish.tags, &publish.moving_tags),
+    let (found, lookups) = tokio::try_join!(
+        find(context, &publish.sources, record_writer),
+        look_up_tags(context, &publish.tags, &publish.moving_tags),
     )?;
     let image = &found.image;
-    let told = |image: &Vouched<Manifest>| index_receipt(image, &publish.destinations);
-    receipt.index = Some(told(image));
+    let told = |image: &Vouched<Manifest>| index_outcome(image, &publish.destinations);
+    outcome.index = Some(told(image));
     let others = found.images.iter();
     let others = others.filter(|other| other.digest() != image.digest());
-    receipt.others = others.map(told).collect();
-    if !sights.is_empty() {
+    outcome.others = others.map(told).collect();
+    if !lookups.is_empty() {
         found.check_taggable()?;
     }
-    note_steps(&seen(&sights), image, &BTreeMap::new(), receipt)?;
+    note_steps(&seen(&lookups), image, &BTreeMap::new(), outcome)?;
     let gate = if let Some((depth, inputs)) = &publish.gate {
-        Some((*depth, inputs, policy(inputs)?, authority.await?))
+        Some((*depth, inputs, policy(inputs)?, signing_context.await?))
     } else {
         context.events.note(NOTHING_VERIFIED.to_owned());
         None
     };
     let mut passed = None;
-    if let Some((depth, _, policy, authority)) = &gate {
+    if let Some((depth, _, policy, signing_context)) = &gate {
         context.events.phase("Check who has signed");
         let source = SourceGate {
             context,
             found: &found,
             destinations: &publish.destinations,
-            authority,
+            signing_context,
             policy,
         };
         let signers = source.check(*depth).await?;
-        passed = Some((authority, Provenance::of(policy, &signers)));
+        passed = Some((signing_context, Provenance::of(policy, &signers)));
     }
-    let believed = gate.as_ref().map(|(_, _, policy, authority)| {
-        Believed::Signer(authority, Box::new(policy.at_any_ref()))
+    let believed = gate.as_ref().map(|(_, _, policy, signing_context)| {
+        Believed::Signer(signing_context, Box::new(policy.at_any_ref()))
     });
     let mut versions = Versions {
         context,
@@ -91,27 +94,27 @@ pub(super) async fn publish(
         turn: Mutex::default(),
     };
     if context.mode == Mode::DryRun {
-        let seen = seen(&sights);
+        let seen = seen(&lookups);
         let newer = versions.newer_tags(&seen, image.digest()).await?;
-        note_steps(&seen, image, &newer, receipt)?;
-        tell_newer(context, receipt);
-        return mark_present(context, receipt).await;
+        note_steps(&seen, image, &newer, outcome)?;
+        tell_newer(context, outcome);
+        return mark_present(context, outcome).await;
     }
-    ledger.save(receipt)?;
+    record_writer.save(outcome)?;
     let vetting = Vetting::new(passed, publish.referrers);
     let walk = Walk {
         context,
         found: &found,
-        sights: &sights,
+        lookups: &lookups,
         vetting: &vetting,
-        ledger,
+        record_writer,
     };
-    let brought = walk.bring_everywhere(&publish.destinations, receipt).await;
-    receipt.referrers = vetting.into_receipts();
-    tell_referrers(context, &receipt.referrers);
-    brought?;
+    let copied = walk.bring_everywhere(&publish.destinations, outcome).await;
+    outcome.referrers = vetting.into_receipts();
+    tell_referrers(context, &outcome.referrers);
+    copied?;
     // Some registries do not report the content of a repository that does not exist. It exists now.
-    let known = try_join_all(sights.into_iter().map(|sight| know(context, sight))).await?;
+    let known = try_join_all(lookups.into_iter().map(|lookup| know(context, lookup))).await?;
     // The images are there now, so their labels can be read.
     if let (false, Some(repository)) =
         (publish.moving_tags.is_empty(), publish.destinations.first())
@@ -120,9 +123,9 @@ pub(super) async fn publish(
         versions.wanted = stated.or(versions.wanted);
     }
     let newer = versions.newer_tags(&known, image.digest()).await?;
-    note_steps(&known, image, &newer, receipt)?;
-    tell_newer(context, receipt);
-    if let Some((depth, inputs, _, authority)) = &gate {
+    note_steps(&known, image, &newer, outcome)?;
+    tell_newer(context, outcome);
+    if let Some((depth, inputs, _, signing_context)) = &gate {
         let images = found.images.iter();
         for (repository, image) in publish
             .destinations
@@ -135,24 +138,24 @@ pub(super) async fn publish(
                 depth: *depth,
                 policy: inputs,
             };
-            check(context, &gated, authority, ledger, receipt).await?;
+            check(context, &gated, signing_context, record_writer, outcome).await?;
         }
-        receipt.verified = true;
+        outcome.verified = true;
     }
-    ledger.save(receipt)?;
-    let look = look_last(context, fixed_to_write(receipt)).await;
-    write_tags(context, ledger, image, look, &versions, receipt).await?;
-    ledger.save(receipt)
+    record_writer.save(outcome)?;
+    let look = check_before_write(context, fixed_to_write(outcome)).await;
+    write_tags(context, record_writer, image, look, &versions, outcome).await?;
+    record_writer.save(outcome)
 }
 
-async fn know(context: &Context, sight: Sight) -> Result<SeenTag, ApplyError> {
-    let (tag, kind) = match sight {
-        Sight::Seen(seen) => return Ok(seen),
-        Sight::Denied { tag, kind, .. } => (tag, kind),
+async fn know(context: &Context, lookup: TagLookup) -> Result<SeenTag, ApplyError> {
+    let (tag, kind) = match lookup {
+        TagLookup::Seen(seen) => return Ok(seen),
+        TagLookup::Denied { tag, kind, .. } => (tag, kind),
     };
-    match see_tag(context, &tag, kind).await? {
-        Sight::Seen(seen) => Ok(seen),
-        Sight::Denied { error, .. } => Err(ApplyError::Registry(error)),
+    match look_up_tag(context, &tag, kind).await? {
+        TagLookup::Seen(seen) => Ok(seen),
+        TagLookup::Denied { error, .. } => Err(ApplyError::Registry(error)),
     }
 }
 
@@ -161,16 +164,16 @@ fn note_steps(
     seen: &[SeenTag],
     image: &Manifest,
     newer: &BTreeMap<FullTag, Newer>,
-    receipt: &mut Receipt,
+    outcome: &mut Outcome,
 ) -> Result<(), ApplyError> {
     match decide_published(image, seen, newer) {
         Ok(steps) => {
             let steps: Vec<TagStep> = steps;
-            receipt.tags = steps.into_iter().map(TagReceipt::new).collect();
+            outcome.tags = steps.into_iter().map(TagOutcome::new).collect();
             Ok(())
         }
         Err(conflicts) => {
-            receipt.conflicts.clone_from(&conflicts);
+            outcome.conflicts.clone_from(&conflicts);
             let wanted = match images_of(image) {
                 wanted if wanted.is_empty() => {
                     vec![("the image".to_owned(), image.digest().clone())]
@@ -183,15 +186,15 @@ fn note_steps(
 }
 
 /// Reports the moving tags that stay because they have a newer version.
-fn tell_newer(context: &Context, receipt: &Receipt) {
-    let steps = receipt.tags.iter().map(|tag| &tag.step);
+fn tell_newer(context: &Context, outcome: &Outcome) {
+    let steps = outcome.tags.iter().map(|tag| &tag.step);
     let newer = steps.filter(|step| step.newer.is_some());
-    newer.for_each(|step| tell_step(context, step));
+    newer.for_each(|step| report_step(context, step));
 }
 
 /// Notes the destinations that already have the images, for a run that copies nothing.
-async fn mark_present(context: &Context, receipt: &mut Receipt) -> Result<(), ApplyError> {
-    let places = receipt.indexes_mut().flat_map(|index| {
+async fn mark_present(context: &Context, outcome: &mut Outcome) -> Result<(), ApplyError> {
+    let places = outcome.indexes_mut().flat_map(|index| {
         let reference = Reference::Digest(index.digest.clone());
         let places = index.places.iter_mut();
         places.map(move |place| (place, reference.clone()))
@@ -201,7 +204,7 @@ async fn mark_present(context: &Context, receipt: &mut Receipt) -> Result<(), Ap
             .registry
             .manifest_digest(&place.repository, &reference);
         match held.await {
-            Ok(Some(_)) => place.state = PlaceState::WasThere,
+            Ok(Some(_)) => place.state = DestinationState::WasThere,
             Ok(None) => (),
             // The copy will find out if this denial matters.
             Err(error) if error.is_denied() => (),
@@ -220,9 +223,9 @@ async fn mark_present(context: &Context, receipt: &mut Receipt) -> Result<(), Ap
 struct Walk<'a> {
     context: &'a Context,
     found: &'a Found,
-    sights: &'a [Sight],
+    lookups: &'a [TagLookup],
     vetting: &'a Vetting<'a>,
-    ledger: &'a Ledger,
+    record_writer: &'a RecordWriter,
 }
 
 impl Walk<'_> {
@@ -230,21 +233,21 @@ impl Walk<'_> {
     async fn bring_everywhere(
         &self,
         destinations: &[Repository],
-        receipt: &mut Receipt,
+        outcome: &mut Outcome,
     ) -> Result<(), ApplyError> {
         self.context.events.phase("Copy");
-        let shared = RefCell::new(&mut *receipt);
+        let shared = RefCell::new(&mut *outcome);
         let each = destinations
             .iter()
-            .map(|repository| self.bring(repository, &shared));
+            .map(|repository| self.copy(repository, &shared));
         let ended = join_all(each).await;
         let mut failure = None;
-        for (repository, (brought, ended)) in destinations.iter().zip(ended) {
-            tell(self.context, repository, &brought);
+        for (repository, (copied, ended)) in destinations.iter().zip(ended) {
+            tell(self.context, repository, &copied);
             match ended {
-                Ok(()) => receipt.note_published(repository, &brought),
+                Ok(()) => outcome.note_published(repository, &copied),
                 Err(error) => {
-                    receipt.note_brought(repository, &brought);
+                    outcome.note_copied(repository, &copied);
                     failure = failure.or(Some(error));
                 }
             }
@@ -252,57 +255,60 @@ impl Walk<'_> {
         failure.map_or(Ok(()), Err)
     }
 
-    async fn bring(
+    async fn copy(
         &self,
         to: &Repository,
-        receipt: &RefCell<&mut Receipt>,
-    ) -> (Brought, Result<(), ApplyError>) {
+        outcome: &RefCell<&mut Outcome>,
+    ) -> (CopiedContent, Result<(), ApplyError>) {
         let (context, found) = (self.context, self.found);
         let is_other = |source: &&Source| !matches!(source, Source::Repository(repository) if repository == to);
         let from: Vec<Source> = found.sources.iter().filter(is_other).cloned().collect();
         // The record names a manifest before it is created: a cleanup may delete it.
         let on_creation = |digest: &Digest| {
-            let mut receipt = receipt.borrow_mut();
-            if receipt.note_creation(to, digest) {
-                self.ledger.save(&receipt)?;
+            let mut outcome = outcome.borrow_mut();
+            if outcome.note_creation(to, digest) {
+                self.record_writer.save(&outcome)?;
             }
             Ok(())
         };
-        let carrier = Carrier::new(context, &from, to, Care::Healing).telling(&on_creation);
-        held(self.sights, to).for_each(|held| carrier.note_there(held.digest()));
-        found.images.iter().for_each(|image| carrier.know(image));
-        let belongings = Belongings::new(context, &from, to, &carrier, self.vetting);
+        let copier = Copier::new(context, &from, to, DestinationCheck::Deep).telling(&on_creation);
+        held(self.lookups, to).for_each(|held| copier.note_there(held.digest()));
+        found.images.iter().for_each(|image| copier.know(image));
+        let referrer_copier = ReferrerCopier::new(context, &from, to, &copier, self.vetting);
         let ended = async {
             let images = found.images.iter();
-            try_join_all(images.map(|image| carrier.bring(image.digest()))).await?;
-            belongings.bring().await
+            try_join_all(images.map(|image| copier.copy(image.digest()))).await?;
+            referrer_copier.copy().await
         };
         let ended = ended.await;
-        (carrier.brought(), ended)
+        (copier.copied(), ended)
     }
 }
 
 /// Returns the manifests that the tags of `repository` point to. The repository has these.
-fn held<'a>(sights: &'a [Sight], repository: &Repository) -> impl Iterator<Item = &'a Manifest> {
-    sights.iter().filter_map(move |sight| match sight {
-        Sight::Seen(seen) if seen.tag.repository == *repository => {
+fn held<'a>(
+    lookups: &'a [TagLookup],
+    repository: &Repository,
+) -> impl Iterator<Item = &'a Manifest> {
+    lookups.iter().filter_map(move |lookup| match lookup {
+        TagLookup::Seen(seen) if seen.tag.repository == *repository => {
             seen.holds.as_ref().and_then(TagContent::manifest)
         }
-        Sight::Seen(_) | Sight::Denied { .. } => None,
+        TagLookup::Seen(_) | TagLookup::Denied { .. } => None,
     })
 }
 
-fn tell(context: &Context, repository: &Repository, brought: &Brought) {
-    let (manifests, blobs) = (brought.manifests.len(), brought.blobs.len());
+fn tell(context: &Context, repository: &Repository, copied: &CopiedContent) {
+    let (manifests, blobs) = (copied.manifests.len(), copied.blobs.len());
     if manifests + blobs > 0 {
         let text = format!("{manifests} manifests and {blobs} blobs were copied to `{repository}`");
         context.events.note(text);
-    } else if brought.lists.is_empty() {
+    } else if copied.lists.is_empty() {
         let text = format!("`{repository}` has all of it already");
         context.events.note(text);
     }
-    if !brought.lists.is_empty() {
-        let tags: Vec<&str> = brought.lists.iter().map(String::as_str).collect();
+    if !copied.lists.is_empty() {
+        let tags: Vec<&str> = copied.lists.iter().map(String::as_str).collect();
         let (count, shown) = (tags.len(), &tags[..tags.len().min(LISTS_SHOWN)]);
         let more = if count > LISTS_SHOWN { ", …" } else { "" };
         context.events.note(format!(
@@ -313,9 +319,9 @@ fn tell(context: &Context, repository: &Repository, brought: &Brought) {
 }
 
 /// Reports for each referrer of the images whether it is verified.
-fn tell_referrers(context: &Context, referrers: &[ReferrerReceipt]) {
+fn tell_referrers(context: &Context, referrers: &[ReferrerOutcome]) {
     for referrer in referrers.iter().take(REFERRERS_SHOWN) {
-        let ReferrerReceipt {
+        let ReferrerOutcome {
             subject,
             name,
             kind,
@@ -337,10 +343,10 @@ fn tell_referrers(context: &Context, referrers: &[ReferrerReceipt]) {
     }
 }
 
-fn index_receipt(image: &Manifest, destinations: &[Repository]) -> IndexReceipt {
+fn index_outcome(image: &Manifest, destinations: &[Repository]) -> IndexOutcome {
     let (platforms, attestations) = contents_of(image);
-    IndexReceipt {
-        places: destinations.iter().map(PlaceReceipt::new).collect(),
+    IndexOutcome {
+        places: destinations.iter().map(DestinationOutcome::new).collect(),
         digest: image.digest().clone(),
         media_type: image.media_type().clone(),
         platforms,

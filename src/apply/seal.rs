@@ -5,54 +5,56 @@ use std::future::Future;
 use futures_util::future::join_all;
 use tokio::sync::{Mutex, oneshot};
 
-use super::copying::carry::{Brought, Care, Carrier};
+use super::copying::carry::{CopiedContent, Copier, DestinationCheck};
 use super::copying::source::Source;
-use super::receipt::Receipt;
+use super::inspect::{Destination, Inspection, Known, SealPlan, inspect};
+use super::outcome::Outcome;
 use super::signatures::recorded::recorded;
-use super::signatures::signer::{Authority, Unsettled, check_settled, settle};
+use super::signatures::signer::{SigningContext, UnsettledSignature, check_settled, settle};
 use super::signatures::unsigned::{Expectation, Glance, Sought, ToSign, Unsigned};
-use super::survey::{Destination, Inspection, Known, SealPlan, inspect};
-use super::tags::{LastLook, Sight, are_new, fixed_to_write, look_last, write_tags};
+use super::tags::{
+    PreWriteCheck, TagLookup, all_absent, check_before_write, fixed_to_write, write_tags,
+};
 use super::versions::{Believed, Versions};
-use super::{ApplyError, Context, Ledger};
+use super::{ApplyError, Context, RecordWriter};
 use crate::domain::{Digest, Manifest, Reference, Repository, TagContent};
 use crate::inputs::{Depth, Mode, Order, Seal, Signing};
 use crate::plan::{Sameness, SeenTag, Standing, TagKind, VERSION, Vouched, version_made};
 
-/// Makes, signs and tags an index. `authority` supplies what signing needs; it is awaited only if there is signing to
+/// Makes, signs and tags an index. `signing_context` supplies what signing needs; it is awaited only if there is signing to
 /// do.
 pub(super) async fn seal(
     context: &Context,
     seal: &Seal,
-    authority: impl Future<Output = Result<Authority, ApplyError>>,
-    ledger: &Ledger,
-    receipt: &mut Receipt,
+    signing_context: impl Future<Output = Result<SigningContext, ApplyError>>,
+    record_writer: &RecordWriter,
+    outcome: &mut Outcome,
 ) -> Result<(), ApplyError> {
-    receipt.signing = seal.signing.is_some();
-    receipt.planned = context.mode == Mode::DryRun;
+    outcome.signing = seal.signing.is_some();
+    outcome.planned = context.mode == Mode::DryRun;
     let (tell, told) = oneshot::channel();
-    let on_sights = |sights: &[Sight]| {
+    let on_sights = |lookups: &[TagLookup]| {
         // Without signing there is no receiver.
-        let _ = tell.send((are_new(sights), held(sights, ledger)));
+        let _ = tell.send((all_absent(lookups), held(lookups, record_writer)));
     };
     let signer = async {
         match &seal.signing {
             Some(signing) => {
-                let signer = first_look(context, signing, authority, told);
+                let signer = first_look(context, signing, signing_context, told);
                 signer.await.map(Some)
             }
             None => Ok(None),
         }
     };
-    let inspection = inspect(context, seal, on_sights, receipt);
+    let inspection = inspect(context, seal, on_sights, outcome);
     let (inspection, signer) = tokio::try_join!(inspection, signer)?;
     // Runs only after the policy is known, which this run may not be able to meet: this step may copy the children.
     let known = inspection.know(context, seal).await?;
-    let (authority, glance) = signer.unzip();
-    let vouched = match (&authority, &glance) {
-        (Some(authority), Some(glance)) => {
+    let (signing_context, glance) = signer.unzip();
+    let vouched = match (&signing_context, &glance) {
+        (Some(signing_context), Some(glance)) => {
             let lacking = known.lacking_vouchers();
-            Some(vouch(context, seal, authority, glance, lacking).await?)
+            Some(vouch(context, seal, signing_context, glance, lacking).await?)
         }
         _ => None,
     };
@@ -63,60 +65,62 @@ pub(super) async fn seal(
         context,
         seal,
         &known,
-        authority.as_ref().zip(glance.as_ref()),
+        signing_context.as_ref().zip(glance.as_ref()),
     );
     let plan = known
-        .decide(context, seal, sameness, &versions, receipt)
+        .decide(context, seal, sameness, &versions, outcome)
         .await?;
     if context.mode == Mode::Apply && plan.is_new() {
-        authority.iter().for_each(Authority::prepare);
+        signing_context.iter().for_each(SigningContext::prepare);
     }
-    let signer = authority.as_ref().zip(glance);
-    let Some(walk) = look(context, seal, &plan, signer, ledger, receipt).await? else {
+    let signer = signing_context.as_ref().zip(glance);
+    let Some(walk) = look(context, seal, &plan, signer, record_writer, outcome).await? else {
         return Ok(());
     };
     let lost = match seal.order {
         Order::SignThenTag => {
             // The last read of the tags before they are written, done while the signatures are listed.
-            let look = look_last(context, fixed_to_write(receipt));
-            let (unsettled, look) = walk.push_and_sign(receipt, look).await?;
+            let look = check_before_write(context, fixed_to_write(outcome));
+            let (unsettled, look) = walk.push_and_sign(outcome, look).await?;
             // Every signature is listed now. While the tags are written, the lists are watched until they are stable.
-            let tagging = tag(context, ledger, &plan, look, &versions, receipt);
+            let tagging = tag(context, record_writer, &plan, look, &versions, outcome);
             let (tagged, lost) = tokio::join!(tagging, settle(unsettled));
             tagged?;
             lost
         }
         Order::TagThenSign => {
-            walk.push(receipt).await?;
-            let look = look_last(context, fixed_to_write(receipt)).await;
-            tag(context, ledger, &plan, look, &versions, receipt).await?;
-            let (unsettled, ()) = walk.sign(receipt, async {}).await?;
+            walk.push(outcome).await?;
+            let look = check_before_write(context, fixed_to_write(outcome)).await;
+            tag(context, record_writer, &plan, look, &versions, outcome).await?;
+            let (unsettled, ()) = walk.sign(outcome, async {}).await?;
             settle(unsettled).await
         }
     };
     if let Some(signing) = &seal.signing {
-        check_settled(context, lost, signing.on_failure, receipt)?;
+        check_settled(context, lost, signing.on_failure, outcome)?;
     }
-    receipt.verified = receipt.signing && receipt.unsigned.is_empty();
-    ledger.save(receipt)
+    outcome.verified = outcome.signing && outcome.unsigned.is_empty();
+    record_writer.save(outcome)
 }
 
 /// Prepares signing. Looks up the signatures that the content of the tags most likely requires, while the rest is read.
 async fn first_look(
     context: &Context,
     signing: &Signing,
-    authority: impl Future<Output = Result<Authority, ApplyError>>,
+    signing_context: impl Future<Output = Result<SigningContext, ApplyError>>,
     told: oneshot::Receiver<(bool, Vec<Sought>)>,
-) -> Result<(Authority, Glance), ApplyError> {
-    let authority = authority.await?;
+) -> Result<(SigningContext, Glance), ApplyError> {
+    let signing_context = signing_context.await?;
     // The required identity may be in the token alone.
-    let (policy, told) = tokio::join!(authority.policy(&signing.policy), told);
+    let (policy, told) = tokio::join!(signing_context.policy(&signing.policy), told);
     let (is_new, held) = told.unwrap_or_default();
     if context.mode == Mode::Apply && is_new {
-        authority.expect();
+        signing_context.expect();
     }
-    let glance = authority.glance(context, policy, &held, signing).await;
-    Ok((authority, glance))
+    let glance = signing_context
+        .glance(context, policy, &held, signing)
+        .await;
+    Ok((signing_context, glance))
 }
 
 /// Returns the indexes among `lacking` with a signature that meets the policy, in the repository whose tag points to
@@ -128,7 +132,7 @@ async fn first_look(
 async fn vouch(
     context: &Context,
     seal: &Seal,
-    authority: &Authority,
+    signing_context: &SigningContext,
     glance: &Glance,
     lacking: impl Iterator<Item = (&Repository, &Manifest)>,
 ) -> Result<Vec<Vouched<Manifest>>, ApplyError> {
@@ -136,7 +140,7 @@ async fn vouch(
     let version = seal.annotations.get(VERSION).map(String::as_str);
     let is_other = |index: &Manifest| version.is_some() && index.annotation(VERSION) != version;
     for (repository, index) in lacking.filter(|(_, index)| !is_other(index)) {
-        let verified = authority.signature_of(context, glance, repository, index.digest());
+        let verified = signing_context.signature_of(context, glance, repository, index.digest());
         let vouched = verified
             .await?
             .and_then(|verified| Vouched::signed(index.clone(), &verified));
@@ -150,14 +154,14 @@ fn versions<'a>(
     context: &'a Context,
     seal: &Seal,
     known: &Known,
-    signer: Option<(&'a Authority, &Glance)>,
+    signer: Option<(&'a SigningContext, &Glance)>,
 ) -> Versions<'a> {
     let Inspection {
         inputs, assembly, ..
     } = &known.inspection;
-    let believed = signer.and_then(|(authority, glance)| {
+    let believed = signer.and_then(|(signing_context, glance)| {
         let policy = glance.policy().ok()?.at_any_ref();
-        Some(Believed::Signer(authority, Box::new(policy)))
+        Some(Believed::Signer(signing_context, Box::new(policy)))
     });
     Versions {
         context,
@@ -171,14 +175,14 @@ fn versions<'a>(
 /// Writes the tags of `plan`. If nothing vouches for the index, there are no tags to write.
 async fn tag(
     context: &Context,
-    ledger: &Ledger,
+    record_writer: &RecordWriter,
     plan: &SealPlan,
-    look: LastLook,
+    look: PreWriteCheck,
     versions: &Versions<'_>,
-    receipt: &mut Receipt,
+    outcome: &mut Outcome,
 ) -> Result<(), ApplyError> {
     match plan.target.vouched() {
-        Some(target) => write_tags(context, ledger, target, look, versions, receipt).await,
+        Some(target) => write_tags(context, record_writer, target, look, versions, outcome).await,
         None => Ok(()),
     }
 }
@@ -188,16 +192,17 @@ async fn look<'a>(
     context: &'a Context,
     seal: &'a Seal,
     plan: &'a SealPlan,
-    signer: Option<(&'a Authority, Glance)>,
-    ledger: &'a Ledger,
-    receipt: &mut Receipt,
+    signer: Option<(&'a SigningContext, Glance)>,
+    record_writer: &'a RecordWriter,
+    outcome: &mut Outcome,
 ) -> Result<Option<Walk<'a>>, ApplyError> {
     let unsigned = async {
         Ok::<_, ApplyError>(match (&seal.signing, signer) {
-            (Some(signing), Some((authority, glance))) => {
-                let subjects = subjects(plan, signing.depth, ledger);
-                let unsigned = authority.find_unsigned(context, subjects, signing, glance, receipt);
-                Some((authority, signing, unsigned.await?))
+            (Some(signing), Some((signing_context, glance))) => {
+                let subjects = subjects(plan, signing.depth, record_writer);
+                let unsigned =
+                    signing_context.find_unsigned(context, subjects, signing, glance, outcome);
+                Some((signing_context, signing, unsigned.await?))
             }
             _ => None,
         })
@@ -208,15 +213,15 @@ async fn look<'a>(
         return Ok(None);
     }
     for repository in lacking {
-        receipt.note_creation(repository, plan.target.manifest().digest());
+        outcome.note_creation(repository, plan.target.manifest().digest());
     }
     // The record names an index before it is created: a cleanup may delete it.
-    ledger.save(receipt)?;
+    record_writer.save(outcome)?;
     Ok(Some(Walk {
         context,
         seal,
         plan,
-        ledger,
+        record_writer,
         signing,
     }))
 }
@@ -237,7 +242,7 @@ async fn lacking<'a>(context: &Context, plan: &'a SealPlan) -> Vec<&'a Repositor
 }
 
 /// Returns every digest that must have a signature, in each repository.
-fn subjects(plan: &SealPlan, depth: Depth, ledger: &Ledger) -> Vec<ToSign> {
+fn subjects(plan: &SealPlan, depth: Depth, record_writer: &RecordWriter) -> Vec<ToSign> {
     let mut subjects: Vec<ToSign> = Vec::new();
     for destination in &plan.destinations {
         let indexes = destination.indexes(&plan.target);
@@ -253,10 +258,10 @@ fn subjects(plan: &SealPlan, depth: Depth, ledger: &Ledger) -> Vec<ToSign> {
                         &destination.repository,
                         &subject.digest,
                         Expectation::Unsigned,
-                        ledger,
+                        record_writer,
                     )
                 } else {
-                    tagged(&destination.repository, &subject.digest, ledger)
+                    tagged(&destination.repository, &subject.digest, record_writer)
                 };
                 if !subjects.iter().any(|known| known.sought.is_as(&sought)) {
                     subjects.push(ToSign { sought, subject });
@@ -268,16 +273,16 @@ fn subjects(plan: &SealPlan, depth: Depth, ledger: &Ledger) -> Vec<ToSign> {
 }
 
 /// Returns the content of the fixed tags.
-fn held(sights: &[Sight], ledger: &Ledger) -> Vec<Sought> {
+fn held(lookups: &[TagLookup], record_writer: &RecordWriter) -> Vec<Sought> {
     let mut held: Vec<Sought> = Vec::new();
-    for sight in sights {
-        if let Sight::Seen(SeenTag {
+    for lookup in lookups {
+        if let TagLookup::Seen(SeenTag {
             tag,
             kind: TagKind::Fixed,
             holds: Some(TagContent::Manifest(manifest)),
-        }) = sight
+        }) = lookup
         {
-            let sought = tagged(&tag.repository, manifest.digest(), ledger);
+            let sought = tagged(&tag.repository, manifest.digest(), record_writer);
             if !held.iter().any(|known| known.is_as(&sought)) {
                 held.push(sought);
             }
@@ -288,25 +293,25 @@ fn held(sights: &[Sight], ledger: &Ledger) -> Vec<Sought> {
 
 /// Returns the lookup for content that a tag already has. Such content is most likely signed, in the place that the
 /// record names.
-fn tagged(repository: &Repository, digest: &Digest, ledger: &Ledger) -> Sought {
-    let earlier = ledger.earlier();
+fn tagged(repository: &Repository, digest: &Digest, record_writer: &RecordWriter) -> Sought {
+    let earlier = record_writer.earlier();
     let is_tagged = earlier.is_some_and(|record| record.is_tagged(&repository.to_string(), digest));
     let expectation = if is_tagged {
         Expectation::Tagged
     } else {
         Expectation::Signed
     };
-    sought(repository, digest, expectation, ledger)
+    sought(repository, digest, expectation, record_writer)
 }
 
 fn sought(
     repository: &Repository,
     digest: &Digest,
     expectation: Expectation,
-    ledger: &Ledger,
+    record_writer: &RecordWriter,
 ) -> Sought {
     Sought {
-        recorded: recorded(ledger.earlier(), repository, digest),
+        recorded: recorded(record_writer.earlier(), repository, digest),
         repository: repository.clone(),
         digest: digest.clone(),
         expectation,
@@ -319,18 +324,18 @@ struct Walk<'a> {
     context: &'a Context,
     seal: &'a Seal,
     plan: &'a SealPlan,
-    ledger: &'a Ledger,
-    signing: Option<(&'a Authority, &'a Signing, Vec<Unsigned>)>,
+    record_writer: &'a RecordWriter,
+    signing: Option<(&'a SigningContext, &'a Signing, Vec<Unsigned>)>,
 }
 
 impl Walk<'_> {
     /// Copies the index, and everything in it, to every repository that lacks them.
-    async fn push(&self, receipt: &mut Receipt) -> Result<(), ApplyError> {
+    async fn push(&self, outcome: &mut Outcome) -> Result<(), ApplyError> {
         if self.plan.destinations.iter().any(|place| place.push_index) {
             self.context.events.phase("Push the index");
         }
-        if let Some((authority, _, unsigned)) = &self.signing {
-            authority.prepare_for(unsigned);
+        if let Some((signing_context, _, unsigned)) = &self.signing {
+            signing_context.prepare_for(unsigned);
         }
         let pushes = self
             .plan
@@ -341,7 +346,7 @@ impl Walk<'_> {
         let mut failure = None;
         for (destination, result) in self.plan.destinations.iter().zip(results) {
             match result {
-                Ok(brought) => receipt.note_pushed(&destination.repository, &brought),
+                Ok(copied) => outcome.note_pushed(&destination.repository, &copied),
                 Err(error) => failure = failure.or(Some(error)),
             }
         }
@@ -349,23 +354,23 @@ impl Walk<'_> {
     }
 
     /// Pushes the index to one repository. Returns the content that was copied besides the index.
-    async fn push_to(&self, destination: &Destination) -> Result<Brought, ApplyError> {
+    async fn push_to(&self, destination: &Destination) -> Result<CopiedContent, ApplyError> {
         let (context, plan) = (self.context, self.plan);
         let repository = &destination.repository;
         let sources = Source::repositories(self.seal.sources_for(repository));
-        let carrier = Carrier::new(context, &sources, repository, Care::Trusting);
+        let copier = Copier::new(context, &sources, repository, DestinationCheck::RootOnly);
         let indexes = destination.indexes(&plan.target);
         let members = indexes.flat_map(|index| plan.members(index.manifest()));
         // Children that were found in this repository are not checked again.
         let elsewhere = members.filter(|child| plan.places.get(&child.digest) != Some(repository));
-        carrier.bring_all(elsewhere).await?;
-        let mut brought = carrier.brought();
-        brought.add(&destination.brought);
-        if !brought.manifests.is_empty() {
+        copier.copy_all(elsewhere).await?;
+        let mut copied = copier.copied();
+        copied.add(&destination.copied);
+        if !copied.manifests.is_empty() {
             context.events.note(format!(
                 "{} manifests and {} blobs were copied to `{repository}`",
-                brought.manifests.len(),
-                brought.blobs.len()
+                copied.manifests.len(),
+                copied.blobs.len()
             ));
         }
         if let (true, Some(target)) = (destination.push_index, plan.target.vouched()) {
@@ -375,35 +380,42 @@ impl Walk<'_> {
                 .events
                 .note(format!("`{}` is in `{repository}`", target.digest()));
         }
-        Ok(brought)
+        Ok(copied)
     }
 
     /// Pushes the index and signs all subjects. Runs `last` as late as it can overlap with other work.
     async fn push_and_sign<T>(
         &self,
-        receipt: &mut Receipt,
+        outcome: &mut Outcome,
         last: impl Future<Output = T>,
-    ) -> Result<(Vec<Unsettled<'_>>, T), ApplyError> {
+    ) -> Result<(Vec<UnsettledSignature<'_>>, T), ApplyError> {
         if self.signing.is_some() {
-            self.push(receipt).await?;
-            return self.sign(receipt, last).await;
+            self.push(outcome).await?;
+            return self.sign(outcome, last).await;
         }
-        let (pushed, last) = tokio::join!(self.push(receipt), last);
+        let (pushed, last) = tokio::join!(self.push(outcome), last);
         pushed.map(|()| (Vec::new(), last))
     }
 
     /// Signs all subjects, and runs `last` while the signatures are listed.
     async fn sign<T>(
         &self,
-        receipt: &mut Receipt,
+        outcome: &mut Outcome,
         last: impl Future<Output = T>,
-    ) -> Result<(Vec<Unsettled<'_>>, T), ApplyError> {
-        let Some((authority, signing, unsigned)) = &self.signing else {
+    ) -> Result<(Vec<UnsettledSignature<'_>>, T), ApplyError> {
+        let Some((signing_context, signing, unsigned)) = &self.signing else {
             return Ok((Vec::new(), last.await));
         };
         let (context, on_failure) = (self.context, signing.on_failure);
-        authority
-            .sign_all(context, unsigned, on_failure, receipt, self.ledger, last)
+        signing_context
+            .sign_all(
+                context,
+                unsigned,
+                on_failure,
+                outcome,
+                self.record_writer,
+                last,
+            )
             .await
     }
 }

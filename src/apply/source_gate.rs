@@ -8,7 +8,7 @@ use super::copying::origin::Found;
 use super::copying::source::Source;
 use super::signatures::lookup::{Search, look_up};
 use super::signatures::refused::AllRefused;
-use super::signatures::signer::Authority;
+use super::signatures::signer::SigningContext;
 use super::subjects::children_by;
 use super::verify::wanted_text;
 use super::{ApplyError, Context, Refused, RefusedSubject};
@@ -23,7 +23,7 @@ pub(super) struct SourceGate<'a> {
     pub(super) found: &'a Found,
     /// Signatures that an earlier run copied there count: a signature is valid in any repository.
     pub(super) destinations: &'a [Repository],
-    pub(super) authority: &'a Authority,
+    pub(super) signing_context: &'a SigningContext,
     pub(super) policy: &'a Policy,
 }
 
@@ -98,7 +98,7 @@ impl SourceGate<'_> {
     }
 
     async fn judge(&self, subject: &Digest) -> Result<Verdict, ApplyError> {
-        let judge = self.authority.judge(self.policy);
+        let judge = self.signing_context.judge(self.policy);
         let first = Search::First(SignatureFormat::Bundle);
         let (mut refused, mut fault) = (AllRefused::default(), None);
         let (mut may_be_late, mut registries) = (false, 0);

@@ -6,19 +6,19 @@ use futures_util::future::{join_all, try_join_all};
 use futures_util::{StreamExt as _, stream};
 
 use super::children::PARALLEL;
-use super::receipt::Receipt;
+use super::outcome::Outcome;
 use super::versions::Versions;
-use super::{ApplyError, Context, Ledger};
+use super::{ApplyError, Context, RecordWriter};
 use crate::domain::{Digest, FullTag, Manifest};
 use crate::plan::{Conflict, Difference, Newer, SeenTag, TagKind, TagStep, Vouched, images_of};
 use crate::registry::RegistryError;
 
 /// The shortest wait that makes conflicts of concurrent runs visible. It covers the time between the last read of a tag
 /// by another run and its write. Measured with 8 concurrent runs that want one tag for different images.
-const OTHERS_TIME: Duration = Duration::from_millis(100);
+const RACE_WINDOW: Duration = Duration::from_millis(100);
 
 /// The result of reading a tag.
-pub(super) enum Sight {
+pub(super) enum TagLookup {
     /// The content of the tag.
     Seen(SeenTag),
     /// A denial by the registry.
@@ -31,29 +31,29 @@ pub(super) enum Sight {
 
 /// Reads every tag, in the order of the inputs, moving ones last. A tag that cannot be read is an error. Answers that a
 /// registry may give for a repository that does not exist yet are an exception.
-pub(super) async fn see_tags(
+pub(super) async fn look_up_tags(
     context: &Context,
     fixed: &[FullTag],
     moving: &[FullTag],
-) -> Result<Vec<Sight>, ApplyError> {
+) -> Result<Vec<TagLookup>, ApplyError> {
     let fixed = fixed.iter().map(|tag| (tag, TagKind::Fixed));
     let moving = moving.iter().map(|tag| (tag, TagKind::Moving));
     let looks = fixed
         .chain(moving)
-        .map(|(tag, kind)| see_tag(context, tag, kind));
+        .map(|(tag, kind)| look_up_tag(context, tag, kind));
     try_join_all(looks).await
 }
 
 /// Reads one tag.
-pub(super) async fn see_tag(
+pub(super) async fn look_up_tag(
     context: &Context,
     tag: &FullTag,
     kind: TagKind,
-) -> Result<Sight, ApplyError> {
+) -> Result<TagLookup, ApplyError> {
     let tag = tag.clone();
     match context.tagged(&tag).await {
-        Ok(holds) => Ok(Sight::Seen(SeenTag { tag, kind, holds })),
-        Err(error) if error.is_denied() => Ok(Sight::Denied {
+        Ok(holds) => Ok(TagLookup::Seen(SeenTag { tag, kind, holds })),
+        Err(error) if error.is_denied() => Ok(TagLookup::Denied {
             tag,
             kind,
             error: Box::new(error),
@@ -63,19 +63,19 @@ pub(super) async fn see_tag(
 }
 
 /// Reports whether the tags are for something new: there are fixed tags, and all of them are absent.
-pub(super) fn are_new(sights: &[Sight]) -> bool {
-    let is_absent = |sight: &Sight| matches!(sight, Sight::Seen(SeenTag { kind: TagKind::Fixed, holds, .. }) if holds.is_none());
-    let is_moving = |sight: &Sight| {
-        let (Sight::Seen(SeenTag { kind, .. }) | Sight::Denied { kind, .. }) = sight;
+pub(super) fn all_absent(lookups: &[TagLookup]) -> bool {
+    let is_absent = |lookup: &TagLookup| matches!(lookup, TagLookup::Seen(SeenTag { kind: TagKind::Fixed, holds, .. }) if holds.is_none());
+    let is_moving = |lookup: &TagLookup| {
+        let (TagLookup::Seen(SeenTag { kind, .. }) | TagLookup::Denied { kind, .. }) = lookup;
         *kind == TagKind::Moving
     };
-    sights.iter().any(is_absent)
-        && sights
+    lookups.iter().any(is_absent)
+        && lookups
             .iter()
-            .all(|sight| is_absent(sight) || is_moving(sight))
+            .all(|lookup| is_absent(lookup) || is_moving(lookup))
 }
 
-pub(super) fn tell_step(context: &Context, step: &TagStep) {
+pub(super) fn report_step(context: &Context, step: &TagStep) {
     let (events, tag) = (&context.events, &step.tag);
     let text = match &step.newer {
         // Anyone with push access can replace one of our images by another, so the consequence must be visible.
@@ -92,12 +92,12 @@ pub(super) fn tell_step(context: &Context, step: &TagStep) {
 }
 
 /// Returns the fixed tags to write.
-pub(super) fn fixed_to_write(receipt: &Receipt) -> Vec<TagStep> {
-    to_write(receipt, TagKind::Fixed)
+pub(super) fn fixed_to_write(outcome: &Outcome) -> Vec<TagStep> {
+    to_write(outcome, TagKind::Fixed)
 }
 
-fn to_write(receipt: &Receipt, kind: TagKind) -> Vec<TagStep> {
-    let steps = receipt.tags.iter().map(|tag| &tag.step);
+fn to_write(outcome: &Outcome, kind: TagKind) -> Vec<TagStep> {
+    let steps = outcome.tags.iter().map(|tag| &tag.step);
     steps
         .filter(|step| step.kind == kind && step.writes())
         .cloned()
@@ -105,7 +105,7 @@ fn to_write(receipt: &Receipt, kind: TagKind) -> Vec<TagStep> {
 }
 
 /// The last read of fixed tags before they are written, and its time.
-pub(super) struct LastLook {
+pub(super) struct PreWriteCheck {
     began: Instant,
     ended: Instant,
     steps: Vec<TagStep>,
@@ -113,10 +113,10 @@ pub(super) struct LastLook {
 }
 
 /// Reads fixed tags, which were absent.
-pub(super) async fn look_last(context: &Context, steps: Vec<TagStep>) -> LastLook {
+pub(super) async fn check_before_write(context: &Context, steps: Vec<TagStep>) -> PreWriteCheck {
     let began = Instant::now();
     let conflicts = others(context, &steps).await;
-    LastLook {
+    PreWriteCheck {
         began,
         ended: Instant::now(),
         steps,
@@ -128,49 +128,57 @@ pub(super) async fn look_last(context: &Context, steps: Vec<TagStep>) -> LastLoo
 /// first. Moving tags follow when the fixed ones are visible.
 pub(super) async fn write_tags(
     context: &Context,
-    ledger: &Ledger,
+    record_writer: &RecordWriter,
     target: &Vouched<Manifest>,
-    mut look: LastLook,
+    mut look: PreWriteCheck,
     versions: &Versions<'_>,
-    receipt: &mut Receipt,
+    outcome: &mut Outcome,
 ) -> Result<(), ApplyError> {
-    let moving = to_write(receipt, TagKind::Moving);
+    let moving = to_write(outcome, TagKind::Moving);
     if look.steps.is_empty() && moving.is_empty() {
         return Ok(());
     }
     context.events.phase("Write tags");
     // Other runs wait for our write a shorter time than has passed since an older read.
-    if look.conflicts.is_ok() && look.ended.elapsed() > OTHERS_TIME / 3 {
-        look = look_last(context, look.steps).await;
+    if look.conflicts.is_ok() && look.ended.elapsed() > RACE_WINDOW / 3 {
+        look = check_before_write(context, look.steps).await;
     }
-    let LastLook {
+    let PreWriteCheck {
         began,
         steps: fixed,
         conflicts,
         ..
     } = look;
-    refuse(conflicts?, target, receipt)?;
-    write_all(context, ledger, target, &fixed, receipt).await?;
+    refuse(conflicts?, target, outcome)?;
+    write_all(context, record_writer, target, &fixed, outcome).await?;
     if !fixed.is_empty() {
         // A run that read the tags before this write has finished its own by now, at equal speed. So its write is
         // visible.
-        tokio::time::sleep(OTHERS_TIME.max(began.elapsed())).await;
-        see_written(context, &fixed, target, receipt).await?;
+        tokio::time::sleep(RACE_WINDOW.max(began.elapsed())).await;
+        wait_until_visible(context, &fixed, target, outcome).await?;
     }
-    let moving = look_again(context, ledger, target.digest(), moving, versions, receipt).await?;
-    write_all(context, ledger, target, &moving, receipt).await?;
-    see_written(context, &moving, target, receipt).await
+    let moving = recheck_moving(
+        context,
+        record_writer,
+        target.digest(),
+        moving,
+        versions,
+        outcome,
+    )
+    .await?;
+    write_all(context, record_writer, target, &moving, outcome).await?;
+    wait_until_visible(context, &moving, target, outcome).await
 }
 
 /// Reads moving tags once more, right before they are written. Content that another run wrote meanwhile may be newer,
 /// and a cleanup must restore it. The record is saved before anything is changed.
-async fn look_again(
+async fn recheck_moving(
     context: &Context,
-    ledger: &Ledger,
+    record_writer: &RecordWriter,
     target: &Digest,
     moving: Vec<TagStep>,
     versions: &Versions<'_>,
-    receipt: &mut Receipt,
+    outcome: &mut Outcome,
 ) -> Result<Vec<TagStep>, ApplyError> {
     let looks = moving.iter().map(|step| async move {
         let holds = context.tagged(&step.tag).await?;
@@ -187,13 +195,13 @@ async fn look_again(
     let mut steps = try_join_all(looks).await?;
     let mut is_news = false;
     for step in &steps {
-        if receipt.revise(step) {
+        if outcome.revise(step) {
             is_news = true;
-            tell_step(context, step);
+            report_step(context, step);
         }
     }
     if is_news {
-        ledger.save(receipt)?;
+        record_writer.save(outcome)?;
     }
     steps.retain(TagStep::writes);
     Ok(steps)
@@ -202,10 +210,10 @@ async fn look_again(
 /// Writes tags concurrently. If one fails, writes in progress are finished and noted before the error is returned.
 async fn write_all(
     context: &Context,
-    ledger: &Ledger,
+    record_writer: &RecordWriter,
     target: &Vouched<Manifest>,
     steps: &[TagStep],
-    receipt: &mut Receipt,
+    outcome: &mut Outcome,
 ) -> Result<(), ApplyError> {
     let writes = steps.iter().map(|step| async move {
         let written = write_tag(context, &step.tag, target).await;
@@ -216,8 +224,8 @@ async fn write_all(
     while let Some((tag, written)) = writes.next().await {
         match written {
             Ok(()) => {
-                receipt.mark_written(tag);
-                ledger.save(receipt)?;
+                outcome.mark_written(tag);
+                record_writer.save(outcome)?;
             }
             Err(error) => failure = failure.or(Some(error)),
         }
@@ -242,23 +250,23 @@ async fn others(context: &Context, steps: &[TagStep]) -> Result<Vec<Conflict>, A
 fn refuse(
     conflicts: Vec<Conflict>,
     target: &Manifest,
-    receipt: &mut Receipt,
+    outcome: &mut Outcome,
 ) -> Result<(), ApplyError> {
     if conflicts.is_empty() {
         return Ok(());
     }
-    receipt.conflicts.clone_from(&conflicts);
+    outcome.conflicts.clone_from(&conflicts);
     let wanted = images_of(target);
     Err(ApplyError::Conflict { conflicts, wanted })
 }
 
 /// Waits until the registries show the written content. Unknown content means that another run wrote after this one.
 /// Under a fixed tag that is a conflict; a moving tag now belongs to the other run.
-async fn see_written(
+async fn wait_until_visible(
     context: &Context,
     steps: &[TagStep],
     target: &Manifest,
-    receipt: &mut Receipt,
+    outcome: &mut Outcome,
 ) -> Result<(), ApplyError> {
     let waits = steps.iter().map(|step| async move {
         let shown = wait_for_tag(context, &step.tag, &step.after).await;
@@ -279,7 +287,7 @@ async fn see_written(
             shown => shown?,
         }
     }
-    refuse(others(context, &overrun).await?, target, receipt)
+    refuse(others(context, &overrun).await?, target, outcome)
 }
 
 /// Writes one tag.

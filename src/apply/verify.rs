@@ -6,11 +6,11 @@ use std::future::Future;
 use futures_util::{StreamExt as _, stream};
 
 use super::children::PARALLEL;
-use super::receipt::{Origin, Receipt, SignatureReceipt, Subject};
-use super::signatures::lookup::{Held, Search, look_up};
-use super::signatures::signer::{Authority, GITHUB_ISSUER};
+use super::outcome::{Origin, Outcome, SignatureOutcome, Subject};
+use super::signatures::lookup::{FoundSignature, Search, look_up};
+use super::signatures::signer::{GITHUB_ISSUER, SigningContext};
 use super::subjects::{TagIs, find_image, with_children};
-use super::{ApplyError, Context, Ledger, Refused, RefusedSubject};
+use super::{ApplyError, Context, RecordWriter, Refused, RefusedSubject};
 use crate::domain::{Descriptor, Manifest, Matcher, Policy, Repository, SignatureFormat};
 use crate::failure::chain_text;
 use crate::inputs::{Depth, PolicyInputs, Verify};
@@ -18,7 +18,7 @@ use crate::inputs::{Depth, PolicyInputs, Verify};
 /// The verdict on one subject.
 enum Verdict {
     /// A subject with the required signature.
-    Signed(Box<SignatureReceipt>),
+    Signed(Box<SignatureOutcome>),
     /// No visible signature counts, but one may still appear. Visible ones were refused for these reasons.
     NotYet(Vec<String>),
     /// Signatures are visible, and none is right.
@@ -40,22 +40,22 @@ struct Round {
 pub(super) async fn verify(
     context: &Context,
     verify: &Verify,
-    authority: impl Future<Output = Result<Authority, ApplyError>>,
-    ledger: &Ledger,
-    receipt: &mut Receipt,
+    signing_context: impl Future<Output = Result<SigningContext, ApplyError>>,
+    record_writer: &RecordWriter,
+    outcome: &mut Outcome,
 ) -> Result<(), ApplyError> {
     context.events.phase("Verify");
     policy(&verify.policy)?;
     let image = find_image(context, &verify.image, TagIs::Looked);
-    let (manifest, authority) = tokio::try_join!(image, authority)?;
+    let (manifest, signing_context) = tokio::try_join!(image, signing_context)?;
     let gated = Gated {
         repository: &verify.image.repository,
         image: &manifest,
         depth: verify.depth,
         policy: &verify.policy,
     };
-    check(context, &gated, &authority, ledger, receipt).await?;
-    receipt.verified = true;
+    check(context, &gated, &signing_context, record_writer, outcome).await?;
+    outcome.verified = true;
     Ok(())
 }
 
@@ -71,27 +71,27 @@ pub(super) struct Gated<'a> {
 pub(super) async fn check(
     context: &Context,
     gated: &Gated<'_>,
-    authority: &Authority,
-    ledger: &Ledger,
-    receipt: &mut Receipt,
+    signing_context: &SigningContext,
+    record_writer: &RecordWriter,
+    outcome: &mut Outcome,
 ) -> Result<(), ApplyError> {
     let policy = policy(gated.policy)?;
     let (repository, image) = (gated.repository, gated.image);
     let gate = Gate {
         context,
         repository,
-        authority,
+        signing_context,
         policy: &policy,
-        ledger,
+        record_writer,
     };
     let mut waiting = with_children(context, repository, image, gated.depth).await?;
     // Two images of a record may share children.
-    waiting.retain(|subject| !receipt.subjects.contains(&gate.subject(subject)));
+    waiting.retain(|subject| !outcome.subjects.contains(&gate.subject(subject)));
     let subjects = waiting.iter().map(|subject| gate.subject(subject));
-    receipt.subjects.extend(subjects);
+    outcome.subjects.extend(subjects);
     let mut attempt = 1;
     loop {
-        let round = gate.round(waiting, receipt).await?;
+        let round = gate.round(waiting, outcome).await?;
         if !round.wrong.is_empty() {
             return Err(gate.refusal(round.wrong));
         }
@@ -125,9 +125,9 @@ pub(super) async fn check(
 struct Gate<'a> {
     context: &'a Context,
     repository: &'a Repository,
-    authority: &'a Authority,
+    signing_context: &'a SigningContext,
     policy: &'a Policy,
-    ledger: &'a Ledger,
+    record_writer: &'a RecordWriter,
 }
 
 impl Gate<'_> {
@@ -135,7 +135,7 @@ impl Gate<'_> {
     async fn round(
         &self,
         subjects: Vec<Descriptor>,
-        receipt: &mut Receipt,
+        outcome: &mut Outcome,
     ) -> Result<Round, ApplyError> {
         let looks = subjects.iter().map(|subject| self.judge(subject));
         let verdicts: Vec<_> = stream::iter(looks).buffered(PARALLEL).collect().await;
@@ -147,7 +147,7 @@ impl Gate<'_> {
                         "`{}` is signed by `{}` ({})",
                         subject.digest, signature.signer.identity, signature.place.format
                     ));
-                    receipt.signatures.push(*signature);
+                    outcome.signatures.push(*signature);
                 }
                 Ok(Verdict::NotYet(reasons)) => round.waiting.push((subject, reasons)),
                 Ok(Verdict::Wrong(reasons)) => round.wrong.push(self.refused(&subject, reasons)),
@@ -162,7 +162,7 @@ impl Gate<'_> {
     }
 
     async fn judge(&self, subject: &Descriptor) -> Result<Verdict, ApplyError> {
-        let judge = self.authority.judge(self.policy);
+        let judge = self.signing_context.judge(self.policy);
         let lookup = look_up(
             self.context,
             self.repository,
@@ -174,12 +174,12 @@ impl Gate<'_> {
         .await?;
         let (refused, may_be_late) = (&lookup.refused, lookup.may_be_late());
         let warning = refused.warning(&self.subject(subject));
-        if let Some(Held { place, content }) = lookup.verified.into_iter().next() {
+        if let Some(FoundSignature { place, content }) = lookup.verified.into_iter().next() {
             // If the subject is refused, all of this is in the reasons.
             if let Some(warning) = warning {
                 self.context.events.warn(warning);
             }
-            return Ok(Verdict::Signed(Box::new(SignatureReceipt {
+            return Ok(Verdict::Signed(Box::new(SignatureOutcome {
                 subject: self.subject(subject),
                 signer: content.signer().clone(),
                 place,
@@ -189,7 +189,7 @@ impl Gate<'_> {
         let image = self.repository.to_string();
         // The record announces a signature of this pipeline. Until it is visible, wrong signatures are not the final
         // answer.
-        let announced = self.ledger.earlier().is_some_and(|record| {
+        let announced = self.record_writer.earlier().is_some_and(|record| {
             record
                 .signatures_of(&image, &subject.digest)
                 .any(|signature| !refused.has(signature))

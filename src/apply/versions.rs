@@ -7,7 +7,7 @@ use tokio::sync::Mutex;
 
 use super::children::CONFIG_MAX_BYTES;
 use super::signatures::lookup::is_plainly_signed;
-use super::signatures::signer::Authority;
+use super::signatures::signer::SigningContext;
 use super::{ApplyError, Context};
 use crate::domain::{
     Descriptor, Digest, FullTag, Manifest, ManifestKind, Policy, Reference, Repository, TagContent,
@@ -35,7 +35,7 @@ pub(super) enum Believed<'a> {
     /// No proof, so anyone with push access counts: nothing is signed or verified here. A warning reports that.
     Anybody,
     /// A signature that meets this policy.
-    Signer(&'a Authority, Box<Policy>),
+    Signer(&'a SigningContext, Box<Policy>),
 }
 
 impl Versions<'_> {
@@ -113,14 +113,14 @@ impl Versions<'_> {
         tag: &FullTag,
         holds: &Manifest,
     ) -> Result<Option<&'static str>, ApplyError> {
-        let Believed::Signer(authority, policy) = &self.believed else {
+        let Believed::Signer(signing_context, policy) = &self.believed else {
             return Ok(None);
         };
         // Anyone with push access can put a part of a signed index there: with `recursive` each part is signed.
         if self.is_index && !matches!(holds.kind(), ManifestKind::Index { .. }) {
             return Ok(Some("is no index, as this run makes"));
         }
-        let judge = authority.judge(policy);
+        let judge = signing_context.judge(policy);
         let repository = &tag.repository;
         let signed = is_plainly_signed(self.context, repository, holds.digest(), &judge).await?;
         let unsigned =

@@ -7,7 +7,7 @@ use futures_util::{StreamExt as _, stream};
 
 use super::children::PARALLEL;
 use super::signatures::lookup::{Lookup, Search, look_up};
-use super::signatures::signer::Authority;
+use super::signatures::signer::SigningContext;
 use super::{ApplyError, Context, Subject, verify};
 use crate::domain::{Digest, Policy, Repository, SignatureFormat};
 use crate::inputs::PolicyInputs;
@@ -20,18 +20,18 @@ pub(super) async fn find_signatures(
     context: &Context,
     inputs: &PolicyInputs,
     images: &mut [HeldImage],
-    authority: impl Future<Output = Result<Authority, ApplyError>>,
+    signing_context: impl Future<Output = Result<SigningContext, ApplyError>>,
 ) -> Result<String, ApplyError> {
     let is_open = |image: &HeldImage| image.vouched.is_none();
     if !images.iter().any(is_open) {
         return Ok(String::new());
     }
-    let authority = authority.await?;
-    let policy = policy(&authority, inputs).await?;
+    let signing_context = signing_context.await?;
+    let policy = policy(&signing_context, inputs).await?;
     let open = images.iter_mut().filter(|image| is_open(image));
     let looks = open.map(|image| async {
         let (repository, digest) = (image.repository.clone(), image.manifest.digest().clone());
-        let found = look(context, &authority, &policy, &repository, &digest).await;
+        let found = look(context, &signing_context, &policy, &repository, &digest).await;
         (image, found)
     });
     let looked: Vec<_> = stream::iter(looks).buffered(PARALLEL).collect().await;
@@ -71,20 +71,23 @@ pub(super) async fn find_signatures(
 
 async fn look(
     context: &Context,
-    authority: &Authority,
+    signing_context: &SigningContext,
     policy: &Policy,
     repository: &Repository,
     digest: &Digest,
 ) -> Result<Lookup, ApplyError> {
-    let judge = authority.judge(policy);
+    let judge = signing_context.judge(policy);
     let search = Search::First(SignatureFormat::Bundle);
     look_up(context, repository, digest, &judge, search).await
 }
 
 /// Determines the required identity: that of the inputs, completed with this run's own. A given identity needs no
 /// token: the issuer is then GitHub's, as for `verify`.
-async fn policy(authority: &Authority, inputs: &PolicyInputs) -> Result<Policy, ApplyError> {
-    match authority.policy(inputs).await {
+async fn policy(
+    signing_context: &SigningContext,
+    inputs: &PolicyInputs,
+) -> Result<Policy, ApplyError> {
+    match signing_context.policy(inputs).await {
         Err(ApplyError::NoToken(_)) if inputs.identity.is_some() => verify::policy(inputs),
         known => known,
     }

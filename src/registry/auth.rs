@@ -13,7 +13,7 @@ use super::challenge::{Bearer, Challenge, choose};
 use super::credentials::{Credential, Credentials};
 use super::ecr::{Ecr, Service};
 use super::error::RegistryErrorKind;
-use super::missing_repository::withholds_push;
+use super::missing_repository::token_lacks_push;
 use super::token::{self, Token};
 use super::transport::Transport;
 use crate::domain::{Host, Repository, Secret};
@@ -99,7 +99,7 @@ impl AuthCache {
         let slot = self.slot(repository, &Access::PullPush);
         let state = slot.state.lock().await;
         let token = state.token.as_ref();
-        token.is_some_and(|token| !withholds_push(token.secret.expose(), repository.path()))
+        token.is_some_and(|token| !token_lacks_push(token.secret.expose(), repository.path()))
     }
 
     /// Returns the source of the credentials for `repository`, if its host has sent a challenge.

@@ -58,7 +58,7 @@ fn is_wordless(denial: &RegistryError) -> bool {
 /// True if a token itself excludes push to `path`. Token servers may silently grant less than requested. Those that
 /// issue JSON web tokens list the grants (distribution's "Token Authentication Implementation"). An unreadable token
 /// proves nothing.
-pub(super) fn withholds_push(token: &str, path: &str) -> bool {
+pub(super) fn token_lacks_push(token: &str, path: &str) -> bool {
     let mut parts = token.split('.');
     let (Some(_), Some(claims), Some(_), None) =
         (parts.next(), parts.next(), parts.next(), parts.next())
@@ -106,13 +106,13 @@ mod tests {
             (json!({"iss": "somebody"}), false),
         ] {
             assert_eq!(
-                withholds_push(&token(&claims), "o/r"),
+                token_lacks_push(&token(&claims), "o/r"),
                 withholds,
                 "{claims}"
             );
         }
         for opaque in ["", "gho_abc", "a.b", "a.b.c.d", "a.!.c"] {
-            assert!(!withholds_push(opaque, "o/r"), "{opaque}");
+            assert!(!token_lacks_push(opaque, "o/r"), "{opaque}");
         }
     }
 }

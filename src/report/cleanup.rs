@@ -5,13 +5,13 @@ use serde_json::{Value, json};
 use super::Report;
 use super::markdown::{code, prose, table};
 use super::summary::short;
-use crate::apply::{CleanupEnd, CleanupReceipt, CleanupTag};
+use crate::apply::{CleanupEnd, CleanupOutcome, CleanupTag};
 use crate::domain::Repository;
 use crate::plan::{CleanupStep, LeaveReason, Rollback};
 
 impl Report<'_> {
     /// Returns the whole summary.
-    pub(super) fn cleanup_summary(&self, cleanup: &CleanupReceipt) -> String {
+    pub(super) fn cleanup_summary(&self, cleanup: &CleanupOutcome) -> String {
         let mut sections = vec![self.cleanup_headline(cleanup)];
         sections.extend(
             self.failure
@@ -25,7 +25,7 @@ impl Report<'_> {
 
     /// Returns the outputs of a cleanup. The remaining tags are reported after a failure too, with the tags not yet
     /// processed.
-    pub(super) fn cleanup_outputs(&self, cleanup: &CleanupReceipt) -> Vec<(&'static str, String)> {
+    pub(super) fn cleanup_outputs(&self, cleanup: &CleanupOutcome) -> Vec<(&'static str, String)> {
         let remaining: Vec<Value> = self.remaining(cleanup).map(remaining_json).collect();
         vec![
             ("remaining", json!(remaining).to_string()),
@@ -34,7 +34,7 @@ impl Report<'_> {
     }
 
     /// Returns the last line of the log.
-    pub(super) fn cleanup_line(&self, cleanup: &CleanupReceipt) -> String {
+    pub(super) fn cleanup_line(&self, cleanup: &CleanupOutcome) -> String {
         let (done, open) = (
             count(cleanup, &CleanupEnd::Done),
             count(cleanup, &CleanupEnd::Open),
@@ -47,7 +47,7 @@ impl Report<'_> {
                     counted(remaining)
                 )
             }
-            _ if self.receipt.planned => format!("planned: {} to take back", counted(open)),
+            _ if self.outcome.planned => format!("planned: {} to take back", counted(open)),
             0 if done == 0 => "nothing was to be taken back".to_owned(),
             0 => format!("taken back: {}", counted(done)),
             remaining => format!(
@@ -59,7 +59,7 @@ impl Report<'_> {
     }
 
     /// The result, and the manual steps if tags remain.
-    fn cleanup_headline(&self, cleanup: &CleanupReceipt) -> String {
+    fn cleanup_headline(&self, cleanup: &CleanupOutcome) -> String {
         let mut names = repositories(cleanup).into_iter();
         let first = names.next().map_or(String::new(), |repository| {
             format!(" {}", code(&repository.to_string()))
@@ -72,7 +72,7 @@ impl Report<'_> {
         let (mark, word) = match &self.failure {
             Some(_) => (":x:", "not cleaned up"),
             None if cleanup.unvouched.is_some() => (":warning:", "left as it is"),
-            None if self.receipt.planned => (":memo:", "would be cleaned up"),
+            None if self.outcome.planned => (":memo:", "would be cleaned up"),
             None if !remaining.is_empty() => (":warning:", "cleaned up as far as possible"),
             None => (":white_check_mark:", "cleaned up"),
         };
@@ -90,7 +90,7 @@ impl Report<'_> {
     }
 
     /// Every tag and its result.
-    fn cleanup_section(&self, cleanup: &CleanupReceipt) -> Option<String> {
+    fn cleanup_section(&self, cleanup: &CleanupOutcome) -> Option<String> {
         let several = repositories(cleanup).len() > 1;
         let row = |tag: &CleanupTag| {
             let name = if several {
@@ -121,7 +121,7 @@ impl Report<'_> {
                 format!("the run had moved it to {wrote}"),
             ),
             (CleanupEnd::Remains { why, .. }, _) => (":warning: remains", wrote, prose(why)),
-            (CleanupEnd::Open, _) if self.receipt.planned => {
+            (CleanupEnd::Open, _) if self.outcome.planned => {
                 let to = before.map_or("would be deleted".to_owned(), |before| {
                     format!("would go back to {}", short(before))
                 });
@@ -153,9 +153,9 @@ impl Report<'_> {
     /// Returns the tags that still had the run's digest at the last read.
     fn remaining<'a>(
         &self,
-        cleanup: &'a CleanupReceipt,
+        cleanup: &'a CleanupOutcome,
     ) -> impl Iterator<Item = &'a CleanupTag> + use<'a> {
-        let planned = self.receipt.planned;
+        let planned = self.outcome.planned;
         cleanup.tags.iter().filter(move |tag| match tag.end {
             CleanupEnd::Remains { .. } => true,
             CleanupEnd::Open => !planned,
@@ -199,11 +199,11 @@ fn reason(tag: &CleanupTag) -> (String, String) {
     }
 }
 
-fn count(cleanup: &CleanupReceipt, end: &CleanupEnd) -> usize {
+fn count(cleanup: &CleanupOutcome, end: &CleanupEnd) -> usize {
     cleanup.tags.iter().filter(|tag| tag.end == *end).count()
 }
 
-fn repositories(cleanup: &CleanupReceipt) -> Vec<&Repository> {
+fn repositories(cleanup: &CleanupOutcome) -> Vec<&Repository> {
     let mut repositories = Vec::new();
     for tag in &cleanup.tags {
         if !repositories.contains(&&tag.tag.repository) {

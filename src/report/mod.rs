@@ -10,7 +10,7 @@ mod preflight;
 mod summary;
 mod trace;
 
-use crate::apply::{PlaceReceipt, PlaceState, Receipt};
+use crate::apply::{DestinationOutcome, DestinationState, Outcome};
 use crate::domain::FullTag;
 use crate::inputs::Command;
 
@@ -22,7 +22,7 @@ pub use trace::trace_text;
 #[derive(Debug)]
 pub struct Report<'a> {
     /// The findings and actions of the run.
-    pub receipt: &'a Receipt,
+    pub outcome: &'a Outcome,
     /// The failure as text, if there was one.
     pub failure: Option<FailureText>,
     /// The operations that were retried.
@@ -61,15 +61,15 @@ enum ResultWord {
 }
 
 impl ResultWord {
-    fn of(receipt: &Receipt) -> Self {
-        let writes = receipt.tags.iter().filter(|tag| tag.step.writes()).count();
-        let mut places = receipt.indexes().flat_map(|index| &index.places);
-        let new_index = places.any(|place| place.state != PlaceState::WasThere);
-        if receipt.planned {
+    fn of(outcome: &Outcome) -> Self {
+        let writes = outcome.tags.iter().filter(|tag| tag.step.writes()).count();
+        let mut places = outcome.indexes().flat_map(|index| &index.places);
+        let new_index = places.any(|place| place.state != DestinationState::WasThere);
+        if outcome.planned {
             Self::Planned
-        } else if writes == 0 && !(receipt.tags.is_empty() && new_index) {
+        } else if writes == 0 && !(outcome.tags.is_empty() && new_index) {
             Self::Unchanged
-        } else if writes == receipt.tags.len() {
+        } else if writes == outcome.tags.len() {
             Self::Created
         } else {
             Self::Completed
@@ -101,8 +101,8 @@ fn past(command: Command) -> &'static str {
 
 impl Report<'_> {
     /// The destinations of an index.
-    fn places(&self) -> &[PlaceReceipt] {
-        let index = self.receipt.index.as_ref();
+    fn places(&self) -> &[DestinationOutcome] {
+        let index = self.outcome.index.as_ref();
         index.map_or(&[], |index| &index.places)
     }
 
@@ -117,28 +117,28 @@ impl Report<'_> {
 
     /// True if images were published without a verification of their signatures.
     fn is_unverified(&self) -> bool {
-        let is_done = self.failure.is_none() && !self.receipt.planned;
-        self.command == Command::Publish && is_done && !self.receipt.verified
+        let is_done = self.failure.is_none() && !self.outcome.planned;
+        self.command == Command::Publish && is_done && !self.outcome.verified
     }
 
     /// Returns the last line of the log, after a success.
     #[must_use]
     pub fn closing_line(&self) -> String {
-        let receipt = self.receipt;
-        if let Some(preflight) = &receipt.preflight {
+        let outcome = self.outcome;
+        if let Some(preflight) = &outcome.preflight {
             return Self::preflight_line(preflight);
         }
-        if let Some(cleanup) = &receipt.cleanup {
+        if let Some(cleanup) = &outcome.cleanup {
             return self.cleanup_line(cleanup);
         }
         let Some(subject) = self.main_subject() else {
             return format!("{} nothing", past(self.command));
         };
-        let made = receipt.signed_anything();
+        let made = outcome.signed_anything();
         let result = match self.command {
-            Command::Seal | Command::Create | Command::Publish => ResultWord::of(receipt).as_str(),
-            Command::Sign if receipt.planned => "planned",
-            Command::Sign if !receipt.unsigned.is_empty() => "NOT signed",
+            Command::Seal | Command::Create | Command::Publish => ResultWord::of(outcome).as_str(),
+            Command::Sign if outcome.planned => "planned",
+            Command::Sign if !outcome.unsigned.is_empty() => "NOT signed",
             Command::Sign if !made => "was signed already",
             Command::Sign | Command::Verify | Command::Preflight | Command::Cleanup => {
                 past(self.command)
@@ -152,8 +152,8 @@ impl Report<'_> {
             | Command::Preflight
             | Command::Publish
             | Command::Cleanup => "",
-            Command::Seal if !receipt.signing || receipt.planned => "",
-            Command::Seal if !receipt.unsigned.is_empty() => ", NOT signed",
+            Command::Seal if !outcome.signing || outcome.planned => "",
+            Command::Seal if !outcome.unsigned.is_empty() => ", NOT signed",
             Command::Seal if made => ", signed",
             Command::Seal => ", was signed already",
         };

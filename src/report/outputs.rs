@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::{Report, ResultWord};
-use crate::apply::{IndexReceipt, Origin, Receipt, ReferrerReceipt, SignatureReceipt, Subject};
+use crate::apply::{IndexOutcome, Origin, Outcome, ReferrerOutcome, SignatureOutcome, Subject};
 use crate::domain::{Digest, FullTag};
 use crate::inputs::Command;
 
@@ -54,17 +54,17 @@ impl Report<'_> {
     /// Returns the outputs. After a failure only the record: a digest that may not be published is no output.
     #[must_use]
     pub fn outputs(&self) -> Vec<(&'static str, String)> {
-        if let Some(preflight) = &self.receipt.preflight {
+        if let Some(preflight) = &self.outcome.preflight {
             return self.preflight_outputs(preflight);
         }
-        if let Some(cleanup) = &self.receipt.cleanup {
+        if let Some(cleanup) = &self.outcome.cleanup {
             return self.cleanup_outputs(cleanup);
         }
         let record = ("record", self.record.to_owned());
         if self.failure.is_some() {
             return vec![record];
         }
-        let receipt = self.receipt;
+        let outcome = self.outcome;
         let mut outputs = Vec::new();
         if let Some(subject) = self.main_subject() {
             outputs.push(("digest", subject.digest.to_string()));
@@ -72,21 +72,21 @@ impl Report<'_> {
             outputs.push(("reference", subject.to_string()));
             outputs.push(("references", json!(self.references(&subject)).to_string()));
         }
-        if let Some(index) = &receipt.index {
-            outputs.extend(index_outputs(receipt, index));
+        if let Some(index) = &outcome.index {
+            outputs.extend(index_outputs(outcome, index));
         }
-        let signed = receipt.signing && !receipt.planned && receipt.unsigned.is_empty();
-        let made = receipt.signed_anything();
+        let signed = outcome.signing && !outcome.planned && outcome.unsigned.is_empty();
+        let made = outcome.signed_anything();
         if !matches!(self.command, Command::Verify | Command::Publish) {
             outputs.push(("signed", signed.to_string()));
             outputs.push(("sign-skipped", (signed && !made).to_string()));
         }
-        outputs.push(("verified", receipt.verified.to_string()));
+        outputs.push(("verified", outcome.verified.to_string()));
         if self.command == Command::Publish {
-            let referrers: Vec<Value> = receipt.referrers.iter().map(referrer_json).collect();
+            let referrers: Vec<Value> = outcome.referrers.iter().map(referrer_json).collect();
             outputs.push(("referrers", json!(referrers).to_string()));
         }
-        let signatures: Vec<Value> = receipt.signatures.iter().map(signature_json).collect();
+        let signatures: Vec<Value> = outcome.signatures.iter().map(signature_json).collect();
         outputs.push(("signatures", json!(signatures).to_string()));
         let signature = self.main_signature();
         outputs.extend(signature.map(|found| ("identity", found.signer.identity.clone())));
@@ -100,12 +100,12 @@ impl Report<'_> {
 
     /// The main subject by every tag, and by its digest in every repository.
     fn references(&self, main: &Subject) -> Vec<String> {
-        let tags = given_tags(self.receipt).map(ToString::to_string);
+        let tags = given_tags(self.outcome).map(ToString::to_string);
         let places = self.places().iter().map(|place| &place.repository);
         let others = places.filter(|repository| **repository != main.repository);
         let digests = std::iter::once(&main.repository).chain(others);
         let with_main = digests.map(|repository| repository.at(&main.digest));
-        let others = self.receipt.others.iter();
+        let others = self.outcome.others.iter();
         let others = others.flat_map(|other| {
             let places = other.places.iter();
             places.map(|place| place.repository.at(&other.digest))
@@ -116,21 +116,21 @@ impl Report<'_> {
 
     /// The main subject of the run: the index, or the first signed or verified image.
     pub(super) fn main_subject(&self) -> Option<Subject> {
-        let receipt = self.receipt;
-        let index = receipt.index.as_ref();
+        let outcome = self.outcome;
+        let index = outcome.index.as_ref();
         let index = index.and_then(|index| {
             Some(Subject {
                 repository: index.places.first()?.repository.clone(),
                 digest: index.digest.clone(),
             })
         });
-        index.or_else(|| receipt.subjects.first().cloned())
+        index.or_else(|| outcome.subjects.first().cloned())
     }
 
     /// The signature of the main subject.
-    fn main_signature(&self) -> Option<&SignatureReceipt> {
+    fn main_signature(&self) -> Option<&SignatureOutcome> {
         let subject = self.main_subject()?;
-        let mut signatures = self.receipt.signatures.iter();
+        let mut signatures = self.outcome.signatures.iter();
         signatures.find(|signature| signature.subject == subject)
     }
 
@@ -154,15 +154,15 @@ impl Report<'_> {
 }
 
 /// The tags that point to the image, without those that have a newer version.
-fn given_tags(receipt: &Receipt) -> impl Iterator<Item = &FullTag> {
-    let tags = receipt.tags.iter().map(|tag| &tag.step);
+fn given_tags(outcome: &Outcome) -> impl Iterator<Item = &FullTag> {
+    let tags = outcome.tags.iter().map(|tag| &tag.step);
     let given = tags.filter(|step| step.newer.is_none());
     given.map(|step| &step.tag)
 }
 
-fn index_outputs(receipt: &Receipt, index: &IndexReceipt) -> [(&'static str, String); 5] {
+fn index_outputs(outcome: &Outcome, index: &IndexOutcome) -> [(&'static str, String); 5] {
     let mut tags: Vec<&str> = Vec::new();
-    for tag in given_tags(receipt).map(|tag| tag.tag.as_str()) {
+    for tag in given_tags(outcome).map(|tag| tag.tag.as_str()) {
         if !tags.contains(&tag) {
             tags.push(tag);
         }
@@ -177,17 +177,17 @@ fn index_outputs(receipt: &Receipt, index: &IndexReceipt) -> [(&'static str, Str
         .iter()
         .map(|(input, children)| (input.to_string(), children))
         .collect();
-    let skipped = !receipt.planned && !receipt.writes_tags();
+    let skipped = !outcome.planned && !outcome.writes_tags();
     [
         ("tags", json!(tags).to_string()),
         ("platforms", json!(platforms).to_string()),
         ("children", json!(children).to_string()),
-        ("result", ResultWord::of(receipt).as_str().to_owned()),
+        ("result", ResultWord::of(outcome).as_str().to_owned()),
         ("manifest-create-skipped", skipped.to_string()),
     ]
 }
 
-fn referrer_json(referrer: &ReferrerReceipt) -> Value {
+fn referrer_json(referrer: &ReferrerOutcome) -> Value {
     let mut json = json!({
         "subject": referrer.subject,
         "referrer": referrer.name,
@@ -203,7 +203,7 @@ fn referrer_json(referrer: &ReferrerReceipt) -> Value {
     json
 }
 
-fn signature_json(signature: &SignatureReceipt) -> Value {
+fn signature_json(signature: &SignatureOutcome) -> Value {
     json!({
         "subject": signature.subject.digest,
         "image": signature.subject.repository.to_string(),

@@ -3,7 +3,7 @@
 use super::Report;
 use super::markdown::{code, prose, table};
 use super::summary::{ROWS_SHOWN, folded, short};
-use crate::apply::{PlaceReceipt, PlaceState};
+use crate::apply::{DestinationOutcome, DestinationState};
 
 /// The most referrers in the summary.
 const REFERRERS_SHOWN: usize = 200;
@@ -12,8 +12,8 @@ impl Report<'_> {
     /// The result for each repository, if the tags alone do not state it.
     pub(super) fn places_section(&self) -> Option<String> {
         let places = self.places();
-        let is_plain = |place: &PlaceReceipt| {
-            place.brought.is_empty() && place.blobs.is_empty() && place.lists.is_empty()
+        let is_plain = |place: &DestinationOutcome| {
+            place.copied.is_empty() && place.blobs.is_empty() && place.lists.is_empty()
         };
         if places.len() < 2 && places.iter().all(is_plain) {
             return None;
@@ -35,7 +35,7 @@ impl Report<'_> {
 
     /// The images of a record besides the main image, and their results.
     pub(super) fn others_section(&self) -> Option<String> {
-        let others = self.receipt.others.iter();
+        let others = self.outcome.others.iter();
         let rows: Vec<Vec<String>> = others
             .flat_map(|other| other.places.iter().map(move |place| (other, place)))
             .map(|(other, place)| {
@@ -51,7 +51,7 @@ impl Report<'_> {
 
     /// The referrers of the published images, and whether they are verified.
     pub(super) fn referrers_section(&self) -> Option<String> {
-        let referrers = &self.receipt.referrers;
+        let referrers = &self.outcome.referrers;
         let rows: Vec<Vec<String>> = referrers
             .iter()
             .take(REFERRERS_SHOWN)
@@ -78,19 +78,21 @@ impl Report<'_> {
         (!rows.is_empty()).then(|| folded("What refers to it", rows.len(), &content))
     }
 
-    fn place_word(&self, place: &PlaceReceipt) -> &'static str {
+    fn place_word(&self, place: &DestinationOutcome) -> &'static str {
         match place.state {
-            PlaceState::WasThere => ":white_check_mark:&nbsp;was&nbsp;there",
-            PlaceState::Pushed => ":sparkles:&nbsp;pushed",
-            PlaceState::Lacking if self.receipt.planned => ":memo:&nbsp;to&nbsp;be&nbsp;pushed",
-            PlaceState::Lacking => ":hourglass:&nbsp;not&nbsp;pushed",
+            DestinationState::WasThere => ":white_check_mark:&nbsp;was&nbsp;there",
+            DestinationState::Pushed => ":sparkles:&nbsp;pushed",
+            DestinationState::Lacking if self.outcome.planned => {
+                ":memo:&nbsp;to&nbsp;be&nbsp;pushed"
+            }
+            DestinationState::Lacking => ":hourglass:&nbsp;not&nbsp;pushed",
         }
     }
 }
 
 /// The content copied to a repository, manifests first.
-fn brought_text(place: &PlaceReceipt) -> String {
-    let manifests = place.brought.iter().map(short);
+fn brought_text(place: &DestinationOutcome) -> String {
+    let manifests = place.copied.iter().map(short);
     let blobs = place
         .blobs
         .iter()
@@ -99,7 +101,7 @@ fn brought_text(place: &PlaceReceipt) -> String {
         .lists
         .iter()
         .map(|tag| format!("{} (list)", code(tag)));
-    let count = place.brought.len() + place.blobs.len() + place.lists.len();
+    let count = place.copied.len() + place.blobs.len() + place.lists.len();
     let mut shown: Vec<String> = manifests
         .chain(blobs)
         .chain(lists)

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::Report;
 use super::markdown::{code, prose, table};
 use super::summary::{images_text, short};
-use crate::apply::PreflightReceipt;
+use crate::apply::PreflightOutcome;
 use crate::domain::{ImageReference, Repository};
 use crate::inputs::OnExistingTag;
 use crate::plan::{FoundTag, Held, HeldImage, TagAnswer, Verdict, is_vouched_for};
@@ -15,7 +15,7 @@ impl Report<'_> {
     /// Then no build starts, even if the workflow does not check the outcome of the step.
     pub(super) fn preflight_outputs(
         &self,
-        preflight: &PreflightReceipt,
+        preflight: &PreflightOutcome,
     ) -> Vec<(&'static str, String)> {
         let proceeds = self.failure.is_none() && preflight.verdict == Some(Verdict::Proceed);
         let mut outputs = vec![
@@ -35,7 +35,7 @@ impl Report<'_> {
     }
 
     /// Returns the last line of the log, if nothing prevents the build.
-    pub(super) fn preflight_line(preflight: &PreflightReceipt) -> String {
+    pub(super) fn preflight_line(preflight: &PreflightOutcome) -> String {
         let (held, all) = (held(preflight), preflight.found.len());
         match (source(preflight), held) {
             (Some(source), _) => format!("skip: `{source}` is published already"),
@@ -51,7 +51,7 @@ impl Report<'_> {
     }
 
     /// The result and the table.
-    pub(super) fn preflight_headline(&self, preflight: &PreflightReceipt) -> String {
+    pub(super) fn preflight_headline(&self, preflight: &PreflightOutcome) -> String {
         let mut names = repositories(preflight)
             .into_iter()
             .map(|repository| code(&repository.to_string()));
@@ -82,7 +82,7 @@ impl Report<'_> {
     }
 
     /// Every tag with its state.
-    pub(super) fn preflight_section(preflight: &PreflightReceipt) -> String {
+    pub(super) fn preflight_section(preflight: &PreflightOutcome) -> String {
         let several = repositories(preflight).len() > 1;
         let row = |FoundTag { tag, answer }: &FoundTag| {
             let name = if several {
@@ -105,7 +105,7 @@ impl Report<'_> {
 }
 
 /// The state of each tag and its digest, by full name.
-fn states(preflight: &PreflightReceipt) -> Value {
+fn states(preflight: &PreflightOutcome) -> Value {
     let state = |FoundTag { tag, answer }: &FoundTag| {
         let digest = answer.held().map(|held| &held.digest);
         let state = json!({"state": answer.word(), "digest": digest});
@@ -116,24 +116,24 @@ fn states(preflight: &PreflightReceipt) -> Value {
 }
 
 /// The reference under which the image is already published.
-fn source(preflight: &PreflightReceipt) -> Option<ImageReference> {
+fn source(preflight: &PreflightOutcome) -> Option<ImageReference> {
     let Some(Verdict::Skip(tag, digest)) = &preflight.verdict else {
         return None;
     };
     Some(tag.repository.at(digest))
 }
 
-fn held(preflight: &PreflightReceipt) -> usize {
+fn held(preflight: &PreflightOutcome) -> usize {
     let held = preflight.found.iter();
     held.filter(|found| found.answer.held().is_some()).count()
 }
 
-fn is_new(preflight: &PreflightReceipt) -> bool {
+fn is_new(preflight: &PreflightOutcome) -> bool {
     let mut found = preflight.found.iter();
     found.any(|found| matches!(found.answer, TagAnswer::New(_)))
 }
 
-fn repositories(preflight: &PreflightReceipt) -> Vec<&Repository> {
+fn repositories(preflight: &PreflightOutcome) -> Vec<&Repository> {
     let mut repositories = Vec::new();
     for FoundTag { tag, .. } in &preflight.found {
         if !repositories.contains(&&tag.repository) {
@@ -148,7 +148,7 @@ fn counted(tags: usize) -> String {
     format!("{tags} tag{plural}")
 }
 
-fn mark(answer: &TagAnswer, preflight: &PreflightReceipt) -> &'static str {
+fn mark(answer: &TagAnswer, preflight: &PreflightOutcome) -> &'static str {
     match (answer, preflight.policy) {
         (TagAnswer::Present(held) | TagAnswer::Same(held), OnExistingTag::Skip)
             if is_unvouched(held, preflight) =>
@@ -169,12 +169,12 @@ fn mark(answer: &TagAnswer, preflight: &PreflightReceipt) -> &'static str {
 }
 
 /// True if signatures of it were required, and nothing vouches for it.
-fn is_unvouched(held: &Held, preflight: &PreflightReceipt) -> bool {
+fn is_unvouched(held: &Held, preflight: &PreflightOutcome) -> bool {
     preflight.verdict == Some(Verdict::Unvouched)
         && !is_vouched_for(&held.digest, &preflight.images)
 }
 
-fn published_text(held: &Held, preflight: &PreflightReceipt) -> String {
+fn published_text(held: &Held, preflight: &PreflightOutcome) -> String {
     let mut images = preflight.images.iter();
     let is_known =
         |image: &&HeldImage| *image.manifest.digest() == held.digest && image.vouched.is_some();
@@ -185,7 +185,7 @@ fn published_text(held: &Held, preflight: &PreflightReceipt) -> String {
     }
 }
 
-fn meaning(answer: &TagAnswer, preflight: &PreflightReceipt) -> String {
+fn meaning(answer: &TagAnswer, preflight: &PreflightOutcome) -> String {
     match (answer, preflight.policy) {
         (TagAnswer::Absent, _) if source(preflight).is_some() => {
             "lacks it: `seal` will complete it".to_owned()

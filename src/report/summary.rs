@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use super::markdown::{block, code, prose, table};
 use super::{FailureText, Report, ResultWord, past};
-use crate::apply::{Origin, PreflightReceipt, Subject, TagReceipt};
+use crate::apply::{Origin, PreflightOutcome, Subject, TagOutcome};
 use crate::domain::Digest;
 use crate::inputs::Command;
 use crate::plan::{Conflict, TagKind};
@@ -18,10 +18,10 @@ impl Report<'_> {
     /// Returns the summary, in GitHub's Markdown.
     #[must_use]
     pub fn summary(&self) -> String {
-        if let Some(preflight) = &self.receipt.preflight {
+        if let Some(preflight) = &self.outcome.preflight {
             return self.preflight_summary(preflight);
         }
-        if let Some(cleanup) = &self.receipt.cleanup {
+        if let Some(cleanup) = &self.outcome.cleanup {
             return self.cleanup_summary(cleanup);
         }
         let mut sections = vec![self.headline()];
@@ -45,7 +45,7 @@ impl Report<'_> {
         sections.join("\n")
     }
 
-    fn preflight_summary(&self, preflight: &PreflightReceipt) -> String {
+    fn preflight_summary(&self, preflight: &PreflightOutcome) -> String {
         let mut sections = vec![self.preflight_headline(preflight)];
         sections.extend(
             self.failure
@@ -58,7 +58,7 @@ impl Report<'_> {
     }
 
     fn headline(&self) -> String {
-        let receipt = self.receipt;
+        let outcome = self.outcome;
         let subject = self.main_subject();
         let name = subject.as_ref().map_or(String::new(), |subject| {
             let others = match self.places().len() {
@@ -69,8 +69,8 @@ impl Report<'_> {
         });
         let (mark, word) = match (&self.failure, self.command) {
             (Some(_), command) => (":x:", format!("not {}", past(command))),
-            (None, _) if receipt.planned => (":memo:", format!("would be {}", past(self.command))),
-            (None, Command::Seal | Command::Create) if !receipt.unsigned.is_empty() => {
+            (None, _) if outcome.planned => (":memo:", format!("would be {}", past(self.command))),
+            (None, Command::Seal | Command::Create) if !outcome.unsigned.is_empty() => {
                 (":warning:", "published unsigned".to_owned())
             }
             (None, command) => (":white_check_mark:", past(command).to_owned()),
@@ -79,7 +79,7 @@ impl Report<'_> {
         if let (Some(subject), None) = (&subject, &self.failure) {
             let result = match self.command {
                 Command::Seal | Command::Create | Command::Publish => {
-                    format!("**{}** · ", ResultWord::of(receipt).as_str())
+                    format!("**{}** · ", ResultWord::of(outcome).as_str())
                 }
                 Command::Sign | Command::Verify | Command::Preflight | Command::Cleanup => {
                     String::new()
@@ -105,15 +105,15 @@ impl Report<'_> {
 
     /// The changes that were made before a run failed.
     fn changes_text(&self) -> String {
-        let receipt = self.receipt;
-        let tags: Vec<String> = receipt
+        let outcome = self.outcome;
+        let tags: Vec<String> = outcome
             .tags
             .iter()
             .filter(|tag| tag.state == TagState::Written)
             .map(|tag| format!("`{}`", self.tag_text(&tag.step.tag)))
             .collect();
         // A signature in several repositories counts once.
-        let made = receipt.signatures.iter();
+        let made = outcome.signatures.iter();
         let made = made.filter(|signature| signature.origin == Origin::Made);
         let made = made.map(|signature| (&signature.subject.digest, signature.place.format));
         let signatures = made.collect::<BTreeSet<_>>().len();
@@ -130,7 +130,7 @@ impl Report<'_> {
     }
 
     fn unsigned_section(&self) -> Option<String> {
-        let unsigned = &self.receipt.unsigned;
+        let unsigned = &self.outcome.unsigned;
         let (_, reason) = unsigned.first()?;
         let digests: Vec<String> = unsigned
             .iter()
@@ -151,13 +151,13 @@ impl Report<'_> {
     }
 
     fn tags_section(&self) -> Option<String> {
-        let receipt = self.receipt;
-        let mut rows: Vec<Vec<String>> = receipt
+        let outcome = self.outcome;
+        let mut rows: Vec<Vec<String>> = outcome
             .conflicts
             .iter()
             .map(|conflict| conflict_row(conflict, &self.tag_text(&conflict.tag)))
             .collect();
-        rows.extend(receipt.tags.iter().map(|tag| self.tag_row(tag)));
+        rows.extend(outcome.tags.iter().map(|tag| self.tag_row(tag)));
         (!rows.is_empty()).then(|| {
             format!(
                 "#### Tags\n\n{}",
@@ -166,8 +166,8 @@ impl Report<'_> {
         })
     }
 
-    fn tag_row(&self, tag: &TagReceipt) -> Vec<String> {
-        let planned = self.receipt.planned;
+    fn tag_row(&self, tag: &TagOutcome) -> Vec<String> {
+        let planned = self.outcome.planned;
         let step = &tag.step;
         let (word, why) = match (tag.state, &step.before, step.kind) {
             (TagState::Kept, _, TagKind::Fixed) => (
@@ -207,7 +207,7 @@ impl Report<'_> {
     }
 
     fn platforms_section(&self) -> Option<String> {
-        let index = self.receipt.index.as_ref()?;
+        let index = self.outcome.index.as_ref()?;
         let rows: Vec<Vec<String>> = index
             .platforms
             .iter()
@@ -222,7 +222,7 @@ impl Report<'_> {
             count => format!("\nand {count} attestations\n"),
         };
         // Beside a conflict these are not the platforms under the tag.
-        let title = if self.receipt.conflicts.is_empty() {
+        let title = if self.outcome.conflicts.is_empty() {
             "Platforms"
         } else {
             "Wanted"
@@ -232,7 +232,7 @@ impl Report<'_> {
 
     fn signatures_section(&self) -> Option<String> {
         let rows: Vec<Vec<String>> = self
-            .receipt
+            .outcome
             .signatures
             .iter()
             .map(|signature| {

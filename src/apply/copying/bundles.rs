@@ -2,10 +2,10 @@
 
 use super::shape::plain_entry;
 use super::source::Source;
-use crate::apply::receipt::Place;
+use crate::apply::outcome::SignatureLocation;
 use crate::apply::signatures::candidates::{
-    Candidate, Content, Held, Judge, Judged, PREDICATE, SIGNATURE_MAX_BYTES, bundle_of,
-    other_statement, unlike,
+    Candidate, CandidateResult, CandidateVerifier, Content, FoundSignature, PREDICATE,
+    SIGNATURE_MAX_BYTES, bundle_of, other_statement, unlike,
 };
 use crate::apply::signatures::legacy::place_of;
 use crate::apply::signatures::legacy_manifest::is_signature;
@@ -39,7 +39,7 @@ pub(super) struct Bundle {
 }
 
 /// The verdict on one layer of a signature manifest.
-pub(super) enum JudgedLayer<T> {
+pub(super) enum LayerResult<T> {
     /// A signature that counts.
     Signature(T),
     /// A layer that does not count, with the reason.
@@ -125,18 +125,20 @@ pub(in crate::apply) async fn look_up(
     context: &Context,
     source: &Source,
     subject: &Digest,
-    judge: &Judge<'_>,
+    judge: &CandidateVerifier<'_>,
 ) -> Result<Lookup, ApplyError> {
     let mut lookup = Lookup::of(Api::Listed);
     for entry in source.referrers(context, subject).await?.listed {
         let predicate = entry.annotations.get(PREDICATE).map(String::as_str);
         let judged = match other_statement(predicate) {
-            Some(predicate) => Judged::Refused(Refused::statement(&entry.digest, predicate)),
+            Some(predicate) => {
+                CandidateResult::Refused(Refused::statement(&entry.digest, predicate))
+            }
             None => match read_bundle(context, source, subject, &entry.digest).await? {
                 // A signature counts, whatever else its manifest contains.
                 Read::Bundle(bundle) => judge_bundle(bundle.bytes, &entry.digest, subject, judge),
-                Read::Broken(why) => Judged::Refused(Refused::broken(&entry.digest, &why)),
-                Read::Other(_) | Read::Statement(_) | Read::Lost => Judged::Unrelated,
+                Read::Broken(why) => CandidateResult::Refused(Refused::broken(&entry.digest, &why)),
+                Read::Other(_) | Read::Statement(_) | Read::Lost => CandidateResult::Unrelated,
             },
         };
         lookup.note(judged);
@@ -156,35 +158,40 @@ pub(in crate::apply) async fn look_up(
                 annotations,
                 verified,
             };
-            Ok(Box::new(Held {
+            Ok(Box::new(FoundSignature {
                 place: place_of(manifest.digest(), &layer.annotations),
                 content: Content::Legacy(signature),
             }))
         };
         for layer in judge_layers(context, source, &manifest, &judge).await? {
             lookup.note(match layer {
-                JudgedLayer::Signature(held) => Judged::Verified(held),
-                JudgedLayer::Refused(refused) => Judged::Refused(refused),
-                JudgedLayer::Unrelated => Judged::Unrelated,
+                LayerResult::Signature(held) => CandidateResult::Verified(held),
+                LayerResult::Refused(refused) => CandidateResult::Refused(refused),
+                LayerResult::Unrelated => CandidateResult::Unrelated,
             });
         }
     }
     Ok(lookup)
 }
 
-fn judge_bundle(bundle: Vec<u8>, manifest: &Digest, subject: &Digest, judge: &Judge<'_>) -> Judged {
-    let place = Place {
+fn judge_bundle(
+    bundle: Vec<u8>,
+    manifest: &Digest,
+    subject: &Digest,
+    judge: &CandidateVerifier<'_>,
+) -> CandidateResult {
+    let place = SignatureLocation {
         format: SignatureFormat::Bundle,
         manifest: manifest.clone(),
         signature: None,
         is_tagged: false,
     };
     match judge(&Candidate::Bundle(&bundle), subject) {
-        Ok(verified) => Judged::Verified(Box::new(Held {
+        Ok(verified) => CandidateResult::Verified(Box::new(FoundSignature {
             place,
             content: Content::Bundle(Signature { bundle, verified }),
         })),
-        Err(refusal) => Judged::Refused(Refused::by_judge(&place, &refusal)),
+        Err(refusal) => CandidateResult::Refused(Refused::by_judge(&place, &refusal)),
     }
 }
 
@@ -194,22 +201,22 @@ pub(super) async fn judge_layers<T>(
     source: &Source,
     manifest: &Manifest,
     judge: &(dyn Fn(Vec<u8>, &Descriptor) -> Result<T, VerificationError> + Sync),
-) -> Result<Vec<JudgedLayer<T>>, ApplyError> {
+) -> Result<Vec<LayerResult<T>>, ApplyError> {
     let ManifestKind::Image { layers, .. } = manifest.kind() else {
         return Ok(Vec::new());
     };
     let mut all = Vec::new();
     for layer in layers {
         if !is_signature(layer) {
-            all.push(JudgedLayer::Unrelated);
+            all.push(LayerResult::Unrelated);
             continue;
         }
         let place = place_of(manifest.digest(), &layer.annotations);
-        let broken = |why: &str| JudgedLayer::Refused(Refused::broken(place.id(), why));
+        let broken = |why: &str| LayerResult::Refused(Refused::broken(place.id(), why));
         let judged = match read_content(context, source, layer).await? {
             ReadLayer::Is(payload) => match judge(payload, layer) {
-                Ok(signature) => JudgedLayer::Signature(signature),
-                Err(refusal) => JudgedLayer::Refused(Refused::by_judge(&place, &refusal)),
+                Ok(signature) => LayerResult::Signature(signature),
+                Err(refusal) => LayerResult::Refused(Refused::by_judge(&place, &refusal)),
             },
             ReadLayer::Broken(why) => broken(&why),
             ReadLayer::Lost => broken("its layer is not there"),

@@ -6,7 +6,7 @@ use futures_util::future::try_join_all;
 
 use super::source::Source;
 use crate::apply::subjects::{TagIs, find_image, observed, tell_tag};
-use crate::apply::{ApplyError, Context, Ledger};
+use crate::apply::{ApplyError, Context, RecordWriter};
 use crate::domain::{Digest, ImageReference, Manifest, Reference, Repository};
 use crate::inputs::{Named, Origin};
 use crate::layout::Layout;
@@ -49,7 +49,7 @@ impl Found {
 pub(in crate::apply) async fn find(
     context: &Context,
     origins: &[Named<Origin>],
-    ledger: &Ledger,
+    record_writer: &RecordWriter,
 ) -> Result<Found, ApplyError> {
     let mut sources = Vec::new();
     let mut images = Vec::new();
@@ -57,7 +57,7 @@ pub(in crate::apply) async fn find(
     let spare: Vec<&Repository> = origins.iter().filter_map(|origin| spare(origin)).collect();
     for origin in origins {
         let wanted = images.is_empty();
-        match look(context, origin, &spare, origins, ledger, wanted).await {
+        match look(context, origin, &spare, origins, record_writer, wanted).await {
             Ok((places, found)) => {
                 sources.extend(places);
                 if wanted {
@@ -121,7 +121,7 @@ async fn look(
     origin: &Named<Origin>,
     spare: &[&Repository],
     origins: &[Named<Origin>],
-    ledger: &Ledger,
+    record_writer: &RecordWriter,
     wanted: bool,
 ) -> Result<(Vec<Source>, Vec<Vouched<Manifest>>), ApplyError> {
     let is_only = origins.len() == 1;
@@ -153,7 +153,7 @@ async fn look(
             Ok((vec![Source::Layout(layout)], found.into_iter().collect()))
         }
         Origin::Record { name, path } => {
-            let images = ledger.images_of(name, path)?;
+            let images = record_writer.images_of(name, path)?;
             let images = images.ok_or_else(|| ApplyError::NoSuchRecord(name.clone()))?;
             let is_named = |digest: &Digest| named(origins).any(|named| named == digest);
             let selected = images.select(|_| true, is_named);

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::apply::signatures::lookup::fallback;
-use crate::apply::signatures::settle::Shared;
+use crate::apply::signatures::settle::SharedTag;
 use crate::apply::{ApplyError, Context};
 use crate::domain::{
     Descriptor, Digest, EMPTY_CONFIG, Manifest, Reference, Repository, Tag, TagContent, Unusable,
@@ -132,7 +132,7 @@ impl Source {
         match self {
             Self::Repository(repository) => {
                 let tag = subject.tag_beside(suffix);
-                let shared = Shared::new(context, repository, subject, tag);
+                let shared = SharedTag::new(context, repository, subject, tag);
                 if known.may_have(&shared.tag) {
                     shared.read().await
                 } else {

@@ -4,12 +4,12 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::bundles::{Bundle, JudgedLayer, Read, judge_layers, read_bundle};
+use super::bundles::{Bundle, LayerResult, Read, judge_layers, read_bundle};
 use super::source::Source;
-use crate::apply::receipt::ReferrerReceipt;
+use crate::apply::outcome::ReferrerOutcome;
 use crate::apply::signatures::candidates::PREDICATE;
 use crate::apply::signatures::legacy_manifest::{is_signature, of_signatures};
-use crate::apply::signatures::signer::Authority;
+use crate::apply::signatures::signer::SigningContext;
 use crate::apply::{ApplyError, Context};
 use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, Unusable};
 use crate::failure::chain_text;
@@ -22,9 +22,9 @@ const TYPE_MAX_CHARS: usize = 200;
 
 /// The required signer of referrers, and the verdict on each so far. The verdict is the same for every destination.
 pub(in crate::apply) struct Vetting<'a> {
-    authority: Option<(&'a Authority, Provenance)>,
+    signing_context: Option<(&'a SigningContext, Provenance)>,
     carried: Carried,
-    found: RefCell<BTreeMap<(Digest, String), ReferrerReceipt>>,
+    found: RefCell<BTreeMap<(Digest, String), ReferrerOutcome>>,
     /// The entries of verified referrers, for lists that contain nothing else.
     entries: RefCell<BTreeMap<Digest, Descriptor>>,
     /// The warnings given so far: each is given once, even for several destinations.
@@ -56,13 +56,13 @@ impl Kept {
 }
 
 impl<'a> Vetting<'a> {
-    /// Creates the check. `authority` is set if the required signer is known.
+    /// Creates the check. `signing_context` is set if the required signer is known.
     pub(in crate::apply) fn new(
-        authority: Option<(&'a Authority, Provenance)>,
+        signing_context: Option<(&'a SigningContext, Provenance)>,
         carried: Carried,
     ) -> Self {
         Self {
-            authority,
+            signing_context,
             carried,
             found: RefCell::default(),
             entries: RefCell::default(),
@@ -71,15 +71,15 @@ impl<'a> Vetting<'a> {
     }
 
     /// Returns the receipts of everything that was found.
-    pub(in crate::apply) fn into_receipts(self) -> Vec<ReferrerReceipt> {
+    pub(in crate::apply) fn into_receipts(self) -> Vec<ReferrerOutcome> {
         self.found.into_inner().into_values().collect()
     }
 
     /// Notes that a referrer or tag cannot be copied although it should be.
     pub(super) fn leave_out(&self, subject: &Digest, name: &str) {
         let mut found = self.found.borrow_mut();
-        if let Some(receipt) = found.get_mut(&(subject.clone(), name.to_owned())) {
-            receipt.is_carried = false;
+        if let Some(outcome) = found.get_mut(&(subject.clone(), name.to_owned())) {
+            outcome.is_carried = false;
         }
     }
 
@@ -104,7 +104,7 @@ impl<'a> Vetting<'a> {
         unusable: &Unusable,
     ) {
         let name = subject.tag_beside(suffix).to_string();
-        let receipt = ReferrerReceipt {
+        let outcome = ReferrerOutcome {
             subject: subject.clone(),
             kind: kind_of(suffix),
             is_carried: false,
@@ -113,7 +113,7 @@ impl<'a> Vetting<'a> {
         };
         self.warn_once(context, left_out(&name, unusable));
         let mut found = self.found.borrow_mut();
-        found.entry((subject.clone(), name)).or_insert(receipt);
+        found.entry((subject.clone(), name)).or_insert(outcome);
     }
 
     /// Warns that the referrers tag of `subject` does not contain a list.
@@ -127,7 +127,7 @@ impl<'a> Vetting<'a> {
     pub(super) fn may_be_ours(&self, subject: &Digest, name: &str) -> bool {
         let found = self.found.borrow();
         let known = found.get(&(subject.clone(), name.to_owned()));
-        self.authority.is_none() || known.is_some_and(|known| known.verdict.is_ok())
+        self.signing_context.is_none() || known.is_some_and(|known| known.verdict.is_ok())
     }
 
     /// Reports whether everything is copied, verified or not.
@@ -176,7 +176,7 @@ impl<'a> Vetting<'a> {
         let said = said.or(entry.artifact_type.as_ref()).cloned();
         let said = said.unwrap_or_else(|| "unknown type".to_owned());
         let refused = |kind, why: &str| Ok((kind, Err(why.to_owned())));
-        let Some((authority, provenance)) = &self.authority else {
+        let Some((signing_context, provenance)) = &self.signing_context else {
             return refused(said, NO_IDENTITY);
         };
         let Bundle { bytes, entry } =
@@ -187,7 +187,8 @@ impl<'a> Vetting<'a> {
                 Read::Broken(why) => return refused(said, &why),
                 Read::Lost => return refused(said, "it is not there"),
             };
-        let (by, kind) = match verify_statement(&bytes, subject, &authority.trust, provenance) {
+        let (by, kind) = match verify_statement(&bytes, subject, &signing_context.trust, provenance)
+        {
             Ok(verified) => verified,
             Err(refusal) => return refused(said, &chain_text(&refusal)),
         };
@@ -220,12 +221,12 @@ impl<'a> Vetting<'a> {
     ) -> Result<Option<Kept>, ApplyError> {
         let name = subject.tag_beside(suffix).to_string();
         let kind = kind_of(suffix);
-        let found = match &self.authority {
+        let found = match &self.signing_context {
             None => Err(NO_IDENTITY.to_owned()),
             Some(_) if suffix != "sig" => Err(UNVERIFIED.to_owned()),
-            Some((authority, provenance)) => {
+            Some((signing_context, provenance)) => {
                 let judge = |payload: Vec<u8>, layer: &Descriptor| {
-                    let trust = &authority.trust;
+                    let trust = &signing_context.trust;
                     verify_legacy_origin(&payload, &layer.annotations, subject, trust, provenance)
                 };
                 let judged = judge_layers(context, source, &original, &judge).await?;
@@ -236,7 +237,7 @@ impl<'a> Vetting<'a> {
             Ok(list) => (list.verdict(), Some(list)),
             Err(why) => (Err(why), None),
         };
-        let is_ours = match &self.authority {
+        let is_ours = match &self.signing_context {
             None => suffix == "sig" && has_signatures(&original),
             Some(_) => list.is_some(),
         };
@@ -254,7 +255,7 @@ impl<'a> Vetting<'a> {
     }
 
     /// Notes the verdict on a referrer or tag, and returns whether it is copied. Several sources may each have the same
-    /// tag; a receipt of copied content replaces one of content left out.
+    /// tag; a outcome of copied content replaces one of content left out.
     fn note(
         &self,
         context: &Context,
@@ -264,26 +265,26 @@ impl<'a> Vetting<'a> {
         verdict: Result<String, String>,
     ) -> bool {
         let kind: String = kind.chars().filter(|one| !one.is_control()).collect();
-        let receipt = ReferrerReceipt {
+        let outcome = ReferrerOutcome {
             subject: subject.clone(),
             kind: kind.chars().take(TYPE_MAX_CHARS).collect(),
             is_carried: verdict.is_ok() || self.carries_all(),
             name,
             verdict,
         };
-        if let (false, Err(why)) = (receipt.is_carried, &receipt.verdict) {
-            let (name, kind) = (&receipt.name, &receipt.kind);
+        if let (false, Err(why)) = (outcome.is_carried, &outcome.verdict) {
+            let (name, kind) = (&outcome.name, &outcome.kind);
             self.warn_once(context, format!(
                 "`{name}` ({kind}), which refers to `{subject}`, is left behind, since it is not verified: {why}"
             ));
         }
-        let is_carried = receipt.is_carried;
+        let is_carried = outcome.is_carried;
         let mut found = self.found.borrow_mut();
         let known = found
-            .entry((subject.clone(), receipt.name.clone()))
-            .or_insert_with(|| receipt.clone());
+            .entry((subject.clone(), outcome.name.clone()))
+            .or_insert_with(|| outcome.clone());
         if is_carried && !known.is_carried {
-            *known = receipt;
+            *known = outcome;
         }
         is_carried
     }
@@ -335,7 +336,7 @@ impl VerifiedList {
     /// there are none.
     fn of(
         original: &Manifest,
-        judged: &[JudgedLayer<String>],
+        judged: &[LayerResult<String>],
     ) -> Result<Result<Self, String>, ApplyError> {
         let ManifestKind::Image { layers, .. } = original.kind() else {
             return Ok(Err("it holds no signature".to_owned()));
@@ -344,14 +345,14 @@ impl VerifiedList {
             .iter()
             .zip(judged)
             .filter_map(|(layer, judged)| match judged {
-                JudgedLayer::Signature(signer) => Some((layer, signer)),
-                JudgedLayer::Refused(_) | JudgedLayer::Unrelated => None,
+                LayerResult::Signature(signer) => Some((layer, signer)),
+                LayerResult::Refused(_) | LayerResult::Unrelated => None,
             })
             .collect();
         let why = judged.iter().find_map(|judged| match judged {
-            JudgedLayer::Signature(_) => None,
-            JudgedLayer::Refused(refused) => Some(refused.reason().to_owned()),
-            JudgedLayer::Unrelated => Some("it holds something else than signatures".to_owned()),
+            LayerResult::Signature(_) => None,
+            LayerResult::Refused(refused) => Some(refused.reason().to_owned()),
+            LayerResult::Unrelated => Some("it holds something else than signatures".to_owned()),
         });
         let Some((_, first)) = verified.first() else {
             return Ok(Err(

@@ -14,8 +14,8 @@ use super::edits::{Edits, present};
 use super::legacy;
 use super::lookup::{Api, entries, fallback};
 use super::seen_list::SeenList;
-use super::settle::{Change, Look, Settling, Shared};
-use crate::apply::receipt::{Place, Subject};
+use super::settle::{Change, ListSnapshot, PendingSettle, SharedTag};
+use crate::apply::outcome::{SignatureLocation, Subject};
 use crate::apply::{ApplyError, Context};
 use crate::domain::{
     Descriptor, Digest, EMPTY_CONFIG, FullTag, Manifest, ManifestKind, MediaType, Reference,
@@ -91,7 +91,7 @@ impl<'a> Attacher<'a> {
         subject: &'a Descriptor,
         signature: &LegacySignature,
         seen: Option<SeenList>,
-    ) -> Result<(Place, Settling<'a>), ApplyError> {
+    ) -> Result<(SignatureLocation, PendingSettle<'a>), ApplyError> {
         let (context, repository) = (self.context, self.repository);
         legacy::attach(context, repository, &subject.digest, signature, seen).await
     }
@@ -105,7 +105,7 @@ impl<'a> Attacher<'a> {
         api: Api,
         seen: Option<SeenList>,
         stored: impl FnOnce(),
-    ) -> Result<(Place, Settling<'a>), ApplyError> {
+    ) -> Result<(SignatureLocation, PendingSettle<'a>), ApplyError> {
         let (context, repository) = (self.context, self.repository);
         let shared = fallback(context, repository, &subject.digest).seen(seen);
         // If the bundle will be listed under the referrers tag, that tag is read in the meantime.
@@ -117,7 +117,7 @@ impl<'a> Attacher<'a> {
         };
         let (mut entry, answer, look) = self.store_bundle(subject, signature, look).await?;
         stored();
-        let place = |is_tagged| Place {
+        let place = |is_tagged| SignatureLocation {
             format: SignatureFormat::Bundle,
             is_tagged,
             manifest: entry.digest.clone(),
@@ -151,7 +151,7 @@ impl<'a> Attacher<'a> {
         let digest = Digest::of(&bytes);
         let reference = Reference::Digest(digest.clone());
         // SPEC: the parts first. Debian's registry sometimes loses one while others upload the same empty config.
-        let bring = async || {
+        let copy = async || {
             tokio::try_join!(
                 registry.put_blob(repository, bundle),
                 registry.put_blob(repository, EMPTY_CONFIG)
@@ -160,7 +160,7 @@ impl<'a> Attacher<'a> {
             .map_err(ApplyError::from)
         };
         let media_type = MediaType::OciManifest;
-        let stored = context.store(repository, &reference, &media_type, &bytes, bring);
+        let stored = context.store(repository, &reference, &media_type, &bytes, copy);
         let (stored, look) = tokio::try_join!(stored, look)?;
         let manifest = Descriptor::new(media_type.clone(), bytes.len() as u64, digest);
         Ok((manifest, stored, look))
@@ -179,11 +179,11 @@ impl<'a> Attacher<'a> {
 /// Adds `new` to the index under a referrers tag, which `look` may have read before. If there is none and `original`
 /// lists exactly these entries, `original` is written. Returns the remaining work until the entries are stable.
 pub(in crate::apply) async fn list(
-    list: Shared<'_>,
-    look: Option<Look>,
+    list: SharedTag<'_>,
+    look: Option<ListSnapshot>,
     new: Vec<Descriptor>,
     original: Option<Manifest>,
-) -> Result<Settling<'_>, ApplyError> {
+) -> Result<PendingSettle<'_>, ApplyError> {
     let of = list.subject();
     let add = async move |current: Option<&Manifest>| {
         let merged = match &original {

@@ -11,7 +11,7 @@ use futures_util::{StreamExt as _, stream};
 use super::refused::{AllRefused, Refused};
 use super::seen_list::SeenList;
 use crate::apply::children::PARALLEL;
-use crate::apply::receipt::{Place, Subject};
+use crate::apply::outcome::{SignatureLocation, Subject};
 use crate::apply::{ApplyError, Context};
 use crate::domain::{
     Descriptor, Digest, Manifest, ManifestKind, Reference, Repository, SignatureFormat, Tag,
@@ -44,8 +44,8 @@ pub(in crate::apply) enum Content {
 
 /// A verified signature, and its location.
 #[derive(Debug, Clone)]
-pub(in crate::apply) struct Held {
-    pub place: Place,
+pub(in crate::apply) struct FoundSignature {
+    pub place: SignatureLocation,
     pub content: Content,
 }
 
@@ -68,14 +68,14 @@ pub(in crate::apply) enum Candidate<'a> {
 }
 
 /// A function that verifies a candidate as a signature of a digest, under a policy.
-pub(in crate::apply) type Judge<'a> =
+pub(in crate::apply) type CandidateVerifier<'a> =
     dyn Fn(&Candidate<'_>, &Digest) -> Result<Verified, VerificationError> + Sync + 'a;
 
 /// The candidates that were found for a digest, with their verdicts.
 #[derive(Debug)]
 pub(in crate::apply) struct Lookup {
     /// Verified signatures: the first listed one of each format.
-    pub verified: Vec<Held>,
+    pub verified: Vec<FoundSignature>,
     /// Candidates that do not count, with the reasons.
     pub refused: AllRefused,
     /// Digests that are listed but reported as absent; only the first of them.
@@ -83,7 +83,7 @@ pub(in crate::apply) struct Lookup {
     /// The number of all listed but absent digests.
     pub dangling_count: usize,
     /// Verified signatures that exist but are not listed.
-    pub unlisted: Vec<Held>,
+    pub unlisted: Vec<FoundSignature>,
     /// The place where the registry lists referrers. It is reliable only if bundles were looked up.
     pub api: Api,
     /// The content of the referrers tag, if it was read.
@@ -104,9 +104,9 @@ pub(in crate::apply) enum Api {
 }
 
 /// The verdict on one candidate.
-pub(in crate::apply) enum Judged {
+pub(in crate::apply) enum CandidateResult {
     /// A signature that counts.
-    Verified(Box<Held>),
+    Verified(Box<FoundSignature>),
     /// A candidate that does not count.
     Refused(Refused),
     /// A candidate that is absent, or lacks this part.
@@ -120,7 +120,7 @@ pub(super) struct Candidates<'a> {
     context: &'a Context,
     repository: &'a Repository,
     pub(super) subject: &'a Digest,
-    judge: &'a Judge<'a>,
+    judge: &'a CandidateVerifier<'a>,
     /// The digests that were read: each is verified once, however often it is listed.
     known: BTreeSet<Digest>,
     count: usize,
@@ -171,13 +171,13 @@ impl Lookup {
     }
 
     /// Returns the first verified signature in this format.
-    pub(in crate::apply) fn verified_as(&self, format: SignatureFormat) -> Option<&Held> {
+    pub(in crate::apply) fn verified_as(&self, format: SignatureFormat) -> Option<&FoundSignature> {
         let mut verified = self.verified.iter();
         verified.find(|held| held.place.format == format)
     }
 
     /// Returns the first verified signature in this format, listed or not.
-    pub(in crate::apply) fn held_as(&self, format: SignatureFormat) -> Option<&Held> {
+    pub(in crate::apply) fn held_as(&self, format: SignatureFormat) -> Option<&FoundSignature> {
         let unlisted = || {
             self.unlisted
                 .iter()
@@ -203,19 +203,19 @@ impl Lookup {
     }
 
     /// Adds the verdict on one candidate.
-    pub(in crate::apply) fn note(&mut self, judged: Judged) {
+    pub(in crate::apply) fn note(&mut self, judged: CandidateResult) {
         match judged {
             // Anyone can list the same signature a thousand times.
-            Judged::Verified(held) if self.verified_as(held.place.format).is_some() => {}
-            Judged::Verified(held) => self.verified.push(*held),
-            Judged::Refused(refused) => self.refused.add(refused),
-            Judged::Dangling(digest) => {
+            CandidateResult::Verified(held) if self.verified_as(held.place.format).is_some() => {}
+            CandidateResult::Verified(held) => self.verified.push(*held),
+            CandidateResult::Refused(refused) => self.refused.add(refused),
+            CandidateResult::Dangling(digest) => {
                 self.dangling_count += 1;
                 if self.dangling.len() < LOST_MAX {
                     self.dangling.push(digest);
                 }
             }
-            Judged::Unrelated => {}
+            CandidateResult::Unrelated => {}
         }
     }
 
@@ -238,7 +238,7 @@ impl<'a> Candidates<'a> {
         context: &'a Context,
         repository: &'a Repository,
         subject: &'a Digest,
-        judge: &'a Judge<'a>,
+        judge: &'a CandidateVerifier<'a>,
     ) -> Self {
         Self {
             context,
@@ -356,11 +356,11 @@ async fn judge_one(
     repository: &Repository,
     subject: &Digest,
     entry: &Referrer,
-    judge: &Judge<'_>,
-) -> Result<Judged, ApplyError> {
-    let refused = |refused| Ok(Judged::Refused(refused));
+    judge: &CandidateVerifier<'_>,
+) -> Result<CandidateResult, ApplyError> {
+    let refused = |refused| Ok(CandidateResult::Refused(refused));
     if !entry.is_image {
-        return Ok(Judged::Unrelated);
+        return Ok(CandidateResult::Unrelated);
     }
     if let Some(predicate) = other_statement(entry.predicate.as_deref()) {
         return refused(Refused::statement(&entry.digest, predicate));
@@ -368,7 +368,7 @@ async fn judge_one(
     let reference = Reference::Digest(entry.digest.clone());
     let manifest = match context.registry.manifest(repository, &reference).await {
         Ok(Some(manifest)) => manifest,
-        Ok(None) => return Ok(Judged::Dangling(entry.digest.clone())),
+        Ok(None) => return Ok(CandidateResult::Dangling(entry.digest.clone())),
         // The bytes match the digest and contain no signature: someone pushed them.
         Err(error) if error.is_about_content() => {
             return refused(Refused::broken(&entry.digest, &chain_text(&error)));
@@ -379,11 +379,11 @@ async fn judge_one(
         return refused(Refused::statement(&entry.digest, predicate));
     }
     let Some(bundle) = bundle_of(&manifest).cloned() else {
-        return Ok(Judged::Unrelated);
+        return Ok(CandidateResult::Unrelated);
     };
     // Only the needed values are kept while the bundle is fetched: the bytes may be as long as any manifest.
     drop(manifest);
-    let place = Place {
+    let place = SignatureLocation {
         format: SignatureFormat::Bundle,
         manifest: entry.digest.clone(),
         signature: None,
@@ -391,20 +391,20 @@ async fn judge_one(
     };
     let bytes = match read_layer(context, repository, &bundle).await? {
         Layer::Is(bytes) => bytes,
-        Layer::Lost => return Ok(Judged::Dangling(bundle.digest)),
+        Layer::Lost => return Ok(CandidateResult::Dangling(bundle.digest)),
         Layer::Unlike { why, .. } | Layer::Broken(why) => {
             return refused(Refused::broken(&entry.digest, &why));
         }
     };
     Ok(match judge(&Candidate::Bundle(&bytes), subject) {
-        Ok(verified) => Judged::Verified(Box::new(Held {
+        Ok(verified) => CandidateResult::Verified(Box::new(FoundSignature {
             place,
             content: Content::Bundle(Signature {
                 bundle: bytes,
                 verified,
             }),
         })),
-        Err(refusal) => Judged::Refused(Refused::by_judge(&place, &refusal)),
+        Err(refusal) => CandidateResult::Refused(Refused::by_judge(&place, &refusal)),
     })
 }
 

@@ -7,15 +7,15 @@ use std::collections::BTreeMap;
 use futures_util::{StreamExt as _, stream};
 
 use super::candidates::{
-    Api, Candidate, Content, Held, Judge, Judged, Layer, Lookup, SIGNATURE_MAX_BYTES, read_layer,
-    unlike,
+    Api, Candidate, CandidateResult, CandidateVerifier, Content, FoundSignature, Layer, Lookup,
+    SIGNATURE_MAX_BYTES, read_layer, unlike,
 };
 use super::legacy_manifest::{Config, append, begin, config_of, holds, is_signature};
 use super::refused::Refused;
 use super::seen_list::SeenList;
-use super::settle::{Settling, Shared};
+use super::settle::{PendingSettle, SharedTag};
 use crate::apply::children::PARALLEL;
-use crate::apply::receipt::Place;
+use crate::apply::outcome::SignatureLocation;
 use crate::apply::{ApplyError, Context};
 use crate::domain::{
     Descriptor, Digest, Manifest, ManifestKind, Repository, SignatureFormat, TagContent, Unusable,
@@ -31,8 +31,8 @@ pub(super) fn tag<'a>(
     context: &'a Context,
     repository: &'a Repository,
     subject: &'a Digest,
-) -> Shared<'a> {
-    Shared::new(context, repository, subject, subject.legacy_tag())
+) -> SharedTag<'a> {
+    SharedTag::new(context, repository, subject, subject.legacy_tag())
 }
 
 /// Looks up every signature of `subject` under the tag, and verifies each. A tag with any other content has no
@@ -41,7 +41,7 @@ pub(in crate::apply) async fn look_up(
     context: &Context,
     repository: &Repository,
     subject: &Digest,
-    judge: &Judge<'_>,
+    judge: &CandidateVerifier<'_>,
 ) -> Result<Lookup, ApplyError> {
     let tag = tag(context, repository, subject);
     let (manifest, _turn) = tag.read_in_turn().await?;
@@ -62,7 +62,7 @@ pub(super) async fn judge_all(
     repository: &Repository,
     subject: &Digest,
     manifest: &Manifest,
-    judge: &Judge<'_>,
+    judge: &CandidateVerifier<'_>,
 ) -> Result<Lookup, ApplyError> {
     let layers = match layers(manifest) {
         Ok(layers) => layers,
@@ -127,20 +127,20 @@ fn judge_one(
     subject: &Digest,
     layer: &Descriptor,
     payload: &Layer,
-    judge: &Judge<'_>,
-) -> Judged {
+    judge: &CandidateVerifier<'_>,
+) -> CandidateResult {
     let place = place_of(manifest.digest(), &layer.annotations);
-    let broken = |why: &str| Judged::Refused(Refused::broken(place.id(), why));
+    let broken = |why: &str| CandidateResult::Refused(Refused::broken(place.id(), why));
     let payload = match payload {
         Layer::Is(payload) => payload,
         Layer::Unlike { why, .. } | Layer::Broken(why) => return broken(why),
-        Layer::Lost => return Judged::Dangling(layer.digest.clone()),
+        Layer::Lost => return CandidateResult::Dangling(layer.digest.clone()),
     };
     if let Some(why) = unlike(payload, layer) {
         return broken(&why);
     }
     match judge(&Candidate::Legacy(payload, &layer.annotations), subject) {
-        Ok(verified) => Judged::Verified(Box::new(Held {
+        Ok(verified) => CandidateResult::Verified(Box::new(FoundSignature {
             content: Content::Legacy(LegacySignature {
                 payload: payload.clone(),
                 annotations: layer.annotations.clone(),
@@ -148,7 +148,7 @@ fn judge_one(
             }),
             place,
         })),
-        Err(refusal) => Judged::Refused(Refused::by_judge(&place, &refusal)),
+        Err(refusal) => CandidateResult::Refused(Refused::by_judge(&place, &refusal)),
     }
 }
 
@@ -159,7 +159,7 @@ pub(in crate::apply) async fn attach<'a>(
     subject: &'a Digest,
     signature: &LegacySignature,
     seen: Option<SeenList>,
-) -> Result<(Place, Settling<'a>), ApplyError> {
+) -> Result<(SignatureLocation, PendingSettle<'a>), ApplyError> {
     let ours = signature.clone();
     let shared = || tag(context, repository, subject);
     let add = async move |current: Option<&Manifest>| {
@@ -237,9 +237,9 @@ fn no_signatures(subject: &Digest, unusable: Unusable) -> Lookup {
 pub(in crate::apply) fn place_of(
     manifest: &Digest,
     annotations: &BTreeMap<String, String>,
-) -> Place {
+) -> SignatureLocation {
     let signature = annotations.get(SIGNATURE).map_or("", String::as_str);
-    Place {
+    SignatureLocation {
         format: SignatureFormat::Legacy,
         is_tagged: false,
         manifest: manifest.clone(),

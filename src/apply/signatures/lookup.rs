@@ -5,9 +5,11 @@
 //! error, unless a signature that counts was found elsewhere.
 
 use super::candidates::Candidates;
-pub(in crate::apply) use super::candidates::{Api, Candidate, Content, Held, Judge, Lookup};
+pub(in crate::apply) use super::candidates::{
+    Api, Candidate, CandidateVerifier, Content, FoundSignature, Lookup,
+};
 use super::legacy;
-use super::settle::Shared;
+use super::settle::SharedTag;
 use crate::apply::{ApplyError, Context};
 use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, Repository, SignatureFormat};
 use crate::registry::{Referrer, Referrers, Tagged};
@@ -36,7 +38,7 @@ pub(in crate::apply) async fn look_up(
     context: &Context,
     repository: &Repository,
     subject: &Digest,
-    judge: &Judge<'_>,
+    judge: &CandidateVerifier<'_>,
     search: Search,
 ) -> Result<Lookup, ApplyError> {
     // Boxed, since their state machines are large and many others contain this one.
@@ -101,7 +103,7 @@ pub(in crate::apply) async fn is_plainly_signed(
     context: &Context,
     repository: &Repository,
     subject: &Digest,
-    judge: &Judge<'_>,
+    judge: &CandidateVerifier<'_>,
 ) -> Result<bool, ApplyError> {
     let search = Search::First(SignatureFormat::Bundle);
     let candidates = Candidates::new(context, repository, subject, judge).up_to(GLANCE_MAX);
@@ -123,7 +125,7 @@ async fn look_up_bundles(
     context: &Context,
     repository: &Repository,
     subject: &Digest,
-    judge: &Judge<'_>,
+    judge: &CandidateVerifier<'_>,
     search: Search,
 ) -> Result<Lookup, ApplyError> {
     let candidates = Candidates::new(context, repository, subject, judge);
@@ -201,8 +203,8 @@ pub(in crate::apply) fn fallback<'a>(
     context: &'a Context,
     repository: &'a Repository,
     subject: &'a Digest,
-) -> Shared<'a> {
-    Shared::new(context, repository, subject, subject.fallback_tag())
+) -> SharedTag<'a> {
+    SharedTag::new(context, repository, subject, subject.fallback_tag())
 }
 
 /// Returns the entries of the index under a referrers tag.

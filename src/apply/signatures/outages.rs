@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::unsigned::Unsigned;
 use crate::apply::ApplyError;
-use crate::apply::receipt::Subject;
+use crate::apply::outcome::Subject;
 use crate::domain::Repository;
 
 /// The services that have failed in this run.

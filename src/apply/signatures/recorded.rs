@@ -1,7 +1,7 @@
 //! Signatures that the record names and the registry does not list. Its list may be late or wrong, and a further
 //! signature would not help.
 
-use super::candidates::{Candidates, Held, Judge};
+use super::candidates::{CandidateVerifier, Candidates, FoundSignature};
 use super::legacy;
 use crate::apply::{ApplyError, Context};
 use crate::domain::{Digest, Reference, Repository, SignatureFormat};
@@ -41,8 +41,8 @@ pub(in crate::apply) async fn look_up(
     subject: &Digest,
     places: &[Recorded],
     format: SignatureFormat,
-    judge: &Judge<'_>,
-) -> Result<Option<Held>, ApplyError> {
+    judge: &CandidateVerifier<'_>,
+) -> Result<Option<FoundSignature>, ApplyError> {
     for (_, digest) in places.iter().filter(|(of, _)| *of == format) {
         let found = match format {
             SignatureFormat::Bundle => {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::apply::receipt::{Place, Subject};
+use crate::apply::outcome::{SignatureLocation, Subject};
 use crate::domain::{Digest, Tag, Unusable};
 use crate::failure::chain_text;
 use crate::signing::VerificationError;
@@ -49,7 +49,10 @@ pub(in crate::apply) struct AllRefused {
 
 impl Refused {
     /// Creates an entry for a candidate that the verifier refused.
-    pub(in crate::apply) fn by_judge(place: &Place, refusal: &VerificationError) -> Self {
+    pub(in crate::apply) fn by_judge(
+        place: &SignatureLocation,
+        refusal: &VerificationError,
+    ) -> Self {
         let kind = match refusal {
             VerificationError::NotASignature { .. } => Kind::Statement,
             VerificationError::TooLarge { .. } | VerificationError::Unreadable { .. } => {

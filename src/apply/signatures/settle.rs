@@ -11,7 +11,7 @@ use futures_util::future::{LocalBoxFuture, try_join_all};
 use tokio::sync::SemaphorePermit;
 
 use super::seen_list::SeenList;
-use crate::apply::receipt::Subject;
+use crate::apply::outcome::Subject;
 use crate::apply::{ApplyError, Context};
 use crate::domain::{
     Digest, FullTag, Manifest, MediaType, Reference, Repository, Tag, TagContent, Unusable,
@@ -50,7 +50,7 @@ impl Change {
 }
 
 /// A tag that belongs to `subject` and has other writers too.
-pub(in crate::apply) struct Shared<'a> {
+pub(in crate::apply) struct SharedTag<'a> {
     pub(in crate::apply) context: &'a Context,
     pub(in crate::apply) repository: &'a Repository,
     pub(in crate::apply) subject: &'a Digest,
@@ -60,7 +60,7 @@ pub(in crate::apply) struct Shared<'a> {
 }
 
 /// The content of such a tag, and the time at which it was read.
-pub(in crate::apply) struct Look {
+pub(in crate::apply) struct ListSnapshot {
     began: Instant,
     ended: Instant,
     holds: Option<SeenList>,
@@ -68,7 +68,7 @@ pub(in crate::apply) struct Look {
     unusable: Option<Unusable>,
 }
 
-impl Look {
+impl ListSnapshot {
     /// Returns the list that the tag pointed to.
     pub(in crate::apply) fn holds(&self) -> Option<&SeenList> {
         self.holds.as_ref()
@@ -94,9 +94,9 @@ enum Round {
 }
 
 /// The remaining work of a change: waiting until it is stable. `None` if nothing had to be written.
-pub(in crate::apply) type Settling<'a> = Option<LocalBoxFuture<'a, Result<(), ApplyError>>>;
+pub(in crate::apply) type PendingSettle<'a> = Option<LocalBoxFuture<'a, Result<(), ApplyError>>>;
 
-impl<'a> Shared<'a> {
+impl<'a> SharedTag<'a> {
     /// Creates the shared tag `tag`, which was not read yet.
     pub(in crate::apply) fn new(
         context: &'a Context,
@@ -125,7 +125,7 @@ impl<'a> Shared<'a> {
     pub(in crate::apply) async fn begin<M>(
         self,
         merge: M,
-    ) -> Result<(Option<Digest>, Settling<'a>), ApplyError>
+    ) -> Result<(Option<Digest>, PendingSettle<'a>), ApplyError>
     where
         M: AsyncFn(Option<&Manifest>) -> Result<Option<Change>, ApplyError> + 'a,
     {
@@ -136,9 +136,9 @@ impl<'a> Shared<'a> {
     /// Merges and writes, starting from a read that was done during other work.
     pub(in crate::apply) async fn begin_at<M>(
         self,
-        look: Look,
+        look: ListSnapshot,
         merge: M,
-    ) -> Result<(Option<Digest>, Settling<'a>), ApplyError>
+    ) -> Result<(Option<Digest>, PendingSettle<'a>), ApplyError>
     where
         M: AsyncFn(Option<&Manifest>) -> Result<Option<Change>, ApplyError> + 'a,
     {
@@ -154,7 +154,7 @@ impl<'a> Shared<'a> {
     /// Merges, writes, and waits until the change is stable. Returns `true` if the tag was written.
     pub(in crate::apply) async fn settle_at(
         &self,
-        look: Look,
+        look: ListSnapshot,
         merge: impl AsyncFn(Option<&Manifest>) -> Result<Option<Change>, ApplyError>,
     ) -> Result<bool, ApplyError> {
         match self.round_at(look, &merge).await? {
@@ -195,13 +195,13 @@ impl<'a> Shared<'a> {
 
     async fn round_at(
         &self,
-        mut look: Look,
+        mut look: ListSnapshot,
         merge: &impl AsyncFn(Option<&Manifest>) -> Result<Option<Change>, ApplyError>,
     ) -> Result<Round, ApplyError> {
         if look.is_old() {
             look = self.look().await?;
         }
-        let Look {
+        let ListSnapshot {
             began,
             holds,
             unusable,
@@ -248,7 +248,7 @@ impl<'a> Shared<'a> {
     }
 
     /// Reads the tag before it is changed, such as by [`Self::begin_at`].
-    pub(in crate::apply) async fn look(&self) -> Result<Look, RegistryError> {
+    pub(in crate::apply) async fn look(&self) -> Result<ListSnapshot, RegistryError> {
         let began = Instant::now();
         let content = self.read_raw().await?;
         let ended = Instant::now();
@@ -263,7 +263,7 @@ impl<'a> Shared<'a> {
         {
             self.seen.replace(holds.clone());
         }
-        Ok(Look {
+        Ok(ListSnapshot {
             began,
             ended,
             holds,
@@ -370,13 +370,13 @@ impl<'a> Shared<'a> {
 
     async fn write(&self, change: &Change) -> Result<(), RegistryError> {
         let registry = &self.context.registry;
-        let bring = async || {
+        let copy = async || {
             let parts = change.parts.iter();
             try_join_all(parts.map(|part| registry.put_blob(self.repository, part)))
                 .await
                 .map(drop)
         };
-        bring().await?;
+        copy().await?;
         let reference = Reference::Tag(self.tag.clone());
         self.context
             .store(
@@ -384,7 +384,7 @@ impl<'a> Shared<'a> {
                 &reference,
                 &change.media_type,
                 &change.bytes,
-                bring,
+                copy,
             )
             .await
             .map(drop)

@@ -13,8 +13,8 @@ use super::lookup::{Candidate, Content};
 use super::outages::reason;
 use super::step::{Done, Step, not_stored};
 use super::unsigned::Unsigned;
-use crate::apply::receipt::{Receipt, Subject};
-use crate::apply::{ApplyError, Context, Ledger};
+use crate::apply::outcome::{Outcome, Subject};
+use crate::apply::{ApplyError, Context, RecordWriter};
 use crate::domain::{Digest, Matcher, Policy, SignatureFormat, TokenAbsence};
 use crate::inputs::{OnSigningFailure, PolicyInputs};
 use crate::signing::{
@@ -28,7 +28,7 @@ const PARALLEL: usize = 8;
 pub const GITHUB_ISSUER: &str = "https://token.actions.githubusercontent.com";
 
 /// The trust root and the means to sign, for signing and verifying.
-pub struct Authority {
+pub struct SigningContext {
     /// The trust root, and the services to sign with.
     pub trust: Arc<Trust>,
     /// The means to sign, or `None` if no token is available or nothing is signed.
@@ -39,7 +39,7 @@ pub struct Authority {
     pub token_absence: TokenAbsence,
 }
 
-impl Authority {
+impl SigningContext {
     fn keyless(&self) -> Result<&Keyless, ApplyError> {
         self.keyless.as_ref().ok_or_else(|| self.no_token())
     }
@@ -139,7 +139,7 @@ impl Authority {
         }
     }
 
-    /// Makes and stores every signature in `unsigned`, and updates the receipt and the record after each. Returns the
+    /// Makes and stores every signature in `unsigned`, and updates the outcome and the record after each. Returns the
     /// remaining work for signatures that share a tag with others; [`settle`] does it.
     ///
     /// Once all of them are stored, `last` runs while they are listed. Its result is returned.
@@ -153,17 +153,17 @@ impl Authority {
         context: &'a Context,
         unsigned: &'a [Unsigned],
         on_failure: OnSigningFailure,
-        receipt: &mut Receipt,
-        ledger: &Ledger,
+        outcome: &mut Outcome,
+        record_writer: &RecordWriter,
         last: impl Future<Output = T>,
-    ) -> Result<(Vec<Unsettled<'a>>, T), ApplyError> {
+    ) -> Result<(Vec<UnsettledSignature<'a>>, T), ApplyError> {
         if unsigned.is_empty() {
             return Ok((Vec::new(), last.await));
         }
         context.events.phase("Sign");
         let step = &Step::new(context, unsigned);
         let work = async {
-            let unsettled = self.work_off(step, unsigned, on_failure, receipt, ledger);
+            let unsettled = self.work_off(step, unsigned, on_failure, outcome, record_writer);
             let unsettled = unsettled.await?;
             // Some may stay unsigned, so the gate would not open by itself.
             step.gate.open();
@@ -178,9 +178,9 @@ impl Authority {
         step: &Step<'a>,
         unsigned: &'a [Unsigned],
         on_failure: OnSigningFailure,
-        receipt: &mut Receipt,
-        ledger: &Ledger,
-    ) -> Result<Vec<Unsettled<'a>>, ApplyError> {
+        outcome: &mut Outcome,
+        record_writer: &RecordWriter,
+    ) -> Result<Vec<UnsettledSignature<'a>>, ApplyError> {
         let mut left: BTreeSet<(Subject, SignatureFormat)> = unsigned
             .iter()
             .flat_map(|one| one.names().map(|(subject, _)| (subject, one.format)))
@@ -199,16 +199,16 @@ impl Authority {
                     Ok((signature, settling)) => {
                         let subject = signature.subject.clone();
                         left.remove(&(subject.clone(), signature.place.format));
-                        receipt.note_signature(step.context, signature);
-                        ledger.save(receipt)?;
-                        unsettled.extend(settling.map(|rest| Unsettled { subject, rest }));
+                        outcome.note_signature(step.context, signature);
+                        record_writer.save(outcome)?;
+                        unsettled.extend(settling.map(|rest| UnsettledSignature { subject, rest }));
                     }
                     Err(error) => failures.push(error),
                 }
             }
         }
         let left = left.into_iter().map(|(subject, _)| subject).collect();
-        if let Err(grave) = pass_over(step.context, failures, left, on_failure, receipt) {
+        if let Err(grave) = pass_over(step.context, failures, left, on_failure, outcome) {
             // Signatures that were stored before are reported, so they have to be stable.
             settle(unsettled).await;
             return Err(grave);
@@ -277,7 +277,7 @@ fn pass_over(
     mut failures: Vec<ApplyError>,
     left: BTreeSet<Subject>,
     on_failure: OnSigningFailure,
-    receipt: &mut Receipt,
+    outcome: &mut Outcome,
 ) -> Result<(), ApplyError> {
     let is_passing =
         |error: &ApplyError| on_failure == OnSigningFailure::Warn && error.is_signing_outage();
@@ -287,29 +287,32 @@ fn pass_over(
     }
     for subject in left {
         if let Some(error) = reason(&failures, &subject) {
-            receipt.go_on_unsigned(context, std::iter::once(subject), error);
+            outcome.go_on_unsigned(context, std::iter::once(subject), error);
         }
     }
     Ok(())
 }
 
 /// A signature that is stored and not yet known to be stable.
-pub(in crate::apply) struct Unsettled<'a> {
+pub(in crate::apply) struct UnsettledSignature<'a> {
     subject: Subject,
     rest: LocalBoxFuture<'a, Result<(), ApplyError>>,
 }
 
 /// Waits for all of these concurrently until they are stable. Returns those that are not, with the error.
-pub(in crate::apply) async fn settle(unsettled: Vec<Unsettled<'_>>) -> Vec<(Subject, ApplyError)> {
-    let rests = unsettled
-        .into_iter()
-        .map(async |Unsettled { subject, rest }| match rest.await {
-            Ok(()) => None,
-            Err(source) => {
-                let error = not_stored(&subject, source);
-                Some((subject, error))
-            }
-        });
+pub(in crate::apply) async fn settle(
+    unsettled: Vec<UnsettledSignature<'_>>,
+) -> Vec<(Subject, ApplyError)> {
+    let rests =
+        unsettled.into_iter().map(
+            async |UnsettledSignature { subject, rest }| match rest.await {
+                Ok(()) => None,
+                Err(source) => {
+                    let error = not_stored(&subject, source);
+                    Some((subject, error))
+                }
+            },
+        );
     join_all(rests).await.into_iter().flatten().collect()
 }
 
@@ -318,13 +321,13 @@ pub(in crate::apply) fn check_settled(
     context: &Context,
     lost: Vec<(Subject, ApplyError)>,
     on_failure: OnSigningFailure,
-    receipt: &mut Receipt,
+    outcome: &mut Outcome,
 ) -> Result<(), ApplyError> {
     for (subject, error) in lost {
         if on_failure == OnSigningFailure::Fail || !error.is_signing_outage() {
             return Err(error);
         }
-        receipt.go_on_unsigned(context, std::iter::once(subject), &error);
+        outcome.go_on_unsigned(context, std::iter::once(subject), &error);
     }
     Ok(())
 }

@@ -11,9 +11,9 @@ use tokio::sync::{Notify, SetOnce};
 use super::attach::Attacher;
 use super::lookup::Content;
 use super::outages::Outages;
-use super::settle::Settling;
+use super::settle::PendingSettle;
 use super::unsigned::{Lacking, Unsigned};
-use crate::apply::receipt::{Origin, SignatureReceipt, Subject};
+use crate::apply::outcome::{Origin, SignatureOutcome, Subject};
 use crate::apply::{ApplyError, Context};
 use crate::domain::{Repository, SignatureFormat};
 
@@ -21,7 +21,7 @@ use crate::domain::{Repository, SignatureFormat};
 const READY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A stored signature with the remaining work until it is stable, or the error.
-pub(super) type Done<'a> = Result<(SignatureReceipt, Settling<'a>), ApplyError>;
+pub(super) type Done<'a> = Result<(SignatureOutcome, PendingSettle<'a>), ApplyError>;
 
 /// The state that all signatures of one step share.
 pub(super) struct Step<'a> {
@@ -106,7 +106,7 @@ impl<'a> Step<'a> {
             not_stored(&subject, source)
         })?;
         let is_known = one.known.is_some();
-        let receipt = SignatureReceipt {
+        let outcome = SignatureOutcome {
             subject,
             signer: content.signer().clone(),
             place,
@@ -116,7 +116,7 @@ impl<'a> Step<'a> {
                 Origin::Made
             },
         };
-        Ok((receipt, settling))
+        Ok((outcome, settling))
     }
 }
 

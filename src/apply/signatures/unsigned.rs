@@ -3,12 +3,12 @@
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::legacy;
-use super::lookup::{Api, Content, Held, Lookup, Search, fallback, look_up};
+use super::lookup::{Api, Content, FoundSignature, Lookup, Search, fallback, look_up};
 use super::recorded::{self, Recorded};
 use super::seen_list::SeenList;
-use super::signer::Authority;
+use super::signer::SigningContext;
 use crate::apply::children::PARALLEL;
-use crate::apply::receipt::{Origin, Receipt, SignatureReceipt, Subject};
+use crate::apply::outcome::{Origin, Outcome, SignatureOutcome, Subject};
 use crate::apply::{ApplyError, Context};
 use crate::domain::{Descriptor, Digest, Policy, Repository, SignatureFormat};
 use crate::inputs::{Formats, Mode, OnSigningFailure, Signing};
@@ -123,7 +123,7 @@ impl Unsigned {
     }
 }
 
-impl Authority {
+impl SigningContext {
     /// Looks up signatures of the digests that will most likely have to be signed. Errors are kept for later use.
     pub(in crate::apply) async fn glance(
         &self,
@@ -179,7 +179,7 @@ impl Authority {
         subjects: Vec<ToSign>,
         signing: &Signing,
         glance: Glance,
-        receipt: &mut Receipt,
+        outcome: &mut Outcome,
     ) -> Result<Vec<Unsigned>, ApplyError> {
         let Glance { policy, mut found } = glance;
         let policy = match policy {
@@ -188,7 +188,7 @@ impl Authority {
             Err(error)
                 if signing.on_failure == OnSigningFailure::Warn && error.is_signing_outage() =>
             {
-                receipt.go_on_unsigned(
+                outcome.go_on_unsigned(
                     context,
                     subjects.iter().map(|one| one.sought.name()),
                     &error,
@@ -220,7 +220,7 @@ impl Authority {
         let mut looked = Vec::new();
         let mut looks = stream::iter(looks).buffered(PARALLEL);
         while let Some((subject, lookup)) = looks.try_next().await? {
-            note_found(context, &subject.sought, &lookup, receipt);
+            note_found(context, &subject.sought, &lookup, outcome);
             looked.push((subject, lookup));
         }
         let unsigned = unsigned(signing.formats, &looked);
@@ -253,7 +253,7 @@ impl Authority {
         wanted: &Sought,
         policy: &Policy,
         missing: Vec<SignatureFormat>,
-    ) -> Result<Vec<Held>, ApplyError> {
+    ) -> Result<Vec<FoundSignature>, ApplyError> {
         let (repository, subject) = (&wanted.repository, &wanted.digest);
         let judge = self.judge(policy);
         let mut held = Vec::new();
@@ -396,19 +396,19 @@ fn unsigned(formats: Formats, found: &[(ToSign, Lookup)]) -> Vec<Unsigned> {
 }
 
 /// Notes one existing signature of each format, and warns about candidates that cannot be signatures.
-fn note_found(context: &Context, wanted: &Sought, lookup: &Lookup, receipt: &mut Receipt) {
+fn note_found(context: &Context, wanted: &Sought, lookup: &Lookup, outcome: &mut Outcome) {
     if let Some(warning) = lookup.refused.warning(&wanted.name()) {
         context.events.warn(warning);
     }
     for format in Formats::Both.each() {
         if let Some(held) = lookup.verified_as(*format) {
-            let signature = SignatureReceipt {
+            let signature = SignatureOutcome {
                 subject: wanted.name(),
                 signer: held.content.signer().clone(),
                 place: held.place.clone(),
                 origin: Origin::Found,
             };
-            receipt.note_signature(context, signature);
+            outcome.note_signature(context, signature);
         }
     }
 }

@@ -5,22 +5,22 @@ use std::collections::BTreeSet;
 use sandbox::{Fault, Kind};
 
 use super::super::ApplyError;
-use super::super::copying::carry::{Brought, Care, Carrier};
+use super::super::copying::carry::{CopiedContent, Copier, DestinationCheck};
 use super::*;
 
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 
-pub(super) async fn bring(
+pub(super) async fn copy(
     from: &[Repository],
     to: &Repository,
     image: &Digest,
-    care: Care,
-) -> (Result<(), ApplyError>, Brought) {
+    check: DestinationCheck,
+) -> (Result<(), ApplyError>, CopiedContent) {
     let context = context();
     let from: Vec<Source> = from.iter().cloned().map(Source::from).collect();
-    let carrier = Carrier::new(&context, &from, to, care);
-    let ended = carrier.bring(image).await;
-    (ended, carrier.brought())
+    let copier = Copier::new(&context, &from, to, check);
+    let ended = copier.copy(image).await;
+    (ended, copier.copied())
 }
 
 /// Asserts that `to` has everything that `from` has of the image, byte for byte.
@@ -52,12 +52,12 @@ async fn what_is_lacking_is_brought_leaves_first() {
     let image = push_all(&source, "o/from");
     let to = repository(&destination, "o/to");
     let from = [repository(&source, "o/from")];
-    let (ended, brought) = bring(&from, &to, &image, Care::Trusting).await;
+    let (ended, copied) = copy(&from, &to, &image, DestinationCheck::RootOnly).await;
     ended.unwrap();
     // The sandbox refuses a manifest whose parts are missing.
     assert_same((&source, "o/from"), (&destination, "o/to"), &image);
-    assert_eq!(brought.manifests.len(), 5);
-    assert_eq!(brought.blobs.len(), 6);
+    assert_eq!(copied.manifests.len(), 5);
+    assert_eq!(copied.blobs.len(), 6);
     let puts = lines(&destination);
     let puts: Vec<&String> = puts
         .iter()
@@ -73,9 +73,9 @@ async fn image_that_is_there_costs_one_question_where_it_is_trusted() {
     let image = push_all(&destination, "o/to");
     let to = repository(&destination, "o/to");
     let from = [repository(&source, "o/from")];
-    let (ended, brought) = bring(&from, &to, &image, Care::Trusting).await;
+    let (ended, copied) = copy(&from, &to, &image, DestinationCheck::RootOnly).await;
     ended.unwrap();
-    assert_eq!(brought, Brought::default());
+    assert_eq!(copied, CopiedContent::default());
     assert_eq!(
         lines(&destination),
         [format!("HEAD /v2/o/to/manifests/{image}")]
@@ -90,9 +90,9 @@ async fn healthy_image_costs_heads_where_it_is_healed() {
     assert_eq!(push_all(&destination, "o/same"), image);
     let to = repository(&destination, "o/same");
     let from = [repository(&source, "o/same")];
-    let (ended, brought) = bring(&from, &to, &image, Care::Healing).await;
+    let (ended, copied) = copy(&from, &to, &image, DestinationCheck::Deep).await;
     ended.unwrap();
-    assert_eq!(brought, Brought::default());
+    assert_eq!(copied, CopiedContent::default());
     let asked = lines(&destination);
     assert!(
         asked.iter().all(|line| line.starts_with("HEAD ")),
@@ -111,20 +111,23 @@ async fn what_garbage_collection_took_is_restored() {
     let image = push_index(&source, name, &[&child.digest, &lost_image.digest]);
     let to = repository(&destination, name);
     let from = [repository(&source, name)];
-    bring(&from, &to, &image, Care::Trusting).await.0.unwrap();
+    copy(&from, &to, &image, DestinationCheck::RootOnly)
+        .await
+        .0
+        .unwrap();
 
     destination.delete_manifest(name, &lost_image.digest);
     destination.delete_manifest(name, &child.attestation);
     destination.delete_blob(name, &child.image.layer);
     destination.delete_blob(name, &child.image.config);
-    let (ended, brought) = bring(&from, &to, &image, Care::Healing).await;
+    let (ended, copied) = copy(&from, &to, &image, DestinationCheck::Deep).await;
     ended.unwrap();
     assert_same((&source, name), (&destination, name), &image);
     let manifests = [&lost_image.digest, &child.attestation].map(|text| digest(text));
     let blobs = [&child.image.layer, &child.image.config].map(|text| digest(text));
     assert_eq!(
-        brought,
-        Brought {
+        copied,
+        CopiedContent {
             manifests: manifests.into(),
             blobs: blobs.into(),
             lists: BTreeSet::new(),
@@ -142,7 +145,7 @@ async fn what_two_images_share_is_copied_once() {
     let image = push_index(&source, "o/from", &[&one, &inner]);
     let to = repository(&destination, "o/to");
     let from = [repository(&source, "o/from")];
-    let (ended, _) = bring(&from, &to, &image, Care::Trusting).await;
+    let (ended, _) = copy(&from, &to, &image, DestinationCheck::RootOnly).await;
     ended.unwrap();
     assert_same((&source, "o/from"), (&destination, "o/to"), &image);
     let lines = lines(&destination);
@@ -165,8 +168,8 @@ async fn two_runs_at_once_end_in_the_same() {
     let to = repository(&destination, "o/to");
     let from = [repository(&source, "o/from")];
     let (one, two) = tokio::join!(
-        bring(&from, &to, &image, Care::Trusting),
-        bring(&from, &to, &image, Care::Healing)
+        copy(&from, &to, &image, DestinationCheck::RootOnly),
+        copy(&from, &to, &image, DestinationCheck::Deep)
     );
     one.0.unwrap();
     two.0.unwrap();
@@ -181,7 +184,7 @@ async fn repository_of_the_same_registry_is_mounted_from() {
         repository(&registry, "o/from"),
         repository(&registry, "o/to"),
     );
-    let (ended, _) = bring(&[from], &to, &image, Care::Trusting).await;
+    let (ended, _) = copy(&[from], &to, &image, DestinationCheck::RootOnly).await;
     ended.unwrap();
     assert_same((&registry, "o/from"), (&registry, "o/to"), &image);
     let lines = lines(&registry);
@@ -216,9 +219,9 @@ async fn foreign_layer_may_be_elsewhere() {
             source.push_blob("o/from", b"foreign");
         }
         let to = repository(&destination, name);
-        let (ended, brought) = bring(&from, &to, &image, Care::Trusting).await;
+        let (ended, copied) = copy(&from, &to, &image, DestinationCheck::RootOnly).await;
         ended.unwrap();
-        assert_eq!(brought.blobs.contains(&layer), is_there);
+        assert_eq!(copied.blobs.contains(&layer), is_there);
         assert_eq!(
             destination.blob(name, &layer.to_string()).is_some(),
             is_there
@@ -252,8 +255,14 @@ async fn artifacts_and_blobs_in_an_index_are_carried() {
     let index = digest(&source.push_raw(name, None, OCI_INDEX, index.as_bytes()));
     // The sandbox refuses such an index, as stricter registries do; its children are copied nevertheless.
     let to = repository(&destination, name);
-    let (_, brought) = bring(&[repository(&source, name)], &to, &index, Care::Trusting).await;
-    assert!(brought.manifests.contains(&artifact));
+    let (_, copied) = copy(
+        &[repository(&source, name)],
+        &to,
+        &index,
+        DestinationCheck::RootOnly,
+    )
+    .await;
+    assert!(copied.manifests.contains(&artifact));
     assert_eq!(destination.blob(name, &blob).unwrap(), b"cache");
 }
 
@@ -274,7 +283,7 @@ async fn index_that_is_said_to_hold_itself_is_not_walked() {
     );
     let to = repository(&destination, "o/to");
     let from = [repository(&source, "o/from")];
-    let (ended, _) = bring(&from, &to, &own, Care::Trusting).await;
+    let (ended, _) = copy(&from, &to, &own, DestinationCheck::RootOnly).await;
     assert!(matches!(ended, Err(ApplyError::Registry(_))));
 }
 
@@ -286,7 +295,7 @@ async fn endless_nesting_is_refused() {
     let from = [repository(&source, "o/from")];
     for depth in 1..=5 {
         inner = push_index(&source, "o/from", &[&inner]);
-        let (ended, _) = bring(&from, &to, &inner, Care::Healing).await;
+        let (ended, _) = copy(&from, &to, &inner, DestinationCheck::Deep).await;
         match ended {
             Ok(()) => assert!(depth < 5, "{depth}"),
             Err(error) => assert!(
@@ -309,7 +318,7 @@ async fn parts_that_the_registry_loses_meanwhile_are_brought_again() {
     destination.fault(Fault::on("HEAD", &layer).status(200));
     let to = repository(&destination, "o/to");
     let from = [repository(&source, "o/from")];
-    let (ended, _) = bring(&from, &to, &index, Care::Healing).await;
+    let (ended, _) = copy(&from, &to, &index, DestinationCheck::Deep).await;
     ended.unwrap();
     assert_same((&source, "o/from"), (&destination, "o/to"), &index);
 }
@@ -324,7 +333,7 @@ async fn run_that_was_killed_is_taken_up_where_it_stopped() {
         // From request number `4 * k` on, every response is lost. The next run continues from the content stored by
         // then.
         destination.fault(Fault::at(k * 4).times(u32::MAX).lost_response());
-        let (ended, _) = bring(&from, &to, &image, Care::Healing).await;
+        let (ended, _) = copy(&from, &to, &image, DestinationCheck::Deep).await;
         destination.clear_faults();
         if ended.is_ok() {
             break;
@@ -333,7 +342,7 @@ async fn run_that_was_killed_is_taken_up_where_it_stopped() {
     }
     assert_same((&source, "o/from"), (&destination, "o/to"), &image);
     destination.clear_requests();
-    let (ended, brought) = bring(&from, &to, &image, Care::Healing).await;
+    let (ended, copied) = copy(&from, &to, &image, DestinationCheck::Deep).await;
     ended.unwrap();
-    assert_eq!(brought, Brought::default());
+    assert_eq!(copied, CopiedContent::default());
 }

@@ -3,8 +3,8 @@
 use sandbox::{Fault, Kind};
 
 use super::super::ApplyError;
-use super::super::copying::carry::{Brought, Care};
-use super::carry::{assert_same, bring};
+use super::super::copying::carry::{CopiedContent, DestinationCheck};
+use super::carry::{assert_same, copy};
 use super::*;
 
 #[tokio::test]
@@ -15,7 +15,7 @@ async fn manifest_is_not_stored_without_what_the_source_has_lost() {
     source.delete_blob("o/from", &image.layer);
     let to = repository(&destination, "o/to");
     let from = [repository(&source, "o/from")];
-    let (ended, _) = bring(&from, &to, &index, Care::Trusting).await;
+    let (ended, _) = copy(&from, &to, &index, DestinationCheck::RootOnly).await;
     assert_eq!(
         ended.unwrap_err().to_string(),
         format!(
@@ -33,7 +33,7 @@ async fn child_that_is_nowhere_is_named() {
     let index = push_index(&source, "o/from", &[&lost]);
     let to = repository(&destination, "o/to");
     let from = ["o/from", "o/other"].map(|name| repository(&source, name));
-    let (ended, _) = bring(&from, &to, &index, Care::Healing).await;
+    let (ended, _) = copy(&from, &to, &index, DestinationCheck::Deep).await;
     let [one, other] = &from;
     assert_eq!(
         ended.unwrap_err().to_string(),
@@ -55,7 +55,7 @@ async fn next_place_is_asked_for_what_the_first_one_lacks() {
     first.fault(Fault::on("GET", &path).times(u32::MAX).status(500));
     let to = repository(&destination, name);
     let from = [repository(&first, name), repository(&second, name)];
-    let (ended, _) = bring(&from, &to, &index, Care::Trusting).await;
+    let (ended, _) = copy(&from, &to, &index, DestinationCheck::RootOnly).await;
     ended.unwrap();
     assert_same((&second, name), (&destination, name), &index);
 }
@@ -73,7 +73,7 @@ async fn place_that_does_not_answer_is_not_said_to_lack_anything() {
         );
         let to = repository(&destination, "o/to");
         let from = [repository(&source, "o/from")];
-        let (ended, _) = bring(&from, &to, &digest(&image.digest), Care::Healing).await;
+        let (ended, _) = copy(&from, &to, &digest(&image.digest), DestinationCheck::Deep).await;
         let error = ended.unwrap_err();
         assert!(
             matches!(&error, ApplyError::Registry(error) if error.status() == Some(403)),
@@ -94,7 +94,7 @@ async fn destination_that_does_not_answer_is_not_written_to() {
         destination.fault(Fault::on("*", &path).times(u32::MAX).status(403));
         let to = repository(&destination, "o/to");
         let from = [repository(&source, "o/from")];
-        let (ended, _) = bring(&from, &to, &index, Care::Healing).await;
+        let (ended, _) = copy(&from, &to, &index, DestinationCheck::Deep).await;
         ended.unwrap_err();
         let lines = lines(&destination);
         assert!(
@@ -112,7 +112,7 @@ async fn destination_tells_what_it_needs_when_the_source_is_gone() {
     let image = destination.push_image("o/to", "linux/amd64", Kind::Oci);
     let to = repository(&destination, "o/to");
     let from = [repository(&source, "o/from")];
-    let (ended, brought) = bring(&from, &to, &digest(&image.digest), Care::Healing).await;
+    let (ended, copied) = copy(&from, &to, &digest(&image.digest), DestinationCheck::Deep).await;
     ended.unwrap();
-    assert_eq!(brought, Brought::default());
+    assert_eq!(copied, CopiedContent::default());
 }

@@ -1,7 +1,7 @@
 //! Extends documents of other tools, for the table in `src/fuzz`: existing content stays there.
 
 use crate::apply::copying::shape::plain_entry;
-use crate::apply::receipt::Subject;
+use crate::apply::outcome::Subject;
 use crate::apply::signatures::attach::merge;
 use crate::apply::signatures::candidates::bundle_of;
 use crate::apply::signatures::legacy_manifest::{Config, config_of, merge as merge_legacy};

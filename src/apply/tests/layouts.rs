@@ -7,8 +7,8 @@ use sandbox::Kind;
 use tempfile::TempDir;
 
 use super::super::ApplyError;
-use super::super::copying::belongings::Belongings;
-use super::super::copying::carry::{Brought, Care, Carrier};
+use super::super::copying::carry::{CopiedContent, Copier, DestinationCheck};
+use super::super::copying::referrer_copier::ReferrerCopier;
 use super::super::copying::vetting::Vetting;
 use super::*;
 use crate::inputs::Carried;
@@ -43,23 +43,23 @@ fn file(folder: &Path, digest: &str) -> PathBuf {
     folder.join("blobs/sha256").join(hex)
 }
 
-async fn publish(folder: &Path, to: &Repository) -> (Result<Digest, ApplyError>, Brought) {
+async fn publish(folder: &Path, to: &Repository) -> (Result<Digest, ApplyError>, CopiedContent) {
     let context = context();
     let layout = match Layout::open(folder, "images") {
         Ok(layout) => layout,
-        Err(error) => return (Err(error.into()), Brought::default()),
+        Err(error) => return (Err(error.into()), CopiedContent::default()),
     };
     let image = layout.image(None).unwrap().digest.clone();
     let from = [Source::Layout(layout)];
-    let carrier = Carrier::new(&context, &from, to, Care::Healing);
+    let copier = Copier::new(&context, &from, to, DestinationCheck::Deep);
     let vetting = Vetting::new(None, Carried::All);
-    let belongings = Belongings::new(&context, &from, to, &carrier, &vetting);
+    let referrer_copier = ReferrerCopier::new(&context, &from, to, &copier, &vetting);
     let ended = async {
-        carrier.bring(&image).await?;
-        belongings.bring().await?;
+        copier.copy(&image).await?;
+        referrer_copier.copy().await?;
         Ok(image)
     };
-    (ended.await, carrier.brought())
+    (ended.await, copier.copied())
 }
 
 #[tokio::test]
@@ -80,7 +80,7 @@ async fn image_in_a_folder_arrives_with_what_refers_to_it() {
     let referrer = source.push_raw("o/from", None, OCI_MANIFEST, referrer.as_bytes());
     let folder = save(&source, "o/from", &image);
     let to = repository(&destination, "o/to");
-    let (ended, brought) = publish(folder.path(), &to).await;
+    let (ended, copied) = publish(folder.path(), &to).await;
     assert_eq!(ended.unwrap(), image);
     let mut wanted = source.manifests("o/from");
     let mut held = destination.manifests("o/to");
@@ -88,8 +88,8 @@ async fn image_in_a_folder_arrives_with_what_refers_to_it() {
     held.sort();
     assert_eq!(held, wanted);
     assert!(held.contains(&referrer));
-    assert_eq!(brought.manifests.len(), held.len());
-    for blob in &brought.blobs {
+    assert_eq!(copied.manifests.len(), held.len());
+    for blob in &copied.blobs {
         let blob = blob.to_string();
         assert_eq!(
             destination.blob("o/to", &blob),
@@ -150,9 +150,9 @@ async fn folder_heals_what_a_registry_has_lost() {
     let image = destination.push_image("o/to", "linux/amd64", Kind::Oci);
     let folder = save(&destination, "o/to", &digest(&image.digest));
     destination.delete_blob("o/to", &image.layer);
-    let (ended, brought) = publish(folder.path(), &repository(&destination, "o/to")).await;
+    let (ended, copied) = publish(folder.path(), &repository(&destination, "o/to")).await;
     ended.unwrap();
-    assert_eq!(brought.blobs, [digest(&image.layer)].into());
-    assert!(brought.manifests.is_empty());
+    assert_eq!(copied.blobs, [digest(&image.layer)].into());
+    assert!(copied.manifests.is_empty());
     assert!(destination.blob("o/to", &image.layer).is_some());
 }

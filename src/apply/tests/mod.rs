@@ -1,11 +1,11 @@
 //! Tests of steps that no command exposes alone, against the sandbox's registry.
 
-mod belongings;
 mod carry;
 mod carry_lacks;
 pub(crate) mod fuzz;
 mod layouts;
 mod pushed;
+mod referrer_copier;
 mod uploads;
 mod vanished;
 

@@ -3,8 +3,8 @@
 use sandbox::Referrers;
 
 use super::super::ApplyError;
-use super::super::copying::belongings::Belongings;
-use super::super::copying::carry::{Care, Carrier};
+use super::super::copying::carry::{Copier, DestinationCheck};
+use super::super::copying::referrer_copier::ReferrerCopier;
 use super::super::copying::vetting::Vetting;
 use super::*;
 use crate::inputs::Carried;
@@ -18,11 +18,11 @@ pub(super) async fn publish(
     image: &Digest,
 ) -> Result<(), ApplyError> {
     let context = context();
-    let carrier = Carrier::new(&context, from, to, Care::Healing);
-    carrier.bring(image).await?;
+    let copier = Copier::new(&context, from, to, DestinationCheck::Deep);
+    copier.copy(image).await?;
     let vetting = Vetting::new(None, Carried::All);
-    Belongings::new(&context, from, to, &carrier, &vetting)
-        .bring()
+    ReferrerCopier::new(&context, from, to, &copier, &vetting)
+        .copy()
         .await
 }
 

@@ -3,7 +3,7 @@
 use sandbox::Fault;
 use tokio::sync::mpsc::unbounded_channel;
 
-use super::super::tell_progress;
+use super::super::report_progress;
 use super::*;
 use crate::domain::{Descriptor, Event, MediaType};
 
@@ -41,7 +41,7 @@ async fn what_is_under_way_is_told_and_not_left_open() {
     };
     tokio::select! {
         copied = context.registry.copy_blob(&from, &to, &blob) => panic!("{copied:?}"),
-        never = tell_progress(&context, Duration::from_millis(5)) => match never {},
+        never = report_progress(&context, Duration::from_millis(5)) => match never {},
         () = half => (),
     }
     assert_eq!(target.open_uploads(), 1);

@@ -1,6 +1,6 @@
 //! Tests challenges, and which host receives which credentials.
 
-use super::super::Fault;
+use super::super::RegistryErrorKind;
 use super::tokens::{guarded, token_reply};
 use super::*;
 use crate::domain::Digest;
@@ -101,7 +101,7 @@ async fn realm_without_tls_elsewhere_never_sees_credentials() {
         let error = read.unwrap_err();
         let fault = error.fault().to_string();
         assert!(
-            matches!(error.fault(), Fault::Realm { .. }),
+            matches!(error.fault(), RegistryErrorKind::Realm { .. }),
             "{realm}: {fault}"
         );
         assert!(

@@ -2,7 +2,7 @@
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::super::{Fault, Operation, RegistryError};
+use super::super::{Operation, RegistryError, RegistryErrorKind};
 use super::copies::{contents, copy, descriptor, plain};
 use super::*;
 use crate::domain::{Descriptor, Digest};
@@ -34,7 +34,10 @@ async fn blob_with_another_digest_never_arrives() {
             Reply::new(200).body(wrong).chunked(),
         ] {
             let (error, destination) = copy_of(reply, &content).await;
-            assert!(matches!(error.fault(), Fault::Digest { .. }), "{error:?}");
+            assert!(
+                matches!(error.fault(), RegistryErrorKind::Digest { .. }),
+                "{error:?}"
+            );
             // The server does not record a request whose body is incomplete.
             let wanted: &[&str] = if content.len() > 4 {
                 &["POST 0", "DELETE 0"]
@@ -54,14 +57,17 @@ async fn blob_of_another_length_never_arrives() {
         for body in [short, long, Vec::new()] {
             // If the length is stated in advance, no request goes to the destination.
             let (error, destination) = copy_of(Reply::new(200).body(body.clone()), &content).await;
-            assert!(matches!(error.fault(), Fault::Size { .. }), "{error:?}");
+            assert!(
+                matches!(error.fault(), RegistryErrorKind::Size { .. }),
+                "{error:?}"
+            );
             assert!(destination.seen().is_empty());
             let (error, destination) =
                 copy_of(Reply::new(200).body(body).chunked(), &content).await;
             let is_about_length = matches!(
                 error.fault(),
-                Fault::Size { .. }
-                    | Fault::Body {
+                RegistryErrorKind::Size { .. }
+                    | RegistryErrorKind::Body {
                         source: HttpError::TooLong { .. },
                         ..
                     }
@@ -224,5 +230,8 @@ async fn registry_that_says_yes_before_it_has_everything_is_not_believed() {
         .await;
     let error = copied.unwrap_err();
     assert_eq!(error.operation(), Operation::WriteBlob);
-    assert!(matches!(error.fault(), Fault::Early { .. }), "{error:?}");
+    assert!(
+        matches!(error.fault(), RegistryErrorKind::Early { .. }),
+        "{error:?}"
+    );
 }

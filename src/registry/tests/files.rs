@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::super::{Fault, Operation, RegistryError};
+use super::super::{Operation, RegistryError, RegistryErrorKind};
 use super::copies::{contents, descriptor, plain};
 use super::*;
 
@@ -65,7 +65,10 @@ async fn file_that_is_not_the_blob_never_arrives_whole() {
             let error = upload(&bench, &path, &to, &content).await.unwrap_err();
             assert_eq!(error.operation(), Operation::ReadBlob);
             assert!(
-                matches!(error.fault(), Fault::Digest { .. } | Fault::Size { .. }),
+                matches!(
+                    error.fault(),
+                    RegistryErrorKind::Digest { .. } | RegistryErrorKind::Size { .. }
+                ),
                 "{error:?}"
             );
             let path = path.display();
@@ -91,6 +94,9 @@ async fn file_that_is_not_there_is_said_so() {
     let to = repository(&server, "o/r");
     let path = PathBuf::from("/there/is/nothing");
     let error = upload(&bench, &path, &to, b"x").await.unwrap_err();
-    assert!(matches!(error.fault(), Fault::File(_)), "{error:?}");
+    assert!(
+        matches!(error.fault(), RegistryErrorKind::File(_)),
+        "{error:?}"
+    );
     assert!(server.seen().is_empty());
 }

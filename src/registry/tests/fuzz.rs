@@ -15,7 +15,9 @@ use super::super::credentials::Scope;
 use super::super::ecr::Ecr;
 use super::super::error_response::printable;
 use super::super::transport::{RegistryResponse, Transport};
-use super::super::{docker_config, downloads, newness, referrer_list, referrers, retry, token};
+use super::super::{
+    docker_config, downloads, missing_repository, referrer_list, referrers, retry, token,
+};
 use super::{Certificates, Client, Events, Proxies, RetryPolicy};
 use crate::domain::Digest;
 use crate::fuzz::{Parser, of_bytes, of_text};
@@ -176,7 +178,7 @@ pub(crate) fn parsers() -> Vec<Parser> {
             vec![br#"{"access":[{"type":"repository","name":"o/r","actions":["pull"]}]}"#.to_vec()],
             |bytes| {
                 let token = format!("e30.{}.x", URL_SAFE_NO_PAD.encode(bytes));
-                newness::withholds_push(&token, "o/r")
+                missing_repository::token_lacks_push(&token, "o/r")
             },
         ),
     ]

@@ -1,6 +1,6 @@
 //! Tests digests, limits and redirects of blobs.
 
-use super::super::Fault;
+use super::super::RegistryErrorKind;
 use super::*;
 use crate::domain::Digest;
 use crate::http::HttpError;
@@ -38,7 +38,7 @@ async fn manifest_has_the_digest_that_was_asked_for_and_the_one_that_is_stated()
                 "{stated:?}"
             ),
             Err(error) => {
-                let is_lie = matches!(error.fault(), Fault::Digest { .. });
+                let is_lie = matches!(error.fault(), RegistryErrorKind::Digest { .. });
                 assert!(!is_taken && is_lie, "{reference} {stated:?}: {error}");
             }
         }
@@ -87,7 +87,10 @@ async fn head_that_states_another_digest_than_asked_is_a_lie() {
         .registry
         .manifest_digest(&repository(&server, "o/r"), &reference)
         .await;
-    assert!(matches!(found.unwrap_err().fault(), Fault::Digest { .. }));
+    assert!(matches!(
+        found.unwrap_err().fault(),
+        RegistryErrorKind::Digest { .. }
+    ));
 }
 
 #[tokio::test]
@@ -153,7 +156,7 @@ async fn endless_bodies_are_left_at_their_bound() {
         assert!(
             matches!(
                 error.fault(),
-                Fault::Body {
+                RegistryErrorKind::Body {
                     source: HttpError::TooLong { .. },
                     ..
                 }
@@ -188,12 +191,18 @@ async fn blob_with_other_bytes_is_refused_and_a_right_one_taken() {
         .registry
         .blob(&repository, &Digest::of(b"other"), 4)
         .await;
-    assert!(matches!(lie.unwrap_err().fault(), Fault::Digest { .. }));
+    assert!(matches!(
+        lie.unwrap_err().fault(),
+        RegistryErrorKind::Digest { .. }
+    ));
     let long = bench
         .registry
         .blob(&repository, &Digest::of(b"blob"), 3)
         .await;
-    assert!(matches!(long.unwrap_err().fault(), Fault::Body { .. }));
+    assert!(matches!(
+        long.unwrap_err().fault(),
+        RegistryErrorKind::Body { .. }
+    ));
 }
 
 #[tokio::test]

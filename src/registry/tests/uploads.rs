@@ -1,6 +1,6 @@
 //! Tests how blobs and manifests are stored.
 
-use super::super::{Fault, Stored};
+use super::super::{RegistryErrorKind, Stored};
 use super::*;
 use crate::domain::Digest;
 
@@ -178,7 +178,7 @@ async fn blob_that_is_stored_as_another_is_an_error() {
         .await;
     let error = stored.unwrap_err();
     assert!(
-        error.is_write() && matches!(error.fault(), Fault::Digest { .. }),
+        error.is_write() && matches!(error.fault(), RegistryErrorKind::Digest { .. }),
         "{error:?}"
     );
 }

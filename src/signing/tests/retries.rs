@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::domain::{Digest, Event};
 
-use super::super::{Fault, SigstoreError};
+use super::super::{SigstoreError, SigstoreErrorKind};
 use super::scripted::{Asked, lost, reply};
 use super::services::{
     CERTIFICATE, ENTRIES_V1, ENTRIES_V2, ID, Run, TIMESTAMP, TOKEN, decoded, well,
@@ -75,7 +75,7 @@ async fn refusals_are_said_at_once_and_name_their_step() {
             else {
                 panic!("{failing} {status}: {error}");
             };
-            assert!(matches!(fault, Fault::Status { message, .. } if message == "no"));
+            assert!(matches!(fault, SigstoreErrorKind::Status { message, .. } if message == "no"));
             assert_eq!(error.status(), Some(status));
             assert!(!error.is_outage());
             assert_eq!((run.count(method, failing), run.retries()), (1, 0));
@@ -226,7 +226,7 @@ async fn certificate_that_ends_is_not_used() {
     .await;
     assert!(matches!(
         run.sign().await,
-        SigstoreError::Log(Fault::CertificateEnds { .. })
+        SigstoreError::Log(SigstoreErrorKind::CertificateEnds { .. })
     ));
     assert_eq!(
         (
@@ -364,9 +364,9 @@ async fn answers_that_make_no_sense_are_errors_and_not_read_to_the_end() {
             panic!("{failing}: {error}");
         };
         let expected = if long {
-            matches!(fault, Fault::TooLong { .. })
+            matches!(fault, SigstoreErrorKind::TooLong { .. })
         } else {
-            matches!(fault, Fault::Unreadable { .. })
+            matches!(fault, SigstoreErrorKind::Unreadable { .. })
         };
         assert!(expected, "{failing}: {fault}");
         assert_eq!(run.retries(), 0);

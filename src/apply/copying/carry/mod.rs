@@ -27,11 +27,11 @@ const SMALL_MAX_BYTES: u64 = 64 * 1024;
 
 /// Copies images and indexes into one repository. Each manifest and blob is copied once, even if several tasks request
 /// it at the same time.
-pub(in crate::apply) struct Carrier<'a> {
+pub(in crate::apply) struct Copier<'a> {
     context: &'a Context,
     from: &'a [Source],
     to: &'a Repository,
-    care: Care,
+    check: DestinationCheck,
     on_creation: Option<OnCreation<'a>>,
     /// Manifests that were already read at a source, kept until they are needed.
     known: RefCell<BTreeMap<Digest, Manifest>>,
@@ -40,7 +40,7 @@ pub(in crate::apply) struct Carrier<'a> {
     manifests: Once,
     blobs: Once,
     copies: Semaphore,
-    brought: RefCell<Brought>,
+    copied: RefCell<CopiedContent>,
     /// The names of sources that returned an error.
     failed: RefCell<BTreeSet<String>>,
 }
@@ -50,19 +50,19 @@ pub(in crate::apply) type OnCreation<'a> = &'a dyn Fn(&Digest) -> Result<(), App
 
 /// The checks on a manifest that the destination already has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::apply) enum Care {
+pub(in crate::apply) enum DestinationCheck {
     /// Its parts are not checked: registries accept a manifest only after its parts.
-    Trusting,
+    RootOnly,
     /// Its parts are not checked, and denied requests count as absence. A repository that nobody has pushed to may be
     /// denied as a whole. Denied content is pushed; a push by digest does not change existing content.
-    Blind,
+    AssumeAbsent,
     /// Each part is checked: garbage collection may have deleted one since the push.
-    Healing,
+    Deep,
 }
 
 /// The content that the repository lacked and that was copied.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(in crate::apply) struct Brought {
+pub(in crate::apply) struct CopiedContent {
     /// Images, indexes and artifacts.
     pub(in crate::apply) manifests: BTreeSet<Digest>,
     /// Configs, layers, and all other blobs that they point to.
@@ -71,7 +71,7 @@ pub(in crate::apply) struct Brought {
     pub(in crate::apply) lists: BTreeSet<String>,
 }
 
-impl Brought {
+impl CopiedContent {
     /// Adds the content that another walk copied.
     pub(in crate::apply) fn add(&mut self, other: &Self) {
         self.manifests.extend(other.manifests.iter().cloned());
@@ -80,26 +80,26 @@ impl Brought {
     }
 }
 
-impl<'a> Carrier<'a> {
+impl<'a> Copier<'a> {
     /// Creates a copier from `from`, tried in this order, to `to`.
     pub(in crate::apply) fn new(
         context: &'a Context,
         from: &'a [Source],
         to: &'a Repository,
-        care: Care,
+        check: DestinationCheck,
     ) -> Self {
         Self {
             context,
             from,
             to,
-            care,
+            check,
             on_creation: None,
             known: RefCell::default(),
             there: RefCell::default(),
             manifests: Once::default(),
             blobs: Once::default(),
             copies: Semaphore::new(COPIES_MAX),
-            brought: RefCell::default(),
+            copied: RefCell::default(),
             failed: RefCell::default(),
         }
     }
@@ -124,27 +124,27 @@ impl<'a> Carrier<'a> {
     }
 
     /// Copies `digest` and everything in it that the repository lacks.
-    pub(in crate::apply) async fn bring(&self, digest: &Digest) -> Result<(), ApplyError> {
+    pub(in crate::apply) async fn copy(&self, digest: &Digest) -> Result<(), ApplyError> {
         let count = Cell::new(0);
         let step = Step::first(digest, &count, Haste::Wait);
         self.see_to_manifest(digest, step).await
     }
 
     /// Copies all of `children` concurrently.
-    pub(in crate::apply) async fn bring_all(
+    pub(in crate::apply) async fn copy_all(
         &self,
         children: impl IntoIterator<Item = &Descriptor>,
     ) -> Result<(), ApplyError> {
         let children = children.into_iter();
-        try_join_all(children.map(|child| self.bring(&child.digest)))
+        try_join_all(children.map(|child| self.copy(&child.digest)))
             .await
             .map(drop)
     }
 
     /// Notes that a tag with a list of referrers was written.
     pub(in crate::apply) fn note_list(&self, tag: &Tag) {
-        let mut brought = self.brought.borrow_mut();
-        brought.lists.insert(tag.to_string());
+        let mut copied = self.copied.borrow_mut();
+        copied.lists.insert(tag.to_string());
     }
 
     /// Copies a manifest that a list names and that may not exist. Returns the reason if it is left out: no source has
@@ -183,12 +183,12 @@ impl<'a> Carrier<'a> {
 
     /// Reports whether this manifest was missing and has been copied.
     pub(in crate::apply) fn has_brought(&self, manifest: &Digest) -> bool {
-        self.brought.borrow().manifests.contains(manifest)
+        self.copied.borrow().manifests.contains(manifest)
     }
 
     /// Returns the content that was copied so far, also by a failed call.
-    pub(in crate::apply) fn brought(&self) -> Brought {
-        self.brought.borrow().clone()
+    pub(in crate::apply) fn copied(&self) -> CopiedContent {
+        self.copied.borrow().clone()
     }
 
     /// Copies a manifest once. No task waits for itself: a manifest cannot contain its own digest at any depth, and
@@ -227,7 +227,12 @@ impl<'a> Carrier<'a> {
         }
         let reference = Reference::Digest(digest.clone());
         let is_there = self.is_there(digest, &reference).await?;
-        if is_there && matches!(self.care, Care::Trusting | Care::Blind) {
+        if is_there
+            && matches!(
+                self.check,
+                DestinationCheck::RootOnly | DestinationCheck::AssumeAbsent
+            )
+        {
             return Ok(());
         }
         let look = || self.find(digest, is_there);
@@ -253,7 +258,7 @@ impl<'a> Carrier<'a> {
             self.context
                 .store(self.to, &reference, media_type, bytes, bring_again)
                 .await?;
-            self.brought.borrow_mut().manifests.insert(digest.clone());
+            self.copied.borrow_mut().manifests.insert(digest.clone());
         }
         Ok(())
     }
@@ -338,8 +343,8 @@ impl<'a> Carrier<'a> {
         for place in self.places() {
             match place.copy_blob(self.context, self.to, blob).await {
                 Ok(true) => {
-                    let mut brought = self.brought.borrow_mut();
-                    brought.blobs.insert(blob.digest.clone());
+                    let mut copied = self.copied.borrow_mut();
+                    copied.blobs.insert(blob.digest.clone());
                     return Ok(());
                 }
                 Ok(false) => (),
@@ -363,7 +368,9 @@ impl<'a> Carrier<'a> {
     /// Returns the answer of the destination. If the repository may be new, a denied request counts as absence.
     fn unless_hidden(&self, is_there: Result<bool, RegistryError>) -> Result<bool, ApplyError> {
         match is_there {
-            Err(error) if self.care == Care::Blind && error.is_denied() => Ok(false),
+            Err(error) if self.check == DestinationCheck::AssumeAbsent && error.is_denied() => {
+                Ok(false)
+            }
             is_there => Ok(is_there?),
         }
     }

@@ -7,7 +7,7 @@ use crate::registry::steps_by_hand;
 
 /// The content and the result of every tag that the inputs name.
 #[derive(Debug, Default)]
-pub struct CleanupReceipt {
+pub struct CleanupOutcome {
     /// Every tag, in the order of the inputs, moving ones last.
     pub tags: Vec<CleanupTag>,
     /// The reason why nothing is reverted, if nothing vouches for the run's changes.
@@ -43,7 +43,7 @@ pub enum CleanupEnd {
     },
 }
 
-impl CleanupReceipt {
+impl CleanupOutcome {
     /// Reports that every tag is left for manual cleanup, and why.
     pub(super) fn leave_all(&mut self, context: &Context, why: String) {
         self.tags.iter().for_each(|tag| tag.say(context));

@@ -6,31 +6,31 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::sync::OnceCell;
 
-use super::carry::Carrier;
+use super::carry::Copier;
 use super::source::{Known, Source};
 use super::vetting::{Kept, Vetting};
 use crate::apply::children::{DEPTH_MAX, PARALLEL};
-use crate::apply::receipt::Subject;
+use crate::apply::outcome::Subject;
 use crate::apply::signatures::attach::list;
 use crate::apply::signatures::legacy::read_config;
 use crate::apply::signatures::legacy_manifest::merge;
 use crate::apply::signatures::lookup::fallback;
 use crate::apply::signatures::seen_list::SeenList;
-use crate::apply::signatures::settle::{Change, Look, Shared};
+use crate::apply::signatures::settle::{Change, ListSnapshot, SharedTag};
 use crate::apply::{ApplyError, Context};
 use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, Repository, TagContent};
 use crate::failure::chain_text;
 use crate::registry::{REFERRERS_MAX, Referrers, Tagged};
 
 /// The suffixes of the digest tags that cosign writes, or wrote in earlier versions.
-const BESIDE: [&str; 3] = ["sig", "att", "sbom"];
+const DIGEST_TAG_SUFFIXES: [&str; 3] = ["sig", "att", "sbom"];
 
-/// Copies the referrers and digest tags of all manifests that a [`Carrier`] has visited.
-pub(in crate::apply) struct Belongings<'a> {
+/// Copies the referrers and digest tags of all manifests that a [`Copier`] has visited.
+pub(in crate::apply) struct ReferrerCopier<'a> {
     context: &'a Context,
     from: &'a [Source],
     to: &'a Repository,
-    carrier: &'a Carrier<'a>,
+    copier: &'a Copier<'a>,
     vetting: &'a Vetting<'a>,
     /// True if the destination has the referrers API. Otherwise referrers are listed under the referrers tag, which is
     /// correct for any registry.
@@ -45,35 +45,35 @@ struct Listed {
     original: Option<Manifest>,
 }
 
-impl<'a> Belongings<'a> {
-    /// Creates a copier with the same sources and destination as `carrier`.
+impl<'a> ReferrerCopier<'a> {
+    /// Creates a copier with the same sources and destination as `copier`.
     pub(in crate::apply) fn new(
         context: &'a Context,
         from: &'a [Source],
         to: &'a Repository,
-        carrier: &'a Carrier<'a>,
+        copier: &'a Copier<'a>,
         vetting: &'a Vetting<'a>,
     ) -> Self {
         Self {
             context,
             from,
             to,
-            carrier,
+            copier,
             vetting,
             keeps_lists: OnceCell::new(),
         }
     }
 
-    /// Copies the referrers and digest tags of all manifests that the carrier has visited. Repeats this for the copied
+    /// Copies the referrers and digest tags of all manifests that the copier has visited. Repeats this for the copied
     /// manifests.
-    pub(in crate::apply) async fn bring(&self) -> Result<(), ApplyError> {
+    pub(in crate::apply) async fn copy(&self) -> Result<(), ApplyError> {
         let known: Vec<Known> = stream::iter(self.from.iter().map(|from| from.know(self.context)))
             .buffered(PARALLEL)
             .collect()
             .await;
         let mut done = BTreeSet::new();
         for depth in 0.. {
-            let mut subjects = self.carrier.seen();
+            let mut subjects = self.copier.seen();
             subjects.retain(|subject| done.insert(subject.clone()));
             let Some(first) = subjects.first() else {
                 break;
@@ -90,7 +90,7 @@ impl<'a> Belongings<'a> {
             }
             let each = subjects
                 .iter()
-                .map(|subject| self.bring_all(subject, &known));
+                .map(|subject| self.copy_all(subject, &known));
             stream::iter(each.collect::<Vec<_>>())
                 .buffer_unordered(PARALLEL)
                 .try_collect::<()>()
@@ -99,10 +99,10 @@ impl<'a> Belongings<'a> {
         Ok(())
     }
 
-    async fn bring_all(&self, subject: &Digest, known: &[Known]) -> Result<(), ApplyError> {
+    async fn copy_all(&self, subject: &Digest, known: &[Known]) -> Result<(), ApplyError> {
         let referrers = self.bring_referrers(subject, known);
         let tagged = async {
-            let each = BESIDE.map(|suffix| self.bring_tagged(subject, suffix, known));
+            let each = DIGEST_TAG_SUFFIXES.map(|suffix| self.bring_tagged(subject, suffix, known));
             futures_util::future::try_join_all(each).await.map(drop)
         };
         tokio::try_join!(referrers, tagged).map(drop)
@@ -110,13 +110,13 @@ impl<'a> Belongings<'a> {
 
     async fn bring_referrers(&self, subject: &Digest, known: &[Known]) -> Result<(), ApplyError> {
         let listed = self.listed(subject, known).await?;
-        let brought = listed.entries.values().map(|entry| async move {
+        let copied = listed.entries.values().map(|entry| async move {
             let (context, from) = (self.context, self.from);
             let passed = self.vetting.lets_pass(context, from, subject, entry);
             let Some(passed) = passed.await? else {
                 return Ok(None);
             };
-            let left_out = self.carrier.bring_listed(&entry.digest).await?;
+            let left_out = self.copier.bring_listed(&entry.digest).await?;
             if let Some(why) = &left_out {
                 let digest = &entry.digest;
                 self.vetting.leave_out(subject, &digest.to_string());
@@ -126,15 +126,15 @@ impl<'a> Belongings<'a> {
             }
             Ok::<_, ApplyError>(left_out.is_none().then_some(passed))
         });
-        let brought: Vec<Option<Descriptor>> = stream::iter(brought.collect::<Vec<_>>())
+        let copied: Vec<Option<Descriptor>> = stream::iter(copied.collect::<Vec<_>>())
             .buffered(PARALLEL)
             .try_collect()
             .await?;
-        let brought: Vec<Descriptor> = brought.into_iter().flatten().collect();
-        if brought.is_empty() || self.are_listed(subject, &brought).await? {
+        let copied: Vec<Descriptor> = copied.into_iter().flatten().collect();
+        if copied.is_empty() || self.are_listed(subject, &copied).await? {
             return Ok(());
         }
-        let must_arrive = brought.iter().any(|entry| {
+        let must_arrive = copied.iter().any(|entry| {
             let name = entry.digest.to_string();
             self.vetting.may_be_ours(subject, &name)
         });
@@ -143,7 +143,7 @@ impl<'a> Belongings<'a> {
         let tag = shared.tag.clone();
         // SECURITY: the writer of a list controls its entries and all its other fields.
         let original = listed.original.filter(|_| self.vetting.carries_all());
-        let listing = match list(shared, Some(look), brought, original).await {
+        let listing = match list(shared, Some(look), copied, original).await {
             Err(error) if error.is_about_list() && !must_arrive => {
                 self.leave(&error);
                 None
@@ -152,7 +152,7 @@ impl<'a> Belongings<'a> {
         };
         if let Some(settling) = listing {
             settling.await?;
-            self.carrier.note_list(&tag);
+            self.copier.note_list(&tag);
         }
         Ok(())
     }
@@ -282,7 +282,7 @@ impl<'a> Belongings<'a> {
                 return Ok(());
             }
             Err(error) if error.is_about_content() => error,
-            brought => return brought,
+            copied => return copied,
         };
         let (tag, why) = (subject.tag_beside(suffix), chain_text(&error));
         let digest = kept.manifest.digest();
@@ -310,14 +310,14 @@ impl<'a> Belongings<'a> {
         kept: &Kept,
     ) -> Result<(), ApplyError> {
         let tag = subject.tag_beside(suffix);
-        let shared = Shared::new(self.context, self.to, subject, tag);
+        let shared = SharedTag::new(self.context, self.to, subject, tag);
         let original = &kept.manifest;
-        self.carrier.know(original);
+        self.copier.know(original);
         let look = self.look(&shared).await?;
         let held = look.holds().map(SeenList::digest);
         // The destination's tag already points to the same manifest.
         if held == Some(original.digest()) {
-            self.carrier.note_there(original.digest());
+            self.copier.note_there(original.digest());
             return self.bring_kept(kept).await;
         }
         let add = async |current: Option<&Manifest>| match current {
@@ -330,7 +330,7 @@ impl<'a> Belongings<'a> {
                 }))
             }
             Some(current) if current.digest() == original.digest() => {
-                self.carrier.note_there(current.digest());
+                self.copier.note_there(current.digest());
                 self.bring_kept(kept).await?;
                 Ok(None)
             }
@@ -346,7 +346,7 @@ impl<'a> Belongings<'a> {
             Some(current) => self.merged(subject, &shared, current, original).await,
         };
         if shared.settle_at(look, add).await? {
-            self.carrier.note_list(&shared.tag);
+            self.copier.note_list(&shared.tag);
         }
         Ok(())
     }
@@ -354,10 +354,10 @@ impl<'a> Belongings<'a> {
     /// Copies all content of a tag that is kept, but does not write the tag.
     async fn bring_kept(&self, kept: &Kept) -> Result<(), ApplyError> {
         match &kept.config {
-            None => self.carrier.bring(kept.manifest.digest()).await,
+            None => self.copier.copy(kept.manifest.digest()).await,
             // This run built the config, so no source has it.
             Some(config) => {
-                self.carrier.bring_layers(&kept.manifest).await?;
+                self.copier.bring_layers(&kept.manifest).await?;
                 let registry = &self.context.registry;
                 if !registry.has_blob(self.to, &Digest::of(config)).await? {
                     registry.put_blob(self.to, config).await?;
@@ -369,10 +369,10 @@ impl<'a> Belongings<'a> {
 
     /// Reads a list of the destination. If the image was there before, others may have listed their own entries. So an
     /// absent list is then read a second time.
-    async fn look(&self, shared: &Shared<'_>) -> Result<Look, ApplyError> {
+    async fn look(&self, shared: &SharedTag<'_>) -> Result<ListSnapshot, ApplyError> {
         let look = shared.look().await?;
         let is_empty = look.holds().is_none() && look.unusable().is_none();
-        if is_empty && !self.carrier.has_brought(shared.subject) {
+        if is_empty && !self.copier.has_brought(shared.subject) {
             return Ok(shared.look().await?);
         }
         Ok(look)
@@ -382,7 +382,7 @@ impl<'a> Belongings<'a> {
     async fn merged(
         &self,
         subject: &Digest,
-        shared: &Shared<'_>,
+        shared: &SharedTag<'_>,
         current: &Manifest,
         original: &Manifest,
     ) -> Result<Option<Change>, ApplyError> {
@@ -393,7 +393,7 @@ impl<'a> Belongings<'a> {
                 why: "holds something else than at the source".into(),
             });
         }
-        self.carrier.bring_layers(original).await?;
+        self.copier.bring_layers(original).await?;
         let config = read_config(self.context, self.to, current).await?;
         merge(current, config, original)
     }

@@ -3,41 +3,41 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::copying::carry::Brought;
-use super::{ApplyError, CleanupReceipt, Context, PreflightReceipt};
+use super::copying::carry::CopiedContent;
+use super::{ApplyError, CleanupOutcome, Context, PreflightOutcome};
 use crate::domain::{Digest, FullTag, MediaType, Repository, SignatureFormat};
 use crate::plan::{Child, Conflict, PlatformMap, TagKind, TagStep};
 use crate::record::{ImageRecord, PlatformRecord, SignatureRecord, TagRecord, TagState};
 use crate::signing::Verified;
 
-/// The result of a run: its receipt, and the error that stopped it, if any. Neither hides the other.
+/// The result of a run: its outcome, and the error that stopped it, if any. Neither hides the other.
 #[derive(Debug)]
-pub struct Outcome {
+pub struct CommandResult {
     /// The findings and changes of the run.
-    pub receipt: Receipt,
+    pub outcome: Outcome,
     /// The error that stopped it.
     pub failure: Option<ApplyError>,
 }
 
 /// The findings and changes of a run.
 #[derive(Debug, Default)]
-pub struct Receipt {
+pub struct Outcome {
     /// The index, once it is known.
-    pub index: Option<IndexReceipt>,
+    pub index: Option<IndexOutcome>,
     /// The other images that are published with it, if a record contains several.
-    pub others: Vec<IndexReceipt>,
+    pub others: Vec<IndexOutcome>,
     /// Every tag, in the order of the inputs.
-    pub tags: Vec<TagReceipt>,
+    pub tags: Vec<TagOutcome>,
     /// Tags that have other content.
     pub conflicts: Vec<Conflict>,
     /// True if signing was requested.
     pub signing: bool,
     /// Signatures that were found or made.
-    pub signatures: Vec<SignatureReceipt>,
+    pub signatures: Vec<SignatureOutcome>,
     /// Subjects that stay unsigned, with the reason, if the inputs let the run continue.
     pub unsigned: Vec<(Subject, String)>,
     /// The referrers and digest tags of the published images.
-    pub referrers: Vec<ReferrerReceipt>,
+    pub referrers: Vec<ReferrerOutcome>,
     /// Images that verification accepted, or that were signed by `sign`.
     pub subjects: Vec<Subject>,
     /// True if every required digest has a verified signature.
@@ -45,9 +45,9 @@ pub struct Receipt {
     /// True if this was only a plan.
     pub planned: bool,
     /// The result of a preflight.
-    pub preflight: Option<PreflightReceipt>,
+    pub preflight: Option<PreflightOutcome>,
     /// The result of a cleanup after a failure.
-    pub cleanup: Option<CleanupReceipt>,
+    pub cleanup: Option<CleanupOutcome>,
 }
 
 /// A manifest that was signed or verified by name.
@@ -61,7 +61,7 @@ pub struct Subject {
 
 /// A referrer or digest tag of a published image.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReferrerReceipt {
+pub struct ReferrerOutcome {
     /// The digest that it refers to.
     pub subject: Digest,
     /// Its digest, or the tag that points to it.
@@ -76,9 +76,9 @@ pub struct ReferrerReceipt {
 
 /// An index, and its repositories.
 #[derive(Debug, Clone)]
-pub struct IndexReceipt {
+pub struct IndexOutcome {
     /// Every repository that it goes to; never empty.
-    pub places: Vec<PlaceReceipt>,
+    pub places: Vec<DestinationOutcome>,
     /// Its digest.
     pub digest: Digest,
     /// Its media type.
@@ -96,15 +96,15 @@ pub struct IndexReceipt {
 
 /// A repository that an index goes to.
 #[derive(Debug, Clone)]
-pub struct PlaceReceipt {
+pub struct DestinationOutcome {
     /// The repository.
     pub repository: Repository,
     /// The state of the index there.
-    pub state: PlaceState,
+    pub state: DestinationState,
     /// True if the repository lacked the index right before this run pushed it.
     pub created: bool,
     /// Manifests that it lacked and that were copied there.
-    pub brought: Vec<Digest>,
+    pub copied: Vec<Digest>,
     /// Configs and layers that it lacked although it had the index, and that were copied there.
     pub blobs: Vec<Digest>,
     /// Tags with lists of referrers that were written.
@@ -113,7 +113,7 @@ pub struct PlaceReceipt {
 
 /// The state of an index in a repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PlaceState {
+pub enum DestinationState {
     /// The repository had it before this run.
     WasThere,
     /// The repository does not have it yet, or it was not checked: the digest is requested only if a tag points to it.
@@ -124,7 +124,7 @@ pub enum PlaceState {
 
 /// The step for a tag, and its progress.
 #[derive(Debug, Clone)]
-pub struct TagReceipt {
+pub struct TagOutcome {
     /// The planned step.
     pub step: TagStep,
     /// Its progress.
@@ -133,7 +133,7 @@ pub struct TagReceipt {
 
 /// The location of a signature.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct SignatureLocation {
     /// Its format.
     pub format: SignatureFormat,
     /// The manifest that contains it.
@@ -147,13 +147,13 @@ pub struct Place {
 
 /// A signature that was found or made.
 #[derive(Debug, Clone)]
-pub struct SignatureReceipt {
+pub struct SignatureOutcome {
     /// The signed digest.
     pub subject: Subject,
     /// The signer, and the entry in the transparency log.
     pub signer: Verified,
     /// Its location.
-    pub place: Place,
+    pub place: SignatureLocation,
     /// Its origin.
     pub origin: Origin,
 }
@@ -169,7 +169,7 @@ pub enum Origin {
     Made,
 }
 
-impl Place {
+impl SignatureLocation {
     /// Returns the digest that identifies a signature: its own if it shares a manifest, else that of the manifest.
     #[must_use]
     pub fn id(&self) -> &Digest {
@@ -177,8 +177,8 @@ impl Place {
     }
 }
 
-impl TagReceipt {
-    /// Creates the receipt of a step: intended if there is something to write, else kept.
+impl TagOutcome {
+    /// Creates the outcome of a step: intended if there is something to write, else kept.
     pub(super) fn new(step: TagStep) -> Self {
         let state = if step.writes() {
             TagState::Intended
@@ -189,21 +189,21 @@ impl TagReceipt {
     }
 }
 
-impl PlaceReceipt {
-    /// Creates the receipt of a repository before anything is done.
+impl DestinationOutcome {
+    /// Creates the outcome of a repository before anything is done.
     pub(super) fn new(repository: &Repository) -> Self {
         Self {
             repository: repository.clone(),
-            state: PlaceState::Lacking,
+            state: DestinationState::Lacking,
             created: false,
-            brought: Vec::new(),
+            copied: Vec::new(),
             blobs: Vec::new(),
             lists: Vec::new(),
         }
     }
 }
 
-impl Receipt {
+impl Outcome {
     /// Reports whether any tag was written, or would be.
     #[must_use]
     pub fn writes_tags(&self) -> bool {
@@ -231,54 +231,57 @@ impl Receipt {
     }
 
     /// Notes that a repository has the index now, and which of its parts were missing before.
-    pub(super) fn note_pushed(&mut self, repository: &Repository, brought: &Brought) {
-        self.note_brought(repository, brought);
+    pub(super) fn note_pushed(&mut self, repository: &Repository, copied: &CopiedContent) {
+        self.note_copied(repository, copied);
         for place in self.places_of(repository) {
-            if place.state == PlaceState::Lacking {
-                place.state = PlaceState::Pushed;
+            if place.state == DestinationState::Lacking {
+                place.state = DestinationState::Pushed;
             }
         }
     }
 
     /// Notes that a repository has the images now, and which of their parts were missing before.
-    pub(super) fn note_published(&mut self, repository: &Repository, brought: &Brought) {
+    pub(super) fn note_published(&mut self, repository: &Repository, copied: &CopiedContent) {
         for index in self.indexes_mut() {
-            let state = if brought.manifests.contains(&index.digest) {
-                PlaceState::Pushed
+            let state = if copied.manifests.contains(&index.digest) {
+                DestinationState::Pushed
             } else {
-                PlaceState::WasThere
+                DestinationState::WasThere
             };
             let places = index.places.iter_mut();
             places
                 .filter(|place| place.repository == *repository)
                 .for_each(|place| place.state = state);
         }
-        self.note_brought(repository, brought);
+        self.note_copied(repository, copied);
     }
 
     /// Returns every index or image that goes to a repository.
-    pub(crate) fn indexes(&self) -> impl Iterator<Item = &IndexReceipt> {
+    pub(crate) fn indexes(&self) -> impl Iterator<Item = &IndexOutcome> {
         self.index.iter().chain(&self.others)
     }
 
     /// Returns every index or image that goes to a repository, for changes.
-    pub(super) fn indexes_mut(&mut self) -> impl Iterator<Item = &mut IndexReceipt> {
+    pub(super) fn indexes_mut(&mut self) -> impl Iterator<Item = &mut IndexOutcome> {
         self.index.iter_mut().chain(&mut self.others)
     }
 
     /// Notes the parts of the index that a repository lacked and has now.
-    pub(super) fn note_brought(&mut self, repository: &Repository, brought: &Brought) {
+    pub(super) fn note_copied(&mut self, repository: &Repository, copied: &CopiedContent) {
         for place in self.places_of(repository) {
-            place.brought = brought.manifests.iter().cloned().collect();
-            place.lists = brought.lists.iter().cloned().collect();
+            place.copied = copied.manifests.iter().cloned().collect();
+            place.lists = copied.lists.iter().cloned().collect();
             // For a new image its blobs need no mention.
-            if place.state == PlaceState::WasThere {
-                place.blobs = brought.blobs.iter().cloned().collect();
+            if place.state == DestinationState::WasThere {
+                place.blobs = copied.blobs.iter().cloned().collect();
             }
         }
     }
 
-    fn places_of(&mut self, repository: &Repository) -> impl Iterator<Item = &mut PlaceReceipt> {
+    fn places_of(
+        &mut self,
+        repository: &Repository,
+    ) -> impl Iterator<Item = &mut DestinationOutcome> {
         let places = self.index.iter_mut().flat_map(|index| &mut index.places);
         places.filter(move |place| place.repository == *repository)
     }
@@ -290,7 +293,7 @@ impl Receipt {
         let Some(known) = known else {
             return false;
         };
-        *known = TagReceipt::new(step.clone());
+        *known = TagOutcome::new(step.clone());
         true
     }
 
@@ -302,7 +305,7 @@ impl Receipt {
     }
 
     /// Notes and reports a signature.
-    pub(super) fn note_signature(&mut self, context: &Context, signature: SignatureReceipt) {
+    pub(super) fn note_signature(&mut self, context: &Context, signature: SignatureOutcome) {
         let signer = &signature.signer;
         let place = signer
             .log_index
@@ -353,13 +356,13 @@ impl Receipt {
             .collect()
     }
 
-    fn record_of(&self, index: &IndexReceipt, place: &PlaceReceipt) -> ImageRecord {
+    fn record_of(&self, index: &IndexOutcome, place: &DestinationOutcome) -> ImageRecord {
         let repository = &place.repository;
         let platform = |(platform, child): (&_, &Child)| PlatformRecord {
             platform: ToString::to_string(platform),
             digest: child.digest.clone(),
         };
-        let tag = |tag: &TagReceipt| TagRecord {
+        let tag = |tag: &TagOutcome| TagRecord {
             tag: tag.step.tag.tag.to_string(),
             moving: tag.step.kind == TagKind::Moving,
             before: tag.step.before.clone(),
@@ -386,12 +389,12 @@ impl Receipt {
             platforms: index.platforms.iter().map(platform).collect(),
             attestations: index.attestations.clone(),
             tags: tags.map(tag).collect(),
-            signatures: signatures.map(SignatureReceipt::record).collect(),
+            signatures: signatures.map(SignatureOutcome::record).collect(),
         }
     }
 }
 
-impl IndexReceipt {
+impl IndexOutcome {
     /// Reports whether `digest` is that of the index, or of something that it lists.
     fn names(&self, digest: &Digest) -> bool {
         let children = self.platforms.values().map(|child| &child.digest);
@@ -406,7 +409,7 @@ impl fmt::Display for Subject {
     }
 }
 
-impl SignatureReceipt {
+impl SignatureOutcome {
     /// Returns the record entry of this signature.
     #[must_use]
     pub(super) fn record(&self) -> SignatureRecord {

@@ -4,10 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::children::{PARALLEL, Resolution, resolve_all};
-use super::copying::carry::Brought;
-use super::receipt::{IndexReceipt, PlaceReceipt, PlaceState, Receipt, TagReceipt};
-use super::tags::{Sight, see_tags, tell_step};
-use super::unseen;
+use super::copying::carry::CopiedContent;
+use super::new_repository;
+use super::outcome::{DestinationOutcome, DestinationState, IndexOutcome, Outcome, TagOutcome};
+use super::tags::{TagLookup, look_up_tags, report_step};
 use super::versions::Versions;
 use super::{ApplyError, Context};
 use crate::domain::{Descriptor, Digest, Manifest, Reference, Repository};
@@ -25,14 +25,14 @@ pub(super) struct Inspection {
     pub(super) assembly: Assembly,
     places: BTreeMap<Digest, Repository>,
     inside: BTreeMap<Digest, Vec<Vouched<Descriptor>>>,
-    sights: Vec<Sight>,
+    lookups: Vec<TagLookup>,
 }
 
 /// An [`Inspection`] with the content of every tag.
 pub(super) struct Known {
     pub(super) inspection: Inspection,
     pub(super) seen: Vec<SeenTag>,
-    brought: BTreeMap<Repository, Brought>,
+    copied: BTreeMap<Repository, CopiedContent>,
 }
 
 /// The planned changes, once everything is known.
@@ -86,7 +86,7 @@ pub(super) struct Destination {
     /// Other indexes with the same images, which stay under its tags.
     pub equivalents: Vec<Standing>,
     /// The content that had to be copied before the tags could be read.
-    pub brought: Brought,
+    pub copied: CopiedContent,
 }
 
 impl Destination {
@@ -103,17 +103,17 @@ impl Destination {
 pub(super) async fn inspect(
     context: &Context,
     seal: &Seal,
-    on_sights: impl FnOnce(&[Sight]),
-    receipt: &mut Receipt,
+    on_sights: impl FnOnce(&[TagLookup]),
+    outcome: &mut Outcome,
 ) -> Result<Inspection, ApplyError> {
     context.events.phase("Look at children and tags");
-    let sights = async {
-        let sights = see_tags(context, &seal.tags, &seal.moving_tags).await?;
-        on_sights(&sights);
-        Ok(sights)
+    let lookups = async {
+        let lookups = look_up_tags(context, &seal.tags, &seal.moving_tags).await?;
+        on_sights(&lookups);
+        Ok(lookups)
     };
     let resolution = resolve_all(context, &seal.digests, &seal.sources);
-    let (resolution, sights) = tokio::try_join!(resolution, sights)?;
+    let (resolution, lookups) = tokio::try_join!(resolution, lookups)?;
     let Resolution {
         inputs,
         places,
@@ -131,7 +131,7 @@ pub(super) async fn inspect(
             .note(format!("{platform} `{}`", child.digest));
     }
     // A conflict that is visible now remains one, whatever is read later.
-    let seen = unseen::seen(&sights);
+    let seen = new_repository::seen(&lookups);
     let decided = decide_tags(
         &assembly,
         &inputs,
@@ -139,13 +139,13 @@ pub(super) async fn inspect(
         Sameness::Images,
         &BTreeMap::new(),
     );
-    decided.map_err(|conflicts| conflict(seal, &assembly, conflicts, receipt))?;
+    decided.map_err(|conflicts| conflict(seal, &assembly, conflicts, outcome))?;
     Ok(Inspection {
         inputs,
         assembly,
         places,
         inside,
-        sights,
+        lookups,
     })
 }
 
@@ -156,13 +156,19 @@ impl Inspection {
         context: &Context,
         seal: &Seal,
     ) -> Result<Known, ApplyError> {
-        let sights = std::mem::take(&mut self.sights);
-        let known = unseen::know(context, seal, sights, &self.assembly.manifest, &self.places);
-        let (seen, brought) = known.await?;
+        let lookups = std::mem::take(&mut self.lookups);
+        let known = new_repository::know(
+            context,
+            seal,
+            lookups,
+            &self.assembly.manifest,
+            &self.places,
+        );
+        let (seen, copied) = known.await?;
         Ok(Known {
             inspection: self,
             seen,
-            brought,
+            copied,
         })
     }
 }
@@ -183,12 +189,12 @@ impl Known {
         seal: &Seal,
         sameness: Sameness<'_>,
         versions: &Versions<'_>,
-        receipt: &mut Receipt,
+        outcome: &mut Outcome,
     ) -> Result<SealPlan, ApplyError> {
         let Self {
             inspection,
             seen,
-            brought,
+            copied,
         } = self;
         let Inspection {
             inputs,
@@ -205,23 +211,23 @@ impl Known {
             target,
             steps,
             equivalents,
-        } = decided.map_err(|conflicts| conflict(seal, &assembly, conflicts, receipt))?;
+        } = decided.map_err(|conflicts| conflict(seal, &assembly, conflicts, outcome))?;
         find_foreign(context, seal, &target, &seen, &equivalents, &mut places).await?;
         let mut destinations = destinations(context, seal, &target, &steps, &equivalents).await?;
         for destination in &mut destinations {
-            let brought = brought.get(&destination.repository);
-            destination.brought = brought.cloned().unwrap_or_default();
+            let copied = copied.get(&destination.repository);
+            destination.copied = copied.cloned().unwrap_or_default();
         }
         tell(context, &steps, &target, &equivalents);
-        let mut index = index_receipt(&assembly, target.manifest(), &seal.destinations);
+        let mut index = index_outcome(&assembly, target.manifest(), &seal.destinations);
         index.observed = target.vouched().is_none();
         for (place, destination) in index.places.iter_mut().zip(&destinations) {
             if !destination.push_index {
-                place.state = PlaceState::WasThere;
+                place.state = DestinationState::WasThere;
             }
         }
-        receipt.index = Some(index);
-        receipt.tags = steps.into_iter().map(TagReceipt::new).collect();
+        outcome.index = Some(index);
+        outcome.tags = steps.into_iter().map(TagOutcome::new).collect();
         Ok(SealPlan {
             target,
             destinations,
@@ -235,11 +241,11 @@ fn conflict(
     seal: &Seal,
     assembly: &Assembly,
     conflicts: Vec<Conflict>,
-    receipt: &mut Receipt,
+    outcome: &mut Outcome,
 ) -> ApplyError {
-    let index = index_receipt(assembly, &assembly.manifest, &seal.destinations);
-    receipt.index = Some(index);
-    receipt.conflicts.clone_from(&conflicts);
+    let index = index_outcome(assembly, &assembly.manifest, &seal.destinations);
+    outcome.index = Some(index);
+    outcome.conflicts.clone_from(&conflicts);
     let wanted = images_of(&assembly.manifest);
     ApplyError::Conflict { conflicts, wanted }
 }
@@ -271,7 +277,7 @@ async fn destinations(
             repository: repository.clone(),
             push_index: !was_there,
             equivalents: here.map(|found| found.index.clone()).collect(),
-            brought: Brought::default(),
+            copied: CopiedContent::default(),
         })
     });
     try_join_all(looks).await
@@ -279,7 +285,7 @@ async fn destinations(
 
 fn tell(context: &Context, steps: &[TagStep], target: &Standing, equivalents: &[Equivalent]) {
     for step in steps {
-        tell_step(context, step);
+        report_step(context, step);
     }
     for Equivalent { repository, index } in equivalents {
         let what = match index {
@@ -371,11 +377,11 @@ async fn is_there(
     Ok(found.await?.is_some())
 }
 
-fn index_receipt(
+fn index_outcome(
     assembly: &Assembly,
     target: &Manifest,
     destinations: &[Repository],
-) -> IndexReceipt {
+) -> IndexOutcome {
     let images: BTreeSet<&Digest> = assembly
         .platforms
         .values()
@@ -383,8 +389,8 @@ fn index_receipt(
         .collect();
     let others = target.children().iter().map(|child| &child.digest);
     let attestations = others.filter(|digest| !images.contains(digest));
-    IndexReceipt {
-        places: destinations.iter().map(PlaceReceipt::new).collect(),
+    IndexOutcome {
+        places: destinations.iter().map(DestinationOutcome::new).collect(),
         digest: target.digest().clone(),
         media_type: target.media_type().clone(),
         platforms: assembly.platforms.clone(),

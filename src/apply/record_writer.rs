@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use super::receipt::{Receipt, SignatureReceipt};
+use super::outcome::{Outcome, SignatureOutcome};
 use super::{ApplyError, Context};
 use crate::domain::{Digest, MediaType};
 use crate::failure::chain_text;
@@ -13,7 +13,7 @@ use crate::record::{
 };
 
 /// The record as this run found it, and its file.
-pub struct Ledger {
+pub struct RecordWriter {
     name: String,
     file: RecordFile,
     loaded: Loaded,
@@ -22,7 +22,7 @@ pub struct Ledger {
     written: Mutex<Option<Digest>>,
 }
 
-impl Ledger {
+impl RecordWriter {
     /// Reads the record that earlier runs left at `path`, named `name` in the workspace. A file that is no record, and
     /// that nothing vouches for, counts as absent: any job of a run can write one.
     pub fn open(name: &str, path: PathBuf, job: Job, mode: Mode) -> Result<Self, ApplyError> {
@@ -80,7 +80,7 @@ impl Ledger {
     }
 
     /// Reports that the existing record is not continued, and why.
-    pub(super) fn tell_earlier(&self, context: &Context) {
+    pub(super) fn report_earlier(&self, context: &Context) {
         let anew = "it is written anew, and nothing of it is taken over";
         let text = format!("{}; {anew}", self.unvouched_text());
         match &self.loaded {
@@ -97,7 +97,7 @@ impl Ledger {
     }
 
     /// Warns that the existing file cannot be read as a record.
-    pub(super) fn tell_unusable(&self, context: &Context) {
+    pub(super) fn report_unusable(&self, context: &Context) {
         if let Loaded::Unusable(_) = self.loaded {
             context.events.warn(self.unvouched_text());
         }
@@ -124,8 +124,8 @@ impl Ledger {
         images.map_err(|why| unvouched(name, why))
     }
 
-    /// Writes the state of the receipt to the record, and passes the record's digest to later steps.
-    pub(super) fn save(&self, receipt: &Receipt) -> Result<(), ApplyError> {
+    /// Writes the state of the outcome to the record, and passes the record's digest to later steps.
+    pub(super) fn save(&self, outcome: &Outcome) -> Result<(), ApplyError> {
         if self.mode == Mode::DryRun {
             return Ok(());
         }
@@ -133,13 +133,13 @@ impl Ledger {
         let vouched = self.vouched().map(VouchedRecord::record);
         let mut record = vouched.cloned().unwrap_or_default();
         record.run = self.job.run.clone().or(record.run);
-        if receipt.index.is_some() {
-            receipt
+        if outcome.index.is_some() {
+            outcome
                 .records()
                 .into_iter()
                 .for_each(|image| record.put(image));
         } else {
-            let images = signed_images(receipt).into_iter();
+            let images = signed_images(outcome).into_iter();
             images.for_each(|image| record.add_signatures(image));
         }
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
@@ -169,10 +169,10 @@ fn unvouched(name: &str, why: Unvouched) -> ApplyError {
 }
 
 /// The record entries of `sign`: signatures of images that it did not make.
-fn signed_images(receipt: &Receipt) -> Vec<ImageRecord> {
+fn signed_images(outcome: &Outcome) -> Vec<ImageRecord> {
     let mut images: Vec<ImageRecord> = Vec::new();
-    for signature in &receipt.signatures {
-        let record = SignatureReceipt::record(signature);
+    for signature in &outcome.signatures {
+        let record = SignatureOutcome::record(signature);
         let image = signature.subject.repository.to_string();
         match images.iter_mut().find(|known| known.image == image) {
             Some(known) => known.signatures.push(record),

@@ -49,6 +49,7 @@ mod hints;
 pub mod http;
 pub mod inputs;
 pub mod layout;
+pub mod outcome;
 pub mod plan;
 pub mod record;
 pub mod registry;

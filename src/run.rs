@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 
 use crate::actions::{Console, Environment};
 use crate::apply::{
-    ApplyError, CommandResult, Context, Limits, LongLists, Outcome, PreflightError, RecordWriter,
+    ApplyError, CommandResult, Context, Limits, LongLists, PreflightError, RecordWriter,
     SigningContext, apply,
 };
 use crate::domain::{Event, Events, RequestTrace, Secret, SignatureFormat};
 use crate::failure::Failure;
 use crate::http::{Certificates, Client, Proxies};
 use crate::inputs::{Files, Inputs, Mode, RawInputs, Request, Settings};
+use crate::outcome::Outcome;
 use crate::record::{Announcement, Job, KnownDigests, WorkflowRun, export_name};
 use crate::registry::{self, AwsKeys, Credentials, Login, Registry};
 use crate::report::{FailureText, Report, RetryText, trace_text};

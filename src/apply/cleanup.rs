@@ -6,18 +6,23 @@ use std::collections::BTreeMap;
 use futures_util::future::join_all;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
-use super::cleanup_outcome::{CleanupEnd, CleanupOutcome, CleanupTag};
-use super::outcome::Outcome;
 use super::tags::{wait_for_tag, write_tag};
 use super::{ApplyError, Context, RecordWriter};
 use crate::domain::{Digest, FullTag, Reference, Repository, Tag};
 use crate::failure::chain_text;
 use crate::inputs::{Cleanup, Mode};
+use crate::outcome::Outcome;
+use crate::outcome::{CleanupEnd, CleanupOutcome, CleanupTag};
 use crate::plan::{
     CleanupStep, LeaveReason, Rollback, Shown, TagKind, Vouched, decide_cleanup, leave_to_hand,
     unnamed_tags,
 };
-use crate::registry::{DeletionError, MayDelete, TagDeletion};
+use crate::registry::{DeletionError, MayDelete, TagDeletion, steps_by_hand};
+
+/// Returns a tag before its step was taken.
+fn open(tag: &FullTag, step: CleanupStep) -> CleanupTag {
+    CleanupTag::new(tag, step, steps_by_hand(tag))
+}
 
 /// Reverts the tags that a run wrote.
 pub(super) async fn cleanup(
@@ -38,18 +43,16 @@ pub(super) async fn cleanup(
     let seen = named.iter().zip(join_all(looks).await);
     let Some(record) = record_writer.vouched() else {
         let why = record_writer.unvouched_text();
-        let left = seen
-            .map(|((tag, kind), shown)| CleanupTag::new(tag, leave_to_hand(*kind, shown, &why)));
+        let left = seen.map(|((tag, kind), shown)| open(tag, leave_to_hand(*kind, shown, &why)));
         told.tags = left.collect();
-        told.leave_all(context, why);
+        told.leave_all(&context.events, why);
         return Ok(());
     };
-    let decided = seen.map(|((tag, kind), shown)| {
-        CleanupTag::new(tag, decide_cleanup(record, tag, *kind, &shown))
-    });
+    let decided =
+        seen.map(|((tag, kind), shown)| open(tag, decide_cleanup(record, tag, *kind, &shown)));
     told.tags = decided.collect();
     for tag in &told.tags {
-        tag.say(context);
+        tag.say(&context.events);
     }
     let named: Vec<&FullTag> = named.iter().map(|(tag, _)| *tag).collect();
     for tag in unnamed_tags(record, &named) {
@@ -97,7 +100,7 @@ async fn take_back_all(context: &Context, told: &mut CleanupOutcome) {
     };
     let note = async {
         while let Some(tag) = ends.recv().await {
-            told.note(context, &tag);
+            told.note(&context.events, &tag);
         }
     };
     tokio::join!(work, note);

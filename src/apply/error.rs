@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 
-use super::{PreflightError, Subject};
+use super::PreflightError;
 use crate::domain::{Digest, FullTag, ImageReference, TokenAbsence};
 use crate::layout::LayoutError;
+use crate::outcome::Subject;
 use crate::plan::{AssembleError, Conflict};
 use crate::record::{RecordError, Unvouched};
 use crate::registry::RegistryError;

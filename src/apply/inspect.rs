@@ -4,14 +4,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::children::{PARALLEL, Resolution, resolve_all};
-use super::copying::carry::CopiedContent;
 use super::new_repository;
-use super::outcome::{DestinationOutcome, DestinationState, IndexOutcome, Outcome, TagOutcome};
 use super::tags::{TagLookup, look_up_tags, report_step};
 use super::versions::Versions;
 use super::{ApplyError, Context};
 use crate::domain::{Descriptor, Digest, Manifest, Reference, Repository};
 use crate::inputs::Seal;
+use crate::outcome::{
+    CopiedContent, DestinationOutcome, DestinationState, IndexOutcome, Outcome, TagOutcome,
+};
 use crate::plan::{
     Assembly, Conflict, Equivalent, Resolved, Sameness, SeenTag, Standing, TagStep, TagSteps,
     Vouched, Wanted, assemble, decide_tags, images_of, lacking_vouchers,

@@ -5,13 +5,11 @@
 
 mod children;
 mod cleanup;
-mod cleanup_outcome;
 mod context;
 mod copying;
 mod error;
 mod inspect;
 mod new_repository;
-mod outcome;
 mod preflight;
 mod publish;
 mod record_writer;
@@ -33,16 +31,12 @@ use std::future::Future;
 use std::time::Duration;
 
 use crate::inputs::Request;
+use crate::outcome::Outcome;
 use crate::registry::Progress;
 
-pub use cleanup_outcome::{CleanupEnd, CleanupOutcome, CleanupTag};
 pub use context::{Context, LongLists};
 pub use error::{ApplyError, Refused, RefusedSubject};
-pub use outcome::{
-    CommandResult, DestinationOutcome, DestinationState, IndexOutcome, Origin, Outcome,
-    ReferrerOutcome, SignatureLocation, SignatureOutcome, Subject, TagOutcome,
-};
-pub use preflight::{PreflightError, PreflightOutcome, Unvouched};
+pub use preflight::{PreflightError, Unvouched};
 pub use record_writer::RecordWriter;
 pub use signatures::signer::{GITHUB_ISSUER, SigningContext};
 
@@ -68,6 +62,15 @@ async fn report_progress(context: &Context, every: Duration) -> Infallible {
             context.events.note(text);
         }
     }
+}
+
+/// The outcome of a command, and the error that stopped it, if any. Neither hides the other.
+#[derive(Debug)]
+pub struct CommandResult {
+    /// The findings and changes of the run.
+    pub outcome: Outcome,
+    /// The error that stopped it.
+    pub failure: Option<ApplyError>,
 }
 
 /// Executes a request. The outcome has the outcome beside the failure, since tags that moved before a failure have

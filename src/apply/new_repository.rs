@@ -7,12 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::try_join_all;
 
-use super::copying::carry::{CopiedContent, Copier, DestinationCheck};
+use super::copying::carry::{Copier, DestinationCheck};
 use super::copying::source::Source;
 use super::tags::{TagLookup, look_up_tag};
 use super::{ApplyError, Context};
 use crate::domain::{Digest, FullTag, Manifest, Repository};
 use crate::inputs::{Mode, Seal};
+use crate::outcome::CopiedContent;
 use crate::plan::SeenTag;
 
 /// The content of every tag, and the content that was copied to each repository to find that out.

@@ -9,32 +9,19 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 
 use super::children::{Resolution, resolve_all};
 use super::error::images_text;
-use super::outcome::Outcome;
 use super::signatures::signer::SigningContext;
 use super::vouching::find_signatures;
 use super::{ApplyError, Context};
 use crate::domain::{Digest, FullTag, Repository, TagContent, TokenAbsence};
 use crate::failure::chain_text;
 use crate::inputs::{IndexType, Mode, OnExistingTag, Preflight};
+use crate::outcome::{Outcome, PreflightOutcome};
 use crate::plan::{
     Assembly, BINDING, FoundTag, Held, HeldImage, Look, Resolved, TagAnswer, Verdict, Wanted,
     assemble, decide_preflight, decide_skip, find_tags, images_of, is_vouched_for,
     vouched_by_inputs,
 };
 use crate::registry::RegistryError;
-
-/// The result of a preflight.
-#[derive(Debug)]
-pub struct PreflightOutcome {
-    /// Every tag, in the order of the inputs.
-    pub found: Vec<FoundTag>,
-    /// The policy for tags that exist.
-    pub policy: OnExistingTag,
-    /// The known origin of the tags' content; empty if it was not requested.
-    pub images: Vec<HeldImage>,
-    /// The verdict, or `None` until everything was read.
-    pub verdict: Option<Verdict>,
-}
 
 /// A tag whose content nothing vouches for.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,15 +10,12 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::sync::Mutex;
 
 use super::children::PARALLEL;
-use super::copying::carry::{CopiedContent, Copier, DestinationCheck};
+use super::copying::carry::{Copier, DestinationCheck};
 use super::copying::origin::{Found, find};
 use super::copying::referrer_copier::ReferrerCopier;
 use super::copying::source::Source;
 use super::copying::vetting::Vetting;
 use super::new_repository::seen;
-use super::outcome::{
-    DestinationOutcome, DestinationState, IndexOutcome, Outcome, ReferrerOutcome, TagOutcome,
-};
 use super::signatures::signer::SigningContext;
 use super::source_gate::SourceGate;
 use super::tags::{
@@ -30,6 +27,10 @@ use super::versions::{Believed, Versions};
 use super::{ApplyError, Context, RecordWriter};
 use crate::domain::{Digest, FullTag, Manifest, ManifestKind, Reference, Repository, TagContent};
 use crate::inputs::{Mode, Publish};
+use crate::outcome::{
+    CopiedContent, DestinationOutcome, DestinationState, IndexOutcome, Outcome, ReferrerOutcome,
+    TagOutcome,
+};
 use crate::plan::{
     Newer, SeenTag, TagStep, Vouched, contents_of, decide_published, images_of, version_made,
 };

@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use super::outcome::{Outcome, SignatureOutcome};
 use super::{ApplyError, Context};
 use crate::domain::{Digest, MediaType};
 use crate::failure::chain_text;
 use crate::inputs::Mode;
+use crate::outcome::{Outcome, SignatureOutcome};
 use crate::record::{
     ImageRecord, Job, Loaded, Record, RecordFile, Unvouched, VouchedImages, VouchedRecord,
 };

@@ -5,10 +5,9 @@ use std::future::Future;
 use futures_util::future::join_all;
 use tokio::sync::{Mutex, oneshot};
 
-use super::copying::carry::{CopiedContent, Copier, DestinationCheck};
+use super::copying::carry::{Copier, DestinationCheck};
 use super::copying::source::Source;
 use super::inspect::{Destination, Inspection, Known, SealPlan, inspect};
-use super::outcome::Outcome;
 use super::signatures::recorded::recorded;
 use super::signatures::signer::{SigningContext, UnsettledSignature, check_settled, settle};
 use super::signatures::unsigned::{Expectation, Glance, Sought, ToSign, Unsigned};
@@ -19,6 +18,7 @@ use super::versions::{Believed, Versions};
 use super::{ApplyError, Context, RecordWriter};
 use crate::domain::{Digest, Manifest, Reference, Repository, TagContent};
 use crate::inputs::{Depth, Mode, Order, Seal, Signing};
+use crate::outcome::{CopiedContent, Outcome};
 use crate::plan::{Sameness, SeenTag, Standing, TagKind, VERSION, Vouched, version_made};
 
 /// Makes, signs and tags an index. `signing_context` supplies what signing needs; it is awaited only if there is signing to

@@ -2,7 +2,6 @@
 
 use std::future::Future;
 
-use super::outcome::Outcome;
 use super::signatures::recorded::recorded as recorded_places;
 use super::signatures::signer::{SigningContext, check_settled, settle};
 use super::signatures::unsigned::{Expectation, Glance, Sought, ToSign};
@@ -10,6 +9,7 @@ use super::subjects::{named, recorded};
 use super::{ApplyError, Context, RecordWriter};
 use crate::domain::{Descriptor, Repository};
 use crate::inputs::{Mode, Sign, Subjects};
+use crate::outcome::Outcome;
 use crate::plan::Vouched;
 
 /// Signs every subject that lacks a signature.

@@ -6,10 +6,10 @@ use futures_util::future::{join_all, try_join_all};
 use futures_util::{StreamExt as _, stream};
 
 use super::children::PARALLEL;
-use super::outcome::Outcome;
 use super::versions::Versions;
 use super::{ApplyError, Context, RecordWriter};
 use crate::domain::{Digest, FullTag, Manifest};
+use crate::outcome::Outcome;
 use crate::plan::{Conflict, Difference, Newer, SeenTag, TagKind, TagStep, Vouched, images_of};
 use crate::registry::RegistryError;
 

@@ -6,7 +6,6 @@ use std::future::Future;
 use futures_util::{StreamExt as _, stream};
 
 use super::children::PARALLEL;
-use super::outcome::{Origin, Outcome, SignatureOutcome, Subject};
 use super::signatures::lookup::{FoundSignature, Search, look_up};
 use super::signatures::signer::{GITHUB_ISSUER, SigningContext};
 use super::subjects::{TagIs, find_image, with_children};
@@ -14,6 +13,7 @@ use super::{ApplyError, Context, RecordWriter, Refused, RefusedSubject};
 use crate::domain::{Descriptor, Manifest, Matcher, Policy, Repository, SignatureFormat};
 use crate::failure::chain_text;
 use crate::inputs::{Depth, PolicyInputs, Verify};
+use crate::outcome::{Origin, Outcome, SignatureOutcome, Subject};
 
 /// The verdict on one subject.
 enum Verdict {

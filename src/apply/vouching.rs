@@ -8,9 +8,10 @@ use futures_util::{StreamExt as _, stream};
 use super::children::PARALLEL;
 use super::signatures::lookup::{Lookup, Search, look_up};
 use super::signatures::signer::SigningContext;
-use super::{ApplyError, Context, Subject, verify};
+use super::{ApplyError, Context, verify};
 use crate::domain::{Digest, Policy, Repository, SignatureFormat};
 use crate::inputs::PolicyInputs;
+use crate::outcome::Subject;
 use crate::plan::{HeldImage, Vouched, is_vouched_for};
 
 /// Finds an input or a signature that vouches for each of `images`, and returns the required signer. Signatures are

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use super::Report;
 use super::markdown::{code, prose, table};
 use super::summary::short;
-use crate::apply::{CleanupEnd, CleanupOutcome, CleanupTag};
 use crate::domain::Repository;
+use crate::outcome::{CleanupEnd, CleanupOutcome, CleanupTag};
 use crate::plan::{CleanupStep, LeaveReason, Rollback};
 
 impl Report<'_> {

@@ -10,9 +10,9 @@ mod preflight;
 mod summary;
 mod trace;
 
-use crate::apply::{DestinationOutcome, DestinationState, Outcome};
 use crate::domain::FullTag;
 use crate::inputs::Command;
+use crate::outcome::{DestinationOutcome, DestinationState, Outcome};
 
 pub use outputs::{OUTPUTS, Output};
 pub use summary::failure_block;

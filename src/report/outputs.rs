@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::{Report, ResultWord};
-use crate::apply::{IndexOutcome, Origin, Outcome, ReferrerOutcome, SignatureOutcome, Subject};
 use crate::domain::{Digest, FullTag};
 use crate::inputs::Command;
+use crate::outcome::{IndexOutcome, Origin, Outcome, ReferrerOutcome, SignatureOutcome, Subject};
 
 /// One output of the action.
 #[derive(Debug, Clone, Copy)]

@@ -3,7 +3,7 @@
 use super::Report;
 use super::markdown::{code, prose, table};
 use super::summary::{ROWS_SHOWN, folded, short};
-use crate::apply::{DestinationOutcome, DestinationState};
+use crate::outcome::{DestinationOutcome, DestinationState};
 
 /// The most referrers in the summary.
 const REFERRERS_SHOWN: usize = 200;

@@ -5,9 +5,9 @@ use serde_json::{Map, Value, json};
 use super::Report;
 use super::markdown::{code, prose, table};
 use super::summary::{images_text, short};
-use crate::apply::PreflightOutcome;
 use crate::domain::{ImageReference, Repository};
 use crate::inputs::OnExistingTag;
+use crate::outcome::PreflightOutcome;
 use crate::plan::{FoundTag, Held, HeldImage, TagAnswer, Verdict, is_vouched_for};
 
 impl Report<'_> {

@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 
 use super::markdown::{block, code, prose, table};
 use super::{FailureText, Report, ResultWord, past};
-use crate::apply::{Origin, PreflightOutcome, Subject, TagOutcome};
 use crate::domain::Digest;
 use crate::inputs::Command;
+use crate::outcome::{Origin, PreflightOutcome, Subject, TagOutcome};
 use crate::plan::{Conflict, TagKind};
 use crate::record::TagState;
 

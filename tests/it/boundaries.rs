@@ -14,14 +14,20 @@ const MAY_SEE: &[(&str, &[&str])] = &[
     ("signing", &["domain", "http"]),
     ("layout", &["domain"]),
     ("record", &["domain"]),
+    // `sigstore`'s verified signatures, and the inputs that are reported as they were given.
+    (
+        "outcome",
+        &["domain", "inputs", "plan", "record", "signing"],
+    ),
     // `failure` for one thing: the text of an error with its causes.
     (
         "apply",
         &[
-            "domain", "inputs", "layout", "plan", "record", "registry", "signing", "failure",
+            "domain", "inputs", "layout", "outcome", "plan", "record", "registry", "signing",
+            "failure",
         ],
     ),
-    ("report", &["domain", "inputs", "plan", "record", "apply"]),
+    ("report", &["domain", "inputs", "outcome", "plan", "record"]),
     ("actions", &["domain"]),
     // This room exists in tests alone, and imports every room that parses text.
     (

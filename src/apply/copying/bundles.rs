@@ -2,7 +2,6 @@
 
 use super::shape::plain_entry;
 use super::source::Source;
-use crate::apply::outcome::SignatureLocation;
 use crate::apply::signatures::candidates::{
     Candidate, CandidateResult, CandidateVerifier, Content, FoundSignature, PREDICATE,
     SIGNATURE_MAX_BYTES, bundle_of, other_statement, unlike,
@@ -14,6 +13,7 @@ use crate::apply::signatures::refused::Refused;
 use crate::apply::{ApplyError, Context};
 use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, SignatureFormat};
 use crate::failure::chain_text;
+use crate::outcome::SignatureLocation;
 use crate::signing::{LegacySignature, Signature, VerificationError};
 
 /// The result of reading a referrer.

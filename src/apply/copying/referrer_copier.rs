@@ -10,7 +10,6 @@ use super::carry::Copier;
 use super::source::{Known, Source};
 use super::vetting::{Kept, Vetting};
 use crate::apply::children::{DEPTH_MAX, PARALLEL};
-use crate::apply::outcome::Subject;
 use crate::apply::signatures::attach::list;
 use crate::apply::signatures::legacy::read_config;
 use crate::apply::signatures::legacy_manifest::merge;
@@ -20,6 +19,7 @@ use crate::apply::signatures::settle::{Change, ListSnapshot, SharedTag};
 use crate::apply::{ApplyError, Context};
 use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, Repository, TagContent};
 use crate::failure::chain_text;
+use crate::outcome::Subject;
 use crate::registry::{REFERRERS_MAX, Referrers, Tagged};
 
 /// The suffixes of the digest tags that cosign writes, or wrote in earlier versions.

@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::bundles::{Bundle, LayerResult, Read, judge_layers, read_bundle};
 use super::source::Source;
-use crate::apply::outcome::ReferrerOutcome;
 use crate::apply::signatures::candidates::PREDICATE;
 use crate::apply::signatures::legacy_manifest::{is_signature, of_signatures};
 use crate::apply::signatures::signer::SigningContext;
@@ -14,6 +13,7 @@ use crate::apply::{ApplyError, Context};
 use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, Unusable};
 use crate::failure::chain_text;
 use crate::inputs::Carried;
+use crate::outcome::ReferrerOutcome;
 use crate::signing::{Provenance, verify_legacy_origin, verify_statement};
 
 const NO_IDENTITY: &str = "no identity is given, so nothing is verified";

@@ -15,12 +15,12 @@ use super::legacy;
 use super::lookup::{Api, entries, fallback};
 use super::seen_list::SeenList;
 use super::settle::{Change, ListSnapshot, PendingSettle, SharedTag};
-use crate::apply::outcome::{SignatureLocation, Subject};
 use crate::apply::{ApplyError, Context};
 use crate::domain::{
     Descriptor, Digest, EMPTY_CONFIG, FullTag, Manifest, ManifestKind, MediaType, Reference,
     Repository, SignatureFormat,
 };
+use crate::outcome::{SignatureLocation, Subject};
 use crate::registry::{Referrers, RegistryError, Reserved, Stored};
 use crate::signing::{LegacySignature, Signature};
 

@@ -11,13 +11,13 @@ use futures_util::{StreamExt as _, stream};
 use super::refused::{AllRefused, Refused};
 use super::seen_list::SeenList;
 use crate::apply::children::PARALLEL;
-use crate::apply::outcome::{SignatureLocation, Subject};
 use crate::apply::{ApplyError, Context};
 use crate::domain::{
     Descriptor, Digest, Manifest, ManifestKind, Reference, Repository, SignatureFormat, Tag,
     Unusable,
 };
 use crate::failure::chain_text;
+use crate::outcome::{SignatureLocation, Subject};
 use crate::registry::{Entries, REFERRERS_MAX, Referrer, RegistryError};
 use crate::signing::{LegacySignature, SIGN_PREDICATE, Signature, VerificationError, Verified};
 

@@ -15,11 +15,11 @@ use super::refused::Refused;
 use super::seen_list::SeenList;
 use super::settle::{PendingSettle, SharedTag};
 use crate::apply::children::PARALLEL;
-use crate::apply::outcome::SignatureLocation;
 use crate::apply::{ApplyError, Context};
 use crate::domain::{
     Descriptor, Digest, Manifest, ManifestKind, Repository, SignatureFormat, TagContent, Unusable,
 };
+use crate::outcome::SignatureLocation;
 use crate::signing::LegacySignature;
 
 /// The annotation that contains the signature itself.

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use super::unsigned::Unsigned;
 use crate::apply::ApplyError;
-use crate::apply::outcome::Subject;
 use crate::domain::Repository;
+use crate::outcome::Subject;
 
 /// The services that have failed in this run.
 #[derive(Default)]

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::apply::outcome::{SignatureLocation, Subject};
 use crate::domain::{Digest, Tag, Unusable};
 use crate::failure::chain_text;
+use crate::outcome::{SignatureLocation, Subject};
 use crate::signing::VerificationError;
 
 /// The maximum number of different reasons in a report.

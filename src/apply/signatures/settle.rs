@@ -11,11 +11,11 @@ use futures_util::future::{LocalBoxFuture, try_join_all};
 use tokio::sync::SemaphorePermit;
 
 use super::seen_list::SeenList;
-use crate::apply::outcome::Subject;
 use crate::apply::{ApplyError, Context};
 use crate::domain::{
     Digest, FullTag, Manifest, MediaType, Reference, Repository, Tag, TagContent, Unusable,
 };
+use crate::outcome::Subject;
 use crate::registry::{Entry, RegistryError, Tagged};
 
 /// The maximum length of a manifest that every registry accepts.

@@ -13,10 +13,11 @@ use super::lookup::{Candidate, Content};
 use super::outages::reason;
 use super::step::{Done, Step, not_stored};
 use super::unsigned::Unsigned;
-use crate::apply::outcome::{Outcome, Subject};
 use crate::apply::{ApplyError, Context, RecordWriter};
 use crate::domain::{Digest, Matcher, Policy, SignatureFormat, TokenAbsence};
+use crate::failure::chain_text;
 use crate::inputs::{OnSigningFailure, PolicyInputs};
+use crate::outcome::{Outcome, Subject};
 use crate::signing::{
     Keyless, OwnIdentity, Trust, VerificationError, Verified, WorkflowIdentity, check_caller,
     verify, verify_legacy,
@@ -199,7 +200,7 @@ impl SigningContext {
                     Ok((signature, settling)) => {
                         let subject = signature.subject.clone();
                         left.remove(&(subject.clone(), signature.place.format));
-                        outcome.note_signature(step.context, signature);
+                        outcome.note_signature(&step.context.events, signature);
                         record_writer.save(outcome)?;
                         unsettled.extend(settling.map(|rest| UnsettledSignature { subject, rest }));
                     }
@@ -287,7 +288,11 @@ fn pass_over(
     }
     for subject in left {
         if let Some(error) = reason(&failures, &subject) {
-            outcome.go_on_unsigned(context, std::iter::once(subject), error);
+            outcome.go_on_unsigned(
+                &context.events,
+                std::iter::once(subject),
+                &chain_text(error),
+            );
         }
     }
     Ok(())
@@ -327,7 +332,11 @@ pub(in crate::apply) fn check_settled(
         if on_failure == OnSigningFailure::Fail || !error.is_signing_outage() {
             return Err(error);
         }
-        outcome.go_on_unsigned(context, std::iter::once(subject), &error);
+        outcome.go_on_unsigned(
+            &context.events,
+            std::iter::once(subject),
+            &chain_text(&error),
+        );
     }
     Ok(())
 }

@@ -13,9 +13,9 @@ use super::lookup::Content;
 use super::outages::Outages;
 use super::settle::PendingSettle;
 use super::unsigned::{Lacking, Unsigned};
-use crate::apply::outcome::{Origin, SignatureOutcome, Subject};
 use crate::apply::{ApplyError, Context};
 use crate::domain::{Repository, SignatureFormat};
+use crate::outcome::{Origin, SignatureOutcome, Subject};
 
 /// The maximum time that a registry which is not ready delays storing a signature, counted from when it is made.
 const READY_TIMEOUT: Duration = Duration::from_secs(1);

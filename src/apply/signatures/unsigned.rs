@@ -8,10 +8,11 @@ use super::recorded::{self, Recorded};
 use super::seen_list::SeenList;
 use super::signer::SigningContext;
 use crate::apply::children::PARALLEL;
-use crate::apply::outcome::{Origin, Outcome, SignatureOutcome, Subject};
 use crate::apply::{ApplyError, Context};
 use crate::domain::{Descriptor, Digest, Policy, Repository, SignatureFormat};
+use crate::failure::chain_text;
 use crate::inputs::{Formats, Mode, OnSigningFailure, Signing};
+use crate::outcome::{Origin, Outcome, SignatureOutcome, Subject};
 use crate::plan::Vouched;
 use crate::signing::Verified;
 
@@ -189,9 +190,9 @@ impl SigningContext {
                 if signing.on_failure == OnSigningFailure::Warn && error.is_signing_outage() =>
             {
                 outcome.go_on_unsigned(
-                    context,
+                    &context.events,
                     subjects.iter().map(|one| one.sought.name()),
-                    &error,
+                    &chain_text(&error),
                 );
                 return Ok(Vec::new());
             }
@@ -408,7 +409,7 @@ fn note_found(context: &Context, wanted: &Sought, lookup: &Lookup, outcome: &mut
                 place: held.place.clone(),
                 origin: Origin::Found,
             };
-            outcome.note_signature(context, signature);
+            outcome.note_signature(&context.events, signature);
         }
     }
 }

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use sandbox::{Fault, Kind};
 
 use super::super::ApplyError;
-use super::super::copying::carry::{CopiedContent, Copier, DestinationCheck};
+use super::super::copying::carry::{Copier, DestinationCheck};
 use super::*;
+use crate::outcome::CopiedContent;
 
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 

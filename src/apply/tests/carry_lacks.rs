@@ -3,9 +3,10 @@
 use sandbox::{Fault, Kind};
 
 use super::super::ApplyError;
-use super::super::copying::carry::{CopiedContent, DestinationCheck};
+use super::super::copying::carry::DestinationCheck;
 use super::carry::{assert_same, copy};
 use super::*;
+use crate::outcome::CopiedContent;
 
 #[tokio::test]
 async fn manifest_is_not_stored_without_what_the_source_has_lost() {

@@ -1,12 +1,12 @@
 //! Extends documents of other tools, for the table in `src/fuzz`: existing content stays there.
 
 use crate::apply::copying::shape::plain_entry;
-use crate::apply::outcome::Subject;
 use crate::apply::signatures::attach::merge;
 use crate::apply::signatures::candidates::bundle_of;
 use crate::apply::signatures::legacy_manifest::{Config, config_of, merge as merge_legacy};
 use crate::domain::{Descriptor, Digest, ImageConfig, Manifest, MediaType};
 use crate::fuzz::{Parser, of_bytes};
+use crate::outcome::Subject;
 
 const INDEX: &[u8] = br#"{"schemaVersion":2,"x":{"b":1},"manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","size":7,"digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","platform":{"os":"linux","architecture":"arm64","variant":"v8"},"annotations":{"a":"b"}}],"annotations":{"z":"1"}}"#;
 const BUNDLE: &[u8] = br#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","artifactType":"application/vnd.dev.sigstore.bundle.v0.3+json","config":{"mediaType":"application/vnd.oci.empty.v1+json","digest":"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a","size":2,"data":"e30="},"layers":[{"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json","size":7,"digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","annotations":{"org.opencontainers.image.title":"sha256-e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855.sigstore.json"}}],"annotations":{"org.opencontainers.image.created":"2026-11-29T21:40:11Z","dev.sigstore.bundle.content":"dsse-envelope","dev.sigstore.bundle.predicateType":"https://sigstore.dev/cosign/sign/v1"}}"#;

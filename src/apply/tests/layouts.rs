@@ -7,12 +7,13 @@ use sandbox::Kind;
 use tempfile::TempDir;
 
 use super::super::ApplyError;
-use super::super::copying::carry::{CopiedContent, Copier, DestinationCheck};
+use super::super::copying::carry::{Copier, DestinationCheck};
 use super::super::copying::referrer_copier::ReferrerCopier;
 use super::super::copying::vetting::Vetting;
 use super::*;
 use crate::inputs::Carried;
 use crate::layout::Layout;
+use crate::outcome::CopiedContent;
 
 /// Saves everything in a repository to a folder whose index lists only `image`.
 fn save(sandbox: &Sandbox, name: &str, image: &Digest) -> TempDir {

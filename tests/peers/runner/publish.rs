@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{held, signed_once};
-use crate::support::{Dispatch, Ran, Registry, Workflow, free_port};
+use crate::support::{Dispatch, Ran, Registry, Tool, Workflow, free_port};
 
 /// The workflow in the certificates of all its callers.
 pub(super) fn build_publish() -> Workflow {
@@ -100,9 +100,12 @@ fn dispatch_on_the_same_ref_builds_nothing_and_signs_nothing() {
 fn half_published_version_ends_as_the_policy_says() {
     let full = Registry::Distribution.fresh();
     let empty = Registry::Cue.fresh();
-    let digest = version(&[&full]).succeed().digest();
-    // The first registry, where images would be built, is the one without the tag.
     let with = |policy| version(&[&empty, &full]).variable("ON_EXISTING_TAG", policy);
+    // The first registry, where images would be built, is the one without the tag.
+    let digest = with("fail").succeed().digest();
+    Tool::regctl(&empty)
+        .args(["tag", "delete", &format!("{empty}:v1")])
+        .succeed();
     let holding = || (held(&full, "v1"), held(&empty, "v1"));
     let before = (Some(digest.clone()), None);
 

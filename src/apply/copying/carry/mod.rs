@@ -16,6 +16,7 @@ use crate::apply::children::{DEPTH_MAX, PARALLEL, TOTAL_MAX};
 use crate::apply::{ApplyError, Context};
 use crate::domain::{Descriptor, Digest, Manifest, Reference, Repository, Tag};
 use crate::failure::chain_text;
+use crate::outcome::CopiedContent;
 use crate::registry::RegistryError;
 use walk::{Haste, Once, Part, Step, listed, parts};
 
@@ -58,26 +59,6 @@ pub(in crate::apply) enum DestinationCheck {
     AssumeAbsent,
     /// Each part is checked: garbage collection may have deleted one since the push.
     Deep,
-}
-
-/// The content that the repository lacked and that was copied.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(in crate::apply) struct CopiedContent {
-    /// Images, indexes and artifacts.
-    pub(in crate::apply) manifests: BTreeSet<Digest>,
-    /// Configs, layers, and all other blobs that they point to.
-    pub(in crate::apply) blobs: BTreeSet<Digest>,
-    /// Tags with lists of referrers that were written.
-    pub(in crate::apply) lists: BTreeSet<String>,
-}
-
-impl CopiedContent {
-    /// Adds the content that another walk copied.
-    pub(in crate::apply) fn add(&mut self, other: &Self) {
-        self.manifests.extend(other.manifests.iter().cloned());
-        self.blobs.extend(other.blobs.iter().cloned());
-        self.lists.extend(other.lists.iter().cloned());
-    }
 }
 
 impl<'a> Copier<'a> {

@@ -155,7 +155,7 @@ impl Site {
             ("HOME", self.folder.join("home").display().to_string()),
             ("SITE", self.folder.display().to_string()),
             ("GITHUB_REPOSITORY", REPOSITORY.to_owned()),
-            ("RUNNER_TEMP", folder.join("temp").display().to_string()),
+            ("RUNNER_TEMP", fresh().display().to_string()),
             ("GITHUB_OUTPUT", folder.join("output").display().to_string()),
             ("GIT_CONFIG_COUNT", "3".to_owned()),
             ("GIT_CONFIG_KEY_0", remote),
@@ -168,7 +168,6 @@ impl Site {
             ("GIT_CONFIG_KEY_2", "user.email".to_owned()),
             ("GIT_CONFIG_VALUE_2", "octocat@example.com".to_owned()),
         ];
-        fs::create_dir_all(folder.join("temp")).unwrap();
         let mut tool = Tool::bounded("/usr/bin/bash")
             .folder(folder)
             .args(["-e", "-c", script]);

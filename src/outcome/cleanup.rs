@@ -1,9 +1,7 @@
 //! The result of a cleanup for each tag, updated while it happens, and its messages.
 
-use super::Context;
-use crate::domain::{Digest, FullTag};
+use crate::domain::{Digest, Events, FullTag};
 use crate::plan::{CleanupStep, LeaveReason, Rollback, TagKind};
-use crate::registry::steps_by_hand;
 
 /// The content and the result of every tag that the inputs name.
 #[derive(Debug, Default)]
@@ -21,6 +19,8 @@ pub struct CleanupTag {
     pub tag: FullTag,
     /// The planned step.
     pub step: CleanupStep,
+    /// The manual steps that delete the tag at its registry.
+    pub deletion: String,
     /// The result.
     pub end: CleanupEnd,
 }
@@ -45,17 +45,17 @@ pub enum CleanupEnd {
 
 impl CleanupOutcome {
     /// Reports that every tag is left for manual cleanup, and why.
-    pub(super) fn leave_all(&mut self, context: &Context, why: String) {
-        self.tags.iter().for_each(|tag| tag.say(context));
-        context.events.warn(format!(
+    pub(crate) fn leave_all(&mut self, events: &Events, why: String) {
+        self.tags.iter().for_each(|tag| tag.say(events));
+        events.warn(format!(
             "no tag is deleted or moved: {why}. See what the run did, and do the rest by hand"
         ));
         self.unvouched = Some(why);
     }
 
     /// Notes and reports the result of a tag.
-    pub(super) fn note(&mut self, context: &Context, ended: &CleanupTag) {
-        ended.say(context);
+    pub(crate) fn note(&mut self, events: &Events, ended: &CleanupTag) {
+        ended.say(events);
         for known in self.tags.iter_mut().filter(|known| known.tag == ended.tag) {
             *known = ended.clone();
         }
@@ -63,10 +63,11 @@ impl CleanupOutcome {
 }
 
 impl CleanupTag {
-    pub(super) fn new(tag: &FullTag, step: CleanupStep) -> Self {
+    pub(crate) fn new(tag: &FullTag, step: CleanupStep, deletion: String) -> Self {
         let blank = Self {
             tag: tag.clone(),
             step,
+            deletion,
             end: CleanupEnd::Left,
         };
         match &blank.step {
@@ -78,21 +79,21 @@ impl CleanupTag {
         }
     }
 
-    pub(super) fn with(&self, end: CleanupEnd) -> Self {
+    pub(crate) fn with(&self, end: CleanupEnd) -> Self {
         Self {
             end,
             ..self.clone()
         }
     }
 
-    pub(super) fn left(&self, reason: LeaveReason) -> Self {
+    pub(crate) fn left(&self, reason: LeaveReason) -> Self {
         Self {
             step: CleanupStep::Leave(reason),
             ..self.with(CleanupEnd::Left)
         }
     }
 
-    pub(super) fn remaining(&self, why: &str, steps: String) -> Self {
+    pub(crate) fn remaining(&self, why: &str, steps: String) -> Self {
         self.with(CleanupEnd::Remains {
             why: why.to_owned(),
             steps,
@@ -122,7 +123,7 @@ impl CleanupTag {
     /// Returns the manual steps.
     #[must_use]
     pub fn by_hand(&self) -> String {
-        let delete = || steps_by_hand(&self.tag);
+        let delete = || self.deletion.clone();
         let point = |to: &str| {
             // SECURITY: between single quotes for a shell; names and digests cannot contain one.
             let (repository, tag) = (&self.tag.repository, &self.tag.tag);
@@ -154,16 +155,16 @@ impl CleanupTag {
         }
     }
 
-    pub(super) fn by_hand_without_earlier(&self, before: &Digest) -> String {
-        let delete = steps_by_hand(&self.tag);
+    pub(crate) fn by_hand_without_earlier(&self, before: &Digest) -> String {
+        let delete = &self.deletion;
         format!(
             "push `{before}` again and then {}; or delete the tag: {delete}",
             self.by_hand()
         )
     }
 
-    pub(super) fn say(&self, context: &Context) {
-        let (tag, events) = (&self.tag, &context.events);
+    pub(crate) fn say(&self, events: &Events) {
+        let tag = &self.tag;
         let back = self.way_back();
         let before = back.and_then(Rollback::before);
         match (&self.end, &self.step, before) {

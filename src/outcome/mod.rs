@@ -1,23 +1,20 @@
 //! The findings and changes of a run, updated while it happens. A run that fails half-way still reports them.
+//!
+//! Only data. This room knows nothing of requests, and of errors only their text.
 
-use std::collections::BTreeMap;
+mod cleanup;
+mod preflight;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::copying::carry::CopiedContent;
-use super::{ApplyError, CleanupOutcome, Context, PreflightOutcome};
-use crate::domain::{Digest, FullTag, MediaType, Repository, SignatureFormat};
+use crate::domain::{Digest, Events, FullTag, MediaType, Repository, SignatureFormat};
 use crate::plan::{Child, Conflict, PlatformMap, TagKind, TagStep};
 use crate::record::{ImageRecord, PlatformRecord, SignatureRecord, TagRecord, TagState};
 use crate::signing::Verified;
 
-/// The result of a run: its outcome, and the error that stopped it, if any. Neither hides the other.
-#[derive(Debug)]
-pub struct CommandResult {
-    /// The findings and changes of the run.
-    pub outcome: Outcome,
-    /// The error that stopped it.
-    pub failure: Option<ApplyError>,
-}
+pub use cleanup::{CleanupEnd, CleanupOutcome, CleanupTag};
+pub use preflight::PreflightOutcome;
 
 /// The findings and changes of a run.
 #[derive(Debug, Default)]
@@ -145,6 +142,26 @@ pub struct SignatureLocation {
     pub signature: Option<Digest>,
 }
 
+/// The content that the repository lacked and that was copied.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct CopiedContent {
+    /// Images, indexes and artifacts.
+    pub(crate) manifests: BTreeSet<Digest>,
+    /// Configs, layers, and all other blobs that they point to.
+    pub(crate) blobs: BTreeSet<Digest>,
+    /// Tags with lists of referrers that were written.
+    pub(crate) lists: BTreeSet<String>,
+}
+
+impl CopiedContent {
+    /// Adds the content that another walk copied.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.manifests.extend(other.manifests.iter().cloned());
+        self.blobs.extend(other.blobs.iter().cloned());
+        self.lists.extend(other.lists.iter().cloned());
+    }
+}
+
 /// A signature that was found or made.
 #[derive(Debug, Clone)]
 pub struct SignatureOutcome {
@@ -179,7 +196,7 @@ impl SignatureLocation {
 
 impl TagOutcome {
     /// Creates the outcome of a step: intended if there is something to write, else kept.
-    pub(super) fn new(step: TagStep) -> Self {
+    pub(crate) fn new(step: TagStep) -> Self {
         let state = if step.writes() {
             TagState::Intended
         } else {
@@ -191,7 +208,7 @@ impl TagOutcome {
 
 impl DestinationOutcome {
     /// Creates the outcome of a repository before anything is done.
-    pub(super) fn new(repository: &Repository) -> Self {
+    pub(crate) fn new(repository: &Repository) -> Self {
         Self {
             repository: repository.clone(),
             state: DestinationState::Lacking,
@@ -219,7 +236,7 @@ impl Outcome {
 
     /// Notes that a repository lacks an index that is about to be pushed there. Returns `true` if this was not noted
     /// before.
-    pub(super) fn note_creation(&mut self, repository: &Repository, digest: &Digest) -> bool {
+    pub(crate) fn note_creation(&mut self, repository: &Repository, digest: &Digest) -> bool {
         let indexes = self.indexes_mut().filter(|index| index.digest == *digest);
         let places = indexes.flat_map(|index| &mut index.places);
         let mut is_new = false;
@@ -231,7 +248,7 @@ impl Outcome {
     }
 
     /// Notes that a repository has the index now, and which of its parts were missing before.
-    pub(super) fn note_pushed(&mut self, repository: &Repository, copied: &CopiedContent) {
+    pub(crate) fn note_pushed(&mut self, repository: &Repository, copied: &CopiedContent) {
         self.note_copied(repository, copied);
         for place in self.places_of(repository) {
             if place.state == DestinationState::Lacking {
@@ -241,7 +258,7 @@ impl Outcome {
     }
 
     /// Notes that a repository has the images now, and which of their parts were missing before.
-    pub(super) fn note_published(&mut self, repository: &Repository, copied: &CopiedContent) {
+    pub(crate) fn note_published(&mut self, repository: &Repository, copied: &CopiedContent) {
         for index in self.indexes_mut() {
             let state = if copied.manifests.contains(&index.digest) {
                 DestinationState::Pushed
@@ -262,12 +279,12 @@ impl Outcome {
     }
 
     /// Returns every index or image that goes to a repository, for changes.
-    pub(super) fn indexes_mut(&mut self) -> impl Iterator<Item = &mut IndexOutcome> {
+    pub(crate) fn indexes_mut(&mut self) -> impl Iterator<Item = &mut IndexOutcome> {
         self.index.iter_mut().chain(&mut self.others)
     }
 
     /// Notes the parts of the index that a repository lacked and has now.
-    pub(super) fn note_copied(&mut self, repository: &Repository, copied: &CopiedContent) {
+    pub(crate) fn note_copied(&mut self, repository: &Repository, copied: &CopiedContent) {
         for place in self.places_of(repository) {
             place.copied = copied.manifests.iter().cloned().collect();
             place.lists = copied.lists.iter().cloned().collect();
@@ -287,7 +304,7 @@ impl Outcome {
     }
 
     /// Notes that the step for a tag has changed. Returns `true` if it is different.
-    pub(super) fn revise(&mut self, step: &TagStep) -> bool {
+    pub(crate) fn revise(&mut self, step: &TagStep) -> bool {
         let mut tags = self.tags.iter_mut();
         let known = tags.find(|known| known.step.tag == step.tag && known.step != *step);
         let Some(known) = known else {
@@ -298,14 +315,14 @@ impl Outcome {
     }
 
     /// Notes that a tag was written.
-    pub(super) fn mark_written(&mut self, tag: &FullTag) {
+    pub(crate) fn mark_written(&mut self, tag: &FullTag) {
         for known in self.tags.iter_mut().filter(|known| known.step.tag == *tag) {
             known.state = TagState::Written;
         }
     }
 
     /// Notes and reports a signature.
-    pub(super) fn note_signature(&mut self, context: &Context, signature: SignatureOutcome) {
+    pub(crate) fn note_signature(&mut self, events: &Events, signature: SignatureOutcome) {
         let signer = &signature.signer;
         let place = signer
             .log_index
@@ -325,29 +342,26 @@ impl Outcome {
                 signer.identity
             ),
         };
-        context.events.note(text);
+        events.note(text);
         self.signatures.push(signature);
     }
 
     /// Notes that subjects stay unsigned because of `error`, which the inputs excuse.
-    pub(super) fn go_on_unsigned(
+    pub(crate) fn go_on_unsigned(
         &mut self,
-        context: &Context,
+        events: &Events,
         subjects: impl Iterator<Item = Subject>,
-        error: &ApplyError,
+        reason: &str,
     ) {
-        let reason = crate::failure::chain_text(error);
         for subject in subjects {
-            context
-                .events
-                .warn(format!("`{subject}` stays unsigned: {reason}"));
-            self.unsigned.push((subject, reason.clone()));
+            events.warn(format!("`{subject}` stays unsigned: {reason}"));
+            self.unsigned.push((subject, reason.to_owned()));
         }
     }
 
     /// Returns the record entries of this run, one for each repository of an index, once the index is known.
     #[must_use]
-    pub(super) fn records(&self) -> Vec<ImageRecord> {
+    pub(crate) fn records(&self) -> Vec<ImageRecord> {
         let places = self
             .indexes()
             .flat_map(|index| index.places.iter().map(move |place| (index, place)));
@@ -412,7 +426,7 @@ impl fmt::Display for Subject {
 impl SignatureOutcome {
     /// Returns the record entry of this signature.
     #[must_use]
-    pub(super) fn record(&self) -> SignatureRecord {
+    pub(crate) fn record(&self) -> SignatureRecord {
         SignatureRecord {
             subject: self.subject.digest.clone(),
             format: self.place.format.as_str().to_owned(),

@@ -1,9 +1,8 @@
 //! The inputs of the command `cleanup`: the only tags that may be reverted, whatever the record contains.
 
-use super::Request;
 use super::fields::Fields;
+use super::parts::both_tags;
 use super::repositories::Repositories;
-use super::requests::both_tags;
 use crate::domain::FullTag;
 
 /// The command `cleanup`.
@@ -16,7 +15,7 @@ pub struct Cleanup {
 }
 
 /// Reads the inputs of `cleanup`. Returns `None` if an error leaves no request.
-pub(super) fn cleanup(fields: &mut Fields<'_>) -> Option<Request> {
+pub(super) fn cleanup(fields: &mut Fields<'_>) -> Option<Cleanup> {
     let mut repositories = Repositories::of_image(fields);
     let (tags, moving_tags) = both_tags(fields, &mut repositories);
     let inputs = ["image", "tags", "moving-tags"];
@@ -28,5 +27,5 @@ pub(super) fn cleanup(fields: &mut Fields<'_>) -> Option<Request> {
         );
     }
     repositories.home(fields)?;
-    Some(Request::Cleanup(Cleanup { tags, moving_tags }))
+    Some(Cleanup { tags, moving_tags })
 }

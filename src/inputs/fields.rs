@@ -5,9 +5,20 @@ use std::fmt::Display;
 use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 
+use super::error::{InputError, InputErrors};
 use super::grammar::{self, Separator};
-use super::{Files, InputError, InputErrors, RawInputs};
+use super::raw::RawInputs;
 use crate::domain::{ImageReference, Matcher, PatternError, ReferenceError, RetryPolicy, Secret};
+
+/// Readers for inputs that name files. Relative paths start at the workspace.
+pub struct Files<'a> {
+    /// Reads a file; the size is bounded.
+    pub read: &'a dyn Fn(&str) -> std::io::Result<Vec<u8>>,
+    /// Returns the path of a file or folder.
+    pub path: &'a dyn Fn(&str) -> PathBuf,
+    /// Lists the names of the files in a folder.
+    pub list: &'a dyn Fn(&str) -> std::io::Result<Vec<String>>,
+}
 
 pub(super) struct Fields<'a> {
     raw: &'a RawInputs,

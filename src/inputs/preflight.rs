@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::fields::Fields;
+use super::parts::{annotations, given, listed_digests, policy};
 use super::repositories::Repositories;
-use super::requests::{annotations, given, listed_digests, policy};
-use super::{Given, PolicyInputs, Request};
+use super::values::{Given, PolicyInputs};
 use crate::domain::{FullTag, Repository};
 
 /// The command `preflight`.
@@ -37,7 +37,7 @@ pub enum OnExistingTag {
 }
 
 /// Reads the inputs of `preflight`. Returns `None` if an error leaves no request.
-pub(super) fn preflight(fields: &mut Fields<'_>) -> Option<Request> {
+pub(super) fn preflight(fields: &mut Fields<'_>) -> Option<Preflight> {
     let mut repositories = Repositories::of_image(fields);
     let tags = repositories.entries(fields, "tags");
     let digests = listed_digests(fields, &mut repositories);
@@ -62,12 +62,12 @@ pub(super) fn preflight(fields: &mut Fields<'_>) -> Option<Request> {
     let policy = policy(fields);
     let annotations = annotations(fields);
     let home = repositories.home(fields)?;
-    Some(Request::Preflight(Preflight {
+    Some(Preflight {
         tags,
         annotations,
         digests: given(digests, &home),
         sources: repositories.into_all(),
         on_existing,
         policy: is_signed.then_some(policy),
-    }))
+    })
 }

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use super::fields::Fields;
 use super::grammar::{self, Separator};
+use super::parts::{both_tags, depth, destinations, policy};
 use super::repositories::Repositories;
-use super::requests::{both_tags, depth, destinations, policy};
-use super::{Depth, Named, PolicyInputs};
+use super::values::{Depth, Named, PolicyInputs};
 use crate::domain::{FullTag, ImageReference, ReferenceError, Repository, Tag};
 
 /// The command `publish`.

@@ -2,20 +2,35 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::cleanup::cleanup;
+use super::cleanup::{Cleanup, cleanup};
 use super::fields::Fields;
-use super::grammar::{self, Separator};
-use super::preflight::preflight;
-use super::publish::publish;
+use super::grammar;
+use super::parts::{annotations, depth, destinations, given, listed_digests, policy, refuse_both};
+use super::preflight::{Preflight, preflight};
+use super::publish::{Publish, publish};
 use super::repositories::Repositories;
-use super::{
-    Command, Depth, Formats, Given, IndexType, Named, OnSigningFailure, Order, PolicyInputs,
-    Request, Seal, Sign, Signing, Subjects, Verify,
+use super::values::{
+    Command, Formats, IndexType, Named, OnSigningFailure, Order, Seal, Sign, Signing, Subjects,
+    Verify,
 };
-use crate::domain::{
-    Digest, DigestError, FullTag, GithubClaims, ImageReference, Reference, ReferenceError,
-    Repository,
-};
+use crate::domain::{Digest, ImageReference, Repository};
+
+/// The work to do, with all its parameters.
+#[derive(Debug)]
+pub enum Request {
+    /// Makes an index, and signs it if `signing` is given (`seal`; `create` never signs).
+    Seal(Seal),
+    /// Signs existing images.
+    Sign(Sign),
+    /// Verifies an image.
+    Verify(Verify),
+    /// Checks whether the tags exist, and changes nothing.
+    Preflight(Preflight),
+    /// Copies existing images.
+    Publish(Publish),
+    /// Reverts the writes that the record lists.
+    Cleanup(Cleanup),
+}
 
 /// Reads the command. Returns `None` if it was refused: without it, nothing is known about missing inputs.
 pub(super) fn command(fields: &mut Fields<'_>) -> Option<Command> {
@@ -47,9 +62,9 @@ pub(super) fn request(fields: &mut Fields<'_>, command: Command) -> Option<Reque
             what: subjects(fields),
         })),
         Command::Verify => verify(fields).map(Request::Verify),
-        Command::Preflight => preflight(fields),
+        Command::Preflight => preflight(fields).map(Request::Preflight),
         Command::Publish => publish(fields).map(Request::Publish),
-        Command::Cleanup => cleanup(fields),
+        Command::Cleanup => cleanup(fields).map(Request::Cleanup),
     }
 }
 
@@ -91,60 +106,6 @@ fn seal(fields: &mut Fields<'_>, signing: Option<Signing>) -> Option<Seal> {
     })
 }
 
-/// Reads both lists of tags, for commands whose other inputs name no repository.
-pub(super) fn both_tags(
-    fields: &mut Fields<'_>,
-    repositories: &mut Repositories,
-) -> (Vec<FullTag>, Vec<FullTag>) {
-    let tags = repositories.entries(fields, "tags");
-    let moving_tags = repositories.entries(fields, "moving-tags");
-    let tags = repositories.placed(fields, "tags", tags);
-    let moving_tags = repositories.placed(fields, "moving-tags", moving_tags);
-    refuse_both(fields, &tags, &moving_tags);
-    (tags, moving_tags)
-}
-
-/// Refuses tags that are in both lists.
-fn refuse_both(fields: &mut Fields<'_>, tags: &[FullTag], moving_tags: &[FullTag]) {
-    for tag in moving_tags.iter().filter(|tag| tags.contains(tag)) {
-        fields.refuse(
-            "moving-tags",
-            format!("`{tag}` is in `tags` too, which never change what they hold"),
-        );
-    }
-}
-
-/// Returns every repository of a tag, once; `home` if there is no tag.
-pub(super) fn destinations(
-    tags: &[FullTag],
-    moving_tags: &[FullTag],
-    home: &Repository,
-) -> Vec<Repository> {
-    let mut destinations = Vec::new();
-    for tag in tags.iter().chain(moving_tags) {
-        if !destinations.contains(&tag.repository) {
-            destinations.push(tag.repository.clone());
-        }
-    }
-    if destinations.is_empty() {
-        destinations.push(home.clone());
-    }
-    destinations
-}
-
-/// Returns the digests with their repositories, each digest once.
-pub(super) fn given(digests: Vec<(Option<Repository>, Digest)>, home: &Repository) -> Vec<Given> {
-    let mut seen = BTreeSet::new();
-    let new = digests
-        .into_iter()
-        .filter(|(_, digest)| seen.insert(digest.clone()));
-    new.map(|(repository, digest)| Given {
-        repository: repository.unwrap_or_else(|| home.clone()),
-        digest,
-    })
-    .collect()
-}
-
 fn media_type(fields: &mut Fields<'_>, annotations: &BTreeMap<String, String>) -> IndexType {
     let words = [
         ("auto", IndexType::Auto),
@@ -163,39 +124,6 @@ fn media_type(fields: &mut Fields<'_>, annotations: &BTreeMap<String, String>) -
 
 fn untagged(fields: &Fields<'_>) -> bool {
     fields.text("tags").is_none() && fields.text("moving-tags").is_none()
-}
-
-pub(super) fn annotations(fields: &mut Fields<'_>) -> BTreeMap<String, String> {
-    match fields.text("annotations").map(grammar::annotations) {
-        None => BTreeMap::new(),
-        Some(Ok(annotations)) => annotations,
-        Some(Err(problems)) => {
-            for problem in problems {
-                fields.refuse("annotations", problem);
-            }
-            BTreeMap::new()
-        }
-    }
-}
-
-/// Reads the digests in `digests`, in the given order, with their repositories if named.
-pub(super) fn listed_digests(
-    fields: &mut Fields<'_>,
-    repositories: &mut Repositories,
-) -> Vec<(Option<Repository>, Digest)> {
-    let mut digests = Vec::new();
-    for token in grammar::list(fields.text("digests").unwrap_or_default(), Separator::Comma) {
-        match digest(token) {
-            Ok((repository, digest)) => {
-                if let Some(named) = &repository {
-                    repositories.add(named);
-                }
-                digests.push((repository, digest));
-            }
-            Err(problem) => fields.refuse("digests", problem),
-        }
-    }
-    digests
 }
 
 /// Reads the digests of the index's parts.
@@ -236,22 +164,6 @@ fn digests(
         fields.refuse(input, problem);
     }
     digests
-}
-
-fn digest(token: &str) -> Result<(Option<Repository>, Digest), String> {
-    if !token.contains('@') {
-        let digest = token.parse();
-        return digest
-            .map(|digest| (None, digest))
-            .map_err(|error: DigestError| error.to_string());
-    }
-    let image: ImageReference = token
-        .parse()
-        .map_err(|error: ReferenceError| error.to_string())?;
-    match image.reference {
-        Some(Reference::Digest(digest)) => Ok((Some(image.repository), digest)),
-        Some(Reference::Tag(_)) | None => Err(format!("`{token}` names no digest")),
-    }
 }
 
 fn subjects(fields: &mut Fields<'_>) -> Subjects {
@@ -309,27 +221,5 @@ fn signing(fields: &mut Fields<'_>) -> Signing {
         formats: fields.word("signature-format", &formats, Formats::Bundle),
         on_failure: fields.word("on-signing-failure", &words, OnSigningFailure::Fail),
         policy: policy(fields),
-    }
-}
-
-pub(super) fn depth(fields: &mut Fields<'_>) -> Depth {
-    if fields.boolean("recursive", false) {
-        Depth::Children
-    } else {
-        Depth::Itself
-    }
-}
-
-pub(super) fn policy(fields: &mut Fields<'_>) -> PolicyInputs {
-    PolicyInputs {
-        identity: fields.matcher("certificate-identity", "certificate-identity-regexp"),
-        issuer: fields.matcher("certificate-oidc-issuer", "certificate-oidc-issuer-regexp"),
-        github: GithubClaims {
-            repository: fields.owned("certificate-github-workflow-repository"),
-            reference: fields.owned("certificate-github-workflow-ref"),
-            sha: fields.owned("certificate-github-workflow-sha"),
-            name: fields.owned("certificate-github-workflow-name"),
-            trigger: fields.owned("certificate-github-workflow-trigger"),
-        },
     }
 }

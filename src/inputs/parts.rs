@@ -1,0 +1,137 @@
+//! Inputs that several commands share.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::fields::Fields;
+use super::grammar::{self, Separator};
+use super::repositories::Repositories;
+use super::values::{Depth, Given, PolicyInputs};
+use crate::domain::{
+    Digest, DigestError, FullTag, GithubClaims, ImageReference, Reference, ReferenceError,
+    Repository,
+};
+
+/// Reads both lists of tags, for commands whose other inputs name no repository.
+pub(super) fn both_tags(
+    fields: &mut Fields<'_>,
+    repositories: &mut Repositories,
+) -> (Vec<FullTag>, Vec<FullTag>) {
+    let tags = repositories.entries(fields, "tags");
+    let moving_tags = repositories.entries(fields, "moving-tags");
+    let tags = repositories.placed(fields, "tags", tags);
+    let moving_tags = repositories.placed(fields, "moving-tags", moving_tags);
+    refuse_both(fields, &tags, &moving_tags);
+    (tags, moving_tags)
+}
+
+/// Refuses tags that are in both lists.
+pub(super) fn refuse_both(fields: &mut Fields<'_>, tags: &[FullTag], moving_tags: &[FullTag]) {
+    for tag in moving_tags.iter().filter(|tag| tags.contains(tag)) {
+        fields.refuse(
+            "moving-tags",
+            format!("`{tag}` is in `tags` too, which never change what they hold"),
+        );
+    }
+}
+
+/// Returns every repository of a tag, once; `home` if there is no tag.
+pub(super) fn destinations(
+    tags: &[FullTag],
+    moving_tags: &[FullTag],
+    home: &Repository,
+) -> Vec<Repository> {
+    let mut destinations = Vec::new();
+    for tag in tags.iter().chain(moving_tags) {
+        if !destinations.contains(&tag.repository) {
+            destinations.push(tag.repository.clone());
+        }
+    }
+    if destinations.is_empty() {
+        destinations.push(home.clone());
+    }
+    destinations
+}
+
+/// Returns the digests with their repositories, each digest once.
+pub(super) fn given(digests: Vec<(Option<Repository>, Digest)>, home: &Repository) -> Vec<Given> {
+    let mut seen = BTreeSet::new();
+    let new = digests
+        .into_iter()
+        .filter(|(_, digest)| seen.insert(digest.clone()));
+    new.map(|(repository, digest)| Given {
+        repository: repository.unwrap_or_else(|| home.clone()),
+        digest,
+    })
+    .collect()
+}
+
+pub(super) fn annotations(fields: &mut Fields<'_>) -> BTreeMap<String, String> {
+    match fields.text("annotations").map(grammar::annotations) {
+        None => BTreeMap::new(),
+        Some(Ok(annotations)) => annotations,
+        Some(Err(problems)) => {
+            for problem in problems {
+                fields.refuse("annotations", problem);
+            }
+            BTreeMap::new()
+        }
+    }
+}
+
+/// Reads the digests in `digests`, in the given order, with their repositories if named.
+pub(super) fn listed_digests(
+    fields: &mut Fields<'_>,
+    repositories: &mut Repositories,
+) -> Vec<(Option<Repository>, Digest)> {
+    let mut digests = Vec::new();
+    for token in grammar::list(fields.text("digests").unwrap_or_default(), Separator::Comma) {
+        match digest(token) {
+            Ok((repository, digest)) => {
+                if let Some(named) = &repository {
+                    repositories.add(named);
+                }
+                digests.push((repository, digest));
+            }
+            Err(problem) => fields.refuse("digests", problem),
+        }
+    }
+    digests
+}
+
+fn digest(token: &str) -> Result<(Option<Repository>, Digest), String> {
+    if !token.contains('@') {
+        let digest = token.parse();
+        return digest
+            .map(|digest| (None, digest))
+            .map_err(|error: DigestError| error.to_string());
+    }
+    let image: ImageReference = token
+        .parse()
+        .map_err(|error: ReferenceError| error.to_string())?;
+    match image.reference {
+        Some(Reference::Digest(digest)) => Ok((Some(image.repository), digest)),
+        Some(Reference::Tag(_)) | None => Err(format!("`{token}` names no digest")),
+    }
+}
+
+pub(super) fn depth(fields: &mut Fields<'_>) -> Depth {
+    if fields.boolean("recursive", false) {
+        Depth::Children
+    } else {
+        Depth::Itself
+    }
+}
+
+pub(super) fn policy(fields: &mut Fields<'_>) -> PolicyInputs {
+    PolicyInputs {
+        identity: fields.matcher("certificate-identity", "certificate-identity-regexp"),
+        issuer: fields.matcher("certificate-oidc-issuer", "certificate-oidc-issuer-regexp"),
+        github: GithubClaims {
+            repository: fields.owned("certificate-github-workflow-repository"),
+            reference: fields.owned("certificate-github-workflow-ref"),
+            sha: fields.owned("certificate-github-workflow-sha"),
+            name: fields.owned("certificate-github-workflow-name"),
+            trigger: fields.owned("certificate-github-workflow-trigger"),
+        },
+    }
+}

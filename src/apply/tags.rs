@@ -11,6 +11,7 @@ use super::{ApplyError, Context, RecordWriter};
 use crate::domain::{Digest, FullTag, Manifest};
 use crate::outcome::Outcome;
 use crate::plan::{Conflict, Difference, Newer, SeenTag, TagKind, TagStep, Vouched, images_of};
+use crate::record::TagState;
 use crate::registry::RegistryError;
 
 /// The shortest wait that makes conflicts of concurrent runs visible. It covers the time between the last read of a tag
@@ -208,6 +209,9 @@ async fn recheck_moving(
 }
 
 /// Writes tags concurrently. If one fails, writes in progress are finished and noted before the error is returned.
+///
+/// The record lists the writes before they are sent: a run that is killed may have written them. Of the steps before, it
+/// says that nothing was sent.
 async fn write_all(
     context: &Context,
     record_writer: &RecordWriter,
@@ -215,22 +219,49 @@ async fn write_all(
     steps: &[TagStep],
     outcome: &mut Outcome,
 ) -> Result<(), ApplyError> {
+    if steps.is_empty() {
+        return Ok(());
+    }
+    for step in steps {
+        outcome.mark(&step.tag, TagState::Intended);
+    }
+    record_writer.save(outcome)?;
     let writes = steps.iter().map(|step| async move {
         let written = write_tag(context, &step.tag, target).await;
-        (&step.tag, written)
+        let is_unwritten = match &written {
+            Ok(()) => false,
+            Err(error) => is_unwritten(context, step, error).await,
+        };
+        (&step.tag, written, is_unwritten)
     });
     let mut writes = stream::iter(writes).buffer_unordered(PARALLEL);
     let mut failure = None;
-    while let Some((tag, written)) = writes.next().await {
+    while let Some((tag, written, is_unwritten)) = writes.next().await {
+        if is_unwritten {
+            outcome.mark(tag, TagState::Planned);
+            record_writer.save(outcome)?;
+        }
         match written {
             Ok(()) => {
-                outcome.mark_written(tag);
+                outcome.mark(tag, TagState::Written);
                 record_writer.save(outcome)?;
             }
             Err(error) => failure = failure.or(Some(error)),
         }
     }
     failure.map_or(Ok(()), Err)
+}
+
+/// Reports whether the registry refused to write a tag and still does not show what was to be written. An earlier try
+/// may have got through unanswered, so the refusal alone proves nothing.
+async fn is_unwritten(context: &Context, step: &TagStep, error: &ApplyError) -> bool {
+    let is_refusal = matches!(error, ApplyError::Registry(error) if error.refusal().is_some() && !error.is_outage());
+    if !is_refusal {
+        return false;
+    }
+    let (repository, reference) = (&step.tag.repository, step.tag.reference());
+    let shown = context.registry.manifest_digest(repository, &reference);
+    matches!(shown.await, Ok(shown) if shown.as_ref() != Some(&step.after))
 }
 
 /// Reads tags that were absent, just before they are written and after they should be visible. Content that another run

@@ -195,10 +195,10 @@ impl SignatureLocation {
 }
 
 impl TagOutcome {
-    /// Creates the outcome of a step: intended if there is something to write, else kept.
+    /// Creates the outcome of a step: planned if there is something to write, else kept.
     pub(crate) fn new(step: TagStep) -> Self {
         let state = if step.writes() {
-            TagState::Intended
+            TagState::Planned
         } else {
             TagState::Kept
         };
@@ -314,10 +314,10 @@ impl Outcome {
         true
     }
 
-    /// Notes that a tag was written.
-    pub(crate) fn mark_written(&mut self, tag: &FullTag) {
+    /// Notes the progress of a tag.
+    pub(crate) fn mark(&mut self, tag: &FullTag, state: TagState) {
         for known in self.tags.iter_mut().filter(|known| known.step.tag == *tag) {
-            known.state = TagState::Written;
+            known.state = state;
         }
     }
 

@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::tags::TagKind;
 use crate::domain::{Digest, FullTag};
-use crate::record::{Record, TagRecord, TagState, VouchedRecord};
+use crate::record::{Record, TagRecord, VouchedRecord};
 
 /// The content of a tag in a registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -209,10 +209,9 @@ fn was_created(record: &Record, tag: &FullTag, digest: &Digest) -> bool {
     images.any(|image| image.created && image.image == repository && image.digest == *digest)
 }
 
-/// True if a run wrote the tag, or may have written it. If the write was only planned, the registry alone shows the
-/// result.
+/// True if a run wrote the tag, or may have written it.
 fn is_ours(entry: &TagRecord) -> bool {
-    entry.state != TagState::Kept
+    entry.state.may_be_written()
 }
 
 /// A record whose entries form a circle, or contradict each other.

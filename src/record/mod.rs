@@ -96,12 +96,24 @@ pub struct TagRecord {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TagState {
-    /// A pending write. Only the registry can answer whether it happened.
+    /// A step of the plan: no write was sent, or the registry refused it.
+    Planned,
+    /// A write that was sent. Only the registry can answer whether it happened.
     Intended,
     /// Written by the run.
     Written,
     /// Unchanged: the tag already had the right digest.
     Kept,
+}
+
+impl TagState {
+    /// True if the run wrote the tag, or may have written it.
+    ///
+    /// SECURITY: another run may write the same digest. What a run has not written is not its own to revert.
+    #[must_use]
+    pub fn may_be_written(self) -> bool {
+        matches!(self, Self::Intended | Self::Written)
+    }
 }
 
 /// A signature that a run found or made.
@@ -170,7 +182,7 @@ impl Record {
                 .tags
                 .iter()
                 .find(|known| known.tag == tag.tag && known.after == tag.after);
-            if let Some(known) = known.filter(|known| known.state != TagState::Kept) {
+            if let Some(known) = known.filter(|known| known.state.may_be_written()) {
                 let found_as_left = tag.before.as_ref() == Some(&tag.after);
                 if found_as_left {
                     tag.before.clone_from(&known.before);

@@ -189,13 +189,17 @@ impl Report<'_> {
             (TagState::Written, Some(before), _) => {
                 (":arrow_right:&nbsp;moved", format!("was {}", short(before)))
             }
-            (TagState::Intended, _, _) if planned => (
+            (TagState::Planned | TagState::Intended, _, _) if planned => (
                 ":memo:&nbsp;to&nbsp;be&nbsp;written",
                 "does not hold it yet".to_owned(),
             ),
-            (TagState::Intended, _, _) => (
+            (TagState::Planned, _, _) => (
                 ":hourglass:&nbsp;not&nbsp;written",
                 "the run ended before".to_owned(),
+            ),
+            (TagState::Intended, _, _) => (
+                ":hourglass:&nbsp;unknown",
+                "the run ended before the registry confirmed the write".to_owned(),
             ),
         };
         vec![

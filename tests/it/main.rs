@@ -24,6 +24,7 @@ mod certificates;
 mod cleanup;
 mod cleanup_created;
 mod cleanup_cut_short;
+mod cleanup_unwritten;
 mod contract;
 mod copies;
 mod create;

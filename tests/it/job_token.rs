@@ -1,12 +1,19 @@
 //! The job's `github-token`: a secret of the GitHub server that runs the job, sent to that server's registries alone. Also the
 //! job's OIDC token: the audience that it is requested for.
 
-use sandbox::{Authorization, Options};
+use sandbox::{Authorization, Options, Transport};
 
 use crate::support::hosted::PASSWORD;
 use crate::support::{Action, REPOSITORY, World};
 
 const USER: &str = "x-access-token";
+
+/// Returns the options of a registry that is used as a proxy: one for plain HTTP.
+fn proxy() -> Options {
+    Options::new()
+        .transport(Transport::PLAIN)
+        .basic(USER, PASSWORD)
+}
 
 /// Returns a run of `create` at `host`, which the sandbox stands in for, in a job on `server`.
 fn create_at(world: &World, host: &str, server: &str) -> Action {
@@ -32,7 +39,7 @@ fn job_token_goes_to_the_registries_of_its_own_server() {
         ("ghe.example", "https://ghe.example"),
         ("containers.octo.ghe.com", "https://octo.ghe.com"),
     ] {
-        let world = World::with(Options::new().basic(USER, PASSWORD));
+        let world = World::with(proxy());
         let outcome = create_at(&world, host, server).succeed();
         outcome.says(&[&format!("::add-mask::{PASSWORD}")]);
     }
@@ -49,7 +56,7 @@ fn job_token_goes_to_no_other_host() {
         ("containers.other.ghe.com", "https://octo.ghe.com"),
         ("quay.io", "https://github.com"),
     ] {
-        let world = World::with(Options::new().basic(USER, PASSWORD));
+        let world = World::with(proxy());
         let outcome = create_at(&world, host, server).end_with(1);
         outcome.says(&["no credentials were given for it"]);
         let sent = world.registry().requests();

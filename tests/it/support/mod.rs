@@ -64,7 +64,8 @@ impl Action {
         action
             .input("command", command)
             .input("retry-delay", "10ms")
-            .input("timeout", "100s")
+            // A machine under load takes long; a run that hangs ends by it.
+            .input("timeout", "6m")
             .input("ca-bundle", sandbox::certificate_authority())
             .env("GITHUB_ACTIONS", "true")
             .env("GITHUB_RUN_ID", "100")

@@ -38,26 +38,6 @@ impl Digest {
         &self.hex
     }
 
-    /// The referrers tag of this digest: a registry without the referrers API lists its referrers there.
-    ///
-    /// Source: OCI distribution specification, "Referrers Tag Schema".
-    #[must_use]
-    pub fn fallback_tag(&self) -> super::Tag {
-        super::Tag::known(format!("sha256-{}", self.hex))
-    }
-
-    /// The digest tag under which cosign, up to version 2, stores the signatures of this digest.
-    #[must_use]
-    pub fn legacy_tag(&self) -> super::Tag {
-        self.tag_beside("sig")
-    }
-
-    /// The digest tag under which cosign, up to version 2, stores what belongs to this digest: `sig`, `att` or `sbom`.
-    #[must_use]
-    pub fn tag_beside(&self, suffix: &'static str) -> super::Tag {
-        super::Tag::known(format!("sha256-{}.{suffix}", self.hex))
-    }
-
     fn from_raw(raw: &[u8]) -> Self {
         use fmt::Write as _;
         let mut hex = String::with_capacity(64);

@@ -136,9 +136,31 @@ impl Repository {
     }
 }
 
+impl Digest {
+    /// The referrers tag of this digest: a registry without the referrers API lists its referrers there.
+    ///
+    /// Source: OCI distribution specification, "Referrers Tag Schema".
+    #[must_use]
+    pub fn fallback_tag(&self) -> Tag {
+        Tag::known(format!("sha256-{}", self.hex()))
+    }
+
+    /// The digest tag under which cosign, up to version 2, stores the signatures of this digest.
+    #[must_use]
+    pub fn legacy_tag(&self) -> Tag {
+        self.tag_beside("sig")
+    }
+
+    /// The digest tag under which cosign, up to version 2, stores what belongs to this digest: `sig`, `att` or `sbom`.
+    #[must_use]
+    pub fn tag_beside(&self, suffix: &'static str) -> Tag {
+        Tag::known(format!("sha256-{}.{suffix}", self.hex()))
+    }
+}
+
 impl Tag {
     /// Makes a tag from a text that is valid by construction, such as the referrers tag of a digest.
-    pub(super) fn known(text: String) -> Self {
+    fn known(text: String) -> Self {
         Self(text)
     }
 

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use super::tags::TagKind;
+use super::tag_kind::TagKind;
 use crate::domain::{Digest, FullTag};
 use crate::record::{Record, TagRecord, VouchedRecord};
 

@@ -9,6 +9,7 @@ mod differences;
 mod likeness;
 mod preflight;
 mod published;
+mod tag_kind;
 mod tags;
 mod version;
 mod vouched;
@@ -26,9 +27,10 @@ pub use cleanup::{
 pub use likeness::images_of;
 pub use preflight::{FoundTag, Held, Look, TagAnswer, Verdict, decide_preflight, find_tags};
 pub use published::{contents_of, decide_published};
+pub use tag_kind::TagKind;
 pub use tags::{
-    Conflict, Difference, Equivalent, Newer, Sameness, SeenTag, TagKind, TagStep, TagSteps,
-    decide_tags, lacking_vouchers,
+    Conflict, Difference, Equivalent, Newer, Sameness, SeenTag, TagStep, TagSteps, decide_tags,
+    lacking_vouchers,
 };
 pub use version::{VERSION, newer, version_held, version_made};
 pub use vouched::{Standing, Vouched, Voucher};

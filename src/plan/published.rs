@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::tags::{Conflict, Difference, Newer, SeenTag, TagKind, TagStep};
+use super::tag_kind::TagKind;
+use super::tags::{Conflict, Difference, Newer, SeenTag, TagStep};
 use super::{Child, PlatformMap};
 use crate::domain::{Digest, FullTag, Manifest, Platform, TagContent};
 

@@ -5,17 +5,9 @@ use std::collections::BTreeMap;
 use super::assemble::{Assembly, Resolved};
 use super::differences::differences;
 use super::likeness::{Likeness, compare, images_of};
+use super::tag_kind::TagKind;
 use super::vouched::{Standing, Vouched};
 use crate::domain::{Digest, FullTag, Manifest, Repository, TagContent};
-
-/// The kind of a tag: fixed or moving.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TagKind {
-    /// A tag whose content never changes.
-    Fixed,
-    /// A tag that may be overwritten.
-    Moving,
-}
 
 /// A tag and its content, as the registry reports it. A tag of unknown state is never passed here.
 #[derive(Debug, Clone)]

@@ -1,13 +1,9 @@
 //! Errors of signing, and of loading what signing and verifying need: the step and the cause.
 
-use std::error::Error;
 use std::time::Duration;
 
-use super::refusal::VerificationError;
+use super::refusal::{Cause, VerificationError};
 use crate::http::{CertificateProblem, Through, Unanswered};
-
-/// A cause of a type from another library.
-pub(super) type Cause = Box<dyn Error + Send + Sync>;
 
 /// The reason why nothing was signed, or why there is no trust material.
 #[derive(Debug, thiserror::Error)]
@@ -252,8 +248,16 @@ impl SigstoreErrorKind {
 
     pub(super) fn unreadable(url: &reqwest::Url, source: impl Into<Cause>) -> Self {
         Self::Unreadable {
-            url: super::exchange::shown(url),
+            url: shown(url),
             source: source.into(),
         }
     }
+}
+
+/// Returns an address without its query, which may contain what must not be printed.
+pub(super) fn shown(url: &reqwest::Url) -> String {
+    let mut url = url.clone();
+    url.set_query(None);
+    url.set_fragment(None);
+    url.to_string()
 }

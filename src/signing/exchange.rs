@@ -6,7 +6,7 @@ use std::time::Duration;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{RequestBuilder, StatusCode, Url};
 
-use super::error::SigstoreErrorKind;
+use super::error::{SigstoreErrorKind, shown};
 use crate::domain::Events;
 use crate::http::{Client, Unanswered, Watch};
 
@@ -145,14 +145,6 @@ pub(super) async fn exchange_ok(
     } else {
         Err(answer.into_fault(url))
     }
-}
-
-/// Returns an address without its query, which may contain what must not be printed.
-pub(super) fn shown(url: &Url) -> String {
-    let mut url = url.clone();
-    url.set_query(None);
-    url.set_fragment(None);
-    url.to_string()
 }
 
 #[cfg(test)]

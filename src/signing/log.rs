@@ -12,9 +12,10 @@ use sigstore_types::{KindVersion, TransparencyLogEntry};
 
 use crate::http::Client;
 
-use super::error::{Cause, SigstoreError, SigstoreErrorKind};
-use super::exchange::{ServiceResponse, exchange, exchange_ok, shown};
+use super::error::{SigstoreError, SigstoreErrorKind, shown};
+use super::exchange::{ServiceResponse, exchange, exchange_ok};
 use super::pem::pem;
+use super::refusal::Cause;
 use super::retry::ServiceRetryPolicy;
 use super::services::{LogService, LogVersion};
 use super::session::Session;

@@ -2,19 +2,7 @@
 
 use super::refusal::{Signer, VerificationError};
 use super::token::WorkflowIdentity;
-use super::verify::Authentic;
 use crate::domain::{GithubClaims, Policy};
-
-/// Checks that a signature meets `policy`.
-pub(super) fn check(policy: &Policy, authentic: &Authentic) -> Result<(), VerificationError> {
-    let Authentic {
-        identity,
-        issuer,
-        github,
-        ..
-    } = authentic;
-    compare(policy, identity, issuer, github)
-}
 
 /// Checks that a certificate for `caller` will meet `policy`. A subject that the token does not determine is assumed to
 /// meet it: [`check_certificate`](super::Keyless::check_certificate) reads it from the certificate.

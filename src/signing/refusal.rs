@@ -1,8 +1,11 @@
 //! The reasons why content is not the requested signature.
 
+use std::error::Error;
+
 use crate::domain::{Digest, SignatureFormat};
 
-use super::error::Cause;
+/// A cause of a type from another library.
+pub(super) type Cause = Box<dyn Error + Send + Sync>;
 
 /// The signer of something, from an authentic certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,9 +10,10 @@ use tokio::sync::Mutex;
 use crate::domain::{Events, Policy};
 use crate::http::Client;
 
-use super::error::{Cause, SigstoreError, SigstoreErrorKind};
+use super::error::{SigstoreError, SigstoreErrorKind};
 use super::exchange::{Endpoint, exchange_ok};
 use super::policy::compare;
+use super::refusal::Cause;
 use super::refusal::VerificationError;
 use super::retry::ServiceRetryPolicy;
 use super::token::{LEEWAY_SECONDS, Tokens, WorkflowIdentity};

@@ -9,7 +9,8 @@ use sigstore_verify::Verifier;
 use crate::domain::{Events, RetryPolicy};
 use crate::http::Client;
 
-use super::error::{Cause, SigstoreError, TrustError};
+use super::error::{SigstoreError, TrustError};
+use super::refusal::Cause;
 use super::retry::ServiceRetryPolicy;
 use super::services::Services;
 use super::tuf::Tuf;

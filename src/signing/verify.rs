@@ -60,7 +60,7 @@ impl Authentic {
 
     /// Returns this signature as a verified one, if it meets `policy`.
     pub(super) fn meeting(self, policy: &Policy) -> Result<Verified, VerificationError> {
-        policies::check(policy, &self)?;
+        policies::compare(policy, &self.identity, &self.issuer, &self.github)?;
         Ok(Verified(self))
     }
 }

@@ -6,7 +6,7 @@
 
 use reqwest::{Method, Url};
 
-use super::{TagDeletion, Undeleted, refused};
+use super::undeleted::{TagDeletion, Undeleted, refused};
 use crate::domain::Tag;
 use crate::registry::auth::Access;
 use crate::registry::client::{Registry, RegistryRequest, Target};

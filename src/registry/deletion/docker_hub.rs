@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::api::Call;
-use super::{DeletionError, TagDeletion, Undeleted, all, refused};
+use super::undeleted::{DeletionError, TagDeletion, Undeleted, all, refused};
 use crate::domain::{Secret, Tag};
 use crate::registry::client::Registry;
 use crate::registry::credentials::Credential;

@@ -6,7 +6,8 @@
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{DeletionError, MayDelete, TagDeletion, Undeleted, all, oci, refused};
+use super::oci;
+use super::undeleted::{DeletionError, MayDelete, TagDeletion, Undeleted, all, refused};
 use crate::domain::Tag;
 use crate::registry::aws::{self, AwsKeys};
 use crate::registry::client::Registry;

@@ -9,7 +9,7 @@ use reqwest::header::HeaderValue;
 use serde::Deserialize;
 
 use super::api::{Call, escaped};
-use super::{DeletionError, MayDelete, TagDeletion, Undeleted, all, refused};
+use super::undeleted::{DeletionError, MayDelete, TagDeletion, Undeleted, all, refused};
 use crate::domain::Reference;
 use crate::registry::client::Registry;
 use crate::registry::credentials::Credential;

@@ -13,83 +13,14 @@ mod github;
 mod harbor;
 mod oci;
 mod quay;
+mod undeleted;
 
 use super::client::Registry;
 use super::ecr::Ecr;
-use super::error::RegistryErrorKind;
-use crate::domain::{Digest, Repository, Tag};
+use crate::domain::Repository;
 
 pub use by_hand::steps_by_hand;
-
-/// Tags with the same digest that are all to be deleted.
-#[derive(Debug, Clone, Copy)]
-pub struct TagDeletion<'a> {
-    /// The repository of the tags.
-    pub repository: &'a Repository,
-    /// The digest of the tags.
-    pub digest: &'a Digest,
-    /// The tags. This module ensures that no other tag is deleted with them.
-    pub tags: &'a [Tag],
-    /// The content that may be deleted with them.
-    pub may_delete: MayDelete,
-}
-
-/// The content that may be deleted if a registry cannot delete a tag alone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum MayDelete {
-    /// Only tags: their manifest may have existed before the run.
-    Tags,
-    /// The manifest of the tags, too.
-    Manifest,
-}
-
-/// The reason why a tag was not deleted.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum DeletionError {
-    /// The registry cannot delete the tag, or deletion is disabled.
-    #[error("`{host}` does not delete tags")]
-    Unsupported {
-        /// The registry.
-        host: String,
-    },
-    /// The required credentials are missing.
-    #[error("to delete it takes {0}, and there is none here")]
-    Missing(&'static str),
-    /// The credentials lack a permission.
-    #[error("to delete it takes {needs}")]
-    Denied {
-        /// The permission that is most likely missing.
-        needs: &'static str,
-        /// The error response.
-        #[source]
-        fault: RegistryErrorKind,
-    },
-    /// The service refused the deletion, or its response was not understood.
-    #[error(transparent)]
-    Refused(RegistryErrorKind),
-    /// The deletion would remove content that may have existed before the run.
-    #[error(
-        "it can only be deleted together with what it holds, and the record does not say that the run created that: it may have been there before"
-    )]
-    NotCreated,
-    /// The deletion would remove other tags.
-    #[error("it can only be deleted together with {}, which hold the same", names(.0))]
-    Shared(Vec<String>),
-    /// The deletion may remove other tags, which cannot be listed.
-    #[error(
-        "it can only be deleted together with all tags that hold the same, and which these are cannot be known"
-    )]
-    Unlisted(#[source] RegistryErrorKind),
-    /// The deletion would remove the tags of signatures, and these cannot be read to restore them later.
-    #[error(
-        "its deletion would take the tags of its signatures along, and what they hold cannot be seen"
-    )]
-    Unseen(#[source] RegistryErrorKind),
-}
-
-/// Tags that were not deleted, each with the reason. Tags that are gone, or whose state only a later read can decide,
-/// are not listed.
-pub type Undeleted = Vec<(Tag, DeletionError)>;
+pub use undeleted::{DeletionError, MayDelete, TagDeletion, Undeleted};
 
 /// The ways to delete tags.
 enum Way {
@@ -137,33 +68,5 @@ impl Registry {
             _ if service.as_deref() == Some(harbor::SERVICE) => Way::Harbor,
             _ => Way::Oci,
         }
-    }
-}
-
-/// Classifies a refusal: as a missing permission, or as another refusal.
-fn refused(fault: RegistryErrorKind, needs: &'static str) -> DeletionError {
-    let refusal = fault.refusal();
-    let is_denial = refusal.is_some_and(|refusal| {
-        let is_aws = refusal.has_code("AccessDeniedException");
-        (matches!(refusal.status, 401 | 403) || is_aws) && !refusal.is_throttling()
-    });
-    if is_denial {
-        DeletionError::Denied { needs, fault }
-    } else {
-        DeletionError::Refused(fault)
-    }
-}
-
-/// Returns the same error for all tags.
-fn all(doomed: TagDeletion<'_>, error: &DeletionError) -> Undeleted {
-    let tags = doomed.tags.iter();
-    tags.map(|tag| (tag.clone(), error.clone())).collect()
-}
-
-fn names(tags: &[String]) -> String {
-    let names: Vec<String> = tags.iter().take(10).map(|tag| format!("`{tag}`")).collect();
-    match tags.len() - names.len() {
-        0 => names.join(", "),
-        more => format!("{} and {more} more", names.join(", ")),
     }
 }

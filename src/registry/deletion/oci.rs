@@ -7,7 +7,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use reqwest::Method;
 use serde::Deserialize;
 
-use super::{DeletionError, MayDelete, TagDeletion, Undeleted, all, refused};
+use super::undeleted::{DeletionError, MayDelete, TagDeletion, Undeleted, all, refused};
 use crate::domain::{Digest, Reference, Repository, Tag};
 use crate::registry::auth::Access;
 use crate::registry::classify::{Presence, presence};

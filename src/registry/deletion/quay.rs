@@ -3,7 +3,8 @@
 //!
 //! Source: `endpoints/v2/manifest.py` and `data/model/oci/tag.py` (`_expire_cosign_sibling_tags`) of quay/quay.
 
-use super::{DeletionError, TagDeletion, Undeleted, all, oci};
+use super::oci;
+use super::undeleted::{DeletionError, TagDeletion, Undeleted, all};
 use crate::domain::{Manifest, Reference, Tag};
 use crate::registry::client::Registry;
 use crate::registry::error::RegistryError;

@@ -10,11 +10,12 @@ use tokio::time::Instant;
 
 use super::aws::{self, AwsKeys};
 use super::challenge::{Bearer, Challenge, choose};
-use super::credentials::{Credential, Credentials};
+use super::credential::Credential;
+use super::credentials::Credentials;
 use super::ecr::{Ecr, Service};
 use super::error::RegistryErrorKind;
-use super::missing_repository::token_lacks_push;
 use super::token::{self, Token};
+use super::token_grants::token_lacks_push;
 use super::transport::Transport;
 use crate::domain::{Host, Repository, Secret};
 

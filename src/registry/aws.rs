@@ -12,13 +12,14 @@ use reqwest::{Method, Request, Url};
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
-use super::credentials::Login;
+use super::credential::Login;
 use super::ecr::{Action, Ecr, Service};
 use super::error::RegistryErrorKind;
+use super::response::{RegistryResponse, authority};
 use super::retry::patiently;
 use super::sigv4::{Keys, Scope, Unsigned, signed_headers};
 use super::token::sensitive;
-use super::transport::{RegistryResponse, Transport, authority};
+use super::transport::Transport;
 use crate::domain::{Host, Secret};
 
 const ANSWER_MAX_BYTES: u64 = 256 * 1024;

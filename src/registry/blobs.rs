@@ -4,8 +4,8 @@ use reqwest::Method;
 
 use super::classify::{Presence, presence};
 use super::client::{Registry, RegistryRequest};
-use super::downloads::check_digest;
 use super::error::{Operation, RegistryError, RegistryErrorKind};
+use super::integrity::check_digest;
 use super::uploads::Reserved;
 use crate::domain::{Digest, Repository};
 

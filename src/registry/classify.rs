@@ -21,7 +21,7 @@
 //! | | any other | unknown | 401, 403, 429, 5xx: the list may exist |
 //! | referrers, later pages | anything but the list | unknown | an incomplete list is not a list |
 
-use super::transport::RegistryResponse;
+use super::response::RegistryResponse;
 use crate::domain::MediaType;
 
 /// The codes of a 404 for absent content. They are the specification's for manifests, blobs and repositories, Harbor's

@@ -6,14 +6,17 @@ use std::sync::Arc;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use reqwest::{Method, Request, Url};
 
+use super::Settings;
 use super::auth::{Access, AuthCache, Authorization};
 use super::error::{Operation, RegistryError, RegistryErrorKind};
+use super::large_uploads::Progress;
 use super::limits::Limits;
 use super::open_uploads::OpenUploads;
+use super::response;
+use super::response::RegistryResponse;
 use super::retry::patiently;
 use super::streaming_response::StreamingResponse;
-use super::transport::{RegistryResponse, Scheme, Transport};
-use super::{Settings, transport};
+use super::transport::{Scheme, Transport};
 use crate::domain::Repository;
 use crate::http::{HttpError, UnansweredKind};
 
@@ -93,6 +96,12 @@ impl Registry {
     /// reads must not call this: it fails without push access, and Quay creates a missing repository.
     pub fn will_write(&self, repository: &Repository) {
         self.0.keyring.will_write(repository);
+    }
+
+    /// Returns the progress of the large uploads, or `None` if there are none.
+    #[must_use]
+    pub fn progress(&self) -> Option<Progress> {
+        self.wire().uploads.progress()
     }
 
     pub(super) fn wire(&self) -> &Transport {
@@ -293,7 +302,7 @@ impl RegistryRequest<'_> {
         let method = &self.method;
         match &self.target {
             Target::Path(path) => format!("{method} {}/{path}", self.repository),
-            Target::Address(url) => format!("{method} {}{}", transport::authority(url), url.path()),
+            Target::Address(url) => format!("{method} {}{}", response::authority(url), url.path()),
         }
     }
 }

@@ -1,19 +1,21 @@
 //! Copies blobs from one repository to another, or from a file. Between repositories of one registry they are mounted
 //! if the registry supports that. Other blobs are streamed; only small ones are read into memory.
 
-use std::borrow::Borrow;
 use std::path::Path;
 
 use super::auth::Authorization;
 use super::blobs::blob_question;
 use super::classify::{Presence, presence};
 use super::client::{Registry, RegistryRequest};
-use super::downloads::{check_digest, check_size};
 use super::error::{Operation, RegistryError, RegistryErrorKind};
+use super::integrity::{check_digest, check_size};
 use super::large_uploads::LargeUpload;
+use super::response::RegistryResponse;
+use super::sided::Sided;
 use super::stream::Stream;
-use super::transport::{RegistryResponse, Scheme};
-use super::uploads::{Begun, SMALL_MAX_BYTES, Upload, check_stored};
+use super::transport::Scheme;
+use super::upload_session::Upload;
+use super::uploads::{Begun, SMALL_MAX_BYTES, check_stored};
 use crate::domain::{Descriptor, Digest, Repository};
 
 /// The number of immediate restarts of a copy: for renewed credentials, and for smaller requests.
@@ -26,19 +28,6 @@ pub enum Copied {
     Mounted,
     /// The blob was read from one repository and written to the other.
     Streamed,
-}
-
-/// An error of the source or of the destination.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Sided {
-    #[error(transparent)]
-    Source(RegistryErrorKind),
-    #[error(transparent)]
-    Destination(RegistryErrorKind),
-    /// An error of the destination that an immediate restart can fix, with renewed credentials or with smaller
-    /// requests.
-    #[error(transparent)]
-    Mended(RegistryErrorKind),
 }
 
 /// The content of a blob, ready to be written.
@@ -77,7 +66,7 @@ impl Registry {
         })
     }
 
-    /// LargeUploads `blob`, which `to` lacks, from a file. Size, digest and errors are handled as in [`Self::copy_blob`]. If
+    /// Uploads `blob`, which `to` lacks, from a file. Size, digest and errors are handled as in [`Self::copy_blob`]. If
     /// the file fails, the object of the error is its path.
     pub async fn upload_blob(
         &self,
@@ -293,14 +282,5 @@ impl Registry {
             }
         }
         Ok(answer)
-    }
-}
-
-/// Gives the retry policy access to the error.
-impl Borrow<RegistryErrorKind> for Sided {
-    fn borrow(&self) -> &RegistryErrorKind {
-        match self {
-            Self::Source(fault) | Self::Destination(fault) | Self::Mended(fault) => fault,
-        }
     }
 }

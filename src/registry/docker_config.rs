@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::Deserialize;
 
-use super::credentials::{Credential, CredentialsError, Entry, Holds, Login, Scope};
+use super::credential::{Credential, CredentialsError, Entry, Holds, Login, Scope};
 use crate::domain::Secret;
 
 const SOURCE: &str = "docker config";

@@ -7,9 +7,8 @@ use reqwest::header::LOCATION;
 use super::client::{Registry, RegistryRequest, Target};
 use super::error::RegistryErrorKind;
 use super::error_response::printable;
+use super::response::{RegistryResponse, shown};
 use super::streaming_response::StreamingResponse;
-use super::transport::{RegistryResponse, shown};
-use crate::domain::{Descriptor, Digest};
 
 const REDIRECTS_MAX: usize = 5;
 
@@ -83,28 +82,5 @@ pub(super) fn refused_address(url: &Url, reason: &'static str) -> RegistryErrorK
     RegistryErrorKind::Address {
         address: shown(url),
         reason,
-    }
-}
-
-pub(super) fn check_digest(computed: Digest, wanted: &Digest) -> Result<(), RegistryErrorKind> {
-    if computed == *wanted {
-        Ok(())
-    } else {
-        Err(RegistryErrorKind::Digest {
-            computed,
-            claimed: wanted.to_string(),
-            claimant: "what was asked for",
-        })
-    }
-}
-
-pub(super) fn check_size(arrived: u64, blob: &Descriptor) -> Result<(), RegistryErrorKind> {
-    if arrived == blob.size {
-        Ok(())
-    } else {
-        Err(RegistryErrorKind::Size {
-            arrived,
-            claimed: blob.size,
-        })
     }
 }

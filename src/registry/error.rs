@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::credentials::HelperNeeded;
+use super::credential::HelperNeeded;
 use super::error_response::ErrorResponse;
 use crate::domain::{Digest, Host, ManifestError, Repository};
 use crate::http::{CertificateProblem, HttpError, Through, Unanswered, UnansweredKind};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 
-use super::retry::{retry_after_header, retry_after_text};
+use super::retry_after::{retry_after_header, retry_after_text};
 
 const CODES_MAX: usize = 8;
 const CODE_MAX_LETTERS: usize = 64;

@@ -1,4 +1,4 @@
-//! LargeUploads blobs that are too large for memory. Their bytes are streamed from a response or a file into a request. They
+//! Uploads blobs that are too large for memory. Their bytes are streamed from a response or a file into a request. They
 //! are counted and hashed on the way, and the last piece is sent only after size and digest match. No registry ever has
 //! the whole of a corrupt blob, even if it checks little itself.
 
@@ -12,12 +12,11 @@ use futures_util::stream::try_unfold;
 use reqwest::header::{CONTENT_LENGTH, HeaderValue};
 use reqwest::{Body, Request};
 
-use super::client::Registry;
-use super::downloads::{check_digest, check_size};
 use super::error::RegistryErrorKind;
+use super::integrity::{check_digest, check_size};
+use super::response::{ERROR_MAX_BYTES, RegistryResponse, authority, unreachable};
 use super::stream::Stream;
 use super::streaming_response::StreamingResponse;
-use super::transport::{ERROR_MAX_BYTES, RegistryResponse, authority, unreachable};
 use crate::domain::{Descriptor, Digester, Events};
 use crate::http::{Client, STALL_TIMEOUT, Unanswered, UnansweredKind, Watch};
 
@@ -100,7 +99,7 @@ impl LargeUploads {
     }
 
     /// Returns the progress of the open uploads, or `None` if there are none.
-    fn progress(&self) -> Option<Progress> {
+    pub(super) fn progress(&self) -> Option<Progress> {
         let passages = self.passages.lock().ok()?;
         let passages: Vec<_> = passages.iter().filter_map(Weak::upgrade).collect();
         let passed = passages.iter();
@@ -166,14 +165,6 @@ impl LargeUploads {
         tokio::time::timeout(STALL_TIMEOUT, answer)
             .await
             .map_err(stalled)?
-    }
-}
-
-impl Registry {
-    /// Returns the progress of the large uploads, or `None` if there are none.
-    #[must_use]
-    pub fn progress(&self) -> Option<Progress> {
-        self.wire().uploads.progress()
     }
 }
 

@@ -9,7 +9,7 @@ use super::auth::Access;
 use super::classify::{Presence, presence};
 use super::client::{Registry, RegistryRequest, Target};
 use super::error::{Operation, RegistryError, RegistryErrorKind};
-use super::transport::{ERROR_MAX_BYTES, RegistryResponse};
+use super::response::{ERROR_MAX_BYTES, RegistryResponse};
 use crate::domain::{
     Digest, FullTag, ImageReference, Manifest, ManifestKind, MediaType, Reference, Repository,
     TagContent, Unusable,
@@ -22,7 +22,7 @@ const DIGEST_HEADER: &str = "docker-content-digest";
 const SUBJECT_HEADER: &str = "oci-subject";
 
 impl Registry {
-    /// Reads a manifest. Returns `None` if it is absent by the table in `answers.rs`; an unclear response is an error.
+    /// Reads a manifest. Returns `None` if it is absent by the table in `classify.rs`; an unclear response is an error.
     /// The bytes match the requested digest and the digest that the registry states.
     pub async fn manifest(
         &self,

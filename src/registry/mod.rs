@@ -1,5 +1,5 @@
 //! The OCI distribution protocol: manifests, blobs, referrers and authentication. All digests are checked, all bodies
-//! have a limit, and one table (`answers.rs`) distinguishes absent from unknown. The module does not depend on inputs,
+//! have a limit, and one table (`classify.rs`) distinguishes absent from unknown. The module does not depend on inputs,
 //! plans or Actions. It reports through [`Events`].
 
 mod auth;
@@ -9,6 +9,7 @@ mod challenge;
 mod classify;
 mod client;
 mod copy;
+mod credential;
 mod credentials;
 mod deletion;
 mod docker_config;
@@ -16,6 +17,7 @@ mod downloads;
 mod ecr;
 mod error;
 mod error_response;
+mod integrity;
 mod large_uploads;
 mod limits;
 mod manifests;
@@ -24,13 +26,18 @@ mod open_uploads;
 mod parts;
 mod referrer_list;
 mod referrers;
+mod response;
 mod retry;
+mod retry_after;
+mod sided;
 mod sigv4;
 mod stream;
 mod streaming_response;
 mod tags;
 mod token;
+mod token_grants;
 mod transport;
+mod upload_session;
 mod uploads;
 
 #[cfg(test)]
@@ -42,7 +49,8 @@ use crate::http::Client;
 pub use aws::AwsKeys;
 pub use client::Registry;
 pub use copy::Copied;
-pub use credentials::{Credentials, CredentialsError, Login};
+pub use credential::{CredentialsError, Login};
+pub use credentials::Credentials;
 pub use deletion::{DeletionError, MayDelete, TagDeletion, Undeleted, steps_by_hand};
 pub use error::{AwsErrorResponse, Operation, RegistryError, RegistryErrorKind};
 pub use error_response::ErrorResponse;

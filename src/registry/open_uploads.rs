@@ -6,13 +6,11 @@ use std::future::Future;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use reqwest::Url;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
-use super::client::Registry;
-use super::uploads::Upload;
+use super::upload_session::Upload;
 
 /// The longest wait for the location of an upload session that is being opened. A runner gives a cancelled job 7.5 s.
 const PLACE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -55,7 +53,7 @@ impl OpenUploads {
         }
     }
 
-    async fn take(&self) -> BTreeMap<Url, Upload> {
+    pub(super) async fn take(&self) -> BTreeMap<Url, Upload> {
         let beginning = self.beginning.lock();
         let beginning = beginning.map_or_else(
             |_| JoinSet::new(),
@@ -67,14 +65,5 @@ impl OpenUploads {
             |_| BTreeMap::new(),
             |mut uploads| std::mem::take(&mut *uploads),
         )
-    }
-}
-
-impl Registry {
-    /// Cancels every open upload session, if the registry supports that. Call it only after all tasks that use a
-    /// session have ended.
-    pub async fn cancel_uploads(&self) {
-        let open = self.left_open().take().await;
-        join_all(open.values().map(|upload| self.cancel(upload))).await;
     }
 }

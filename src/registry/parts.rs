@@ -1,4 +1,4 @@
-//! LargeUploads a large blob in several chunks, for hosts that refuse it in one request: proxies in front of a registry have
+//! Uploads a large blob in several chunks, for hosts that refuse it in one request: proxies in front of a registry have
 //! limits. The bytes are streamed once and not kept, as with one request.
 
 use std::sync::Arc;
@@ -10,17 +10,15 @@ use reqwest::{Body, Method};
 use tokio::sync::Mutex;
 
 use super::client::Registry;
-use super::copy::Sided;
 use super::error::RegistryErrorKind;
 use super::large_uploads::{LargeUpload, VerifyingStream};
+use super::response::{RegistryResponse, authority};
+use super::sided::Sided;
 use super::stream::Stream;
-use super::transport::{RegistryResponse, Scheme, authority};
-use super::uploads::{Upload, check_stored};
+use super::transport::Scheme;
+use super::upload_session::Upload;
+use super::uploads::check_stored;
 use crate::domain::Descriptor;
-
-/// The default size of a chunk, which every registry is known to accept. GHCR refuses larger chunks, though not larger
-/// whole blobs.
-pub(super) const PART_BYTES: u64 = 4 << 20;
 
 /// The unsent rest of a blob.
 struct Rest {

@@ -8,7 +8,7 @@ use super::client::{Registry, RegistryRequest, Target};
 use super::error::{Operation, RegistryError, RegistryErrorKind};
 use super::manifests::{is_too_long, object, parsed, stated_digest};
 use super::referrer_list::{Entries, Entry, read_list};
-use super::transport::RegistryResponse;
+use super::response::RegistryResponse;
 use crate::domain::{Digest, Manifest, MediaType, Reference, Repository, Tag, Unusable};
 
 /// The limit for a page. A page is an index; its entries contain the annotations of their referrers, so it may be as
@@ -62,7 +62,7 @@ pub struct TaggedList<T> {
 
 impl Registry {
     /// Lists the referrers of `subject`, of any type. There is no filter, because old entries have a wrong
-    /// `artifactType`. The table in `answers.rs` defines which responses mean that there is no such API.
+    /// `artifactType`. The table in `classify.rs` defines which responses mean that there is no such API.
     pub async fn referrers<T: Entry>(
         &self,
         repository: &Repository,

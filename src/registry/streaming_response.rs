@@ -7,7 +7,7 @@ use reqwest::{Method, Url};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::error::RegistryErrorKind;
-use super::transport::{ERROR_MAX_BYTES, RegistryResponse, broken};
+use super::response::{ERROR_MAX_BYTES, RegistryResponse, broken};
 use crate::http::{HttpError, Response, Watch, read, read_start};
 
 /// Bodies longer than this are read a few at a time. Many large bodies then use no more memory than a few.

@@ -13,10 +13,11 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::challenge::Bearer;
-use super::credentials::{Credential, Login};
+use super::credential::{Credential, Login};
 use super::error::RegistryErrorKind;
+use super::response::{RegistryResponse, authority, shown};
 use super::retry::patiently;
-use super::transport::{RegistryResponse, Transport, authority, shown};
+use super::transport::Transport;
 use crate::domain::{Host, Secret};
 
 /// The limit for a token response. No registry accepts a longer header, and each token is printed once, to be masked.

@@ -3,22 +3,17 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
-use std::time::SystemTime;
 
-use reqwest::header::HeaderMap;
-use reqwest::{Method, Request, StatusCode, Url};
+use reqwest::{Method, Request, Url};
 use tokio::sync::Semaphore;
 
 use super::error::RegistryErrorKind;
-use super::error_response::ErrorResponse;
 use super::large_uploads::LargeUploads;
+use super::response::{RegistryResponse, unreachable};
 use super::streaming_response::{LARGE_AT_ONCE, Permit, StreamingResponse};
 use crate::domain::{Events, Host, RetryPolicy};
 pub(super) use crate::http::authority;
-use crate::http::{Client, HttpError, Unanswered, Watch};
-
-/// The most bytes that are read of an error response.
-pub(super) const ERROR_MAX_BYTES: u64 = 64 * 1024;
+use crate::http::{Client, Watch};
 
 /// The most concurrent requests to one host. Each uses a connection, and memory for the response. A slow host does not
 /// delay requests to others.
@@ -48,15 +43,6 @@ struct Permits {
 pub(super) enum Scheme {
     Http,
     Https,
-}
-
-/// A response with its body, read within a limit.
-#[derive(Debug)]
-pub(super) struct RegistryResponse {
-    pub(super) url: Url,
-    pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
-    pub(super) body: Vec<u8>,
 }
 
 impl Transport {
@@ -186,31 +172,6 @@ impl Scheme {
     }
 }
 
-impl RegistryResponse {
-    /// Returns the text of a header, if it is present and not empty.
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
-        let value = self.headers.get(name)?.to_str().ok()?.trim();
-        (!value.is_empty()).then_some(value)
-    }
-
-    pub(super) fn refusal(&self) -> ErrorResponse {
-        ErrorResponse::read(
-            self.status.as_u16(),
-            &self.headers,
-            &self.body,
-            SystemTime::now(),
-        )
-    }
-
-    /// Returns this response as an error.
-    pub(super) fn fault(&self) -> RegistryErrorKind {
-        RegistryErrorKind::Refused {
-            host: authority(&self.url),
-            refusal: self.refusal(),
-        }
-    }
-}
-
 /// True if `url` points to this machine, by any name that a resolver or the system accepts.
 fn is_here(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
@@ -221,26 +182,6 @@ fn is_here(url: &Url) -> bool {
     }
     let name = host.trim_end_matches('.');
     name == "localhost" || name.ends_with(".localhost")
-}
-
-/// Returns an address that is safe to print. The query of a storage's address is a signature, and that of a realm may
-/// be anything.
-pub(super) fn shown(url: &Url) -> String {
-    format!("{}://{}{}", url.scheme(), authority(url), url.path())
-}
-
-pub(super) fn broken(url: &Url, source: HttpError) -> RegistryErrorKind {
-    RegistryErrorKind::Body {
-        host: authority(url),
-        source,
-    }
-}
-
-pub(super) fn unreachable(url: &Url, unanswered: Unanswered) -> RegistryErrorKind {
-    RegistryErrorKind::Unreachable {
-        host: authority(url),
-        unanswered,
-    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use futures_util::future::join;
+use futures_util::future::{join, join_all};
 use reqwest::{Method, Url};
 
 use super::auth::Access;
@@ -11,28 +11,19 @@ use super::client::{Registry, RegistryRequest, Target};
 use super::downloads::{location, refused_address};
 use super::error::RegistryErrorKind;
 use super::manifests::check_stated;
-use super::parts::PART_BYTES;
-use super::transport::{ERROR_MAX_BYTES, RegistryResponse, authority};
+use super::response::{ERROR_MAX_BYTES, RegistryResponse, authority};
+use super::upload_session::Upload;
 use crate::domain::{Digest, Repository};
 
 /// The longest content that is sent with the POST. Go's servers close a connection if they answer with more than 256
 /// KiB of a request unread. Content that a registry refuses in the POST is sent twice.
 pub(super) const SMALL_MAX_BYTES: u64 = 64 * 1024;
+/// The default size of a chunk, which every registry is known to accept. GHCR refuses larger chunks, though not larger
+/// whole blobs.
+pub(super) const PART_BYTES: u64 = 4 << 20;
 const OCTETS: &str = "application/octet-stream";
 /// The longest wait for a cancellation, whose result does not matter.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// An open upload session.
-#[derive(Debug, Clone)]
-pub(super) struct Upload {
-    pub(super) repository: Repository,
-    pub(super) access: Access,
-    pub(super) place: Url,
-    /// True if the location is on the registry. SECURITY: other locations receive no credentials.
-    pub(super) is_own: bool,
-    /// The size of a chunk, if the blob is uploaded in chunks.
-    pub(super) part_bytes: u64,
-}
 
 /// An upload session that was opened in advance for a small blob.
 #[derive(Debug)]
@@ -43,7 +34,7 @@ pub struct Reserved(Upload);
 pub(super) enum Begun {
     /// The registry reports the blob as stored.
     Created(RegistryResponse),
-    /// The registry streaming_response an upload session.
+    /// The registry opened an upload session.
     Place(Upload),
     /// The registry refused the request.
     Refused(RegistryErrorKind),
@@ -79,7 +70,7 @@ impl Registry {
         finished.map(|()| begun.ok().map(Reserved))
     }
 
-    /// LargeUploads `bytes`, into the upload session `place` if there is one.
+    /// Uploads `bytes`, into the upload session `place` if there is one.
     pub(super) async fn upload_into(
         &self,
         place: Option<Reserved>,
@@ -355,4 +346,13 @@ fn may_be_about_place(fault: &RegistryErrorKind) -> bool {
 fn may_be_about_form(fault: &RegistryErrorKind) -> bool {
     let status = fault.refusal().map(|refusal| refusal.status);
     matches!(status, Some(400 | 404 | 405 | 411 | 413 | 415 | 416 | 501))
+}
+
+impl Registry {
+    /// Cancels every open upload session, if the registry supports that. Call it only after all tasks that use a
+    /// session have ended.
+    pub async fn cancel_uploads(&self) {
+        let open = self.left_open().take().await;
+        join_all(open.values().map(|upload| self.cancel(upload))).await;
+    }
 }

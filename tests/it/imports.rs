@@ -273,26 +273,34 @@ fn module_of(file: &Path) -> Module {
     parts
 }
 
+/// The one room whose files still import one another, with `failure.rs`, which reads its errors.
+const CIRCULAR: [&str; 2] = ["apply", "failure"];
+
 #[test]
-fn circles_of_the_crate() {
+fn files_import_one_another_in_one_direction() {
+    let circles = Crate::read().circles();
+    let is_known = |module: &Module| CIRCULAR.contains(&module[0].as_str());
+    let unknown: Vec<_> = circles
+        .iter()
+        .filter(|circle| !circle.iter().all(is_known))
+        .collect();
+    assert!(unknown.is_empty(), "{unknown:#?}");
+    assert!(circles.len() <= 1, "{circles:#?}");
+}
+
+#[test]
+fn import_counts_for_the_file_that_defines_the_item() {
     let all = Crate::read();
-    for circle in all.circles() {
-        let names: Vec<String> = circle.iter().map(|module| module.join("::")).collect();
-        eprintln!("{} {}", names.len(), names.join(" "));
-    }
-    for start in [["apply", "seal"], ["apply", "verify"]] {
-        let module: Module = start.map(str::to_owned).into();
-        let reach = all.reach(&module);
-        let room = reach.iter().filter(|module| module[0] == "apply").count();
-        eprintln!(
-            "{}: {} files, {room} of apply",
-            start.join("::"),
-            reach.len()
-        );
-        for module in &reach {
-            if module[0] == "apply" {
-                eprintln!("  {}", module.join("::"));
-            }
-        }
-    }
+    let module =
+        |names: &[&str]| -> Module { names.iter().map(|name| (*name).to_owned()).collect() };
+    let uses = all.uses(&module(&["plan", "tags"]));
+    // `crate::domain::Digest` is re-exported by `domain/mod.rs`.
+    assert!(uses.contains(&module(&["domain", "digest"])), "{uses:?}");
+    assert!(!uses.contains(&module(&["domain"])), "{uses:?}");
+    // `super::vouched::Vouched`.
+    assert!(uses.contains(&module(&["plan", "vouched"])), "{uses:?}");
+    assert!(
+        all.reach(&module(&["plan", "tags"]))
+            .contains(&module(&["domain", "reference"]))
+    );
 }

@@ -85,6 +85,7 @@ mod verify;
 mod versions;
 mod vouched;
 mod vouched_records;
+mod wording;
 mod workflow_expressions;
 mod workflow_names;
 mod workflow_scripts;

@@ -255,7 +255,7 @@ impl<'a> Vetting<'a> {
     }
 
     /// Notes the verdict on a referrer or tag, and returns whether it is copied. Several sources may each have the same
-    /// tag; a outcome of copied content replaces one of content left out.
+    /// tag; an outcome of copied content replaces one of content left out.
     fn note(
         &self,
         context: &Context,

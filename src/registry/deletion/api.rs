@@ -7,7 +7,8 @@ use serde_json::Value;
 use crate::domain::Host;
 use crate::registry::client::Registry;
 use crate::registry::error::RegistryErrorKind;
-use crate::registry::transport::{RegistryResponse, Scheme};
+use crate::registry::response::RegistryResponse;
+use crate::registry::transport::Scheme;
 
 const ANSWER_MAX_BYTES: u64 = 4 << 20;
 

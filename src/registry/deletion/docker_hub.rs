@@ -12,7 +12,7 @@ use super::api::Call;
 use super::undeleted::{DeletionError, TagDeletion, Undeleted, all, refused};
 use crate::domain::{Secret, Tag};
 use crate::registry::client::Registry;
-use crate::registry::credentials::Credential;
+use crate::registry::credential::Credential;
 use crate::registry::error::RegistryErrorKind;
 use crate::registry::token::sensitive;
 

@@ -12,10 +12,10 @@ use super::api::{Call, escaped};
 use super::undeleted::{DeletionError, MayDelete, TagDeletion, Undeleted, all, refused};
 use crate::domain::Reference;
 use crate::registry::client::Registry;
-use crate::registry::credentials::Credential;
+use crate::registry::credential::Credential;
 use crate::registry::error::RegistryErrorKind;
+use crate::registry::response::RegistryResponse;
 use crate::registry::token::sensitive;
-use crate::registry::transport::RegistryResponse;
 
 const HOST: &str = "api.github.com";
 const PAGE: usize = 100;

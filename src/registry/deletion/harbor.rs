@@ -9,7 +9,7 @@ use reqwest::Method;
 use super::api::{Call, escaped};
 use super::undeleted::{DeletionError, TagDeletion, Undeleted, all, refused};
 use crate::registry::client::Registry;
-use crate::registry::credentials::Credential;
+use crate::registry::credential::Credential;
 use crate::registry::error::RegistryErrorKind;
 use crate::registry::token::basic;
 

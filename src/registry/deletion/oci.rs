@@ -14,7 +14,7 @@ use crate::registry::classify::{Presence, presence};
 use crate::registry::client::{Registry, RegistryRequest, Target};
 use crate::registry::error::RegistryErrorKind;
 use crate::registry::referrers::next_page;
-use crate::registry::transport::{ERROR_MAX_BYTES, RegistryResponse};
+use crate::registry::response::{ERROR_MAX_BYTES, RegistryResponse};
 
 const NEEDS: &str = "the right to delete";
 const PAGE_MAX_BYTES: u64 = 4 << 20;

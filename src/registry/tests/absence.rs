@@ -1,4 +1,4 @@
-//! Tests the table of `answers.rs` row by row, and every response outside it.
+//! Tests the table of `classify.rs` row by row, and every response outside it.
 
 use super::super::{Entries, Referrers, RegistryError};
 use super::*;

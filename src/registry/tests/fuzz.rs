@@ -11,10 +11,11 @@ use tokio::time::Instant;
 
 use super::super::challenge::{Challenge, HEADER_MAX_BYTES, choose};
 use super::super::classify::{Listing, Presence, listing, presence};
-use super::super::credentials::Scope;
+use super::super::credential::Scope;
 use super::super::ecr::Ecr;
 use super::super::error_response::printable;
-use super::super::transport::{RegistryResponse, Transport};
+use super::super::response::RegistryResponse;
+use super::super::transport::Transport;
 use super::super::{
     docker_config, downloads, missing_repository, referrer_list, referrers, retry, token,
 };
@@ -92,14 +93,14 @@ pub(crate) fn parsers() -> Vec<Parser> {
             vec![b"120".to_vec(), b"Sun, 06 Nov 2094 08:49:37 GMT".to_vec()],
             |bytes| {
                 let answer = answer(429, RETRY_AFTER, bytes, b"");
-                retry::retry_after_header(&answer.headers, SystemTime::now()).is_some()
+                retry_after::retry_after_header(&answer.headers, SystemTime::now()).is_some()
             },
         ),
         of_text(
             "a wait in words",
             "src/registry/retry.rs",
             &["x retry-after: 1h2m3.5s, allowed: 9"],
-            |text| retry::retry_after_text(text).is_some(),
+            |text| retry_after::retry_after_text(text).is_some(),
         ),
         of_bytes(
             "error body",
@@ -174,11 +175,11 @@ pub(crate) fn parsers() -> Vec<Parser> {
         ),
         of_bytes(
             "what a token grants",
-            "src/registry/missing_repository.rs",
+            "src/registry/token_grants.rs",
             vec![br#"{"access":[{"type":"repository","name":"o/r","actions":["pull"]}]}"#.to_vec()],
             |bytes| {
                 let token = format!("e30.{}.x", URL_SAFE_NO_PAD.encode(bytes));
-                missing_repository::token_lacks_push(&token, "o/r")
+                token_grants::token_lacks_push(&token, "o/r")
             },
         ),
     ]

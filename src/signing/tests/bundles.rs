@@ -1,4 +1,4 @@
-//! LogOutcome bundles: beside each that verifies, a changed copy must not verify.
+//! Recorded bundles: beside each that verifies, a changed copy must not verify.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

@@ -1,4 +1,4 @@
-//! LogOutcome signatures of cosign 2: beside each that verifies, a changed copy must not verify.
+//! Recorded signatures of cosign 2: beside each that verifies, a changed copy must not verify.
 
 use std::collections::BTreeMap;
 
@@ -277,7 +277,7 @@ async fn other_signers_and_other_roots_are_refused() {
             let refusal = refusal.unwrap_err();
             assert_eq!(refusal.signer().unwrap().identity, IDENTITY, "{refusal}");
         }
-        // LogOutcome from another Sigstore with the same names.
+        // Recorded from another Sigstore with the same names.
         let other = super::recorded_trust(None).await;
         let subject = SUBJECT.parse().unwrap();
         let refusal = verify_legacy(&payload, &annotations, &subject, &other, &policy());

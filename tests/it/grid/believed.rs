@@ -12,7 +12,7 @@ struct Excuse {
     holds: fn(&Played, &Problem) -> bool,
 }
 
-/// The answers that mean absence, as listed in `answers.rs` of the registry.
+/// The answers that mean absence, as listed in `classify.rs` of the registry.
 pub(super) const DENIALS: [Ill; 3] = [Ill::Denial, Ill::NoSuchPage, Ill::ContentType];
 
 const EXCUSES: [Excuse; 8] = [

@@ -1,0 +1,105 @@
+//! The words of the code: how doc comments open, and names that have been replaced.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::boundaries::files_of;
+
+/// Openings that hide the subject of a sentence.
+const OPENINGS: [&str; 6] = ["What", "Where", "Who", "How", "The same", "It"];
+
+/// Names of types that were replaced by the field's terms.
+const REPLACED: [&str; 36] = [
+    "Carrier",
+    "Brought",
+    "Care",
+    "Belongings",
+    "BESIDE",
+    "Sight",
+    "Shared",
+    "Settling",
+    "Unsettled",
+    "Receipt",
+    "Ledger",
+    "Authority",
+    "Judge",
+    "Question",
+    "Refusal",
+    "Wire",
+    "Opened",
+    "Turn",
+    "LeftOpen",
+    "Passage",
+    "Pieces",
+    "Keyring",
+    "Patience",
+    "Persistence",
+    "Witnessed",
+    "Caller",
+    "TakeBack",
+    "Tangled",
+    "Doomed",
+    "Stays",
+    "LastLook",
+    "OTHERS_TIME",
+    "PlaceState",
+    "IndexReceipt",
+    "SigningError",
+    "Judged",
+];
+
+fn sources() -> Vec<PathBuf> {
+    ["src", "tests"]
+        .into_iter()
+        .flat_map(|folder| files_of(Path::new(folder)))
+        .collect()
+}
+
+#[test]
+fn doc_comments_name_their_subject() {
+    let mut found = Vec::new();
+    for file in sources() {
+        let text = fs::read_to_string(&file).unwrap();
+        let mut is_first = true;
+        for (number, line) in text.lines().enumerate() {
+            let line = line.trim_start();
+            let comment = line
+                .strip_prefix("///")
+                .or_else(|| line.strip_prefix("//!"));
+            let Some(comment) = comment else {
+                is_first = true;
+                continue;
+            };
+            let opens = |word: &&str| {
+                let rest = comment.trim_start().strip_prefix(**word);
+                rest.is_some_and(|rest| !rest.starts_with(|letter: char| letter.is_alphanumeric()))
+            };
+            if is_first && OPENINGS.iter().any(|word| opens(&word)) {
+                found.push(format!("{}:{}: {line}", file.display(), number + 1));
+            }
+            is_first = false;
+        }
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn replaced_names_do_not_come_back() {
+    let mut found = Vec::new();
+    for file in files_of(Path::new("src")) {
+        let text = fs::read_to_string(&file).unwrap();
+        for (number, line) in text.lines().enumerate() {
+            let words: Vec<&str> = line
+                .split(|letter: char| !letter.is_alphanumeric() && letter != '_')
+                .collect();
+            let is_definition = |pair: &[&str]| {
+                ["struct", "enum", "trait", "type", "const"].contains(&pair[0])
+                    && REPLACED.contains(&pair[1])
+            };
+            if words.windows(2).any(is_definition) {
+                found.push(format!("{}:{}: {line}", file.display(), number + 1));
+            }
+        }
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}

@@ -70,11 +70,11 @@ fn doc_comments_name_their_subject() {
                 is_first = true;
                 continue;
             };
-            let opens = |word: &&str| {
-                let rest = comment.trim_start().strip_prefix(**word);
+            let opens = |word: &str| {
+                let rest = comment.trim_start().strip_prefix(word);
                 rest.is_some_and(|rest| !rest.starts_with(|letter: char| letter.is_alphanumeric()))
             };
-            if is_first && OPENINGS.iter().any(|word| opens(&word)) {
+            if is_first && OPENINGS.into_iter().any(opens) {
                 found.push(format!("{}:{}: {line}", file.display(), number + 1));
             }
             is_first = false;

@@ -128,7 +128,7 @@ fn decode(encoded: &str) -> Option<Login> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Credentials, credentials::HelperNeeded};
+    use super::super::{Credentials, credential::HelperNeeded};
     use super::*;
 
     fn found(config: &str, repository: &str) -> Result<Option<Credential>, HelperNeeded> {

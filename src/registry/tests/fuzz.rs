@@ -17,7 +17,7 @@ use super::super::error_response::printable;
 use super::super::response::RegistryResponse;
 use super::super::transport::Transport;
 use super::super::{
-    docker_config, downloads, missing_repository, referrer_list, referrers, retry, token,
+    docker_config, downloads, referrer_list, referrers, retry_after, token, token_grants,
 };
 use super::{Certificates, Client, Events, Proxies, RetryPolicy};
 use crate::domain::Digest;
@@ -89,7 +89,7 @@ pub(crate) fn parsers() -> Vec<Parser> {
         ),
         of_bytes(
             "Retry-After",
-            "src/registry/retry.rs",
+            "src/registry/retry_after.rs",
             vec![b"120".to_vec(), b"Sun, 06 Nov 2094 08:49:37 GMT".to_vec()],
             |bytes| {
                 let answer = answer(429, RETRY_AFTER, bytes, b"");
@@ -98,7 +98,7 @@ pub(crate) fn parsers() -> Vec<Parser> {
         ),
         of_text(
             "a wait in words",
-            "src/registry/retry.rs",
+            "src/registry/retry_after.rs",
             &["x retry-after: 1h2m3.5s, allowed: 9"],
             |text| retry_after::retry_after_text(text).is_some(),
         ),

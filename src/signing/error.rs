@@ -110,6 +110,9 @@ pub enum TrustError {
     /// The trusted root cannot be read.
     #[error("the trusted root cannot be read")]
     Root(#[source] Cause),
+    /// The trusted root lacks something that every signature needs.
+    #[error("the trusted root cannot be used: it names no {0}")]
+    Empty(&'static str),
     /// The signing config cannot be read.
     #[error("the signing config cannot be read")]
     Config(#[source] Cause),

@@ -220,6 +220,7 @@ impl Known {
             destination.copied = copied.cloned().unwrap_or_default();
         }
         tell(context, &steps, &target, &equivalents);
+        warn_observed(context, &steps, &target, &assembly.manifest);
         let mut index = index_outcome(&assembly, target.manifest(), &seal.destinations);
         index.observed = target.vouched().is_none();
         for (place, destination) in index.places.iter_mut().zip(&destinations) {
@@ -302,6 +303,17 @@ fn tell(context: &Context, steps: &[TagStep], target: &Standing, equivalents: &[
         ));
     }
 }
+/// Warns that every tag holds an index that nothing vouches for, and that it stays there.
+fn warn_observed(context: &Context, steps: &[TagStep], target: &Standing, made: &Manifest) {
+    if let (Standing::Observed(index), Some(step)) = (target, steps.first()) {
+        context.events.warn(format!(
+            "a tag holds `{}`, which has the same images as `{}`, the index that this run would make, in other bytes; it stays, though nothing vouches for it",
+            step.tag.repository.at(index.digest()),
+            made.digest()
+        ));
+    }
+}
+
 
 /// Finds the children of indexes under tags that were not given to this run, such as attestations of another tool. They
 /// must be there too. Those of an index that nothing vouches for are named in a warning.

@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 
 use super::PreflightError;
-use crate::domain::{Digest, FullTag, ImageReference, TokenAbsence};
+use crate::domain::{Digest, FullTag, ImageReference, Manifest, TokenAbsence};
 use crate::layout::LayoutError;
 use crate::outcome::Subject;
-use crate::plan::{AssembleError, Conflict};
+use crate::plan::{AssembleError, Conflict, images_of};
 use crate::record::{RecordError, Unvouched};
 use crate::registry::RegistryError;
 use crate::signing::{SigstoreError, VerificationError};
@@ -100,13 +100,15 @@ pub enum ApplyError {
         limit: usize,
     },
     /// Tags have other content.
-    #[error("{}", conflicts_text(.conflicts, .wanted))]
+    #[error("{}", conflicts_text(.conflicts, .digest, .wanted))]
     Conflict {
         /// The conflicts, with the content of the tags.
         conflicts: Vec<Conflict>,
         /// The expected images, by platform.
         wanted: Vec<(String, Digest)>,
     },
+        /// The digest that the tags were to hold.
+        digest: Digest,
     /// A tag was written, but the registry does not show it.
     #[error("the tag `{tag}` was written but still shows {}", shows_text(.shows.as_ref()))]
     TagNotVisible {
@@ -260,6 +262,15 @@ impl ApplyError {
     #[must_use]
     pub(super) fn is_final(&self) -> bool {
         let is_fault = matches!(self, Self::Registry(error) if !error.is_denied());
+    /// Returns the error for tags whose content is not `wanted`.
+    pub(super) fn conflict(conflicts: Vec<Conflict>, wanted: &Manifest) -> Self {
+        Self::Conflict {
+            conflicts,
+            digest: wanted.digest().clone(),
+            wanted: images_of(wanted),
+        }
+    }
+
         !is_fault && !matches!(self, Self::MissingChild { .. } | Self::MissingImage(_))
     }
 
@@ -446,7 +457,7 @@ impl std::fmt::Display for Refused {
     }
 }
 
-fn conflicts_text(conflicts: &[Conflict], wanted: &[(String, Digest)]) -> String {
+fn conflicts_text(conflicts: &[Conflict], digest: &Digest, wanted: &[(String, Digest)]) -> String {
     let text = |conflict: &Conflict| {
         let why = conflict.difference.text();
         let why = why.map_or(String::new(), |why| format!(" ({why})"));
@@ -457,7 +468,11 @@ fn conflicts_text(conflicts: &[Conflict], wanted: &[(String, Digest)]) -> String
         )
     };
     let found: Vec<String> = conflicts.iter().map(text).collect();
-    format!("{}\nwanted: {}", found.join("\n"), images_text(wanted))
+    let wanted = match wanted {
+        [] => String::new(),
+        images => format!(" with {}", images_text(images)),
+    };
+    format!("{}\nwanted: `{digest}`{wanted}", found.join("\n"))
 }
 
 pub(super) fn images_text(images: &[(String, Digest)]) -> String {

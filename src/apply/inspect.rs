@@ -15,7 +15,7 @@ use crate::outcome::{
 };
 use crate::plan::{
     Assembly, Conflict, Equivalent, Resolved, Sameness, SeenTag, Standing, TagStep, TagSteps,
-    Vouched, Wanted, assemble, decide_tags, images_of, lacking_vouchers,
+    Vouched, Wanted, assemble, decide_tags, lacking_vouchers,
 };
 use futures_util::future::try_join_all;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -248,8 +248,7 @@ fn conflict(
     let index = index_outcome(assembly, &assembly.manifest, &seal.destinations);
     outcome.index = Some(index);
     outcome.conflicts.clone_from(&conflicts);
-    let wanted = images_of(&assembly.manifest);
-    ApplyError::Conflict { conflicts, wanted }
+    ApplyError::conflict(conflicts, &assembly.manifest)
 }
 
 async fn destinations(
@@ -303,6 +302,7 @@ fn tell(context: &Context, steps: &[TagStep], target: &Standing, equivalents: &[
         ));
     }
 }
+
 /// Warns that every tag holds an index that nothing vouches for, and that it stays there.
 fn warn_observed(context: &Context, steps: &[TagStep], target: &Standing, made: &Manifest) {
     if let (Standing::Observed(index), Some(step)) = (target, steps.first()) {
@@ -313,7 +313,6 @@ fn warn_observed(context: &Context, steps: &[TagStep], target: &Standing, made: 
         ));
     }
 }
-
 
 /// Finds the children of indexes under tags that were not given to this run, such as attestations of another tool. They
 /// must be there too. Those of an index that nothing vouches for are named in a warning.

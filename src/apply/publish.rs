@@ -31,9 +31,7 @@ use crate::outcome::{
     CopiedContent, DestinationOutcome, DestinationState, IndexOutcome, Outcome, ReferrerOutcome,
     TagOutcome,
 };
-use crate::plan::{
-    Newer, SeenTag, TagStep, Vouched, contents_of, decide_published, images_of, version_made,
-};
+use crate::plan::{Newer, SeenTag, TagStep, Vouched, contents_of, decide_published, version_made};
 use crate::signing::Provenance;
 
 /// The maximum number of lists, and of referrers, that the log names.
@@ -175,13 +173,7 @@ fn note_steps(
         }
         Err(conflicts) => {
             outcome.conflicts.clone_from(&conflicts);
-            let wanted = match images_of(image) {
-                wanted if wanted.is_empty() => {
-                    vec![("the image".to_owned(), image.digest().clone())]
-                }
-                wanted => wanted,
-            };
-            Err(ApplyError::Conflict { conflicts, wanted })
+            Err(ApplyError::conflict(conflicts, image))
         }
     }
 }

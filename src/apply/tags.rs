@@ -10,7 +10,7 @@ use super::versions::Versions;
 use super::{ApplyError, Context, RecordWriter};
 use crate::domain::{Digest, FullTag, Manifest};
 use crate::outcome::Outcome;
-use crate::plan::{Conflict, Difference, Newer, SeenTag, TagKind, TagStep, Vouched, images_of};
+use crate::plan::{Conflict, Difference, Newer, SeenTag, TagKind, TagStep, Vouched};
 use crate::record::TagState;
 use crate::registry::RegistryError;
 
@@ -287,8 +287,7 @@ fn refuse(
         return Ok(());
     }
     outcome.conflicts.clone_from(&conflicts);
-    let wanted = images_of(target);
-    Err(ApplyError::Conflict { conflicts, wanted })
+    Err(ApplyError::conflict(conflicts, target))
 }
 
 /// Waits until the registries show the written content. Unknown content means that another run wrote after this one.

@@ -294,3 +294,45 @@ fn tags_of_a_record_are_for_its_only_index() {
     assert_eq!(publish.succeed().outputs["digest"], index);
     assert_eq!(pipeline.target.tags(TARGET)["v1"], index);
 }
+
+#[test]
+fn conflict_of_the_same_images_in_other_bytes_names_both_digests() {
+    let pipeline = Pipeline::new();
+    let (_, index) = pipeline.build();
+    let publish = pipeline.publish(&pipeline.world.at(&index));
+    publish.clone().input("moving-tags", "").succeed();
+    let (media_type, bytes) = pipeline.target.manifest(TARGET, &index).unwrap();
+    let mut other: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+    other["annotations"] = json!({"by": "them"});
+    let other = other.to_string();
+    let push = |tag| {
+        pipeline
+            .target
+            .push_raw(TARGET, Some(tag), &media_type, other.as_bytes())
+    };
+    let theirs = push("v1");
+    let conflict = publish.end_with(3);
+    conflict.says(&[
+        &format!("holds `{theirs}` (it has the same images in other bytes than `{index}`) with linux/amd64"),
+        &format!("wanted: `{index}` with linux/amd64"),
+    ]);
+    assert!(
+        conflict
+            .summary
+            .contains(&format!("in other bytes than `{index}`")),
+        "{}",
+        conflict.summary
+    );
+}
+    // Two single images have no images in common.
+    let (one, other) = (&pipeline.world.amd64.digest, &pipeline.world.arm64.digest);
+    let one = pipeline
+        .publish(&pipeline.world.at(one))
+        .input("tags", pipeline.there("v2"));
+    one.succeed();
+    let other = pipeline
+        .publish(&pipeline.world.at(other))
+        .input("tags", pipeline.there("v2"));
+    let conflict = other.end_with(3);
+    conflict.says(&[&format!("wanted: `{}`\n", pipeline.world.arm64.digest)]);
+    conflict.does_not_say(&["the same images"]);

@@ -199,7 +199,7 @@ fn entry_text(entry: &Value) -> String {
 }
 
 /// Shortens text from others and removes control characters.
-fn shown(text: &str) -> String {
+pub(super) fn shown(text: &str) -> String {
     let visible = text.chars().filter(|letter| !letter.is_control());
     let mut shown: String = visible.take(TEXT_SHOWN_LETTERS).collect();
     if text.chars().nth(TEXT_SHOWN_LETTERS).is_some() {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::assemble::{Child, Leaf, PlatformMap, Resolved};
+use super::differences::shown;
 use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, Platform};
 
 /// The result of comparing the content of a tag with the wanted index.
@@ -54,6 +55,9 @@ pub(super) fn platforms_held(
     let ManifestKind::Index { manifests, .. } = holds.kind() else {
         return Err("it is a single image, not an index".to_owned());
     };
+    if manifests.is_empty() {
+        return Err("it is an index of no images".to_owned());
+    }
     let mut platforms = PlatformMap::new();
     let mut attestations = Vec::new();
     for child in manifests {
@@ -71,6 +75,14 @@ pub(super) fn platforms_held(
             }
         }
     }
+        let media_type = &child.media_type;
+        if !media_type.is_index() && !media_type.is_image() {
+            let digest = &child.digest;
+            return Err(format!(
+                "its child `{digest}` is no image but `{}`",
+                shown(&media_type.to_string())
+            ));
+        }
     // SECURITY: a child marked as an attestation is set aside only if it attests an image of this very index. Otherwise
     // the annotations could hide an extra image.
     let images: BTreeSet<&Digest> = platforms.values().map(|child| &child.digest).collect();

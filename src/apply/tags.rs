@@ -89,7 +89,10 @@ pub(super) fn report_step(context: &Context, step: &TagStep) {
         None if step.writes() => "to be written",
         None => "left alone",
     };
-    events.note(format!("tag `{tag}`: {text}"));
+    // A record can be lost, and this is the place where the digest can be found then.
+    let held = step.before.as_ref().filter(|_| step.writes());
+    let held = held.map_or(String::new(), |held| format!("; it holds `{held}`"));
+    events.note(format!("tag `{tag}`: {text}{held}"));
 }
 
 /// Returns the fixed tags to write.

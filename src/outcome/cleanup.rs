@@ -147,7 +147,7 @@ impl CleanupTag {
                 kind: TagKind::Moving,
                 ..
             } => format!(
-                "if the run moved it: {} with the digest that it held before, which the summary of that run names; if the run made it: {}",
+                "if the run moved it: {} with the digest that it held before, which the log and the summary of that run name; if the run made it: {}",
                 point("sha256:…"),
                 delete()
             ),

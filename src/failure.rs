@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use crate::actions::{ArgumentError, EnvironmentError};
 use crate::apply::{ApplyError, PreflightError};
-use crate::domain::{ImageReference, TokenAbsence};
+use crate::domain::{Digest, ImageReference, TokenAbsence};
 use crate::hints::{hints, proxy_hint, registry_hint};
 use crate::http::{CertificateError, HttpError};
 use crate::inputs::InputErrors;
@@ -195,12 +195,11 @@ fn verdict(error: &ApplyError) -> Verdict {
         ApplyError::Refused(_) => Refused.says(
             "if one of these is the right signer, name it in `certificate-identity` and `certificate-oidc-issuer`; else do not use this image",
         ),
-        ApplyError::Timeout { .. } => {
-            Failure.says("run it again: it goes on where this run stopped; or raise `timeout`")
+        ApplyError::Timeout { record, .. } => {
+            let again = again_hint(record.as_ref());
+            Failure.with(Some(format!("{again}; or raise `timeout`")))
         }
-        ApplyError::Terminated { .. } => {
-            Failure.says("run it again: it goes on where this run stopped")
-        }
+        ApplyError::Terminated { record, .. } => Failure.with(Some(again_hint(record.as_ref()))),
         ApplyError::FallbackOccupied { .. } => Failure.says(
             "the tag does not belong to an image of this repository's: remove it by hand if nothing needs it",
         ),
@@ -239,6 +238,17 @@ fn verdict(error: &ApplyError) -> Verdict {
         | ApplyError::OddRecord(_)
         | ApplyError::TooManyReferrers { .. } => Failure.alone(),
     }
+}
+
+/// Advice after a run that was cut short. Outside of a workflow nothing but the user hands the record's digest on.
+fn again_hint(record: Option<&Digest>) -> String {
+    let again = "run it again: it goes on where this run stopped";
+    record.map_or_else(
+        || again.to_owned(),
+        |digest| {
+            format!("{again}. With `record-digest: {digest}`, the SHA-256 of the record, which the log names too, the record keeps what tags held before this run")
+        },
+    )
 }
 
 fn conflict_hint(conflicts: &[Conflict]) -> String {

@@ -247,7 +247,7 @@ async fn work(
         record_writer.written(),
         environment.variable("GITHUB_OUTPUT"),
     ) {
-        events.note(format!("the record `{record}` has the SHA-256 `{digest}`"));
+        events.note(format!("the record `{record}` has the SHA-256 `{digest}`: with that as `record-digest` the next run continues it"));
     }
     Ok(result)
 }

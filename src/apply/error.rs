@@ -246,6 +246,8 @@ pub enum ApplyError {
         /// The step in progress.
         step: Option<String>,
     },
+        /// The digest that the next run must be given to continue the record.
+        record: Option<Digest>,
     /// A signal ended the run.
     #[error("the run was told to end ({signal}){}", step_text(.step.as_ref()))]
     Terminated {
@@ -254,6 +256,8 @@ pub enum ApplyError {
         /// The step in progress.
         step: Option<String>,
     },
+        /// The digest that the next run must be given to continue the record.
+        record: Option<Digest>,
 }
 
 impl ApplyError {

@@ -1,6 +1,7 @@
 //! The errors that can end a run.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use super::PreflightError;
 use crate::domain::{Digest, FullTag, ImageReference, Manifest, TokenAbsence};
@@ -106,9 +107,9 @@ pub enum ApplyError {
         conflicts: Vec<Conflict>,
         /// The expected images, by platform.
         wanted: Vec<(String, Digest)>,
-    },
         /// The digest that the tags were to hold.
         digest: Digest,
+    },
     /// A tag was written, but the registry does not show it.
     #[error("the tag `{tag}` was written but still shows {}", shows_text(.shows.as_ref()))]
     TagNotVisible {
@@ -245,9 +246,9 @@ pub enum ApplyError {
     Timeout {
         /// The step in progress.
         step: Option<String>,
-    },
         /// The digest that the next run must be given to continue the record.
         record: Option<Digest>,
+    },
     /// A signal ended the run.
     #[error("the run was told to end ({signal}){}", step_text(.step.as_ref()))]
     Terminated {
@@ -255,17 +256,12 @@ pub enum ApplyError {
         signal: &'static str,
         /// The step in progress.
         step: Option<String>,
-    },
         /// The digest that the next run must be given to continue the record.
         record: Option<Digest>,
+    },
 }
 
 impl ApplyError {
-    /// Reports whether a retry cannot help. Only absent content and a faulty response of a registry may change by the
-    /// next try.
-    #[must_use]
-    pub(super) fn is_final(&self) -> bool {
-        let is_fault = matches!(self, Self::Registry(error) if !error.is_denied());
     /// Returns the error for tags whose content is not `wanted`.
     pub(super) fn conflict(conflicts: Vec<Conflict>, wanted: &Manifest) -> Self {
         Self::Conflict {
@@ -275,6 +271,11 @@ impl ApplyError {
         }
     }
 
+    /// Reports whether a retry cannot help. Only absent content and a faulty response of a registry may change by the
+    /// next try.
+    #[must_use]
+    pub(super) fn is_final(&self) -> bool {
+        let is_fault = matches!(self, Self::Registry(error) if !error.is_denied());
         !is_fault && !matches!(self, Self::MissingChild { .. } | Self::MissingImage(_))
     }
 
@@ -413,6 +414,8 @@ pub struct RefusedSubject {
     pub image: String,
     /// The reason for the refusal of each signature; empty if there is none.
     pub reasons: Vec<String>,
+    /// The inputs that its authentic signatures do not meet.
+    pub unmet: BTreeSet<&'static str>,
 }
 
 impl From<RegistryError> for ApplyError {

@@ -192,7 +192,7 @@ fn policy_that_this_run_cannot_meet_is_refused_before_anything_is_written() {
             let outcome = action.input(name, &value).end_with(2);
             outcome.says(&[
                 "what this run signs would not be what the inputs ask for",
-                "hint: ",
+                &format!("hint: leave out `{name}`"),
             ]);
             if name.starts_with("certificate-identity") {
                 outcome.says(&[&own, &value]);

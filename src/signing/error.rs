@@ -180,7 +180,7 @@ pub enum SigstoreErrorKind {
         retry_after: Option<Duration>,
     },
     /// No response arrived, or it broke off.
-    #[error("no answer from `{url}`")]
+    #[error("{}", transport_text(.url, .source))]
     Transport {
         /// The address of the request.
         url: String,
@@ -263,4 +263,12 @@ pub(super) fn shown(url: &reqwest::Url) -> String {
     url.set_query(None);
     url.set_fragment(None);
     url.to_string()
+}
+
+fn transport_text(url: &str, unanswered: &Unanswered) -> String {
+    if unanswered.certificate.is_some() {
+        format!("`{url}` {}", unanswered.state())
+    } else {
+        format!("no answer from `{url}`")
+    }
 }

@@ -74,6 +74,18 @@ impl RecordWriter {
         }
     }
 
+    /// Advice for tags that are not reverted, since no record permits it.
+    pub(super) fn by_hand_text(&self) -> &'static str {
+        match &self.loaded {
+            Loaded::Observed(..) => {
+                "Give `record-digest`, an output of the step that wrote the record; or see what the run did, and do the rest by hand"
+            }
+            Loaded::Absent | Loaded::Unusable(_) | Loaded::OtherRun(..) | Loaded::Vouched(_) => {
+                "See what the run did, and do the rest by hand"
+            }
+        }
+    }
+
     fn this_run(&self) -> String {
         let run = self.job.run.as_ref();
         run.map_or(String::new(), |run| format!(", and this is {run}"))
@@ -164,6 +176,12 @@ impl RecordWriter {
         Ok(())
     }
 
+    /// The digest by which alone the next run continues the record that this one wrote. `None` in a run of a workflow,
+    /// where outputs and variables hand it over.
+    pub(super) fn needed_digest(&self) -> Option<Digest> {
+        self.written().filter(|_| self.job.run.is_none())
+    }
+
     /// The digest of the record that this run wrote, if it wrote one.
     #[must_use]
     pub fn written(&self) -> Option<Digest> {
@@ -176,12 +194,6 @@ fn unvouched(name: &str, why: Unvouched) -> ApplyError {
     ApplyError::UnvouchedRecord {
         name: name.to_owned(),
         why: Box::new(why),
-    /// The digest by which alone the next run continues the record that this one wrote. `None` in a run of a workflow,
-    /// where outputs and variables hand it over.
-    pub(super) fn needed_digest(&self) -> Option<Digest> {
-        self.written().filter(|_| self.job.run.is_none())
-    }
-
     }
 }
 

@@ -61,20 +61,20 @@ pub(super) fn platforms_held(
     let mut platforms = PlatformMap::new();
     let mut attestations = Vec::new();
     for child in manifests {
-        if !child.urls.is_empty() || child.data.is_some() {
-            return Err(format!("its child `{}` has `urls` or `data`", child.digest));
+        let fields = [
+            ("urls", !child.urls.is_empty()),
+            ("data", child.data.is_some()),
+        ];
+        let fields = fields.iter().filter(|(_, is_there)| *is_there);
+        let fields: Vec<String> = fields.map(|(name, _)| format!("`{name}`")).collect();
+        if !fields.is_empty() {
+            let (digest, fields) = (&child.digest, fields.join(" and "));
+            return Err(format!("its child `{digest}` has {fields}"));
         }
         if let Some(of) = child.attests() {
             attestations.push((child, of));
             continue;
         }
-        // SECURITY: a nested index is no exception: its images must not replace another image for the same platform.
-        for (platform, image) in images_under(child, resolved)? {
-            if platforms.insert(platform.clone(), image).is_some() {
-                return Err(format!("it has two children for `{platform}`"));
-            }
-        }
-    }
         let media_type = &child.media_type;
         if !media_type.is_index() && !media_type.is_image() {
             let digest = &child.digest;
@@ -83,6 +83,13 @@ pub(super) fn platforms_held(
                 shown(&media_type.to_string())
             ));
         }
+        // SECURITY: a nested index is no exception: its images must not replace another image for the same platform.
+        for (platform, image) in images_under(child, resolved)? {
+            if platforms.insert(platform.clone(), image).is_some() {
+                return Err(format!("it has two children for `{platform}`"));
+            }
+        }
+    }
     // SECURITY: a child marked as an attestation is set aside only if it attests an image of this very index. Otherwise
     // the annotations could hide an extra image.
     let images: BTreeSet<&Digest> = platforms.values().map(|child| &child.digest).collect();

@@ -78,9 +78,10 @@ impl CertificateProblem {
     /// Returns the problem of a client with authorities that the user gave.
     #[must_use]
     pub(super) fn with_bundle(self) -> Self {
-        match self {
-            Self::UnknownAuthority => Self::NotInBundle,
-            other => other,
+        if self == Self::UnknownAuthority {
+            Self::NotInBundle
+        } else {
+            self
         }
     }
 

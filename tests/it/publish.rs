@@ -124,6 +124,55 @@ fn dry_run_copies_nothing() {
 }
 
 #[test]
+fn dry_run_tells_each_tag_what_is_copied_and_what_refers_to_it() {
+    let pipeline = Pipeline::new();
+    let (_, index) = pipeline.build();
+    let other = pipeline
+        .target
+        .push_image(TARGET, "linux/amd64", sandbox::Kind::Oci)
+        .digest;
+    pipeline.target.tag(TARGET, "latest", &other);
+    let publish = pipeline.checked(&pipeline.world.at(&index));
+    let dry = publish.clone().input("dry-run", "true");
+    let planned = dry.succeed();
+    planned.says(&[
+        &format!("tag `{}`: to be written\n", pipeline.there("v1")),
+        &format!(
+            "tag `{}`: to be written; it holds `{other}`",
+            pipeline.there("latest")
+        ),
+        &format!(
+            "`{}`: to be copied, with all its parts",
+            pipeline.there(&index)
+        ),
+    ]);
+    // The signature of the index and of both children.
+    let amd64 = &pipeline.world.amd64.digest;
+    let signatures = pipeline.world.listed(&index).into_iter();
+    let all: Vec<String> = signatures.chain(pipeline.world.listed(amd64)).collect();
+    for signature in &all {
+        planned.says(&[&format!("`{signature}` (")]);
+    }
+    planned.says(&["verified, by `", "; to be copied"]);
+    assert_eq!(planned.json("referrers").as_array().unwrap().len(), 3);
+    assert!(
+        planned.summary.contains("To&nbsp;be&nbsp;carried"),
+        "{}",
+        planned.summary
+    );
+    assert_eq!(pipeline.writes_there(), [""; 0]);
+    publish.succeed();
+    pipeline.target.clear_requests();
+    let planned = dry.succeed();
+    planned.says(&[
+        &format!("tag `{}`: left alone", pipeline.there("v1")),
+        &format!("tag `{}`: left alone", pipeline.there("latest")),
+        &format!("`{}`: is there", pipeline.there(&index)),
+    ]);
+    assert_eq!(pipeline.writes_there(), [""; 0]);
+}
+
+#[test]
 fn next_source_is_taken_where_the_first_has_nothing() {
     let pipeline = Pipeline::new();
     let (_, index) = pipeline.build();
@@ -323,7 +372,6 @@ fn conflict_of_the_same_images_in_other_bytes_names_both_digests() {
         "{}",
         conflict.summary
     );
-}
     // Two single images have no images in common.
     let (one, other) = (&pipeline.world.amd64.digest, &pipeline.world.arm64.digest);
     let one = pipeline
@@ -336,3 +384,4 @@ fn conflict_of_the_same_images_in_other_bytes_names_both_digests() {
     let conflict = other.end_with(3);
     conflict.says(&[&format!("wanted: `{}`\n", pipeline.world.arm64.digest)]);
     conflict.does_not_say(&["the same images"]);
+}

@@ -355,7 +355,9 @@ pub(super) fn images_text(images: &[(String, Digest)]) -> String {
 }
 
 fn held_text(before: Option<&Digest>) -> String {
-    before.map_or(String::new(), |before| format!("; it held {}", whole(before)))
+    before.map_or(String::new(), |before| {
+        format!("; it held {}", whole(before))
+    })
 }
 
 /// A digest that nothing else in the summary and the outputs names.

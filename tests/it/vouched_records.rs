@@ -124,6 +124,13 @@ fn digest_of_another_record_is_said_to_be_another() {
     let cleaned = cleanup(&create.elsewhere()).file(RECORD, bytes(&create));
     let cleaned = cleaned.input("record-digest", &other).succeed();
     assert_eq!(remaining(&cleaned).len(), 1);
+    let cure = "Give `record-digest`, an output of the step that wrote the record; or see what";
+    cleaned.says(&[cure]);
+    assert!(
+        cleaned.summary.contains("Give `record-digest`"),
+        "{}",
+        cleaned.summary
+    );
     // A run that may write the record replaces it, and reports that.
     let anew = world.create().file(RECORD, bytes(&create));
     anew.input("record-digest", &other)

@@ -5,8 +5,8 @@ use std::error::Error;
 use std::fmt::Write as _;
 
 use crate::actions::{ArgumentError, EnvironmentError};
-use crate::apply::{ApplyError, PreflightError};
-use crate::domain::{ImageReference, TokenAbsence};
+use crate::apply::{ApplyError, PreflightError, Refused as VerifyRefused};
+use crate::domain::{Digest, ImageReference, TokenAbsence};
 use crate::hints::{hints, proxy_hint, registry_hint};
 use crate::http::{CertificateError, HttpError};
 use crate::inputs::InputErrors;
@@ -192,15 +192,12 @@ fn verdict(error: &ApplyError) -> Verdict {
         {
             Refused.says("was it signed, and pushed to this repository? A signature that was just made may take longer to show: raise `max-attempts` or `retry-delay`")
         }
-        ApplyError::Refused(_) => Refused.says(
-            "if one of these is the right signer, name it in `certificate-identity` and `certificate-oidc-issuer`; else do not use this image",
-        ),
-        ApplyError::Timeout { .. } => {
-            Failure.says("run it again: it goes on where this run stopped; or raise `timeout`")
+        ApplyError::Refused(refused) => Refused.with(Some(refused_hint(refused))),
+        ApplyError::Timeout { record, .. } => {
+            let again = again_hint(record.as_ref());
+            Failure.with(Some(format!("{again}; or raise `timeout`")))
         }
-        ApplyError::Terminated { .. } => {
-            Failure.says("run it again: it goes on where this run stopped")
-        }
+        ApplyError::Terminated { record, .. } => Failure.with(Some(again_hint(record.as_ref()))),
         ApplyError::FallbackOccupied { .. } => Failure.says(
             "the tag does not belong to an image of this repository's: remove it by hand if nothing needs it",
         ),
@@ -216,9 +213,7 @@ fn verdict(error: &ApplyError) -> Verdict {
         ApplyError::NoLegacyLog => Inputs.says(
             "use `signature-format: bundle`, or give a `signing-config` with a log of `majorApiVersion` 1",
         ),
-        ApplyError::UnmetPolicy(_) => Inputs.says(
-            "leave out the `certificate-*` inputs, and this run signs as itself; or give ones that its own identity meets (a pattern where runs from other refs count, too). Nothing was changed",
-        ),
+        ApplyError::UnmetPolicy(refusal) => Inputs.with(Some(unmet_hint(&refusal.unmet()))),
         ApplyError::NoRecord(_) | ApplyError::EmptyRecord(..) => Inputs.says(
             "give `image` with its tag or digest, or the `record` that `create` wrote",
         ),
@@ -239,6 +234,55 @@ fn verdict(error: &ApplyError) -> Verdict {
         | ApplyError::OddRecord(_)
         | ApplyError::TooManyReferrers { .. } => Failure.alone(),
     }
+}
+
+/// Advice after a run that was cut short. Outside of a workflow nothing but the user hands the record's digest on.
+fn again_hint(record: Option<&Digest>) -> String {
+    let again = "run it again: it goes on where this run stopped";
+    record.map_or_else(
+        || again.to_owned(),
+        |digest| {
+            format!("{again}. With `record-digest: {digest}`, the SHA-256 of the record, which the log names too, the record keeps what tags held before this run")
+        },
+    )
+}
+
+/// Advice for signatures that do not meet the inputs. Without an authentic one there is no signer to name.
+fn refused_hint(refused: &VerifyRefused) -> String {
+    let subjects = refused.subjects.iter();
+    let unmet: BTreeSet<&str> = subjects
+        .flat_map(|subject| &subject.unmet)
+        .copied()
+        .collect();
+    if unmet.is_empty() {
+        return "none of these proves who has signed: do not use this image; if it is yours, sign it again".to_owned();
+    }
+    let unmet: Vec<&str> = unmet.into_iter().collect();
+    format!(
+        "if one of these is the right signer, give what it states in {}; else do not use this image",
+        inputs_text(&unmet)
+    )
+}
+
+/// Advice for a run whose own identity does not meet the inputs.
+fn unmet_hint(unmet: &[&str]) -> String {
+    format!(
+        "leave out {}, for which this run's own identity is the default; or give what that states (a pattern where runs from other refs count, too). Nothing was changed",
+        inputs_text(unmet)
+    )
+}
+
+/// Names inputs. A pattern that matches a part is a common mistake.
+fn inputs_text(inputs: &[&str]) -> String {
+    let named = inputs.iter().map(|input| {
+        let whole = if input.ends_with("-regexp") {
+            " (a pattern that must match the whole)"
+        } else {
+            ""
+        };
+        format!("`{input}`{whole}")
+    });
+    named.collect::<Vec<_>>().join(" and ")
 }
 
 fn conflict_hint(conflicts: &[Conflict]) -> String {

@@ -12,9 +12,9 @@ use crate::apply::{
     SigningContext, apply,
 };
 use crate::domain::{Event, Events, RequestTrace, Secret, SignatureFormat};
-use crate::failure::Failure;
+use crate::failure::{Failure, chain_text};
 use crate::http::{Certificates, Client, Proxies};
-use crate::inputs::{Files, Inputs, Mode, RawInputs, Request, Settings};
+use crate::inputs::{Files, InputError, InputErrors, Inputs, Mode, RawInputs, Request, Settings};
 use crate::outcome::Outcome;
 use crate::record::{Announcement, Job, KnownDigests, WorkflowRun, export_name};
 use crate::registry::{self, AwsKeys, Credentials, Login, Registry};
@@ -101,7 +101,50 @@ fn parse(environment: &Environment, console: &Console) -> Result<Inputs, Failure
     for auth in &inputs.settings.registry_auths {
         console.mask(auth.password.expose());
     }
+    check_trust(environment, &inputs)?;
     Ok(inputs)
+}
+
+/// Checks the trust material that the inputs give, before anything is done: the workflow is wrong, not the network.
+fn check_trust(environment: &Environment, inputs: &Inputs) -> Result<(), InputErrors> {
+    let Some(purpose) = purpose(&inputs.request) else {
+        return Ok(());
+    };
+    let errors = trust_source(environment, inputs).check(purpose);
+    let errors = errors.iter().map(|(input, error)| {
+        let document = input.replace('-', " ");
+        InputError {
+            input,
+            problem: format!(
+                "{}; it takes the JSON of a {document}, as `cosign {input} create` prints it",
+                chain_text(error)
+            ),
+        }
+    });
+    let errors: Vec<InputError> = errors.collect();
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(InputErrors(errors))
+    }
+}
+
+fn trust_source(environment: &Environment, inputs: &Inputs) -> TrustSource {
+    TrustSource {
+        trusted_root: inputs.settings.trusted_root.clone(),
+        signing_config: inputs.settings.signing_config.clone(),
+        cache: environment.cache(),
+    }
+}
+
+/// The purpose that a request may load trust for; `None` if it neither signs nor verifies.
+fn purpose(request: &Request) -> Option<Purpose> {
+    match request {
+        Request::Verify(_) | Request::Preflight(_) | Request::Publish(_) => Some(Purpose::Verify),
+        Request::Sign(_) => Some(Purpose::Sign),
+        Request::Seal(seal) => seal.signing.as_ref().map(|_| Purpose::Sign),
+        Request::Cleanup(_) => None,
+    }
 }
 
 /// Retries and requests, which are reported again at the end.
@@ -204,7 +247,7 @@ async fn work(
         record_writer.written(),
         environment.variable("GITHUB_OUTPUT"),
     ) {
-        events.note(format!("the record `{record}` has the SHA-256 `{digest}`"));
+        events.note(format!("the record `{record}` has the SHA-256 `{digest}`: with that as `record-digest` the next run continues it"));
     }
     Ok(result)
 }
@@ -312,18 +355,9 @@ async fn signing_context(
     events: &Events,
 ) -> Result<SigningContext, ApplyError> {
     let settings = &inputs.settings;
-    let source = TrustSource {
-        trusted_root: settings.trusted_root.clone(),
-        signing_config: settings.signing_config.clone(),
-        cache: environment.cache(),
-    };
-    let purpose = match &inputs.request {
-        // Commands that neither sign nor verify never await this.
-        Request::Verify(_) | Request::Preflight(_) | Request::Publish(_) | Request::Cleanup(_) => {
-            Purpose::Verify
-        }
-        Request::Seal(_) | Request::Sign(_) => Purpose::Sign,
-    };
+    let source = trust_source(environment, inputs);
+    // Commands that neither sign nor verify never await this.
+    let purpose = purpose(&inputs.request).unwrap_or(Purpose::Verify);
     let token = token_source(environment, settings);
     let absence = environment.token_absence();
     // Checked before the trust root is loaded: the workflow is wrong.
@@ -412,7 +446,7 @@ fn fail_early(environment: &Environment, console: &Console, failure: &Failure) -
     );
     let code = fail(console, failure);
     if let Err(error) = environment.write_summary(&text) {
-        console.error(failure.title(), &crate::failure::chain_text(&error));
+        console.error(failure.title(), &chain_text(&error));
     }
     code
 }

@@ -45,7 +45,7 @@ pub(super) async fn cleanup(
         let why = record_writer.unvouched_text();
         let left = seen.map(|((tag, kind), shown)| open(tag, leave_to_hand(*kind, shown, &why)));
         told.tags = left.collect();
-        told.leave_all(&context.events, why);
+        told.leave_all(&context.events, &why, record_writer.by_hand_text());
         return Ok(());
     };
     let decided =

@@ -1,12 +1,13 @@
 //! The errors that can end a run.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use super::PreflightError;
-use crate::domain::{Digest, FullTag, ImageReference, TokenAbsence};
+use crate::domain::{Digest, FullTag, ImageReference, Manifest, TokenAbsence};
 use crate::layout::LayoutError;
 use crate::outcome::Subject;
-use crate::plan::{AssembleError, Conflict};
+use crate::plan::{AssembleError, Conflict, images_of};
 use crate::record::{RecordError, Unvouched};
 use crate::registry::RegistryError;
 use crate::signing::{SigstoreError, VerificationError};
@@ -100,12 +101,14 @@ pub enum ApplyError {
         limit: usize,
     },
     /// Tags have other content.
-    #[error("{}", conflicts_text(.conflicts, .wanted))]
+    #[error("{}", conflicts_text(.conflicts, .digest, .wanted))]
     Conflict {
         /// The conflicts, with the content of the tags.
         conflicts: Vec<Conflict>,
         /// The expected images, by platform.
         wanted: Vec<(String, Digest)>,
+        /// The digest that the tags were to hold.
+        digest: Digest,
     },
     /// A tag was written, but the registry does not show it.
     #[error("the tag `{tag}` was written but still shows {}", shows_text(.shows.as_ref()))]
@@ -243,6 +246,8 @@ pub enum ApplyError {
     Timeout {
         /// The step in progress.
         step: Option<String>,
+        /// The digest that the next run must be given to continue the record.
+        record: Option<Digest>,
     },
     /// A signal ended the run.
     #[error("the run was told to end ({signal}){}", step_text(.step.as_ref()))]
@@ -251,10 +256,21 @@ pub enum ApplyError {
         signal: &'static str,
         /// The step in progress.
         step: Option<String>,
+        /// The digest that the next run must be given to continue the record.
+        record: Option<Digest>,
     },
 }
 
 impl ApplyError {
+    /// Returns the error for tags whose content is not `wanted`.
+    pub(super) fn conflict(conflicts: Vec<Conflict>, wanted: &Manifest) -> Self {
+        Self::Conflict {
+            conflicts,
+            digest: wanted.digest().clone(),
+            wanted: images_of(wanted),
+        }
+    }
+
     /// Reports whether a retry cannot help. Only absent content and a faulty response of a registry may change by the
     /// next try.
     #[must_use]
@@ -398,6 +414,8 @@ pub struct RefusedSubject {
     pub image: String,
     /// The reason for the refusal of each signature; empty if there is none.
     pub reasons: Vec<String>,
+    /// The inputs that its authentic signatures do not meet.
+    pub unmet: BTreeSet<&'static str>,
 }
 
 impl From<RegistryError> for ApplyError {
@@ -446,7 +464,7 @@ impl std::fmt::Display for Refused {
     }
 }
 
-fn conflicts_text(conflicts: &[Conflict], wanted: &[(String, Digest)]) -> String {
+fn conflicts_text(conflicts: &[Conflict], digest: &Digest, wanted: &[(String, Digest)]) -> String {
     let text = |conflict: &Conflict| {
         let why = conflict.difference.text();
         let why = why.map_or(String::new(), |why| format!(" ({why})"));
@@ -457,7 +475,11 @@ fn conflicts_text(conflicts: &[Conflict], wanted: &[(String, Digest)]) -> String
         )
     };
     let found: Vec<String> = conflicts.iter().map(text).collect();
-    format!("{}\nwanted: {}", found.join("\n"), images_text(wanted))
+    let wanted = match wanted {
+        [] => String::new(),
+        images => format!(" with {}", images_text(images)),
+    };
+    format!("{}\nwanted: `{digest}`{wanted}", found.join("\n"))
 }
 
 pub(super) fn images_text(images: &[(String, Digest)]) -> String {

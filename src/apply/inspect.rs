@@ -15,7 +15,7 @@ use crate::outcome::{
 };
 use crate::plan::{
     Assembly, Conflict, Equivalent, Resolved, Sameness, SeenTag, Standing, TagStep, TagSteps,
-    Vouched, Wanted, assemble, decide_tags, images_of, lacking_vouchers,
+    Vouched, Wanted, assemble, decide_tags, lacking_vouchers,
 };
 use futures_util::future::try_join_all;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -220,6 +220,7 @@ impl Known {
             destination.copied = copied.cloned().unwrap_or_default();
         }
         tell(context, &steps, &target, &equivalents);
+        warn_observed(context, &steps, &target, &assembly.manifest);
         let mut index = index_outcome(&assembly, target.manifest(), &seal.destinations);
         index.observed = target.vouched().is_none();
         for (place, destination) in index.places.iter_mut().zip(&destinations) {
@@ -247,8 +248,7 @@ fn conflict(
     let index = index_outcome(assembly, &assembly.manifest, &seal.destinations);
     outcome.index = Some(index);
     outcome.conflicts.clone_from(&conflicts);
-    let wanted = images_of(&assembly.manifest);
-    ApplyError::Conflict { conflicts, wanted }
+    ApplyError::conflict(conflicts, &assembly.manifest)
 }
 
 async fn destinations(
@@ -299,6 +299,17 @@ fn tell(context: &Context, steps: &[TagStep], target: &Standing, equivalents: &[
             "a tag holds `{}`, which has the same images as `{}` in other bytes; {what}",
             repository.at(index.manifest().digest()),
             target.manifest().digest()
+        ));
+    }
+}
+
+/// Warns that every tag holds an index that nothing vouches for, and that it stays there.
+fn warn_observed(context: &Context, steps: &[TagStep], target: &Standing, made: &Manifest) {
+    if let (Standing::Observed(index), Some(step)) = (target, steps.first()) {
+        context.events.warn(format!(
+            "a tag holds `{}`, which has the same images as `{}`, the index that this run would make, in other bytes; it stays, though nothing vouches for it",
+            step.tag.repository.at(index.digest()),
+            made.digest()
         ));
     }
 }

@@ -131,9 +131,9 @@ pub async fn apply(
     let step = || context.events.last_phase();
     let ended = tokio::select! {
         ended = tokio::time::timeout(limits.timeout, walk) => {
-            ended.unwrap_or_else(|_| Err(ApplyError::Timeout { step: step() }))
+            ended.unwrap_or_else(|_| Err(ApplyError::Timeout { step: step(), record: record_writer.needed_digest() }))
         }
-        signal = limits.stop => Err(ApplyError::Terminated { signal, step: step() }),
+        signal = limits.stop => Err(ApplyError::Terminated { signal, step: step(), record: record_writer.needed_digest() }),
         never = report_progress(context, PROGRESS_EVERY) => match never {},
     };
     // A successful run may also have opened upload sessions that it did not use.

@@ -99,7 +99,7 @@ pub(super) async fn preflight(
     let told = outcome
         .preflight
         .insert(told(preflight, &lookup, goal.as_ref()));
-    say(context, told);
+    say(context, told, failure.as_ref());
     if let Some(error) = failure {
         return Err(error);
     }
@@ -260,7 +260,9 @@ fn told(preflight: &Preflight, lookup: &PreflightLookup, goal: Option<&Goal>) ->
     }
 }
 
-fn say(context: &Context, told: &PreflightOutcome) {
+/// Reports each tag. The reason why one is unknown is reported once: by the error that follows, or else here.
+fn say(context: &Context, told: &PreflightOutcome, failure: Option<&ApplyError>) {
+    let failure = failure.map(|error| chain_text(error));
     for FoundTag { tag, answer } in &told.found {
         let word = answer.word();
         let events = &context.events;
@@ -269,7 +271,11 @@ fn say(context: &Context, told: &PreflightOutcome) {
             TagAnswer::New(why) => events.warn(format!(
                 "tag `{tag}`: {word}: the registry denies the repository though we hold a token to push to it, as some do while nobody has pushed there; if that is not so, the push will fail: {why}"
             )),
-            TagAnswer::Unknown(why) => events.note(format!("tag `{tag}`: {word}: {why}")),
+            TagAnswer::Unknown(why) => {
+                let is_news = failure.as_ref().is_some_and(|error| !error.contains(why));
+                let why = if is_news { format!(": {why}") } else { String::new() };
+                events.note(format!("tag `{tag}`: {word}{why}"));
+            }
             TagAnswer::Present(held) | TagAnswer::Same(held) | TagAnswer::Different(held, _) => {
                 let text = format!("tag `{tag}`: {word}: `{}`", held.digest);
                 match told.policy {
@@ -335,9 +341,17 @@ fn why(error: &RegistryError) -> String {
 
 fn unknown_text(unknown: &[(FullTag, RegistryError)]) -> String {
     let mut text = "what tags hold cannot be known:".to_owned();
+    let mut causes: Vec<(String, Vec<String>)> = Vec::new();
     for (tag, error) in unknown {
+        let (tag, cause) = (format!("`{tag}`"), why(error));
+        match causes.iter_mut().find(|(known, _)| *known == cause) {
+            Some((_, tags)) => tags.push(tag),
+            None => causes.push((cause, vec![tag])),
+        }
+    }
+    for (cause, tags) in causes {
         // Writing to a string cannot fail.
-        let _ = write!(text, "\n- `{tag}`: {}", why(error));
+        let _ = write!(text, "\n- {}: {cause}", tags.join(", "));
     }
     text
 }

@@ -26,14 +26,13 @@ use super::verify::{Gated, check, policy};
 use super::versions::{Believed, Versions};
 use super::{ApplyError, Context, RecordWriter};
 use crate::domain::{Digest, FullTag, Manifest, ManifestKind, Reference, Repository, TagContent};
+use crate::failure::chain_text;
 use crate::inputs::{Mode, Publish};
 use crate::outcome::{
     CopiedContent, DestinationOutcome, DestinationState, IndexOutcome, Outcome, ReferrerOutcome,
     TagOutcome,
 };
-use crate::plan::{
-    Newer, SeenTag, TagStep, Vouched, contents_of, decide_published, images_of, version_made,
-};
+use crate::plan::{Newer, SeenTag, TagStep, Vouched, contents_of, decide_published, version_made};
 use crate::signing::Provenance;
 
 /// The maximum number of lists, and of referrers, that the log names.
@@ -94,15 +93,14 @@ pub(super) async fn publish(
         believed: believed.unwrap_or(Believed::Anybody),
         turn: Mutex::default(),
     };
+    let vetting = Vetting::new(passed, publish.referrers);
     if context.mode == Mode::DryRun {
-        let seen = seen(&lookups);
-        let newer = versions.newer_tags(&seen, image.digest()).await?;
-        note_steps(&seen, image, &newer, outcome)?;
-        tell_newer(context, outcome);
-        return mark_present(context, outcome).await;
+        let known = seen(&lookups);
+        let newer = versions.newer_tags(&known, image.digest()).await?;
+        note_steps(&known, image, &newer, outcome)?;
+        return plan(context, publish, &found, &lookups, vetting, outcome).await;
     }
     record_writer.save(outcome)?;
-    let vetting = Vetting::new(passed, publish.referrers);
     let walk = Walk {
         context,
         found: &found,
@@ -112,7 +110,7 @@ pub(super) async fn publish(
     };
     let copied = walk.bring_everywhere(&publish.destinations, outcome).await;
     outcome.referrers = vetting.into_receipts();
-    tell_referrers(context, &outcome.referrers);
+    tell_referrers(context, &outcome.referrers, "copied");
     copied?;
     // Some registries do not report the content of a repository that does not exist. It exists now.
     let known = try_join_all(lookups.into_iter().map(|lookup| know(context, lookup))).await?;
@@ -125,7 +123,7 @@ pub(super) async fn publish(
     }
     let newer = versions.newer_tags(&known, image.digest()).await?;
     note_steps(&known, image, &newer, outcome)?;
-    tell_newer(context, outcome);
+    report_steps(context, outcome);
     if let Some((depth, inputs, _, signing_context)) = &gate {
         let images = found.images.iter();
         for (repository, image) in publish
@@ -175,22 +173,60 @@ fn note_steps(
         }
         Err(conflicts) => {
             outcome.conflicts.clone_from(&conflicts);
-            let wanted = match images_of(image) {
-                wanted if wanted.is_empty() => {
-                    vec![("the image".to_owned(), image.digest().clone())]
-                }
-                wanted => wanted,
-            };
-            Err(ApplyError::Conflict { conflicts, wanted })
+            Err(ApplyError::conflict(conflicts, image))
         }
     }
 }
 
-/// Reports the moving tags that stay because they have a newer version.
-fn tell_newer(context: &Context, outcome: &Outcome) {
+/// Reports the step of each tag.
+fn report_steps(context: &Context, outcome: &Outcome) {
     let steps = outcome.tags.iter().map(|tag| &tag.step);
-    let newer = steps.filter(|step| step.newer.is_some());
-    newer.for_each(|step| report_step(context, step));
+    steps.for_each(|step| report_step(context, step));
+}
+
+/// Reports what a run would copy and write, as far as this can be read.
+async fn plan(
+    context: &Context,
+    publish: &Publish,
+    found: &Found,
+    lookups: &[TagLookup],
+    vetting: Vetting<'_>,
+    outcome: &mut Outcome,
+) -> Result<(), ApplyError> {
+    report_steps(context, outcome);
+    for lookup in lookups {
+        if let TagLookup::Denied { tag, error, .. } = lookup {
+            let why = chain_text(error.fault());
+            let text = format!(
+                "tag `{tag}`: not known: the registry does not tell what it holds, as some do while nobody has pushed there: {why}"
+            );
+            context.events.warn(text);
+        }
+    }
+    mark_present(context, outcome).await?;
+    for index in outcome.indexes() {
+        for place in &index.places {
+            let image = place.repository.at(&index.digest);
+            context.events.note(match place.state {
+                DestinationState::WasThere => {
+                    format!("`{image}`: is there; parts of it that are not would be copied")
+                }
+                DestinationState::Lacking | DestinationState::Pushed => {
+                    format!("`{image}`: to be copied, with all its parts")
+                }
+            });
+        }
+    }
+    if let Some(to) = publish.destinations.first() {
+        let copier = Copier::new(context, &found.sources, to, DestinationCheck::Deep);
+        let referrers = ReferrerCopier::new(context, &found.sources, to, &copier, &vetting);
+        referrers
+            .plan(found.images.iter().map(|image| &**image))
+            .await?;
+    }
+    outcome.referrers = vetting.into_receipts();
+    tell_referrers(context, &outcome.referrers, "to be copied");
+    Ok(())
 }
 
 /// Notes the destinations that already have the images, for a run that copies nothing.
@@ -320,7 +356,7 @@ fn tell(context: &Context, repository: &Repository, copied: &CopiedContent) {
 }
 
 /// Reports for each referrer of the images whether it is verified.
-fn tell_referrers(context: &Context, referrers: &[ReferrerOutcome]) {
+fn tell_referrers(context: &Context, referrers: &[ReferrerOutcome], copied: &str) {
     for referrer in referrers.iter().take(REFERRERS_SHOWN) {
         let ReferrerOutcome {
             subject,
@@ -333,8 +369,8 @@ fn tell_referrers(context: &Context, referrers: &[ReferrerOutcome]) {
             Ok(by) => format!("verified, by `{by}`"),
             Err(why) => format!("not verified: {why}"),
         };
-        let left = if *is_carried { "" } else { "; left behind" };
-        let text = format!("`{name}` ({kind}), which refers to `{subject}`: {verdict}{left}");
+        let what = if *is_carried { copied } else { "left behind" };
+        let text = format!("`{name}` ({kind}), which refers to `{subject}`: {verdict}; {what}");
         context.events.note(text);
     }
     let more = referrers.len().saturating_sub(REFERRERS_SHOWN);

@@ -74,6 +74,18 @@ impl RecordWriter {
         }
     }
 
+    /// Advice for tags that are not reverted, since no record permits it.
+    pub(super) fn by_hand_text(&self) -> &'static str {
+        match &self.loaded {
+            Loaded::Observed(..) => {
+                "Give `record-digest`, an output of the step that wrote the record; or see what the run did, and do the rest by hand"
+            }
+            Loaded::Absent | Loaded::Unusable(_) | Loaded::OtherRun(..) | Loaded::Vouched(_) => {
+                "See what the run did, and do the rest by hand"
+            }
+        }
+    }
+
     fn this_run(&self) -> String {
         let run = self.job.run.as_ref();
         run.map_or(String::new(), |run| format!(", and this is {run}"))
@@ -81,18 +93,25 @@ impl RecordWriter {
 
     /// Reports that the existing record is not continued, and why.
     pub(super) fn report_earlier(&self, context: &Context) {
-        let anew = "it is written anew, and nothing of it is taken over";
-        let text = format!("{}; {anew}", self.unvouched_text());
+        let why = self.unvouched_text();
+        let text = |keeps: &str| match self.mode {
+            Mode::Apply => format!("{why}; the record that this run writes {keeps}"),
+            Mode::DryRun => why.clone(),
+        };
+        let not_continued = || {
+            text(
+                "does not continue it, and keeps it beside itself under a name that ends in `.earlier`",
+            )
+        };
         match &self.loaded {
             Loaded::Absent | Loaded::Vouched(_) => (),
-            Loaded::Unusable(_) => context.events.warn(format!(
-                "{}; it is written anew, and what is there stays beside it under another name",
-                self.unvouched_text()
+            Loaded::Unusable(_) => context.events.warn(text(
+                "takes its place, and what is there stays beside it under another name",
             )),
-            Loaded::OtherRun(..) => context.events.warn(text),
-            Loaded::Observed(_, why) if why.is_mismatch() => context.events.warn(text),
+            Loaded::OtherRun(..) => context.events.warn(not_continued()),
+            Loaded::Observed(_, why) if why.is_mismatch() => context.events.warn(not_continued()),
             // This is normal after an earlier attempt whose record is available.
-            Loaded::Observed(..) => context.events.note(text),
+            Loaded::Observed(..) => context.events.note(not_continued()),
         }
     }
 
@@ -146,11 +165,21 @@ impl RecordWriter {
         let old = written
             .as_ref()
             .or(self.vouched().map(VouchedRecord::digest));
-        if written.is_none() && matches!(self.loaded, Loaded::Unusable(_)) {
-            self.file.set_aside()?;
+        if written.is_none() {
+            match &self.loaded {
+                Loaded::Unusable(_) => drop(self.file.set_aside()?),
+                Loaded::Observed(..) | Loaded::OtherRun(..) => self.file.keep_aside()?,
+                Loaded::Absent | Loaded::Vouched(_) => (),
+            }
         }
         *written = Some(self.file.hand_on(&record, old, &self.job)?);
         Ok(())
+    }
+
+    /// The digest by which alone the next run continues the record that this one wrote. `None` in a run of a workflow,
+    /// where outputs and variables hand it over.
+    pub(super) fn needed_digest(&self) -> Option<Digest> {
+        self.written().filter(|_| self.job.run.is_none())
     }
 
     /// The digest of the record that this run wrote, if it wrote one.

@@ -31,8 +31,8 @@ pub(super) struct SourceGate<'a> {
 enum Verdict {
     Signed(Box<Verified>),
     /// No valid signature, but one may still appear.
-    NotYet(Vec<String>),
-    Wrong(Vec<String>),
+    NotYet(AllRefused),
+    Wrong(AllRefused),
     /// No source could have a signature of it.
     NotThere,
 }
@@ -70,12 +70,12 @@ impl SourceGate<'_> {
                         "`{}` holds no signature of `{subject}`: who has signed it can be checked at the destination alone, before the tags are written",
                         self.name()
                     )),
-                    Ok(Verdict::Wrong(reasons)) => wrong.push((subject, reasons)),
-                    Ok(Verdict::NotYet(reasons)) => late.push((subject, reasons)),
+                    Ok(Verdict::Wrong(refused)) => wrong.push((subject, refused)),
+                    Ok(Verdict::NotYet(refused)) => late.push((subject, refused)),
                     Err(error) if error.is_final() => return Err(error),
                     Err(error) => {
                         fault = fault.or(Some(error));
-                        late.push((subject, Vec::new()));
+                        late.push((subject, AllRefused::default()));
                     }
                 }
             }
@@ -132,12 +132,11 @@ impl SourceGate<'_> {
         if let Some(error) = fault {
             return Err(error);
         }
-        let reasons = refused.reasons();
         Ok(match registries {
-            0 if reasons.is_empty() => Verdict::NotThere,
-            0 => Verdict::Wrong(reasons),
-            _ if refused.has_signature() && !may_be_late => Verdict::Wrong(reasons),
-            _ => Verdict::NotYet(reasons),
+            0 if refused.reasons().is_empty() => Verdict::NotThere,
+            0 => Verdict::Wrong(refused),
+            _ if refused.has_signature() && !may_be_late => Verdict::Wrong(refused),
+            _ => Verdict::NotYet(refused),
         })
     }
 
@@ -162,7 +161,7 @@ impl SourceGate<'_> {
         names.join("`, `")
     }
 
-    fn refusal(&self, subjects: Vec<(Digest, Vec<String>)>) -> ApplyError {
+    fn refusal(&self, subjects: Vec<(Digest, AllRefused)>) -> ApplyError {
         let first = self
             .found
             .sources
@@ -170,9 +169,10 @@ impl SourceGate<'_> {
             .map_or(String::new(), Source::name);
         let subjects = subjects
             .into_iter()
-            .map(|(digest, reasons)| RefusedSubject {
+            .map(|(digest, refused)| RefusedSubject {
                 image: format!("{first}@{digest}"),
-                reasons,
+                reasons: refused.reasons(),
+                unmet: refused.unmet(),
             });
         ApplyError::Refused(Refused {
             subjects: subjects.collect(),

@@ -10,7 +10,7 @@ use super::versions::Versions;
 use super::{ApplyError, Context, RecordWriter};
 use crate::domain::{Digest, FullTag, Manifest};
 use crate::outcome::Outcome;
-use crate::plan::{Conflict, Difference, Newer, SeenTag, TagKind, TagStep, Vouched, images_of};
+use crate::plan::{Conflict, Difference, Newer, SeenTag, TagKind, TagStep, Vouched};
 use crate::record::TagState;
 use crate::registry::RegistryError;
 
@@ -89,7 +89,10 @@ pub(super) fn report_step(context: &Context, step: &TagStep) {
         None if step.writes() => "to be written",
         None => "left alone",
     };
-    events.note(format!("tag `{tag}`: {text}"));
+    // A record can be lost, and this is the place where the digest can be found then.
+    let held = step.before.as_ref().filter(|_| step.writes());
+    let held = held.map_or(String::new(), |held| format!("; it holds `{held}`"));
+    events.note(format!("tag `{tag}`: {text}{held}"));
 }
 
 /// Returns the fixed tags to write.
@@ -287,8 +290,7 @@ fn refuse(
         return Ok(());
     }
     outcome.conflicts.clone_from(&conflicts);
-    let wanted = images_of(target);
-    Err(ApplyError::Conflict { conflicts, wanted })
+    Err(ApplyError::conflict(conflicts, target))
 }
 
 /// Waits until the registries show the written content. Unknown content means that another run wrote after this one.

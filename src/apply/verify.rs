@@ -7,6 +7,7 @@ use futures_util::{StreamExt as _, stream};
 
 use super::children::PARALLEL;
 use super::signatures::lookup::{FoundSignature, Search, look_up};
+use super::signatures::refused::AllRefused;
 use super::signatures::signer::{GITHUB_ISSUER, SigningContext};
 use super::subjects::{TagIs, find_image, with_children};
 use super::{ApplyError, Context, RecordWriter, Refused, RefusedSubject};
@@ -20,16 +21,16 @@ enum Verdict {
     /// A subject with the required signature.
     Signed(Box<SignatureOutcome>),
     /// No visible signature counts, but one may still appear. Visible ones were refused for these reasons.
-    NotYet(Vec<String>),
+    NotYet(AllRefused),
     /// Signatures are visible, and none is right.
-    Wrong(Vec<String>),
+    Wrong(AllRefused),
 }
 
 /// The open results after one round over all waiting subjects.
 #[derive(Default)]
 struct Round {
     /// Subjects without a signature yet, with the reasons why visible signatures were refused.
-    waiting: Vec<(Descriptor, Vec<String>)>,
+    waiting: Vec<(Descriptor, AllRefused)>,
     /// Subjects that are signed, but not as required.
     wrong: Vec<RefusedSubject>,
     /// The error that left a subject without a verdict.
@@ -100,7 +101,7 @@ pub(super) async fn check(
         }
         if attempt >= context.retry_policy.max_attempts {
             let unsigned = round.waiting.into_iter();
-            let unsigned = unsigned.map(|(subject, reasons)| gate.refused(&subject, reasons));
+            let unsigned = unsigned.map(|(subject, reasons)| gate.refused(&subject, &reasons));
             return Err(round
                 .fault
                 .unwrap_or_else(|| gate.refusal(unsigned.collect())));
@@ -150,11 +151,11 @@ impl Gate<'_> {
                     outcome.signatures.push(*signature);
                 }
                 Ok(Verdict::NotYet(reasons)) => round.waiting.push((subject, reasons)),
-                Ok(Verdict::Wrong(reasons)) => round.wrong.push(self.refused(&subject, reasons)),
+                Ok(Verdict::Wrong(reasons)) => round.wrong.push(self.refused(&subject, &reasons)),
                 Err(error) if error.is_final() => return Err(error),
                 Err(error) => {
                     round.fault = Some(error);
-                    round.waiting.push((subject, Vec::new()));
+                    round.waiting.push((subject, AllRefused::default()));
                 }
             }
         }
@@ -174,7 +175,7 @@ impl Gate<'_> {
         .await?;
         let (refused, may_be_late) = (&lookup.refused, lookup.may_be_late());
         let warning = refused.warning(&self.subject(subject));
-        if let Some(FoundSignature { place, content }) = lookup.verified.into_iter().next() {
+        if let Some(FoundSignature { place, content }) = lookup.verified.first() {
             // If the subject is refused, all of this is in the reasons.
             if let Some(warning) = warning {
                 self.context.events.warn(warning);
@@ -182,7 +183,7 @@ impl Gate<'_> {
             return Ok(Verdict::Signed(Box::new(SignatureOutcome {
                 subject: self.subject(subject),
                 signer: content.signer().clone(),
-                place,
+                place: place.clone(),
                 origin: Origin::Found,
             })));
         }
@@ -194,11 +195,10 @@ impl Gate<'_> {
                 .signatures_of(&image, &subject.digest)
                 .any(|signature| !refused.has(signature))
         });
-        let reasons = refused.reasons();
         if !refused.has_signature() || announced || may_be_late {
-            Ok(Verdict::NotYet(reasons))
+            Ok(Verdict::NotYet(lookup.refused))
         } else {
-            Ok(Verdict::Wrong(reasons))
+            Ok(Verdict::Wrong(lookup.refused))
         }
     }
 
@@ -209,10 +209,11 @@ impl Gate<'_> {
         }
     }
 
-    fn refused(&self, subject: &Descriptor, reasons: Vec<String>) -> RefusedSubject {
+    fn refused(&self, subject: &Descriptor, refused: &AllRefused) -> RefusedSubject {
         RefusedSubject {
             image: self.repository.at(&subject.digest).to_string(),
-            reasons,
+            reasons: refused.reasons(),
+            unmet: refused.unmet(),
         }
     }
 

@@ -15,6 +15,11 @@ pub enum CertificateProblem {
     /// No trusted authority issued the certificate.
     #[error("its certificate is by an authority that is not trusted here")]
     UnknownAuthority,
+    /// No trusted authority issued the certificate, and the user gave authorities.
+    #[error(
+        "its certificate is by an authority that is not trusted here and that `ca-bundle` does not have"
+    )]
+    NotInBundle,
     /// The certificate has expired.
     #[error("its certificate ended{}", when(.0.as_ref()))]
     Ended(Option<Timestamp>),
@@ -24,6 +29,9 @@ pub enum CertificateProblem {
     /// The certificate is for other names than the requested one.
     #[error("its certificate is for {}", names(.0))]
     OtherName(Vec<String>),
+    /// The certificate is for no server.
+    #[error("its certificate names no server (it has no subjectAltName with a name or an address)")]
+    NoName,
     /// The certificate is that of an authority, which may issue certificates but may not serve with its own.
     #[error(
         "its certificate is itself an authority's (`CA:TRUE`), with which no server may answer"
@@ -55,10 +63,25 @@ impl CertificateProblem {
             }
             CertificateError::NotValidForName => Self::OtherName(Vec::new()),
             CertificateError::NotValidForNameContext { presented, .. } => {
-                Self::OtherName(presented.clone())
+                let names: Vec<String> = presented.iter().filter_map(|name| plain(name)).collect();
+                if names.is_empty() {
+                    Self::NoName
+                } else {
+                    Self::OtherName(names)
+                }
             }
             other if other.to_string().contains(CA_AS_END_ENTITY) => Self::IsAuthority,
             other => Self::Other(other.to_string()),
+        }
+    }
+
+    /// Returns the problem of a client with authorities that the user gave.
+    #[must_use]
+    pub(super) fn with_bundle(self) -> Self {
+        if self == Self::UnknownAuthority {
+            Self::NotInBundle
+        } else {
+            self
         }
     }
 
@@ -68,6 +91,12 @@ impl CertificateProblem {
         match self {
             Self::UnknownAuthority => format!(
                 "if `{host}` is what it should be, give the certificate of its authority in `ca-bundle`"
+            ),
+            Self::NotInBundle => format!(
+                "if `{host}` is what it should be, add the certificate of its authority to `ca-bundle`; what is given there is of others"
+            ),
+            Self::NoName => format!(
+                "give `{host}` a certificate with that name in its subjectAltName; a common name does not count"
             ),
             Self::Ended(_) => {
                 format!("renew the certificate of `{host}`; or is the clock of this machine wrong?")
@@ -81,6 +110,19 @@ impl CertificateProblem {
             ),
             Self::Other(_) => format!("look at the certificate of `{host}`"),
         }
+    }
+}
+
+/// Returns a name of a certificate without the debug text around it that the TLS library gives: `DnsName("a.test")`.
+/// Entries that are no names of servers are left out.
+fn plain(name: &str) -> Option<String> {
+    match name.split_once('(') {
+        None => (name != "DirectoryName").then(|| name.to_owned()),
+        Some(("DnsName" | "IpAddress" | "UniformResourceIdentifier", inner)) => {
+            let inner = inner.strip_suffix(')').unwrap_or(inner);
+            Some(inner.trim_matches('"').to_owned())
+        }
+        Some(_) => None,
     }
 }
 
@@ -157,7 +199,18 @@ mod tests {
                 other_name(&[&"a".repeat(200)]),
                 &format!("its certificate is for `{}` alone", "a".repeat(100)),
             ),
-            (other_name(&[]), "its certificate is for another name"),
+            (
+                other_name(&[
+                    "DnsName(\"a.test\")",
+                    "IpAddress(192.0.2.1)",
+                    "DirectoryName",
+                ]),
+                "its certificate is for `a.test`, `192.0.2.1` alone",
+            ),
+            (
+                CertificateError::NotValidForName,
+                "its certificate is for another name",
+            ),
             (
                 CertificateError::BadSignature,
                 "its certificate is not accepted: BadSignature",
@@ -184,12 +237,20 @@ mod tests {
     #[test]
     fn each_problem_has_a_cure_that_names_the_server() {
         use CertificateProblem::{
-            Ended, IsAuthority, NotBegun, Other, OtherName, UnknownAuthority,
+            Ended, IsAuthority, NoName, NotBegun, NotInBundle, Other, OtherName, UnknownAuthority,
         };
         for (problem, cure) in [
             (
                 UnknownAuthority,
                 "if `a.test` is what it should be, give the certificate of its authority in `ca-bundle`",
+            ),
+            (
+                NotInBundle,
+                "if `a.test` is what it should be, add the certificate of its authority to `ca-bundle`; what is given there is of others",
+            ),
+            (
+                NoName,
+                "give `a.test` a certificate with that name in its subjectAltName; a common name does not count",
             ),
             (
                 Ended(None),

@@ -42,6 +42,8 @@ pub struct Client {
     /// own.
     silence: Duration,
     proxies: Proxies,
+    /// True if the user gave authorities.
+    has_bundle: bool,
 }
 
 impl Client {
@@ -74,6 +76,7 @@ impl Client {
             inner,
             silence: READ_TIMEOUT,
             proxies,
+            has_bundle: !certificates.is_empty(),
         })
     }
 
@@ -84,6 +87,7 @@ impl Client {
             inner,
             silence,
             proxies: Proxies::default(),
+            has_bundle: false,
         }
     }
 
@@ -125,9 +129,14 @@ impl Client {
     pub async fn upload(&self, request: Request) -> Result<Response, Unanswered> {
         let through = self.proxies.way_to(request.url());
         let sent = self.inner.execute(request).await;
-        let inner = sent.map_err(|error| Unanswered {
-            through,
-            ..Unanswered::of(&error)
+        let inner = sent.map_err(|error| {
+            let error = Unanswered::of(&error);
+            let error = if self.has_bundle {
+                error.with_bundle()
+            } else {
+                error
+            };
+            Unanswered { through, ..error }
         })?;
         Ok(Response {
             inner,

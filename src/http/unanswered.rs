@@ -87,6 +87,17 @@ impl Unanswered {
         }
     }
 
+    /// Completes the error of a client with authorities that the user gave.
+    #[must_use]
+    pub(super) fn with_bundle(mut self) -> Self {
+        if let Some(problem) = self.certificate.take() {
+            let problem = problem.with_bundle();
+            self.cause = problem.to_string();
+            self.certificate = Some(Box::new(problem));
+        }
+        self
+    }
+
     /// Describes a server that was silent for `silence`. The proxy is left empty, because it is not available here.
     #[must_use]
     pub fn silent(silence: Duration) -> Self {
@@ -105,6 +116,16 @@ impl Unanswered {
         through
             .map(|through| format!(" {through}"))
             .unwrap_or_default()
+    }
+
+    /// The state of the server in words: it cannot be reached, or it answered and is not trusted.
+    #[must_use]
+    pub fn state(&self) -> &'static str {
+        if self.certificate.is_some() {
+            "is not trusted"
+        } else {
+            "cannot be reached"
+        }
     }
 
     /// True if a retry cannot help, as with an untrusted certificate.

@@ -8,7 +8,7 @@ use crate::plan::{CleanupStep, LeaveReason, Rollback, TagKind};
 pub struct CleanupOutcome {
     /// Every tag, in the order of the inputs, moving ones last.
     pub tags: Vec<CleanupTag>,
-    /// The reason why nothing is reverted, if nothing vouches for the run's changes.
+    /// The reason why nothing is reverted, and advice, if nothing vouches for the run's changes.
     pub unvouched: Option<String>,
 }
 
@@ -44,12 +44,11 @@ pub enum CleanupEnd {
 }
 
 impl CleanupOutcome {
-    /// Reports that every tag is left for manual cleanup, and why.
-    pub(crate) fn leave_all(&mut self, events: &Events, why: String) {
+    /// Reports that every tag is left for manual cleanup, why, and what to do.
+    pub(crate) fn leave_all(&mut self, events: &Events, why: &str, advice: &str) {
         self.tags.iter().for_each(|tag| tag.say(events));
-        events.warn(format!(
-            "no tag is deleted or moved: {why}. See what the run did, and do the rest by hand"
-        ));
+        let why = format!("{why}. {advice}");
+        events.warn(format!("no tag is deleted or moved: {why}"));
         self.unvouched = Some(why);
     }
 
@@ -147,7 +146,7 @@ impl CleanupTag {
                 kind: TagKind::Moving,
                 ..
             } => format!(
-                "if the run moved it: {} with the digest that it held before, which the summary of that run names; if the run made it: {}",
+                "if the run moved it: {} with the digest that it held before, which the log and the summary of that run name; if the run made it: {}",
                 point("sha256:…"),
                 delete()
             ),

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value};
 
 use super::assemble::{Assembly, Resolved};
+use super::repeated::repeated_name;
 use crate::domain::{Manifest, Platform, count_texts};
 
 /// The number of differences that are printed. Others wrote them, at any length.
@@ -111,7 +112,10 @@ fn readable_bytes(assembly: &Assembly) -> usize {
 fn form(holds: &Manifest, document: &Value, assembly: &Assembly) -> impl Iterator<Item = String> {
     // SECURITY: if a name has two values, some readers use the first, some the last.
     let is_repeated = count_texts(holds.bytes()) != count_texts(document.to_string().as_bytes());
-    let repeated = is_repeated.then(|| "it has a name twice".to_owned());
+    let repeated = is_repeated.then(|| match repeated_name(holds.bytes()) {
+        Some(name) => format!("it has the name `{}` twice", shown(&name)),
+        None => "it has a name twice".to_owned(),
+    });
     let (held, named) = (holds.media_type(), assembly.named_type.as_ref());
     let named = named.filter(|named| *named != held);
     let other_type = named.map(|named| format!("its media type is `{held}`, to be `{named}`"));
@@ -199,7 +203,7 @@ fn entry_text(entry: &Value) -> String {
 }
 
 /// Shortens text from others and removes control characters.
-fn shown(text: &str) -> String {
+pub(super) fn shown(text: &str) -> String {
     let visible = text.chars().filter(|letter| !letter.is_control());
     let mut shown: String = visible.take(TEXT_SHOWN_LETTERS).collect();
     if text.chars().nth(TEXT_SHOWN_LETTERS).is_some() {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::assemble::{Child, Leaf, PlatformMap, Resolved};
+use super::differences::shown;
 use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, Platform};
 
 /// The result of comparing the content of a tag with the wanted index.
@@ -54,15 +55,33 @@ pub(super) fn platforms_held(
     let ManifestKind::Index { manifests, .. } = holds.kind() else {
         return Err("it is a single image, not an index".to_owned());
     };
+    if manifests.is_empty() {
+        return Err("it is an index of no images".to_owned());
+    }
     let mut platforms = PlatformMap::new();
     let mut attestations = Vec::new();
     for child in manifests {
-        if !child.urls.is_empty() || child.data.is_some() {
-            return Err(format!("its child `{}` has `urls` or `data`", child.digest));
+        let fields = [
+            ("urls", !child.urls.is_empty()),
+            ("data", child.data.is_some()),
+        ];
+        let fields = fields.iter().filter(|(_, is_there)| *is_there);
+        let fields: Vec<String> = fields.map(|(name, _)| format!("`{name}`")).collect();
+        if !fields.is_empty() {
+            let (digest, fields) = (&child.digest, fields.join(" and "));
+            return Err(format!("its child `{digest}` has {fields}"));
         }
         if let Some(of) = child.attests() {
             attestations.push((child, of));
             continue;
+        }
+        let media_type = &child.media_type;
+        if !media_type.is_index() && !media_type.is_image() {
+            let digest = &child.digest;
+            return Err(format!(
+                "its child `{digest}` is no image but `{}`",
+                shown(&media_type.to_string())
+            ));
         }
         // SECURITY: a nested index is no exception: its images must not replace another image for the same platform.
         for (platform, image) in images_under(child, resolved)? {

@@ -9,6 +9,7 @@ mod differences;
 mod likeness;
 mod preflight;
 mod published;
+mod repeated;
 mod tag_kind;
 mod tags;
 mod version;

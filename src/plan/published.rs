@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::likeness::images_of;
 use super::tag_kind::TagKind;
 use super::tags::{Conflict, Difference, Newer, SeenTag, TagStep};
 use super::{Child, PlatformMap};
@@ -16,11 +17,19 @@ pub fn decide_published(
 ) -> Result<Vec<TagStep>, Vec<Conflict>> {
     // Equal bytes under a wrong media type are other content, too.
     let is_it = |holds: &TagContent| holds.manifest().map(Manifest::digest) == Some(image.digest());
+    // Empty for a single image.
+    let images = images_of(image);
     let fixed = seen.iter().filter(|tag| tag.kind == TagKind::Fixed);
     let conflicts: Vec<Conflict> = fixed
         .filter_map(|tag| {
             let other = tag.holds.as_ref().filter(|holds| !is_it(holds))?;
             let difference = match other {
+                TagContent::Manifest(other) if !images.is_empty() && images_of(other) == images => {
+                    Difference::Odd(format!(
+                        "it has the same images in other bytes than `{}`",
+                        image.digest()
+                    ))
+                }
                 TagContent::Manifest(_) => Difference::Images,
                 TagContent::Unusable(unusable) => Difference::Odd(unusable.text()),
             };

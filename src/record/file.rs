@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::{Record, SCHEMA};
+use crate::domain::Digest;
 
 const RECORD_MAX_BYTES: u64 = 4 << 20;
 
@@ -139,20 +140,42 @@ impl RecordFile {
         }
     }
 
-    /// Replaces the record in one step. If the run is killed, the file is the old or the new one.
-    pub(super) fn replace(&self, text: &[u8]) -> Result<(), RecordError> {
-        self.write(text).map_err(|source| RecordError::Unwritable {
-            path: self.path.clone(),
-            source,
-        })
+    /// Copies the record to a name of its own beside it, before another that does not continue it takes its place. It may
+    /// be the only place with the digests that moving tags held. Equal content gets an equal name.
+    pub fn keep_aside(&self) -> Result<(), RecordError> {
+        let Some(text) = self.read()? else {
+            return Ok(());
+        };
+        let digest = Digest::of(&text);
+        let mut name = self.path.file_name().unwrap_or_default().to_owned();
+        let hex = digest.hex().get(..16).unwrap_or_default();
+        name.push(format!(".{hex}.earlier"));
+        let named = self.folder().join(name);
+        // Something that is no file may have the name: it must stop nobody.
+        let other = || self.beside(self.folder()).with_added_extension("earlier");
+        let kept = self.write(&named, &text);
+        kept.or_else(|_| self.write(&other(), &text))
+            .map_err(|source| RecordError::Unwritable {
+                path: named,
+                source,
+            })
     }
 
-    fn write(&self, text: &[u8]) -> io::Result<()> {
+    /// Replaces the record in one step. If the run is killed, the file is the old or the new one.
+    pub(super) fn replace(&self, text: &[u8]) -> Result<(), RecordError> {
+        self.write(&self.path, text)
+            .map_err(|source| RecordError::Unwritable {
+                path: self.path.clone(),
+                source,
+            })
+    }
+
+    /// Writes a file in the record's folder in one step.
+    fn write(&self, path: &Path, text: &[u8]) -> io::Result<()> {
         let folder = self.folder();
         fs::create_dir_all(folder)?;
         let beside = self.beside(folder);
-        let replaced =
-            write_new(&beside, text, folder).and_then(|()| fs::rename(&beside, &self.path));
+        let replaced = write_new(&beside, text, folder).and_then(|()| fs::rename(&beside, path));
         if replaced.is_err() {
             // The first error is returned; this one adds nothing.
             let _ = fs::remove_file(&beside);

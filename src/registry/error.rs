@@ -109,7 +109,7 @@ pub enum RegistryErrorKind {
     #[error(transparent)]
     Helper(#[from] HelperNeeded),
     /// No response arrived.
-    #[error("`{host}` cannot be reached{}: {}", .unanswered.way(), .unanswered.cause)]
+    #[error("`{host}` {}{}: {}", .unanswered.state(), .unanswered.way(), .unanswered.cause)]
     Unreachable {
         /// The requested host.
         host: String,

@@ -43,7 +43,7 @@ outputs! {
     "proceed": "`preflight`: `true` when a build is to go on.";
     "states": "`preflight`, JSON object: full tag to its `state` (`absent`, `present`, `same`, `different`, `unknown`, `unknown-new`) and `digest`.";
     "source": "`preflight` with `skip`: where the image is that is published already, `registry/repository@digest`; the `digests` of a `seal` that completes it.";
-    "referrers": "`publish`, JSON list: everything that refers to what was published, with `subject`, `referrer` (its digest, or its tag), `type`, `verified`, `by` (who made it) or `why` it is not verified, and whether it was `carried`.";
+    "referrers": "`publish`, JSON list: everything that refers to what was published, with `subject`, `referrer` (its digest, or its tag), `type`, `verified`, `by` (who made it) or `why` it is not verified, and whether it was `carried` (with `dry-run`: would be).";
     "remaining": "`cleanup`, JSON list: each tag that could not be taken back or, where nothing vouches for the record, that exists, with `registry`, `digest`, `before`, `why`, and the `steps` to do it by hand.";
     "record": "Path of the record, relative to the workspace.";
     "record-digest": "SHA-256 of the record, for the `record-digest` of a later job. It is there after a failure, too.";

@@ -69,7 +69,12 @@ impl Report<'_> {
                 vec![name, kind, subject, verdict, carried.to_owned()]
             })
             .collect();
-        let table = table(&["Referrer", "Type", "Of", "Verified", "Carried"], &rows);
+        let carried = if self.outcome.planned {
+            "To&nbsp;be&nbsp;carried"
+        } else {
+            "Carried"
+        };
+        let table = table(&["Referrer", "Type", "Of", "Verified", carried], &rows);
         let more = match referrers.len().saturating_sub(REFERRERS_SHOWN) {
             0 => String::new(),
             more => format!("\nand {more} more\n"),

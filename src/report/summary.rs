@@ -187,19 +187,26 @@ impl Report<'_> {
             ),
             (TagState::Written, None, _) => (":sparkles:&nbsp;created", "did not exist".to_owned()),
             (TagState::Written, Some(before), _) => {
-                (":arrow_right:&nbsp;moved", format!("was {}", short(before)))
+                (":arrow_right:&nbsp;moved", format!("was {}", whole(before)))
             }
-            (TagState::Planned | TagState::Intended, _, _) if planned => (
+            (TagState::Planned | TagState::Intended, None, _) if planned => (
                 ":memo:&nbsp;to&nbsp;be&nbsp;written",
                 "does not hold it yet".to_owned(),
             ),
-            (TagState::Planned, _, _) => (
-                ":hourglass:&nbsp;not&nbsp;written",
-                "the run ended before".to_owned(),
+            (TagState::Planned | TagState::Intended, Some(before), _) if planned => (
+                ":memo:&nbsp;to&nbsp;be&nbsp;written",
+                format!("holds {}", whole(before)),
             ),
-            (TagState::Intended, _, _) => (
+            (TagState::Planned, before, _) => (
+                ":hourglass:&nbsp;not&nbsp;written",
+                format!("the run ended before{}", held_text(before.as_ref())),
+            ),
+            (TagState::Intended, before, _) => (
                 ":hourglass:&nbsp;unknown",
-                "the run ended before the registry confirmed the write".to_owned(),
+                format!(
+                    "the run ended before the registry confirmed the write{}",
+                    held_text(before.as_ref())
+                ),
             ),
         };
         vec![
@@ -345,6 +352,17 @@ pub(super) fn images_text(images: &[(String, Digest)]) -> String {
     } else {
         found.join("<br>")
     }
+}
+
+fn held_text(before: Option<&Digest>) -> String {
+    before.map_or(String::new(), |before| {
+        format!("; it held {}", whole(before))
+    })
+}
+
+/// A digest that nothing else in the summary and the outputs names.
+fn whole(digest: &Digest) -> String {
+    code(&digest.to_string())
 }
 
 /// The start of a digest, enough to compare. The full digest is elsewhere in the summary or the outputs.

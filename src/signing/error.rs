@@ -110,6 +110,9 @@ pub enum TrustError {
     /// The trusted root cannot be read.
     #[error("the trusted root cannot be read")]
     Root(#[source] Cause),
+    /// The trusted root lacks something that every signature needs.
+    #[error("the trusted root cannot be used: it names no {0}")]
+    Empty(&'static str),
     /// The signing config cannot be read.
     #[error("the signing config cannot be read")]
     Config(#[source] Cause),
@@ -177,7 +180,7 @@ pub enum SigstoreErrorKind {
         retry_after: Option<Duration>,
     },
     /// No response arrived, or it broke off.
-    #[error("no answer from `{url}`")]
+    #[error("{}", transport_text(.url, .source))]
     Transport {
         /// The address of the request.
         url: String,
@@ -260,4 +263,12 @@ pub(super) fn shown(url: &reqwest::Url) -> String {
     url.set_query(None);
     url.set_fragment(None);
     url.to_string()
+}
+
+fn transport_text(url: &str, unanswered: &Unanswered) -> String {
+    if unanswered.certificate.is_some() {
+        format!("`{url}` {}", unanswered.state())
+    } else {
+        format!("no answer from `{url}`")
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::refusal::{Signer, VerificationError};
 use super::token::WorkflowIdentity;
-use crate::domain::{GithubClaims, Policy};
+use crate::domain::{GithubClaims, Matcher, Policy};
 
 /// Checks that a certificate for `caller` will meet `policy`. A subject that the token does not determine is assumed to
 /// meet it: [`check_certificate`](super::Keyless::check_certificate) reads it from the certificate.
@@ -10,7 +10,7 @@ pub fn check_caller(policy: &Policy, caller: &WorkflowIdentity) -> Result<(), Ve
     match &caller.subject {
         Some(subject) => compare(policy, subject, &caller.issuer, &caller.github),
         None if policy.issuer.matches(&caller.issuer) => Ok(()),
-        None => Err(mismatch(policy, "unknown", &caller.issuer)),
+        None => Err(mismatch(policy, None, &caller.issuer)),
     }
 }
 
@@ -22,7 +22,7 @@ pub(super) fn compare(
     found: &GithubClaims,
 ) -> Result<(), VerificationError> {
     if !policy.identity.matches(identity) || !policy.issuer.matches(issuer) {
-        return Err(mismatch(policy, identity, issuer));
+        return Err(mismatch(policy, Some(identity), issuer));
     }
     let wanted = &policy.github;
     for (claim, wanted, found) in [
@@ -46,11 +46,40 @@ pub(super) fn compare(
     Ok(())
 }
 
-fn mismatch(policy: &Policy, identity: &str, issuer: &str) -> VerificationError {
+/// Describes a signer that is not the required one. The identity is `None` if it is not known yet.
+fn mismatch(policy: &Policy, identity: Option<&str>, issuer: &str) -> VerificationError {
+    let met = [
+        identity.is_none_or(|identity| policy.identity.matches(identity)),
+        policy.issuer.matches(issuer),
+    ];
+    let inputs = [
+        input(
+            &policy.identity,
+            ["certificate-identity", "certificate-identity-regexp"],
+        ),
+        input(
+            &policy.issuer,
+            ["certificate-oidc-issuer", "certificate-oidc-issuer-regexp"],
+        ),
+    ];
+    let unmet = inputs.into_iter().zip(met).filter(|(_, is_met)| !is_met);
     VerificationError::IdentityMismatch {
-        found: signer(identity, issuer),
-        wanted: signer(policy.identity.text(), policy.issuer.text()),
+        found: signer(identity.unwrap_or("unknown"), issuer),
+        wanted: wanted_text(&policy.identity, &policy.issuer),
+        unmet: unmet.map(|(input, _)| input).collect(),
     }
+}
+
+/// Selects the input that gives a text or a pattern.
+fn input(matcher: &Matcher, [exact, pattern]: [&'static str; 2]) -> &'static str {
+    match matcher {
+        Matcher::Exact(_) => exact,
+        Matcher::Pattern(_) => pattern,
+    }
+}
+
+pub(super) fn wanted_text(identity: &Matcher, issuer: &Matcher) -> String {
+    format!("{identity} (issuer {issuer})")
 }
 
 fn signer(identity: &str, issuer: &str) -> Signer {
@@ -63,7 +92,6 @@ fn signer(identity: &str, issuer: &str) -> Signer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::Matcher;
 
     const ISSUER: &str = "https://issuer.example";
 

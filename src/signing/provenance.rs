@@ -7,6 +7,7 @@ use serde::Deserialize;
 use sigstore_types::{Bundle, Sha256Hash, SignatureContent, VerificationMaterialContent};
 
 use super::legacy::{authenticate_legacy, check_annotations};
+use super::policy::wanted_text;
 use super::refusal::{Signer, VerificationError};
 use super::statement::PAYLOAD_TYPE;
 use super::surplus::surplus;
@@ -73,10 +74,9 @@ impl Provenance {
         if !self.issuer.matches(&made.issuer) || (repositories.is_empty() && !is_by_identity()) {
             return Err(VerificationError::IdentityMismatch {
                 found: signer(),
-                wanted: Signer {
-                    identity: self.identity.text().to_owned(),
-                    issuer: self.issuer.text().to_owned(),
-                },
+                wanted: wanted_text(&self.identity, &self.issuer),
+                // A policy decides here whether a referrer is copied, and refuses no image.
+                unmet: Vec::new(),
             });
         }
         if repositories.is_empty() || found.is_some_and(|found| repositories.contains(found)) {

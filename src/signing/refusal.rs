@@ -36,14 +36,16 @@ pub enum VerificationError {
     },
     /// The signature is authentic, but by another signer.
     #[error(
-        "it is by `{}` (issuer `{}`), not by `{}` (issuer `{}`)",
-        found.identity, found.issuer, wanted.identity, wanted.issuer
+        "it is by `{}` (issuer `{}`), not by {wanted}",
+        found.identity, found.issuer
     )]
     IdentityMismatch {
         /// The actual signer.
         found: Signer,
-        /// The expected signer, as text or pattern.
-        wanted: Signer,
+        /// The expected signer, in words.
+        wanted: String,
+        /// The inputs that the actual signer does not meet.
+        unmet: Vec<&'static str>,
     },
     /// The signature is authentic and by the expected signer, but from another workflow run than required.
     #[error(
@@ -53,7 +55,7 @@ pub enum VerificationError {
     GithubClaimMismatch {
         /// The signer.
         signer: Signer,
-        /// The claim: the end of the flag `certificate-github-workflow-…`.
+        /// The claim: the end of the input `certificate-github-workflow-…`.
         claim: &'static str,
         /// The required value.
         wanted: String,
@@ -117,6 +119,29 @@ impl VerificationError {
             | Self::TooLarge { .. }
             | Self::Surplus { .. }
             | Self::Unreadable { .. } => None,
+        }
+    }
+}
+
+impl VerificationError {
+    /// The inputs that an authentic signature does not meet; empty if it is not known to be authentic.
+    #[must_use]
+    pub fn unmet(&self) -> Vec<&'static str> {
+        match self {
+            Self::IdentityMismatch { unmet, .. } => unmet.clone(),
+            Self::GithubClaimMismatch { claim, .. } => vec![match *claim {
+                "repository" => "certificate-github-workflow-repository",
+                "ref" => "certificate-github-workflow-ref",
+                "sha" => "certificate-github-workflow-sha",
+                "name" => "certificate-github-workflow-name",
+                _ => "certificate-github-workflow-trigger",
+            }],
+            Self::NotASignature { .. }
+            | Self::OtherSubject { .. }
+            | Self::Invalid { .. }
+            | Self::TooLarge { .. }
+            | Self::Surplus { .. }
+            | Self::Unreadable { .. } => Vec::new(),
         }
     }
 }

@@ -51,6 +51,22 @@ impl std::fmt::Debug for Trust {
     }
 }
 
+impl TrustSource {
+    /// Checks the given parts that `purpose` needs, without the network. Returns each input that cannot be used, and the
+    /// reason.
+    #[must_use]
+    pub fn check(&self, purpose: Purpose) -> Vec<(&'static str, TrustError)> {
+        let root = self.trusted_root.as_deref().map(read_root);
+        let root = root.and_then(Result::err);
+        let config = self.signing_config.as_deref();
+        let config = config.filter(|_| purpose == Purpose::Sign);
+        let config = config.map(read_services).and_then(Result::err);
+        let root = root.map(|error| ("trusted-root", error));
+        let config = config.map(|error| ("signing-config", error));
+        root.into_iter().chain(config).collect()
+    }
+}
+
 impl Trust {
     /// Loads what `purpose` needs. The network is used only for what `source` does not give.
     pub async fn load(
@@ -97,10 +113,7 @@ impl Trust {
     }
 
     pub(super) fn read(root: &[u8], config: Option<&[u8]>) -> Result<Self, TrustError> {
-        let bad_root = |source: Cause| TrustError::Root(source);
-        let root = std::str::from_utf8(root).map_err(|source| bad_root(source.into()))?;
-        let root = TrustedRoot::from_json(root).map_err(|source| bad_root(source.into()))?;
-        let verifier = Verifier::new(&root).map_err(|source| bad_root(source.into()))?;
+        let (root, verifier) = read_root(root)?;
         let services = config.map(read_services).transpose()?;
         Ok(Self {
             root,
@@ -135,6 +148,21 @@ impl Trust {
     pub(super) fn services(&self) -> Option<&Services> {
         self.services.as_ref()
     }
+}
+
+fn read_root(json: &[u8]) -> Result<(TrustedRoot, Verifier), TrustError> {
+    let bad_root = |source: Cause| TrustError::Root(source);
+    let json = std::str::from_utf8(json).map_err(|source| bad_root(source.into()))?;
+    let root = TrustedRoot::from_json(json).map_err(|source| bad_root(source.into()))?;
+    // Every field but one is optional to the parser, so another document may pass for a trusted root.
+    if root.certificate_authorities.is_empty() {
+        return Err(TrustError::Empty("certificate authority"));
+    }
+    if root.tlogs.is_empty() {
+        return Err(TrustError::Empty("transparency log"));
+    }
+    let verifier = Verifier::new(&root).map_err(|source| bad_root(source.into()))?;
+    Ok((root, verifier))
 }
 
 pub(super) fn read_services(config: &[u8]) -> Result<Services, TrustError> {

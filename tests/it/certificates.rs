@@ -11,8 +11,8 @@ fn certificate_that_is_not_accepted_is_told_with_its_cause_and_its_cure() {
         for (certificate, cause, cure) in [
             (
                 ServerCertificate::ByUnknownAuthority,
-                "its certificate is by an authority that is not trusted here",
-                "give the certificate of its authority in `ca-bundle`",
+                "its certificate is by an authority that is not trusted here and that `ca-bundle` does not have",
+                "add the certificate of its authority to `ca-bundle`",
             ),
             (
                 ServerCertificate::Ended,
@@ -26,8 +26,18 @@ fn certificate_that_is_not_accepted_is_told_with_its_cause_and_its_cure() {
             ),
             (
                 ServerCertificate::ForAnotherName,
-                "its certificate is for ",
+                "its certificate is for `elsewhere.test` alone",
                 "name the server as its certificate does",
+            ),
+            (
+                ServerCertificate::ForAnAddress,
+                "its certificate is for `192.0.2.1` alone",
+                "name the server as its certificate does",
+            ),
+            (
+                ServerCertificate::Nameless,
+                "its certificate names no server (it has no subjectAltName with a name or an address)",
+                "a certificate with that name in its subjectAltName",
             ),
             (
                 ServerCertificate::OfTheAuthority,
@@ -38,12 +48,15 @@ fn certificate_that_is_not_accepted_is_told_with_its_cause_and_its_cure() {
             let options = Options::new().transport(transport.showing(certificate));
             let world = World::with(options);
             let outcome = world.create().end_with(1);
-            outcome.says(&[cause, cure]);
+            outcome.says(&[cause, cure, "` is not trusted: its certificate"]);
             // The log contains no text of the TLS library, and no retry, which would not help.
             for word in [
                 "InvalidCertificate",
                 "UnknownIssuer",
                 "CaUsedAsEndEntity",
+                "DnsName",
+                "IpAddress",
+                "cannot be reached",
                 "::notice",
             ] {
                 assert!(
@@ -74,7 +87,34 @@ fn certificate_of_a_service_of_sigstore_has_the_same_words() {
         other.url()
     );
     let outcome = seal.end_with(1);
-    outcome.says(&["its certificate is for ", &cure]);
-    outcome.does_not_say(&["InvalidCertificate", "retry"]);
+    outcome.says(&[
+        "` is not trusted: its certificate is for `elsewhere.test` alone",
+        &cure,
+    ]);
+    outcome.does_not_say(&["InvalidCertificate", "retry", "no answer"]);
     assert_eq!(world.tags().len(), 0);
+}
+
+#[test]
+fn authority_that_is_unknown_without_a_bundle_is_to_be_given() {
+    let world = World::with(Options::new().transport(Transport::HTTP2));
+    let outcome = world.create().input("ca-bundle", "").end_with(1);
+    outcome.says(&[
+        "its certificate is by an authority that is not trusted here\n",
+        "give the certificate of its authority in `ca-bundle`",
+    ]);
+}
+
+#[test]
+fn preflight_says_once_why_a_registry_is_not_trusted() {
+    let transport = Transport::HTTP2.showing(ServerCertificate::ForAnotherName);
+    let world = World::with(Options::new().transport(transport));
+    let look = world.preflight().input("tags", "v1\nv2");
+    let digests = look.clone().input("digests", &world.amd64.digest);
+    for action in [look, digests] {
+        let outcome = action.end_with(1);
+        let count = outcome.log.matches("its certificate is for").count();
+        assert_eq!(count, 1, "{}", outcome.log);
+        outcome.says(&["unknown"]);
+    }
 }

@@ -253,7 +253,7 @@ fn record_of_another_run_signs_nothing_of_it() {
     create.succeed().says(&[
         "::warning",
         "is of run 100, attempt 1, of `octo-org/octo-app`, and this is run 200, attempt 1, of `octo-org/octo-app`",
-        "it is written anew",
+        "the record that this run writes does not continue it",
     ]);
     let record = create.record();
     assert_eq!(record["run"]["id"], 200);

@@ -123,3 +123,63 @@ fn lost_leg_of_the_matrix_is_refused() {
         .input("platforms", "linux/arm64/v8,linux/amd64")
         .succeed();
 }
+
+#[test]
+fn trust_material_that_cannot_be_used_is_a_wrong_input() {
+    let world = World::new();
+    let pem = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
+    let seal = world.seal().file("root.pem", pem);
+    let of_other = world.sigstore().signing_config();
+    let of_other = of_other.replace("signingconfig", "other");
+    for (input, given, problem) in [
+        (
+            "trusted-root",
+            "{}",
+            "cannot be read: failed to parse JSON: missing field `mediaType`",
+        ),
+        (
+            "trusted-root",
+            "root.pem",
+            "the trusted root cannot be read: ",
+        ),
+        ("trusted-root", pem, "it is neither a path nor a document"),
+        (
+            "trusted-root",
+            &world.sigstore().signing_config(),
+            "it names no certificate authority",
+        ),
+        (
+            "signing-config",
+            "{}",
+            "cannot be read: failed to parse JSON: missing field `mediaType`",
+        ),
+        (
+            "signing-config",
+            "root.pem",
+            "the signing config cannot be read: ",
+        ),
+        (
+            "signing-config",
+            &of_other,
+            "the signing config cannot be read: ",
+        ),
+    ] {
+        let outcome = seal.clone().input(input, given).end_with(2);
+        outcome.says(&[&format!("input `{input}`: "), problem]);
+        outcome.does_not_say(&["hint: "]);
+        if !problem.contains("neither") {
+            outcome.says(&[&format!("as `cosign {input} create` prints it")]);
+        }
+    }
+    let both = seal
+        .input("trusted-root", "{}")
+        .input("signing-config", "{}");
+    both.end_with(2)
+        .says(&["input `trusted-root`", "input `signing-config`"]);
+    let verify = world.verify("v1").input("trusted-root", "{}").end_with(2);
+    verify.says(&["input `trusted-root`: the trusted root cannot be read"]);
+    // Nothing was asked, and a command that neither signs nor verifies does not read them.
+    assert_eq!(world.registry().requests().len(), 0);
+    assert_eq!(world.sigstore().requests().len(), 0);
+    world.create().input("trusted-root", "{}").succeed();
+}

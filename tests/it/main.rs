@@ -31,6 +31,7 @@ mod create;
 mod credentials;
 mod deletion;
 mod deletion_ghcr;
+mod earlier_records;
 mod faults;
 mod forged_records;
 mod forgeries;

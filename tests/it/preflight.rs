@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use sandbox::{Fault, Kind, Options, Registry, Trigger};
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use crate::attack::{index_of, push};
 use crate::support::{Action, Outcome, REPOSITORY, World, told};
 
 const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -312,4 +313,30 @@ fn wrong_inputs_are_all_told() {
     let several = "ghcr.io/o/r:v1\nquay.io/o/r:v1\nv2";
     let outcome = Action::new("preflight").input("tags", several).end_with(2);
     outcome.says(&["which repository's tag is `v2`?"]);
+}
+
+#[test]
+fn index_of_no_images_is_different_and_not_advised_to_be_adopted() {
+    let world = World::new();
+    let empty = push(&world, Some("v1"), &index_of(&[]).to_string());
+    let blob = world.registry().push_blob(REPOSITORY, b"x");
+    let odd = json!({"mediaType": "text/plain", "digest": blob, "size": 1, "platform": {"os": "linux", "architecture": "amd64"}});
+    push(&world, Some("v2"), &index_of(&[odd]).to_string());
+    for (tag, why) in [
+        ("v1", "it is an index of no images"),
+        ("v2", "is no image but `text/plain`"),
+    ] {
+        let look = world.preflight().input("tags", tag);
+        for policy in ["skip", "fail"] {
+            let outcome = look.clone().input("on-existing-tag", policy).end_with(3);
+            assert_eq!(states(&outcome), ["different"]);
+            outcome.says(&[why]);
+            outcome.does_not_say(&["adopt"]);
+            assert!(outcome.summary.contains(why), "{}", outcome.summary);
+        }
+    }
+    world
+        .seal()
+        .end_with(3)
+        .says(&["it is an index of no images", &empty]);
 }

@@ -124,6 +124,55 @@ fn dry_run_copies_nothing() {
 }
 
 #[test]
+fn dry_run_tells_each_tag_what_is_copied_and_what_refers_to_it() {
+    let pipeline = Pipeline::new();
+    let (_, index) = pipeline.build();
+    let other = pipeline
+        .target
+        .push_image(TARGET, "linux/amd64", sandbox::Kind::Oci)
+        .digest;
+    pipeline.target.tag(TARGET, "latest", &other);
+    let publish = pipeline.checked(&pipeline.world.at(&index));
+    let dry = publish.clone().input("dry-run", "true");
+    let planned = dry.succeed();
+    planned.says(&[
+        &format!("tag `{}`: to be written\n", pipeline.there("v1")),
+        &format!(
+            "tag `{}`: to be written; it holds `{other}`",
+            pipeline.there("latest")
+        ),
+        &format!(
+            "`{}`: to be copied, with all its parts",
+            pipeline.there(&index)
+        ),
+    ]);
+    // The signature of the index and of both children.
+    let amd64 = &pipeline.world.amd64.digest;
+    let signatures = pipeline.world.listed(&index).into_iter();
+    let all: Vec<String> = signatures.chain(pipeline.world.listed(amd64)).collect();
+    for signature in &all {
+        planned.says(&[&format!("`{signature}` (")]);
+    }
+    planned.says(&["verified, by `", "; to be copied"]);
+    assert_eq!(planned.json("referrers").as_array().unwrap().len(), 3);
+    assert!(
+        planned.summary.contains("To&nbsp;be&nbsp;carried"),
+        "{}",
+        planned.summary
+    );
+    assert_eq!(pipeline.writes_there(), [""; 0]);
+    publish.succeed();
+    pipeline.target.clear_requests();
+    let planned = dry.succeed();
+    planned.says(&[
+        &format!("tag `{}`: left alone", pipeline.there("v1")),
+        &format!("tag `{}`: left alone", pipeline.there("latest")),
+        &format!("`{}`: is there", pipeline.there(&index)),
+    ]);
+    assert_eq!(pipeline.writes_there(), [""; 0]);
+}
+
+#[test]
 fn next_source_is_taken_where_the_first_has_nothing() {
     let pipeline = Pipeline::new();
     let (_, index) = pipeline.build();
@@ -293,4 +342,46 @@ fn tags_of_a_record_are_for_its_only_index() {
         .handed("built.json", record.to_string());
     assert_eq!(publish.succeed().outputs["digest"], index);
     assert_eq!(pipeline.target.tags(TARGET)["v1"], index);
+}
+
+#[test]
+fn conflict_of_the_same_images_in_other_bytes_names_both_digests() {
+    let pipeline = Pipeline::new();
+    let (_, index) = pipeline.build();
+    let publish = pipeline.publish(&pipeline.world.at(&index));
+    publish.clone().input("moving-tags", "").succeed();
+    let (media_type, bytes) = pipeline.target.manifest(TARGET, &index).unwrap();
+    let mut other: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+    other["annotations"] = json!({"by": "them"});
+    let other = other.to_string();
+    let push = |tag| {
+        pipeline
+            .target
+            .push_raw(TARGET, Some(tag), &media_type, other.as_bytes())
+    };
+    let theirs = push("v1");
+    let conflict = publish.end_with(3);
+    conflict.says(&[
+        &format!("holds `{theirs}` (it has the same images in other bytes than `{index}`) with linux/amd64"),
+        &format!("wanted: `{index}` with linux/amd64"),
+    ]);
+    assert!(
+        conflict
+            .summary
+            .contains(&format!("in other bytes than `{index}`")),
+        "{}",
+        conflict.summary
+    );
+    // Two single images have no images in common.
+    let (one, other) = (&pipeline.world.amd64.digest, &pipeline.world.arm64.digest);
+    let one = pipeline
+        .publish(&pipeline.world.at(one))
+        .input("tags", pipeline.there("v2"));
+    one.succeed();
+    let other = pipeline
+        .publish(&pipeline.world.at(other))
+        .input("tags", pipeline.there("v2"));
+    let conflict = other.end_with(3);
+    conflict.says(&[&format!("wanted: `{}`\n", pipeline.world.arm64.digest)]);
+    conflict.does_not_say(&["the same images"]);
 }

@@ -311,3 +311,39 @@ fn lost_answer_to_a_write_changes_nothing() {
         assert_eq!(world.tag("v1").as_deref(), Some(outcome.output("digest")));
     }
 }
+
+/// A record may be lost. Then only the report names what a tag held.
+#[test]
+fn log_and_summary_name_the_whole_digest_that_a_moving_tag_held() {
+    let world = World::new();
+    let (index, _) = tag_other_builds(&world, "latest");
+    let action = world.create().input("moving-tags", "latest\nedge");
+    let step = format!(
+        "tag `{}`: to be written; it holds `{index}`",
+        world.at("latest")
+    );
+    let absent = format!("tag `{}`: to be written\n", world.at("edge"));
+    let planned = action.clone().input("dry-run", "true").succeed();
+    planned.says(&[&step, &absent]);
+    let row = |summary: &str, tag: &str| {
+        let mut lines = summary.lines();
+        let line = lines.find(|line| line.starts_with(&format!("| `{tag}`")));
+        line.unwrap().to_owned()
+    };
+    let latest = row(&planned.summary, "latest");
+    assert!(latest.contains(&format!("| holds `{index}` |")), "{latest}");
+    let edge = row(&planned.summary, "edge");
+    assert!(edge.contains("does not hold it yet"), "{edge}");
+    let fault = Fault::on("PUT", "*/manifests/latest").times(u32::MAX);
+    world
+        .registry()
+        .fault(fault.registry_error(403, "DENIED", "no"));
+    let failed = action.end_with(1);
+    let latest = row(&failed.summary, "latest");
+    assert!(latest.contains(&format!("it held `{index}`")), "{latest}");
+    world.registry().clear_faults();
+    let moved = action.succeed();
+    moved.says(&[&step]);
+    let latest = row(&moved.summary, "latest");
+    assert!(latest.contains(&format!("| was `{index}` |")), "{latest}");
+}

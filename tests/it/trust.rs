@@ -87,6 +87,16 @@ fn index_of_others_that_all_tags_hold_is_unchanged_where_nothing_is_signed() {
         (theirs.as_str(), "unchanged")
     );
     assert_eq!(world.writes(), [""; 0]);
+    let warning = format!("::warning::a tag holds `{}`, which has", world.at(&theirs));
+    outcome.says(&[
+        &warning,
+        "in other bytes; it stays, though nothing vouches for it",
+    ]);
+    let seal = world.seal().input("sign", "false").succeed();
+    seal.says(&[&warning]);
+    // An index that this run would make, or that an input names, needs no warning.
+    let named = create.input("digests", &theirs).succeed();
+    named.does_not_say(&["::warning"]);
 }
 
 #[test]
@@ -182,7 +192,7 @@ fn policy_that_this_run_cannot_meet_is_refused_before_anything_is_written() {
             let outcome = action.input(name, &value).end_with(2);
             outcome.says(&[
                 "what this run signs would not be what the inputs ask for",
-                "hint: ",
+                &format!("hint: leave out `{name}`"),
             ]);
             if name.starts_with("certificate-identity") {
                 outcome.says(&[&own, &value]);

@@ -84,6 +84,39 @@ fn identity_and_issuer_are_held_against_what_is_asked_for() {
             &[&format!("it is by `{identity}` (issuer `{issuer}`)")],
         );
     }
+    // The hint names the inputs that were not met, and no other.
+    let elsewhere = "https://token.actions.githubusercontent.com";
+    let whole = "(a pattern that must match the whole)";
+    let other = identity.replace("main", "mai");
+    for (wrong, unmet) in [
+        (
+            by(&other, "", &issuer, ""),
+            "`certificate-identity`".to_owned(),
+        ),
+        (
+            by(&identity, "", elsewhere, ""),
+            "`certificate-oidc-issuer`".to_owned(),
+        ),
+        (
+            by(&other, "", elsewhere, ""),
+            "`certificate-identity` and `certificate-oidc-issuer`".to_owned(),
+        ),
+        (
+            by("", "octo-org/octo-app/.*", &issuer, ""),
+            format!("`certificate-identity-regexp` {whole}"),
+        ),
+        (
+            by(&identity, "", "", "127.0.0.1"),
+            format!("`certificate-oidc-issuer-regexp` {whole}"),
+        ),
+    ] {
+        let hint = format!(
+            "hint: if one of these is the right signer, give what it states in {unmet}; else"
+        );
+        refused_at_once(&wrong, &[&hint]);
+    }
+    let pattern = by("", "octo-org/.*", &issuer, "").end_with(3);
+    pattern.says(&["not by the pattern `octo-org/.*` (issuer `"]);
     world
         .verify("v1")
         .input("certificate-identity", "")
@@ -108,9 +141,10 @@ fn each_claim_about_the_workflow_is_held_against_what_is_asked_for() {
         let wrong = world.verify("v1").input(&input(claim), format!("{right}x"));
         refused_at_once(
             &wrong,
-            &[&format!(
-                "its workflow's {claim} is `{right}`, not `{right}x`"
-            )],
+            &[
+                &format!("its workflow's {claim} is `{right}`, not `{right}x`"),
+                &format!("give what it states in `{}`; else", input(claim)),
+            ],
         );
     }
     all.succeed();

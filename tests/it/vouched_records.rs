@@ -124,11 +124,18 @@ fn digest_of_another_record_is_said_to_be_another() {
     let cleaned = cleanup(&create.elsewhere()).file(RECORD, bytes(&create));
     let cleaned = cleaned.input("record-digest", &other).succeed();
     assert_eq!(remaining(&cleaned).len(), 1);
+    let cure = "Give `record-digest`, an output of the step that wrote the record; or see what";
+    cleaned.says(&[cure]);
+    assert!(
+        cleaned.summary.contains("Give `record-digest`"),
+        "{}",
+        cleaned.summary
+    );
     // A run that may write the record replaces it, and reports that.
     let anew = world.create().file(RECORD, bytes(&create));
     anew.input("record-digest", &other)
         .succeed()
-        .says(&["::warning", "written anew"]);
+        .says(&["::warning", "does not continue it"]);
     assert!(world.tag("v1").is_some());
 }
 
@@ -178,7 +185,7 @@ fn record_that_was_changed_behind_the_step_is_not_vouched_for() {
 }
 
 /// Returns `action` outside GitHub Actions: on a laptop, or in another CI system.
-fn outside(action: Action) -> Action {
+pub(crate) fn outside(action: Action) -> Action {
     [
         "GITHUB_ACTIONS",
         "GITHUB_RUN_ID",
@@ -230,7 +237,7 @@ fn record_of_this_run_is_continued_with_its_digest_and_only_read_without() {
     assert_eq!(vouched.record()["run"]["attempt"], 2);
     let observed = again(first.elsewhere()).file(RECORD, bytes(&first));
     let outcome = observed.succeed();
-    outcome.says(&["nothing vouches for the record", "it is written anew"]);
+    outcome.says(&["nothing vouches for the record", "does not continue it"]);
     assert!(!outcome.log.contains("::warning"), "{}", outcome.log);
     assert_eq!(held(&observed), json!(world.tag("latest").unwrap()));
 }

@@ -67,10 +67,7 @@ impl<'a> ReferrerCopier<'a> {
     /// Copies the referrers and digest tags of all manifests that the copier has visited. Repeats this for the copied
     /// manifests.
     pub(in crate::apply) async fn copy(&self) -> Result<(), ApplyError> {
-        let known: Vec<Known> = stream::iter(self.from.iter().map(|from| from.know(self.context)))
-            .buffered(PARALLEL)
-            .collect()
-            .await;
+        let known = self.known().await;
         let mut done = BTreeSet::new();
         for depth in 0.. {
             let mut subjects = self.copier.seen();
@@ -97,6 +94,58 @@ impl<'a> ReferrerCopier<'a> {
                 .await?;
         }
         Ok(())
+    }
+
+    /// Checks the referrers and digest tags of `images` and of their children, and copies nothing. Follows referrers of
+    /// referrers that would be copied.
+    pub(in crate::apply) async fn plan(
+        &self,
+        images: impl Iterator<Item = &Manifest>,
+    ) -> Result<(), ApplyError> {
+        let known = self.known().await;
+        let members = images.flat_map(|image| {
+            let children = image.children().iter().map(|child| &child.digest);
+            std::iter::once(image.digest()).chain(children)
+        });
+        let (mut done, mut subjects) = (BTreeSet::new(), BTreeSet::new());
+        subjects.extend(members.cloned());
+        for _ in 0..=DEPTH_MAX {
+            let each = subjects
+                .iter()
+                .map(|subject| self.plan_all(subject, &known));
+            let found: Vec<Vec<Digest>> = stream::iter(each.collect::<Vec<_>>())
+                .buffer_unordered(PARALLEL)
+                .try_collect()
+                .await?;
+            done.append(&mut subjects);
+            subjects.extend(found.into_iter().flatten());
+            subjects.retain(|subject| !done.contains(subject));
+        }
+        Ok(())
+    }
+
+    /// Checks what belongs to `subject`. Returns the referrers that would be copied.
+    async fn plan_all(&self, subject: &Digest, known: &[Known]) -> Result<Vec<Digest>, ApplyError> {
+        for (source, known) in self.from.iter().zip(known) {
+            for suffix in DIGEST_TAG_SUFFIXES {
+                self.kept(source, known, subject, suffix).await?;
+            }
+        }
+        let mut passed = Vec::new();
+        for entry in self.listed(subject, known).await?.entries.values() {
+            let entry = self
+                .vetting
+                .lets_pass(self.context, self.from, subject, entry);
+            passed.extend(entry.await?.map(|entry| entry.digest));
+        }
+        Ok(passed)
+    }
+
+    async fn known(&self) -> Vec<Known> {
+        stream::iter(self.from.iter().map(|from| from.know(self.context)))
+            .buffered(PARALLEL)
+            .collect()
+            .await
     }
 
     async fn copy_all(&self, subject: &Digest, known: &[Known]) -> Result<(), ApplyError> {
@@ -244,29 +293,42 @@ impl<'a> ReferrerCopier<'a> {
         suffix: &'static str,
         known: &[Known],
     ) -> Result<(), ApplyError> {
-        let (context, vetting) = (self.context, self.vetting);
         for (source, known) in self.from.iter().zip(known) {
-            // Content that is not copied need not be read.
-            if suffix != "sig" && !vetting.carries_all() {
-                if source.has_beside(context, subject, suffix, known).await? {
-                    vetting.leave_unread(context, subject, suffix);
-                }
-                continue;
-            }
-            let original = match source.beside(context, subject, suffix, known).await? {
-                Some(TagContent::Manifest(original)) => original,
-                Some(TagContent::Unusable(unusable)) => {
-                    vetting.refuse(context, subject, suffix, &unusable);
-                    continue;
-                }
-                None => continue,
-            };
-            let kept = vetting.kept_of(context, source, subject, suffix, original);
-            if let Some(kept) = kept.await? {
+            if let Some(kept) = self.kept(source, known, subject, suffix).await? {
                 self.bring_kept_tag(subject, suffix, &kept).await?;
             }
         }
         Ok(())
+    }
+
+    /// Reads one digest tag of cosign at a source. Returns its content that is to be copied.
+    async fn kept(
+        &self,
+        source: &Source,
+        known: &Known,
+        subject: &Digest,
+        suffix: &'static str,
+    ) -> Result<Option<Kept>, ApplyError> {
+        let (context, vetting) = (self.context, self.vetting);
+        // Content that is not copied need not be read.
+        if suffix != "sig" && !vetting.carries_all() {
+            if source.has_beside(context, subject, suffix, known).await? {
+                vetting.leave_unread(context, subject, suffix);
+            }
+            return Ok(None);
+        }
+        match source.beside(context, subject, suffix, known).await? {
+            Some(TagContent::Manifest(original)) => {
+                vetting
+                    .kept_of(context, source, subject, suffix, original)
+                    .await
+            }
+            Some(TagContent::Unusable(unusable)) => {
+                vetting.refuse(context, subject, suffix, &unusable);
+                Ok(None)
+            }
+            None => Ok(None),
+        }
     }
 
     /// Copies a tag. If it cannot be copied as a whole, copies its verified signatures.

@@ -33,12 +33,16 @@ pub(in crate::apply) struct Refused {
     id: Digest,
     kind: Kind,
     reason: String,
+    /// The inputs that an authentic signature does not meet.
+    unmet: Vec<&'static str>,
 }
 
 /// All candidates that do not count.
 #[derive(Debug, Default)]
 pub(in crate::apply) struct AllRefused {
     reasons: Vec<(String, usize)>,
+    /// The inputs that authentic signatures do not meet.
+    unmet: BTreeSet<&'static str>,
     /// The number of candidates that were refused for further reasons.
     more: usize,
     known: BTreeSet<Digest>,
@@ -64,7 +68,10 @@ impl Refused {
             | VerificationError::Surplus { .. }
             | VerificationError::Invalid { .. } => Kind::Signature,
         };
-        Self::new(place.id(), kind, &chain_text(refusal))
+        Self {
+            unmet: refusal.unmet(),
+            ..Self::new(place.id(), kind, &chain_text(refusal))
+        }
     }
 
     /// Creates an entry for a candidate that was not read, since it states another predicate type itself.
@@ -98,13 +105,20 @@ impl Refused {
             id: id.clone(),
             kind,
             reason: reason.chars().take(REASON_MAX_CHARS).collect(),
+            unmet: Vec::new(),
         }
     }
 }
 
 impl AllRefused {
     pub(super) fn add(&mut self, refused: Refused) {
-        let Refused { id, kind, reason } = &refused;
+        let Refused {
+            id,
+            kind,
+            reason,
+            unmet,
+        } = &refused;
+        self.unmet.extend(unmet);
         if self.known.len() < KNOWN_MAX {
             self.known.insert(id.clone());
         }
@@ -128,6 +142,7 @@ impl AllRefused {
         for (reason, count) in other.reasons {
             self.add_reason(&reason, count);
         }
+        self.unmet.extend(other.unmet);
         self.more += other.more;
         self.known.extend(other.known);
         self.signatures += other.signatures;
@@ -154,6 +169,11 @@ impl AllRefused {
     /// Reports whether the candidate with this `id` is one of them.
     pub(in crate::apply) fn has(&self, id: &Digest) -> bool {
         self.known.contains(id)
+    }
+
+    /// Returns the inputs that authentic signatures do not meet.
+    pub(in crate::apply) fn unmet(&self) -> BTreeSet<&'static str> {
+        self.unmet.clone()
     }
 
     /// Returns every reason once.

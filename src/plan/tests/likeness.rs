@@ -43,10 +43,10 @@ fn index_that_only_looks_the_same_is_a_conflict_whether_something_is_signed_or_n
         ("another type of an image", "", |index| {
             index["manifests"][0]["mediaType"] = MediaType::DockerManifest.to_string().into();
         }),
-        ("urls", "has `urls` or `data`", |index| {
+        ("urls", "has `urls`", |index| {
             index["manifests"][0]["urls"] = json!(["https://evil.test/"]);
         }),
-        ("data", "has `urls` or `data`", |index| {
+        ("data", "has `data`", |index| {
             index["manifests"][0]["data"] = "e30=".into();
         }),
         ("another size of an image", "cannot be pulled", |index| {

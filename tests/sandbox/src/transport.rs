@@ -50,6 +50,10 @@ pub enum ServerCertificate {
     NotBegun,
     /// One for `elsewhere.test` alone.
     ForAnotherName,
+    /// One for the address 192.0.2.1 alone.
+    ForAnAddress,
+    /// One without a subjectAltName.
+    Nameless,
     /// The certificate of the sandbox's authority itself.
     OfTheAuthority,
 }
@@ -142,6 +146,8 @@ impl Transport {
             | ServerCertificate::Ended
             | ServerCertificate::NotBegun
             | ServerCertificate::ForAnotherName
+            | ServerCertificate::ForAnAddress
+            | ServerCertificate::Nameless
             | ServerCertificate::OfTheAuthority => make(),
         };
         Some(TlsAcceptor::from(config))
@@ -218,6 +224,8 @@ fn issue(certificate: ServerCertificate) -> (Vec<u8>, Vec<u8>) {
         ServerCertificate::ForAnotherName => {
             authority().issue_server(&key, &["elsewhere.test"], good)
         }
+        ServerCertificate::ForAnAddress => authority().issue_server(&key, &["192.0.2.1"], good),
+        ServerCertificate::Nameless => authority().issue_server(&key, &[], good),
         ServerCertificate::OfTheAuthority => {
             return (authority().certificate().to_vec(), authority().pkcs8());
         }

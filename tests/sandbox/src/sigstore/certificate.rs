@@ -3,6 +3,7 @@
 use super::keys::{Key, PublicKey, info_of};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
+use std::net::Ipv4Addr;
 use std::ops::Range;
 use std::str::FromStr as _;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -189,9 +190,17 @@ impl Authority {
             all.push(GeneralName::IpAddress(OctetString::new([127, 0, 0, 1])?));
         }
         for name in names {
-            all.push(GeneralName::DnsName(Ia5String::new(*name)?));
+            all.push(match name.parse::<Ipv4Addr>() {
+                Ok(address) => GeneralName::IpAddress(OctetString::new(address.octets())?),
+                Err(_) => GeneralName::DnsName(Ia5String::new(*name)?),
+            });
         }
-        tbs.extensions = Some(vec![extension(true, &SubjectAltName(all))?]);
+        // RFC 5280 allows no empty list of names.
+        tbs.extensions = if all.is_empty() {
+            None
+        } else {
+            Some(vec![extension(true, &SubjectAltName(all))?])
+        };
         sign(&self.key, tbs)
     }
 

@@ -49,6 +49,7 @@ mod moving;
 mod never_seen;
 mod outage_table;
 mod outages;
+mod own_repository;
 mod preflight;
 mod preflight_new;
 mod proxies;

@@ -14,7 +14,7 @@ use super::outages::reason;
 use super::step::{Done, Step, not_stored};
 use super::unsigned::Unsigned;
 use crate::apply::{ApplyError, Context, RecordWriter};
-use crate::domain::{Digest, Matcher, Policy, SignatureFormat, TokenAbsence};
+use crate::domain::{Digest, Matcher, Policy, SignatureFormat, SourceRepository, TokenAbsence};
 use crate::failure::chain_text;
 use crate::inputs::{OnSigningFailure, PolicyInputs};
 use crate::outcome::{Outcome, Subject};
@@ -38,6 +38,8 @@ pub struct SigningContext {
     pub identity: Option<OwnIdentity>,
     /// The reason why no token is available, if that is so.
     pub token_absence: TokenAbsence,
+    /// The repository of this run, if GitHub runs it.
+    pub source_repository: Option<SourceRepository>,
 }
 
 impl SigningContext {
@@ -63,7 +65,7 @@ impl SigningContext {
     ///
     /// A policy that this run's own token does not meet is an error. Each rerun would sign once more, and no verifier
     /// would accept the result. Without a token nothing can be signed, and the inputs must state the identity and the
-    /// issuer.
+    /// issuer. The source repository is known without a token, too.
     pub(in crate::apply) async fn policy(
         &self,
         inputs: &PolicyInputs,
@@ -72,12 +74,11 @@ impl SigningContext {
             && self.identity.is_none()
             && let (Some(identity), Some(issuer)) = (&inputs.identity, &inputs.issuer)
         {
-            let github = inputs.github.clone();
-            return Ok(Policy {
+            return Ok(self.of_this_repository(Policy {
                 identity: identity.clone(),
                 issuer: issuer.clone(),
-                github,
-            });
+                github: inputs.github.clone(),
+            }));
         }
         let caller = self.caller().await?;
         let policy = own_policy(inputs, &caller)?;
@@ -87,6 +88,17 @@ impl SigningContext {
                 .map_err(|refusal| ApplyError::UnmetPolicy(Box::new(refusal)))?;
         }
         Ok(policy)
+    }
+
+    /// Adds the repository of this run to a policy that was completed without a token and names none.
+    ///
+    /// SECURITY: a reusable workflow has the same identity for all its callers. The repository distinguishes them.
+    pub(in crate::apply) fn of_this_repository(&self, mut policy: Policy) -> Policy {
+        if policy.github.repository.is_none() {
+            let own = self.source_repository.as_ref();
+            policy.github.repository = own.and_then(|own| own.name_for(&policy.issuer));
+        }
+        policy
     }
 
     /// Checks the certificate for `unsigned` against `policy`, if the token does not state its subject.

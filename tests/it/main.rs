@@ -11,6 +11,7 @@
 
 mod support;
 
+mod adoption;
 mod ahead;
 mod attack;
 mod aws;

@@ -222,6 +222,12 @@ impl Known {
         tell(context, &steps, &target, &equivalents);
         let mut index = index_outcome(&assembly, target.manifest(), &seal.destinations);
         index.observed = target.vouched().is_none();
+        if index.observed {
+            context.events.warn(format!(
+                "the outputs `digest` and `reference` name `{}`, which the tags held before this run: nothing vouches for it. Whoever signs, publishes or deploys it by these outputs does so on their own word",
+                index.digest
+            ));
+        }
         for (place, destination) in index.places.iter_mut().zip(&destinations) {
             if !destination.push_index {
                 place.state = DestinationState::WasThere;

@@ -58,6 +58,7 @@ mod public_tokens;
 mod publish;
 mod publish_carried;
 mod publish_gate;
+mod publish_sources;
 mod record;
 mod referrers;
 mod release_patch;

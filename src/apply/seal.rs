@@ -48,9 +48,18 @@ pub(super) async fn seal(
     };
     let inspection = inspect(context, seal, on_sights, outcome);
     let (inspection, signer) = tokio::try_join!(inspection, signer)?;
-    // Runs only after the policy is known, which this run may not be able to meet: this step may copy the children.
+    let (signing_context, glance) = match (signer, &seal.signing) {
+        (Some((signing_context, glance)), Some(signing)) => {
+            let glance = glance.checked(signing.on_failure)?;
+            if context.mode == Mode::Apply && inspection.copies_what_is_new() {
+                signing_context.check_new(&glance).await?;
+            }
+            (Some(signing_context), Some(glance))
+        }
+        _ => (None, None),
+    };
+    // This step may copy the children, so it follows the check of the policy, which this run may not be able to meet.
     let known = inspection.know(context, seal).await?;
-    let (signing_context, glance) = signer.unzip();
     let vouched = match (&signing_context, &glance) {
         (Some(signing_context), Some(glance)) => {
             let lacking = known.lacking_vouchers();

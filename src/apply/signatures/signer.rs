@@ -12,7 +12,7 @@ use super::legacy::docker_reference;
 use super::lookup::{Candidate, Content};
 use super::outages::reason;
 use super::step::{Done, Step, not_stored};
-use super::unsigned::Unsigned;
+use super::unsigned::{Glance, Unsigned};
 use crate::apply::{ApplyError, Context, RecordWriter};
 use crate::domain::{Digest, Matcher, Policy, SignatureFormat, SourceRepository, TokenAbsence};
 use crate::failure::chain_text;
@@ -110,12 +110,19 @@ impl SigningContext {
         if !makes_any(unsigned) {
             return Ok(());
         }
-        let keyless = self.keyless()?;
-        if keyless.caller().await?.subject.is_some() {
+        check_subject(self.keyless()?, policy).await
+    }
+
+    /// Checks the certificate against the policy of `glance`, before it is known what is unsigned. An outage is left to
+    /// the step that signs.
+    pub(in crate::apply) async fn check_new(&self, glance: &Glance) -> Result<(), ApplyError> {
+        let (Some(keyless), Ok(policy)) = (&self.keyless, glance.policy()) else {
             return Ok(());
+        };
+        match check_subject(keyless, policy).await {
+            Err(error) if error.is_signing_outage() => Ok(()),
+            checked => checked,
         }
-        let checked = keyless.check_certificate(policy).await?;
-        checked.map_err(|refusal| ApplyError::UnmetPolicy(Box::new(refusal)))
     }
 
     /// Returns a function that verifies candidates for signatures.
@@ -281,6 +288,15 @@ impl SigningContext {
             }
         })
     }
+}
+
+/// Checks the certificate against `policy`, if the token does not state its subject.
+async fn check_subject(keyless: &Keyless, policy: &Policy) -> Result<(), ApplyError> {
+    if keyless.caller().await?.subject.is_some() {
+        return Ok(());
+    }
+    let checked = keyless.check_certificate(policy).await?;
+    checked.map_err(|refusal| ApplyError::UnmetPolicy(Box::new(refusal)))
 }
 
 /// Returns the first failure that the inputs do not excuse. Otherwise reports that the remaining subjects stay

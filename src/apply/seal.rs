@@ -19,7 +19,7 @@ use super::{ApplyError, Context, RecordWriter};
 use crate::domain::{Digest, Manifest, Reference, Repository, TagContent};
 use crate::inputs::{Depth, Mode, Order, Seal, Signing};
 use crate::outcome::{CopiedContent, Outcome};
-use crate::plan::{Sameness, SeenTag, Standing, TagKind, VERSION, Vouched, version_made};
+use crate::plan::{BINDING, NAME, Sameness, SeenTag, Standing, TagKind, Vouched, version_made};
 
 /// Makes, signs and tags an index. `signing_context` supplies what signing needs; it is awaited only if there is signing to
 /// do.
@@ -136,8 +136,8 @@ async fn first_look(
 /// them.
 ///
 /// SECURITY: a signature vouches for a digest under any tag. Anyone with push access can put an older image of this
-/// workflow under the tag of another version. If this run's annotations state the version, an index of another version
-/// is not accepted.
+/// workflow under the tag of another version, or another of its images under this one's. If this run's annotations
+/// state the version or the name, an index that states another, or none, is not accepted.
 async fn vouch(
     context: &Context,
     seal: &Seal,
@@ -146,8 +146,12 @@ async fn vouch(
     lacking: impl Iterator<Item = (&Repository, &Manifest)>,
 ) -> Result<Vec<Vouched<Manifest>>, ApplyError> {
     let mut signed = Vec::new();
-    let version = seal.annotations.get(VERSION).map(String::as_str);
-    let is_other = |index: &Manifest| version.is_some() && index.annotation(VERSION) != version;
+    let is_other = |index: &Manifest| {
+        let mut binding = BINDING
+            .iter()
+            .filter_map(|name| seal.annotations.get_key_value(*name));
+        binding.any(|(name, stated)| index.annotation(name) != Some(stated))
+    };
     for (repository, index) in lacking.filter(|(_, index)| !is_other(index)) {
         let verified = signing_context.signature_of(context, glance, repository, index.digest());
         let vouched = verified
@@ -175,6 +179,7 @@ fn versions<'a>(
     Versions {
         context,
         wanted: version_made(&assembly.manifest, inputs, &seal.tags),
+        name: assembly.manifest.annotation(NAME).map(str::to_owned),
         is_index: true,
         believed: believed.unwrap_or(Believed::Anybody),
         turn: Mutex::default(),

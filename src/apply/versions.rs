@@ -13,7 +13,7 @@ use crate::domain::{
     Descriptor, Digest, FullTag, Manifest, ManifestKind, Policy, Reference, Repository, TagContent,
     version_label,
 };
-use crate::plan::{Newer, SeenTag, TagKind, newer, version_held};
+use crate::plan::{NAME, Newer, SeenTag, TagKind, newer, version_held};
 
 /// The maximum number of images of an index whose labels are read. The version of a larger index is not known.
 const IMAGES_MAX: usize = 100;
@@ -23,6 +23,8 @@ pub(super) struct Versions<'a> {
     pub(super) context: &'a Context,
     /// The version that they are to get, if it is known.
     pub(super) wanted: Option<String>,
+    /// The name of the image that they are to get, if it states one.
+    pub(super) name: Option<String>,
     /// True if they are to get an index.
     pub(super) is_index: bool,
     pub(super) believed: Believed<'a>,
@@ -112,20 +114,26 @@ impl Versions<'_> {
         &self,
         tag: &FullTag,
         holds: &Manifest,
-    ) -> Result<Option<&'static str>, ApplyError> {
+    ) -> Result<Option<String>, ApplyError> {
         let Believed::Signer(signing_context, policy) = &self.believed else {
             return Ok(None);
         };
         // Anyone with push access can put a part of a signed index there: with `recursive` each part is signed.
         if self.is_index && !matches!(holds.kind(), ManifestKind::Index { .. }) {
-            return Ok(Some("is no index, as this run makes"));
+            return Ok(Some("is no index, as this run makes".to_owned()));
+        }
+        // Anyone with push access can put another image of this workflow there.
+        if let Some(name) = &self.name
+            && holds.annotation(NAME) != Some(name)
+        {
+            return Ok(Some(format!("does not state the name `{name}` (`{NAME}`)")));
         }
         let judge = signing_context.judge(policy);
         let repository = &tag.repository;
         let signed = is_plainly_signed(self.context, repository, holds.digest(), &judge).await?;
         let unsigned =
             "has no signature by this workflow, or none among the first that refer to it";
-        Ok((!signed).then_some(unsigned))
+        Ok((!signed).then(|| unsigned.to_owned()))
     }
 
     /// Returns the version of an index: its annotation, else the label that all its images share. For a single image it

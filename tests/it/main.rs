@@ -47,6 +47,7 @@ mod job_token;
 mod legacy;
 mod legacy_tag;
 mod moving;
+mod moving_versions;
 mod never_seen;
 mod outage_table;
 mod outages;

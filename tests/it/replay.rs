@@ -252,6 +252,15 @@ fn another_image_of_the_same_workflow_is_not_skipped() {
                 "for `io.github.manifest-seal.name=app`",
             ],
         );
+        // Nor does `seal` take it for its own, although it is signed.
+        let app = world.seal().input("digests", digests.join("\n"));
+        let app = app.input("annotations", name("app"));
+        let app = app.input("tags", "v1.5.0").input("moving-tags", "latest");
+        app.end_with(3).says(&[
+            "nothing vouches for it",
+            "`io.github.manifest-seal.name` is \"app-debug\", to be \"app\"",
+        ]);
+        assert_eq!(world.tag("latest"), None);
         is_skipped(&look("v1.5.0-debug", "app-debug"), &world.at(&debug));
         // An index without a name does not match a required name.
         let without = world.seal().input("tags", "v1.5.1").succeed();

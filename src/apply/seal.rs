@@ -173,8 +173,8 @@ fn versions<'a>(
         inputs, assembly, ..
     } = &known.inspection;
     let believed = signer.and_then(|(signing_context, glance)| {
-        let policy = glance.policy().ok()?.at_any_ref();
-        Some(Believed::Signer(signing_context, Box::new(policy)))
+        let policy = glance.policy().ok()?;
+        Some(Believed::signer(signing_context, policy))
     });
     Versions {
         context,

@@ -37,7 +37,28 @@ pub(super) enum Believed<'a> {
     /// No proof, so anyone with push access counts: nothing is signed or verified here. A warning reports that.
     Anybody,
     /// A signature that meets this policy.
-    Signer(&'a SigningContext, Box<Policy>),
+    Signer {
+        signing_context: &'a SigningContext,
+        policy: Box<Policy>,
+        /// The required signer in words.
+        by: String,
+    },
+}
+
+impl<'a> Believed<'a> {
+    /// Requires a signature that meets `policy` at any ref.
+    pub(super) fn signer(signing_context: &'a SigningContext, policy: &Policy) -> Self {
+        let by = match policy.workflow() {
+            Some(_) => "this workflow".to_owned(),
+            // Other refs of the same workflow cannot be told from its identity.
+            None => format!("{}, whose other refs do not count", policy.identity),
+        };
+        Self::Signer {
+            signing_context,
+            policy: Box::new(policy.at_any_ref()),
+            by,
+        }
+    }
 }
 
 impl Versions<'_> {
@@ -115,8 +136,13 @@ impl Versions<'_> {
         tag: &FullTag,
         holds: &Manifest,
     ) -> Result<Option<String>, ApplyError> {
-        let Believed::Signer(signing_context, policy) = &self.believed else {
-            return Ok(None);
+        let (signing_context, policy, by) = match &self.believed {
+            Believed::Anybody => return Ok(None),
+            Believed::Signer {
+                signing_context,
+                policy,
+                by,
+            } => (signing_context, policy, by),
         };
         // Anyone with push access can put a part of a signed index there: with `recursive` each part is signed.
         if self.is_index && !matches!(holds.kind(), ManifestKind::Index { .. }) {
@@ -131,9 +157,8 @@ impl Versions<'_> {
         let judge = signing_context.judge(policy);
         let repository = &tag.repository;
         let signed = is_plainly_signed(self.context, repository, holds.digest(), &judge).await?;
-        let unsigned =
-            "has no signature by this workflow, or none among the first that refer to it";
-        Ok((!signed).then(|| unsigned.to_owned()))
+        Ok((!signed)
+            .then(|| format!("has no signature by {by}, or none among the first that refer to it")))
     }
 
     /// Returns the version of an index: its annotation, else the label that all its images share. For a single image it

@@ -172,10 +172,13 @@ fn versions<'a>(
     let Inspection {
         inputs, assembly, ..
     } = &known.inspection;
-    let believed = signer.and_then(|(signing_context, glance)| {
-        let policy = glance.policy().ok()?;
-        Some(Believed::signer(signing_context, policy))
-    });
+    let believed = signer.zip(seal.signing.as_ref());
+    let believed = believed.map(
+        |((signing_context, glance), signing)| match glance.policy() {
+            Ok(policy) => Believed::signer(signing_context, policy),
+            Err(_) => Believed::without_token(signing_context, &signing.policy),
+        },
+    );
     Versions {
         context,
         wanted: version_made(&assembly.manifest, inputs, &seal.tags),

@@ -13,6 +13,7 @@ use crate::domain::{
     Descriptor, Digest, FullTag, Manifest, ManifestKind, Policy, Reference, Repository, TagContent,
     version_label,
 };
+use crate::inputs::PolicyInputs;
 use crate::plan::{NAME, Newer, SeenTag, TagKind, newer, version_held};
 
 /// The maximum number of images of an index whose labels are read. The version of a larger index is not known.
@@ -43,6 +44,8 @@ pub(super) enum Believed<'a> {
         /// The required signer in words.
         by: String,
     },
+    /// No proof suffices: something is to be signed, and it is not known whose signature counts.
+    Nobody,
 }
 
 impl<'a> Believed<'a> {
@@ -57,6 +60,25 @@ impl<'a> Believed<'a> {
             signing_context,
             policy: Box::new(policy.at_any_ref()),
             by,
+        }
+    }
+
+    /// Requires a signature by a workflow of this repository, which is known without a token.
+    ///
+    /// SECURITY: nothing is signed without a token. A release that is signed must not be replaced then by an older one,
+    /// and what a stranger pushed must not freeze the tag.
+    pub(super) fn without_token(
+        signing_context: &'a SigningContext,
+        inputs: &PolicyInputs,
+    ) -> Self {
+        let Some(policy) = signing_context.policy_of_repository(inputs) else {
+            return Self::Nobody;
+        };
+        let repository = policy.github.repository.clone().unwrap_or_default();
+        Self::Signer {
+            signing_context,
+            policy: Box::new(policy.at_any_ref()),
+            by: format!("a workflow of `{repository}`"),
         }
     }
 }
@@ -138,6 +160,10 @@ impl Versions<'_> {
     ) -> Result<Option<String>, ApplyError> {
         let (signing_context, policy, by) = match &self.believed {
             Believed::Anybody => return Ok(None),
+            Believed::Nobody => {
+                let why = "cannot be verified, since it is not known whose signature counts";
+                return Ok(Some(why.to_owned()));
+            }
             Believed::Signer {
                 signing_context,
                 policy,

@@ -27,6 +27,23 @@ impl SourceRepository {
         is_own.then(|| self.name.clone())
     }
 
+    /// Returns the issuers of its server's tokens.
+    #[must_use]
+    pub fn issuer(&self) -> Option<Matcher> {
+        let server = host(&self.server)?;
+        let [public, issuer] = PUBLIC_SERVER;
+        let issuer = if server == public {
+            issuer.to_owned()
+        } else {
+            format!("token.actions.{server}")
+        };
+        let [server, issuer] = [server, issuer].map(|host| regex::escape(&host));
+        Matcher::pattern(&format!(
+            "https://({issuer}(/.*)?|{server}/_services/token)"
+        ))
+        .ok()
+    }
+
     /// The public server has an issuer on another host, `ghe.com` a host for the issuer below the server's, and an
     /// Enterprise Server issues tokens itself.
     fn is_issued_by(&self, issuer: &str) -> bool {
@@ -97,6 +114,7 @@ mod tests {
             };
             let name = repository.name_for(&Matcher::Exact(issuer.to_owned()));
             assert_eq!(name.is_some(), is_own, "{server} {issuer}");
+            assert_eq!(repository.issuer().unwrap().matches(issuer), is_own);
             let any = Matcher::pattern(".*").unwrap();
             assert_eq!(repository.name_for(&any).as_deref(), Some("o/r"));
         }

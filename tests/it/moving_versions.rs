@@ -1,7 +1,9 @@
 //! The signatures that make a newer version stay under a moving tag.
 
-use sandbox::Kind;
+use sandbox::{Fault, Kind};
+use serde_json::json;
 
+use crate::attack::{child, index_of, push};
 use crate::support::{Action, REPOSITORY, World};
 
 const VERSION: &str = "org.opencontainers.image.version";
@@ -89,4 +91,70 @@ fn newer_version_of_another_image_of_the_workflow_does_not_count() {
         .succeed()
         .says(&["left alone: it holds version 2.0.1"]);
     assert_eq!(world.tag("latest"), Some(latest));
+}
+
+/// Returns a run of Dependabot, which gets no token.
+fn without_token(action: &Action) -> Action {
+    let action = action.clone().without_token();
+    let action = action.env("GITHUB_ACTOR", "dependabot[bot]");
+    action.input("on-signing-failure", "warn")
+}
+
+#[test]
+fn unsigned_newer_version_does_not_freeze_a_tag_in_a_job_without_a_token() {
+    for server in ["", "https://github.com"] {
+        let world = World::new();
+        let mut index = index_of(&[child(&world, &world.amd64.digest, "amd64")]);
+        index["annotations"] = json!({VERSION: "999.0.0"});
+        let theirs = push(&world, Some("latest"), &index.to_string());
+        let repository = if server.is_empty() { "" } else { CALLER };
+        let run = without_token(&seal(&world, "1.0.0"))
+            .env("GITHUB_SERVER_URL", server)
+            .env("GITHUB_REPOSITORY", repository);
+        let outcome = run.succeed();
+        outcome.says(&["calls itself version 999.0.0 and ", "and the tag moves"]);
+        outcome.says(&[if server.is_empty() {
+            "it is not known whose signature counts"
+        } else {
+            "has no signature by a workflow of `octo-org/octo-app`"
+        }]);
+        assert_ne!(world.tag("latest"), Some(theirs));
+        assert_eq!(
+            world.tag("latest").as_deref(),
+            Some(outcome.output("digest"))
+        );
+    }
+}
+
+#[test]
+fn signed_newer_version_stays_in_a_job_without_a_token() {
+    for (repository, stays) in [(CALLER, true), ("evil/repository", false)] {
+        let world = World::new();
+        let usual = format!("{CALLER}/.github/workflows/release.yml@refs/heads/main");
+        let newer = world.as_workflow(&usual, repository, || seal(&world, "1.1.0").succeed());
+        let older = without_token(&seal(&world, "1.0.1"))
+            .input("certificate-oidc-issuer", world.sigstore().issuer())
+            .env("GITHUB_SERVER_URL", world.sigstore().url())
+            .succeed();
+        let expected = if stays { &newer } else { &older };
+        assert_eq!(
+            world.tag("latest").as_deref(),
+            Some(expected.output("digest"))
+        );
+    }
+}
+
+/// The token service is down, which the inputs excuse.
+#[test]
+fn unsigned_newer_version_does_not_freeze_a_tag_in_an_outage() {
+    let world = World::new();
+    let mut index = index_of(&[child(&world, &world.amd64.digest, "amd64")]);
+    index["annotations"] = json!({VERSION: "999.0.0"});
+    let theirs = push(&world, Some("latest"), &index.to_string());
+    let down = Fault::on("GET", "/gh/token*").times(u32::MAX).status(503);
+    world.sigstore().fault(down);
+    let run = seal(&world, "1.0.0").input("on-signing-failure", "warn");
+    let run = run.input("retry-max-delay", "20ms").input("timeout", "25s");
+    let outcome = run.run();
+    assert_ne!(world.tag("latest"), Some(theirs), "{}", outcome.log);
 }

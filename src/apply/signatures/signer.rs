@@ -101,6 +101,20 @@ impl SigningContext {
         policy
     }
 
+    /// Returns a policy for signatures by this repository, for a run whose own identity is not known. `None` if the
+    /// repository is not known either.
+    pub(in crate::apply) fn policy_of_repository(&self, inputs: &PolicyInputs) -> Option<Policy> {
+        let own = self.source_repository.as_ref();
+        let any = || Matcher::pattern(".*").ok();
+        let issuer = inputs.issuer.clone();
+        let policy = self.of_this_repository(Policy {
+            identity: inputs.identity.clone().or_else(any)?,
+            issuer: issuer.or_else(|| own.and_then(SourceRepository::issuer))?,
+            github: inputs.github.clone(),
+        });
+        policy.github.repository.is_some().then_some(policy)
+    }
+
     /// Checks the certificate for `unsigned` against `policy`, if the token does not state its subject.
     pub(in crate::apply) async fn check_certificate(
         &self,

@@ -288,7 +288,7 @@ fn inputs_text(inputs: &[&str]) -> String {
 fn conflict_hint(conflicts: &[Conflict]) -> String {
     adoptable(conflicts).map_or_else(
         || "these tags are promised never to change: choose another version, remove the tag by hand if it is wrong, or name it in `moving-tags` if it may move".to_owned(),
-        |adopted| format!("choose another version; or, if that index is yours, adopt it by naming it: `digests: {adopted}`"),
+        |adopted| format!("choose another version; or, if that index is yours, adopt it by naming it: `digests: {adopted}`, and no other digest, and no annotation that it lacks"),
     )
 }
 

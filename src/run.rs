@@ -397,6 +397,7 @@ async fn signing_context(
         keyless,
         identity,
         token_absence: absence,
+        source_repository: environment.source_repository(),
     })
 }
 

@@ -7,7 +7,7 @@ use std::io::{self, Read as _, Write as _};
 use std::path::{Component, Path, PathBuf};
 
 use super::Arguments;
-use crate::domain::{Digest, Secret};
+use crate::domain::{Digest, Secret, SourceRepository};
 
 /// The largest file that an input may name.
 const FILE_MAX_BYTES: u64 = 4 << 20;
@@ -110,6 +110,18 @@ impl Environment {
         }
         known.extend(PUBLIC.map(str::to_owned));
         known.join("\n")
+    }
+
+    /// Returns the repository of the workflow, if GitHub runs this. No token is needed for that.
+    #[must_use]
+    pub fn source_repository(&self) -> Option<SourceRepository> {
+        Some(SourceRepository {
+            name: self.variable("GITHUB_REPOSITORY")?.to_owned(),
+            server: self
+                .variable("GITHUB_SERVER_URL")
+                .unwrap_or(GITHUB)
+                .to_owned(),
+        })
     }
 
     /// Returns a variable whose value is a secret.

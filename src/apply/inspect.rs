@@ -14,8 +14,8 @@ use crate::outcome::{
     CopiedContent, DestinationOutcome, DestinationState, IndexOutcome, Outcome, TagOutcome,
 };
 use crate::plan::{
-    Assembly, Conflict, Equivalent, Resolved, Sameness, SeenTag, Standing, TagStep, TagSteps,
-    Vouched, Wanted, assemble, decide_tags, lacking_vouchers,
+    Assembly, Conflict, Equivalent, Resolved, Sameness, SeenTag, Standing, TagKind, TagStep,
+    TagSteps, Vouched, Wanted, assemble, decide_tags, lacking_vouchers,
 };
 use futures_util::future::try_join_all;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -151,6 +151,14 @@ pub(super) async fn inspect(
 }
 
 impl Inspection {
+    /// Reports whether the children are copied to a registry that denies its tags, and no other tag has an image. A
+    /// signature has to be made then.
+    pub(super) fn copies_what_is_new(&self) -> bool {
+        let is_denied = |lookup: &TagLookup| matches!(lookup, TagLookup::Denied { .. });
+        let is_held = |lookup: &TagLookup| matches!(lookup, TagLookup::Seen(SeenTag { kind: TagKind::Fixed, holds, .. }) if holds.is_some());
+        self.lookups.iter().any(is_denied) && !self.lookups.iter().any(is_held)
+    }
+
     /// Reads the tags that registries would not report. That may copy the children there.
     pub(super) async fn know(
         mut self,
@@ -223,6 +231,12 @@ impl Known {
         warn_observed(context, &steps, &target, &assembly.manifest);
         let mut index = index_outcome(&assembly, target.manifest(), &seal.destinations);
         index.observed = target.vouched().is_none();
+        if index.observed {
+            context.events.warn(format!(
+                "the outputs `digest` and `reference` name `{}`, which the tags held before this run: nothing vouches for it. Whoever signs, publishes or deploys it by these outputs does so on their own word",
+                index.digest
+            ));
+        }
         for (place, destination) in index.places.iter_mut().zip(&destinations) {
             if !destination.push_index {
                 place.state = DestinationState::WasThere;

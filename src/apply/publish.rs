@@ -32,7 +32,9 @@ use crate::outcome::{
     CopiedContent, DestinationOutcome, DestinationState, IndexOutcome, Outcome, ReferrerOutcome,
     TagOutcome,
 };
-use crate::plan::{Newer, SeenTag, TagStep, Vouched, contents_of, decide_published, version_made};
+use crate::plan::{
+    NAME, Newer, SeenTag, TagStep, Vouched, contents_of, decide_published, version_made,
+};
 use crate::signing::Provenance;
 
 /// The maximum number of lists, and of referrers, that the log names.
@@ -83,12 +85,13 @@ pub(super) async fn publish(
         let signers = source.check(*depth).await?;
         passed = Some((signing_context, Provenance::of(policy, &signers)));
     }
-    let believed = gate.as_ref().map(|(_, _, policy, signing_context)| {
-        Believed::Signer(signing_context, Box::new(policy.at_any_ref()))
-    });
+    let believed = gate
+        .as_ref()
+        .map(|(_, _, policy, signing_context)| Believed::signer(signing_context, policy));
     let mut versions = Versions {
         context,
         wanted: version_made(image, &[], &publish.tags),
+        name: image.annotation(NAME).map(str::to_owned),
         is_index: matches!(image.kind(), ManifestKind::Index { .. }),
         believed: believed.unwrap_or(Believed::Anybody),
         turn: Mutex::default(),

@@ -19,7 +19,7 @@ use super::{ApplyError, Context, RecordWriter};
 use crate::domain::{Digest, Manifest, Reference, Repository, TagContent};
 use crate::inputs::{Depth, Mode, Order, Seal, Signing};
 use crate::outcome::{CopiedContent, Outcome};
-use crate::plan::{Sameness, SeenTag, Standing, TagKind, VERSION, Vouched, version_made};
+use crate::plan::{BINDING, NAME, Sameness, SeenTag, Standing, TagKind, Vouched, version_made};
 
 /// Makes, signs and tags an index. `signing_context` supplies what signing needs; it is awaited only if there is signing to
 /// do.
@@ -48,9 +48,18 @@ pub(super) async fn seal(
     };
     let inspection = inspect(context, seal, on_sights, outcome);
     let (inspection, signer) = tokio::try_join!(inspection, signer)?;
-    // Runs only after the policy is known, which this run may not be able to meet: this step may copy the children.
+    let (signing_context, glance) = match (signer, &seal.signing) {
+        (Some((signing_context, glance)), Some(signing)) => {
+            let glance = glance.checked(signing.on_failure)?;
+            if context.mode == Mode::Apply && inspection.copies_what_is_new() {
+                signing_context.check_new(&glance).await?;
+            }
+            (Some(signing_context), Some(glance))
+        }
+        _ => (None, None),
+    };
+    // This step may copy the children, so it follows the check of the policy, which this run may not be able to meet.
     let known = inspection.know(context, seal).await?;
-    let (signing_context, glance) = signer.unzip();
     let vouched = match (&signing_context, &glance) {
         (Some(signing_context), Some(glance)) => {
             let lacking = known.lacking_vouchers();
@@ -127,8 +136,8 @@ async fn first_look(
 /// them.
 ///
 /// SECURITY: a signature vouches for a digest under any tag. Anyone with push access can put an older image of this
-/// workflow under the tag of another version. If this run's annotations state the version, an index of another version
-/// is not accepted.
+/// workflow under the tag of another version, or another of its images under this one's. If this run's annotations
+/// state the version or the name, an index that states another, or none, is not accepted.
 async fn vouch(
     context: &Context,
     seal: &Seal,
@@ -137,8 +146,12 @@ async fn vouch(
     lacking: impl Iterator<Item = (&Repository, &Manifest)>,
 ) -> Result<Vec<Vouched<Manifest>>, ApplyError> {
     let mut signed = Vec::new();
-    let version = seal.annotations.get(VERSION).map(String::as_str);
-    let is_other = |index: &Manifest| version.is_some() && index.annotation(VERSION) != version;
+    let is_other = |index: &Manifest| {
+        let mut binding = BINDING
+            .iter()
+            .filter_map(|name| seal.annotations.get_key_value(*name));
+        binding.any(|(name, stated)| index.annotation(name) != Some(stated))
+    };
     for (repository, index) in lacking.filter(|(_, index)| !is_other(index)) {
         let verified = signing_context.signature_of(context, glance, repository, index.digest());
         let vouched = verified
@@ -159,13 +172,17 @@ fn versions<'a>(
     let Inspection {
         inputs, assembly, ..
     } = &known.inspection;
-    let believed = signer.and_then(|(signing_context, glance)| {
-        let policy = glance.policy().ok()?.at_any_ref();
-        Some(Believed::Signer(signing_context, Box::new(policy)))
-    });
+    let believed = signer.zip(seal.signing.as_ref());
+    let believed = believed.map(
+        |((signing_context, glance), signing)| match glance.policy() {
+            Ok(policy) => Believed::signer(signing_context, policy),
+            Err(_) => Believed::without_token(signing_context, &signing.policy),
+        },
+    );
     Versions {
         context,
         wanted: version_made(&assembly.manifest, inputs, &seal.tags),
+        name: assembly.manifest.annotation(NAME).map(str::to_owned),
         is_index: true,
         believed: believed.unwrap_or(Believed::Anybody),
         turn: Mutex::default(),

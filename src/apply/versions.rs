@@ -13,7 +13,8 @@ use crate::domain::{
     Descriptor, Digest, FullTag, Manifest, ManifestKind, Policy, Reference, Repository, TagContent,
     version_label,
 };
-use crate::plan::{Newer, SeenTag, TagKind, newer, version_held};
+use crate::inputs::PolicyInputs;
+use crate::plan::{NAME, Newer, SeenTag, TagKind, newer, version_held};
 
 /// The maximum number of images of an index whose labels are read. The version of a larger index is not known.
 const IMAGES_MAX: usize = 100;
@@ -23,6 +24,8 @@ pub(super) struct Versions<'a> {
     pub(super) context: &'a Context,
     /// The version that they are to get, if it is known.
     pub(super) wanted: Option<String>,
+    /// The name of the image that they are to get, if it states one.
+    pub(super) name: Option<String>,
     /// True if they are to get an index.
     pub(super) is_index: bool,
     pub(super) believed: Believed<'a>,
@@ -35,7 +38,49 @@ pub(super) enum Believed<'a> {
     /// No proof, so anyone with push access counts: nothing is signed or verified here. A warning reports that.
     Anybody,
     /// A signature that meets this policy.
-    Signer(&'a SigningContext, Box<Policy>),
+    Signer {
+        signing_context: &'a SigningContext,
+        policy: Box<Policy>,
+        /// The required signer in words.
+        by: String,
+    },
+    /// No proof suffices: something is to be signed, and it is not known whose signature counts.
+    Nobody,
+}
+
+impl<'a> Believed<'a> {
+    /// Requires a signature that meets `policy` at any ref.
+    pub(super) fn signer(signing_context: &'a SigningContext, policy: &Policy) -> Self {
+        let by = match policy.workflow() {
+            Some(_) => "this workflow".to_owned(),
+            // Other refs of the same workflow cannot be told from its identity.
+            None => format!("{}, whose other refs do not count", policy.identity),
+        };
+        Self::Signer {
+            signing_context,
+            policy: Box::new(policy.at_any_ref()),
+            by,
+        }
+    }
+
+    /// Requires a signature by a workflow of this repository, which is known without a token.
+    ///
+    /// SECURITY: nothing is signed without a token. A release that is signed must not be replaced then by an older one,
+    /// and what a stranger pushed must not freeze the tag.
+    pub(super) fn without_token(
+        signing_context: &'a SigningContext,
+        inputs: &PolicyInputs,
+    ) -> Self {
+        let Some(policy) = signing_context.policy_of_repository(inputs) else {
+            return Self::Nobody;
+        };
+        let repository = policy.github.repository.clone().unwrap_or_default();
+        Self::Signer {
+            signing_context,
+            policy: Box::new(policy.at_any_ref()),
+            by: format!("a workflow of `{repository}`"),
+        }
+    }
 }
 
 impl Versions<'_> {
@@ -112,20 +157,34 @@ impl Versions<'_> {
         &self,
         tag: &FullTag,
         holds: &Manifest,
-    ) -> Result<Option<&'static str>, ApplyError> {
-        let Believed::Signer(signing_context, policy) = &self.believed else {
-            return Ok(None);
+    ) -> Result<Option<String>, ApplyError> {
+        let (signing_context, policy, by) = match &self.believed {
+            Believed::Anybody => return Ok(None),
+            Believed::Nobody => {
+                let why = "cannot be verified, since it is not known whose signature counts";
+                return Ok(Some(why.to_owned()));
+            }
+            Believed::Signer {
+                signing_context,
+                policy,
+                by,
+            } => (signing_context, policy, by),
         };
         // Anyone with push access can put a part of a signed index there: with `recursive` each part is signed.
         if self.is_index && !matches!(holds.kind(), ManifestKind::Index { .. }) {
-            return Ok(Some("is no index, as this run makes"));
+            return Ok(Some("is no index, as this run makes".to_owned()));
+        }
+        // Anyone with push access can put another image of this workflow there.
+        if let Some(name) = &self.name
+            && holds.annotation(NAME) != Some(name)
+        {
+            return Ok(Some(format!("does not state the name `{name}` (`{NAME}`)")));
         }
         let judge = signing_context.judge(policy);
         let repository = &tag.repository;
         let signed = is_plainly_signed(self.context, repository, holds.digest(), &judge).await?;
-        let unsigned =
-            "has no signature by this workflow, or none among the first that refer to it";
-        Ok((!signed).then_some(unsigned))
+        Ok((!signed)
+            .then(|| format!("has no signature by {by}, or none among the first that refer to it")))
     }
 
     /// Returns the version of an index: its annotation, else the label that all its images share. For a single image it

@@ -83,13 +83,15 @@ async fn look(
 }
 
 /// Determines the required identity: that of the inputs, completed with this run's own. A given identity needs no
-/// token: the issuer is then GitHub's, as for `verify`.
+/// token: the issuer is then GitHub's, as for `verify`, and the source repository is this run's.
 async fn policy(
     signing_context: &SigningContext,
     inputs: &PolicyInputs,
 ) -> Result<Policy, ApplyError> {
     match signing_context.policy(inputs).await {
-        Err(ApplyError::NoToken(_)) if inputs.identity.is_some() => verify::policy(inputs),
+        Err(ApplyError::NoToken(_)) if inputs.identity.is_some() => {
+            Ok(signing_context.of_this_repository(verify::policy(inputs)?))
+        }
         known => known,
     }
 }

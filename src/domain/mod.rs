@@ -14,6 +14,7 @@ mod reference;
 mod retry_policy;
 mod secret;
 mod signature;
+mod source_repository;
 mod tag_content;
 mod token_absence;
 mod trace;
@@ -33,6 +34,7 @@ pub use reference::{Host, ImageReference, Reference, ReferenceError, Repository,
 pub use retry_policy::RetryPolicy;
 pub use secret::Secret;
 pub use signature::SignatureFormat;
+pub use source_repository::SourceRepository;
 pub use tag_content::{TagContent, Unusable};
 pub use token_absence::TokenAbsence;
 pub use trace::RequestTrace;

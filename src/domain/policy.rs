@@ -76,20 +76,15 @@ pub enum PatternError {
 }
 
 impl Policy {
-    /// Returns the policy that the same workflow of the same repository meets at any ref. An identity that names no ref
-    /// stays unchanged.
+    /// Returns the policy that the same workflow of the same repository meets at any ref or commit. An identity that
+    /// names none stays unchanged.
     #[must_use]
     pub fn at_any_ref(&self) -> Self {
-        let identity = match &self.identity {
-            Matcher::Exact(text) => text
-                .split_once("@refs/")
-                .filter(|_| text.starts_with("https://"))
-                .and_then(|(workflow, _)| {
-                    let workflow = regex::escape(workflow);
-                    Matcher::pattern(&format!("{workflow}@.*")).ok()
-                }),
-            Matcher::Pattern(_) => None,
-        };
+        let identity = self.workflow().and_then(|workflow| {
+            let workflow = regex::escape(workflow);
+            // The name of another workflow's file may contain an `@`, and begin with this one's.
+            Matcher::pattern(&format!("{workflow}@(?:refs/.*|[^@]*)")).ok()
+        });
         Self {
             identity: identity.unwrap_or_else(|| self.identity.clone()),
             issuer: self.issuer.clone(),
@@ -98,6 +93,21 @@ impl Policy {
                 ..GithubClaims::default()
             },
         }
+    }
+
+    /// Returns the identity without its ref, if it is exact and is a workflow's: the URL of its file, then `@` and the
+    /// ref, or the commit that a caller has pinned a reusable workflow to.
+    #[must_use]
+    pub fn workflow(&self) -> Option<&str> {
+        let Matcher::Exact(text) = &self.identity else {
+            return None;
+        };
+        let mut endings = [".yml", ".yaml"].iter();
+        let (workflow, _) = text.split_once("@refs/").or_else(|| {
+            text.rsplit_once('@')
+                .filter(|(path, _)| endings.any(|ending| path.ends_with(ending)))
+        })?;
+        text.starts_with("https://").then_some(workflow)
     }
 }
 
@@ -215,6 +225,23 @@ mod tests {
         assert!(!any.issuer.matches("https://other.example"));
         assert_eq!(any.github.repository.as_deref(), Some("o/r"));
         assert_eq!(any.github.reference, None);
+        // A commit, where a caller has pinned a reusable workflow to it.
+        let pinned = policy(&format!("{workflow}@{}", "1".repeat(40))).at_any_ref();
+        for (identity, counts) in [
+            (format!("{workflow}@{}", "2".repeat(40)), true),
+            (format!("{workflow}@refs/heads/a@b"), true),
+            (format!("{workflow}@x.yml@refs/heads/main"), false),
+            (format!("{workflow}@x.yml@{}", "2".repeat(40)), false),
+            (workflow.replace("w.yml", "other.yml@2"), false),
+        ] {
+            assert_eq!(pinned.identity.matches(&identity), counts, "{identity}");
+        }
+        let person = policy("https://issuer.example/people/a@b.example").at_any_ref();
+        assert!(
+            !person
+                .identity
+                .matches("https://issuer.example/people/a@c.example")
+        );
         let mail = policy("a@refs/b.example").at_any_ref();
         assert!(mail.identity.matches("a@refs/b.example"));
         assert!(!mail.identity.matches("a@refs/c.example"));

@@ -41,7 +41,7 @@ inputs! {
     "image" &[], "": "`registry/repository` of bare tags and digests; for `sign` and `verify` also with `:tag` or `@sha256:…`.";
     "tags" NAME, "": "List. Tags that must never change what they hold; bare, or full references in any number of registries, as docker/metadata-action prints them.";
     "moving-tags" TAG, "": "List. Tags that may move, such as `latest`; written last.";
-    "source" &["publish"], "": "List of places to copy from, tried in this order: a reference with its tag or digest, a record, a folder in the OCI layout (`oci:FOLDER` or `oci:FOLDER:TAG`); further repositories may have what the first has lost.";
+    "source" &["publish"], "": "List of places to copy from, tried in this order: a reference with its tag or digest, a record, a folder in the OCI layout (`oci:FOLDER` or `oci:FOLDER:TAG`); further repositories may have what the first has lost. A digest that the first names is the only image that is published; after a source that cannot be read, only what an input names by digest is.";
     "referrers" &["publish"], "all": "`all`, or `verified`: leave behind whatever refers to the image and is not verified, with a warning each. Verified is a signature or attestation whose issuer and source repository are those of the identity that is given, by any workflow, and beside which nothing is stored.";
     "digests" LOOK, "": "List of `sha256:…` or `registry/repository@sha256:…`: what the index is made of. Bare ones are in `image`, else in the first repository that is named. `preflight` needs none; with them it tells `same` from `different`.";
     "digests-folder" MAKE, "": "A folder whose file names are the hex digests, as Docker's multi-platform example leaves them.";

@@ -21,7 +21,7 @@ const READABLE_SPARE_BYTES: usize = 256 * 1024;
 
 /// Lists the differences between `holds` and the index that this run would write. It compares entries as a multiset of
 /// digest, media type, platform and annotations. It compares the index's own fields, and its media type if an input
-/// names one. White space within bounds and the order of fields and entries do not count. An `artifactType` that
+/// names one or the document states none. White space within bounds and the order of fields and entries do not count. An `artifactType` that
 /// repeats the type of the child's config does not count either (crane writes it).
 pub(super) fn differences(
     holds: &Manifest,
@@ -119,7 +119,30 @@ fn form(holds: &Manifest, document: &Value, assembly: &Assembly) -> impl Iterato
     let (held, named) = (holds.media_type(), assembly.named_type.as_ref());
     let named = named.filter(|named| *named != held);
     let other_type = named.map(|named| format!("its media type is `{held}`, to be `{named}`"));
-    [repeated, other_type].into_iter().flatten()
+    [repeated, other_type, spelling(holds, document, assembly)]
+        .into_iter()
+        .flatten()
+}
+
+/// Returns a message if the document does not state the media type as this program writes it.
+///
+/// SECURITY: registries and readers that compare the text interpret another spelling as another type. A document that
+/// states no type gets it from the registry, so only the type that this run would write counts.
+fn spelling(holds: &Manifest, document: &Value, assembly: &Assembly) -> Option<String> {
+    let (held, wanted) = (holds.media_type(), assembly.manifest.media_type());
+    match document.get("mediaType") {
+        Some(Value::String(text)) if text == held.as_str() => None,
+        None | Some(Value::Null) if held == wanted => None,
+        None | Some(Value::Null) => Some(format!(
+            "it states no `mediaType`, and the registry serves it as `{held}`, to be `{wanted}`"
+        )),
+        Some(stated) => {
+            let stated = shown(stated.as_str().unwrap_or_default());
+            Some(format!(
+                "its `mediaType` is spelled `{stated}`, to be `{held}`"
+            ))
+        }
+    }
 }
 
 /// The media type of the config of every manifest that was read, by the manifest's digest.

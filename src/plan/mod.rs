@@ -3,6 +3,7 @@
 //! Everything here is a pure function. This room contains the rules for what is equal, what is a conflict, what is
 //! written and what is signed. It contains nothing about how anything is fetched or pushed.
 
+mod adoption;
 mod assemble;
 mod cleanup;
 mod differences;

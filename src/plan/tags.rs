@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::adoption::{adopted, unadopted};
 use super::assemble::{Assembly, Resolved};
 use super::differences::differences;
 use super::likeness::{Likeness, compare, images_of};
@@ -248,14 +249,14 @@ fn stand(
         Likeness::OtherMap => return Err(Difference::Images),
         Likeness::Odd(why) => return Err(Difference::Odd(why)),
     }
-    let mut given = resolved.iter();
-    if let Some(given) = given.find_map(|one| one.input.manifest(holds.clone())) {
-        return Ok(Standing::Vouched(given));
+    if let Some(adopted) = adopted(holds, assembly, resolved) {
+        return Ok(Standing::Vouched(adopted));
     }
-    let found = differences(holds, assembly, resolved);
+    let mut found = differences(holds, assembly, resolved);
     if found.is_empty() {
         return Ok(Standing::Vouched(Vouched::made(holds.clone())));
     }
+    found.extend(unadopted(holds, resolved));
     match sameness {
         Sameness::Images => Ok(Standing::Observed(holds.clone())),
         Sameness::Vouched(signed) => {

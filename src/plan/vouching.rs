@@ -1,6 +1,7 @@
 //! The rules for what vouches for the content of tags before a build. A registry's response proves what is there, and
 //! never its origin.
 
+use super::adoption::adopted;
 use super::assemble::{Assembly, Resolved};
 use super::differences::differences;
 use super::preflight::{FoundTag, Verdict};
@@ -56,7 +57,7 @@ impl HeldImage {
     }
 }
 
-/// Returns `held` as vouched content if the inputs vouch for it. One of them is its digest, or together they make an
+/// Returns `held` as vouched content if the inputs vouch for it. They name its digest alone, or together they make an
 /// index with equal entries and annotations. Equal platforms are not enough: another index may contain attestations of
 /// its own.
 #[must_use]
@@ -65,10 +66,8 @@ pub fn vouched_by_inputs(
     made: &Assembly,
     inputs: &[Resolved],
 ) -> Option<Vouched<Manifest>> {
-    let mut given = inputs.iter();
-    let named = given.find_map(|input| input.input.manifest(held.clone()));
     let is_made = || differences(held, made, inputs).is_empty();
-    named.or_else(|| is_made().then(|| Vouched::made(held.clone())))
+    adopted(held, made, inputs).or_else(|| is_made().then(|| Vouched::made(held.clone())))
 }
 
 /// Selects the tag from which the others can be completed, once every existing tag contains something that can be

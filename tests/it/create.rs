@@ -3,6 +3,7 @@
 use sandbox::Kind;
 use serde_json::{Value, json};
 
+use crate::attack::{child, index_of, push};
 use crate::support::{Action, REPOSITORY, World, told};
 
 const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -243,4 +244,34 @@ fn staged_pipeline_makes_its_index_without_a_tag() {
     world.registry().clear_requests();
     assert_eq!(action.succeed().output("result"), "unchanged");
     assert_eq!(world.writes(), [""; 0]);
+}
+
+/// The outputs of a run that signs nothing may name what somebody else pushed.
+#[test]
+fn index_that_was_only_found_is_put_out_with_a_warning() {
+    let world = World::new();
+    let warning = |digest: &str| {
+        format!(
+            "::warning::the outputs `digest` and `reference` name `{digest}`, which the tags held before this run: nothing vouches for it"
+        )
+    };
+    let made = world.create().input("tags", "v0").succeed();
+    made.does_not_say(&["nothing vouches for it"]);
+    let mut theirs = index_of(&[
+        child(&world, &world.amd64.digest, "amd64"),
+        child(&world, &world.arm64.digest, "arm64"),
+    ]);
+    theirs["annotations"] = json!({"org.opencontainers.image.source": "https://evil.example"});
+    let theirs = push(&world, Some("v1"), &theirs.to_string());
+    for action in [world.create(), world.seal().input("sign", "false")] {
+        let found = action.succeed();
+        assert_eq!(found.output("digest"), theirs);
+        found.says(&[&warning(&theirs)]);
+    }
+    // What this run would have made itself is its own.
+    world
+        .create()
+        .input("tags", "v0")
+        .succeed()
+        .does_not_say(&["nothing vouches for it"]);
 }

@@ -11,6 +11,7 @@
 
 mod support;
 
+mod adoption;
 mod ahead;
 mod attack;
 mod aws;
@@ -47,9 +48,11 @@ mod job_token;
 mod legacy;
 mod legacy_tag;
 mod moving;
+mod moving_versions;
 mod never_seen;
 mod outage_table;
 mod outages;
+mod own_repository;
 mod preflight;
 mod preflight_new;
 mod proxies;
@@ -57,6 +60,7 @@ mod public_tokens;
 mod publish;
 mod publish_carried;
 mod publish_gate;
+mod publish_sources;
 mod record;
 mod referrers;
 mod release_patch;

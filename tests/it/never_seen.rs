@@ -1,6 +1,7 @@
 //! Repositories without a first push, to which some registries deny access.
 
-use sandbox::{Fault, Referrers};
+use sandbox::{Fault, Forged, Options, Referrers, Registry, Subject};
+use serde_json::Value;
 
 use crate::support::{MIRROR, Two, World, listed, writes};
 
@@ -71,10 +72,10 @@ fn nothing_is_brought_anywhere_while_another_repository_will_not_say() {
 #[test]
 fn several_repositories_that_were_never_seen_are_brought_the_images() {
     let world = World::new();
-    let hides = sandbox::Options::new()
+    let hides = Options::new()
         .hides_new(true)
         .referrers(Referrers::TagSchema);
-    let other = sandbox::Registry::start(hides.bearer("u", "p"));
+    let other = Registry::start(hides.bearer("u", "p"));
     let auths = format!(
         "- registry: {}\n  username: u\n  password: p",
         other.address()
@@ -90,4 +91,43 @@ fn several_repositories_that_were_never_seen_are_brought_the_images() {
         assert_eq!(other.tags(name)["v1"], digest);
         assert_eq!(listed(&other, name, digest).len(), 1);
     }
+}
+
+#[test]
+fn policy_that_cannot_be_met_is_refused_before_children_are_copied() {
+    let other = Registry::start(Options::new().bearer("u", "p").hides_new(true));
+    let world = World::new();
+    let auths = format!(
+        "- registry: {}\n  username: u\n  password: p\n",
+        other.address()
+    );
+    let tags = format!("v1\n{}:v1", other.repository(MIRROR));
+    let seal = world.seal().input("tags", tags);
+    let seal = seal.input("registry-auths", auths);
+    let unmet = |input: &str, value: &str| {
+        let unmet = seal.elsewhere().input(input, value).end_with(2);
+        unmet.says(&["what this run signs would not be what the inputs ask for"]);
+        unmet.does_not_say(&["the images are copied there"]);
+        assert_eq!((writes(&other), world.writes()), (vec![], vec![]));
+    };
+    unmet("certificate-identity", "https://github.com/somebody/else");
+    unmet("certificate-github-workflow-sha", "0");
+    // A token need not state the subject. The certificate does.
+    world.sigstore().set_claim("job_workflow_ref", Value::Null);
+    let (subject, issuer) = ("dev@example.com".to_owned(), world.sigstore().issuer());
+    let subject = Subject::Email(subject);
+    world.sigstore().forge(Some(Forged { subject, issuer }));
+    unmet("certificate-identity", "https://github.com/somebody/else");
+    // An outage of Fulcio leaves this unknown. If the inputs excuse it, the run goes on unsigned.
+    let down = Fault::on("POST", "*/signingCert")
+        .times(u32::MAX)
+        .status(503);
+    world.sigstore().fault(down);
+    let lenient = seal.elsewhere().input("on-signing-failure", "warn");
+    let lenient = lenient.input("certificate-identity", "https://github.com/somebody/else");
+    let lenient = lenient
+        .input("retry-max-delay", "20ms")
+        .input("timeout", "25s")
+        .run();
+    lenient.says(&["the images are copied there"]);
 }

@@ -71,10 +71,20 @@ fn release_binds_its_image_to_its_version() {
     let stated = format!(
         "annotations: |\n            {VERSION}=${{{{ needs.version.outputs.version }}}}\n            {NAME}=manifest-seal\n"
     );
+    // An adopted index stays as it is, so no annotation may be required of it.
+    let unless_adopted =
+        |text: &str| format!("            ${{{{ inputs.adopt == '' && {text} || '' }}}}\n");
+    let version = unless_adopted(&format!(
+        "format('{VERSION}={{0}}', needs.version.outputs.version)"
+    ));
+    let name = unless_adopted(&format!("'{NAME}=manifest-seal'"));
+    let sealed = format!("annotations: |\n{version}{name}");
     let steps: Vec<&str> = workflow.split("uses: ./").skip(1).collect();
     let stating: Vec<bool> = steps
         .iter()
-        .map(|step| step.split("\n\n").next().unwrap().contains(&stated))
+        .map(|step| step.split("\n\n").next().unwrap())
+        .zip([&stated, &sealed, &stated])
+        .map(|(step, stated)| step.contains(stated))
         .collect();
     assert_eq!(stating, [true, true, false], "preflight, seal, verify");
 }
@@ -193,8 +203,12 @@ fn index_of_another_version_is_not_skipped() {
         ],
     );
     is_skipped(&look("1.4.1"), &image);
-    // The caller may accept an index that states another version.
-    is_skipped(&look("1.4.2").input("digests", &image), &image);
+    // The caller may accept an index that states another version, and ask for none then.
+    is_refused(
+        &look("1.4.2").input("digests", &image),
+        &["version that it states"],
+    );
+    is_skipped(&skip(&world, "1.4.2").input("digests", &image), &image);
     is_skipped(&skip(&world, "1.4.2"), &image);
     // An index without that annotation has no version.
     let without = world.seal().input("tags", "1.4.3").succeed();
@@ -214,12 +228,12 @@ fn another_image_of_the_same_workflow_is_not_skipped() {
     let registry = world.registry();
     let name = |name: &str| format!("{NAME}={name}");
     on(&world, NOW, || {
-        let debug: Vec<String> = ["linux/amd64", "linux/arm64"]
+        let digests: Vec<String> = ["linux/amd64", "linux/arm64"]
             .iter()
             .map(|platform| registry.push_image_seeded(REPOSITORY, platform, Kind::Oci, 77))
             .map(|image| image.digest)
             .collect();
-        let debug = world.seal().input("digests", debug.join("\n"));
+        let debug = world.seal().input("digests", digests.join("\n"));
         let debug = debug.input("annotations", name("app-debug"));
         let debug = debug.input("tags", "v1.5.0-debug").succeed();
         let debug = debug.output("digest").to_owned();
@@ -238,19 +252,32 @@ fn another_image_of_the_same_workflow_is_not_skipped() {
                 "for `io.github.manifest-seal.name=app`",
             ],
         );
+        // Nor does `seal` take it for its own, although it is signed.
+        let app = world.seal().input("digests", digests.join("\n"));
+        let app = app.input("annotations", name("app"));
+        let app = app.input("tags", "v1.5.0").input("moving-tags", "latest");
+        app.end_with(3).says(&[
+            "nothing vouches for it",
+            "`io.github.manifest-seal.name` is \"app-debug\", to be \"app\"",
+        ]);
+        assert_eq!(world.tag("latest"), None);
         is_skipped(&look("v1.5.0-debug", "app-debug"), &world.at(&debug));
         // An index without a name does not match a required name.
         let without = world.seal().input("tags", "v1.5.1").succeed();
         is_refused(&look("v1.5.1", "app"), &["is none"]);
         is_skipped(&skip(&world, "v1.5.1"), &world.at(without.output("digest")));
-        // An adopted index stays unchanged, and is skipped if it is named by digest.
+        // An adopted index stays unchanged, and is skipped if it is named by digest. It lacks the name, so none may be
+        // required.
         let image = world.at(without.output("digest"));
         let adopted = world
             .seal()
             .input("tags", "v1.5.1")
             .input("digests", &image);
-        let adopted = adopted.input("annotations", name("app")).succeed();
-        assert_eq!(adopted.output("reference"), image);
-        is_skipped(&look("v1.5.1", "app").input("digests", &image), &image);
+        let named = adopted.clone().input("annotations", name("app"));
+        named.end_with(3).says(&["has all of `annotations`"]);
+        assert_eq!(adopted.succeed().output("reference"), image);
+        let named = look("v1.5.1", "app").input("digests", &image);
+        is_refused(&named, &["is none"]);
+        is_skipped(&skip(&world, "v1.5.1").input("digests", &image), &image);
     });
 }

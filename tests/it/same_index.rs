@@ -1,10 +1,10 @@
 //! Differences by which an index under a tag is no longer the index that a run would make and sign.
 
-use sandbox::Kind;
+use sandbox::{Kind, Options};
 use serde_json::Value;
 
 use super::attack::{INDEX, child, index_of, push};
-use crate::support::{Action, REPOSITORY, World};
+use crate::support::{Action, MIRROR, REPOSITORY, Two, World};
 
 const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 
@@ -111,4 +111,60 @@ fn name_that_is_there_twice_is_not_signed() {
         seal.end_with(3).says(&[&digest, &twice]);
         assert_eq!(world.listed(&digest), [""; 0]);
     }
+}
+
+/// Readers that compare the text interpret another spelling as another type, or refuse the index.
+#[test]
+fn media_type_in_another_spelling_is_not_signed() {
+    let two = Two::with(Options::new(), Options::new());
+    let world = &two.world;
+    for platform in ["linux/amd64", "linux/arm64"] {
+        two.other.push_image(MIRROR, platform, Kind::Oci);
+    }
+    let seal = two.seal().input("moving-tags", "latest");
+    let made = world.create().input("tags", "scratch").succeed();
+    let made = made.output("digest").to_owned();
+    let (_, bytes) = world.registry().manifest(REPOSITORY, &made).unwrap();
+    let text = String::from_utf8(bytes).unwrap();
+    let own = format!("\"mediaType\":\"{INDEX}\",");
+    for (stated, served, difference) in [
+        (
+            "\"mediaType\":\"Application/VND.oci.image.index.v1+JSON\",",
+            INDEX,
+            format!(
+                "its `mediaType` is spelled `Application/VND.oci.image.index.v1+JSON`, to be `{INDEX}`"
+            ),
+        ),
+        (
+            "\"mediaType\":\"application/vnd.oci.image.index.v1+json; charset=utf-8\",",
+            INDEX,
+            format!("charset=utf-8`, to be `{INDEX}`"),
+        ),
+        (
+            "",
+            DOCKER_LIST,
+            format!(
+                "it states no `mediaType`, and the registry serves it as `{DOCKER_LIST}`, to be `{INDEX}`"
+            ),
+        ),
+    ] {
+        let theirs = text.replacen(&own, stated, 1);
+        let theirs = two
+            .other
+            .push_raw(MIRROR, Some("v1"), served, theirs.as_bytes());
+        let refused = seal.elsewhere().end_with(3);
+        refused.says(&["nothing vouches for it", &difference, &theirs]);
+        assert_eq!((world.tag("latest"), world.tag("v1")), (None, None));
+        // A run that does not sign leaves it there, and spreads it nowhere.
+        let kept = seal
+            .elsewhere()
+            .input("sign", "false")
+            .input("moving-tags", "");
+        kept.input("tags", two.there("v1")).succeed();
+        assert_eq!(two.other.tags(MIRROR)["v1"], theirs);
+    }
+    // Without the field the index is what this run would write, if the registry serves it as that.
+    let world = World::new();
+    let plain = push(&world, Some("v1"), &text.replacen(&own, "", 1));
+    assert_eq!(world.seal().succeed().output("digest"), plain);
 }

@@ -328,7 +328,11 @@ fn the_gate_is_on_the_digest_and_knows_whose_it_is() {
     let name = |of: &str| format!("io.github.manifest-seal.name=${{{{ {of}.outputs.name }}}}\n");
     let annotations = |of: &str| name(of) + "${{ inputs.annotations }}\n";
     assert_eq!(preflight["annotations"], annotations("steps.names"));
-    assert_eq!(seal["annotations"], annotations("needs.build"));
+    // An adopted index stays as it is, so no annotation may be required of it.
+    let unadopted = |text: &str| format!("${{{{ inputs.adopt == '' && {text} || '' }}}}\n");
+    let name = "format('io.github.manifest-seal.name={0}', needs.build.outputs.name)";
+    let both = unadopted(name) + &unadopted("inputs.annotations");
+    assert_eq!(seal["annotations"], both);
     let staged = given(&parsed("staged.yml").1, "create");
     assert_eq!(staged["annotations"], annotations("needs.build"));
     let commit = "certificate-github-workflow-sha";

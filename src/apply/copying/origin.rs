@@ -46,6 +46,9 @@ impl Found {
 }
 
 /// Finds the images at the first origin that has them. The other origins may have parts that this one lacks.
+///
+/// SECURITY: a digest that the first origin names is the only image, wherever it is found. An origin that could not be
+/// read may have any image, so only one that an input names by digest takes its place.
 pub(in crate::apply) async fn find(
     context: &Context,
     origins: &[Named<Origin>],
@@ -55,14 +58,27 @@ pub(in crate::apply) async fn find(
     let mut images = Vec::new();
     let mut fault = None;
     let spare: Vec<&Repository> = origins.iter().filter_map(|origin| spare(origin)).collect();
+    let fixed = fixed(origins);
     for origin in origins {
         let wanted = images.is_empty();
         match look(context, origin, &spare, origins, record_writer, wanted).await {
             Ok((places, found)) => {
+                let names: Vec<String> = places.iter().map(Source::name).collect();
                 sources.extend(places);
-                if wanted {
-                    images = found;
+                let is_right = |image: &Digest| match fixed {
+                    Some(fixed) => image == fixed,
+                    None => fault.is_none() || named(origins).any(|named| named == image),
+                };
+                let (right, others): (Vec<_>, Vec<_>) = found
+                    .into_iter()
+                    .partition(|image| is_right(image.digest()));
+                if !wanted {
+                    continue;
                 }
+                if let (true, Some(other)) = (right.is_empty(), others.first()) {
+                    tell_other(context, &names.join(", "), other.digest(), fixed);
+                }
+                images = right;
             }
             // SECURITY: of a record that nothing vouches for, not even the repositories are used.
             Err(error @ ApplyError::UnvouchedRecord { .. }) => {
@@ -93,6 +109,23 @@ pub(in crate::apply) async fn find(
         (None, Some(fault)) => Err(fault),
         (None, None) => Err(ApplyError::NoSource(names)),
     }
+}
+
+/// Returns the digest of the first origin that names an image, if it names it by digest.
+fn fixed(origins: &[Named<Origin>]) -> Option<&Digest> {
+    let first = origins.iter().find(|origin| spare(origin).is_none())?;
+    named(std::slice::from_ref(first)).next()
+}
+
+/// Reports that the image of an origin does not count.
+fn tell_other(context: &Context, name: &str, other: &Digest, fixed: Option<&Digest>) {
+    let why = match fixed {
+        Some(fixed) => format!("the first `source` names `{fixed}`"),
+        None => "a `source` before it could not be read, and may have another".to_owned(),
+    };
+    context.events.warn(format!(
+        "`{other}` of the `source` `{name}` does not count: {why}"
+    ));
 }
 
 /// Returns every digest that an origin names itself.

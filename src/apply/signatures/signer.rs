@@ -12,9 +12,9 @@ use super::legacy::docker_reference;
 use super::lookup::{Candidate, Content};
 use super::outages::reason;
 use super::step::{Done, Step, not_stored};
-use super::unsigned::Unsigned;
+use super::unsigned::{Glance, Unsigned};
 use crate::apply::{ApplyError, Context, RecordWriter};
-use crate::domain::{Digest, Matcher, Policy, SignatureFormat, TokenAbsence};
+use crate::domain::{Digest, Matcher, Policy, SignatureFormat, SourceRepository, TokenAbsence};
 use crate::failure::chain_text;
 use crate::inputs::{OnSigningFailure, PolicyInputs};
 use crate::outcome::{Outcome, Subject};
@@ -38,6 +38,8 @@ pub struct SigningContext {
     pub identity: Option<OwnIdentity>,
     /// The reason why no token is available, if that is so.
     pub token_absence: TokenAbsence,
+    /// The repository of this run, if GitHub runs it.
+    pub source_repository: Option<SourceRepository>,
 }
 
 impl SigningContext {
@@ -63,7 +65,7 @@ impl SigningContext {
     ///
     /// A policy that this run's own token does not meet is an error. Each rerun would sign once more, and no verifier
     /// would accept the result. Without a token nothing can be signed, and the inputs must state the identity and the
-    /// issuer.
+    /// issuer. The source repository is known without a token, too.
     pub(in crate::apply) async fn policy(
         &self,
         inputs: &PolicyInputs,
@@ -72,12 +74,11 @@ impl SigningContext {
             && self.identity.is_none()
             && let (Some(identity), Some(issuer)) = (&inputs.identity, &inputs.issuer)
         {
-            let github = inputs.github.clone();
-            return Ok(Policy {
+            return Ok(self.of_this_repository(Policy {
                 identity: identity.clone(),
                 issuer: issuer.clone(),
-                github,
-            });
+                github: inputs.github.clone(),
+            }));
         }
         let caller = self.caller().await?;
         let policy = own_policy(inputs, &caller)?;
@@ -89,6 +90,31 @@ impl SigningContext {
         Ok(policy)
     }
 
+    /// Adds the repository of this run to a policy that was completed without a token and names none.
+    ///
+    /// SECURITY: a reusable workflow has the same identity for all its callers. The repository distinguishes them.
+    pub(in crate::apply) fn of_this_repository(&self, mut policy: Policy) -> Policy {
+        if policy.github.repository.is_none() {
+            let own = self.source_repository.as_ref();
+            policy.github.repository = own.and_then(|own| own.name_for(&policy.issuer));
+        }
+        policy
+    }
+
+    /// Returns a policy for signatures by this repository, for a run whose own identity is not known. `None` if the
+    /// repository is not known either.
+    pub(in crate::apply) fn policy_of_repository(&self, inputs: &PolicyInputs) -> Option<Policy> {
+        let own = self.source_repository.as_ref();
+        let any = || Matcher::pattern(".*").ok();
+        let issuer = inputs.issuer.clone();
+        let policy = self.of_this_repository(Policy {
+            identity: inputs.identity.clone().or_else(any)?,
+            issuer: issuer.or_else(|| own.and_then(SourceRepository::issuer))?,
+            github: inputs.github.clone(),
+        });
+        policy.github.repository.is_some().then_some(policy)
+    }
+
     /// Checks the certificate for `unsigned` against `policy`, if the token does not state its subject.
     pub(in crate::apply) async fn check_certificate(
         &self,
@@ -98,12 +124,19 @@ impl SigningContext {
         if !makes_any(unsigned) {
             return Ok(());
         }
-        let keyless = self.keyless()?;
-        if keyless.caller().await?.subject.is_some() {
+        check_subject(self.keyless()?, policy).await
+    }
+
+    /// Checks the certificate against the policy of `glance`, before it is known what is unsigned. An outage is left to
+    /// the step that signs.
+    pub(in crate::apply) async fn check_new(&self, glance: &Glance) -> Result<(), ApplyError> {
+        let (Some(keyless), Ok(policy)) = (&self.keyless, glance.policy()) else {
             return Ok(());
+        };
+        match check_subject(keyless, policy).await {
+            Err(error) if error.is_signing_outage() => Ok(()),
+            checked => checked,
         }
-        let checked = keyless.check_certificate(policy).await?;
-        checked.map_err(|refusal| ApplyError::UnmetPolicy(Box::new(refusal)))
     }
 
     /// Returns a function that verifies candidates for signatures.
@@ -269,6 +302,15 @@ impl SigningContext {
             }
         })
     }
+}
+
+/// Checks the certificate against `policy`, if the token does not state its subject.
+async fn check_subject(keyless: &Keyless, policy: &Policy) -> Result<(), ApplyError> {
+    if keyless.caller().await?.subject.is_some() {
+        return Ok(());
+    }
+    let checked = keyless.check_certificate(policy).await?;
+    checked.map_err(|refusal| ApplyError::UnmetPolicy(Box::new(refusal)))
 }
 
 /// Returns the first failure that the inputs do not excuse. Otherwise reports that the remaining subjects stay

@@ -89,11 +89,27 @@ impl Glance {
         self.policy.as_ref()
     }
 
+    /// Returns an error if the policy cannot be determined or met, unless the inputs excuse that.
+    pub(in crate::apply) fn checked(
+        self,
+        on_failure: OnSigningFailure,
+    ) -> Result<Self, ApplyError> {
+        match self.policy {
+            Err(error) if !is_excused(on_failure, &error) => Err(error),
+            policy => Ok(Self { policy, ..self }),
+        }
+    }
+
     /// Creates a glance without lookups.
     pub(in crate::apply) fn none(policy: Result<Policy, ApplyError>) -> Self {
         let found = Vec::new();
         Self { policy, found }
     }
+}
+
+/// Reports whether the inputs excuse that nothing is signed because of this error.
+fn is_excused(on_failure: OnSigningFailure, error: &ApplyError) -> bool {
+    on_failure == OnSigningFailure::Warn && error.is_signing_outage()
 }
 
 impl Sought {
@@ -186,9 +202,7 @@ impl SigningContext {
         let policy = match policy {
             Ok(policy) => policy,
             // Without a token the required identity is not known, so no signature can be made either.
-            Err(error)
-                if signing.on_failure == OnSigningFailure::Warn && error.is_signing_outage() =>
-            {
+            Err(error) if is_excused(signing.on_failure, &error) => {
                 outcome.go_on_unsigned(
                     &context.events,
                     subjects.iter().map(|one| one.sought.name()),

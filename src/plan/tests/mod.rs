@@ -62,6 +62,17 @@ fn resolved(leaf: Leaf, attested: bool) -> Resolved {
     }
 }
 
+/// Makes the input that names `index`, with all that `children` have.
+fn adopting(index: &Manifest, children: &[Resolved]) -> Vec<Resolved> {
+    let leaves = children.iter().flat_map(|one| one.leaves.clone());
+    let attestations = children.iter().flat_map(|one| one.attestations.clone());
+    vec![Resolved {
+        input: Vouched::invented(index.digest().clone()),
+        leaves: leaves.collect(),
+        attestations: attestations.collect(),
+    }]
+}
+
 /// Children for distinct platforms, some with attestations.
 fn children() -> impl Strategy<Value = Vec<Resolved>> {
     let which = proptest::sample::subsequence(PLATFORMS.to_vec(), 1..=PLATFORMS.len());

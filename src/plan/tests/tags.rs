@@ -194,14 +194,19 @@ proptest! {
         for step in &decided.steps {
             prop_assert_eq!(&step.after, if step.tag == full(tag) { theirs.digest() } else { wanted });
         }
-        // A signature that meets the policy vouches for it, as does an input that names it.
+        // A signature that meets the policy vouches for it, as does an input that names it and nothing else.
         let signed = Vouched::signed(theirs.clone(), &crate::signing::Verified::invented(theirs.digest(), "us")).unwrap();
         let decided = decide_tags(&assembly, &children, &seen, Sameness::Vouched(&[signed]), &BTreeMap::new()).unwrap();
         prop_assert_eq!(decided.target.manifest().digest(), theirs.digest());
-        let mut adopted = children.clone();
-        adopted.push(Resolved { input: Vouched::invented(theirs.digest().clone()), leaves: Vec::new(), attestations: Vec::new() });
+        let adopted = adopting(&theirs, &children);
         let decided = decide_signed(&assembly, &adopted, &seen).unwrap();
         prop_assert_eq!(decided.target.manifest().digest(), theirs.digest());
+        // Beside other digests, or where an annotation is asked for that it lacks, it is a part of what is made.
+        let several = [adopted.clone(), children.clone()].concat();
+        prop_assert_eq!(decide_signed(&assembly, &several, &seen).is_ok(), is_same);
+        let annotations = BTreeMap::from([("name".to_owned(), "app".to_owned())]);
+        let named = assemble(&children, &super::wanted(&annotations)).unwrap();
+        prop_assert!(decide_signed(&named, &adopted, &seen).is_err());
     }
 
     #[test]

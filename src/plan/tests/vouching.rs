@@ -117,7 +117,9 @@ fn index_is_named_by_its_digest_or_by_being_the_very_same() {
     let mut twice = serde_json::from_str::<serde_json::Value>(&text).unwrap();
     twice["manifests"][1] = twice["manifests"][0].clone();
     assert!(vouched_by_inputs(&manifest(&twice.to_string()), &made, &inputs).is_none());
-    let mut named = inputs.clone();
-    named[0].input = Vouched::invented(manifest(&annotated).digest().clone());
+    let named = adopting(&manifest(&annotated), &inputs);
     assert!(vouched_by_inputs(&manifest(&annotated), &made, &named).is_some());
+    // Beside other digests it is a part of what they make.
+    let several = [named, inputs].concat();
+    assert!(vouched_by_inputs(&manifest(&annotated), &made, &several).is_none());
 }

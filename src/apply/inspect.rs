@@ -44,6 +44,8 @@ pub(super) struct SealPlan {
     pub destinations: Vec<Destination>,
     /// A repository that has each child.
     pub places: BTreeMap<Digest, Repository>,
+    /// The index of the given children.
+    made: Vouched<Manifest>,
     /// All manifests inside each given digest.
     inside: BTreeMap<Digest, Vec<Vouched<Descriptor>>>,
 }
@@ -55,17 +57,6 @@ impl SealPlan {
         destinations.all(|destination| destination.push_index)
     }
 
-    /// Returns all manifests in one of the run's indexes, at any depth: another tool may have nested a given index.
-    pub(super) fn members<'a>(
-        &'a self,
-        index: &'a Manifest,
-    ) -> impl Iterator<Item = &'a Descriptor> {
-        let inside = |child: &Descriptor| self.inside.get(&child.digest).into_iter().flatten();
-        let children = index.children().iter();
-        children
-            .flat_map(move |child| std::iter::once(child).chain(inside(child).map(|one| &**one)))
-    }
-
     /// Returns all manifests in an index that is vouched for: its bytes name them.
     pub(super) fn vouched_members<'a>(
         &'a self,
@@ -75,6 +66,24 @@ impl SealPlan {
             let inside = self.inside.get(&child.digest).cloned();
             std::iter::once(child).chain(inside.into_iter().flatten())
         })
+    }
+
+    /// Returns the manifests in an index that may be copied to its place. Of an index that nothing vouches for, these
+    /// are the children that were given to this run.
+    pub(super) fn vouched_parts<'a>(
+        &'a self,
+        index: &'a Standing,
+    ) -> impl Iterator<Item = Vouched<Descriptor>> {
+        let lists = |index: &Manifest, child: &Descriptor| {
+            let mut children = index.children().iter();
+            children.any(|listed| listed.digest == child.digest)
+        };
+        let (vouched, observed) = match index {
+            Standing::Vouched(index) => (index, None),
+            Standing::Observed(index) => (&self.made, Some(index)),
+        };
+        self.vouched_members(vouched)
+            .filter(move |child| observed.is_none_or(|index| lists(index, child)))
     }
 }
 
@@ -248,6 +257,7 @@ impl Known {
             target,
             destinations,
             places,
+            made: assembly.manifest,
             inside,
         })
     }
@@ -328,8 +338,8 @@ fn warn_observed(context: &Context, steps: &[TagStep], target: &Standing, made: 
     }
 }
 
-/// Finds the children of indexes under tags that were not given to this run, such as attestations of another tool. They
-/// must be there too. Those of an index that nothing vouches for are named in a warning.
+/// Finds the children of indexes under tags that were not given to this run, such as attestations of another tool. Those
+/// of a vouched index must be there too. Those of an index that nothing vouches for are named in a warning.
 async fn find_foreign(
     context: &Context,
     seal: &Seal,
@@ -349,19 +359,18 @@ async fn find_foreign(
     let others = equivalents
         .iter()
         .map(|found| (&found.repository, &found.index));
-    let mut foreign = BTreeSet::new();
+    let (mut foreign, mut observed) = (BTreeSet::new(), BTreeSet::new());
     for (repository, index) in targets.into_iter().chain(others) {
         let children = index.manifest().children().iter();
         let unknown = children.filter(|child| !places.contains_key(&child.digest));
         for child in unknown {
-            if index.vouched().is_none() {
-                context.events.warn(format!(
-                    "`{}`, which a tag holds beside its images as part of `{}`, was not given to this run, and nothing vouches for it",
-                    child.digest,
-                    index.manifest().digest()
-                ));
-            }
-            foreign.insert((repository.clone(), child.digest.clone()));
+            let (repository, child) = (repository.clone(), child.digest.clone());
+            match index {
+                Standing::Vouched(_) => foreign.insert((repository, child)),
+                Standing::Observed(index) => {
+                    observed.insert((repository, child, index.digest().clone()))
+                }
+            };
         }
     }
     let looks = foreign.into_iter().map(|(repository, digest)| async move {
@@ -370,7 +379,34 @@ async fn find_foreign(
     });
     let found: Vec<_> = stream::iter(looks).buffered(PARALLEL).try_collect().await?;
     places.extend(found);
+    let warnings = observed
+        .iter()
+        .map(|(repository, child, index)| warning_of_observed(context, repository, child, index));
+    let mut warnings = stream::iter(warnings).buffered(PARALLEL);
+    while let Some(warning) = warnings.try_next().await? {
+        context.events.warn(warning);
+    }
     Ok(())
+}
+
+/// Returns the warning about a child of an index that nothing vouches for.
+///
+/// SECURITY: such a child is not looked for in another repository. Whoever pushed the index could name any digest.
+async fn warning_of_observed(
+    context: &Context,
+    repository: &Repository,
+    child: &Digest,
+    index: &Digest,
+) -> Result<String, ApplyError> {
+    let reference = Reference::Digest(child.clone());
+    let found = context.registry.manifest_digest(repository, &reference);
+    let missing = match found.await? {
+        Some(_) => String::new(),
+        None => format!("; it is missing in `{repository}`, and is not copied there"),
+    };
+    Ok(format!(
+        "`{child}`, which a tag holds beside its images as part of `{index}`, was not given to this run, and nothing vouches for it{missing}"
+    ))
 }
 
 /// Returns the repository of such a child: that of the index, or another one, from which it is then copied back.

@@ -14,7 +14,7 @@ use super::{ApplyError, Context};
 use crate::domain::{Digest, FullTag, Manifest, Repository};
 use crate::inputs::{Mode, Seal};
 use crate::outcome::CopiedContent;
-use crate::plan::SeenTag;
+use crate::plan::{SeenTag, Vouched};
 
 /// The content of every tag, and the content that was copied to each repository to find that out.
 pub(super) type Known = (Vec<SeenTag>, BTreeMap<Repository, CopiedContent>);
@@ -34,7 +34,7 @@ pub(super) async fn know(
     context: &Context,
     seal: &Seal,
     mut lookups: Vec<TagLookup>,
-    index: &Manifest,
+    index: &Vouched<Manifest>,
     places: &BTreeMap<Digest, Repository>,
 ) -> Result<Known, ApplyError> {
     let answered: BTreeSet<Repository> = seen(&lookups)
@@ -60,7 +60,7 @@ pub(super) async fn know(
         ));
         let sources = Source::repositories(seal.sources_for(repository));
         let copier = Copier::new(context, &sources, repository, DestinationCheck::AssumeAbsent);
-        copier.copy_all(index.children()).await?;
+        copier.copy_all(index.members()).await?;
         Ok::<_, ApplyError>((repository.clone(), copier.copied()))
     });
     let copied = try_join_all(brings).await?.into_iter().collect();

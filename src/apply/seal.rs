@@ -377,9 +377,9 @@ impl Walk<'_> {
         let sources = Source::repositories(self.seal.sources_for(repository));
         let copier = Copier::new(context, &sources, repository, DestinationCheck::RootOnly);
         let indexes = destination.indexes(&plan.target);
-        let members = indexes.flat_map(|index| plan.members(index.manifest()));
+        let parts = indexes.flat_map(|index| plan.vouched_parts(index));
         // Children that were found in this repository are not checked again.
-        let elsewhere = members.filter(|child| plan.places.get(&child.digest) != Some(repository));
+        let elsewhere = parts.filter(|child| plan.places.get(&child.digest) != Some(repository));
         copier.copy_all(elsewhere).await?;
         let mut copied = copier.copied();
         copied.add(&destination.copied);

@@ -50,6 +50,7 @@ mod legacy_tag;
 mod moving;
 mod moving_versions;
 mod never_seen;
+mod observed_parts;
 mod outage_table;
 mod outages;
 mod own_repository;

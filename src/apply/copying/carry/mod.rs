@@ -17,6 +17,7 @@ use crate::apply::{ApplyError, Context};
 use crate::domain::{Descriptor, Digest, Manifest, Reference, Repository, Tag};
 use crate::failure::chain_text;
 use crate::outcome::CopiedContent;
+use crate::plan::Vouched;
 use crate::registry::RegistryError;
 use walk::{Haste, Once, Part, Step, listed, parts};
 
@@ -112,14 +113,16 @@ impl<'a> Copier<'a> {
     }
 
     /// Copies all of `children` concurrently.
+    ///
+    /// SECURITY: they are vouched for. Anyone with push access to one repository can name a digest of another there.
     pub(in crate::apply) async fn copy_all(
         &self,
-        children: impl IntoIterator<Item = &Descriptor>,
+        children: impl IntoIterator<Item = Vouched<Descriptor>>,
     ) -> Result<(), ApplyError> {
-        let children = children.into_iter();
-        try_join_all(children.map(|child| self.copy(&child.digest)))
-            .await
-            .map(drop)
+        let copies = children
+            .into_iter()
+            .map(|child| async move { self.copy(&child.digest).await });
+        try_join_all(copies).await.map(drop)
     }
 
     /// Notes that a tag with a list of referrers was written.

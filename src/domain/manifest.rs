@@ -79,6 +79,8 @@ pub enum ManifestKind {
     Index {
         /// Its children, in the order of the document.
         manifests: Vec<Descriptor>,
+        /// The manifest that it refers to.
+        subject: Option<Box<Descriptor>>,
         /// The index's own annotations.
         annotations: BTreeMap<String, String>,
     },
@@ -254,10 +256,12 @@ impl Manifest {
             return Err(malformed(serde::de::Error::custom(both)));
         }
         let missing = |field| malformed(serde::de::Error::missing_field(field));
+        let subject = document.subject.map(|Object(subject)| Box::new(subject));
         let kind = if served.is_index() {
             // SPEC: `manifests` is required; some registries write `null` for an empty list.
             ManifestKind::Index {
                 manifests: document.manifests.unwrap_or_default(),
+                subject,
                 annotations: document.annotations,
             }
         } else {
@@ -266,7 +270,7 @@ impl Manifest {
                 config: Box::new(config),
                 layers: document.layers.unwrap_or_default(),
                 artifact_type: document.artifact_type,
-                subject: document.subject.map(|Object(subject)| Box::new(subject)),
+                subject,
                 annotations: document.annotations,
             }
         };
@@ -308,6 +312,14 @@ impl Manifest {
         let (ManifestKind::Index { annotations, .. } | ManifestKind::Image { annotations, .. }) =
             &self.kind;
         annotations.get(name).map(String::as_str)
+    }
+
+    /// The manifest that it refers to, if it names one.
+    #[must_use]
+    pub fn subject(&self) -> Option<&Descriptor> {
+        let (ManifestKind::Index { subject, .. } | ManifestKind::Image { subject, .. }) =
+            &self.kind;
+        subject.as_deref()
     }
 
     /// The children of an index, as it describes them; an image has none.

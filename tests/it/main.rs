@@ -47,6 +47,7 @@ mod interrupted;
 mod job_token;
 mod legacy;
 mod legacy_tag;
+mod listed_for_another;
 mod moving;
 mod moving_versions;
 mod never_seen;

@@ -278,7 +278,7 @@ fn bundle_under_another_subject_is_left_behind() {
     list(world, &index, &entries);
     let published = verified(&pipeline, &index).succeed();
     let digest = entries.last().unwrap()["digest"].as_str().unwrap();
-    is_left_behind(&published, digest, "subject.digest");
+    is_left_behind(&published, digest, "its manifest refers to");
 }
 
 /// Verifiers ignore unknown fields of a bundle.

@@ -16,26 +16,42 @@ use crate::failure::chain_text;
 use crate::outcome::SignatureLocation;
 use crate::signing::{LegacySignature, Signature, VerificationError};
 
+/// The result of reading the manifest of a referrer.
+pub(super) enum ReadManifest {
+    /// Its contents.
+    Is(Box<ReferrerManifest>),
+    /// Content that cannot be read, with the reason.
+    Broken(String),
+    /// A manifest that is absent.
+    Lost,
+}
+
+/// The needed contents of a referrer's manifest. Its bytes may be as long as those of any manifest.
+pub(super) struct ReferrerManifest {
+    /// The digest that it refers to.
+    pub(super) subject: Option<Digest>,
+    /// The predicate type that it states.
+    pub(super) predicate: Option<String>,
+    /// The entry for it in a list of referrers; or the part of it that its bundle does not cover.
+    pub(super) entry: Result<Descriptor, String>,
+    /// Its artifact type.
+    kind: String,
+    /// The layer with the bundle.
+    bundle: Option<Descriptor>,
+}
+
 /// The result of reading a referrer.
 pub(super) enum Read {
-    /// A bundle.
-    Bundle(Box<Bundle>),
+    /// The bytes of a bundle.
+    Bundle(Vec<u8>),
     /// An artifact of this type, which is no bundle.
     Other(String),
     /// A bundle that cannot be read, whose manifest names this predicate type.
     Statement(String),
     /// Content that cannot be read, with the reason.
     Broken(String),
-    /// A referrer that is absent.
+    /// A bundle that is absent.
     Lost,
-}
-
-/// A bundle and its manifest.
-pub(super) struct Bundle {
-    /// The bytes of the bundle.
-    pub(super) bytes: Vec<u8>,
-    /// The entry for its manifest in a list of referrers; or the part of the manifest that the bundle does not cover.
-    pub(super) entry: Result<Descriptor, String>,
 }
 
 /// The verdict on one layer of a signature manifest.
@@ -55,29 +71,49 @@ enum ReadLayer {
     Lost,
 }
 
-/// Reads the referrer `digest` of `subject`. A failed request is an error; invalid content is not an error but broken.
+/// Reads the manifest of the referrer `digest`. A failed request is an error; invalid content is not an error but
+/// broken. `subject` is the manifest that it should refer to, if that was read.
+pub(super) async fn read_manifest(
+    context: &Context,
+    source: &Source,
+    subject: Option<&Descriptor>,
+    digest: &Digest,
+) -> Result<ReadManifest, ApplyError> {
+    let manifest = match source.manifest(context, digest).await {
+        Ok(Some(manifest)) => manifest,
+        Ok(None) => return Ok(ReadManifest::Lost),
+        Err(error) if error.is_about_content() => {
+            return Ok(ReadManifest::Broken(chain_text(&error)));
+        }
+        Err(error) => return Err(error),
+    };
+    let bundle = bundle_of(&manifest).cloned();
+    let entry = match (&bundle, subject) {
+        (Some(bundle), Some(subject)) => plain_entry(&manifest, bundle, subject),
+        (Some(_) | None, _) => Err("subject".to_owned()),
+    };
+    Ok(ReadManifest::Is(Box::new(ReferrerManifest {
+        subject: manifest.subject().map(|subject| subject.digest.clone()),
+        predicate: manifest.annotation(PREDICATE).map(str::to_owned),
+        entry,
+        kind: type_of(&manifest),
+        bundle,
+    })))
+}
+
+/// Reads the bundle of a referrer. A failed request is an error; invalid content is not an error but broken.
 pub(super) async fn read_bundle(
     context: &Context,
     source: &Source,
-    subject: &Digest,
-    digest: &Digest,
+    manifest: &ReferrerManifest,
 ) -> Result<Read, ApplyError> {
-    let manifest = match source.manifest(context, digest).await {
-        Ok(Some(manifest)) => manifest,
-        Ok(None) => return Ok(Read::Lost),
-        Err(error) if error.is_about_content() => return Ok(Read::Broken(chain_text(&error))),
-        Err(error) => return Err(error),
+    let Some(bundle) = &manifest.bundle else {
+        return Ok(Read::Other(manifest.kind.clone()));
     };
-    let Some(layer) = bundle_of(&manifest).cloned() else {
-        return Ok(Read::Other(type_of(&manifest)));
-    };
-    let predicate = other_statement(manifest.annotation(PREDICATE)).map(str::to_owned);
-    let entry = plain_entry(&manifest, &layer, subject);
-    // Only the needed values are kept while the bundle is fetched, not the bytes.
-    drop(manifest);
-    let read = read_content(context, source, &layer).await?;
+    let predicate = other_statement(manifest.predicate.as_deref()).map(str::to_owned);
+    let read = read_content(context, source, bundle).await?;
     Ok(match (read, predicate) {
-        (ReadLayer::Is(bytes), _) => Read::Bundle(Box::new(Bundle { bytes, entry })),
+        (ReadLayer::Is(bytes), _) => Read::Bundle(bytes),
         (ReadLayer::Broken(_) | ReadLayer::Lost, Some(predicate)) => Read::Statement(predicate),
         (ReadLayer::Broken(why), None) => Read::Broken(why),
         (ReadLayer::Lost, None) => Read::Lost,
@@ -134,9 +170,9 @@ pub(in crate::apply) async fn look_up(
             Some(predicate) => {
                 CandidateResult::Refused(Refused::statement(&entry.digest, predicate))
             }
-            None => match read_bundle(context, source, subject, &entry.digest).await? {
+            None => match read_listed(context, source, &entry.digest).await? {
                 // A signature counts, whatever else its manifest contains.
-                Read::Bundle(bundle) => judge_bundle(bundle.bytes, &entry.digest, subject, judge),
+                Read::Bundle(bundle) => judge_bundle(bundle, &entry.digest, subject, judge),
                 Read::Broken(why) => CandidateResult::Refused(Refused::broken(&entry.digest, &why)),
                 Read::Other(_) | Read::Statement(_) | Read::Lost => CandidateResult::Unrelated,
             },
@@ -172,6 +208,18 @@ pub(in crate::apply) async fn look_up(
         }
     }
     Ok(lookup)
+}
+
+async fn read_listed(
+    context: &Context,
+    source: &Source,
+    digest: &Digest,
+) -> Result<Read, ApplyError> {
+    match read_manifest(context, source, None, digest).await? {
+        ReadManifest::Is(manifest) => read_bundle(context, source, &manifest).await,
+        ReadManifest::Broken(why) => Ok(Read::Broken(why)),
+        ReadManifest::Lost => Ok(Read::Lost),
+    }
 }
 
 fn judge_bundle(

@@ -8,7 +8,7 @@ use tokio::sync::OnceCell;
 
 use super::carry::Copier;
 use super::source::{Known, Source};
-use super::vetting::{Kept, Vetting};
+use super::vetting::{Kept, Refers, Vetting};
 use crate::apply::children::{DEPTH_MAX, PARALLEL};
 use crate::apply::signatures::attach::list;
 use crate::apply::signatures::legacy::read_config;
@@ -39,10 +39,18 @@ pub(in crate::apply) struct ReferrerCopier<'a> {
 
 /// The referrers of one digest, as the sources list them.
 #[derive(Default)]
-struct Listed {
-    entries: BTreeMap<Digest, Descriptor>,
+struct Listed<'a> {
+    /// Each entry, with the sources that list it.
+    entries: BTreeMap<Digest, (Descriptor, Vec<&'a Source>)>,
     /// The index under the referrers tag of the first source that has one.
     original: Option<Manifest>,
+}
+
+/// The content of a digest tag that is copied, and the sources whose tag has it.
+#[derive(Clone, Copy)]
+struct KeptFrom<'b> {
+    kept: &'b Kept,
+    from: &'b [&'b Source],
 }
 
 impl<'a> ReferrerCopier<'a> {
@@ -131,14 +139,32 @@ impl<'a> ReferrerCopier<'a> {
                 self.kept(source, known, subject, suffix).await?;
             }
         }
+        let listed = self.listed(subject, known).await?;
+        if listed.entries.is_empty() {
+            return Ok(Vec::new());
+        }
+        let described = self.described(subject).await?;
         let mut passed = Vec::new();
-        for entry in self.listed(subject, known).await?.entries.values() {
-            let entry = self
-                .vetting
-                .lets_pass(self.context, self.from, subject, entry);
+        for (entry, from) in listed.entries.values() {
+            let refers = Refers {
+                subject,
+                described: described.as_ref(),
+                entry,
+            };
+            let entry = self.vetting.lets_pass(self.context, from, &refers);
             passed.extend(entry.await?.map(|entry| entry.digest));
         }
         Ok(passed)
+    }
+
+    /// Returns the descriptor of a manifest that the first source with it has.
+    async fn described(&self, digest: &Digest) -> Result<Option<Descriptor>, ApplyError> {
+        for source in self.from {
+            if let Some(manifest) = source.manifest(self.context, digest).await? {
+                return Ok(Some(manifest.descriptor()));
+            }
+        }
+        Ok(None)
     }
 
     async fn known(&self) -> Vec<Known> {
@@ -159,13 +185,18 @@ impl<'a> ReferrerCopier<'a> {
 
     async fn bring_referrers(&self, subject: &Digest, known: &[Known]) -> Result<(), ApplyError> {
         let listed = self.listed(subject, known).await?;
-        let copied = listed.entries.values().map(|entry| async move {
-            let (context, from) = (self.context, self.from);
-            let passed = self.vetting.lets_pass(context, from, subject, entry);
-            let Some(passed) = passed.await? else {
+        let described = self.copier.described(subject);
+        let copied = listed.entries.values().map(|(entry, from)| async {
+            let context = self.context;
+            let refers = Refers {
+                subject,
+                described: described.as_ref(),
+                entry,
+            };
+            let Some(passed) = self.vetting.lets_pass(context, from, &refers).await? else {
                 return Ok(None);
             };
-            let left_out = self.copier.bring_listed(&entry.digest).await?;
+            let left_out = self.copier.bring_listed(from, &entry.digest).await?;
             if let Some(why) = &left_out {
                 let digest = &entry.digest;
                 self.vetting.leave_out(subject, &digest.to_string());
@@ -215,7 +246,7 @@ impl<'a> ReferrerCopier<'a> {
         self.vetting.warn_once(self.context, text);
     }
 
-    async fn listed(&self, subject: &Digest, known: &[Known]) -> Result<Listed, ApplyError> {
+    async fn listed(&self, subject: &Digest, known: &[Known]) -> Result<Listed<'a>, ApplyError> {
         let mut listed = Listed::default();
         for (source, known) in self.from.iter().zip(known) {
             let api = source.referrers(self.context, subject).await?;
@@ -237,7 +268,11 @@ impl<'a> ReferrerCopier<'a> {
             for entry in api.listed.into_iter().chain(tagged.listed) {
                 let is_manifest = entry.media_type.is_index() || entry.media_type.is_image();
                 if is_manifest {
-                    listed.entries.entry(entry.digest.clone()).or_insert(entry);
+                    let known = listed.entries.entry(entry.digest.clone());
+                    let (_, sources) = known.or_insert((entry, Vec::new()));
+                    if !sources.iter().any(|known| std::ptr::eq(*known, source)) {
+                        sources.push(source);
+                    }
                 } else {
                     let (digest, is) = (&entry.digest, &entry.media_type);
                     let odd = format!(
@@ -291,37 +326,43 @@ impl<'a> ReferrerCopier<'a> {
         &self,
         subject: &Digest,
         suffix: &'static str,
-        known: &[Known],
+        all_known: &[Known],
     ) -> Result<(), ApplyError> {
-        for (source, known) in self.from.iter().zip(known) {
-            if let Some(kept) = self.kept(source, known, subject, suffix).await? {
-                self.bring_kept_tag(subject, suffix, &kept).await?;
+        for (source, known) in self.from.iter().zip(all_known) {
+            if let Some((digest, kept)) = self.kept(source, known, subject, suffix).await? {
+                let from = self.tagged_alike(&digest, subject, suffix, all_known);
+                let kept = KeptFrom {
+                    kept: &kept,
+                    from: &from.await?,
+                };
+                self.bring_kept_tag(subject, suffix, kept).await?;
             }
         }
         Ok(())
     }
 
-    /// Reads one digest tag of cosign at a source. Returns its content that is to be copied.
+    /// Reads one digest tag of cosign at a source. Returns the digest of its content, and the part that is to be copied.
     async fn kept(
         &self,
         source: &Source,
         known: &Known,
         subject: &Digest,
         suffix: &'static str,
-    ) -> Result<Option<Kept>, ApplyError> {
+    ) -> Result<Option<(Digest, Kept)>, ApplyError> {
         let (context, vetting) = (self.context, self.vetting);
         // Content that is not copied need not be read.
         if suffix != "sig" && !vetting.carries_all() {
-            if source.has_beside(context, subject, suffix, known).await? {
+            let there = source.digest_beside(context, subject, suffix, known);
+            if there.await?.is_some() {
                 vetting.leave_unread(context, subject, suffix);
             }
             return Ok(None);
         }
         match source.beside(context, subject, suffix, known).await? {
             Some(TagContent::Manifest(original)) => {
-                vetting
-                    .kept_of(context, source, subject, suffix, original)
-                    .await
+                let digest = original.digest().clone();
+                let kept = vetting.kept_of(context, source, subject, suffix, original);
+                Ok(kept.await?.map(|kept| (digest, kept)))
             }
             Some(TagContent::Unusable(unusable)) => {
                 vetting.refuse(context, subject, suffix, &unusable);
@@ -331,14 +372,42 @@ impl<'a> ReferrerCopier<'a> {
         }
     }
 
+    /// Returns the sources whose digest tag has this content.
+    ///
+    /// SECURITY: the writer of a tag can name parts of which they know only the digest. Other sources do not provide
+    /// them.
+    async fn tagged_alike(
+        &self,
+        digest: &Digest,
+        subject: &Digest,
+        suffix: &'static str,
+        known: &[Known],
+    ) -> Result<Vec<&'a Source>, ApplyError> {
+        if let [only] = self.from {
+            return Ok(vec![only]);
+        }
+        let mut alike = Vec::new();
+        for (source, known) in self.from.iter().zip(known) {
+            let found = source.digest_beside(self.context, subject, suffix, known);
+            if found.await?.as_ref() == Some(digest) {
+                alike.push(source);
+            }
+        }
+        Ok(alike)
+    }
+
     /// Copies a tag. If it cannot be copied as a whole, copies its verified signatures.
     async fn bring_kept_tag(
         &self,
         subject: &Digest,
         suffix: &'static str,
-        kept: &Kept,
+        kept: KeptFrom<'_>,
     ) -> Result<(), ApplyError> {
-        let error = match self.bring_tag(subject, suffix, kept).await {
+        let KeptFrom { kept, from } = kept;
+        let error = match self
+            .bring_tag(subject, suffix, KeptFrom { kept, from })
+            .await
+        {
             Err(error) if error.is_about_list() && !kept.is_ours => {
                 self.leave(&error);
                 return Ok(());
@@ -353,7 +422,9 @@ impl<'a> ReferrerCopier<'a> {
             Some(verified) => {
                 let text = format!("{text}; its verified signatures alone are carried: {why}");
                 self.vetting.warn_once(self.context, text);
-                self.bring_tag(subject, suffix, verified).await
+                let kept = verified.as_ref();
+                self.bring_tag(subject, suffix, KeptFrom { kept, from })
+                    .await
             }
             None if kept.is_ours => Err(error),
             None => {
@@ -369,11 +440,11 @@ impl<'a> ReferrerCopier<'a> {
         &self,
         subject: &Digest,
         suffix: &'static str,
-        kept: &Kept,
+        kept: KeptFrom<'_>,
     ) -> Result<(), ApplyError> {
         let tag = subject.tag_beside(suffix);
         let shared = SharedTag::new(self.context, self.to, subject, tag);
-        let original = &kept.manifest;
+        let original = &kept.kept.manifest;
         self.copier.know(original);
         let look = self.look(&shared).await?;
         let held = look.holds().map(SeenList::digest);
@@ -405,7 +476,7 @@ impl<'a> ReferrerCopier<'a> {
                 self.context.events.warn(kept);
                 Ok(None)
             }
-            Some(current) => self.merged(subject, &shared, current, original).await,
+            Some(current) => self.merged(subject, &shared, current, kept).await,
         };
         if shared.settle_at(look, add).await? {
             self.copier.note_list(&shared.tag);
@@ -414,12 +485,12 @@ impl<'a> ReferrerCopier<'a> {
     }
 
     /// Copies all content of a tag that is kept, but does not write the tag.
-    async fn bring_kept(&self, kept: &Kept) -> Result<(), ApplyError> {
+    async fn bring_kept(&self, KeptFrom { kept, from }: KeptFrom<'_>) -> Result<(), ApplyError> {
         match &kept.config {
-            None => self.copier.copy(kept.manifest.digest()).await,
+            None => self.copier.copy_from(from, kept.manifest.digest()).await,
             // This run built the config, so no source has it.
             Some(config) => {
-                self.copier.bring_layers(&kept.manifest).await?;
+                self.copier.bring_layers(from, &kept.manifest).await?;
                 let registry = &self.context.registry;
                 if !registry.has_blob(self.to, &Digest::of(config)).await? {
                     registry.put_blob(self.to, config).await?;
@@ -446,8 +517,9 @@ impl<'a> ReferrerCopier<'a> {
         subject: &Digest,
         shared: &SharedTag<'_>,
         current: &Manifest,
-        original: &Manifest,
+        KeptFrom { kept, from }: KeptFrom<'_>,
     ) -> Result<Option<Change>, ApplyError> {
+        let original = &kept.manifest;
         if !is_alike(current, original) {
             return Err(ApplyError::FallbackOccupied {
                 tag: shared.full_tag(),
@@ -455,7 +527,7 @@ impl<'a> ReferrerCopier<'a> {
                 why: "holds something else than at the source".into(),
             });
         }
-        self.copier.bring_layers(original).await?;
+        self.copier.bring_layers(from, original).await?;
         let config = read_config(self.context, self.to, current).await?;
         merge(current, config, original)
     }

@@ -35,7 +35,7 @@ const PLAIN_MAX_BYTES: usize = 16 * 1024;
 pub(in crate::apply) fn plain_entry(
     manifest: &Manifest,
     bundle: &Descriptor,
-    subject: &Digest,
+    subject: &Descriptor,
 ) -> Result<Descriptor, String> {
     let ManifestKind::Image { annotations, .. } = manifest.kind() else {
         return Err(manifest.media_type().to_string());
@@ -86,7 +86,7 @@ fn surplus<'a>(
     })
 }
 
-fn is_plain(path: &[&str], value: &Value, bundle: &Descriptor, subject: &Digest) -> bool {
+fn is_plain(path: &[&str], value: &Value, bundle: &Descriptor, subject: &Descriptor) -> bool {
     let is_any = |known: &[&str]| known.iter().any(|known| value == known);
     match path {
         ["schemaVersion"] => value == 2,
@@ -102,7 +102,7 @@ fn is_plain(path: &[&str], value: &Value, bundle: &Descriptor, subject: &Digest)
             *value == format!("sha256-{}.sigstore.json", bundle.digest.hex())
         }
         ["subject", "mediaType"] => is_any(&MediaType::MANIFESTS.each_ref().map(MediaType::as_str)),
-        ["subject", "digest"] => *value == subject.to_string(),
+        ["subject", "digest"] => *value == subject.digest.to_string(),
         ["subject", "size"] => value.is_u64(),
         ["annotations", CREATED] => value.as_str().is_some_and(is_time),
         ["annotations", CONTENT] => value == "dsse-envelope",

@@ -155,25 +155,28 @@ impl Source {
         }
     }
 
-    /// Reports whether the digest tag of `subject` that ends in `suffix` has content. Does not read it.
-    pub(in crate::apply) async fn has_beside(
+    /// Returns the digest of the content of the digest tag of `subject` that ends in `suffix`. Does not read the content.
+    pub(in crate::apply) async fn digest_beside(
         &self,
         context: &Context,
         subject: &Digest,
         suffix: &'static str,
         known: &Known,
-    ) -> Result<bool, ApplyError> {
+    ) -> Result<Option<Digest>, ApplyError> {
         match self {
             Self::Repository(repository) => {
                 let tag = subject.tag_beside(suffix);
                 if !known.may_have(&tag) {
-                    return Ok(false);
+                    return Ok(None);
                 }
                 let (registry, tag) = (&context.registry, Reference::Tag(tag));
                 let found = registry.manifest_digest(repository, &tag).await?;
-                Ok(found.is_some_and(|digest| digest != *subject))
+                Ok(found.filter(|digest| digest != subject))
             }
-            Self::Layout(layout) => Ok(layout.beside(subject, suffix).is_some()),
+            Self::Layout(layout) => {
+                let found = layout.beside(subject, suffix);
+                Ok(found.map(|found| found.digest.clone()))
+            }
         }
     }
 

@@ -4,7 +4,9 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::bundles::{Bundle, LayerResult, Read, judge_layers, read_bundle};
+use super::bundles::{
+    LayerResult, Read, ReadManifest, ReferrerManifest, judge_layers, read_bundle, read_manifest,
+};
 use super::source::Source;
 use crate::apply::signatures::candidates::PREDICATE;
 use crate::apply::signatures::legacy_manifest::{is_signature, of_signatures};
@@ -25,10 +27,30 @@ pub(in crate::apply) struct Vetting<'a> {
     signing_context: Option<(&'a SigningContext, Provenance)>,
     carried: Carried,
     found: RefCell<BTreeMap<(Digest, String), ReferrerOutcome>>,
-    /// The entries of verified referrers, for lists that contain nothing else.
+    /// The entries of the referrers that are copied.
     entries: RefCell<BTreeMap<Digest, Descriptor>>,
     /// The warnings given so far: each is given once, even for several destinations.
     warned: RefCell<BTreeSet<String>>,
+}
+
+/// An entry of a list of referrers.
+pub(super) struct Refers<'a> {
+    /// The digest that the list is about.
+    pub(super) subject: &'a Digest,
+    /// The descriptor of the subject, if it was read.
+    pub(super) described: Option<&'a Descriptor>,
+    /// The entry.
+    pub(super) entry: &'a Descriptor,
+}
+
+/// The verdict on an entry of a list.
+enum EntryVerdict {
+    /// A referrer of this type, with its signer or the reason why it is not verified.
+    Referrer(String, Result<String, String>),
+    /// Content that is not copied, whatever the inputs say, with the reason.
+    LeftOut(String),
+    /// A manifest that does not refer to the subject, with the manifest that it refers to.
+    Elsewhere(Option<Digest>),
 }
 
 /// The content of a cosign digest tag that is copied.
@@ -135,77 +157,129 @@ impl<'a> Vetting<'a> {
         self.carried == Carried::All
     }
 
-    /// Returns the list entry for `entry`, which refers to `subject`, or `None` if it is not copied.
+    /// Returns the list entry for a referrer, or `None` if it is not copied. `from` are the sources that list it.
     pub(super) async fn lets_pass(
         &self,
         context: &Context,
-        from: &[Source],
-        subject: &Digest,
-        entry: &Descriptor,
+        from: &[&Source],
+        refers: &Refers<'_>,
     ) -> Result<Option<Descriptor>, ApplyError> {
+        let (subject, entry) = (refers.subject, refers.entry);
         let name = entry.digest.to_string();
         let known = self
             .found
             .borrow()
             .get(&(subject.clone(), name.clone()))
-            .cloned();
-        let is_carried = if let Some(known) = known {
-            known.is_carried
-        } else {
-            let (kind, verdict) = self.judge(context, from, subject, entry).await?;
-            self.note(context, subject, name, &kind, verdict)
+            .map(|known| known.is_carried);
+        let is_carried = match known {
+            Some(is_carried) => is_carried,
+            None => match self.judge(context, from, refers).await? {
+                EntryVerdict::Referrer(kind, verdict) => {
+                    self.note(context, subject, name, &kind, verdict)
+                }
+                EntryVerdict::LeftOut(why) => {
+                    context.events.warn(format!(
+                        "`{name}` is said to refer to `{subject}` and is left out: {why}"
+                    ));
+                    self.leave_listed(subject, name, stated_type(entry), why);
+                    false
+                }
+                EntryVerdict::Elsewhere(other) => {
+                    let why = match other {
+                        Some(other) => format!("its manifest refers to `{other}`"),
+                        None => "its manifest refers to nothing".to_owned(),
+                    };
+                    let kind = stated_type(entry);
+                    context.events.warn(format!(
+                        "`{name}` ({kind}), which is listed as referring to `{subject}`, is left behind: {why}"
+                    ));
+                    self.leave_listed(subject, name, kind, why);
+                    false
+                }
+            },
         };
-        // SECURITY: the writer of a list controls everything that the list says about an entry.
-        let entry = match self.carried {
-            Carried::All => Some(entry.clone()),
-            Carried::Verified => self.entries.borrow().get(&entry.digest).cloned(),
-        };
+        let entry = self.entries.borrow().get(&entry.digest).cloned();
         Ok(entry.filter(|_| is_carried))
     }
 
-    /// Returns the type of a referrer, and its signer or the reason why it is not verified. Stores the entry of a
-    /// verified one.
+    /// Notes that an entry of a list of `subject` is not copied.
+    fn leave_listed(&self, subject: &Digest, name: String, kind: String, why: String) {
+        let outcome = ReferrerOutcome {
+            subject: subject.clone(),
+            kind,
+            is_carried: false,
+            name: name.clone(),
+            verdict: Err(why),
+        };
+        let mut found = self.found.borrow_mut();
+        found.insert((subject.clone(), name), outcome);
+    }
+
+    /// Returns the verdict on a referrer. Stores the entry of one that may be copied.
     async fn judge(
         &self,
         context: &Context,
-        from: &[Source],
-        subject: &Digest,
-        entry: &Descriptor,
+        from: &[&Source],
+        refers: &Refers<'_>,
+    ) -> Result<EntryVerdict, ApplyError> {
+        let (subject, entry) = (refers.subject, refers.entry);
+        let manifest = match read_first(context, from, refers).await? {
+            ReadManifest::Is(manifest) => manifest,
+            ReadManifest::Broken(why) => return Ok(EntryVerdict::LeftOut(why)),
+            ReadManifest::Lost => return Ok(EntryVerdict::LeftOut("it is not there".to_owned())),
+        };
+        // SECURITY: the writer of a list controls everything in it. Only the manifest states what it refers to.
+        if manifest.subject.as_ref().is_some_and(|of| of != subject) {
+            return Ok(EntryVerdict::Elsewhere(manifest.subject));
+        }
+        let (kind, verdict) = self.verify(context, from, refers, &manifest).await?;
+        // Some tools leave out the subject, for registries that do not accept it. A verified statement names it too.
+        if manifest.subject.is_none() && verdict.is_err() {
+            return Ok(EntryVerdict::Elsewhere(None));
+        }
+        let plain = manifest.entry.ok().filter(|_| verdict.is_ok());
+        if let Some(entry) = plain.or_else(|| self.carries_all().then(|| entry.clone())) {
+            let mut entries = self.entries.borrow_mut();
+            entries.insert(entry.digest.clone(), entry);
+        }
+        Ok(EntryVerdict::Referrer(kind, verdict))
+    }
+
+    /// Returns the type of a referrer, and its signer or the reason why it is not verified.
+    async fn verify(
+        &self,
+        context: &Context,
+        from: &[&Source],
+        refers: &Refers<'_>,
+        manifest: &ReferrerManifest,
     ) -> Result<(String, Result<String, String>), ApplyError> {
-        let said = entry.annotations.get(PREDICATE);
-        let said = said.or(entry.artifact_type.as_ref()).cloned();
-        let said = said.unwrap_or_else(|| "unknown type".to_owned());
+        let said = stated_type(refers.entry);
         let refused = |kind, why: &str| Ok((kind, Err(why.to_owned())));
         let Some((signing_context, provenance)) = &self.signing_context else {
             return refused(said, NO_IDENTITY);
         };
-        let Bundle { bytes, entry } =
-            match read_first(context, from, subject, &entry.digest).await? {
-                Read::Bundle(bundle) => *bundle,
-                Read::Other(kind) => return refused(kind, "it is no Sigstore bundle"),
-                Read::Statement(kind) => return refused(kind, "its bundle cannot be read"),
-                Read::Broken(why) => return refused(said, &why),
-                Read::Lost => return refused(said, "it is not there"),
-            };
-        let (by, kind) = match verify_statement(&bytes, subject, &signing_context.trust, provenance)
-        {
+        let bytes = match read_first_bundle(context, from, manifest).await? {
+            Read::Bundle(bytes) => bytes,
+            Read::Other(kind) => return refused(kind, "it is no Sigstore bundle"),
+            Read::Statement(kind) => return refused(kind, "its bundle cannot be read"),
+            Read::Broken(why) => return refused(said, &why),
+            Read::Lost => return refused(said, "its bundle is not there"),
+        };
+        let trust = &signing_context.trust;
+        let (by, kind) = match verify_statement(&bytes, refers.subject, trust, provenance) {
             Ok(verified) => verified,
             Err(refusal) => return refused(said, &chain_text(&refusal)),
         };
-        let entry = match entry {
-            Ok(entry) => entry,
-            Err(what) => return refused(kind, &beside(&what)),
-        };
-        if entry
-            .annotations
-            .get(PREDICATE)
+        if let Err(what) = &manifest.entry {
+            return refused(kind, &beside(what));
+        }
+        if manifest
+            .predicate
+            .as_ref()
             .is_some_and(|said| *said != kind)
         {
             return refused(kind, &beside(PREDICATE));
         }
-        self.entries
-            .borrow_mut()
-            .insert(entry.digest.clone(), entry);
         Ok((kind, Ok(by)))
     }
 
@@ -297,17 +371,38 @@ impl<'a> Vetting<'a> {
     }
 }
 
-/// Reads the referrer from each source in order, until one returns a bundle. An error counts only if the referrer is
-/// absent from all others.
+/// Reads the manifest of a referrer from each source in order, until one has it. An error counts only if all others lack
+/// it.
 async fn read_first(
     context: &Context,
-    from: &[Source],
-    subject: &Digest,
-    digest: &Digest,
+    from: &[&Source],
+    refers: &Refers<'_>,
+) -> Result<ReadManifest, ApplyError> {
+    let (mut found, mut fault) = (ReadManifest::Lost, None);
+    for source in from {
+        match read_manifest(context, source, refers.described, &refers.entry.digest).await {
+            Ok(ReadManifest::Lost) => (),
+            Ok(read @ ReadManifest::Is(_)) => return Ok(read),
+            Ok(read @ ReadManifest::Broken(_)) => found = read,
+            Err(error) => fault = fault.or(Some(error)),
+        }
+    }
+    match (found, fault) {
+        (ReadManifest::Lost, Some(error)) => Err(error),
+        (found, _) => Ok(found),
+    }
+}
+
+/// Reads the bundle of a referrer from each source in order, until one has it. An error counts only if all others lack
+/// it.
+async fn read_first_bundle(
+    context: &Context,
+    from: &[&Source],
+    manifest: &ReferrerManifest,
 ) -> Result<Read, ApplyError> {
     let (mut found, mut fault) = (Read::Lost, None);
     for source in from {
-        match read_bundle(context, source, subject, digest).await {
+        match read_bundle(context, source, manifest).await {
             Ok(Read::Lost) => (),
             Ok(read @ Read::Bundle(_)) => return Ok(read),
             Ok(read) => found = read,
@@ -318,6 +413,15 @@ async fn read_first(
         (Read::Lost, Some(error)) => Err(error),
         (found, _) => Ok(found),
     }
+}
+
+/// Returns the type that a list states for an entry.
+fn stated_type(entry: &Descriptor) -> String {
+    let said = entry.annotations.get(PREDICATE);
+    let said = said.or(entry.artifact_type.as_ref()).cloned();
+    let said = said.unwrap_or_else(|| "unknown type".to_owned());
+    let visible = said.chars().filter(|one| !one.is_control());
+    visible.take(TYPE_MAX_CHARS).collect()
 }
 
 /// The verified signatures of a list.

@@ -69,13 +69,15 @@ pub(crate) fn parsers() -> Vec<Parser> {
             "src/apply/copying/shape.rs",
             vec![BUNDLE.to_vec()],
             |bytes| {
+                let subject = Digest::of(b"subject");
+                let subject = Descriptor::new(MediaType::OciIndex, 1, subject);
                 let Ok(manifest) = Manifest::parse(bytes.to_vec(), MediaType::OciManifest) else {
                     return false;
                 };
                 let Some(bundle) = bundle_of(&manifest) else {
                     return false;
                 };
-                let Ok(entry) = plain_entry(&manifest, bundle, &Digest::of(b"subject")) else {
+                let Ok(entry) = plain_entry(&manifest, bundle, &subject) else {
                     return false;
                 };
                 assert_eq!(

@@ -31,12 +31,14 @@ const SMALL_MAX_BYTES: u64 = 64 * 1024;
 /// it at the same time.
 pub(in crate::apply) struct Copier<'a> {
     context: &'a Context,
-    from: &'a [Source],
+    from: Vec<&'a Source>,
     to: &'a Repository,
     check: DestinationCheck,
     on_creation: Option<OnCreation<'a>>,
     /// Manifests that were already read at a source, kept until they are needed.
     known: RefCell<BTreeMap<Digest, Manifest>>,
+    /// Descriptors of the manifests that were read.
+    read: RefCell<BTreeMap<Digest, Descriptor>>,
     /// The manifests that the repository is known to have.
     there: RefCell<BTreeSet<Digest>>,
     manifests: Once,
@@ -72,11 +74,12 @@ impl<'a> Copier<'a> {
     ) -> Self {
         Self {
             context,
-            from,
+            from: from.iter().collect(),
             to,
             check,
             on_creation: None,
             known: RefCell::default(),
+            read: RefCell::default(),
             there: RefCell::default(),
             manifests: Once::default(),
             blobs: Once::default(),
@@ -107,8 +110,17 @@ impl<'a> Copier<'a> {
 
     /// Copies `digest` and everything in it that the repository lacks.
     pub(in crate::apply) async fn copy(&self, digest: &Digest) -> Result<(), ApplyError> {
+        self.copy_from(&self.from, digest).await
+    }
+
+    /// Copies `digest` and everything in it that the repository lacks, from these sources alone.
+    pub(in crate::apply) async fn copy_from(
+        &self,
+        from: &[&Source],
+        digest: &Digest,
+    ) -> Result<(), ApplyError> {
         let count = Cell::new(0);
-        let step = Step::first(digest, &count, Haste::Wait);
+        let step = Step::first(digest, &count, from, Haste::Wait);
         self.see_to_manifest(digest, step).await
     }
 
@@ -131,14 +143,18 @@ impl<'a> Copier<'a> {
         copied.lists.insert(tag.to_string());
     }
 
-    /// Copies a manifest that a list names and that may not exist. Returns the reason if it is left out: no source has
-    /// it, or no client can use it. A failed request is an error.
+    /// Copies a manifest that the lists of these sources name, and that may not exist. Returns the reason if it is left
+    /// out: none of them has it, or no client can use it. A failed request is an error.
+    ///
+    /// SECURITY: the writer of a list can name parts of which they know only the digest. Other sources do not provide
+    /// them.
     pub(in crate::apply) async fn bring_listed(
         &self,
+        from: &[&Source],
         digest: &Digest,
     ) -> Result<Option<String>, ApplyError> {
         let count = Cell::new(0);
-        let step = Step::first(digest, &count, Haste::Leave);
+        let step = Step::first(digest, &count, from, Haste::Leave);
         match self.see_to_manifest(digest, step).await {
             Ok(()) => Ok(None),
             Err(ApplyError::NotAtSource { parent: None, .. }) => {
@@ -149,13 +165,14 @@ impl<'a> Copier<'a> {
         }
     }
 
-    /// Copies the layers of `manifest` that the repository lacks.
+    /// Copies the layers of `manifest` that the repository lacks, from these sources.
     pub(in crate::apply) async fn bring_layers(
         &self,
+        from: &[&Source],
         manifest: &Manifest,
     ) -> Result<(), ApplyError> {
         let count = Cell::new(0);
-        let root = Step::first(manifest.digest(), &count, Haste::Wait);
+        let root = Step::first(manifest.digest(), &count, from, Haste::Wait);
         let inside = root.inside(manifest.digest(), true);
         self.bring_parts(listed(manifest), inside).await
     }
@@ -163,6 +180,11 @@ impl<'a> Copier<'a> {
     /// Returns every manifest that was visited, including those below the requested ones.
     pub(in crate::apply) fn seen(&self) -> Vec<Digest> {
         self.manifests.seen()
+    }
+
+    /// Returns the descriptor of a manifest, if it was read.
+    pub(in crate::apply) fn described(&self, digest: &Digest) -> Option<Descriptor> {
+        self.read.borrow().get(digest).cloned()
     }
 
     /// Reports whether this manifest was missing and has been copied.
@@ -219,7 +241,7 @@ impl<'a> Copier<'a> {
         {
             return Ok(());
         }
-        let look = || self.find(digest, is_there);
+        let look = || self.find(digest, is_there, step.from);
         let found = match step.haste {
             Haste::Wait => {
                 let what = digest.to_string();
@@ -227,7 +249,10 @@ impl<'a> Copier<'a> {
             }
             Haste::Leave => look().await?,
         };
-        let manifest = found.ok_or_else(|| self.lost(digest, step.parent))?;
+        let manifest = found.ok_or_else(|| lost(digest, step))?;
+        self.read
+            .borrow_mut()
+            .insert(digest.clone(), manifest.descriptor());
         let inside = step.inside(digest, is_there);
         self.bring_parts(parts(&manifest), inside).await?;
         if !is_there {
@@ -258,14 +283,19 @@ impl<'a> Copier<'a> {
 
     /// Reads the manifest from the first source that has it. A destination that has it is the last source: its copy is
     /// good enough to find the parts that must exist.
-    async fn find(&self, digest: &Digest, is_there: bool) -> Result<Option<Manifest>, ApplyError> {
+    async fn find(
+        &self,
+        digest: &Digest,
+        is_there: bool,
+        from: &[&Source],
+    ) -> Result<Option<Manifest>, ApplyError> {
         let known = self.known.borrow_mut().remove(digest);
         if known.is_some() {
             return Ok(known);
         }
         let mut fault = None;
         let destination = is_there.then(|| Source::from(self.to.clone()));
-        for place in self.places().chain(&destination) {
+        for place in self.places(from).chain(&destination) {
             match place.manifest(self.context, digest).await {
                 Ok(Some(manifest)) => return Ok(Some(manifest)),
                 Ok(None) => (),
@@ -324,7 +354,7 @@ impl<'a> Copier<'a> {
         // The semaphore is never closed, so this always succeeds.
         let _turn = self.copies.acquire().await.ok();
         let mut fault = None;
-        for place in self.places() {
+        for place in self.places(step.from) {
             match place.copy_blob(self.context, self.to, blob).await {
                 Ok(true) => {
                     let mut copied = self.copied.borrow_mut();
@@ -345,7 +375,7 @@ impl<'a> Copier<'a> {
         match fault {
             Some(error) => Err(error),
             None if blob.is_foreign() => Ok(()),
-            None => Err(self.lost(&blob.digest, step.parent)),
+            None => Err(lost(&blob.digest, step)),
         }
     }
 
@@ -359,11 +389,11 @@ impl<'a> Copier<'a> {
         }
     }
 
-    /// Returns the sources, with those that returned an error last.
-    fn places(&self) -> impl Iterator<Item = &'a Source> + use<'a> {
+    /// Returns these sources, with those that returned an error last.
+    fn places<'b>(&self, from: &[&'b Source]) -> impl Iterator<Item = &'b Source> + use<'b> {
         let failed = self.failed.borrow().clone();
         let is_last = move |place: &&Source| failed.contains(&place.name());
-        let (last, first): (Vec<_>, Vec<_>) = self.from.iter().partition(is_last);
+        let (last, first): (Vec<_>, Vec<_>) = from.iter().copied().partition(is_last);
         first.into_iter().chain(last)
     }
 
@@ -375,12 +405,12 @@ impl<'a> Copier<'a> {
             self.context.events.warn(text);
         }
     }
+}
 
-    fn lost(&self, digest: &Digest, parent: Option<&Digest>) -> ApplyError {
-        ApplyError::NotAtSource {
-            digest: digest.clone(),
-            parent: parent.cloned(),
-            places: self.from.iter().map(Source::name).collect(),
-        }
+fn lost(digest: &Digest, step: Step<'_>) -> ApplyError {
+    ApplyError::NotAtSource {
+        digest: digest.clone(),
+        parent: step.parent.cloned(),
+        places: step.from.iter().map(|source| source.name()).collect(),
     }
 }

@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use tokio::sync::OnceCell;
 
+use crate::apply::copying::source::Source;
 use crate::domain::{Descriptor, Digest, Manifest, ManifestKind};
 
 /// The current position in an image.
@@ -16,6 +17,8 @@ pub(super) struct Step<'a> {
     pub(super) root: &'a Digest,
     /// The number of its manifests visited so far.
     pub(super) count: &'a Cell<usize>,
+    /// The sources that its parts may come from.
+    pub(super) from: &'a [&'a Source],
     /// The manifest that points here.
     pub(super) parent: Option<&'a Digest>,
     pub(super) depth: usize,
@@ -37,10 +40,16 @@ pub(super) enum Haste {
 pub(super) struct Once(RefCell<BTreeMap<Digest, Rc<OnceCell<()>>>>);
 
 impl<'a> Step<'a> {
-    pub(super) fn first(root: &'a Digest, count: &'a Cell<usize>, haste: Haste) -> Self {
+    pub(super) fn first(
+        root: &'a Digest,
+        count: &'a Cell<usize>,
+        from: &'a [&'a Source],
+        haste: Haste,
+    ) -> Self {
         Self {
             root,
             count,
+            from,
             parent: None,
             depth: 0,
             haste,

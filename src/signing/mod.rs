@@ -36,7 +36,9 @@ pub use keyless::{Keyless, Signature};
 pub use legacy::{LegacySignature, verify_legacy};
 pub use own::OwnIdentity;
 pub use policy::check_caller;
-pub use provenance::{Provenance, verify_legacy_origin, verify_statement};
+pub use provenance::{
+    Provenance, check_plain_bundle, check_plain_legacy, verify_legacy_origin, verify_statement,
+};
 pub use refusal::{Signer, VerificationError};
 pub use statement::SIGN_PREDICATE;
 pub use token::{TokenSource, WorkflowIdentity};

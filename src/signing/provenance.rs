@@ -140,6 +140,19 @@ fn check_plain(bytes: &[u8], bundle: &Bundle) -> Result<(), VerificationError> {
     })
 }
 
+/// Checks that a verified bundle contains nothing else.
+pub fn check_plain_bundle(bytes: &[u8]) -> Result<(), VerificationError> {
+    check_plain(bytes, &read(bytes)?)
+}
+
+/// Checks that the annotations of a verified signature contain nothing else.
+pub fn check_plain_legacy(
+    annotations: &BTreeMap<String, String>,
+    trust: &Trust,
+) -> Result<(), VerificationError> {
+    check_annotations(annotations, trust)
+}
+
 /// Verifies that `payload`, with the annotations of its layer, is a signature of `subject` that meets `provenance`.
 /// Checks that the annotations contain nothing else. Returns the signer.
 pub fn verify_legacy_origin(

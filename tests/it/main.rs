@@ -45,6 +45,7 @@ mod imports;
 mod inputs;
 mod interrupted;
 mod job_token;
+mod known_signatures;
 mod legacy;
 mod legacy_tag;
 mod listed_for_another;

@@ -8,6 +8,7 @@ pub(super) mod legacy;
 pub(super) mod legacy_manifest;
 pub(super) mod lookup;
 mod outages;
+mod plain;
 pub(super) mod recorded;
 pub(super) mod refused;
 pub(super) mod seen_list;

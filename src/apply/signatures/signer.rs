@@ -11,6 +11,7 @@ use tokio::sync::SetOnce;
 use super::legacy::docker_reference;
 use super::lookup::{Candidate, Content};
 use super::outages::reason;
+use super::plain::PlainContent;
 use super::step::{Done, Step, not_stored};
 use super::unsigned::{Glance, Unsigned};
 use crate::apply::{ApplyError, Context, RecordWriter};
@@ -272,12 +273,12 @@ impl SigningContext {
         &self,
         step: &Step<'_>,
         one: &Unsigned,
-        content: &SetOnce<Option<Content>>,
+        content: &SetOnce<Option<PlainContent>>,
     ) -> Option<ApplyError> {
         let (provided, failure) = match &one.known {
             Some(known) => (Some(known.clone()), None),
             None => match self.make(one).await {
-                Ok(made) => (Some(made), None),
+                Ok(made) => (Some(PlainContent::made(made)), None),
                 Err(error) => {
                     step.outages.note_sigstore(true);
                     (None, Some(error))

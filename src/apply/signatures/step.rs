@@ -11,6 +11,7 @@ use tokio::sync::{Notify, SetOnce};
 use super::attach::Attacher;
 use super::lookup::Content;
 use super::outages::Outages;
+use super::plain::PlainContent;
 use super::settle::PendingSettle;
 use super::unsigned::{Lacking, Unsigned};
 use crate::apply::{ApplyError, Context};
@@ -52,7 +53,7 @@ impl<'a> Step<'a> {
     pub(super) async fn store(
         &self,
         one: &'a Unsigned,
-        content: &SetOnce<Option<Content>>,
+        content: &SetOnce<Option<PlainContent>>,
     ) -> Vec<Done<'a>> {
         let stores = one.names().map(async |(subject, lacking)| {
             let attacher = self.open(lacking)?;
@@ -90,11 +91,11 @@ impl<'a> Step<'a> {
         subject: Subject,
         lacking: &Lacking,
         attacher: &Attacher<'a>,
-        content: &Content,
+        content: &PlainContent,
     ) -> Done<'a> {
         let (of, seen) = (&one.subject, lacking.list.clone());
         let stored = || self.gate.pass();
-        let done = match content {
+        let done = match &**content {
             Content::Bundle(bundle) => attacher.attach(of, bundle, lacking.api, seen, stored).await,
             Content::Legacy(signature) => {
                 let done = attacher.attach_legacy(of, signature, seen).await;

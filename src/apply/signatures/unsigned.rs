@@ -3,7 +3,8 @@
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::legacy;
-use super::lookup::{Api, Content, FoundSignature, Lookup, Search, fallback, look_up};
+use super::lookup::{Api, FoundSignature, Lookup, Search, fallback, look_up};
+use super::plain::PlainContent;
 use super::recorded::{self, Recorded};
 use super::seen_list::SeenList;
 use super::signer::SigningContext;
@@ -14,7 +15,7 @@ use crate::failure::chain_text;
 use crate::inputs::{Formats, Mode, OnSigningFailure, Signing};
 use crate::outcome::{Origin, Outcome, SignatureOutcome, Subject};
 use crate::plan::Vouched;
-use crate::signing::Verified;
+use crate::signing::{Trust, Verified};
 
 /// The maximum number of listed but absent digests that are named in warnings.
 const LOST_SHOWN: usize = 5;
@@ -49,7 +50,7 @@ pub(in crate::apply) struct Unsigned {
     /// The format.
     pub format: SignatureFormat,
     /// The signature that another repository has; it is made if there is none.
-    pub known: Option<Content>,
+    pub known: Option<PlainContent>,
     /// The repositories that lack it; never empty.
     pub lacking: Vec<Lacking>,
 }
@@ -238,7 +239,7 @@ impl SigningContext {
             note_found(context, &subject.sought, &lookup, outcome);
             looked.push((subject, lookup));
         }
-        let unsigned = unsigned(signing.formats, &looked);
+        let unsigned = unsigned(signing.formats, &looked, &self.trust);
         if context.mode == Mode::Apply {
             match self.check_certificate(&policy, &unsigned).await {
                 // Signing will fail in the same way, and the inputs decide about that failure.
@@ -248,7 +249,13 @@ impl SigningContext {
         }
         for one in &unsigned {
             let (digest, format) = (&one.subject.digest, one.format);
+            let is_held = |(wanted, lookup): &(ToSign, Lookup)| {
+                wanted.subject.digest == *digest && lookup.held_as(format).is_some()
+            };
             let text = match &one.known {
+                None if looked.iter().any(is_held) => format!(
+                    "`{digest}`: to be signed ({format}), since the signature that is there holds more than verification reads, and is not stored elsewhere"
+                ),
                 None => format!("`{digest}`: to be signed ({format})"),
                 Some(_) => {
                     format!(
@@ -378,8 +385,8 @@ fn missing(formats: Formats, lookup: &Lookup) -> Vec<SignatureFormat> {
         .collect()
 }
 
-/// Returns each missing signature once, with a copy of it if another repository has one.
-fn unsigned(formats: Formats, found: &[(ToSign, Lookup)]) -> Vec<Unsigned> {
+/// Returns each missing signature once, with a copy of it if another repository has one that may be stored.
+fn unsigned(formats: Formats, found: &[(ToSign, Lookup)], trust: &Trust) -> Vec<Unsigned> {
     let mut unsigned: Vec<Unsigned> = Vec::new();
     for (wanted, lookup) in found {
         let subject = &wanted.subject;
@@ -398,11 +405,12 @@ fn unsigned(formats: Formats, found: &[(ToSign, Lookup)]) -> Vec<Unsigned> {
             let looks = found
                 .iter()
                 .filter(|(other, _)| other.subject.digest == subject.digest);
-            let mut held = looks.filter_map(|(_, lookup)| lookup.held_as(format));
+            let held = looks.filter_map(|(_, lookup)| lookup.held_as(format));
+            let mut plain = held.filter_map(|held| PlainContent::found(&held.content, trust));
             unsigned.push(Unsigned {
                 subject: subject.clone(),
                 format,
-                known: held.next().map(|held| held.content.clone()),
+                known: plain.next(),
                 lacking: vec![lacking],
             });
         }

@@ -4,14 +4,25 @@
 use serde::Serialize;
 use serde_json::Value;
 
-/// Fields that are omitted if they are empty; some writers write them nevertheless.
-const OMITTED: [&str; 6] = [
-    "checkpoint",
-    "inclusionPromise",
-    "inclusionProof",
-    "integratedTime",
-    "keyid",
-    "rfc3161Timestamps",
+use crate::domain::count_texts;
+
+/// Fields of a bundle that are omitted if they are empty; some writers write them nevertheless.
+const OMITTED: [&[&str]; 6] = [
+    &["verificationMaterial", "tlogEntries", "integratedTime"],
+    &["verificationMaterial", "tlogEntries", "inclusionPromise"],
+    &["verificationMaterial", "tlogEntries", "inclusionProof"],
+    &[
+        "verificationMaterial",
+        "tlogEntries",
+        "inclusionProof",
+        "checkpoint",
+    ],
+    &[
+        "verificationMaterial",
+        "timestampVerificationData",
+        "rfc3161Timestamps",
+    ],
+    &["dsseEnvelope", "signatures", "keyid"],
 ];
 
 /// Returns the name of the first field of `document` that `known`, its parsed form, does not account for. `None` if
@@ -24,30 +35,35 @@ pub(super) fn surplus(document: &[u8], known: &impl Serialize) -> Option<String>
         ))
     };
     match read() {
-        Ok((document, known)) => beside(&document, &known, ""),
+        // If a name occurs twice, one reader uses the first value and another the last. A parsed value has it once.
+        Ok((value, _)) if count_texts(value.to_string().as_bytes()) != count_texts(document) => {
+            Some("a name that is there twice".to_owned())
+        }
+        Ok((value, known)) => beside(&value, &known, &mut Vec::new()),
         Err(error) => Some(error.to_string()),
     }
 }
 
-fn beside(value: &Value, known: &Value, name: &str) -> Option<String> {
+fn beside<'a>(value: &'a Value, known: &Value, path: &mut Vec<&'a str>) -> Option<String> {
     match (value, known) {
-        (Value::Object(fields), Value::Object(known)) => {
-            fields
-                .iter()
-                .find_map(|(name, value)| match known.get(name) {
-                    Some(known) => beside(value, known, name),
-                    None if OMITTED.contains(&name.as_str()) && is_empty(value) => None,
-                    None => Some(name.clone()),
-                })
-        }
+        (Value::Object(fields), Value::Object(known)) => fields.iter().find_map(|(name, value)| {
+            path.push(name);
+            let found = match known.get(name) {
+                Some(known) => beside(value, known, path),
+                None if OMITTED.contains(&path.as_slice()) && is_empty(value) => None,
+                None => Some(name.clone()),
+            };
+            path.pop();
+            found
+        }),
         (Value::Array(values), Value::Array(known)) if values.len() == known.len() => {
             let mut pairs = values.iter().zip(known);
-            pairs.find_map(|(value, known)| beside(value, known, name))
+            pairs.find_map(|(value, known)| beside(value, known, path))
         }
         // SPEC: Protocol Buffers, "ProtoJSON format": a 64-bit number may be written as either.
         (Value::Number(value), Value::String(known)) if value.to_string() == *known => None,
         (value, known) if value == known || is_empty(value) => None,
-        _ => Some(name.to_owned()),
+        _ => Some(path.last().copied().unwrap_or_default().to_owned()),
     }
 }
 
@@ -76,12 +92,14 @@ mod tests {
 
     #[test]
     fn what_was_read_and_what_is_empty_is_no_surplus() {
-        let known = json!({"a": {"b": ["x"], "index": "7"}, "data": {}});
+        let known = json!({
+            "a": {"b": ["x"], "index": "7"}, "data": {}, "dsseEnvelope": {"signatures": [{}]},
+        });
         for document in [
             known.clone(),
             json!({"a": {"b": ["x"], "index": 7}, "data": null}),
             json!({"a": {"b": ["x"]}}),
-            json!({"integratedTime": "0", "a": {"keyid": "", "inclusionPromise": null}}),
+            json!({"dsseEnvelope": {"signatures": [{"keyid": ""}]}}),
         ] {
             assert_eq!(found(&document, &known), None, "{document}");
         }
@@ -114,10 +132,30 @@ mod tests {
             (json!({"a": {"index": 8}}), "index"),
             (json!({"a": "text"}), "a"),
             (json!({"a": {"keyid": "mine"}}), "keyid"),
+            (json!({"a": {"keyid": ""}}), "keyid"),
+            (json!({"keyid": null}), "keyid"),
         ] {
             assert_eq!(
                 found(&document, &known).as_deref(),
                 Some(name),
+                "{document}"
+            );
+        }
+    }
+
+    #[test]
+    fn name_that_is_there_twice_is_a_surplus() {
+        let known = json!({"a": {"b": "x"}});
+        for document in [
+            r#"{"a":"mine","a":{"b":"x"}}"#,
+            r#"{"a":{"b":"mine","b":"x"}}"#,
+            r#"{"a":{"b":1,"b":"x"}}"#,
+            r#"{"a":{"b":"x"},"\u0061":{"b":"x"}}"#,
+        ] {
+            let found = surplus(document.as_bytes(), &known);
+            assert_eq!(
+                found.as_deref(),
+                Some("a name that is there twice"),
                 "{document}"
             );
         }

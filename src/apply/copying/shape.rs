@@ -101,9 +101,9 @@ fn is_plain(path: &[&str], value: &Value, bundle: &Descriptor, subject: &Descrip
         ["layers", "annotations", TITLE] => {
             *value == format!("sha256-{}.sigstore.json", bundle.digest.hex())
         }
-        ["subject", "mediaType"] => is_any(&MediaType::MANIFESTS.each_ref().map(MediaType::as_str)),
+        ["subject", "mediaType"] => value == subject.media_type.as_str(),
         ["subject", "digest"] => *value == subject.digest.to_string(),
-        ["subject", "size"] => value.is_u64(),
+        ["subject", "size"] => value == subject.size,
         ["annotations", CREATED] => value.as_str().is_some_and(is_time),
         ["annotations", CONTENT] => value == "dsse-envelope",
         ["annotations", PREDICATE] => value.is_string(),

@@ -28,6 +28,7 @@ pub use manifest::{
     version_label,
 };
 pub use media_type::MediaType;
+pub(crate) use object::Object;
 pub use platform::{Platform, PlatformError};
 pub use policy::{GithubClaims, Matcher, PatternError, Policy};
 pub use reference::{Host, ImageReference, Reference, ReferenceError, Repository, Tag};

@@ -34,7 +34,7 @@ const NAMES: [&str; 18] = [
 ];
 
 /// A `T` that is read from an object whose names are spelled as the specification spells them.
-pub(super) struct Object<T>(pub(super) T);
+pub(crate) struct Object<T>(pub(crate) T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use super::error::RegistryErrorKind;
 use super::error_response::printable;
-use crate::domain::{Descriptor, Digest, MediaType};
+use crate::domain::{Descriptor, Digest, MediaType, Object};
 
 /// The most referrers of one digest that are read. Beyond that, the result is unknown.
 pub const REFERRERS_MAX: usize = 10_000;
@@ -119,7 +119,7 @@ pub(super) fn read_list<T: Entry>(
         |error: serde_json::Error| RegistryErrorKind::NoList(printable(&error.to_string(), 300));
     let text = std::str::from_utf8(body)
         .map_err(|_| RegistryErrorKind::NoList("it is no text in UTF-8".to_owned()))?;
-    let Document(entries) = serde_json::from_str(text).map_err(unusable)?;
+    let Object(Document(entries)) = serde_json::from_str(text).map_err(unusable)?;
     let read = entries.listed.len() + entries.broken + before;
     if read > REFERRERS_MAX {
         return Err(RegistryErrorKind::LongList(format!(
@@ -200,7 +200,7 @@ impl<'de, T: Entry> Deserialize<'de> for List<T> {
 /// Reads the needed parts of an entry. Returns `None` for a digest that this program does not support, such as one of
 /// another algorithm. Anything that is not an entry is an error, because the document is then not a list.
 fn slim(raw: &str) -> Result<Option<Slim>, serde_json::Error> {
-    let entry: Loose = serde_json::from_str(raw)?;
+    let Object(entry): Object<Loose> = serde_json::from_str(raw)?;
     let Text::Text(digest) = &entry.digest else {
         return Err(serde::de::Error::missing_field("digest"));
     };
@@ -333,8 +333,15 @@ mod tests {
             r#"{"manifests":[{"digest":"x"}]}"#,
             r#"{"manifests":[],"manifests":null}"#,
             r#"{"manifests":{}}"#,
+            r#"{"manifests":[],"Manifests":[]}"#,
+            "{\"manifests\":[],\"manifest\u{17f}\":[]}",
+            r#"{"manifests":[],"MediaType":"a/b"}"#,
         ] {
             assert!(read_list::<Digest>(body.as_bytes(), 0).is_err(), "{body}");
+        }
+        for name in ["Digest", "Size", "MEDIATYPE", "ArtifactType", "Annotations"] {
+            let body = list(&[entry("a", &format!(r#","{name}":1"#))]);
+            assert!(read_list::<Digest>(&body, 0).is_err(), "{name}");
         }
         let none: Entries<Digest> = read_list(br#"{"manifests":null}"#, 0).unwrap();
         assert_eq!((none.listed.len(), none.broken), (0, 0));

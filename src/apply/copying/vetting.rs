@@ -224,7 +224,7 @@ impl<'a> Vetting<'a> {
     ) -> Result<EntryVerdict, ApplyError> {
         let (subject, entry) = (refers.subject, refers.entry);
         let manifest = match read_first(context, from, refers).await? {
-            ReadManifest::Is(manifest) => manifest,
+            ReadManifest::Is(manifest) => *manifest,
             ReadManifest::Broken(why) => return Ok(EntryVerdict::LeftOut(why)),
             ReadManifest::Lost => return Ok(EntryVerdict::LeftOut("it is not there".to_owned())),
         };
@@ -238,7 +238,15 @@ impl<'a> Vetting<'a> {
             return Ok(EntryVerdict::Elsewhere(None));
         }
         let plain = manifest.entry.ok().filter(|_| verdict.is_ok());
-        if let Some(entry) = plain.or_else(|| self.carries_all().then(|| entry.clone())) {
+        let listed = || {
+            let mut entry = entry.clone();
+            // An entry may replace one of the destination that states another type.
+            entry.annotations.remove(PREDICATE);
+            let stated = manifest.predicate.map(|said| (PREDICATE.to_owned(), said));
+            entry.annotations.extend(stated);
+            self.carries_all().then_some(entry)
+        };
+        if let Some(entry) = plain.or_else(listed) {
             let mut entries = self.entries.borrow_mut();
             entries.insert(entry.digest.clone(), entry);
         }

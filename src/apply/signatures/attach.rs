@@ -10,7 +10,8 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
-use super::edits::{Edits, present};
+use super::candidates::{PREDICATE, is_bundle_type, other_statement};
+use super::edits::{Edits, is_list, present};
 use super::legacy;
 use super::lookup::{Api, entries, fallback};
 use super::seen_list::SeenList;
@@ -21,12 +22,11 @@ use crate::domain::{
     Repository, SignatureFormat,
 };
 use crate::outcome::{SignatureLocation, Subject};
-use crate::registry::{Referrers, RegistryError, Reserved, Stored};
-use crate::signing::{LegacySignature, Signature};
+use crate::registry::{Referrer, Referrers, RegistryError, Reserved, Stored};
+use crate::signing::{LegacySignature, SIGN_PREDICATE, Signature};
 
 const BUNDLE_TYPE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 const EMPTY_TYPE: &str = "application/vnd.oci.empty.v1+json";
-const SIGN_PREDICATE: &str = "https://sigstore.dev/cosign/sign/v1";
 
 /// Stores signatures in one repository.
 pub(in crate::apply) struct Attacher<'a> {
@@ -168,9 +168,11 @@ impl<'a> Attacher<'a> {
 
     async fn is_listed(&self, subject: &Digest, digest: &Digest) -> Result<bool, RegistryError> {
         let registry = &self.context.registry;
-        let listed = registry.referrers::<Digest>(self.repository, subject);
+        let listed = registry.referrers::<Referrer>(self.repository, subject);
+        // An entry that no verifier opens is as good as none.
+        let is_it = |entry: &Referrer| entry.digest == *digest && entry.may_be_signature();
         Ok(match listed.await? {
-            Referrers::Listed(all) => all.listed.contains(digest),
+            Referrers::Listed(all) => all.listed.iter().any(is_it),
             Referrers::NoApi => false,
         })
     }
@@ -210,15 +212,32 @@ fn lists_just(index: &Manifest, wanted: &[Descriptor]) -> bool {
     lacking(index, wanted).is_empty() && entries(index).iter().all(is_wanted)
 }
 
-/// Returns the entries of `new` that the index under a referrers tag does not list.
+/// Returns the entries of `new` that the index under a referrers tag does not list, or lists in a way that hides them.
 fn lacking<'a>(index: &Manifest, new: &'a [Descriptor]) -> Vec<&'a Descriptor> {
     let listed = entries(index);
-    let is_listed = |entry: &&Descriptor| listed.iter().any(|known| known.digest == entry.digest);
+    let is_listed = |entry: &&Descriptor| {
+        let mut alike = listed.iter().filter(|known| known.digest == entry.digest);
+        alike.any(|known| !hides(known, entry))
+    };
     new.iter().filter(|entry| !is_listed(entry)).collect()
 }
 
-/// Appends `new` to the index under the referrers tag, or returns `None` if all of it is there. Content of other
-/// writers stays as they wrote it.
+/// Reports whether no verifier opens the signature `wanted` because of what its entry `listed` says.
+///
+/// SECURITY: anyone with push access can list the digest of a signature before it is there, with any other words.
+fn hides(listed: &Descriptor, wanted: &Descriptor) -> bool {
+    let stated = |entry: &'_ Descriptor| entry.annotations.get(PREDICATE).cloned();
+    let is_signature = stated(wanted).as_deref() == Some(SIGN_PREDICATE);
+    let is_bundle = |entry: &Descriptor| entry.artifact_type.as_deref().is_some_and(is_bundle_type);
+    is_signature
+        && (listed.media_type != wanted.media_type
+            || listed.size != wanted.size
+            || other_statement(stated(listed).as_deref()).is_some()
+            || (is_bundle(wanted) && !is_bundle(listed)))
+}
+
+/// Appends `new` to the index under the referrers tag, or returns `None` if all of it is there. An entry that hides one
+/// of them is replaced. Other content of other writers stays as they wrote it.
 pub(in crate::apply) fn merge(
     current: Option<&Manifest>,
     of: &Subject,
@@ -259,11 +278,31 @@ fn with_entries(document: &[u8], new: &[&Descriptor]) -> Result<String, serde_js
         #[serde(borrow, default, deserialize_with = "present")]
         manifests: Option<&'a RawValue>,
     }
+    #[derive(Deserialize)]
+    struct Entry {
+        digest: Digest,
+    }
     let text = std::str::from_utf8(document).map_err(serde::de::Error::custom)?;
     let Index { manifests } = serde_json::from_str(text)?;
-    let new: Result<Vec<String>, _> = new.iter().map(serde_json::to_string).collect();
     let mut edits = Edits::of(text);
-    edits.append(manifests, "manifests", &new?);
+    let listed: Vec<&RawValue> = match manifests.filter(|list| is_list(list)) {
+        Some(list) => serde_json::from_str(list.get())?,
+        None => Vec::new(),
+    };
+    let mut appended = Vec::new();
+    for entry in new {
+        let is_it = |raw: &&&RawValue| {
+            serde_json::from_str(raw.get()).is_ok_and(|Entry { digest }| digest == entry.digest)
+        };
+        let written = serde_json::to_string(entry)?;
+        match listed.iter().find(is_it) {
+            Some(hiding) => edits.replace(hiding, written),
+            None => appended.push(written),
+        }
+    }
+    if !appended.is_empty() {
+        edits.append(manifests, "manifests", &appended);
+    }
     Ok(edits.done())
 }
 
@@ -302,7 +341,7 @@ fn signature_manifest(
 fn signature_annotations() -> [(String, String); 2] {
     [
         ("dev.sigstore.bundle.content", "dsse-envelope"),
-        ("dev.sigstore.bundle.predicateType", SIGN_PREDICATE),
+        (PREDICATE, SIGN_PREDICATE),
     ]
     .map(|(key, value)| (key.to_owned(), value.to_owned()))
 }
@@ -347,6 +386,41 @@ mod tests {
                 .unwrap()
                 .is_none()
         );
+    }
+
+    #[test]
+    fn entry_that_hides_a_signature_is_replaced() {
+        let mut ours = entry("ours");
+        ours.artifact_type = Some(BUNDLE_TYPE.to_owned());
+        ours.annotations = signature_annotations().into_iter().collect();
+        let list = |entries: &[&Descriptor]| {
+            let entries: Vec<String> = entries
+                .iter()
+                .map(|entry| serde_json::to_string(entry).unwrap())
+                .collect();
+            format!(r#"{{"x":[1.50],"manifests":[{}]}}"#, entries.join(" , "))
+        };
+        let (other, subject) = (entry("other"), subject());
+        let mut hiding = vec![ours.clone(); 4];
+        let attestation = "https://slsa.dev/provenance/v1".to_owned();
+        hiding[0]
+            .annotations
+            .insert(PREDICATE.to_owned(), attestation);
+        hiding[1].artifact_type = Some("application/spdx+json".to_owned());
+        hiding[2].media_type = MediaType::from("text/plain");
+        hiding[3].size += 1;
+        for hiding in hiding {
+            let current = index(&list(&[&other, &hiding]));
+            let merged = merge(Some(&current), &subject, std::slice::from_ref(&ours));
+            let merged = String::from_utf8(merged.unwrap().unwrap()).unwrap();
+            assert_eq!(merged, list(&[&other, &ours]));
+            let again = merge(Some(&index(&merged)), &subject, std::slice::from_ref(&ours));
+            assert!(again.unwrap().is_none());
+            // Of several entries with one digest, one that shows the signature is enough.
+            let both = index(&list(&[&hiding, &ours]));
+            let merged = merge(Some(&both), &subject, std::slice::from_ref(&ours));
+            assert!(merged.unwrap().is_none());
+        }
     }
 
     #[test]

@@ -270,9 +270,7 @@ impl<'a> Candidates<'a> {
         self.lookup.refused.add_unreadable_entries(broken);
         // Entries that are skipped unread are not noted as read: someone may list the same digest again with its true
         // predicate type.
-        let is_read = |entry: &Referrer| {
-            entry.is_image && other_statement(entry.predicate.as_deref()).is_none()
-        };
+        let is_read = Referrer::may_be_signature;
         listed.retain(|entry| !is_read(entry) || self.known.insert(entry.digest.clone()));
         let mut is_cut = false;
         if let Some(left) = &mut self.left {
@@ -413,12 +411,24 @@ pub(in crate::apply) fn other_statement(predicate: Option<&str>) -> Option<&str>
     predicate.filter(|predicate| *predicate != SIGN_PREDICATE)
 }
 
+impl Referrer {
+    /// Reports whether this entry is opened to look for a signature.
+    pub(in crate::apply) fn may_be_signature(&self) -> bool {
+        self.is_image && other_statement(self.predicate.as_deref()).is_none()
+    }
+}
+
+/// Reports whether this is the type of a bundle.
+pub(in crate::apply) fn is_bundle_type(artifact_type: &str) -> bool {
+    artifact_type.starts_with(BUNDLE_TYPE_PREFIX)
+}
+
 /// Returns the layer with the bundle, if it is the only layer.
 pub(in crate::apply) fn bundle_of(manifest: &Manifest) -> Option<&Descriptor> {
     let ManifestKind::Image { layers, .. } = manifest.kind() else {
         return None;
     };
-    let is_bundle = |layer: &Descriptor| layer.media_type.as_str().starts_with(BUNDLE_TYPE_PREFIX);
+    let is_bundle = |layer: &Descriptor| is_bundle_type(layer.media_type.as_str());
     match layers.as_slice() {
         [layer] => Some(layer).filter(|layer| is_bundle(layer)),
         _ => None,

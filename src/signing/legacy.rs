@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 use sigstore_types::bundle::{
     InclusionPromise, LogId, MessageDigest, MessageSignature, Rfc3161Timestamp,
@@ -18,7 +20,7 @@ use sigstore_types::{
 };
 
 use super::payload::check_payload;
-use super::pem::{all_certificates, first_certificate, pem};
+use super::pem::{all_certificates, first_certificate, only_certificates, pem};
 use super::refusal::VerificationError;
 use super::signed::{LoggedSignature, hash};
 use super::surplus::surplus;
@@ -181,18 +183,23 @@ fn bundle(
     };
     let signature = SignatureBytes::from_base64(annotation(SIGNATURE)?)
         .map_err(VerificationError::unreadable_legacy)?;
-    let certificate = first_certificate(annotation(CERTIFICATE)?)
+    let certificates = only_certificates(annotation(CERTIFICATE)?);
+    let certificate = certificates
+        .and_then(|certificates| certificates.into_iter().next())
         .ok_or_else(|| VerificationError::unreadable_legacy("its certificate is none"))?;
-    let promise: Promise =
-        serde_json::from_str(annotation(BUNDLE)?).map_err(VerificationError::unreadable_legacy)?;
+    // SECURITY: cosign reads the chain although it does not need it, and refuses the signature if it cannot.
+    if annotation(CHAIN).is_ok_and(|text| !is_chain(text)) {
+        let text = format!("its annotation `{CHAIN}` holds something else than certificates");
+        return Err(VerificationError::unreadable_legacy(text));
+    }
+    let promise: Promise = read_just(annotation(BUNDLE)?, BUNDLE)?;
     let mut material =
         VerificationMaterial::new(VerificationMaterialContent::X509CertificateChain {
             certificates: vec![X509Certificate::new(certificate)],
         })
         .with_tlog_entries(vec![entry(promise)?]);
     if let Ok(text) = annotation(TIMESTAMP) {
-        let timestamp: Timestamp =
-            serde_json::from_str(text).map_err(VerificationError::unreadable_legacy)?;
+        let timestamp: Timestamp = read_just(text, TIMESTAMP)?;
         let timestamps = vec![Rfc3161Timestamp::new(timestamp.token)];
         material =
             material.with_timestamp_verification_data(TimestampVerificationData::new(timestamps));
@@ -204,6 +211,33 @@ fn bundle(
         material,
         SignatureContent::MessageSignature(message),
     ))
+}
+
+/// Reports whether `text` contains certificates and nothing else.
+fn is_chain(text: &str) -> bool {
+    let is_certificate = |certificate: DerCertificate| {
+        let der = CertificateDer::from(certificate.as_bytes().to_vec());
+        RootCertStore::empty().add(der).is_ok()
+    };
+    only_certificates(text).is_some_and(|all| all.into_iter().all(is_certificate))
+}
+
+/// Reads the JSON text of an annotation, which must contain nothing else. Go's reader accepts names in any case, and uses
+/// the last value of a doubled one.
+fn read_just<T: Serialize + for<'de> Deserialize<'de>>(
+    text: &str,
+    name: &str,
+) -> Result<T, VerificationError> {
+    let read: T = serde_json::from_str(text).map_err(VerificationError::unreadable_legacy)?;
+    match surplus(text.as_bytes(), &read) {
+        None => Ok(read),
+        Some(found) => {
+            let found = shown(&found);
+            let text =
+                format!("its annotation `{name}` holds `{found}`, which cosign does not write");
+            Err(VerificationError::unreadable_legacy(text))
+        }
+    }
 }
 
 fn entry(promise: Promise) -> Result<TransparencyLogEntry, VerificationError> {

@@ -14,6 +14,7 @@ mod own;
 mod payload;
 mod pem;
 mod policy;
+mod protojson;
 mod provenance;
 mod refusal;
 mod retry;

@@ -42,6 +42,27 @@ pub(super) fn all_certificates(text: &str) -> Vec<DerCertificate> {
         .collect()
 }
 
+/// Returns all certificates in `text`. `None` if there is none, or if the text contains anything else.
+pub(super) fn only_certificates(text: &str) -> Option<Vec<DerCertificate>> {
+    let lines = text.lines().map(str::trim_end);
+    let mut lines = lines.filter(|line| !line.is_empty());
+    let mut all = Vec::new();
+    while let Some(line) = lines.next() {
+        if line != BEGIN {
+            return None;
+        }
+        let mut encoded = String::new();
+        loop {
+            match lines.next()? {
+                END => break,
+                line => encoded.push_str(line),
+            }
+        }
+        all.push(DerCertificate::new(STANDARD.decode(encoded).ok()?));
+    }
+    (!all.is_empty()).then_some(all)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -69,6 +90,35 @@ mod tests {
             "-----BEGIN CERTIFICATE-----*-----END CERTIFICATE-----",
         ] {
             assert_eq!(first_certificate(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn text_beside_certificates_is_refused() {
+        let both = [vec![1], vec![2]].map(DerCertificate::new);
+        let text = pem(&both);
+        for fine in [
+            text.clone(),
+            text.trim_end().to_owned(),
+            text.replace('\n', "\r\n\r\n"),
+        ] {
+            assert_eq!(
+                only_certificates(&fine).as_deref(),
+                Some(both.as_slice()),
+                "{fine}"
+            );
+        }
+        for odd in [
+            String::new(),
+            "mine".to_owned(),
+            format!("{text}mine"),
+            format!("mine\n{text}"),
+            text.replace('\n', ""),
+            text.replacen("AQ==", "A*==", 1),
+            text.replacen("AQ==", "name: mine\nAQ==", 1),
+            text.replacen(END, "", 2),
+        ] {
+            assert_eq!(only_certificates(&odd), None, "{odd}");
         }
     }
 }

@@ -11,6 +11,7 @@ use sigstore_verify::{VerificationPolicy, VerificationResult};
 use crate::domain::Digest;
 
 use super::policy as policies;
+use super::protojson;
 use super::refusal::VerificationError;
 use super::statement::{PAYLOAD_TYPE, SIGN_PREDICATE, STATEMENT_TYPE};
 use super::trust::Trust;
@@ -162,7 +163,10 @@ pub(super) fn read(bundle: &[u8]) -> Result<Bundle, VerificationError> {
         return Err(unreadable("it is too long".into()));
     }
     let text = std::str::from_utf8(bundle).map_err(|source| unreadable(source.into()))?;
-    let bundle = Bundle::from_json(text).map_err(|source| unreadable(source.into()))?;
+    // SECURITY: a bundle that cosign refuses to read would otherwise count here, and nobody else could verify it.
+    let document = protojson::read_bundle(text).map_err(unreadable)?;
+    let bundle =
+        Bundle::from_json(&document.to_string()).map_err(|source| unreadable(source.into()))?;
     if bundle.media_type() != MediaType::Bundle0_3 {
         return Err(unreadable("it is of an older version".into()));
     }

@@ -81,6 +81,7 @@ mod siege_strings;
 mod siege_words;
 mod sign;
 mod stranger;
+mod strict_signatures;
 mod tags;
 mod tokens;
 mod trace;

@@ -110,12 +110,47 @@ async fn signatures_by_cosign_2_verify() {
 
 #[tokio::test]
 async fn chain_is_nobodys_to_trust() {
-    for chain in [None, Some(String::new()), Some("garbage".to_owned())] {
+    let other = String::from_utf8(fixture("long-lived.pem")).unwrap();
+    for chain in [None, Some(String::new()), Some(other)] {
         let verified = changed(0, |_, annotations| {
             annotations.remove(CHAIN).unwrap();
             annotations.extend(chain.map(|chain| (CHAIN.to_owned(), chain)));
         });
         verified.await.unwrap();
+    }
+}
+
+/// Cosign reads the chain, and refuses a signature whose chain is anything else.
+#[tokio::test]
+async fn annotations_that_cosign_does_not_read_are_refused() {
+    let no_certificate = "-----BEGIN CERTIFICATE-----\nbm9uZQ==\n-----END CERTIFICATE-----\n";
+    let text = |annotations: &BTreeMap<String, String>, name: &str| annotations[name].clone();
+    let genuine = annotations(1);
+    for (name, value) in [
+        (CHAIN, "garbage".to_owned()),
+        (CHAIN, no_certificate.to_owned()),
+        (CHAIN, format!("{}garbage", text(&genuine, CHAIN))),
+        (
+            CERTIFICATE,
+            format!("{}garbage", text(&genuine, CERTIFICATE)),
+        ),
+        (
+            BUNDLE,
+            format!("{{\"payload\":{{}},{}", &text(&genuine, BUNDLE)[1..]),
+        ),
+        (
+            BUNDLE,
+            format!("{{\"note\":1,{}", &text(&genuine, BUNDLE)[1..]),
+        ),
+    ] {
+        let refused = changed(1, |_, annotations| {
+            annotations.insert(name.to_owned(), value.clone());
+        });
+        let refused = refused.await;
+        assert!(
+            matches!(refused, Err(VerificationError::Unreadable { .. })),
+            "{name} {value}: {refused:?}"
+        );
     }
 }
 

@@ -11,6 +11,11 @@ use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Number, Value};
 
+use super::refusal::Cause;
+
+/// The length of a name that is printed.
+const NAME_MAX_CHARS: usize = 200;
+
 /// The type of a field.
 #[derive(Clone, Copy)]
 enum Kind {
@@ -168,7 +173,7 @@ pub(super) enum NotABundle {
 }
 
 /// Reads a bundle, and returns it with the usual names and without unset fields.
-pub(super) fn read_bundle(text: &str) -> Result<Value, super::error::Cause> {
+pub(super) fn read_bundle(text: &str) -> Result<Value, Cause> {
     let document: Json = serde_json::from_str(text)?;
     Ok(message(document, BUNDLE, "bundle")?)
 }
@@ -185,7 +190,8 @@ fn message(
     for (name, value) in fields {
         let is_it = |field: &&Field| [field.0, field.1].contains(&name.as_str());
         let Some(Field(name, _, kind, group)) = known.iter().find(is_it) else {
-            return Err(NotABundle::Unknown(super::verify::shown(&name)));
+            let visible = name.chars().filter(|letter| !letter.is_control());
+            return Err(NotABundle::Unknown(visible.take(NAME_MAX_CHARS).collect()));
         };
         if seen.contains(name) {
             return Err(NotABundle::Twice(name));

@@ -2,7 +2,7 @@
 //! doubled one, or a value of another type makes the whole bundle unreadable. A bundle that others cannot read is no
 //! signature, whatever a more tolerant reader finds in it.
 //!
-//! Source: Protocol Buffers, "ProtoJSON format"; Go, `google.golang.org/protobuf/encoding/protojson`;
+//! Source: Protocol Buffers, "`ProtoJSON` format"; Go, `google.golang.org/protobuf/encoding/protojson`;
 //! `sigstore/protobuf-specs`, `sigstore_bundle.proto`, `sigstore_rekor.proto`, `sigstore_common.proto`, `envelope.proto`.
 
 use std::fmt;

@@ -85,7 +85,7 @@ pub async fn apply(
     let mut outcome = Outcome::default();
     match request {
         Request::Seal(_) | Request::Sign(_) | Request::Publish(_) => {
-            record_writer.report_earlier(context)
+            record_writer.report_earlier(context);
         }
         // These commands write no record. `cleanup` itself reports a missing one.
         Request::Verify(_) | Request::Preflight(_) => record_writer.report_unusable(context),

@@ -243,12 +243,16 @@ fn judge_bundle(
     }
 }
 
+/// Verifies a layer by its content and its descriptor.
+type LayerVerifier<'a, T> =
+    dyn Fn(Vec<u8>, &Descriptor) -> Result<T, VerificationError> + Sync + 'a;
+
 /// Verifies every layer of a signature manifest in order, by its content and its descriptor.
 pub(super) async fn judge_layers<T>(
     context: &Context,
     source: &Source,
     manifest: &Manifest,
-    judge: &(dyn Fn(Vec<u8>, &Descriptor) -> Result<T, VerificationError> + Sync),
+    judge: &LayerVerifier<'_, T>,
 ) -> Result<Vec<LayerResult<T>>, ApplyError> {
     let ManifestKind::Image { layers, .. } = manifest.kind() else {
         return Ok(Vec::new());

@@ -240,12 +240,6 @@ impl Known {
         warn_observed(context, &steps, &target, &assembly.manifest);
         let mut index = index_outcome(&assembly, target.manifest(), &seal.destinations);
         index.observed = target.vouched().is_none();
-        if index.observed {
-            context.events.warn(format!(
-                "the outputs `digest` and `reference` name `{}`, which the tags held before this run: nothing vouches for it. Whoever signs, publishes or deploys it by these outputs does so on their own word",
-                index.digest
-            ));
-        }
         for (place, destination) in index.places.iter_mut().zip(&destinations) {
             if !destination.push_index {
                 place.state = DestinationState::WasThere;
@@ -327,11 +321,11 @@ fn tell(context: &Context, steps: &[TagStep], target: &Standing, equivalents: &[
     }
 }
 
-/// Warns that every tag holds an index that nothing vouches for, and that it stays there.
+/// Warns that every tag holds an index that nothing vouches for, and that the outputs name it.
 fn warn_observed(context: &Context, steps: &[TagStep], target: &Standing, made: &Manifest) {
     if let (Standing::Observed(index), Some(step)) = (target, steps.first()) {
         context.events.warn(format!(
-            "a tag holds `{}`, which has the same images as `{}`, the index that this run would make, in other bytes; it stays, though nothing vouches for it",
+            "a tag holds `{}`, which has the same images as `{}`, the index that this run would make, in other bytes; it stays, though nothing vouches for it. The outputs `digest` and `reference` name it: whoever signs, publishes or deploys it by them does so on their own word",
             step.tag.repository.at(index.digest()),
             made.digest()
         ));

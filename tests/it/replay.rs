@@ -74,9 +74,10 @@ fn release_binds_its_image_to_its_version() {
     // An adopted index stays as it is, so no annotation may be required of it.
     let unless_adopted =
         |text: &str| format!("            ${{{{ inputs.adopt == '' && {text} || '' }}}}\n");
-    let version = unless_adopted(&format!(
-        "format('{VERSION}={{0}}', needs.version.outputs.version)"
-    ));
+    let version = unless_adopted(&format!("'{VERSION}='"))
+        .trim_end()
+        .to_owned()
+        + unless_adopted("needs.version.outputs.version").trim_start();
     let name = unless_adopted(&format!("'{NAME}=manifest-seal'"));
     let sealed = format!("annotations: |\n{version}{name}");
     let steps: Vec<&str> = workflow.split("uses: ./").skip(1).collect();

@@ -213,12 +213,16 @@ impl Scan<'_> {
 
 impl<'ast> Visit<'ast> for Scan<'_> {
     fn visit_item(&mut self, item: &'ast Item) {
-        let attributes: &[Attribute] = match item {
-            Item::Mod(item) => &item.attrs,
-            Item::Use(item) => &item.attrs,
-            Item::Fn(item) => &item.attrs,
-            Item::Impl(item) => &item.attrs,
-            _ => &[],
+        let attributes: &[Attribute] = if let Item::Mod(item) = item {
+            &item.attrs
+        } else if let Item::Use(item) = item {
+            &item.attrs
+        } else if let Item::Fn(item) = item {
+            &item.attrs
+        } else if let Item::Impl(item) = item {
+            &item.attrs
+        } else {
+            &[]
         };
         if !attributes.iter().any(is_for_tests) {
             syn::visit::visit_item(self, item);

@@ -73,9 +73,10 @@ fn referrer_of_a_published_image_does_not_arrive_with_another() {
         world.sign(&next).elsewhere().succeed();
         let theirs = sbom(&pipeline, &first);
         list(world, &next, &theirs);
-        let publish = match identity {
-            true => pipeline.checked(&world.at(&next)),
-            false => pipeline.publish(&world.at(&next)),
+        let publish = if identity {
+            pipeline.checked(&world.at(&next))
+        } else {
+            pipeline.publish(&world.at(&next))
         };
         let publish = publish
             .input("tags", pipeline.there("v2"))
@@ -148,9 +149,10 @@ fn spare_source_names_no_content_of_another() {
                 }
             }
             let sources = format!("{}\n{}", world.at(&index), spare.repository(SPARE));
-            let publish = match identity {
-                true => pipeline.checked(&sources),
-                false => pipeline.publish(&sources),
+            let publish = if identity {
+                pipeline.checked(&sources)
+            } else {
+                pipeline.publish(&sources)
             };
             let outcome = publish.input("max-attempts", "1").run();
             // Without an identity a signature that cannot be copied ends the run.

@@ -381,13 +381,13 @@ impl Walk<'_> {
         // Children that were found in this repository are not checked again.
         let elsewhere = parts.filter(|child| plan.places.get(&child.digest) != Some(repository));
         copier.copy_all(elsewhere).await?;
-        let mut content = copier.copied();
-        content.add(&destination.copied);
-        if !content.manifests.is_empty() {
+        let mut arrived = copier.copied();
+        arrived.add(&destination.copied);
+        if !arrived.manifests.is_empty() {
             context.events.note(format!(
                 "{} manifests and {} blobs were copied to `{repository}`",
-                content.manifests.len(),
-                content.blobs.len()
+                arrived.manifests.len(),
+                arrived.blobs.len()
             ));
         }
         if let (true, Some(target)) = (destination.push_index, plan.target.vouched()) {
@@ -397,7 +397,7 @@ impl Walk<'_> {
                 .events
                 .note(format!("`{}` is in `{repository}`", target.digest()));
         }
-        Ok(content)
+        Ok(arrived)
     }
 
     /// Pushes the index and signs all subjects. Runs `last` as late as it can overlap with other work.

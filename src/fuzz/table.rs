@@ -157,6 +157,12 @@ fn documents() -> Vec<Parser> {
         std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(certificate)).unwrap();
     let place = tempfile::tempdir().unwrap();
     vec![
+        of_bytes(
+            "repeated name",
+            "src/plan/repeated.rs",
+            bytes(r#"{"a":1,"b":{"c":[{"d":1,"d":2}]}}"#),
+            |bytes| crate::plan::repeated_name(bytes).is_some(),
+        ),
         manifest("index", INDEX, MediaType::OciIndex),
         manifest("image manifest", IMAGE, MediaType::OciManifest),
         manifest(

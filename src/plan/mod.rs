@@ -29,6 +29,8 @@ pub use cleanup::{
 pub use likeness::images_of;
 pub use preflight::{FoundTag, Held, Look, TagAnswer, Verdict, decide_preflight, find_tags};
 pub use published::{contents_of, decide_published};
+#[cfg(test)]
+pub(crate) use repeated::repeated_name;
 pub use tag_kind::TagKind;
 pub use tags::{
     Conflict, Difference, Equivalent, Newer, Sameness, SeenTag, TagStep, TagSteps, decide_tags,

@@ -7,7 +7,7 @@ use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 /// Returns the first name that an object of the document has twice.
-pub(super) fn repeated_name(document: &[u8]) -> Option<String> {
+pub(crate) fn repeated_name(document: &[u8]) -> Option<String> {
     let names: Names = serde_json::from_slice(document).ok()?;
     names.0
 }

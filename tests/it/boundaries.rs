@@ -33,7 +33,7 @@ const MAY_SEE: &[(&str, &[&str])] = &[
     (
         "fuzz",
         &[
-            "actions", "apply", "domain", "http", "inputs", "layout", "record", "registry",
+            "actions", "apply", "domain", "http", "inputs", "layout", "plan", "record", "registry",
             "signing",
         ],
     ),

@@ -229,11 +229,8 @@ fn what_could_not_be_looked_for_is_never_unsigned() {
     // The trusted root is unusable.
     let world = World::new();
     world.seal().succeed();
-    refused(
-        &skip(&world).input("trusted-root", "{}"),
-        1,
-        &["it is not known whom to trust"],
-    );
+    let outcome = skip(&world).input("trusted-root", "{}").end_with(2);
+    outcome.says(&["input `trusted-root`: the trusted root cannot be read"]);
 }
 
 #[test]

@@ -147,7 +147,7 @@ pub(crate) fn parsers() -> Vec<Parser> {
         ),
         of_text(
             "key of credentials",
-            "src/registry/credentials.rs",
+            "src/registry/credential.rs",
             &["ghcr.io/o", "https://index.docker.io/v1/"],
             |text| text.parse::<Scope>().is_ok(),
         ),

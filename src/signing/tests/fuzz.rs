@@ -15,6 +15,7 @@ use super::super::legacy::authenticate_legacy;
 use super::super::log::{held_id, single_entry};
 use super::super::payload::check_payload;
 use super::super::pem::{first_certificate, pem};
+use super::super::protojson::read_bundle;
 use super::super::provenance::{Provenance, verify_statement};
 use super::super::session::chain;
 use super::super::surplus::surplus;
@@ -114,6 +115,12 @@ fn verified() -> Vec<Parser> {
             .into_bytes()
     });
     vec![
+        of_bytes(
+            "bundle as protojson",
+            "src/signing/protojson.rs",
+            seeds.clone(),
+            |bytes| std::str::from_utf8(bytes).is_ok_and(|text| read_bundle(text).is_ok()),
+        ),
         of_bytes("bundle", "src/signing/verify.rs", seeds, move |bytes| {
             let verified = authenticate(bytes, &subject, &trust);
             if let Ok(verified) = &verified {

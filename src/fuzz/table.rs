@@ -61,6 +61,12 @@ fn words() -> Vec<Parser> {
     let full = format!("ghcr.io/o/r:v1@{DIGEST}");
     vec![
         of_text(
+            "repeated name",
+            "src/plan/repeated.rs",
+            &[r#"{"a":1,"b":{"c":[{"d":1,"d":2}]}}"#],
+            |text| crate::plan::repeated_name(text.as_bytes()).is_some(),
+        ),
+        of_text(
             "digest",
             "src/domain/digest.rs",
             &[DIGEST],
@@ -157,12 +163,6 @@ fn documents() -> Vec<Parser> {
         std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(certificate)).unwrap();
     let place = tempfile::tempdir().unwrap();
     vec![
-        of_bytes(
-            "repeated name",
-            "src/plan/repeated.rs",
-            bytes(r#"{"a":1,"b":{"c":[{"d":1,"d":2}]}}"#),
-            |bytes| crate::plan::repeated_name(bytes).is_some(),
-        ),
         manifest("index", INDEX, MediaType::OciIndex),
         manifest("image manifest", IMAGE, MediaType::OciManifest),
         manifest(

@@ -342,9 +342,18 @@ impl Manifest {
     }
 }
 
-/// Counts the JSON strings in `bytes`, names included.
+/// Reports whether `document`, as parsed from `bytes`, lacks a name or a text of them. A parser keeps one value of a name
+/// that occurs twice: one reader uses the first, another the last.
+///
+/// NOTE: `serde_json` also replaces an object by the content of its text if it has the name of its own raw values. A count
+/// finds both; a search for repeated names finds only the first.
 #[must_use]
-pub fn count_texts(bytes: &[u8]) -> usize {
+pub fn has_lost_texts(bytes: &[u8], document: &serde_json::Value) -> bool {
+    count_texts(document.to_string().as_bytes()) != count_texts(bytes)
+}
+
+/// Counts the JSON strings in `bytes`, names included.
+fn count_texts(bytes: &[u8]) -> usize {
     let (mut marks, mut is_escaped) = (0, false);
     for byte in bytes {
         marks += usize::from(*byte == b'"' && !is_escaped);
@@ -412,6 +421,23 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn texts_that_a_parsed_document_lacks_are_noticed() {
+        for (text, is_lost) in [
+            (r#"{"a":"x\"y","b":["\u0061",1.50,null]}"#, false),
+            (r#"{"a":1,"a":2}"#, true),
+            (r#"{"a":{"b":"x","\u0062":"x"}}"#, true),
+            (r#"{"a":{"$serde_json::private::RawValue":"null"}}"#, true),
+        ] {
+            let document = serde_json::from_str(text).unwrap();
+            assert_eq!(
+                has_lost_texts(text.as_bytes(), &document),
+                is_lost,
+                "{text}"
+            );
+        }
+    }
 
     #[test]
     fn manifest_that_is_two_things_is_refused() {

@@ -24,7 +24,7 @@ pub use digest::{Digest, DigestError, Digester};
 pub use events::{Event, Events};
 pub use full_tag::FullTag;
 pub use manifest::{
-    Descriptor, EMPTY_CONFIG, ImageConfig, Manifest, ManifestError, ManifestKind, count_texts,
+    Descriptor, EMPTY_CONFIG, ImageConfig, Manifest, ManifestError, ManifestKind, has_lost_texts,
     version_label,
 };
 pub use media_type::MediaType;

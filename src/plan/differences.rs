@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::assemble::{Assembly, Resolved};
 use super::repeated::repeated_name;
-use crate::domain::{Manifest, Platform, count_texts};
+use crate::domain::{Manifest, Platform, has_lost_texts};
 
 /// The number of differences that are printed. Others wrote them, at any length.
 const DIFFERENCES_SHOWN: usize = 8;
@@ -110,12 +110,12 @@ fn readable_bytes(assembly: &Assembly) -> usize {
 
 /// Checks the form of the bytes: a repeated name, the media type.
 fn form(holds: &Manifest, document: &Value, assembly: &Assembly) -> impl Iterator<Item = String> {
-    // SECURITY: if a name has two values, some readers use the first, some the last.
-    let is_repeated = count_texts(holds.bytes()) != count_texts(document.to_string().as_bytes());
-    let repeated = is_repeated.then(|| match repeated_name(holds.bytes()) {
-        Some(name) => format!("it has the name `{}` twice", shown(&name)),
-        None => "it has a name twice".to_owned(),
-    });
+    // SECURITY: other readers find other values there.
+    let repeated =
+        has_lost_texts(holds.bytes(), document).then(|| match repeated_name(holds.bytes()) {
+            Some(name) => format!("it has the name `{}` twice", shown(&name)),
+            None => "it has a name twice".to_owned(),
+        });
     let (held, named) = (holds.media_type(), assembly.named_type.as_ref());
     let named = named.filter(|named| *named != held);
     let other_type = named.map(|named| format!("its media type is `{held}`, to be `{named}`"));

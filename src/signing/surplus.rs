@@ -4,7 +4,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::domain::count_texts;
+use crate::domain::has_lost_texts;
 
 /// Fields of a bundle that are omitted if they are empty; some writers write them nevertheless.
 const OMITTED: [&[&str]; 6] = [
@@ -35,8 +35,7 @@ pub(super) fn surplus(document: &[u8], known: &impl Serialize) -> Option<String>
         ))
     };
     match read() {
-        // If a name occurs twice, one reader uses the first value and another the last. A parsed value has it once.
-        Ok((value, _)) if count_texts(value.to_string().as_bytes()) != count_texts(document) => {
+        Ok((value, _)) if has_lost_texts(document, &value) => {
             Some("a name that is there twice".to_owned())
         }
         Ok((value, known)) => beside(&value, &known, &mut Vec::new()),

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::apply::signatures::candidates::PREDICATE;
 use crate::domain::{
-    Descriptor, Digest, EMPTY_CONFIG, Manifest, ManifestKind, MediaType, count_texts,
+    Descriptor, Digest, EMPTY_CONFIG, Manifest, ManifestKind, MediaType, has_lost_texts,
 };
 
 /// The media types of a bundle: both notations, and one without the version. Docker Hub and Amazon ECR do not accept
@@ -44,8 +44,7 @@ pub(in crate::apply) fn plain_entry(
         return Err(format!("{} bytes", manifest.bytes().len()));
     }
     let document: Value = serde_json::from_slice(manifest.bytes()).map_err(|it| it.to_string())?;
-    // If a name occurs twice, one reader uses the first value and another the last.
-    if count_texts(document.to_string().as_bytes()) != count_texts(manifest.bytes()) {
+    if has_lost_texts(manifest.bytes(), &document) {
         return Err("a name that is there twice".to_owned());
     }
     let is_plain = |path: &[&str], value: &Value| is_plain(path, value, bundle, subject);

@@ -223,10 +223,19 @@ impl<'a> Vetting<'a> {
         refers: &Refers<'_>,
     ) -> Result<EntryVerdict, ApplyError> {
         let (subject, entry) = (refers.subject, refers.entry);
-        let manifest = match read_first(context, from, refers).await? {
-            ReadManifest::Is(manifest) => *manifest,
-            ReadManifest::Broken(why) => return Ok(EntryVerdict::LeftOut(why)),
-            ReadManifest::Lost => return Ok(EntryVerdict::LeftOut("it is not there".to_owned())),
+        let kind = |read: &ReadManifest| match read {
+            ReadManifest::Is(_) => Has::Content,
+            ReadManifest::Broken(_) => Has::Other,
+            ReadManifest::Lost => Has::Nothing,
+        };
+        let read =
+            async |source| read_manifest(context, source, refers.described, &entry.digest).await;
+        let manifest = match read_first(from, kind, read).await? {
+            Some(ReadManifest::Is(manifest)) => *manifest,
+            Some(ReadManifest::Broken(why)) => return Ok(EntryVerdict::LeftOut(why)),
+            Some(ReadManifest::Lost) | None => {
+                return Ok(EntryVerdict::LeftOut("it is not there".to_owned()));
+            }
         };
         // SECURITY: the writer of a list controls everything in it. Only the manifest states what it refers to.
         if manifest.subject.as_ref().is_some_and(|of| of != subject) {
@@ -266,12 +275,18 @@ impl<'a> Vetting<'a> {
         let Some((signing_context, provenance)) = &self.signing_context else {
             return refused(said, NO_IDENTITY);
         };
-        let bytes = match read_first_bundle(context, from, manifest).await? {
-            Read::Bundle(bytes) => bytes,
-            Read::Other(kind) => return refused(kind, "it is no Sigstore bundle"),
-            Read::Statement(kind) => return refused(kind, "its bundle cannot be read"),
-            Read::Broken(why) => return refused(said, &why),
-            Read::Lost => return refused(said, "its bundle is not there"),
+        let kind = |read: &Read| match read {
+            Read::Bundle(_) => Has::Content,
+            Read::Other(_) | Read::Statement(_) | Read::Broken(_) => Has::Other,
+            Read::Lost => Has::Nothing,
+        };
+        let read = async |source| read_bundle(context, source, manifest).await;
+        let bytes = match read_first(from, kind, read).await? {
+            Some(Read::Bundle(bytes)) => bytes,
+            Some(Read::Other(kind)) => return refused(kind, "it is no Sigstore bundle"),
+            Some(Read::Statement(kind)) => return refused(kind, "its bundle cannot be read"),
+            Some(Read::Broken(why)) => return refused(said, &why),
+            Some(Read::Lost) | None => return refused(said, "its bundle is not there"),
         };
         let trust = &signing_context.trust;
         let (by, kind) = match verify_statement(&bytes, refers.subject, trust, provenance) {
@@ -379,48 +394,37 @@ impl<'a> Vetting<'a> {
     }
 }
 
-/// Reads the manifest of a referrer from each source in order, until one has it. An error counts only if all others lack
-/// it.
-async fn read_first(
-    context: &Context,
-    from: &[&Source],
-    refers: &Refers<'_>,
-) -> Result<ReadManifest, ApplyError> {
-    let (mut found, mut fault) = (ReadManifest::Lost, None);
+/// Reads from each source in order, until one has the content. An error counts only if all others lack it.
+async fn read_first<'s, T>(
+    from: &[&'s Source],
+    kind: impl Fn(&T) -> Has,
+    read: impl AsyncFn(&'s Source) -> Result<T, ApplyError>,
+) -> Result<Option<T>, ApplyError> {
+    let (mut found, mut fault) = (None, None);
     for source in from {
-        match read_manifest(context, source, refers.described, &refers.entry.digest).await {
-            Ok(ReadManifest::Lost) => (),
-            Ok(read @ ReadManifest::Is(_)) => return Ok(read),
-            Ok(read @ ReadManifest::Broken(_)) => found = read,
+        match read(source).await {
+            Ok(read) => match kind(&read) {
+                Has::Content => return Ok(Some(read)),
+                Has::Other => found = Some(read),
+                Has::Nothing => (),
+            },
             Err(error) => fault = fault.or(Some(error)),
         }
     }
     match (found, fault) {
-        (ReadManifest::Lost, Some(error)) => Err(error),
+        (None, Some(error)) => Err(error),
         (found, _) => Ok(found),
     }
 }
 
-/// Reads the bundle of a referrer from each source in order, until one has it. An error counts only if all others lack
-/// it.
-async fn read_first_bundle(
-    context: &Context,
-    from: &[&Source],
-    manifest: &ReferrerManifest,
-) -> Result<Read, ApplyError> {
-    let (mut found, mut fault) = (Read::Lost, None);
-    for source in from {
-        match read_bundle(context, source, manifest).await {
-            Ok(Read::Lost) => (),
-            Ok(read @ Read::Bundle(_)) => return Ok(read),
-            Ok(read) => found = read,
-            Err(error) => fault = fault.or(Some(error)),
-        }
-    }
-    match (found, fault) {
-        (Read::Lost, Some(error)) => Err(error),
-        (found, _) => Ok(found),
-    }
+/// The result of a read from one source.
+enum Has {
+    /// The content.
+    Content,
+    /// Something else, or nothing that can be read.
+    Other,
+    /// Nothing.
+    Nothing,
 }
 
 /// Returns the type that a list states for an entry.

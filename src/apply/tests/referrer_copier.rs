@@ -14,6 +14,12 @@ const KEEPERS: [(Referrers, Referrers); 4] = [
     (Referrers::TagSchema, Referrers::TagSchema),
 ];
 
+/// Returns the source and the destination of a copy between two registries.
+fn between(source: &Sandbox, destination: &Sandbox) -> ([Source; 1], Repository) {
+    let from = repository(source, "o/from");
+    ([from.into()], repository(destination, "o/to"))
+}
+
 #[tokio::test]
 async fn what_refers_to_any_part_comes_along_and_is_listed() {
     for (keeper, other) in KEEPERS {
@@ -141,11 +147,7 @@ async fn what_is_kept_beside_a_lost_subject_is_healed_with_it() {
     let (source, destination) = (sandbox(), sandbox());
     let image = digest(&source.push_image("o/from", "linux/amd64", Kind::Oci).digest);
     push_beside(&source, "o/from", &image, "sig", &["ours"]);
-    let (from, to) = (
-        repository(&source, "o/from"),
-        repository(&destination, "o/to"),
-    );
-    let from = [from.into()];
+    let (from, to) = between(&source, &destination);
     publish(&from, &to, &image).await.unwrap();
     let layer = Digest::of(b"ours").to_string();
     destination.delete_manifest("o/to", &image.to_string());
@@ -231,11 +233,7 @@ async fn healthy_destination_is_only_looked_at() {
         let image = digest(&source.push_image("o/from", "linux/amd64", Kind::Oci).digest);
         push_referrer(&source, "o/from", &image, "one", keeper);
         push_beside(&source, "o/from", &image, "sig", &["ours"]);
-        let (from, to) = (
-            repository(&source, "o/from"),
-            repository(&destination, "o/to"),
-        );
-        let from = [from.into()];
+        let (from, to) = between(&source, &destination);
         publish(&from, &to, &image).await.unwrap();
         destination.clear_requests();
         publish(&from, &to, &image).await.unwrap();

@@ -1,7 +1,7 @@
 //! An index that nothing vouches for is never completed with content of another repository. Somebody with push permission to one
 //! repository could name any digest in it, and the run would copy that content to them.
 
-use sandbox::{Kind, Registry};
+use sandbox::{Image, Kind, Registry};
 use serde_json::{Value, json};
 
 use crate::attack::{INDEX, child, descriptor, index_of, push};
@@ -42,17 +42,23 @@ fn is_not_copied(action: Action, digest: &str, registry: &Registry, name: &str) 
     assert!(warned, "{}", outcome.log);
 }
 
+/// Pushes an image to the first registry, and an index to the other one that names it. Returns the image.
+fn name_private(two: &Two) -> Image {
+    let registry = two.world.registry();
+    let private = registry.push_image_seeded(REPOSITORY, "linux/s390x", Kind::Oci, 4242);
+    let theirs = naming(&two.world, &private.digest);
+    let other = &two.other;
+    other.push_raw(MIRROR, Some("v1"), INDEX, theirs.as_bytes());
+    private
+}
+
 #[test]
 fn private_image_is_not_copied_into_an_observed_index() {
     for command in ["create", "seal"] {
         for tags in ["there", "both"] {
             let two = Two::new();
             let world = &two.world;
-            let registry = world.registry();
-            let private = registry.push_image_seeded(REPOSITORY, "linux/s390x", Kind::Oci, 4242);
-            let theirs = naming(world, &private.digest);
-            two.other
-                .push_raw(MIRROR, Some("v1"), INDEX, theirs.as_bytes());
+            let private = name_private(&two);
             let tags = match tags {
                 "both" => format!("v1\n{}", two.there("v1")),
                 _ => two.there("v1"),
@@ -94,11 +100,7 @@ fn private_release_is_not_copied_into_another_repository() {
 fn given_images_are_copied_into_an_observed_index() {
     let two = Two::new();
     let world = &two.world;
-    let registry = world.registry();
-    let other = registry.push_image_seeded(REPOSITORY, "linux/s390x", Kind::Oci, 4242);
-    let theirs = naming(world, &other.digest);
-    two.other
-        .push_raw(MIRROR, Some("v1"), INDEX, theirs.as_bytes());
+    name_private(&two);
     world.create().input("tags", two.there("v1")).succeed();
     assert!(two.is_whole_in_both(&world.amd64) && two.is_whole_in_both(&world.arm64));
 }

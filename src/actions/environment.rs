@@ -23,19 +23,6 @@ pub struct Environment {
 
 const GITHUB: &str = "https://github.com";
 
-/// Texts of the outputs that are equal in every run.
-const PUBLIC: [&str; 9] = [
-    "https://github.com/manifest-seal/manifest-seal/.github/workflows/build-publish.yml",
-    "https://github.com/manifest-seal/manifest-seal/.github/workflows/staged.yml",
-    "https://token.actions.githubusercontent.com",
-    "--certificate-identity-regexp",
-    "--certificate-oidc-issuer-regexp",
-    "--certificate-github-workflow-repository",
-    "--certificate-github-workflow-sha",
-    "application/vnd.oci.image.index.v1+json",
-    "application/vnd.docker.distribution.manifest.list.v2+json",
-];
-
 /// The error for a runner's file that could not be written.
 #[derive(Debug, thiserror::Error)]
 #[error("could not write `{path}`, which `{variable}` names")]
@@ -108,7 +95,6 @@ impl Environment {
             let name = self.variable(name).unwrap_or_default();
             known.push(format!("{server}/{name}"));
         }
-        known.extend(PUBLIC.map(str::to_owned));
         known.join("\n")
     }
 

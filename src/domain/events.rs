@@ -8,8 +8,6 @@ use super::{RequestTrace, Secret};
 
 /// The length of the shortest text from a service that is masked.
 const MASKED_MIN_CHARS: usize = 16;
-/// The number of hex digits in a digest.
-const HEX_MAX_CHARS: usize = 64;
 /// The characters that a token may contain beside letters and digits. Source: RFC 6750, section 2.1.
 const TOKEN_SIGNS: &str = "-._~+/=";
 
@@ -92,19 +90,22 @@ impl Events {
         (self.listener)(event);
     }
 
-    /// Masks a secret that a service sent, unless it is short, part of a digest, or public text. It must have 16 or
-    /// more characters, all of them allowed in tokens.
+    /// Masks a secret that a service sent, unless it is short, or others could have guessed it. It must have 16 or more
+    /// characters, all of them allowed in tokens, with capital letters, small letters and digits among them, as tokens
+    /// have. It is no public text.
     ///
-    /// SECURITY: the runner blanks every job output that contains a masked text. A token server may send `sha256`, a
-    /// part of a digest, or the name of a repository as its token. These must not blank the outputs of the run. Secrets
-    /// that users give are always masked.
+    /// SECURITY: the runner blanks every job output that contains a masked text. A token server may send a part of a
+    /// digest, a tag, the name of an artifact or of a repository as its token. These must not blank the outputs of the
+    /// job. Secrets that users give are always masked.
     pub fn mask_sent(&self, secret: &Secret) {
         let text = secret.expose();
         let is_sign = |sign: char| sign.is_ascii_alphanumeric() || TOKEN_SIGNS.contains(sign);
         let is_token = text.len() >= MASKED_MIN_CHARS && text.chars().all(is_sign);
-        let is_hex = text.chars().all(|digit| digit.is_ascii_hexdigit());
-        let is_digest = is_hex && text.len() <= HEX_MAX_CHARS;
-        if is_token && !is_digest && !self.public.contains(text) {
+        let has = |kind: fn(&char) -> bool| text.chars().any(|sign| kind(&sign));
+        let is_mixed = has(char::is_ascii_uppercase)
+            && has(char::is_ascii_lowercase)
+            && has(char::is_ascii_digit);
+        if is_token && is_mixed && !self.public.contains(text) {
             self.emit(Event::Mask(secret.clone()));
         }
     }
@@ -158,22 +159,27 @@ mod tests {
     fn only_long_tokens_of_services_that_are_no_public_text_are_masked() {
         for (text, wanted) in [
             ("sha256", false),
-            ("ghcr.io/octo/ap", false),
-            ("0123456789abcdeg", true),
-            ("0123456789abcdeg/+~-._=", true),
-            ("0123456789abcdef", false),
-            ("0123456789abcdef:", false),
-            ("0123456789abcdeg 0123456789", false),
-            ("octo-org/octo-app", false),
-            ("octo-org/octo-apple", true),
-            ("0123456789abcdef\nsha256", false),
-            ("0123456789abcdef\rsha256", false),
+            ("Short-1-of-15-ch", true),
+            ("Short-1-of-15-c", false),
+            ("Ab1/+~-._=Ab1Ab1", true),
+            // A digest, the name of an artifact, a version, a ref, a flag, an identity: others can guess these.
+            ("0123456789abcdef0123", false),
+            ("record-0123456789abcdef", false),
+            ("1.4.2-20260131.5", false),
+            ("REFS/HEADS/RELEASE-1", false),
+            ("--certificate-github-workflow-sha", false),
+            ("Ab1Ab1Ab1Ab1Ab1:", false),
+            ("Ab1Ab1Ab1Ab1Ab1 0123456789", false),
+            ("Octo-Org/octo-app1", false),
+            ("Octo-Org/octo-app12", true),
+            ("Ab1Ab1Ab1Ab1Ab1Ab1\nsha256", false),
+            ("Ab1Ab1Ab1Ab1Ab1Ab1\rsha256", false),
             ("", false),
         ] {
             let heard = Arc::new(Mutex::new(0));
             let counted = Arc::clone(&heard);
             let events = Events::new(move |_| *counted.lock().unwrap() += 1);
-            let events = events.with_public("https://github.com/octo-org/octo-app");
+            let events = events.with_public("https://github.com/Octo-Org/octo-app1");
             events.mask_sent(&Secret::new(text));
             assert_eq!(*heard.lock().unwrap() == 1, wanted, "{text:?}");
         }

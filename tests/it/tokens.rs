@@ -21,11 +21,11 @@ fn one_token_serves_many_requests_at_once() {
     for token in outcome
         .log
         .lines()
-        .filter_map(|line| line.strip_prefix("::add-mask::sandbox-token-number-"))
+        .filter_map(|line| line.strip_prefix("::add-mask::Sandbox-token-number-"))
     {
-        kept_secret(&outcome, &format!("sandbox-token-number-{token}"));
+        kept_secret(&outcome, &format!("Sandbox-token-number-{token}"));
     }
-    outcome.says(&["::add-mask::sandbox-token-number-1"]);
+    outcome.says(&["::add-mask::Sandbox-token-number-1"]);
 }
 
 #[test]

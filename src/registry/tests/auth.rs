@@ -10,11 +10,11 @@ async fn identity_token_is_exchanged_by_post() {
     let server = guarded(
         |_| {
             token_reply(
-                "t-of-16-letters-",
-                r#","refresh_token":"next-of-16-letters""#,
+                "T-of-16-letters-",
+                r#","refresh_token":"Next-of-16-letters""#,
             )
         },
-        |_, token| token == "t-of-16-letters-",
+        |_, token| token == "T-of-16-letters-",
     )
     .await;
     let mut credentials = Credentials::new();
@@ -40,7 +40,7 @@ async fn identity_token_is_exchanged_by_post() {
         String::from_utf8(asked.body).unwrap(),
         "grant_type=refresh_token&client_id=manifest-seal&refresh_token=it&service=s&scope=repository%3Ao%2Fr%3Apull"
     );
-    assert_eq!(bench.masked(), ["next-of-16-letters", "t-of-16-letters-"]);
+    assert_eq!(bench.masked(), ["Next-of-16-letters", "T-of-16-letters-"]);
 }
 
 #[tokio::test]

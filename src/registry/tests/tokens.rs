@@ -43,8 +43,8 @@ pub(super) fn token_reply(token: &str, rest: &str) -> Reply {
 #[tokio::test]
 async fn eight_at_once_share_one_token() {
     let server = guarded(
-        |_| token_reply("t-of-16-letters-", r#","expires_in":300"#),
-        |_, token| token == "t-of-16-letters-",
+        |_| token_reply("T-of-16-letters-", r#","expires_in":300"#),
+        |_, token| token == "T-of-16-letters-",
     )
     .await;
     let bench = Bench::new(1, login(&server));
@@ -70,7 +70,7 @@ async fn eight_at_once_share_one_token() {
         "GET /token?a=b&service=s&scope=repository%3Ao%2Fr%3Apull"
     );
     assert_eq!(asked.header("authorization"), Some(BASIC));
-    assert_eq!(bench.masked(), ["t-of-16-letters-"]);
+    assert_eq!(bench.masked(), ["T-of-16-letters-"]);
 }
 
 #[tokio::test]
@@ -139,15 +139,15 @@ async fn token_that_is_refused_is_replaced_once() {
         |request| {
             token_reply(
                 if request.number < 3 {
-                    "first-of-16-chars"
+                    "First-of-16-chars"
                 } else {
-                    "second-of-16-chars"
+                    "Second-of-16-chars"
                 },
                 r#","expires_in":300"#,
             )
         },
         |request, token| {
-            (token == "first-of-16-chars" && request.number < 3) || token == "second-of-16-chars"
+            (token == "First-of-16-chars" && request.number < 3) || token == "Second-of-16-chars"
         },
     )
     .await;
@@ -164,7 +164,7 @@ async fn token_that_is_refused_is_replaced_once() {
         );
     }
     assert_eq!(server.count("/token"), 2);
-    assert_eq!(bench.masked(), ["first-of-16-chars", "second-of-16-chars"]);
+    assert_eq!(bench.masked(), ["First-of-16-chars", "Second-of-16-chars"]);
 }
 
 #[tokio::test]

@@ -318,7 +318,7 @@ async fn token_alone_is_asked_for_before_it_is_known_that_a_certificate_is_wante
 async fn token_is_masked_before_it_is_read() {
     let run = Run::start(1, |asked, _| {
         if asked.path.starts_with(TOKEN) {
-            reply(200, r#"{"value":"no.token.of.githubs"}"#)
+            reply(200, r#"{"value":"No.token.of.github.1"}"#)
         } else {
             well(asked)
         }
@@ -330,7 +330,7 @@ async fn token_is_masked_before_it_is_read() {
     ));
     let heard = run.heard.lock().unwrap();
     assert!(
-        matches!(heard.as_slice(), [Event::Mask(secret)] if secret.expose() == "no.token.of.githubs")
+        matches!(heard.as_slice(), [Event::Mask(secret)] if secret.expose() == "No.token.of.github.1")
     );
 }
 

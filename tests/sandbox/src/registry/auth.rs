@@ -224,7 +224,7 @@ impl Tokens {
     fn issue(&self, scopes: Vec<String>, at_most: Option<Vec<String>>) -> Reply {
         let mut issued = self.lock();
         issued.count += 1;
-        let token = format!("sandbox-token-number-{}", issued.count);
+        let token = format!("Sandbox-token-number-{}", issued.count);
         let grant = Grant {
             scopes,
             at_most,

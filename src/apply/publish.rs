@@ -81,6 +81,7 @@ pub(super) async fn publish(
             destinations: &publish.destinations,
             signing_context,
             policy,
+            carried: publish.referrers,
         };
         let signers = source.check(*depth).await?;
         passed = Some((signing_context, Provenance::of(policy, &signers)));
@@ -317,7 +318,7 @@ impl Walk<'_> {
         let referrer_copier = ReferrerCopier::new(context, &from, to, &copier, self.vetting);
         let ended = async {
             let images = found.images.iter();
-            try_join_all(images.map(|image| copier.copy(image.digest()))).await?;
+            try_join_all(images.map(|image| copier.copy(image))).await?;
             referrer_copier.copy().await
         };
         let ended = ended.await;

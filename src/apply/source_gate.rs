@@ -6,7 +6,7 @@ use super::children::PARALLEL;
 use super::copying::bundles;
 use super::copying::origin::Found;
 use super::copying::source::Source;
-use super::signatures::lookup::{Search, look_up};
+use super::signatures::lookup::{Candidate, Search, look_up};
 use super::signatures::refused::AllRefused;
 use super::signatures::signer::SigningContext;
 use super::subjects::children_by;
@@ -14,7 +14,7 @@ use super::verify::wanted_text;
 use super::{ApplyError, Context, Refused, RefusedSubject};
 use crate::domain::{Descriptor, Digest, Manifest, Policy, Repository, SignatureFormat};
 use crate::failure::chain_text;
-use crate::inputs::Depth;
+use crate::inputs::{Carried, Depth};
 use crate::signing::Verified;
 
 /// The images that must be signed before they are copied, and the required signer.
@@ -25,6 +25,8 @@ pub(super) struct SourceGate<'a> {
     pub(super) destinations: &'a [Repository],
     pub(super) signing_context: &'a SigningContext,
     pub(super) policy: &'a Policy,
+    /// A signature counts only if it can be carried to the destinations.
+    pub(super) carried: Carried,
 }
 
 /// The verdict of the sources on one subject.
@@ -98,7 +100,15 @@ impl SourceGate<'_> {
     }
 
     async fn judge(&self, subject: &Digest) -> Result<Verdict, ApplyError> {
-        let judge = self.signing_context.judge(self.policy);
+        let any = self.signing_context.judge(self.policy);
+        let judge = |candidate: &Candidate<'_>, subject: &Digest| {
+            let verified = any(candidate, subject)?;
+            match self.carried {
+                Carried::All => (),
+                Carried::Verified => candidate.check_plain(&self.signing_context.trust)?,
+            }
+            Ok(verified)
+        };
         let first = Search::First(SignatureFormat::Bundle);
         let (mut refused, mut fault) = (AllRefused::default(), None);
         let (mut may_be_late, mut registries) = (false, 0);
@@ -123,7 +133,7 @@ impl SourceGate<'_> {
         }
         for repository in self.destinations {
             // An error here is not an answer, and no answer is needed.
-            if let Ok(lookup) = look_up(self.context, repository, subject, &judge, first).await
+            if let Ok(lookup) = look_up(self.context, repository, subject, &any, first).await
                 && let Some(held) = lookup.verified.first()
             {
                 return Ok(Verdict::Signed(Box::new(held.content.signer().clone())));

@@ -131,6 +131,32 @@ fn image_whose_signature_cosign_does_not_read_is_not_published() {
     }
 }
 
+/// A signature with a hint about the key is valid, but `referrers: verified` does not carry it: anybody could have added the
+/// hint. The gate at the source says so before a byte is written.
+#[test]
+fn image_whose_signature_is_not_carried_is_not_published() {
+    let pipeline = Pipeline {
+        world: world(),
+        target: target(Referrers::Api),
+    };
+    let (_, index) = pipeline.create();
+    let world = &pipeline.world;
+    world.sign(&index).succeed();
+    let mut bundle: Value = serde_json::from_slice(&bundle_of(world, &index)).unwrap();
+    bundle["dsseEnvelope"]["signatures"][0]["keyid"] = json!("by mallory");
+    replace(world, &index, &bundle.to_string());
+    let publish = pipeline.checked(&world.at(&index));
+    let publish = publish
+        .input("recursive", "false")
+        .input("max-attempts", "1");
+    let verified = publish.clone().input("referrers", "verified").end_with(3);
+    verified.says(&["keyid"]);
+    assert_eq!(pipeline.writes_there(), [""; 0]);
+    publish.succeed();
+    // The destination has a signature that counts there, so nothing is missing.
+    publish.elsewhere().input("referrers", "verified").succeed();
+}
+
 /// Returns an entry that calls the signature an attestation.
 fn called_an_attestation(world: &World, signature: &str) -> Value {
     let mut entry = descriptor(world, signature);

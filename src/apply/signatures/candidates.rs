@@ -19,7 +19,10 @@ use crate::domain::{
 use crate::failure::chain_text;
 use crate::outcome::{SignatureLocation, Subject};
 use crate::registry::{Entries, REFERRERS_MAX, Referrer, RegistryError};
-use crate::signing::{LegacySignature, SIGN_PREDICATE, Signature, VerificationError, Verified};
+use crate::signing::{
+    LegacySignature, SIGN_PREDICATE, Signature, Trust, VerificationError, Verified,
+    check_plain_bundle, check_plain_legacy,
+};
 
 /// The prefix of the media type of a bundle's only layer. Source: cosign, `pkg/oci/remote/signatures.go`.
 const BUNDLE_TYPE_PREFIX: &str = "application/vnd.dev.sigstore.bundle";
@@ -57,6 +60,16 @@ impl Content {
             Self::Legacy(signature) => &signature.verified,
         }
     }
+
+    /// Returns the content as it is verified.
+    pub(super) fn candidate(&self) -> Candidate<'_> {
+        match self {
+            Self::Bundle(signature) => Candidate::Bundle(&signature.bundle),
+            Self::Legacy(signature) => {
+                Candidate::Legacy(&signature.payload, &signature.annotations)
+            }
+        }
+    }
 }
 
 /// Content that may be a signature.
@@ -65,6 +78,16 @@ pub(in crate::apply) enum Candidate<'a> {
     Bundle(&'a [u8]),
     /// A layer of the older format: its content and its annotations.
     Legacy(&'a [u8], &'a BTreeMap<String, String>),
+}
+
+impl Candidate<'_> {
+    /// Checks that a verified candidate contains nothing that verification does not read.
+    pub(in crate::apply) fn check_plain(&self, trust: &Trust) -> Result<(), VerificationError> {
+        match self {
+            Self::Bundle(bundle) => check_plain_bundle(bundle),
+            Self::Legacy(_, annotations) => check_plain_legacy(annotations, trust),
+        }
+    }
 }
 
 /// A function that verifies a candidate as a signature of a digest, under a policy.

@@ -3,7 +3,7 @@
 use std::ops::Deref;
 
 use super::candidates::Content;
-use crate::signing::{Trust, check_plain_bundle, check_plain_legacy};
+use crate::signing::Trust;
 
 /// A signature that this run may store.
 ///
@@ -20,10 +20,7 @@ impl PlainContent {
 
     /// Takes a signature that a registry has, unless it contains anything that verification does not read.
     pub(super) fn found(content: &Content, trust: &Trust) -> Option<Self> {
-        let checked = match content {
-            Content::Bundle(signature) => check_plain_bundle(&signature.bundle),
-            Content::Legacy(signature) => check_plain_legacy(&signature.annotations, trust),
-        };
+        let checked = content.candidate().check_plain(trust);
         checked.is_ok().then(|| Self(content.clone()))
     }
 }

@@ -398,16 +398,19 @@ pub(in crate::apply) fn own_policy(
     // A reusable workflow has the same identity for all its callers. The repository distinguishes them, with or without
     // a given identity.
     github.repository = github.repository.or(own.repository);
-    let identity = if let Some(identity) = &inputs.identity {
-        identity.clone()
-    } else {
-        // Its ref is that of the reusable workflow. A user who gives a pattern wants other refs to count.
-        github.reference = github.reference.or(own.reference);
-        let subject = caller.subject.clone().ok_or(ApplyError::NoPolicy(
-            "the identity in a certificate for this issuer's token cannot be told beforehand; give `certificate-identity` or `certificate-identity-regexp`",
-        ))?;
-        Matcher::Exact(subject)
+    let identity = match (&inputs.identity, &caller.subject) {
+        (Some(identity), _) => identity.clone(),
+        (None, Some(subject)) => Matcher::Exact(subject.clone()),
+        (None, None) => {
+            return Err(ApplyError::NoPolicy(
+                "the identity in a certificate for this issuer's token cannot be told beforehand; give `certificate-identity` or `certificate-identity-regexp`",
+            ));
+        }
     };
+    // The ref in an identity is that of the reusable workflow, not of the run. A pattern lets other refs count.
+    if matches!(&identity, Matcher::Exact(text) if Some(text) == caller.subject.as_ref()) {
+        github.reference = github.reference.or(own.reference);
+    }
     let issuer = inputs
         .issuer
         .clone()
@@ -463,6 +466,16 @@ mod tests {
         let policy = own_policy(&inputs, &caller).unwrap();
         assert_eq!(policy.github, given);
         assert!(policy.issuer.matches("https://other.example"));
+        // Its own identity is the same whether it is given or not.
+        let given = |identity: Matcher| PolicyInputs {
+            identity: Some(identity),
+            issuer: None,
+            github: GithubClaims::default(),
+        };
+        let policy = own_policy(&given(Matcher::Exact("us".to_owned())), &caller).unwrap();
+        assert_eq!(policy.github, caller.source());
+        let policy = own_policy(&given(Matcher::pattern("us").unwrap()), &caller).unwrap();
+        assert_eq!(policy.github.reference, None);
         // The identity in a certificate for a foreign token cannot be known.
         let foreign = WorkflowIdentity {
             subject: None,

@@ -20,7 +20,7 @@ pub(super) async fn copy(
     let context = context();
     let from: Vec<Source> = from.iter().cloned().map(Source::from).collect();
     let copier = Copier::new(&context, &from, to, check);
-    let ended = copier.copy(image).await;
+    let ended = copier.copy_any(image).await;
     (ended, copier.copied())
 }
 

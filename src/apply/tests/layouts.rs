@@ -56,7 +56,7 @@ async fn publish(folder: &Path, to: &Repository) -> (Result<Digest, ApplyError>,
     let vetting = Vetting::new(None, Carried::All);
     let referrer_copier = ReferrerCopier::new(&context, &from, to, &copier, &vetting);
     let ended = async {
-        copier.copy(&image).await?;
+        copier.copy_any(&image).await?;
         referrer_copier.copy().await?;
         Ok(image)
     };

@@ -19,7 +19,7 @@ pub(super) async fn publish(
 ) -> Result<(), ApplyError> {
     let context = context();
     let copier = Copier::new(&context, from, to, DestinationCheck::Deep);
-    copier.copy(image).await?;
+    copier.copy_any(image).await?;
     let vetting = Vetting::new(None, Carried::All);
     ReferrerCopier::new(&context, from, to, &copier, &vetting)
         .copy()

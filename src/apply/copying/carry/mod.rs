@@ -108,9 +108,9 @@ impl<'a> Copier<'a> {
         self.known.borrow_mut().insert(digest, manifest);
     }
 
-    /// Copies `digest` and everything in it that the repository lacks.
-    pub(in crate::apply) async fn copy(&self, digest: &Digest) -> Result<(), ApplyError> {
-        self.copy_from(&self.from, digest).await
+    /// Copies `image` and everything in it that the repository lacks.
+    pub(in crate::apply) async fn copy(&self, image: &Vouched<Manifest>) -> Result<(), ApplyError> {
+        self.copy_from(&self.from, image.digest()).await
     }
 
     /// Copies `digest` and everything in it that the repository lacks, from these sources alone.
@@ -124,6 +124,12 @@ impl<'a> Copier<'a> {
         self.see_to_manifest(digest, step).await
     }
 
+    /// Copies `digest` and everything in it that the repository lacks, vouched for or not.
+    #[cfg(test)]
+    pub(in crate::apply) async fn copy_any(&self, digest: &Digest) -> Result<(), ApplyError> {
+        self.copy_from(&self.from, digest).await
+    }
+
     /// Copies all of `children` concurrently.
     ///
     /// SECURITY: they are vouched for. Anyone with push access to one repository can name a digest of another there.
@@ -133,7 +139,7 @@ impl<'a> Copier<'a> {
     ) -> Result<(), ApplyError> {
         let copies = children
             .into_iter()
-            .map(|child| async move { self.copy(&child.digest).await });
+            .map(|child| async move { self.copy_from(&self.from, &child.digest).await });
         try_join_all(copies).await.map(drop)
     }
 

@@ -1,5 +1,8 @@
 //! Table of the actions of somebody without our signing rights, and of their effects. None of their content is signed, tagged,
-//! restored or deleted.
+//! restored, copied elsewhere or deleted.
+
+mod content;
+mod signatures;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,6 +30,7 @@ struct Before<'a> {
     tags: Vec<BTreeMap<String, String>>,
     theirs: BTreeSet<String>,
     signed: usize,
+    there: usize,
 }
 
 /// The effects of a run, counted over all repositories.
@@ -34,6 +38,7 @@ struct Before<'a> {
 struct Done {
     signed: usize,
     tagged: usize,
+    copied: usize,
     deleted: usize,
 }
 
@@ -48,8 +53,9 @@ impl<'a> Before<'a> {
             theirs: theirs.iter().map(|digest| (*digest).to_owned()).collect(),
             places,
             signed: 0,
+            there: 0,
         };
-        before.signed = before.signed();
+        (before.signed, before.there) = (before.signed(), before.there());
         before
     }
 
@@ -61,6 +67,18 @@ impl<'a> Before<'a> {
             theirs
                 .map(|digest| ours(self.sigstore, registry, name, digest))
                 .sum()
+        };
+        places.map(of).sum()
+    }
+
+    /// Counts the stranger's manifests and blobs in all repositories.
+    fn there(&self) -> usize {
+        let places = self.places.iter();
+        let of = |(registry, name): &Place<'_>| {
+            let has = |digest: &&String| {
+                registry.manifest(name, digest).is_some() || registry.blob(name, digest).is_some()
+            };
+            self.theirs.iter().filter(has).count()
         };
         places.map(of).sum()
     }
@@ -82,6 +100,7 @@ impl<'a> Before<'a> {
                 .count();
         }
         done.signed = self.signed() - self.signed;
+        done.copied = self.there() - self.there;
         done
     }
 }
@@ -166,6 +185,7 @@ impl Table {
                 &word,
                 &done.signed,
                 &done.tagged,
+                &done.copied,
                 &done.deleted,
             ]);
             if outcome.code != *code || done != Done::default() {
@@ -188,6 +208,7 @@ fn what_somebody_without_signing_rights_can_change() {
         "outcome",
         "signed #",
         "tagged or restored #",
+        "copied elsewhere #",
         "deleted #",
     ];
     let mut table = Table {
@@ -203,13 +224,18 @@ fn what_somebody_without_signing_rights_can_change() {
     who_pushes_to_the_weaker_registry(&mut table);
     who_pushes_signatures(&mut table);
     who_runs_another_job(&mut table);
+    signatures::who_calls_the_same_reusable_workflow(&mut table);
+    signatures::who_changes_our_signatures(&mut table);
+    content::who_pushes_our_own_indexes(&mut table);
+    content::who_pushes_to_one_of_two_registries(&mut table);
+    content::who_lists_referrers(&mut table);
     let Table {
         proof,
         attacks,
         wrong,
     } = table;
     proof.end(&format!(
-        "{attacks} runs; {} in which something of theirs was signed, tagged, put back or deleted, or that ended otherwise than they must.",
+        "{attacks} runs; {} in which something of theirs was signed, tagged, put back, copied elsewhere or deleted, or that ended otherwise than they must.",
         wrong.len()
     ));
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));

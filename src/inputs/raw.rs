@@ -57,7 +57,7 @@ inputs! {
     "certificate-oidc-issuer" VOUCH, "": "Who must vouch for the identity. Default: the own token's issuer; for `verify` GitHub's.";
     "certificate-oidc-issuer-regexp" VOUCH, "": "The same as a regular expression.";
     "certificate-github-workflow-repository" VOUCH, "": "The repository whose workflow must have signed, `owner/name`.";
-    "certificate-github-workflow-ref" VOUCH, "": "The git ref that the workflow must have run on.";
+    "certificate-github-workflow-ref" VOUCH, "": "The git ref that the workflow must have run on. Default for `seal` and `sign`, where the identity is this run's own: its own ref.";
     "certificate-github-workflow-sha" VOUCH, "": "The commit that the workflow must have run on.";
     "certificate-github-workflow-name" VOUCH, "": "The name of the workflow.";
     "certificate-github-workflow-trigger" VOUCH, "": "The event that must have started it.";

@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::interoperability::{digests, two_children};
 use super::support::{
@@ -53,6 +53,90 @@ fn altered_bundle_is_refused(registry: Registry) {
     let (repository, index) = same_image_elsewhere(registry, &signed);
     attach(&repository, &index, signed.bundle.as_bytes());
     Action::new("verify", &format!("{repository}@{index}")).succeed();
+}
+
+/// The reader of bundles here is as strict as cosign's: what cosign cannot read is no signature, and what it reads in another
+/// spelling is one.
+#[test]
+fn bundle_is_readable_where_it_is_to_cosign() {
+    let registry = Registry::Distribution;
+    let signed = sealed(&registry.fresh());
+    for (what, bundle, is_readable) in spellings(&signed.bundle) {
+        let (repository, index) = same_image_elsewhere(registry, &signed);
+        attach(&repository, &index, bundle.as_bytes());
+        let image = format!("{repository}@{index}");
+        Action::new("verify", &image).end_with(if is_readable { 0 } else { 3 });
+        let cosign = Tool::cosign_verify(&Workflow::default());
+        let cosign = cosign.arg(&image).output();
+        assert_eq!(cosign.status.success(), is_readable, "{what}: {cosign:?}");
+    }
+}
+
+/// Returns other spellings of a bundle, and whether cosign reads them.
+fn spellings(bundle: &str) -> Vec<(&'static str, String, bool)> {
+    let value: Value = serde_json::from_str(bundle).unwrap();
+    let with = |place: &str, name: &str, value: Value| {
+        let mut changed: Value = serde_json::from_str(bundle).unwrap();
+        changed.pointer_mut(place).unwrap()[name] = value;
+        changed.to_string()
+    };
+    let (material, entry) = (
+        "/verificationMaterial",
+        "/verificationMaterial/tlogEntries/0",
+    );
+    let index: u64 = value["verificationMaterial"]["tlogEntries"][0]["logIndex"]
+        .as_str()
+        .map_or(0, |index| index.parse().unwrap());
+    let media_type = value["mediaType"].to_string();
+    let text = value.to_string();
+    vec![
+        (
+            "white space",
+            serde_json::to_string_pretty(&value).unwrap(),
+            true,
+        ),
+        (
+            "names of the definition",
+            text.replace("tlogEntries", "tlog_entries"),
+            true,
+        ),
+        (
+            "a number, not a text",
+            with(entry, "logIndex", index.into()),
+            true,
+        ),
+        (
+            "no other key",
+            with(material, "publicKey", Value::Null),
+            true,
+        ),
+        ("an unknown field", with("", "note", "x".into()), false),
+        (
+            "an unknown field of nothing",
+            with(entry, "note", Value::Null),
+            false,
+        ),
+        (
+            "a name twice",
+            text.replacen('{', &format!("{{\"mediaType\":{media_type},"), 1),
+            false,
+        ),
+        (
+            "a list, not a message",
+            with(material, "timestampVerificationData", json!([])),
+            false,
+        ),
+        (
+            "a number with a sign",
+            with(entry, "logIndex", format!("+{index}").into()),
+            false,
+        ),
+        (
+            "two contents",
+            with("", "messageSignature", json!({})),
+            false,
+        ),
+    ]
 }
 
 fn bundle_of_another_image_is_refused(registry: Registry) {

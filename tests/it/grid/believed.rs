@@ -15,7 +15,7 @@ struct Excuse {
 /// The answers that mean absence, as listed in `classify.rs` of the registry.
 pub(super) const DENIALS: [Ill; 3] = [Ill::Denial, Ill::NoSuchPage, Ill::ContentType];
 
-const EXCUSES: [Excuse; 8] = [
+const EXCUSES: [Excuse; 9] = [
     Excuse {
         why: "the gate is told that there is no signature, and refuses; the next run is let see it",
         holds: |played, problem| {
@@ -53,6 +53,20 @@ const EXCUSES: [Excuse; 8] = [
                 && played.command == Command::Publish
                 && played.cell.server == Server::Source
                 && DENIALS.contains(&played.cell.ill)
+        },
+    },
+    Excuse {
+        why: "a publish is told that the tag for others' signatures holds no list, says so, and leaves them out; the next one brings them",
+        holds: |played, problem| {
+            let of_signatures = [Broken::Signatures, Broken::UnsignedTag];
+            let passes = !problem.is_left || problem.broken == Broken::UnsignedTag;
+            // A signature by the required identity is never left out.
+            of_signatures.contains(&problem.broken)
+                && passes
+                && played.command == Command::Publish
+                && played.cell.server == Server::Registry
+                && played.cell.ill == Ill::ContentType
+                && played.hit.contains("/manifests/LIST-")
         },
     },
     Excuse {

@@ -216,6 +216,7 @@ fn names_a_step(error: &str) -> bool {
         "is not in `",
         "was written but ",
         "has lost its config",
+        "held a list a moment ago",
         ", in the step `",
     ];
     words.iter().any(|words| error.contains(words))

@@ -58,7 +58,7 @@ fn one_of_several_digests_does_not_stand_for_all_of_them() {
     let raw = registry.push_index_with_provenance(REPOSITORY, "linux/amd64");
     let mut index = world.manifest(&raw.digest);
     index["annotations"] = serde_json::json!({"by": "them"});
-    let theirs = crate::attack::push(&world, Some("v1"), &index.to_string());
+    let theirs = crate::support::push(&world, Some("v1"), &index.to_string());
     let seal = |digests: &str| world.seal().elsewhere().input("digests", digests);
     seal(&format!("{theirs}\n{}", raw.digest))
         .end_with(3)

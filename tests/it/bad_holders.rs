@@ -4,9 +4,8 @@
 use sandbox::Fault;
 use serde_json::json;
 
-use super::attack::INDEX;
-use super::cleanup::remaining;
-use crate::support::{Action, Outcome, REPOSITORY, UNREAD, World, cleanup};
+use crate::support::cleanup::remaining;
+use crate::support::{Action, INDEX, Outcome, REPOSITORY, UNREAD, World, cleanup};
 
 const TOO_LONG_BYTES: usize = 5 << 20;
 

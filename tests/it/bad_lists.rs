@@ -5,9 +5,10 @@
 use sandbox::{Fault, Options, Referrers, Registry};
 use serde_json::json;
 
-use crate::attack::{INDEX, MANIFEST, descriptor};
-use crate::support::{Outcome, Pipeline, REPOSITORY, TARGET, UNREAD, World, target};
-use crate::verify::unsigned;
+use crate::support::{
+    INDEX, MANIFEST, Outcome, Pipeline, REPOSITORY, TARGET, UNREAD, World, descriptor, target,
+    unsigned,
+};
 
 /// The content under such a tag: the media type and the bytes.
 struct Junk {

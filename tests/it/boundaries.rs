@@ -1,7 +1,8 @@
 //! The import rules between the rooms. The table is the rule; the code is scanned for `crate::…` and `super::super::…` paths.
 
+use crate::support::project::files_of;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Each room with the rooms that it may import. `run.rs`, `lib.rs`, `main.rs`, `failure.rs` and `hints.rs` import every room.
 const MAY_SEE: &[(&str, &[&str])] = &[
@@ -106,18 +107,4 @@ fn rooms_seen(text: &str) -> Vec<String> {
         }
     }
     rooms
-}
-
-/// Returns the Rust files below a folder.
-pub(crate) fn files_of(folder: &Path) -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            files.extend(files_of(&path));
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            files.push(path);
-        }
-    }
-    files
 }

@@ -4,39 +4,12 @@
 use sandbox::{Fault, Options, Referrers};
 use serde_json::{Value, json};
 
-use crate::attack::{INDEX, MANIFEST, descriptor, index_of, push};
-use crate::support::{Action, Outcome, REPOSITORY, World, attach, bundle_of, statement_bundle};
-use crate::verify::{sealed, unsigned};
+use crate::support::{
+    Action, INDEX, MANIFEST, Outcome, REPOSITORY, World, attach, bundle_manifest, bundle_of,
+    descriptor, index_of, push, sealed, statement_bundle, store, unsigned,
+};
 
-pub(crate) const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 const PREDICATE: &str = "dev.sigstore.bundle.predicateType";
-
-/// Returns a valid manifest for a bundle of `subject`, for tests to corrupt.
-pub(crate) fn bundle_manifest(world: &World, subject: &str, bundle: &[u8]) -> Value {
-    let registry = world.registry();
-    let config = registry.push_blob(REPOSITORY, b"{}");
-    let layer = registry.push_blob(REPOSITORY, bundle);
-    json!({
-        "schemaVersion": 2,
-        "mediaType": MANIFEST,
-        "artifactType": BUNDLE,
-        "config": {"mediaType": "application/vnd.oci.empty.v1+json", "digest": config, "size": 2},
-        "layers": [{"mediaType": BUNDLE, "digest": layer, "size": bundle.len()}],
-        "subject": descriptor(world, subject),
-    })
-}
-
-/// Pushes `manifest`. Returns its entry in a list of referrers.
-pub(crate) fn store(world: &World, manifest: &Value) -> Value {
-    let bytes = manifest.to_string();
-    let registry = world.registry();
-    let digest = registry.push_raw(REPOSITORY, None, MANIFEST, bytes.as_bytes());
-    let mut entry = json!({"mediaType": MANIFEST, "artifactType": BUNDLE, "digest": digest, "size": bytes.len()});
-    if manifest["annotations"].is_object() {
-        entry["annotations"] = manifest["annotations"].clone();
-    }
-    entry
-}
 
 /// Returns every candidate that can be read and is no signature, by name.
 fn bad_ones(world: &World, subject: &str) -> Vec<(&'static str, Value)> {
@@ -326,7 +299,7 @@ fn annotation_makes_no_signature() {
     let (world, digest) = unsigned();
     let provenance = statement_bundle(&world, &digest, "https://slsa.dev/provenance/v1");
     let mut manifest = bundle_manifest(&world, &digest, &provenance);
-    manifest["annotations"] = json!({PREDICATE: crate::sign::SIGN});
+    manifest["annotations"] = json!({PREDICATE: crate::support::SIGN});
     store(&world, &manifest);
     once(world.verify("v1")).end_with(3);
     world.seal().succeed();

@@ -3,10 +3,10 @@
 use sandbox::{Fault, Options, Referrers};
 use serde_json::{Value, json};
 
-use crate::attack::{INDEX, MANIFEST, descriptor, index_of, push};
-use crate::candidates::{bundle_manifest, store};
-use crate::siege::{Siege, hasty};
-use crate::support::{REPOSITORY, World};
+use crate::support::siege::{Siege, hasty};
+use crate::support::{
+    INDEX, MANIFEST, REPOSITORY, World, bundle_manifest, descriptor, index_of, push, store,
+};
 
 const CHILDREN: usize = 8;
 

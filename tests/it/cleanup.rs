@@ -3,46 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use sandbox::{Deletes, Fault, Kind, Options, Referrers, Registry};
-use serde_json::{Value, json};
+use sandbox::{Deletes, Fault, Options, Referrers, Registry};
+use serde_json::json;
 
-use crate::support::{Action, MIRROR, Outcome, REPOSITORY, World, cleanup, told, until};
-
-/// Makes another index, of one image, under the moving tags `moving`. Returns its digest.
-pub(crate) fn earlier(world: &World, moving: &str) -> String {
-    let other = world
-        .registry()
-        .push_image_seeded(REPOSITORY, "linux/amd64", Kind::Oci, 3);
-    let made = world
-        .create()
-        .input("digests", &other.digest)
-        .input("tags", "")
-        .input("moving-tags", moving);
-    made.elsewhere().succeed().output("digest").to_owned()
-}
-
-pub(crate) fn sealing(world: &World) -> Action {
-    world
-        .seal()
-        .input("tags", "v1\nv1.0")
-        .input("moving-tags", "latest\nedge")
-}
-
-pub(crate) fn nothing_remains(outcome: &Outcome) {
-    assert_eq!(outcome.json("remaining"), json!([]), "{}", outcome.log);
-}
-
-/// Returns the entries of the output `remaining`, by tag.
-pub(crate) fn remaining(outcome: &Outcome) -> BTreeMap<String, Value> {
-    let list = outcome.json("remaining");
-    let entries = list.as_array().unwrap().iter();
-    let entry = |entry: &Value| {
-        let tag = entry["tag"].as_str().unwrap();
-        let tag = tag.rsplit_once(':').unwrap().1;
-        (tag.to_owned(), entry.clone())
-    };
-    entries.map(entry).collect()
-}
+use crate::support::cleanup::{earlier, nothing_remains, remaining, sealing};
+use crate::support::{MIRROR, REPOSITORY, World, cleanup, told, until};
 
 #[test]
 fn whole_run_is_taken_back_and_nothing_else() {

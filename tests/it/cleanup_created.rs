@@ -5,11 +5,9 @@ use std::time::Duration;
 use sandbox::{Deletes, Fault, Options, Service};
 use serde_json::{Value, json};
 
-use super::attack::INDEX;
-use super::cleanup::{nothing_remains, remaining};
+use crate::support::cleanup::{nothing_remains, remaining};
 use crate::support::hosted::Hosted;
-use crate::support::{Action, Outcome, REPOSITORY, World, cleanup, until};
-use crate::support::{Pipeline, TARGET};
+use crate::support::{Action, INDEX, Outcome, Pipeline, REPOSITORY, TARGET, World, cleanup, until};
 
 const FOR_EVER: Duration = Duration::from_mins(10);
 const WHY: &str = "the record does not say that the run created that";

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sandbox::{Deletes, Fault, Options, Referrers};
 
-use super::cleanup::{earlier, nothing_remains, remaining, sealing};
+use crate::support::cleanup::{earlier, nothing_remains, remaining, sealing};
 use crate::support::{World, cleanup, until};
 
 /// A delay longer than any test: the waiting run is killed before it ends.

@@ -9,7 +9,7 @@ use manifest_seal::inputs::INPUTS;
 use manifest_seal::report::OUTPUTS;
 use serde::Deserialize;
 
-use crate::boundaries::files_of;
+use crate::support::project::{files_of, read, table};
 
 #[derive(Deserialize)]
 struct Action {
@@ -25,31 +25,8 @@ struct Field {
     required: Option<bool>,
 }
 
-pub(crate) fn read(path: &str) -> String {
-    fs::read_to_string(path).unwrap_or_else(|error| panic!("{path}: {error}"))
-}
-
 fn action() -> Action {
     yaml_serde::from_str(&read("action.yml")).unwrap()
-}
-
-/// Returns the rows of the table in `text` whose header begins with `| head |`, as cells.
-pub(crate) fn table(text: &str, head: &str) -> Vec<Vec<String>> {
-    let start = format!("| {head} |");
-    let rows: Vec<Vec<String>> = text
-        .lines()
-        .skip_while(|line| !line.starts_with(&start))
-        .skip(2)
-        .take_while(|line| line.starts_with('|'))
-        .map(|line| {
-            line.trim_matches('|')
-                .split(" | ")
-                .map(|cell| cell.trim().replace("\\|", "|"))
-                .collect()
-        })
-        .collect();
-    assert!(!rows.is_empty(), "no table `{head}`");
-    rows
 }
 
 #[test]

@@ -3,15 +3,10 @@
 use sandbox::Kind;
 use serde_json::{Value, json};
 
-use crate::attack::{child, index_of, push};
-use crate::support::{Action, REPOSITORY, World, told};
+use crate::support::{REPOSITORY, World, child, created, index_of, push, told};
 
 const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
-
-pub(crate) fn created(action: &Action) -> String {
-    action.succeed().output("digest").to_owned()
-}
 
 #[test]
 fn index_is_made_and_told() {

@@ -5,21 +5,8 @@ use base64::engine::general_purpose::STANDARD;
 use sandbox::{Authorization, Fault, Options, Registry};
 use serde_json::json;
 
-use crate::support::{Action, Outcome, REPOSITORY, World};
-
-pub(crate) const USER: &str = "octocat";
-pub(crate) const PASSWORD: &str = "hunter2:and more";
-
-pub(crate) fn bearer() -> World {
-    World::with(Options::new().bearer(USER, PASSWORD))
-}
-
-pub(crate) fn auths(registry: &str, password: &str) -> String {
-    format!(
-        "- registry: {registry}\n  username: {USER}\n  password: {}\n",
-        json!(password)
-    )
-}
+use crate::support::credentials::{PASSWORD, USER, auths, bearer, kept_secret};
+use crate::support::{Action, REPOSITORY, World};
 
 /// Returns `action` with `config` as Docker's configuration file.
 fn with_docker_config(action: Action, config: &serde_json::Value) -> Action {
@@ -30,21 +17,6 @@ fn with_docker_config(action: Action, config: &serde_json::Value) -> Action {
 
 fn encoded() -> String {
     STANDARD.encode(format!("{USER}:{PASSWORD}"))
-}
-
-/// Asserts that the secret appears only in the line that masks it, and that this line comes first.
-pub(crate) fn kept_secret(outcome: &Outcome, secret: &str) {
-    let mask = format!("::add-mask::{secret}");
-    let masked = outcome.log.find(&mask);
-    let masked = masked.unwrap_or_else(|| panic!("it is not masked:\n{}", outcome.log));
-    assert_eq!(
-        outcome.log.find(secret),
-        Some(masked + "::add-mask::".len()),
-        "{}",
-        outcome.log
-    );
-    let rest = outcome.everything().replace(&mask, "");
-    assert!(!rest.contains(secret), "{rest}");
 }
 
 #[test]

@@ -3,9 +3,8 @@
 use sandbox::{Fault, Kind, Service};
 use serde_json::json;
 
-use crate::deletion::{Published, asked};
 use crate::support::hosted::Hosted;
-use crate::support::{REPOSITORY, cleanup};
+use crate::support::{Published, REPOSITORY, asked, cleanup};
 
 #[test]
 fn ghcr_s_version_with_a_tag_of_others_stays_whole() {

@@ -8,9 +8,8 @@ use manifest_seal::domain::Digest;
 use sandbox::Fault;
 use serde_json::Value;
 
-use crate::cleanup::earlier;
+use crate::support::cleanup::{earlier, outside};
 use crate::support::{Action, Outcome, World, cleanup, until};
-use crate::vouched_records::outside;
 
 const RECORD: &str = "manifest-seal.json";
 

@@ -6,7 +6,7 @@ use std::fs;
 use sandbox::{Image, Kind, Options, Registry};
 use serde_json::{Value, json};
 
-use super::cleanup::{earlier, remaining};
+use crate::support::cleanup::{earlier, remaining};
 use crate::support::{Action, Outcome, Pipeline, REPOSITORY, TARGET, World, cleanup};
 
 const RECORD: &str = "manifest-seal.json";

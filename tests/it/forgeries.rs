@@ -5,9 +5,11 @@ use std::time::Duration;
 use sandbox::Fault;
 use serde_json::{Value, json};
 
-use crate::siege::Siege;
-use crate::support::{REPOSITORY, World, attach, bundle_of, statement_bundle};
-use crate::verify::{refused_at_once, sealed, unsigned};
+use crate::support::siege::Siege;
+use crate::support::{
+    ENTRY, MATERIAL, REPOSITORY, World, attach, bundle_of, refused_at_once, replace, sealed,
+    statement_bundle, unsigned,
+};
 
 #[test]
 fn attestation_by_the_right_identity_is_refused() {
@@ -23,7 +25,7 @@ fn attestation_by_the_right_identity_is_refused() {
     attach(
         &world,
         &digest,
-        &statement_bundle(&world, &digest, crate::sign::SIGN),
+        &statement_bundle(&world, &digest, crate::support::SIGN),
     );
     world.verify("v1").succeed();
 }
@@ -90,17 +92,6 @@ fn bundle_of_another_sigstore_is_refused() {
     assert_eq!(digest, same);
     attach(&other, &same, &bundle_of(&world, &digest));
     refused_at_once(&other.verify("v1"), &["it does not hold"]);
-}
-
-pub(crate) const MATERIAL: &str = "/verificationMaterial";
-pub(crate) const ENTRY: &str = "/verificationMaterial/tlogEntries/0";
-
-/// Replaces everything attached to `digest` by `bundle`.
-pub(crate) fn replace(world: &World, digest: &str, bundle: &Value) {
-    for listed in world.listed(digest) {
-        world.registry().delete_manifest(REPOSITORY, &listed);
-    }
-    attach(world, digest, bundle.to_string().as_bytes());
 }
 
 #[test]
@@ -251,7 +242,7 @@ fn hostile_certificates() {
     attach(
         &world,
         &digest,
-        &statement_bundle(&world, &digest, crate::sign::SIGN),
+        &statement_bundle(&world, &digest, crate::support::SIGN),
     );
     siege.play(
         "verify: the certificate had expired",
@@ -266,7 +257,7 @@ fn hostile_certificates() {
     attach(
         &world,
         &digest,
-        &statement_bundle(&world, &digest, crate::sign::SIGN),
+        &statement_bundle(&world, &digest, crate::support::SIGN),
     );
     siege.play(
         "verify: no log has the certificate (SCT)",
@@ -283,7 +274,7 @@ fn hostile_certificates() {
     attach(
         &world,
         &digest,
-        &statement_bundle(&world, &digest, crate::sign::SIGN),
+        &statement_bundle(&world, &digest, crate::support::SIGN),
     );
     siege.play("nothing: a right one beside it", &world.verify("v1"), 0);
     siege.end();

@@ -4,9 +4,11 @@
 use sandbox::{Fault, Options, Referrers};
 use serde_json::{Value, json};
 
-use crate::attack::{INDEX, MANIFEST, child, index_of, push, push_image};
-use crate::siege::PEAK_MAX_MIB;
-use crate::support::{Action, Pipeline, REPOSITORY, TARGET, World, attach, statement_bundle};
+use crate::support::siege::PEAK_MAX_MIB;
+use crate::support::{
+    Action, INDEX, MANIFEST, Pipeline, REPOSITORY, TARGET, World, attach, child, index_of, push,
+    push_image, statement_bundle,
+};
 
 const VERSION: &str = "org.opencontainers.image.version";
 const PREDICATE: &str = "dev.sigstore.bundle.predicateType";

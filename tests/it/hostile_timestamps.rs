@@ -7,10 +7,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::forgeries::{ENTRY, MATERIAL, replace};
-use crate::legacy::{MANIFEST, legacy, legacy_tag, signatures};
-use crate::siege::Siege;
-use crate::support::{Outcome, REPOSITORY, World, bundle_of};
+use crate::support::legacy::{legacy, legacy_tag, signatures};
+use crate::support::siege::Siege;
+use crate::support::{ENTRY, MANIFEST, MATERIAL, Outcome, REPOSITORY, World, bundle_of, replace};
 
 const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
 const TIMESTAMP: &str = "dev.sigstore.cosign/rfc3161timestamp";

@@ -7,8 +7,7 @@ use sandbox::{
 use serde_json::json;
 
 use crate::support::hosted::{Hosted, PASSWORD};
-use crate::support::{Action, REPOSITORY, World, attach_with, cleanup};
-use crate::uploads::Passage;
+use crate::support::{Action, Passage, REPOSITORY, World, attach_with, cleanup};
 
 const USER: &str = "octocat";
 const TARGET: &str = "prod/app";

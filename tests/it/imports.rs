@@ -8,7 +8,7 @@ use std::path::Path;
 use syn::visit::Visit;
 use syn::{Attribute, Item, UseTree};
 
-use crate::boundaries::files_of;
+use crate::support::project::files_of;
 
 /// The path of a module below the crate, as `["registry", "auth"]`.
 pub(crate) type Module = Vec<String>;

@@ -1,7 +1,6 @@
 //! Grammar of the inputs. Every wrong input is reported before the first request.
 
-use crate::create::created;
-use crate::support::{World, told};
+use crate::support::{World, created, told};
 
 #[test]
 fn digests_are_a_set_in_every_spelling() {

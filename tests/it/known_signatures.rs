@@ -4,8 +4,9 @@
 use sandbox::{Options, Referrers, Registry};
 use serde_json::{Value, json};
 
-use crate::attack::{MANIFEST, descriptor, index_of, push};
-use crate::support::{MIRROR, REPOSITORY, Two, attach, bundle_of};
+use crate::support::{
+    MANIFEST, MIRROR, REPOSITORY, Two, attach, bundle_of, descriptor, index_of, push,
+};
 
 const MALLORY: &str = "by mallory";
 

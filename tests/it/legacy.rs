@@ -3,30 +3,10 @@
 use sandbox::{Fault, Options, Referrers};
 use serde_json::{Value, json};
 
-use crate::support::{Action, REPOSITORY, World};
-use crate::verify::{refused_at_once, sealed, unsigned};
+use crate::support::legacy::{legacy, legacy_tag, signatures};
+use crate::support::{MANIFEST, REPOSITORY, World, refused_at_once, sealed, unsigned};
 
 const OTHER_WORKFLOW: &str = "octo-org/octo-app/.github/workflows/nightly.yml@refs/heads/main";
-pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-
-pub(crate) fn legacy_tag(digest: &str) -> String {
-    format!("{}.sig", digest.replace(':', "-"))
-}
-
-/// Returns the annotations of every legacy signature of `digest`.
-pub(crate) fn signatures(world: &World, digest: &str) -> Vec<Value> {
-    let held = world.registry().manifest(REPOSITORY, &legacy_tag(digest));
-    let Some((_, manifest)) = held else {
-        return Vec::new();
-    };
-    let manifest: Value = serde_json::from_slice(&manifest).unwrap();
-    let layers = manifest["layers"].as_array().unwrap().iter();
-    layers.map(|layer| layer["annotations"].clone()).collect()
-}
-
-pub(crate) fn legacy(action: Action) -> Action {
-    action.input("signature-format", "legacy")
-}
 
 /// Counts the signatures of each format: bundles, then legacy ones.
 fn counts(world: &World, digest: &str) -> (usize, usize) {

@@ -7,9 +7,8 @@ use std::collections::BTreeSet;
 use sandbox::{Fault, Kind};
 use serde_json::{Value, json};
 
-use crate::legacy::{MANIFEST, legacy, legacy_tag, signatures};
-use crate::support::{Action, REPOSITORY, Running, World};
-use crate::verify::{sealed, unsigned};
+use crate::support::legacy::{legacy, legacy_tag, signatures};
+use crate::support::{Action, MANIFEST, REPOSITORY, Running, World, sealed, unsigned};
 
 const SIGNERS: usize = 8;
 const LAYER: &str = "application/vnd.dev.cosign.simplesigning.v1+json";

@@ -5,9 +5,10 @@
 use sandbox::{Kind, Options, Referrers, Registry};
 use serde_json::{Value, json};
 
-use crate::attack::{INDEX, MANIFEST, descriptor, index_of, push};
-use crate::publish_gate::{said, sbom};
-use crate::support::{Outcome, Pipeline, REPOSITORY, TARGET, World, listed, target};
+use crate::support::{
+    INDEX, MANIFEST, Outcome, Pipeline, REPOSITORY, TARGET, World, descriptor, index_of, listed,
+    push, said, sbom, target,
+};
 
 const LAYER: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
 const SPARE: &str = "spare/app";

@@ -3,8 +3,7 @@
 use sandbox::{Fault, Kind};
 use serde_json::json;
 
-use crate::attack::{child, index_of, push};
-use crate::support::{Action, REPOSITORY, World};
+use crate::support::{Action, REPOSITORY, World, child, index_of, push};
 
 const VERSION: &str = "org.opencontainers.image.version";
 const NAME: &str = "io.github.manifest-seal.name";

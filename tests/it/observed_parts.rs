@@ -4,8 +4,9 @@
 use sandbox::{Image, Kind, Registry};
 use serde_json::{Value, json};
 
-use crate::attack::{INDEX, child, descriptor, index_of, push};
-use crate::support::{Action, MIRROR, REPOSITORY, Two, World};
+use crate::support::{
+    Action, INDEX, MIRROR, REPOSITORY, Two, World, child, descriptor, index_of, push,
+};
 
 /// Returns an entry that calls `digest` an attestation of the image `of`.
 fn attesting(world: &World, digest: &str, of: &str) -> Value {

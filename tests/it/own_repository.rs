@@ -4,8 +4,7 @@
 use sandbox::Kind;
 use serde_json::{Value, json};
 
-use crate::attack::{child, descriptor, index_of, push};
-use crate::support::{Action, REPOSITORY, World};
+use crate::support::{Action, REPOSITORY, World, child, descriptor, index_of, push};
 
 const SHARED: &str = "manifest-seal/manifest-seal/.github/workflows/build-publish.yml@refs/tags/v0";
 const EVIL: &str = "its workflow's repository is `evil/repository`, not `octo-org/octo-app`";

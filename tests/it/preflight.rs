@@ -4,13 +4,11 @@
 use std::time::Duration;
 
 use sandbox::{Fault, Kind, Options, Registry, Trigger};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::attack::{index_of, push};
-use crate::support::{Action, Outcome, REPOSITORY, World, told};
+use crate::support::{Action, POLICIES, REPOSITORY, World, index_of, push, states, told};
 
 const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
-pub(crate) const POLICIES: [&str; 3] = ["fail", "skip", "warn"];
 
 /// Returns a run of `preflight` for the tag `v1`.
 fn look(world: &World) -> Action {
@@ -30,14 +28,6 @@ fn both(world: &World, other: &Registry) -> String {
 
 fn other() -> Registry {
     Registry::start(Options::new())
-}
-
-/// Returns the state of each tag, in the order of the inputs.
-pub(crate) fn states(outcome: &Outcome) -> Vec<String> {
-    let states = outcome.json("states");
-    let states = states.as_object().unwrap();
-    let word = |state: &Value| state["state"].as_str().unwrap().to_owned();
-    states.values().map(word).collect()
 }
 
 fn changed(registry: &Registry) -> usize {

@@ -5,9 +5,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sandbox::{Fault, Options, Service};
 use serde_json::json;
 
-use crate::preflight::{POLICIES, states};
 use crate::support::hosted::{Hosted, kept_secret};
-use crate::support::{Action, REPOSITORY, World, told};
+use crate::support::{Action, POLICIES, REPOSITORY, World, states, told};
 
 /// Returns a run of `preflight` for a repository without a first push, at a registry that denies access to it.
 fn new_at(hosted: &Hosted) -> Action {

@@ -2,7 +2,7 @@
 
 use sandbox::{Options, Proxy, Transport};
 
-use super::support::{Action, Outcome, REPOSITORY, World};
+use crate::support::{Action, Outcome, REPOSITORY, World};
 
 const NAME: &str = "registry.test";
 const PASSWORD: &str = "correct-horse-42";

@@ -5,12 +5,9 @@
 use sandbox::{Options, Referrers, Registry};
 use serde_json::{Value, json};
 
-use crate::attack::{INDEX, MANIFEST, descriptor};
-use crate::candidates::{bundle_manifest, store};
-use crate::publish_gate::{is_there, said, sbom};
 use crate::support::{
-    Action, Outcome, Pipeline, REPOSITORY, TARGET, World, attach, manifest, statement_bundle,
-    target,
+    Action, INDEX, MANIFEST, Outcome, Pipeline, REPOSITORY, TARGET, World, attach, bundle_manifest,
+    descriptor, is_there, manifest, said, sbom, statement_bundle, store, target,
 };
 
 const PROVENANCE: &str = "https://slsa.dev/provenance/v1";

@@ -4,40 +4,12 @@
 use sandbox::{Fault, Options, Referrers};
 use serde_json::{Value, json};
 
-use crate::attack::{MANIFEST, descriptor};
-use crate::candidates::bundle_manifest;
-use crate::support::{Action, Outcome, Pipeline, REPOSITORY, TARGET, attach, statement_bundle};
+use crate::support::{
+    Action, MANIFEST, Pipeline, REPOSITORY, TARGET, attach, bundle_manifest, descriptor, is_there,
+    said, sbom, statement_bundle,
+};
 
 const PROVENANCE: &str = "https://slsa.dev/provenance/v1";
-
-/// Returns the entry for `name` in the output `referrers`.
-pub(crate) fn said(outcome: &Outcome, name: &str) -> Value {
-    let all = outcome.json("referrers");
-    let mut all = all.as_array().unwrap().iter();
-    let found = all.find(|one| one["referrer"] == name);
-    found
-        .unwrap_or_else(|| panic!("{name}: {}", outcome.output("referrers")))
-        .clone()
-}
-
-/// Attaches an SBOM, as anybody with push permission can. Returns its digest.
-pub(crate) fn sbom(pipeline: &Pipeline, subject: &str) -> String {
-    let world = &pipeline.world;
-    let registry = world.registry();
-    let config = registry.push_blob(REPOSITORY, b"{}");
-    let layer = registry.push_blob(REPOSITORY, b"an sbom");
-    let manifest = json!({
-        "schemaVersion": 2, "mediaType": MANIFEST, "artifactType": "application/spdx+json",
-        "config": {"mediaType": "application/vnd.oci.empty.v1+json", "digest": config, "size": 2},
-        "layers": [{"mediaType": "application/spdx+json", "digest": layer, "size": 7}],
-        "subject": descriptor(world, subject),
-    });
-    registry.push_raw(REPOSITORY, None, MANIFEST, manifest.to_string().as_bytes())
-}
-
-pub(crate) fn is_there(pipeline: &Pipeline, digest: &str) -> bool {
-    pipeline.target.manifest(TARGET, digest).is_some()
-}
 
 /// Returns `action` with one attempt: there is nothing to wait for.
 fn once(action: Action) -> Action {

@@ -9,8 +9,8 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
-use crate::contract::read;
-use crate::workflow_scripts::{assert_refused, run_in};
+use crate::support::project::read;
+use crate::support::workflow::{assert_refused, run_in};
 
 /// A stand-in for `knope prepare`, reduced to the changes that matter here.
 const KNOPE: &str = r#"#!/bin/bash

@@ -3,9 +3,9 @@
 
 use sandbox::{Kind, Options, Registry};
 
-use crate::contract::read;
+use crate::support::project::read;
+use crate::support::workflow::run;
 use crate::support::{Action, Outcome, REPOSITORY, World};
-use crate::workflow_scripts::run;
 
 const BEFORE: &str = "badc0ffeebadc0ffeebadc0ffeebadc0ffeebadc";
 const NOW: &str = "d34db33fd34db33fd34db33fd34db33fd34db33f";

@@ -6,9 +6,8 @@ use std::fs;
 use sandbox::Kind;
 use serde_json::{Value, json};
 
-use crate::attack::{child, index_of, push};
-use crate::support::{Action, Outcome, REPOSITORY, World, cleanup};
-use crate::workflows::step;
+use crate::support::workflow::step;
+use crate::support::{Action, Outcome, REPOSITORY, World, child, cleanup, index_of, push};
 
 const VERSION: &str = "org.opencontainers.image.version";
 

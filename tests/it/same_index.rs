@@ -3,8 +3,7 @@
 use sandbox::{Kind, Options};
 use serde_json::Value;
 
-use super::attack::{INDEX, child, index_of, push};
-use crate::support::{Action, MIRROR, REPOSITORY, Two, World};
+use crate::support::{Action, INDEX, MIRROR, REPOSITORY, Two, World, child, index_of, push};
 
 const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 

@@ -1,107 +1,13 @@
 //! A hostile registry: none of its content is accepted, and refusing it takes little memory and time. The measurements are
 //! written to the folder that `PROOF` names.
 
-use std::time::Duration;
-
-use sandbox::{Fault, Options, Proof};
+use sandbox::{Fault, Options};
 use serde_json::{Value, json};
 
-use crate::attack::{INDEX, MANIFEST, child, descriptor, index_of, push};
-use crate::hostile::nothing_acts;
-use crate::support::{Action, Outcome, REPOSITORY, World};
-use crate::verify::sealed;
-
-/// The limits allow for the tested program being unoptimized, which takes more memory and time.
-pub(crate) const PEAK_MAX_MIB: f64 = 64.0;
-const TIME_MAX: Duration = Duration::from_mins(2);
-
-const COLUMNS: [&str; 4] = ["attack", "exit code", "peak memory, MiB", "time, s"];
-
-/// A series of attacks, with the memory and time of each run.
-pub(crate) struct Siege {
-    proof: Proof,
-    wrong: Vec<String>,
-    attacks: usize,
-    peak_mib: f64,
-    time: Duration,
-}
-
-impl Siege {
-    pub(crate) fn new(title: &str) -> Self {
-        Self {
-            proof: Proof::new("hostile", title, &COLUMNS),
-            wrong: Vec::new(),
-            attacks: 0,
-            peak_mib: 0.0,
-            time: Duration::ZERO,
-        }
-    }
-
-    /// Runs `action`, which must end with `code`.
-    pub(crate) fn play(&mut self, attack: &str, action: &Action, code: i32) -> Outcome {
-        let (outcome, spent) = action.begin().end_watched();
-        self.attacks += 1;
-        self.peak_mib = self.peak_mib.max(spent.peak_mib);
-        self.time = self.time.max(spent.time);
-        self.proof.row(&[
-            &attack.replace(char::is_control, " "),
-            &outcome.code,
-            &format!("{:.1}", spent.peak_mib),
-            &format!("{:.2}", spent.time.as_secs_f64()),
-        ]);
-        if outcome.code != code {
-            let log = &outcome.log;
-            self.wrong.push(format!(
-                "{attack}: ended with {}, not {code}\n{log}",
-                outcome.code
-            ));
-        }
-        let is_cheap = spent.peak_mib <= PEAK_MAX_MIB && spent.time <= TIME_MAX;
-        // A short run on a busy machine may end before its memory is measured.
-        let is_unseen = spent.peak_mib < 1.0 && spent.time > Duration::from_secs(1);
-        if !is_cheap || is_unseen {
-            self.wrong.push(format!("{attack}: {spent:?}"));
-        }
-        if outcome.everything().len() > 100_000 {
-            self.wrong.push(format!("{attack}: it says too much"));
-        }
-        let accepted = ["verified", "digest", "reference"];
-        if outcome.code != 0
-            && accepted
-                .iter()
-                .any(|name| outcome.outputs.contains_key(*name))
-        {
-            self.wrong.push(format!("{attack}: refused, with outputs"));
-        }
-        nothing_acts(&outcome, attack);
-        outcome
-    }
-
-    /// Records a failure unless `is_so`, a further condition after an attack.
-    pub(crate) fn expect(&mut self, attack: &str, must_be: &str, is_so: bool) {
-        if !is_so {
-            self.wrong.push(format!("{attack}: not so: {must_be}"));
-        }
-    }
-
-    pub(crate) fn end(self) {
-        self.proof.end(&format!(
-            "{} attacks, {} not as they must end; at most {:.1} MiB (bound {PEAK_MAX_MIB}) and {:.1} s; not optimized.",
-            self.attacks,
-            self.wrong.len(),
-            self.peak_mib,
-            self.time.as_secs_f64(),
-        ));
-        assert!(self.wrong.is_empty(), "{}", self.wrong.join("\n\n"));
-    }
-}
-
-/// Returns `action` with two attempts, one of which may succeed.
-pub(crate) fn hasty(action: Action) -> Action {
-    action
-        .input("max-attempts", "2")
-        .input("retry-delay", "1ms")
-}
+use crate::support::siege::{Siege, hasty};
+use crate::support::{
+    INDEX, MANIFEST, REPOSITORY, World, child, descriptor, index_of, push, sealed,
+};
 
 type Misdeed = fn(sandbox::Trigger) -> Fault;
 

@@ -6,11 +6,10 @@ use base64::engine::general_purpose::STANDARD;
 use sandbox::{Forged, Subject};
 use serde_json::{Value, json};
 
-use crate::hostile::{as_header, attacks};
-use crate::siege::Siege;
-use crate::sign::SIGN;
-use crate::support::{Action, REPOSITORY, World, attach, bundle_of, statement_bundle};
-use crate::verify::{sealed, unsigned};
+use crate::support::siege::{Siege, as_header, attacks};
+use crate::support::{
+    Action, REPOSITORY, SIGN, World, attach, bundle_of, sealed, statement_bundle, unsigned,
+};
 
 /// A pattern that matches everything, including line breaks.
 const ANYBODY: &str = "(?s).*";

@@ -5,10 +5,10 @@ use std::time::Duration;
 use sandbox::{Deletes, Fault, Options};
 use serde_json::{Value, json};
 
-use crate::attack::{INDEX, MANIFEST, child, descriptor, index_of, push};
-use crate::hostile::{as_header, attacks};
-use crate::siege::{Siege, hasty};
-use crate::support::{REPOSITORY, World, cleanup};
+use crate::support::siege::{Siege, as_header, attacks, hasty};
+use crate::support::{
+    INDEX, MANIFEST, REPOSITORY, World, child, cleanup, descriptor, index_of, push,
+};
 
 #[test]
 fn hostile_strings_in_an_index() {

@@ -3,9 +3,8 @@
 use sandbox::{Fault, Kind, Options, Registry};
 use serde_json::{Value, json};
 
-use crate::attack::{child, descriptor, index_of, push};
-use crate::siege::{Siege, hasty};
-use crate::support::{Action, REPOSITORY, World};
+use crate::support::siege::{Siege, hasty};
+use crate::support::{Action, REPOSITORY, World, child, descriptor, index_of, push};
 
 /// Returns `action` at a registry with another name, for which `world` answers.
 fn elsewhere(world: &World, action: Action) -> Action {
@@ -71,10 +70,13 @@ fn hostile_addresses_of_a_registry() {
 #[test]
 fn hostile_tokens_and_challenges() {
     let mut siege = Siege::new("A registry: challenges and tokens");
-    let world = crate::credentials::bearer();
+    let world = crate::support::credentials::bearer();
     let create = hasty(world.create().input(
         "registry-auths",
-        crate::credentials::auths(&world.registry().address(), crate::credentials::PASSWORD),
+        crate::support::credentials::auths(
+            &world.registry().address(),
+            crate::support::credentials::PASSWORD,
+        ),
     ));
     let token = |body: &str| {
         Fault::on("GET", "/token*")

@@ -2,11 +2,10 @@
 
 use sandbox::{Options, Referrers};
 
-use crate::support::{REPOSITORY, World, attach, statement_bundle, told};
+use crate::support::{REPOSITORY, SIGN, World, attach, statement_bundle, told};
 
 const OTHER_WORKFLOW: &str = "octo-org/octo-app/.github/workflows/nightly.yml@refs/heads/main";
 const USUAL_WORKFLOW: &str = "octo-org/octo-app/.github/workflows/release.yml@refs/heads/main";
-pub(crate) const SIGN: &str = "https://sigstore.dev/cosign/sign/v1";
 const PROVENANCE: &str = "https://slsa.dev/provenance/v1";
 
 /// Returns a world with the referrers API and one without.

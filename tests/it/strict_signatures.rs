@@ -5,10 +5,9 @@
 use sandbox::{Options, Referrers};
 use serde_json::{Value, json};
 
-use crate::attack::{MANIFEST, descriptor, index_of, push};
 use crate::support::{
-    Action, Pipeline, REPOSITORY, TARGET, World, attach, bundle_of, listed, statement_bundle,
-    target,
+    Action, MANIFEST, Pipeline, REPOSITORY, TARGET, World, attach, bundle_of, descriptor, index_of,
+    listed, push, statement_bundle, target,
 };
 
 fn world() -> World {
@@ -196,7 +195,7 @@ fn prepared_entry_at_the_destination_is_put_right() {
     let ours = world.listed(&index).remove(0);
     let list = index_of(&[called_an_attestation(world, &ours)]).to_string();
     let tag = index.replace(':', "-");
-    let media_type = crate::attack::INDEX;
+    let media_type = crate::support::INDEX;
     pipeline
         .target
         .push_raw(TARGET, Some(&tag), media_type, list.as_bytes());
@@ -267,7 +266,7 @@ fn doubled_names_are_not_carried_as_verified() {
         .input("recursive", "false");
     let published = publish.input("referrers", "verified").succeed();
     for theirs in theirs {
-        let said = crate::publish_gate::said(&published, &theirs);
+        let said = crate::support::said(&published, &theirs);
         assert_eq!(
             (&said["verified"], &said["carried"]),
             (&json!(false), &json!(false))

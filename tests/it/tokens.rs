@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sandbox::{Authorization, Fault, Options};
 
-use crate::credentials::{PASSWORD, USER, auths, bearer, kept_secret};
+use crate::support::credentials::{PASSWORD, USER, auths, bearer, kept_secret};
 use crate::support::{World, until};
 
 #[test]

@@ -3,8 +3,10 @@
 use sandbox::{Forged, Subject};
 use serde_json::{Value, json};
 
-use crate::attack::{INDEX, MANIFEST, child, index_of, push, push_image};
-use crate::support::{Action, MIRROR, Outcome, REPOSITORY, Two, World};
+use crate::support::{
+    Action, INDEX, MANIFEST, MIRROR, Outcome, REPOSITORY, Two, World, child, index_of, labelled,
+    push,
+};
 
 const USUAL_WORKFLOW: &str = "octo-org/octo-app/.github/workflows/release.yml@refs/heads/main";
 const OTHER_WORKFLOW: &str = "octo-org/octo-app/.github/workflows/other.yml@refs/heads/main";
@@ -288,15 +290,6 @@ fn signature_from_another_ref_is_not_this_runs_own() {
         .sigstore()
         .set_claim("repository", "octo-org/octo-app");
     world.sigstore().set_claim("ref", "refs/heads/main");
-}
-
-/// Pushes an image for linux/amd64 whose config has the version label `version`, if given.
-pub(crate) fn labelled(world: &World, seed: &str, version: Option<&str>) -> String {
-    let mut config = json!({"os": "linux", "architecture": "amd64", "created": seed});
-    if let Some(version) = version {
-        config["config"] = json!({"Labels": {"org.opencontainers.image.version": version}});
-    }
-    push_image(world, &config.to_string())
 }
 
 /// Returns a run of `command` for `tag` and `latest`, of an image with this label.

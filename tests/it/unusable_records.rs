@@ -5,8 +5,7 @@ use std::fs;
 use manifest_seal::domain::Digest;
 use serde_json::{Value, json};
 
-use crate::attack::{INDEX, MANIFEST};
-use crate::support::{Action, Outcome, REPOSITORY, World, cleanup};
+use crate::support::{Action, INDEX, MANIFEST, Outcome, REPOSITORY, World, cleanup};
 
 const NAME: &str = "manifest-seal.json";
 

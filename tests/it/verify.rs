@@ -4,32 +4,10 @@
 use sandbox::{Fault, Options, Referrers};
 use serde_json::json;
 
-use crate::support::{Action, REPOSITORY, World, told};
+use crate::support::{REPOSITORY, World, refused_at_once, sealed, told, unsigned};
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const OTHER_WORKFLOW: &str = "octo-org/octo-app/.github/workflows/nightly.yml@refs/heads/main";
-
-/// Returns a world in which `v1` is sealed, and its digest.
-pub(crate) fn sealed() -> (World, String) {
-    let world = World::new();
-    let digest = world.seal().succeed().output("digest").to_owned();
-    (world, digest)
-}
-
-/// Returns a world in which `v1` exists without a signature.
-pub(crate) fn unsigned() -> (World, String) {
-    let world = World::new();
-    let digest = world.create().succeed().output("digest").to_owned();
-    (world, digest)
-}
-
-/// Asserts that the first attempt was refused, and that nothing was retried.
-pub(crate) fn refused_at_once(action: &Action, says: &[&str]) {
-    let outcome = action.end_with(3);
-    outcome.says(says);
-    assert!(!outcome.log.contains("retry in"), "{}", outcome.log);
-    assert!(!outcome.outputs.contains_key("verified"));
-}
 
 #[test]
 fn image_is_verified_by_tag_and_by_digest() {

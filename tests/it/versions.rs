@@ -3,10 +3,10 @@
 use sandbox::{Fault, Options, Referrers};
 use serde_json::{Value, json};
 
-use crate::attack::{INDEX, MANIFEST, child, descriptor, index_of, push};
-use crate::support::{Action, Outcome, REPOSITORY, World};
-use crate::support::{Pipeline, TARGET};
-use crate::trust::labelled;
+use crate::support::{
+    Action, INDEX, MANIFEST, Outcome, Pipeline, REPOSITORY, TARGET, World, child, descriptor,
+    index_of, labelled, push,
+};
 
 const VERSION: &str = "org.opencontainers.image.version";
 

@@ -4,8 +4,7 @@
 use sandbox::{Fault, Kind, Options, Referrers, Registry};
 use serde_json::{Value, json};
 
-use crate::preflight::states;
-use crate::support::{Action, Outcome, REPOSITORY, World, attach, statement_bundle};
+use crate::support::{Action, Outcome, REPOSITORY, World, attach, statement_bundle, states};
 
 const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const NOBODY: &str = "for which nothing vouches";

@@ -8,9 +8,10 @@ use manifest_seal::domain::Digest;
 use sandbox::{Fault, Kind};
 use serde_json::{Value, json};
 
-use super::attack::{child, index_of, push};
-use super::cleanup::{earlier, nothing_remains, remaining};
-use crate::support::{Action, Pipeline, REPOSITORY, TARGET, World, cleanup, until};
+use crate::support::cleanup::{earlier, nothing_remains, outside, remaining};
+use crate::support::{
+    Action, Pipeline, REPOSITORY, TARGET, World, child, cleanup, index_of, push, until,
+};
 
 const RECORD: &str = "manifest-seal.json";
 /// A delay longer than any test: the waiting run is killed before it ends.
@@ -182,20 +183,6 @@ fn record_that_was_changed_behind_the_step_is_not_vouched_for() {
     assert_eq!(remaining(&left).len(), 1);
     left.says(&["and the step that wrote it left `sha256:"]);
     assert!(world.tag("v1").is_some());
-}
-
-/// Returns `action` outside GitHub Actions: on a laptop, or in another CI system.
-pub(crate) fn outside(action: Action) -> Action {
-    [
-        "GITHUB_ACTIONS",
-        "GITHUB_RUN_ID",
-        "GITHUB_RUN_ATTEMPT",
-        "GITHUB_REPOSITORY",
-        "GITHUB_OUTPUT",
-        "GITHUB_ENV",
-    ]
-    .into_iter()
-    .fold(action, |action, name| action.env(name, ""))
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::boundaries::files_of;
+use crate::support::project::files_of;
 
 /// Openings that hide the subject of a sentence.
 const OPENINGS: [&str; 6] = ["What", "Where", "Who", "How", "The same", "It"];

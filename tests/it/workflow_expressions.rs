@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use yaml_serde::Value;
 
-use crate::contract::read;
-use crate::workflows::{inputs, workflows};
+use crate::support::project::read;
+use crate::support::workflow::{inputs, workflows};
 
 /// Keys below which an empty value is an error (`Unexpected value ''`), or means something other than no value.
 const NEVER_EMPTY: [&str; 9] = [

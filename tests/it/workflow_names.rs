@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use yaml_serde::Value;
 
-use crate::contract::read;
-use crate::workflow_scripts::{assert_refused, run};
+use crate::support::project::read;
+use crate::support::workflow::{assert_refused, run};
 
 /// Derives the names for a push to the main branch, except for the values in `variables`.
 fn names(variables: &[(&str, &str)]) -> Result<BTreeMap<String, String>, String> {

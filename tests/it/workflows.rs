@@ -2,62 +2,9 @@
 //! refer to each other by full names.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 
-use serde::Deserialize;
-
-use crate::contract::{read, table};
-
-#[derive(Deserialize)]
-struct Workflow {
-    on: yaml_serde::Value,
-    jobs: BTreeMap<String, Job>,
-}
-
-#[derive(Deserialize)]
-struct Job {
-    #[serde(default)]
-    steps: Vec<Call>,
-    #[serde(flatten)]
-    call: Call,
-}
-
-/// A job that calls another workflow, or a step that uses an action.
-#[derive(Deserialize)]
-struct Call {
-    uses: Option<String>,
-    #[serde(default)]
-    with: BTreeMap<String, yaml_serde::Value>,
-}
-
-/// A called workflow or action, with its `inputs` in order.
-#[derive(Deserialize)]
-struct Called {
-    #[serde(default)]
-    inputs: yaml_serde::Mapping,
-}
-
-const OWN: &str = "manifest-seal/manifest-seal";
-
-/// Returns every workflow, by its path.
-pub(crate) fn workflows() -> BTreeMap<String, String> {
-    let folders = [".github/workflows", "tests/runner/workflows"];
-    let files = folders
-        .iter()
-        .flat_map(|folder| fs::read_dir(folder).unwrap());
-    files
-        .map(|entry| entry.unwrap().path().to_str().unwrap().to_owned())
-        .map(|path| (path.clone(), read(&path)))
-        .collect()
-}
-
-/// Returns the inputs of the workflow in `text`, if others can call it.
-pub(crate) fn inputs(text: &str) -> Option<yaml_serde::Mapping> {
-    let workflow: Workflow = yaml_serde::from_str(text).unwrap();
-    let called = workflow.on.get("workflow_call")?.clone();
-    let called: Called = yaml_serde::from_value(called).unwrap();
-    Some(called.inputs)
-}
+use crate::support::project::{read, table};
+use crate::support::workflow::{Call, Called, OWN, Workflow, given, inputs, parsed, workflows};
 
 /// Returns the names of the inputs of the workflow or action in `uses:`, if it is ours.
 fn inputs_of(uses: &str) -> Option<BTreeSet<String>> {
@@ -226,29 +173,6 @@ fn every_permission_has_its_reason() {
             assert!(!line.contains("secrets: inherit"), "{path}: {line}");
         }
     }
-}
-
-/// Returns the inputs of the only step of `job` that uses the action.
-fn given(workflow: &Workflow, job: &str) -> BTreeMap<String, String> {
-    let steps = workflow.jobs[job].steps.iter();
-    let mut own = steps.filter(|step| step.uses.as_deref().is_some_and(|uses| uses.contains(OWN)));
-    let with = &own.next().unwrap().with;
-    assert!(own.next().is_none());
-    with.iter()
-        .map(|(name, value)| (name.clone(), value.as_str().unwrap().to_owned()))
-        .collect()
-}
-
-/// Returns the inputs of the step of `job` in `file` that uses the action.
-pub(crate) fn step(file: &str, job: &str) -> BTreeMap<String, String> {
-    given(&parsed(file).1, job)
-}
-
-/// Returns a workflow's text, and its parsed content.
-fn parsed(file: &str) -> (String, Workflow) {
-    let text = read(&format!(".github/workflows/{file}"));
-    let workflow = yaml_serde::from_str(&text).unwrap();
-    (text, workflow)
 }
 
 /// Asserts that `step` receives each of `wanted`.

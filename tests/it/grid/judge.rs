@@ -7,7 +7,7 @@ use std::{fmt, fs};
 use super::axes::Command;
 use super::ill::{Cell, Ill, Span};
 use super::scene::{RECORD, Scene};
-use crate::legacy::legacy_tag;
+use crate::support::legacy::legacy_tag;
 use crate::support::{Action, Outcome, cleanup, manifest};
 
 /// A condition that is not met.

@@ -8,8 +8,7 @@ use serde_json::json;
 
 use super::ill::{Ill, Span};
 use crate::support::hosted::Hosted;
-use crate::support::{Action, Outcome, REPOSITORY, World, cleanup};
-use crate::uploads::Passage;
+use crate::support::{Action, Outcome, Passage, REPOSITORY, World, cleanup};
 
 const MIB: usize = 1 << 20;
 const TARGET: &str = "prod/app";

@@ -5,10 +5,9 @@ use serde_json::{Value, json};
 
 use super::signatures::other_images;
 use super::{Before, Table, right};
-use crate::attack::{INDEX, descriptor, index_of, push};
-use crate::publish_gate::sbom;
 use crate::support::{
-    MIRROR, Pipeline, REPOSITORY, TARGET, Two, World, attach, cleanup, statement_bundle, target,
+    INDEX, MIRROR, Pipeline, REPOSITORY, TARGET, Two, World, attach, cleanup, descriptor, index_of,
+    push, sbom, statement_bundle, target,
 };
 
 const NAME: &str = "io.github.manifest-seal.name";

@@ -11,9 +11,9 @@ use base64::engine::general_purpose::STANDARD;
 use sandbox::{Kind, Options, Proof, Referrers, Registry};
 use serde_json::{Value, json};
 
-use crate::attack::{INDEX, child, index_of, push};
 use crate::support::{
-    Action, MIRROR, Outcome, REPOSITORY, Two, World, attach, cleanup, statement_bundle,
+    Action, INDEX, MIRROR, Outcome, REPOSITORY, Two, World, attach, child, cleanup, index_of, push,
+    statement_bundle,
 };
 
 const SIGN: &str = "https://sigstore.dev/cosign/sign/v1";
@@ -278,7 +278,7 @@ fn who_pushes_indexes(table: &mut Table) {
             "the right images that refer to something",
             |world, theirs| {
                 let mut index = right(world);
-                index["subject"] = crate::attack::descriptor(world, theirs);
+                index["subject"] = crate::support::descriptor(world, theirs);
                 index
             },
         ),

@@ -4,8 +4,7 @@ use sandbox::{Kind, Options, Referrers};
 use serde_json::{Value, json};
 
 use super::{Before, Table, foreign};
-use crate::attack::{descriptor, index_of, push};
-use crate::support::{REPOSITORY, World, attach, bundle_of};
+use crate::support::{REPOSITORY, World, attach, bundle_of, descriptor, index_of, push};
 
 const SHARED: &str = "manifest-seal/manifest-seal/.github/workflows/build-publish.yml@refs/tags/v0";
 

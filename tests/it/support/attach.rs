@@ -4,10 +4,15 @@ use serde_json::{Value, json};
 use sigstore_sign::oidc::IdentityToken;
 use sigstore_sign::{SigningContext, SigningServices};
 
-use super::{REPOSITORY, World};
+use super::{MANIFEST, REPOSITORY, World, descriptor};
 
-const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
-const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+pub(crate) const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
+/// The predicate type of a signature by cosign.
+pub(crate) const SIGN: &str = "https://sigstore.dev/cosign/sign/v1";
+/// The path of the verification material in a bundle.
+pub(crate) const MATERIAL: &str = "/verificationMaterial";
+/// The path of the log entry in a bundle.
+pub(crate) const ENTRY: &str = "/verificationMaterial/tlogEntries/0";
 
 /// Makes a bundle of a statement of type `predicate` about `digest` with the published client, signed by the current workflow.
 pub(crate) fn statement_bundle(world: &World, digest: &str, predicate: &str) -> Vec<u8> {
@@ -63,4 +68,39 @@ pub(crate) fn bundle_of(world: &World, subject: &str) -> Vec<u8> {
         panic!("a signature has a layer: {manifest}");
     };
     world.registry().blob(REPOSITORY, layer).unwrap()
+}
+
+/// Returns a valid manifest for a bundle of `subject`, for tests to corrupt.
+pub(crate) fn bundle_manifest(world: &World, subject: &str, bundle: &[u8]) -> Value {
+    let registry = world.registry();
+    let config = registry.push_blob(REPOSITORY, b"{}");
+    let layer = registry.push_blob(REPOSITORY, bundle);
+    json!({
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "artifactType": BUNDLE,
+        "config": {"mediaType": "application/vnd.oci.empty.v1+json", "digest": config, "size": 2},
+        "layers": [{"mediaType": BUNDLE, "digest": layer, "size": bundle.len()}],
+        "subject": descriptor(world, subject),
+    })
+}
+
+/// Pushes `manifest`. Returns its entry in a list of referrers.
+pub(crate) fn store(world: &World, manifest: &Value) -> Value {
+    let bytes = manifest.to_string();
+    let registry = world.registry();
+    let digest = registry.push_raw(REPOSITORY, None, MANIFEST, bytes.as_bytes());
+    let mut entry = json!({"mediaType": MANIFEST, "artifactType": BUNDLE, "digest": digest, "size": bytes.len()});
+    if manifest["annotations"].is_object() {
+        entry["annotations"] = manifest["annotations"].clone();
+    }
+    entry
+}
+
+/// Replaces everything attached to `digest` by `bundle`.
+pub(crate) fn replace(world: &World, digest: &str, bundle: &Value) {
+    for listed in world.listed(digest) {
+        world.registry().delete_manifest(REPOSITORY, &listed);
+    }
+    attach(world, digest, bundle.to_string().as_bytes());
 }

@@ -2,11 +2,21 @@
 //! environment.
 
 mod attach;
+pub(crate) mod cleanup;
+pub(crate) mod credentials;
 pub(crate) mod hosted;
+pub(crate) mod legacy;
+mod manifests;
+mod passage;
 mod pipeline;
+pub(crate) mod project;
+mod published;
+pub(crate) mod siege;
+mod signed;
 mod text;
 mod two;
 mod unread;
+pub(crate) mod workflow;
 mod world;
 
 use std::collections::BTreeMap;
@@ -19,12 +29,21 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-pub(crate) use attach::{attach, attach_with, bundle_of, statement_bundle};
-pub(crate) use pipeline::{Pipeline, TARGET, target};
+pub(crate) use attach::{
+    ENTRY, MATERIAL, SIGN, attach, attach_with, bundle_manifest, bundle_of, replace,
+    statement_bundle, store,
+};
+pub(crate) use manifests::{
+    INDEX, MANIFEST, child, descriptor, index_of, labelled, push, push_image,
+};
+pub(crate) use passage::Passage;
+pub(crate) use pipeline::{Pipeline, TARGET, is_there, said, sbom, target};
+pub(crate) use published::{Published, asked};
+pub(crate) use signed::{refused_at_once, sealed, unsigned};
 pub(crate) use text::told;
 pub(crate) use two::{MIRROR, Two, writes};
 pub(crate) use unread::UNREAD;
-pub(crate) use world::{REPOSITORY, World, listed, manifest, until};
+pub(crate) use world::{POLICIES, REPOSITORY, World, created, listed, manifest, states, until};
 
 /// A run of the action before it starts. Clones share their workspace and exported variables, as steps of one job do.
 #[derive(Clone)]

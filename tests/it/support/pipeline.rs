@@ -1,8 +1,9 @@
 //! A registry in which images are built and signed, and one in which they are published.
 
 use sandbox::{Options, Referrers, Registry};
+use serde_json::{Value, json};
 
-use super::{Action, World};
+use super::{Action, MANIFEST, Outcome, REPOSITORY, World, descriptor};
 
 /// The repository where images are published.
 pub(crate) const TARGET: &str = "prod/app";
@@ -84,4 +85,34 @@ impl Pipeline {
             .map(|request| format!("{} {}", request.method, request.path))
             .collect()
     }
+}
+
+/// Returns the entry for `name` in the output `referrers`.
+pub(crate) fn said(outcome: &Outcome, name: &str) -> Value {
+    let all = outcome.json("referrers");
+    let mut all = all.as_array().unwrap().iter();
+    let found = all.find(|one| one["referrer"] == name);
+    found
+        .unwrap_or_else(|| panic!("{name}: {}", outcome.output("referrers")))
+        .clone()
+}
+
+/// Attaches an SBOM, as anybody with push permission can. Returns its digest.
+pub(crate) fn sbom(pipeline: &Pipeline, subject: &str) -> String {
+    let world = &pipeline.world;
+    let registry = world.registry();
+    let config = registry.push_blob(REPOSITORY, b"{}");
+    let layer = registry.push_blob(REPOSITORY, b"an sbom");
+    let manifest = json!({
+        "schemaVersion": 2, "mediaType": MANIFEST, "artifactType": "application/spdx+json",
+        "config": {"mediaType": "application/vnd.oci.empty.v1+json", "digest": config, "size": 2},
+        "layers": [{"mediaType": "application/spdx+json", "digest": layer, "size": 7}],
+        "subject": descriptor(world, subject),
+    });
+    registry.push_raw(REPOSITORY, None, MANIFEST, manifest.to_string().as_bytes())
+}
+
+/// Reports whether the destination has the manifest.
+pub(crate) fn is_there(pipeline: &Pipeline, digest: &str) -> bool {
+    pipeline.target.manifest(TARGET, digest).is_some()
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use sandbox::{Image, Kind, Options, Registry, Request, Sandbox, Sigstore};
 use serde_json::Value;
 
-use super::Action;
+use super::{Action, Outcome};
 
 /// The repository of the tests' images.
 pub(crate) const REPOSITORY: &str = "octo-org/app";
@@ -223,4 +223,20 @@ pub(crate) fn until(what: &str, mut there: impl FnMut() -> bool) {
         );
         std::thread::sleep(Duration::from_millis(1));
     }
+}
+
+/// Runs `action`. Returns the digest of its index.
+pub(crate) fn created(action: &Action) -> String {
+    action.succeed().output("digest").to_owned()
+}
+
+/// The values of `on-existing-tag`.
+pub(crate) const POLICIES: [&str; 3] = ["fail", "skip", "warn"];
+
+/// Returns the state of each tag, in the order of the inputs.
+pub(crate) fn states(outcome: &Outcome) -> Vec<String> {
+    let states = outcome.json("states");
+    let states = states.as_object().unwrap();
+    let word = |state: &Value| state["state"].as_str().unwrap().to_owned();
+    states.values().map(word).collect()
 }

@@ -1,5 +1,4 @@
-//! The binary, run as the runner runs it: inputs as `INPUT_*`, files for outputs and summary, and no other inherited
-//! environment.
+//! The binary, run on a machine of the runner ([`Runner`]), and fixtures for more than one module of tests.
 
 mod attach;
 pub(crate) mod cleanup;
@@ -27,7 +26,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use tempfile::TempDir;
+use sandbox::{Assignment, Form, Runner, values};
 
 pub(crate) use attach::{
     ENTRY, MATERIAL, SIGN, attach, attach_with, bundle_manifest, bundle_of, replace,
@@ -45,18 +44,18 @@ pub(crate) use two::{MIRROR, Two, writes};
 pub(crate) use unread::UNREAD;
 pub(crate) use world::{POLICIES, REPOSITORY, World, created, listed, manifest, states, until};
 
-/// A run of the action before it starts. Clones share their workspace and exported variables, as steps of one job do.
+/// A run of the action before it starts. Clones share their machine, as steps of one job do.
 #[derive(Clone)]
 pub(crate) struct Action {
     inputs: BTreeMap<String, String>,
     environment: BTreeMap<String, String>,
-    place: Arc<TempDir>,
+    runner: Arc<Runner>,
 }
 
 /// A run that has started.
 pub(crate) struct Running {
     child: Child,
-    place: Arc<TempDir>,
+    runner: Arc<Runner>,
 }
 
 /// The result of a run.
@@ -78,7 +77,7 @@ impl Action {
         let action = Self {
             inputs: BTreeMap::new(),
             environment: BTreeMap::new(),
-            place: place(),
+            runner: Arc::default(),
         };
         action
             .input("command", command)
@@ -114,7 +113,7 @@ impl Action {
     /// Returns the run on another machine: its workspace contains nothing of earlier runs.
     pub(crate) fn elsewhere(&self) -> Self {
         Self {
-            place: place(),
+            runner: Arc::default(),
             ..self.clone()
         }
     }
@@ -136,17 +135,17 @@ impl Action {
 
     /// Returns the variables that earlier steps of the job have exported.
     pub(crate) fn exported(&self) -> BTreeMap<String, String> {
-        read_blocks(&fs::read_to_string(self.place.path().join("env")).unwrap())
+        blocks(self.runner.exported())
     }
 
     /// Returns the folder that is the workspace of the run.
     pub(crate) fn workspace(&self) -> PathBuf {
-        self.place.path().join("workspace")
+        self.runner.workspace()
     }
 
     /// Returns the folder that is the home of the run.
     pub(crate) fn home(&self) -> PathBuf {
-        self.place.path().join("home")
+        self.runner.home()
     }
 
     /// Returns the record in the workspace.
@@ -157,27 +156,9 @@ impl Action {
 
     /// Starts the run.
     pub(crate) fn begin(&self) -> Running {
-        let place = self.place.path();
-        for name in ["output", "summary.md"] {
-            fs::write(place.join(name), "").unwrap();
-        }
-        // The runner changes spaces and case in names, never hyphens.
-        let inputs = self.inputs.iter().map(|(name, value)| {
-            let name = format!("INPUT_{}", name.replace(' ', "_").to_uppercase());
-            (name, value)
-        });
-        let exported = self.exported();
-        let child = program()
-            .env_clear()
-            .envs(exported)
-            .env("GITHUB_ENV", place.join("env"))
-            .env("HOME", self.home())
-            .env("GITHUB_WORKSPACE", self.workspace())
-            .env("GITHUB_OUTPUT", place.join("output"))
-            .env("GITHUB_STEP_SUMMARY", place.join("summary.md"))
-            .envs(&self.environment)
-            .envs(inputs)
-            .current_dir(self.workspace())
+        let child = self
+            .runner
+            .step(program(), pairs(&self.environment), pairs(&self.inputs))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -185,7 +166,7 @@ impl Action {
             .unwrap();
         Running {
             child,
-            place: Arc::clone(&self.place),
+            runner: Arc::clone(&self.runner),
         }
     }
 
@@ -252,13 +233,12 @@ impl Running {
     /// Waits for the end of the run.
     pub(crate) fn end(self) -> Outcome {
         let output = self.child.wait_with_output().unwrap();
-        let read = |name: &str| fs::read_to_string(self.place.path().join(name)).unwrap();
         let printed = [output.stdout, output.stderr].concat();
         Outcome {
             code: output.status.code().unwrap_or(-1),
             log: String::from_utf8(printed).unwrap(),
-            outputs: read_blocks(&read("output")),
-            summary: read("summary.md"),
+            outputs: blocks(self.runner.outputs()),
+            summary: self.runner.summary(),
         }
     }
 
@@ -338,23 +318,14 @@ fn program() -> Command {
     command
 }
 
-fn place() -> Arc<TempDir> {
-    let place = tempfile::tempdir().unwrap();
-    for folder in ["workspace", "home"] {
-        fs::create_dir(place.path().join(folder)).unwrap();
-    }
-    fs::write(place.path().join("env"), "").unwrap();
-    Arc::new(place)
+/// Returns the assignments by name. The program writes every value as a block, so that no value can add another.
+fn blocks(assignments: Vec<Assignment>) -> BTreeMap<String, String> {
+    let are_blocks = assignments.iter().all(|each| each.form == Form::Block);
+    assert!(are_blocks, "{assignments:?}");
+    values(assignments)
 }
 
-/// Parses a file of outputs or variables as the runner does: `name<<END`, lines, `END`. The last value of a name counts.
-fn read_blocks(text: &str) -> BTreeMap<String, String> {
-    let mut outputs = BTreeMap::new();
-    let mut lines = text.lines();
-    while let Some(line) = lines.next() {
-        let (name, end) = line.split_once("<<").expect("everything is a block");
-        let value: Vec<&str> = lines.by_ref().take_while(|line| *line != end).collect();
-        outputs.insert(name.to_owned(), value.join("\n"));
-    }
-    outputs
+fn pairs(map: &BTreeMap<String, String>) -> impl Iterator<Item = (&str, &str)> {
+    map.iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
 }

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use sandbox::{Runner, values};
 use serde::Deserialize;
 use yaml_serde::Value;
 
@@ -106,43 +107,22 @@ pub(crate) fn run_in(
         yaml_serde::from_str(&read(&format!(".github/workflows/{file}"))).unwrap();
     let steps = workflow["jobs"][job]["steps"].as_sequence().unwrap();
     let found = steps.iter().find(|known| known["id"] == *step).unwrap();
-    let temp = tempfile::tempdir().unwrap();
-    let written = temp.path().join("output");
-    let output = Command::new("bash")
+    let runner = Runner::new();
+    let mut bash = Command::new("bash");
+    bash.args(["--noprofile", "--norc", "-e", "-o", "pipefail", "-c"])
+        .arg(found["run"].as_str().unwrap());
+    let path = [("PATH", "/usr/bin:/bin")];
+    let variables = path.into_iter().chain(variables.iter().copied());
+    let output = runner
+        .step(bash, variables, [])
         .current_dir(folder)
-        .args(["--noprofile", "--norc", "-e", "-o", "pipefail", "-c"])
-        .arg(found["run"].as_str().unwrap())
-        .env_clear()
-        .env("PATH", "/usr/bin:/bin")
-        .envs(variables.iter().copied())
-        .env("GITHUB_OUTPUT", &written)
         .output()
         .unwrap();
     if !output.status.success() {
         let said = String::from_utf8(output.stdout).unwrap();
         return Err(said + &String::from_utf8(output.stderr).unwrap());
     }
-    Ok(outputs(&fs::read_to_string(written).unwrap_or_default()))
-}
-
-/// Parses outputs as the runner does: `NAME=VALUE`, or `NAME<<END`, lines, `END`.
-fn outputs(text: &str) -> BTreeMap<String, String> {
-    let mut lines = text.lines();
-    let mut outputs = BTreeMap::new();
-    while let Some(line) = lines.next() {
-        let (name, value) = match line.split_once("<<") {
-            Some((name, end)) if !name.contains('=') => {
-                let value: Vec<&str> = lines.by_ref().take_while(|line| *line != end).collect();
-                (name, value.join("\n"))
-            }
-            _ => {
-                let (name, value) = line.split_once('=').unwrap();
-                (name, value.to_owned())
-            }
-        };
-        outputs.insert(name.to_owned(), value);
-    }
-    outputs
+    Ok(values(runner.outputs()))
 }
 
 /// Asserts that a script failed with an annotation that contains `complaint`.

@@ -1,4 +1,5 @@
-//! A registry and a small Sigstore on loopback, in one process: for the tests of `manifest-seal`, and for its tour.
+//! A registry and a small Sigstore on loopback, in one process: for the tests of `manifest-seal`, and for its tour. Also the
+//! machine of GitHub's runner on which both run the program ([`Runner`]).
 //!
 //! Both are real servers for real clients over HTTP. They run on threads of their own, so that plain tests can use them.
 //! They end when dropped, and misbehave on request ([`Fault`]). Nothing here is part of the shipped binary.
@@ -18,6 +19,7 @@ mod listener;
 mod proof;
 mod proxy;
 mod registry;
+mod runner;
 mod scripted;
 mod server;
 mod sigstore;
@@ -31,6 +33,7 @@ pub use registry::{
     Auth, Deletes, Image, IndexWithProvenance, Kind, Options, Referrers, Registry, Service,
     Signatures, Snapshot, Tagging,
 };
+pub use runner::{Assignment, Form, Runner, values};
 pub use scripted::{Asked, Manner, Said, Scripted};
 pub use sigstore::{Forged, Sigstore, Subject};
 pub use traffic::{Authorization, Request, Version};

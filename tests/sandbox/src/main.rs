@@ -1,7 +1,7 @@
 //! `cargo run -p sandbox`: the tour of `manifest-seal`; `cargo run -p sandbox -- serve`: a registry and a Sigstore to use
 //! by hand.
 
-mod runner;
+mod job;
 mod serve;
 mod terminal;
 mod tour;

@@ -1,158 +1,163 @@
-//! Runs the real binary like a GitHub runner: a bare environment, inputs as variables, files for outputs.
+//! A machine of GitHub's runner: the folders of a job, the environment of its steps, and the files that they write.
 
-use anyhow::{Context as _, bail};
-use sandbox::Sigstore;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
+
 use tempfile::TempDir;
 
-/// The variables of every step of the job in the sandbox's tokens.
-const JOB: &[(&str, &str)] = &[
-    ("CI", "true"),
-    ("GITHUB_ACTIONS", "true"),
-    ("GITHUB_ACTOR", "octocat"),
-    ("GITHUB_EVENT_NAME", "push"),
-    ("GITHUB_REF", "refs/heads/main"),
-    ("GITHUB_REPOSITORY", "octo-org/octo-app"),
-    ("GITHUB_RUN_ATTEMPT", "1"),
-    ("GITHUB_RUN_ID", "1122334455"),
-    ("GITHUB_SERVER_URL", "https://github.com"),
-    ("GITHUB_SHA", "f0e1d2c3b4a5968778695a4b3c2d1e0ff0e1d2c3"),
-    ("GITHUB_WORKFLOW", "release"),
-];
-
-/// A runner with one workspace for all steps.
-pub(crate) struct Runner {
-    binary: PathBuf,
-    home: TempDir,
-    environment: Vec<(String, String)>,
+/// A machine with one workspace and one home for all steps of a job. Dropping it deletes its files.
+#[derive(Debug)]
+pub struct Runner {
+    folder: TempDir,
 }
 
-/// The results of a step.
-pub(crate) struct Step {
-    pub(crate) code: Option<i32>,
-    pub(crate) outputs: BTreeMap<String, String>,
-    pub(crate) summary: String,
-    pub(crate) log: String,
+/// A value in a file of outputs or variables.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Assignment {
+    /// Its name.
+    pub name: String,
+    /// Its text.
+    pub value: String,
+    /// The form in which it was written.
+    pub form: Form,
 }
 
-impl Step {
-    pub(crate) fn output(&self, name: &str) -> &str {
-        self.outputs.get(name).map_or("", String::as_str)
+/// The form of an assignment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// `NAME=VALUE`.
+    Line,
+    /// `NAME<<MARK`, lines, `MARK`.
+    Block,
+}
+
+impl Default for Runner {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
 impl Runner {
-    /// Creates a runner whose job has `id-token: write` at this Sigstore.
-    pub(crate) fn new(binary: PathBuf, sigstore: &Sigstore) -> anyhow::Result<Self> {
-        let home = tempfile::tempdir().context("could not make a folder for the runner")?;
-        std::fs::create_dir(home.path().join("workspace"))?;
-        Ok(Self {
-            binary,
-            home,
-            environment: sigstore.github_env(),
-        })
-    }
-
-    /// Runs the action once with these inputs.
-    pub(crate) fn run(&self, inputs: &[(&str, &str)]) -> anyhow::Result<Step> {
-        let workspace = self.home.path().join("workspace");
-        let output = self.fresh_file("output")?;
-        let summary = self.fresh_file("summary")?;
-        let mut command = Command::new(&self.binary);
-        command
-            .env_clear()
-            .envs(JOB.iter().copied())
-            .envs(self.environment.iter().cloned())
-            .env("HOME", self.home.path())
-            .env("RUNNER_TEMP", self.home.path())
-            .env("GITHUB_WORKSPACE", &workspace)
-            .env("GITHUB_OUTPUT", &output)
-            .env("GITHUB_STEP_SUMMARY", &summary)
-            .current_dir(&workspace);
-        for (name, value) in inputs {
-            // The runner keeps hyphens and turns spaces into underscores.
-            let name = name.to_uppercase().replace(' ', "_");
-            command.env(format!("INPUT_{name}"), value);
+    /// Creates a machine with an empty workspace.
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder can be created");
+        for name in ["workspace", "home"] {
+            fs::create_dir(folder.path().join(name)).expect("a new folder is writable");
         }
-        let ended = command
-            .output()
-            .with_context(|| format!("could not run `{}`", self.binary.display()))?;
-        let said = [&ended.stdout[..], &ended.stderr].concat();
-        Ok(Step {
-            code: ended.status.code(),
-            outputs: parse_outputs(&std::fs::read_to_string(output)?),
-            summary: std::fs::read_to_string(summary)?,
-            log: String::from_utf8_lossy(&said).into_owned(),
-        })
+        let runner = Self { folder };
+        runner.empty("env");
+        runner
     }
 
-    fn fresh_file(&self, name: &str) -> anyhow::Result<PathBuf> {
-        let path = self.home.path().join(name);
-        std::fs::write(&path, "").with_context(|| format!("could not write `{name}`"))?;
-        Ok(path)
+    /// Returns the folder of the job's files.
+    pub fn workspace(&self) -> PathBuf {
+        self.folder.path().join("workspace")
+    }
+
+    /// Returns the home of the job's user.
+    pub fn home(&self) -> PathBuf {
+        self.folder.path().join("home")
+    }
+
+    /// Turns `program` into a step in the workspace. Its environment consists of the variables that earlier steps exported,
+    /// of the runner's files, and of `variables` and `inputs`.
+    pub fn step<'a>(
+        &self,
+        mut program: Command,
+        variables: impl IntoIterator<Item = (&'a str, &'a str)>,
+        inputs: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Command {
+        // The runner changes spaces and case in names of inputs, never hyphens.
+        let inputs = inputs.into_iter().map(|(name, value)| {
+            let name = format!("INPUT_{}", name.replace(' ', "_").to_uppercase());
+            (name, value)
+        });
+        program
+            .env_clear()
+            .envs(values(self.exported()))
+            .env("GITHUB_ENV", self.folder.path().join("env"))
+            .env("HOME", self.home())
+            .env("GITHUB_WORKSPACE", self.workspace())
+            .env("GITHUB_OUTPUT", self.empty("output"))
+            .env("GITHUB_STEP_SUMMARY", self.empty("summary.md"))
+            .envs(variables)
+            .envs(inputs)
+            .current_dir(self.workspace());
+        program
+    }
+
+    /// Returns the variables that steps have exported.
+    pub fn exported(&self) -> Vec<Assignment> {
+        assignments(&self.text("env"))
+    }
+
+    /// Returns the outputs of the last step.
+    pub fn outputs(&self) -> Vec<Assignment> {
+        assignments(&self.text("output"))
+    }
+
+    /// Returns the summary of the last step.
+    pub fn summary(&self) -> String {
+        self.text("summary.md")
+    }
+
+    fn empty(&self, name: &str) -> PathBuf {
+        let path = self.folder.path().join(name);
+        fs::write(&path, "").expect("a new folder is writable");
+        path
+    }
+
+    fn text(&self, name: &str) -> String {
+        let path = self.folder.path().join(name);
+        fs::read_to_string(path).expect("a step leaves text")
     }
 }
 
-/// Parses `name=value`, or `name<<MARK`, lines, `MARK`: the format of `GITHUB_OUTPUT`.
-fn parse_outputs(text: &str) -> BTreeMap<String, String> {
-    let mut outputs = BTreeMap::new();
+/// Returns the assignments by name. The last value of a name counts.
+pub fn values(assignments: Vec<Assignment>) -> BTreeMap<String, String> {
+    let pairs = assignments.into_iter();
+    pairs.map(|each| (each.name, each.value)).collect()
+}
+
+/// Parses a file of outputs or variables. Like the runner, it accepts both forms and no other line.
+fn assignments(text: &str) -> Vec<Assignment> {
     let mut lines = text.lines();
+    let mut all = Vec::new();
     while let Some(line) = lines.next() {
         let assigned = line.split_once('=');
         let marked = line.split_once("<<");
-        match (assigned, marked) {
-            (Some((name, value)), None) => {
-                outputs.insert(name.to_owned(), value.to_owned());
-            }
-            (Some((name, value)), Some((before, _))) if name.len() < before.len() => {
-                outputs.insert(name.to_owned(), value.to_owned());
-            }
-            (_, Some((name, mark))) => {
-                let value: Vec<&str> = lines.by_ref().take_while(|line| *line != mark).collect();
-                outputs.insert(name.to_owned(), value.join("\n"));
-            }
-            (None, None) => {}
-        }
+        let is_line = match (assigned, marked) {
+            (Some((name, _)), Some((before, _))) => name.len() < before.len(),
+            (Some(_), None) => true,
+            (None, _) => false,
+        };
+        let (name, value, form) = if is_line {
+            let (name, value) = assigned.expect("it has a `=`");
+            (name, value.to_owned(), Form::Line)
+        } else {
+            let (name, mark) = marked.expect("each line is an assignment");
+            let value: Vec<&str> = lines.by_ref().take_while(|line| *line != mark).collect();
+            (name, value.join("\n"), Form::Block)
+        };
+        all.push(Assignment {
+            name: name.to_owned(),
+            value,
+            form,
+        });
     }
-    outputs
-}
-
-/// Builds `manifest-seal` with the cargo that runs this program, into the target folder of this program.
-pub(crate) fn build() -> anyhow::Result<PathBuf> {
-    let here = std::env::current_exe().context("could not learn where this program lies")?;
-    let profile = here.parent().context("this program lies nowhere")?;
-    let target = profile
-        .parent()
-        .context("this program lies in no target folder")?;
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into());
-    let mut command = Command::new(cargo);
-    command
-        .args(["build", "--locked", "--package", "manifest-seal"])
-        .args(["--bin", "manifest-seal", "--manifest-path"])
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../Cargo.toml"))
-        .arg("--target-dir")
-        .arg(target);
-    if profile.ends_with("release") {
-        command.arg("--release");
-    }
-    let status = command.status().context("could not run cargo")?;
-    if !status.success() {
-        bail!("could not build `manifest-seal`");
-    }
-    let name = format!("manifest-seal{}", std::env::consts::EXE_SUFFIX);
-    Ok(profile.join(name))
+    all
 }
 
 #[cfg(test)]
 mod tests {
-    use super::parse_outputs;
+    use super::{assignments, values};
 
     #[test]
     fn outputs_are_read_in_both_forms() {
         let text = "a=1\nb<<END\nx=y\n\nz\nEND\nc=p<<q\nd<<E\nE\n";
-        let outputs = parse_outputs(text);
+        let outputs = values(assignments(text));
         let pairs: Vec<_> = outputs
             .iter()
             .map(|(k, v)| (k.as_str(), v.as_str()))

@@ -1,6 +1,6 @@
 //! Five runs of the real binary against a registry and a Sigstore, with the expected results.
 
-use crate::runner::{Runner, Step, build};
+use crate::job::{Job, Step, build};
 use crate::terminal::Terminal;
 use sandbox::{Image, Kind, Options, Request, Sandbox, Transport, Version, certificate_authority};
 
@@ -12,7 +12,7 @@ const STRANGER: &str =
 struct Tour<'a> {
     terminal: &'a mut Terminal,
     sandbox: Sandbox,
-    runner: Runner,
+    job: Job,
     held: bool,
 }
 
@@ -21,11 +21,11 @@ pub(crate) fn run(terminal: &mut Terminal) -> anyhow::Result<bool> {
     terminal.line("Building manifest-seal; the first time takes a few minutes.")?;
     let binary = build()?;
     let sandbox = Sandbox::with(Options::new().transport(Transport::HTTP2));
-    let runner = Runner::new(binary, &sandbox.sigstore)?;
+    let job = Job::new(binary, &sandbox.sigstore);
     let mut tour = Tour {
         terminal,
         sandbox,
-        runner,
+        job,
         held: true,
     };
     tour.walk()?;
@@ -163,7 +163,7 @@ impl Tour<'_> {
 
     fn run_seal(&self, images: &[Image]) -> anyhow::Result<Step> {
         let digests: Vec<&str> = images.iter().map(|image| image.digest.as_str()).collect();
-        self.runner.run(&[
+        self.job.run(&[
             ("command", "seal"),
             ("image", &self.sandbox.registry.repository(REPOSITORY)),
             ("tags", TAG),
@@ -178,7 +178,7 @@ impl Tour<'_> {
 
     fn run_verify(&self, identity: &str) -> anyhow::Result<Step> {
         let repository = self.sandbox.registry.repository(REPOSITORY);
-        self.runner.run(&[
+        self.job.run(&[
             ("command", "verify"),
             ("image", &format!("{repository}:{TAG}")),
             ("certificate-identity", identity),

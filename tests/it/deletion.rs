@@ -40,9 +40,10 @@ fn whole_run_is_taken_back_at_every_service() {
 #[test]
 fn what_a_service_s_api_says_against_it_is_a_warning_and_the_rest_is_done() {
     for service in Service::ALL {
+        let published = Published::new(service);
+        let (method, path) = asked(service);
         for status in [400, 401, 403, 409, 412, 429, 500, 503] {
-            let published = Published::new(service);
-            let (method, path) = asked(service);
+            published.begin_again();
             let fault = Fault::on(method, path).times(u32::MAX);
             published.hosted.registry().fault(fault.answer(
                 status,
@@ -53,8 +54,7 @@ fn what_a_service_s_api_says_against_it_is_a_warning_and_the_rest_is_done() {
             published.remains(&outcome, &[&status.to_string(), "not today"]);
         }
         // The response 404 claims that the tag is gone, and a read of the tag shows that it is not.
-        let published = Published::new(service);
-        let (method, path) = asked(service);
+        published.begin_again();
         let fault = Fault::on(method, path).times(u32::MAX);
         published
             .hosted
@@ -67,14 +67,15 @@ fn what_a_service_s_api_says_against_it_is_a_warning_and_the_rest_is_done() {
 #[test]
 fn bad_minute_of_a_service_passes() {
     for service in Service::ALL {
+        let published = Published::new(service);
+        let (method, path) = asked(service);
         for fault in [
             |on: sandbox::Trigger| on.status(503),
             |on: sandbox::Trigger| on.throttle(0),
             |on: sandbox::Trigger| on.reset(),
             |on: sandbox::Trigger| on.lost_response(),
         ] {
-            let published = Published::new(service);
-            let (method, path) = asked(service);
+            published.begin_again();
             published
                 .hosted
                 .registry()

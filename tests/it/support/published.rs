@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use sandbox::{Kind, Options, Service};
+use sandbox::{Kind, Options, Service, Snapshot};
 use serde_json::json;
 
 use super::hosted::{Hosted, PASSWORD, auths, kept_secret};
@@ -28,7 +28,8 @@ pub(crate) struct Published {
     pub(crate) hosted: Hosted,
     pub(crate) before: BTreeMap<String, String>,
     pub(crate) digest: String,
-    pub(crate) action: Action,
+    action: Action,
+    start: Snapshot,
 }
 
 impl Published {
@@ -49,11 +50,17 @@ impl Published {
         let action = hosted.logged_in(action.input("moving-tags", "latest,edge"));
         let digest = action.succeed().output("digest").to_owned();
         Self {
+            start: hosted.registry().snapshot(),
             hosted,
             before,
             digest,
             action,
         }
+    }
+
+    /// Restores the state after the run, for another cleanup.
+    pub(crate) fn begin_again(&self) {
+        self.hosted.registry().restore(&self.start);
     }
 
     pub(crate) fn cleanup(&self) -> Action {

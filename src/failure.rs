@@ -5,14 +5,19 @@ use std::error::Error;
 use std::fmt::Write as _;
 
 use crate::actions::{ArgumentError, EnvironmentError};
-use crate::apply::{ApplyError, PreflightError, Refused as VerifyRefused};
+use crate::commands::{
+    CommandError, Interruption, PreflightError, Refused as VerifyRefused, TagError,
+};
+use crate::context::ImageError;
 use crate::domain::{Digest, ImageReference, TokenAbsence};
 use crate::hints::{hints, proxy_hint, registry_hint};
 use crate::http::{CertificateError, HttpError};
 use crate::inputs::InputErrors;
 use crate::layout::LayoutError;
 use crate::plan::{AssembleError, Conflict, Difference};
+use crate::record::SelectionError;
 use crate::registry::CredentialsError;
+use crate::signatures::{ListError, SignatureError};
 use crate::signing::SigstoreError;
 
 /// The reason why a run failed.
@@ -38,7 +43,7 @@ pub enum Failure {
     Http(#[from] HttpError),
     /// The run itself failed.
     #[error(transparent)]
-    Apply(#[from] ApplyError),
+    Apply(#[from] CommandError),
     /// The runner's files cannot be written.
     #[error(transparent)]
     Environment(#[from] EnvironmentError),
@@ -74,10 +79,15 @@ impl Failure {
         match self.exit_code() {
             ExitCode::Failure => "manifest-seal failed",
             ExitCode::Inputs => "manifest-seal: wrong inputs",
-            ExitCode::Refused if matches!(self, Self::Apply(ApplyError::Conflict { .. })) => {
+            ExitCode::Refused
+                if matches!(
+                    self,
+                    Self::Apply(CommandError::Tag(TagError::Conflict { .. }))
+                ) =>
+            {
                 "manifest-seal: a tag holds something else"
             }
-            ExitCode::Refused if matches!(self, Self::Apply(ApplyError::Preflight(_))) => {
+            ExitCode::Refused if matches!(self, Self::Apply(CommandError::Preflight(_))) => {
                 "manifest-seal: a tag exists already"
             }
             ExitCode::Refused => "manifest-seal: refused",
@@ -152,39 +162,24 @@ impl ExitCode {
 }
 
 /// Returns the exit code of every error, and advice if there is any.
-fn verdict(error: &ApplyError) -> Verdict {
-    use ExitCode::{Failure, Inputs, Refused};
+fn verdict(error: &CommandError) -> Verdict {
+    use ExitCode::{Failure, Refused};
     match error {
-        ApplyError::Registry(error) => Failure.with(registry_hint(error)),
-        ApplyError::SignatureNotStored { source, .. } => Failure.with(verdict(source).cure),
-        ApplyError::Signing(error) => Failure.with(signing_hint(error)),
-        ApplyError::NoToken(TokenAbsence::NotAsked) => Failure.says(
-            "give the job `permissions: id-token: write`. Outside GitHub give `identity-token`",
-        ),
-        ApplyError::NoToken(TokenAbsence::Fork(_) | TokenAbsence::Dependabot) => Failure.says(
-            "nothing gives it one: use `sign: false` there, or `on-signing-failure: warn`",
-        ),
-        ApplyError::Conflict { conflicts, .. } => Refused.with(Some(conflict_hint(conflicts))),
-        ApplyError::Preflight(error) => preflight_verdict(error),
-        ApplyError::Assemble(error) => assemble_verdict(error),
-        ApplyError::Layout(error) => layout_code(error).alone(),
-        ApplyError::MissingChild { .. } => Failure.says(
-            "was it pushed to this repository, and is it still there? Push it again, or raise `max-attempts` and `retry-delay` if the registry is slow to show it",
-        ),
-        ApplyError::MissingConfig { .. } => {
-            Failure.says("the registry has lost a part of this image: push it again")
+        CommandError::Registry(error) => Failure.with(registry_hint(error)),
+        CommandError::Signature(error) => signature_verdict(error),
+        CommandError::Image(error) => image_verdict(error),
+        CommandError::List(error) => list_verdict(error),
+        CommandError::Selection(error) => selection_verdict(error),
+        CommandError::Tag(TagError::Conflict { conflicts, .. }) => {
+            Refused.with(Some(conflict_hint(conflicts)))
         }
-        ApplyError::NotAtSource { .. } | ApplyError::NoSource(_) => Failure.says(
-            "was it pushed there, and is it still there? Push it again, or copy from a place that has it",
-        ),
-        ApplyError::MissingImage(_) => Failure.says("is the name right, and was it pushed?"),
-        ApplyError::TagNotVisible { .. } => Failure.says(
+        CommandError::Tag(TagError::NotVisible { .. }) => Failure.says(
             "another run may have written the tag meanwhile; run this again, which changes nothing that is right",
         ),
-        ApplyError::NoPlatform { .. } | ApplyError::NotAnImage { .. } => {
-            Inputs.says("`digests` takes images and indexes of images")
-        }
-        ApplyError::Refused(refused)
+        CommandError::Preflight(error) => preflight_verdict(error),
+        CommandError::Assemble(error) => assemble_verdict(error),
+        CommandError::Layout(error) => layout_code(error).alone(),
+        CommandError::Refused(refused)
             if refused
                 .subjects
                 .iter()
@@ -192,47 +187,95 @@ fn verdict(error: &ApplyError) -> Verdict {
         {
             Refused.says("was it signed, and pushed to this repository? A signature that was just made may take longer to show: raise `max-attempts` or `retry-delay`")
         }
-        ApplyError::Refused(refused) => Refused.with(Some(refused_hint(refused))),
-        ApplyError::Timeout { record, .. } => {
+        CommandError::Refused(refused) => Refused.with(Some(refused_hint(refused))),
+        CommandError::Interrupted(Interruption::Timeout { record, .. }) => {
             let again = again_hint(record.as_ref());
             Failure.with(Some(format!("{again}; or raise `timeout`")))
         }
-        ApplyError::Terminated { record, .. } => Failure.with(Some(again_hint(record.as_ref()))),
-        ApplyError::FallbackOccupied { .. } => Failure.says(
-            "the tag does not belong to an image of this repository's: remove it by hand if nothing needs it",
-        ),
-        ApplyError::FallbackVanished { .. } => {
-            Failure.says("run it again: the registry may show the list by then")
+        CommandError::Interrupted(Interruption::Terminated { record, .. }) => {
+            Failure.with(Some(again_hint(record.as_ref())))
         }
-        ApplyError::FallbackFull { .. } => Failure.says(
-            "remove by hand the entries that nobody needs, or use a registry that lists referrers itself",
+        CommandError::Record(_) => Failure.alone(),
+    }
+}
+
+fn signature_verdict(error: &SignatureError) -> Verdict {
+    use ExitCode::{Failure, Inputs};
+    match error {
+        SignatureError::Registry(error) => Failure.with(registry_hint(error)),
+        SignatureError::Image(error) => image_verdict(error),
+        SignatureError::List(error) => list_verdict(error),
+        SignatureError::NotStored { source, .. } => Failure.with(signature_verdict(source).cure),
+        SignatureError::Sigstore(error) => Failure.with(signing_hint(error)),
+        SignatureError::NoToken(TokenAbsence::NotAsked) => Failure.says(
+            "give the job `permissions: id-token: write`. Outside GitHub give `identity-token`",
         ),
-        ApplyError::FallbackContended { .. } => {
-            Failure.says("many jobs sign this digest at once; run it again")
-        }
-        ApplyError::NoLegacyLog => Inputs.says(
+        SignatureError::NoToken(TokenAbsence::Fork(_) | TokenAbsence::Dependabot) => Failure.says(
+            "nothing gives it one: use `sign: false` there, or `on-signing-failure: warn`",
+        ),
+        SignatureError::NoLegacyLog => Inputs.says(
             "use `signature-format: bundle`, or give a `signing-config` with a log of `majorApiVersion` 1",
         ),
-        ApplyError::UnmetPolicy(refusal) => Inputs.with(Some(unmet_hint(&refusal.unmet()))),
-        ApplyError::NoRecord(_) | ApplyError::EmptyRecord(..) => Inputs.says(
+        SignatureError::UnmetPolicy(refusal) => Inputs.with(Some(unmet_hint(&refusal.unmet()))),
+        SignatureError::NoPolicy(_) => Inputs.alone(),
+        SignatureError::Record(_) => Failure.alone(),
+    }
+}
+
+fn image_verdict(error: &ImageError) -> Verdict {
+    use ExitCode::{Failure, Inputs};
+    match error {
+        ImageError::MissingChild { .. } => Failure.says(
+            "was it pushed to this repository, and is it still there? Push it again, or raise `max-attempts` and `retry-delay` if the registry is slow to show it",
+        ),
+        ImageError::MissingConfig { .. } => {
+            Failure.says("the registry has lost a part of this image: push it again")
+        }
+        ImageError::NotAtSource { .. } | ImageError::NoSource(_) => Failure.says(
+            "was it pushed there, and is it still there? Push it again, or copy from a place that has it",
+        ),
+        ImageError::MissingImage(_) => Failure.says("is the name right, and was it pushed?"),
+        ImageError::NoPlatform { .. } | ImageError::NotAnImage { .. } => {
+            Inputs.says("`digests` takes images and indexes of images")
+        }
+        ImageError::LostAttestation { .. } => Inputs.alone(),
+        ImageError::OddIndex { .. } | ImageError::TooDeep { .. } => Failure.alone(),
+    }
+}
+
+fn list_verdict(error: &ListError) -> Verdict {
+    use ExitCode::Failure;
+    match error {
+        ListError::Occupied { .. } => Failure.says(
+            "the tag does not belong to an image of this repository's: remove it by hand if nothing needs it",
+        ),
+        ListError::Vanished { .. } => {
+            Failure.says("run it again: the registry may show the list by then")
+        }
+        ListError::Full { .. } => Failure.says(
+            "remove by hand the entries that nobody needs, or use a registry that lists referrers itself",
+        ),
+        ListError::Contended { .. } => {
+            Failure.says("many jobs sign this digest at once; run it again")
+        }
+        ListError::Unwritable(_) | ListError::TooMany { .. } => Failure.alone(),
+    }
+}
+
+fn selection_verdict(error: &SelectionError) -> Verdict {
+    use ExitCode::{Failure, Inputs};
+    match error {
+        SelectionError::NoRecord(_) | SelectionError::Empty(..) => Inputs.says(
             "give `image` with its tag or digest, or the `record` that `create` wrote",
         ),
-        ApplyError::UnvouchedRecord { .. } => Inputs.says(
+        SelectionError::Unvouched { .. } => Inputs.says(
             "give `record-digest`, an output of the step that wrote the record; or name the digest itself, `registry/repository@sha256:…`, in `image` (`sign`) or `source` (`publish`)",
         ),
-        ApplyError::ObservedImage { .. } => Inputs.says(
+        SelectionError::Observed { .. } => Inputs.says(
             "if it is the right image, name it, `registry/repository@sha256:…`, in `image` (`sign`) or `source` (`publish`)",
         ),
-        ApplyError::NoPolicy(_)
-        | ApplyError::NoSuchRecord(_)
-        | ApplyError::ManyRecorded(_)
-        | ApplyError::LostAttestation { .. } => Inputs.alone(),
-        ApplyError::Record(_)
-        | ApplyError::OddIndex { .. }
-        | ApplyError::TooDeep { .. }
-        | ApplyError::FallbackUnwritable(_)
-        | ApplyError::OddRecord(_)
-        | ApplyError::TooManyReferrers { .. } => Failure.alone(),
+        SelectionError::NoSuchRecord(_) | SelectionError::Several(_) => Inputs.alone(),
+        SelectionError::OddRepository(_) | SelectionError::Unreadable(_) => Failure.alone(),
     }
 }
 

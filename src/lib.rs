@@ -40,7 +40,9 @@
 )]
 
 pub mod actions;
-pub mod apply;
+pub mod commands;
+pub mod context;
+pub mod copy;
 pub mod domain;
 pub mod failure;
 #[cfg(test)]
@@ -55,6 +57,7 @@ pub mod record;
 pub mod registry;
 pub mod report;
 mod run;
+pub mod signatures;
 pub mod signing;
 
 pub use run::{fail, run};

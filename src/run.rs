@@ -7,10 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::actions::{Console, Environment};
-use crate::apply::{
-    ApplyError, CommandResult, Context, Limits, LongLists, PreflightError, RecordWriter,
-    SigningContext, apply,
-};
+use crate::commands::{CommandError, CommandResult, Limits, PreflightError, apply};
+use crate::context::{Context, LongLists, RecordWriter};
 use crate::domain::{Event, Events, RequestTrace, Secret, SignatureFormat};
 use crate::failure::{Failure, chain_text};
 use crate::http::{Certificates, Client, Proxies};
@@ -19,6 +17,7 @@ use crate::outcome::Outcome;
 use crate::record::{Announcement, Job, KnownDigests, WorkflowRun, export_name};
 use crate::registry::{self, AwsKeys, Credentials, Login, Registry};
 use crate::report::{FailureText, Report, RetryText, trace_text};
+use crate::signatures::{SignatureError, SigningContext};
 use crate::signing::{Keyless, OwnIdentity, Purpose, TokenSource, Trust, TrustSource};
 
 /// Runs the command that the environment requests and reports its result. Returns the process's exit code.
@@ -228,7 +227,8 @@ async fn work(
         environment.workspace_path(&settings.record),
         job(environment, settings),
         settings.mode,
-    )?;
+    )
+    .map_err(CommandError::from)?;
     let signing_context = signing_context(environment, inputs, client, events);
     let limits = Limits {
         timeout: settings.timeout,
@@ -353,7 +353,7 @@ async fn signing_context(
     inputs: &Inputs,
     client: Client,
     events: &Events,
-) -> Result<SigningContext, ApplyError> {
+) -> Result<SigningContext, CommandError> {
     let settings = &inputs.settings;
     let source = trust_source(environment, inputs);
     // Commands that neither sign nor verify never await this.
@@ -364,23 +364,18 @@ async fn signing_context(
     if token.is_none() && needs_token(&inputs.request) {
         return Err(PreflightError::NoIdentity(absence).into());
     }
-    let trust =
-        Arc::new(Trust::load(&source, purpose, &client, settings.retry_policy, events).await?);
+    let trust = Trust::load(&source, purpose, &client, settings.retry_policy, events).await;
+    let trust = Arc::new(trust.map_err(SignatureError::from)?);
     // Checked before any change, even if the run would not need to sign: the workflow is wrong.
     if signs_legacy(&inputs.request) && !trust.can_sign_legacy() {
-        return Err(ApplyError::NoLegacyLog);
+        return Err(SignatureError::NoLegacyLog.into());
     }
     let (mut keyless, mut identity) = (None, None);
     match (purpose, token) {
         (Purpose::Sign, Some(token)) => {
             let trust = Arc::clone(&trust);
-            keyless = Some(Keyless::new(
-                trust,
-                client,
-                token,
-                settings.retry_policy,
-                events,
-            )?);
+            let made = Keyless::new(trust, client, token, settings.retry_policy, events);
+            keyless = Some(made.map_err(SignatureError::from)?);
         }
         (Purpose::Verify, Some(token)) => {
             identity = Some(OwnIdentity::new(

@@ -13,7 +13,7 @@ use crate::http::{Certificates, Proxies};
 use crate::inputs::{Files, INPUTS, Inputs, RawInputs};
 use crate::layout::Layout;
 use crate::record::{KnownDigests, Record, RecordFile};
-use crate::{apply, registry, signing};
+use crate::{copy, registry, signing};
 
 const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 const INDEX: &str = r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","size":7,"digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","platform":{"os":"linux","architecture":"arm64","variant":"v8"}},{"mediaType":"application/vnd.oci.image.manifest.v1+json","size":9,"digest":"sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad","platform":{"os":"unknown","architecture":"unknown"},"annotations":{"vnd.docker.reference.type":"attestation-manifest","vnd.docker.reference.digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"}}],"annotations":{"a":"b"}}"#;
@@ -27,7 +27,7 @@ pub(super) fn parsers() -> Vec<Parser> {
     parsers.extend(inputs());
     parsers.extend(registry::tests::fuzz::parsers());
     parsers.extend(signing::tests::fuzz::parsers());
-    parsers.extend(apply::tests::fuzz::parsers());
+    parsers.extend(copy::tests::fuzz::parsers());
     parsers
 }
 

@@ -7,6 +7,7 @@
 mod file;
 mod job;
 mod run;
+mod selection_error;
 mod vouched;
 
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,7 @@ use crate::domain::{Digest, MediaType};
 pub use file::{RecordError, RecordFile};
 pub use job::{Announce, Announcement, Job, export_name};
 pub use run::WorkflowRun;
+pub use selection_error::SelectionError;
 pub use vouched::{KnownDigests, Loaded, Unvouched, VouchedImages, VouchedRecord};
 
 /// The version of the format below. A reader refuses any other version, because it could only guess.

@@ -20,11 +20,50 @@ const MAY_SEE: &[(&str, &[&str])] = &[
         "outcome",
         &["domain", "inputs", "plan", "record", "signing"],
     ),
-    // `failure` for one thing: the text of an error with its causes.
+    // `failure` for one thing: the text of an error with its causes. So do the three rooms below.
     (
-        "apply",
+        "context",
         &[
-            "domain", "inputs", "layout", "outcome", "plan", "record", "registry", "signing",
+            "domain", "inputs", "outcome", "record", "registry", "failure",
+        ],
+    ),
+    (
+        "signatures",
+        &[
+            "context", "domain", "inputs", "outcome", "plan", "record", "registry", "signing",
+            "failure",
+        ],
+    ),
+    (
+        "copy",
+        &[
+            "context",
+            "domain",
+            "inputs",
+            "layout",
+            "outcome",
+            "plan",
+            "record",
+            "registry",
+            "signatures",
+            "signing",
+            "failure",
+        ],
+    ),
+    (
+        "commands",
+        &[
+            "context",
+            "copy",
+            "domain",
+            "inputs",
+            "layout",
+            "outcome",
+            "plan",
+            "record",
+            "registry",
+            "signatures",
+            "signing",
             "failure",
         ],
     ),
@@ -34,7 +73,7 @@ const MAY_SEE: &[(&str, &[&str])] = &[
     (
         "fuzz",
         &[
-            "actions", "apply", "domain", "http", "inputs", "layout", "plan", "record", "registry",
+            "actions", "copy", "domain", "http", "inputs", "layout", "plan", "record", "registry",
             "signing",
         ],
     ),
@@ -82,10 +121,10 @@ fn every_room_is_in_the_table() {
 
 #[test]
 fn the_scan_sees_what_it_must() {
-    let text = "use crate::domain::Digest;\nuse crate::{plan, http as web};\n/// [`crate::report::Report`]\nfn a() { crate::apply::b() }";
+    let text = "use crate::domain::Digest;\nuse crate::{plan, http as web};\n/// [`crate::report::Report`]\nfn a() { crate::commands::b() }";
     assert_eq!(
         rooms_seen(text),
-        ["domain", "plan", "http", "report", "apply"]
+        ["domain", "plan", "http", "report", "commands"]
     );
 }
 

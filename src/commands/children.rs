@@ -1,0 +1,298 @@
+//! Reads the given children, down to the platforms in their image configs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+
+use super::CommandError;
+use super::present::manifest_present;
+use crate::context::{Context, DEPTH_MAX, ImageError, PARALLEL, TOTAL_MAX};
+use crate::domain::{
+    Descriptor, Digest, ImageConfig, Manifest, ManifestKind, MediaType, Reference, Repository,
+};
+use crate::inputs::Given;
+use crate::plan::{Attestation, Leaf, Resolved, Vouched};
+
+/// The maximum length of an image config.
+pub(super) const CONFIG_MAX_BYTES: u64 = 4 << 20;
+
+/// The given children, and the repository of every manifest that was read for them.
+pub(super) struct Resolution {
+    /// The resolved children, in the order of the inputs.
+    pub inputs: Vec<Resolved>,
+    /// The repository in which each manifest was found.
+    pub places: BTreeMap<Digest, Repository>,
+    /// All manifests inside each given digest at any depth, including the digest itself.
+    pub inside: BTreeMap<Digest, Vec<Vouched<Descriptor>>>,
+}
+
+/// Resolves every digest at its registry. Children that other jobs just pushed may not be visible yet. So an absent one
+/// is requested again, as the retry policy says, and then in the other repositories in `sources`.
+pub(super) async fn resolve_all(
+    context: &Context,
+    digests: &[Given],
+    sources: &[Repository],
+) -> Result<Resolution, CommandError> {
+    let mut resolution = Resolution {
+        inputs: Vec::new(),
+        places: BTreeMap::new(),
+        inside: BTreeMap::new(),
+    };
+    let inputs = digests.iter().map(|given| resolve(context, given, sources));
+    let mut inputs = stream::iter(inputs).buffered(PARALLEL);
+    while let Some((resolved, found)) = inputs.try_next().await? {
+        let mut inside = Vec::new();
+        for (descriptor, repository) in found {
+            let places = &mut resolution.places;
+            places
+                .entry(descriptor.digest.clone())
+                .or_insert(repository);
+            inside.push(descriptor);
+        }
+        let input = Digest::clone(&resolved.input);
+        resolution.inside.insert(input, inside);
+        resolution.inputs.push(resolved);
+    }
+    Ok(resolution)
+}
+
+/// A digest to read, and its most likely repository: that of the manifest that lists it. An input names the digest, or
+/// an index that contains it.
+type Sought = (Vouched<Digest>, Repository);
+
+/// Reads one digest down to its leaves. Also returns every manifest found on the way, with its repository.
+async fn resolve(
+    context: &Context,
+    given: &Given,
+    sources: &[Repository],
+) -> Result<(Resolved, Vec<(Vouched<Descriptor>, Repository)>), CommandError> {
+    let input = Vouched::given(given);
+    let mut resolved = Resolved {
+        input: input.clone(),
+        leaves: Vec::new(),
+        attestations: Vec::new(),
+    };
+    let mut found = Vec::new();
+    let mut attesting = Vec::new();
+    let mut seen = BTreeSet::from([input.clone()]);
+    let mut level = vec![(input.clone(), given.repository().clone())];
+    for _ in 0..DEPTH_MAX {
+        let reads = level.iter().map(|sought| read(context, sought, sources));
+        let mut reads = stream::iter(reads).buffered(PARALLEL);
+        let mut next = Vec::new();
+        while let Some((read, place)) = reads.try_next().await? {
+            match read {
+                Read::Image(leaf) => {
+                    found.push((leaf.descriptor.clone(), place));
+                    resolved.leaves.push(*leaf);
+                }
+                Read::Index {
+                    index,
+                    attestations,
+                    others,
+                } => {
+                    attesting.extend(attestations.into_iter().map(|one| (one, place.clone())));
+                    // Skips children that were listed before: a few indexes could list each other without end.
+                    let new = others
+                        .into_iter()
+                        .filter(|child| seen.insert(child.clone()));
+                    next.extend(new.map(|child| (child, place.clone())));
+                    found.push((*index, place));
+                }
+            }
+            // The input itself does not count as a child.
+            let count = seen.len() - 1 + attesting.len();
+            if count > TOTAL_MAX {
+                return Err(ImageError::OddIndex {
+                    digest: input.into_content(),
+                    children: count,
+                }
+                .into());
+            }
+        }
+        drop(reads);
+        if next.is_empty() {
+            let checked = check_attestations(context, attesting, sources).await?;
+            for (attestation, place) in checked {
+                found.push((attestation.descriptor.clone(), place));
+                resolved.attestations.push(attestation);
+            }
+            return Ok((resolved, found));
+        }
+        level = next;
+    }
+    Err(ImageError::TooDeep {
+        digest: input.into_content(),
+        limit: DEPTH_MAX,
+    }
+    .into())
+}
+
+/// Reads a manifest, and returns the repository that has it. Garbage collection may have deleted it from one repository
+/// and left it in another.
+async fn find(
+    context: &Context,
+    (digest, likely): &Sought,
+    sources: &[Repository],
+) -> Result<(Vouched<Manifest>, Repository), CommandError> {
+    let (mut found, mut place) = (manifest_present(context, likely, digest).await, likely);
+    if matches!(
+        found,
+        Err(CommandError::Image(ImageError::MissingChild { .. }))
+    ) {
+        let reference = Reference::Digest(Digest::clone(digest));
+        for other in sources.iter().filter(|other| *other != likely) {
+            if let Some(manifest) = context.registry.manifest(other, &reference).await? {
+                (found, place) = (Ok(manifest), other);
+                break;
+            }
+        }
+    }
+    // The registry client returns only content that matches the requested digest.
+    let missing = || ImageError::MissingChild {
+        image: Box::new(likely.at(digest)),
+    };
+    let found = digest.manifest(found?).ok_or_else(missing)?;
+    Ok((found, place.clone()))
+}
+
+/// The manifest behind one digest.
+enum Read {
+    Image(Box<Leaf>),
+    Index {
+        index: Box<Vouched<Descriptor>>,
+        attestations: Vec<Attesting>,
+        others: Vec<Vouched<Digest>>,
+    },
+}
+
+async fn read(
+    context: &Context,
+    sought: &Sought,
+    sources: &[Repository],
+) -> Result<(Read, Repository), CommandError> {
+    let (manifest, place) = find(context, sought, sources).await?;
+    let ManifestKind::Index { manifests, .. } = manifest.kind() else {
+        let leaf = leaf(context, &place, manifest).await?;
+        return Ok((Read::Image(Box::new(leaf)), place));
+    };
+    if manifests.is_empty() {
+        return Err(ImageError::OddIndex {
+            digest: manifest.digest().clone(),
+            children: 0,
+        }
+        .into());
+    }
+    let (attestations, others) = set_aside(&manifest)?;
+    let index = Read::Index {
+        index: Box::new(manifest.described()),
+        attestations,
+        others: others.iter().map(Vouched::target).collect(),
+    };
+    Ok((index, place))
+}
+
+/// An attestation that an index lists, and the image that it attests.
+type Attesting = (Vouched<Descriptor>, Digest);
+
+/// Separates an index's attestations from its other children, which must all be manifests.
+fn set_aside(
+    index: &Vouched<Manifest>,
+) -> Result<(Vec<Attesting>, Vec<Vouched<Descriptor>>), CommandError> {
+    let (attesting, others): (Vec<_>, Vec<_>) =
+        index.members().partition(|child| child.attests().is_some());
+    let strange = others
+        .iter()
+        .find(|child| !child.media_type.is_index() && !child.media_type.is_image());
+    if let Some(child) = strange {
+        return Err(ImageError::NotAnImage {
+            digest: child.digest.clone(),
+            is: child.media_type.to_string(),
+        }
+        .into());
+    }
+    let mut attestations = Vec::new();
+    for child in attesting {
+        let of = child
+            .attests()
+            .filter(|of| others.iter().any(|other| other.digest == *of));
+        let of = of.ok_or_else(|| ImageError::LostAttestation {
+            index: index.digest().clone(),
+            digest: child.digest.clone(),
+        })?;
+        attestations.push((child, of));
+    }
+    Ok((attestations, others))
+}
+
+async fn leaf(
+    context: &Context,
+    repository: &Repository,
+    image: Vouched<Manifest>,
+) -> Result<Leaf, CommandError> {
+    let ManifestKind::Image { config, .. } = image.kind() else {
+        return Err(ImageError::NotAnImage {
+            digest: image.digest().clone(),
+            is: image.media_type().to_string(),
+        }
+        .into());
+    };
+    // Only the descriptor is kept while the config is fetched, not the bytes.
+    let (config, descriptor) = (config.clone(), image.described());
+    drop(image);
+    let missing = || ImageError::MissingConfig {
+        image: Box::new(repository.at(&descriptor.digest)),
+        config: config.digest.clone(),
+    };
+    let blob = context
+        .registry
+        .blob(repository, &config.digest, CONFIG_MAX_BYTES)
+        .await?
+        .ok_or_else(missing)?;
+    let unusable = |source| ImageError::NoPlatform {
+        image: descriptor.digest.clone(),
+        config: config.media_type.to_string(),
+        source,
+    };
+    let read = ImageConfig::parse(&blob).map_err(unusable)?;
+    if !read.platform.is_usable() {
+        let why = "its `os` and `architecture`, or what qualifies them, are no words for what an image runs on";
+        return Err(unusable(serde::de::Error::custom(why)).into());
+    }
+    Ok(Leaf {
+        version: read.version,
+        config_type: config.media_type,
+        descriptor,
+        platform: read.platform,
+    })
+}
+
+/// Requests every attestation, because an index with a dangling child must not pass as complete. Media types and sizes
+/// come from the registry, not from the index.
+async fn check_attestations(
+    context: &Context,
+    attesting: Vec<(Attesting, Repository)>,
+    sources: &[Repository],
+) -> Result<Vec<(Attestation, Repository)>, CommandError> {
+    let checks = attesting
+        .into_iter()
+        .map(|((descriptor, of), likely)| async move {
+            let sought = (descriptor.target(), likely);
+            let (manifest, place) = find(context, &sought, sources).await?;
+            let attestation = Attestation {
+                descriptor: manifest.described(),
+                of,
+                config_type: config_type(&manifest),
+            };
+            Ok((attestation, place))
+        });
+    stream::iter(checks).buffered(PARALLEL).try_collect().await
+}
+
+/// The media type of an image's config; empty for an index.
+fn config_type(manifest: &Manifest) -> MediaType {
+    match manifest.kind() {
+        ManifestKind::Image { config, .. } => config.media_type.clone(),
+        ManifestKind::Index { .. } => MediaType::from(""),
+    }
+}

@@ -1,0 +1,250 @@
+//! The command `cleanup`: reverts every tag that this run wrote according to a vouched record. A registry may not allow
+//! that: such a tag gives a warning with the manual steps. It is no error, since the run has failed already.
+
+use std::collections::BTreeMap;
+
+use futures_util::future::join_all;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+
+use super::CommandError;
+use super::tags::{wait_for_tag, write_tag};
+use crate::context::{Context, RecordWriter};
+use crate::domain::{Digest, FullTag, Reference, Repository, Tag};
+use crate::failure::chain_text;
+use crate::inputs::{Cleanup, Mode};
+use crate::outcome::Outcome;
+use crate::outcome::{CleanupEnd, CleanupOutcome, CleanupTag};
+use crate::plan::{
+    CleanupStep, LeaveReason, Rollback, Shown, TagKind, Vouched, decide_cleanup, leave_to_hand,
+    unnamed_tags,
+};
+use crate::registry::{DeletionError, MayDelete, TagDeletion, steps_by_hand};
+
+/// Returns a tag before its step was taken.
+fn open(tag: &FullTag, step: CleanupStep) -> CleanupTag {
+    CleanupTag::new(tag, step, steps_by_hand(tag))
+}
+
+/// Reverts the tags that a run wrote.
+pub(super) async fn cleanup(
+    context: &Context,
+    cleanup: &Cleanup,
+    record_writer: &RecordWriter,
+    outcome: &mut Outcome,
+) -> Result<(), CommandError> {
+    outcome.planned = context.mode == Mode::DryRun;
+    let told = outcome.cleanup.insert(CleanupOutcome::default());
+    context.events.phase("Look at the tags");
+    let fixed = cleanup.tags.iter().map(|tag| (tag, TagKind::Fixed));
+    let moving = cleanup.moving_tags.iter();
+    let named: Vec<_> = fixed
+        .chain(moving.map(|tag| (tag, TagKind::Moving)))
+        .collect();
+    let looks = named.iter().map(|(tag, _)| look(context, tag));
+    let seen = named.iter().zip(join_all(looks).await);
+    let Some(record) = record_writer.vouched() else {
+        let why = record_writer.unvouched_text();
+        let left = seen.map(|((tag, kind), shown)| open(tag, leave_to_hand(*kind, shown, &why)));
+        told.tags = left.collect();
+        told.leave_all(&context.events, &why, record_writer.by_hand_text());
+        return Ok(());
+    };
+    let decided =
+        seen.map(|((tag, kind), shown)| open(tag, decide_cleanup(record, tag, *kind, &shown)));
+    told.tags = decided.collect();
+    for tag in &told.tags {
+        tag.say(&context.events);
+    }
+    let named: Vec<&FullTag> = named.iter().map(|(tag, _)| *tag).collect();
+    for tag in unnamed_tags(record, &named) {
+        context.events.note(format!(
+            "tag `{tag}`: left alone, since only the record names it and no input does"
+        ));
+    }
+    if context.mode == Mode::Apply {
+        take_back_all(context, told).await;
+    }
+    Ok(())
+}
+
+async fn look(context: &Context, tag: &FullTag) -> Shown {
+    let reference = tag.reference();
+    match context
+        .registry
+        .manifest_digest(&tag.repository, &reference)
+        .await
+    {
+        Ok(None) => Shown::Nothing,
+        Ok(Some(digest)) => Shown::Digest(digest),
+        Err(error) => Shown::Unknown(chain_text(error.fault())),
+    }
+}
+
+/// Reverts the tags of all repositories concurrently: a registry that never answers does not block the others. Each
+/// result is noted at once, so a run that is cut short still reports it.
+async fn take_back_all(context: &Context, told: &mut CleanupOutcome) {
+    let mut open: BTreeMap<Repository, Vec<CleanupTag>> = BTreeMap::new();
+    for tag in told.tags.iter().filter(|tag| tag.end == CleanupEnd::Open) {
+        let repository = tag.tag.repository.clone();
+        open.entry(repository).or_default().push(tag.clone());
+    }
+    if open.is_empty() {
+        return;
+    }
+    context.events.phase("Take tags back");
+    let (ended, mut ends) = unbounded_channel();
+    // The sender moves in here, so the channel closes when all work is done.
+    let work = async move {
+        let each = open.iter();
+        let each = each.map(|(repository, tags)| take_back(context, repository, tags, &ended));
+        join_all(each).await;
+    };
+    let note = async {
+        while let Some(tag) = ends.recv().await {
+            told.note(&context.events, &tag);
+        }
+    };
+    tokio::join!(work, note);
+}
+
+/// Reverts the tags of one repository. Tags that move back come first: many ways to delete a tag delete its manifest
+/// with all its tags. By then the moved tags point elsewhere.
+async fn take_back(
+    context: &Context,
+    repository: &Repository,
+    tags: &[CleanupTag],
+    ended: &UnboundedSender<CleanupTag>,
+) {
+    let mut doomed: BTreeMap<(&Digest, MayDelete), Vec<&CleanupTag>> = BTreeMap::new();
+    for tag in tags {
+        let CleanupStep::Rollback(back) = &tag.step else {
+            continue;
+        };
+        if let Some(before) = back.before() {
+            tell(ended, restore(context, tag, back, before).await);
+            continue;
+        }
+        let goes = (back.wrote(), may_delete(back));
+        doomed.entry(goes).or_default().push(tag);
+    }
+    for ((digest, may_delete), tags) in doomed {
+        let mut still = Vec::new();
+        for tag in tags {
+            match changed(context, tag, digest).await {
+                None => still.push(tag),
+                Some(known) => tell(ended, known),
+            }
+        }
+        let names: Vec<Tag> = still.iter().map(|tag| tag.tag.tag.clone()).collect();
+        let doomed = TagDeletion {
+            repository,
+            digest,
+            tags: &names,
+            may_delete,
+        };
+        let stays: BTreeMap<Tag, DeletionError> = context
+            .registry
+            .delete_tags(doomed)
+            .await
+            .into_iter()
+            .collect();
+        for tag in still {
+            let error = stays.get(&tag.tag.tag);
+            tell(ended, gone(context, tag, digest, error).await);
+        }
+    }
+}
+
+/// Returns what may be deleted: the manifest only if this run created it.
+///
+/// SECURITY: the same bytes may have been there before the run, or an index of another owner may list them.
+fn may_delete(back: &Rollback) -> MayDelete {
+    if back.created() {
+        MayDelete::Manifest
+    } else {
+        MayDelete::Tags
+    }
+}
+
+fn tell(ended: &UnboundedSender<CleanupTag>, tag: CleanupTag) {
+    // The receiver is gone only if the run is cut short.
+    let _ = ended.send(tag);
+}
+
+/// Reads the tag again right before a change, so the race window is one request. Returns `None` if the tag still points
+/// to what the run wrote.
+async fn changed(context: &Context, tag: &CleanupTag, wrote: &Digest) -> Option<CleanupTag> {
+    match look(context, &tag.tag).await {
+        Shown::Digest(digest) if digest == *wrote => None,
+        Shown::Digest(digest) => Some(tag.left(LeaveReason::Moved(digest))),
+        Shown::Nothing => Some(tag.left(LeaveReason::Gone)),
+        Shown::Unknown(why) => Some(tag.remaining(&why, tag.by_hand())),
+    }
+}
+
+/// Points a tag back to its earlier content.
+async fn restore(
+    context: &Context,
+    tag: &CleanupTag,
+    back: &Rollback,
+    before: &Digest,
+) -> CleanupTag {
+    if let Some(known) = changed(context, tag, back.wrote()).await {
+        return known;
+    }
+    let repository = &tag.tag.repository;
+    let reference = Reference::Digest(before.clone());
+    let image = repository.at(before).to_string();
+    let read = || context.registry.manifest(repository, &reference);
+    let found = context.until_present(&image, read).await;
+    let vouched = found.map(|found| found.and_then(|found| Vouched::restored(found, back)));
+    let manifest = match vouched {
+        Ok(Some(manifest)) => manifest,
+        Ok(None) => {
+            let why = format!("what it held before, `{before}`, is not in the registry any more");
+            return tag.remaining(&why, tag.by_hand_without_earlier(before));
+        }
+        Err(error) => return tag.remaining(&chain_text(&error), tag.by_hand()),
+    };
+    // The tag is read in any case: the write may have succeeded although the response was an error.
+    let written = write_tag(context, &tag.tag, &manifest).await;
+    let shows = wait_for_tag(context, &tag.tag, before).await;
+    match (written, shows) {
+        (_, Ok(())) => tag.with(CleanupEnd::Done),
+        (Err(error), Err(_)) | (Ok(()), Err(error)) => {
+            tag.remaining(&chain_text(&error), tag.by_hand())
+        }
+    }
+}
+
+/// Checks whether a deleted tag is gone. The registry reported its deletion as successful, unless there is an `error`.
+async fn gone(
+    context: &Context,
+    tag: &CleanupTag,
+    wrote: &Digest,
+    error: Option<&DeletionError>,
+) -> CleanupTag {
+    let tries = error.map_or(context.retry_policy.max_attempts, |_| 1);
+    for attempt in 1..=tries {
+        match look(context, &tag.tag).await {
+            Shown::Nothing => return tag.with(CleanupEnd::Done),
+            Shown::Digest(digest) if digest != *wrote => {
+                return tag.left(LeaveReason::Moved(digest));
+            }
+            Shown::Digest(_) if attempt < tries => {
+                let why = "the registry says that it is deleted, and still shows it";
+                context.pause(&tag.tag.to_string(), why).await;
+            }
+            Shown::Digest(_) => (),
+            Shown::Unknown(why) => {
+                let why = error.map_or(why, |error| chain_text(error));
+                return tag.remaining(&why, tag.by_hand());
+            }
+        }
+    }
+    let why = error.map_or_else(
+        || "the registry says that it is deleted, and still shows it".to_owned(),
+        |error| chain_text(error),
+    );
+    tag.remaining(&why, tag.by_hand())
+}

@@ -1,0 +1,266 @@
+//! The errors that can end a run.
+
+use std::collections::BTreeSet;
+
+use super::PreflightError;
+use crate::context::ImageError;
+use crate::copy::CopyError;
+use crate::domain::{Digest, FullTag, Manifest};
+use crate::layout::LayoutError;
+use crate::plan::{AssembleError, Conflict, images_of};
+use crate::record::{RecordError, SelectionError};
+use crate::registry::RegistryError;
+use crate::signatures::{ListError, SignatureError};
+
+/// The maximum number of a tag's images in a message. Others wrote the tag, and it may list many.
+const IMAGES_SHOWN: usize = 40;
+
+/// The reason why a run did not finish.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// The registry refused a request, or sent an invalid response.
+    #[error(transparent)]
+    Registry(Box<RegistryError>),
+    /// The record cannot be read or written.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// The record supplies no image.
+    #[error(transparent)]
+    Selection(#[from] SelectionError),
+    /// An image cannot be read from a folder.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// The children cannot form an index.
+    #[error(transparent)]
+    Assemble(#[from] AssembleError),
+    /// An image cannot be used.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// The list of what refers to an image cannot be used.
+    #[error(transparent)]
+    List(#[from] ListError),
+    /// A signature could not be made or stored.
+    #[error(transparent)]
+    Signature(Box<SignatureError>),
+    /// A tag cannot be written.
+    #[error(transparent)]
+    Tag(#[from] TagError),
+    /// Verification refused the image.
+    #[error("{0}")]
+    Refused(Refused),
+    /// Preflight found that a build would be useless, or could not decide.
+    #[error(transparent)]
+    Preflight(Box<PreflightError>),
+    /// The run was ended from outside.
+    #[error(transparent)]
+    Interrupted(#[from] Interruption),
+}
+
+/// The reason why a tag was not written, or not seen.
+#[derive(Debug, thiserror::Error)]
+pub enum TagError {
+    /// Tags have other content.
+    #[error("{}", conflicts_text(.conflicts, .digest, .wanted))]
+    Conflict {
+        /// The conflicts, with the content of the tags.
+        conflicts: Vec<Conflict>,
+        /// The expected images, by platform.
+        wanted: Vec<(String, Digest)>,
+        /// The digest that the tags were to hold.
+        digest: Digest,
+    },
+    /// A tag was written, but the registry does not show it.
+    #[error("the tag `{tag}` was written but still shows {}", shows_text(.shows.as_ref()))]
+    NotVisible {
+        /// The tag.
+        tag: FullTag,
+        /// The digest that it shows.
+        shows: Option<Digest>,
+    },
+}
+
+/// The end of a run from outside.
+#[derive(Debug, thiserror::Error)]
+pub enum Interruption {
+    /// The time limit was reached.
+    #[error("the time given by `timeout` was up{}", step_text(.step.as_ref()))]
+    Timeout {
+        /// The step in progress.
+        step: Option<String>,
+        /// The digest that the next run must be given to continue the record.
+        record: Option<Digest>,
+    },
+    /// A signal ended the run.
+    #[error("the run was told to end ({signal}){}", step_text(.step.as_ref()))]
+    Terminated {
+        /// The name of the signal.
+        signal: &'static str,
+        /// The step in progress.
+        step: Option<String>,
+        /// The digest that the next run must be given to continue the record.
+        record: Option<Digest>,
+    },
+}
+
+impl CommandError {
+    /// Returns the error for tags whose content is not `wanted`.
+    pub(super) fn conflict(conflicts: Vec<Conflict>, wanted: &Manifest) -> Self {
+        Self::Tag(TagError::Conflict {
+            conflicts,
+            digest: wanted.digest().clone(),
+            wanted: images_of(wanted),
+        })
+    }
+
+    /// Reports whether a retry cannot help. Only absent content and a faulty response of a registry may change by the
+    /// next try.
+    #[must_use]
+    pub(super) fn is_final(&self) -> bool {
+        match self {
+            Self::Registry(error) => error.is_denied(),
+            Self::Image(error) => !error.is_absence(),
+            Self::Signature(error) => error.is_final(),
+            Self::Record(_)
+            | Self::Selection(_)
+            | Self::Layout(_)
+            | Self::Assemble(_)
+            | Self::List(_)
+            | Self::Tag(_)
+            | Self::Refused(_)
+            | Self::Preflight(_)
+            | Self::Interrupted(_) => true,
+        }
+    }
+}
+
+/// The refusal by verification, with everything that was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// The digests without the required signature.
+    pub subjects: Vec<RefusedSubject>,
+    /// The required signer.
+    pub wanted: String,
+}
+
+/// One digest without the required signature.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedSubject {
+    /// The digest.
+    pub image: String,
+    /// The reason for the refusal of each signature; empty if there is none.
+    pub reasons: Vec<String>,
+    /// The inputs that its authentic signatures do not meet.
+    pub unmet: BTreeSet<&'static str>,
+}
+
+impl From<RegistryError> for CommandError {
+    fn from(error: RegistryError) -> Self {
+        Self::Registry(Box::new(error))
+    }
+}
+
+impl From<PreflightError> for CommandError {
+    fn from(error: PreflightError) -> Self {
+        Self::Preflight(Box::new(error))
+    }
+}
+
+impl From<SignatureError> for CommandError {
+    fn from(error: SignatureError) -> Self {
+        match error {
+            SignatureError::Registry(error) => Self::Registry(error),
+            SignatureError::Record(error) => Self::Record(error),
+            SignatureError::Image(error) => Self::Image(error),
+            SignatureError::List(error) => Self::List(error),
+            error @ (SignatureError::Sigstore(_)
+            | SignatureError::NoToken(_)
+            | SignatureError::NoLegacyLog
+            | SignatureError::NotStored { .. }
+            | SignatureError::UnmetPolicy(_)
+            | SignatureError::NoPolicy(_)) => Self::Signature(Box::new(error)),
+        }
+    }
+}
+
+impl From<CopyError> for CommandError {
+    fn from(error: CopyError) -> Self {
+        match error {
+            CopyError::Registry(error) => Self::Registry(error),
+            CopyError::Layout(error) => Self::Layout(error),
+            CopyError::Record(error) => Self::Record(error),
+            CopyError::Image(error) => Self::Image(error),
+            CopyError::List(error) => Self::List(error),
+            CopyError::Signature(error) => Self::Signature(error),
+        }
+    }
+}
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (number, subject) in self.subjects.iter().enumerate() {
+            if number > 0 {
+                writeln!(formatter)?;
+            }
+            let image = &subject.image;
+            if subject.reasons.is_empty() {
+                write!(
+                    formatter,
+                    "`{image}` has no signature; wanted is one by {}",
+                    self.wanted
+                )?;
+            } else {
+                write!(
+                    formatter,
+                    "`{image}` has no signature by {}; found:",
+                    self.wanted
+                )?;
+                for reason in &subject.reasons {
+                    write!(formatter, "\n- {reason}")?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn conflicts_text(conflicts: &[Conflict], digest: &Digest, wanted: &[(String, Digest)]) -> String {
+    let text = |conflict: &Conflict| {
+        let why = conflict.difference.text();
+        let why = why.map_or(String::new(), |why| format!(" ({why})"));
+        let (tag, holds) = (&conflict.tag, &conflict.holds);
+        format!(
+            "the tag `{tag}` holds `{holds}`{why} with {}",
+            images_text(&conflict.found)
+        )
+    };
+    let found: Vec<String> = conflicts.iter().map(text).collect();
+    let wanted = match wanted {
+        [] => String::new(),
+        images => format!(" with {}", images_text(images)),
+    };
+    format!("{}\nwanted: `{digest}`{wanted}", found.join("\n"))
+}
+
+pub(super) fn images_text(images: &[(String, Digest)]) -> String {
+    let mut shown: Vec<String> = images
+        .iter()
+        .take(IMAGES_SHOWN)
+        .map(|(platform, digest)| format!("{platform} `{digest}`"))
+        .collect();
+    if images.len() > shown.len() {
+        shown.push(format!("and {} more", images.len() - shown.len()));
+    }
+    if shown.is_empty() {
+        "no platforms".to_owned()
+    } else {
+        shown.join(", ")
+    }
+}
+
+fn step_text(step: Option<&String>) -> String {
+    step.map_or(String::new(), |step| format!(", in the step `{step}`"))
+}
+
+fn shows_text(shows: Option<&Digest>) -> String {
+    shows.map_or("nothing".to_owned(), |digest| format!("`{digest}`"))
+}

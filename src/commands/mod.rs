@@ -1,0 +1,139 @@
+//! Runs a request against registry and Sigstore. Only this module stores bundles in a registry, or changes anything.
+//! Every effect can be repeated: the next run finds and completes the remains of a killed run. Each command has a file
+//! of its name. `signatures` finds, makes and stores signatures; `copying` copies missing images. `tags` reads tags and
+//! writes them last; `outcome` and `record_writer` keep the results, for report and record.
+
+mod children;
+mod cleanup;
+mod error;
+mod inspect;
+mod new_repository;
+mod origin;
+mod preflight;
+mod present;
+mod publish;
+mod seal;
+mod sign;
+mod source_gate;
+mod subjects;
+mod tags;
+mod verify;
+mod versions;
+mod vouching;
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::time::Duration;
+
+use crate::context::{Context, RecordWriter};
+use crate::inputs::Request;
+use crate::outcome::Outcome;
+use crate::registry::Progress;
+use crate::signatures::SigningContext;
+
+pub use error::{CommandError, Interruption, Refused, RefusedSubject, TagError};
+pub use preflight::{PreflightError, Unvouched};
+
+/// The limits that end a run from outside.
+pub struct Limits<S> {
+    /// The time limit of the run.
+    pub timeout: Duration,
+    /// Resolves to the name of a signal when that signal ends the run.
+    pub stop: S,
+}
+
+/// The interval of progress reports while large blobs are copied.
+const PROGRESS_EVERY: Duration = Duration::from_secs(10);
+
+/// Reports the progress of large blobs while it is polled.
+pub(crate) async fn report_progress(context: &Context, every: Duration) -> Infallible {
+    loop {
+        tokio::time::sleep(every).await;
+        if let Some(Progress { blobs, bytes, of }) = context.registry.progress() {
+            let [bytes, of] = [bytes, of].map(|bytes| bytes / 1_000_000);
+            let are = if blobs == 1 { "blob is" } else { "blobs are" };
+            let text = format!("{blobs} large {are} being copied: {bytes} of {of} MB");
+            context.events.note(text);
+        }
+    }
+}
+
+/// The outcome of a command, and the error that stopped it, if any. Neither hides the other.
+#[derive(Debug)]
+pub struct CommandResult {
+    /// The findings and changes of the run.
+    pub outcome: Outcome,
+    /// The error that stopped it.
+    pub failure: Option<CommandError>,
+}
+
+/// Executes a request. The outcome has the outcome beside the failure, since tags that moved before a failure have
+/// moved.
+pub async fn apply(
+    context: &Context,
+    request: &Request,
+    signing_context: impl Future<Output = Result<SigningContext, CommandError>>,
+    record_writer: &RecordWriter,
+    limits: Limits<impl Future<Output = &'static str>>,
+) -> CommandResult {
+    let mut outcome = Outcome::default();
+    match request {
+        Request::Seal(_) | Request::Sign(_) | Request::Publish(_) => {
+            record_writer.report_earlier(context);
+        }
+        // These commands write no record. `cleanup` itself reports a missing one.
+        Request::Verify(_) | Request::Preflight(_) => record_writer.report_unusable(context),
+        Request::Cleanup(_) => (),
+    }
+    let walk = async {
+        match request {
+            Request::Seal(seal) => {
+                seal::seal(context, seal, signing_context, record_writer, &mut outcome).await
+            }
+            Request::Sign(sign) => {
+                sign::sign(context, sign, signing_context, record_writer, &mut outcome).await
+            }
+            Request::Verify(verify) => {
+                verify::verify(
+                    context,
+                    verify,
+                    signing_context,
+                    record_writer,
+                    &mut outcome,
+                )
+                .await
+            }
+            Request::Preflight(request) => {
+                preflight::preflight(context, request, signing_context, &mut outcome).await
+            }
+            Request::Publish(publish) => {
+                publish::publish(
+                    context,
+                    publish,
+                    signing_context,
+                    record_writer,
+                    &mut outcome,
+                )
+                .await
+            }
+            Request::Cleanup(request) => {
+                cleanup::cleanup(context, request, record_writer, &mut outcome).await
+            }
+        }
+    };
+    // The record needs no final save here: it was written before the change that is cut short.
+    let step = || context.events.last_phase();
+    let ended = tokio::select! {
+        ended = tokio::time::timeout(limits.timeout, walk) => {
+            ended.unwrap_or_else(|_| Err(Interruption::Timeout { step: step(), record: record_writer.needed_digest() }.into()))
+        }
+        signal = limits.stop => Err(Interruption::Terminated { signal, step: step(), record: record_writer.needed_digest() }.into()),
+        never = report_progress(context, PROGRESS_EVERY) => match never {},
+    };
+    // A successful run may also have opened upload sessions that it did not use.
+    context.registry.cancel_uploads().await;
+    CommandResult {
+        outcome,
+        failure: ended.err(),
+    }
+}

@@ -1,0 +1,78 @@
+//! Repositories that may not exist yet: some registries deny them like repositories that the token may not read.
+//!
+//! The answer after a push distinguishes the two. So the children are copied first, by digest and without a tag. Then
+//! the tags are read again, and only their content is accepted as an answer.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::future::try_join_all;
+
+use super::CommandError;
+use super::tags::{TagLookup, look_up_tag};
+use crate::context::Context;
+use crate::copy::carry::{Copier, DestinationCheck};
+use crate::copy::source::Source;
+use crate::domain::{Digest, FullTag, Manifest, Repository};
+use crate::inputs::{Mode, Seal};
+use crate::outcome::CopiedContent;
+use crate::plan::{SeenTag, Vouched};
+
+/// The content of every tag, and the content that was copied to each repository to find that out.
+pub(super) type Known = (Vec<SeenTag>, BTreeMap<Repository, CopiedContent>);
+
+/// Returns the tags whose content the registry reported.
+pub(super) fn seen(lookups: &[TagLookup]) -> Vec<SeenTag> {
+    let seen = lookups.iter().filter_map(|lookup| match lookup {
+        TagLookup::Seen(seen) => Some(seen.clone()),
+        TagLookup::Denied { .. } => None,
+    });
+    seen.collect()
+}
+
+/// Reads the tags that registries would not report. A repository that answered for any tag or child is not new: its
+/// denial stands, and nothing is copied anywhere.
+pub(super) async fn know(
+    context: &Context,
+    seal: &Seal,
+    mut lookups: Vec<TagLookup>,
+    index: &Vouched<Manifest>,
+    places: &BTreeMap<Digest, Repository>,
+) -> Result<Known, CommandError> {
+    let answered: BTreeSet<Repository> = seen(&lookups)
+        .into_iter()
+        .map(|seen| seen.tag.repository)
+        .chain(places.values().cloned())
+        .collect();
+    let stands = |lookup: &TagLookup| matches!(lookup, TagLookup::Denied { tag, .. } if context.mode == Mode::DryRun || answered.contains(&tag.repository));
+    if let Some(at) = lookups.iter().position(stands)
+        && let TagLookup::Denied { error, .. } = lookups.swap_remove(at)
+    {
+        return Err(CommandError::Registry(error));
+    }
+    let mut new: BTreeMap<&Repository, &FullTag> = BTreeMap::new();
+    for lookup in &lookups {
+        if let TagLookup::Denied { tag, .. } = lookup {
+            new.entry(&tag.repository).or_insert(tag);
+        }
+    }
+    let brings = new.into_iter().map(|(repository, tag)| async move {
+        context.events.warn(format!(
+            "`{repository}` would not say what `{tag}` holds, as some registries answer for what does not exist yet; the images are copied there, and it is asked again"
+        ));
+        let sources = Source::repositories(seal.sources_for(repository));
+        let copier = Copier::new(context, &sources, repository, DestinationCheck::AssumeAbsent);
+        copier.copy_all(index.members()).await?;
+        Ok::<_, CommandError>((repository.clone(), copier.copied()))
+    });
+    let copied = try_join_all(brings).await?.into_iter().collect();
+    let looks = lookups.into_iter().map(|lookup| async move {
+        match lookup {
+            TagLookup::Seen(seen) => Ok(seen),
+            TagLookup::Denied { tag, kind, .. } => match look_up_tag(context, &tag, kind).await? {
+                TagLookup::Seen(seen) => Ok(seen),
+                TagLookup::Denied { error, .. } => Err(CommandError::Registry(error)),
+            },
+        }
+    });
+    Ok((try_join_all(looks).await?, copied))
+}

@@ -1,0 +1,416 @@
+//! Reads every tag before a build, and changes nothing. Reports everything that can be read, whatever fails.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::future::Future;
+
+use futures_util::future::{join, join_all};
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+
+use super::CommandError;
+use super::children::{Resolution, resolve_all};
+use super::error::images_text;
+use super::vouching::find_signatures;
+use crate::context::Context;
+use crate::domain::{Digest, FullTag, Repository, TagContent, TokenAbsence};
+use crate::failure::chain_text;
+use crate::inputs::{IndexType, Mode, OnExistingTag, Preflight};
+use crate::outcome::{Outcome, PreflightOutcome};
+use crate::plan::{
+    Assembly, BINDING, FoundTag, Held, HeldImage, Look, Resolved, TagAnswer, Verdict, Wanted,
+    assemble, decide_preflight, decide_skip, find_tags, images_of, is_vouched_for,
+    vouched_by_inputs,
+};
+use crate::registry::RegistryError;
+use crate::signatures::signer::SigningContext;
+
+/// A tag whose content nothing vouches for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unvouched {
+    /// The tag.
+    pub tag: FullTag,
+    /// Its content.
+    pub held: Held,
+    /// The reasons why the signatures of the content were refused.
+    pub refused: Vec<String>,
+}
+
+/// An obstacle to a build, or the reason why it is not known if there is one.
+#[derive(Debug, thiserror::Error)]
+pub enum PreflightError {
+    /// The content of tags cannot be read.
+    #[error("{}", unknown_text(.0))]
+    Unknown(Vec<(FullTag, RegistryError)>),
+    /// Tags exist that must be absent.
+    #[error("{}", held_text(.0, "exists already: it holds"))]
+    Taken(Vec<FoundTag>),
+    /// Tags point to different images.
+    #[error("{}{}", held_text(.found, "holds"), wanted_text(.wanted.as_deref()))]
+    Differ {
+        /// Every tag.
+        found: Vec<FoundTag>,
+        /// The expected images, if the inputs state them.
+        wanted: Option<Vec<(String, Digest)>>,
+    },
+    /// Nothing vouches for the content of tags.
+    #[error("{}", unvouched_text(.found, .wanted))]
+    Unvouched {
+        /// These tags.
+        found: Vec<Unvouched>,
+        /// The required signer.
+        wanted: String,
+    },
+    /// The required signer is not known.
+    #[error(
+        "what the tags hold must be signed by this workflow to be skipped (`on-existing-tag: skip`), and there is no OIDC token that says who this run is: {0}"
+    )]
+    NoIdentity(TokenAbsence),
+}
+
+/// The index that the tags should point to.
+struct Goal {
+    inputs: Vec<Resolved>,
+    assembly: Assembly,
+}
+
+/// The results for the tags so far.
+struct PreflightLookup {
+    looks: Vec<(FullTag, Look)>,
+    errors: Vec<(FullTag, RegistryError)>,
+}
+
+/// Reads every tag, and decides if a build can start.
+pub(super) async fn preflight(
+    context: &Context,
+    preflight: &Preflight,
+    signing_context: impl Future<Output = Result<SigningContext, CommandError>>,
+    outcome: &mut Outcome,
+) -> Result<(), CommandError> {
+    context.events.phase("Look at tags");
+    let mut lookup = PreflightLookup::of(&preflight.tags);
+    let looking = look_at_all(context, preflight, &mut lookup, outcome);
+    let (goal, ()) = join(goal(context, preflight), looking).await;
+    let (goal, failure) = match goal {
+        Ok(goal) => (goal, None),
+        Err(error) => (None, Some(error)),
+    };
+    // Errors are reported in the order of the inputs, not of the responses.
+    let place = |(tag, _): &(FullTag, _)| preflight.tags.iter().position(|known| known == tag);
+    lookup.errors.sort_by_key(place);
+    let told = outcome
+        .preflight
+        .insert(told(preflight, &lookup, goal.as_ref()));
+    say(context, told, failure.as_ref());
+    if let Some(error) = failure {
+        return Err(error);
+    }
+    let (found, mut verdict) = (
+        told.found.clone(),
+        decide_preflight(&told.found, told.policy),
+    );
+    let mut wanted = String::new();
+    if let Verdict::Skip(..) = verdict {
+        (verdict, wanted) = vouch(
+            context,
+            preflight,
+            &lookup,
+            goal.as_ref(),
+            signing_context,
+            told,
+        )
+        .await?;
+    }
+    told.verdict = Some(verdict.clone());
+    let refused = match verdict {
+        Verdict::Unknown => PreflightError::Unknown(lookup.errors),
+        Verdict::Taken => PreflightError::Taken(found),
+        Verdict::Differ => PreflightError::Differ {
+            found,
+            wanted: goal.map(|goal| images_of(&goal.assembly.manifest)),
+        },
+        Verdict::Unvouched => PreflightError::Unvouched {
+            found: unvouched(&found, &told.images),
+            wanted,
+        },
+        Verdict::Skip(..) | Verdict::Proceed => return Ok(()),
+    };
+    Err(refused.into())
+}
+
+/// Decides about existing tags that are to be completed, and returns the required signer.
+///
+/// SECURITY: `seal` signs the content that is passed on here, and copies it to the other registries. Anyone with push
+/// access to one of them can put any content under a tag. It is passed on only if an input or a signature of our own
+/// vouches for it.
+async fn vouch(
+    context: &Context,
+    preflight: &Preflight,
+    lookup: &PreflightLookup,
+    goal: Option<&Goal>,
+    signing_context: impl Future<Output = Result<SigningContext, CommandError>>,
+    told: &mut PreflightOutcome,
+) -> Result<(Verdict, String), CommandError> {
+    let Some(policy) = &preflight.policy else {
+        context.events.warn("nothing was verified of what the tags hold, as `sign: false` says: whoever may push there has put it there");
+        return Ok((decide_preflight(&told.found, told.policy), String::new()));
+    };
+    told.images = lookup.images(goal);
+    let mut wanted = find_signatures(context, policy, &mut told.images, signing_context).await?;
+    let bound = |annotation| Some((annotation, preflight.annotations.get(annotation)?));
+    for (annotation, stated) in BINDING.into_iter().filter_map(bound) {
+        for image in &mut told.images {
+            image.hold_to(annotation, stated);
+        }
+        write!(wanted, " for `{annotation}={stated}`").unwrap_or_default();
+    }
+    for image in told.images.iter().filter(|image| image.vouched.is_some()) {
+        let name = image.repository.at(image.manifest.digest());
+        context.events.note(match &image.signer {
+            Some(identity) => format!("`{name}` is signed by `{identity}`"),
+            None => format!("`{name}` is what `digests` names"),
+        });
+    }
+    Ok((decide_skip(&told.found, &told.images), wanted))
+}
+
+/// Reads all repositories concurrently, and keeps the outcome up to date. A registry that never answers must not hide
+/// the results of the others at the time limit.
+async fn look_at_all(
+    context: &Context,
+    preflight: &Preflight,
+    lookup: &mut PreflightLookup,
+    outcome: &mut Outcome,
+) {
+    let mut tags: BTreeMap<&Repository, Vec<&FullTag>> = BTreeMap::new();
+    for tag in &preflight.tags {
+        tags.entry(&tag.repository).or_default().push(tag);
+    }
+    let looks = tags
+        .into_iter()
+        .map(|(repository, tags)| look_at(context, repository, tags));
+    let mut looks: FuturesUnordered<_> = looks.collect();
+    outcome.preflight = Some(told(preflight, lookup, None));
+    while let Some(seen) = looks.next().await {
+        for (tag, seen) in seen {
+            lookup.note(tag, seen);
+        }
+        outcome.preflight = Some(told(preflight, lookup, None));
+    }
+}
+
+/// Reads the tags of a repository. If every request is denied, repeats them with a token that may push, as the later
+/// run will do. Some registries deny absent content to tokens that may only read. Such a token is never requested
+/// first, and never in a dry run: Quay creates a repository when such a token is requested.
+async fn look_at<'a>(
+    context: &Context,
+    repository: &Repository,
+    tags: Vec<&'a FullTag>,
+) -> Vec<(&'a FullTag, Result<Look, RegistryError>)> {
+    let look = async |tag: &'a FullTag| {
+        let holds = context.tagged(tag).await;
+        let look = |holds: Option<_>| holds.map_or(Look::Absent, Look::Holds);
+        (tag, holds.map(look))
+    };
+    let mut seen = join_all(tags.iter().map(|tag| look(tag))).await;
+    if context.mode == Mode::DryRun || !is_denied(&seen) {
+        return seen;
+    }
+    context.registry.will_write(repository);
+    seen = join_all(tags.iter().map(|tag| look(tag))).await;
+    // A repository that shows one of its tags is not a new one.
+    let denials = seen.iter().filter_map(|(_, answer)| answer.as_ref().err());
+    if !is_denied(&seen) || !context.registry.may_be_new(repository, denials).await {
+        return seen;
+    }
+    let new =
+        |answer: Result<_, RegistryError>| answer.unwrap_or_else(|denial| Look::New(why(&denial)));
+    seen.into_iter()
+        .map(|(tag, answer)| (tag, Ok(new(answer))))
+        .collect()
+}
+
+/// Reports whether every answer is a denial.
+fn is_denied(seen: &[(&FullTag, Result<Look, RegistryError>)]) -> bool {
+    seen.iter()
+        .all(|(_, answer)| answer.as_ref().is_err_and(RegistryError::is_denied))
+}
+
+/// Assembles the index of the given digests, or returns `None` if there are none.
+async fn goal(context: &Context, preflight: &Preflight) -> Result<Option<Goal>, CommandError> {
+    if preflight.digests.is_empty() {
+        return Ok(None);
+    }
+    let Resolution { inputs, .. } =
+        resolve_all(context, &preflight.digests, &preflight.sources).await?;
+    let wanted = Wanted {
+        platforms: None,
+        annotations: &preflight.annotations,
+        media_type: IndexType::Auto,
+    };
+    let assembly = assemble(&inputs, &wanted)?;
+    Ok(Some(Goal { inputs, assembly }))
+}
+
+fn told(preflight: &Preflight, lookup: &PreflightLookup, goal: Option<&Goal>) -> PreflightOutcome {
+    let goal = goal.map(|goal| (&goal.assembly, goal.inputs.as_slice()));
+    PreflightOutcome {
+        found: find_tags(&lookup.looks, goal),
+        policy: preflight.on_existing,
+        images: Vec::new(),
+        verdict: None,
+    }
+}
+
+/// Reports each tag. The reason why one is unknown is reported once: by the error that follows, or else here.
+fn say(context: &Context, told: &PreflightOutcome, failure: Option<&CommandError>) {
+    let failure = failure.map(|error| chain_text(error));
+    for FoundTag { tag, answer } in &told.found {
+        let word = answer.word();
+        let events = &context.events;
+        match answer {
+            TagAnswer::Absent => events.note(format!("tag `{tag}`: {word}")),
+            TagAnswer::New(why) => events.warn(format!(
+                "tag `{tag}`: {word}: the registry denies the repository though we hold a token to push to it, as some do while nobody has pushed there; if that is not so, the push will fail: {why}"
+            )),
+            TagAnswer::Unknown(why) => {
+                let is_news = failure.as_ref().is_some_and(|error| !error.contains(why));
+                let why = if is_news { format!(": {why}") } else { String::new() };
+                events.note(format!("tag `{tag}`: {word}{why}"));
+            }
+            TagAnswer::Present(held) | TagAnswer::Same(held) | TagAnswer::Different(held, _) => {
+                let text = format!("tag `{tag}`: {word}: `{}`", held.digest);
+                match told.policy {
+                    OnExistingTag::Warn => events.warn(text),
+                    OnExistingTag::Fail | OnExistingTag::Skip => events.note(text),
+                }
+            }
+        }
+    }
+}
+
+impl PreflightLookup {
+    fn of(tags: &[FullTag]) -> Self {
+        let blank = |tag: &FullTag| {
+            let why = "it was not answered in time".to_owned();
+            (tag.clone(), Look::Unknown(why))
+        };
+        Self {
+            looks: tags.iter().map(blank).collect(),
+            errors: Vec::new(),
+        }
+    }
+
+    /// Returns the content of the tags, once for each repository, and whether the inputs vouch for it.
+    fn images(&self, goal: Option<&Goal>) -> Vec<HeldImage> {
+        let mut images: Vec<HeldImage> = Vec::new();
+        for (tag, look) in &self.looks {
+            let Look::Holds(TagContent::Manifest(manifest)) = look else {
+                continue;
+            };
+            let by_inputs = |goal: &Goal| vouched_by_inputs(manifest, &goal.assembly, &goal.inputs);
+            let image = HeldImage {
+                repository: tag.repository.clone(),
+                manifest: manifest.clone(),
+                vouched: goal.and_then(by_inputs),
+                signer: None,
+                refused: Vec::new(),
+            };
+            if !images.contains(&image) {
+                images.push(image);
+            }
+        }
+        images
+    }
+
+    fn note(&mut self, tag: &FullTag, seen: Result<Look, RegistryError>) {
+        let look = seen.unwrap_or_else(|error| {
+            let look = Look::Unknown(why(&error));
+            self.errors.push((tag.clone(), error));
+            look
+        });
+        let known = self.looks.iter_mut().find(|(known, _)| known == tag);
+        if let Some((_, known)) = known {
+            *known = look;
+        }
+    }
+}
+
+/// Returns the cause without the request: the message already names the tag.
+fn why(error: &RegistryError) -> String {
+    chain_text(error.fault())
+}
+
+fn unknown_text(unknown: &[(FullTag, RegistryError)]) -> String {
+    let mut text = "what tags hold cannot be known:".to_owned();
+    let mut causes: Vec<(String, Vec<String>)> = Vec::new();
+    for (tag, error) in unknown {
+        let (tag, cause) = (format!("`{tag}`"), why(error));
+        match causes.iter_mut().find(|(known, _)| *known == cause) {
+            Some((_, tags)) => tags.push(tag),
+            None => causes.push((cause, vec![tag])),
+        }
+    }
+    for (cause, tags) in causes {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "\n- {}: {cause}", tags.join(", "));
+    }
+    text
+}
+
+fn held_text(found: &[FoundTag], verb: &str) -> String {
+    let lines = found.iter().filter_map(|FoundTag { tag, answer }| {
+        let held = answer.held()?;
+        let why = if let TagAnswer::Different(_, Some(why)) = answer {
+            format!(" ({why})")
+        } else {
+            String::new()
+        };
+        let images = images_text(&held.images);
+        Some(format!(
+            "the tag `{tag}` {verb} `{}`{why} with {images}",
+            held.digest
+        ))
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn unvouched(found: &[FoundTag], images: &[HeldImage]) -> Vec<Unvouched> {
+    let found = found.iter().filter_map(|FoundTag { tag, answer }| {
+        let held = answer
+            .held()
+            .filter(|held| !is_vouched_for(&held.digest, images))?;
+        let mut images = images.iter();
+        let image = images.find(|image| {
+            image.repository == tag.repository && *image.manifest.digest() == held.digest
+        });
+        Some(Unvouched {
+            tag: tag.clone(),
+            held: held.clone(),
+            refused: image.map(|image| image.refused.clone()).unwrap_or_default(),
+        })
+    });
+    found.collect()
+}
+
+fn unvouched_text(found: &[Unvouched], wanted: &str) -> String {
+    let line = |Unvouched { tag, held, refused }: &Unvouched| {
+        let images = images_text(&held.images);
+        let mut reasons = String::new();
+        for reason in refused {
+            // Writing to a string cannot fail.
+            let _ = write!(reasons, "\n- {reason}");
+        }
+        let found = if refused.is_empty() { "" } else { "; found:" };
+        format!(
+            "the tag `{tag}` holds `{}` with {images}, for which nothing vouches: it has no signature by {wanted}{found}{reasons}",
+            held.digest
+        )
+    };
+    found.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn wanted_text(wanted: Option<&[(String, Digest)]>) -> String {
+    wanted.map_or(String::new(), |wanted| {
+        format!("\nwanted: {}", images_text(wanted))
+    })
+}

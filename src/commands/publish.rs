@@ -1,0 +1,400 @@
+//! The command `publish`: copies an image, or all images of a record, with all referrers and without changes. Tags are
+//! written last. Existing content at a destination is not trusted: every part is checked, and missing parts are copied.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::future::Future;
+
+use futures_util::future::{join_all, try_join_all};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use tokio::sync::Mutex;
+
+use super::CommandError;
+use super::new_repository::seen;
+use super::origin::{Found, find};
+use super::source_gate::SourceGate;
+use super::tags::{
+    TagLookup, check_before_write, fixed_to_write, look_up_tag, look_up_tags, report_step,
+    write_tags,
+};
+use super::verify::{Gated, check, policy};
+use super::versions::{Believed, Versions};
+use crate::context::PARALLEL;
+use crate::context::{Context, RecordWriter};
+use crate::copy::carry::{Copier, DestinationCheck};
+use crate::copy::referrer_copier::ReferrerCopier;
+use crate::copy::source::Source;
+use crate::copy::vetting::Vetting;
+use crate::domain::{Digest, FullTag, Manifest, ManifestKind, Reference, Repository, TagContent};
+use crate::failure::chain_text;
+use crate::inputs::{Mode, Publish};
+use crate::outcome::{
+    CopiedContent, DestinationOutcome, DestinationState, IndexOutcome, Outcome, ReferrerOutcome,
+    TagOutcome,
+};
+use crate::plan::{
+    NAME, Newer, SeenTag, TagStep, Vouched, contents_of, decide_published, version_made,
+};
+use crate::signatures::signer::SigningContext;
+use crate::signing::Provenance;
+
+/// The maximum number of lists, and of referrers, that the log names.
+const LISTS_SHOWN: usize = 5;
+const REFERRERS_SHOWN: usize = 50;
+const NOTHING_VERIFIED: &str = "nothing is verified: no identity is given (`certificate-identity`), so whatever is at the source is published";
+
+/// Publishes an image. `signing_context` supplies what verification needs; it is awaited only if a signature is required.
+pub(super) async fn publish(
+    context: &Context,
+    publish: &Publish,
+    signing_context: impl Future<Output = Result<SigningContext, CommandError>>,
+    record_writer: &RecordWriter,
+    outcome: &mut Outcome,
+) -> Result<(), CommandError> {
+    outcome.planned = context.mode == Mode::DryRun;
+    context.events.phase("Look at the source and the tags");
+    let (found, lookups) = tokio::try_join!(
+        find(context, &publish.sources, record_writer),
+        look_up_tags(context, &publish.tags, &publish.moving_tags),
+    )?;
+    let image = &found.image;
+    let told = |image: &Vouched<Manifest>| index_outcome(image, &publish.destinations);
+    outcome.index = Some(told(image));
+    let others = found.images.iter();
+    let others = others.filter(|other| other.digest() != image.digest());
+    outcome.others = others.map(told).collect();
+    if !lookups.is_empty() {
+        found.check_taggable()?;
+    }
+    note_steps(&seen(&lookups), image, &BTreeMap::new(), outcome)?;
+    let gate = if let Some((depth, inputs)) = &publish.gate {
+        Some((*depth, inputs, policy(inputs)?, signing_context.await?))
+    } else {
+        context.events.note(NOTHING_VERIFIED.to_owned());
+        None
+    };
+    let mut passed = None;
+    if let Some((depth, _, policy, signing_context)) = &gate {
+        context.events.phase("Check who has signed");
+        let source = SourceGate {
+            context,
+            found: &found,
+            destinations: &publish.destinations,
+            signing_context,
+            policy,
+            carried: publish.referrers,
+        };
+        let signers = source.check(*depth).await?;
+        passed = Some((signing_context, Provenance::of(policy, &signers)));
+    }
+    let believed = gate
+        .as_ref()
+        .map(|(_, _, policy, signing_context)| Believed::signer(signing_context, policy));
+    let mut versions = Versions {
+        context,
+        wanted: version_made(image, &[], &publish.tags),
+        name: image.annotation(NAME).map(str::to_owned),
+        is_index: matches!(image.kind(), ManifestKind::Index { .. }),
+        believed: believed.unwrap_or(Believed::Anybody),
+        turn: Mutex::default(),
+    };
+    let vetting = Vetting::new(passed, publish.referrers);
+    if context.mode == Mode::DryRun {
+        let known = seen(&lookups);
+        let newer = versions.newer_tags(&known, image.digest()).await?;
+        note_steps(&known, image, &newer, outcome)?;
+        return plan(context, publish, &found, &lookups, vetting, outcome).await;
+    }
+    record_writer.save(outcome)?;
+    let walk = Walk {
+        context,
+        found: &found,
+        lookups: &lookups,
+        vetting: &vetting,
+        record_writer,
+    };
+    let copied = walk.bring_everywhere(&publish.destinations, outcome).await;
+    outcome.referrers = vetting.into_receipts();
+    tell_referrers(context, &outcome.referrers, "copied");
+    copied?;
+    // Some registries do not report the content of a repository that does not exist. It exists now.
+    let known = try_join_all(lookups.into_iter().map(|lookup| know(context, lookup))).await?;
+    // The images are there now, so their labels can be read.
+    if let (false, Some(repository)) =
+        (publish.moving_tags.is_empty(), publish.destinations.first())
+    {
+        let stated = versions.version(repository, image).await?;
+        versions.wanted = stated.or(versions.wanted);
+    }
+    let newer = versions.newer_tags(&known, image.digest()).await?;
+    note_steps(&known, image, &newer, outcome)?;
+    report_steps(context, outcome);
+    if let Some((depth, inputs, _, signing_context)) = &gate {
+        let images = found.images.iter();
+        for (repository, image) in publish
+            .destinations
+            .iter()
+            .flat_map(|repository| images.clone().map(move |image| (repository, image)))
+        {
+            let gated = Gated {
+                repository,
+                image,
+                depth: *depth,
+                policy: inputs,
+            };
+            check(context, &gated, signing_context, record_writer, outcome).await?;
+        }
+        outcome.verified = true;
+    }
+    record_writer.save(outcome)?;
+    let look = check_before_write(context, fixed_to_write(outcome)).await;
+    write_tags(context, record_writer, image, look, &versions, outcome).await?;
+    Ok(record_writer.save(outcome)?)
+}
+
+async fn know(context: &Context, lookup: TagLookup) -> Result<SeenTag, CommandError> {
+    let (tag, kind) = match lookup {
+        TagLookup::Seen(seen) => return Ok(seen),
+        TagLookup::Denied { tag, kind, .. } => (tag, kind),
+    };
+    match look_up_tag(context, &tag, kind).await? {
+        TagLookup::Seen(seen) => Ok(seen),
+        TagLookup::Denied { error, .. } => Err(CommandError::Registry(error)),
+    }
+}
+
+/// Decides the steps for the tags whose content is known.
+fn note_steps(
+    seen: &[SeenTag],
+    image: &Manifest,
+    newer: &BTreeMap<FullTag, Newer>,
+    outcome: &mut Outcome,
+) -> Result<(), CommandError> {
+    match decide_published(image, seen, newer) {
+        Ok(steps) => {
+            let steps: Vec<TagStep> = steps;
+            outcome.tags = steps.into_iter().map(TagOutcome::new).collect();
+            Ok(())
+        }
+        Err(conflicts) => {
+            outcome.conflicts.clone_from(&conflicts);
+            Err(CommandError::conflict(conflicts, image))
+        }
+    }
+}
+
+/// Reports the step of each tag.
+fn report_steps(context: &Context, outcome: &Outcome) {
+    let steps = outcome.tags.iter().map(|tag| &tag.step);
+    steps.for_each(|step| report_step(context, step));
+}
+
+/// Reports what a run would copy and write, as far as this can be read.
+async fn plan(
+    context: &Context,
+    publish: &Publish,
+    found: &Found,
+    lookups: &[TagLookup],
+    vetting: Vetting<'_>,
+    outcome: &mut Outcome,
+) -> Result<(), CommandError> {
+    report_steps(context, outcome);
+    for lookup in lookups {
+        if let TagLookup::Denied { tag, error, .. } = lookup {
+            let why = chain_text(error.fault());
+            let text = format!(
+                "tag `{tag}`: not known: the registry does not tell what it holds, as some do while nobody has pushed there: {why}"
+            );
+            context.events.warn(text);
+        }
+    }
+    mark_present(context, outcome).await?;
+    for index in outcome.indexes() {
+        for place in &index.places {
+            let image = place.repository.at(&index.digest);
+            context.events.note(match place.state {
+                DestinationState::WasThere => {
+                    format!("`{image}`: is there; parts of it that are not would be copied")
+                }
+                DestinationState::Lacking | DestinationState::Pushed => {
+                    format!("`{image}`: to be copied, with all its parts")
+                }
+            });
+        }
+    }
+    if let Some(to) = publish.destinations.first() {
+        let copier = Copier::new(context, &found.sources, to, DestinationCheck::Deep);
+        let referrers = ReferrerCopier::new(context, &found.sources, to, &copier, &vetting);
+        referrers
+            .plan(found.images.iter().map(|image| &**image))
+            .await?;
+    }
+    outcome.referrers = vetting.into_receipts();
+    tell_referrers(context, &outcome.referrers, "to be copied");
+    Ok(())
+}
+
+/// Notes the destinations that already have the images, for a run that copies nothing.
+async fn mark_present(context: &Context, outcome: &mut Outcome) -> Result<(), CommandError> {
+    let places = outcome.indexes_mut().flat_map(|index| {
+        let reference = Reference::Digest(index.digest.clone());
+        let places = index.places.iter_mut();
+        places.map(move |place| (place, reference.clone()))
+    });
+    let looks = places.map(|(place, reference)| async move {
+        let held = context
+            .registry
+            .manifest_digest(&place.repository, &reference);
+        match held.await {
+            Ok(Some(_)) => place.state = DestinationState::WasThere,
+            Ok(None) => (),
+            // The copy will find out if this denial matters.
+            Err(error) if error.is_denied() => (),
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    });
+    // Collected, since the compiler cannot follow the lifetimes of a stream of closures.
+    stream::iter(looks.collect::<Vec<_>>())
+        .buffer_unordered(PARALLEL)
+        .try_collect()
+        .await
+}
+
+/// The values that the copies to all destinations share.
+struct Walk<'a> {
+    context: &'a Context,
+    found: &'a Found,
+    lookups: &'a [TagLookup],
+    vetting: &'a Vetting<'a>,
+    record_writer: &'a RecordWriter,
+}
+
+impl Walk<'_> {
+    /// Copies the image to every destination. A failure at one destination does not stop the others.
+    async fn bring_everywhere(
+        &self,
+        destinations: &[Repository],
+        outcome: &mut Outcome,
+    ) -> Result<(), CommandError> {
+        self.context.events.phase("Copy");
+        let shared = RefCell::new(&mut *outcome);
+        let each = destinations
+            .iter()
+            .map(|repository| self.copy(repository, &shared));
+        let ended = join_all(each).await;
+        let mut failure = None;
+        for (repository, (copied, ended)) in destinations.iter().zip(ended) {
+            tell(self.context, repository, &copied);
+            match ended {
+                Ok(()) => outcome.note_published(repository, &copied),
+                Err(error) => {
+                    outcome.note_copied(repository, &copied);
+                    failure = failure.or(Some(error));
+                }
+            }
+        }
+        failure.map_or(Ok(()), Err)
+    }
+
+    async fn copy(
+        &self,
+        to: &Repository,
+        outcome: &RefCell<&mut Outcome>,
+    ) -> (CopiedContent, Result<(), CommandError>) {
+        let (context, found) = (self.context, self.found);
+        let is_other = |source: &&Source| !matches!(source, Source::Repository(repository) if repository == to);
+        let from: Vec<Source> = found.sources.iter().filter(is_other).cloned().collect();
+        // The record names a manifest before it is created: a cleanup may delete it.
+        let on_creation = |digest: &Digest| {
+            let mut outcome = outcome.borrow_mut();
+            if outcome.note_creation(to, digest) {
+                self.record_writer.save(&outcome)?;
+            }
+            Ok(())
+        };
+        let copier = Copier::new(context, &from, to, DestinationCheck::Deep).telling(&on_creation);
+        held(self.lookups, to).for_each(|held| copier.note_there(held.digest()));
+        found.images.iter().for_each(|image| copier.know(image));
+        let referrer_copier = ReferrerCopier::new(context, &from, to, &copier, self.vetting);
+        let ended = async {
+            let images = found.images.iter();
+            try_join_all(images.map(|image| copier.copy(image))).await?;
+            referrer_copier.copy().await
+        };
+        let ended = ended.await;
+        (copier.copied(), ended.map_err(CommandError::from))
+    }
+}
+
+/// Returns the manifests that the tags of `repository` point to. The repository has these.
+fn held<'a>(
+    lookups: &'a [TagLookup],
+    repository: &Repository,
+) -> impl Iterator<Item = &'a Manifest> {
+    lookups.iter().filter_map(move |lookup| match lookup {
+        TagLookup::Seen(seen) if seen.tag.repository == *repository => {
+            seen.holds.as_ref().and_then(TagContent::manifest)
+        }
+        TagLookup::Seen(_) | TagLookup::Denied { .. } => None,
+    })
+}
+
+fn tell(context: &Context, repository: &Repository, copied: &CopiedContent) {
+    let (manifests, blobs) = (copied.manifests.len(), copied.blobs.len());
+    if manifests + blobs > 0 {
+        let text = format!("{manifests} manifests and {blobs} blobs were copied to `{repository}`");
+        context.events.note(text);
+    } else if copied.lists.is_empty() {
+        let text = format!("`{repository}` has all of it already");
+        context.events.note(text);
+    }
+    if !copied.lists.is_empty() {
+        let tags: Vec<&str> = copied.lists.iter().map(String::as_str).collect();
+        let (count, shown) = (tags.len(), &tags[..tags.len().min(LISTS_SHOWN)]);
+        let more = if count > LISTS_SHOWN { ", …" } else { "" };
+        context.events.note(format!(
+            "{count} lists of what refers to it were written in `{repository}`: `{}`{more}",
+            shown.join("`, `")
+        ));
+    }
+}
+
+/// Reports for each referrer of the images whether it is verified.
+fn tell_referrers(context: &Context, referrers: &[ReferrerOutcome], copied: &str) {
+    for referrer in referrers.iter().take(REFERRERS_SHOWN) {
+        let ReferrerOutcome {
+            subject,
+            name,
+            kind,
+            verdict,
+            is_carried,
+        } = referrer;
+        let verdict = match verdict {
+            Ok(by) => format!("verified, by `{by}`"),
+            Err(why) => format!("not verified: {why}"),
+        };
+        let what = if *is_carried { copied } else { "left behind" };
+        let text = format!("`{name}` ({kind}), which refers to `{subject}`: {verdict}; {what}");
+        context.events.note(text);
+    }
+    let more = referrers.len().saturating_sub(REFERRERS_SHOWN);
+    if more > 0 {
+        let text = format!("and {more} more that refer to it; the output `referrers` has all");
+        context.events.note(text);
+    }
+}
+
+fn index_outcome(image: &Manifest, destinations: &[Repository]) -> IndexOutcome {
+    let (platforms, attestations) = contents_of(image);
+    IndexOutcome {
+        places: destinations.iter().map(DestinationOutcome::new).collect(),
+        digest: image.digest().clone(),
+        media_type: image.media_type().clone(),
+        platforms,
+        attestations,
+        children: BTreeMap::new(),
+        // Everything that the sources name is vouched for.
+        observed: false,
+    }
+}

@@ -1,0 +1,199 @@
+//! The gate of `publish` at the source: signatures are checked before a byte is written.
+
+use futures_util::{StreamExt as _, stream};
+
+use super::origin::Found;
+use super::subjects::children_by;
+use super::verify::wanted_text;
+use super::{CommandError, Refused, RefusedSubject};
+use crate::context::Context;
+use crate::context::ImageError;
+use crate::context::PARALLEL;
+use crate::copy::bundles;
+use crate::copy::source::Source;
+use crate::domain::{Descriptor, Digest, Manifest, Policy, Repository, SignatureFormat};
+use crate::failure::chain_text;
+use crate::inputs::{Carried, Depth};
+use crate::signatures::lookup::{Candidate, Search, look_up};
+use crate::signatures::refused::AllRefused;
+use crate::signatures::signer::SigningContext;
+use crate::signing::Verified;
+
+/// The images that must be signed before they are copied, and the required signer.
+pub(super) struct SourceGate<'a> {
+    pub(super) context: &'a Context,
+    pub(super) found: &'a Found,
+    /// Signatures that an earlier run copied there count: a signature is valid in any repository.
+    pub(super) destinations: &'a [Repository],
+    pub(super) signing_context: &'a SigningContext,
+    pub(super) policy: &'a Policy,
+    /// A signature counts only if it can be carried to the destinations.
+    pub(super) carried: Carried,
+}
+
+/// The verdict of the sources on one subject.
+enum Verdict {
+    Signed(Box<Verified>),
+    /// No valid signature, but one may still appear.
+    NotYet(AllRefused),
+    Wrong(AllRefused),
+    /// No source could have a signature of it.
+    NotThere,
+}
+
+impl SourceGate<'_> {
+    /// Checks every image, and its children if they are wanted. Returns the signers.
+    pub(super) async fn check(&self, depth: Depth) -> Result<Vec<Verified>, CommandError> {
+        let mut waiting: Vec<Digest> = Vec::new();
+        for image in &self.found.images {
+            let read = async |child: &Descriptor| self.read(&child.digest).await;
+            for subject in children_by(image, depth, read).await? {
+                if !waiting.contains(&subject.digest) {
+                    waiting.push(subject.digest);
+                }
+            }
+        }
+        let mut signers = Vec::new();
+        let mut attempt = 1;
+        loop {
+            let looks = waiting.iter().map(|subject| self.judge(subject));
+            let verdicts: Vec<_> = stream::iter(looks.collect::<Vec<_>>())
+                .buffered(PARALLEL)
+                .collect()
+                .await;
+            let (mut wrong, mut late, mut fault) = (Vec::new(), Vec::new(), None);
+            for (subject, verdict) in waiting.into_iter().zip(verdicts) {
+                match verdict {
+                    Ok(Verdict::Signed(signer)) => {
+                        let by = &signer.identity;
+                        let text = format!("`{subject}` is signed at the source by `{by}`");
+                        self.context.events.note(text);
+                        signers.push(*signer);
+                    }
+                    Ok(Verdict::NotThere) => self.context.events.warn(format!(
+                        "`{}` holds no signature of `{subject}`: who has signed it can be checked at the destination alone, before the tags are written",
+                        self.name()
+                    )),
+                    Ok(Verdict::Wrong(refused)) => wrong.push((subject, refused)),
+                    Ok(Verdict::NotYet(refused)) => late.push((subject, refused)),
+                    Err(error) if error.is_final() => return Err(error),
+                    Err(error) => {
+                        fault = fault.or(Some(error));
+                        late.push((subject, AllRefused::default()));
+                    }
+                }
+            }
+            if !wrong.is_empty() {
+                return Err(self.refusal(wrong));
+            }
+            if late.is_empty() {
+                return Ok(signers);
+            }
+            if attempt >= self.context.retry_policy.max_attempts {
+                return Err(fault.unwrap_or_else(|| self.refusal(late)));
+            }
+            attempt += 1;
+            let why = fault.map_or("no signature is visible yet".to_owned(), |fault| {
+                chain_text(&fault)
+            });
+            self.context.pause(&self.name(), &why).await;
+            waiting = late.into_iter().map(|(subject, _)| subject).collect();
+        }
+    }
+
+    async fn judge(&self, subject: &Digest) -> Result<Verdict, CommandError> {
+        let any = self.signing_context.judge(self.policy);
+        let judge = |candidate: &Candidate<'_>, subject: &Digest| {
+            let verified = any(candidate, subject)?;
+            match self.carried {
+                Carried::All => (),
+                Carried::Verified => candidate.check_plain(&self.signing_context.trust)?,
+            }
+            Ok(verified)
+        };
+        let first = Search::First(SignatureFormat::Bundle);
+        let (mut refused, mut fault) = (AllRefused::default(), None);
+        let (mut may_be_late, mut registries) = (false, 0);
+        for source in &self.found.sources {
+            let looked = match source {
+                Source::Repository(repository) => {
+                    registries += 1;
+                    let looked = look_up(self.context, repository, subject, &judge, first).await;
+                    looked.map_err(CommandError::from)
+                }
+                Source::Layout(_) => {
+                    let looked = bundles::look_up(self.context, source, subject, &judge).await;
+                    looked.map_err(CommandError::from)
+                }
+            };
+            match looked {
+                Ok(lookup) => {
+                    may_be_late |= lookup.may_be_late();
+                    if let Some(held) = lookup.verified.first() {
+                        return Ok(Verdict::Signed(Box::new(held.content.signer().clone())));
+                    }
+                    refused.append(lookup.refused);
+                }
+                Err(error) => fault = fault.or(Some(error)),
+            }
+        }
+        for repository in self.destinations {
+            // An error here is not an answer, and no answer is needed.
+            if let Ok(lookup) = look_up(self.context, repository, subject, &any, first).await
+                && let Some(held) = lookup.verified.first()
+            {
+                return Ok(Verdict::Signed(Box::new(held.content.signer().clone())));
+            }
+        }
+        if let Some(error) = fault {
+            return Err(error);
+        }
+        Ok(match registries {
+            0 if refused.reasons().is_empty() => Verdict::NotThere,
+            0 => Verdict::Wrong(refused),
+            _ if refused.has_signature() && !may_be_late => Verdict::Wrong(refused),
+            _ => Verdict::NotYet(refused),
+        })
+    }
+
+    async fn read(&self, digest: &Digest) -> Result<Manifest, CommandError> {
+        let missing = || ImageError::NotAtSource {
+            digest: digest.clone(),
+            parent: None,
+            places: self.found.sources.iter().map(Source::name).collect(),
+        };
+        let mut fault = None;
+        for source in &self.found.sources {
+            match source.manifest(self.context, digest).await {
+                Ok(Some(manifest)) => return Ok(manifest),
+                Ok(None) => (),
+                Err(error) => fault = fault.or(Some(error)),
+            }
+        }
+        Err(fault.map_or_else(|| missing().into(), CommandError::from))
+    }
+
+    fn name(&self) -> String {
+        let names: Vec<String> = self.found.sources.iter().map(Source::name).collect();
+        names.join("`, `")
+    }
+
+    fn refusal(&self, subjects: Vec<(Digest, AllRefused)>) -> CommandError {
+        let first = self
+            .found
+            .sources
+            .first()
+            .map_or(String::new(), Source::name);
+        let subjects = subjects
+            .into_iter()
+            .map(|(digest, refused)| RefusedSubject {
+                image: format!("{first}@{digest}"),
+                reasons: refused.reasons(),
+                unmet: refused.unmet(),
+            });
+        CommandError::Refused(Refused {
+            subjects: subjects.collect(),
+            wanted: wanted_text(self.policy),
+        })
+    }
+}

@@ -1,0 +1,370 @@
+//! Writes tags, and waits until the registries show them.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::{join_all, try_join_all};
+use futures_util::{StreamExt as _, stream};
+
+use super::versions::Versions;
+use super::{CommandError, TagError};
+use crate::context::PARALLEL;
+use crate::context::{Context, RecordWriter};
+use crate::domain::{Digest, FullTag, Manifest};
+use crate::outcome::Outcome;
+use crate::plan::{Conflict, Difference, Newer, SeenTag, TagKind, TagStep, Vouched};
+use crate::record::TagState;
+use crate::registry::RegistryError;
+
+/// The shortest wait that makes conflicts of concurrent runs visible. It covers the time between the last read of a tag
+/// by another run and its write. Measured with 8 concurrent runs that want one tag for different images.
+const RACE_WINDOW: Duration = Duration::from_millis(100);
+
+/// The result of reading a tag.
+pub(super) enum TagLookup {
+    /// The content of the tag.
+    Seen(SeenTag),
+    /// A denial by the registry.
+    Denied {
+        tag: FullTag,
+        kind: TagKind,
+        error: Box<RegistryError>,
+    },
+}
+
+/// Reads every tag, in the order of the inputs, moving ones last. A tag that cannot be read is an error. Answers that a
+/// registry may give for a repository that does not exist yet are an exception.
+pub(super) async fn look_up_tags(
+    context: &Context,
+    fixed: &[FullTag],
+    moving: &[FullTag],
+) -> Result<Vec<TagLookup>, CommandError> {
+    let fixed = fixed.iter().map(|tag| (tag, TagKind::Fixed));
+    let moving = moving.iter().map(|tag| (tag, TagKind::Moving));
+    let looks = fixed
+        .chain(moving)
+        .map(|(tag, kind)| look_up_tag(context, tag, kind));
+    try_join_all(looks).await
+}
+
+/// Reads one tag.
+pub(super) async fn look_up_tag(
+    context: &Context,
+    tag: &FullTag,
+    kind: TagKind,
+) -> Result<TagLookup, CommandError> {
+    let tag = tag.clone();
+    match context.tagged(&tag).await {
+        Ok(holds) => Ok(TagLookup::Seen(SeenTag { tag, kind, holds })),
+        Err(error) if error.is_denied() => Ok(TagLookup::Denied {
+            tag,
+            kind,
+            error: Box::new(error),
+        }),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Reports whether the tags are for something new: there are fixed tags, and all of them are absent.
+pub(super) fn all_absent(lookups: &[TagLookup]) -> bool {
+    let is_absent = |lookup: &TagLookup| matches!(lookup, TagLookup::Seen(SeenTag { kind: TagKind::Fixed, holds, .. }) if holds.is_none());
+    let is_moving = |lookup: &TagLookup| {
+        let (TagLookup::Seen(SeenTag { kind, .. }) | TagLookup::Denied { kind, .. }) = lookup;
+        *kind == TagKind::Moving
+    };
+    lookups.iter().any(is_absent)
+        && lookups
+            .iter()
+            .all(|lookup| is_absent(lookup) || is_moving(lookup))
+}
+
+pub(super) fn report_step(context: &Context, step: &TagStep) {
+    let (events, tag) = (&context.events, &step.tag);
+    let text = match &step.newer {
+        // Anyone with push access can replace one of our images by another, so the consequence must be visible.
+        Some(Newer { holds, wanted }) => {
+            let digest = &step.after;
+            return events.warn(format!(
+                "tag `{tag}`: left alone: it holds version {holds}, which is newer than {wanted}, as `{digest}`. Where that should not be: move the tag by hand, or release a higher version"
+            ));
+        }
+        None if step.writes() => "to be written",
+        None => "left alone",
+    };
+    // A record can be lost, and this is the place where the digest can be found then.
+    let held = step.before.as_ref().filter(|_| step.writes());
+    let held = held.map_or(String::new(), |held| format!("; it holds `{held}`"));
+    events.note(format!("tag `{tag}`: {text}{held}"));
+}
+
+/// Returns the fixed tags to write.
+pub(super) fn fixed_to_write(outcome: &Outcome) -> Vec<TagStep> {
+    to_write(outcome, TagKind::Fixed)
+}
+
+fn to_write(outcome: &Outcome, kind: TagKind) -> Vec<TagStep> {
+    let steps = outcome.tags.iter().map(|tag| &tag.step);
+    steps
+        .filter(|step| step.kind == kind && step.writes())
+        .cloned()
+        .collect()
+}
+
+/// The last read of fixed tags before they are written, and its time.
+pub(super) struct PreWriteCheck {
+    began: Instant,
+    ended: Instant,
+    steps: Vec<TagStep>,
+    conflicts: Result<Vec<Conflict>, CommandError>,
+}
+
+/// Reads fixed tags, which were absent.
+pub(super) async fn check_before_write(context: &Context, steps: Vec<TagStep>) -> PreWriteCheck {
+    let began = Instant::now();
+    let conflicts = others(context, &steps).await;
+    PreWriteCheck {
+        began,
+        ended: Instant::now(),
+        steps,
+        conflicts,
+    }
+}
+
+/// Writes the tags that need it and waits until the registries show them. Fixed tags, which `look` has read, come
+/// first. Moving tags follow when the fixed ones are visible.
+pub(super) async fn write_tags(
+    context: &Context,
+    record_writer: &RecordWriter,
+    target: &Vouched<Manifest>,
+    mut look: PreWriteCheck,
+    versions: &Versions<'_>,
+    outcome: &mut Outcome,
+) -> Result<(), CommandError> {
+    let moving = to_write(outcome, TagKind::Moving);
+    if look.steps.is_empty() && moving.is_empty() {
+        return Ok(());
+    }
+    context.events.phase("Write tags");
+    // Other runs wait for our write a shorter time than has passed since an older read.
+    if look.conflicts.is_ok() && look.ended.elapsed() > RACE_WINDOW / 3 {
+        look = check_before_write(context, look.steps).await;
+    }
+    let PreWriteCheck {
+        began,
+        steps: fixed,
+        conflicts,
+        ..
+    } = look;
+    refuse(conflicts?, target, outcome)?;
+    write_all(context, record_writer, target, &fixed, outcome).await?;
+    if !fixed.is_empty() {
+        // A run that read the tags before this write has finished its own by now, at equal speed. So its write is
+        // visible.
+        tokio::time::sleep(RACE_WINDOW.max(began.elapsed())).await;
+        wait_until_visible(context, &fixed, target, outcome).await?;
+    }
+    let moving = recheck_moving(
+        context,
+        record_writer,
+        target.digest(),
+        moving,
+        versions,
+        outcome,
+    )
+    .await?;
+    write_all(context, record_writer, target, &moving, outcome).await?;
+    wait_until_visible(context, &moving, target, outcome).await
+}
+
+/// Reads moving tags once more, right before they are written. Content that another run wrote meanwhile may be newer,
+/// and a cleanup must restore it. The record is saved before anything is changed.
+async fn recheck_moving(
+    context: &Context,
+    record_writer: &RecordWriter,
+    target: &Digest,
+    moving: Vec<TagStep>,
+    versions: &Versions<'_>,
+    outcome: &mut Outcome,
+) -> Result<Vec<TagStep>, CommandError> {
+    let looks = moving.iter().map(|step| async move {
+        let holds = context.tagged(&step.tag).await?;
+        let newer = match &holds {
+            // The content of the first read was compared then.
+            Some(holds) if step.before.as_ref() != Some(holds.digest()) => {
+                versions.newer(&step.tag, holds).await?
+            }
+            Some(_) | None => None,
+        };
+        let step = TagStep::of_moving(&step.tag, holds.as_ref(), target, newer);
+        Ok::<_, CommandError>(step)
+    });
+    let mut steps = try_join_all(looks).await?;
+    let mut is_news = false;
+    for step in &steps {
+        if outcome.revise(step) {
+            is_news = true;
+            report_step(context, step);
+        }
+    }
+    if is_news {
+        record_writer.save(outcome)?;
+    }
+    steps.retain(TagStep::writes);
+    Ok(steps)
+}
+
+/// Writes tags concurrently. If one fails, writes in progress are finished and noted before the error is returned.
+///
+/// The record lists the writes before they are sent: a run that is killed may have written them. Of the steps before, it
+/// says that nothing was sent.
+async fn write_all(
+    context: &Context,
+    record_writer: &RecordWriter,
+    target: &Vouched<Manifest>,
+    steps: &[TagStep],
+    outcome: &mut Outcome,
+) -> Result<(), CommandError> {
+    if steps.is_empty() {
+        return Ok(());
+    }
+    for step in steps {
+        outcome.mark(&step.tag, TagState::Intended);
+    }
+    record_writer.save(outcome)?;
+    let writes = steps.iter().map(|step| async move {
+        let written = write_tag(context, &step.tag, target).await;
+        let is_unwritten = match &written {
+            Ok(()) => false,
+            Err(error) => is_unwritten(context, step, error).await,
+        };
+        (&step.tag, written, is_unwritten)
+    });
+    let mut writes = stream::iter(writes).buffer_unordered(PARALLEL);
+    let mut failure = None;
+    while let Some((tag, written, is_unwritten)) = writes.next().await {
+        if is_unwritten {
+            outcome.mark(tag, TagState::Planned);
+            record_writer.save(outcome)?;
+        }
+        match written {
+            Ok(()) => {
+                outcome.mark(tag, TagState::Written);
+                record_writer.save(outcome)?;
+            }
+            Err(error) => failure = failure.or(Some(error)),
+        }
+    }
+    failure.map_or(Ok(()), Err)
+}
+
+/// Reports whether the registry refused to write a tag and still does not show what was to be written. An earlier try
+/// may have got through unanswered, so the refusal alone proves nothing.
+async fn is_unwritten(context: &Context, step: &TagStep, error: &CommandError) -> bool {
+    let is_refusal = matches!(error, CommandError::Registry(error) if error.refusal().is_some() && !error.is_outage());
+    if !is_refusal {
+        return false;
+    }
+    let (repository, reference) = (&step.tag.repository, step.tag.reference());
+    let shown = context.registry.manifest_digest(repository, &reference);
+    matches!(shown.await, Ok(shown) if shown.as_ref() != Some(&step.after))
+}
+
+/// Reads tags that were absent, just before they are written and after they should be visible. Content that another run
+/// wrote there is a conflict. The registry protocol has no compare-and-swap, so this is the best that is possible.
+async fn others(context: &Context, steps: &[TagStep]) -> Result<Vec<Conflict>, CommandError> {
+    let looks = steps.iter().map(|step| async move {
+        // By GET: an absent tag is the normal case, and a HEAD would have to be repeated then.
+        let holds = context.tagged(&step.tag).await?;
+        let other = holds.filter(|holds| *holds.digest() != step.after);
+        let why = "another run wrote it while this one was under way".to_owned();
+        let conflict = |holds| Conflict::new(&step.tag, &holds, Difference::Odd(why));
+        Ok::<_, CommandError>(other.map(conflict))
+    });
+    Ok(try_join_all(looks).await?.into_iter().flatten().collect())
+}
+
+fn refuse(
+    conflicts: Vec<Conflict>,
+    target: &Manifest,
+    outcome: &mut Outcome,
+) -> Result<(), CommandError> {
+    if conflicts.is_empty() {
+        return Ok(());
+    }
+    outcome.conflicts.clone_from(&conflicts);
+    Err(CommandError::conflict(conflicts, target))
+}
+
+/// Waits until the registries show the written content. Unknown content means that another run wrote after this one.
+/// Under a fixed tag that is a conflict; a moving tag now belongs to the other run.
+async fn wait_until_visible(
+    context: &Context,
+    steps: &[TagStep],
+    target: &Manifest,
+    outcome: &mut Outcome,
+) -> Result<(), CommandError> {
+    let waits = steps.iter().map(|step| async move {
+        let shown = wait_for_tag(context, &step.tag, &step.after).await;
+        (step, shown)
+    });
+    let mut overrun = Vec::new();
+    for (step, shown) in join_all(waits).await {
+        match shown {
+            Err(CommandError::Tag(TagError::NotVisible {
+                shows: Some(shows), ..
+            })) if step.before.as_ref() != Some(&shows) => match step.kind {
+                TagKind::Fixed => overrun.push(step.clone()),
+                TagKind::Moving => context.events.note(format!(
+                    "`{}` was moved on by another run: it holds `{shows}`",
+                    step.tag
+                )),
+            },
+            shown => shown?,
+        }
+    }
+    refuse(others(context, &overrun).await?, target, outcome)
+}
+
+/// Writes one tag.
+pub(super) async fn write_tag(
+    context: &Context,
+    tag: &FullTag,
+    manifest: &Vouched<Manifest>,
+) -> Result<(), CommandError> {
+    let reference = tag.reference();
+    context
+        .store_index(&tag.repository, &reference, manifest)
+        .await?;
+    context
+        .events
+        .note(format!("`{tag}` holds `{}`", manifest.digest()));
+    Ok(())
+}
+
+/// Waits until a tag shows `digest`. An older digest right after a write is lag, as is an absent tag.
+pub(super) async fn wait_for_tag(
+    context: &Context,
+    tag: &FullTag,
+    digest: &Digest,
+) -> Result<(), CommandError> {
+    let reference = tag.reference();
+    let mut attempt = 1;
+    loop {
+        let shows = context
+            .registry
+            .manifest_digest(&tag.repository, &reference)
+            .await?;
+        if shows.as_ref() == Some(digest) {
+            return Ok(());
+        }
+        if attempt >= context.retry_policy.max_attempts {
+            return Err(TagError::NotVisible {
+                tag: tag.clone(),
+                shows,
+            }
+            .into());
+        }
+        attempt += 1;
+        let why = "it does not show what was written yet";
+        context.pause(&tag.to_string(), why).await;
+    }
+}

@@ -1,0 +1,263 @@
+//! The command `verify`: the gate. It passes only with proof, waits for missing signatures, and refuses wrong ones at
+//! once.
+
+use std::future::Future;
+
+use futures_util::{StreamExt as _, stream};
+
+use super::subjects::{TagIs, find_image, with_children};
+use super::{CommandError, Refused, RefusedSubject};
+use crate::context::PARALLEL;
+use crate::context::{Context, RecordWriter};
+use crate::domain::{Descriptor, Manifest, Matcher, Policy, Repository, SignatureFormat};
+use crate::failure::chain_text;
+use crate::inputs::{Depth, PolicyInputs, Verify};
+use crate::outcome::{Origin, Outcome, SignatureOutcome, Subject};
+use crate::signatures::SignatureError;
+use crate::signatures::lookup::{FoundSignature, Search, look_up};
+use crate::signatures::refused::AllRefused;
+use crate::signatures::signer::{GITHUB_ISSUER, SigningContext};
+
+/// The verdict on one subject.
+enum Verdict {
+    /// A subject with the required signature.
+    Signed(Box<SignatureOutcome>),
+    /// No visible signature counts, but one may still appear. Visible ones were refused for these reasons.
+    NotYet(AllRefused),
+    /// Signatures are visible, and none is right.
+    Wrong(AllRefused),
+}
+
+/// The open results after one round over all waiting subjects.
+#[derive(Default)]
+struct Round {
+    /// Subjects without a signature yet, with the reasons why visible signatures were refused.
+    waiting: Vec<(Descriptor, AllRefused)>,
+    /// Subjects that are signed, but not as required.
+    wrong: Vec<RefusedSubject>,
+    /// The error that left a subject without a verdict.
+    fault: Option<CommandError>,
+}
+
+/// Checks an image, and its children if they are wanted.
+pub(super) async fn verify(
+    context: &Context,
+    verify: &Verify,
+    signing_context: impl Future<Output = Result<SigningContext, CommandError>>,
+    record_writer: &RecordWriter,
+    outcome: &mut Outcome,
+) -> Result<(), CommandError> {
+    context.events.phase("Verify");
+    policy(&verify.policy)?;
+    let image = find_image(context, &verify.image, TagIs::Looked);
+    let (manifest, signing_context) = tokio::try_join!(image, signing_context)?;
+    let gated = Gated {
+        repository: &verify.image.repository,
+        image: &manifest,
+        depth: verify.depth,
+        policy: &verify.policy,
+    };
+    check(context, &gated, &signing_context, record_writer, outcome).await?;
+    outcome.verified = true;
+    Ok(())
+}
+
+/// The image that must be signed, and the required signer.
+pub(super) struct Gated<'a> {
+    pub(super) repository: &'a Repository,
+    pub(super) image: &'a Manifest,
+    pub(super) depth: Depth,
+    pub(super) policy: &'a PolicyInputs,
+}
+
+/// Checks an existing image, and its children if they are wanted.
+pub(super) async fn check(
+    context: &Context,
+    gated: &Gated<'_>,
+    signing_context: &SigningContext,
+    record_writer: &RecordWriter,
+    outcome: &mut Outcome,
+) -> Result<(), CommandError> {
+    let policy = policy(gated.policy)?;
+    let (repository, image) = (gated.repository, gated.image);
+    let gate = Gate {
+        context,
+        repository,
+        signing_context,
+        policy: &policy,
+        record_writer,
+    };
+    let mut waiting = with_children(context, repository, image, gated.depth).await?;
+    // Two images of a record may share children.
+    waiting.retain(|subject| !outcome.subjects.contains(&gate.subject(subject)));
+    let subjects = waiting.iter().map(|subject| gate.subject(subject));
+    outcome.subjects.extend(subjects);
+    let mut attempt = 1;
+    loop {
+        let round = gate.round(waiting, outcome).await?;
+        if !round.wrong.is_empty() {
+            return Err(gate.refusal(round.wrong));
+        }
+        if round.waiting.is_empty() {
+            return Ok(());
+        }
+        if attempt >= context.retry_policy.max_attempts {
+            let unsigned = round.waiting.into_iter();
+            let unsigned = unsigned.map(|(subject, reasons)| gate.refused(&subject, &reasons));
+            return Err(round
+                .fault
+                .unwrap_or_else(|| gate.refusal(unsigned.collect())));
+        }
+        attempt += 1;
+        let why = round
+            .fault
+            .map_or("no signature is visible yet".to_owned(), |fault| {
+                chain_text(&fault)
+            });
+        let what = repository.at(image.digest());
+        context.pause(&what.to_string(), &why).await;
+        waiting = round
+            .waiting
+            .into_iter()
+            .map(|(subject, _)| subject)
+            .collect();
+    }
+}
+
+/// The values that each check of a subject needs.
+struct Gate<'a> {
+    context: &'a Context,
+    repository: &'a Repository,
+    signing_context: &'a SigningContext,
+    policy: &'a Policy,
+    record_writer: &'a RecordWriter,
+}
+
+impl Gate<'_> {
+    /// Checks all subjects concurrently. An error that a retry cannot cure ends the run.
+    async fn round(
+        &self,
+        subjects: Vec<Descriptor>,
+        outcome: &mut Outcome,
+    ) -> Result<Round, CommandError> {
+        let looks = subjects.iter().map(|subject| self.judge(subject));
+        let verdicts: Vec<_> = stream::iter(looks).buffered(PARALLEL).collect().await;
+        let mut round = Round::default();
+        for (subject, verdict) in subjects.into_iter().zip(verdicts) {
+            match verdict {
+                Ok(Verdict::Signed(signature)) => {
+                    self.context.events.note(format!(
+                        "`{}` is signed by `{}` ({})",
+                        subject.digest, signature.signer.identity, signature.place.format
+                    ));
+                    outcome.signatures.push(*signature);
+                }
+                Ok(Verdict::NotYet(reasons)) => round.waiting.push((subject, reasons)),
+                Ok(Verdict::Wrong(reasons)) => round.wrong.push(self.refused(&subject, &reasons)),
+                Err(error) if error.is_final() => return Err(error),
+                Err(error) => {
+                    round.fault = Some(error);
+                    round.waiting.push((subject, AllRefused::default()));
+                }
+            }
+        }
+        Ok(round)
+    }
+
+    async fn judge(&self, subject: &Descriptor) -> Result<Verdict, CommandError> {
+        let judge = self.signing_context.judge(self.policy);
+        let lookup = look_up(
+            self.context,
+            self.repository,
+            &subject.digest,
+            &judge,
+            // Either format suffices, and cosign 3's is the one that is made now.
+            Search::First(SignatureFormat::Bundle),
+        )
+        .await?;
+        let (refused, may_be_late) = (&lookup.refused, lookup.may_be_late());
+        let warning = refused.warning(&self.subject(subject));
+        if let Some(FoundSignature { place, content }) = lookup.verified.first() {
+            // If the subject is refused, all of this is in the reasons.
+            if let Some(warning) = warning {
+                self.context.events.warn(warning);
+            }
+            return Ok(Verdict::Signed(Box::new(SignatureOutcome {
+                subject: self.subject(subject),
+                signer: content.signer().clone(),
+                place: place.clone(),
+                origin: Origin::Found,
+            })));
+        }
+        let image = self.repository.to_string();
+        // The record announces a signature of this pipeline. Until it is visible, wrong signatures are not the final
+        // answer.
+        let announced = self.record_writer.earlier().is_some_and(|record| {
+            record
+                .signatures_of(&image, &subject.digest)
+                .any(|signature| !refused.has(signature))
+        });
+        if !refused.has_signature() || announced || may_be_late {
+            Ok(Verdict::NotYet(lookup.refused))
+        } else {
+            Ok(Verdict::Wrong(lookup.refused))
+        }
+    }
+
+    fn subject(&self, subject: &Descriptor) -> Subject {
+        Subject {
+            repository: self.repository.clone(),
+            digest: subject.digest.clone(),
+        }
+    }
+
+    fn refused(&self, subject: &Descriptor, refused: &AllRefused) -> RefusedSubject {
+        RefusedSubject {
+            image: self.repository.at(&subject.digest).to_string(),
+            reasons: refused.reasons(),
+            unmet: refused.unmet(),
+        }
+    }
+
+    fn refusal(&self, subjects: Vec<RefusedSubject>) -> CommandError {
+        CommandError::Refused(Refused {
+            subjects,
+            wanted: wanted_text(self.policy),
+        })
+    }
+}
+
+pub(super) fn policy(inputs: &PolicyInputs) -> Result<Policy, CommandError> {
+    let identity = inputs
+        .identity
+        .clone()
+        .ok_or(SignatureError::NoPolicy("give `certificate-identity`"))?;
+    let issuer = inputs
+        .issuer
+        .clone()
+        .unwrap_or_else(|| Matcher::Exact(GITHUB_ISSUER.to_owned()));
+    Ok(Policy {
+        identity,
+        issuer,
+        github: inputs.github.clone(),
+    })
+}
+
+pub(super) fn wanted_text(policy: &Policy) -> String {
+    let claims = [
+        ("repository", &policy.github.repository),
+        ("ref", &policy.github.reference),
+        ("sha", &policy.github.sha),
+        ("workflow", &policy.github.name),
+        ("trigger", &policy.github.trigger),
+    ];
+    let claims = claims
+        .iter()
+        .filter_map(|(name, claim)| Some(format!(", {name} `{}`", claim.as_ref()?)));
+    format!(
+        "{}, issuer {}{}",
+        policy.identity,
+        policy.issuer,
+        claims.collect::<String>()
+    )
+}

@@ -1,0 +1,268 @@
+//! Finds moving tags that have a newer version than this run makes, and decides whether that version counts.
+
+use std::collections::BTreeMap;
+
+use futures_util::future::try_join_all;
+use tokio::sync::Mutex;
+
+use super::CommandError;
+use super::children::CONFIG_MAX_BYTES;
+use crate::context::Context;
+use crate::domain::{
+    Descriptor, Digest, FullTag, Manifest, ManifestKind, Policy, Reference, Repository, TagContent,
+    version_label,
+};
+use crate::inputs::PolicyInputs;
+use crate::plan::{NAME, Newer, SeenTag, TagKind, newer, version_held};
+use crate::signatures::lookup::is_plainly_signed;
+use crate::signatures::signer::SigningContext;
+
+/// The maximum number of images of an index whose labels are read. The version of a larger index is not known.
+const IMAGES_MAX: usize = 100;
+
+/// Compares the versions of moving tags with the version that they are to get.
+pub(super) struct Versions<'a> {
+    pub(super) context: &'a Context,
+    /// The version that they are to get, if it is known.
+    pub(super) wanted: Option<String>,
+    /// The name of the image that they are to get, if it states one.
+    pub(super) name: Option<String>,
+    /// True if they are to get an index.
+    pub(super) is_index: bool,
+    pub(super) believed: Believed<'a>,
+    /// A lock for reading labels: the next reader waits.
+    pub(super) turn: Mutex<()>,
+}
+
+/// The proof that a newer version needs to stay under its tag.
+pub(super) enum Believed<'a> {
+    /// No proof, so anyone with push access counts: nothing is signed or verified here. A warning reports that.
+    Anybody,
+    /// A signature that meets this policy.
+    Signer {
+        signing_context: &'a SigningContext,
+        policy: Box<Policy>,
+        /// The required signer in words.
+        by: String,
+    },
+    /// No proof suffices: something is to be signed, and it is not known whose signature counts.
+    Nobody,
+}
+
+impl<'a> Believed<'a> {
+    /// Requires a signature that meets `policy` at any ref.
+    pub(super) fn signer(signing_context: &'a SigningContext, policy: &Policy) -> Self {
+        let by = match policy.workflow() {
+            Some(_) => "this workflow".to_owned(),
+            // Other refs of the same workflow cannot be told from its identity.
+            None => format!("{}, whose other refs do not count", policy.identity),
+        };
+        Self::Signer {
+            signing_context,
+            policy: Box::new(policy.at_any_ref()),
+            by,
+        }
+    }
+
+    /// Requires a signature by a workflow of this repository, which is known without a token.
+    ///
+    /// SECURITY: nothing is signed without a token. A release that is signed must not be replaced then by an older one,
+    /// and what a stranger pushed must not freeze the tag.
+    pub(super) fn without_token(
+        signing_context: &'a SigningContext,
+        inputs: &PolicyInputs,
+    ) -> Self {
+        let Some(policy) = signing_context.policy_of_repository(inputs) else {
+            return Self::Nobody;
+        };
+        let repository = policy.github.repository.clone().unwrap_or_default();
+        Self::Signer {
+            signing_context,
+            policy: Box::new(policy.at_any_ref()),
+            by: format!("a workflow of `{repository}`"),
+        }
+    }
+}
+
+impl Versions<'_> {
+    /// Returns the moving tags among `seen` with a newer version that counts. Tags that already point to `wanted` are
+    /// left out.
+    pub(super) async fn newer_tags(
+        &self,
+        seen: &[SeenTag],
+        wanted: &Digest,
+    ) -> Result<BTreeMap<FullTag, Newer>, CommandError> {
+        let moving = seen.iter().filter(|tag| tag.kind == TagKind::Moving);
+        let looks = moving.map(|tag| async move {
+            let newer = match &tag.holds {
+                Some(holds) if holds.digest() != wanted => self.newer(&tag.tag, holds).await?,
+                Some(_) | None => None,
+            };
+            Ok::<_, CommandError>(newer.map(|newer| (tag.tag.clone(), newer)))
+        });
+        Ok(try_join_all(looks).await?.into_iter().flatten().collect())
+    }
+
+    /// Returns the newer version of `tag`, if it counts. SECURITY: anyone with push access can write any version, and
+    /// would freeze the tag for ever. If this run signs or verifies, only a signature makes the version count.
+    pub(super) async fn newer(
+        &self,
+        tag: &FullTag,
+        holds: &TagContent,
+    ) -> Result<Option<Newer>, CommandError> {
+        let holds = match holds {
+            TagContent::Manifest(manifest) => manifest,
+            TagContent::Unusable(unusable) => {
+                let (digest, why) = (holds.digest(), unusable.text());
+                let text = format!("`{tag}` holds `{digest}`, and {why}: the tag moves");
+                self.context.events.warn(text);
+                return Ok(None);
+            }
+        };
+        let Some(wanted) = &self.wanted else {
+            return Ok(None);
+        };
+        // Content that states no version needs more requests. They are worth it only if its version would count.
+        let stated = version_held(holds, std::iter::empty());
+        if stated
+            .as_ref()
+            .is_some_and(|stated| newer(stated, wanted).is_none())
+        {
+            return Ok(None);
+        }
+        if let Some(why) = self.disbelief(tag, holds).await? {
+            let claim = stated.and_then(|stated| newer(&stated, wanted));
+            let claim = claim.map_or(String::new(), |newer| {
+                format!("calls itself version {} and ", newer.holds)
+            });
+            let digest = holds.digest();
+            self.context.events.warn(format!(
+                "`{tag}` holds `{digest}`, which {claim}{why}: it does not count, and the tag moves"
+            ));
+            return Ok(None);
+        }
+        let held = self.version(&tag.repository, holds).await?;
+        let newer = held.and_then(|held| newer(&held, wanted));
+        if let (Believed::Anybody, Some(newer)) = (&self.believed, &newer) {
+            self.context.events.warn(format!(
+                "`{tag}` holds version {}, as whoever pushed it says: nothing is signed here, so nothing was verified",
+                newer.holds
+            ));
+        }
+        Ok(newer)
+    }
+
+    /// Returns the reason why the version of the tag's content does not count, if there is one. If nothing is verified,
+    /// every version counts.
+    async fn disbelief(
+        &self,
+        tag: &FullTag,
+        holds: &Manifest,
+    ) -> Result<Option<String>, CommandError> {
+        let (signing_context, policy, by) = match &self.believed {
+            Believed::Anybody => return Ok(None),
+            Believed::Nobody => {
+                let why = "cannot be verified, since it is not known whose signature counts";
+                return Ok(Some(why.to_owned()));
+            }
+            Believed::Signer {
+                signing_context,
+                policy,
+                by,
+            } => (signing_context, policy, by),
+        };
+        // Anyone with push access can put a part of a signed index there: with `recursive` each part is signed.
+        if self.is_index && !matches!(holds.kind(), ManifestKind::Index { .. }) {
+            return Ok(Some("is no index, as this run makes".to_owned()));
+        }
+        // Anyone with push access can put another image of this workflow there.
+        if let Some(name) = &self.name
+            && holds.annotation(NAME) != Some(name)
+        {
+            return Ok(Some(format!("does not state the name `{name}` (`{NAME}`)")));
+        }
+        let judge = signing_context.judge(policy);
+        let repository = &tag.repository;
+        let signed = is_plainly_signed(self.context, repository, holds.digest(), &judge).await?;
+        Ok((!signed)
+            .then(|| format!("has no signature by {by}, or none among the first that refer to it")))
+    }
+
+    /// Returns the version of an index: its annotation, else the label that all its images share. For a single image it
+    /// is that of the image.
+    pub(super) async fn version(
+        &self,
+        repository: &Repository,
+        holds: &Manifest,
+    ) -> Result<Option<String>, CommandError> {
+        let stated = version_held(holds, std::iter::empty());
+        if stated.is_some() {
+            return Ok(stated);
+        }
+        // SECURITY: one at a time, across all tags: each may have the maximum length, since anyone with push access may
+        // have written it.
+        let _turn = self.turn.lock().await;
+        match holds.kind() {
+            ManifestKind::Image { config, .. } => self.label(repository, config).await,
+            ManifestKind::Index { manifests, .. } => self.shared_label(repository, manifests).await,
+        }
+    }
+
+    /// Returns the label that all images of an index share, or `None` if one has no label, or another one.
+    async fn shared_label(
+        &self,
+        repository: &Repository,
+        manifests: &[Descriptor],
+    ) -> Result<Option<String>, CommandError> {
+        let images = manifests.iter().filter(|child| child.attests().is_none());
+        if images.clone().count() > IMAGES_MAX {
+            return Ok(None);
+        }
+        let mut shared: Option<String> = None;
+        for child in images {
+            let label = self.image_label(repository, child).await?;
+            if label.is_none()
+                || shared
+                    .as_ref()
+                    .is_some_and(|shared| Some(shared) != label.as_ref())
+            {
+                return Ok(None);
+            }
+            shared = label;
+        }
+        Ok(shared)
+    }
+
+    async fn image_label(
+        &self,
+        repository: &Repository,
+        child: &Descriptor,
+    ) -> Result<Option<String>, CommandError> {
+        let reference = Reference::Digest(child.digest.clone());
+        let registry = &self.context.registry;
+        let image = match registry.manifest(repository, &reference).await {
+            Err(error) if error.is_about_content() => None,
+            read => read?,
+        };
+        match image.as_ref().map(Manifest::kind) {
+            Some(ManifestKind::Image { config, .. }) => self.label(repository, config).await,
+            Some(ManifestKind::Index { .. }) | None => Ok(None),
+        }
+    }
+
+    /// Returns the version that a config states. A config that is absent or cannot be read states none.
+    async fn label(
+        &self,
+        repository: &Repository,
+        config: &Descriptor,
+    ) -> Result<Option<String>, CommandError> {
+        let registry = &self.context.registry;
+        let read = registry.blob(repository, &config.digest, CONFIG_MAX_BYTES);
+        let blob = match read.await {
+            // SECURITY: anyone with push access can make it too long, and would freeze the tag.
+            Err(error) if error.is_about_content() => None,
+            read => read?,
+        };
+        Ok(blob.and_then(|blob| version_label(&blob)))
+    }
+}

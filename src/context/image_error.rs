@@ -1,0 +1,110 @@
+//! The errors of images that cannot be used: absent, incomplete, or not an image.
+
+use crate::domain::{Digest, ImageReference};
+
+/// The reason why an image, or a part of it, cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    /// A child is absent after all tries of the retry policy.
+    #[error("`{image}` is not there")]
+    MissingChild {
+        /// The child.
+        image: Box<ImageReference>,
+    },
+    /// An image to sign or verify does not exist.
+    #[error("`{0}` is not there")]
+    MissingImage(Box<ImageReference>),
+    /// An image's config is not in the repository.
+    #[error("the image `{image}` has lost its config `{config}`")]
+    MissingConfig {
+        /// The image.
+        image: Box<ImageReference>,
+        /// Its config.
+        config: Digest,
+    },
+    /// Content to copy is in none of its possible sources.
+    #[error("`{digest}`{} {}", part_text(.parent.as_ref()), places_text(.places))]
+    NotAtSource {
+        /// The missing content.
+        digest: Digest,
+        /// The manifest that points to it.
+        parent: Option<Digest>,
+        /// The places that were searched.
+        places: Vec<String>,
+    },
+    /// No source has the image.
+    #[error("no `source` has the image: it is not in `{}`", .0.join("`, `"))]
+    NoSource(Vec<String>),
+    /// A config names no platform: the manifest is an artifact, not an image.
+    #[error("`{image}` names no platform: its config is a `{config}`")]
+    NoPlatform {
+        /// The manifest.
+        image: Digest,
+        /// The media type of its config.
+        config: String,
+        /// The part that the config lacks.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A child of an index is neither an image, nor an index, nor an attestation.
+    #[error("`{digest}` is a `{is}`, which cannot be part of an image index")]
+    NotAnImage {
+        /// The child.
+        digest: Digest,
+        /// Its media type.
+        is: String,
+    },
+    /// An attestation is for an image that its index does not contain.
+    #[error("the index `{index}` has an attestation `{digest}` of something that it does not hold")]
+    LostAttestation {
+        /// The index.
+        index: Digest,
+        /// The attestation.
+        digest: Digest,
+    },
+    /// An index without children, or with too many.
+    #[error("the index `{digest}` has {children} children; from 1 to 1000 can be handled")]
+    OddIndex {
+        /// The index.
+        digest: Digest,
+        /// The number of its children.
+        children: usize,
+    },
+    /// The nesting of indexes exceeds the limit.
+    #[error("`{digest}` nests indexes more than {limit} deep")]
+    TooDeep {
+        /// The outermost index.
+        digest: Digest,
+        /// The limit.
+        limit: usize,
+    },
+}
+
+impl ImageError {
+    /// Reports whether fetched content is the cause: no reader can use the content of that digest.
+    #[must_use]
+    pub(crate) fn is_about_content(&self) -> bool {
+        matches!(
+            self,
+            Self::NotAtSource { .. } | Self::TooDeep { .. } | Self::OddIndex { .. }
+        )
+    }
+
+    /// Reports whether absent content is the cause, which may change by the next try.
+    #[must_use]
+    pub(crate) fn is_absence(&self) -> bool {
+        matches!(self, Self::MissingChild { .. } | Self::MissingImage(_))
+    }
+}
+
+fn part_text(parent: Option<&Digest>) -> String {
+    parent.map_or(String::new(), |parent| format!(", part of `{parent}`,"))
+}
+
+fn places_text(places: &[String]) -> String {
+    match places {
+        [] => "is not there".to_owned(),
+        [place] => format!("is not in `{place}`"),
+        places => format!("is in none of `{}`", places.join("`, `")),
+    }
+}

@@ -1,0 +1,280 @@
+//! Reads possible Sigstore bundles from any source of a copy, and finds signatures in folders.
+
+use super::CopyError;
+use super::shape::plain_entry;
+use super::source::Source;
+use crate::context::Context;
+use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, SignatureFormat};
+use crate::failure::chain_text;
+use crate::outcome::SignatureLocation;
+use crate::signatures::candidates::{
+    Candidate, CandidateResult, CandidateVerifier, Content, FoundSignature, PREDICATE,
+    SIGNATURE_MAX_BYTES, bundle_of, other_statement, unlike,
+};
+use crate::signatures::legacy::place_of;
+use crate::signatures::legacy_manifest::is_signature;
+use crate::signatures::lookup::{Api, Lookup};
+use crate::signatures::refused::Refused;
+use crate::signing::{LegacySignature, Signature, VerificationError};
+
+/// The result of reading the manifest of a referrer.
+pub(super) enum ReadManifest {
+    /// Its contents.
+    Is(Box<ReferrerManifest>),
+    /// Content that cannot be read, with the reason.
+    Broken(String),
+    /// A manifest that is absent.
+    Lost,
+}
+
+/// The needed contents of a referrer's manifest. Its bytes may be as long as those of any manifest.
+pub(super) struct ReferrerManifest {
+    /// The digest that it refers to.
+    pub(super) subject: Option<Digest>,
+    /// The predicate type that it states.
+    pub(super) predicate: Option<String>,
+    /// The entry for it in a list of referrers; or the part of it that its bundle does not cover.
+    pub(super) entry: Result<Descriptor, String>,
+    /// Its artifact type.
+    kind: String,
+    /// The layer with the bundle.
+    bundle: Option<Descriptor>,
+}
+
+/// The result of reading a referrer.
+pub(super) enum Read {
+    /// The bytes of a bundle.
+    Bundle(Vec<u8>),
+    /// An artifact of this type, which is no bundle.
+    Other(String),
+    /// A bundle that cannot be read, whose manifest names this predicate type.
+    Statement(String),
+    /// Content that cannot be read, with the reason.
+    Broken(String),
+    /// A bundle that is absent.
+    Lost,
+}
+
+/// The verdict on one layer of a signature manifest.
+pub(super) enum LayerResult<T> {
+    /// A signature that counts.
+    Signature(T),
+    /// A layer that does not count, with the reason.
+    Refused(Refused),
+    /// A layer that is no signature.
+    Unrelated,
+}
+
+/// The result of reading the content of a layer.
+enum ReadLayer {
+    Is(Vec<u8>),
+    Broken(String),
+    Lost,
+}
+
+/// Reads the manifest of the referrer `digest`. A failed request is an error; invalid content is not an error but
+/// broken. `subject` is the manifest that it should refer to, if that was read.
+pub(super) async fn read_manifest(
+    context: &Context,
+    source: &Source,
+    subject: Option<&Descriptor>,
+    digest: &Digest,
+) -> Result<ReadManifest, CopyError> {
+    let manifest = match source.manifest(context, digest).await {
+        Ok(Some(manifest)) => manifest,
+        Ok(None) => return Ok(ReadManifest::Lost),
+        Err(error) if error.is_about_content() => {
+            return Ok(ReadManifest::Broken(chain_text(&error)));
+        }
+        Err(error) => return Err(error),
+    };
+    let bundle = bundle_of(&manifest).cloned();
+    let entry = match (&bundle, subject) {
+        (Some(bundle), Some(subject)) => plain_entry(&manifest, bundle, subject),
+        (Some(_) | None, _) => Err("subject".to_owned()),
+    };
+    Ok(ReadManifest::Is(Box::new(ReferrerManifest {
+        subject: manifest.subject().map(|subject| subject.digest.clone()),
+        predicate: manifest.annotation(PREDICATE).map(str::to_owned),
+        entry,
+        kind: type_of(&manifest),
+        bundle,
+    })))
+}
+
+/// Reads the bundle of a referrer. A failed request is an error; invalid content is not an error but broken.
+pub(super) async fn read_bundle(
+    context: &Context,
+    source: &Source,
+    manifest: &ReferrerManifest,
+) -> Result<Read, CopyError> {
+    let Some(bundle) = &manifest.bundle else {
+        return Ok(Read::Other(manifest.kind.clone()));
+    };
+    let predicate = other_statement(manifest.predicate.as_deref()).map(str::to_owned);
+    let read = read_content(context, source, bundle).await?;
+    Ok(match (read, predicate) {
+        (ReadLayer::Is(bytes), _) => Read::Bundle(bytes),
+        (ReadLayer::Broken(_) | ReadLayer::Lost, Some(predicate)) => Read::Statement(predicate),
+        (ReadLayer::Broken(why), None) => Read::Broken(why),
+        (ReadLayer::Lost, None) => Read::Lost,
+    })
+}
+
+async fn read_content(
+    context: &Context,
+    source: &Source,
+    layer: &Descriptor,
+) -> Result<ReadLayer, CopyError> {
+    if layer.size > SIGNATURE_MAX_BYTES {
+        let refusal = VerificationError::TooLarge { size: layer.size };
+        return Ok(ReadLayer::Broken(refusal.to_string()));
+    }
+    let read = source.content(context, &layer.digest, SIGNATURE_MAX_BYTES);
+    Ok(match read.await {
+        Ok(Some(bytes)) => match unlike(&bytes, layer) {
+            Some(why) => ReadLayer::Broken(why),
+            None => ReadLayer::Is(bytes),
+        },
+        Ok(None) => ReadLayer::Lost,
+        Err(error) if error.is_about_content() => ReadLayer::Broken(chain_text(&error)),
+        Err(error) => return Err(error),
+    })
+}
+
+/// The artifact type of a manifest.
+fn type_of(manifest: &Manifest) -> String {
+    match manifest.kind() {
+        ManifestKind::Image {
+            artifact_type,
+            config,
+            ..
+        } => {
+            let own = artifact_type.clone().filter(|own| !own.is_empty());
+            own.unwrap_or_else(|| config.media_type.to_string())
+        }
+        ManifestKind::Index { .. } => manifest.media_type().to_string(),
+    }
+}
+
+/// Looks up the signatures of `subject` in a folder. The content of a folder does not change, so nothing is retried.
+pub(crate) async fn look_up(
+    context: &Context,
+    source: &Source,
+    subject: &Digest,
+    judge: &CandidateVerifier<'_>,
+) -> Result<Lookup, CopyError> {
+    let mut lookup = Lookup::of(Api::Listed);
+    for entry in source.referrers(context, subject).await?.listed {
+        let predicate = entry.annotations.get(PREDICATE).map(String::as_str);
+        let judged = match other_statement(predicate) {
+            Some(predicate) => {
+                CandidateResult::Refused(Refused::statement(&entry.digest, predicate))
+            }
+            None => match read_listed(context, source, &entry.digest).await? {
+                // A signature counts, whatever else its manifest contains.
+                Read::Bundle(bundle) => judge_bundle(bundle, &entry.digest, subject, judge),
+                Read::Broken(why) => CandidateResult::Refused(Refused::broken(&entry.digest, &why)),
+                Read::Other(_) | Read::Statement(_) | Read::Lost => CandidateResult::Unrelated,
+            },
+        };
+        lookup.note(judged);
+        if lookup.holds_any() {
+            return Ok(lookup);
+        }
+    }
+    if let Source::Layout(layout) = source
+        && let Some(beside) = layout.beside(subject, "sig")
+        && let Some(manifest) = layout.manifest(&beside.digest)?
+    {
+        let judge = |payload: Vec<u8>, layer: &Descriptor| {
+            let annotations = layer.annotations.clone();
+            let verified = judge(&Candidate::Legacy(&payload, &annotations), subject)?;
+            let signature = LegacySignature {
+                payload,
+                annotations,
+                verified,
+            };
+            Ok(Box::new(FoundSignature {
+                place: place_of(manifest.digest(), &layer.annotations),
+                content: Content::Legacy(signature),
+            }))
+        };
+        for layer in judge_layers(context, source, &manifest, &judge).await? {
+            lookup.note(match layer {
+                LayerResult::Signature(held) => CandidateResult::Verified(held),
+                LayerResult::Refused(refused) => CandidateResult::Refused(refused),
+                LayerResult::Unrelated => CandidateResult::Unrelated,
+            });
+        }
+    }
+    Ok(lookup)
+}
+
+async fn read_listed(
+    context: &Context,
+    source: &Source,
+    digest: &Digest,
+) -> Result<Read, CopyError> {
+    match read_manifest(context, source, None, digest).await? {
+        ReadManifest::Is(manifest) => read_bundle(context, source, &manifest).await,
+        ReadManifest::Broken(why) => Ok(Read::Broken(why)),
+        ReadManifest::Lost => Ok(Read::Lost),
+    }
+}
+
+fn judge_bundle(
+    bundle: Vec<u8>,
+    manifest: &Digest,
+    subject: &Digest,
+    judge: &CandidateVerifier<'_>,
+) -> CandidateResult {
+    let place = SignatureLocation {
+        format: SignatureFormat::Bundle,
+        manifest: manifest.clone(),
+        signature: None,
+        is_tagged: false,
+    };
+    match judge(&Candidate::Bundle(&bundle), subject) {
+        Ok(verified) => CandidateResult::Verified(Box::new(FoundSignature {
+            place,
+            content: Content::Bundle(Signature { bundle, verified }),
+        })),
+        Err(refusal) => CandidateResult::Refused(Refused::by_judge(&place, &refusal)),
+    }
+}
+
+/// Verifies a layer by its content and its descriptor.
+type LayerVerifier<'a, T> =
+    dyn Fn(Vec<u8>, &Descriptor) -> Result<T, VerificationError> + Sync + 'a;
+
+/// Verifies every layer of a signature manifest in order, by its content and its descriptor.
+pub(super) async fn judge_layers<T>(
+    context: &Context,
+    source: &Source,
+    manifest: &Manifest,
+    judge: &LayerVerifier<'_, T>,
+) -> Result<Vec<LayerResult<T>>, CopyError> {
+    let ManifestKind::Image { layers, .. } = manifest.kind() else {
+        return Ok(Vec::new());
+    };
+    let mut all = Vec::new();
+    for layer in layers {
+        if !is_signature(layer) {
+            all.push(LayerResult::Unrelated);
+            continue;
+        }
+        let place = place_of(manifest.digest(), &layer.annotations);
+        let broken = |why: &str| LayerResult::Refused(Refused::broken(place.id(), why));
+        let judged = match read_content(context, source, layer).await? {
+            ReadLayer::Is(payload) => match judge(payload, layer) {
+                Ok(signature) => LayerResult::Signature(signature),
+                Err(refusal) => LayerResult::Refused(Refused::by_judge(&place, &refusal)),
+            },
+            ReadLayer::Broken(why) => broken(&why),
+            ReadLayer::Lost => broken("its layer is not there"),
+        };
+        all.push(judged);
+    }
+    Ok(all)
+}

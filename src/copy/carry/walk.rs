@@ -1,0 +1,120 @@
+//! The walk through an image, step by step, each part once.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::iter;
+use std::rc::Rc;
+
+use tokio::sync::OnceCell;
+
+use crate::copy::source::Source;
+use crate::domain::{Descriptor, Digest, Manifest, ManifestKind};
+
+/// The current position in an image.
+#[derive(Clone, Copy)]
+pub(super) struct Step<'a> {
+    /// The requested image.
+    pub(super) root: &'a Digest,
+    /// The number of its manifests visited so far.
+    pub(super) count: &'a Cell<usize>,
+    /// The sources that its parts may come from.
+    pub(super) from: &'a [&'a Source],
+    /// The manifest that points here.
+    pub(super) parent: Option<&'a Digest>,
+    pub(super) depth: usize,
+    pub(super) haste: Haste,
+    /// True if the destination had no manifest on the path from the image down to here.
+    pub(super) is_new: bool,
+}
+
+/// The reaction to content that no source has.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Haste {
+    /// Reads again, as the retry policy says: it may have been pushed a moment ago.
+    Wait,
+    Leave,
+}
+
+/// The parts that are done or in progress. A second task for the same part waits for the first.
+#[derive(Default)]
+pub(super) struct Once(RefCell<BTreeMap<Digest, Rc<OnceCell<()>>>>);
+
+impl<'a> Step<'a> {
+    pub(super) fn first(
+        root: &'a Digest,
+        count: &'a Cell<usize>,
+        from: &'a [&'a Source],
+        haste: Haste,
+    ) -> Self {
+        Self {
+            root,
+            count,
+            from,
+            parent: None,
+            depth: 0,
+            haste,
+            is_new: true,
+        }
+    }
+
+    pub(super) fn inside(self, parent: &'a Digest, is_there: bool) -> Self {
+        Self {
+            parent: Some(parent),
+            depth: self.depth + 1,
+            is_new: self.is_new && !is_there,
+            ..self
+        }
+    }
+}
+
+impl Once {
+    pub(super) fn of(&self, digest: &Digest) -> Rc<OnceCell<()>> {
+        let mut cells = self.0.borrow_mut();
+        Rc::clone(cells.entry(digest.clone()).or_default())
+    }
+
+    /// Forgets a finished part. A part in progress stays, and tasks wait for it.
+    pub(super) fn forget(&self, digest: &Digest) {
+        let mut cells = self.0.borrow_mut();
+        if cells.get(digest).is_some_and(|cell| cell.initialized()) {
+            cells.remove(digest);
+        }
+    }
+
+    /// Returns every digest that was visited.
+    pub(super) fn seen(&self) -> Vec<Digest> {
+        self.0.borrow().keys().cloned().collect()
+    }
+}
+
+/// A manifest or blob that a manifest points to.
+pub(super) enum Part<'a> {
+    Manifest(&'a Descriptor),
+    Blob(&'a Descriptor),
+}
+
+/// Returns everything that must be there before `manifest`. An index may list blobs too, as `BuildKit`'s older caches
+/// do.
+pub(super) fn parts(manifest: &Manifest) -> impl Iterator<Item = Part<'_>> {
+    let config = match manifest.kind() {
+        ManifestKind::Index { .. } => None,
+        ManifestKind::Image { config, .. } => Some(Part::Blob(config)),
+    };
+    iter::chain(config, listed(manifest))
+}
+
+/// The children of an index, or the layers of an image.
+pub(super) fn listed(manifest: &Manifest) -> impl Iterator<Item = Part<'_>> {
+    let (is_index, listed) = match manifest.kind() {
+        ManifestKind::Index { manifests, .. } => (true, manifests),
+        ManifestKind::Image { layers, .. } => (false, layers),
+    };
+    listed.iter().map(move |part| {
+        let is_manifest = part.media_type.is_index() || part.media_type.is_image();
+        if is_index && is_manifest {
+            Part::Manifest(part)
+        } else {
+            Part::Blob(part)
+        }
+    })
+}

@@ -1,0 +1,14 @@
+//! Copies images between repositories and out of folders, with their referrers and digest tags.
+
+pub(crate) mod bundles;
+pub(crate) mod carry;
+mod error;
+pub(crate) mod referrer_copier;
+pub(crate) mod shape;
+pub(crate) mod source;
+pub(crate) mod vetting;
+
+#[cfg(test)]
+pub(crate) mod tests;
+
+pub use error::CopyError;

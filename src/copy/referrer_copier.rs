@@ -1,0 +1,553 @@
+//! Copies the referrers of an image, and the digest tags that belong to it. Existing content at the destination stays:
+//! lists are merged, never replaced.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use tokio::sync::OnceCell;
+
+use super::CopyError;
+use super::carry::Copier;
+use super::source::{Known, Source};
+use super::vetting::{Kept, Refers, Vetting};
+use crate::context::Context;
+use crate::context::{DEPTH_MAX, PARALLEL};
+use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, Repository, TagContent};
+use crate::failure::chain_text;
+use crate::outcome::Subject;
+use crate::registry::{REFERRERS_MAX, Referrers, Tagged};
+use crate::signatures::ListError;
+use crate::signatures::attach::list;
+use crate::signatures::legacy::read_config;
+use crate::signatures::legacy_manifest::merge;
+use crate::signatures::lookup::fallback;
+use crate::signatures::seen_list::SeenList;
+use crate::signatures::settle::{Change, ListSnapshot, SharedTag};
+
+/// The suffixes of the digest tags that cosign writes, or wrote in earlier versions.
+const DIGEST_TAG_SUFFIXES: [&str; 3] = ["sig", "att", "sbom"];
+
+/// Copies the referrers and digest tags of all manifests that a [`Copier`] has visited.
+pub(crate) struct ReferrerCopier<'a> {
+    context: &'a Context,
+    from: &'a [Source],
+    to: &'a Repository,
+    copier: &'a Copier<'a>,
+    vetting: &'a Vetting<'a>,
+    /// True if the destination has the referrers API. Otherwise referrers are listed under the referrers tag, which is
+    /// correct for any registry.
+    keeps_lists: OnceCell<bool>,
+}
+
+/// The referrers of one digest, as the sources list them.
+#[derive(Default)]
+struct Listed<'a> {
+    /// Each entry, with the sources that list it.
+    entries: BTreeMap<Digest, (Descriptor, Vec<&'a Source>)>,
+    /// The index under the referrers tag of the first source that has one.
+    original: Option<Manifest>,
+}
+
+/// The content of a digest tag that is copied, and the sources whose tag has it.
+#[derive(Clone, Copy)]
+struct KeptFrom<'b> {
+    kept: &'b Kept,
+    from: &'b [&'b Source],
+}
+
+impl<'a> ReferrerCopier<'a> {
+    /// Creates a copier with the same sources and destination as `copier`.
+    pub(crate) fn new(
+        context: &'a Context,
+        from: &'a [Source],
+        to: &'a Repository,
+        copier: &'a Copier<'a>,
+        vetting: &'a Vetting<'a>,
+    ) -> Self {
+        Self {
+            context,
+            from,
+            to,
+            copier,
+            vetting,
+            keeps_lists: OnceCell::new(),
+        }
+    }
+
+    /// Copies the referrers and digest tags of all manifests that the copier has visited. Repeats this for the copied
+    /// manifests.
+    pub(crate) async fn copy(&self) -> Result<(), CopyError> {
+        let known = self.known().await;
+        let mut done = BTreeSet::new();
+        for depth in 0.. {
+            let mut subjects = self.copier.seen();
+            subjects.retain(|subject| done.insert(subject.clone()));
+            let Some(first) = subjects.first() else {
+                break;
+            };
+            // Referrers that an image needs refer to it or to its children. Anyone with push access can continue the
+            // chain without end.
+            if depth > DEPTH_MAX {
+                let count = subjects.len();
+                let text = format!(
+                    "referrers are followed {DEPTH_MAX} deep: what may refer to `{first}` ({count} manifests that deep) is left out"
+                );
+                self.vetting.warn_once(self.context, text);
+                break;
+            }
+            let each = subjects
+                .iter()
+                .map(|subject| self.copy_all(subject, &known));
+            stream::iter(each.collect::<Vec<_>>())
+                .buffer_unordered(PARALLEL)
+                .try_collect::<()>()
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Checks the referrers and digest tags of `images` and of their children, and copies nothing. Follows referrers of
+    /// referrers that would be copied.
+    pub(crate) async fn plan(
+        &self,
+        images: impl Iterator<Item = &Manifest>,
+    ) -> Result<(), CopyError> {
+        let known = self.known().await;
+        let members = images.flat_map(|image| {
+            let children = image.children().iter().map(|child| &child.digest);
+            std::iter::once(image.digest()).chain(children)
+        });
+        let (mut done, mut subjects) = (BTreeSet::new(), BTreeSet::new());
+        subjects.extend(members.cloned());
+        for _ in 0..=DEPTH_MAX {
+            let each = subjects
+                .iter()
+                .map(|subject| self.plan_all(subject, &known));
+            let found: Vec<Vec<Digest>> = stream::iter(each.collect::<Vec<_>>())
+                .buffer_unordered(PARALLEL)
+                .try_collect()
+                .await?;
+            done.append(&mut subjects);
+            subjects.extend(found.into_iter().flatten());
+            subjects.retain(|subject| !done.contains(subject));
+        }
+        Ok(())
+    }
+
+    /// Checks what belongs to `subject`. Returns the referrers that would be copied.
+    async fn plan_all(&self, subject: &Digest, known: &[Known]) -> Result<Vec<Digest>, CopyError> {
+        for (source, known) in self.from.iter().zip(known) {
+            for suffix in DIGEST_TAG_SUFFIXES {
+                self.kept(source, known, subject, suffix).await?;
+            }
+        }
+        let listed = self.listed(subject, known).await?;
+        if listed.entries.is_empty() {
+            return Ok(Vec::new());
+        }
+        let described = self.described(subject).await?;
+        let mut passed = Vec::new();
+        for (entry, from) in listed.entries.values() {
+            let refers = Refers {
+                subject,
+                described: described.as_ref(),
+                entry,
+            };
+            let entry = self.vetting.lets_pass(self.context, from, &refers);
+            passed.extend(entry.await?.map(|entry| entry.digest));
+        }
+        Ok(passed)
+    }
+
+    /// Returns the descriptor of a manifest that the first source with it has.
+    async fn described(&self, digest: &Digest) -> Result<Option<Descriptor>, CopyError> {
+        for source in self.from {
+            if let Some(manifest) = source.manifest(self.context, digest).await? {
+                return Ok(Some(manifest.descriptor()));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn known(&self) -> Vec<Known> {
+        stream::iter(self.from.iter().map(|from| from.know(self.context)))
+            .buffered(PARALLEL)
+            .collect()
+            .await
+    }
+
+    async fn copy_all(&self, subject: &Digest, known: &[Known]) -> Result<(), CopyError> {
+        let referrers = self.bring_referrers(subject, known);
+        let tagged = async {
+            let each = DIGEST_TAG_SUFFIXES.map(|suffix| self.bring_tagged(subject, suffix, known));
+            futures_util::future::try_join_all(each).await.map(drop)
+        };
+        tokio::try_join!(referrers, tagged).map(drop)
+    }
+
+    async fn bring_referrers(&self, subject: &Digest, known: &[Known]) -> Result<(), CopyError> {
+        let listed = self.listed(subject, known).await?;
+        let described = self.copier.described(subject);
+        let copied = listed.entries.values().map(|(entry, from)| async {
+            let context = self.context;
+            let refers = Refers {
+                subject,
+                described: described.as_ref(),
+                entry,
+            };
+            let Some(passed) = self.vetting.lets_pass(context, from, &refers).await? else {
+                return Ok(None);
+            };
+            let left_out = self.copier.bring_listed(from, &entry.digest).await?;
+            if let Some(why) = &left_out {
+                let digest = &entry.digest;
+                self.vetting.leave_out(subject, &digest.to_string());
+                context.events.warn(format!(
+                    "`{digest}` is said to refer to `{subject}` and is left out: {why}"
+                ));
+            }
+            Ok::<_, CopyError>(left_out.is_none().then_some(passed))
+        });
+        let copied: Vec<Option<Descriptor>> = stream::iter(copied.collect::<Vec<_>>())
+            .buffered(PARALLEL)
+            .try_collect()
+            .await?;
+        let copied: Vec<Descriptor> = copied.into_iter().flatten().collect();
+        if copied.is_empty() || self.are_listed(subject, &copied).await? {
+            return Ok(());
+        }
+        let must_arrive = copied.iter().any(|entry| {
+            let name = entry.digest.to_string();
+            self.vetting.may_be_ours(subject, &name)
+        });
+        let shared = fallback(self.context, self.to, subject);
+        let look = self.look(&shared).await?;
+        let tag = shared.tag.clone();
+        // SECURITY: the writer of a list controls its entries and all its other fields.
+        let original = listed.original.filter(|_| self.vetting.carries_all());
+        let listing = list(shared, Some(look), copied, original).await;
+        let listing = match listing.map_err(CopyError::from) {
+            Err(error) if error.is_about_list() && !must_arrive => {
+                self.leave(&error);
+                None
+            }
+            listing => listing?,
+        };
+        if let Some(settling) = listing {
+            settling.await?;
+            self.copier.note_list(&tag);
+        }
+        Ok(())
+    }
+
+    /// Warns about a list at the destination that accepts no more entries. The run goes on only because nothing vouches
+    /// for the content that is left out.
+    fn leave(&self, error: &CopyError) {
+        let why = chain_text(error);
+        let text =
+            format!("what the source has for it is left out, and nothing of it is verified: {why}");
+        self.vetting.warn_once(self.context, text);
+    }
+
+    async fn listed(&self, subject: &Digest, known: &[Known]) -> Result<Listed<'a>, CopyError> {
+        let mut listed = Listed::default();
+        for (source, known) in self.from.iter().zip(known) {
+            let api = source.referrers(self.context, subject).await?;
+            let fallback = source.fallback(self.context, subject, known).await?;
+            let (tagged, original) = match fallback {
+                Some(Tagged::List(list)) => (list.entries, list.short),
+                Some(Tagged::Unusable(unusable)) => {
+                    self.vetting.refuse_list(self.context, subject, &unusable);
+                    Default::default()
+                }
+                None => Default::default(),
+            };
+            let broken = api.broken + tagged.broken;
+            if broken > 0 {
+                self.context.events.warn(format!(
+                    "{broken} entries of the list of what refers to `{subject}` cannot be read; they are left out"
+                ));
+            }
+            for entry in api.listed.into_iter().chain(tagged.listed) {
+                let is_manifest = entry.media_type.is_index() || entry.media_type.is_image();
+                if is_manifest {
+                    let known = listed.entries.entry(entry.digest.clone());
+                    let (_, sources) = known.or_insert((entry, Vec::new()));
+                    if !sources.iter().any(|known| std::ptr::eq(*known, source)) {
+                        sources.push(source);
+                    }
+                } else {
+                    let (digest, is) = (&entry.digest, &entry.media_type);
+                    let odd = format!(
+                        "`{digest}`, which refers to `{subject}`, is a `{is}`, which registries do not take; it is left out"
+                    );
+                    self.context.events.warn(odd);
+                }
+            }
+            listed.original = listed.original.or(original);
+        }
+        let count = listed.entries.len();
+        if count > REFERRERS_MAX {
+            let subject = Subject {
+                repository: self.to.clone(),
+                digest: subject.clone(),
+            };
+            return Err(ListError::TooMany {
+                subject: Box::new(subject),
+                count,
+            }
+            .into());
+        }
+        Ok(listed)
+    }
+
+    /// Reports whether the destination's own list of referrers contains all of `new`.
+    async fn are_listed(&self, subject: &Digest, new: &[Descriptor]) -> Result<bool, CopyError> {
+        let registry = &self.context.registry;
+        let ask = async || registry.referrers::<Digest>(self.to, subject).await;
+        let mut first = None;
+        let find_out = async || {
+            let answer = first.insert(ask().await?);
+            Ok::<_, CopyError>(*answer != Referrers::NoApi)
+        };
+        let keeps_lists = *self.keeps_lists.get_or_try_init(find_out).await?;
+        let answer = match first {
+            Some(answer) => answer,
+            None if keeps_lists => ask().await?,
+            None => Referrers::NoApi,
+        };
+        Ok(match answer {
+            Referrers::Listed(all) => {
+                let known: BTreeSet<Digest> = all.listed.into_iter().collect();
+                new.iter().all(|entry| known.contains(&entry.digest))
+            }
+            Referrers::NoApi => false,
+        })
+    }
+
+    /// Copies the content of one digest tag of cosign.
+    async fn bring_tagged(
+        &self,
+        subject: &Digest,
+        suffix: &'static str,
+        all_known: &[Known],
+    ) -> Result<(), CopyError> {
+        for (source, known) in self.from.iter().zip(all_known) {
+            if let Some((digest, kept)) = self.kept(source, known, subject, suffix).await? {
+                let from = self.tagged_alike(&digest, subject, suffix, all_known);
+                let kept = KeptFrom {
+                    kept: &kept,
+                    from: &from.await?,
+                };
+                self.bring_kept_tag(subject, suffix, kept).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads one digest tag of cosign at a source. Returns the digest of its content, and the part that is to be copied.
+    async fn kept(
+        &self,
+        source: &Source,
+        known: &Known,
+        subject: &Digest,
+        suffix: &'static str,
+    ) -> Result<Option<(Digest, Kept)>, CopyError> {
+        let (context, vetting) = (self.context, self.vetting);
+        // Content that is not copied need not be read.
+        if suffix != "sig" && !vetting.carries_all() {
+            let there = source.digest_beside(context, subject, suffix, known);
+            if there.await?.is_some() {
+                vetting.leave_unread(context, subject, suffix);
+            }
+            return Ok(None);
+        }
+        match source.beside(context, subject, suffix, known).await? {
+            Some(TagContent::Manifest(original)) => {
+                let digest = original.digest().clone();
+                let kept = vetting.kept_of(context, source, subject, suffix, original);
+                Ok(kept.await?.map(|kept| (digest, kept)))
+            }
+            Some(TagContent::Unusable(unusable)) => {
+                vetting.refuse(context, subject, suffix, &unusable);
+                Ok(None)
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// Returns the sources whose digest tag has this content.
+    ///
+    /// SECURITY: the writer of a tag can name parts of which they know only the digest. Other sources do not provide
+    /// them.
+    async fn tagged_alike(
+        &self,
+        digest: &Digest,
+        subject: &Digest,
+        suffix: &'static str,
+        known: &[Known],
+    ) -> Result<Vec<&'a Source>, CopyError> {
+        if let [only] = self.from {
+            return Ok(vec![only]);
+        }
+        let mut alike = Vec::new();
+        for (source, known) in self.from.iter().zip(known) {
+            let found = source.digest_beside(self.context, subject, suffix, known);
+            if found.await?.as_ref() == Some(digest) {
+                alike.push(source);
+            }
+        }
+        Ok(alike)
+    }
+
+    /// Copies a tag. If it cannot be copied as a whole, copies its verified signatures.
+    async fn bring_kept_tag(
+        &self,
+        subject: &Digest,
+        suffix: &'static str,
+        kept: KeptFrom<'_>,
+    ) -> Result<(), CopyError> {
+        let KeptFrom { kept, from } = kept;
+        let error = match self
+            .bring_tag(subject, suffix, KeptFrom { kept, from })
+            .await
+        {
+            Err(error) if error.is_about_list() && !kept.is_ours => {
+                self.leave(&error);
+                return Ok(());
+            }
+            Err(error) if error.is_about_content() => error,
+            copied => return copied,
+        };
+        let (tag, why) = (subject.tag_beside(suffix), chain_text(&error));
+        let digest = kept.manifest.digest();
+        let text = format!("the tag `{tag}` holds `{digest}`, which cannot be copied");
+        match &kept.verified {
+            Some(verified) => {
+                let text = format!("{text}; its verified signatures alone are carried: {why}");
+                self.vetting.warn_once(self.context, text);
+                let kept = verified.as_ref();
+                self.bring_tag(subject, suffix, KeptFrom { kept, from })
+                    .await
+            }
+            None if kept.is_ours => Err(error),
+            None => {
+                self.vetting.leave_out(subject, tag.as_str());
+                let text = format!("{text} and is left out: {why}");
+                self.vetting.warn_once(self.context, text);
+                Ok(())
+            }
+        }
+    }
+
+    async fn bring_tag(
+        &self,
+        subject: &Digest,
+        suffix: &'static str,
+        kept: KeptFrom<'_>,
+    ) -> Result<(), CopyError> {
+        let tag = subject.tag_beside(suffix);
+        let shared = SharedTag::new(self.context, self.to, subject, tag);
+        let original = &kept.kept.manifest;
+        self.copier.know(original);
+        let look = self.look(&shared).await?;
+        let held = look.holds().map(SeenList::digest);
+        // The destination's tag already points to the same manifest.
+        if held == Some(original.digest()) {
+            self.copier.note_there(original.digest());
+            return self.bring_kept(kept).await;
+        }
+        let add = async |current: Option<&Manifest>| match current {
+            None => {
+                self.bring_kept(kept).await?;
+                Ok(Some(Change {
+                    media_type: original.media_type().clone(),
+                    bytes: original.bytes().to_vec(),
+                    parts: Vec::new(),
+                }))
+            }
+            Some(current) if current.digest() == original.digest() => {
+                self.copier.note_there(current.digest());
+                self.bring_kept(kept).await?;
+                Ok(None)
+            }
+            Some(_) if suffix == "sbom" => {
+                // The tag contains one document. Clients could not read two.
+                let kept = format!(
+                    "the tag `{}` of `{}` holds something else; it is left as it is",
+                    shared.tag, self.to
+                );
+                self.context.events.warn(kept);
+                Ok(None)
+            }
+            Some(current) => self.merged(subject, &shared, current, kept).await,
+        };
+        if shared.settle_at(look, add).await? {
+            self.copier.note_list(&shared.tag);
+        }
+        Ok(())
+    }
+
+    /// Copies all content of a tag that is kept, but does not write the tag.
+    async fn bring_kept(&self, KeptFrom { kept, from }: KeptFrom<'_>) -> Result<(), CopyError> {
+        match &kept.config {
+            None => self.copier.copy_from(from, kept.manifest.digest()).await,
+            // This run built the config, so no source has it.
+            Some(config) => {
+                self.copier.bring_layers(from, &kept.manifest).await?;
+                let registry = &self.context.registry;
+                if !registry.has_blob(self.to, &Digest::of(config)).await? {
+                    registry.put_blob(self.to, config).await?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Reads a list of the destination. If the image was there before, others may have listed their own entries. So an
+    /// absent list is then read a second time.
+    async fn look(&self, shared: &SharedTag<'_>) -> Result<ListSnapshot, CopyError> {
+        let look = shared.look().await?;
+        let is_empty = look.holds().is_none() && look.unusable().is_none();
+        if is_empty && !self.copier.has_brought(shared.subject) {
+            return Ok(shared.look().await?);
+        }
+        Ok(look)
+    }
+
+    /// Appends the layers that the destination's manifest lacks.
+    async fn merged(
+        &self,
+        subject: &Digest,
+        shared: &SharedTag<'_>,
+        current: &Manifest,
+        KeptFrom { kept, from }: KeptFrom<'_>,
+    ) -> Result<Option<Change>, CopyError> {
+        let original = &kept.manifest;
+        if !is_alike(current, original) {
+            return Err(ListError::Occupied {
+                tag: shared.full_tag(),
+                subject: subject.clone(),
+                why: "holds something else than at the source".into(),
+            }
+            .into());
+        }
+        self.copier.bring_layers(from, original).await?;
+        let config = read_config(self.context, self.to, current).await?;
+        Ok(merge(current, config, original)?)
+    }
+}
+
+/// Reports whether both manifests are lists of the same kind: images that share a layer type.
+fn is_alike(one: &Manifest, other: &Manifest) -> bool {
+    match (one.kind(), other.kind()) {
+        (ManifestKind::Image { layers: one, .. }, ManifestKind::Image { layers: other, .. }) => {
+            one.iter().any(|layer| {
+                other
+                    .iter()
+                    .any(|other| other.media_type == layer.media_type)
+            })
+        }
+        (ManifestKind::Index { .. } | ManifestKind::Image { .. }, _) => false,
+    }
+}

@@ -1,0 +1,235 @@
+//! The sources that images are copied from: repositories and folders.
+
+use std::collections::BTreeSet;
+
+use super::CopyError;
+use crate::context::Context;
+use crate::domain::{
+    Descriptor, Digest, EMPTY_CONFIG, Manifest, Reference, Repository, Tag, TagContent, Unusable,
+};
+use crate::layout::Layout;
+use crate::registry::{Entries, Operation, Referrers, RegistryError, Tagged};
+use crate::signatures::lookup::fallback;
+use crate::signatures::settle::SharedTag;
+
+/// A place that images can be copied from.
+#[derive(Debug, Clone)]
+pub(crate) enum Source {
+    /// A repository.
+    Repository(Repository),
+    /// A folder in the OCI layout.
+    Layout(Layout),
+}
+
+/// The tags of a source, if all of them are known. Then other tags need not be requested.
+#[derive(Debug)]
+pub(crate) struct Known(Option<BTreeSet<String>>);
+
+impl Known {
+    fn may_have(&self, tag: &Tag) -> bool {
+        self.0
+            .as_ref()
+            .is_none_or(|tags| tags.contains(tag.as_str()))
+    }
+}
+
+impl Source {
+    /// Converts repositories to sources.
+    pub(crate) fn repositories(repositories: impl IntoIterator<Item = Repository>) -> Vec<Self> {
+        repositories.into_iter().map(Self::from).collect()
+    }
+
+    /// Returns its name in messages.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::Repository(repository) => repository.to_string(),
+            Self::Layout(layout) => layout.name().to_owned(),
+        }
+    }
+
+    /// Returns the manifest `digest`, or `None` if it is not there.
+    pub(crate) async fn manifest(
+        &self,
+        context: &Context,
+        digest: &Digest,
+    ) -> Result<Option<Manifest>, CopyError> {
+        match self {
+            Self::Repository(repository) => {
+                let reference = Reference::Digest(digest.clone());
+                Ok(context.registry.manifest(repository, &reference).await?)
+            }
+            Self::Layout(layout) => Ok(layout.manifest(digest)?),
+        }
+    }
+
+    /// Reads the list of tags.
+    pub(crate) async fn know(&self, context: &Context) -> Known {
+        match self {
+            Self::Repository(repository) => Known(context.registry.all_tags(repository).await),
+            Self::Layout(_) => Known(None),
+        }
+    }
+
+    /// Returns the referrers of `subject` that the source itself lists.
+    pub(crate) async fn referrers(
+        &self,
+        context: &Context,
+        subject: &Digest,
+    ) -> Result<Entries<Descriptor>, CopyError> {
+        match self {
+            Self::Repository(repository) => {
+                let listed = context.registry.referrers(repository, subject).await?;
+                Ok(match listed {
+                    Referrers::Listed(listed) => listed,
+                    Referrers::NoApi => Entries::default(),
+                })
+            }
+            Self::Layout(layout) => Ok(Entries {
+                listed: layout.referrers(subject).to_vec(),
+                broken: 0,
+            }),
+        }
+    }
+
+    /// Reads the index under the referrers tag of `subject`.
+    pub(crate) async fn fallback(
+        &self,
+        context: &Context,
+        subject: &Digest,
+        known: &Known,
+    ) -> Result<Option<Tagged<Descriptor>>, CopyError> {
+        match self {
+            Self::Repository(from) if known.may_have(&subject.fallback_tag()) => {
+                Ok(fallback(context, from, subject).list().await?)
+            }
+            // In a folder, referrers are found without such lists.
+            Self::Repository(_) | Self::Layout(_) => Ok(None),
+        }
+    }
+
+    /// Returns the content of the blob `digest`, of at most `limit` bytes, or `None` if it is not there.
+    pub(crate) async fn content(
+        &self,
+        context: &Context,
+        digest: &Digest,
+        limit: u64,
+    ) -> Result<Option<Vec<u8>>, CopyError> {
+        match self {
+            Self::Repository(from) => Ok(context.registry.blob(from, digest, limit).await?),
+            Self::Layout(layout) => Ok(layout.content(digest, limit)?),
+        }
+    }
+
+    /// Reads the content of the digest tag of `subject` that ends in `suffix`.
+    pub(crate) async fn beside(
+        &self,
+        context: &Context,
+        subject: &Digest,
+        suffix: &'static str,
+        known: &Known,
+    ) -> Result<Option<TagContent>, CopyError> {
+        match self {
+            Self::Repository(repository) => {
+                let tag = subject.tag_beside(suffix);
+                let shared = SharedTag::new(context, repository, subject, tag);
+                if known.may_have(&shared.tag) {
+                    Ok(shared.read().await?)
+                } else {
+                    Ok(None)
+                }
+            }
+            Self::Layout(layout) => {
+                let Some(found) = layout.beside(subject, suffix) else {
+                    return Ok(None);
+                };
+                match layout.manifest(&found.digest) {
+                    Ok(found) => Ok(found.map(TagContent::from)),
+                    Err(error) if error.is_about_content() => {
+                        let unusable = Unusable::new(found.digest.clone(), &error);
+                        Ok(Some(TagContent::Unusable(unusable)))
+                    }
+                    Err(error) => Err(error.into()),
+                }
+            }
+        }
+    }
+
+    /// Returns the digest of the content of the digest tag of `subject` that ends in `suffix`. Does not read the content.
+    pub(crate) async fn digest_beside(
+        &self,
+        context: &Context,
+        subject: &Digest,
+        suffix: &'static str,
+        known: &Known,
+    ) -> Result<Option<Digest>, CopyError> {
+        match self {
+            Self::Repository(repository) => {
+                let tag = subject.tag_beside(suffix);
+                if !known.may_have(&tag) {
+                    return Ok(None);
+                }
+                let (registry, tag) = (&context.registry, Reference::Tag(tag));
+                let found = registry.manifest_digest(repository, &tag).await?;
+                Ok(found.filter(|digest| digest != subject))
+            }
+            Self::Layout(layout) => {
+                let found = layout.beside(subject, suffix);
+                Ok(found.map(|found| found.digest.clone()))
+            }
+        }
+    }
+
+    /// Copies `blob` to `to`, which lacks it. Returns `false` if this source lacks it too.
+    pub(crate) async fn copy_blob(
+        &self,
+        context: &Context,
+        to: &Repository,
+        blob: &Descriptor,
+    ) -> Result<bool, CopyError> {
+        match self {
+            Self::Repository(from) => Ok(copy_blob(context, from, to, blob).await?),
+            Self::Layout(layout) => {
+                let Some(file) = layout.blob(&blob.digest)? else {
+                    return Ok(false);
+                };
+                context.registry.upload_blob(&file, to, blob).await?;
+                Ok(true)
+            }
+        }
+    }
+}
+
+impl From<Repository> for Source {
+    fn from(repository: Repository) -> Self {
+        Self::Repository(repository)
+    }
+}
+
+async fn copy_blob(
+    context: &Context,
+    from: &Repository,
+    to: &Repository,
+    blob: &Descriptor,
+) -> Result<bool, RegistryError> {
+    let registry = &context.registry;
+    // Within one registry it is mounted like any other blob.
+    if blob.is_empty_config() && from.host() != to.host() {
+        return registry.put_blob(to, EMPTY_CONFIG).await.map(|_| true);
+    }
+    // Most registries do not have foreign blobs. The check avoids an upload session that would not be used.
+    if blob.is_foreign() && !registry.has_blob(from, &blob.digest).await? {
+        return Ok(false);
+    }
+    match registry.copy_blob(from, to, blob).await {
+        Ok(_) => Ok(true),
+        // The table of responses decides if this 404 means absence.
+        Err(error) if error.operation() == Operation::ReadBlob && error.status() == Some(404) => {
+            if registry.has_blob(from, &blob.digest).await? {
+                Err(error)
+            } else {
+                Ok(false)
+            }
+        }
+        Err(error) => Err(error),
+    }
+}

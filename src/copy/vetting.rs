@@ -1,0 +1,529 @@
+//! Checks whether the referrers and digest tags of an image are verified. Verified means: made by the issuer, and for
+//! the source repository, that the policy requires for the image.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::CopyError;
+use super::bundles::{
+    LayerResult, Read, ReadManifest, ReferrerManifest, judge_layers, read_bundle, read_manifest,
+};
+use super::source::Source;
+use crate::context::Context;
+use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, Unusable};
+use crate::failure::chain_text;
+use crate::inputs::Carried;
+use crate::outcome::ReferrerOutcome;
+use crate::signatures::candidates::PREDICATE;
+use crate::signatures::legacy_manifest::{is_signature, of_signatures};
+use crate::signatures::signer::SigningContext;
+use crate::signing::{Provenance, verify_legacy_origin, verify_statement};
+
+const NO_IDENTITY: &str = "no identity is given, so nothing is verified";
+const UNVERIFIED: &str = "only bundles and signatures are verified";
+const TYPE_MAX_CHARS: usize = 200;
+
+/// The required signer of referrers, and the verdict on each so far. The verdict is the same for every destination.
+pub(crate) struct Vetting<'a> {
+    signing_context: Option<(&'a SigningContext, Provenance)>,
+    carried: Carried,
+    found: RefCell<BTreeMap<(Digest, String), ReferrerOutcome>>,
+    /// The entries of the referrers that are copied.
+    entries: RefCell<BTreeMap<Digest, Descriptor>>,
+    /// The warnings given so far: each is given once, even for several destinations.
+    warned: RefCell<BTreeSet<String>>,
+}
+
+/// An entry of a list of referrers.
+pub(super) struct Refers<'a> {
+    /// The digest that the list is about.
+    pub(super) subject: &'a Digest,
+    /// The descriptor of the subject, if it was read.
+    pub(super) described: Option<&'a Descriptor>,
+    /// The entry.
+    pub(super) entry: &'a Descriptor,
+}
+
+/// The verdict on an entry of a list.
+enum EntryVerdict {
+    /// A referrer of this type, with its signer or the reason why it is not verified.
+    Referrer(String, Result<String, String>),
+    /// Content that is not copied, whatever the inputs say, with the reason.
+    LeftOut(String),
+    /// A manifest that does not refer to the subject, with the manifest that it refers to.
+    Elsewhere(Option<Digest>),
+}
+
+/// The content of a cosign digest tag that is copied.
+pub(super) struct Kept {
+    /// The manifest to write if the destination has none.
+    pub(super) manifest: Manifest,
+    /// The content of its config, if this run built both. Then no source has it.
+    pub(super) config: Option<Vec<u8>>,
+    /// True if it contains, or may contain, a signature by the required identity. Such a signature must be copied.
+    pub(super) is_ours: bool,
+    /// Its verified signatures alone, in case the whole content cannot be copied.
+    pub(super) verified: Option<Box<Self>>,
+}
+
+impl Kept {
+    /// Keeps the whole content of the tag.
+    fn whole(manifest: Manifest, is_ours: bool, verified: Option<Self>) -> Self {
+        Self {
+            manifest,
+            config: None,
+            is_ours,
+            verified: verified.map(Box::new),
+        }
+    }
+}
+
+impl<'a> Vetting<'a> {
+    /// Creates the check. `signing_context` is set if the required signer is known.
+    pub(crate) fn new(
+        signing_context: Option<(&'a SigningContext, Provenance)>,
+        carried: Carried,
+    ) -> Self {
+        Self {
+            signing_context,
+            carried,
+            found: RefCell::default(),
+            entries: RefCell::default(),
+            warned: RefCell::default(),
+        }
+    }
+
+    /// Returns the receipts of everything that was found.
+    pub(crate) fn into_receipts(self) -> Vec<ReferrerOutcome> {
+        self.found.into_inner().into_values().collect()
+    }
+
+    /// Notes that a referrer or tag cannot be copied although it should be.
+    pub(super) fn leave_out(&self, subject: &Digest, name: &str) {
+        let mut found = self.found.borrow_mut();
+        if let Some(outcome) = found.get_mut(&(subject.clone(), name.to_owned())) {
+            outcome.is_carried = false;
+        }
+    }
+
+    /// Notes that the digest tag of `subject` that ends in `suffix` was not read and is not copied.
+    pub(super) fn leave_unread(&self, context: &Context, subject: &Digest, suffix: &'static str) {
+        let name = subject.tag_beside(suffix).to_string();
+        self.note(
+            context,
+            subject,
+            name,
+            &kind_of(suffix),
+            Err(UNVERIFIED.to_owned()),
+        );
+    }
+
+    /// Notes that the digest tag of `subject` that ends in `suffix` cannot be copied: no client can use its content.
+    pub(super) fn refuse(
+        &self,
+        context: &Context,
+        subject: &Digest,
+        suffix: &'static str,
+        unusable: &Unusable,
+    ) {
+        let name = subject.tag_beside(suffix).to_string();
+        let outcome = ReferrerOutcome {
+            subject: subject.clone(),
+            kind: kind_of(suffix),
+            is_carried: false,
+            name: name.clone(),
+            verdict: Err(unusable.text()),
+        };
+        self.warn_once(context, left_out(&name, unusable));
+        let mut found = self.found.borrow_mut();
+        found.entry((subject.clone(), name)).or_insert(outcome);
+    }
+
+    /// Warns that the referrers tag of `subject` does not contain a list.
+    pub(super) fn refuse_list(&self, context: &Context, subject: &Digest, unusable: &Unusable) {
+        let tag = subject.fallback_tag().to_string();
+        self.warn_once(context, left_out(&tag, unusable));
+    }
+
+    /// Reports whether the referrer `name` of `subject` is, or may be, by the required signer. Without a required
+    /// signer, everything may be.
+    pub(super) fn may_be_ours(&self, subject: &Digest, name: &str) -> bool {
+        let found = self.found.borrow();
+        let known = found.get(&(subject.clone(), name.to_owned()));
+        self.signing_context.is_none() || known.is_some_and(|known| known.verdict.is_ok())
+    }
+
+    /// Reports whether everything is copied, verified or not.
+    pub(super) fn carries_all(&self) -> bool {
+        self.carried == Carried::All
+    }
+
+    /// Returns the list entry for a referrer, or `None` if it is not copied. `from` are the sources that list it.
+    pub(super) async fn lets_pass(
+        &self,
+        context: &Context,
+        from: &[&Source],
+        refers: &Refers<'_>,
+    ) -> Result<Option<Descriptor>, CopyError> {
+        let (subject, entry) = (refers.subject, refers.entry);
+        let name = entry.digest.to_string();
+        let known = self
+            .found
+            .borrow()
+            .get(&(subject.clone(), name.clone()))
+            .map(|known| known.is_carried);
+        let is_carried = match known {
+            Some(is_carried) => is_carried,
+            None => match self.judge(context, from, refers).await? {
+                EntryVerdict::Referrer(kind, verdict) => {
+                    self.note(context, subject, name, &kind, verdict)
+                }
+                EntryVerdict::LeftOut(why) => {
+                    context.events.warn(format!(
+                        "`{name}` is said to refer to `{subject}` and is left out: {why}"
+                    ));
+                    self.leave_listed(subject, name, stated_type(entry), why);
+                    false
+                }
+                EntryVerdict::Elsewhere(other) => {
+                    let why = match other {
+                        Some(other) => format!("its manifest refers to `{other}`"),
+                        None => "its manifest refers to nothing".to_owned(),
+                    };
+                    let kind = stated_type(entry);
+                    context.events.warn(format!(
+                        "`{name}` ({kind}), which is listed as referring to `{subject}`, is left behind: {why}"
+                    ));
+                    self.leave_listed(subject, name, kind, why);
+                    false
+                }
+            },
+        };
+        let entry = self.entries.borrow().get(&entry.digest).cloned();
+        Ok(entry.filter(|_| is_carried))
+    }
+
+    /// Notes that an entry of a list of `subject` is not copied.
+    fn leave_listed(&self, subject: &Digest, name: String, kind: String, why: String) {
+        let outcome = ReferrerOutcome {
+            subject: subject.clone(),
+            kind,
+            is_carried: false,
+            name: name.clone(),
+            verdict: Err(why),
+        };
+        let mut found = self.found.borrow_mut();
+        found.insert((subject.clone(), name), outcome);
+    }
+
+    /// Returns the verdict on a referrer. Stores the entry of one that may be copied.
+    async fn judge(
+        &self,
+        context: &Context,
+        from: &[&Source],
+        refers: &Refers<'_>,
+    ) -> Result<EntryVerdict, CopyError> {
+        let (subject, entry) = (refers.subject, refers.entry);
+        let kind = |read: &ReadManifest| match read {
+            ReadManifest::Is(_) => Has::Content,
+            ReadManifest::Broken(_) => Has::Other,
+            ReadManifest::Lost => Has::Nothing,
+        };
+        let read =
+            async |source| read_manifest(context, source, refers.described, &entry.digest).await;
+        let manifest = match read_first(from, kind, read).await? {
+            Some(ReadManifest::Is(manifest)) => *manifest,
+            Some(ReadManifest::Broken(why)) => return Ok(EntryVerdict::LeftOut(why)),
+            Some(ReadManifest::Lost) | None => {
+                return Ok(EntryVerdict::LeftOut("it is not there".to_owned()));
+            }
+        };
+        // SECURITY: the writer of a list controls everything in it. Only the manifest states what it refers to.
+        if manifest.subject.as_ref().is_some_and(|of| of != subject) {
+            return Ok(EntryVerdict::Elsewhere(manifest.subject));
+        }
+        let (kind, verdict) = self.verify(context, from, refers, &manifest).await?;
+        // Some tools leave out the subject, for registries that do not accept it. A verified statement names it too.
+        if manifest.subject.is_none() && verdict.is_err() {
+            return Ok(EntryVerdict::Elsewhere(None));
+        }
+        let plain = manifest.entry.ok().filter(|_| verdict.is_ok());
+        let listed = || {
+            let mut entry = entry.clone();
+            // An entry may replace one of the destination that states another type.
+            entry.annotations.remove(PREDICATE);
+            let stated = manifest.predicate.map(|said| (PREDICATE.to_owned(), said));
+            entry.annotations.extend(stated);
+            self.carries_all().then_some(entry)
+        };
+        if let Some(entry) = plain.or_else(listed) {
+            let mut entries = self.entries.borrow_mut();
+            entries.insert(entry.digest.clone(), entry);
+        }
+        Ok(EntryVerdict::Referrer(kind, verdict))
+    }
+
+    /// Returns the type of a referrer, and its signer or the reason why it is not verified.
+    async fn verify(
+        &self,
+        context: &Context,
+        from: &[&Source],
+        refers: &Refers<'_>,
+        manifest: &ReferrerManifest,
+    ) -> Result<(String, Result<String, String>), CopyError> {
+        let said = stated_type(refers.entry);
+        let refused = |kind, why: &str| Ok((kind, Err(why.to_owned())));
+        let Some((signing_context, provenance)) = &self.signing_context else {
+            return refused(said, NO_IDENTITY);
+        };
+        let kind = |read: &Read| match read {
+            Read::Bundle(_) => Has::Content,
+            Read::Other(_) | Read::Statement(_) | Read::Broken(_) => Has::Other,
+            Read::Lost => Has::Nothing,
+        };
+        let read = async |source| read_bundle(context, source, manifest).await;
+        let bytes = match read_first(from, kind, read).await? {
+            Some(Read::Bundle(bytes)) => bytes,
+            Some(Read::Other(kind)) => return refused(kind, "it is no Sigstore bundle"),
+            Some(Read::Statement(kind)) => return refused(kind, "its bundle cannot be read"),
+            Some(Read::Broken(why)) => return refused(said, &why),
+            Some(Read::Lost) | None => return refused(said, "its bundle is not there"),
+        };
+        let trust = &signing_context.trust;
+        let (by, kind) = match verify_statement(&bytes, refers.subject, trust, provenance) {
+            Ok(verified) => verified,
+            Err(refusal) => return refused(said, &chain_text(&refusal)),
+        };
+        if let Err(what) = &manifest.entry {
+            return refused(kind, &beside(what));
+        }
+        if manifest
+            .predicate
+            .as_ref()
+            .is_some_and(|said| *said != kind)
+        {
+            return refused(kind, &beside(PREDICATE));
+        }
+        Ok((kind, Ok(by)))
+    }
+
+    /// Returns the part to copy of `original`, the content of the digest tag of `subject` that ends in `suffix`. If
+    /// only verified content is copied, that is the verified signatures of a list.
+    pub(super) async fn kept_of(
+        &self,
+        context: &Context,
+        source: &Source,
+        subject: &Digest,
+        suffix: &'static str,
+        original: Manifest,
+    ) -> Result<Option<Kept>, CopyError> {
+        let name = subject.tag_beside(suffix).to_string();
+        let kind = kind_of(suffix);
+        let found = match &self.signing_context {
+            None => Err(NO_IDENTITY.to_owned()),
+            Some(_) if suffix != "sig" => Err(UNVERIFIED.to_owned()),
+            Some((signing_context, provenance)) => {
+                let judge = |payload: Vec<u8>, layer: &Descriptor| {
+                    let trust = &signing_context.trust;
+                    verify_legacy_origin(&payload, &layer.annotations, subject, trust, provenance)
+                };
+                let judged = judge_layers(context, source, &original, &judge).await?;
+                VerifiedList::of(&original, &judged)?
+            }
+        };
+        let (verdict, list) = match found {
+            Ok(list) => (list.verdict(), Some(list)),
+            Err(why) => (Err(why), None),
+        };
+        let is_ours = match &self.signing_context {
+            None => suffix == "sig" && has_signatures(&original),
+            Some(_) => list.is_some(),
+        };
+        if let (Carried::Verified, Err(why), Some(list)) = (self.carried, &verdict, &list) {
+            self.warn_once(context, format!(
+                "of the tag `{name}` ({kind}), which refers to `{subject}`, {} verified signatures are carried, and the rest is left behind: {why}",
+                list.count
+            ));
+            self.note(context, subject, name, &kind, Ok(list.signer.clone()));
+            return Ok(Some(list.kept()));
+        }
+        let is_carried = self.note(context, subject, name, &kind, verdict);
+        let verified = list.map(|list| list.kept());
+        Ok(is_carried.then(|| Kept::whole(original, is_ours, verified)))
+    }
+
+    /// Notes the verdict on a referrer or tag, and returns whether it is copied. Several sources may each have the same
+    /// tag; an outcome of copied content replaces one of content left out.
+    fn note(
+        &self,
+        context: &Context,
+        subject: &Digest,
+        name: String,
+        kind: &str,
+        verdict: Result<String, String>,
+    ) -> bool {
+        let kind: String = kind.chars().filter(|one| !one.is_control()).collect();
+        let outcome = ReferrerOutcome {
+            subject: subject.clone(),
+            kind: kind.chars().take(TYPE_MAX_CHARS).collect(),
+            is_carried: verdict.is_ok() || self.carries_all(),
+            name,
+            verdict,
+        };
+        if let (false, Err(why)) = (outcome.is_carried, &outcome.verdict) {
+            let (name, kind) = (&outcome.name, &outcome.kind);
+            self.warn_once(context, format!(
+                "`{name}` ({kind}), which refers to `{subject}`, is left behind, since it is not verified: {why}"
+            ));
+        }
+        let is_carried = outcome.is_carried;
+        let mut found = self.found.borrow_mut();
+        let known = found
+            .entry((subject.clone(), outcome.name.clone()))
+            .or_insert_with(|| outcome.clone());
+        if is_carried && !known.is_carried {
+            *known = outcome;
+        }
+        is_carried
+    }
+
+    /// Warns, unless the same text was used before.
+    pub(super) fn warn_once(&self, context: &Context, text: String) {
+        if self.warned.borrow_mut().insert(text.clone()) {
+            context.events.warn(text);
+        }
+    }
+}
+
+/// Reads from each source in order, until one has the content. An error counts only if all others lack it.
+async fn read_first<'s, T>(
+    from: &[&'s Source],
+    kind: impl Fn(&T) -> Has,
+    read: impl AsyncFn(&'s Source) -> Result<T, CopyError>,
+) -> Result<Option<T>, CopyError> {
+    let (mut found, mut fault) = (None, None);
+    for source in from {
+        match read(source).await {
+            Ok(read) => match kind(&read) {
+                Has::Content => return Ok(Some(read)),
+                Has::Other => found = Some(read),
+                Has::Nothing => (),
+            },
+            Err(error) => fault = fault.or(Some(error)),
+        }
+    }
+    match (found, fault) {
+        (None, Some(error)) => Err(error),
+        (found, _) => Ok(found),
+    }
+}
+
+/// The result of a read from one source.
+enum Has {
+    /// The content.
+    Content,
+    /// Something else, or nothing that can be read.
+    Other,
+    /// Nothing.
+    Nothing,
+}
+
+/// Returns the type that a list states for an entry.
+fn stated_type(entry: &Descriptor) -> String {
+    let said = entry.annotations.get(PREDICATE);
+    let said = said.or(entry.artifact_type.as_ref()).cloned();
+    let said = said.unwrap_or_else(|| "unknown type".to_owned());
+    let visible = said.chars().filter(|one| !one.is_control());
+    visible.take(TYPE_MAX_CHARS).collect()
+}
+
+/// The verified signatures of a list.
+struct VerifiedList {
+    /// A manifest that lists only these signatures, and the content of its config.
+    manifest: Manifest,
+    config: Vec<u8>,
+    count: usize,
+    signer: String,
+    /// The reason why the original list is not verified as a whole.
+    surplus: Option<String>,
+}
+
+impl VerifiedList {
+    /// Collects the verified signatures of `original`, whose layers were checked. The inner error is the reason why
+    /// there are none.
+    fn of(
+        original: &Manifest,
+        judged: &[LayerResult<String>],
+    ) -> Result<Result<Self, String>, CopyError> {
+        let ManifestKind::Image { layers, .. } = original.kind() else {
+            return Ok(Err("it holds no signature".to_owned()));
+        };
+        let verified: Vec<(&Descriptor, &String)> = layers
+            .iter()
+            .zip(judged)
+            .filter_map(|(layer, judged)| match judged {
+                LayerResult::Signature(signer) => Some((layer, signer)),
+                LayerResult::Refused(_) | LayerResult::Unrelated => None,
+            })
+            .collect();
+        let why = judged.iter().find_map(|judged| match judged {
+            LayerResult::Signature(_) => None,
+            LayerResult::Refused(refused) => Some(refused.reason().to_owned()),
+            LayerResult::Unrelated => Some("it holds something else than signatures".to_owned()),
+        });
+        let Some((_, first)) = verified.first() else {
+            return Ok(Err(
+                why.unwrap_or_else(|| "it holds no signature".to_owned())
+            ));
+        };
+        let signatures: Vec<&Descriptor> = verified.iter().map(|(layer, _)| *layer).collect();
+        let (manifest, config) = of_signatures(&signatures)?;
+        let is_whole = manifest.bytes() == original.bytes();
+        let surplus = why.or_else(|| {
+            (!is_whole).then(|| "its manifest says more than its signatures do".to_owned())
+        });
+        Ok(Ok(Self {
+            manifest,
+            config,
+            count: signatures.len(),
+            signer: (*first).clone(),
+            surplus,
+        }))
+    }
+
+    fn kept(&self) -> Kept {
+        Kept {
+            manifest: self.manifest.clone(),
+            config: Some(self.config.clone()),
+            is_ours: true,
+            verified: None,
+        }
+    }
+
+    fn verdict(&self) -> Result<String, String> {
+        match &self.surplus {
+            None => Ok(self.signer.clone()),
+            Some(why) => Err(why.clone()),
+        }
+    }
+}
+
+fn kind_of(suffix: &str) -> String {
+    format!("tag `.{suffix}` of cosign")
+}
+
+fn left_out(tag: &str, unusable: &Unusable) -> String {
+    let (digest, why) = (unusable.digest(), unusable.text());
+    format!("the tag `{tag}` holds `{digest}`, which is left out: {why}")
+}
+
+fn has_signatures(manifest: &Manifest) -> bool {
+    match manifest.kind() {
+        ManifestKind::Image { layers, .. } => layers.iter().any(is_signature),
+        ManifestKind::Index { .. } => false,
+    }
+}
+
+fn beside(what: &str) -> String {
+    format!("beside the bundle its manifest holds `{what}`, for which nothing vouches")
+}

@@ -1,0 +1,503 @@
+//! Candidates for signatures: read one after the other, and verified, until one counts.
+//!
+//! SECURITY: anyone with push access can list anything. Content that was read and is no signature is refused, and hides
+//! no other candidate. Content that could not be read may be the signature that counts: unless another is found, the
+//! result is an error.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::{StreamExt as _, stream};
+
+use super::refused::{AllRefused, Refused};
+use super::seen_list::SeenList;
+use super::{ListError, SignatureError};
+use crate::context::Context;
+use crate::context::PARALLEL;
+use crate::domain::{
+    Descriptor, Digest, Manifest, ManifestKind, Reference, Repository, SignatureFormat, Tag,
+    Unusable,
+};
+use crate::failure::chain_text;
+use crate::outcome::{SignatureLocation, Subject};
+use crate::registry::{Entries, REFERRERS_MAX, Referrer, RegistryError};
+use crate::signing::{
+    LegacySignature, SIGN_PREDICATE, Signature, Trust, VerificationError, Verified,
+    check_plain_bundle, check_plain_legacy,
+};
+
+/// The prefix of the media type of a bundle's only layer. Source: cosign, `pkg/oci/remote/signatures.go`.
+const BUNDLE_TYPE_PREFIX: &str = "application/vnd.dev.sigstore.bundle";
+/// The annotation that names the predicate type of a bundle.
+pub(crate) const PREDICATE: &str = "dev.sigstore.bundle.predicateType";
+/// The maximum length of a signature.
+pub(crate) const SIGNATURE_MAX_BYTES: u64 = 1 << 20;
+/// The number of unreadable candidates after which no more are tried.
+const FAULTS_MAX: usize = 32;
+/// The maximum number of listed but absent candidates that are kept by digest. More of them than that are not late but
+/// lost.
+const LOST_MAX: usize = 100;
+
+/// A verified signature, with everything that is needed to store it.
+#[derive(Debug, Clone)]
+pub(crate) enum Content {
+    /// A Sigstore bundle.
+    Bundle(Signature),
+    /// A layer of the older format.
+    Legacy(LegacySignature),
+}
+
+/// A verified signature, and its location.
+#[derive(Debug, Clone)]
+pub(crate) struct FoundSignature {
+    pub place: SignatureLocation,
+    pub content: Content,
+}
+
+impl Content {
+    /// Returns the signer.
+    pub(crate) fn signer(&self) -> &Verified {
+        match self {
+            Self::Bundle(signature) => &signature.verified,
+            Self::Legacy(signature) => &signature.verified,
+        }
+    }
+
+    /// Returns the content as it is verified.
+    pub(super) fn candidate(&self) -> Candidate<'_> {
+        match self {
+            Self::Bundle(signature) => Candidate::Bundle(&signature.bundle),
+            Self::Legacy(signature) => {
+                Candidate::Legacy(&signature.payload, &signature.annotations)
+            }
+        }
+    }
+}
+
+/// Content that may be a signature.
+pub(crate) enum Candidate<'a> {
+    /// A Sigstore bundle.
+    Bundle(&'a [u8]),
+    /// A layer of the older format: its content and its annotations.
+    Legacy(&'a [u8], &'a BTreeMap<String, String>),
+}
+
+impl Candidate<'_> {
+    /// Checks that a verified candidate contains nothing that verification does not read.
+    pub(crate) fn check_plain(&self, trust: &Trust) -> Result<(), VerificationError> {
+        match self {
+            Self::Bundle(bundle) => check_plain_bundle(bundle),
+            Self::Legacy(_, annotations) => check_plain_legacy(annotations, trust),
+        }
+    }
+}
+
+/// A function that verifies a candidate as a signature of a digest, under a policy.
+pub(crate) type CandidateVerifier<'a> =
+    dyn Fn(&Candidate<'_>, &Digest) -> Result<Verified, VerificationError> + Sync + 'a;
+
+/// The candidates that were found for a digest, with their verdicts.
+#[derive(Debug)]
+pub(crate) struct Lookup {
+    /// Verified signatures: the first listed one of each format.
+    pub verified: Vec<FoundSignature>,
+    /// Candidates that do not count, with the reasons.
+    pub refused: AllRefused,
+    /// Digests that are listed but reported as absent; only the first of them.
+    pub dangling: Vec<Digest>,
+    /// The number of all listed but absent digests.
+    pub dangling_count: usize,
+    /// Verified signatures that exist but are not listed.
+    pub unlisted: Vec<FoundSignature>,
+    /// The place where the registry lists referrers. It is reliable only if bundles were looked up.
+    pub api: Api,
+    /// The content of the referrers tag, if it was read.
+    pub fallback: Option<SeenList>,
+    /// The content of the tag for the older format.
+    pub legacy: Option<SeenList>,
+    /// Content that is no list, under the tag for lists of signatures of this format.
+    pub in_the_way: Vec<(SignatureFormat, Unusable)>,
+}
+
+/// The place where a registry lists referrers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Api {
+    /// The referrers API.
+    Listed,
+    /// The referrers tag.
+    FallbackTag,
+}
+
+/// The verdict on one candidate.
+pub(crate) enum CandidateResult {
+    /// A signature that counts.
+    Verified(Box<FoundSignature>),
+    /// A candidate that does not count.
+    Refused(Refused),
+    /// A candidate that is absent, or lacks this part.
+    Dangling(Digest),
+    /// Content unrelated to signatures.
+    Unrelated,
+}
+
+/// The candidates for a signature of `subject`.
+pub(super) struct Candidates<'a> {
+    context: &'a Context,
+    repository: &'a Repository,
+    pub(super) subject: &'a Digest,
+    judge: &'a CandidateVerifier<'a>,
+    /// The digests that were read: each is verified once, however often it is listed.
+    known: BTreeSet<Digest>,
+    count: usize,
+    /// The number of candidates that may still be opened, if that is limited.
+    left: Option<usize>,
+    fault: Option<SignatureError>,
+    faults: usize,
+    pub(super) lookup: Lookup,
+}
+
+impl Lookup {
+    /// Creates a lookup that has found nothing yet.
+    pub(crate) fn of(api: Api) -> Self {
+        Self {
+            verified: Vec::new(),
+            refused: AllRefused::default(),
+            dangling: Vec::new(),
+            dangling_count: 0,
+            unlisted: Vec::new(),
+            api,
+            fallback: None,
+            legacy: None,
+            in_the_way: Vec::new(),
+        }
+    }
+
+    /// Notes that the tag for lists of signatures of this format contains no list, and so no signature.
+    pub(super) fn refuse_list(&mut self, format: SignatureFormat, tag: &Tag, unusable: Unusable) {
+        self.refused.add(Refused::list(tag, &unusable));
+        self.in_the_way.push((format, unusable));
+    }
+
+    /// Returns the unusable content of the tag that must list a signature of this format.
+    pub(super) fn obstacle(&self, format: SignatureFormat) -> Option<&Unusable> {
+        // If the registry has the referrers API, the referrers tag is not written.
+        let is_written = format == SignatureFormat::Legacy || self.api == Api::FallbackTag;
+        let mut found = self.in_the_way.iter();
+        let found = found.find(|(of, _)| *of == format && is_written);
+        found.map(|(_, unusable)| unusable)
+    }
+
+    /// Returns the content of the tag that lists signatures of this format.
+    pub(crate) fn list(&self, format: SignatureFormat) -> Option<&SeenList> {
+        match format {
+            SignatureFormat::Bundle => self.fallback.as_ref(),
+            SignatureFormat::Legacy => self.legacy.as_ref(),
+        }
+    }
+
+    /// Returns the first verified signature in this format.
+    pub(crate) fn verified_as(&self, format: SignatureFormat) -> Option<&FoundSignature> {
+        let mut verified = self.verified.iter();
+        verified.find(|held| held.place.format == format)
+    }
+
+    /// Returns the first verified signature in this format, listed or not.
+    pub(crate) fn held_as(&self, format: SignatureFormat) -> Option<&FoundSignature> {
+        let unlisted = || {
+            self.unlisted
+                .iter()
+                .find(|held| held.place.format == format)
+        };
+        self.verified_as(format).or_else(unlisted)
+    }
+
+    /// Reports whether missing candidates may only be late.
+    pub(crate) fn may_be_late(&self) -> bool {
+        (1..=LOST_MAX).contains(&self.dangling_count)
+    }
+
+    /// Returns the signer of the first verified signature.
+    pub(crate) fn first_signer(&self) -> Option<Verified> {
+        let first = self.verified.first();
+        first.map(|held| held.content.signer().clone())
+    }
+
+    /// Reports whether any signature counts.
+    pub(crate) fn holds_any(&self) -> bool {
+        !self.verified.is_empty()
+    }
+
+    /// Adds the verdict on one candidate.
+    pub(crate) fn note(&mut self, judged: CandidateResult) {
+        match judged {
+            // Anyone can list the same signature a thousand times.
+            CandidateResult::Verified(held) if self.verified_as(held.place.format).is_some() => {}
+            CandidateResult::Verified(held) => self.verified.push(*held),
+            CandidateResult::Refused(refused) => self.refused.add(refused),
+            CandidateResult::Dangling(digest) => {
+                self.dangling_count += 1;
+                if self.dangling.len() < LOST_MAX {
+                    self.dangling.push(digest);
+                }
+            }
+            CandidateResult::Unrelated => {}
+        }
+    }
+
+    /// Combines the lookup of bundles with that of the other format.
+    pub(super) fn and(mut self, legacy: Self) -> Self {
+        self.verified.extend(legacy.verified);
+        self.refused.append(legacy.refused);
+        self.dangling.extend(legacy.dangling);
+        self.dangling.truncate(LOST_MAX);
+        self.dangling_count += legacy.dangling_count;
+        self.legacy = legacy.legacy;
+        self.in_the_way.extend(legacy.in_the_way);
+        self
+    }
+}
+
+impl<'a> Candidates<'a> {
+    /// Creates a search without candidates.
+    pub(super) fn new(
+        context: &'a Context,
+        repository: &'a Repository,
+        subject: &'a Digest,
+        judge: &'a CandidateVerifier<'a>,
+    ) -> Self {
+        Self {
+            context,
+            repository,
+            subject,
+            judge,
+            known: BTreeSet::new(),
+            count: 0,
+            left: None,
+            fault: None,
+            faults: 0,
+            lookup: Lookup::of(Api::FallbackTag),
+        }
+    }
+
+    /// Opens at most `most` of them: anyone with push access can list any number of useless ones.
+    pub(super) fn up_to(mut self, most: usize) -> Self {
+        self.left = Some(most);
+        self
+    }
+
+    /// Verifies these entries in order, until one counts.
+    pub(super) async fn judge(&mut self, entries: Entries<Referrer>) {
+        let Entries { mut listed, broken } = entries;
+        self.count += listed.len() + broken;
+        if self.count > REFERRERS_MAX {
+            return self.give_up();
+        }
+        self.lookup.refused.add_unreadable_entries(broken);
+        // Entries that are skipped unread are not noted as read: someone may list the same digest again with its true
+        // predicate type.
+        let is_read = Referrer::may_be_signature;
+        listed.retain(|entry| !is_read(entry) || self.known.insert(entry.digest.clone()));
+        let mut is_cut = false;
+        if let Some(left) = &mut self.left {
+            // Entries that call themselves signatures come first: every signature of this program does so.
+            listed.sort_by_key(|entry| entry.predicate.as_deref() != Some(SIGN_PREDICATE));
+            let mut opened = 0;
+            listed.retain(|entry| {
+                opened += usize::from(is_read(entry));
+                !is_read(entry) || opened <= *left
+            });
+            is_cut = opened > *left;
+            *left = left.saturating_sub(opened);
+        }
+        let (context, repository, subject) = (self.context, self.repository, self.subject);
+        let judge = self.judge;
+        let judged = listed
+            .iter()
+            .map(|entry| judge_one(context, repository, subject, entry, judge));
+        let mut judged = stream::iter(judged).buffered(PARALLEL);
+        while let Some(one) = judged.next().await {
+            match one {
+                Ok(one) => self.lookup.note(one),
+                Err(error) => self.fail(error),
+            }
+            if self.is_over() {
+                break;
+            }
+        }
+        drop(judged);
+        if is_cut {
+            self.give_up();
+        }
+    }
+
+    /// Notes that a candidate could not be read, which may be the one that counts. A failed request outweighs useless
+    /// content: no conclusion is possible without its response.
+    pub(super) fn fail(&mut self, error: SignatureError) {
+        self.faults += 1;
+        let known = self.fault.as_ref();
+        if known.is_none_or(|known| known.shows_no_signature() && !error.shows_no_signature()) {
+            self.fault = Some(error);
+        }
+    }
+
+    /// Ends the search, because there are too many candidates.
+    fn give_up(&mut self) {
+        let error = ListError::TooMany {
+            subject: Box::new(self.subject()),
+            count: self.count,
+        };
+        self.fail(error.into());
+        self.faults = FAULTS_MAX;
+    }
+
+    /// Reports whether a further search is useless.
+    pub(super) fn is_over(&self) -> bool {
+        self.lookup.holds_any() || self.faults >= FAULTS_MAX
+    }
+
+    /// Returns the result. If nothing in it counts, every candidate must have been read.
+    pub(super) fn end(self) -> Result<Lookup, SignatureError> {
+        match self.fault {
+            Some(error) if !self.lookup.holds_any() => Err(error),
+            Some(_) | None => Ok(self.lookup),
+        }
+    }
+
+    fn subject(&self) -> Subject {
+        Subject {
+            repository: self.repository.clone(),
+            digest: self.subject.clone(),
+        }
+    }
+}
+
+/// Opens one referrer. Its artifact type is not checked: writers that are still in use list a wrong one
+/// (<https://github.com/sigstore/cosign/issues/4641>). A referrer that states something else than a signature is
+/// skipped unread. A writer who states that falsely hides only their own referrer.
+async fn judge_one(
+    context: &Context,
+    repository: &Repository,
+    subject: &Digest,
+    entry: &Referrer,
+    judge: &CandidateVerifier<'_>,
+) -> Result<CandidateResult, SignatureError> {
+    let refused = |refused| Ok(CandidateResult::Refused(refused));
+    if !entry.is_image {
+        return Ok(CandidateResult::Unrelated);
+    }
+    if let Some(predicate) = other_statement(entry.predicate.as_deref()) {
+        return refused(Refused::statement(&entry.digest, predicate));
+    }
+    let reference = Reference::Digest(entry.digest.clone());
+    let manifest = match context.registry.manifest(repository, &reference).await {
+        Ok(Some(manifest)) => manifest,
+        Ok(None) => return Ok(CandidateResult::Dangling(entry.digest.clone())),
+        // The bytes match the digest and contain no signature: someone pushed them.
+        Err(error) if error.is_about_content() => {
+            return refused(Refused::broken(&entry.digest, &chain_text(&error)));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if let Some(predicate) = other_statement(manifest.annotation(PREDICATE)) {
+        return refused(Refused::statement(&entry.digest, predicate));
+    }
+    let Some(bundle) = bundle_of(&manifest).cloned() else {
+        return Ok(CandidateResult::Unrelated);
+    };
+    // Only the needed values are kept while the bundle is fetched: the bytes may be as long as any manifest.
+    drop(manifest);
+    let place = SignatureLocation {
+        format: SignatureFormat::Bundle,
+        manifest: entry.digest.clone(),
+        signature: None,
+        is_tagged: false,
+    };
+    let bytes = match read_layer(context, repository, &bundle).await? {
+        Layer::Is(bytes) => bytes,
+        Layer::Lost => return Ok(CandidateResult::Dangling(bundle.digest)),
+        Layer::Unlike { why, .. } | Layer::Broken(why) => {
+            return refused(Refused::broken(&entry.digest, &why));
+        }
+    };
+    Ok(match judge(&Candidate::Bundle(&bytes), subject) {
+        Ok(verified) => CandidateResult::Verified(Box::new(FoundSignature {
+            place,
+            content: Content::Bundle(Signature {
+                bundle: bytes,
+                verified,
+            }),
+        })),
+        Err(refusal) => CandidateResult::Refused(Refused::by_judge(&place, &refusal)),
+    })
+}
+
+/// Returns the predicate type, if it says that this is no signature.
+pub(crate) fn other_statement(predicate: Option<&str>) -> Option<&str> {
+    predicate.filter(|predicate| *predicate != SIGN_PREDICATE)
+}
+
+impl Referrer {
+    /// Reports whether this entry is opened to look for a signature.
+    pub(crate) fn may_be_signature(&self) -> bool {
+        self.is_image && other_statement(self.predicate.as_deref()).is_none()
+    }
+}
+
+/// Reports whether this is the type of a bundle.
+pub(crate) fn is_bundle_type(artifact_type: &str) -> bool {
+    artifact_type.starts_with(BUNDLE_TYPE_PREFIX)
+}
+
+/// Returns the layer with the bundle, if it is the only layer.
+pub(crate) fn bundle_of(manifest: &Manifest) -> Option<&Descriptor> {
+    let ManifestKind::Image { layers, .. } = manifest.kind() else {
+        return None;
+    };
+    let is_bundle = |layer: &Descriptor| is_bundle_type(layer.media_type.as_str());
+    match layers.as_slice() {
+        [layer] => Some(layer).filter(|layer| is_bundle(layer)),
+        _ => None,
+    }
+}
+
+/// The content of a layer that may be a signature.
+pub(crate) enum Layer {
+    /// These bytes, with the stated length.
+    Is(Vec<u8>),
+    /// These bytes, with another length than the manifest states.
+    Unlike { bytes: Vec<u8>, why: String },
+    /// A layer that is not there.
+    Lost,
+    /// Content that cannot be a signature.
+    Broken(String),
+}
+
+/// Reads a layer that may be a signature. A failed request is an error. A layer that is too long is broken; one of
+/// another length than its manifest states is returned with the reason.
+pub(crate) async fn read_layer(
+    context: &Context,
+    repository: &Repository,
+    layer: &Descriptor,
+) -> Result<Layer, RegistryError> {
+    if layer.size > SIGNATURE_MAX_BYTES {
+        let refusal = VerificationError::TooLarge { size: layer.size };
+        return Ok(Layer::Broken(refusal.to_string()));
+    }
+    let registry = &context.registry;
+    let blob = registry.blob(repository, &layer.digest, SIGNATURE_MAX_BYTES);
+    Ok(match blob.await {
+        Ok(Some(bytes)) => match unlike(&bytes, layer) {
+            Some(why) => Layer::Unlike { bytes, why },
+            None => Layer::Is(bytes),
+        },
+        Ok(None) => Layer::Lost,
+        Err(error) if error.is_about_content() => Layer::Broken(chain_text(&error)),
+        Err(error) => return Err(error),
+    })
+}
+
+/// Returns the reason why `bytes` do not match `layer`, if their length is different.
+pub(crate) fn unlike(bytes: &[u8], layer: &Descriptor) -> Option<String> {
+    let (arrived, said, digest) = (bytes.len(), layer.size, &layer.digest);
+    let is_alike = u64::try_from(arrived) == Ok(said);
+    (!is_alike).then(|| format!("its layer `{digest}` has {arrived} bytes, not {said} as it says"))
+}

@@ -1,0 +1,200 @@
+//! The errors of finding, making and storing signatures.
+
+use std::borrow::Cow;
+
+use crate::context::ImageError;
+use crate::domain::{Digest, FullTag, TokenAbsence};
+use crate::outcome::Subject;
+use crate::record::RecordError;
+use crate::registry::RegistryError;
+use crate::signing::{SigstoreError, VerificationError};
+
+/// The reason why signatures could not be found, made or stored.
+#[derive(Debug, thiserror::Error)]
+pub enum SignatureError {
+    /// The registry refused a request, or sent an invalid response.
+    #[error(transparent)]
+    Registry(Box<RegistryError>),
+    /// Sigstore did not sign.
+    #[error(transparent)]
+    Sigstore(Box<SigstoreError>),
+    /// The record cannot be written.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// The signed image cannot be used.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// The list of what refers to the image cannot be used.
+    #[error(transparent)]
+    List(#[from] ListError),
+    /// No token identifies this run.
+    #[error("there is no OIDC token that says who this run is: {0}")]
+    NoToken(TokenAbsence),
+    /// Legacy signatures are requested, and no usable transparency log can record them.
+    #[error(
+        "input `signature-format`: `legacy` signatures need a Rekor v1, and the signing config names none that is valid"
+    )]
+    NoLegacyLog,
+    /// A signature was made but could not be stored.
+    #[error("could not store the signature of `{subject}`")]
+    NotStored {
+        /// The signed digest, and the repository for its signature.
+        subject: Box<Subject>,
+        /// The reason.
+        #[source]
+        source: Box<Self>,
+    },
+    /// This run cannot make a signature that meets the policy in the inputs.
+    #[error("what this run signs would not be what the inputs ask for")]
+    UnmetPolicy(#[source] Box<VerificationError>),
+    /// The required identity cannot be determined.
+    #[error("whose signature counts cannot be told: {0}")]
+    NoPolicy(&'static str),
+}
+
+/// The reason why a list of what refers to an image cannot be read or extended.
+#[derive(Debug, thiserror::Error)]
+pub enum ListError {
+    /// The referrers tag `sha256-…` or the digest tag `sha256-….sig` contains no list of signatures.
+    #[error("the tag `{tag}`, which is for the signatures of `{subject}`, {why}; it is left alone")]
+    Occupied {
+        /// The tag.
+        tag: FullTag,
+        /// The digest that it belongs to.
+        subject: Digest,
+        /// The content that it has.
+        why: Cow<'static, str>,
+    },
+    /// A tag pointed to a list, which the registry now reports as absent.
+    #[error(
+        "the tag `{tag}`, which is for the signatures of `{subject}`, held a list a moment ago, which is said to be gone; it is left alone"
+    )]
+    Vanished {
+        /// The tag.
+        tag: FullTag,
+        /// The digest that it belongs to.
+        subject: Digest,
+    },
+    /// A list of signatures accepts no more entries.
+    #[error(
+        "the tag `{tag}`, which lists what refers to `{subject}`, takes no more: with one more entry it would have {bytes} bytes, and registries take {limit}"
+    )]
+    Full {
+        /// The tag.
+        tag: FullTag,
+        /// The digest that it belongs to.
+        subject: Digest,
+        /// The length of the list with the new entry.
+        bytes: usize,
+        /// The length up to which registries must accept manifests.
+        limit: usize,
+    },
+    /// A list of signatures could not be built.
+    #[error("could not list a signature")]
+    Unwritable(#[source] serde_json::Error),
+    /// A signature was pushed, but other writers overwrote the list each time.
+    #[error(
+        "the signature of `{subject}` was pushed, but its entry in the tag `{tag}` is written over again and again"
+    )]
+    Contended {
+        /// The signed digest.
+        subject: Digest,
+        /// The tag.
+        tag: FullTag,
+    },
+    /// A digest has more referrers than can be read.
+    #[error("{count} manifests or signatures refer to `{subject}`; up to 10000 are looked at")]
+    TooMany {
+        /// The digest and its repository.
+        subject: Box<Subject>,
+        /// The number of its referrers.
+        count: usize,
+    },
+}
+
+impl SignatureError {
+    /// Reports whether a retry cannot help. Only absent content and a faulty response of a registry may change by the
+    /// next try.
+    #[must_use]
+    pub(crate) fn is_final(&self) -> bool {
+        match self {
+            Self::Registry(error) => error.is_denied(),
+            Self::Image(error) => !error.is_absence(),
+            Self::Sigstore(_)
+            | Self::Record(_)
+            | Self::List(_)
+            | Self::NoToken(_)
+            | Self::NoLegacyLog
+            | Self::NotStored { .. }
+            | Self::UnmetPolicy(_)
+            | Self::NoPolicy(_) => true,
+        }
+    }
+
+    /// Reports whether content was fetched in which no signature can be proven: it is no list, or too much to read.
+    /// Anyone with push access can cause that. A failed request never counts.
+    #[must_use]
+    pub(crate) fn shows_no_signature(&self) -> bool {
+        match self {
+            Self::Registry(error) => {
+                error.is_about_content() || error.is_no_list() || error.is_long_list()
+            }
+            Self::Image(error) => error.is_about_content(),
+            Self::List(error) => {
+                matches!(
+                    error,
+                    ListError::Occupied { .. } | ListError::TooMany { .. }
+                )
+            }
+            Self::Sigstore(_)
+            | Self::Record(_)
+            | Self::NoToken(_)
+            | Self::NoLegacyLog
+            | Self::NotStored { .. }
+            | Self::UnmetPolicy(_)
+            | Self::NoPolicy(_) => false,
+        }
+    }
+
+    /// Reports whether `on-signing-failure: warn` excuses this error. It excuses an outage of Sigstore, and an outage
+    /// of the registry that stores a signature. It also excuses a token that the job cannot get. It never excuses a
+    /// service or a verification that refuses, a conflict, a full list, or an unknown state.
+    #[must_use]
+    pub fn is_signing_outage(&self) -> bool {
+        match self {
+            Self::Sigstore(error) => error.is_outage(),
+            Self::NoToken(absence) => absence.is_excused(),
+            Self::NotStored { source, .. } => {
+                matches!(&**source, Self::Registry(error) if error.is_outage())
+            }
+            // A registry outage before any signature was made leaves the state unknown.
+            Self::Registry(_)
+            | Self::Record(_)
+            | Self::Image(_)
+            | Self::List(_)
+            | Self::NoLegacyLog
+            | Self::UnmetPolicy(_)
+            | Self::NoPolicy(_) => false,
+        }
+    }
+}
+
+impl ListError {
+    /// Reports whether the content of a tag for lists prevents one more entry. Anyone with push access can cause that.
+    #[must_use]
+    pub(crate) fn is_about_list(&self) -> bool {
+        matches!(self, Self::Occupied { .. } | Self::Full { .. })
+    }
+}
+
+impl From<RegistryError> for SignatureError {
+    fn from(error: RegistryError) -> Self {
+        Self::Registry(Box::new(error))
+    }
+}
+
+impl From<SigstoreError> for SignatureError {
+    fn from(error: SigstoreError) -> Self {
+        Self::Sigstore(Box::new(error))
+    }
+}

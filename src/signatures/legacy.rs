@@ -1,0 +1,249 @@
+//! Signatures in cosign's older format: layers of one manifest under the tag `sha256-….sig`, which all signers share.
+//!
+//! Source: cosign 2, `pkg/oci/remote/write.go`, `pkg/oci/internal/signature/layer.go`.
+
+use std::collections::BTreeMap;
+
+use futures_util::{StreamExt as _, stream};
+
+use super::SignatureError;
+use super::candidates::{
+    Api, Candidate, CandidateResult, CandidateVerifier, Content, FoundSignature, Layer, Lookup,
+    SIGNATURE_MAX_BYTES, read_layer, unlike,
+};
+use super::legacy_manifest::{Config, append, begin, config_of, holds, is_signature};
+use super::refused::Refused;
+use super::seen_list::SeenList;
+use super::settle::{PendingSettle, SharedTag};
+use crate::context::Context;
+use crate::context::PARALLEL;
+use crate::domain::{
+    Descriptor, Digest, Manifest, ManifestKind, Repository, SignatureFormat, TagContent, Unusable,
+};
+use crate::outcome::SignatureLocation;
+use crate::signing::LegacySignature;
+
+/// The annotation that contains the signature itself.
+const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
+const CONFIG_MAX_BYTES: u64 = 4 << 20;
+
+/// Returns the tag with the signatures of `subject`.
+pub(super) fn tag<'a>(
+    context: &'a Context,
+    repository: &'a Repository,
+    subject: &'a Digest,
+) -> SharedTag<'a> {
+    SharedTag::new(context, repository, subject, subject.legacy_tag())
+}
+
+/// Looks up every signature of `subject` under the tag, and verifies each. A tag with any other content has no
+/// signatures: anyone with push access can write that.
+pub(crate) async fn look_up(
+    context: &Context,
+    repository: &Repository,
+    subject: &Digest,
+    judge: &CandidateVerifier<'_>,
+) -> Result<Lookup, SignatureError> {
+    let tag = tag(context, repository, subject);
+    let (manifest, _turn) = tag.read_in_turn().await?;
+    let manifest = match manifest {
+        Some(TagContent::Manifest(manifest)) => manifest,
+        Some(TagContent::Unusable(unusable)) => return Ok(no_signatures(subject, unusable)),
+        None => return Ok(Lookup::of(Api::FallbackTag)),
+    };
+    let mut lookup = judge_all(context, repository, subject, &manifest, judge).await?;
+    lookup.legacy = Some(SeenList::of(manifest));
+    Ok(lookup)
+}
+
+/// Verifies the signatures in such a manifest. A payload that cannot be read is an error, unless another signature
+/// counts.
+pub(super) async fn judge_all(
+    context: &Context,
+    repository: &Repository,
+    subject: &Digest,
+    manifest: &Manifest,
+    judge: &CandidateVerifier<'_>,
+) -> Result<Lookup, SignatureError> {
+    let layers = match layers(manifest) {
+        Ok(layers) => layers,
+        Err(unusable) => return Ok(no_signatures(subject, unusable)),
+    };
+    let mut lookup = Lookup::of(Api::FallbackTag);
+    let signatures: Vec<&Descriptor> = layers.iter().filter(|layer| is_signature(layer)).collect();
+    let mut payloads: BTreeMap<&Digest, Vec<usize>> = BTreeMap::new();
+    for (number, layer) in signatures.iter().enumerate() {
+        payloads.entry(&layer.digest).or_default().push(number);
+    }
+    // All signatures of one image under one name have the same payload. It is read once, and kept only while they are
+    // verified.
+    let judged = payloads.into_values().map(|numbers| {
+        let signatures = &signatures;
+        async move {
+            let is_small = |number: &&usize| signatures[**number].size <= SIGNATURE_MAX_BYTES;
+            // If every stated size is too large, the first one gives the verdict.
+            let Some(first) = numbers.iter().find(is_small).or(numbers.first()) else {
+                return Ok(Vec::new());
+            };
+            let payload = read_payload(context, repository, signatures[*first]).await?;
+            let judged = numbers.into_iter().map(|number| {
+                let layer = signatures[number];
+                let judged = judge_one(manifest, subject, layer, &payload, judge);
+                (number, judged)
+            });
+            Ok::<Vec<_>, SignatureError>(judged.collect())
+        }
+    });
+    let judged: Vec<_> = stream::iter(judged).buffered(PARALLEL).collect().await;
+    let (mut in_order, mut fault) = (BTreeMap::new(), None);
+    for group in judged {
+        match group {
+            Ok(judged) => in_order.extend(judged),
+            Err(error) => fault = fault.or(Some(error)),
+        }
+    }
+    for one in in_order.into_values() {
+        lookup.note(one);
+    }
+    match fault {
+        Some(error) if !lookup.holds_any() => Err(error),
+        Some(_) | None => Ok(lookup),
+    }
+}
+
+/// Reads the content of a layer, whatever length it states: other layers may state it correctly.
+async fn read_payload(
+    context: &Context,
+    repository: &Repository,
+    layer: &Descriptor,
+) -> Result<Layer, SignatureError> {
+    Ok(match read_layer(context, repository, layer).await? {
+        Layer::Unlike { bytes, .. } => Layer::Is(bytes),
+        read @ (Layer::Is(_) | Layer::Lost | Layer::Broken(_)) => read,
+    })
+}
+
+fn judge_one(
+    manifest: &Manifest,
+    subject: &Digest,
+    layer: &Descriptor,
+    payload: &Layer,
+    judge: &CandidateVerifier<'_>,
+) -> CandidateResult {
+    let place = place_of(manifest.digest(), &layer.annotations);
+    let broken = |why: &str| CandidateResult::Refused(Refused::broken(place.id(), why));
+    let payload = match payload {
+        Layer::Is(payload) => payload,
+        Layer::Unlike { why, .. } | Layer::Broken(why) => return broken(why),
+        Layer::Lost => return CandidateResult::Dangling(layer.digest.clone()),
+    };
+    if let Some(why) = unlike(payload, layer) {
+        return broken(&why);
+    }
+    match judge(&Candidate::Legacy(payload, &layer.annotations), subject) {
+        Ok(verified) => CandidateResult::Verified(Box::new(FoundSignature {
+            content: Content::Legacy(LegacySignature {
+                payload: payload.clone(),
+                annotations: layer.annotations.clone(),
+                verified,
+            }),
+            place,
+        })),
+        Err(refusal) => CandidateResult::Refused(Refused::by_judge(&place, &refusal)),
+    }
+}
+
+/// Adds `signature` to those of `subject`. Returns its location, and the remaining work until its entry is stable.
+pub(crate) async fn attach<'a>(
+    context: &'a Context,
+    repository: &'a Repository,
+    subject: &'a Digest,
+    signature: &LegacySignature,
+    seen: Option<SeenList>,
+) -> Result<(SignatureLocation, PendingSettle<'a>), SignatureError> {
+    let ours = signature.clone();
+    let shared = || tag(context, repository, subject);
+    let add = async move |current: Option<&Manifest>| {
+        let Some(manifest) = current else {
+            return begin(&ours).map(Some);
+        };
+        let layers = layers(manifest).map_err(|unusable| shared().unusable(&unusable))?;
+        if holds(layers, &ours) {
+            return Ok(None);
+        }
+        let config = read_config(context, repository, manifest).await?;
+        append(manifest, config, &ours).map(Some)
+    };
+    let (manifest, settling) = shared().seen(seen).begin(add).await?;
+    // The tag had the signature already, or it was just written.
+    let manifest = manifest.ok_or_else(|| shared().occupied("holds nothing that was written"))?;
+    Ok((place_of(&manifest, &signature.annotations), settling))
+}
+
+/// Reads the config of a signature manifest, if that is possible.
+pub(crate) async fn read_config(
+    context: &Context,
+    repository: &Repository,
+    manifest: &Manifest,
+) -> Result<Config, SignatureError> {
+    Ok(match config_of(manifest) {
+        None => Config::Foreign,
+        Some(config) if config.size > CONFIG_MAX_BYTES => Config::Lost,
+        Some(config) => {
+            let registry = &context.registry;
+            let blob = registry.blob(repository, &config.digest, CONFIG_MAX_BYTES);
+            match blob.await {
+                Ok(known) => known.map_or(Config::Lost, Config::Known),
+                Err(error) if error.is_about_content() => Config::Lost,
+                Err(error) => return Err(error.into()),
+            }
+        }
+    })
+}
+
+/// Returns the name that cosign uses for a repository in a signed payload.
+pub(crate) fn docker_reference(repository: &Repository) -> String {
+    let host = repository.host();
+    let host = if host.is_docker_hub() {
+        "index.docker.io"
+    } else {
+        host.as_str()
+    };
+    format!("{host}/{}", repository.path())
+}
+
+/// Reports whether a manifest has any signature in this format.
+pub(super) fn has_signatures(manifest: &Manifest) -> bool {
+    matches!(manifest.kind(), ManifestKind::Image { layers, .. } if layers.iter().any(is_signature))
+}
+
+/// Returns the layers of a signature tag's manifest. A manifest without any signature is some other image, or no image.
+fn layers(manifest: &Manifest) -> Result<&[Descriptor], Unusable> {
+    let what = match manifest.kind() {
+        ManifestKind::Image { layers, .. } if layers.iter().any(is_signature) => return Ok(layers),
+        ManifestKind::Image { .. } => "none of its layers is a signature",
+        ManifestKind::Index { .. } => "it is an index",
+    };
+    Err(Unusable::no_list(manifest.digest().clone(), what))
+}
+
+/// Creates a lookup that found no signatures of `subject`, because the tag has this content.
+fn no_signatures(subject: &Digest, unusable: Unusable) -> Lookup {
+    let mut lookup = Lookup::of(Api::FallbackTag);
+    lookup.refuse_list(SignatureFormat::Legacy, &subject.legacy_tag(), unusable);
+    lookup
+}
+
+/// Returns the location of the signature whose layer has these annotations.
+pub(crate) fn place_of(
+    manifest: &Digest,
+    annotations: &BTreeMap<String, String>,
+) -> SignatureLocation {
+    let signature = annotations.get(SIGNATURE).map_or("", String::as_str);
+    SignatureLocation {
+        format: SignatureFormat::Legacy,
+        is_tagged: false,
+        manifest: manifest.clone(),
+        signature: Some(Digest::of(signature.as_bytes())),
+    }
+}

@@ -1,0 +1,22 @@
+//! Signatures in registries: finds and verifies them, makes the missing ones, stores them in either format, and waits
+//! until they are stable.
+
+pub(crate) mod attach;
+pub(crate) mod candidates;
+mod edits;
+mod error;
+pub(crate) mod legacy;
+pub(crate) mod legacy_manifest;
+pub(crate) mod lookup;
+mod outages;
+mod plain;
+pub(crate) mod recorded;
+pub(crate) mod refused;
+pub(crate) mod seen_list;
+pub(crate) mod settle;
+pub(crate) mod signer;
+mod step;
+pub(crate) mod unsigned;
+
+pub use error::{ListError, SignatureError};
+pub use signer::{GITHUB_ISSUER, SigningContext};

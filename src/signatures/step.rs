@@ -1,0 +1,164 @@
+//! One step of a run that makes signatures: the state that they share, and the storage of each.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::sync::{Notify, SetOnce};
+
+use super::SignatureError;
+use super::attach::Attacher;
+use super::lookup::Content;
+use super::outages::Outages;
+use super::plain::PlainContent;
+use super::settle::PendingSettle;
+use super::unsigned::{Lacking, Unsigned};
+use crate::context::Context;
+use crate::domain::{Repository, SignatureFormat};
+use crate::outcome::{Origin, SignatureOutcome, Subject};
+
+/// The maximum time that a registry which is not ready delays storing a signature, counted from when it is made.
+const READY_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A stored signature with the remaining work until it is stable, or the error.
+pub(super) type Done<'a> = Result<(SignatureOutcome, PendingSettle<'a>), SignatureError>;
+
+/// The state that all signatures of one step share.
+pub(super) struct Step<'a> {
+    pub(super) context: &'a Context,
+    /// Every repository that lacks a signature, with the client that stores it there.
+    attachers: BTreeMap<&'a Repository, Attacher<'a>>,
+    pub(super) outages: Outages,
+    /// A gate that opens when all signatures are stored.
+    pub(super) gate: Gate,
+}
+
+impl<'a> Step<'a> {
+    /// Creates the step that signs `unsigned`.
+    pub(super) fn new(context: &'a Context, unsigned: &'a [Unsigned]) -> Self {
+        let lacking = unsigned.iter().flat_map(|one| &one.lacking);
+        let gate = Gate::of(lacking.clone().count());
+        let attachers = lacking
+            .map(|Lacking { repository, .. }| (repository, Attacher::new(context, repository)));
+        Self {
+            context,
+            attachers: attachers.collect(),
+            outages: Outages::default(),
+            gate,
+        }
+    }
+
+    /// Stores `content` wherever `one` is missing, as soon as it is set.
+    pub(super) async fn store(
+        &self,
+        one: &'a Unsigned,
+        content: &SetOnce<Option<PlainContent>>,
+    ) -> Vec<Done<'a>> {
+        let stores = one.names().map(async |(subject, lacking)| {
+            let attacher = self.open(lacking)?;
+            if one.known.is_none() && one.format == SignatureFormat::Bundle {
+                // A registry that hangs must not delay the storing.
+                let late = async {
+                    content.wait().await;
+                    tokio::time::sleep(READY_TIMEOUT).await;
+                };
+                tokio::select! {
+                    () = attacher.make_ready() => (),
+                    () = late => (),
+                }
+            }
+            let content = content.wait().await.as_ref()?;
+            // An outage may have been found in the meantime.
+            let attacher = self.open(lacking)?;
+            Some(
+                self.store_at(one, subject, lacking, attacher, content)
+                    .await,
+            )
+        });
+        join_all(stores).await.into_iter().flatten().collect()
+    }
+
+    /// Returns the client that stores signatures in this repository, unless the repository accepts none.
+    fn open(&self, lacking: &Lacking) -> Option<&Attacher<'a>> {
+        let is_open = self.outages.spare(&lacking.repository);
+        self.attachers.get(&lacking.repository).filter(|_| is_open)
+    }
+
+    async fn store_at(
+        &self,
+        one: &'a Unsigned,
+        subject: Subject,
+        lacking: &Lacking,
+        attacher: &Attacher<'a>,
+        content: &PlainContent,
+    ) -> Done<'a> {
+        let (of, seen) = (&one.subject, lacking.list.clone());
+        let stored = || self.gate.pass();
+        let done = match &**content {
+            Content::Bundle(bundle) => attacher.attach(of, bundle, lacking.api, seen, stored).await,
+            Content::Legacy(signature) => {
+                let done = attacher.attach_legacy(of, signature, seen).await;
+                done.inspect(|_| stored())
+            }
+        };
+        let (place, settling) = done.map_err(|source| {
+            self.outages.note(&lacking.repository);
+            not_stored(&subject, source)
+        })?;
+        let is_known = one.known.is_some();
+        let outcome = SignatureOutcome {
+            subject,
+            signer: content.signer().clone(),
+            place,
+            origin: if is_known {
+                Origin::Copied
+            } else {
+                Origin::Made
+            },
+        };
+        Ok((outcome, settling))
+    }
+}
+
+/// A gate that opens after the expected number of passes.
+pub(super) struct Gate {
+    left: Cell<usize>,
+    opened: Notify,
+}
+
+impl Gate {
+    fn of(count: usize) -> Self {
+        Self {
+            left: Cell::new(count),
+            opened: Notify::new(),
+        }
+    }
+
+    fn pass(&self) {
+        self.left.set(self.left.get().saturating_sub(1));
+        if self.left.get() == 0 {
+            self.open();
+        }
+    }
+
+    /// Opens the gate, whatever number of passes is missing.
+    pub(super) fn open(&self) {
+        self.opened.notify_one();
+    }
+
+    /// Runs `work` once the gate is open.
+    pub(super) async fn then<T>(&self, work: impl Future<Output = T>) -> T {
+        self.opened.notified().await;
+        work.await
+    }
+}
+
+/// Returns the error for `subject`, whose signature was not stored.
+pub(super) fn not_stored(subject: &Subject, source: SignatureError) -> SignatureError {
+    SignatureError::NotStored {
+        subject: Box::new(subject.clone()),
+        source: Box::new(source),
+    }
+}

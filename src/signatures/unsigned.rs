@@ -1,0 +1,435 @@
+//! Finds missing signatures: looks up everything that is to be signed, before anything is signed.
+
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+
+use super::SignatureError;
+use super::legacy;
+use super::lookup::{Api, FoundSignature, Lookup, Search, fallback, look_up};
+use super::plain::PlainContent;
+use super::recorded::{self, Recorded};
+use super::seen_list::SeenList;
+use super::signer::SigningContext;
+use crate::context::Context;
+use crate::context::PARALLEL;
+use crate::domain::{Descriptor, Digest, Policy, Repository, SignatureFormat};
+use crate::failure::chain_text;
+use crate::inputs::{Formats, Mode, OnSigningFailure, Signing};
+use crate::outcome::{Origin, Outcome, SignatureOutcome, Subject};
+use crate::plan::Vouched;
+use crate::signing::{Trust, Verified};
+
+/// The maximum number of listed but absent digests that are named in warnings.
+const LOST_SHOWN: usize = 5;
+
+/// A digest whose signatures are looked up in its repository.
+#[derive(Debug)]
+pub(crate) struct Sought {
+    /// The repository.
+    pub repository: Repository,
+    /// The digest.
+    pub digest: Digest,
+    /// The expected result.
+    pub expectation: Expectation,
+    /// The locations of signatures in the record.
+    pub recorded: Vec<Recorded>,
+}
+
+/// A digest that must have a signature in its repository. It gets one if it has none, so it must be vouched for.
+#[derive(Debug)]
+pub(crate) struct ToSign {
+    /// The lookup of its signature.
+    pub sought: Sought,
+    /// The descriptor to sign.
+    pub subject: Vouched<Descriptor>,
+}
+
+/// A signature that some repositories lack. It is made once, however many these are.
+#[derive(Debug)]
+pub(crate) struct Unsigned {
+    /// The descriptor to sign.
+    pub subject: Vouched<Descriptor>,
+    /// The format.
+    pub format: SignatureFormat,
+    /// The signature that another repository has; it is made if there is none.
+    pub known: Option<PlainContent>,
+    /// The repositories that lack it; never empty.
+    pub lacking: Vec<Lacking>,
+}
+
+/// A repository that lacks a signature.
+#[derive(Debug)]
+pub(crate) struct Lacking {
+    /// The repository.
+    pub repository: Repository,
+    /// The place where a bundle will be listed.
+    pub api: Api,
+    /// The content of the tag that will list it.
+    pub list: Option<SeenList>,
+}
+
+/// The expected result of a lookup. It decides the order of the search, never the verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Expectation {
+    /// No signature: all places are requested concurrently, so that the second one costs no time.
+    Unsigned,
+    /// A signature of an earlier run: if it is there, the other places need not be requested.
+    Signed,
+    /// A signature of an earlier run that the record lists under the referrers tag.
+    Tagged,
+}
+
+/// The lookups that were made before it was certain what has to be signed.
+pub(crate) struct Glance {
+    policy: Result<Policy, SignatureError>,
+    /// The lookups of digests with all their signatures. Others are left out, since other jobs may be signing them.
+    found: Vec<(Subject, Result<Lookup, SignatureError>)>,
+}
+
+impl Glance {
+    /// Returns the policy, or the reason why it cannot be determined.
+    pub(crate) fn policy(&self) -> Result<&Policy, &SignatureError> {
+        self.policy.as_ref()
+    }
+
+    /// Returns an error if the policy cannot be determined or met, unless the inputs excuse that.
+    pub(crate) fn checked(self, on_failure: OnSigningFailure) -> Result<Self, SignatureError> {
+        match self.policy {
+            Err(error) if !is_excused(on_failure, &error) => Err(error),
+            policy => Ok(Self { policy, ..self }),
+        }
+    }
+
+    /// Creates a glance without lookups.
+    pub(crate) fn none(policy: Result<Policy, SignatureError>) -> Self {
+        let found = Vec::new();
+        Self { policy, found }
+    }
+}
+
+/// Reports whether the inputs excuse that nothing is signed because of this error.
+fn is_excused(on_failure: OnSigningFailure, error: &SignatureError) -> bool {
+    on_failure == OnSigningFailure::Warn && error.is_signing_outage()
+}
+
+impl Sought {
+    /// Reports whether both are the same digest in the same repository.
+    pub(crate) fn is_as(&self, other: &Self) -> bool {
+        self.digest == other.digest && self.repository == other.repository
+    }
+
+    /// Returns its repository and digest.
+    pub(crate) fn name(&self) -> Subject {
+        Subject {
+            repository: self.repository.clone(),
+            digest: self.digest.clone(),
+        }
+    }
+}
+
+impl Unsigned {
+    /// Returns each unsigned digest, with the repository that will get its signature.
+    pub(crate) fn names(&self) -> impl Iterator<Item = (Subject, &Lacking)> {
+        self.lacking.iter().map(|lacking| {
+            let subject = Subject {
+                repository: lacking.repository.clone(),
+                digest: self.subject.digest.clone(),
+            };
+            (subject, lacking)
+        })
+    }
+}
+
+impl SigningContext {
+    /// Looks up signatures of the digests that will most likely have to be signed. Errors are kept for later use.
+    pub(crate) async fn glance(
+        &self,
+        context: &Context,
+        policy: Result<Policy, SignatureError>,
+        likely: &[Sought],
+        signing: &Signing,
+    ) -> Glance {
+        let mut found = Vec::new();
+        if let Ok(policy) = &policy {
+            let looks = likely.iter().map(|subject| async move {
+                let search = search(signing.formats, subject.expectation);
+                let lookup = self.look(context, subject, policy, search).await;
+                (subject.name(), lookup)
+            });
+            found = stream::iter(looks).buffered(PARALLEL).collect().await;
+            found.retain(|(_, lookup)| {
+                let lacks = |lookup| !missing(signing.formats, lookup).is_empty();
+                !lookup.as_ref().is_ok_and(lacks)
+            });
+        }
+        Glance { policy, found }
+    }
+
+    /// Returns the signature of `subject` in `repository` that counts, if there is one. If the policy cannot be
+    /// determined there is none: nothing is signed then either.
+    pub(crate) async fn signature_of(
+        &self,
+        context: &Context,
+        glance: &Glance,
+        repository: &Repository,
+        subject: &Digest,
+    ) -> Result<Option<Verified>, SignatureError> {
+        let Ok(policy) = &glance.policy else {
+            return Ok(None);
+        };
+        let mut found = glance.found.iter();
+        let known = found.find(|(of, _)| of.digest == *subject && of.repository == *repository);
+        if let Some((_, Ok(lookup))) = known {
+            return Ok(lookup.first_signer());
+        }
+        let judge = self.judge(policy);
+        let search = Search::First(SignatureFormat::Bundle);
+        let lookup = look_up(context, repository, subject, &judge, search).await?;
+        Ok(lookup.first_signer())
+    }
+
+    /// Looks up the signatures of each subject that has no lookup yet, notes existing ones, and returns the missing
+    /// ones. A signature in either format suffices, unless both are requested.
+    pub(crate) async fn find_unsigned(
+        &self,
+        context: &Context,
+        subjects: Vec<ToSign>,
+        signing: &Signing,
+        glance: Glance,
+        outcome: &mut Outcome,
+    ) -> Result<Vec<Unsigned>, SignatureError> {
+        let Glance { policy, mut found } = glance;
+        let policy = match policy {
+            Ok(policy) => policy,
+            // Without a token the required identity is not known, so no signature can be made either.
+            Err(error) if is_excused(signing.on_failure, &error) => {
+                outcome.go_on_unsigned(
+                    &context.events,
+                    subjects.iter().map(|one| one.sought.name()),
+                    &chain_text(&error),
+                );
+                return Ok(Vec::new());
+            }
+            Err(error) => return Err(error),
+        };
+        let looks = subjects.into_iter().map(|subject| {
+            let policy = &policy;
+            let known = found
+                .iter()
+                .position(|(of, _)| *of == subject.sought.name());
+            let known = known.map(|place| found.swap_remove(place).1);
+            async move {
+                let search = search(signing.formats, subject.sought.expectation);
+                let mut lookup = match known {
+                    Some(known) => known?,
+                    None => self.look(context, &subject.sought, policy, search).await?,
+                };
+                let missing = missing(signing.formats, &lookup);
+                check_lists(context, &subject.sought, &lookup, &missing)?;
+                lookup.unlisted = self
+                    .recall(context, &subject.sought, policy, missing)
+                    .await?;
+                Ok::<_, SignatureError>((subject, lookup))
+            }
+        });
+        let mut looked = Vec::new();
+        let mut looks = stream::iter(looks).buffered(PARALLEL);
+        while let Some((subject, lookup)) = looks.try_next().await? {
+            note_found(context, &subject.sought, &lookup, outcome);
+            looked.push((subject, lookup));
+        }
+        let unsigned = unsigned(signing.formats, &looked, &self.trust);
+        if context.mode == Mode::Apply {
+            match self.check_certificate(&policy, &unsigned).await {
+                // Signing will fail in the same way, and the inputs decide about that failure.
+                Err(error) if error.is_signing_outage() => (),
+                checked => checked?,
+            }
+        }
+        for one in &unsigned {
+            let (digest, format) = (&one.subject.digest, one.format);
+            let is_held = |(wanted, lookup): &(ToSign, Lookup)| {
+                wanted.subject.digest == *digest && lookup.held_as(format).is_some()
+            };
+            let text = match &one.known {
+                None if looked.iter().any(is_held) => format!(
+                    "`{digest}`: to be signed ({format}), since the signature that is there holds more than verification reads, and is not stored elsewhere"
+                ),
+                None => format!("`{digest}`: to be signed ({format})"),
+                Some(_) => {
+                    format!(
+                        "`{digest}`: its signature ({format}) is to be stored where it is missing"
+                    )
+                }
+            };
+            context.events.note(text);
+        }
+        Ok(unsigned)
+    }
+
+    /// Returns missing signatures that the record names and that exist.
+    async fn recall(
+        &self,
+        context: &Context,
+        wanted: &Sought,
+        policy: &Policy,
+        missing: Vec<SignatureFormat>,
+    ) -> Result<Vec<FoundSignature>, SignatureError> {
+        let (repository, subject) = (&wanted.repository, &wanted.digest);
+        let judge = self.judge(policy);
+        let mut held = Vec::new();
+        for format in missing {
+            let places = &wanted.recorded;
+            let found =
+                recorded::look_up(context, repository, subject, places, format, &judge).await?;
+            if found.is_some() {
+                context.events.warn(format!(
+                    "`{}` has the signature ({format}) that the record names, but does not list it: it is listed again",
+                    wanted.name()
+                ));
+            }
+            held.extend(found);
+        }
+        Ok(held)
+    }
+
+    /// Looks up signatures of `subject` that count. Retries while a listed one is absent, so a slow registry does not
+    /// pass as one without a signature.
+    async fn look(
+        &self,
+        context: &Context,
+        wanted: &Sought,
+        policy: &Policy,
+        search: Search,
+    ) -> Result<Lookup, SignatureError> {
+        let subject = &wanted.digest;
+        let mut attempt = 1;
+        loop {
+            let judge = self.judge(policy);
+            let lookup = look_up(context, &wanted.repository, subject, &judge, search).await?;
+            let enough = match search {
+                Search::First(_) | Search::Tagged | Search::Either => !lookup.verified.is_empty(),
+                Search::Both => missing(Formats::Both, &lookup).is_empty(),
+            };
+            if enough || lookup.dangling_count == 0 {
+                return Ok(lookup);
+            }
+            if !lookup.may_be_late() || attempt >= context.retry_policy.max_attempts {
+                warn_of_lost(context, wanted, &lookup);
+                return Ok(lookup);
+            }
+            attempt += 1;
+            let why = "a signature is listed that is not there yet";
+            context.pause(&wanted.name().to_string(), why).await;
+        }
+    }
+}
+
+/// Checks that signatures of these formats can be listed. Other content is not overwritten, and nothing must be signed
+/// in vain.
+fn check_lists(
+    context: &Context,
+    wanted: &Sought,
+    lookup: &Lookup,
+    missing: &[SignatureFormat],
+) -> Result<(), SignatureError> {
+    for format in missing {
+        if let Some(obstacle) = lookup.obstacle(*format) {
+            let (repository, subject) = (&wanted.repository, &wanted.digest);
+            let list = match format {
+                SignatureFormat::Bundle => fallback(context, repository, subject),
+                SignatureFormat::Legacy => legacy::tag(context, repository, subject),
+            };
+            return Err(list.unusable(obstacle).into());
+        }
+    }
+    Ok(())
+}
+
+fn warn_of_lost(context: &Context, wanted: &Sought, lookup: &Lookup) {
+    let subject = &wanted.digest;
+    let shown = lookup.dangling.iter().take(LOST_SHOWN);
+    for digest in shown.clone() {
+        let listed = wanted.repository.at(digest);
+        context.events.warn(format!(
+            "`{listed}` is listed as referring to `{subject}`, but is not there"
+        ));
+    }
+    let more = lookup.dangling_count - shown.count();
+    if more > 0 {
+        context.events.warn(format!(
+            "{more} more are listed as referring to `{subject}`, but are not there"
+        ));
+    }
+}
+
+fn search(formats: Formats, expectation: Expectation) -> Search {
+    match (formats, expectation) {
+        (Formats::Both, _) => Search::Both,
+        (Formats::Bundle | Formats::Legacy, Expectation::Unsigned) => Search::Either,
+        (Formats::Bundle, Expectation::Tagged) => Search::Tagged,
+        (Formats::Bundle, Expectation::Signed) => Search::First(SignatureFormat::Bundle),
+        (Formats::Legacy, Expectation::Signed | Expectation::Tagged) => {
+            Search::First(SignatureFormat::Legacy)
+        }
+    }
+}
+
+/// Returns the missing formats.
+fn missing(formats: Formats, lookup: &Lookup) -> Vec<SignatureFormat> {
+    let enough = formats != Formats::Both && !lookup.verified.is_empty();
+    let wanted = formats.each().iter().copied();
+    wanted
+        .filter(|format| !enough && lookup.verified_as(*format).is_none())
+        .collect()
+}
+
+/// Returns each missing signature once, with a copy of it if another repository has one that may be stored.
+fn unsigned(formats: Formats, found: &[(ToSign, Lookup)], trust: &Trust) -> Vec<Unsigned> {
+    let mut unsigned: Vec<Unsigned> = Vec::new();
+    for (wanted, lookup) in found {
+        let subject = &wanted.subject;
+        for format in missing(formats, lookup) {
+            let lacking = Lacking {
+                repository: wanted.sought.repository.clone(),
+                api: lookup.api,
+                list: lookup.list(format).cloned(),
+            };
+            let same =
+                |one: &&mut Unsigned| one.subject.digest == subject.digest && one.format == format;
+            if let Some(known) = unsigned.iter_mut().find(same) {
+                known.lacking.push(lacking);
+                continue;
+            }
+            let looks = found
+                .iter()
+                .filter(|(other, _)| other.subject.digest == subject.digest);
+            let held = looks.filter_map(|(_, lookup)| lookup.held_as(format));
+            let mut plain = held.filter_map(|held| PlainContent::found(&held.content, trust));
+            unsigned.push(Unsigned {
+                subject: subject.clone(),
+                format,
+                known: plain.next(),
+                lacking: vec![lacking],
+            });
+        }
+    }
+    unsigned
+}
+
+/// Notes one existing signature of each format, and warns about candidates that cannot be signatures.
+fn note_found(context: &Context, wanted: &Sought, lookup: &Lookup, outcome: &mut Outcome) {
+    if let Some(warning) = lookup.refused.warning(&wanted.name()) {
+        context.events.warn(warning);
+    }
+    for format in Formats::Both.each() {
+        if let Some(held) = lookup.verified_as(*format) {
+            let signature = SignatureOutcome {
+                subject: wanted.name(),
+                signer: held.content.signer().clone(),
+                place: held.place.clone(),
+                origin: Origin::Found,
+            };
+            outcome.note_signature(&context.events, signature);
+        }
+    }
+}

@@ -1,15 +1,13 @@
 //! The only error type that `main` handles: an exit code, a title and a hint for every case.
 
 use std::collections::BTreeSet;
-use std::error::Error;
-use std::fmt::Write as _;
 
 use crate::actions::{ArgumentError, EnvironmentError};
 use crate::commands::{
     CommandError, Interruption, PreflightError, Refused as VerifyRefused, TagError,
 };
 use crate::context::ImageError;
-use crate::domain::{Digest, ImageReference, TokenAbsence};
+use crate::domain::{Digest, ImageReference, TokenAbsence, chain_text};
 use crate::hints::{hints, proxy_hint, registry_hint};
 use crate::http::{CertificateError, HttpError};
 use crate::inputs::InputErrors;
@@ -116,29 +114,6 @@ impl Failure {
     pub fn text(&self) -> String {
         chain_text(self)
     }
-}
-
-/// The longest text of one cause. Parsers quote input from outside, at any length.
-const CAUSE_MAX_LETTERS: usize = 500;
-
-/// Joins an error and its causes with `: `. A cause that repeats the end of the text is left out.
-#[must_use]
-pub fn chain_text(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let mut level = error.to_string();
-        if let Some((end, _)) = level.char_indices().nth(CAUSE_MAX_LETTERS) {
-            level.truncate(end);
-            level.push('…');
-        }
-        if !text.ends_with(&level) {
-            // Writing to a string cannot fail.
-            let _ = write!(text, ": {level}");
-        }
-        cause = error.source();
-    }
-    text
 }
 
 /// The exit code of an error and the advice for it.

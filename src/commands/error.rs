@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::PreflightError;
+use super::images_text::images_text;
+use super::preflight_error::PreflightError;
 use crate::context::ImageError;
 use crate::copy::CopyError;
 use crate::domain::{Digest, FullTag, Manifest};
@@ -11,9 +12,6 @@ use crate::plan::{AssembleError, Conflict, images_of};
 use crate::record::{RecordError, SelectionError};
 use crate::registry::RegistryError;
 use crate::signatures::{ListError, SignatureError};
-
-/// The maximum number of a tag's images in a message. Others wrote the tag, and it may list many.
-const IMAGES_SHOWN: usize = 40;
 
 /// The reason why a run did not finish.
 #[derive(Debug, thiserror::Error)]
@@ -239,22 +237,6 @@ fn conflicts_text(conflicts: &[Conflict], digest: &Digest, wanted: &[(String, Di
         images => format!(" with {}", images_text(images)),
     };
     format!("{}\nwanted: `{digest}`{wanted}", found.join("\n"))
-}
-
-pub(super) fn images_text(images: &[(String, Digest)]) -> String {
-    let mut shown: Vec<String> = images
-        .iter()
-        .take(IMAGES_SHOWN)
-        .map(|(platform, digest)| format!("{platform} `{digest}`"))
-        .collect();
-    if images.len() > shown.len() {
-        shown.push(format!("and {} more", images.len() - shown.len()));
-    }
-    if shown.is_empty() {
-        "no platforms".to_owned()
-    } else {
-        shown.join(", ")
-    }
 }
 
 fn step_text(step: Option<&String>) -> String {

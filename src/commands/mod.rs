@@ -6,10 +6,12 @@
 mod children;
 mod cleanup;
 mod error;
+mod images_text;
 mod inspect;
 mod new_repository;
 mod origin;
 mod preflight;
+mod preflight_error;
 mod present;
 mod publish;
 mod seal;
@@ -32,7 +34,7 @@ use crate::registry::Progress;
 use crate::signatures::SigningContext;
 
 pub use error::{CommandError, Interruption, Refused, RefusedSubject, TagError};
-pub use preflight::{PreflightError, Unvouched};
+pub use preflight_error::{PreflightError, Unvouched};
 
 /// The limits that end a run from outside.
 pub struct Limits<S> {

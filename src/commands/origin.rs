@@ -88,7 +88,7 @@ pub(crate) async fn find(
                 if named(origins).next().is_none() {
                     return Err(error);
                 }
-                let why = crate::failure::chain_text(&error);
+                let why = crate::domain::chain_text(&error);
                 context
                     .events
                     .warn(format!("one `source` is passed over: {why}"));
@@ -104,7 +104,7 @@ pub(crate) async fn find(
     match (Found::new(images, sources), fault) {
         (Some(found), fault) => {
             if let Some(fault) = fault {
-                let why = crate::failure::chain_text(&fault);
+                let why = crate::domain::chain_text(&fault);
                 context
                     .events
                     .warn(format!("one `source` is left out: {why}"));

@@ -25,8 +25,9 @@ use crate::copy::carry::{Copier, DestinationCheck};
 use crate::copy::referrer_copier::ReferrerCopier;
 use crate::copy::source::Source;
 use crate::copy::vetting::Vetting;
-use crate::domain::{Digest, FullTag, Manifest, ManifestKind, Reference, Repository, TagContent};
-use crate::failure::chain_text;
+use crate::domain::{
+    Digest, FullTag, Manifest, ManifestKind, Reference, Repository, TagContent, chain_text,
+};
 use crate::inputs::{Mode, Publish};
 use crate::outcome::{
     CopiedContent, DestinationOutcome, DestinationState, IndexOutcome, Outcome, ReferrerOutcome,
@@ -35,7 +36,7 @@ use crate::outcome::{
 use crate::plan::{
     NAME, Newer, SeenTag, TagStep, Vouched, contents_of, decide_published, version_made,
 };
-use crate::signatures::signer::SigningContext;
+use crate::signatures::SigningContext;
 use crate::signing::Provenance;
 
 /// The maximum number of lists, and of referrers, that the log names.

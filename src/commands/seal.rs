@@ -18,8 +18,9 @@ use crate::domain::{Digest, Manifest, Reference, Repository, TagContent};
 use crate::inputs::{Depth, Mode, Order, Seal, Signing};
 use crate::outcome::{CopiedContent, Outcome};
 use crate::plan::{BINDING, NAME, Sameness, SeenTag, Standing, TagKind, Vouched, version_made};
+use crate::signatures::SigningContext;
 use crate::signatures::recorded::recorded;
-use crate::signatures::signer::{SigningContext, UnsettledSignature, check_settled, settle};
+use crate::signatures::signer::{UnsettledSignature, check_settled, settle};
 use crate::signatures::unsigned::{Expectation, Glance, Sought, ToSign, Unsigned};
 
 /// Makes, signs and tags an index. `signing_context` supplies what signing needs; it is awaited only if there is signing to

@@ -10,8 +10,9 @@ use crate::inputs::{Mode, Sign, Subjects};
 use crate::outcome::Outcome;
 use crate::plan::Vouched;
 use crate::record::SelectionError;
+use crate::signatures::SigningContext;
 use crate::signatures::recorded::recorded as recorded_places;
-use crate::signatures::signer::{SigningContext, check_settled, settle};
+use crate::signatures::signer::{check_settled, settle};
 use crate::signatures::unsigned::{Expectation, Glance, Sought, ToSign};
 
 /// Signs every subject that lacks a signature.

@@ -11,12 +11,13 @@ use crate::context::ImageError;
 use crate::context::PARALLEL;
 use crate::copy::bundles;
 use crate::copy::source::Source;
-use crate::domain::{Descriptor, Digest, Manifest, Policy, Repository, SignatureFormat};
-use crate::failure::chain_text;
+use crate::domain::{
+    Descriptor, Digest, Manifest, Policy, Repository, SignatureFormat, chain_text,
+};
 use crate::inputs::{Carried, Depth};
+use crate::signatures::SigningContext;
 use crate::signatures::lookup::{Candidate, Search, look_up};
 use crate::signatures::refused::AllRefused;
-use crate::signatures::signer::SigningContext;
 use crate::signing::Verified;
 
 /// The images that must be signed before they are copied, and the required signer.

@@ -9,14 +9,15 @@ use super::subjects::{TagIs, find_image, with_children};
 use super::{CommandError, Refused, RefusedSubject};
 use crate::context::PARALLEL;
 use crate::context::{Context, RecordWriter};
-use crate::domain::{Descriptor, Manifest, Matcher, Policy, Repository, SignatureFormat};
-use crate::failure::chain_text;
+use crate::domain::{
+    Descriptor, Manifest, Matcher, Policy, Repository, SignatureFormat, chain_text,
+};
 use crate::inputs::{Depth, PolicyInputs, Verify};
 use crate::outcome::{Origin, Outcome, SignatureOutcome, Subject};
 use crate::signatures::SignatureError;
 use crate::signatures::lookup::{FoundSignature, Search, look_up};
 use crate::signatures::refused::AllRefused;
-use crate::signatures::signer::{GITHUB_ISSUER, SigningContext};
+use crate::signatures::{GITHUB_ISSUER, SigningContext};
 
 /// The verdict on one subject.
 enum Verdict {

@@ -14,8 +14,8 @@ use crate::domain::{
 };
 use crate::inputs::PolicyInputs;
 use crate::plan::{NAME, Newer, SeenTag, TagKind, newer, version_held};
+use crate::signatures::SigningContext;
 use crate::signatures::lookup::is_plainly_signed;
-use crate::signatures::signer::SigningContext;
 
 /// The maximum number of images of an index whose labels are read. The version of a larger index is not known.
 const IMAGES_MAX: usize = 100;

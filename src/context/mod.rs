@@ -10,8 +10,8 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::domain::{
     Events, FullTag, Manifest, MediaType, Reference, Repository, RetryPolicy, TagContent,
+    chain_text,
 };
-use crate::failure::chain_text;
 use crate::inputs::Mode;
 use crate::registry::{Registry, RegistryError, Stored};
 

@@ -4,8 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use super::Context;
-use crate::domain::{Digest, MediaType};
-use crate::failure::chain_text;
+use crate::domain::{Digest, MediaType, chain_text};
 use crate::inputs::Mode;
 use crate::outcome::{Outcome, SignatureOutcome};
 use crate::record::{

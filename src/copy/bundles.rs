@@ -4,8 +4,7 @@ use super::CopyError;
 use super::shape::plain_entry;
 use super::source::Source;
 use crate::context::Context;
-use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, SignatureFormat};
-use crate::failure::chain_text;
+use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, SignatureFormat, chain_text};
 use crate::outcome::SignatureLocation;
 use crate::signatures::candidates::{
     Candidate, CandidateResult, CandidateVerifier, Content, FoundSignature, PREDICATE,

@@ -12,8 +12,9 @@ use super::source::{Known, Source};
 use super::vetting::{Kept, Refers, Vetting};
 use crate::context::Context;
 use crate::context::{DEPTH_MAX, PARALLEL};
-use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, Repository, TagContent};
-use crate::failure::chain_text;
+use crate::domain::{
+    Descriptor, Digest, Manifest, ManifestKind, Repository, TagContent, chain_text,
+};
 use crate::outcome::Subject;
 use crate::registry::{REFERRERS_MAX, Referrers, Tagged};
 use crate::signatures::ListError;

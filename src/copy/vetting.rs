@@ -10,13 +10,12 @@ use super::bundles::{
 };
 use super::source::Source;
 use crate::context::Context;
-use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, Unusable};
-use crate::failure::chain_text;
+use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, Unusable, chain_text};
 use crate::inputs::Carried;
 use crate::outcome::ReferrerOutcome;
+use crate::signatures::SigningContext;
 use crate::signatures::candidates::PREDICATE;
 use crate::signatures::legacy_manifest::{is_signature, of_signatures};
-use crate::signatures::signer::SigningContext;
 use crate::signing::{Provenance, verify_legacy_origin, verify_statement};
 
 const NO_IDENTITY: &str = "no identity is given, so nothing is verified";

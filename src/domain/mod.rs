@@ -3,6 +3,7 @@
 
 mod attestation;
 mod digest;
+mod error_chain;
 mod events;
 mod full_tag;
 mod manifest;
@@ -21,6 +22,7 @@ mod trace;
 mod visible;
 
 pub use digest::{Digest, DigestError, Digester};
+pub use error_chain::chain_text;
 pub use events::{Event, Events};
 pub use full_tag::FullTag;
 pub use manifest::{

@@ -15,9 +15,8 @@ use crate::context::Context;
 use crate::context::PARALLEL;
 use crate::domain::{
     Descriptor, Digest, Manifest, ManifestKind, Reference, Repository, SignatureFormat, Tag,
-    Unusable,
+    Unusable, chain_text,
 };
-use crate::failure::chain_text;
 use crate::outcome::{SignatureLocation, Subject};
 use crate::registry::{Entries, REFERRERS_MAX, Referrer, RegistryError};
 use crate::signing::{

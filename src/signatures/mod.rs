@@ -15,8 +15,9 @@ pub(crate) mod refused;
 pub(crate) mod seen_list;
 pub(crate) mod settle;
 pub(crate) mod signer;
+mod signing_context;
 mod step;
 pub(crate) mod unsigned;
 
 pub use error::{ListError, SignatureError};
-pub use signer::{GITHUB_ISSUER, SigningContext};
+pub use signing_context::{GITHUB_ISSUER, SigningContext};

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::domain::{Digest, Tag, Unusable};
-use crate::failure::chain_text;
+use crate::domain::{Digest, Tag, Unusable, chain_text};
 use crate::outcome::{SignatureLocation, Subject};
 use crate::signing::VerificationError;
 

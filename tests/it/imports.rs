@@ -277,19 +277,10 @@ fn module_of(file: &Path) -> Module {
     parts
 }
 
-/// The one room whose files still import one another, with `failure.rs`, which reads its errors.
-const CIRCULAR: [&str; 2] = ["apply", "failure"];
-
 #[test]
 fn files_import_one_another_in_one_direction() {
     let circles = Crate::read().circles();
-    let is_known = |module: &Module| CIRCULAR.contains(&module[0].as_str());
-    let unknown: Vec<_> = circles
-        .iter()
-        .filter(|circle| !circle.iter().all(is_known))
-        .collect();
-    assert!(unknown.is_empty(), "{unknown:#?}");
-    assert!(circles.len() <= 1, "{circles:#?}");
+    assert!(circles.is_empty(), "{circles:#?}");
 }
 
 #[test]

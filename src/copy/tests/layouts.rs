@@ -105,7 +105,7 @@ async fn broken_folder_is_said_to_be_broken_and_its_image_is_not_stored() {
     let image = source.push_image("o/from", "linux/amd64", Kind::Oci);
     let (digest, layer) = (digest(&image.digest), &image.layer);
     let is_of = |error: &CopyError, digest: &str| {
-        let text = crate::failure::chain_text(error);
+        let text = crate::domain::chain_text(error);
         assert!(
             text.contains(digest.strip_prefix("sha256:").unwrap()),
             "{text}"

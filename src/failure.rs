@@ -41,7 +41,7 @@ pub enum Failure {
     Http(#[from] HttpError),
     /// The run itself failed.
     #[error(transparent)]
-    Apply(#[from] CommandError),
+    Command(#[from] CommandError),
     /// The runner's files cannot be written.
     #[error(transparent)]
     Environment(#[from] EnvironmentError),
@@ -67,7 +67,7 @@ impl Failure {
                 ExitCode::Inputs
             }
             Self::DockerConfig(_) | Self::Http(_) | Self::Environment(_) => ExitCode::Failure,
-            Self::Apply(error) => verdict(error).code,
+            Self::Command(error) => verdict(error).code,
         }
     }
 
@@ -80,12 +80,12 @@ impl Failure {
             ExitCode::Refused
                 if matches!(
                     self,
-                    Self::Apply(CommandError::Tag(TagError::Conflict { .. }))
+                    Self::Command(CommandError::Tag(TagError::Conflict { .. }))
                 ) =>
             {
                 "manifest-seal: a tag holds something else"
             }
-            ExitCode::Refused if matches!(self, Self::Apply(CommandError::Preflight(_))) => {
+            ExitCode::Refused if matches!(self, Self::Command(CommandError::Preflight(_))) => {
                 "manifest-seal: a tag exists already"
             }
             ExitCode::Refused => "manifest-seal: refused",
@@ -96,7 +96,7 @@ impl Failure {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Apply(error) => verdict(error).cure,
+            Self::Command(error) => verdict(error).cure,
             Self::Credentials(_) => Some(
                 "give logins by `registry-auths`, or log in with docker/login-action and DOCKER_CONFIG".to_owned(),
             ),

@@ -4,8 +4,8 @@
 //! A run is one line, which [`run`] spells out:
 //!
 //! ```text
-//! inputs  ->  plan  ->  apply (registry, signing)  ->  report
-//! strings     decisions    effects                     words
+//! inputs  ->  plan  ->  commands (registry, signing)  ->  report
+//! strings     decisions    effects                        words
 //! ```
 //!
 //! One rule applies everywhere: **only what is vouched for is signed, tagged, published or restored.** Four things vouch
@@ -22,7 +22,11 @@
 //! - [`http`] and [`registry`]: the OCI distribution protocol. "Absent" is an answer there, "unknown" is an error.
 //! - [`signing`]: Sigstore. It never calls a registry.
 //! - [`record`]: a run's actions, on disk, for the next step and the next run.
-//! - [`apply`]: runs a request against registry and signing; the only room that changes anything.
+//! - [`outcome`]: what a run found and changed, as data.
+//! - [`context`]: the parts that all steps of a run share, and its record's reader and writer.
+//! - [`signatures`]: finds, verifies, makes and stores signatures in registries.
+//! - [`copy`]: copies images with everything that refers to them.
+//! - [`commands`]: runs a request, one file for each command.
 //! - [`report`]: outputs and summary, as pure text.
 //! - [`actions`]: the runner, or a terminal in its place.
 //! - [`failure`]: an exit code, a title and a hint for every failure.

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::actions::{Console, Environment};
-use crate::commands::{CommandError, CommandResult, Limits, PreflightError, apply};
-use crate::context::{Context, LongLists, RecordWriter};
+use crate::commands::{CommandError, CommandResult, Limits, PreflightError, execute};
+use crate::context::{Context, LongLists, RecordReader, RecordWriter};
 use crate::domain::{Event, Events, RequestTrace, Secret, SignatureFormat, chain_text};
 use crate::failure::Failure;
 use crate::http::{Certificates, Client, Proxies};
@@ -40,7 +40,7 @@ pub async fn run(
         never = tick(console) => match never {},
     };
     let (outcome, failure) = match result {
-        Ok(CommandResult { outcome, failure }) => (outcome, failure.map(Failure::Apply)),
+        Ok(CommandResult { outcome, failure }) => (outcome, failure.map(Failure::Command)),
         Err(failure) => (Outcome::default(), Some(failure)),
     };
     let Journal { retries, requests } = journal
@@ -222,19 +222,20 @@ async fn work(
         long_lists: LongLists::default(),
     };
     let record = Environment::relative(&settings.record);
-    let record_writer = RecordWriter::open(
+    let earlier = RecordReader::open(
         &record,
         environment.workspace_path(&settings.record),
         job(environment, settings),
         settings.mode,
     )
     .map_err(CommandError::from)?;
+    let record_writer = RecordWriter::new(earlier);
     let signing_context = signing_context(environment, inputs, client, events);
     let limits = Limits {
         timeout: settings.timeout,
         stop,
     };
-    let result = apply(
+    let result = execute(
         &context,
         &inputs.request,
         signing_context,

@@ -1,7 +1,6 @@
-//! Runs a request against registry and Sigstore. Only this module stores bundles in a registry, or changes anything.
-//! Every effect can be repeated: the next run finds and completes the remains of a killed run. Each command has a file
-//! of its name. `signatures` finds, makes and stores signatures; `copying` copies missing images. `tags` reads tags and
-//! writes them last; `outcome` and `record_writer` keep the results, for report and record.
+//! Runs a request against registry and Sigstore. Each command has a file of its name, which reads as its steps. Every
+//! effect can be repeated: the next run finds and completes the remains of a killed run. `tags` reads tags and writes
+//! them last.
 
 mod children;
 mod cleanup;
@@ -69,9 +68,8 @@ pub struct CommandResult {
     pub failure: Option<CommandError>,
 }
 
-/// Executes a request. The outcome has the outcome beside the failure, since tags that moved before a failure have
-/// moved.
-pub async fn apply(
+/// Executes a request. The result has the outcome beside the failure: tags that moved before a failure have moved.
+pub async fn execute(
     context: &Context,
     request: &Request,
     signing_context: impl Future<Output = Result<SigningContext, CommandError>>,

@@ -7,7 +7,7 @@ use futures_util::future::try_join_all;
 use super::CommandError;
 use super::subjects::{TagIs, find_image, observed, tell_tag};
 use crate::context::ImageError;
-use crate::context::{Context, RecordWriter};
+use crate::context::{Context, RecordReader};
 use crate::copy::source::Source;
 use crate::domain::{Digest, ImageReference, Manifest, Reference, Repository};
 use crate::inputs::{Named, Origin};
@@ -55,7 +55,7 @@ impl Found {
 pub(crate) async fn find(
     context: &Context,
     origins: &[Named<Origin>],
-    record_writer: &RecordWriter,
+    record: &RecordReader,
 ) -> Result<Found, CommandError> {
     let mut sources = Vec::new();
     let mut images = Vec::new();
@@ -64,7 +64,7 @@ pub(crate) async fn find(
     let fixed = fixed(origins);
     for origin in origins {
         let wanted = images.is_empty();
-        match look(context, origin, &spare, origins, record_writer, wanted).await {
+        match look(context, origin, &spare, origins, record, wanted).await {
             Ok((places, found)) => {
                 let names: Vec<String> = places.iter().map(Source::name).collect();
                 sources.extend(places);
@@ -159,7 +159,7 @@ async fn look(
     origin: &Named<Origin>,
     spare: &[&Repository],
     origins: &[Named<Origin>],
-    record_writer: &RecordWriter,
+    record: &RecordReader,
     wanted: bool,
 ) -> Result<(Vec<Source>, Vec<Vouched<Manifest>>), CommandError> {
     let is_only = origins.len() == 1;
@@ -191,7 +191,7 @@ async fn look(
             Ok((vec![Source::Layout(layout)], found.into_iter().collect()))
         }
         Origin::Record { name, path } => {
-            let images = record_writer.images_of(name, path)?;
+            let images = record.images_of(name, path)?;
             let images = images.ok_or_else(|| SelectionError::NoSuchRecord(name.clone()))?;
             let is_named = |digest: &Digest| named(origins).any(|named| named == digest);
             let selected = images.select(|_| true, is_named);

@@ -8,7 +8,7 @@ use futures_util::{StreamExt as _, stream};
 use super::subjects::{TagIs, find_image, with_children};
 use super::{CommandError, Refused, RefusedSubject};
 use crate::context::PARALLEL;
-use crate::context::{Context, RecordWriter};
+use crate::context::{Context, RecordReader};
 use crate::domain::{
     Descriptor, Manifest, Matcher, Policy, Repository, SignatureFormat, chain_text,
 };
@@ -45,7 +45,7 @@ pub(super) async fn verify(
     context: &Context,
     verify: &Verify,
     signing_context: impl Future<Output = Result<SigningContext, CommandError>>,
-    record_writer: &RecordWriter,
+    record: &RecordReader,
     outcome: &mut Outcome,
 ) -> Result<(), CommandError> {
     context.events.phase("Verify");
@@ -58,7 +58,7 @@ pub(super) async fn verify(
         depth: verify.depth,
         policy: &verify.policy,
     };
-    check(context, &gated, &signing_context, record_writer, outcome).await?;
+    check(context, &gated, &signing_context, record, outcome).await?;
     outcome.verified = true;
     Ok(())
 }
@@ -76,7 +76,7 @@ pub(super) async fn check(
     context: &Context,
     gated: &Gated<'_>,
     signing_context: &SigningContext,
-    record_writer: &RecordWriter,
+    record: &RecordReader,
     outcome: &mut Outcome,
 ) -> Result<(), CommandError> {
     let policy = policy(gated.policy)?;
@@ -86,7 +86,7 @@ pub(super) async fn check(
         repository,
         signing_context,
         policy: &policy,
-        record_writer,
+        record,
     };
     let mut waiting = with_children(context, repository, image, gated.depth).await?;
     // Two images of a record may share children.
@@ -131,7 +131,7 @@ struct Gate<'a> {
     repository: &'a Repository,
     signing_context: &'a SigningContext,
     policy: &'a Policy,
-    record_writer: &'a RecordWriter,
+    record: &'a RecordReader,
 }
 
 impl Gate<'_> {
@@ -193,7 +193,7 @@ impl Gate<'_> {
         let image = self.repository.to_string();
         // The record announces a signature of this pipeline. Until it is visible, wrong signatures are not the final
         // answer.
-        let announced = self.record_writer.earlier().is_some_and(|record| {
+        let announced = self.record.earlier().is_some_and(|record| {
             record
                 .signatures_of(&image, &subject.digest)
                 .any(|signature| !refused.has(signature))

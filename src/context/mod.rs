@@ -2,6 +2,7 @@
 //! and the writer of the record. It knows no command.
 
 mod image_error;
+mod record_reader;
 mod record_writer;
 
 use std::future::Future;
@@ -16,6 +17,7 @@ use crate::inputs::Mode;
 use crate::registry::{Registry, RegistryError, Stored};
 
 pub use image_error::ImageError;
+pub use record_reader::RecordReader;
 pub use record_writer::RecordWriter;
 
 /// The maximum number of concurrent requests.

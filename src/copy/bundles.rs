@@ -11,7 +11,7 @@ use crate::signatures::candidates::{
     SIGNATURE_MAX_BYTES, bundle_of, other_statement, unlike,
 };
 use crate::signatures::legacy::place_of;
-use crate::signatures::legacy_manifest::is_signature;
+use crate::signatures::legacy_layer::is_signature;
 use crate::signatures::lookup::{Api, Lookup};
 use crate::signatures::refused::Refused;
 use crate::signing::{LegacySignature, Signature, VerificationError};

@@ -1,4 +1,5 @@
-//! Copies images between repositories and out of folders, with their referrers and digest tags.
+//! Copies images between repositories and out of folders, with their referrers and digest tags. It tags nothing that a
+//! user names: `commands` does.
 
 pub(crate) mod bundles;
 pub(crate) mod carry;

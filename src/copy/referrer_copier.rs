@@ -19,11 +19,12 @@ use crate::outcome::Subject;
 use crate::registry::{REFERRERS_MAX, Referrers, Tagged};
 use crate::signatures::ListError;
 use crate::signatures::attach::list;
-use crate::signatures::legacy::read_config;
+use crate::signatures::legacy_attach::read_config;
 use crate::signatures::legacy_manifest::merge;
 use crate::signatures::lookup::fallback;
 use crate::signatures::seen_list::SeenList;
-use crate::signatures::settle::{Change, ListSnapshot, SharedTag};
+use crate::signatures::settle::{Change, ListSnapshot};
+use crate::signatures::shared_tag::SharedTag;
 
 /// The suffixes of the digest tags that cosign writes, or wrote in earlier versions.
 const DIGEST_TAG_SUFFIXES: [&str; 3] = ["sig", "att", "sbom"];

@@ -10,7 +10,7 @@ use crate::domain::{
 use crate::layout::Layout;
 use crate::registry::{Entries, Operation, Referrers, RegistryError, Tagged};
 use crate::signatures::lookup::fallback;
-use crate::signatures::settle::SharedTag;
+use crate::signatures::shared_tag::SharedTag;
 
 /// A place that images can be copied from.
 #[derive(Debug, Clone)]

@@ -15,7 +15,8 @@ use crate::inputs::Carried;
 use crate::outcome::ReferrerOutcome;
 use crate::signatures::SigningContext;
 use crate::signatures::candidates::PREDICATE;
-use crate::signatures::legacy_manifest::{is_signature, of_signatures};
+use crate::signatures::legacy_layer::is_signature;
+use crate::signatures::legacy_manifest::of_signatures;
 use crate::signing::{Provenance, verify_legacy_origin, verify_statement};
 
 const NO_IDENTITY: &str = "no identity is given, so nothing is verified";

@@ -12,10 +12,11 @@ use tokio::sync::OnceCell;
 
 use super::candidates::{PREDICATE, is_bundle_type, other_statement};
 use super::edits::{Edits, is_list, present};
-use super::legacy;
+use super::legacy_attach;
 use super::lookup::{Api, entries, fallback};
 use super::seen_list::SeenList;
-use super::settle::{Change, ListSnapshot, PendingSettle, SharedTag};
+use super::settle::{Change, ListSnapshot, PendingSettle};
+use super::shared_tag::SharedTag;
 use super::{ListError, SignatureError};
 use crate::context::Context;
 use crate::domain::{
@@ -94,7 +95,7 @@ impl<'a> Attacher<'a> {
         seen: Option<SeenList>,
     ) -> Result<(SignatureLocation, PendingSettle<'a>), SignatureError> {
         let (context, repository) = (self.context, self.repository);
-        legacy::attach(context, repository, &subject.digest, signature, seen).await
+        legacy_attach::attach(context, repository, &subject.digest, signature, seen).await
     }
 
     /// Stores a bundle as a referrer of `subject`, and calls `stored` when only the listing remains. Returns its

@@ -11,10 +11,10 @@ use super::candidates::{
     Api, Candidate, CandidateResult, CandidateVerifier, Content, FoundSignature, Layer, Lookup,
     SIGNATURE_MAX_BYTES, read_layer, unlike,
 };
-use super::legacy_manifest::{Config, append, begin, config_of, holds, is_signature};
+use super::legacy_layer::is_signature;
 use super::refused::Refused;
 use super::seen_list::SeenList;
-use super::settle::{PendingSettle, SharedTag};
+use super::shared_tag::SharedTag;
 use crate::context::Context;
 use crate::context::PARALLEL;
 use crate::domain::{
@@ -25,7 +25,6 @@ use crate::signing::LegacySignature;
 
 /// The annotation that contains the signature itself.
 const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
-const CONFIG_MAX_BYTES: u64 = 4 << 20;
 
 /// Returns the tag with the signatures of `subject`.
 pub(super) fn tag<'a>(
@@ -153,72 +152,13 @@ fn judge_one(
     }
 }
 
-/// Adds `signature` to those of `subject`. Returns its location, and the remaining work until its entry is stable.
-pub(crate) async fn attach<'a>(
-    context: &'a Context,
-    repository: &'a Repository,
-    subject: &'a Digest,
-    signature: &LegacySignature,
-    seen: Option<SeenList>,
-) -> Result<(SignatureLocation, PendingSettle<'a>), SignatureError> {
-    let ours = signature.clone();
-    let shared = || tag(context, repository, subject);
-    let add = async move |current: Option<&Manifest>| {
-        let Some(manifest) = current else {
-            return begin(&ours).map(Some);
-        };
-        let layers = layers(manifest).map_err(|unusable| shared().unusable(&unusable))?;
-        if holds(layers, &ours) {
-            return Ok(None);
-        }
-        let config = read_config(context, repository, manifest).await?;
-        append(manifest, config, &ours).map(Some)
-    };
-    let (manifest, settling) = shared().seen(seen).begin(add).await?;
-    // The tag had the signature already, or it was just written.
-    let manifest = manifest.ok_or_else(|| shared().occupied("holds nothing that was written"))?;
-    Ok((place_of(&manifest, &signature.annotations), settling))
-}
-
-/// Reads the config of a signature manifest, if that is possible.
-pub(crate) async fn read_config(
-    context: &Context,
-    repository: &Repository,
-    manifest: &Manifest,
-) -> Result<Config, SignatureError> {
-    Ok(match config_of(manifest) {
-        None => Config::Foreign,
-        Some(config) if config.size > CONFIG_MAX_BYTES => Config::Lost,
-        Some(config) => {
-            let registry = &context.registry;
-            let blob = registry.blob(repository, &config.digest, CONFIG_MAX_BYTES);
-            match blob.await {
-                Ok(known) => known.map_or(Config::Lost, Config::Known),
-                Err(error) if error.is_about_content() => Config::Lost,
-                Err(error) => return Err(error.into()),
-            }
-        }
-    })
-}
-
-/// Returns the name that cosign uses for a repository in a signed payload.
-pub(crate) fn docker_reference(repository: &Repository) -> String {
-    let host = repository.host();
-    let host = if host.is_docker_hub() {
-        "index.docker.io"
-    } else {
-        host.as_str()
-    };
-    format!("{host}/{}", repository.path())
-}
-
 /// Reports whether a manifest has any signature in this format.
 pub(super) fn has_signatures(manifest: &Manifest) -> bool {
     matches!(manifest.kind(), ManifestKind::Image { layers, .. } if layers.iter().any(is_signature))
 }
 
 /// Returns the layers of a signature tag's manifest. A manifest without any signature is some other image, or no image.
-fn layers(manifest: &Manifest) -> Result<&[Descriptor], Unusable> {
+pub(super) fn layers(manifest: &Manifest) -> Result<&[Descriptor], Unusable> {
     let what = match manifest.kind() {
         ManifestKind::Image { layers, .. } if layers.iter().any(is_signature) => return Ok(layers),
         ManifestKind::Image { .. } => "none of its layers is a signature",

@@ -9,22 +9,16 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::edits::{Edits, is_list, present};
+use super::legacy_layer::{LAYER_TYPE, is_signature};
 use super::settle::Change;
 use super::{ListError, SignatureError};
 use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, MediaType};
 use crate::signing::LegacySignature;
 
-/// The media type of a signature layer. The manifest may have other layers too.
-const LAYER_TYPE: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
 const CONFIG_TYPE: &str = "application/vnd.oci.image.config.v1+json";
 const DOCKER_CONFIG_TYPE: &str = "application/vnd.docker.container.image.v1+json";
 /// The creation time that cosign writes everywhere here, so that the same content has the same bytes.
 const NO_TIME: &str = "0001-01-01T00:00:00Z";
-
-/// Reports whether a layer is a signature.
-pub(crate) fn is_signature(layer: &Descriptor) -> bool {
-    layer.media_type.as_str() == LAYER_TYPE
-}
 
 /// Reports whether the layers contain this signature, with all its annotations.
 pub(crate) fn holds(layers: &[Descriptor], signature: &LegacySignature) -> bool {

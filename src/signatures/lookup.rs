@@ -10,7 +10,7 @@ pub(crate) use super::candidates::{
     Api, Candidate, CandidateVerifier, Content, FoundSignature, Lookup,
 };
 use super::legacy;
-use super::settle::SharedTag;
+use super::shared_tag::SharedTag;
 use crate::context::Context;
 use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, Repository, SignatureFormat};
 use crate::registry::{Referrer, Referrers, Tagged};

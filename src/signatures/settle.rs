@@ -3,29 +3,22 @@
 //! this is the best that is possible. Writers that all do this lose nothing. Entries that a writer without such a wait
 //! removes are written again, while this one still reads.
 
-use std::borrow::Cow;
-use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
 use futures_util::future::{LocalBoxFuture, try_join_all};
 use tokio::sync::SemaphorePermit;
 
 use super::seen_list::SeenList;
+use super::shared_tag::SharedTag;
 use super::{ListError, SignatureError};
-use crate::context::Context;
-use crate::domain::{
-    Digest, FullTag, Manifest, MediaType, Reference, Repository, Tag, TagContent, Unusable,
-};
-use crate::outcome::Subject;
-use crate::registry::{Entry, RegistryError, Tagged};
+use crate::domain::{Digest, Manifest, MediaType, Reference, TagContent, Unusable};
+use crate::registry::RegistryError;
 
 /// The maximum length of a manifest that every registry accepts.
 const LIST_MAX_BYTES: usize = 4 << 20;
 /// The shortest wait before such a tag is read again. Measured with 8 concurrent writers: without the wait 63 of 160
 /// entries were lost, with it none.
 const SETTLE: Duration = Duration::from_millis(300);
-/// The length above which only one signature manifest is in memory at a time.
-const LONG_MIN_BYTES: usize = 256 * 1024;
 /// The maximum number of rounds in which an overwritten list is written again.
 const ROUNDS_MAX: u32 = 60;
 
@@ -48,16 +41,6 @@ impl Change {
             parts: Vec::new(),
         }
     }
-}
-
-/// A tag that belongs to `subject` and has other writers too.
-pub(crate) struct SharedTag<'a> {
-    pub(crate) context: &'a Context,
-    pub(crate) repository: &'a Repository,
-    pub(crate) subject: &'a Digest,
-    pub(crate) tag: Tag,
-    /// The content that it last had.
-    seen: RefCell<Option<SeenList>>,
 }
 
 /// The content of such a tag, and the time at which it was read.
@@ -106,28 +89,6 @@ pub(crate) trait MergeError:
 impl<E: From<SignatureError> + From<ListError> + From<RegistryError>> MergeError for E {}
 
 impl<'a> SharedTag<'a> {
-    /// Creates the shared tag `tag`, which was not read yet.
-    pub(crate) fn new(
-        context: &'a Context,
-        repository: &'a Repository,
-        subject: &'a Digest,
-        tag: Tag,
-    ) -> Self {
-        Self {
-            context,
-            repository,
-            subject,
-            tag,
-            seen: RefCell::default(),
-        }
-    }
-
-    /// Sets the content that an earlier read found.
-    pub(crate) fn seen(self, list: Option<SeenList>) -> Self {
-        self.seen.replace(list);
-        self
-    }
-
     /// Merges the tag's content with `merge` and writes the result, unless there is nothing to add. Returns the digest
     /// of the tag's content, and the remaining work: others may be writing content that they read before. The remaining
     /// work is mostly waiting, and other work can run beside it.
@@ -312,70 +273,6 @@ impl<'a> SharedTag<'a> {
             subject: self.subject.clone(),
         };
         Ok(Some(found.ok_or_else(vanished)?))
-    }
-
-    /// Returns the entries of the list under the tag. The subject itself counts as no list: some registries resolve
-    /// such a tag to it.
-    pub(crate) async fn list<T: Entry>(&self) -> Result<Option<Tagged<T>>, SignatureError> {
-        let registry = &self.context.registry;
-        let found = registry.tagged_list(self.repository, &self.tag).await?;
-        Ok(found.filter(|list| list.digest() != self.subject))
-    }
-
-    /// Reads the content of the tag, with the permit for long lists if it is long.
-    pub(crate) async fn read_in_turn(
-        &self,
-    ) -> Result<(Option<TagContent>, Option<SemaphorePermit<'a>>), SignatureError> {
-        let found = self.read().await?;
-        let manifest = found.as_ref().and_then(TagContent::manifest);
-        if manifest.is_none_or(|manifest| manifest.bytes().len() <= LONG_MIN_BYTES) {
-            return Ok((found, None));
-        }
-        drop(found);
-        let turn = self.context.long_lists.turn().await;
-        Ok((self.read().await?, turn))
-    }
-
-    /// Reads the content of the tag. The subject itself counts as nothing: some registries resolve such a tag to it.
-    pub(crate) async fn read(&self) -> Result<Option<TagContent>, SignatureError> {
-        let found = self.read_raw().await?;
-        Ok(found.filter(|content| content.digest() != self.subject))
-    }
-
-    /// Returns the error for a tag whose content is no list.
-    pub(crate) fn unusable(&self, unusable: &Unusable) -> ListError {
-        let (digest, why) = (unusable.digest(), unusable.text());
-        self.occupied(format!(
-            "holds something else than signatures (`{digest}`: {why})"
-        ))
-    }
-
-    /// Returns the error for a tag whose content is not what the tag is for.
-    pub(crate) fn occupied(&self, why: impl Into<Cow<'static, str>>) -> ListError {
-        ListError::Occupied {
-            tag: self.full_tag(),
-            subject: self.subject.clone(),
-            why: why.into(),
-        }
-    }
-
-    /// Returns the subject of the tag, and its repository.
-    pub(crate) fn subject(&self) -> Subject {
-        Subject {
-            repository: self.repository.clone(),
-            digest: self.subject.clone(),
-        }
-    }
-
-    pub(crate) fn full_tag(&self) -> FullTag {
-        FullTag {
-            repository: self.repository.clone(),
-            tag: self.tag.clone(),
-        }
-    }
-
-    async fn read_raw(&self) -> Result<Option<TagContent>, RegistryError> {
-        self.context.registry.tag_content(&self.full_tag()).await
     }
 
     async fn write(&self, change: &Change) -> Result<(), RegistryError> {

@@ -8,7 +8,7 @@ use futures_util::{StreamExt as _, stream};
 use tokio::sync::SetOnce;
 
 use super::SignatureError;
-use super::legacy::docker_reference;
+use super::legacy_attach::docker_reference;
 use super::lookup::Content;
 use super::outages::reason;
 use super::plain::PlainContent;

@@ -1,0 +1,116 @@
+//! Reads tags that many clients write: the referrers tag `sha256-…`, and digest tags such as `sha256-….sig`.
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+
+use tokio::sync::SemaphorePermit;
+
+use super::seen_list::SeenList;
+use super::{ListError, SignatureError};
+use crate::context::Context;
+use crate::domain::{Digest, FullTag, Repository, Tag, TagContent, Unusable};
+use crate::outcome::Subject;
+use crate::registry::{Entry, RegistryError, Tagged};
+
+/// The length above which only one signature manifest is in memory at a time.
+const LONG_MIN_BYTES: usize = 256 * 1024;
+
+/// A tag that belongs to `subject` and has other writers too.
+pub(crate) struct SharedTag<'a> {
+    pub(crate) context: &'a Context,
+    pub(crate) repository: &'a Repository,
+    pub(crate) subject: &'a Digest,
+    pub(crate) tag: Tag,
+    /// The content that it last had.
+    pub(super) seen: RefCell<Option<SeenList>>,
+}
+
+impl<'a> SharedTag<'a> {
+    /// Creates the shared tag `tag`, which was not read yet.
+    pub(crate) fn new(
+        context: &'a Context,
+        repository: &'a Repository,
+        subject: &'a Digest,
+        tag: Tag,
+    ) -> Self {
+        Self {
+            context,
+            repository,
+            subject,
+            tag,
+            seen: RefCell::default(),
+        }
+    }
+
+    /// Sets the content that an earlier read found.
+    pub(crate) fn seen(self, list: Option<SeenList>) -> Self {
+        self.seen.replace(list);
+        self
+    }
+
+    /// Returns the entries of the list under the tag. The subject itself counts as no list: some registries resolve
+    /// such a tag to it.
+    pub(crate) async fn list<T: Entry>(&self) -> Result<Option<Tagged<T>>, SignatureError> {
+        let registry = &self.context.registry;
+        let found = registry.tagged_list(self.repository, &self.tag).await?;
+        Ok(found.filter(|list| list.digest() != self.subject))
+    }
+
+    /// Reads the content of the tag, with the permit for long lists if it is long.
+    pub(crate) async fn read_in_turn(
+        &self,
+    ) -> Result<(Option<TagContent>, Option<SemaphorePermit<'a>>), SignatureError> {
+        let found = self.read().await?;
+        let manifest = found.as_ref().and_then(TagContent::manifest);
+        if manifest.is_none_or(|manifest| manifest.bytes().len() <= LONG_MIN_BYTES) {
+            return Ok((found, None));
+        }
+        drop(found);
+        let turn = self.context.long_lists.turn().await;
+        Ok((self.read().await?, turn))
+    }
+
+    /// Reads the content of the tag. The subject itself counts as nothing: some registries resolve such a tag to it.
+    pub(crate) async fn read(&self) -> Result<Option<TagContent>, SignatureError> {
+        let found = self.read_raw().await?;
+        Ok(found.filter(|content| content.digest() != self.subject))
+    }
+
+    /// Returns the error for a tag whose content is no list.
+    pub(crate) fn unusable(&self, unusable: &Unusable) -> ListError {
+        let (digest, why) = (unusable.digest(), unusable.text());
+        self.occupied(format!(
+            "holds something else than signatures (`{digest}`: {why})"
+        ))
+    }
+
+    /// Returns the error for a tag whose content is not what the tag is for.
+    pub(crate) fn occupied(&self, why: impl Into<Cow<'static, str>>) -> ListError {
+        ListError::Occupied {
+            tag: self.full_tag(),
+            subject: self.subject.clone(),
+            why: why.into(),
+        }
+    }
+
+    /// Returns the subject of the tag, and its repository.
+    pub(crate) fn subject(&self) -> Subject {
+        Subject {
+            repository: self.repository.clone(),
+            digest: self.subject.clone(),
+        }
+    }
+
+    /// Returns the tag with its repository.
+    pub(crate) fn full_tag(&self) -> FullTag {
+        FullTag {
+            repository: self.repository.clone(),
+            tag: self.tag.clone(),
+        }
+    }
+
+    /// Reads the content of the tag, the subject itself included.
+    pub(super) async fn read_raw(&self) -> Result<Option<TagContent>, RegistryError> {
+        self.context.registry.tag_content(&self.full_tag()).await
+    }
+}

@@ -125,23 +125,23 @@ pub enum TrustError {
     /// Trust was loaded for verification only, but signing was requested.
     #[error("no signing config was loaded")]
     NoServices,
-    /// The TUF repository could not be reached and nothing is cached.
-    #[error("the TUF repository `{url}` cannot be reached, and no cache of it is there")]
+    /// The TUF repository could not be read and nothing is cached.
+    #[error("the TUF repository `{url}` could not be read, and no cache of it is there")]
     Unreachable {
         /// The repository.
         url: String,
-        /// The reason why it could not be reached.
+        /// The reason why it could not be read.
         #[source]
         source: sigstore_tuf::Error,
     },
-    /// The TUF repository could not be reached, and the cache has expired or does not verify.
+    /// The TUF repository could not be read, and the cache has expired or does not verify.
     #[error(
-        "the TUF repository `{url}` cannot be reached ({online}), and its cache cannot be used"
+        "the TUF repository `{url}` could not be read ({online}), and its cache cannot be used"
     )]
     StaleCache {
         /// The repository.
         url: String,
-        /// The reason why it could not be reached.
+        /// The reason why it could not be read.
         online: String,
         /// The reason why the cache cannot be used.
         #[source]

@@ -93,7 +93,7 @@ impl Tuf {
         match self.offline(cache, names).await {
             Ok(targets) => {
                 self.events
-                    .warn(format!("the TUF repository `{url}` cannot be reached ({online}); using its unexpired cache"));
+                    .warn(format!("the TUF repository `{url}` could not be read ({online}); using its unexpired cache"));
                 Ok(targets)
             }
             Err(source) => Err(TrustError::StaleCache {

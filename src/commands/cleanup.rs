@@ -11,8 +11,7 @@ use super::tags::{wait_for_tag, write_tag};
 use crate::context::{Context, RecordWriter};
 use crate::domain::{Digest, FullTag, Reference, Repository, Tag, chain_text};
 use crate::inputs::{Cleanup, Mode};
-use crate::outcome::Outcome;
-use crate::outcome::{CleanupEnd, CleanupOutcome, CleanupTag};
+use crate::outcome::{CleanupEnd, CleanupOutcome, CleanupTag, Outcome};
 use crate::plan::{
     CleanupStep, LeaveReason, Rollback, Shown, TagKind, Vouched, decide_cleanup, leave_to_hand,
     unnamed_tags,

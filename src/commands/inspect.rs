@@ -3,15 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::CommandError;
 use super::children::{Resolution, resolve_all};
-use super::new_repository;
 use super::present::check_present;
 use super::tags::{TagLookup, look_up_tags, report_step};
 use super::versions::Versions;
-use crate::context::Context;
-use crate::context::ImageError;
-use crate::context::PARALLEL;
+use super::{CommandError, new_repository};
+use crate::context::{Context, ImageError, PARALLEL};
 use crate::domain::{Descriptor, Digest, Manifest, Reference, Repository};
 use crate::inputs::Seal;
 use crate::outcome::{

@@ -6,15 +6,13 @@ use futures_util::future::try_join_all;
 
 use super::CommandError;
 use super::subjects::{TagIs, find_image, observed, tell_tag};
-use crate::context::ImageError;
-use crate::context::{Context, RecordReader};
+use crate::context::{Context, ImageError, RecordReader};
 use crate::copy::source::Source;
 use crate::domain::{Digest, ImageReference, Manifest, Reference, Repository};
 use crate::inputs::{Named, Origin};
 use crate::layout::Layout;
 use crate::plan::Vouched;
-use crate::record::ImageRecord;
-use crate::record::SelectionError;
+use crate::record::{ImageRecord, SelectionError};
 
 /// The images to publish, and their sources.
 pub(crate) struct Found {

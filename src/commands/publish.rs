@@ -19,8 +19,7 @@ use super::tags::{
 };
 use super::verify::{Gated, check, policy};
 use super::versions::{Believed, Versions};
-use crate::context::PARALLEL;
-use crate::context::{Context, RecordWriter};
+use crate::context::{Context, PARALLEL, RecordWriter};
 use crate::copy::carry::{Copier, DestinationCheck};
 use crate::copy::referrer_copier::ReferrerCopier;
 use crate::copy::source::Source;

@@ -6,9 +6,7 @@ use super::origin::Found;
 use super::subjects::children_by;
 use super::verify::wanted_text;
 use super::{CommandError, Refused, RefusedSubject};
-use crate::context::Context;
-use crate::context::ImageError;
-use crate::context::PARALLEL;
+use crate::context::{Context, ImageError, PARALLEL};
 use crate::copy::bundles;
 use crate::copy::source::Source;
 use crate::domain::{

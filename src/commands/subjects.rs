@@ -7,14 +7,11 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::CommandError;
 use super::present::manifest_present;
-use crate::context::Context;
-use crate::context::ImageError;
-use crate::context::{DEPTH_MAX, PARALLEL, TOTAL_MAX};
+use crate::context::{Context, DEPTH_MAX, ImageError, PARALLEL, TOTAL_MAX};
 use crate::domain::{Descriptor, Digest, ImageReference, Manifest, Reference, Repository};
 use crate::inputs::{Depth, Named};
 use crate::plan::Vouched;
-use crate::record::SelectionError;
-use crate::record::{ImageRecord, VouchedImages};
+use crate::record::{ImageRecord, SelectionError, VouchedImages};
 
 /// Resolves the named image at the registry, and its children if they are wanted.
 pub(super) async fn named(

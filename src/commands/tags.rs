@@ -7,8 +7,7 @@ use futures_util::{StreamExt as _, stream};
 
 use super::versions::Versions;
 use super::{CommandError, TagError};
-use crate::context::PARALLEL;
-use crate::context::{Context, RecordWriter};
+use crate::context::{Context, PARALLEL, RecordWriter};
 use crate::domain::{Digest, FullTag, Manifest};
 use crate::outcome::Outcome;
 use crate::plan::{Conflict, Difference, Newer, SeenTag, TagKind, TagStep, Vouched};

@@ -7,17 +7,15 @@ use futures_util::{StreamExt as _, stream};
 
 use super::subjects::{TagIs, find_image, with_children};
 use super::{CommandError, Refused, RefusedSubject};
-use crate::context::PARALLEL;
-use crate::context::{Context, RecordReader};
+use crate::context::{Context, PARALLEL, RecordReader};
 use crate::domain::{
     Descriptor, Manifest, Matcher, Policy, Repository, SignatureFormat, chain_text,
 };
 use crate::inputs::{Depth, PolicyInputs, Verify};
 use crate::outcome::{Origin, Outcome, SignatureOutcome, Subject};
-use crate::signatures::SignatureError;
 use crate::signatures::lookup::{FoundSignature, Search, look_up};
 use crate::signatures::refused::AllRefused;
-use crate::signatures::{GITHUB_ISSUER, SigningContext};
+use crate::signatures::{GITHUB_ISSUER, SignatureError, SigningContext};
 
 /// The verdict on one subject.
 enum Verdict {

@@ -6,15 +6,13 @@ use std::future::Future;
 use futures_util::{StreamExt as _, stream};
 
 use super::{CommandError, verify};
-use crate::context::Context;
-use crate::context::PARALLEL;
+use crate::context::{Context, PARALLEL};
 use crate::domain::{Digest, Policy, Repository, SignatureFormat};
 use crate::inputs::PolicyInputs;
 use crate::outcome::Subject;
 use crate::plan::{HeldImage, Vouched, is_vouched_for};
-use crate::signatures::SignatureError;
-use crate::signatures::SigningContext;
 use crate::signatures::lookup::{Lookup, Search, look_up};
+use crate::signatures::{SignatureError, SigningContext};
 
 /// Finds an input or a signature that vouches for each of `images`, and returns the required signer. Signatures are
 /// looked up only for images that no input vouches for. If there is no such image, neither a token nor a trust root is

@@ -10,8 +10,7 @@ use super::CopyError;
 use super::carry::Copier;
 use super::source::{Known, Source};
 use super::vetting::{Kept, Refers, Vetting};
-use crate::context::Context;
-use crate::context::{DEPTH_MAX, PARALLEL};
+use crate::context::{Context, DEPTH_MAX, PARALLEL};
 use crate::domain::{
     Descriptor, Digest, Manifest, ManifestKind, Repository, TagContent, chain_text,
 };

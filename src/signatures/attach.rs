@@ -12,12 +12,11 @@ use tokio::sync::OnceCell;
 
 use super::candidates::{PREDICATE, is_bundle_type, other_statement};
 use super::edits::{Edits, is_list, present};
-use super::legacy_attach;
 use super::lookup::{Api, entries, fallback};
 use super::seen_list::SeenList;
 use super::settle::{Change, ListSnapshot, PendingSettle};
 use super::shared_tag::SharedTag;
-use super::{ListError, SignatureError};
+use super::{ListError, SignatureError, legacy_attach};
 use crate::context::Context;
 use crate::domain::{
     Descriptor, Digest, EMPTY_CONFIG, FullTag, Manifest, ManifestKind, MediaType, Reference,

@@ -11,8 +11,7 @@ use futures_util::{StreamExt as _, stream};
 use super::refused::{AllRefused, Refused};
 use super::seen_list::SeenList;
 use super::{ListError, SignatureError};
-use crate::context::Context;
-use crate::context::PARALLEL;
+use crate::context::{Context, PARALLEL};
 use crate::domain::{
     Descriptor, Digest, Manifest, ManifestKind, Reference, Repository, SignatureFormat, Tag,
     Unusable, chain_text,

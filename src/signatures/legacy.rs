@@ -15,8 +15,7 @@ use super::legacy_layer::is_signature;
 use super::refused::Refused;
 use super::seen_list::SeenList;
 use super::shared_tag::SharedTag;
-use crate::context::Context;
-use crate::context::PARALLEL;
+use crate::context::{Context, PARALLEL};
 use crate::domain::{
     Descriptor, Digest, Manifest, ManifestKind, Repository, SignatureFormat, TagContent, Unusable,
 };

@@ -4,13 +4,12 @@
 //! There are three results: signed by the required identity, not signed so, or an error. A failed lookup is always an
 //! error, unless a signature that counts was found elsewhere.
 
-use super::SignatureError;
 use super::candidates::Candidates;
 pub(crate) use super::candidates::{
     Api, Candidate, CandidateVerifier, Content, FoundSignature, Lookup,
 };
-use super::legacy;
 use super::shared_tag::SharedTag;
+use super::{SignatureError, legacy};
 use crate::context::Context;
 use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, Repository, SignatureFormat};
 use crate::registry::{Referrer, Referrers, Tagged};

@@ -1,9 +1,8 @@
 //! Signatures that the record names and the registry does not list. Its list may be late or wrong, and a further
 //! signature would not help.
 
-use super::SignatureError;
 use super::candidates::{CandidateVerifier, Candidates, FoundSignature};
-use super::legacy;
+use super::{SignatureError, legacy};
 use crate::context::Context;
 use crate::domain::{Digest, Reference, Repository, SignatureFormat};
 use crate::record::Record;

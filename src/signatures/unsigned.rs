@@ -2,15 +2,13 @@
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::SignatureError;
-use super::legacy;
 use super::lookup::{Api, FoundSignature, Lookup, Search, fallback, look_up};
 use super::plain::PlainContent;
 use super::recorded::{self, Recorded};
 use super::seen_list::SeenList;
 use super::signing_context::SigningContext;
-use crate::context::Context;
-use crate::context::PARALLEL;
+use super::{SignatureError, legacy};
+use crate::context::{Context, PARALLEL};
 use crate::domain::{Descriptor, Digest, Policy, Repository, SignatureFormat, chain_text};
 use crate::inputs::{Formats, Mode, OnSigningFailure, Signing};
 use crate::outcome::{Origin, Outcome, SignatureOutcome, Subject};

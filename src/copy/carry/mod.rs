@@ -13,8 +13,7 @@ use tokio::sync::Semaphore;
 
 use super::CopyError;
 use super::source::Source;
-use crate::context::{Context, ImageError};
-use crate::context::{DEPTH_MAX, PARALLEL, TOTAL_MAX};
+use crate::context::{Context, DEPTH_MAX, ImageError, PARALLEL, TOTAL_MAX};
 use crate::domain::{Descriptor, Digest, Manifest, Reference, Repository, Tag, chain_text};
 use crate::outcome::CopiedContent;
 use crate::plan::Vouched;

@@ -165,18 +165,7 @@ impl From<PreflightError> for CommandError {
 
 impl From<SignatureError> for CommandError {
     fn from(error: SignatureError) -> Self {
-        match error {
-            SignatureError::Registry(error) => Self::Registry(error),
-            SignatureError::Record(error) => Self::Record(error),
-            SignatureError::Image(error) => Self::Image(error),
-            SignatureError::List(error) => Self::List(error),
-            error @ (SignatureError::Sigstore(_)
-            | SignatureError::NoToken(_)
-            | SignatureError::NoLegacyLog
-            | SignatureError::NotStored { .. }
-            | SignatureError::UnmetPolicy(_)
-            | SignatureError::NoPolicy(_)) => Self::Signature(Box::new(error)),
-        }
+        CopyError::from(error).into()
     }
 }
 

@@ -1,8 +1,11 @@
 //! Waits for content that other jobs have just pushed.
 
+use std::future::Future;
+
 use super::CommandError;
 use crate::context::{Context, ImageError};
-use crate::domain::{Digest, Manifest, Reference, Repository};
+use crate::domain::{Digest, ImageReference, Manifest, Reference, Repository};
+use crate::registry::RegistryError;
 
 /// Fetches the manifest of a digest, with retries while it is absent. Absence after the last try is an error.
 pub(super) async fn manifest_present(
@@ -10,13 +13,9 @@ pub(super) async fn manifest_present(
     repository: &Repository,
     digest: &Digest,
 ) -> Result<Manifest, CommandError> {
-    let (reference, image) = (Reference::Digest(digest.clone()), repository.at(digest));
+    let reference = Reference::Digest(digest.clone());
     let look = || context.registry.manifest(repository, &reference);
-    let found = context.until_present(&image.to_string(), look).await?;
-    let missing = || ImageError::MissingChild {
-        image: Box::new(image),
-    };
-    Ok(found.ok_or_else(missing)?)
+    present(context, repository.at(digest), look).await
 }
 
 /// Checks that a digest exists, with retries while it is absent.
@@ -25,11 +24,24 @@ pub(super) async fn check_present(
     repository: &Repository,
     digest: &Digest,
 ) -> Result<(), CommandError> {
-    let (reference, image) = (Reference::Digest(digest.clone()), repository.at(digest));
+    let reference = Reference::Digest(digest.clone());
     let look = || context.registry.manifest_digest(repository, &reference);
+    present(context, repository.at(digest), look)
+        .await
+        .map(drop)
+}
+
+async fn present<T, F>(
+    context: &Context,
+    image: ImageReference,
+    look: impl Fn() -> F,
+) -> Result<T, CommandError>
+where
+    F: Future<Output = Result<Option<T>, RegistryError>>,
+{
     let found = context.until_present(&image.to_string(), look).await?;
     let missing = || ImageError::MissingChild {
         image: Box::new(image),
     };
-    found.map(drop).ok_or_else(missing).map_err(Into::into)
+    Ok(found.ok_or_else(missing)?)
 }

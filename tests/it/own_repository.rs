@@ -89,3 +89,27 @@ fn signature_of_another_caller_is_not_taken_for_this_runs() {
     );
     assert_eq!(world.listed(&theirs), signatures);
 }
+
+/// The identity of a reusable workflow has the ref of that workflow. The ref of the run tells the runs of one repository apart,
+/// whether the identity is given or not.
+#[test]
+fn given_own_identity_asks_for_the_ref_of_the_run() {
+    let world = World::new();
+    let claim = |name: &str, value: &str| world.sigstore().set_claim(name, value);
+    claim("job_workflow_ref", SHARED);
+    claim("ref", "refs/heads/feature");
+    let digest = world.seal().succeed().output("digest").to_owned();
+    claim("ref", "refs/tags/v1");
+    let exact = given(&world, &world.sign(&digest), true).succeed();
+    assert_eq!(exact.output("sign-skipped"), "false", "{}", exact.log);
+    // A pattern leaves the ref open.
+    claim("ref", "refs/tags/v2");
+    let pattern = given(&world, &world.sign(&digest), true)
+        .input("certificate-identity", "")
+        .input(
+            "certificate-identity-regexp",
+            "https://github.com/manifest-seal/.*",
+        );
+    let pattern = pattern.succeed();
+    assert_eq!(pattern.output("sign-skipped"), "true", "{}", pattern.log);
+}

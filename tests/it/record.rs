@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use sandbox::{Fault, Kind, Options, Referrers, Request};
+use sandbox::{Fault, Options, Referrers, Request};
 use serde_json::{Value, json};
 
-use crate::support::{Action, REPOSITORY, World, until};
+use crate::support::cleanup::earlier;
+use crate::support::{Action, World, until};
 
 /// A delay longer than any test: the waiting run is killed before it ends.
 const FOR_EVER: Duration = Duration::from_mins(10);
@@ -13,15 +14,7 @@ const FOR_EVER: Duration = Duration::from_mins(10);
 #[test]
 fn record_tells_before_and_after_of_every_tag() {
     let world = World::new();
-    let other = world
-        .registry()
-        .push_image_seeded(REPOSITORY, "linux/amd64", Kind::Oci, 3);
-    let made = world
-        .create()
-        .input("digests", &other.digest)
-        .input("tags", "")
-        .input("moving-tags", "latest");
-    let before = made.succeed().output("digest").to_owned();
+    let before = earlier(&world, "latest");
     world.create().succeed();
     let seal = world
         .seal()

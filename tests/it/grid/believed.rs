@@ -45,12 +45,7 @@ const EXCUSES: [Excuse; 9] = [
     Excuse {
         why: "a publish is told that the source has a signature no more, says so, and publishes what there is; the next one brings it",
         holds: |played, problem| {
-            let of_signatures = [Broken::Signatures, Broken::UnsignedTag];
-            // A tag that was unsigned once stays in the list of unsigned tags.
-            let passes = !problem.is_left || problem.broken == Broken::UnsignedTag;
-            of_signatures.contains(&problem.broken)
-                && passes
-                && played.command == Command::Publish
+            lacks_signatures_once(played, problem)
                 && played.cell.server == Server::Source
                 && DENIALS.contains(&played.cell.ill)
         },
@@ -58,12 +53,8 @@ const EXCUSES: [Excuse; 9] = [
     Excuse {
         why: "a publish is told that the tag for others' signatures holds no list, says so, and leaves them out; the next one brings them",
         holds: |played, problem| {
-            let of_signatures = [Broken::Signatures, Broken::UnsignedTag];
-            let passes = !problem.is_left || problem.broken == Broken::UnsignedTag;
             // A signature by the required identity is never left out.
-            of_signatures.contains(&problem.broken)
-                && passes
-                && played.command == Command::Publish
+            lacks_signatures_once(played, problem)
                 && played.cell.server == Server::Registry
                 && played.cell.ill == Ill::ContentType
                 && played.hit.contains("/manifests/LIST-")
@@ -119,6 +110,14 @@ const EXCUSES: [Excuse; 9] = [
         },
     },
 ];
+
+/// Reports whether a publish left signatures out, and the next one did not.
+fn lacks_signatures_once(played: &Played, problem: &Problem) -> bool {
+    // A tag that was unsigned once stays in the list of unsigned tags.
+    let passes = problem.broken == Broken::UnsignedTag
+        || (problem.broken == Broken::Signatures && !problem.is_left);
+    passes && played.command == Command::Publish
+}
 
 /// Moves the excused problems to the excuses.
 pub(super) fn excuse(played: &mut Played) {

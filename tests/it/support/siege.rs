@@ -6,7 +6,7 @@ use sandbox::Proof;
 
 use super::{Action, Outcome};
 
-/// The limits allow for the tested program being unoptimized, which takes more memory and time.
+/// The limits allow for the program itself being unoptimized, which takes more memory and time.
 pub(crate) const PEAK_MAX_MIB: f64 = 64.0;
 const TIME_MAX: Duration = Duration::from_mins(2);
 
@@ -81,7 +81,7 @@ impl Siege {
 
     pub(crate) fn end(self) {
         self.proof.end(&format!(
-            "{} attacks, {} not as they must end; at most {:.1} MiB (bound {PEAK_MAX_MIB}) and {:.1} s; not optimized.",
+            "{} attacks, {} not as they must end; at most {:.1} MiB (bound {PEAK_MAX_MIB}) and {:.1} s; the program itself is not optimized.",
             self.attacks,
             self.wrong.len(),
             self.peak_mib,

@@ -224,14 +224,10 @@ impl<'a> Vetting<'a> {
         refers: &Refers<'_>,
     ) -> Result<EntryVerdict, CopyError> {
         let (subject, entry) = (refers.subject, refers.entry);
-        let kind = |read: &ReadManifest| match read {
-            ReadManifest::Is(_) => Has::Content,
-            ReadManifest::Broken(_) => Has::Other,
-            ReadManifest::Lost => Has::Nothing,
-        };
+        let is_read = |read: &ReadManifest| matches!(read, ReadManifest::Is(_));
         let read =
             async |source| read_manifest(context, source, refers.described, &entry.digest).await;
-        let manifest = match read_first(from, kind, read).await? {
+        let manifest = match read_first(from, is_read, read).await? {
             Some(ReadManifest::Is(manifest)) => *manifest,
             Some(ReadManifest::Broken(why)) => return Ok(EntryVerdict::LeftOut(why)),
             Some(ReadManifest::Lost) | None => {
@@ -276,13 +272,10 @@ impl<'a> Vetting<'a> {
         let Some((signing_context, provenance)) = &self.signing_context else {
             return refused(said, NO_IDENTITY);
         };
-        let kind = |read: &Read| match read {
-            Read::Bundle(_) => Has::Content,
-            Read::Other(_) | Read::Statement(_) | Read::Broken(_) => Has::Other,
-            Read::Lost => Has::Nothing,
-        };
+        // A manifest without a bundle is the same in every source.
+        let is_read = |read: &Read| matches!(read, Read::Bundle(_) | Read::Other(_));
         let read = async |source| read_bundle(context, source, manifest).await;
-        let bytes = match read_first(from, kind, read).await? {
+        let bytes = match read_first(from, is_read, read).await? {
             Some(Read::Bundle(bytes)) => bytes,
             Some(Read::Other(kind)) => return refused(kind, "it is no Sigstore bundle"),
             Some(Read::Statement(kind)) => return refused(kind, "its bundle cannot be read"),
@@ -395,37 +388,21 @@ impl<'a> Vetting<'a> {
     }
 }
 
-/// Reads from each source in order, until one has the content. An error counts only if all others lack it.
+/// Reads from each source in order, until one has the content. If none has, an error counts: that source may have it.
 async fn read_first<'s, T>(
     from: &[&'s Source],
-    kind: impl Fn(&T) -> Has,
+    is_read: impl Fn(&T) -> bool,
     read: impl AsyncFn(&'s Source) -> Result<T, CopyError>,
 ) -> Result<Option<T>, CopyError> {
     let (mut found, mut fault) = (None, None);
     for source in from {
         match read(source).await {
-            Ok(read) => match kind(&read) {
-                Has::Content => return Ok(Some(read)),
-                Has::Other => found = Some(read),
-                Has::Nothing => (),
-            },
+            Ok(read) if is_read(&read) => return Ok(Some(read)),
+            Ok(read) => found = Some(read),
             Err(error) => fault = fault.or(Some(error)),
         }
     }
-    match (found, fault) {
-        (None, Some(error)) => Err(error),
-        (found, _) => Ok(found),
-    }
-}
-
-/// The result of a read from one source.
-enum Has {
-    /// The content.
-    Content,
-    /// Something else, or nothing that can be read.
-    Other,
-    /// Nothing.
-    Nothing,
+    fault.map_or(Ok(found), Err)
 }
 
 /// Returns the type that a list states for an entry.

@@ -2,7 +2,7 @@
 
 use sandbox::{Fault, Kind, Options, Registry};
 
-use crate::support::{Pipeline, TARGET};
+use crate::support::{Pipeline, TARGET, is_there, sbom};
 
 const WEAK: &str = "weak/app";
 
@@ -80,4 +80,31 @@ fn digest_of_an_unreadable_source_is_published_from_another() {
     let published = publish.input("max-attempts", "1").succeed();
     published.says(&["one `source` is left out"]);
     assert_eq!(published.output("digest"), index);
+}
+
+/// Content that is damaged at one source may be right at another, which could not be read.
+#[test]
+fn referrer_that_one_source_damages_is_not_left_out_while_another_is_unread() {
+    let pipeline = Pipeline::new();
+    let (_, index) = pipeline.create();
+    let registry = pipeline.world.registry();
+    let sbom = sbom(&pipeline, &index);
+    let spare = Registry::start(Options::new());
+    let copy = pipeline.publish(&pipeline.world.at(&index));
+    let copy = copy.input("tags", format!("{}:v1", spare.repository(WEAK)));
+    copy.input("moving-tags", "").succeed();
+    let read = || Fault::on("GET", &format!("*/manifests/{sbom}")).times(u32::MAX);
+    registry.fault(read().wrong_content_type("text/html"));
+    spare.fault(read().status(500));
+    let sources = format!(
+        "{}\n{}@{index}",
+        pipeline.world.at(&index),
+        spare.repository(WEAK)
+    );
+    let publish = pipeline.publish(&sources).input("max-attempts", "1");
+    publish.end_with(1).says(&["500"]);
+    assert_eq!(pipeline.target.tags(TARGET).get("v1"), None);
+    spare.clear_faults();
+    publish.elsewhere().succeed();
+    assert!(is_there(&pipeline, &sbom));
 }

@@ -483,7 +483,7 @@ impl<'a> ReferrerCopier<'a> {
             }
             Some(current) => self.merged(subject, &shared, current, kept).await,
         };
-        if shared.settle_at(look, add).await? {
+        if shared.settle_at(look.before_other_work(), add).await? {
             self.copier.note_list(&shared.tag);
         }
         Ok(())

@@ -1,15 +1,16 @@
 //! Reads, resolves and stores manifests and indexes.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use reqwest::Method;
 
-use super::Stored;
 use super::auth::Access;
 use super::classify::{Presence, presence};
 use super::client::{Registry, RegistryRequest, Target};
 use super::error::{Operation, RegistryError, RegistryErrorKind};
 use super::response::{ERROR_MAX_BYTES, RegistryResponse};
+use super::{Replaced, Stored};
 use crate::domain::{
     Digest, FullTag, ImageReference, Manifest, ManifestKind, MediaType, Reference, Repository,
     TagContent, Unusable,
@@ -90,6 +91,31 @@ impl Registry {
                 Operation::Write,
                 repository,
                 object(repository, reference),
+                fault,
+            )
+        })
+    }
+
+    /// Stores `bytes` under a tag that others write too, if the tag still has the content `held`. Every attempt reads the
+    /// digest of the tag just before it writes; the first does not if `is_known`, for a tag that was read a moment ago.
+    ///
+    /// The registry protocol has no compare-and-swap: what another client writes between that read and the write is
+    /// overwritten.
+    pub async fn replace_tag(
+        &self,
+        tag: &FullTag,
+        held: Option<&Digest>,
+        is_known: bool,
+        media_type: &MediaType,
+        bytes: &[u8],
+    ) -> Result<Replaced, RegistryError> {
+        let (repository, reference) = (&tag.repository, tag.reference());
+        let replaced = self.replace(tag, held, is_known, media_type, bytes).await;
+        replaced.map_err(|fault| {
+            self.error(
+                Operation::Write,
+                repository,
+                object(repository, &reference),
                 fault,
             )
         })
@@ -203,6 +229,14 @@ impl Registry {
             }
             _ => (),
         }
+        self.content_digest(repository, reference).await
+    }
+
+    async fn content_digest(
+        &self,
+        repository: &Repository,
+        reference: &Reference,
+    ) -> Result<Option<Digest>, RegistryErrorKind> {
         let content = self.read_content(repository, reference).await?;
         Ok(content.map(|content| content.digest().clone()))
     }
@@ -216,19 +250,64 @@ impl Registry {
     ) -> Result<Stored, RegistryErrorKind> {
         let digest = Digest::of(bytes);
         check_asked(&digest, reference, "what it is to be stored under")?;
-        let put = RegistryRequest {
-            method: Method::PUT,
-            repository,
-            target: Target::Path(format!("manifests/{reference}")),
-            access: Access::PullPush,
-            accept: None,
-            content: Some((media_type.as_str(), bytes)),
-            limit: ERROR_MAX_BYTES,
-        };
+        let put = push(repository, reference, media_type, bytes);
         let answer = self.ask(&put).await?;
+        self.stored(repository, reference, digest, &answer).await
+    }
+
+    async fn replace(
+        &self,
+        tag: &FullTag,
+        held: Option<&Digest>,
+        is_known: bool,
+        media_type: &MediaType,
+        bytes: &[u8],
+    ) -> Result<Replaced, RegistryErrorKind> {
+        let (repository, reference) = (&tag.repository, tag.reference());
+        let digest = Digest::of(bytes);
+        let put = push(repository, &reference, media_type, bytes);
+        let is_known = Cell::new(is_known);
+        let attempt = || async {
+            if !is_known.take() {
+                // A HEAD does not prove absence. These reads have retries of their own, so their error ends the attempts.
+                let found = match held {
+                    Some(_) => self.look_up(repository, &reference).await,
+                    None => self.content_digest(repository, &reference).await,
+                };
+                match found {
+                    Err(fault) => return Ok(Attempt::Ended(Err(fault))),
+                    // An earlier attempt was successful, but its response was lost.
+                    Ok(found) if found.as_ref() == Some(&digest) => {
+                        return Ok(Attempt::Ended(Ok(Replaced::Written)));
+                    }
+                    Ok(found) if found.as_ref() != held => {
+                        return Ok(Attempt::Ended(Ok(Replaced::Changed)));
+                    }
+                    Ok(_) => (),
+                }
+            }
+            self.ask_once(&put).await.map(Attempt::Answered)
+        };
+        match self.patiently(&put.text(), attempt).await? {
+            Attempt::Ended(result) => result,
+            Attempt::Answered(answer) => self
+                .stored(repository, &reference, digest, &answer)
+                .await
+                .map(|_| Replaced::Written),
+        }
+    }
+
+    /// Reads the response to a pushed manifest.
+    async fn stored(
+        &self,
+        repository: &Repository,
+        reference: &Reference,
+        digest: Digest,
+        answer: &RegistryResponse,
+    ) -> Result<Stored, RegistryErrorKind> {
         match (answer.status.as_u16(), reference) {
             (200..=202, _) => {
-                check_stated(&digest, &answer)?;
+                check_stated(&digest, answer)?;
                 let subject = answer.header(SUBJECT_HEADER);
                 Ok(Stored {
                     digest,
@@ -247,6 +326,31 @@ impl Registry {
             }
             _ => Err(answer.fault()),
         }
+    }
+}
+
+/// The result of one attempt to replace a tag.
+enum Attempt {
+    /// The registry answered the write.
+    Answered(RegistryResponse),
+    /// Nothing was sent, and another attempt would change nothing.
+    Ended(Result<Replaced, RegistryErrorKind>),
+}
+
+fn push<'a>(
+    repository: &'a Repository,
+    reference: &Reference,
+    media_type: &'a MediaType,
+    bytes: &'a [u8],
+) -> RegistryRequest<'a> {
+    RegistryRequest {
+        method: Method::PUT,
+        repository,
+        target: Target::Path(format!("manifests/{reference}")),
+        access: Access::PullPush,
+        accept: None,
+        content: Some((media_type.as_str(), bytes)),
+        limit: ERROR_MAX_BYTES,
     }
 }
 

@@ -74,6 +74,15 @@ pub struct Settings {
     pub events: Events,
 }
 
+/// The result of [`Registry::replace_tag`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replaced {
+    /// The tag has the new content.
+    Written,
+    /// The tag has other content than before. Nothing was written.
+    Changed,
+}
+
 /// A registry's response to a pushed manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {

@@ -4,7 +4,7 @@ use super::SignatureError;
 use super::legacy::{layers, place_of, tag};
 use super::legacy_manifest::{Config, append, begin, config_of, holds};
 use super::seen_list::SeenList;
-use super::settle::PendingSettle;
+use super::settle::{ListSnapshot, PendingSettle};
 use crate::context::Context;
 use crate::domain::{Digest, Manifest, Repository};
 use crate::outcome::SignatureLocation;
@@ -34,7 +34,9 @@ pub(crate) async fn attach<'a>(
         let config = read_config(context, repository, manifest).await?;
         append(manifest, config, &ours).map(Some)
     };
-    let (manifest, settling) = shared().seen(seen).begin(add).await?;
+    // The parts are uploaded first, and the tag is looked at just before the write.
+    let look = ListSnapshot::remembered(seen.clone());
+    let (manifest, settling) = shared().seen(seen).begin_at(look, add).await?;
     // The tag had the signature already, or it was just written.
     let manifest = manifest.ok_or_else(|| shared().occupied("holds nothing that was written"))?;
     Ok((place_of(&manifest, &signature.annotations), settling))

@@ -1,7 +1,12 @@
-//! Tags that many clients write and none can lock: read, merged, written, and read again. The second read comes after
-//! all other writers had time to write content that they read before. The registry protocol has no compare-and-swap, so
-//! this is the best that is possible. Writers that all do this lose nothing. Entries that a writer without such a wait
-//! removes are written again, while this one still reads.
+//! Tags that many clients write and none can lock: read, merged, written, and read again. The registry protocol has no
+//! compare-and-swap, so this is the best that is possible:
+//!
+//! - Each attempt to write begins with a look at the tag, so little time passes between this look and the write. What
+//!   takes long, such as the upload of parts, comes before it. If the tag has changed, the merge is done again.
+//! - The second read comes after other writers had several times as long for their writes. It is repeated until the tag
+//!   has not changed between two of them.
+//!
+//! Entries that a writer without such a look removes are written again, while this one still reads.
 
 use std::time::{Duration, Instant};
 
@@ -11,8 +16,8 @@ use tokio::sync::SemaphorePermit;
 use super::seen_list::SeenList;
 use super::shared_tag::SharedTag;
 use super::{ListError, SignatureError};
-use crate::domain::{Digest, Manifest, MediaType, Reference, TagContent, Unusable};
-use crate::registry::RegistryError;
+use crate::domain::{Digest, Manifest, MediaType, TagContent, Unusable, chain_text};
+use crate::registry::{RegistryError, Replaced};
 
 /// The maximum length of a manifest that every registry accepts.
 const LIST_MAX_BYTES: usize = 4 << 20;
@@ -45,14 +50,35 @@ impl Change {
 
 /// The content of such a tag, and the time at which it was read.
 pub(crate) struct ListSnapshot {
-    began: Instant,
-    ended: Instant,
+    /// The time of the read, or `None` if other work is done between it and the write.
+    read: Option<Read>,
     holds: Option<SeenList>,
     /// The content, if it is no manifest.
     unusable: Option<Unusable>,
 }
 
+/// The time of a read.
+#[derive(Clone, Copy)]
+struct Read {
+    began: Instant,
+    ended: Instant,
+}
+
 impl ListSnapshot {
+    /// Creates the snapshot of a tag that had the content `holds` when it was read, before other work.
+    pub(super) fn remembered(holds: Option<SeenList>) -> Self {
+        Self {
+            read: None,
+            holds,
+            unusable: None,
+        }
+    }
+
+    /// Returns the snapshot for a merge that takes long.
+    pub(crate) fn before_other_work(self) -> Self {
+        Self { read: None, ..self }
+    }
+
     /// Returns the list that the tag pointed to.
     pub(crate) fn holds(&self) -> Option<&SeenList> {
         self.holds.as_ref()
@@ -63,9 +89,11 @@ impl ListSnapshot {
         self.unusable.as_ref()
     }
 
-    /// Reports whether the read is too old: other writers may have had too little time since then.
-    fn is_old(&self) -> bool {
-        self.ended.elapsed() > SETTLE / 3
+    /// Returns the time at which the read began, unless the read is so old that another writer may have read the tag
+    /// and written it since then.
+    fn recent(&self) -> Option<Instant> {
+        let read = self.read?;
+        (read.ended.elapsed() <= SETTLE / 3).then_some(read.began)
     }
 }
 
@@ -115,7 +143,8 @@ impl<'a> SharedTag<'a> {
         match self.round_at(look, &merge).await? {
             Round::Same(held) => Ok((held, None)),
             Round::Written(digest, wait) => {
-                let rest = async move { self.stay(&merge, wait).await };
+                let last = Some(digest.clone());
+                let rest = async move { self.stay(&merge, last, wait).await };
                 Ok((Some(digest), Some(Box::pin(rest))))
             }
         }
@@ -129,30 +158,47 @@ impl<'a> SharedTag<'a> {
     ) -> Result<bool, E> {
         match self.round_at(look, &merge).await? {
             Round::Same(_) => Ok(false),
-            Round::Written(_, wait) => self.stay(&merge, wait).await.map(|()| true),
+            Round::Written(digest, wait) => {
+                self.stay(&merge, Some(digest), wait).await.map(|()| true)
+            }
         }
     }
 
-    /// Reads the tag after `wait` and writes it again, until `merge` has nothing to add.
+    /// Reads the tag after `wait`, until it has not changed since the last look at it. Writes it again if `merge` has
+    /// something to add.
     async fn stay<E: MergeError>(
         &self,
         merge: &impl AsyncFn(Option<&Manifest>) -> Result<Option<Change>, E>,
+        mut last: Option<Digest>,
         mut wait: Duration,
     ) -> Result<(), E> {
         // The waits of writers that all have to write again are spread.
         let mut spread = 0.0;
+        let mut is_ours_missing = true;
         for _ in 1..ROUNDS_MAX {
             tokio::time::sleep(wait.mul_f64(1.0 + spread * fastrand::f64())).await;
             match self.round(merge).await? {
-                Round::Same(_) => return Ok(()),
-                Round::Written(_, next) => wait = next,
+                Round::Same(held) if held == last => return Ok(()),
+                // Others are writing: one that is about to write may have read the tag before this run wrote it.
+                Round::Same(held) => (last, is_ours_missing) = (held, false),
+                Round::Written(digest, next) => {
+                    (last, is_ours_missing) = (Some(digest), true);
+                    wait = wait.max(next);
+                }
             }
             spread = 1.0;
         }
-        Err(E::from(ListError::Contended {
+        if is_ours_missing {
+            return Err(self.contended().into());
+        }
+        Ok(())
+    }
+
+    fn contended(&self) -> ListError {
+        ListError::Contended {
             subject: self.subject.clone(),
             tag: self.full_tag(),
-        }))
+        }
     }
 
     async fn round<E: MergeError>(
@@ -163,29 +209,34 @@ impl<'a> SharedTag<'a> {
         self.round_at(look, merge).await
     }
 
+    /// Merges and writes. Starts again whenever another writer was faster.
     async fn round_at<E: MergeError>(
         &self,
         mut look: ListSnapshot,
         merge: &impl AsyncFn(Option<&Manifest>) -> Result<Option<Change>, E>,
     ) -> Result<Round, E> {
-        if look.is_old() {
+        for _ in 0..ROUNDS_MAX {
+            if let Some(round) = self.try_round(look, merge).await? {
+                return Ok(round);
+            }
             look = self.look().await?;
         }
-        let ListSnapshot {
-            began,
-            holds,
-            unusable,
-            ..
-        } = look;
+        Err(self.contended().into())
+    }
+
+    /// Merges and writes. Returns `None` if the tag has changed in the meantime.
+    async fn try_round<E: MergeError>(
+        &self,
+        look: ListSnapshot,
+        merge: &impl AsyncFn(Option<&Manifest>) -> Result<Option<Change>, E>,
+    ) -> Result<Option<Round>, E> {
         // Content that is no list still belongs to someone: it is never merged, and never overwritten.
-        if let Some(unusable) = unusable {
-            return Err(self.unusable(&unusable).into());
+        if let Some(unusable) = &look.unusable {
+            return Err(self.unusable(unusable).into());
         }
-        let (current, _turn) = self.held(holds).await?;
-        if current
-            .as_ref()
-            .is_some_and(|held| held.digest() == self.subject)
-        {
+        let (current, _turn) = self.held(look.holds.clone()).await?;
+        let held = current.as_ref().map(|held| held.digest().clone());
+        if held.as_ref() == Some(self.subject) {
             return Err(self.occupied("holds that itself").into());
         }
         // A list does not vanish suddenly. A writer that believes such an answer and starts a new list loses the
@@ -197,7 +248,7 @@ impl<'a> SharedTag<'a> {
         };
         let merged = merge(current.as_ref().or(vanished.as_ref())).await?;
         let Some(change) = merged.or_else(|| vanished.as_ref().map(Change::of)) else {
-            return Ok(Round::Same(current.map(|held| held.digest().clone())));
+            return Ok(Some(Round::Same(held)));
         };
         // SPEC: registries should accept manifests of 4 megabytes. The answer of some to a longer one looks like an
         // outage.
@@ -209,12 +260,14 @@ impl<'a> SharedTag<'a> {
                 limit: LIST_MAX_BYTES,
             }));
         }
-        self.write(&change).await?;
+        let Some(took) = self.write(&change, held.as_ref(), &look).await? else {
+            return Ok(None);
+        };
         // Content that does not parse is handled at the next read.
         let written = Manifest::parse(change.bytes.clone(), change.media_type.clone());
         self.seen.replace(written.ok().map(SeenList::of));
-        let wait = SETTLE.max(began.elapsed() * 3);
-        Ok(Round::Written(Digest::of(&change.bytes), wait))
+        let wait = SETTLE.max(took * 3);
+        Ok(Some(Round::Written(Digest::of(&change.bytes), wait)))
     }
 
     /// Reads the tag before it is changed, such as by [`Self::begin_at`].
@@ -233,9 +286,9 @@ impl<'a> SharedTag<'a> {
         {
             self.seen.replace(holds.clone());
         }
+        let read = Some(Read { began, ended });
         Ok(ListSnapshot {
-            began,
-            ended,
+            read,
             holds,
             unusable,
         })
@@ -275,25 +328,43 @@ impl<'a> SharedTag<'a> {
         Ok(Some(found.ok_or_else(vanished)?))
     }
 
-    async fn write(&self, change: &Change) -> Result<(), RegistryError> {
+    /// Uploads the parts of `change`, and writes it if the tag still has the content `held`. Returns the time between
+    /// the last look at the tag and the end of the write, or `None` if the tag has changed.
+    async fn write(
+        &self,
+        change: &Change,
+        held: Option<&Digest>,
+        look: &ListSnapshot,
+    ) -> Result<Option<Duration>, RegistryError> {
         let registry = &self.context.registry;
-        let copy = async || {
+        let upload = async || {
             let parts = change.parts.iter();
-            try_join_all(parts.map(|part| registry.put_blob(self.repository, part)))
-                .await
-                .map(drop)
+            try_join_all(parts.map(|part| registry.put_blob(self.repository, part))).await
         };
-        copy().await?;
-        let reference = Reference::Tag(self.tag.clone());
-        self.context
-            .store(
-                self.repository,
-                &reference,
-                &change.media_type,
-                &change.bytes,
-                copy,
-            )
-            .await
-            .map(drop)
+        upload().await?;
+        let tag = self.full_tag();
+        let mut known = look.recent();
+        let mut attempt = 1;
+        loop {
+            let began = known.take();
+            let is_known = began.is_some();
+            let began = began.unwrap_or_else(Instant::now);
+            let write =
+                registry.replace_tag(&tag, held, is_known, &change.media_type, &change.bytes);
+            match write.await {
+                Ok(Replaced::Written) => return Ok(Some(began.elapsed())),
+                Ok(Replaced::Changed) => return Ok(None),
+                Err(error)
+                    if error.lacks_parts() && attempt < self.context.retry_policy.max_attempts =>
+                {
+                    self.context
+                        .pause(&tag.to_string(), &chain_text(&error))
+                        .await;
+                    upload().await?;
+                    attempt += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 }

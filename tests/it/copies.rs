@@ -105,7 +105,7 @@ fn older_signatures_have_a_budget_too() {
     let asked = || asked(&pipeline, &pipeline.target, &publish);
     let listed = "3 GET manifest, 6 GET referrers, 3 GET tag, 1 GET tags";
     let written =
-        "8 GET tag, 6 HEAD manifest, 1 HEAD tag, 10 POST upload, 6 PUT manifest, 4 PUT tag";
+        "11 GET tag, 6 HEAD manifest, 1 HEAD tag, 10 POST upload, 6 PUT manifest, 4 PUT tag";
     assert_eq!(asked(), [&format!("10 GET blob, {listed}"), written]);
     let there = "4 GET tag, 10 HEAD blob, 2 HEAD manifest";
     assert_eq!(asked(), [listed, there], "again");

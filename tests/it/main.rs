@@ -71,6 +71,7 @@ mod services;
 mod several;
 mod several_faults;
 mod several_healed;
+mod shared_tags;
 mod sign;
 mod strict_signatures;
 mod tags;

@@ -6,6 +6,7 @@ mod digest;
 mod error_chain;
 mod events;
 mod full_tag;
+mod loopback;
 mod manifest;
 mod media_type;
 mod object;
@@ -25,6 +26,7 @@ pub use digest::{Digest, DigestError, Digester};
 pub use error_chain::chain_text;
 pub use events::{Event, Events};
 pub use full_tag::FullTag;
+pub use loopback::{is_loopback, may_be_loopback};
 pub use manifest::{
     Descriptor, EMPTY_CONFIG, ImageConfig, Manifest, ManifestError, ManifestKind, has_lost_texts,
     version_label,

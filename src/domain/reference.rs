@@ -79,14 +79,7 @@ impl Host {
     /// True if it is this machine: `localhost` and its subdomains, 127.0.0.0/8, `[::1]`.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
-        let name = self.name();
-        let address = name
-            .trim_start_matches('[')
-            .trim_end_matches(']')
-            .parse::<std::net::IpAddr>();
-        name == "localhost"
-            || name.ends_with(".localhost")
-            || address.is_ok_and(|ip| ip.is_loopback())
+        super::is_loopback(self.name())
     }
 
     /// The text as users write it.

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use super::{Digest, Manifest};
+use super::{Digest, Manifest, chain_text};
 
 /// The maximum length of a reason. A parser's message quotes its input, which can have any length.
 const REASON_MAX_LETTERS: usize = 300;
@@ -55,12 +55,8 @@ impl From<Manifest> for TagContent {
 impl Unusable {
     /// Makes unusable content with `error` as its reason.
     #[must_use]
-    pub fn new(digest: Digest, error: &dyn Error) -> Self {
-        let mut reason = error.to_string();
-        if let Some(cause) = error.source() {
-            reason = format!("{reason}: {cause}");
-        }
-        Self::because(digest, "manifest", reason)
+    pub fn new(digest: Digest, error: &(dyn Error + 'static)) -> Self {
+        Self::because(digest, "manifest", chain_text(error))
     }
 
     /// Makes unusable content that is not a list, for this reason.

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use reqwest::{Method, Request, RequestBuilder, Url};
 
-use super::{Certificates, HttpError, Proxies, Response, Unanswered, cause_text};
+use super::unanswered::cause_text;
+use super::{Certificates, HttpError, Proxies, Response, Unanswered};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest silence of a server, before its response and within it.

@@ -46,54 +46,7 @@ pub enum HttpError {
     },
 }
 
-/// rustls' message for a connection that ended during TLS. Its link does not help the author of a workflow.
-const TLS_CUT: &str = "peer closed connection without sending TLS close_notify: https://docs.rs/rustls/latest/rustls/manual/_03_howto/index.html#unexpected-eof";
-
-/// Returns the chain of causes of `error` on one line, outermost first, without control characters.
-///
-/// reqwest's own text contains the URL with its query string and hides the cause ("connection refused"). Its outermost
-/// level is left out if there is a deeper one.
-#[must_use]
-pub fn cause_text(error: &(dyn std::error::Error + 'static)) -> String {
-    let hides_its_cause = error.is::<reqwest::Error>() && error.source().is_some();
-    let first = if hides_its_cause {
-        error.source()
-    } else {
-        Some(error)
-    };
-    let mut texts: Vec<String> = Vec::new();
-    for level in std::iter::successors(first, |level| level.source()) {
-        let text: String = level
-            .to_string()
-            .chars()
-            .map(|letter| if letter.is_control() { ' ' } else { letter })
-            .collect();
-        // hyper's "client error (Connect)" adds nothing to the level below it. Some levels repeat the one below.
-        let is_noise = text.starts_with("client error (") && level.source().is_some();
-        let is_repeated = texts.last().is_some_and(|last| last.contains(&text));
-        if !is_noise && !is_repeated {
-            texts.push(text);
-        }
-    }
-    texts.join(": ").replace(TLS_CUT, "it was closed")
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     pub(crate) mod audit;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn cause_of_a_refused_connection_is_told_and_the_query_is_not() {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        drop(listener);
-        let client = reqwest::Client::builder().tls_certs_only([]).build();
-        let url = format!("http://{address}/?token=hidden");
-        let error = client.unwrap().get(url).send().await.unwrap_err();
-        let text = cause_text(&error);
-        assert!(text.contains("refused"), "{text}");
-        assert!(!text.contains("hidden"), "{text}");
-    }
 }

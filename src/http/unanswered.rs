@@ -5,7 +5,8 @@ use std::io;
 use std::iter::successors;
 use std::time::Duration;
 
-use super::{CertificateProblem, cause_text};
+use super::CertificateProblem;
+use crate::domain::chain_text;
 
 const PROXY_WANTS_LOGIN: &str = "tunnel error: proxy authorization required";
 const NO_TUNNEL: &str = "tunnel error: unsuccessful";
@@ -18,6 +19,9 @@ const BROKEN_OFF: [&str; 3] = [
     "stream error received",
     "connection error received",
 ];
+
+/// rustls' message for a connection that ended during TLS. Its link does not help the author of a workflow.
+const TLS_CUT: &str = "peer closed connection without sending TLS close_notify: https://docs.rs/rustls/latest/rustls/manual/_03_howto/index.html#unexpected-eof";
 
 /// The reason why there is no response.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -211,6 +215,20 @@ fn is_outage(error: &io::Error) -> bool {
     )
 }
 
+/// Returns the causes of `error` on one line, without control characters.
+///
+/// reqwest's own text contains the URL with its query string and hides the cause ("connection refused"). hyper's "client
+/// error (Connect)" adds nothing to the level below it.
+pub(super) fn cause_text(error: &reqwest::Error) -> String {
+    let first = error.source().unwrap_or(error);
+    let first = match first.source() {
+        Some(below) if first.to_string().starts_with("client error (") => below,
+        Some(_) | None => first,
+    };
+    let text = chain_text(first).replace(TLS_CUT, "it was closed");
+    text.replace(|letter: char| letter.is_control(), " ")
+}
+
 /// Iterates over the error and its causes.
 fn levels(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
     let first: &(dyn Error + 'static) = error;
@@ -333,6 +351,19 @@ mod tests {
             let error = client.get(url).send().await.unwrap_err();
             assert_eq!(Unanswered::of(&error).kind, wanted, "{url}");
         }
+    }
+
+    #[tokio::test]
+    async fn cause_of_a_refused_connection_is_told_and_the_query_is_not() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        let client = reqwest::Client::builder().tls_certs_only([]).build();
+        let url = format!("http://{address}/?token=hidden");
+        let error = client.unwrap().get(url).send().await.unwrap_err();
+        let text = Unanswered::of(&error).cause;
+        assert!(text.contains("refused"), "{text}");
+        assert!(!text.contains("hidden"), "{text}");
     }
 
     #[test]

@@ -178,7 +178,7 @@ fn request(
         request = request.header(HeaderName::from_static(name), value);
     }
     let built = request.build();
-    built.map_err(|error| RegistryErrorKind::never_asked(host, crate::http::cause_text(&error)))
+    built.map_err(|error| RegistryErrorKind::not_built(host, &error))
 }
 
 /// Reads the login from a response. The private service returns a list (from when several accounts could be requested),

@@ -273,7 +273,7 @@ impl Registry {
         }
         request
             .build()
-            .map_err(|error| unusable(crate::http::cause_text(&error)))
+            .map_err(|error| RegistryErrorKind::not_built(host, &error))
     }
 
     /// Adds the context of an operation to an error.

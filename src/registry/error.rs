@@ -186,6 +186,14 @@ pub enum RegistryErrorKind {
 }
 
 impl RegistryErrorKind {
+    /// Creates the error of a request that the HTTP library cannot build.
+    pub(super) fn not_built(host: impl Into<String>, error: &reqwest::Error) -> Self {
+        Self::Unreachable {
+            host: host.into(),
+            unanswered: Unanswered::of(error),
+        }
+    }
+
     /// Creates the error of a request that cannot be sent.
     pub(super) fn never_asked(host: impl Into<String>, cause: String) -> Self {
         Self::Unreachable {

@@ -6,8 +6,7 @@ use std::time::Duration;
 use backon::{ExponentialBuilder, Retryable as _};
 
 use super::error::RegistryErrorKind;
-use crate::domain::{Events, RetryPolicy};
-use crate::http::cause_text;
+use crate::domain::{Events, RetryPolicy, chain_text};
 
 /// Runs `attempt` until it succeeds, fails for good, or the attempts of `retry_policy` are used up. The attempt must be
 /// idempotent.
@@ -38,7 +37,7 @@ where
                 fastrand::f64(),
             ))
         })
-        .notify(|failed, wait| events.retry(what, cause_text(failed), wait))
+        .notify(|failed, wait| events.retry(what, chain_text(failed), wait))
         .await
 }
 

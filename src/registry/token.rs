@@ -124,7 +124,7 @@ fn request(
             .build()
         }
     };
-    built.map_err(|error| RegistryErrorKind::never_asked(host, crate::http::cause_text(&error)))
+    built.map_err(|error| RegistryErrorKind::not_built(host, &error))
 }
 
 fn form(bearer: &Bearer, scopes: &[String], token: &Secret) -> String {

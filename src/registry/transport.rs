@@ -1,7 +1,6 @@
 //! The transport that sends requests and receives responses, and the rule for hosts without TLS.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
 use reqwest::{Method, Request, Url};
@@ -11,7 +10,7 @@ use super::error::RegistryErrorKind;
 use super::large_uploads::LargeUploads;
 use super::response::{RegistryResponse, unreachable};
 use super::streaming_response::{LARGE_AT_ONCE, Permit, StreamingResponse};
-use crate::domain::{Events, Host, RetryPolicy};
+use crate::domain::{Events, Host, RetryPolicy, may_be_loopback};
 pub(super) use crate::http::authority;
 use crate::http::{Client, Watch};
 
@@ -172,16 +171,9 @@ impl Scheme {
     }
 }
 
-/// True if `url` points to this machine, by any name that a resolver or the system accepts.
+/// True if `url` may point to this machine.
 fn is_here(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
-    let address = host.trim_start_matches('[').trim_end_matches(']');
-    if let Ok(address) = address.parse::<IpAddr>() {
-        let address = address.to_canonical();
-        return address.is_loopback() || address.is_unspecified();
-    }
-    let name = host.trim_end_matches('.');
-    name == "localhost" || name.ends_with(".localhost")
+    url.host_str().is_some_and(may_be_loopback)
 }
 
 #[cfg(test)]

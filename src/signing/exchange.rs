@@ -1,13 +1,12 @@
 //! One request and its response of limited size, and the addresses that are allowed.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{RequestBuilder, StatusCode, Url};
 
 use super::error::{SigstoreErrorKind, shown};
-use crate::domain::Events;
+use crate::domain::{Events, is_loopback};
 use crate::http::{Client, Unanswered, Watch};
 
 /// The maximum length of a response from a Sigstore service.
@@ -28,14 +27,9 @@ impl Endpoint {
         };
         let url = Url::parse(text).map_err(|_| refused())?;
         let host = url.host_str().ok_or_else(refused)?;
-        let address = host.trim_start_matches('[').trim_end_matches(']');
-        let loopback = host == "localhost"
-            || address
-                .parse::<IpAddr>()
-                .is_ok_and(|address| address.is_loopback());
         match url.scheme() {
             "https" => Ok(Self(url)),
-            "http" if loopback => Ok(Self(url)),
+            "http" if is_loopback(host) => Ok(Self(url)),
             _ => Err(refused()),
         }
     }
@@ -158,6 +152,7 @@ mod tests {
             "http://127.0.0.1:1/x",
             "http://[::1]:2",
             "http://localhost",
+            "http://a.localhost",
         ] {
             assert!(Endpoint::parse(allowed).is_ok(), "{allowed}");
         }
@@ -165,6 +160,7 @@ mod tests {
             "http://fulcio.example",
             "http://127.0.0.1.example",
             "http://10.0.0.1",
+            "http://localhost.",
             "ftp://localhost",
             "",
             "fulcio",

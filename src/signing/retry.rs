@@ -4,7 +4,7 @@ use std::error::Error;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-use crate::domain::{Events, RetryPolicy};
+use crate::domain::{Events, RetryPolicy, chain_text};
 
 use super::error::{SigstoreError, SigstoreErrorKind};
 
@@ -100,7 +100,7 @@ impl ServiceRetryPolicy {
     /// line for each retry.
     pub(super) async fn run<T, E, F, A>(&self, what: &str, mut attempt: A) -> Result<T, E>
     where
-        E: Passing,
+        E: Passing + 'static,
         F: Future<Output = Result<T, E>>,
         A: FnMut() -> F,
     {
@@ -118,7 +118,7 @@ impl ServiceRetryPolicy {
                 return Err(failure);
             }
             let wait = self.wait(tries, failure.asked_wait(), fastrand::f64());
-            self.events.retry(what, innermost(&failure), wait);
+            self.events.retry(what, chain_text(&failure), wait);
             tokio::time::sleep(wait).await;
         }
     }
@@ -136,18 +136,6 @@ impl ServiceRetryPolicy {
             .mul_f64(share)
             .max(asked.unwrap_or_default().min(ceiling))
     }
-}
-
-/// The failure and its causes in one line.
-fn innermost(failure: &dyn Error) -> String {
-    let mut text = failure.to_string();
-    let mut cause = failure.source();
-    while let Some(each) = cause {
-        text.push_str(": ");
-        text.push_str(&each.to_string());
-        cause = each.source();
-    }
-    text
 }
 
 #[cfg(test)]

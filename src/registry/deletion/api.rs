@@ -75,7 +75,7 @@ impl<'a> Call<'a> {
         }
         let request = request
             .build()
-            .map_err(|error| unusable(crate::http::cause_text(&error)))?;
+            .map_err(|error| RegistryErrorKind::not_built(self.host, &error))?;
         let answer = wire.send(request, ANSWER_MAX_BYTES).await?;
         if !answer.status.is_success() && answer.refusal().is_transient() {
             Err(answer.fault())

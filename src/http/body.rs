@@ -1,18 +1,38 @@
 //! Reads bodies up to a limit. `Content-Length` is only a claim, so the bytes that arrive are counted.
 
-use super::{HttpError, Response};
+use super::{IncomingResponse, TransportError};
+
+/// The reason why a body was not read.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum BodyError {
+    /// The body broke off or did not arrive in time.
+    #[error("the answer broke off: {}", .0.cause)]
+    Broken(Box<TransportError>),
+    /// The body is longer than the limit.
+    #[error("the answer is longer than {limit} bytes")]
+    TooLong {
+        /// The limit in bytes.
+        limit: u64,
+    },
+}
+
+impl From<TransportError> for BodyError {
+    fn from(error: TransportError) -> Self {
+        Self::Broken(Box::new(error))
+    }
+}
 
 /// Reads the body of `response`, which must not be longer than `limit` bytes.
-pub async fn read(response: Response, limit: u64) -> Result<Vec<u8>, HttpError> {
+pub async fn read(response: IncomingResponse, limit: u64) -> Result<Vec<u8>, BodyError> {
     if response
         .content_length()
         .is_some_and(|length| length > limit)
     {
-        return Err(HttpError::TooLong { limit });
+        return Err(BodyError::TooLong { limit });
     }
     let (body, cut) = read_until(response, limit).await?;
     if cut {
-        Err(HttpError::TooLong { limit })
+        Err(BodyError::TooLong { limit })
     } else {
         Ok(body)
     }
@@ -20,17 +40,19 @@ pub async fn read(response: Response, limit: u64) -> Result<Vec<u8>, HttpError> 
 
 /// Reads the first `limit` bytes of the body of `response` and ignores the rest. That is enough for the text of an
 /// error.
-pub async fn read_start(response: Response, limit: u64) -> Result<Vec<u8>, HttpError> {
+pub async fn read_start(response: IncomingResponse, limit: u64) -> Result<Vec<u8>, BodyError> {
     Ok(read_until(response, limit).await?.0)
 }
 
-async fn read_until(mut response: Response, limit: u64) -> Result<(Vec<u8>, bool), HttpError> {
+async fn read_until(
+    mut response: IncomingResponse,
+    limit: u64,
+) -> Result<(Vec<u8>, bool), BodyError> {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     // Reserve the announced length, up to the limit: growing step by step would take up to twice the memory.
     let announced = response.content_length().unwrap_or_default();
     let mut body = Vec::with_capacity(usize::try_from(announced).unwrap_or(limit).min(limit));
-    let broken = |unanswered| HttpError::Broken(Box::new(unanswered));
-    while let Some(chunk) = response.chunk().await.map_err(broken)? {
+    while let Some(chunk) = response.chunk().await? {
         let room = limit - body.len();
         if chunk.len() > room {
             body.extend_from_slice(chunk.get(..room).unwrap_or_default());
@@ -47,7 +69,7 @@ mod tests {
 
     use super::*;
 
-    fn response(body: &'static str) -> Response {
+    fn response(body: &'static str) -> IncomingResponse {
         // A body made from a stream has no length in advance, as with chunked encoding.
         let chunks = futures_util::stream::iter(
             body.as_bytes()
@@ -57,8 +79,8 @@ mod tests {
         http_response(reqwest::Body::wrap_stream(chunks))
     }
 
-    fn http_response(body: reqwest::Body) -> Response {
-        Response {
+    fn http_response(body: reqwest::Body) -> IncomingResponse {
+        IncomingResponse {
             inner: ::http::Response::new(body).into(),
             silence: Duration::from_secs(30),
         }
@@ -68,7 +90,7 @@ mod tests {
     async fn body_of_exactly_the_bound_is_read_and_one_more_byte_is_not() {
         assert_eq!(read(response("12345678"), 8).await.unwrap(), b"12345678");
         let error = read(response("123456789"), 8).await.unwrap_err();
-        assert!(matches!(error, HttpError::TooLong { limit: 8 }), "{error}");
+        assert!(matches!(error, BodyError::TooLong { limit: 8 }), "{error}");
     }
 
     #[tokio::test]

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use reqwest::{Method, Request, RequestBuilder, Url};
 
-use super::unanswered::cause_text;
-use super::{Certificates, HttpError, Proxies, Response, Unanswered};
+use super::transport_error::cause_text;
+use super::{Certificates, HttpError, IncomingResponse, Proxies, TransportError};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest silence of a server, before its response and within it.
@@ -114,32 +114,32 @@ impl Client {
     }
 
     /// Sends `request` once. It may take any time, unless the server is silent for half a minute.
-    pub async fn execute(&self, request: Request) -> Result<Response, Unanswered> {
+    pub async fn execute(&self, request: Request) -> Result<IncomingResponse, TransportError> {
         let through = self.proxies.way_to(request.url());
         match tokio::time::timeout(self.silence, self.upload(request)).await {
             Ok(sent) => sent,
-            Err(_) => Err(Unanswered {
+            Err(_) => Err(TransportError {
                 through,
-                ..Unanswered::silent(self.silence)
+                ..TransportError::silent(self.silence)
             }),
         }
     }
 
     /// Sends `request` and waits for its response without a time limit. The body may take any time; the caller must
     /// watch its progress.
-    pub async fn upload(&self, request: Request) -> Result<Response, Unanswered> {
+    pub async fn upload(&self, request: Request) -> Result<IncomingResponse, TransportError> {
         let through = self.proxies.way_to(request.url());
         let sent = self.inner.execute(request).await;
         let inner = sent.map_err(|error| {
-            let error = Unanswered::of(&error);
+            let error = TransportError::of(&error);
             let error = if self.has_bundle {
                 error.with_bundle()
             } else {
                 error
             };
-            Unanswered { through, ..error }
+            TransportError { through, ..error }
         })?;
-        Ok(Response {
+        Ok(IncomingResponse {
             inner,
             silence: self.silence,
         })
@@ -149,7 +149,7 @@ impl Client {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::{UnansweredKind, read};
+    use crate::http::{BodyError, TransportErrorKind, read};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::{TcpListener, TcpStream};
 
@@ -189,9 +189,9 @@ mod tests {
         let mut uploading = asked(&listener).await;
         // The request starts after the upload, and fails before the upload is answered.
         let (ended, _held) = tokio::join!(client.execute(request(&listener)), asked(&listener));
-        let unanswered = ended.unwrap_err();
-        assert_eq!(unanswered.kind, UnansweredKind::Silence);
-        assert_eq!(unanswered.to_string(), "it was silent for 50ms");
+        let error = ended.unwrap_err();
+        assert_eq!(error.kind, TransportErrorKind::Silence);
+        assert_eq!(error.to_string(), "it was silent for 50ms");
         let answer = b"HTTP/1.1 201 Created\r\ncontent-length: 0\r\n\r\n";
         uploading.write_all(answer).await.unwrap();
         assert_eq!(upload.await.unwrap().unwrap().status(), 201);
@@ -209,9 +209,9 @@ mod tests {
         };
         let (response, _held) = tokio::join!(client.execute(request(&listener)), half());
         let error = read(response.unwrap(), 8).await.unwrap_err();
-        let HttpError::Broken(unanswered) = error else {
+        let BodyError::Broken(error) = error else {
             panic!("{error}")
         };
-        assert_eq!(unanswered.kind, UnansweredKind::Silence);
+        assert_eq!(error.kind, TransportErrorKind::Silence);
     }
 }

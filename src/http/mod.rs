@@ -5,22 +5,24 @@ mod body;
 mod certificate_problem;
 mod certificates;
 mod client;
+mod incoming;
 mod proxies;
 mod response;
-mod unanswered;
+mod transport_error;
 mod unproxied;
 mod watch;
 
-pub use body::{read, read_start};
+pub use body::{BodyError, read, read_start};
 pub use certificate_problem::CertificateProblem;
 pub use certificates::{CertificateError, Certificates};
 pub use client::{Client, STALL_TIMEOUT};
+pub use incoming::IncomingResponse;
 pub use proxies::Proxies;
-pub use response::Response;
-pub use unanswered::{Through, Unanswered, UnansweredKind};
+pub use response::{Response, retry_after};
+pub use transport_error::{Through, TransportError, TransportErrorKind};
 pub use watch::{Watch, authority};
 
-/// The reason why a client could not be built or a body could not be read.
+/// The reason why a client could not be built.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum HttpError {
     /// The TLS or connection settings are inconsistent.
@@ -34,15 +36,6 @@ pub enum HttpError {
     Proxy {
         /// The name of the variable. Its value may contain a password and is not printed.
         variable: &'static str,
-    },
-    /// The body broke off or did not arrive in time.
-    #[error("the answer broke off: {}", .0.cause)]
-    Broken(Box<Unanswered>),
-    /// The body is longer than the limit.
-    #[error("the answer is longer than {limit} bytes")]
-    TooLong {
-        /// The limit in bytes.
-        limit: u64,
     },
 }
 

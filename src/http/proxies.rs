@@ -10,7 +10,7 @@ use std::sync::Arc;
 use reqwest::Url;
 
 use super::HttpError;
-use super::unanswered::Through;
+use super::Through;
 use super::unproxied::Unproxied;
 
 /// Hosts that are never reached through a proxy, whatever `NO_PROXY` contains.

@@ -1,49 +1,60 @@
-//! A response whose body is read in pieces, each within a time limit.
+//! A response with its body, read within a limit.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
-use reqwest::StatusCode;
-use reqwest::header::HeaderMap;
+use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::{StatusCode, Url};
 
-use super::Unanswered;
-
-/// The head of a response, and the body that follows it.
-///
-/// Only the time that a caller waits for a piece counts as silence of the server. reqwest's own timeout also counts the
-/// time between two pieces when no caller reads.
+/// A response that was read to its end, or whose body was left out.
 #[derive(Debug)]
 pub struct Response {
-    pub(super) inner: reqwest::Response,
-    /// The longest silence of the server within the body.
-    pub(super) silence: Duration,
+    /// The address of the request.
+    pub url: Url,
+    /// The status code.
+    pub status: StatusCode,
+    /// The headers, without trailers.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Vec<u8>,
 }
 
 impl Response {
-    /// Returns the status code.
+    /// Returns the text of a header, if it is present and not empty.
     #[must_use]
-    pub fn status(&self) -> StatusCode {
-        self.inner.status()
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let value = self.headers.get(name)?.to_str().ok()?.trim();
+        (!value.is_empty()).then_some(value)
     }
+}
 
-    /// Returns the headers, without trailers.
-    #[must_use]
-    pub fn headers(&self) -> &HeaderMap {
-        self.inner.headers()
+/// Parses `Retry-After` in either form: seconds, or a date that is compared with `now`.
+#[must_use]
+pub fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
     }
+    let date = httpdate::parse_http_date(text).ok()?;
+    Some(date.duration_since(now).unwrap_or_default())
+}
 
-    /// Returns the length of the body in bytes, if the server announces it. It is meaningless for a HEAD, which has no
-    /// body: 0 over HTTP/1.1, the header's value over HTTP/2.
-    #[must_use]
-    pub fn content_length(&self) -> Option<u64> {
-        self.inner.content_length()
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    /// Reads the next piece of the body; `None` at its end.
-    pub async fn chunk(&mut self) -> Result<Option<Bytes>, Unanswered> {
-        match tokio::time::timeout(self.silence, self.inner.chunk()).await {
-            Ok(read) => read.map_err(|error| Unanswered::of(&error)),
-            Err(_) => Err(Unanswered::silent(self.silence)),
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let now = httpdate::parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT").unwrap();
+        for (text, seconds) in [
+            ("7", Some(7)),
+            ("Sun, 06 Nov 1994 08:50:07 GMT", Some(30)),
+            ("Sun, 06 Nov 1994 08:00:00 GMT", Some(0)),
+            ("-1", None),
+            ("soon", None),
+        ] {
+            let headers = HeaderMap::from_iter([(RETRY_AFTER, text.parse().unwrap())]);
+            let read = retry_after(&headers, now);
+            assert_eq!(read, seconds.map(Duration::from_secs), "{text}");
         }
     }
 }

@@ -15,12 +15,13 @@ use tokio::sync::OnceCell;
 use super::credential::Login;
 use super::ecr::{Action, Ecr, Service};
 use super::error::RegistryErrorKind;
-use super::response::{RegistryResponse, authority};
+use super::response::authority;
 use super::retry::patiently;
 use super::sigv4::{Keys, Scope, Unsigned, signed_headers};
 use super::token::sensitive;
 use super::transport::Transport;
 use crate::domain::{Host, Secret};
+use crate::http::Response;
 
 const ANSWER_MAX_BYTES: u64 = 256 * 1024;
 const CONTENT_TYPE: &str = "application/x-amz-json-1.1";
@@ -84,7 +85,7 @@ pub(super) async fn ask(
     keys: &AwsKeys,
     action: Action,
     content: &str,
-) -> Result<RegistryResponse, RegistryErrorKind> {
+) -> Result<Response, RegistryErrorKind> {
     let url = endpoint(ecr, keys)?;
     let host = authority(&url);
     let what = match action {
@@ -97,7 +98,7 @@ pub(super) async fn ask(
         if answer.status == 200 {
             Ok(answer)
         } else {
-            Err(answer.fault())
+            Err(RegistryErrorKind::refused(&answer))
         }
     };
     patiently(wire.retry_policy, &wire.events, &what, attempt).await
@@ -183,11 +184,7 @@ fn request(
 
 /// Reads the login from a response. The private service returns a list (from when several accounts could be requested),
 /// the public one a single object.
-fn read(
-    wire: &Transport,
-    ecr: &Ecr,
-    answer: &RegistryResponse,
-) -> Result<Login, RegistryErrorKind> {
+fn read(wire: &Transport, ecr: &Ecr, answer: &Response) -> Result<Login, RegistryErrorKind> {
     let document: Value =
         serde_json::from_slice(&answer.body).map_err(|_| RegistryErrorKind::NoToken)?;
     let data = match ecr.service {

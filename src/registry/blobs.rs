@@ -101,7 +101,7 @@ impl Registry {
         match presence(&opened.answer) {
             Presence::Present => Ok(true),
             Presence::Absent => Ok(false),
-            Presence::Unknown => Err(opened.answer.fault()),
+            Presence::Unknown => Err(RegistryErrorKind::refused(&opened.answer)),
         }
     }
 
@@ -113,7 +113,7 @@ impl Registry {
         match presence(&opened.answer) {
             Presence::Present => Ok(Some(opened.read(question.limit).await?.body)),
             Presence::Absent => Ok(None),
-            Presence::Unknown => Err(opened.answer.fault()),
+            Presence::Unknown => Err(RegistryErrorKind::refused(&opened.answer)),
         }
     }
 }

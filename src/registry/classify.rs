@@ -21,8 +21,9 @@
 //! | | any other | unknown | 401, 403, 429, 5xx: the list may exist |
 //! | referrers, later pages | anything but the list | unknown | an incomplete list is not a list |
 
-use super::response::RegistryResponse;
+use super::error_response::ErrorResponse;
 use crate::domain::MediaType;
+use crate::http::Response;
 
 /// The codes of a 404 for absent content. They are the specification's for manifests, blobs and repositories, Harbor's
 /// (`NOT_FOUND`), and Quay's for a tag that existed once (`TAG_EXPIRED`).
@@ -51,7 +52,7 @@ pub(super) enum Listing {
 }
 
 /// Reads the response to a GET for a manifest or a blob.
-pub(super) fn presence(answer: &RegistryResponse) -> Presence {
+pub(super) fn presence(answer: &Response) -> Presence {
     match answer.status.as_u16() {
         200 => Presence::Present,
         404 if says_absent(answer) => Presence::Absent,
@@ -60,7 +61,7 @@ pub(super) fn presence(answer: &RegistryResponse) -> Presence {
 }
 
 /// Reads the response to a GET for the first page of referrers.
-pub(super) fn listing(answer: &RegistryResponse) -> Listing {
+pub(super) fn listing(answer: &Response) -> Listing {
     let is_index = || {
         let content_type = answer.header("content-type").unwrap_or_default();
         MediaType::from(content_type) == MediaType::OciIndex
@@ -72,8 +73,8 @@ pub(super) fn listing(answer: &RegistryResponse) -> Listing {
     }
 }
 
-fn says_absent(answer: &RegistryResponse) -> bool {
-    let refusal = answer.refusal();
+fn says_absent(answer: &Response) -> bool {
+    let refusal = ErrorResponse::of(answer);
     let message = refusal.message.to_ascii_lowercase();
     if message.contains("accept header") {
         return false;

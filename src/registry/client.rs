@@ -9,16 +9,16 @@ use reqwest::{Method, Request, Url};
 use super::Settings;
 use super::auth::{Access, AuthCache, Authorization};
 use super::error::{Operation, RegistryError, RegistryErrorKind};
+use super::error_response::ErrorResponse;
 use super::large_uploads::Progress;
 use super::limits::Limits;
 use super::open_uploads::OpenUploads;
 use super::response;
-use super::response::RegistryResponse;
 use super::retry::patiently;
 use super::streaming_response::StreamingResponse;
 use super::transport::{Scheme, Transport};
 use crate::domain::Repository;
-use crate::http::{HttpError, UnansweredKind};
+use crate::http::{BodyError, Response, TransportErrorKind};
 
 /// The most attempts of one request with different authorization: anonymous, with a token, with a token for extra
 /// scopes.
@@ -124,7 +124,7 @@ impl Registry {
     pub(super) async fn ask(
         &self,
         question: &RegistryRequest<'_>,
-    ) -> Result<RegistryResponse, RegistryErrorKind> {
+    ) -> Result<Response, RegistryErrorKind> {
         let what = question.text();
         self.patiently(&what, || self.ask_once(question)).await
     }
@@ -146,7 +146,7 @@ impl Registry {
     pub(super) async fn ask_once(
         &self,
         question: &RegistryRequest<'_>,
-    ) -> Result<RegistryResponse, RegistryErrorKind> {
+    ) -> Result<Response, RegistryErrorKind> {
         let opened = self.open_once(question).await?;
         opened.read(question.limit).await
     }
@@ -199,7 +199,7 @@ impl Registry {
         &self,
         question: &RegistryRequest<'_>,
         sent: Option<&Authorization>,
-        answer: &RegistryResponse,
+        answer: &Response,
     ) -> Result<Option<Authorization>, RegistryErrorKind> {
         let Inner { wire, keyring, .. } = &*self.0;
         let (repository, access) = (question.repository, &question.access);
@@ -309,8 +309,8 @@ impl RegistryRequest<'_> {
 
 fn settled(opened: StreamingResponse) -> Result<StreamingResponse, RegistryErrorKind> {
     let answer = &opened.answer;
-    if !answer.status.is_success() && answer.refusal().is_transient() {
-        Err(answer.fault())
+    if !answer.status.is_success() && ErrorResponse::of(answer).is_transient() {
+        Err(RegistryErrorKind::refused(answer))
     } else {
         Ok(opened)
     }
@@ -324,10 +324,10 @@ fn may_want_tls(plain: &Result<StreamingResponse, RegistryErrorKind>) -> bool {
         Ok(StreamingResponse { answer, .. }) => {
             answer.status == 400 && answer.header("docker-distribution-api-version").is_none()
         }
-        Err(RegistryErrorKind::Unreachable { unanswered, .. }) => {
-            unanswered.kind != UnansweredKind::Silence && !unanswered.cause.contains("refused")
+        Err(RegistryErrorKind::Unreachable { error, .. }) => {
+            error.kind != TransportErrorKind::Silence && !error.cause.contains("refused")
         }
-        Err(RegistryErrorKind::Body { source, .. }) => matches!(source, HttpError::Broken(_)),
+        Err(RegistryErrorKind::Body { source, .. }) => matches!(source, BodyError::Broken(_)),
         Err(_) => false,
     }
 }

@@ -10,13 +10,13 @@ use super::client::{Registry, RegistryRequest};
 use super::error::{Operation, RegistryError, RegistryErrorKind};
 use super::integrity::{check_digest, check_size};
 use super::large_uploads::LargeUpload;
-use super::response::RegistryResponse;
 use super::sided::Sided;
 use super::stream::Stream;
 use super::transport::Scheme;
 use super::upload_session::Upload;
 use super::uploads::{Begun, SMALL_MAX_BYTES, check_stored};
 use crate::domain::{Descriptor, Digest, Repository};
+use crate::http::Response;
 
 /// The number of immediate restarts of a copy: for renewed credentials, and for smaller requests.
 const MENDS_MAX: u32 = 2;
@@ -183,10 +183,10 @@ impl Registry {
                 let question = blob_question(from, &blob.digest, blob.size);
                 let opened = self.open_blob(&question).await?;
                 if presence(&opened.answer) != Presence::Present {
-                    return Err(opened.answer.fault());
+                    return Err(RegistryErrorKind::refused(&opened.answer));
                 }
                 let length = opened.length();
-                (Stream::RegistryResponse(Box::new(opened)), length)
+                (Stream::Response(Box::new(opened)), length)
             }
         };
         check_size(length.unwrap_or(blob.size), blob)?;
@@ -234,7 +234,7 @@ impl Registry {
         let answer = answer.await?;
         if matches!(answer.status.as_u16(), 413 | 416) {
             self.limits().remember_parts(upload.repository.host());
-            return Err(Sided::Mended(answer.fault()));
+            return Err(Sided::Mended(RegistryErrorKind::refused(&answer)));
         }
         let stored = check_stored(&answer, &blob.digest);
         stored.map_err(Sided::Destination)?;
@@ -266,9 +266,9 @@ impl Registry {
         upload: &Upload,
         question: &RegistryRequest<'_>,
         authorization: Option<Authorization>,
-        answer: Result<RegistryResponse, RegistryErrorKind>,
+        answer: Result<Response, RegistryErrorKind>,
         passage: &LargeUpload,
-    ) -> Result<RegistryResponse, Sided> {
+    ) -> Result<Response, Sided> {
         // If the body broke off, the source is at fault, whatever the destination answered.
         if let Some(fault) = passage.fault() {
             return Err(Sided::Source(fault));
@@ -278,7 +278,7 @@ impl Registry {
             // A streamed body cannot be sent again, so the copy must start from the beginning.
             let better = self.renew(question, authorization.as_ref(), &answer).await;
             if better.map_err(Sided::Destination)?.is_some() {
-                return Err(Sided::Mended(answer.fault()));
+                return Err(Sided::Mended(RegistryErrorKind::refused(&answer)));
             }
         }
         Ok(answer)

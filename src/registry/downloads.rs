@@ -7,8 +7,9 @@ use reqwest::header::LOCATION;
 use super::client::{Registry, RegistryRequest, Target};
 use super::error::RegistryErrorKind;
 use super::error_response::printable;
-use super::response::{RegistryResponse, shown};
+use super::response::shown;
 use super::streaming_response::StreamingResponse;
+use crate::http::Response;
 
 const REDIRECTS_MAX: usize = 5;
 
@@ -44,7 +45,7 @@ impl Registry {
                 return Ok(opened);
             }
             if !is_redirect(&opened.answer) {
-                return Err(opened.answer.fault());
+                return Err(RegistryErrorKind::refused(&opened.answer));
             }
         }
         Err(refused_address(
@@ -54,12 +55,12 @@ impl Registry {
     }
 }
 
-fn is_redirect(answer: &RegistryResponse) -> bool {
+fn is_redirect(answer: &Response) -> bool {
     matches!(answer.status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }
 
 /// Returns the `Location` of a response, resolved against the address of the request.
-pub(super) fn location(answer: &RegistryResponse) -> Result<Url, RegistryErrorKind> {
+pub(super) fn location(answer: &Response) -> Result<Url, RegistryErrorKind> {
     let text = answer.header(LOCATION.as_str()).unwrap_or_default();
     if text.is_empty() {
         return Err(refused_address(

@@ -6,7 +6,9 @@ use std::time::Duration;
 use super::credential::HelperNeeded;
 use super::error_response::ErrorResponse;
 use crate::domain::{Digest, Host, ManifestError, Repository};
-use crate::http::{CertificateProblem, HttpError, Through, Unanswered, UnansweredKind};
+use crate::http::{
+    BodyError, CertificateProblem, Response, Through, TransportError, TransportErrorKind, authority,
+};
 
 /// A failed operation on a registry.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -109,12 +111,12 @@ pub enum RegistryErrorKind {
     #[error(transparent)]
     Helper(#[from] HelperNeeded),
     /// No response arrived.
-    #[error("`{host}` {}{}: {}", .unanswered.state(), .unanswered.way(), .unanswered.cause)]
+    #[error("`{host}` {}{}: {}", .error.state(), .error.way(), .error.cause)]
     Unreachable {
         /// The requested host.
         host: String,
         /// The reason, and the proxy if there was one.
-        unanswered: Unanswered,
+        error: TransportError,
     },
     /// The response is incomplete or too long.
     #[error("`{host}` did not answer as it should")]
@@ -122,7 +124,7 @@ pub enum RegistryErrorKind {
         /// The host that answered.
         host: String,
         /// The problem with the body.
-        source: HttpError,
+        source: BodyError,
     },
     /// The content does not match the digest.
     #[error("the digest of the content is `{computed}`, not `{claimed}` ({claimant})")]
@@ -186,11 +188,19 @@ pub enum RegistryErrorKind {
 }
 
 impl RegistryErrorKind {
+    /// Creates the error of an error response.
+    pub(super) fn refused(response: &Response) -> Self {
+        Self::Refused {
+            host: authority(&response.url),
+            refusal: ErrorResponse::of(response),
+        }
+    }
+
     /// Creates the error of a request that the HTTP library cannot build.
     pub(super) fn not_built(host: impl Into<String>, error: &reqwest::Error) -> Self {
         Self::Unreachable {
             host: host.into(),
-            unanswered: Unanswered::of(error),
+            error: TransportError::of(error),
         }
     }
 
@@ -198,9 +208,9 @@ impl RegistryErrorKind {
     pub(super) fn never_asked(host: impl Into<String>, cause: String) -> Self {
         Self::Unreachable {
             host: host.into(),
-            unanswered: Unanswered {
+            error: TransportError {
                 cause,
-                kind: UnansweredKind::NotSent,
+                kind: TransportErrorKind::NotSent,
                 through: None,
                 certificate: None,
             },
@@ -210,7 +220,7 @@ impl RegistryErrorKind {
     /// Returns the problem with a server's certificate, and the host of that server.
     pub(super) fn certificate(&self) -> Option<(&CertificateProblem, &str)> {
         match self.kind() {
-            Kind::Unreachable(host, unanswered) => Some((unanswered.certificate.as_deref()?, host)),
+            Kind::Unreachable(host, error) => Some((error.certificate.as_deref()?, host)),
             Kind::Login(fault) => fault.certificate(),
             Kind::Refused(_) | Kind::Body(_) | Kind::Manifest | Kind::Size | Kind::Other => None,
         }
@@ -220,8 +230,8 @@ impl RegistryErrorKind {
     pub(super) fn is_transient(&self) -> bool {
         match self.kind() {
             Kind::Refused(refusal) => refusal.is_transient(),
-            Kind::Unreachable(_, unanswered) => !unanswered.is_lasting(),
-            Kind::Body(error) => matches!(error, HttpError::Broken(_)),
+            Kind::Unreachable(_, error) => !error.is_lasting(),
+            Kind::Body(error) => matches!(error, BodyError::Broken(_)),
             Kind::Login(_) | Kind::Manifest | Kind::Size | Kind::Other => false,
         }
     }
@@ -231,15 +241,12 @@ impl RegistryErrorKind {
     fn is_outage(&self) -> bool {
         match self.kind() {
             Kind::Refused(refusal) => refusal.is_outage(),
-            Kind::Unreachable(_, unanswered) => unanswered.is_outage(),
-            Kind::Body(HttpError::Broken(unanswered)) => unanswered.is_outage(),
+            Kind::Unreachable(_, error) => error.is_outage(),
+            Kind::Body(BodyError::Broken(error)) => error.is_outage(),
             Kind::Login(fault) => fault.is_outage(),
-            Kind::Body(
-                HttpError::Setup { .. } | HttpError::Proxy { .. } | HttpError::TooLong { .. },
-            )
-            | Kind::Manifest
-            | Kind::Size
-            | Kind::Other => false,
+            Kind::Body(BodyError::TooLong { .. }) | Kind::Manifest | Kind::Size | Kind::Other => {
+                false
+            }
         }
     }
 
@@ -261,7 +268,7 @@ impl RegistryErrorKind {
     fn kind(&self) -> Kind<'_> {
         match self {
             Self::Refused { refusal, .. } => Kind::Refused(refusal),
-            Self::Unreachable { host, unanswered } => Kind::Unreachable(host, unanswered),
+            Self::Unreachable { host, error } => Kind::Unreachable(host, error),
             Self::Body { source, .. } => Kind::Body(source),
             Self::Token { fault, .. } | Self::Aws { fault, .. } => Kind::Login(fault),
             Self::Manifest(_) => Kind::Manifest,
@@ -287,9 +294,9 @@ enum Kind<'a> {
     /// A service answered with an error.
     Refused(&'a ErrorResponse),
     /// A host did not answer.
-    Unreachable(&'a str, &'a Unanswered),
+    Unreachable(&'a str, &'a TransportError),
     /// A body was not read completely.
-    Body(&'a HttpError),
+    Body(&'a BodyError),
     /// No token or login could be fetched, for this reason.
     Login(&'a RegistryErrorKind),
     /// The content is not a manifest.
@@ -372,7 +379,7 @@ impl RegistryError {
     pub fn is_about_content(&self) -> bool {
         match self.fault.kind() {
             Kind::Manifest => true,
-            Kind::Body(error) => matches!(error, HttpError::TooLong { .. }),
+            Kind::Body(error) => matches!(error, BodyError::TooLong { .. }),
             Kind::Size => self.operation == Operation::ReadBlob,
             Kind::Refused(_) | Kind::Unreachable(..) | Kind::Login(_) | Kind::Other => false,
         }
@@ -409,8 +416,8 @@ impl RegistryError {
         if let Kind::Login(cause) = kind {
             kind = cause.kind();
         }
-        if let Kind::Unreachable(_, unanswered) = kind {
-            unanswered.through.as_ref()
+        if let Kind::Unreachable(_, error) = kind {
+            error.through.as_ref()
         } else {
             None
         }

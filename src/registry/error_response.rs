@@ -1,12 +1,13 @@
 //! An error response: its status, the registry's codes and its message, safe to print.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 
-use super::retry_after::{retry_after_header, retry_after_text};
+use super::asked_wait::asked_wait;
+use crate::http::{Response, retry_after};
 
 const CODES_MAX: usize = 8;
 const CODE_MAX_LETTERS: usize = 64;
@@ -26,18 +27,24 @@ pub struct ErrorResponse {
 }
 
 impl ErrorResponse {
+    /// Reads an error response that has just arrived.
+    pub(super) fn of(response: &Response) -> Self {
+        let Response {
+            url: _,
+            status,
+            headers,
+            body,
+        } = response;
+        Self::read(status.as_u16(), headers, body, SystemTime::now())
+    }
+
     /// Reads an error response. A date in `Retry-After` is compared with `now`.
-    pub(super) fn read(
-        status: u16,
-        headers: &HeaderMap,
-        body: &[u8],
-        now: std::time::SystemTime,
-    ) -> Self {
+    pub(super) fn read(status: u16, headers: &HeaderMap, body: &[u8], now: SystemTime) -> Self {
         let (codes, message) = serde_json::from_slice(body).map_or_else(
             |_| (Vec::new(), plain_text(headers, body)),
             |document: Value| (codes(&document), message(&document)),
         );
-        let retry_after = retry_after_header(headers, now).or_else(|| retry_after_text(&message));
+        let retry_after = retry_after(headers, now).or_else(|| asked_wait(&message));
         Self {
             status,
             codes,

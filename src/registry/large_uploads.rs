@@ -14,11 +14,11 @@ use reqwest::{Body, Request};
 
 use super::error::RegistryErrorKind;
 use super::integrity::{check_digest, check_size};
-use super::response::{ERROR_MAX_BYTES, RegistryResponse, authority, unreachable};
+use super::response::{ERROR_MAX_BYTES, authority, unreachable};
 use super::stream::Stream;
 use super::streaming_response::StreamingResponse;
 use crate::domain::{Descriptor, Digester, Events};
-use crate::http::{Client, STALL_TIMEOUT, Unanswered, UnansweredKind, Watch};
+use crate::http::{Client, Response, STALL_TIMEOUT, TransportError, TransportErrorKind, Watch};
 
 /// The longest time for a registry to store a complete upload. Some registries then copy the blob to another storage.
 const COMMIT: Duration = Duration::from_mins(5);
@@ -123,7 +123,7 @@ impl LargeUploads {
         body: Body,
         length: u64,
         passage: &LargeUpload,
-    ) -> Result<RegistryResponse, RegistryErrorKind> {
+    ) -> Result<Response, RegistryErrorKind> {
         let headers = request.headers_mut();
         headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
         *request.body_mut() = Some(body);
@@ -134,13 +134,13 @@ impl LargeUploads {
         &self,
         request: Request,
         passage: &LargeUpload,
-    ) -> Result<RegistryResponse, RegistryErrorKind> {
+    ) -> Result<Response, RegistryErrorKind> {
         let (method, url) = (request.method().clone(), request.url().clone());
         let stalled = |_| RegistryErrorKind::Unreachable {
             host: authority(&url),
-            unanswered: Unanswered {
+            error: TransportError {
                 cause: "it does not take what is uploaded".to_owned(),
-                kind: UnansweredKind::Silence,
+                kind: TransportErrorKind::Silence,
                 through: None,
                 certificate: None,
             },
@@ -152,14 +152,13 @@ impl LargeUploads {
             let is_whole = passage.is_whole();
             let limit = if is_whole { COMMIT } else { STALL_TIMEOUT };
             match tokio::time::timeout(limit, &mut sending).await {
-                Ok(sent) => break sent.map_err(|unanswered| unreachable(&url, unanswered))?,
+                Ok(sent) => break sent.map_err(|error| unreachable(&url, error))?,
                 Err(_) if passage.bytes.load(Ordering::Relaxed) > passed => (),
                 Err(elapsed) => return Err(stalled(elapsed)),
             }
         };
         let answer = async {
-            let opened =
-                StreamingResponse::new(response, &method, url.clone(), watch, None).await?;
+            let opened = StreamingResponse::new(response, &method, watch, None).await?;
             opened.read(ERROR_MAX_BYTES).await
         };
         tokio::time::timeout(STALL_TIMEOUT, answer)

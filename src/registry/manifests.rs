@@ -9,13 +9,13 @@ use super::auth::Access;
 use super::classify::{Presence, presence};
 use super::client::{Registry, RegistryRequest, Target};
 use super::error::{Operation, RegistryError, RegistryErrorKind};
-use super::response::{ERROR_MAX_BYTES, RegistryResponse};
+use super::response::ERROR_MAX_BYTES;
 use super::{Replaced, Stored};
 use crate::domain::{
     Digest, FullTag, ImageReference, Manifest, ManifestKind, MediaType, Reference, Repository,
     TagContent, Unusable,
 };
-use crate::http::HttpError;
+use crate::http::{BodyError, Response};
 
 /// The largest manifest that registries accept (distribution, Harbor, ACR).
 const MANIFEST_MAX_BYTES: u64 = 4 * 1024 * 1024;
@@ -193,12 +193,12 @@ impl Registry {
         &self,
         repository: &Repository,
         reference: &Reference,
-    ) -> Result<Option<RegistryResponse>, RegistryErrorKind> {
+    ) -> Result<Option<Response>, RegistryErrorKind> {
         let accept = accept();
         let answer = self.ask(&question(repository, reference, &accept)).await?;
         match presence(&answer) {
             Presence::Absent => Ok(None),
-            Presence::Unknown => Err(answer.fault()),
+            Presence::Unknown => Err(RegistryErrorKind::refused(&answer)),
             Presence::Present => {
                 let digest = Digest::of(&answer.body);
                 check_asked(&digest, reference, "what was asked for")?;
@@ -303,7 +303,7 @@ impl Registry {
         repository: &Repository,
         reference: &Reference,
         digest: Digest,
-        answer: &RegistryResponse,
+        answer: &Response,
     ) -> Result<Stored, RegistryErrorKind> {
         match (answer.status.as_u16(), reference) {
             (200..=202, _) => {
@@ -321,10 +321,10 @@ impl Registry {
                         digest,
                         subject: None,
                     }),
-                    Ok(_) | Err(_) => Err(answer.fault()),
+                    Ok(_) | Err(_) => Err(RegistryErrorKind::refused(&answer)),
                 }
             }
-            _ => Err(answer.fault()),
+            _ => Err(RegistryErrorKind::refused(&answer)),
         }
     }
 }
@@ -332,7 +332,7 @@ impl Registry {
 /// The result of one attempt to replace a tag.
 enum Attempt {
     /// The registry answered the write.
-    Answered(RegistryResponse),
+    Answered(Response),
     /// Nothing was sent, and another attempt would change nothing.
     Ended(Result<Replaced, RegistryErrorKind>),
 }
@@ -383,14 +383,14 @@ pub(super) fn object(repository: &Repository, reference: &Reference) -> String {
 }
 
 /// Parses the manifest in a response.
-pub(super) fn parsed(answer: RegistryResponse) -> Result<Manifest, RegistryErrorKind> {
+pub(super) fn parsed(answer: Response) -> Result<Manifest, RegistryErrorKind> {
     let media_type = MediaType::from(answer.header("content-type").unwrap_or_default());
     Manifest::parse(answer.body, media_type)
         .map_err(|error| RegistryErrorKind::Manifest(Arc::new(error)))
 }
 
 /// True if the bytes are a manifest that lists content, but the `Content-Type` is not that of a manifest.
-fn is_misnamed(answer: &RegistryResponse) -> bool {
+fn is_misnamed(answer: &Response) -> bool {
     let served = MediaType::from(answer.header("content-type").unwrap_or_default());
     let is = |media_type| {
         let manifest = Manifest::parse(answer.body.clone(), media_type);
@@ -406,7 +406,7 @@ pub(super) fn is_too_long(fault: &RegistryErrorKind) -> bool {
     matches!(
         fault,
         RegistryErrorKind::Body {
-            source: HttpError::TooLong { .. },
+            source: BodyError::TooLong { .. },
             ..
         }
     )
@@ -429,10 +429,7 @@ fn check_asked(
 
 /// Compares a digest with `Docker-Content-Digest`, which not every registry sends. A digest of another algorithm, or an
 /// invalid one, counts as a mismatch: it does not confirm the computed digest.
-pub(super) fn check_stated(
-    computed: &Digest,
-    answer: &RegistryResponse,
-) -> Result<(), RegistryErrorKind> {
+pub(super) fn check_stated(computed: &Digest, answer: &Response) -> Result<(), RegistryErrorKind> {
     match answer.header(DIGEST_HEADER) {
         Some(stated) if *stated != computed.to_string() => Err(RegistryErrorKind::Digest {
             computed: computed.clone(),
@@ -443,6 +440,6 @@ pub(super) fn check_stated(
     }
 }
 
-pub(super) fn stated_digest(answer: &RegistryResponse) -> Option<Digest> {
+pub(super) fn stated_digest(answer: &Response) -> Option<Digest> {
     answer.header(DIGEST_HEADER)?.parse().ok()
 }

@@ -2,6 +2,7 @@
 //! have a limit, and one table (`classify.rs`) distinguishes absent from unknown. The module does not depend on inputs,
 //! plans or Actions. It reports through [`Events`].
 
+mod asked_wait;
 mod auth;
 mod aws;
 mod blobs;
@@ -28,7 +29,6 @@ mod referrer_list;
 mod referrers;
 mod response;
 mod retry;
-mod retry_after;
 mod sided;
 mod sigv4;
 mod stream;

@@ -12,13 +12,14 @@ use tokio::sync::Mutex;
 use super::client::Registry;
 use super::error::RegistryErrorKind;
 use super::large_uploads::{LargeUpload, VerifyingStream};
-use super::response::{RegistryResponse, authority};
+use super::response::authority;
 use super::sided::Sided;
 use super::stream::Stream;
 use super::transport::Scheme;
 use super::upload_session::Upload;
 use super::uploads::check_stored;
 use crate::domain::Descriptor;
+use crate::http::Response;
 
 /// The unsent rest of a blob.
 struct Rest {
@@ -121,9 +122,9 @@ fn length(piece: &Bytes) -> u64 {
 }
 
 /// Checks that the registry accepted the whole chunk, if the response states its range.
-fn check_taken(answer: &RegistryResponse, last: u64) -> Result<(), RegistryErrorKind> {
+fn check_taken(answer: &Response, last: u64) -> Result<(), RegistryErrorKind> {
     if !matches!(answer.status.as_u16(), 201 | 202 | 204) {
-        return Err(answer.fault());
+        return Err(RegistryErrorKind::refused(answer));
     }
     let range = answer.header("range").unwrap_or_default();
     let taken = range.rsplit_once('-').map(|(_, taken)| taken.trim());

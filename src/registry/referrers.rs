@@ -8,8 +8,8 @@ use super::client::{Registry, RegistryRequest, Target};
 use super::error::{Operation, RegistryError, RegistryErrorKind};
 use super::manifests::{is_too_long, object, parsed, stated_digest};
 use super::referrer_list::{Entries, Entry, read_list};
-use super::response::RegistryResponse;
 use crate::domain::{Digest, Manifest, MediaType, Reference, Repository, Tag, Unusable};
+use crate::http::Response;
 
 /// The limit for a page. A page is an index; its entries contain the annotations of their referrers, so it may be as
 /// long as any manifest.
@@ -141,7 +141,7 @@ impl<T> Tagged<T> {
 }
 
 /// Parses the content of a response.
-fn tagged<T: Entry>(answer: RegistryResponse) -> Result<Tagged<T>, RegistryErrorKind> {
+fn tagged<T: Entry>(answer: Response) -> Result<Tagged<T>, RegistryErrorKind> {
     let (digest, stated) = (Digest::of(&answer.body), stated_digest(&answer));
     let media_type = MediaType::from(answer.header("content-type").unwrap_or_default());
     if media_type.is_image() {
@@ -196,7 +196,9 @@ impl Pages<'_> {
         match (listing(&answer), self.number) {
             (Listing::Listed, _) => (),
             (Listing::NoApi, 1) => return Ok(Referrers::NoApi),
-            (Listing::NoApi | Listing::Unknown, _) => return Err(answer.fault()),
+            (Listing::NoApi | Listing::Unknown, _) => {
+                return Err(RegistryErrorKind::refused(&answer));
+            }
         }
         let entries: Entries<T> = read_list(&answer.body, self.count)?;
         self.count += entries.listed.len() + entries.broken;
@@ -206,7 +208,7 @@ impl Pages<'_> {
 }
 
 /// Returns the address of the next page (RFC 8288), which must be on the same registry.
-pub(super) fn next_page(answer: &RegistryResponse) -> Result<Option<Url>, RegistryErrorKind> {
+pub(super) fn next_page(answer: &Response) -> Result<Option<Url>, RegistryErrorKind> {
     let links = answer.headers.get_all(LINK).iter();
     let next = links
         .filter_map(|link| link.to_str().ok())

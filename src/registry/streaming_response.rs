@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use reqwest::{Method, Url};
+use reqwest::Method;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::error::RegistryErrorKind;
-use super::response::{ERROR_MAX_BYTES, RegistryResponse, broken};
-use crate::http::{HttpError, Response, Watch, read, read_start};
+use super::response::{ERROR_MAX_BYTES, broken};
+use crate::http::{IncomingResponse, Response, Watch, read, read_start};
 
 /// Bodies longer than this are read a few at a time. Many large bodies then use no more memory than a few.
 const LARGE_BYTES: u64 = 512 * 1024;
@@ -29,42 +29,36 @@ pub(super) struct Permit {
 #[derive(Debug)]
 pub(super) struct StreamingResponse {
     /// The response without the body of a success.
-    pub(super) answer: RegistryResponse,
-    rest: Option<Response>,
+    pub(super) answer: Response,
+    rest: Option<IncomingResponse>,
     watch: Watch,
     /// The permit, kept while the response is in flight.
     turn: Option<Permit>,
 }
 
 impl StreamingResponse {
-    /// Wraps the `response` to a request for `url`. The body of an error response is read at once.
+    /// Wraps the `response` to a request with `method`. The body of an error response is read at once.
     ///
     /// SPEC: a HEAD has no body, whatever length its headers announce (RFC 9110, 9.3.2). The HTTP library reports that
     /// length over HTTP/2, and 0 over HTTP/1.1, so it is ignored.
     pub(super) async fn new(
-        response: Response,
+        response: IncomingResponse,
         method: &Method,
-        url: Url,
         mut watch: Watch,
         turn: Option<Permit>,
     ) -> Result<Self, RegistryErrorKind> {
-        let (status, headers) = (response.status(), response.headers().clone());
-        let (body, rest) = if *method == Method::HEAD {
+        let mut answer = response.head();
+        let status = answer.status;
+        let rest = if *method == Method::HEAD {
             watch.answered(status);
-            (Vec::new(), None)
+            None
         } else if status.is_success() {
-            (Vec::new(), Some(response))
+            Some(response)
         } else {
             let body = read_start(response, ERROR_MAX_BYTES).await;
-            let body = body.map_err(|source| broken(&url, source))?;
+            answer.body = body.map_err(|source| broken(&answer.url, source))?;
             watch.answered(status);
-            (body, None)
-        };
-        let answer = RegistryResponse {
-            url,
-            status,
-            headers,
-            body,
+            None
         };
         // Release the permit of a response that was read to its end. The next step, such as a token request, needs its
         // own permit.
@@ -78,7 +72,7 @@ impl StreamingResponse {
     }
 
     /// Reads the rest of the body, of at most `limit` bytes.
-    pub(super) async fn read(self, limit: u64) -> Result<RegistryResponse, RegistryErrorKind> {
+    pub(super) async fn read(self, limit: u64) -> Result<Response, RegistryErrorKind> {
         // A body without a stated length may be long.
         let may_exceed = |bytes| limit > bytes && self.length().is_none_or(|it| it > bytes);
         let turns = match () {
@@ -119,9 +113,8 @@ impl StreamingResponse {
         let Some(rest) = &mut self.rest else {
             return Ok(None);
         };
-        let broken_off = |unanswered| HttpError::Broken(Box::new(unanswered));
-        let piece = rest.chunk().await.map_err(broken_off);
-        let piece = piece.map_err(|source| broken(&self.answer.url, source))?;
+        let piece = rest.chunk().await;
+        let piece = piece.map_err(|error| broken(&self.answer.url, error.into()))?;
         if piece.is_none() {
             self.watch.answered(self.answer.status);
         }

@@ -15,10 +15,11 @@ use tokio::time::Instant;
 use super::challenge::Bearer;
 use super::credential::{Credential, Login};
 use super::error::RegistryErrorKind;
-use super::response::{RegistryResponse, authority, shown};
+use super::response::{authority, shown};
 use super::retry::patiently;
 use super::transport::Transport;
 use crate::domain::{Host, Secret};
+use crate::http::Response;
 
 /// The limit for a token response. No registry accepts a longer header, and each token is printed once, to be masked.
 const TOKEN_MAX_BYTES: u64 = 64 * 1024;
@@ -62,7 +63,7 @@ pub(super) async fn fetch(
         let request = request(wire, realm.clone(), bearer, scopes, proof)?;
         let answer = wire.send(request, TOKEN_MAX_BYTES).await?;
         if answer.status != 200 {
-            return Err(answer.fault());
+            return Err(RegistryErrorKind::refused(&answer));
         }
         read(wire, &answer, asked_at)
     };
@@ -157,7 +158,7 @@ pub(super) fn sensitive(text: &str) -> Option<HeaderValue> {
 /// Reads the token. Some servers send `token`, some `access_token`, some both with the same value.
 pub(super) fn read(
     wire: &Transport,
-    answer: &RegistryResponse,
+    answer: &Response,
     asked_at: Instant,
 ) -> Result<Token, RegistryErrorKind> {
     let given: Given =

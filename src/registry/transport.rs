@@ -8,11 +8,11 @@ use tokio::sync::Semaphore;
 
 use super::error::RegistryErrorKind;
 use super::large_uploads::LargeUploads;
-use super::response::{RegistryResponse, unreachable};
+use super::response::unreachable;
 use super::streaming_response::{LARGE_AT_ONCE, Permit, StreamingResponse};
 use crate::domain::{Events, Host, RetryPolicy, may_be_loopback};
 pub(super) use crate::http::authority;
-use crate::http::{Client, Watch};
+use crate::http::{Client, Response, Watch};
 
 /// The most concurrent requests to one host. Each uses a connection, and memory for the response. A slow host does not
 /// delay requests to others.
@@ -72,7 +72,7 @@ impl Transport {
         &self,
         request: Request,
         limit: u64,
-    ) -> Result<RegistryResponse, RegistryErrorKind> {
+    ) -> Result<Response, RegistryErrorKind> {
         self.open(request).await?.read(limit).await
     }
 
@@ -97,8 +97,8 @@ impl Transport {
         };
         let watch = Watch::start(&self.events, &request);
         let response = self.http.execute(request).await;
-        let response = response.map_err(|unanswered| unreachable(&url, unanswered))?;
-        StreamingResponse::new(response, &method, url, watch, turn).await
+        let response = response.map_err(|error| unreachable(&url, error))?;
+        StreamingResponse::new(response, &method, watch, turn).await
     }
 
     /// Returns the permits at the host of `url`.

@@ -11,9 +11,10 @@ use super::client::{Registry, RegistryRequest, Target};
 use super::downloads::{location, refused_address};
 use super::error::RegistryErrorKind;
 use super::manifests::check_stated;
-use super::response::{ERROR_MAX_BYTES, RegistryResponse, authority};
+use super::response::{ERROR_MAX_BYTES, authority};
 use super::upload_session::Upload;
 use crate::domain::{Digest, Repository};
+use crate::http::Response;
 
 /// The longest content that is sent with the POST. Go's servers close a connection if they answer with more than 256
 /// KiB of a request unread. Content that a registry refuses in the POST is sent twice.
@@ -33,7 +34,7 @@ pub struct Reserved(Upload);
 #[derive(Debug)]
 pub(super) enum Begun {
     /// The registry reports the blob as stored.
-    Created(RegistryResponse),
+    Created(Response),
     /// The registry opened an upload session.
     Place(Upload),
     /// The registry refused the request.
@@ -103,7 +104,7 @@ impl Registry {
         match begun.await? {
             Begun::Place(upload) => Ok(upload),
             // The POST named no blob, so none can have been created.
-            Begun::Created(answer) => Err(answer.fault()),
+            Begun::Created(answer) => Err(RegistryErrorKind::refused(&answer)),
             Begun::Refused(fault) => Err(fault),
         }
     }
@@ -163,7 +164,7 @@ impl Registry {
     pub(super) fn go_on(
         &self,
         upload: &mut Upload,
-        answer: &RegistryResponse,
+        answer: &Response,
     ) -> Result<(), RegistryErrorKind> {
         if answer.header("location").is_some() {
             let (place, is_own) = self.place(answer)?;
@@ -179,7 +180,7 @@ impl Registry {
         &self,
         upload: &Upload,
         question: &RegistryRequest<'_>,
-    ) -> Result<RegistryResponse, RegistryErrorKind> {
+    ) -> Result<Response, RegistryErrorKind> {
         if upload.is_own {
             self.ask_once(question).await
         } else {
@@ -270,12 +271,12 @@ impl Registry {
                 self.left_open().add(&upload);
                 Ok(Begun::Place(upload))
             }
-            _ => Ok(Begun::Refused(answer.fault())),
+            _ => Ok(Begun::Refused(RegistryErrorKind::refused(&answer))),
         }
     }
 
     /// Returns the location in a response, and whether it is on the registry itself.
-    fn place(&self, answer: &RegistryResponse) -> Result<(Url, bool), RegistryErrorKind> {
+    fn place(&self, answer: &Response) -> Result<(Url, bool), RegistryErrorKind> {
         let place = location(answer)?;
         let is_own = authority(&place) == authority(&answer.url);
         if is_own && place.scheme() != answer.url.scheme() && place.scheme() != "https" {
@@ -326,13 +327,10 @@ impl Upload {
 }
 
 /// Checks the response to the PUT of a blob.
-pub(super) fn check_stored(
-    answer: &RegistryResponse,
-    digest: &Digest,
-) -> Result<(), RegistryErrorKind> {
+pub(super) fn check_stored(answer: &Response, digest: &Digest) -> Result<(), RegistryErrorKind> {
     match answer.status.as_u16() {
         200 | 201 | 204 => check_stated(digest, answer),
-        _ => Err(answer.fault()),
+        _ => Err(RegistryErrorKind::refused(answer)),
     }
 }
 

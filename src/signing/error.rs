@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::refusal::{Cause, VerificationError};
-use crate::http::{CertificateProblem, Through, Unanswered};
+use crate::http::{CertificateProblem, Through, TransportError};
 
 /// The reason why nothing was signed, or why there is no trust material.
 #[derive(Debug, thiserror::Error)]
@@ -78,17 +78,17 @@ impl SigstoreError {
     /// The proxy that was to forward the request to the service, if no response arrived.
     #[must_use]
     pub fn proxy(&self) -> Option<&Through> {
-        self.unanswered()?.1.through.as_ref()
+        self.transport()?.1.through.as_ref()
     }
 
     /// The reason why the certificate of a service is not accepted, and the address of the service.
     #[must_use]
     pub fn certificate(&self) -> Option<(&CertificateProblem, &str)> {
-        let (url, unanswered) = self.unanswered()?;
-        Some((unanswered.certificate.as_deref()?, url))
+        let (url, error) = self.transport()?;
+        Some((error.certificate.as_deref()?, url))
     }
 
-    fn unanswered(&self) -> Option<(&str, &Unanswered)> {
+    fn transport(&self) -> Option<(&str, &TransportError)> {
         let (Self::Token(fault)
         | Self::Certificate(fault)
         | Self::Log(fault)
@@ -186,7 +186,7 @@ pub enum SigstoreErrorKind {
         url: String,
         /// The cause.
         #[source]
-        source: Unanswered,
+        source: TransportError,
     },
     /// The response is longer than any response of this service should be.
     #[error("the answer of `{url}` is longer than {limit} bytes")]
@@ -194,7 +194,7 @@ pub enum SigstoreErrorKind {
         /// The address of the request.
         url: String,
         /// The limit.
-        limit: usize,
+        limit: u64,
     },
     /// The response is not of the format that this service is known to return.
     #[error("the answer of `{url}` cannot be read")]
@@ -265,9 +265,9 @@ pub(super) fn shown(url: &reqwest::Url) -> String {
     url.to_string()
 }
 
-fn transport_text(url: &str, unanswered: &Unanswered) -> String {
-    if unanswered.certificate.is_some() {
-        format!("`{url}` {}", unanswered.state())
+fn transport_text(url: &str, error: &TransportError) -> String {
+    if error.certificate.is_some() {
+        format!("`{url}` {}", error.state())
     } else {
         format!("no answer from `{url}`")
     }

@@ -1,16 +1,15 @@
 //! One request and its response of limited size, and the addresses that are allowed.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use reqwest::header::{HeaderMap, RETRY_AFTER};
-use reqwest::{RequestBuilder, StatusCode, Url};
+use reqwest::{RequestBuilder, Url};
 
 use super::error::{SigstoreErrorKind, shown};
 use crate::domain::{Events, is_loopback};
-use crate::http::{Client, Unanswered, Watch};
+use crate::http::{BodyError, Client, Response, TransportError, Watch, read, retry_after};
 
 /// The maximum length of a response from a Sigstore service.
-pub(super) const ANSWER_MAX_BYTES: usize = 1 << 20;
+pub(super) const ANSWER_MAX_BYTES: u64 = 1 << 20;
 /// The time limit for a response. Rekor v2 responds once its entry is integrated, which takes a second or two.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// The length of an error's body that is printed.
@@ -56,40 +55,22 @@ impl Endpoint {
     }
 }
 
-/// A response that was read to its end.
-pub(super) struct ServiceResponse {
-    pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
-    pub(super) body: Vec<u8>,
-}
-
-impl ServiceResponse {
-    /// Converts this response to an error, for a caller that needs success.
-    pub(super) fn into_fault(self, url: &Url) -> SigstoreErrorKind {
-        let said = String::from_utf8_lossy(&self.body);
-        let said: String = said.split_whitespace().collect::<Vec<_>>().join(" ");
-        let said: String = said.chars().filter(|each| !each.is_control()).collect();
-        let message = if said.is_empty() {
-            self.status
-                .canonical_reason()
-                .unwrap_or("no reason given")
-                .to_owned()
-        } else {
-            said.chars().take(MESSAGE_MAX_CHARS).collect()
-        };
-        let seconds = self
-            .headers
-            .get(RETRY_AFTER)
-            .and_then(|value| value.to_str().ok());
-        SigstoreErrorKind::Status {
-            url: shown(url),
-            status: self.status.as_u16(),
-            message,
-            // A date is allowed too; none of these services is known to send one.
-            retry_after: seconds
-                .and_then(|text| text.trim().parse().ok())
-                .map(Duration::from_secs),
-        }
+/// Converts `response` to an error, for a caller that needs success.
+pub(super) fn status_error(response: &Response) -> SigstoreErrorKind {
+    let said = String::from_utf8_lossy(&response.body);
+    let said: String = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    let said: String = said.chars().filter(|each| !each.is_control()).collect();
+    let message = if said.is_empty() {
+        let reason = response.status.canonical_reason();
+        reason.unwrap_or("no reason given").to_owned()
+    } else {
+        said.chars().take(MESSAGE_MAX_CHARS).collect()
+    };
+    SigstoreErrorKind::Status {
+        url: shown(&response.url),
+        status: response.status.as_u16(),
+        message,
+        retry_after: retry_after(&response.headers, SystemTime::now()),
     }
 }
 
@@ -99,31 +80,28 @@ pub(super) async fn exchange(
     url: &Url,
     request: RequestBuilder,
     events: &Events,
-) -> Result<ServiceResponse, SigstoreErrorKind> {
-    let unanswered = |source| SigstoreErrorKind::Transport {
+) -> Result<Response, SigstoreErrorKind> {
+    let failed = |source| SigstoreErrorKind::Transport {
         url: shown(url),
         source,
     };
     let request = request.timeout(ANSWER_TIMEOUT).build();
-    let request = request.map_err(|error| unanswered(Unanswered::of(&error)))?;
+    let request = request.map_err(|error| failed(TransportError::of(&error)))?;
     let mut watch = Watch::start(events, &request);
-    let mut response = http.execute(request).await.map_err(unanswered)?;
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(unanswered)? {
-        if body.len() + chunk.len() > ANSWER_MAX_BYTES {
+    let incoming = http.execute(request).await.map_err(failed)?;
+    let mut response = incoming.head();
+    response.body = match read(incoming, ANSWER_MAX_BYTES).await {
+        Ok(body) => body,
+        Err(BodyError::Broken(source)) => return Err(failed(*source)),
+        Err(BodyError::TooLong { limit }) => {
             return Err(SigstoreErrorKind::TooLong {
                 url: shown(url),
-                limit: ANSWER_MAX_BYTES,
+                limit,
             });
         }
-        body.extend_from_slice(&chunk);
-    }
-    watch.answered(response.status());
-    Ok(ServiceResponse {
-        status: response.status(),
-        headers: response.headers().clone(),
-        body,
-    })
+    };
+    watch.answered(response.status);
+    Ok(response)
 }
 
 /// Calls [`exchange`] and treats any status but 2xx as an error.
@@ -137,7 +115,7 @@ pub(super) async fn exchange_ok(
     if answer.status.is_success() {
         Ok(answer.body)
     } else {
-        Err(answer.into_fault(url))
+        Err(status_error(&answer))
     }
 }
 

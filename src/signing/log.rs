@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 use sigstore_rekor::{DsseEntry, HashedRekordV2, LogEntry, RekorV2KeyDetails};
 use sigstore_types::{KindVersion, TransparencyLogEntry};
 
-use crate::http::Client;
+use crate::http::{Client, Response};
 
 use super::error::{SigstoreError, SigstoreErrorKind, shown};
-use super::exchange::{ServiceResponse, exchange, exchange_ok};
+use super::exchange::{exchange, exchange_ok, status_error};
 use super::pem::pem;
 use super::refusal::Cause;
 use super::retry::ServiceRetryPolicy;
@@ -135,11 +135,11 @@ impl Log<'_> {
             // An earlier attempt took effect and its response was lost.
             return match held_id(&answer) {
                 Some(id) => Ok(Try::Held(id)),
-                None => Err(answer.into_fault(&url)),
+                None => Err(status_error(&answer)),
             };
         }
         if !answer.status.is_success() {
-            return Err(answer.into_fault(&url));
+            return Err(status_error(&answer));
         }
         let (id, entry) = single_entry(&url, &answer.body, kind)?;
         if entry.inclusion_proof.is_some() {
@@ -167,12 +167,10 @@ impl Log<'_> {
         .await?;
         if answer.status == StatusCode::CONFLICT {
             // This log serves no single entries, so the entry of an earlier attempt cannot be fetched any more.
-            return Ok(Try::LogOutcome(LogOutcome::Unusable(
-                answer.into_fault(&url),
-            )));
+            return Ok(Try::LogOutcome(LogOutcome::Unusable(status_error(&answer))));
         }
         if !answer.status.is_success() {
-            return Err(answer.into_fault(&url));
+            return Err(status_error(&answer));
         }
         let entry = serde_json::from_slice(&answer.body)
             .map_err(|source| SigstoreErrorKind::unreadable(&url, source))?;
@@ -222,7 +220,7 @@ fn stale(session: &Session, url: &reqwest::Url) -> Option<Try> {
 }
 
 /// Reads the id of the entry that the log reports as existing. Only the id is used, never an address for a request.
-pub(super) fn held_id(answer: &ServiceResponse) -> Option<String> {
+pub(super) fn held_id(answer: &Response) -> Option<String> {
     let is_id = |text: &&str| {
         // 64 digits of the leaf's hash, possibly after 16 of the tree that contains it.
         matches!(text.len(), 64 | 80) && text.bytes().all(|byte| byte.is_ascii_hexdigit())

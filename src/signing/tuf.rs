@@ -14,7 +14,7 @@ use crate::domain::Events;
 use crate::http::Client;
 
 use super::error::{SigstoreErrorKind, TrustError};
-use super::exchange::{Endpoint, exchange};
+use super::exchange::{Endpoint, exchange, status_error};
 use super::retry::ServiceRetryPolicy;
 
 /// One repository, the root that its trust starts from, and its cache.
@@ -163,7 +163,7 @@ impl HttpRepository {
                 match answer.status.as_u16() {
                     200 => Ok(Some(answer.body)),
                     403 | 404 => Ok(None),
-                    _ => Err(answer.into_fault(&url)),
+                    _ => Err(status_error(&answer)),
                 }
             })
             .await

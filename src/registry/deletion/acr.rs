@@ -51,6 +51,6 @@ async fn delete_one(
     let answer = registry.ask(&question).await?;
     match answer.status.as_u16() {
         200 | 202 | 204 | 404 => Ok(()),
-        _ => Err(answer.fault()),
+        _ => Err(RegistryErrorKind::refused(&answer)),
     }
 }

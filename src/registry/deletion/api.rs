@@ -5,9 +5,10 @@ use reqwest::{Method, Url};
 use serde_json::Value;
 
 use crate::domain::Host;
+use crate::http::Response;
 use crate::registry::client::Registry;
 use crate::registry::error::RegistryErrorKind;
-use crate::registry::response::RegistryResponse;
+use crate::registry::error_response::ErrorResponse;
 use crate::registry::transport::Scheme;
 
 const ANSWER_MAX_BYTES: u64 = 4 << 20;
@@ -40,16 +41,13 @@ impl<'a> Call<'a> {
 
     /// Sends the request, with retries. Returns the response, whatever its status, unless another attempt may change
     /// it.
-    pub(super) async fn send(
-        &self,
-        registry: &Registry,
-    ) -> Result<RegistryResponse, RegistryErrorKind> {
+    pub(super) async fn send(&self, registry: &Registry) -> Result<Response, RegistryErrorKind> {
         let path = self.path.split('?').next().unwrap_or_default();
         let what = format!("{} {}{path}", self.method, self.host);
         registry.patiently(&what, || self.send_once(registry)).await
     }
 
-    async fn send_once(&self, registry: &Registry) -> Result<RegistryResponse, RegistryErrorKind> {
+    async fn send_once(&self, registry: &Registry) -> Result<Response, RegistryErrorKind> {
         let wire = registry.wire();
         let unusable = |cause: String| RegistryErrorKind::never_asked(self.host, cause);
         let host: Host = self
@@ -77,8 +75,8 @@ impl<'a> Call<'a> {
             .build()
             .map_err(|error| RegistryErrorKind::not_built(self.host, &error))?;
         let answer = wire.send(request, ANSWER_MAX_BYTES).await?;
-        if !answer.status.is_success() && answer.refusal().is_transient() {
-            Err(answer.fault())
+        if !answer.status.is_success() && ErrorResponse::of(&answer).is_transient() {
+            Err(RegistryErrorKind::refused(&answer))
         } else {
             Ok(answer)
         }

@@ -53,7 +53,7 @@ async fn log_in(
     }));
     let answer = call.send(registry).await.map_err(DeletionError::Refused)?;
     if answer.status != 200 {
-        return Err(refused(answer.fault(), NEEDS));
+        return Err(refused(RegistryErrorKind::refused(&answer), NEEDS));
     }
     let no_token = || DeletionError::Refused(RegistryErrorKind::NoToken);
     let given: Given = serde_json::from_slice(&answer.body).map_err(|_| no_token())?;
@@ -75,6 +75,6 @@ async fn delete_one(
     match answer.status.as_u16() {
         // A later read of the registry decides whether the tag is gone.
         200 | 202 | 204 | 404 => Ok(()),
-        _ => Err(answer.fault()),
+        _ => Err(RegistryErrorKind::refused(&answer)),
     }
 }

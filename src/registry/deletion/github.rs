@@ -11,10 +11,10 @@ use serde::Deserialize;
 use super::api::{Call, escaped};
 use super::undeleted::{DeletionError, MayDelete, TagDeletion, Undeleted, all, refused};
 use crate::domain::Reference;
+use crate::http::Response;
 use crate::registry::client::Registry;
 use crate::registry::credential::Credential;
 use crate::registry::error::RegistryErrorKind;
-use crate::registry::response::RegistryResponse;
 use crate::registry::token::sensitive;
 
 const HOST: &str = "api.github.com";
@@ -74,7 +74,7 @@ async fn delete_version(registry: &Registry, doomed: TagDeletion<'_>) -> Result<
     match answer.status.as_u16() {
         204 | 404 => Ok(()),
         // The last version with a tag (400), or one with more than 5000 pulls (400, 422), cannot be deleted.
-        _ => Err(refused(answer.fault(), NEEDS)),
+        _ => Err(refused(RegistryErrorKind::refused(&answer), NEEDS)),
     }
 }
 
@@ -102,7 +102,7 @@ impl<'a> Package<'a> {
         Ok(package)
     }
 
-    async fn ask(&self, method: Method, path: String) -> Result<RegistryResponse, DeletionError> {
+    async fn ask(&self, method: Method, path: String) -> Result<Response, DeletionError> {
         let call = Call {
             authorization: Some(self.authorization.clone()),
             accept: "application/vnd.github+json",
@@ -191,9 +191,9 @@ impl<'a> Package<'a> {
     }
 }
 
-fn read<T: for<'de> Deserialize<'de>>(answer: &RegistryResponse) -> Result<T, DeletionError> {
+fn read<T: for<'de> Deserialize<'de>>(answer: &Response) -> Result<T, DeletionError> {
     if answer.status != 200 {
-        return Err(refused(answer.fault(), NEEDS));
+        return Err(refused(RegistryErrorKind::refused(answer), NEEDS));
     }
     serde_json::from_slice(&answer.body).map_err(|_| {
         let why = "GitHub's answer is not of the shape that its reference gives";

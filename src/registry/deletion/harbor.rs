@@ -44,7 +44,7 @@ pub(super) async fn delete(registry: &Registry, doomed: TagDeletion<'_>) -> Unde
             .await
             .and_then(|answer| match answer.status.as_u16() {
                 200 | 202 | 204 | 404 => Ok(()),
-                _ => Err::<(), RegistryErrorKind>(answer.fault()),
+                _ => Err::<(), RegistryErrorKind>(RegistryErrorKind::refused(&answer)),
             });
         if let Err(fault) = deleted {
             stays.push((tag.clone(), refused(fault, NEEDS)));

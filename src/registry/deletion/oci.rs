@@ -9,12 +9,14 @@ use serde::Deserialize;
 
 use super::undeleted::{DeletionError, MayDelete, TagDeletion, Undeleted, all, refused};
 use crate::domain::{Digest, Reference, Repository, Tag};
+use crate::http::Response;
 use crate::registry::auth::Access;
 use crate::registry::classify::{Presence, presence};
 use crate::registry::client::{Registry, RegistryRequest, Target};
 use crate::registry::error::RegistryErrorKind;
+use crate::registry::error_response::ErrorResponse;
 use crate::registry::referrers::next_page;
-use crate::registry::response::{ERROR_MAX_BYTES, RegistryResponse};
+use crate::registry::response::ERROR_MAX_BYTES;
 
 const NEEDS: &str = "the right to delete";
 const PAGE_MAX_BYTES: u64 = 4 << 20;
@@ -104,12 +106,12 @@ async fn ask(
         200 | 202 | 204 => Ok(Deleted::Done),
         404 if presence(&answer) == Presence::Absent => Ok(Deleted::Done),
         _ if is_unsupported(&answer) => Ok(Deleted::Unsupported),
-        _ => Err(answer.fault()),
+        _ => Err(RegistryErrorKind::refused(&answer)),
     }
 }
 
-fn is_unsupported(answer: &RegistryResponse) -> bool {
-    let refusal = answer.refusal();
+fn is_unsupported(answer: &Response) -> bool {
+    let refusal = ErrorResponse::of(answer);
     let codes = ["UNSUPPORTED", "DIGEST_INVALID"];
     match refusal.status {
         405 | 501 => true,
@@ -178,7 +180,7 @@ async fn list(
         };
         let answer = registry.ask(&question).await?;
         if answer.status != 200 {
-            return Err(answer.fault());
+            return Err(RegistryErrorKind::refused(&answer));
         }
         let page: Page = serde_json::from_slice(&answer.body)
             .map_err(|_| RegistryErrorKind::Listing("it is no list of tags".to_owned()))?;

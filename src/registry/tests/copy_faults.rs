@@ -6,7 +6,7 @@ use super::super::{Operation, RegistryError, RegistryErrorKind};
 use super::copies::{contents, copy, descriptor, plain};
 use super::*;
 use crate::domain::{Descriptor, Digest};
-use crate::http::HttpError;
+use crate::http::BodyError;
 
 /// Copies `content` from a server that answers with `reply`. Returns the error, which must be the source's, and the
 /// destination.
@@ -68,7 +68,7 @@ async fn blob_of_another_length_never_arrives() {
                 error.fault(),
                 RegistryErrorKind::Size { .. }
                     | RegistryErrorKind::Body {
-                        source: HttpError::TooLong { .. },
+                        source: BodyError::TooLong { .. },
                         ..
                     }
             );

@@ -13,22 +13,22 @@ use super::super::challenge::{Challenge, HEADER_MAX_BYTES, choose};
 use super::super::classify::{Listing, Presence, listing, presence};
 use super::super::credential::Scope;
 use super::super::ecr::Ecr;
-use super::super::error_response::printable;
-use super::super::response::RegistryResponse;
+use super::super::error_response::{ErrorResponse, printable};
 use super::super::transport::Transport;
 use super::super::{
-    docker_config, downloads, referrer_list, referrers, retry_after, token, token_grants,
+    asked_wait, docker_config, downloads, referrer_list, referrers, token, token_grants,
 };
 use super::{Certificates, Client, Events, Proxies, RetryPolicy};
 use crate::domain::Digest;
 use crate::fuzz::{Parser, of_bytes, of_text};
+use crate::http::{Response, retry_after};
 
-fn answer(status: u16, header: HeaderName, value: &[u8], body: &[u8]) -> RegistryResponse {
+fn answer(status: u16, header: HeaderName, value: &[u8], body: &[u8]) -> Response {
     let mut headers = HeaderMap::new();
     if let Ok(value) = HeaderValue::from_bytes(value) {
         headers.append(header, value);
     }
-    RegistryResponse {
+    Response {
         url: "https://registry.test/v2/o/r/referrers/x".parse().unwrap(),
         status: status.try_into().unwrap(),
         headers,
@@ -89,18 +89,18 @@ pub(crate) fn parsers() -> Vec<Parser> {
         ),
         of_bytes(
             "Retry-After",
-            "src/registry/retry_after.rs",
+            "src/http/response.rs",
             vec![b"120".to_vec(), b"Sun, 06 Nov 2094 08:49:37 GMT".to_vec()],
             |bytes| {
                 let answer = answer(429, RETRY_AFTER, bytes, b"");
-                retry_after::retry_after_header(&answer.headers, SystemTime::now()).is_some()
+                retry_after(&answer.headers, SystemTime::now()).is_some()
             },
         ),
         of_text(
             "a wait in words",
-            "src/registry/retry_after.rs",
+            "src/registry/asked_wait.rs",
             &["x retry-after: 1h2m3.5s, allowed: 9"],
-            |text| retry_after::retry_after_text(text).is_some(),
+            |text| asked_wait::asked_wait(text).is_some(),
         ),
         of_bytes(
             "error body",
@@ -108,7 +108,7 @@ pub(crate) fn parsers() -> Vec<Parser> {
             errors.to_vec(),
             |bytes| {
                 let answer = answer(404, LINK, b"", bytes);
-                let refusal = answer.refusal();
+                let refusal = ErrorResponse::of(&answer);
                 let shown = refusal.to_string();
                 assert!(!shown.chars().any(char::is_control), "{shown:?}");
                 assert!(shown.chars().count() < 2000, "{shown:?}");

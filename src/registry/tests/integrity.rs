@@ -3,7 +3,7 @@
 use super::super::RegistryErrorKind;
 use super::*;
 use crate::domain::Digest;
-use crate::http::HttpError;
+use crate::http::BodyError;
 
 #[tokio::test]
 async fn manifest_has_the_digest_that_was_asked_for_and_the_one_that_is_stated() {
@@ -157,7 +157,7 @@ async fn endless_bodies_are_left_at_their_bound() {
             matches!(
                 error.fault(),
                 RegistryErrorKind::Body {
-                    source: HttpError::TooLong { .. },
+                    source: BodyError::TooLong { .. },
                     ..
                 }
             ),

@@ -9,7 +9,7 @@ use reqwest::header::HeaderMap;
 use serde_json::Value;
 use sigstore_types::KindVersion;
 
-use super::super::exchange::{Endpoint, ServiceResponse};
+use super::super::exchange::Endpoint;
 use super::super::identity::github_subject;
 use super::super::legacy::authenticate_legacy;
 use super::super::log::{held_id, single_entry};
@@ -27,6 +27,7 @@ use super::services::{ID, certificate, decoded, entry_v1, signing_config};
 use super::{fixture, trust};
 use crate::domain::{Digest, GithubClaims, Matcher, Policy, Secret};
 use crate::fuzz::{Parser, of_bytes, of_text};
+use crate::http::Response;
 
 const LEGACY: &str = "sha256:1edf9d581605711aef8259909046fc02c240887ab3c1107d24e766ceada81d3f";
 const BUNDLES: [&str; 2] = ["rekor-v1.json", "rekor-v2.json"];
@@ -268,8 +269,9 @@ fn services() -> Vec<Parser> {
             "entry that Rekor v1 holds",
             "src/signing/log.rs",
             vec![format!("an equivalent entry already exists with UUID {ID}").into_bytes()],
-            |bytes| {
-                let answer = ServiceResponse {
+            move |bytes| {
+                let answer = Response {
+                    url: url(),
                     status: reqwest::StatusCode::CONFLICT,
                     headers: HeaderMap::new(),
                     body: bytes.to_vec(),

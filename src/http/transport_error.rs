@@ -26,11 +26,11 @@ const TLS_CUT: &str = "peer closed connection without sending TLS close_notify: 
 /// The reason why there is no response.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{}{cause}", .through.as_ref().map(|through| format!("{through}: ")).unwrap_or_default())]
-pub struct Unanswered {
+pub struct TransportError {
     /// The error, with all its causes.
     pub cause: String,
     /// The kind of failure.
-    pub kind: UnansweredKind,
+    pub kind: TransportErrorKind,
     /// The proxy that the request was sent through.
     pub through: Option<Through>,
     /// The problem with the server's certificate, if that is the reason.
@@ -39,7 +39,7 @@ pub struct Unanswered {
 
 /// The kind of failure that prevented a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UnansweredKind {
+pub enum TransportErrorKind {
     /// The other side is down or unreachable: connection refused or reset, no such name, a handshake that broke off.
     Outage,
     /// No response arrived in time.
@@ -66,7 +66,7 @@ pub struct Through {
     pub variable: &'static str,
 }
 
-impl Unanswered {
+impl TransportError {
     /// Describes `error`. The proxy is left empty, because `error` does not name it.
     #[must_use]
     pub fn of(error: &reqwest::Error) -> Self {
@@ -78,7 +78,7 @@ impl Unanswered {
             }
         });
         let cause = cause_text(error);
-        let kind = UnansweredKind::of(error, &cause);
+        let kind = TransportErrorKind::of(error, &cause);
         let cause = certificate.as_ref().map_or(cause, ToString::to_string);
         let cause = cause.replace(PROXY_WANTS_LOGIN, "it wants a login (407)");
         let cause = cause.replace(NO_TUNNEL, "it makes no tunnel");
@@ -107,7 +107,7 @@ impl Unanswered {
     pub fn silent(silence: Duration) -> Self {
         Self {
             cause: format!("it was silent for {silence:?}"),
-            kind: UnansweredKind::Silence,
+            kind: TransportErrorKind::Silence,
             through: None,
             certificate: None,
         }
@@ -136,13 +136,13 @@ impl Unanswered {
     #[must_use]
     pub fn is_lasting(&self) -> bool {
         match self.kind {
-            UnansweredKind::Outage
-            | UnansweredKind::Silence
-            | UnansweredKind::Malformed
-            | UnansweredKind::NoTunnel => false,
-            UnansweredKind::ProxyLogin | UnansweredKind::Untrusted | UnansweredKind::NotSent => {
-                true
-            }
+            TransportErrorKind::Outage
+            | TransportErrorKind::Silence
+            | TransportErrorKind::Malformed
+            | TransportErrorKind::NoTunnel => false,
+            TransportErrorKind::ProxyLogin
+            | TransportErrorKind::Untrusted
+            | TransportErrorKind::NotSent => true,
         }
     }
 
@@ -150,17 +150,17 @@ impl Unanswered {
     #[must_use]
     pub fn is_outage(&self) -> bool {
         match self.kind {
-            UnansweredKind::Outage | UnansweredKind::Silence => true,
-            UnansweredKind::Malformed
-            | UnansweredKind::NoTunnel
-            | UnansweredKind::ProxyLogin
-            | UnansweredKind::Untrusted
-            | UnansweredKind::NotSent => false,
+            TransportErrorKind::Outage | TransportErrorKind::Silence => true,
+            TransportErrorKind::Malformed
+            | TransportErrorKind::NoTunnel
+            | TransportErrorKind::ProxyLogin
+            | TransportErrorKind::Untrusted
+            | TransportErrorKind::NotSent => false,
         }
     }
 }
 
-impl UnansweredKind {
+impl TransportErrorKind {
     /// Classifies `error`. Only known outages count as an outage.
     fn of(error: &reqwest::Error, cause: &str) -> Self {
         if let Some(error) = tls_error_of(error) {
@@ -255,7 +255,7 @@ mod tests {
     use std::time::Duration;
 
     /// Returns the error of a client for `scheme://` at a server that handles its only connection with `serve`.
-    async fn said(scheme: &str, serve: impl FnOnce(TcpStream) + Send + 'static) -> Unanswered {
+    async fn said(scheme: &str, serve: impl FnOnce(TcpStream) + Send + 'static) -> TransportError {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("{scheme}://{}/", listener.local_addr().unwrap());
         std::thread::spawn(move || serve(listener.accept().unwrap().0));
@@ -265,7 +265,7 @@ mod tests {
             Ok(response) => response.bytes().await.unwrap_err(),
             Err(error) => error,
         };
-        Unanswered::of(&error)
+        TransportError::of(&error)
     }
 
     fn heard(stream: &mut TcpStream) {
@@ -288,47 +288,55 @@ mod tests {
         let internal_error = "\u{15}\u{3}\u{3}\0\u{2}\u{2}\u{50}";
         let handshake_failure = "\u{15}\u{3}\u{3}\0\u{2}\u{2}\u{28}";
         for (what, said, wanted) in [
-            ("closed", said("http", drop).await, UnansweredKind::Outage),
+            (
+                "closed",
+                said("http", drop).await,
+                TransportErrorKind::Outage,
+            ),
             (
                 "closed when asked",
                 said("http", answer("")).await,
-                UnansweredKind::Outage,
+                TransportErrorKind::Outage,
             ),
             (
                 "cut",
                 said("http", answer(cut)).await,
-                UnansweredKind::Outage,
+                TransportErrorKind::Outage,
             ),
-            ("late", said("http", silent).await, UnansweredKind::Silence),
+            (
+                "late",
+                said("http", silent).await,
+                TransportErrorKind::Silence,
+            ),
             (
                 "handshake closed",
                 said("https", answer("")).await,
-                UnansweredKind::Outage,
+                TransportErrorKind::Outage,
             ),
             (
                 "handshake late",
                 said("https", silent).await,
-                UnansweredKind::Silence,
+                TransportErrorKind::Silence,
             ),
             (
                 "handshake given up",
                 said("https", answer(internal_error)).await,
-                UnansweredKind::Outage,
+                TransportErrorKind::Outage,
             ),
             (
                 "handshake refused",
                 said("https", answer(handshake_failure)).await,
-                UnansweredKind::Malformed,
+                TransportErrorKind::Malformed,
             ),
             (
                 "no TLS",
                 said("https", answer("HTTP/1.1 200 OK\r\n\r\n")).await,
-                UnansweredKind::Malformed,
+                TransportErrorKind::Malformed,
             ),
             (
                 "no HTTP",
                 said("http", answer("SSH-2.0-x\r\n\r\n")).await,
-                UnansweredKind::Malformed,
+                TransportErrorKind::Malformed,
             ),
         ] {
             assert_eq!(said.kind, wanted, "{what}: {said}");
@@ -343,13 +351,13 @@ mod tests {
         let client = reqwest::Client::builder().tls_certs_only([]);
         let client = client.build().unwrap();
         for (url, wanted) in [
-            (refused.as_str(), UnansweredKind::Outage),
+            (refused.as_str(), TransportErrorKind::Outage),
             // RFC 6761: this name never exists.
-            ("http://registry.invalid/", UnansweredKind::Outage),
-            ("file:///x", UnansweredKind::NotSent),
+            ("http://registry.invalid/", TransportErrorKind::Outage),
+            ("file:///x", TransportErrorKind::NotSent),
         ] {
             let error = client.get(url).send().await.unwrap_err();
-            assert_eq!(Unanswered::of(&error).kind, wanted, "{url}");
+            assert_eq!(TransportError::of(&error).kind, wanted, "{url}");
         }
     }
 
@@ -361,7 +369,7 @@ mod tests {
         let client = reqwest::Client::builder().tls_certs_only([]).build();
         let url = format!("http://{address}/?token=hidden");
         let error = client.unwrap().get(url).send().await.unwrap_err();
-        let text = Unanswered::of(&error).cause;
+        let text = TransportError::of(&error).cause;
         assert!(text.contains("refused"), "{text}");
         assert!(!text.contains("hidden"), "{text}");
     }
@@ -369,7 +377,10 @@ mod tests {
     #[test]
     fn certificate_that_does_not_verify_is_no_outage() {
         let tls = || rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
-        assert_eq!(UnansweredKind::of_tls(&tls()), UnansweredKind::Untrusted);
+        assert_eq!(
+            TransportErrorKind::of_tls(&tls()),
+            TransportErrorKind::Untrusted
+        );
         assert!(tls_error(&Error::other(tls())).is_some());
         assert!(tls_error(&Error::other(Error::other(tls()))).is_some());
         assert!(tls_error(&Error::other("refused")).is_none());

@@ -1,21 +1,9 @@
-//! The waits that servers ask for: the header `Retry-After`, and GHCR's message.
+//! The wait that GHCR asks for in its message, without a `Retry-After`.
 
-use std::time::{Duration, SystemTime};
-
-use reqwest::header::{HeaderMap, RETRY_AFTER};
-
-/// Parses `Retry-After` in either form: seconds, or a date that is compared with `now`.
-pub(super) fn retry_after_header(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let date = httpdate::parse_http_date(text).ok()?;
-    Some(date.duration_since(now).unwrap_or_default())
-}
+use std::time::Duration;
 
 /// Parses the wait in GHCR's message: `retry-after: 10.305464ms, allowed: 2000/minute`.
-pub(super) fn retry_after_text(message: &str) -> Option<Duration> {
+pub(super) fn asked_wait(message: &str) -> Option<Duration> {
     let (_, rest) = message.split_once("retry-after: ")?;
     go_duration(rest.split([',', ' ', ';']).next()?)
 }
@@ -69,22 +57,6 @@ mod tests {
                 nanoseconds,
                 "{text}"
             );
-        }
-    }
-
-    #[test]
-    fn retry_after_is_seconds_or_a_date() {
-        let now = httpdate::parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT").unwrap();
-        for (text, seconds) in [
-            ("7", Some(7)),
-            ("Sun, 06 Nov 1994 08:50:07 GMT", Some(30)),
-            ("Sun, 06 Nov 1994 08:00:00 GMT", Some(0)),
-            ("-1", None),
-            ("soon", None),
-        ] {
-            let headers = HeaderMap::from_iter([(RETRY_AFTER, text.parse().unwrap())]);
-            let read = retry_after_header(&headers, now);
-            assert_eq!(read, seconds.map(Duration::from_secs), "{text}");
         }
     }
 

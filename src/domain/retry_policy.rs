@@ -1,16 +1,18 @@
-//! The retry policy of the inputs: the attempts, and the waits for three kinds of work.
+//! The retry policy: the attempts, the time that they last, and the waits between them.
 
 use std::time::Duration;
 
-/// The inputs `max-attempts`, `retry-delay` and `retry-max-delay`.
+/// The inputs `max-attempts`, `retry-delay` and `retry-max-delay`, and the least time for retries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryPolicy {
-    /// The number of attempts in all; at least 1.
+    /// The least number of attempts; at least 1.
     pub max_attempts: u32,
     /// The wait between two attempts if a state needs time to settle (propagation, the verify gate).
     pub delay: Duration,
     /// The longest single wait.
     pub max_delay: Duration,
+    /// The least time for attempts. Zero leaves it to their number.
+    pub at_least: Duration,
 }
 
 impl RetryPolicy {
@@ -20,12 +22,15 @@ impl RetryPolicy {
         self.delay.min(Duration::from_secs(1))
     }
 
-    /// The minimum time for retries of requests to Sigstore's services. It is thirty times `delay`, 5 minutes by
-    /// default. If `max_delay` is shorter than `delay`, it is thirty times `max_delay`; otherwise it would contain many
+    /// Returns the policy for the services that sign. Attempts last at least thirty times `delay`, 5 minutes by default.
+    /// If `max_delay` is shorter than `delay`, it is thirty times `max_delay`; otherwise that time would contain many
     /// short waits.
     #[must_use]
-    pub fn sigstore_window(&self) -> Duration {
-        self.delay.min(self.max_delay) * 30
+    pub fn for_signing(self) -> Self {
+        Self {
+            at_least: self.delay.min(self.max_delay) * 30,
+            ..self
+        }
     }
 }
 
@@ -35,6 +40,7 @@ impl Default for RetryPolicy {
             max_attempts: 5,
             delay: Duration::from_secs(10),
             max_delay: Duration::from_mins(1),
+            at_least: Duration::ZERO,
         }
     }
 }
@@ -49,8 +55,8 @@ mod tests {
             max_delay: Duration::ZERO,
             ..RetryPolicy::default()
         };
-        assert_eq!(retry_policy.sigstore_window(), Duration::ZERO);
-        let usual = RetryPolicy::default().sigstore_window();
+        assert_eq!(retry_policy.for_signing().at_least, Duration::ZERO);
+        let usual = RetryPolicy::default().for_signing().at_least;
         assert_eq!(usual, Duration::from_mins(5));
     }
 }

@@ -8,6 +8,7 @@ mod client;
 mod incoming;
 mod proxies;
 mod response;
+mod retry;
 mod transport_error;
 mod unproxied;
 mod watch;
@@ -19,6 +20,7 @@ pub use client::{Client, STALL_TIMEOUT};
 pub use incoming::IncomingResponse;
 pub use proxies::Proxies;
 pub use response::{Response, retry_after};
+pub use retry::{Transient, with_retries};
 pub use transport_error::{Through, TransportError, TransportErrorKind};
 pub use watch::{Watch, authority};
 

@@ -226,6 +226,7 @@ impl<'a> Fields<'a> {
             max_delay: self
                 .parsed("retry-max-delay", grammar::duration)
                 .unwrap_or(default.max_delay),
+            at_least: default.at_least,
         }
     }
 }

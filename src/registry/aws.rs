@@ -16,12 +16,11 @@ use super::credential::Login;
 use super::ecr::{Action, Ecr, Service};
 use super::error::RegistryErrorKind;
 use super::response::authority;
-use super::retry::patiently;
 use super::sigv4::{Keys, Scope, Unsigned, signed_headers};
 use super::token::sensitive;
 use super::transport::Transport;
 use crate::domain::{Host, Secret};
-use crate::http::Response;
+use crate::http::{Response, with_retries};
 
 const ANSWER_MAX_BYTES: u64 = 256 * 1024;
 const CONTENT_TYPE: &str = "application/x-amz-json-1.1";
@@ -101,7 +100,7 @@ pub(super) async fn ask(
             Err(RegistryErrorKind::refused(&answer))
         }
     };
-    patiently(wire.retry_policy, &wire.events, &what, attempt).await
+    with_retries(wire.retry_policy, &wire.events, &what, attempt).await
 }
 
 /// Returns the endpoint to use.

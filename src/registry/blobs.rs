@@ -34,7 +34,7 @@ impl Registry {
     ) -> Result<Option<Vec<u8>>, RegistryError> {
         let question = blob_question(repository, digest, limit);
         let read = self
-            .patiently(&question.text(), || self.fetch(&question))
+            .with_retries(&question.text(), || self.fetch(&question))
             .await
             .and_then(|body| match body {
                 Some(body) => check_digest(Digest::of(&body), digest).map(|()| Some(body)),
@@ -64,7 +64,7 @@ impl Registry {
         let what = format!("upload of {repository}@{digest}");
         // Each retry is a new upload, because the state of the last one is unknown.
         let upload = || self.upload_into(place.take(), repository, &digest, bytes);
-        let stored = self.patiently(&what, upload).await;
+        let stored = self.with_retries(&what, upload).await;
         match stored {
             Ok(()) => Ok(digest),
             Err(fault) => Err(self.blob_error(Operation::WriteBlob, repository, &digest, fault)),
@@ -97,7 +97,9 @@ impl Registry {
             404 => return Ok(false),
             _ => (),
         }
-        let opened = self.patiently(&get.text(), || self.open_blob(&get)).await?;
+        let opened = self
+            .with_retries(&get.text(), || self.open_blob(&get))
+            .await?;
         match presence(&opened.answer) {
             Presence::Present => Ok(true),
             Presence::Absent => Ok(false),

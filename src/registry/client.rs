@@ -1,6 +1,5 @@
 //! The registry client, and the way it sends one request: address, authorization, retries.
 
-use std::borrow::Borrow;
 use std::sync::Arc;
 
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
@@ -14,11 +13,10 @@ use super::large_uploads::Progress;
 use super::limits::Limits;
 use super::open_uploads::OpenUploads;
 use super::response;
-use super::retry::patiently;
 use super::streaming_response::StreamingResponse;
 use super::transport::{Scheme, Transport};
 use crate::domain::Repository;
-use crate::http::{BodyError, Response, TransportErrorKind};
+use crate::http::{BodyError, Response, Transient, TransportErrorKind, with_retries};
 
 /// The most attempts of one request with different authorization: anonymous, with a token, with a token for extra
 /// scopes.
@@ -126,20 +124,20 @@ impl Registry {
         question: &RegistryRequest<'_>,
     ) -> Result<Response, RegistryErrorKind> {
         let what = question.text();
-        self.patiently(&what, || self.ask_once(question)).await
+        self.with_retries(&what, || self.ask_once(question)).await
     }
 
     /// Runs an idempotent `attempt` under the retry policy; `what` names it in the log.
-    pub(super) async fn patiently<T, E, Run>(
+    pub(super) async fn with_retries<T, E, Run>(
         &self,
         what: &str,
         attempt: impl FnMut() -> Run,
     ) -> Result<T, E>
     where
-        E: Borrow<RegistryErrorKind> + std::error::Error + 'static,
+        E: Transient,
         Run: Future<Output = Result<T, E>>,
     {
-        patiently(self.wire().retry_policy, &self.wire().events, what, attempt).await
+        with_retries(self.wire().retry_policy, &self.wire().events, what, attempt).await
     }
 
     /// Sends a request once, apart from repeats with other authorization. A transient error response is an error.

@@ -57,7 +57,7 @@ impl Registry {
         let digest = &blob.digest;
         let what = format!("copy of {from}@{digest} to {to}");
         // Each retry starts from the beginning: a half-uploaded blob cannot be distinguished from a missing one.
-        let copied = self.patiently(&what, || self.copy(from, to, blob)).await;
+        let copied = self.with_retries(&what, || self.copy(from, to, blob)).await;
         copied.map_err(|failed| match failed {
             Sided::Source(fault) => self.blob_error(Operation::ReadBlob, from, digest, fault),
             Sided::Destination(fault) | Sided::Mended(fault) => {
@@ -77,7 +77,7 @@ impl Registry {
         let digest = &blob.digest;
         let what = format!("upload of {to}@{digest}");
         let upload = || self.carry_mended(Source::File(file), to, blob, None);
-        let uploaded = self.patiently(&what, upload).await;
+        let uploaded = self.with_retries(&what, upload).await;
         uploaded.map_err(|failed| match failed {
             Sided::Source(fault) => {
                 let object = file.display().to_string();

@@ -7,7 +7,8 @@ use super::credential::HelperNeeded;
 use super::error_response::ErrorResponse;
 use crate::domain::{Digest, Host, ManifestError, Repository};
 use crate::http::{
-    BodyError, CertificateProblem, Response, Through, TransportError, TransportErrorKind, authority,
+    BodyError, CertificateProblem, Response, Through, Transient, TransportError,
+    TransportErrorKind, authority,
 };
 
 /// A failed operation on a registry.
@@ -226,16 +227,6 @@ impl RegistryErrorKind {
         }
     }
 
-    /// True if a retry may help. A failed token request has already been retried.
-    pub(super) fn is_transient(&self) -> bool {
-        match self.kind() {
-            Kind::Refused(refusal) => refusal.is_transient(),
-            Kind::Unreachable(_, error) => !error.is_lasting(),
-            Kind::Body(error) => matches!(error, BodyError::Broken(_)),
-            Kind::Login(_) | Kind::Manifest | Kind::Size | Kind::Other => false,
-        }
-    }
-
     /// True if the service is down, which `on-signing-failure: warn` covers: no response, 408, 429 or 5xx. Denials and
     /// malformed responses do not count.
     fn is_outage(&self) -> bool {
@@ -248,10 +239,6 @@ impl RegistryErrorKind {
                 false
             }
         }
-    }
-
-    pub(super) fn retry_after(&self) -> Option<Duration> {
-        self.refusal()?.retry_after
     }
 
     pub(super) fn refusal(&self) -> Option<&ErrorResponse> {
@@ -286,6 +273,22 @@ impl RegistryErrorKind {
             | Self::NoList(_)
             | Self::Address { .. } => Kind::Other,
         }
+    }
+}
+
+impl Transient for RegistryErrorKind {
+    // A failed token request has already been retried.
+    fn is_transient(&self) -> bool {
+        match self.kind() {
+            Kind::Refused(refusal) => refusal.is_transient(),
+            Kind::Unreachable(_, error) => !error.is_lasting(),
+            Kind::Body(error) => matches!(error, BodyError::Broken(_)),
+            Kind::Login(_) | Kind::Manifest | Kind::Size | Kind::Other => false,
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        self.refusal()?.retry_after
     }
 }
 

@@ -28,7 +28,6 @@ mod parts;
 mod referrer_list;
 mod referrers;
 mod response;
-mod retry;
 mod sided;
 mod sigv4;
 mod stream;

@@ -1,8 +1,9 @@
 //! An error of a copy, by the registry that it is of.
 
-use std::borrow::Borrow;
+use std::time::Duration;
 
 use super::error::RegistryErrorKind;
+use crate::http::Transient;
 
 /// An error of the source or of the destination.
 #[derive(Debug, thiserror::Error)]
@@ -17,11 +18,20 @@ pub(super) enum Sided {
     Mended(RegistryErrorKind),
 }
 
-/// Gives the retry policy access to the error.
-impl Borrow<RegistryErrorKind> for Sided {
-    fn borrow(&self) -> &RegistryErrorKind {
+impl Sided {
+    fn fault(&self) -> &RegistryErrorKind {
         match self {
             Self::Source(fault) | Self::Destination(fault) | Self::Mended(fault) => fault,
         }
+    }
+}
+
+impl Transient for Sided {
+    fn is_transient(&self) -> bool {
+        self.fault().is_transient()
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        self.fault().retry_after()
     }
 }

@@ -16,10 +16,9 @@ use super::challenge::Bearer;
 use super::credential::{Credential, Login};
 use super::error::RegistryErrorKind;
 use super::response::{authority, shown};
-use super::retry::patiently;
 use super::transport::Transport;
 use crate::domain::{Host, Secret};
-use crate::http::Response;
+use crate::http::{Response, with_retries};
 
 /// The limit for a token response. No registry accepts a longer header, and each token is printed once, to be masked.
 const TOKEN_MAX_BYTES: u64 = 64 * 1024;
@@ -67,7 +66,7 @@ pub(super) async fn fetch(
         }
         read(wire, &answer, asked_at)
     };
-    let token = patiently(wire.retry_policy, &wire.events, &what, attempt).await;
+    let token = with_retries(wire.retry_policy, &wire.events, &what, attempt).await;
     token.map_err(|fault| RegistryErrorKind::Token {
         host,
         fault: Arc::new(fault),

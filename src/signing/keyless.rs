@@ -16,7 +16,7 @@ use super::legacy::{LegacySignature, annotations, authenticate_legacy};
 use super::log::{Log, LogOutcome};
 use super::payload::payload;
 use super::refusal::VerificationError;
-use super::retry::ServiceRetryPolicy;
+use super::service_client::ServiceClient;
 use super::services::{LogService, Services};
 use super::session::{Session, Sessions};
 use super::signed::{LoggedSignature, Signed, hash};
@@ -38,8 +38,7 @@ const SIGNATURES_MAX: u32 = 3;
 pub struct Keyless {
     trust: Arc<Trust>,
     services: Services,
-    http: Client,
-    persistence: ServiceRetryPolicy,
+    client: ServiceClient,
     sessions: Arc<Sessions>,
     /// The request for a certificate that runs beside other work. It is cancelled once this is dropped.
     preparation: Mutex<JoinSet<Result<(), SigstoreError>>>,
@@ -71,15 +70,14 @@ impl Keyless {
             .services()
             .ok_or(SigstoreError::Trust(TrustError::NoServices))?
             .clone();
-        let persistence = ServiceRetryPolicy::of_signing(retry_policy, events);
-        let tokens = Tokens::new(source, http.clone(), persistence.clone(), events.clone());
+        let client = ServiceClient::new(http, retry_policy.for_signing(), events);
+        let tokens = Tokens::new(source, client.clone());
         let certificates = services.certificates.clone();
-        let sessions = Sessions::new(http.clone(), certificates, tokens, persistence.clone());
+        let sessions = Sessions::new(client.clone(), certificates, tokens);
         Ok(Self {
             trust,
             services,
-            http,
-            persistence,
+            client,
             sessions: Arc::new(sessions),
             preparation: Mutex::default(),
             wanted: Arc::default(),
@@ -116,7 +114,7 @@ impl Keyless {
             return;
         }
         for origin in self.services.origins() {
-            let http = self.http.clone();
+            let http = self.client.http().clone();
             connecting.spawn(async move { http.connect(origin).await });
         }
     }
@@ -233,9 +231,8 @@ impl Keyless {
         signed: Signed,
     ) -> Result<Result<LoggedSignature, SigstoreErrorKind>, SigstoreError> {
         let log = Log {
-            http: &self.http,
+            client: &self.client,
             service,
-            persistence: &self.persistence,
         };
         // The timestamp is of the signature alone, so it need not wait for the log.
         let (recorded, timestamp) = futures_util::future::try_join(
@@ -262,7 +259,7 @@ impl Keyless {
         let Some(authority) = &self.services.timestamps else {
             return Ok(None);
         };
-        timestamp(&self.http, authority, signature, &self.persistence)
+        timestamp(&self.client, authority, signature)
             .await
             .map(Some)
             .map_err(SigstoreError::Timestamp)

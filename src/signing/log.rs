@@ -10,13 +10,12 @@ use serde_json::{Value, json};
 use sigstore_rekor::{DsseEntry, HashedRekordV2, LogEntry, RekorV2KeyDetails};
 use sigstore_types::{KindVersion, TransparencyLogEntry};
 
-use crate::http::{Client, Response};
+use crate::http::Response;
 
 use super::error::{SigstoreError, SigstoreErrorKind, shown};
-use super::exchange::{exchange, exchange_ok, status_error};
 use super::pem::pem;
 use super::refusal::Cause;
-use super::retry::ServiceRetryPolicy;
+use super::service_client::{ServiceClient, status_error};
 use super::services::{LogService, LogVersion};
 use super::session::Session;
 use super::signed::Signed;
@@ -39,9 +38,8 @@ enum Try {
 
 /// A log that accepts entries.
 pub(super) struct Log<'a> {
-    pub(super) http: &'a Client,
+    pub(super) client: &'a ServiceClient,
     pub(super) service: &'a LogService,
-    pub(super) persistence: &'a ServiceRetryPolicy,
 }
 
 impl Log<'_> {
@@ -57,8 +55,8 @@ impl Log<'_> {
         let tried = match self.service.version {
             LogVersion::V1 => {
                 let proposed = self.proposed_v1(session, signed)?;
-                self.persistence
-                    .run(record, || self.create_v1(session, &proposed, kind))
+                self.client
+                    .with_retries(record, || self.create_v1(session, &proposed, kind))
                     .await
             }
             LogVersion::V2 => {
@@ -68,8 +66,8 @@ impl Log<'_> {
                     &session.certificate,
                     RekorV2KeyDetails::PkixEcdsaP256Sha256,
                 );
-                self.persistence
-                    .run(record, || self.create_v2(session, &entry))
+                self.client
+                    .with_retries(record, || self.create_v2(session, &entry))
                     .await
             }
         };
@@ -77,7 +75,10 @@ impl Log<'_> {
             Try::LogOutcome(recorded) => Ok(recorded),
             Try::Held(id) => {
                 let what = format!("the request for log entry {id}");
-                let fetched = self.persistence.run(&what, || self.fetch(&id, kind)).await;
+                let fetched = self
+                    .client
+                    .with_retries(&what, || self.fetch(&id, kind))
+                    .await;
                 let entry = fetched.map_err(SigstoreError::Log)?;
                 Ok(LogOutcome::Entry(Box::new(entry)))
             }
@@ -124,13 +125,10 @@ impl Log<'_> {
         if let Some(stale) = stale(session, &url) {
             return Ok(stale);
         }
-        let answer = exchange(
-            self.http,
-            &url,
-            self.http.post(url.clone()).json(entry),
-            self.persistence.events(),
-        )
-        .await?;
+        let answer = self
+            .client
+            .send(&url, self.client.post(&url).json(entry))
+            .await?;
         if answer.status == StatusCode::CONFLICT {
             // An earlier attempt took effect and its response was lost.
             return match held_id(&answer) {
@@ -158,13 +156,10 @@ impl Log<'_> {
         if let Some(stale) = stale(session, &url) {
             return Ok(stale);
         }
-        let answer = exchange(
-            self.http,
-            &url,
-            self.http.post(url.clone()).json(entry),
-            self.persistence.events(),
-        )
-        .await?;
+        let answer = self
+            .client
+            .send(&url, self.client.post(&url).json(entry))
+            .await?;
         if answer.status == StatusCode::CONFLICT {
             // This log serves no single entries, so the entry of an earlier attempt cannot be fetched any more.
             return Ok(Try::LogOutcome(LogOutcome::Unusable(status_error(&answer))));
@@ -187,14 +182,7 @@ impl Log<'_> {
             .endpoint
             .join(&format!("api/v1/log/entries/{id}"));
         let not_yet = || SigstoreErrorKind::NotYet { url: shown(&url) };
-        let body = match exchange_ok(
-            self.http,
-            &url,
-            self.http.get(url.clone()),
-            self.persistence.events(),
-        )
-        .await
-        {
+        let body = match self.client.send_ok(&url, self.client.get(&url)).await {
             Err(fault) if fault.status() == Some(404) => return Err(not_yet()),
             other => other?,
         };

@@ -4,8 +4,8 @@
 //! This room sends its own requests, with limits on responses and with retries. A step that is retried reuses the
 //! results of earlier steps. Formats and cryptography come from the `sigstore-*` crates.
 
+mod endpoint;
 mod error;
-mod exchange;
 mod identity;
 mod keyless;
 mod legacy;
@@ -18,6 +18,7 @@ mod protojson;
 mod provenance;
 mod refusal;
 mod retry;
+mod service_client;
 mod services;
 mod session;
 mod signed;

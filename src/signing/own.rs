@@ -1,7 +1,7 @@
 //! The identity of this run, for commands that verify its own signatures and make none.
 
 use super::error::SigstoreError;
-use super::retry::ServiceRetryPolicy;
+use super::service_client::ServiceClient;
 use super::token::{TokenSource, Tokens, WorkflowIdentity};
 use crate::domain::{Events, RetryPolicy};
 use crate::http::Client;
@@ -19,8 +19,8 @@ impl OwnIdentity {
         retry_policy: RetryPolicy,
         events: &Events,
     ) -> Self {
-        let persistence = ServiceRetryPolicy::of_signing(retry_policy, events);
-        Self(Tokens::new(source, http, persistence, events.clone()))
+        let client = ServiceClient::new(http, retry_policy.for_signing(), events);
+        Self(Tokens::new(source, client))
     }
 
     /// Returns the identity of this run from its token.

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use reqwest::Url;
 use sigstore_trust_root::{ServiceConfiguration, ServiceEndpoint, ServiceSelector, SigningConfig};
 
+use super::endpoint::Endpoint;
 use super::error::TrustError;
-use super::exchange::Endpoint;
 
 /// One service of each kind, for the signatures that this program makes.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,15 +7,14 @@ use sigstore_crypto::{CertificateInfo, KeyPair, parse_certificate_info};
 use sigstore_types::{DerCertificate, SignatureBytes};
 use tokio::sync::Mutex;
 
-use crate::domain::{Events, Policy};
-use crate::http::Client;
+use crate::domain::Policy;
 
+use super::endpoint::Endpoint;
 use super::error::{SigstoreError, SigstoreErrorKind};
-use super::exchange::{Endpoint, exchange_ok};
 use super::policy::compare;
 use super::refusal::Cause;
 use super::refusal::VerificationError;
-use super::retry::ServiceRetryPolicy;
+use super::service_client::ServiceClient;
 use super::token::{LEEWAY_SECONDS, Tokens, WorkflowIdentity};
 use super::verify::github_claims;
 
@@ -35,15 +34,14 @@ impl Session {
     /// Makes a key and requests a certificate for it from `authority`. A retry uses the same key, and a new token if
     /// the last one is old.
     pub(super) async fn open(
-        http: &Client,
+        client: &ServiceClient,
         authority: &Endpoint,
         tokens: &Tokens,
-        persistence: &ServiceRetryPolicy,
     ) -> Result<Self, SigstoreError> {
         let key = KeyPair::generate_ecdsa_p256().map_err(SigstoreError::Key)?;
-        let (certificate, chain, caller) = persistence
-            .run("the request for a signing certificate", || {
-                certify(http, authority, tokens, &key, persistence.events())
+        let (certificate, chain, caller) = client
+            .with_retries("the request for a signing certificate", || {
+                certify(client, authority, tokens, &key)
             })
             .await?;
         let url = authority.join(CERTIFICATE_PATH);
@@ -81,27 +79,20 @@ impl Session {
 /// The one session that all signatures of a run share.
 #[derive(Debug)]
 pub(super) struct Sessions {
-    http: Client,
+    client: ServiceClient,
     authority: Endpoint,
     tokens: Tokens,
-    persistence: ServiceRetryPolicy,
     // Locked while a certificate is requested, so that concurrent callers send one request.
     shared: Mutex<Option<Arc<Session>>>,
 }
 
 impl Sessions {
     /// Prepares the sessions; none is open yet.
-    pub(super) fn new(
-        http: Client,
-        authority: Endpoint,
-        tokens: Tokens,
-        persistence: ServiceRetryPolicy,
-    ) -> Self {
+    pub(super) fn new(client: ServiceClient, authority: Endpoint, tokens: Tokens) -> Self {
         Self {
-            http,
+            client,
             authority,
             tokens,
-            persistence,
             shared: Mutex::new(None),
         }
     }
@@ -117,7 +108,7 @@ impl Sessions {
         if let Some(session) = shared.as_ref().filter(|session| session.is_fresh()) {
             return Ok(Arc::clone(session));
         }
-        let session = Session::open(&self.http, &self.authority, &self.tokens, &self.persistence);
+        let session = Session::open(&self.client, &self.authority, &self.tokens);
         let session = Arc::new(session.await?);
         *shared = Some(Arc::clone(&session));
         Ok(session)
@@ -176,11 +167,10 @@ struct Chain {
 }
 
 async fn certify(
-    http: &Client,
+    client: &ServiceClient,
     authority: &Endpoint,
     tokens: &Tokens,
     key: &KeyPair,
-    events: &Events,
 ) -> Result<(DerCertificate, Vec<DerCertificate>, WorkflowIdentity), SigstoreError> {
     let token = tokens.fresh().await?;
     let request = Request {
@@ -198,7 +188,9 @@ async fn certify(
         },
     };
     let url = authority.join(CERTIFICATE_PATH);
-    let body = exchange_ok(http, &url, http.post(url.clone()).json(&request), events)
+    let post = client.post(&url).json(&request);
+    let body = client
+        .send_ok(&url, post)
         .await
         .map_err(SigstoreError::Certificate)?;
     let unreadable =

@@ -4,11 +4,9 @@ use reqwest::header::CONTENT_TYPE;
 use sha2::{Digest as _, Sha256};
 use sigstore_types::{SignatureBytes, TimestampToken};
 
-use crate::http::Client;
-
+use super::endpoint::Endpoint;
 use super::error::SigstoreErrorKind;
-use super::exchange::{Endpoint, exchange_ok};
-use super::retry::ServiceRetryPolicy;
+use super::service_client::ServiceClient;
 
 /// A `TimeStampReq` up to its hash: version 1, imprint by SHA-256 (RFC 3161, 2.4.1).
 const REQUEST_HEAD: [u8; 24] = [
@@ -24,19 +22,18 @@ const REQUEST_TAIL: [u8; 3] = [0x01, 0x01, 0xff];
 
 /// Requests a timestamp of `signature` from `authority`.
 pub(super) async fn timestamp(
-    http: &Client,
+    client: &ServiceClient,
     authority: &Endpoint,
     signature: &SignatureBytes,
-    persistence: &ServiceRetryPolicy,
 ) -> Result<TimestampToken, SigstoreErrorKind> {
     let url = authority.url();
     let request = request(signature.as_bytes());
-    let body = persistence
-        .run("the request for a timestamp", || {
-            let post = http
-                .post(url.clone())
+    let body = client
+        .with_retries("the request for a timestamp", || {
+            let post = client
+                .post(url)
                 .header(CONTENT_TYPE, "application/timestamp-query");
-            exchange_ok(http, url, post.body(request.clone()), persistence.events())
+            client.send_ok(url, post.body(request.clone()))
         })
         .await?;
     if is_granted(&body) {

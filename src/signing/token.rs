@@ -6,13 +6,12 @@ use reqwest::header::{AUTHORIZATION, HeaderValue};
 use serde::Deserialize;
 use tokio::sync::Mutex;
 
-use crate::domain::{Events, GithubClaims, Secret};
-use crate::http::Client;
+use crate::domain::{GithubClaims, Secret};
 
+use super::endpoint::Endpoint;
 use super::error::{SigstoreError, SigstoreErrorKind};
-use super::exchange::{Endpoint, exchange_ok};
 use super::identity::github_subject;
-use super::retry::ServiceRetryPolicy;
+use super::service_client::ServiceClient;
 
 /// The maximum length of a token.
 const TOKEN_MAX_BYTES: usize = 64 * 1024;
@@ -163,25 +162,16 @@ impl Claims {
 #[derive(Debug)]
 pub(super) struct Tokens {
     source: TokenSource,
-    http: Client,
-    persistence: ServiceRetryPolicy,
-    events: Events,
+    client: ServiceClient,
     // Locked during a request, so that concurrent callers send one request.
     kept: Mutex<Option<Token>>,
 }
 
 impl Tokens {
-    pub(super) fn new(
-        source: TokenSource,
-        http: Client,
-        persistence: ServiceRetryPolicy,
-        events: Events,
-    ) -> Self {
+    pub(super) fn new(source: TokenSource, client: ServiceClient) -> Self {
         Self {
             source,
-            http,
-            persistence,
-            events,
+            client,
             kept: Mutex::new(None),
         }
     }
@@ -231,16 +221,11 @@ impl Tokens {
             })?;
         bearer.set_sensitive(true);
         let body = self
-            .persistence
-            .run("the request for an identity token", || {
-                exchange_ok(
-                    &self.http,
-                    &url,
-                    self.http
-                        .get(url.clone())
-                        .header(AUTHORIZATION, bearer.clone()),
-                    &self.events,
-                )
+            .client
+            .with_retries("the request for an identity token", || {
+                let get = self.client.get(&url);
+                self.client
+                    .send_ok(&url, get.header(AUTHORIZATION, bearer.clone()))
             })
             .await
             .map_err(SigstoreError::Token)?;
@@ -249,7 +234,7 @@ impl Tokens {
             SigstoreError::Token(SigstoreErrorKind::unreadable(&url, "it holds no `value`"))
         })?;
         let token = Secret::new(answer.value);
-        self.events.mask_sent(&token);
+        self.client.events().mask_sent(&token);
         Ok(token)
     }
 }

@@ -11,7 +11,7 @@ use crate::http::Client;
 
 use super::error::{SigstoreError, TrustError};
 use super::refusal::Cause;
-use super::retry::ServiceRetryPolicy;
+use super::service_client::ServiceClient;
 use super::services::Services;
 use super::tuf::Tuf;
 
@@ -78,9 +78,7 @@ impl Trust {
     ) -> Result<Self, SigstoreError> {
         let tuf = Tuf::of_public_good(
             source.cache.as_deref(),
-            http,
-            ServiceRetryPolicy::of_transport(retry_policy, events),
-            events,
+            ServiceClient::new(http.clone(), retry_policy, events),
         );
         Self::load_from(source, purpose, &tuf)
             .await

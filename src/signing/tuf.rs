@@ -10,56 +10,35 @@ use sigstore_trust_root::SigstoreInstance;
 use sigstore_tuf::transport::FetchFuture;
 use sigstore_tuf::{Error, FileStore, Repository, StoreRepository, Updater};
 
-use crate::domain::Events;
-use crate::http::Client;
-
+use super::endpoint::Endpoint;
 use super::error::{SigstoreErrorKind, TrustError};
-use super::exchange::{Endpoint, exchange, status_error};
-use super::retry::ServiceRetryPolicy;
+use super::service_client::{ServiceClient, status_error};
 
 /// One repository, the root that its trust starts from, and its cache.
 pub(super) struct Tuf {
     url: String,
     first_root: Vec<u8>,
     cache: Option<PathBuf>,
-    http: Client,
-    persistence: ServiceRetryPolicy,
-    events: Events,
+    client: ServiceClient,
 }
 
 impl Tuf {
-    pub(super) fn of_public_good(
-        cache: Option<&Path>,
-        http: &Client,
-        persistence: ServiceRetryPolicy,
-        events: &Events,
-    ) -> Self {
+    pub(super) fn of_public_good(cache: Option<&Path>, client: ServiceClient) -> Self {
         let instance = SigstoreInstance::PublicGood;
-        Self::new(
-            instance.tuf_url(),
-            instance.tuf_root(),
-            cache,
-            http,
-            persistence,
-            events,
-        )
+        Self::new(instance.tuf_url(), instance.tuf_root(), cache, client)
     }
 
     pub(super) fn new(
         url: &str,
         first_root: &[u8],
         cache: Option<&Path>,
-        http: &Client,
-        persistence: ServiceRetryPolicy,
-        events: &Events,
+        client: ServiceClient,
     ) -> Self {
         Self {
             url: url.to_owned(),
             first_root: first_root.to_owned(),
             cache: cache.map(Path::to_owned),
-            http: http.clone(),
-            persistence,
-            events: events.clone(),
+            client,
         }
     }
 
@@ -92,8 +71,7 @@ impl Tuf {
         };
         match self.offline(cache, names).await {
             Ok(targets) => {
-                self.events
-                    .warn(format!("the TUF repository `{url}` could not be read ({online}); using its unexpired cache"));
+                self.client.events().warn(format!("the TUF repository `{url}` could not be read ({online}); using its unexpired cache"));
                 Ok(targets)
             }
             Err(source) => Err(TrustError::StaleCache {
@@ -109,8 +87,7 @@ impl Tuf {
             Endpoint::parse(&self.url).map_err(|fault| Error::Malformed(fault.to_string()))?;
         let repository = HttpRepository {
             endpoint,
-            http: self.http.clone(),
-            persistence: self.persistence.clone(),
+            client: self.client.clone(),
         };
         let mut updater = Updater::new(repository, &self.first_root)?;
         if let Some(cache) = &self.cache {
@@ -141,8 +118,7 @@ async fn load(mut updater: Updater, names: &[&str]) -> Result<Vec<Vec<u8>>, Erro
 /// there are no system roots.
 struct HttpRepository {
     endpoint: Endpoint,
-    http: Client,
-    persistence: ServiceRetryPolicy,
+    client: ServiceClient,
 }
 
 impl HttpRepository {
@@ -151,15 +127,9 @@ impl HttpRepository {
         let url = self.endpoint.join(path);
         let what = format!("the request for `{path}` of the TUF repository");
         let fetched = self
-            .persistence
-            .run(&what, || async {
-                let answer = exchange(
-                    &self.http,
-                    &url,
-                    self.http.get(url.clone()),
-                    self.persistence.events(),
-                )
-                .await?;
+            .client
+            .with_retries(&what, || async {
+                let answer = self.client.send(&url, self.client.get(&url)).await?;
                 match answer.status.as_u16() {
                     200 => Ok(Some(answer.body)),
                     403 | 404 => Ok(None),

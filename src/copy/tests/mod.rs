@@ -30,6 +30,7 @@ fn context() -> Context {
         max_attempts: 2,
         delay: Duration::from_millis(2),
         max_delay: Duration::from_millis(5),
+        at_least: Duration::ZERO,
     };
     Context {
         registry: Registry::new(Settings {

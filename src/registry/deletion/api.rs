@@ -44,7 +44,9 @@ impl<'a> Call<'a> {
     pub(super) async fn send(&self, registry: &Registry) -> Result<Response, RegistryErrorKind> {
         let path = self.path.split('?').next().unwrap_or_default();
         let what = format!("{} {}{path}", self.method, self.host);
-        registry.patiently(&what, || self.send_once(registry)).await
+        registry
+            .with_retries(&what, || self.send_once(registry))
+            .await
     }
 
     async fn send_once(&self, registry: &Registry) -> Result<Response, RegistryErrorKind> {

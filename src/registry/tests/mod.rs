@@ -43,6 +43,7 @@ impl Bench {
                 max_attempts,
                 delay: Duration::from_millis(2),
                 max_delay: Duration::from_millis(5),
+                at_least: Duration::ZERO,
             },
             events: Events::new(move |event| heard.lock().unwrap().push(event)),
         });

@@ -3,6 +3,7 @@
 use super::super::transport::Scheme;
 use super::*;
 use crate::domain::Digest;
+use crate::http::Transient as _;
 
 #[tokio::test]
 async fn what_may_pass_is_tried_again_and_told() {

@@ -10,7 +10,7 @@ use crate::domain::{Digest, Events, RetryPolicy, Secret};
 use crate::http::Client;
 use crate::http::tests::audit::{self, By, Clients, Fails};
 
-use super::super::retry::ServiceRetryPolicy;
+use super::super::service_client::ServiceClient;
 use super::super::trust::{Purpose, Trust, TrustSource};
 use super::super::tuf::Tuf;
 use super::super::{Keyless, SigstoreError, TokenSource};
@@ -26,6 +26,7 @@ const ONCE: RetryPolicy = RetryPolicy {
     max_attempts: 1,
     delay: Duration::ZERO,
     max_delay: Duration::ZERO,
+    at_least: Duration::ZERO,
 };
 
 /// The content of a response's body.
@@ -318,15 +319,8 @@ async fn audit_trust(by: By, title: &str) {
         for case in &cases {
             *script.lock().unwrap() = ("GET".to_owned(), (*path).to_owned(), answer(*case, right));
             let events = Events::silent();
-            let persistence = ServiceRetryPolicy::of_transport(ONCE, &events);
-            let tuf = Tuf::new(
-                &server.url,
-                &root,
-                None,
-                http.of(case),
-                persistence,
-                &events,
-            );
+            let client = ServiceClient::new(http.of(case).clone(), ONCE, &events);
+            let tuf = Tuf::new(&server.url, &root, None, client);
             let loaded = Trust::load_from(&TrustSource::default(), Purpose::Verify, &tuf).await;
             let wanted = case.is_ok_and(|(status, says)| {
                 if *path == newer {

@@ -9,7 +9,7 @@ use reqwest::header::HeaderMap;
 use serde_json::Value;
 use sigstore_types::KindVersion;
 
-use super::super::exchange::Endpoint;
+use super::super::endpoint::Endpoint;
 use super::super::identity::github_subject;
 use super::super::legacy::authenticate_legacy;
 use super::super::log::{held_id, single_entry};
@@ -317,7 +317,7 @@ fn services() -> Vec<Parser> {
         ),
         of_text(
             "address of a service",
-            "src/signing/exchange.rs",
+            "src/signing/endpoint.rs",
             &["https://a.example/x?y", "http://[::1]:2"],
             |text| Endpoint::parse(text).is_ok(),
         ),

@@ -16,7 +16,7 @@ use crate::domain::RetryPolicy;
 use crate::http::{Certificates, Client, Proxies};
 
 use super::trust::{Purpose, Trust, TrustSource};
-use super::{retry::ServiceRetryPolicy, tuf::Tuf};
+use super::{service_client::ServiceClient, tuf::Tuf};
 
 pub(super) fn fixture(name: &str) -> Vec<u8> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/signing");
@@ -29,6 +29,7 @@ fn impatient() -> RetryPolicy {
         max_attempts: 2,
         delay: Duration::from_millis(1),
         max_delay: Duration::from_millis(2),
+        at_least: Duration::ZERO,
     }
 }
 
@@ -53,15 +54,8 @@ async fn trust(root: &str, signing_config: Option<String>) -> Trust {
         cache: None,
     };
     let events = crate::domain::Events::silent();
-    let persistence = ServiceRetryPolicy::of_transport(impatient(), &events);
-    let nowhere = Tuf::new(
-        "http://127.0.0.1:1",
-        b"",
-        None,
-        &client(),
-        persistence,
-        &events,
-    );
+    let client = ServiceClient::new(client(), impatient(), &events);
+    let nowhere = Tuf::new("http://127.0.0.1:1", b"", None, client);
     Trust::load_from(&source, purpose, &nowhere).await.unwrap()
 }
 

@@ -95,7 +95,7 @@ async fn patience_lasts_its_tries_and_its_window() {
     .await;
     let started = std::time::Instant::now();
     assert_eq!(run.sign().await.status(), Some(500));
-    assert!(started.elapsed() >= impatient().sigstore_window());
+    assert!(started.elapsed() >= impatient().for_signing().at_least);
     assert!(run.count("GET", TOKEN) >= 2);
     assert_eq!(run.count("GET", TOKEN), run.retries() + 1);
 }

@@ -11,7 +11,7 @@ use sigstore_crypto::KeyPair;
 use crate::domain::{Event, Events};
 
 use super::super::error::TrustError;
-use super::super::retry::ServiceRetryPolicy;
+use super::super::service_client::ServiceClient;
 use super::super::trust::{Purpose, Trust, TrustSource};
 use super::super::tuf::Tuf;
 use super::scripted::{Scripted, reply};
@@ -121,8 +121,8 @@ async fn load(
             *counter.lock().unwrap() += 1;
         }
     });
-    let persistence = ServiceRetryPolicy::of_transport(impatient(), &events);
-    let tuf = Tuf::new(url, root, cache, &client(), persistence, &events);
+    let client = ServiceClient::new(client(), impatient(), &events);
+    let tuf = Tuf::new(url, root, cache, client);
     let loaded = Trust::load_from(&TrustSource::default(), purpose, &tuf).await;
     let warned = *warnings.lock().unwrap();
     (loaded, warned)

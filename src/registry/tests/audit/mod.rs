@@ -156,6 +156,7 @@ impl Stage {
                 max_attempts: 1,
                 delay: Duration::ZERO,
                 max_delay: Duration::ZERO,
+                at_least: Duration::ZERO,
             },
             events: Events::silent(),
         })

@@ -44,4 +44,5 @@ pub enum HttpError {
 #[cfg(test)]
 pub(crate) mod tests {
     pub(crate) mod audit;
+    pub(crate) mod server;
 }

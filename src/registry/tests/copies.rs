@@ -3,10 +3,10 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::super::{Copied, RegistryError};
-use super::server::Seen;
 use super::tokens::token_reply;
 use super::*;
 use crate::domain::{Descriptor, Digest};
+use crate::http::tests::server::Seen;
 
 /// Returns the contents of two blobs: one that is read into memory, and one that is streamed.
 pub(super) fn contents() -> [Vec<u8>; 2] {

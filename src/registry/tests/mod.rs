@@ -10,7 +10,6 @@ pub(crate) mod fuzz;
 mod integrity;
 mod reserved;
 mod retries;
-mod server;
 mod tokens;
 mod uploads;
 
@@ -19,8 +18,8 @@ use std::time::Duration;
 
 use super::{Credentials, Login, Registry, Settings};
 use crate::domain::{Event, Events, MediaType, Reference, Repository, RetryPolicy, Secret};
+use crate::http::tests::server::{Reply, Server};
 use crate::http::{Certificates, Client, Proxies};
-use server::{Reply, Server};
 
 const MANIFEST: &[u8] = br#"{"schemaVersion":2,"manifests":[]}"#;
 

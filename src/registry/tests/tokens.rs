@@ -2,8 +2,8 @@
 
 use futures_util::future::join_all;
 
-use super::server::Seen;
 use super::*;
+use crate::http::tests::server::Seen;
 
 /// Starts a registry that is its own token server. `token` answers at `/token`. All other requests need a Bearer token
 /// for which `accepted` is true.

@@ -4,18 +4,18 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use sandbox::{Manner, Proof};
+use sandbox::Proof;
 
 use crate::domain::{Digest, Events, RetryPolicy, Secret};
 use crate::http::Client;
 use crate::http::tests::audit::{self, By, Clients, Fails};
+use crate::http::tests::server::{Reply, Seen, Server, reply};
 
 use super::super::service_client::ServiceClient;
 use super::super::trust::{Purpose, Trust, TrustSource};
 use super::super::tuf::Tuf;
 use super::super::{Keyless, SigstoreError, TokenSource};
 use super::recorded_trust;
-use super::scripted::{Asked, Reply, Scripted, lost, reply};
 use super::services::{
     CERTIFICATE, ENTRIES_V1, ENTRIES_V2, ID, TIMESTAMP, TOKEN, signing_config, well,
 };
@@ -56,31 +56,31 @@ type Case = audit::Case<Says>;
 /// The tested request, by method and path, and its response.
 type Script = Arc<Mutex<(String, String, Reply)>>;
 
-fn server(
+async fn server(
     by: By,
     script: &Script,
-    well: impl Fn(&Asked) -> Reply + Send + Sync + 'static,
-) -> Scripted {
+    well: impl Fn(&Seen) -> Reply + Send + Sync + 'static,
+) -> Server {
     let script = Arc::clone(script);
-    let answer = move |asked: &Asked, _| {
+    let answer = move |asked: &Seen| {
         let (method, path, reply) = script.lock().unwrap().clone();
-        if asked.method != method || asked.path.split('?').next() != Some(path.as_str()) {
+        if asked.method != method || asked.path() != path {
             return well(asked);
         }
         reply
     };
     match by {
-        By::Plain => Scripted::start(answer),
-        By::Http2 => Scripted::start_http2(answer),
+        By::Plain => Server::start(answer).await,
+        By::Http2 => Server::start_http2(answer),
     }
 }
 
 fn answer(case: Case, right: &[u8]) -> Reply {
     let (status, says) = match case {
         Ok(answer) => answer,
-        Err(Fails::Reset) => return lost(),
-        Err(Fails::Cut) => return reply(200, right).manner(Manner::Cut),
-        Err(Fails::Silence) => return reply(200, "").manner(Manner::Never),
+        Err(Fails::Reset) => return Reply::silent(),
+        Err(Fails::Cut) => return reply(200, right).cut(),
+        Err(Fails::Silence) => return Reply::stalled(),
     };
     let body: &[u8] = match says {
         Says::Nothing => b"",
@@ -179,9 +179,9 @@ fn rows() -> [Row; 6] {
 }
 
 /// True if a signature reached its last check, which nothing that a script makes passes.
-async fn goes_on(row: &Row, server: &Scripted, trust: &Arc<Trust>, http: &Client) -> bool {
+async fn goes_on(row: &Row, server: &Server, trust: &Arc<Trust>, http: &Client) -> bool {
     let source = TokenSource::GitHub {
-        request_url: format!("{}{TOKEN}", server.url),
+        request_url: format!("{}{TOKEN}", server.url()),
         request_token: Secret::new("request"),
         audience: "sigstore".to_owned(),
     };
@@ -232,25 +232,23 @@ async fn audit_signing(by: By, title: &str) {
         let script: Script = Arc::new(Mutex::new((
             row.method.to_owned(),
             row.path.clone(),
-            lost(),
+            Reply::silent(),
         )));
         let is_fetched = row.method == "GET" && row.path.starts_with(ENTRIES_V1);
-        let all_well = move |asked: &Asked| match asked.path.as_str() {
-            ENTRIES_V1 if is_fetched => reply(409, "").location(format!("{ENTRIES_V1}/{ID}")),
+        let all_well = move |asked: &Seen| match asked.path() {
+            ENTRIES_V1 if is_fetched => {
+                reply(409, "").header("location", format!("{ENTRIES_V1}/{ID}"))
+            }
             _ => well(asked),
         };
-        let server = server(by, &script, all_well);
-        let config = signing_config(&server.url, row.log).to_string();
+        let server = server(by, &script, all_well).await;
+        let config = signing_config(&server.url(), row.log).to_string();
         let trust = Arc::new(recorded_trust(Some(config)).await);
         let http = Clients::new(None);
         let (mut went, before) = (0, wrong.len());
         for case in &cases {
-            let right = well(&Asked {
-                method: row.method.to_owned(),
-                path: row.path.clone(),
-                body: String::new(),
-            });
-            script.lock().unwrap().2 = answer(*case, &right.body);
+            let right = well(&Seen::new(row.method, &row.path));
+            script.lock().unwrap().2 = answer(*case, right.content());
             let goes = goes_on(&row, &server, &trust, http.of(case)).await;
             went += usize::from(goes);
             if goes != case.is_ok_and(|(status, says)| (row.goes_on)(status, says)) {
@@ -306,12 +304,17 @@ async fn audit_trust(by: By, title: &str) {
         .iter()
         .map(|path| files.get(*path).unwrap_or(&right_root).clone())
         .collect();
-    let script: Script = Arc::new(Mutex::new(("GET".to_owned(), String::new(), lost())));
+    let script: Script = Arc::new(Mutex::new((
+        "GET".to_owned(),
+        String::new(),
+        Reply::silent(),
+    )));
     files.remove(&newer);
     let server = server(by, &script, move |asked| {
-        let file = files.get(&asked.path);
+        let file = files.get(asked.path());
         file.map_or_else(|| reply(404, ""), |bytes| reply(200, bytes.clone()))
-    });
+    })
+    .await;
     let http = Clients::new(None);
     let (mut proof, mut wrong, cases) = (proof(title), vec![], cases());
     for (path, right) in paths.iter().zip(&rights) {
@@ -320,7 +323,7 @@ async fn audit_trust(by: By, title: &str) {
             *script.lock().unwrap() = ("GET".to_owned(), (*path).to_owned(), answer(*case, right));
             let events = Events::silent();
             let client = ServiceClient::new(http.of(case).clone(), ONCE, &events);
-            let tuf = Tuf::new(&server.url, &root, None, client);
+            let tuf = Tuf::new(&server.url(), &root, None, client);
             let loaded = Trust::load_from(&TrustSource::default(), Purpose::Verify, &tuf).await;
             let wanted = case.is_ok_and(|(status, says)| {
                 if *path == newer {

@@ -237,7 +237,7 @@ fn services() -> Vec<Parser> {
             .clone()
     };
     let config = signing_config("https://services.example", 1).to_string();
-    let chain_of_one = certificate("long-lived.pem").body;
+    let chain_of_one = certificate("long-lived.pem").content().to_vec();
     let pem_of_one = String::from_utf8(fixture("long-lived.pem")).unwrap();
     let claims = br#"{"iss":"https://token.actions.githubusercontent.com","sub":"s","exp":1900000000,"repository":"o/r","job_workflow_ref":"o/r/.github/workflows/x.yml@refs/tags/v1"}"#;
     vec![

@@ -5,7 +5,6 @@ mod bundles;
 pub(crate) mod fuzz;
 mod legacy;
 mod retries;
-mod scripted;
 mod services;
 mod tuf;
 

@@ -6,9 +6,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::domain::{Digest, Event};
+use crate::http::tests::server::{Reply, Seen, reply};
 
 use super::super::{SigstoreError, SigstoreErrorKind};
-use super::scripted::{Asked, lost, reply};
 use super::services::{
     CERTIFICATE, ENTRIES_V1, ENTRIES_V2, ID, Run, TIMESTAMP, TOKEN, decoded, well,
 };
@@ -17,10 +17,10 @@ use super::{fixture, impatient};
 #[tokio::test]
 async fn each_step_is_tried_again_alone() {
     for failing in [TOKEN, CERTIFICATE, ENTRIES_V1, TIMESTAMP] {
-        for busy in [lost(), reply(429, "busy"), reply(503, "busy")] {
+        for busy in [Reply::silent(), reply(429, "busy"), reply(503, "busy")] {
             let first = busy.clone();
-            let run = Run::start(1, move |asked, before| {
-                if asked.path.starts_with(failing) && before == 0 {
+            let run = Run::start(1, move |asked| {
+                if asked.path().starts_with(failing) && asked.before == 0 {
                     return first.clone();
                 }
                 well(asked)
@@ -59,8 +59,8 @@ async fn refusals_are_said_at_once_and_name_their_step() {
         (TIMESTAMP, "POST"),
     ] {
         for status in [307, 400, 401, 403] {
-            let run = Run::start(1, move |asked, _| {
-                if asked.path.starts_with(failing) {
+            let run = Run::start(1, move |asked| {
+                if asked.path().starts_with(failing) {
                     reply(status, "no")
                 } else {
                     well(asked)
@@ -85,8 +85,8 @@ async fn refusals_are_said_at_once_and_name_their_step() {
 
 #[tokio::test]
 async fn patience_lasts_its_tries_and_its_window() {
-    let run = Run::start(1, |asked, _| {
-        if asked.path.starts_with(TOKEN) {
+    let run = Run::start(1, |asked| {
+        if asked.path().starts_with(TOKEN) {
             reply(500, "")
         } else {
             well(asked)
@@ -102,18 +102,18 @@ async fn patience_lasts_its_tries_and_its_window() {
 
 #[tokio::test]
 async fn entry_that_the_log_holds_already_is_fetched_and_not_signed_again() {
-    let by_location = reply(409, "").location(format!("{ENTRIES_V1}/{ID}?x=y"));
+    let by_location = reply(409, "").header("location", format!("{ENTRIES_V1}/{ID}?x=y"));
     let by_message =
         format!("an equivalent entry already exists in the transparency log with UUID {ID}");
     for held in [by_location, reply(409, by_message)] {
-        let run = Run::start(1, move |asked, before| {
-            let entries = asked.path == ENTRIES_V1;
-            match (entries, before) {
+        let run = Run::start(1, move |asked| {
+            let entries = asked.path() == ENTRIES_V1;
+            match (entries, asked.before) {
                 // The first attempt takes effect and its response is lost.
-                (true, 0) => lost(),
+                (true, 0) => Reply::silent(),
                 (true, _) => held.clone(),
                 // An accepted entry is not served at once.
-                (false, 0) if asked.path.starts_with(ENTRIES_V1) => reply(404, ""),
+                (false, 0) if asked.path().starts_with(ENTRIES_V1) => reply(404, ""),
                 _ => well(asked),
             }
         })
@@ -136,11 +136,11 @@ async fn entry_that_the_log_holds_already_is_fetched_and_not_signed_again() {
 
 #[tokio::test]
 async fn legacy_signature_is_recorded_fetched_and_retried_as_a_bundle_is() {
-    let run = Run::start(1, |asked, before| {
-        match (asked.path == ENTRIES_V1, before) {
-            (true, 0) => lost(),
-            (true, _) => reply(409, "").location(format!("{ENTRIES_V1}/{ID}")),
-            (false, 0) if asked.path.starts_with(ENTRIES_V1) => reply(404, ""),
+    let run = Run::start(1, |asked| {
+        match (asked.path() == ENTRIES_V1, asked.before) {
+            (true, 0) => Reply::silent(),
+            (true, _) => reply(409, "").header("location", format!("{ENTRIES_V1}/{ID}")),
+            (false, 0) if asked.path().starts_with(ENTRIES_V1) => reply(404, ""),
             _ => well(asked),
         }
     })
@@ -151,7 +151,7 @@ async fn legacy_signature_is_recorded_fetched_and_retried_as_a_bundle_is() {
     assert!(matches!(error, SigstoreError::SelfCheck(_)), "{error}");
     let posts = run.server.asked("POST", ENTRIES_V1);
     assert_eq!((posts.len(), &posts[0].body), (2, &posts[1].body));
-    let proposed: Value = serde_json::from_str(&posts[0].body).unwrap();
+    let proposed: Value = serde_json::from_slice(&posts[0].body).unwrap();
     assert_eq!(proposed["kind"], "hashedrekord");
     assert_eq!(run.count("GET", &format!("{ENTRIES_V1}/{ID}")), 2);
     assert_eq!(
@@ -160,7 +160,7 @@ async fn legacy_signature_is_recorded_fetched_and_retried_as_a_bundle_is() {
     );
 
     // A log that gives no promise gets no request.
-    let newer = Run::start(2, |asked, _| well(asked)).await;
+    let newer = Run::start(2, well).await;
     let signed = newer.keyless.sign_legacy(&subject, "ghcr.io/o/r").await;
     assert!(matches!(signed, Err(SigstoreError::Trust(_))));
     assert_eq!(newer.count("GET", TOKEN), 0);
@@ -168,8 +168,8 @@ async fn legacy_signature_is_recorded_fetched_and_retried_as_a_bundle_is() {
 
 #[tokio::test]
 async fn conflict_that_names_no_entry_is_an_error() {
-    let run = Run::start(1, |asked, _| match asked.path.as_str() {
-        ENTRIES_V1 => reply(409, "no").location("https://elsewhere.example/../x"),
+    let run = Run::start(1, |asked| match asked.path() {
+        ENTRIES_V1 => reply(409, "no").header("location", "https://elsewhere.example/../x"),
         _ => well(asked),
     })
     .await;
@@ -178,8 +178,8 @@ async fn conflict_that_names_no_entry_is_an_error() {
 
 #[tokio::test]
 async fn entry_that_rekor_v2_holds_already_is_signed_anew_with_another_key() {
-    let run = Run::start(2, |asked, before| {
-        if asked.path == ENTRIES_V2 && before == 0 {
+    let run = Run::start(2, |asked| {
+        if asked.path() == ENTRIES_V2 && asked.before == 0 {
             reply(409, "held")
         } else {
             well(asked)
@@ -189,13 +189,14 @@ async fn entry_that_rekor_v2_holds_already_is_signed_anew_with_another_key() {
     assert!(matches!(run.sign().await, SigstoreError::SelfCheck(_)));
     let asked = run.server.asked("POST", CERTIFICATE);
     assert_eq!(asked.len(), 2);
-    let key = |asked: &Asked| {
-        serde_json::from_str::<Value>(&asked.body).unwrap()["publicKeyRequest"]["publicKey"].take()
+    let key = |asked: &Seen| {
+        serde_json::from_slice::<Value>(&asked.body).unwrap()["publicKeyRequest"]["publicKey"]
+            .take()
     };
     assert_ne!(key(&asked[0]), key(&asked[1]));
 
-    let never = Run::start(2, |asked, _| {
-        if asked.path == ENTRIES_V2 {
+    let never = Run::start(2, |asked| {
+        if asked.path() == ENTRIES_V2 {
             reply(409, "held")
         } else {
             well(asked)
@@ -216,8 +217,8 @@ async fn certificate_that_ends_is_not_used() {
     let chain =
         json!({"signedCertificateEmbeddedSct": {"chain": {"certificates": [leaf.to_pem()]}}})
             .to_string();
-    let run = Run::start(1, move |asked, _| {
-        if asked.path == CERTIFICATE {
+    let run = Run::start(1, move |asked| {
+        if asked.path() == CERTIFICATE {
             reply(201, chain.clone())
         } else {
             well(asked)
@@ -239,7 +240,7 @@ async fn certificate_that_ends_is_not_used() {
 
 #[tokio::test]
 async fn one_token_and_one_certificate_serve_all() {
-    let run = Run::start(1, |asked, _| well(asked)).await;
+    let run = Run::start(1, well).await;
     run.keyless.prepare();
     run.keyless.ready().await.unwrap();
     let digests: Vec<_> = (0_u8..4).map(|each| Digest::of(&[each])).collect();
@@ -256,9 +257,9 @@ async fn one_token_and_one_certificate_serve_all() {
         (4, 4)
     );
     let asked = run.server.asked("GET", TOKEN);
-    assert_eq!(asked[0].path, "/token?api-version=2.0&audience=sigstore");
+    assert_eq!(asked[0].target, "/token?api-version=2.0&audience=sigstore");
 
-    let cold = Run::start(1, |asked, _| well(asked)).await;
+    let cold = Run::start(1, well).await;
     futures_util::future::join_all(digests.iter().map(|digest| cold.keyless.sign(digest))).await;
     assert_eq!(
         (cold.count("GET", TOKEN), cold.count("POST", CERTIFICATE)),
@@ -268,8 +269,8 @@ async fn one_token_and_one_certificate_serve_all() {
 
 #[tokio::test]
 async fn outage_is_waited_for_once() {
-    let run = Run::start(1, |asked, _| {
-        if asked.path == CERTIFICATE {
+    let run = Run::start(1, |asked| {
+        if asked.path() == CERTIFICATE {
             reply(500, "")
         } else {
             well(asked)
@@ -292,7 +293,7 @@ async fn outage_is_waited_for_once() {
 
 #[tokio::test]
 async fn token_alone_is_asked_for_before_it_is_known_that_a_certificate_is_wanted() {
-    let run = Run::start(1, |asked, _| well(asked)).await;
+    let run = Run::start(1, well).await;
     run.keyless.expect();
     // It would end if it did not wait for the notification.
     let idle = async {
@@ -316,8 +317,8 @@ async fn token_alone_is_asked_for_before_it_is_known_that_a_certificate_is_wante
 
 #[tokio::test]
 async fn token_is_masked_before_it_is_read() {
-    let run = Run::start(1, |asked, _| {
-        if asked.path.starts_with(TOKEN) {
+    let run = Run::start(1, |asked| {
+        if asked.path().starts_with(TOKEN) {
             reply(200, r#"{"value":"No.token.of.github.1"}"#)
         } else {
             well(asked)
@@ -347,8 +348,8 @@ async fn answers_that_make_no_sense_are_errors_and_not_read_to_the_end() {
         (ENTRIES_V1, vec![b' '; (1 << 20) + 1]),
     ] {
         let long = body.len() > 1 << 20;
-        let run = Run::start(1, move |asked, _| {
-            if asked.path.starts_with(failing) {
+        let run = Run::start(1, move |asked| {
+            if asked.path().starts_with(failing) {
                 reply(200, body.clone())
             } else {
                 well(asked)

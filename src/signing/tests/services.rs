@@ -7,9 +7,9 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
 use crate::domain::{Digest, Event, Events, Secret};
+use crate::http::tests::server::{Reply, Seen, Server, reply};
 
 use super::super::{Keyless, SigstoreError, TokenSource};
-use super::scripted::{Asked, Reply, Scripted, reply};
 use super::{client, fixture, impatient, recorded_trust};
 
 pub(super) const TOKEN: &str = "/token";
@@ -21,9 +21,8 @@ pub(super) const ID: &str =
     "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff0011223344556677";
 
 /// Responds as Sigstore does if all is well.
-pub(super) fn well(asked: &Asked) -> Reply {
-    let path = asked.path.split('?').next().unwrap();
-    match path {
+pub(super) fn well(asked: &Seen) -> Reply {
+    match asked.path() {
         TOKEN => reply(200, json!({"count": 1, "value": token()}).to_string()),
         CERTIFICATE => certificate("long-lived.pem"),
         ENTRIES_V1 => reply(201, entry_v1()),
@@ -92,7 +91,7 @@ pub(super) fn entry_v1() -> String {
 }
 
 pub(super) struct Run {
-    pub(super) server: Scripted,
+    pub(super) server: Server,
     pub(super) keyless: Keyless,
     pub(super) heard: Arc<Mutex<Vec<Event>>>,
 }
@@ -100,16 +99,16 @@ pub(super) struct Run {
 impl Run {
     pub(super) async fn start(
         log_version: u32,
-        script: impl Fn(&Asked, usize) -> Reply + Send + Sync + 'static,
+        script: impl Fn(&Seen) -> Reply + Send + Sync + 'static,
     ) -> Self {
-        let server = Scripted::start(script);
-        let config = signing_config(&server.url, log_version);
+        let server = Server::start(script).await;
+        let config = signing_config(&server.url(), log_version);
         let trust = Arc::new(recorded_trust(Some(config.to_string())).await);
         let heard = Arc::new(Mutex::new(Vec::new()));
         let keeper = Arc::clone(&heard);
         let events = Events::new(move |event| keeper.lock().unwrap().push(event));
         let source = TokenSource::GitHub {
-            request_url: format!("{}{TOKEN}?api-version=2.0", server.url),
+            request_url: format!("{}{TOKEN}?api-version=2.0", server.url()),
             request_token: Secret::new("request"),
             audience: "sigstore".to_owned(),
         };

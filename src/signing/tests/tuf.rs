@@ -9,12 +9,12 @@ use sha2::{Digest as _, Sha256};
 use sigstore_crypto::KeyPair;
 
 use crate::domain::{Event, Events};
+use crate::http::tests::server::{Server, reply};
 
 use super::super::error::TrustError;
 use super::super::service_client::ServiceClient;
 use super::super::trust::{Purpose, Trust, TrustSource};
 use super::super::tuf::Tuf;
-use super::scripted::{Scripted, reply};
 use super::{client, fixture, hex, impatient};
 
 pub(super) const LATER: &str = "2126-01-01T00:00:00Z";
@@ -100,12 +100,13 @@ pub(super) fn good_targets() -> Vec<(&'static str, Vec<u8>)> {
     vec![("trusted_root.json", fixture("trusted_root.json"))]
 }
 
-fn serve(files: Files) -> Scripted {
-    Scripted::start(move |asked, _| {
+async fn serve(files: Files) -> Server {
+    Server::start(move |asked| {
         files
-            .get(&asked.path)
+            .get(asked.path())
             .map_or_else(|| reply(404, ""), |bytes| reply(200, bytes.clone()))
     })
+    .await
 }
 
 async fn load(
@@ -134,11 +135,11 @@ const NOWHERE: &str = "http://127.0.0.1:9";
 #[tokio::test]
 async fn verification_asks_for_the_root_alone() {
     let signer = Signer::new();
-    let server = serve(signer.repository(1, LATER, &good_targets()));
-    let (trust, warned) = load(&server.url, &signer.root(), None, Purpose::Verify).await;
+    let server = serve(signer.repository(1, LATER, &good_targets())).await;
+    let (trust, warned) = load(&server.url(), &signer.root(), None, Purpose::Verify).await;
     assert!(trust.unwrap().services().is_none());
     assert_eq!(warned, 0);
-    let (signing, _) = load(&server.url, &signer.root(), None, Purpose::Sign).await;
+    let (signing, _) = load(&server.url(), &signer.root(), None, Purpose::Sign).await;
     assert!(matches!(
         signing,
         Err(TrustError::Forged {
@@ -151,9 +152,9 @@ async fn verification_asks_for_the_root_alone() {
 #[tokio::test]
 async fn cache_serves_while_it_is_unexpired_and_says_so() {
     let (signer, cache) = (Signer::new(), tempfile::tempdir().unwrap());
-    let server = serve(signer.repository(1, LATER, &good_targets()));
+    let server = serve(signer.repository(1, LATER, &good_targets())).await;
     let root = signer.root();
-    load(&server.url, &root, Some(cache.path()), Purpose::Verify)
+    load(&server.url(), &root, Some(cache.path()), Purpose::Verify)
         .await
         .0
         .unwrap();
@@ -168,19 +169,20 @@ async fn failing_server_is_tried_again_and_then_the_cache() {
     let root = signer.root();
     let files = signer.repository(1, LATER, &good_targets());
     let twice = files.clone();
-    let server = Scripted::start(move |asked, before| match twice.get(&asked.path) {
-        Some(_) if before == 0 => reply(503, ""),
+    let server = Server::start(move |asked| match twice.get(asked.path()) {
+        Some(_) if asked.before == 0 => reply(503, ""),
         Some(bytes) => reply(200, bytes.clone()),
         None => reply(404, ""),
-    });
+    })
+    .await;
     assert!(
-        load(&server.url, &root, Some(cache.path()), Purpose::Verify)
+        load(&server.url(), &root, Some(cache.path()), Purpose::Verify)
             .await
             .0
             .is_ok()
     );
-    let down = Scripted::start(|_, _| reply(503, ""));
-    let (trust, warned) = load(&down.url, &root, Some(cache.path()), Purpose::Verify).await;
+    let down = Server::start(|_| reply(503, "")).await;
+    let (trust, warned) = load(&down.url(), &root, Some(cache.path()), Purpose::Verify).await;
     assert_eq!((trust.is_ok(), warned), (true, 1));
 }
 
@@ -236,8 +238,8 @@ async fn expired_or_changed_cache_is_not_used() {
 async fn repository_that_lies_is_not_excused_by_a_cache() {
     let (signer, cache) = (Signer::new(), tempfile::tempdir().unwrap());
     let root = signer.root();
-    let server = serve(signer.repository(1, LATER, &good_targets()));
-    load(&server.url, &root, Some(cache.path()), Purpose::Verify)
+    let server = serve(signer.repository(1, LATER, &good_targets())).await;
+    load(&server.url(), &root, Some(cache.path()), Purpose::Verify)
         .await
         .0
         .unwrap();
@@ -251,8 +253,8 @@ async fn repository_that_lies_is_not_excused_by_a_cache() {
         signer.repository(2, EARLIER, &good_targets()),
         longer,
     ] {
-        let server = serve(files);
-        let (trust, _) = load(&server.url, &root, Some(cache.path()), Purpose::Verify).await;
+        let server = serve(files).await;
+        let (trust, _) = load(&server.url(), &root, Some(cache.path()), Purpose::Verify).await;
         assert!(matches!(trust, Err(TrustError::Forged { .. })), "{trust:?}");
     }
 }
@@ -260,7 +262,7 @@ async fn repository_that_lies_is_not_excused_by_a_cache() {
 #[tokio::test]
 async fn trusted_root_that_cannot_be_read_is_an_error() {
     let signer = Signer::new();
-    let server = serve(signer.repository(2, LATER, &[("trusted_root.json", b"{}".to_vec())]));
-    let (trust, _) = load(&server.url, &signer.root(), None, Purpose::Verify).await;
+    let server = serve(signer.repository(2, LATER, &[("trusted_root.json", b"{}".to_vec())])).await;
+    let (trust, _) = load(&server.url(), &signer.root(), None, Purpose::Verify).await;
     assert!(matches!(trust, Err(TrustError::Root(_))), "{trust:?}");
 }

@@ -13,10 +13,10 @@ use std::time::Duration;
 use sandbox::{Proof, Proxy};
 
 use super::super::{AwsKeys, Credentials, Registry, Settings};
-use super::server::Seen;
 use super::*;
 use crate::domain::Host;
 use crate::http::tests::audit::{self, By, Clients, Fails};
+use crate::http::tests::server::Seen;
 use asks::{HOSTS, ask};
 use row::Row;
 use table::ROWS;

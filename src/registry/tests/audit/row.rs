@@ -1,9 +1,9 @@
 //! The description of one request, and meanings that several requests share.
 
-use super::super::server::{Reply, Seen};
 use super::Means::{self, Done, Unknown};
 use super::Says::{self, Right};
 use super::asks::Ask;
+use crate::http::tests::server::{Reply, Seen};
 
 /// A request, the operation that sends it, and the meaning of its responses.
 #[derive(Debug, Clone)]

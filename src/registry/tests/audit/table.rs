@@ -1,12 +1,12 @@
 //! The table: the possible responses to each request, and their meaning. Everything else is unknown.
 
 use super::super::index_reply;
-use super::super::server::Reply;
 use super::Means::{Absent, Done, OtherWay, Unknown};
 use super::Says::{Denied, NotThere, Right, Unsupported};
 use super::asks::{Ask, BLOB, LARGE};
 use super::row::{NO_BLOB, NO_NAME, Row, USUAL, deleted, is, stored, token};
 use super::well::{aws_login, stated, target_of_aws, versions};
+use crate::http::tests::server::Reply;
 
 pub(super) const ROWS: &[Row] = &[
     Row {

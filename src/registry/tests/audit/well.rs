@@ -4,10 +4,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
-use super::super::server::{Reply, Seen};
 use super::super::{MANIFEST, index_reply};
 use super::asks::{BLOB, LARGE};
 use crate::domain::Digest;
+use crate::http::tests::server::{Reply, Seen};
 
 /// Returns the response to a GET or HEAD for the index, with its digest.
 pub(super) fn stated() -> Reply {

@@ -1,5 +1,7 @@
-//! A scripted HTTP server on loopback. A function answers each request, and may also break off or never end.
+//! A scripted HTTP server on loopback, for the tests of all rooms. A function answers each request, and may also break
+//! off or never end.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use sandbox::{Said, Scripted, Transport, Version};
@@ -8,19 +10,21 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// A request as received by the server.
 #[derive(Debug, Clone)]
-pub(super) struct Seen {
-    pub(super) method: String,
+pub(crate) struct Seen {
+    pub(crate) method: String,
     /// Path and query.
-    pub(super) target: String,
-    pub(super) headers: Vec<(String, String)>,
-    pub(super) body: Vec<u8>,
+    pub(crate) target: String,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
     /// The number of requests before it.
-    pub(super) number: usize,
+    pub(crate) number: usize,
+    /// The number of requests before it with its method and path.
+    pub(crate) before: usize,
 }
 
 /// A response of the server.
 #[derive(Debug, Clone)]
-pub(super) struct Reply {
+pub(crate) struct Reply {
     status: u16,
     headers: Vec<(String, String)>,
     body: Vec<u8>,
@@ -43,31 +47,76 @@ enum Manner {
 }
 
 /// The server, which stops with the runtime of its test.
-pub(super) struct Server {
+pub(crate) struct Server {
     address: String,
-    seen: Arc<Mutex<Vec<Seen>>>,
+    seen: Arc<Log>,
     /// The server that answers instead, if TLS is used.
-    _secure: Option<Scripted>,
+    secure: Option<Scripted>,
+}
+
+/// The recorded requests.
+#[derive(Debug, Default)]
+struct Log(Mutex<Recorded>);
+
+#[derive(Debug, Default)]
+struct Recorded {
+    seen: Vec<Seen>,
+    /// The number of requests with each method and path.
+    counts: HashMap<(String, String), usize>,
+}
+
+impl Log {
+    /// Counts the requests before `request` and records it.
+    fn keep(&self, request: &mut Seen) {
+        let Recorded { seen, counts } = &mut *self.0.lock().unwrap();
+        let key = (request.method.clone(), request.path().to_owned());
+        let count = counts.entry(key).or_default();
+        request.number = seen.len();
+        request.before = *count;
+        *count += 1;
+        seen.push(request.clone());
+    }
 }
 
 impl Seen {
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    /// Makes a request without headers and body.
+    pub(crate) fn new(method: &str, target: &str) -> Self {
+        Self {
+            method: method.to_owned(),
+            target: target.to_owned(),
+            headers: Vec::new(),
+            body: Vec::new(),
+            number: 0,
+            before: 0,
+        }
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let found = self.headers.iter().find(|(own, _)| own == name);
         found.map(|(_, value)| value.as_str())
     }
 
     /// Returns `GET /v2/…`.
-    pub(super) fn line(&self) -> String {
+    pub(crate) fn line(&self) -> String {
         format!("{} {}", self.method, self.target)
     }
 
-    pub(super) fn host(&self) -> &str {
+    pub(crate) fn host(&self) -> &str {
         self.header("host").unwrap()
+    }
+
+    /// Returns the path, without the query.
+    pub(crate) fn path(&self) -> &str {
+        let target = self.target.split('?').next().unwrap();
+        match target.split_once("://") {
+            Some((_, rest)) => rest.find('/').map_or("/", |start| &rest[start..]),
+            None => target,
+        }
     }
 }
 
 impl Reply {
-    pub(super) fn new(status: u16) -> Self {
+    pub(crate) fn new(status: u16) -> Self {
         Self {
             status,
             headers: Vec::new(),
@@ -76,18 +125,23 @@ impl Reply {
         }
     }
 
-    pub(super) fn header(mut self, name: &str, value: impl Into<String>) -> Self {
+    pub(crate) fn header(mut self, name: &str, value: impl Into<String>) -> Self {
         self.headers.push((name.to_owned(), value.into()));
         self
     }
 
-    pub(super) fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
+    pub(crate) fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.body = body.into();
         self
     }
 
+    /// Returns the body.
+    pub(crate) fn content(&self) -> &[u8] {
+        &self.body
+    }
+
     /// Sets this body if there is none yet.
-    pub(super) fn or_body(self, body: &str) -> Self {
+    pub(crate) fn or_body(self, body: &str) -> Self {
         if self.body.is_empty() {
             self.body(body)
         } else {
@@ -95,39 +149,44 @@ impl Reply {
         }
     }
 
-    pub(super) fn cut(mut self) -> Self {
+    pub(crate) fn cut(mut self) -> Self {
         self.manner = Manner::Cut;
         self
     }
 
-    pub(super) fn chunked(mut self) -> Self {
+    pub(crate) fn chunked(mut self) -> Self {
         self.manner = Manner::Chunked;
         self
     }
 
-    pub(super) fn endless(mut self) -> Self {
+    pub(crate) fn endless(mut self) -> Self {
         self.manner = Manner::Endless;
         self
     }
 
-    pub(super) fn status(mut self, status: u16) -> Self {
+    pub(crate) fn status(mut self, status: u16) -> Self {
         self.status = status;
         self
     }
 
-    pub(super) fn stalled() -> Self {
+    pub(crate) fn stalled() -> Self {
         Self {
             manner: Manner::Stalled,
             ..Self::new(200)
         }
     }
 
-    pub(super) fn silent() -> Self {
+    pub(crate) fn silent() -> Self {
         Self {
             manner: Manner::Silent,
             ..Self::new(200)
         }
     }
+}
+
+/// Makes a reply with a body.
+pub(crate) fn reply(status: u16, body: impl Into<Vec<u8>>) -> Reply {
+    Reply::new(status).body(body)
 }
 
 impl Reply {
@@ -149,10 +208,10 @@ impl Reply {
 }
 
 impl Server {
-    pub(super) async fn start(script: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
+    pub(crate) async fn start(script: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let seen = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::<Log>::default();
         let (script, log) = (Arc::new(script), Arc::clone(&seen));
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -163,55 +222,68 @@ impl Server {
         Self {
             address,
             seen,
-            _secure: None,
+            secure: None,
         }
     }
 
     /// Starts the same server with TLS and HTTP/2. The addresses in its responses and in the recorded requests have the
     /// scheme `https`.
-    pub(super) fn start_http2(script: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
-        let seen = Arc::new(Mutex::new(Vec::new()));
+    pub(crate) fn start_http2(script: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
+        let seen = Arc::<Log>::default();
         let log = Arc::clone(&seen);
         let secure = Scripted::start(Transport::HTTP2, move |asked| {
             assert_eq!(asked.version, Version::Http2, "{asked:?}");
             let mut request = Seen {
-                method: asked.method.clone(),
-                // A full address, as a proxy receives it without TLS.
-                target: format!("https://{}{}", asked.host, asked.target),
                 headers: asked.headers.clone(),
                 body: asked.body.clone(),
-                number: 0,
+                // A full address, as a proxy receives it without TLS.
+                ..Seen::new(
+                    &asked.method,
+                    &format!("https://{}{}", asked.host, asked.target),
+                )
             };
-            {
-                let mut log = log.lock().unwrap();
-                request.number = log.len();
-                log.push(request.clone());
-            }
+            log.keep(&mut request);
             script(&request).said()
         });
         Self {
             address: secure.address().to_string(),
             seen,
-            _secure: Some(secure),
+            secure: Some(secure),
         }
     }
 
+    /// Returns the address with its scheme.
+    pub(crate) fn url(&self) -> String {
+        let scheme = if self.secure.is_some() {
+            "https"
+        } else {
+            "http"
+        };
+        format!("{scheme}://{}", self.address)
+    }
+
     /// Returns host and port.
-    pub(super) fn address(&self) -> &str {
+    pub(crate) fn address(&self) -> &str {
         &self.address
     }
 
-    pub(super) fn seen(&self) -> Vec<Seen> {
-        self.seen.lock().unwrap().clone()
+    pub(crate) fn seen(&self) -> Vec<Seen> {
+        self.seen.0.lock().unwrap().seen.clone()
+    }
+
+    /// Returns the requests with this method and path.
+    pub(crate) fn asked(&self, method: &str, path: &str) -> Vec<Seen> {
+        let is_it = |seen: &Seen| seen.method == method && seen.path() == path;
+        self.seen().into_iter().filter(is_it).collect()
     }
 
     /// Returns the first lines of all requests.
-    pub(super) fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         self.seen().iter().map(Seen::line).collect()
     }
 
     /// Returns the number of requests whose first line contains `part`.
-    pub(super) fn count(&self, part: &str) -> usize {
+    pub(crate) fn count(&self, part: &str) -> usize {
         let lines = self.lines();
         lines.iter().filter(|line| line.contains(part)).count()
     }
@@ -220,16 +292,12 @@ impl Server {
 async fn serve(
     stream: TcpStream,
     script: &(dyn Fn(&Seen) -> Reply + Send + Sync),
-    log: &Mutex<Vec<Seen>>,
+    log: &Log,
 ) -> Option<()> {
     let mut stream = BufStream::new(stream);
     loop {
         let mut request = read_request(&mut stream).await?;
-        {
-            let mut log = log.lock().unwrap();
-            request.number = log.len();
-            log.push(request.clone());
-        }
+        log.keep(&mut request);
         let reply = script(&request);
         match reply.manner {
             Manner::Silent => return None,
@@ -304,5 +372,6 @@ async fn read_request(stream: &mut BufStream<TcpStream>) -> Option<Seen> {
         headers,
         body,
         number: 0,
+        before: 0,
     })
 }

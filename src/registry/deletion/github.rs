@@ -4,6 +4,7 @@
 //! Sources: GitHub's REST reference, "REST API endpoints for packages"; for lists that lag behind,
 //! `src/package-repo.ts` of dataaxiom/ghcr-cleanup-action.
 
+use backon::{ConstantBuilder, Retryable as _};
 use reqwest::Method;
 use reqwest::header::HeaderValue;
 use serde::Deserialize;
@@ -20,6 +21,7 @@ use crate::registry::token::sensitive;
 const HOST: &str = "api.github.com";
 const PAGE: usize = 100;
 const PAGES_MAX: usize = 100;
+const LAGS: &str = "the list of the package's versions does not show what the registry does";
 const NEEDS: &str = "`packages: write` and the Admin role of this repository in the package's settings (Manage Actions access), or a classic token with `delete:packages`";
 
 #[derive(Deserialize)]
@@ -46,6 +48,28 @@ struct Metadata {
 struct Container {
     #[serde(default)]
     tags: Vec<String>,
+}
+
+/// The reason why the list has no version to delete.
+enum ListError {
+    /// The list lags behind the registry. A retry may help.
+    Lagging,
+    Failed(DeletionError),
+}
+
+impl From<DeletionError> for ListError {
+    fn from(error: DeletionError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<ListError> for DeletionError {
+    fn from(error: ListError) -> Self {
+        match error {
+            ListError::Lagging => Self::Unlisted(RegistryErrorKind::Listing(LAGS.to_owned())),
+            ListError::Failed(error) => error,
+        }
+    }
 }
 
 /// A package, and the authorization for it.
@@ -116,38 +140,40 @@ impl<'a> Package<'a> {
 
     /// Returns the version with the digest, once the list has exactly the tags to delete for it. The list lags behind
     /// recent writes.
-    ///
-    /// SECURITY: deleting a version deletes all its tags.
     async fn settled(&self, doomed: TagDeletion<'_>) -> Result<u64, DeletionError> {
         let wire = self.registry.wire();
-        let retry_policy = wire.retry_policy;
-        let mut attempt = 1;
-        loop {
-            let found = self.version(doomed).await?;
-            let mut others = Vec::new();
-            if let Some(version) = &found {
-                let tags = &version.metadata.container.tags;
-                let is_doomed = |tag: &String| doomed.tags.iter().any(|own| own.as_str() == tag);
-                others = tags.iter().filter(|tag| !is_doomed(tag)).cloned().collect();
-                let is_listed = |tag: &&str| tags.iter().any(|listed| listed == tag);
-                if others.is_empty() && doomed.tags.iter().all(|tag| is_listed(&tag.as_str())) {
-                    return Ok(version.id);
-                }
+        let (policy, events) = (wire.retry_policy, &wire.events);
+        let attempts = usize::try_from(policy.max_attempts).unwrap_or(usize::MAX);
+        let waits = ConstantBuilder::new()
+            .with_delay(policy.delay.min(policy.max_delay))
+            .with_max_times(attempts.saturating_sub(1));
+        (|| self.listed(doomed))
+            .retry(waits)
+            .when(|failed| matches!(failed, ListError::Lagging))
+            .notify(|_, wait| events.retry(self.path.clone(), LAGS, wait))
+            .await
+            .map_err(DeletionError::from)
+    }
+
+    /// Reads the list once and returns the version with the digest, if the list has exactly the tags to delete for it.
+    ///
+    /// SECURITY: deleting a version deletes all its tags.
+    async fn listed(&self, doomed: TagDeletion<'_>) -> Result<u64, ListError> {
+        let found = self.version(doomed).await?;
+        let mut others = Vec::new();
+        if let Some(version) = &found {
+            let tags = &version.metadata.container.tags;
+            let is_doomed = |tag: &String| doomed.tags.iter().any(|own| own.as_str() == tag);
+            others = tags.iter().filter(|tag| !is_doomed(tag)).cloned().collect();
+            let is_listed = |tag: &&str| tags.iter().any(|listed| listed == tag);
+            if others.is_empty() && doomed.tags.iter().all(|tag| is_listed(&tag.as_str())) {
+                return Ok(version.id);
             }
-            if self.hold_it(doomed, &others).await? {
-                return Err(DeletionError::Shared(others));
-            }
-            let why = "the list of the package's versions does not show what the registry does";
-            if attempt >= retry_policy.max_attempts {
-                return Err(DeletionError::Unlisted(RegistryErrorKind::Listing(
-                    why.to_owned(),
-                )));
-            }
-            attempt += 1;
-            let wait = retry_policy.delay.min(retry_policy.max_delay);
-            wire.events.retry(self.path.clone(), why, wait);
-            tokio::time::sleep(wait).await;
         }
+        if self.hold_it(doomed, &others).await? {
+            return Err(DeletionError::Shared(others).into());
+        }
+        Err(ListError::Lagging)
     }
 
     /// True if one of `tags` has the digest that is to be deleted.

@@ -288,7 +288,7 @@ impl Registry {
             }
             self.ask_once(&put).await.map(Attempt::Answered)
         };
-        match self.patiently(&put.text(), attempt).await? {
+        match self.with_retries(&put.text(), attempt).await? {
             Attempt::Ended(result) => result,
             Attempt::Answered(answer) => self
                 .stored(repository, &reference, digest, &answer)
@@ -321,10 +321,10 @@ impl Registry {
                         digest,
                         subject: None,
                     }),
-                    Ok(_) | Err(_) => Err(RegistryErrorKind::refused(&answer)),
+                    Ok(_) | Err(_) => Err(RegistryErrorKind::refused(answer)),
                 }
             }
-            _ => Err(RegistryErrorKind::refused(&answer)),
+            _ => Err(RegistryErrorKind::refused(answer)),
         }
     }
 }

@@ -90,10 +90,10 @@ pub(super) async fn seal(
     };
     let lost = match seal.order {
         Order::SignThenTag => {
-            // The last read of the tags before they are written, done while the signatures are listed.
-            let look = check_before_write(context, fixed_to_write(outcome));
-            let (unsettled, look) = walk.push_and_sign(outcome, look).await?;
+            walk.push(outcome).await?;
+            let unsettled = walk.sign(outcome).await?;
             // Every signature is listed now. While the tags are written, the lists are watched until they are stable.
+            let look = check_before_write(context, fixed_to_write(outcome)).await;
             let tagging = tag(context, record_writer, &plan, look, &versions, outcome);
             let (tagged, lost) = tokio::join!(tagging, settle(unsettled));
             tagged?;
@@ -103,7 +103,7 @@ pub(super) async fn seal(
             walk.push(outcome).await?;
             let look = check_before_write(context, fixed_to_write(outcome)).await;
             tag(context, record_writer, &plan, look, &versions, outcome).await?;
-            let (unsettled, ()) = walk.sign(outcome, async {}).await?;
+            let unsettled = walk.sign(outcome).await?;
             settle(unsettled).await
         }
     };
@@ -402,39 +402,17 @@ impl Walk<'_> {
         Ok(arrived)
     }
 
-    /// Pushes the index and signs all subjects. Runs `last` as late as it can overlap with other work.
-    async fn push_and_sign<T>(
+    /// Signs all subjects. Returns the signatures that are not yet known to be stable.
+    async fn sign(
         &self,
         outcome: &mut Outcome,
-        last: impl Future<Output = T>,
-    ) -> Result<(Vec<UnsettledSignature<'_>>, T), CommandError> {
-        if self.signing.is_some() {
-            self.push(outcome).await?;
-            return self.sign(outcome, last).await;
-        }
-        let (pushed, last) = tokio::join!(self.push(outcome), last);
-        pushed.map(|()| (Vec::new(), last))
-    }
-
-    /// Signs all subjects, and runs `last` while the signatures are listed.
-    async fn sign<T>(
-        &self,
-        outcome: &mut Outcome,
-        last: impl Future<Output = T>,
-    ) -> Result<(Vec<UnsettledSignature<'_>>, T), CommandError> {
+    ) -> Result<Vec<UnsettledSignature<'_>>, CommandError> {
         let Some((signing_context, signing, unsigned)) = &self.signing else {
-            return Ok((Vec::new(), last.await));
+            return Ok(Vec::new());
         };
         let (context, on_failure) = (self.context, signing.on_failure);
         let signed = signing_context
-            .sign_all(
-                context,
-                unsigned,
-                on_failure,
-                outcome,
-                self.record_writer,
-                last,
-            )
+            .sign_all(context, unsigned, on_failure, outcome, self.record_writer)
             .await;
         Ok(signed?)
     }

@@ -51,15 +51,8 @@ pub(super) async fn sign(
     // If the record cannot be written, nothing is signed.
     record_writer.save(outcome)?;
     let on_failure = sign.signing.on_failure;
-    let (unsettled, ()) = signing_context
-        .sign_all(
-            context,
-            &unsigned,
-            on_failure,
-            outcome,
-            record_writer,
-            async {},
-        )
+    let unsettled = signing_context
+        .sign_all(context, &unsigned, on_failure, outcome, record_writer)
         .await?;
     check_settled(context, settle(unsettled).await, on_failure, outcome)?;
     outcome.verified = outcome.unsigned.is_empty();

@@ -97,15 +97,14 @@ impl<'a> Attacher<'a> {
         legacy_attach::attach(context, repository, &subject.digest, signature, seen).await
     }
 
-    /// Stores a bundle as a referrer of `subject`, and calls `stored` when only the listing remains. Returns its
-    /// location once the registry lists it, and the remaining work until its entry is stable.
+    /// Stores a bundle as a referrer of `subject`. Returns its location once the registry lists it, and the remaining
+    /// work until its entry is stable.
     pub(crate) async fn attach(
         &self,
         subject: &'a Descriptor,
         signature: &Signature,
         api: Api,
         seen: Option<SeenList>,
-        stored: impl FnOnce(),
     ) -> Result<(SignatureLocation, PendingSettle<'a>), SignatureError> {
         let (context, repository) = (self.context, self.repository);
         let shared = fallback(context, repository, &subject.digest).seen(seen);
@@ -117,7 +116,6 @@ impl<'a> Attacher<'a> {
             })
         };
         let (mut entry, answer, look) = self.store_bundle(subject, signature, look).await?;
-        stored();
         let place = |is_tagged| SignatureLocation {
             format: SignatureFormat::Bundle,
             is_tagged,

@@ -1,7 +1,6 @@
 //! Makes and stores the missing signatures.
 
 use std::collections::BTreeSet;
-use std::future::Future;
 
 use futures_util::future::{LocalBoxFuture, join, join_all};
 use futures_util::{StreamExt as _, stream};
@@ -58,45 +57,23 @@ impl SigningContext {
     /// Makes and stores every signature in `unsigned`, and updates the outcome and the record after each. Returns the
     /// remaining work for signatures that share a tag with others; [`settle`] does it.
     ///
-    /// Once all of them are stored, `last` runs while they are listed. Its result is returned.
-    ///
     /// After a failure, work in progress is finished, and nothing new is started for that service. So a run waits for
     /// an outage once, and not once for each child. A registry outage ends only its own part. An outage of Sigstore
     /// does not stop the storage of signatures that another registry has. An outage that the inputs excuse becomes a
     /// warning.
-    pub(crate) async fn sign_all<'a, T>(
+    pub(crate) async fn sign_all<'a>(
         &self,
         context: &'a Context,
         unsigned: &'a [Unsigned],
         on_failure: OnSigningFailure,
         outcome: &mut Outcome,
         record_writer: &RecordWriter,
-        last: impl Future<Output = T>,
-    ) -> Result<(Vec<UnsettledSignature<'a>>, T), SignatureError> {
+    ) -> Result<Vec<UnsettledSignature<'a>>, SignatureError> {
         if unsigned.is_empty() {
-            return Ok((Vec::new(), last.await));
+            return Ok(Vec::new());
         }
         context.events.phase("Sign");
         let step = &Step::new(context, unsigned);
-        let work = async {
-            let unsettled = self.work_off(step, unsigned, on_failure, outcome, record_writer);
-            let unsettled = unsettled.await?;
-            // Some may stay unsigned, so the gate would not open by itself.
-            step.gate.open();
-            Ok(unsettled)
-        };
-        let last = async { Ok(step.gate.then(last).await) };
-        tokio::try_join!(work, last)
-    }
-
-    async fn work_off<'a>(
-        &self,
-        step: &Step<'a>,
-        unsigned: &'a [Unsigned],
-        on_failure: OnSigningFailure,
-        outcome: &mut Outcome,
-        record_writer: &RecordWriter,
-    ) -> Result<Vec<UnsettledSignature<'a>>, SignatureError> {
         let mut left: BTreeSet<(Subject, SignatureFormat)> = unsigned
             .iter()
             .flat_map(|one| one.names().map(|(subject, _)| (subject, one.format)))

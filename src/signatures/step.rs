@@ -1,12 +1,10 @@
 //! One step of a run that makes signatures: the state that they share, and the storage of each.
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::sync::{Notify, SetOnce};
+use tokio::sync::SetOnce;
 
 use super::SignatureError;
 use super::attach::Attacher;
@@ -31,22 +29,18 @@ pub(super) struct Step<'a> {
     /// Every repository that lacks a signature, with the client that stores it there.
     attachers: BTreeMap<&'a Repository, Attacher<'a>>,
     pub(super) outages: Outages,
-    /// A gate that opens when all signatures are stored.
-    pub(super) gate: Gate,
 }
 
 impl<'a> Step<'a> {
     /// Creates the step that signs `unsigned`.
     pub(super) fn new(context: &'a Context, unsigned: &'a [Unsigned]) -> Self {
         let lacking = unsigned.iter().flat_map(|one| &one.lacking);
-        let gate = Gate::of(lacking.clone().count());
         let attachers = lacking
             .map(|Lacking { repository, .. }| (repository, Attacher::new(context, repository)));
         Self {
             context,
             attachers: attachers.collect(),
             outages: Outages::default(),
-            gate,
         }
     }
 
@@ -95,13 +89,9 @@ impl<'a> Step<'a> {
         content: &PlainContent,
     ) -> Done<'a> {
         let (of, seen) = (&one.subject, lacking.list.clone());
-        let stored = || self.gate.pass();
         let done = match &**content {
-            Content::Bundle(bundle) => attacher.attach(of, bundle, lacking.api, seen, stored).await,
-            Content::Legacy(signature) => {
-                let done = attacher.attach_legacy(of, signature, seen).await;
-                done.inspect(|_| stored())
-            }
+            Content::Bundle(bundle) => attacher.attach(of, bundle, lacking.api, seen).await,
+            Content::Legacy(signature) => attacher.attach_legacy(of, signature, seen).await,
         };
         let (place, settling) = done.map_err(|source| {
             self.outages.note(&lacking.repository);
@@ -119,39 +109,6 @@ impl<'a> Step<'a> {
             },
         };
         Ok((outcome, settling))
-    }
-}
-
-/// A gate that opens after the expected number of passes.
-pub(super) struct Gate {
-    left: Cell<usize>,
-    opened: Notify,
-}
-
-impl Gate {
-    fn of(count: usize) -> Self {
-        Self {
-            left: Cell::new(count),
-            opened: Notify::new(),
-        }
-    }
-
-    fn pass(&self) {
-        self.left.set(self.left.get().saturating_sub(1));
-        if self.left.get() == 0 {
-            self.open();
-        }
-    }
-
-    /// Opens the gate, whatever number of passes is missing.
-    pub(super) fn open(&self) {
-        self.opened.notify_one();
-    }
-
-    /// Runs `work` once the gate is open.
-    pub(super) async fn then<T>(&self, work: impl Future<Output = T>) -> T {
-        self.opened.notified().await;
-        work.await
     }
 }
 

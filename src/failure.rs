@@ -148,7 +148,7 @@ fn verdict(error: &CommandError) -> Verdict {
         CommandError::Tag(TagError::Conflict { conflicts, .. }) => {
             Refused.with(Some(conflict_hint(conflicts)))
         }
-        CommandError::Tag(TagError::NotVisible { .. }) => Failure.says(
+        CommandError::Tag(TagError::NotVisible { .. } | TagError::Contended { .. }) => Failure.says(
             "another run may have written the tag meanwhile; run this again, which changes nothing that is right",
         ),
         CommandError::Preflight(error) => preflight_verdict(error),

@@ -16,7 +16,7 @@ use crate::plan::{
     CleanupStep, LeaveReason, Rollback, Shown, TagKind, Vouched, decide_cleanup, leave_to_hand,
     unnamed_tags,
 };
-use crate::registry::{DeletionError, MayDelete, TagDeletion, steps_by_hand};
+use crate::registry::{DeletionError, MayDelete, Replaced, TagDeletion, TagRead, steps_by_hand};
 
 /// Returns a tag before its step was taken.
 fn open(tag: &FullTag, step: CleanupStep) -> CleanupTag {
@@ -205,11 +205,17 @@ async fn restore(
         Err(error) => return tag.remaining(&chain_text(&error), tag.by_hand()),
     };
     // The tag is read in any case: the write may have succeeded although the response was an error.
-    let written = write_tag(context, &tag.tag, &manifest).await;
+    let held = Some(back.wrote());
+    let written = write_tag(context, &tag.tag, held, TagRead::Earlier, &manifest).await;
+    if matches!(written, Ok(Replaced::Changed))
+        && let Some(known) = changed(context, tag, back.wrote()).await
+    {
+        return known;
+    }
     let shows = wait_for_tag(context, &tag.tag, before).await;
     match (written, shows) {
         (_, Ok(())) => tag.with(CleanupEnd::Done),
-        (Err(error), Err(_)) | (Ok(()), Err(error)) => {
+        (Err(error), Err(_)) | (Ok(_), Err(error)) => {
             tag.remaining(&chain_text(&error), tag.by_hand())
         }
     }

@@ -67,6 +67,12 @@ pub enum TagError {
         /// The digest that the tags were to hold.
         digest: Digest,
     },
+    /// Other runs moved a tag before each attempt to write it.
+    #[error("the tag `{tag}` was moved by others before each attempt to write it")]
+    Contended {
+        /// The tag.
+        tag: FullTag,
+    },
     /// A tag was written, but the registry does not show it.
     #[error("the tag `{tag}` was written but still shows {}", shows_text(.shows.as_ref()))]
     NotVisible {

@@ -13,10 +13,7 @@ use super::CommandError;
 use super::new_repository::seen;
 use super::origin::{Found, find};
 use super::source_gate::SourceGate;
-use super::tags::{
-    TagLookup, check_before_write, fixed_to_write, look_up_tag, look_up_tags, report_step,
-    write_tags,
-};
+use super::tags::{TagLookup, look_up_tag, look_up_tags, report_step, write_tags};
 use super::verify::{Gated, check, policy};
 use super::versions::{Believed, Versions};
 use crate::context::{Context, PARALLEL, RecordWriter};
@@ -147,8 +144,7 @@ pub(super) async fn publish(
         outcome.verified = true;
     }
     record_writer.save(outcome)?;
-    let look = check_before_write(context, fixed_to_write(outcome)).await;
-    write_tags(context, record_writer, image, look, &versions, outcome).await?;
+    write_tags(context, record_writer, image, &versions, outcome).await?;
     Ok(record_writer.save(outcome)?)
 }
 

@@ -7,9 +7,7 @@ use tokio::sync::{Mutex, oneshot};
 
 use super::CommandError;
 use super::inspect::{Destination, Inspection, Known, SealPlan, inspect};
-use super::tags::{
-    PreWriteCheck, TagLookup, all_absent, check_before_write, fixed_to_write, write_tags,
-};
+use super::tags::{TagLookup, all_absent, write_tags};
 use super::versions::{Believed, Versions};
 use crate::context::{Context, RecordWriter};
 use crate::copy::carry::{Copier, DestinationCheck};
@@ -93,16 +91,14 @@ pub(super) async fn seal(
             walk.push(outcome).await?;
             let unsettled = walk.sign(outcome).await?;
             // Every signature is listed now. While the tags are written, the lists are watched until they are stable.
-            let look = check_before_write(context, fixed_to_write(outcome)).await;
-            let tagging = tag(context, record_writer, &plan, look, &versions, outcome);
+            let tagging = tag(context, record_writer, &plan, &versions, outcome);
             let (tagged, lost) = tokio::join!(tagging, settle(unsettled));
             tagged?;
             lost
         }
         Order::TagThenSign => {
             walk.push(outcome).await?;
-            let look = check_before_write(context, fixed_to_write(outcome)).await;
-            tag(context, record_writer, &plan, look, &versions, outcome).await?;
+            tag(context, record_writer, &plan, &versions, outcome).await?;
             let unsettled = walk.sign(outcome).await?;
             settle(unsettled).await
         }
@@ -196,12 +192,11 @@ async fn tag(
     context: &Context,
     record_writer: &RecordWriter,
     plan: &SealPlan,
-    look: PreWriteCheck,
     versions: &Versions<'_>,
     outcome: &mut Outcome,
 ) -> Result<(), CommandError> {
     match plan.target.vouched() {
-        Some(target) => write_tags(context, record_writer, target, look, versions, outcome).await,
+        Some(target) => write_tags(context, record_writer, target, versions, outcome).await,
         None => Ok(()),
     }
 }

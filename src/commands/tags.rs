@@ -12,7 +12,7 @@ use crate::domain::{Digest, FullTag, Manifest};
 use crate::outcome::Outcome;
 use crate::plan::{Conflict, Difference, Newer, SeenTag, TagKind, TagStep, Vouched};
 use crate::record::TagState;
-use crate::registry::RegistryError;
+use crate::registry::{RegistryError, Replaced, TagRead};
 
 /// The shortest wait that makes conflicts of concurrent runs visible. It covers the time between the last read of a tag
 /// by another run and its write. Measured with 8 concurrent runs that want one tag for different images.
@@ -95,11 +95,6 @@ pub(super) fn report_step(context: &Context, step: &TagStep) {
     events.note(format!("tag `{tag}`: {text}{held}"));
 }
 
-/// Returns the fixed tags to write.
-pub(super) fn fixed_to_write(outcome: &Outcome) -> Vec<TagStep> {
-    to_write(outcome, TagKind::Fixed)
-}
-
 fn to_write(outcome: &Outcome, kind: TagKind) -> Vec<TagStep> {
     let steps = outcome.tags.iter().map(|tag| &tag.step);
     steps
@@ -108,70 +103,73 @@ fn to_write(outcome: &Outcome, kind: TagKind) -> Vec<TagStep> {
         .collect()
 }
 
-/// The last read of fixed tags before they are written, and its time.
-pub(super) struct PreWriteCheck {
-    began: Instant,
-    ended: Instant,
-    steps: Vec<TagStep>,
-    conflicts: Result<Vec<Conflict>, CommandError>,
-}
-
-/// Reads fixed tags, which were absent.
-pub(super) async fn check_before_write(context: &Context, steps: Vec<TagStep>) -> PreWriteCheck {
-    let began = Instant::now();
-    let conflicts = others(context, &steps).await;
-    PreWriteCheck {
-        began,
-        ended: Instant::now(),
-        steps,
-        conflicts,
-    }
-}
-
-/// Writes the tags that need it and waits until the registries show them. Fixed tags, which `look` has read, come
-/// first. Moving tags follow when the fixed ones are visible.
+/// Writes the tags that need it and waits until the registries show them. Fixed tags come first. Moving tags follow when
+/// the fixed ones are visible.
 pub(super) async fn write_tags(
     context: &Context,
     record_writer: &RecordWriter,
     target: &Vouched<Manifest>,
-    mut look: PreWriteCheck,
     versions: &Versions<'_>,
     outcome: &mut Outcome,
 ) -> Result<(), CommandError> {
-    let moving = to_write(outcome, TagKind::Moving);
-    if look.steps.is_empty() && moving.is_empty() {
+    let (fixed, moving) = (
+        to_write(outcome, TagKind::Fixed),
+        to_write(outcome, TagKind::Moving),
+    );
+    if fixed.is_empty() && moving.is_empty() {
         return Ok(());
     }
     context.events.phase("Write tags");
-    // Other runs wait for our write a shorter time than has passed since an older read.
-    if look.conflicts.is_ok() && look.ended.elapsed() > RACE_WINDOW / 3 {
-        look = check_before_write(context, look.steps).await;
+    write_fixed(context, record_writer, target, &fixed, outcome).await?;
+    write_moving(context, record_writer, target, moving, versions, outcome).await
+}
+
+async fn write_fixed(
+    context: &Context,
+    record_writer: &RecordWriter,
+    target: &Vouched<Manifest>,
+    fixed: &[TagStep],
+    outcome: &mut Outcome,
+) -> Result<(), CommandError> {
+    if fixed.is_empty() {
+        return Ok(());
     }
-    let PreWriteCheck {
-        began,
-        steps: fixed,
-        conflicts,
-        ..
-    } = look;
-    refuse(conflicts?, target, outcome)?;
-    write_all(context, record_writer, target, &fixed, outcome).await?;
-    if !fixed.is_empty() {
-        // A run that read the tags before this write has finished its own by now, at equal speed. So its write is
-        // visible.
-        tokio::time::sleep(RACE_WINDOW.max(began.elapsed())).await;
-        wait_until_visible(context, &fixed, target, outcome).await?;
+    let began = Instant::now();
+    refuse(others(context, fixed).await?, target, outcome)?;
+    let changed = write_all(context, record_writer, target, fixed, outcome).await?;
+    // Another run was faster than a retry of this one.
+    refuse(others(context, &changed).await?, target, outcome)?;
+    // A run that read the tags before this write has finished its own by now, at equal speed. So its write is visible.
+    tokio::time::sleep(RACE_WINDOW.max(began.elapsed())).await;
+    wait_until_visible(context, fixed, target, outcome).await
+}
+
+/// Writes moving tags. One that another run moved before a retry of this one is decided again.
+async fn write_moving(
+    context: &Context,
+    record_writer: &RecordWriter,
+    target: &Vouched<Manifest>,
+    mut moving: Vec<TagStep>,
+    versions: &Versions<'_>,
+    outcome: &mut Outcome,
+) -> Result<(), CommandError> {
+    let mut written = Vec::new();
+    for _ in 0..context.retry_policy.max_attempts {
+        if moving.is_empty() {
+            break;
+        }
+        let wanted = target.digest();
+        moving = recheck_moving(context, record_writer, wanted, moving, versions, outcome).await?;
+        let changed = write_all(context, record_writer, target, &moving, outcome).await?;
+        moving.retain(|step| !changed.iter().any(|other| other.tag == step.tag));
+        written.append(&mut moving);
+        moving = changed;
     }
-    let moving = recheck_moving(
-        context,
-        record_writer,
-        target.digest(),
-        moving,
-        versions,
-        outcome,
-    )
-    .await?;
-    write_all(context, record_writer, target, &moving, outcome).await?;
-    wait_until_visible(context, &moving, target, outcome).await
+    wait_until_visible(context, &written, target, outcome).await?;
+    match moving.pop() {
+        Some(step) => Err(TagError::Contended { tag: step.tag }.into()),
+        None => Ok(()),
+    }
 }
 
 /// Reads moving tags once more, right before they are written. Content that another run wrote meanwhile may be newer,
@@ -214,45 +212,49 @@ async fn recheck_moving(
 /// Writes tags concurrently. If one fails, writes in progress are finished and noted before the error is returned.
 ///
 /// The record lists the writes before they are sent: a run that is killed may have written them. Of the steps before, it
-/// says that nothing was sent.
+/// says that nothing was sent. Returns the steps of the tags that another run changed before a retry of this one.
 async fn write_all(
     context: &Context,
     record_writer: &RecordWriter,
     target: &Vouched<Manifest>,
     steps: &[TagStep],
     outcome: &mut Outcome,
-) -> Result<(), CommandError> {
+) -> Result<Vec<TagStep>, CommandError> {
+    let mut changed = Vec::new();
     if steps.is_empty() {
-        return Ok(());
+        return Ok(changed);
     }
     for step in steps {
         outcome.mark(&step.tag, TagState::Intended);
     }
     record_writer.save(outcome)?;
     let writes = steps.iter().map(|step| async move {
-        let written = write_tag(context, &step.tag, target).await;
+        let held = step.before.as_ref();
+        let written = write_tag(context, &step.tag, held, TagRead::JustNow, target).await;
         let is_unwritten = match &written {
-            Ok(()) => false,
+            Ok(Replaced::Written) => false,
+            Ok(Replaced::Changed) => true,
             Err(error) => is_unwritten(context, step, error).await,
         };
-        (&step.tag, written, is_unwritten)
+        (step, written, is_unwritten)
     });
     let mut writes = stream::iter(writes).buffer_unordered(PARALLEL);
     let mut failure = None;
-    while let Some((tag, written, is_unwritten)) = writes.next().await {
+    while let Some((step, written, is_unwritten)) = writes.next().await {
         if is_unwritten {
-            outcome.mark(tag, TagState::Planned);
+            outcome.mark(&step.tag, TagState::Planned);
             record_writer.save(outcome)?;
         }
         match written {
-            Ok(()) => {
-                outcome.mark(tag, TagState::Written);
+            Ok(Replaced::Written) => {
+                outcome.mark(&step.tag, TagState::Written);
                 record_writer.save(outcome)?;
             }
+            Ok(Replaced::Changed) => changed.push(step.clone()),
             Err(error) => failure = failure.or(Some(error)),
         }
     }
-    failure.map_or(Ok(()), Err)
+    failure.map_or(Ok(changed), Err)
 }
 
 /// Reports whether the registry refused to write a tag and still does not show what was to be written. An earlier try
@@ -323,20 +325,25 @@ async fn wait_until_visible(
     refuse(others(context, &overrun).await?, target, outcome)
 }
 
-/// Writes one tag.
+/// Writes one tag, if it still has the content `held`.
 pub(super) async fn write_tag(
     context: &Context,
     tag: &FullTag,
+    held: Option<&Digest>,
+    read: TagRead,
     manifest: &Vouched<Manifest>,
-) -> Result<(), CommandError> {
-    let reference = tag.reference();
-    context
-        .store_index(&tag.repository, &reference, manifest)
-        .await?;
-    context
-        .events
-        .note(format!("`{tag}` holds `{}`", manifest.digest()));
-    Ok(())
+) -> Result<Replaced, CommandError> {
+    let (media_type, bytes) = (manifest.media_type(), manifest.bytes());
+    // The children of the manifest were found in this run.
+    let copy = async || Ok::<_, RegistryError>(());
+    let write = context.replace_tag(tag, held, read, media_type, bytes, copy);
+    let replaced = write.await?;
+    if replaced == Replaced::Written {
+        context
+            .events
+            .note(format!("`{tag}` holds `{}`", manifest.digest()));
+    }
+    Ok(replaced)
 }
 
 /// Waits until a tag shows `digest`. An older digest right after a write is lag, as is an absent tag.

@@ -10,11 +10,11 @@ use std::future::Future;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::domain::{
-    Events, FullTag, Manifest, MediaType, Reference, Repository, RetryPolicy, TagContent,
+    Digest, Events, FullTag, Manifest, MediaType, Reference, Repository, RetryPolicy, TagContent,
     chain_text,
 };
 use crate::inputs::Mode;
-use crate::registry::{Registry, RegistryError, Stored};
+use crate::registry::{Registry, RegistryError, Replaced, Stored, TagRead};
 
 pub use image_error::ImageError;
 pub use record_reader::RecordReader;
@@ -111,6 +111,35 @@ impl Context {
                     attempt += 1;
                 }
                 stored => return stored.map_err(E::from),
+            }
+        }
+    }
+
+    /// Stores a manifest under a tag that others write too, if the tag still has the content `held`. If the registry
+    /// reports missing parts, `copy` copies them again, like [`Self::store`].
+    pub(crate) async fn replace_tag<E: From<RegistryError>>(
+        &self,
+        tag: &FullTag,
+        held: Option<&Digest>,
+        mut read: TagRead,
+        media_type: &MediaType,
+        bytes: &[u8],
+        copy: impl AsyncFn() -> Result<(), E>,
+    ) -> Result<Replaced, E> {
+        let mut attempt = 1;
+        loop {
+            match self
+                .registry
+                .replace_tag(tag, held, read, media_type, bytes)
+                .await
+            {
+                Err(error) if error.lacks_parts() && attempt < self.retry_policy.max_attempts => {
+                    self.pause(&tag.to_string(), &chain_text(&error)).await;
+                    copy().await?;
+                    read = TagRead::Earlier;
+                    attempt += 1;
+                }
+                replaced => return replaced.map_err(E::from),
             }
         }
     }

@@ -10,7 +10,7 @@ use super::classify::{Presence, presence};
 use super::client::{Registry, RegistryRequest, Target};
 use super::error::{Operation, RegistryError, RegistryErrorKind};
 use super::response::ERROR_MAX_BYTES;
-use super::{Replaced, Stored};
+use super::{Replaced, Stored, TagRead};
 use crate::domain::{
     Digest, FullTag, ImageReference, Manifest, ManifestKind, MediaType, Reference, Repository,
     TagContent, Unusable,
@@ -97,7 +97,7 @@ impl Registry {
     }
 
     /// Stores `bytes` under a tag that others write too, if the tag still has the content `held`. Every attempt reads the
-    /// digest of the tag just before it writes; the first does not if `is_known`, for a tag that was read a moment ago.
+    /// digest of the tag just before it writes. The first does not if the tag was read just now.
     ///
     /// The registry protocol has no compare-and-swap: what another client writes between that read and the write is
     /// overwritten.
@@ -105,12 +105,12 @@ impl Registry {
         &self,
         tag: &FullTag,
         held: Option<&Digest>,
-        is_known: bool,
+        read: TagRead,
         media_type: &MediaType,
         bytes: &[u8],
     ) -> Result<Replaced, RegistryError> {
         let (repository, reference) = (&tag.repository, tag.reference());
-        let replaced = self.replace(tag, held, is_known, media_type, bytes).await;
+        let replaced = self.replace(tag, held, read, media_type, bytes).await;
         replaced.map_err(|fault| {
             self.error(
                 Operation::Write,
@@ -259,16 +259,16 @@ impl Registry {
         &self,
         tag: &FullTag,
         held: Option<&Digest>,
-        is_known: bool,
+        read: TagRead,
         media_type: &MediaType,
         bytes: &[u8],
     ) -> Result<Replaced, RegistryErrorKind> {
         let (repository, reference) = (&tag.repository, tag.reference());
         let digest = Digest::of(bytes);
         let put = push(repository, &reference, media_type, bytes);
-        let is_known = Cell::new(is_known);
+        let read = Cell::new(read);
         let attempt = || async {
-            if !is_known.take() {
+            if read.replace(TagRead::Earlier) == TagRead::Earlier {
                 // A HEAD does not prove absence. These reads have retries of their own, so their error ends the attempts.
                 let found = match held {
                     Some(_) => self.look_up(repository, &reference).await,

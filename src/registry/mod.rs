@@ -73,6 +73,15 @@ pub struct Settings {
     pub events: Events,
 }
 
+/// The time at which the caller of [`Registry::replace_tag`] read the tag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TagRead {
+    /// A moment ago, so it is read again only before a retry.
+    JustNow,
+    /// Before other work, so it is read again before the write.
+    Earlier,
+}
+
 /// The result of [`Registry::replace_tag`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Replaced {

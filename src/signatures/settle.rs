@@ -16,8 +16,8 @@ use tokio::sync::SemaphorePermit;
 use super::seen_list::SeenList;
 use super::shared_tag::SharedTag;
 use super::{ListError, SignatureError};
-use crate::domain::{Digest, Manifest, MediaType, TagContent, Unusable, chain_text};
-use crate::registry::{RegistryError, Replaced};
+use crate::domain::{Digest, Manifest, MediaType, TagContent, Unusable};
+use crate::registry::{RegistryError, Replaced, TagRead};
 
 /// The maximum length of a manifest that every registry accepts.
 const LIST_MAX_BYTES: usize = 4 << 20;
@@ -339,32 +339,22 @@ impl<'a> SharedTag<'a> {
         let registry = &self.context.registry;
         let upload = async || {
             let parts = change.parts.iter();
-            try_join_all(parts.map(|part| registry.put_blob(self.repository, part))).await
+            try_join_all(parts.map(|part| registry.put_blob(self.repository, part)))
+                .await
+                .map(drop)
         };
         upload().await?;
-        let tag = self.full_tag();
-        let mut known = look.recent();
-        let mut attempt = 1;
-        loop {
-            let began = known.take();
-            let is_known = began.is_some();
-            let began = began.unwrap_or_else(Instant::now);
-            let write =
-                registry.replace_tag(&tag, held, is_known, &change.media_type, &change.bytes);
-            match write.await {
-                Ok(Replaced::Written) => return Ok(Some(began.elapsed())),
-                Ok(Replaced::Changed) => return Ok(None),
-                Err(error)
-                    if error.lacks_parts() && attempt < self.context.retry_policy.max_attempts =>
-                {
-                    self.context
-                        .pause(&tag.to_string(), &chain_text(&error))
-                        .await;
-                    upload().await?;
-                    attempt += 1;
-                }
-                Err(error) => return Err(error),
-            }
-        }
+        let (read, began) = match look.recent() {
+            Some(began) => (TagRead::JustNow, began),
+            None => (TagRead::Earlier, Instant::now()),
+        };
+        let (tag, media_type, bytes) = (self.full_tag(), &change.media_type, &change.bytes);
+        let write = self
+            .context
+            .replace_tag(&tag, held, read, media_type, bytes, upload);
+        Ok(match write.await? {
+            Replaced::Written => Some(began.elapsed()),
+            Replaced::Changed => None,
+        })
     }
 }

@@ -110,20 +110,15 @@ impl Destination {
     }
 }
 
-/// Reads children and tags. Passes the content of the tags to `on_sights` at once.
+/// Reads children and tags, and assembles the index of the children.
 pub(super) async fn inspect(
     context: &Context,
     seal: &Seal,
-    on_sights: impl FnOnce(&[TagLookup]),
     outcome: &mut Outcome,
 ) -> Result<Inspection, CommandError> {
     context.events.phase("Look at children and tags");
-    let lookups = async {
-        let lookups = look_up_tags(context, &seal.tags, &seal.moving_tags).await?;
-        on_sights(&lookups);
-        Ok(lookups)
-    };
     let resolution = resolve_all(context, &seal.digests, &seal.sources);
+    let lookups = look_up_tags(context, &seal.tags, &seal.moving_tags);
     let (resolution, lookups) = tokio::try_join!(resolution, lookups)?;
     let Resolution {
         inputs,

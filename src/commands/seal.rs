@@ -3,23 +3,25 @@
 use std::future::Future;
 
 use futures_util::future::join_all;
-use tokio::sync::{Mutex, oneshot};
+use tokio::sync::Mutex;
 
 use super::CommandError;
 use super::inspect::{Destination, Inspection, Known, SealPlan, inspect};
-use super::tags::{TagLookup, all_absent, write_tags};
+use super::tags::write_tags;
 use super::versions::{Believed, Versions};
 use crate::context::{Context, RecordWriter};
 use crate::copy::carry::{Copier, DestinationCheck};
 use crate::copy::source::Source;
-use crate::domain::{Digest, Manifest, Reference, Repository, TagContent};
+use crate::domain::{Digest, Manifest, Reference, Repository};
 use crate::inputs::{Depth, Mode, Order, Seal, Signing};
 use crate::outcome::{CopiedContent, Outcome};
-use crate::plan::{BINDING, NAME, Sameness, SeenTag, Standing, TagKind, Vouched, version_made};
+use crate::plan::{BINDING, NAME, Sameness, Standing, Vouched, version_made};
 use crate::signatures::SigningContext;
 use crate::signatures::recorded::recorded;
 use crate::signatures::signer::{UnsettledSignature, check_settled, settle};
-use crate::signatures::unsigned::{Expectation, Glance, Sought, ToSign, Unsigned};
+use crate::signatures::unsigned::{
+    Expectation, RequiredPolicy, Sought, ToSign, Unsigned, check_policy,
+};
 
 /// Makes, signs and tags an index. `signing_context` supplies what signing needs; it is awaited only if there is signing to
 /// do.
@@ -32,58 +34,44 @@ pub(super) async fn seal(
 ) -> Result<(), CommandError> {
     outcome.signing = seal.signing.is_some();
     outcome.planned = context.mode == Mode::DryRun;
-    let (tell, told) = oneshot::channel();
-    let on_sights = |lookups: &[TagLookup]| {
-        // Without signing there is no receiver.
-        let _ = tell.send((all_absent(lookups), held(lookups, record_writer)));
-    };
-    let signer = async {
-        match &seal.signing {
-            Some(signing) => {
-                let signer = first_look(context, signing, signing_context, told);
-                signer.await.map(Some)
-            }
-            None => Ok(None),
-        }
-    };
-    let inspection = inspect(context, seal, on_sights, outcome);
-    let (inspection, signer) = tokio::try_join!(inspection, signer)?;
-    let (signing_context, glance) = match (signer, &seal.signing) {
-        (Some((signing_context, glance)), Some(signing)) => {
-            let glance = glance.checked(signing.on_failure)?;
-            if context.mode == Mode::Apply && inspection.copies_what_is_new() {
-                signing_context.check_new(&glance).await?;
-            }
-            (Some(signing_context), Some(glance))
-        }
-        _ => (None, None),
-    };
+    let (inspection, signer) = read(context, seal, signing_context, outcome).await?;
+    if let Some(signer) = &signer
+        && context.mode == Mode::Apply
+        && inspection.copies_what_is_new()
+    {
+        let Signer {
+            context, policy, ..
+        } = signer;
+        context.check_new(policy.as_ref()).await?;
+    }
     // This step may copy the children, so it follows the check of the policy, which this run may not be able to meet.
     let known = inspection.know(context, seal).await?;
-    let vouched = match (&signing_context, &glance) {
-        (Some(signing_context), Some(glance)) => {
-            let lacking = known.lacking_vouchers();
-            Some(vouch(context, seal, signing_context, glance, lacking).await?)
-        }
-        _ => None,
+    let vouched = match &signer {
+        Some(signer) => Some(vouch(context, seal, signer, known.lacking_vouchers()).await?),
+        None => None,
     };
     let sameness = vouched
         .as_deref()
         .map_or(Sameness::Images, Sameness::Vouched);
-    let versions = versions(
-        context,
-        seal,
-        &known,
-        signing_context.as_ref().zip(glance.as_ref()),
-    );
+    let versions = versions(context, seal, &known, signer.as_ref());
     let plan = known
         .decide(context, seal, sameness, &versions, outcome)
         .await?;
-    if context.mode == Mode::Apply && plan.is_new() {
-        signing_context.iter().for_each(SigningContext::prepare);
+    if let Some(signer) = &signer
+        && context.mode == Mode::Apply
+        && plan.is_new()
+    {
+        signer.context.prefetch_certificate();
     }
-    let signer = signing_context.as_ref().zip(glance);
-    let Some(walk) = look(context, seal, &plan, signer, record_writer, outcome).await? else {
+    let walk = find_missing(
+        context,
+        seal,
+        &plan,
+        signer.as_ref(),
+        record_writer,
+        outcome,
+    );
+    let Some(walk) = walk.await? else {
         return Ok(());
     };
     let lost = match seal.order {
@@ -110,24 +98,40 @@ pub(super) async fn seal(
     Ok(record_writer.save(outcome)?)
 }
 
-/// Prepares signing. Looks up the signatures that the content of the tags most likely requires, while the rest is read.
-async fn first_look(
+/// The means to sign, and the required identity.
+struct Signer<'a> {
+    inputs: &'a Signing,
+    context: SigningContext,
+    policy: RequiredPolicy,
+}
+
+/// Reads children and tags, and prepares to sign in the meantime.
+async fn read<'a>(
     context: &Context,
-    signing: &Signing,
+    seal: &'a Seal,
     signing_context: impl Future<Output = Result<SigningContext, CommandError>>,
-    told: oneshot::Receiver<(bool, Vec<Sought>)>,
-) -> Result<(SigningContext, Glance), CommandError> {
-    let signing_context = signing_context.await?;
-    // The required identity may be in the token alone.
-    let (policy, told) = tokio::join!(signing_context.policy(&signing.policy), told);
-    let (is_new, held) = told.unwrap_or_default();
-    if context.mode == Mode::Apply && is_new {
-        signing_context.expect();
-    }
-    let glance = signing_context
-        .glance(context, policy, &held, signing)
-        .await;
-    Ok((signing_context, glance))
+    outcome: &mut Outcome,
+) -> Result<(Inspection, Option<Signer<'a>>), CommandError> {
+    let signer = async {
+        let Some(inputs) = &seal.signing else {
+            return Ok(None);
+        };
+        let context = signing_context.await?;
+        // The required identity may be in the token alone.
+        let policy = context.policy(&inputs.policy).await;
+        Ok(Some(Signer {
+            inputs,
+            context,
+            policy,
+        }))
+    };
+    let inspection = inspect(context, seal, outcome);
+    let (inspection, signer) = tokio::try_join!(inspection, signer)?;
+    let signer = signer.map(|signer| {
+        let policy = check_policy(signer.policy, signer.inputs.on_failure)?;
+        Ok::<_, CommandError>(Signer { policy, ..signer })
+    });
+    Ok((inspection, signer.transpose()?))
 }
 
 /// Returns the indexes among `lacking` with a signature that meets the policy, in the repository whose tag points to
@@ -139,11 +143,10 @@ async fn first_look(
 async fn vouch(
     context: &Context,
     seal: &Seal,
-    signing_context: &SigningContext,
-    glance: &Glance,
+    signer: &Signer<'_>,
     lacking: impl Iterator<Item = (&Repository, &Manifest)>,
 ) -> Result<Vec<Vouched<Manifest>>, CommandError> {
-    let mut signed = Vec::new();
+    let mut vouched = Vec::new();
     let is_other = |index: &Manifest| {
         let mut binding = BINDING
             .iter()
@@ -151,13 +154,16 @@ async fn vouch(
         binding.any(|(name, stated)| index.annotation(name) != Some(stated))
     };
     for (repository, index) in lacking.filter(|(_, index)| !is_other(index)) {
-        let verified = signing_context.signature_of(context, glance, repository, index.digest());
-        let vouched = verified
+        let policy = signer.policy.as_ref();
+        let verified = signer
+            .context
+            .signature_of(context, policy, repository, index.digest());
+        let index = verified
             .await?
             .and_then(|verified| Vouched::signed(index.clone(), &verified));
-        signed.extend(vouched);
+        vouched.extend(index);
     }
-    Ok(signed)
+    Ok(vouched)
 }
 
 /// Returns the version for the moving tags, and the signer that a newer version must have.
@@ -165,18 +171,15 @@ fn versions<'a>(
     context: &'a Context,
     seal: &Seal,
     known: &Known,
-    signer: Option<(&'a SigningContext, &Glance)>,
+    signer: Option<&'a Signer<'_>>,
 ) -> Versions<'a> {
     let Inspection {
         inputs, assembly, ..
     } = &known.inspection;
-    let believed = signer.zip(seal.signing.as_ref());
-    let believed = believed.map(
-        |((signing_context, glance), signing)| match glance.policy() {
-            Ok(policy) => Believed::signer(signing_context, policy),
-            Err(_) => Believed::without_token(signing_context, &signing.policy),
-        },
-    );
+    let believed = signer.map(|signer| match &signer.policy {
+        Ok(policy) => Believed::signer(&signer.context, policy),
+        Err(_) => Believed::without_token(&signer.context, &signer.inputs.policy),
+    });
     Versions {
         context,
         wanted: version_made(&assembly.manifest, inputs, &seal.tags),
@@ -202,23 +205,25 @@ async fn tag(
 }
 
 /// Finds the missing signatures, and the repositories that lack the index. Returns no walk if nothing may be changed.
-async fn look<'a>(
+async fn find_missing<'a>(
     context: &'a Context,
     seal: &'a Seal,
     plan: &'a SealPlan,
-    signer: Option<(&'a SigningContext, Glance)>,
+    signer: Option<&'a Signer<'_>>,
     record_writer: &'a RecordWriter,
     outcome: &mut Outcome,
 ) -> Result<Option<Walk<'a>>, CommandError> {
     let unsigned = async {
-        Ok::<_, CommandError>(match (&seal.signing, signer) {
-            (Some(signing), Some((signing_context, glance))) => {
-                let subjects = subjects(plan, signing.depth, record_writer);
-                let unsigned =
-                    signing_context.find_unsigned(context, subjects, signing, glance, outcome);
-                Some((signing_context, signing, unsigned.await?))
+        Ok::<_, CommandError>(match signer {
+            Some(signer) => {
+                let (inputs, policy) = (signer.inputs, signer.policy.as_ref());
+                let subjects = subjects(plan, inputs.depth, record_writer);
+                let unsigned = signer
+                    .context
+                    .find_unsigned(context, subjects, inputs, policy, outcome);
+                Some((&signer.context, inputs, unsigned.await?))
             }
-            _ => None,
+            None => None,
         })
     };
     let lacking = async { Ok(lacking(context, plan).await) };
@@ -275,7 +280,12 @@ fn subjects(plan: &SealPlan, depth: Depth, record_writer: &RecordWriter) -> Vec<
                         record_writer,
                     )
                 } else {
-                    tagged(&destination.repository, &subject.digest, record_writer)
+                    sought(
+                        &destination.repository,
+                        &subject.digest,
+                        Expectation::Signed,
+                        record_writer,
+                    )
                 };
                 if !subjects.iter().any(|known| known.sought.is_as(&sought)) {
                     subjects.push(ToSign { sought, subject });
@@ -284,38 +294,6 @@ fn subjects(plan: &SealPlan, depth: Depth, record_writer: &RecordWriter) -> Vec<
         }
     }
     subjects
-}
-
-/// Returns the content of the fixed tags.
-fn held(lookups: &[TagLookup], record_writer: &RecordWriter) -> Vec<Sought> {
-    let mut held: Vec<Sought> = Vec::new();
-    for lookup in lookups {
-        if let TagLookup::Seen(SeenTag {
-            tag,
-            kind: TagKind::Fixed,
-            holds: Some(TagContent::Manifest(manifest)),
-        }) = lookup
-        {
-            let sought = tagged(&tag.repository, manifest.digest(), record_writer);
-            if !held.iter().any(|known| known.is_as(&sought)) {
-                held.push(sought);
-            }
-        }
-    }
-    held
-}
-
-/// Returns the lookup for content that a tag already has. Such content is most likely signed, in the place that the
-/// record names.
-fn tagged(repository: &Repository, digest: &Digest, record_writer: &RecordWriter) -> Sought {
-    let earlier = record_writer.earlier();
-    let is_tagged = earlier.is_some_and(|record| record.is_tagged(&repository.to_string(), digest));
-    let expectation = if is_tagged {
-        Expectation::Tagged
-    } else {
-        Expectation::Signed
-    };
-    sought(repository, digest, expectation, record_writer)
 }
 
 fn sought(
@@ -349,7 +327,7 @@ impl Walk<'_> {
             self.context.events.phase("Push the index");
         }
         if let Some((signing_context, _, unsigned)) = &self.signing {
-            signing_context.prepare_for(unsigned);
+            signing_context.prefetch_for(unsigned);
         }
         let pushes = self
             .plan

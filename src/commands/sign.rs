@@ -13,7 +13,7 @@ use crate::record::SelectionError;
 use crate::signatures::SigningContext;
 use crate::signatures::recorded::recorded as recorded_places;
 use crate::signatures::signer::{check_settled, settle};
-use crate::signatures::unsigned::{Expectation, Glance, Sought, ToSign};
+use crate::signatures::unsigned::{Expectation, Sought, ToSign, check_policy};
 
 /// Signs every subject that lacks a signature.
 pub(super) async fn sign(
@@ -41,9 +41,10 @@ pub(super) async fn sign(
         }));
     }
     outcome.subjects = subjects.iter().map(|one| one.sought.name()).collect();
-    let glance = Glance::none(signing_context.policy(&sign.signing.policy).await);
+    let policy = signing_context.policy(&sign.signing.policy).await;
+    let policy = check_policy(policy, sign.signing.on_failure)?;
     let unsigned = signing_context
-        .find_unsigned(context, subjects, &sign.signing, glance, outcome)
+        .find_unsigned(context, subjects, &sign.signing, policy.as_ref(), outcome)
         .await?;
     if context.mode == Mode::DryRun {
         return Ok(());

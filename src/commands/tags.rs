@@ -63,19 +63,6 @@ pub(super) async fn look_up_tag(
     }
 }
 
-/// Reports whether the tags are for something new: there are fixed tags, and all of them are absent.
-pub(super) fn all_absent(lookups: &[TagLookup]) -> bool {
-    let is_absent = |lookup: &TagLookup| matches!(lookup, TagLookup::Seen(SeenTag { kind: TagKind::Fixed, holds, .. }) if holds.is_none());
-    let is_moving = |lookup: &TagLookup| {
-        let (TagLookup::Seen(SeenTag { kind, .. }) | TagLookup::Denied { kind, .. }) = lookup;
-        *kind == TagKind::Moving
-    };
-    lookups.iter().any(is_absent)
-        && lookups
-            .iter()
-            .all(|lookup| is_absent(lookup) || is_moving(lookup))
-}
-
 pub(super) fn report_step(context: &Context, step: &TagStep) {
     let (events, tag) = (&context.events, &step.tag);
     let text = match &step.newer {

@@ -232,7 +232,6 @@ fn judge_bundle(
         format: SignatureFormat::Bundle,
         manifest: manifest.clone(),
         signature: None,
-        is_tagged: false,
     };
     match judge(&Candidate::Bundle(&bundle), subject) {
         Ok(verified) => CandidateResult::Verified(Box::new(FoundSignature {

@@ -135,8 +135,6 @@ pub struct SignatureLocation {
     pub format: SignatureFormat,
     /// The manifest that contains it.
     pub manifest: Digest,
-    /// True if it is listed under the referrers tag, and not by the registry itself.
-    pub is_tagged: bool,
     /// The digest of the signature as it is written there, which identifies it within that manifest. Only legacy
     /// signatures share a manifest, which changes with each of them.
     pub signature: Option<Digest>,
@@ -432,7 +430,6 @@ impl SignatureOutcome {
             format: self.place.format.as_str().to_owned(),
             manifest: Some(self.place.manifest.clone()),
             signature: self.place.signature.clone(),
-            tagged: self.place.is_tagged,
             identity: self.signer.identity.clone(),
             issuer: self.signer.issuer.clone(),
             log_index: self.signer.log_index,

@@ -131,9 +131,6 @@ pub struct SignatureRecord {
     /// The digest of the signature itself, if several share one manifest (`legacy`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<Digest>,
-    /// True if the signature is listed under the referrers tag, not by the registry itself.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub tagged: bool,
     /// The signer's identity.
     pub identity: String,
     /// The issuer that vouches for the identity.
@@ -234,16 +231,6 @@ impl Record {
             }),
             None => self.put(image),
         }
-    }
-
-    /// Reports whether the record lists a signature of `subject` in `image` under the referrers tag.
-    #[must_use]
-    pub fn is_tagged(&self, image: &str, subject: &Digest) -> bool {
-        let mut images = self.images.iter().filter(|known| known.image == image);
-        images.any(|known| {
-            let mut signatures = known.signatures.iter();
-            signatures.any(|signature| signature.tagged && signature.subject == *subject)
-        })
     }
 
     /// Returns the ids of the signatures of `subject` in `image`.

@@ -2,7 +2,6 @@
 //!
 //! Source: cosign, `pkg/oci/remote/write.go`; OCI distribution specification, "Referrers Tag Schema".
 
-use std::cell::RefCell;
 use std::future::Future;
 
 use serde::Deserialize;
@@ -23,7 +22,7 @@ use crate::domain::{
     Repository, SignatureFormat,
 };
 use crate::outcome::{SignatureLocation, Subject};
-use crate::registry::{Referrer, Referrers, RegistryError, Reserved, Stored};
+use crate::registry::{Referrer, Referrers, RegistryError, Stored};
 use crate::signing::{LegacySignature, SIGN_PREDICATE, Signature};
 
 const BUNDLE_TYPE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
@@ -35,10 +34,6 @@ pub(crate) struct Attacher<'a> {
     repository: &'a Repository,
     /// Set once the empty config is stored.
     empty: OnceCell<()>,
-    /// Set once an early upload of the empty config was tried.
-    prepared: OnceCell<()>,
-    /// Open upload sessions for bundles.
-    reserved: RefCell<Vec<Reserved>>,
 }
 
 impl<'a> Attacher<'a> {
@@ -47,30 +42,7 @@ impl<'a> Attacher<'a> {
             context,
             repository,
             empty: OnceCell::new(),
-            prepared: OnceCell::new(),
-            reserved: RefCell::default(),
         }
-    }
-
-    /// Prepares the storage of a bundle before it is made: uploads the empty config once, and opens an upload session
-    /// for the bundle. Nothing is retried here: a failed part is done again, or fails, when there is something to
-    /// store.
-    pub(super) async fn make_ready(&self) {
-        let (registry, repository) = (&self.context.registry, self.repository);
-        let (mut reserved, mut is_first) = (None, false);
-        let prepare = async || {
-            is_first = true;
-            if let Ok(place) = registry.upload_and_reserve(repository, EMPTY_CONFIG).await {
-                reserved = place;
-                // An error here only means that another call stored it first.
-                let _ = self.empty.set(());
-            }
-        };
-        self.prepared.get_or_init(prepare).await;
-        if !is_first && self.empty.initialized() {
-            reserved = registry.reserve(repository).await;
-        }
-        self.reserved.borrow_mut().extend(reserved);
     }
 
     /// Uploads the empty config that every signature's manifest points to, unless that was done.
@@ -116,17 +88,15 @@ impl<'a> Attacher<'a> {
             })
         };
         let (mut entry, answer, look) = self.store_bundle(subject, signature, look).await?;
-        let place = |is_tagged| SignatureLocation {
+        let place = SignatureLocation {
             format: SignatureFormat::Bundle,
-            is_tagged,
             manifest: entry.digest.clone(),
             signature: None,
         };
         let promised = api == Api::Listed && answer.subject.as_ref() == Some(&subject.digest);
         if promised && self.is_listed(&subject.digest, &entry.digest).await? {
-            return Ok((place(false), None));
+            return Ok((place, None));
         }
-        let place = place(true);
         entry.artifact_type = Some(BUNDLE_TYPE.to_owned());
         entry.annotations = signature_annotations().into_iter().collect();
         Ok((place, list(shared, look, vec![entry], None).await?))
@@ -142,8 +112,7 @@ impl<'a> Attacher<'a> {
         let (context, repository) = (self.context, self.repository);
         let (bundle, signed_at) = (&signature.bundle, &signature.verified.signed_at);
         let registry = &context.registry;
-        let reserved = self.reserved.borrow_mut().pop();
-        let blob = registry.put_blob_into(reserved, repository, bundle);
+        let blob = registry.put_blob(repository, bundle);
         let (blob, ()) = tokio::try_join!(blob, self.empty())?;
         let bytes = signature_manifest(subject, &blob, bundle.len(), signed_at)
             .map_err(ListError::Unwritable)?;

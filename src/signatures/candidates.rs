@@ -407,7 +407,6 @@ async fn judge_one(
         format: SignatureFormat::Bundle,
         manifest: entry.digest.clone(),
         signature: None,
-        is_tagged: false,
     };
     let bytes = match read_layer(context, repository, &bundle).await? {
         Layer::Is(bytes) => bytes,

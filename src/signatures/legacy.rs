@@ -181,7 +181,6 @@ pub(crate) fn place_of(
     let signature = annotations.get(SIGNATURE).map_or("", String::as_str);
     SignatureLocation {
         format: SignatureFormat::Legacy,
-        is_tagged: false,
         manifest: manifest.clone(),
         signature: Some(Digest::of(signature.as_bytes())),
     }

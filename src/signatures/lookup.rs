@@ -15,7 +15,7 @@ use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, Repository, Sign
 use crate::registry::{Referrer, Referrers, Tagged};
 
 /// The maximum number of referrers that are opened to check if a moving tag's content is signed.
-const GLANCE_MAX: usize = 100;
+const OPENED_MAX: usize = 100;
 
 /// The formats to search, and their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,9 +23,6 @@ pub(crate) enum Search {
     /// Searches this format, and the other only if this one has no verified signature. Needs the fewest requests if
     /// there is one.
     First(SignatureFormat),
-    /// Searches for bundles under the referrers tag first, because an earlier run has listed one there. Then the
-    /// referrers API need not be requested.
-    Tagged,
     /// Searches both formats concurrently, which is fastest if there is no signature. If one format has a verified
     /// signature, the result of the other does not matter.
     Either,
@@ -61,17 +58,6 @@ pub(crate) async fn look_up(
             }
             either(bundles.await, legacy)
         }
-        Search::Tagged => {
-            let mut candidates = Candidates::new(context, repository, subject, judge);
-            let shared = fallback(context, repository, subject);
-            judge_tagged(&mut candidates, shared.list().await).await;
-            let tagged = candidates.end();
-            if holds_any(&tagged) {
-                return tagged;
-            }
-            // Bundles that could not be read are requested once more: a referrers API may have them.
-            either(bundles.await, legacy.await)
-        }
         Search::Either => {
             let (bundles, legacy) = tokio::join!(bundles, legacy);
             either(bundles, legacy)
@@ -94,7 +80,7 @@ fn either(
     }
 }
 
-/// Reports whether `subject` has a signature that counts and is easy to find. At most [`GLANCE_MAX`] referrers are
+/// Reports whether `subject` has a signature that counts and is easy to find. At most [`OPENED_MAX`] referrers are
 /// opened.
 ///
 /// Content that was fetched and proves no signature counts as none: anyone with push access can add any amount of it. A
@@ -106,7 +92,7 @@ pub(crate) async fn is_plainly_signed(
     judge: &CandidateVerifier<'_>,
 ) -> Result<bool, SignatureError> {
     let search = Search::First(SignatureFormat::Bundle);
-    let candidates = Candidates::new(context, repository, subject, judge).up_to(GLANCE_MAX);
+    let candidates = Candidates::new(context, repository, subject, judge).up_to(OPENED_MAX);
     let bundles = look_up_bundles_among(candidates, context, repository, subject, search).await;
     if bundles.as_ref().is_ok_and(Lookup::holds_any) {
         return Ok(true);
@@ -146,7 +132,7 @@ async fn look_up_bundles_among(
             let (page, tagged) = tokio::join!(pages.next(), shared.list());
             (page, Some(tagged))
         }
-        Search::First(_) | Search::Tagged | Search::Both => (pages.next().await, None),
+        Search::First(_) | Search::Both => (pages.next().await, None),
     };
     loop {
         match page {
@@ -184,9 +170,6 @@ async fn judge_tagged(
         Ok(Some(Tagged::List(mut list))) => {
             let entries = std::mem::take(&mut list.entries);
             candidates.judge(entries).await;
-            for held in &mut candidates.lookup.verified {
-                held.place.is_tagged = true;
-            }
             candidates.lookup.fallback = Some(list.into());
         }
         Ok(Some(Tagged::Unusable(unusable))) => {

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use futures_util::future::{LocalBoxFuture, join, join_all};
+use futures_util::future::{LocalBoxFuture, join_all};
 use futures_util::{StreamExt as _, stream};
-use tokio::sync::SetOnce;
 
 use super::SignatureError;
 use super::legacy_attach::docker_reference;
@@ -13,7 +12,7 @@ use super::outages::reason;
 use super::plain::PlainContent;
 use super::signing_context::SigningContext;
 use super::step::{Done, Step, not_stored};
-use super::unsigned::{Glance, Unsigned};
+use super::unsigned::Unsigned;
 use crate::context::{Context, RecordWriter};
 use crate::domain::{Policy, SignatureFormat, chain_text};
 use crate::inputs::OnSigningFailure;
@@ -22,6 +21,7 @@ use crate::signing::Keyless;
 
 /// The maximum number of signatures that are made concurrently.
 const PARALLEL: usize = 8;
+
 impl SigningContext {
     /// Checks the certificate for `unsigned` against `policy`, if the token does not state its subject.
     pub(crate) async fn check_certificate(
@@ -35,10 +35,13 @@ impl SigningContext {
         check_subject(self.keyless()?, policy).await
     }
 
-    /// Checks the certificate against the policy of `glance`, before it is known what is unsigned. An outage is left to
-    /// the step that signs.
-    pub(crate) async fn check_new(&self, glance: &Glance) -> Result<(), SignatureError> {
-        let (Some(keyless), Ok(policy)) = (&self.keyless, glance.policy()) else {
+    /// Checks the certificate against `policy`, before it is known what is unsigned. An outage is left to the step that
+    /// signs.
+    pub(crate) async fn check_new(
+        &self,
+        policy: Result<&Policy, &SignatureError>,
+    ) -> Result<(), SignatureError> {
+        let (Some(keyless), Ok(policy)) = (&self.keyless, policy) else {
             return Ok(());
         };
         match check_subject(keyless, policy).await {
@@ -48,9 +51,9 @@ impl SigningContext {
     }
 
     /// Starts to request a certificate if one will be needed.
-    pub(crate) fn prepare_for(&self, unsigned: &[Unsigned]) {
+    pub(crate) fn prefetch_for(&self, unsigned: &[Unsigned]) {
         if makes_any(unsigned) {
-            self.prepare();
+            self.prefetch_certificate();
         }
     }
 
@@ -119,33 +122,17 @@ impl SigningContext {
         if !step.outages.leave(one) {
             return Vec::new();
         }
-        let content = SetOnce::new();
-        let (failure, mut done) =
-            join(self.provide(step, one, &content), step.store(one, &content)).await;
-        done.extend(failure.map(Err));
-        done
-    }
-
-    /// Sets `content`. If there is none, sets it to `None` and returns the error.
-    async fn provide(
-        &self,
-        step: &Step<'_>,
-        one: &Unsigned,
-        content: &SetOnce<Option<PlainContent>>,
-    ) -> Option<SignatureError> {
-        let (provided, failure) = match &one.known {
-            Some(known) => (Some(known.clone()), None),
-            None => match self.make(one).await {
-                Ok(made) => (Some(PlainContent::made(made)), None),
-                Err(error) => {
-                    step.outages.note_sigstore(true);
-                    (None, Some(error))
-                }
-            },
+        let made = match &one.known {
+            Some(known) => return step.store(one, known).await,
+            None => self.make(one).await,
         };
-        // No other code sets it.
-        let _ = content.set(provided);
-        failure
+        match made {
+            Ok(made) => step.store(one, &PlainContent::made(made)).await,
+            Err(error) => {
+                step.outages.note_sigstore(true);
+                vec![Err(error)]
+            }
+        }
     }
 
     async fn make(&self, one: &Unsigned) -> Result<Content, SignatureError> {

@@ -112,17 +112,10 @@ impl SigningContext {
         }
     }
 
-    /// Starts to request the token for a certificate that will most likely be needed.
-    pub(crate) fn expect(&self) {
-        if let Some(keyless) = &self.keyless {
-            keyless.expect();
-        }
-    }
-
     /// Starts to request a certificate, so that the wait overlaps with other work. A failure appears when it is used.
-    pub(crate) fn prepare(&self) {
+    pub(crate) fn prefetch_certificate(&self) {
         if let Some(keyless) = &self.keyless {
-            keyless.prepare();
+            keyless.prefetch_certificate();
         }
     }
 }

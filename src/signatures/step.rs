@@ -1,10 +1,8 @@
 //! One step of a run that makes signatures: the state that they share, and the storage of each.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::sync::SetOnce;
 
 use super::SignatureError;
 use super::attach::Attacher;
@@ -14,11 +12,8 @@ use super::plain::PlainContent;
 use super::settle::PendingSettle;
 use super::unsigned::{Lacking, Unsigned};
 use crate::context::Context;
-use crate::domain::{Repository, SignatureFormat};
+use crate::domain::Repository;
 use crate::outcome::{Origin, SignatureOutcome, Subject};
-
-/// The maximum time that a registry which is not ready delays storing a signature, counted from when it is made.
-const READY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A stored signature with the remaining work until it is stable, or the error.
 pub(super) type Done<'a> = Result<(SignatureOutcome, PendingSettle<'a>), SignatureError>;
@@ -44,27 +39,9 @@ impl<'a> Step<'a> {
         }
     }
 
-    /// Stores `content` wherever `one` is missing, as soon as it is set.
-    pub(super) async fn store(
-        &self,
-        one: &'a Unsigned,
-        content: &SetOnce<Option<PlainContent>>,
-    ) -> Vec<Done<'a>> {
+    /// Stores `content` wherever `one` is missing.
+    pub(super) async fn store(&self, one: &'a Unsigned, content: &PlainContent) -> Vec<Done<'a>> {
         let stores = one.names().map(async |(subject, lacking)| {
-            let attacher = self.open(lacking)?;
-            if one.known.is_none() && one.format == SignatureFormat::Bundle {
-                // A registry that hangs must not delay the storing.
-                let late = async {
-                    content.wait().await;
-                    tokio::time::sleep(READY_TIMEOUT).await;
-                };
-                tokio::select! {
-                    () = attacher.make_ready() => (),
-                    () = late => (),
-                }
-            }
-            let content = content.wait().await.as_ref()?;
-            // An outage may have been found in the meantime.
             let attacher = self.open(lacking)?;
             Some(
                 self.store_at(one, subject, lacking, attacher, content)

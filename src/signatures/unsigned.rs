@@ -71,35 +71,19 @@ pub(crate) enum Expectation {
     Unsigned,
     /// A signature of an earlier run: if it is there, the other places need not be requested.
     Signed,
-    /// A signature of an earlier run that the record lists under the referrers tag.
-    Tagged,
 }
 
-/// The lookups that were made before it was certain what has to be signed.
-pub(crate) struct Glance {
-    policy: Result<Policy, SignatureError>,
-    /// The lookups of digests with all their signatures. Others are left out, since other jobs may be signing them.
-    found: Vec<(Subject, Result<Lookup, SignatureError>)>,
-}
+/// The required identity, or the reason why it cannot be determined or met.
+pub(crate) type RequiredPolicy = Result<Policy, SignatureError>;
 
-impl Glance {
-    /// Returns the policy, or the reason why it cannot be determined.
-    pub(crate) fn policy(&self) -> Result<&Policy, &SignatureError> {
-        self.policy.as_ref()
-    }
-
-    /// Returns an error if the policy cannot be determined or met, unless the inputs excuse that.
-    pub(crate) fn checked(self, on_failure: OnSigningFailure) -> Result<Self, SignatureError> {
-        match self.policy {
-            Err(error) if !is_excused(on_failure, &error) => Err(error),
-            policy => Ok(Self { policy, ..self }),
-        }
-    }
-
-    /// Creates a glance without lookups.
-    pub(crate) fn none(policy: Result<Policy, SignatureError>) -> Self {
-        let found = Vec::new();
-        Self { policy, found }
+/// Returns the error of a policy that cannot be determined or met, unless the inputs excuse it.
+pub(crate) fn check_policy(
+    policy: RequiredPolicy,
+    on_failure: OnSigningFailure,
+) -> Result<RequiredPolicy, SignatureError> {
+    match policy {
+        Err(error) if !is_excused(on_failure, &error) => Err(error),
+        policy => Ok(policy),
     }
 }
 
@@ -137,96 +121,56 @@ impl Unsigned {
 }
 
 impl SigningContext {
-    /// Looks up signatures of the digests that will most likely have to be signed. Errors are kept for later use.
-    pub(crate) async fn glance(
-        &self,
-        context: &Context,
-        policy: Result<Policy, SignatureError>,
-        likely: &[Sought],
-        signing: &Signing,
-    ) -> Glance {
-        let mut found = Vec::new();
-        if let Ok(policy) = &policy {
-            let looks = likely.iter().map(|subject| async move {
-                let search = search(signing.formats, subject.expectation);
-                let lookup = self.look(context, subject, policy, search).await;
-                (subject.name(), lookup)
-            });
-            found = stream::iter(looks).buffered(PARALLEL).collect().await;
-            found.retain(|(_, lookup)| {
-                let lacks = |lookup| !missing(signing.formats, lookup).is_empty();
-                !lookup.as_ref().is_ok_and(lacks)
-            });
-        }
-        Glance { policy, found }
-    }
-
     /// Returns the signature of `subject` in `repository` that counts, if there is one. If the policy cannot be
     /// determined there is none: nothing is signed then either.
     pub(crate) async fn signature_of(
         &self,
         context: &Context,
-        glance: &Glance,
+        policy: Result<&Policy, &SignatureError>,
         repository: &Repository,
         subject: &Digest,
     ) -> Result<Option<Verified>, SignatureError> {
-        let Ok(policy) = &glance.policy else {
+        let Ok(policy) = policy else {
             return Ok(None);
         };
-        let mut found = glance.found.iter();
-        let known = found.find(|(of, _)| of.digest == *subject && of.repository == *repository);
-        if let Some((_, Ok(lookup))) = known {
-            return Ok(lookup.first_signer());
-        }
         let judge = self.judge(policy);
         let search = Search::First(SignatureFormat::Bundle);
         let lookup = look_up(context, repository, subject, &judge, search).await?;
         Ok(lookup.first_signer())
     }
 
-    /// Looks up the signatures of each subject that has no lookup yet, notes existing ones, and returns the missing
-    /// ones. A signature in either format suffices, unless both are requested.
+    /// Looks up the signatures of each subject, notes existing ones, and returns the missing ones. A signature in either
+    /// format suffices, unless both are requested. If the policy cannot be determined, which the inputs excuse, all
+    /// subjects stay unsigned.
     pub(crate) async fn find_unsigned(
         &self,
         context: &Context,
         subjects: Vec<ToSign>,
         signing: &Signing,
-        glance: Glance,
+        policy: Result<&Policy, &SignatureError>,
         outcome: &mut Outcome,
     ) -> Result<Vec<Unsigned>, SignatureError> {
-        let Glance { policy, mut found } = glance;
         let policy = match policy {
             Ok(policy) => policy,
             // Without a token the required identity is not known, so no signature can be made either.
-            Err(error) if is_excused(signing.on_failure, &error) => {
+            Err(error) => {
                 outcome.go_on_unsigned(
                     &context.events,
                     subjects.iter().map(|one| one.sought.name()),
-                    &chain_text(&error),
+                    &chain_text(error),
                 );
                 return Ok(Vec::new());
             }
-            Err(error) => return Err(error),
         };
-        let looks = subjects.into_iter().map(|subject| {
-            let policy = &policy;
-            let known = found
-                .iter()
-                .position(|(of, _)| *of == subject.sought.name());
-            let known = known.map(|place| found.swap_remove(place).1);
-            async move {
-                let search = search(signing.formats, subject.sought.expectation);
-                let mut lookup = match known {
-                    Some(known) => known?,
-                    None => self.look(context, &subject.sought, policy, search).await?,
-                };
-                let missing = missing(signing.formats, &lookup);
-                check_lists(context, &subject.sought, &lookup, &missing)?;
-                lookup.unlisted = self
-                    .recall(context, &subject.sought, policy, missing)
-                    .await?;
-                Ok::<_, SignatureError>((subject, lookup))
-            }
+        let looks = subjects.into_iter().map(async |subject| {
+            let search = search(signing.formats, subject.sought.expectation);
+            let mut lookup = self.look(context, &subject.sought, policy, search).await?;
+            let missing = missing(signing.formats, &lookup);
+            check_lists(context, &subject.sought, &lookup, &missing)?;
+            lookup.unlisted = self
+                .recall(context, &subject.sought, policy, missing)
+                .await?;
+            Ok::<_, SignatureError>((subject, lookup))
         });
         let mut looked = Vec::new();
         let mut looks = stream::iter(looks).buffered(PARALLEL);
@@ -236,7 +180,7 @@ impl SigningContext {
         }
         let unsigned = unsigned(signing.formats, &looked, &self.trust);
         if context.mode == Mode::Apply {
-            match self.check_certificate(&policy, &unsigned).await {
+            match self.check_certificate(policy, &unsigned).await {
                 // Signing will fail in the same way, and the inputs decide about that failure.
                 Err(error) if error.is_signing_outage() => (),
                 checked => checked?,
@@ -304,7 +248,7 @@ impl SigningContext {
             let judge = self.judge(policy);
             let lookup = look_up(context, &wanted.repository, subject, &judge, search).await?;
             let enough = match search {
-                Search::First(_) | Search::Tagged | Search::Either => !lookup.verified.is_empty(),
+                Search::First(_) | Search::Either => !lookup.verified.is_empty(),
                 Search::Both => missing(Formats::Both, &lookup).is_empty(),
             };
             if enough || lookup.dangling_count == 0 {
@@ -363,11 +307,8 @@ fn search(formats: Formats, expectation: Expectation) -> Search {
     match (formats, expectation) {
         (Formats::Both, _) => Search::Both,
         (Formats::Bundle | Formats::Legacy, Expectation::Unsigned) => Search::Either,
-        (Formats::Bundle, Expectation::Tagged) => Search::Tagged,
         (Formats::Bundle, Expectation::Signed) => Search::First(SignatureFormat::Bundle),
-        (Formats::Legacy, Expectation::Signed | Expectation::Tagged) => {
-            Search::First(SignatureFormat::Legacy)
-        }
+        (Formats::Legacy, Expectation::Signed) => Search::First(SignatureFormat::Legacy),
     }
 }
 

@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sigstore_bundle::BundleV03;
 use sigstore_types::{SignatureBytes, TimestampToken};
-use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use crate::domain::{Digest, Events, Matcher, Policy, RetryPolicy};
@@ -31,7 +30,7 @@ const SIGNATURES_MAX: u32 = 3;
 
 /// Signs for one run, with one certificate while it is valid.
 ///
-/// The client must not follow redirects: its requests contain tokens. Errors are kept only from [`Self::expect`] to
+/// The client must not follow redirects: its requests contain tokens. Errors are kept only from [`Self::prefetch_certificate`] to
 /// [`Self::ready`]. Each caller that waits for a certificate sends a new request if the one before it got none. A run
 /// therefore ends its other signatures when one fails.
 #[derive(Debug)]
@@ -41,9 +40,7 @@ pub struct Keyless {
     client: ServiceClient,
     sessions: Arc<Sessions>,
     /// The request for a certificate that runs beside other work. It is cancelled once this is dropped.
-    preparation: Mutex<JoinSet<Result<(), SigstoreError>>>,
-    /// Notified once a certificate is wanted.
-    wanted: Arc<Notify>,
+    prefetch: Mutex<JoinSet<Result<(), SigstoreError>>>,
     /// Connections to the services of a signature, opened while the token is requested.
     connecting: Mutex<JoinSet<()>>,
 }
@@ -79,8 +76,7 @@ impl Keyless {
             services,
             client,
             sessions: Arc::new(sessions),
-            preparation: Mutex::default(),
-            wanted: Arc::default(),
+            prefetch: Mutex::default(),
             connecting: Mutex::default(),
         })
     }
@@ -88,21 +84,6 @@ impl Keyless {
     /// Returns the identity of this run from its token.
     pub async fn caller(&self) -> Result<WorkflowIdentity, SigstoreError> {
         self.sessions.caller().await
-    }
-
-    /// Starts the request for the token of a certificate that will probably be wanted. A failure is kept for
-    /// [`Self::ready`], so that a run waits for an outage only once.
-    pub fn expect(&self) {
-        let mut preparation = self.preparation();
-        if preparation.is_empty() {
-            self.connect();
-            let (sessions, wanted) = (Arc::clone(&self.sessions), Arc::clone(&self.wanted));
-            preparation.spawn(async move {
-                sessions.caller().await?;
-                wanted.notified().await;
-                sessions.current().await.map(drop)
-            });
-        }
     }
 
     /// Opens a connection to each service that uses TLS. Its handshakes take two round trips, which would run one after
@@ -119,17 +100,21 @@ impl Keyless {
         }
     }
 
-    /// Starts the request for the certificate that signing would otherwise wait for.
-    pub fn prepare(&self) {
-        self.expect();
-        self.wanted.notify_one();
+    /// Starts the request for the certificate that signing would otherwise wait for. A failure is kept for
+    /// [`Self::ready`], so that a run waits for an outage only once.
+    pub fn prefetch_certificate(&self) {
+        let mut prefetch = self.prefetch();
+        if prefetch.is_empty() {
+            self.connect();
+            let sessions = Arc::clone(&self.sessions);
+            prefetch.spawn(async move { sessions.current().await.map(drop) });
+        }
     }
 
     /// Waits for the certificate of this run, and requests one if necessary.
     pub async fn ready(&self) -> Result<(), SigstoreError> {
-        self.wanted.notify_one();
-        let mut preparation = std::mem::take(&mut *self.preparation());
-        match preparation.join_next().await {
+        let mut prefetch = std::mem::take(&mut *self.prefetch());
+        match prefetch.join_next().await {
             Some(Ok(prepared)) => prepared,
             None | Some(Err(_)) => self.sessions.current().await.map(drop),
         }
@@ -144,7 +129,7 @@ impl Keyless {
         Ok(self.sessions.current().await?.check(policy))
     }
 
-    /// True if no preparation is running any more.
+    /// True if no prefetch is running any more.
     #[cfg(test)]
     pub(super) fn is_idle(&self) -> bool {
         Arc::strong_count(&self.sessions) == 1
@@ -156,8 +141,8 @@ impl Keyless {
         self.connecting.lock().unwrap().len()
     }
 
-    fn preparation(&self) -> MutexGuard<'_, JoinSet<Result<(), SigstoreError>>> {
-        let held = self.preparation.lock();
+    fn prefetch(&self) -> MutexGuard<'_, JoinSet<Result<(), SigstoreError>>> {
+        let held = self.prefetch.lock();
         held.unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -12,7 +12,6 @@
 mod support;
 
 mod adoption;
-mod ahead;
 mod aws;
 mod bad_holders;
 mod bad_lists;
@@ -73,6 +72,7 @@ mod several_faults;
 mod several_healed;
 mod shared_tags;
 mod sign;
+mod sigstore_connections;
 mod strict_signatures;
 mod tags;
 mod tokens;

@@ -36,7 +36,6 @@ fn list_that_was_lost_since_is_written_again_whatever_the_record_says() {
     let world = World::with(Options::new().referrers(Referrers::TagSchema));
     let seal = world.seal();
     let digest = seal.succeed().output("digest").to_owned();
-    assert_eq!(seal.record()["images"][0]["signatures"][0]["tagged"], true);
     let list = digest.replace(':', "-");
     world.registry().delete_tag(REPOSITORY, &list);
     // The signature that the record names still exists: it is listed again.

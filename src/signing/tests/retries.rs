@@ -1,8 +1,6 @@
 //! Services that fail, delay and forget. They are scripted and cannot sign, so a signature that passes all of them ends
 //! in `SelfCheck`: it is complete, but does not verify.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use crate::domain::{Digest, Event};
@@ -241,7 +239,7 @@ async fn certificate_that_ends_is_not_used() {
 #[tokio::test]
 async fn one_token_and_one_certificate_serve_all() {
     let run = Run::start(1, well).await;
-    run.keyless.prepare();
+    run.keyless.prefetch_certificate();
     run.keyless.ready().await.unwrap();
     let digests: Vec<_> = (0_u8..4).map(|each| Digest::of(&[each])).collect();
     let all = digests.iter().map(|digest| run.keyless.sign(digest));
@@ -277,42 +275,18 @@ async fn outage_is_waited_for_once() {
         }
     })
     .await;
-    run.keyless.prepare();
+    run.keyless.prefetch_certificate();
     while !run.keyless.is_idle() {
         tokio::task::yield_now().await;
     }
     let tries = run.count("POST", CERTIFICATE);
-    run.keyless.prepare();
+    run.keyless.prefetch_certificate();
     let outage = run.keyless.ready().await.unwrap_err();
     assert!(matches!(outage, SigstoreError::Certificate(_)), "{outage}");
     assert_eq!(run.count("POST", CERTIFICATE), tries);
     // The error is returned once: a later caller sends a new request.
     run.keyless.ready().await.unwrap_err();
     assert!(run.count("POST", CERTIFICATE) > tries);
-}
-
-#[tokio::test]
-async fn token_alone_is_asked_for_before_it_is_known_that_a_certificate_is_wanted() {
-    let run = Run::start(1, well).await;
-    run.keyless.expect();
-    // It would end if it did not wait for the notification.
-    let idle = async {
-        while !run.keyless.is_idle() {
-            tokio::task::yield_now().await;
-        }
-    };
-    let ended = tokio::time::timeout(Duration::from_millis(200), idle).await;
-    assert!(ended.is_err());
-    assert_eq!(
-        (run.count("GET", TOKEN), run.count("POST", CERTIFICATE)),
-        (1, 0)
-    );
-    run.keyless.prepare();
-    run.keyless.ready().await.unwrap();
-    assert_eq!(
-        (run.count("GET", TOKEN), run.count("POST", CERTIFICATE)),
-        (1, 1)
-    );
 }
 
 #[tokio::test]

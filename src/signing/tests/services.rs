@@ -138,7 +138,7 @@ impl Run {
 }
 
 #[tokio::test]
-async fn connection_is_opened_once_however_often_a_certificate_is_expected() {
+async fn connection_is_opened_once_however_often_a_certificate_is_requested() {
     let config = signing_config("https://127.0.0.1:1", 1);
     let trust = Arc::new(recorded_trust(Some(config.to_string())).await);
     let source = TokenSource::GitHub {
@@ -147,9 +147,9 @@ async fn connection_is_opened_once_however_often_a_certificate_is_expected() {
         audience: "sigstore".to_owned(),
     };
     let keyless = Keyless::new(trust, client(), source, impatient(), &Events::silent()).unwrap();
-    keyless.expect();
+    keyless.prefetch_certificate();
     assert_eq!(keyless.connections(), 1);
     assert!(keyless.ready().await.is_err());
-    keyless.expect();
+    keyless.prefetch_certificate();
     assert_eq!(keyless.connections(), 1);
 }

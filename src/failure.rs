@@ -117,27 +117,27 @@ impl Failure {
 }
 
 /// The exit code of an error and the advice for it.
-struct Verdict {
+struct Diagnosis {
     code: ExitCode,
     cure: Option<String>,
 }
 
 impl ExitCode {
-    fn alone(self) -> Verdict {
+    fn alone(self) -> Diagnosis {
         self.with(None)
     }
 
-    fn says(self, cure: &str) -> Verdict {
+    fn says(self, cure: &str) -> Diagnosis {
         self.with(Some(cure.to_owned()))
     }
 
-    fn with(self, cure: Option<String>) -> Verdict {
-        Verdict { code: self, cure }
+    fn with(self, cure: Option<String>) -> Diagnosis {
+        Diagnosis { code: self, cure }
     }
 }
 
 /// Returns the exit code of every error, and advice if there is any.
-fn verdict(error: &CommandError) -> Verdict {
+fn verdict(error: &CommandError) -> Diagnosis {
     use ExitCode::{Failure, Refused};
     match error {
         CommandError::Registry(error) => Failure.with(registry_hint(error)),
@@ -174,7 +174,7 @@ fn verdict(error: &CommandError) -> Verdict {
     }
 }
 
-fn signature_verdict(error: &SignatureError) -> Verdict {
+fn signature_verdict(error: &SignatureError) -> Diagnosis {
     use ExitCode::{Failure, Inputs};
     match error {
         SignatureError::Registry(error) => Failure.with(registry_hint(error)),
@@ -197,7 +197,7 @@ fn signature_verdict(error: &SignatureError) -> Verdict {
     }
 }
 
-fn image_verdict(error: &ImageError) -> Verdict {
+fn image_verdict(error: &ImageError) -> Diagnosis {
     use ExitCode::{Failure, Inputs};
     match error {
         ImageError::MissingChild { .. } => Failure.says(
@@ -218,7 +218,7 @@ fn image_verdict(error: &ImageError) -> Verdict {
     }
 }
 
-fn list_verdict(error: &ListError) -> Verdict {
+fn list_verdict(error: &ListError) -> Diagnosis {
     use ExitCode::Failure;
     match error {
         ListError::Occupied { .. } => Failure.says(
@@ -237,7 +237,7 @@ fn list_verdict(error: &ListError) -> Verdict {
     }
 }
 
-fn selection_verdict(error: &SelectionError) -> Verdict {
+fn selection_verdict(error: &SelectionError) -> Diagnosis {
     use ExitCode::{Failure, Inputs};
     match error {
         SelectionError::NoRecord(_) | SelectionError::Empty(..) => Inputs.says(
@@ -310,7 +310,7 @@ fn conflict_hint(conflicts: &[Conflict]) -> String {
     )
 }
 
-fn assemble_verdict(error: &AssembleError) -> Verdict {
+fn assemble_verdict(error: &AssembleError) -> Diagnosis {
     use ExitCode::{Failure, Inputs};
     match error {
         AssembleError::DuplicatePlatform { .. } => Inputs
@@ -345,7 +345,7 @@ fn adoptable(conflicts: &[Conflict]) -> Option<ImageReference> {
     (conflicts.iter().all(adoptable) && same).then(|| first.tag.repository.at(&first.holds))
 }
 
-fn preflight_verdict(error: &PreflightError) -> Verdict {
+fn preflight_verdict(error: &PreflightError) -> Diagnosis {
     use ExitCode::{Failure, Inputs, Refused};
     match error {
         PreflightError::Unknown(unknown) => {

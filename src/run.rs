@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::actions::{Console, Environment};
-use crate::commands::{CommandError, CommandResult, Limits, PreflightError, execute};
+use crate::commands::{CommandError, CommandResult, PreflightError, RunLimits, execute};
 use crate::context::{Context, LongLists, RecordReader, RecordWriter};
 use crate::domain::{Event, Events, RequestTrace, Secret, SignatureFormat, chain_text};
 use crate::failure::Failure;
@@ -231,7 +231,7 @@ async fn work(
     .map_err(CommandError::from)?;
     let record_writer = RecordWriter::new(earlier);
     let signing_context = signing_context(environment, inputs, client, events);
-    let limits = Limits {
+    let limits = RunLimits {
         timeout: settings.timeout,
         stop,
     };

@@ -20,7 +20,7 @@ const OF_FORKS: [&str; 3] = [
 const DEPENDABOT: &str = "dependabot[bot]";
 
 #[derive(Deserialize)]
-struct Event {
+struct WebhookEvent {
     pull_request: PullRequest,
 }
 
@@ -33,11 +33,11 @@ struct PullRequest {
 #[derive(Deserialize)]
 struct Side {
     /// Null if the fork has been deleted.
-    repo: Option<Repository>,
+    repo: Option<WebhookRepository>,
 }
 
 #[derive(Deserialize)]
-struct Repository {
+struct WebhookRepository {
     full_name: String,
 }
 
@@ -58,7 +58,7 @@ impl Environment {
             return None;
         }
         let payload = read_bounded(Path::new(self.variable("GITHUB_EVENT_PATH")?)).ok()?;
-        let Event { pull_request } = serde_json::from_slice(&payload).ok()?;
+        let WebhookEvent { pull_request } = serde_json::from_slice(&payload).ok()?;
         let base = pull_request.base.repo?.full_name;
         let head = pull_request.head.repo.map(|head| head.full_name);
         let is_own = head

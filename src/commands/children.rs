@@ -58,7 +58,7 @@ pub(super) async fn resolve_all(
 
 /// A digest to read, and its most likely repository: that of the manifest that lists it. An input names the digest, or
 /// an index that contains it.
-type Sought = (Vouched<Digest>, Repository);
+type SoughtChild = (Vouched<Digest>, Repository);
 
 /// Reads one digest down to its leaves. Also returns every manifest found on the way, with its repository.
 async fn resolve(
@@ -82,11 +82,11 @@ async fn resolve(
         let mut next = Vec::new();
         while let Some((read, place)) = reads.try_next().await? {
             match read {
-                Read::Image(leaf) => {
+                ChildRead::Image(leaf) => {
                     found.push((leaf.descriptor.clone(), place));
                     resolved.leaves.push(*leaf);
                 }
-                Read::Index {
+                ChildRead::Index {
                     index,
                     attestations,
                     others,
@@ -132,7 +132,7 @@ async fn resolve(
 /// and left it in another.
 async fn find(
     context: &Context,
-    (digest, likely): &Sought,
+    (digest, likely): &SoughtChild,
     sources: &[Repository],
 ) -> Result<(Vouched<Manifest>, Repository), CommandError> {
     let (mut found, mut place) = (manifest_present(context, likely, digest).await, likely);
@@ -157,7 +157,7 @@ async fn find(
 }
 
 /// The manifest behind one digest.
-enum Read {
+enum ChildRead {
     Image(Box<Leaf>),
     Index {
         index: Box<Vouched<Descriptor>>,
@@ -168,13 +168,13 @@ enum Read {
 
 async fn read(
     context: &Context,
-    sought: &Sought,
+    sought: &SoughtChild,
     sources: &[Repository],
-) -> Result<(Read, Repository), CommandError> {
+) -> Result<(ChildRead, Repository), CommandError> {
     let (manifest, place) = find(context, sought, sources).await?;
     let ManifestKind::Index { manifests, .. } = manifest.kind() else {
         let leaf = leaf(context, &place, manifest).await?;
-        return Ok((Read::Image(Box::new(leaf)), place));
+        return Ok((ChildRead::Image(Box::new(leaf)), place));
     };
     if manifests.is_empty() {
         return Err(ImageError::OddIndex {
@@ -184,7 +184,7 @@ async fn read(
         .into());
     }
     let (attestations, others) = set_aside(&manifest)?;
-    let index = Read::Index {
+    let index = ChildRead::Index {
         index: Box::new(manifest.described()),
         attestations,
         others: others.iter().map(Vouched::target).collect(),

@@ -31,7 +31,7 @@ pub(super) struct Inspection {
 }
 
 /// An [`Inspection`] with the content of every tag.
-pub(super) struct Known {
+pub(super) struct FullInspection {
     pub(super) inspection: Inspection,
     pub(super) seen: Vec<SeenTag>,
     copied: BTreeMap<Repository, CopiedContent>,
@@ -169,7 +169,7 @@ impl Inspection {
         mut self,
         context: &Context,
         seal: &Seal,
-    ) -> Result<Known, CommandError> {
+    ) -> Result<FullInspection, CommandError> {
         let lookups = std::mem::take(&mut self.lookups);
         let known = new_repository::know(
             context,
@@ -179,7 +179,7 @@ impl Inspection {
             &self.places,
         );
         let (seen, copied) = known.await?;
-        Ok(Known {
+        Ok(FullInspection {
             inspection: self,
             seen,
             copied,
@@ -187,7 +187,7 @@ impl Inspection {
     }
 }
 
-impl Known {
+impl FullInspection {
     /// Returns the indexes under fixed tags that only a signature can vouch for.
     pub(super) fn lacking_vouchers(&self) -> impl Iterator<Item = (&Repository, &Manifest)> {
         let Inspection {

@@ -33,10 +33,10 @@ use crate::registry::Progress;
 use crate::signatures::SigningContext;
 
 pub use error::{CommandError, Interruption, Refused, RefusedSubject, TagError};
-pub use preflight_error::{PreflightError, Unvouched};
+pub use preflight_error::{PreflightError, UnvouchedImages};
 
 /// The limits that end a run from outside.
-pub struct Limits<S> {
+pub struct RunLimits<S> {
     /// The time limit of the run.
     pub timeout: Duration,
     /// Resolves to the name of a signal when that signal ends the run.
@@ -74,7 +74,7 @@ pub async fn execute(
     request: &Request,
     signing_context: impl Future<Output = Result<SigningContext, CommandError>>,
     record_writer: &RecordWriter,
-    limits: Limits<impl Future<Output = &'static str>>,
+    limits: RunLimits<impl Future<Output = &'static str>>,
 ) -> CommandResult {
     let mut outcome = Outcome::default();
     match request {

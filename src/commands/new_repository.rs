@@ -18,7 +18,7 @@ use crate::outcome::CopiedContent;
 use crate::plan::{SeenTag, Vouched};
 
 /// The content of every tag, and the content that was copied to each repository to find that out.
-pub(super) type Known = (Vec<SeenTag>, BTreeMap<Repository, CopiedContent>);
+pub(super) type SeenTags = (Vec<SeenTag>, BTreeMap<Repository, CopiedContent>);
 
 /// Returns the tags whose content the registry reported.
 pub(super) fn seen(lookups: &[TagLookup]) -> Vec<SeenTag> {
@@ -37,7 +37,7 @@ pub(super) async fn know(
     mut lookups: Vec<TagLookup>,
     index: &Vouched<Manifest>,
     places: &BTreeMap<Digest, Repository>,
-) -> Result<Known, CommandError> {
+) -> Result<SeenTags, CommandError> {
     let answered: BTreeSet<Repository> = seen(&lookups)
         .into_iter()
         .map(|seen| seen.tag.repository)

@@ -9,7 +9,7 @@ use super::subjects::{TagIs, find_image, observed, tell_tag};
 use crate::context::{Context, ImageError, RecordReader};
 use crate::copy::source::Source;
 use crate::domain::{Digest, ImageReference, Manifest, Reference, Repository};
-use crate::inputs::{Named, Origin};
+use crate::inputs::{ImageOrigin, Named};
 use crate::layout::Layout;
 use crate::plan::Vouched;
 use crate::record::{ImageRecord, SelectionError};
@@ -52,7 +52,7 @@ impl Found {
 /// read may have any image, so only one that an input names by digest takes its place.
 pub(crate) async fn find(
     context: &Context,
-    origins: &[Named<Origin>],
+    origins: &[Named<ImageOrigin>],
     record: &RecordReader,
 ) -> Result<Found, CommandError> {
     let mut sources = Vec::new();
@@ -115,7 +115,7 @@ pub(crate) async fn find(
 }
 
 /// Returns the digest of the first origin that names an image, if it names it by digest.
-fn fixed(origins: &[Named<Origin>]) -> Option<&Digest> {
+fn fixed(origins: &[Named<ImageOrigin>]) -> Option<&Digest> {
     let first = origins.iter().find(|origin| spare(origin).is_none())?;
     named(std::slice::from_ref(first)).next()
 }
@@ -132,21 +132,21 @@ fn tell_other(context: &Context, name: &str, other: &Digest, fixed: Option<&Dige
 }
 
 /// Returns every digest that an origin names itself.
-fn named(origins: &[Named<Origin>]) -> impl Iterator<Item = &Digest> {
+fn named(origins: &[Named<ImageOrigin>]) -> impl Iterator<Item = &Digest> {
     origins.iter().filter_map(|origin| match &**origin {
-        Origin::Image(ImageReference {
+        ImageOrigin::Image(ImageReference {
             reference: Some(Reference::Digest(digest)),
             ..
         }) => Some(digest),
-        Origin::Image(_) | Origin::Layout { .. } | Origin::Record { .. } => None,
+        ImageOrigin::Image(_) | ImageOrigin::Layout { .. } | ImageOrigin::Record { .. } => None,
     })
 }
 
 /// Returns the repository of an origin that names no image. It is only a source for parts that others lack.
-fn spare(origin: &Origin) -> Option<&Repository> {
+fn spare(origin: &ImageOrigin) -> Option<&Repository> {
     match origin {
-        Origin::Image(image) if image.reference.is_none() => Some(&image.repository),
-        Origin::Image(_) | Origin::Layout { .. } | Origin::Record { .. } => None,
+        ImageOrigin::Image(image) if image.reference.is_none() => Some(&image.repository),
+        ImageOrigin::Image(_) | ImageOrigin::Layout { .. } | ImageOrigin::Record { .. } => None,
     }
 }
 
@@ -154,15 +154,15 @@ fn spare(origin: &Origin) -> Option<&Repository> {
 /// in a `spare` repository.
 async fn look(
     context: &Context,
-    origin: &Named<Origin>,
+    origin: &Named<ImageOrigin>,
     spare: &[&Repository],
-    origins: &[Named<Origin>],
+    origins: &[Named<ImageOrigin>],
     record: &RecordReader,
     wanted: bool,
 ) -> Result<(Vec<Source>, Vec<Vouched<Manifest>>), CommandError> {
     let is_only = origins.len() == 1;
     match &**origin {
-        Origin::Image(image) => {
+        ImageOrigin::Image(image) => {
             let place = Source::from(image.repository.clone());
             let found = match &image.reference {
                 Some(Reference::Digest(digest)) if wanted => {
@@ -175,7 +175,7 @@ async fn look(
             let found = found.and_then(|found| Vouched::at_source(found, origin));
             Ok((vec![place], found.into_iter().collect()))
         }
-        Origin::Layout { name, path, tag } => {
+        ImageOrigin::Layout { name, path, tag } => {
             let layout = Layout::open(path, name)?;
             let tag = tag.as_ref().map(crate::domain::Tag::as_str);
             let digest = layout.image(tag)?.digest.clone();
@@ -188,7 +188,7 @@ async fn look(
             let found = Vouched::at_source(found, origin);
             Ok((vec![Source::Layout(layout)], found.into_iter().collect()))
         }
-        Origin::Record { name, path } => {
+        ImageOrigin::Record { name, path } => {
             let images = record.images_of(name, path)?;
             let images = images.ok_or_else(|| SelectionError::NoSuchRecord(name.clone()))?;
             let is_named = |digest: &Digest| named(origins).any(|named| named == digest);

@@ -9,7 +9,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 
 use super::CommandError;
 use super::children::{Resolution, resolve_all};
-use super::preflight_error::{PreflightError, Unvouched, why};
+use super::preflight_error::{PreflightError, UnvouchedImages, why};
 use super::vouching::find_signatures;
 use crate::context::Context;
 use crate::domain::{FullTag, Repository, TagContent, chain_text};
@@ -290,7 +290,7 @@ impl PreflightLookup {
     }
 }
 
-fn unvouched(found: &[FoundTag], images: &[HeldImage]) -> Vec<Unvouched> {
+fn unvouched(found: &[FoundTag], images: &[HeldImage]) -> Vec<UnvouchedImages> {
     let found = found.iter().filter_map(|FoundTag { tag, answer }| {
         let held = answer
             .held()
@@ -299,7 +299,7 @@ fn unvouched(found: &[FoundTag], images: &[HeldImage]) -> Vec<Unvouched> {
         let image = images.find(|image| {
             image.repository == tag.repository && *image.manifest.digest() == held.digest
         });
-        Some(Unvouched {
+        Some(UnvouchedImages {
             tag: tag.clone(),
             held: held.clone(),
             refused: image.map(|image| image.refused.clone()).unwrap_or_default(),

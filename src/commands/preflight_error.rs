@@ -9,7 +9,7 @@ use crate::registry::RegistryError;
 
 /// A tag whose content nothing vouches for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unvouched {
+pub struct UnvouchedImages {
     /// The tag.
     pub tag: FullTag,
     /// Its content.
@@ -39,7 +39,7 @@ pub enum PreflightError {
     #[error("{}", unvouched_text(.found, .wanted))]
     Unvouched {
         /// These tags.
-        found: Vec<Unvouched>,
+        found: Vec<UnvouchedImages>,
         /// The required signer.
         wanted: String,
     },
@@ -89,8 +89,8 @@ fn held_text(found: &[FoundTag], verb: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-fn unvouched_text(found: &[Unvouched], wanted: &str) -> String {
-    let line = |Unvouched { tag, held, refused }: &Unvouched| {
+fn unvouched_text(found: &[UnvouchedImages], wanted: &str) -> String {
+    let line = |UnvouchedImages { tag, held, refused }: &UnvouchedImages| {
         let images = images_text(&held.images);
         let mut reasons = String::new();
         for reason in refused {

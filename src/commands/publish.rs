@@ -103,7 +103,7 @@ pub(super) async fn publish(
         return plan(context, publish, &found, &lookups, vetting, outcome).await;
     }
     record_writer.save(outcome)?;
-    let walk = Walk {
+    let walk = PublishSteps {
         context,
         found: &found,
         lookups: &lookups,
@@ -258,7 +258,7 @@ async fn mark_present(context: &Context, outcome: &mut Outcome) -> Result<(), Co
 }
 
 /// The values that the copies to all destinations share.
-struct Walk<'a> {
+struct PublishSteps<'a> {
     context: &'a Context,
     found: &'a Found,
     lookups: &'a [TagLookup],
@@ -266,7 +266,7 @@ struct Walk<'a> {
     record_writer: &'a RecordWriter,
 }
 
-impl Walk<'_> {
+impl PublishSteps<'_> {
     /// Copies the image to every destination. A failure at one destination does not stop the others.
     async fn bring_everywhere(
         &self,

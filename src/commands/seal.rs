@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use tokio::sync::Mutex;
 
 use super::CommandError;
-use super::inspect::{Destination, Inspection, Known, SealPlan, inspect};
+use super::inspect::{Destination, FullInspection, Inspection, SealPlan, inspect};
 use super::tags::write_tags;
 use super::versions::{Believed, Versions};
 use crate::context::{Context, RecordWriter};
@@ -20,7 +20,7 @@ use crate::signatures::SigningContext;
 use crate::signatures::recorded::recorded;
 use crate::signatures::signer::{UnsettledSignature, check_settled, settle};
 use crate::signatures::unsigned::{
-    Expectation, RequiredPolicy, Sought, ToSign, Unsigned, check_policy,
+    Expectation, RequiredPolicy, SoughtSignature, ToSign, Unsigned, check_policy,
 };
 
 /// Makes, signs and tags an index. `signing_context` supplies what signing needs; it is awaited only if there is signing to
@@ -39,7 +39,7 @@ pub(super) async fn seal(
         && context.mode == Mode::Apply
         && inspection.copies_what_is_new()
     {
-        let Signer {
+        let SealSigner {
             context, policy, ..
         } = signer;
         context.check_new(policy.as_ref()).await?;
@@ -99,7 +99,7 @@ pub(super) async fn seal(
 }
 
 /// The means to sign, and the required identity.
-struct Signer<'a> {
+struct SealSigner<'a> {
     inputs: &'a Signing,
     context: SigningContext,
     policy: RequiredPolicy,
@@ -111,7 +111,7 @@ async fn read<'a>(
     seal: &'a Seal,
     signing_context: impl Future<Output = Result<SigningContext, CommandError>>,
     outcome: &mut Outcome,
-) -> Result<(Inspection, Option<Signer<'a>>), CommandError> {
+) -> Result<(Inspection, Option<SealSigner<'a>>), CommandError> {
     let signer = async {
         let Some(inputs) = &seal.signing else {
             return Ok(None);
@@ -119,7 +119,7 @@ async fn read<'a>(
         let context = signing_context.await?;
         // The required identity may be in the token alone.
         let policy = context.policy(&inputs.policy).await;
-        Ok(Some(Signer {
+        Ok(Some(SealSigner {
             inputs,
             context,
             policy,
@@ -129,7 +129,7 @@ async fn read<'a>(
     let (inspection, signer) = tokio::try_join!(inspection, signer)?;
     let signer = signer.map(|signer| {
         let policy = check_policy(signer.policy, signer.inputs.on_failure)?;
-        Ok::<_, CommandError>(Signer { policy, ..signer })
+        Ok::<_, CommandError>(SealSigner { policy, ..signer })
     });
     Ok((inspection, signer.transpose()?))
 }
@@ -143,7 +143,7 @@ async fn read<'a>(
 async fn vouch(
     context: &Context,
     seal: &Seal,
-    signer: &Signer<'_>,
+    signer: &SealSigner<'_>,
     lacking: impl Iterator<Item = (&Repository, &Manifest)>,
 ) -> Result<Vec<Vouched<Manifest>>, CommandError> {
     let mut vouched = Vec::new();
@@ -170,8 +170,8 @@ async fn vouch(
 fn versions<'a>(
     context: &'a Context,
     seal: &Seal,
-    known: &Known,
-    signer: Option<&'a Signer<'_>>,
+    known: &FullInspection,
+    signer: Option<&'a SealSigner<'_>>,
 ) -> Versions<'a> {
     let Inspection {
         inputs, assembly, ..
@@ -209,10 +209,10 @@ async fn find_missing<'a>(
     context: &'a Context,
     seal: &'a Seal,
     plan: &'a SealPlan,
-    signer: Option<&'a Signer<'_>>,
+    signer: Option<&'a SealSigner<'_>>,
     record_writer: &'a RecordWriter,
     outcome: &mut Outcome,
-) -> Result<Option<Walk<'a>>, CommandError> {
+) -> Result<Option<SealSteps<'a>>, CommandError> {
     let unsigned = async {
         Ok::<_, CommandError>(match signer {
             Some(signer) => {
@@ -236,7 +236,7 @@ async fn find_missing<'a>(
     }
     // The record names an index before it is created: a cleanup may delete it.
     record_writer.save(outcome)?;
-    Ok(Some(Walk {
+    Ok(Some(SealSteps {
         context,
         seal,
         plan,
@@ -301,8 +301,8 @@ fn sought(
     digest: &Digest,
     expectation: Expectation,
     record_writer: &RecordWriter,
-) -> Sought {
-    Sought {
+) -> SoughtSignature {
+    SoughtSignature {
         recorded: recorded(record_writer.earlier(), repository, digest),
         repository: repository.clone(),
         digest: digest.clone(),
@@ -312,7 +312,7 @@ fn sought(
 
 /// The values for every step that changes something. Each step is done everywhere before the next begins. So a failing
 /// registry prevents the tags of all registries.
-struct Walk<'a> {
+struct SealSteps<'a> {
     context: &'a Context,
     seal: &'a Seal,
     plan: &'a SealPlan,
@@ -320,7 +320,7 @@ struct Walk<'a> {
     signing: Option<(&'a SigningContext, &'a Signing, Vec<Unsigned>)>,
 }
 
-impl Walk<'_> {
+impl SealSteps<'_> {
     /// Copies the index, and everything in it, to every repository that lacks them.
     async fn push(&self, outcome: &mut Outcome) -> Result<(), CommandError> {
         if self.plan.destinations.iter().any(|place| place.push_index) {

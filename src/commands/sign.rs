@@ -13,7 +13,7 @@ use crate::record::SelectionError;
 use crate::signatures::SigningContext;
 use crate::signatures::recorded::recorded as recorded_places;
 use crate::signatures::signer::{check_settled, settle};
-use crate::signatures::unsigned::{Expectation, Sought, ToSign, check_policy};
+use crate::signatures::unsigned::{Expectation, SoughtSignature, ToSign, check_policy};
 
 /// Signs every subject that lacks a signature.
 pub(super) async fn sign(
@@ -31,7 +31,7 @@ pub(super) async fn sign(
     let mut subjects = Vec::new();
     for (repository, found) in targets {
         subjects.extend(found.into_iter().map(|subject| ToSign {
-            sought: Sought {
+            sought: SoughtSignature {
                 recorded: recorded_places(record_writer.earlier(), &repository, &subject.digest),
                 repository: repository.clone(),
                 digest: subject.digest.clone(),

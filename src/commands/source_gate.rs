@@ -31,7 +31,7 @@ pub(super) struct SourceGate<'a> {
 }
 
 /// The verdict of the sources on one subject.
-enum Verdict {
+enum GateVerdict {
     Signed(Box<Verified>),
     /// No valid signature, but one may still appear.
     NotYet(AllRefused),
@@ -63,18 +63,18 @@ impl SourceGate<'_> {
             let (mut wrong, mut late, mut fault) = (Vec::new(), Vec::new(), None);
             for (subject, verdict) in waiting.into_iter().zip(verdicts) {
                 match verdict {
-                    Ok(Verdict::Signed(signer)) => {
+                    Ok(GateVerdict::Signed(signer)) => {
                         let by = &signer.identity;
                         let text = format!("`{subject}` is signed at the source by `{by}`");
                         self.context.events.note(text);
                         signers.push(*signer);
                     }
-                    Ok(Verdict::NotThere) => self.context.events.warn(format!(
+                    Ok(GateVerdict::NotThere) => self.context.events.warn(format!(
                         "`{}` holds no signature of `{subject}`: who has signed it can be checked at the destination alone, before the tags are written",
                         self.name()
                     )),
-                    Ok(Verdict::Wrong(refused)) => wrong.push((subject, refused)),
-                    Ok(Verdict::NotYet(refused)) => late.push((subject, refused)),
+                    Ok(GateVerdict::Wrong(refused)) => wrong.push((subject, refused)),
+                    Ok(GateVerdict::NotYet(refused)) => late.push((subject, refused)),
                     Err(error) if error.is_final() => return Err(error),
                     Err(error) => {
                         fault = fault.or(Some(error));
@@ -100,7 +100,7 @@ impl SourceGate<'_> {
         }
     }
 
-    async fn judge(&self, subject: &Digest) -> Result<Verdict, CommandError> {
+    async fn judge(&self, subject: &Digest) -> Result<GateVerdict, CommandError> {
         let any = self.signing_context.judge(self.policy);
         let judge = |candidate: &Candidate<'_>, subject: &Digest| {
             let verified = any(candidate, subject)?;
@@ -129,7 +129,7 @@ impl SourceGate<'_> {
                 Ok(lookup) => {
                     may_be_late |= lookup.may_be_late();
                     if let Some(held) = lookup.verified.first() {
-                        return Ok(Verdict::Signed(Box::new(held.content.signer().clone())));
+                        return Ok(GateVerdict::Signed(Box::new(held.content.signer().clone())));
                     }
                     refused.append(lookup.refused);
                 }
@@ -141,17 +141,17 @@ impl SourceGate<'_> {
             if let Ok(lookup) = look_up(self.context, repository, subject, &any, first).await
                 && let Some(held) = lookup.verified.first()
             {
-                return Ok(Verdict::Signed(Box::new(held.content.signer().clone())));
+                return Ok(GateVerdict::Signed(Box::new(held.content.signer().clone())));
             }
         }
         if let Some(error) = fault {
             return Err(error);
         }
         Ok(match registries {
-            0 if refused.reasons().is_empty() => Verdict::NotThere,
-            0 => Verdict::Wrong(refused),
-            _ if refused.has_signature() && !may_be_late => Verdict::Wrong(refused),
-            _ => Verdict::NotYet(refused),
+            0 if refused.reasons().is_empty() => GateVerdict::NotThere,
+            0 => GateVerdict::Wrong(refused),
+            _ if refused.has_signature() && !may_be_late => GateVerdict::Wrong(refused),
+            _ => GateVerdict::NotYet(refused),
         })
     }
 

@@ -18,7 +18,7 @@ use crate::signatures::refused::AllRefused;
 use crate::signatures::{GITHUB_ISSUER, SignatureError, SigningContext};
 
 /// The verdict on one subject.
-enum Verdict {
+enum SubjectVerdict {
     /// A subject with the required signature.
     Signed(Box<SignatureOutcome>),
     /// No visible signature counts, but one may still appear. Visible ones were refused for these reasons.
@@ -29,7 +29,7 @@ enum Verdict {
 
 /// The open results after one round over all waiting subjects.
 #[derive(Default)]
-struct Round {
+struct VerifyRound {
     /// Subjects without a signature yet, with the reasons why visible signatures were refused.
     waiting: Vec<(Descriptor, AllRefused)>,
     /// Subjects that are signed, but not as required.
@@ -138,21 +138,23 @@ impl Gate<'_> {
         &self,
         subjects: Vec<Descriptor>,
         outcome: &mut Outcome,
-    ) -> Result<Round, CommandError> {
+    ) -> Result<VerifyRound, CommandError> {
         let looks = subjects.iter().map(|subject| self.judge(subject));
         let verdicts: Vec<_> = stream::iter(looks).buffered(PARALLEL).collect().await;
-        let mut round = Round::default();
+        let mut round = VerifyRound::default();
         for (subject, verdict) in subjects.into_iter().zip(verdicts) {
             match verdict {
-                Ok(Verdict::Signed(signature)) => {
+                Ok(SubjectVerdict::Signed(signature)) => {
                     self.context.events.note(format!(
                         "`{}` is signed by `{}` ({})",
                         subject.digest, signature.signer.identity, signature.place.format
                     ));
                     outcome.signatures.push(*signature);
                 }
-                Ok(Verdict::NotYet(reasons)) => round.waiting.push((subject, reasons)),
-                Ok(Verdict::Wrong(reasons)) => round.wrong.push(self.refused(&subject, &reasons)),
+                Ok(SubjectVerdict::NotYet(reasons)) => round.waiting.push((subject, reasons)),
+                Ok(SubjectVerdict::Wrong(reasons)) => {
+                    round.wrong.push(self.refused(&subject, &reasons));
+                }
                 Err(error) if error.is_final() => return Err(error),
                 Err(error) => {
                     round.fault = Some(error);
@@ -163,7 +165,7 @@ impl Gate<'_> {
         Ok(round)
     }
 
-    async fn judge(&self, subject: &Descriptor) -> Result<Verdict, CommandError> {
+    async fn judge(&self, subject: &Descriptor) -> Result<SubjectVerdict, CommandError> {
         let judge = self.signing_context.judge(self.policy);
         let lookup = look_up(
             self.context,
@@ -181,7 +183,7 @@ impl Gate<'_> {
             if let Some(warning) = warning {
                 self.context.events.warn(warning);
             }
-            return Ok(Verdict::Signed(Box::new(SignatureOutcome {
+            return Ok(SubjectVerdict::Signed(Box::new(SignatureOutcome {
                 subject: self.subject(subject),
                 signer: content.signer().clone(),
                 place: place.clone(),
@@ -197,9 +199,9 @@ impl Gate<'_> {
                 .any(|signature| !refused.has(signature))
         });
         if !refused.has_signature() || announced || may_be_late {
-            Ok(Verdict::NotYet(lookup.refused))
+            Ok(SubjectVerdict::NotYet(lookup.refused))
         } else {
-            Ok(Verdict::Wrong(lookup.refused))
+            Ok(SubjectVerdict::Wrong(lookup.refused))
         }
     }
 

@@ -13,7 +13,7 @@ use crate::signatures::candidates::{
 use crate::signatures::legacy::place_of;
 use crate::signatures::legacy_layer::is_signature;
 use crate::signatures::lookup::{Api, Lookup};
-use crate::signatures::refused::Refused;
+use crate::signatures::refused::RefusedCandidate;
 use crate::signing::{LegacySignature, Signature, VerificationError};
 
 /// The result of reading the manifest of a referrer.
@@ -41,7 +41,7 @@ pub(super) struct ReferrerManifest {
 }
 
 /// The result of reading a referrer.
-pub(super) enum Read {
+pub(super) enum BundleRead {
     /// The bytes of a bundle.
     Bundle(Vec<u8>),
     /// An artifact of this type, which is no bundle.
@@ -59,7 +59,7 @@ pub(super) enum LayerResult<T> {
     /// A signature that counts.
     Signature(T),
     /// A layer that does not count, with the reason.
-    Refused(Refused),
+    Refused(RefusedCandidate),
     /// A layer that is no signature.
     Unrelated,
 }
@@ -106,17 +106,19 @@ pub(super) async fn read_bundle(
     context: &Context,
     source: &Source,
     manifest: &ReferrerManifest,
-) -> Result<Read, CopyError> {
+) -> Result<BundleRead, CopyError> {
     let Some(bundle) = &manifest.bundle else {
-        return Ok(Read::Other(manifest.kind.clone()));
+        return Ok(BundleRead::Other(manifest.kind.clone()));
     };
     let predicate = other_statement(manifest.predicate.as_deref()).map(str::to_owned);
     let read = read_content(context, source, bundle).await?;
     Ok(match (read, predicate) {
-        (ReadLayer::Is(bytes), _) => Read::Bundle(bytes),
-        (ReadLayer::Broken(_) | ReadLayer::Lost, Some(predicate)) => Read::Statement(predicate),
-        (ReadLayer::Broken(why), None) => Read::Broken(why),
-        (ReadLayer::Lost, None) => Read::Lost,
+        (ReadLayer::Is(bytes), _) => BundleRead::Bundle(bytes),
+        (ReadLayer::Broken(_) | ReadLayer::Lost, Some(predicate)) => {
+            BundleRead::Statement(predicate)
+        }
+        (ReadLayer::Broken(why), None) => BundleRead::Broken(why),
+        (ReadLayer::Lost, None) => BundleRead::Lost,
     })
 }
 
@@ -168,13 +170,17 @@ pub(crate) async fn look_up(
         let predicate = entry.annotations.get(PREDICATE).map(String::as_str);
         let judged = match other_statement(predicate) {
             Some(predicate) => {
-                CandidateResult::Refused(Refused::statement(&entry.digest, predicate))
+                CandidateResult::Refused(RefusedCandidate::statement(&entry.digest, predicate))
             }
             None => match read_listed(context, source, &entry.digest).await? {
                 // A signature counts, whatever else its manifest contains.
-                Read::Bundle(bundle) => judge_bundle(bundle, &entry.digest, subject, judge),
-                Read::Broken(why) => CandidateResult::Refused(Refused::broken(&entry.digest, &why)),
-                Read::Other(_) | Read::Statement(_) | Read::Lost => CandidateResult::Unrelated,
+                BundleRead::Bundle(bundle) => judge_bundle(bundle, &entry.digest, subject, judge),
+                BundleRead::Broken(why) => {
+                    CandidateResult::Refused(RefusedCandidate::broken(&entry.digest, &why))
+                }
+                BundleRead::Other(_) | BundleRead::Statement(_) | BundleRead::Lost => {
+                    CandidateResult::Unrelated
+                }
             },
         };
         lookup.note(judged);
@@ -214,11 +220,11 @@ async fn read_listed(
     context: &Context,
     source: &Source,
     digest: &Digest,
-) -> Result<Read, CopyError> {
+) -> Result<BundleRead, CopyError> {
     match read_manifest(context, source, None, digest).await? {
         ReadManifest::Is(manifest) => read_bundle(context, source, &manifest).await,
-        ReadManifest::Broken(why) => Ok(Read::Broken(why)),
-        ReadManifest::Lost => Ok(Read::Lost),
+        ReadManifest::Broken(why) => Ok(BundleRead::Broken(why)),
+        ReadManifest::Lost => Ok(BundleRead::Lost),
     }
 }
 
@@ -238,7 +244,7 @@ fn judge_bundle(
             place,
             content: Content::Bundle(Signature { bundle, verified }),
         })),
-        Err(refusal) => CandidateResult::Refused(Refused::by_judge(&place, &refusal)),
+        Err(refusal) => CandidateResult::Refused(RefusedCandidate::by_judge(&place, &refusal)),
     }
 }
 
@@ -263,11 +269,11 @@ pub(super) async fn judge_layers<T>(
             continue;
         }
         let place = place_of(manifest.digest(), &layer.annotations);
-        let broken = |why: &str| LayerResult::Refused(Refused::broken(place.id(), why));
+        let broken = |why: &str| LayerResult::Refused(RefusedCandidate::broken(place.id(), why));
         let judged = match read_content(context, source, layer).await? {
             ReadLayer::Is(payload) => match judge(payload, layer) {
                 Ok(signature) => LayerResult::Signature(signature),
-                Err(refusal) => LayerResult::Refused(Refused::by_judge(&place, &refusal)),
+                Err(refusal) => LayerResult::Refused(RefusedCandidate::by_judge(&place, &refusal)),
             },
             ReadLayer::Broken(why) => broken(&why),
             ReadLayer::Lost => broken("its layer is not there"),

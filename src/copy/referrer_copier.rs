@@ -8,7 +8,7 @@ use tokio::sync::OnceCell;
 
 use super::CopyError;
 use super::carry::Copier;
-use super::source::{Known, Source};
+use super::source::{KnownTags, Source};
 use super::vetting::{Kept, Refers, Vetting};
 use crate::context::{Context, DEPTH_MAX, PARALLEL};
 use crate::domain::{
@@ -136,7 +136,11 @@ impl<'a> ReferrerCopier<'a> {
     }
 
     /// Checks what belongs to `subject`. Returns the referrers that would be copied.
-    async fn plan_all(&self, subject: &Digest, known: &[Known]) -> Result<Vec<Digest>, CopyError> {
+    async fn plan_all(
+        &self,
+        subject: &Digest,
+        known: &[KnownTags],
+    ) -> Result<Vec<Digest>, CopyError> {
         for (source, known) in self.from.iter().zip(known) {
             for suffix in DIGEST_TAG_SUFFIXES {
                 self.kept(source, known, subject, suffix).await?;
@@ -170,14 +174,14 @@ impl<'a> ReferrerCopier<'a> {
         Ok(None)
     }
 
-    async fn known(&self) -> Vec<Known> {
+    async fn known(&self) -> Vec<KnownTags> {
         stream::iter(self.from.iter().map(|from| from.know(self.context)))
             .buffered(PARALLEL)
             .collect()
             .await
     }
 
-    async fn copy_all(&self, subject: &Digest, known: &[Known]) -> Result<(), CopyError> {
+    async fn copy_all(&self, subject: &Digest, known: &[KnownTags]) -> Result<(), CopyError> {
         let referrers = self.bring_referrers(subject, known);
         let tagged = async {
             let each = DIGEST_TAG_SUFFIXES.map(|suffix| self.bring_tagged(subject, suffix, known));
@@ -186,7 +190,11 @@ impl<'a> ReferrerCopier<'a> {
         tokio::try_join!(referrers, tagged).map(drop)
     }
 
-    async fn bring_referrers(&self, subject: &Digest, known: &[Known]) -> Result<(), CopyError> {
+    async fn bring_referrers(
+        &self,
+        subject: &Digest,
+        known: &[KnownTags],
+    ) -> Result<(), CopyError> {
         let listed = self.listed(subject, known).await?;
         let described = self.copier.described(subject);
         let copied = listed.entries.values().map(|(entry, from)| async {
@@ -250,7 +258,7 @@ impl<'a> ReferrerCopier<'a> {
         self.vetting.warn_once(self.context, text);
     }
 
-    async fn listed(&self, subject: &Digest, known: &[Known]) -> Result<Listed<'a>, CopyError> {
+    async fn listed(&self, subject: &Digest, known: &[KnownTags]) -> Result<Listed<'a>, CopyError> {
         let mut listed = Listed::default();
         for (source, known) in self.from.iter().zip(known) {
             let api = source.referrers(self.context, subject).await?;
@@ -331,7 +339,7 @@ impl<'a> ReferrerCopier<'a> {
         &self,
         subject: &Digest,
         suffix: &'static str,
-        all_known: &[Known],
+        all_known: &[KnownTags],
     ) -> Result<(), CopyError> {
         for (source, known) in self.from.iter().zip(all_known) {
             if let Some((digest, kept)) = self.kept(source, known, subject, suffix).await? {
@@ -350,7 +358,7 @@ impl<'a> ReferrerCopier<'a> {
     async fn kept(
         &self,
         source: &Source,
-        known: &Known,
+        known: &KnownTags,
         subject: &Digest,
         suffix: &'static str,
     ) -> Result<Option<(Digest, Kept)>, CopyError> {
@@ -386,7 +394,7 @@ impl<'a> ReferrerCopier<'a> {
         digest: &Digest,
         subject: &Digest,
         suffix: &'static str,
-        known: &[Known],
+        known: &[KnownTags],
     ) -> Result<Vec<&'a Source>, CopyError> {
         if let [only] = self.from {
             return Ok(vec![only]);

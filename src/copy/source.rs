@@ -23,9 +23,9 @@ pub(crate) enum Source {
 
 /// The tags of a source, if all of them are known. Then other tags need not be requested.
 #[derive(Debug)]
-pub(crate) struct Known(Option<BTreeSet<String>>);
+pub(crate) struct KnownTags(Option<BTreeSet<String>>);
 
-impl Known {
+impl KnownTags {
     fn may_have(&self, tag: &Tag) -> bool {
         self.0
             .as_ref()
@@ -63,10 +63,10 @@ impl Source {
     }
 
     /// Reads the list of tags.
-    pub(crate) async fn know(&self, context: &Context) -> Known {
+    pub(crate) async fn know(&self, context: &Context) -> KnownTags {
         match self {
-            Self::Repository(repository) => Known(context.registry.all_tags(repository).await),
-            Self::Layout(_) => Known(None),
+            Self::Repository(repository) => KnownTags(context.registry.all_tags(repository).await),
+            Self::Layout(_) => KnownTags(None),
         }
     }
 
@@ -96,7 +96,7 @@ impl Source {
         &self,
         context: &Context,
         subject: &Digest,
-        known: &Known,
+        known: &KnownTags,
     ) -> Result<Option<Tagged<Descriptor>>, CopyError> {
         match self {
             Self::Repository(from) if known.may_have(&subject.fallback_tag()) => {
@@ -126,7 +126,7 @@ impl Source {
         context: &Context,
         subject: &Digest,
         suffix: &'static str,
-        known: &Known,
+        known: &KnownTags,
     ) -> Result<Option<TagContent>, CopyError> {
         match self {
             Self::Repository(repository) => {
@@ -160,7 +160,7 @@ impl Source {
         context: &Context,
         subject: &Digest,
         suffix: &'static str,
-        known: &Known,
+        known: &KnownTags,
     ) -> Result<Option<Digest>, CopyError> {
         match self {
             Self::Repository(repository) => {

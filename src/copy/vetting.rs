@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::CopyError;
 use super::bundles::{
-    LayerResult, Read, ReadManifest, ReferrerManifest, judge_layers, read_bundle, read_manifest,
+    BundleRead, LayerResult, ReadManifest, ReferrerManifest, judge_layers, read_bundle,
+    read_manifest,
 };
 use super::source::Source;
 use crate::context::Context;
@@ -273,14 +274,15 @@ impl<'a> Vetting<'a> {
             return refused(said, NO_IDENTITY);
         };
         // A manifest without a bundle is the same in every source.
-        let is_read = |read: &Read| matches!(read, Read::Bundle(_) | Read::Other(_));
+        let is_read =
+            |read: &BundleRead| matches!(read, BundleRead::Bundle(_) | BundleRead::Other(_));
         let read = async |source| read_bundle(context, source, manifest).await;
         let bytes = match read_first(from, is_read, read).await? {
-            Some(Read::Bundle(bytes)) => bytes,
-            Some(Read::Other(kind)) => return refused(kind, "it is no Sigstore bundle"),
-            Some(Read::Statement(kind)) => return refused(kind, "its bundle cannot be read"),
-            Some(Read::Broken(why)) => return refused(said, &why),
-            Some(Read::Lost) | None => return refused(said, "its bundle is not there"),
+            Some(BundleRead::Bundle(bytes)) => bytes,
+            Some(BundleRead::Other(kind)) => return refused(kind, "it is no Sigstore bundle"),
+            Some(BundleRead::Statement(kind)) => return refused(kind, "its bundle cannot be read"),
+            Some(BundleRead::Broken(why)) => return refused(said, &why),
+            Some(BundleRead::Lost) | None => return refused(said, "its bundle is not there"),
         };
         let trust = &signing_context.trust;
         let (by, kind) = match verify_statement(&bytes, refers.subject, trust, provenance) {

@@ -128,7 +128,7 @@ impl ImageConfig {
 #[must_use]
 pub fn version_label(config: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
-    struct Config<'a> {
+    struct ImageConfig<'a> {
         #[serde(borrow)]
         config: &'a RawValue,
     }
@@ -142,7 +142,7 @@ pub fn version_label(config: &[u8]) -> Option<String> {
         #[serde(rename = "org.opencontainers.image.version")]
         version: String,
     }
-    let Config { config } = serde_json::from_slice(config).ok()?;
+    let ImageConfig { config } = serde_json::from_slice(config).ok()?;
     let Started { labels } = serde_json::from_str(config.get()).ok()?;
     let Labels { version } = serde_json::from_str(labels.get()).ok()?;
     Some(version).filter(|version| version.len() <= VERSION_MAX_BYTES)
@@ -177,7 +177,7 @@ pub enum ManifestError {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Document {
+struct ManifestDocument {
     media_type: Option<MediaType>,
     #[serde(default, deserialize_with = "short_list")]
     manifests: Option<Vec<Descriptor>>,
@@ -239,7 +239,7 @@ impl Manifest {
             let many = format_args!("it has more than {TEXTS_MAX} names and texts");
             return Err(malformed(serde::de::Error::custom(many)));
         }
-        let Object(document): Object<Document> =
+        let Object(document): Object<ManifestDocument> =
             serde_json::from_slice(&bytes).map_err(malformed)?;
         if let Some(written) = document
             .media_type
@@ -376,8 +376,8 @@ struct Short<T>(Vec<T>);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Short<T> {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Entries<T>(PhantomData<T>);
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Entries<T> {
+        struct BoundedEntries<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for BoundedEntries<T> {
             type Value = Short<T>;
 
             fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -396,7 +396,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Short<T> {
                 Ok(Short(list))
             }
         }
-        deserializer.deserialize_seq(Entries(PhantomData))
+        deserializer.deserialize_seq(BoundedEntries(PhantomData))
     }
 }
 

@@ -18,10 +18,10 @@ const LOOPBACK: &str = "localhost,127.0.0.0/8,::1";
 
 /// The proxies of a run. The default is none.
 #[derive(Clone, Default)]
-pub struct Proxies(Arc<Inner>);
+pub struct Proxies(Arc<ProxyRules>);
 
 #[derive(Default)]
-struct Inner {
+struct ProxyRules {
     http: Option<Proxy>,
     https: Option<Proxy>,
     unproxied: Unproxied,
@@ -55,7 +55,7 @@ impl Proxies {
             None => proxy("HTTP_PROXY")?,
         };
         let unproxied = either("NO_PROXY").unwrap_or_default();
-        Ok(Self(Arc::new(Inner {
+        Ok(Self(Arc::new(ProxyRules {
             http: http.or_else(|| all.clone()),
             https: proxy("HTTPS_PROXY")?.or(all),
             unproxied: Unproxied::parse(&format!("{unproxied},{LOOPBACK}")),

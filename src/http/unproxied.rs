@@ -6,10 +6,10 @@ use reqwest::Url;
 
 /// Hosts that are reached without a proxy.
 #[derive(Debug, Default)]
-pub(super) struct Unproxied(Vec<Entry>);
+pub(super) struct Unproxied(Vec<NoProxyEntry>);
 
 #[derive(Debug)]
-struct Entry {
+struct NoProxyEntry {
     whom: Whom,
     /// The port, or `None` for all ports.
     port: Option<u16>,
@@ -31,7 +31,7 @@ impl Unproxied {
         Self(
             entries
                 .filter(|entry| !entry.is_empty())
-                .map(Entry::parse)
+                .map(NoProxyEntry::parse)
                 .collect(),
         )
     }
@@ -47,7 +47,7 @@ impl Unproxied {
     }
 }
 
-impl Entry {
+impl NoProxyEntry {
     fn parse(text: &str) -> Self {
         if text == "*" {
             return Self {

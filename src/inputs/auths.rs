@@ -17,7 +17,7 @@ pub struct RegistryAuth {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Entry {
+struct AuthEntry {
     registry: Option<String>,
     username: String,
     password: String,
@@ -25,11 +25,11 @@ struct Entry {
 
 /// Parses the list. The YAML parser's own message is dropped: it can quote the text, which contains passwords.
 pub(super) fn parse(text: &str) -> Result<Vec<RegistryAuth>, String> {
-    let entries: Vec<Entry> = yaml_serde::from_str(text).map_err(|error| {
+    let entries: Vec<AuthEntry> = yaml_serde::from_str(text).map_err(|error| {
         let place = error.location().map_or(String::new(), |place| format!(" (line {}, column {})", place.line(), place.column()));
         format!("it is not a YAML list of `registry`, `username` and `password`, each a quoted string{place}")
     })?;
-    let auth = |(number, entry): (usize, Entry)| {
+    let auth = |(number, entry): (usize, AuthEntry)| {
         if entry.username.is_empty() || entry.password.is_empty() {
             return Err(format!(
                 "entry {} has an empty `username` or `password`; is the secret set?",

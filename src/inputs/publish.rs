@@ -13,7 +13,7 @@ use crate::domain::{FullTag, ImageReference, ReferenceError, Repository, Tag};
 #[derive(Debug)]
 pub struct Publish {
     /// The sources of the image, tried in this order. Never empty.
-    pub sources: Vec<Named<Origin>>,
+    pub sources: Vec<Named<ImageOrigin>>,
     /// The destinations: every repository of a tag, else `image`. Never empty.
     pub destinations: Vec<Repository>,
     /// Tags that must never move.
@@ -37,7 +37,7 @@ pub enum Carried {
 
 /// A source of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origin {
+pub enum ImageOrigin {
     /// An image. A repository without a tag or digest only supplies content that the other sources lack.
     Image(ImageReference),
     /// A folder in the OCI layout.
@@ -92,7 +92,7 @@ pub(super) fn publish(fields: &mut Fields<'_>) -> Option<Publish> {
     })
 }
 
-fn origins(fields: &mut Fields<'_>) -> Vec<Origin> {
+fn origins(fields: &mut Fields<'_>) -> Vec<ImageOrigin> {
     let mut origins = Vec::new();
     let list = grammar::list(fields.text("source").unwrap_or_default(), Separator::Comma);
     for text in list {
@@ -101,10 +101,10 @@ fn origins(fields: &mut Fields<'_>) -> Vec<Origin> {
             Err(problem) => fields.refuse("source", problem),
         }
     }
-    let names_image = |origin: &Origin| {
+    let names_image = |origin: &ImageOrigin| {
         !matches!(
             origin,
-            Origin::Image(ImageReference {
+            ImageOrigin::Image(ImageReference {
                 reference: None,
                 ..
             })
@@ -119,7 +119,7 @@ fn origins(fields: &mut Fields<'_>) -> Vec<Origin> {
     origins
 }
 
-fn origin(text: &str, fields: &Fields<'_>) -> Result<Origin, String> {
+fn origin(text: &str, fields: &Fields<'_>) -> Result<ImageOrigin, String> {
     if let Some(place) = text.strip_prefix("oci:") {
         let (folder, tag) = match place.rsplit_once(':') {
             Some((folder, tag)) => {
@@ -135,7 +135,7 @@ fn origin(text: &str, fields: &Fields<'_>) -> Result<Origin, String> {
                 "`{text}` names no folder (`oci:FOLDER` or `oci:FOLDER:TAG`)"
             ));
         }
-        return Ok(Origin::Layout {
+        return Ok(ImageOrigin::Layout {
             name: folder.to_owned(),
             path: fields.path(folder),
             tag,
@@ -146,7 +146,7 @@ fn origin(text: &str, fields: &Fields<'_>) -> Result<Origin, String> {
         .extension()
         .is_some_and(|ending| ending == "json");
     if is_json && !text.contains([':', '@']) {
-        return Ok(Origin::Record {
+        return Ok(ImageOrigin::Record {
             name: text.to_owned(),
             path: fields.path(text),
         });
@@ -154,5 +154,5 @@ fn origin(text: &str, fields: &Fields<'_>) -> Result<Origin, String> {
     let image = text
         .parse()
         .map_err(|error: ReferenceError| error.to_string())?;
-    Ok(Origin::Image(image))
+    Ok(ImageOrigin::Image(image))
 }

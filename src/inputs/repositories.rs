@@ -11,7 +11,7 @@ pub(super) struct Repositories {
 }
 
 /// An entry of a list of tags.
-pub(super) enum Entry {
+pub(super) enum RepositoryEntry {
     /// A tag without a repository.
     Bare(Tag),
     /// A full reference, as docker/metadata-action prints it.
@@ -44,13 +44,17 @@ impl Repositories {
     }
 
     /// Reads a list of bare tags and full references.
-    pub(super) fn entries(&mut self, fields: &mut Fields<'_>, input: &'static str) -> Vec<Entry> {
+    pub(super) fn entries(
+        &mut self,
+        fields: &mut Fields<'_>,
+        input: &'static str,
+    ) -> Vec<RepositoryEntry> {
         let list = grammar::list(fields.text(input).unwrap_or_default(), Separator::Comma);
         let mut entries = Vec::new();
         for text in list {
             match entry(text) {
                 Ok(entry) => {
-                    if let Entry::Full(full) = &entry {
+                    if let RepositoryEntry::Full(full) = &entry {
                         self.add(&full.repository);
                     }
                     entries.push(entry);
@@ -66,13 +70,13 @@ impl Repositories {
         &self,
         fields: &mut Fields<'_>,
         input: &'static str,
-        entries: Vec<Entry>,
+        entries: Vec<RepositoryEntry>,
     ) -> Vec<FullTag> {
         let mut tags = Vec::new();
         for entry in entries {
             let full = match entry {
-                Entry::Full(full) => full,
-                Entry::Bare(tag) => match (&self.image, self.named.as_slice()) {
+                RepositoryEntry::Full(full) => full,
+                RepositoryEntry::Bare(tag) => match (&self.image, self.named.as_slice()) {
                     (Some(repository), _) | (None, [repository]) => FullTag {
                         repository: repository.clone(),
                         tag,
@@ -109,13 +113,13 @@ impl Repositories {
     }
 }
 
-fn entry(text: &str) -> Result<Entry, String> {
+fn entry(text: &str) -> Result<RepositoryEntry, String> {
     match text.parse::<Tag>() {
-        Ok(tag) => Ok(Entry::Bare(tag)),
+        Ok(tag) => Ok(RepositoryEntry::Bare(tag)),
         Err(error) if !text.contains('/') => Err(error.to_string()),
         Err(_) => match text.parse::<ImageReference>() {
             Ok(image) => FullTag::try_from(image)
-                .map(Entry::Full)
+                .map(RepositoryEntry::Full)
                 .map_err(|image| format!("`{image}` names no tag")),
             Err(error) => Err(error.to_string()),
         },

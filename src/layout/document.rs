@@ -10,34 +10,34 @@ use crate::domain::{Descriptor, Digest, MediaType};
 /// The fields that identify the type of a document.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Kind {
+struct VersionMarker {
     media_type: Option<MediaType>,
     manifests: Option<IgnoredAny>,
     artifact_type: Option<String>,
-    config: Option<Config>,
-    subject: Option<Subject>,
+    config: Option<LayoutConfig>,
+    subject: Option<SubjectDescriptor>,
     annotations: Option<BTreeMap<String, String>>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Config {
+struct LayoutConfig {
     media_type: String,
 }
 
 #[derive(Deserialize)]
-struct Subject {
+struct SubjectDescriptor {
     digest: Digest,
 }
 
 /// Returns the media type of a document. OCI documents may omit it, so their fields decide then.
 pub(super) fn media_type(bytes: &[u8]) -> MediaType {
-    match serde_json::from_slice::<Kind>(bytes) {
-        Ok(Kind {
+    match serde_json::from_slice::<VersionMarker>(bytes) {
+        Ok(VersionMarker {
             media_type: Some(media_type),
             ..
         }) => media_type,
-        Ok(Kind {
+        Ok(VersionMarker {
             manifests: Some(_), ..
         }) => MediaType::OciIndex,
         Ok(_) | Err(_) => MediaType::OciManifest,
@@ -46,7 +46,7 @@ pub(super) fn media_type(bytes: &[u8]) -> MediaType {
 
 /// Returns the subject of the document `digest` and a descriptor of the document. `None` if it is no manifest with a subject.
 pub(super) fn referrer(bytes: &[u8], digest: Digest) -> Option<(Digest, Descriptor)> {
-    let document: Kind = serde_json::from_slice(bytes).ok()?;
+    let document: VersionMarker = serde_json::from_slice(bytes).ok()?;
     let media_type = document
         .media_type
         .filter(|own| own.is_index() || own.is_image())?;

@@ -120,7 +120,7 @@ pub enum AssembleError {
 /// without it.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Document<'a> {
+struct IndexDocument<'a> {
     schema_version: u8,
     media_type: &'a MediaType,
     manifests: Vec<Descriptor>,
@@ -145,7 +145,7 @@ pub fn assemble(resolved: &[Resolved], wanted: &Wanted<'_>) -> Result<Assembly, 
     check_platforms(&platforms, wanted.platforms)?;
     let manifests = in_order(&leaves, resolved);
     let media_type = index_type(&manifests, wanted)?;
-    let document = Document {
+    let document = IndexDocument {
         schema_version: 2,
         media_type: &media_type,
         manifests,

@@ -17,13 +17,13 @@ struct Names(Option<String>);
 
 impl<'de> Deserialize<'de> for Names {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Search)
+        deserializer.deserialize_any(RepeatedKeys)
     }
 }
 
-struct Search;
+struct RepeatedKeys;
 
-impl<'de> Visitor<'de> for Search {
+impl<'de> Visitor<'de> for RepeatedKeys {
     type Value = Names;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

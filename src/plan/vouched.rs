@@ -9,7 +9,7 @@ use std::ops::Deref;
 
 use super::cleanup::Rollback;
 use crate::domain::{Descriptor, Digest, ImageReference, Manifest, Reference};
-use crate::inputs::{Given, Named, Origin};
+use crate::inputs::{Given, ImageOrigin, Named};
 use crate::record::VouchedImages;
 use crate::signing::Verified;
 
@@ -151,14 +151,14 @@ impl Vouched<Manifest> {
 
     /// Returns the image that a `source` names. `None` for a record, which has images of its own.
     #[must_use]
-    pub fn at_source(manifest: Manifest, source: &Named<Origin>) -> Option<Self> {
+    pub fn at_source(manifest: Manifest, source: &Named<ImageOrigin>) -> Option<Self> {
         match &**source {
-            Origin::Image(image) => Self::at(manifest, image),
-            Origin::Layout { .. } => Some(Self {
+            ImageOrigin::Image(image) => Self::at(manifest, image),
+            ImageOrigin::Layout { .. } => Some(Self {
                 content: manifest,
                 by: Voucher::Input,
             }),
-            Origin::Record { .. } => None,
+            ImageOrigin::Record { .. } => None,
         }
     }
 

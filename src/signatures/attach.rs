@@ -248,7 +248,7 @@ fn with_entries(document: &[u8], new: &[&Descriptor]) -> Result<String, serde_js
         manifests: Option<&'a RawValue>,
     }
     #[derive(Deserialize)]
-    struct Entry {
+    struct ListedEntry {
         digest: Digest,
     }
     let text = std::str::from_utf8(document).map_err(serde::de::Error::custom)?;
@@ -261,7 +261,8 @@ fn with_entries(document: &[u8], new: &[&Descriptor]) -> Result<String, serde_js
     let mut appended = Vec::new();
     for entry in new {
         let is_it = |raw: &&&RawValue| {
-            serde_json::from_str(raw.get()).is_ok_and(|Entry { digest }| digest == entry.digest)
+            serde_json::from_str(raw.get())
+                .is_ok_and(|ListedEntry { digest }| digest == entry.digest)
         };
         let written = serde_json::to_string(entry)?;
         match listed.iter().find(is_it) {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt as _, stream};
 
-use super::refused::{AllRefused, Refused};
+use super::refused::{AllRefused, RefusedCandidate};
 use super::seen_list::SeenList;
 use super::{ListError, SignatureError};
 use crate::context::{Context, PARALLEL};
@@ -130,7 +130,7 @@ pub(crate) enum CandidateResult {
     /// A signature that counts.
     Verified(Box<FoundSignature>),
     /// A candidate that does not count.
-    Refused(Refused),
+    Refused(RefusedCandidate),
     /// A candidate that is absent, or lacks this part.
     Dangling(Digest),
     /// Content unrelated to signatures.
@@ -171,7 +171,7 @@ impl Lookup {
 
     /// Notes that the tag for lists of signatures of this format contains no list, and so no signature.
     pub(super) fn refuse_list(&mut self, format: SignatureFormat, tag: &Tag, unusable: Unusable) {
-        self.refused.add(Refused::list(tag, &unusable));
+        self.refused.add(RefusedCandidate::list(tag, &unusable));
         self.in_the_way.push((format, unusable));
     }
 
@@ -383,7 +383,7 @@ async fn judge_one(
         return Ok(CandidateResult::Unrelated);
     }
     if let Some(predicate) = other_statement(entry.predicate.as_deref()) {
-        return refused(Refused::statement(&entry.digest, predicate));
+        return refused(RefusedCandidate::statement(&entry.digest, predicate));
     }
     let reference = Reference::Digest(entry.digest.clone());
     let manifest = match context.registry.manifest(repository, &reference).await {
@@ -391,12 +391,12 @@ async fn judge_one(
         Ok(None) => return Ok(CandidateResult::Dangling(entry.digest.clone())),
         // The bytes match the digest and contain no signature: someone pushed them.
         Err(error) if error.is_about_content() => {
-            return refused(Refused::broken(&entry.digest, &chain_text(&error)));
+            return refused(RefusedCandidate::broken(&entry.digest, &chain_text(&error)));
         }
         Err(error) => return Err(error.into()),
     };
     if let Some(predicate) = other_statement(manifest.annotation(PREDICATE)) {
-        return refused(Refused::statement(&entry.digest, predicate));
+        return refused(RefusedCandidate::statement(&entry.digest, predicate));
     }
     let Some(bundle) = bundle_of(&manifest).cloned() else {
         return Ok(CandidateResult::Unrelated);
@@ -412,7 +412,7 @@ async fn judge_one(
         Layer::Is(bytes) => bytes,
         Layer::Lost => return Ok(CandidateResult::Dangling(bundle.digest)),
         Layer::Unlike { why, .. } | Layer::Broken(why) => {
-            return refused(Refused::broken(&entry.digest, &why));
+            return refused(RefusedCandidate::broken(&entry.digest, &why));
         }
     };
     Ok(match judge(&Candidate::Bundle(&bytes), subject) {
@@ -423,7 +423,7 @@ async fn judge_one(
                 verified,
             }),
         })),
-        Err(refusal) => CandidateResult::Refused(Refused::by_judge(&place, &refusal)),
+        Err(refusal) => CandidateResult::Refused(RefusedCandidate::by_judge(&place, &refusal)),
     })
 }
 

@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[derive(Deserialize)]
-    struct Document<'a> {
+    struct EditedDocument<'a> {
         #[serde(borrow, default, deserialize_with = "present")]
         list: Option<&'a RawValue>,
         #[serde(borrow, default, deserialize_with = "present")]
@@ -103,7 +103,7 @@ mod tests {
     }
 
     fn grown(text: &str) -> String {
-        let document: Document<'_> = serde_json::from_str(text).unwrap();
+        let document: EditedDocument<'_> = serde_json::from_str(text).unwrap();
         let mut edits = Edits::of(text);
         edits.append(document.list, "list", &["8".to_owned(), "9".to_owned()]);
         if let Some(other) = document.other {

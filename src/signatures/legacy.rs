@@ -12,7 +12,7 @@ use super::candidates::{
     SIGNATURE_MAX_BYTES, read_layer, unlike,
 };
 use super::legacy_layer::is_signature;
-use super::refused::Refused;
+use super::refused::RefusedCandidate;
 use super::seen_list::SeenList;
 use super::shared_tag::SharedTag;
 use crate::context::{Context, PARALLEL};
@@ -129,7 +129,7 @@ fn judge_one(
     judge: &CandidateVerifier<'_>,
 ) -> CandidateResult {
     let place = place_of(manifest.digest(), &layer.annotations);
-    let broken = |why: &str| CandidateResult::Refused(Refused::broken(place.id(), why));
+    let broken = |why: &str| CandidateResult::Refused(RefusedCandidate::broken(place.id(), why));
     let payload = match payload {
         Layer::Is(payload) => payload,
         Layer::Unlike { why, .. } | Layer::Broken(why) => return broken(why),
@@ -147,7 +147,7 @@ fn judge_one(
             }),
             place,
         })),
-        Err(refusal) => CandidateResult::Refused(Refused::by_judge(&place, &refusal)),
+        Err(refusal) => CandidateResult::Refused(RefusedCandidate::by_judge(&place, &refusal)),
     }
 }
 

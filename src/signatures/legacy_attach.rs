@@ -2,7 +2,7 @@
 
 use super::SignatureError;
 use super::legacy::{layers, place_of, tag};
-use super::legacy_manifest::{Config, append, begin, config_of, holds};
+use super::legacy_manifest::{SignatureConfig, append, begin, config_of, holds};
 use super::seen_list::SeenList;
 use super::settle::{ListSnapshot, PendingSettle};
 use crate::context::Context;
@@ -47,16 +47,16 @@ pub(crate) async fn read_config(
     context: &Context,
     repository: &Repository,
     manifest: &Manifest,
-) -> Result<Config, SignatureError> {
+) -> Result<SignatureConfig, SignatureError> {
     Ok(match config_of(manifest) {
-        None => Config::Foreign,
-        Some(config) if config.size > CONFIG_MAX_BYTES => Config::Lost,
+        None => SignatureConfig::Foreign,
+        Some(config) if config.size > CONFIG_MAX_BYTES => SignatureConfig::Lost,
         Some(config) => {
             let registry = &context.registry;
             let blob = registry.blob(repository, &config.digest, CONFIG_MAX_BYTES);
             match blob.await {
-                Ok(known) => known.map_or(Config::Lost, Config::Known),
-                Err(error) if error.is_about_content() => Config::Lost,
+                Ok(known) => known.map_or(SignatureConfig::Lost, SignatureConfig::Known),
+                Err(error) if error.is_about_content() => SignatureConfig::Lost,
                 Err(error) => return Err(error.into()),
             }
         }

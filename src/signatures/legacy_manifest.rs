@@ -30,7 +30,7 @@ pub(crate) fn holds(layers: &[Descriptor], signature: &LegacySignature) -> bool 
 }
 
 /// The config of a signature manifest.
-pub(crate) enum Config {
+pub(crate) enum SignatureConfig {
     /// The bytes of the config.
     Known(Vec<u8>),
     /// A config that is not there, or is no config.
@@ -62,7 +62,7 @@ pub(crate) fn begin(signature: &LegacySignature) -> Result<Change, SignatureErro
 /// Appends one signature to the manifest. Content of other writers stays as they wrote it.
 pub(crate) fn append(
     current: &Manifest,
-    config: Config,
+    config: SignatureConfig,
     signature: &LegacySignature,
 ) -> Result<Change, SignatureError> {
     let payload = Digest::of(&signature.payload);
@@ -76,7 +76,7 @@ pub(crate) fn append(
 /// their contents.
 pub(crate) fn merge(
     current: &Manifest,
-    config: Config,
+    config: SignatureConfig,
     other: &Manifest,
 ) -> Result<Option<Change>, SignatureError> {
     #[derive(Deserialize)]
@@ -125,14 +125,16 @@ pub(crate) fn of_signatures(
 
 fn grow(
     current: &Manifest,
-    config: Config,
+    config: SignatureConfig,
     layers: &[String],
     digests: &[&Digest],
 ) -> Result<Change, SignatureError> {
     let config = match config {
-        Config::Known(known) => longer(&known, digests).or_else(|| rebuilt(current, digests)),
-        Config::Lost => rebuilt(current, digests),
-        Config::Foreign => None,
+        SignatureConfig::Known(known) => {
+            longer(&known, digests).or_else(|| rebuilt(current, digests))
+        }
+        SignatureConfig::Lost => rebuilt(current, digests),
+        SignatureConfig::Foreign => None,
     };
     let grown = grown(current.bytes(), config.as_deref(), layers);
     Ok(Change {
@@ -302,7 +304,7 @@ mod tests {
     #[test]
     fn further_signature_is_added_as_cosign_2_adds_it() {
         let current = manifest(fixture("manifest.json"));
-        let known = Config::Known(fixture("config.json"));
+        let known = SignatureConfig::Known(fixture("config.json"));
         let change = append(&current, known, &recorded(1)).unwrap();
         assert_eq!(text(&change.bytes), text(&fixture("manifest-of-two.json")));
         assert_eq!(
@@ -332,9 +334,9 @@ mod tests {
     fn config_that_is_lost_or_garbage_is_made_anew() {
         let current = manifest(fixture("manifest.json"));
         for config in [
-            Config::Lost,
-            Config::Known(b"garbage".to_vec()),
-            Config::Known(b"{}".to_vec()),
+            SignatureConfig::Lost,
+            SignatureConfig::Known(b"garbage".to_vec()),
+            SignatureConfig::Known(b"{}".to_vec()),
         ] {
             let change = append(&current, config, &recorded(1)).unwrap();
             assert_eq!(text(&change.bytes), text(&fixture("manifest-of-two.json")));
@@ -350,7 +352,7 @@ mod tests {
         );
         let current = manifest(theirs.clone().into_bytes());
         assert!(config_of(&current).is_none());
-        let change = append(&current, Config::Foreign, &recorded(0)).unwrap();
+        let change = append(&current, SignatureConfig::Foreign, &recorded(0)).unwrap();
         let ours = layer_of(&recorded(0)).to_string();
         let ours = format!("}},{ours}],\"annotations\"");
         let expected = theirs.replace("}],\"annotations\"", &ours);

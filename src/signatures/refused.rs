@@ -16,7 +16,7 @@ const NAMED_MAX: usize = 3;
 
 /// The kind of a candidate that does not count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum RefusalKind {
     /// Another statement, such as an attestation.
     Statement,
     /// Content that cannot be read as a signature.
@@ -27,10 +27,10 @@ enum Kind {
 
 /// One candidate that does not count.
 #[derive(Debug, Clone)]
-pub(crate) struct Refused {
+pub(crate) struct RefusedCandidate {
     /// The digest that identifies it.
     id: Digest,
-    kind: Kind,
+    kind: RefusalKind,
     reason: String,
     /// The inputs that an authentic signature does not meet.
     unmet: Vec<&'static str>,
@@ -46,23 +46,23 @@ pub(crate) struct AllRefused {
     more: usize,
     known: BTreeSet<Digest>,
     signatures: usize,
-    broken: Vec<Refused>,
+    broken: Vec<RefusedCandidate>,
     broken_count: usize,
 }
 
-impl Refused {
+impl RefusedCandidate {
     /// Creates an entry for a candidate that the verifier refused.
     pub(crate) fn by_judge(place: &SignatureLocation, refusal: &VerificationError) -> Self {
         let kind = match refusal {
-            VerificationError::NotASignature { .. } => Kind::Statement,
+            VerificationError::NotASignature { .. } => RefusalKind::Statement,
             VerificationError::TooLarge { .. } | VerificationError::Unreadable { .. } => {
-                Kind::Broken
+                RefusalKind::Broken
             }
             VerificationError::OtherSubject { .. }
             | VerificationError::IdentityMismatch { .. }
             | VerificationError::GithubClaimMismatch { .. }
             | VerificationError::Surplus { .. }
-            | VerificationError::Invalid { .. } => Kind::Signature,
+            | VerificationError::Invalid { .. } => RefusalKind::Signature,
         };
         Self {
             unmet: refusal.unmet(),
@@ -76,12 +76,12 @@ impl Refused {
         let refusal = VerificationError::NotASignature {
             predicate: Some(predicate),
         };
-        Self::new(id, Kind::Statement, &chain_text(&refusal))
+        Self::new(id, RefusalKind::Statement, &chain_text(&refusal))
     }
 
     /// Creates an entry for a candidate that was read and cannot be a signature.
     pub(crate) fn broken(id: &Digest, why: &str) -> Self {
-        Self::new(id, Kind::Broken, why)
+        Self::new(id, RefusalKind::Broken, why)
     }
 
     /// Creates an entry for content that is under the tag for a list of signatures, and is none.
@@ -96,7 +96,7 @@ impl Refused {
         &self.reason
     }
 
-    fn new(id: &Digest, kind: Kind, reason: &str) -> Self {
+    fn new(id: &Digest, kind: RefusalKind, reason: &str) -> Self {
         Self {
             id: id.clone(),
             kind,
@@ -107,8 +107,8 @@ impl Refused {
 }
 
 impl AllRefused {
-    pub(super) fn add(&mut self, refused: Refused) {
-        let Refused {
+    pub(super) fn add(&mut self, refused: RefusedCandidate) {
+        let RefusedCandidate {
             id,
             kind,
             reason,
@@ -119,8 +119,8 @@ impl AllRefused {
             self.known.insert(id.clone());
         }
         self.add_reason(reason, 1);
-        self.signatures += usize::from(*kind == Kind::Signature);
-        if *kind == Kind::Broken {
+        self.signatures += usize::from(*kind == RefusalKind::Signature);
+        if *kind == RefusalKind::Broken {
             self.broken_count += 1;
             if self.broken.len() < NAMED_MAX {
                 self.broken.push(refused);
@@ -229,12 +229,12 @@ mod tests {
     fn ten_thousand_are_told_in_few_words() {
         let mut all = AllRefused::default();
         for number in 0..10_000 {
-            all.add(Refused::statement(
+            all.add(RefusedCandidate::statement(
                 &id(number),
                 "https://slsa.dev/provenance/v1",
             ));
             let odd = format!("{number}{}", "\n".repeat(5000));
-            all.add(Refused::broken(&id(number), &odd));
+            all.add(RefusedCandidate::broken(&id(number), &odd));
         }
         assert!(!all.has_signature());
         assert!(all.has(&id(7)));
@@ -251,9 +251,9 @@ mod tests {
     fn two_lists_are_one() {
         let mut one = AllRefused::default();
         let mut other = AllRefused::default();
-        one.add(Refused::statement(&id(1), "x"));
-        other.add(Refused::statement(&id(2), "x"));
-        other.add(Refused::broken(&id(3), "y"));
+        one.add(RefusedCandidate::statement(&id(1), "x"));
+        other.add(RefusedCandidate::statement(&id(2), "x"));
+        other.add(RefusedCandidate::broken(&id(3), "y"));
         other.add_unreadable_entries(1);
         one.append(other);
         assert!(one.has(&id(1)) && one.has(&id(2)));

@@ -51,7 +51,7 @@ impl Change {
 /// The content of such a tag, and the time at which it was read.
 pub(crate) struct ListSnapshot {
     /// The time of the read, or `None` if other work is done between it and the write.
-    read: Option<Read>,
+    read: Option<ReadTime>,
     holds: Option<SeenList>,
     /// The content, if it is no manifest.
     unusable: Option<Unusable>,
@@ -59,7 +59,7 @@ pub(crate) struct ListSnapshot {
 
 /// The time of a read.
 #[derive(Clone, Copy)]
-struct Read {
+struct ReadTime {
     began: Instant,
     ended: Instant,
 }
@@ -98,7 +98,7 @@ impl ListSnapshot {
 }
 
 /// The result of one round of read, merge and write.
-enum Round {
+enum WriteRound {
     /// The tag has the right content, with this digest.
     Same(Option<Digest>),
     /// The tag was written, and must be read again after this wait.
@@ -141,8 +141,8 @@ impl<'a> SharedTag<'a> {
         M: AsyncFn(Option<&Manifest>) -> Result<Option<Change>, SignatureError> + 'a,
     {
         match self.round_at(look, &merge).await? {
-            Round::Same(held) => Ok((held, None)),
-            Round::Written(digest, wait) => {
+            WriteRound::Same(held) => Ok((held, None)),
+            WriteRound::Written(digest, wait) => {
                 let last = Some(digest.clone());
                 let rest = async move { self.stay(&merge, last, wait).await };
                 Ok((Some(digest), Some(Box::pin(rest))))
@@ -157,8 +157,8 @@ impl<'a> SharedTag<'a> {
         merge: impl AsyncFn(Option<&Manifest>) -> Result<Option<Change>, E>,
     ) -> Result<bool, E> {
         match self.round_at(look, &merge).await? {
-            Round::Same(_) => Ok(false),
-            Round::Written(digest, wait) => {
+            WriteRound::Same(_) => Ok(false),
+            WriteRound::Written(digest, wait) => {
                 self.stay(&merge, Some(digest), wait).await.map(|()| true)
             }
         }
@@ -178,10 +178,10 @@ impl<'a> SharedTag<'a> {
         for _ in 1..ROUNDS_MAX {
             tokio::time::sleep(wait.mul_f64(1.0 + spread * fastrand::f64())).await;
             match self.round(merge).await? {
-                Round::Same(held) if held == last => return Ok(()),
+                WriteRound::Same(held) if held == last => return Ok(()),
                 // Others are writing: one that is about to write may have read the tag before this run wrote it.
-                Round::Same(held) => (last, is_ours_missing) = (held, false),
-                Round::Written(digest, next) => {
+                WriteRound::Same(held) => (last, is_ours_missing) = (held, false),
+                WriteRound::Written(digest, next) => {
                     (last, is_ours_missing) = (Some(digest), true);
                     wait = wait.max(next);
                 }
@@ -204,7 +204,7 @@ impl<'a> SharedTag<'a> {
     async fn round<E: MergeError>(
         &self,
         merge: &impl AsyncFn(Option<&Manifest>) -> Result<Option<Change>, E>,
-    ) -> Result<Round, E> {
+    ) -> Result<WriteRound, E> {
         let look = self.look().await?;
         self.round_at(look, merge).await
     }
@@ -214,7 +214,7 @@ impl<'a> SharedTag<'a> {
         &self,
         mut look: ListSnapshot,
         merge: &impl AsyncFn(Option<&Manifest>) -> Result<Option<Change>, E>,
-    ) -> Result<Round, E> {
+    ) -> Result<WriteRound, E> {
         for _ in 0..ROUNDS_MAX {
             if let Some(round) = self.try_round(look, merge).await? {
                 return Ok(round);
@@ -229,7 +229,7 @@ impl<'a> SharedTag<'a> {
         &self,
         look: ListSnapshot,
         merge: &impl AsyncFn(Option<&Manifest>) -> Result<Option<Change>, E>,
-    ) -> Result<Option<Round>, E> {
+    ) -> Result<Option<WriteRound>, E> {
         // Content that is no list still belongs to someone: it is never merged, and never overwritten.
         if let Some(unusable) = &look.unusable {
             return Err(self.unusable(unusable).into());
@@ -248,7 +248,7 @@ impl<'a> SharedTag<'a> {
         };
         let merged = merge(current.as_ref().or(vanished.as_ref())).await?;
         let Some(change) = merged.or_else(|| vanished.as_ref().map(Change::of)) else {
-            return Ok(Some(Round::Same(held)));
+            return Ok(Some(WriteRound::Same(held)));
         };
         // SPEC: registries should accept manifests of 4 megabytes. The answer of some to a longer one looks like an
         // outage.
@@ -267,7 +267,7 @@ impl<'a> SharedTag<'a> {
         let written = Manifest::parse(change.bytes.clone(), change.media_type.clone());
         self.seen.replace(written.ok().map(SeenList::of));
         let wait = SETTLE.max(took * 3);
-        Ok(Some(Round::Written(Digest::of(&change.bytes), wait)))
+        Ok(Some(WriteRound::Written(Digest::of(&change.bytes), wait)))
     }
 
     /// Reads the tag before it is changed, such as by [`Self::begin_at`].
@@ -286,7 +286,7 @@ impl<'a> SharedTag<'a> {
         {
             self.seen.replace(holds.clone());
         }
-        let read = Some(Read { began, ended });
+        let read = Some(ReadTime { began, ended });
         Ok(ListSnapshot {
             read,
             holds,

@@ -11,7 +11,7 @@ use super::lookup::Content;
 use super::outages::reason;
 use super::plain::PlainContent;
 use super::signing_context::SigningContext;
-use super::step::{Done, Step, not_stored};
+use super::step::{Done, SigningStep, not_stored};
 use super::unsigned::Unsigned;
 use crate::context::{Context, RecordWriter};
 use crate::domain::{Policy, SignatureFormat, chain_text};
@@ -76,7 +76,7 @@ impl SigningContext {
             return Ok(Vec::new());
         }
         context.events.phase("Sign");
-        let step = &Step::new(context, unsigned);
+        let step = &SigningStep::new(context, unsigned);
         let mut left: BTreeSet<(Subject, SignatureFormat)> = unsigned
             .iter()
             .flat_map(|one| one.names().map(|(subject, _)| (subject, one.format)))
@@ -118,7 +118,7 @@ impl SigningContext {
     }
 
     /// Makes one signature, or takes the known one, and stores it wherever it is missing.
-    async fn sign_one<'a>(&self, step: &Step<'a>, one: &'a Unsigned) -> Vec<Done<'a>> {
+    async fn sign_one<'a>(&self, step: &SigningStep<'a>, one: &'a Unsigned) -> Vec<Done<'a>> {
         if !step.outages.leave(one) {
             return Vec::new();
         }

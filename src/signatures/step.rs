@@ -19,14 +19,14 @@ use crate::outcome::{Origin, SignatureOutcome, Subject};
 pub(super) type Done<'a> = Result<(SignatureOutcome, PendingSettle<'a>), SignatureError>;
 
 /// The state that all signatures of one step share.
-pub(super) struct Step<'a> {
+pub(super) struct SigningStep<'a> {
     pub(super) context: &'a Context,
     /// Every repository that lacks a signature, with the client that stores it there.
     attachers: BTreeMap<&'a Repository, Attacher<'a>>,
     pub(super) outages: Outages,
 }
 
-impl<'a> Step<'a> {
+impl<'a> SigningStep<'a> {
     /// Creates the step that signs `unsigned`.
     pub(super) fn new(context: &'a Context, unsigned: &'a [Unsigned]) -> Self {
         let lacking = unsigned.iter().flat_map(|one| &one.lacking);

@@ -20,7 +20,7 @@ const LOST_SHOWN: usize = 5;
 
 /// A digest whose signatures are looked up in its repository.
 #[derive(Debug)]
-pub(crate) struct Sought {
+pub(crate) struct SoughtSignature {
     /// The repository.
     pub repository: Repository,
     /// The digest.
@@ -35,7 +35,7 @@ pub(crate) struct Sought {
 #[derive(Debug)]
 pub(crate) struct ToSign {
     /// The lookup of its signature.
-    pub sought: Sought,
+    pub sought: SoughtSignature,
     /// The descriptor to sign.
     pub subject: Vouched<Descriptor>,
 }
@@ -92,7 +92,7 @@ fn is_excused(on_failure: OnSigningFailure, error: &SignatureError) -> bool {
     on_failure == OnSigningFailure::Warn && error.is_signing_outage()
 }
 
-impl Sought {
+impl SoughtSignature {
     /// Reports whether both are the same digest in the same repository.
     pub(crate) fn is_as(&self, other: &Self) -> bool {
         self.digest == other.digest && self.repository == other.repository
@@ -211,7 +211,7 @@ impl SigningContext {
     async fn recall(
         &self,
         context: &Context,
-        wanted: &Sought,
+        wanted: &SoughtSignature,
         policy: &Policy,
         missing: Vec<SignatureFormat>,
     ) -> Result<Vec<FoundSignature>, SignatureError> {
@@ -238,7 +238,7 @@ impl SigningContext {
     async fn look(
         &self,
         context: &Context,
-        wanted: &Sought,
+        wanted: &SoughtSignature,
         policy: &Policy,
         search: Search,
     ) -> Result<Lookup, SignatureError> {
@@ -269,7 +269,7 @@ impl SigningContext {
 /// in vain.
 fn check_lists(
     context: &Context,
-    wanted: &Sought,
+    wanted: &SoughtSignature,
     lookup: &Lookup,
     missing: &[SignatureFormat],
 ) -> Result<(), SignatureError> {
@@ -286,7 +286,7 @@ fn check_lists(
     Ok(())
 }
 
-fn warn_of_lost(context: &Context, wanted: &Sought, lookup: &Lookup) {
+fn warn_of_lost(context: &Context, wanted: &SoughtSignature, lookup: &Lookup) {
     let subject = &wanted.digest;
     let shown = lookup.dangling.iter().take(LOST_SHOWN);
     for digest in shown.clone() {
@@ -355,7 +355,7 @@ fn unsigned(formats: Formats, found: &[(ToSign, Lookup)], trust: &Trust) -> Vec<
 }
 
 /// Notes one existing signature of each format, and warns about candidates that cannot be signatures.
-fn note_found(context: &Context, wanted: &Sought, lookup: &Lookup, outcome: &mut Outcome) {
+fn note_found(context: &Context, wanted: &SoughtSignature, lookup: &Lookup, outcome: &mut Outcome) {
     if let Some(warning) = lookup.refused.warning(&wanted.name()) {
         context.events.warn(warning);
     }

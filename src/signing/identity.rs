@@ -16,22 +16,22 @@ pub(super) fn github_subject(url: Option<&str>, job_workflow_ref: &str) -> Optio
         Some((path, fragment)) => (path, Some(fragment)),
         None => (job_workflow_ref, None),
     };
-    let mut subject = format!("{server}/{}", Part::Path.written(path)?);
+    let mut subject = format!("{server}/{}", IdentityPart::Path.written(path)?);
     // `net/url` drops an empty fragment.
     if let Some(fragment) = fragment.filter(|text| !text.is_empty()) {
-        let _ = write!(subject, "#{}", Part::Fragment.written(fragment)?);
+        let _ = write!(subject, "#{}", IdentityPart::Fragment.written(fragment)?);
     }
     Some(subject)
 }
 
 /// The two parts of a URL that a reference can extend into.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Part {
+enum IdentityPart {
     Path,
     Fragment,
 }
 
-impl Part {
+impl IdentityPart {
     /// Rewrites `text` as `url.Parse` followed by `String` does. The text stays unchanged if all of it is allowed
     /// there; else it is unescaped and escaped anew.
     fn written(self, text: &str) -> Option<String> {

@@ -41,7 +41,7 @@ pub use policy::check_caller;
 pub use provenance::{
     Provenance, check_plain_bundle, check_plain_legacy, verify_legacy_origin, verify_statement,
 };
-pub use refusal::{Signer, VerificationError};
+pub use refusal::{ObservedSigner, VerificationError};
 pub use statement::SIGN_PREDICATE;
 pub use token::{TokenSource, WorkflowIdentity};
 pub use trust::{Purpose, Trust, TrustSource};

@@ -16,7 +16,7 @@ const PAYLOAD_MAX_BYTES: usize = 1 << 20;
 
 // A field that is there twice is an error, since two readers could use different ones.
 #[derive(Deserialize)]
-struct Document {
+struct PayloadDocument {
     critical: Critical,
 }
 
@@ -50,7 +50,7 @@ pub(super) fn check_payload(payload: &[u8], subject: &Digest) -> Result<(), Veri
             size: payload.len() as u64,
         });
     }
-    let document: Document =
+    let document: PayloadDocument =
         serde_json::from_slice(payload).map_err(VerificationError::unreadable_legacy)?;
     let Critical { image, kind } = document.critical;
     if kind != SIGNATURE_TYPE {

@@ -1,6 +1,6 @@
 //! Compares what a certificate states, or will state, with the policy.
 
-use super::refusal::{Signer, VerificationError};
+use super::refusal::{ObservedSigner, VerificationError};
 use super::token::WorkflowIdentity;
 use crate::domain::{GithubClaims, Matcher, Policy};
 
@@ -82,8 +82,8 @@ pub(super) fn wanted_text(identity: &Matcher, issuer: &Matcher) -> String {
     format!("{identity} (issuer {issuer})")
 }
 
-fn signer(identity: &str, issuer: &str) -> Signer {
-    Signer {
+fn signer(identity: &str, issuer: &str) -> ObservedSigner {
+    ObservedSigner {
         identity: identity.to_owned(),
         issuer: issuer.to_owned(),
     }

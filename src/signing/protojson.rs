@@ -18,7 +18,7 @@ const NAME_MAX_CHARS: usize = 200;
 
 /// The type of a field.
 #[derive(Clone, Copy)]
-enum Kind {
+enum FieldKind {
     /// A text, or bytes in base64. The text is parsed later.
     Text,
     /// A number of 64 bits, written as a number or a text.
@@ -31,29 +31,29 @@ enum Kind {
 }
 
 /// A field: its name in JSON, its name in the definition, its type, and its group if only one of a group may be set.
-struct Field(&'static str, &'static str, Kind, Option<&'static str>);
+struct Field(&'static str, &'static str, FieldKind, Option<&'static str>);
 
-const fn field(name: &'static str, other: &'static str, kind: Kind) -> Field {
+const fn field(name: &'static str, other: &'static str, kind: FieldKind) -> Field {
     Field(name, other, kind, None)
 }
 
 const BUNDLE: &[Field] = &[
-    field("mediaType", "media_type", Kind::Text),
+    field("mediaType", "media_type", FieldKind::Text),
     field(
         "verificationMaterial",
         "verification_material",
-        Kind::Message(MATERIAL),
+        FieldKind::Message(MATERIAL),
     ),
     Field(
         "messageSignature",
         "message_signature",
-        Kind::Message(MESSAGE_SIGNATURE),
+        FieldKind::Message(MESSAGE_SIGNATURE),
         Some("content"),
     ),
     Field(
         "dsseEnvelope",
         "dsse_envelope",
-        Kind::Message(ENVELOPE),
+        FieldKind::Message(ENVELOPE),
         Some("content"),
     ),
 ];
@@ -61,100 +61,108 @@ const MATERIAL: &[Field] = &[
     Field(
         "publicKey",
         "public_key",
-        Kind::Message(&[field("hint", "hint", Kind::Text)]),
+        FieldKind::Message(&[field("hint", "hint", FieldKind::Text)]),
         Some("content"),
     ),
     Field(
         "x509CertificateChain",
         "x509_certificate_chain",
-        Kind::Message(&[field(
+        FieldKind::Message(&[field(
             "certificates",
             "certificates",
-            Kind::Messages(CERTIFICATE),
+            FieldKind::Messages(CERTIFICATE),
         )]),
         Some("content"),
     ),
     Field(
         "certificate",
         "certificate",
-        Kind::Message(CERTIFICATE),
+        FieldKind::Message(CERTIFICATE),
         Some("content"),
     ),
-    field("tlogEntries", "tlog_entries", Kind::Messages(LOG_ENTRY)),
+    field(
+        "tlogEntries",
+        "tlog_entries",
+        FieldKind::Messages(LOG_ENTRY),
+    ),
     field(
         "timestampVerificationData",
         "timestamp_verification_data",
-        Kind::Message(&[field(
+        FieldKind::Message(&[field(
             "rfc3161Timestamps",
             "rfc3161_timestamps",
-            Kind::Messages(&[field("signedTimestamp", "signed_timestamp", Kind::Text)]),
+            FieldKind::Messages(&[field(
+                "signedTimestamp",
+                "signed_timestamp",
+                FieldKind::Text,
+            )]),
         )]),
     ),
 ];
-const CERTIFICATE: &[Field] = &[field("rawBytes", "raw_bytes", Kind::Text)];
+const CERTIFICATE: &[Field] = &[field("rawBytes", "raw_bytes", FieldKind::Text)];
 const LOG_ENTRY: &[Field] = &[
-    field("logIndex", "log_index", Kind::Integer),
+    field("logIndex", "log_index", FieldKind::Integer),
     field(
         "logId",
         "log_id",
-        Kind::Message(&[field("keyId", "key_id", Kind::Text)]),
+        FieldKind::Message(&[field("keyId", "key_id", FieldKind::Text)]),
     ),
     field(
         "kindVersion",
         "kind_version",
-        Kind::Message(&[
-            field("kind", "kind", Kind::Text),
-            field("version", "version", Kind::Text),
+        FieldKind::Message(&[
+            field("kind", "kind", FieldKind::Text),
+            field("version", "version", FieldKind::Text),
         ]),
     ),
-    field("integratedTime", "integrated_time", Kind::Integer),
+    field("integratedTime", "integrated_time", FieldKind::Integer),
     field(
         "inclusionPromise",
         "inclusion_promise",
-        Kind::Message(&[field(
+        FieldKind::Message(&[field(
             "signedEntryTimestamp",
             "signed_entry_timestamp",
-            Kind::Text,
+            FieldKind::Text,
         )]),
     ),
     field(
         "inclusionProof",
         "inclusion_proof",
-        Kind::Message(&[
-            field("logIndex", "log_index", Kind::Integer),
-            field("rootHash", "root_hash", Kind::Text),
-            field("treeSize", "tree_size", Kind::Integer),
-            field("hashes", "hashes", Kind::Texts),
+        FieldKind::Message(&[
+            field("logIndex", "log_index", FieldKind::Integer),
+            field("rootHash", "root_hash", FieldKind::Text),
+            field("treeSize", "tree_size", FieldKind::Integer),
+            field("hashes", "hashes", FieldKind::Texts),
             field(
                 "checkpoint",
                 "checkpoint",
-                Kind::Message(&[field("envelope", "envelope", Kind::Text)]),
+                FieldKind::Message(&[field("envelope", "envelope", FieldKind::Text)]),
             ),
         ]),
     ),
-    field("canonicalizedBody", "canonicalized_body", Kind::Text),
+    field("canonicalizedBody", "canonicalized_body", FieldKind::Text),
 ];
 const MESSAGE_SIGNATURE: &[Field] = &[
     field(
         "messageDigest",
         "message_digest",
-        Kind::Message(&[
-            field("algorithm", "algorithm", Kind::Constant),
-            field("digest", "digest", Kind::Text),
+        FieldKind::Message(&[
+            field("algorithm", "algorithm", FieldKind::Constant),
+            field("digest", "digest", FieldKind::Text),
         ]),
     ),
-    field("signature", "signature", Kind::Text),
+    field("signature", "signature", FieldKind::Text),
 ];
 const ENVELOPE: &[Field] = &[
-    field("payload", "payload", Kind::Text),
+    field("payload", "payload", FieldKind::Text),
     // The definition has this name too.
-    field("payloadType", "payloadType", Kind::Text),
+    field("payloadType", "payloadType", FieldKind::Text),
     field(
         "signatures",
         "signatures",
-        Kind::Messages(&[
-            field("sig", "sig", Kind::Text),
-            field("keyid", "keyid", Kind::Text),
+        FieldKind::Messages(&[
+            field("sig", "sig", FieldKind::Text),
+            field("keyid", "keyid", FieldKind::Text),
         ]),
     ),
 ];
@@ -212,25 +220,31 @@ fn message(
     Ok(Value::Object(read))
 }
 
-fn typed(value: Json, kind: Kind, name: &'static str) -> Result<Value, NotABundle> {
+fn typed(value: Json, kind: FieldKind, name: &'static str) -> Result<Value, NotABundle> {
     match (kind, value) {
-        (Kind::Text | Kind::Constant, Json::Text(text)) => Ok(Value::String(text)),
-        (Kind::Constant, Json::Number(number)) => Ok(Value::Number(number)),
-        (Kind::Integer, Json::Number(number)) if number.is_i64() => Ok(Value::Number(number)),
-        (Kind::Integer, Json::Text(text)) if is_integer(&text) => Ok(Value::String(text)),
-        (Kind::Message(known), value) => message(value, known, name),
-        (Kind::Texts, Json::List(values)) => {
+        (FieldKind::Text | FieldKind::Constant, Json::Text(text)) => Ok(Value::String(text)),
+        (FieldKind::Constant, Json::Number(number)) => Ok(Value::Number(number)),
+        (FieldKind::Integer, Json::Number(number)) if number.is_i64() => Ok(Value::Number(number)),
+        (FieldKind::Integer, Json::Text(text)) if is_integer(&text) => Ok(Value::String(text)),
+        (FieldKind::Message(known), value) => message(value, known, name),
+        (FieldKind::Texts, Json::List(values)) => {
             let values = values.into_iter();
-            let values: Result<_, _> = values.map(|one| typed(one, Kind::Text, name)).collect();
+            let values: Result<_, _> = values
+                .map(|one| typed(one, FieldKind::Text, name))
+                .collect();
             values.map(Value::Array)
         }
-        (Kind::Messages(known), Json::List(values)) => {
+        (FieldKind::Messages(known), Json::List(values)) => {
             let values = values.into_iter();
             let values: Result<_, _> = values.map(|one| message(one, known, name)).collect();
             values.map(Value::Array)
         }
         (
-            Kind::Text | Kind::Constant | Kind::Integer | Kind::Texts | Kind::Messages(_),
+            FieldKind::Text
+            | FieldKind::Constant
+            | FieldKind::Integer
+            | FieldKind::Texts
+            | FieldKind::Messages(_),
             Json::Null
             | Json::Other
             | Json::Number(_)

@@ -8,7 +8,7 @@ use sigstore_types::{Bundle, Sha256Hash, SignatureContent, VerificationMaterialC
 
 use super::legacy::{authenticate_legacy, check_annotations};
 use super::policy::wanted_text;
-use super::refusal::{Signer, VerificationError};
+use super::refusal::{ObservedSigner, VerificationError};
 use super::statement::PAYLOAD_TYPE;
 use super::surplus::surplus;
 use super::trust::Trust;
@@ -64,7 +64,7 @@ impl Provenance {
     }
 
     fn check(&self, made: &Authentic) -> Result<(), VerificationError> {
-        let signer = || Signer {
+        let signer = || ObservedSigner {
             identity: made.identity.clone(),
             issuer: made.issuer.clone(),
         };

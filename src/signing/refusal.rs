@@ -9,7 +9,7 @@ pub(super) type Cause = Box<dyn Error + Send + Sync>;
 
 /// The signer of something, from an authentic certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Signer {
+pub struct ObservedSigner {
     /// The certificate's subject.
     pub identity: String,
     /// The issuer that authenticated it.
@@ -41,7 +41,7 @@ pub enum VerificationError {
     )]
     IdentityMismatch {
         /// The actual signer.
-        found: Signer,
+        found: ObservedSigner,
         /// The expected signer, in words.
         wanted: String,
         /// The inputs that the actual signer does not meet.
@@ -54,7 +54,7 @@ pub enum VerificationError {
     )]
     GithubClaimMismatch {
         /// The signer.
-        signer: Signer,
+        signer: ObservedSigner,
         /// The claim: the end of the input `certificate-github-workflow-…`.
         claim: &'static str,
         /// The required value.
@@ -109,7 +109,7 @@ impl VerificationError {
 
     /// The signer, if that is certain: only a certificate in an authentic signature is trusted.
     #[must_use]
-    pub fn signer(&self) -> Option<&Signer> {
+    pub fn signer(&self) -> Option<&ObservedSigner> {
         match self {
             Self::IdentityMismatch { found, .. } => Some(found),
             Self::GithubClaimMismatch { signer, .. } => Some(signer),

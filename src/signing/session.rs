@@ -125,14 +125,14 @@ const CERTIFICATE_PATH: &str = "api/v2/signingCert";
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Request<'a> {
-    credentials: Credentials<'a>,
+struct CertificateRequest<'a> {
+    credentials: CertificateCredentials<'a>,
     public_key_request: PublicKeyRequest,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Credentials<'a> {
+struct CertificateCredentials<'a> {
     oidc_identity_token: &'a str,
 }
 
@@ -152,7 +152,7 @@ struct PublicKey {
 /// The response of Fulcio if its certificates contain the CT log's timestamp; others would not verify.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Response {
+struct CertificateResponse {
     signed_certificate_embedded_sct: WithChain,
 }
 
@@ -173,8 +173,8 @@ async fn certify(
     key: &KeyPair,
 ) -> Result<(DerCertificate, Vec<DerCertificate>, WorkflowIdentity), SigstoreError> {
     let token = tokens.fresh().await?;
-    let request = Request {
-        credentials: Credentials {
+    let request = CertificateRequest {
+        credentials: CertificateCredentials {
             oidc_identity_token: token.text.expose(),
         },
         public_key_request: PublicKeyRequest {
@@ -204,7 +204,7 @@ async fn certify(
 
 /// Reads the certificates in Fulcio's response, the leaf first.
 pub(super) fn chain(body: &[u8]) -> Result<Vec<DerCertificate>, Cause> {
-    let response: Response = serde_json::from_slice(body)?;
+    let response: CertificateResponse = serde_json::from_slice(body)?;
     let certificates = response.signed_certificate_embedded_sct.chain.certificates;
     let certificates: Result<Vec<_>, _> = certificates
         .iter()

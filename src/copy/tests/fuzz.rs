@@ -6,7 +6,7 @@ use crate::fuzz::{Parser, of_bytes};
 use crate::outcome::Subject;
 use crate::signatures::attach::merge;
 use crate::signatures::candidates::bundle_of;
-use crate::signatures::legacy_manifest::{Config, config_of, merge as merge_legacy};
+use crate::signatures::legacy_manifest::{SignatureConfig, config_of, merge as merge_legacy};
 
 const INDEX: &[u8] = br#"{"schemaVersion":2,"x":{"b":1},"manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","size":7,"digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","platform":{"os":"linux","architecture":"arm64","variant":"v8"},"annotations":{"a":"b"}}],"annotations":{"z":"1"}}"#;
 const BUNDLE: &[u8] = br#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","artifactType":"application/vnd.dev.sigstore.bundle.v0.3+json","config":{"mediaType":"application/vnd.oci.empty.v1+json","digest":"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a","size":2,"data":"e30="},"layers":[{"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json","size":7,"digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","annotations":{"org.opencontainers.image.title":"sha256-e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855.sigstore.json"}}],"annotations":{"org.opencontainers.image.created":"2026-11-29T21:40:11Z","dev.sigstore.bundle.content":"dsse-envelope","dev.sigstore.bundle.predicateType":"https://sigstore.dev/cosign/sign/v1"}}"#;
@@ -54,15 +54,22 @@ pub(crate) fn parsers() -> Vec<Parser> {
                     return false;
                 };
                 let _ = config_of(&theirs);
-                merge_legacy(&current, Config::Lost, &theirs).is_ok()
-                    && merge_legacy(&theirs, Config::Lost, &current).is_ok()
+                merge_legacy(&current, SignatureConfig::Lost, &theirs).is_ok()
+                    && merge_legacy(&theirs, SignatureConfig::Lost, &current).is_ok()
             },
         ),
         of_bytes(
             "config of legacy signatures",
             "src/signatures/legacy_manifest.rs",
             vec![legacy("config.json")],
-            move |bytes| merge_legacy(&current_of(), Config::Known(bytes.to_vec()), &other).is_ok(),
+            move |bytes| {
+                merge_legacy(
+                    &current_of(),
+                    SignatureConfig::Known(bytes.to_vec()),
+                    &other,
+                )
+                .is_ok()
+            },
         ),
         of_bytes(
             "manifest of a bundle",

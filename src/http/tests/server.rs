@@ -49,26 +49,26 @@ enum Manner {
 /// The server, which stops with the runtime of its test.
 pub(crate) struct Server {
     address: String,
-    seen: Arc<Log>,
+    seen: Arc<ServerLog>,
     /// The server that answers instead, if TLS is used.
     secure: Option<Scripted>,
 }
 
 /// The recorded requests.
 #[derive(Debug, Default)]
-struct Log(Mutex<Recorded>);
+struct ServerLog(Mutex<RecordedRequest>);
 
 #[derive(Debug, Default)]
-struct Recorded {
+struct RecordedRequest {
     seen: Vec<Seen>,
     /// The number of requests with each method and path.
     counts: HashMap<(String, String), usize>,
 }
 
-impl Log {
+impl ServerLog {
     /// Counts the requests before `request` and records it.
     fn keep(&self, request: &mut Seen) {
-        let Recorded { seen, counts } = &mut *self.0.lock().unwrap();
+        let RecordedRequest { seen, counts } = &mut *self.0.lock().unwrap();
         let key = (request.method.clone(), request.path().to_owned());
         let count = counts.entry(key).or_default();
         request.number = seen.len();
@@ -211,7 +211,7 @@ impl Server {
     pub(crate) async fn start(script: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let seen = Arc::<Log>::default();
+        let seen = Arc::<ServerLog>::default();
         let (script, log) = (Arc::new(script), Arc::clone(&seen));
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -229,7 +229,7 @@ impl Server {
     /// Starts the same server with TLS and HTTP/2. The addresses in its responses and in the recorded requests have the
     /// scheme `https`.
     pub(crate) fn start_http2(script: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
-        let seen = Arc::<Log>::default();
+        let seen = Arc::<ServerLog>::default();
         let log = Arc::clone(&seen);
         let secure = Scripted::start(Transport::HTTP2, move |asked| {
             assert_eq!(asked.version, Version::Http2, "{asked:?}");
@@ -292,7 +292,7 @@ impl Server {
 async fn serve(
     stream: TcpStream,
     script: &(dyn Fn(&Seen) -> Reply + Send + Sync),
-    log: &Log,
+    log: &ServerLog,
 ) -> Option<()> {
     let mut stream = BufStream::new(stream);
     loop {

@@ -18,7 +18,7 @@ fn made(children: &[Resolved]) -> Assembly {
 }
 
 /// A change to an index, by name.
-type Change = (&'static str, fn(&mut Value));
+type Variation = (&'static str, fn(&mut Value));
 
 /// A change to an index, by name and by its message.
 type Disguise = (&'static str, &'static str, fn(&mut Value));
@@ -160,7 +160,7 @@ fn index_in_an_index_stands_for_its_images_only_as_an_index_that_was_given() {
 
 #[test]
 fn all_that_an_index_says_counts_where_something_is_signed() {
-    let changes: [Change; 22] = [
+    let changes: [Variation; 22] = [
         ("its annotation `a` is not there, to be \"1\"", |index| {
             index.as_object_mut().unwrap().remove("annotations");
         }),
@@ -263,7 +263,7 @@ fn type_of_an_entrys_config_is_that_of_its_own() {
 
 #[test]
 fn what_says_nothing_is_no_difference() {
-    let changes: [Change; 12] = [
+    let changes: [Variation; 12] = [
         ("no subject", |index| index["subject"] = Value::Null),
         ("annotations of null", |index| {
             index["manifests"][0]["annotations"] = Value::Null;

@@ -11,7 +11,7 @@ const POLICIES: [OnExistingTag; 3] = [
 
 /// A state of a tag, before anything is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum TagContentState {
     Absent,
     Ours,
     /// An index with the same images in other bytes.
@@ -24,9 +24,9 @@ enum State {
     Unknown,
 }
 
-use State::{Absent, New, Ours, Rewritten, Single, Theirs, Unknown, Unusable};
+use TagContentState::{Absent, New, Ours, Rewritten, Single, Theirs, Unknown, Unusable};
 
-fn states() -> impl Strategy<Value = Vec<State>> {
+fn states() -> impl Strategy<Value = Vec<TagContentState>> {
     let state = proptest::sample::select(vec![
         Absent, Ours, Rewritten, Theirs, Single, Unusable, New, Unknown,
     ]);
@@ -49,10 +49,10 @@ fn single_image() -> Manifest {
 }
 
 /// Makes a tag for each state, in repositories in turn.
-fn looks(states: &[State]) -> Vec<(FullTag, Look)> {
+fn looks(states: &[TagContentState]) -> Vec<(FullTag, Look)> {
     let (_, ours) = made(1);
     let (_, theirs) = made(2);
-    let look = |state: &State| match state {
+    let look = |state: &TagContentState| match state {
         Absent => Look::Absent,
         Ours => Look::Holds(ours.manifest.clone().into_content().into()),
         Rewritten => Look::Holds(rewritten(&ours.manifest).into()),
@@ -73,11 +73,11 @@ fn looks(states: &[State]) -> Vec<(FullTag, Look)> {
         .collect()
 }
 
-fn verdict(states: &[State], policy: OnExistingTag) -> Verdict {
+fn verdict(states: &[TagContentState], policy: OnExistingTag) -> Verdict {
     decide_preflight(&find_tags(&looks(states), None), policy)
 }
 
-fn is_held(state: State) -> bool {
+fn is_held(state: TagContentState) -> bool {
     !matches!(state, Absent | New | Unknown)
 }
 
@@ -106,7 +106,7 @@ proptest! {
     fn what_is_skipped_is_the_same_everywhere_and_the_first_in_order(states in states()) {
         let looks = looks(&states);
         let decided = decide_preflight(&find_tags(&looks, None), OnExistingTag::Skip);
-        let held: Vec<State> = states.iter().copied().filter(|state| is_held(*state)).collect();
+        let held: Vec<TagContentState> = states.iter().copied().filter(|state| is_held(*state)).collect();
         let ours = held.iter().all(|state| matches!(state, Ours | Rewritten));
         let same = ours || held.iter().all(|state| *state == Theirs);
         let is_known = !states.contains(&Unknown);
@@ -125,7 +125,7 @@ proptest! {
         let mut turned = states.clone();
         turned.rotate_left(turn % states.len());
         for policy in POLICIES {
-            let kind = |states: &[State]| std::mem::discriminant(&verdict(states, policy));
+            let kind = |states: &[TagContentState]| std::mem::discriminant(&verdict(states, policy));
             prop_assert_eq!(kind(&states), kind(&turned));
         }
     }

@@ -19,7 +19,7 @@ use super::recorded_trust;
 use super::services::{
     CERTIFICATE, ENTRIES_V1, ENTRIES_V2, ID, TIMESTAMP, TOKEN, signing_config, well,
 };
-use super::tuf::{LATER, Signer, good_targets};
+use super::tuf::{LATER, TufSigner, good_targets};
 
 /// A policy of one attempt without waits.
 const ONCE: RetryPolicy = RetryPolicy {
@@ -31,7 +31,7 @@ const ONCE: RetryPolicy = RetryPolicy {
 
 /// The content of a response's body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Says {
+enum SigstoreSays {
     Nothing,
     Garbage,
     Page,
@@ -42,16 +42,16 @@ enum Says {
     Right,
 }
 
-const SAYINGS: [Says; 6] = [
-    Says::Nothing,
-    Says::Right,
-    Says::Half,
-    Says::Garbage,
-    Says::Page,
-    Says::Json,
+const SAYINGS: [SigstoreSays; 6] = [
+    SigstoreSays::Nothing,
+    SigstoreSays::Right,
+    SigstoreSays::Half,
+    SigstoreSays::Garbage,
+    SigstoreSays::Page,
+    SigstoreSays::Json,
 ];
 
-type Case = audit::Case<Says>;
+type SigstoreCase = audit::Case<SigstoreSays>;
 
 /// The tested request, by method and path, and its response.
 type Script = Arc<Mutex<(String, String, Reply)>>;
@@ -75,7 +75,7 @@ async fn server(
     }
 }
 
-fn answer(case: Case, right: &[u8]) -> Reply {
+fn answer(case: SigstoreCase, right: &[u8]) -> Reply {
     let (status, says) = match case {
         Ok(answer) => answer,
         Err(Fails::Reset) => return Reply::silent(),
@@ -83,23 +83,23 @@ fn answer(case: Case, right: &[u8]) -> Reply {
         Err(Fails::Silence) => return Reply::stalled(),
     };
     let body: &[u8] = match says {
-        Says::Nothing => b"",
-        Says::Garbage => b"\0\x01{",
-        Says::Page => b"<html>Not found</html>",
-        Says::Json => b"{}",
-        Says::Half => &right[..right.len() / 2],
-        Says::Right => right,
+        SigstoreSays::Nothing => b"",
+        SigstoreSays::Garbage => b"\0\x01{",
+        SigstoreSays::Page => b"<html>Not found</html>",
+        SigstoreSays::Json => b"{}",
+        SigstoreSays::Half => &right[..right.len() / 2],
+        SigstoreSays::Right => right,
     };
     reply(status, body)
 }
 
 /// All responses. Each body has the statuses that some code treats specially; outside of a sample, two bodies have all
 /// statuses.
-fn cases() -> Vec<Case> {
-    let is_played = |(status, says): &(u16, Says)| match status {
+fn cases() -> Vec<SigstoreCase> {
+    let is_played = |(status, says): &(u16, SigstoreSays)| match status {
         200 | 201 | 403 | 404 | 409 => true,
-        204 | 206 | 301 | 307 | 400 | 401 | 429 | 500 | 503 => *says == Says::Right,
-        _ => Proof::is_wanted() && matches!(says, Says::Nothing | Says::Right),
+        204 | 206 | 301 | 307 | 400 | 401 | 429 | 500 | 503 => *says == SigstoreSays::Right,
+        _ => Proof::is_wanted() && matches!(says, SigstoreSays::Nothing | SigstoreSays::Right),
     };
     let answers = (200..600).flat_map(|status| SAYINGS.map(|says| (status, says)));
     let answers = answers.filter(is_played).map(Ok);
@@ -107,17 +107,17 @@ fn cases() -> Vec<Case> {
 }
 
 /// A request, and the responses after which signing continues.
-struct Row {
+struct SigstoreRow {
     request: &'static str,
     method: &'static str,
     path: String,
     log: u32,
-    goes_on: fn(u16, Says) -> bool,
+    goes_on: fn(u16, SigstoreSays) -> bool,
     is_its_error: fn(&SigstoreError) -> bool,
 }
 
-fn rows() -> [Row; 6] {
-    let row = |request, method, path: &str, log, goes_on, is_its_error| Row {
+fn rows() -> [SigstoreRow; 6] {
+    let row = |request, method, path: &str, log, goes_on, is_its_error| SigstoreRow {
         request,
         method,
         path: path.to_owned(),
@@ -127,17 +127,20 @@ fn rows() -> [Row; 6] {
     };
     let entry = format!("{ENTRIES_V1}/{ID}");
     // 204 has no body, whatever is sent.
-    let is_right: fn(u16, Says) -> bool =
-        |status, says| matches!(status, 200..=203 | 205..=299) && says == Says::Right;
+    let is_right: fn(u16, SigstoreSays) -> bool =
+        |status, says| matches!(status, 200..=203 | 205..=299) && says == SigstoreSays::Right;
     // The log's response names the id of an existing entry, which is then fetched.
-    let or_held: fn(u16, Says) -> bool = |status, says| match says {
-        Says::Right => matches!(status, 200..=203 | 205..=299 | 409),
-        Says::Half => status == 409,
-        Says::Nothing | Says::Garbage | Says::Page | Says::Json => false,
+    let or_held: fn(u16, SigstoreSays) -> bool = |status, says| match says {
+        SigstoreSays::Right => matches!(status, 200..=203 | 205..=299 | 409),
+        SigstoreSays::Half => status == 409,
+        SigstoreSays::Nothing | SigstoreSays::Garbage | SigstoreSays::Page | SigstoreSays::Json => {
+            false
+        }
     };
     // Only the head of a timestamp is checked until the whole signature is verified.
-    let is_granted: fn(u16, Says) -> bool = |status, says| {
-        matches!(status, 200..=203 | 205..=299) && matches!(says, Says::Right | Says::Half)
+    let is_granted: fn(u16, SigstoreSays) -> bool = |status, says| {
+        matches!(status, 200..=203 | 205..=299)
+            && matches!(says, SigstoreSays::Right | SigstoreSays::Half)
     };
     let is_log: fn(&SigstoreError) -> bool = |error| matches!(error, SigstoreError::Log(_));
     [
@@ -179,7 +182,7 @@ fn rows() -> [Row; 6] {
 }
 
 /// True if a signature reached its last check, which nothing that a script makes passes.
-async fn goes_on(row: &Row, server: &Server, trust: &Arc<Trust>, http: &Client) -> bool {
+async fn goes_on(row: &SigstoreRow, server: &Server, trust: &Arc<Trust>, http: &Client) -> bool {
     let source = TokenSource::GitHub {
         request_url: format!("{}{TOKEN}", server.url()),
         request_token: Secret::new("request"),
@@ -287,7 +290,7 @@ async fn absence_audit_of_every_request_for_trust_over_http2() {
 }
 
 async fn audit_trust(by: By, title: &str) {
-    let signer = Signer::new();
+    let signer = TufSigner::new();
     let mut files = signer.repository(1, LATER, &good_targets());
     // In place of a newer root the server returns the old one, which must not be followed.
     let root = signer.root();
@@ -330,7 +333,7 @@ async fn audit_trust(by: By, title: &str) {
                     // No newer root exists; an object store returns 403 for that.
                     matches!(status, 403 | 404)
                 } else {
-                    (status, says) == (200, Says::Right)
+                    (status, says) == (200, SigstoreSays::Right)
                 }
             });
             went += usize::from(loaded.is_ok());

@@ -23,9 +23,9 @@ const TIMESTAMP: &str = "dev.sigstore.cosign/rfc3161timestamp";
 /// The recorded signatures: the first has a log entry only, the second a timestamp as well.
 const BOTH: [usize; 2] = [0, 1];
 
-type Annotations = BTreeMap<String, String>;
+type SignatureAnnotations = BTreeMap<String, String>;
 
-fn annotations(number: usize) -> Annotations {
+fn annotations(number: usize) -> SignatureAnnotations {
     let manifest: Value = serde_json::from_slice(&fixture("legacy/manifest-of-two.json")).unwrap();
     serde_json::from_value(manifest["layers"][number]["annotations"].clone()).unwrap()
 }
@@ -46,7 +46,7 @@ fn policy() -> Policy {
 
 async fn check_all(
     payload: &[u8],
-    annotations: &Annotations,
+    annotations: &SignatureAnnotations,
     subject: &str,
     policy: &Policy,
 ) -> Result<Verified, VerificationError> {
@@ -58,7 +58,7 @@ async fn check_all(
 /// Verifies a recorded signature after `change`.
 async fn changed(
     number: usize,
-    change: impl FnOnce(&mut Vec<u8>, &mut Annotations),
+    change: impl FnOnce(&mut Vec<u8>, &mut SignatureAnnotations),
 ) -> Result<Verified, VerificationError> {
     let (mut payload, mut annotations) = (fixture("legacy/payload.json"), annotations(number));
     change(&mut payload, &mut annotations);
@@ -72,7 +72,7 @@ fn flipped(text: &str, at: usize) -> String {
 }
 
 /// Changes the JSON in an annotation.
-fn edit(annotations: &mut Annotations, name: &str, change: impl FnOnce(&mut Value)) {
+fn edit(annotations: &mut SignatureAnnotations, name: &str, change: impl FnOnce(&mut Value)) {
     let mut value: Value = serde_json::from_str(&annotations[name]).unwrap();
     change(&mut value);
     annotations.insert(name.to_owned(), value.to_string());

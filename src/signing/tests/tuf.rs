@@ -20,12 +20,12 @@ use super::{client, fixture, hex, impatient};
 pub(super) const LATER: &str = "2126-01-01T00:00:00Z";
 const EARLIER: &str = "2020-01-01T00:00:00Z";
 
-pub(super) type Files = HashMap<String, Vec<u8>>;
+pub(super) type TufFiles = HashMap<String, Vec<u8>>;
 
 /// One key that signs all roles.
-pub(super) struct Signer(KeyPair);
+pub(super) struct TufSigner(KeyPair);
 
-impl Signer {
+impl TufSigner {
     pub(super) fn new() -> Self {
         Self(KeyPair::generate_ecdsa_p256().unwrap())
     }
@@ -51,7 +51,7 @@ impl Signer {
         version: u64,
         expires: &str,
         targets: &[(&str, Vec<u8>)],
-    ) -> Files {
+    ) -> TufFiles {
         let described: serde_json::Map<_, _> = targets
             .iter()
             .map(|(name, bytes)| {
@@ -65,7 +65,7 @@ impl Signer {
         let role = |name: &str, extra: (&str, Value)| {
             self.signed(&json!({"_type": name, "spec_version": "1.0.31", "version": version, "expires": expires, extra.0: extra.1}))
         };
-        let mut files: Files = [
+        let mut files: TufFiles = [
             (
                 "targets.json",
                 role("targets", ("targets", described.into())),
@@ -100,7 +100,7 @@ pub(super) fn good_targets() -> Vec<(&'static str, Vec<u8>)> {
     vec![("trusted_root.json", fixture("trusted_root.json"))]
 }
 
-async fn serve(files: Files) -> Server {
+async fn serve(files: TufFiles) -> Server {
     Server::start(move |asked| {
         files
             .get(asked.path())
@@ -134,7 +134,7 @@ const NOWHERE: &str = "http://127.0.0.1:9";
 
 #[tokio::test]
 async fn verification_asks_for_the_root_alone() {
-    let signer = Signer::new();
+    let signer = TufSigner::new();
     let server = serve(signer.repository(1, LATER, &good_targets())).await;
     let (trust, warned) = load(&server.url(), &signer.root(), None, Purpose::Verify).await;
     assert!(trust.unwrap().services().is_none());
@@ -151,7 +151,7 @@ async fn verification_asks_for_the_root_alone() {
 
 #[tokio::test]
 async fn cache_serves_while_it_is_unexpired_and_says_so() {
-    let (signer, cache) = (Signer::new(), tempfile::tempdir().unwrap());
+    let (signer, cache) = (TufSigner::new(), tempfile::tempdir().unwrap());
     let server = serve(signer.repository(1, LATER, &good_targets())).await;
     let root = signer.root();
     load(&server.url(), &root, Some(cache.path()), Purpose::Verify)
@@ -165,7 +165,7 @@ async fn cache_serves_while_it_is_unexpired_and_says_so() {
 
 #[tokio::test]
 async fn failing_server_is_tried_again_and_then_the_cache() {
-    let (signer, cache) = (Signer::new(), tempfile::tempdir().unwrap());
+    let (signer, cache) = (TufSigner::new(), tempfile::tempdir().unwrap());
     let root = signer.root();
     let files = signer.repository(1, LATER, &good_targets());
     let twice = files.clone();
@@ -188,7 +188,7 @@ async fn failing_server_is_tried_again_and_then_the_cache() {
 
 #[tokio::test]
 async fn nothing_embedded_stands_in() {
-    let signer = Signer::new();
+    let signer = TufSigner::new();
     let empty = tempfile::tempdir().unwrap();
     for cache in [None, Some(empty.path())] {
         let (trust, _) = load(NOWHERE, &signer.root(), cache, Purpose::Verify).await;
@@ -201,9 +201,9 @@ async fn nothing_embedded_stands_in() {
 
 #[tokio::test]
 async fn expired_or_changed_cache_is_not_used() {
-    let signer = Signer::new();
+    let signer = TufSigner::new();
     let root = signer.root();
-    let store = |files: &Files| {
+    let store = |files: &TufFiles| {
         let cache = tempfile::tempdir().unwrap();
         std::fs::create_dir(cache.path().join("targets")).unwrap();
         std::fs::write(cache.path().join("root.json"), &root).unwrap();
@@ -222,7 +222,7 @@ async fn expired_or_changed_cache_is_not_used() {
     let expired = signer.repository(1, EARLIER, &good_targets());
     let mut changed = signer.repository(1, LATER, &good_targets());
     changed.get_mut("/targets/trusted_root.json").unwrap()[100] ^= 1;
-    let foreign = Signer::new().repository(1, LATER, &good_targets());
+    let foreign = TufSigner::new().repository(1, LATER, &good_targets());
     for files in [expired, changed, foreign] {
         let cache = store(&files);
         let (trust, warned) = load(NOWHERE, &root, Some(cache.path()), Purpose::Verify).await;
@@ -236,7 +236,7 @@ async fn expired_or_changed_cache_is_not_used() {
 
 #[tokio::test]
 async fn repository_that_lies_is_not_excused_by_a_cache() {
-    let (signer, cache) = (Signer::new(), tempfile::tempdir().unwrap());
+    let (signer, cache) = (TufSigner::new(), tempfile::tempdir().unwrap());
     let root = signer.root();
     let server = serve(signer.repository(1, LATER, &good_targets())).await;
     load(&server.url(), &root, Some(cache.path()), Purpose::Verify)
@@ -249,7 +249,7 @@ async fn repository_that_lies_is_not_excused_by_a_cache() {
         .unwrap()
         .resize(20_000, b' ');
     for files in [
-        Signer::new().repository(2, LATER, &good_targets()),
+        TufSigner::new().repository(2, LATER, &good_targets()),
         signer.repository(2, EARLIER, &good_targets()),
         longer,
     ] {
@@ -261,7 +261,7 @@ async fn repository_that_lies_is_not_excused_by_a_cache() {
 
 #[tokio::test]
 async fn trusted_root_that_cannot_be_read_is_an_error() {
-    let signer = Signer::new();
+    let signer = TufSigner::new();
     let server = serve(signer.repository(2, LATER, &[("trusted_root.json", b"{}".to_vec())])).await;
     let (trust, _) = load(&server.url(), &signer.root(), None, Purpose::Verify).await;
     assert!(matches!(trust, Err(TrustError::Root(_))), "{trust:?}");

@@ -73,7 +73,7 @@ impl Says {
     }
 }
 
-type Case = audit::Case<Says>;
+type RegistryCase = audit::Case<Says>;
 
 /// The server behind all hosts, and its response to the request under test.
 struct Stage {
@@ -124,7 +124,7 @@ impl Stage {
     }
 
     /// Builds a new registry client that tries once and reaches every host here.
-    fn registry(&self, case: Case) -> Registry {
+    fn registry(&self, case: RegistryCase) -> Registry {
         let mut credentials = Credentials::new();
         for host in ["guarded.test", "harbor.test", "docker.io", "ghcr.io"] {
             let login = Login {
@@ -162,7 +162,7 @@ impl Stage {
         })
     }
 
-    async fn play(&self, row: &Row, case: Case) -> Means {
+    async fn play(&self, row: &Row, case: RegistryCase) -> Means {
         let right = (row.right)();
         let reply = match case {
             Ok((status, says)) => match says.body(row) {
@@ -197,7 +197,7 @@ fn is_telling(status: u16) -> bool {
 /// Returns the responses to play. Statuses that some request distinguishes are played with every body. Others are
 /// played with three bodies in a full run. In a sample they have one body over plain HTTP, if HTTP defines them, and
 /// none over HTTP/2.
-fn cases(row: &Row, by: By) -> Vec<Case> {
+fn cases(row: &Row, by: By) -> Vec<RegistryCase> {
     let every = Proof::is_wanted();
     let answers = (200..600).flat_map(|status| SAYINGS.map(|says| (status, says)));
     let answers = answers.filter(|(status, says)| {

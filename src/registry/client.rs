@@ -9,12 +9,12 @@ use super::Settings;
 use super::auth::{Access, AuthCache, Authorization};
 use super::error::{Operation, RegistryError, RegistryErrorKind};
 use super::error_response::ErrorResponse;
+use super::host_features::{HostFeatures, Scheme};
 use super::large_uploads::Progress;
-use super::limits::Limits;
 use super::open_uploads::OpenUploads;
 use super::response;
 use super::streaming_response::StreamingResponse;
-use super::transport::{Scheme, Transport};
+use super::transport::Transport;
 use crate::domain::Repository;
 use crate::http::{BodyError, Response, Transient, TransportErrorKind, with_retries};
 
@@ -30,7 +30,6 @@ pub struct Registry(Arc<Inner>);
 struct Inner {
     wire: Transport,
     keyring: AuthCache,
-    limits: Limits,
     left_open: OpenUploads,
 }
 
@@ -85,7 +84,6 @@ impl Registry {
         Self(Arc::new(Inner {
             wire: Transport::new(http, insecure, retry_policy, events),
             keyring: AuthCache::new(credentials),
-            limits: Limits::default(),
             left_open: OpenUploads::default(),
         }))
     }
@@ -110,8 +108,8 @@ impl Registry {
         &self.0.keyring
     }
 
-    pub(super) fn limits(&self) -> &Limits {
-        &self.0.limits
+    pub(super) fn features(&self) -> &HostFeatures {
+        &self.0.wire.features
     }
 
     pub(super) fn left_open(&self) -> &OpenUploads {
@@ -231,11 +229,11 @@ impl Registry {
                 Err(fault) => fault.certificate().is_some(),
             };
             if is_tls {
-                wire.remember_scheme(host, Scheme::Https);
+                wire.features.remember_scheme(host, Scheme::Https);
                 return secure;
             }
         } else if plain.is_ok() {
-            wire.remember_scheme(host, Scheme::Http);
+            wire.features.remember_scheme(host, Scheme::Http);
         }
         plain
     }

@@ -8,11 +8,11 @@ use super::blobs::blob_question;
 use super::classify::{Presence, presence};
 use super::client::{Registry, RegistryRequest};
 use super::error::{Operation, RegistryError, RegistryErrorKind};
+use super::host_features::Scheme;
 use super::integrity::{check_digest, check_size};
 use super::large_uploads::LargeUpload;
 use super::sided::Sided;
 use super::stream::Stream;
-use super::transport::Scheme;
 use super::upload_session::Upload;
 use super::uploads::{Begun, SMALL_MAX_BYTES, check_stored};
 use crate::domain::{Descriptor, Digest, Repository};
@@ -96,7 +96,7 @@ impl Registry {
         blob: &Descriptor,
     ) -> Result<Copied, Sided> {
         let mut upload = None;
-        if from.host() == to.host() && self.limits().may_mount(to, from) {
+        if from.host() == to.host() && self.features().may_mount(to, from) {
             let begun = self.begin_with_mount(to, &blob.digest, from).await;
             match begun.map_err(Sided::Destination)? {
                 Begun::Created(_) => return Ok(Copied::Mounted),
@@ -104,7 +104,7 @@ impl Registry {
                 // A 404 may apply only to this blob, if the source lacks it.
                 Begun::Refused(fault) => {
                     if fault.refusal().is_none_or(|refusal| refusal.status != 404) {
-                        self.limits().remember_no_mount(to, from);
+                        self.features().remember_no_mount(to, from);
                     }
                 }
             }
@@ -206,7 +206,7 @@ impl Registry {
         source: Stream,
         blob: &Descriptor,
     ) -> Result<(), Sided> {
-        let streamed = if self.limits().wants_parts(upload.repository.host()) {
+        let streamed = if self.features().wants_chunks(upload.repository.host()) {
             self.put_parts(&mut upload, source, blob).await
         } else {
             self.put_stream(&upload, source, blob).await
@@ -233,7 +233,7 @@ impl Registry {
         let answer = self.taken(upload, &question, authorization, answer, &passage);
         let answer = answer.await?;
         if matches!(answer.status.as_u16(), 413 | 416) {
-            self.limits().remember_parts(upload.repository.host());
+            self.features().remember_chunks(upload.repository.host());
             return Err(Sided::Mended(RegistryErrorKind::refused(&answer)));
         }
         let stored = check_stored(&answer, &blob.digest);

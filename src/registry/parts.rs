@@ -11,11 +11,11 @@ use tokio::sync::Mutex;
 
 use super::client::Registry;
 use super::error::RegistryErrorKind;
+use super::host_features::Scheme;
 use super::large_uploads::{LargeUpload, VerifyingStream};
 use super::response::authority;
 use super::sided::Sided;
 use super::stream::Stream;
-use super::transport::Scheme;
 use super::upload_session::Upload;
 use super::uploads::check_stored;
 use crate::domain::Descriptor;

@@ -7,6 +7,7 @@ use reqwest::{Method, Request, Url};
 use tokio::sync::Semaphore;
 
 use super::error::RegistryErrorKind;
+use super::host_features::{HostFeatures, Scheme};
 use super::large_uploads::LargeUploads;
 use super::response::unreachable;
 use super::streaming_response::{LARGE_AT_ONCE, Permit, StreamingResponse};
@@ -24,7 +25,7 @@ pub(super) struct Transport {
     http: Client,
     pub(super) uploads: LargeUploads,
     insecure: Vec<Host>,
-    schemes: Mutex<BTreeMap<Host, Scheme>>,
+    pub(super) features: HostFeatures,
     turns: Mutex<BTreeMap<String, Permits>>,
     pub(super) retry_policy: RetryPolicy,
     pub(super) events: Events,
@@ -35,13 +36,6 @@ pub(super) struct Transport {
 struct Permits {
     requests: Arc<Semaphore>,
     large: Arc<Semaphore>,
-}
-
-/// The scheme of a host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Scheme {
-    Http,
-    Https,
 }
 
 impl Transport {
@@ -55,7 +49,7 @@ impl Transport {
             uploads: LargeUploads::new(http.clone(), events.clone()),
             http,
             insecure,
-            schemes: Mutex::default(),
+            features: HostFeatures::default(),
             turns: Mutex::default(),
             retry_policy,
             events,
@@ -116,16 +110,9 @@ impl Transport {
         if self.insecure.contains(host) {
             Some(Scheme::Http)
         } else if host.is_loopback() {
-            let schemes = self.schemes.lock().ok()?;
-            schemes.get(host).copied()
+            self.features.scheme(host)
         } else {
             Some(Scheme::Https)
-        }
-    }
-
-    pub(super) fn remember_scheme(&self, host: &Host, scheme: Scheme) {
-        if let Ok(mut schemes) = self.schemes.lock() {
-            schemes.insert(host.clone(), scheme);
         }
     }
 
@@ -158,15 +145,6 @@ impl Transport {
             "http" if is_plain_host() => Ok(()),
             "http" => Err("is not HTTPS"),
             _ => Err("is no web address"),
-        }
-    }
-}
-
-impl Scheme {
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Self::Http => "http",
-            Self::Https => "https",
         }
     }
 }

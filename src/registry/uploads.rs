@@ -92,7 +92,7 @@ impl Registry {
     /// request may be enough anyway, or if no session can be opened now. There is no retry, because nothing may depend
     /// on the session. An unused session is cancelled by [`Self::cancel_uploads`].
     pub async fn reserve(&self, repository: &Repository) -> Option<Reserved> {
-        if self.limits().may_post_whole(repository.host()) {
+        if self.features().may_post_whole(repository.host()) {
             return None;
         }
         self.begin(repository).await.ok().map(Reserved)
@@ -200,15 +200,15 @@ impl Registry {
         digest: &Digest,
         bytes: &[u8],
     ) -> Result<Option<Upload>, RegistryErrorKind> {
-        let limits = self.limits();
+        let features = self.features();
         let is_small = u64::try_from(bytes.len()).is_ok_and(|length| length <= SMALL_MAX_BYTES);
-        if !is_small || !limits.may_post_whole(repository.host()) {
+        if !is_small || !features.may_post_whole(repository.host()) {
             return self.begin(repository).await.map(Some);
         }
         let query = format!("?digest={digest}");
         let begun = self.post(repository, Access::PullPush, &query, bytes).await;
         if !matches!(begun, Ok(Begun::Created(_))) {
-            limits.remember_no_whole(repository.host());
+            features.remember_no_whole(repository.host());
         }
         match begun? {
             Begun::Created(answer) => check_stated(digest, &answer).map(|()| None),

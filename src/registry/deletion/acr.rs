@@ -11,8 +11,8 @@ use crate::domain::Tag;
 use crate::registry::auth::Access;
 use crate::registry::client::{Registry, RegistryRequest, Target};
 use crate::registry::error::RegistryErrorKind;
+use crate::registry::host_features::Scheme;
 use crate::registry::response::ERROR_MAX_BYTES;
-use crate::registry::transport::Scheme;
 
 const NEEDS: &str = "the right to delete (the role AcrDelete)";
 

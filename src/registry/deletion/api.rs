@@ -9,7 +9,7 @@ use crate::http::Response;
 use crate::registry::client::Registry;
 use crate::registry::error::RegistryErrorKind;
 use crate::registry::error_response::ErrorResponse;
-use crate::registry::transport::Scheme;
+use crate::registry::host_features::Scheme;
 
 const ANSWER_MAX_BYTES: u64 = 4 << 20;
 

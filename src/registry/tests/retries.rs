@@ -1,6 +1,6 @@
 //! Tests which requests are retried.
 
-use super::super::transport::Scheme;
+use super::super::host_features::Scheme;
 use super::*;
 use crate::domain::Digest;
 use crate::http::Transient as _;

@@ -1,24 +1,17 @@
-//! Uploads a large blob in several chunks, for hosts that refuse it in one request: proxies in front of a registry have
-//! limits. The bytes are streamed once and not kept, as with one request.
+//! The chunks of a large blob, for hosts that refuse it in one request: proxies in front of a registry have limits. The
+//! bytes are streamed once and not kept, as with one request.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::stream::try_unfold;
-use reqwest::header::{CONTENT_RANGE, HeaderValue};
-use reqwest::{Body, Method};
+use reqwest::Body;
+use reqwest::header::HeaderValue;
 use tokio::sync::Mutex;
 
-use super::client::Registry;
 use super::error::RegistryErrorKind;
-use super::host_features::Scheme;
-use super::large_uploads::{LargeUpload, VerifyingStream};
+use super::large_uploads::VerifyingStream;
 use super::response::authority;
-use super::sided::Sided;
-use super::stream::Stream;
-use super::upload_session::Upload;
-use super::uploads::check_stored;
-use crate::domain::Descriptor;
 use crate::http::Response;
 
 /// The unsent rest of a blob.
@@ -28,69 +21,47 @@ struct Rest {
     over: Bytes,
 }
 
+/// A blob that is cut into chunks.
+pub(super) struct Parts(Arc<Mutex<Rest>>);
+
 /// One chunk, from its first byte to the byte after its last.
-struct Part {
+pub(super) struct Part {
     rest: Arc<Mutex<Rest>>,
     start: u64,
     end: u64,
 }
 
-impl Registry {
-    /// Writes the blob into `upload`, chunk by chunk.
-    pub(super) async fn put_parts(
-        &self,
-        upload: &mut Upload,
-        source: Stream,
-        blob: &Descriptor,
-    ) -> Result<(), Sided> {
-        let (passage, pieces) = self.wire().uploads.begin(source, blob);
+impl Parts {
+    pub(super) fn new(pieces: VerifyingStream) -> Self {
         let over = Bytes::new();
-        let rest = Arc::new(Mutex::new(Rest { pieces, over }));
-        let mut start = 0;
-        while start < blob.size {
-            let end = blob.size.min(start.saturating_add(upload.part_bytes));
-            let part = Part {
-                rest: Arc::clone(&rest),
-                start,
-                end,
-            };
-            self.patch(upload, part, &passage).await?;
-            start = end;
-        }
-        let question = upload.last_question(&blob.digest, &[]);
-        let stored = self.ask_at(upload, &question).await;
-        let stored = stored.and_then(|answer| check_stored(&answer, &blob.digest));
-        stored.map_err(Sided::Destination)
+        Self(Arc::new(Mutex::new(Rest { pieces, over })))
     }
 
-    /// Sends one chunk, and continues at the location in the response.
-    async fn patch(
-        &self,
-        upload: &mut Upload,
-        part: Part,
-        passage: &LargeUpload,
-    ) -> Result<(), Sided> {
-        let question = upload.question(Method::PATCH);
-        let authorization = self.authorization_at(upload, &question).await?;
-        // The target is a full address, so this scheme is not used.
-        let request = self.request(&question, Scheme::Https, authorization.as_ref());
-        let mut request = request.map_err(Sided::Destination)?;
-        let (length, last) = (part.end - part.start, part.end - 1);
-        let range = HeaderValue::from_str(&format!("{}-{last}", part.start));
-        let range = range.unwrap_or(HeaderValue::from_static("0-0"));
-        request.headers_mut().insert(CONTENT_RANGE, range);
-        let uploads = &self.wire().uploads;
-        let answer = uploads.send(request, part.body(), length, passage).await;
-        let answer = self.taken(upload, &question, authorization, answer, passage);
-        let answer = answer.await?;
-        check_taken(&answer, last).map_err(Sided::Destination)?;
-        self.go_on(upload, &answer).map_err(Sided::Destination)
+    /// Returns the chunk from `start` to before `end`. It must begin at the end of the chunk before, which was sent.
+    pub(super) fn part(&self, start: u64, end: u64) -> Part {
+        let rest = Arc::clone(&self.0);
+        Part { rest, start, end }
     }
 }
 
 impl Part {
-    fn body(self) -> Body {
-        let left = self.end - self.start;
+    pub(super) fn length(&self) -> u64 {
+        self.end - self.start
+    }
+
+    /// Returns the position of the chunk's last byte.
+    pub(super) fn last(&self) -> u64 {
+        self.end - 1
+    }
+
+    /// Returns the value of `Content-Range`.
+    pub(super) fn range(&self) -> HeaderValue {
+        let range = HeaderValue::from_str(&format!("{}-{}", self.start, self.last()));
+        range.unwrap_or(HeaderValue::from_static("0-0"))
+    }
+
+    pub(super) fn body(self) -> Body {
+        let left = self.length();
         Body::wrap_stream(try_unfold((self.rest, left), async |(rest, left)| {
             let piece = rest.lock().await.take(left).await?;
             let length = piece.as_ref().map_or(0, length);
@@ -122,7 +93,7 @@ fn length(piece: &Bytes) -> u64 {
 }
 
 /// Checks that the registry accepted the whole chunk, if the response states its range.
-fn check_taken(answer: &Response, last: u64) -> Result<(), RegistryErrorKind> {
+pub(super) fn check_taken(answer: &Response, last: u64) -> Result<(), RegistryErrorKind> {
     if !matches!(answer.status.as_u16(), 201 | 202 | 204) {
         return Err(RegistryErrorKind::refused(answer));
     }

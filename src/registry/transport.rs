@@ -8,7 +8,6 @@ use tokio::sync::Semaphore;
 
 use super::error::RegistryErrorKind;
 use super::host_features::{HostFeatures, Scheme};
-use super::large_uploads::LargeUploads;
 use super::response::unreachable;
 use super::streaming_response::{LARGE_AT_ONCE, Permit, StreamingResponse};
 use crate::domain::{Events, Host, RetryPolicy, may_be_loopback};
@@ -23,7 +22,6 @@ const REQUESTS_MAX: usize = 8;
 #[derive(Debug)]
 pub(super) struct Transport {
     http: Client,
-    pub(super) uploads: LargeUploads,
     insecure: Vec<Host>,
     pub(super) features: HostFeatures,
     turns: Mutex<BTreeMap<String, Permits>>,
@@ -46,7 +44,6 @@ impl Transport {
         events: Events,
     ) -> Self {
         Self {
-            uploads: LargeUploads::new(http.clone(), events.clone()),
             http,
             insecure,
             features: HostFeatures::default(),
@@ -72,7 +69,7 @@ impl Transport {
 
     /// Sends `request` once and leaves the body of a success unread. Any other body is read as the text of an error.
     ///
-    /// Every request of this module is sent here, except for large uploads ([`LargeUploads`]).
+    /// Every request of this module is sent here, except for the bodies of large uploads.
     pub(super) async fn open(
         &self,
         request: Request,

@@ -45,12 +45,13 @@ impl<'a> Call<'a> {
         let path = self.path.split('?').next().unwrap_or_default();
         let what = format!("{} {}{path}", self.method, self.host);
         registry
+            .sender
             .with_retries(&what, || self.send_once(registry))
             .await
     }
 
     async fn send_once(&self, registry: &Registry) -> Result<Response, RegistryErrorKind> {
-        let wire = registry.wire();
+        let wire = registry.sender.wire();
         let unusable = |cause: String| RegistryErrorKind::never_asked(self.host, cause);
         let host: Host = self
             .host

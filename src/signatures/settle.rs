@@ -8,6 +8,7 @@
 //!
 //! Entries that a writer without such a look removes are written again, while this one still reads.
 
+use std::ops::Deref;
 use std::time::{Duration, Instant};
 
 use futures_util::future::{LocalBoxFuture, try_join_all};
@@ -17,7 +18,7 @@ use super::seen_list::SeenList;
 use super::shared_tag::SharedTag;
 use super::{ListError, SignatureError};
 use crate::domain::{Digest, Manifest, MediaType, TagContent, Unusable, chain_text};
-use crate::registry::{RegistryError, Replaced};
+use crate::registry::{Registry, RegistryError, Replaced};
 
 /// The maximum length of a manifest that every registry accepts.
 const LIST_MAX_BYTES: usize = 4 << 20;
@@ -116,7 +117,25 @@ pub(crate) trait MergeError:
 
 impl<E: From<SignatureError> + From<ListError> + From<RegistryError>> MergeError for E {}
 
-impl<'a> SharedTag<'a> {
+/// A tag with other writers, and the means to write it.
+pub(crate) struct SharedTagWriter<'a> {
+    shared: SharedTag<'a>,
+    registry: &'a Registry,
+}
+
+impl<'a> Deref for SharedTagWriter<'a> {
+    type Target = SharedTag<'a>;
+
+    fn deref(&self) -> &SharedTag<'a> {
+        &self.shared
+    }
+}
+
+impl<'a> SharedTagWriter<'a> {
+    pub(crate) fn new(registry: &'a Registry, shared: SharedTag<'a>) -> Self {
+        Self { shared, registry }
+    }
+
     /// Merges the tag's content with `merge` and writes the result, unless there is nothing to add. Returns the digest
     /// of the tag's content, and the remaining work: others may be writing content that they read before. The remaining
     /// work is mostly waiting, and other work can run beside it.
@@ -336,7 +355,7 @@ impl<'a> SharedTag<'a> {
         held: Option<&Digest>,
         look: &ListSnapshot,
     ) -> Result<Option<Duration>, RegistryError> {
-        let registry = &self.context.registry;
+        let registry = self.registry;
         let upload = async || {
             let parts = change.parts.iter();
             try_join_all(parts.map(|part| registry.put_blob(self.repository, part))).await

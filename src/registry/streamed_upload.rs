@@ -7,10 +7,10 @@ use reqwest::Method;
 use reqwest::header::CONTENT_RANGE;
 
 use super::auth::Authorization;
+use super::chunks::{Chunk, Chunks, check_taken};
 use super::error::RegistryErrorKind;
 use super::host_features::Scheme;
 use super::large_uploads::{LargeUpload, VerifyingStream};
-use super::parts::{Part, Parts, check_taken};
 use super::response::authority;
 use super::sender::RegistryRequest;
 use super::sided::Sided;
@@ -83,11 +83,11 @@ impl StreamedUpload<'_> {
     /// Writes the blob into `upload`, chunk by chunk.
     async fn put_chunks(&self, upload: &mut Upload, pieces: VerifyingStream) -> Result<(), Sided> {
         let (uploader, blob) = (self.uploader, self.blob);
-        let parts = Parts::new(pieces);
+        let chunks = Chunks::new(pieces);
         let mut start = 0;
         while start < blob.size {
             let end = blob.size.min(start.saturating_add(upload.part_bytes));
-            self.patch(upload, parts.part(start, end)).await?;
+            self.patch(upload, chunks.chunk(start, end)).await?;
             start = end;
         }
         let question = upload.last_question(&blob.digest, &[]);
@@ -97,7 +97,7 @@ impl StreamedUpload<'_> {
     }
 
     /// Sends one chunk, and continues at the location in the response.
-    async fn patch(&self, upload: &mut Upload, part: Part) -> Result<(), Sided> {
+    async fn patch(&self, upload: &mut Upload, chunk: Chunk) -> Result<(), Sided> {
         let uploader = self.uploader;
         let question = upload.question(Method::PATCH);
         let authorization = self.authorization(upload, &question).await?;
@@ -106,11 +106,11 @@ impl StreamedUpload<'_> {
             .sender
             .request(&question, Scheme::Https, authorization.as_ref());
         let mut request = request.map_err(Sided::Destination)?;
-        let (length, last) = (part.length(), part.last());
-        request.headers_mut().insert(CONTENT_RANGE, part.range());
+        let (length, last) = (chunk.length(), chunk.last());
+        request.headers_mut().insert(CONTENT_RANGE, chunk.range());
         let sent = uploader
             .large
-            .send(request, part.body(), length, &self.passage);
+            .send(request, chunk.body(), length, &self.passage);
         let answer = sent.await;
         let answer = self.taken(upload, &question, authorization, answer).await?;
         check_taken(&answer, last).map_err(Sided::Destination)?;

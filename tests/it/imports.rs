@@ -350,7 +350,7 @@ const WRITERS: [(&str, &str); 23] = [
     ("registry", "large_uploads"),
     ("registry", "manifest_writes"),
     ("registry", "open_uploads"),
-    ("registry", "parts"),
+    ("registry", "chunks"),
     ("registry", "streamed_upload"),
     ("registry", "upload_session"),
     ("registry", "uploads"),

@@ -22,29 +22,29 @@ struct Rest {
 }
 
 /// A blob that is cut into chunks.
-pub(super) struct Parts(Arc<Mutex<Rest>>);
+pub(super) struct Chunks(Arc<Mutex<Rest>>);
 
 /// One chunk, from its first byte to the byte after its last.
-pub(super) struct Part {
+pub(super) struct Chunk {
     rest: Arc<Mutex<Rest>>,
     start: u64,
     end: u64,
 }
 
-impl Parts {
+impl Chunks {
     pub(super) fn new(pieces: VerifyingStream) -> Self {
         let over = Bytes::new();
         Self(Arc::new(Mutex::new(Rest { pieces, over })))
     }
 
     /// Returns the chunk from `start` to before `end`. It must begin at the end of the chunk before, which was sent.
-    pub(super) fn part(&self, start: u64, end: u64) -> Part {
+    pub(super) fn chunk(&self, start: u64, end: u64) -> Chunk {
         let rest = Arc::clone(&self.0);
-        Part { rest, start, end }
+        Chunk { rest, start, end }
     }
 }
 
-impl Part {
+impl Chunk {
     pub(super) fn length(&self) -> u64 {
         self.end - self.start
     }

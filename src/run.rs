@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::actions::{Console, Environment};
 use crate::commands::{CommandError, CommandResult, PreflightError, RunLimits, execute};
-use crate::context::{Context, LongLists, RecordReader, RecordWriter};
+use crate::context::{Context, RecordReader, RecordWriter};
 use crate::domain::{Event, Events, RequestTrace, Secret, SignatureFormat, chain_text};
 use crate::failure::Failure;
 use crate::http::{Certificates, Client, Proxies};
@@ -214,13 +214,8 @@ async fn work(
             registry.will_write(repository);
         }
     }
-    let context = Context {
-        registry,
-        retry_policy: settings.retry_policy,
-        events: events.clone(),
-        mode: settings.mode,
-        long_lists: LongLists::default(),
-    };
+    let retry_policy = settings.retry_policy;
+    let context = Context::new(registry, retry_policy, events.clone(), settings.mode);
     let record = Environment::relative(&settings.record);
     let earlier = RecordReader::open(
         &record,

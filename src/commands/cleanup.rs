@@ -16,7 +16,9 @@ use crate::plan::{
     CleanupStep, LeaveReason, Rollback, Shown, TagKind, Vouched, decide_cleanup, leave_to_hand,
     unnamed_tags,
 };
-use crate::registry::{DeletionError, MayDelete, Replaced, TagDeletion, TagRead, steps_by_hand};
+use crate::registry::{
+    DeletionError, MayDelete, Replaced, TagDeletion, TagRead, delete_tags, steps_by_hand,
+};
 
 /// Returns a tag before its step was taken.
 fn open(tag: &FullTag, step: CleanupStep) -> CleanupTag {
@@ -140,9 +142,7 @@ async fn take_back(
             tags: &names,
             may_delete,
         };
-        let stays: BTreeMap<Tag, DeletionError> = context
-            .registry
-            .delete_tags(doomed)
+        let stays: BTreeMap<Tag, DeletionError> = delete_tags(&context.registry, doomed)
             .await
             .into_iter()
             .collect();

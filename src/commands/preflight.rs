@@ -19,7 +19,7 @@ use crate::plan::{
     Assembly, BINDING, FoundTag, HeldImage, Look, Resolved, TagAnswer, Verdict, Wanted, assemble,
     decide_preflight, decide_skip, find_tags, images_of, is_vouched_for, vouched_by_inputs,
 };
-use crate::registry::RegistryError;
+use crate::registry::{RegistryError, may_be_new};
 use crate::signatures::SigningContext;
 
 /// The index that the tags should point to.
@@ -174,7 +174,7 @@ async fn look_at<'a>(
     seen = join_all(tags.iter().map(|tag| look(tag))).await;
     // A repository that shows one of its tags is not a new one.
     let denials = seen.iter().filter_map(|(_, answer)| answer.as_ref().err());
-    if !is_denied(&seen) || !context.registry.may_be_new(repository, denials).await {
+    if !is_denied(&seen) || !may_be_new(&context.registry, repository, denials).await {
         return seen;
     }
     let new =

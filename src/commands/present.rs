@@ -3,13 +3,13 @@
 use std::future::Future;
 
 use super::CommandError;
-use crate::context::{Context, ImageError};
+use crate::context::{ImageError, ReadContext};
 use crate::domain::{Digest, ImageReference, Manifest, Reference, Repository};
 use crate::registry::RegistryError;
 
 /// Fetches the manifest of a digest, with retries while it is absent. Absence after the last try is an error.
 pub(super) async fn manifest_present(
-    context: &Context,
+    context: &ReadContext,
     repository: &Repository,
     digest: &Digest,
 ) -> Result<Manifest, CommandError> {
@@ -20,7 +20,7 @@ pub(super) async fn manifest_present(
 
 /// Checks that a digest exists, with retries while it is absent.
 pub(super) async fn check_present(
-    context: &Context,
+    context: &ReadContext,
     repository: &Repository,
     digest: &Digest,
 ) -> Result<(), CommandError> {
@@ -32,7 +32,7 @@ pub(super) async fn check_present(
 }
 
 async fn present<T, F>(
-    context: &Context,
+    context: &ReadContext,
     image: ImageReference,
     look: impl Fn() -> F,
 ) -> Result<T, CommandError>

@@ -7,7 +7,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::CommandError;
 use super::present::manifest_present;
-use crate::context::{Context, DEPTH_MAX, ImageError, PARALLEL, TOTAL_MAX};
+use crate::context::{DEPTH_MAX, ImageError, PARALLEL, ReadContext, TOTAL_MAX};
 use crate::domain::{Descriptor, Digest, ImageReference, Manifest, Reference, Repository};
 use crate::inputs::{Depth, Named};
 use crate::plan::Vouched;
@@ -15,7 +15,7 @@ use crate::record::{ImageRecord, SelectionError, VouchedImages};
 
 /// Resolves the named image at the registry, and its children if they are wanted.
 pub(super) async fn named(
-    context: &Context,
+    context: &ReadContext,
     image: &Named<ImageReference>,
     depth: Depth,
 ) -> Result<(Repository, Vec<Vouched<Descriptor>>), CommandError> {
@@ -38,7 +38,7 @@ pub(super) async fn named(
 /// Reads these digests at the registry. Absent content is not signed. The descriptors come from the registry, not from
 /// an index or a record.
 async fn held(
-    context: &Context,
+    context: &ReadContext,
     repository: &Repository,
     digests: impl Iterator<Item = Vouched<Digest>>,
 ) -> Result<Vec<Vouched<Descriptor>>, CommandError> {
@@ -62,7 +62,7 @@ pub(super) enum TagIs {
 
 /// Reads the manifest of an image, by tag or digest. A tag is resolved once, and its digest is reported.
 pub(super) async fn find_image(
-    context: &Context,
+    context: &ReadContext,
     image: &ImageReference,
     tag: TagIs,
 ) -> Result<Manifest, CommandError> {
@@ -79,7 +79,7 @@ pub(super) async fn find_image(
 
 /// Reports the digest of a tag. SECURITY: anyone with push access decides the content of a tag. A caller who approves
 /// content by tag is warned, with the digest to use instead.
-pub(super) fn tell_tag(context: &Context, image: &ImageReference, held: &Manifest, tag: TagIs) {
+pub(super) fn tell_tag(context: &ReadContext, image: &ImageReference, held: &Manifest, tag: TagIs) {
     let Some(Reference::Tag(_)) = &image.reference else {
         return;
     };
@@ -95,7 +95,7 @@ pub(super) fn tell_tag(context: &Context, image: &ImageReference, held: &Manifes
 
 /// Returns the manifest itself and, if they are wanted, all manifests in it.
 pub(super) async fn with_children(
-    context: &Context,
+    context: &ReadContext,
     repository: &Repository,
     manifest: &Manifest,
     depth: Depth,
@@ -166,7 +166,7 @@ async fn nested_by(
 
 /// Reads every image and index of a record at the registry: absent content is not signed.
 pub(super) async fn recorded(
-    context: &Context,
+    context: &ReadContext,
     images: &VouchedImages,
     only: Option<&Repository>,
     depth: Depth,

@@ -7,7 +7,7 @@ use futures_util::{StreamExt as _, stream};
 
 use super::subjects::{TagIs, find_image, with_children};
 use super::{CommandError, Refused, RefusedSubject};
-use crate::context::{Context, PARALLEL, RecordReader};
+use crate::context::{PARALLEL, ReadContext, RecordReader};
 use crate::domain::{
     Descriptor, Manifest, Matcher, Policy, Repository, SignatureFormat, chain_text,
 };
@@ -40,7 +40,7 @@ struct VerifyRound {
 
 /// Checks an image, and its children if they are wanted.
 pub(super) async fn verify(
-    context: &Context,
+    context: &ReadContext,
     verify: &Verify,
     signing_context: impl Future<Output = Result<SigningContext, CommandError>>,
     record: &RecordReader,
@@ -71,7 +71,7 @@ pub(super) struct Gated<'a> {
 
 /// Checks an existing image, and its children if they are wanted.
 pub(super) async fn check(
-    context: &Context,
+    context: &ReadContext,
     gated: &Gated<'_>,
     signing_context: &SigningContext,
     record: &RecordReader,
@@ -125,7 +125,7 @@ pub(super) async fn check(
 
 /// The values that each check of a subject needs.
 struct Gate<'a> {
-    context: &'a Context,
+    context: &'a ReadContext,
     repository: &'a Repository,
     signing_context: &'a SigningContext,
     policy: &'a Policy,

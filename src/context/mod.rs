@@ -2,89 +2,58 @@
 //! and the writer of the record. It knows no command.
 
 mod image_error;
+mod read_context;
 mod record_reader;
 mod record_writer;
 
-use std::future::Future;
-
-use tokio::sync::{Semaphore, SemaphorePermit};
+use std::ops::Deref;
 
 use crate::domain::{
-    Digest, Events, FullTag, Manifest, MediaType, Reference, Repository, RetryPolicy, TagContent,
-    chain_text,
+    Digest, Events, FullTag, Manifest, MediaType, Reference, Repository, RetryPolicy, chain_text,
 };
 use crate::inputs::Mode;
-use crate::registry::{Registry, RegistryError, Replaced, Stored, TagRead};
+use crate::registry::{Registry, RegistryError, RegistryReader, Replaced, Stored, TagRead};
 
 pub use image_error::ImageError;
+use read_context::LongLists;
+pub use read_context::ReadContext;
+pub(crate) use read_context::{DEPTH_MAX, PARALLEL, TOTAL_MAX};
 pub use record_reader::RecordReader;
 pub use record_writer::RecordWriter;
 
-/// The maximum number of concurrent requests.
-pub(crate) const PARALLEL: usize = 16;
-/// The maximum depth of nested indexes.
-pub(crate) const DEPTH_MAX: usize = 4;
-/// The maximum number of manifests in one index, at all depths.
-pub(crate) const TOTAL_MAX: usize = 1000;
-
-/// The dependencies of a run's steps.
+/// The dependencies of a run's steps: those of a [`ReadContext`], and the means to write.
 #[derive(Debug)]
 pub struct Context {
+    reading: ReadContext,
     /// The registry client.
     pub registry: Registry,
-    /// The retry policy.
-    pub retry_policy: RetryPolicy,
-    /// The receiver of the run's events.
-    pub events: Events,
     /// The mode, which decides if anything may be changed.
     pub mode: Mode,
-    /// The permit to keep a long list in memory, so many long lists take no more memory than one.
-    pub long_lists: LongLists,
 }
 
-/// A semaphore with one permit: only one long list is in memory at a time.
-#[derive(Debug)]
-pub struct LongLists(Semaphore);
+impl Deref for Context {
+    type Target = ReadContext;
 
-impl Default for LongLists {
-    fn default() -> Self {
-        Self(Semaphore::new(1))
-    }
-}
-
-impl LongLists {
-    /// Waits for the permit. A task that has it must not request it again.
-    pub(crate) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
-        // The semaphore is never closed, so this always succeeds.
-        self.0.acquire().await.ok()
+    fn deref(&self) -> &ReadContext {
+        &self.reading
     }
 }
 
 impl Context {
-    /// Reads the content of a tag.
-    pub(crate) async fn tagged(&self, tag: &FullTag) -> Result<Option<TagContent>, RegistryError> {
-        self.registry.tag_content(tag).await
-    }
-
-    /// Calls `look` until it finds something or the tries are used up. An error ends the calls at once: the registry
-    /// client has already retried what can be retried.
-    pub(crate) async fn until_present<T, E, F>(
-        &self,
-        what: &str,
-        look: impl Fn() -> F,
-    ) -> Result<Option<T>, E>
-    where
-        F: Future<Output = Result<Option<T>, E>>,
-    {
-        for attempt in 1..=self.retry_policy.max_attempts {
-            if let Some(found) = look().await? {
-                return Ok(Some(found));
-            }
-            if attempt < self.retry_policy.max_attempts {
-                self.pause(what, "it is not there yet").await;
-            }
+    /// Builds the context. Its reading half reads with the same client.
+    #[must_use]
+    pub fn new(registry: Registry, retry_policy: RetryPolicy, events: Events, mode: Mode) -> Self {
+        let reading = ReadContext {
+            registry: RegistryReader::clone(&registry),
+            retry_policy,
+            events,
+            long_lists: LongLists::default(),
+        };
+        Self {
+            reading,
+            registry,
+            mode,
         }
-        Ok(None)
     }
 
     /// Stores a manifest. If the registry reports missing parts, `copy` copies them again and the push is retried as
@@ -161,16 +130,5 @@ impl Context {
         )
         .await
         .map(drop)
-    }
-
-    /// Waits for the delay of the retry policy, plus or minus a tenth, so parallel jobs retry at different times.
-    pub(crate) async fn pause(&self, what: &str, why: &str) {
-        let wait = self
-            .retry_policy
-            .delay
-            .mul_f64(0.9 + 0.2 * fastrand::f64())
-            .min(self.retry_policy.max_delay);
-        self.events.retry(what, why, wait);
-        tokio::time::sleep(wait).await;
     }
 }

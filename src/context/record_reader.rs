@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Context;
+use super::ReadContext;
 use crate::domain::chain_text;
 use crate::inputs::Mode;
 use crate::record::{
@@ -88,7 +88,7 @@ impl RecordReader {
     }
 
     /// Reports that the existing record is not continued, and why.
-    pub(crate) fn report_earlier(&self, context: &Context) {
+    pub(crate) fn report_earlier(&self, context: &ReadContext) {
         let why = self.unvouched_text();
         let text = |keeps: &str| match self.mode {
             Mode::Apply => format!("{why}; the record that this run writes {keeps}"),
@@ -112,7 +112,7 @@ impl RecordReader {
     }
 
     /// Warns that the existing file cannot be read as a record.
-    pub(crate) fn report_unusable(&self, context: &Context) {
+    pub(crate) fn report_unusable(&self, context: &ReadContext) {
         if let Loaded::Unusable(_) = self.loaded {
             context.events.warn(self.unvouched_text());
         }

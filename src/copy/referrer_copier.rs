@@ -22,7 +22,7 @@ use crate::signatures::legacy_attach::read_config;
 use crate::signatures::legacy_manifest::merge;
 use crate::signatures::lookup::fallback;
 use crate::signatures::seen_list::SeenList;
-use crate::signatures::settle::{Change, ListSnapshot};
+use crate::signatures::settle::{Change, ListSnapshot, SharedTagWriter};
 use crate::signatures::shared_tag::SharedTag;
 
 /// The suffixes of the digest tags that cosign writes, or wrote in earlier versions.
@@ -230,6 +230,7 @@ impl<'a> ReferrerCopier<'a> {
             self.vetting.may_be_ours(subject, &name)
         });
         let shared = fallback(self.context, self.to, subject);
+        let shared = SharedTagWriter::new(self.context, shared);
         let look = self.look(&shared).await?;
         let tag = shared.tag.clone();
         // SECURITY: the writer of a list controls its entries and all its other fields.
@@ -457,6 +458,7 @@ impl<'a> ReferrerCopier<'a> {
     ) -> Result<(), CopyError> {
         let tag = subject.tag_beside(suffix);
         let shared = SharedTag::new(self.context, self.to, subject, tag);
+        let shared = SharedTagWriter::new(self.context, shared);
         let original = &kept.kept.manifest;
         self.copier.know(original);
         let look = self.look(&shared).await?;
@@ -515,7 +517,7 @@ impl<'a> ReferrerCopier<'a> {
 
     /// Reads a list of the destination. If the image was there before, others may have listed their own entries. So an
     /// absent list is then read a second time.
-    async fn look(&self, shared: &SharedTag<'_>) -> Result<ListSnapshot, CopyError> {
+    async fn look(&self, shared: &SharedTagWriter<'_>) -> Result<ListSnapshot, CopyError> {
         let look = shared.look().await?;
         let is_empty = look.holds().is_none() && look.unusable().is_none();
         if is_empty && !self.copier.has_brought(shared.subject) {

@@ -8,7 +8,7 @@ use crate::domain::{
     Descriptor, Digest, EMPTY_CONFIG, Manifest, Reference, Repository, Tag, TagContent, Unusable,
 };
 use crate::layout::Layout;
-use crate::registry::{Entries, Operation, Referrers, RegistryError, Tagged};
+use crate::registry::{Entries, Operation, Referrers, RegistryError, Tagged, all_tags};
 use crate::signatures::lookup::fallback;
 use crate::signatures::shared_tag::SharedTag;
 
@@ -65,7 +65,9 @@ impl Source {
     /// Reads the list of tags.
     pub(crate) async fn know(&self, context: &Context) -> KnownTags {
         match self {
-            Self::Repository(repository) => KnownTags(context.registry.all_tags(repository).await),
+            Self::Repository(repository) => {
+                KnownTags(all_tags(&context.registry, repository).await)
+            }
             Self::Layout(_) => KnownTags(None),
         }
     }

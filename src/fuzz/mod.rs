@@ -275,7 +275,7 @@ const EXCUSED: &[(&str, &str)] = &[
         "the address of the job's own server, from the runner",
     ),
     (
-        "src/registry/client.rs",
+        "src/registry/sender.rs",
         "an address that is put together of checked parts",
     ),
     (

@@ -1,15 +1,16 @@
-//! Blobs that are small enough for memory, such as configs and signatures, and the check whether a blob exists.
+//! Reads blobs that are small enough for memory, such as configs and signatures, and checks whether a blob exists.
 
 use reqwest::Method;
 
 use super::classify::{Presence, presence};
-use super::client::{Registry, RegistryRequest};
+use super::downloads::open_blob;
 use super::error::{Operation, RegistryError, RegistryErrorKind};
 use super::integrity::check_digest;
-use super::uploads::Reserved;
+use super::reader::RegistryReader;
+use super::sender::RegistryRequest;
 use crate::domain::{Digest, Repository};
 
-impl Registry {
+impl RegistryReader {
     /// Reports whether the blob exists. A HEAD with 200 or 404 decides. After any other response a GET follows, of
     /// which only the head is read. A HEAD has no body with a reason, and the storage behind a redirect may refuse
     /// HEAD.
@@ -19,7 +20,10 @@ impl Registry {
         digest: &Digest,
     ) -> Result<bool, RegistryError> {
         let found = self.look_for_blob(repository, digest).await;
-        found.map_err(|fault| self.blob_error(Operation::ReadBlob, repository, digest, fault))
+        found.map_err(|fault| {
+            self.sender
+                .blob_error(Operation::ReadBlob, repository, digest, fault)
+        })
     }
 
     /// Reads the blob `digest`, of at most `limit` bytes. Returns `None` if it does not exist.
@@ -34,52 +38,17 @@ impl Registry {
     ) -> Result<Option<Vec<u8>>, RegistryError> {
         let question = blob_question(repository, digest, limit);
         let read = self
+            .sender
             .with_retries(&question.text(), || self.fetch(&question))
             .await
             .and_then(|body| match body {
                 Some(body) => check_digest(Digest::of(&body), digest).map(|()| Some(body)),
                 None => Ok(None),
             });
-        read.map_err(|fault| self.blob_error(Operation::ReadBlob, repository, digest, fault))
-    }
-
-    /// Pushes `bytes` as a blob. There is no check whether the blob exists: for small blobs it takes as long as the
-    /// push.
-    pub async fn put_blob(
-        &self,
-        repository: &Repository,
-        bytes: &[u8],
-    ) -> Result<Digest, RegistryError> {
-        self.put_blob_into(None, repository, bytes).await
-    }
-
-    /// Pushes `bytes` as a blob, into the upload session `place` if there is one.
-    pub async fn put_blob_into(
-        &self,
-        mut place: Option<Reserved>,
-        repository: &Repository,
-        bytes: &[u8],
-    ) -> Result<Digest, RegistryError> {
-        let digest = Digest::of(bytes);
-        let what = format!("upload of {repository}@{digest}");
-        // Each retry is a new upload, because the state of the last one is unknown.
-        let upload = || self.upload_into(place.take(), repository, &digest, bytes);
-        let stored = self.with_retries(&what, upload).await;
-        match stored {
-            Ok(()) => Ok(digest),
-            Err(fault) => Err(self.blob_error(Operation::WriteBlob, repository, &digest, fault)),
-        }
-    }
-
-    pub(super) fn blob_error(
-        &self,
-        operation: Operation,
-        repository: &Repository,
-        digest: &Digest,
-        fault: RegistryErrorKind,
-    ) -> RegistryError {
-        let object = repository.at(digest).to_string();
-        self.error(operation, repository, object, fault)
+        read.map_err(|fault| {
+            self.sender
+                .blob_error(Operation::ReadBlob, repository, digest, fault)
+        })
     }
 
     async fn look_for_blob(
@@ -92,13 +61,14 @@ impl Registry {
             method: Method::HEAD,
             ..blob_question(repository, digest, 0)
         };
-        match self.ask(&head).await?.status.as_u16() {
+        match self.sender.ask(&head).await?.status.as_u16() {
             200 => return Ok(true),
             404 => return Ok(false),
             _ => (),
         }
         let opened = self
-            .with_retries(&get.text(), || self.open_blob(&get))
+            .sender
+            .with_retries(&get.text(), || open_blob(&self.sender, &get))
             .await?;
         match presence(&opened.answer) {
             Presence::Present => Ok(true),
@@ -111,7 +81,7 @@ impl Registry {
         &self,
         question: &RegistryRequest<'_>,
     ) -> Result<Option<Vec<u8>>, RegistryErrorKind> {
-        let opened = self.open_blob(question).await?;
+        let opened = open_blob(&self.sender, question).await?;
         match presence(&opened.answer) {
             Presence::Present => Ok(Some(opened.read(question.limit).await?.body)),
             Presence::Absent => Ok(None),

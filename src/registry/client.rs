@@ -1,73 +1,27 @@
-//! The registry client, and the way it sends one request: address, authorization, retries.
+//! The registry client of a run that writes: the reading half, and the means to store manifests and blobs.
 
-use std::sync::Arc;
-
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
-use reqwest::{Method, Request, Url};
+use std::ops::Deref;
 
 use super::Settings;
-use super::auth::{Access, AuthCache, Authorization};
 use super::error::{Operation, RegistryError, RegistryErrorKind};
-use super::error_response::ErrorResponse;
-use super::large_uploads::Progress;
-use super::limits::Limits;
-use super::open_uploads::OpenUploads;
-use super::response;
-use super::streaming_response::StreamingResponse;
-use super::transport::{Scheme, Transport};
-use crate::domain::Repository;
-use crate::http::{BodyError, Response, Transient, TransportErrorKind, with_retries};
+use super::large_uploads::{LargeUploads, Progress};
+use super::reader::RegistryReader;
+use super::uploads::{Reserved, Uploader};
+use crate::domain::{Digest, Repository};
 
-/// The most attempts of one request with different authorization: anonymous, with a token, with a token for extra
-/// scopes.
-const AUTHORIZATIONS_MAX: u32 = 3;
-
-/// A client for all registries of a run. Clones share connections, tokens and the state of each host.
+/// A client for all registries of a run. Clones share connections, tokens, upload sessions and the features of each
+/// host.
 #[derive(Debug, Clone)]
-pub struct Registry(Arc<Inner>);
-
-#[derive(Debug)]
-struct Inner {
-    wire: Transport,
-    keyring: AuthCache,
-    limits: Limits,
-    left_open: OpenUploads,
+pub struct Registry {
+    reader: RegistryReader,
+    pub(super) uploader: Uploader,
 }
 
-/// A request to a registry.
-#[derive(Debug)]
-pub(super) struct RegistryRequest<'a> {
-    pub(super) method: Method,
-    pub(super) repository: &'a Repository,
-    pub(super) target: Target,
-    pub(super) access: Access,
-    pub(super) accept: Option<&'a str>,
-    /// Media type and bytes.
-    pub(super) content: Option<(&'a str, &'a [u8])>,
-    /// The longest body that is read from a successful response.
-    pub(super) limit: u64,
-}
+impl Deref for Registry {
+    type Target = RegistryReader;
 
-/// The target of a request.
-#[derive(Debug)]
-pub(super) enum Target {
-    /// A path below the repository, such as `manifests/v1`.
-    Path(String),
-    /// An address from a response of the registry, which has been checked.
-    Address(Url),
-}
-
-impl<'a> RegistryRequest<'a> {
-    pub(super) fn get(repository: &'a Repository, path: String, limit: u64) -> Self {
-        Self {
-            method: Method::GET,
-            repository,
-            target: Target::Path(path),
-            access: Access::Pull,
-            accept: None,
-            content: None,
-            limit,
-        }
+    fn deref(&self) -> &RegistryReader {
+        &self.reader
     }
 }
 
@@ -75,257 +29,79 @@ impl Registry {
     /// Builds the client. It sends nothing.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        let Settings {
-            http,
-            credentials,
-            insecure,
-            retry_policy,
-            events,
-        } = settings;
-        Self(Arc::new(Inner {
-            wire: Transport::new(http, insecure, retry_policy, events),
-            keyring: AuthCache::new(credentials),
-            limits: Limits::default(),
-            left_open: OpenUploads::default(),
-        }))
+        let large = LargeUploads::new(settings.http.clone(), settings.events.clone());
+        let reader = RegistryReader::new(settings);
+        let uploader = Uploader::new(reader.sender.clone(), large);
+        Self { reader, uploader }
     }
 
     /// Requests push access with the first token for `repository`, because this run will write to it. A run that only
     /// reads must not call this: it fails without push access, and Quay creates a missing repository.
     pub fn will_write(&self, repository: &Repository) {
-        self.0.keyring.will_write(repository);
+        self.sender.keyring().will_write(repository);
+    }
+
+    /// Pushes `bytes` as a blob. There is no check whether the blob exists: for small blobs it takes as long as the
+    /// push.
+    pub async fn put_blob(
+        &self,
+        repository: &Repository,
+        bytes: &[u8],
+    ) -> Result<Digest, RegistryError> {
+        self.put_blob_into(None, repository, bytes).await
+    }
+
+    /// Pushes `bytes` as a blob, into the upload session `place` if there is one.
+    pub async fn put_blob_into(
+        &self,
+        mut place: Option<Reserved>,
+        repository: &Repository,
+        bytes: &[u8],
+    ) -> Result<Digest, RegistryError> {
+        let digest = Digest::of(bytes);
+        let what = format!("upload of {repository}@{digest}");
+        // Each retry is a new upload, because the state of the last one is unknown.
+        let upload = || {
+            self.uploader
+                .upload_into(place.take(), repository, &digest, bytes)
+        };
+        let stored = self.sender.with_retries(&what, upload).await;
+        match stored {
+            Ok(()) => Ok(digest),
+            Err(fault) => {
+                Err(self
+                    .sender
+                    .blob_error(Operation::WriteBlob, repository, &digest, fault))
+            }
+        }
+    }
+
+    /// Makes one attempt to upload `bytes`. If that takes two requests, it also opens an upload session for a later
+    /// blob: see [`Self::reserve`]. The result says nothing about `bytes`, with or without a session.
+    pub async fn upload_and_reserve(
+        &self,
+        repository: &Repository,
+        bytes: &[u8],
+    ) -> Result<Option<Reserved>, RegistryErrorKind> {
+        self.uploader.upload_and_reserve(repository, bytes).await
+    }
+
+    /// Opens an upload session for a small later blob, so that storing it takes one request. Returns `None` if one
+    /// request may be enough anyway, or if no session can be opened now. There is no retry, because nothing may depend
+    /// on the session. An unused session is cancelled by [`Self::cancel_uploads`].
+    pub async fn reserve(&self, repository: &Repository) -> Option<Reserved> {
+        self.uploader.reserve(repository).await
     }
 
     /// Returns the progress of the large uploads, or `None` if there are none.
     #[must_use]
     pub fn progress(&self) -> Option<Progress> {
-        self.wire().uploads.progress()
+        self.uploader.large.progress()
     }
 
-    pub(super) fn wire(&self) -> &Transport {
-        &self.0.wire
-    }
-
-    pub(super) fn keyring(&self) -> &AuthCache {
-        &self.0.keyring
-    }
-
-    pub(super) fn limits(&self) -> &Limits {
-        &self.0.limits
-    }
-
-    pub(super) fn left_open(&self) -> &OpenUploads {
-        &self.0.left_open
-    }
-
-    /// Sends an idempotent request, and retries until another attempt would not change the response.
-    pub(super) async fn ask(
-        &self,
-        question: &RegistryRequest<'_>,
-    ) -> Result<Response, RegistryErrorKind> {
-        let what = question.text();
-        self.with_retries(&what, || self.ask_once(question)).await
-    }
-
-    /// Runs an idempotent `attempt` under the retry policy; `what` names it in the log.
-    pub(super) async fn with_retries<T, E, Run>(
-        &self,
-        what: &str,
-        attempt: impl FnMut() -> Run,
-    ) -> Result<T, E>
-    where
-        E: Transient,
-        Run: Future<Output = Result<T, E>>,
-    {
-        with_retries(self.wire().retry_policy, &self.wire().events, what, attempt).await
-    }
-
-    /// Sends a request once, apart from repeats with other authorization. A transient error response is an error.
-    pub(super) async fn ask_once(
-        &self,
-        question: &RegistryRequest<'_>,
-    ) -> Result<Response, RegistryErrorKind> {
-        let opened = self.open_once(question).await?;
-        opened.read(question.limit).await
-    }
-
-    /// Sends a request like [`Self::ask_once`], but leaves the body of a success unread.
-    pub(super) async fn open_once(
-        &self,
-        question: &RegistryRequest<'_>,
-    ) -> Result<StreamingResponse, RegistryErrorKind> {
-        let mut authorization = self.authorization(question).await?;
-        for _ in 1..AUTHORIZATIONS_MAX {
-            let opened = self.send(question, authorization.as_ref()).await?;
-            let status = opened.answer.status.as_u16();
-            let sent = authorization.as_ref();
-            if status != 401 && !AuthCache::may_be_stale(question.repository, status, sent) {
-                return settled(opened);
-            }
-            let sent = authorization.as_ref();
-            let better = self.renew(question, sent, &opened.answer).await?;
-            if better.is_none() {
-                return settled(opened);
-            }
-            authorization = better;
-        }
-        settled(self.send(question, authorization.as_ref()).await?)
-    }
-
-    /// Sends a request once to a host that is not the registry. SECURITY: without credentials.
-    pub(super) async fn open_elsewhere(
-        &self,
-        question: &RegistryRequest<'_>,
-    ) -> Result<StreamingResponse, RegistryErrorKind> {
-        let request = self.request(question, Scheme::Https, None)?;
-        settled(self.wire().open(request).await?)
-    }
-
-    /// Returns the authorization for a request that has not been refused yet.
-    pub(super) async fn authorization(
-        &self,
-        question: &RegistryRequest<'_>,
-    ) -> Result<Option<Authorization>, RegistryErrorKind> {
-        let Inner { wire, keyring, .. } = &*self.0;
-        keyring
-            .authorization(wire, question.repository, &question.access)
-            .await
-    }
-
-    /// Returns the authorization after a 401, or `None` if there is nothing better than `sent`.
-    pub(super) async fn renew(
-        &self,
-        question: &RegistryRequest<'_>,
-        sent: Option<&Authorization>,
-        answer: &Response,
-    ) -> Result<Option<Authorization>, RegistryErrorKind> {
-        let Inner { wire, keyring, .. } = &*self.0;
-        let (repository, access) = (question.repository, &question.access);
-        keyring
-            .after_challenge(wire, repository, access, sent, &answer.headers)
-            .await
-    }
-
-    /// Sends a request by the scheme of its host. A new host on this machine gets plain HTTP first. HTTPS follows if
-    /// the response may come from a TLS server. The scheme is remembered once it is certain.
-    async fn send(
-        &self,
-        question: &RegistryRequest<'_>,
-        authorization: Option<&Authorization>,
-    ) -> Result<StreamingResponse, RegistryErrorKind> {
-        let wire = self.wire();
-        let host = question.repository.host();
-        let by = async |scheme: Scheme| {
-            let request = self.request(question, scheme, authorization)?;
-            wire.open(request).await
-        };
-        if let Some(scheme) = wire.scheme(host) {
-            return by(scheme).await;
-        }
-        let plain = by(Scheme::Http).await;
-        if may_want_tls(&plain) {
-            let secure = by(Scheme::Https).await;
-            // An untrusted certificate is also TLS, and its error is the better one to report.
-            let is_tls = match &secure {
-                Ok(_) => true,
-                Err(fault) => fault.certificate().is_some(),
-            };
-            if is_tls {
-                wire.remember_scheme(host, Scheme::Https);
-                return secure;
-            }
-        } else if plain.is_ok() {
-            wire.remember_scheme(host, Scheme::Http);
-        }
-        plain
-    }
-
-    pub(super) fn request(
-        &self,
-        question: &RegistryRequest<'_>,
-        scheme: Scheme,
-        authorization: Option<&Authorization>,
-    ) -> Result<Request, RegistryErrorKind> {
-        let repository = question.repository;
-        let host = repository.host().api();
-        let unusable = |cause: String| RegistryErrorKind::never_asked(host, cause);
-        let url = match &question.target {
-            Target::Address(url) => url.clone(),
-            Target::Path(path) => {
-                let scheme = scheme.as_str();
-                let text = format!("{scheme}://{host}/v2/{}/{path}", repository.path());
-                Url::parse(&text).map_err(|error| unusable(error.to_string()))?
-            }
-        };
-        let mut request = self.wire().request(question.method.clone(), url);
-        if let Some(accept) = question.accept {
-            request = request.header(ACCEPT, accept);
-        }
-        if let Some((media_type, bytes)) = question.content {
-            request = request
-                .header(CONTENT_TYPE, media_type)
-                .body(bytes.to_vec());
-        }
-        if let Some(authorization) = authorization {
-            request = request.header(AUTHORIZATION, authorization.header.clone());
-        }
-        request
-            .build()
-            .map_err(|error| RegistryErrorKind::not_built(host, &error))
-    }
-
-    /// Adds the context of an operation to an error.
-    pub(super) fn error(
-        &self,
-        operation: Operation,
-        repository: &Repository,
-        object: String,
-        fault: RegistryErrorKind,
-    ) -> RegistryError {
-        let keyring = &self.0.keyring;
-        RegistryError {
-            operation,
-            object,
-            repository: repository.clone(),
-            credentials: keyring.source_for(repository),
-            helper: keyring.unused_helper(repository),
-            fault,
-        }
-    }
-}
-
-impl RegistryRequest<'_> {
-    /// Returns the request as text for the log: `GET ghcr.io/o/r/manifests/v1`.
-    pub(super) fn text(&self) -> String {
-        let method = &self.method;
-        match &self.target {
-            Target::Path(path) => format!("{method} {}/{path}", self.repository),
-            Target::Address(url) => format!("{method} {}{}", response::authority(url), url.path()),
-        }
-    }
-}
-
-fn settled(opened: StreamingResponse) -> Result<StreamingResponse, RegistryErrorKind> {
-    let answer = &opened.answer;
-    if !answer.status.is_success() && ErrorResponse::of(answer).is_transient() {
-        Err(RegistryErrorKind::refused(answer))
-    } else {
-        Ok(opened)
-    }
-}
-
-/// True if the result of plain HTTP may come from a TLS server. Candidates are bytes that are not HTTP, a closed
-/// connection, and a 400, which Go's and nginx's servers send. The body of the 400 would be clear, but a HEAD has none.
-/// A refused connection and silence are no candidates, nor is a response with a registry's version header.
-fn may_want_tls(plain: &Result<StreamingResponse, RegistryErrorKind>) -> bool {
-    match plain {
-        Ok(StreamingResponse { answer, .. }) => {
-            answer.status == 400 && answer.header("docker-distribution-api-version").is_none()
-        }
-        Err(RegistryErrorKind::Unreachable { error, .. }) => {
-            error.kind != TransportErrorKind::Silence && !error.cause.contains("refused")
-        }
-        Err(RegistryErrorKind::Body { source, .. }) => matches!(source, BodyError::Broken(_)),
-        Err(_) => false,
+    /// Cancels every open upload session, if the registry supports that. Call it only after all tasks that use a
+    /// session have ended.
+    pub async fn cancel_uploads(&self) {
+        self.uploader.cancel_all().await;
     }
 }

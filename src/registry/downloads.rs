@@ -4,55 +4,53 @@
 use reqwest::Url;
 use reqwest::header::LOCATION;
 
-use super::client::{Registry, RegistryRequest, Target};
 use super::error::RegistryErrorKind;
 use super::error_response::printable;
 use super::response::shown;
+use super::sender::{RegistryRequest, RequestSender, Target};
 use super::streaming_response::StreamingResponse;
 use crate::http::Response;
 
 const REDIRECTS_MAX: usize = 5;
 
-impl Registry {
-    /// Requests a blob once and follows redirects. After a redirect, any status but 200 is an error, because the
-    /// registry has the blob. The caller interprets the registry's own response.
-    pub(super) async fn open_blob(
-        &self,
-        question: &RegistryRequest<'_>,
-    ) -> Result<StreamingResponse, RegistryErrorKind> {
-        let mut opened = self.open_once(question).await?;
-        if !is_redirect(&opened.answer) {
+/// Requests a blob once and follows redirects. After a redirect, any status but 200 is an error, because the
+/// registry has the blob. The caller interprets the registry's own response.
+pub(super) async fn open_blob(
+    sender: &RequestSender,
+    question: &RegistryRequest<'_>,
+) -> Result<StreamingResponse, RegistryErrorKind> {
+    let mut opened = sender.open_once(question).await?;
+    if !is_redirect(&opened.answer) {
+        return Ok(opened);
+    }
+    let registry = opened.answer.url.origin();
+    for _ in 0..REDIRECTS_MAX {
+        let next = location(&opened.answer)?;
+        if let Err(reason) = sender.wire().check_hop(&opened.answer.url, &next) {
+            return Err(refused_address(&next, reason));
+        }
+        let is_own = next.origin() == registry;
+        let question = RegistryRequest {
+            target: Target::Address(next),
+            ..RegistryRequest::get(question.repository, String::new(), question.limit)
+        };
+        // SECURITY: credentials are sent only to the registry.
+        opened = if is_own {
+            sender.open_once(&question).await?
+        } else {
+            sender.open_elsewhere(&question).await?
+        };
+        if opened.answer.status == 200 {
             return Ok(opened);
         }
-        let registry = opened.answer.url.origin();
-        for _ in 0..REDIRECTS_MAX {
-            let next = location(&opened.answer)?;
-            if let Err(reason) = self.wire().check_hop(&opened.answer.url, &next) {
-                return Err(refused_address(&next, reason));
-            }
-            let is_own = next.origin() == registry;
-            let question = RegistryRequest {
-                target: Target::Address(next),
-                ..RegistryRequest::get(question.repository, String::new(), question.limit)
-            };
-            // SECURITY: credentials are sent only to the registry.
-            opened = if is_own {
-                self.open_once(&question).await?
-            } else {
-                self.open_elsewhere(&question).await?
-            };
-            if opened.answer.status == 200 {
-                return Ok(opened);
-            }
-            if !is_redirect(&opened.answer) {
-                return Err(RegistryErrorKind::refused(&opened.answer));
-            }
+        if !is_redirect(&opened.answer) {
+            return Err(RegistryErrorKind::refused(&opened.answer));
         }
-        Err(refused_address(
-            &opened.answer.url,
-            "sends us on once more, after five times",
-        ))
     }
+    Err(refused_address(
+        &opened.answer.url,
+        "sends us on once more, after five times",
+    ))
 }
 
 fn is_redirect(answer: &Response) -> bool {

@@ -1,7 +1,11 @@
-//! Checks content against its digest and size.
+//! Checks content against its digest and size, and against the digest that a registry states.
 
 use super::error::RegistryErrorKind;
+use super::error_response::printable;
 use crate::domain::{Descriptor, Digest};
+use crate::http::Response;
+
+const DIGEST_HEADER: &str = "docker-content-digest";
 
 pub(super) fn check_digest(computed: Digest, wanted: &Digest) -> Result<(), RegistryErrorKind> {
     if computed == *wanted {
@@ -24,4 +28,21 @@ pub(super) fn check_size(arrived: u64, blob: &Descriptor) -> Result<(), Registry
             claimed: blob.size,
         })
     }
+}
+
+/// Compares a digest with `Docker-Content-Digest`, which not every registry sends. A digest of another algorithm, or an
+/// invalid one, counts as a mismatch: it does not confirm the computed digest.
+pub(super) fn check_stated(computed: &Digest, answer: &Response) -> Result<(), RegistryErrorKind> {
+    match answer.header(DIGEST_HEADER) {
+        Some(stated) if *stated != computed.to_string() => Err(RegistryErrorKind::Digest {
+            computed: computed.clone(),
+            claimed: printable(stated, 200),
+            claimant: "the registry's `Docker-Content-Digest`",
+        }),
+        Some(_) | None => Ok(()),
+    }
+}
+
+pub(super) fn stated_digest(answer: &Response) -> Option<Digest> {
+    answer.header(DIGEST_HEADER)?.parse().ok()
 }

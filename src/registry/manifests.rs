@@ -1,16 +1,14 @@
-//! Reads, resolves and stores manifests and indexes.
+//! Reads and resolves manifests and indexes.
 
-use std::cell::Cell;
 use std::sync::Arc;
 
 use reqwest::Method;
 
-use super::auth::Access;
 use super::classify::{Presence, presence};
-use super::client::{Registry, RegistryRequest, Target};
 use super::error::{Operation, RegistryError, RegistryErrorKind};
-use super::response::ERROR_MAX_BYTES;
-use super::{Replaced, Stored, TagRead};
+use super::integrity::{check_stated, stated_digest};
+use super::reader::RegistryReader;
+use super::sender::RegistryRequest;
 use crate::domain::{
     Digest, FullTag, ImageReference, Manifest, ManifestKind, MediaType, Reference, Repository,
     TagContent, Unusable,
@@ -19,10 +17,8 @@ use crate::http::{BodyError, Response};
 
 /// The largest manifest that registries accept (distribution, Harbor, ACR).
 const MANIFEST_MAX_BYTES: u64 = 4 * 1024 * 1024;
-const DIGEST_HEADER: &str = "docker-content-digest";
-const SUBJECT_HEADER: &str = "oci-subject";
 
-impl Registry {
+impl RegistryReader {
     /// Reads a manifest. Returns `None` if it is absent by the table in `classify.rs`; an unclear response is an error.
     /// The bytes match the requested digest and the digest that the registry states.
     pub async fn manifest(
@@ -32,7 +28,7 @@ impl Registry {
     ) -> Result<Option<Manifest>, RegistryError> {
         let read = self.read_manifest(repository, reference).await;
         read.map_err(|fault| {
-            self.error(
+            self.sender.error(
                 Operation::Read,
                 repository,
                 object(repository, reference),
@@ -47,7 +43,7 @@ impl Registry {
         let (repository, reference) = (&tag.repository, tag.reference());
         let read = self.read_content(repository, &reference).await;
         read.map_err(|fault| {
-            self.error(
+            self.sender.error(
                 Operation::Read,
                 repository,
                 object(repository, &reference),
@@ -65,57 +61,10 @@ impl Registry {
     ) -> Result<Option<Digest>, RegistryError> {
         let found = self.look_up(repository, reference).await;
         found.map_err(|fault| {
-            self.error(
+            self.sender.error(
                 Operation::Read,
                 repository,
                 object(repository, reference),
-                fault,
-            )
-        })
-    }
-
-    /// Stores `bytes` under `reference` unchanged. A digest in the response or in the reference must match them.
-    ///
-    /// A refused tag that already has these bytes counts as stored. A registry with immutable tags refuses a retry
-    /// after a lost response in this way.
-    pub async fn put_manifest(
-        &self,
-        repository: &Repository,
-        reference: &Reference,
-        media_type: &MediaType,
-        bytes: &[u8],
-    ) -> Result<Stored, RegistryError> {
-        let stored = self.store(repository, reference, media_type, bytes).await;
-        stored.map_err(|fault| {
-            self.error(
-                Operation::Write,
-                repository,
-                object(repository, reference),
-                fault,
-            )
-        })
-    }
-
-    /// Stores `bytes` under a tag that others write too, if the tag still has the content `held`. Every attempt reads the
-    /// digest of the tag just before it writes. The first does not if the tag was read just now.
-    ///
-    /// The registry protocol has no compare-and-swap: what another client writes between that read and the write is
-    /// overwritten.
-    pub async fn replace_tag(
-        &self,
-        tag: &FullTag,
-        held: Option<&Digest>,
-        read: TagRead,
-        media_type: &MediaType,
-        bytes: &[u8],
-    ) -> Result<Replaced, RegistryError> {
-        let (repository, reference) = (&tag.repository, tag.reference());
-        let replaced = self.replace(tag, held, read, media_type, bytes).await;
-        replaced.map_err(|fault| {
-            self.error(
-                Operation::Write,
-                repository,
-                object(repository, &reference),
                 fault,
             )
         })
@@ -176,7 +125,7 @@ impl Registry {
             method: Method::HEAD,
             ..question(repository, reference, &accept)
         };
-        let answer = self.ask(&head).await?;
+        let answer = self.sender.ask(&head).await?;
         let length = answer.header("content-length");
         let length: Option<u64> = length.and_then(|length| length.parse().ok());
         let is_long =
@@ -195,7 +144,10 @@ impl Registry {
         reference: &Reference,
     ) -> Result<Option<Response>, RegistryErrorKind> {
         let accept = accept();
-        let answer = self.ask(&question(repository, reference, &accept)).await?;
+        let answer = self
+            .sender
+            .ask(&question(repository, reference, &accept))
+            .await?;
         match presence(&answer) {
             Presence::Absent => Ok(None),
             Presence::Unknown => Err(RegistryErrorKind::refused(&answer)),
@@ -208,7 +160,7 @@ impl Registry {
         }
     }
 
-    async fn look_up(
+    pub(super) async fn look_up(
         &self,
         repository: &Repository,
         reference: &Reference,
@@ -218,7 +170,7 @@ impl Registry {
             method: Method::HEAD,
             ..question(repository, reference, &accept)
         };
-        let answer = self.ask(&head).await?;
+        let answer = self.sender.ask(&head).await?;
         match (answer.status.as_u16(), reference) {
             (404, Reference::Digest(_)) => return Ok(None),
             (200, _) => {
@@ -232,125 +184,13 @@ impl Registry {
         self.content_digest(repository, reference).await
     }
 
-    async fn content_digest(
+    pub(super) async fn content_digest(
         &self,
         repository: &Repository,
         reference: &Reference,
     ) -> Result<Option<Digest>, RegistryErrorKind> {
         let content = self.read_content(repository, reference).await?;
         Ok(content.map(|content| content.digest().clone()))
-    }
-
-    async fn store(
-        &self,
-        repository: &Repository,
-        reference: &Reference,
-        media_type: &MediaType,
-        bytes: &[u8],
-    ) -> Result<Stored, RegistryErrorKind> {
-        let digest = Digest::of(bytes);
-        check_asked(&digest, reference, "what it is to be stored under")?;
-        let put = push(repository, reference, media_type, bytes);
-        let answer = self.ask(&put).await?;
-        self.stored(repository, reference, digest, &answer).await
-    }
-
-    async fn replace(
-        &self,
-        tag: &FullTag,
-        held: Option<&Digest>,
-        read: TagRead,
-        media_type: &MediaType,
-        bytes: &[u8],
-    ) -> Result<Replaced, RegistryErrorKind> {
-        let (repository, reference) = (&tag.repository, tag.reference());
-        let digest = Digest::of(bytes);
-        let put = push(repository, &reference, media_type, bytes);
-        let read = Cell::new(read);
-        let attempt = || async {
-            if read.replace(TagRead::Earlier) == TagRead::Earlier {
-                // A HEAD does not prove absence. These reads have retries of their own, so their error ends the attempts.
-                let found = match held {
-                    Some(_) => self.look_up(repository, &reference).await,
-                    None => self.content_digest(repository, &reference).await,
-                };
-                match found {
-                    Err(fault) => return Ok(Attempt::Ended(Err(fault))),
-                    // An earlier attempt was successful, but its response was lost.
-                    Ok(found) if found.as_ref() == Some(&digest) => {
-                        return Ok(Attempt::Ended(Ok(Replaced::Written)));
-                    }
-                    Ok(found) if found.as_ref() != held => {
-                        return Ok(Attempt::Ended(Ok(Replaced::Changed)));
-                    }
-                    Ok(_) => (),
-                }
-            }
-            self.ask_once(&put).await.map(Attempt::Answered)
-        };
-        match self.with_retries(&put.text(), attempt).await? {
-            Attempt::Ended(result) => result,
-            Attempt::Answered(answer) => self
-                .stored(repository, &reference, digest, &answer)
-                .await
-                .map(|_| Replaced::Written),
-        }
-    }
-
-    /// Reads the response to a pushed manifest.
-    async fn stored(
-        &self,
-        repository: &Repository,
-        reference: &Reference,
-        digest: Digest,
-        answer: &Response,
-    ) -> Result<Stored, RegistryErrorKind> {
-        match (answer.status.as_u16(), reference) {
-            (200..=202, _) => {
-                check_stated(&digest, answer)?;
-                let subject = answer.header(SUBJECT_HEADER);
-                Ok(Stored {
-                    digest,
-                    subject: subject.and_then(|subject| subject.parse().ok()),
-                })
-            }
-            (400 | 403 | 409 | 412, Reference::Tag(_)) => {
-                let held = self.look_up(repository, reference).await;
-                match held {
-                    Ok(Some(held)) if held == digest => Ok(Stored {
-                        digest,
-                        subject: None,
-                    }),
-                    Ok(_) | Err(_) => Err(RegistryErrorKind::refused(answer)),
-                }
-            }
-            _ => Err(RegistryErrorKind::refused(answer)),
-        }
-    }
-}
-
-/// The result of one attempt to replace a tag.
-enum Attempt {
-    /// The registry answered the write.
-    Answered(Response),
-    /// Nothing was sent, and another attempt would change nothing.
-    Ended(Result<Replaced, RegistryErrorKind>),
-}
-
-fn push<'a>(
-    repository: &'a Repository,
-    reference: &Reference,
-    media_type: &'a MediaType,
-    bytes: &'a [u8],
-) -> RegistryRequest<'a> {
-    RegistryRequest {
-        method: Method::PUT,
-        repository,
-        target: Target::Path(format!("manifests/{reference}")),
-        access: Access::PullPush,
-        accept: None,
-        content: Some((media_type.as_str(), bytes)),
-        limit: ERROR_MAX_BYTES,
     }
 }
 
@@ -412,7 +252,7 @@ pub(super) fn is_too_long(fault: &RegistryErrorKind) -> bool {
     )
 }
 
-fn check_asked(
+pub(super) fn check_asked(
     computed: &Digest,
     reference: &Reference,
     claimant: &'static str,
@@ -425,21 +265,4 @@ fn check_asked(
         }),
         Reference::Digest(_) | Reference::Tag(_) => Ok(()),
     }
-}
-
-/// Compares a digest with `Docker-Content-Digest`, which not every registry sends. A digest of another algorithm, or an
-/// invalid one, counts as a mismatch: it does not confirm the computed digest.
-pub(super) fn check_stated(computed: &Digest, answer: &Response) -> Result<(), RegistryErrorKind> {
-    match answer.header(DIGEST_HEADER) {
-        Some(stated) if *stated != computed.to_string() => Err(RegistryErrorKind::Digest {
-            computed: computed.clone(),
-            claimed: super::error_response::printable(stated, 200),
-            claimant: "the registry's `Docker-Content-Digest`",
-        }),
-        Some(_) | None => Ok(()),
-    }
-}
-
-pub(super) fn stated_digest(answer: &Response) -> Option<Digest> {
-    answer.header(DIGEST_HEADER)?.parse().ok()
 }

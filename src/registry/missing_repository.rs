@@ -2,40 +2,39 @@
 //!
 //! No response states this. It is inferred by exclusion: the requests are not anonymous, push is allowed, and the
 //! repository exposes nothing. The registry does not name what it denies, either. The result is a guess:
-//! [`Registry::may_be_new`] never turns a denial into an absence.
+//! [`may_be_new`] never turns a denial into an absence.
 
 use super::classify::{Presence, presence};
-use super::client::{Registry, RegistryRequest};
+use super::client::Registry;
 use super::error::RegistryError;
+use super::sender::RegistryRequest;
 use crate::domain::Repository;
 
 /// The limit for the tag list. Only one tag is requested; a registry that sends more than this exposes its tags.
 const TAGS_MAX_BYTES: u64 = 64 * 1024;
 
-impl Registry {
-    /// Reports whether `denials`, the only responses for `repository`, may mean that it has had no push yet. Call it
-    /// after [`Registry::will_write`]: only with a push token can an absent repository be distinguished from a
-    /// forbidden one.
-    pub async fn may_be_new(
-        &self,
-        repository: &Repository,
-        denials: impl IntoIterator<Item = &RegistryError>,
-    ) -> bool {
-        denials.into_iter().all(is_wordless)
-            && self.keyring().may_push(repository).await
-            && self.hides(repository).await
-    }
+/// Reports whether `denials`, the only responses for `repository`, may mean that it has had no push yet. Call it
+/// after [`Registry::will_write`]: only with a push token can an absent repository be distinguished from a
+/// forbidden one.
+pub async fn may_be_new(
+    registry: &Registry,
+    repository: &Repository,
+    denials: impl IntoIterator<Item = &RegistryError>,
+) -> bool {
+    denials.into_iter().all(is_wordless)
+        && registry.sender.keyring().may_push(repository).await
+        && hides(registry, repository).await
+}
 
-    /// True if the tag list is unavailable too. A repository with any content has one.
-    async fn hides(&self, repository: &Repository) -> bool {
-        let list = RegistryRequest::get(repository, "tags/list?n=1".to_owned(), TAGS_MAX_BYTES);
-        match self.ask(&list).await {
-            Ok(answer) => {
-                let is_denied = matches!(answer.status.as_u16(), 401 | 403);
-                is_denied || presence(&answer) == Presence::Absent
-            }
-            Err(_) => false,
+/// True if the tag list is unavailable too. A repository with any content has one.
+async fn hides(registry: &Registry, repository: &Repository) -> bool {
+    let list = RegistryRequest::get(repository, "tags/list?n=1".to_owned(), TAGS_MAX_BYTES);
+    match registry.sender.ask(&list).await {
+        Ok(answer) => {
+            let is_denied = matches!(answer.status.as_u16(), 401 | 403);
+            is_denied || presence(&answer) == Presence::Absent
         }
+        Err(_) => false,
     }
 }
 

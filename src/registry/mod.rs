@@ -1,12 +1,13 @@
 //! The OCI distribution protocol: manifests, blobs, referrers and authentication. All digests are checked, all bodies
-//! have a limit, and one table (`classify.rs`) distinguishes absent from unknown. The module does not depend on inputs,
-//! plans or Actions. It reports through [`Events`].
+//! have a limit, and one table (`classify.rs`) distinguishes absent from unknown. [`RegistryReader`] reads; [`Registry`]
+//! is a reader that also writes. The module does not depend on inputs, plans or Actions. It reports through [`Events`].
 
 mod asked_wait;
 mod auth;
 mod aws;
 mod blobs;
 mod challenge;
+mod chunks;
 mod classify;
 mod client;
 mod copy;
@@ -18,19 +19,22 @@ mod downloads;
 mod ecr;
 mod error;
 mod error_response;
+mod host_features;
 mod integrity;
 mod large_uploads;
-mod limits;
+mod manifest_writes;
 mod manifests;
 mod missing_repository;
 mod open_uploads;
-mod parts;
+mod reader;
 mod referrer_list;
 mod referrers;
 mod response;
+mod sender;
 mod sided;
 mod sigv4;
 mod stream;
+mod streamed_upload;
 mod streaming_response;
 mod tags;
 mod token;
@@ -42,7 +46,7 @@ mod uploads;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use crate::domain::{Digest, Events, Host, RetryPolicy};
+use crate::domain::{Events, Host, RetryPolicy};
 use crate::http::Client;
 
 pub use aws::AwsKeys;
@@ -50,12 +54,16 @@ pub use client::Registry;
 pub use copy::Copied;
 pub use credential::{CredentialsError, Login};
 pub use credentials::Credentials;
-pub use deletion::{DeletionError, MayDelete, TagDeletion, Undeleted, steps_by_hand};
+pub use deletion::{DeletionError, MayDelete, TagDeletion, Undeleted, delete_tags, steps_by_hand};
 pub use error::{AwsErrorResponse, Operation, RegistryError, RegistryErrorKind};
 pub use error_response::ErrorResponse;
 pub use large_uploads::Progress;
+pub use manifest_writes::{Replaced, Stored, TagRead};
+pub use missing_repository::may_be_new;
+pub use reader::RegistryReader;
 pub use referrer_list::{Entries, Entry, REFERRERS_MAX, Referrer, Slim};
 pub use referrers::{Pages, Referrers, Tagged, TaggedList};
+pub use tags::all_tags;
 pub use uploads::Reserved;
 
 /// The settings of a [`Registry`].
@@ -71,32 +79,4 @@ pub struct Settings {
     pub retry_policy: RetryPolicy,
     /// The receiver of retries and of tokens to mask.
     pub events: Events,
-}
-
-/// The time at which the caller of [`Registry::replace_tag`] read the tag.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TagRead {
-    /// A moment ago, so it is read again only before a retry.
-    JustNow,
-    /// Before other work, so it is read again before the write.
-    Earlier,
-}
-
-/// The result of [`Registry::replace_tag`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Replaced {
-    /// The tag has the new content.
-    Written,
-    /// The tag has other content than before. Nothing was written.
-    Changed,
-}
-
-/// A registry's response to a pushed manifest.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stored {
-    /// The digest of the sent bytes, which the registry did not contradict.
-    pub digest: Digest,
-    /// The subject that the registry processed (`OCI-Subject`). `None` means that the registry has no referrers API, or
-    /// does not report the subject.
-    pub subject: Option<Digest>,
 }

@@ -4,10 +4,12 @@ use reqwest::Url;
 use reqwest::header::LINK;
 
 use super::classify::{Listing, listing};
-use super::client::{Registry, RegistryRequest, Target};
 use super::error::{Operation, RegistryError, RegistryErrorKind};
-use super::manifests::{is_too_long, object, parsed, stated_digest};
+use super::integrity::stated_digest;
+use super::manifests::{is_too_long, object, parsed};
+use super::reader::RegistryReader;
 use super::referrer_list::{Entries, Entry, read_list};
+use super::sender::{RegistryRequest, Target};
 use crate::domain::{Digest, Manifest, MediaType, Reference, Repository, Tag, Unusable};
 use crate::http::Response;
 
@@ -31,7 +33,7 @@ pub enum Referrers<T> {
 /// A list from the referrers API, read page by page.
 #[derive(Debug)]
 pub struct Pages<'a> {
-    registry: &'a Registry,
+    registry: &'a RegistryReader,
     repository: &'a Repository,
     subject: &'a Digest,
     /// The next page, or `None` after the last one.
@@ -60,7 +62,7 @@ pub struct TaggedList<T> {
     pub short: Option<Manifest>,
 }
 
-impl Registry {
+impl RegistryReader {
     /// Lists the referrers of `subject`, of any type. There is no filter, because old entries have a wrong
     /// `artifactType`. The table in `classify.rs` defines which responses mean that there is no such API.
     pub async fn referrers<T: Entry>(
@@ -108,7 +110,8 @@ impl Registry {
         let read = self.read_tagged(repository, &reference).await;
         read.map_err(|fault| {
             let object = object(repository, &reference);
-            self.error(Operation::Read, repository, object, fault)
+            self.sender
+                .error(Operation::Read, repository, object, fault)
         })
     }
 
@@ -177,8 +180,8 @@ impl Pages<'_> {
         let page = self.read(target).await;
         page.map(Some).map_err(|fault| {
             let object = self.repository.at(self.subject).to_string();
-            let registry = self.registry;
-            registry.error(Operation::List, self.repository, object, fault)
+            let sender = &self.registry.sender;
+            sender.error(Operation::List, self.repository, object, fault)
         })
     }
 
@@ -192,7 +195,7 @@ impl Pages<'_> {
             accept: Some(MediaType::OciIndex.as_str()),
             ..RegistryRequest::get(self.repository, String::new(), PAGE_MAX_BYTES)
         };
-        let answer = self.registry.ask(&page).await?;
+        let answer = self.registry.sender.ask(&page).await?;
         match (listing(&answer), self.number) {
             (Listing::Listed, _) => (),
             (Listing::NoApi, 1) => return Ok(Referrers::NoApi),

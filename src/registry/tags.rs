@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use reqwest::header::LINK;
 use serde::Deserialize;
 
-use super::client::{Registry, RegistryRequest};
+use super::reader::RegistryReader;
+use super::sender::RegistryRequest;
 use crate::domain::Repository;
 
 const LIST_MAX_BYTES: u64 = 1 << 20;
@@ -20,20 +21,21 @@ struct List {
     tags: Option<Vec<String>>,
 }
 
-impl Registry {
-    /// Returns all tags of `repository`, if one response certainly contains all of them. `None` says nothing about any
-    /// tag: resolve it.
-    ///
-    /// NOTE: no write may depend on this list. Some registries sort it by age and silently cut it at a full page.
-    pub async fn all_tags(&self, repository: &Repository) -> Option<BTreeSet<String>> {
-        let question = RegistryRequest::get(repository, "tags/list".to_owned(), LIST_MAX_BYTES);
-        let answer = self.ask(&question).await.ok()?;
-        if answer.status != 200 || answer.headers.contains_key(LINK) {
-            return None;
-        }
-        let list: List = serde_json::from_slice(&answer.body).ok()?;
-        let tags = list.tags.unwrap_or_default();
-        let is_page = !tags.is_empty() && tags.len().is_multiple_of(PAGE);
-        (!is_page).then(|| tags.into_iter().collect())
+/// Returns all tags of `repository`, if one response certainly contains all of them. `None` says nothing about any
+/// tag: resolve it.
+///
+/// NOTE: no write may depend on this list. Some registries sort it by age and silently cut it at a full page.
+pub async fn all_tags(
+    registry: &RegistryReader,
+    repository: &Repository,
+) -> Option<BTreeSet<String>> {
+    let question = RegistryRequest::get(repository, "tags/list".to_owned(), LIST_MAX_BYTES);
+    let answer = registry.sender.ask(&question).await.ok()?;
+    if answer.status != 200 || answer.headers.contains_key(LINK) {
+        return None;
     }
+    let list: List = serde_json::from_slice(&answer.body).ok()?;
+    let tags = list.tags.unwrap_or_default();
+    let is_page = !tags.is_empty() && tags.len().is_multiple_of(PAGE);
+    (!is_page).then(|| tags.into_iter().collect())
 }

@@ -7,7 +7,7 @@ use reqwest::{Method, Request, Url};
 use tokio::sync::Semaphore;
 
 use super::error::RegistryErrorKind;
-use super::large_uploads::LargeUploads;
+use super::host_features::{HostFeatures, Scheme};
 use super::response::unreachable;
 use super::streaming_response::{LARGE_AT_ONCE, Permit, StreamingResponse};
 use crate::domain::{Events, Host, RetryPolicy, may_be_loopback};
@@ -22,9 +22,8 @@ const REQUESTS_MAX: usize = 8;
 #[derive(Debug)]
 pub(super) struct Transport {
     http: Client,
-    pub(super) uploads: LargeUploads,
     insecure: Vec<Host>,
-    schemes: Mutex<BTreeMap<Host, Scheme>>,
+    pub(super) features: HostFeatures,
     turns: Mutex<BTreeMap<String, Permits>>,
     pub(super) retry_policy: RetryPolicy,
     pub(super) events: Events,
@@ -37,13 +36,6 @@ struct Permits {
     large: Arc<Semaphore>,
 }
 
-/// The scheme of a host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Scheme {
-    Http,
-    Https,
-}
-
 impl Transport {
     pub(super) fn new(
         http: Client,
@@ -52,10 +44,9 @@ impl Transport {
         events: Events,
     ) -> Self {
         Self {
-            uploads: LargeUploads::new(http.clone(), events.clone()),
             http,
             insecure,
-            schemes: Mutex::default(),
+            features: HostFeatures::default(),
             turns: Mutex::default(),
             retry_policy,
             events,
@@ -78,7 +69,7 @@ impl Transport {
 
     /// Sends `request` once and leaves the body of a success unread. Any other body is read as the text of an error.
     ///
-    /// Every request of this module is sent here, except for large uploads ([`LargeUploads`]).
+    /// Every request of this module is sent here, except for the bodies of large uploads.
     pub(super) async fn open(
         &self,
         request: Request,
@@ -116,16 +107,9 @@ impl Transport {
         if self.insecure.contains(host) {
             Some(Scheme::Http)
         } else if host.is_loopback() {
-            let schemes = self.schemes.lock().ok()?;
-            schemes.get(host).copied()
+            self.features.scheme(host)
         } else {
             Some(Scheme::Https)
-        }
-    }
-
-    pub(super) fn remember_scheme(&self, host: &Host, scheme: Scheme) {
-        if let Ok(mut schemes) = self.schemes.lock() {
-            schemes.insert(host.clone(), scheme);
         }
     }
 
@@ -158,15 +142,6 @@ impl Transport {
             "http" if is_plain_host() => Ok(()),
             "http" => Err("is not HTTPS"),
             _ => Err("is no web address"),
-        }
-    }
-}
-
-impl Scheme {
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Self::Http => "http",
-            Self::Https => "https",
         }
     }
 }

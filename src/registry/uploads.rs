@@ -1,17 +1,20 @@
 //! Stores blobs. An upload starts with a POST, which may contain the whole blob. It ends with a PUT to the location
 //! that the registry returns.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{join, join_all};
 use reqwest::{Method, Url};
 
 use super::auth::Access;
-use super::client::{Registry, RegistryRequest, Target};
 use super::downloads::{location, refused_address};
 use super::error::RegistryErrorKind;
-use super::manifests::check_stated;
+use super::integrity::check_stated;
+use super::large_uploads::LargeUploads;
+use super::open_uploads::OpenUploads;
 use super::response::{ERROR_MAX_BYTES, authority};
+use super::sender::{RegistryRequest, RequestSender, Target};
 use super::upload_session::Upload;
 use crate::domain::{Digest, Repository};
 use crate::http::Response;
@@ -41,7 +44,23 @@ pub(super) enum Begun {
     Refused(RegistryErrorKind),
 }
 
-impl Registry {
+/// Uploads blobs to all registries of a run. Clones share the upload sessions.
+#[derive(Debug, Clone)]
+pub(super) struct Uploader {
+    pub(super) sender: RequestSender,
+    pub(super) large: Arc<LargeUploads>,
+    sessions: Arc<OpenUploads>,
+}
+
+impl Uploader {
+    pub(super) fn new(sender: RequestSender, large: LargeUploads) -> Self {
+        Self {
+            sender,
+            large: Arc::new(large),
+            sessions: Arc::default(),
+        }
+    }
+
     /// Makes one attempt to upload `bytes`.
     pub(super) async fn upload(
         &self,
@@ -55,9 +74,8 @@ impl Registry {
         Ok(())
     }
 
-    /// Makes one attempt to upload `bytes`. If that takes two requests, it also opens an upload session for a later
-    /// blob: see [`Self::reserve`]. The result says nothing about `bytes`, with or without a session.
-    pub async fn upload_and_reserve(
+    /// Makes one attempt to upload `bytes`, and opens an upload session if that takes two requests.
+    pub(super) async fn upload_and_reserve(
         &self,
         repository: &Repository,
         bytes: &[u8],
@@ -88,11 +106,9 @@ impl Registry {
         self.upload(repository, digest, bytes).await
     }
 
-    /// Opens an upload session for a small later blob, so that storing it takes one request. Returns `None` if one
-    /// request may be enough anyway, or if no session can be opened now. There is no retry, because nothing may depend
-    /// on the session. An unused session is cancelled by [`Self::cancel_uploads`].
-    pub async fn reserve(&self, repository: &Repository) -> Option<Reserved> {
-        if self.limits().may_post_whole(repository.host()) {
+    /// Opens an upload session for a small later blob, unless one request may be enough for it.
+    pub(super) async fn reserve(&self, repository: &Repository) -> Option<Reserved> {
+        if self.sender.features().may_post_whole(repository.host()) {
             return None;
         }
         self.begin(repository).await.ok().map(Reserved)
@@ -146,7 +162,7 @@ impl Registry {
     /// Cancels `upload` if it failed.
     pub(super) async fn end<T, E>(&self, upload: &Upload, ended: &Result<T, E>) {
         if ended.is_ok() {
-            self.left_open().remove(upload);
+            self.sessions.remove(upload);
         } else {
             self.cancel(upload).await;
         }
@@ -157,7 +173,7 @@ impl Registry {
         let question = upload.question(Method::DELETE);
         let cancelled = self.ask_at(upload, &question);
         let _ = tokio::time::timeout(CANCEL_TIMEOUT, cancelled).await;
-        self.left_open().remove(upload);
+        self.sessions.remove(upload);
     }
 
     /// Moves `upload` to the location in `answer`, if there is one. The location may change with each chunk.
@@ -168,10 +184,10 @@ impl Registry {
     ) -> Result<(), RegistryErrorKind> {
         if answer.header("location").is_some() {
             let (place, is_own) = self.place(answer)?;
-            self.left_open().remove(upload);
+            self.sessions.remove(upload);
             upload.place = place;
             upload.is_own = is_own && upload.is_own;
-            self.left_open().add(upload);
+            self.sessions.add(upload);
         }
         Ok(())
     }
@@ -182,9 +198,10 @@ impl Registry {
         question: &RegistryRequest<'_>,
     ) -> Result<Response, RegistryErrorKind> {
         if upload.is_own {
-            self.ask_once(question).await
+            self.sender.ask_once(question).await
         } else {
-            self.open_elsewhere(question)
+            self.sender
+                .open_elsewhere(question)
                 .await?
                 .read(question.limit)
                 .await
@@ -200,15 +217,15 @@ impl Registry {
         digest: &Digest,
         bytes: &[u8],
     ) -> Result<Option<Upload>, RegistryErrorKind> {
-        let limits = self.limits();
+        let features = self.sender.features();
         let is_small = u64::try_from(bytes.len()).is_ok_and(|length| length <= SMALL_MAX_BYTES);
-        if !is_small || !limits.may_post_whole(repository.host()) {
+        if !is_small || !features.may_post_whole(repository.host()) {
             return self.begin(repository).await.map(Some);
         }
         let query = format!("?digest={digest}");
         let begun = self.post(repository, Access::PullPush, &query, bytes).await;
         if !matches!(begun, Ok(Begun::Created(_))) {
-            limits.remember_no_whole(repository.host());
+            features.remember_no_whole(repository.host());
         }
         match begun? {
             Begun::Created(answer) => check_stated(digest, &answer).map(|()| None),
@@ -228,13 +245,13 @@ impl Registry {
         query: &str,
         bytes: &[u8],
     ) -> Result<Begun, RegistryErrorKind> {
-        let (registry, repository) = (self.clone(), repository.clone());
+        let (uploader, repository) = (self.clone(), repository.clone());
         let (query, bytes) = (query.to_owned(), bytes.to_vec());
         let post = async move {
-            let posted = registry.post_now(repository, access, &query, &bytes);
+            let posted = uploader.post_now(repository, access, &query, &bytes);
             posted.await
         };
-        self.left_open().beyond(post).await
+        self.sessions.beyond(post).await
     }
 
     async fn post_now(
@@ -253,7 +270,7 @@ impl Registry {
             content: Some((OCTETS, bytes)),
             limit: ERROR_MAX_BYTES,
         };
-        let answer = self.ask_once(&start).await?;
+        let answer = self.sender.ask_once(&start).await?;
         match answer.status.as_u16() {
             201 => Ok(Begun::Created(answer)),
             202 => {
@@ -268,7 +285,7 @@ impl Registry {
                     is_own,
                     part_bytes: PART_BYTES.max(least),
                 };
-                self.left_open().add(&upload);
+                self.sessions.add(&upload);
                 Ok(Begun::Place(upload))
             }
             _ => Ok(Begun::Refused(RegistryErrorKind::refused(&answer))),
@@ -285,10 +302,17 @@ impl Registry {
                 "is not HTTPS, though the registry is",
             ));
         }
-        if let Err(reason) = self.wire().check_hop(&answer.url, &place) {
+        if let Err(reason) = self.sender.wire().check_hop(&answer.url, &place) {
             return Err(refused_address(&place, reason));
         }
         Ok((place, is_own))
+    }
+
+    /// Cancels every open upload session, if the registry supports that. Call it only after all tasks that use a
+    /// session have ended.
+    pub(super) async fn cancel_all(&self) {
+        let open = self.sessions.take().await;
+        join_all(open.values().map(|upload| self.cancel(upload))).await;
     }
 }
 
@@ -344,13 +368,4 @@ fn may_be_about_place(fault: &RegistryErrorKind) -> bool {
 fn may_be_about_form(fault: &RegistryErrorKind) -> bool {
     let status = fault.refusal().map(|refusal| refusal.status);
     matches!(status, Some(400 | 404 | 405 | 411 | 413 | 415 | 416 | 501))
-}
-
-impl Registry {
-    /// Cancels every open upload session, if the registry supports that. Call it only after all tasks that use a
-    /// session have ended.
-    pub async fn cancel_uploads(&self) {
-        let open = self.left_open().take().await;
-        join_all(open.values().map(|upload| self.cancel(upload))).await;
-    }
 }

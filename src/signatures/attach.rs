@@ -13,8 +13,7 @@ use super::candidates::{PREDICATE, is_bundle_type, other_statement};
 use super::edits::{Edits, is_list, present};
 use super::lookup::{Api, entries, fallback};
 use super::seen_list::SeenList;
-use super::settle::{Change, ListSnapshot, PendingSettle};
-use super::shared_tag::SharedTag;
+use super::settle::{Change, ListSnapshot, PendingSettle, SharedTagWriter};
 use super::{ListError, SignatureError, legacy_attach};
 use crate::context::Context;
 use crate::domain::{
@@ -80,6 +79,7 @@ impl<'a> Attacher<'a> {
     ) -> Result<(SignatureLocation, PendingSettle<'a>), SignatureError> {
         let (context, repository) = (self.context, self.repository);
         let shared = fallback(context, repository, &subject.digest).seen(seen);
+        let shared = SharedTagWriter::new(context, shared);
         // If the bundle will be listed under the referrers tag, that tag is read in the meantime.
         let look = async {
             Ok(match api {
@@ -149,7 +149,7 @@ impl<'a> Attacher<'a> {
 /// Adds `new` to the index under a referrers tag, which `look` may have read before. If there is none and `original`
 /// lists exactly these entries, `original` is written. Returns the remaining work until the entries are stable.
 pub(crate) async fn list(
-    list: SharedTag<'_>,
+    list: SharedTagWriter<'_>,
     look: Option<ListSnapshot>,
     new: Vec<Descriptor>,
     original: Option<Manifest>,

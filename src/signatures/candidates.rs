@@ -11,7 +11,7 @@ use futures_util::{StreamExt as _, stream};
 use super::refused::{AllRefused, RefusedCandidate};
 use super::seen_list::SeenList;
 use super::{ListError, SignatureError};
-use crate::context::{Context, PARALLEL};
+use crate::context::{PARALLEL, ReadContext};
 use crate::domain::{
     Descriptor, Digest, Manifest, ManifestKind, Reference, Repository, SignatureFormat, Tag,
     Unusable, chain_text,
@@ -139,7 +139,7 @@ pub(crate) enum CandidateResult {
 
 /// The candidates for a signature of `subject`.
 pub(super) struct Candidates<'a> {
-    context: &'a Context,
+    context: &'a ReadContext,
     repository: &'a Repository,
     pub(super) subject: &'a Digest,
     judge: &'a CandidateVerifier<'a>,
@@ -257,7 +257,7 @@ impl Lookup {
 impl<'a> Candidates<'a> {
     /// Creates a search without candidates.
     pub(super) fn new(
-        context: &'a Context,
+        context: &'a ReadContext,
         repository: &'a Repository,
         subject: &'a Digest,
         judge: &'a CandidateVerifier<'a>,
@@ -372,7 +372,7 @@ impl<'a> Candidates<'a> {
 /// (<https://github.com/sigstore/cosign/issues/4641>). A referrer that states something else than a signature is
 /// skipped unread. A writer who states that falsely hides only their own referrer.
 async fn judge_one(
-    context: &Context,
+    context: &ReadContext,
     repository: &Repository,
     subject: &Digest,
     entry: &Referrer,
@@ -471,7 +471,7 @@ pub(crate) enum Layer {
 /// Reads a layer that may be a signature. A failed request is an error. A layer that is too long is broken; one of
 /// another length than its manifest states is returned with the reason.
 pub(crate) async fn read_layer(
-    context: &Context,
+    context: &ReadContext,
     repository: &Repository,
     layer: &Descriptor,
 ) -> Result<Layer, RegistryError> {

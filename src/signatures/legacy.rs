@@ -15,7 +15,7 @@ use super::legacy_layer::is_signature;
 use super::refused::RefusedCandidate;
 use super::seen_list::SeenList;
 use super::shared_tag::SharedTag;
-use crate::context::{Context, PARALLEL};
+use crate::context::{PARALLEL, ReadContext};
 use crate::domain::{
     Descriptor, Digest, Manifest, ManifestKind, Repository, SignatureFormat, TagContent, Unusable,
 };
@@ -27,7 +27,7 @@ const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
 
 /// Returns the tag with the signatures of `subject`.
 pub(super) fn tag<'a>(
-    context: &'a Context,
+    context: &'a ReadContext,
     repository: &'a Repository,
     subject: &'a Digest,
 ) -> SharedTag<'a> {
@@ -37,7 +37,7 @@ pub(super) fn tag<'a>(
 /// Looks up every signature of `subject` under the tag, and verifies each. A tag with any other content has no
 /// signatures: anyone with push access can write that.
 pub(crate) async fn look_up(
-    context: &Context,
+    context: &ReadContext,
     repository: &Repository,
     subject: &Digest,
     judge: &CandidateVerifier<'_>,
@@ -57,7 +57,7 @@ pub(crate) async fn look_up(
 /// Verifies the signatures in such a manifest. A payload that cannot be read is an error, unless another signature
 /// counts.
 pub(super) async fn judge_all(
-    context: &Context,
+    context: &ReadContext,
     repository: &Repository,
     subject: &Digest,
     manifest: &Manifest,
@@ -111,7 +111,7 @@ pub(super) async fn judge_all(
 
 /// Reads the content of a layer, whatever length it states: other layers may state it correctly.
 async fn read_payload(
-    context: &Context,
+    context: &ReadContext,
     repository: &Repository,
     layer: &Descriptor,
 ) -> Result<Layer, SignatureError> {

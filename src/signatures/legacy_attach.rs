@@ -4,8 +4,8 @@ use super::SignatureError;
 use super::legacy::{layers, place_of, tag};
 use super::legacy_manifest::{SignatureConfig, append, begin, config_of, holds};
 use super::seen_list::SeenList;
-use super::settle::{ListSnapshot, PendingSettle};
-use crate::context::Context;
+use super::settle::{ListSnapshot, PendingSettle, SharedTagWriter};
+use crate::context::{Context, ReadContext};
 use crate::domain::{Digest, Manifest, Repository};
 use crate::outcome::SignatureLocation;
 use crate::signing::LegacySignature;
@@ -36,7 +36,8 @@ pub(crate) async fn attach<'a>(
     };
     // The parts are uploaded first, and the tag is looked at just before the write.
     let look = ListSnapshot::remembered(seen.clone());
-    let (manifest, settling) = shared().seen(seen).begin_at(look, add).await?;
+    let writer = SharedTagWriter::new(context, shared().seen(seen));
+    let (manifest, settling) = writer.begin_at(look, add).await?;
     // The tag had the signature already, or it was just written.
     let manifest = manifest.ok_or_else(|| shared().occupied("holds nothing that was written"))?;
     Ok((place_of(&manifest, &signature.annotations), settling))
@@ -44,7 +45,7 @@ pub(crate) async fn attach<'a>(
 
 /// Reads the config of a signature manifest, if that is possible.
 pub(crate) async fn read_config(
-    context: &Context,
+    context: &ReadContext,
     repository: &Repository,
     manifest: &Manifest,
 ) -> Result<SignatureConfig, SignatureError> {

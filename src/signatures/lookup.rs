@@ -10,7 +10,7 @@ pub(crate) use super::candidates::{
 };
 use super::shared_tag::SharedTag;
 use super::{SignatureError, legacy};
-use crate::context::Context;
+use crate::context::ReadContext;
 use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, Repository, SignatureFormat};
 use crate::registry::{Referrer, Referrers, Tagged};
 
@@ -32,7 +32,7 @@ pub(crate) enum Search {
 
 /// Looks up signatures of `subject`, until one counts in each requested format.
 pub(crate) async fn look_up(
-    context: &Context,
+    context: &ReadContext,
     repository: &Repository,
     subject: &Digest,
     judge: &CandidateVerifier<'_>,
@@ -86,7 +86,7 @@ fn either(
 /// Content that was fetched and proves no signature counts as none: anyone with push access can add any amount of it. A
 /// failed request is an error, since its content may be the signature that counts.
 pub(crate) async fn is_plainly_signed(
-    context: &Context,
+    context: &ReadContext,
     repository: &Repository,
     subject: &Digest,
     judge: &CandidateVerifier<'_>,
@@ -108,7 +108,7 @@ pub(crate) async fn is_plainly_signed(
 }
 
 async fn look_up_bundles(
-    context: &Context,
+    context: &ReadContext,
     repository: &Repository,
     subject: &Digest,
     judge: &CandidateVerifier<'_>,
@@ -120,7 +120,7 @@ async fn look_up_bundles(
 
 async fn look_up_bundles_among(
     mut candidates: Candidates<'_>,
-    context: &Context,
+    context: &ReadContext,
     repository: &Repository,
     subject: &Digest,
     search: Search,
@@ -183,7 +183,7 @@ async fn judge_tagged(
 
 /// Returns the referrers tag of `subject`.
 pub(crate) fn fallback<'a>(
-    context: &'a Context,
+    context: &'a ReadContext,
     repository: &'a Repository,
     subject: &'a Digest,
 ) -> SharedTag<'a> {

@@ -3,7 +3,7 @@
 
 use super::candidates::{CandidateVerifier, Candidates, FoundSignature};
 use super::{SignatureError, legacy};
-use crate::context::Context;
+use crate::context::ReadContext;
 use crate::domain::{Digest, Reference, Repository, SignatureFormat};
 use crate::record::Record;
 use crate::registry::{Entries, Referrer};
@@ -36,7 +36,7 @@ pub(crate) fn recorded(
 
 /// Looks up signatures of this format at these locations. Trusts a registry that reports them as absent.
 pub(crate) async fn look_up(
-    context: &Context,
+    context: &ReadContext,
     repository: &Repository,
     subject: &Digest,
     places: &[Recorded],

@@ -2,7 +2,7 @@
 //! make the lists of a thousand children as long as manifests may be.
 
 use super::SignatureError;
-use crate::context::Context;
+use crate::context::ReadContext;
 use crate::domain::{Digest, Manifest, Reference, Repository};
 use crate::registry::TaggedList;
 
@@ -38,7 +38,7 @@ impl SeenList {
     /// Returns the whole list; a long one is read again by its digest.
     pub(super) async fn read(
         &self,
-        context: &Context,
+        context: &ReadContext,
         repository: &Repository,
     ) -> Result<Option<Manifest>, SignatureError> {
         if let Some(whole) = &self.whole {

@@ -8,6 +8,7 @@
 //!
 //! Entries that a writer without such a look removes are written again, while this one still reads.
 
+use std::ops::Deref;
 use std::time::{Duration, Instant};
 
 use futures_util::future::{LocalBoxFuture, try_join_all};
@@ -16,6 +17,7 @@ use tokio::sync::SemaphorePermit;
 use super::seen_list::SeenList;
 use super::shared_tag::SharedTag;
 use super::{ListError, SignatureError};
+use crate::context::Context;
 use crate::domain::{Digest, Manifest, MediaType, TagContent, Unusable};
 use crate::registry::{RegistryError, Replaced, TagRead};
 
@@ -116,7 +118,25 @@ pub(crate) trait MergeError:
 
 impl<E: From<SignatureError> + From<ListError> + From<RegistryError>> MergeError for E {}
 
-impl<'a> SharedTag<'a> {
+/// A tag with other writers, and the means to write it.
+pub(crate) struct SharedTagWriter<'a> {
+    shared: SharedTag<'a>,
+    context: &'a Context,
+}
+
+impl<'a> Deref for SharedTagWriter<'a> {
+    type Target = SharedTag<'a>;
+
+    fn deref(&self) -> &SharedTag<'a> {
+        &self.shared
+    }
+}
+
+impl<'a> SharedTagWriter<'a> {
+    pub(crate) fn new(context: &'a Context, shared: SharedTag<'a>) -> Self {
+        Self { shared, context }
+    }
+
     /// Merges the tag's content with `merge` and writes the result, unless there is nothing to add. Returns the digest
     /// of the tag's content, and the remaining work: others may be writing content that they read before. The remaining
     /// work is mostly waiting, and other work can run beside it.

@@ -7,7 +7,7 @@ use tokio::sync::SemaphorePermit;
 
 use super::seen_list::SeenList;
 use super::{ListError, SignatureError};
-use crate::context::Context;
+use crate::context::ReadContext;
 use crate::domain::{Digest, FullTag, Repository, Tag, TagContent, Unusable};
 use crate::outcome::Subject;
 use crate::registry::{Entry, RegistryError, Tagged};
@@ -17,7 +17,7 @@ const LONG_MIN_BYTES: usize = 256 * 1024;
 
 /// A tag that belongs to `subject` and has other writers too.
 pub(crate) struct SharedTag<'a> {
-    pub(crate) context: &'a Context,
+    pub(crate) context: &'a ReadContext,
     pub(crate) repository: &'a Repository,
     pub(crate) subject: &'a Digest,
     pub(crate) tag: Tag,
@@ -28,7 +28,7 @@ pub(crate) struct SharedTag<'a> {
 impl<'a> SharedTag<'a> {
     /// Creates the shared tag `tag`, which was not read yet.
     pub(crate) fn new(
-        context: &'a Context,
+        context: &'a ReadContext,
         repository: &'a Repository,
         subject: &'a Digest,
         tag: Tag,

@@ -15,7 +15,7 @@ use sandbox::{Options, Registry as Sandbox};
 use serde_json::{Value, json};
 
 use super::source::Source;
-use crate::context::{Context, LongLists};
+use crate::context::Context;
 use crate::domain::{Digest, Events, Repository, RetryPolicy};
 use crate::http::{Certificates, Client, Proxies};
 use crate::inputs::Mode;
@@ -26,25 +26,25 @@ const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
 /// Creates a context that tries twice and hardly waits in between.
 fn context() -> Context {
+    context_with(Events::silent())
+}
+
+/// Creates such a context that reports to `events`.
+fn context_with(events: Events) -> Context {
     let retry_policy = RetryPolicy {
         max_attempts: 2,
         delay: Duration::from_millis(2),
         max_delay: Duration::from_millis(5),
         at_least: Duration::ZERO,
     };
-    Context {
-        registry: Registry::new(Settings {
-            http: Client::new(&Certificates::default(), Proxies::default()).unwrap(),
-            credentials: Credentials::new(),
-            insecure: Vec::new(),
-            retry_policy,
-            events: Events::silent(),
-        }),
+    let registry = Registry::new(Settings {
+        http: Client::new(&Certificates::default(), Proxies::default()).unwrap(),
+        credentials: Credentials::new(),
+        insecure: Vec::new(),
         retry_policy,
         events: Events::silent(),
-        mode: Mode::Apply,
-        long_lists: LongLists::default(),
-    }
+    });
+    Context::new(registry, retry_policy, events, Mode::Apply)
 }
 
 fn sandbox() -> Sandbox {

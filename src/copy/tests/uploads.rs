@@ -23,14 +23,11 @@ async fn what_is_under_way_is_told_and_not_left_open() {
     };
     source.fault(Fault::on("GET", "*/blobs/*").stalled_body());
     let (tell, mut told) = unbounded_channel();
-    let context = Context {
-        events: Events::new(move |event| {
-            if let Event::Note(text) = event {
-                tell.send(text).unwrap();
-            }
-        }),
-        ..context()
-    };
+    let context = context_with(Events::new(move |event| {
+        if let Event::Note(text) = event {
+            tell.send(text).unwrap();
+        }
+    }));
     let (from, to) = (repository(&source, "a/b"), repository(&target, "c/d"));
     let half = async {
         while let Some(text) = told.recv().await {

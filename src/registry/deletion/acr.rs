@@ -9,10 +9,11 @@ use reqwest::{Method, Url};
 use super::undeleted::{TagDeletion, Undeleted, refused};
 use crate::domain::Tag;
 use crate::registry::auth::Access;
-use crate::registry::client::{Registry, RegistryRequest, Target};
+use crate::registry::client::Registry;
 use crate::registry::error::RegistryErrorKind;
+use crate::registry::host_features::Scheme;
 use crate::registry::response::ERROR_MAX_BYTES;
-use crate::registry::transport::Scheme;
+use crate::registry::sender::{RegistryRequest, Target};
 
 const NEEDS: &str = "the right to delete (the role AcrDelete)";
 
@@ -33,7 +34,7 @@ async fn delete_one(
 ) -> Result<(), RegistryErrorKind> {
     let repository = doomed.repository;
     let (host, path) = (repository.host(), repository.path());
-    let scheme = registry.wire().scheme(host).unwrap_or(Scheme::Https);
+    let scheme = registry.sender.wire().scheme(host).unwrap_or(Scheme::Https);
     let text = format!("{}://{host}/acr/v1/{path}/_tags/{tag}", scheme.as_str());
     let url = Url::parse(&text);
     let url =
@@ -48,7 +49,7 @@ async fn delete_one(
         content: None,
         limit: ERROR_MAX_BYTES,
     };
-    let answer = registry.ask(&question).await?;
+    let answer = registry.sender.ask(&question).await?;
     match answer.status.as_u16() {
         200 | 202 | 204 | 404 => Ok(()),
         _ => Err(RegistryErrorKind::refused(&answer)),

@@ -9,7 +9,7 @@ use crate::http::Response;
 use crate::registry::client::Registry;
 use crate::registry::error::RegistryErrorKind;
 use crate::registry::error_response::ErrorResponse;
-use crate::registry::transport::Scheme;
+use crate::registry::host_features::Scheme;
 
 const ANSWER_MAX_BYTES: u64 = 4 << 20;
 
@@ -45,12 +45,13 @@ impl<'a> Call<'a> {
         let path = self.path.split('?').next().unwrap_or_default();
         let what = format!("{} {}{path}", self.method, self.host);
         registry
+            .sender
             .with_retries(&what, || self.send_once(registry))
             .await
     }
 
     async fn send_once(&self, registry: &Registry) -> Result<Response, RegistryErrorKind> {
-        let wire = registry.wire();
+        let wire = registry.sender.wire();
         let unusable = |cause: String| RegistryErrorKind::never_asked(self.host, cause);
         let host: Host = self
             .host

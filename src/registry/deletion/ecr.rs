@@ -30,7 +30,7 @@ struct Failure {
 }
 
 pub(super) async fn delete(registry: &Registry, ecr: &Ecr, doomed: TagDeletion<'_>) -> Undeleted {
-    let Some(keys) = registry.keyring().aws_keys() else {
+    let Some(keys) = registry.sender.keyring().aws_keys() else {
         return all(
             doomed,
             &DeletionError::Missing("keys of AWS in the environment"),
@@ -86,7 +86,14 @@ async fn delete_one(
         }
     };
     let action = Action::BatchDeleteImage;
-    let answer = aws::ask(registry.wire(), ecr, keys, action, &content.to_string()).await?;
+    let answer = aws::ask(
+        registry.sender.wire(),
+        ecr,
+        keys,
+        action,
+        &content.to_string(),
+    )
+    .await?;
     let deleted: Deleted = serde_json::from_slice(&answer.body)
         .map_err(|_| RegistryErrorKind::Listing("it does not say what was deleted".to_owned()))?;
     let failure = deleted.failures.into_iter();

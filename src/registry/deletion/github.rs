@@ -105,7 +105,8 @@ async fn delete_version(registry: &Registry, doomed: TagDeletion<'_>) -> Result<
 impl<'a> Package<'a> {
     async fn find(registry: &'a Registry, doomed: TagDeletion<'_>) -> Result<Self, DeletionError> {
         let missing = || DeletionError::Missing("a token of GitHub's");
-        let Some(Credential::Login(login)) = registry.keyring().given(doomed.repository) else {
+        let Some(Credential::Login(login)) = registry.sender.keyring().given(doomed.repository)
+        else {
             return Err(missing());
         };
         let bearer = format!("Bearer {}", login.password.expose());
@@ -141,7 +142,7 @@ impl<'a> Package<'a> {
     /// Returns the version with the digest, once the list has exactly the tags to delete for it. The list lags behind
     /// recent writes.
     async fn settled(&self, doomed: TagDeletion<'_>) -> Result<u64, DeletionError> {
-        let wire = self.registry.wire();
+        let wire = self.registry.sender.wire();
         let (policy, events) = (wire.retry_policy, &wire.events);
         let attempts = usize::try_from(policy.max_attempts).unwrap_or(usize::MAX);
         let waits = ConstantBuilder::new()

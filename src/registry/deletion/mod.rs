@@ -35,38 +35,36 @@ enum Way {
     Harbor,
 }
 
-impl Registry {
-    /// Deletes tags without deleting content of others. Returns the tags that were not deleted. For all other tags the
-    /// deletion is only the registry's claim, which a later read must confirm.
-    pub async fn delete_tags(&self, doomed: TagDeletion<'_>) -> Undeleted {
-        if doomed.tags.is_empty() {
-            return Undeleted::new();
-        }
-        match self.way(doomed.repository) {
-            Way::Oci => oci::delete(self, doomed).await,
-            Way::Quay => quay::delete(self, doomed).await,
-            Way::DockerHub => docker_hub::delete(self, doomed).await,
-            Way::Github => github::delete(self, doomed).await,
-            Way::Ecr(ecr) => ecr::delete(self, &ecr, doomed).await,
-            Way::Acr => acr::delete(self, doomed).await,
-            Way::Harbor => harbor::delete(self, doomed).await,
-        }
+/// Deletes tags without deleting content of others. Returns the tags that were not deleted. For all other tags the
+/// deletion is only the registry's claim, which a later read must confirm.
+pub async fn delete_tags(registry: &Registry, doomed: TagDeletion<'_>) -> Undeleted {
+    if doomed.tags.is_empty() {
+        return Undeleted::new();
     }
+    match way(registry, doomed.repository) {
+        Way::Oci => oci::delete(registry, doomed).await,
+        Way::Quay => quay::delete(registry, doomed).await,
+        Way::DockerHub => docker_hub::delete(registry, doomed).await,
+        Way::Github => github::delete(registry, doomed).await,
+        Way::Ecr(ecr) => ecr::delete(registry, &ecr, doomed).await,
+        Way::Acr => acr::delete(registry, doomed).await,
+        Way::Harbor => harbor::delete(registry, doomed).await,
+    }
+}
 
-    /// Chooses the way by the host's name, or by the service in its challenge.
-    fn way(&self, repository: &Repository) -> Way {
-        let host = repository.host();
-        if let Some(ecr) = Ecr::of(host) {
-            return Way::Ecr(ecr);
-        }
-        let service = self.keyring().service(host);
-        match host.as_str() {
-            "docker.io" => Way::DockerHub,
-            "ghcr.io" => Way::Github,
-            "quay.io" => Way::Quay,
-            name if name.ends_with(".azurecr.io") => Way::Acr,
-            _ if service.as_deref() == Some(harbor::SERVICE) => Way::Harbor,
-            _ => Way::Oci,
-        }
+/// Chooses the way by the host's name, or by the service in its challenge.
+fn way(registry: &Registry, repository: &Repository) -> Way {
+    let host = repository.host();
+    if let Some(ecr) = Ecr::of(host) {
+        return Way::Ecr(ecr);
+    }
+    let service = registry.sender.keyring().service(host);
+    match host.as_str() {
+        "docker.io" => Way::DockerHub,
+        "ghcr.io" => Way::Github,
+        "quay.io" => Way::Quay,
+        name if name.ends_with(".azurecr.io") => Way::Acr,
+        _ if service.as_deref() == Some(harbor::SERVICE) => Way::Harbor,
+        _ => Way::Oci,
     }
 }

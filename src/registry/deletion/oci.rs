@@ -12,11 +12,12 @@ use crate::domain::{Digest, Reference, Repository, Tag};
 use crate::http::Response;
 use crate::registry::auth::Access;
 use crate::registry::classify::{Presence, presence};
-use crate::registry::client::{Registry, RegistryRequest, Target};
+use crate::registry::client::Registry;
 use crate::registry::error::RegistryErrorKind;
 use crate::registry::error_response::ErrorResponse;
 use crate::registry::referrers::next_page;
 use crate::registry::response::ERROR_MAX_BYTES;
+use crate::registry::sender::{RegistryRequest, Target};
 
 const NEEDS: &str = "the right to delete";
 const PAGE_MAX_BYTES: u64 = 4 << 20;
@@ -101,7 +102,7 @@ async fn ask(
         content: None,
         limit: ERROR_MAX_BYTES,
     };
-    let answer = registry.ask(&question).await?;
+    let answer = registry.sender.ask(&question).await?;
     match answer.status.as_u16() {
         200 | 202 | 204 => Ok(Deleted::Done),
         404 if presence(&answer) == Presence::Absent => Ok(Deleted::Done),
@@ -178,7 +179,7 @@ async fn list(
             target,
             ..RegistryRequest::get(repository, String::new(), PAGE_MAX_BYTES)
         };
-        let answer = registry.ask(&question).await?;
+        let answer = registry.sender.ask(&question).await?;
         if answer.status != 200 {
             return Err(RegistryErrorKind::refused(&answer));
         }

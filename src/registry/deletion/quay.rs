@@ -21,7 +21,7 @@ pub(super) async fn delete(registry: &Registry, doomed: TagDeletion<'_>) -> Unde
     for (tag, manifest) in siblings {
         if let Err(why) = put_back(registry, doomed, &tag, &manifest).await {
             let repository = doomed.repository;
-            registry.wire().events.warn(format!(
+            registry.sender.wire().events.warn(format!(
                 "the registry took the tag `{repository}:{tag}` (`{}`), which belongs to the signatures of what is withdrawn, and it could not be put back: {why}",
                 manifest.digest()
             ));

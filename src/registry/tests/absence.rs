@@ -1,6 +1,6 @@
 //! Tests the table of `classify.rs` row by row, and every response outside it.
 
-use super::super::{Entries, Referrers, RegistryError};
+use super::super::{Entries, Referrers, RegistryError, all_tags};
 use super::*;
 use crate::domain::Digest;
 
@@ -259,8 +259,8 @@ async fn list_of_tags_holds_all_of_them_or_says_nothing() {
             link => reply.header("link", link),
         };
         let server = Server::start(move |_| reply.clone()).await;
-        let tags = Bench::nobody(1).registry;
-        let tags = tags.all_tags(&repository(&server, "o/r")).await;
+        let registry = Bench::nobody(1).registry;
+        let tags = all_tags(&registry, &repository(&server, "o/r")).await;
         assert_eq!(tags.map(|tags| tags.len()), count, "{status} {body} {link}");
     }
 }

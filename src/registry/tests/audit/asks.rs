@@ -1,6 +1,9 @@
 //! Sends each request through the functions that the rest of the program uses.
 
-use super::super::super::{Copied, MayDelete, Referrers, Registry, RegistryError, TagDeletion};
+use super::super::super::{
+    Copied, MayDelete, Referrers, Registry, RegistryError, TagDeletion, all_tags, delete_tags,
+    missing_repository,
+};
 use super::super::copies::descriptor;
 use super::super::{MANIFEST, tag};
 use super::Means;
@@ -68,8 +71,7 @@ pub(super) async fn ask(ask: Ask, registry: &Registry, address: &str) -> Means {
                     .await,
             )
         }
-        Ask::AllTags => registry
-            .all_tags(&home)
+        Ask::AllTags => all_tags(registry, &home)
             .await
             .map_or(Means::Unknown, |_| Means::Done),
         Ask::MayBeNew => may_be_new(registry).await,
@@ -135,7 +137,7 @@ async fn may_be_new(registry: &Registry) -> Means {
     registry.will_write(&denied);
     let error = registry.manifest(&denied, &tag("v1")).await.unwrap_err();
     assert!(error.is_denied(), "{error:?}");
-    if registry.may_be_new(&denied, [&error]).await {
+    if missing_repository::may_be_new(registry, &denied, [&error]).await {
         Means::Absent
     } else {
         Means::Unknown
@@ -147,13 +149,13 @@ async fn delete(registry: &Registry, repository: &Repository) -> Means {
     let _ = registry.manifest_digest(repository, &tag("v1")).await;
     let digest = Digest::of(MANIFEST);
     let tags = ["v1".parse().unwrap()];
-    let stays = registry.delete_tags(TagDeletion {
+    let deletion = TagDeletion {
         repository,
         digest: &digest,
         tags: &tags,
         may_delete: MayDelete::Manifest,
-    });
-    if stays.await.is_empty() {
+    };
+    if delete_tags(registry, deletion).await.is_empty() {
         Means::Done
     } else {
         Means::Unknown

@@ -1,0 +1,119 @@
+//! Remembers what this run found out about each host, so that nothing is tried twice: its scheme, and the ways of
+//! uploading that it does not support.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
+
+use crate::domain::{Host, Repository};
+
+/// The scheme of a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scheme {
+    Http,
+    Https,
+}
+
+/// The features of all hosts.
+#[derive(Debug, Default)]
+pub(super) struct HostFeatures(Mutex<BTreeMap<Host, Features>>);
+
+/// The features of one host. The default is a host without a request so far.
+#[derive(Debug, Default)]
+struct Features {
+    /// The scheme, once it is certain.
+    scheme: Option<Scheme>,
+    /// True if the host accepts no blob with the POST.
+    refuses_single_post: bool,
+    /// True if the host accepts no large blob in one request.
+    wants_chunks: bool,
+    /// Repositories that refuse mounts, each with the repository to mount from.
+    refused_mounts: BTreeSet<(Repository, Repository)>,
+}
+
+impl HostFeatures {
+    pub(super) fn scheme(&self, host: &Host) -> Option<Scheme> {
+        self.read(host, |features| features.scheme)
+    }
+
+    pub(super) fn remember_scheme(&self, host: &Host, scheme: Scheme) {
+        self.change(host, |features| features.scheme = Some(scheme));
+    }
+
+    pub(super) fn may_post_whole(&self, host: &Host) -> bool {
+        !self.read(host, |features| features.refuses_single_post)
+    }
+
+    pub(super) fn remember_no_whole(&self, host: &Host) {
+        self.change(host, |features| features.refuses_single_post = true);
+    }
+
+    pub(super) fn wants_chunks(&self, host: &Host) -> bool {
+        self.read(host, |features| features.wants_chunks)
+    }
+
+    pub(super) fn remember_chunks(&self, host: &Host) {
+        self.change(host, |features| features.wants_chunks = true);
+    }
+
+    /// True if `repository` may mount blobs from `from`, a repository of the same host.
+    pub(super) fn may_mount(&self, repository: &Repository, from: &Repository) -> bool {
+        let pair = (repository.clone(), from.clone());
+        !self.read(repository.host(), |features| {
+            features.refused_mounts.contains(&pair)
+        })
+    }
+
+    pub(super) fn remember_no_mount(&self, repository: &Repository, from: &Repository) {
+        let pair = (repository.clone(), from.clone());
+        self.change(repository.host(), |features| {
+            features.refused_mounts.insert(pair);
+        });
+    }
+
+    fn read<T: Default>(&self, host: &Host, read: impl FnOnce(&Features) -> T) -> T {
+        let hosts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        hosts.get(host).map(read).unwrap_or_default()
+    }
+
+    fn change(&self, host: &Host, change: impl FnOnce(&mut Features)) {
+        let mut hosts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        change(hosts.entry(host.clone()).or_default());
+    }
+}
+
+impl Scheme {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn feature_is_remembered_for_its_own_host_or_pair_alone() {
+        let [own, from, other]: [Repository; 3] =
+            ["a.example/o/r", "a.example/o/from", "b.example/o/r"]
+                .map(|name| name.parse().unwrap());
+        let features = HostFeatures::default();
+        features.remember_scheme(own.host(), Scheme::Http);
+        features.remember_no_whole(own.host());
+        features.remember_chunks(own.host());
+        features.remember_no_mount(&own, &from);
+
+        assert_eq!(features.scheme(own.host()), Some(Scheme::Http));
+        assert!(!features.may_post_whole(own.host()));
+        assert!(features.wants_chunks(own.host()));
+        assert!(!features.may_mount(&own, &from));
+        assert!(features.may_mount(&from, &own));
+
+        assert_eq!(features.scheme(other.host()), None);
+        assert!(features.may_post_whole(other.host()));
+        assert!(!features.wants_chunks(other.host()));
+        assert!(features.may_mount(&other, &from));
+    }
+}

@@ -1,0 +1,320 @@
+//! Sends one request to a registry: address, authorization, retries.
+
+use std::sync::Arc;
+
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use reqwest::{Method, Request, Url};
+
+use super::Settings;
+use super::auth::{Access, AuthCache, Authorization};
+use super::error::{Operation, RegistryError, RegistryErrorKind};
+use super::error_response::ErrorResponse;
+use super::host_features::{HostFeatures, Scheme};
+use super::response;
+use super::streaming_response::StreamingResponse;
+use super::transport::Transport;
+use crate::domain::{Digest, Repository};
+use crate::http::{BodyError, Response, Transient, TransportErrorKind, with_retries};
+
+/// The most attempts of one request with different authorization: anonymous, with a token, with a token for extra
+/// scopes.
+const AUTHORIZATIONS_MAX: u32 = 3;
+
+/// Sends requests to all registries of a run. Clones share connections, tokens and the features of each host.
+#[derive(Debug, Clone)]
+pub(super) struct RequestSender(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    wire: Transport,
+    keyring: AuthCache,
+}
+
+/// A request to a registry.
+#[derive(Debug)]
+pub(super) struct RegistryRequest<'a> {
+    pub(super) method: Method,
+    pub(super) repository: &'a Repository,
+    pub(super) target: Target,
+    pub(super) access: Access,
+    pub(super) accept: Option<&'a str>,
+    /// Media type and bytes.
+    pub(super) content: Option<(&'a str, &'a [u8])>,
+    /// The longest body that is read from a successful response.
+    pub(super) limit: u64,
+}
+
+/// The target of a request.
+#[derive(Debug)]
+pub(super) enum Target {
+    /// A path below the repository, such as `manifests/v1`.
+    Path(String),
+    /// An address from a response of the registry, which has been checked.
+    Address(Url),
+}
+
+impl<'a> RegistryRequest<'a> {
+    pub(super) fn get(repository: &'a Repository, path: String, limit: u64) -> Self {
+        Self {
+            method: Method::GET,
+            repository,
+            target: Target::Path(path),
+            access: Access::Pull,
+            accept: None,
+            content: None,
+            limit,
+        }
+    }
+}
+
+impl RequestSender {
+    /// Builds the sender. It sends nothing.
+    pub(super) fn new(settings: Settings) -> Self {
+        let Settings {
+            http,
+            credentials,
+            insecure,
+            retry_policy,
+            events,
+        } = settings;
+        Self(Arc::new(Inner {
+            wire: Transport::new(http, insecure, retry_policy, events),
+            keyring: AuthCache::new(credentials),
+        }))
+    }
+
+    pub(super) fn wire(&self) -> &Transport {
+        &self.0.wire
+    }
+
+    pub(super) fn keyring(&self) -> &AuthCache {
+        &self.0.keyring
+    }
+
+    pub(super) fn features(&self) -> &HostFeatures {
+        &self.0.wire.features
+    }
+
+    /// Sends an idempotent request, and retries until another attempt would not change the response.
+    pub(super) async fn ask(
+        &self,
+        question: &RegistryRequest<'_>,
+    ) -> Result<Response, RegistryErrorKind> {
+        let what = question.text();
+        self.with_retries(&what, || self.ask_once(question)).await
+    }
+
+    /// Runs an idempotent `attempt` under the retry policy; `what` names it in the log.
+    pub(super) async fn with_retries<T, E, Run>(
+        &self,
+        what: &str,
+        attempt: impl FnMut() -> Run,
+    ) -> Result<T, E>
+    where
+        E: Transient,
+        Run: Future<Output = Result<T, E>>,
+    {
+        with_retries(self.wire().retry_policy, &self.wire().events, what, attempt).await
+    }
+
+    /// Sends a request once, apart from repeats with other authorization. A transient error response is an error.
+    pub(super) async fn ask_once(
+        &self,
+        question: &RegistryRequest<'_>,
+    ) -> Result<Response, RegistryErrorKind> {
+        let opened = self.open_once(question).await?;
+        opened.read(question.limit).await
+    }
+
+    /// Sends a request like [`Self::ask_once`], but leaves the body of a success unread.
+    pub(super) async fn open_once(
+        &self,
+        question: &RegistryRequest<'_>,
+    ) -> Result<StreamingResponse, RegistryErrorKind> {
+        let mut authorization = self.authorization(question).await?;
+        for _ in 1..AUTHORIZATIONS_MAX {
+            let opened = self.send(question, authorization.as_ref()).await?;
+            let status = opened.answer.status.as_u16();
+            let sent = authorization.as_ref();
+            if status != 401 && !AuthCache::may_be_stale(question.repository, status, sent) {
+                return settled(opened);
+            }
+            let sent = authorization.as_ref();
+            let better = self.renew(question, sent, &opened.answer).await?;
+            if better.is_none() {
+                return settled(opened);
+            }
+            authorization = better;
+        }
+        settled(self.send(question, authorization.as_ref()).await?)
+    }
+
+    /// Sends a request once to a host that is not the registry. SECURITY: without credentials.
+    pub(super) async fn open_elsewhere(
+        &self,
+        question: &RegistryRequest<'_>,
+    ) -> Result<StreamingResponse, RegistryErrorKind> {
+        let request = self.request(question, Scheme::Https, None)?;
+        settled(self.wire().open(request).await?)
+    }
+
+    /// Returns the authorization for a request that has not been refused yet.
+    pub(super) async fn authorization(
+        &self,
+        question: &RegistryRequest<'_>,
+    ) -> Result<Option<Authorization>, RegistryErrorKind> {
+        let Inner { wire, keyring } = &*self.0;
+        keyring
+            .authorization(wire, question.repository, &question.access)
+            .await
+    }
+
+    /// Returns the authorization after a 401, or `None` if there is nothing better than `sent`.
+    pub(super) async fn renew(
+        &self,
+        question: &RegistryRequest<'_>,
+        sent: Option<&Authorization>,
+        answer: &Response,
+    ) -> Result<Option<Authorization>, RegistryErrorKind> {
+        let Inner { wire, keyring } = &*self.0;
+        let (repository, access) = (question.repository, &question.access);
+        keyring
+            .after_challenge(wire, repository, access, sent, &answer.headers)
+            .await
+    }
+
+    /// Sends a request by the scheme of its host. A new host on this machine gets plain HTTP first. HTTPS follows if
+    /// the response may come from a TLS server. The scheme is remembered once it is certain.
+    async fn send(
+        &self,
+        question: &RegistryRequest<'_>,
+        authorization: Option<&Authorization>,
+    ) -> Result<StreamingResponse, RegistryErrorKind> {
+        let wire = self.wire();
+        let host = question.repository.host();
+        let by = async |scheme: Scheme| {
+            let request = self.request(question, scheme, authorization)?;
+            wire.open(request).await
+        };
+        if let Some(scheme) = wire.scheme(host) {
+            return by(scheme).await;
+        }
+        let plain = by(Scheme::Http).await;
+        if may_want_tls(&plain) {
+            let secure = by(Scheme::Https).await;
+            // An untrusted certificate is also TLS, and its error is the better one to report.
+            let is_tls = match &secure {
+                Ok(_) => true,
+                Err(fault) => fault.certificate().is_some(),
+            };
+            if is_tls {
+                wire.features.remember_scheme(host, Scheme::Https);
+                return secure;
+            }
+        } else if plain.is_ok() {
+            wire.features.remember_scheme(host, Scheme::Http);
+        }
+        plain
+    }
+
+    pub(super) fn request(
+        &self,
+        question: &RegistryRequest<'_>,
+        scheme: Scheme,
+        authorization: Option<&Authorization>,
+    ) -> Result<Request, RegistryErrorKind> {
+        let repository = question.repository;
+        let host = repository.host().api();
+        let unusable = |cause: String| RegistryErrorKind::never_asked(host, cause);
+        let url = match &question.target {
+            Target::Address(url) => url.clone(),
+            Target::Path(path) => {
+                let scheme = scheme.as_str();
+                let text = format!("{scheme}://{host}/v2/{}/{path}", repository.path());
+                Url::parse(&text).map_err(|error| unusable(error.to_string()))?
+            }
+        };
+        let mut request = self.wire().request(question.method.clone(), url);
+        if let Some(accept) = question.accept {
+            request = request.header(ACCEPT, accept);
+        }
+        if let Some((media_type, bytes)) = question.content {
+            request = request
+                .header(CONTENT_TYPE, media_type)
+                .body(bytes.to_vec());
+        }
+        if let Some(authorization) = authorization {
+            request = request.header(AUTHORIZATION, authorization.header.clone());
+        }
+        request
+            .build()
+            .map_err(|error| RegistryErrorKind::not_built(host, &error))
+    }
+
+    /// Adds the context of an operation to an error.
+    pub(super) fn error(
+        &self,
+        operation: Operation,
+        repository: &Repository,
+        object: String,
+        fault: RegistryErrorKind,
+    ) -> RegistryError {
+        let keyring = &self.0.keyring;
+        RegistryError {
+            operation,
+            object,
+            repository: repository.clone(),
+            credentials: keyring.source_for(repository),
+            helper: keyring.unused_helper(repository),
+            fault,
+        }
+    }
+
+    /// Adds the context of an operation on a blob to an error.
+    pub(super) fn blob_error(
+        &self,
+        operation: Operation,
+        repository: &Repository,
+        digest: &Digest,
+        fault: RegistryErrorKind,
+    ) -> RegistryError {
+        let object = repository.at(digest).to_string();
+        self.error(operation, repository, object, fault)
+    }
+}
+
+impl RegistryRequest<'_> {
+    /// Returns the request as text for the log: `GET ghcr.io/o/r/manifests/v1`.
+    pub(super) fn text(&self) -> String {
+        let method = &self.method;
+        match &self.target {
+            Target::Path(path) => format!("{method} {}/{path}", self.repository),
+            Target::Address(url) => format!("{method} {}{}", response::authority(url), url.path()),
+        }
+    }
+}
+
+fn settled(opened: StreamingResponse) -> Result<StreamingResponse, RegistryErrorKind> {
+    let answer = &opened.answer;
+    if !answer.status.is_success() && ErrorResponse::of(answer).is_transient() {
+        Err(RegistryErrorKind::refused(answer))
+    } else {
+        Ok(opened)
+    }
+}
+
+/// True if the result of plain HTTP may come from a TLS server. Candidates are bytes that are not HTTP, a closed
+/// connection, and a 400, which Go's and nginx's servers send. The body of the 400 would be clear, but a HEAD has none.
+/// A refused connection and silence are no candidates, nor is a response with a registry's version header.
+fn may_want_tls(plain: &Result<StreamingResponse, RegistryErrorKind>) -> bool {
+    match plain {
+        Ok(StreamingResponse { answer, .. }) => {
+            answer.status == 400 && answer.header("docker-distribution-api-version").is_none()
+        }
+        Err(RegistryErrorKind::Unreachable { error, .. }) => {
+            error.kind != TransportErrorKind::Silence && !error.cause.contains("refused")
+        }
+        Err(RegistryErrorKind::Body { source, .. }) => matches!(source, BodyError::Broken(_)),
+        Err(_) => false,
+    }
+}

@@ -1,0 +1,158 @@
+//! Writes a large blob into an upload session, in one request or in chunks. Its bytes can be read once only, so a
+//! refusal ends the upload, and the copy starts again from the source.
+
+use std::sync::Arc;
+
+use reqwest::Method;
+use reqwest::header::CONTENT_RANGE;
+
+use super::auth::Authorization;
+use super::chunks::{Chunk, Chunks, check_taken};
+use super::error::RegistryErrorKind;
+use super::host_features::Scheme;
+use super::large_uploads::{LargeUpload, VerifyingStream};
+use super::response::authority;
+use super::sender::RegistryRequest;
+use super::sided::Sided;
+use super::stream::Stream;
+use super::upload_session::Upload;
+use super::uploads::{Uploader, check_stored};
+use crate::domain::Descriptor;
+use crate::http::Response;
+
+/// The upload of one large blob.
+struct StreamedUpload<'a> {
+    uploader: &'a Uploader,
+    blob: &'a Descriptor,
+    /// The state of the bytes that are sent.
+    passage: Arc<LargeUpload>,
+}
+
+/// Completes `upload` with the body of `source`, or cancels it.
+pub(super) async fn stream(
+    uploader: &Uploader,
+    mut upload: Upload,
+    source: Stream,
+    blob: &Descriptor,
+) -> Result<(), Sided> {
+    let host = upload.repository.host();
+    let in_chunks = uploader.sender.features().wants_chunks(host);
+    let (passage, pieces) = uploader.large.begin(source, blob);
+    let streamed = StreamedUpload {
+        uploader,
+        blob,
+        passage,
+    };
+    let ended = if in_chunks {
+        streamed.put_chunks(&mut upload, pieces).await
+    } else {
+        streamed.put(&upload, pieces).await
+    };
+    uploader.end(&upload, &ended).await;
+    ended
+}
+
+impl StreamedUpload<'_> {
+    /// Writes the blob into `upload` with one request.
+    async fn put(&self, upload: &Upload, pieces: VerifyingStream) -> Result<(), Sided> {
+        let question = upload.last_question(&self.blob.digest, &[]);
+        let authorization = self.authorization(upload, &question).await?;
+        let sender = &self.uploader.sender;
+        // The target is a full address, so this scheme is not used.
+        let request = sender.request(&question, Scheme::Https, authorization.as_ref());
+        let request = request.map_err(Sided::Destination)?;
+        let (large, passage) = (&self.uploader.large, &self.passage);
+        let sent = large.send(request, pieces.body(), self.blob.size, passage);
+        let answer = sent.await;
+        let answer = self.taken(upload, &question, authorization, answer).await?;
+        if matches!(answer.status.as_u16(), 413 | 416) {
+            sender.features().remember_chunks(upload.repository.host());
+            return Err(Sided::Mended(RegistryErrorKind::refused(&answer)));
+        }
+        let stored = check_stored(&answer, &self.blob.digest);
+        stored.map_err(Sided::Destination)?;
+        if passage.is_whole() {
+            Ok(())
+        } else {
+            Err(Sided::Destination(RegistryErrorKind::Early {
+                host: authority(&answer.url),
+            }))
+        }
+    }
+
+    /// Writes the blob into `upload`, chunk by chunk.
+    async fn put_chunks(&self, upload: &mut Upload, pieces: VerifyingStream) -> Result<(), Sided> {
+        let (uploader, blob) = (self.uploader, self.blob);
+        let chunks = Chunks::new(pieces);
+        let mut start = 0;
+        while start < blob.size {
+            let end = blob.size.min(start.saturating_add(upload.part_bytes));
+            self.patch(upload, chunks.chunk(start, end)).await?;
+            start = end;
+        }
+        let question = upload.last_question(&blob.digest, &[]);
+        let stored = uploader.ask_at(upload, &question).await;
+        let stored = stored.and_then(|answer| check_stored(&answer, &blob.digest));
+        stored.map_err(Sided::Destination)
+    }
+
+    /// Sends one chunk, and continues at the location in the response.
+    async fn patch(&self, upload: &mut Upload, chunk: Chunk) -> Result<(), Sided> {
+        let uploader = self.uploader;
+        let question = upload.question(Method::PATCH);
+        let authorization = self.authorization(upload, &question).await?;
+        // The target is a full address, so this scheme is not used.
+        let request = uploader
+            .sender
+            .request(&question, Scheme::Https, authorization.as_ref());
+        let mut request = request.map_err(Sided::Destination)?;
+        let (length, last) = (chunk.length(), chunk.last());
+        request.headers_mut().insert(CONTENT_RANGE, chunk.range());
+        let sent = uploader
+            .large
+            .send(request, chunk.body(), length, &self.passage);
+        let answer = sent.await;
+        let answer = self.taken(upload, &question, authorization, answer).await?;
+        check_taken(&answer, last).map_err(Sided::Destination)?;
+        uploader.go_on(upload, &answer).map_err(Sided::Destination)
+    }
+
+    /// Returns the authorization for the location of `upload`.
+    async fn authorization(
+        &self,
+        upload: &Upload,
+        question: &RegistryRequest<'_>,
+    ) -> Result<Option<Authorization>, Sided> {
+        if !upload.is_own {
+            return Ok(None);
+        }
+        let known = self.uploader.sender.authorization(question).await;
+        known.map_err(Sided::Destination)
+    }
+
+    /// Returns the response to a streamed body, unless the source or the credentials failed.
+    async fn taken(
+        &self,
+        upload: &Upload,
+        question: &RegistryRequest<'_>,
+        authorization: Option<Authorization>,
+        answer: Result<Response, RegistryErrorKind>,
+    ) -> Result<Response, Sided> {
+        // If the body broke off, the source is at fault, whatever the destination answered.
+        if let Some(fault) = self.passage.fault() {
+            return Err(Sided::Source(fault));
+        }
+        let answer = answer.map_err(Sided::Destination)?;
+        if answer.status == 401 && upload.is_own {
+            // A streamed body cannot be sent again, so the copy must start from the beginning.
+            let sender = &self.uploader.sender;
+            let better = sender
+                .renew(question, authorization.as_ref(), &answer)
+                .await;
+            if better.map_err(Sided::Destination)?.is_some() {
+                return Err(Sided::Mended(RegistryErrorKind::refused(&answer)));
+            }
+        }
+        Ok(answer)
+    }
+}

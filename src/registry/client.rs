@@ -3,10 +3,10 @@
 use std::ops::Deref;
 
 use super::Settings;
-use super::error::{Operation, RegistryError, RegistryErrorKind};
+use super::error::{Operation, RegistryError};
 use super::large_uploads::{LargeUploads, Progress};
 use super::reader::RegistryReader;
-use super::uploads::{Reserved, Uploader};
+use super::uploads::Uploader;
 use crate::domain::{Digest, Repository};
 
 /// A client for all registries of a run. Clones share connections, tokens, upload sessions and the features of each
@@ -48,23 +48,10 @@ impl Registry {
         repository: &Repository,
         bytes: &[u8],
     ) -> Result<Digest, RegistryError> {
-        self.put_blob_into(None, repository, bytes).await
-    }
-
-    /// Pushes `bytes` as a blob, into the upload session `place` if there is one.
-    pub async fn put_blob_into(
-        &self,
-        mut place: Option<Reserved>,
-        repository: &Repository,
-        bytes: &[u8],
-    ) -> Result<Digest, RegistryError> {
         let digest = Digest::of(bytes);
         let what = format!("upload of {repository}@{digest}");
         // Each retry is a new upload, because the state of the last one is unknown.
-        let upload = || {
-            self.uploader
-                .upload_into(place.take(), repository, &digest, bytes)
-        };
+        let upload = || self.uploader.upload(repository, &digest, bytes);
         let stored = self.sender.with_retries(&what, upload).await;
         match stored {
             Ok(()) => Ok(digest),
@@ -74,23 +61,6 @@ impl Registry {
                     .blob_error(Operation::WriteBlob, repository, &digest, fault))
             }
         }
-    }
-
-    /// Makes one attempt to upload `bytes`. If that takes two requests, it also opens an upload session for a later
-    /// blob: see [`Self::reserve`]. The result says nothing about `bytes`, with or without a session.
-    pub async fn upload_and_reserve(
-        &self,
-        repository: &Repository,
-        bytes: &[u8],
-    ) -> Result<Option<Reserved>, RegistryErrorKind> {
-        self.uploader.upload_and_reserve(repository, bytes).await
-    }
-
-    /// Opens an upload session for a small later blob, so that storing it takes one request. Returns `None` if one
-    /// request may be enough anyway, or if no session can be opened now. There is no retry, because nothing may depend
-    /// on the session. An unused session is cancelled by [`Self::cancel_uploads`].
-    pub async fn reserve(&self, repository: &Repository) -> Option<Reserved> {
-        self.uploader.reserve(repository).await
     }
 
     /// Returns the progress of the large uploads, or `None` if there are none.

@@ -64,7 +64,6 @@ pub use reader::RegistryReader;
 pub use referrer_list::{Entries, Entry, REFERRERS_MAX, Referrer, Slim};
 pub use referrers::{Pages, Referrers, Tagged, TaggedList};
 pub use tags::all_tags;
-pub use uploads::Reserved;
 
 /// The settings of a [`Registry`].
 #[derive(Debug)]

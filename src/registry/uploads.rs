@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::{join, join_all};
+use futures_util::future::join_all;
 use reqwest::{Method, Url};
 
 use super::auth::Access;
@@ -28,10 +28,6 @@ pub(super) const PART_BYTES: u64 = 4 << 20;
 const OCTETS: &str = "application/octet-stream";
 /// The longest wait for a cancellation, whose result does not matter.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// An upload session that was opened in advance for a small blob.
-#[derive(Debug)]
-pub struct Reserved(Upload);
 
 /// The result of a POST.
 #[derive(Debug)]
@@ -72,46 +68,6 @@ impl Uploader {
             self.finish(&upload, digest, bytes).await?;
         }
         Ok(())
-    }
-
-    /// Makes one attempt to upload `bytes`, and opens an upload session if that takes two requests.
-    pub(super) async fn upload_and_reserve(
-        &self,
-        repository: &Repository,
-        bytes: &[u8],
-    ) -> Result<Option<Reserved>, RegistryErrorKind> {
-        let digest = &Digest::of(bytes);
-        let Some(upload) = self.begin_with(repository, digest, bytes).await? else {
-            return Ok(None);
-        };
-        let finished = self.finish(&upload, digest, bytes);
-        let (finished, begun) = join(finished, self.begin(repository)).await;
-        finished.map(|()| begun.ok().map(Reserved))
-    }
-
-    /// Uploads `bytes`, into the upload session `place` if there is one.
-    pub(super) async fn upload_into(
-        &self,
-        place: Option<Reserved>,
-        repository: &Repository,
-        digest: &Digest,
-        bytes: &[u8],
-    ) -> Result<(), RegistryErrorKind> {
-        if let Some(Reserved(upload)) = place {
-            match self.finish(&upload, digest, bytes).await {
-                Err(fault) if may_be_about_place(&fault) => (),
-                finished => return finished,
-            }
-        }
-        self.upload(repository, digest, bytes).await
-    }
-
-    /// Opens an upload session for a small later blob, unless one request may be enough for it.
-    pub(super) async fn reserve(&self, repository: &Repository) -> Option<Reserved> {
-        if self.sender.features().may_post_whole(repository.host()) {
-            return None;
-        }
-        self.begin(repository).await.ok().map(Reserved)
     }
 
     /// Opens an upload session. Its content need not be known yet.
@@ -356,12 +312,6 @@ pub(super) fn check_stored(answer: &Response, digest: &Digest) -> Result<(), Reg
         200 | 201 | 204 => check_stated(digest, answer),
         _ => Err(RegistryErrorKind::refused(answer)),
     }
-}
-
-/// True if a PUT may have been refused because the upload session no longer exists. A new one may then succeed.
-fn may_be_about_place(fault: &RegistryErrorKind) -> bool {
-    let status = fault.refusal().map(|refusal| refusal.status);
-    status.is_some_and(|status| (400..500).contains(&status) && !matches!(status, 408 | 429))
 }
 
 /// True if a POST may have been refused because it contains the blob. A plain POST may then succeed.

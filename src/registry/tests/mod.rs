@@ -8,7 +8,6 @@ mod copy_faults;
 mod files;
 pub(crate) mod fuzz;
 mod integrity;
-mod reserved;
 mod retries;
 mod tokens;
 mod uploads;

@@ -68,7 +68,15 @@ impl Logins {
 async fn login(wire: &Transport, ecr: &Ecr, keys: &AwsKeys) -> Result<Login, RegistryErrorKind> {
     let permission = ecr.service.permission();
     let host = authority(&endpoint(ecr, keys)?);
-    let answer = ask(wire, ecr, keys, Action::GetAuthorizationToken, "{}").await;
+    let answer = ask(
+        wire,
+        ecr,
+        keys,
+        Action::GetAuthorizationToken,
+        "{}",
+        async || Ok(()),
+    )
+    .await;
     let login = answer.and_then(|answer| read(wire, ecr, &answer));
     login.map_err(|fault| RegistryErrorKind::Aws {
         host,
@@ -84,6 +92,7 @@ pub(super) async fn ask(
     keys: &AwsKeys,
     action: Action,
     content: &str,
+    check: impl AsyncFn() -> Result<(), RegistryErrorKind>,
 ) -> Result<Response, RegistryErrorKind> {
     let url = endpoint(ecr, keys)?;
     let host = authority(&url);
@@ -92,6 +101,7 @@ pub(super) async fn ask(
         Action::BatchDeleteImage => format!("deletion by {host}"),
     };
     let attempt = || async {
+        check().await?;
         let request = request(wire, ecr, keys, &url, action, content)?;
         let answer = wire.send(request, ANSWER_MAX_BYTES).await?;
         if answer.status == 200 {

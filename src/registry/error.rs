@@ -105,6 +105,12 @@ pub enum RegistryErrorKind {
         /// The problem with the address.
         reason: &'static str,
     },
+    /// A tag that was to be deleted has other content by now, or is gone. Nothing was deleted.
+    #[error("the tag does not hold `{digest}` any more")]
+    Moved {
+        /// The content that it had.
+        digest: Digest,
+    },
     /// The token server answered 200 without a token.
     #[error("its answer holds no token")]
     NoToken,
@@ -262,6 +268,7 @@ impl RegistryErrorKind {
             Self::Size { .. } => Kind::Size,
             Self::AwsEndpoint { .. }
             | Self::Realm { .. }
+            | Self::Moved { .. }
             | Self::NoToken
             | Self::Helper(_)
             | Self::Digest { .. }

@@ -7,7 +7,7 @@ use sandbox::{Fault, Kind, Options, Service};
 use serde_json::{Value, json};
 
 use crate::support::hosted::{Hosted, PASSWORD, auths, docker_login, kept_secret};
-use crate::support::{Published, REPOSITORY, World, asked, cleanup};
+use crate::support::{Published, REPOSITORY, World, asked, cleanup, until};
 
 #[test]
 fn whole_run_is_taken_back_at_every_service() {
@@ -88,6 +88,38 @@ fn bad_minute_of_a_service_passes() {
                 outcome.log
             );
         }
+    }
+}
+
+#[test]
+fn tag_that_moves_before_a_deletion_is_repeated_stays() {
+    for service in Service::ALL {
+        if service == Service::Ghcr {
+            // It deletes a version by its number, not a tag.
+            continue;
+        }
+        let published = Published::new(service);
+        let (method, path) = asked(service);
+        let registry = published.hosted.registry();
+        registry.fault(Fault::on(method, path).throttle(2));
+        registry.clear_requests();
+        let cleanup = published.cleanup_logged_in().begin();
+        until("the fault", || {
+            let requests = registry.requests();
+            requests.iter().any(|request| request.faulty)
+        });
+        let theirs = &published.before["v0"];
+        let moved = ["v1", "v1.0", "edge"];
+        for tag in moved {
+            registry.tag(REPOSITORY, tag, theirs);
+        }
+        let outcome = cleanup.end();
+        assert_eq!(outcome.code, 0, "{}", outcome.log);
+        let tags = published.tags();
+        for tag in moved {
+            assert_eq!(tags.get(tag), Some(theirs), "{service:?}\n{}", outcome.log);
+        }
+        assert_eq!(outcome.json("remaining"), json!([]), "{service:?}");
     }
 }
 

@@ -6,6 +6,7 @@
 
 use reqwest::{Method, Url};
 
+use super::still_held::StillHeld;
 use super::undeleted::{TagDeletion, Undeleted, refused};
 use crate::domain::Tag;
 use crate::registry::auth::Access;
@@ -19,8 +20,8 @@ const NEEDS: &str = "the right to delete (the role AcrDelete)";
 
 pub(super) async fn delete(registry: &Registry, doomed: TagDeletion<'_>) -> Undeleted {
     let mut stays = Undeleted::new();
-    for tag in doomed.tags {
-        if let Err(fault) = delete_one(registry, doomed, tag).await {
+    for (tag, held) in StillHeld::each(registry, doomed) {
+        if let Err(fault) = delete_one(registry, doomed, tag, &held).await {
             stays.push((tag.clone(), refused(fault, NEEDS)));
         }
     }
@@ -31,6 +32,7 @@ async fn delete_one(
     registry: &Registry,
     doomed: TagDeletion<'_>,
     tag: &Tag,
+    held: &StillHeld<'_>,
 ) -> Result<(), RegistryErrorKind> {
     let repository = doomed.repository;
     let (host, path) = (repository.host(), repository.path());
@@ -49,7 +51,14 @@ async fn delete_one(
         content: None,
         limit: ERROR_MAX_BYTES,
     };
-    let answer = registry.sender.ask(&question).await?;
+    let attempt = || async {
+        held.check().await?;
+        registry.sender.ask_once(&question).await
+    };
+    let answer = registry
+        .sender
+        .with_retries(&question.text(), attempt)
+        .await?;
     match answer.status.as_u16() {
         200 | 202 | 204 | 404 => Ok(()),
         _ => Err(RegistryErrorKind::refused(&answer)),

@@ -4,6 +4,7 @@ use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, Url};
 use serde_json::Value;
 
+use super::still_held::StillHeld;
 use crate::domain::Host;
 use crate::http::Response;
 use crate::registry::client::Registry;
@@ -42,12 +43,28 @@ impl<'a> Call<'a> {
     /// Sends the request, with retries. Returns the response, whatever its status, unless another attempt may change
     /// it.
     pub(super) async fn send(&self, registry: &Registry) -> Result<Response, RegistryErrorKind> {
-        let path = self.path.split('?').next().unwrap_or_default();
-        let what = format!("{} {}{path}", self.method, self.host);
         registry
             .sender
-            .with_retries(&what, || self.send_once(registry))
+            .with_retries(&self.text(), || self.send_once(registry))
             .await
+    }
+
+    /// Sends the request like [`Self::send`], but each attempt only if `held` permits it.
+    pub(super) async fn send_if(
+        &self,
+        registry: &Registry,
+        held: &StillHeld<'_>,
+    ) -> Result<Response, RegistryErrorKind> {
+        let attempt = || async {
+            held.check().await?;
+            self.send_once(registry).await
+        };
+        registry.sender.with_retries(&self.text(), attempt).await
+    }
+
+    fn text(&self) -> String {
+        let path = self.path.split('?').next().unwrap_or_default();
+        format!("{} {}{path}", self.method, self.host)
     }
 
     async fn send_once(&self, registry: &Registry) -> Result<Response, RegistryErrorKind> {

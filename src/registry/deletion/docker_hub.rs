@@ -9,8 +9,9 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::api::Call;
+use super::still_held::StillHeld;
 use super::undeleted::{DeletionError, TagDeletion, Undeleted, all, refused};
-use crate::domain::{Secret, Tag};
+use crate::domain::Secret;
 use crate::registry::client::Registry;
 use crate::registry::credential::Credential;
 use crate::registry::error::RegistryErrorKind;
@@ -30,8 +31,9 @@ pub(super) async fn delete(registry: &Registry, doomed: TagDeletion<'_>) -> Unde
         Err(error) => return all(doomed, &error),
     };
     let mut stays = Undeleted::new();
-    for tag in doomed.tags {
-        if let Err(fault) = delete_one(registry, doomed, tag, &authorization).await {
+    for (tag, held) in StillHeld::each(registry, doomed) {
+        let path = format!("/v2/repositories/{}/tags/{tag}/", doomed.repository.path());
+        if let Err(fault) = delete_one(registry, path, &held, &authorization).await {
             stays.push((tag.clone(), refused(fault, NEEDS)));
         }
     }
@@ -64,14 +66,13 @@ async fn log_in(
 
 async fn delete_one(
     registry: &Registry,
-    doomed: TagDeletion<'_>,
-    tag: &Tag,
+    path: String,
+    held: &StillHeld<'_>,
     authorization: &HeaderValue,
 ) -> Result<(), RegistryErrorKind> {
-    let path = format!("/v2/repositories/{}/tags/{tag}/", doomed.repository.path());
     let mut call = Call::new(Method::DELETE, HOST, path);
     call.authorization = Some(authorization.clone());
-    let answer = call.send(registry).await?;
+    let answer = call.send_if(registry, held).await?;
     match answer.status.as_u16() {
         // A later read of the registry decides whether the tag is gone.
         200 | 202 | 204 | 404 => Ok(()),

@@ -4,9 +4,10 @@
 //! Source: `API_BatchDeleteImage` and `API_ImageFailure` of ECR and of ECR Public in AWS's documentation.
 
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::oci;
+use super::still_held::StillHeld;
 use super::undeleted::{DeletionError, MayDelete, TagDeletion, Undeleted, all, refused};
 use crate::domain::Tag;
 use crate::registry::aws::{self, AwsKeys};
@@ -47,8 +48,10 @@ pub(super) async fn delete(registry: &Registry, ecr: &Ecr, doomed: TagDeletion<'
     }
     let mut stays = Undeleted::new();
     // Delete one by one, so that a failure affects only its own tag.
-    for tag in doomed.tags {
-        if let Err(fault) = delete_one(registry, ecr, keys, doomed, tag).await {
+    for (tag, held) in StillHeld::each(registry, doomed) {
+        let content = content(ecr, doomed, tag).to_string();
+        let check = async || held.check().await;
+        if let Err(fault) = delete_one(registry, ecr, keys, &content, check).await {
             stays.push((tag.clone(), refused(fault, needs)));
         }
     }
@@ -65,16 +68,11 @@ async fn check_stays(registry: &Registry, doomed: TagDeletion<'_>) -> Result<(),
     Ok(())
 }
 
-async fn delete_one(
-    registry: &Registry,
-    ecr: &Ecr,
-    keys: &AwsKeys,
-    doomed: TagDeletion<'_>,
-    tag: &Tag,
-) -> Result<(), RegistryErrorKind> {
+/// Returns the content of the request.
+fn content(ecr: &Ecr, doomed: TagDeletion<'_>, tag: &Tag) -> Value {
     let path = doomed.repository.path();
     let images = json!([{ "imageTag": tag.as_str() }]);
-    let content = match ecr.service {
+    match ecr.service {
         Service::Private => {
             let account = doomed.repository.host().as_str().split('.').next();
             json!({"registryId": account, "repositoryName": path, "imageIds": images})
@@ -84,16 +82,18 @@ async fn delete_one(
             let name = path.split_once('/').map_or(path, |(_, name)| name);
             json!({"repositoryName": name, "imageIds": images})
         }
-    };
+    }
+}
+
+async fn delete_one(
+    registry: &Registry,
+    ecr: &Ecr,
+    keys: &AwsKeys,
+    content: &str,
+    check: impl AsyncFn() -> Result<(), RegistryErrorKind>,
+) -> Result<(), RegistryErrorKind> {
     let action = Action::BatchDeleteImage;
-    let answer = aws::ask(
-        registry.sender.wire(),
-        ecr,
-        keys,
-        action,
-        &content.to_string(),
-    )
-    .await?;
+    let answer = aws::ask(registry.sender.wire(), ecr, keys, action, content, check).await?;
     let deleted: Deleted = serde_json::from_slice(&answer.body)
         .map_err(|_| RegistryErrorKind::Listing("it does not say what was deleted".to_owned()))?;
     let failure = deleted.failures.into_iter();

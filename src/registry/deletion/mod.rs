@@ -13,6 +13,7 @@ mod github;
 mod harbor;
 mod oci;
 mod quay;
+mod still_held;
 mod undeleted;
 
 use super::client::Registry;

@@ -7,6 +7,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use reqwest::Method;
 use serde::Deserialize;
 
+use super::still_held::StillHeld;
 use super::undeleted::{DeletionError, MayDelete, TagDeletion, Undeleted, all, refused};
 use crate::domain::{Digest, Reference, Repository, Tag};
 use crate::http::Response;
@@ -43,8 +44,10 @@ enum Deleted {
 /// Deletes each tag by itself, or all of them with their manifest.
 pub(super) async fn delete(registry: &Registry, doomed: TagDeletion<'_>) -> Undeleted {
     let mut stays = Undeleted::new();
-    for (number, tag) in doomed.tags.iter().enumerate() {
-        match ask(registry, doomed.repository, &Reference::Tag(tag.clone())).await {
+    for (number, (tag, held)) in StillHeld::each(registry, doomed).enumerate() {
+        let reference = Reference::Tag(tag.clone());
+        let check = async || held.check().await;
+        match ask(registry, doomed.repository, &reference, check).await {
             Ok(Deleted::Done) => (),
             Ok(Deleted::Unsupported) => {
                 let rest = TagDeletion {
@@ -77,7 +80,8 @@ async fn by_digest(registry: &Registry, doomed: TagDeletion<'_>) -> Result<(), D
         return Err(DeletionError::Shared(others));
     }
     let reference = Reference::Digest(doomed.digest.clone());
-    match ask(registry, doomed.repository, &reference).await {
+    // A repeat removes the same manifest. Only the run that created it gets here.
+    match ask(registry, doomed.repository, &reference, async || Ok(())).await {
         Ok(Deleted::Done) => Ok(()),
         Ok(Deleted::Unsupported) => Err(DeletionError::Unsupported {
             host: doomed.repository.host().to_string(),
@@ -90,6 +94,7 @@ async fn ask(
     registry: &Registry,
     repository: &Repository,
     reference: &Reference,
+    check: impl AsyncFn() -> Result<(), RegistryErrorKind>,
 ) -> Result<Deleted, RegistryErrorKind> {
     let question = RegistryRequest {
         method: Method::DELETE,
@@ -102,7 +107,14 @@ async fn ask(
         content: None,
         limit: ERROR_MAX_BYTES,
     };
-    let answer = registry.sender.ask(&question).await?;
+    let attempt = || async {
+        check().await?;
+        registry.sender.ask_once(&question).await
+    };
+    let answer = registry
+        .sender
+        .with_retries(&question.text(), attempt)
+        .await?;
     match answer.status.as_u16() {
         200 | 202 | 204 => Ok(Deleted::Done),
         404 if presence(&answer) == Presence::Absent => Ok(Deleted::Done),

@@ -41,6 +41,7 @@ const READS: &[&str] = &[
     "json::from_str::",
     "from_json(",
     "from_pem(",
+    "pem::parse",
     "from_base64(",
     "yaml_serde::",
     "FromStr for",

@@ -49,14 +49,14 @@ pub mod context;
 pub mod copy;
 pub mod domain;
 pub mod failure;
-#[cfg(test)]
-mod fuzz;
 mod hints;
 pub mod http;
 pub mod inputs;
 pub mod layout;
 pub mod outcome;
 pub mod plan;
+#[cfg(test)]
+mod properties;
 pub mod record;
 pub mod registry;
 pub mod report;

@@ -39,13 +39,9 @@ impl Digest {
     }
 
     fn from_raw(raw: &[u8]) -> Self {
-        use fmt::Write as _;
-        let mut hex = String::with_capacity(64);
-        for byte in raw {
-            // Writing to a string cannot fail.
-            let _ = write!(hex, "{byte:02x}");
+        Self {
+            hex: hex::encode(raw),
         }
-        Self { hex }
     }
 }
 

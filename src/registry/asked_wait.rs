@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use jiff::fmt::friendly::SpanParser;
+
 /// Parses the wait in GHCR's message: `retry-after: 10.305464ms, allowed: 2000/minute`.
 pub(super) fn asked_wait(message: &str) -> Option<Duration> {
     let (_, rest) = message.split_once("retry-after: ")?;
@@ -10,28 +12,7 @@ pub(super) fn asked_wait(message: &str) -> Option<Duration> {
 
 /// Parses a duration as Go prints it: `1h2m3.5s`, `10.3ms`, `305µs`.
 fn go_duration(text: &str) -> Option<Duration> {
-    let mut rest = text;
-    let mut seconds = 0.0;
-    while !rest.is_empty() {
-        let number_ends = rest.find(|letter: char| !letter.is_ascii_digit() && letter != '.')?;
-        let (number, after) = rest.split_at(number_ends);
-        let unit_ends = after
-            .find(|letter: char| letter.is_ascii_digit())
-            .unwrap_or(after.len());
-        let (unit, next) = after.split_at(unit_ends);
-        let factor = match unit {
-            "h" => 3600.0,
-            "m" => 60.0,
-            "s" => 1.0,
-            "ms" => 1e-3,
-            "µs" | "μs" | "us" => 1e-6,
-            "ns" => 1e-9,
-            _ => return None,
-        };
-        seconds += number.parse::<f64>().ok()? * factor;
-        rest = next;
-    }
-    (!text.is_empty()).then(|| Duration::try_from_secs_f64(seconds).ok())?
+    SpanParser::new().parse_unsigned_duration(text).ok()
 }
 
 #[cfg(test)]
@@ -44,6 +25,7 @@ mod tests {
         for (text, nanoseconds) in [
             ("10.305464ms", Some(10_305_464)),
             ("305µs", Some(305_000)),
+            ("1h2m3.5s", Some(3_723_500_000_000)),
             ("1m30s", Some(90_000_000_000)),
             ("1h", Some(3_600_000_000_000)),
             ("", None),

@@ -79,7 +79,7 @@ pub(super) fn signed_headers(
     let key = steps
         .iter()
         .fold(first.into_bytes(), |key, step| mac(&key, step));
-    let signature = hex(&mac(&key, &text));
+    let signature = hex::encode(mac(&key, &text));
     let authorization = format!(
         "{ALGORITHM} Credential={}/{range}, SignedHeaders={names}, Signature={signature}",
         keys.id
@@ -105,13 +105,6 @@ fn without_runs_of_blanks(value: &str) -> String {
 fn mac(key: &[u8], text: &str) -> Vec<u8> {
     let key = hmac::Key::new(hmac::HMAC_SHA256, key);
     hmac::sign(&key, text.as_bytes()).as_ref().to_vec()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

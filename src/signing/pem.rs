@@ -3,46 +3,38 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use pem::{EncodeConfig, LineEnding, Pem};
 use sigstore_types::DerCertificate;
 
+const LABEL: &str = "CERTIFICATE";
 const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 const END: &str = "-----END CERTIFICATE-----";
-const LINE_CHARS: usize = 64;
 
 /// Writes the certificates, one after the other.
 pub(super) fn pem<'a>(certificates: impl IntoIterator<Item = &'a DerCertificate>) -> String {
-    let mut text = String::new();
-    for certificate in certificates {
-        text.push_str(BEGIN);
-        for (place, letter) in STANDARD.encode(certificate.as_bytes()).chars().enumerate() {
-            if place % LINE_CHARS == 0 {
-                text.push('\n');
-            }
-            text.push(letter);
-        }
-        text.push('\n');
-        text.push_str(END);
-        text.push('\n');
-    }
-    text
+    let config = EncodeConfig::new().set_line_ending(LineEnding::LF);
+    let one = |certificate: &DerCertificate| Pem::new(LABEL, certificate.as_bytes());
+    let all = certificates.into_iter().map(one);
+    all.map(|one| pem::encode_config(&one, config)).collect()
 }
 
-/// Returns the first certificate in `text`; `None` if there is none that can be read.
+/// Returns the first certificate in `text`; `None` if the first PEM block is another one or cannot be read.
 pub(super) fn first_certificate(text: &str) -> Option<DerCertificate> {
-    let (_, from) = text.split_once(BEGIN)?;
-    let (encoded, _) = from.split_once(END)?;
-    let encoded: String = encoded.split_ascii_whitespace().collect();
-    STANDARD.decode(encoded).ok().map(DerCertificate::new)
+    certificate(pem::parse(text).ok()?)
 }
 
-/// Returns all certificates in `text` that can be read.
+/// Returns all certificates in `text`; none if a block cannot be read.
 pub(super) fn all_certificates(text: &str) -> Vec<DerCertificate> {
-    text.split_inclusive(END)
-        .filter_map(first_certificate)
-        .collect()
+    let blocks = pem::parse_many(text).unwrap_or_default();
+    blocks.into_iter().filter_map(certificate).collect()
 }
 
-/// Returns all certificates in `text`. `None` if there is none, or if the text contains anything else.
+fn certificate(block: Pem) -> Option<DerCertificate> {
+    (block.tag() == LABEL).then(|| DerCertificate::new(block.into_contents()))
+}
+
+/// Returns all certificates in `text`. `None` if there is none, or if the text contains anything else, which the crate `pem`
+/// would skip.
 pub(super) fn only_certificates(text: &str) -> Option<Vec<DerCertificate>> {
     let lines = text.lines().map(str::trim_end);
     let mut lines = lines.filter(|line| !line.is_empty());
@@ -73,7 +65,7 @@ mod tests {
             let certificate = DerCertificate::new(vec![7; length]);
             let text = pem([&certificate]);
             assert_eq!(text.lines().count(), lines + 2, "{length}");
-            assert!(text.lines().all(|line| line.len() <= LINE_CHARS) && text.ends_with('\n'));
+            assert!(text.lines().all(|line| line.len() <= 64) && text.ends_with('\n'));
             assert_eq!(first_certificate(&text), Some(certificate));
         }
     }

@@ -71,7 +71,7 @@ const MAY_SEE: &[(&str, &[&str])] = &[
     ("actions", &["domain"]),
     // This room exists in tests alone, and imports every room that parses text.
     (
-        "fuzz",
+        "properties",
         &[
             "actions", "copy", "domain", "http", "inputs", "layout", "plan", "record", "registry",
             "signing",

@@ -44,7 +44,11 @@ impl Crate {
                 (module, (fs::read_to_string(file).unwrap(), File::default()))
             })
             .collect();
-        files.retain(|module, _| !module.iter().any(|part| part == "tests" || part == "fuzz"));
+        files.retain(|module, _| {
+            !module
+                .iter()
+                .any(|part| part == "tests" || part == "properties")
+        });
         let known: BTreeSet<Module> = files.keys().cloned().collect();
         let files = files.into_iter().map(|(module, (text, mut file))| {
             let syntax = syn::parse_file(&text).unwrap();

@@ -2,8 +2,8 @@
 
 mod carry;
 mod carry_lacks;
-pub(crate) mod fuzz;
 mod layouts;
+pub(crate) mod properties;
 mod pushed;
 mod referrer_copier;
 mod uploads;

@@ -2,8 +2,8 @@
 
 mod audit;
 mod bundles;
-pub(crate) mod fuzz;
 mod legacy;
+pub(crate) mod properties;
 mod retries;
 mod services;
 mod tuf;

@@ -1,17 +1,10 @@
-//! Small notations: hex digests, query strings and forms.
+//! Small notations: digests, query strings and forms.
 
 use sha2::{Digest as _, Sha256};
 
 /// `sha256:` and the digest in hex.
 pub(crate) fn sha256_text(bytes: &[u8]) -> String {
-    format!("sha256:{}", hex(&Sha256::digest(bytes)))
-}
-
-/// Lower-case hex.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or('?');
-    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    digits.map(digit).collect()
+    format!("sha256:{}", hex::encode(Sha256::digest(bytes)))
 }
 
 /// Decodes `a=b&c=d` with percent and plus: query strings and forms.

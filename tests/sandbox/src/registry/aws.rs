@@ -194,7 +194,7 @@ fn check(keys: &Keys, service: &str, call: &Call) -> Result<(), String> {
     for step in [date, region, service, "aws4_request"] {
         key = sign(&key, step.as_bytes());
     }
-    if hex(&sign(&key, text.as_bytes())) == signature {
+    if hex::encode(sign(&key, text.as_bytes())) == signature {
         Ok(())
     } else {
         Err(
@@ -208,10 +208,4 @@ fn sign(key: &[u8], text: &[u8]) -> Vec<u8> {
     hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), text)
         .as_ref()
         .to_vec()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }

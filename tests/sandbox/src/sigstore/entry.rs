@@ -1,7 +1,6 @@
 //! Rekor's processing of a proposed entry: it verifies the signature, then stores the canonical form.
 
 use super::keys::{PublicKey, pem};
-use crate::encoding::hex;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -72,8 +71,8 @@ fn dsse(spec: &Value) -> Result<Value, String> {
         return Err("could not verify envelope: invalid signature".to_owned());
     }
     Ok(json!({
-        "envelopeHash": {"algorithm": "sha256", "value": hex(&Sha256::digest(raw))},
-        "payloadHash": {"algorithm": "sha256", "value": hex(&Sha256::digest(&payload))},
+        "envelopeHash": {"algorithm": "sha256", "value": hex::encode(Sha256::digest(raw))},
+        "payloadHash": {"algorithm": "sha256", "value": hex::encode(Sha256::digest(&payload))},
         "signatures": [{"signature": STANDARD.encode(&signature), "verifier": verifier}],
     }))
 }
@@ -84,7 +83,7 @@ fn hashed(spec: &Value) -> Result<Value, String> {
         return Err(format!("unsupported hash {}", hash["algorithm"]));
     }
     let value = text(&hash["value"], "hash")?;
-    let digest = unhex(value).ok_or("the hash is not hex")?;
+    let digest = hex::decode(value).map_err(|_| "the hash is not hex")?;
     let signature = text(&spec["signature"]["content"], "signature")?;
     let verifier = text(&spec["signature"]["publicKey"]["content"], "publicKey")?;
     let decoded = bytes(&spec["signature"]["content"], "signature")?;
@@ -120,11 +119,4 @@ fn bytes(value: &Value, name: &str) -> Result<Vec<u8>, String> {
     STANDARD
         .decode(encoded)
         .map_err(|error| format!("{name}: {error}"))
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let pairs = text.as_bytes().chunks(2);
-    pairs
-        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
-        .collect()
 }

@@ -1,7 +1,6 @@
 //! The OIDC issuer, which is also GitHub's endpoint for a job's tokens.
 
 use super::keys::Key;
-use crate::encoding::hex;
 use crate::server::{Call, Reply};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -37,9 +36,9 @@ impl Issuer {
         let id = key.id();
         Self {
             url,
-            key_id: hex(&id[..20]).to_uppercase(),
+            key_id: hex::encode(&id[..20]).to_uppercase(),
             // A secret that names itself, and differs at each start.
-            request_token: format!("sandbox-request-token-{}", hex(&id[20..])),
+            request_token: format!("sandbox-request-token-{}", hex::encode(&id[20..])),
             key,
             state: Mutex::new(State {
                 claims: default_claims(),
@@ -133,7 +132,7 @@ impl Issuer {
         state.issued += 1;
         let now = unix_seconds();
         let mut claims = Map::new();
-        let jti = hex(&Sha256::digest(format!("{}{now}", state.issued))[..16]);
+        let jti = hex::encode(&Sha256::digest(format!("{}{now}", state.issued))[..16]);
         claims.insert("jti".into(), json!(jti));
         claims.extend(state.claims.clone());
         claims.insert("aud".into(), json!(audience));

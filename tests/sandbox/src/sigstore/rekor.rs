@@ -5,7 +5,6 @@ use super::keys::{Key, pem};
 use super::merkle::{self, Hash};
 use super::note::checkpoint;
 use super::oidc::unix_seconds;
-use crate::encoding::hex;
 use crate::server::{Call, Reply};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -89,7 +88,7 @@ impl Log {
         let index = tree.leaves.len();
         let integrated_time = unix_seconds();
         let promise = self.promise(&body, integrated_time, index);
-        let uuid = format!("{TREE_ID:016x}{}", hex(&leaf));
+        let uuid = format!("{TREE_ID:016x}{}", hex::encode(leaf));
         tree.leaves.push(leaf);
         tree.entries.push(Entry {
             uuid: uuid.clone(),
@@ -115,19 +114,19 @@ impl Log {
         let entry = &tree.entries[index];
         let hashes: Vec<String> = merkle::path(&tree.leaves, index)
             .iter()
-            .map(|hash| hex(hash))
+            .map(hex::encode)
             .collect();
         json!({ entry.uuid.clone(): {
             "body": STANDARD.encode(&entry.body),
             "integratedTime": entry.integrated_time,
-            "logID": hex(&self.key.id()),
+            "logID": hex::encode(self.key.id()),
             "logIndex": index,
             "verification": {
                 "inclusionProof": {
                     "checkpoint": self.checkpoint(tree),
                     "hashes": hashes,
                     "logIndex": index,
-                    "rootHash": hex(&merkle::root(&tree.leaves)),
+                    "rootHash": hex::encode(merkle::root(&tree.leaves)),
                     "treeSize": tree.leaves.len(),
                 },
                 "signedEntryTimestamp": STANDARD.encode(&entry.promise),
@@ -140,7 +139,7 @@ impl Log {
         let signed = json!({
             "body": STANDARD.encode(body),
             "integratedTime": integrated_time,
-            "logID": hex(&self.key.id()),
+            "logID": hex::encode(self.key.id()),
             "logIndex": index,
         });
         self.key.sign(signed.to_string().as_bytes())
@@ -155,7 +154,7 @@ impl Log {
         let tree = self.lock();
         let body = json!({
             "inactiveShards": [],
-            "rootHash": hex(&merkle::root(&tree.leaves)),
+            "rootHash": hex::encode(merkle::root(&tree.leaves)),
             "signedTreeHead": self.checkpoint(&tree),
             "treeID": TREE_ID.to_string(),
             "treeSize": tree.leaves.len(),

@@ -194,7 +194,7 @@ async fn work(
         events.emit(Event::Mask(Secret::new(password)));
     }
     let client = Client::new(&certificates(settings)?, proxies)?;
-    let registry = Registry::new(registry::Settings {
+    let registry = Registry::new(registry::RegistrySettings {
         http: client.clone(),
         credentials: credentials(environment, settings, events)?,
         insecure: settings.insecure_registries.clone(),

@@ -128,7 +128,7 @@ impl ImageConfig {
 #[must_use]
 pub fn version_label(config: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
-    struct ImageConfig<'a> {
+    struct LabelledConfig<'a> {
         #[serde(borrow)]
         config: &'a RawValue,
     }
@@ -142,7 +142,7 @@ pub fn version_label(config: &[u8]) -> Option<String> {
         #[serde(rename = "org.opencontainers.image.version")]
         version: String,
     }
-    let ImageConfig { config } = serde_json::from_slice(config).ok()?;
+    let LabelledConfig { config } = serde_json::from_slice(config).ok()?;
     let Started { labels } = serde_json::from_str(config.get()).ok()?;
     let Labels { version } = serde_json::from_str(labels.get()).ok()?;
     Some(version).filter(|version| version.len() <= VERSION_MAX_BYTES)

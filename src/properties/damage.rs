@@ -39,9 +39,9 @@ const NESTS: &[&str] = &[
 
 /// A damaged document.
 #[derive(Clone)]
-pub(super) struct Document(pub(super) Vec<u8>);
+pub(super) struct JsonDocument(pub(super) Vec<u8>);
 
-impl std::fmt::Debug for Document {
+impl std::fmt::Debug for JsonDocument {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let shown = self.0.get(..2000).unwrap_or(&self.0);
         write!(formatter, "{:?}", String::from_utf8_lossy(shown))
@@ -74,7 +74,7 @@ enum Strange {
 }
 
 /// Makes damaged copies of the seeds.
-pub(super) fn damaged(seeds: Vec<Vec<u8>>) -> impl Strategy<Value = Document> {
+pub(super) fn damaged(seeds: Vec<Vec<u8>>) -> impl Strategy<Value = JsonDocument> {
     let bytes = vec(byte_change(seeds.clone()), 1..=5);
     let changes = (
         vec(json_change(), 0..=3),
@@ -93,7 +93,7 @@ pub(super) fn damaged(seeds: Vec<Vec<u8>>) -> impl Strategy<Value = Document> {
             change.put(&mut document);
         }
         document.truncate(LENGTH_MAX);
-        Document(document)
+        JsonDocument(document)
     })
 }
 

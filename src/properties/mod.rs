@@ -45,7 +45,7 @@ pub(crate) fn of_bytes(seeds: &[impl AsRef<[u8]>], accepts: impl Fn(&[u8]) -> bo
         ..Config::default()
     };
     let rng = TestRng::deterministic_rng(config.rng_algorithm);
-    let documents = prop_oneof![20 => damaged(seeds), 1 => Just(damage::Document(Vec::new()))];
+    let documents = prop_oneof![20 => damaged(seeds), 1 => Just(damage::JsonDocument(Vec::new()))];
     let checked = TestRunner::new_with_rng(config, rng).run(&documents, |document| {
         let began = Instant::now();
         let _ = accepts(&document.0);

@@ -14,7 +14,7 @@ use super::credential::Credential;
 use super::credentials::Credentials;
 use super::ecr::{Ecr, Service};
 use super::error::RegistryErrorKind;
-use super::token::{self, Token};
+use super::token::{self, BearerToken};
 use super::token_grants::token_lacks_push;
 use super::transport::Transport;
 use crate::domain::{Host, Repository, Secret};
@@ -36,11 +36,11 @@ pub(super) enum Access {
 #[derive(Debug, Clone)]
 pub(super) struct Authorization {
     pub(super) header: HeaderValue,
-    kind: Kind,
+    kind: AuthorizationKind,
 }
 
 #[derive(Debug, Clone)]
-enum Kind {
+enum AuthorizationKind {
     Basic,
     Bearer {
         secret: Secret,
@@ -70,7 +70,7 @@ struct Slot {
 
 #[derive(Debug, Default)]
 struct State {
-    token: Option<Token>,
+    token: Option<BearerToken>,
     failure: Option<RegistryErrorKind>,
     /// Scopes that a challenge requested beyond the default one.
     extra_scopes: BTreeSet<String>,
@@ -152,7 +152,7 @@ impl AuthCache {
             None => Ok(None),
             Some(Challenge::Basic) => self.basic(wire, repository).await,
             Some(Challenge::Bearer(bearer)) => {
-                let wanted = Wanted {
+                let wanted = TokenRequest {
                     repository,
                     access,
                     rejected: None,
@@ -172,7 +172,7 @@ impl AuthCache {
         // ECR Public answers 400 without a challenge (aws/containers-roadmap#2835). Remove this when it no longer does.
         let is_old_token = matches!(
             sent.map(|sent| &sent.kind),
-            Some(Kind::Bearer {
+            Some(AuthorizationKind::Bearer {
                 is_fresh: false,
                 ..
             })
@@ -207,15 +207,15 @@ impl AuthCache {
         };
         let extra_scopes = extra_scopes(&bearer.scopes, repository, access);
         let rejected = match sent.map(|sent| &sent.kind) {
-            Some(Kind::Bearer { secret, is_fresh }) => {
+            Some(AuthorizationKind::Bearer { secret, is_fresh }) => {
                 if *is_fresh && self.has_scopes(repository, access, &extra_scopes).await {
                     return Ok(None);
                 }
                 Some(secret)
             }
-            Some(Kind::Basic) | None => None,
+            Some(AuthorizationKind::Basic) | None => None,
         };
-        let wanted = Wanted {
+        let wanted = TokenRequest {
             repository,
             access,
             rejected,
@@ -257,7 +257,7 @@ impl AuthCache {
         Ok(proof.and_then(|proof| match proof {
             Credential::Login(login) => Some(Authorization {
                 header: token::basic(&login),
-                kind: Kind::Basic,
+                kind: AuthorizationKind::Basic,
             }),
             // Only a token server accepts an identity token.
             Credential::IdentityToken(_) => None,
@@ -301,7 +301,7 @@ impl AuthCache {
         &self,
         wire: &Transport,
         bearer: &Bearer,
-        wanted: Wanted<'_>,
+        wanted: TokenRequest<'_>,
     ) -> Result<Authorization, RegistryErrorKind> {
         if *wanted.access != Access::Pull {
             self.will_write(wanted.repository);
@@ -340,7 +340,7 @@ impl AuthCache {
 }
 
 /// The parameters of a token request.
-struct Wanted<'a> {
+struct TokenRequest<'a> {
     repository: &'a Repository,
     access: &'a Access,
     /// The token that the registry has just refused.
@@ -349,7 +349,7 @@ struct Wanted<'a> {
 }
 
 impl State {
-    fn usable(&self, wanted: &Wanted<'_>) -> Option<&Token> {
+    fn usable(&self, wanted: &TokenRequest<'_>) -> Option<&BearerToken> {
         let mut scopes = wanted.extra_scopes.iter();
         self.token
             .as_ref()
@@ -359,12 +359,12 @@ impl State {
     }
 }
 
-impl Token {
+impl BearerToken {
     fn authorization(&self, is_fresh: bool) -> Authorization {
         let header = token::sensitive(&format!("Bearer {}", self.secret.expose()));
         Authorization {
             header: header.unwrap_or(HeaderValue::from_static("")),
-            kind: Kind::Bearer {
+            kind: AuthorizationKind::Bearer {
                 secret: self.secret.clone(),
                 is_fresh,
             },

@@ -16,7 +16,7 @@ use super::credential::Login;
 use super::ecr::{Action, Ecr, Service};
 use super::error::RegistryErrorKind;
 use super::response::authority;
-use super::sigv4::{Keys, Scope, Unsigned, signed_headers};
+use super::sigv4::{Keys, SigningScope, UnsignedRequest, signed_headers};
 use super::token::sensitive;
 use super::transport::Transport;
 use crate::domain::{Host, Secret};
@@ -164,11 +164,11 @@ fn request(
             secret: &keys.secret,
             session_token: keys.session_token.as_ref(),
         },
-        Scope {
+        SigningScope {
             region: &ecr.region,
             service: ecr.service.name(),
         },
-        &Unsigned {
+        &UnsignedRequest {
             method: "POST",
             host: &host,
             path: url.path(),

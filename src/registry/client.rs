@@ -2,7 +2,7 @@
 
 use std::ops::Deref;
 
-use super::Settings;
+use super::RegistrySettings;
 use super::error::{Operation, RegistryError};
 use super::large_uploads::{LargeUploads, Progress};
 use super::reader::RegistryReader;
@@ -28,7 +28,7 @@ impl Deref for Registry {
 impl Registry {
     /// Builds the client. It sends nothing.
     #[must_use]
-    pub fn new(settings: Settings) -> Self {
+    pub fn new(settings: RegistrySettings) -> Self {
         let large = LargeUploads::new(settings.http.clone(), settings.events.clone());
         let reader = RegistryReader::new(settings);
         let uploader = Uploader::new(reader.sender.clone(), large);

@@ -36,7 +36,7 @@ enum Ready {
 
 /// The source of a blob.
 #[derive(Clone, Copy)]
-enum Source<'a> {
+enum BlobSource<'a> {
     Repository(&'a Repository),
     File(&'a Path),
 }
@@ -44,7 +44,7 @@ enum Source<'a> {
 /// The copy of one blob.
 struct BlobCopy<'a> {
     uploader: &'a Uploader,
-    from: Source<'a>,
+    from: BlobSource<'a>,
     to: &'a Repository,
     blob: &'a Descriptor,
 }
@@ -63,7 +63,7 @@ impl Registry {
         let digest = &blob.digest;
         let what = format!("copy of {from}@{digest} to {to}");
         // Each retry starts from the beginning: a half-uploaded blob cannot be distinguished from a missing one.
-        let source = Source::Repository(from);
+        let source = BlobSource::Repository(from);
         let copy = BlobCopy::new(self, source, to, blob);
         let copied = self.sender.with_retries(&what, || copy.run()).await;
         copied.map_err(|failed| match failed {
@@ -88,7 +88,7 @@ impl Registry {
     ) -> Result<(), RegistryError> {
         let digest = &blob.digest;
         let what = format!("upload of {to}@{digest}");
-        let copy = BlobCopy::new(self, Source::File(file), to, blob);
+        let copy = BlobCopy::new(self, BlobSource::File(file), to, blob);
         let uploaded = self.sender.with_retries(&what, || copy.run()).await;
         uploaded.map(drop).map_err(|failed| match failed {
             Sided::Source(fault) => {
@@ -106,7 +106,7 @@ impl Registry {
 impl<'a> BlobCopy<'a> {
     fn new(
         registry: &'a Registry,
-        from: Source<'a>,
+        from: BlobSource<'a>,
         to: &'a Repository,
         blob: &'a Descriptor,
     ) -> Self {
@@ -143,7 +143,7 @@ impl<'a> BlobCopy<'a> {
 
     /// Returns the repository to mount the blob from, if a mount may succeed.
     fn mount_source(&self) -> Option<&'a Repository> {
-        let Source::Repository(from) = self.from else {
+        let BlobSource::Repository(from) = self.from else {
             return None;
         };
         let features = self.uploader.sender.features();
@@ -199,11 +199,11 @@ impl<'a> BlobCopy<'a> {
     async fn make_ready(&self) -> Result<Ready, RegistryErrorKind> {
         let blob = self.blob;
         let (stream, length) = match self.from {
-            Source::File(path) => {
+            BlobSource::File(path) => {
                 let (stream, length) = Stream::of_file(path)?;
                 (stream, Some(length))
             }
-            Source::Repository(from) => {
+            BlobSource::Repository(from) => {
                 let question = blob_question(from, &blob.digest, blob.size);
                 let opened = open_blob(&self.uploader.sender, &question).await?;
                 if presence(&opened.answer) != Presence::Present {

@@ -18,7 +18,7 @@ pub struct Login {
 pub enum CredentialsError {
     /// The scope is neither a host nor a host with a path.
     #[error("`{0}` is not a registry (`ghcr.io`, or with a path: `ghcr.io/octo-org`)")]
-    Scope(String),
+    CredentialScope(String),
     /// The docker config is not JSON or has the wrong structure. The cause is dropped, because it could contain part of
     /// a secret.
     #[error("`{origin}` is not a docker config (line {line}, column {column})")]
@@ -65,8 +65,8 @@ pub(super) enum Credential {
 
 /// One entry of a credential source.
 #[derive(Debug, Clone)]
-pub(super) struct Entry {
-    pub(super) scope: Scope,
+pub(super) struct CredentialEntry {
+    pub(super) scope: CredentialScope,
     pub(super) holds: Holds,
     pub(super) source: &'static str,
 }
@@ -83,7 +83,7 @@ pub(super) enum Holds {
 
 /// A registry, or the repositories below a path on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Scope {
+pub(super) struct CredentialScope {
     host: Host,
     pub(super) path: String,
 }
@@ -99,13 +99,13 @@ impl Credential {
     }
 }
 
-impl FromStr for Scope {
+impl FromStr for CredentialScope {
     type Err = CredentialsError;
 
     /// Reads `host` or `host/path`. Docker's form for Docker Hub, `https://index.docker.io/v1/`, and similar addresses
     /// are accepted too.
     fn from_str(text: &str) -> Result<Self, CredentialsError> {
-        let refused = || CredentialsError::Scope(text.chars().take(200).collect());
+        let refused = || CredentialsError::CredentialScope(text.chars().take(200).collect());
         let bare = text.trim();
         let bare = bare
             .strip_prefix("https://")
@@ -127,7 +127,7 @@ impl FromStr for Scope {
     }
 }
 
-impl Scope {
+impl CredentialScope {
     pub(super) fn holds(&self, repository: &Repository) -> bool {
         let below = repository.path().strip_prefix(self.path.as_str());
         self.host == *repository.host()

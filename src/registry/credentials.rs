@@ -1,7 +1,9 @@
 //! The credentials of a run, and the choice of one for each repository.
 
 use super::aws::AwsKeys;
-use super::credential::{Credential, CredentialsError, Entry, HelperNeeded, Holds, Login};
+use super::credential::{
+    Credential, CredentialEntry, CredentialsError, HelperNeeded, Holds, Login,
+};
 use super::docker_config;
 use super::ecr::Ecr;
 use crate::domain::{Host, Repository, Secret};
@@ -11,8 +13,8 @@ use crate::domain::{Host, Repository, Secret};
 /// one source the narrowest scope.
 #[derive(Debug, Clone, Default)]
 pub struct Credentials {
-    logins: Vec<Entry>,
-    docker: Vec<Entry>,
+    logins: Vec<CredentialEntry>,
+    docker: Vec<CredentialEntry>,
     default_helper: Option<String>,
     github: Option<GithubToken>,
     aws: Option<AwsKeys>,
@@ -27,7 +29,7 @@ struct GithubToken {
 
 /// The credential for a repository, and its source.
 #[derive(Debug, Clone)]
-pub(super) struct Found {
+pub(super) struct FoundCredential {
     pub(super) proof: Credential,
     pub(super) source: &'static str,
 }
@@ -47,7 +49,7 @@ impl Credentials {
         login: Login,
         source: &'static str,
     ) -> Result<(), CredentialsError> {
-        self.logins.push(Entry {
+        self.logins.push(CredentialEntry {
             scope: scope.parse()?,
             holds: Holds::Credential(Credential::from_login(login)),
             source,
@@ -107,11 +109,14 @@ impl Credentials {
     }
 
     /// Returns the credential for `repository`, or `None` for anonymous requests.
-    pub(super) fn find(&self, repository: &Repository) -> Result<Option<Found>, HelperNeeded> {
+    pub(super) fn find(
+        &self,
+        repository: &Repository,
+    ) -> Result<Option<FoundCredential>, HelperNeeded> {
         let entry =
             narrowest(&self.logins, repository).or_else(|| narrowest(&self.docker, repository));
         match entry.map(|entry| (&entry.holds, entry.source)) {
-            Some((Holds::Credential(proof), source)) => Ok(Some(Found {
+            Some((Holds::Credential(proof), source)) => Ok(Some(FoundCredential {
                 proof: proof.clone(),
                 source,
             })),
@@ -130,9 +135,9 @@ impl Credentials {
         self.default_helper.as_deref()
     }
 
-    fn github_token_for(&self, host: &Host) -> Option<Found> {
+    fn github_token_for(&self, host: &Host) -> Option<FoundCredential> {
         let GithubToken { token, registries } = self.github.as_ref()?;
-        registries.contains(host).then(|| Found {
+        registries.contains(host).then(|| FoundCredential {
             proof: Credential::Login(Login {
                 // GitHub's documentation uses this name for an App's token. GHCR accepts any name.
                 username: "x-access-token".to_owned(),
@@ -164,7 +169,10 @@ fn registries_of(server: &str) -> Vec<Host> {
         .collect()
 }
 
-fn narrowest<'a>(entries: &'a [Entry], repository: &Repository) -> Option<&'a Entry> {
+fn narrowest<'a>(
+    entries: &'a [CredentialEntry],
+    repository: &Repository,
+) -> Option<&'a CredentialEntry> {
     // The last of equal entries is used, as in a file that is read from top to bottom.
     entries
         .iter()

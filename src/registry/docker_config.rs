@@ -8,7 +8,9 @@ use base64::Engine as _;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::Deserialize;
 
-use super::credential::{Credential, CredentialsError, Entry, Holds, Login, Scope};
+use super::credential::{
+    Credential, CredentialEntry, CredentialScope, CredentialsError, Holds, Login,
+};
 use crate::domain::Secret;
 
 const SOURCE: &str = "docker config";
@@ -21,8 +23,8 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 
 /// The credentials in a docker config.
 #[derive(Debug)]
-pub(super) struct Read {
-    pub(super) entries: Vec<Entry>,
+pub(super) struct DockerConfig {
+    pub(super) entries: Vec<CredentialEntry>,
     pub(super) default_helper: Option<String>,
 }
 
@@ -44,7 +46,7 @@ struct Auth {
 }
 
 /// Reads a config. Entries whose key is not a registry are skipped: other programs store their own there.
-pub(super) fn read(json: &[u8], origin: &str) -> Result<Read, CredentialsError> {
+pub(super) fn read(json: &[u8], origin: &str) -> Result<DockerConfig, CredentialsError> {
     let file: File = serde_json::from_slice(json).map_err(|error| CredentialsError::Malformed {
         origin: origin.to_owned(),
         line: error.line(),
@@ -55,9 +57,9 @@ pub(super) fn read(json: &[u8], origin: &str) -> Result<Read, CredentialsError> 
         helper: helper.to_owned(),
         origin: origin.to_owned(),
     };
-    let mut entries: Vec<Entry> = Vec::new();
+    let mut entries: Vec<CredentialEntry> = Vec::new();
     for (key, auth) in file.auths.unwrap_or_default() {
-        let Ok(scope) = key.parse::<Scope>() else {
+        let Ok(scope) = key.parse::<CredentialScope>() else {
             continue;
         };
         let proof = proof(auth.unwrap_or_default()).map_err(|()| CredentialsError::Auth {
@@ -69,7 +71,7 @@ pub(super) fn read(json: &[u8], origin: &str) -> Result<Read, CredentialsError> 
             .map(Holds::Credential)
             .or(default_helper.as_deref().map(by_helper));
         if let Some(holds) = holds {
-            entries.push(Entry {
+            entries.push(CredentialEntry {
                 scope,
                 holds,
                 source: SOURCE,
@@ -77,7 +79,7 @@ pub(super) fn read(json: &[u8], origin: &str) -> Result<Read, CredentialsError> 
         }
     }
     for (key, helper) in file.cred_helpers.unwrap_or_default() {
-        let Ok(scope) = key.parse::<Scope>() else {
+        let Ok(scope) = key.parse::<CredentialScope>() else {
             continue;
         };
         // Docker prefers the helper to the file. The helper is not installed here, so the file is used first.
@@ -86,14 +88,14 @@ pub(super) fn read(json: &[u8], origin: &str) -> Result<Read, CredentialsError> 
             .any(|entry| entry.scope == scope && matches!(entry.holds, Holds::Credential(_)));
         if !is_known && !helper.is_empty() {
             entries.retain(|entry| entry.scope != scope);
-            entries.push(Entry {
+            entries.push(CredentialEntry {
                 scope,
                 holds: by_helper(&helper),
                 source: SOURCE,
             });
         }
     }
-    Ok(Read {
+    Ok(DockerConfig {
         entries,
         default_helper,
     })

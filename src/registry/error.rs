@@ -227,9 +227,13 @@ impl RegistryErrorKind {
     /// Returns the problem with a server's certificate, and the host of that server.
     pub(super) fn certificate(&self) -> Option<(&CertificateProblem, &str)> {
         match self.kind() {
-            Kind::Unreachable(host, error) => Some((error.certificate.as_deref()?, host)),
-            Kind::Login(fault) => fault.certificate(),
-            Kind::Refused(_) | Kind::Body(_) | Kind::Manifest | Kind::Size | Kind::Other => None,
+            ErrorClass::Unreachable(host, error) => Some((error.certificate.as_deref()?, host)),
+            ErrorClass::Login(fault) => fault.certificate(),
+            ErrorClass::Refused(_)
+            | ErrorClass::Body(_)
+            | ErrorClass::Manifest
+            | ErrorClass::Size
+            | ErrorClass::Other => None,
         }
     }
 
@@ -237,35 +241,38 @@ impl RegistryErrorKind {
     /// malformed responses do not count.
     fn is_outage(&self) -> bool {
         match self.kind() {
-            Kind::Refused(refusal) => refusal.is_outage(),
-            Kind::Unreachable(_, error) => error.is_outage(),
-            Kind::Body(BodyError::Broken(error)) => error.is_outage(),
-            Kind::Login(fault) => fault.is_outage(),
-            Kind::Body(BodyError::TooLong { .. }) | Kind::Manifest | Kind::Size | Kind::Other => {
-                false
-            }
+            ErrorClass::Refused(refusal) => refusal.is_outage(),
+            ErrorClass::Unreachable(_, error) => error.is_outage(),
+            ErrorClass::Body(BodyError::Broken(error)) => error.is_outage(),
+            ErrorClass::Login(fault) => fault.is_outage(),
+            ErrorClass::Body(BodyError::TooLong { .. })
+            | ErrorClass::Manifest
+            | ErrorClass::Size
+            | ErrorClass::Other => false,
         }
     }
 
     pub(super) fn refusal(&self) -> Option<&ErrorResponse> {
         match self.kind() {
-            Kind::Refused(refusal) => Some(refusal),
-            Kind::Login(fault) => fault.refusal(),
-            Kind::Unreachable(..) | Kind::Body(_) | Kind::Manifest | Kind::Size | Kind::Other => {
-                None
-            }
+            ErrorClass::Refused(refusal) => Some(refusal),
+            ErrorClass::Login(fault) => fault.refusal(),
+            ErrorClass::Unreachable(..)
+            | ErrorClass::Body(_)
+            | ErrorClass::Manifest
+            | ErrorClass::Size
+            | ErrorClass::Other => None,
         }
     }
 
     /// Classifies the error. All variants are listed, so that a new one must choose.
-    fn kind(&self) -> Kind<'_> {
+    fn kind(&self) -> ErrorClass<'_> {
         match self {
-            Self::Refused { refusal, .. } => Kind::Refused(refusal),
-            Self::Unreachable { host, error } => Kind::Unreachable(host, error),
-            Self::Body { source, .. } => Kind::Body(source),
-            Self::Token { fault, .. } | Self::Aws { fault, .. } => Kind::Login(fault),
-            Self::Manifest(_) => Kind::Manifest,
-            Self::Size { .. } => Kind::Size,
+            Self::Refused { refusal, .. } => ErrorClass::Refused(refusal),
+            Self::Unreachable { host, error } => ErrorClass::Unreachable(host, error),
+            Self::Body { source, .. } => ErrorClass::Body(source),
+            Self::Token { fault, .. } | Self::Aws { fault, .. } => ErrorClass::Login(fault),
+            Self::Manifest(_) => ErrorClass::Manifest,
+            Self::Size { .. } => ErrorClass::Size,
             Self::AwsEndpoint { .. }
             | Self::Realm { .. }
             | Self::Moved { .. }
@@ -278,7 +285,7 @@ impl RegistryErrorKind {
             | Self::Listing(_)
             | Self::LongList(_)
             | Self::NoList(_)
-            | Self::Address { .. } => Kind::Other,
+            | Self::Address { .. } => ErrorClass::Other,
         }
     }
 }
@@ -287,10 +294,12 @@ impl Transient for RegistryErrorKind {
     // A failed token request has already been retried.
     fn is_transient(&self) -> bool {
         match self.kind() {
-            Kind::Refused(refusal) => refusal.is_transient(),
-            Kind::Unreachable(_, error) => !error.is_lasting(),
-            Kind::Body(error) => matches!(error, BodyError::Broken(_)),
-            Kind::Login(_) | Kind::Manifest | Kind::Size | Kind::Other => false,
+            ErrorClass::Refused(refusal) => refusal.is_transient(),
+            ErrorClass::Unreachable(_, error) => !error.is_lasting(),
+            ErrorClass::Body(error) => matches!(error, BodyError::Broken(_)),
+            ErrorClass::Login(_) | ErrorClass::Manifest | ErrorClass::Size | ErrorClass::Other => {
+                false
+            }
         }
     }
 
@@ -300,7 +309,7 @@ impl Transient for RegistryErrorKind {
 }
 
 /// The kinds of errors, by their consequences.
-enum Kind<'a> {
+enum ErrorClass<'a> {
     /// A service answered with an error.
     Refused(&'a ErrorResponse),
     /// A host did not answer.
@@ -388,10 +397,13 @@ impl RegistryError {
     #[must_use]
     pub fn is_about_content(&self) -> bool {
         match self.fault.kind() {
-            Kind::Manifest => true,
-            Kind::Body(error) => matches!(error, BodyError::TooLong { .. }),
-            Kind::Size => self.operation == Operation::ReadBlob,
-            Kind::Refused(_) | Kind::Unreachable(..) | Kind::Login(_) | Kind::Other => false,
+            ErrorClass::Manifest => true,
+            ErrorClass::Body(error) => matches!(error, BodyError::TooLong { .. }),
+            ErrorClass::Size => self.operation == Operation::ReadBlob,
+            ErrorClass::Refused(_)
+            | ErrorClass::Unreachable(..)
+            | ErrorClass::Login(_)
+            | ErrorClass::Other => false,
         }
     }
 
@@ -423,10 +435,10 @@ impl RegistryError {
     #[must_use]
     pub fn proxy(&self) -> Option<&Through> {
         let mut kind = self.fault.kind();
-        if let Kind::Login(cause) = kind {
+        if let ErrorClass::Login(cause) = kind {
             kind = cause.kind();
         }
-        if let Kind::Unreachable(_, error) = kind {
+        if let ErrorClass::Unreachable(_, error) = kind {
             error.through.as_ref()
         } else {
             None

@@ -67,7 +67,7 @@ pub use tags::all_tags;
 
 /// The settings of a [`Registry`].
 #[derive(Debug)]
-pub struct Settings {
+pub struct RegistrySettings {
     /// The client for all requests, large uploads included.
     pub http: Client,
     /// The credentials for each registry.

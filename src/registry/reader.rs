@@ -1,7 +1,7 @@
 //! The reading half of the registry client: manifests, tags, blobs and lists of referrers. It cannot write, so a command
 //! that holds nothing else changes no registry.
 
-use super::Settings;
+use super::RegistrySettings;
 use super::sender::RequestSender;
 
 /// A client that reads from all registries of a run. Clones share connections, tokens and the features of each host.
@@ -13,7 +13,7 @@ pub struct RegistryReader {
 impl RegistryReader {
     /// Builds the client. It sends nothing.
     #[must_use]
-    pub fn new(settings: Settings) -> Self {
+    pub fn new(settings: RegistrySettings) -> Self {
         Self {
             sender: RequestSender::new(settings),
         }

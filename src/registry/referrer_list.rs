@@ -119,7 +119,7 @@ pub(super) fn read_list<T: Entry>(
         |error: serde_json::Error| RegistryErrorKind::NoList(printable(&error.to_string(), 300));
     let text = std::str::from_utf8(body)
         .map_err(|_| RegistryErrorKind::NoList("it is no text in UTF-8".to_owned()))?;
-    let Object(Document(entries)) = serde_json::from_str(text).map_err(unusable)?;
+    let Object(ListDocument(entries)) = serde_json::from_str(text).map_err(unusable)?;
     let read = entries.listed.len() + entries.broken + before;
     if read > REFERRERS_MAX {
         return Err(RegistryErrorKind::LongList(format!(
@@ -131,20 +131,20 @@ pub(super) fn read_list<T: Entry>(
 
 /// The document with the list. SPEC: `manifests` is required. A registry written in Go sends `null` for an empty list;
 /// a document without the field is something else.
-struct Document<T>(Entries<T>);
+struct ListDocument<T>(Entries<T>);
 
-impl<'de, T: Entry> Deserialize<'de> for Document<T> {
+impl<'de, T: Entry> Deserialize<'de> for ListDocument<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Fields<T>(PhantomData<T>);
-        impl<'de, T: Entry> Visitor<'de> for Fields<T> {
-            type Value = Document<T>;
+        struct DocumentFields<T>(PhantomData<T>);
+        impl<'de, T: Entry> Visitor<'de> for DocumentFields<T> {
+            type Value = ListDocument<T>;
 
             fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
                 formatter.write_str("an index")
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut list: Option<Option<List<T>>> = None;
+                let mut list: Option<Option<EntryList<T>>> = None;
                 while let Some(name) = map.next_key::<String>()? {
                     if name == "manifests" {
                         if list.is_some() {
@@ -156,28 +156,28 @@ impl<'de, T: Entry> Deserialize<'de> for Document<T> {
                     }
                 }
                 let list = list.ok_or_else(|| serde::de::Error::missing_field("manifests"))?;
-                Ok(Document(
-                    list.map(|List(entries)| entries).unwrap_or_default(),
+                Ok(ListDocument(
+                    list.map(|EntryList(entries)| entries).unwrap_or_default(),
                 ))
             }
         }
-        deserializer.deserialize_map(Fields(PhantomData))
+        deserializer.deserialize_map(DocumentFields(PhantomData))
     }
 }
 
-struct List<T>(Entries<T>);
+struct EntryList<T>(Entries<T>);
 
-impl<'de, T: Entry> Deserialize<'de> for List<T> {
+impl<'de, T: Entry> Deserialize<'de> for EntryList<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Each<T>(PhantomData<T>);
         impl<'de, T: Entry> Visitor<'de> for Each<T> {
-            type Value = List<T>;
+            type Value = EntryList<T>;
 
             fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
                 formatter.write_str("a list")
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<List<T>, A::Error> {
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<EntryList<T>, A::Error> {
                 let (mut listed, mut broken) = (Vec::new(), 0);
                 let mut room = ANNOTATIONS_MAX_BYTES;
                 while let Some(raw) = list.next_element::<&RawValue>()? {
@@ -190,7 +190,7 @@ impl<'de, T: Entry> Deserialize<'de> for List<T> {
                         None => broken += 1,
                     }
                 }
-                Ok(List(Entries { listed, broken }))
+                Ok(EntryList(Entries { listed, broken }))
             }
         }
         deserializer.deserialize_seq(Each(PhantomData))

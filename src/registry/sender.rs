@@ -5,7 +5,7 @@ use std::sync::Arc;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use reqwest::{Method, Request, Url};
 
-use super::Settings;
+use super::RegistrySettings;
 use super::auth::{Access, AuthCache, Authorization};
 use super::error::{Operation, RegistryError, RegistryErrorKind};
 use super::error_response::ErrorResponse;
@@ -69,8 +69,8 @@ impl<'a> RegistryRequest<'a> {
 
 impl RequestSender {
     /// Builds the sender. It sends nothing.
-    pub(super) fn new(settings: Settings) -> Self {
-        let Settings {
+    pub(super) fn new(settings: RegistrySettings) -> Self {
+        let RegistrySettings {
             http,
             credentials,
             insecure,

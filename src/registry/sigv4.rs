@@ -24,14 +24,14 @@ pub(super) struct Keys<'a> {
 
 /// The scope of a signature.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Scope<'a> {
+pub(super) struct SigningScope<'a> {
     pub(super) region: &'a str,
     pub(super) service: &'a str,
 }
 
 /// The request to sign.
 #[derive(Debug, Clone)]
-pub(super) struct Unsigned<'a> {
+pub(super) struct UnsignedRequest<'a> {
     pub(super) method: &'a str,
     /// The host as in the `Host` header, with a port if it is not the default of the scheme.
     pub(super) host: &'a str,
@@ -44,8 +44,8 @@ pub(super) struct Unsigned<'a> {
 /// Returns the headers to add to the request, including those with secrets.
 pub(super) fn signed_headers(
     keys: &Keys<'_>,
-    scope: Scope<'_>,
-    request: &Unsigned<'_>,
+    scope: SigningScope<'_>,
+    request: &UnsignedRequest<'_>,
     now: Timestamp,
 ) -> Vec<(&'static str, Secret)> {
     let time = now
@@ -70,7 +70,7 @@ pub(super) fn signed_headers(
         let _ = writeln!(canonical, "{name}:{value}");
     }
     let _ = write!(canonical, "\n{names}\n{}", Digest::of(request.body).hex());
-    let Scope { region, service } = scope;
+    let SigningScope { region, service } = scope;
     let range = format!("{date}/{region}/{service}/aws4_request");
     let digest = Digest::of(canonical.as_bytes());
     let text = format!("{ALGORITHM}\n{time}\n{range}\n{}", digest.hex());
@@ -137,11 +137,11 @@ mod tests {
             secret: &secret,
             session_token: token,
         };
-        let scope = Scope {
+        let scope = SigningScope {
             region: "us-east-1",
             service: "service",
         };
-        let request = Unsigned {
+        let request = UnsignedRequest {
             method,
             host: "example.amazonaws.com",
             path: "/",

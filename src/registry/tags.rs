@@ -14,7 +14,7 @@ const LIST_MAX_BYTES: u64 = 1 << 20;
 const PAGE: usize = 50;
 
 #[derive(Deserialize)]
-struct List {
+struct TagList {
     // A registry written in Go sends `null` for an empty list. A document without the field is not a list: the function
     // makes serde require it.
     #[serde(deserialize_with = "Option::deserialize")]
@@ -34,7 +34,7 @@ pub async fn all_tags(
     if answer.status != 200 || answer.headers.contains_key(LINK) {
         return None;
     }
-    let list: List = serde_json::from_slice(&answer.body).ok()?;
+    let list: TagList = serde_json::from_slice(&answer.body).ok()?;
     let tags = list.tags.unwrap_or_default();
     let is_page = !tags.is_empty() && tags.len().is_multiple_of(PAGE);
     (!is_page).then(|| tags.into_iter().collect())

@@ -32,14 +32,14 @@ const LIFETIME_MAX: Duration = Duration::from_hours(24);
 
 /// A token for a registry.
 #[derive(Debug, Clone)]
-pub(super) struct Token {
+pub(super) struct BearerToken {
     pub(super) secret: Secret,
     /// The time after which it is not used.
     pub(super) ends: Instant,
 }
 
 #[derive(Deserialize)]
-struct Given {
+struct TokenResponse {
     token: Option<String>,
     access_token: Option<String>,
     refresh_token: Option<String>,
@@ -53,7 +53,7 @@ pub(super) async fn fetch(
     bearer: &Bearer,
     scopes: &[String],
     proof: Option<&Credential>,
-) -> Result<Token, RegistryErrorKind> {
+) -> Result<BearerToken, RegistryErrorKind> {
     let realm = realm(wire, registry, bearer)?;
     let host = authority(&realm);
     let what = format!("token from {host}");
@@ -159,8 +159,8 @@ pub(super) fn read(
     wire: &Transport,
     answer: &Response,
     asked_at: Instant,
-) -> Result<Token, RegistryErrorKind> {
-    let given: Given =
+) -> Result<BearerToken, RegistryErrorKind> {
+    let given: TokenResponse =
         serde_json::from_slice(&answer.body).map_err(|_| RegistryErrorKind::NoToken)?;
     let text = |field: Option<String>| field.filter(|text| !text.is_empty()).map(Secret::new);
     if let Some(secret) = text(given.refresh_token) {
@@ -172,7 +172,7 @@ pub(super) fn read(
         .ok_or(RegistryErrorKind::NoToken)?;
     wire.events.mask_sent(&secret);
     let lifetime = lifetime(given.expires_in.as_ref());
-    Ok(Token {
+    Ok(BearerToken {
         secret,
         ends: asked_at + lifetime.saturating_sub(LEEWAY.min(lifetime / 2)),
     })

@@ -151,7 +151,7 @@ fn grown(
     layers: &[String],
 ) -> Result<String, serde_json::Error> {
     #[derive(Deserialize)]
-    struct Parts<'a> {
+    struct ManifestParts<'a> {
         #[serde(borrow)]
         config: Pointer<'a>,
         #[serde(borrow, default, deserialize_with = "present")]
@@ -165,7 +165,7 @@ fn grown(
         digest: &'a RawValue,
     }
     let text = std::str::from_utf8(manifest).map_err(serde::de::Error::custom)?;
-    let parts: Parts<'_> = serde_json::from_str(text)?;
+    let parts: ManifestParts<'_> = serde_json::from_str(text)?;
     let mut edits = Edits::of(text);
     edits.append(parts.layers, "layers", layers);
     if let Some(config) = config {
@@ -206,7 +206,7 @@ fn layer(payload: &Digest, size: u64, annotations: &BTreeMap<String, String>) ->
 /// Appends these layers to the config, or returns `None` if it is no config.
 fn longer(config: &[u8], layers: &[&Digest]) -> Option<Vec<u8>> {
     #[derive(Deserialize)]
-    struct Parts<'a> {
+    struct ConfigParts<'a> {
         #[serde(borrow)]
         rootfs: Rootfs<'a>,
         #[serde(borrow)]
@@ -218,7 +218,7 @@ fn longer(config: &[u8], layers: &[&Digest]) -> Option<Vec<u8>> {
         diff_ids: &'a RawValue,
     }
     let text = std::str::from_utf8(config).ok()?;
-    let Parts { rootfs, history } = serde_json::from_str(text).ok()?;
+    let ConfigParts { rootfs, history } = serde_json::from_str(text).ok()?;
     let diff_ids = Some(rootfs.diff_ids).filter(|list| is_list(list))?;
     let mut edits = Edits::of(text);
     let digests = layers.iter().map(|layer| format!("\"{layer}\""));

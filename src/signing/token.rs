@@ -60,7 +60,7 @@ impl WorkflowIdentity {
 
 /// A token and its claims.
 #[derive(Debug, Clone)]
-pub(super) struct Token {
+pub(super) struct IdentityToken {
     pub(super) text: Secret,
     /// The text that Fulcio requires to be signed as proof of the key.
     pub(super) challenge: String,
@@ -91,7 +91,7 @@ struct Federated {
     connector_id: Option<String>,
 }
 
-impl Token {
+impl IdentityToken {
     /// Reads the claims. Fulcio checks whether they are true; a wrong one results in a certificate that is refused.
     pub(super) fn read(text: Secret) -> Result<Self, SigstoreError> {
         let unreadable = SigstoreError::TokenUnreadable;
@@ -164,7 +164,7 @@ pub(super) struct Tokens {
     source: TokenSource,
     client: ServiceClient,
     // Locked during a request, so that concurrent callers send one request.
-    kept: Mutex<Option<Token>>,
+    kept: Mutex<Option<IdentityToken>>,
 }
 
 impl Tokens {
@@ -176,14 +176,14 @@ impl Tokens {
         }
     }
 
-    pub(super) async fn fresh(&self) -> Result<Token, SigstoreError> {
+    pub(super) async fn fresh(&self) -> Result<IdentityToken, SigstoreError> {
         let mut kept = self.kept.lock().await;
         if let Some(token) = kept.as_ref().filter(|token| token.is_fresh()) {
             return Ok(token.clone());
         }
         let token = match &self.source {
             TokenSource::Given(text) => {
-                let token = Token::read(text.clone())?;
+                let token = IdentityToken::read(text.clone())?;
                 // A given token cannot be requested again, so it is used to its last second.
                 if token.expires <= jiff::Timestamp::now() {
                     return Err(SigstoreError::TokenExpired {
@@ -196,7 +196,7 @@ impl Tokens {
                 request_url,
                 request_token,
                 audience,
-            } => Token::read(self.ask(request_url, request_token, audience).await?)?,
+            } => IdentityToken::read(self.ask(request_url, request_token, audience).await?)?,
         };
         *kept = Some(token.clone());
         Ok(token)
@@ -243,8 +243,8 @@ impl Tokens {
 mod tests {
     use super::*;
 
-    fn token(claims: &str) -> Result<Token, SigstoreError> {
-        Token::read(Secret::new(format!(
+    fn token(claims: &str) -> Result<IdentityToken, SigstoreError> {
+        IdentityToken::read(Secret::new(format!(
             "e30.{}.c2ln",
             URL_SAFE_NO_PAD.encode(claims)
         )))
@@ -306,7 +306,7 @@ mod tests {
             "e30.e30.e30",
             long.as_str(),
         ] {
-            let error = Token::read(Secret::new(text)).unwrap_err();
+            let error = IdentityToken::read(Secret::new(text)).unwrap_err();
             assert!(matches!(error, SigstoreError::TokenUnreadable(_)), "{text}");
             assert!(!error.to_string().contains("secret"));
         }

@@ -20,18 +20,14 @@ const MAY_SEE: &[(&str, &[&str])] = &[
         "outcome",
         &["domain", "inputs", "plan", "record", "signing"],
     ),
-    // `failure` for one thing: the text of an error with its causes. So do the three rooms below.
     (
         "context",
-        &[
-            "domain", "inputs", "outcome", "record", "registry", "failure",
-        ],
+        &["domain", "inputs", "outcome", "record", "registry"],
     ),
     (
         "signatures",
         &[
             "context", "domain", "inputs", "outcome", "plan", "record", "registry", "signing",
-            "failure",
         ],
     ),
     (
@@ -47,7 +43,6 @@ const MAY_SEE: &[(&str, &[&str])] = &[
             "registry",
             "signatures",
             "signing",
-            "failure",
         ],
     ),
     (
@@ -64,7 +59,6 @@ const MAY_SEE: &[(&str, &[&str])] = &[
             "registry",
             "signatures",
             "signing",
-            "failure",
         ],
     ),
     ("report", &["domain", "inputs", "outcome", "plan", "record"]),

@@ -19,7 +19,7 @@ use crate::context::Context;
 use crate::domain::{Digest, Events, Repository, RetryPolicy};
 use crate::http::{Certificates, Client, Proxies};
 use crate::inputs::Mode;
-use crate::registry::{Credentials, Registry, Settings};
+use crate::registry::{Credentials, Registry, RegistrySettings};
 
 const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -37,7 +37,7 @@ fn context_with(events: Events) -> Context {
         max_delay: Duration::from_millis(5),
         at_least: Duration::ZERO,
     };
-    let registry = Registry::new(Settings {
+    let registry = Registry::new(RegistrySettings {
         http: Client::new(&Certificates::default(), Proxies::default()).unwrap(),
         credentials: Credentials::new(),
         insecure: Vec::new(),

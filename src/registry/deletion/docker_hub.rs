@@ -21,7 +21,7 @@ const HOST: &str = "hub.docker.com";
 const NEEDS: &str = "a token with the right to delete";
 
 #[derive(Deserialize)]
-struct Given {
+struct HubTokenResponse {
     access_token: String,
 }
 
@@ -58,7 +58,7 @@ async fn log_in(
         return Err(refused(RegistryErrorKind::refused(&answer), NEEDS));
     }
     let no_token = || DeletionError::Refused(RegistryErrorKind::NoToken);
-    let given: Given = serde_json::from_slice(&answer.body).map_err(|_| no_token())?;
+    let given: HubTokenResponse = serde_json::from_slice(&answer.body).map_err(|_| no_token())?;
     let token = Secret::new(given.access_token);
     registry.sender.wire().events.mask_sent(&token);
     sensitive(&format!("Bearer {}", token.expose())).ok_or_else(no_token)

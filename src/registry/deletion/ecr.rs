@@ -17,14 +17,14 @@ use crate::registry::error::RegistryErrorKind;
 use crate::registry::error_response::{ErrorResponse, printable};
 
 #[derive(Deserialize)]
-struct Deleted {
+struct DeleteResponse {
     #[serde(default)]
-    failures: Vec<Failure>,
+    failures: Vec<DeleteFailure>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Failure {
+struct DeleteFailure {
     failure_code: String,
     #[serde(default)]
     failure_reason: String,
@@ -94,7 +94,7 @@ async fn delete_one(
 ) -> Result<(), RegistryErrorKind> {
     let action = Action::BatchDeleteImage;
     let answer = aws::ask(registry.sender.wire(), ecr, keys, action, content, check).await?;
-    let deleted: Deleted = serde_json::from_slice(&answer.body)
+    let deleted: DeleteResponse = serde_json::from_slice(&answer.body)
         .map_err(|_| RegistryErrorKind::Listing("it does not say what was deleted".to_owned()))?;
     let failure = deleted.failures.into_iter();
     let mut failure = failure.filter(|failure| failure.failure_code != "ImageNotFound");

@@ -51,23 +51,23 @@ struct Container {
 }
 
 /// The reason why the list has no version to delete.
-enum ListError {
+enum VersionError {
     /// The list lags behind the registry. A retry may help.
     Lagging,
     Failed(DeletionError),
 }
 
-impl From<DeletionError> for ListError {
+impl From<DeletionError> for VersionError {
     fn from(error: DeletionError) -> Self {
         Self::Failed(error)
     }
 }
 
-impl From<ListError> for DeletionError {
-    fn from(error: ListError) -> Self {
+impl From<VersionError> for DeletionError {
+    fn from(error: VersionError) -> Self {
         match error {
-            ListError::Lagging => Self::Unlisted(RegistryErrorKind::Listing(LAGS.to_owned())),
-            ListError::Failed(error) => error,
+            VersionError::Lagging => Self::Unlisted(RegistryErrorKind::Listing(LAGS.to_owned())),
+            VersionError::Failed(error) => error,
         }
     }
 }
@@ -150,7 +150,7 @@ impl<'a> Package<'a> {
             .with_max_times(attempts.saturating_sub(1));
         (|| self.listed(doomed))
             .retry(waits)
-            .when(|failed| matches!(failed, ListError::Lagging))
+            .when(|failed| matches!(failed, VersionError::Lagging))
             .notify(|_, wait| events.retry(self.path.clone(), LAGS, wait))
             .await
             .map_err(DeletionError::from)
@@ -159,7 +159,7 @@ impl<'a> Package<'a> {
     /// Reads the list once and returns the version with the digest, if the list has exactly the tags to delete for it.
     ///
     /// SECURITY: deleting a version deletes all its tags.
-    async fn listed(&self, doomed: TagDeletion<'_>) -> Result<u64, ListError> {
+    async fn listed(&self, doomed: TagDeletion<'_>) -> Result<u64, VersionError> {
         let found = self.version(doomed).await?;
         let mut others = Vec::new();
         if let Some(version) = &found {
@@ -174,7 +174,7 @@ impl<'a> Package<'a> {
         if self.hold_it(doomed, &others).await? {
             return Err(DeletionError::Shared(others).into());
         }
-        Err(ListError::Lagging)
+        Err(VersionError::Lagging)
     }
 
     /// True if one of `tags` has the digest that is to be deleted.

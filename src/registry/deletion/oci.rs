@@ -36,7 +36,7 @@ struct Page {
 }
 
 /// The result of one request.
-enum Deleted {
+enum DeleteResult {
     Done,
     Unsupported,
 }
@@ -48,8 +48,8 @@ pub(super) async fn delete(registry: &Registry, doomed: TagDeletion<'_>) -> Unde
         let reference = Reference::Tag(tag.clone());
         let check = async || held.check().await;
         match ask(registry, doomed.repository, &reference, check).await {
-            Ok(Deleted::Done) => (),
-            Ok(Deleted::Unsupported) => {
+            Ok(DeleteResult::Done) => (),
+            Ok(DeleteResult::Unsupported) => {
                 let rest = TagDeletion {
                     tags: doomed.tags.get(number..).unwrap_or_default(),
                     ..doomed
@@ -82,8 +82,8 @@ async fn by_digest(registry: &Registry, doomed: TagDeletion<'_>) -> Result<(), D
     let reference = Reference::Digest(doomed.digest.clone());
     // A repeat removes the same manifest. Only the run that created it gets here.
     match ask(registry, doomed.repository, &reference, async || Ok(())).await {
-        Ok(Deleted::Done) => Ok(()),
-        Ok(Deleted::Unsupported) => Err(DeletionError::Unsupported {
+        Ok(DeleteResult::Done) => Ok(()),
+        Ok(DeleteResult::Unsupported) => Err(DeletionError::Unsupported {
             host: doomed.repository.host().to_string(),
         }),
         Err(fault) => Err(refused(fault, NEEDS)),
@@ -95,7 +95,7 @@ async fn ask(
     repository: &Repository,
     reference: &Reference,
     check: impl AsyncFn() -> Result<(), RegistryErrorKind>,
-) -> Result<Deleted, RegistryErrorKind> {
+) -> Result<DeleteResult, RegistryErrorKind> {
     let question = RegistryRequest {
         method: Method::DELETE,
         repository,
@@ -116,9 +116,9 @@ async fn ask(
         .with_retries(&question.text(), attempt)
         .await?;
     match answer.status.as_u16() {
-        200 | 202 | 204 => Ok(Deleted::Done),
-        404 if presence(&answer) == Presence::Absent => Ok(Deleted::Done),
-        _ if is_unsupported(&answer) => Ok(Deleted::Unsupported),
+        200 | 202 | 204 => Ok(DeleteResult::Done),
+        404 if presence(&answer) == Presence::Absent => Ok(DeleteResult::Done),
+        _ if is_unsupported(&answer) => Ok(DeleteResult::Unsupported),
         _ => Err(RegistryErrorKind::refused(&answer)),
     }
 }

@@ -122,7 +122,7 @@ async fn realm_on_this_machine_is_not_asked_at_the_word_of_somebody_elsewhere() 
     .await;
     let proxy = reqwest::Proxy::http(format!("http://{}", elsewhere.address())).unwrap();
     let proxy = proxy.no_proxy(reqwest::NoProxy::from_string("127.0.0.1"));
-    let registry = Registry::new(Settings {
+    let registry = Registry::new(RegistrySettings {
         http: Client::of(
             reqwest::Client::builder().proxy(proxy).build().unwrap(),
             Duration::from_secs(30),

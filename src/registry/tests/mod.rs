@@ -15,7 +15,7 @@ mod uploads;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::{Credentials, Login, Registry, Settings};
+use super::{Credentials, Login, Registry, RegistrySettings};
 use crate::domain::{Event, Events, MediaType, Reference, Repository, RetryPolicy, Secret};
 use crate::http::tests::server::{Reply, Server};
 use crate::http::{Certificates, Client, Proxies};
@@ -33,7 +33,7 @@ impl Bench {
     fn new(max_attempts: u32, credentials: Credentials) -> Self {
         let events = Arc::new(Mutex::new(Vec::new()));
         let heard = Arc::clone(&events);
-        let registry = Registry::new(Settings {
+        let registry = Registry::new(RegistrySettings {
             http: Client::new(&Certificates::default(), Proxies::default()).unwrap(),
             credentials,
             insecure: Vec::new(),

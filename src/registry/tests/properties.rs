@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::super::challenge::{Challenge, HEADER_MAX_BYTES, choose};
 use super::super::classify::{Listing, Presence, listing, presence};
-use super::super::credential::Scope;
+use super::super::credential::CredentialScope;
 use super::super::ecr::Ecr;
 use super::super::error_response::{ErrorResponse, printable};
 use super::super::transport::Transport;
@@ -104,7 +104,7 @@ properties! {
         });
     }
     key_of_credentials_is_read_or_refused in "src/registry/credential.rs" {
-        of_text(&["ghcr.io/o", "https://index.docker.io/v1/"], |text| text.parse::<Scope>().is_ok());
+        of_text(&["ghcr.io/o", "https://index.docker.io/v1/"], |text| text.parse::<CredentialScope>().is_ok());
     }
     host_of_amazon_is_recognized_or_not in "src/registry/ecr.rs" {
         let hosts = ["123456789012.dkr.ecr-fips.us-gov-west-1.amazonaws.com", "public.ecr.aws"];

@@ -19,7 +19,7 @@ use super::super::provenance::{Provenance, verify_statement};
 use super::super::session::chain;
 use super::super::surplus::surplus;
 use super::super::timestamp::is_granted;
-use super::super::token::Token;
+use super::super::token::IdentityToken;
 use super::super::trust::{Trust, read_services};
 use super::super::verify::{Authentic, authenticate};
 use super::services::{ID, certificate, decoded, entry_v1, signing_config};
@@ -45,22 +45,22 @@ properties! {
         });
     }
     damaged_certificate_is_refused in "src/signing/verify.rs" {
-        part_of_a_bundle("/verificationMaterial/certificate/rawBytes", Part::Signed);
+        part_of_a_bundle("/verificationMaterial/certificate/rawBytes", SignedPart::Signed);
     }
     damaged_timestamp_changes_nothing in "src/signing/verify.rs" {
         let pointer = "/verificationMaterial/timestampVerificationData/rfc3161Timestamps/0/signedTimestamp";
-        part_of_a_bundle(pointer, Part::PartlySigned);
+        part_of_a_bundle(pointer, SignedPart::PartlySigned);
     }
     damaged_entry_of_the_log_is_refused in "src/signing/verify.rs" {
-        part_of_a_bundle("/verificationMaterial/tlogEntries/0/canonicalizedBody", Part::Signed);
+        part_of_a_bundle("/verificationMaterial/tlogEntries/0/canonicalizedBody", SignedPart::Signed);
     }
-    damaged_statement_is_refused in "src/signing/verify.rs" { part_of_a_bundle("/dsseEnvelope/payload", Part::Signed); }
+    damaged_statement_is_refused in "src/signing/verify.rs" { part_of_a_bundle("/dsseEnvelope/payload", SignedPart::Signed); }
     damaged_signature_is_refused in "src/signing/verify.rs" {
-        part_of_a_bundle("/dsseEnvelope/signatures/0/sig", Part::Signed);
+        part_of_a_bundle("/dsseEnvelope/signatures/0/sig", SignedPart::Signed);
     }
     damaged_checkpoint_changes_nothing in "src/signing/verify.rs" {
         let pointer = "/verificationMaterial/tlogEntries/0/inclusionProof/checkpoint/envelope";
-        part_of_a_bundle(pointer, Part::Checkpoint);
+        part_of_a_bundle(pointer, SignedPart::Checkpoint);
     }
     damaged_statement_names_no_other_signer in "src/signing/provenance.rs" {
         let (trust, subject) = (load("trusted_root.json"), Digest::of(b"first"));
@@ -110,7 +110,7 @@ properties! {
     identity_token_is_read_or_refused in "src/signing/token.rs" {
         let claims = r#"{"iss":"https://token.actions.githubusercontent.com","sub":"s","exp":1900000000,"repository":"o/r","job_workflow_ref":"o/r/.github/workflows/x.yml@refs/tags/v1"}"#;
         of_bytes(&[claims], |bytes| {
-            Token::read(Secret::new(format!("e30.{}.x", URL_SAFE_NO_PAD.encode(bytes)))).is_ok()
+            IdentityToken::read(Secret::new(format!("e30.{}.x", URL_SAFE_NO_PAD.encode(bytes)))).is_ok()
         });
     }
     reference_of_a_workflow_is_read_or_refused in "src/signing/identity.rs" {
@@ -190,7 +190,7 @@ fn said(authentic: &Authentic) -> (String, String, String) {
 
 /// A part of a bundle, by how much of it is signed.
 #[derive(Clone, Copy, PartialEq)]
-enum Part {
+enum SignedPart {
     /// Base64 of content of which every byte is signed.
     Signed,
     /// Base64 of a timestamp, which has parts that are not signed.
@@ -200,7 +200,7 @@ enum Part {
 }
 
 /// Checks a bundle that is damaged in one part, so that the outer document stays valid.
-fn part_of_a_bundle(pointer: &str, part: Part) {
+fn part_of_a_bundle(pointer: &str, part: SignedPart) {
     let (trust, subject) = (load("trusted_root.json"), Digest::of(b"first"));
     // The log attests no time here, so only the timestamp does.
     let seed = fixture("rekor-v2.json");
@@ -208,20 +208,20 @@ fn part_of_a_bundle(pointer: &str, part: Part) {
     let authentic = said(&authenticate(&seed, &subject, &trust).unwrap());
     let text = whole.pointer(pointer).unwrap();
     let right = match part {
-        Part::Checkpoint => text.as_str().unwrap().as_bytes().to_vec(),
-        Part::Signed | Part::PartlySigned => decoded(text),
+        SignedPart::Checkpoint => text.as_str().unwrap().as_bytes().to_vec(),
+        SignedPart::Signed | SignedPart::PartlySigned => decoded(text),
     };
     of_bytes(std::slice::from_ref(&right), |bytes| {
         let mut bundle = whole.clone();
         *bundle.pointer_mut(pointer).unwrap() = match part {
-            Part::Checkpoint => String::from_utf8_lossy(bytes).into(),
-            Part::Signed | Part::PartlySigned => STANDARD.encode(bytes).into(),
+            SignedPart::Checkpoint => String::from_utf8_lossy(bytes).into(),
+            SignedPart::Signed | SignedPart::PartlySigned => STANDARD.encode(bytes).into(),
         };
         let verified = authenticate(bundle.to_string().as_bytes(), &subject, &trust);
         if let Ok(verified) = &verified {
             assert_eq!(said(verified), authentic);
             assert!(
-                part != Part::Signed || right == bytes,
+                part != SignedPart::Signed || right == bytes,
                 "it was damaged and believed"
             );
         }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use sandbox::{Proof, Proxy};
 
-use super::super::{AwsKeys, Credentials, Registry, Settings};
+use super::super::{AwsKeys, Credentials, Registry, RegistrySettings};
 use super::*;
 use crate::domain::Host;
 use crate::http::tests::audit::{self, By, Clients, Fails};
@@ -145,7 +145,7 @@ impl Stage {
             }),
             public_endpoint: None,
         });
-        Registry::new(Settings {
+        Registry::new(RegistrySettings {
             http: self.http.of(&case).clone(),
             credentials,
             insecure: match self.by {

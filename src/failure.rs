@@ -16,7 +16,7 @@ use crate::plan::{AssembleError, Conflict, Difference};
 use crate::record::SelectionError;
 use crate::registry::CredentialsError;
 use crate::signatures::{ListError, SignatureError};
-use crate::signing::SigstoreError;
+use crate::sigstore::SigstoreError;
 
 /// The reason why a run failed.
 #[derive(Debug, thiserror::Error)]

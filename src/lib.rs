@@ -4,7 +4,7 @@
 //! A run is one line, which [`run`] spells out:
 //!
 //! ```text
-//! inputs  ->  plan  ->  commands (registry, signing)  ->  report
+//! inputs  ->  plan  ->  commands (registry, sigstore)  ->  report
 //! strings     decisions    effects                        words
 //! ```
 //!
@@ -20,7 +20,7 @@
 //! - [`plan`]: decisions as data: equal content, conflicts, pending writes.
 //! - [`layout`]: images on disk.
 //! - [`http`] and [`registry`]: the OCI distribution protocol. "Absent" is an answer there, "unknown" is an error.
-//! - [`signing`]: Sigstore. It never calls a registry.
+//! - [`sigstore`]: keys, certificates, logs, timestamps and verification. It never calls a registry.
 //! - [`record`]: a run's actions, on disk, for the next step and the next run.
 //! - [`outcome`]: what a run found and changed, as data.
 //! - [`context`]: the parts that all steps of a run share, and its record's reader and writer.
@@ -62,6 +62,6 @@ pub mod registry;
 pub mod report;
 mod run;
 pub mod signatures;
-pub mod signing;
+pub mod sigstore;
 
 pub use run::{fail, run};

@@ -18,7 +18,7 @@ use crate::record::{Announcement, Job, KnownDigests, WorkflowRun, export_name};
 use crate::registry::{self, AwsKeys, Credentials, Login, Registry};
 use crate::report::{FailureText, Report, RetryText, trace_text};
 use crate::signatures::{SignatureError, SigningContext};
-use crate::signing::{Keyless, OwnIdentity, Purpose, TokenSource, Trust, TrustSource};
+use crate::sigstore::{Keyless, OwnIdentity, Purpose, TokenSource, Trust, TrustSource};
 
 /// Runs the command that the environment requests and reports its result. Returns the process's exit code.
 ///

@@ -33,7 +33,7 @@ use crate::plan::{
     NAME, Newer, SeenTag, TagStep, Vouched, contents_of, decide_published, version_made,
 };
 use crate::signatures::SigningContext;
-use crate::signing::Provenance;
+use crate::sigstore::Provenance;
 
 /// The maximum number of lists, and of referrers, that the log names.
 const LISTS_SHOWN: usize = 5;

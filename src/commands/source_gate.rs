@@ -16,7 +16,7 @@ use crate::inputs::{Carried, Depth};
 use crate::signatures::SigningContext;
 use crate::signatures::lookup::{Candidate, Search, look_up};
 use crate::signatures::refused::AllRefused;
-use crate::signing::Verified;
+use crate::sigstore::Verified;
 
 /// The images that must be signed before they are copied, and the required signer.
 pub(super) struct SourceGate<'a> {

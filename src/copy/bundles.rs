@@ -14,7 +14,7 @@ use crate::signatures::legacy::place_of;
 use crate::signatures::legacy_layer::is_signature;
 use crate::signatures::lookup::{Api, Lookup};
 use crate::signatures::refused::RefusedCandidate;
-use crate::signing::{LegacySignature, Signature, VerificationError};
+use crate::sigstore::{LegacySignature, Signature, VerificationError};
 
 /// The result of reading the manifest of a referrer.
 pub(super) enum ReadManifest {

@@ -18,7 +18,7 @@ use crate::signatures::SigningContext;
 use crate::signatures::candidates::PREDICATE;
 use crate::signatures::legacy_layer::is_signature;
 use crate::signatures::legacy_manifest::of_signatures;
-use crate::signing::{Provenance, verify_legacy_origin, verify_statement};
+use crate::sigstore::{Provenance, verify_legacy_origin, verify_statement};
 
 const NO_IDENTITY: &str = "no identity is given, so nothing is verified";
 const UNVERIFIED: &str = "only bundles and signatures are verified";

@@ -11,7 +11,7 @@ use std::fmt;
 use crate::domain::{Digest, Events, FullTag, MediaType, Repository, SignatureFormat};
 use crate::plan::{Child, Conflict, PlatformMap, TagKind, TagStep};
 use crate::record::{ImageRecord, PlatformRecord, SignatureRecord, TagRecord, TagState};
-use crate::signing::Verified;
+use crate::sigstore::Verified;
 
 pub use cleanup::{CleanupEnd, CleanupOutcome, CleanupTag};
 pub use preflight::PreflightOutcome;

@@ -11,7 +11,7 @@ use super::cleanup::Rollback;
 use crate::domain::{Descriptor, Digest, ImageReference, Manifest, Reference};
 use crate::inputs::{Given, ImageOrigin, Named};
 use crate::record::VouchedImages;
-use crate::signing::Verified;
+use crate::sigstore::Verified;
 
 /// Content that may be signed, tagged, published or restored.
 ///

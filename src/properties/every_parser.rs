@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::{copy, registry, signing};
+use crate::{copy, registry, sigstore};
 
 #[test]
 fn every_file_that_reads_outside_text_has_a_property() {
     let files = [
         super::public::FILES,
         registry::tests::properties::FILES,
-        signing::tests::properties::FILES,
+        sigstore::tests::properties::FILES,
         copy::tests::properties::FILES,
     ]
     .concat();

@@ -22,7 +22,7 @@ use crate::domain::{
 };
 use crate::outcome::{SignatureLocation, Subject};
 use crate::registry::{Referrer, Referrers, RegistryError, Stored};
-use crate::signing::{LegacySignature, SIGN_PREDICATE, Signature};
+use crate::sigstore::{LegacySignature, SIGN_PREDICATE, Signature};
 
 const BUNDLE_TYPE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 const EMPTY_TYPE: &str = "application/vnd.oci.empty.v1+json";

@@ -18,7 +18,7 @@ use crate::domain::{
 };
 use crate::outcome::{SignatureLocation, Subject};
 use crate::registry::{Entries, REFERRERS_MAX, Referrer, RegistryError};
-use crate::signing::{
+use crate::sigstore::{
     LegacySignature, SIGN_PREDICATE, Signature, Trust, VerificationError, Verified,
     check_plain_bundle, check_plain_legacy,
 };

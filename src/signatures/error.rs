@@ -7,7 +7,7 @@ use crate::domain::{Digest, FullTag, TokenAbsence};
 use crate::outcome::Subject;
 use crate::record::RecordError;
 use crate::registry::RegistryError;
-use crate::signing::{SigstoreError, VerificationError};
+use crate::sigstore::{SigstoreError, VerificationError};
 
 /// The reason why signatures could not be found, made or stored.
 #[derive(Debug, thiserror::Error)]

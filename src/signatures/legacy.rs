@@ -20,7 +20,7 @@ use crate::domain::{
     Descriptor, Digest, Manifest, ManifestKind, Repository, SignatureFormat, TagContent, Unusable,
 };
 use crate::outcome::SignatureLocation;
-use crate::signing::LegacySignature;
+use crate::sigstore::LegacySignature;
 
 /// The annotation that contains the signature itself.
 const SIGNATURE: &str = "dev.cosignproject.cosign/signature";

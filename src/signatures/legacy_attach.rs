@@ -8,7 +8,7 @@ use super::settle::{ListSnapshot, PendingSettle, SharedTagWriter};
 use crate::context::{Context, ReadContext};
 use crate::domain::{Digest, Manifest, Repository};
 use crate::outcome::SignatureLocation;
-use crate::signing::LegacySignature;
+use crate::sigstore::LegacySignature;
 
 /// The maximum length of the config of a signature manifest.
 const CONFIG_MAX_BYTES: u64 = 4 << 20;

@@ -13,7 +13,7 @@ use super::legacy_layer::{LAYER_TYPE, is_signature};
 use super::settle::Change;
 use super::{ListError, SignatureError};
 use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, MediaType};
-use crate::signing::LegacySignature;
+use crate::sigstore::LegacySignature;
 
 const CONFIG_TYPE: &str = "application/vnd.oci.image.config.v1+json";
 const DOCKER_CONFIG_TYPE: &str = "application/vnd.docker.container.image.v1+json";
@@ -283,7 +283,7 @@ mod tests {
         LegacySignature {
             payload: fixture("payload.json"),
             annotations: layers[number].annotations.clone(),
-            verified: crate::signing::Verified::invented(&Digest::of(b"index"), ""),
+            verified: crate::sigstore::Verified::invented(&Digest::of(b"index"), ""),
         }
     }
 

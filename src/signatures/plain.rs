@@ -3,7 +3,7 @@
 use std::ops::Deref;
 
 use super::candidates::Content;
-use crate::signing::Trust;
+use crate::sigstore::Trust;
 
 /// A signature that this run may store.
 ///

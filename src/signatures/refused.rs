@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::domain::{Digest, Tag, Unusable, chain_text};
 use crate::outcome::{SignatureLocation, Subject};
-use crate::signing::VerificationError;
+use crate::sigstore::VerificationError;
 
 /// The maximum number of different reasons in a report.
 const REASONS_MAX: usize = 20;

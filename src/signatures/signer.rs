@@ -17,7 +17,7 @@ use crate::context::{Context, RecordWriter};
 use crate::domain::{Policy, SignatureFormat, chain_text};
 use crate::inputs::OnSigningFailure;
 use crate::outcome::{Outcome, Subject};
-use crate::signing::Keyless;
+use crate::sigstore::Keyless;
 
 /// The maximum number of signatures that are made concurrently.
 const PARALLEL: usize = 8;

@@ -6,7 +6,7 @@ use super::SignatureError;
 use super::candidates::Candidate;
 use crate::domain::{Digest, Matcher, Policy, SourceRepository, TokenAbsence};
 use crate::inputs::PolicyInputs;
-use crate::signing::{
+use crate::sigstore::{
     Keyless, OwnIdentity, Trust, VerificationError, Verified, WorkflowIdentity, check_caller,
     verify, verify_legacy,
 };

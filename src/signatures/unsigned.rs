@@ -13,7 +13,7 @@ use crate::domain::{Descriptor, Digest, Policy, Repository, SignatureFormat, cha
 use crate::inputs::{Formats, Mode, OnSigningFailure, Signing};
 use crate::outcome::{Origin, Outcome, SignatureOutcome, Subject};
 use crate::plan::Vouched;
-use crate::signing::{Trust, Verified};
+use crate::sigstore::{Trust, Verified};
 
 /// The maximum number of listed but absent digests that are named in warnings.
 const LOST_SHOWN: usize = 5;

@@ -8,17 +8,17 @@ use std::path::Path;
 const MAY_SEE: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("inputs", &["domain"]),
-    // `signing` for one type: a verified signature, which vouches for its subject.
-    ("plan", &["domain", "inputs", "record", "signing"]),
+    // `sigstore` for one type: a verified signature, which vouches for its subject.
+    ("plan", &["domain", "inputs", "record", "sigstore"]),
     ("http", &["domain"]),
     ("registry", &["domain", "http"]),
-    ("signing", &["domain", "http"]),
+    ("sigstore", &["domain", "http"]),
     ("layout", &["domain"]),
     ("record", &["domain"]),
-    // `sigstore`'s verified signatures, and the inputs that are reported as they were given.
+    // Verified signatures, and the inputs that are reported as they were given.
     (
         "outcome",
-        &["domain", "inputs", "plan", "record", "signing"],
+        &["domain", "inputs", "plan", "record", "sigstore"],
     ),
     (
         "context",
@@ -27,7 +27,7 @@ const MAY_SEE: &[(&str, &[&str])] = &[
     (
         "signatures",
         &[
-            "context", "domain", "inputs", "outcome", "plan", "record", "registry", "signing",
+            "context", "domain", "inputs", "outcome", "plan", "record", "registry", "sigstore",
         ],
     ),
     (
@@ -42,7 +42,7 @@ const MAY_SEE: &[(&str, &[&str])] = &[
             "record",
             "registry",
             "signatures",
-            "signing",
+            "sigstore",
         ],
     ),
     (
@@ -58,7 +58,7 @@ const MAY_SEE: &[(&str, &[&str])] = &[
             "record",
             "registry",
             "signatures",
-            "signing",
+            "sigstore",
         ],
     ),
     ("report", &["domain", "inputs", "outcome", "plan", "record"]),
@@ -68,7 +68,7 @@ const MAY_SEE: &[(&str, &[&str])] = &[
         "properties",
         &[
             "actions", "copy", "domain", "http", "inputs", "layout", "plan", "record", "registry",
-            "signing",
+            "sigstore",
         ],
     ),
 ];

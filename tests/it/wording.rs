@@ -10,7 +10,7 @@ use crate::support::project::files_of;
 const OPENINGS: [&str; 6] = ["What", "Where", "Who", "How", "The same", "It"];
 
 /// Names of types that were replaced by the field's terms.
-const REPLACED: [&str; 39] = [
+const REPLACED: [&str; 38] = [
     "Carrier",
     "Brought",
     "Care",
@@ -48,7 +48,6 @@ const REPLACED: [&str; 39] = [
     "SigningError",
     "Judged",
     "Glance",
-    "Gate",
     "Reserved",
 ];
 

@@ -60,7 +60,7 @@ proptest! {
         prop_assert!(is_same(&children, &made(IndexType::Auto), held.clone()));
         // A signature still vouches for it. If nothing is signed, it stays.
         let seen = [fixed("v1", Some(held.clone()))];
-        let verified = crate::signing::Verified::invented(held.digest(), "us");
+        let verified = crate::sigstore::Verified::invented(held.digest(), "us");
         let signed = [Vouched::signed(held, &verified).unwrap()];
         prop_assert!(decide_tags(&mine, &children, &seen, Sameness::Vouched(&signed), &BTreeMap::new()).is_ok());
         prop_assert!(decide_unsigned(&mine, &children, &seen).is_ok());

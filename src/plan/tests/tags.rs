@@ -195,7 +195,7 @@ proptest! {
             prop_assert_eq!(&step.after, if step.tag == full(tag) { theirs.digest() } else { wanted });
         }
         // A signature that meets the policy vouches for it, as does an input that names it and nothing else.
-        let signed = Vouched::signed(theirs.clone(), &crate::signing::Verified::invented(theirs.digest(), "us")).unwrap();
+        let signed = Vouched::signed(theirs.clone(), &crate::sigstore::Verified::invented(theirs.digest(), "us")).unwrap();
         let decided = decide_tags(&assembly, &children, &seen, Sameness::Vouched(&[signed]), &BTreeMap::new()).unwrap();
         prop_assert_eq!(decided.target.manifest().digest(), theirs.digest());
         let adopted = adopting(&theirs, &children);
@@ -229,7 +229,7 @@ fn signature_of_one_index_vouches_for_no_other() {
         false,
     )];
     let index = assembled(&children).manifest.into_content();
-    let verified = crate::signing::Verified::invented(&Digest::of(b"another"), "us");
+    let verified = crate::sigstore::Verified::invented(&Digest::of(b"another"), "us");
     assert!(Vouched::signed(index, &verified).is_none());
 }
 

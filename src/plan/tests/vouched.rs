@@ -5,7 +5,7 @@ use crate::inputs::{ImageOrigin, Named};
 use crate::record::{
     ImageRecord, Loaded, PlatformRecord, Record, TagRecord, TagState, VouchedRecord,
 };
-use crate::signing::Verified;
+use crate::sigstore::Verified;
 
 fn children() -> Vec<Resolved> {
     let image = leaf("linux/amd64", 1, MediaType::OciManifest);

@@ -32,10 +32,10 @@ const LEGACY: &str = "sha256:1edf9d581605711aef8259909046fc02c240887ab3c1107d24e
 const BUNDLES: [&str; 2] = ["rekor-v1.json", "rekor-v2.json"];
 
 properties! {
-    bundle_is_read_or_refused in "src/signing/protojson.rs" {
+    bundle_is_read_or_refused in "src/sigstore/protojson.rs" {
         of_bytes(&BUNDLES.map(fixture), |bytes| std::str::from_utf8(bytes).is_ok_and(|text| read_bundle(text).is_ok()));
     }
-    damaged_bundle_names_no_other_signer_or_time in "src/signing/verify.rs" {
+    damaged_bundle_names_no_other_signer_or_time in "src/sigstore/verify.rs" {
         let (trust, subject) = (load("trusted_root.json"), Digest::of(b"first"));
         let seeds = BUNDLES.map(fixture);
         let right = seeds.each_ref().map(|seed| said(&authenticate(seed, &subject, &trust).unwrap()));
@@ -44,25 +44,25 @@ properties! {
             verified.inspect(|verified| assert!(right.contains(&said(verified)), "{verified:?}")).is_ok()
         });
     }
-    damaged_certificate_is_refused in "src/signing/verify.rs" {
+    damaged_certificate_is_refused in "src/sigstore/verify.rs" {
         part_of_a_bundle("/verificationMaterial/certificate/rawBytes", SignedPart::Signed);
     }
-    damaged_timestamp_changes_nothing in "src/signing/verify.rs" {
+    damaged_timestamp_changes_nothing in "src/sigstore/verify.rs" {
         let pointer = "/verificationMaterial/timestampVerificationData/rfc3161Timestamps/0/signedTimestamp";
         part_of_a_bundle(pointer, SignedPart::PartlySigned);
     }
-    damaged_entry_of_the_log_is_refused in "src/signing/verify.rs" {
+    damaged_entry_of_the_log_is_refused in "src/sigstore/verify.rs" {
         part_of_a_bundle("/verificationMaterial/tlogEntries/0/canonicalizedBody", SignedPart::Signed);
     }
-    damaged_statement_is_refused in "src/signing/verify.rs" { part_of_a_bundle("/dsseEnvelope/payload", SignedPart::Signed); }
-    damaged_signature_is_refused in "src/signing/verify.rs" {
+    damaged_statement_is_refused in "src/sigstore/verify.rs" { part_of_a_bundle("/dsseEnvelope/payload", SignedPart::Signed); }
+    damaged_signature_is_refused in "src/sigstore/verify.rs" {
         part_of_a_bundle("/dsseEnvelope/signatures/0/sig", SignedPart::Signed);
     }
-    damaged_checkpoint_changes_nothing in "src/signing/verify.rs" {
+    damaged_checkpoint_changes_nothing in "src/sigstore/verify.rs" {
         let pointer = "/verificationMaterial/tlogEntries/0/inclusionProof/checkpoint/envelope";
         part_of_a_bundle(pointer, SignedPart::Checkpoint);
     }
-    damaged_statement_names_no_other_signer in "src/signing/provenance.rs" {
+    damaged_statement_names_no_other_signer in "src/sigstore/provenance.rs" {
         let (trust, subject) = (load("trusted_root.json"), Digest::of(b"first"));
         let seeds = BUNDLES.map(fixture);
         let signers = seeds.each_ref().map(|seed| said(&authenticate(seed, &subject, &trust).unwrap()).0);
@@ -77,7 +77,7 @@ properties! {
             found.inspect(|(signer, _)| assert!(signers.contains(signer), "{signer}")).is_ok()
         });
     }
-    bundle_without_surplus_has_no_text_of_others in "src/signing/surplus.rs" {
+    bundle_without_surplus_has_no_text_of_others in "src/sigstore/surplus.rs" {
         let seed = fixture(BUNDLES[0]);
         let known: Value = serde_json::from_slice(&seed).unwrap();
         of_bytes(&[seed], |bytes| {
@@ -91,7 +91,7 @@ properties! {
             is_plain
         });
     }
-    damaged_legacy_signature_names_no_other_signer in "src/signing/legacy.rs" {
+    damaged_legacy_signature_names_no_other_signer in "src/sigstore/legacy.rs" {
         let (trust, subject) = (load("legacy/trusted_root.json"), LEGACY.parse().unwrap());
         let payload = fixture("legacy/payload.json");
         let manifest: Value = serde_json::from_slice(&fixture("legacy/manifest-of-two.json")).unwrap();
@@ -103,23 +103,23 @@ properties! {
             verified.inspect(|verified| assert!(is_right(&verified.identity), "{verified:?}")).is_ok()
         });
     }
-    legacy_payload_is_read_or_refused in "src/signing/payload.rs" {
+    legacy_payload_is_read_or_refused in "src/sigstore/payload.rs" {
         let subject = LEGACY.parse().unwrap();
         of_bytes(&[fixture("legacy/payload.json")], |bytes| check_payload(bytes, &subject).is_ok());
     }
-    identity_token_is_read_or_refused in "src/signing/token.rs" {
+    identity_token_is_read_or_refused in "src/sigstore/token.rs" {
         let claims = r#"{"iss":"https://token.actions.githubusercontent.com","sub":"s","exp":1900000000,"repository":"o/r","job_workflow_ref":"o/r/.github/workflows/x.yml@refs/tags/v1"}"#;
         of_bytes(&[claims], |bytes| {
             IdentityToken::read(Secret::new(format!("e30.{}.x", URL_SAFE_NO_PAD.encode(bytes)))).is_ok()
         });
     }
-    reference_of_a_workflow_is_read_or_refused in "src/signing/identity.rs" {
+    reference_of_a_workflow_is_read_or_refused in "src/sigstore/identity.rs" {
         of_text(&["o/r/.github/workflows/x.yml@refs/heads/a%20b#c"], |text| github_subject(None, text).is_some());
     }
-    entry_of_rekor_is_read_or_refused in "src/signing/log.rs" {
+    entry_of_rekor_is_read_or_refused in "src/sigstore/log.rs" {
         of_bytes(&[entry_v1()], |bytes| single_entry(&log_url(), bytes, KindVersion::DsseV001).is_ok());
     }
-    id_of_an_existing_entry_is_hex in "src/signing/log.rs" {
+    id_of_an_existing_entry_is_hex in "src/sigstore/log.rs" {
         of_bytes(&[format!("an equivalent entry already exists with UUID {ID}")], |bytes| {
             let conflict = Response {
                 url: log_url(),
@@ -131,26 +131,26 @@ properties! {
             id.inspect(|id| assert!(id.bytes().all(|byte| byte.is_ascii_hexdigit()), "{id}")).is_some()
         });
     }
-    certificates_of_fulcio_are_read_or_refused in "src/signing/session.rs" {
+    certificates_of_fulcio_are_read_or_refused in "src/sigstore/session.rs" {
         of_bytes(&[certificate("long-lived.pem").content()], |bytes| chain(bytes).is_ok());
     }
-    first_certificate_is_read_again_as_written in "src/signing/pem.rs" {
+    first_certificate_is_read_again_as_written in "src/sigstore/pem.rs" {
         of_text(&[&String::from_utf8(fixture("long-lived.pem")).unwrap()], |text| {
             let first = first_certificate(text);
             first.inspect(|first| assert_eq!(first_certificate(&pem([first])).as_ref(), Some(first))).is_some()
         });
     }
-    status_of_a_timestamp_is_read_or_refused in "src/signing/timestamp.rs" {
+    status_of_a_timestamp_is_read_or_refused in "src/sigstore/timestamp.rs" {
         of_bytes(&[[0x30, 0x82, 2, 0, 0x30, 3, 2, 1, 1]], is_granted);
     }
-    trusted_root_is_read_or_refused in "src/signing/trust.rs" {
+    trusted_root_is_read_or_refused in "src/sigstore/trust.rs" {
         of_bytes(&[fixture("trusted_root.json")], |bytes| Trust::read(bytes, None).is_ok());
     }
-    signing_config_is_read_or_refused in "src/signing/trust.rs" {
+    signing_config_is_read_or_refused in "src/sigstore/trust.rs" {
         let config = signing_config("https://services.example", 1).to_string();
         of_bytes(&[config], |bytes| read_services(bytes).is_ok());
     }
-    address_of_a_service_is_read_or_refused in "src/signing/endpoint.rs" {
+    address_of_a_service_is_read_or_refused in "src/sigstore/endpoint.rs" {
         of_text(&["https://a.example/x?y", "http://[::1]:2"], |text| Endpoint::parse(text).is_ok());
     }
 }

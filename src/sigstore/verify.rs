@@ -25,7 +25,7 @@ const SHOWN_MAX_CHARS: usize = 200;
 /// A signature that is authentic and meets the given policy. Only verification can make it.
 ///
 /// ```compile_fail,E0423
-/// use manifest_seal::signing::{Authentic, Verified};
+/// use manifest_seal::sigstore::{Authentic, Verified};
 ///
 /// fn trusting(anybodys: Authentic) -> Verified {
 ///     Verified(anybodys)

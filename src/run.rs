@@ -157,7 +157,7 @@ struct Journal {
 fn listen(console: &Arc<Console>, journal: &Arc<Mutex<Journal>>, trace: bool) -> Events {
     let (console, journal) = (Arc::clone(console), Arc::clone(journal));
     let listener = move |event| {
-        console.tell(&event);
+        console.print_event(&event);
         let Ok(mut journal) = journal.lock() else {
             return;
         };

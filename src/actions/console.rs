@@ -45,7 +45,7 @@ impl Console {
     }
 
     /// Prints an event in the console's style.
-    pub fn tell(&self, event: &Event) {
+    pub fn print_event(&self, event: &Event) {
         match event {
             Event::Phase(name) => self.phase(name),
             Event::Note(text) => self.line(text),

@@ -13,7 +13,7 @@ use crate::domain::{Digest, FullTag, Reference, Repository, Tag, chain_text};
 use crate::inputs::{Cleanup, Mode};
 use crate::outcome::{CleanupEnd, CleanupOutcome, CleanupTag, Outcome};
 use crate::plan::{
-    CleanupStep, LeaveReason, Rollback, Shown, TagKind, Vouched, decide_cleanup, leave_to_hand,
+    CleanupStep, LeaveReason, Rollback, Shown, TagKind, Vouched, decide_cleanup, leave_for_user,
     unnamed_tags,
 };
 use crate::registry::{
@@ -44,7 +44,7 @@ pub(super) async fn cleanup(
     let seen = named.iter().zip(join_all(looks).await);
     let Some(record) = record_writer.vouched() else {
         let why = record_writer.unvouched_text();
-        let left = seen.map(|((tag, kind), shown)| open(tag, leave_to_hand(*kind, shown, &why)));
+        let left = seen.map(|((tag, kind), shown)| open(tag, leave_for_user(*kind, shown, &why)));
         told.tags = left.collect();
         told.leave_all(&context.events, &why, record_writer.by_hand_text());
         return Ok(());
@@ -62,7 +62,7 @@ pub(super) async fn cleanup(
         ));
     }
     if context.mode == Mode::Apply {
-        take_back_all(context, told).await;
+        roll_back_all(context, told).await;
     }
     Ok(())
 }
@@ -82,7 +82,7 @@ async fn look(context: &Context, tag: &FullTag) -> Shown {
 
 /// Reverts the tags of all repositories concurrently: a registry that never answers does not block the others. Each
 /// result is noted at once, so a run that is cut short still reports it.
-async fn take_back_all(context: &Context, told: &mut CleanupOutcome) {
+async fn roll_back_all(context: &Context, told: &mut CleanupOutcome) {
     let mut open: BTreeMap<Repository, Vec<CleanupTag>> = BTreeMap::new();
     for tag in told.tags.iter().filter(|tag| tag.end == CleanupEnd::Open) {
         let repository = tag.tag.repository.clone();
@@ -96,7 +96,7 @@ async fn take_back_all(context: &Context, told: &mut CleanupOutcome) {
     // The sender moves in here, so the channel closes when all work is done.
     let work = async move {
         let each = open.iter();
-        let each = each.map(|(repository, tags)| take_back(context, repository, tags, &ended));
+        let each = each.map(|(repository, tags)| roll_back(context, repository, tags, &ended));
         join_all(each).await;
     };
     let note = async {
@@ -109,7 +109,7 @@ async fn take_back_all(context: &Context, told: &mut CleanupOutcome) {
 
 /// Reverts the tags of one repository. Tags that move back come first: many ways to delete a tag delete its manifest
 /// with all its tags. By then the moved tags point elsewhere.
-async fn take_back(
+async fn roll_back(
     context: &Context,
     repository: &Repository,
     tags: &[CleanupTag],
@@ -121,7 +121,7 @@ async fn take_back(
             continue;
         };
         if let Some(before) = back.before() {
-            tell(ended, restore(context, tag, back, before).await);
+            send_end(ended, restore(context, tag, back, before).await);
             continue;
         }
         let goes = (back.wrote(), may_delete(back));
@@ -132,7 +132,7 @@ async fn take_back(
         for tag in tags {
             match changed(context, tag, digest).await {
                 None => still.push(tag),
-                Some(known) => tell(ended, known),
+                Some(known) => send_end(ended, known),
             }
         }
         let names: Vec<Tag> = still.iter().map(|tag| tag.tag.tag.clone()).collect();
@@ -148,7 +148,7 @@ async fn take_back(
             .collect();
         for tag in still {
             let error = stays.get(&tag.tag.tag);
-            tell(ended, gone(context, tag, digest, error).await);
+            send_end(ended, check_gone(context, tag, digest, error).await);
         }
     }
 }
@@ -164,7 +164,7 @@ fn may_delete(back: &Rollback) -> MayDelete {
     }
 }
 
-fn tell(ended: &UnboundedSender<CleanupTag>, tag: CleanupTag) {
+fn send_end(ended: &UnboundedSender<CleanupTag>, tag: CleanupTag) {
     // The receiver is gone only if the run is cut short.
     let _ = ended.send(tag);
 }
@@ -222,7 +222,7 @@ async fn restore(
 }
 
 /// Checks whether a deleted tag is gone. The registry reported its deletion as successful, unless there is an `error`.
-async fn gone(
+async fn check_gone(
     context: &Context,
     tag: &CleanupTag,
     wrote: &Digest,

@@ -165,13 +165,13 @@ impl Inspection {
     }
 
     /// Reads the tags that registries would not report. That may copy the children there.
-    pub(super) async fn know(
+    pub(super) async fn read_denied_tags(
         mut self,
         context: &Context,
         seal: &Seal,
     ) -> Result<FullInspection, CommandError> {
         let lookups = std::mem::take(&mut self.lookups);
-        let known = new_repository::know(
+        let known = new_repository::read_denied_tags(
             context,
             seal,
             lookups,
@@ -232,7 +232,7 @@ impl FullInspection {
             let copied = copied.get(&destination.repository);
             destination.copied = copied.cloned().unwrap_or_default();
         }
-        tell(context, &steps, &target, &equivalents);
+        report_plan(context, &steps, &target, &equivalents);
         warn_observed(context, &steps, &target, &assembly.manifest);
         let mut index = index_outcome(&assembly, target.manifest(), &seal.destinations);
         index.observed = target.vouched().is_none();
@@ -298,7 +298,12 @@ async fn destinations(
     try_join_all(looks).await
 }
 
-fn tell(context: &Context, steps: &[TagStep], target: &Standing, equivalents: &[Equivalent]) {
+fn report_plan(
+    context: &Context,
+    steps: &[TagStep],
+    target: &Standing,
+    equivalents: &[Equivalent],
+) {
     for step in steps {
         report_step(context, step);
     }

@@ -10,7 +10,7 @@ use futures_util::future::try_join_all;
 use super::CommandError;
 use super::tags::{TagLookup, look_up_tag};
 use crate::context::Context;
-use crate::copy::carry::{Copier, DestinationCheck};
+use crate::copy::copier::{Copier, DestinationCheck};
 use crate::copy::source::Source;
 use crate::domain::{Digest, FullTag, Manifest, Repository};
 use crate::inputs::{Mode, Seal};
@@ -31,7 +31,7 @@ pub(super) fn seen(lookups: &[TagLookup]) -> Vec<SeenTag> {
 
 /// Reads the tags that registries would not report. A repository that answered for any tag or child is not new: its
 /// denial stands, and nothing is copied anywhere.
-pub(super) async fn know(
+pub(super) async fn read_denied_tags(
     context: &Context,
     seal: &Seal,
     mut lookups: Vec<TagLookup>,

@@ -5,7 +5,7 @@ use std::iter;
 use futures_util::future::try_join_all;
 
 use super::CommandError;
-use super::subjects::{TagIs, find_image, observed, tell_tag};
+use super::subjects::{TagIs, find_image, observed, report_tag};
 use crate::context::{Context, ImageError, RecordReader};
 use crate::copy::source::Source;
 use crate::domain::{Digest, ImageReference, Manifest, Reference, Repository};
@@ -77,7 +77,7 @@ pub(crate) async fn find(
                     continue;
                 }
                 if let (true, Some(other)) = (right.is_empty(), others.first()) {
-                    tell_other(context, &names.join(", "), other.digest(), fixed);
+                    report_other(context, &names.join(", "), other.digest(), fixed);
                 }
                 images = right;
             }
@@ -121,7 +121,7 @@ fn fixed(origins: &[Named<ImageOrigin>]) -> Option<&Digest> {
 }
 
 /// Reports that the image of an origin does not count.
-fn tell_other(context: &Context, name: &str, other: &Digest, fixed: Option<&Digest>) {
+fn report_other(context: &Context, name: &str, other: &Digest, fixed: Option<&Digest>) {
     let why = match fixed {
         Some(fixed) => format!("the first `source` names `{fixed}`"),
         None => "a `source` before it could not be read, and may have another".to_owned(),
@@ -259,7 +259,7 @@ async fn held(
     let registry = &context.registry;
     let found = registry.manifest(&image.repository, reference).await?;
     if let Some(found) = &found {
-        tell_tag(context, image, found, TagIs::Vouched);
+        report_tag(context, image, found, TagIs::Vouched);
     }
     Ok(found)
 }

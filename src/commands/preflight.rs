@@ -54,7 +54,7 @@ pub(super) async fn preflight(
     lookup.errors.sort_by_key(place);
     let told = outcome
         .preflight
-        .insert(told(preflight, &lookup, goal.as_ref()));
+        .insert(preflight_outcome(preflight, &lookup, goal.as_ref()));
     say(context, told, failure.as_ref());
     if let Some(error) = failure {
         return Err(error);
@@ -144,12 +144,12 @@ async fn look_at_all(
         .into_iter()
         .map(|(repository, tags)| look_at(context, repository, tags));
     let mut looks: FuturesUnordered<_> = looks.collect();
-    outcome.preflight = Some(told(preflight, lookup, None));
+    outcome.preflight = Some(preflight_outcome(preflight, lookup, None));
     while let Some(seen) = looks.next().await {
         for (tag, seen) in seen {
             lookup.note(tag, seen);
         }
-        outcome.preflight = Some(told(preflight, lookup, None));
+        outcome.preflight = Some(preflight_outcome(preflight, lookup, None));
     }
 }
 
@@ -206,7 +206,11 @@ async fn goal(context: &Context, preflight: &Preflight) -> Result<Option<Goal>, 
     Ok(Some(Goal { inputs, assembly }))
 }
 
-fn told(preflight: &Preflight, lookup: &PreflightLookup, goal: Option<&Goal>) -> PreflightOutcome {
+fn preflight_outcome(
+    preflight: &Preflight,
+    lookup: &PreflightLookup,
+    goal: Option<&Goal>,
+) -> PreflightOutcome {
     let goal = goal.map(|goal| (&goal.assembly, goal.inputs.as_slice()));
     PreflightOutcome {
         found: find_tags(&lookup.looks, goal),

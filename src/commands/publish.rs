@@ -17,7 +17,7 @@ use super::tags::{TagLookup, look_up_tag, look_up_tags, report_step, write_tags}
 use super::verify::{Gated, check, policy};
 use super::versions::{Believed, Versions};
 use crate::context::{Context, PARALLEL, RecordWriter};
-use crate::copy::carry::{Copier, DestinationCheck};
+use crate::copy::copier::{Copier, DestinationCheck};
 use crate::copy::referrer_copier::ReferrerCopier;
 use crate::copy::source::Source;
 use crate::copy::vetting::Vetting;
@@ -55,11 +55,11 @@ pub(super) async fn publish(
         look_up_tags(context, &publish.tags, &publish.moving_tags),
     )?;
     let image = &found.image;
-    let told = |image: &Vouched<Manifest>| index_outcome(image, &publish.destinations);
-    outcome.index = Some(told(image));
+    let shown = |image: &Vouched<Manifest>| index_outcome(image, &publish.destinations);
+    outcome.index = Some(shown(image));
     let others = found.images.iter();
     let others = others.filter(|other| other.digest() != image.digest());
-    outcome.others = others.map(told).collect();
+    outcome.others = others.map(shown).collect();
     if !lookups.is_empty() {
         found.check_taggable()?;
     }
@@ -110,12 +110,17 @@ pub(super) async fn publish(
         vetting: &vetting,
         record_writer,
     };
-    let copied = walk.bring_everywhere(&publish.destinations, outcome).await;
+    let copied = walk.copy_everywhere(&publish.destinations, outcome).await;
     outcome.referrers = vetting.into_receipts();
-    tell_referrers(context, &outcome.referrers, "copied");
+    report_referrers(context, &outcome.referrers, "copied");
     copied?;
     // Some registries do not report the content of a repository that does not exist. It exists now.
-    let known = try_join_all(lookups.into_iter().map(|lookup| know(context, lookup))).await?;
+    let known = try_join_all(
+        lookups
+            .into_iter()
+            .map(|lookup| read_denied_tag(context, lookup)),
+    )
+    .await?;
     // The images are there now, so their labels can be read.
     if let (false, Some(repository)) =
         (publish.moving_tags.is_empty(), publish.destinations.first())
@@ -148,7 +153,7 @@ pub(super) async fn publish(
     Ok(record_writer.save(outcome)?)
 }
 
-async fn know(context: &Context, lookup: TagLookup) -> Result<SeenTag, CommandError> {
+async fn read_denied_tag(context: &Context, lookup: TagLookup) -> Result<SeenTag, CommandError> {
     let (tag, kind) = match lookup {
         TagLookup::Seen(seen) => return Ok(seen),
         TagLookup::Denied { tag, kind, .. } => (tag, kind),
@@ -226,7 +231,7 @@ async fn plan(
             .await?;
     }
     outcome.referrers = vetting.into_receipts();
-    tell_referrers(context, &outcome.referrers, "to be copied");
+    report_referrers(context, &outcome.referrers, "to be copied");
     Ok(())
 }
 
@@ -268,7 +273,7 @@ struct PublishSteps<'a> {
 
 impl PublishSteps<'_> {
     /// Copies the image to every destination. A failure at one destination does not stop the others.
-    async fn bring_everywhere(
+    async fn copy_everywhere(
         &self,
         destinations: &[Repository],
         outcome: &mut Outcome,
@@ -281,7 +286,7 @@ impl PublishSteps<'_> {
         let ended = join_all(each).await;
         let mut failure = None;
         for (repository, (copied, ended)) in destinations.iter().zip(ended) {
-            tell(self.context, repository, &copied);
+            report_copied(self.context, repository, &copied);
             match ended {
                 Ok(()) => outcome.note_published(repository, &copied),
                 Err(error) => {
@@ -309,9 +314,13 @@ impl PublishSteps<'_> {
             }
             Ok(())
         };
-        let copier = Copier::new(context, &from, to, DestinationCheck::Deep).telling(&on_creation);
+        let copier =
+            Copier::new(context, &from, to, DestinationCheck::Deep).on_creation(&on_creation);
         held(self.lookups, to).for_each(|held| copier.note_there(held.digest()));
-        found.images.iter().for_each(|image| copier.know(image));
+        found
+            .images
+            .iter()
+            .for_each(|image| copier.note_read(image));
         let referrer_copier = ReferrerCopier::new(context, &from, to, &copier, self.vetting);
         let ended = async {
             let images = found.images.iter();
@@ -336,7 +345,7 @@ fn held<'a>(
     })
 }
 
-fn tell(context: &Context, repository: &Repository, copied: &CopiedContent) {
+fn report_copied(context: &Context, repository: &Repository, copied: &CopiedContent) {
     let (manifests, blobs) = (copied.manifests.len(), copied.blobs.len());
     if manifests + blobs > 0 {
         let text = format!("{manifests} manifests and {blobs} blobs were copied to `{repository}`");
@@ -357,7 +366,7 @@ fn tell(context: &Context, repository: &Repository, copied: &CopiedContent) {
 }
 
 /// Reports for each referrer of the images whether it is verified.
-fn tell_referrers(context: &Context, referrers: &[ReferrerOutcome], copied: &str) {
+fn report_referrers(context: &Context, referrers: &[ReferrerOutcome], copied: &str) {
     for referrer in referrers.iter().take(REFERRERS_SHOWN) {
         let ReferrerOutcome {
             subject,

@@ -10,7 +10,7 @@ use super::inspect::{Destination, FullInspection, Inspection, SealPlan, inspect}
 use super::tags::write_tags;
 use super::versions::{Believed, Versions};
 use crate::context::{Context, RecordWriter};
-use crate::copy::carry::{Copier, DestinationCheck};
+use crate::copy::copier::{Copier, DestinationCheck};
 use crate::copy::source::Source;
 use crate::domain::{Digest, Manifest, Reference, Repository};
 use crate::inputs::{Depth, Mode, Order, Seal, Signing};
@@ -45,7 +45,7 @@ pub(super) async fn seal(
         context.check_new(policy.as_ref()).await?;
     }
     // This step may copy the children, so it follows the check of the policy, which this run may not be able to meet.
-    let known = inspection.know(context, seal).await?;
+    let known = inspection.read_denied_tags(context, seal).await?;
     let vouched = match &signer {
         Some(signer) => Some(vouch(context, seal, signer, known.lacking_vouchers()).await?),
         None => None,
@@ -287,7 +287,7 @@ fn subjects(plan: &SealPlan, depth: Depth, record_writer: &RecordWriter) -> Vec<
                         record_writer,
                     )
                 };
-                if !subjects.iter().any(|known| known.sought.is_as(&sought)) {
+                if !subjects.iter().any(|known| known.sought.is_same(&sought)) {
                     subjects.push(ToSign { sought, subject });
                 }
             }

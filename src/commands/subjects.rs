@@ -73,13 +73,18 @@ pub(super) async fn find_image(
         .until_present(&image.to_string(), look)
         .await?
         .ok_or_else(missing)?;
-    tell_tag(context, image, &manifest, tag);
+    report_tag(context, image, &manifest, tag);
     Ok(manifest)
 }
 
 /// Reports the digest of a tag. SECURITY: anyone with push access decides the content of a tag. A caller who approves
 /// content by tag is warned, with the digest to use instead.
-pub(super) fn tell_tag(context: &ReadContext, image: &ImageReference, held: &Manifest, tag: TagIs) {
+pub(super) fn report_tag(
+    context: &ReadContext,
+    image: &ImageReference,
+    held: &Manifest,
+    tag: TagIs,
+) {
     let Some(Reference::Tag(_)) = &image.reference else {
         return;
     };

@@ -2,7 +2,7 @@
 //! user names: `commands` does.
 
 pub(crate) mod bundles;
-pub(crate) mod carry;
+pub(crate) mod copier;
 mod error;
 pub(crate) mod referrer_copier;
 pub(crate) mod shape;

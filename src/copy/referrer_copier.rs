@@ -7,7 +7,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::sync::OnceCell;
 
 use super::CopyError;
-use super::carry::Copier;
+use super::copier::Copier;
 use super::source::{KnownTags, Source};
 use super::vetting::{Kept, Refers, Vetting};
 use crate::context::{Context, DEPTH_MAX, PARALLEL};
@@ -20,7 +20,7 @@ use crate::signatures::ListError;
 use crate::signatures::attach::list;
 use crate::signatures::legacy_attach::read_config;
 use crate::signatures::legacy_manifest::merge;
-use crate::signatures::lookup::fallback;
+use crate::signatures::lookup::referrers_tag;
 use crate::signatures::seen_list::SeenList;
 use crate::signatures::settle::{Change, ListSnapshot, SharedTagWriter};
 use crate::signatures::shared_tag::SharedTag;
@@ -175,26 +175,22 @@ impl<'a> ReferrerCopier<'a> {
     }
 
     async fn known(&self) -> Vec<KnownTags> {
-        stream::iter(self.from.iter().map(|from| from.know(self.context)))
+        stream::iter(self.from.iter().map(|from| from.list_tags(self.context)))
             .buffered(PARALLEL)
             .collect()
             .await
     }
 
     async fn copy_all(&self, subject: &Digest, known: &[KnownTags]) -> Result<(), CopyError> {
-        let referrers = self.bring_referrers(subject, known);
+        let referrers = self.copy_referrers(subject, known);
         let tagged = async {
-            let each = DIGEST_TAG_SUFFIXES.map(|suffix| self.bring_tagged(subject, suffix, known));
+            let each = DIGEST_TAG_SUFFIXES.map(|suffix| self.copy_tagged(subject, suffix, known));
             futures_util::future::try_join_all(each).await.map(drop)
         };
         tokio::try_join!(referrers, tagged).map(drop)
     }
 
-    async fn bring_referrers(
-        &self,
-        subject: &Digest,
-        known: &[KnownTags],
-    ) -> Result<(), CopyError> {
+    async fn copy_referrers(&self, subject: &Digest, known: &[KnownTags]) -> Result<(), CopyError> {
         let listed = self.listed(subject, known).await?;
         let described = self.copier.described(subject);
         let copied = listed.entries.values().map(|(entry, from)| async {
@@ -207,7 +203,7 @@ impl<'a> ReferrerCopier<'a> {
             let Some(passed) = self.vetting.lets_pass(context, from, &refers).await? else {
                 return Ok(None);
             };
-            let left_out = self.copier.bring_listed(from, &entry.digest).await?;
+            let left_out = self.copier.copy_listed(from, &entry.digest).await?;
             if let Some(why) = &left_out {
                 let digest = &entry.digest;
                 self.vetting.leave_out(subject, &digest.to_string());
@@ -229,7 +225,7 @@ impl<'a> ReferrerCopier<'a> {
             let name = entry.digest.to_string();
             self.vetting.may_be_ours(subject, &name)
         });
-        let shared = fallback(self.context, self.to, subject);
+        let shared = referrers_tag(self.context, self.to, subject);
         let shared = SharedTagWriter::new(self.context, shared);
         let look = self.look(&shared).await?;
         let tag = shared.tag.clone();
@@ -263,8 +259,8 @@ impl<'a> ReferrerCopier<'a> {
         let mut listed = Listed::default();
         for (source, known) in self.from.iter().zip(known) {
             let api = source.referrers(self.context, subject).await?;
-            let fallback = source.fallback(self.context, subject, known).await?;
-            let (tagged, original) = match fallback {
+            let list = source.referrers_list(self.context, subject, known).await?;
+            let (tagged, original) = match list {
                 Some(Tagged::List(list)) => (list.entries, list.short),
                 Some(Tagged::Unusable(unusable)) => {
                     self.vetting.refuse_list(self.context, subject, &unusable);
@@ -336,7 +332,7 @@ impl<'a> ReferrerCopier<'a> {
     }
 
     /// Copies the content of one digest tag of cosign.
-    async fn bring_tagged(
+    async fn copy_tagged(
         &self,
         subject: &Digest,
         suffix: &'static str,
@@ -349,7 +345,7 @@ impl<'a> ReferrerCopier<'a> {
                     kept: &kept,
                     from: &from.await?,
                 };
-                self.bring_kept_tag(subject, suffix, kept).await?;
+                self.copy_kept_tag(subject, suffix, kept).await?;
             }
         }
         Ok(())
@@ -411,7 +407,7 @@ impl<'a> ReferrerCopier<'a> {
     }
 
     /// Copies a tag. If it cannot be copied as a whole, copies its verified signatures.
-    async fn bring_kept_tag(
+    async fn copy_kept_tag(
         &self,
         subject: &Digest,
         suffix: &'static str,
@@ -419,7 +415,7 @@ impl<'a> ReferrerCopier<'a> {
     ) -> Result<(), CopyError> {
         let KeptFrom { kept, from } = kept;
         let error = match self
-            .bring_tag(subject, suffix, KeptFrom { kept, from })
+            .copy_tag(subject, suffix, KeptFrom { kept, from })
             .await
         {
             Err(error) if error.is_about_list() && !kept.is_ours => {
@@ -437,7 +433,7 @@ impl<'a> ReferrerCopier<'a> {
                 let text = format!("{text}; its verified signatures alone are carried: {why}");
                 self.vetting.warn_once(self.context, text);
                 let kept = verified.as_ref();
-                self.bring_tag(subject, suffix, KeptFrom { kept, from })
+                self.copy_tag(subject, suffix, KeptFrom { kept, from })
                     .await
             }
             None if kept.is_ours => Err(error),
@@ -450,7 +446,7 @@ impl<'a> ReferrerCopier<'a> {
         }
     }
 
-    async fn bring_tag(
+    async fn copy_tag(
         &self,
         subject: &Digest,
         suffix: &'static str,
@@ -460,17 +456,17 @@ impl<'a> ReferrerCopier<'a> {
         let shared = SharedTag::new(self.context, self.to, subject, tag);
         let shared = SharedTagWriter::new(self.context, shared);
         let original = &kept.kept.manifest;
-        self.copier.know(original);
+        self.copier.note_read(original);
         let look = self.look(&shared).await?;
         let held = look.holds().map(SeenList::digest);
         // The destination's tag already points to the same manifest.
         if held == Some(original.digest()) {
             self.copier.note_there(original.digest());
-            return self.bring_kept(kept).await;
+            return self.copy_kept(kept).await;
         }
         let add = async |current: Option<&Manifest>| match current {
             None => {
-                self.bring_kept(kept).await?;
+                self.copy_kept(kept).await?;
                 Ok(Some(Change {
                     media_type: original.media_type().clone(),
                     bytes: original.bytes().to_vec(),
@@ -479,7 +475,7 @@ impl<'a> ReferrerCopier<'a> {
             }
             Some(current) if current.digest() == original.digest() => {
                 self.copier.note_there(current.digest());
-                self.bring_kept(kept).await?;
+                self.copy_kept(kept).await?;
                 Ok(None)
             }
             Some(_) if suffix == "sbom" => {
@@ -500,12 +496,12 @@ impl<'a> ReferrerCopier<'a> {
     }
 
     /// Copies all content of a tag that is kept, but does not write the tag.
-    async fn bring_kept(&self, KeptFrom { kept, from }: KeptFrom<'_>) -> Result<(), CopyError> {
+    async fn copy_kept(&self, KeptFrom { kept, from }: KeptFrom<'_>) -> Result<(), CopyError> {
         match &kept.config {
             None => self.copier.copy_from(from, kept.manifest.digest()).await,
             // This run built the config, so no source has it.
             Some(config) => {
-                self.copier.bring_layers(from, &kept.manifest).await?;
+                self.copier.copy_layers(from, &kept.manifest).await?;
                 let registry = &self.context.registry;
                 if !registry.has_blob(self.to, &Digest::of(config)).await? {
                     registry.put_blob(self.to, config).await?;
@@ -520,7 +516,7 @@ impl<'a> ReferrerCopier<'a> {
     async fn look(&self, shared: &SharedTagWriter<'_>) -> Result<ListSnapshot, CopyError> {
         let look = shared.look().await?;
         let is_empty = look.holds().is_none() && look.unusable().is_none();
-        if is_empty && !self.copier.has_brought(shared.subject) {
+        if is_empty && !self.copier.has_copied(shared.subject) {
             return Ok(shared.look().await?);
         }
         Ok(look)
@@ -543,7 +539,7 @@ impl<'a> ReferrerCopier<'a> {
             }
             .into());
         }
-        self.copier.bring_layers(from, original).await?;
+        self.copier.copy_layers(from, original).await?;
         let config = read_config(self.context, self.to, current).await?;
         Ok(merge(current, config, original)?)
     }

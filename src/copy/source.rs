@@ -9,7 +9,7 @@ use crate::domain::{
 };
 use crate::layout::Layout;
 use crate::registry::{Entries, Operation, Referrers, RegistryError, Tagged, all_tags};
-use crate::signatures::lookup::fallback;
+use crate::signatures::lookup::referrers_tag;
 use crate::signatures::shared_tag::SharedTag;
 
 /// A place that images can be copied from.
@@ -63,7 +63,7 @@ impl Source {
     }
 
     /// Reads the list of tags.
-    pub(crate) async fn know(&self, context: &Context) -> KnownTags {
+    pub(crate) async fn list_tags(&self, context: &Context) -> KnownTags {
         match self {
             Self::Repository(repository) => {
                 KnownTags(all_tags(&context.registry, repository).await)
@@ -94,15 +94,15 @@ impl Source {
     }
 
     /// Reads the index under the referrers tag of `subject`.
-    pub(crate) async fn fallback(
+    pub(crate) async fn referrers_list(
         &self,
         context: &Context,
         subject: &Digest,
         known: &KnownTags,
     ) -> Result<Option<Tagged<Descriptor>>, CopyError> {
         match self {
-            Self::Repository(from) if known.may_have(&subject.fallback_tag()) => {
-                Ok(fallback(context, from, subject).list().await?)
+            Self::Repository(from) if known.may_have(&subject.referrers_tag()) => {
+                Ok(referrers_tag(context, from, subject).list().await?)
             }
             // In a folder, referrers are found without such lists.
             Self::Repository(_) | Self::Layout(_) => Ok(None),

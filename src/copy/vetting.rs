@@ -142,7 +142,7 @@ impl<'a> Vetting<'a> {
 
     /// Warns that the referrers tag of `subject` does not contain a list.
     pub(super) fn refuse_list(&self, context: &Context, subject: &Digest, unusable: &Unusable) {
-        let tag = subject.fallback_tag().to_string();
+        let tag = subject.referrers_tag().to_string();
         self.warn_once(context, left_out(&tag, unusable));
     }
 

@@ -112,7 +112,7 @@ mod tests {
         let empty = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
         assert_eq!(Digest::of(b"").to_string(), empty);
         assert_eq!(
-            empty.parse::<Digest>().unwrap().fallback_tag().to_string(),
+            empty.parse::<Digest>().unwrap().referrers_tag().to_string(),
             empty.replace(':', "-")
         );
         assert_eq!(

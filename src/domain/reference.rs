@@ -134,7 +134,7 @@ impl Digest {
     ///
     /// Source: OCI distribution specification, "Referrers Tag Schema".
     #[must_use]
-    pub fn fallback_tag(&self) -> Tag {
+    pub fn referrers_tag(&self) -> Tag {
         Tag::known(format!("sha256-{}", self.hex()))
     }
 

@@ -169,7 +169,7 @@ pub fn decide_cleanup(
 /// Decides the step for a tag that the inputs name if nothing vouches for the actions of a run. Nothing is done, and
 /// `why` is the reason.
 #[must_use]
-pub fn leave_to_hand(kind: TagKind, shown: Shown, why: &str) -> CleanupStep {
+pub fn leave_for_user(kind: TagKind, shown: Shown, why: &str) -> CleanupStep {
     let (holds, why) = match shown {
         Shown::Nothing => return CleanupStep::Leave(LeaveReason::Gone),
         Shown::Digest(digest) => (Some(digest), why.to_owned()),

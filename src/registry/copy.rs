@@ -137,7 +137,7 @@ impl<'a> BlobCopy<'a> {
                 }
             }
         }
-        self.carry_mended(upload).await?;
+        self.transfer_with_mends(upload).await?;
         Ok(Copied::Streamed)
     }
 
@@ -152,19 +152,19 @@ impl<'a> BlobCopy<'a> {
 
     /// Copies the blob, and restarts if the reason for a refusal has been fixed. There is one restart for credentials
     /// and one for the blob's length.
-    async fn carry_mended(&self, upload: Option<Upload>) -> Result<(), Sided> {
-        let mut carried = self.carry(upload).await;
+    async fn transfer_with_mends(&self, upload: Option<Upload>) -> Result<(), Sided> {
+        let mut transferred = self.transfer(upload).await;
         for _ in 0..MENDS_MAX {
-            if !matches!(carried, Err(Sided::Mended(_))) {
+            if !matches!(transferred, Err(Sided::Mended(_))) {
                 break;
             }
-            carried = self.carry(None).await;
+            transferred = self.transfer(None).await;
         }
-        carried
+        transferred
     }
 
     /// Reads the blob and writes it into `upload`, or into a new upload session.
-    async fn carry(&self, upload: Option<Upload>) -> Result<(), Sided> {
+    async fn transfer(&self, upload: Option<Upload>) -> Result<(), Sided> {
         let (uploader, digest) = (self.uploader, &self.blob.digest);
         // Read from the source first. If that fails, no new upload session is open, and only one from a mount must be
         // cancelled.

@@ -11,7 +11,7 @@ use tokio::sync::OnceCell;
 
 use super::candidates::{PREDICATE, is_bundle_type, other_statement};
 use super::edits::{Edits, is_list, present};
-use super::lookup::{Api, entries, fallback};
+use super::lookup::{Api, entries, referrers_tag};
 use super::seen_list::SeenList;
 use super::settle::{Change, ListSnapshot, PendingSettle, SharedTagWriter};
 use super::{ListError, SignatureError, legacy_attach};
@@ -78,13 +78,13 @@ impl<'a> Attacher<'a> {
         seen: Option<SeenList>,
     ) -> Result<(SignatureLocation, PendingSettle<'a>), SignatureError> {
         let (context, repository) = (self.context, self.repository);
-        let shared = fallback(context, repository, &subject.digest).seen(seen);
+        let shared = referrers_tag(context, repository, &subject.digest).seen(seen);
         let shared = SharedTagWriter::new(context, shared);
         // If the bundle will be listed under the referrers tag, that tag is read in the meantime.
         let look = async {
             Ok(match api {
                 Api::Listed => None,
-                Api::FallbackTag => Some(shared.look().await?),
+                Api::ReferrersTag => Some(shared.look().await?),
             })
         };
         let (mut entry, answer, look) = self.store_bundle(subject, signature, look).await?;
@@ -227,7 +227,7 @@ pub(crate) fn merge(
                 return Err(ListError::Occupied {
                     tag: FullTag {
                         repository: of.repository.clone(),
-                        tag: of.digest.fallback_tag(),
+                        tag: of.digest.referrers_tag(),
                     },
                     subject: of.digest.clone(),
                     why: "holds no OCI index".into(),

@@ -109,7 +109,7 @@ pub(crate) struct Lookup {
     /// The place where the registry lists referrers. It is reliable only if bundles were looked up.
     pub api: Api,
     /// The content of the referrers tag, if it was read.
-    pub fallback: Option<SeenList>,
+    pub referrers_list: Option<SeenList>,
     /// The content of the tag for the older format.
     pub legacy: Option<SeenList>,
     /// Content that is no list, under the tag for lists of signatures of this format.
@@ -122,7 +122,7 @@ pub(crate) enum Api {
     /// The referrers API.
     Listed,
     /// The referrers tag.
-    FallbackTag,
+    ReferrersTag,
 }
 
 /// The verdict on one candidate.
@@ -163,7 +163,7 @@ impl Lookup {
             dangling_count: 0,
             unlisted: Vec::new(),
             api,
-            fallback: None,
+            referrers_list: None,
             legacy: None,
             in_the_way: Vec::new(),
         }
@@ -178,7 +178,7 @@ impl Lookup {
     /// Returns the unusable content of the tag that must list a signature of this format.
     pub(super) fn obstacle(&self, format: SignatureFormat) -> Option<&Unusable> {
         // If the registry has the referrers API, the referrers tag is not written.
-        let is_written = format == SignatureFormat::Legacy || self.api == Api::FallbackTag;
+        let is_written = format == SignatureFormat::Legacy || self.api == Api::ReferrersTag;
         let mut found = self.in_the_way.iter();
         let found = found.find(|(of, _)| *of == format && is_written);
         found.map(|(_, unusable)| unusable)
@@ -187,7 +187,7 @@ impl Lookup {
     /// Returns the content of the tag that lists signatures of this format.
     pub(crate) fn list(&self, format: SignatureFormat) -> Option<&SeenList> {
         match format {
-            SignatureFormat::Bundle => self.fallback.as_ref(),
+            SignatureFormat::Bundle => self.referrers_list.as_ref(),
             SignatureFormat::Legacy => self.legacy.as_ref(),
         }
     }
@@ -272,7 +272,7 @@ impl<'a> Candidates<'a> {
             left: None,
             fault: None,
             faults: 0,
-            lookup: Lookup::of(Api::FallbackTag),
+            lookup: Lookup::of(Api::ReferrersTag),
         }
     }
 

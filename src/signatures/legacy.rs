@@ -47,7 +47,7 @@ pub(crate) async fn look_up(
     let manifest = match manifest {
         Some(TagContent::Manifest(manifest)) => manifest,
         Some(TagContent::Unusable(unusable)) => return Ok(no_signatures(subject, unusable)),
-        None => return Ok(Lookup::of(Api::FallbackTag)),
+        None => return Ok(Lookup::of(Api::ReferrersTag)),
     };
     let mut lookup = judge_all(context, repository, subject, &manifest, judge).await?;
     lookup.legacy = Some(SeenList::of(manifest));
@@ -67,7 +67,7 @@ pub(super) async fn judge_all(
         Ok(layers) => layers,
         Err(unusable) => return Ok(no_signatures(subject, unusable)),
     };
-    let mut lookup = Lookup::of(Api::FallbackTag);
+    let mut lookup = Lookup::of(Api::ReferrersTag);
     let signatures: Vec<&Descriptor> = layers.iter().filter(|layer| is_signature(layer)).collect();
     let mut payloads: BTreeMap<&Digest, Vec<usize>> = BTreeMap::new();
     for (number, layer) in signatures.iter().enumerate() {
@@ -168,7 +168,7 @@ pub(super) fn layers(manifest: &Manifest) -> Result<&[Descriptor], Unusable> {
 
 /// Creates a lookup that found no signatures of `subject`, because the tag has this content.
 fn no_signatures(subject: &Digest, unusable: Unusable) -> Lookup {
-    let mut lookup = Lookup::of(Api::FallbackTag);
+    let mut lookup = Lookup::of(Api::ReferrersTag);
     lookup.refuse_list(SignatureFormat::Legacy, &subject.legacy_tag(), unusable);
     lookup
 }

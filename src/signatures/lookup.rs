@@ -125,7 +125,7 @@ async fn look_up_bundles_among(
     subject: &Digest,
     search: Search,
 ) -> Result<Lookup, SignatureError> {
-    let shared = fallback(context, repository, subject);
+    let shared = referrers_tag(context, repository, subject);
     let mut pages = context.registry.referrer_pages(repository, subject);
     let (mut page, tagged) = match search {
         Search::Either => {
@@ -170,10 +170,10 @@ async fn judge_tagged(
         Ok(Some(Tagged::List(mut list))) => {
             let entries = std::mem::take(&mut list.entries);
             candidates.judge(entries).await;
-            candidates.lookup.fallback = Some(list.into());
+            candidates.lookup.referrers_list = Some(list.into());
         }
         Ok(Some(Tagged::Unusable(unusable))) => {
-            let (lookup, tag) = (&mut candidates.lookup, candidates.subject.fallback_tag());
+            let (lookup, tag) = (&mut candidates.lookup, candidates.subject.referrers_tag());
             lookup.refuse_list(SignatureFormat::Bundle, &tag, unusable);
         }
         Ok(None) => (),
@@ -182,12 +182,12 @@ async fn judge_tagged(
 }
 
 /// Returns the referrers tag of `subject`.
-pub(crate) fn fallback<'a>(
+pub(crate) fn referrers_tag<'a>(
     context: &'a ReadContext,
     repository: &'a Repository,
     subject: &'a Digest,
 ) -> SharedTag<'a> {
-    SharedTag::new(context, repository, subject, subject.fallback_tag())
+    SharedTag::new(context, repository, subject, subject.referrers_tag())
 }
 
 /// Returns the entries of the index under a referrers tag.

@@ -164,7 +164,7 @@ impl<'a> SharedTagWriter<'a> {
             WriteRound::Same(held) => Ok((held, None)),
             WriteRound::Written(digest, wait) => {
                 let last = Some(digest.clone());
-                let rest = async move { self.stay(&merge, last, wait).await };
+                let rest = async move { self.wait_until_stable(&merge, last, wait).await };
                 Ok((Some(digest), Some(Box::pin(rest))))
             }
         }
@@ -178,15 +178,16 @@ impl<'a> SharedTagWriter<'a> {
     ) -> Result<bool, E> {
         match self.round_at(look, &merge).await? {
             WriteRound::Same(_) => Ok(false),
-            WriteRound::Written(digest, wait) => {
-                self.stay(&merge, Some(digest), wait).await.map(|()| true)
-            }
+            WriteRound::Written(digest, wait) => self
+                .wait_until_stable(&merge, Some(digest), wait)
+                .await
+                .map(|()| true),
         }
     }
 
     /// Reads the tag after `wait`, until it has not changed since the last look at it. Writes it again if `merge` has
     /// something to add.
-    async fn stay<E: MergeError>(
+    async fn wait_until_stable<E: MergeError>(
         &self,
         merge: &impl AsyncFn(Option<&Manifest>) -> Result<Option<Change>, E>,
         mut last: Option<Digest>,

@@ -2,7 +2,7 @@
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::lookup::{Api, FoundSignature, Lookup, Search, fallback, look_up};
+use super::lookup::{Api, FoundSignature, Lookup, Search, look_up, referrers_tag};
 use super::plain::PlainContent;
 use super::recorded::{self, Recorded};
 use super::seen_list::SeenList;
@@ -94,7 +94,7 @@ fn is_excused(on_failure: OnSigningFailure, error: &SignatureError) -> bool {
 
 impl SoughtSignature {
     /// Reports whether both are the same digest in the same repository.
-    pub(crate) fn is_as(&self, other: &Self) -> bool {
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
         self.digest == other.digest && self.repository == other.repository
     }
 
@@ -277,7 +277,7 @@ fn check_lists(
         if let Some(obstacle) = lookup.obstacle(*format) {
             let (repository, subject) = (&wanted.repository, &wanted.digest);
             let list = match format {
-                SignatureFormat::Bundle => fallback(context, repository, subject),
+                SignatureFormat::Bundle => referrers_tag(context, repository, subject),
                 SignatureFormat::Legacy => legacy::tag(context, repository, subject),
             };
             return Err(list.unusable(obstacle).into());

@@ -359,7 +359,7 @@ const WRITERS: [(&str, &str); 23] = [
     ("registry", "upload_session"),
     ("registry", "uploads"),
     ("context", "record_writer"),
-    ("copy", "carry"),
+    ("copy", "copier"),
     ("copy", "referrer_copier"),
     ("signatures", "attach"),
     ("signatures", "edits"),

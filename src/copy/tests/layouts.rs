@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::copy::CopyError;
-use crate::copy::carry::{Copier, DestinationCheck};
+use crate::copy::copier::{Copier, DestinationCheck};
 use crate::copy::referrer_copier::ReferrerCopier;
 use crate::copy::vetting::Vetting;
 use crate::inputs::Carried;

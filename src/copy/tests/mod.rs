@@ -1,7 +1,7 @@
 //! Tests of steps that no command exposes alone, against the sandbox's registry.
 
-mod carry;
-mod carry_lacks;
+mod copier;
+mod copier_lacks;
 mod layouts;
 pub(crate) mod properties;
 mod pushed;

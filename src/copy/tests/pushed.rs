@@ -4,7 +4,7 @@ use sandbox::Referrers;
 
 use super::*;
 use crate::copy::CopyError;
-use crate::copy::carry::{Copier, DestinationCheck};
+use crate::copy::copier::{Copier, DestinationCheck};
 use crate::copy::referrer_copier::ReferrerCopier;
 use crate::copy::vetting::Vetting;
 use crate::inputs::Carried;
@@ -61,7 +61,7 @@ pub(super) fn push_referrer(
 
 /// Adds an entry to the index under the referrers tag.
 pub(super) fn list(sandbox: &Sandbox, name: &str, subject: &Digest, entry: Value) {
-    let tag = subject.fallback_tag().to_string();
+    let tag = subject.referrers_tag().to_string();
     let held = sandbox.manifest(name, &tag);
     let mut index = held.map_or(
         json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}),
@@ -73,7 +73,7 @@ pub(super) fn list(sandbox: &Sandbox, name: &str, subject: &Digest, entry: Value
 
 /// Returns the digests that the index under the referrers tag lists.
 pub(super) fn listed(sandbox: &Sandbox, name: &str, subject: &Digest) -> Vec<Digest> {
-    let tag = subject.fallback_tag().to_string();
+    let tag = subject.referrers_tag().to_string();
     let Some((_, bytes)) = sandbox.manifest(name, &tag) else {
         return Vec::new();
     };

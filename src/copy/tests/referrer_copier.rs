@@ -75,7 +75,7 @@ async fn list_of_the_source_is_taken_as_it_is_where_there_is_none() {
         repository(&destination, "o/to"),
     );
     publish(&[from.into()], &to, &image).await.unwrap();
-    let tag = image.fallback_tag().to_string();
+    let tag = image.referrers_tag().to_string();
     assert_eq!(
         destination.manifest("o/to", &tag),
         source.manifest("o/from", &tag)
@@ -241,7 +241,7 @@ async fn healthy_destination_is_only_looked_at() {
         let asked = lines(&destination);
         assert!(
             asked.iter().all(|line| {
-                let lists = [image.fallback_tag(), image.tag_beside("sig")];
+                let lists = [image.referrers_tag(), image.tag_beside("sig")];
                 let is_list = line.contains("/referrers/")
                     || lists.iter().any(|list| line.ends_with(list.as_str()));
                 line.starts_with("HEAD ") || line.starts_with("GET ") && is_list

@@ -48,7 +48,7 @@ async fn referrers_under_the_fallback_tag_stay() {
         destination.push_image("o/a", "linux/amd64", Kind::Oci);
         let ours = push_referrer(&source, "o/a", &image, "ours", here);
         let theirs = push_referrer(&destination, "o/a", &image, "theirs", here);
-        deny(&destination, &image.fallback_tag().to_string(), place);
+        deny(&destination, &image.referrers_tag().to_string(), place);
         let from = [repository(&source, "o/a").into()];
         let to = repository(&destination, "o/a");
         publish(&from, &to, &image).await.unwrap();

@@ -171,14 +171,14 @@ impl<'a> Package<'a> {
                 return Ok(version.id);
             }
         }
-        if self.hold_it(doomed, &others).await? {
+        if self.any_holds_digest(doomed, &others).await? {
             return Err(DeletionError::Shared(others).into());
         }
         Err(VersionError::Lagging)
     }
 
     /// True if one of `tags` has the digest that is to be deleted.
-    async fn hold_it(
+    async fn any_holds_digest(
         &self,
         doomed: TagDeletion<'_>,
         tags: &[String],

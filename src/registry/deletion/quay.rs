@@ -37,7 +37,7 @@ async fn siblings(
 ) -> Result<Vec<(Tag, Manifest)>, RegistryError> {
     let mut siblings = Vec::new();
     for suffix in SUFFIXES {
-        let Ok(tag) = format!("{}.{suffix}", doomed.digest.fallback_tag()).parse::<Tag>() else {
+        let Ok(tag) = format!("{}.{suffix}", doomed.digest.referrers_tag()).parse::<Tag>() else {
             continue;
         };
         let reference = Reference::Tag(tag.clone());

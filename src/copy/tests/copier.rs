@@ -7,7 +7,7 @@ use sandbox::{Fault, Kind};
 use super::*;
 use crate::context::ImageError;
 use crate::copy::CopyError;
-use crate::copy::carry::{Copier, DestinationCheck};
+use crate::copy::copier::{Copier, DestinationCheck};
 use crate::outcome::CopiedContent;
 
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";

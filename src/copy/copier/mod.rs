@@ -89,7 +89,7 @@ impl<'a> Copier<'a> {
     }
 
     /// Calls `on_creation` with each manifest right before it is stored.
-    pub(crate) fn telling(self, on_creation: OnCreation<'a>) -> Self {
+    pub(crate) fn on_creation(self, on_creation: OnCreation<'a>) -> Self {
         Self {
             on_creation: Some(on_creation),
             ..self
@@ -102,7 +102,7 @@ impl<'a> Copier<'a> {
     }
 
     /// Notes a manifest that was already read at a source.
-    pub(crate) fn know(&self, manifest: &Manifest) {
+    pub(crate) fn note_read(&self, manifest: &Manifest) {
         let (digest, manifest) = (manifest.digest().clone(), manifest.clone());
         self.known.borrow_mut().insert(digest, manifest);
     }
@@ -120,7 +120,7 @@ impl<'a> Copier<'a> {
     ) -> Result<(), CopyError> {
         let count = Cell::new(0);
         let step = Step::first(digest, &count, from, Haste::Wait);
-        self.see_to_manifest(digest, step).await
+        self.copy_manifest_once(digest, step).await
     }
 
     /// Copies `digest` and everything in it that the repository lacks, vouched for or not.
@@ -153,14 +153,14 @@ impl<'a> Copier<'a> {
     ///
     /// SECURITY: the writer of a list can name parts of which they know only the digest. Other sources do not provide
     /// them.
-    pub(crate) async fn bring_listed(
+    pub(crate) async fn copy_listed(
         &self,
         from: &[&Source],
         digest: &Digest,
     ) -> Result<Option<String>, CopyError> {
         let count = Cell::new(0);
         let step = Step::first(digest, &count, from, Haste::Leave);
-        match self.see_to_manifest(digest, step).await {
+        match self.copy_manifest_once(digest, step).await {
             Ok(()) => Ok(None),
             Err(CopyError::Image(ImageError::NotAtSource { parent: None, .. })) => {
                 Ok(Some("it is not there".to_owned()))
@@ -171,7 +171,7 @@ impl<'a> Copier<'a> {
     }
 
     /// Copies the layers of `manifest` that the repository lacks, from these sources.
-    pub(crate) async fn bring_layers(
+    pub(crate) async fn copy_layers(
         &self,
         from: &[&Source],
         manifest: &Manifest,
@@ -179,7 +179,7 @@ impl<'a> Copier<'a> {
         let count = Cell::new(0);
         let root = Step::first(manifest.digest(), &count, from, Haste::Wait);
         let inside = root.inside(manifest.digest(), true);
-        self.bring_parts(listed(manifest), inside).await
+        self.copy_parts(listed(manifest), inside).await
     }
 
     /// Returns every manifest that was visited, including those below the requested ones.
@@ -193,7 +193,7 @@ impl<'a> Copier<'a> {
     }
 
     /// Reports whether this manifest was missing and has been copied.
-    pub(crate) fn has_brought(&self, manifest: &Digest) -> bool {
+    pub(crate) fn has_copied(&self, manifest: &Digest) -> bool {
         self.copied.borrow().manifests.contains(manifest)
     }
 
@@ -204,7 +204,7 @@ impl<'a> Copier<'a> {
 
     /// Copies a manifest once. No task waits for itself: a manifest cannot contain its own digest at any depth, and
     /// digests are verified.
-    fn see_to_manifest<'b>(
+    fn copy_manifest_once<'b>(
         &'b self,
         digest: &'b Digest,
         step: Step<'b>,
@@ -218,13 +218,13 @@ impl<'a> Copier<'a> {
                 .into());
             }
             let once = self.manifests.of(digest);
-            once.get_or_try_init(|| self.bring_manifest(digest, step))
+            once.get_or_try_init(|| self.copy_manifest(digest, step))
                 .await
                 .copied()
         })
     }
 
-    async fn bring_manifest<'b>(
+    async fn copy_manifest<'b>(
         &'b self,
         digest: &'b Digest,
         step: Step<'b>,
@@ -261,11 +261,11 @@ impl<'a> Copier<'a> {
             .borrow_mut()
             .insert(digest.clone(), manifest.descriptor());
         let inside = step.inside(digest, is_there);
-        self.bring_parts(parts(&manifest), inside).await?;
+        self.copy_parts(parts(&manifest), inside).await?;
         if !is_there {
             let bring_again = async || {
                 self.forget_parts(&manifest);
-                self.bring_parts(parts(&manifest), inside).await
+                self.copy_parts(parts(&manifest), inside).await
             };
             if let Some(on_creation) = self.on_creation {
                 on_creation(digest)?;
@@ -315,17 +315,17 @@ impl<'a> Copier<'a> {
         fault.map_or(Ok(None), Err)
     }
 
-    async fn bring_parts<'b>(
+    async fn copy_parts<'b>(
         &'b self,
         parts: impl Iterator<Item = Part<'b>>,
         step: Step<'b>,
     ) -> Result<(), CopyError> {
         let parts = parts.map(|part| async move {
             match part {
-                Part::Manifest(child) => self.see_to_manifest(&child.digest, step).await,
+                Part::Manifest(child) => self.copy_manifest_once(&child.digest, step).await,
                 Part::Blob(blob) => {
                     let once = self.blobs.of(&blob.digest);
-                    once.get_or_try_init(|| self.bring_blob(blob, step))
+                    once.get_or_try_init(|| self.copy_blob(blob, step))
                         .await
                         .copied()
                 }
@@ -348,7 +348,7 @@ impl<'a> Copier<'a> {
         }
     }
 
-    async fn bring_blob(&self, blob: &Descriptor, step: Step<'_>) -> Result<(), CopyError> {
+    async fn copy_blob(&self, blob: &Descriptor, step: Step<'_>) -> Result<(), CopyError> {
         let registry = &self.context.registry;
         let is_likely_there = !step.is_new || blob.size > SMALL_MAX_BYTES || blob.is_foreign();
         let look = async || {

@@ -2,10 +2,10 @@
 
 use sandbox::{Fault, Kind};
 
-use super::carry::{assert_same, copy};
+use super::copier::{assert_same, copy};
 use super::*;
 use crate::copy::CopyError;
-use crate::copy::carry::DestinationCheck;
+use crate::copy::copier::DestinationCheck;
 use crate::outcome::CopiedContent;
 
 #[tokio::test]

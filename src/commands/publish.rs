@@ -115,12 +115,8 @@ pub(super) async fn publish(
     report_referrers(context, &outcome.referrers, "copied");
     copied?;
     // Some registries do not report the content of a repository that does not exist. It exists now.
-    let known = try_join_all(
-        lookups
-            .into_iter()
-            .map(|lookup| read_denied_tag(context, lookup)),
-    )
-    .await?;
+    let reads = lookups.into_iter();
+    let known = try_join_all(reads.map(|lookup| read_denied_tag(context, lookup))).await?;
     // The images are there now, so their labels can be read.
     if let (false, Some(repository)) =
         (publish.moving_tags.is_empty(), publish.destinations.first())

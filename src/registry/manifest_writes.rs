@@ -57,14 +57,7 @@ impl Registry {
         bytes: &[u8],
     ) -> Result<Stored, RegistryError> {
         let stored = self.store(repository, reference, media_type, bytes).await;
-        stored.map_err(|fault| {
-            self.sender.error(
-                Operation::Write,
-                repository,
-                object(repository, reference),
-                fault,
-            )
-        })
+        stored.map_err(|fault| self.write_error(repository, reference, fault))
     }
 
     /// Stores `bytes` under a tag that others write too, if the tag still has the content `held`. Every attempt reads the
@@ -82,14 +75,18 @@ impl Registry {
     ) -> Result<Replaced, RegistryError> {
         let (repository, reference) = (&tag.repository, tag.reference());
         let replaced = self.replace(tag, held, read, media_type, bytes).await;
-        replaced.map_err(|fault| {
-            self.sender.error(
-                Operation::Write,
-                repository,
-                object(repository, &reference),
-                fault,
-            )
-        })
+        replaced.map_err(|fault| self.write_error(repository, &reference, fault))
+    }
+
+    fn write_error(
+        &self,
+        repository: &Repository,
+        reference: &Reference,
+        fault: RegistryErrorKind,
+    ) -> RegistryError {
+        let object = object(repository, reference);
+        self.sender
+            .error(Operation::Write, repository, object, fault)
     }
 
     async fn store(

@@ -258,6 +258,31 @@ fn quay_s_signatures_are_put_back() {
 }
 
 #[test]
+fn signatures_that_another_run_writes_at_quay_are_not_replaced_by_a_retry() {
+    let published = Published::new(Service::Quay);
+    let sibling = published.digest.replace(':', "-") + ".sig";
+    let registry = published.hosted.registry();
+    let [earlier, theirs] = [9, 10].map(|seed| {
+        registry
+            .push_image_seeded(REPOSITORY, "linux/amd64", Kind::Oci, seed)
+            .digest
+    });
+    registry.tag(REPOSITORY, &sibling, &earlier);
+    registry.fault(Fault::on("PUT", "*.sig").throttle(2));
+    registry.clear_requests();
+    let cleanup = published.cleanup_logged_in().begin();
+    until("the fault", || {
+        let requests = registry.requests();
+        requests.iter().any(|request| request.faulty)
+    });
+    registry.tag(REPOSITORY, &sibling, &theirs);
+    let outcome = cleanup.end();
+    assert_eq!(outcome.code, 0, "{}", outcome.log);
+    let tags = registry.tags(REPOSITORY);
+    assert_eq!(tags.get(&sibling), Some(&theirs), "{}", outcome.log);
+}
+
+#[test]
 fn registry_that_wants_a_right_to_delete_is_asked_for_it_and_only_then() {
     // distribution and GitLab name the right in their challenge. Quay issues no token to a client that requests the right.
     let hosted = World::with(Options::new().bearer("octocat", "hunter2"));

@@ -5,7 +5,8 @@
 
 use super::oci;
 use super::undeleted::{DeletionError, TagDeletion, Undeleted, all};
-use crate::domain::{Manifest, Reference, Tag};
+use crate::domain::{FullTag, Manifest, Reference, Tag};
+use crate::registry::TagRead;
 use crate::registry::client::Registry;
 use crate::registry::error::RegistryError;
 
@@ -47,22 +48,18 @@ async fn siblings(
     Ok(siblings)
 }
 
+/// Restores a digest tag if it is absent. Content that another signer wrote there in the meantime stays.
 async fn put_back(
     registry: &Registry,
     doomed: TagDeletion<'_>,
     tag: &Tag,
     manifest: &Manifest,
 ) -> Result<(), String> {
-    let reference = Reference::Tag(tag.clone());
-    let holds = registry
-        .manifest_digest(doomed.repository, &reference)
-        .await;
-    match holds {
-        Ok(None) => (),
-        Ok(Some(_)) => return Ok(()),
-        Err(error) => return Err(error.fault.to_string()),
-    }
+    let tag = FullTag {
+        repository: doomed.repository.clone(),
+        tag: tag.clone(),
+    };
     let (media_type, bytes) = (manifest.media_type(), manifest.bytes());
-    let put = registry.put_manifest(doomed.repository, &reference, media_type, bytes);
+    let put = registry.replace_tag(&tag, None, TagRead::Earlier, media_type, bytes);
     put.await.map(drop).map_err(|error| error.fault.to_string())
 }

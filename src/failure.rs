@@ -14,8 +14,9 @@ use crate::inputs::InputErrors;
 use crate::layout::LayoutError;
 use crate::plan::{AssembleError, Conflict, Difference};
 use crate::record::SelectionError;
+use crate::referrers::ListError;
 use crate::registry::CredentialsError;
-use crate::signatures::{ListError, SignatureError};
+use crate::signatures::SignatureError;
 use crate::sigstore::SigstoreError;
 
 /// The reason why a run failed.

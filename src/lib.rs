@@ -24,6 +24,7 @@
 //! - [`record`]: a run's actions, on disk, for the next step and the next run.
 //! - [`outcome`]: what a run found and changed, as data.
 //! - [`context`]: the parts that all steps of a run share, and its record's reader and writer.
+//! - [`referrers`]: lists what refers to an image, and adds to it, with or without the referrers API.
 //! - [`signatures`]: finds, verifies, makes and stores signatures in registries.
 //! - [`copy`]: copies images with everything that refers to them.
 //! - [`commands`]: runs a request, one file for each command.
@@ -58,6 +59,7 @@ pub mod plan;
 #[cfg(test)]
 mod properties;
 pub mod record;
+pub mod referrers;
 pub mod registry;
 pub mod report;
 mod run;

@@ -10,8 +10,9 @@ use crate::domain::{Digest, FullTag, Manifest};
 use crate::layout::LayoutError;
 use crate::plan::{AssembleError, Conflict, images_of};
 use crate::record::{RecordError, SelectionError};
+use crate::referrers::ListError;
 use crate::registry::RegistryError;
-use crate::signatures::{ListError, SignatureError};
+use crate::signatures::SignatureError;
 
 /// The reason why a run did not finish.
 #[derive(Debug, thiserror::Error)]

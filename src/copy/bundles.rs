@@ -4,15 +4,18 @@ use super::CopyError;
 use super::shape::plain_entry;
 use super::source::Source;
 use crate::context::Context;
-use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, SignatureFormat, chain_text};
+use crate::domain::{
+    Descriptor, Digest, Manifest, ManifestKind, PREDICATE_TYPE, SignatureFormat, chain_text,
+    other_predicate,
+};
 use crate::outcome::SignatureLocation;
 use crate::signatures::candidates::{
-    Candidate, CandidateResult, CandidateVerifier, Content, FoundSignature, PREDICATE,
-    SIGNATURE_MAX_BYTES, bundle_of, other_statement, unlike,
+    Candidate, CandidateResult, CandidateVerifier, Content, FoundSignature, SIGNATURE_MAX_BYTES,
+    bundle_of, unlike,
 };
 use crate::signatures::legacy::place_of;
 use crate::signatures::legacy_layer::is_signature;
-use crate::signatures::lookup::{Api, Lookup};
+use crate::signatures::lookup::Lookup;
 use crate::signatures::refused::RefusedCandidate;
 use crate::sigstore::{LegacySignature, Signature, VerificationError};
 
@@ -94,7 +97,7 @@ pub(super) async fn read_manifest(
     };
     Ok(ReadManifest::Is(Box::new(ReferrerManifest {
         subject: manifest.subject().map(|subject| subject.digest.clone()),
-        predicate: manifest.annotation(PREDICATE).map(str::to_owned),
+        predicate: manifest.annotation(PREDICATE_TYPE).map(str::to_owned),
         entry,
         kind: type_of(&manifest),
         bundle,
@@ -110,7 +113,7 @@ pub(super) async fn read_bundle(
     let Some(bundle) = &manifest.bundle else {
         return Ok(BundleRead::Other(manifest.kind.clone()));
     };
-    let predicate = other_statement(manifest.predicate.as_deref()).map(str::to_owned);
+    let predicate = other_predicate(manifest.predicate.as_deref()).map(str::to_owned);
     let read = read_content(context, source, bundle).await?;
     Ok(match (read, predicate) {
         (ReadLayer::Is(bytes), _) => BundleRead::Bundle(bytes),
@@ -165,10 +168,16 @@ pub(crate) async fn look_up(
     subject: &Digest,
     judge: &CandidateVerifier<'_>,
 ) -> Result<Lookup, CopyError> {
-    let mut lookup = Lookup::of(Api::Listed);
-    for entry in source.referrers(context, subject).await?.listed {
-        let predicate = entry.annotations.get(PREDICATE).map(String::as_str);
-        let judged = match other_statement(predicate) {
+    let mut lookup = Lookup::default();
+    let known = source.list_tags(context).await;
+    for entry in source
+        .referrers(context, subject, &known)
+        .await?
+        .entries
+        .listed
+    {
+        let predicate = entry.annotations.get(PREDICATE_TYPE).map(String::as_str);
+        let judged = match other_predicate(predicate) {
             Some(predicate) => {
                 CandidateResult::Refused(RefusedCandidate::statement(&entry.digest, predicate))
             }

@@ -3,8 +3,9 @@
 use crate::context::ImageError;
 use crate::layout::LayoutError;
 use crate::record::RecordError;
+use crate::referrers::ListError;
 use crate::registry::RegistryError;
-use crate::signatures::{ListError, SignatureError};
+use crate::signatures::SignatureError;
 
 /// The reason why content could not be copied.
 #[derive(Debug, thiserror::Error)]

@@ -4,26 +4,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use tokio::sync::OnceCell;
 
 use super::CopyError;
 use super::copier::Copier;
-use super::source::{KnownTags, Source};
+use super::source::Source;
 use super::vetting::{Kept, Refers, Vetting};
 use crate::context::{Context, DEPTH_MAX, PARALLEL};
 use crate::domain::{
     Descriptor, Digest, Manifest, ManifestKind, Repository, TagContent, chain_text,
 };
 use crate::outcome::Subject;
-use crate::registry::{REFERRERS_MAX, Referrers, Tagged};
-use crate::signatures::ListError;
-use crate::signatures::attach::list;
+use crate::referrers::{
+    Change, KnownTags, ListError, ReferrerLists, SeenList, SharedTag, SharedTagWriter, SubjectAge,
+};
+use crate::registry::REFERRERS_MAX;
 use crate::signatures::legacy_attach::read_config;
 use crate::signatures::legacy_manifest::merge;
-use crate::signatures::lookup::referrers_tag;
-use crate::signatures::seen_list::SeenList;
-use crate::signatures::settle::{Change, ListSnapshot, SharedTagWriter};
-use crate::signatures::shared_tag::SharedTag;
 
 /// The suffixes of the digest tags that cosign writes, or wrote in earlier versions.
 const DIGEST_TAG_SUFFIXES: [&str; 3] = ["sig", "att", "sbom"];
@@ -35,9 +31,7 @@ pub(crate) struct ReferrerCopier<'a> {
     to: &'a Repository,
     copier: &'a Copier<'a>,
     vetting: &'a Vetting<'a>,
-    /// True if the destination has the referrers API. Otherwise referrers are listed under the referrers tag, which is
-    /// correct for any registry.
-    keeps_lists: OnceCell<bool>,
+    lists: ReferrerLists<'a>,
 }
 
 /// The referrers of one digest, as the sources list them.
@@ -71,7 +65,7 @@ impl<'a> ReferrerCopier<'a> {
             to,
             copier,
             vetting,
-            keeps_lists: OnceCell::new(),
+            lists: ReferrerLists::new(context, to),
         }
     }
 
@@ -218,32 +212,36 @@ impl<'a> ReferrerCopier<'a> {
             .try_collect()
             .await?;
         let copied: Vec<Descriptor> = copied.into_iter().flatten().collect();
-        if copied.is_empty() || self.are_listed(subject, &copied).await? {
+        if copied.is_empty() {
             return Ok(());
         }
         let must_arrive = copied.iter().any(|entry| {
             let name = entry.digest.to_string();
             self.vetting.may_be_ours(subject, &name)
         });
-        let shared = referrers_tag(self.context, self.to, subject);
-        let shared = SharedTagWriter::new(self.context, shared);
-        let look = self.look(&shared).await?;
-        let tag = shared.tag.clone();
         // SECURITY: the writer of a list controls its entries and all its other fields.
         let original = listed.original.filter(|_| self.vetting.carries_all());
-        let listing = list(shared, Some(look), copied, original).await;
-        let listing = match listing.map_err(CopyError::from) {
-            Err(error) if error.is_about_list() && !must_arrive => {
+        let add = self.lists.add(subject, self.age(subject), copied, original);
+        match add.await {
+            Err::<_, CopyError>(error) if error.is_about_list() && !must_arrive => {
                 self.leave(&error);
-                None
             }
-            listing => listing?,
-        };
-        if let Some(settling) = listing {
-            settling.await?;
-            self.copier.note_list(&tag);
+            written => {
+                if let Some(tag) = written? {
+                    self.copier.note_list(&tag);
+                }
+            }
         }
         Ok(())
+    }
+
+    /// Returns the age of a subject at the destination.
+    fn age(&self, subject: &Digest) -> SubjectAge {
+        if self.copier.has_copied(subject) {
+            SubjectAge::New
+        } else {
+            SubjectAge::Unknown
+        }
     }
 
     /// Warns about a list at the destination that accepts no more entries. The run goes on only because nothing vouches
@@ -258,23 +256,17 @@ impl<'a> ReferrerCopier<'a> {
     async fn listed(&self, subject: &Digest, known: &[KnownTags]) -> Result<Listed<'a>, CopyError> {
         let mut listed = Listed::default();
         for (source, known) in self.from.iter().zip(known) {
-            let api = source.referrers(self.context, subject).await?;
-            let list = source.referrers_list(self.context, subject, known).await?;
-            let (tagged, original) = match list {
-                Some(Tagged::List(list)) => (list.entries, list.short),
-                Some(Tagged::Unusable(unusable)) => {
-                    self.vetting.refuse_list(self.context, subject, &unusable);
-                    Default::default()
-                }
-                None => Default::default(),
-            };
-            let broken = api.broken + tagged.broken;
+            let found = source.referrers(self.context, subject, known).await?;
+            if let Some(unusable) = &found.unusable {
+                self.vetting.refuse_list(self.context, subject, unusable);
+            }
+            let broken = found.entries.broken;
             if broken > 0 {
                 self.context.events.warn(format!(
                     "{broken} entries of the list of what refers to `{subject}` cannot be read; they are left out"
                 ));
             }
-            for entry in api.listed.into_iter().chain(tagged.listed) {
+            for entry in found.entries.listed {
                 let is_manifest = entry.media_type.is_index() || entry.media_type.is_image();
                 if is_manifest {
                     let known = listed.entries.entry(entry.digest.clone());
@@ -290,7 +282,7 @@ impl<'a> ReferrerCopier<'a> {
                     self.context.events.warn(odd);
                 }
             }
-            listed.original = listed.original.or(original);
+            listed.original = listed.original.or(found.original);
         }
         let count = listed.entries.len();
         if count > REFERRERS_MAX {
@@ -305,30 +297,6 @@ impl<'a> ReferrerCopier<'a> {
             .into());
         }
         Ok(listed)
-    }
-
-    /// Reports whether the destination's own list of referrers contains all of `new`.
-    async fn are_listed(&self, subject: &Digest, new: &[Descriptor]) -> Result<bool, CopyError> {
-        let registry = &self.context.registry;
-        let ask = async || registry.referrers::<Digest>(self.to, subject).await;
-        let mut first = None;
-        let find_out = async || {
-            let answer = first.insert(ask().await?);
-            Ok::<_, CopyError>(*answer != Referrers::NoApi)
-        };
-        let keeps_lists = *self.keeps_lists.get_or_try_init(find_out).await?;
-        let answer = match first {
-            Some(answer) => answer,
-            None if keeps_lists => ask().await?,
-            None => Referrers::NoApi,
-        };
-        Ok(match answer {
-            Referrers::Listed(all) => {
-                let known: BTreeSet<Digest> = all.listed.into_iter().collect();
-                new.iter().all(|entry| known.contains(&entry.digest))
-            }
-            Referrers::NoApi => false,
-        })
     }
 
     /// Copies the content of one digest tag of cosign.
@@ -457,7 +425,7 @@ impl<'a> ReferrerCopier<'a> {
         let shared = SharedTagWriter::new(self.context, shared);
         let original = &kept.kept.manifest;
         self.copier.note_read(original);
-        let look = self.look(&shared).await?;
+        let look = shared.look_at(self.age(subject)).await?;
         let held = look.holds().map(SeenList::digest);
         // The destination's tag already points to the same manifest.
         if held == Some(original.digest()) {
@@ -509,17 +477,6 @@ impl<'a> ReferrerCopier<'a> {
                 Ok(())
             }
         }
-    }
-
-    /// Reads a list of the destination. If the image was there before, others may have listed their own entries. So an
-    /// absent list is then read a second time.
-    async fn look(&self, shared: &SharedTagWriter<'_>) -> Result<ListSnapshot, CopyError> {
-        let look = shared.look().await?;
-        let is_empty = look.holds().is_none() && look.unusable().is_none();
-        if is_empty && !self.copier.has_copied(shared.subject) {
-            return Ok(shared.look().await?);
-        }
-        Ok(look)
     }
 
     /// Appends the layers that the destination's manifest lacks.

@@ -7,9 +7,9 @@
 use serde_json::Value;
 
 use crate::domain::{
-    Descriptor, Digest, EMPTY_CONFIG, Manifest, ManifestKind, MediaType, has_lost_texts,
+    Descriptor, Digest, EMPTY_CONFIG, Manifest, ManifestKind, MediaType, PREDICATE_TYPE,
+    has_lost_texts,
 };
-use crate::signatures::candidates::PREDICATE;
 
 /// The media types of a bundle: both notations, and one without the version. Docker Hub and Amazon ECR do not accept
 /// the version.
@@ -105,7 +105,7 @@ fn is_plain(path: &[&str], value: &Value, bundle: &Descriptor, subject: &Descrip
         ["subject", "size"] => value == subject.size,
         ["annotations", CREATED] => value.as_str().is_some_and(is_time),
         ["annotations", CONTENT] => value == "dsse-envelope",
-        ["annotations", PREDICATE] => value.is_string(),
+        ["annotations", PREDICATE_TYPE] => value.is_string(),
         // The bundle was read by these fields. An annotations object without names is empty.
         ["annotations"] | ["layers", "digest" | "size" | "annotations"] => true,
         _ => false,

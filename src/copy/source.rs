@@ -1,16 +1,13 @@
 //! The sources that images are copied from: repositories and folders.
 
-use std::collections::BTreeSet;
-
 use super::CopyError;
 use crate::context::Context;
 use crate::domain::{
-    Descriptor, Digest, EMPTY_CONFIG, Manifest, Reference, Repository, Tag, TagContent, Unusable,
+    Descriptor, Digest, EMPTY_CONFIG, Manifest, Reference, Repository, TagContent, Unusable,
 };
 use crate::layout::Layout;
-use crate::registry::{Entries, Operation, Referrers, RegistryError, Tagged, all_tags};
-use crate::signatures::lookup::referrers_tag;
-use crate::signatures::shared_tag::SharedTag;
+use crate::referrers::{AllReferrers, KnownTags, SharedTag, all_referrers};
+use crate::registry::{Entries, Operation, RegistryError, all_tags};
 
 /// A place that images can be copied from.
 #[derive(Debug, Clone)]
@@ -19,18 +16,6 @@ pub(crate) enum Source {
     Repository(Repository),
     /// A folder in the OCI layout.
     Layout(Layout),
-}
-
-/// The tags of a source, if all of them are known. Then other tags need not be requested.
-#[derive(Debug)]
-pub(crate) struct KnownTags(Option<BTreeSet<String>>);
-
-impl KnownTags {
-    fn may_have(&self, tag: &Tag) -> bool {
-        self.0
-            .as_ref()
-            .is_none_or(|tags| tags.contains(tag.as_str()))
-    }
 }
 
 impl Source {
@@ -72,40 +57,22 @@ impl Source {
         }
     }
 
-    /// Returns the referrers of `subject` that the source itself lists.
+    /// Returns all referrers of `subject`.
     pub(crate) async fn referrers(
         &self,
         context: &Context,
         subject: &Digest,
-    ) -> Result<Entries<Descriptor>, CopyError> {
-        match self {
-            Self::Repository(repository) => {
-                let listed = context.registry.referrers(repository, subject).await?;
-                Ok(match listed {
-                    Referrers::Listed(listed) => listed,
-                    Referrers::NoApi => Entries::default(),
-                })
-            }
-            Self::Layout(layout) => Ok(Entries {
-                listed: layout.referrers(subject).to_vec(),
-                broken: 0,
-            }),
-        }
-    }
-
-    /// Reads the index under the referrers tag of `subject`.
-    pub(crate) async fn referrers_list(
-        &self,
-        context: &Context,
-        subject: &Digest,
         known: &KnownTags,
-    ) -> Result<Option<Tagged<Descriptor>>, CopyError> {
+    ) -> Result<AllReferrers, CopyError> {
         match self {
-            Self::Repository(from) if known.may_have(&subject.referrers_tag()) => {
-                Ok(referrers_tag(context, from, subject).list().await?)
-            }
-            // In a folder, referrers are found without such lists.
-            Self::Repository(_) | Self::Layout(_) => Ok(None),
+            Self::Repository(from) => Ok(all_referrers(context, from, subject, known).await?),
+            Self::Layout(layout) => Ok(AllReferrers {
+                entries: Entries {
+                    listed: layout.referrers(subject).to_vec(),
+                    broken: 0,
+                },
+                ..AllReferrers::default()
+            }),
         }
     }
 

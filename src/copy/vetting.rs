@@ -11,11 +11,12 @@ use super::bundles::{
 };
 use super::source::Source;
 use crate::context::Context;
-use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, Unusable, chain_text};
+use crate::domain::{
+    Descriptor, Digest, Manifest, ManifestKind, PREDICATE_TYPE, Unusable, chain_text,
+};
 use crate::inputs::Carried;
 use crate::outcome::ReferrerOutcome;
 use crate::signatures::SigningContext;
-use crate::signatures::candidates::PREDICATE;
 use crate::signatures::legacy_layer::is_signature;
 use crate::signatures::legacy_manifest::of_signatures;
 use crate::sigstore::{Provenance, verify_legacy_origin, verify_statement};
@@ -248,8 +249,10 @@ impl<'a> Vetting<'a> {
         let listed = || {
             let mut entry = entry.clone();
             // An entry may replace one of the destination that states another type.
-            entry.annotations.remove(PREDICATE);
-            let stated = manifest.predicate.map(|said| (PREDICATE.to_owned(), said));
+            entry.annotations.remove(PREDICATE_TYPE);
+            let stated = manifest
+                .predicate
+                .map(|said| (PREDICATE_TYPE.to_owned(), said));
             entry.annotations.extend(stated);
             self.carries_all().then_some(entry)
         };
@@ -297,7 +300,7 @@ impl<'a> Vetting<'a> {
             .as_ref()
             .is_some_and(|said| *said != kind)
         {
-            return refused(kind, &beside(PREDICATE));
+            return refused(kind, &beside(PREDICATE_TYPE));
         }
         Ok((kind, Ok(by)))
     }
@@ -409,7 +412,7 @@ async fn read_first<'s, T>(
 
 /// Returns the type that a list states for an entry.
 fn stated_type(entry: &Descriptor) -> String {
-    let said = entry.annotations.get(PREDICATE);
+    let said = entry.annotations.get(PREDICATE_TYPE);
     let said = said.or(entry.artifact_type.as_ref()).cloned();
     let said = said.unwrap_or_else(|| "unknown type".to_owned());
     let visible = said.chars().filter(|one| !one.is_control());

@@ -2,6 +2,7 @@
 //! or output happens here; every type is proof that its grammar was checked once.
 
 mod attestation;
+mod bundle_entry;
 mod digest;
 mod error_chain;
 mod events;
@@ -22,6 +23,9 @@ mod token_absence;
 mod trace;
 mod visible;
 
+pub use bundle_entry::{
+    BUNDLE_TYPE, PREDICATE_TYPE, SIGN_PREDICATE, is_bundle_type, other_predicate,
+};
 pub use digest::{Digest, DigestError, Digester};
 pub use error_chain::chain_text;
 pub use events::{Event, Events};

@@ -10,12 +10,10 @@ use serde_json::value::RawValue;
 
 use super::error::RegistryErrorKind;
 use super::error_response::printable;
-use crate::domain::{Descriptor, Digest, MediaType, Object};
+use crate::domain::{Descriptor, Digest, MediaType, Object, PREDICATE_TYPE, other_predicate};
 
 /// The most referrers of one digest that are read. Beyond that, the result is unknown.
 pub const REFERRERS_MAX: usize = 10_000;
-/// The annotation with the predicate type of a Sigstore bundle. Source: cosign, `pkg/oci/remote/write.go`.
-const PREDICATE: &str = "dev.sigstore.bundle.predicateType";
 /// The most characters that are kept of a text in an entry.
 const TEXT_MAX_CHARS: usize = 200;
 /// The most bytes of annotations that are kept of one list.
@@ -77,6 +75,15 @@ pub struct Slim {
     predicate: Option<String>,
 }
 
+impl Referrer {
+    /// Reports whether this entry is opened to look for a signature. A writer who states falsely that it is none hides
+    /// only their own referrer.
+    #[must_use]
+    pub fn may_be_signature(&self) -> bool {
+        self.is_image && other_predicate(self.predicate.as_deref()).is_none()
+    }
+}
+
 impl Entry for Referrer {
     fn read(_: &str, slim: Slim, _: &mut usize) -> Self {
         Self {
@@ -104,7 +111,7 @@ impl Entry for Descriptor {
         }
         let mut entry = Self::new(slim.media_type, slim.size, slim.digest);
         entry.artifact_type = slim.artifact_type;
-        let predicate = slim.predicate.map(|text| (PREDICATE.to_owned(), text));
+        let predicate = slim.predicate.map(|text| (PREDICATE_TYPE.to_owned(), text));
         entry.annotations.extend(predicate);
         entry
     }
@@ -364,7 +371,7 @@ mod tests {
             let mut read: Entries<Referrer> = read_list(&body, 0).unwrap();
             read.listed.remove(0).predicate
         };
-        let of = |text: &str| format!(r#"{{"a":"b","{PREDICATE}":{text}}}"#);
+        let of = |text: &str| format!(r#"{{"a":"b","{PREDICATE_TYPE}":{text}}}"#);
         assert_eq!(said(&of(r#""x""#)).as_deref(), Some("x"));
         let long = format!("\"{}\"", "y".repeat(100_000));
         assert_eq!(said(&of(&long)).map(|text| text.len()), Some(200));
@@ -376,7 +383,7 @@ mod tests {
     #[test]
     fn long_annotations_are_dropped_and_the_entry_stays() {
         let long = format!(
-            r#","annotations":{{"a":"{}","{PREDICATE}":"p"}}"#,
+            r#","annotations":{{"a":"{}","{PREDICATE_TYPE}":"p"}}"#,
             "x".repeat(ANNOTATIONS_MAX_BYTES)
         );
         let short = r#","annotations":{"a":"b"},"artifactType":"t""#;
@@ -385,7 +392,7 @@ mod tests {
         let [long, short] = read.listed.as_slice() else {
             panic!("{read:?}");
         };
-        assert_eq!(long.annotations[PREDICATE], "p");
+        assert_eq!(long.annotations[PREDICATE_TYPE], "p");
         assert_eq!((long.annotations.len(), long.size), (1, 1));
         assert_eq!(short.annotations["a"], "b");
         assert_eq!(short.artifact_type.as_deref(), Some("t"));

@@ -8,25 +8,21 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt as _, stream};
 
+use super::SignatureError;
 use super::refused::{AllRefused, RefusedCandidate};
-use super::seen_list::SeenList;
-use super::{ListError, SignatureError};
 use crate::context::{PARALLEL, ReadContext};
 use crate::domain::{
-    Descriptor, Digest, Manifest, ManifestKind, Reference, Repository, SignatureFormat, Tag,
-    Unusable, chain_text,
+    Descriptor, Digest, Manifest, ManifestKind, PREDICATE_TYPE, Reference, Repository,
+    SIGN_PREDICATE, SignatureFormat, Tag, Unusable, chain_text, is_bundle_type, other_predicate,
 };
 use crate::outcome::{SignatureLocation, Subject};
+use crate::referrers::{ListError, SeenList, SeenReferrers};
 use crate::registry::{Entries, REFERRERS_MAX, Referrer, RegistryError};
 use crate::sigstore::{
-    LegacySignature, SIGN_PREDICATE, Signature, Trust, VerificationError, Verified,
-    check_plain_bundle, check_plain_legacy,
+    LegacySignature, Signature, Trust, VerificationError, Verified, check_plain_bundle,
+    check_plain_legacy,
 };
 
-/// The prefix of the media type of a bundle's only layer. Source: cosign, `pkg/oci/remote/signatures.go`.
-const BUNDLE_TYPE_PREFIX: &str = "application/vnd.dev.sigstore.bundle";
-/// The annotation that names the predicate type of a bundle.
-pub(crate) const PREDICATE: &str = "dev.sigstore.bundle.predicateType";
 /// The maximum length of a signature.
 pub(crate) const SIGNATURE_MAX_BYTES: u64 = 1 << 20;
 /// The number of unreadable candidates after which no more are tried.
@@ -94,7 +90,7 @@ pub(crate) type CandidateVerifier<'a> =
     dyn Fn(&Candidate<'_>, &Digest) -> Result<Verified, VerificationError> + Sync + 'a;
 
 /// The candidates that were found for a digest, with their verdicts.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Lookup {
     /// Verified signatures: the first listed one of each format.
     pub verified: Vec<FoundSignature>,
@@ -106,23 +102,12 @@ pub(crate) struct Lookup {
     pub dangling_count: usize,
     /// Verified signatures that exist but are not listed.
     pub unlisted: Vec<FoundSignature>,
-    /// The place where the registry lists referrers. It is reliable only if bundles were looked up.
-    pub api: Api,
-    /// The content of the referrers tag, if it was read.
-    pub referrers_list: Option<SeenList>,
+    /// The lists of referrers, if bundles were looked up.
+    pub referrers: SeenReferrers,
     /// The content of the tag for the older format.
     pub legacy: Option<SeenList>,
-    /// Content that is no list, under the tag for lists of signatures of this format.
-    pub in_the_way: Vec<(SignatureFormat, Unusable)>,
-}
-
-/// The place where a registry lists referrers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Api {
-    /// The referrers API.
-    Listed,
-    /// The referrers tag.
-    ReferrersTag,
+    /// The content of the tag for the older format, if that is no list.
+    pub legacy_obstacle: Option<Unusable>,
 }
 
 /// The verdict on one candidate.
@@ -154,41 +139,16 @@ pub(super) struct Candidates<'a> {
 }
 
 impl Lookup {
-    /// Creates a lookup that has found nothing yet.
-    pub(crate) fn of(api: Api) -> Self {
-        Self {
-            verified: Vec::new(),
-            refused: AllRefused::default(),
-            dangling: Vec::new(),
-            dangling_count: 0,
-            unlisted: Vec::new(),
-            api,
-            referrers_list: None,
-            legacy: None,
-            in_the_way: Vec::new(),
-        }
-    }
-
-    /// Notes that the tag for lists of signatures of this format contains no list, and so no signature.
-    pub(super) fn refuse_list(&mut self, format: SignatureFormat, tag: &Tag, unusable: Unusable) {
-        self.refused.add(RefusedCandidate::list(tag, &unusable));
-        self.in_the_way.push((format, unusable));
+    /// Notes that a tag for lists contains no list, and so no signature.
+    pub(super) fn refuse_list(&mut self, tag: &Tag, unusable: &Unusable) {
+        self.refused.add(RefusedCandidate::list(tag, unusable));
     }
 
     /// Returns the unusable content of the tag that must list a signature of this format.
     pub(super) fn obstacle(&self, format: SignatureFormat) -> Option<&Unusable> {
-        // If the registry has the referrers API, the referrers tag is not written.
-        let is_written = format == SignatureFormat::Legacy || self.api == Api::ReferrersTag;
-        let mut found = self.in_the_way.iter();
-        let found = found.find(|(of, _)| *of == format && is_written);
-        found.map(|(_, unusable)| unusable)
-    }
-
-    /// Returns the content of the tag that lists signatures of this format.
-    pub(crate) fn list(&self, format: SignatureFormat) -> Option<&SeenList> {
         match format {
-            SignatureFormat::Bundle => self.referrers_list.as_ref(),
-            SignatureFormat::Legacy => self.legacy.as_ref(),
+            SignatureFormat::Bundle => self.referrers.obstacle(),
+            SignatureFormat::Legacy => self.legacy_obstacle.as_ref(),
         }
     }
 
@@ -249,7 +209,7 @@ impl Lookup {
         self.dangling.truncate(LOST_MAX);
         self.dangling_count += legacy.dangling_count;
         self.legacy = legacy.legacy;
-        self.in_the_way.extend(legacy.in_the_way);
+        self.legacy_obstacle = legacy.legacy_obstacle;
         self
     }
 }
@@ -272,7 +232,7 @@ impl<'a> Candidates<'a> {
             left: None,
             fault: None,
             faults: 0,
-            lookup: Lookup::of(Api::ReferrersTag),
+            lookup: Lookup::default(),
         }
     }
 
@@ -382,7 +342,7 @@ async fn judge_one(
     if !entry.is_image {
         return Ok(CandidateResult::Unrelated);
     }
-    if let Some(predicate) = other_statement(entry.predicate.as_deref()) {
+    if let Some(predicate) = other_predicate(entry.predicate.as_deref()) {
         return refused(RefusedCandidate::statement(&entry.digest, predicate));
     }
     let reference = Reference::Digest(entry.digest.clone());
@@ -395,7 +355,7 @@ async fn judge_one(
         }
         Err(error) => return Err(error.into()),
     };
-    if let Some(predicate) = other_statement(manifest.annotation(PREDICATE)) {
+    if let Some(predicate) = other_predicate(manifest.annotation(PREDICATE_TYPE)) {
         return refused(RefusedCandidate::statement(&entry.digest, predicate));
     }
     let Some(bundle) = bundle_of(&manifest).cloned() else {
@@ -425,23 +385,6 @@ async fn judge_one(
         })),
         Err(refusal) => CandidateResult::Refused(RefusedCandidate::by_judge(&place, &refusal)),
     })
-}
-
-/// Returns the predicate type, if it says that this is no signature.
-pub(crate) fn other_statement(predicate: Option<&str>) -> Option<&str> {
-    predicate.filter(|predicate| *predicate != SIGN_PREDICATE)
-}
-
-impl Referrer {
-    /// Reports whether this entry is opened to look for a signature.
-    pub(crate) fn may_be_signature(&self) -> bool {
-        self.is_image && other_statement(self.predicate.as_deref()).is_none()
-    }
-}
-
-/// Reports whether this is the type of a bundle.
-pub(crate) fn is_bundle_type(artifact_type: &str) -> bool {
-    artifact_type.starts_with(BUNDLE_TYPE_PREFIX)
 }
 
 /// Returns the layer with the bundle, if it is the only layer.

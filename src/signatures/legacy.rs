@@ -8,18 +8,17 @@ use futures_util::{StreamExt as _, stream};
 
 use super::SignatureError;
 use super::candidates::{
-    Api, Candidate, CandidateResult, CandidateVerifier, Content, FoundSignature, Layer, Lookup,
+    Candidate, CandidateResult, CandidateVerifier, Content, FoundSignature, Layer, Lookup,
     SIGNATURE_MAX_BYTES, read_layer, unlike,
 };
 use super::legacy_layer::is_signature;
 use super::refused::RefusedCandidate;
-use super::seen_list::SeenList;
-use super::shared_tag::SharedTag;
 use crate::context::{PARALLEL, ReadContext};
 use crate::domain::{
     Descriptor, Digest, Manifest, ManifestKind, Repository, SignatureFormat, TagContent, Unusable,
 };
 use crate::outcome::SignatureLocation;
+use crate::referrers::{SeenList, SharedTag};
 use crate::sigstore::LegacySignature;
 
 /// The annotation that contains the signature itself.
@@ -47,7 +46,7 @@ pub(crate) async fn look_up(
     let manifest = match manifest {
         Some(TagContent::Manifest(manifest)) => manifest,
         Some(TagContent::Unusable(unusable)) => return Ok(no_signatures(subject, unusable)),
-        None => return Ok(Lookup::of(Api::ReferrersTag)),
+        None => return Ok(Lookup::default()),
     };
     let mut lookup = judge_all(context, repository, subject, &manifest, judge).await?;
     lookup.legacy = Some(SeenList::of(manifest));
@@ -67,7 +66,7 @@ pub(super) async fn judge_all(
         Ok(layers) => layers,
         Err(unusable) => return Ok(no_signatures(subject, unusable)),
     };
-    let mut lookup = Lookup::of(Api::ReferrersTag);
+    let mut lookup = Lookup::default();
     let signatures: Vec<&Descriptor> = layers.iter().filter(|layer| is_signature(layer)).collect();
     let mut payloads: BTreeMap<&Digest, Vec<usize>> = BTreeMap::new();
     for (number, layer) in signatures.iter().enumerate() {
@@ -168,8 +167,9 @@ pub(super) fn layers(manifest: &Manifest) -> Result<&[Descriptor], Unusable> {
 
 /// Creates a lookup that found no signatures of `subject`, because the tag has this content.
 fn no_signatures(subject: &Digest, unusable: Unusable) -> Lookup {
-    let mut lookup = Lookup::of(Api::ReferrersTag);
-    lookup.refuse_list(SignatureFormat::Legacy, &subject.legacy_tag(), unusable);
+    let mut lookup = Lookup::default();
+    lookup.refuse_list(&subject.legacy_tag(), &unusable);
+    lookup.legacy_obstacle = Some(unusable);
     lookup
 }
 

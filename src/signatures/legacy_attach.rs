@@ -3,11 +3,10 @@
 use super::SignatureError;
 use super::legacy::{layers, place_of, tag};
 use super::legacy_manifest::{SignatureConfig, append, begin, config_of, holds};
-use super::seen_list::SeenList;
-use super::settle::{ListSnapshot, PendingSettle, SharedTagWriter};
 use crate::context::{Context, ReadContext};
 use crate::domain::{Digest, Manifest, Repository};
 use crate::outcome::SignatureLocation;
+use crate::referrers::{ListSnapshot, PendingSettle, SeenList, SharedTagWriter};
 use crate::sigstore::LegacySignature;
 
 /// The maximum length of the config of a signature manifest.
@@ -20,7 +19,7 @@ pub(crate) async fn attach<'a>(
     subject: &'a Digest,
     signature: &LegacySignature,
     seen: Option<SeenList>,
-) -> Result<(SignatureLocation, PendingSettle<'a>), SignatureError> {
+) -> Result<(SignatureLocation, PendingSettle<'a, SignatureError>), SignatureError> {
     let ours = signature.clone();
     let shared = || tag(context, repository, subject);
     let add = async move |current: Option<&Manifest>| {

@@ -8,11 +8,10 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::edits::{Edits, is_list, present};
+use super::SignatureError;
 use super::legacy_layer::{LAYER_TYPE, is_signature};
-use super::settle::Change;
-use super::{ListError, SignatureError};
 use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, MediaType};
+use crate::referrers::{Change, Edits, ListError, is_list, present};
 use crate::sigstore::LegacySignature;
 
 const CONFIG_TYPE: &str = "application/vnd.oci.image.config.v1+json";

@@ -1,18 +1,15 @@
-//! Looks up signatures in the places that cosign and others use. Bundles are in the referrers API or under the
-//! referrers tag, older signatures under the tag `sha256-….sig`.
+//! Looks up signatures where cosign and others store them: bundles are referrers of the image, older signatures are under
+//! the tag `sha256-….sig`.
 //!
 //! There are three results: signed by the required identity, not signed so, or an error. A failed lookup is always an
 //! error, unless a signature that counts was found elsewhere.
 
 use super::candidates::Candidates;
-pub(crate) use super::candidates::{
-    Api, Candidate, CandidateVerifier, Content, FoundSignature, Lookup,
-};
-use super::shared_tag::SharedTag;
+pub(crate) use super::candidates::{Candidate, CandidateVerifier, Content, FoundSignature, Lookup};
 use super::{SignatureError, legacy};
 use crate::context::ReadContext;
-use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, Repository, SignatureFormat};
-use crate::registry::{Referrer, Referrers, Tagged};
+use crate::domain::{Digest, Repository, SignatureFormat};
+use crate::referrers::{ReadOrder, ReferrerBatch, ReferrerBatches};
 
 /// The maximum number of referrers that are opened to check if a moving tag's content is signed.
 const OPENED_MAX: usize = 100;
@@ -125,75 +122,24 @@ async fn look_up_bundles_among(
     subject: &Digest,
     search: Search,
 ) -> Result<Lookup, SignatureError> {
-    let shared = referrers_tag(context, repository, subject);
-    let mut pages = context.registry.referrer_pages(repository, subject);
-    let (mut page, tagged) = match search {
-        Search::Either => {
-            let (page, tagged) = tokio::join!(pages.next(), shared.list());
-            (page, Some(tagged))
-        }
-        Search::First(_) | Search::Both => (pages.next().await, None),
+    let order = match search {
+        Search::Either => ReadOrder::AtOnce,
+        Search::First(_) | Search::Both => ReadOrder::OneByOne,
     };
-    loop {
-        match page {
-            Ok(Some(Referrers::Listed(entries))) => {
-                candidates.lookup.api = Api::Listed;
-                candidates.judge(entries).await;
+    let mut batches = ReferrerBatches::new(context, repository, subject, order);
+    while let Some(batch) = batches.next().await {
+        match batch {
+            Ok(ReferrerBatch::Entries(entries)) => candidates.judge(entries).await,
+            Ok(ReferrerBatch::Unusable(unusable)) => {
+                let tag = subject.referrers_tag();
+                candidates.lookup.refuse_list(&tag, &unusable);
             }
-            Ok(Some(Referrers::NoApi) | None) => break,
-            Err(error) => {
-                candidates.fail(error.into());
-                break;
-            }
+            Err(error) => candidates.fail(error.into()),
         }
         if candidates.is_over() {
-            return candidates.end();
+            break;
         }
-        page = pages.next().await;
     }
-    // Some registries answer the API with an empty list. Entries that were written under the referrers tag for that
-    // reason are there.
-    let tagged = match tagged {
-        Some(tagged) => tagged,
-        None => shared.list().await,
-    };
-    judge_tagged(&mut candidates, tagged).await;
+    candidates.lookup.referrers = batches.into_seen();
     candidates.end()
-}
-
-/// Verifies the entries of the referrers tag, except those already read.
-async fn judge_tagged(
-    candidates: &mut Candidates<'_>,
-    list: Result<Option<Tagged<Referrer>>, SignatureError>,
-) {
-    match list {
-        Ok(Some(Tagged::List(mut list))) => {
-            let entries = std::mem::take(&mut list.entries);
-            candidates.judge(entries).await;
-            candidates.lookup.referrers_list = Some(list.into());
-        }
-        Ok(Some(Tagged::Unusable(unusable))) => {
-            let (lookup, tag) = (&mut candidates.lookup, candidates.subject.referrers_tag());
-            lookup.refuse_list(SignatureFormat::Bundle, &tag, unusable);
-        }
-        Ok(None) => (),
-        Err(error) => candidates.fail(error),
-    }
-}
-
-/// Returns the referrers tag of `subject`.
-pub(crate) fn referrers_tag<'a>(
-    context: &'a ReadContext,
-    repository: &'a Repository,
-    subject: &'a Digest,
-) -> SharedTag<'a> {
-    SharedTag::new(context, repository, subject, subject.referrers_tag())
-}
-
-/// Returns the entries of the index under a referrers tag.
-pub(crate) fn entries(manifest: &Manifest) -> &[Descriptor] {
-    match manifest.kind() {
-        ManifestKind::Index { manifests, .. } => manifests,
-        ManifestKind::Image { .. } => &[],
-    }
 }

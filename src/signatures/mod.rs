@@ -1,9 +1,8 @@
 //! Signatures in registries: finds and verifies them, makes the missing ones, stores them in either format, and waits
 //! until they are stable.
 
-pub(crate) mod attach;
+mod attach;
 pub(crate) mod candidates;
-mod edits;
 mod error;
 pub(crate) mod legacy;
 pub(crate) mod legacy_attach;
@@ -14,13 +13,10 @@ mod outages;
 mod plain;
 pub(crate) mod recorded;
 pub(crate) mod refused;
-pub(crate) mod seen_list;
-pub(crate) mod settle;
-pub(crate) mod shared_tag;
 pub(crate) mod signer;
 mod signing_context;
 mod step;
 pub(crate) mod unsigned;
 
-pub use error::{ListError, SignatureError};
+pub use error::SignatureError;
 pub use signing_context::{GITHUB_ISSUER, SigningContext};

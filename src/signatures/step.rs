@@ -9,14 +9,15 @@ use super::attach::Attacher;
 use super::lookup::Content;
 use super::outages::Outages;
 use super::plain::PlainContent;
-use super::settle::PendingSettle;
 use super::unsigned::{Lacking, Unsigned};
 use crate::context::Context;
 use crate::domain::Repository;
 use crate::outcome::{Origin, SignatureOutcome, Subject};
+use crate::referrers::PendingSettle;
 
 /// A stored signature with the remaining work until it is stable, or the error.
-pub(super) type Done<'a> = Result<(SignatureOutcome, PendingSettle<'a>), SignatureError>;
+pub(super) type Done<'a> =
+    Result<(SignatureOutcome, PendingSettle<'a, SignatureError>), SignatureError>;
 
 /// The state that all signatures of one step share.
 pub(super) struct SigningStep<'a> {
@@ -65,10 +66,13 @@ impl<'a> SigningStep<'a> {
         attacher: &Attacher<'a>,
         content: &PlainContent,
     ) -> Done<'a> {
-        let (of, seen) = (&one.subject, lacking.list.clone());
+        let of = &one.subject;
         let done = match &**content {
-            Content::Bundle(bundle) => attacher.attach(of, bundle, lacking.api, seen).await,
-            Content::Legacy(signature) => attacher.attach_legacy(of, signature, seen).await,
+            Content::Bundle(bundle) => attacher.attach(of, bundle, &lacking.referrers).await,
+            Content::Legacy(signature) => {
+                let seen = lacking.legacy.clone();
+                attacher.attach_legacy(of, signature, seen).await
+            }
         };
         let (place, settling) = done.map_err(|source| {
             self.outages.note(&lacking.repository);

@@ -2,10 +2,9 @@
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::lookup::{Api, FoundSignature, Lookup, Search, look_up, referrers_tag};
+use super::lookup::{FoundSignature, Lookup, Search, look_up};
 use super::plain::PlainContent;
 use super::recorded::{self, Recorded};
-use super::seen_list::SeenList;
 use super::signing_context::SigningContext;
 use super::{SignatureError, legacy};
 use crate::context::{Context, PARALLEL};
@@ -13,6 +12,7 @@ use crate::domain::{Descriptor, Digest, Policy, Repository, SignatureFormat, cha
 use crate::inputs::{Formats, Mode, OnSigningFailure, Signing};
 use crate::outcome::{Origin, Outcome, SignatureOutcome, Subject};
 use crate::plan::Vouched;
+use crate::referrers::{SeenList, SeenReferrers, SharedTag};
 use crate::sigstore::{Trust, Verified};
 
 /// The maximum number of listed but absent digests that are named in warnings.
@@ -58,10 +58,10 @@ pub(crate) struct Unsigned {
 pub(crate) struct Lacking {
     /// The repository.
     pub repository: Repository,
-    /// The place where a bundle will be listed.
-    pub api: Api,
-    /// The content of the tag that will list it.
-    pub list: Option<SeenList>,
+    /// The lists of referrers there.
+    pub referrers: SeenReferrers,
+    /// The content of the tag for the older format.
+    pub legacy: Option<SeenList>,
 }
 
 /// The expected result of a lookup. It decides the order of the search, never the verdict.
@@ -277,7 +277,7 @@ fn check_lists(
         if let Some(obstacle) = lookup.obstacle(*format) {
             let (repository, subject) = (&wanted.repository, &wanted.digest);
             let list = match format {
-                SignatureFormat::Bundle => referrers_tag(context, repository, subject),
+                SignatureFormat::Bundle => SharedTag::of_referrers(context, repository, subject),
                 SignatureFormat::Legacy => legacy::tag(context, repository, subject),
             };
             return Err(list.unusable(obstacle).into());
@@ -329,8 +329,8 @@ fn unsigned(formats: Formats, found: &[(ToSign, Lookup)], trust: &Trust) -> Vec<
         for format in missing(formats, lookup) {
             let lacking = Lacking {
                 repository: wanted.sought.repository.clone(),
-                api: lookup.api,
-                list: lookup.list(format).cloned(),
+                referrers: lookup.referrers.clone(),
+                legacy: lookup.legacy.clone(),
             };
             let same =
                 |one: &&mut Unsigned| one.subject.digest == subject.digest && one.format == format;

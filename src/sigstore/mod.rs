@@ -42,7 +42,6 @@ pub use provenance::{
     Provenance, check_plain_bundle, check_plain_legacy, verify_legacy_origin, verify_statement,
 };
 pub use refusal::{ObservedSigner, VerificationError};
-pub use statement::SIGN_PREDICATE;
 pub use token::{TokenSource, WorkflowIdentity};
 pub use trust::{Purpose, Trust, TrustSource};
 pub use verify::{Authentic, Verified, verify};

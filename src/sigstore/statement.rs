@@ -1,9 +1,7 @@
 //! The in-toto statement of a container signature, byte for byte as cosign 3 writes it.
 
-use crate::domain::Digest;
+use crate::domain::{Digest, SIGN_PREDICATE};
 
-/// The predicate that makes a statement a signature and not an attestation.
-pub const SIGN_PREDICATE: &str = "https://sigstore.dev/cosign/sign/v1";
 /// The media type of the payload in the envelope.
 pub(super) const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
 /// The only type of statement that is written and read.

@@ -13,9 +13,9 @@ use crate::domain::Digest;
 use super::policy as policies;
 use super::protojson;
 use super::refusal::VerificationError;
-use super::statement::{PAYLOAD_TYPE, SIGN_PREDICATE, STATEMENT_TYPE};
+use super::statement::{PAYLOAD_TYPE, STATEMENT_TYPE};
 use super::trust::Trust;
-use crate::domain::{GithubClaims, Policy};
+use crate::domain::{GithubClaims, Policy, SIGN_PREDICATE};
 
 /// The maximum length of a bundle that signs an image.
 const BUNDLE_MAX_BYTES: usize = 1 << 20;

@@ -4,7 +4,7 @@ use crate::copy::shape::plain_entry;
 use crate::domain::{Descriptor, Digest, Manifest, MediaType};
 use crate::outcome::Subject;
 use crate::properties::{of_bytes, properties};
-use crate::signatures::attach::merge;
+use crate::referrers::merge;
 use crate::signatures::candidates::bundle_of;
 use crate::signatures::legacy_manifest::{SignatureConfig, config_of, merge as merge_legacy};
 
@@ -21,7 +21,7 @@ fn legacy_manifest(name: &str) -> Manifest {
 }
 
 properties! {
-    referrers_tag_keeps_its_entries_and_gets_ours_last in "src/signatures/attach.rs" {
+    referrers_tag_keeps_its_entries_and_gets_ours_last in "src/referrers/index.rs" {
         let entry = Descriptor::new(MediaType::OciManifest, 1, Digest::of(b"ours"));
         let subject = Subject { repository: "ghcr.io/o/r".parse().unwrap(), digest: Digest::of(b"subject") };
         of_bytes(&[INDEX], |bytes| {

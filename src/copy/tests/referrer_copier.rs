@@ -5,7 +5,7 @@ use sandbox::{Fault, Kind, Referrers};
 use super::pushed::{document, list, listed, publish, push_beside, push_referrer, registry};
 use super::*;
 use crate::copy::CopyError;
-use crate::signatures::ListError;
+use crate::referrers::ListError;
 
 /// The kinds of referrer lists at the source and at the destination.
 const KEEPERS: [(Referrers, Referrers); 4] = [

@@ -1,15 +1,14 @@
-//! A list of signatures as it was last read. Short lists are kept whole; for a long one, only its digest is. Anyone can
+//! The list under a tag as it was last read. Short lists are kept whole; for a long one, only its digest is. Anyone can
 //! make the lists of a thousand children as long as manifests may be.
 
-use super::SignatureError;
 use crate::context::ReadContext;
 use crate::domain::{Digest, Manifest, Reference, Repository};
-use crate::registry::TaggedList;
+use crate::registry::{RegistryError, TaggedList};
 
 /// The maximum length of lists that are kept. Longer ones are read again when they are needed.
 pub(crate) const SHORT_MAX_BYTES: usize = 16 * 1024;
 
-/// The content of a signature tag, as it was last read.
+/// The list under a tag, as it was last read.
 #[derive(Debug, Clone)]
 pub(crate) struct SeenList {
     digest: Digest,
@@ -40,12 +39,12 @@ impl SeenList {
         &self,
         context: &ReadContext,
         repository: &Repository,
-    ) -> Result<Option<Manifest>, SignatureError> {
+    ) -> Result<Option<Manifest>, RegistryError> {
         if let Some(whole) = &self.whole {
             return Ok(Some(whole.clone()));
         }
         let reference = Reference::Digest(self.digest.clone());
-        Ok(context.registry.manifest(repository, &reference).await?)
+        context.registry.manifest(repository, &reference).await
     }
 }
 

@@ -5,8 +5,8 @@ use std::cell::RefCell;
 
 use tokio::sync::SemaphorePermit;
 
+use super::ListError;
 use super::seen_list::SeenList;
-use super::{ListError, SignatureError};
 use crate::context::ReadContext;
 use crate::domain::{Digest, FullTag, Repository, Tag, TagContent, Unusable};
 use crate::outcome::Subject;
@@ -42,6 +42,15 @@ impl<'a> SharedTag<'a> {
         }
     }
 
+    /// Creates the referrers tag of `subject`.
+    pub(crate) fn of_referrers(
+        context: &'a ReadContext,
+        repository: &'a Repository,
+        subject: &'a Digest,
+    ) -> Self {
+        Self::new(context, repository, subject, subject.referrers_tag())
+    }
+
     /// Sets the content that an earlier read found.
     pub(crate) fn seen(self, list: Option<SeenList>) -> Self {
         self.seen.replace(list);
@@ -50,7 +59,7 @@ impl<'a> SharedTag<'a> {
 
     /// Returns the entries of the list under the tag. The subject itself counts as no list: some registries resolve
     /// such a tag to it.
-    pub(crate) async fn list<T: Entry>(&self) -> Result<Option<Tagged<T>>, SignatureError> {
+    pub(crate) async fn list<T: Entry>(&self) -> Result<Option<Tagged<T>>, RegistryError> {
         let registry = &self.context.registry;
         let found = registry.tagged_list(self.repository, &self.tag).await?;
         Ok(found.filter(|list| list.digest() != self.subject))
@@ -59,7 +68,7 @@ impl<'a> SharedTag<'a> {
     /// Reads the content of the tag, with the permit for long lists if it is long.
     pub(crate) async fn read_in_turn(
         &self,
-    ) -> Result<(Option<TagContent>, Option<SemaphorePermit<'a>>), SignatureError> {
+    ) -> Result<(Option<TagContent>, Option<SemaphorePermit<'a>>), RegistryError> {
         let found = self.read().await?;
         let manifest = found.as_ref().and_then(TagContent::manifest);
         if manifest.is_none_or(|manifest| manifest.bytes().len() <= LONG_MIN_BYTES) {
@@ -71,7 +80,7 @@ impl<'a> SharedTag<'a> {
     }
 
     /// Reads the content of the tag. The subject itself counts as nothing: some registries resolve such a tag to it.
-    pub(crate) async fn read(&self) -> Result<Option<TagContent>, SignatureError> {
+    pub(crate) async fn read(&self) -> Result<Option<TagContent>, RegistryError> {
         let found = self.read_raw().await?;
         Ok(found.filter(|content| content.digest() != self.subject))
     }

@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 use futures_util::future::{LocalBoxFuture, try_join_all};
 use tokio::sync::SemaphorePermit;
 
+use super::ListError;
 use super::seen_list::SeenList;
 use super::shared_tag::SharedTag;
-use super::{ListError, SignatureError};
 use crate::context::Context;
 use crate::domain::{Digest, Manifest, MediaType, TagContent, Unusable};
 use crate::registry::{RegistryError, Replaced, TagRead};
@@ -59,6 +59,15 @@ pub(crate) struct ListSnapshot {
     unusable: Option<Unusable>,
 }
 
+/// The age of the subject of a tag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SubjectAge {
+    /// This run stored it, so nobody else has listed anything for it.
+    New,
+    /// The subject may have been there before.
+    Unknown,
+}
+
 /// The time of a read.
 #[derive(Clone, Copy)]
 struct ReadTime {
@@ -68,7 +77,7 @@ struct ReadTime {
 
 impl ListSnapshot {
     /// Creates the snapshot of a tag that had the content `holds` when it was read, before other work.
-    pub(super) fn remembered(holds: Option<SeenList>) -> Self {
+    pub(crate) fn remembered(holds: Option<SeenList>) -> Self {
         Self {
             read: None,
             holds,
@@ -84,11 +93,6 @@ impl ListSnapshot {
     /// Returns the list that the tag pointed to.
     pub(crate) fn holds(&self) -> Option<&SeenList> {
         self.holds.as_ref()
-    }
-
-    /// Returns the content of the tag, if it is no manifest.
-    pub(crate) fn unusable(&self) -> Option<&Unusable> {
-        self.unusable.as_ref()
     }
 
     /// Returns the time at which the read began, unless the read is so old that another writer may have read the tag
@@ -108,15 +112,12 @@ enum WriteRound {
 }
 
 /// The remaining work of a change: waiting until it is stable. `None` if nothing had to be written.
-pub(crate) type PendingSettle<'a> = Option<LocalBoxFuture<'a, Result<(), SignatureError>>>;
+pub(crate) type PendingSettle<'a, E> = Option<LocalBoxFuture<'a, Result<(), E>>>;
 
-/// An error of a merge, which may also be one of the list itself.
-pub(crate) trait MergeError:
-    From<SignatureError> + From<ListError> + From<RegistryError>
-{
-}
+/// An error of a merge, which may also be one of the list itself or of the registry.
+pub(crate) trait MergeError: From<ListError> + From<RegistryError> {}
 
-impl<E: From<SignatureError> + From<ListError> + From<RegistryError>> MergeError for E {}
+impl<E: From<ListError> + From<RegistryError>> MergeError for E {}
 
 /// A tag with other writers, and the means to write it.
 pub(crate) struct SharedTagWriter<'a> {
@@ -137,28 +138,18 @@ impl<'a> SharedTagWriter<'a> {
         Self { shared, context }
     }
 
-    /// Merges the tag's content with `merge` and writes the result, unless there is nothing to add. Returns the digest
-    /// of the tag's content, and the remaining work: others may be writing content that they read before. The remaining
-    /// work is mostly waiting, and other work can run beside it.
-    pub(crate) async fn begin<M>(
-        self,
-        merge: M,
-    ) -> Result<(Option<Digest>, PendingSettle<'a>), SignatureError>
-    where
-        M: AsyncFn(Option<&Manifest>) -> Result<Option<Change>, SignatureError> + 'a,
-    {
-        let look = self.look().await?;
-        self.begin_at(look, merge).await
-    }
-
-    /// Merges and writes, starting from a read that was done during other work.
-    pub(crate) async fn begin_at<M>(
+    /// Merges the tag's content with `merge` and writes the result, unless there is nothing to add. Starts from `look`,
+    /// which may have been done during other work. Returns the digest of the tag's content, and the remaining work:
+    /// others may be writing content that they read before. The remaining work is mostly waiting, and other work can run
+    /// beside it.
+    pub(crate) async fn begin_at<E, M>(
         self,
         look: ListSnapshot,
         merge: M,
-    ) -> Result<(Option<Digest>, PendingSettle<'a>), SignatureError>
+    ) -> Result<(Option<Digest>, PendingSettle<'a, E>), E>
     where
-        M: AsyncFn(Option<&Manifest>) -> Result<Option<Change>, SignatureError> + 'a,
+        E: MergeError + 'a,
+        M: AsyncFn(Option<&Manifest>) -> Result<Option<Change>, E> + 'a,
     {
         match self.round_at(look, &merge).await? {
             WriteRound::Same(held) => Ok((held, None)),
@@ -255,7 +246,7 @@ impl<'a> SharedTagWriter<'a> {
         if let Some(unusable) = &look.unusable {
             return Err(self.unusable(unusable).into());
         }
-        let (current, _turn) = self.held(look.holds.clone()).await?;
+        let (current, _turn) = self.held::<E>(look.holds.clone()).await?;
         let held = current.as_ref().map(|held| held.digest().clone());
         if held.as_ref() == Some(self.subject) {
             return Err(self.occupied("holds that itself").into());
@@ -263,7 +254,7 @@ impl<'a> SharedTagWriter<'a> {
         // A list does not vanish suddenly. A writer that believes such an answer and starts a new list loses the
         // entries of others.
         let vanished = if current.is_none() {
-            self.vanished().await?
+            self.vanished::<E>().await?
         } else {
             None
         };
@@ -315,12 +306,23 @@ impl<'a> SharedTagWriter<'a> {
         })
     }
 
+    /// Reads the tag before it is changed. If the subject may have been there before this run, others may have listed
+    /// their own entries. So a tag that is then reported as absent is read a second time.
+    pub(crate) async fn look_at(&self, age: SubjectAge) -> Result<ListSnapshot, RegistryError> {
+        let look = self.look().await?;
+        let is_empty = look.holds.is_none() && look.unusable.is_none();
+        if is_empty && age == SubjectAge::Unknown {
+            return self.look().await;
+        }
+        Ok(look)
+    }
+
     /// Returns the whole content that the tag had. A long list is read again, since only one may be in memory at a
     /// time.
-    async fn held(
+    async fn held<E: MergeError>(
         &self,
         seen: Option<SeenList>,
-    ) -> Result<(Option<Manifest>, Option<SemaphorePermit<'a>>), SignatureError> {
+    ) -> Result<(Option<Manifest>, Option<SemaphorePermit<'a>>), E> {
         match seen {
             None => Ok((None, None)),
             Some(list) if list.whole().is_some() => Ok((list.whole().cloned(), None)),
@@ -336,7 +338,7 @@ impl<'a> SharedTagWriter<'a> {
     }
 
     /// Returns the last content of a tag that is now reported as absent.
-    async fn vanished(&self) -> Result<Option<Manifest>, SignatureError> {
+    async fn vanished<E: MergeError>(&self) -> Result<Option<Manifest>, E> {
         let seen = self.seen.borrow().clone();
         let Some(list) = seen else {
             return Ok(None);

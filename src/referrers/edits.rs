@@ -7,14 +7,14 @@ use serde::{Deserialize as _, Deserializer};
 use serde_json::value::RawValue;
 
 /// A document, and its pending edits.
-pub(super) struct Edits<'a> {
+pub(crate) struct Edits<'a> {
     text: &'a str,
     changes: Vec<(Range<usize>, String)>,
 }
 
 impl<'a> Edits<'a> {
     /// Creates an empty set of edits for a document that is a JSON object.
-    pub(super) fn of(text: &'a str) -> Self {
+    pub(crate) fn of(text: &'a str) -> Self {
         Self {
             text,
             changes: Vec::new(),
@@ -22,14 +22,14 @@ impl<'a> Edits<'a> {
     }
 
     /// Replaces `value`, which was read from this document.
-    pub(super) fn replace(&mut self, value: &RawValue, by: String) {
+    pub(crate) fn replace(&mut self, value: &RawValue, by: String) {
         let place = self.place(value);
         self.changes.push((place, by));
     }
 
     /// Appends items to `list`, which was read from this document. A value that is no list is replaced. If there is no
     /// value, the list becomes the field `name`.
-    pub(super) fn append(&mut self, list: Option<&RawValue>, name: &str, items: &[String]) {
+    pub(crate) fn append(&mut self, list: Option<&RawValue>, name: &str, items: &[String]) {
         let items = items.join(",");
         match list {
             Some(list) if is_list(list) => {
@@ -49,7 +49,7 @@ impl<'a> Edits<'a> {
     }
 
     /// Returns the document with all edits.
-    pub(super) fn done(mut self) -> String {
+    pub(crate) fn done(mut self) -> String {
         self.changes.sort_by_key(|(place, _)| place.start);
         let added: usize = self.changes.iter().map(|(_, by)| by.len()).sum();
         let mut text = String::with_capacity(self.text.len() + added);
@@ -71,7 +71,7 @@ impl<'a> Edits<'a> {
 }
 
 /// Reports whether this is a JSON array.
-pub(super) fn is_list(value: &RawValue) -> bool {
+pub(crate) fn is_list(value: &RawValue) -> bool {
     value.get().starts_with('[')
 }
 
@@ -81,7 +81,7 @@ fn comma(there: &str) -> &'static str {
 }
 
 /// Reads any value; `null` is one.
-pub(super) fn present<'de: 'a, 'a, D>(deserializer: D) -> Result<Option<&'a RawValue>, D::Error>
+pub(crate) fn present<'de: 'a, 'a, D>(deserializer: D) -> Result<Option<&'a RawValue>, D::Error>
 where
     D: Deserializer<'de>,
 {

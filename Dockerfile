@@ -8,13 +8,24 @@ ARG BUILDKIT_SBOM_SCAN_CONTEXT=true
 
 FROM ${BUILDER} AS builder
 WORKDIR /source
-COPY . .
 # An explicit target keeps the flag away from procedural macros, which cannot be static. AWS-LC is built from the sources
 # in its crate, never taken from the builder.
+ENV AWS_LC_SYS_USE_SYSTEM=0 RUSTFLAGS='-C target-feature=+crt-static'
+# The dependencies are a layer of their own: a change of the sources alone does not compile them again.
+COPY Cargo.toml Cargo.lock ./
+COPY .cargo .cargo
+COPY tests/sandbox/Cargo.toml tests/sandbox/
+RUN set -eu; \
+    mkdir -p src tests/sandbox/src tests/peers; \
+    touch src/lib.rs tests/sandbox/src/lib.rs tests/peers/main.rs; \
+    echo 'fn main() {}' >src/main.rs; \
+    cargo build --release --locked --bin manifest-seal --target "$(rustc -vV | sed -n 's/^host: //p')"
+COPY . .
+# The copied files may be older than the empty ones.
 RUN set -eu; \
     target="$(rustc -vV | sed -n 's/^host: //p')"; \
-    AWS_LC_SYS_USE_SYSTEM=0 RUSTFLAGS='-C target-feature=+crt-static' \
-      cargo build --release --locked --bin manifest-seal --target "$target"; \
+    touch src/lib.rs src/main.rs; \
+    cargo build --release --locked --bin manifest-seal --target "$target"; \
     cp "target/$target/release/manifest-seal" /manifest-seal
 
 FROM scratch

@@ -57,12 +57,12 @@ fn stopped() -> std::io::Result<impl Future<Output = &'static str>> {
 
 fn help() -> String {
     let mut text = String::from(
-        "Makes a multi-arch image index from per-platform digests, signs it, verifies it; every rerun converges.\n\n\
+        "Makes a multi-arch image index from per-platform digests, signs it, verifies it; a rerun gives the same result.\n\n\
          manifest-seal [COMMAND] [--INPUT VALUE]...\n\n\
          COMMAND is seal (the default), create, sign, verify, preflight, publish or cleanup.\n\
-         Exit codes: 0 done; 1 the world failed; 2 wrong inputs, nothing was touched; 3 refused.\n\n\
+         Exit codes: 0 done; 1 network, registry, permission or Sigstore problem; 2 wrong inputs, nothing was changed; 3 refused.\n\n\
          Every input is a flag, and INPUT_NAME in the environment is another way to give it.\n\
-         What is true or false may stand alone, or take its value as in --sign=false.\n",
+         A boolean flag needs no value, or takes one as in --sign=false.\n",
     );
     for input in INPUTS {
         let default = if input.default.is_empty() {

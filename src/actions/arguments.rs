@@ -24,11 +24,11 @@ pub struct Arguments(BTreeMap<String, String>);
 #[derive(Debug, thiserror::Error)]
 pub enum ArgumentError {
     /// Not a flag of this program.
-    #[error("`{0}` is no flag of this program; `--help` lists them")]
+    #[error("`{0}` is not a flag of this program; `--help` lists all flags")]
     Unknown(String),
     /// A surplus word.
     #[error(
-        "`{0}` is one word too many: one command, then flags; a switch takes its value as in `--sign=false`"
+        "`{0}` is an unexpected argument: give one command, then flags; write the value of a boolean flag as in `--sign=false`"
     )]
     Surplus(String),
     /// Any other error of the command line.

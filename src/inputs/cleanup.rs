@@ -23,7 +23,7 @@ pub(super) fn cleanup(fields: &mut Fields<'_>) -> Option<Cleanup> {
     if tags.is_empty() && moving_tags.is_empty() && !is_refused {
         fields.refuse(
             "tags",
-            "`cleanup` must be told which tags may be taken back; give the `tags` and `moving-tags` of the run that wrote them",
+            "`cleanup` requires the tags to revert; give the `tags` and `moving-tags` of the run that wrote them",
         );
     }
     repositories.home(fields)?;

@@ -138,7 +138,7 @@ impl<'a> Fields<'a> {
         if wanted.is_some() && self.text(pattern).is_some() {
             self.refuse(
                 pattern,
-                format!("it is given beside `{exact}`; give one of the two"),
+                format!("it cannot be combined with `{exact}`; give one of the two"),
             );
         }
         wanted.or(compiled)
@@ -214,7 +214,7 @@ impl<'a> Fields<'a> {
                 .parse::<u32>()
                 .ok()
                 .filter(|number| (1..=100).contains(number));
-            number.ok_or_else(|| format!("`{text}` is not a number of tries from 1 to 100"))
+            number.ok_or_else(|| format!("`{text}` is not a number of attempts from 1 to 100"))
         };
         RetryPolicy {
             max_attempts: self

@@ -32,7 +32,7 @@ pub(super) fn word<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, String
     let found = words.iter().find(|(word, _)| *word == text);
     found.map(|(_, value)| *value).ok_or_else(|| {
         let words: Vec<String> = words.iter().map(|(word, _)| format!("`{word}`")).collect();
-        format!("`{text}` is none of {}", words.join(", "))
+        format!("`{text}` is not one of {}", words.join(", "))
     })
 }
 

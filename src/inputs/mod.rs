@@ -62,7 +62,7 @@ impl Inputs {
             (_, Err(errors)) => Err(errors),
             (None, Ok(())) => Err(InputErrors(vec![InputError {
                 input: "command",
-                problem: "the inputs do not say what to do".to_owned(),
+                problem: "no command is given".to_owned(),
             }])),
         }
     }

@@ -29,7 +29,7 @@ pub(super) fn refuse_both(fields: &mut Fields<'_>, tags: &[FullTag], moving_tags
     for tag in moving_tags.iter().filter(|tag| tags.contains(tag)) {
         fields.refuse(
             "moving-tags",
-            format!("`{tag}` is in `tags` too, which never change what they hold"),
+            format!("`{tag}` is also in `tags`, which never move"),
         );
     }
 }

@@ -44,12 +44,12 @@ pub(super) fn preflight(fields: &mut Fields<'_>) -> Option<Preflight> {
     let tags = repositories.placed(fields, "tags", tags);
     // A list of only comments and commas counts as empty. A refused input counts as given.
     if tags.is_empty() && !fields.is_refused("tags") && !fields.is_refused("image") {
-        fields.refuse("tags", "`preflight` must be told which tags to look for");
+        fields.refuse("tags", "`preflight` requires the tags to check");
     }
     if fields.text("digests").is_some() && digests.is_empty() && !fields.is_refused("digests") {
         fields.refuse(
             "digests",
-            "it holds no digest; leave it out where none is known yet",
+            "it contains no digest; omit it if no digest is known yet",
         );
     }
     let words = [

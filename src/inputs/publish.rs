@@ -70,7 +70,7 @@ pub(super) fn publish(fields: &mut Fields<'_>) -> Option<Publish> {
     if !is_gated && (policy.says_anything() || depth == Depth::Children) {
         fields.refuse(
             "certificate-identity",
-            "it is not said who must have signed; give it or `certificate-identity-regexp`",
+            "the identity of the signer is required; give it or `certificate-identity-regexp`",
         );
     }
     let words = [("all", Carried::All), ("verified", Carried::Verified)];
@@ -78,7 +78,7 @@ pub(super) fn publish(fields: &mut Fields<'_>) -> Option<Publish> {
     if referrers == Carried::Verified && !is_gated {
         fields.refuse(
             "referrers",
-            "`verified` needs to be told whose count; give `certificate-identity` or `certificate-identity-regexp`",
+            "`verified` requires the identity of the signer; give `certificate-identity` or `certificate-identity-regexp`",
         );
     }
     let home = repositories.home(fields)?;

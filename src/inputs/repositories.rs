@@ -25,7 +25,7 @@ impl Repositories {
             if image.reference.is_some() {
                 fields.refuse(
                     "image",
-                    format!("`{image}` names a tag or digest; here it is the repository alone"),
+                    format!("`{image}` names a tag or digest; give the repository alone"),
                 );
             }
             image.repository
@@ -129,7 +129,7 @@ fn entry(text: &str) -> Result<RepositoryEntry, String> {
 fn several_text(tag: &Tag, several: &[Repository]) -> String {
     let names: Vec<String> = several.iter().map(|name| format!("`{name}`")).collect();
     format!(
-        "which repository's tag is `{tag}`? {} are named; give `image`, or the tag's full name",
+        "`{tag}` names no repository, and {} are possible; give `image`, or the full reference of the tag",
         names.join(", ")
     )
 }

@@ -116,7 +116,7 @@ fn media_type(fields: &mut Fields<'_>, annotations: &BTreeMap<String, String>) -
     if media_type == IndexType::Docker && !annotations.is_empty() {
         fields.refuse(
             "media-type",
-            "`docker` lists cannot hold `annotations`; use `oci` or `auto`",
+            "`docker` lists cannot contain `annotations`; use `oci` or `auto`",
         );
     }
     media_type
@@ -154,11 +154,11 @@ fn digests(
             ),
             [_, true] => (
                 "digests-folder",
-                "it holds no digest; did every build job hand its own over?",
+                "it contains no digest; did every build job upload its digest?",
             ),
             [true, false] => (
                 "digests",
-                "it holds no digest; did every build job hand its own over?",
+                "it contains no digest; did every build job upload its digest?",
             ),
         };
         fields.refuse(input, problem);
@@ -182,7 +182,7 @@ fn verify(fields: &mut Fields<'_>) -> Option<Verify> {
     let given = ["certificate-identity", "certificate-identity-regexp"]
         .map(|input| fields.text(input).is_some());
     if given == [false, false] {
-        fields.refuse("certificate-identity", "`verify` must be told who has to have signed; give it or `certificate-identity-regexp`");
+        fields.refuse("certificate-identity", "`verify` requires the identity of the signer; give it or `certificate-identity-regexp`");
     }
     let depth = depth(fields);
     let image = fields.image();

@@ -158,7 +158,7 @@ fn a_bare_tag_of_nobody_is_refused() {
     assert_eq!(
         errors.unwrap_err(),
         [
-            "input `moving-tags`: which repository's tag is `latest`? `ghcr.io/o/r`, `quay.io/x/y` are named; give `image`, or the tag's full name"
+            "input `moving-tags`: `latest` names no repository, and `ghcr.io/o/r`, `quay.io/x/y` are possible; give `image`, or the full reference of the tag"
         ]
     );
 }
@@ -216,7 +216,7 @@ fn empty_strings_are_not_given() {
 fn what_is_wrong_is_said_once_and_nothing_follows_from_it() {
     // For an unknown command no required inputs are known.
     let wrong = [
-        ("command", "seel", "`seel` is none of `seal`"),
+        ("command", "seel", "`seel` is not one of `seal`"),
         ("digests", "sha256:1", "`sha256:1` is not a digest"),
         (
             "digests",
@@ -275,7 +275,7 @@ fn each_command_says_what_it_needs() {
                 ("tags", "v1"),
                 ("digests", "# none"),
             ],
-            "input `digests`: it holds no digest",
+            "input `digests`: it contains no digest",
         ),
         (
             &[
@@ -283,7 +283,7 @@ fn each_command_says_what_it_needs() {
                 ("tags", "v1"),
                 ("digests-folder", "empty"),
             ],
-            "input `digests-folder`: it holds no digest",
+            "input `digests-folder`: it contains no digest",
         ),
         (
             &[("image", "ghcr.io/o/r"), ("digests", DIGEST)],
@@ -291,7 +291,7 @@ fn each_command_says_what_it_needs() {
         ),
         (
             &[("command", "verify"), ("image", "ghcr.io/o/r:v1")],
-            "input `certificate-identity`: `verify` must be told",
+            "input `certificate-identity`: `verify` requires the identity",
         ),
         (
             &[
@@ -303,7 +303,7 @@ fn each_command_says_what_it_needs() {
         ),
         (
             &[("command", "promote")],
-            "input `command`: `promote` is none of",
+            "input `command`: `promote` is not one of",
         ),
         (
             &[("command", "publish"), ("image", "ghcr.io/o/r")],
@@ -320,7 +320,7 @@ fn each_command_says_what_it_needs() {
                 ("source", "oci:images"),
                 ("certificate-oidc-issuer", "https://example.com"),
             ],
-            "input `certificate-identity`: it is not said who",
+            "input `certificate-identity`: the identity of the signer is required",
         ),
         (
             &[
@@ -329,7 +329,7 @@ fn each_command_says_what_it_needs() {
                 ("source", "oci:images"),
                 ("recursive", "true"),
             ],
-            "input `certificate-identity`: it is not said who",
+            "input `certificate-identity`: the identity of the signer is required",
         ),
     ];
     for (given, wanted) in cases {

@@ -256,7 +256,7 @@ async fn leaf(
     };
     let read = ImageConfig::parse(&blob).map_err(unusable)?;
     if !read.platform.is_usable() {
-        let why = "its `os` and `architecture`, or what qualifies them, are no words for what an image runs on";
+        let why = "its `os` or `architecture` is not a valid platform";
         return Err(unusable(serde::de::Error::custom(why)).into());
     }
     Ok(Leaf {

@@ -34,7 +34,7 @@ pub(super) async fn cleanup(
 ) -> Result<(), CommandError> {
     outcome.planned = context.mode == Mode::DryRun;
     let told = outcome.cleanup.insert(CleanupOutcome::default());
-    context.events.phase("Look at the tags");
+    context.events.phase("Read the tags");
     let fixed = cleanup.tags.iter().map(|tag| (tag, TagKind::Fixed));
     let moving = cleanup.moving_tags.iter();
     let named: Vec<_> = fixed
@@ -58,7 +58,7 @@ pub(super) async fn cleanup(
     let named: Vec<&FullTag> = named.iter().map(|(tag, _)| *tag).collect();
     for tag in unnamed_tags(record, &named) {
         context.events.note(format!(
-            "tag `{tag}`: left alone, since only the record names it and no input does"
+            "tag `{tag}`: left unchanged, because only the record names it, and no input"
         ));
     }
     if context.mode == Mode::Apply {
@@ -91,7 +91,7 @@ async fn roll_back_all(context: &Context, told: &mut CleanupOutcome) {
     if open.is_empty() {
         return;
     }
-    context.events.phase("Take tags back");
+    context.events.phase("Roll back the tags");
     let (ended, mut ends) = unbounded_channel();
     // The sender moves in here, so the channel closes when all work is done.
     let work = async move {
@@ -199,7 +199,7 @@ async fn restore(
     let manifest = match vouched {
         Ok(Some(manifest)) => manifest,
         Ok(None) => {
-            let why = format!("what it held before, `{before}`, is not in the registry any more");
+            let why = format!("its earlier content `{before}` is no longer in the registry");
             return tag.remaining(&why, tag.by_hand_without_earlier(before));
         }
         Err(error) => return tag.remaining(&chain_text(&error), tag.by_hand()),
@@ -236,7 +236,7 @@ async fn check_gone(
                 return tag.left(LeaveReason::Moved(digest));
             }
             Shown::Digest(_) if attempt < tries => {
-                let why = "the registry says that it is deleted, and still shows it";
+                let why = "the registry confirmed the deletion, but still returns the tag";
                 context.pause(&tag.tag.to_string(), why).await;
             }
             Shown::Digest(_) => (),
@@ -247,7 +247,7 @@ async fn check_gone(
         }
     }
     let why = error.map_or_else(
-        || "the registry says that it is deleted, and still shows it".to_owned(),
+        || "the registry confirmed the deletion, but still returns the tag".to_owned(),
         |error| chain_text(error),
     );
     tag.remaining(&why, tag.by_hand())

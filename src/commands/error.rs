@@ -69,13 +69,13 @@ pub enum TagError {
         digest: Digest,
     },
     /// Other runs moved a tag before each attempt to write it.
-    #[error("the tag `{tag}` was moved by others before each attempt to write it")]
+    #[error("the tag `{tag}` was moved by another run before each attempt to write it")]
     Contended {
         /// The tag.
         tag: FullTag,
     },
     /// A tag was written, but the registry does not show it.
-    #[error("the tag `{tag}` was written but still shows {}", shows_text(.shows.as_ref()))]
+    #[error("the tag `{tag}` was written but still points to {}", shows_text(.shows.as_ref()))]
     NotVisible {
         /// The tag.
         tag: FullTag,
@@ -88,7 +88,7 @@ pub enum TagError {
 #[derive(Debug, thiserror::Error)]
 pub enum Interruption {
     /// The time limit was reached.
-    #[error("the time given by `timeout` was up{}", step_text(.step.as_ref()))]
+    #[error("the run exceeded `timeout`{}", step_text(.step.as_ref()))]
     Timeout {
         /// The step in progress.
         step: Option<String>,
@@ -96,7 +96,7 @@ pub enum Interruption {
         record: Option<Digest>,
     },
     /// A signal ended the run.
-    #[error("the run was told to end ({signal}){}", step_text(.step.as_ref()))]
+    #[error("the run was stopped by a signal ({signal}){}", step_text(.step.as_ref()))]
     Terminated {
         /// The name of the signal.
         signal: &'static str,
@@ -199,7 +199,7 @@ impl std::fmt::Display for Refused {
             if subject.reasons.is_empty() {
                 write!(
                     formatter,
-                    "`{image}` has no signature; wanted is one by {}",
+                    "`{image}` has no signature; a signature by {} is required",
                     self.wanted
                 )?;
             } else {
@@ -223,7 +223,7 @@ fn conflicts_text(conflicts: &[Conflict], digest: &Digest, wanted: &[(String, Di
         let why = why.map_or(String::new(), |why| format!(" ({why})"));
         let (tag, holds) = (&conflict.tag, &conflict.holds);
         format!(
-            "the tag `{tag}` holds `{holds}`{why} with {}",
+            "the tag `{tag}` points to `{holds}`{why} with {}",
             images_text(&conflict.found)
         )
     };
@@ -232,7 +232,7 @@ fn conflicts_text(conflicts: &[Conflict], digest: &Digest, wanted: &[(String, Di
         [] => String::new(),
         images => format!(" with {}", images_text(images)),
     };
-    format!("{}\nwanted: `{digest}`{wanted}", found.join("\n"))
+    format!("{}\nexpected: `{digest}`{wanted}", found.join("\n"))
 }
 
 fn step_text(step: Option<&String>) -> String {

@@ -116,7 +116,7 @@ pub(super) async fn inspect(
     seal: &Seal,
     outcome: &mut Outcome,
 ) -> Result<Inspection, CommandError> {
-    context.events.phase("Look at children and tags");
+    context.events.phase("Inspect children and tags");
     let resolution = resolve_all(context, &seal.digests, &seal.sources);
     let lookups = look_up_tags(context, &seal.tags, &seal.moving_tags);
     let (resolution, lookups) = tokio::try_join!(resolution, lookups)?;
@@ -309,13 +309,13 @@ fn report_plan(
     }
     for Equivalent { repository, index } in equivalents {
         let what = match index {
-            Standing::Vouched(_) => "both stay, and both are signed if anything is",
+            Standing::Vouched(_) => "both are kept, and both are signed if this run signs",
             Standing::Observed(_) => {
-                "it stays, and no other tag gets it, since nothing vouches for it"
+                "it is kept, but no other tag is moved to it, because it is not verified"
             }
         };
         context.events.warn(format!(
-            "a tag holds `{}`, which has the same images as `{}` in other bytes; {what}",
+            "a tag points to `{}`, which has the same images as `{}` but other bytes; {what}",
             repository.at(index.manifest().digest()),
             target.manifest().digest()
         ));
@@ -326,7 +326,7 @@ fn report_plan(
 fn warn_observed(context: &Context, steps: &[TagStep], target: &Standing, made: &Manifest) {
     if let (Standing::Observed(index), Some(step)) = (target, steps.first()) {
         context.events.warn(format!(
-            "a tag holds `{}`, which has the same images as `{}`, the index that this run would make, in other bytes; it stays, though nothing vouches for it. The outputs `digest` and `reference` name it: whoever signs, publishes or deploys it by them does so on their own word",
+            "a tag points to `{}`, which has the same images as `{}`, the index that this run would make, but other bytes; it is kept, although it is not verified. The outputs `digest` and `reference` name it: check it before you sign, publish or deploy it",
             step.tag.repository.at(index.digest()),
             made.digest()
         ));
@@ -397,10 +397,10 @@ async fn warning_of_observed(
     let found = context.registry.manifest_digest(repository, &reference);
     let missing = match found.await? {
         Some(_) => String::new(),
-        None => format!("; it is missing in `{repository}`, and is not copied there"),
+        None => format!("; it is missing in `{repository}` and is not copied there"),
     };
     Ok(format!(
-        "`{child}`, which a tag holds beside its images as part of `{index}`, was not given to this run, and nothing vouches for it{missing}"
+        "`{child}`, a child of `{index}` under a tag, is not in the inputs of this run and is not verified{missing}"
     ))
 }
 

@@ -57,7 +57,7 @@ pub(super) async fn read_denied_tags(
     }
     let brings = new.into_iter().map(|(repository, tag)| async move {
         context.events.warn(format!(
-            "`{repository}` would not say what `{tag}` holds, as some registries answer for what does not exist yet; the images are copied there, and it is asked again"
+            "access to `{tag}` is denied; some registries deny repositories that do not exist yet. The images are copied to `{repository}`, then the tag is read again"
         ));
         let sources = Source::repositories(seal.sources_for(repository));
         let copier = Copier::new(context, &sources, repository, DestinationCheck::AssumeAbsent);

@@ -89,7 +89,7 @@ pub(crate) async fn find(
                 let why = crate::domain::chain_text(&error);
                 context
                     .events
-                    .warn(format!("one `source` is passed over: {why}"));
+                    .warn(format!("one `source` is skipped: {why}"));
             }
             Err(error @ CommandError::Selection(SelectionError::Observed { .. })) => {
                 return Err(error);
@@ -105,7 +105,7 @@ pub(crate) async fn find(
                 let why = crate::domain::chain_text(&fault);
                 context
                     .events
-                    .warn(format!("one `source` is left out: {why}"));
+                    .warn(format!("one `source` is not used: {why}"));
             }
             Ok(found)
         }
@@ -124,10 +124,10 @@ fn fixed(origins: &[Named<ImageOrigin>]) -> Option<&Digest> {
 fn report_other(context: &Context, name: &str, other: &Digest, fixed: Option<&Digest>) {
     let why = match fixed {
         Some(fixed) => format!("the first `source` names `{fixed}`"),
-        None => "a `source` before it could not be read, and may have another".to_owned(),
+        None => "an earlier `source` could not be read and may have another digest".to_owned(),
     };
     context.events.warn(format!(
-        "`{other}` of the `source` `{name}` does not count: {why}"
+        "`{other}` in the `source` `{name}` is ignored: {why}"
     ));
 }
 

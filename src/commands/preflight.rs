@@ -41,7 +41,7 @@ pub(super) async fn preflight(
     signing_context: impl Future<Output = Result<SigningContext, CommandError>>,
     outcome: &mut Outcome,
 ) -> Result<(), CommandError> {
-    context.events.phase("Look at tags");
+    context.events.phase("Read the tags");
     let mut lookup = PreflightLookup::of(&preflight.tags);
     let looking = look_at_all(context, preflight, &mut lookup, outcome);
     let (goal, ()) = join(goal(context, preflight), looking).await;
@@ -106,7 +106,7 @@ async fn vouch(
     told: &mut PreflightOutcome,
 ) -> Result<(Verdict, String), CommandError> {
     let Some(policy) = &preflight.policy else {
-        context.events.warn("nothing was verified of what the tags hold, as `sign: false` says: whoever may push there has put it there");
+        context.events.warn("the content of the tags is not verified, because `sign` is `false`: anyone with push access may have written it");
         return Ok((decide_preflight(&told.found, told.policy), String::new()));
     };
     told.images = lookup.images(goal);
@@ -122,7 +122,7 @@ async fn vouch(
         let name = image.repository.at(image.manifest.digest());
         context.events.note(match &image.signer {
             Some(identity) => format!("`{name}` is signed by `{identity}`"),
-            None => format!("`{name}` is what `digests` names"),
+            None => format!("`{name}` is in `digests`"),
         });
     }
     Ok((decide_skip(&told.found, &told.images), wanted))
@@ -229,7 +229,7 @@ fn say(context: &Context, told: &PreflightOutcome, failure: Option<&CommandError
         match answer {
             TagAnswer::Absent => events.note(format!("tag `{tag}`: {word}")),
             TagAnswer::New(why) => events.warn(format!(
-                "tag `{tag}`: {word}: the registry denies the repository though we hold a token to push to it, as some do while nobody has pushed there; if that is not so, the push will fail: {why}"
+                "tag `{tag}`: {word}: access is denied, although the token permits pushing; some registries deny repositories that do not exist yet. If the repository exists, the push will fail: {why}"
             )),
             TagAnswer::Unknown(why) => {
                 let is_news = failure.as_ref().is_some_and(|error| !error.contains(why));
@@ -250,7 +250,7 @@ fn say(context: &Context, told: &PreflightOutcome, failure: Option<&CommandError
 impl PreflightLookup {
     fn of(tags: &[FullTag]) -> Self {
         let blank = |tag: &FullTag| {
-            let why = "it was not answered in time".to_owned();
+            let why = "the registry did not answer in time".to_owned();
             (tag.clone(), Look::Unknown(why))
         };
         Self {

@@ -25,10 +25,10 @@ pub enum PreflightError {
     #[error("{}", unknown_text(.0))]
     Unknown(Vec<(FullTag, RegistryError)>),
     /// Tags exist that must be absent.
-    #[error("{}", held_text(.0, "exists already: it holds"))]
+    #[error("{}", held_text(.0, "exists already and points to"))]
     Taken(Vec<FoundTag>),
     /// Tags point to different images.
-    #[error("{}{}", held_text(.found, "holds"), wanted_text(.wanted.as_deref()))]
+    #[error("{}{}", held_text(.found, "points to"), wanted_text(.wanted.as_deref()))]
     Differ {
         /// Every tag.
         found: Vec<FoundTag>,
@@ -45,7 +45,7 @@ pub enum PreflightError {
     },
     /// The required signer is not known.
     #[error(
-        "what the tags hold must be signed by this workflow to be skipped (`on-existing-tag: skip`), and there is no OIDC token that says who this run is: {0}"
+        "`on-existing-tag: skip` requires that this workflow signed the images under the tags, and no OIDC token identifies this run: {0}"
     )]
     NoIdentity(TokenAbsence),
 }
@@ -56,7 +56,7 @@ pub(super) fn why(error: &RegistryError) -> String {
 }
 
 fn unknown_text(unknown: &[(FullTag, RegistryError)]) -> String {
-    let mut text = "what tags hold cannot be known:".to_owned();
+    let mut text = "the content of these tags is unknown:".to_owned();
     let mut causes: Vec<(String, Vec<String>)> = Vec::new();
     for (tag, error) in unknown {
         let (tag, cause) = (format!("`{tag}`"), why(error));
@@ -99,7 +99,7 @@ fn unvouched_text(found: &[UnvouchedImages], wanted: &str) -> String {
         }
         let found = if refused.is_empty() { "" } else { "; found:" };
         format!(
-            "the tag `{tag}` holds `{}` with {images}, for which nothing vouches: it has no signature by {wanted}{found}{reasons}",
+            "the tag `{tag}` points to `{}` with {images}, which is neither in `digests` nor signed by {wanted}{found}{reasons}",
             held.digest
         )
     };
@@ -108,6 +108,6 @@ fn unvouched_text(found: &[UnvouchedImages], wanted: &str) -> String {
 
 fn wanted_text(wanted: Option<&[(String, Digest)]>) -> String {
     wanted.map_or(String::new(), |wanted| {
-        format!("\nwanted: {}", images_text(wanted))
+        format!("\nexpected: {}", images_text(wanted))
     })
 }

@@ -38,7 +38,7 @@ use crate::sigstore::Provenance;
 /// The maximum number of lists, and of referrers, that the log names.
 const LISTS_SHOWN: usize = 5;
 const REFERRERS_SHOWN: usize = 50;
-const NOTHING_VERIFIED: &str = "nothing is verified: no identity is given (`certificate-identity`), so whatever is at the source is published";
+const NOTHING_VERIFIED: &str = "nothing is verified, because no identity is given (`certificate-identity`): the content of the source is published as it is";
 
 /// Publishes an image. `signing_context` supplies what verification needs; it is awaited only if a signature is required.
 pub(super) async fn publish(
@@ -49,7 +49,7 @@ pub(super) async fn publish(
     outcome: &mut Outcome,
 ) -> Result<(), CommandError> {
     outcome.planned = context.mode == Mode::DryRun;
-    context.events.phase("Look at the source and the tags");
+    context.events.phase("Read the source and the tags");
     let (found, lookups) = tokio::try_join!(
         find(context, &publish.sources, record_writer),
         look_up_tags(context, &publish.tags, &publish.moving_tags),
@@ -72,7 +72,7 @@ pub(super) async fn publish(
     };
     let mut passed = None;
     if let Some((depth, _, policy, signing_context)) = &gate {
-        context.events.phase("Check who has signed");
+        context.events.phase("Verify signatures at the source");
         let source = SourceGate {
             context,
             found: &found,
@@ -200,7 +200,7 @@ async fn plan(
         if let TagLookup::Denied { tag, error, .. } = lookup {
             let why = chain_text(error.fault());
             let text = format!(
-                "tag `{tag}`: not known: the registry does not tell what it holds, as some do while nobody has pushed there: {why}"
+                "tag `{tag}`: unknown: access is denied; some registries deny repositories that do not exist yet: {why}"
             );
             context.events.warn(text);
         }
@@ -211,10 +211,10 @@ async fn plan(
             let image = place.repository.at(&index.digest);
             context.events.note(match place.state {
                 DestinationState::WasThere => {
-                    format!("`{image}`: is there; parts of it that are not would be copied")
+                    format!("`{image}`: exists; missing parts would be copied")
                 }
                 DestinationState::Lacking | DestinationState::Pushed => {
-                    format!("`{image}`: to be copied, with all its parts")
+                    format!("`{image}`: to be copied with all its parts")
                 }
             });
         }
@@ -347,7 +347,7 @@ fn report_copied(context: &Context, repository: &Repository, copied: &CopiedCont
         let text = format!("{manifests} manifests and {blobs} blobs were copied to `{repository}`");
         context.events.note(text);
     } else if copied.lists.is_empty() {
-        let text = format!("`{repository}` has all of it already");
+        let text = format!("`{repository}` already has all content");
         context.events.note(text);
     }
     if !copied.lists.is_empty() {
@@ -355,7 +355,7 @@ fn report_copied(context: &Context, repository: &Repository, copied: &CopiedCont
         let (count, shown) = (tags.len(), &tags[..tags.len().min(LISTS_SHOWN)]);
         let more = if count > LISTS_SHOWN { ", …" } else { "" };
         context.events.note(format!(
-            "{count} lists of what refers to it were written in `{repository}`: `{}`{more}",
+            "{count} lists of referrers were written in `{repository}`: `{}`{more}",
             shown.join("`, `")
         ));
     }
@@ -375,13 +375,13 @@ fn report_referrers(context: &Context, referrers: &[ReferrerOutcome], copied: &s
             Ok(by) => format!("verified, by `{by}`"),
             Err(why) => format!("not verified: {why}"),
         };
-        let what = if *is_carried { copied } else { "left behind" };
-        let text = format!("`{name}` ({kind}), which refers to `{subject}`: {verdict}; {what}");
+        let what = if *is_carried { copied } else { "not copied" };
+        let text = format!("`{name}` ({kind}), a referrer of `{subject}`: {verdict}; {what}");
         context.events.note(text);
     }
     let more = referrers.len().saturating_sub(REFERRERS_SHOWN);
     if more > 0 {
-        let text = format!("and {more} more that refer to it; the output `referrers` has all");
+        let text = format!("and {more} more referrers; the output `referrers` lists all");
         context.events.note(text);
     }
 }

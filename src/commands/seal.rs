@@ -370,7 +370,7 @@ impl SealSteps<'_> {
             context.store_index(repository, &reference, target).await?;
             context
                 .events
-                .note(format!("`{}` is in `{repository}`", target.digest()));
+                .note(format!("pushed `{repository}@{}`", target.digest()));
         }
         Ok(arrived)
     }

@@ -70,7 +70,7 @@ impl SourceGate<'_> {
                         signers.push(*signer);
                     }
                     Ok(GateVerdict::NotThere) => self.context.events.warn(format!(
-                        "`{}` holds no signature of `{subject}`: who has signed it can be checked at the destination alone, before the tags are written",
+                        "`{}` contains no signature of `{subject}`; its signatures are verified at the destination, before the tags are written",
                         self.name()
                     )),
                     Ok(GateVerdict::Wrong(refused)) => wrong.push((subject, refused)),

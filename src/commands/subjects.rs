@@ -89,11 +89,13 @@ pub(super) fn report_tag(
         return;
     };
     let digest = held.digest();
-    context.events.note(format!("`{image}` is `{digest}`"));
+    context
+        .events
+        .note(format!("`{image}` was resolved to `{digest}`"));
     if tag == TagIs::Vouched {
         let by_digest = image.repository.at(digest);
         context.events.warn(format!(
-            "`{image}` was taken for what it holds at this moment, which whoever may push can change; name `{by_digest}` to be sure"
+            "`{image}` was resolved to `{digest}`; a tag can move. Use `{by_digest}`"
         ));
     }
 }

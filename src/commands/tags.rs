@@ -70,15 +70,15 @@ pub(super) fn report_step(context: &Context, step: &TagStep) {
         Some(Newer { holds, wanted }) => {
             let digest = &step.after;
             return events.warn(format!(
-                "tag `{tag}`: left alone: it holds version {holds}, which is newer than {wanted}, as `{digest}`. Where that should not be: move the tag by hand, or release a higher version"
+                "tag `{tag}`: left unchanged: it points to version {holds}, which is newer than {wanted}, as `{digest}`. If that is wrong, move the tag manually or release a higher version"
             ));
         }
         None if step.writes() => "to be written",
-        None => "left alone",
+        None => "left unchanged",
     };
     // A record can be lost, and this is the place where the digest can be found then.
     let held = step.before.as_ref().filter(|_| step.writes());
-    let held = held.map_or(String::new(), |held| format!("; it holds `{held}`"));
+    let held = held.map_or(String::new(), |held| format!("; it points to `{held}`"));
     events.note(format!("tag `{tag}`: {text}{held}"));
 }
 
@@ -263,7 +263,7 @@ async fn others(context: &Context, steps: &[TagStep]) -> Result<Vec<Conflict>, C
         // By GET: an absent tag is the normal case, and a HEAD would have to be repeated then.
         let holds = context.tagged(&step.tag).await?;
         let other = holds.filter(|holds| *holds.digest() != step.after);
-        let why = "another run wrote it while this one was under way".to_owned();
+        let why = "another run wrote it during this run".to_owned();
         let conflict = |holds| Conflict::new(&step.tag, &holds, Difference::Odd(why));
         Ok::<_, CommandError>(other.map(conflict))
     });
@@ -302,7 +302,7 @@ async fn wait_until_visible(
             })) if step.before.as_ref() != Some(&shows) => match step.kind {
                 TagKind::Fixed => overrun.push(step.clone()),
                 TagKind::Moving => context.events.note(format!(
-                    "`{}` was moved on by another run: it holds `{shows}`",
+                    "`{}` was moved by another run: it points to `{shows}`",
                     step.tag
                 )),
             },
@@ -328,7 +328,7 @@ pub(super) async fn write_tag(
     if replaced == Replaced::Written {
         context
             .events
-            .note(format!("`{tag}` holds `{}`", manifest.digest()));
+            .note(format!("`{tag}` points to `{}`", manifest.digest()));
     }
     Ok(replaced)
 }
@@ -357,7 +357,7 @@ pub(super) async fn wait_for_tag(
             .into());
         }
         attempt += 1;
-        let why = "it does not show what was written yet";
+        let why = "it does not show the new digest yet";
         context.pause(&tag.to_string(), why).await;
     }
 }

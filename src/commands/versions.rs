@@ -55,7 +55,10 @@ impl<'a> Believed<'a> {
         let by = match policy.workflow() {
             Some(_) => "this workflow".to_owned(),
             // Other refs of the same workflow cannot be told from its identity.
-            None => format!("{}, whose other refs do not count", policy.identity),
+            None => format!(
+                "{} (signatures from other refs do not count)",
+                policy.identity
+            ),
         };
         Self::Signer {
             signing_context,
@@ -114,7 +117,7 @@ impl Versions<'_> {
             TagContent::Manifest(manifest) => manifest,
             TagContent::Unusable(unusable) => {
                 let (digest, why) = (holds.digest(), unusable.text());
-                let text = format!("`{tag}` holds `{digest}`, and {why}: the tag moves");
+                let text = format!("`{tag}` points to `{digest}`, and {why}: the tag is moved");
                 self.context.events.warn(text);
                 return Ok(None);
             }
@@ -133,11 +136,11 @@ impl Versions<'_> {
         if let Some(why) = self.disbelief(tag, holds).await? {
             let claim = stated.and_then(|stated| newer(&stated, wanted));
             let claim = claim.map_or(String::new(), |newer| {
-                format!("calls itself version {} and ", newer.holds)
+                format!("states version {} and ", newer.holds)
             });
             let digest = holds.digest();
             self.context.events.warn(format!(
-                "`{tag}` holds `{digest}`, which {claim}{why}: it does not count, and the tag moves"
+                "`{tag}` points to `{digest}`, which {claim}{why}: its version is ignored, and the tag is moved"
             ));
             return Ok(None);
         }
@@ -145,7 +148,7 @@ impl Versions<'_> {
         let newer = held.and_then(|held| newer(&held, wanted));
         if let (Believed::Anybody, Some(newer)) = (&self.believed, &newer) {
             self.context.events.warn(format!(
-                "`{tag}` holds version {}, as whoever pushed it says: nothing is signed here, so nothing was verified",
+                "`{tag}` points to version {}, which is not verified, because this run signs nothing",
                 newer.holds
             ));
         }
@@ -162,7 +165,7 @@ impl Versions<'_> {
         let (signing_context, policy, by) = match &self.believed {
             Believed::Anybody => return Ok(None),
             Believed::Nobody => {
-                let why = "cannot be verified, since it is not known whose signature counts";
+                let why = "cannot be verified, because the required signer is unknown";
                 return Ok(Some(why.to_owned()));
             }
             Believed::Signer {
@@ -173,7 +176,9 @@ impl Versions<'_> {
         };
         // Anyone with push access can put a part of a signed index there: with `recursive` each part is signed.
         if self.is_index && !matches!(holds.kind(), ManifestKind::Index { .. }) {
-            return Ok(Some("is no index, as this run makes".to_owned()));
+            return Ok(Some(
+                "is not an index, unlike the result of this run".to_owned(),
+            ));
         }
         // Anyone with push access can put another image of this workflow there.
         if let Some(name) = &self.name
@@ -185,7 +190,7 @@ impl Versions<'_> {
         let repository = &tag.repository;
         let signed = is_plainly_signed(self.context, repository, holds.digest(), &judge).await?;
         Ok((!signed)
-            .then(|| format!("has no signature by {by}, or none among the first that refer to it")))
+            .then(|| format!("has no signature by {by}, or none among its first referrers")))
     }
 
     /// Returns the version of an index: its annotation, else the label that all its images share. For a single image it

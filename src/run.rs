@@ -115,7 +115,7 @@ fn check_trust(environment: &Environment, inputs: &Inputs) -> Result<(), InputEr
         InputError {
             input,
             problem: format!(
-                "{}; it takes the JSON of a {document}, as `cosign {input} create` prints it",
+                "{}; it must be the JSON of a {document}, as `cosign {input} create` prints it",
                 chain_text(error)
             ),
         }
@@ -243,7 +243,9 @@ async fn work(
         record_writer.written(),
         environment.variable("GITHUB_OUTPUT"),
     ) {
-        events.note(format!("the record `{record}` has the SHA-256 `{digest}`: with that as `record-digest` the next run continues it"));
+        events.note(format!(
+            "pass `record-digest: {digest}` to continue the record `{record}`"
+        ));
     }
     Ok(result)
 }

@@ -6,16 +6,16 @@ use crate::domain::{Digest, ImageReference};
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
     /// A child is absent after all tries of the retry policy.
-    #[error("`{image}` is not there")]
+    #[error("`{image}` was not found")]
     MissingChild {
         /// The child.
         image: Box<ImageReference>,
     },
     /// An image to sign or verify does not exist.
-    #[error("`{0}` is not there")]
+    #[error("`{0}` was not found")]
     MissingImage(Box<ImageReference>),
     /// An image's config is not in the repository.
-    #[error("the image `{image}` has lost its config `{config}`")]
+    #[error("the config of the image `{image}` was not found: `{config}`")]
     MissingConfig {
         /// The image.
         image: Box<ImageReference>,
@@ -33,7 +33,7 @@ pub enum ImageError {
         places: Vec<String>,
     },
     /// No source has the image.
-    #[error("no `source` has the image: it is not in `{}`", .0.join("`, `"))]
+    #[error("no `source` has the image: it was not found in `{}`", .0.join("`, `"))]
     NoSource(Vec<String>),
     /// A config names no platform: the manifest is an artifact, not an image.
     #[error("`{image}` names no platform: its config is a `{config}`")]
@@ -55,7 +55,9 @@ pub enum ImageError {
         is: String,
     },
     /// An attestation is for an image that its index does not contain.
-    #[error("the index `{index}` has an attestation `{digest}` of something that it does not hold")]
+    #[error(
+        "the index `{index}` contains the attestation `{digest}` of an image that is not in the index"
+    )]
     LostAttestation {
         /// The index.
         index: Digest,
@@ -63,7 +65,7 @@ pub enum ImageError {
         digest: Digest,
     },
     /// An index without children, or with too many.
-    #[error("the index `{digest}` has {children} children; from 1 to 1000 can be handled")]
+    #[error("the index `{digest}` has {children} children; 1 to 1000 are supported")]
     OddIndex {
         /// The index.
         digest: Digest,
@@ -103,8 +105,8 @@ fn part_text(parent: Option<&Digest>) -> String {
 
 fn places_text(places: &[String]) -> String {
     match places {
-        [] => "is not there".to_owned(),
-        [place] => format!("is not in `{place}`"),
-        places => format!("is in none of `{}`", places.join("`, `")),
+        [] => "was not found".to_owned(),
+        [place] => format!("was not found in `{place}`"),
+        places => format!("was not found in any of `{}`", places.join("`, `")),
     }
 }

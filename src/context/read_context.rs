@@ -67,7 +67,7 @@ impl ReadContext {
                 return Ok(Some(found));
             }
             if attempt < self.retry_policy.max_attempts {
-                self.pause(what, "it is not there yet").await;
+                self.pause(what, "it is not visible yet").await;
             }
         }
         Ok(None)

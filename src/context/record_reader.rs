@@ -56,17 +56,14 @@ impl RecordReader {
         match &self.loaded {
             Loaded::Absent => format!("there is no record `{name}`"),
             Loaded::Unusable(error) => {
-                format!(
-                    "there is no record that could be read: {}",
-                    chain_text(error)
-                )
+                format!("the record could not be read: {}", chain_text(error))
             }
             Loaded::OtherRun(run, _) => {
-                format!("the record `{name}` is of {run}{}", self.this_run())
+                format!("the record `{name}` belongs to {run}{}", self.this_run())
             }
-            Loaded::Observed(_, why) => format!("nothing vouches for the record `{name}`: {why}"),
+            Loaded::Observed(_, why) => format!("the record `{name}` is not trusted: {why}"),
             // This record can be used to revert tags.
-            Loaded::Vouched(_) => format!("the record `{name}` is vouched for"),
+            Loaded::Vouched(_) => format!("the record `{name}` is trusted"),
         }
     }
 
@@ -74,17 +71,17 @@ impl RecordReader {
     pub(crate) fn by_hand_text(&self) -> &'static str {
         match &self.loaded {
             Loaded::Observed(..) => {
-                "Give `record-digest`, an output of the step that wrote the record; or see what the run did, and do the rest by hand"
+                "Give `record-digest`, an output of the step that wrote the record; or check what the run changed, and revert it manually"
             }
             Loaded::Absent | Loaded::Unusable(_) | Loaded::OtherRun(..) | Loaded::Vouched(_) => {
-                "See what the run did, and do the rest by hand"
+                "Check what the run changed, and revert it manually"
             }
         }
     }
 
     fn this_run(&self) -> String {
         let run = self.job.run.as_ref();
-        run.map_or(String::new(), |run| format!(", and this is {run}"))
+        run.map_or(String::new(), |run| format!(", not to {run}"))
     }
 
     /// Reports that the existing record is not continued, and why.
@@ -95,15 +92,13 @@ impl RecordReader {
             Mode::DryRun => why.clone(),
         };
         let not_continued = || {
-            text(
-                "does not continue it, and keeps it beside itself under a name that ends in `.earlier`",
-            )
+            text("does not continue it; the old file is kept under a name that ends in `.earlier`")
         };
         match &self.loaded {
             Loaded::Absent | Loaded::Vouched(_) => (),
-            Loaded::Unusable(_) => context.events.warn(text(
-                "takes its place, and what is there stays beside it under another name",
-            )),
+            Loaded::Unusable(_) => context
+                .events
+                .warn(text("replaces it; the old file is kept under another name")),
             Loaded::OtherRun(..) => context.events.warn(not_continued()),
             Loaded::Observed(_, why) if why.is_mismatch() => context.events.warn(not_continued()),
             // This is normal after an earlier attempt whose record is available.

@@ -285,7 +285,7 @@ pub(super) async fn judge_layers<T>(
                 Err(refusal) => LayerResult::Refused(RefusedCandidate::by_judge(&place, &refusal)),
             },
             ReadLayer::Broken(why) => broken(&why),
-            ReadLayer::Lost => broken("its layer is not there"),
+            ReadLayer::Lost => broken("its layer was not found"),
         };
         all.push(judged);
     }

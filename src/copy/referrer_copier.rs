@@ -85,7 +85,7 @@ impl<'a> ReferrerCopier<'a> {
             if depth > DEPTH_MAX {
                 let count = subjects.len();
                 let text = format!(
-                    "referrers are followed {DEPTH_MAX} deep: what may refer to `{first}` ({count} manifests that deep) is left out"
+                    "referrers are copied to a depth of {DEPTH_MAX}: referrers of `{first}` ({count} manifests at that depth) are not copied"
                 );
                 self.vetting.warn_once(self.context, text);
                 break;
@@ -202,7 +202,7 @@ impl<'a> ReferrerCopier<'a> {
                 let digest = &entry.digest;
                 self.vetting.leave_out(subject, &digest.to_string());
                 context.events.warn(format!(
-                    "`{digest}` is said to refer to `{subject}` and is left out: {why}"
+                    "`{digest}` is listed as a referrer of `{subject}` and is not copied: {why}"
                 ));
             }
             Ok::<_, CopyError>(left_out.is_none().then_some(passed))
@@ -248,8 +248,9 @@ impl<'a> ReferrerCopier<'a> {
     /// for the content that is left out.
     fn leave(&self, error: &CopyError) {
         let why = chain_text(error);
-        let text =
-            format!("what the source has for it is left out, and nothing of it is verified: {why}");
+        let text = format!(
+            "its entries at the source are not copied, and none of them is verified: {why}"
+        );
         self.vetting.warn_once(self.context, text);
     }
 
@@ -263,7 +264,7 @@ impl<'a> ReferrerCopier<'a> {
             let broken = found.entries.broken;
             if broken > 0 {
                 self.context.events.warn(format!(
-                    "{broken} entries of the list of what refers to `{subject}` cannot be read; they are left out"
+                    "{broken} entries in the list of referrers of `{subject}` cannot be read and are not copied"
                 ));
             }
             for entry in found.entries.listed {
@@ -277,7 +278,7 @@ impl<'a> ReferrerCopier<'a> {
                 } else {
                     let (digest, is) = (&entry.digest, &entry.media_type);
                     let odd = format!(
-                        "`{digest}`, which refers to `{subject}`, is a `{is}`, which registries do not take; it is left out"
+                        "`{digest}`, a referrer of `{subject}`, is a `{is}`, which registries do not accept; it is not copied"
                     );
                     self.context.events.warn(odd);
                 }
@@ -395,10 +396,10 @@ impl<'a> ReferrerCopier<'a> {
         };
         let (tag, why) = (subject.tag_beside(suffix), chain_text(&error));
         let digest = kept.manifest.digest();
-        let text = format!("the tag `{tag}` holds `{digest}`, which cannot be copied");
+        let text = format!("the tag `{tag}` points to `{digest}`, which cannot be copied");
         match &kept.verified {
             Some(verified) => {
-                let text = format!("{text}; its verified signatures alone are carried: {why}");
+                let text = format!("{text}; only its verified signatures are copied: {why}");
                 self.vetting.warn_once(self.context, text);
                 let kept = verified.as_ref();
                 self.copy_tag(subject, suffix, KeptFrom { kept, from })
@@ -407,7 +408,7 @@ impl<'a> ReferrerCopier<'a> {
             None if kept.is_ours => Err(error),
             None => {
                 self.vetting.leave_out(subject, tag.as_str());
-                let text = format!("{text} and is left out: {why}");
+                let text = format!("{text} and is skipped: {why}");
                 self.vetting.warn_once(self.context, text);
                 Ok(())
             }
@@ -449,7 +450,7 @@ impl<'a> ReferrerCopier<'a> {
             Some(_) if suffix == "sbom" => {
                 // The tag contains one document. Clients could not read two.
                 let kept = format!(
-                    "the tag `{}` of `{}` holds something else; it is left as it is",
+                    "the tag `{}` in `{}` points to other content and is left unchanged",
                     shared.tag, self.to
                 );
                 self.context.events.warn(kept);
@@ -492,7 +493,7 @@ impl<'a> ReferrerCopier<'a> {
             return Err(ListError::Occupied {
                 tag: shared.full_tag(),
                 subject: subject.clone(),
-                why: "holds something else than at the source".into(),
+                why: "points to other content than at the source".into(),
             }
             .into());
         }

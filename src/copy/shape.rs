@@ -45,7 +45,7 @@ pub(crate) fn plain_entry(
     }
     let document: Value = serde_json::from_slice(manifest.bytes()).map_err(|it| it.to_string())?;
     if has_lost_texts(manifest.bytes(), &document) {
-        return Err("a name that is there twice".to_owned());
+        return Err("a repeated name".to_owned());
     }
     let is_plain = |path: &[&str], value: &Value| is_plain(path, value, bundle, subject);
     if let Some(path) = surplus(&document, &mut Vec::new(), &is_plain) {

@@ -182,7 +182,7 @@ impl<'a> Vetting<'a> {
                 }
                 EntryVerdict::LeftOut(why) => {
                     context.events.warn(format!(
-                        "`{name}` is said to refer to `{subject}` and is left out: {why}"
+                        "`{name}` is listed as a referrer of `{subject}` and is not copied: {why}"
                     ));
                     self.leave_listed(subject, name, stated_type(entry), why);
                     false
@@ -194,7 +194,7 @@ impl<'a> Vetting<'a> {
                     };
                     let kind = stated_type(entry);
                     context.events.warn(format!(
-                        "`{name}` ({kind}), which is listed as referring to `{subject}`, is left behind: {why}"
+                        "`{name}` ({kind}) is listed as a referrer of `{subject}` and is not copied: {why}"
                     ));
                     self.leave_listed(subject, name, kind, why);
                     false
@@ -233,7 +233,7 @@ impl<'a> Vetting<'a> {
             Some(ReadManifest::Is(manifest)) => *manifest,
             Some(ReadManifest::Broken(why)) => return Ok(EntryVerdict::LeftOut(why)),
             Some(ReadManifest::Lost) | None => {
-                return Ok(EntryVerdict::LeftOut("it is not there".to_owned()));
+                return Ok(EntryVerdict::LeftOut("it was not found".to_owned()));
             }
         };
         // SECURITY: the writer of a list controls everything in it. Only the manifest states what it refers to.
@@ -282,10 +282,10 @@ impl<'a> Vetting<'a> {
         let read = async |source| read_bundle(context, source, manifest).await;
         let bytes = match read_first(from, is_read, read).await? {
             Some(BundleRead::Bundle(bytes)) => bytes,
-            Some(BundleRead::Other(kind)) => return refused(kind, "it is no Sigstore bundle"),
+            Some(BundleRead::Other(kind)) => return refused(kind, "it is not a Sigstore bundle"),
             Some(BundleRead::Statement(kind)) => return refused(kind, "its bundle cannot be read"),
             Some(BundleRead::Broken(why)) => return refused(said, &why),
-            Some(BundleRead::Lost) | None => return refused(said, "its bundle is not there"),
+            Some(BundleRead::Lost) | None => return refused(said, "its bundle was not found"),
         };
         let trust = &signing_context.trust;
         let (by, kind) = match verify_statement(&bytes, refers.subject, trust, provenance) {
@@ -339,7 +339,7 @@ impl<'a> Vetting<'a> {
         };
         if let (Carried::Verified, Err(why), Some(list)) = (self.carried, &verdict, &list) {
             self.warn_once(context, format!(
-                "of the tag `{name}` ({kind}), which refers to `{subject}`, {} verified signatures are carried, and the rest is left behind: {why}",
+                "the tag `{name}` ({kind}) of `{subject}` is copied with its {} verified signatures alone: {why}",
                 list.count
             ));
             self.note(context, subject, name, &kind, Ok(list.signer.clone()));
@@ -371,7 +371,7 @@ impl<'a> Vetting<'a> {
         if let (false, Err(why)) = (outcome.is_carried, &outcome.verdict) {
             let (name, kind) = (&outcome.name, &outcome.kind);
             self.warn_once(context, format!(
-                "`{name}` ({kind}), which refers to `{subject}`, is left behind, since it is not verified: {why}"
+                "`{name}` ({kind}), a referrer of `{subject}`, is not copied, because it is not verified: {why}"
             ));
         }
         let is_carried = outcome.is_carried;
@@ -438,7 +438,7 @@ impl VerifiedList {
         judged: &[LayerResult<String>],
     ) -> Result<Result<Self, String>, CopyError> {
         let ManifestKind::Image { layers, .. } = original.kind() else {
-            return Ok(Err("it holds no signature".to_owned()));
+            return Ok(Err("it contains no signature".to_owned()));
         };
         let verified: Vec<(&Descriptor, &String)> = layers
             .iter()
@@ -451,18 +451,18 @@ impl VerifiedList {
         let why = judged.iter().find_map(|judged| match judged {
             LayerResult::Signature(_) => None,
             LayerResult::Refused(refused) => Some(refused.reason().to_owned()),
-            LayerResult::Unrelated => Some("it holds something else than signatures".to_owned()),
+            LayerResult::Unrelated => Some("it contains content other than signatures".to_owned()),
         });
         let Some((_, first)) = verified.first() else {
             return Ok(Err(
-                why.unwrap_or_else(|| "it holds no signature".to_owned())
+                why.unwrap_or_else(|| "it contains no signature".to_owned())
             ));
         };
         let signatures: Vec<&Descriptor> = verified.iter().map(|(layer, _)| *layer).collect();
         let (manifest, config) = of_signatures(&signatures)?;
         let is_whole = manifest.bytes() == original.bytes();
         let surplus = why.or_else(|| {
-            (!is_whole).then(|| "its manifest says more than its signatures do".to_owned())
+            (!is_whole).then(|| "its manifest contains more than its signatures".to_owned())
         });
         Ok(Ok(Self {
             manifest,
@@ -496,7 +496,7 @@ fn kind_of(suffix: &str) -> String {
 
 fn left_out(tag: &str, unusable: &Unusable) -> String {
     let (digest, why) = (unusable.digest(), unusable.text());
-    format!("the tag `{tag}` holds `{digest}`, which is left out: {why}")
+    format!("the tag `{tag}` points to `{digest}`, which is not copied: {why}")
 }
 
 fn has_signatures(manifest: &Manifest) -> bool {
@@ -507,5 +507,5 @@ fn has_signatures(manifest: &Manifest) -> bool {
 }
 
 fn beside(what: &str) -> String {
-    format!("beside the bundle its manifest holds `{what}`, for which nothing vouches")
+    format!("its manifest contains `{what}`, which the bundle does not sign")
 }

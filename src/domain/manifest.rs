@@ -161,7 +161,7 @@ pub enum ManifestError {
         source: serde_json::Error,
     },
     /// The document states another media type than the registry does.
-    #[error("the registry calls it `{served}`, the document calls itself `{written}`")]
+    #[error("the registry serves it as `{served}`, but its `mediaType` is `{written}`")]
     Disagreement {
         /// The registry's `Content-Type`.
         served: MediaType,
@@ -170,7 +170,7 @@ pub enum ManifestError {
     },
     /// The media type is not one that an index can contain.
     #[error(
-        "its media type `{0}` is none of an OCI index, an OCI manifest, a Docker list, a Docker manifest"
+        "its media type `{0}` is not that of an OCI index, an OCI manifest, a Docker manifest list or a Docker manifest"
     )]
     Unsupported(MediaType),
 }
@@ -236,7 +236,7 @@ impl Manifest {
             source,
         };
         if count_texts(&bytes) > TEXTS_MAX {
-            let many = format_args!("it has more than {TEXTS_MAX} names and texts");
+            let many = format_args!("it contains more than {TEXTS_MAX} names and strings");
             return Err(malformed(serde::de::Error::custom(many)));
         }
         let Object(document): Object<ManifestDocument> =

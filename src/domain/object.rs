@@ -72,7 +72,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Spelled<A> {
             .find(|known| **known != name && folded(known).eq(folded(&name)))
         {
             return Err(Error::custom(format_args!(
-                "a field is spelled nearly like `{known}`, which some readers take for it"
+                "a field name resembles `{known}`, and some parsers read it as that field"
             )));
         }
         let name: StringDeserializer<A::Error> = name.into_deserializer();

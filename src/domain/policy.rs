@@ -65,7 +65,7 @@ pub enum PatternError {
     #[error("a pattern has at most {PATTERN_MAX_BYTES} bytes")]
     TooLong,
     /// The text is not a regular expression, or its program would be too large.
-    #[error("`{text}` is not a regular expression that can be used")]
+    #[error("`{text}` is not a usable regular expression")]
     Invalid {
         /// The text.
         text: String,

@@ -86,6 +86,6 @@ impl Unusable {
     /// The reason why it cannot be used, as part of a sentence.
     #[must_use]
     pub fn text(&self) -> String {
-        format!("it is no {} that can be used: {}", self.kind, self.reason)
+        format!("it is not a usable {}: {}", self.kind, self.reason)
     }
 }

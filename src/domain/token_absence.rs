@@ -4,17 +4,17 @@
 #[derive(Debug, Clone, Default, PartialEq, Eq, thiserror::Error)]
 pub enum TokenAbsence {
     /// The run is for a pull request from a fork.
-    #[error("a pull request from a fork{} gets none", name_text(.0.as_deref()))]
+    #[error("a pull request from a fork{} gets no token", name_text(.0.as_deref()))]
     Fork(
         /// The fork; `None` if it was deleted meanwhile.
         Option<String>,
     ),
     /// Dependabot started the run.
-    #[error("a run that Dependabot started gets none")]
+    #[error("a run started by Dependabot gets no token")]
     Dependabot,
     /// The workflow does not request a token, or this is not GitHub.
     #[default]
-    #[error("the job has not asked for one")]
+    #[error("the job does not request one")]
     NotAsked,
 }
 

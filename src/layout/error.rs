@@ -8,7 +8,7 @@ use crate::domain::{Digest, ManifestError};
 #[derive(Debug, thiserror::Error)]
 pub enum LayoutError {
     /// The folder is no OCI image layout.
-    #[error("`{folder}` is no OCI image layout: {why}")]
+    #[error("`{folder}` is not an OCI image layout: {why}")]
     NoLayout {
         /// The folder.
         folder: String,
@@ -25,7 +25,7 @@ pub enum LayoutError {
         source: io::Error,
     },
     /// A path that must be a file in the folder is no file, or a link out of the folder.
-    #[error("`{0}` is no file in this folder")]
+    #[error("`{0}` is not a file in this folder")]
     NoFile(String),
     /// A file is longer than its limit.
     #[error("`{path}` has more than {limit} bytes")]
@@ -36,7 +36,7 @@ pub enum LayoutError {
         limit: u64,
     },
     /// A folder contains too many files.
-    #[error("`{path}` holds more than {limit} files")]
+    #[error("`{path}` contains more than {limit} files")]
     TooMany {
         /// The folder.
         path: String,
@@ -71,7 +71,7 @@ pub enum LayoutError {
         images: Vec<String>,
     },
     /// The folder does not contain exactly one image, and no name was given.
-    #[error("`{folder}` does not hold just one image: name one (`oci:{folder}:…`){}", images_text(.images))]
+    #[error("`{folder}` does not contain exactly one image: name one (`oci:{folder}:…`){}", images_text(.images))]
     ManyImages {
         /// The folder.
         folder: String,

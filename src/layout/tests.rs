@@ -59,7 +59,7 @@ fn image_is_found_by_its_tag_or_as_the_only_one() {
         assert_eq!(
             image_of(&layout, None).unwrap_err(),
             format!(
-                "`images` does not hold just one image: name one (`oci:images:…`); it has `{name}`, `v2`"
+                "`images` does not contain exactly one image: name one (`oci:images:…`); it has `{name}`, `v2`"
             )
         );
     }
@@ -172,22 +172,22 @@ fn what_is_no_layout_is_said_to_be_none() {
         (
             "oci-layout",
             None,
-            "`images` is no OCI image layout: it has no file `oci-layout`",
+            "`images` is not an OCI image layout: it has no file `oci-layout`",
         ),
         (
             "oci-layout",
             Some("{}"),
-            "`images` is no OCI image layout: its file `oci-layout` names no version",
+            "`images` is not an OCI image layout: its file `oci-layout` names no version",
         ),
         (
             "oci-layout",
             Some(r#"{"imageLayoutVersion":"2.0.0"}"#),
-            "`images` is no OCI image layout: it is of another version than 1",
+            "`images` is not an OCI image layout: it is of another version than 1",
         ),
         (
             "index.json",
             None,
-            "`images` is no OCI image layout: it has no file `index.json`",
+            "`images` is not an OCI image layout: it has no file `index.json`",
         ),
         (
             "index.json",

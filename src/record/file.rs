@@ -38,7 +38,7 @@ pub enum RecordError {
         source: serde_json::Error,
     },
     /// The record has a schema that this version does not support.
-    #[error("the record `{path}` has schema {found}, this version knows {SCHEMA}")]
+    #[error("the record `{path}` has schema {found}; this version supports {SCHEMA}")]
     OtherSchema {
         /// Its path.
         path: PathBuf,
@@ -55,7 +55,7 @@ pub enum RecordError {
         source: io::Error,
     },
     /// The digest of the record cannot be announced to later steps.
-    #[error("could not hand on the SHA-256 of the record")]
+    #[error("could not export the SHA-256 of the record")]
     Unannounced(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 

@@ -13,7 +13,7 @@ pub enum SelectionError {
     #[error("there is no record `{0}`")]
     NoSuchRecord(String),
     /// Nothing vouches for a record that should supply digests.
-    #[error("nothing vouches for the record `{name}`: {why}")]
+    #[error("the record `{name}` is not trusted: {why}")]
     Unvouched {
         /// The record.
         name: String,
@@ -22,7 +22,7 @@ pub enum SelectionError {
     },
     /// A vouched record names an image that its run only found under a tag.
     #[error(
-        "the run of the record `{name}` found `{image}` under a tag and did not make it: nothing vouches for it"
+        "the run of the record `{name}` found `{image}` under a tag and did not make it: it is not verified"
     )]
     Observed {
         /// The record.
@@ -31,7 +31,7 @@ pub enum SelectionError {
         image: String,
     },
     /// A record has several images, and the inputs do not select one for the tags.
-    #[error("the record holds several images, and a tag can name but one: leave out `tags` and `moving-tags` (`image` says where they go), or name one as the `source`: {}", digests_text(.0))]
+    #[error("the record contains several images, and a tag can point to only one: omit `tags` and `moving-tags` (`image` names the destination), or name one image as the `source`: {}", digests_text(.0))]
     Several(Vec<Digest>),
     /// The record names no digest to sign.
     #[error("the record `{0}` names nothing to sign{1}")]
@@ -40,7 +40,7 @@ pub enum SelectionError {
     #[error(transparent)]
     Unreadable(#[from] RecordError),
     /// The record names an invalid repository.
-    #[error("the record names `{0}`, which is no repository")]
+    #[error("the record names `{0}`, which is not a repository")]
     OddRepository(String),
 }
 

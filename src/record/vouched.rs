@@ -222,9 +222,12 @@ impl fmt::Display for Unvouched {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "its SHA-256 is `{}`, ", self.digest)?;
         match (&self.known.input, self.known.exported.last()) {
-            (Some(named), _) => write!(formatter, "and `record-digest` names `{named}`"),
+            (Some(named), _) => write!(formatter, "but `record-digest` is `{named}`"),
             (None, Some(exported)) => {
-                write!(formatter, "and the step that wrote it left `{exported}`")
+                write!(
+                    formatter,
+                    "but the step that wrote it exported `{exported}`"
+                )
             }
             (None, None) => formatter
                 .write_str("which neither `record-digest` nor an earlier step of this job names"),

@@ -163,7 +163,7 @@ impl<'a> Copier<'a> {
         match self.copy_manifest_once(digest, step).await {
             Ok(()) => Ok(None),
             Err(CopyError::Image(ImageError::NotAtSource { parent: None, .. })) => {
-                Ok(Some("it is not there".to_owned()))
+                Ok(Some("it was not found".to_owned()))
             }
             Err(error) if error.is_about_content() => Ok(Some(chain_text(&error))),
             Err(error) => Err(error),
@@ -408,7 +408,7 @@ impl<'a> Copier<'a> {
         let is_new = self.failed.borrow_mut().insert(place.name());
         if is_new && self.from.len() > 1 {
             let (name, why) = (place.name(), chain_text(error));
-            let text = format!("`{name}` is asked last from now on: {why}");
+            let text = format!("`{name}` is tried last from now on: {why}");
             self.context.events.warn(text);
         }
     }

@@ -20,7 +20,7 @@ async fn manifest_is_not_stored_without_what_the_source_has_lost() {
     assert_eq!(
         ended.unwrap_err().to_string(),
         format!(
-            "`{}`, part of `{}`, is not in `{}`",
+            "`{}`, part of `{}`, was not found in `{}`",
             image.layer, image.digest, from[0]
         )
     );
@@ -38,7 +38,7 @@ async fn child_that_is_nowhere_is_named() {
     let [one, other] = &from;
     assert_eq!(
         ended.unwrap_err().to_string(),
-        format!("`{lost}`, part of `{index}`, is in none of `{one}`, `{other}`")
+        format!("`{lost}`, part of `{index}`, was not found in any of `{one}`, `{other}`")
     );
     assert_eq!(destination.manifests("o/to"), [""; 0]);
 }

@@ -113,11 +113,11 @@ async fn broken_folder_is_said_to_be_broken_and_its_image_is_not_stored() {
         text
     };
     for (what, words) in [
-        ("lost layer", "is not in `images`"),
+        ("lost layer", "was not found in `images`"),
         ("short layer", "bytes, not"),
         ("changed layer", "the digest of the content is"),
         ("changed manifest", "the digest of `images/blobs/"),
-        ("lost manifest", "is not in `images`"),
+        ("lost manifest", "was not found in `images`"),
     ] {
         let destination = sandbox();
         let folder = save(&source, "o/from", &digest);

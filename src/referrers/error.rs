@@ -9,7 +9,9 @@ use crate::outcome::Subject;
 #[derive(Debug, thiserror::Error)]
 pub enum ListError {
     /// The referrers tag `sha256-…` or the digest tag `sha256-….sig` contains no list of signatures.
-    #[error("the tag `{tag}`, which is for the signatures of `{subject}`, {why}; it is left alone")]
+    #[error(
+        "the tag `{tag}`, which is for the signatures of `{subject}`, {why}; it is left unchanged"
+    )]
     Occupied {
         /// The tag.
         tag: FullTag,
@@ -20,7 +22,7 @@ pub enum ListError {
     },
     /// A tag pointed to a list, which the registry now reports as absent.
     #[error(
-        "the tag `{tag}`, which is for the signatures of `{subject}`, held a list a moment ago, which is said to be gone; it is left alone"
+        "the tag `{tag}`, which is for the signatures of `{subject}`, pointed to a list a moment ago and is now absent; it is left unchanged"
     )]
     Vanished {
         /// The tag.
@@ -30,7 +32,7 @@ pub enum ListError {
     },
     /// A list of signatures accepts no more entries.
     #[error(
-        "the tag `{tag}`, which lists what refers to `{subject}`, takes no more: with one more entry it would have {bytes} bytes, and registries take {limit}"
+        "the tag `{tag}`, which lists the referrers of `{subject}`, is full: with one more entry it would have {bytes} bytes, and registries accept {limit}"
     )]
     Full {
         /// The tag.
@@ -47,7 +49,7 @@ pub enum ListError {
     Unwritable(#[source] serde_json::Error),
     /// A signature was pushed, but other writers overwrote the list each time.
     #[error(
-        "the signature of `{subject}` was pushed, but its entry in the tag `{tag}` is written over again and again"
+        "the signature of `{subject}` was pushed, but other writers repeatedly overwrote its entry in the tag `{tag}`"
     )]
     Contended {
         /// The signed digest.
@@ -56,7 +58,7 @@ pub enum ListError {
         tag: FullTag,
     },
     /// A digest has more referrers than can be read.
-    #[error("{count} manifests or signatures refer to `{subject}`; up to 10000 are looked at")]
+    #[error("{count} manifests or signatures refer to `{subject}`; at most 10000 are read")]
     TooMany {
         /// The digest and its repository.
         subject: Box<Subject>,

@@ -68,7 +68,7 @@ pub(crate) fn merge(
                         tag: of.digest.referrers_tag(),
                     },
                     subject: of.digest.clone(),
-                    why: "holds no OCI index".into(),
+                    why: "does not point to an OCI index".into(),
                 });
             }
             (manifest.bytes(), lacking)

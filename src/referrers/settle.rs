@@ -249,7 +249,7 @@ impl<'a> SharedTagWriter<'a> {
         let (current, _turn) = self.held::<E>(look.holds.clone()).await?;
         let held = current.as_ref().map(|held| held.digest().clone());
         if held.as_ref() == Some(self.subject) {
-            return Err(self.occupied("holds that itself").into());
+            return Err(self.occupied("points to that image itself").into());
         }
         // A list does not vanish suddenly. A writer that believes such an answer and starts a new list loses the
         // entries of others.

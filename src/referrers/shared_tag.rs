@@ -89,7 +89,7 @@ impl<'a> SharedTag<'a> {
     pub(crate) fn unusable(&self, unusable: &Unusable) -> ListError {
         let (digest, why) = (unusable.digest(), unusable.text());
         self.occupied(format!(
-            "holds something else than signatures (`{digest}`: {why})"
+            "points to content other than signatures (`{digest}`: {why})"
         ))
     }
 

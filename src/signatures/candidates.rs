@@ -439,5 +439,5 @@ pub(crate) async fn read_layer(
 pub(crate) fn unlike(bytes: &[u8], layer: &Descriptor) -> Option<String> {
     let (arrived, said, digest) = (bytes.len(), layer.size, &layer.digest);
     let is_alike = u64::try_from(arrived) == Ok(said);
-    (!is_alike).then(|| format!("its layer `{digest}` has {arrived} bytes, not {said} as it says"))
+    (!is_alike).then(|| format!("its layer `{digest}` has {arrived} bytes, not {said} as stated"))
 }

@@ -27,7 +27,7 @@ pub enum SignatureError {
     #[error(transparent)]
     List(#[from] ListError),
     /// No token identifies this run.
-    #[error("there is no OIDC token that says who this run is: {0}")]
+    #[error("no OIDC token identifies this run: {0}")]
     NoToken(TokenAbsence),
     /// Legacy signatures are requested, and no usable transparency log can record them.
     #[error(
@@ -44,10 +44,10 @@ pub enum SignatureError {
         source: Box<Self>,
     },
     /// This run cannot make a signature that meets the policy in the inputs.
-    #[error("what this run signs would not be what the inputs ask for")]
+    #[error("the signature of this run would not meet the inputs")]
     UnmetPolicy(#[source] Box<VerificationError>),
     /// The required identity cannot be determined.
-    #[error("whose signature counts cannot be told: {0}")]
+    #[error("the required signer is unknown: {0}")]
     NoPolicy(&'static str),
 }
 

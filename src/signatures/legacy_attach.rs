@@ -38,7 +38,8 @@ pub(crate) async fn attach<'a>(
     let writer = SharedTagWriter::new(context, shared().seen(seen));
     let (manifest, settling) = writer.begin_at(look, add).await?;
     // The tag had the signature already, or it was just written.
-    let manifest = manifest.ok_or_else(|| shared().occupied("holds nothing that was written"))?;
+    let manifest = manifest
+        .ok_or_else(|| shared().occupied("does not point to the signature that was written"))?;
     Ok((place_of(&manifest, &signature.annotations), settling))
 }
 

@@ -87,7 +87,8 @@ impl RefusedCandidate {
     /// Creates an entry for content that is under the tag for a list of signatures, and is none.
     pub(crate) fn list(tag: &Tag, unusable: &Unusable) -> Self {
         let (digest, why) = (unusable.digest(), unusable.text());
-        let reason = format!("the tag `{tag}` holds `{digest}`, and no signatures: {why}");
+        let reason =
+            format!("the tag `{tag}` points to `{digest}`, which contains no signatures: {why}");
         Self::broken(digest, &reason)
     }
 
@@ -200,7 +201,7 @@ impl AllRefused {
             named.push(format!("{more}{others} that cannot be read"));
         }
         Some(format!(
-            "what is listed as referring to `{subject}` and cannot be a signature is passed over: {}",
+            "these referrers of `{subject}` cannot be signatures and are ignored: {}",
             named.join("; ")
         ))
     }

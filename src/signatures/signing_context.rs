@@ -134,7 +134,7 @@ pub(crate) fn own_policy(
         (None, Some(subject)) => Matcher::Exact(subject.clone()),
         (None, None) => {
             return Err(SignatureError::NoPolicy(
-                "the identity in a certificate for this issuer's token cannot be told beforehand; give `certificate-identity` or `certificate-identity-regexp`",
+                "the identity in a certificate for this issuer's token cannot be predicted; give `certificate-identity` or `certificate-identity-regexp`",
             ));
         }
     };

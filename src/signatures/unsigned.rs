@@ -193,7 +193,7 @@ impl SigningContext {
             };
             let text = match &one.known {
                 None if looked.iter().any(is_held) => format!(
-                    "`{digest}`: to be signed ({format}), since the signature that is there holds more than verification reads, and is not stored elsewhere"
+                    "`{digest}`: to be signed ({format}), because the existing signature contains more than verification reads and is not copied elsewhere"
                 ),
                 None => format!("`{digest}`: to be signed ({format})"),
                 Some(_) => {
@@ -224,7 +224,7 @@ impl SigningContext {
                 recorded::look_up(context, repository, subject, places, format, &judge).await?;
             if found.is_some() {
                 context.events.warn(format!(
-                    "`{}` has the signature ({format}) that the record names, but does not list it: it is listed again",
+                    "`{}` has the signature ({format}) that the record names, but its list lacks the entry: the entry is added again",
                     wanted.name()
                 ));
             }
@@ -259,7 +259,7 @@ impl SigningContext {
                 return Ok(lookup);
             }
             attempt += 1;
-            let why = "a signature is listed that is not there yet";
+            let why = "a listed signature is not visible yet";
             context.pause(&wanted.name().to_string(), why).await;
         }
     }
@@ -292,13 +292,13 @@ fn warn_of_lost(context: &Context, wanted: &SoughtSignature, lookup: &Lookup) {
     for digest in shown.clone() {
         let listed = wanted.repository.at(digest);
         context.events.warn(format!(
-            "`{listed}` is listed as referring to `{subject}`, but is not there"
+            "`{listed}` is listed as a referrer of `{subject}` but was not found"
         ));
     }
     let more = lookup.dangling_count - shown.count();
     if more > 0 {
         context.events.warn(format!(
-            "{more} more are listed as referring to `{subject}`, but are not there"
+            "{more} more are listed as referrers of `{subject}` but were not found"
         ));
     }
 }

@@ -33,7 +33,7 @@ pub enum SigstoreError {
     #[error("could not make the signature itself")]
     Key(#[source] sigstore_crypto::Error),
     /// No usable trust material or list of services exists.
-    #[error("it is not known whom to trust")]
+    #[error("could not load the trusted root or the signing config")]
     Trust(#[source] TrustError),
     /// The signature that this run made does not verify, so it does not count as one.
     #[error("the signature just made does not verify")]
@@ -126,7 +126,7 @@ pub enum TrustError {
     #[error("no signing config was loaded")]
     NoServices,
     /// The TUF repository could not be read and nothing is cached.
-    #[error("the TUF repository `{url}` could not be read, and no cache of it is there")]
+    #[error("the TUF repository `{url}` could not be read, and no cache of it exists")]
     Unreachable {
         /// The repository.
         url: String,
@@ -189,7 +189,7 @@ pub enum SigstoreErrorKind {
         source: TransportError,
     },
     /// The response is longer than any response of this service should be.
-    #[error("the answer of `{url}` is longer than {limit} bytes")]
+    #[error("the response of `{url}` exceeds {limit} bytes")]
     TooLong {
         /// The address of the request.
         url: String,
@@ -197,7 +197,7 @@ pub enum SigstoreErrorKind {
         limit: u64,
     },
     /// The response is not of the format that this service is known to return.
-    #[error("the answer of `{url}` cannot be read")]
+    #[error("the response of `{url}` cannot be read")]
     Unreadable {
         /// The address of the request.
         url: String,
@@ -206,7 +206,9 @@ pub enum SigstoreErrorKind {
         source: Cause,
     },
     /// The request was not sent: the certificate would have expired before the response.
-    #[error("`{url}` was not asked, since the signing certificate ends within a minute")]
+    #[error(
+        "no request was sent to `{url}`, because the signing certificate expires within a minute"
+    )]
     CertificateEnds {
         /// The address of the request that was not sent.
         url: String,
@@ -269,6 +271,6 @@ fn transport_text(url: &str, error: &TransportError) -> String {
     if error.certificate.is_some() {
         format!("`{url}` {}", error.state())
     } else {
-        format!("no answer from `{url}`")
+        format!("no response from `{url}`")
     }
 }

@@ -186,10 +186,12 @@ fn bundle(
     let certificates = only_certificates(annotation(CERTIFICATE)?);
     let certificate = certificates
         .and_then(|certificates| certificates.into_iter().next())
-        .ok_or_else(|| VerificationError::unreadable_legacy("its certificate is none"))?;
+        .ok_or_else(|| {
+            VerificationError::unreadable_legacy("its certificate is not a certificate")
+        })?;
     // SECURITY: cosign reads the chain although it does not need it, and refuses the signature if it cannot.
     if annotation(CHAIN).is_ok_and(|text| !is_chain(text)) {
-        let text = format!("its annotation `{CHAIN}` holds something else than certificates");
+        let text = format!("its annotation `{CHAIN}` contains content other than certificates");
         return Err(VerificationError::unreadable_legacy(text));
     }
     let promise: Promise = read_just(annotation(BUNDLE)?, BUNDLE)?;
@@ -234,7 +236,7 @@ fn read_just<T: Serialize + for<'de> Deserialize<'de>>(
         Some(found) => {
             let found = shown(&found);
             let text =
-                format!("its annotation `{name}` holds `{found}`, which cosign does not write");
+                format!("its annotation `{name}` contains `{found}`, which cosign does not write");
             Err(VerificationError::unreadable_legacy(text))
         }
     }

@@ -238,7 +238,7 @@ pub(super) fn single_entry(
     let (Some((id, entry)), None) = (entries.next(), entries.next()) else {
         return Err(SigstoreErrorKind::unreadable(
             url,
-            "it does not hold exactly one entry",
+            "it does not contain exactly one entry",
         ));
     };
     let entry = entry

@@ -170,13 +170,13 @@ const ENVELOPE: &[Field] = &[
 /// The reason why a document is not a bundle.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum NotABundle {
-    #[error("it holds `{0}`, which a Sigstore bundle does not have")]
+    #[error("it contains `{0}`, which a Sigstore bundle does not have")]
     Unknown(String),
-    #[error("it holds `{0}` twice")]
+    #[error("it contains `{0}` twice")]
     Twice(&'static str),
-    #[error("it holds `{0}` beside what a Sigstore bundle can only have in its place")]
+    #[error("it contains `{0}` together with a field that excludes it")]
     Beside(&'static str),
-    #[error("its `{0}` is not of the type that a Sigstore bundle has there")]
+    #[error("its `{0}` does not have the type that a Sigstore bundle requires")]
     OtherType(&'static str),
 }
 
@@ -410,7 +410,7 @@ mod tests {
                 let error = read_bundle(&bundle).unwrap_err();
                 assert_eq!(
                     error.to_string(),
-                    "it holds `note`, which a Sigstore bundle does not have"
+                    "it contains `note`, which a Sigstore bundle does not have"
                 );
             }
         }
@@ -431,7 +431,7 @@ mod tests {
         ] {
             let bundle = format!("{{{twice}{}", &bundle.trim_start()[1..]);
             let error = read_bundle(&bundle).unwrap_err();
-            assert_eq!(error.to_string(), format!("it holds `{name}` twice"));
+            assert_eq!(error.to_string(), format!("it contains `{name}` twice"));
         }
     }
 

@@ -63,7 +63,7 @@ pub enum VerificationError {
         found: Option<String>,
     },
     /// The signature is not authentic, so it proves nothing about anybody.
-    #[error("it does not hold")]
+    #[error("it is not authentic")]
     Invalid {
         /// The failed check.
         #[source]
@@ -76,7 +76,7 @@ pub enum VerificationError {
         size: u64,
     },
     /// The signature is authentic, but something beside it is not covered by it.
-    #[error("it holds `{name}`, for which nothing vouches")]
+    #[error("it contains `{name}`, which is not signed")]
     Surplus {
         /// The name of the additional content.
         name: String,
@@ -161,5 +161,5 @@ fn said(predicate: Option<&str>) -> String {
 }
 
 fn signed(found: Option<&Digest>) -> String {
-    found.map_or_else(|| "something else".to_owned(), |found| format!("`{found}`"))
+    found.map_or_else(|| "other content".to_owned(), |found| format!("`{found}`"))
 }

@@ -46,7 +46,7 @@ impl Services {
             .first()
             .ok_or(TrustError::Services("it names no valid log"))?;
         if !one_is_enough(&config.rekor_tlog_config, &logs) {
-            return Err(TrustError::Services("it asks for more than one log"));
+            return Err(TrustError::Services("it requires more than one log"));
         }
         let log = log_service(log)?;
         let timestamps = timestamps(config)?;
@@ -82,7 +82,7 @@ fn timestamps(config: &SigningConfig) -> Result<Option<Endpoint>, TrustError> {
     let authorities = config.eligible_tsa_urls();
     if !one_is_enough(&config.tsa_config, &authorities) {
         return Err(TrustError::Services(
-            "it asks for more than one timestamp authority",
+            "it requires more than one timestamp authority",
         ));
     }
     let first = *authorities.first().ok_or(TrustError::Services(

@@ -35,9 +35,7 @@ pub(super) fn surplus(document: &[u8], known: &impl Serialize) -> Option<String>
         ))
     };
     match read() {
-        Ok((value, _)) if has_lost_texts(document, &value) => {
-            Some("a name that is there twice".to_owned())
-        }
+        Ok((value, _)) if has_lost_texts(document, &value) => Some("a repeated name".to_owned()),
         Ok((value, known)) => beside(&value, &known, &mut Vec::new()),
         Err(error) => Some(error.to_string()),
     }
@@ -152,11 +150,7 @@ mod tests {
             r#"{"a":{"b":"x"},"\u0061":{"b":"x"}}"#,
         ] {
             let found = surplus(document.as_bytes(), &known);
-            assert_eq!(
-                found.as_deref(),
-                Some("a name that is there twice"),
-                "{document}"
-            );
+            assert_eq!(found.as_deref(), Some("a repeated name"), "{document}");
         }
     }
 }

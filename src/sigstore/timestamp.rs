@@ -41,7 +41,7 @@ pub(super) async fn timestamp(
     } else {
         Err(SigstoreErrorKind::unreadable(
             url,
-            "it is not a timestamp that was granted",
+            "it does not grant a timestamp",
         ))
     }
 }

@@ -217,7 +217,7 @@ impl Tokens {
         url.query_pairs_mut().append_pair("audience", audience);
         let mut bearer = HeaderValue::try_from(format!("bearer {}", request_token.expose()))
             .map_err(|_| {
-                SigstoreError::TokenUnreadable("the token to ask for it with is not printable text")
+                SigstoreError::TokenUnreadable("the request token is not printable text")
             })?;
         bearer.set_sensitive(true);
         let body = self
@@ -231,7 +231,10 @@ impl Tokens {
             .map_err(SigstoreError::Token)?;
         // An error of serde may quote the response, which may be a token.
         let answer: Answer = serde_json::from_slice(&body).map_err(|_| {
-            SigstoreError::Token(SigstoreErrorKind::unreadable(&url, "it holds no `value`"))
+            SigstoreError::Token(SigstoreErrorKind::unreadable(
+                &url,
+                "it contains no `value`",
+            ))
         })?;
         let token = Secret::new(answer.value);
         self.client.events().mask_sent(&token);

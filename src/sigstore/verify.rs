@@ -127,7 +127,7 @@ pub(super) fn check_bundle<'a>(
     let missing = |what: &str| invalid(sigstore_verify::Error::InvalidBundle(what.to_owned()));
     // SECURITY: checked again, so that a laxer default of the library cannot become ours unnoticed.
     if !(result.certificate_verified() && result.sct_verified() && result.tlog_verified()) {
-        return Err(missing("a check was left out"));
+        return Err(missing("a check was skipped"));
     }
     let identity = result
         .identity()
@@ -135,7 +135,7 @@ pub(super) fn check_bundle<'a>(
     let issuer = result
         .issuer()
         .ok_or_else(|| missing("the certificate names no issuer"))?;
-    let signed_at = signed_at(&result).ok_or_else(|| missing("nobody says when it was made"))?;
+    let signed_at = signed_at(&result).ok_or_else(|| missing("it has no trusted signing time"))?;
     let entry = bundle.verification_material.tlog_entries.first();
     Ok(Authentic {
         subject: subject.clone(),

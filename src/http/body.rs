@@ -6,10 +6,10 @@ use super::{IncomingResponse, TransportError};
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum BodyError {
     /// The body broke off or did not arrive in time.
-    #[error("the answer broke off: {}", .0.cause)]
+    #[error("the response was cut off: {}", .0.cause)]
     Broken(Box<TransportError>),
     /// The body is longer than the limit.
-    #[error("the answer is longer than {limit} bytes")]
+    #[error("the response exceeds {limit} bytes")]
     TooLong {
         /// The limit in bytes.
         limit: u64,

@@ -13,18 +13,16 @@ const CA_AS_END_ENTITY: &str = "CaUsedAsEndEntity";
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CertificateProblem {
     /// No trusted authority issued the certificate.
-    #[error("its certificate is by an authority that is not trusted here")]
+    #[error("its certificate was issued by an untrusted CA")]
     UnknownAuthority,
     /// No trusted authority issued the certificate, and the user gave authorities.
-    #[error(
-        "its certificate is by an authority that is not trusted here and that `ca-bundle` does not have"
-    )]
+    #[error("its certificate was issued by an untrusted CA, which is not in `ca-bundle`")]
     NotInBundle,
     /// The certificate has expired.
-    #[error("its certificate ended{}", when(.0.as_ref()))]
+    #[error("its certificate expired{}", when(.0.as_ref()))]
     Ended(Option<Timestamp>),
     /// The certificate is not valid yet.
-    #[error("its certificate begins only{}", when(.0.as_ref()))]
+    #[error("its certificate is not valid {}", validity(.0.as_ref()))]
     NotBegun(Option<Timestamp>),
     /// The certificate is for other names than the requested one.
     #[error("its certificate is for {}", names(.0))]
@@ -33,9 +31,7 @@ pub enum CertificateProblem {
     #[error("its certificate names no server (it has no subjectAltName with a name or an address)")]
     NoName,
     /// The certificate is that of an authority, which may issue certificates but may not serve with its own.
-    #[error(
-        "its certificate is itself an authority's (`CA:TRUE`), with which no server may answer"
-    )]
+    #[error("its certificate is a CA certificate (`CA:TRUE`), which is not valid for a server")]
     IsAuthority,
     /// Any other reason, in the TLS library's words.
     #[error("its certificate is not accepted: {0}")]
@@ -90,25 +86,25 @@ impl CertificateProblem {
     pub fn cure(&self, host: &str) -> String {
         match self {
             Self::UnknownAuthority => format!(
-                "if `{host}` is what it should be, give the certificate of its authority in `ca-bundle`"
+                "if `{host}` is the intended server, give the certificate of its CA in `ca-bundle`"
             ),
             Self::NotInBundle => format!(
-                "if `{host}` is what it should be, add the certificate of its authority to `ca-bundle`; what is given there is of others"
+                "if `{host}` is the intended server, add the certificate of its CA to `ca-bundle`, which contains only other CAs"
             ),
             Self::NoName => format!(
-                "give `{host}` a certificate with that name in its subjectAltName; a common name does not count"
+                "give `{host}` a certificate with that name in its subjectAltName; a common name is ignored"
             ),
             Self::Ended(_) => {
-                format!("renew the certificate of `{host}`; or is the clock of this machine wrong?")
+                format!("renew the certificate of `{host}`, or correct the clock of this machine")
             }
-            Self::NotBegun(_) => "is the clock of this machine wrong?".to_owned(),
+            Self::NotBegun(_) => "check the clock of this machine".to_owned(),
             Self::OtherName(_) => format!(
-                "name the server as its certificate does, or give `{host}` a certificate for that name (subjectAltName)"
+                "use a host name from the certificate, or give `{host}` a certificate for that name (subjectAltName)"
             ),
             Self::IsAuthority => format!(
-                "give `{host}` a certificate of its own (`CA:FALSE`), issued by that authority, and the authority's in `ca-bundle`"
+                "give `{host}` a server certificate (`CA:FALSE`) issued by that CA, and give the certificate of the CA in `ca-bundle`"
             ),
-            Self::Other(_) => format!("look at the certificate of `{host}`"),
+            Self::Other(_) => format!("check the certificate of `{host}`"),
         }
     }
 }
@@ -130,6 +126,10 @@ fn when(time: Option<&Timestamp>) -> String {
     time.map(|time| format!(" at {time}")).unwrap_or_default()
 }
 
+fn validity(start: Option<&Timestamp>) -> String {
+    start.map_or("yet".to_owned(), |time| format!("before {time}"))
+}
+
 fn names(names: &[String]) -> String {
     let shown = |name: &String| {
         let name: String = name
@@ -146,7 +146,7 @@ fn names(names: &[String]) -> String {
             if names.len() > shown.len() {
                 shown.push(format!("{} more", names.len() - shown.len()));
             }
-            format!("{} alone", shown.join(", "))
+            format!("{} only", shown.join(", "))
         }
     }
 }
@@ -167,37 +167,37 @@ mod tests {
         for (error, text) in [
             (
                 CertificateError::UnknownIssuer,
-                "its certificate is by an authority that is not trusted here",
+                "its certificate was issued by an untrusted CA",
             ),
             (
                 CertificateError::ExpiredContext {
                     time: at(86400),
                     not_after: at(3600),
                 },
-                "its certificate ended at 1970-01-01T01:00:00Z",
+                "its certificate expired at 1970-01-01T01:00:00Z",
             ),
             (
                 CertificateError::NotValidYetContext {
                     time: at(0),
                     not_before: at(3600),
                 },
-                "its certificate begins only at 1970-01-01T01:00:00Z",
+                "its certificate is not valid before 1970-01-01T01:00:00Z",
             ),
             (
                 other_name(&["b.test", "c.test"]),
-                "its certificate is for `b.test`, `c.test` alone",
+                "its certificate is for `b.test`, `c.test` only",
             ),
             (
                 other_name(&["a", "b", "c", "d", "e", "f", "g"]),
-                "its certificate is for `a`, `b`, `c`, `d`, `e`, 2 more alone",
+                "its certificate is for `a`, `b`, `c`, `d`, `e`, 2 more only",
             ),
             (
                 other_name(&["a\n::error::b\u{1b}"]),
-                "its certificate is for `a::error::b` alone",
+                "its certificate is for `a::error::b` only",
             ),
             (
                 other_name(&[&"a".repeat(200)]),
-                &format!("its certificate is for `{}` alone", "a".repeat(100)),
+                &format!("its certificate is for `{}` only", "a".repeat(100)),
             ),
             (
                 other_name(&[
@@ -205,7 +205,7 @@ mod tests {
                     "IpAddress(192.0.2.1)",
                     "DirectoryName",
                 ]),
-                "its certificate is for `a.test`, `192.0.2.1` alone",
+                "its certificate is for `a.test`, `192.0.2.1` only",
             ),
             (
                 CertificateError::NotValidForName,
@@ -242,30 +242,30 @@ mod tests {
         for (problem, cure) in [
             (
                 UnknownAuthority,
-                "if `a.test` is what it should be, give the certificate of its authority in `ca-bundle`",
+                "if `a.test` is the intended server, give the certificate of its CA in `ca-bundle`",
             ),
             (
                 NotInBundle,
-                "if `a.test` is what it should be, add the certificate of its authority to `ca-bundle`; what is given there is of others",
+                "if `a.test` is the intended server, add the certificate of its CA to `ca-bundle`, which contains only other CAs",
             ),
             (
                 NoName,
-                "give `a.test` a certificate with that name in its subjectAltName; a common name does not count",
+                "give `a.test` a certificate with that name in its subjectAltName; a common name is ignored",
             ),
             (
                 Ended(None),
-                "renew the certificate of `a.test`; or is the clock of this machine wrong?",
+                "renew the certificate of `a.test`, or correct the clock of this machine",
             ),
-            (NotBegun(None), "is the clock of this machine wrong?"),
+            (NotBegun(None), "check the clock of this machine"),
             (
                 OtherName(Vec::new()),
-                "name the server as its certificate does, or give `a.test` a certificate for that name (subjectAltName)",
+                "use a host name from the certificate, or give `a.test` a certificate for that name (subjectAltName)",
             ),
             (
                 IsAuthority,
-                "give `a.test` a certificate of its own (`CA:FALSE`), issued by that authority, and the authority's in `ca-bundle`",
+                "give `a.test` a server certificate (`CA:FALSE`) issued by that CA, and give the certificate of the CA in `ca-bundle`",
             ),
-            (Other("x".to_owned()), "look at the certificate of `a.test`"),
+            (Other("x".to_owned()), "check the certificate of `a.test`"),
         ] {
             assert_eq!(problem.cure("a.test"), cure);
         }

@@ -11,7 +11,7 @@ pub struct Certificates(Vec<CertificateDer<'static>>);
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
     /// The text contains no `BEGIN CERTIFICATE`.
-    #[error("there is no PEM certificate in it (`-----BEGIN CERTIFICATE-----`)")]
+    #[error("it contains no PEM certificate (`-----BEGIN CERTIFICATE-----`)")]
     Empty,
     /// The text starts like PEM but is malformed.
     #[error("certificate number {number} is not well-formed PEM")]

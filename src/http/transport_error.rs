@@ -80,8 +80,8 @@ impl TransportError {
         let cause = cause_text(error);
         let kind = TransportErrorKind::of(error, &cause);
         let cause = certificate.as_ref().map_or(cause, ToString::to_string);
-        let cause = cause.replace(PROXY_WANTS_LOGIN, "it wants a login (407)");
-        let cause = cause.replace(NO_TUNNEL, "it makes no tunnel");
+        let cause = cause.replace(PROXY_WANTS_LOGIN, "it requires a login (407)");
+        let cause = cause.replace(NO_TUNNEL, "it opens no tunnel");
         let cause = cause.replace("tunnel error: failed to create underlying connection: ", "");
         Self {
             kind,

@@ -125,22 +125,22 @@ fn endpoint(ecr: &Ecr, keys: &AwsKeys) -> Result<Url, RegistryErrorKind> {
     let refused = |reason| RegistryErrorKind::AwsEndpoint { variable, reason };
     let Some(given) = given else {
         let own = format!("https://{}/", ecr.endpoint);
-        return Url::parse(&own).map_err(|_| refused("is no web address"));
+        return Url::parse(&own).map_err(|_| refused("is not a valid URL"));
     };
-    let url = Url::parse(given).map_err(|_| refused("is no web address"))?;
+    let url = Url::parse(given).map_err(|_| refused("is not a valid URL"))?;
     let is_loopback = || {
         authority(&url)
             .parse::<Host>()
             .is_ok_and(|host| host.is_loopback())
     };
     if url.query().is_some() || !url.username().is_empty() || url.password().is_some() {
-        return Err(refused("is more than scheme, host and path"));
+        return Err(refused("has more than a scheme, a host and a path"));
     }
     match url.scheme() {
         "https" => Ok(url),
         "http" if is_loopback() => Ok(url),
         "http" => Err(refused("is not HTTPS")),
-        _ => Err(refused("is no web address")),
+        _ => Err(refused("is not a valid URL")),
     }
 }
 

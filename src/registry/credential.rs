@@ -43,7 +43,7 @@ pub enum CredentialsError {
 /// A docker config that leaves the credentials of a host to a program that is not installed here.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{origin}` leaves the credentials of `{host}` to the program `docker-credential-{helper}`, which this image does not have"
+    "`{origin}` names `docker-credential-{helper}` for the credentials of `{host}`, a program that this image does not have"
 )]
 pub struct HelperNeeded {
     /// The file.

@@ -49,7 +49,7 @@ pub(super) async fn open_blob(
     }
     Err(refused_address(
         &opened.answer.url,
-        "sends us on once more, after five times",
+        "redirects again after five redirects",
     ))
 }
 
@@ -61,17 +61,14 @@ fn is_redirect(answer: &Response) -> bool {
 pub(super) fn location(answer: &Response) -> Result<Url, RegistryErrorKind> {
     let text = answer.header(LOCATION.as_str()).unwrap_or_default();
     if text.is_empty() {
-        return Err(refused_address(
-            &answer.url,
-            "names no place to go (`Location`)",
-        ));
+        return Err(refused_address(&answer.url, "names no `Location`"));
     }
     let mut url = answer
         .url
         .join(text)
         .map_err(|_| RegistryErrorKind::Address {
             address: printable(text.split('?').next().unwrap_or_default(), 200),
-            reason: "is no web address",
+            reason: "is not a valid URL",
         })?;
     url.set_fragment(None);
     Ok(url)

@@ -98,7 +98,7 @@ pub enum RegistryErrorKind {
         reason: &'static str,
     },
     /// The registry names a token server that must not be used.
-    #[error("it sends us for a token to `{realm}`, which {reason}")]
+    #[error("it names the token server `{realm}`, which {reason}")]
     Realm {
         /// The address, without its query.
         realm: String,
@@ -106,13 +106,13 @@ pub enum RegistryErrorKind {
         reason: &'static str,
     },
     /// A tag that was to be deleted has other content by now, or is gone. Nothing was deleted.
-    #[error("the tag does not hold `{digest}` any more")]
+    #[error("the tag no longer points to `{digest}`")]
     Moved {
         /// The content that it had.
         digest: Digest,
     },
     /// The token server answered 200 without a token.
-    #[error("its answer holds no token")]
+    #[error("its response contains no token")]
     NoToken,
     /// The credentials are in a helper program that is not installed here.
     #[error(transparent)]
@@ -126,7 +126,7 @@ pub enum RegistryErrorKind {
         error: TransportError,
     },
     /// The response is incomplete or too long.
-    #[error("`{host}` did not answer as it should")]
+    #[error("`{host}` sent an invalid response")]
     Body {
         /// The host that answered.
         host: String,
@@ -155,15 +155,13 @@ pub enum RegistryErrorKind {
     #[error("the file cannot be read")]
     File(#[source] Arc<std::io::Error>),
     /// The registry reported success before all content was sent.
-    #[error("`{host}` says that it has the content, before all of it was sent")]
+    #[error("`{host}` confirmed the content before all of it was sent")]
     Early {
         /// The host that answered.
         host: String,
     },
     /// The registry accepted less or more of a chunk than was sent.
-    #[error(
-        "`{host}` says that it has the content up to byte {taken}; it was sent up to byte {sent}"
-    )]
+    #[error("`{host}` confirmed the content up to byte {taken}, but it was sent up to byte {sent}")]
     Partial {
         /// The host that answered.
         host: String,
@@ -173,7 +171,7 @@ pub enum RegistryErrorKind {
         sent: u64,
     },
     /// The manifest cannot be read.
-    #[error("what it answered is no manifest that can be used")]
+    #[error("its response is not a usable manifest")]
     Manifest(#[source] Arc<ManifestError>),
     /// The list of referrers or tags cannot be read to its end.
     #[error("its list cannot be used: {0}")]
@@ -182,10 +180,10 @@ pub enum RegistryErrorKind {
     #[error("its list has more than {0}")]
     LongList(String),
     /// The content is not a list of referrers.
-    #[error("what it answered is no list that can be used: {0}")]
+    #[error("its response is not a usable list: {0}")]
     NoList(String),
     /// An address in a response must not be followed.
-    #[error("it sends us on to `{address}`, which {reason}")]
+    #[error("it redirects to `{address}`, which {reason}")]
     Address {
         /// The address, without its query.
         address: String,
@@ -509,7 +507,7 @@ impl std::fmt::Display for Operation {
             Self::Write => "write",
             Self::ReadBlob => "read blob",
             Self::WriteBlob => "upload blob",
-            Self::List => "list what refers to",
+            Self::List => "list the referrers of",
         })
     }
 }

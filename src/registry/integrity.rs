@@ -14,7 +14,7 @@ pub(super) fn check_digest(computed: Digest, wanted: &Digest) -> Result<(), Regi
         Err(RegistryErrorKind::Digest {
             computed,
             claimed: wanted.to_string(),
-            claimant: "what was asked for",
+            claimant: "the requested digest",
         })
     }
 }

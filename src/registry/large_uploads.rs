@@ -139,7 +139,7 @@ impl LargeUploads {
         let stalled = |_| RegistryErrorKind::Unreachable {
             host: authority(&url),
             error: TransportError {
-                cause: "it does not take what is uploaded".to_owned(),
+                cause: "it does not accept the upload".to_owned(),
                 kind: TransportErrorKind::Silence,
                 through: None,
                 certificate: None,

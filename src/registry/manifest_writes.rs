@@ -97,7 +97,7 @@ impl Registry {
         bytes: &[u8],
     ) -> Result<Stored, RegistryErrorKind> {
         let digest = Digest::of(bytes);
-        check_asked(&digest, reference, "what it is to be stored under")?;
+        check_asked(&digest, reference, "the digest in the reference")?;
         let put = push(repository, reference, media_type, bytes);
         let answer = self.sender.ask(&put).await?;
         self.stored(repository, reference, digest, &answer).await

@@ -153,7 +153,7 @@ impl RegistryReader {
             Presence::Unknown => Err(RegistryErrorKind::refused(&answer)),
             Presence::Present => {
                 let digest = Digest::of(&answer.body);
-                check_asked(&digest, reference, "what was asked for")?;
+                check_asked(&digest, reference, "the requested digest")?;
                 check_stated(&digest, &answer)?;
                 Ok(Some(answer))
             }
@@ -175,7 +175,7 @@ impl RegistryReader {
             (404, Reference::Digest(_)) => return Ok(None),
             (200, _) => {
                 if let Some(digest) = stated_digest(&answer) {
-                    check_asked(&digest, reference, "what the registry has")?;
+                    check_asked(&digest, reference, "the requested digest")?;
                     return Ok(Some(digest));
                 }
             }

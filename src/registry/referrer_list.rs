@@ -125,7 +125,7 @@ pub(super) fn read_list<T: Entry>(
     let unusable =
         |error: serde_json::Error| RegistryErrorKind::NoList(printable(&error.to_string(), 300));
     let text = std::str::from_utf8(body)
-        .map_err(|_| RegistryErrorKind::NoList("it is no text in UTF-8".to_owned()))?;
+        .map_err(|_| RegistryErrorKind::NoList("it is not UTF-8 text".to_owned()))?;
     let Object(ListDocument(entries)) = serde_json::from_str(text).map_err(unusable)?;
     let read = entries.listed.len() + entries.broken + before;
     if read > REFERRERS_MAX {

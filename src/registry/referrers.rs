@@ -151,7 +151,7 @@ fn tagged<T: Entry>(answer: Response) -> Result<Tagged<T>, RegistryErrorKind> {
         // Content that reads as an image needs no stated digest: no server sends an image by mistake.
         return match (parsed(answer), stated) {
             (Err(fault), None) => Err(fault),
-            (Ok(_) | Err(_), _) => Ok(no_list(digest, "it is an image, and no index")),
+            (Ok(_) | Err(_), _) => Ok(no_list(digest, "it is an image, not an index")),
         };
     }
     let entries = match (read_list(&answer.body, 0), stated) {
@@ -220,7 +220,7 @@ pub(super) fn next_page(answer: &Response) -> Result<Option<Url>, RegistryErrorK
         return Ok(None);
     };
     let url = answer.url.join(next).map_err(|_| {
-        RegistryErrorKind::Listing("the address of its next page is none".to_owned())
+        RegistryErrorKind::Listing("the address of its next page is invalid".to_owned())
     })?;
     // SECURITY: credentials are sent to this address.
     if url.origin() == answer.url.origin() {

@@ -82,10 +82,10 @@ fn realm(wire: &Transport, registry: &Host, bearer: &Bearer) -> Result<Url, Regi
     let url = Url::parse(&bearer.realm).map_err(|_| {
         let text = super::error_response::printable(&bearer.realm, 200);
         let bare = text.split('?').next().unwrap_or_default().to_owned();
-        refused(bare, "is no web address")
+        refused(bare, "is not a valid URL")
     })?;
     let registry = Url::parse(&format!("https://{}/", registry.api()))
-        .map_err(|_| refused(shown(&url), "comes from no web address"))?;
+        .map_err(|_| refused(shown(&url), "is named by a registry without a valid URL"))?;
     wire.check_hop(&registry, &url)
         .map_err(|reason| refused(shown(&url), reason))?;
     Ok(url)

@@ -130,7 +130,7 @@ impl Transport {
     /// SECURITY: they must use TLS, or go to a host that is allowed without.
     pub(super) fn check_speakable(&self, url: &Url) -> Result<(), &'static str> {
         if !url.username().is_empty() || url.password().is_some() {
-            return Err("holds a user name or a password");
+            return Err("contains a user name or a password");
         }
         let is_plain_host = || {
             authority(url)
@@ -141,7 +141,7 @@ impl Transport {
             "https" => Ok(()),
             "http" if is_plain_host() => Ok(()),
             "http" => Err("is not HTTPS"),
-            _ => Err("is no web address"),
+            _ => Err("is not a valid URL"),
         }
     }
 }

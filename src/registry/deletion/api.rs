@@ -73,7 +73,7 @@ impl<'a> Call<'a> {
         let host: Host = self
             .host
             .parse()
-            .map_err(|_| unusable("it is no host".to_owned()))?;
+            .map_err(|_| unusable("it is not a host".to_owned()))?;
         let scheme = wire.scheme(&host).unwrap_or(Scheme::Https).as_str();
         let url = Url::parse(&format!("{scheme}://{}{}", self.host, self.path))
             .map_err(|error| unusable(error.to_string()))?;

@@ -21,7 +21,7 @@ pub fn steps_by_hand(tag: &FullTag) -> String {
         };
         let region = &ecr.region;
         return format!(
-            "`aws {service} batch-delete-image --region '{region}' --repository-name '{repository}' --image-ids 'imageTag={name}'`, which takes the image along if that is its last tag"
+            "`aws {service} batch-delete-image --region '{region}' --repository-name '{repository}' --image-ids 'imageTag={name}'`, which also deletes the image if that is its last tag"
         );
     }
     let host = host.as_str();
@@ -29,7 +29,7 @@ pub fn steps_by_hand(tag: &FullTag) -> String {
         let (owner, package) = path.split_once('/').unwrap_or((path, path));
         let package = package.replace('/', "%2F");
         return format!(
-            "on https://github.com/orgs/{owner}/packages/container/{package}/versions (of a person: https://github.com/users/{owner}/packages/container/{package}/versions) delete the version that has the tag `{name}`, which takes all its tags along; the last version that has one goes only with the package"
+            "on https://github.com/orgs/{owner}/packages/container/{package}/versions (for a user: https://github.com/users/{owner}/packages/container/{package}/versions) delete the version that has the tag `{name}`, which deletes all tags of that version; the last tagged version can only be deleted with the package"
         );
     }
     if let Some(registry) = host.strip_suffix(".azurecr.io") {

@@ -34,7 +34,7 @@ pub(super) async fn delete(registry: &Registry, ecr: &Ecr, doomed: TagDeletion<'
     let Some(keys) = registry.sender.keyring().aws_keys() else {
         return all(
             doomed,
-            &DeletionError::Missing("keys of AWS in the environment"),
+            &DeletionError::Missing("AWS keys in the environment"),
         );
     };
     let needs = match ecr.service {
@@ -95,7 +95,7 @@ async fn delete_one(
     let action = Action::BatchDeleteImage;
     let answer = aws::ask(registry.sender.wire(), ecr, keys, action, content, check).await?;
     let deleted: DeleteResponse = serde_json::from_slice(&answer.body)
-        .map_err(|_| RegistryErrorKind::Listing("it does not say what was deleted".to_owned()))?;
+        .map_err(|_| RegistryErrorKind::Listing("it does not name the deleted tags".to_owned()))?;
     let failure = deleted.failures.into_iter();
     let mut failure = failure.filter(|failure| failure.failure_code != "ImageNotFound");
     match failure.next() {

@@ -21,7 +21,7 @@ use crate::registry::token::sensitive;
 const HOST: &str = "api.github.com";
 const PAGE: usize = 100;
 const PAGES_MAX: usize = 100;
-const LAGS: &str = "the list of the package's versions does not show what the registry does";
+const LAGS: &str = "the list of the package's versions does not match the registry";
 const NEEDS: &str = "`packages: write` and the Admin role of this repository in the package's settings (Manage Actions access), or a classic token with `delete:packages`";
 
 #[derive(Deserialize)]
@@ -223,7 +223,7 @@ fn read<T: for<'de> Deserialize<'de>>(answer: &Response) -> Result<T, DeletionEr
         return Err(refused(RegistryErrorKind::refused(answer), NEEDS));
     }
     serde_json::from_slice(&answer.body).map_err(|_| {
-        let why = "GitHub's answer is not of the shape that its reference gives";
+        let why = "the response of GitHub does not have the documented form";
         DeletionError::Refused(RegistryErrorKind::Listing(why.to_owned()))
     })
 }

@@ -143,7 +143,7 @@ pub(super) async fn others(
     // A list without a tag that is known to exist may lack others too.
     let is_listed = |tag: &Tag| tags.iter().any(|listed| listed == tag.as_str());
     if !doomed.tags.iter().all(is_listed) {
-        let why = "it does not hold the tag that is to go";
+        let why = "it does not contain the tag to delete";
         return Err(RegistryErrorKind::Listing(why.to_owned()));
     }
     tags.retain(|tag| !is_doomed(tag));
@@ -169,9 +169,9 @@ async fn holds(
     doomed: TagDeletion<'_>,
     tag: &str,
 ) -> Result<bool, RegistryErrorKind> {
-    let tag: Tag = tag
-        .parse()
-        .map_err(|_| RegistryErrorKind::Listing("it lists something that is no tag".to_owned()))?;
+    let tag: Tag = tag.parse().map_err(|_| {
+        RegistryErrorKind::Listing("it contains an entry that is not a tag".to_owned())
+    })?;
     let reference = Reference::Tag(tag);
     let held: Option<Digest> = registry
         .manifest_digest(doomed.repository, &reference)
@@ -196,7 +196,7 @@ async fn list(
             return Err(RegistryErrorKind::refused(&answer));
         }
         let page: Page = serde_json::from_slice(&answer.body)
-            .map_err(|_| RegistryErrorKind::Listing("it is no list of tags".to_owned()))?;
+            .map_err(|_| RegistryErrorKind::Listing("it is not a list of tags".to_owned()))?;
         tags.extend(page.tags.unwrap_or_default());
         match next_page(&answer)? {
             Some(next) => target = Target::Address(next),

@@ -23,7 +23,7 @@ pub(super) async fn delete(registry: &Registry, doomed: TagDeletion<'_>) -> Unde
         if let Err(why) = put_back(registry, doomed, &tag, &manifest).await {
             let repository = doomed.repository;
             registry.sender.wire().events.warn(format!(
-                "the registry took the tag `{repository}:{tag}` (`{}`), which belongs to the signatures of what is withdrawn, and it could not be put back: {why}",
+                "the registry also deleted the tag `{repository}:{tag}` (`{}`) of the signatures of the deleted image, and it could not be restored: {why}",
                 manifest.digest()
             ));
         }

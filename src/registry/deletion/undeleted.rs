@@ -29,16 +29,16 @@ pub enum MayDelete {
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum DeletionError {
     /// The registry cannot delete the tag, or deletion is disabled.
-    #[error("`{host}` does not delete tags")]
+    #[error("`{host}` does not support the deletion of tags")]
     Unsupported {
         /// The registry.
         host: String,
     },
     /// The required credentials are missing.
-    #[error("to delete it takes {0}, and there is none here")]
+    #[error("the deletion requires {0}, and none is given")]
     Missing(&'static str),
     /// The credentials lack a permission.
-    #[error("to delete it takes {needs}")]
+    #[error("the deletion requires {needs}")]
     Denied {
         /// The permission that is most likely missing.
         needs: &'static str,
@@ -51,20 +51,20 @@ pub enum DeletionError {
     Refused(RegistryErrorKind),
     /// The deletion would remove content that may have existed before the run.
     #[error(
-        "it can only be deleted together with what it holds, and the record does not say that the run created that: it may have been there before"
+        "it can only be deleted together with its image, and the record does not state that the run created the image: it may have existed before"
     )]
     NotCreated,
     /// The deletion would remove other tags.
-    #[error("it can only be deleted together with {}, which hold the same", names(.0))]
+    #[error("it can only be deleted together with {}, which point to the same image", names(.0))]
     Shared(Vec<String>),
     /// The deletion may remove other tags, which cannot be listed.
     #[error(
-        "it can only be deleted together with all tags that hold the same, and which these are cannot be known"
+        "it can only be deleted together with all tags that point to the same image, and these tags cannot be listed"
     )]
     Unlisted(#[source] RegistryErrorKind),
     /// The deletion would remove the tags of signatures, and these cannot be read to restore them later.
     #[error(
-        "its deletion would take the tags of its signatures along, and what they hold cannot be seen"
+        "its deletion would also delete the tags of its signatures, and their content cannot be read"
     )]
     Unseen(#[source] RegistryErrorKind),
 }

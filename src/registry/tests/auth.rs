@@ -85,9 +85,9 @@ async fn realm_without_tls_elsewhere_never_sees_credentials() {
             "`http://token.invalid/token`, which is not HTTPS",
         ),
         ("http://127.0.0.1.token.invalid/", "is not HTTPS"),
-        ("ftp://127.0.0.1/", "is no web address"),
-        ("/token", "is no web address"),
-        ("https://me:secret@token.invalid/", "holds a user name"),
+        ("ftp://127.0.0.1/", "is not a valid URL"),
+        ("/token", "is not a valid URL"),
+        ("https://me:secret@token.invalid/", "contains a user name"),
     ] {
         let server = Server::start(move |_| {
             Reply::new(401).header("www-authenticate", format!(r#"Bearer realm="{realm}""#))

@@ -243,14 +243,14 @@ async fn redirects_that_lead_out_of_tls_or_round_and_round_or_to_nothing_are_ref
             "http://storage.invalid/blob?secret".to_owned(),
             "`http://storage.invalid/blob`, which is not HTTPS",
         ),
-        ("ftp://storage.invalid/".to_owned(), "is no web address"),
+        ("ftp://storage.invalid/".to_owned(), "is not a valid URL"),
         (
             "https://user:hidden@storage.invalid/".to_owned(),
-            "holds a user name",
+            "contains a user name",
         ),
-        ("//[".to_owned(), "is no web address"),
-        (String::new(), "names no place"),
-        ("?again".to_owned(), "after five times"),
+        ("//[".to_owned(), "is not a valid URL"),
+        (String::new(), "names no `Location`"),
+        ("?again".to_owned(), "after five redirects"),
         (format!("http://{}/", missing.address()), "answered 404"),
     ] {
         let place = location.clone();

@@ -50,13 +50,13 @@ async fn place_of_an_upload_is_taken_in_every_form_and_keeps_its_query() {
 #[tokio::test]
 async fn place_of_an_upload_that_is_no_place_is_refused() {
     for (location, wanted) in [
-        ("", "names no place"),
+        ("", "names no `Location`"),
         (
             "http://storage.invalid/1?secret",
             "`http://storage.invalid/1`, which is not HTTPS",
         ),
         ("gopher://[HOST]/1", "is no"),
-        ("//[", "is no web address"),
+        ("//[", "is not a valid URL"),
     ] {
         let (fault, lines) = upload(location).await;
         let fault = fault.unwrap();

@@ -56,7 +56,7 @@ pub(super) const ROWS: &[Row] = &[
         ..USUAL
     },
     Row {
-        request: "PUT manifest by tag that holds something else",
+        request: "PUT manifest by tag that holds other content",
         ask: Ask::PutManifest { by_tag: true },
         is_it: |seen| is(seen, "PUT", "/manifests/"),
         right: stated,

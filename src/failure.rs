@@ -16,6 +16,7 @@ use crate::plan::{AssembleError, Conflict, Difference};
 use crate::record::SelectionError;
 use crate::referrers::ListError;
 use crate::registry::CredentialsError;
+use crate::report::RUN_AGAIN;
 use crate::signatures::SignatureError;
 use crate::sigstore::SigstoreError;
 
@@ -84,7 +85,7 @@ impl Failure {
                     Self::Command(CommandError::Tag(TagError::Conflict { .. }))
                 ) =>
             {
-                "manifest-seal: a tag holds something else"
+                "manifest-seal: a tag points to another image"
             }
             ExitCode::Refused if matches!(self, Self::Command(CommandError::Preflight(_))) => {
                 "manifest-seal: a tag exists already"
@@ -99,9 +100,9 @@ impl Failure {
         match self {
             Self::Command(error) => verdict(error).cure,
             Self::Credentials(_) => Some(
-                "give logins by `registry-auths`, or log in with docker/login-action and DOCKER_CONFIG".to_owned(),
+                "give credentials in `registry-auths`, or log in with docker/login-action and DOCKER_CONFIG".to_owned(),
             ),
-            Self::DockerConfig(_) => Some("see to the file that DOCKER_CONFIG, or HOME, leads to".to_owned()),
+            Self::DockerConfig(_) => Some("check the file `config.json` in the folder that DOCKER_CONFIG names, or in `.docker` under HOME".to_owned()),
             Self::Arguments(_)
             | Self::Inputs(_)
             | Self::Certificates(_)
@@ -150,7 +151,7 @@ fn verdict(error: &CommandError) -> Diagnosis {
             Refused.with(Some(conflict_hint(conflicts)))
         }
         CommandError::Tag(TagError::NotVisible { .. } | TagError::Contended { .. }) => Failure.says(
-            "another run may have written the tag meanwhile; run this again, which changes nothing that is right",
+            "another run may have written the tag; run it again: a tag that is correct is not changed",
         ),
         CommandError::Preflight(error) => preflight_verdict(error),
         CommandError::Assemble(error) => assemble_verdict(error),
@@ -161,7 +162,7 @@ fn verdict(error: &CommandError) -> Diagnosis {
                 .iter()
                 .all(|subject| subject.reasons.is_empty()) =>
         {
-            Refused.says("was it signed, and pushed to this repository? A signature that was just made may take longer to show: raise `max-attempts` or `retry-delay`")
+            Refused.says("check that the image was signed, and that the signature was pushed to this repository. A new signature may not be visible yet: raise `max-attempts` or `retry-delay`")
         }
         CommandError::Refused(refused) => Refused.with(Some(refused_hint(refused))),
         CommandError::Interrupted(Interruption::Timeout { record, .. }) => {
@@ -187,7 +188,7 @@ fn signature_verdict(error: &SignatureError) -> Diagnosis {
             "give the job `permissions: id-token: write`. Outside GitHub give `identity-token`",
         ),
         SignatureError::NoToken(TokenAbsence::Fork(_) | TokenAbsence::Dependabot) => Failure.says(
-            "nothing gives it one: use `sign: false` there, or `on-signing-failure: warn`",
+            "such a run cannot get a token: use `sign: false` for it, or `on-signing-failure: warn`",
         ),
         SignatureError::NoLegacyLog => Inputs.says(
             "use `signature-format: bundle`, or give a `signing-config` with a log of `majorApiVersion` 1",
@@ -202,17 +203,17 @@ fn image_verdict(error: &ImageError) -> Diagnosis {
     use ExitCode::{Failure, Inputs};
     match error {
         ImageError::MissingChild { .. } => Failure.says(
-            "was it pushed to this repository, and is it still there? Push it again, or raise `max-attempts` and `retry-delay` if the registry is slow to show it",
+            "check that it was pushed to this repository and still exists. Push it again, or raise `max-attempts` and `retry-delay` if the registry is slow to show it",
         ),
         ImageError::MissingConfig { .. } => {
-            Failure.says("the registry has lost a part of this image: push it again")
+            Failure.says("a part of this image is missing in the registry: push the image again")
         }
         ImageError::NotAtSource { .. } | ImageError::NoSource(_) => Failure.says(
-            "was it pushed there, and is it still there? Push it again, or copy from a place that has it",
+            "check that it was pushed there and still exists. Push it again, or copy from another source that has it",
         ),
-        ImageError::MissingImage(_) => Failure.says("is the name right, and was it pushed?"),
+        ImageError::MissingImage(_) => Failure.says("check the name, and that it was pushed"),
         ImageError::NoPlatform { .. } | ImageError::NotAnImage { .. } => {
-            Inputs.says("`digests` takes images and indexes of images")
+            Inputs.says("`digests` accepts images and indexes of images")
         }
         ImageError::LostAttestation { .. } => Inputs.alone(),
         ImageError::OddIndex { .. } | ImageError::TooDeep { .. } => Failure.alone(),
@@ -223,13 +224,13 @@ fn list_verdict(error: &ListError) -> Diagnosis {
     use ExitCode::Failure;
     match error {
         ListError::Occupied { .. } => Failure.says(
-            "the tag does not belong to an image of this repository's: remove it by hand if nothing needs it",
+            "the tag does not belong to an image of this repository: delete it manually if nothing needs it",
         ),
         ListError::Vanished { .. } => {
             Failure.says("run it again: the registry may show the list by then")
         }
         ListError::Full { .. } => Failure.says(
-            "remove by hand the entries that nobody needs, or use a registry that lists referrers itself",
+            "delete unneeded entries manually, or use a registry with the referrers API",
         ),
         ListError::Contended { .. } => {
             Failure.says("many jobs sign this digest at once; run it again")
@@ -257,11 +258,10 @@ fn selection_verdict(error: &SelectionError) -> Diagnosis {
 
 /// Advice after a run that was cut short. Outside of a workflow nothing but the user hands the record's digest on.
 fn again_hint(record: Option<&Digest>) -> String {
-    let again = "run it again: it goes on where this run stopped";
     record.map_or_else(
-        || again.to_owned(),
+        || RUN_AGAIN.to_owned(),
         |digest| {
-            format!("{again}. With `record-digest: {digest}`, the SHA-256 of the record, which the log names too, the record keeps what tags held before this run")
+            format!("{RUN_AGAIN}. Pass `record-digest: {digest}`, the SHA-256 of the record, so the record keeps the content of the tags before this run")
         },
     )
 }
@@ -274,11 +274,11 @@ fn refused_hint(refused: &VerifyRefused) -> String {
         .copied()
         .collect();
     if unmet.is_empty() {
-        return "none of these proves who has signed: do not use this image; if it is yours, sign it again".to_owned();
+        return "none of these proves the signer: do not use this image; if it is yours, sign it again".to_owned();
     }
     let unmet: Vec<&str> = unmet.into_iter().collect();
     format!(
-        "if one of these is the right signer, give what it states in {}; else do not use this image",
+        "if one of these is the right signer, give its value in {}; otherwise do not use this image",
         inputs_text(&unmet)
     )
 }
@@ -286,7 +286,7 @@ fn refused_hint(refused: &VerifyRefused) -> String {
 /// Advice for a run whose own identity does not meet the inputs.
 fn unmet_hint(unmet: &[&str]) -> String {
     format!(
-        "leave out {}, for which this run's own identity is the default; or give what that states (a pattern where runs from other refs count, too). Nothing was changed",
+        "omit {}: the default is this run's own identity; or give the value of that identity (a pattern if runs from other refs count too). Nothing was changed",
         inputs_text(unmet)
     )
 }
@@ -295,7 +295,7 @@ fn unmet_hint(unmet: &[&str]) -> String {
 fn inputs_text(inputs: &[&str]) -> String {
     let named = inputs.iter().map(|input| {
         let whole = if input.ends_with("-regexp") {
-            " (a pattern that must match the whole)"
+            " (a pattern that must match the whole value)"
         } else {
             ""
         };
@@ -306,8 +306,8 @@ fn inputs_text(inputs: &[&str]) -> String {
 
 fn conflict_hint(conflicts: &[Conflict]) -> String {
     adoptable(conflicts).map_or_else(
-        || "these tags are promised never to change: choose another version, remove the tag by hand if it is wrong, or name it in `moving-tags` if it may move".to_owned(),
-        |adopted| format!("choose another version; or, if that index is yours, adopt it by naming it: `digests: {adopted}`, and no other digest, and no annotation that it lacks"),
+        || "the tags in `tags` never move: choose another version, delete the tag manually if it is wrong, or name it in `moving-tags` if it may move".to_owned(),
+        |adopted| format!("choose another version; or, if that index is yours, adopt it: give `digests: {adopted}`, no other digest, and no annotation that it lacks"),
     )
 }
 
@@ -315,9 +315,9 @@ fn assemble_verdict(error: &AssembleError) -> Diagnosis {
     use ExitCode::{Failure, Inputs};
     match error {
         AssembleError::DuplicatePlatform { .. } => Inputs
-            .says("each platform takes one digest: is a digest of an earlier build among them?"),
+            .says("each platform needs exactly one digest: check `digests` for a digest of an earlier build"),
         AssembleError::Platforms { .. } => {
-            Inputs.says("did every job of the build matrix hand over its digest?")
+            Inputs.says("check that every job of the build matrix uploaded its digest")
         }
         AssembleError::NotDocker { .. } => Inputs.says("use `media-type: oci` or `auto`"),
         AssembleError::Unwritable(_) | AssembleError::Unreadable(_) => Failure.alone(),
@@ -354,10 +354,10 @@ fn preflight_verdict(error: &PreflightError) -> Diagnosis {
             Failure.with(hints(errors))
         }
         PreflightError::Taken(_) => Refused.says(
-            "nothing was built: choose another version; or use `on-existing-tag: skip`, which tells the workflow to complete what is there",
+            "nothing was built: choose another version; or use `on-existing-tag: skip`, with which the workflow completes the existing version",
         ),
         PreflightError::Differ { .. } => Refused.says(
-            "nothing was built: choose another version, or remove by hand the tags that are wrong; none can be completed from another",
+            "nothing was built: choose another version, or delete the wrong tags manually; their images differ, so none can be copied from another",
         ),
         PreflightError::Unvouched { found, .. } => {
             let digests: BTreeSet<String> = found
@@ -366,12 +366,12 @@ fn preflight_verdict(error: &PreflightError) -> Diagnosis {
                 .collect();
             let digests: Vec<String> = digests.into_iter().collect();
             Refused.with(Some(format!(
-                "nothing was built: choose another version; or, if you know where this comes from, adopt it by naming it: `digests: {}`",
+                "nothing was built: choose another version; or, if you know the origin of this image, adopt it: give `digests: {}`",
                 digests.join(", ")
             )))
         }
         PreflightError::NoIdentity(_) => Inputs.says(
-            "give the job `permissions: id-token: write`, or say in `certificate-identity` who signs; `sign: false` is for those who never sign",
+            "give the job `permissions: id-token: write`, or name the signer in `certificate-identity`; use `sign: false` if the images are never signed",
         ),
     }
 }
@@ -385,13 +385,13 @@ fn signing_hint(error: &SigstoreError) -> Option<String> {
     }
     let text = match (error, error.status()) {
         (SigstoreError::Token(_), Some(401 | 403)) => {
-            "the job's permission `id-token: write` may be missing, or its token too old"
+            "the job's permission `id-token: write` may be missing, or its token may have expired"
         }
         (SigstoreError::TokenUnreadable(_) | SigstoreError::TokenExpired { .. }, _) => {
-            "give a fresh OIDC token whose audience is the one that this Fulcio wants (`sigstore` at the public one)"
+            "give a new OIDC token with the audience that this Fulcio requires (`sigstore` for the public instance)"
         }
         (SigstoreError::Certificate(_), Some(400..=499)) => {
-            "Fulcio does not accept this token: is its audience the one that this Fulcio wants (`oidc-audience`), and its issuer one that it knows?"
+            "Fulcio does not accept this token: check that this Fulcio requires its audience (`oidc-audience`) and accepts its issuer"
         }
         (
             SigstoreError::Token(_)

@@ -1,6 +1,7 @@
 //! Advice for errors of registries and proxies.
 
 use crate::registry::{AwsErrorResponse, RegistryError, RegistryErrorKind};
+use crate::report::RUN_AGAIN;
 
 /// Joins the advice for each registry. The registry is named if there is advice for several.
 pub(crate) fn hints<'a>(errors: impl Iterator<Item = &'a RegistryError>) -> Option<String> {
@@ -32,7 +33,7 @@ pub(crate) fn registry_hint(error: &RegistryError) -> Option<String> {
     let host = error.host();
     if let Some(helper) = error.unused_helper() {
         return Some(format!(
-            "`docker-credential-{helper}` is a program of the machine and is not in this image: give `registry-auths`"
+            "`docker-credential-{helper}` is a program of the host and is not in this image: give `registry-auths`"
         ));
     }
     if error.is_denied() {
@@ -47,14 +48,14 @@ pub(crate) fn registry_hint(error: &RegistryError) -> Option<String> {
             ("ghcr.io", false) => {
                 "; with GITHUB_TOKEN the job needs `permissions: packages: read`, and the package must grant this repository access"
             }
-            (_, true) => "; do they allow pushing to this repository?",
-            (_, false) => "; do they allow pulling from this repository?",
+            (_, true) => "; check that the credentials permit pushing to this repository",
+            (_, false) => "; check that the credentials permit pulling from this repository",
         };
         return Some(format!("{who}{rights}"));
     }
     if error.is_throttled() {
         return Some(format!(
-            "`{host}` limits requests: wait, log in, or lower the number of parallel jobs; a rerun goes on where this run stopped"
+            "`{host}` limits requests: wait, log in, or lower the number of parallel jobs; then {RUN_AGAIN}"
         ));
     }
     if let Some((problem, host)) = error.certificate() {
@@ -65,7 +66,7 @@ pub(crate) fn registry_hint(error: &RegistryError) -> Option<String> {
     }
     if matches!(error.fault(), RegistryErrorKind::Unreachable { .. }) {
         return Some(format!(
-            "is `{host}` the right registry, and may this job reach it? If so run it again: it goes on where this run stopped"
+            "check that `{host}` is the right registry and that this job can reach it; then {RUN_AGAIN}"
         ));
     }
     if matches!(error.fault(), RegistryErrorKind::File(_)) {
@@ -76,31 +77,31 @@ pub(crate) fn registry_hint(error: &RegistryError) -> Option<String> {
         RegistryErrorKind::Digest { .. } | RegistryErrorKind::Size { .. }
     ) && !error.is_write()
     {
-        let text =
-            "it is damaged where it is: push or save it again, or copy from a place that has it";
+        let text = "the stored content is damaged: push or save it again, or copy from another source that has it";
         return Some(text.to_owned());
     }
     if error.is_no_list() {
-        let text = "the tag holds no list of what refers to an image, as it should: remove it by hand if nothing needs it";
+        let text =
+            "the tag does not point to a list of referrers: delete it manually if nothing needs it";
         return Some(text.to_owned());
     }
     if error.is_long_list() {
-        let text = "remove by hand what refers to the image there and is of no use";
+        let text = "delete unneeded referrers of the image manually";
         return Some(text.to_owned());
     }
     if error.is_about_content() {
-        let text = "is it the registry that answers, and not a proxy or a login page in its place? If it is, another run will read the same: push something else there, or remove it by hand if nothing needs it";
+        let text = "check that the registry answers, and not a proxy or a login page. If it is the registry, a rerun reads the same content: push other content there, or delete it manually if nothing needs it";
         return Some(text.to_owned());
     }
     match error.status() {
         Some(404) if error.is_write() => Some(format!(
-            "does the repository exist? Some registries, Amazon ECR among them, make none when something is pushed: create `{}` there first",
+            "check that the repository exists. Some registries, such as Amazon ECR, create no repository on a push: create `{}` there first",
             error.repository().path()
         )),
         Some(405) if error.is_write() => Some(format!(
-            "`{host}` takes nothing: is it a mirror, or read-only for now?"
+            "`{host}` accepts no writes: it may be a mirror, or read-only for now"
         )),
-        Some(500..) | None => Some("run it again: it goes on where this run stopped".to_owned()),
+        Some(500..) | None => Some(RUN_AGAIN.to_owned()),
         Some(_) => None,
     }
 }
@@ -108,13 +109,13 @@ pub(crate) fn registry_hint(error: &RegistryError) -> Option<String> {
 /// Advice for a proxy that could not be used. `variable` is the environment variable that names it.
 pub(crate) fn proxy_hint(variable: &str) -> String {
     format!(
-        "does the proxy that `{variable}` names run, and does it let this job through? A login belongs into the variable (`http://USER:PASSWORD@HOST:PORT`); hosts in `NO_PROXY` are asked directly"
+        "check that the proxy in `{variable}` runs and accepts this job. Put a login into the variable (`http://USER:PASSWORD@HOST:PORT`); hosts in `NO_PROXY` are contacted directly"
     )
 }
 
 fn aws_hint(refusal: AwsErrorResponse) -> String {
     match refusal {
-        AwsErrorResponse::Keys => "AWS does not take the keys of the environment, or not any more: run aws-actions/configure-aws-credentials in this job, shortly before this step".to_owned(),
+        AwsErrorResponse::Keys => "AWS does not accept the keys in the environment, or they have expired: run aws-actions/configure-aws-credentials in this job, shortly before this step".to_owned(),
         // The public service also calls the token service of AWS for its token, under a permission of its own.
         AwsErrorResponse::Permission(permission @ "ecr-public:GetAuthorizationToken") => format!(
             "the role that the job assumes needs the permissions `{permission}` and `sts:GetServiceBearerToken` on `*`"

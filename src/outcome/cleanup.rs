@@ -135,18 +135,18 @@ impl CleanupTag {
         match &self.step {
             CleanupStep::Rollback(back) => steps(back),
             CleanupStep::Unknown(back, _) => {
-                format!("if it holds `{}`: {}", back.wrote(), steps(back))
+                format!("if it points to `{}`: {}", back.wrote(), steps(back))
             }
             CleanupStep::ByHand {
                 kind: TagKind::Fixed,
                 ..
-            } => format!("if the run made it: {}", delete()),
+            } => format!("if the run created it: {}", delete()),
             // SECURITY: no digest here: a forged record could name one, and the command would move the tag there.
             CleanupStep::ByHand {
                 kind: TagKind::Moving,
                 ..
             } => format!(
-                "if the run moved it: {} with the digest that it held before, which the log and the summary of that run name; if the run made it: {}",
+                "if the run moved it: {} with its earlier digest, which the log and the summary of that run name; if the run created it: {}",
                 point("sha256:…"),
                 delete()
             ),
@@ -169,30 +169,32 @@ impl CleanupTag {
         match (&self.end, &self.step, before) {
             (CleanupEnd::Remains { steps, .. }, CleanupStep::ByHand { holds, why, .. }, _) => {
                 let holds = holds.as_ref().map_or_else(
-                    || format!("what it holds is not known: {why}"),
-                    |digest| format!("it holds `{digest}`"),
+                    || format!("its content is unknown: {why}"),
+                    |digest| format!("it points to `{digest}`"),
                 );
                 events.note(format!(
-                    "tag `{tag}`: left alone: {holds}. By hand: {steps}"
+                    "tag `{tag}`: left unchanged: {holds}. Manual steps: {steps}"
                 ));
             }
             (CleanupEnd::Remains { why, steps }, ..) => {
                 let wrote = back.map_or(String::new(), |back| format!(" (`{}`)", back.wrote()));
                 events.warn(format!(
-                    "the tag `{tag}`{wrote} could not be taken back: {why}. By hand: {steps}"
+                    "the tag `{tag}`{wrote} could not be reverted: {why}. Manual steps: {steps}"
                 ));
             }
             (CleanupEnd::Left, CleanupStep::Leave(reason), _) => match reason {
                 LeaveReason::Moved(_) | LeaveReason::Inconsistent => {
-                    events.warn(format!("tag `{tag}`: left alone: {reason}"));
+                    events.warn(format!("tag `{tag}`: left unchanged: {reason}"));
                 }
                 LeaveReason::Unrecorded
                 | LeaveReason::Kept
                 | LeaveReason::Gone
-                | LeaveReason::Back => events.note(format!("tag `{tag}`: left alone: {reason}")),
+                | LeaveReason::Back => {
+                    events.note(format!("tag `{tag}`: left unchanged: {reason}"));
+                }
             },
             (CleanupEnd::Open, _, Some(before)) => {
-                events.note(format!("tag `{tag}`: to go back to `{before}`"));
+                events.note(format!("tag `{tag}`: to be restored to `{before}`"));
             }
             (CleanupEnd::Open, _, None) => events.note(format!("tag `{tag}`: to be deleted")),
             (CleanupEnd::Done, _, None) => events.note(format!("tag `{tag}` is deleted")),

@@ -352,7 +352,7 @@ impl Outcome {
         reason: &str,
     ) {
         for subject in subjects {
-            events.warn(format!("`{subject}` stays unsigned: {reason}"));
+            events.warn(format!("`{subject}` remains unsigned: {reason}"));
             self.unsigned.push((subject, reason.to_owned()));
         }
     }

@@ -28,7 +28,7 @@ pub(super) fn adopted(
 pub(super) fn unadopted(holds: &Manifest, resolved: &[Resolved]) -> Option<String> {
     let is_named = resolved.iter().any(|one| *one.input == *holds.digest());
     is_named.then(|| {
-        "`digests` names it as a part of the index that this run makes, and it stands for that index only where it is all of `digests` and has all of `annotations`".to_owned()
+        "`digests` names it as a part of the index that this run makes; it is that index only if it is the only entry of `digests` and has all of `annotations`".to_owned()
     })
 }
 

@@ -101,7 +101,7 @@ pub enum AssembleError {
         unexpected: Vec<Platform>,
     },
     /// A Docker list was requested, but a child is not a Docker manifest.
-    #[error("`media-type: docker` was asked for, but `{digest}` is a `{media_type}`")]
+    #[error("`media-type` is `docker`, but `{digest}` is a `{media_type}`")]
     NotDocker {
         /// The child.
         digest: Digest,

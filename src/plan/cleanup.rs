@@ -100,14 +100,11 @@ impl fmt::Display for LeaveReason {
             Self::Unrecorded => formatter.write_str("the record does not say that it was written"),
             Self::Kept => formatter.write_str("the run did not write it"),
             Self::Gone => formatter.write_str("it does not exist"),
-            Self::Back => formatter.write_str("it holds what it held before"),
+            Self::Back => formatter.write_str("it already points to its earlier content"),
             Self::Moved(digest) => {
-                write!(
-                    formatter,
-                    "somebody else moved it meanwhile: it holds `{digest}`"
-                )
+                write!(formatter, "somebody else moved it: it points to `{digest}`")
             }
-            Self::Inconsistent => formatter.write_str("what the record says of it cannot be"),
+            Self::Inconsistent => formatter.write_str("the record contradicts itself about it"),
         }
     }
 }

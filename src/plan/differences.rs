@@ -34,7 +34,7 @@ pub(super) fn differences(
         return Vec::from_iter(too_long);
     }
     let Ok(document) = serde_json::from_slice::<Value>(holds.bytes()) else {
-        return vec!["it cannot be read again".to_owned()];
+        return vec!["it cannot be parsed".to_owned()];
     };
     let mut found = Vec::from_iter(too_long);
     found.extend(form(holds, &document, assembly));
@@ -82,10 +82,13 @@ pub(super) fn differences(
     found.extend(differing.map(|name| {
         let value = |annotations: &Map<String, Value>| {
             let value = annotations.get(name).map(Value::to_string);
-            value.map_or("not there".to_owned(), |value| shown(&value))
+            value.map_or("absent".to_owned(), |value| shown(&value))
         };
         let (held, wanted) = (value(&held), value(&wanted));
-        format!("its annotation `{}` is {held}, to be {wanted}", shown(name))
+        format!(
+            "its annotation `{}` is {held}, expected {wanted}",
+            shown(name)
+        )
     }));
     let more = found.len().saturating_sub(DIFFERENCES_SHOWN);
     found.truncate(DIFFERENCES_SHOWN);
@@ -99,7 +102,7 @@ fn too_long(holds: &Manifest, assembly: &Assembly) -> Option<String> {
     let (length, own) = (holds.bytes().len(), assembly.manifest.bytes().len());
     let most = (LENGTH_FACTOR * own + LENGTH_SPARE_BYTES).min(readable_bytes(assembly));
     (length > most).then(|| {
-        format!("it has {length} bytes, most of them white space or the like: this run would write {own}, and up to {most} are the same")
+        format!("it has {length} bytes, mostly white space: this run would write {own}, and at most {most} are accepted")
     })
 }
 
@@ -118,7 +121,7 @@ fn form(holds: &Manifest, document: &Value, assembly: &Assembly) -> impl Iterato
         });
     let (held, named) = (holds.media_type(), assembly.named_type.as_ref());
     let named = named.filter(|named| *named != held);
-    let other_type = named.map(|named| format!("its media type is `{held}`, to be `{named}`"));
+    let other_type = named.map(|named| format!("its media type is `{held}`, expected `{named}`"));
     [repeated, other_type, spelling(holds, document, assembly)]
         .into_iter()
         .flatten()
@@ -134,12 +137,12 @@ fn spelling(holds: &Manifest, document: &Value, assembly: &Assembly) -> Option<S
         Some(Value::String(text)) if text == held.as_str() => None,
         None | Some(Value::Null) if held == wanted => None,
         None | Some(Value::Null) => Some(format!(
-            "it states no `mediaType`, and the registry serves it as `{held}`, to be `{wanted}`"
+            "it states no `mediaType`, and the registry serves it as `{held}`, expected `{wanted}`"
         )),
         Some(stated) => {
             let stated = shown(stated.as_str().unwrap_or_default());
             Some(format!(
-                "its `mediaType` is spelled `{stated}`, to be `{held}`"
+                "its `mediaType` is spelled `{stated}`, expected `{held}`"
             ))
         }
     }

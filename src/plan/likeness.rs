@@ -42,7 +42,7 @@ fn wrong_size(holds: &Manifest, wanted: &Manifest) -> Option<String> {
         let size = *sizes.get(&child.digest)?;
         let (digest, said) = (&child.digest, child.size);
         (size != said).then(|| {
-            format!("it says that its child `{digest}` has {said} bytes, and it has {size}, so that it cannot be pulled")
+            format!("its child `{digest}` is stated to have {said} bytes and has {size}, so it cannot be pulled")
         })
     })
 }
@@ -56,7 +56,7 @@ pub(super) fn platforms_held(
         return Err("it is a single image, not an index".to_owned());
     };
     if manifests.is_empty() {
-        return Err("it is an index of no images".to_owned());
+        return Err("it is an index without images".to_owned());
     }
     let mut platforms = PlatformMap::new();
     let mut attestations = Vec::new();
@@ -79,7 +79,7 @@ pub(super) fn platforms_held(
         if !media_type.is_index() && !media_type.is_image() {
             let digest = &child.digest;
             return Err(format!(
-                "its child `{digest}` is no image but `{}`",
+                "its child `{digest}` is not an image but a `{}`",
                 shown(&media_type.to_string())
             ));
         }
@@ -98,7 +98,7 @@ pub(super) fn platforms_held(
     };
     if let Some((child, _)) = attestations.iter().find(stray) {
         return Err(format!(
-            "its child `{}` calls itself an attestation of something that is not there",
+            "its child `{}` is marked as an attestation of an image that is not in the index",
             child.digest
         ));
     }
@@ -123,7 +123,7 @@ fn images_under(
     };
     if !platform.is_usable() {
         return Err(format!(
-            "its child `{}` names a platform that cannot be",
+            "its child `{}` names an invalid platform",
             child.digest
         ));
     }
@@ -141,7 +141,7 @@ pub fn images_of(holds: &Manifest) -> Vec<(String, Digest)> {
         None => "no platform".to_owned(),
         Some(platform) if platform.is_usable() => platform.to_string(),
         Some(platform) if platform.is_unknown() => "unknown/unknown".to_owned(),
-        Some(_) => "an odd platform".to_owned(),
+        Some(_) => "an invalid platform".to_owned(),
     };
     let images = manifests.iter().filter(|child| child.attests().is_none());
     let found: BTreeSet<_> = images

@@ -26,7 +26,7 @@ pub fn decide_published(
             let difference = match other {
                 TagContent::Manifest(other) if !images.is_empty() && images_of(other) == images => {
                     Difference::Odd(format!(
-                        "it has the same images in other bytes than `{}`",
+                        "it has the same images as `{}` but other bytes",
                         image.digest()
                     ))
                 }

@@ -89,7 +89,7 @@ impl Difference {
         match self {
             Self::Images => None,
             Self::Odd(why) => Some(why.clone()),
-            Self::Unvouched(what) => Some(format!("nothing vouches for it: {what}")),
+            Self::Unvouched(what) => Some(format!("it is not verified: {what}")),
         }
     }
 }

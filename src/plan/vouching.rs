@@ -49,9 +49,8 @@ impl HeldImage {
         } else {
             "name"
         };
-        let reason = format!(
-            "it is signed by `{signer}`, and the {what} that it states (`{annotation}`) is {stated}"
-        );
+        let reason =
+            format!("it is signed by `{signer}`, but its {what} (`{annotation}`) is {stated}");
         self.vouched = None;
         self.refused = vec![reason];
     }

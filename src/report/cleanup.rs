@@ -43,15 +43,15 @@ impl Report<'_> {
             0 if cleanup.unvouched.is_some() => "none of the tags exists".to_owned(),
             remaining if cleanup.unvouched.is_some() => {
                 format!(
-                    "nothing was taken back; {} to be looked at by hand",
+                    "nothing was reverted; {} to be checked manually",
                     counted(remaining)
                 )
             }
-            _ if self.outcome.planned => format!("planned: {} to take back", counted(open)),
-            0 if done == 0 => "nothing was to be taken back".to_owned(),
-            0 => format!("taken back: {}", counted(done)),
+            _ if self.outcome.planned => format!("planned: {} to revert", counted(open)),
+            0 if done == 0 => "nothing to revert".to_owned(),
+            0 => format!("reverted: {}", counted(done)),
             remaining => format!(
-                "taken back: {}; {} left to be taken back by hand",
+                "reverted: {}; {} to be reverted manually",
                 counted(done),
                 counted(remaining)
             ),
@@ -71,9 +71,9 @@ impl Report<'_> {
         let remaining: Vec<&CleanupTag> = self.remaining(cleanup).collect();
         let (mark, word) = match &self.failure {
             Some(_) => (":x:", "not cleaned up"),
-            None if cleanup.unvouched.is_some() => (":warning:", "left as it is"),
+            None if cleanup.unvouched.is_some() => (":warning:", "left unchanged"),
             None if self.outcome.planned => (":memo:", "would be cleaned up"),
-            None if !remaining.is_empty() => (":warning:", "cleaned up as far as possible"),
+            None if !remaining.is_empty() => (":warning:", "partly reverted"),
             None => (":white_check_mark:", "cleaned up"),
         };
         let mut text = format!("### {mark}{first}{others} {word}\n");
@@ -81,7 +81,7 @@ impl Report<'_> {
             text.extend(["\nNo tag is deleted or moved: ", &prose(why), ".\n"]);
         }
         if !remaining.is_empty() {
-            text.push_str("\n> [!WARNING]\n> Left to be done by hand:\n");
+            text.push_str("\n> [!WARNING]\n> Manual steps:\n");
             for tag in remaining {
                 text.push_str(&hand_line(tag));
             }
@@ -123,28 +123,30 @@ impl Report<'_> {
             (CleanupEnd::Remains { why, .. }, _) => (":warning: remains", wrote, prose(why)),
             (CleanupEnd::Open, _) if self.outcome.planned => {
                 let to = before.map_or("would be deleted".to_owned(), |before| {
-                    format!("would go back to {}", short(before))
+                    format!("would be restored to {}", short(before))
                 });
-                (":memo: to be taken back", wrote, to)
+                (":memo: to be reverted", wrote, to)
             }
             (CleanupEnd::Open, _) => (
-                ":hourglass: not taken back",
+                ":hourglass: not reverted",
                 wrote,
                 "the run ended before".to_owned(),
             ),
             (CleanupEnd::Left, _) => match &tag.step {
                 CleanupStep::Leave(LeaveReason::Moved(digest)) => (
-                    ":white_check_mark: left alone",
+                    ":white_check_mark: left unchanged",
                     short(digest),
-                    "somebody else moved it meanwhile".to_owned(),
+                    "somebody else moved it".to_owned(),
                 ),
-                CleanupStep::Leave(reason) => {
-                    (":white_check_mark: left alone", wrote, reason.to_string())
-                }
+                CleanupStep::Leave(reason) => (
+                    ":white_check_mark: left unchanged",
+                    wrote,
+                    reason.to_string(),
+                ),
                 CleanupStep::Rollback(_)
                 | CleanupStep::Unknown(..)
                 | CleanupStep::ByHand { .. } => {
-                    (":white_check_mark: left alone", wrote, String::new())
+                    (":white_check_mark: left unchanged", wrote, String::new())
                 }
             },
         }

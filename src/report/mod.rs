@@ -18,6 +18,9 @@ pub use outputs::{OUTPUTS, Output};
 pub use summary::failure_block;
 pub use trace::trace_text;
 
+/// Advice after a run that did not finish.
+pub(crate) const RUN_AGAIN: &str = "run it again; completed steps are skipped";
+
 /// The data of a run's report.
 #[derive(Debug)]
 pub struct Report<'a> {
@@ -93,7 +96,7 @@ fn past(command: Command) -> &'static str {
         Command::Create => "created",
         Command::Sign => "signed",
         Command::Verify => "verified",
-        Command::Preflight => "looked",
+        Command::Preflight => "checked",
         Command::Publish => "published",
         Command::Cleanup => "cleaned up",
     }

@@ -29,24 +29,24 @@ outputs! {
     "digest": "The digest of the index, or of what was signed or verified.";
     "image": "The repository; of several the first.";
     "reference": "`image@digest`.";
-    "references": "JSON list: the image by each tag, and by its digest in each repository; so too what else a record holds that is published.";
+    "references": "JSON list: the image by each tag, and by its digest in each repository; also the other images of a published record.";
     "tags": "JSON list of the tags.";
     "platforms": "JSON object: platform to digest.";
     "children": "JSON object: each digest that was given, to the digests in the index that came from it.";
-    "result": "`created`, `unchanged`, `completed` (some tags were there, the others were written), `planned` or `skipped` (`preflight`).";
+    "result": "`created`, `unchanged`, `completed` (some tags existed, the others were written), `planned` or `skipped` (`preflight`).";
     "manifest-create-skipped": "`true` when no tag was written.";
     "signed": "`true` when everything that was to be signed has a signature.";
     "sign-skipped": "`true` when all of it was signed already.";
     "verified": "`true` when every signature was verified in this run.";
     "signatures": "JSON list: subject, format, identity, issuer, log index, manifest, and whether this run made it.";
-    "identity": "Who signed: the certificate identity of the signature of `digest` that this run made, found or verified.";
-    "proceed": "`preflight`: `true` when a build is to go on.";
+    "identity": "The signer: the certificate identity of the signature of `digest` that this run made, found or verified.";
+    "proceed": "`preflight`: `true` when the build should continue.";
     "states": "`preflight`, JSON object: full tag to its `state` (`absent`, `present`, `same`, `different`, `unknown`, `unknown-new`) and `digest`.";
-    "source": "`preflight` with `skip`: where the image is that is published already, `registry/repository@digest`; the `digests` of a `seal` that completes it.";
-    "referrers": "`publish`, JSON list: everything that refers to what was published, with `subject`, `referrer` (its digest, or its tag), `type`, `verified`, `by` (who made it) or `why` it is not verified, and whether it was `carried` (with `dry-run`: would be).";
-    "remaining": "`cleanup`, JSON list: each tag that could not be taken back or, where nothing vouches for the record, that exists, with `registry`, `digest`, `before`, `why`, and the `steps` to do it by hand.";
+    "source": "`preflight` with `skip`: the image that is already published, `registry/repository@digest`; pass it as `digests` to a `seal` that completes it.";
+    "referrers": "`publish`, JSON list: every referrer of the published images, with `subject`, `referrer` (its digest, or its tag), `type`, `verified`, `by` (the signer) or `why` it is not verified, and `carried`: whether it was copied (with `dry-run`: would be).";
+    "remaining": "`cleanup`, JSON list: each tag that could not be reverted or, if the record is not trusted, each tag that exists, with `registry`, `digest`, `before`, `why`, and the manual `steps`.";
     "record": "Path of the record, relative to the workspace.";
-    "record-digest": "SHA-256 of the record, for the `record-digest` of a later job. It is there after a failure, too.";
+    "record-digest": "SHA-256 of the record, for the `record-digest` of a later job. It is also set after a failure.";
     "verify-command": "A `cosign verify` command to paste.";
 }
 

@@ -29,7 +29,7 @@ impl Report<'_> {
                 ]
             })
             .collect();
-        let table = table(&["Repository", "Index", "Copied&nbsp;in"], &rows);
+        let table = table(&["Repository", "Index", "Copied&nbsp;content"], &rows);
         Some(folded("Repositories", rows.len(), &table))
     }
 
@@ -46,7 +46,7 @@ impl Report<'_> {
             })
             .collect();
         let table = table(&["Image", "Result"], &rows);
-        (!rows.is_empty()).then(|| folded("With it", rows.len(), &table))
+        (!rows.is_empty()).then(|| folded("Other images", rows.len(), &table))
     }
 
     /// The referrers of the published images, and whether they are verified.
@@ -70,9 +70,9 @@ impl Report<'_> {
             })
             .collect();
         let carried = if self.outcome.planned {
-            "To&nbsp;be&nbsp;carried"
+            "To&nbsp;be&nbsp;copied"
         } else {
-            "Carried"
+            "Copied"
         };
         let table = table(&["Referrer", "Type", "Of", "Verified", carried], &rows);
         let more = match referrers.len().saturating_sub(REFERRERS_SHOWN) {
@@ -80,12 +80,12 @@ impl Report<'_> {
             more => format!("\nand {more} more\n"),
         };
         let content = format!("{table}{more}");
-        (!rows.is_empty()).then(|| folded("What refers to it", rows.len(), &content))
+        (!rows.is_empty()).then(|| folded("Referrers", rows.len(), &content))
     }
 
     fn place_word(&self, place: &DestinationOutcome) -> &'static str {
         match place.state {
-            DestinationState::WasThere => ":white_check_mark:&nbsp;was&nbsp;there",
+            DestinationState::WasThere => ":white_check_mark:&nbsp;existed",
             DestinationState::Pushed => ":sparkles:&nbsp;pushed",
             DestinationState::Lacking if self.outcome.planned => {
                 ":memo:&nbsp;to&nbsp;be&nbsp;pushed"

@@ -41,7 +41,7 @@ impl Report<'_> {
             (Some(source), _) => format!("skip: `{source}` is published already"),
             (None, 0) if is_new(preflight) => {
                 format!(
-                    "proceed: none of {} is taken, as far as can be seen",
+                    "proceed: none of {} was found, but access is denied",
                     counted(all)
                 )
             }
@@ -63,18 +63,18 @@ impl Report<'_> {
         let (mark, word) = match (&self.failure, &preflight.verdict) {
             (Some(_), Some(Verdict::Taken)) => (":x:", "published already"),
             (Some(_), Some(Verdict::Differ)) => (":x:", "published already, with different images"),
-            (Some(_), Some(Verdict::Unvouched)) => (":x:", "taken by what nothing vouches for"),
-            (Some(_), _) | (None, None) => (":x:", "not known"),
+            (Some(_), Some(Verdict::Unvouched)) => (":x:", "published already, not verified"),
+            (Some(_), _) | (None, None) => (":x:", "could not be read"),
             (None, Some(Verdict::Skip(..))) => (":fast_forward:", "published already"),
-            (None, Some(_)) if held(preflight) > 0 => (":warning:", "published already, going on"),
-            (None, Some(_)) if is_new(preflight) => {
-                (":warning:", "free to publish, as far as can be seen")
+            (None, Some(_)) if held(preflight) > 0 => {
+                (":warning:", "published already, continuing")
             }
+            (None, Some(_)) if is_new(preflight) => (":warning:", "free to publish, not confirmed"),
             (None, Some(_)) => (":white_check_mark:", "free to publish"),
         };
         let source = source(preflight).map_or(String::new(), |source| {
             format!(
-                "\n**skipped** · {}\n\nNothing is to be built. `seal` with this as `digests` completes what lacks it.\n",
+                "\n**skipped** · {}\n\nNo build is needed. `seal` with this as `digests` writes the missing tags.\n",
                 code(&source.to_string())
             )
         });
@@ -99,7 +99,7 @@ impl Report<'_> {
             ]
         };
         let rows: Vec<Vec<String>> = preflight.found.iter().map(row).collect();
-        let head = ["Tag", "State", "Digest", "What it means"];
+        let head = ["Tag", "State", "Digest", "Meaning"];
         format!("#### Tags\n\n{}", table(&head, &rows))
     }
 }
@@ -180,7 +180,7 @@ fn published_text(held: &Held, preflight: &PreflightOutcome) -> String {
         |image: &&HeldImage| *image.manifest.digest() == held.digest && image.vouched.is_some();
     match images.find(is_known).map(|image| &image.signer) {
         Some(Some(identity)) => format!("is published, signed by {}", code(identity)),
-        Some(None) => "is published, and named by `digests`".to_owned(),
+        Some(None) => "is published, and is in `digests`".to_owned(),
         None => "is published".to_owned(),
     }
 }
@@ -188,27 +188,27 @@ fn published_text(held: &Held, preflight: &PreflightOutcome) -> String {
 fn meaning(answer: &TagAnswer, preflight: &PreflightOutcome) -> String {
     match (answer, preflight.policy) {
         (TagAnswer::Absent, _) if source(preflight).is_some() => {
-            "lacks it: `seal` will complete it".to_owned()
+            "missing: `seal` will write it".to_owned()
         }
         (TagAnswer::Absent, _) => "free".to_owned(),
         (TagAnswer::Present(_), OnExistingTag::Fail) => "taken".to_owned(),
         (TagAnswer::Present(held) | TagAnswer::Same(held), OnExistingTag::Skip)
             if is_unvouched(held, preflight) =>
         {
-            "nothing vouches for it: no signature, and no digest that was given".to_owned()
+            "not verified: it is neither signed nor in `digests`".to_owned()
         }
         (TagAnswer::Present(held), OnExistingTag::Skip) => published_text(held, preflight),
         (TagAnswer::Present(_), OnExistingTag::Warn) => {
-            "exists; `seal` will refuse to write other images over it".to_owned()
+            "exists; `seal` will refuse to overwrite it with other images".to_owned()
         }
-        (TagAnswer::Same(_), _) => "holds the images of `digests`".to_owned(),
+        (TagAnswer::Same(_), _) => "points to the images of `digests`".to_owned(),
         (TagAnswer::Different(held, why), _) => {
             let why = why.as_ref();
             let why = why.map_or(String::new(), |why| format!("<br>{}", prose(why)));
-            format!("holds other images: {}{why}", images_text(&held.images))
+            format!("points to other images: {}{why}", images_text(&held.images))
         }
         (TagAnswer::New(_), _) => {
-            "denied, though we hold a token to push: most likely nobody has pushed here yet"
+            "access is denied, although the token permits pushing: the repository probably does not exist yet"
                 .to_owned()
         }
         (TagAnswer::Unknown(why), _) => prose(why),

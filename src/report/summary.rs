@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::markdown::{block, code, prose, table};
-use super::{FailureText, Report, ResultWord, past};
+use super::{FailureText, RUN_AGAIN, Report, ResultWord, past};
 use crate::domain::Digest;
 use crate::inputs::Command;
 use crate::outcome::{Origin, PreflightOutcome, Subject, TagOutcome};
@@ -120,10 +120,10 @@ impl Report<'_> {
         match (tags.is_empty(), signatures) {
             (true, 0) => "No tag was written and nothing was signed.".to_owned(),
             (true, count) => {
-                format!("No tag was written; {count} signed (a rerun finds that and goes on).")
+                format!("No tag was written; {count} signed ({RUN_AGAIN}).")
             }
             (false, count) => format!(
-                "Written before that: {}; {count} signed. A rerun goes on from there.",
+                "Written before the failure: {}; {count} signed ({RUN_AGAIN}).",
                 tags.join(", ")
             ),
         }
@@ -137,7 +137,7 @@ impl Report<'_> {
             .map(|(subject, _)| code(&subject.to_string()))
             .collect();
         Some(format!(
-            "> [!WARNING]\n> Unsigned, as `on-signing-failure: warn` lets it be: {}  \n> {}  \n> Run the job again to sign.\n",
+            "> [!WARNING]\n> Unsigned, because `on-signing-failure` is `warn`: {}  \n> {}  \n> Run the job again to sign.\n",
             digests.join(", "),
             prose(reason)
         ))
@@ -172,18 +172,18 @@ impl Report<'_> {
         let (word, why) = match (tag.state, &step.before, step.kind) {
             (TagState::Kept, _, TagKind::Fixed) => (
                 ":white_check_mark:&nbsp;unchanged",
-                "holds the same images already".to_owned(),
+                "already points to the same images".to_owned(),
             ),
             (TagState::Kept, _, TagKind::Moving) if let Some(newer) = &step.newer => (
-                ":white_check_mark:&nbsp;left&nbsp;alone",
+                ":white_check_mark:&nbsp;left&nbsp;unchanged",
                 format!(
-                    "holds `{}`, which is newer than `{}`",
+                    "points to `{}`, which is newer than `{}`",
                     newer.holds, newer.wanted
                 ),
             ),
             (TagState::Kept, _, TagKind::Moving) => (
                 ":white_check_mark:&nbsp;unchanged",
-                "is there already".to_owned(),
+                "points to it already".to_owned(),
             ),
             (TagState::Written, None, _) => (":sparkles:&nbsp;created", "did not exist".to_owned()),
             (TagState::Written, Some(before), _) => {
@@ -191,11 +191,11 @@ impl Report<'_> {
             }
             (TagState::Planned | TagState::Intended, None, _) if planned => (
                 ":memo:&nbsp;to&nbsp;be&nbsp;written",
-                "does not hold it yet".to_owned(),
+                "does not exist yet".to_owned(),
             ),
             (TagState::Planned | TagState::Intended, Some(before), _) if planned => (
                 ":memo:&nbsp;to&nbsp;be&nbsp;written",
-                format!("holds {}", whole(before)),
+                format!("points to {}", whole(before)),
             ),
             (TagState::Planned, before, _) => (
                 ":hourglass:&nbsp;not&nbsp;written",
@@ -303,7 +303,7 @@ impl Report<'_> {
             .collect();
         (!rows.is_empty()).then(|| {
             format!(
-                "<details><summary>What was tried again ({})</summary>\n\n{}\n</details>\n",
+                "<details><summary>Retries ({})</summary>\n\n{}\n</details>\n",
                 self.retries.len(),
                 table(&["What", "Why", "Times"], &rows)
             )
@@ -333,7 +333,7 @@ fn conflict_row(conflict: &Conflict, tag: &str) -> Vec<String> {
         code(tag),
         ":x:&nbsp;conflict".to_owned(),
         short(&conflict.holds),
-        format!("holds {found}{why}"),
+        format!("points to {found}{why}"),
     ]
 }
 
@@ -356,7 +356,7 @@ pub(super) fn images_text(images: &[(String, Digest)]) -> String {
 
 fn held_text(before: Option<&Digest>) -> String {
     before.map_or(String::new(), |before| {
-        format!("; it held {}", whole(before))
+        format!("; it pointed to {}", whole(before))
     })
 }
 

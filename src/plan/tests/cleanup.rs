@@ -82,7 +82,7 @@ proptest! {
             }
             CleanupStep::Unknown(..) => prop_assert!(matches!(shown, Shown::Unknown(_))),
             CleanupStep::Leave(_) => (),
-            CleanupStep::ByHand { .. } => prop_assert!(false, "the record is vouched for"),
+            CleanupStep::ByHand { .. } => prop_assert!(false, "the record is trusted"),
         }
     }
 

@@ -67,7 +67,7 @@ fn index_that_only_looks_the_same_is_a_conflict_whether_something_is_signed_or_n
         }),
         (
             "an attestation of nothing",
-            "attestation of something that is not there",
+            "attestation of an image that is not in the index",
             |index| {
                 index["manifests"][1]["annotations"][ATTESTATION] =
                     Digest::of(b"extra").to_string().into();
@@ -75,7 +75,7 @@ fn index_that_only_looks_the_same_is_a_conflict_whether_something_is_signed_or_n
         ),
         (
             "an image that calls itself the attestation of another",
-            "attestation of something that is not there",
+            "attestation of an image that is not in the index",
             |index| {
                 let image = index["manifests"][2]["digest"].clone();
                 index["manifests"][1]["digest"] = image;
@@ -91,7 +91,7 @@ fn index_that_only_looks_the_same_is_a_conflict_whether_something_is_signed_or_n
         ),
         (
             "an unknown platform without annotations",
-            "names a platform that cannot be",
+            "names an invalid platform",
             |index| {
                 let attestation = index["manifests"][1].as_object_mut().unwrap();
                 attestation.remove("annotations");
@@ -161,13 +161,13 @@ fn index_in_an_index_stands_for_its_images_only_as_an_index_that_was_given() {
 #[test]
 fn all_that_an_index_says_counts_where_something_is_signed() {
     let changes: [Variation; 22] = [
-        ("its annotation `a` is not there, to be \"1\"", |index| {
+        ("its annotation `a` is absent, expected \"1\"", |index| {
             index.as_object_mut().unwrap().remove("annotations");
         }),
-        ("its annotation `a` is \"2\", to be \"1\"", |index| {
+        ("its annotation `a` is \"2\", expected \"1\"", |index| {
             index["annotations"]["a"] = "2".into();
         }),
-        ("its annotation `b` is \"\", to be not there", |index| {
+        ("its annotation `b` is \"\", expected absent", |index| {
             index["annotations"]["b"] = "".into();
         }),
         ("it has the field `artifactType`", |index| {
@@ -345,6 +345,6 @@ fn images_are_named_by_usable_platforms_and_attestations_are_none() {
         .collect();
     assert_eq!(
         names,
-        ["an odd platform", "linux/arm64/v8", "unknown/unknown"]
+        ["an invalid platform", "linux/arm64/v8", "unknown/unknown"]
     );
 }

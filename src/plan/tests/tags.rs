@@ -120,7 +120,7 @@ fn what_is_no_manifest_is_a_conflict_and_freezes_nothing() {
         assert_eq!(conflicts.len(), 1);
         assert_eq!(&conflicts[0].holds, unusable().digest());
         let why = conflicts[0].difference.text().unwrap();
-        assert!(why.contains("no manifest that can be used"), "{why}");
+        assert!(why.contains("not a usable manifest"), "{why}");
     }
     let moved = decide_signed(&assembly, &children, &seen[1..]).unwrap();
     assert!(moved.steps[0].writes());

@@ -1,8 +1,11 @@
-//! The words of the code: how doc comments open, and names that have been replaced.
+//! The words of the code: how doc comments open, names that have been replaced, and words that messages do not use.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use regex::Regex;
 
 use crate::support::project::files_of;
 
@@ -49,6 +52,33 @@ const REPLACED: [&str; 38] = [
     "Judged",
     "Glance",
     "Reserved",
+];
+
+/// Words and phrases that no message uses: they make a person of a program, or are a riddle to a reader of the field.
+const UNPLAIN: [&str; 23] = [
+    "told",
+    "whom",
+    "the world",
+    "taken back",
+    "take back",
+    "takes back",
+    "left behind",
+    "leave behind",
+    "leaves behind",
+    "as far as",
+    "by hand",
+    "holds",
+    "held",
+    "sends us",
+    "is said to",
+    "hand over",
+    "hands over",
+    "handed over",
+    "hand on",
+    "hands on",
+    "takes along",
+    "nothing vouches",
+    "web address",
 ];
 
 fn sources() -> Vec<PathBuf> {
@@ -132,4 +162,72 @@ fn no_two_types_share_a_name() {
     assert!(places.len() > 300, "{}", places.len());
     places.retain(|_, places| places.len() > 1);
     assert!(places.is_empty(), "{places:#?}");
+}
+
+/// Placeholders are left out: they are names of the code.
+#[test]
+fn messages_use_plain_words() {
+    let mut found = Vec::new();
+    let mut count = 0;
+    for file in files_of(Path::new("src")) {
+        let is_test = |part: &OsStr| {
+            ["tests", "tests.rs", "properties"]
+                .iter()
+                .any(|name| part == *name)
+        };
+        if file.iter().any(is_test) {
+            continue;
+        }
+        let text = fs::read_to_string(&file).unwrap();
+        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+        for literal in literals(code) {
+            count += 1;
+            let words = words_of(literal);
+            for phrase in UNPLAIN {
+                if words.contains(&format!(" {phrase} ")) {
+                    found.push(format!("{}: `{phrase}`: {literal}", file.display()));
+                }
+            }
+        }
+    }
+    assert!(count > 2000, "{count}");
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn literals_are_found_and_split_into_words() {
+    let code = "a(\"one \\\"two\\\"\"); // \"not\"\nb('\"', '\\'', r#\"th\"ree\"#, \"\\\\\", \"it {holds} `x`,\\\n  told\")";
+    let found: Vec<&str> = literals(code).collect();
+    assert_eq!(
+        found,
+        [
+            "one \\\"two\\\"",
+            "th\"ree",
+            "\\\\",
+            "it {holds} `x`,\\\n  told"
+        ]
+    );
+    assert_eq!(words_of(found[3]), " it x told ");
+}
+
+/// Returns the string literals of `code`, as they are written there.
+fn literals(code: &str) -> impl Iterator<Item = &str> {
+    let token = Regex::new(
+        r##"(?s)//[^\n]*|'(?:\\.[^']*|[^\\'])'|\br#"(.*?)"#|\br"([^"]*)"|"((?:[^"\\]|\\.)*)""##,
+    );
+    let tokens: Vec<_> = token.unwrap().captures_iter(code).collect();
+    tokens
+        .into_iter()
+        .filter_map(|token| token.iter().skip(1).flatten().next())
+        .map(|literal| literal.as_str())
+}
+
+/// Returns the words of a message, in lower case, with a space around each.
+fn words_of(literal: &str) -> String {
+    let placeholder = Regex::new(r"\{[^{}]*\}").unwrap();
+    let text = placeholder.replace_all(literal, " ").to_lowercase();
+    let words = text
+        .split(|letter: char| !letter.is_alphanumeric())
+        .filter(|word| !word.is_empty());
+    format!(" {} ", words.collect::<Vec<_>>().join(" "))
 }

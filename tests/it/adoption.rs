@@ -19,8 +19,8 @@ fn raw_build_under_a_tag_does_not_stand_for_the_index_with_annotations() {
     let named = seal.clone().input("annotations", format!("{NAME}=app"));
     let refused = named.end_with(3);
     refused.says(&[
-        "nothing vouches for it",
-        &format!("its annotation `{NAME}` is not there, to be \"app\""),
+        "it is not verified",
+        &format!("its annotation `{NAME}` is absent, expected \"app\""),
         "has all of `annotations`",
     ]);
     assert_eq!(world.listed(&raw.digest), [""; 0]);
@@ -30,13 +30,14 @@ fn raw_build_under_a_tag_does_not_stand_for_the_index_with_annotations() {
     let skip = world.preflight().input("on-existing-tag", "skip");
     let skip = skip.input("tags", "1.0.0").input("digests", &raw.digest);
     let look = skip.clone().input("annotations", format!("{NAME}=app"));
-    look.end_with(3).says(&["for which nothing vouches"]);
+    look.end_with(3)
+        .says(&["which is neither in `digests` nor signed by"]);
     // An unsigned run leaves it there, and spreads it nowhere.
     let unsigned = named.elsewhere().input("sign", "false").succeed();
     let made = world.tag("latest");
     assert!(made.is_some() && made.as_ref() != Some(&raw.digest));
     assert_eq!(two.other.tags(MIRROR).get("1.0.0"), made.as_ref());
-    unsigned.says(&["no other tag gets it, since nothing vouches for it"]);
+    unsigned.says(&["no other tag is moved to it, because it is not verified"]);
     // It is adopted where nothing else is asked for.
     skip.without_token().succeed();
     let world = World::new();
@@ -62,7 +63,7 @@ fn one_of_several_digests_does_not_stand_for_all_of_them() {
     let seal = |digests: &str| world.seal().elsewhere().input("digests", digests);
     seal(&format!("{theirs}\n{}", raw.digest))
         .end_with(3)
-        .says(&["is all of `digests`"]);
+        .says(&["is the only entry of `digests`"]);
     assert_eq!(world.listed(&theirs), [""; 0]);
     // A digest that is given twice is one.
     seal(&format!("{theirs}\n{theirs}")).succeed();

@@ -78,7 +78,7 @@ fn aws_that_says_no_is_told_of_with_the_permission_that_is_missing() {
         let outcome = old.env("AWS_SESSION_TOKEN", "old").end_with(1);
         outcome.says(&[
             "InvalidSignatureException",
-            "hint: AWS does not take the keys of the environment",
+            "hint: AWS does not accept the keys in the environment",
         ]);
         let other = hosted.logged_in(hosted.world.create());
         let outcome = other.env("AWS_SECRET_ACCESS_KEY", "other").end_with(1);

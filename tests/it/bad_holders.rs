@@ -34,11 +34,7 @@ fn holders(world: &World) -> Vec<Holder> {
             r#"{"manifests":[],"manifests":[]}"#,
             "duplicate field",
         ),
-        holder(
-            INDEX,
-            r#"{"Manifests":[]}"#,
-            "spelled nearly like `manifests`",
-        ),
+        holder(INDEX, r#"{"Manifests":[]}"#, "resembles `manifests`"),
         holder(INDEX, &no_architecture.to_string(), "invalid type: null"),
         holder(INDEX, "not JSON", "not a well-formed"),
         holder(INDEX, "", "not a well-formed"),
@@ -47,7 +43,7 @@ fn holders(world: &World) -> Vec<Holder> {
             r#"{"manifests":[],"config":null,"layers":[]}"#,
             "of an index and of an image",
         ),
-        holder(INDEX, docker, "the document calls itself"),
+        holder(INDEX, docker, "but its `mediaType` is"),
         holder(image, no_config, "missing field `config`"),
         holder(
             "application/vnd.them+json",
@@ -55,11 +51,7 @@ fn holders(world: &World) -> Vec<Holder> {
             "its media type `application/vnd.them+json`",
         ),
         holder("", "{}", "its media type ``"),
-        holder(
-            INDEX,
-            &" ".repeat(TOO_LONG_BYTES),
-            "longer than 4194304 bytes",
-        ),
+        holder(INDEX, &" ".repeat(TOO_LONG_BYTES), "exceeds 4194304 bytes"),
     ]
 }
 

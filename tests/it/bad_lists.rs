@@ -73,7 +73,7 @@ fn warns_once(outcome: &Outcome, what: &str, tag: &str, held: &str) {
 fn says_to_remove_it(outcome: &Outcome, what: &str, tag: &str) {
     let hint = outcome.log.lines().find(|line| line.contains("hint"));
     let hint = hint.unwrap_or_else(|| panic!("{what}: {}", outcome.log));
-    assert!(hint.contains("remove it by hand"), "{what}: {hint}");
+    assert!(hint.contains("delete it manually"), "{what}: {hint}");
     assert!(
         !outcome.log.contains("run it again"),
         "{what}: {}",

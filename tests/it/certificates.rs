@@ -11,28 +11,28 @@ fn certificate_that_is_not_accepted_is_told_with_its_cause_and_its_cure() {
         for (certificate, cause, cure) in [
             (
                 ServerCertificate::ByUnknownAuthority,
-                "its certificate is by an authority that is not trusted here and that `ca-bundle` does not have",
-                "add the certificate of its authority to `ca-bundle`",
+                "its certificate was issued by an untrusted CA, which is not in `ca-bundle`",
+                "add the certificate of its CA to `ca-bundle`",
             ),
             (
                 ServerCertificate::Ended,
-                "its certificate ended at 2",
+                "its certificate expired at 2",
                 "renew the certificate of `",
             ),
             (
                 ServerCertificate::NotBegun,
-                "its certificate begins only at 2",
-                "is the clock of this machine wrong?",
+                "its certificate is not valid before 2",
+                "check the clock of this machine",
             ),
             (
                 ServerCertificate::ForAnotherName,
-                "its certificate is for `elsewhere.test` alone",
-                "name the server as its certificate does",
+                "its certificate is for `elsewhere.test` only",
+                "use a host name from the certificate",
             ),
             (
                 ServerCertificate::ForAnAddress,
-                "its certificate is for `192.0.2.1` alone",
-                "name the server as its certificate does",
+                "its certificate is for `192.0.2.1` only",
+                "use a host name from the certificate",
             ),
             (
                 ServerCertificate::Nameless,
@@ -41,8 +41,8 @@ fn certificate_that_is_not_accepted_is_told_with_its_cause_and_its_cure() {
             ),
             (
                 ServerCertificate::OfTheAuthority,
-                "its certificate is itself an authority's (`CA:TRUE`), with which no server may answer",
-                "a certificate of its own (`CA:FALSE`), issued by that authority",
+                "its certificate is a CA certificate (`CA:TRUE`), which is not valid for a server",
+                "a server certificate (`CA:FALSE`) issued by that CA",
             ),
         ] {
             let options = Options::new().transport(transport.showing(certificate));
@@ -83,15 +83,15 @@ fn certificate_of_a_service_of_sigstore_has_the_same_words() {
         .input("signing-config", other.signing_config())
         .input("trusted-root", other.trusted_root());
     let cure = format!(
-        "name the server as its certificate does, or give `{}",
+        "use a host name from the certificate, or give `{}",
         other.url()
     );
     let outcome = seal.end_with(1);
     outcome.says(&[
-        "` is not trusted: its certificate is for `elsewhere.test` alone",
+        "` is not trusted: its certificate is for `elsewhere.test` only",
         &cure,
     ]);
-    outcome.does_not_say(&["InvalidCertificate", "retry", "no answer"]);
+    outcome.does_not_say(&["InvalidCertificate", "retry", "no response"]);
     assert_eq!(world.tags().len(), 0);
 }
 
@@ -100,8 +100,8 @@ fn authority_that_is_unknown_without_a_bundle_is_to_be_given() {
     let world = World::with(Options::new().transport(Transport::HTTP2));
     let outcome = world.create().input("ca-bundle", "").end_with(1);
     outcome.says(&[
-        "its certificate is by an authority that is not trusted here\n",
-        "give the certificate of its authority in `ca-bundle`",
+        "its certificate was issued by an untrusted CA\n",
+        "give the certificate of its CA in `ca-bundle`",
     ]);
 }
 

@@ -36,7 +36,7 @@ fn whole_run_is_taken_back_and_nothing_else() {
         let again = cleanup(&seal).succeed();
         assert_eq!((world.tags(), world.writes()), (before, Vec::new()));
         nothing_remains(&again);
-        again.says(&["nothing was to be taken back"]);
+        again.says(&["nothing to revert"]);
     }
 }
 
@@ -82,10 +82,10 @@ fn tags_that_are_none_of_ours_are_left_alone() {
     assert_eq!(world.tags(), wanted);
     nothing_remains(&outcome);
     outcome.says(&[
-        "v0`: left alone: the run did not write it",
-        "v1`: left alone: somebody else moved it meanwhile",
-        "v2`: left alone, since only the record names it",
-        "v3`: left alone: the record does not say that it was written",
+        "v0`: left unchanged: the run did not write it",
+        "v1`: left unchanged: somebody else moved it",
+        "v2`: left unchanged, because only the record names it",
+        "v3`: left unchanged: the record does not say that it was written",
     ]);
 }
 
@@ -108,7 +108,7 @@ fn tag_that_somebody_moves_while_we_clean_is_left_alone() {
         world.tags(),
         BTreeMap::from([("v1".to_owned(), world.amd64.digest.clone())])
     );
-    outcome.says(&["v1`: left alone: somebody else moved it meanwhile"]);
+    outcome.says(&["v1`: left unchanged: somebody else moved it"]);
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn registry_that_deletes_by_digest_alone_loses_no_tag_of_others() {
         assert_eq!(remaining.keys().collect::<Vec<_>>(), ["edge", "v1", "v1.0"]);
         let why = remaining["v1"]["why"].as_str().unwrap();
         assert!(why.contains("together with `stable`"), "{why}");
-        outcome.says(&["::warning", "By hand: `regctl tag delete"]);
+        outcome.says(&["::warning", "Manual steps: `regctl tag delete"]);
     }
 }
 
@@ -156,11 +156,15 @@ fn registry_that_deletes_nothing_is_a_warning_with_what_to_do() {
         "registry": world.registry().address(),
         "digest": digest,
         "before": null,
-        "why": format!("`{}` does not delete tags", world.registry().address()),
+        "why": format!("`{}` does not support the deletion of tags", world.registry().address()),
         "steps": format!("`regctl tag delete '{}'`", world.at("v1")),
     });
     assert_eq!(remaining["v1"], wanted);
-    for text in [&digest, "regctl tag delete", "does not delete tags"] {
+    for text in [
+        &digest,
+        "regctl tag delete",
+        "does not support the deletion of tags",
+    ] {
         assert!(
             outcome.summary.contains(text),
             "{text}: {}",
@@ -227,7 +231,7 @@ fn deleted_is_what_the_registry_shows_and_not_what_it_answers() {
     let why = remaining(&outcome)["v1"]["why"].clone();
     assert_eq!(
         why,
-        "the registry says that it is deleted, and still shows it"
+        "the registry confirmed the deletion, but still returns the tag"
     );
     // The registry deletes the tag, and its response is lost.
     world.registry().clear_faults();
@@ -312,7 +316,7 @@ fn version_that_is_half_published_over_two_registries_is_taken_back_in_both() {
         list[0]["steps"]
             .as_str()
             .unwrap()
-            .starts_with("if it holds `sha256:"),
+            .starts_with("if it points to `sha256:"),
         "{list}"
     );
 }
@@ -330,7 +334,7 @@ fn dry_run_says_what_would_be_done_and_does_nothing() {
     nothing_remains(&outcome);
     outcome.says(&[
         "v1`: to be deleted",
-        &format!("latest`: to go back to `{before}`"),
+        &format!("latest`: to be restored to `{before}`"),
         "planned: 4 tags",
     ]);
 }
@@ -352,7 +356,7 @@ fn inputs_must_name_what_may_be_taken_back() {
     let seal = world.seal();
     seal.succeed();
     let outcome = cleanup(&seal).input("tags", "").end_with(2);
-    outcome.says(&["input `tags`: `cleanup` must be told which tags may be taken back"]);
+    outcome.says(&["input `tags`: `cleanup` requires the tags to revert"]);
     let both = cleanup(&seal).input("moving-tags", "v1").end_with(2);
     both.says(&["`moving-tags`"]);
     assert!(world.tag("v1").is_some());

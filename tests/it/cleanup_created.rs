@@ -10,7 +10,7 @@ use crate::support::hosted::Hosted;
 use crate::support::{Action, INDEX, Outcome, Pipeline, REPOSITORY, TARGET, World, cleanup, until};
 
 const FOR_EVER: Duration = Duration::from_mins(10);
-const WHY: &str = "the record does not say that the run created that";
+const WHY: &str = "the record does not state that the run created the image";
 
 /// The registries that delete manifests only, or that delete the manifest with its last tag.
 enum Place {
@@ -60,7 +60,7 @@ fn kept(world: &World, digest: &str, outcome: &Outcome) {
     let why = remaining["v1"]["why"].as_str().unwrap();
     assert!(why.contains(WHY), "{why}");
     assert_ne!(remaining["v1"]["steps"], json!(""));
-    outcome.says(&["::warning", "By hand: "]);
+    outcome.says(&["::warning", "Manual steps: "]);
 }
 
 fn gone(world: &World, digest: &str, outcome: &Outcome) {

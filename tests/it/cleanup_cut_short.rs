@@ -104,7 +104,7 @@ fn cleanup_that_is_cut_short_hands_over_what_it_did_not_come_to() {
     assert_eq!(remaining.keys().collect::<Vec<_>>(), ["edge", "v1", "v1.0"]);
     assert_eq!(remaining["v1"]["why"], "the run ended before");
     assert!(
-        outcome.summary.contains("not&nbsp;taken&nbsp;back"),
+        outcome.summary.contains("not&nbsp;reverted"),
         "{}",
         outcome.summary
     );

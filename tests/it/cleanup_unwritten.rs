@@ -70,7 +70,7 @@ fn tags_of_another_run_with_the_same_digest_stay() {
                     cleaned.log
                 );
             }
-            cleaned.says(&["left alone: the run did not write it"]);
+            cleaned.says(&["left unchanged: the run did not write it"]);
         }
     }
 }

@@ -27,7 +27,7 @@ fn child_that_lags_is_waited_for() {
     let action = world.create().input("digests", digests);
     action
         .succeed()
-        .says(&[&late.digest, "it is not there yet"]);
+        .says(&[&late.digest, "it is not visible yet"]);
 
     let later = world
         .registry()
@@ -39,8 +39,8 @@ fn child_that_lags_is_waited_for() {
         .input("max-attempts", "3");
     let outcome = action.end_with(1);
     outcome.says(&[
-        &format!("`{}` is not there", world.at(&later.digest)),
-        "hint: was it pushed",
+        &format!("`{}` was not found", world.at(&later.digest)),
+        "hint: check that it was pushed",
     ]);
     assert_eq!(world.tag("v2"), None);
 }
@@ -246,7 +246,7 @@ fn staged_pipeline_makes_its_index_without_a_tag() {
 fn index_that_was_only_found_is_put_out_with_a_warning() {
     let world = World::new();
     let made = world.create().input("tags", "v0").succeed();
-    made.does_not_say(&["nothing vouches for it"]);
+    made.does_not_say(&["it is not verified"]);
     let mut theirs = index_of(&[
         child(&world, &world.amd64.digest, "amd64"),
         child(&world, &world.arm64.digest, "arm64"),
@@ -258,7 +258,7 @@ fn index_that_was_only_found_is_put_out_with_a_warning() {
         assert_eq!(found.output("digest"), theirs);
         found.says(&[
             &format!("{theirs}`, which has the same images"),
-            "nothing vouches for it. The outputs `digest` and `reference` name it",
+            "it is not verified. The outputs `digest` and `reference` name it",
         ]);
     }
     // What this run would have made itself is its own.
@@ -266,5 +266,5 @@ fn index_that_was_only_found_is_put_out_with_a_warning() {
         .create()
         .input("tags", "v0")
         .succeed()
-        .does_not_say(&["nothing vouches for it"]);
+        .does_not_say(&["it is not verified"]);
 }

@@ -137,13 +137,13 @@ fn right_that_is_missing_is_named() {
     ] {
         let published = Published::with(service, Options::new().may_delete(false));
         let outcome = published.clean();
-        published.remains(&outcome, &["to delete it takes", needs]);
+        published.remains(&outcome, &["the deletion requires", needs]);
     }
     // If the right is part of the token, the registry denies a token without it.
     let published = Published::with(Service::Acr, Options::new().grants(&["pull", "push"]));
     published.remains(
         &published.clean(),
-        &["to delete it takes the right to delete (the role AcrDelete)"],
+        &["the deletion requires the right to delete (the role AcrDelete)"],
     );
 }
 
@@ -165,7 +165,7 @@ fn docker_hub_s_login_that_is_refused_is_told() {
         remaining[0]["steps"]
             .as_str()
             .unwrap()
-            .starts_with("if it holds"),
+            .starts_with("if it points to"),
         "{remaining}"
     );
 }
@@ -218,7 +218,7 @@ fn ecr_without_keys_of_aws_is_a_warning() {
     let outcome = action.env("AWS_ACCESS_KEY_ID", "").succeed();
     published.remains(
         &outcome,
-        &["to delete it takes keys of AWS in the environment, and there is none here"],
+        &["the deletion requires AWS keys in the environment, and none is given"],
     );
 }
 

@@ -27,11 +27,11 @@ fn ghcr_s_list_that_lags_behind_is_waited_for() {
     published.hosted.registry().keep_lists(2);
     let outcome = published.clean();
     assert_eq!(published.tags(), published.before, "{}", outcome.log);
-    outcome.says(&["the list of the package's versions does not show what the registry does"]);
+    outcome.says(&["the list of the package's versions does not match the registry"]);
     // If the list stays stale, nothing is deleted.
     let published = Published::new(Service::Ghcr);
     published.hosted.registry().keep_lists(u32::MAX);
-    published.remains(&published.clean(), &["which these are cannot be known"]);
+    published.remains(&published.clean(), &["these tags cannot be listed"]);
 }
 
 #[test]
@@ -50,7 +50,7 @@ fn ghcr_s_last_tagged_version_and_its_popular_ones_stay() {
     );
     let steps = entry["steps"].as_str().unwrap();
     assert!(
-        steps.contains("the last version that has one goes only with the package"),
+        steps.contains("the last tagged version can only be deleted with the package"),
         "{steps}"
     );
 
@@ -91,5 +91,5 @@ fn ghcr_s_list_that_does_not_show_our_tags_yet_is_waited_for() {
     }
     let outcome = published.clean();
     registry.delete_tag(REPOSITORY, "stable");
-    published.remains(&outcome, &["which these are cannot be known"]);
+    published.remains(&outcome, &["these tags cannot be listed"]);
 }

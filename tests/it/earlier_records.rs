@@ -33,7 +33,7 @@ fn in_run(action: &Action, id: &str) -> Action {
 }
 
 fn says_kept(outcome: &Outcome) {
-    outcome.says(&["the record that this run writes does not continue it, and keeps it beside itself under a name that ends in `.earlier`"]);
+    outcome.says(&["the record that this run writes does not continue it; the old file is kept under a name that ends in `.earlier`"]);
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn nothing_is_copied_where_no_record_is_written() {
     let other = |action: Action| in_run(&action.elsewhere(), "200").file(RECORD, &record);
     let dry = other(world.seal().input("dry-run", "true"));
     dry.succeed()
-        .does_not_say(&["writes", "written anew", "keeps it"]);
+        .does_not_say(&["writes", "replaces it", "is kept"]);
     for action in [dry, other(world.verify("v1")), other(cleanup(&first))] {
         action.succeed();
         assert_eq!(kept(&action).len(), 0);
@@ -125,15 +125,13 @@ fn run_that_is_cut_short_says_how_the_record_is_continued() {
     let held = earlier(&world, "latest,edge");
     let action = world.create().input("moving-tags", "latest");
     let told = stuck(&world, &action, "latest");
-    told.says(&["hint: run it again: it goes on where this run stopped\n"]);
+    told.says(&["hint: run it again; completed steps are skipped\n"]);
     let action = outside(action.elsewhere()).input("moving-tags", "edge");
     let told = stuck(&world, &action, "edge");
     let digest = Digest::of(&bytes(&action)).to_string();
     told.says(&[
-        &format!(
-            "has the SHA-256 `{digest}`: with that as `record-digest` the next run continues it"
-        ),
-        &format!("With `record-digest: {digest}`"),
+        &format!("pass `record-digest: {digest}` to continue the record"),
+        &format!("Pass `record-digest: {digest}`"),
     ]);
     let action = action.input("record-digest", &*digest);
     action.succeed();

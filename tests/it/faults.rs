@@ -225,7 +225,7 @@ fn answer_that_never_comes_ends_at_the_timeout() {
         .registry()
         .fault(Fault::on("GET", "*/manifests/v1").delay(late));
     let outcome = world.create().input("timeout", "300ms").end_with(1);
-    outcome.says(&["the time given by `timeout` was up", "hint: run it again"]);
+    outcome.says(&["the run exceeded `timeout`", "hint: run it again"]);
     assert_eq!(world.writes(), [""; 0]);
 }
 
@@ -243,7 +243,7 @@ fn fault_that_passes_is_tried_again_and_told() {
     let outcome = world.create().succeed();
     outcome.says(&["429", "502", "retry in"]);
     assert!(
-        outcome.summary.contains("What was tried again (4)"),
+        outcome.summary.contains("Retries (4)"),
         "{}",
         outcome.summary
     );

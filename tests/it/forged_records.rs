@@ -54,7 +54,7 @@ fn nothing_is_signed_at_a_registry_that_only_a_forged_record_names() {
         for command in [sign.clone(), sign.clone().input("dry-run", "true")] {
             let outcome = command.input("image", named).end_with(2);
             outcome.says(&[
-                "nothing vouches for the record `manifest-seal.json`",
+                "the record `manifest-seal.json` is not trusted",
                 "`record-digest`",
                 "`registry/repository@sha256:…`",
             ]);
@@ -103,14 +103,14 @@ fn forged_record_publishes_nothing() {
         format!("{spare}:v1\nbuilt.json"),
     ] {
         let outcome = publish(&sources).end_with(2);
-        outcome.says(&["nothing vouches for the record `built.json`", "hint: "]);
+        outcome.says(&["the record `built.json` is not trusted", "hint: "]);
     }
     assert_eq!(pipeline.writes_there(), [""; 0]);
     // Beside an image given by digest the record is skipped, whatever its position.
     for sources in ["built.json\n[IMAGE]", "[IMAGE]\nbuilt.json"] {
         let sources = sources.replace("[IMAGE]", &pipeline.world.at(&index));
         let outcome = publish(&sources).succeed();
-        outcome.says(&["::warning", "one `source` is passed over"]);
+        outcome.says(&["::warning", "one `source` is skipped"]);
         assert_eq!(outcome.output("digest"), index);
     }
     assert_eq!(pipeline.target.tags(TARGET)["latest"], index);
@@ -191,19 +191,19 @@ fn release_is_not_deleted_on_the_word_of_a_forged_record() {
         let left = remaining(&cleaned);
         assert_eq!(left.keys().collect::<Vec<_>>(), ["v1.0.0"]);
         let steps = format!(
-            "if the run made it: `regctl tag delete '{}'`",
+            "if the run created it: `regctl tag delete '{}'`",
             world.at("v1.0.0")
         );
         assert_eq!(left["v1.0.0"]["steps"], steps);
         assert_eq!(left["v1.0.0"]["digest"], digest);
         assert_eq!(warnings(&cleaned), 1, "{}", cleaned.log);
         cleaned.says(&[
-            "no tag is deleted or moved: nothing vouches for the record `manifest-seal.json`",
-            "v9`: left alone: it does not exist",
-            "1 tag to be looked at by hand",
+            "no tag is deleted or moved: the record `manifest-seal.json` is not trusted",
+            "v9`: left unchanged: it does not exist",
+            "1 tag to be checked manually",
         ]);
         assert!(
-            cleaned.summary.contains("left as it is"),
+            cleaned.summary.contains("left unchanged"),
             "{}",
             cleaned.summary
         );
@@ -247,12 +247,12 @@ fn record_of_another_run_signs_nothing_of_it() {
     let world = &scene.world;
     let sign = scene.run_200(&world.sign("old").input("image", ""));
     let refused = sign.end_with(2);
-    refused.says(&["nothing vouches for the record"]);
+    refused.says(&["is not trusted"]);
     is_unsigned(world);
     let create = scene.run_200(&world.create());
     create.succeed().says(&[
         "::warning",
-        "is of run 100, attempt 1, of `octo-org/octo-app`, and this is run 200, attempt 1, of `octo-org/octo-app`",
+        "belongs to run 100, attempt 1, of `octo-org/octo-app`, not to run 200, attempt 1, of `octo-org/octo-app`",
         "the record that this run writes does not continue it",
     ]);
     let record = create.record();
@@ -273,7 +273,7 @@ fn cleanup_of_a_run_leaves_the_tags_of_another() {
     for action in [action.clone(), action.handed(RECORD, &scene.record)] {
         let outcome = action.succeed();
         assert_eq!((world.tags(), world.writes()), (before.clone(), vec![]));
-        outcome.says(&["::warning", "is of run 100", "and this is run 200"]);
+        outcome.says(&["::warning", "belongs to run 100", "not to run 200"]);
         assert_eq!(remaining(&outcome).len(), 1);
     }
 }

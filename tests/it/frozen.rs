@@ -145,7 +145,7 @@ fn own_signature_is_found_among_many_other_referrers() {
     assert_eq!(own.len(), 1);
     listed.extend(own);
     push(&world, Some(&list), &index.to_string());
-    release(&world).succeed().says(&["left alone"]);
+    release(&world).succeed().says(&["left unchanged"]);
     assert_eq!(world.tag("latest"), Some(newer));
 }
 
@@ -169,7 +169,7 @@ fn signed_image_of_one_platform_under_a_moving_tag_freezes_it_not() {
     seal.succeed();
     world.registry().tag(REPOSITORY, "latest", &image);
     let outcome = release(&world).succeed();
-    outcome.says(&["::warning::", "is no index", &image]);
+    outcome.says(&["::warning::", "is not an index", &image]);
     let made = outcome.output("digest");
     assert_eq!(world.tag("latest").as_deref(), Some(made));
 }
@@ -187,13 +187,14 @@ fn tag_that_is_left_at_a_newer_version_is_a_warning_with_its_cure() {
     let outcome = version("1.9.1").succeed();
     assert_eq!(world.tag("latest").as_deref(), Some(candidate.as_str()));
     let mut lines = outcome.log.lines();
-    let warning = lines.find(|line| line.starts_with("::warning::") && line.contains("left alone"));
+    let warning =
+        lines.find(|line| line.starts_with("::warning::") && line.contains("left unchanged"));
     let warning = warning.unwrap_or_else(|| panic!("no warning\n{}", outcome.log));
     for word in [
         &candidate,
         "2.0.0-rc.1",
         "1.9.1",
-        "by hand",
+        "manually",
         "higher version",
     ] {
         assert!(warning.contains(word), "{word}: {warning}");

@@ -111,7 +111,7 @@ fn lost_leg_of_the_matrix_is_refused() {
         .input("platforms", "linux/amd64, linux/arm64\nlinux/s390x");
     action
         .end_with(2)
-        .says(&["`linux/s390x` is missing", "hint: did every job"]);
+        .says(&["`linux/s390x` is missing", "hint: check that every job"]);
     action
         .input("platforms", "linux/amd64")
         .end_with(2)

@@ -291,5 +291,5 @@ fn signature_is_only_as_good_as_its_log() {
     other
         .registry()
         .push_raw(REPOSITORY, Some(&tag), MANIFEST, payload.as_bytes());
-    refused_at_once(&other.verify("v1"), &["it does not hold"]);
+    refused_at_once(&other.verify("v1"), &["it is not authentic"]);
 }

@@ -89,7 +89,7 @@ fn tag_that_holds_no_signatures_is_never_overwritten() {
             action
                 .input("on-signing-failure", "warn")
                 .end_with(1)
-                .says(&["holds something else than signatures"]);
+                .says(&["points to content other than signatures"]);
         }
         assert_eq!(&registry.tags(REPOSITORY)[&tag], held);
         // The content was read, so it is certain that it has no signature.
@@ -157,7 +157,7 @@ fn payload_that_is_not_there_is_waited_for() {
     world.registry().fault(unknown(lag));
     let waited = legacy(world.seal()).succeed();
     assert_eq!(waited.output("sign-skipped"), "true");
-    waited.says(&["a signature is listed that is not there yet"]);
+    waited.says(&["a listed signature is not visible yet"]);
     // A signature without its payload does not count. A new one is made, and the push restores the payload of the old one.
     world.registry().delete_blob(REPOSITORY, layer);
     world.verify("v1").input("max-attempts", "2").end_with(3);

@@ -37,7 +37,7 @@ fn is_left_behind(published: &Outcome, digest: &str, why: &str) {
         .collect();
     assert_eq!(warned.len(), 1, "{}", published.log);
     assert!(
-        warned[0].contains(why) && warned[0].contains("left behind"),
+        warned[0].contains(why) && warned[0].contains("not copied"),
         "{why}: {warned:?}"
     );
     assert_eq!(said(published, digest)["carried"], false);

@@ -23,7 +23,8 @@ fn moving_tag_does_not_go_back_to_an_older_version() {
     let world = World::new();
     let newest = release(&world, "1.10.0").succeed();
     let outcome = release(&world, "1.9.7").succeed();
-    outcome.says(&["latest`: left alone: it holds version 1.10.0, which is newer than 1.9.7"]);
+    outcome
+        .says(&["latest`: left unchanged: it points to version 1.10.0, which is newer than 1.9.7"]);
     assert_eq!(
         world.tag("latest").as_deref(),
         Some(newest.output("digest"))
@@ -36,7 +37,7 @@ fn moving_tag_does_not_go_back_to_an_older_version() {
     assert!(
         outcome
             .summary
-            .contains("holds `1.10.0`, which is newer than `1.9.7`"),
+            .contains("points to `1.10.0`, which is newer than `1.9.7`"),
         "{}",
         outcome.summary
     );

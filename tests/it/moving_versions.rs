@@ -34,7 +34,7 @@ fn workflow_that_is_pinned_by_commit_is_the_same_at_any_pin() {
             sealed.output("digest").to_owned()
         });
         let older = world.as_workflow(&workflow(older), CALLER, || seal(&world, "1.0.1").succeed());
-        older.says(&["left alone: it holds version 1.1.0, which is newer than 1.0.1"]);
+        older.says(&["left unchanged: it points to version 1.1.0, which is newer than 1.0.1"]);
         assert_eq!(world.tag("latest"), Some(kept));
     }
 }
@@ -63,7 +63,9 @@ fn identity_whose_other_refs_are_not_known_is_named() {
     world.sigstore().set_claim("ref", "refs/heads/main");
     let only = r"https://github\.com/.*@refs/heads/main";
     let older = seal(&world, "1.0.1").input("certificate-identity-regexp", only);
-    let text = format!("has no signature by the pattern `{only}`, whose other refs do not count");
+    let text = format!(
+        "has no signature by the pattern `{only}` (signatures from other refs do not count)"
+    );
     older.succeed().says(&[&text]);
 }
 
@@ -83,12 +85,12 @@ fn newer_version_of_another_image_of_the_workflow_does_not_count() {
     // Anyone with push access can put the one under the tag of the other.
     registry.tag(REPOSITORY, "latest", &tools);
     let outcome = seal("app", "2.0.1").succeed();
-    outcome.says(&["does not state the name `app`", "and the tag moves"]);
+    outcome.says(&["does not state the name `app`", "and the tag is moved"]);
     let latest = outcome.output("digest").to_owned();
     assert_eq!(world.tag("latest"), Some(latest.clone()));
     seal("app", "1.9.0")
         .succeed()
-        .says(&["left alone: it holds version 2.0.1"]);
+        .says(&["left unchanged: it points to version 2.0.1"]);
     assert_eq!(world.tag("latest"), Some(latest));
 }
 
@@ -111,9 +113,9 @@ fn unsigned_newer_version_does_not_freeze_a_tag_in_a_job_without_a_token() {
             .env("GITHUB_SERVER_URL", server)
             .env("GITHUB_REPOSITORY", repository);
         let outcome = run.succeed();
-        outcome.says(&["calls itself version 999.0.0 and ", "and the tag moves"]);
+        outcome.says(&["states version 999.0.0 and ", "and the tag is moved"]);
         outcome.says(&[if server.is_empty() {
-            "it is not known whose signature counts"
+            "the required signer is unknown"
         } else {
             "has no signature by a workflow of `octo-org/octo-app`"
         }]);

@@ -15,10 +15,7 @@ fn repository_that_was_never_seen_may_be_denied_until_it_exists() {
     let denied = || Fault::on("GET", "*/manifests/v1").registry_error(403, "DENIED", "denied");
     two.other.fault(denied());
     let outcome = two.seal().succeed();
-    let warning = format!(
-        "::warning::`{}` would not say",
-        two.other.repository(MIRROR)
-    );
+    let warning = format!("::warning::access to `{}", two.other.repository(MIRROR));
     outcome.says(&[&warning]);
     assert_eq!(two.other.tags(MIRROR)["v1"], outcome.output("digest"));
     let copied = format!("`sha256:{}`", &two.world.amd64.digest[7..19]);
@@ -106,8 +103,8 @@ fn policy_that_cannot_be_met_is_refused_before_children_are_copied() {
     let seal = seal.input("registry-auths", auths);
     let unmet = |input: &str, value: &str| {
         let unmet = seal.elsewhere().input(input, value).end_with(2);
-        unmet.says(&["what this run signs would not be what the inputs ask for"]);
-        unmet.does_not_say(&["the images are copied there"]);
+        unmet.says(&["the signature of this run would not meet the inputs"]);
+        unmet.does_not_say(&["The images are copied to"]);
         assert_eq!((writes(&other), world.writes()), (vec![], vec![]));
     };
     unmet("certificate-identity", "https://github.com/somebody/else");
@@ -129,5 +126,5 @@ fn policy_that_cannot_be_met_is_refused_before_children_are_copied() {
         .input("retry-max-delay", "20ms")
         .input("timeout", "25s")
         .run();
-    lenient.says(&["the images are copied there"]);
+    lenient.says(&["The images are copied to"]);
 }

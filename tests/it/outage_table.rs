@@ -84,7 +84,7 @@ fn play(world: &World, action: &Action, tag: &str, wanted: Passes, what: &str) -
     );
     assert_eq!(world.tag(tag).is_some(), is_tagged, "{what}");
     assert_eq!(
-        outcome.log.contains("stays unsigned"),
+        outcome.log.contains("remains unsigned"),
         wanted == Passes::Yes,
         "{what}"
     );
@@ -270,7 +270,7 @@ fn list_that_takes_no_more_is_no_outage() {
         Passes::No,
         "full list",
     );
-    outcome.says(&[&list, "takes no more", "hint: remove by hand"]);
+    outcome.says(&[&list, "is full", "hint: delete unneeded entries manually"]);
     assert_eq!(world.registry().tags(REPOSITORY).get(&list), Some(&held));
 }
 
@@ -295,13 +295,13 @@ fn token_that_a_job_cannot_have_is_excused_and_no_other() {
             "fork",
             "pull_request",
             &fork,
-            Some("a pull request from a fork (`stranger/app`) gets none"),
+            Some("a pull request from a fork (`stranger/app`) gets no token"),
         ),
         (
             "deleted",
             "pull_request",
             &Value::Null,
-            Some("a pull request from a fork gets none"),
+            Some("a pull request from a fork gets no token"),
         ),
         (
             "review",
@@ -329,7 +329,7 @@ fn token_that_a_job_cannot_have_is_excused_and_no_other() {
             .env("GITHUB_ACTOR", "dependabot[bot]")
     };
     let outcome = play(&world, &dependabot("bot"), "bot", Passes::Yes, "Dependabot");
-    outcome.says(&["a run that Dependabot started gets none"]);
+    outcome.says(&["a run started by Dependabot gets no token"]);
     let user = dependabot("user").env("GITHUB_ACTOR", "dependabot");
     play(&world, &user, "user", Passes::No, "a user of that name");
     // A missing or invalid payload excuses nothing.

@@ -22,7 +22,7 @@ fn lenient(world: &World) -> Action {
 /// Asserts that the run tags the image unsigned, and reports that.
 fn went_on(world: &World, action: &Action, named: &str) {
     let outcome = action.succeed();
-    outcome.says(&["::warning::", "stays unsigned", named]);
+    outcome.says(&["::warning::", "remains unsigned", named]);
     assert_eq!(
         (outcome.output("signed"), outcome.output("verified")),
         ("false", "false"),
@@ -36,7 +36,7 @@ fn went_on(world: &World, action: &Action, named: &str) {
     assert!(
         outcome
             .summary
-            .contains("Unsigned, as `on-signing-failure: warn` lets it be"),
+            .contains("Unsigned, because `on-signing-failure` is `warn`"),
         "{}",
         outcome.summary
     );
@@ -93,15 +93,15 @@ fn missing_token_is_told_with_its_cure() {
         .input("on-signing-failure", "fail")
         .end_with(1);
     outcome.says(&[
-        "there is no OIDC token",
+        "no OIDC token identifies this run",
         "hint: give the job `permissions: id-token: write`",
     ]);
     assert_eq!(world.writes(), [""; 0]);
     // The workflow is wrong, which is no temporary failure.
-    action.end_with(1).says(&["the job has not asked for one"]);
+    action.end_with(1).says(&["the job does not request one"]);
     assert_eq!(world.writes(), [""; 0]);
     let action = action.env("GITHUB_ACTOR", "dependabot[bot]");
-    went_on(&world, &action, "there is no OIDC token");
+    went_on(&world, &action, "no OIDC token identifies this run");
     insta::assert_snapshot!(told(&world, &action.succeed()));
     recovers(&world);
 }
@@ -192,7 +192,7 @@ fn leave_to_go_on_does_not_cover_a_list_that_is_something_else() {
     let list = plan.output("digest").replace(':', "-");
     world.registry().tag(REPOSITORY, &list, &world.amd64.digest);
     let outcome = lenient(&world).end_with(1);
-    outcome.says(&[&list, "it is left alone"]);
+    outcome.says(&[&list, "it is left unchanged"]);
     assert_eq!(world.tag("v1"), None);
     let held = world.registry().tags(REPOSITORY);
     assert_eq!(held.get(&list), Some(&world.amd64.digest));
@@ -208,7 +208,7 @@ fn tag_of_the_list_that_holds_the_image_itself_is_never_written_over() {
         let list = format!("{}{end}", digest.replace(':', "-"));
         world.registry().tag(REPOSITORY, &list, digest);
         let sign = lenient(&world).input("signature-format", format);
-        sign.end_with(1).says(&[&list, "it is left alone"]);
+        sign.end_with(1).says(&[&list, "it is left unchanged"]);
         let held = world.registry().tags(REPOSITORY);
         assert_eq!(
             held.get(&list).map(String::as_str),
@@ -267,7 +267,7 @@ fn certificate_that_is_about_to_end_signs_nothing() {
         .seal()
         .input("max-attempts", "1")
         .end_with(1)
-        .says(&["ends within a minute"]);
+        .says(&["expires within a minute"]);
     assert_eq!((world.sigstore().entries(), world.tag("v1")), (0, None));
 }
 
@@ -301,7 +301,7 @@ fn conflict_is_told_at_once_whatever_ails_sigstore() {
     let hangs = Fault::on("*", "*").times(u32::MAX);
     world.sigstore().fault(hangs.delay(Duration::from_secs(25)));
     let began = Instant::now();
-    world.seal().end_with(3).says(&["v1", "holds"]);
+    world.seal().end_with(3).says(&["v1", "points to"]);
     assert!(began.elapsed() < Duration::from_secs(20));
 }
 

@@ -38,7 +38,7 @@ fn image_of_another_caller_is_not_handed_on() {
     let skip = world.preflight().input("on-existing-tag", "skip");
     for has_token in [true, false] {
         let look = given(&world, &skip, has_token).end_with(3);
-        look.says(&["for which nothing vouches", EVIL]);
+        look.says(&["which is neither in `digests` nor signed by", EVIL]);
         assert_eq!(look.outputs.get("source").map(String::as_str), None);
     }
     // A certificate for a token of another server states no repository of this one.
@@ -78,7 +78,7 @@ fn signature_of_another_caller_is_not_taken_for_this_runs() {
     for has_token in [true, false] {
         let seal = world.seal().input("moving-tags", "latest");
         let seal = given(&world, &seal, has_token).end_with(3);
-        seal.says(&["nothing vouches for it"]);
+        seal.says(&["it is not verified"]);
         assert_eq!(world.tag("latest"), None);
     }
     // The caller names the digest, so it is to be signed; a signature by another caller does not suffice for that.

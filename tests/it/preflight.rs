@@ -195,7 +195,7 @@ fn digests_tell_same_from_different() {
         assert_eq!(states(&outcome), ["different"], "{policy}");
     }
     let one_less = given(&world.amd64.digest, "skip").end_with(3);
-    one_less.says(&["wanted: linux/amd64"]);
+    one_less.says(&["expected: linux/amd64"]);
     // If the images cannot be compared, the known states are reported.
     let lost = given(&format!("sha256:{}", "0".repeat(64)), "warn")
         .input("max-attempts", "1")
@@ -240,7 +240,7 @@ fn what_is_not_known_is_an_error_with_every_policy_and_hides_nothing() {
                 .end_with(1);
             assert_eq!(outcome.output("proceed"), "false", "{name}");
             assert_eq!(states(&outcome), ["present", "unknown"], "{name}");
-            outcome.says(&["what tags hold cannot be known", &digest]);
+            outcome.says(&["the content of these tags is unknown", &digest]);
             assert!(outcome.summary.contains(&digest[..19]), "{name}");
         }
         assert_eq!(changed(&other), 0, "{name}");
@@ -283,7 +283,7 @@ fn registry_that_never_answers_does_not_hide_the_others() {
         .input("timeout", "1s")
         .input("on-existing-tag", "warn")
         .end_with(1);
-    outcome.says(&["the time given by `timeout` was up"]);
+    outcome.says(&["the run exceeded `timeout`"]);
     assert_eq!(states(&outcome), ["present", "unknown"]);
     assert_eq!(outcome.output("proceed"), "false");
 }
@@ -296,13 +296,13 @@ fn wrong_inputs_are_all_told() {
         .input("digests", "# none yet")
         .end_with(2);
     outcome.says(&[
-        "input `tags`: `preflight` must be told which tags to look for",
-        "input `on-existing-tag`: `ignore` is none of `fail`, `skip`, `warn`",
-        "input `digests`: it holds no digest",
+        "input `tags`: `preflight` requires the tags to check",
+        "input `on-existing-tag`: `ignore` is not one of `fail`, `skip`, `warn`",
+        "input `digests`: it contains no digest",
     ]);
     let several = "ghcr.io/o/r:v1\nquay.io/o/r:v1\nv2";
     let outcome = Action::new("preflight").input("tags", several).end_with(2);
-    outcome.says(&["which repository's tag is `v2`?"]);
+    outcome.says(&["`v2` names no repository"]);
 }
 
 #[test]
@@ -313,8 +313,8 @@ fn index_of_no_images_is_different_and_not_advised_to_be_adopted() {
     let odd = json!({"mediaType": "text/plain", "digest": blob, "size": 1, "platform": {"os": "linux", "architecture": "amd64"}});
     push(&world, Some("v2"), &index_of(&[odd]).to_string());
     for (tag, why) in [
-        ("v1", "it is an index of no images"),
-        ("v2", "is no image but `text/plain`"),
+        ("v1", "it is an index without images"),
+        ("v2", "is not an image but a `text/plain`"),
     ] {
         let look = world.preflight().input("tags", tag);
         for policy in ["skip", "fail"] {
@@ -328,5 +328,5 @@ fn index_of_no_images_is_different_and_not_advised_to_be_adopted() {
     world
         .seal()
         .end_with(3)
-        .says(&["it is an index of no images", &empty]);
+        .says(&["it is an index without images", &empty]);
 }

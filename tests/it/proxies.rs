@@ -139,21 +139,21 @@ fn refused(behind: &Behind, variable: &str, address: &str) -> String {
 fn proxy_that_does_not_let_us_through_is_named_with_what_to_do() {
     let wants_login = Behind::new(Proxy::start().login("me", PASSWORD));
     insta::assert_snapshot!(refused(&wants_login, "HTTPS_PROXY", "http://PROXY"), @"
-    ::error title=manifest-seal failed::could not read `registry.test/octo-org/app[PART]`: `registry.test` cannot be reached through the proxy `http://PROXY` (`HTTPS_PROXY`): it wants a login (407)
-    hint: does the proxy that `HTTPS_PROXY` names run, and does it let this job through? A login belongs into the variable (`http://USER:PASSWORD@HOST:PORT`); hosts in `NO_PROXY` are asked directly
+    ::error title=manifest-seal failed::could not read `registry.test/octo-org/app[PART]`: `registry.test` cannot be reached through the proxy `http://PROXY` (`HTTPS_PROXY`): it requires a login (407)
+    hint: check that the proxy in `HTTPS_PROXY` runs and accepts this job. Put a login into the variable (`http://USER:PASSWORD@HOST:PORT`); hosts in `NO_PROXY` are contacted directly
     ");
     // A missing login is permanent: no request is retried.
     assert!(wants_login.proxy.asked().len() <= 4);
     let wrong = format!("http://me:{PASSWORD}x@PROXY");
     let told = refused(&wants_login, "https_proxy", &wrong);
-    assert!(told.contains("it wants a login"), "{told}");
+    assert!(told.contains("it requires a login"), "{told}");
     assert!(told.contains("`http://PROXY` (`HTTPS_PROXY`)"), "{told}");
 
     let broken = Behind::new(Proxy::start());
     broken.proxy.refuse(502);
     insta::assert_snapshot!(refused(&broken, "ALL_PROXY", "PROXY"), @"
-    ::error title=manifest-seal failed::could not read `registry.test/octo-org/app[PART]`: `registry.test` cannot be reached through the proxy `http://PROXY` (`ALL_PROXY`): it makes no tunnel
-    hint: does the proxy that `ALL_PROXY` names run, and does it let this job through? A login belongs into the variable (`http://USER:PASSWORD@HOST:PORT`); hosts in `NO_PROXY` are asked directly
+    ::error title=manifest-seal failed::could not read `registry.test/octo-org/app[PART]`: `registry.test` cannot be reached through the proxy `http://PROXY` (`ALL_PROXY`): it opens no tunnel
+    hint: check that the proxy in `ALL_PROXY` runs and accepts this job. Put a login into the variable (`http://USER:PASSWORD@HOST:PORT`); hosts in `NO_PROXY` are contacted directly
     ");
     // Each request is tried twice.
     assert!(broken.proxy.asked().len() >= 2);
@@ -164,7 +164,7 @@ fn proxy_that_does_not_let_us_through_is_named_with_what_to_do() {
     let told = refused(&gone, "HTTPS_PROXY", &format!("http://{address}"));
     insta::assert_snapshot!(told.replace(&address, "GONE"), @"
     ::error title=manifest-seal failed::could not read `registry.test/octo-org/app[PART]`: `registry.test` cannot be reached through the proxy `http://GONE` (`HTTPS_PROXY`): tcp connect error: Connection refused (os error 111)
-    hint: does the proxy that `HTTPS_PROXY` names run, and does it let this job through? A login belongs into the variable (`http://USER:PASSWORD@HOST:PORT`); hosts in `NO_PROXY` are asked directly
+    hint: check that the proxy in `HTTPS_PROXY` runs and accepts this job. Put a login into the variable (`http://USER:PASSWORD@HOST:PORT`); hosts in `NO_PROXY` are contacted directly
     ");
 }
 
@@ -174,8 +174,8 @@ fn proxy_that_opens_connections_is_told_by_its_certificate() {
     let action = behind.with(behind.world.create(), &[("HTTPS_PROXY", "http://PROXY")]);
     let distrusted = action.input("ca-bundle", "").end_with(1);
     distrusted.says(&[
-        "its certificate is by an authority that is not trusted here",
-        "if `registry.test` is what it should be, give the certificate of its authority in `ca-bundle`",
+        "its certificate was issued by an untrusted CA",
+        "if `registry.test` is the intended server, give the certificate of its CA in `ca-bundle`",
     ]);
     assert!(behind.world.registry().requests().is_empty());
 }

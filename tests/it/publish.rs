@@ -138,11 +138,11 @@ fn dry_run_tells_each_tag_what_is_copied_and_what_refers_to_it() {
     planned.says(&[
         &format!("tag `{}`: to be written\n", pipeline.there("v1")),
         &format!(
-            "tag `{}`: to be written; it holds `{other}`",
+            "tag `{}`: to be written; it points to `{other}`",
             pipeline.there("latest")
         ),
         &format!(
-            "`{}`: to be copied, with all its parts",
+            "`{}`: to be copied with all its parts",
             pipeline.there(&index)
         ),
     ]);
@@ -156,7 +156,7 @@ fn dry_run_tells_each_tag_what_is_copied_and_what_refers_to_it() {
     planned.says(&["verified, by `", "; to be copied"]);
     assert_eq!(planned.json("referrers").as_array().unwrap().len(), 3);
     assert!(
-        planned.summary.contains("To&nbsp;be&nbsp;carried"),
+        planned.summary.contains("To&nbsp;be&nbsp;copied"),
         "{}",
         planned.summary
     );
@@ -165,9 +165,9 @@ fn dry_run_tells_each_tag_what_is_copied_and_what_refers_to_it() {
     pipeline.target.clear_requests();
     let planned = dry.succeed();
     planned.says(&[
-        &format!("tag `{}`: left alone", pipeline.there("v1")),
-        &format!("tag `{}`: left alone", pipeline.there("latest")),
-        &format!("`{}`: is there", pipeline.there(&index)),
+        &format!("tag `{}`: left unchanged", pipeline.there("v1")),
+        &format!("tag `{}`: left unchanged", pipeline.there("latest")),
+        &format!("`{}`: exists", pipeline.there(&index)),
     ]);
     assert_eq!(pipeline.writes_there(), [""; 0]);
 }
@@ -362,13 +362,13 @@ fn conflict_of_the_same_images_in_other_bytes_names_both_digests() {
     let theirs = push("v1");
     let conflict = publish.end_with(3);
     conflict.says(&[
-        &format!("holds `{theirs}` (it has the same images in other bytes than `{index}`) with linux/amd64"),
-        &format!("wanted: `{index}` with linux/amd64"),
+        &format!("points to `{theirs}` (it has the same images as `{index}` but other bytes) with linux/amd64"),
+        &format!("expected: `{index}` with linux/amd64"),
     ]);
     assert!(
-        conflict
-            .summary
-            .contains(&format!("in other bytes than `{index}`")),
+        conflict.summary.contains(&format!(
+            "it has the same images as `{index}` but other bytes"
+        )),
         "{}",
         conflict.summary
     );
@@ -382,6 +382,6 @@ fn conflict_of_the_same_images_in_other_bytes_names_both_digests() {
         .publish(&pipeline.world.at(other))
         .input("tags", pipeline.there("v2"));
     let conflict = other.end_with(3);
-    conflict.says(&[&format!("wanted: `{}`\n", pipeline.world.arm64.digest)]);
+    conflict.says(&[&format!("expected: `{}`\n", pipeline.world.arm64.digest)]);
     conflict.does_not_say(&["the same images"]);
 }

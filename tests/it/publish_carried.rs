@@ -38,7 +38,7 @@ fn is_left_behind(published: &Outcome, name: &str, why: &str) {
     assert_eq!(warned.len(), 1, "{name}\n{}", published.log);
     let kind = said["type"].as_str().unwrap();
     assert!(
-        warned[0].contains(kind) && warned[0].contains(why) && warned[0].contains("left behind"),
+        warned[0].contains(kind) && warned[0].contains(why) && warned[0].contains("not copied"),
         "{why}: {warned:?}"
     );
 }
@@ -230,11 +230,11 @@ fn manifest_that_holds_more_than_its_bundle_is_left_behind() {
     let content = "\"dev.sigstore.bundle.content\":";
     let twice = plain.to_string();
     let twice = twice.replace(content, &format!("{content}\"{MALLORY}\",{content}"));
-    pushed.push((push(world, &twice), "a name that is there twice"));
+    pushed.push((push(world, &twice), "a repeated name"));
     let mut two = plain.clone();
     let layers = two["layers"].as_array_mut().unwrap();
     layers.push(json!({"mediaType": BUNDLE, "digest": foreign, "size": MALLORY.len()}));
-    pushed.push((push(world, &two.to_string()), "it is no Sigstore bundle"));
+    pushed.push((push(world, &two.to_string()), "it is not a Sigstore bundle"));
     let genuine = push(world, &plain.to_string());
     let publish = verified(&pipeline, &index);
     let published = publish.succeed();
@@ -308,8 +308,8 @@ fn bundle_with_something_beside_its_signature_is_left_behind() {
             &published,
             digest,
             &match *why {
-                "keyid" => format!("it holds `{why}`, for which nothing vouches"),
-                _ => format!("it holds `{why}`, which a Sigstore bundle does not have"),
+                "keyid" => format!("it contains `{why}`, which is not signed"),
+                _ => format!("it contains `{why}`, which a Sigstore bundle does not have"),
             },
         );
     }
@@ -335,7 +335,7 @@ fn referrers_of_referrers_are_verified_too() {
     let forged = push(world, &forged.to_string());
     let of_theirs = sbom(&pipeline, &theirs);
     let published = verified(&pipeline, &index).succeed();
-    is_left_behind(&published, &theirs, "it is no Sigstore bundle");
+    is_left_behind(&published, &theirs, "it is not a Sigstore bundle");
     is_left_behind(&published, &forged, "org.example.note");
     assert!(is_there(&pipeline, &signature) && is_there(&pipeline, &ours));
     for digest in [&theirs, &forged, &of_theirs] {
@@ -391,7 +391,7 @@ fn list_of_signatures_arrives_without_what_stands_beside_them() {
             .input("tags", format!("{}:v1", there.target.repository(TARGET)))
             .input("moving-tags", "");
         let published = publish.succeed();
-        published.says(&["1 verified signatures are carried, and the rest is left behind: "]);
+        published.says(&["is copied with its 1 verified signatures alone: "]);
         // The destination receives exactly the list as it was when the image was signed.
         assert_eq!(there.target.tags(TARGET)[&tag(&index)], genuine);
         assert!(!is_there(&there, &forged));
@@ -455,8 +455,8 @@ fn signature_with_something_in_its_annotations_is_left_behind() {
     push_list(world, &index, &forged);
     let published = verified(&pipeline, &index).succeed();
     published.says(&[
-        "1 verified signatures are carried",
-        "it holds `org.example.note`, for which nothing vouches",
+        "1 verified signatures alone",
+        "it contains `org.example.note`, which is not signed",
     ]);
     assert_eq!(pipeline.target.tags(TARGET)[&tag(&index)], genuine);
     // Each of them alone is not copied either.
@@ -508,7 +508,7 @@ fn each_list_of_signatures_is_verified_for_itself() {
         let left = published
             .log
             .lines()
-            .filter(|line| line.contains("is left behind"));
+            .filter(|line| line.contains("not copied"));
         assert_eq!(left.count(), 1, "{}", published.log);
     }
 }

@@ -111,7 +111,12 @@ fn everything_that_is_carried_is_listed_as_verified_or_not() {
             (&by_other, true, "https://spdx.dev/Document", ""),
             (&foreign, false, "", "evil/fork"),
             (&of_another, false, "", "it signs"),
-            (&plain, false, "application/spdx+json", "no Sigstore bundle"),
+            (
+                &plain,
+                false,
+                "application/spdx+json",
+                "not a Sigstore bundle",
+            ),
         ] {
             let said = said(&published, digest);
             assert_eq!(said["verified"], is_verified, "{said}");
@@ -182,7 +187,7 @@ fn what_is_not_verified_is_left_behind_where_only_verified_is_carried() {
             assert_eq!(warned.len(), 1, "{name}\n{}", published.log);
             let kind = said(&published, name)["type"].as_str().unwrap().to_owned();
             assert!(
-                warned[0].contains(&kind) && warned[0].contains("left behind"),
+                warned[0].contains(&kind) && warned[0].contains("not copied"),
                 "{warned:?}"
             );
         }
@@ -195,7 +200,9 @@ fn what_is_not_verified_is_left_behind_where_only_verified_is_carried() {
     let refused = pipeline
         .publish("ghcr.io/o/r:v1")
         .input("referrers", "verified");
-    refused.end_with(2).says(&["whose count"]);
+    refused
+        .end_with(2)
+        .says(&["requires the identity of the signer"]);
     let refused = pipeline
         .publish("ghcr.io/o/r:v1")
         .input("referrers", "some");
@@ -225,7 +232,7 @@ fn verified_signatures_of_a_shared_list_are_carried_without_the_others() {
     let publish = publish.input("referrers", "verified");
     let published = publish.succeed();
     assert_eq!(published.output("verified"), "true");
-    published.says(&["1 verified signatures are carried, and the rest is left behind: "]);
+    published.says(&["is copied with its 1 verified signatures alone: "]);
     let layers = |tag: &str| {
         let (_, bytes) = pipeline.target.manifest(TARGET, tag).unwrap();
         let manifest: Value = serde_json::from_slice(&bytes).unwrap();
@@ -275,7 +282,7 @@ fn bad_referrer_keeps_nothing_from_being_published() {
         for digest in &bad {
             assert!(!is_there(&pipeline, digest), "{digest}");
             published.says(&[&format!(
-                "`{digest}` is said to refer to `{index}` and is left out: "
+                "`{digest}` is listed as a referrer of `{index}` and is not copied: "
             )]);
             assert_eq!(said(&published, digest)["carried"], false);
         }
@@ -290,7 +297,7 @@ fn without_an_identity_it_is_said_that_nothing_was_verified() {
     let published = pipeline.publish(&pipeline.world.at(&index)).succeed();
     assert_eq!(published.output("verified"), "false");
     published.says(&[
-        "nothing is verified: no identity is given",
+        "nothing is verified, because no identity is given",
         ", nothing was verified",
     ]);
     assert!(
@@ -327,13 +334,13 @@ fn run_that_restored_lists_says_so() {
     let restored = publish.succeed();
     assert_eq!(pipeline.writes_there().len(), 1);
     assert!(
-        !restored.log.contains("has all of it already"),
+        !restored.log.contains("already has all content"),
         "{}",
         restored.log
     );
-    restored.says(&["1 lists of what refers to it were written", &list]);
+    restored.says(&["1 lists of referrers were written", &list]);
     assert!(restored.summary.contains(&list), "{}", restored.summary);
-    publish.succeed().says(&["has all of it already"]);
+    publish.succeed().says(&["already has all content"]);
 }
 
 #[test]
@@ -347,9 +354,9 @@ fn source_that_is_named_by_its_tag_is_a_warning_that_names_the_digest() {
     for source in [by_tag.clone(), format!("{by_tag}\n{spare}")] {
         world.registry().clear_requests();
         let published = pipeline.publish(&source).succeed();
-        let warning = format!("::warning::`{by_tag}` was taken for what it holds at this moment");
+        let warning = format!("::warning::`{by_tag}` was resolved to");
         published.says(&[
-            &format!("`{by_tag}` is `{index}`"),
+            &format!("`{by_tag}` was resolved to `{index}`"),
             &warning,
             &world.at(&index),
         ]);
@@ -359,7 +366,7 @@ fn source_that_is_named_by_its_tag_is_a_warning_that_names_the_digest() {
     }
     let by_digest = pipeline.publish(&world.at(&index)).succeed();
     assert!(
-        !by_digest.log.contains("was taken for"),
+        !by_digest.log.contains("a tag can move"),
         "{}",
         by_digest.log
     );
@@ -401,7 +408,10 @@ fn signatures_in_a_folder_are_checked_before_a_byte_is_written() {
     let publish = || pipeline.checked("oci:images").input("recursive", "false");
     // The folder contains no signature: the run reports that, and checks the destination, which has none either.
     let none = once(folder(&pipeline, publish(), &index, &[])).end_with(3);
-    none.says(&["`images` holds no signature of", "at the destination alone"]);
+    none.says(&[
+        "`images` contains no signature of",
+        "at the destination, before the tags are written",
+    ]);
     assert!(!pipeline.target.tags(TARGET).contains_key("v1"));
     let fresh = Pipeline::new();
     let (world, publish) = (&fresh.world, || {

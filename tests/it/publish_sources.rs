@@ -33,7 +33,7 @@ fn digest_of_the_first_source_is_the_only_image_that_is_published() {
             let publish = pipeline.publish(&format!("{first}\n{later}"));
             let refused = publish.input("max-attempts", "1").end_with(1);
             let warning = format!(
-                "`{theirs}` of the `source` `{}` does not count",
+                "`{theirs}` in the `source` `{}` is ignored",
                 weak.repository(WEAK)
             );
             refused.says(&[&warning, &format!("the first `source` names `{index}`")]);
@@ -78,7 +78,7 @@ fn digest_of_an_unreadable_source_is_published_from_another() {
     pipeline.world.registry().fault(unread(500));
     let publish = pipeline.publish(&format!("{}\n{two}", pipeline.world.at(&index)));
     let published = publish.input("max-attempts", "1").succeed();
-    published.says(&["one `source` is left out"]);
+    published.says(&["one `source` is not used"]);
     assert_eq!(published.output("digest"), index);
 }
 

@@ -68,7 +68,7 @@ fn run_that_fails_half_way_has_told_what_it_did() {
     assert!(
         outcome
             .summary
-            .contains("Written before that: `v1`, `v3`; 1 signed."),
+            .contains("Written before the failure: `v1`, `v3`; 1 signed"),
         "{}",
         outcome.summary
     );
@@ -223,11 +223,14 @@ fn run_that_is_told_to_end_says_what_happened() {
     until("the second tag", || world.tag("v2").is_some());
     let outcome = running.terminate();
     assert_eq!(outcome.code, 1, "{}", outcome.log);
-    outcome.says(&["the run was told to end (SIGTERM)", "hint: run it again"]);
+    outcome.says(&[
+        "the run was stopped by a signal (SIGTERM)",
+        "hint: run it again",
+    ]);
     assert!(
         outcome
             .summary
-            .contains("Written before that: `v1`; 1 signed."),
+            .contains("Written before the failure: `v1`; 1 signed"),
         "{}",
         outcome.summary
     );

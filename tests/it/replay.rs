@@ -105,7 +105,7 @@ fn is_refused(look: &Action, says: &[&str]) {
     let outcome = look.end_with(3);
     assert_eq!(outcome.output("proceed"), "false");
     assert!(!outcome.outputs.contains_key("source"));
-    outcome.says(&["for which nothing vouches"]);
+    outcome.says(&["which is neither in `digests` nor signed by"]);
     outcome.says(says);
 }
 
@@ -199,7 +199,7 @@ fn index_of_another_version_is_not_skipped() {
     is_refused(
         &look("1.4.2"),
         &[
-            "version that it states (`org.opencontainers.image.version`) is `1.4.1`",
+            "version (`org.opencontainers.image.version`) is `1.4.1`",
             "for `org.opencontainers.image.version=1.4.2`",
         ],
     );
@@ -207,7 +207,7 @@ fn index_of_another_version_is_not_skipped() {
     // The caller may accept an index that states another version, and ask for none then.
     is_refused(
         &look("1.4.2").input("digests", &image),
-        &["version that it states"],
+        &["but its version"],
     );
     is_skipped(&skip(&world, "1.4.2").input("digests", &image), &image);
     is_skipped(&skip(&world, "1.4.2"), &image);
@@ -249,7 +249,7 @@ fn another_image_of_the_same_workflow_is_not_skipped() {
         is_refused(
             &look("v1.5.0", "app"),
             &[
-                "name that it states (`io.github.manifest-seal.name`) is `app-debug`",
+                "name (`io.github.manifest-seal.name`) is `app-debug`",
                 "for `io.github.manifest-seal.name=app`",
             ],
         );
@@ -258,8 +258,8 @@ fn another_image_of_the_same_workflow_is_not_skipped() {
         let app = app.input("annotations", name("app"));
         let app = app.input("tags", "v1.5.0").input("moving-tags", "latest");
         app.end_with(3).says(&[
-            "nothing vouches for it",
-            "`io.github.manifest-seal.name` is \"app-debug\", to be \"app\"",
+            "it is not verified",
+            "`io.github.manifest-seal.name` is \"app-debug\", expected \"app\"",
         ]);
         assert_eq!(world.tag("latest"), None);
         is_skipped(&look("v1.5.0-debug", "app-debug"), &world.at(&debug));

@@ -35,8 +35,8 @@ fn index_of_another_type_is_a_conflict_where_an_input_names_one() {
         let other = seal(&world, asked);
         let refused = other.end_with(3);
         let [held_type, asked_type] = types;
-        let text = format!("its media type is `{held_type}`, to be `{asked_type}`");
-        refused.says(&["nothing vouches for it", &text, &digest]);
+        let text = format!("its media type is `{held_type}`, expected `{asked_type}`");
+        refused.says(&["it is not verified", &text, &digest]);
         assert_eq!(world.listed(&digest), [""; 0]);
         // A run that does not sign leaves the index in place. A run without a media type signs it, and that signature vouches
         // for it.
@@ -76,11 +76,7 @@ fn white_space_of_a_stranger_is_not_signed() {
         let outcome = world.seal().end_with(code);
         assert_eq!(world.listed(&digest).len(), usize::from(code == 0));
         if code == 3 {
-            outcome.says(&[
-                &digest,
-                "most of them white space or the like",
-                "adopt it by naming it",
-            ]);
+            outcome.says(&[&digest, "mostly white space", "adopt it: give `digests"]);
             let skip = world.preflight().input("on-existing-tag", "skip");
             let digests = [world.amd64.digest.as_str(), &world.arm64.digest].join("\n");
             skip.input("digests", digests).end_with(3);
@@ -131,19 +127,19 @@ fn media_type_in_another_spelling_is_not_signed() {
             "\"mediaType\":\"Application/VND.oci.image.index.v1+JSON\",",
             INDEX,
             format!(
-                "its `mediaType` is spelled `Application/VND.oci.image.index.v1+JSON`, to be `{INDEX}`"
+                "its `mediaType` is spelled `Application/VND.oci.image.index.v1+JSON`, expected `{INDEX}`"
             ),
         ),
         (
             "\"mediaType\":\"application/vnd.oci.image.index.v1+json; charset=utf-8\",",
             INDEX,
-            format!("charset=utf-8`, to be `{INDEX}`"),
+            format!("charset=utf-8`, expected `{INDEX}`"),
         ),
         (
             "",
             DOCKER_LIST,
             format!(
-                "it states no `mediaType`, and the registry serves it as `{DOCKER_LIST}`, to be `{INDEX}`"
+                "it states no `mediaType`, and the registry serves it as `{DOCKER_LIST}`, expected `{INDEX}`"
             ),
         ),
     ] {
@@ -152,7 +148,7 @@ fn media_type_in_another_spelling_is_not_signed() {
             .other
             .push_raw(MIRROR, Some("v1"), served, theirs.as_bytes());
         let refused = seal.elsewhere().end_with(3);
-        refused.says(&["nothing vouches for it", &difference, &theirs]);
+        refused.says(&["it is not verified", &difference, &theirs]);
         assert_eq!((world.tag("latest"), world.tag("v1")), (None, None));
         // A run that does not sign leaves it there, and spreads it nowhere.
         let kept = seal

@@ -12,7 +12,7 @@ fn conflict_in_one_registry_keeps_all_from_being_written() {
     let before = two.other.tags(MIRROR);
     let outcome = two.seal().end_with(3);
     outcome.says(&[&format!(
-        "the tag `{}` holds `{}`",
+        "the tag `{}` points to `{}`",
         two.there("v1"),
         other.digest
     )]);
@@ -88,13 +88,13 @@ fn signature_that_one_registry_does_not_take_is_an_outage_of_that_one() {
     let outcome = two.seal().input("on-signing-failure", "warn").succeed();
     let digest = outcome.output("digest");
     outcome.says(&[&format!(
-        "`{}@{digest}` stays unsigned",
+        "`{}@{digest}` remains unsigned",
         two.other.repository(MIRROR)
     )]);
     assert!(
         !outcome
             .log
-            .contains(&format!("`{}` stays unsigned", two.world.at(digest)))
+            .contains(&format!("`{}` remains unsigned", two.world.at(digest)))
     );
     assert_eq!(
         (outcome.output("signed"), outcome.output("verified")),
@@ -154,7 +154,7 @@ fn signature_that_is_there_is_copied_whatever_ails_fulcio() {
     );
     let action = two.seal().input("recursive", "true");
     let outcome = action.input("on-signing-failure", "warn").succeed();
-    outcome.says(&["stays unsigned"]);
+    outcome.says(&["remains unsigned"]);
     let digest = first.output("digest");
     assert_eq!(
         listed(&two.other, MIRROR, digest).len(),
@@ -189,7 +189,7 @@ fn image_that_has_lost_its_config_is_told_by_its_full_name() {
     let there = format!("{}@{}", two.other.repository(MIRROR), s390x.digest);
     let digests = format!("{}\n{there}", two.world.amd64.digest);
     let outcome = two.seal().input("digests", digests).end_with(1);
-    outcome.says(&[&format!("`{there}` has lost its config")]);
+    outcome.says(&[&format!("the config of the image `{there}` was not found")]);
 }
 
 #[test]
@@ -210,6 +210,9 @@ fn conflict_in_one_registry_is_not_hidden_by_an_outage_of_another() {
     let tags = format!("{}\nv1", two.there("v1"));
     let seal = two.seal().input("tags", tags);
     let outcome = seal.input("on-signing-failure", "warn").end_with(1);
-    outcome.says(&[&format!("{}:{tag}", two.world.image()), "it is left alone"]);
+    outcome.says(&[
+        &format!("{}:{tag}", two.world.image()),
+        "it is left unchanged",
+    ]);
     assert!(two.world.tags().is_empty());
 }

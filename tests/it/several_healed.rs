@@ -18,7 +18,7 @@ fn child_that_one_registry_has_lost_is_brought_back() {
     );
     assert!(two.is_whole_in_both(&two.world.arm64));
     assert!(
-        outcome.summary.contains("Copied&nbsp;in"),
+        outcome.summary.contains("Copied&nbsp;content"),
         "{}",
         outcome.summary
     );
@@ -75,7 +75,7 @@ fn attestation_that_every_registry_has_lost_is_an_error() {
     registry.delete_manifest(REPOSITORY, &attestation);
     let certificates = two.world.certificates();
     let outcome = two.seal().input("max-attempts", "2").end_with(1);
-    outcome.says(&[&format!("`{}` is not there", two.world.at(&attestation))]);
+    outcome.says(&[&format!("`{}` was not found", two.world.at(&attestation))]);
     assert_eq!(two.world.certificates(), certificates);
     assert_eq!(writes(&two.other), [""; 0]);
 }

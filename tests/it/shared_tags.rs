@@ -67,7 +67,7 @@ fn fixed_tag_of_another_run_is_not_replaced_by_a_retry() {
     let other = world.create().input("annotations", "by=other").succeed();
     let stalled = stalled.end();
     assert_eq!(stalled.code, 3, "{}", stalled.log);
-    stalled.says(&["another run wrote it while this one was under way"]);
+    stalled.says(&["another run wrote it during this run"]);
     assert_eq!(world.tag("v1").as_deref(), Some(other.output("digest")));
 }
 

@@ -209,7 +209,7 @@ fn image_is_signed_by_its_tag_or_its_digest() {
     for world in both_kinds() {
         let digest = world.create().succeed().output("digest").to_owned();
         let outcome = world.sign("v1").succeed();
-        outcome.says(&[&format!("`{}` is `{digest}`", world.at("v1"))]);
+        outcome.says(&[&format!("`{}` was resolved to `{digest}`", world.at("v1"))]);
         assert_eq!(
             (outcome.output("digest"), outcome.output("sign-skipped")),
             (digest.as_str(), "false")
@@ -292,7 +292,7 @@ fn digest_that_the_registry_does_not_hold_is_never_signed() {
         action
             .input("on-signing-failure", "warn")
             .end_with(1)
-            .says(&["is not there"]);
+            .says(&["was not found"]);
     }
     assert_eq!(world.sigstore().entries(), 0);
 }

@@ -24,7 +24,7 @@ fn changed(bundle: &[u8]) -> Vec<(String, &'static str)> {
     };
     let text = bundle.to_string();
     let media_type = bundle["mediaType"].to_string();
-    let not_there = "holds `note`, which a Sigstore bundle does not have";
+    let not_there = "contains `note`, which a Sigstore bundle does not have";
     vec![
         (with("", "note", json!("by mallory")), not_there),
         (with("/dsseEnvelope", "note", Value::Null), not_there),
@@ -34,11 +34,11 @@ fn changed(bundle: &[u8]) -> Vec<(String, &'static str)> {
                 "timestampVerificationData",
                 json!([]),
             ),
-            "`timestampVerificationData` is not of the type",
+            "`timestampVerificationData` does not have the type",
         ),
         (
             format!("{{\"mediaType\":{media_type},{}", &text[1..]),
-            "holds `mediaType` twice",
+            "contains `mediaType` twice",
         ),
     ]
 }
@@ -81,12 +81,12 @@ fn legacy_signature_that_cosign_does_not_read_is_replaced() {
         (
             "dev.sigstore.cosign/chain",
             "by mallory",
-            "something else than certificates",
+            "content other than certificates",
         ),
         (
             "dev.sigstore.cosign/bundle",
             "\"payload\":{},",
-            "holds `payload`",
+            "contains `payload`",
         ),
     ] {
         let world = World::new();
@@ -215,7 +215,7 @@ fn list_with_names_in_another_case_is_no_list() {
         let list = format!("{},{extra}}}", list.strip_suffix('}').unwrap());
         push(&world, Some(&tag), &list);
         let gate = world.verify(&digest).input("max-attempts", "1").end_with(3);
-        assert!(gate.log.contains("nearly like `manifests`"), "{}", gate.log);
+        assert!(gate.log.contains("resembles `manifests`"), "{}", gate.log);
         let again = seal.elsewhere().run();
         assert_ne!(again.code, 0, "{}", again.log);
         assert!(again.log.contains(&tag), "{}", again.log);

@@ -90,7 +90,7 @@ fn equivalent_indexes_stay_and_each_is_named() {
     let theirs = tag_as_others_do(&world, "v2");
     let outcome = world.create().input("tags", "scratch\nv2\nv3").succeed();
     let ours = world.tag("scratch").unwrap();
-    outcome.says(&["::warning::a tag holds", &theirs, &ours]);
+    outcome.says(&["::warning::a tag points to", &theirs, &ours]);
     assert_eq!(outcome.output("digest"), ours);
     assert_eq!(
         (world.tag("v2"), world.tag("v3")),
@@ -108,7 +108,7 @@ fn tag_that_holds_something_else_is_refused() {
     world.registry().clear_requests();
     let outcome = world.create().input("tags", "v0\nv1").end_with(3);
     outcome.says(&[
-        &format!("the tag `{}` holds", world.at("v1")),
+        &format!("the tag `{}` points to", world.at("v1")),
         &index,
         &arm,
         &world.amd64.digest,
@@ -125,7 +125,7 @@ fn tag_that_holds_a_single_image_is_refused() {
     world.registry().tag(REPOSITORY, "v1", &world.amd64.digest);
     let outcome = world.create().end_with(3);
     outcome.says(&[
-        &format!("the tag `{}` holds", world.at("v1")),
+        &format!("the tag `{}` points to", world.at("v1")),
         &world.amd64.digest,
         "it is a single image, not an index",
     ]);
@@ -226,7 +226,7 @@ fn lost_attestation_is_an_error_or_a_warning() {
         .registry()
         .delete_manifest(REPOSITORY, &build.attestation);
     let outcome = world.create().input("digests", &build.digest).end_with(1);
-    outcome.says(&[&format!("`{}` is not there", world.at(&build.attestation))]);
+    outcome.says(&[&format!("`{}` was not found", world.at(&build.attestation))]);
     // An attestation that the inputs do not include is not this run's: its loss is a warning.
     let outcome = world
         .create()
@@ -256,7 +256,7 @@ fn tag_that_shows_late_is_waited_for() {
     let world = World::with(Options::new());
     world.registry().set_lag(3);
     let outcome = world.create().succeed();
-    outcome.says(&["it does not show what was written yet"]);
+    outcome.says(&["it does not show the new digest yet"]);
     // A tag that never becomes visible is an error, after the configured attempts.
     world.registry().set_lag(9);
     let outcome = world
@@ -266,7 +266,7 @@ fn tag_that_shows_late_is_waited_for() {
         .end_with(1);
     let late = world.at("v2");
     outcome.says(&[&format!(
-        "the tag `{late}` was written but still shows nothing"
+        "the tag `{late}` was written but still points to nothing"
     )]);
 }
 
@@ -287,11 +287,14 @@ fn tag_that_another_run_writes_after_this_one_is_a_conflict_but_a_moving_one_is_
         let at = world.at("v1");
         if code == 0 {
             outcome.says(&[&format!(
-                "`{at}` was moved on by another run: it holds `{index}`"
+                "`{at}` was moved by another run: it points to `{index}`"
             )]);
         } else {
-            let why = "another run wrote it while this one was under way";
-            outcome.says(&[&format!("the tag `{at}` holds `{index}` ({why})"), &theirs]);
+            let why = "another run wrote it during this run";
+            outcome.says(&[
+                &format!("the tag `{at}` points to `{index}` ({why})"),
+                &theirs,
+            ]);
         }
         assert_eq!(world.tag("v1"), Some(index));
     }
@@ -319,7 +322,7 @@ fn log_and_summary_name_the_whole_digest_that_a_moving_tag_held() {
     let (index, _) = tag_other_builds(&world, "latest");
     let action = world.create().input("moving-tags", "latest\nedge");
     let step = format!(
-        "tag `{}`: to be written; it holds `{index}`",
+        "tag `{}`: to be written; it points to `{index}`",
         world.at("latest")
     );
     let absent = format!("tag `{}`: to be written\n", world.at("edge"));
@@ -331,16 +334,22 @@ fn log_and_summary_name_the_whole_digest_that_a_moving_tag_held() {
         line.unwrap().to_owned()
     };
     let latest = row(&planned.summary, "latest");
-    assert!(latest.contains(&format!("| holds `{index}` |")), "{latest}");
+    assert!(
+        latest.contains(&format!("| points to `{index}` |")),
+        "{latest}"
+    );
     let edge = row(&planned.summary, "edge");
-    assert!(edge.contains("does not hold it yet"), "{edge}");
+    assert!(edge.contains("does not exist yet"), "{edge}");
     let fault = Fault::on("PUT", "*/manifests/latest").times(u32::MAX);
     world
         .registry()
         .fault(fault.registry_error(403, "DENIED", "no"));
     let failed = action.end_with(1);
     let latest = row(&failed.summary, "latest");
-    assert!(latest.contains(&format!("it held `{index}`")), "{latest}");
+    assert!(
+        latest.contains(&format!("it pointed to `{index}`")),
+        "{latest}"
+    );
     world.registry().clear_faults();
     let moved = action.succeed();
     moved.says(&[&step]);

@@ -46,14 +46,14 @@ fn index_that_anybody_could_have_pushed_is_a_conflict_where_something_is_signed(
         let outcome = action.end_with(3);
         outcome.says(&[
             &theirs,
-            "nothing vouches for it: its annotation `org.opencontainers.image.source` is \"https://elsewhere.test\", to be not there",
+            "it is not verified: its annotation `org.opencontainers.image.source` is \"https://elsewhere.test\", expected absent",
             "digests: ",
         ]);
         nothing_was_done(&world, &[("v1", &theirs)]);
     }
     // If nothing is signed, the index stays, and no other tag is set to it.
     let outcome = world.create().input("tags", "v1\nv1.0").succeed();
-    outcome.says(&["::warning::a tag holds", "nothing vouches for it"]);
+    outcome.says(&["::warning::a tag points to", "it is not verified"]);
     let ours = outcome.output("digest");
     assert_ne!(ours, theirs);
     nothing_was_done(&world, &[("v1", &theirs), ("v1.0", ours)]);
@@ -64,7 +64,7 @@ fn adopting_is_the_cure_where_one_index_with_the_right_images_is_in_the_way() {
     let world = World::new();
     let theirs = push_foreign(&world, "v1");
     world.registry().tag(REPOSITORY, "v2", &theirs);
-    let adopt = format!("adopt it by naming it: `digests: {}`", world.at(&theirs));
+    let adopt = format!("adopt it: give `digests: {}`", world.at(&theirs));
     let both = world.seal().input("tags", "v1\nv2");
     both.end_with(3).says(&[&adopt]);
     // Two different indexes cannot both be adopted.
@@ -89,10 +89,13 @@ fn index_of_others_that_all_tags_hold_is_unchanged_where_nothing_is_signed() {
         (theirs.as_str(), "unchanged")
     );
     assert_eq!(world.writes(), [""; 0]);
-    let warning = format!("::warning::a tag holds `{}`, which has", world.at(&theirs));
+    let warning = format!(
+        "::warning::a tag points to `{}`, which has",
+        world.at(&theirs)
+    );
     outcome.says(&[
         &warning,
-        "in other bytes; it stays, though nothing vouches for it",
+        "but other bytes; it is kept, although it is not verified",
     ]);
     let seal = world.seal().input("sign", "false").succeed();
     seal.says(&[&warning]);
@@ -111,7 +114,7 @@ fn foreign_index_in_one_registry_reaches_no_other() {
         .push_raw(MIRROR, Some("v1"), INDEX, index.to_string().as_bytes());
     two.seal()
         .end_with(3)
-        .says(&["nothing vouches for it", "annotation `by`"]);
+        .says(&["it is not verified", "annotation `by`"]);
     assert_eq!(two.world.tag("v1"), None);
     assert_eq!(two.world.sigstore().entries(), 0);
     assert!(two.world.registry().manifest(REPOSITORY, &theirs).is_none());
@@ -150,7 +153,7 @@ fn signature_by_others_vouches_for_nothing() {
         world.sign(&theirs).succeed()
     });
     let entries = world.sigstore().entries();
-    world.seal().end_with(3).says(&["nothing vouches for it"]);
+    world.seal().end_with(3).says(&["it is not verified"]);
     assert_eq!(world.sigstore().entries(), entries);
 }
 
@@ -193,8 +196,8 @@ fn policy_that_this_run_cannot_meet_is_refused_before_anything_is_written() {
         for action in [world.seal(), world.sign(&digest)] {
             let outcome = action.input(name, &value).end_with(2);
             outcome.says(&[
-                "what this run signs would not be what the inputs ask for",
-                &format!("hint: leave out `{name}`"),
+                "the signature of this run would not meet the inputs",
+                &format!("hint: omit `{name}`"),
             ]);
             if name.starts_with("certificate-identity") {
                 outcome.says(&[&own, &value]);
@@ -225,7 +228,7 @@ fn identity_that_only_the_certificate_tells_is_held_before_anything_is_written()
     assert_eq!(world.certificates(), 0);
     let outcome = seal("them@example.com").end_with(2);
     outcome.says(&[
-        "what this run signs would not be what the inputs ask for",
+        "the signature of this run would not meet the inputs",
         "dev@example.com",
         "them@example.com",
     ]);
@@ -327,7 +330,7 @@ fn version_that_nobody_signed_freezes_no_tag() {
     // If nothing is signed, no statement is better than theirs: the version is honoured, with a warning.
     world.registry().tag(REPOSITORY, "latest", &theirs);
     let outcome = release(&world, "create", "1.0.1", None).succeed();
-    outcome.says(&["::warning::", "999999.0.0", "nothing was verified"]);
+    outcome.says(&["::warning::", "999999.0.0", "is not verified"]);
     assert_eq!(world.tag("latest"), Some(theirs));
 }
 
@@ -386,7 +389,7 @@ fn signed_newer_version_stays_whichever_ref_signed_it() {
         };
         older
             .succeed()
-            .says(&["left alone: it holds version 1.1.0, which is newer than"]);
+            .says(&["left unchanged: it points to version 1.1.0, which is newer than"]);
         assert!(latest_is(&world, &newest));
     }
     // Another workflow of the same repository is not this workflow.

@@ -49,7 +49,7 @@ impl Thing {
 }
 
 fn is_short(outcome: &Outcome) {
-    outcome.says(&["::warning", "there is no record that could be read"]);
+    outcome.says(&["::warning", "the record could not be read"]);
     assert!(outcome.log.len() < 100_000, "{}", outcome.log.len());
 }
 
@@ -66,7 +66,7 @@ fn what_is_no_record_stops_nobody_and_is_kept() {
                 assert_eq!(action.record()["schema"], 1);
                 assert!(thing.is_kept(&action), "{thing:?}");
                 // Later steps of the job use the new record.
-                action.succeed().does_not_say(&["could be read"]);
+                action.succeed().does_not_say(&["could not be read"]);
             }
         }
         for action in [world.verify("v1"), world.preflight().input("tags", "v2")] {

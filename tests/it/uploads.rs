@@ -64,7 +64,7 @@ fn part_that_was_not_taken_whole_is_no_success() {
     let short = Fault::on("PATCH", "*").set_header("range", "0-99");
     passage.target.fault(short);
     let refused = passage.publish().end_with(1);
-    refused.says(&["says that it has the content up to byte 99; it was sent up to byte 4194303"]);
+    refused.says(&["confirmed the content up to byte 99, but it was sent up to byte 4194303"]);
     assert!(passage.target.tags(TARGET).is_empty());
     assert_eq!(passage.target.open_uploads(), 0);
 }

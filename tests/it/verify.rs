@@ -64,7 +64,7 @@ fn identity_and_issuer_are_held_against_what_is_asked_for() {
     }
     // The hint names the inputs that were not met, and no other.
     let elsewhere = "https://token.actions.githubusercontent.com";
-    let whole = "(a pattern that must match the whole)";
+    let whole = "(a pattern that must match the whole value)";
     let other = identity.replace("main", "mai");
     for (wrong, unmet) in [
         (
@@ -89,7 +89,7 @@ fn identity_and_issuer_are_held_against_what_is_asked_for() {
         ),
     ] {
         let hint = format!(
-            "hint: if one of these is the right signer, give what it states in {unmet}; else"
+            "hint: if one of these is the right signer, give its value in {unmet}; otherwise"
         );
         refused_at_once(&wrong, &[&hint]);
     }
@@ -121,7 +121,7 @@ fn each_claim_about_the_workflow_is_held_against_what_is_asked_for() {
             &wrong,
             &[
                 &format!("its workflow's {claim} is `{right}`, not `{right}x`"),
-                &format!("give what it states in `{}`; else", input(claim)),
+                &format!("give its value in `{}`; otherwise", input(claim)),
             ],
         );
     }
@@ -160,8 +160,8 @@ fn nothing_there_is_waited_for_and_then_refused() {
     let outcome = world.verify("v1").input("max-attempts", "4").end_with(3);
     outcome.says(&[
         "no signature is visible yet",
-        "has no signature; wanted is one by",
-        "hint: was it signed",
+        "has no signature; a signature by",
+        "hint: check that the image was signed",
     ]);
     assert_eq!(outcome.log.matches("retry in").count(), 3);
     let looks = world.registry().requests();
@@ -181,7 +181,7 @@ fn image_that_is_not_there_is_no_refusal() {
         .verify("v1")
         .input("max-attempts", "2")
         .end_with(1)
-        .says(&["`", "is not there"]);
+        .says(&["`", "was not found"]);
 }
 
 #[test]

@@ -38,7 +38,7 @@ fn release(world: &World, command: &str) -> Action {
 /// Asserts that `latest` stays at `theirs`: nothing is signed, so the unsigned version counts.
 fn stays(world: &World, theirs: &str) -> Outcome {
     let outcome = release(world, "create").succeed();
-    outcome.says(&["::warning::", "left alone: it holds version 9.0.0"]);
+    outcome.says(&["::warning::", "left unchanged: it points to version 9.0.0"]);
     assert_eq!(world.tag("latest").as_deref(), Some(theirs));
     outcome
 }
@@ -136,7 +136,7 @@ fn version_under_a_tag_that_never_moves_is_none_of_ours() {
     index["annotations"] = json!({VERSION: "9.0.0"});
     push(&world, Some("v1"), &index.to_string());
     let outcome = release(&world, "create").input("tags", "v1\n1.0.0");
-    outcome.succeed().does_not_say(&["holds version 9.0.0"]);
+    outcome.succeed().does_not_say(&["points to version 9.0.0"]);
 }
 
 #[test]
@@ -188,7 +188,7 @@ fn version_or_signature_that_cannot_be_read_is_no_old_version() {
             assert_eq!(after, before, "{kind:?} {what}");
             world.registry().clear_faults();
             if states_by_label {
-                action.succeed().says(&["left alone"]);
+                action.succeed().says(&["left unchanged"]);
                 assert_eq!(world.tag("latest"), Some(theirs), "{kind:?} {what}");
             } else {
                 moves(&world, "seal");
@@ -221,7 +221,7 @@ fn holder_whose_parts_are_no_manifests_freezes_no_tag() {
     // The signatures of the new index are then unknown.
     put_no_list(outcome.output("digest"));
     let outcome = release(&world, "seal").end_with(1);
-    outcome.says(&["it is no list that can be used", "remove it by hand"]);
+    outcome.says(&["it is not a usable list", "delete it manually"]);
 }
 
 /// Pushes an index that states version 99.0.0 under `latest` at the destination.
@@ -236,7 +236,7 @@ fn push_newest(pipeline: &Pipeline) -> String {
 
 /// Asserts that log and summary state why `latest` was left alone.
 fn stayed(outcome: &Outcome, why: &str) {
-    outcome.says(&["latest`: left alone: it holds version"]);
+    outcome.says(&["latest`: left unchanged: it points to version"]);
     assert!(outcome.summary.contains(why), "{}", outcome.summary);
 }
 
@@ -252,12 +252,15 @@ fn version_where_images_are_published_counts_if_it_is_signed_or_nobody_asks() {
     let source = pipeline.world.at(&index);
     let unchecked = pipeline.publish(&source);
     let unchecked = unchecked.input("tags", pipeline.there("1.0.0")).succeed();
-    unchecked.says(&["::warning::", "nothing was verified"]);
-    stayed(&unchecked, "holds `99.0.0`, which is newer than `1.0.0`");
+    unchecked.says(&["::warning::", "is not verified"]);
+    stayed(
+        &unchecked,
+        "points to `99.0.0`, which is newer than `1.0.0`",
+    );
     assert_eq!(latest(&pipeline), Some(theirs));
     let checked = pipeline.checked(&source);
     let checked = checked.input("tags", pipeline.there("1.0.0")).succeed();
-    checked.says(&["calls itself version 99.0.0 and has no signature by this workflow"]);
+    checked.says(&["states version 99.0.0 and has no signature by this workflow"]);
     assert_eq!(latest(&pipeline), Some(index));
 }
 
@@ -283,7 +286,7 @@ fn version_that_another_ref_of_the_workflow_published_counts() {
     };
     let (newest, _) = release("2.0.0");
     let (_, older) = release("1.0.0");
-    stayed(&older, "holds `2.0.0`, which is newer than `1.0.0`");
+    stayed(&older, "points to `2.0.0`, which is newer than `1.0.0`");
     assert_eq!(latest(&pipeline), Some(newest));
 }
 
@@ -308,7 +311,7 @@ fn version_that_is_published_may_be_that_of_its_images() {
     publish.clone().input("moving-tags", "").succeed();
     assert_eq!(reads(), 0);
     let outcome = publish.succeed();
-    stayed(&outcome, "holds `99.0.0`, which is newer than `9.0.0`");
+    stayed(&outcome, "points to `99.0.0`, which is newer than `9.0.0`");
     assert_eq!(latest(&pipeline), Some(theirs));
     assert_eq!(reads(), 1);
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::support::{Action, Outcome, REPOSITORY, World, attach, statement_bundle, states};
 
 const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
-const NOBODY: &str = "for which nothing vouches";
+const NOBODY: &str = "which is neither in `digests` nor signed by";
 
 /// Returns a run of `preflight` with `skip` for `v1`, in a job that has `id-token: write`.
 fn skip(world: &World) -> Action {
@@ -57,7 +57,7 @@ fn strangers_tag_is_refused_and_can_be_adopted_by_naming_its_digest() {
     let strange = push_strange(world.registry());
     let image = world.at(&strange);
     let cure = format!(
-        "choose another version; or, if you know where this comes from, adopt it by naming it: `digests: {image}`"
+        "choose another version; or, if you know the origin of this image, adopt it: give `digests: {image}`"
     );
     let outcome = refused(
         &skip(&world),
@@ -66,7 +66,9 @@ fn strangers_tag_is_refused_and_can_be_adopted_by_naming_its_digest() {
     );
     assert_eq!(states(&outcome), ["present"]);
     assert!(
-        outcome.summary.contains("nothing vouches for it"),
+        outcome
+            .summary
+            .contains("not verified: it is neither signed nor in `digests`"),
         "{}",
         outcome.summary
     );
@@ -74,7 +76,7 @@ fn strangers_tag_is_refused_and_can_be_adopted_by_naming_its_digest() {
     // Adopting the index by its digest needs neither a token nor a signature.
     let adopt = skip(&world).without_token().input("digests", &image);
     let outcome = skipped(&adopt, &image);
-    outcome.says(&["is what `digests` names"]);
+    outcome.says(&["is in `digests`"]);
     // With our own signature the index need not be named.
     world.seal().input("digests", &image).succeed();
     skipped(&skip(&world), &image);
@@ -262,7 +264,7 @@ fn who_never_signs_says_so_and_is_warned() {
     let look = skip(&world).without_token().input("sign", "false");
     let look = look.input("trusted-root", "").input("signing-config", "");
     let outcome = skipped(&look, &world.at(&strange));
-    outcome.says(&["::warning::nothing was verified"]);
+    outcome.says(&["::warning::the content of the tags is not verified"]);
     assert_eq!(asked_for_signatures(&world), 0);
 }
 
@@ -273,7 +275,7 @@ fn fail_and_warn_ask_for_no_signature_and_no_token() {
     for (policy, code) in [("fail", 3), ("warn", 0)] {
         for action in [world.preflight(), world.preflight().without_token()] {
             let outcome = action.input("on-existing-tag", policy).end_with(code);
-            outcome.does_not_say(&[NOBODY, "nothing was verified"]);
+            outcome.does_not_say(&[NOBODY, "is not verified"]);
         }
     }
     assert_eq!(asked_for_signatures(&world), 0);
@@ -302,7 +304,7 @@ fn nothing_spreads_from_the_weaker_of_two_registries() {
     // This registry has our own index, and the other one has other images.
     let ours = world.seal().succeed();
     let ours = ours.output("digest");
-    refused(&both, 3, &["holds"]);
+    refused(&both, 3, &["points to"]);
     // The other registry has the same images in a stranger's bytes, with an annotation.
     let mut theirs = world.manifest("v1");
     theirs["annotations"] = json!({"x": "y"});
@@ -318,9 +320,9 @@ fn nothing_spreads_from_the_weaker_of_two_registries() {
     let outcome = refused(
         &both,
         3,
-        &[NOBODY, &format!("the tag `{elsewhere}:v1` holds")],
+        &[NOBODY, &format!("the tag `{elsewhere}:v1` points to")],
     );
-    outcome.does_not_say(&[&format!("the tag `{}` holds", world.at("v1"))]);
+    outcome.does_not_say(&[&format!("the tag `{}` points to", world.at("v1"))]);
     // The other registry has our own digest too, without its signature. The index is taken from the repository with the
     // signature.
     let (media_type, bytes) = world.registry().manifest(REPOSITORY, ours).unwrap();

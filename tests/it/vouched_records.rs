@@ -119,13 +119,13 @@ fn digest_of_another_record_is_said_to_be_another() {
         .file(RECORD, bytes(&create));
     let refused = sign.input("record-digest", &other).end_with(2);
     refused.says(&[&format!(
-        "its SHA-256 is `{}`, and `record-digest` names `{other}`",
+        "its SHA-256 is `{}`, but `record-digest` is `{other}`",
         digest(&create)
     )]);
     let cleaned = cleanup(&create.elsewhere()).file(RECORD, bytes(&create));
     let cleaned = cleaned.input("record-digest", &other).succeed();
     assert_eq!(remaining(&cleaned).len(), 1);
-    let cure = "Give `record-digest`, an output of the step that wrote the record; or see what";
+    let cure = "Give `record-digest`, an output of the step that wrote the record; or check what";
     cleaned.says(&[cure]);
     assert!(
         cleaned.summary.contains("Give `record-digest`"),
@@ -181,7 +181,7 @@ fn record_that_was_changed_behind_the_step_is_not_vouched_for() {
     let changed = seal.clone().file(RECORD, text);
     let left = cleanup(&changed).succeed();
     assert_eq!(remaining(&left).len(), 1);
-    left.says(&["and the step that wrote it left `sha256:"]);
+    left.says(&["but the step that wrote it exported `sha256:"]);
     assert!(world.tag("v1").is_some());
 }
 
@@ -192,7 +192,7 @@ fn outside_of_actions_the_input_alone_vouches() {
     let log = create.succeed().log;
     assert_eq!(create.record()["run"], Value::Null);
     let said = format!(
-        "the record `{RECORD}` has the SHA-256 `{}`",
+        "pass `record-digest: {}` to continue the record `{RECORD}`",
         digest(&create)
     );
     assert!(log.contains(&said), "{log}");
@@ -206,7 +206,7 @@ fn outside_of_actions_the_input_alone_vouches() {
 
 fn remaining_outside(log: &str) -> usize {
     log.lines()
-        .filter(|line| line.contains("By hand: "))
+        .filter(|line| line.contains("Manual steps: "))
         .count()
 }
 
@@ -224,7 +224,7 @@ fn record_of_this_run_is_continued_with_its_digest_and_only_read_without() {
     assert_eq!(vouched.record()["run"]["attempt"], 2);
     let observed = again(first.elsewhere()).file(RECORD, bytes(&first));
     let outcome = observed.succeed();
-    outcome.says(&["nothing vouches for the record", "does not continue it"]);
+    outcome.says(&["is not trusted", "does not continue it"]);
     assert!(!outcome.log.contains("::warning"), "{}", outcome.log);
     assert_eq!(held(&observed), json!(world.tag("latest").unwrap()));
 }
@@ -256,7 +256,7 @@ fn digests_of_another_run_are_signed_and_published_where_the_input_vouches() {
     let run_200 = |action: Action| action.env("GITHUB_RUN_ID", "200");
     let sign = run_200(world.sign("v1").input("image", "")).handed(RECORD, bytes(&create));
     sign.succeed()
-        .says(&["is of run 100", "and this is run 200"]);
+        .says(&["belongs to run 100", "not to run 200"]);
     assert_eq!(world.sigstore().entries(), 3);
     assert_eq!(sign.record()["run"]["id"], 200);
     let publish = run_200(pipeline.checked("built.json")).handed("built.json", bytes(&create));
@@ -348,7 +348,7 @@ fn cleanup_without_a_vouched_record_says_what_is_there_and_changes_nothing() {
     let text = outcome.everything();
     for tag in ["edge", "latest", "v1"] {
         assert!(
-            text.contains(&format!("{tag}`: left alone: it holds `{index}`")),
+            text.contains(&format!("{tag}`: left unchanged: it points to `{index}`")),
             "{text}"
         );
     }
@@ -356,7 +356,7 @@ fn cleanup_without_a_vouched_record_says_what_is_there_and_changes_nothing() {
     outcome.says(&[
         "::warning",
         "there is no record",
-        "v2`: left alone: it does not exist",
+        "v2`: left unchanged: it does not exist",
     ]);
     // A denied request does not mean that the tag is absent.
     world
@@ -376,7 +376,7 @@ fn nothing_is_changed_where_later_steps_cannot_be_told() {
     let world = World::new();
     let seal = world.seal().env("GITHUB_ENV", "/nowhere/env");
     seal.end_with(1)
-        .says(&["could not hand on the SHA-256 of the record"]);
+        .says(&["could not export the SHA-256 of the record"]);
     assert_eq!(world.writes(), [""; 0]);
     assert_eq!(world.sigstore().entries(), 0);
     assert!(!seal.workspace().join(RECORD).exists());

@@ -129,7 +129,7 @@ fn registry_whose_deletion_is_off_is_a_warning() {
         let wanted = [wrote.clone(), wrote, Some(published.earlier.clone())];
         assert_eq!(published.all(), wanted, "{}", outcome.log);
         let remaining = outcome.output("remaining");
-        let says = format!("`127.0.0.1:{port}` does not delete tags");
+        let says = format!("`127.0.0.1:{port}` does not support the deletion of tags");
         assert_eq!(
             remaining.matches(&says).count(),
             2,

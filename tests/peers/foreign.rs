@@ -99,7 +99,7 @@ fn taken_as_it_is(repository: &str, inputs: &[&str], theirs: &str, annotations: 
     if !annotations.is_empty() {
         let refused = Action::seal(repository, inputs, &["v1", "v0"]).end_with(3);
         assert!(
-            refused.log.contains("nothing vouches for it"),
+            refused.log.contains("it is not verified"),
             "{}",
             refused.log
         );

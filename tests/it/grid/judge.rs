@@ -212,11 +212,10 @@ pub(super) fn said(outcome: &Outcome) -> Option<String> {
 fn names_a_step(error: &str) -> bool {
     let words = [
         "could not ",
-        "is not there",
-        "is not in `",
+        "was not found",
         "was written but ",
-        "has lost its config",
-        "held a list a moment ago",
+        "the config of the image",
+        "pointed to a list a moment ago",
         ", in the step `",
     ];
     words.iter().any(|words| error.contains(words))

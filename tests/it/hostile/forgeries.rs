@@ -91,7 +91,7 @@ fn bundle_of_another_sigstore_is_refused() {
     let (other, same) = unsigned();
     assert_eq!(digest, same);
     attach(&other, &same, &bundle_of(&world, &digest));
-    refused_at_once(&other.verify("v1"), &["it does not hold"]);
+    refused_at_once(&other.verify("v1"), &["it is not authentic"]);
 }
 
 #[test]

@@ -143,9 +143,9 @@ pub(crate) fn nothing_acts(outcome: &Outcome, attack: &str) {
             "::warning::`",
             "::warning::tag `",
             "::warning::the tag `",
-            "::warning::there is no record that could be read",
-            "::warning::a tag holds `",
-            "::warning::what is listed as referring to `",
+            "::warning::the record could not be read",
+            "::warning::a tag points to `",
+            "::warning::these referrers of `",
             "::add-mask::",
         ];
         let ours = commands.iter().any(|command| line.starts_with(command))

@@ -83,7 +83,7 @@ fn count_of<'a>(outcome: &Outcome, held: &str, counts: &'a mut Counts) -> &'a mu
             &mut counts.overrun
         }
         // The reported digest is the one that it read; a third run may have replaced that one since.
-        3 if outcome.log.contains("holds something else") => &mut counts.told,
+        3 if outcome.log.contains("points to another image") => &mut counts.told,
         code => {
             println!("exit code {code}: {}", outcome.summary);
             &mut counts.failed

@@ -277,7 +277,7 @@ fn spoil(
         }
         Some(Misdeed::WrongDigest) => {
             if reply.body.is_empty() || method == "HEAD" {
-                let wrong = sha256_text(b"something else");
+                let wrong = sha256_text(b"other content");
                 reply = reply.header("docker-content-digest", wrong);
             } else {
                 reply.body = other_bytes(&reply.body);

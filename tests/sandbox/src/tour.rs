@@ -79,7 +79,7 @@ impl Tour<'_> {
         let entries = self.sandbox.sigstore.entries();
         self.expect("it ends with exit code 0", step.code == Some(0))?;
         self.expect("a new index was made", step.output("result") == "created")?;
-        self.expect(&format!("tag {TAG} holds it"), tagged)?;
+        self.expect(&format!("the tag {TAG} points to it"), tagged)?;
         self.expect(
             "it was signed, once",
             step.output("signed") == "true" && entries == 1,
@@ -87,14 +87,14 @@ impl Tour<'_> {
         let is_http2 = self.came_by_http2();
         self.expect("every request came by HTTP/2", is_http2)?;
         let in_order = self.signed_before_tagged();
-        self.expect("the signature was there before the tag", in_order)?;
+        self.expect("the signature existed before the tag", in_order)?;
         self.log_unless_held(&step)?;
         Ok(step)
     }
 
     fn rerun(&mut self, images: &[Image], digest: &str) -> anyhow::Result<()> {
         self.terminal
-            .heading("2. The same again: nothing is left to do, and nothing is done")?;
+            .heading("2. The same again: nothing to do, and nothing changes")?;
         self.sandbox.registry.clear_requests();
         let reversed: Vec<Image> = images.iter().rev().cloned().collect();
         let step = self.run_seal(&reversed)?;
@@ -115,7 +115,7 @@ impl Tour<'_> {
 
     fn conflict(&mut self, first: &Image, digest: &str) -> anyhow::Result<()> {
         self.terminal
-            .heading("3. Another build for the same tag: refused, the tag stays")?;
+            .heading("3. Another build for the same tag: refused, the tag does not move")?;
         let registry = &self.sandbox.registry;
         let other = registry.push_image_seeded(REPOSITORY, "linux/arm64", Kind::Oci, 1);
         let step = self.run_seal(&[first.clone(), other])?;
@@ -123,7 +123,7 @@ impl Tour<'_> {
         let tags = self.sandbox.registry.tags(REPOSITORY);
         let stays = tags.get(TAG).is_some_and(|held| held == digest);
         self.expect("it ends with exit code 3", step.code == Some(3))?;
-        self.expect("the tag holds what it held", stays)?;
+        self.expect("the tag still points to its earlier content", stays)?;
         let entries = self.sandbox.sigstore.entries();
         self.expect("nothing was signed", entries == 1)?;
         self.log_unless_held(&step)
@@ -155,9 +155,9 @@ impl Tour<'_> {
         let names_signer = step.log.contains(&self.sandbox.sigstore.identity());
         let verified = step.output("verified") == "true";
         self.expect("it ends with exit code 3", step.code == Some(3))?;
-        self.expect("one look was enough", looks == 1)?;
-        self.expect("it says who did sign", names_signer)?;
-        self.expect("nothing is called verified", !verified)?;
+        self.expect("one attempt was enough", looks == 1)?;
+        self.expect("it names the actual signer", names_signer)?;
+        self.expect("nothing is reported as verified", !verified)?;
         self.log_unless_held(&step)
     }
 

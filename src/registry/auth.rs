@@ -144,13 +144,13 @@ impl AuthCache {
     /// challenge so far gets none. A host with a known challenge gets it at once, for its other repositories too.
     pub(super) async fn authorization(
         &self,
-        wire: &Transport,
+        transport: &Transport,
         repository: &Repository,
         access: &Access,
     ) -> Result<Option<Authorization>, RegistryErrorKind> {
         match self.challenge(repository.host()) {
             None => Ok(None),
-            Some(Challenge::Basic) => self.basic(wire, repository).await,
+            Some(Challenge::Basic) => self.basic(transport, repository).await,
             Some(Challenge::Bearer(bearer)) => {
                 let wanted = TokenRequest {
                     repository,
@@ -158,7 +158,7 @@ impl AuthCache {
                     rejected: None,
                     extra_scopes: &[],
                 };
-                self.token(wire, &bearer, wanted).await.map(Some)
+                self.token(transport, &bearer, wanted).await.map(Some)
             }
         }
     }
@@ -185,7 +185,7 @@ impl AuthCache {
     /// Returns the authorization after a 401 with `headers`, or `None` if there is nothing better than `sent`.
     pub(super) async fn after_challenge(
         &self,
-        wire: &Transport,
+        transport: &Transport,
         repository: &Repository,
         access: &Access,
         sent: Option<&Authorization>,
@@ -202,7 +202,7 @@ impl AuthCache {
         self.remember(host, &challenge);
         let bearer = match challenge {
             Challenge::Basic if sent.is_some() => return Ok(None),
-            Challenge::Basic => return self.basic(wire, repository).await,
+            Challenge::Basic => return self.basic(transport, repository).await,
             Challenge::Bearer(bearer) => bearer,
         };
         let extra_scopes = extra_scopes(&bearer.scopes, repository, access);
@@ -221,7 +221,7 @@ impl AuthCache {
             rejected,
             extra_scopes: &extra_scopes,
         };
-        self.token(wire, &bearer, wanted).await.map(Some)
+        self.token(transport, &bearer, wanted).await.map(Some)
     }
 
     fn challenge(&self, host: &Host) -> Option<Challenge> {
@@ -237,23 +237,23 @@ impl AuthCache {
     /// Returns the credential for `repository`, used directly or to fetch a token. `None` means anonymous.
     async fn proof(
         &self,
-        wire: &Transport,
+        transport: &Transport,
         repository: &Repository,
     ) -> Result<Option<Credential>, RegistryErrorKind> {
         let Some((keys, ecr)) = self.credentials.aws_for(repository) else {
             return Ok(self.credentials.find(repository)?.map(|found| found.proof));
         };
         let logins = &self.aws_logins;
-        let login = logins.get(wire, repository.host(), &ecr, keys).await;
+        let login = logins.get(transport, repository.host(), &ecr, keys).await;
         login.map(|login| Some(Credential::Login(login)))
     }
 
     async fn basic(
         &self,
-        wire: &Transport,
+        transport: &Transport,
         repository: &Repository,
     ) -> Result<Option<Authorization>, RegistryErrorKind> {
-        let proof = self.proof(wire, repository).await?;
+        let proof = self.proof(transport, repository).await?;
         Ok(proof.and_then(|proof| match proof {
             Credential::Login(login) => Some(Authorization {
                 header: token::basic(&login),
@@ -299,7 +299,7 @@ impl AuthCache {
 
     async fn token(
         &self,
-        wire: &Transport,
+        transport: &Transport,
         bearer: &Bearer,
         wanted: TokenRequest<'_>,
     ) -> Result<Authorization, RegistryErrorKind> {
@@ -325,10 +325,10 @@ impl AuthCache {
         let access = self.widened(wanted.repository, wanted.access);
         let mut scopes = vec![scope(wanted.repository, &access)];
         scopes.extend(state.extra_scopes.iter().take(EXTRA_SCOPES_MAX).cloned());
-        let fetched = match self.proof(wire, wanted.repository).await {
+        let fetched = match self.proof(transport, wanted.repository).await {
             Ok(proof) => {
                 let host = wanted.repository.host();
-                token::fetch(wire, host, bearer, &scopes, proof.as_ref()).await
+                token::fetch(transport, host, bearer, &scopes, proof.as_ref()).await
             }
             Err(fault) => Err(fault),
         };

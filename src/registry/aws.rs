@@ -51,7 +51,7 @@ impl Logins {
     /// result.
     pub(super) async fn get(
         &self,
-        wire: &Transport,
+        transport: &Transport,
         host: &Host,
         ecr: &Ecr,
         keys: &AwsKeys,
@@ -60,16 +60,23 @@ impl Logins {
             Ok(mut logins) => Arc::clone(logins.entry(host.clone()).or_default()),
             Err(_) => Arc::default(),
         };
-        place.get_or_init(|| login(wire, ecr, keys)).await.clone()
+        place
+            .get_or_init(|| login(transport, ecr, keys))
+            .await
+            .clone()
     }
 }
 
 /// Requests a login from AWS, with retries.
-async fn login(wire: &Transport, ecr: &Ecr, keys: &AwsKeys) -> Result<Login, RegistryErrorKind> {
+async fn login(
+    transport: &Transport,
+    ecr: &Ecr,
+    keys: &AwsKeys,
+) -> Result<Login, RegistryErrorKind> {
     let permission = ecr.service.permission();
     let host = authority(&endpoint(ecr, keys)?);
     let answer = ask(
-        wire,
+        transport,
         ecr,
         keys,
         Action::GetAuthorizationToken,
@@ -77,7 +84,7 @@ async fn login(wire: &Transport, ecr: &Ecr, keys: &AwsKeys) -> Result<Login, Reg
         async || Ok(()),
     )
     .await;
-    let login = answer.and_then(|answer| read(wire, ecr, &answer));
+    let login = answer.and_then(|answer| read(transport, ecr, &answer));
     login.map_err(|fault| RegistryErrorKind::Aws {
         host,
         permission,
@@ -87,7 +94,7 @@ async fn login(wire: &Transport, ecr: &Ecr, keys: &AwsKeys) -> Result<Login, Reg
 
 /// Sends an idempotent action to AWS, with retries. Returns the response if its status is 200.
 pub(super) async fn ask(
-    wire: &Transport,
+    transport: &Transport,
     ecr: &Ecr,
     keys: &AwsKeys,
     action: Action,
@@ -102,15 +109,15 @@ pub(super) async fn ask(
     };
     let attempt = || async {
         check().await?;
-        let request = request(wire, ecr, keys, &url, action, content)?;
-        let answer = wire.send(request, ANSWER_MAX_BYTES).await?;
+        let request = request(transport, ecr, keys, &url, action, content)?;
+        let answer = transport.send(request, ANSWER_MAX_BYTES).await?;
         if answer.status == 200 {
             Ok(answer)
         } else {
             Err(RegistryErrorKind::refused(&answer))
         }
     };
-    with_retries(wire.retry_policy, &wire.events, &what, attempt).await
+    with_retries(transport.retry_policy, &transport.events, &what, attempt).await
 }
 
 /// Returns the endpoint to use.
@@ -146,7 +153,7 @@ fn endpoint(ecr: &Ecr, keys: &AwsKeys) -> Result<Url, RegistryErrorKind> {
 
 /// Builds a signed request. Each attempt is signed anew, because a signature contains its time.
 fn request(
-    wire: &Transport,
+    transport: &Transport,
     ecr: &Ecr,
     keys: &AwsKeys,
     url: &Url,
@@ -177,7 +184,7 @@ fn request(
         },
         jiff::Timestamp::now(),
     );
-    let mut request = wire
+    let mut request = transport
         .request(Method::POST, url.clone())
         .body(content.to_owned());
     for (name, value) in own {
@@ -193,7 +200,7 @@ fn request(
 
 /// Reads the login from a response. The private service returns a list (from when several accounts could be requested),
 /// the public one a single object.
-fn read(wire: &Transport, ecr: &Ecr, answer: &Response) -> Result<Login, RegistryErrorKind> {
+fn read(transport: &Transport, ecr: &Ecr, answer: &Response) -> Result<Login, RegistryErrorKind> {
     let document: Value =
         serde_json::from_slice(&answer.body).map_err(|_| RegistryErrorKind::NoToken)?;
     let data = match ecr.service {
@@ -203,14 +210,14 @@ fn read(wire: &Transport, ecr: &Ecr, answer: &Response) -> Result<Login, Registr
     let encoded = data
         .and_then(|data| data.get("authorizationToken")?.as_str())
         .ok_or(RegistryErrorKind::NoToken)?;
-    wire.events.mask_sent(&Secret::new(encoded));
+    transport.events.mask_sent(&Secret::new(encoded));
     let decoded = STANDARD
         .decode(encoded)
         .map_err(|_| RegistryErrorKind::NoToken)?;
     let text = String::from_utf8(decoded).map_err(|_| RegistryErrorKind::NoToken)?;
     let (username, password) = text.split_once(':').ok_or(RegistryErrorKind::NoToken)?;
     let password = Secret::new(password);
-    wire.events.mask_sent(&password);
+    transport.events.mask_sent(&password);
     Ok(Login {
         username: username.to_owned(),
         password,

@@ -26,7 +26,7 @@ pub(super) async fn open_blob(
     let registry = opened.answer.url.origin();
     for _ in 0..REDIRECTS_MAX {
         let next = location(&opened.answer)?;
-        if let Err(reason) = sender.wire().check_hop(&opened.answer.url, &next) {
+        if let Err(reason) = sender.transport().check_hop(&opened.answer.url, &next) {
             return Err(refused_address(&next, reason));
         }
         let is_own = next.origin() == registry;

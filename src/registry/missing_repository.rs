@@ -22,7 +22,7 @@ pub async fn may_be_new(
     denials: impl IntoIterator<Item = &RegistryError>,
 ) -> bool {
     denials.into_iter().all(is_wordless)
-        && registry.sender.keyring().may_push(repository).await
+        && registry.sender.auth().may_push(repository).await
         && hides(registry, repository).await
 }
 

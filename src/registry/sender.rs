@@ -26,8 +26,8 @@ pub(super) struct RequestSender(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    wire: Transport,
-    keyring: AuthCache,
+    transport: Transport,
+    auth: AuthCache,
 }
 
 /// A request to a registry.
@@ -78,21 +78,21 @@ impl RequestSender {
             events,
         } = settings;
         Self(Arc::new(Inner {
-            wire: Transport::new(http, insecure, retry_policy, events),
-            keyring: AuthCache::new(credentials),
+            transport: Transport::new(http, insecure, retry_policy, events),
+            auth: AuthCache::new(credentials),
         }))
     }
 
-    pub(super) fn wire(&self) -> &Transport {
-        &self.0.wire
+    pub(super) fn transport(&self) -> &Transport {
+        &self.0.transport
     }
 
-    pub(super) fn keyring(&self) -> &AuthCache {
-        &self.0.keyring
+    pub(super) fn auth(&self) -> &AuthCache {
+        &self.0.auth
     }
 
     pub(super) fn features(&self) -> &HostFeatures {
-        &self.0.wire.features
+        &self.0.transport.features
     }
 
     /// Sends an idempotent request, and retries until another attempt would not change the response.
@@ -114,7 +114,13 @@ impl RequestSender {
         E: Transient,
         Run: Future<Output = Result<T, E>>,
     {
-        with_retries(self.wire().retry_policy, &self.wire().events, what, attempt).await
+        with_retries(
+            self.transport().retry_policy,
+            &self.transport().events,
+            what,
+            attempt,
+        )
+        .await
     }
 
     /// Sends a request once, apart from repeats with other authorization. A transient error response is an error.
@@ -155,7 +161,7 @@ impl RequestSender {
         question: &RegistryRequest<'_>,
     ) -> Result<StreamingResponse, RegistryErrorKind> {
         let request = self.request(question, Scheme::Https, None)?;
-        settled(self.wire().open(request).await?)
+        settled(self.transport().open(request).await?)
     }
 
     /// Returns the authorization for a request that has not been refused yet.
@@ -163,9 +169,8 @@ impl RequestSender {
         &self,
         question: &RegistryRequest<'_>,
     ) -> Result<Option<Authorization>, RegistryErrorKind> {
-        let Inner { wire, keyring } = &*self.0;
-        keyring
-            .authorization(wire, question.repository, &question.access)
+        let Inner { transport, auth } = &*self.0;
+        auth.authorization(transport, question.repository, &question.access)
             .await
     }
 
@@ -176,10 +181,9 @@ impl RequestSender {
         sent: Option<&Authorization>,
         answer: &Response,
     ) -> Result<Option<Authorization>, RegistryErrorKind> {
-        let Inner { wire, keyring } = &*self.0;
+        let Inner { transport, auth } = &*self.0;
         let (repository, access) = (question.repository, &question.access);
-        keyring
-            .after_challenge(wire, repository, access, sent, &answer.headers)
+        auth.after_challenge(transport, repository, access, sent, &answer.headers)
             .await
     }
 
@@ -190,13 +194,13 @@ impl RequestSender {
         question: &RegistryRequest<'_>,
         authorization: Option<&Authorization>,
     ) -> Result<StreamingResponse, RegistryErrorKind> {
-        let wire = self.wire();
+        let transport = self.transport();
         let host = question.repository.host();
         let by = async |scheme: Scheme| {
             let request = self.request(question, scheme, authorization)?;
-            wire.open(request).await
+            transport.open(request).await
         };
-        if let Some(scheme) = wire.scheme(host) {
+        if let Some(scheme) = transport.scheme(host) {
             return by(scheme).await;
         }
         let plain = by(Scheme::Http).await;
@@ -208,11 +212,11 @@ impl RequestSender {
                 Err(fault) => fault.certificate().is_some(),
             };
             if is_tls {
-                wire.features.remember_scheme(host, Scheme::Https);
+                transport.features.remember_scheme(host, Scheme::Https);
                 return secure;
             }
         } else if plain.is_ok() {
-            wire.features.remember_scheme(host, Scheme::Http);
+            transport.features.remember_scheme(host, Scheme::Http);
         }
         plain
     }
@@ -234,7 +238,7 @@ impl RequestSender {
                 Url::parse(&text).map_err(|error| unusable(error.to_string()))?
             }
         };
-        let mut request = self.wire().request(question.method.clone(), url);
+        let mut request = self.transport().request(question.method.clone(), url);
         if let Some(accept) = question.accept {
             request = request.header(ACCEPT, accept);
         }
@@ -259,13 +263,13 @@ impl RequestSender {
         object: String,
         fault: RegistryErrorKind,
     ) -> RegistryError {
-        let keyring = &self.0.keyring;
+        let auth = &self.0.auth;
         RegistryError {
             operation,
             object,
             repository: repository.clone(),
-            credentials: keyring.source_for(repository),
-            helper: keyring.unused_helper(repository),
+            credentials: auth.source_for(repository),
+            helper: auth.unused_helper(repository),
             fault,
         }
     }

@@ -48,25 +48,25 @@ struct TokenResponse {
 
 /// Fetches a token for `scopes` from the realm of `bearer`, with retries.
 pub(super) async fn fetch(
-    wire: &Transport,
+    transport: &Transport,
     registry: &Host,
     bearer: &Bearer,
     scopes: &[String],
     proof: Option<&Credential>,
 ) -> Result<BearerToken, RegistryErrorKind> {
-    let realm = realm(wire, registry, bearer)?;
+    let realm = realm(transport, registry, bearer)?;
     let host = authority(&realm);
     let what = format!("token from {host}");
     let attempt = || async {
         let asked_at = Instant::now();
-        let request = request(wire, realm.clone(), bearer, scopes, proof)?;
-        let answer = wire.send(request, TOKEN_MAX_BYTES).await?;
+        let request = request(transport, realm.clone(), bearer, scopes, proof)?;
+        let answer = transport.send(request, TOKEN_MAX_BYTES).await?;
         if answer.status != 200 {
             return Err(RegistryErrorKind::refused(&answer));
         }
-        read(wire, &answer, asked_at)
+        read(transport, &answer, asked_at)
     };
-    let token = with_retries(wire.retry_policy, &wire.events, &what, attempt).await;
+    let token = with_retries(transport.retry_policy, &transport.events, &what, attempt).await;
     token.map_err(|fault| RegistryErrorKind::Token {
         host,
         fault: Arc::new(fault),
@@ -77,7 +77,11 @@ pub(super) async fn fetch(
 ///
 /// SECURITY: the registry chooses the realm, and credentials are sent there. It must use TLS, or be a host that is
 /// allowed without. A remote registry must not name a realm on this machine.
-fn realm(wire: &Transport, registry: &Host, bearer: &Bearer) -> Result<Url, RegistryErrorKind> {
+fn realm(
+    transport: &Transport,
+    registry: &Host,
+    bearer: &Bearer,
+) -> Result<Url, RegistryErrorKind> {
     let refused = |realm: String, reason| RegistryErrorKind::Realm { realm, reason };
     let url = Url::parse(&bearer.realm).map_err(|_| {
         let text = super::error_response::printable(&bearer.realm, 200);
@@ -86,13 +90,14 @@ fn realm(wire: &Transport, registry: &Host, bearer: &Bearer) -> Result<Url, Regi
     })?;
     let registry = Url::parse(&format!("https://{}/", registry.api()))
         .map_err(|_| refused(shown(&url), "is named by a registry without a valid URL"))?;
-    wire.check_hop(&registry, &url)
+    transport
+        .check_hop(&registry, &url)
         .map_err(|reason| refused(shown(&url), reason))?;
     Ok(url)
 }
 
 fn request(
-    wire: &Transport,
+    transport: &Transport,
     mut url: Url,
     bearer: &Bearer,
     scopes: &[String],
@@ -102,7 +107,8 @@ fn request(
     let built = match proof {
         Some(Credential::IdentityToken(token)) => {
             let form = form(bearer, scopes, token);
-            wire.request(Method::POST, url)
+            transport
+                .request(Method::POST, url)
                 .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
                 .body(form)
                 .build()
@@ -116,7 +122,7 @@ fn request(
                 query.append_pair("scope", scope);
             }
             drop(query);
-            let request = wire.request(Method::GET, url);
+            let request = transport.request(Method::GET, url);
             match proof {
                 Some(Credential::Login(login)) => request.header(AUTHORIZATION, basic(login)),
                 Some(Credential::IdentityToken(_)) | None => request,
@@ -156,7 +162,7 @@ pub(super) fn sensitive(text: &str) -> Option<HeaderValue> {
 
 /// Reads the token. Some servers send `token`, some `access_token`, some both with the same value.
 pub(super) fn read(
-    wire: &Transport,
+    transport: &Transport,
     answer: &Response,
     asked_at: Instant,
 ) -> Result<BearerToken, RegistryErrorKind> {
@@ -164,13 +170,13 @@ pub(super) fn read(
         serde_json::from_slice(&answer.body).map_err(|_| RegistryErrorKind::NoToken)?;
     let text = |field: Option<String>| field.filter(|text| !text.is_empty()).map(Secret::new);
     if let Some(secret) = text(given.refresh_token) {
-        wire.events.mask_sent(&secret);
+        transport.events.mask_sent(&secret);
     }
     let secret = text(given.token)
         .or_else(|| text(given.access_token))
         .filter(|secret| sensitive(secret.expose()).is_some())
         .ok_or(RegistryErrorKind::NoToken)?;
-    wire.events.mask_sent(&secret);
+    transport.events.mask_sent(&secret);
     let lifetime = lifetime(given.expires_in.as_ref());
     Ok(BearerToken {
         secret,

@@ -159,7 +159,7 @@ mod tests {
     #[test]
     fn only_this_machine_and_insecure_hosts_are_spoken_to_without_tls() {
         let host = |text: &str| text.parse::<Host>().unwrap();
-        let wire = Transport::new(
+        let transport = Transport::new(
             Client::new(&Certificates::default(), Proxies::default()).unwrap(),
             vec![host("10.0.0.1:5000")],
             RetryPolicy::default(),
@@ -176,17 +176,20 @@ mod tests {
             ("https://me@ghcr.io/token", false),
             ("file:///token", false),
         ] {
-            let allowed = wire.check_speakable(&Url::parse(url).unwrap());
+            let allowed = transport.check_speakable(&Url::parse(url).unwrap());
             assert_eq!(allowed.is_ok(), is_allowed, "{url}");
         }
-        assert_eq!(wire.scheme(&host("10.0.0.1:5000")), Some(Scheme::Http));
-        assert_eq!(wire.scheme(&host("10.0.0.1:5001")), Some(Scheme::Https));
-        assert_eq!(wire.scheme(&host("localhost:1")), None);
+        assert_eq!(transport.scheme(&host("10.0.0.1:5000")), Some(Scheme::Http));
+        assert_eq!(
+            transport.scheme(&host("10.0.0.1:5001")),
+            Some(Scheme::Https)
+        );
+        assert_eq!(transport.scheme(&host("localhost:1")), None);
     }
 
     #[test]
     fn nobody_elsewhere_sends_us_to_doors_of_this_machine() {
-        let wire = Transport::new(
+        let transport = Transport::new(
             Client::new(&Certificates::default(), Proxies::default()).unwrap(),
             vec!["localhost:5000".parse().unwrap()],
             RetryPolicy::default(),
@@ -209,7 +212,7 @@ mod tests {
                 true,
             ),
         ] {
-            let hop = wire.check_hop(&Url::parse(from).unwrap(), &Url::parse(to).unwrap());
+            let hop = transport.check_hop(&Url::parse(from).unwrap(), &Url::parse(to).unwrap());
             assert_eq!(hop.is_ok(), is_allowed, "{from} {to}");
         }
     }

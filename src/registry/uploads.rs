@@ -258,7 +258,7 @@ impl Uploader {
                 "is not HTTPS, though the registry is",
             ));
         }
-        if let Err(reason) = self.sender.wire().check_hop(&answer.url, &place) {
+        if let Err(reason) = self.sender.transport().check_hop(&answer.url, &place) {
             return Err(refused_address(&place, reason));
         }
         Ok((place, is_own))

@@ -36,7 +36,11 @@ async fn delete_one(
 ) -> Result<(), RegistryErrorKind> {
     let repository = doomed.repository;
     let (host, path) = (repository.host(), repository.path());
-    let scheme = registry.sender.wire().scheme(host).unwrap_or(Scheme::Https);
+    let scheme = registry
+        .sender
+        .transport()
+        .scheme(host)
+        .unwrap_or(Scheme::Https);
     let text = format!("{}://{host}/acr/v1/{path}/_tags/{tag}", scheme.as_str());
     let url = Url::parse(&text);
     let url =

@@ -68,16 +68,16 @@ impl<'a> Call<'a> {
     }
 
     async fn send_once(&self, registry: &Registry) -> Result<Response, RegistryErrorKind> {
-        let wire = registry.sender.wire();
+        let transport = registry.sender.transport();
         let unusable = |cause: String| RegistryErrorKind::never_asked(self.host, cause);
         let host: Host = self
             .host
             .parse()
             .map_err(|_| unusable("it is not a host".to_owned()))?;
-        let scheme = wire.scheme(&host).unwrap_or(Scheme::Https).as_str();
+        let scheme = transport.scheme(&host).unwrap_or(Scheme::Https).as_str();
         let url = Url::parse(&format!("{scheme}://{}{}", self.host, self.path))
             .map_err(|error| unusable(error.to_string()))?;
-        let mut request = wire
+        let mut request = transport
             .request(self.method.clone(), url)
             .header(ACCEPT, self.accept);
         for (name, value) in self.headers {
@@ -94,7 +94,7 @@ impl<'a> Call<'a> {
         let request = request
             .build()
             .map_err(|error| RegistryErrorKind::not_built(self.host, &error))?;
-        let answer = wire.send(request, ANSWER_MAX_BYTES).await?;
+        let answer = transport.send(request, ANSWER_MAX_BYTES).await?;
         if !answer.status.is_success() && ErrorResponse::of(&answer).is_transient() {
             Err(RegistryErrorKind::refused(&answer))
         } else {

@@ -45,7 +45,7 @@ async fn log_in(
     registry: &Registry,
     doomed: TagDeletion<'_>,
 ) -> Result<HeaderValue, DeletionError> {
-    let Some(Credential::Login(login)) = registry.sender.keyring().given(doomed.repository) else {
+    let Some(Credential::Login(login)) = registry.sender.auth().given(doomed.repository) else {
         return Err(DeletionError::Missing("a user name with a token"));
     };
     let mut call = Call::new(Method::POST, HOST, "/v2/auth/token".to_owned());
@@ -60,7 +60,7 @@ async fn log_in(
     let no_token = || DeletionError::Refused(RegistryErrorKind::NoToken);
     let given: HubTokenResponse = serde_json::from_slice(&answer.body).map_err(|_| no_token())?;
     let token = Secret::new(given.access_token);
-    registry.sender.wire().events.mask_sent(&token);
+    registry.sender.transport().events.mask_sent(&token);
     sensitive(&format!("Bearer {}", token.expose())).ok_or_else(no_token)
 }
 

@@ -31,7 +31,7 @@ struct DeleteFailure {
 }
 
 pub(super) async fn delete(registry: &Registry, ecr: &Ecr, doomed: TagDeletion<'_>) -> Undeleted {
-    let Some(keys) = registry.sender.keyring().aws_keys() else {
+    let Some(keys) = registry.sender.auth().aws_keys() else {
         return all(
             doomed,
             &DeletionError::Missing("AWS keys in the environment"),
@@ -93,7 +93,15 @@ async fn delete_one(
     check: impl AsyncFn() -> Result<(), RegistryErrorKind>,
 ) -> Result<(), RegistryErrorKind> {
     let action = Action::BatchDeleteImage;
-    let answer = aws::ask(registry.sender.wire(), ecr, keys, action, content, check).await?;
+    let answer = aws::ask(
+        registry.sender.transport(),
+        ecr,
+        keys,
+        action,
+        content,
+        check,
+    )
+    .await?;
     let deleted: DeleteResponse = serde_json::from_slice(&answer.body)
         .map_err(|_| RegistryErrorKind::Listing("it does not name the deleted tags".to_owned()))?;
     let failure = deleted.failures.into_iter();

@@ -105,8 +105,7 @@ async fn delete_version(registry: &Registry, doomed: TagDeletion<'_>) -> Result<
 impl<'a> Package<'a> {
     async fn find(registry: &'a Registry, doomed: TagDeletion<'_>) -> Result<Self, DeletionError> {
         let missing = || DeletionError::Missing("a token of GitHub's");
-        let Some(Credential::Login(login)) = registry.sender.keyring().given(doomed.repository)
-        else {
+        let Some(Credential::Login(login)) = registry.sender.auth().given(doomed.repository) else {
             return Err(missing());
         };
         let bearer = format!("Bearer {}", login.password.expose());
@@ -142,8 +141,8 @@ impl<'a> Package<'a> {
     /// Returns the version with the digest, once the list has exactly the tags to delete for it. The list lags behind
     /// recent writes.
     async fn settled(&self, doomed: TagDeletion<'_>) -> Result<u64, DeletionError> {
-        let wire = self.registry.sender.wire();
-        let (policy, events) = (wire.retry_policy, &wire.events);
+        let transport = self.registry.sender.transport();
+        let (policy, events) = (transport.retry_policy, &transport.events);
         let attempts = usize::try_from(policy.max_attempts).unwrap_or(usize::MAX);
         let waits = ConstantBuilder::new()
             .with_delay(policy.delay.min(policy.max_delay))

@@ -18,7 +18,7 @@ pub(super) const SERVICE: &str = "harbor-registry";
 const NEEDS: &str = "the right to delete tags";
 
 pub(super) async fn delete(registry: &Registry, doomed: TagDeletion<'_>) -> Undeleted {
-    let Some(Credential::Login(login)) = registry.sender.keyring().given(doomed.repository) else {
+    let Some(Credential::Login(login)) = registry.sender.auth().given(doomed.repository) else {
         return all(
             doomed,
             &DeletionError::Missing("a user name with a password"),

@@ -59,7 +59,7 @@ fn way(registry: &Registry, repository: &Repository) -> Way {
     if let Some(ecr) = Ecr::of(host) {
         return Way::Ecr(ecr);
     }
-    let service = registry.sender.keyring().service(host);
+    let service = registry.sender.auth().service(host);
     match host.as_str() {
         "docker.io" => Way::DockerHub,
         "ghcr.io" => Way::Github,

@@ -22,7 +22,7 @@ pub(super) async fn delete(registry: &Registry, doomed: TagDeletion<'_>) -> Unde
     for (tag, manifest) in siblings {
         if let Err(why) = put_back(registry, doomed, &tag, &manifest).await {
             let repository = doomed.repository;
-            registry.sender.wire().events.warn(format!(
+            registry.sender.transport().events.warn(format!(
                 "the registry also deleted the tag `{repository}:{tag}` (`{}`) of the signatures of the deleted image, and it could not be restored: {why}",
                 manifest.digest()
             ));

@@ -155,7 +155,7 @@ async fn scheme_of_this_machine_is_remembered_only_once_it_is_certain() {
     .await;
     let bench = Bench::nobody(1);
     let repository = repository(&server, "o/r");
-    let scheme = || bench.registry.sender.wire().scheme(repository.host());
+    let scheme = || bench.registry.sender.transport().scheme(repository.host());
     let reference = tag("v1");
     let look = || bench.registry.manifest_digest(&repository, &reference);
     assert_eq!(look().await.unwrap_err().status(), Some(400));

@@ -75,7 +75,7 @@ async fn login(
 ) -> Result<Login, RegistryErrorKind> {
     let permission = ecr.service.permission();
     let host = authority(&endpoint(ecr, keys)?);
-    let answer = ask(
+    let response = send(
         transport,
         ecr,
         keys,
@@ -84,7 +84,7 @@ async fn login(
         async || Ok(()),
     )
     .await;
-    let login = answer.and_then(|answer| read(transport, ecr, &answer));
+    let login = response.and_then(|response| read(transport, ecr, &response));
     login.map_err(|fault| RegistryErrorKind::Aws {
         host,
         permission,
@@ -93,7 +93,7 @@ async fn login(
 }
 
 /// Sends an idempotent action to AWS, with retries. Returns the response if its status is 200.
-pub(super) async fn ask(
+pub(super) async fn send(
     transport: &Transport,
     ecr: &Ecr,
     keys: &AwsKeys,
@@ -110,11 +110,11 @@ pub(super) async fn ask(
     let attempt = || async {
         check().await?;
         let request = request(transport, ecr, keys, &url, action, content)?;
-        let answer = transport.send(request, ANSWER_MAX_BYTES).await?;
-        if answer.status == 200 {
-            Ok(answer)
+        let response = transport.send(request, ANSWER_MAX_BYTES).await?;
+        if response.status == 200 {
+            Ok(response)
         } else {
-            Err(RegistryErrorKind::refused(&answer))
+            Err(RegistryErrorKind::refused(&response))
         }
     };
     with_retries(transport.retry_policy, &transport.events, &what, attempt).await
@@ -200,9 +200,9 @@ fn request(
 
 /// Reads the login from a response. The private service returns a list (from when several accounts could be requested),
 /// the public one a single object.
-fn read(transport: &Transport, ecr: &Ecr, answer: &Response) -> Result<Login, RegistryErrorKind> {
+fn read(transport: &Transport, ecr: &Ecr, response: &Response) -> Result<Login, RegistryErrorKind> {
     let document: Value =
-        serde_json::from_slice(&answer.body).map_err(|_| RegistryErrorKind::NoToken)?;
+        serde_json::from_slice(&response.body).map_err(|_| RegistryErrorKind::NoToken)?;
     let data = match ecr.service {
         Service::Private => document.pointer("/authorizationData/0"),
         Service::Public => document.get("authorizationData"),

@@ -36,10 +36,10 @@ impl RegistryReader {
         digest: &Digest,
         limit: u64,
     ) -> Result<Option<Vec<u8>>, RegistryError> {
-        let question = blob_question(repository, digest, limit);
+        let request = blob_request(repository, digest, limit);
         let read = self
             .sender
-            .with_retries(&question.text(), || self.fetch(&question))
+            .with_retries(&request.text(), || self.fetch(&request))
             .await
             .and_then(|body| match body {
                 Some(body) => check_digest(Digest::of(&body), digest).map(|()| Some(body)),
@@ -56,42 +56,42 @@ impl RegistryReader {
         repository: &Repository,
         digest: &Digest,
     ) -> Result<bool, RegistryErrorKind> {
-        let get = blob_question(repository, digest, 0);
+        let get = blob_request(repository, digest, 0);
         let head = RegistryRequest {
             method: Method::HEAD,
-            ..blob_question(repository, digest, 0)
+            ..blob_request(repository, digest, 0)
         };
-        match self.sender.ask(&head).await?.status.as_u16() {
+        match self.sender.send(&head).await?.status.as_u16() {
             200 => return Ok(true),
             404 => return Ok(false),
             _ => (),
         }
-        let opened = self
+        let stream = self
             .sender
             .with_retries(&get.text(), || open_blob(&self.sender, &get))
             .await?;
-        match presence(&opened.answer) {
+        match presence(&stream.head) {
             Presence::Present => Ok(true),
             Presence::Absent => Ok(false),
-            Presence::Unknown => Err(RegistryErrorKind::refused(&opened.answer)),
+            Presence::Unknown => Err(RegistryErrorKind::refused(&stream.head)),
         }
     }
 
     async fn fetch(
         &self,
-        question: &RegistryRequest<'_>,
+        request: &RegistryRequest<'_>,
     ) -> Result<Option<Vec<u8>>, RegistryErrorKind> {
-        let opened = open_blob(&self.sender, question).await?;
-        match presence(&opened.answer) {
-            Presence::Present => Ok(Some(opened.read(question.limit).await?.body)),
+        let stream = open_blob(&self.sender, request).await?;
+        match presence(&stream.head) {
+            Presence::Present => Ok(Some(stream.read(request.limit).await?.body)),
             Presence::Absent => Ok(None),
-            Presence::Unknown => Err(RegistryErrorKind::refused(&opened.answer)),
+            Presence::Unknown => Err(RegistryErrorKind::refused(&stream.head)),
         }
     }
 }
 
 /// Returns a request for a blob of which at most `limit` bytes are read.
-pub(super) fn blob_question<'a>(
+pub(super) fn blob_request<'a>(
     repository: &'a Repository,
     digest: &Digest,
     limit: u64,

@@ -93,15 +93,15 @@ fn length(piece: &Bytes) -> u64 {
 }
 
 /// Checks that the registry accepted the whole chunk, if the response states its range.
-pub(super) fn check_taken(answer: &Response, last: u64) -> Result<(), RegistryErrorKind> {
-    if !matches!(answer.status.as_u16(), 201 | 202 | 204) {
-        return Err(RegistryErrorKind::refused(answer));
+pub(super) fn check_taken(response: &Response, last: u64) -> Result<(), RegistryErrorKind> {
+    if !matches!(response.status.as_u16(), 201 | 202 | 204) {
+        return Err(RegistryErrorKind::refused(response));
     }
-    let range = answer.header("range").unwrap_or_default();
+    let range = response.header("range").unwrap_or_default();
     let taken = range.rsplit_once('-').map(|(_, taken)| taken.trim());
     match taken.and_then(|taken| taken.parse::<u64>().ok()) {
         Some(taken) if taken != last => Err(RegistryErrorKind::Partial {
-            host: authority(&answer.url),
+            host: authority(&response.url),
             taken,
             sent: last,
         }),

@@ -52,35 +52,35 @@ pub(super) enum Listing {
 }
 
 /// Reads the response to a GET for a manifest or a blob.
-pub(super) fn presence(answer: &Response) -> Presence {
-    match answer.status.as_u16() {
+pub(super) fn presence(response: &Response) -> Presence {
+    match response.status.as_u16() {
         200 => Presence::Present,
-        404 if says_absent(answer) => Presence::Absent,
+        404 if says_absent(response) => Presence::Absent,
         _ => Presence::Unknown,
     }
 }
 
 /// Reads the response to a GET for the first page of referrers.
-pub(super) fn listing(answer: &Response) -> Listing {
+pub(super) fn listing(response: &Response) -> Listing {
     let is_index = || {
-        let content_type = answer.header("content-type").unwrap_or_default();
+        let content_type = response.header("content-type").unwrap_or_default();
         MediaType::from(content_type) == MediaType::OciIndex
     };
-    match answer.status.as_u16() {
+    match response.status.as_u16() {
         200 if is_index() => Listing::Listed,
         200 | 300..=399 | 400 | 404 | 405 | 406 => Listing::NoApi,
         _ => Listing::Unknown,
     }
 }
 
-fn says_absent(answer: &Response) -> bool {
-    let refusal = ErrorResponse::of(answer);
+fn says_absent(response: &Response) -> bool {
+    let refusal = ErrorResponse::of(response);
     let message = refusal.message.to_ascii_lowercase();
     if message.contains("accept header") {
         return false;
     }
     if refusal.codes.is_empty() {
-        return answer.header("docker-distribution-api-version").is_some();
+        return response.header("docker-distribution-api-version").is_some();
     }
     let is_harbor = |code: &str| code == "UNKNOWN" && message.contains("not found");
     refusal

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::blobs::blob_question;
+use super::blobs::blob_request;
 use super::classify::{Presence, presence};
 use super::client::Registry;
 use super::downloads::open_blob;
@@ -204,13 +204,13 @@ impl<'a> BlobCopy<'a> {
                 (stream, Some(length))
             }
             BlobSource::Repository(from) => {
-                let question = blob_question(from, &blob.digest, blob.size);
-                let opened = open_blob(&self.uploader.sender, &question).await?;
-                if presence(&opened.answer) != Presence::Present {
-                    return Err(RegistryErrorKind::refused(&opened.answer));
+                let request = blob_request(from, &blob.digest, blob.size);
+                let response = open_blob(&self.uploader.sender, &request).await?;
+                if presence(&response.head) != Presence::Present {
+                    return Err(RegistryErrorKind::refused(&response.head));
                 }
-                let length = opened.length();
-                (Stream::Response(Box::new(opened)), length)
+                let length = response.length();
+                (Stream::Response(Box::new(response)), length)
             }
         };
         check_size(length.unwrap_or(blob.size), blob)?;

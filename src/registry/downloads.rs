@@ -17,53 +17,53 @@ const REDIRECTS_MAX: usize = 5;
 /// registry has the blob. The caller interprets the registry's own response.
 pub(super) async fn open_blob(
     sender: &RequestSender,
-    question: &RegistryRequest<'_>,
+    request: &RegistryRequest<'_>,
 ) -> Result<StreamingResponse, RegistryErrorKind> {
-    let mut opened = sender.open_once(question).await?;
-    if !is_redirect(&opened.answer) {
-        return Ok(opened);
+    let mut stream = sender.open_stream(request).await?;
+    if !is_redirect(&stream.head) {
+        return Ok(stream);
     }
-    let registry = opened.answer.url.origin();
+    let registry = stream.head.url.origin();
     for _ in 0..REDIRECTS_MAX {
-        let next = location(&opened.answer)?;
-        if let Err(reason) = sender.transport().check_hop(&opened.answer.url, &next) {
+        let next = location(&stream.head)?;
+        if let Err(reason) = sender.transport().check_hop(&stream.head.url, &next) {
             return Err(refused_address(&next, reason));
         }
         let is_own = next.origin() == registry;
-        let question = RegistryRequest {
+        let request = RegistryRequest {
             target: Target::Address(next),
-            ..RegistryRequest::get(question.repository, String::new(), question.limit)
+            ..RegistryRequest::get(request.repository, String::new(), request.limit)
         };
         // SECURITY: credentials are sent only to the registry.
-        opened = if is_own {
-            sender.open_once(&question).await?
+        stream = if is_own {
+            sender.open_stream(&request).await?
         } else {
-            sender.open_elsewhere(&question).await?
+            sender.open_without_credentials(&request).await?
         };
-        if opened.answer.status == 200 {
-            return Ok(opened);
+        if stream.head.status == 200 {
+            return Ok(stream);
         }
-        if !is_redirect(&opened.answer) {
-            return Err(RegistryErrorKind::refused(&opened.answer));
+        if !is_redirect(&stream.head) {
+            return Err(RegistryErrorKind::refused(&stream.head));
         }
     }
     Err(refused_address(
-        &opened.answer.url,
+        &stream.head.url,
         "redirects again after five redirects",
     ))
 }
 
-fn is_redirect(answer: &Response) -> bool {
-    matches!(answer.status.as_u16(), 301 | 302 | 303 | 307 | 308)
+fn is_redirect(response: &Response) -> bool {
+    matches!(response.status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }
 
 /// Returns the `Location` of a response, resolved against the address of the request.
-pub(super) fn location(answer: &Response) -> Result<Url, RegistryErrorKind> {
-    let text = answer.header(LOCATION.as_str()).unwrap_or_default();
+pub(super) fn location(response: &Response) -> Result<Url, RegistryErrorKind> {
+    let text = response.header(LOCATION.as_str()).unwrap_or_default();
     if text.is_empty() {
-        return Err(refused_address(&answer.url, "names no `Location`"));
+        return Err(refused_address(&response.url, "names no `Location`"));
     }
-    let mut url = answer
+    let mut url = response
         .url
         .join(text)
         .map_err(|_| RegistryErrorKind::Address {

@@ -32,8 +32,11 @@ pub(super) fn check_size(arrived: u64, blob: &Descriptor) -> Result<(), Registry
 
 /// Compares a digest with `Docker-Content-Digest`, which not every registry sends. A digest of another algorithm, or an
 /// invalid one, counts as a mismatch: it does not confirm the computed digest.
-pub(super) fn check_stated(computed: &Digest, answer: &Response) -> Result<(), RegistryErrorKind> {
-    match answer.header(DIGEST_HEADER) {
+pub(super) fn check_stated(
+    computed: &Digest,
+    response: &Response,
+) -> Result<(), RegistryErrorKind> {
+    match response.header(DIGEST_HEADER) {
         Some(stated) if *stated != computed.to_string() => Err(RegistryErrorKind::Digest {
             computed: computed.clone(),
             claimed: printable(stated, 200),
@@ -43,6 +46,6 @@ pub(super) fn check_stated(computed: &Digest, answer: &Response) -> Result<(), R
     }
 }
 
-pub(super) fn stated_digest(answer: &Response) -> Option<Digest> {
-    answer.header(DIGEST_HEADER)?.parse().ok()
+pub(super) fn stated_digest(response: &Response) -> Option<Digest> {
+    response.header(DIGEST_HEADER)?.parse().ok()
 }

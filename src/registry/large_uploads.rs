@@ -157,11 +157,11 @@ impl LargeUploads {
                 Err(elapsed) => return Err(stalled(elapsed)),
             }
         };
-        let answer = async {
-            let opened = StreamingResponse::new(response, &method, watch, None).await?;
-            opened.read(ERROR_MAX_BYTES).await
+        let read = async {
+            let stream = StreamingResponse::new(response, &method, watch, None).await?;
+            stream.read(ERROR_MAX_BYTES).await
         };
-        tokio::time::timeout(STALL_TIMEOUT, answer)
+        tokio::time::timeout(STALL_TIMEOUT, read)
             .await
             .map_err(stalled)?
     }

@@ -99,8 +99,8 @@ impl Registry {
         let digest = Digest::of(bytes);
         check_asked(&digest, reference, "the digest in the reference")?;
         let put = push(repository, reference, media_type, bytes);
-        let answer = self.sender.ask(&put).await?;
-        self.stored(repository, reference, digest, &answer).await
+        let response = self.sender.send(&put).await?;
+        self.stored(repository, reference, digest, &response).await
     }
 
     async fn replace(
@@ -134,12 +134,12 @@ impl Registry {
                     Ok(_) => (),
                 }
             }
-            self.sender.ask_once(&put).await.map(Attempt::Answered)
+            self.sender.send_once(&put).await.map(Attempt::Answered)
         };
         match self.sender.with_retries(&put.text(), attempt).await? {
             Attempt::Ended(result) => result,
-            Attempt::Answered(answer) => self
-                .stored(repository, &reference, digest, &answer)
+            Attempt::Answered(response) => self
+                .stored(repository, &reference, digest, &response)
                 .await
                 .map(|_| Replaced::Written),
         }
@@ -151,12 +151,12 @@ impl Registry {
         repository: &Repository,
         reference: &Reference,
         digest: Digest,
-        answer: &Response,
+        response: &Response,
     ) -> Result<Stored, RegistryErrorKind> {
-        match (answer.status.as_u16(), reference) {
+        match (response.status.as_u16(), reference) {
             (200..=202, _) => {
-                check_stated(&digest, answer)?;
-                let subject = answer.header(SUBJECT_HEADER);
+                check_stated(&digest, response)?;
+                let subject = response.header(SUBJECT_HEADER);
                 Ok(Stored {
                     digest,
                     subject: subject.and_then(|subject| subject.parse().ok()),
@@ -169,10 +169,10 @@ impl Registry {
                         digest,
                         subject: None,
                     }),
-                    Ok(_) | Err(_) => Err(RegistryErrorKind::refused(answer)),
+                    Ok(_) | Err(_) => Err(RegistryErrorKind::refused(response)),
                 }
             }
-            _ => Err(RegistryErrorKind::refused(answer)),
+            _ => Err(RegistryErrorKind::refused(response)),
         }
     }
 }

@@ -76,7 +76,7 @@ impl RegistryReader {
         reference: &Reference,
     ) -> Result<Option<Manifest>, RegistryErrorKind> {
         Ok(match self.read(repository, reference).await? {
-            Some(answer) => Some(parsed(answer)?),
+            Some(response) => Some(parsed(response)?),
             None => None,
         })
     }
@@ -92,18 +92,18 @@ impl RegistryReader {
         repository: &Repository,
         reference: &Reference,
     ) -> Result<Option<TagContent>, RegistryErrorKind> {
-        let answer = match self.read(repository, reference).await {
+        let response = match self.read(repository, reference).await {
             Err(fault) if is_too_long(&fault) => {
                 let long = self.long_content(repository, reference, fault).await?;
                 return Ok(Some(TagContent::Unusable(long)));
             }
-            answer => answer?,
+            response => response?,
         };
-        let Some(answer) = answer else {
+        let Some(response) = response else {
             return Ok(None);
         };
-        let stated = stated_digest(&answer).filter(|_| !is_misnamed(&answer));
-        let content = match (parsed(answer), stated) {
+        let stated = stated_digest(&response).filter(|_| !is_misnamed(&response));
+        let content = match (parsed(response), stated) {
             (Err(RegistryErrorKind::Manifest(error)), Some(stated)) => {
                 TagContent::Unusable(Unusable::new(stated, &*error))
             }
@@ -123,14 +123,14 @@ impl RegistryReader {
         let accept = accept();
         let head = RegistryRequest {
             method: Method::HEAD,
-            ..question(repository, reference, &accept)
+            ..manifest_request(repository, reference, &accept)
         };
-        let answer = self.sender.ask(&head).await?;
-        let length = answer.header("content-length");
+        let response = self.sender.send(&head).await?;
+        let length = response.header("content-length");
         let length: Option<u64> = length.and_then(|length| length.parse().ok());
         let is_long =
-            answer.status == 200 && length.is_some_and(|length| length > MANIFEST_MAX_BYTES);
-        match stated_digest(&answer).filter(|_| is_long) {
+            response.status == 200 && length.is_some_and(|length| length > MANIFEST_MAX_BYTES);
+        match stated_digest(&response).filter(|_| is_long) {
             Some(digest) => Ok(Unusable::new(digest, &fault)),
             // Another client is moving the tag, or the registry does not state a digest.
             None => Err(fault),
@@ -144,18 +144,18 @@ impl RegistryReader {
         reference: &Reference,
     ) -> Result<Option<Response>, RegistryErrorKind> {
         let accept = accept();
-        let answer = self
+        let response = self
             .sender
-            .ask(&question(repository, reference, &accept))
+            .send(&manifest_request(repository, reference, &accept))
             .await?;
-        match presence(&answer) {
+        match presence(&response) {
             Presence::Absent => Ok(None),
-            Presence::Unknown => Err(RegistryErrorKind::refused(&answer)),
+            Presence::Unknown => Err(RegistryErrorKind::refused(&response)),
             Presence::Present => {
-                let digest = Digest::of(&answer.body);
+                let digest = Digest::of(&response.body);
                 check_asked(&digest, reference, "the requested digest")?;
-                check_stated(&digest, &answer)?;
-                Ok(Some(answer))
+                check_stated(&digest, &response)?;
+                Ok(Some(response))
             }
         }
     }
@@ -168,13 +168,13 @@ impl RegistryReader {
         let accept = accept();
         let head = RegistryRequest {
             method: Method::HEAD,
-            ..question(repository, reference, &accept)
+            ..manifest_request(repository, reference, &accept)
         };
-        let answer = self.sender.ask(&head).await?;
-        match (answer.status.as_u16(), reference) {
+        let response = self.sender.send(&head).await?;
+        match (response.status.as_u16(), reference) {
             (404, Reference::Digest(_)) => return Ok(None),
             (200, _) => {
-                if let Some(digest) = stated_digest(&answer) {
+                if let Some(digest) = stated_digest(&response) {
                     check_asked(&digest, reference, "the requested digest")?;
                     return Ok(Some(digest));
                 }
@@ -199,7 +199,7 @@ fn accept() -> String {
     MediaType::MANIFESTS.map(String::from).join(", ")
 }
 
-fn question<'a>(
+fn manifest_request<'a>(
     repository: &'a Repository,
     reference: &Reference,
     accept: &'a str,
@@ -223,17 +223,17 @@ pub(super) fn object(repository: &Repository, reference: &Reference) -> String {
 }
 
 /// Parses the manifest in a response.
-pub(super) fn parsed(answer: Response) -> Result<Manifest, RegistryErrorKind> {
-    let media_type = MediaType::from(answer.header("content-type").unwrap_or_default());
-    Manifest::parse(answer.body, media_type)
+pub(super) fn parsed(response: Response) -> Result<Manifest, RegistryErrorKind> {
+    let media_type = MediaType::from(response.header("content-type").unwrap_or_default());
+    Manifest::parse(response.body, media_type)
         .map_err(|error| RegistryErrorKind::Manifest(Arc::new(error)))
 }
 
 /// True if the bytes are a manifest that lists content, but the `Content-Type` is not that of a manifest.
-fn is_misnamed(answer: &Response) -> bool {
-    let served = MediaType::from(answer.header("content-type").unwrap_or_default());
+fn is_misnamed(response: &Response) -> bool {
+    let served = MediaType::from(response.header("content-type").unwrap_or_default());
     let is = |media_type| {
-        let manifest = Manifest::parse(answer.body.clone(), media_type);
+        let manifest = Manifest::parse(response.body.clone(), media_type);
         manifest.is_ok_and(|manifest| match manifest.kind() {
             ManifestKind::Index { manifests, .. } => !manifests.is_empty(),
             ManifestKind::Image { .. } => true,

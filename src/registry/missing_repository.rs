@@ -29,10 +29,10 @@ pub async fn may_be_new(
 /// True if the tag list is unavailable too. A repository with any content has one.
 async fn hides(registry: &Registry, repository: &Repository) -> bool {
     let list = RegistryRequest::get(repository, "tags/list?n=1".to_owned(), TAGS_MAX_BYTES);
-    match registry.sender.ask(&list).await {
-        Ok(answer) => {
-            let is_denied = matches!(answer.status.as_u16(), 401 | 403);
-            is_denied || presence(&answer) == Presence::Absent
+    match registry.sender.send(&list).await {
+        Ok(response) => {
+            let is_denied = matches!(response.status.as_u16(), 401 | 403);
+            is_denied || presence(&response) == Presence::Absent
         }
         Err(_) => false,
     }

@@ -127,7 +127,7 @@ impl RegistryReader {
                 let long = self.long_content(repository, reference, fault).await?;
                 Ok(Some(Tagged::Unusable(long)))
             }
-            answer => answer?.map(tagged).transpose(),
+            response => response?.map(tagged).transpose(),
         }
     }
 }
@@ -144,22 +144,22 @@ impl<T> Tagged<T> {
 }
 
 /// Parses the content of a response.
-fn tagged<T: Entry>(answer: Response) -> Result<Tagged<T>, RegistryErrorKind> {
-    let (digest, stated) = (Digest::of(&answer.body), stated_digest(&answer));
-    let media_type = MediaType::from(answer.header("content-type").unwrap_or_default());
+fn tagged<T: Entry>(response: Response) -> Result<Tagged<T>, RegistryErrorKind> {
+    let (digest, stated) = (Digest::of(&response.body), stated_digest(&response));
+    let media_type = MediaType::from(response.header("content-type").unwrap_or_default());
     if media_type.is_image() {
         // Content that reads as an image needs no stated digest: no server sends an image by mistake.
-        return match (parsed(answer), stated) {
+        return match (parsed(response), stated) {
             (Err(fault), None) => Err(fault),
             (Ok(_) | Err(_), _) => Ok(no_list(digest, "it is an image, not an index")),
         };
     }
-    let entries = match (read_list(&answer.body, 0), stated) {
+    let entries = match (read_list(&response.body, 0), stated) {
         (Err(RegistryErrorKind::NoList(reason)), Some(_)) => return Ok(no_list(digest, reason)),
         (entries, _) => entries?,
     };
-    let is_short = answer.body.len() <= SHORT_MAX_BYTES;
-    let short = is_short.then(|| Manifest::parse(answer.body, media_type));
+    let is_short = response.body.len() <= SHORT_MAX_BYTES;
+    let short = is_short.then(|| Manifest::parse(response.body, media_type));
     Ok(Tagged::List(TaggedList {
         digest,
         entries,
@@ -195,35 +195,35 @@ impl Pages<'_> {
             accept: Some(MediaType::OciIndex.as_str()),
             ..RegistryRequest::get(self.repository, String::new(), PAGE_MAX_BYTES)
         };
-        let answer = self.registry.sender.ask(&page).await?;
-        match (listing(&answer), self.number) {
+        let response = self.registry.sender.send(&page).await?;
+        match (listing(&response), self.number) {
             (Listing::Listed, _) => (),
             (Listing::NoApi, 1) => return Ok(Referrers::NoApi),
             (Listing::NoApi | Listing::Unknown, _) => {
-                return Err(RegistryErrorKind::refused(&answer));
+                return Err(RegistryErrorKind::refused(&response));
             }
         }
-        let entries: Entries<T> = read_list(&answer.body, self.count)?;
+        let entries: Entries<T> = read_list(&response.body, self.count)?;
         self.count += entries.listed.len() + entries.broken;
-        self.next = next_page(&answer)?.map(Target::Address);
+        self.next = next_page(&response)?.map(Target::Address);
         Ok(Referrers::Listed(entries))
     }
 }
 
 /// Returns the address of the next page (RFC 8288), which must be on the same registry.
-pub(super) fn next_page(answer: &Response) -> Result<Option<Url>, RegistryErrorKind> {
-    let links = answer.headers.get_all(LINK).iter();
+pub(super) fn next_page(response: &Response) -> Result<Option<Url>, RegistryErrorKind> {
+    let links = response.headers.get_all(LINK).iter();
     let next = links
         .filter_map(|link| link.to_str().ok())
         .find_map(next_link);
     let Some(next) = next else {
         return Ok(None);
     };
-    let url = answer.url.join(next).map_err(|_| {
+    let url = response.url.join(next).map_err(|_| {
         RegistryErrorKind::Listing("the address of its next page is invalid".to_owned())
     })?;
     // SECURITY: credentials are sent to this address.
-    if url.origin() == answer.url.origin() {
+    if url.origin() == response.url.origin() {
         Ok(Some(url))
     } else {
         Err(RegistryErrorKind::Listing(

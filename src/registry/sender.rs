@@ -96,12 +96,12 @@ impl RequestSender {
     }
 
     /// Sends an idempotent request, and retries until another attempt would not change the response.
-    pub(super) async fn ask(
+    pub(super) async fn send(
         &self,
-        question: &RegistryRequest<'_>,
+        request: &RegistryRequest<'_>,
     ) -> Result<Response, RegistryErrorKind> {
-        let what = question.text();
-        self.with_retries(&what, || self.ask_once(question)).await
+        let what = request.text();
+        self.with_retries(&what, || self.send_once(request)).await
     }
 
     /// Runs an idempotent `attempt` under the retry policy; `what` names it in the log.
@@ -124,81 +124,86 @@ impl RequestSender {
     }
 
     /// Sends a request once, apart from repeats with other authorization. A transient error response is an error.
-    pub(super) async fn ask_once(
+    pub(super) async fn send_once(
         &self,
-        question: &RegistryRequest<'_>,
+        request: &RegistryRequest<'_>,
     ) -> Result<Response, RegistryErrorKind> {
-        let opened = self.open_once(question).await?;
-        opened.read(question.limit).await
+        let stream = self.open_stream(request).await?;
+        stream.read(request.limit).await
     }
 
-    /// Sends a request like [`Self::ask_once`], but leaves the body of a success unread.
-    pub(super) async fn open_once(
+    /// Sends a request like [`Self::send_once`], but leaves the body of a success unread.
+    pub(super) async fn open_stream(
         &self,
-        question: &RegistryRequest<'_>,
+        request: &RegistryRequest<'_>,
     ) -> Result<StreamingResponse, RegistryErrorKind> {
-        let mut authorization = self.authorization(question).await?;
+        let mut authorization = self.authorization(request).await?;
         for _ in 1..AUTHORIZATIONS_MAX {
-            let opened = self.send(question, authorization.as_ref()).await?;
-            let status = opened.answer.status.as_u16();
+            let stream = self
+                .send_authorized(request, authorization.as_ref())
+                .await?;
+            let status = stream.head.status.as_u16();
             let sent = authorization.as_ref();
-            if status != 401 && !AuthCache::may_be_stale(question.repository, status, sent) {
-                return settled(opened);
+            if status != 401 && !AuthCache::may_be_stale(request.repository, status, sent) {
+                return check_not_transient(stream);
             }
             let sent = authorization.as_ref();
-            let better = self.renew(question, sent, &opened.answer).await?;
+            let better = self.renew(request, sent, &stream.head).await?;
             if better.is_none() {
-                return settled(opened);
+                return check_not_transient(stream);
             }
             authorization = better;
         }
-        settled(self.send(question, authorization.as_ref()).await?)
+        check_not_transient(
+            self.send_authorized(request, authorization.as_ref())
+                .await?,
+        )
     }
 
     /// Sends a request once to a host that is not the registry. SECURITY: without credentials.
-    pub(super) async fn open_elsewhere(
+    pub(super) async fn open_without_credentials(
         &self,
-        question: &RegistryRequest<'_>,
+        request: &RegistryRequest<'_>,
     ) -> Result<StreamingResponse, RegistryErrorKind> {
-        let request = self.request(question, Scheme::Https, None)?;
-        settled(self.transport().open(request).await?)
+        let http_request = self.build(request, Scheme::Https, None)?;
+        check_not_transient(self.transport().open(http_request).await?)
     }
 
     /// Returns the authorization for a request that has not been refused yet.
     pub(super) async fn authorization(
         &self,
-        question: &RegistryRequest<'_>,
+        request: &RegistryRequest<'_>,
     ) -> Result<Option<Authorization>, RegistryErrorKind> {
         let Inner { transport, auth } = &*self.0;
-        auth.authorization(transport, question.repository, &question.access)
+        auth.authorization(transport, request.repository, &request.access)
             .await
     }
 
     /// Returns the authorization after a 401, or `None` if there is nothing better than `sent`.
     pub(super) async fn renew(
         &self,
-        question: &RegistryRequest<'_>,
+        request: &RegistryRequest<'_>,
         sent: Option<&Authorization>,
-        answer: &Response,
+        response: &Response,
     ) -> Result<Option<Authorization>, RegistryErrorKind> {
         let Inner { transport, auth } = &*self.0;
-        let (repository, access) = (question.repository, &question.access);
-        auth.after_challenge(transport, repository, access, sent, &answer.headers)
+        let (repository, access) = (request.repository, &request.access);
+        auth.after_challenge(transport, repository, access, sent, &response.headers)
             .await
     }
 
     /// Sends a request by the scheme of its host. A new host on this machine gets plain HTTP first. HTTPS follows if
     /// the response may come from a TLS server. The scheme is remembered once it is certain.
-    async fn send(
+    async fn send_authorized(
         &self,
-        question: &RegistryRequest<'_>,
+        request: &RegistryRequest<'_>,
         authorization: Option<&Authorization>,
     ) -> Result<StreamingResponse, RegistryErrorKind> {
         let transport = self.transport();
-        let host = question.repository.host();
+        let host = request.repository.host();
         let by = async |scheme: Scheme| {
-            let request = self.request(question, scheme, authorization)?;
-            transport.open(request).await
+            let http_request = self.build(request, scheme, authorization)?;
+            transport.open(http_request).await
         };
         if let Some(scheme) = transport.scheme(host) {
             return by(scheme).await;
@@ -221,16 +226,17 @@ impl RequestSender {
         plain
     }
 
-    pub(super) fn request(
+    /// Builds the HTTP request.
+    pub(super) fn build(
         &self,
-        question: &RegistryRequest<'_>,
+        request: &RegistryRequest<'_>,
         scheme: Scheme,
         authorization: Option<&Authorization>,
     ) -> Result<Request, RegistryErrorKind> {
-        let repository = question.repository;
+        let repository = request.repository;
         let host = repository.host().api();
         let unusable = |cause: String| RegistryErrorKind::never_asked(host, cause);
-        let url = match &question.target {
+        let url = match &request.target {
             Target::Address(url) => url.clone(),
             Target::Path(path) => {
                 let scheme = scheme.as_str();
@@ -238,19 +244,19 @@ impl RequestSender {
                 Url::parse(&text).map_err(|error| unusable(error.to_string()))?
             }
         };
-        let mut request = self.transport().request(question.method.clone(), url);
-        if let Some(accept) = question.accept {
-            request = request.header(ACCEPT, accept);
+        let mut builder = self.transport().request(request.method.clone(), url);
+        if let Some(accept) = request.accept {
+            builder = builder.header(ACCEPT, accept);
         }
-        if let Some((media_type, bytes)) = question.content {
-            request = request
+        if let Some((media_type, bytes)) = request.content {
+            builder = builder
                 .header(CONTENT_TYPE, media_type)
                 .body(bytes.to_vec());
         }
         if let Some(authorization) = authorization {
-            request = request.header(AUTHORIZATION, authorization.header.clone());
+            builder = builder.header(AUTHORIZATION, authorization.header.clone());
         }
-        request
+        builder
             .build()
             .map_err(|error| RegistryErrorKind::not_built(host, &error))
     }
@@ -298,12 +304,12 @@ impl RegistryRequest<'_> {
     }
 }
 
-fn settled(opened: StreamingResponse) -> Result<StreamingResponse, RegistryErrorKind> {
-    let answer = &opened.answer;
-    if !answer.status.is_success() && ErrorResponse::of(answer).is_transient() {
-        Err(RegistryErrorKind::refused(answer))
+fn check_not_transient(stream: StreamingResponse) -> Result<StreamingResponse, RegistryErrorKind> {
+    let head = &stream.head;
+    if !head.status.is_success() && ErrorResponse::of(head).is_transient() {
+        Err(RegistryErrorKind::refused(head))
     } else {
-        Ok(opened)
+        Ok(stream)
     }
 }
 
@@ -312,8 +318,8 @@ fn settled(opened: StreamingResponse) -> Result<StreamingResponse, RegistryError
 /// A refused connection and silence are no candidates, nor is a response with a registry's version header.
 fn may_want_tls(plain: &Result<StreamingResponse, RegistryErrorKind>) -> bool {
     match plain {
-        Ok(StreamingResponse { answer, .. }) => {
-            answer.status == 400 && answer.header("docker-distribution-api-version").is_none()
+        Ok(StreamingResponse { head, .. }) => {
+            head.status == 400 && head.header("docker-distribution-api-version").is_none()
         }
         Err(RegistryErrorKind::Unreachable { error, .. }) => {
             error.kind != TransportErrorKind::Silence && !error.cause.contains("refused")

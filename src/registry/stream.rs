@@ -31,7 +31,7 @@ impl Stream {
     /// Reads the whole source, of at most `limit` bytes.
     pub(super) async fn read(self, limit: u64) -> Result<Vec<u8>, RegistryErrorKind> {
         match self {
-            Self::Response(opened) => Ok((*opened).read(limit).await?.body),
+            Self::Response(response) => Ok((*response).read(limit).await?.body),
             Self::File(file) => {
                 let mut bytes = Vec::new();
                 // Read one extra byte, to detect content that is too long.
@@ -45,7 +45,7 @@ impl Stream {
     /// Releases the permit: see [`StreamingResponse::without_turn`].
     pub(super) fn without_turn(self) -> Self {
         match self {
-            Self::Response(opened) => Self::Response(Box::new(opened.without_turn())),
+            Self::Response(response) => Self::Response(Box::new(response.without_turn())),
             Self::File(file) => Self::File(file),
         }
     }
@@ -53,7 +53,7 @@ impl Stream {
     /// Returns the next piece, or `None` at the end.
     pub(super) async fn piece(&mut self) -> Result<Option<Bytes>, RegistryErrorKind> {
         match self {
-            Self::Response(opened) => opened.piece().await,
+            Self::Response(response) => response.piece().await,
             Self::File(file) => {
                 let mut piece = vec![0; PIECE_BYTES];
                 let length = file.read(&mut piece).map_err(unreadable)?;

@@ -55,27 +55,29 @@ pub(super) async fn stream(
 impl StreamedUpload<'_> {
     /// Writes the blob into `upload` with one request.
     async fn put(&self, upload: &Upload, pieces: VerifyingStream) -> Result<(), Sided> {
-        let question = upload.last_question(&self.blob.digest, &[]);
-        let authorization = self.authorization(upload, &question).await?;
+        let request = upload.final_put(&self.blob.digest, &[]);
+        let authorization = self.authorization(upload, &request).await?;
         let sender = &self.uploader.sender;
         // The target is a full address, so this scheme is not used.
-        let request = sender.request(&question, Scheme::Https, authorization.as_ref());
-        let request = request.map_err(Sided::Destination)?;
+        let http_request = sender.build(&request, Scheme::Https, authorization.as_ref());
+        let http_request = http_request.map_err(Sided::Destination)?;
         let (large, passage) = (&self.uploader.large, &self.passage);
-        let sent = large.send(request, pieces.body(), self.blob.size, passage);
-        let answer = sent.await;
-        let answer = self.taken(upload, &question, authorization, answer).await?;
-        if matches!(answer.status.as_u16(), 413 | 416) {
+        let sent = large.send(http_request, pieces.body(), self.blob.size, passage);
+        let response = sent.await;
+        let response = self
+            .taken(upload, &request, authorization, response)
+            .await?;
+        if matches!(response.status.as_u16(), 413 | 416) {
             sender.features().remember_chunks(upload.repository.host());
-            return Err(Sided::Mended(RegistryErrorKind::refused(&answer)));
+            return Err(Sided::Mended(RegistryErrorKind::refused(&response)));
         }
-        let stored = check_stored(&answer, &self.blob.digest);
+        let stored = check_stored(&response, &self.blob.digest);
         stored.map_err(Sided::Destination)?;
         if passage.is_whole() {
             Ok(())
         } else {
             Err(Sided::Destination(RegistryErrorKind::Early {
-                host: authority(&answer.url),
+                host: authority(&response.url),
             }))
         }
     }
@@ -90,43 +92,49 @@ impl StreamedUpload<'_> {
             self.patch(upload, chunks.chunk(start, end)).await?;
             start = end;
         }
-        let question = upload.last_question(&blob.digest, &[]);
-        let stored = uploader.ask_at(upload, &question).await;
-        let stored = stored.and_then(|answer| check_stored(&answer, &blob.digest));
+        let request = upload.final_put(&blob.digest, &[]);
+        let stored = uploader.send_to_session(upload, &request).await;
+        let stored = stored.and_then(|response| check_stored(&response, &blob.digest));
         stored.map_err(Sided::Destination)
     }
 
     /// Sends one chunk, and continues at the location in the response.
     async fn patch(&self, upload: &mut Upload, chunk: Chunk) -> Result<(), Sided> {
         let uploader = self.uploader;
-        let question = upload.question(Method::PATCH);
-        let authorization = self.authorization(upload, &question).await?;
+        let request = upload.session_request(Method::PATCH);
+        let authorization = self.authorization(upload, &request).await?;
         // The target is a full address, so this scheme is not used.
-        let request = uploader
+        let http_request = uploader
             .sender
-            .request(&question, Scheme::Https, authorization.as_ref());
-        let mut request = request.map_err(Sided::Destination)?;
+            .build(&request, Scheme::Https, authorization.as_ref());
+        let mut http_request = http_request.map_err(Sided::Destination)?;
         let (length, last) = (chunk.length(), chunk.last());
-        request.headers_mut().insert(CONTENT_RANGE, chunk.range());
+        http_request
+            .headers_mut()
+            .insert(CONTENT_RANGE, chunk.range());
         let sent = uploader
             .large
-            .send(request, chunk.body(), length, &self.passage);
-        let answer = sent.await;
-        let answer = self.taken(upload, &question, authorization, answer).await?;
-        check_taken(&answer, last).map_err(Sided::Destination)?;
-        uploader.go_on(upload, &answer).map_err(Sided::Destination)
+            .send(http_request, chunk.body(), length, &self.passage);
+        let response = sent.await;
+        let response = self
+            .taken(upload, &request, authorization, response)
+            .await?;
+        check_taken(&response, last).map_err(Sided::Destination)?;
+        uploader
+            .go_on(upload, &response)
+            .map_err(Sided::Destination)
     }
 
     /// Returns the authorization for the location of `upload`.
     async fn authorization(
         &self,
         upload: &Upload,
-        question: &RegistryRequest<'_>,
+        request: &RegistryRequest<'_>,
     ) -> Result<Option<Authorization>, Sided> {
         if !upload.is_own {
             return Ok(None);
         }
-        let known = self.uploader.sender.authorization(question).await;
+        let known = self.uploader.sender.authorization(request).await;
         known.map_err(Sided::Destination)
     }
 
@@ -134,25 +142,25 @@ impl StreamedUpload<'_> {
     async fn taken(
         &self,
         upload: &Upload,
-        question: &RegistryRequest<'_>,
+        request: &RegistryRequest<'_>,
         authorization: Option<Authorization>,
-        answer: Result<Response, RegistryErrorKind>,
+        response: Result<Response, RegistryErrorKind>,
     ) -> Result<Response, Sided> {
         // If the body broke off, the source is at fault, whatever the destination answered.
         if let Some(fault) = self.passage.fault() {
             return Err(Sided::Source(fault));
         }
-        let answer = answer.map_err(Sided::Destination)?;
-        if answer.status == 401 && upload.is_own {
+        let response = response.map_err(Sided::Destination)?;
+        if response.status == 401 && upload.is_own {
             // A streamed body cannot be sent again, so the copy must start from the beginning.
             let sender = &self.uploader.sender;
             let better = sender
-                .renew(question, authorization.as_ref(), &answer)
+                .renew(request, authorization.as_ref(), &response)
                 .await;
             if better.map_err(Sided::Destination)?.is_some() {
-                return Err(Sided::Mended(RegistryErrorKind::refused(&answer)));
+                return Err(Sided::Mended(RegistryErrorKind::refused(&response)));
             }
         }
-        Ok(answer)
+        Ok(response)
     }
 }

@@ -29,7 +29,7 @@ pub(super) struct Permit {
 #[derive(Debug)]
 pub(super) struct StreamingResponse {
     /// The response without the body of a success.
-    pub(super) answer: Response,
+    pub(super) head: Response,
     rest: Option<IncomingResponse>,
     watch: Watch,
     /// The permit, kept while the response is in flight.
@@ -47,8 +47,8 @@ impl StreamingResponse {
         mut watch: Watch,
         turn: Option<Permit>,
     ) -> Result<Self, RegistryErrorKind> {
-        let mut answer = response.head();
-        let status = answer.status;
+        let mut head = response.head();
+        let status = head.status;
         let rest = if *method == Method::HEAD {
             watch.answered(status);
             None
@@ -56,7 +56,7 @@ impl StreamingResponse {
             Some(response)
         } else {
             let body = read_start(response, ERROR_MAX_BYTES).await;
-            answer.body = body.map_err(|source| broken(&answer.url, source))?;
+            head.body = body.map_err(|source| broken(&head.url, source))?;
             watch.answered(status);
             None
         };
@@ -64,7 +64,7 @@ impl StreamingResponse {
         // own permit.
         let turn = turn.filter(|_| rest.is_some());
         Ok(Self {
-            answer,
+            head,
             rest,
             watch,
             turn,
@@ -80,7 +80,7 @@ impl StreamingResponse {
             () => u32::from(may_exceed(LARGE_BYTES)),
         };
         let Self {
-            mut answer,
+            mut head,
             rest,
             mut watch,
             turn,
@@ -91,10 +91,10 @@ impl StreamingResponse {
                 None => None,
             };
             let body = read(rest, limit).await;
-            answer.body = body.map_err(|source| broken(&answer.url, source))?;
-            watch.answered(answer.status);
+            head.body = body.map_err(|source| broken(&head.url, source))?;
+            watch.answered(head.status);
         }
-        Ok(answer)
+        Ok(head)
     }
 
     /// Releases the permit while the body is streamed: the receiver needs requests of its own.
@@ -114,9 +114,9 @@ impl StreamingResponse {
             return Ok(None);
         };
         let piece = rest.chunk().await;
-        let piece = piece.map_err(|error| broken(&self.answer.url, error.into()))?;
+        let piece = piece.map_err(|error| broken(&self.head.url, error.into()))?;
         if piece.is_none() {
-            self.watch.answered(self.answer.status);
+            self.watch.answered(self.head.status);
         }
         Ok(piece)
     }

@@ -29,12 +29,12 @@ pub async fn all_tags(
     registry: &RegistryReader,
     repository: &Repository,
 ) -> Option<BTreeSet<String>> {
-    let question = RegistryRequest::get(repository, "tags/list".to_owned(), LIST_MAX_BYTES);
-    let answer = registry.sender.ask(&question).await.ok()?;
-    if answer.status != 200 || answer.headers.contains_key(LINK) {
+    let request = RegistryRequest::get(repository, "tags/list".to_owned(), LIST_MAX_BYTES);
+    let response = registry.sender.send(&request).await.ok()?;
+    if response.status != 200 || response.headers.contains_key(LINK) {
         return None;
     }
-    let list: TagList = serde_json::from_slice(&answer.body).ok()?;
+    let list: TagList = serde_json::from_slice(&response.body).ok()?;
     let tags = list.tags.unwrap_or_default();
     let is_page = !tags.is_empty() && tags.len().is_multiple_of(PAGE);
     (!is_page).then(|| tags.into_iter().collect())

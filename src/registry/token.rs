@@ -60,11 +60,11 @@ pub(super) async fn fetch(
     let attempt = || async {
         let asked_at = Instant::now();
         let request = request(transport, realm.clone(), bearer, scopes, proof)?;
-        let answer = transport.send(request, TOKEN_MAX_BYTES).await?;
-        if answer.status != 200 {
-            return Err(RegistryErrorKind::refused(&answer));
+        let response = transport.send(request, TOKEN_MAX_BYTES).await?;
+        if response.status != 200 {
+            return Err(RegistryErrorKind::refused(&response));
         }
-        read(transport, &answer, asked_at)
+        read(transport, &response, asked_at)
     };
     let token = with_retries(transport.retry_policy, &transport.events, &what, attempt).await;
     token.map_err(|fault| RegistryErrorKind::Token {
@@ -163,11 +163,11 @@ pub(super) fn sensitive(text: &str) -> Option<HeaderValue> {
 /// Reads the token. Some servers send `token`, some `access_token`, some both with the same value.
 pub(super) fn read(
     transport: &Transport,
-    answer: &Response,
+    response: &Response,
     asked_at: Instant,
 ) -> Result<BearerToken, RegistryErrorKind> {
     let given: TokenResponse =
-        serde_json::from_slice(&answer.body).map_err(|_| RegistryErrorKind::NoToken)?;
+        serde_json::from_slice(&response.body).map_err(|_| RegistryErrorKind::NoToken)?;
     let text = |field: Option<String>| field.filter(|text| !text.is_empty()).map(Secret::new);
     if let Some(secret) = text(given.refresh_token) {
         transport.events.mask_sent(&secret);

@@ -76,7 +76,7 @@ impl Uploader {
         match begun.await? {
             Begun::Place(upload) => Ok(upload),
             // The POST named no blob, so none can have been created.
-            Begun::Created(answer) => Err(RegistryErrorKind::refused(&answer)),
+            Begun::Created(response) => Err(RegistryErrorKind::refused(&response)),
             Begun::Refused(fault) => Err(fault),
         }
     }
@@ -92,8 +92,8 @@ impl Uploader {
         let query = format!("?mount={digest}&from={}", from.path());
         let access = Access::Mount(from.clone());
         match self.post(repository, access, &query, &[]).await {
-            Ok(Begun::Created(answer)) => {
-                check_stated(digest, &answer).map(|()| Begun::Created(answer))
+            Ok(Begun::Created(response)) => {
+                check_stated(digest, &response).map(|()| Begun::Created(response))
             }
             // The token server denies read access to `from`.
             Err(fault @ RegistryErrorKind::Token { .. }) => Ok(Begun::Refused(fault)),
@@ -108,9 +108,9 @@ impl Uploader {
         digest: &Digest,
         bytes: &[u8],
     ) -> Result<(), RegistryErrorKind> {
-        let question = upload.last_question(digest, bytes);
-        let answer = self.ask_at(upload, &question).await;
-        let finished = answer.and_then(|answer| check_stored(&answer, digest));
+        let request = upload.final_put(digest, bytes);
+        let response = self.send_to_session(upload, &request).await;
+        let finished = response.and_then(|response| check_stored(&response, digest));
         self.end(upload, &finished).await;
         finished
     }
@@ -126,20 +126,20 @@ impl Uploader {
 
     /// Cancels `upload`, if the registry supports that. Otherwise the registry expires it by itself.
     pub(super) async fn cancel(&self, upload: &Upload) {
-        let question = upload.question(Method::DELETE);
-        let cancelled = self.ask_at(upload, &question);
+        let request = upload.session_request(Method::DELETE);
+        let cancelled = self.send_to_session(upload, &request);
         let _ = tokio::time::timeout(CANCEL_TIMEOUT, cancelled).await;
         self.sessions.remove(upload);
     }
 
-    /// Moves `upload` to the location in `answer`, if there is one. The location may change with each chunk.
+    /// Moves `upload` to the location in `response`, if there is one. The location may change with each chunk.
     pub(super) fn go_on(
         &self,
         upload: &mut Upload,
-        answer: &Response,
+        response: &Response,
     ) -> Result<(), RegistryErrorKind> {
-        if answer.header("location").is_some() {
-            let (place, is_own) = self.place(answer)?;
+        if response.header("location").is_some() {
+            let (place, is_own) = self.place(response)?;
             self.sessions.remove(upload);
             upload.place = place;
             upload.is_own = is_own && upload.is_own;
@@ -148,18 +148,18 @@ impl Uploader {
         Ok(())
     }
 
-    pub(super) async fn ask_at(
+    pub(super) async fn send_to_session(
         &self,
         upload: &Upload,
-        question: &RegistryRequest<'_>,
+        request: &RegistryRequest<'_>,
     ) -> Result<Response, RegistryErrorKind> {
         if upload.is_own {
-            self.sender.ask_once(question).await
+            self.sender.send_once(request).await
         } else {
             self.sender
-                .open_elsewhere(question)
+                .open_without_credentials(request)
                 .await?
-                .read(question.limit)
+                .read(request.limit)
                 .await
         }
     }
@@ -184,7 +184,7 @@ impl Uploader {
             features.remember_no_whole(repository.host());
         }
         match begun? {
-            Begun::Created(answer) => check_stated(digest, &answer).map(|()| None),
+            Begun::Created(response) => check_stated(digest, &response).map(|()| None),
             Begun::Place(upload) => Ok(Some(upload)),
             Begun::Refused(fault) if may_be_about_form(&fault) => {
                 self.begin(repository).await.map(Some)
@@ -226,13 +226,13 @@ impl Uploader {
             content: Some((OCTETS, bytes)),
             limit: ERROR_MAX_BYTES,
         };
-        let answer = self.sender.ask_once(&start).await?;
-        match answer.status.as_u16() {
-            201 => Ok(Begun::Created(answer)),
+        let response = self.sender.send_once(&start).await?;
+        match response.status.as_u16() {
+            201 => Ok(Begun::Created(response)),
             202 => {
-                let (place, is_own) = self.place(&answer)?;
+                let (place, is_own) = self.place(&response)?;
                 // SPEC: only the last chunk may be shorter.
-                let least = answer.header("oci-chunk-min-length");
+                let least = response.header("oci-chunk-min-length");
                 let least = least.and_then(|least| least.parse().ok()).unwrap_or(0);
                 let upload = Upload {
                     repository,
@@ -244,21 +244,21 @@ impl Uploader {
                 self.sessions.add(&upload);
                 Ok(Begun::Place(upload))
             }
-            _ => Ok(Begun::Refused(RegistryErrorKind::refused(&answer))),
+            _ => Ok(Begun::Refused(RegistryErrorKind::refused(&response))),
         }
     }
 
     /// Returns the location in a response, and whether it is on the registry itself.
-    fn place(&self, answer: &Response) -> Result<(Url, bool), RegistryErrorKind> {
-        let place = location(answer)?;
-        let is_own = authority(&place) == authority(&answer.url);
-        if is_own && place.scheme() != answer.url.scheme() && place.scheme() != "https" {
+    fn place(&self, response: &Response) -> Result<(Url, bool), RegistryErrorKind> {
+        let place = location(response)?;
+        let is_own = authority(&place) == authority(&response.url);
+        if is_own && place.scheme() != response.url.scheme() && place.scheme() != "https" {
             return Err(refused_address(
                 &place,
                 "is not HTTPS, though the registry is",
             ));
         }
-        if let Err(reason) = self.sender.transport().check_hop(&answer.url, &place) {
+        if let Err(reason) = self.sender.transport().check_hop(&response.url, &place) {
             return Err(refused_address(&place, reason));
         }
         Ok((place, is_own))
@@ -274,25 +274,26 @@ impl Uploader {
 
 impl Upload {
     /// Returns a request to the location of this session: PATCH to add a chunk, DELETE to cancel the session.
-    pub(super) fn question(&self, method: Method) -> RegistryRequest<'_> {
-        self.ask(method, self.place.clone(), &[])
+    pub(super) fn session_request(&self, method: Method) -> RegistryRequest<'_> {
+        self.request_at(method, self.place.clone(), &[])
     }
 
     /// Returns the final PUT, with the whole blob or the rest of it.
-    pub(super) fn last_question<'b>(
-        &'b self,
-        digest: &Digest,
-        bytes: &'b [u8],
-    ) -> RegistryRequest<'b> {
+    pub(super) fn final_put<'b>(&'b self, digest: &Digest, bytes: &'b [u8]) -> RegistryRequest<'b> {
         let mut place = self.place.clone();
         // The location may have a query of its own, which must stay unchanged.
         place
             .query_pairs_mut()
             .append_pair("digest", &digest.to_string());
-        self.ask(Method::PUT, place, bytes)
+        self.request_at(Method::PUT, place, bytes)
     }
 
-    fn ask<'b>(&'b self, method: Method, place: Url, bytes: &'b [u8]) -> RegistryRequest<'b> {
+    fn request_at<'b>(
+        &'b self,
+        method: Method,
+        place: Url,
+        bytes: &'b [u8],
+    ) -> RegistryRequest<'b> {
         let has_content = method != Method::DELETE;
         RegistryRequest {
             method,
@@ -307,10 +308,10 @@ impl Upload {
 }
 
 /// Checks the response to the PUT of a blob.
-pub(super) fn check_stored(answer: &Response, digest: &Digest) -> Result<(), RegistryErrorKind> {
-    match answer.status.as_u16() {
-        200 | 201 | 204 => check_stated(digest, answer),
-        _ => Err(RegistryErrorKind::refused(answer)),
+pub(super) fn check_stored(response: &Response, digest: &Digest) -> Result<(), RegistryErrorKind> {
+    match response.status.as_u16() {
+        200 | 201 | 204 => check_stated(digest, response),
+        _ => Err(RegistryErrorKind::refused(response)),
     }
 }
 

@@ -45,7 +45,7 @@ async fn delete_one(
     let url = Url::parse(&text);
     let url =
         url.map_err(|error| RegistryErrorKind::never_asked(host.as_str(), error.to_string()))?;
-    let question = RegistryRequest {
+    let request = RegistryRequest {
         method: Method::DELETE,
         repository,
         target: Target::Address(url),
@@ -57,14 +57,14 @@ async fn delete_one(
     };
     let attempt = || async {
         held.check().await?;
-        registry.sender.ask_once(&question).await
+        registry.sender.send_once(&request).await
     };
-    let answer = registry
+    let response = registry
         .sender
-        .with_retries(&question.text(), attempt)
+        .with_retries(&request.text(), attempt)
         .await?;
-    match answer.status.as_u16() {
+    match response.status.as_u16() {
         200 | 202 | 204 | 404 => Ok(()),
-        _ => Err(RegistryErrorKind::refused(&answer)),
+        _ => Err(RegistryErrorKind::refused(&response)),
     }
 }

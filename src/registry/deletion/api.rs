@@ -94,11 +94,11 @@ impl<'a> Call<'a> {
         let request = request
             .build()
             .map_err(|error| RegistryErrorKind::not_built(self.host, &error))?;
-        let answer = transport.send(request, ANSWER_MAX_BYTES).await?;
-        if !answer.status.is_success() && ErrorResponse::of(&answer).is_transient() {
-            Err(RegistryErrorKind::refused(&answer))
+        let response = transport.send(request, ANSWER_MAX_BYTES).await?;
+        if !response.status.is_success() && ErrorResponse::of(&response).is_transient() {
+            Err(RegistryErrorKind::refused(&response))
         } else {
-            Ok(answer)
+            Ok(response)
         }
     }
 }

@@ -53,12 +53,12 @@ async fn log_in(
         "identifier": login.username,
         "secret": login.password.expose(),
     }));
-    let answer = call.send(registry).await.map_err(DeletionError::Refused)?;
-    if answer.status != 200 {
-        return Err(refused(RegistryErrorKind::refused(&answer), NEEDS));
+    let response = call.send(registry).await.map_err(DeletionError::Refused)?;
+    if response.status != 200 {
+        return Err(refused(RegistryErrorKind::refused(&response), NEEDS));
     }
     let no_token = || DeletionError::Refused(RegistryErrorKind::NoToken);
-    let given: HubTokenResponse = serde_json::from_slice(&answer.body).map_err(|_| no_token())?;
+    let given: HubTokenResponse = serde_json::from_slice(&response.body).map_err(|_| no_token())?;
     let token = Secret::new(given.access_token);
     registry.sender.transport().events.mask_sent(&token);
     sensitive(&format!("Bearer {}", token.expose())).ok_or_else(no_token)
@@ -72,10 +72,10 @@ async fn delete_one(
 ) -> Result<(), RegistryErrorKind> {
     let mut call = Call::new(Method::DELETE, HOST, path);
     call.authorization = Some(authorization.clone());
-    let answer = call.send_if(registry, held).await?;
-    match answer.status.as_u16() {
+    let response = call.send_if(registry, held).await?;
+    match response.status.as_u16() {
         // A later read of the registry decides whether the tag is gone.
         200 | 202 | 204 | 404 => Ok(()),
-        _ => Err(RegistryErrorKind::refused(&answer)),
+        _ => Err(RegistryErrorKind::refused(&response)),
     }
 }

@@ -93,7 +93,7 @@ async fn delete_one(
     check: impl AsyncFn() -> Result<(), RegistryErrorKind>,
 ) -> Result<(), RegistryErrorKind> {
     let action = Action::BatchDeleteImage;
-    let answer = aws::ask(
+    let response = aws::send(
         registry.sender.transport(),
         ecr,
         keys,
@@ -102,7 +102,7 @@ async fn delete_one(
         check,
     )
     .await?;
-    let deleted: DeleteResponse = serde_json::from_slice(&answer.body)
+    let deleted: DeleteResponse = serde_json::from_slice(&response.body)
         .map_err(|_| RegistryErrorKind::Listing("it does not name the deleted tags".to_owned()))?;
     let failure = deleted.failures.into_iter();
     let mut failure = failure.filter(|failure| failure.failure_code != "ImageNotFound");
@@ -111,7 +111,7 @@ async fn delete_one(
         Some(failure) => Err(RegistryErrorKind::Refused {
             host: ecr.endpoint.clone(),
             refusal: ErrorResponse {
-                status: answer.status.as_u16(),
+                status: response.status.as_u16(),
                 codes: vec![printable(&failure.failure_code, 64)],
                 message: printable(&failure.failure_reason, 300),
                 retry_after: None,

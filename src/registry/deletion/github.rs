@@ -94,11 +94,11 @@ async fn delete_version(registry: &Registry, doomed: TagDeletion<'_>) -> Result<
     let package = Package::find(registry, doomed).await?;
     let id = package.settled(doomed).await?;
     let path = format!("{}/versions/{id}", package.path);
-    let answer = package.ask(Method::DELETE, path).await?;
-    match answer.status.as_u16() {
+    let response = package.send(Method::DELETE, path).await?;
+    match response.status.as_u16() {
         204 | 404 => Ok(()),
         // The last version with a tag (400), or one with more than 5000 pulls (400, 422), cannot be deleted.
-        _ => Err(refused(RegistryErrorKind::refused(&answer), NEEDS)),
+        _ => Err(refused(RegistryErrorKind::refused(&response), NEEDS)),
     }
 }
 
@@ -116,8 +116,8 @@ impl<'a> Package<'a> {
         };
         let path = doomed.repository.path();
         let (owner, name) = path.split_once('/').unwrap_or((path, path));
-        let answer = package.ask(Method::GET, format!("/users/{owner}")).await?;
-        let kind: Owner = read(&answer)?;
+        let response = package.send(Method::GET, format!("/users/{owner}")).await?;
+        let kind: Owner = read(&response)?;
         let place = match kind.kind.as_str() {
             "Organization" => "orgs",
             _ => "users",
@@ -126,7 +126,7 @@ impl<'a> Package<'a> {
         Ok(package)
     }
 
-    async fn ask(&self, method: Method, path: String) -> Result<Response, DeletionError> {
+    async fn send(&self, method: Method, path: String) -> Result<Response, DeletionError> {
         let call = Call {
             authorization: Some(self.authorization.clone()),
             accept: "application/vnd.github+json",
@@ -200,10 +200,10 @@ impl<'a> Package<'a> {
         let digest = doomed.digest.to_string();
         for page in 1..=PAGES_MAX {
             let query = format!("versions?per_page={PAGE}&state=active&page={page}");
-            let answer = self
-                .ask(Method::GET, format!("{}/{query}", self.path))
+            let response = self
+                .send(Method::GET, format!("{}/{query}", self.path))
                 .await?;
-            let versions: Vec<Version> = read(&answer)?;
+            let versions: Vec<Version> = read(&response)?;
             let is_last = versions.len() < PAGE;
             let mut versions = versions.into_iter();
             if let Some(found) = versions.find(|version| version.name == digest) {
@@ -217,11 +217,11 @@ impl<'a> Package<'a> {
     }
 }
 
-fn read<T: for<'de> Deserialize<'de>>(answer: &Response) -> Result<T, DeletionError> {
-    if answer.status != 200 {
-        return Err(refused(RegistryErrorKind::refused(answer), NEEDS));
+fn read<T: for<'de> Deserialize<'de>>(response: &Response) -> Result<T, DeletionError> {
+    if response.status != 200 {
+        return Err(refused(RegistryErrorKind::refused(response), NEEDS));
     }
-    serde_json::from_slice(&answer.body).map_err(|_| {
+    serde_json::from_slice(&response.body).map_err(|_| {
         let why = "the response of GitHub does not have the documented form";
         DeletionError::Refused(RegistryErrorKind::Listing(why.to_owned()))
     })

@@ -39,13 +39,13 @@ pub(super) async fn delete(registry: &Registry, doomed: TagDeletion<'_>) -> Unde
             authorization: Some(basic(&login)),
             ..Call::new(Method::DELETE, host, format!("{artifact}/tags/{tag}"))
         };
-        let deleted = call
-            .send(registry)
-            .await
-            .and_then(|answer| match answer.status.as_u16() {
-                200 | 202 | 204 | 404 => Ok(()),
-                _ => Err::<(), RegistryErrorKind>(RegistryErrorKind::refused(&answer)),
-            });
+        let deleted =
+            call.send(registry)
+                .await
+                .and_then(|response| match response.status.as_u16() {
+                    200 | 202 | 204 | 404 => Ok(()),
+                    _ => Err::<(), RegistryErrorKind>(RegistryErrorKind::refused(&response)),
+                });
         if let Err(fault) = deleted {
             stays.push((tag.clone(), refused(fault, NEEDS)));
         }

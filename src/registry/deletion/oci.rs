@@ -47,7 +47,7 @@ pub(super) async fn delete(registry: &Registry, doomed: TagDeletion<'_>) -> Unde
     for (number, (tag, held)) in StillHeld::each(registry, doomed).enumerate() {
         let reference = Reference::Tag(tag.clone());
         let check = async || held.check().await;
-        match ask(registry, doomed.repository, &reference, check).await {
+        match send_delete(registry, doomed.repository, &reference, check).await {
             Ok(DeleteResult::Done) => (),
             Ok(DeleteResult::Unsupported) => {
                 let rest = TagDeletion {
@@ -81,7 +81,7 @@ async fn by_digest(registry: &Registry, doomed: TagDeletion<'_>) -> Result<(), D
     }
     let reference = Reference::Digest(doomed.digest.clone());
     // A repeat removes the same manifest. Only the run that created it gets here.
-    match ask(registry, doomed.repository, &reference, async || Ok(())).await {
+    match send_delete(registry, doomed.repository, &reference, async || Ok(())).await {
         Ok(DeleteResult::Done) => Ok(()),
         Ok(DeleteResult::Unsupported) => Err(DeletionError::Unsupported {
             host: doomed.repository.host().to_string(),
@@ -90,13 +90,13 @@ async fn by_digest(registry: &Registry, doomed: TagDeletion<'_>) -> Result<(), D
     }
 }
 
-async fn ask(
+async fn send_delete(
     registry: &Registry,
     repository: &Repository,
     reference: &Reference,
     check: impl AsyncFn() -> Result<(), RegistryErrorKind>,
 ) -> Result<DeleteResult, RegistryErrorKind> {
-    let question = RegistryRequest {
+    let request = RegistryRequest {
         method: Method::DELETE,
         repository,
         target: Target::Path(format!("manifests/{reference}")),
@@ -109,22 +109,22 @@ async fn ask(
     };
     let attempt = || async {
         check().await?;
-        registry.sender.ask_once(&question).await
+        registry.sender.send_once(&request).await
     };
-    let answer = registry
+    let response = registry
         .sender
-        .with_retries(&question.text(), attempt)
+        .with_retries(&request.text(), attempt)
         .await?;
-    match answer.status.as_u16() {
+    match response.status.as_u16() {
         200 | 202 | 204 => Ok(DeleteResult::Done),
-        404 if presence(&answer) == Presence::Absent => Ok(DeleteResult::Done),
-        _ if is_unsupported(&answer) => Ok(DeleteResult::Unsupported),
-        _ => Err(RegistryErrorKind::refused(&answer)),
+        404 if presence(&response) == Presence::Absent => Ok(DeleteResult::Done),
+        _ if is_unsupported(&response) => Ok(DeleteResult::Unsupported),
+        _ => Err(RegistryErrorKind::refused(&response)),
     }
 }
 
-fn is_unsupported(answer: &Response) -> bool {
-    let refusal = ErrorResponse::of(answer);
+fn is_unsupported(response: &Response) -> bool {
+    let refusal = ErrorResponse::of(response);
     let codes = ["UNSUPPORTED", "DIGEST_INVALID"];
     match refusal.status {
         405 | 501 => true,
@@ -187,18 +187,18 @@ async fn list(
     let mut tags = Vec::new();
     let mut target = Target::Path("tags/list".to_owned());
     for _ in 0..PAGES_MAX {
-        let question = RegistryRequest {
+        let request = RegistryRequest {
             target,
             ..RegistryRequest::get(repository, String::new(), PAGE_MAX_BYTES)
         };
-        let answer = registry.sender.ask(&question).await?;
-        if answer.status != 200 {
-            return Err(RegistryErrorKind::refused(&answer));
+        let response = registry.sender.send(&request).await?;
+        if response.status != 200 {
+            return Err(RegistryErrorKind::refused(&response));
         }
-        let page: Page = serde_json::from_slice(&answer.body)
+        let page: Page = serde_json::from_slice(&response.body)
             .map_err(|_| RegistryErrorKind::Listing("it is not a list of tags".to_owned()))?;
         tags.extend(page.tags.unwrap_or_default());
-        match next_page(&answer)? {
+        match next_page(&response)? {
             Some(next) => target = Target::Address(next),
             None => return Ok(tags),
         }

@@ -47,8 +47,8 @@ impl Digest {
 
 impl Digester {
     /// Adds the next piece.
-    pub fn add(&mut self, piece: &[u8]) {
-        self.0.update(piece);
+    pub fn add(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
     }
 
     /// The digest of all pieces so far.

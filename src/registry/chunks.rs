@@ -16,7 +16,7 @@ use crate::http::Response;
 
 /// The unsent rest of a blob.
 struct Rest {
-    pieces: VerifyingStream,
+    content: VerifyingStream,
     /// Bytes that did not fit into the last chunk.
     over: Bytes,
 }
@@ -32,9 +32,9 @@ pub(super) struct Chunk {
 }
 
 impl Chunks {
-    pub(super) fn new(pieces: VerifyingStream) -> Self {
+    pub(super) fn new(content: VerifyingStream) -> Self {
         let over = Bytes::new();
-        Self(Arc::new(Mutex::new(Rest { pieces, over })))
+        Self(Arc::new(Mutex::new(Rest { content, over })))
     }
 
     /// Returns the chunk from `start` to before `end`. It must begin at the end of the chunk before, which was sent.
@@ -63,22 +63,22 @@ impl Chunk {
     pub(super) fn body(self) -> Body {
         let left = self.length();
         Body::wrap_stream(try_unfold((self.rest, left), async |(rest, left)| {
-            let piece = rest.lock().await.take(left).await?;
-            let length = piece.as_ref().map_or(0, length);
-            Ok::<_, RegistryErrorKind>(piece.map(|piece| (piece, (rest, left - length))))
+            let bytes = rest.lock().await.take(left).await?;
+            let length = bytes.as_ref().map_or(0, length);
+            Ok::<_, RegistryErrorKind>(bytes.map(|bytes| (bytes, (rest, left - length))))
         }))
     }
 }
 
 impl Rest {
-    /// Returns the next piece, of at most `most` bytes. Returns `None` if `most` is 0 or no bytes remain.
+    /// Returns the next bytes, at most `most` bytes. Returns `None` if `most` is 0 or no bytes remain.
     async fn take(&mut self, most: u64) -> Result<Option<Bytes>, RegistryErrorKind> {
         if most == 0 {
             return Ok(None);
         }
         if self.over.is_empty() {
-            match self.pieces.piece().await? {
-                Some(piece) => self.over = piece,
+            match self.content.next_bytes().await? {
+                Some(bytes) => self.over = bytes,
                 None => return Ok(None),
             }
         }
@@ -88,21 +88,23 @@ impl Rest {
     }
 }
 
-fn length(piece: &Bytes) -> u64 {
-    u64::try_from(piece.len()).unwrap_or(u64::MAX)
+fn length(bytes: &Bytes) -> u64 {
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }
 
 /// Checks that the registry accepted the whole chunk, if the response states its range.
-pub(super) fn check_taken(response: &Response, last: u64) -> Result<(), RegistryErrorKind> {
+pub(super) fn check_range(response: &Response, last: u64) -> Result<(), RegistryErrorKind> {
     if !matches!(response.status.as_u16(), 201 | 202 | 204) {
         return Err(RegistryErrorKind::refused(response));
     }
     let range = response.header("range").unwrap_or_default();
-    let taken = range.rsplit_once('-').map(|(_, taken)| taken.trim());
-    match taken.and_then(|taken| taken.parse::<u64>().ok()) {
-        Some(taken) if taken != last => Err(RegistryErrorKind::Partial {
+    let last_stored = range
+        .rsplit_once('-')
+        .map(|(_, last_stored)| last_stored.trim());
+    match last_stored.and_then(|last_stored| last_stored.parse::<u64>().ok()) {
+        Some(last_stored) if last_stored != last => Err(RegistryErrorKind::Partial {
             host: authority(&response.url),
-            taken,
+            taken: last_stored,
             sent: last,
         }),
         Some(_) | None => Ok(()),

@@ -13,7 +13,7 @@ use super::sided::Sided;
 use super::stream::Stream;
 use super::streamed_upload::stream;
 use super::upload_session::Upload;
-use super::uploads::{Begun, SMALL_MAX_BYTES, Uploader};
+use super::uploads::{SMALL_MAX_BYTES, UploadStart, Uploader};
 use crate::domain::{Descriptor, Digest, Repository};
 
 /// The number of immediate restarts of a copy: for renewed credentials, and for smaller requests.
@@ -29,7 +29,7 @@ pub enum Copied {
 }
 
 /// The content of a blob, ready to be written.
-enum Ready {
+enum BlobContent {
     Small(Vec<u8>),
     Large(Stream),
 }
@@ -122,14 +122,14 @@ impl<'a> BlobCopy<'a> {
     async fn run(&self) -> Result<Copied, Sided> {
         let mut upload = None;
         if let Some(from) = self.mount_source() {
-            let begun = self
+            let start = self
                 .uploader
                 .begin_with_mount(self.to, &self.blob.digest, from);
-            match begun.await.map_err(Sided::Destination)? {
-                Begun::Created(_) => return Ok(Copied::Mounted),
-                Begun::Place(place) => upload = Some(place),
+            match start.await.map_err(Sided::Destination)? {
+                UploadStart::Stored(_) => return Ok(Copied::Mounted),
+                UploadStart::Session(session) => upload = Some(session),
                 // A 404 may apply only to this blob, if the source lacks it.
-                Begun::Refused(fault) => {
+                UploadStart::Refused(fault) => {
                     if fault.refusal().is_none_or(|refusal| refusal.status != 404) {
                         let features = self.uploader.sender.features();
                         features.remember_no_mount(self.to, from);
@@ -168,8 +168,8 @@ impl<'a> BlobCopy<'a> {
         let (uploader, digest) = (self.uploader, &self.blob.digest);
         // Read from the source first. If that fails, no new upload session is open, and only one from a mount must be
         // cancelled.
-        let ready = match self.make_ready().await {
-            Ok(ready) => ready,
+        let content = match self.open_source().await {
+            Ok(content) => content,
             Err(fault) => {
                 if let Some(upload) = &upload {
                     uploader.cancel(upload).await;
@@ -177,26 +177,26 @@ impl<'a> BlobCopy<'a> {
                 return Err(Sided::Source(fault));
             }
         };
-        match (ready, upload) {
-            (Ready::Small(bytes), None) => uploader
+        match (content, upload) {
+            (BlobContent::Small(bytes), None) => uploader
                 .upload(self.to, digest, &bytes)
                 .await
                 .map_err(Sided::Destination),
-            (Ready::Small(bytes), Some(upload)) => uploader
+            (BlobContent::Small(bytes), Some(upload)) => uploader
                 .finish(&upload, digest, &bytes)
                 .await
                 .map_err(Sided::Destination),
-            (Ready::Large(source), Some(upload)) => {
+            (BlobContent::Large(source), Some(upload)) => {
                 stream(uploader, upload, source, self.blob).await
             }
-            (Ready::Large(source), None) => {
+            (BlobContent::Large(source), None) => {
                 let upload = uploader.begin(self.to).await.map_err(Sided::Destination)?;
                 stream(uploader, upload, source, self.blob).await
             }
         }
     }
 
-    async fn make_ready(&self) -> Result<Ready, RegistryErrorKind> {
+    async fn open_source(&self) -> Result<BlobContent, RegistryErrorKind> {
         let blob = self.blob;
         let (stream, length) = match self.from {
             BlobSource::File(path) => {
@@ -215,11 +215,11 @@ impl<'a> BlobCopy<'a> {
         };
         check_size(length.unwrap_or(blob.size), blob)?;
         if blob.size > SMALL_MAX_BYTES {
-            return Ok(Ready::Large(stream.without_turn()));
+            return Ok(BlobContent::Large(stream.release_permit()));
         }
         let bytes = stream.read(blob.size).await?;
         check_size(u64::try_from(bytes.len()).unwrap_or(u64::MAX), blob)?;
         check_digest(Digest::of(&bytes), &blob.digest)?;
-        Ok(Ready::Small(bytes))
+        Ok(BlobContent::Small(bytes))
     }
 }

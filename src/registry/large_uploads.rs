@@ -1,6 +1,6 @@
 //! Uploads blobs that are too large for memory. Their bytes are streamed from a response or a file into a request. They
-//! are counted and hashed on the way, and the last piece is sent only after size and digest match. No registry ever has
-//! the whole of a corrupt blob, even if it checks little itself.
+//! are counted and hashed on the way, and the last bytes are sent only after size and digest match. No registry ever
+//! has the whole of a corrupt blob, even if it checks little itself.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,7 +28,7 @@ const COMMIT: Duration = Duration::from_mins(5);
 pub(super) struct LargeUploads {
     http: Client,
     events: Events,
-    passages: Mutex<Vec<Weak<LargeUpload>>>,
+    uploads: Mutex<Vec<Weak<LargeUpload>>>,
 }
 
 /// The progress of all large uploads.
@@ -56,11 +56,11 @@ pub(super) struct LargeUpload {
 pub(super) struct VerifyingStream {
     source: Stream,
     blob: Descriptor,
-    passage: Arc<LargeUpload>,
+    upload: Arc<LargeUpload>,
     digester: Digester,
     /// The number of bytes received.
     arrived: u64,
-    held: Option<Bytes>,
+    last: Option<Bytes>,
 }
 
 impl LargeUploads {
@@ -68,7 +68,7 @@ impl LargeUploads {
         Self {
             http,
             events,
-            passages: Mutex::default(),
+            uploads: Mutex::default(),
         }
     }
 
@@ -79,61 +79,61 @@ impl LargeUploads {
         source: Stream,
         blob: &Descriptor,
     ) -> (Arc<LargeUpload>, VerifyingStream) {
-        let passage = Arc::new(LargeUpload {
+        let upload = Arc::new(LargeUpload {
             of: blob.size,
             ..LargeUpload::default()
         });
-        if let Ok(mut passages) = self.passages.lock() {
-            passages.retain(|passage| passage.strong_count() > 0);
-            passages.push(Arc::downgrade(&passage));
+        if let Ok(mut uploads) = self.uploads.lock() {
+            uploads.retain(|upload| upload.strong_count() > 0);
+            uploads.push(Arc::downgrade(&upload));
         }
-        let pieces = VerifyingStream {
+        let content = VerifyingStream {
             source,
             blob: blob.clone(),
-            passage: Arc::clone(&passage),
+            upload: Arc::clone(&upload),
             digester: Digester::default(),
             arrived: 0,
-            held: None,
+            last: None,
         };
-        (passage, pieces)
+        (upload, content)
     }
 
     /// Returns the progress of the open uploads, or `None` if there are none.
     pub(super) fn progress(&self) -> Option<Progress> {
-        let passages = self.passages.lock().ok()?;
-        let passages: Vec<_> = passages.iter().filter_map(Weak::upgrade).collect();
-        let passed = passages.iter();
-        let passed = passed.map(|passage| passage.bytes.load(Ordering::Relaxed));
-        (!passages.is_empty()).then(|| Progress {
-            blobs: passages.len(),
-            bytes: passed.fold(0, u64::saturating_add),
+        let uploads = self.uploads.lock().ok()?;
+        let uploads: Vec<_> = uploads.iter().filter_map(Weak::upgrade).collect();
+        let sent = uploads.iter();
+        let sent = sent.map(|upload| upload.bytes.load(Ordering::Relaxed));
+        (!uploads.is_empty()).then(|| Progress {
+            blobs: uploads.len(),
+            bytes: sent.fold(0, u64::saturating_add),
             // A descriptor may state any size.
-            of: passages
+            of: uploads
                 .iter()
-                .map(|passage| passage.of)
+                .map(|upload| upload.of)
                 .fold(0, u64::saturating_add),
         })
     }
 
-    /// Sends `request` once, with a `body` of `length` bytes that belong to `passage`. It may take any time while bytes
+    /// Sends `request` once, with a `body` of `length` bytes that belong to `upload`. It may take any time while bytes
     /// move.
     pub(super) async fn send(
         &self,
         mut request: Request,
         body: Body,
         length: u64,
-        passage: &LargeUpload,
+        upload: &LargeUpload,
     ) -> Result<Response, RegistryErrorKind> {
         let headers = request.headers_mut();
         headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
         *request.body_mut() = Some(body);
-        self.watch(request, passage).await
+        self.watch(request, upload).await
     }
 
     async fn watch(
         &self,
         request: Request,
-        passage: &LargeUpload,
+        upload: &LargeUpload,
     ) -> Result<Response, RegistryErrorKind> {
         let (method, url) = (request.method().clone(), request.url().clone());
         let stalled = |_| RegistryErrorKind::Unreachable {
@@ -148,12 +148,12 @@ impl LargeUploads {
         let watch = Watch::start(&self.events, &request);
         let mut sending = pin!(self.http.upload(request));
         let response = loop {
-            let passed = passage.bytes.load(Ordering::Relaxed);
-            let is_whole = passage.is_whole();
+            let sent_before = upload.bytes.load(Ordering::Relaxed);
+            let is_whole = upload.is_whole();
             let limit = if is_whole { COMMIT } else { STALL_TIMEOUT };
             match tokio::time::timeout(limit, &mut sending).await {
                 Ok(sent) => break sent.map_err(|error| unreachable(&url, error))?,
-                Err(_) if passage.bytes.load(Ordering::Relaxed) > passed => (),
+                Err(_) if upload.bytes.load(Ordering::Relaxed) > sent_before => (),
                 Err(elapsed) => return Err(stalled(elapsed)),
             }
         };
@@ -187,54 +187,54 @@ impl LargeUpload {
 }
 
 impl VerifyingStream {
-    /// Returns all pieces as one body.
+    /// Returns all bytes as one body.
     pub(super) fn body(self) -> Body {
-        Body::wrap_stream(try_unfold(self, async |mut pieces| {
-            let piece = pieces.piece().await?;
-            Ok::<_, RegistryErrorKind>(piece.map(|piece| (piece, pieces)))
+        Body::wrap_stream(try_unfold(self, async |mut content| {
+            let bytes = content.next_bytes().await?;
+            Ok::<_, RegistryErrorKind>(bytes.map(|bytes| (bytes, content)))
         }))
     }
 
-    /// Returns the next piece, or `None` at the end.
-    pub(super) async fn piece(&mut self) -> Result<Option<Bytes>, RegistryErrorKind> {
+    /// Returns the next bytes, or `None` at the end.
+    pub(super) async fn next_bytes(&mut self) -> Result<Option<Bytes>, RegistryErrorKind> {
         let next = self.advance().await;
         match &next {
-            Ok(Some(piece)) => {
-                let length = u64::try_from(piece.len()).unwrap_or(u64::MAX);
-                self.passage.bytes.fetch_add(length, Ordering::Relaxed);
+            Ok(Some(bytes)) => {
+                let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+                self.upload.bytes.fetch_add(length, Ordering::Relaxed);
             }
             Ok(None) => (),
-            Err(fault) => self.passage.finish(Err(fault.clone())),
+            Err(fault) => self.upload.finish(Err(fault.clone())),
         }
         next
     }
 
-    /// Returns the piece before the next one, or the last piece if size and digest match.
+    /// Returns the bytes before the next ones, or the last bytes if size and digest match.
     async fn advance(&mut self) -> Result<Option<Bytes>, RegistryErrorKind> {
-        while let Some(piece) = self.source.piece().await? {
+        while let Some(bytes) = self.source.next_bytes().await? {
             // SECURITY: HTTP/2 may end a body with an empty frame. If it were kept back instead of the last bytes, a
             // whole corrupt blob would be sent.
-            if piece.is_empty() {
+            if bytes.is_empty() {
                 continue;
             }
-            self.arrived += u64::try_from(piece.len()).unwrap_or(u64::MAX);
+            self.arrived += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
             if self.arrived > self.blob.size {
                 check_size(self.arrived, &self.blob)?;
             }
-            self.digester.add(&piece);
-            if let Some(held) = self.held.replace(piece) {
-                return Ok(Some(held));
+            self.digester.add(&bytes);
+            if let Some(last) = self.last.replace(bytes) {
+                return Ok(Some(last));
             }
         }
         check_size(self.arrived, &self.blob)?;
-        let Some(held) = self.held.take() else {
+        let Some(last) = self.last.take() else {
             return Ok(None);
         };
         check_digest(
             std::mem::take(&mut self.digester).finish(),
             &self.blob.digest,
         )?;
-        self.passage.finish(Ok(()));
-        Ok(Some(held))
+        self.upload.finish(Ok(()));
+        Ok(Some(last))
     }
 }

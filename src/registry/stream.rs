@@ -11,9 +11,9 @@ use super::error::RegistryErrorKind;
 use super::streaming_response::StreamingResponse;
 
 /// The number of bytes read from a file at once.
-const PIECE_BYTES: usize = 128 * 1024;
+const FILE_READ_BYTES: usize = 128 * 1024;
 
-/// A source of bytes that is read in pieces.
+/// A source of bytes that is read part by part.
 #[derive(Debug)]
 pub(super) enum Stream {
     Response(Box<StreamingResponse>),
@@ -42,23 +42,23 @@ impl Stream {
         }
     }
 
-    /// Releases the permit: see [`StreamingResponse::without_turn`].
-    pub(super) fn without_turn(self) -> Self {
+    /// Releases the permit: see [`StreamingResponse::release_permit`].
+    pub(super) fn release_permit(self) -> Self {
         match self {
-            Self::Response(response) => Self::Response(Box::new(response.without_turn())),
+            Self::Response(response) => Self::Response(Box::new(response.release_permit())),
             Self::File(file) => Self::File(file),
         }
     }
 
-    /// Returns the next piece, or `None` at the end.
-    pub(super) async fn piece(&mut self) -> Result<Option<Bytes>, RegistryErrorKind> {
+    /// Returns the next bytes, or `None` at the end.
+    pub(super) async fn next_bytes(&mut self) -> Result<Option<Bytes>, RegistryErrorKind> {
         match self {
-            Self::Response(response) => response.piece().await,
+            Self::Response(response) => response.next_bytes().await,
             Self::File(file) => {
-                let mut piece = vec![0; PIECE_BYTES];
-                let length = file.read(&mut piece).map_err(unreadable)?;
-                piece.truncate(length);
-                Ok((length > 0).then(|| piece.into()))
+                let mut bytes = vec![0; FILE_READ_BYTES];
+                let length = file.read(&mut bytes).map_err(unreadable)?;
+                bytes.truncate(length);
+                Ok((length > 0).then(|| bytes.into()))
             }
         }
     }

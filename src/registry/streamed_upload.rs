@@ -7,7 +7,7 @@ use reqwest::Method;
 use reqwest::header::CONTENT_RANGE;
 
 use super::auth::Authorization;
-use super::chunks::{Chunk, Chunks, check_taken};
+use super::chunks::{Chunk, Chunks, check_range};
 use super::error::RegistryErrorKind;
 use super::host_features::Scheme;
 use super::large_uploads::{LargeUpload, VerifyingStream};
@@ -25,7 +25,7 @@ struct StreamedUpload<'a> {
     uploader: &'a Uploader,
     blob: &'a Descriptor,
     /// The state of the bytes that are sent.
-    passage: Arc<LargeUpload>,
+    upload_state: Arc<LargeUpload>,
 }
 
 /// Completes `upload` with the body of `source`, or cancels it.
@@ -37,16 +37,16 @@ pub(super) async fn stream(
 ) -> Result<(), Sided> {
     let host = upload.repository.host();
     let in_chunks = uploader.sender.features().wants_chunks(host);
-    let (passage, pieces) = uploader.large.begin(source, blob);
+    let (upload_state, content) = uploader.large.begin(source, blob);
     let streamed = StreamedUpload {
         uploader,
         blob,
-        passage,
+        upload_state,
     };
     let ended = if in_chunks {
-        streamed.put_chunks(&mut upload, pieces).await
+        streamed.put_chunks(&mut upload, content).await
     } else {
-        streamed.put(&upload, pieces).await
+        streamed.put(&upload, content).await
     };
     uploader.end(&upload, &ended).await;
     ended
@@ -54,18 +54,18 @@ pub(super) async fn stream(
 
 impl StreamedUpload<'_> {
     /// Writes the blob into `upload` with one request.
-    async fn put(&self, upload: &Upload, pieces: VerifyingStream) -> Result<(), Sided> {
+    async fn put(&self, upload: &Upload, content: VerifyingStream) -> Result<(), Sided> {
         let request = upload.final_put(&self.blob.digest, &[]);
         let authorization = self.authorization(upload, &request).await?;
         let sender = &self.uploader.sender;
         // The target is a full address, so this scheme is not used.
         let http_request = sender.build(&request, Scheme::Https, authorization.as_ref());
         let http_request = http_request.map_err(Sided::Destination)?;
-        let (large, passage) = (&self.uploader.large, &self.passage);
-        let sent = large.send(http_request, pieces.body(), self.blob.size, passage);
+        let (large, upload_state) = (&self.uploader.large, &self.upload_state);
+        let sent = large.send(http_request, content.body(), self.blob.size, upload_state);
         let response = sent.await;
         let response = self
-            .taken(upload, &request, authorization, response)
+            .check_response(upload, &request, authorization, response)
             .await?;
         if matches!(response.status.as_u16(), 413 | 416) {
             sender.features().remember_chunks(upload.repository.host());
@@ -73,7 +73,7 @@ impl StreamedUpload<'_> {
         }
         let stored = check_stored(&response, &self.blob.digest);
         stored.map_err(Sided::Destination)?;
-        if passage.is_whole() {
+        if upload_state.is_whole() {
             Ok(())
         } else {
             Err(Sided::Destination(RegistryErrorKind::Early {
@@ -83,12 +83,12 @@ impl StreamedUpload<'_> {
     }
 
     /// Writes the blob into `upload`, chunk by chunk.
-    async fn put_chunks(&self, upload: &mut Upload, pieces: VerifyingStream) -> Result<(), Sided> {
+    async fn put_chunks(&self, upload: &mut Upload, content: VerifyingStream) -> Result<(), Sided> {
         let (uploader, blob) = (self.uploader, self.blob);
-        let chunks = Chunks::new(pieces);
+        let chunks = Chunks::new(content);
         let mut start = 0;
         while start < blob.size {
-            let end = blob.size.min(start.saturating_add(upload.part_bytes));
+            let end = blob.size.min(start.saturating_add(upload.chunk_bytes));
             self.patch(upload, chunks.chunk(start, end)).await?;
             start = end;
         }
@@ -114,14 +114,14 @@ impl StreamedUpload<'_> {
             .insert(CONTENT_RANGE, chunk.range());
         let sent = uploader
             .large
-            .send(http_request, chunk.body(), length, &self.passage);
+            .send(http_request, chunk.body(), length, &self.upload_state);
         let response = sent.await;
         let response = self
-            .taken(upload, &request, authorization, response)
+            .check_response(upload, &request, authorization, response)
             .await?;
-        check_taken(&response, last).map_err(Sided::Destination)?;
+        check_range(&response, last).map_err(Sided::Destination)?;
         uploader
-            .go_on(upload, &response)
+            .update_location(upload, &response)
             .map_err(Sided::Destination)
     }
 
@@ -131,7 +131,7 @@ impl StreamedUpload<'_> {
         upload: &Upload,
         request: &RegistryRequest<'_>,
     ) -> Result<Option<Authorization>, Sided> {
-        if !upload.is_own {
+        if !upload.is_on_registry {
             return Ok(None);
         }
         let known = self.uploader.sender.authorization(request).await;
@@ -139,7 +139,7 @@ impl StreamedUpload<'_> {
     }
 
     /// Returns the response to a streamed body, unless the source or the credentials failed.
-    async fn taken(
+    async fn check_response(
         &self,
         upload: &Upload,
         request: &RegistryRequest<'_>,
@@ -147,11 +147,11 @@ impl StreamedUpload<'_> {
         response: Result<Response, RegistryErrorKind>,
     ) -> Result<Response, Sided> {
         // If the body broke off, the source is at fault, whatever the destination answered.
-        if let Some(fault) = self.passage.fault() {
+        if let Some(fault) = self.upload_state.fault() {
             return Err(Sided::Source(fault));
         }
         let response = response.map_err(Sided::Destination)?;
-        if response.status == 401 && upload.is_own {
+        if response.status == 401 && upload.is_on_registry {
             // A streamed body cannot be sent again, so the copy must start from the beginning.
             let sender = &self.uploader.sender;
             let better = sender

@@ -98,7 +98,7 @@ impl StreamingResponse {
     }
 
     /// Releases the permit while the body is streamed: the receiver needs requests of its own.
-    pub(super) fn without_turn(mut self) -> Self {
+    pub(super) fn release_permit(mut self) -> Self {
         self.turn = None;
         self
     }
@@ -108,16 +108,16 @@ impl StreamingResponse {
         self.rest.as_ref()?.content_length()
     }
 
-    /// Returns the next piece of the body, or `None` at its end.
-    pub(super) async fn piece(&mut self) -> Result<Option<Bytes>, RegistryErrorKind> {
+    /// Returns the next bytes of the body, or `None` at its end.
+    pub(super) async fn next_bytes(&mut self) -> Result<Option<Bytes>, RegistryErrorKind> {
         let Some(rest) = &mut self.rest else {
             return Ok(None);
         };
-        let piece = rest.chunk().await;
-        let piece = piece.map_err(|error| broken(&self.head.url, error.into()))?;
-        if piece.is_none() {
+        let bytes = rest.chunk().await;
+        let bytes = bytes.map_err(|error| broken(&self.head.url, error.into()))?;
+        if bytes.is_none() {
             self.watch.answered(self.head.status);
         }
-        Ok(piece)
+        Ok(bytes)
     }
 }

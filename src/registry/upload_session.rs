@@ -10,9 +10,9 @@ use crate::domain::Repository;
 pub(super) struct Upload {
     pub(super) repository: Repository,
     pub(super) access: Access,
-    pub(super) place: Url,
+    pub(super) location: Url,
     /// True if the location is on the registry. SECURITY: other locations receive no credentials.
-    pub(super) is_own: bool,
+    pub(super) is_on_registry: bool,
     /// The size of a chunk, if the blob is uploaded in chunks.
-    pub(super) part_bytes: u64,
+    pub(super) chunk_bytes: u64,
 }

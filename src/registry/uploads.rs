@@ -24,18 +24,18 @@ use crate::http::Response;
 pub(super) const SMALL_MAX_BYTES: u64 = 64 * 1024;
 /// The default size of a chunk, which every registry is known to accept. GHCR refuses larger chunks, though not larger
 /// whole blobs.
-pub(super) const PART_BYTES: u64 = 4 << 20;
+pub(super) const CHUNK_BYTES: u64 = 4 << 20;
 const OCTETS: &str = "application/octet-stream";
 /// The longest wait for a cancellation, whose result does not matter.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The result of a POST.
 #[derive(Debug)]
-pub(super) enum Begun {
+pub(super) enum UploadStart {
     /// The registry reports the blob as stored.
-    Created(Response),
+    Stored(Response),
     /// The registry opened an upload session.
-    Place(Upload),
+    Session(Upload),
     /// The registry refused the request.
     Refused(RegistryErrorKind),
 }
@@ -72,12 +72,12 @@ impl Uploader {
 
     /// Opens an upload session. Its content need not be known yet.
     pub(super) async fn begin(&self, repository: &Repository) -> Result<Upload, RegistryErrorKind> {
-        let begun = self.post(repository, Access::PullPush, "", &[]);
-        match begun.await? {
-            Begun::Place(upload) => Ok(upload),
+        let start = self.post(repository, Access::PullPush, "", &[]);
+        match start.await? {
+            UploadStart::Session(upload) => Ok(upload),
             // The POST named no blob, so none can have been created.
-            Begun::Created(response) => Err(RegistryErrorKind::refused(&response)),
-            Begun::Refused(fault) => Err(fault),
+            UploadStart::Stored(response) => Err(RegistryErrorKind::refused(&response)),
+            UploadStart::Refused(fault) => Err(fault),
         }
     }
 
@@ -88,16 +88,16 @@ impl Uploader {
         repository: &Repository,
         digest: &Digest,
         from: &Repository,
-    ) -> Result<Begun, RegistryErrorKind> {
+    ) -> Result<UploadStart, RegistryErrorKind> {
         let query = format!("?mount={digest}&from={}", from.path());
         let access = Access::Mount(from.clone());
         match self.post(repository, access, &query, &[]).await {
-            Ok(Begun::Created(response)) => {
-                check_stated(digest, &response).map(|()| Begun::Created(response))
+            Ok(UploadStart::Stored(response)) => {
+                check_stated(digest, &response).map(|()| UploadStart::Stored(response))
             }
             // The token server denies read access to `from`.
-            Err(fault @ RegistryErrorKind::Token { .. }) => Ok(Begun::Refused(fault)),
-            begun => begun,
+            Err(fault @ RegistryErrorKind::Token { .. }) => Ok(UploadStart::Refused(fault)),
+            start => start,
         }
     }
 
@@ -133,16 +133,16 @@ impl Uploader {
     }
 
     /// Moves `upload` to the location in `response`, if there is one. The location may change with each chunk.
-    pub(super) fn go_on(
+    pub(super) fn update_location(
         &self,
         upload: &mut Upload,
         response: &Response,
     ) -> Result<(), RegistryErrorKind> {
         if response.header("location").is_some() {
-            let (place, is_own) = self.place(response)?;
+            let (location, is_on_registry) = self.location(response)?;
             self.sessions.remove(upload);
-            upload.place = place;
-            upload.is_own = is_own && upload.is_own;
+            upload.location = location;
+            upload.is_on_registry = is_on_registry && upload.is_on_registry;
             self.sessions.add(upload);
         }
         Ok(())
@@ -153,7 +153,7 @@ impl Uploader {
         upload: &Upload,
         request: &RegistryRequest<'_>,
     ) -> Result<Response, RegistryErrorKind> {
-        if upload.is_own {
+        if upload.is_on_registry {
             self.sender.send_once(request).await
         } else {
             self.sender
@@ -179,17 +179,17 @@ impl Uploader {
             return self.begin(repository).await.map(Some);
         }
         let query = format!("?digest={digest}");
-        let begun = self.post(repository, Access::PullPush, &query, bytes).await;
-        if !matches!(begun, Ok(Begun::Created(_))) {
+        let start = self.post(repository, Access::PullPush, &query, bytes).await;
+        if !matches!(start, Ok(UploadStart::Stored(_))) {
             features.remember_no_whole(repository.host());
         }
-        match begun? {
-            Begun::Created(response) => check_stated(digest, &response).map(|()| None),
-            Begun::Place(upload) => Ok(Some(upload)),
-            Begun::Refused(fault) if may_be_about_form(&fault) => {
+        match start? {
+            UploadStart::Stored(response) => check_stated(digest, &response).map(|()| None),
+            UploadStart::Session(upload) => Ok(Some(upload)),
+            UploadStart::Refused(fault) if refuses_single_post(&fault) => {
                 self.begin(repository).await.map(Some)
             }
-            Begun::Refused(fault) => Err(fault),
+            UploadStart::Refused(fault) => Err(fault),
         }
     }
 
@@ -200,14 +200,14 @@ impl Uploader {
         access: Access,
         query: &str,
         bytes: &[u8],
-    ) -> Result<Begun, RegistryErrorKind> {
+    ) -> Result<UploadStart, RegistryErrorKind> {
         let (uploader, repository) = (self.clone(), repository.clone());
         let (query, bytes) = (query.to_owned(), bytes.to_vec());
         let post = async move {
             let posted = uploader.post_now(repository, access, &query, &bytes);
             posted.await
         };
-        self.sessions.beyond(post).await
+        self.sessions.run_to_completion(post).await
     }
 
     async fn post_now(
@@ -216,7 +216,7 @@ impl Uploader {
         access: Access,
         query: &str,
         bytes: &[u8],
-    ) -> Result<Begun, RegistryErrorKind> {
+    ) -> Result<UploadStart, RegistryErrorKind> {
         let start = RegistryRequest {
             method: Method::POST,
             repository: &repository,
@@ -228,46 +228,49 @@ impl Uploader {
         };
         let response = self.sender.send_once(&start).await?;
         match response.status.as_u16() {
-            201 => Ok(Begun::Created(response)),
+            201 => Ok(UploadStart::Stored(response)),
             202 => {
-                let (place, is_own) = self.place(&response)?;
+                let (location, is_on_registry) = self.location(&response)?;
                 // SPEC: only the last chunk may be shorter.
                 let least = response.header("oci-chunk-min-length");
                 let least = least.and_then(|least| least.parse().ok()).unwrap_or(0);
                 let upload = Upload {
                     repository,
                     access,
-                    place,
-                    is_own,
-                    part_bytes: PART_BYTES.max(least),
+                    location,
+                    is_on_registry,
+                    chunk_bytes: CHUNK_BYTES.max(least),
                 };
                 self.sessions.add(&upload);
-                Ok(Begun::Place(upload))
+                Ok(UploadStart::Session(upload))
             }
-            _ => Ok(Begun::Refused(RegistryErrorKind::refused(&response))),
+            _ => Ok(UploadStart::Refused(RegistryErrorKind::refused(&response))),
         }
     }
 
     /// Returns the location in a response, and whether it is on the registry itself.
-    fn place(&self, response: &Response) -> Result<(Url, bool), RegistryErrorKind> {
-        let place = location(response)?;
-        let is_own = authority(&place) == authority(&response.url);
-        if is_own && place.scheme() != response.url.scheme() && place.scheme() != "https" {
+    fn location(&self, response: &Response) -> Result<(Url, bool), RegistryErrorKind> {
+        let location = location(response)?;
+        let is_on_registry = authority(&location) == authority(&response.url);
+        if is_on_registry
+            && location.scheme() != response.url.scheme()
+            && location.scheme() != "https"
+        {
             return Err(refused_address(
-                &place,
+                &location,
                 "is not HTTPS, though the registry is",
             ));
         }
-        if let Err(reason) = self.sender.transport().check_hop(&response.url, &place) {
-            return Err(refused_address(&place, reason));
+        if let Err(reason) = self.sender.transport().check_hop(&response.url, &location) {
+            return Err(refused_address(&location, reason));
         }
-        Ok((place, is_own))
+        Ok((location, is_on_registry))
     }
 
     /// Cancels every open upload session, if the registry supports that. Call it only after all tasks that use a
     /// session have ended.
     pub(super) async fn cancel_all(&self) {
-        let open = self.sessions.take().await;
+        let open = self.sessions.take_all().await;
         join_all(open.values().map(|upload| self.cancel(upload))).await;
     }
 }
@@ -275,30 +278,30 @@ impl Uploader {
 impl Upload {
     /// Returns a request to the location of this session: PATCH to add a chunk, DELETE to cancel the session.
     pub(super) fn session_request(&self, method: Method) -> RegistryRequest<'_> {
-        self.request_at(method, self.place.clone(), &[])
+        self.request_at(method, self.location.clone(), &[])
     }
 
     /// Returns the final PUT, with the whole blob or the rest of it.
     pub(super) fn final_put<'b>(&'b self, digest: &Digest, bytes: &'b [u8]) -> RegistryRequest<'b> {
-        let mut place = self.place.clone();
+        let mut location = self.location.clone();
         // The location may have a query of its own, which must stay unchanged.
-        place
+        location
             .query_pairs_mut()
             .append_pair("digest", &digest.to_string());
-        self.request_at(Method::PUT, place, bytes)
+        self.request_at(Method::PUT, location, bytes)
     }
 
     fn request_at<'b>(
         &'b self,
         method: Method,
-        place: Url,
+        location: Url,
         bytes: &'b [u8],
     ) -> RegistryRequest<'b> {
         let has_content = method != Method::DELETE;
         RegistryRequest {
             method,
             repository: &self.repository,
-            target: Target::Address(place),
+            target: Target::Address(location),
             access: self.access.clone(),
             accept: None,
             content: has_content.then_some((OCTETS, bytes)),
@@ -316,7 +319,7 @@ pub(super) fn check_stored(response: &Response, digest: &Digest) -> Result<(), R
 }
 
 /// True if a POST may have been refused because it contains the blob. A plain POST may then succeed.
-fn may_be_about_form(fault: &RegistryErrorKind) -> bool {
+fn refuses_single_post(fault: &RegistryErrorKind) -> bool {
     let status = fault.refusal().map(|refusal| refusal.status);
     matches!(status, Some(400 | 404 | 405 | 411 | 413 | 415 | 416 | 501))
 }

@@ -93,7 +93,7 @@ pub(super) async fn publish(
         name: image.annotation(NAME).map(str::to_owned),
         is_index: matches!(image.kind(), ManifestKind::Index { .. }),
         believed: believed.unwrap_or(Believed::Anybody),
-        turn: Mutex::default(),
+        lock: Mutex::default(),
     };
     let vetting = Vetting::new(passed, publish.referrers);
     if context.mode == Mode::DryRun {

@@ -186,7 +186,7 @@ fn versions<'a>(
         name: assembly.manifest.annotation(NAME).map(str::to_owned),
         is_index: true,
         believed: believed.unwrap_or(Believed::Anybody),
-        turn: Mutex::default(),
+        lock: Mutex::default(),
     }
 }
 

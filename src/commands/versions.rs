@@ -31,7 +31,7 @@ pub(super) struct Versions<'a> {
     pub(super) is_index: bool,
     pub(super) believed: Believed<'a>,
     /// A lock for reading labels: the next reader waits.
-    pub(super) turn: Mutex<()>,
+    pub(super) lock: Mutex<()>,
 }
 
 /// The proof that a newer version needs to stay under its tag.
@@ -206,7 +206,7 @@ impl Versions<'_> {
         }
         // SECURITY: one at a time, across all tags: each may have the maximum length, since anyone with push access may
         // have written it.
-        let _turn = self.turn.lock().await;
+        let _lock = self.lock.lock().await;
         match holds.kind() {
             ManifestKind::Image { config, .. } => self.label(repository, config).await,
             ManifestKind::Index { manifests, .. } => self.shared_label(repository, manifests).await,

@@ -40,7 +40,7 @@ impl Default for LongLists {
 
 impl LongLists {
     /// Waits for the permit. A task that has it must not request it again.
-    pub(crate) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+    pub(crate) async fn permit(&self) -> Option<SemaphorePermit<'_>> {
         // The semaphore is never closed, so this always succeeds.
         self.0.acquire().await.ok()
     }

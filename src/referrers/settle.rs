@@ -327,11 +327,11 @@ impl<'a> SharedTagWriter<'a> {
             None => Ok((None, None)),
             Some(list) if list.whole().is_some() => Ok((list.whole().cloned(), None)),
             Some(_) => {
-                let turn = self.context.long_lists.turn().await;
+                let permit = self.context.long_lists.permit().await;
                 match self.read_raw().await? {
-                    Some(TagContent::Manifest(manifest)) => Ok((Some(manifest), turn)),
+                    Some(TagContent::Manifest(manifest)) => Ok((Some(manifest), permit)),
                     Some(TagContent::Unusable(unusable)) => Err(self.unusable(&unusable).into()),
-                    None => Ok((None, turn)),
+                    None => Ok((None, permit)),
                 }
             }
         }

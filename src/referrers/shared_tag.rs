@@ -75,8 +75,8 @@ impl<'a> SharedTag<'a> {
             return Ok((found, None));
         }
         drop(found);
-        let turn = self.context.long_lists.turn().await;
-        Ok((self.read().await?, turn))
+        let permit = self.context.long_lists.permit().await;
+        Ok((self.read().await?, permit))
     }
 
     /// Reads the content of the tag. The subject itself counts as nothing: some registries resolve such a tag to it.

@@ -33,7 +33,7 @@ pub(super) struct StreamingResponse {
     rest: Option<IncomingResponse>,
     watch: Watch,
     /// The permit, kept while the response is in flight.
-    turn: Option<Permit>,
+    permit: Option<Permit>,
 }
 
 impl StreamingResponse {
@@ -45,7 +45,7 @@ impl StreamingResponse {
         response: IncomingResponse,
         method: &Method,
         mut watch: Watch,
-        turn: Option<Permit>,
+        permit: Option<Permit>,
     ) -> Result<Self, RegistryErrorKind> {
         let mut head = response.head();
         let status = head.status;
@@ -62,12 +62,12 @@ impl StreamingResponse {
         };
         // Release the permit of a response that was read to its end. The next step, such as a token request, needs its
         // own permit.
-        let turn = turn.filter(|_| rest.is_some());
+        let permit = permit.filter(|_| rest.is_some());
         Ok(Self {
             head,
             rest,
             watch,
-            turn,
+            permit,
         })
     }
 
@@ -75,7 +75,7 @@ impl StreamingResponse {
     pub(super) async fn read(self, limit: u64) -> Result<Response, RegistryErrorKind> {
         // A body without a stated length may be long.
         let may_exceed = |bytes| limit > bytes && self.length().is_none_or(|it| it > bytes);
-        let turns = match () {
+        let large_permits = match () {
             () if may_exceed(HUGE_BYTES) => LARGE_AT_ONCE,
             () => u32::from(may_exceed(LARGE_BYTES)),
         };
@@ -83,11 +83,14 @@ impl StreamingResponse {
             mut head,
             rest,
             mut watch,
-            turn,
+            permit,
         } = self;
         if let Some(rest) = rest {
-            let _large = match &turn {
-                Some(turn) => Arc::clone(&turn.large).acquire_many_owned(turns).await.ok(),
+            let _large = match &permit {
+                Some(permit) => Arc::clone(&permit.large)
+                    .acquire_many_owned(large_permits)
+                    .await
+                    .ok(),
                 None => None,
             };
             let body = read(rest, limit).await;
@@ -99,7 +102,7 @@ impl StreamingResponse {
 
     /// Releases the permit while the body is streamed: the receiver needs requests of its own.
     pub(super) fn release_permit(mut self) -> Self {
-        self.turn = None;
+        self.permit = None;
         self
     }
 

@@ -24,7 +24,7 @@ pub(super) struct Transport {
     http: Client,
     insecure: Vec<Host>,
     pub(super) features: HostFeatures,
-    turns: Mutex<BTreeMap<String, Permits>>,
+    permits: Mutex<BTreeMap<String, Permits>>,
     pub(super) retry_policy: RetryPolicy,
     pub(super) events: Events,
 }
@@ -47,7 +47,7 @@ impl Transport {
             http,
             insecure,
             features: HostFeatures::default(),
-            turns: Mutex::default(),
+            permits: Mutex::default(),
             retry_policy,
             events,
         }
@@ -76,7 +76,7 @@ impl Transport {
     ) -> Result<StreamingResponse, RegistryErrorKind> {
         let (method, url) = (request.method().clone(), request.url().clone());
         // The semaphore is never closed, so this always waits for a permit.
-        let turn = match self.turns(&url) {
+        let permit = match self.permits(&url) {
             Some(Permits { requests, large }) => {
                 let permit = requests.acquire_owned().await.ok();
                 permit.map(|permit| Permit {
@@ -89,13 +89,13 @@ impl Transport {
         let watch = Watch::start(&self.events, &request);
         let response = self.http.execute(request).await;
         let response = response.map_err(|error| unreachable(&url, error))?;
-        StreamingResponse::new(response, &method, watch, turn).await
+        StreamingResponse::new(response, &method, watch, permit).await
     }
 
     /// Returns the permits at the host of `url`.
-    fn turns(&self, url: &Url) -> Option<Permits> {
-        let mut turns = self.turns.lock().ok()?;
-        let of_host = turns.entry(authority(url)).or_insert_with(|| Permits {
+    fn permits(&self, url: &Url) -> Option<Permits> {
+        let mut permits = self.permits.lock().ok()?;
+        let of_host = permits.entry(authority(url)).or_insert_with(|| Permits {
             requests: Arc::new(Semaphore::new(REQUESTS_MAX)),
             large: Arc::new(Semaphore::new(LARGE_AT_ONCE as usize)),
         });

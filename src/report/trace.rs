@@ -45,14 +45,14 @@ fn one_after_another(requests: &[RequestTrace]) -> usize {
         .collect();
     times.sort_unstable();
     let mut free_from = Duration::ZERO;
-    let mut turns = 0;
+    let mut rounds = 0;
     for (end, start) in times {
-        if turns == 0 || start >= free_from {
-            turns += 1;
+        if rounds == 0 || start >= free_from {
+            rounds += 1;
             free_from = end;
         }
     }
-    turns
+    rounds
 }
 
 #[cfg(test)]

@@ -211,7 +211,7 @@ async fn work(
             }
         };
         for repository in destinations {
-            registry.will_write(repository);
+            registry.request_push_scope(repository);
         }
     }
     let retry_policy = settings.retry_policy;

@@ -170,7 +170,7 @@ async fn look_at<'a>(
     if context.mode == Mode::DryRun || !is_denied(&seen) {
         return seen;
     }
-    context.registry.will_write(repository);
+    context.registry.request_push_scope(repository);
     seen = join_all(tags.iter().map(|tag| look(tag))).await;
     // A repository that shows one of its tags is not a new one.
     let denials = seen.iter().filter_map(|(_, answer)| answer.as_ref().err());

@@ -54,14 +54,14 @@ enum AuthorizationKind {
 pub(super) struct AuthCache {
     credentials: Credentials,
     challenges: Mutex<BTreeMap<Host, Challenge>>,
-    slots: Mutex<BTreeMap<(Repository, Access), Arc<Slot>>>,
-    written_to: Mutex<BTreeSet<Repository>>,
+    tokens: Mutex<BTreeMap<(Repository, Access), Arc<TokenSlot>>>,
+    push_scopes: Mutex<BTreeSet<Repository>>,
     aws_logins: aws::Logins,
 }
 
 /// The cache entry of one token. The task that locks `state` fetches the token; others wait and use the result.
 #[derive(Debug, Default)]
-struct Slot {
+struct TokenSlot {
     /// The number of finished fetches. It is read without the lock, to distinguish a failure during the wait from an
     /// old one.
     fetches: AtomicU64,
@@ -81,24 +81,24 @@ impl AuthCache {
         Self {
             credentials,
             challenges: Mutex::default(),
-            slots: Mutex::default(),
-            written_to: Mutex::default(),
+            tokens: Mutex::default(),
+            push_scopes: Mutex::default(),
             aws_logins: aws::Logins::default(),
         }
     }
 
     /// Requests tokens for `repository` with push access from now on.
-    pub(super) fn will_write(&self, repository: &Repository) {
-        if let Ok(mut written_to) = self.written_to.lock() {
-            written_to.insert(repository.clone());
+    pub(super) fn request_push_scope(&self, repository: &Repository) {
+        if let Ok(mut push_scopes) = self.push_scopes.lock() {
+            push_scopes.insert(repository.clone());
         }
     }
 
     /// True if a token for push to `repository` was fetched and does not itself exclude push. False if each request
     /// sends the password instead.
     pub(super) async fn may_push(&self, repository: &Repository) -> bool {
-        let slot = self.slot(repository, &Access::PullPush);
-        let state = slot.state.lock().await;
+        let token_slot = self.token_slot(repository, &Access::PullPush);
+        let state = token_slot.state.lock().await;
         let token = state.token.as_ref();
         token.is_some_and(|token| !token_lacks_push(token.secret.expose(), repository.path()))
     }
@@ -116,7 +116,7 @@ impl AuthCache {
     /// Returns the credential given for `repository`, before any exchange for a token.
     pub(super) fn given(&self, repository: &Repository) -> Option<Credential> {
         let found = self.credentials.find(repository).ok()??;
-        Some(found.proof)
+        Some(found.credential)
     }
 
     /// Returns the AWS keys, even if there are other credentials.
@@ -134,10 +134,10 @@ impl AuthCache {
 
     /// Returns the credential helper that may have credentials for `repository`, if requests to it are anonymous.
     pub(super) fn unused_helper(&self, repository: &Repository) -> Option<String> {
-        let is_nobody = matches!(self.credentials.find(repository), Ok(None))
+        let is_anonymous = matches!(self.credentials.find(repository), Ok(None))
             && self.credentials.aws_for(repository).is_none();
         let helper = self.credentials.default_helper()?;
-        is_nobody.then(|| helper.to_owned())
+        is_anonymous.then(|| helper.to_owned())
     }
 
     /// Returns the authorization for a request that has not been refused yet. Nothing is guessed: a host without a
@@ -235,13 +235,16 @@ impl AuthCache {
     }
 
     /// Returns the credential for `repository`, used directly or to fetch a token. `None` means anonymous.
-    async fn proof(
+    async fn credential(
         &self,
         transport: &Transport,
         repository: &Repository,
     ) -> Result<Option<Credential>, RegistryErrorKind> {
         let Some((keys, ecr)) = self.credentials.aws_for(repository) else {
-            return Ok(self.credentials.find(repository)?.map(|found| found.proof));
+            return Ok(self
+                .credentials
+                .find(repository)?
+                .map(|found| found.credential));
         };
         let logins = &self.aws_logins;
         let login = logins.get(transport, repository.host(), &ecr, keys).await;
@@ -253,8 +256,8 @@ impl AuthCache {
         transport: &Transport,
         repository: &Repository,
     ) -> Result<Option<Authorization>, RegistryErrorKind> {
-        let proof = self.proof(transport, repository).await?;
-        Ok(proof.and_then(|proof| match proof {
+        let credential = self.credential(transport, repository).await?;
+        Ok(credential.and_then(|credential| match credential {
             Credential::Login(login) => Some(Authorization {
                 header: token::basic(&login),
                 kind: AuthorizationKind::Basic,
@@ -270,8 +273,8 @@ impl AuthCache {
         access: &Access,
         scopes: &[String],
     ) -> bool {
-        let slot = self.slot(repository, access);
-        let state = slot.state.lock().await;
+        let token_slot = self.token_slot(repository, access);
+        let state = token_slot.state.lock().await;
         scopes
             .iter()
             .all(|scope| state.extra_scopes.contains(scope))
@@ -279,18 +282,18 @@ impl AuthCache {
 
     /// Returns the cache entry of a token. A push token also serves for reading, so a repository that is written to
     /// needs only one token.
-    fn slot(&self, repository: &Repository, access: &Access) -> Arc<Slot> {
-        let access = self.widened(repository, access);
-        let Ok(mut slots) = self.slots.lock() else {
+    fn token_slot(&self, repository: &Repository, access: &Access) -> Arc<TokenSlot> {
+        let access = self.effective_access(repository, access);
+        let Ok(mut tokens) = self.tokens.lock() else {
             return Arc::default();
         };
-        Arc::clone(slots.entry((repository.clone(), access)).or_default())
+        Arc::clone(tokens.entry((repository.clone(), access)).or_default())
     }
 
-    fn widened(&self, repository: &Repository, access: &Access) -> Access {
-        let written_to = self.written_to.lock();
-        let is_written_to = written_to.is_ok_and(|written_to| written_to.contains(repository));
-        if *access == Access::Pull && is_written_to {
+    fn effective_access(&self, repository: &Repository, access: &Access) -> Access {
+        let push_scopes = self.push_scopes.lock();
+        let needs_push = push_scopes.is_ok_and(|push_scopes| push_scopes.contains(repository));
+        if *access == Access::Pull && needs_push {
             Access::PullPush
         } else {
             access.clone()
@@ -304,16 +307,16 @@ impl AuthCache {
         wanted: TokenRequest<'_>,
     ) -> Result<Authorization, RegistryErrorKind> {
         if *wanted.access != Access::Pull {
-            self.will_write(wanted.repository);
+            self.request_push_scope(wanted.repository);
         }
-        let slot = self.slot(wanted.repository, wanted.access);
-        let fetches_before = slot.fetches.load(Ordering::Acquire);
-        let mut state = slot.state.lock().await;
+        let token_slot = self.token_slot(wanted.repository, wanted.access);
+        let fetches_before = token_slot.fetches.load(Ordering::Acquire);
+        let mut state = token_slot.state.lock().await;
         if let Some(token) = state.usable(&wanted) {
             return Ok(token.authorization(false));
         }
-        let came_while_waiting = slot.fetches.load(Ordering::Acquire) > fetches_before;
-        if let Some(failure) = state.failure.as_ref().filter(|_| came_while_waiting) {
+        let failed_while_waiting = token_slot.fetches.load(Ordering::Acquire) > fetches_before;
+        if let Some(failure) = state.failure.as_ref().filter(|_| failed_while_waiting) {
             return Err(failure.clone());
         }
         state
@@ -322,19 +325,19 @@ impl AuthCache {
         if let Access::Mount(from) = wanted.access {
             state.extra_scopes.insert(scope(from, &Access::Pull));
         }
-        let access = self.widened(wanted.repository, wanted.access);
+        let access = self.effective_access(wanted.repository, wanted.access);
         let mut scopes = vec![scope(wanted.repository, &access)];
         scopes.extend(state.extra_scopes.iter().take(EXTRA_SCOPES_MAX).cloned());
-        let fetched = match self.proof(transport, wanted.repository).await {
-            Ok(proof) => {
+        let fetched = match self.credential(transport, wanted.repository).await {
+            Ok(credential) => {
                 let host = wanted.repository.host();
-                token::fetch(transport, host, bearer, &scopes, proof.as_ref()).await
+                token::fetch(transport, host, bearer, &scopes, credential.as_ref()).await
             }
             Err(fault) => Err(fault),
         };
         state.failure = fetched.as_ref().err().cloned();
         state.token = fetched.as_ref().ok().cloned();
-        slot.fetches.fetch_add(1, Ordering::Release);
+        token_slot.fetches.fetch_add(1, Ordering::Release);
         Ok(fetched?.authorization(true))
     }
 }

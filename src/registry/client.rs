@@ -37,8 +37,8 @@ impl Registry {
 
     /// Requests push access with the first token for `repository`, because this run will write to it. A run that only
     /// reads must not call this: it fails without push access, and Quay creates a missing repository.
-    pub fn will_write(&self, repository: &Repository) {
-        self.sender.auth().will_write(repository);
+    pub fn request_push_scope(&self, repository: &Repository) {
+        self.sender.auth().request_push_scope(repository);
     }
 
     /// Pushes `bytes` as a blob. There is no check whether the blob exists: for small blobs it takes as long as the

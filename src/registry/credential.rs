@@ -67,12 +67,12 @@ pub(super) enum Credential {
 #[derive(Debug, Clone)]
 pub(super) struct CredentialEntry {
     pub(super) scope: CredentialScope,
-    pub(super) holds: Holds,
+    pub(super) value: EntryValue,
     pub(super) source: &'static str,
 }
 
 #[derive(Debug, Clone)]
-pub(super) enum Holds {
+pub(super) enum EntryValue {
     Credential(Credential),
     /// The name of the helper, and the file that names it.
     Helper {
@@ -128,7 +128,7 @@ impl FromStr for CredentialScope {
 }
 
 impl CredentialScope {
-    pub(super) fn holds(&self, repository: &Repository) -> bool {
+    pub(super) fn covers(&self, repository: &Repository) -> bool {
         let below = repository.path().strip_prefix(self.path.as_str());
         self.host == *repository.host()
             && below.is_some_and(|rest| {

@@ -2,7 +2,7 @@
 
 use super::aws::AwsKeys;
 use super::credential::{
-    Credential, CredentialEntry, CredentialsError, HelperNeeded, Holds, Login,
+    Credential, CredentialEntry, CredentialsError, EntryValue, HelperNeeded, Login,
 };
 use super::docker_config;
 use super::ecr::Ecr;
@@ -30,7 +30,7 @@ struct GithubToken {
 /// The credential for a repository, and its source.
 #[derive(Debug, Clone)]
 pub(super) struct FoundCredential {
-    pub(super) proof: Credential,
+    pub(super) credential: Credential,
     pub(super) source: &'static str,
 }
 
@@ -51,7 +51,7 @@ impl Credentials {
     ) -> Result<(), CredentialsError> {
         self.logins.push(CredentialEntry {
             scope: scope.parse()?,
-            holds: Holds::Credential(Credential::from_login(login)),
+            value: EntryValue::Credential(Credential::from_login(login)),
             source,
         });
         Ok(())
@@ -80,10 +80,10 @@ impl Credentials {
     /// Returns every secret, so that all can be masked before the first line is printed.
     pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
         let held = self.logins.iter().chain(&self.docker);
-        held.filter_map(|entry| match &entry.holds {
-            Holds::Credential(Credential::Login(login)) => Some(&login.password),
-            Holds::Credential(Credential::IdentityToken(token)) => Some(token),
-            Holds::Helper { .. } => None,
+        held.filter_map(|entry| match &entry.value {
+            EntryValue::Credential(Credential::Login(login)) => Some(&login.password),
+            EntryValue::Credential(Credential::IdentityToken(token)) => Some(token),
+            EntryValue::Helper { .. } => None,
         })
         .chain(self.github.iter().map(|github| &github.token))
         .chain(self.aws.iter().map(|keys| &keys.secret))
@@ -115,12 +115,12 @@ impl Credentials {
     ) -> Result<Option<FoundCredential>, HelperNeeded> {
         let entry =
             narrowest(&self.logins, repository).or_else(|| narrowest(&self.docker, repository));
-        match entry.map(|entry| (&entry.holds, entry.source)) {
-            Some((Holds::Credential(proof), source)) => Ok(Some(FoundCredential {
-                proof: proof.clone(),
+        match entry.map(|entry| (&entry.value, entry.source)) {
+            Some((EntryValue::Credential(credential), source)) => Ok(Some(FoundCredential {
+                credential: credential.clone(),
                 source,
             })),
-            Some((Holds::Helper { helper, origin }, _)) => Err(HelperNeeded {
+            Some((EntryValue::Helper { helper, origin }, _)) => Err(HelperNeeded {
                 origin: origin.clone(),
                 host: repository.host().to_string(),
                 helper: helper.clone(),
@@ -138,7 +138,7 @@ impl Credentials {
     fn github_token_for(&self, host: &Host) -> Option<FoundCredential> {
         let GithubToken { token, registries } = self.github.as_ref()?;
         registries.contains(host).then(|| FoundCredential {
-            proof: Credential::Login(Login {
+            credential: Credential::Login(Login {
                 // GitHub's documentation uses this name for an App's token. GHCR accepts any name.
                 username: "x-access-token".to_owned(),
                 password: token.clone(),
@@ -176,7 +176,7 @@ fn narrowest<'a>(
     // The last of equal entries is used, as in a file that is read from top to bottom.
     entries
         .iter()
-        .filter(|entry| entry.scope.holds(repository))
+        .filter(|entry| entry.scope.covers(repository))
         .max_by_key(|entry| entry.scope.path.len())
 }
 
@@ -193,7 +193,7 @@ mod tests {
 
     fn user(credentials: &Credentials, repository: &str) -> Option<(String, &'static str)> {
         let found = credentials.find(&repository.parse().unwrap()).unwrap()?;
-        match found.proof {
+        match found.credential {
             Credential::Login(login) => Some((login.username, found.source)),
             Credential::IdentityToken(_) => Some(("<token>".to_owned(), found.source)),
         }

@@ -9,7 +9,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::Deserialize;
 
 use super::credential::{
-    Credential, CredentialEntry, CredentialScope, CredentialsError, Holds, Login,
+    Credential, CredentialEntry, CredentialScope, CredentialsError, EntryValue, Login,
 };
 use crate::domain::Secret;
 
@@ -53,7 +53,7 @@ pub(super) fn read(json: &[u8], origin: &str) -> Result<DockerConfig, Credential
         column: error.column(),
     })?;
     let default_helper = file.creds_store.filter(|name| !name.is_empty());
-    let by_helper = |helper: &str| Holds::Helper {
+    let by_helper = |helper: &str| EntryValue::Helper {
         helper: helper.to_owned(),
         origin: origin.to_owned(),
     };
@@ -62,18 +62,19 @@ pub(super) fn read(json: &[u8], origin: &str) -> Result<DockerConfig, Credential
         let Ok(scope) = key.parse::<CredentialScope>() else {
             continue;
         };
-        let proof = proof(auth.unwrap_or_default()).map_err(|()| CredentialsError::Auth {
-            origin: origin.to_owned(),
-            key: key.clone(),
-        })?;
+        let credential =
+            credential(auth.unwrap_or_default()).map_err(|()| CredentialsError::Auth {
+                origin: origin.to_owned(),
+                key: key.clone(),
+            })?;
         // An empty entry is docker's mark that the credential store has this host's credentials.
-        let holds = proof
-            .map(Holds::Credential)
+        let value = credential
+            .map(EntryValue::Credential)
             .or(default_helper.as_deref().map(by_helper));
-        if let Some(holds) = holds {
+        if let Some(value) = value {
             entries.push(CredentialEntry {
                 scope,
-                holds,
+                value,
                 source: SOURCE,
             });
         }
@@ -85,12 +86,12 @@ pub(super) fn read(json: &[u8], origin: &str) -> Result<DockerConfig, Credential
         // Docker prefers the helper to the file. The helper is not installed here, so the file is used first.
         let is_known = entries
             .iter()
-            .any(|entry| entry.scope == scope && matches!(entry.holds, Holds::Credential(_)));
+            .any(|entry| entry.scope == scope && matches!(entry.value, EntryValue::Credential(_)));
         if !is_known && !helper.is_empty() {
             entries.retain(|entry| entry.scope != scope);
             entries.push(CredentialEntry {
                 scope,
-                holds: by_helper(&helper),
+                value: by_helper(&helper),
                 source: SOURCE,
             });
         }
@@ -102,7 +103,7 @@ pub(super) fn read(json: &[u8], origin: &str) -> Result<DockerConfig, Credential
 }
 
 /// Returns the credential of one entry, or `None` for an empty one.
-fn proof(auth: Auth) -> Result<Option<Credential>, ()> {
+fn credential(auth: Auth) -> Result<Option<Credential>, ()> {
     let given = |text: Option<String>| text.filter(|text| !text.is_empty());
     if let Some(token) = given(auth.identitytoken) {
         return Ok(Some(Credential::IdentityToken(Secret::new(token))));
@@ -139,7 +140,7 @@ mod tests {
             .docker_config(config.as_bytes(), "config.json")
             .unwrap();
         let found = credentials.find(&repository.parse().unwrap())?;
-        Ok(found.map(|found| found.proof))
+        Ok(found.map(|found| found.credential))
     }
 
     fn login(username: &str, password: &str) -> Credential {

@@ -14,7 +14,7 @@ use crate::domain::Repository;
 const TAGS_MAX_BYTES: u64 = 64 * 1024;
 
 /// Reports whether `denials`, the only responses for `repository`, may mean that it has had no push yet. Call it
-/// after [`Registry::will_write`]: only with a push token can an absent repository be distinguished from a
+/// after [`Registry::request_push_scope`]: only with a push token can an absent repository be distinguished from a
 /// forbidden one.
 pub async fn may_be_new(
     registry: &Registry,

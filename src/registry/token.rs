@@ -52,14 +52,14 @@ pub(super) async fn fetch(
     registry: &Host,
     bearer: &Bearer,
     scopes: &[String],
-    proof: Option<&Credential>,
+    credential: Option<&Credential>,
 ) -> Result<BearerToken, RegistryErrorKind> {
     let realm = realm(transport, registry, bearer)?;
     let host = authority(&realm);
     let what = format!("token from {host}");
     let attempt = || async {
         let asked_at = Instant::now();
-        let request = request(transport, realm.clone(), bearer, scopes, proof)?;
+        let request = request(transport, realm.clone(), bearer, scopes, credential)?;
         let response = transport.send(request, TOKEN_MAX_BYTES).await?;
         if response.status != 200 {
             return Err(RegistryErrorKind::refused(&response));
@@ -101,10 +101,10 @@ fn request(
     mut url: Url,
     bearer: &Bearer,
     scopes: &[String],
-    proof: Option<&Credential>,
+    credential: Option<&Credential>,
 ) -> Result<Request, RegistryErrorKind> {
     let host = authority(&url);
-    let built = match proof {
+    let built = match credential {
         Some(Credential::IdentityToken(token)) => {
             let form = form(bearer, scopes, token);
             transport
@@ -123,7 +123,7 @@ fn request(
             }
             drop(query);
             let request = transport.request(Method::GET, url);
-            match proof {
+            match credential {
                 Some(Credential::Login(login)) => request.header(AUTHORIZATION, basic(login)),
                 Some(Credential::IdentityToken(_)) | None => request,
             }

@@ -107,7 +107,7 @@ async fn token_with_the_right_to_push_serves_for_reading_too() {
     let server = guarded(|_| token_reply("t", ""), |_, token| token == "t").await;
     let (writer, told) = (Bench::nobody(1), Bench::nobody(1));
     let repository = repository(&server, "o/r");
-    told.registry.will_write(&repository);
+    told.registry.request_push_scope(&repository);
     told.registry
         .manifest(&repository, &tag("v1"))
         .await

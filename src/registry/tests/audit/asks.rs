@@ -134,7 +134,7 @@ fn found<T>(result: Result<Option<T>, RegistryError>) -> Means {
 /// Checks a repository that denies its manifests to a client with push access.
 async fn may_be_new(registry: &Registry) -> Means {
     let denied = "guarded.test/o/denied".parse().unwrap();
-    registry.will_write(&denied);
+    registry.request_push_scope(&denied);
     let error = registry.manifest(&denied, &tag("v1")).await.unwrap_err();
     assert!(error.is_denied(), "{error:?}");
     if missing_repository::may_be_new(registry, &denied, [&error]).await {

@@ -22,7 +22,7 @@ use super::transport::Transport;
 use crate::domain::{Host, Secret};
 use crate::http::{Response, with_retries};
 
-const ANSWER_MAX_BYTES: u64 = 256 * 1024;
+const RESPONSE_MAX_BYTES: u64 = 256 * 1024;
 const CONTENT_TYPE: &str = "application/x-amz-json-1.1";
 
 /// The AWS environment of a job, as set by aws-actions/configure-aws-credentials.
@@ -110,7 +110,7 @@ pub(super) async fn send(
     let attempt = || async {
         check().await?;
         let request = request(transport, ecr, keys, &url, action, content)?;
-        let response = transport.send(request, ANSWER_MAX_BYTES).await?;
+        let response = transport.send(request, RESPONSE_MAX_BYTES).await?;
         if response.status == 200 {
             Ok(response)
         } else {

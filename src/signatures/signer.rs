@@ -152,7 +152,7 @@ impl SigningContext {
 
 /// Checks the certificate against `policy`, if the token does not state its subject.
 async fn check_subject(keyless: &Keyless, policy: &Policy) -> Result<(), SignatureError> {
-    if keyless.caller().await?.subject.is_some() {
+    if keyless.workflow_identity().await?.subject.is_some() {
         return Ok(());
     }
     let checked = keyless.check_certificate(policy).await?;

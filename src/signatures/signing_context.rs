@@ -7,7 +7,7 @@ use super::candidates::Candidate;
 use crate::domain::{Digest, Matcher, Policy, SourceRepository, TokenAbsence};
 use crate::inputs::PolicyInputs;
 use crate::sigstore::{
-    Keyless, OwnIdentity, Trust, VerificationError, Verified, WorkflowIdentity, check_caller,
+    Keyless, OwnIdentity, Trust, VerificationError, Verified, WorkflowIdentity, check_identity,
     verify, verify_legacy,
 };
 
@@ -39,13 +39,13 @@ impl SigningContext {
     }
 
     /// Returns the identity of this run, from its token.
-    async fn caller(&self) -> Result<WorkflowIdentity, SignatureError> {
-        let caller = match (&self.keyless, &self.identity) {
-            (Some(keyless), _) => keyless.caller().await,
-            (None, Some(identity)) => identity.caller().await,
+    async fn workflow_identity(&self) -> Result<WorkflowIdentity, SignatureError> {
+        let workflow_identity = match (&self.keyless, &self.identity) {
+            (Some(keyless), _) => keyless.workflow_identity().await,
+            (None, Some(identity)) => identity.workflow_identity().await,
             (None, None) => return Err(self.no_token()),
         };
-        Ok(caller?)
+        Ok(workflow_identity?)
     }
 
     /// Determines the required identity: that of the inputs, completed with this run's own.
@@ -64,11 +64,11 @@ impl SigningContext {
                 github: inputs.github.clone(),
             }));
         }
-        let caller = self.caller().await?;
-        let policy = own_policy(inputs, &caller)?;
+        let workflow_identity = self.workflow_identity().await?;
+        let policy = own_policy(inputs, &workflow_identity)?;
         // A run that signs nothing may require signatures of others.
         if self.keyless.is_some() {
-            check_caller(&policy, &caller)
+            check_identity(&policy, &workflow_identity)
                 .map_err(|refusal| SignatureError::UnmetPolicy(Box::new(refusal)))?;
         }
         Ok(policy)
@@ -123,13 +123,13 @@ impl SigningContext {
 /// Completes the policy of the inputs with this run's own identity, issuer, source repository and ref, exactly.
 pub(crate) fn own_policy(
     inputs: &PolicyInputs,
-    caller: &WorkflowIdentity,
+    workflow_identity: &WorkflowIdentity,
 ) -> Result<Policy, SignatureError> {
-    let (mut github, own) = (inputs.github.clone(), caller.source());
+    let (mut github, own) = (inputs.github.clone(), workflow_identity.source());
     // A reusable workflow has the same identity for all its callers. The repository distinguishes them, with or without
     // a given identity.
     github.repository = github.repository.or(own.repository);
-    let identity = match (&inputs.identity, &caller.subject) {
+    let identity = match (&inputs.identity, &workflow_identity.subject) {
         (Some(identity), _) => identity.clone(),
         (None, Some(subject)) => Matcher::Exact(subject.clone()),
         (None, None) => {
@@ -139,13 +139,14 @@ pub(crate) fn own_policy(
         }
     };
     // The ref in an identity is that of the reusable workflow, not of the run. A pattern lets other refs count.
-    if matches!(&identity, Matcher::Exact(text) if Some(text) == caller.subject.as_ref()) {
+    if matches!(&identity, Matcher::Exact(text) if Some(text) == workflow_identity.subject.as_ref())
+    {
         github.reference = github.reference.or(own.reference);
     }
     let issuer = inputs
         .issuer
         .clone()
-        .unwrap_or_else(|| Matcher::Exact(caller.issuer.clone()));
+        .unwrap_or_else(|| Matcher::Exact(workflow_identity.issuer.clone()));
     Ok(Policy {
         identity,
         issuer,
@@ -161,7 +162,7 @@ mod tests {
     #[test]
     fn own_policy_asks_for_what_the_token_says_where_the_inputs_leave_it_open() {
         let own = |text: &str| Some(text.to_owned());
-        let caller = WorkflowIdentity {
+        let workflow_identity = WorkflowIdentity {
             issuer: "https://issuer.example".to_owned(),
             subject: own("us"),
             github: GithubClaims {
@@ -175,16 +176,16 @@ mod tests {
             issuer: None,
             github: GithubClaims::default(),
         };
-        let policy = own_policy(&inputs, &caller).unwrap();
+        let policy = own_policy(&inputs, &workflow_identity).unwrap();
         assert!(policy.identity.matches("us") && !policy.identity.matches("them"));
-        assert!(policy.issuer.matches(&caller.issuer));
+        assert!(policy.issuer.matches(&workflow_identity.issuer));
         assert!(!policy.issuer.matches("https://other.example"));
-        assert_eq!(policy.github, caller.source());
+        assert_eq!(policy.github, workflow_identity.source());
         // A given identity leaves the ref open, but not the repository.
         inputs.identity = Some(Matcher::Exact("them".to_owned()));
-        let policy = own_policy(&inputs, &caller).unwrap();
+        let policy = own_policy(&inputs, &workflow_identity).unwrap();
         assert!(policy.identity.matches("them") && !policy.identity.matches("us"));
-        assert!(policy.issuer.matches(&caller.issuer));
+        assert!(policy.issuer.matches(&workflow_identity.issuer));
         assert_eq!(policy.github.repository, own("o/r"));
         assert_eq!(policy.github.reference, None);
         let given = GithubClaims {
@@ -194,7 +195,7 @@ mod tests {
         };
         inputs.github = given.clone();
         inputs.issuer = Some(Matcher::Exact("https://other.example".to_owned()));
-        let policy = own_policy(&inputs, &caller).unwrap();
+        let policy = own_policy(&inputs, &workflow_identity).unwrap();
         assert_eq!(policy.github, given);
         assert!(policy.issuer.matches("https://other.example"));
         // Its own identity is the same whether it is given or not.
@@ -203,14 +204,16 @@ mod tests {
             issuer: None,
             github: GithubClaims::default(),
         };
-        let policy = own_policy(&given(Matcher::Exact("us".to_owned())), &caller).unwrap();
-        assert_eq!(policy.github, caller.source());
-        let policy = own_policy(&given(Matcher::pattern("us").unwrap()), &caller).unwrap();
+        let policy =
+            own_policy(&given(Matcher::Exact("us".to_owned())), &workflow_identity).unwrap();
+        assert_eq!(policy.github, workflow_identity.source());
+        let policy =
+            own_policy(&given(Matcher::pattern("us").unwrap()), &workflow_identity).unwrap();
         assert_eq!(policy.github.reference, None);
         // The identity in a certificate for a foreign token cannot be known.
         let foreign = WorkflowIdentity {
             subject: None,
-            ..caller
+            ..workflow_identity
         };
         assert!(own_policy(&inputs, &foreign).is_ok());
         inputs.identity = None;

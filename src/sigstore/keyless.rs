@@ -17,8 +17,8 @@ use super::payload::payload;
 use super::refusal::VerificationError;
 use super::service_client::ServiceClient;
 use super::services::{LogService, Services};
-use super::session::{Session, Sessions};
 use super::signed::{LoggedSignature, Signed, hash};
+use super::signing_certificate::{CertificateCache, SigningCertificate};
 use super::statement::{PAYLOAD_TYPE, statement};
 use super::timestamp::timestamp;
 use super::token::{TokenSource, Tokens, WorkflowIdentity};
@@ -38,7 +38,7 @@ pub struct Keyless {
     trust: Arc<Trust>,
     services: Services,
     client: ServiceClient,
-    sessions: Arc<Sessions>,
+    certificates: Arc<CertificateCache>,
     /// The request for a certificate that runs beside other work. It is cancelled once this is dropped.
     prefetch: Mutex<JoinSet<Result<(), SigstoreError>>>,
     /// Connections to the services of a signature, opened while the token is requested.
@@ -70,20 +70,20 @@ impl Keyless {
         let client = ServiceClient::new(http, retry_policy.for_signing(), events);
         let tokens = Tokens::new(source, client.clone());
         let certificates = services.certificates.clone();
-        let sessions = Sessions::new(client.clone(), certificates, tokens);
+        let certificates = CertificateCache::new(client.clone(), certificates, tokens);
         Ok(Self {
             trust,
             services,
             client,
-            sessions: Arc::new(sessions),
+            certificates: Arc::new(certificates),
             prefetch: Mutex::default(),
             connecting: Mutex::default(),
         })
     }
 
     /// Returns the identity of this run from its token.
-    pub async fn caller(&self) -> Result<WorkflowIdentity, SigstoreError> {
-        self.sessions.caller().await
+    pub async fn workflow_identity(&self) -> Result<WorkflowIdentity, SigstoreError> {
+        self.certificates.workflow_identity().await
     }
 
     /// Opens a connection to each service that uses TLS. Its handshakes take two round trips, which would run one after
@@ -106,8 +106,8 @@ impl Keyless {
         let mut prefetch = self.prefetch();
         if prefetch.is_empty() {
             self.connect();
-            let sessions = Arc::clone(&self.sessions);
-            prefetch.spawn(async move { sessions.current().await.map(drop) });
+            let certificates = Arc::clone(&self.certificates);
+            prefetch.spawn(async move { certificates.current().await.map(drop) });
         }
     }
 
@@ -116,7 +116,7 @@ impl Keyless {
         let mut prefetch = std::mem::take(&mut *self.prefetch());
         match prefetch.join_next().await {
             Some(Ok(prepared)) => prepared,
-            None | Some(Err(_)) => self.sessions.current().await.map(drop),
+            None | Some(Err(_)) => self.certificates.current().await.map(drop),
         }
     }
 
@@ -126,13 +126,13 @@ impl Keyless {
         policy: &Policy,
     ) -> Result<Result<(), VerificationError>, SigstoreError> {
         self.ready().await?;
-        Ok(self.sessions.current().await?.check(policy))
+        Ok(self.certificates.current().await?.check(policy))
     }
 
     /// True if no prefetch is running any more.
     #[cfg(test)]
     pub(super) fn is_idle(&self) -> bool {
-        Arc::strong_count(&self.sessions) == 1
+        Arc::strong_count(&self.certificates) == 1
     }
 
     /// The number of connections that were opened ahead.
@@ -148,10 +148,15 @@ impl Keyless {
 
     /// Signs `subject` as a bundle. Several may be signed at once.
     pub async fn sign(&self, subject: &Digest) -> Result<Signature, SigstoreError> {
-        let sign = |session: &Session| Signed::envelope(session, PAYLOAD_TYPE, statement(subject));
-        let finish = |witnessed: LoggedSignature, caller: &WorkflowIdentity| {
-            let bundle = bundle(witnessed)?;
-            let verified = check_ours(authenticate(&bundle, subject, &self.trust)?, caller)?;
+        let sign = |certificate: &SigningCertificate| {
+            Signed::envelope(certificate, PAYLOAD_TYPE, statement(subject))
+        };
+        let finish = |logged: LoggedSignature, workflow_identity: &WorkflowIdentity| {
+            let bundle = bundle(logged)?;
+            let verified = check_ours(
+                authenticate(&bundle, subject, &self.trust)?,
+                workflow_identity,
+            )?;
             Ok(Signature { bundle, verified })
         };
         self.make(&self.services.log, sign, finish).await
@@ -168,14 +173,14 @@ impl Keyless {
             "it names no Rekor v1, which a legacy signature needs",
         )))?;
         let payload = payload(subject, docker_reference);
-        let sign = |session: &Session| Signed::message(session, payload.clone());
-        let finish = |witnessed: LoggedSignature, caller: &WorkflowIdentity| {
-            let annotations = annotations(&witnessed)?;
+        let sign = |certificate: &SigningCertificate| Signed::message(certificate, payload.clone());
+        let finish = |logged: LoggedSignature, workflow_identity: &WorkflowIdentity| {
+            let annotations = annotations(&logged)?;
             let verified = authenticate_legacy(&payload, &annotations, subject, &self.trust)?;
             Ok(LegacySignature {
                 payload: payload.clone(),
                 annotations,
-                verified: check_ours(verified, caller)?,
+                verified: check_ours(verified, workflow_identity)?,
             })
         };
         self.make(log, sign, finish).await
@@ -186,32 +191,32 @@ impl Keyless {
     async fn make<T>(
         &self,
         log: &LogService,
-        sign: impl Fn(&Session) -> Result<Signed, SigstoreError>,
+        sign: impl Fn(&SigningCertificate) -> Result<Signed, SigstoreError>,
         finish: impl Fn(LoggedSignature, &WorkflowIdentity) -> Result<T, VerificationError>,
     ) -> Result<T, SigstoreError> {
         let mut signatures = 0;
         loop {
-            let session = self.sessions.current().await?;
+            let certificate = self.certificates.current().await?;
             signatures += 1;
-            let signed = sign(&session)?;
-            match self.witness(&session, log, signed).await? {
-                Ok(witnessed) => {
-                    return finish(witnessed, &session.caller)
+            let signed = sign(&certificate)?;
+            match self.record_and_timestamp(&certificate, log, signed).await? {
+                Ok(logged) => {
+                    return finish(logged, &certificate.workflow_identity)
                         .map_err(|refusal| SigstoreError::SelfCheck(Box::new(refusal)));
                 }
                 Err(unusable) if signatures >= SIGNATURES_MAX => {
                     return Err(SigstoreError::Log(unusable));
                 }
-                Err(_) => self.sessions.end(&session).await,
+                Err(_) => self.certificates.end(&certificate).await,
             }
         }
     }
 
-    /// Records and timestamps what was signed in `session`. The inner error is the reason why another session is
-    /// needed.
-    async fn witness(
+    /// Records and timestamps what was signed with `certificate`. The inner error is the reason why another
+    /// certificate is needed.
+    async fn record_and_timestamp(
         &self,
-        session: &Session,
+        certificate: &SigningCertificate,
         service: &LogService,
         signed: Signed,
     ) -> Result<Result<LoggedSignature, SigstoreErrorKind>, SigstoreError> {
@@ -221,14 +226,14 @@ impl Keyless {
         };
         // The timestamp is of the signature alone, so it need not wait for the log.
         let (recorded, timestamp) = futures_util::future::try_join(
-            log.record(session, &signed),
+            log.record(certificate, &signed),
             self.timestamp(signed.signature()),
         )
         .await?;
         Ok(match recorded {
             LogOutcome::Entry(entry) => Ok(LoggedSignature {
-                certificate: session.certificate.clone(),
-                chain: session.chain.clone(),
+                certificate: certificate.leaf.clone(),
+                chain: certificate.chain.clone(),
                 signed,
                 entry: *entry,
                 timestamp,
@@ -252,16 +257,16 @@ impl Keyless {
 }
 
 /// Writes the signature as a bundle, in JSON.
-fn bundle(witnessed: LoggedSignature) -> Result<Vec<u8>, VerificationError> {
-    let certificate = witnessed.certificate;
-    let bundle = match witnessed.signed {
+fn bundle(logged: LoggedSignature) -> Result<Vec<u8>, VerificationError> {
+    let certificate = logged.certificate;
+    let bundle = match logged.signed {
         Signed::Envelope(envelope) => BundleV03::with_certificate_and_dsse(certificate, envelope),
         Signed::Message { payload, signature } => {
             BundleV03::with_certificate_and_signature(certificate, signature, hash(&payload))
         }
     };
-    let mut bundle = bundle.with_tlog_entry(witnessed.entry);
-    if let Some(token) = witnessed.timestamp {
+    let mut bundle = bundle.with_tlog_entry(logged.entry);
+    if let Some(token) = logged.timestamp {
         bundle = bundle.with_rfc3161_timestamp(token);
     }
     let json = bundle.into_bundle().to_json();
@@ -272,18 +277,18 @@ fn bundle(witnessed: LoggedSignature) -> Result<Vec<u8>, VerificationError> {
 /// Checks that a new signature is this run's own. If the token does not determine the subject, the issuer must suffice.
 fn check_ours(
     authentic: Authentic,
-    caller: &WorkflowIdentity,
+    workflow_identity: &WorkflowIdentity,
 ) -> Result<Verified, VerificationError> {
-    let identity = caller
+    let identity = workflow_identity
         .subject
         .clone()
         .unwrap_or_else(|| authentic.identity.clone());
     let policy = Policy {
         identity: Matcher::Exact(identity),
-        issuer: Matcher::Exact(caller.issuer.clone()),
-        github: caller.source(),
+        issuer: Matcher::Exact(workflow_identity.issuer.clone()),
+        github: workflow_identity.source(),
     };
-    authentic.meeting(&policy)
+    authentic.into_verified(&policy)
 }
 
 #[cfg(test)]
@@ -296,45 +301,46 @@ mod tests {
     async fn only_what_is_our_own_passes_our_own_check() {
         let (trust, bundle) = (recorded_trust(None).await, fixture("rekor-v2.json"));
         let found = authenticate(&bundle, &Digest::of(b"first"), &trust).unwrap();
-        let check = |caller: &WorkflowIdentity| check_ours(found.clone(), caller);
-        let caller = WorkflowIdentity {
+        let check =
+            |workflow_identity: &WorkflowIdentity| check_ours(found.clone(), workflow_identity);
+        let workflow_identity = WorkflowIdentity {
             issuer: found.issuer.clone(),
             subject: Some(found.identity.clone()),
             github: found.github.clone(),
         };
-        assert!(check(&caller).is_ok());
+        assert!(check(&workflow_identity).is_ok());
         let unknown = WorkflowIdentity {
             subject: None,
             github: GithubClaims::default(),
-            ..caller.clone()
+            ..workflow_identity.clone()
         };
         assert!(check(&unknown).is_ok());
         let other = || "https://other.example".to_owned();
-        for caller in [
+        for workflow_identity in [
             WorkflowIdentity {
                 issuer: other(),
                 ..unknown
             },
             WorkflowIdentity {
                 subject: Some(other()),
-                ..caller.clone()
+                ..workflow_identity.clone()
             },
             WorkflowIdentity {
                 github: GithubClaims {
                     repository: Some(other()),
-                    ..caller.github.clone()
+                    ..workflow_identity.github.clone()
                 },
-                ..caller.clone()
+                ..workflow_identity.clone()
             },
             WorkflowIdentity {
                 github: GithubClaims {
                     reference: Some(other()),
-                    ..caller.github.clone()
+                    ..workflow_identity.github.clone()
                 },
-                ..caller.clone()
+                ..workflow_identity.clone()
             },
         ] {
-            assert!(check(&caller).is_err(), "{caller:?}");
+            assert!(check(&workflow_identity).is_err(), "{workflow_identity:?}");
         }
     }
 }

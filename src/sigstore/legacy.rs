@@ -77,7 +77,7 @@ pub fn verify_legacy(
     trust: &Trust,
     policy: &Policy,
 ) -> Result<Verified, VerificationError> {
-    authenticate_legacy(payload, annotations, subject, trust)?.meeting(policy)
+    authenticate_legacy(payload, annotations, subject, trust)?.into_verified(policy)
 }
 
 /// Verifies that `payload`, with the annotations of its layer, is a signature of `subject` by any signer.
@@ -135,9 +135,9 @@ fn is_just<T: Serialize + for<'de> Deserialize<'de>>(text: &str) -> bool {
 
 /// Writes the annotations that cosign 2 would write.
 pub(super) fn annotations(
-    witnessed: &LoggedSignature,
+    logged: &LoggedSignature,
 ) -> Result<BTreeMap<String, String>, VerificationError> {
-    let entry = &witnessed.entry;
+    let entry = &logged.entry;
     let missing =
         |what: &str| VerificationError::unreadable_legacy(format!("the log's entry has no {what}"));
     let promise = entry
@@ -155,13 +155,13 @@ pub(super) fn annotations(
         },
     };
     let mut annotations = BTreeMap::from([
-        (SIGNATURE, witnessed.signed.signature().to_base64()),
-        (CERTIFICATE, pem([&witnessed.certificate])),
+        (SIGNATURE, logged.signed.signature().to_base64()),
+        (CERTIFICATE, pem([&logged.certificate])),
         // Fulcio's response ends without a new line, and cosign stores it unchanged.
-        (CHAIN, pem(&witnessed.chain).trim_end().to_owned()),
+        (CHAIN, pem(&logged.chain).trim_end().to_owned()),
         (BUNDLE, text(&promise)?),
     ]);
-    if let Some(token) = &witnessed.timestamp {
+    if let Some(token) = &logged.timestamp {
         let token = token.clone();
         annotations.insert(TIMESTAMP, text(&Timestamp { token })?);
     }
@@ -282,24 +282,24 @@ mod tests {
             let material = &read.verification_material;
             let stamps = &material.timestamp_verification_data.rfc3161_timestamps;
             let signature = SignatureBytes::from_base64(&recorded[SIGNATURE]).unwrap();
-            let witnessed = LoggedSignature {
+            let logged = LoggedSignature {
                 certificate: read.signing_certificate().unwrap().clone(),
                 chain: vec![first_certificate(&recorded[CHAIN]).unwrap()],
                 signed: Signed::Message { payload, signature },
                 entry: material.tlog_entries[0].clone(),
                 timestamp: stamps.first().map(|stamp| stamp.signed_timestamp.clone()),
             };
-            assert_eq!(annotations(&witnessed).unwrap(), recorded);
+            assert_eq!(annotations(&logged).unwrap(), recorded);
             // Rekor v2 returns neither, and every verifier would refuse a signature without them.
             for part in ["promise", "time"] {
-                let mut entry = witnessed.entry.clone();
+                let mut entry = logged.entry.clone();
                 match part {
                     "promise" => entry.inclusion_promise = None,
                     _ => entry.integrated_time = None,
                 }
                 let without = LoggedSignature {
                     entry,
-                    certificate: witnessed.certificate.clone(),
+                    certificate: logged.certificate.clone(),
                     chain: Vec::new(),
                     signed: Signed::Message {
                         payload: Vec::new(),

@@ -17,8 +17,8 @@ use super::pem::pem;
 use super::refusal::Cause;
 use super::service_client::{ServiceClient, status_error};
 use super::services::{LogService, LogVersion};
-use super::session::Session;
 use super::signed::Signed;
+use super::signing_certificate::SigningCertificate;
 
 /// The result of the request to record a signature in the log.
 pub(super) enum LogOutcome {
@@ -30,10 +30,10 @@ pub(super) enum LogOutcome {
 }
 
 /// The result of one attempt to make an entry.
-enum Try {
+enum LogAttempt {
     LogOutcome(LogOutcome),
     /// The log has the entry, under this id.
-    Held(String),
+    Exists(String),
 }
 
 /// A log that accepts entries.
@@ -43,37 +43,37 @@ pub(super) struct Log<'a> {
 }
 
 impl Log<'_> {
-    /// Records in the log what was signed in `session`.
+    /// Records in the log what was signed with `certificate`.
     pub(super) async fn record(
         &self,
-        session: &Session,
+        certificate: &SigningCertificate,
         signed: &Signed,
     ) -> Result<LogOutcome, SigstoreError> {
         let record = "the request for a log entry";
         // Only Rekor v1 serves entries by their id, so an entry that is fetched is of this kind, too.
         let kind = kind_v1(signed);
-        let tried = match self.service.version {
+        let attempt = match self.service.version {
             LogVersion::V1 => {
-                let proposed = self.proposed_v1(session, signed)?;
+                let proposed = self.proposed_v1(certificate, signed)?;
                 self.client
-                    .with_retries(record, || self.create_v1(session, &proposed, kind))
+                    .with_retries(record, || self.create_v1(certificate, &proposed, kind))
                     .await
             }
             LogVersion::V2 => {
                 let entry = HashedRekordV2::new_with_certificate(
                     &signed.hash(),
                     signed.signature(),
-                    &session.certificate,
+                    &certificate.leaf,
                     RekorV2KeyDetails::PkixEcdsaP256Sha256,
                 );
                 self.client
-                    .with_retries(record, || self.create_v2(session, &entry))
+                    .with_retries(record, || self.create_v2(certificate, &entry))
                     .await
             }
         };
-        match tried.map_err(SigstoreError::Log)? {
-            Try::LogOutcome(recorded) => Ok(recorded),
-            Try::Held(id) => {
+        match attempt.map_err(SigstoreError::Log)? {
+            LogAttempt::LogOutcome(recorded) => Ok(recorded),
+            LogAttempt::Exists(id) => {
                 let what = format!("the request for log entry {id}");
                 let fetched = self
                     .client
@@ -86,7 +86,11 @@ impl Log<'_> {
     }
 
     /// Makes the entry that Rekor v1 is to record.
-    fn proposed_v1(&self, session: &Session, signed: &Signed) -> Result<Value, SigstoreError> {
+    fn proposed_v1(
+        &self,
+        certificate: &SigningCertificate,
+        signed: &Signed,
+    ) -> Result<Value, SigstoreError> {
         let unwritable = |source: Cause| {
             SigstoreError::Log(SigstoreErrorKind::unreadable(
                 self.service.endpoint.url(),
@@ -95,7 +99,7 @@ impl Log<'_> {
         };
         match signed {
             Signed::Envelope(envelope) => {
-                let entry = DsseEntry::new(envelope, &session.certificate)
+                let entry = DsseEntry::new(envelope, &certificate.leaf)
                     .map_err(|source| unwritable(source.into()))?;
                 serde_json::to_value(entry).map_err(|source| unwritable(source.into()))
             }
@@ -108,7 +112,7 @@ impl Log<'_> {
                     "data": {"hash": {"algorithm": "sha256", "value": signed.hash().to_hex()}},
                     "signature": {
                         "content": signature,
-                        "publicKey": {"content": STANDARD.encode(pem([&session.certificate]))},
+                        "publicKey": {"content": STANDARD.encode(pem([&certificate.leaf]))},
                     },
                 },
             })),
@@ -117,59 +121,61 @@ impl Log<'_> {
 
     async fn create_v1(
         &self,
-        session: &Session,
+        certificate: &SigningCertificate,
         entry: &Value,
         kind: KindVersion,
-    ) -> Result<Try, SigstoreErrorKind> {
+    ) -> Result<LogAttempt, SigstoreErrorKind> {
         let url = self.service.endpoint.join("api/v1/log/entries");
-        if let Some(stale) = stale(session, &url) {
-            return Ok(stale);
+        if let Some(expiring) = expiring(certificate, &url) {
+            return Ok(expiring);
         }
-        let answer = self
+        let response = self
             .client
             .send(&url, self.client.post(&url).json(entry))
             .await?;
-        if answer.status == StatusCode::CONFLICT {
+        if response.status == StatusCode::CONFLICT {
             // An earlier attempt took effect and its response was lost.
-            return match held_id(&answer) {
-                Some(id) => Ok(Try::Held(id)),
-                None => Err(status_error(&answer)),
+            return match existing_entry_id(&response) {
+                Some(id) => Ok(LogAttempt::Exists(id)),
+                None => Err(status_error(&response)),
             };
         }
-        if !answer.status.is_success() {
-            return Err(status_error(&answer));
+        if !response.status.is_success() {
+            return Err(status_error(&response));
         }
-        let (id, entry) = single_entry(&url, &answer.body, kind)?;
+        let (id, entry) = single_entry(&url, &response.body, kind)?;
         if entry.inclusion_proof.is_some() {
-            return Ok(Try::LogOutcome(LogOutcome::Entry(Box::new(entry))));
+            return Ok(LogAttempt::LogOutcome(LogOutcome::Entry(Box::new(entry))));
         }
         // The entry was accepted, but not integrated when the log responded.
-        Ok(Try::Held(id))
+        Ok(LogAttempt::Exists(id))
     }
 
     async fn create_v2(
         &self,
-        session: &Session,
+        certificate: &SigningCertificate,
         entry: &HashedRekordV2,
-    ) -> Result<Try, SigstoreErrorKind> {
+    ) -> Result<LogAttempt, SigstoreErrorKind> {
         let url = self.service.endpoint.join("api/v2/log/entries");
-        if let Some(stale) = stale(session, &url) {
-            return Ok(stale);
+        if let Some(expiring) = expiring(certificate, &url) {
+            return Ok(expiring);
         }
-        let answer = self
+        let response = self
             .client
             .send(&url, self.client.post(&url).json(entry))
             .await?;
-        if answer.status == StatusCode::CONFLICT {
+        if response.status == StatusCode::CONFLICT {
             // This log serves no single entries, so the entry of an earlier attempt cannot be fetched any more.
-            return Ok(Try::LogOutcome(LogOutcome::Unusable(status_error(&answer))));
+            return Ok(LogAttempt::LogOutcome(LogOutcome::Unusable(status_error(
+                &response,
+            ))));
         }
-        if !answer.status.is_success() {
-            return Err(status_error(&answer));
+        if !response.status.is_success() {
+            return Err(status_error(&response));
         }
-        let entry = serde_json::from_slice(&answer.body)
+        let entry = serde_json::from_slice(&response.body)
             .map_err(|source| SigstoreErrorKind::unreadable(&url, source))?;
-        Ok(Try::LogOutcome(LogOutcome::Entry(Box::new(entry))))
+        Ok(LogAttempt::LogOutcome(LogOutcome::Entry(Box::new(entry))))
     }
 
     async fn fetch(
@@ -202,18 +208,18 @@ fn kind_v1(signed: &Signed) -> KindVersion {
     }
 }
 
-fn stale(session: &Session, url: &reqwest::Url) -> Option<Try> {
+fn expiring(certificate: &SigningCertificate, url: &reqwest::Url) -> Option<LogAttempt> {
     let ends = || SigstoreErrorKind::CertificateEnds { url: shown(url) };
-    (!session.is_fresh()).then(|| Try::LogOutcome(LogOutcome::Unusable(ends())))
+    (!certificate.is_fresh()).then(|| LogAttempt::LogOutcome(LogOutcome::Unusable(ends())))
 }
 
 /// Reads the id of the entry that the log reports as existing. Only the id is used, never an address for a request.
-pub(super) fn held_id(answer: &Response) -> Option<String> {
+pub(super) fn existing_entry_id(response: &Response) -> Option<String> {
     let is_id = |text: &&str| {
         // 64 digits of the leaf's hash, possibly after 16 of the tree that contains it.
         matches!(text.len(), 64 | 80) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
     };
-    let location = answer
+    let location = response
         .headers
         .get(LOCATION)
         .and_then(|value| value.to_str().ok());
@@ -221,7 +227,7 @@ pub(super) fn held_id(answer: &Response) -> Option<String> {
     if let Some(id) = named.filter(is_id) {
         return Some(id.to_owned());
     }
-    let said = String::from_utf8_lossy(&answer.body);
+    let said = String::from_utf8_lossy(&response.body);
     said.split(|each: char| !each.is_ascii_alphanumeric())
         .find(is_id)
         .map(str::to_owned)

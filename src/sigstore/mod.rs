@@ -20,8 +20,8 @@ mod refusal;
 mod retry;
 mod service_client;
 mod services;
-mod session;
 mod signed;
+mod signing_certificate;
 mod statement;
 mod surplus;
 mod timestamp;
@@ -37,7 +37,7 @@ pub use error::{SigstoreError, SigstoreErrorKind, TrustError};
 pub use keyless::{Keyless, Signature};
 pub use legacy::{LegacySignature, verify_legacy};
 pub use own::OwnIdentity;
-pub use policy::check_caller;
+pub use policy::check_identity;
 pub use provenance::{
     Provenance, check_plain_bundle, check_plain_legacy, verify_legacy_origin, verify_statement,
 };

@@ -24,7 +24,7 @@ impl OwnIdentity {
     }
 
     /// Returns the identity of this run from its token.
-    pub async fn caller(&self) -> Result<WorkflowIdentity, SigstoreError> {
-        Ok(self.0.fresh().await?.caller)
+    pub async fn workflow_identity(&self) -> Result<WorkflowIdentity, SigstoreError> {
+        Ok(self.0.fresh().await?.workflow_identity)
     }
 }

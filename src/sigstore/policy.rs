@@ -4,13 +4,21 @@ use super::refusal::{ObservedSigner, VerificationError};
 use super::token::WorkflowIdentity;
 use crate::domain::{GithubClaims, Matcher, Policy};
 
-/// Checks that a certificate for `caller` will meet `policy`. A subject that the token does not determine is assumed to
+/// Checks that a certificate for `workflow_identity` will meet `policy`. A subject that the token does not determine is assumed to
 /// meet it: [`check_certificate`](super::Keyless::check_certificate) reads it from the certificate.
-pub fn check_caller(policy: &Policy, caller: &WorkflowIdentity) -> Result<(), VerificationError> {
-    match &caller.subject {
-        Some(subject) => compare(policy, subject, &caller.issuer, &caller.github),
-        None if policy.issuer.matches(&caller.issuer) => Ok(()),
-        None => Err(mismatch(policy, None, &caller.issuer)),
+pub fn check_identity(
+    policy: &Policy,
+    workflow_identity: &WorkflowIdentity,
+) -> Result<(), VerificationError> {
+    match &workflow_identity.subject {
+        Some(subject) => compare(
+            policy,
+            subject,
+            &workflow_identity.issuer,
+            &workflow_identity.github,
+        ),
+        None if policy.issuer.matches(&workflow_identity.issuer) => Ok(()),
+        None => Err(mismatch(policy, None, &workflow_identity.issuer)),
     }
 }
 
@@ -136,12 +144,15 @@ mod tests {
     #[test]
     fn caller_meets_a_policy_by_all_that_its_token_tells() {
         let held = |subject: Option<&str>, issuer: &str, repository: &str| {
-            let caller = WorkflowIdentity {
+            let workflow_identity = WorkflowIdentity {
                 issuer: issuer.to_owned(),
                 subject: subject.map(str::to_owned),
                 github: claims("repository", Some(repository)),
             };
-            check_caller(&policy(claims("repository", Some("o/r"))), &caller)
+            check_identity(
+                &policy(claims("repository", Some("o/r"))),
+                &workflow_identity,
+            )
         };
         assert!(held(Some("us"), ISSUER, "o/r").is_ok());
         for (subject, issuer, repository) in [

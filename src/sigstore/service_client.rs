@@ -11,7 +11,7 @@ use crate::http::{
 };
 
 /// The maximum length of a response from a Sigstore service.
-const ANSWER_MAX_BYTES: u64 = 1 << 20;
+const RESPONSE_MAX_BYTES: u64 = 1 << 20;
 /// The time limit for a response. Rekor v2 responds once its entry is integrated, which takes a second or two.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// The length of an error's body that is printed.
@@ -69,7 +69,7 @@ impl ServiceClient {
         with_retries(self.retry_policy, &self.events, what, attempt).await
     }
 
-    /// Sends `request` to `url` once and reads any response, up to [`ANSWER_MAX_BYTES`].
+    /// Sends `request` to `url` once and reads any response, up to [`RESPONSE_MAX_BYTES`].
     pub(super) async fn send(
         &self,
         url: &Url,
@@ -84,7 +84,7 @@ impl ServiceClient {
         let mut watch = Watch::start(&self.events, &request);
         let incoming = self.http.execute(request).await.map_err(failed)?;
         let mut response = incoming.head();
-        let body = read(incoming, ANSWER_MAX_BYTES).await;
+        let body = read(incoming, RESPONSE_MAX_BYTES).await;
         response.body = body.map_err(|error| match error {
             BodyError::Broken(source) => failed(*source),
             BodyError::TooLong { limit } => SigstoreErrorKind::TooLong {

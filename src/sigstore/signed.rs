@@ -7,9 +7,9 @@ use sigstore_types::{
 };
 
 use super::error::SigstoreError;
-use super::session::Session;
+use super::signing_certificate::SigningCertificate;
 
-/// The content that a session signed.
+/// The content that was signed with a certificate.
 pub(super) enum Signed {
     /// A statement in its envelope; a bundle of this program contains it.
     Envelope(DsseEnvelope),
@@ -34,11 +34,11 @@ pub(super) struct LoggedSignature {
 impl Signed {
     /// Signs a statement of type `payload_type`.
     pub(super) fn envelope(
-        session: &Session,
+        certificate: &SigningCertificate,
         payload_type: &str,
         payload: Vec<u8>,
     ) -> Result<Self, SigstoreError> {
-        let signature = sign(session, &sigstore_types::pae(payload_type, &payload))?;
+        let signature = sign(certificate, &sigstore_types::pae(payload_type, &payload))?;
         Ok(Self::Envelope(DsseEnvelope::new(
             payload_type,
             PayloadBytes::new(payload),
@@ -47,8 +47,11 @@ impl Signed {
     }
 
     /// Signs `payload` itself.
-    pub(super) fn message(session: &Session, payload: Vec<u8>) -> Result<Self, SigstoreError> {
-        let signature = sign(session, &payload)?;
+    pub(super) fn message(
+        certificate: &SigningCertificate,
+        payload: Vec<u8>,
+    ) -> Result<Self, SigstoreError> {
+        let signature = sign(certificate, &payload)?;
         Ok(Self::Message { payload, signature })
     }
 
@@ -69,8 +72,8 @@ impl Signed {
     }
 }
 
-fn sign(session: &Session, bytes: &[u8]) -> Result<SignatureBytes, SigstoreError> {
-    session
+fn sign(certificate: &SigningCertificate, bytes: &[u8]) -> Result<SignatureBytes, SigstoreError> {
+    certificate
         .key
         .sign_digest(&hash(bytes))
         .map_err(SigstoreError::Key)

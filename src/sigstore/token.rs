@@ -64,7 +64,7 @@ pub(super) struct IdentityToken {
     pub(super) text: Secret,
     /// The text that Fulcio requires to be signed as proof of the key.
     pub(super) challenge: String,
-    pub(super) caller: WorkflowIdentity,
+    pub(super) workflow_identity: WorkflowIdentity,
     pub(super) expires: jiff::Timestamp,
 }
 
@@ -118,7 +118,7 @@ impl IdentityToken {
             .map_err(|_| unreadable("its claim exp is not a time"))?;
         Ok(Self {
             challenge: claims.email.clone().unwrap_or_else(|| claims.sub.clone()),
-            caller: claims.caller(),
+            workflow_identity: claims.workflow_identity(),
             expires,
             text,
         })
@@ -130,7 +130,7 @@ impl IdentityToken {
 }
 
 impl Claims {
-    fn caller(self) -> WorkflowIdentity {
+    fn workflow_identity(self) -> WorkflowIdentity {
         // Sigstore's own issuer passes on identities of other issuers, and Fulcio writes those issuers into the
         // certificate.
         let issuer = self
@@ -209,7 +209,7 @@ impl Tokens {
         audience: &str,
     ) -> Result<Secret, SigstoreError> {
         #[derive(Deserialize)]
-        struct Answer {
+        struct IdTokenResponse {
             value: String,
         }
         let endpoint = Endpoint::parse(request_url).map_err(SigstoreError::Token)?;
@@ -230,13 +230,13 @@ impl Tokens {
             .await
             .map_err(SigstoreError::Token)?;
         // An error of serde may quote the response, which may be a token.
-        let answer: Answer = serde_json::from_slice(&body).map_err(|_| {
+        let response: IdTokenResponse = serde_json::from_slice(&body).map_err(|_| {
             SigstoreError::Token(SigstoreErrorKind::unreadable(
                 &url,
                 "it contains no `value`",
             ))
         })?;
-        let token = Secret::new(answer.value);
+        let token = Secret::new(response.value);
         self.client.events().mask_sent(&token);
         Ok(token)
     }
@@ -263,7 +263,7 @@ mod tests {
         .unwrap();
         assert_eq!(token.challenge, "repo:o/r:ref:refs/heads/main");
         assert_eq!(
-            token.caller,
+            token.workflow_identity,
             WorkflowIdentity {
                 issuer: "https://token.actions.githubusercontent.com".into(),
                 subject: Some(
@@ -289,10 +289,10 @@ mod tests {
         )
         .unwrap();
         assert_eq!(token.challenge, "a@b.example");
-        let caller = token.caller;
-        assert_eq!(caller.issuer, "https://accounts.example");
+        let workflow_identity = token.workflow_identity;
+        assert_eq!(workflow_identity.issuer, "https://accounts.example");
         assert_eq!(
-            (caller.subject, caller.github),
+            (workflow_identity.subject, workflow_identity.github),
             (None, GithubClaims::default())
         );
     }

@@ -129,11 +129,11 @@ impl HttpRepository {
         let fetched = self
             .client
             .with_retries(&what, || async {
-                let answer = self.client.send(&url, self.client.get(&url)).await?;
-                match answer.status.as_u16() {
-                    200 => Ok(Some(answer.body)),
+                let response = self.client.send(&url, self.client.get(&url)).await?;
+                match response.status.as_u16() {
+                    200 => Ok(Some(response.body)),
                     403 | 404 => Ok(None),
-                    _ => Err(status_error(&answer)),
+                    _ => Err(status_error(&response)),
                 }
             })
             .await

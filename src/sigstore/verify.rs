@@ -60,7 +60,7 @@ impl Authentic {
     }
 
     /// Returns this signature as a verified one, if it meets `policy`.
-    pub(super) fn meeting(self, policy: &Policy) -> Result<Verified, VerificationError> {
+    pub(super) fn into_verified(self, policy: &Policy) -> Result<Verified, VerificationError> {
         policies::compare(policy, &self.identity, &self.issuer, &self.github)?;
         Ok(Verified(self))
     }
@@ -97,7 +97,7 @@ pub fn verify(
     trust: &Trust,
     policy: &Policy,
 ) -> Result<Verified, VerificationError> {
-    authenticate(bundle, subject, trust)?.meeting(policy)
+    authenticate(bundle, subject, trust)?.into_verified(policy)
 }
 
 /// Verifies that `bundle` is a signature of `subject` by any signer.

@@ -12,7 +12,7 @@ use crate::registry::error::RegistryErrorKind;
 use crate::registry::error_response::ErrorResponse;
 use crate::registry::host_features::Scheme;
 
-const ANSWER_MAX_BYTES: u64 = 4 << 20;
+const RESPONSE_MAX_BYTES: u64 = 4 << 20;
 
 /// An idempotent request.
 #[derive(Debug)]
@@ -94,7 +94,7 @@ impl<'a> Call<'a> {
         let request = request
             .build()
             .map_err(|error| RegistryErrorKind::not_built(self.host, &error))?;
-        let response = transport.send(request, ANSWER_MAX_BYTES).await?;
+        let response = transport.send(request, RESPONSE_MAX_BYTES).await?;
         if !response.status.is_success() && ErrorResponse::of(&response).is_transient() {
             Err(RegistryErrorKind::refused(&response))
         } else {

@@ -11,12 +11,12 @@ use sigstore_types::KindVersion;
 use super::super::endpoint::Endpoint;
 use super::super::identity::github_subject;
 use super::super::legacy::authenticate_legacy;
-use super::super::log::{held_id, single_entry};
+use super::super::log::{existing_entry_id, single_entry};
 use super::super::payload::check_payload;
 use super::super::pem::{first_certificate, pem};
 use super::super::protojson::read_bundle;
 use super::super::provenance::{Provenance, verify_statement};
-use super::super::session::chain;
+use super::super::signing_certificate::chain;
 use super::super::surplus::surplus;
 use super::super::timestamp::is_granted;
 use super::super::token::IdentityToken;
@@ -127,11 +127,11 @@ properties! {
                 headers: HeaderMap::new(),
                 body: bytes.to_vec(),
             };
-            let id = held_id(&conflict);
+            let id = existing_entry_id(&conflict);
             id.inspect(|id| assert!(id.bytes().all(|byte| byte.is_ascii_hexdigit()), "{id}")).is_some()
         });
     }
-    certificates_of_fulcio_are_read_or_refused in "src/sigstore/session.rs" {
+    certificates_of_fulcio_are_read_or_refused in "src/sigstore/signing_certificate.rs" {
         of_bytes(&[certificate("long-lived.pem").content()], |bytes| chain(bytes).is_ok());
     }
     first_certificate_is_read_again_as_written in "src/sigstore/pem.rs" {

@@ -300,7 +300,7 @@ async fn token_is_masked_before_it_is_read() {
     })
     .await;
     assert!(matches!(
-        run.keyless.caller().await,
+        run.keyless.workflow_identity().await,
         Err(SigstoreError::TokenUnreadable(_))
     ));
     let heard = run.heard.lock().unwrap();

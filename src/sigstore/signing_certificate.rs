@@ -20,17 +20,18 @@ use super::verify::github_claims;
 
 /// An ephemeral key and its certificate from Fulcio.
 #[derive(Debug)]
-pub(super) struct Session {
+pub(super) struct SigningCertificate {
     pub(super) key: KeyPair,
-    pub(super) certificate: DerCertificate,
+    /// The certificate itself.
+    pub(super) leaf: DerCertificate,
     /// The chain of the certificate up to the root, as Fulcio sent it. That alone does not make it trusted.
     pub(super) chain: Vec<DerCertificate>,
-    pub(super) caller: WorkflowIdentity,
+    pub(super) workflow_identity: WorkflowIdentity,
     /// The certificate's content. No check relies on it: signatures made with the certificate are verified.
     info: CertificateInfo,
 }
 
-impl Session {
+impl SigningCertificate {
     /// Makes a key and requests a certificate for it from `authority`. A retry uses the same key, and a new token if
     /// the last one is old.
     pub(super) async fn open(
@@ -39,20 +40,20 @@ impl Session {
         tokens: &Tokens,
     ) -> Result<Self, SigstoreError> {
         let key = KeyPair::generate_ecdsa_p256().map_err(SigstoreError::Key)?;
-        let (certificate, chain, caller) = client
+        let (leaf, chain, workflow_identity) = client
             .with_retries("the request for a signing certificate", || {
                 certify(client, authority, tokens, &key)
             })
             .await?;
         let url = authority.join(CERTIFICATE_PATH);
-        let parsed = parse_certificate_info(&certificate).map_err(|source| {
+        let parsed = parse_certificate_info(&leaf).map_err(|source| {
             SigstoreError::Certificate(SigstoreErrorKind::unreadable(&url, source))
         })?;
         Ok(Self {
             key,
-            certificate,
+            leaf,
             chain,
-            caller,
+            workflow_identity,
             info: parsed,
         })
     }
@@ -62,7 +63,7 @@ impl Session {
         self.info.not_after.as_second() - jiff::Timestamp::now().as_second() > LEEWAY_SECONDS
     }
 
-    /// Checks that signatures of this session will meet `policy`.
+    /// Checks that signatures with this certificate will meet `policy`.
     pub(super) fn check(&self, policy: &Policy) -> Result<(), VerificationError> {
         let identity = self.info.identity.as_ref();
         let identity = identity.map(ToString::to_string).unwrap_or_default();
@@ -76,18 +77,18 @@ impl Session {
     }
 }
 
-/// The one session that all signatures of a run share.
+/// The one certificate that all signatures of a run share.
 #[derive(Debug)]
-pub(super) struct Sessions {
+pub(super) struct CertificateCache {
     client: ServiceClient,
     authority: Endpoint,
     tokens: Tokens,
     // Locked while a certificate is requested, so that concurrent callers send one request.
-    shared: Mutex<Option<Arc<Session>>>,
+    shared: Mutex<Option<Arc<SigningCertificate>>>,
 }
 
-impl Sessions {
-    /// Prepares the sessions; none is open yet.
+impl CertificateCache {
+    /// Prepares the cache, which is empty.
     pub(super) fn new(client: ServiceClient, authority: Endpoint, tokens: Tokens) -> Self {
         Self {
             client,
@@ -98,26 +99,26 @@ impl Sessions {
     }
 
     /// Returns the identity of this run from its token.
-    pub(super) async fn caller(&self) -> Result<WorkflowIdentity, SigstoreError> {
-        Ok(self.tokens.fresh().await?.caller)
+    pub(super) async fn workflow_identity(&self) -> Result<WorkflowIdentity, SigstoreError> {
+        Ok(self.tokens.fresh().await?.workflow_identity)
     }
 
-    /// Returns the shared session, or a new one if there is none with enough lifetime left.
-    pub(super) async fn current(&self) -> Result<Arc<Session>, SigstoreError> {
+    /// Returns the shared certificate, or a new one if there is none with enough lifetime left.
+    pub(super) async fn current(&self) -> Result<Arc<SigningCertificate>, SigstoreError> {
         let mut shared = self.shared.lock().await;
-        if let Some(session) = shared.as_ref().filter(|session| session.is_fresh()) {
-            return Ok(Arc::clone(session));
+        if let Some(certificate) = shared.as_ref().filter(|certificate| certificate.is_fresh()) {
+            return Ok(Arc::clone(certificate));
         }
-        let session = Session::open(&self.client, &self.authority, &self.tokens);
-        let session = Arc::new(session.await?);
-        *shared = Some(Arc::clone(&session));
-        Ok(session)
+        let certificate = SigningCertificate::open(&self.client, &self.authority, &self.tokens);
+        let certificate = Arc::new(certificate.await?);
+        *shared = Some(Arc::clone(&certificate));
+        Ok(certificate)
     }
 
     /// Drops `ended`, unless another caller has replaced it.
-    pub(super) async fn end(&self, ended: &Arc<Session>) {
+    pub(super) async fn end(&self, ended: &Arc<SigningCertificate>) {
         let mut shared = self.shared.lock().await;
-        shared.take_if(|session| Arc::ptr_eq(session, ended));
+        shared.take_if(|certificate| Arc::ptr_eq(certificate, ended));
     }
 }
 
@@ -199,7 +200,7 @@ async fn certify(
     let leaf = certificates
         .next()
         .ok_or_else(|| unreadable("its chain is empty".into()))?;
-    Ok((leaf, certificates.collect(), token.caller))
+    Ok((leaf, certificates.collect(), token.workflow_identity))
 }
 
 /// Reads the certificates in Fulcio's response, the leaf first.

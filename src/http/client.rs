@@ -115,11 +115,11 @@ impl Client {
 
     /// Sends `request` once. It may take any time, unless the server is silent for half a minute.
     pub async fn execute(&self, request: Request) -> Result<IncomingResponse, TransportError> {
-        let through = self.proxies.way_to(request.url());
+        let proxy = self.proxies.used_for(request.url());
         match tokio::time::timeout(self.silence, self.upload(request)).await {
             Ok(sent) => sent,
             Err(_) => Err(TransportError {
-                through,
+                proxy,
                 ..TransportError::silent(self.silence)
             }),
         }
@@ -128,7 +128,7 @@ impl Client {
     /// Sends `request` and waits for its response without a time limit. The body may take any time; the caller must
     /// watch its progress.
     pub async fn upload(&self, request: Request) -> Result<IncomingResponse, TransportError> {
-        let through = self.proxies.way_to(request.url());
+        let proxy = self.proxies.used_for(request.url());
         let sent = self.inner.execute(request).await;
         let inner = sent.map_err(|error| {
             let error = TransportError::of(&error);
@@ -137,7 +137,7 @@ impl Client {
             } else {
                 error
             };
-            TransportError { through, ..error }
+            TransportError { proxy, ..error }
         })?;
         Ok(IncomingResponse {
             inner,

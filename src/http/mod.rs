@@ -6,12 +6,12 @@ mod certificate_problem;
 mod certificates;
 mod client;
 mod incoming;
+mod no_proxy;
 mod proxies;
+mod request_timer;
 mod response;
 mod retry;
 mod transport_error;
-mod unproxied;
-mod watch;
 
 pub use body::{BodyError, read, read_start};
 pub use certificate_problem::CertificateProblem;
@@ -19,10 +19,10 @@ pub use certificates::{CertificateError, Certificates};
 pub use client::{Client, STALL_TIMEOUT};
 pub use incoming::IncomingResponse;
 pub use proxies::Proxies;
+pub use request_timer::{RequestTimer, authority};
 pub use response::{Response, retry_after};
 pub use retry::{Transient, with_retries};
-pub use transport_error::{Through, TransportError, TransportErrorKind};
-pub use watch::{Watch, authority};
+pub use transport_error::{TransportError, TransportErrorKind, UsedProxy};
 
 /// The reason why a client could not be built.
 #[derive(Debug, Clone, thiserror::Error)]

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use reqwest::Url;
 
 use super::HttpError;
-use super::Through;
-use super::unproxied::Unproxied;
+use super::UsedProxy;
+use super::no_proxy::NoProxyList;
 
 /// Hosts that are never reached through a proxy, whatever `NO_PROXY` contains.
 const LOOPBACK: &str = "localhost,127.0.0.0/8,::1";
@@ -24,7 +24,7 @@ pub struct Proxies(Arc<ProxyRules>);
 struct ProxyRules {
     http: Option<Proxy>,
     https: Option<Proxy>,
-    unproxied: Unproxied,
+    no_proxy: NoProxyList,
 }
 
 #[derive(Clone)]
@@ -54,11 +54,11 @@ impl Proxies {
             Some(_) => None,
             None => proxy("HTTP_PROXY")?,
         };
-        let unproxied = either("NO_PROXY").unwrap_or_default();
+        let no_proxy = either("NO_PROXY").unwrap_or_default();
         Ok(Self(Arc::new(ProxyRules {
             http: http.or_else(|| all.clone()),
             https: proxy("HTTPS_PROXY")?.or(all),
-            unproxied: Unproxied::parse(&format!("{unproxied},{LOOPBACK}")),
+            no_proxy: NoProxyList::parse(&format!("{no_proxy},{LOOPBACK}")),
         })))
     }
 
@@ -70,10 +70,10 @@ impl Proxies {
     }
 
     /// Returns the proxy for a request to `url`.
-    pub(super) fn way_to(&self, url: &Url) -> Option<Through> {
+    pub(super) fn used_for(&self, url: &Url) -> Option<UsedProxy> {
         let proxy = self.of(url)?;
         let address = &proxy.address;
-        Some(Through {
+        Some(UsedProxy {
             address: format!("{}://{}", address.scheme(), super::authority(address)),
             variable: proxy.variable,
         })
@@ -90,7 +90,7 @@ impl Proxies {
             "http" => self.0.http.as_ref(),
             _ => self.0.https.as_ref(),
         };
-        proxy.filter(|_| !self.0.unproxied.holds(url))
+        proxy.filter(|_| !self.0.no_proxy.contains(url))
     }
 }
 
@@ -169,7 +169,7 @@ mod tests {
             found.map(|(_, value)| *value)
         };
         let proxies = Proxies::from_environment(lookup).unwrap();
-        let way = proxies.way_to(&Url::parse(url).unwrap())?;
+        let way = proxies.used_for(&Url::parse(url).unwrap())?;
         Some(way.to_string())
     }
 
@@ -213,6 +213,6 @@ mod tests {
     fn empty_variable_is_one_that_is_not_given() {
         let proxies = Proxies::from_environment(|_| Some("")).unwrap();
         let url = Url::parse("https://ghcr.io/").unwrap();
-        assert_eq!(proxies.way_to(&url), None);
+        assert_eq!(proxies.used_for(&url), None);
     }
 }

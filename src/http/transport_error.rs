@@ -25,14 +25,14 @@ const TLS_CUT: &str = "peer closed connection without sending TLS close_notify: 
 
 /// The reason why there is no response.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("{}{cause}", .through.as_ref().map(|through| format!("{through}: ")).unwrap_or_default())]
+#[error("{}{cause}", .proxy.as_ref().map(|proxy| format!("{proxy}: ")).unwrap_or_default())]
 pub struct TransportError {
     /// The error, with all its causes.
     pub cause: String,
     /// The kind of failure.
     pub kind: TransportErrorKind,
     /// The proxy that the request was sent through.
-    pub through: Option<Through>,
+    pub proxy: Option<UsedProxy>,
     /// The problem with the server's certificate, if that is the reason.
     pub certificate: Option<Box<CertificateProblem>>,
 }
@@ -59,7 +59,7 @@ pub enum TransportErrorKind {
 /// The proxy of a request, without its password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("through the proxy `{address}` (`{variable}`)")]
-pub struct Through {
+pub struct UsedProxy {
     /// The address of the proxy.
     pub address: String,
     /// The environment variable that names it.
@@ -86,7 +86,7 @@ impl TransportError {
         Self {
             kind,
             cause,
-            through: None,
+            proxy: None,
             certificate,
         }
     }
@@ -108,7 +108,7 @@ impl TransportError {
         Self {
             cause: format!("it was silent for {silence:?}"),
             kind: TransportErrorKind::Silence,
-            through: None,
+            proxy: None,
             certificate: None,
         }
     }
@@ -116,10 +116,8 @@ impl TransportError {
     /// Returns the proxy of the request as text, with a space before it. The text is empty without a proxy.
     #[must_use]
     pub fn way(&self) -> String {
-        let through = self.through.as_ref();
-        through
-            .map(|through| format!(" {through}"))
-            .unwrap_or_default()
+        let proxy = self.proxy.as_ref();
+        proxy.map(|proxy| format!(" {proxy}")).unwrap_or_default()
     }
 
     /// The state of the server in words: it cannot be reached, or it answered and is not trusted.

@@ -6,10 +6,10 @@ use std::path::Path;
 use super::blobs::blob_request;
 use super::classify::{Presence, presence};
 use super::client::Registry;
+use super::copy_failure::CopyFailure;
 use super::downloads::open_blob;
 use super::error::{Operation, RegistryError, RegistryErrorKind};
 use super::integrity::{check_digest, check_size};
-use super::sided::Sided;
 use super::stream::Stream;
 use super::streamed_upload::stream;
 use super::upload_session::Upload;
@@ -17,7 +17,7 @@ use super::uploads::{SMALL_MAX_BYTES, UploadStart, Uploader};
 use crate::domain::{Descriptor, Digest, Repository};
 
 /// The number of immediate restarts of a copy: for renewed credentials, and for smaller requests.
-const MENDS_MAX: u32 = 2;
+const RESTARTS_MAX: u32 = 2;
 
 /// The way a blob was copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,14 +67,13 @@ impl Registry {
         let copy = BlobCopy::new(self, source, to, blob);
         let copied = self.sender.with_retries(&what, || copy.run()).await;
         copied.map_err(|failed| match failed {
-            Sided::Source(fault) => {
+            CopyFailure::Source(fault) => {
                 self.sender
                     .blob_error(Operation::ReadBlob, from, digest, fault)
             }
-            Sided::Destination(fault) | Sided::Mended(fault) => {
-                self.sender
-                    .blob_error(Operation::WriteBlob, to, digest, fault)
-            }
+            CopyFailure::Destination(fault) | CopyFailure::Restartable(fault) => self
+                .sender
+                .blob_error(Operation::WriteBlob, to, digest, fault),
         })
     }
 
@@ -91,14 +90,13 @@ impl Registry {
         let copy = BlobCopy::new(self, BlobSource::File(file), to, blob);
         let uploaded = self.sender.with_retries(&what, || copy.run()).await;
         uploaded.map(drop).map_err(|failed| match failed {
-            Sided::Source(fault) => {
+            CopyFailure::Source(fault) => {
                 let object = file.display().to_string();
                 self.sender.error(Operation::ReadBlob, to, object, fault)
             }
-            Sided::Destination(fault) | Sided::Mended(fault) => {
-                self.sender
-                    .blob_error(Operation::WriteBlob, to, digest, fault)
-            }
+            CopyFailure::Destination(fault) | CopyFailure::Restartable(fault) => self
+                .sender
+                .blob_error(Operation::WriteBlob, to, digest, fault),
         })
     }
 }
@@ -119,13 +117,13 @@ impl<'a> BlobCopy<'a> {
     }
 
     /// Makes one attempt, with a mount if the source is a repository of the same host.
-    async fn run(&self) -> Result<Copied, Sided> {
+    async fn run(&self) -> Result<Copied, CopyFailure> {
         let mut upload = None;
         if let Some(from) = self.mount_source() {
             let start = self
                 .uploader
                 .begin_with_mount(self.to, &self.blob.digest, from);
-            match start.await.map_err(Sided::Destination)? {
+            match start.await.map_err(CopyFailure::Destination)? {
                 UploadStart::Stored(_) => return Ok(Copied::Mounted),
                 UploadStart::Session(session) => upload = Some(session),
                 // A 404 may apply only to this blob, if the source lacks it.
@@ -137,7 +135,7 @@ impl<'a> BlobCopy<'a> {
                 }
             }
         }
-        self.transfer_with_mends(upload).await?;
+        self.transfer_with_restarts(upload).await?;
         Ok(Copied::Streamed)
     }
 
@@ -152,10 +150,10 @@ impl<'a> BlobCopy<'a> {
 
     /// Copies the blob, and restarts if the reason for a refusal has been fixed. There is one restart for credentials
     /// and one for the blob's length.
-    async fn transfer_with_mends(&self, upload: Option<Upload>) -> Result<(), Sided> {
+    async fn transfer_with_restarts(&self, upload: Option<Upload>) -> Result<(), CopyFailure> {
         let mut transferred = self.transfer(upload).await;
-        for _ in 0..MENDS_MAX {
-            if !matches!(transferred, Err(Sided::Mended(_))) {
+        for _ in 0..RESTARTS_MAX {
+            if !matches!(transferred, Err(CopyFailure::Restartable(_))) {
                 break;
             }
             transferred = self.transfer(None).await;
@@ -164,7 +162,7 @@ impl<'a> BlobCopy<'a> {
     }
 
     /// Reads the blob and writes it into `upload`, or into a new upload session.
-    async fn transfer(&self, upload: Option<Upload>) -> Result<(), Sided> {
+    async fn transfer(&self, upload: Option<Upload>) -> Result<(), CopyFailure> {
         let (uploader, digest) = (self.uploader, &self.blob.digest);
         // Read from the source first. If that fails, no new upload session is open, and only one from a mount must be
         // cancelled.
@@ -174,23 +172,26 @@ impl<'a> BlobCopy<'a> {
                 if let Some(upload) = &upload {
                     uploader.cancel(upload).await;
                 }
-                return Err(Sided::Source(fault));
+                return Err(CopyFailure::Source(fault));
             }
         };
         match (content, upload) {
             (BlobContent::Small(bytes), None) => uploader
                 .upload(self.to, digest, &bytes)
                 .await
-                .map_err(Sided::Destination),
+                .map_err(CopyFailure::Destination),
             (BlobContent::Small(bytes), Some(upload)) => uploader
                 .finish(&upload, digest, &bytes)
                 .await
-                .map_err(Sided::Destination),
+                .map_err(CopyFailure::Destination),
             (BlobContent::Large(source), Some(upload)) => {
                 stream(uploader, upload, source, self.blob).await
             }
             (BlobContent::Large(source), None) => {
-                let upload = uploader.begin(self.to).await.map_err(Sided::Destination)?;
+                let upload = uploader
+                    .begin(self.to)
+                    .await
+                    .map_err(CopyFailure::Destination)?;
                 stream(uploader, upload, source, self.blob).await
             }
         }

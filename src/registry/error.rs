@@ -7,8 +7,8 @@ use super::credential::HelperNeeded;
 use super::error_response::ErrorResponse;
 use crate::domain::{Digest, Host, ManifestError, Repository};
 use crate::http::{
-    BodyError, CertificateProblem, Response, Through, Transient, TransportError,
-    TransportErrorKind, authority,
+    BodyError, CertificateProblem, Response, Transient, TransportError, TransportErrorKind,
+    UsedProxy, authority,
 };
 
 /// A failed operation on a registry.
@@ -216,7 +216,7 @@ impl RegistryErrorKind {
             error: TransportError {
                 cause,
                 kind: TransportErrorKind::NotSent,
-                through: None,
+                proxy: None,
                 certificate: None,
             },
         }
@@ -431,13 +431,13 @@ impl RegistryError {
 
     /// Returns the proxy of the request, if no response arrived.
     #[must_use]
-    pub fn proxy(&self) -> Option<&Through> {
+    pub fn proxy(&self) -> Option<&UsedProxy> {
         let mut kind = self.fault.kind();
         if let ErrorClass::Login(cause) = kind {
             kind = cause.kind();
         }
         if let ErrorClass::Unreachable(_, error) = kind {
-            error.through.as_ref()
+            error.proxy.as_ref()
         } else {
             None
         }

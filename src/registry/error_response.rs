@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 
-use super::asked_wait::asked_wait;
+use super::ghcr_retry_after::ghcr_retry_after;
 use crate::http::{Response, retry_after};
 
 const CODES_MAX: usize = 8;
@@ -44,7 +44,7 @@ impl ErrorResponse {
             |_| (Vec::new(), plain_text(headers, body)),
             |document: Value| (codes(&document), message(&document)),
         );
-        let retry_after = retry_after(headers, now).or_else(|| asked_wait(&message));
+        let retry_after = retry_after(headers, now).or_else(|| ghcr_retry_after(&message));
         Self {
             status,
             codes,

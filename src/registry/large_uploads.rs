@@ -18,7 +18,9 @@ use super::response::{ERROR_MAX_BYTES, authority, unreachable};
 use super::stream::Stream;
 use super::streaming_response::StreamingResponse;
 use crate::domain::{Descriptor, Digester, Events};
-use crate::http::{Client, Response, STALL_TIMEOUT, TransportError, TransportErrorKind, Watch};
+use crate::http::{
+    Client, RequestTimer, Response, STALL_TIMEOUT, TransportError, TransportErrorKind,
+};
 
 /// The longest time for a registry to store a complete upload. Some registries then copy the blob to another storage.
 const COMMIT: Duration = Duration::from_mins(5);
@@ -127,10 +129,10 @@ impl LargeUploads {
         let headers = request.headers_mut();
         headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
         *request.body_mut() = Some(body);
-        self.watch(request, upload).await
+        self.send_within_timeouts(request, upload).await
     }
 
-    async fn watch(
+    async fn send_within_timeouts(
         &self,
         request: Request,
         upload: &LargeUpload,
@@ -141,11 +143,11 @@ impl LargeUploads {
             error: TransportError {
                 cause: "it does not accept the upload".to_owned(),
                 kind: TransportErrorKind::Silence,
-                through: None,
+                proxy: None,
                 certificate: None,
             },
         };
-        let watch = Watch::start(&self.events, &request);
+        let timer = RequestTimer::start(&self.events, &request);
         let mut sending = pin!(self.http.upload(request));
         let response = loop {
             let sent_before = upload.bytes.load(Ordering::Relaxed);
@@ -158,7 +160,7 @@ impl LargeUploads {
             }
         };
         let read = async {
-            let stream = StreamingResponse::new(response, &method, watch, None).await?;
+            let stream = StreamingResponse::new(response, &method, timer, None).await?;
             stream.read(ERROR_MAX_BYTES).await
         };
         tokio::time::timeout(STALL_TIMEOUT, read)

@@ -21,13 +21,13 @@ pub async fn may_be_new(
     repository: &Repository,
     denials: impl IntoIterator<Item = &RegistryError>,
 ) -> bool {
-    denials.into_iter().all(is_wordless)
+    denials.into_iter().all(has_no_reason)
         && registry.sender.auth().may_push(repository).await
-        && hides(registry, repository).await
+        && has_no_tag_list(registry, repository).await
 }
 
 /// True if the tag list is unavailable too. A repository with any content has one.
-async fn hides(registry: &Registry, repository: &Repository) -> bool {
+async fn has_no_tag_list(registry: &Registry, repository: &Repository) -> bool {
     let list = RegistryRequest::get(repository, "tags/list?n=1".to_owned(), TAGS_MAX_BYTES);
     match registry.sender.send(&list).await {
         Ok(response) => {
@@ -40,7 +40,7 @@ async fn hides(registry: &Registry, repository: &Repository) -> bool {
 
 /// True if a denial does not name what it denies. GHCR names the missing permission (`permission_denied: read_package`)
 /// if the package exists or may not be created. A 403 from another server has no code.
-fn is_wordless(denial: &RegistryError) -> bool {
+fn has_no_reason(denial: &RegistryError) -> bool {
     denial.is_denied()
         && !denial.is_about_token()
         && denial.credentials().is_some()

@@ -2,7 +2,6 @@
 //! have a limit, and one table (`classify.rs`) distinguishes absent from unknown. [`RegistryReader`] reads; [`Registry`]
 //! is a reader that also writes. The module does not depend on inputs, plans or Actions. It reports through [`Events`].
 
-mod asked_wait;
 mod auth;
 mod aws;
 mod blobs;
@@ -11,6 +10,7 @@ mod chunks;
 mod classify;
 mod client;
 mod copy;
+mod copy_failure;
 mod credential;
 mod credentials;
 mod deletion;
@@ -19,6 +19,7 @@ mod downloads;
 mod ecr;
 mod error;
 mod error_response;
+mod ghcr_retry_after;
 mod host_features;
 mod integrity;
 mod large_uploads;
@@ -31,7 +32,6 @@ mod referrer_list;
 mod referrers;
 mod response;
 mod sender;
-mod sided;
 mod sigv4;
 mod stream;
 mod streamed_upload;
@@ -61,7 +61,7 @@ pub use large_uploads::Progress;
 pub use manifest_writes::{Replaced, Stored, TagRead};
 pub use missing_repository::may_be_new;
 pub use reader::RegistryReader;
-pub use referrer_list::{Entries, Entry, REFERRERS_MAX, Referrer, Slim};
+pub use referrer_list::{Entries, Entry, EntryFields, REFERRERS_MAX, Referrer};
 pub use referrers::{Pages, Referrers, Tagged, TaggedList};
 pub use tags::all_tags;
 

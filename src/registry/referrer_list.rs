@@ -60,14 +60,14 @@ impl<T> Entries<T> {
 
 /// A type that can be read from an entry of a list.
 pub trait Entry: Sized {
-    /// Reads the entry `raw`, from which `slim` was parsed. `room` is the number of bytes left for annotations of this
+    /// Reads the entry `raw`, from which `fields` was parsed. `budget` is the number of bytes left for annotations of this
     /// list.
-    fn read(raw: &str, slim: Slim, room: &mut usize) -> Self;
+    fn read(raw: &str, fields: EntryFields, budget: &mut usize) -> Self;
 }
 
 /// The parts of an entry that every reader needs.
 #[derive(Debug)]
-pub struct Slim {
+pub struct EntryFields {
     digest: Digest,
     media_type: MediaType,
     size: u64,
@@ -85,33 +85,35 @@ impl Referrer {
 }
 
 impl Entry for Referrer {
-    fn read(_: &str, slim: Slim, _: &mut usize) -> Self {
+    fn read(_: &str, fields: EntryFields, _: &mut usize) -> Self {
         Self {
-            digest: slim.digest,
-            is_image: slim.media_type.is_image(),
-            predicate: slim.predicate,
+            digest: fields.digest,
+            is_image: fields.media_type.is_image(),
+            predicate: fields.predicate,
         }
     }
 }
 
 impl Entry for Digest {
-    fn read(_: &str, slim: Slim, _: &mut usize) -> Self {
-        slim.digest
+    fn read(_: &str, fields: EntryFields, _: &mut usize) -> Self {
+        fields.digest
     }
 }
 
 /// Keeps the whole descriptor while there is room. After that, only the annotation with the predicate type is kept.
 impl Entry for Descriptor {
-    fn read(raw: &str, slim: Slim, room: &mut usize) -> Self {
-        if let Some(left) = room.checked_sub(raw.len())
+    fn read(raw: &str, fields: EntryFields, budget: &mut usize) -> Self {
+        if let Some(left) = budget.checked_sub(raw.len())
             && let Ok(whole) = serde_json::from_str(raw)
         {
-            *room = left;
+            *budget = left;
             return whole;
         }
-        let mut entry = Self::new(slim.media_type, slim.size, slim.digest);
-        entry.artifact_type = slim.artifact_type;
-        let predicate = slim.predicate.map(|text| (PREDICATE_TYPE.to_owned(), text));
+        let mut entry = Self::new(fields.media_type, fields.size, fields.digest);
+        entry.artifact_type = fields.artifact_type;
+        let predicate = fields
+            .predicate
+            .map(|text| (PREDICATE_TYPE.to_owned(), text));
         entry.annotations.extend(predicate);
         entry
     }
@@ -186,14 +188,14 @@ impl<'de, T: Entry> Deserialize<'de> for EntryList<T> {
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<EntryList<T>, A::Error> {
                 let (mut listed, mut broken) = (Vec::new(), 0);
-                let mut room = ANNOTATIONS_MAX_BYTES;
+                let mut budget = ANNOTATIONS_MAX_BYTES;
                 while let Some(raw) = list.next_element::<&RawValue>()? {
                     // The rest of a list that is too long is counted, but not kept.
                     if listed.len() + broken > REFERRERS_MAX {
                         continue;
                     }
-                    match slim(raw.get()).map_err(serde::de::Error::custom)? {
-                        Some(slim) => listed.push(T::read(raw.get(), slim, &mut room)),
+                    match fields(raw.get()).map_err(serde::de::Error::custom)? {
+                        Some(fields) => listed.push(T::read(raw.get(), fields, &mut budget)),
                         None => broken += 1,
                     }
                 }
@@ -206,8 +208,8 @@ impl<'de, T: Entry> Deserialize<'de> for EntryList<T> {
 
 /// Reads the needed parts of an entry. Returns `None` for a digest that this program does not support, such as one of
 /// another algorithm. Anything that is not an entry is an error, because the document is then not a list.
-fn slim(raw: &str) -> Result<Option<Slim>, serde_json::Error> {
-    let Object(entry): Object<Loose> = serde_json::from_str(raw)?;
+fn fields(raw: &str) -> Result<Option<EntryFields>, serde_json::Error> {
+    let Object(entry): Object<RawEntry> = serde_json::from_str(raw)?;
     let Text::Text(digest) = &entry.digest else {
         return Err(serde::de::Error::missing_field("digest"));
     };
@@ -219,7 +221,7 @@ fn slim(raw: &str) -> Result<Option<Slim>, serde_json::Error> {
     };
     let media_type = entry.media_type.text();
     let Annotations(predicate) = entry.annotations;
-    Ok(Some(Slim {
+    Ok(Some(EntryFields {
         digest,
         media_type: MediaType::from(media_type.as_deref().unwrap_or_default()),
         size: entry.size.0,
@@ -231,7 +233,7 @@ fn slim(raw: &str) -> Result<Option<Slim>, serde_json::Error> {
 /// An entry whose fields may have any type.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Loose {
+struct RawEntry {
     #[serde(default)]
     digest: Text,
     #[serde(default)]

@@ -8,12 +8,12 @@ use reqwest::header::CONTENT_RANGE;
 
 use super::auth::Authorization;
 use super::chunks::{Chunk, Chunks, check_range};
+use super::copy_failure::CopyFailure;
 use super::error::RegistryErrorKind;
 use super::host_features::Scheme;
 use super::large_uploads::{LargeUpload, VerifyingStream};
 use super::response::authority;
 use super::sender::RegistryRequest;
-use super::sided::Sided;
 use super::stream::Stream;
 use super::upload_session::Upload;
 use super::uploads::{Uploader, check_stored};
@@ -34,7 +34,7 @@ pub(super) async fn stream(
     mut upload: Upload,
     source: Stream,
     blob: &Descriptor,
-) -> Result<(), Sided> {
+) -> Result<(), CopyFailure> {
     let host = upload.repository.host();
     let in_chunks = uploader.sender.features().wants_chunks(host);
     let (upload_state, content) = uploader.large.begin(source, blob);
@@ -54,13 +54,13 @@ pub(super) async fn stream(
 
 impl StreamedUpload<'_> {
     /// Writes the blob into `upload` with one request.
-    async fn put(&self, upload: &Upload, content: VerifyingStream) -> Result<(), Sided> {
+    async fn put(&self, upload: &Upload, content: VerifyingStream) -> Result<(), CopyFailure> {
         let request = upload.final_put(&self.blob.digest, &[]);
         let authorization = self.authorization(upload, &request).await?;
         let sender = &self.uploader.sender;
         // The target is a full address, so this scheme is not used.
         let http_request = sender.build(&request, Scheme::Https, authorization.as_ref());
-        let http_request = http_request.map_err(Sided::Destination)?;
+        let http_request = http_request.map_err(CopyFailure::Destination)?;
         let (large, upload_state) = (&self.uploader.large, &self.upload_state);
         let sent = large.send(http_request, content.body(), self.blob.size, upload_state);
         let response = sent.await;
@@ -69,21 +69,27 @@ impl StreamedUpload<'_> {
             .await?;
         if matches!(response.status.as_u16(), 413 | 416) {
             sender.features().remember_chunks(upload.repository.host());
-            return Err(Sided::Mended(RegistryErrorKind::refused(&response)));
+            return Err(CopyFailure::Restartable(RegistryErrorKind::refused(
+                &response,
+            )));
         }
         let stored = check_stored(&response, &self.blob.digest);
-        stored.map_err(Sided::Destination)?;
+        stored.map_err(CopyFailure::Destination)?;
         if upload_state.is_whole() {
             Ok(())
         } else {
-            Err(Sided::Destination(RegistryErrorKind::Early {
+            Err(CopyFailure::Destination(RegistryErrorKind::Early {
                 host: authority(&response.url),
             }))
         }
     }
 
     /// Writes the blob into `upload`, chunk by chunk.
-    async fn put_chunks(&self, upload: &mut Upload, content: VerifyingStream) -> Result<(), Sided> {
+    async fn put_chunks(
+        &self,
+        upload: &mut Upload,
+        content: VerifyingStream,
+    ) -> Result<(), CopyFailure> {
         let (uploader, blob) = (self.uploader, self.blob);
         let chunks = Chunks::new(content);
         let mut start = 0;
@@ -95,11 +101,11 @@ impl StreamedUpload<'_> {
         let request = upload.final_put(&blob.digest, &[]);
         let stored = uploader.send_to_session(upload, &request).await;
         let stored = stored.and_then(|response| check_stored(&response, &blob.digest));
-        stored.map_err(Sided::Destination)
+        stored.map_err(CopyFailure::Destination)
     }
 
     /// Sends one chunk, and continues at the location in the response.
-    async fn patch(&self, upload: &mut Upload, chunk: Chunk) -> Result<(), Sided> {
+    async fn patch(&self, upload: &mut Upload, chunk: Chunk) -> Result<(), CopyFailure> {
         let uploader = self.uploader;
         let request = upload.session_request(Method::PATCH);
         let authorization = self.authorization(upload, &request).await?;
@@ -107,7 +113,7 @@ impl StreamedUpload<'_> {
         let http_request = uploader
             .sender
             .build(&request, Scheme::Https, authorization.as_ref());
-        let mut http_request = http_request.map_err(Sided::Destination)?;
+        let mut http_request = http_request.map_err(CopyFailure::Destination)?;
         let (length, last) = (chunk.length(), chunk.last());
         http_request
             .headers_mut()
@@ -119,10 +125,10 @@ impl StreamedUpload<'_> {
         let response = self
             .check_response(upload, &request, authorization, response)
             .await?;
-        check_range(&response, last).map_err(Sided::Destination)?;
+        check_range(&response, last).map_err(CopyFailure::Destination)?;
         uploader
             .update_location(upload, &response)
-            .map_err(Sided::Destination)
+            .map_err(CopyFailure::Destination)
     }
 
     /// Returns the authorization for the location of `upload`.
@@ -130,12 +136,12 @@ impl StreamedUpload<'_> {
         &self,
         upload: &Upload,
         request: &RegistryRequest<'_>,
-    ) -> Result<Option<Authorization>, Sided> {
+    ) -> Result<Option<Authorization>, CopyFailure> {
         if !upload.is_on_registry {
             return Ok(None);
         }
         let known = self.uploader.sender.authorization(request).await;
-        known.map_err(Sided::Destination)
+        known.map_err(CopyFailure::Destination)
     }
 
     /// Returns the response to a streamed body, unless the source or the credentials failed.
@@ -145,20 +151,22 @@ impl StreamedUpload<'_> {
         request: &RegistryRequest<'_>,
         authorization: Option<Authorization>,
         response: Result<Response, RegistryErrorKind>,
-    ) -> Result<Response, Sided> {
+    ) -> Result<Response, CopyFailure> {
         // If the body broke off, the source is at fault, whatever the destination answered.
         if let Some(fault) = self.upload_state.fault() {
-            return Err(Sided::Source(fault));
+            return Err(CopyFailure::Source(fault));
         }
-        let response = response.map_err(Sided::Destination)?;
+        let response = response.map_err(CopyFailure::Destination)?;
         if response.status == 401 && upload.is_on_registry {
             // A streamed body cannot be sent again, so the copy must start from the beginning.
             let sender = &self.uploader.sender;
             let better = sender
                 .renew(request, authorization.as_ref(), &response)
                 .await;
-            if better.map_err(Sided::Destination)?.is_some() {
-                return Err(Sided::Mended(RegistryErrorKind::refused(&response)));
+            if better.map_err(CopyFailure::Destination)?.is_some() {
+                return Err(CopyFailure::Restartable(RegistryErrorKind::refused(
+                    &response,
+                )));
             }
         }
         Ok(response)

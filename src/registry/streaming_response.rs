@@ -8,7 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::error::RegistryErrorKind;
 use super::response::{ERROR_MAX_BYTES, broken};
-use crate::http::{IncomingResponse, Response, Watch, read, read_start};
+use crate::http::{IncomingResponse, RequestTimer, Response, read, read_start};
 
 /// Bodies longer than this are read a few at a time. Many large bodies then use no more memory than a few.
 const LARGE_BYTES: u64 = 512 * 1024;
@@ -31,7 +31,7 @@ pub(super) struct StreamingResponse {
     /// The response without the body of a success.
     pub(super) head: Response,
     rest: Option<IncomingResponse>,
-    watch: Watch,
+    timer: RequestTimer,
     /// The permit, kept while the response is in flight.
     permit: Option<Permit>,
 }
@@ -44,20 +44,20 @@ impl StreamingResponse {
     pub(super) async fn new(
         response: IncomingResponse,
         method: &Method,
-        mut watch: Watch,
+        mut timer: RequestTimer,
         permit: Option<Permit>,
     ) -> Result<Self, RegistryErrorKind> {
         let mut head = response.head();
         let status = head.status;
         let rest = if *method == Method::HEAD {
-            watch.answered(status);
+            timer.answered(status);
             None
         } else if status.is_success() {
             Some(response)
         } else {
             let body = read_start(response, ERROR_MAX_BYTES).await;
             head.body = body.map_err(|source| broken(&head.url, source))?;
-            watch.answered(status);
+            timer.answered(status);
             None
         };
         // Release the permit of a response that was read to its end. The next step, such as a token request, needs its
@@ -66,7 +66,7 @@ impl StreamingResponse {
         Ok(Self {
             head,
             rest,
-            watch,
+            timer,
             permit,
         })
     }
@@ -82,7 +82,7 @@ impl StreamingResponse {
         let Self {
             mut head,
             rest,
-            mut watch,
+            mut timer,
             permit,
         } = self;
         if let Some(rest) = rest {
@@ -95,7 +95,7 @@ impl StreamingResponse {
             };
             let body = read(rest, limit).await;
             head.body = body.map_err(|source| broken(&head.url, source))?;
-            watch.answered(head.status);
+            timer.answered(head.status);
         }
         Ok(head)
     }
@@ -119,7 +119,7 @@ impl StreamingResponse {
         let bytes = rest.chunk().await;
         let bytes = bytes.map_err(|error| broken(&self.head.url, error.into()))?;
         if bytes.is_none() {
-            self.watch.answered(self.head.status);
+            self.timer.answered(self.head.status);
         }
         Ok(bytes)
     }

@@ -12,7 +12,7 @@ use super::response::unreachable;
 use super::streaming_response::{LARGE_AT_ONCE, Permit, StreamingResponse};
 use crate::domain::{Events, Host, RetryPolicy, may_be_loopback};
 pub(super) use crate::http::authority;
-use crate::http::{Client, Response, Watch};
+use crate::http::{Client, RequestTimer, Response};
 
 /// The most concurrent requests to one host. Each uses a connection, and memory for the response. A slow host does not
 /// delay requests to others.
@@ -86,10 +86,10 @@ impl Transport {
             }
             None => None,
         };
-        let watch = Watch::start(&self.events, &request);
+        let timer = RequestTimer::start(&self.events, &request);
         let response = self.http.execute(request).await;
         let response = response.map_err(|error| unreachable(&url, error))?;
-        StreamingResponse::new(response, &method, watch, permit).await
+        StreamingResponse::new(response, &method, timer, permit).await
     }
 
     /// Returns the permits at the host of `url`.

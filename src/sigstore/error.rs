@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::refusal::{Cause, VerificationError};
-use crate::http::{CertificateProblem, Through, TransportError};
+use crate::http::{CertificateProblem, TransportError, UsedProxy};
 
 /// The reason why nothing was signed, or why there is no trust material.
 #[derive(Debug, thiserror::Error)]
@@ -77,8 +77,8 @@ impl SigstoreError {
 
     /// The proxy that was to forward the request to the service, if no response arrived.
     #[must_use]
-    pub fn proxy(&self) -> Option<&Through> {
-        self.transport()?.1.through.as_ref()
+    pub fn proxy(&self) -> Option<&UsedProxy> {
+        self.transport()?.1.proxy.as_ref()
     }
 
     /// The reason why the certificate of a service is not accepted, and the address of the service.

@@ -7,7 +7,8 @@ use reqwest::{RequestBuilder, Url};
 use super::error::{SigstoreErrorKind, shown};
 use crate::domain::{Events, RetryPolicy};
 use crate::http::{
-    BodyError, Client, Response, Transient, TransportError, Watch, read, retry_after, with_retries,
+    BodyError, Client, RequestTimer, Response, Transient, TransportError, read, retry_after,
+    with_retries,
 };
 
 /// The maximum length of a response from a Sigstore service.
@@ -81,7 +82,7 @@ impl ServiceClient {
         };
         let request = request.timeout(ANSWER_TIMEOUT).build();
         let request = request.map_err(|error| failed(TransportError::of(&error)))?;
-        let mut watch = Watch::start(&self.events, &request);
+        let mut timer = RequestTimer::start(&self.events, &request);
         let incoming = self.http.execute(request).await.map_err(failed)?;
         let mut response = incoming.head();
         let body = read(incoming, RESPONSE_MAX_BYTES).await;
@@ -92,7 +93,7 @@ impl ServiceClient {
                 limit,
             },
         })?;
-        watch.answered(response.status);
+        timer.answered(response.status);
         Ok(response)
     }
 

@@ -16,7 +16,7 @@ use super::super::ecr::Ecr;
 use super::super::error_response::{ErrorResponse, printable};
 use super::super::transport::Transport;
 use super::super::{
-    asked_wait, docker_config, downloads, referrer_list, referrers, token, token_grants,
+    docker_config, downloads, ghcr_retry_after, referrer_list, referrers, token, token_grants,
 };
 use super::{Certificates, Client, Events, Proxies, RetryPolicy};
 use crate::domain::Digest;
@@ -68,8 +68,8 @@ properties! {
             retry_after(&answer(429, RETRY_AFTER, bytes, b"").headers, SystemTime::now()).is_some()
         });
     }
-    wait_in_words_is_read_or_ignored in "src/registry/asked_wait.rs" {
-        of_text(&["x retry-after: 1h2m3.5s, allowed: 9"], |text| asked_wait::asked_wait(text).is_some());
+    wait_in_words_is_read_or_ignored in "src/registry/ghcr_retry_after.rs" {
+        of_text(&["x retry-after: 1h2m3.5s, allowed: 9"], |text| ghcr_retry_after::ghcr_retry_after(text).is_some());
     }
     error_body_is_shown_plainly_and_absence_has_a_code in "src/registry/error_response.rs" {
         let seeds = [

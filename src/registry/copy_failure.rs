@@ -7,7 +7,7 @@ use crate::http::Transient;
 
 /// An error of the source or of the destination.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Sided {
+pub(super) enum CopyFailure {
     #[error(transparent)]
     Source(RegistryErrorKind),
     #[error(transparent)]
@@ -15,18 +15,18 @@ pub(super) enum Sided {
     /// An error of the destination that an immediate restart can fix, with renewed credentials or with smaller
     /// requests.
     #[error(transparent)]
-    Mended(RegistryErrorKind),
+    Restartable(RegistryErrorKind),
 }
 
-impl Sided {
+impl CopyFailure {
     fn fault(&self) -> &RegistryErrorKind {
         match self {
-            Self::Source(fault) | Self::Destination(fault) | Self::Mended(fault) => fault,
+            Self::Source(fault) | Self::Destination(fault) | Self::Restartable(fault) => fault,
         }
     }
 }
 
-impl Transient for Sided {
+impl Transient for CopyFailure {
     fn is_transient(&self) -> bool {
         self.fault().is_transient()
     }

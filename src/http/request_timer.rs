@@ -8,26 +8,26 @@ use crate::domain::{Event, Events, RequestTrace};
 
 /// A request in flight. The trace is reported when this is dropped, so that abandoned requests are reported too.
 #[derive(Debug)]
-pub struct Watch(Option<Running>);
+pub struct RequestTimer(Option<Running>);
 
 #[derive(Debug)]
 struct Running {
     events: Events,
-    left: Instant,
+    sent_at: Instant,
     trace: RequestTrace,
 }
 
-impl Watch {
+impl RequestTimer {
     /// Starts the measurement when `request` is sent. Nothing is recorded if the run is not traced.
     #[must_use]
     pub fn start(events: &Events, request: &Request) -> Self {
         Self(events.traced_from().map(|began| {
-            let left = Instant::now();
+            let sent_at = Instant::now();
             Running {
                 events: events.clone(),
-                left,
+                sent_at,
                 trace: RequestTrace {
-                    start: left.saturating_duration_since(began),
+                    start: sent_at.saturating_duration_since(began),
                     duration: Duration::ZERO,
                     method: request.method().to_string(),
                     host: authority(request.url()),
@@ -46,15 +46,15 @@ impl Watch {
     }
 }
 
-impl Drop for Watch {
+impl Drop for RequestTimer {
     fn drop(&mut self) {
         if let Some(Running {
             events,
-            left,
+            sent_at,
             mut trace,
         }) = self.0.take()
         {
-            trace.duration = left.elapsed();
+            trace.duration = sent_at.elapsed();
             events.emit(Event::Request(trace));
         }
     }
@@ -87,11 +87,11 @@ mod tests {
                 listener.lock().unwrap().push(trace.to_string());
             }
         });
-        let mut answered = Watch::start(&events, &request());
+        let mut answered = RequestTimer::start(&events, &request());
         answered.answered(StatusCode::CREATED);
         drop(answered);
         // The future that owned it was dropped.
-        drop(Watch::start(&events, &request()));
+        drop(RequestTimer::start(&events, &request()));
         let heard = heard.lock().unwrap();
         let told: Vec<&str> = heard
             .iter()
@@ -108,6 +108,10 @@ mod tests {
 
     #[test]
     fn nothing_is_kept_where_nobody_traces() {
-        assert!(Watch::start(&Events::silent(), &request()).0.is_none());
+        assert!(
+            RequestTimer::start(&Events::silent(), &request())
+                .0
+                .is_none()
+        );
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::fmt::friendly::SpanParser;
 
 /// Parses the wait in GHCR's message: `retry-after: 10.305464ms, allowed: 2000/minute`.
-pub(super) fn asked_wait(message: &str) -> Option<Duration> {
+pub(super) fn ghcr_retry_after(message: &str) -> Option<Duration> {
     let (_, rest) = message.split_once("retry-after: ")?;
     go_duration(rest.split([',', ' ', ';']).next()?)
 }

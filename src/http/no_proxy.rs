@@ -6,25 +6,25 @@ use reqwest::Url;
 
 /// Hosts that are reached without a proxy.
 #[derive(Debug, Default)]
-pub(super) struct Unproxied(Vec<NoProxyEntry>);
+pub(super) struct NoProxyList(Vec<NoProxyEntry>);
 
 #[derive(Debug)]
 struct NoProxyEntry {
-    whom: Whom,
+    pattern: HostPattern,
     /// The port, or `None` for all ports.
     port: Option<u16>,
 }
 
 #[derive(Debug)]
-enum Whom {
-    Everybody,
+enum HostPattern {
+    Any,
     /// A name in lower case, and all its subdomains.
     Name(String),
     /// A network: an address, and the number of leading bits that must match.
     Network(IpAddr, u32),
 }
 
-impl Unproxied {
+impl NoProxyList {
     /// Parses a comma-separated list.
     pub(super) fn parse(list: &str) -> Self {
         let entries = list.split(',').map(str::trim);
@@ -37,13 +37,15 @@ impl Unproxied {
     }
 
     /// True if `url` is reached without a proxy.
-    pub(super) fn holds(&self, url: &Url) -> bool {
+    pub(super) fn contains(&self, url: &Url) -> bool {
         let Some(host) = url.host_str() else {
             return false;
         };
         let port = url.port_or_known_default();
         let mut entries = self.0.iter();
-        entries.any(|entry| entry.whom.is(host) && (entry.port.is_none() || entry.port == port))
+        entries.any(|entry| {
+            entry.pattern.matches(host) && (entry.port.is_none() || entry.port == port)
+        })
     }
 }
 
@@ -51,7 +53,7 @@ impl NoProxyEntry {
     fn parse(text: &str) -> Self {
         if text == "*" {
             return Self {
-                whom: Whom::Everybody,
+                pattern: HostPattern::Any,
                 port: None,
             };
         }
@@ -63,13 +65,13 @@ impl NoProxyEntry {
         let ported = ported.and_then(|(host, port)| Some((host, port.parse().ok()?)));
         let (host, port) = ported.map_or((text, None), |(host, port)| (host, Some(port)));
         Self {
-            whom: Whom::parse(host),
+            pattern: HostPattern::parse(host),
             port,
         }
     }
 }
 
-impl Whom {
+impl HostPattern {
     fn parse(text: &str) -> Self {
         let (address, bits) = text
             .split_once('/')
@@ -83,9 +85,9 @@ impl Whom {
         Self::Name(name.to_ascii_lowercase())
     }
 
-    fn is(&self, host: &str) -> bool {
+    fn matches(&self, host: &str) -> bool {
         match self {
-            Self::Everybody => true,
+            Self::Any => true,
             Self::Name(name) => host
                 .strip_suffix(name.as_str())
                 .is_some_and(|before| before.is_empty() || before.ends_with('.')),
@@ -124,7 +126,7 @@ mod tests {
 
     #[test]
     fn entry_holds_what_it_names_and_no_more() {
-        for (entry, url, holds) in [
+        for (entry, url, contains) in [
             ("ghcr.io", "https://ghcr.io/v2/", true),
             ("GHCR.io", "https://ghcr.io/v2/", true),
             ("ghcr.io", "https://pkg.ghcr.io:8443/", true),
@@ -149,9 +151,9 @@ mod tests {
             ("[fd00::1]:5000", "https://[fd00::1]:5000/", true),
             ("[fd00::1]:5000", "https://[fd00::1]/", false),
         ] {
-            let list = Unproxied::parse(&format!("first.test, {entry} ,,last.test"));
+            let list = NoProxyList::parse(&format!("first.test, {entry} ,,last.test"));
             let url = Url::parse(url).unwrap();
-            assert_eq!(list.holds(&url), holds, "{entry} {url}");
+            assert_eq!(list.contains(&url), contains, "{entry} {url}");
         }
     }
 }

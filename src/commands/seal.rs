@@ -42,7 +42,7 @@ pub(super) async fn seal(
         let SealSigner {
             context, policy, ..
         } = signer;
-        context.check_new(policy.as_ref()).await?;
+        context.check_certificate_early(policy.as_ref()).await?;
     }
     // This step may copy the children, so it follows the check of the policy, which this run may not be able to meet.
     let known = inspection.read_denied_tags(context, seal).await?;

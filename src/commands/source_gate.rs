@@ -15,7 +15,7 @@ use crate::domain::{
 use crate::inputs::{Carried, Depth};
 use crate::signatures::SigningContext;
 use crate::signatures::lookup::{Candidate, Search, look_up};
-use crate::signatures::refused::AllRefused;
+use crate::signatures::refused::RefusalSummary;
 use crate::sigstore::Verified;
 
 /// The images that must be signed before they are copied, and the required signer.
@@ -34,8 +34,8 @@ pub(super) struct SourceGate<'a> {
 enum GateVerdict {
     Signed(Box<Verified>),
     /// No valid signature, but one may still appear.
-    NotYet(AllRefused),
-    Wrong(AllRefused),
+    NotYet(RefusalSummary),
+    Wrong(RefusalSummary),
     /// No source could have a signature of it.
     NotThere,
 }
@@ -55,7 +55,7 @@ impl SourceGate<'_> {
         let mut signers = Vec::new();
         let mut attempt = 1;
         loop {
-            let looks = waiting.iter().map(|subject| self.judge(subject));
+            let looks = waiting.iter().map(|subject| self.verifier(subject));
             let verdicts: Vec<_> = stream::iter(looks.collect::<Vec<_>>())
                 .buffered(PARALLEL)
                 .collect()
@@ -78,7 +78,7 @@ impl SourceGate<'_> {
                     Err(error) if error.is_final() => return Err(error),
                     Err(error) => {
                         fault = fault.or(Some(error));
-                        late.push((subject, AllRefused::default()));
+                        late.push((subject, RefusalSummary::default()));
                     }
                 }
             }
@@ -100,28 +100,28 @@ impl SourceGate<'_> {
         }
     }
 
-    async fn judge(&self, subject: &Digest) -> Result<GateVerdict, CommandError> {
-        let any = self.signing_context.judge(self.policy);
-        let judge = |candidate: &Candidate<'_>, subject: &Digest| {
+    async fn verifier(&self, subject: &Digest) -> Result<GateVerdict, CommandError> {
+        let any = self.signing_context.verifier(self.policy);
+        let verifier = |candidate: &Candidate<'_>, subject: &Digest| {
             let verified = any(candidate, subject)?;
             match self.carried {
                 Carried::All => (),
-                Carried::Verified => candidate.check_plain(&self.signing_context.trust)?,
+                Carried::Verified => candidate.check_nothing_extra(&self.signing_context.trust)?,
             }
             Ok(verified)
         };
         let first = Search::First(SignatureFormat::Bundle);
-        let (mut refused, mut fault) = (AllRefused::default(), None);
+        let (mut refused, mut fault) = (RefusalSummary::default(), None);
         let (mut may_be_late, mut registries) = (false, 0);
         for source in &self.found.sources {
             let looked = match source {
                 Source::Repository(repository) => {
                     registries += 1;
-                    let looked = look_up(self.context, repository, subject, &judge, first).await;
+                    let looked = look_up(self.context, repository, subject, &verifier, first).await;
                     looked.map_err(CommandError::from)
                 }
                 Source::Layout(_) => {
-                    let looked = bundles::look_up(self.context, source, subject, &judge).await;
+                    let looked = bundles::look_up(self.context, source, subject, &verifier).await;
                     looked.map_err(CommandError::from)
                 }
             };
@@ -177,7 +177,7 @@ impl SourceGate<'_> {
         names.join("`, `")
     }
 
-    fn refusal(&self, subjects: Vec<(Digest, AllRefused)>) -> CommandError {
+    fn refusal(&self, subjects: Vec<(Digest, RefusalSummary)>) -> CommandError {
         let first = self
             .found
             .sources

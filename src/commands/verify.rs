@@ -14,7 +14,7 @@ use crate::domain::{
 use crate::inputs::{Depth, PolicyInputs, Verify};
 use crate::outcome::{Origin, Outcome, SignatureOutcome, Subject};
 use crate::signatures::lookup::{FoundSignature, Search, look_up};
-use crate::signatures::refused::AllRefused;
+use crate::signatures::refused::RefusalSummary;
 use crate::signatures::{GITHUB_ISSUER, SignatureError, SigningContext};
 
 /// The verdict on one subject.
@@ -22,16 +22,16 @@ enum SubjectVerdict {
     /// A subject with the required signature.
     Signed(Box<SignatureOutcome>),
     /// No visible signature counts, but one may still appear. Visible ones were refused for these reasons.
-    NotYet(AllRefused),
+    NotYet(RefusalSummary),
     /// Signatures are visible, and none is right.
-    Wrong(AllRefused),
+    Wrong(RefusalSummary),
 }
 
 /// The open results after one round over all waiting subjects.
 #[derive(Default)]
 struct VerifyRound {
     /// Subjects without a signature yet, with the reasons why visible signatures were refused.
-    waiting: Vec<(Descriptor, AllRefused)>,
+    waiting: Vec<(Descriptor, RefusalSummary)>,
     /// Subjects that are signed, but not as required.
     wrong: Vec<RefusedSubject>,
     /// The error that left a subject without a verdict.
@@ -139,7 +139,7 @@ impl Gate<'_> {
         subjects: Vec<Descriptor>,
         outcome: &mut Outcome,
     ) -> Result<VerifyRound, CommandError> {
-        let looks = subjects.iter().map(|subject| self.judge(subject));
+        let looks = subjects.iter().map(|subject| self.verifier(subject));
         let verdicts: Vec<_> = stream::iter(looks).buffered(PARALLEL).collect().await;
         let mut round = VerifyRound::default();
         for (subject, verdict) in subjects.into_iter().zip(verdicts) {
@@ -158,20 +158,20 @@ impl Gate<'_> {
                 Err(error) if error.is_final() => return Err(error),
                 Err(error) => {
                     round.fault = Some(error);
-                    round.waiting.push((subject, AllRefused::default()));
+                    round.waiting.push((subject, RefusalSummary::default()));
                 }
             }
         }
         Ok(round)
     }
 
-    async fn judge(&self, subject: &Descriptor) -> Result<SubjectVerdict, CommandError> {
-        let judge = self.signing_context.judge(self.policy);
+    async fn verifier(&self, subject: &Descriptor) -> Result<SubjectVerdict, CommandError> {
+        let verifier = self.signing_context.verifier(self.policy);
         let lookup = look_up(
             self.context,
             self.repository,
             &subject.digest,
-            &judge,
+            &verifier,
             // Either format suffices, and cosign 3's is the one that is made now.
             Search::First(SignatureFormat::Bundle),
         )
@@ -212,7 +212,7 @@ impl Gate<'_> {
         }
     }
 
-    fn refused(&self, subject: &Descriptor, refused: &AllRefused) -> RefusedSubject {
+    fn refused(&self, subject: &Descriptor, refused: &RefusalSummary) -> RefusedSubject {
         RefusedSubject {
             image: self.repository.at(&subject.digest).to_string(),
             reasons: refused.reasons(),

@@ -15,7 +15,7 @@ use crate::domain::{
 use crate::inputs::PolicyInputs;
 use crate::plan::{NAME, Newer, SeenTag, TagKind, newer, version_held};
 use crate::signatures::SigningContext;
-use crate::signatures::lookup::is_plainly_signed;
+use crate::signatures::lookup::is_signed_within_limit;
 
 /// The maximum number of images of an index whose labels are read. The version of a larger index is not known.
 const IMAGES_MAX: usize = 100;
@@ -186,9 +186,10 @@ impl Versions<'_> {
         {
             return Ok(Some(format!("does not state the name `{name}` (`{NAME}`)")));
         }
-        let judge = signing_context.judge(policy);
+        let verifier = signing_context.verifier(policy);
         let repository = &tag.repository;
-        let signed = is_plainly_signed(self.context, repository, holds.digest(), &judge).await?;
+        let signed =
+            is_signed_within_limit(self.context, repository, holds.digest(), &verifier).await?;
         Ok((!signed)
             .then(|| format!("has no signature by {by}, or none among its first referrers")))
     }

@@ -77,9 +77,9 @@ async fn look(
     repository: &Repository,
     digest: &Digest,
 ) -> Result<Lookup, CommandError> {
-    let judge = signing_context.judge(policy);
+    let verifier = signing_context.verifier(policy);
     let search = Search::First(SignatureFormat::Bundle);
-    Ok(look_up(context, repository, digest, &judge, search).await?)
+    Ok(look_up(context, repository, digest, &verifier, search).await?)
 }
 
 /// Determines the required identity: that of the inputs, completed with this run's own. A given identity needs no

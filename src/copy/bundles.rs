@@ -10,10 +10,10 @@ use crate::domain::{
 };
 use crate::outcome::SignatureLocation;
 use crate::signatures::candidates::{
-    Candidate, CandidateResult, CandidateVerifier, Content, FoundSignature, SIGNATURE_MAX_BYTES,
-    bundle_of, unlike,
+    Candidate, CandidateResult, CandidateVerifier, FoundSignature, SIGNATURE_MAX_BYTES,
+    SignatureContent, bundle_of, size_mismatch,
 };
-use crate::signatures::legacy::place_of;
+use crate::signatures::legacy::location_of;
 use crate::signatures::legacy_layer::is_signature;
 use crate::signatures::lookup::Lookup;
 use crate::signatures::refused::RefusedCandidate;
@@ -136,7 +136,7 @@ async fn read_content(
     }
     let read = source.content(context, &layer.digest, SIGNATURE_MAX_BYTES);
     Ok(match read.await {
-        Ok(Some(bytes)) => match unlike(&bytes, layer) {
+        Ok(Some(bytes)) => match size_mismatch(&bytes, layer) {
             Some(why) => ReadLayer::Broken(why),
             None => ReadLayer::Is(bytes),
         },
@@ -166,7 +166,7 @@ pub(crate) async fn look_up(
     context: &Context,
     source: &Source,
     subject: &Digest,
-    judge: &CandidateVerifier<'_>,
+    verifier: &CandidateVerifier<'_>,
 ) -> Result<Lookup, CopyError> {
     let mut lookup = Lookup::default();
     let known = source.list_tags(context).await;
@@ -177,13 +177,15 @@ pub(crate) async fn look_up(
         .listed
     {
         let predicate = entry.annotations.get(PREDICATE_TYPE).map(String::as_str);
-        let judged = match other_predicate(predicate) {
+        let result = match other_predicate(predicate) {
             Some(predicate) => {
                 CandidateResult::Refused(RefusedCandidate::statement(&entry.digest, predicate))
             }
             None => match read_listed(context, source, &entry.digest).await? {
                 // A signature counts, whatever else its manifest contains.
-                BundleRead::Bundle(bundle) => judge_bundle(bundle, &entry.digest, subject, judge),
+                BundleRead::Bundle(bundle) => {
+                    verify_bundle(bundle, &entry.digest, subject, verifier)
+                }
                 BundleRead::Broken(why) => {
                     CandidateResult::Refused(RefusedCandidate::broken(&entry.digest, &why))
                 }
@@ -192,8 +194,8 @@ pub(crate) async fn look_up(
                 }
             },
         };
-        lookup.note(judged);
-        if lookup.holds_any() {
+        lookup.note(result);
+        if lookup.has_verified() {
             return Ok(lookup);
         }
     }
@@ -201,20 +203,20 @@ pub(crate) async fn look_up(
         && let Some(beside) = layout.beside(subject, "sig")
         && let Some(manifest) = layout.manifest(&beside.digest)?
     {
-        let judge = |payload: Vec<u8>, layer: &Descriptor| {
+        let verifier = |payload: Vec<u8>, layer: &Descriptor| {
             let annotations = layer.annotations.clone();
-            let verified = judge(&Candidate::Legacy(&payload, &annotations), subject)?;
+            let verified = verifier(&Candidate::Legacy(&payload, &annotations), subject)?;
             let signature = LegacySignature {
                 payload,
                 annotations,
                 verified,
             };
             Ok(Box::new(FoundSignature {
-                place: place_of(manifest.digest(), &layer.annotations),
-                content: Content::Legacy(signature),
+                place: location_of(manifest.digest(), &layer.annotations),
+                content: SignatureContent::Legacy(signature),
             }))
         };
-        for layer in judge_layers(context, source, &manifest, &judge).await? {
+        for layer in verify_layers(context, source, &manifest, &verifier).await? {
             lookup.note(match layer {
                 LayerResult::Signature(held) => CandidateResult::Verified(held),
                 LayerResult::Refused(refused) => CandidateResult::Refused(refused),
@@ -237,23 +239,23 @@ async fn read_listed(
     }
 }
 
-fn judge_bundle(
+fn verify_bundle(
     bundle: Vec<u8>,
     manifest: &Digest,
     subject: &Digest,
-    judge: &CandidateVerifier<'_>,
+    verifier: &CandidateVerifier<'_>,
 ) -> CandidateResult {
     let place = SignatureLocation {
         format: SignatureFormat::Bundle,
         manifest: manifest.clone(),
         signature: None,
     };
-    match judge(&Candidate::Bundle(&bundle), subject) {
+    match verifier(&Candidate::Bundle(&bundle), subject) {
         Ok(verified) => CandidateResult::Verified(Box::new(FoundSignature {
             place,
-            content: Content::Bundle(Signature { bundle, verified }),
+            content: SignatureContent::Bundle(Signature { bundle, verified }),
         })),
-        Err(refusal) => CandidateResult::Refused(RefusedCandidate::by_judge(&place, &refusal)),
+        Err(refusal) => CandidateResult::Refused(RefusedCandidate::from_error(&place, &refusal)),
     }
 }
 
@@ -262,11 +264,11 @@ type LayerVerifier<'a, T> =
     dyn Fn(Vec<u8>, &Descriptor) -> Result<T, VerificationError> + Sync + 'a;
 
 /// Verifies every layer of a signature manifest in order, by its content and its descriptor.
-pub(super) async fn judge_layers<T>(
+pub(super) async fn verify_layers<T>(
     context: &Context,
     source: &Source,
     manifest: &Manifest,
-    judge: &LayerVerifier<'_, T>,
+    verifier: &LayerVerifier<'_, T>,
 ) -> Result<Vec<LayerResult<T>>, CopyError> {
     let ManifestKind::Image { layers, .. } = manifest.kind() else {
         return Ok(Vec::new());
@@ -277,17 +279,19 @@ pub(super) async fn judge_layers<T>(
             all.push(LayerResult::Unrelated);
             continue;
         }
-        let place = place_of(manifest.digest(), &layer.annotations);
+        let place = location_of(manifest.digest(), &layer.annotations);
         let broken = |why: &str| LayerResult::Refused(RefusedCandidate::broken(place.id(), why));
-        let judged = match read_content(context, source, layer).await? {
-            ReadLayer::Is(payload) => match judge(payload, layer) {
+        let result = match read_content(context, source, layer).await? {
+            ReadLayer::Is(payload) => match verifier(payload, layer) {
                 Ok(signature) => LayerResult::Signature(signature),
-                Err(refusal) => LayerResult::Refused(RefusedCandidate::by_judge(&place, &refusal)),
+                Err(refusal) => {
+                    LayerResult::Refused(RefusedCandidate::from_error(&place, &refusal))
+                }
             },
             ReadLayer::Broken(why) => broken(&why),
             ReadLayer::Lost => broken("its layer was not found"),
         };
-        all.push(judged);
+        all.push(result);
     }
     Ok(all)
 }

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::CopyError;
 use super::bundles::{
-    BundleRead, LayerResult, ReadManifest, ReferrerManifest, judge_layers, read_bundle,
-    read_manifest,
+    BundleRead, LayerResult, ReadManifest, ReferrerManifest, read_bundle, read_manifest,
+    verify_layers,
 };
 use super::source::Source;
 use crate::context::Context;
@@ -176,7 +176,7 @@ impl<'a> Vetting<'a> {
             .map(|known| known.is_carried);
         let is_carried = match known {
             Some(is_carried) => is_carried,
-            None => match self.judge(context, from, refers).await? {
+            None => match self.verdict_on(context, from, refers).await? {
                 EntryVerdict::Referrer(kind, verdict) => {
                     self.note(context, subject, name, &kind, verdict)
                 }
@@ -219,7 +219,7 @@ impl<'a> Vetting<'a> {
     }
 
     /// Returns the verdict on a referrer. Stores the entry of one that may be copied.
-    async fn judge(
+    async fn verdict_on(
         &self,
         context: &Context,
         from: &[&Source],
@@ -321,12 +321,12 @@ impl<'a> Vetting<'a> {
             None => Err(NO_IDENTITY.to_owned()),
             Some(_) if suffix != "sig" => Err(UNVERIFIED.to_owned()),
             Some((signing_context, provenance)) => {
-                let judge = |payload: Vec<u8>, layer: &Descriptor| {
+                let verifier = |payload: Vec<u8>, layer: &Descriptor| {
                     let trust = &signing_context.trust;
                     verify_legacy_origin(&payload, &layer.annotations, subject, trust, provenance)
                 };
-                let judged = judge_layers(context, source, &original, &judge).await?;
-                VerifiedList::of(&original, &judged)?
+                let results = verify_layers(context, source, &original, &verifier).await?;
+                VerifiedList::of(&original, &results)?
             }
         };
         let (verdict, list) = match found {
@@ -435,20 +435,20 @@ impl VerifiedList {
     /// there are none.
     fn of(
         original: &Manifest,
-        judged: &[LayerResult<String>],
+        results: &[LayerResult<String>],
     ) -> Result<Result<Self, String>, CopyError> {
         let ManifestKind::Image { layers, .. } = original.kind() else {
             return Ok(Err("it contains no signature".to_owned()));
         };
         let verified: Vec<(&Descriptor, &String)> = layers
             .iter()
-            .zip(judged)
-            .filter_map(|(layer, judged)| match judged {
+            .zip(results)
+            .filter_map(|(layer, result)| match result {
                 LayerResult::Signature(signer) => Some((layer, signer)),
                 LayerResult::Refused(_) | LayerResult::Unrelated => None,
             })
             .collect();
-        let why = judged.iter().find_map(|judged| match judged {
+        let why = results.iter().find_map(|result| match result {
             LayerResult::Signature(_) => None,
             LayerResult::Refused(refused) => Some(refused.reason().to_owned()),
             LayerResult::Unrelated => Some("it contains content other than signatures".to_owned()),

@@ -345,7 +345,7 @@ impl Outcome {
     }
 
     /// Notes that subjects stay unsigned because of `error`, which the inputs excuse.
-    pub(crate) fn go_on_unsigned(
+    pub(crate) fn continue_unsigned(
         &mut self,
         events: &Events,
         subjects: impl Iterator<Item = Subject>,

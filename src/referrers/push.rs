@@ -37,8 +37,8 @@ pub(crate) async fn push_referrer<'a, E: MergeError + 'a>(
     if is_promised && is_listed(context, repository, subject, &entry.digest).await? {
         return Ok((entry, None));
     }
-    let settling = extend(shared, look, vec![entry.clone()], None).await?;
-    Ok((entry, settling))
+    let pending_settle = extend(shared, look, vec![entry.clone()], None).await?;
+    Ok((entry, pending_settle))
 }
 
 /// Reports whether the registry's own list has an entry for `digest` that readers of signatures open. Any other entry is
@@ -92,10 +92,10 @@ impl<'a> ReferrerLists<'a> {
         let shared = SharedTagWriter::new(self.context, shared);
         let look = shared.look_at(age).await?;
         let tag = shared.tag.clone();
-        let Some(settling) = extend(shared, Some(look), new, original).await? else {
+        let Some(pending_settle) = extend(shared, Some(look), new, original).await? else {
             return Ok(None);
         };
-        settling.await.map(|()| Some(tag))
+        pending_settle.await.map(|()| Some(tag))
     }
 
     /// Reports whether the registry's own list contains all of `new`.
@@ -153,6 +153,6 @@ async fn extend<'a, E: MergeError + 'a>(
         Some(look) => look,
         None => list.look().await?,
     };
-    let (_, settling) = list.begin_at(look, add).await?;
-    Ok(settling)
+    let (_, pending_settle) = list.begin_at(look, add).await?;
+    Ok(pending_settle)
 }

@@ -71,13 +71,13 @@ impl<'a> Attacher<'a> {
         let bytes = self.upload_parts(subject, signature).await?;
         let push = self.push_manifest(&signature.bundle, bytes);
         let pushed = push_referrer(context, repository, &subject.digest, seen.clone(), push);
-        let (entry, settling) = pushed.await?;
+        let (entry, pending_settle) = pushed.await?;
         let place = SignatureLocation {
             format: SignatureFormat::Bundle,
             manifest: entry.digest,
             signature: None,
         };
-        Ok((place, settling))
+        Ok((place, pending_settle))
     }
 
     /// Uploads the blobs of the bundle's manifest. Returns the manifest.

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::{StreamExt as _, stream};
 
 use super::SignatureError;
-use super::refused::{AllRefused, RefusedCandidate};
+use super::refused::{RefusalSummary, RefusedCandidate};
 use crate::context::{PARALLEL, ReadContext};
 use crate::domain::{
     Descriptor, Digest, Manifest, ManifestKind, PREDICATE_TYPE, Reference, Repository,
@@ -19,8 +19,8 @@ use crate::outcome::{SignatureLocation, Subject};
 use crate::referrers::{ListError, SeenList, SeenReferrers};
 use crate::registry::{Entries, REFERRERS_MAX, Referrer, RegistryError};
 use crate::sigstore::{
-    LegacySignature, Signature, Trust, VerificationError, Verified, check_plain_bundle,
-    check_plain_legacy,
+    LegacySignature, Signature, Trust, VerificationError, Verified, check_nothing_extra_in_bundle,
+    check_nothing_extra_in_legacy,
 };
 
 /// The maximum length of a signature.
@@ -33,7 +33,7 @@ const LOST_MAX: usize = 100;
 
 /// A verified signature, with everything that is needed to store it.
 #[derive(Debug, Clone)]
-pub(crate) enum Content {
+pub(crate) enum SignatureContent {
     /// A Sigstore bundle.
     Bundle(Signature),
     /// A layer of the older format.
@@ -44,10 +44,10 @@ pub(crate) enum Content {
 #[derive(Debug, Clone)]
 pub(crate) struct FoundSignature {
     pub place: SignatureLocation,
-    pub content: Content,
+    pub content: SignatureContent,
 }
 
-impl Content {
+impl SignatureContent {
     /// Returns the signer.
     pub(crate) fn signer(&self) -> &Verified {
         match self {
@@ -77,10 +77,10 @@ pub(crate) enum Candidate<'a> {
 
 impl Candidate<'_> {
     /// Checks that a verified candidate contains nothing that verification does not read.
-    pub(crate) fn check_plain(&self, trust: &Trust) -> Result<(), VerificationError> {
+    pub(crate) fn check_nothing_extra(&self, trust: &Trust) -> Result<(), VerificationError> {
         match self {
-            Self::Bundle(bundle) => check_plain_bundle(bundle),
-            Self::Legacy(_, annotations) => check_plain_legacy(annotations, trust),
+            Self::Bundle(bundle) => check_nothing_extra_in_bundle(bundle),
+            Self::Legacy(_, annotations) => check_nothing_extra_in_legacy(annotations, trust),
         }
     }
 }
@@ -95,7 +95,7 @@ pub(crate) struct Lookup {
     /// Verified signatures: the first listed one of each format.
     pub verified: Vec<FoundSignature>,
     /// Candidates that do not count, with the reasons.
-    pub refused: AllRefused,
+    pub refused: RefusalSummary,
     /// Digests that are listed but reported as absent; only the first of them.
     pub dangling: Vec<Digest>,
     /// The number of all listed but absent digests.
@@ -127,7 +127,7 @@ pub(super) struct Candidates<'a> {
     context: &'a ReadContext,
     repository: &'a Repository,
     pub(super) subject: &'a Digest,
-    judge: &'a CandidateVerifier<'a>,
+    verifier: &'a CandidateVerifier<'a>,
     /// The digests that were read: each is verified once, however often it is listed.
     known: BTreeSet<Digest>,
     count: usize,
@@ -159,7 +159,7 @@ impl Lookup {
     }
 
     /// Returns the first verified signature in this format, listed or not.
-    pub(crate) fn held_as(&self, format: SignatureFormat) -> Option<&FoundSignature> {
+    pub(crate) fn any_in_format(&self, format: SignatureFormat) -> Option<&FoundSignature> {
         let unlisted = || {
             self.unlisted
                 .iter()
@@ -180,13 +180,13 @@ impl Lookup {
     }
 
     /// Reports whether any signature counts.
-    pub(crate) fn holds_any(&self) -> bool {
+    pub(crate) fn has_verified(&self) -> bool {
         !self.verified.is_empty()
     }
 
     /// Adds the verdict on one candidate.
-    pub(crate) fn note(&mut self, judged: CandidateResult) {
-        match judged {
+    pub(crate) fn note(&mut self, result: CandidateResult) {
+        match result {
             // Anyone can list the same signature a thousand times.
             CandidateResult::Verified(held) if self.verified_as(held.place.format).is_some() => {}
             CandidateResult::Verified(held) => self.verified.push(*held),
@@ -220,13 +220,13 @@ impl<'a> Candidates<'a> {
         context: &'a ReadContext,
         repository: &'a Repository,
         subject: &'a Digest,
-        judge: &'a CandidateVerifier<'a>,
+        verifier: &'a CandidateVerifier<'a>,
     ) -> Self {
         Self {
             context,
             repository,
             subject,
-            judge,
+            verifier,
             known: BTreeSet::new(),
             count: 0,
             left: None,
@@ -237,17 +237,17 @@ impl<'a> Candidates<'a> {
     }
 
     /// Opens at most `most` of them: anyone with push access can list any number of useless ones.
-    pub(super) fn up_to(mut self, most: usize) -> Self {
+    pub(super) fn with_limit(mut self, most: usize) -> Self {
         self.left = Some(most);
         self
     }
 
     /// Verifies these entries in order, until one counts.
-    pub(super) async fn judge(&mut self, entries: Entries<Referrer>) {
+    pub(super) async fn verify_candidates(&mut self, entries: Entries<Referrer>) {
         let Entries { mut listed, broken } = entries;
         self.count += listed.len() + broken;
         if self.count > REFERRERS_MAX {
-            return self.give_up();
+            return self.stop_at_limit();
         }
         self.lookup.refused.add_unreadable_entries(broken);
         // Entries that are skipped unread are not noted as read: someone may list the same digest again with its true
@@ -267,12 +267,12 @@ impl<'a> Candidates<'a> {
             *left = left.saturating_sub(opened);
         }
         let (context, repository, subject) = (self.context, self.repository, self.subject);
-        let judge = self.judge;
-        let judged = listed
+        let verifier = self.verifier;
+        let results = listed
             .iter()
-            .map(|entry| judge_one(context, repository, subject, entry, judge));
-        let mut judged = stream::iter(judged).buffered(PARALLEL);
-        while let Some(one) = judged.next().await {
+            .map(|entry| verify_one(context, repository, subject, entry, verifier));
+        let mut results = stream::iter(results).buffered(PARALLEL);
+        while let Some(one) = results.next().await {
             match one {
                 Ok(one) => self.lookup.note(one),
                 Err(error) => self.fail(error),
@@ -281,9 +281,9 @@ impl<'a> Candidates<'a> {
                 break;
             }
         }
-        drop(judged);
+        drop(results);
         if is_cut {
-            self.give_up();
+            self.stop_at_limit();
         }
     }
 
@@ -298,7 +298,7 @@ impl<'a> Candidates<'a> {
     }
 
     /// Ends the search, because there are too many candidates.
-    fn give_up(&mut self) {
+    fn stop_at_limit(&mut self) {
         let error = ListError::TooMany {
             subject: Box::new(self.subject()),
             count: self.count,
@@ -309,13 +309,13 @@ impl<'a> Candidates<'a> {
 
     /// Reports whether a further search is useless.
     pub(super) fn is_over(&self) -> bool {
-        self.lookup.holds_any() || self.faults >= FAULTS_MAX
+        self.lookup.has_verified() || self.faults >= FAULTS_MAX
     }
 
     /// Returns the result. If nothing in it counts, every candidate must have been read.
     pub(super) fn end(self) -> Result<Lookup, SignatureError> {
         match self.fault {
-            Some(error) if !self.lookup.holds_any() => Err(error),
+            Some(error) if !self.lookup.has_verified() => Err(error),
             Some(_) | None => Ok(self.lookup),
         }
     }
@@ -331,12 +331,12 @@ impl<'a> Candidates<'a> {
 /// Opens one referrer. Its artifact type is not checked: writers that are still in use list a wrong one
 /// (<https://github.com/sigstore/cosign/issues/4641>). A referrer that states something else than a signature is
 /// skipped unread. A writer who states that falsely hides only their own referrer.
-async fn judge_one(
+async fn verify_one(
     context: &ReadContext,
     repository: &Repository,
     subject: &Digest,
     entry: &Referrer,
-    judge: &CandidateVerifier<'_>,
+    verifier: &CandidateVerifier<'_>,
 ) -> Result<CandidateResult, SignatureError> {
     let refused = |refused| Ok(CandidateResult::Refused(refused));
     if !entry.is_image {
@@ -369,21 +369,21 @@ async fn judge_one(
         signature: None,
     };
     let bytes = match read_layer(context, repository, &bundle).await? {
-        Layer::Is(bytes) => bytes,
-        Layer::Lost => return Ok(CandidateResult::Dangling(bundle.digest)),
-        Layer::Unlike { why, .. } | Layer::Broken(why) => {
+        LayerRead::Content(bytes) => bytes,
+        LayerRead::Missing => return Ok(CandidateResult::Dangling(bundle.digest)),
+        LayerRead::WrongSize { why, .. } | LayerRead::Broken(why) => {
             return refused(RefusedCandidate::broken(&entry.digest, &why));
         }
     };
-    Ok(match judge(&Candidate::Bundle(&bytes), subject) {
+    Ok(match verifier(&Candidate::Bundle(&bytes), subject) {
         Ok(verified) => CandidateResult::Verified(Box::new(FoundSignature {
             place,
-            content: Content::Bundle(Signature {
+            content: SignatureContent::Bundle(Signature {
                 bundle: bytes,
                 verified,
             }),
         })),
-        Err(refusal) => CandidateResult::Refused(RefusedCandidate::by_judge(&place, &refusal)),
+        Err(refusal) => CandidateResult::Refused(RefusedCandidate::from_error(&place, &refusal)),
     })
 }
 
@@ -400,13 +400,13 @@ pub(crate) fn bundle_of(manifest: &Manifest) -> Option<&Descriptor> {
 }
 
 /// The content of a layer that may be a signature.
-pub(crate) enum Layer {
+pub(crate) enum LayerRead {
     /// These bytes, with the stated length.
-    Is(Vec<u8>),
+    Content(Vec<u8>),
     /// These bytes, with another length than the manifest states.
-    Unlike { bytes: Vec<u8>, why: String },
+    WrongSize { bytes: Vec<u8>, why: String },
     /// A layer that is not there.
-    Lost,
+    Missing,
     /// Content that cannot be a signature.
     Broken(String),
 }
@@ -417,26 +417,26 @@ pub(crate) async fn read_layer(
     context: &ReadContext,
     repository: &Repository,
     layer: &Descriptor,
-) -> Result<Layer, RegistryError> {
+) -> Result<LayerRead, RegistryError> {
     if layer.size > SIGNATURE_MAX_BYTES {
         let refusal = VerificationError::TooLarge { size: layer.size };
-        return Ok(Layer::Broken(refusal.to_string()));
+        return Ok(LayerRead::Broken(refusal.to_string()));
     }
     let registry = &context.registry;
     let blob = registry.blob(repository, &layer.digest, SIGNATURE_MAX_BYTES);
     Ok(match blob.await {
-        Ok(Some(bytes)) => match unlike(&bytes, layer) {
-            Some(why) => Layer::Unlike { bytes, why },
-            None => Layer::Is(bytes),
+        Ok(Some(bytes)) => match size_mismatch(&bytes, layer) {
+            Some(why) => LayerRead::WrongSize { bytes, why },
+            None => LayerRead::Content(bytes),
         },
-        Ok(None) => Layer::Lost,
-        Err(error) if error.is_about_content() => Layer::Broken(chain_text(&error)),
+        Ok(None) => LayerRead::Missing,
+        Err(error) if error.is_about_content() => LayerRead::Broken(chain_text(&error)),
         Err(error) => return Err(error),
     })
 }
 
 /// Returns the reason why `bytes` do not match `layer`, if their length is different.
-pub(crate) fn unlike(bytes: &[u8], layer: &Descriptor) -> Option<String> {
+pub(crate) fn size_mismatch(bytes: &[u8], layer: &Descriptor) -> Option<String> {
     let (arrived, said, digest) = (bytes.len(), layer.size, &layer.digest);
     let is_alike = u64::try_from(arrived) == Ok(said);
     (!is_alike).then(|| format!("its layer `{digest}` has {arrived} bytes, not {said} as stated"))

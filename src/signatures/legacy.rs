@@ -8,8 +8,8 @@ use futures_util::{StreamExt as _, stream};
 
 use super::SignatureError;
 use super::candidates::{
-    Candidate, CandidateResult, CandidateVerifier, Content, FoundSignature, Layer, Lookup,
-    SIGNATURE_MAX_BYTES, read_layer, unlike,
+    Candidate, CandidateResult, CandidateVerifier, FoundSignature, LayerRead, Lookup,
+    SIGNATURE_MAX_BYTES, SignatureContent, read_layer, size_mismatch,
 };
 use super::legacy_layer::is_signature;
 use super::refused::RefusedCandidate;
@@ -39,7 +39,7 @@ pub(crate) async fn look_up(
     context: &ReadContext,
     repository: &Repository,
     subject: &Digest,
-    judge: &CandidateVerifier<'_>,
+    verifier: &CandidateVerifier<'_>,
 ) -> Result<Lookup, SignatureError> {
     let tag = tag(context, repository, subject);
     let (manifest, _turn) = tag.read_in_turn().await?;
@@ -48,19 +48,19 @@ pub(crate) async fn look_up(
         Some(TagContent::Unusable(unusable)) => return Ok(no_signatures(subject, unusable)),
         None => return Ok(Lookup::default()),
     };
-    let mut lookup = judge_all(context, repository, subject, &manifest, judge).await?;
+    let mut lookup = verify_all(context, repository, subject, &manifest, verifier).await?;
     lookup.legacy = Some(SeenList::of(manifest));
     Ok(lookup)
 }
 
 /// Verifies the signatures in such a manifest. A payload that cannot be read is an error, unless another signature
 /// counts.
-pub(super) async fn judge_all(
+pub(super) async fn verify_all(
     context: &ReadContext,
     repository: &Repository,
     subject: &Digest,
     manifest: &Manifest,
-    judge: &CandidateVerifier<'_>,
+    verifier: &CandidateVerifier<'_>,
 ) -> Result<Lookup, SignatureError> {
     let layers = match layers(manifest) {
         Ok(layers) => layers,
@@ -74,7 +74,7 @@ pub(super) async fn judge_all(
     }
     // All signatures of one image under one name have the same payload. It is read once, and kept only while they are
     // verified.
-    let judged = payloads.into_values().map(|numbers| {
+    let results = payloads.into_values().map(|numbers| {
         let signatures = &signatures;
         async move {
             let is_small = |number: &&usize| signatures[**number].size <= SIGNATURE_MAX_BYTES;
@@ -83,19 +83,19 @@ pub(super) async fn judge_all(
                 return Ok(Vec::new());
             };
             let payload = read_payload(context, repository, signatures[*first]).await?;
-            let judged = numbers.into_iter().map(|number| {
+            let results = numbers.into_iter().map(|number| {
                 let layer = signatures[number];
-                let judged = judge_one(manifest, subject, layer, &payload, judge);
-                (number, judged)
+                let result = verify_one(manifest, subject, layer, &payload, verifier);
+                (number, result)
             });
-            Ok::<Vec<_>, SignatureError>(judged.collect())
+            Ok::<Vec<_>, SignatureError>(results.collect())
         }
     });
-    let judged: Vec<_> = stream::iter(judged).buffered(PARALLEL).collect().await;
+    let results: Vec<_> = stream::iter(results).buffered(PARALLEL).collect().await;
     let (mut in_order, mut fault) = (BTreeMap::new(), None);
-    for group in judged {
+    for group in results {
         match group {
-            Ok(judged) => in_order.extend(judged),
+            Ok(results) => in_order.extend(results),
             Err(error) => fault = fault.or(Some(error)),
         }
     }
@@ -103,7 +103,7 @@ pub(super) async fn judge_all(
         lookup.note(one);
     }
     match fault {
-        Some(error) if !lookup.holds_any() => Err(error),
+        Some(error) if !lookup.has_verified() => Err(error),
         Some(_) | None => Ok(lookup),
     }
 }
@@ -113,40 +113,40 @@ async fn read_payload(
     context: &ReadContext,
     repository: &Repository,
     layer: &Descriptor,
-) -> Result<Layer, SignatureError> {
+) -> Result<LayerRead, SignatureError> {
     Ok(match read_layer(context, repository, layer).await? {
-        Layer::Unlike { bytes, .. } => Layer::Is(bytes),
-        read @ (Layer::Is(_) | Layer::Lost | Layer::Broken(_)) => read,
+        LayerRead::WrongSize { bytes, .. } => LayerRead::Content(bytes),
+        read @ (LayerRead::Content(_) | LayerRead::Missing | LayerRead::Broken(_)) => read,
     })
 }
 
-fn judge_one(
+fn verify_one(
     manifest: &Manifest,
     subject: &Digest,
     layer: &Descriptor,
-    payload: &Layer,
-    judge: &CandidateVerifier<'_>,
+    payload: &LayerRead,
+    verifier: &CandidateVerifier<'_>,
 ) -> CandidateResult {
-    let place = place_of(manifest.digest(), &layer.annotations);
+    let place = location_of(manifest.digest(), &layer.annotations);
     let broken = |why: &str| CandidateResult::Refused(RefusedCandidate::broken(place.id(), why));
     let payload = match payload {
-        Layer::Is(payload) => payload,
-        Layer::Unlike { why, .. } | Layer::Broken(why) => return broken(why),
-        Layer::Lost => return CandidateResult::Dangling(layer.digest.clone()),
+        LayerRead::Content(payload) => payload,
+        LayerRead::WrongSize { why, .. } | LayerRead::Broken(why) => return broken(why),
+        LayerRead::Missing => return CandidateResult::Dangling(layer.digest.clone()),
     };
-    if let Some(why) = unlike(payload, layer) {
+    if let Some(why) = size_mismatch(payload, layer) {
         return broken(&why);
     }
-    match judge(&Candidate::Legacy(payload, &layer.annotations), subject) {
+    match verifier(&Candidate::Legacy(payload, &layer.annotations), subject) {
         Ok(verified) => CandidateResult::Verified(Box::new(FoundSignature {
-            content: Content::Legacy(LegacySignature {
+            content: SignatureContent::Legacy(LegacySignature {
                 payload: payload.clone(),
                 annotations: layer.annotations.clone(),
                 verified,
             }),
             place,
         })),
-        Err(refusal) => CandidateResult::Refused(RefusedCandidate::by_judge(&place, &refusal)),
+        Err(refusal) => CandidateResult::Refused(RefusedCandidate::from_error(&place, &refusal)),
     }
 }
 
@@ -174,7 +174,7 @@ fn no_signatures(subject: &Digest, unusable: Unusable) -> Lookup {
 }
 
 /// Returns the location of the signature whose layer has these annotations.
-pub(crate) fn place_of(
+pub(crate) fn location_of(
     manifest: &Digest,
     annotations: &BTreeMap<String, String>,
 ) -> SignatureLocation {

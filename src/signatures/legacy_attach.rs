@@ -1,7 +1,7 @@
 //! Adds signatures in cosign's older format to the manifest that all signers share.
 
 use super::SignatureError;
-use super::legacy::{layers, place_of, tag};
+use super::legacy::{layers, location_of, tag};
 use super::legacy_manifest::{SignatureConfig, append, begin, config_of, holds};
 use crate::context::{Context, ReadContext};
 use crate::domain::{Digest, Manifest, Repository};
@@ -36,11 +36,14 @@ pub(crate) async fn attach<'a>(
     // The parts are uploaded first, and the tag is looked at just before the write.
     let look = ListSnapshot::remembered(seen.clone());
     let writer = SharedTagWriter::new(context, shared().seen(seen));
-    let (manifest, settling) = writer.begin_at(look, add).await?;
+    let (manifest, pending_settle) = writer.begin_at(look, add).await?;
     // The tag had the signature already, or it was just written.
     let manifest = manifest
         .ok_or_else(|| shared().occupied("does not point to the signature that was written"))?;
-    Ok((place_of(&manifest, &signature.annotations), settling))
+    Ok((
+        location_of(&manifest, &signature.annotations),
+        pending_settle,
+    ))
 }
 
 /// Reads the config of a signature manifest, if that is possible.

@@ -5,7 +5,9 @@
 //! error, unless a signature that counts was found elsewhere.
 
 use super::candidates::Candidates;
-pub(crate) use super::candidates::{Candidate, CandidateVerifier, Content, FoundSignature, Lookup};
+pub(crate) use super::candidates::{
+    Candidate, CandidateVerifier, FoundSignature, Lookup, SignatureContent,
+};
 use super::{SignatureError, legacy};
 use crate::context::ReadContext;
 use crate::domain::{Digest, Repository, SignatureFormat};
@@ -32,25 +34,27 @@ pub(crate) async fn look_up(
     context: &ReadContext,
     repository: &Repository,
     subject: &Digest,
-    judge: &CandidateVerifier<'_>,
+    verifier: &CandidateVerifier<'_>,
     search: Search,
 ) -> Result<Lookup, SignatureError> {
     // Boxed, since their state machines are large and many others contain this one.
-    let bundles = Box::pin(look_up_bundles(context, repository, subject, judge, search));
-    let legacy = Box::pin(legacy::look_up(context, repository, subject, judge));
-    let holds_any =
-        |found: &Result<Lookup, SignatureError>| found.as_ref().is_ok_and(Lookup::holds_any);
+    let bundles = Box::pin(look_up_bundles(
+        context, repository, subject, verifier, search,
+    ));
+    let legacy = Box::pin(legacy::look_up(context, repository, subject, verifier));
+    let has_verified =
+        |found: &Result<Lookup, SignatureError>| found.as_ref().is_ok_and(Lookup::has_verified);
     match search {
         Search::First(SignatureFormat::Bundle) => {
             let bundles = bundles.await;
-            if holds_any(&bundles) {
+            if has_verified(&bundles) {
                 return bundles;
             }
             either(bundles, legacy.await)
         }
         Search::First(SignatureFormat::Legacy) => {
             let legacy = legacy.await;
-            if holds_any(&legacy) {
+            if has_verified(&legacy) {
                 return legacy;
             }
             either(bundles.await, legacy)
@@ -72,7 +76,7 @@ fn either(
     legacy: Result<Lookup, SignatureError>,
 ) -> Result<Lookup, SignatureError> {
     match (bundles, legacy) {
-        (Ok(found), Err(_)) | (Err(_), Ok(found)) if found.holds_any() => Ok(found),
+        (Ok(found), Err(_)) | (Err(_), Ok(found)) if found.has_verified() => Ok(found),
         (bundles, legacy) => Ok(bundles?.and(legacy?)),
     }
 }
@@ -82,20 +86,20 @@ fn either(
 ///
 /// Content that was fetched and proves no signature counts as none: anyone with push access can add any amount of it. A
 /// failed request is an error, since its content may be the signature that counts.
-pub(crate) async fn is_plainly_signed(
+pub(crate) async fn is_signed_within_limit(
     context: &ReadContext,
     repository: &Repository,
     subject: &Digest,
-    judge: &CandidateVerifier<'_>,
+    verifier: &CandidateVerifier<'_>,
 ) -> Result<bool, SignatureError> {
     let search = Search::First(SignatureFormat::Bundle);
-    let candidates = Candidates::new(context, repository, subject, judge).up_to(OPENED_MAX);
+    let candidates = Candidates::new(context, repository, subject, verifier).with_limit(OPENED_MAX);
     let bundles = look_up_bundles_among(candidates, context, repository, subject, search).await;
-    if bundles.as_ref().is_ok_and(Lookup::holds_any) {
+    if bundles.as_ref().is_ok_and(Lookup::has_verified) {
         return Ok(true);
     }
-    let legacy = legacy::look_up(context, repository, subject, judge).await;
-    if legacy.as_ref().is_ok_and(Lookup::holds_any) {
+    let legacy = legacy::look_up(context, repository, subject, verifier).await;
+    if legacy.as_ref().is_ok_and(Lookup::has_verified) {
         return Ok(true);
     }
     let mut errors = [bundles.err(), legacy.err()].into_iter().flatten();
@@ -108,10 +112,10 @@ async fn look_up_bundles(
     context: &ReadContext,
     repository: &Repository,
     subject: &Digest,
-    judge: &CandidateVerifier<'_>,
+    verifier: &CandidateVerifier<'_>,
     search: Search,
 ) -> Result<Lookup, SignatureError> {
-    let candidates = Candidates::new(context, repository, subject, judge);
+    let candidates = Candidates::new(context, repository, subject, verifier);
     look_up_bundles_among(candidates, context, repository, subject, search).await
 }
 
@@ -129,7 +133,7 @@ async fn look_up_bundles_among(
     let mut batches = ReferrerBatches::new(context, repository, subject, order);
     while let Some(batch) = batches.next().await {
         match batch {
-            Ok(ReferrerBatch::Entries(entries)) => candidates.judge(entries).await,
+            Ok(ReferrerBatch::Entries(entries)) => candidates.verify_candidates(entries).await,
             Ok(ReferrerBatch::Unusable(unusable)) => {
                 let tag = subject.referrers_tag();
                 candidates.lookup.refuse_list(&tag, &unusable);

@@ -10,12 +10,12 @@ pub(crate) mod legacy_layer;
 pub(crate) mod legacy_manifest;
 pub(crate) mod lookup;
 mod outages;
-mod plain;
 pub(crate) mod recorded;
 pub(crate) mod refused;
 pub(crate) mod signer;
 mod signing_context;
 mod step;
+mod storable_signature;
 pub(crate) mod unsigned;
 
 pub use error::SignatureError;

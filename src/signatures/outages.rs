@@ -24,17 +24,17 @@ impl Outages {
     }
 
     /// Reports whether the outages leave any work for `one`.
-    pub(super) fn leave(&self, one: &Unsigned) -> bool {
-        let can_be_had = one.known.is_some() || !self.sigstore.get();
-        can_be_had
+    pub(super) fn has_work_for(&self, one: &Unsigned) -> bool {
+        let is_available = one.copy_of.is_some() || !self.sigstore.get();
+        is_available
             && one
-                .lacking
+                .missing
                 .iter()
-                .any(|lacking| self.spare(&lacking.repository))
+                .any(|missing| self.accepts_signatures(&missing.repository))
     }
 
     /// Reports whether `repository` accepts signatures.
-    pub(super) fn spare(&self, repository: &Repository) -> bool {
+    pub(super) fn accepts_signatures(&self, repository: &Repository) -> bool {
         !self.registries.borrow().contains(repository)
     }
 
@@ -45,7 +45,7 @@ impl Outages {
 }
 
 /// Returns the reason why `subject` was not signed: the error of its own registry, else that of Sigstore.
-pub(super) fn reason<'a>(
+pub(super) fn cause_for<'a>(
     failures: &'a [SignatureError],
     subject: &Subject,
 ) -> Option<&'a SignatureError> {

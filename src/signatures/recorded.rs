@@ -10,7 +10,7 @@ use crate::registry::{Entries, Referrer};
 
 /// The maximum number of locations that are checked for each digest and format. A pipeline makes one or two, and anyone
 /// can write a record that names thousands. The newest come first.
-const PLACES_MAX: usize = 4;
+const LOCATIONS_MAX: usize = 4;
 
 /// The location of a signature in a record: its format and its manifest.
 pub(crate) type Recorded = (SignatureFormat, Digest);
@@ -28,7 +28,7 @@ pub(crate) fn recorded(
         manifests
             .into_iter()
             .flatten()
-            .take(PLACES_MAX)
+            .take(LOCATIONS_MAX)
             .map(move |digest| (format, digest))
     });
     named.into_iter().flatten().collect()
@@ -41,7 +41,7 @@ pub(crate) async fn look_up(
     subject: &Digest,
     places: &[Recorded],
     format: SignatureFormat,
-    judge: &CandidateVerifier<'_>,
+    verifier: &CandidateVerifier<'_>,
 ) -> Result<Option<FoundSignature>, SignatureError> {
     for (_, digest) in places.iter().filter(|(of, _)| *of == format) {
         let found = match format {
@@ -51,15 +51,16 @@ pub(crate) async fn look_up(
                     is_image: true,
                     predicate: None,
                 };
-                let mut candidates = Candidates::new(context, repository, subject, judge);
-                candidates.judge(Entries::of(entry)).await;
+                let mut candidates = Candidates::new(context, repository, subject, verifier);
+                candidates.verify_candidates(Entries::of(entry)).await;
                 candidates.end()?
             }
             SignatureFormat::Legacy => {
                 let reference = Reference::Digest(digest.clone());
                 match context.registry.manifest(repository, &reference).await {
                     Ok(Some(manifest)) if legacy::has_signatures(&manifest) => {
-                        legacy::judge_all(context, repository, subject, &manifest, judge).await?
+                        legacy::verify_all(context, repository, subject, &manifest, verifier)
+                            .await?
                     }
                     // A record can name anything that someone pushed: this is no signature.
                     Ok(_) => continue,

@@ -38,7 +38,7 @@ pub(crate) struct RefusedCandidate {
 
 /// All candidates that do not count.
 #[derive(Debug, Default)]
-pub(crate) struct AllRefused {
+pub(crate) struct RefusalSummary {
     reasons: Vec<(String, usize)>,
     /// The inputs that authentic signatures do not meet.
     unmet: BTreeSet<&'static str>,
@@ -52,7 +52,7 @@ pub(crate) struct AllRefused {
 
 impl RefusedCandidate {
     /// Creates an entry for a candidate that the verifier refused.
-    pub(crate) fn by_judge(place: &SignatureLocation, refusal: &VerificationError) -> Self {
+    pub(crate) fn from_error(place: &SignatureLocation, refusal: &VerificationError) -> Self {
         let kind = match refusal {
             VerificationError::NotASignature { .. } => RefusalKind::Statement,
             VerificationError::TooLarge { .. } | VerificationError::Unreadable { .. } => {
@@ -107,7 +107,7 @@ impl RefusedCandidate {
     }
 }
 
-impl AllRefused {
+impl RefusalSummary {
     pub(super) fn add(&mut self, refused: RefusedCandidate) {
         let RefusedCandidate {
             id,
@@ -228,7 +228,7 @@ mod tests {
 
     #[test]
     fn ten_thousand_are_told_in_few_words() {
-        let mut all = AllRefused::default();
+        let mut all = RefusalSummary::default();
         for number in 0..10_000 {
             all.add(RefusedCandidate::statement(
                 &id(number),
@@ -250,8 +250,8 @@ mod tests {
 
     #[test]
     fn two_lists_are_one() {
-        let mut one = AllRefused::default();
-        let mut other = AllRefused::default();
+        let mut one = RefusalSummary::default();
+        let mut other = RefusalSummary::default();
         one.add(RefusedCandidate::statement(&id(1), "x"));
         other.add(RefusedCandidate::statement(&id(2), "x"));
         other.add(RefusedCandidate::broken(&id(3), "y"));

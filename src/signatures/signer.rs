@@ -7,12 +7,12 @@ use futures_util::{StreamExt as _, stream};
 
 use super::SignatureError;
 use super::legacy_attach::docker_reference;
-use super::lookup::Content;
-use super::outages::reason;
-use super::plain::PlainContent;
+use super::lookup::SignatureContent;
+use super::outages::cause_for;
 use super::signing_context::SigningContext;
-use super::step::{Done, SigningStep, not_stored};
-use super::unsigned::Unsigned;
+use super::step::{SigningStep, StoredSignature, not_stored};
+use super::storable_signature::StorableSignature;
+use super::unsigned::{Unsigned, is_excused};
 use crate::context::{Context, RecordWriter};
 use crate::domain::{Policy, SignatureFormat, chain_text};
 use crate::inputs::OnSigningFailure;
@@ -37,7 +37,7 @@ impl SigningContext {
 
     /// Checks the certificate against `policy`, before it is known what is unsigned. An outage is left to the step that
     /// signs.
-    pub(crate) async fn check_new(
+    pub(crate) async fn check_certificate_early(
         &self,
         policy: Result<&Policy, &SignatureError>,
     ) -> Result<(), SignatureError> {
@@ -83,7 +83,7 @@ impl SigningContext {
             .collect();
         let mut failures = Vec::new();
         if makes_any(unsigned) {
-            failures.extend(self.ready().await.err());
+            failures.extend(self.wait_for_certificate().await.err());
             step.outages.note_sigstore(!failures.is_empty());
         }
         let work = unsigned.iter().map(|one| self.sign_one(step, one));
@@ -92,42 +92,48 @@ impl SigningContext {
         while let Some(done) = work.next().await {
             for one in done {
                 match one {
-                    Ok((signature, settling)) => {
+                    Ok((signature, pending_settle)) => {
                         let subject = signature.subject.clone();
                         left.remove(&(subject.clone(), signature.place.format));
                         outcome.note_signature(&step.context.events, signature);
                         record_writer.save(outcome)?;
-                        unsettled.extend(settling.map(|rest| UnsettledSignature { subject, rest }));
+                        unsettled.extend(
+                            pending_settle.map(|rest| UnsettledSignature { subject, rest }),
+                        );
                     }
                     Err(error) => failures.push(error),
                 }
             }
         }
         let left = left.into_iter().map(|(subject, _)| subject).collect();
-        if let Err(grave) = pass_over(step.context, failures, left, on_failure, outcome) {
+        if let Err(fatal) = excuse_failures(step.context, failures, left, on_failure, outcome) {
             // Signatures that were stored before are reported, so they have to be stable.
             settle(unsettled).await;
-            return Err(grave);
+            return Err(fatal);
         }
         Ok(unsettled)
     }
 
     /// Waits for a certificate, so that a Fulcio outage is detected once.
-    async fn ready(&self) -> Result<(), SignatureError> {
-        Ok(self.keyless()?.ready().await?)
+    async fn wait_for_certificate(&self) -> Result<(), SignatureError> {
+        Ok(self.keyless()?.wait_for_certificate().await?)
     }
 
-    /// Makes one signature, or takes the known one, and stores it wherever it is missing.
-    async fn sign_one<'a>(&self, step: &SigningStep<'a>, one: &'a Unsigned) -> Vec<Done<'a>> {
-        if !step.outages.leave(one) {
+    /// Makes one signature, or uses the copy, and stores it wherever it is missing.
+    async fn sign_one<'a>(
+        &self,
+        step: &SigningStep<'a>,
+        one: &'a Unsigned,
+    ) -> Vec<StoredSignature<'a>> {
+        if !step.outages.has_work_for(one) {
             return Vec::new();
         }
-        let made = match &one.known {
-            Some(known) => return step.store(one, known).await,
+        let made = match &one.copy_of {
+            Some(copy) => return step.store(one, copy).await,
             None => self.make(one).await,
         };
         match made {
-            Ok(made) => step.store(one, &PlainContent::made(made)).await,
+            Ok(made) => step.store(one, &StorableSignature::made(made)).await,
             Err(error) => {
                 step.outages.note_sigstore(true);
                 vec![Err(error)]
@@ -135,16 +141,16 @@ impl SigningContext {
         }
     }
 
-    async fn make(&self, one: &Unsigned) -> Result<Content, SignatureError> {
+    async fn make(&self, one: &Unsigned) -> Result<SignatureContent, SignatureError> {
         let (keyless, digest) = (self.keyless()?, &one.subject.digest);
         Ok(match one.format {
-            SignatureFormat::Bundle => Content::Bundle(keyless.sign(digest).await?),
+            SignatureFormat::Bundle => SignatureContent::Bundle(keyless.sign(digest).await?),
             SignatureFormat::Legacy => {
                 // The format has room for one name. No verifier compares it with the name under which it found the
                 // signature.
-                let first = one.lacking.first().map(|lacking| &lacking.repository);
+                let first = one.missing.first().map(|missing| &missing.repository);
                 let name = first.map_or(String::new(), docker_reference);
-                Content::Legacy(keyless.sign_legacy(digest, &name).await?)
+                SignatureContent::Legacy(keyless.sign_legacy(digest, &name).await?)
             }
         })
     }
@@ -161,22 +167,23 @@ async fn check_subject(keyless: &Keyless, policy: &Policy) -> Result<(), Signatu
 
 /// Returns the first failure that the inputs do not excuse. Otherwise reports that the remaining subjects stay
 /// unsigned.
-fn pass_over(
+fn excuse_failures(
     context: &Context,
     mut failures: Vec<SignatureError>,
     left: BTreeSet<Subject>,
     on_failure: OnSigningFailure,
     outcome: &mut Outcome,
 ) -> Result<(), SignatureError> {
-    let is_passing =
-        |error: &SignatureError| on_failure == OnSigningFailure::Warn && error.is_signing_outage();
     // An excused failure must not hide one that is not excused.
-    if let Some(grave) = failures.iter().position(|error| !is_passing(error)) {
-        return Err(failures.swap_remove(grave));
+    if let Some(fatal) = failures
+        .iter()
+        .position(|error| !is_excused(on_failure, error))
+    {
+        return Err(failures.swap_remove(fatal));
     }
     for subject in left {
-        if let Some(error) = reason(&failures, &subject) {
-            outcome.go_on_unsigned(
+        if let Some(error) = cause_for(&failures, &subject) {
+            outcome.continue_unsigned(
                 &context.events,
                 std::iter::once(subject),
                 &chain_text(error),
@@ -217,10 +224,10 @@ pub(crate) fn check_settled(
     outcome: &mut Outcome,
 ) -> Result<(), SignatureError> {
     for (subject, error) in lost {
-        if on_failure == OnSigningFailure::Fail || !error.is_signing_outage() {
+        if !is_excused(on_failure, &error) {
             return Err(error);
         }
-        outcome.go_on_unsigned(
+        outcome.continue_unsigned(
             &context.events,
             std::iter::once(subject),
             &chain_text(&error),
@@ -231,5 +238,5 @@ pub(crate) fn check_settled(
 
 /// Reports whether a signature has to be made, beyond being stored.
 fn makes_any(unsigned: &[Unsigned]) -> bool {
-    unsigned.iter().any(|one| one.known.is_none())
+    unsigned.iter().any(|one| one.copy_of.is_none())
 }

@@ -100,7 +100,7 @@ impl SigningContext {
     }
 
     /// Returns a function that verifies candidates for signatures.
-    pub(crate) fn judge<'a>(
+    pub(crate) fn verifier<'a>(
         &'a self,
         policy: &'a Policy,
     ) -> impl Fn(&Candidate<'_>, &Digest) -> Result<Verified, VerificationError> + Sync + 'a {

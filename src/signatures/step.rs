@@ -6,17 +6,17 @@ use futures_util::future::join_all;
 
 use super::SignatureError;
 use super::attach::Attacher;
-use super::lookup::Content;
+use super::lookup::SignatureContent;
 use super::outages::Outages;
-use super::plain::PlainContent;
-use super::unsigned::{Lacking, Unsigned};
+use super::storable_signature::StorableSignature;
+use super::unsigned::{MissingSignature, Unsigned};
 use crate::context::Context;
 use crate::domain::Repository;
 use crate::outcome::{Origin, SignatureOutcome, Subject};
 use crate::referrers::PendingSettle;
 
 /// A stored signature with the remaining work until it is stable, or the error.
-pub(super) type Done<'a> =
+pub(super) type StoredSignature<'a> =
     Result<(SignatureOutcome, PendingSettle<'a, SignatureError>), SignatureError>;
 
 /// The state that all signatures of one step share.
@@ -30,9 +30,10 @@ pub(super) struct SigningStep<'a> {
 impl<'a> SigningStep<'a> {
     /// Creates the step that signs `unsigned`.
     pub(super) fn new(context: &'a Context, unsigned: &'a [Unsigned]) -> Self {
-        let lacking = unsigned.iter().flat_map(|one| &one.lacking);
-        let attachers = lacking
-            .map(|Lacking { repository, .. }| (repository, Attacher::new(context, repository)));
+        let missing = unsigned.iter().flat_map(|one| &one.missing);
+        let attachers = missing.map(|MissingSignature { repository, .. }| {
+            (repository, Attacher::new(context, repository))
+        });
         Self {
             context,
             attachers: attachers.collect(),
@@ -41,11 +42,15 @@ impl<'a> SigningStep<'a> {
     }
 
     /// Stores `content` wherever `one` is missing.
-    pub(super) async fn store(&self, one: &'a Unsigned, content: &PlainContent) -> Vec<Done<'a>> {
-        let stores = one.names().map(async |(subject, lacking)| {
-            let attacher = self.open(lacking)?;
+    pub(super) async fn store(
+        &self,
+        one: &'a Unsigned,
+        content: &StorableSignature,
+    ) -> Vec<StoredSignature<'a>> {
+        let stores = one.names().map(async |(subject, missing)| {
+            let attacher = self.working_attacher(missing)?;
             Some(
-                self.store_at(one, subject, lacking, attacher, content)
+                self.store_at(one, subject, missing, attacher, content)
                     .await,
             )
         });
@@ -53,43 +58,45 @@ impl<'a> SigningStep<'a> {
     }
 
     /// Returns the client that stores signatures in this repository, unless the repository accepts none.
-    fn open(&self, lacking: &Lacking) -> Option<&Attacher<'a>> {
-        let is_open = self.outages.spare(&lacking.repository);
-        self.attachers.get(&lacking.repository).filter(|_| is_open)
+    fn working_attacher(&self, missing: &MissingSignature) -> Option<&Attacher<'a>> {
+        let is_open = self.outages.accepts_signatures(&missing.repository);
+        self.attachers.get(&missing.repository).filter(|_| is_open)
     }
 
     async fn store_at(
         &self,
         one: &'a Unsigned,
         subject: Subject,
-        lacking: &Lacking,
+        missing: &MissingSignature,
         attacher: &Attacher<'a>,
-        content: &PlainContent,
-    ) -> Done<'a> {
+        content: &StorableSignature,
+    ) -> StoredSignature<'a> {
         let of = &one.subject;
         let done = match &**content {
-            Content::Bundle(bundle) => attacher.attach(of, bundle, &lacking.referrers).await,
-            Content::Legacy(signature) => {
-                let seen = lacking.legacy.clone();
+            SignatureContent::Bundle(bundle) => {
+                attacher.attach(of, bundle, &missing.referrers).await
+            }
+            SignatureContent::Legacy(signature) => {
+                let seen = missing.legacy.clone();
                 attacher.attach_legacy(of, signature, seen).await
             }
         };
-        let (place, settling) = done.map_err(|source| {
-            self.outages.note(&lacking.repository);
+        let (place, pending_settle) = done.map_err(|source| {
+            self.outages.note(&missing.repository);
             not_stored(&subject, source)
         })?;
-        let is_known = one.known.is_some();
+        let is_copy = one.copy_of.is_some();
         let outcome = SignatureOutcome {
             subject,
             signer: content.signer().clone(),
             place,
-            origin: if is_known {
+            origin: if is_copy {
                 Origin::Copied
             } else {
                 Origin::Made
             },
         };
-        Ok((outcome, settling))
+        Ok((outcome, pending_settle))
     }
 }
 

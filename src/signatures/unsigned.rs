@@ -3,9 +3,9 @@
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::lookup::{FoundSignature, Lookup, Search, look_up};
-use super::plain::PlainContent;
 use super::recorded::{self, Recorded};
 use super::signing_context::SigningContext;
+use super::storable_signature::StorableSignature;
 use super::{SignatureError, legacy};
 use crate::context::{Context, PARALLEL};
 use crate::domain::{Descriptor, Digest, Policy, Repository, SignatureFormat, chain_text};
@@ -48,14 +48,14 @@ pub(crate) struct Unsigned {
     /// The format.
     pub format: SignatureFormat,
     /// The signature that another repository has; it is made if there is none.
-    pub known: Option<PlainContent>,
+    pub copy_of: Option<StorableSignature>,
     /// The repositories that lack it; never empty.
-    pub lacking: Vec<Lacking>,
+    pub missing: Vec<MissingSignature>,
 }
 
 /// A repository that lacks a signature.
 #[derive(Debug)]
-pub(crate) struct Lacking {
+pub(crate) struct MissingSignature {
     /// The repository.
     pub repository: Repository,
     /// The lists of referrers there.
@@ -88,7 +88,7 @@ pub(crate) fn check_policy(
 }
 
 /// Reports whether the inputs excuse that nothing is signed because of this error.
-fn is_excused(on_failure: OnSigningFailure, error: &SignatureError) -> bool {
+pub(super) fn is_excused(on_failure: OnSigningFailure, error: &SignatureError) -> bool {
     on_failure == OnSigningFailure::Warn && error.is_signing_outage()
 }
 
@@ -109,13 +109,13 @@ impl SoughtSignature {
 
 impl Unsigned {
     /// Returns each unsigned digest, with the repository that will get its signature.
-    pub(crate) fn names(&self) -> impl Iterator<Item = (Subject, &Lacking)> {
-        self.lacking.iter().map(|lacking| {
+    pub(crate) fn names(&self) -> impl Iterator<Item = (Subject, &MissingSignature)> {
+        self.missing.iter().map(|missing| {
             let subject = Subject {
-                repository: lacking.repository.clone(),
+                repository: missing.repository.clone(),
                 digest: self.subject.digest.clone(),
             };
-            (subject, lacking)
+            (subject, missing)
         })
     }
 }
@@ -133,9 +133,9 @@ impl SigningContext {
         let Ok(policy) = policy else {
             return Ok(None);
         };
-        let judge = self.judge(policy);
+        let verifier = self.verifier(policy);
         let search = Search::First(SignatureFormat::Bundle);
-        let lookup = look_up(context, repository, subject, &judge, search).await?;
+        let lookup = look_up(context, repository, subject, &verifier, search).await?;
         Ok(lookup.first_signer())
     }
 
@@ -154,7 +154,7 @@ impl SigningContext {
             Ok(policy) => policy,
             // Without a token the required identity is not known, so no signature can be made either.
             Err(error) => {
-                outcome.go_on_unsigned(
+                outcome.continue_unsigned(
                     &context.events,
                     subjects.iter().map(|one| one.sought.name()),
                     &chain_text(error),
@@ -162,23 +162,25 @@ impl SigningContext {
                 return Ok(Vec::new());
             }
         };
-        let looks = subjects.into_iter().map(async |subject| {
+        let lookups = subjects.into_iter().map(async |subject| {
             let search = search(signing.formats, subject.sought.expectation);
-            let mut lookup = self.look(context, &subject.sought, policy, search).await?;
+            let mut lookup = self
+                .look_up_signatures(context, &subject.sought, policy, search)
+                .await?;
             let missing = missing(signing.formats, &lookup);
             check_lists(context, &subject.sought, &lookup, &missing)?;
             lookup.unlisted = self
-                .recall(context, &subject.sought, policy, missing)
+                .find_recorded(context, &subject.sought, policy, missing)
                 .await?;
             Ok::<_, SignatureError>((subject, lookup))
         });
-        let mut looked = Vec::new();
-        let mut looks = stream::iter(looks).buffered(PARALLEL);
-        while let Some((subject, lookup)) = looks.try_next().await? {
+        let mut found = Vec::new();
+        let mut lookups = stream::iter(lookups).buffered(PARALLEL);
+        while let Some((subject, lookup)) = lookups.try_next().await? {
             note_found(context, &subject.sought, &lookup, outcome);
-            looked.push((subject, lookup));
+            found.push((subject, lookup));
         }
-        let unsigned = unsigned(signing.formats, &looked, &self.trust);
+        let unsigned = unsigned(signing.formats, &found, &self.trust);
         if context.mode == Mode::Apply {
             match self.check_certificate(policy, &unsigned).await {
                 // Signing will fail in the same way, and the inputs decide about that failure.
@@ -189,10 +191,10 @@ impl SigningContext {
         for one in &unsigned {
             let (digest, format) = (&one.subject.digest, one.format);
             let is_held = |(wanted, lookup): &(ToSign, Lookup)| {
-                wanted.subject.digest == *digest && lookup.held_as(format).is_some()
+                wanted.subject.digest == *digest && lookup.any_in_format(format).is_some()
             };
-            let text = match &one.known {
-                None if looked.iter().any(is_held) => format!(
+            let text = match &one.copy_of {
+                None if found.iter().any(is_held) => format!(
                     "`{digest}`: to be signed ({format}), because the existing signature contains more than verification reads and is not copied elsewhere"
                 ),
                 None => format!("`{digest}`: to be signed ({format})"),
@@ -208,7 +210,7 @@ impl SigningContext {
     }
 
     /// Returns missing signatures that the record names and that exist.
-    async fn recall(
+    async fn find_recorded(
         &self,
         context: &Context,
         wanted: &SoughtSignature,
@@ -216,12 +218,12 @@ impl SigningContext {
         missing: Vec<SignatureFormat>,
     ) -> Result<Vec<FoundSignature>, SignatureError> {
         let (repository, subject) = (&wanted.repository, &wanted.digest);
-        let judge = self.judge(policy);
+        let verifier = self.verifier(policy);
         let mut held = Vec::new();
         for format in missing {
             let places = &wanted.recorded;
             let found =
-                recorded::look_up(context, repository, subject, places, format, &judge).await?;
+                recorded::look_up(context, repository, subject, places, format, &verifier).await?;
             if found.is_some() {
                 context.events.warn(format!(
                     "`{}` has the signature ({format}) that the record names, but its list lacks the entry: the entry is added again",
@@ -235,7 +237,7 @@ impl SigningContext {
 
     /// Looks up signatures of `subject` that count. Retries while a listed one is absent, so a slow registry does not
     /// pass as one without a signature.
-    async fn look(
+    async fn look_up_signatures(
         &self,
         context: &Context,
         wanted: &SoughtSignature,
@@ -245,8 +247,8 @@ impl SigningContext {
         let subject = &wanted.digest;
         let mut attempt = 1;
         loop {
-            let judge = self.judge(policy);
-            let lookup = look_up(context, &wanted.repository, subject, &judge, search).await?;
+            let verifier = self.verifier(policy);
+            let lookup = look_up(context, &wanted.repository, subject, &verifier, search).await?;
             let enough = match search {
                 Search::First(_) | Search::Either => !lookup.verified.is_empty(),
                 Search::Both => missing(Formats::Both, &lookup).is_empty(),
@@ -327,7 +329,7 @@ fn unsigned(formats: Formats, found: &[(ToSign, Lookup)], trust: &Trust) -> Vec<
     for (wanted, lookup) in found {
         let subject = &wanted.subject;
         for format in missing(formats, lookup) {
-            let lacking = Lacking {
+            let missing = MissingSignature {
                 repository: wanted.sought.repository.clone(),
                 referrers: lookup.referrers.clone(),
                 legacy: lookup.legacy.clone(),
@@ -335,19 +337,19 @@ fn unsigned(formats: Formats, found: &[(ToSign, Lookup)], trust: &Trust) -> Vec<
             let same =
                 |one: &&mut Unsigned| one.subject.digest == subject.digest && one.format == format;
             if let Some(known) = unsigned.iter_mut().find(same) {
-                known.lacking.push(lacking);
+                known.missing.push(missing);
                 continue;
             }
-            let looks = found
+            let lookups = found
                 .iter()
                 .filter(|(other, _)| other.subject.digest == subject.digest);
-            let held = looks.filter_map(|(_, lookup)| lookup.held_as(format));
-            let mut plain = held.filter_map(|held| PlainContent::found(&held.content, trust));
+            let held = lookups.filter_map(|(_, lookup)| lookup.any_in_format(format));
+            let mut plain = held.filter_map(|held| StorableSignature::found(&held.content, trust));
             unsigned.push(Unsigned {
                 subject: subject.clone(),
                 format,
-                known: plain.next(),
-                lacking: vec![lacking],
+                copy_of: plain.next(),
+                missing: vec![missing],
             });
         }
     }

@@ -31,7 +31,7 @@ const SIGNATURES_MAX: u32 = 3;
 /// Signs for one run, with one certificate while it is valid.
 ///
 /// The client must not follow redirects: its requests contain tokens. Errors are kept only from [`Self::prefetch_certificate`] to
-/// [`Self::ready`]. Each caller that waits for a certificate sends a new request if the one before it got none. A run
+/// [`Self::wait_for_certificate`]. Each caller that waits for a certificate sends a new request if the one before it got none. A run
 /// therefore ends its other signatures when one fails.
 #[derive(Debug)]
 pub struct Keyless {
@@ -101,7 +101,7 @@ impl Keyless {
     }
 
     /// Starts the request for the certificate that signing would otherwise wait for. A failure is kept for
-    /// [`Self::ready`], so that a run waits for an outage only once.
+    /// [`Self::wait_for_certificate`], so that a run waits for an outage only once.
     pub fn prefetch_certificate(&self) {
         let mut prefetch = self.prefetch();
         if prefetch.is_empty() {
@@ -112,7 +112,7 @@ impl Keyless {
     }
 
     /// Waits for the certificate of this run, and requests one if necessary.
-    pub async fn ready(&self) -> Result<(), SigstoreError> {
+    pub async fn wait_for_certificate(&self) -> Result<(), SigstoreError> {
         let mut prefetch = std::mem::take(&mut *self.prefetch());
         match prefetch.join_next().await {
             Some(Ok(prepared)) => prepared,
@@ -125,7 +125,7 @@ impl Keyless {
         &self,
         policy: &Policy,
     ) -> Result<Result<(), VerificationError>, SigstoreError> {
-        self.ready().await?;
+        self.wait_for_certificate().await?;
         Ok(self.certificates.current().await?.check(policy))
     }
 

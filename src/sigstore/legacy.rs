@@ -109,8 +109,8 @@ pub(super) fn check_annotations(
             let chain = all_certificates(text);
             is_pem(text, &chain) && chain.iter().all(|certificate| trust.has(certificate))
         }
-        BUNDLE => is_just::<Promise>(text),
-        TIMESTAMP => text.is_empty() || is_just::<Timestamp>(text),
+        BUNDLE => is_exactly::<Promise>(text),
+        TIMESTAMP => text.is_empty() || is_exactly::<Timestamp>(text),
         _ => false,
     };
     let surplus = annotations
@@ -128,7 +128,7 @@ fn is_pem(text: &str, certificates: &[DerCertificate]) -> bool {
 }
 
 /// True if `text` contains what a `T` is read from, and nothing else.
-fn is_just<T: Serialize + for<'de> Deserialize<'de>>(text: &str) -> bool {
+fn is_exactly<T: Serialize + for<'de> Deserialize<'de>>(text: &str) -> bool {
     let read: serde_json::Result<T> = serde_json::from_str(text);
     read.is_ok_and(|known| surplus(text.as_bytes(), &known).is_none())
 }
@@ -194,14 +194,14 @@ fn bundle(
         let text = format!("its annotation `{CHAIN}` contains content other than certificates");
         return Err(VerificationError::unreadable_legacy(text));
     }
-    let promise: Promise = read_just(annotation(BUNDLE)?, BUNDLE)?;
+    let promise: Promise = read_strict(annotation(BUNDLE)?, BUNDLE)?;
     let mut material =
         VerificationMaterial::new(VerificationMaterialContent::X509CertificateChain {
             certificates: vec![X509Certificate::new(certificate)],
         })
         .with_tlog_entries(vec![entry(promise)?]);
     if let Ok(text) = annotation(TIMESTAMP) {
-        let timestamp: Timestamp = read_just(text, TIMESTAMP)?;
+        let timestamp: Timestamp = read_strict(text, TIMESTAMP)?;
         let timestamps = vec![Rfc3161Timestamp::new(timestamp.token)];
         material =
             material.with_timestamp_verification_data(TimestampVerificationData::new(timestamps));
@@ -226,7 +226,7 @@ fn is_chain(text: &str) -> bool {
 
 /// Reads the JSON text of an annotation, which must contain nothing else. Go's reader accepts names in any case, and uses
 /// the last value of a doubled one.
-fn read_just<T: Serialize + for<'de> Deserialize<'de>>(
+fn read_strict<T: Serialize + for<'de> Deserialize<'de>>(
     text: &str,
     name: &str,
 ) -> Result<T, VerificationError> {

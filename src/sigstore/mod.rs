@@ -39,7 +39,8 @@ pub use legacy::{LegacySignature, verify_legacy};
 pub use own::OwnIdentity;
 pub use policy::check_identity;
 pub use provenance::{
-    Provenance, check_plain_bundle, check_plain_legacy, verify_legacy_origin, verify_statement,
+    Provenance, check_nothing_extra_in_bundle, check_nothing_extra_in_legacy, verify_legacy_origin,
+    verify_statement,
 };
 pub use refusal::{ObservedSigner, VerificationError};
 pub use token::{TokenSource, WorkflowIdentity};

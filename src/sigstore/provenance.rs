@@ -119,12 +119,12 @@ pub fn verify_statement(
     let hash = Sha256Hash::from_hex(subject.hex()).map_err(|source| invalid(source.into()))?;
     let made = check_bundle(&bundle, hash, subject, trust)?;
     provenance.check(&made)?;
-    check_plain(bytes, &bundle)?;
+    check_nothing_extra(bytes, &bundle)?;
     Ok((made.identity, statement.predicate_type))
 }
 
 /// Checks that a bundle contains only verified content. SECURITY: anyone who stores a bundle could add other content.
-fn check_plain(bytes: &[u8], bundle: &Bundle) -> Result<(), VerificationError> {
+fn check_nothing_extra(bytes: &[u8], bundle: &Bundle) -> Result<(), VerificationError> {
     let surplus = match (&bundle.verification_material.content, &bundle.content) {
         (VerificationMaterialContent::Certificate(_), SignatureContent::DsseEnvelope(envelope))
             if envelope.signature.keyid.is_empty() =>
@@ -141,12 +141,12 @@ fn check_plain(bytes: &[u8], bundle: &Bundle) -> Result<(), VerificationError> {
 }
 
 /// Checks that a verified bundle contains nothing else.
-pub fn check_plain_bundle(bytes: &[u8]) -> Result<(), VerificationError> {
-    check_plain(bytes, &read(bytes)?)
+pub fn check_nothing_extra_in_bundle(bytes: &[u8]) -> Result<(), VerificationError> {
+    check_nothing_extra(bytes, &read(bytes)?)
 }
 
 /// Checks that the annotations of a verified signature contain nothing else.
-pub fn check_plain_legacy(
+pub fn check_nothing_extra_in_legacy(
     annotations: &BTreeMap<String, String>,
     trust: &Trust,
 ) -> Result<(), VerificationError> {

@@ -240,7 +240,7 @@ async fn certificate_that_ends_is_not_used() {
 async fn one_token_and_one_certificate_serve_all() {
     let run = Run::start(1, well).await;
     run.keyless.prefetch_certificate();
-    run.keyless.ready().await.unwrap();
+    run.keyless.wait_for_certificate().await.unwrap();
     let digests: Vec<_> = (0_u8..4).map(|each| Digest::of(&[each])).collect();
     let all = digests.iter().map(|digest| run.keyless.sign(digest));
     for signed in futures_util::future::join_all(all).await {
@@ -281,11 +281,11 @@ async fn outage_is_waited_for_once() {
     }
     let tries = run.count("POST", CERTIFICATE);
     run.keyless.prefetch_certificate();
-    let outage = run.keyless.ready().await.unwrap_err();
+    let outage = run.keyless.wait_for_certificate().await.unwrap_err();
     assert!(matches!(outage, SigstoreError::Certificate(_)), "{outage}");
     assert_eq!(run.count("POST", CERTIFICATE), tries);
     // The error is returned once: a later caller sends a new request.
-    run.keyless.ready().await.unwrap_err();
+    run.keyless.wait_for_certificate().await.unwrap_err();
     assert!(run.count("POST", CERTIFICATE) > tries);
 }
 

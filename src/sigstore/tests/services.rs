@@ -149,7 +149,7 @@ async fn connection_is_opened_once_however_often_a_certificate_is_requested() {
     let keyless = Keyless::new(trust, client(), source, impatient(), &Events::silent()).unwrap();
     keyless.prefetch_certificate();
     assert_eq!(keyless.connections(), 1);
-    assert!(keyless.ready().await.is_err());
+    assert!(keyless.wait_for_certificate().await.is_err());
     keyless.prefetch_certificate();
     assert_eq!(keyless.connections(), 1);
 }

@@ -19,8 +19,8 @@ use super::versions::{Believed, Versions};
 use crate::context::{Context, PARALLEL, RecordWriter};
 use crate::copy::copier::{Copier, DestinationCheck};
 use crate::copy::referrer_copier::ReferrerCopier;
+use crate::copy::referrer_filter::ReferrerFilter;
 use crate::copy::source::Source;
-use crate::copy::vetting::Vetting;
 use crate::domain::{
     Digest, FullTag, Manifest, ManifestKind, Reference, Repository, TagContent, chain_text,
 };
@@ -33,7 +33,7 @@ use crate::plan::{
     NAME, Newer, SeenTag, TagStep, Vouched, contents_of, decide_published, version_made,
 };
 use crate::signatures::SigningContext;
-use crate::sigstore::Provenance;
+use crate::sigstore::SourcePolicy;
 
 /// The maximum number of lists, and of referrers, that the log names.
 const LISTS_SHOWN: usize = 5;
@@ -79,10 +79,10 @@ pub(super) async fn publish(
             destinations: &publish.destinations,
             signing_context,
             policy,
-            carried: publish.referrers,
+            selection: publish.referrers,
         };
         let signers = source.check(*depth).await?;
-        passed = Some((signing_context, Provenance::of(policy, &signers)));
+        passed = Some((signing_context, SourcePolicy::of(policy, &signers)));
     }
     let believed = gate
         .as_ref()
@@ -95,23 +95,23 @@ pub(super) async fn publish(
         believed: believed.unwrap_or(Believed::Anybody),
         lock: Mutex::default(),
     };
-    let vetting = Vetting::new(passed, publish.referrers);
+    let filter = ReferrerFilter::new(passed, publish.referrers);
     if context.mode == Mode::DryRun {
         let known = seen(&lookups);
         let newer = versions.newer_tags(&known, image.digest()).await?;
         note_steps(&known, image, &newer, outcome)?;
-        return plan(context, publish, &found, &lookups, vetting, outcome).await;
+        return plan(context, publish, &found, &lookups, filter, outcome).await;
     }
     record_writer.save(outcome)?;
     let walk = PublishSteps {
         context,
         found: &found,
         lookups: &lookups,
-        vetting: &vetting,
+        filter: &filter,
         record_writer,
     };
     let copied = walk.copy_everywhere(&publish.destinations, outcome).await;
-    outcome.referrers = vetting.into_receipts();
+    outcome.referrers = filter.into_outcomes();
     report_referrers(context, &outcome.referrers, "copied");
     copied?;
     // Some registries do not report the content of a repository that does not exist. It exists now.
@@ -192,7 +192,7 @@ async fn plan(
     publish: &Publish,
     found: &Found,
     lookups: &[TagLookup],
-    vetting: Vetting<'_>,
+    filter: ReferrerFilter<'_>,
     outcome: &mut Outcome,
 ) -> Result<(), CommandError> {
     report_steps(context, outcome);
@@ -221,12 +221,12 @@ async fn plan(
     }
     if let Some(to) = publish.destinations.first() {
         let copier = Copier::new(context, &found.sources, to, DestinationCheck::Deep);
-        let referrers = ReferrerCopier::new(context, &found.sources, to, &copier, &vetting);
+        let referrers = ReferrerCopier::new(context, &found.sources, to, &copier, &filter);
         referrers
             .plan(found.images.iter().map(|image| &**image))
             .await?;
     }
-    outcome.referrers = vetting.into_receipts();
+    outcome.referrers = filter.into_outcomes();
     report_referrers(context, &outcome.referrers, "to be copied");
     Ok(())
 }
@@ -263,7 +263,7 @@ struct PublishSteps<'a> {
     context: &'a Context,
     found: &'a Found,
     lookups: &'a [TagLookup],
-    vetting: &'a Vetting<'a>,
+    filter: &'a ReferrerFilter<'a>,
     record_writer: &'a RecordWriter,
 }
 
@@ -312,12 +312,12 @@ impl PublishSteps<'_> {
         };
         let copier =
             Copier::new(context, &from, to, DestinationCheck::Deep).on_creation(&on_creation);
-        held(self.lookups, to).for_each(|held| copier.note_there(held.digest()));
+        held(self.lookups, to).for_each(|held| copier.note_existing(held.digest()));
         found
             .images
             .iter()
             .for_each(|image| copier.note_read(image));
-        let referrer_copier = ReferrerCopier::new(context, &from, to, &copier, self.vetting);
+        let referrer_copier = ReferrerCopier::new(context, &from, to, &copier, self.filter);
         let ended = async {
             let images = found.images.iter();
             try_join_all(images.map(|image| copier.copy(image))).await?;
@@ -369,13 +369,13 @@ fn report_referrers(context: &Context, referrers: &[ReferrerOutcome], copied: &s
             name,
             kind,
             verdict,
-            is_carried,
+            is_copied,
         } = referrer;
         let verdict = match verdict {
             Ok(by) => format!("verified, by `{by}`"),
             Err(why) => format!("not verified: {why}"),
         };
-        let what = if *is_carried { copied } else { "not copied" };
+        let what = if *is_copied { copied } else { "not copied" };
         let text = format!("`{name}` ({kind}), a referrer of `{subject}`: {verdict}; {what}");
         context.events.note(text);
     }

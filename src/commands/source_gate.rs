@@ -12,7 +12,7 @@ use crate::copy::source::Source;
 use crate::domain::{
     Descriptor, Digest, Manifest, Policy, Repository, SignatureFormat, chain_text,
 };
-use crate::inputs::{Carried, Depth};
+use crate::inputs::{Depth, ReferrerSelection};
 use crate::signatures::SigningContext;
 use crate::signatures::lookup::{Candidate, Search, look_up};
 use crate::signatures::refused::RefusalSummary;
@@ -27,7 +27,7 @@ pub(super) struct SourceGate<'a> {
     pub(super) signing_context: &'a SigningContext,
     pub(super) policy: &'a Policy,
     /// A signature counts only if it can be carried to the destinations.
-    pub(super) carried: Carried,
+    pub(super) selection: ReferrerSelection,
 }
 
 /// The verdict of the sources on one subject.
@@ -104,9 +104,11 @@ impl SourceGate<'_> {
         let any = self.signing_context.verifier(self.policy);
         let verifier = |candidate: &Candidate<'_>, subject: &Digest| {
             let verified = any(candidate, subject)?;
-            match self.carried {
-                Carried::All => (),
-                Carried::Verified => candidate.check_nothing_extra(&self.signing_context.trust)?,
+            match self.selection {
+                ReferrerSelection::All => (),
+                ReferrerSelection::Verified => {
+                    candidate.check_nothing_extra(&self.signing_context.trust)?
+                }
             }
             Ok(verified)
         };

@@ -1,7 +1,7 @@
 //! Reads possible Sigstore bundles from any source of a copy, and finds signatures in folders.
 
 use super::CopyError;
-use super::shape::plain_entry;
+use super::bundle_manifest::strict_entry;
 use super::source::Source;
 use crate::context::Context;
 use crate::domain::{
@@ -92,7 +92,7 @@ pub(super) async fn read_manifest(
     };
     let bundle = bundle_of(&manifest).cloned();
     let entry = match (&bundle, subject) {
-        (Some(bundle), Some(subject)) => plain_entry(&manifest, bundle, subject),
+        (Some(bundle), Some(subject)) => strict_entry(&manifest, bundle, subject),
         (Some(_) | None, _) => Err("subject".to_owned()),
     };
     Ok(ReadManifest::Is(Box::new(ReferrerManifest {
@@ -200,8 +200,8 @@ pub(crate) async fn look_up(
         }
     }
     if let Source::Layout(layout) = source
-        && let Some(beside) = layout.beside(subject, "sig")
-        && let Some(manifest) = layout.manifest(&beside.digest)?
+        && let Some(digest_tag) = layout.digest_tag(subject, "sig")
+        && let Some(manifest) = layout.manifest(&digest_tag.digest)?
     {
         let verifier = |payload: Vec<u8>, layer: &Descriptor| {
             let annotations = layer.annotations.clone();

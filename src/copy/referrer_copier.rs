@@ -7,8 +7,8 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::CopyError;
 use super::copier::Copier;
+use super::referrer_filter::{DigestTagCopy, ListedReferrer, ReferrerFilter};
 use super::source::Source;
-use super::vetting::{Kept, Refers, Vetting};
 use crate::context::{Context, DEPTH_MAX, PARALLEL};
 use crate::domain::{
     Descriptor, Digest, Manifest, ManifestKind, Repository, TagContent, chain_text,
@@ -30,13 +30,13 @@ pub(crate) struct ReferrerCopier<'a> {
     from: &'a [Source],
     to: &'a Repository,
     copier: &'a Copier<'a>,
-    vetting: &'a Vetting<'a>,
+    filter: &'a ReferrerFilter<'a>,
     lists: ReferrerLists<'a>,
 }
 
 /// The referrers of one digest, as the sources list them.
 #[derive(Default)]
-struct Listed<'a> {
+struct ListedReferrers<'a> {
     /// Each entry, with the sources that list it.
     entries: BTreeMap<Digest, (Descriptor, Vec<&'a Source>)>,
     /// The index under the referrers tag of the first source that has one.
@@ -45,8 +45,8 @@ struct Listed<'a> {
 
 /// The content of a digest tag that is copied, and the sources whose tag has it.
 #[derive(Clone, Copy)]
-struct KeptFrom<'b> {
-    kept: &'b Kept,
+struct SourcedCopy<'b> {
+    copy: &'b DigestTagCopy,
     from: &'b [&'b Source],
 }
 
@@ -57,14 +57,14 @@ impl<'a> ReferrerCopier<'a> {
         from: &'a [Source],
         to: &'a Repository,
         copier: &'a Copier<'a>,
-        vetting: &'a Vetting<'a>,
+        filter: &'a ReferrerFilter<'a>,
     ) -> Self {
         Self {
             context,
             from,
             to,
             copier,
-            vetting,
+            filter,
             lists: ReferrerLists::new(context, to),
         }
     }
@@ -72,7 +72,7 @@ impl<'a> ReferrerCopier<'a> {
     /// Copies the referrers and digest tags of all manifests that the copier has visited. Repeats this for the copied
     /// manifests.
     pub(crate) async fn copy(&self) -> Result<(), CopyError> {
-        let known = self.known().await;
+        let known = self.list_known_tags().await;
         let mut done = BTreeSet::new();
         for depth in 0.. {
             let mut subjects = self.copier.seen();
@@ -87,7 +87,7 @@ impl<'a> ReferrerCopier<'a> {
                 let text = format!(
                     "referrers are copied to a depth of {DEPTH_MAX}: referrers of `{first}` ({count} manifests at that depth) are not copied"
                 );
-                self.vetting.warn_once(self.context, text);
+                self.filter.warn_once(self.context, text);
                 break;
             }
             let each = subjects
@@ -107,7 +107,7 @@ impl<'a> ReferrerCopier<'a> {
         &self,
         images: impl Iterator<Item = &Manifest>,
     ) -> Result<(), CopyError> {
-        let known = self.known().await;
+        let known = self.list_known_tags().await;
         let members = images.flat_map(|image| {
             let children = image.children().iter().map(|child| &child.digest);
             std::iter::once(image.digest()).chain(children)
@@ -137,7 +137,7 @@ impl<'a> ReferrerCopier<'a> {
     ) -> Result<Vec<Digest>, CopyError> {
         for (source, known) in self.from.iter().zip(known) {
             for suffix in DIGEST_TAG_SUFFIXES {
-                self.kept(source, known, subject, suffix).await?;
+                self.read_digest_tag(source, known, subject, suffix).await?;
             }
         }
         let listed = self.listed(subject, known).await?;
@@ -145,17 +145,17 @@ impl<'a> ReferrerCopier<'a> {
             return Ok(Vec::new());
         }
         let described = self.described(subject).await?;
-        let mut passed = Vec::new();
+        let mut accepted = Vec::new();
         for (entry, from) in listed.entries.values() {
-            let refers = Refers {
+            let referrer = ListedReferrer {
                 subject,
                 described: described.as_ref(),
                 entry,
             };
-            let entry = self.vetting.lets_pass(self.context, from, &refers);
-            passed.extend(entry.await?.map(|entry| entry.digest));
+            let entry = self.filter.accept_referrer(self.context, from, &referrer);
+            accepted.extend(entry.await?.map(|entry| entry.digest));
         }
-        Ok(passed)
+        Ok(accepted)
     }
 
     /// Returns the descriptor of a manifest that the first source with it has.
@@ -168,7 +168,7 @@ impl<'a> ReferrerCopier<'a> {
         Ok(None)
     }
 
-    async fn known(&self) -> Vec<KnownTags> {
+    async fn list_known_tags(&self) -> Vec<KnownTags> {
         stream::iter(self.from.iter().map(|from| from.list_tags(self.context)))
             .buffered(PARALLEL)
             .collect()
@@ -178,7 +178,8 @@ impl<'a> ReferrerCopier<'a> {
     async fn copy_all(&self, subject: &Digest, known: &[KnownTags]) -> Result<(), CopyError> {
         let referrers = self.copy_referrers(subject, known);
         let tagged = async {
-            let each = DIGEST_TAG_SUFFIXES.map(|suffix| self.copy_tagged(subject, suffix, known));
+            let each =
+                DIGEST_TAG_SUFFIXES.map(|suffix| self.copy_digest_tag(subject, suffix, known));
             futures_util::future::try_join_all(each).await.map(drop)
         };
         tokio::try_join!(referrers, tagged).map(drop)
@@ -189,23 +190,27 @@ impl<'a> ReferrerCopier<'a> {
         let described = self.copier.described(subject);
         let copied = listed.entries.values().map(|(entry, from)| async {
             let context = self.context;
-            let refers = Refers {
+            let referrer = ListedReferrer {
                 subject,
                 described: described.as_ref(),
                 entry,
             };
-            let Some(passed) = self.vetting.lets_pass(context, from, &refers).await? else {
+            let Some(accepted) = self
+                .filter
+                .accept_referrer(context, from, &referrer)
+                .await?
+            else {
                 return Ok(None);
             };
             let left_out = self.copier.copy_listed(from, &entry.digest).await?;
             if let Some(why) = &left_out {
                 let digest = &entry.digest;
-                self.vetting.leave_out(subject, &digest.to_string());
+                self.filter.mark_not_copied(subject, &digest.to_string());
                 context.events.warn(format!(
                     "`{digest}` is listed as a referrer of `{subject}` and is not copied: {why}"
                 ));
             }
-            Ok::<_, CopyError>(left_out.is_none().then_some(passed))
+            Ok::<_, CopyError>(left_out.is_none().then_some(accepted))
         });
         let copied: Vec<Option<Descriptor>> = stream::iter(copied.collect::<Vec<_>>())
             .buffered(PARALLEL)
@@ -215,16 +220,16 @@ impl<'a> ReferrerCopier<'a> {
         if copied.is_empty() {
             return Ok(());
         }
-        let must_arrive = copied.iter().any(|entry| {
+        let is_required = copied.iter().any(|entry| {
             let name = entry.digest.to_string();
-            self.vetting.may_be_ours(subject, &name)
+            self.filter.may_be_ours(subject, &name)
         });
         // SECURITY: the writer of a list controls its entries and all its other fields.
-        let original = listed.original.filter(|_| self.vetting.carries_all());
+        let original = listed.original.filter(|_| self.filter.copies_all());
         let add = self.lists.add(subject, self.age(subject), copied, original);
         match add.await {
-            Err::<_, CopyError>(error) if error.is_about_list() && !must_arrive => {
-                self.leave(&error);
+            Err::<_, CopyError>(error) if error.is_about_list() && !is_required => {
+                self.warn_of_full_list(&error);
             }
             written => {
                 if let Some(tag) = written? {
@@ -246,20 +251,25 @@ impl<'a> ReferrerCopier<'a> {
 
     /// Warns about a list at the destination that accepts no more entries. The run goes on only because nothing vouches
     /// for the content that is left out.
-    fn leave(&self, error: &CopyError) {
+    fn warn_of_full_list(&self, error: &CopyError) {
         let why = chain_text(error);
         let text = format!(
             "its entries at the source are not copied, and none of them is verified: {why}"
         );
-        self.vetting.warn_once(self.context, text);
+        self.filter.warn_once(self.context, text);
     }
 
-    async fn listed(&self, subject: &Digest, known: &[KnownTags]) -> Result<Listed<'a>, CopyError> {
-        let mut listed = Listed::default();
+    async fn listed(
+        &self,
+        subject: &Digest,
+        known: &[KnownTags],
+    ) -> Result<ListedReferrers<'a>, CopyError> {
+        let mut listed = ListedReferrers::default();
         for (source, known) in self.from.iter().zip(known) {
             let found = source.referrers(self.context, subject, known).await?;
             if let Some(unusable) = &found.unusable {
-                self.vetting.refuse_list(self.context, subject, unusable);
+                self.filter
+                    .warn_of_unusable_list(self.context, subject, unusable);
             }
             let broken = found.entries.broken;
             if broken > 0 {
@@ -301,50 +311,53 @@ impl<'a> ReferrerCopier<'a> {
     }
 
     /// Copies the content of one digest tag of cosign.
-    async fn copy_tagged(
+    async fn copy_digest_tag(
         &self,
         subject: &Digest,
         suffix: &'static str,
         all_known: &[KnownTags],
     ) -> Result<(), CopyError> {
         for (source, known) in self.from.iter().zip(all_known) {
-            if let Some((digest, kept)) = self.kept(source, known, subject, suffix).await? {
-                let from = self.tagged_alike(&digest, subject, suffix, all_known);
-                let kept = KeptFrom {
-                    kept: &kept,
+            if let Some((digest, copy)) =
+                self.read_digest_tag(source, known, subject, suffix).await?
+            {
+                let from = self.sources_with_tag(&digest, subject, suffix, all_known);
+                let sourced = SourcedCopy {
+                    copy: &copy,
                     from: &from.await?,
                 };
-                self.copy_kept_tag(subject, suffix, kept).await?;
+                self.copy_tag_or_verified_part(subject, suffix, sourced)
+                    .await?;
             }
         }
         Ok(())
     }
 
     /// Reads one digest tag of cosign at a source. Returns the digest of its content, and the part that is to be copied.
-    async fn kept(
+    async fn read_digest_tag(
         &self,
         source: &Source,
         known: &KnownTags,
         subject: &Digest,
         suffix: &'static str,
-    ) -> Result<Option<(Digest, Kept)>, CopyError> {
-        let (context, vetting) = (self.context, self.vetting);
+    ) -> Result<Option<(Digest, DigestTagCopy)>, CopyError> {
+        let (context, filter) = (self.context, self.filter);
         // Content that is not copied need not be read.
-        if suffix != "sig" && !vetting.carries_all() {
-            let there = source.digest_beside(context, subject, suffix, known);
+        if suffix != "sig" && !filter.copies_all() {
+            let there = source.digest_tag_digest(context, subject, suffix, known);
             if there.await?.is_some() {
-                vetting.leave_unread(context, subject, suffix);
+                filter.note_unread(context, subject, suffix);
             }
             return Ok(None);
         }
-        match source.beside(context, subject, suffix, known).await? {
+        match source.digest_tag(context, subject, suffix, known).await? {
             Some(TagContent::Manifest(original)) => {
                 let digest = original.digest().clone();
-                let kept = vetting.kept_of(context, source, subject, suffix, original);
-                Ok(kept.await?.map(|kept| (digest, kept)))
+                let copy = filter.filter_digest_tag(context, source, subject, suffix, original);
+                Ok(copy.await?.map(|copy| (digest, copy)))
             }
             Some(TagContent::Unusable(unusable)) => {
-                vetting.refuse(context, subject, suffix, &unusable);
+                filter.note_unusable(context, subject, suffix, &unusable);
                 Ok(None)
             }
             None => Ok(None),
@@ -355,7 +368,7 @@ impl<'a> ReferrerCopier<'a> {
     ///
     /// SECURITY: the writer of a tag can name parts of which they know only the digest. Other sources do not provide
     /// them.
-    async fn tagged_alike(
+    async fn sources_with_tag(
         &self,
         digest: &Digest,
         subject: &Digest,
@@ -367,7 +380,7 @@ impl<'a> ReferrerCopier<'a> {
         }
         let mut alike = Vec::new();
         for (source, known) in self.from.iter().zip(known) {
-            let found = source.digest_beside(self.context, subject, suffix, known);
+            let found = source.digest_tag_digest(self.context, subject, suffix, known);
             if found.await?.as_ref() == Some(digest) {
                 alike.push(source);
             }
@@ -376,40 +389,40 @@ impl<'a> ReferrerCopier<'a> {
     }
 
     /// Copies a tag. If it cannot be copied as a whole, copies its verified signatures.
-    async fn copy_kept_tag(
+    async fn copy_tag_or_verified_part(
         &self,
         subject: &Digest,
         suffix: &'static str,
-        kept: KeptFrom<'_>,
+        sourced: SourcedCopy<'_>,
     ) -> Result<(), CopyError> {
-        let KeptFrom { kept, from } = kept;
+        let SourcedCopy { copy, from } = sourced;
         let error = match self
-            .copy_tag(subject, suffix, KeptFrom { kept, from })
+            .copy_tag(subject, suffix, SourcedCopy { copy, from })
             .await
         {
-            Err(error) if error.is_about_list() && !kept.is_ours => {
-                self.leave(&error);
+            Err(error) if error.is_about_list() && !copy.is_ours => {
+                self.warn_of_full_list(&error);
                 return Ok(());
             }
             Err(error) if error.is_about_content() => error,
             copied => return copied,
         };
-        let (tag, why) = (subject.tag_beside(suffix), chain_text(&error));
-        let digest = kept.manifest.digest();
+        let (tag, why) = (subject.digest_tag(suffix), chain_text(&error));
+        let digest = copy.manifest.digest();
         let text = format!("the tag `{tag}` points to `{digest}`, which cannot be copied");
-        match &kept.verified {
+        match &copy.verified {
             Some(verified) => {
                 let text = format!("{text}; only its verified signatures are copied: {why}");
-                self.vetting.warn_once(self.context, text);
-                let kept = verified.as_ref();
-                self.copy_tag(subject, suffix, KeptFrom { kept, from })
+                self.filter.warn_once(self.context, text);
+                let copy = verified.as_ref();
+                self.copy_tag(subject, suffix, SourcedCopy { copy, from })
                     .await
             }
-            None if kept.is_ours => Err(error),
+            None if copy.is_ours => Err(error),
             None => {
-                self.vetting.leave_out(subject, tag.as_str());
+                self.filter.mark_not_copied(subject, tag.as_str());
                 let text = format!("{text} and is skipped: {why}");
-                self.vetting.warn_once(self.context, text);
+                self.filter.warn_once(self.context, text);
                 Ok(())
             }
         }
@@ -419,23 +432,23 @@ impl<'a> ReferrerCopier<'a> {
         &self,
         subject: &Digest,
         suffix: &'static str,
-        kept: KeptFrom<'_>,
+        sourced: SourcedCopy<'_>,
     ) -> Result<(), CopyError> {
-        let tag = subject.tag_beside(suffix);
+        let tag = subject.digest_tag(suffix);
         let shared = SharedTag::new(self.context, self.to, subject, tag);
         let shared = SharedTagWriter::new(self.context, shared);
-        let original = &kept.kept.manifest;
+        let original = &sourced.copy.manifest;
         self.copier.note_read(original);
         let look = shared.look_at(self.age(subject)).await?;
         let held = look.holds().map(SeenList::digest);
         // The destination's tag already points to the same manifest.
         if held == Some(original.digest()) {
-            self.copier.note_there(original.digest());
-            return self.copy_kept(kept).await;
+            self.copier.note_existing(original.digest());
+            return self.copy_content(sourced).await;
         }
         let add = async |current: Option<&Manifest>| match current {
             None => {
-                self.copy_kept(kept).await?;
+                self.copy_content(sourced).await?;
                 Ok(Some(Change {
                     media_type: original.media_type().clone(),
                     bytes: original.bytes().to_vec(),
@@ -443,20 +456,20 @@ impl<'a> ReferrerCopier<'a> {
                 }))
             }
             Some(current) if current.digest() == original.digest() => {
-                self.copier.note_there(current.digest());
-                self.copy_kept(kept).await?;
+                self.copier.note_existing(current.digest());
+                self.copy_content(sourced).await?;
                 Ok(None)
             }
             Some(_) if suffix == "sbom" => {
                 // The tag contains one document. Clients could not read two.
-                let kept = format!(
+                let text = format!(
                     "the tag `{}` in `{}` points to other content and is left unchanged",
                     shared.tag, self.to
                 );
-                self.context.events.warn(kept);
+                self.context.events.warn(text);
                 Ok(None)
             }
-            Some(current) => self.merged(subject, &shared, current, kept).await,
+            Some(current) => self.merge_layers(subject, &shared, current, sourced).await,
         };
         if shared.settle_at(look.before_other_work(), add).await? {
             self.copier.note_list(&shared.tag);
@@ -465,12 +478,15 @@ impl<'a> ReferrerCopier<'a> {
     }
 
     /// Copies all content of a tag that is kept, but does not write the tag.
-    async fn copy_kept(&self, KeptFrom { kept, from }: KeptFrom<'_>) -> Result<(), CopyError> {
-        match &kept.config {
-            None => self.copier.copy_from(from, kept.manifest.digest()).await,
+    async fn copy_content(
+        &self,
+        SourcedCopy { copy, from }: SourcedCopy<'_>,
+    ) -> Result<(), CopyError> {
+        match &copy.config {
+            None => self.copier.copy_from(from, copy.manifest.digest()).await,
             // This run built the config, so no source has it.
             Some(config) => {
-                self.copier.copy_layers(from, &kept.manifest).await?;
+                self.copier.copy_layers(from, &copy.manifest).await?;
                 let registry = &self.context.registry;
                 if !registry.has_blob(self.to, &Digest::of(config)).await? {
                     registry.put_blob(self.to, config).await?;
@@ -481,14 +497,14 @@ impl<'a> ReferrerCopier<'a> {
     }
 
     /// Appends the layers that the destination's manifest lacks.
-    async fn merged(
+    async fn merge_layers(
         &self,
         subject: &Digest,
         shared: &SharedTag<'_>,
         current: &Manifest,
-        KeptFrom { kept, from }: KeptFrom<'_>,
+        SourcedCopy { copy, from }: SourcedCopy<'_>,
     ) -> Result<Option<Change>, CopyError> {
-        let original = &kept.manifest;
+        let original = &copy.manifest;
         if !is_alike(current, original) {
             return Err(ListError::Occupied {
                 tag: shared.full_tag(),

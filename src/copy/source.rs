@@ -90,7 +90,7 @@ impl Source {
     }
 
     /// Reads the content of the digest tag of `subject` that ends in `suffix`.
-    pub(crate) async fn beside(
+    pub(crate) async fn digest_tag(
         &self,
         context: &Context,
         subject: &Digest,
@@ -99,7 +99,7 @@ impl Source {
     ) -> Result<Option<TagContent>, CopyError> {
         match self {
             Self::Repository(repository) => {
-                let tag = subject.tag_beside(suffix);
+                let tag = subject.digest_tag(suffix);
                 let shared = SharedTag::new(context, repository, subject, tag);
                 if known.may_have(&shared.tag) {
                     Ok(shared.read().await?)
@@ -108,7 +108,7 @@ impl Source {
                 }
             }
             Self::Layout(layout) => {
-                let Some(found) = layout.beside(subject, suffix) else {
+                let Some(found) = layout.digest_tag(subject, suffix) else {
                     return Ok(None);
                 };
                 match layout.manifest(&found.digest) {
@@ -124,7 +124,7 @@ impl Source {
     }
 
     /// Returns the digest of the content of the digest tag of `subject` that ends in `suffix`. Does not read the content.
-    pub(crate) async fn digest_beside(
+    pub(crate) async fn digest_tag_digest(
         &self,
         context: &Context,
         subject: &Digest,
@@ -133,7 +133,7 @@ impl Source {
     ) -> Result<Option<Digest>, CopyError> {
         match self {
             Self::Repository(repository) => {
-                let tag = subject.tag_beside(suffix);
+                let tag = subject.digest_tag(suffix);
                 if !known.may_have(&tag) {
                     return Ok(None);
                 }
@@ -142,7 +142,7 @@ impl Source {
                 Ok(found.filter(|digest| digest != subject))
             }
             Self::Layout(layout) => {
-                let found = layout.beside(subject, suffix);
+                let found = layout.digest_tag(subject, suffix);
                 Ok(found.map(|found| found.digest.clone()))
             }
         }

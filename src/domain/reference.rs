@@ -141,12 +141,12 @@ impl Digest {
     /// The digest tag under which cosign, up to version 2, stores the signatures of this digest.
     #[must_use]
     pub fn legacy_tag(&self) -> Tag {
-        self.tag_beside("sig")
+        self.digest_tag("sig")
     }
 
     /// The digest tag under which cosign, up to version 2, stores what belongs to this digest: `sig`, `att` or `sbom`.
     #[must_use]
-    pub fn tag_beside(&self, suffix: &'static str) -> Tag {
+    pub fn digest_tag(&self, suffix: &'static str) -> Tag {
         Tag::known(format!("sha256-{}.{suffix}", self.hex()))
     }
 }

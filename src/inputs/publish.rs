@@ -23,12 +23,12 @@ pub struct Publish {
     /// The depth and the policy of verification, if given.
     pub gate: Option<(Depth, PolicyInputs)>,
     /// The referrers to copy with the image.
-    pub referrers: Carried,
+    pub referrers: ReferrerSelection,
 }
 
 /// The input `referrers`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Carried {
+pub enum ReferrerSelection {
     /// All referrers of the image.
     All,
     /// Only verified referrers.
@@ -73,9 +73,12 @@ pub(super) fn publish(fields: &mut Fields<'_>) -> Option<Publish> {
             "the identity of the signer is required; give it or `certificate-identity-regexp`",
         );
     }
-    let words = [("all", Carried::All), ("verified", Carried::Verified)];
-    let referrers = fields.word("referrers", &words, Carried::All);
-    if referrers == Carried::Verified && !is_gated {
+    let words = [
+        ("all", ReferrerSelection::All),
+        ("verified", ReferrerSelection::Verified),
+    ];
+    let referrers = fields.word("referrers", &words, ReferrerSelection::All);
+    if referrers == ReferrerSelection::Verified && !is_gated {
         fields.refuse(
             "referrers",
             "`verified` requires the identity of the signer; give `certificate-identity` or `certificate-identity-regexp`",

@@ -148,7 +148,7 @@ impl Layout {
     /// Returns the manifest that a registry would have under the digest tag of `subject` with `suffix` (`sig`, `att`,
     /// `sbom`). `cosign save` does not record the subject of the signatures that it saves beside its one image.
     #[must_use]
-    pub fn beside(&self, subject: &Digest, suffix: &str) -> Option<&Descriptor> {
+    pub fn digest_tag(&self, subject: &Digest, suffix: &str) -> Option<&Descriptor> {
         let tag = format!("sha256-{}.{suffix}", subject.hex());
         self.named(&tag).or_else(|| {
             let (kind, _) = KINDS_BESIDE.iter().find(|(_, own)| *own == suffix)?;

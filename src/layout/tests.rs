@@ -97,14 +97,14 @@ fn what_belongs_to_an_image_is_no_second_image() {
         let layout = open(&folder).unwrap();
         let one = image_of(&layout, None).unwrap();
         assert_eq!(one, Digest::of(b"one"), "{name}");
-        let beside = |subject: &Digest, suffix| {
-            let found = layout.beside(subject, suffix);
+        let digest_tag = |subject: &Digest, suffix| {
+            let found = layout.digest_tag(subject, suffix);
             found.map(|found| found.digest.clone())
         };
-        assert_eq!(beside(&one, "sig"), Some(Digest::of(b"signatures")));
-        assert_eq!(beside(&one, "att"), Some(Digest::of(b"attestations")));
-        assert_eq!(beside(&one, "sbom"), None);
-        assert_eq!(beside(&Digest::of(b"another"), "sig"), None);
+        assert_eq!(digest_tag(&one, "sig"), Some(Digest::of(b"signatures")));
+        assert_eq!(digest_tag(&one, "att"), Some(Digest::of(b"attestations")));
+        assert_eq!(digest_tag(&one, "sbom"), None);
+        assert_eq!(digest_tag(&Digest::of(b"another"), "sig"), None);
     }
 }
 

@@ -68,7 +68,7 @@ pub struct ReferrerOutcome {
     /// Its signer, or the reason why it is not verified.
     pub verdict: Result<String, String>,
     /// True if it was copied.
-    pub is_carried: bool,
+    pub is_copied: bool,
 }
 
 /// An index, and its repositories.

@@ -193,7 +193,7 @@ fn referrer_json(referrer: &ReferrerOutcome) -> Value {
         "referrer": referrer.name,
         "type": referrer.kind,
         "verified": referrer.verdict.is_ok(),
-        "carried": referrer.is_carried,
+        "carried": referrer.is_copied,
     });
     let (name, text) = match &referrer.verdict {
         Ok(by) => ("by", by),

@@ -64,17 +64,17 @@ impl Report<'_> {
                     Ok(by) => format!(":white_check_mark:&nbsp;verified<br>{}", code(by)),
                     Err(why) => format!("**not&nbsp;verified**<br>{}", prose(why)),
                 };
-                let carried = if referrer.is_carried { "yes" } else { "no" };
+                let copied = if referrer.is_copied { "yes" } else { "no" };
                 let (kind, subject) = (code(&referrer.kind), short(&referrer.subject));
-                vec![name, kind, subject, verdict, carried.to_owned()]
+                vec![name, kind, subject, verdict, copied.to_owned()]
             })
             .collect();
-        let carried = if self.outcome.planned {
+        let copied = if self.outcome.planned {
             "To&nbsp;be&nbsp;copied"
         } else {
             "Copied"
         };
-        let table = table(&["Referrer", "Type", "Of", "Verified", carried], &rows);
+        let table = table(&["Referrer", "Type", "Of", "Verified", copied], &rows);
         let more = match referrers.len().saturating_sub(REFERRERS_SHOWN) {
             0 => String::new(),
             more => format!("\nand {more} more\n"),

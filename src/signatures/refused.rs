@@ -61,7 +61,7 @@ impl RefusedCandidate {
             VerificationError::OtherSubject { .. }
             | VerificationError::IdentityMismatch { .. }
             | VerificationError::GithubClaimMismatch { .. }
-            | VerificationError::Surplus { .. }
+            | VerificationError::UnsignedContent { .. }
             | VerificationError::Invalid { .. } => RefusalKind::Signature,
         };
         Self {

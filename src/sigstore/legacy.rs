@@ -23,8 +23,8 @@ use super::payload::check_payload;
 use super::pem::{all_certificates, first_certificate, only_certificates, pem};
 use super::refusal::VerificationError;
 use super::signed::{LoggedSignature, hash};
-use super::surplus::surplus;
 use super::trust::Trust;
+use super::unsigned_content::unsigned_content;
 use super::verify::{Authentic, Verified, check_bundle, shown};
 use crate::domain::{Digest, Policy};
 
@@ -113,11 +113,11 @@ pub(super) fn check_annotations(
         TIMESTAMP => text.is_empty() || is_exactly::<Timestamp>(text),
         _ => false,
     };
-    let surplus = annotations
+    let unsigned_content = annotations
         .iter()
         .find(|(name, text)| !is_plain(name, text));
-    surplus.map_or(Ok(()), |(name, _)| {
-        Err(VerificationError::Surplus { name: shown(name) })
+    unsigned_content.map_or(Ok(()), |(name, _)| {
+        Err(VerificationError::UnsignedContent { name: shown(name) })
     })
 }
 
@@ -130,7 +130,7 @@ fn is_pem(text: &str, certificates: &[DerCertificate]) -> bool {
 /// True if `text` contains what a `T` is read from, and nothing else.
 fn is_exactly<T: Serialize + for<'de> Deserialize<'de>>(text: &str) -> bool {
     let read: serde_json::Result<T> = serde_json::from_str(text);
-    read.is_ok_and(|known| surplus(text.as_bytes(), &known).is_none())
+    read.is_ok_and(|known| unsigned_content(text.as_bytes(), &known).is_none())
 }
 
 /// Writes the annotations that cosign 2 would write.
@@ -231,7 +231,7 @@ fn read_strict<T: Serialize + for<'de> Deserialize<'de>>(
     name: &str,
 ) -> Result<T, VerificationError> {
     let read: T = serde_json::from_str(text).map_err(VerificationError::unreadable_legacy)?;
-    match surplus(text.as_bytes(), &read) {
+    match unsigned_content(text.as_bytes(), &read) {
         None => Ok(read),
         Some(found) => {
             let found = shown(&found);

@@ -15,19 +15,19 @@ mod payload;
 mod pem;
 mod policy;
 mod protojson;
-mod provenance;
 mod refusal;
 mod retry;
 mod service_client;
 mod services;
 mod signed;
 mod signing_certificate;
+mod source_policy;
 mod statement;
-mod surplus;
 mod timestamp;
 mod token;
 mod trust;
 mod tuf;
+mod unsigned_content;
 mod verify;
 
 #[cfg(test)]
@@ -38,11 +38,11 @@ pub use keyless::{Keyless, Signature};
 pub use legacy::{LegacySignature, verify_legacy};
 pub use own::OwnIdentity;
 pub use policy::check_identity;
-pub use provenance::{
-    Provenance, check_nothing_extra_in_bundle, check_nothing_extra_in_legacy, verify_legacy_origin,
-    verify_statement,
-};
 pub use refusal::{ObservedSigner, VerificationError};
+pub use source_policy::{
+    SourcePolicy, check_nothing_extra_in_bundle, check_nothing_extra_in_legacy,
+    verify_legacy_origin, verify_statement,
+};
 pub use token::{TokenSource, WorkflowIdentity};
 pub use trust::{Purpose, Trust, TrustSource};
 pub use verify::{Authentic, Verified, verify};

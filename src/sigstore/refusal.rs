@@ -77,7 +77,7 @@ pub enum VerificationError {
     },
     /// The signature is authentic, but something beside it is not covered by it.
     #[error("it contains `{name}`, which is not signed")]
-    Surplus {
+    UnsignedContent {
         /// The name of the additional content.
         name: String,
     },
@@ -117,7 +117,7 @@ impl VerificationError {
             | Self::OtherSubject { .. }
             | Self::Invalid { .. }
             | Self::TooLarge { .. }
-            | Self::Surplus { .. }
+            | Self::UnsignedContent { .. }
             | Self::Unreadable { .. } => None,
         }
     }
@@ -140,7 +140,7 @@ impl VerificationError {
             | Self::OtherSubject { .. }
             | Self::Invalid { .. }
             | Self::TooLarge { .. }
-            | Self::Surplus { .. }
+            | Self::UnsignedContent { .. }
             | Self::Unreadable { .. } => Vec::new(),
         }
     }

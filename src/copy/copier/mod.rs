@@ -2,7 +2,7 @@
 //! that it points to, so every visible manifest can be pulled. An interrupted copy is continued: existing parts are not
 //! copied again.
 
-mod walk;
+mod position;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,7 +18,7 @@ use crate::domain::{Descriptor, Digest, Manifest, Reference, Repository, Tag, ch
 use crate::outcome::CopiedContent;
 use crate::plan::Vouched;
 use crate::registry::RegistryError;
-use walk::{Haste, Once, Part, Step, listed, parts};
+use position::{IfAbsent, InFlight, Part, Position, listed, parts};
 
 /// The maximum number of concurrent blob copies. More of them would share the same bandwidth, and each takes memory.
 const COPIES_MAX: usize = 6;
@@ -39,9 +39,9 @@ pub(crate) struct Copier<'a> {
     /// Descriptors of the manifests that were read.
     read: RefCell<BTreeMap<Digest, Descriptor>>,
     /// The manifests that the repository is known to have.
-    there: RefCell<BTreeSet<Digest>>,
-    manifests: Once,
-    blobs: Once,
+    existing: RefCell<BTreeSet<Digest>>,
+    manifests: InFlight,
+    blobs: InFlight,
     copies: Semaphore,
     copied: RefCell<CopiedContent>,
     /// The names of sources that returned an error.
@@ -79,9 +79,9 @@ impl<'a> Copier<'a> {
             on_creation: None,
             known: RefCell::default(),
             read: RefCell::default(),
-            there: RefCell::default(),
-            manifests: Once::default(),
-            blobs: Once::default(),
+            existing: RefCell::default(),
+            manifests: InFlight::default(),
+            blobs: InFlight::default(),
             copies: Semaphore::new(COPIES_MAX),
             copied: RefCell::default(),
             failed: RefCell::default(),
@@ -97,8 +97,8 @@ impl<'a> Copier<'a> {
     }
 
     /// Notes that the repository has a manifest, so no request checks it. This does not cover its parts.
-    pub(crate) fn note_there(&self, digest: &Digest) {
-        self.there.borrow_mut().insert(digest.clone());
+    pub(crate) fn note_existing(&self, digest: &Digest) {
+        self.existing.borrow_mut().insert(digest.clone());
     }
 
     /// Notes a manifest that was already read at a source.
@@ -119,8 +119,8 @@ impl<'a> Copier<'a> {
         digest: &Digest,
     ) -> Result<(), CopyError> {
         let count = Cell::new(0);
-        let step = Step::first(digest, &count, from, Haste::Wait);
-        self.copy_manifest_once(digest, step).await
+        let position = Position::first(digest, &count, from, IfAbsent::Retry);
+        self.copy_manifest_once(digest, position).await
     }
 
     /// Copies `digest` and everything in it that the repository lacks, vouched for or not.
@@ -159,8 +159,8 @@ impl<'a> Copier<'a> {
         digest: &Digest,
     ) -> Result<Option<String>, CopyError> {
         let count = Cell::new(0);
-        let step = Step::first(digest, &count, from, Haste::Leave);
-        match self.copy_manifest_once(digest, step).await {
+        let position = Position::first(digest, &count, from, IfAbsent::Skip);
+        match self.copy_manifest_once(digest, position).await {
             Ok(()) => Ok(None),
             Err(CopyError::Image(ImageError::NotAtSource { parent: None, .. })) => {
                 Ok(Some("it was not found".to_owned()))
@@ -177,7 +177,7 @@ impl<'a> Copier<'a> {
         manifest: &Manifest,
     ) -> Result<(), CopyError> {
         let count = Cell::new(0);
-        let root = Step::first(manifest.digest(), &count, from, Haste::Wait);
+        let root = Position::first(manifest.digest(), &count, from, IfAbsent::Retry);
         let inside = root.inside(manifest.digest(), true);
         self.copy_parts(listed(manifest), inside).await
     }
@@ -207,18 +207,18 @@ impl<'a> Copier<'a> {
     fn copy_manifest_once<'b>(
         &'b self,
         digest: &'b Digest,
-        step: Step<'b>,
+        position: Position<'b>,
     ) -> LocalBoxFuture<'b, Result<(), CopyError>> {
         Box::pin(async move {
-            if step.depth > DEPTH_MAX {
+            if position.depth > DEPTH_MAX {
                 return Err(ImageError::TooDeep {
-                    digest: step.root.clone(),
+                    digest: position.root.clone(),
                     limit: DEPTH_MAX,
                 }
                 .into());
             }
             let once = self.manifests.of(digest);
-            once.get_or_try_init(|| self.copy_manifest(digest, step))
+            once.get_or_try_init(|| self.copy_manifest(digest, position))
                 .await
                 .copied()
         })
@@ -227,13 +227,13 @@ impl<'a> Copier<'a> {
     async fn copy_manifest<'b>(
         &'b self,
         digest: &'b Digest,
-        step: Step<'b>,
+        position: Position<'b>,
     ) -> Result<(), CopyError> {
         // The image itself does not count as a child.
-        let children = step.count.replace(step.count.get() + 1);
+        let children = position.count.replace(position.count.get() + 1);
         if children > TOTAL_MAX {
             return Err(ImageError::OddIndex {
-                digest: step.root.clone(),
+                digest: position.root.clone(),
                 children,
             }
             .into());
@@ -248,22 +248,22 @@ impl<'a> Copier<'a> {
         {
             return Ok(());
         }
-        let look = || self.find(digest, is_there, step.from);
-        let found = match step.haste {
-            Haste::Wait => {
+        let read_at_source = || self.find(digest, is_there, position.from);
+        let found = match position.if_absent {
+            IfAbsent::Retry => {
                 let what = digest.to_string();
-                self.context.until_present(&what, look).await?
+                self.context.until_present(&what, read_at_source).await?
             }
-            Haste::Leave => look().await?,
+            IfAbsent::Skip => read_at_source().await?,
         };
-        let manifest = found.ok_or_else(|| lost(digest, step))?;
+        let manifest = found.ok_or_else(|| not_at_source(digest, position))?;
         self.read
             .borrow_mut()
             .insert(digest.clone(), manifest.descriptor());
-        let inside = step.inside(digest, is_there);
+        let inside = position.inside(digest, is_there);
         self.copy_parts(parts(&manifest), inside).await?;
         if !is_there {
-            let bring_again = async || {
+            let copy_parts_again = async || {
                 self.forget_parts(&manifest);
                 self.copy_parts(parts(&manifest), inside).await
             };
@@ -272,7 +272,7 @@ impl<'a> Copier<'a> {
             }
             let (media_type, bytes) = (manifest.media_type(), manifest.bytes());
             self.context
-                .store(self.to, &reference, media_type, bytes, bring_again)
+                .store(self.to, &reference, media_type, bytes, copy_parts_again)
                 .await?;
             self.copied.borrow_mut().manifests.insert(digest.clone());
         }
@@ -280,12 +280,12 @@ impl<'a> Copier<'a> {
     }
 
     async fn is_there(&self, digest: &Digest, reference: &Reference) -> Result<bool, CopyError> {
-        if self.there.borrow().contains(digest) {
+        if self.existing.borrow().contains(digest) {
             return Ok(true);
         }
         let registry = &self.context.registry;
-        let there = registry.manifest_digest(self.to, reference).await;
-        self.unless_hidden(there.map(|digest| digest.is_some()))
+        let existing = registry.manifest_digest(self.to, reference).await;
+        self.treat_denied_as_absent(existing.map(|digest| digest.is_some()))
     }
 
     /// Reads the manifest from the first source that has it. A destination that has it is the last source: its copy is
@@ -302,12 +302,12 @@ impl<'a> Copier<'a> {
         }
         let mut fault = None;
         let destination = is_there.then(|| Source::from(self.to.clone()));
-        for place in self.places(from).chain(&destination) {
-            match place.manifest(self.context, digest).await {
+        for source in self.sources_in_order(from).chain(&destination) {
+            match source.manifest(self.context, digest).await {
                 Ok(Some(manifest)) => return Ok(Some(manifest)),
                 Ok(None) => (),
                 Err(error) => {
-                    self.put_last(place, &error);
+                    self.demote_source(source, &error);
                     fault = fault.or(Some(error));
                 }
             }
@@ -318,14 +318,14 @@ impl<'a> Copier<'a> {
     async fn copy_parts<'b>(
         &'b self,
         parts: impl Iterator<Item = Part<'b>>,
-        step: Step<'b>,
+        position: Position<'b>,
     ) -> Result<(), CopyError> {
         let parts = parts.map(|part| async move {
             match part {
-                Part::Manifest(child) => self.copy_manifest_once(&child.digest, step).await,
+                Part::Manifest(child) => self.copy_manifest_once(&child.digest, position).await,
                 Part::Blob(blob) => {
                     let once = self.blobs.of(&blob.digest);
-                    once.get_or_try_init(|| self.copy_blob(blob, step))
+                    once.get_or_try_init(|| self.copy_blob(blob, position))
                         .await
                         .copied()
                 }
@@ -348,21 +348,21 @@ impl<'a> Copier<'a> {
         }
     }
 
-    async fn copy_blob(&self, blob: &Descriptor, step: Step<'_>) -> Result<(), CopyError> {
+    async fn copy_blob(&self, blob: &Descriptor, position: Position<'_>) -> Result<(), CopyError> {
         let registry = &self.context.registry;
-        let is_likely_there = !step.is_new || blob.size > SMALL_MAX_BYTES || blob.is_foreign();
-        let look = async || {
-            let there = registry.has_blob(self.to, &blob.digest).await;
-            self.unless_hidden(there)
+        let is_likely_there = !position.is_new || blob.size > SMALL_MAX_BYTES || blob.is_foreign();
+        let is_at_destination = async || {
+            let existing = registry.has_blob(self.to, &blob.digest).await;
+            self.treat_denied_as_absent(existing)
         };
-        if is_likely_there && look().await? {
+        if is_likely_there && is_at_destination().await? {
             return Ok(());
         }
         // The semaphore is never closed, so this always succeeds.
         let _turn = self.copies.acquire().await.ok();
         let mut fault = None;
-        for place in self.places(step.from) {
-            match place.copy_blob(self.context, self.to, blob).await {
+        for source in self.sources_in_order(position.from) {
+            match source.copy_blob(self.context, self.to, blob).await {
                 Ok(true) => {
                     let mut copied = self.copied.borrow_mut();
                     copied.blobs.insert(blob.digest.clone());
@@ -374,7 +374,7 @@ impl<'a> Copier<'a> {
                     return Err(CopyError::Registry(error));
                 }
                 Err(error) => {
-                    self.put_last(place, &error);
+                    self.demote_source(source, &error);
                     fault = fault.or(Some(error));
                 }
             }
@@ -382,12 +382,15 @@ impl<'a> Copier<'a> {
         match fault {
             Some(error) => Err(error),
             None if blob.is_foreign() => Ok(()),
-            None => Err(lost(&blob.digest, step)),
+            None => Err(not_at_source(&blob.digest, position)),
         }
     }
 
     /// Returns the answer of the destination. If the repository may be new, a denied request counts as absence.
-    fn unless_hidden(&self, is_there: Result<bool, RegistryError>) -> Result<bool, CopyError> {
+    fn treat_denied_as_absent(
+        &self,
+        is_there: Result<bool, RegistryError>,
+    ) -> Result<bool, CopyError> {
         match is_there {
             Err(error) if self.check == DestinationCheck::AssumeAbsent && error.is_denied() => {
                 Ok(false)
@@ -397,28 +400,31 @@ impl<'a> Copier<'a> {
     }
 
     /// Returns these sources, with those that returned an error last.
-    fn places<'b>(&self, from: &[&'b Source]) -> impl Iterator<Item = &'b Source> + use<'b> {
+    fn sources_in_order<'b>(
+        &self,
+        from: &[&'b Source],
+    ) -> impl Iterator<Item = &'b Source> + use<'b> {
         let failed = self.failed.borrow().clone();
-        let is_last = move |place: &&Source| failed.contains(&place.name());
+        let is_last = move |source: &&Source| failed.contains(&source.name());
         let (last, first): (Vec<_>, Vec<_>) = from.iter().copied().partition(is_last);
         first.into_iter().chain(last)
     }
 
-    fn put_last(&self, place: &Source, error: &CopyError) {
-        let is_new = self.failed.borrow_mut().insert(place.name());
+    fn demote_source(&self, source: &Source, error: &CopyError) {
+        let is_new = self.failed.borrow_mut().insert(source.name());
         if is_new && self.from.len() > 1 {
-            let (name, why) = (place.name(), chain_text(error));
+            let (name, why) = (source.name(), chain_text(error));
             let text = format!("`{name}` is tried last from now on: {why}");
             self.context.events.warn(text);
         }
     }
 }
 
-fn lost(digest: &Digest, step: Step<'_>) -> CopyError {
+fn not_at_source(digest: &Digest, position: Position<'_>) -> CopyError {
     ImageError::NotAtSource {
         digest: digest.clone(),
-        parent: step.parent.cloned(),
-        places: step.from.iter().map(|source| source.name()).collect(),
+        parent: position.parent.cloned(),
+        places: position.from.iter().map(|source| source.name()).collect(),
     }
     .into()
 }

@@ -30,15 +30,15 @@ async fn manifest_is_not_stored_without_what_the_source_has_lost() {
 #[tokio::test]
 async fn child_that_is_nowhere_is_named() {
     let (source, destination) = (sandbox(), sandbox());
-    let lost = Digest::of(b"lost");
-    let index = push_index(&source, "o/from", &[&lost]);
+    let not_at_source = Digest::of(b"lost");
+    let index = push_index(&source, "o/from", &[&not_at_source]);
     let to = repository(&destination, "o/to");
     let from = ["o/from", "o/other"].map(|name| repository(&source, name));
     let (ended, _) = copy(&from, &to, &index, DestinationCheck::Deep).await;
     let [one, other] = &from;
     assert_eq!(
         ended.unwrap_err().to_string(),
-        format!("`{lost}`, part of `{index}`, was not found in any of `{one}`, `{other}`")
+        format!("`{not_at_source}`, part of `{index}`, was not found in any of `{one}`, `{other}`")
     );
     assert_eq!(destination.manifests("o/to"), [""; 0]);
 }

@@ -10,8 +10,8 @@ use super::*;
 use crate::copy::CopyError;
 use crate::copy::copier::{Copier, DestinationCheck};
 use crate::copy::referrer_copier::ReferrerCopier;
-use crate::copy::vetting::Vetting;
-use crate::inputs::Carried;
+use crate::copy::referrer_filter::ReferrerFilter;
+use crate::inputs::ReferrerSelection;
 use crate::layout::Layout;
 use crate::outcome::CopiedContent;
 
@@ -53,8 +53,8 @@ async fn publish(folder: &Path, to: &Repository) -> (Result<Digest, CopyError>, 
     let image = layout.image(None).unwrap().digest.clone();
     let from = [Source::Layout(layout)];
     let copier = Copier::new(&context, &from, to, DestinationCheck::Deep);
-    let vetting = Vetting::new(None, Carried::All);
-    let referrer_copier = ReferrerCopier::new(&context, &from, to, &copier, &vetting);
+    let filter = ReferrerFilter::new(None, ReferrerSelection::All);
+    let referrer_copier = ReferrerCopier::new(&context, &from, to, &copier, &filter);
     let ended = async {
         copier.copy_any(&image).await?;
         referrer_copier.copy().await?;

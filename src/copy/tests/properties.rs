@@ -1,6 +1,6 @@
 //! Properties of what extends the documents of other tools: existing content stays there.
 
-use crate::copy::shape::plain_entry;
+use crate::copy::bundle_manifest::strict_entry;
 use crate::domain::{Descriptor, Digest, Manifest, MediaType};
 use crate::outcome::Subject;
 use crate::properties::{of_bytes, properties};
@@ -27,9 +27,9 @@ properties! {
         of_bytes(&[INDEX], |bytes| {
             let Ok(theirs) = Manifest::parse(bytes.to_vec(), MediaType::OciIndex) else { return false };
             // A document that is nested too deep to be written again is left unchanged.
-            let Ok(merged) = merge(Some(&theirs), &subject, std::slice::from_ref(&entry)) else { return false };
-            let merged = Manifest::parse(merged.unwrap(), MediaType::OciIndex).unwrap();
-            let (last, before) = merged.children().split_last().unwrap();
+            let Ok(merge_layers) = merge(Some(&theirs), &subject, std::slice::from_ref(&entry)) else { return false };
+            let merge_layers = Manifest::parse(merge_layers.unwrap(), MediaType::OciIndex).unwrap();
+            let (last, before) = merge_layers.children().split_last().unwrap();
             assert_eq!((before, last), (theirs.children(), &entry));
             true
         });
@@ -46,17 +46,17 @@ properties! {
         let (current, other) = (legacy_manifest("manifest.json"), legacy_manifest("manifest-of-two.json"));
         of_bytes(&[legacy("config.json")], |bytes| merge_legacy(&current, SignatureConfig::Known(bytes.to_vec()), &other).is_ok());
     }
-    entry_of_a_bundle_has_its_digest_and_plain_annotations in "src/copy/shape.rs" {
+    entry_of_a_bundle_has_its_digest_and_plain_annotations in "src/copy/bundle_manifest.rs" {
         let subject = Descriptor::new(MediaType::OciIndex, 1, Digest::of(b"subject"));
         of_bytes(&[BUNDLE], |bytes| {
             let Ok(manifest) = Manifest::parse(bytes.to_vec(), MediaType::OciManifest) else { return false };
             let Some(bundle) = bundle_of(&manifest) else { return false };
-            let Ok(entry) = plain_entry(&manifest, bundle, &subject) else { return false };
+            let Ok(entry) = strict_entry(&manifest, bundle, &subject) else { return false };
             assert_eq!((&entry.digest, entry.size), (manifest.digest(), bytes.len() as u64));
-            let is_plain = |name: &String| {
+            let is_needed = |name: &String| {
                 name.starts_with("dev.sigstore.bundle.") || name == "org.opencontainers.image.created"
             };
-            assert!(entry.annotations.keys().all(is_plain), "{entry:?}");
+            assert!(entry.annotations.keys().all(is_needed), "{entry:?}");
             true
         });
     }

@@ -6,8 +6,8 @@ use super::*;
 use crate::copy::CopyError;
 use crate::copy::copier::{Copier, DestinationCheck};
 use crate::copy::referrer_copier::ReferrerCopier;
-use crate::copy::vetting::Vetting;
-use crate::inputs::Carried;
+use crate::copy::referrer_filter::ReferrerFilter;
+use crate::inputs::ReferrerSelection;
 
 const SIGNATURE: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
@@ -20,8 +20,8 @@ pub(super) async fn publish(
     let context = context();
     let copier = Copier::new(&context, from, to, DestinationCheck::Deep);
     copier.copy_any(image).await?;
-    let vetting = Vetting::new(None, Carried::All);
-    ReferrerCopier::new(&context, from, to, &copier, &vetting)
+    let filter = ReferrerFilter::new(None, ReferrerSelection::All);
+    ReferrerCopier::new(&context, from, to, &copier, &filter)
         .copy()
         .await
 }
@@ -109,7 +109,7 @@ pub(super) fn push_beside(
         "config": {"mediaType": CONFIG, "digest": config_digest, "size": config.len()},
         "layers": layers,
     });
-    let tag = subject.tag_beside(suffix).to_string();
+    let tag = subject.digest_tag(suffix).to_string();
     digest(&sandbox.push_raw(
         name,
         Some(&tag),

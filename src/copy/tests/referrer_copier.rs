@@ -103,8 +103,9 @@ async fn what_is_listed_and_lost_is_left_out() {
     let keeper = Referrers::TagSchema;
     let (source, destination) = (registry(keeper), registry(keeper));
     let image = digest(&source.push_image("o/from", "linux/amd64", Kind::Oci).digest);
-    let lost = json!({"mediaType": OCI_MANIFEST, "digest": Digest::of(b"lost"), "size": 1});
-    list(&source, "o/from", &image, lost);
+    let not_at_source =
+        json!({"mediaType": OCI_MANIFEST, "digest": Digest::of(b"lost"), "size": 1});
+    list(&source, "o/from", &image, not_at_source);
     let kept = push_referrer(&source, "o/from", &image, "kept", keeper);
     let (from, to) = (
         repository(&source, "o/from"),
@@ -129,7 +130,7 @@ async fn what_cosign_keeps_under_tags_comes_along() {
     publish(&[from.into()], &to, &image).await.unwrap();
     assert_eq!(destination.tags("o/to"), source.tags("o/from"));
     for suffix in suffixes {
-        let tag = image.tag_beside(suffix).to_string();
+        let tag = image.digest_tag(suffix).to_string();
         assert_eq!(
             destination.manifest("o/to", &tag),
             source.manifest("o/from", &tag)
@@ -170,15 +171,15 @@ async fn signatures_of_both_sides_are_merged_and_stay_so() {
     let (from, to) = (repository(&source, name), repository(&destination, name));
     let from = [from.into()];
     publish(&from, &to, &image).await.unwrap();
-    let tag = image.tag_beside("sig").to_string();
-    let merged = document(&destination, name, &tag);
-    let layers = merged["layers"].as_array().unwrap().iter();
+    let tag = image.digest_tag("sig").to_string();
+    let merge_layers = document(&destination, name, &tag);
+    let layers = merge_layers["layers"].as_array().unwrap().iter();
     let contents: Vec<&str> = layers
         .map(|layer| layer["annotations"]["a"].as_str().unwrap())
         .collect();
     assert_eq!(contents, ["theirs", "both", "ours"]);
     let config = destination
-        .blob(name, merged["config"]["digest"].as_str().unwrap())
+        .blob(name, merge_layers["config"]["digest"].as_str().unwrap())
         .unwrap();
     let config: Value = serde_json::from_slice(&config).unwrap();
     let wanted = contents
@@ -191,7 +192,7 @@ async fn signatures_of_both_sides_are_merged_and_stay_so() {
             .blob(name, &Digest::of(b"ours").to_string())
             .is_some()
     );
-    let sbom = image.tag_beside("sbom").to_string();
+    let sbom = image.digest_tag("sbom").to_string();
     assert_eq!(destination.tags(name)[&sbom], kept.to_string());
 
     destination.clear_requests();
@@ -241,7 +242,7 @@ async fn healthy_destination_is_only_looked_at() {
         let asked = lines(&destination);
         assert!(
             asked.iter().all(|line| {
-                let lists = [image.referrers_tag(), image.tag_beside("sig")];
+                let lists = [image.referrers_tag(), image.digest_tag("sig")];
                 let is_list = line.contains("/referrers/")
                     || lists.iter().any(|list| line.ends_with(list.as_str()));
                 line.starts_with("HEAD ") || line.starts_with("GET ") && is_list

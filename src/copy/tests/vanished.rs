@@ -27,13 +27,13 @@ async fn signatures_under_a_tag_stay() {
         destination.push_image("o/a", "linux/amd64", Kind::Oci);
         push_beside(&source, "o/a", &image, "sig", &["ours"]);
         push_beside(&destination, "o/a", &image, "sig", &["theirs"]);
-        let tag = image.tag_beside("sig").to_string();
+        let tag = image.digest_tag("sig").to_string();
         deny(&destination, &tag, place);
         let from = [repository(&source, "o/a").into()];
         let to = repository(&destination, "o/a");
         publish(&from, &to, &image).await.unwrap();
-        let merged = document(&destination, "o/a", &tag);
-        let layers = merged["layers"].as_array().unwrap().iter();
+        let merge_layers = document(&destination, "o/a", &tag);
+        let layers = merge_layers["layers"].as_array().unwrap().iter();
         let contents: Vec<&Value> = layers.map(|layer| &layer["annotations"]["a"]).collect();
         assert_eq!(contents, ["theirs", "ours"], "look {place}");
     }

@@ -216,7 +216,7 @@ async fn statement_about_several_is_refused() {
 #[tokio::test]
 async fn statement_with_another_predicate_is_no_signature() {
     for log in LOGS {
-        let provenance = changed(log, |bundle| {
+        let source_policy = changed(log, |bundle| {
             let payload = &mut bundle["dsseEnvelope"]["payload"];
             let text =
                 String::from_utf8(STANDARD.decode(payload.as_str().unwrap()).unwrap()).unwrap();
@@ -226,7 +226,7 @@ async fn statement_with_another_predicate_is_no_signature() {
             );
             *payload = STANDARD.encode(text).into();
         });
-        let refusal = provenance.await;
+        let refusal = source_policy.await;
         assert!(
             matches!(&refusal, Err(VerificationError::NotASignature { predicate: Some(found) }) if found == "https://slsa.dev/provenance/v1"),
             "{refusal:?}"

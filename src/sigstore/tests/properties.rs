@@ -15,12 +15,12 @@ use super::super::log::{existing_entry_id, single_entry};
 use super::super::payload::check_payload;
 use super::super::pem::{first_certificate, pem};
 use super::super::protojson::read_bundle;
-use super::super::provenance::{Provenance, verify_statement};
 use super::super::signing_certificate::chain;
-use super::super::surplus::surplus;
+use super::super::source_policy::{SourcePolicy, verify_statement};
 use super::super::timestamp::is_granted;
 use super::super::token::IdentityToken;
 use super::super::trust::{Trust, read_services};
+use super::super::unsigned_content::unsigned_content;
 use super::super::verify::{Authentic, authenticate};
 use super::services::{ID, certificate, decoded, entry_v1, signing_config};
 use super::{fixture, trust};
@@ -62,7 +62,7 @@ properties! {
         let pointer = "/verificationMaterial/tlogEntries/0/inclusionProof/checkpoint/envelope";
         part_of_a_bundle(pointer, SignedPart::Checkpoint);
     }
-    damaged_statement_names_no_other_signer in "src/sigstore/provenance.rs" {
+    damaged_statement_names_no_other_signer in "src/sigstore/source_policy.rs" {
         let (trust, subject) = (load("trusted_root.json"), Digest::of(b"first"));
         let seeds = BUNDLES.map(fixture);
         let signers = seeds.each_ref().map(|seed| said(&authenticate(seed, &subject, &trust).unwrap()).0);
@@ -71,17 +71,17 @@ properties! {
             issuer: Matcher::pattern(".*").unwrap(),
             github: GithubClaims::default(),
         };
-        let anybody = Provenance::of(&anybody, []);
+        let anybody = SourcePolicy::of(&anybody, []);
         of_bytes(&seeds, |bytes| {
             let found = verify_statement(bytes, &subject, &trust, &anybody);
             found.inspect(|(signer, _)| assert!(signers.contains(signer), "{signer}")).is_ok()
         });
     }
-    bundle_without_surplus_has_no_text_of_others in "src/sigstore/surplus.rs" {
+    bundle_without_surplus_has_no_text_of_others in "src/sigstore/unsigned_content.rs" {
         let seed = fixture(BUNDLES[0]);
         let known: Value = serde_json::from_slice(&seed).unwrap();
         of_bytes(&[seed], |bytes| {
-            let is_plain = surplus(bytes, &known).is_none();
+            let is_plain = unsigned_content(bytes, &known).is_none();
             if is_plain {
                 let document: Value = serde_json::from_slice(bytes).unwrap();
                 let mut long = texts(&document);

@@ -14,21 +14,21 @@ use crate::context::Context;
 use crate::domain::{
     Descriptor, Digest, Manifest, ManifestKind, PREDICATE_TYPE, Unusable, chain_text,
 };
-use crate::inputs::Carried;
+use crate::inputs::ReferrerSelection;
 use crate::outcome::ReferrerOutcome;
 use crate::signatures::SigningContext;
 use crate::signatures::legacy_layer::is_signature;
 use crate::signatures::legacy_manifest::of_signatures;
-use crate::sigstore::{Provenance, verify_legacy_origin, verify_statement};
+use crate::sigstore::{SourcePolicy, verify_legacy_origin, verify_statement};
 
 const NO_IDENTITY: &str = "no identity is given, so nothing is verified";
 const UNVERIFIED: &str = "only bundles and signatures are verified";
 const TYPE_MAX_CHARS: usize = 200;
 
 /// The required signer of referrers, and the verdict on each so far. The verdict is the same for every destination.
-pub(crate) struct Vetting<'a> {
-    signing_context: Option<(&'a SigningContext, Provenance)>,
-    carried: Carried,
+pub(crate) struct ReferrerFilter<'a> {
+    signing_context: Option<(&'a SigningContext, SourcePolicy)>,
+    selection: ReferrerSelection,
     found: RefCell<BTreeMap<(Digest, String), ReferrerOutcome>>,
     /// The entries of the referrers that are copied.
     entries: RefCell<BTreeMap<Digest, Descriptor>>,
@@ -37,7 +37,7 @@ pub(crate) struct Vetting<'a> {
 }
 
 /// An entry of a list of referrers.
-pub(super) struct Refers<'a> {
+pub(super) struct ListedReferrer<'a> {
     /// The digest that the list is about.
     pub(super) subject: &'a Digest,
     /// The descriptor of the subject, if it was read.
@@ -53,11 +53,11 @@ enum EntryVerdict {
     /// Content that is not copied, whatever the inputs say, with the reason.
     LeftOut(String),
     /// A manifest that does not refer to the subject, with the manifest that it refers to.
-    Elsewhere(Option<Digest>),
+    OtherSubject(Option<Digest>),
 }
 
 /// The content of a cosign digest tag that is copied.
-pub(super) struct Kept {
+pub(super) struct DigestTagCopy {
     /// The manifest to write if the destination has none.
     pub(super) manifest: Manifest,
     /// The content of its config, if this run built both. Then no source has it.
@@ -68,7 +68,7 @@ pub(super) struct Kept {
     pub(super) verified: Option<Box<Self>>,
 }
 
-impl Kept {
+impl DigestTagCopy {
     /// Keeps the whole content of the tag.
     fn whole(manifest: Manifest, is_ours: bool, verified: Option<Self>) -> Self {
         Self {
@@ -80,15 +80,15 @@ impl Kept {
     }
 }
 
-impl<'a> Vetting<'a> {
+impl<'a> ReferrerFilter<'a> {
     /// Creates the check. `signing_context` is set if the required signer is known.
     pub(crate) fn new(
-        signing_context: Option<(&'a SigningContext, Provenance)>,
-        carried: Carried,
+        signing_context: Option<(&'a SigningContext, SourcePolicy)>,
+        selection: ReferrerSelection,
     ) -> Self {
         Self {
             signing_context,
-            carried,
+            selection,
             found: RefCell::default(),
             entries: RefCell::default(),
             warned: RefCell::default(),
@@ -96,21 +96,21 @@ impl<'a> Vetting<'a> {
     }
 
     /// Returns the receipts of everything that was found.
-    pub(crate) fn into_receipts(self) -> Vec<ReferrerOutcome> {
+    pub(crate) fn into_outcomes(self) -> Vec<ReferrerOutcome> {
         self.found.into_inner().into_values().collect()
     }
 
     /// Notes that a referrer or tag cannot be copied although it should be.
-    pub(super) fn leave_out(&self, subject: &Digest, name: &str) {
+    pub(super) fn mark_not_copied(&self, subject: &Digest, name: &str) {
         let mut found = self.found.borrow_mut();
         if let Some(outcome) = found.get_mut(&(subject.clone(), name.to_owned())) {
-            outcome.is_carried = false;
+            outcome.is_copied = false;
         }
     }
 
     /// Notes that the digest tag of `subject` that ends in `suffix` was not read and is not copied.
-    pub(super) fn leave_unread(&self, context: &Context, subject: &Digest, suffix: &'static str) {
-        let name = subject.tag_beside(suffix).to_string();
+    pub(super) fn note_unread(&self, context: &Context, subject: &Digest, suffix: &'static str) {
+        let name = subject.digest_tag(suffix).to_string();
         self.note(
             context,
             subject,
@@ -121,18 +121,18 @@ impl<'a> Vetting<'a> {
     }
 
     /// Notes that the digest tag of `subject` that ends in `suffix` cannot be copied: no client can use its content.
-    pub(super) fn refuse(
+    pub(super) fn note_unusable(
         &self,
         context: &Context,
         subject: &Digest,
         suffix: &'static str,
         unusable: &Unusable,
     ) {
-        let name = subject.tag_beside(suffix).to_string();
+        let name = subject.digest_tag(suffix).to_string();
         let outcome = ReferrerOutcome {
             subject: subject.clone(),
             kind: kind_of(suffix),
-            is_carried: false,
+            is_copied: false,
             name: name.clone(),
             verdict: Err(unusable.text()),
         };
@@ -142,7 +142,12 @@ impl<'a> Vetting<'a> {
     }
 
     /// Warns that the referrers tag of `subject` does not contain a list.
-    pub(super) fn refuse_list(&self, context: &Context, subject: &Digest, unusable: &Unusable) {
+    pub(super) fn warn_of_unusable_list(
+        &self,
+        context: &Context,
+        subject: &Digest,
+        unusable: &Unusable,
+    ) {
         let tag = subject.referrers_tag().to_string();
         self.warn_once(context, left_out(&tag, unusable));
     }
@@ -156,27 +161,27 @@ impl<'a> Vetting<'a> {
     }
 
     /// Reports whether everything is copied, verified or not.
-    pub(super) fn carries_all(&self) -> bool {
-        self.carried == Carried::All
+    pub(super) fn copies_all(&self) -> bool {
+        self.selection == ReferrerSelection::All
     }
 
     /// Returns the list entry for a referrer, or `None` if it is not copied. `from` are the sources that list it.
-    pub(super) async fn lets_pass(
+    pub(super) async fn accept_referrer(
         &self,
         context: &Context,
         from: &[&Source],
-        refers: &Refers<'_>,
+        referrer: &ListedReferrer<'_>,
     ) -> Result<Option<Descriptor>, CopyError> {
-        let (subject, entry) = (refers.subject, refers.entry);
+        let (subject, entry) = (referrer.subject, referrer.entry);
         let name = entry.digest.to_string();
         let known = self
             .found
             .borrow()
             .get(&(subject.clone(), name.clone()))
-            .map(|known| known.is_carried);
-        let is_carried = match known {
-            Some(is_carried) => is_carried,
-            None => match self.verdict_on(context, from, refers).await? {
+            .map(|known| known.is_copied);
+        let is_copied = match known {
+            Some(is_copied) => is_copied,
+            None => match self.verdict_on(context, from, referrer).await? {
                 EntryVerdict::Referrer(kind, verdict) => {
                     self.note(context, subject, name, &kind, verdict)
                 }
@@ -184,10 +189,10 @@ impl<'a> Vetting<'a> {
                     context.events.warn(format!(
                         "`{name}` is listed as a referrer of `{subject}` and is not copied: {why}"
                     ));
-                    self.leave_listed(subject, name, stated_type(entry), why);
+                    self.note_not_copied(subject, name, stated_type(entry), why);
                     false
                 }
-                EntryVerdict::Elsewhere(other) => {
+                EntryVerdict::OtherSubject(other) => {
                     let why = match other {
                         Some(other) => format!("its manifest refers to `{other}`"),
                         None => "its manifest refers to nothing".to_owned(),
@@ -196,21 +201,21 @@ impl<'a> Vetting<'a> {
                     context.events.warn(format!(
                         "`{name}` ({kind}) is listed as a referrer of `{subject}` and is not copied: {why}"
                     ));
-                    self.leave_listed(subject, name, kind, why);
+                    self.note_not_copied(subject, name, kind, why);
                     false
                 }
             },
         };
         let entry = self.entries.borrow().get(&entry.digest).cloned();
-        Ok(entry.filter(|_| is_carried))
+        Ok(entry.filter(|_| is_copied))
     }
 
     /// Notes that an entry of a list of `subject` is not copied.
-    fn leave_listed(&self, subject: &Digest, name: String, kind: String, why: String) {
+    fn note_not_copied(&self, subject: &Digest, name: String, kind: String, why: String) {
         let outcome = ReferrerOutcome {
             subject: subject.clone(),
             kind,
-            is_carried: false,
+            is_copied: false,
             name: name.clone(),
             verdict: Err(why),
         };
@@ -223,12 +228,12 @@ impl<'a> Vetting<'a> {
         &self,
         context: &Context,
         from: &[&Source],
-        refers: &Refers<'_>,
+        referrer: &ListedReferrer<'_>,
     ) -> Result<EntryVerdict, CopyError> {
-        let (subject, entry) = (refers.subject, refers.entry);
+        let (subject, entry) = (referrer.subject, referrer.entry);
         let is_read = |read: &ReadManifest| matches!(read, ReadManifest::Is(_));
         let read =
-            async |source| read_manifest(context, source, refers.described, &entry.digest).await;
+            async |source| read_manifest(context, source, referrer.described, &entry.digest).await;
         let manifest = match read_first(from, is_read, read).await? {
             Some(ReadManifest::Is(manifest)) => *manifest,
             Some(ReadManifest::Broken(why)) => return Ok(EntryVerdict::LeftOut(why)),
@@ -238,12 +243,12 @@ impl<'a> Vetting<'a> {
         };
         // SECURITY: the writer of a list controls everything in it. Only the manifest states what it refers to.
         if manifest.subject.as_ref().is_some_and(|of| of != subject) {
-            return Ok(EntryVerdict::Elsewhere(manifest.subject));
+            return Ok(EntryVerdict::OtherSubject(manifest.subject));
         }
-        let (kind, verdict) = self.verify(context, from, refers, &manifest).await?;
+        let (kind, verdict) = self.verify(context, from, referrer, &manifest).await?;
         // Some tools leave out the subject, for registries that do not accept it. A verified statement names it too.
         if manifest.subject.is_none() && verdict.is_err() {
-            return Ok(EntryVerdict::Elsewhere(None));
+            return Ok(EntryVerdict::OtherSubject(None));
         }
         let plain = manifest.entry.ok().filter(|_| verdict.is_ok());
         let listed = || {
@@ -254,7 +259,7 @@ impl<'a> Vetting<'a> {
                 .predicate
                 .map(|said| (PREDICATE_TYPE.to_owned(), said));
             entry.annotations.extend(stated);
-            self.carries_all().then_some(entry)
+            self.copies_all().then_some(entry)
         };
         if let Some(entry) = plain.or_else(listed) {
             let mut entries = self.entries.borrow_mut();
@@ -268,12 +273,12 @@ impl<'a> Vetting<'a> {
         &self,
         context: &Context,
         from: &[&Source],
-        refers: &Refers<'_>,
+        referrer: &ListedReferrer<'_>,
         manifest: &ReferrerManifest,
     ) -> Result<(String, Result<String, String>), CopyError> {
-        let said = stated_type(refers.entry);
+        let said = stated_type(referrer.entry);
         let refused = |kind, why: &str| Ok((kind, Err(why.to_owned())));
-        let Some((signing_context, provenance)) = &self.signing_context else {
+        let Some((signing_context, source_policy)) = &self.signing_context else {
             return refused(said, NO_IDENTITY);
         };
         // A manifest without a bundle is the same in every source.
@@ -288,42 +293,48 @@ impl<'a> Vetting<'a> {
             Some(BundleRead::Lost) | None => return refused(said, "its bundle was not found"),
         };
         let trust = &signing_context.trust;
-        let (by, kind) = match verify_statement(&bytes, refers.subject, trust, provenance) {
+        let (by, kind) = match verify_statement(&bytes, referrer.subject, trust, source_policy) {
             Ok(verified) => verified,
             Err(refusal) => return refused(said, &chain_text(&refusal)),
         };
         if let Err(what) = &manifest.entry {
-            return refused(kind, &beside(what));
+            return refused(kind, &extra_content_text(what));
         }
         if manifest
             .predicate
             .as_ref()
             .is_some_and(|said| *said != kind)
         {
-            return refused(kind, &beside(PREDICATE_TYPE));
+            return refused(kind, &extra_content_text(PREDICATE_TYPE));
         }
         Ok((kind, Ok(by)))
     }
 
     /// Returns the part to copy of `original`, the content of the digest tag of `subject` that ends in `suffix`. If
     /// only verified content is copied, that is the verified signatures of a list.
-    pub(super) async fn kept_of(
+    pub(super) async fn filter_digest_tag(
         &self,
         context: &Context,
         source: &Source,
         subject: &Digest,
         suffix: &'static str,
         original: Manifest,
-    ) -> Result<Option<Kept>, CopyError> {
-        let name = subject.tag_beside(suffix).to_string();
+    ) -> Result<Option<DigestTagCopy>, CopyError> {
+        let name = subject.digest_tag(suffix).to_string();
         let kind = kind_of(suffix);
         let found = match &self.signing_context {
             None => Err(NO_IDENTITY.to_owned()),
             Some(_) if suffix != "sig" => Err(UNVERIFIED.to_owned()),
-            Some((signing_context, provenance)) => {
+            Some((signing_context, source_policy)) => {
                 let verifier = |payload: Vec<u8>, layer: &Descriptor| {
                     let trust = &signing_context.trust;
-                    verify_legacy_origin(&payload, &layer.annotations, subject, trust, provenance)
+                    verify_legacy_origin(
+                        &payload,
+                        &layer.annotations,
+                        subject,
+                        trust,
+                        source_policy,
+                    )
                 };
                 let results = verify_layers(context, source, &original, &verifier).await?;
                 VerifiedList::of(&original, &results)?
@@ -337,17 +348,19 @@ impl<'a> Vetting<'a> {
             None => suffix == "sig" && has_signatures(&original),
             Some(_) => list.is_some(),
         };
-        if let (Carried::Verified, Err(why), Some(list)) = (self.carried, &verdict, &list) {
+        if let (ReferrerSelection::Verified, Err(why), Some(list)) =
+            (self.selection, &verdict, &list)
+        {
             self.warn_once(context, format!(
                 "the tag `{name}` ({kind}) of `{subject}` is copied with its {} verified signatures alone: {why}",
                 list.count
             ));
             self.note(context, subject, name, &kind, Ok(list.signer.clone()));
-            return Ok(Some(list.kept()));
+            return Ok(Some(list.copy()));
         }
-        let is_carried = self.note(context, subject, name, &kind, verdict);
-        let verified = list.map(|list| list.kept());
-        Ok(is_carried.then(|| Kept::whole(original, is_ours, verified)))
+        let is_copied = self.note(context, subject, name, &kind, verdict);
+        let verified = list.map(|list| list.copy());
+        Ok(is_copied.then(|| DigestTagCopy::whole(original, is_ours, verified)))
     }
 
     /// Notes the verdict on a referrer or tag, and returns whether it is copied. Several sources may each have the same
@@ -364,25 +377,25 @@ impl<'a> Vetting<'a> {
         let outcome = ReferrerOutcome {
             subject: subject.clone(),
             kind: kind.chars().take(TYPE_MAX_CHARS).collect(),
-            is_carried: verdict.is_ok() || self.carries_all(),
+            is_copied: verdict.is_ok() || self.copies_all(),
             name,
             verdict,
         };
-        if let (false, Err(why)) = (outcome.is_carried, &outcome.verdict) {
+        if let (false, Err(why)) = (outcome.is_copied, &outcome.verdict) {
             let (name, kind) = (&outcome.name, &outcome.kind);
             self.warn_once(context, format!(
                 "`{name}` ({kind}), a referrer of `{subject}`, is not copied, because it is not verified: {why}"
             ));
         }
-        let is_carried = outcome.is_carried;
+        let is_copied = outcome.is_copied;
         let mut found = self.found.borrow_mut();
         let known = found
             .entry((subject.clone(), outcome.name.clone()))
             .or_insert_with(|| outcome.clone());
-        if is_carried && !known.is_carried {
+        if is_copied && !known.is_copied {
             *known = outcome;
         }
-        is_carried
+        is_copied
     }
 
     /// Warns, unless the same text was used before.
@@ -473,8 +486,8 @@ impl VerifiedList {
         }))
     }
 
-    fn kept(&self) -> Kept {
-        Kept {
+    fn copy(&self) -> DigestTagCopy {
+        DigestTagCopy {
             manifest: self.manifest.clone(),
             config: Some(self.config.clone()),
             is_ours: true,
@@ -506,6 +519,6 @@ fn has_signatures(manifest: &Manifest) -> bool {
     }
 }
 
-fn beside(what: &str) -> String {
+fn extra_content_text(what: &str) -> String {
     format!("its manifest contains `{what}`, which the bundle does not sign")
 }

@@ -27,12 +27,12 @@ const CONTENT: &str = "dev.sigstore.bundle.content";
 const TITLE: &str = "org.opencontainers.image.title";
 const TIME_MAX_CHARS: usize = 40;
 /// The maximum length of a bundle's manifest. Longer ones are not parsed, since that takes many times their length.
-const PLAIN_MAX_BYTES: usize = 16 * 1024;
+const STRICT_MAX_BYTES: usize = 16 * 1024;
 
 /// Returns the entry for `manifest`, whose only layer is `bundle`, in a list of referrers of `subject`. An error names
 /// a part of the manifest that is not needed to store the bundle. The caller must still compare the bundle's statement
 /// with the annotation.
-pub(crate) fn plain_entry(
+pub(crate) fn strict_entry(
     manifest: &Manifest,
     bundle: &Descriptor,
     subject: &Descriptor,
@@ -40,15 +40,15 @@ pub(crate) fn plain_entry(
     let ManifestKind::Image { annotations, .. } = manifest.kind() else {
         return Err(manifest.media_type().to_string());
     };
-    if manifest.bytes().len() > PLAIN_MAX_BYTES {
+    if manifest.bytes().len() > STRICT_MAX_BYTES {
         return Err(format!("{} bytes", manifest.bytes().len()));
     }
     let document: Value = serde_json::from_slice(manifest.bytes()).map_err(|it| it.to_string())?;
     if has_lost_texts(manifest.bytes(), &document) {
         return Err("a repeated name".to_owned());
     }
-    let is_plain = |path: &[&str], value: &Value| is_plain(path, value, bundle, subject);
-    if let Some(path) = surplus(&document, &mut Vec::new(), &is_plain) {
+    let is_needed = |path: &[&str], value: &Value| is_needed(path, value, bundle, subject);
+    if let Some(path) = extra_field(&document, &mut Vec::new(), &is_needed) {
         return Err(path);
     }
     Ok(Descriptor {
@@ -59,10 +59,10 @@ pub(crate) fn plain_entry(
 }
 
 /// Returns the path of the first value in `value` that is not plain.
-fn surplus<'a>(
+fn extra_field<'a>(
     value: &'a Value,
     path: &mut Vec<&'a str>,
-    is_plain: &dyn Fn(&[&str], &Value) -> bool,
+    is_needed: &dyn Fn(&[&str], &Value) -> bool,
 ) -> Option<String> {
     let inside: Vec<(Option<&str>, &Value)> = match value {
         Value::Object(fields) => fields
@@ -73,11 +73,11 @@ fn surplus<'a>(
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Vec::new(),
     };
     if inside.is_empty() {
-        return (!is_plain(path, value)).then(|| path.join("."));
+        return (!is_needed(path, value)).then(|| path.join("."));
     }
     inside.into_iter().find_map(|(name, value)| {
         path.extend(name);
-        let found = surplus(value, path, is_plain);
+        let found = extra_field(value, path, is_needed);
         if name.is_some() {
             path.pop();
         }
@@ -85,7 +85,7 @@ fn surplus<'a>(
     })
 }
 
-fn is_plain(path: &[&str], value: &Value, bundle: &Descriptor, subject: &Descriptor) -> bool {
+fn is_needed(path: &[&str], value: &Value, bundle: &Descriptor, subject: &Descriptor) -> bool {
     let is_any = |known: &[&str]| known.iter().any(|known| value == known);
     match path {
         ["schemaVersion"] => value == 2,

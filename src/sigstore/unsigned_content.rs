@@ -27,7 +27,7 @@ const OMITTED: [&[&str]; 6] = [
 
 /// Returns the name of the first field of `document` that `known`, its parsed form, does not account for. `None` if
 /// there is none.
-pub(super) fn surplus(document: &[u8], known: &impl Serialize) -> Option<String> {
+pub(super) fn unsigned_content(document: &[u8], known: &impl Serialize) -> Option<String> {
     let read = || -> serde_json::Result<(Value, Value)> {
         Ok((
             serde_json::from_slice(document)?,
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     fn found(document: &Value, known: &Value) -> Option<String> {
-        surplus(&serde_json::to_vec(document).unwrap(), known)
+        unsigned_content(&serde_json::to_vec(document).unwrap(), known)
     }
 
     #[test]
@@ -114,7 +114,7 @@ mod tests {
         ] {
             let bytes = fixture(&format!("{name}.json"));
             let bundle = Bundle::from_json(std::str::from_utf8(&bytes).unwrap()).unwrap();
-            assert_eq!(surplus(&bytes, &bundle), None, "{name}");
+            assert_eq!(unsigned_content(&bytes, &bundle), None, "{name}");
         }
     }
 
@@ -149,7 +149,7 @@ mod tests {
             r#"{"a":{"b":1,"b":"x"}}"#,
             r#"{"a":{"b":"x"},"\u0061":{"b":"x"}}"#,
         ] {
-            let found = surplus(document.as_bytes(), &known);
+            let found = unsigned_content(document.as_bytes(), &known);
             assert_eq!(found.as_deref(), Some("a repeated name"), "{document}");
         }
     }

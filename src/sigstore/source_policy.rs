@@ -10,14 +10,14 @@ use super::legacy::{authenticate_legacy, check_annotations};
 use super::policy::wanted_text;
 use super::refusal::{ObservedSigner, VerificationError};
 use super::statement::PAYLOAD_TYPE;
-use super::surplus::surplus;
 use super::trust::Trust;
+use super::unsigned_content::unsigned_content;
 use super::verify::{Authentic, Verified, check_bundle, invalid, read, shown};
 use crate::domain::{Digest, Matcher, Policy};
 
 /// The accepted signers of what belongs to an image.
 #[derive(Debug, Clone)]
-pub struct Provenance {
+pub struct SourcePolicy {
     issuer: Matcher,
     /// The accepted repositories of workflows; empty if the issuer's certificates name no repository.
     repositories: BTreeSet<String>,
@@ -43,7 +43,7 @@ struct Digests {
     sha256: Option<String>,
 }
 
-impl Provenance {
+impl SourcePolicy {
     /// Takes the issuer and the source repository from `policy`. If it names no repository, uses those of the
     /// signatures that met the policy.
     #[must_use]
@@ -92,13 +92,13 @@ impl Provenance {
     }
 }
 
-/// Verifies that `bundle` states something about `subject`, meets `provenance`, and contains nothing else. Returns the
+/// Verifies that `bundle` states something about `subject`, meets `source_policy`, and contains nothing else. Returns the
 /// signer, and the type of the statement.
 pub fn verify_statement(
     bytes: &[u8],
     subject: &Digest,
     trust: &Trust,
-    provenance: &Provenance,
+    source_policy: &SourcePolicy,
 ) -> Result<(String, String), VerificationError> {
     let bundle = read(bytes)?;
     let SignatureContent::DsseEnvelope(envelope) = &bundle.content else {
@@ -118,25 +118,25 @@ pub fn verify_statement(
     }
     let hash = Sha256Hash::from_hex(subject.hex()).map_err(|source| invalid(source.into()))?;
     let made = check_bundle(&bundle, hash, subject, trust)?;
-    provenance.check(&made)?;
+    source_policy.check(&made)?;
     check_nothing_extra(bytes, &bundle)?;
     Ok((made.identity, statement.predicate_type))
 }
 
 /// Checks that a bundle contains only verified content. SECURITY: anyone who stores a bundle could add other content.
 fn check_nothing_extra(bytes: &[u8], bundle: &Bundle) -> Result<(), VerificationError> {
-    let surplus = match (&bundle.verification_material.content, &bundle.content) {
+    let unsigned_content = match (&bundle.verification_material.content, &bundle.content) {
         (VerificationMaterialContent::Certificate(_), SignatureContent::DsseEnvelope(envelope))
             if envelope.signature.keyid.is_empty() =>
         {
-            surplus(bytes, bundle)
+            unsigned_content(bytes, bundle)
         }
         // A hint about the key has no meaning if a certificate contains the key.
         (VerificationMaterialContent::Certificate(_), _) => Some("keyid".to_owned()),
         _ => Some("verificationMaterial".to_owned()),
     };
-    surplus.map_or(Ok(()), |name| {
-        Err(VerificationError::Surplus { name: shown(&name) })
+    unsigned_content.map_or(Ok(()), |name| {
+        Err(VerificationError::UnsignedContent { name: shown(&name) })
     })
 }
 
@@ -153,17 +153,17 @@ pub fn check_nothing_extra_in_legacy(
     check_annotations(annotations, trust)
 }
 
-/// Verifies that `payload`, with the annotations of its layer, is a signature of `subject` that meets `provenance`.
+/// Verifies that `payload`, with the annotations of its layer, is a signature of `subject` that meets `source_policy`.
 /// Checks that the annotations contain nothing else. Returns the signer.
 pub fn verify_legacy_origin(
     payload: &[u8],
     annotations: &BTreeMap<String, String>,
     subject: &Digest,
     trust: &Trust,
-    provenance: &Provenance,
+    source_policy: &SourcePolicy,
 ) -> Result<String, VerificationError> {
     let made = authenticate_legacy(payload, annotations, subject, trust)?;
-    provenance.check(&made)?;
+    source_policy.check(&made)?;
     check_annotations(annotations, trust)?;
     Ok(made.identity)
 }

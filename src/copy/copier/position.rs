@@ -12,7 +12,7 @@ use crate::domain::{Descriptor, Digest, Manifest, ManifestKind};
 
 /// The current position in an image.
 #[derive(Clone, Copy)]
-pub(super) struct Step<'a> {
+pub(super) struct Position<'a> {
     /// The requested image.
     pub(super) root: &'a Digest,
     /// The number of its manifests visited so far.
@@ -22,29 +22,29 @@ pub(super) struct Step<'a> {
     /// The manifest that points here.
     pub(super) parent: Option<&'a Digest>,
     pub(super) depth: usize,
-    pub(super) haste: Haste,
+    pub(super) if_absent: IfAbsent,
     /// True if the destination had no manifest on the path from the image down to here.
     pub(super) is_new: bool,
 }
 
 /// The reaction to content that no source has.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Haste {
+pub(super) enum IfAbsent {
     /// Reads again, as the retry policy says: it may have been pushed a moment ago.
-    Wait,
-    Leave,
+    Retry,
+    Skip,
 }
 
 /// The parts that are done or in progress. A second task for the same part waits for the first.
 #[derive(Default)]
-pub(super) struct Once(RefCell<BTreeMap<Digest, Rc<OnceCell<()>>>>);
+pub(super) struct InFlight(RefCell<BTreeMap<Digest, Rc<OnceCell<()>>>>);
 
-impl<'a> Step<'a> {
+impl<'a> Position<'a> {
     pub(super) fn first(
         root: &'a Digest,
         count: &'a Cell<usize>,
         from: &'a [&'a Source],
-        haste: Haste,
+        if_absent: IfAbsent,
     ) -> Self {
         Self {
             root,
@@ -52,7 +52,7 @@ impl<'a> Step<'a> {
             from,
             parent: None,
             depth: 0,
-            haste,
+            if_absent,
             is_new: true,
         }
     }
@@ -67,7 +67,7 @@ impl<'a> Step<'a> {
     }
 }
 
-impl Once {
+impl InFlight {
     pub(super) fn of(&self, digest: &Digest) -> Rc<OnceCell<()>> {
         let mut cells = self.0.borrow_mut();
         Rc::clone(cells.entry(digest.clone()).or_default())

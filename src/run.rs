@@ -14,7 +14,7 @@ use crate::failure::Failure;
 use crate::http::{Certificates, Client, Proxies};
 use crate::inputs::{Files, InputError, InputErrors, Inputs, Mode, RawInputs, Request, Settings};
 use crate::outcome::Outcome;
-use crate::record::{Announcement, Job, KnownDigests, WorkflowRun, export_name};
+use crate::record::{ExportedDigests, KnownDigests, RecordExport, WorkflowRun, export_name};
 use crate::registry::{self, AwsKeys, Credentials, Login, Registry};
 use crate::report::{FailureText, Report, RetryText, trace_text};
 use crate::signatures::{SignatureError, SigningContext};
@@ -220,7 +220,7 @@ async fn work(
     let earlier = RecordReader::open(
         &record,
         environment.workspace_path(&settings.record),
-        job(environment, settings),
+        record_export(environment, settings),
         settings.mode,
     )
     .map_err(CommandError::from)?;
@@ -251,7 +251,7 @@ async fn work(
 }
 
 /// Collects the job's part in its records: its run, the known digests, and how to announce a new one.
-fn job(environment: &Environment, settings: &Settings) -> Job {
+fn record_export(environment: &Environment, settings: &Settings) -> RecordExport {
     let number = |name: &str| environment.variable(name)?.parse().ok();
     let run = || {
         Some(WorkflowRun {
@@ -275,8 +275,8 @@ fn job(environment: &Environment, settings: &Settings) -> Job {
                 .collect(),
         }
     };
-    let announce = move |announcement: Announcement<'_>| match announcement {
-        Announcement::Replacing { old, new } => {
+    let export = move |digests: ExportedDigests<'_>| match digests {
+        ExportedDigests::Replacing { old, new } => {
             let both: Vec<String> = old
                 .into_iter()
                 .chain([new])
@@ -284,16 +284,16 @@ fn job(environment: &Environment, settings: &Settings) -> Job {
                 .collect();
             Ok(announcing.export(&variable, both.join(" "))?)
         }
-        Announcement::Replaced(new) => {
+        ExportedDigests::Replaced(new) => {
             announcing.export(&variable, new.to_string())?;
             let outputs = [("record", name.clone()), ("record-digest", new.to_string())];
             Ok(announcing.write_outputs(&outputs)?)
         }
     };
-    Job {
+    RecordExport {
         run: run(),
         known: Box::new(known),
-        announce: Box::new(announce),
+        export: Box::new(export),
     }
 }
 

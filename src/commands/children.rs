@@ -183,7 +183,7 @@ async fn read(
         }
         .into());
     }
-    let (attestations, others) = set_aside(&manifest)?;
+    let (attestations, others) = split_attestations(&manifest)?;
     let index = ChildRead::Index {
         index: Box::new(manifest.described()),
         attestations,
@@ -196,7 +196,7 @@ async fn read(
 type Attesting = (Vouched<Descriptor>, Digest);
 
 /// Separates an index's attestations from its other children, which must all be manifests.
-fn set_aside(
+fn split_attestations(
     index: &Vouched<Manifest>,
 ) -> Result<(Vec<Attesting>, Vec<Vouched<Descriptor>>), CommandError> {
     let (attesting, others): (Vec<_>, Vec<_>) =

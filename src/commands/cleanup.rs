@@ -13,16 +13,16 @@ use crate::domain::{Digest, FullTag, Reference, Repository, Tag, chain_text};
 use crate::inputs::{Cleanup, Mode};
 use crate::outcome::{CleanupEnd, CleanupOutcome, CleanupTag, Outcome};
 use crate::plan::{
-    CleanupStep, LeaveReason, Rollback, Shown, TagKind, Vouched, decide_cleanup, leave_for_user,
-    unnamed_tags,
+    CleanupStep, LeaveReason, Rollback, TagDigest, TagKind, Vouched, decide_cleanup,
+    leave_for_user, unnamed_tags,
 };
 use crate::registry::{
-    DeletionError, MayDelete, Replaced, TagDeletion, TagRead, delete_tags, steps_by_hand,
+    DeletionError, MayDelete, Replaced, TagDeletion, TagRead, delete_tags, manual_steps,
 };
 
 /// Returns a tag before its step was taken.
-fn open(tag: &FullTag, step: CleanupStep) -> CleanupTag {
-    CleanupTag::new(tag, step, steps_by_hand(tag))
+fn new_tag(tag: &FullTag, step: CleanupStep) -> CleanupTag {
+    CleanupTag::new(tag, step, manual_steps(tag))
 }
 
 /// Reverts the tags that a run wrote.
@@ -33,27 +33,28 @@ pub(super) async fn cleanup(
     outcome: &mut Outcome,
 ) -> Result<(), CommandError> {
     outcome.planned = context.mode == Mode::DryRun;
-    let told = outcome.cleanup.insert(CleanupOutcome::default());
+    let cleanup_outcome = outcome.cleanup.insert(CleanupOutcome::default());
     context.events.phase("Read the tags");
     let fixed = cleanup.tags.iter().map(|tag| (tag, TagKind::Fixed));
     let moving = cleanup.moving_tags.iter();
     let named: Vec<_> = fixed
         .chain(moving.map(|tag| (tag, TagKind::Moving)))
         .collect();
-    let looks = named.iter().map(|(tag, _)| look(context, tag));
+    let looks = named.iter().map(|(tag, _)| read_tag(context, tag));
     let seen = named.iter().zip(join_all(looks).await);
     let Some(record) = record_writer.vouched() else {
         let why = record_writer.unvouched_text();
-        let left = seen.map(|((tag, kind), shown)| open(tag, leave_for_user(*kind, shown, &why)));
-        told.tags = left.collect();
-        told.leave_all(&context.events, &why, record_writer.by_hand_text());
+        let left =
+            seen.map(|((tag, kind), digest)| new_tag(tag, leave_for_user(*kind, digest, &why)));
+        cleanup_outcome.tags = left.collect();
+        cleanup_outcome.leave_all(&context.events, &why, record_writer.manual_steps_text());
         return Ok(());
     };
     let decided =
-        seen.map(|((tag, kind), shown)| open(tag, decide_cleanup(record, tag, *kind, &shown)));
-    told.tags = decided.collect();
-    for tag in &told.tags {
-        tag.say(&context.events);
+        seen.map(|((tag, kind), digest)| new_tag(tag, decide_cleanup(record, tag, *kind, &digest)));
+    cleanup_outcome.tags = decided.collect();
+    for tag in &cleanup_outcome.tags {
+        tag.report(&context.events);
     }
     let named: Vec<&FullTag> = named.iter().map(|(tag, _)| *tag).collect();
     for tag in unnamed_tags(record, &named) {
@@ -62,29 +63,33 @@ pub(super) async fn cleanup(
         ));
     }
     if context.mode == Mode::Apply {
-        roll_back_all(context, told).await;
+        roll_back_all(context, cleanup_outcome).await;
     }
     Ok(())
 }
 
-async fn look(context: &Context, tag: &FullTag) -> Shown {
+async fn read_tag(context: &Context, tag: &FullTag) -> TagDigest {
     let reference = tag.reference();
     match context
         .registry
         .manifest_digest(&tag.repository, &reference)
         .await
     {
-        Ok(None) => Shown::Nothing,
-        Ok(Some(digest)) => Shown::Digest(digest),
-        Err(error) => Shown::Unknown(chain_text(error.fault())),
+        Ok(None) => TagDigest::Absent,
+        Ok(Some(digest)) => TagDigest::Present(digest),
+        Err(error) => TagDigest::Unknown(chain_text(error.fault())),
     }
 }
 
 /// Reverts the tags of all repositories concurrently: a registry that never answers does not block the others. Each
 /// result is noted at once, so a run that is cut short still reports it.
-async fn roll_back_all(context: &Context, told: &mut CleanupOutcome) {
+async fn roll_back_all(context: &Context, cleanup_outcome: &mut CleanupOutcome) {
     let mut open: BTreeMap<Repository, Vec<CleanupTag>> = BTreeMap::new();
-    for tag in told.tags.iter().filter(|tag| tag.end == CleanupEnd::Open) {
+    for tag in cleanup_outcome
+        .tags
+        .iter()
+        .filter(|tag| tag.end == CleanupEnd::Open)
+    {
         let repository = tag.tag.repository.clone();
         open.entry(repository).or_default().push(tag.clone());
     }
@@ -101,7 +106,7 @@ async fn roll_back_all(context: &Context, told: &mut CleanupOutcome) {
     };
     let note = async {
         while let Some(tag) = ends.recv().await {
-            told.note(&context.events, &tag);
+            cleanup_outcome.note(&context.events, &tag);
         }
     };
     tokio::join!(work, note);
@@ -115,19 +120,19 @@ async fn roll_back(
     tags: &[CleanupTag],
     ended: &UnboundedSender<CleanupTag>,
 ) {
-    let mut doomed: BTreeMap<(&Digest, MayDelete), Vec<&CleanupTag>> = BTreeMap::new();
+    let mut deletions: BTreeMap<(&Digest, MayDelete), Vec<&CleanupTag>> = BTreeMap::new();
     for tag in tags {
-        let CleanupStep::Rollback(back) = &tag.step else {
+        let CleanupStep::Rollback(rollback) = &tag.step else {
             continue;
         };
-        if let Some(before) = back.before() {
-            send_end(ended, restore(context, tag, back, before).await);
+        if let Some(before) = rollback.before() {
+            send_end(ended, restore(context, tag, rollback, before).await);
             continue;
         }
-        let goes = (back.wrote(), may_delete(back));
-        doomed.entry(goes).or_default().push(tag);
+        let goes = (rollback.wrote(), may_delete(rollback));
+        deletions.entry(goes).or_default().push(tag);
     }
-    for ((digest, may_delete), tags) in doomed {
+    for ((digest, may_delete), tags) in deletions {
         let mut still = Vec::new();
         for tag in tags {
             match changed(context, tag, digest).await {
@@ -136,18 +141,18 @@ async fn roll_back(
             }
         }
         let names: Vec<Tag> = still.iter().map(|tag| tag.tag.tag.clone()).collect();
-        let doomed = TagDeletion {
+        let deletion = TagDeletion {
             repository,
             digest,
             tags: &names,
             may_delete,
         };
-        let stays: BTreeMap<Tag, DeletionError> = delete_tags(&context.registry, doomed)
+        let undeleted: BTreeMap<Tag, DeletionError> = delete_tags(&context.registry, deletion)
             .await
             .into_iter()
             .collect();
         for tag in still {
-            let error = stays.get(&tag.tag.tag);
+            let error = undeleted.get(&tag.tag.tag);
             send_end(ended, check_gone(context, tag, digest, error).await);
         }
     }
@@ -156,8 +161,8 @@ async fn roll_back(
 /// Returns what may be deleted: the manifest only if this run created it.
 ///
 /// SECURITY: the same bytes may have been there before the run, or an index of another owner may list them.
-fn may_delete(back: &Rollback) -> MayDelete {
-    if back.created() {
+fn may_delete(rollback: &Rollback) -> MayDelete {
+    if rollback.created() {
         MayDelete::Manifest
     } else {
         MayDelete::Tags
@@ -172,11 +177,11 @@ fn send_end(ended: &UnboundedSender<CleanupTag>, tag: CleanupTag) {
 /// Reads the tag again right before a change, so the race window is one request. Returns `None` if the tag still points
 /// to what the run wrote.
 async fn changed(context: &Context, tag: &CleanupTag, wrote: &Digest) -> Option<CleanupTag> {
-    match look(context, &tag.tag).await {
-        Shown::Digest(digest) if digest == *wrote => None,
-        Shown::Digest(digest) => Some(tag.left(LeaveReason::Moved(digest))),
-        Shown::Nothing => Some(tag.left(LeaveReason::Gone)),
-        Shown::Unknown(why) => Some(tag.remaining(&why, tag.by_hand())),
+    match read_tag(context, &tag.tag).await {
+        TagDigest::Present(digest) if digest == *wrote => None,
+        TagDigest::Present(digest) => Some(tag.left(LeaveReason::Moved(digest))),
+        TagDigest::Absent => Some(tag.left(LeaveReason::Gone)),
+        TagDigest::Unknown(why) => Some(tag.remaining(&why, tag.manual_steps())),
     }
 }
 
@@ -184,10 +189,10 @@ async fn changed(context: &Context, tag: &CleanupTag, wrote: &Digest) -> Option<
 async fn restore(
     context: &Context,
     tag: &CleanupTag,
-    back: &Rollback,
+    rollback: &Rollback,
     before: &Digest,
 ) -> CleanupTag {
-    if let Some(known) = changed(context, tag, back.wrote()).await {
+    if let Some(known) = changed(context, tag, rollback.wrote()).await {
         return known;
     }
     let repository = &tag.tag.repository;
@@ -195,20 +200,20 @@ async fn restore(
     let image = repository.at(before).to_string();
     let read = || context.registry.manifest(repository, &reference);
     let found = context.until_present(&image, read).await;
-    let vouched = found.map(|found| found.and_then(|found| Vouched::restored(found, back)));
+    let vouched = found.map(|found| found.and_then(|found| Vouched::restored(found, rollback)));
     let manifest = match vouched {
         Ok(Some(manifest)) => manifest,
         Ok(None) => {
             let why = format!("its earlier content `{before}` is no longer in the registry");
-            return tag.remaining(&why, tag.by_hand_without_earlier(before));
+            return tag.remaining(&why, tag.manual_steps_without_earlier(before));
         }
-        Err(error) => return tag.remaining(&chain_text(&error), tag.by_hand()),
+        Err(error) => return tag.remaining(&chain_text(&error), tag.manual_steps()),
     };
     // The tag is read in any case: the write may have succeeded although the response was an error.
-    let held = Some(back.wrote());
+    let held = Some(rollback.wrote());
     let written = write_tag(context, &tag.tag, held, TagRead::Earlier, &manifest).await;
     if matches!(written, Ok(Replaced::Changed))
-        && let Some(known) = changed(context, tag, back.wrote()).await
+        && let Some(known) = changed(context, tag, rollback.wrote()).await
     {
         return known;
     }
@@ -216,7 +221,7 @@ async fn restore(
     match (written, shows) {
         (_, Ok(())) => tag.with(CleanupEnd::Done),
         (Err(error), Err(_)) | (Ok(_), Err(error)) => {
-            tag.remaining(&chain_text(&error), tag.by_hand())
+            tag.remaining(&chain_text(&error), tag.manual_steps())
         }
     }
 }
@@ -230,19 +235,19 @@ async fn check_gone(
 ) -> CleanupTag {
     let tries = error.map_or(context.retry_policy.max_attempts, |_| 1);
     for attempt in 1..=tries {
-        match look(context, &tag.tag).await {
-            Shown::Nothing => return tag.with(CleanupEnd::Done),
-            Shown::Digest(digest) if digest != *wrote => {
+        match read_tag(context, &tag.tag).await {
+            TagDigest::Absent => return tag.with(CleanupEnd::Done),
+            TagDigest::Present(digest) if digest != *wrote => {
                 return tag.left(LeaveReason::Moved(digest));
             }
-            Shown::Digest(_) if attempt < tries => {
+            TagDigest::Present(_) if attempt < tries => {
                 let why = "the registry confirmed the deletion, but still returns the tag";
                 context.pause(&tag.tag.to_string(), why).await;
             }
-            Shown::Digest(_) => (),
-            Shown::Unknown(why) => {
+            TagDigest::Present(_) => (),
+            TagDigest::Unknown(why) => {
                 let why = error.map_or(why, |error| chain_text(error));
-                return tag.remaining(&why, tag.by_hand());
+                return tag.remaining(&why, tag.manual_steps());
             }
         }
     }
@@ -250,5 +255,5 @@ async fn check_gone(
         || "the registry confirmed the deletion, but still returns the tag".to_owned(),
         |error| chain_text(error),
     );
-    tag.remaining(&why, tag.by_hand())
+    tag.remaining(&why, tag.manual_steps())
 }

@@ -6,8 +6,8 @@ use super::ReadContext;
 use crate::domain::chain_text;
 use crate::inputs::Mode;
 use crate::record::{
-    Job, Loaded, Record, RecordError, RecordFile, SelectionError, Unvouched, VouchedImages,
-    VouchedRecord,
+    Loaded, Record, RecordError, RecordExport, RecordFile, SelectionError, Unvouched,
+    VouchedImages, VouchedRecord,
 };
 
 /// The record as this run found it.
@@ -15,21 +15,26 @@ pub struct RecordReader {
     name: String,
     pub(super) file: RecordFile,
     pub(super) loaded: Loaded,
-    pub(super) job: Job,
+    pub(super) record_export: RecordExport,
     pub(super) mode: Mode,
 }
 
 impl RecordReader {
     /// Reads the record that earlier runs left at `path`, named `name` in the workspace. A file that is no record, and
     /// that nothing vouches for, counts as absent: any job of a run can write one.
-    pub fn open(name: &str, path: PathBuf, job: Job, mode: Mode) -> Result<Self, RecordError> {
+    pub fn open(
+        name: &str,
+        path: PathBuf,
+        record_export: RecordExport,
+        mode: Mode,
+    ) -> Result<Self, RecordError> {
         let file = RecordFile::new(path);
-        let loaded = file.load(&(job.known)(name), job.run.as_ref())?;
+        let loaded = file.load(&(record_export.known)(name), record_export.run.as_ref())?;
         Ok(Self {
             name: name.to_owned(),
             file,
             loaded,
-            job,
+            record_export,
             mode,
         })
     }
@@ -68,7 +73,7 @@ impl RecordReader {
     }
 
     /// Advice for tags that are not reverted, since no record permits it.
-    pub(crate) fn by_hand_text(&self) -> &'static str {
+    pub(crate) fn manual_steps_text(&self) -> &'static str {
         match &self.loaded {
             Loaded::Observed(..) => {
                 "Give `record-digest`, an output of the step that wrote the record; or check what the run changed, and revert it manually"
@@ -80,7 +85,7 @@ impl RecordReader {
     }
 
     fn this_run(&self) -> String {
-        let run = self.job.run.as_ref();
+        let run = self.record_export.run.as_ref();
         run.map_or(String::new(), |run| format!(", not to {run}"))
     }
 
@@ -126,7 +131,10 @@ impl RecordReader {
         path: &Path,
     ) -> Result<Option<VouchedImages>, SelectionError> {
         let file = RecordFile::new(path.to_owned());
-        let loaded = file.load(&(self.job.known)(name), self.job.run.as_ref())?;
+        let loaded = file.load(
+            &(self.record_export.known)(name),
+            self.record_export.run.as_ref(),
+        )?;
         if let Loaded::Unusable(error) = loaded {
             return Err(error.into());
         }

@@ -41,7 +41,7 @@ impl RecordWriter {
         // SECURITY: an unvouched record is not continued: later steps would trust everything that is written now.
         let vouched = self.vouched().map(VouchedRecord::record);
         let mut record = vouched.cloned().unwrap_or_default();
-        record.run = self.job.run.clone().or(record.run);
+        record.run = self.record_export.run.clone().or(record.run);
         if outcome.index.is_some() {
             outcome
                 .records()
@@ -57,19 +57,22 @@ impl RecordWriter {
             .or(self.vouched().map(VouchedRecord::digest));
         if written.is_none() {
             match &self.loaded {
-                Loaded::Unusable(_) => drop(self.file.set_aside()?),
-                Loaded::Observed(..) | Loaded::OtherRun(..) => self.file.keep_aside()?,
+                Loaded::Unusable(_) => drop(self.file.rename_unreadable()?),
+                Loaded::Observed(..) | Loaded::OtherRun(..) => self.file.backup()?,
                 Loaded::Absent | Loaded::Vouched(_) => (),
             }
         }
-        *written = Some(self.file.hand_on(&record, old, &self.job)?);
+        *written = Some(
+            self.file
+                .replace_and_export(&record, old, &self.record_export)?,
+        );
         Ok(())
     }
 
     /// The digest by which alone the next run continues the record that this one wrote. `None` in a run of a workflow,
     /// where outputs and variables hand it over.
     pub(crate) fn needed_digest(&self) -> Option<Digest> {
-        self.written().filter(|_| self.job.run.is_none())
+        self.written().filter(|_| self.record_export.run.is_none())
     }
 
     /// The digest of the record that this run wrote, if it wrote one.

@@ -46,7 +46,7 @@ pub enum CleanupEnd {
 impl CleanupOutcome {
     /// Reports that every tag is left for manual cleanup, why, and what to do.
     pub(crate) fn leave_all(&mut self, events: &Events, why: &str, advice: &str) {
-        self.tags.iter().for_each(|tag| tag.say(events));
+        self.tags.iter().for_each(|tag| tag.report(events));
         let why = format!("{why}. {advice}");
         events.warn(format!("no tag is deleted or moved: {why}"));
         self.unvouched = Some(why);
@@ -54,7 +54,7 @@ impl CleanupOutcome {
 
     /// Notes and reports the result of a tag.
     pub(crate) fn note(&mut self, events: &Events, ended: &CleanupTag) {
-        ended.say(events);
+        ended.report(events);
         for known in self.tags.iter_mut().filter(|known| known.tag == ended.tag) {
             *known = ended.clone();
         }
@@ -72,8 +72,8 @@ impl CleanupTag {
         match &blank.step {
             CleanupStep::Rollback(_) => blank.with(CleanupEnd::Open),
             CleanupStep::Leave(_) => blank,
-            CleanupStep::Unknown(_, why) | CleanupStep::ByHand { why, .. } => {
-                blank.remaining(why, blank.by_hand())
+            CleanupStep::Unknown(_, why) | CleanupStep::Manual { why, .. } => {
+                blank.remaining(why, blank.manual_steps())
             }
         }
     }
@@ -101,48 +101,53 @@ impl CleanupTag {
 
     /// Returns the step that reverts the tag, if one is known.
     #[must_use]
-    pub fn way_back(&self) -> Option<&Rollback> {
+    pub fn rollback(&self) -> Option<&Rollback> {
         match &self.step {
-            CleanupStep::Rollback(back) | CleanupStep::Unknown(back, _) => Some(back),
-            CleanupStep::Leave(_) | CleanupStep::ByHand { .. } => None,
+            CleanupStep::Rollback(rollback) | CleanupStep::Unknown(rollback, _) => Some(rollback),
+            CleanupStep::Leave(_) | CleanupStep::Manual { .. } => None,
         }
     }
 
     /// Returns the last known content of the tag.
     #[must_use]
-    pub fn holds(&self) -> Option<&Digest> {
+    pub fn current(&self) -> Option<&Digest> {
         match &self.step {
-            CleanupStep::ByHand { holds, .. } => holds.as_ref(),
+            CleanupStep::Manual { current, .. } => current.as_ref(),
             CleanupStep::Rollback(_) | CleanupStep::Leave(_) | CleanupStep::Unknown(..) => {
-                self.way_back().map(Rollback::wrote)
+                self.rollback().map(Rollback::wrote)
             }
         }
     }
 
     /// Returns the manual steps.
     #[must_use]
-    pub fn by_hand(&self) -> String {
+    pub fn manual_steps(&self) -> String {
         let delete = || self.deletion.clone();
         let point = |to: &str| {
             // SECURITY: between single quotes for a shell; names and digests cannot contain one.
             let (repository, tag) = (&self.tag.repository, &self.tag.tag);
             format!("`crane tag '{repository}@{to}' '{tag}'`")
         };
-        let steps = |back: &Rollback| {
-            back.before()
+        let steps = |rollback: &Rollback| {
+            rollback
+                .before()
                 .map_or_else(delete, |before| point(&before.to_string()))
         };
         match &self.step {
-            CleanupStep::Rollback(back) => steps(back),
-            CleanupStep::Unknown(back, _) => {
-                format!("if it points to `{}`: {}", back.wrote(), steps(back))
+            CleanupStep::Rollback(rollback) => steps(rollback),
+            CleanupStep::Unknown(rollback, _) => {
+                format!(
+                    "if it points to `{}`: {}",
+                    rollback.wrote(),
+                    steps(rollback)
+                )
             }
-            CleanupStep::ByHand {
+            CleanupStep::Manual {
                 kind: TagKind::Fixed,
                 ..
             } => format!("if the run created it: {}", delete()),
             // SECURITY: no digest here: a forged record could name one, and the command would move the tag there.
-            CleanupStep::ByHand {
+            CleanupStep::Manual {
                 kind: TagKind::Moving,
                 ..
             } => format!(
@@ -154,30 +159,32 @@ impl CleanupTag {
         }
     }
 
-    pub(crate) fn by_hand_without_earlier(&self, before: &Digest) -> String {
+    pub(crate) fn manual_steps_without_earlier(&self, before: &Digest) -> String {
         let delete = &self.deletion;
         format!(
             "push `{before}` again and then {}; or delete the tag: {delete}",
-            self.by_hand()
+            self.manual_steps()
         )
     }
 
-    pub(crate) fn say(&self, events: &Events) {
+    pub(crate) fn report(&self, events: &Events) {
         let tag = &self.tag;
-        let back = self.way_back();
-        let before = back.and_then(Rollback::before);
+        let rollback = self.rollback();
+        let before = rollback.and_then(Rollback::before);
         match (&self.end, &self.step, before) {
-            (CleanupEnd::Remains { steps, .. }, CleanupStep::ByHand { holds, why, .. }, _) => {
-                let holds = holds.as_ref().map_or_else(
+            (CleanupEnd::Remains { steps, .. }, CleanupStep::Manual { current, why, .. }, _) => {
+                let current = current.as_ref().map_or_else(
                     || format!("its content is unknown: {why}"),
                     |digest| format!("it points to `{digest}`"),
                 );
                 events.note(format!(
-                    "tag `{tag}`: left unchanged: {holds}. Manual steps: {steps}"
+                    "tag `{tag}`: left unchanged: {current}. Manual steps: {steps}"
                 ));
             }
             (CleanupEnd::Remains { why, steps }, ..) => {
-                let wrote = back.map_or(String::new(), |back| format!(" (`{}`)", back.wrote()));
+                let wrote = rollback.map_or(String::new(), |rollback| {
+                    format!(" (`{}`)", rollback.wrote())
+                });
                 events.warn(format!(
                     "the tag `{tag}`{wrote} could not be reverted: {why}. Manual steps: {steps}"
                 ));
@@ -189,7 +196,7 @@ impl CleanupTag {
                 LeaveReason::Unrecorded
                 | LeaveReason::Kept
                 | LeaveReason::Gone
-                | LeaveReason::Back => {
+                | LeaveReason::AlreadyRestored => {
                     events.note(format!("tag `{tag}`: left unchanged: {reason}"));
                 }
             },

@@ -387,10 +387,11 @@ impl Outcome {
         let signatures = self.signatures.iter();
         let signatures = signatures.filter(|signature| signature.subject.repository == *repository);
         // A subject that no index names, since it is nested deeper, goes into the entry of the first index.
-        let is_told = |digest: &Digest| self.others.iter().any(|other| other.names(digest));
+        let is_named_by_other =
+            |digest: &Digest| self.others.iter().any(|other| other.names(digest));
         let signatures = signatures.filter(|signature| {
             let digest = &signature.subject.digest;
-            index.names(digest) || is_first && !is_told(digest)
+            index.names(digest) || is_first && !is_named_by_other(digest)
         });
         ImageRecord {
             image: repository.to_string(),

@@ -9,11 +9,11 @@ use crate::record::{Record, TagRecord, VouchedRecord};
 
 /// The content of a tag in a registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Shown {
+pub enum TagDigest {
     /// The tag does not exist.
-    Nothing,
+    Absent,
     /// The tag contains this.
-    Digest(Digest),
+    Present(Digest),
     /// The registry did not report the content, for this reason.
     Unknown(String),
 }
@@ -28,11 +28,11 @@ pub enum CleanupStep {
     /// The content is unknown, for this reason. The rollback would be done if the tag contained what the run wrote.
     Unknown(Rollback, String),
     /// Nothing vouches for a record of the run, so nothing is done.
-    ByHand {
+    Manual {
         /// The kind of the tag.
         kind: TagKind,
         /// Its content, if that is known.
-        holds: Option<Digest>,
+        current: Option<Digest>,
         /// The reason why nothing is done.
         why: String,
     },
@@ -87,7 +87,7 @@ pub enum LeaveReason {
     /// The tag does not exist, so there is nothing to roll back.
     Gone,
     /// The tag contains what it contained before the run.
-    Back,
+    AlreadyRestored,
     /// The tag contains this, which is neither what the run wrote nor its earlier content: somebody else moved it.
     Moved(Digest),
     /// The record is inconsistent: it does not determine the content to restore.
@@ -100,7 +100,9 @@ impl fmt::Display for LeaveReason {
             Self::Unrecorded => formatter.write_str("the record does not say that it was written"),
             Self::Kept => formatter.write_str("the run did not write it"),
             Self::Gone => formatter.write_str("it does not exist"),
-            Self::Back => formatter.write_str("it already points to its earlier content"),
+            Self::AlreadyRestored => {
+                formatter.write_str("it already points to its earlier content")
+            }
             Self::Moved(digest) => {
                 write!(formatter, "somebody else moved it: it points to `{digest}`")
             }
@@ -115,36 +117,36 @@ pub fn decide_cleanup(
     record: &VouchedRecord,
     tag: &FullTag,
     kind: TagKind,
-    shown: &Shown,
+    current: &TagDigest,
 ) -> CleanupStep {
-    let told: Vec<&TagRecord> = entries(record.record(), tag).collect();
-    let written: Vec<&TagRecord> = told
+    let recorded: Vec<&TagRecord> = entries(record.record(), tag).collect();
+    let written: Vec<&TagRecord> = recorded
         .iter()
         .copied()
         .filter(|entry| is_ours(entry))
         .collect();
     let Some(last) = written.last() else {
-        let reason = if told.is_empty() {
+        let reason = if recorded.is_empty() {
             LeaveReason::Unrecorded
         } else {
             LeaveReason::Kept
         };
         return CleanupStep::Leave(reason);
     };
-    let (wrote, unknown) = match shown {
-        Shown::Nothing => return CleanupStep::Leave(LeaveReason::Gone),
-        Shown::Digest(digest) => (digest, None),
-        Shown::Unknown(why) => (&last.after, Some(why)),
+    let (wrote, unknown) = match current {
+        TagDigest::Absent => return CleanupStep::Leave(LeaveReason::Gone),
+        TagDigest::Present(digest) => (digest, None),
+        TagDigest::Unknown(why) => (&last.after, Some(why)),
     };
     if !written.iter().any(|entry| entry.after == *wrote) {
         let was_before = |entry: &&TagRecord| entry.before.as_ref() == Some(wrote);
         return CleanupStep::Leave(if written.iter().any(was_before) {
-            LeaveReason::Back
+            LeaveReason::AlreadyRestored
         } else {
             LeaveReason::Moved(wrote.clone())
         });
     }
-    let before = match (origin(&written, wrote), kind) {
+    let before = match (digest_before(&written, wrote), kind) {
         (Ok(before), TagKind::Moving) => before,
         (Ok(None), TagKind::Fixed) => None,
         // SECURITY: no run overwrites a fixed tag. The author of such a record may want the tag to have other content.
@@ -152,27 +154,27 @@ pub fn decide_cleanup(
             return CleanupStep::Leave(LeaveReason::Inconsistent);
         }
     };
-    let back = Rollback {
+    let rollback = Rollback {
         created: was_created(record.record(), tag, wrote),
         wrote: wrote.clone(),
         before,
     };
     match unknown {
-        None => CleanupStep::Rollback(back),
-        Some(why) => CleanupStep::Unknown(back, why.clone()),
+        None => CleanupStep::Rollback(rollback),
+        Some(why) => CleanupStep::Unknown(rollback, why.clone()),
     }
 }
 
 /// Decides the step for a tag that the inputs name if nothing vouches for the actions of a run. Nothing is done, and
 /// `why` is the reason.
 #[must_use]
-pub fn leave_for_user(kind: TagKind, shown: Shown, why: &str) -> CleanupStep {
-    let (holds, why) = match shown {
-        Shown::Nothing => return CleanupStep::Leave(LeaveReason::Gone),
-        Shown::Digest(digest) => (Some(digest), why.to_owned()),
-        Shown::Unknown(fault) => (None, fault),
+pub fn leave_for_user(kind: TagKind, current: TagDigest, why: &str) -> CleanupStep {
+    let (current, why) = match current {
+        TagDigest::Absent => return CleanupStep::Leave(LeaveReason::Gone),
+        TagDigest::Present(digest) => (Some(digest), why.to_owned()),
+        TagDigest::Unknown(fault) => (None, fault),
     };
-    CleanupStep::ByHand { kind, holds, why }
+    CleanupStep::Manual { kind, current, why }
 }
 
 /// Lists every tag that the record reports as written and that is not in `named`.
@@ -216,7 +218,7 @@ struct Tangle;
 
 /// Returns the digest under the tag before the first of the runs that resulted in `wrote`. It is never something that
 /// one of these runs wrote, so a second rollback changes nothing.
-fn origin(written: &[&TagRecord], wrote: &Digest) -> Result<Option<Digest>, Tangle> {
+fn digest_before(written: &[&TagRecord], wrote: &Digest) -> Result<Option<Digest>, Tangle> {
     let mut at = wrote;
     for _ in 0..=written.len() {
         let mut ways = written.iter().filter(|entry| entry.after == *at);

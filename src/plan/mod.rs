@@ -24,7 +24,7 @@ pub use assemble::{
     AssembleError, Assembly, Attestation, Child, Leaf, PlatformMap, Resolved, Wanted, assemble,
 };
 pub use cleanup::{
-    CleanupStep, LeaveReason, Rollback, Shown, decide_cleanup, leave_for_user, unnamed_tags,
+    CleanupStep, LeaveReason, Rollback, TagDigest, decide_cleanup, leave_for_user, unnamed_tags,
 };
 pub use likeness::images_of;
 pub use preflight::{FoundTag, Held, Look, TagAnswer, Verdict, decide_preflight, find_tags};

@@ -56,7 +56,7 @@ pub enum RecordError {
     },
     /// The digest of the record cannot be announced to later steps.
     #[error("could not export the SHA-256 of the record")]
-    Unannounced(#[source] Box<dyn std::error::Error + Send + Sync>),
+    NotExported(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl RecordError {
@@ -69,7 +69,7 @@ impl RecordError {
                 matches!(source.kind(), FileTooLarge | IsADirectory | NotADirectory)
             }
             Self::Malformed { .. } | Self::OtherSchema { .. } => true,
-            Self::Unwritable { .. } | Self::Unannounced(_) => false,
+            Self::Unwritable { .. } | Self::NotExported(_) => false,
         }
     }
 }
@@ -127,12 +127,12 @@ impl RecordFile {
     }
 
     /// Renames the file or folder at the record's path, to make room for a record. It may be someone's work.
-    pub fn set_aside(&self) -> Result<PathBuf, RecordError> {
-        let mut name = self.beside(self.folder()).into_os_string();
+    pub fn rename_unreadable(&self) -> Result<PathBuf, RecordError> {
+        let mut name = self.temporary_path(self.folder()).into_os_string();
         name.push(".unreadable");
-        let aside = PathBuf::from(name);
-        match fs::rename(&self.path, &aside) {
-            Ok(()) => Ok(aside),
+        let renamed = PathBuf::from(name);
+        match fs::rename(&self.path, &renamed) {
+            Ok(()) => Ok(renamed),
             Err(source) => Err(RecordError::Unwritable {
                 path: self.path.clone(),
                 source,
@@ -142,7 +142,7 @@ impl RecordFile {
 
     /// Copies the record to a name of its own beside it, before another that does not continue it takes its place. It may
     /// be the only place with the digests that moving tags held. Equal content gets an equal name.
-    pub fn keep_aside(&self) -> Result<(), RecordError> {
+    pub fn backup(&self) -> Result<(), RecordError> {
         let Some(text) = self.read()? else {
             return Ok(());
         };
@@ -152,7 +152,10 @@ impl RecordFile {
         name.push(format!(".{hex}.earlier"));
         let named = self.folder().join(name);
         // Something that is no file may have the name: it must stop nobody.
-        let other = || self.beside(self.folder()).with_added_extension("earlier");
+        let other = || {
+            self.temporary_path(self.folder())
+                .with_added_extension("earlier")
+        };
         let kept = self.write(&named, &text);
         kept.or_else(|_| self.write(&other(), &text))
             .map_err(|source| RecordError::Unwritable {
@@ -174,11 +177,12 @@ impl RecordFile {
     fn write(&self, path: &Path, text: &[u8]) -> io::Result<()> {
         let folder = self.folder();
         fs::create_dir_all(folder)?;
-        let beside = self.beside(folder);
-        let replaced = write_new(&beside, text, folder).and_then(|()| fs::rename(&beside, path));
+        let temporary_path = self.temporary_path(folder);
+        let replaced = write_new(&temporary_path, text, folder)
+            .and_then(|()| fs::rename(&temporary_path, path));
         if replaced.is_err() {
             // The first error is returned; this one adds nothing.
-            let _ = fs::remove_file(&beside);
+            let _ = fs::remove_file(&temporary_path);
         }
         replaced
     }
@@ -190,7 +194,7 @@ impl RecordFile {
     }
 
     /// Returns an unpredictable name in the same folder: in a container every run has the same process id.
-    fn beside(&self, folder: &Path) -> PathBuf {
+    fn temporary_path(&self, folder: &Path) -> PathBuf {
         let mut name = self.path.file_name().unwrap_or_default().to_owned();
         name.push(format!(".{:016x}", fastrand::u64(..)));
         folder.join(name)

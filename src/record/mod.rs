@@ -5,7 +5,7 @@
 //! on the reasons for the recorded actions.
 
 mod file;
-mod job;
+mod record_export;
 mod run;
 mod selection_error;
 mod vouched;
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::{Digest, MediaType};
 
 pub use file::{RecordError, RecordFile};
-pub use job::{Announce, Announcement, Job, export_name};
+pub use record_export::{Export, ExportedDigests, RecordExport, export_name};
 pub use run::WorkflowRun;
 pub use selection_error::SelectionError;
 pub use vouched::{KnownDigests, Loaded, Unvouched, VouchedImages, VouchedRecord};
@@ -182,22 +182,23 @@ impl Record {
                 .iter()
                 .find(|known| known.tag == tag.tag && known.after == tag.after);
             if let Some(known) = known.filter(|known| known.state.may_be_written()) {
-                let found_as_left = tag.before.as_ref() == Some(&tag.after);
-                if found_as_left {
+                let is_unchanged = tag.before.as_ref() == Some(&tag.after);
+                if is_unchanged {
                     tag.before.clone_from(&known.before);
                     tag.state = TagState::Written;
                 }
             }
         }
-        let told = |tag: &TagRecord| !image.tags.iter().any(|known| known.tag == tag.tag);
+        let is_missing_in_new =
+            |tag: &TagRecord| !image.tags.iter().any(|known| known.tag == tag.tag);
         let others: Vec<_> = earlier
             .tags
             .iter()
-            .filter(|tag| told(tag))
+            .filter(|tag| is_missing_in_new(tag))
             .cloned()
             .collect();
         image.tags.extend(others);
-        let told = |signature: &SignatureRecord| {
+        let is_missing_in_new = |signature: &SignatureRecord| {
             !image
                 .signatures
                 .iter()
@@ -206,7 +207,7 @@ impl Record {
         let others: Vec<_> = earlier
             .signatures
             .iter()
-            .filter(|signature| told(signature))
+            .filter(|signature| is_missing_in_new(signature))
             .cloned()
             .collect();
         image.signatures.extend(others);
@@ -215,7 +216,7 @@ impl Record {
 
     /// Adds signatures to an image and keeps its other fields.
     pub fn add_signatures(&mut self, image: ImageRecord) {
-        let holds = |known: &ImageRecord| {
+        let names_a_subject = |known: &ImageRecord| {
             known.image == image.image
                 && image.signatures.iter().any(|signature| {
                     let platforms = known.platforms.iter().map(|platform| &platform.digest);
@@ -224,7 +225,12 @@ impl Record {
                         .any(|digest| *digest == signature.subject)
                 })
         };
-        match self.images.iter().find(|known| holds(known)).cloned() {
+        match self
+            .images
+            .iter()
+            .find(|known| names_a_subject(known))
+            .cloned()
+        {
             Some(known) => self.put(ImageRecord {
                 signatures: image.signatures,
                 ..known

@@ -54,7 +54,7 @@ pub use client::Registry;
 pub use copy::Copied;
 pub use credential::{CredentialsError, Login};
 pub use credentials::Credentials;
-pub use deletion::{DeletionError, MayDelete, TagDeletion, Undeleted, delete_tags, steps_by_hand};
+pub use deletion::{DeletionError, MayDelete, TagDeletion, Undeleted, delete_tags, manual_steps};
 pub use error::{AwsErrorResponse, Operation, RegistryError, RegistryErrorKind};
 pub use error_response::ErrorResponse;
 pub use large_uploads::Progress;

@@ -98,8 +98,8 @@ impl Report<'_> {
             } else {
                 tag.tag.tag.to_string()
             };
-            let (word, holds, why) = self.row(tag);
-            vec![code(&name), word.replace(' ', "&nbsp;"), holds, why]
+            let (word, current, why) = self.row(tag);
+            vec![code(&name), word.replace(' ', "&nbsp;"), current, why]
         };
         let rows: Vec<Vec<String>> = cleanup.tags.iter().map(row).collect();
         let head = ["Tag", "Result", "Digest", "Why"];
@@ -107,8 +107,8 @@ impl Report<'_> {
     }
 
     fn row(&self, tag: &CleanupTag) -> (&'static str, String, String) {
-        let wrote = tag.holds().map_or("–".to_owned(), short);
-        let before = tag.way_back().and_then(Rollback::before);
+        let wrote = tag.current().map_or("–".to_owned(), short);
+        let before = tag.rollback().and_then(Rollback::before);
         match (&tag.end, before) {
             (CleanupEnd::Done, None) => (
                 ":wastebasket: deleted",
@@ -145,7 +145,7 @@ impl Report<'_> {
                 ),
                 CleanupStep::Rollback(_)
                 | CleanupStep::Unknown(..)
-                | CleanupStep::ByHand { .. } => {
+                | CleanupStep::Manual { .. } => {
                     (":white_check_mark: left unchanged", wrote, String::new())
                 }
             },
@@ -167,12 +167,12 @@ impl Report<'_> {
 }
 
 fn remaining_json(tag: &CleanupTag) -> Value {
-    let before = tag.way_back().and_then(Rollback::before);
+    let before = tag.rollback().and_then(Rollback::before);
     let (why, steps) = reason(tag);
     json!({
         "tag": tag.tag.to_string(),
         "registry": tag.tag.repository.host().to_string(),
-        "digest": tag.holds(),
+        "digest": tag.current(),
         "before": before,
         "why": why,
         "steps": steps,
@@ -181,7 +181,7 @@ fn remaining_json(tag: &CleanupTag) -> Value {
 
 fn hand_line(tag: &CleanupTag) -> String {
     let (why, steps) = reason(tag);
-    let digest = tag.holds();
+    let digest = tag.current();
     let digest = digest.map(|digest| format!(" ({})", code(&digest.to_string())));
     format!(
         "> - {}{}: {}  \n>   {}\n",
@@ -196,7 +196,7 @@ fn reason(tag: &CleanupTag) -> (String, String) {
     match &tag.end {
         CleanupEnd::Remains { why, steps } => (why.clone(), steps.clone()),
         CleanupEnd::Left | CleanupEnd::Open | CleanupEnd::Done => {
-            ("the run ended before".to_owned(), tag.by_hand())
+            ("the run ended before".to_owned(), tag.manual_steps())
         }
     }
 }

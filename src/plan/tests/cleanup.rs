@@ -56,11 +56,11 @@ fn entries() -> impl Strategy<Value = Vec<(Option<u8>, u8, TagState)>> {
     proptest::collection::vec((proptest::option::of(0..5_u8), 0..5_u8, states()), 0..5)
 }
 
-fn shown() -> impl Strategy<Value = Shown> {
+fn shown() -> impl Strategy<Value = TagDigest> {
     prop_oneof![
-        Just(Shown::Nothing),
-        (0..6_u8).prop_map(|seed| Shown::Digest(digest(seed))),
-        Just(Shown::Unknown("down".to_owned())),
+        Just(TagDigest::Absent),
+        (0..6_u8).prop_map(|seed| TagDigest::Present(digest(seed))),
+        Just(TagDigest::Unknown("down".to_owned())),
     ]
 }
 
@@ -71,7 +71,7 @@ proptest! {
         let wrote = |digest_: &Digest| entries.iter().any(|(_, after, state)| state.may_be_written() && digest(*after) == *digest_);
         match step {
             CleanupStep::Rollback(back) => {
-                prop_assert_eq!(&shown, &Shown::Digest(back.wrote().clone()));
+                prop_assert_eq!(&shown, &TagDigest::Present(back.wrote().clone()));
                 prop_assert!(wrote(back.wrote()));
                 // The restored digest was there before, and no run wrote it.
                 if let Some(before) = back.before() {
@@ -80,20 +80,20 @@ proptest! {
                     prop_assert_eq!(kind, TagKind::Moving);
                 }
             }
-            CleanupStep::Unknown(..) => prop_assert!(matches!(shown, Shown::Unknown(_))),
+            CleanupStep::Unknown(..) => prop_assert!(matches!(shown, TagDigest::Unknown(_))),
             CleanupStep::Leave(_) => (),
-            CleanupStep::ByHand { .. } => prop_assert!(false, "the record is trusted"),
+            CleanupStep::Manual { .. } => prop_assert!(false, "the record is trusted"),
         }
     }
 
     #[test]
     fn twice_is_the_same_as_once(entries in entries(), kind in kinds(), seed in 0..6_u8) {
         let record = record(&entries);
-        let first = decide_cleanup(&record, &named("t"), kind, &Shown::Digest(digest(seed)));
+        let first = decide_cleanup(&record, &named("t"), kind, &TagDigest::Present(digest(seed)));
         if let CleanupStep::Rollback(back) = first {
-            let now = back.before().cloned().map_or(Shown::Nothing, Shown::Digest);
+            let now = back.before().cloned().map_or(TagDigest::Absent, TagDigest::Present);
             let second = decide_cleanup(&record, &named("t"), kind, &now);
-            let is_done = matches!(second, CleanupStep::Leave(LeaveReason::Gone | LeaveReason::Back));
+            let is_done = matches!(second, CleanupStep::Leave(LeaveReason::Gone | LeaveReason::AlreadyRestored));
             prop_assert!(is_done, "{:?}", second);
         }
     }
@@ -108,7 +108,7 @@ proptest! {
     fn runs_one_after_the_other_go_back_to_before_the_first(count in 1..6_u8, existed in any::<bool>()) {
         let before = |run: u8| (run > 0 || existed).then_some(run);
         let entries: Vec<_> = (0..count).map(|run| (before(run), run + 1, TagState::Written)).collect();
-        let step = decide_cleanup(&record(&entries), &named("t"), TagKind::Moving, &Shown::Digest(digest(count)));
+        let step = decide_cleanup(&record(&entries), &named("t"), TagKind::Moving, &TagDigest::Present(digest(count)));
         let CleanupStep::Rollback(back) = step else {
             return Err(TestCaseError::fail(format!("{step:?}")));
         };
@@ -119,7 +119,7 @@ proptest! {
 
 #[test]
 fn records_that_cannot_be_move_nothing() {
-    let here = Shown::Digest(digest(1));
+    let here = TagDigest::Present(digest(1));
     let tangled = CleanupStep::Leave(LeaveReason::Inconsistent);
     let written = TagState::Written;
     for (entries, kind) in [

@@ -93,7 +93,7 @@ fn record_vouches_for_what_it_has_and_for_what_a_tag_held_under_that_tag() {
         }],
         ..Record::default()
     });
-    let holds = Shown::Digest(digest(&index));
+    let holds = TagDigest::Present(digest(&index));
     let step = decide_cleanup(&record, &full("latest"), TagKind::Moving, &holds);
     let CleanupStep::Rollback(back) = step else {
         panic!("{step:?}");

@@ -6,7 +6,7 @@
 
 use reqwest::{Method, Url};
 
-use super::still_held::StillHeld;
+use super::unchanged_check::UnchangedCheck;
 use super::undeleted::{TagDeletion, Undeleted, refused};
 use crate::domain::Tag;
 use crate::registry::auth::Access;
@@ -18,23 +18,23 @@ use crate::registry::sender::{RegistryRequest, Target};
 
 const NEEDS: &str = "the right to delete (the role AcrDelete)";
 
-pub(super) async fn delete(registry: &Registry, doomed: TagDeletion<'_>) -> Undeleted {
-    let mut stays = Undeleted::new();
-    for (tag, held) in StillHeld::each(registry, doomed) {
-        if let Err(fault) = delete_one(registry, doomed, tag, &held).await {
-            stays.push((tag.clone(), refused(fault, NEEDS)));
+pub(super) async fn delete(registry: &Registry, deletion: TagDeletion<'_>) -> Undeleted {
+    let mut undeleted = Undeleted::new();
+    for (tag, unchanged) in UnchangedCheck::each(registry, deletion) {
+        if let Err(fault) = delete_one(registry, deletion, tag, &unchanged).await {
+            undeleted.push((tag.clone(), refused(fault, NEEDS)));
         }
     }
-    stays
+    undeleted
 }
 
 async fn delete_one(
     registry: &Registry,
-    doomed: TagDeletion<'_>,
+    deletion: TagDeletion<'_>,
     tag: &Tag,
-    held: &StillHeld<'_>,
+    unchanged: &UnchangedCheck<'_>,
 ) -> Result<(), RegistryErrorKind> {
-    let repository = doomed.repository;
+    let repository = deletion.repository;
     let (host, path) = (repository.host(), repository.path());
     let scheme = registry
         .sender
@@ -56,7 +56,7 @@ async fn delete_one(
         limit: ERROR_MAX_BYTES,
     };
     let attempt = || async {
-        held.check().await?;
+        unchanged.check().await?;
         registry.sender.send_once(&request).await
     };
     let response = registry

@@ -4,7 +4,7 @@ use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, Url};
 use serde_json::Value;
 
-use super::still_held::StillHeld;
+use super::unchanged_check::UnchangedCheck;
 use crate::domain::Host;
 use crate::http::Response;
 use crate::registry::client::Registry;
@@ -49,14 +49,14 @@ impl<'a> Call<'a> {
             .await
     }
 
-    /// Sends the request like [`Self::send`], but each attempt only if `held` permits it.
+    /// Sends the request like [`Self::send`], but each attempt only if `unchanged` permits it.
     pub(super) async fn send_if(
         &self,
         registry: &Registry,
-        held: &StillHeld<'_>,
+        unchanged: &UnchangedCheck<'_>,
     ) -> Result<Response, RegistryErrorKind> {
         let attempt = || async {
-            held.check().await?;
+            unchanged.check().await?;
             self.send_once(registry).await
         };
         registry.sender.with_retries(&self.text(), attempt).await

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::api::Call;
-use super::still_held::StillHeld;
+use super::unchanged_check::UnchangedCheck;
 use super::undeleted::{DeletionError, TagDeletion, Undeleted, all, refused};
 use crate::domain::Secret;
 use crate::registry::client::Registry;
@@ -25,27 +25,30 @@ struct HubTokenResponse {
     access_token: String,
 }
 
-pub(super) async fn delete(registry: &Registry, doomed: TagDeletion<'_>) -> Undeleted {
-    let authorization = match log_in(registry, doomed).await {
+pub(super) async fn delete(registry: &Registry, deletion: TagDeletion<'_>) -> Undeleted {
+    let authorization = match log_in(registry, deletion).await {
         Ok(authorization) => authorization,
-        Err(error) => return all(doomed, &error),
+        Err(error) => return all(deletion, &error),
     };
-    let mut stays = Undeleted::new();
-    for (tag, held) in StillHeld::each(registry, doomed) {
-        let path = format!("/v2/repositories/{}/tags/{tag}/", doomed.repository.path());
-        if let Err(fault) = delete_one(registry, path, &held, &authorization).await {
-            stays.push((tag.clone(), refused(fault, NEEDS)));
+    let mut undeleted = Undeleted::new();
+    for (tag, unchanged) in UnchangedCheck::each(registry, deletion) {
+        let path = format!(
+            "/v2/repositories/{}/tags/{tag}/",
+            deletion.repository.path()
+        );
+        if let Err(fault) = delete_one(registry, path, &unchanged, &authorization).await {
+            undeleted.push((tag.clone(), refused(fault, NEEDS)));
         }
     }
-    stays
+    undeleted
 }
 
 /// Exchanges the registry's credentials for a token of the API.
 async fn log_in(
     registry: &Registry,
-    doomed: TagDeletion<'_>,
+    deletion: TagDeletion<'_>,
 ) -> Result<HeaderValue, DeletionError> {
-    let Some(Credential::Login(login)) = registry.sender.auth().given(doomed.repository) else {
+    let Some(Credential::Login(login)) = registry.sender.auth().given(deletion.repository) else {
         return Err(DeletionError::Missing("a user name with a token"));
     };
     let mut call = Call::new(Method::POST, HOST, "/v2/auth/token".to_owned());
@@ -67,12 +70,12 @@ async fn log_in(
 async fn delete_one(
     registry: &Registry,
     path: String,
-    held: &StillHeld<'_>,
+    unchanged: &UnchangedCheck<'_>,
     authorization: &HeaderValue,
 ) -> Result<(), RegistryErrorKind> {
     let mut call = Call::new(Method::DELETE, HOST, path);
     call.authorization = Some(authorization.clone());
-    let response = call.send_if(registry, held).await?;
+    let response = call.send_if(registry, unchanged).await?;
     match response.status.as_u16() {
         // A later read of the registry decides whether the tag is gone.
         200 | 202 | 204 | 404 => Ok(()),

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::oci;
-use super::still_held::StillHeld;
+use super::unchanged_check::UnchangedCheck;
 use super::undeleted::{DeletionError, MayDelete, TagDeletion, Undeleted, all, refused};
 use crate::domain::Tag;
 use crate::registry::aws::{self, AwsKeys};
@@ -30,10 +30,10 @@ struct DeleteFailure {
     failure_reason: String,
 }
 
-pub(super) async fn delete(registry: &Registry, ecr: &Ecr, doomed: TagDeletion<'_>) -> Undeleted {
+pub(super) async fn delete(registry: &Registry, ecr: &Ecr, deletion: TagDeletion<'_>) -> Undeleted {
     let Some(keys) = registry.sender.auth().aws_keys() else {
         return all(
-            doomed,
+            deletion,
             &DeletionError::Missing("AWS keys in the environment"),
         );
     };
@@ -41,26 +41,29 @@ pub(super) async fn delete(registry: &Registry, ecr: &Ecr, doomed: TagDeletion<'
         Service::Private => "the permission `ecr:BatchDeleteImage`",
         Service::Public => "the permission `ecr-public:BatchDeleteImage`",
     };
-    if doomed.may_delete == MayDelete::Tags
-        && let Err(error) = check_stays(registry, doomed).await
+    if deletion.may_delete == MayDelete::Tags
+        && let Err(error) = check_another_tag_exists(registry, deletion).await
     {
-        return all(doomed, &error);
+        return all(deletion, &error);
     }
-    let mut stays = Undeleted::new();
+    let mut undeleted = Undeleted::new();
     // Delete one by one, so that a failure affects only its own tag.
-    for (tag, held) in StillHeld::each(registry, doomed) {
-        let content = content(ecr, doomed, tag).to_string();
-        let check = async || held.check().await;
+    for (tag, unchanged) in UnchangedCheck::each(registry, deletion) {
+        let content = content(ecr, deletion, tag).to_string();
+        let check = async || unchanged.check().await;
         if let Err(fault) = delete_one(registry, ecr, keys, &content, check).await {
-            stays.push((tag.clone(), refused(fault, needs)));
+            undeleted.push((tag.clone(), refused(fault, needs)));
         }
     }
-    stays
+    undeleted
 }
 
 /// Checks that another tag keeps the image, which may have existed before the run.
-async fn check_stays(registry: &Registry, doomed: TagDeletion<'_>) -> Result<(), DeletionError> {
-    let others = oci::others(registry, doomed).await;
+async fn check_another_tag_exists(
+    registry: &Registry,
+    deletion: TagDeletion<'_>,
+) -> Result<(), DeletionError> {
+    let others = oci::others(registry, deletion).await;
     let others = others.map_err(DeletionError::Unlisted)?;
     if others.is_empty() {
         return Err(DeletionError::NotCreated);
@@ -69,12 +72,12 @@ async fn check_stays(registry: &Registry, doomed: TagDeletion<'_>) -> Result<(),
 }
 
 /// Returns the content of the request.
-fn content(ecr: &Ecr, doomed: TagDeletion<'_>, tag: &Tag) -> Value {
-    let path = doomed.repository.path();
+fn content(ecr: &Ecr, deletion: TagDeletion<'_>, tag: &Tag) -> Value {
+    let path = deletion.repository.path();
     let images = json!([{ "imageTag": tag.as_str() }]);
     match ecr.service {
         Service::Private => {
-            let account = doomed.repository.host().as_str().split('.').next();
+            let account = deletion.repository.host().as_str().split('.').next();
             json!({"registryId": account, "repositoryName": path, "imageIds": images})
         }
         Service::Public => {

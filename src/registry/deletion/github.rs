@@ -80,19 +80,22 @@ struct Package<'a> {
     path: String,
 }
 
-pub(super) async fn delete(registry: &Registry, doomed: TagDeletion<'_>) -> Undeleted {
-    match delete_version(registry, doomed).await {
+pub(super) async fn delete(registry: &Registry, deletion: TagDeletion<'_>) -> Undeleted {
+    match delete_version(registry, deletion).await {
         Ok(()) => Undeleted::new(),
-        Err(error) => all(doomed, &error),
+        Err(error) => all(deletion, &error),
     }
 }
 
-async fn delete_version(registry: &Registry, doomed: TagDeletion<'_>) -> Result<(), DeletionError> {
-    if doomed.may_delete == MayDelete::Tags {
+async fn delete_version(
+    registry: &Registry,
+    deletion: TagDeletion<'_>,
+) -> Result<(), DeletionError> {
+    if deletion.may_delete == MayDelete::Tags {
         return Err(DeletionError::NotCreated);
     }
-    let package = Package::find(registry, doomed).await?;
-    let id = package.settled(doomed).await?;
+    let package = Package::find(registry, deletion).await?;
+    let id = package.settled(deletion).await?;
     let path = format!("{}/versions/{id}", package.path);
     let response = package.send(Method::DELETE, path).await?;
     match response.status.as_u16() {
@@ -103,9 +106,13 @@ async fn delete_version(registry: &Registry, doomed: TagDeletion<'_>) -> Result<
 }
 
 impl<'a> Package<'a> {
-    async fn find(registry: &'a Registry, doomed: TagDeletion<'_>) -> Result<Self, DeletionError> {
+    async fn find(
+        registry: &'a Registry,
+        deletion: TagDeletion<'_>,
+    ) -> Result<Self, DeletionError> {
         let missing = || DeletionError::Missing("a token of GitHub's");
-        let Some(Credential::Login(login)) = registry.sender.auth().given(doomed.repository) else {
+        let Some(Credential::Login(login)) = registry.sender.auth().given(deletion.repository)
+        else {
             return Err(missing());
         };
         let bearer = format!("Bearer {}", login.password.expose());
@@ -114,7 +121,7 @@ impl<'a> Package<'a> {
             authorization: sensitive(&bearer).ok_or_else(missing)?,
             path: String::new(),
         };
-        let path = doomed.repository.path();
+        let path = deletion.repository.path();
         let (owner, name) = path.split_once('/').unwrap_or((path, path));
         let response = package.send(Method::GET, format!("/users/{owner}")).await?;
         let kind: Owner = read(&response)?;
@@ -140,14 +147,14 @@ impl<'a> Package<'a> {
 
     /// Returns the version with the digest, once the list has exactly the tags to delete for it. The list lags behind
     /// recent writes.
-    async fn settled(&self, doomed: TagDeletion<'_>) -> Result<u64, DeletionError> {
+    async fn settled(&self, deletion: TagDeletion<'_>) -> Result<u64, DeletionError> {
         let transport = self.registry.sender.transport();
         let (policy, events) = (transport.retry_policy, &transport.events);
         let attempts = usize::try_from(policy.max_attempts).unwrap_or(usize::MAX);
         let waits = ConstantBuilder::new()
             .with_delay(policy.delay.min(policy.max_delay))
             .with_max_times(attempts.saturating_sub(1));
-        (|| self.listed(doomed))
+        (|| self.listed(deletion))
             .retry(waits)
             .when(|failed| matches!(failed, VersionError::Lagging))
             .notify(|_, wait| events.retry(self.path.clone(), LAGS, wait))
@@ -158,19 +165,19 @@ impl<'a> Package<'a> {
     /// Reads the list once and returns the version with the digest, if the list has exactly the tags to delete for it.
     ///
     /// SECURITY: deleting a version deletes all its tags.
-    async fn listed(&self, doomed: TagDeletion<'_>) -> Result<u64, VersionError> {
-        let found = self.version(doomed).await?;
+    async fn listed(&self, deletion: TagDeletion<'_>) -> Result<u64, VersionError> {
+        let found = self.version(deletion).await?;
         let mut others = Vec::new();
         if let Some(version) = &found {
             let tags = &version.metadata.container.tags;
-            let is_doomed = |tag: &String| doomed.tags.iter().any(|own| own.as_str() == tag);
+            let is_doomed = |tag: &String| deletion.tags.iter().any(|own| own.as_str() == tag);
             others = tags.iter().filter(|tag| !is_doomed(tag)).cloned().collect();
             let is_listed = |tag: &&str| tags.iter().any(|listed| listed == tag);
-            if others.is_empty() && doomed.tags.iter().all(|tag| is_listed(&tag.as_str())) {
+            if others.is_empty() && deletion.tags.iter().all(|tag| is_listed(&tag.as_str())) {
                 return Ok(version.id);
             }
         }
-        if self.any_holds_digest(doomed, &others).await? {
+        if self.any_holds_digest(deletion, &others).await? {
             return Err(DeletionError::Shared(others).into());
         }
         Err(VersionError::Lagging)
@@ -179,16 +186,18 @@ impl<'a> Package<'a> {
     /// True if one of `tags` has the digest that is to be deleted.
     async fn any_holds_digest(
         &self,
-        doomed: TagDeletion<'_>,
+        deletion: TagDeletion<'_>,
         tags: &[String],
     ) -> Result<bool, DeletionError> {
         for tag in tags.iter().filter_map(|tag| tag.parse().ok()) {
             let reference = Reference::Tag(tag);
-            let held = self.registry.manifest_digest(doomed.repository, &reference);
-            let held = held
+            let current = self
+                .registry
+                .manifest_digest(deletion.repository, &reference);
+            let current = current
                 .await
                 .map_err(|error| DeletionError::Unlisted(error.fault))?;
-            if held.as_ref() == Some(doomed.digest) {
+            if current.as_ref() == Some(deletion.digest) {
                 return Ok(true);
             }
         }
@@ -196,8 +205,8 @@ impl<'a> Package<'a> {
     }
 
     /// Returns the version with the digest. There is no query for it, so the list is read until the version appears.
-    async fn version(&self, doomed: TagDeletion<'_>) -> Result<Option<Version>, DeletionError> {
-        let digest = doomed.digest.to_string();
+    async fn version(&self, deletion: TagDeletion<'_>) -> Result<Option<Version>, DeletionError> {
+        let digest = deletion.digest.to_string();
         for page in 1..=PAGES_MAX {
             let query = format!("versions?per_page={PAGE}&state=active&page={page}");
             let response = self

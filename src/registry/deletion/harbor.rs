@@ -17,24 +17,24 @@ use crate::registry::token::basic;
 pub(super) const SERVICE: &str = "harbor-registry";
 const NEEDS: &str = "the right to delete tags";
 
-pub(super) async fn delete(registry: &Registry, doomed: TagDeletion<'_>) -> Undeleted {
-    let Some(Credential::Login(login)) = registry.sender.auth().given(doomed.repository) else {
+pub(super) async fn delete(registry: &Registry, deletion: TagDeletion<'_>) -> Undeleted {
+    let Some(Credential::Login(login)) = registry.sender.auth().given(deletion.repository) else {
         return all(
-            doomed,
+            deletion,
             &DeletionError::Missing("a user name with a password"),
         );
     };
-    let path = doomed.repository.path();
+    let path = deletion.repository.path();
     let (project, name) = path.split_once('/').unwrap_or((path, ""));
     // The path contains the digest, so a tag that has moved is not found.
     let artifact = format!(
         "/api/v2.0/projects/{project}/repositories/{}/artifacts/{}",
         escaped(&escaped(name)),
-        doomed.digest
+        deletion.digest
     );
-    let mut stays = Undeleted::new();
-    for tag in doomed.tags {
-        let host = doomed.repository.host().as_str();
+    let mut undeleted = Undeleted::new();
+    for tag in deletion.tags {
+        let host = deletion.repository.host().as_str();
         let call = Call {
             authorization: Some(basic(&login)),
             ..Call::new(Method::DELETE, host, format!("{artifact}/tags/{tag}"))
@@ -47,8 +47,8 @@ pub(super) async fn delete(registry: &Registry, doomed: TagDeletion<'_>) -> Unde
                     _ => Err::<(), RegistryErrorKind>(RegistryErrorKind::refused(&response)),
                 });
         if let Err(fault) = deleted {
-            stays.push((tag.clone(), refused(fault, NEEDS)));
+            undeleted.push((tag.clone(), refused(fault, NEEDS)));
         }
     }
-    stays
+    undeleted
 }

@@ -6,25 +6,25 @@
 
 mod acr;
 mod api;
-mod by_hand;
 mod docker_hub;
 mod ecr;
 mod github;
 mod harbor;
+mod manual_steps;
 mod oci;
 mod quay;
-mod still_held;
+mod unchanged_check;
 mod undeleted;
 
 use super::client::Registry;
 use super::ecr::Ecr;
 use crate::domain::Repository;
 
-pub use by_hand::steps_by_hand;
+pub use manual_steps::manual_steps;
 pub use undeleted::{DeletionError, MayDelete, TagDeletion, Undeleted};
 
 /// The ways to delete tags.
-enum Way {
+enum DeletionMethod {
     /// By the distribution protocol.
     Oci,
     /// By the distribution protocol, with tags to restore afterwards.
@@ -38,34 +38,34 @@ enum Way {
 
 /// Deletes tags without deleting content of others. Returns the tags that were not deleted. For all other tags the
 /// deletion is only the registry's claim, which a later read must confirm.
-pub async fn delete_tags(registry: &Registry, doomed: TagDeletion<'_>) -> Undeleted {
-    if doomed.tags.is_empty() {
+pub async fn delete_tags(registry: &Registry, deletion: TagDeletion<'_>) -> Undeleted {
+    if deletion.tags.is_empty() {
         return Undeleted::new();
     }
-    match way(registry, doomed.repository) {
-        Way::Oci => oci::delete(registry, doomed).await,
-        Way::Quay => quay::delete(registry, doomed).await,
-        Way::DockerHub => docker_hub::delete(registry, doomed).await,
-        Way::Github => github::delete(registry, doomed).await,
-        Way::Ecr(ecr) => ecr::delete(registry, &ecr, doomed).await,
-        Way::Acr => acr::delete(registry, doomed).await,
-        Way::Harbor => harbor::delete(registry, doomed).await,
+    match method(registry, deletion.repository) {
+        DeletionMethod::Oci => oci::delete(registry, deletion).await,
+        DeletionMethod::Quay => quay::delete(registry, deletion).await,
+        DeletionMethod::DockerHub => docker_hub::delete(registry, deletion).await,
+        DeletionMethod::Github => github::delete(registry, deletion).await,
+        DeletionMethod::Ecr(ecr) => ecr::delete(registry, &ecr, deletion).await,
+        DeletionMethod::Acr => acr::delete(registry, deletion).await,
+        DeletionMethod::Harbor => harbor::delete(registry, deletion).await,
     }
 }
 
 /// Chooses the way by the host's name, or by the service in its challenge.
-fn way(registry: &Registry, repository: &Repository) -> Way {
+fn method(registry: &Registry, repository: &Repository) -> DeletionMethod {
     let host = repository.host();
     if let Some(ecr) = Ecr::of(host) {
-        return Way::Ecr(ecr);
+        return DeletionMethod::Ecr(ecr);
     }
     let service = registry.sender.auth().service(host);
     match host.as_str() {
-        "docker.io" => Way::DockerHub,
-        "ghcr.io" => Way::Github,
-        "quay.io" => Way::Quay,
-        name if name.ends_with(".azurecr.io") => Way::Acr,
-        _ if service.as_deref() == Some(harbor::SERVICE) => Way::Harbor,
-        _ => Way::Oci,
+        "docker.io" => DeletionMethod::DockerHub,
+        "ghcr.io" => DeletionMethod::Github,
+        "quay.io" => DeletionMethod::Quay,
+        name if name.ends_with(".azurecr.io") => DeletionMethod::Acr,
+        _ if service.as_deref() == Some(harbor::SERVICE) => DeletionMethod::Harbor,
+        _ => DeletionMethod::Oci,
     }
 }

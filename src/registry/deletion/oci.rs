@@ -7,7 +7,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use reqwest::Method;
 use serde::Deserialize;
 
-use super::still_held::StillHeld;
+use super::unchanged_check::UnchangedCheck;
 use super::undeleted::{DeletionError, MayDelete, TagDeletion, Undeleted, all, refused};
 use crate::domain::{Digest, Reference, Repository, Tag};
 use crate::http::Response;
@@ -42,49 +42,49 @@ enum DeleteResult {
 }
 
 /// Deletes each tag by itself, or all of them with their manifest.
-pub(super) async fn delete(registry: &Registry, doomed: TagDeletion<'_>) -> Undeleted {
-    let mut stays = Undeleted::new();
-    for (number, (tag, held)) in StillHeld::each(registry, doomed).enumerate() {
+pub(super) async fn delete(registry: &Registry, deletion: TagDeletion<'_>) -> Undeleted {
+    let mut undeleted = Undeleted::new();
+    for (number, (tag, current)) in UnchangedCheck::each(registry, deletion).enumerate() {
         let reference = Reference::Tag(tag.clone());
-        let check = async || held.check().await;
-        match send_delete(registry, doomed.repository, &reference, check).await {
+        let check = async || current.check().await;
+        match send_delete(registry, deletion.repository, &reference, check).await {
             Ok(DeleteResult::Done) => (),
             Ok(DeleteResult::Unsupported) => {
                 let rest = TagDeletion {
-                    tags: doomed.tags.get(number..).unwrap_or_default(),
-                    ..doomed
+                    tags: deletion.tags.get(number..).unwrap_or_default(),
+                    ..deletion
                 };
                 if let Err(error) = by_digest(registry, rest).await {
-                    stays.extend(all(rest, &error));
+                    undeleted.extend(all(rest, &error));
                 }
                 break;
             }
-            Err(fault) => stays.push((tag.clone(), refused(fault, NEEDS))),
+            Err(fault) => undeleted.push((tag.clone(), refused(fault, NEEDS))),
         }
     }
-    stays
+    undeleted
 }
 
 /// Deletes the manifest by its digest.
 ///
 /// SECURITY: this deletes the manifest and every tag with its digest. The manifest must be the run's own. Only the tags
 /// that are to be deleted may have its digest.
-async fn by_digest(registry: &Registry, doomed: TagDeletion<'_>) -> Result<(), DeletionError> {
-    if doomed.may_delete == MayDelete::Tags {
+async fn by_digest(registry: &Registry, deletion: TagDeletion<'_>) -> Result<(), DeletionError> {
+    if deletion.may_delete == MayDelete::Tags {
         return Err(DeletionError::NotCreated);
     }
-    let others = others(registry, doomed)
+    let others = others(registry, deletion)
         .await
         .map_err(DeletionError::Unlisted)?;
     if !others.is_empty() {
         return Err(DeletionError::Shared(others));
     }
-    let reference = Reference::Digest(doomed.digest.clone());
+    let reference = Reference::Digest(deletion.digest.clone());
     // A repeat removes the same manifest. Only the run that created it gets here.
-    match send_delete(registry, doomed.repository, &reference, async || Ok(())).await {
+    match send_delete(registry, deletion.repository, &reference, async || Ok(())).await {
         Ok(DeleteResult::Done) => Ok(()),
         Ok(DeleteResult::Unsupported) => Err(DeletionError::Unsupported {
-            host: doomed.repository.host().to_string(),
+            host: deletion.repository.host().to_string(),
         }),
         Err(fault) => Err(refused(fault, NEEDS)),
     }
@@ -136,13 +136,13 @@ fn is_unsupported(response: &Response) -> bool {
 /// Returns every other tag with the digest.
 pub(super) async fn others(
     registry: &Registry,
-    doomed: TagDeletion<'_>,
+    deletion: TagDeletion<'_>,
 ) -> Result<Vec<String>, RegistryErrorKind> {
-    let is_doomed = |tag: &String| doomed.tags.iter().any(|own| own.as_str() == tag);
-    let mut tags = list(registry, doomed.repository).await?;
+    let is_doomed = |tag: &String| deletion.tags.iter().any(|own| own.as_str() == tag);
+    let mut tags = list(registry, deletion.repository).await?;
     // A list without a tag that is known to exist may lack others too.
     let is_listed = |tag: &Tag| tags.iter().any(|listed| listed == tag.as_str());
-    if !doomed.tags.iter().all(is_listed) {
+    if !deletion.tags.iter().all(is_listed) {
         let why = "it does not contain the tag to delete";
         return Err(RegistryErrorKind::Listing(why.to_owned()));
     }
@@ -154,7 +154,7 @@ pub(super) async fn others(
         )));
     }
     let looks = tags.into_iter().map(|tag| async move {
-        let holds = holds(registry, doomed, &tag).await?;
+        let holds = holds(registry, deletion, &tag).await?;
         Ok::<_, RegistryErrorKind>(holds.then_some(tag))
     });
     let found = stream::iter(looks).buffer_unordered(PARALLEL);
@@ -166,18 +166,18 @@ pub(super) async fn others(
 
 async fn holds(
     registry: &Registry,
-    doomed: TagDeletion<'_>,
+    deletion: TagDeletion<'_>,
     tag: &str,
 ) -> Result<bool, RegistryErrorKind> {
     let tag: Tag = tag.parse().map_err(|_| {
         RegistryErrorKind::Listing("it contains an entry that is not a tag".to_owned())
     })?;
     let reference = Reference::Tag(tag);
-    let held: Option<Digest> = registry
-        .manifest_digest(doomed.repository, &reference)
+    let current: Option<Digest> = registry
+        .manifest_digest(deletion.repository, &reference)
         .await
         .map_err(|error| error.fault)?;
-    Ok(held.as_ref() == Some(doomed.digest))
+    Ok(current.as_ref() == Some(deletion.digest))
 }
 
 async fn list(

@@ -13,36 +13,36 @@ use crate::registry::error::RegistryError;
 /// The suffixes of cosign's digest tags for signatures, attestations and bills of materials.
 const SUFFIXES: [&str; 3] = ["sig", "att", "sbom"];
 
-pub(super) async fn delete(registry: &Registry, doomed: TagDeletion<'_>) -> Undeleted {
-    let siblings = match siblings(registry, doomed).await {
+pub(super) async fn delete(registry: &Registry, deletion: TagDeletion<'_>) -> Undeleted {
+    let siblings = match siblings(registry, deletion).await {
         Ok(siblings) => siblings,
-        Err(error) => return all(doomed, &DeletionError::Unseen(error.fault)),
+        Err(error) => return all(deletion, &DeletionError::Unseen(error.fault)),
     };
-    let stays = oci::delete(registry, doomed).await;
+    let undeleted = oci::delete(registry, deletion).await;
     for (tag, manifest) in siblings {
-        if let Err(why) = put_back(registry, doomed, &tag, &manifest).await {
-            let repository = doomed.repository;
+        if let Err(why) = put_back(registry, deletion, &tag, &manifest).await {
+            let repository = deletion.repository;
             registry.sender.transport().events.warn(format!(
                 "the registry also deleted the tag `{repository}:{tag}` (`{}`) of the signatures of the deleted image, and it could not be restored: {why}",
                 manifest.digest()
             ));
         }
     }
-    stays
+    undeleted
 }
 
 /// Returns the tags that would be deleted too, with their manifests. A tag that cannot be read could not be restored.
 async fn siblings(
     registry: &Registry,
-    doomed: TagDeletion<'_>,
+    deletion: TagDeletion<'_>,
 ) -> Result<Vec<(Tag, Manifest)>, RegistryError> {
     let mut siblings = Vec::new();
     for suffix in SUFFIXES {
-        let Ok(tag) = format!("{}.{suffix}", doomed.digest.referrers_tag()).parse::<Tag>() else {
+        let Ok(tag) = format!("{}.{suffix}", deletion.digest.referrers_tag()).parse::<Tag>() else {
             continue;
         };
         let reference = Reference::Tag(tag.clone());
-        let held = registry.manifest(doomed.repository, &reference).await?;
+        let held = registry.manifest(deletion.repository, &reference).await?;
         siblings.extend(held.map(|held| (tag, held)));
     }
     Ok(siblings)
@@ -51,12 +51,12 @@ async fn siblings(
 /// Restores a digest tag if it is absent. Content that another signer wrote there in the meantime stays.
 async fn put_back(
     registry: &Registry,
-    doomed: TagDeletion<'_>,
+    deletion: TagDeletion<'_>,
     tag: &Tag,
     manifest: &Manifest,
 ) -> Result<(), String> {
     let tag = FullTag {
-        repository: doomed.repository.clone(),
+        repository: deletion.repository.clone(),
         tag: tag.clone(),
     };
     let (media_type, bytes) = (manifest.media_type(), manifest.bytes());

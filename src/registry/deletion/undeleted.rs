@@ -88,8 +88,8 @@ pub(super) fn refused(fault: RegistryErrorKind, needs: &'static str) -> Deletion
 }
 
 /// Returns the same error for all tags.
-pub(super) fn all(doomed: TagDeletion<'_>, error: &DeletionError) -> Undeleted {
-    let tags = doomed.tags.iter();
+pub(super) fn all(deletion: TagDeletion<'_>, error: &DeletionError) -> Undeleted {
+    let tags = deletion.tags.iter();
     tags.map(|tag| (tag.clone(), error.clone())).collect()
 }
 

@@ -7,21 +7,21 @@ use super::{KnownDigests, Record, RecordError, RecordFile, WorkflowRun};
 use crate::domain::Digest;
 
 /// Announces the digest of a record to later steps and jobs.
-pub type Announce = Box<dyn Fn(Announcement<'_>) -> Result<(), Box<dyn Error + Send + Sync>>>;
+pub type Export = Box<dyn Fn(ExportedDigests<'_>) -> Result<(), Box<dyn Error + Send + Sync>>>;
 
 /// The job of a step. It exchanges names and digests with the environment, never the text of a record.
-pub struct Job {
+pub struct RecordExport {
     /// The run of this job; `None` outside of Actions.
     pub run: Option<WorkflowRun>,
     /// Returns the digests that vouch for the record with this name.
     pub known: Box<dyn Fn(&str) -> KnownDigests>,
     /// Announces a digest to later steps and jobs.
-    pub announce: Announce,
+    pub export: Export,
 }
 
 /// The digests by which later steps verify a record.
 #[derive(Debug, Clone, Copy)]
-pub enum Announcement<'a> {
+pub enum ExportedDigests<'a> {
     /// The file is about to be replaced. If the step is killed now, the file has one of these digests.
     Replacing {
         /// Its previous digest, if that is vouched for.
@@ -43,19 +43,18 @@ pub fn export_name(path: &str) -> String {
 impl RecordFile {
     /// Replaces the record and announces its digest. `old` is its previous digest, if that is vouched for. Returns the
     /// new one.
-    pub fn hand_on(
+    pub fn replace_and_export(
         &self,
         record: &Record,
         old: Option<&Digest>,
-        job: &Job,
+        record_export: &RecordExport,
     ) -> Result<Digest, RecordError> {
         let text = self.text(record)?;
         let new = Digest::of(&text);
-        let announce =
-            |announcement| (job.announce)(announcement).map_err(RecordError::Unannounced);
-        announce(Announcement::Replacing { old, new: &new })?;
+        let export = |digests| (record_export.export)(digests).map_err(RecordError::NotExported);
+        export(ExportedDigests::Replacing { old, new: &new })?;
         self.replace(&text)?;
-        announce(Announcement::Replaced(&new))?;
+        export(ExportedDigests::Replaced(&new))?;
         Ok(new)
     }
 }
@@ -69,20 +68,20 @@ mod tests {
     use crate::record::Loaded;
 
     /// A job that is killed at its `fails_at`-th announcement. Its later steps get the digests announced by then.
-    fn job(fails_at: usize) -> Job {
+    fn record_export(fails_at: usize) -> RecordExport {
         let tell = Rc::new(RefCell::new((0, Vec::new())));
         let ask = Rc::clone(&tell);
-        let announce = move |announcement: Announcement<'_>| {
+        let export = move |digests: ExportedDigests<'_>| {
             let mut told = tell.borrow_mut();
             if told.0 == fails_at {
                 return Err("killed".into());
             }
             told.0 += 1;
-            told.1 = match announcement {
-                Announcement::Replacing { old, new } => {
+            told.1 = match digests {
+                ExportedDigests::Replacing { old, new } => {
                     old.into_iter().chain([new]).cloned().collect()
                 }
-                Announcement::Replaced(new) => vec![new.clone()],
+                ExportedDigests::Replaced(new) => vec![new.clone()],
             };
             Ok(())
         };
@@ -90,10 +89,10 @@ mod tests {
             input: None,
             exported: ask.borrow().1.clone(),
         };
-        Job {
+        RecordExport {
             run: None,
             known: Box::new(known),
-            announce: Box::new(announce),
+            export: Box::new(export),
         }
     }
 
@@ -102,7 +101,7 @@ mod tests {
         for fails_at in 0..5 {
             let folder = tempfile::tempdir().unwrap();
             let file = RecordFile::new(folder.path().join("record.json"));
-            let job = job(fails_at);
+            let record_export = record_export(fails_at);
             let mut old = None;
             for seed in 0..2 {
                 let record = Record {
@@ -113,12 +112,14 @@ mod tests {
                     }),
                     ..Record::default()
                 };
-                match file.hand_on(&record, old.as_ref(), &job) {
+                match file.replace_and_export(&record, old.as_ref(), &record_export) {
                     Ok(new) => old = Some(new),
                     Err(_) => break,
                 }
             }
-            let loaded = file.load(&(job.known)("record.json"), None).unwrap();
+            let loaded = file
+                .load(&(record_export.known)("record.json"), None)
+                .unwrap();
             let is_fine = matches!(loaded, Loaded::Absent | Loaded::Vouched(_));
             assert!(is_fine, "{fails_at}: {loaded:?}");
             assert_eq!(matches!(loaded, Loaded::Absent), fails_at == 0);

@@ -5,7 +5,7 @@ use crate::registry::ecr::{Ecr, Service};
 
 /// Returns the manual steps that delete `tag`.
 #[must_use]
-pub fn steps_by_hand(tag: &FullTag) -> String {
+pub fn manual_steps(tag: &FullTag) -> String {
     // SECURITY: names are printed in single quotes for a shell. Their grammar excludes such quotes.
     let (host, path, name) = (tag.repository.host(), tag.repository.path(), &tag.tag);
     if host.is_docker_hub() {
@@ -80,7 +80,7 @@ mod tests {
             ),
         ] {
             let image: ImageReference = name.parse().unwrap();
-            let steps = steps_by_hand(&image.try_into().unwrap());
+            let steps = manual_steps(&image.try_into().unwrap());
             assert!(steps.contains(wanted), "{steps}");
         }
     }

@@ -10,33 +10,33 @@ use crate::registry::error::RegistryErrorKind;
 
 /// The check before each attempt to delete a tag. A deletion that is repeated after an error would otherwise remove what
 /// another run wrote in the meantime.
-pub(super) struct StillHeld<'a> {
+pub(super) struct UnchangedCheck<'a> {
     registry: &'a Registry,
-    doomed: TagDeletion<'a>,
+    deletion: TagDeletion<'a>,
     tag: &'a Tag,
     read: Cell<TagRead>,
 }
 
-impl<'a> StillHeld<'a> {
-    /// Returns each tag of `doomed` with its check. The caller has read all of them just now, and the deletion of the
+impl<'a> UnchangedCheck<'a> {
+    /// Returns each tag of `deletion` with its check. The caller has read all of them just now, and the deletion of the
     /// first takes time.
     pub(super) fn each(
         registry: &'a Registry,
-        doomed: TagDeletion<'a>,
+        deletion: TagDeletion<'a>,
     ) -> impl Iterator<Item = (&'a Tag, Self)> {
-        doomed.tags.iter().enumerate().map(move |(number, tag)| {
+        deletion.tags.iter().enumerate().map(move |(number, tag)| {
             let read = if number == 0 {
                 TagRead::JustNow
             } else {
                 TagRead::Earlier
             };
-            let held = Self {
+            let current = Self {
                 registry,
-                doomed,
+                deletion,
                 tag,
                 read: Cell::new(read),
             };
-            (tag, held)
+            (tag, current)
         })
     }
 
@@ -46,16 +46,16 @@ impl<'a> StillHeld<'a> {
             return Ok(());
         }
         let reference = Reference::Tag(self.tag.clone());
-        let held = self
+        let current = self
             .registry
-            .manifest_digest(self.doomed.repository, &reference)
+            .manifest_digest(self.deletion.repository, &reference)
             .await
             .map_err(|error| error.fault)?;
-        if held.as_ref() == Some(self.doomed.digest) {
+        if current.as_ref() == Some(self.deletion.digest) {
             return Ok(());
         }
         Err(RegistryErrorKind::Moved {
-            digest: self.doomed.digest.clone(),
+            digest: self.deletion.digest.clone(),
         })
     }
 }

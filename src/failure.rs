@@ -342,8 +342,8 @@ fn layout_code(error: &LayoutError) -> ExitCode {
 fn adoptable(conflicts: &[Conflict]) -> Option<ImageReference> {
     let adoptable = |conflict: &Conflict| matches!(conflict.difference, Difference::Unvouched(_));
     let (first, others) = conflicts.split_first()?;
-    let same = others.iter().all(|other| other.holds == first.holds);
-    (conflicts.iter().all(adoptable) && same).then(|| first.tag.repository.at(&first.holds))
+    let same = others.iter().all(|other| other.digest == first.digest);
+    (conflicts.iter().all(adoptable) && same).then(|| first.tag.repository.at(&first.digest))
 }
 
 fn preflight_verdict(error: &PreflightError) -> Diagnosis {
@@ -362,7 +362,7 @@ fn preflight_verdict(error: &PreflightError) -> Diagnosis {
         PreflightError::Unvouched { found, .. } => {
             let digests: BTreeSet<String> = found
                 .iter()
-                .map(|found| found.tag.repository.at(&found.held.digest).to_string())
+                .map(|found| found.tag.repository.at(&found.contents.digest).to_string())
                 .collect();
             let digests: Vec<String> = digests.into_iter().collect();
             Refused.with(Some(format!(

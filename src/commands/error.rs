@@ -221,10 +221,10 @@ fn conflicts_text(conflicts: &[Conflict], digest: &Digest, wanted: &[(String, Di
     let text = |conflict: &Conflict| {
         let why = conflict.difference.text();
         let why = why.map_or(String::new(), |why| format!(" ({why})"));
-        let (tag, holds) = (&conflict.tag, &conflict.holds);
+        let (tag, digest) = (&conflict.tag, &conflict.digest);
         format!(
-            "the tag `{tag}` points to `{holds}`{why} with {}",
-            images_text(&conflict.found)
+            "the tag `{tag}` points to `{digest}`{why} with {}",
+            images_text(&conflict.images)
         )
     };
     let found: Vec<String> = conflicts.iter().map(text).collect();

@@ -15,8 +15,8 @@ use crate::outcome::{
     CopiedContent, DestinationOutcome, DestinationState, IndexOutcome, Outcome, TagOutcome,
 };
 use crate::plan::{
-    Assembly, Conflict, Equivalent, Resolved, Sameness, SeenTag, Standing, TagKind, TagStep,
-    TagSteps, Vouched, Wanted, assemble, decide_tags, lacking_vouchers,
+    Assembly, Conflict, EquivalentIndex, KeepRule, Resolved, SeenTag, TagKind, TagStep, TagSteps,
+    Vouched, VouchedOrObserved, Wanted, assemble, decide_tags, lacking_vouchers,
 };
 use futures_util::future::try_join_all;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -40,7 +40,7 @@ pub(super) struct FullInspection {
 /// The planned changes, once everything is known.
 pub(super) struct SealPlan {
     /// The index for absent and moving tags, everywhere.
-    pub target: Standing,
+    pub target: VouchedOrObserved,
     /// The repositories that get it, and their state.
     pub destinations: Vec<Destination>,
     /// A repository that has each child.
@@ -73,15 +73,15 @@ impl SealPlan {
     /// are the children that were given to this run.
     pub(super) fn vouched_parts<'a>(
         &'a self,
-        index: &'a Standing,
+        index: &'a VouchedOrObserved,
     ) -> impl Iterator<Item = Vouched<Descriptor>> {
         let lists = |index: &Manifest, child: &Descriptor| {
             let mut children = index.children().iter();
             children.any(|listed| listed.digest == child.digest)
         };
         let (vouched, observed) = match index {
-            Standing::Vouched(index) => (index, None),
-            Standing::Observed(index) => (&self.made, Some(index)),
+            VouchedOrObserved::Vouched(index) => (index, None),
+            VouchedOrObserved::Observed(index) => (&self.made, Some(index)),
         };
         self.vouched_members(vouched)
             .filter(move |child| observed.is_none_or(|index| lists(index, child)))
@@ -95,7 +95,7 @@ pub(super) struct Destination {
     /// True if it lacks the target.
     pub push_index: bool,
     /// Other indexes with the same images, which stay under its tags.
-    pub equivalents: Vec<Standing>,
+    pub equivalents: Vec<VouchedOrObserved>,
     /// The content that had to be copied before the tags could be read.
     pub copied: CopiedContent,
 }
@@ -104,8 +104,8 @@ impl Destination {
     /// Returns every index that the run leaves under a tag here.
     pub(super) fn indexes<'a>(
         &'a self,
-        target: &'a Standing,
-    ) -> impl Iterator<Item = &'a Standing> {
+        target: &'a VouchedOrObserved,
+    ) -> impl Iterator<Item = &'a VouchedOrObserved> {
         std::iter::once(target).chain(&self.equivalents)
     }
 }
@@ -142,7 +142,7 @@ pub(super) async fn inspect(
         &assembly,
         &inputs,
         &seen,
-        Sameness::Images,
+        KeepRule::Images,
         &BTreeMap::new(),
     );
     decided.map_err(|conflicts| conflict(seal, &assembly, conflicts, outcome))?;
@@ -160,7 +160,7 @@ impl Inspection {
     /// signature has to be made then.
     pub(super) fn copies_what_is_new(&self) -> bool {
         let is_denied = |lookup: &TagLookup| matches!(lookup, TagLookup::Denied { .. });
-        let is_held = |lookup: &TagLookup| matches!(lookup, TagLookup::Seen(SeenTag { kind: TagKind::Fixed, holds, .. }) if holds.is_some());
+        let is_held = |lookup: &TagLookup| matches!(lookup, TagLookup::Seen(SeenTag { kind: TagKind::Fixed, content, .. }) if content.is_some());
         self.lookups.iter().any(is_denied) && !self.lookups.iter().any(is_held)
     }
 
@@ -201,7 +201,7 @@ impl FullInspection {
         self,
         context: &Context,
         seal: &Seal,
-        sameness: Sameness<'_>,
+        sameness: KeepRule<'_>,
         versions: &Versions<'_>,
         outcome: &mut Outcome,
     ) -> Result<SealPlan, CommandError> {
@@ -268,9 +268,9 @@ fn conflict(
 async fn destinations(
     context: &Context,
     seal: &Seal,
-    target: &Standing,
+    target: &VouchedOrObserved,
     steps: &[TagStep],
-    equivalents: &[Equivalent],
+    equivalents: &[EquivalentIndex],
 ) -> Result<Vec<Destination>, CommandError> {
     let is_vouched = target.vouched().is_some();
     let target = target.manifest();
@@ -280,11 +280,12 @@ async fn destinations(
                 .iter()
                 .filter(|step| step.tag.repository == *repository)
         };
-        let holds = here().any(|step| step.before.as_ref() == Some(target.digest()));
+        let is_current = here().any(|step| step.before.as_ref() == Some(target.digest()));
         // If a tag gets it, a request for the digest would change nothing: a push can be repeated.
         let is_tagged = here().any(|step| step.after == *target.digest());
-        let was_there =
-            holds || !is_vouched || (!is_tagged && is_there(context, repository, target).await?);
+        let was_there = is_current
+            || !is_vouched
+            || (!is_tagged && is_there(context, repository, target).await?);
         let here = equivalents
             .iter()
             .filter(|found| found.repository == *repository);
@@ -301,16 +302,16 @@ async fn destinations(
 fn report_plan(
     context: &Context,
     steps: &[TagStep],
-    target: &Standing,
-    equivalents: &[Equivalent],
+    target: &VouchedOrObserved,
+    equivalents: &[EquivalentIndex],
 ) {
     for step in steps {
         report_step(context, step);
     }
-    for Equivalent { repository, index } in equivalents {
+    for EquivalentIndex { repository, index } in equivalents {
         let what = match index {
-            Standing::Vouched(_) => "both are kept, and both are signed if this run signs",
-            Standing::Observed(_) => {
+            VouchedOrObserved::Vouched(_) => "both are kept, and both are signed if this run signs",
+            VouchedOrObserved::Observed(_) => {
                 "it is kept, but no other tag is moved to it, because it is not verified"
             }
         };
@@ -323,8 +324,13 @@ fn report_plan(
 }
 
 /// Warns that every tag holds an index that nothing vouches for, and that the outputs name it.
-fn warn_observed(context: &Context, steps: &[TagStep], target: &Standing, made: &Manifest) {
-    if let (Standing::Observed(index), Some(step)) = (target, steps.first()) {
+fn warn_observed(
+    context: &Context,
+    steps: &[TagStep],
+    target: &VouchedOrObserved,
+    made: &Manifest,
+) {
+    if let (VouchedOrObserved::Observed(index), Some(step)) = (target, steps.first()) {
         context.events.warn(format!(
             "a tag points to `{}`, which has the same images as `{}`, the index that this run would make, but other bytes; it is kept, although it is not verified. The outputs `digest` and `reference` name it: check it before you sign, publish or deploy it",
             step.tag.repository.at(index.digest()),
@@ -338,14 +344,14 @@ fn warn_observed(context: &Context, steps: &[TagStep], target: &Standing, made: 
 async fn find_foreign(
     context: &Context,
     seal: &Seal,
-    target: &Standing,
+    target: &VouchedOrObserved,
     seen: &[SeenTag],
-    equivalents: &[Equivalent],
+    equivalents: &[EquivalentIndex],
     places: &mut BTreeMap<Digest, Repository>,
 ) -> Result<(), CommandError> {
     let held = |tag: &&SeenTag| {
-        let holds = tag.holds.as_ref();
-        holds.is_some_and(|manifest| manifest.digest() == target.manifest().digest())
+        let content = tag.content.as_ref();
+        content.is_some_and(|content| content.digest() == target.manifest().digest())
     };
     let targets = seen
         .iter()
@@ -361,8 +367,8 @@ async fn find_foreign(
         for child in unknown {
             let (repository, child) = (repository.clone(), child.digest.clone());
             match index {
-                Standing::Vouched(_) => foreign.insert((repository, child)),
-                Standing::Observed(index) => {
+                VouchedOrObserved::Vouched(_) => foreign.insert((repository, child)),
+                VouchedOrObserved::Observed(index) => {
                     observed.insert((repository, child, index.digest().clone()))
                 }
             };

@@ -5,7 +5,7 @@ use std::iter;
 use futures_util::future::try_join_all;
 
 use super::CommandError;
-use super::subjects::{TagIs, find_image, observed, report_tag};
+use super::subjects::{TagUse, find_image, observed, report_tag};
 use crate::context::{Context, ImageError, RecordReader};
 use crate::copy::source::Source;
 use crate::domain::{Digest, ImageReference, Manifest, Reference, Repository};
@@ -254,12 +254,12 @@ async fn held(
         return Ok(None);
     };
     if is_only {
-        return find_image(context, image, TagIs::Vouched).await.map(Some);
+        return find_image(context, image, TagUse::Approves).await.map(Some);
     }
     let registry = &context.registry;
     let found = registry.manifest(&image.repository, reference).await?;
     if let Some(found) = &found {
-        report_tag(context, image, found, TagIs::Vouched);
+        report_tag(context, image, found, TagUse::Approves);
     }
     Ok(found)
 }

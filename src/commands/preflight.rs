@@ -16,8 +16,9 @@ use crate::domain::{FullTag, Repository, TagContent, chain_text};
 use crate::inputs::{IndexType, Mode, OnExistingTag, Preflight};
 use crate::outcome::{Outcome, PreflightOutcome};
 use crate::plan::{
-    Assembly, BINDING, FoundTag, HeldImage, Look, Resolved, TagAnswer, Verdict, Wanted, assemble,
-    decide_preflight, decide_skip, find_tags, images_of, is_vouched_for, vouched_by_inputs,
+    Assembly, BINDING, FoundTag, PreflightState, Resolved, TagImage, TagResponse, Verdict, Wanted,
+    assemble, decide_preflight, decide_skip, find_tags, images_of, is_vouched_for,
+    vouched_by_inputs,
 };
 use crate::registry::{RegistryError, may_be_new};
 use crate::signatures::SigningContext;
@@ -30,7 +31,7 @@ struct Goal {
 
 /// The results for the tags so far.
 struct PreflightLookup {
-    looks: Vec<(FullTag, Look)>,
+    responses: Vec<(FullTag, TagResponse)>,
     errors: Vec<(FullTag, RegistryError)>,
 }
 
@@ -52,16 +53,16 @@ pub(super) async fn preflight(
     // Errors are reported in the order of the inputs, not of the responses.
     let place = |(tag, _): &(FullTag, _)| preflight.tags.iter().position(|known| known == tag);
     lookup.errors.sort_by_key(place);
-    let told = outcome
+    let result = outcome
         .preflight
         .insert(preflight_outcome(preflight, &lookup, goal.as_ref()));
-    say(context, told, failure.as_ref());
+    say(context, result, failure.as_ref());
     if let Some(error) = failure {
         return Err(error);
     }
     let (found, mut verdict) = (
-        told.found.clone(),
-        decide_preflight(&told.found, told.policy),
+        result.found.clone(),
+        decide_preflight(&result.found, result.policy),
     );
     let mut wanted = String::new();
     if let Verdict::Skip(..) = verdict {
@@ -71,11 +72,11 @@ pub(super) async fn preflight(
             &lookup,
             goal.as_ref(),
             signing_context,
-            told,
+            result,
         )
         .await?;
     }
-    told.verdict = Some(verdict.clone());
+    result.verdict = Some(verdict.clone());
     let refused = match verdict {
         Verdict::Unknown => PreflightError::Unknown(lookup.errors),
         Verdict::Taken => PreflightError::Taken(found),
@@ -84,7 +85,7 @@ pub(super) async fn preflight(
             wanted: goal.map(|goal| images_of(&goal.assembly.manifest)),
         },
         Verdict::Unvouched => PreflightError::Unvouched {
-            found: unvouched(&found, &told.images),
+            found: unvouched(&found, &result.images),
             wanted,
         },
         Verdict::Skip(..) | Verdict::Proceed => return Ok(()),
@@ -103,29 +104,32 @@ async fn vouch(
     lookup: &PreflightLookup,
     goal: Option<&Goal>,
     signing_context: impl Future<Output = Result<SigningContext, CommandError>>,
-    told: &mut PreflightOutcome,
+    result: &mut PreflightOutcome,
 ) -> Result<(Verdict, String), CommandError> {
     let Some(policy) = &preflight.policy else {
         context.events.warn("the content of the tags is not verified, because `sign` is `false`: anyone with push access may have written it");
-        return Ok((decide_preflight(&told.found, told.policy), String::new()));
+        return Ok((
+            decide_preflight(&result.found, result.policy),
+            String::new(),
+        ));
     };
-    told.images = lookup.images(goal);
-    let mut wanted = find_signatures(context, policy, &mut told.images, signing_context).await?;
+    result.images = lookup.images(goal);
+    let mut wanted = find_signatures(context, policy, &mut result.images, signing_context).await?;
     let bound = |annotation| Some((annotation, preflight.annotations.get(annotation)?));
     for (annotation, stated) in BINDING.into_iter().filter_map(bound) {
-        for image in &mut told.images {
-            image.hold_to(annotation, stated);
+        for image in &mut result.images {
+            image.require_annotation(annotation, stated);
         }
         write!(wanted, " for `{annotation}={stated}`").unwrap_or_default();
     }
-    for image in told.images.iter().filter(|image| image.vouched.is_some()) {
+    for image in result.images.iter().filter(|image| image.vouched.is_some()) {
         let name = image.repository.at(image.manifest.digest());
         context.events.note(match &image.signer {
             Some(identity) => format!("`{name}` is signed by `{identity}`"),
             None => format!("`{name}` is in `digests`"),
         });
     }
-    Ok((decide_skip(&told.found, &told.images), wanted))
+    Ok((decide_skip(&result.found, &result.images), wanted))
 }
 
 /// Reads all repositories concurrently, and keeps the outcome up to date. A registry that never answers must not hide
@@ -140,12 +144,12 @@ async fn look_at_all(
     for tag in &preflight.tags {
         tags.entry(&tag.repository).or_default().push(tag);
     }
-    let looks = tags
+    let responses = tags
         .into_iter()
         .map(|(repository, tags)| look_at(context, repository, tags));
-    let mut looks: FuturesUnordered<_> = looks.collect();
+    let mut responses: FuturesUnordered<_> = responses.collect();
     outcome.preflight = Some(preflight_outcome(preflight, lookup, None));
-    while let Some(seen) = looks.next().await {
+    while let Some(seen) = responses.next().await {
         for (tag, seen) in seen {
             lookup.note(tag, seen);
         }
@@ -160,11 +164,11 @@ async fn look_at<'a>(
     context: &Context,
     repository: &Repository,
     tags: Vec<&'a FullTag>,
-) -> Vec<(&'a FullTag, Result<Look, RegistryError>)> {
+) -> Vec<(&'a FullTag, Result<TagResponse, RegistryError>)> {
     let look = async |tag: &'a FullTag| {
-        let holds = context.tagged(tag).await;
-        let look = |holds: Option<_>| holds.map_or(Look::Absent, Look::Holds);
-        (tag, holds.map(look))
+        let content = context.tagged(tag).await;
+        let look = |content: Option<_>| content.map_or(TagResponse::Absent, TagResponse::Content);
+        (tag, content.map(look))
     };
     let mut seen = join_all(tags.iter().map(|tag| look(tag))).await;
     if context.mode == Mode::DryRun || !is_denied(&seen) {
@@ -173,21 +177,22 @@ async fn look_at<'a>(
     context.registry.request_push_scope(repository);
     seen = join_all(tags.iter().map(|tag| look(tag))).await;
     // A repository that shows one of its tags is not a new one.
-    let denials = seen.iter().filter_map(|(_, answer)| answer.as_ref().err());
+    let denials = seen.iter().filter_map(|(_, state)| state.as_ref().err());
     if !is_denied(&seen) || !may_be_new(&context.registry, repository, denials).await {
         return seen;
     }
-    let new =
-        |answer: Result<_, RegistryError>| answer.unwrap_or_else(|denial| Look::New(why(&denial)));
+    let new = |state: Result<_, RegistryError>| {
+        state.unwrap_or_else(|denial| TagResponse::New(why(&denial)))
+    };
     seen.into_iter()
-        .map(|(tag, answer)| (tag, Ok(new(answer))))
+        .map(|(tag, state)| (tag, Ok(new(state))))
         .collect()
 }
 
 /// Reports whether every answer is a denial.
-fn is_denied(seen: &[(&FullTag, Result<Look, RegistryError>)]) -> bool {
+fn is_denied(seen: &[(&FullTag, Result<TagResponse, RegistryError>)]) -> bool {
     seen.iter()
-        .all(|(_, answer)| answer.as_ref().is_err_and(RegistryError::is_denied))
+        .all(|(_, state)| state.as_ref().is_err_and(RegistryError::is_denied))
 }
 
 /// Assembles the index of the given digests, or returns `None` if there are none.
@@ -213,7 +218,7 @@ fn preflight_outcome(
 ) -> PreflightOutcome {
     let goal = goal.map(|goal| (&goal.assembly, goal.inputs.as_slice()));
     PreflightOutcome {
-        found: find_tags(&lookup.looks, goal),
+        found: find_tags(&lookup.responses, goal),
         policy: preflight.on_existing,
         images: Vec::new(),
         verdict: None,
@@ -221,24 +226,24 @@ fn preflight_outcome(
 }
 
 /// Reports each tag. The reason why one is unknown is reported once: by the error that follows, or else here.
-fn say(context: &Context, told: &PreflightOutcome, failure: Option<&CommandError>) {
+fn say(context: &Context, result: &PreflightOutcome, failure: Option<&CommandError>) {
     let failure = failure.map(|error| chain_text(error));
-    for FoundTag { tag, answer } in &told.found {
-        let word = answer.word();
+    for FoundTag { tag, state } in &result.found {
+        let word = state.word();
         let events = &context.events;
-        match answer {
-            TagAnswer::Absent => events.note(format!("tag `{tag}`: {word}")),
-            TagAnswer::New(why) => events.warn(format!(
+        match state {
+            PreflightState::Absent => events.note(format!("tag `{tag}`: {word}")),
+            PreflightState::New(why) => events.warn(format!(
                 "tag `{tag}`: {word}: access is denied, although the token permits pushing; some registries deny repositories that do not exist yet. If the repository exists, the push will fail: {why}"
             )),
-            TagAnswer::Unknown(why) => {
+            PreflightState::Unknown(why) => {
                 let is_news = failure.as_ref().is_some_and(|error| !error.contains(why));
                 let why = if is_news { format!(": {why}") } else { String::new() };
                 events.note(format!("tag `{tag}`: {word}{why}"));
             }
-            TagAnswer::Present(held) | TagAnswer::Same(held) | TagAnswer::Different(held, _) => {
-                let text = format!("tag `{tag}`: {word}: `{}`", held.digest);
-                match told.policy {
+            PreflightState::Present(contents) | PreflightState::Same(contents) | PreflightState::Different(contents, _) => {
+                let text = format!("tag `{tag}`: {word}: `{}`", contents.digest);
+                match result.policy {
                     OnExistingTag::Warn => events.warn(text),
                     OnExistingTag::Fail | OnExistingTag::Skip => events.note(text),
                 }
@@ -251,23 +256,23 @@ impl PreflightLookup {
     fn of(tags: &[FullTag]) -> Self {
         let blank = |tag: &FullTag| {
             let why = "the registry did not answer in time".to_owned();
-            (tag.clone(), Look::Unknown(why))
+            (tag.clone(), TagResponse::Unknown(why))
         };
         Self {
-            looks: tags.iter().map(blank).collect(),
+            responses: tags.iter().map(blank).collect(),
             errors: Vec::new(),
         }
     }
 
     /// Returns the content of the tags, once for each repository, and whether the inputs vouch for it.
-    fn images(&self, goal: Option<&Goal>) -> Vec<HeldImage> {
-        let mut images: Vec<HeldImage> = Vec::new();
-        for (tag, look) in &self.looks {
-            let Look::Holds(TagContent::Manifest(manifest)) = look else {
+    fn images(&self, goal: Option<&Goal>) -> Vec<TagImage> {
+        let mut images: Vec<TagImage> = Vec::new();
+        for (tag, look) in &self.responses {
+            let TagResponse::Content(TagContent::Manifest(manifest)) = look else {
                 continue;
             };
             let by_inputs = |goal: &Goal| vouched_by_inputs(manifest, &goal.assembly, &goal.inputs);
-            let image = HeldImage {
+            let image = TagImage {
                 repository: tag.repository.clone(),
                 manifest: manifest.clone(),
                 vouched: goal.and_then(by_inputs),
@@ -281,31 +286,31 @@ impl PreflightLookup {
         images
     }
 
-    fn note(&mut self, tag: &FullTag, seen: Result<Look, RegistryError>) {
+    fn note(&mut self, tag: &FullTag, seen: Result<TagResponse, RegistryError>) {
         let look = seen.unwrap_or_else(|error| {
-            let look = Look::Unknown(why(&error));
+            let look = TagResponse::Unknown(why(&error));
             self.errors.push((tag.clone(), error));
             look
         });
-        let known = self.looks.iter_mut().find(|(known, _)| known == tag);
+        let known = self.responses.iter_mut().find(|(known, _)| known == tag);
         if let Some((_, known)) = known {
             *known = look;
         }
     }
 }
 
-fn unvouched(found: &[FoundTag], images: &[HeldImage]) -> Vec<UnvouchedImages> {
-    let found = found.iter().filter_map(|FoundTag { tag, answer }| {
-        let held = answer
-            .held()
-            .filter(|held| !is_vouched_for(&held.digest, images))?;
+fn unvouched(found: &[FoundTag], images: &[TagImage]) -> Vec<UnvouchedImages> {
+    let found = found.iter().filter_map(|FoundTag { tag, state }| {
+        let contents = state
+            .contents()
+            .filter(|contents| !is_vouched_for(&contents.digest, images))?;
         let mut images = images.iter();
         let image = images.find(|image| {
-            image.repository == tag.repository && *image.manifest.digest() == held.digest
+            image.repository == tag.repository && *image.manifest.digest() == contents.digest
         });
         Some(UnvouchedImages {
             tag: tag.clone(),
-            held: held.clone(),
+            contents: contents.clone(),
             refused: image.map(|image| image.refused.clone()).unwrap_or_default(),
         })
     });

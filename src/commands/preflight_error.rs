@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::images_text::images_text;
 use crate::domain::{Digest, FullTag, TokenAbsence, chain_text};
-use crate::plan::{FoundTag, Held, TagAnswer};
+use crate::plan::{FoundTag, PreflightState, TagContents};
 use crate::registry::RegistryError;
 
 /// A tag whose content nothing vouches for.
@@ -13,7 +13,7 @@ pub struct UnvouchedImages {
     /// The tag.
     pub tag: FullTag,
     /// Its content.
-    pub held: Held,
+    pub contents: TagContents,
     /// The reasons why the signatures of the content were refused.
     pub refused: Vec<String>,
 }
@@ -73,25 +73,29 @@ fn unknown_text(unknown: &[(FullTag, RegistryError)]) -> String {
 }
 
 fn held_text(found: &[FoundTag], verb: &str) -> String {
-    let lines = found.iter().filter_map(|FoundTag { tag, answer }| {
-        let held = answer.held()?;
-        let why = if let TagAnswer::Different(_, Some(why)) = answer {
+    let lines = found.iter().filter_map(|FoundTag { tag, state }| {
+        let contents = state.contents()?;
+        let why = if let PreflightState::Different(_, Some(why)) = state {
             format!(" ({why})")
         } else {
             String::new()
         };
-        let images = images_text(&held.images);
+        let images = images_text(&contents.images);
         Some(format!(
             "the tag `{tag}` {verb} `{}`{why} with {images}",
-            held.digest
+            contents.digest
         ))
     });
     lines.collect::<Vec<_>>().join("\n")
 }
 
 fn unvouched_text(found: &[UnvouchedImages], wanted: &str) -> String {
-    let line = |UnvouchedImages { tag, held, refused }: &UnvouchedImages| {
-        let images = images_text(&held.images);
+    let line = |UnvouchedImages {
+                    tag,
+                    contents,
+                    refused,
+                }: &UnvouchedImages| {
+        let images = images_text(&contents.images);
         let mut reasons = String::new();
         for reason in refused {
             // Writing to a string cannot fail.
@@ -100,7 +104,7 @@ fn unvouched_text(found: &[UnvouchedImages], wanted: &str) -> String {
         let found = if refused.is_empty() { "" } else { "; found:" };
         format!(
             "the tag `{tag}` points to `{}` with {images}, which is neither in `digests` nor signed by {wanted}{found}{reasons}",
-            held.digest
+            contents.digest
         )
     };
     found.iter().map(line).collect::<Vec<_>>().join("\n")

@@ -15,7 +15,7 @@ use super::origin::{Found, find};
 use super::source_gate::SourceGate;
 use super::tags::{TagLookup, look_up_tag, look_up_tags, report_step, write_tags};
 use super::verify::{Gated, check, policy};
-use super::versions::{Believed, Versions};
+use super::versions::{VersionProof, Versions};
 use crate::context::{Context, PARALLEL, RecordWriter};
 use crate::copy::copier::{Copier, DestinationCheck};
 use crate::copy::referrer_copier::ReferrerCopier;
@@ -84,15 +84,15 @@ pub(super) async fn publish(
         let signers = source.check(*depth).await?;
         passed = Some((signing_context, SourcePolicy::of(policy, &signers)));
     }
-    let believed = gate
+    let required_proof = gate
         .as_ref()
-        .map(|(_, _, policy, signing_context)| Believed::signer(signing_context, policy));
+        .map(|(_, _, policy, signing_context)| VersionProof::signer(signing_context, policy));
     let mut versions = Versions {
         context,
         wanted: version_made(image, &[], &publish.tags),
         name: image.annotation(NAME).map(str::to_owned),
         is_index: matches!(image.kind(), ManifestKind::Index { .. }),
-        believed: believed.unwrap_or(Believed::Anybody),
+        required_proof: required_proof.unwrap_or(VersionProof::NotRequired),
         lock: Mutex::default(),
     };
     let filter = ReferrerFilter::new(passed, publish.referrers);
@@ -335,7 +335,7 @@ fn held<'a>(
 ) -> impl Iterator<Item = &'a Manifest> {
     lookups.iter().filter_map(move |lookup| match lookup {
         TagLookup::Seen(seen) if seen.tag.repository == *repository => {
-            seen.holds.as_ref().and_then(TagContent::manifest)
+            seen.content.as_ref().and_then(TagContent::manifest)
         }
         TagLookup::Seen(_) | TagLookup::Denied { .. } => None,
     })

@@ -8,14 +8,14 @@ use tokio::sync::Mutex;
 use super::CommandError;
 use super::inspect::{Destination, FullInspection, Inspection, SealPlan, inspect};
 use super::tags::write_tags;
-use super::versions::{Believed, Versions};
+use super::versions::{VersionProof, Versions};
 use crate::context::{Context, RecordWriter};
 use crate::copy::copier::{Copier, DestinationCheck};
 use crate::copy::source::Source;
 use crate::domain::{Digest, Manifest, Reference, Repository};
 use crate::inputs::{Depth, Mode, Order, Seal, Signing};
 use crate::outcome::{CopiedContent, Outcome};
-use crate::plan::{BINDING, NAME, Sameness, Standing, Vouched, version_made};
+use crate::plan::{BINDING, KeepRule, NAME, Vouched, VouchedOrObserved, version_made};
 use crate::signatures::SigningContext;
 use crate::signatures::recorded::recorded;
 use crate::signatures::signer::{UnsettledSignature, check_settled, settle};
@@ -52,7 +52,7 @@ pub(super) async fn seal(
     };
     let sameness = vouched
         .as_deref()
-        .map_or(Sameness::Images, Sameness::Vouched);
+        .map_or(KeepRule::Images, KeepRule::Vouched);
     let versions = versions(context, seal, &known, signer.as_ref());
     let plan = known
         .decide(context, seal, sameness, &versions, outcome)
@@ -176,16 +176,16 @@ fn versions<'a>(
     let Inspection {
         inputs, assembly, ..
     } = &known.inspection;
-    let believed = signer.map(|signer| match &signer.policy {
-        Ok(policy) => Believed::signer(&signer.context, policy),
-        Err(_) => Believed::without_token(&signer.context, &signer.inputs.policy),
+    let required_proof = signer.map(|signer| match &signer.policy {
+        Ok(policy) => VersionProof::signer(&signer.context, policy),
+        Err(_) => VersionProof::without_token(&signer.context, &signer.inputs.policy),
     });
     Versions {
         context,
         wanted: version_made(&assembly.manifest, inputs, &seal.tags),
         name: assembly.manifest.annotation(NAME).map(str::to_owned),
         is_index: true,
-        believed: believed.unwrap_or(Believed::Anybody),
+        required_proof: required_proof.unwrap_or(VersionProof::NotRequired),
         lock: Mutex::default(),
     }
 }
@@ -265,7 +265,7 @@ fn subjects(plan: &SealPlan, depth: Depth, record_writer: &RecordWriter) -> Vec<
     let mut subjects: Vec<ToSign> = Vec::new();
     for destination in &plan.destinations {
         let indexes = destination.indexes(&plan.target);
-        for index in indexes.filter_map(Standing::vouched) {
+        for index in indexes.filter_map(VouchedOrObserved::vouched) {
             let mut signed = vec![index.described()];
             if depth == Depth::Children {
                 signed.extend(plan.vouched_members(index));

@@ -20,7 +20,7 @@ pub(super) async fn named(
     depth: Depth,
 ) -> Result<(Repository, Vec<Vouched<Descriptor>>), CommandError> {
     let missing = || ImageError::MissingImage(Box::new(ImageReference::clone(image)));
-    let manifest = find_image(context, image, TagIs::Vouched).await?;
+    let manifest = find_image(context, image, TagUse::Approves).await?;
     let manifest = Vouched::named(manifest, image).ok_or_else(missing)?;
     let read = async |child: &Descriptor| {
         manifest_present(context, &image.repository, &child.digest).await
@@ -53,18 +53,18 @@ async fn held(
 
 /// The meaning of a tag in the reference of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum TagIs {
+pub(super) enum TagUse {
     /// The caller's approval to sign or copy the content that the tag has at this moment.
-    Vouched,
+    Approves,
     /// A tag to inspect.
-    Looked,
+    Inspects,
 }
 
 /// Reads the manifest of an image, by tag or digest. A tag is resolved once, and its digest is reported.
 pub(super) async fn find_image(
     context: &ReadContext,
     image: &ImageReference,
-    tag: TagIs,
+    tag: TagUse,
 ) -> Result<Manifest, CommandError> {
     let missing = || ImageError::MissingImage(Box::new(image.clone()));
     let reference = image.reference.as_ref().ok_or_else(missing)?;
@@ -83,7 +83,7 @@ pub(super) fn report_tag(
     context: &ReadContext,
     image: &ImageReference,
     held: &Manifest,
-    tag: TagIs,
+    tag: TagUse,
 ) {
     let Some(Reference::Tag(_)) = &image.reference else {
         return;
@@ -92,7 +92,7 @@ pub(super) fn report_tag(
     context
         .events
         .note(format!("`{image}` was resolved to `{digest}`"));
-    if tag == TagIs::Vouched {
+    if tag == TagUse::Approves {
         let by_digest = image.repository.at(digest);
         context.events.warn(format!(
             "`{image}` was resolved to `{digest}`; a tag can move. Use `{by_digest}`"

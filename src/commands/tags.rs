@@ -53,7 +53,7 @@ pub(super) async fn look_up_tag(
 ) -> Result<TagLookup, CommandError> {
     let tag = tag.clone();
     match context.tagged(&tag).await {
-        Ok(holds) => Ok(TagLookup::Seen(SeenTag { tag, kind, holds })),
+        Ok(content) => Ok(TagLookup::Seen(SeenTag { tag, kind, content })),
         Err(error) if error.is_denied() => Ok(TagLookup::Denied {
             tag,
             kind,
@@ -67,11 +67,9 @@ pub(super) fn report_step(context: &Context, step: &TagStep) {
     let (events, tag) = (&context.events, &step.tag);
     let text = match &step.newer {
         // Anyone with push access can replace one of our images by another, so the consequence must be visible.
-        Some(Newer { holds, wanted }) => {
+        Some(Newer { current, wanted }) => {
             let digest = &step.after;
-            return events.warn(format!(
-                "tag `{tag}`: left unchanged: it points to version {holds}, which is newer than {wanted}, as `{digest}`. If that is wrong, move the tag manually or release a higher version"
-            ));
+            return events.warn(format!( "tag `{tag}`: left unchanged: it points to version {current}, which is newer than {wanted}, as `{digest}`. If that is wrong, move the tag manually or release a higher version" ));
         }
         None if step.writes() => "to be written",
         None => "left unchanged",
@@ -170,15 +168,15 @@ async fn recheck_moving(
     outcome: &mut Outcome,
 ) -> Result<Vec<TagStep>, CommandError> {
     let looks = moving.iter().map(|step| async move {
-        let holds = context.tagged(&step.tag).await?;
-        let newer = match &holds {
+        let content = context.tagged(&step.tag).await?;
+        let newer = match &content {
             // The content of the first read was compared then.
-            Some(holds) if step.before.as_ref() != Some(holds.digest()) => {
-                versions.newer(&step.tag, holds).await?
+            Some(content) if step.before.as_ref() != Some(content.digest()) => {
+                versions.newer(&step.tag, content).await?
             }
             Some(_) | None => None,
         };
-        let step = TagStep::of_moving(&step.tag, holds.as_ref(), target, newer);
+        let step = TagStep::of_moving(&step.tag, content.as_ref(), target, newer);
         Ok::<_, CommandError>(step)
     });
     let mut steps = try_join_all(looks).await?;
@@ -261,10 +259,10 @@ async fn is_unwritten(context: &Context, step: &TagStep, error: &CommandError) -
 async fn others(context: &Context, steps: &[TagStep]) -> Result<Vec<Conflict>, CommandError> {
     let looks = steps.iter().map(|step| async move {
         // By GET: an absent tag is the normal case, and a HEAD would have to be repeated then.
-        let holds = context.tagged(&step.tag).await?;
-        let other = holds.filter(|holds| *holds.digest() != step.after);
+        let content = context.tagged(&step.tag).await?;
+        let other = content.filter(|content| *content.digest() != step.after);
         let why = "another run wrote it during this run".to_owned();
-        let conflict = |holds| Conflict::new(&step.tag, &holds, Difference::Odd(why));
+        let conflict = |content| Conflict::new(&step.tag, &content, Difference::Odd(why));
         Ok::<_, CommandError>(other.map(conflict))
     });
     Ok(try_join_all(looks).await?.into_iter().flatten().collect())

@@ -5,7 +5,7 @@ use std::future::Future;
 
 use futures_util::{StreamExt as _, stream};
 
-use super::subjects::{TagIs, find_image, with_children};
+use super::subjects::{TagUse, find_image, with_children};
 use super::{CommandError, Refused, RefusedSubject};
 use crate::context::{PARALLEL, ReadContext, RecordReader};
 use crate::domain::{
@@ -48,7 +48,7 @@ pub(super) async fn verify(
 ) -> Result<(), CommandError> {
     context.events.phase("Verify");
     policy(&verify.policy)?;
-    let image = find_image(context, &verify.image, TagIs::Looked);
+    let image = find_image(context, &verify.image, TagUse::Inspects);
     let (manifest, signing_context) = tokio::try_join!(image, signing_context)?;
     let gated = Gated {
         repository: &verify.image.repository,

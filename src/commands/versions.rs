@@ -13,7 +13,7 @@ use crate::domain::{
     version_label,
 };
 use crate::inputs::PolicyInputs;
-use crate::plan::{NAME, Newer, SeenTag, TagKind, newer, version_held};
+use crate::plan::{NAME, Newer, SeenTag, TagKind, newer, version_stated};
 use crate::signatures::SigningContext;
 use crate::signatures::lookup::is_signed_within_limit;
 
@@ -29,27 +29,27 @@ pub(super) struct Versions<'a> {
     pub(super) name: Option<String>,
     /// True if they are to get an index.
     pub(super) is_index: bool,
-    pub(super) believed: Believed<'a>,
+    pub(super) required_proof: VersionProof<'a>,
     /// A lock for reading labels: the next reader waits.
     pub(super) lock: Mutex<()>,
 }
 
 /// The proof that a newer version needs to stay under its tag.
-pub(super) enum Believed<'a> {
+pub(super) enum VersionProof<'a> {
     /// No proof, so anyone with push access counts: nothing is signed or verified here. A warning reports that.
-    Anybody,
+    NotRequired,
     /// A signature that meets this policy.
-    Signer {
+    Signature {
         signing_context: &'a SigningContext,
         policy: Box<Policy>,
         /// The required signer in words.
         by: String,
     },
     /// No proof suffices: something is to be signed, and it is not known whose signature counts.
-    Nobody,
+    Unavailable,
 }
 
-impl<'a> Believed<'a> {
+impl<'a> VersionProof<'a> {
     /// Requires a signature that meets `policy` at any ref.
     pub(super) fn signer(signing_context: &'a SigningContext, policy: &Policy) -> Self {
         let by = match policy.workflow() {
@@ -60,7 +60,7 @@ impl<'a> Believed<'a> {
                 policy.identity
             ),
         };
-        Self::Signer {
+        Self::Signature {
             signing_context,
             policy: Box::new(policy.at_any_ref()),
             by,
@@ -76,10 +76,10 @@ impl<'a> Believed<'a> {
         inputs: &PolicyInputs,
     ) -> Self {
         let Some(policy) = signing_context.policy_of_repository(inputs) else {
-            return Self::Nobody;
+            return Self::Unavailable;
         };
         let repository = policy.github.repository.clone().unwrap_or_default();
-        Self::Signer {
+        Self::Signature {
             signing_context,
             policy: Box::new(policy.at_any_ref()),
             by: format!("a workflow of `{repository}`"),
@@ -97,8 +97,10 @@ impl Versions<'_> {
     ) -> Result<BTreeMap<FullTag, Newer>, CommandError> {
         let moving = seen.iter().filter(|tag| tag.kind == TagKind::Moving);
         let looks = moving.map(|tag| async move {
-            let newer = match &tag.holds {
-                Some(holds) if holds.digest() != wanted => self.newer(&tag.tag, holds).await?,
+            let newer = match &tag.content {
+                Some(content) if content.digest() != wanted => {
+                    self.newer(&tag.tag, content).await?
+                }
                 Some(_) | None => None,
             };
             Ok::<_, CommandError>(newer.map(|newer| (tag.tag.clone(), newer)))
@@ -111,12 +113,12 @@ impl Versions<'_> {
     pub(super) async fn newer(
         &self,
         tag: &FullTag,
-        holds: &TagContent,
+        content: &TagContent,
     ) -> Result<Option<Newer>, CommandError> {
-        let holds = match holds {
+        let manifest = match content {
             TagContent::Manifest(manifest) => manifest,
             TagContent::Unusable(unusable) => {
-                let (digest, why) = (holds.digest(), unusable.text());
+                let (digest, why) = (content.digest(), unusable.text());
                 let text = format!("`{tag}` points to `{digest}`, and {why}: the tag is moved");
                 self.context.events.warn(text);
                 return Ok(None);
@@ -126,30 +128,30 @@ impl Versions<'_> {
             return Ok(None);
         };
         // Content that states no version needs more requests. They are worth it only if its version would count.
-        let stated = version_held(holds, std::iter::empty());
+        let stated = version_stated(manifest, std::iter::empty());
         if stated
             .as_ref()
             .is_some_and(|stated| newer(stated, wanted).is_none())
         {
             return Ok(None);
         }
-        if let Some(why) = self.disbelief(tag, holds).await? {
+        if let Some(why) = self.why_version_does_not_count(tag, manifest).await? {
             let claim = stated.and_then(|stated| newer(&stated, wanted));
             let claim = claim.map_or(String::new(), |newer| {
-                format!("states version {} and ", newer.holds)
+                format!("states version {} and ", newer.current)
             });
-            let digest = holds.digest();
+            let digest = manifest.digest();
             self.context.events.warn(format!(
                 "`{tag}` points to `{digest}`, which {claim}{why}: its version is ignored, and the tag is moved"
             ));
             return Ok(None);
         }
-        let held = self.version(&tag.repository, holds).await?;
+        let held = self.version(&tag.repository, manifest).await?;
         let newer = held.and_then(|held| newer(&held, wanted));
-        if let (Believed::Anybody, Some(newer)) = (&self.believed, &newer) {
+        if let (VersionProof::NotRequired, Some(newer)) = (&self.required_proof, &newer) {
             self.context.events.warn(format!(
                 "`{tag}` points to version {}, which is not verified, because this run signs nothing",
-                newer.holds
+                newer.current
             ));
         }
         Ok(newer)
@@ -157,39 +159,39 @@ impl Versions<'_> {
 
     /// Returns the reason why the version of the tag's content does not count, if there is one. If nothing is verified,
     /// every version counts.
-    async fn disbelief(
+    async fn why_version_does_not_count(
         &self,
         tag: &FullTag,
-        holds: &Manifest,
+        manifest: &Manifest,
     ) -> Result<Option<String>, CommandError> {
-        let (signing_context, policy, by) = match &self.believed {
-            Believed::Anybody => return Ok(None),
-            Believed::Nobody => {
+        let (signing_context, policy, by) = match &self.required_proof {
+            VersionProof::NotRequired => return Ok(None),
+            VersionProof::Unavailable => {
                 let why = "cannot be verified, because the required signer is unknown";
                 return Ok(Some(why.to_owned()));
             }
-            Believed::Signer {
+            VersionProof::Signature {
                 signing_context,
                 policy,
                 by,
             } => (signing_context, policy, by),
         };
         // Anyone with push access can put a part of a signed index there: with `recursive` each part is signed.
-        if self.is_index && !matches!(holds.kind(), ManifestKind::Index { .. }) {
+        if self.is_index && !matches!(manifest.kind(), ManifestKind::Index { .. }) {
             return Ok(Some(
                 "is not an index, unlike the result of this run".to_owned(),
             ));
         }
         // Anyone with push access can put another image of this workflow there.
         if let Some(name) = &self.name
-            && holds.annotation(NAME) != Some(name)
+            && manifest.annotation(NAME) != Some(name)
         {
             return Ok(Some(format!("does not state the name `{name}` (`{NAME}`)")));
         }
         let verifier = signing_context.verifier(policy);
         let repository = &tag.repository;
         let signed =
-            is_signed_within_limit(self.context, repository, holds.digest(), &verifier).await?;
+            is_signed_within_limit(self.context, repository, manifest.digest(), &verifier).await?;
         Ok((!signed)
             .then(|| format!("has no signature by {by}, or none among its first referrers")))
     }
@@ -199,16 +201,16 @@ impl Versions<'_> {
     pub(super) async fn version(
         &self,
         repository: &Repository,
-        holds: &Manifest,
+        manifest: &Manifest,
     ) -> Result<Option<String>, CommandError> {
-        let stated = version_held(holds, std::iter::empty());
+        let stated = version_stated(manifest, std::iter::empty());
         if stated.is_some() {
             return Ok(stated);
         }
         // SECURITY: one at a time, across all tags: each may have the maximum length, since anyone with push access may
         // have written it.
         let _lock = self.lock.lock().await;
-        match holds.kind() {
+        match manifest.kind() {
             ManifestKind::Image { config, .. } => self.label(repository, config).await,
             ManifestKind::Index { manifests, .. } => self.shared_label(repository, manifests).await,
         }

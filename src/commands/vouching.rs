@@ -10,7 +10,7 @@ use crate::context::{Context, PARALLEL};
 use crate::domain::{Digest, Policy, Repository, SignatureFormat};
 use crate::inputs::PolicyInputs;
 use crate::outcome::Subject;
-use crate::plan::{HeldImage, Vouched, is_vouched_for};
+use crate::plan::{TagImage, Vouched, is_vouched_for};
 use crate::signatures::lookup::{Lookup, Search, look_up};
 use crate::signatures::{SignatureError, SigningContext};
 
@@ -20,10 +20,10 @@ use crate::signatures::{SignatureError, SigningContext};
 pub(super) async fn find_signatures(
     context: &Context,
     inputs: &PolicyInputs,
-    images: &mut [HeldImage],
+    images: &mut [TagImage],
     signing_context: impl Future<Output = Result<SigningContext, CommandError>>,
 ) -> Result<String, CommandError> {
-    let is_open = |image: &HeldImage| image.vouched.is_none();
+    let is_open = |image: &TagImage| image.vouched.is_none();
     if !images.iter().any(is_open) {
         return Ok(String::new());
     }

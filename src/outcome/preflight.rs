@@ -1,7 +1,7 @@
 //! The result of a preflight.
 
 use crate::inputs::OnExistingTag;
-use crate::plan::{FoundTag, HeldImage, Verdict};
+use crate::plan::{FoundTag, TagImage, Verdict};
 
 /// The result of a preflight.
 #[derive(Debug)]
@@ -11,7 +11,7 @@ pub struct PreflightOutcome {
     /// The policy for tags that exist.
     pub policy: OnExistingTag,
     /// The known origin of the tags' content; empty if it was not requested.
-    pub images: Vec<HeldImage>,
+    pub images: Vec<TagImage>,
     /// The verdict, or `None` until everything was read.
     pub verdict: Option<Verdict>,
 }

@@ -4,13 +4,13 @@ use super::assemble::{Assembly, Resolved};
 use super::vouched::Vouched;
 use crate::domain::{Manifest, ManifestKind};
 
-/// Returns `holds` as vouched content if it is adopted: the inputs name its digest and no other, and it has every
+/// Returns `existing` as vouched content if it is adopted: the inputs name its digest and no other, and it has every
 /// annotation that they state.
 ///
 /// SECURITY: a digest in the inputs vouches for a part of the index that this run makes. Anyone with push access can
 /// put that part under the run's tags. It must not pass there for the index with its annotations.
 pub(super) fn adopted(
-    holds: &Manifest,
+    existing: &Manifest,
     assembly: &Assembly,
     resolved: &[Resolved],
 ) -> Option<Vouched<Manifest>> {
@@ -18,15 +18,15 @@ pub(super) fn adopted(
     let is_alone = resolved.iter().all(|one| *one.input == *named.input);
     let is_annotated = || {
         let mut wanted = annotations(&assembly.manifest);
-        wanted.all(|(name, value)| holds.annotation(name) == Some(value))
+        wanted.all(|(name, value)| existing.annotation(name) == Some(value))
     };
-    let adopted = named.input.manifest(holds.clone())?;
+    let adopted = named.input.manifest(existing.clone())?;
     (is_alone && is_annotated()).then_some(adopted)
 }
 
-/// Returns a message if the inputs name `holds`, and it is not adopted.
-pub(super) fn unadopted(holds: &Manifest, resolved: &[Resolved]) -> Option<String> {
-    let is_named = resolved.iter().any(|one| *one.input == *holds.digest());
+/// Returns a message if the inputs name `existing`, and it is not adopted.
+pub(super) fn unadopted(existing: &Manifest, resolved: &[Resolved]) -> Option<String> {
+    let is_named = resolved.iter().any(|one| *one.input == *existing.digest());
     is_named.then(|| {
         "`digests` names it as a part of the index that this run makes; it is that index only if it is the only entry of `digests` and has all of `annotations`".to_owned()
     })

@@ -19,25 +19,25 @@ const LENGTH_SPARE_BYTES: usize = 4096;
 /// The extra length that is still parsed. A value takes up to 90 bytes in memory, and two in the document.
 const READABLE_SPARE_BYTES: usize = 256 * 1024;
 
-/// Lists the differences between `holds` and the index that this run would write. It compares entries as a multiset of
+/// Lists the differences between `existing` and the index that this run would write. It compares entries as a multiset of
 /// digest, media type, platform and annotations. It compares the index's own fields, and its media type if an input
 /// names one or the document states none. White space within bounds and the order of fields and entries do not count. An `artifactType` that
 /// repeats the type of the child's config does not count either (crane writes it).
 pub(super) fn differences(
-    holds: &Manifest,
+    existing: &Manifest,
     assembly: &Assembly,
     resolved: &[Resolved],
 ) -> Vec<String> {
-    let too_long = too_long(holds, assembly);
+    let too_long = too_long(existing, assembly);
     // SECURITY: a parsed document may take many times its length in memory.
-    if holds.bytes().len() > readable_bytes(assembly) {
+    if existing.bytes().len() > readable_bytes(assembly) {
         return Vec::from_iter(too_long);
     }
-    let Ok(document) = serde_json::from_slice::<Value>(holds.bytes()) else {
+    let Ok(document) = serde_json::from_slice::<Value>(existing.bytes()) else {
         return vec!["it cannot be parsed".to_owned()];
     };
     let mut found = Vec::from_iter(too_long);
-    found.extend(form(holds, &document, assembly));
+    found.extend(form(existing, &document, assembly));
     let own =
         |name: &str| ["schemaVersion", "mediaType", "manifests", "annotations"].contains(&name);
     let nothing =
@@ -96,10 +96,10 @@ pub(super) fn differences(
     found
 }
 
-/// Returns a message if `holds` has more bytes than any equal document needs. SECURITY: a signature covers every byte,
+/// Returns a message if `existing` has more bytes than any equal document needs. SECURITY: a signature covers every byte,
 /// and nobody should have to read bytes without meaning.
-fn too_long(holds: &Manifest, assembly: &Assembly) -> Option<String> {
-    let (length, own) = (holds.bytes().len(), assembly.manifest.bytes().len());
+fn too_long(existing: &Manifest, assembly: &Assembly) -> Option<String> {
+    let (length, own) = (existing.bytes().len(), assembly.manifest.bytes().len());
     let most = (LENGTH_FACTOR * own + LENGTH_SPARE_BYTES).min(readable_bytes(assembly));
     (length > most).then(|| {
         format!("it has {length} bytes, mostly white space: this run would write {own}, and at most {most} are accepted")
@@ -112,17 +112,21 @@ fn readable_bytes(assembly: &Assembly) -> usize {
 }
 
 /// Checks the form of the bytes: a repeated name, the media type.
-fn form(holds: &Manifest, document: &Value, assembly: &Assembly) -> impl Iterator<Item = String> {
+fn form(
+    existing: &Manifest,
+    document: &Value,
+    assembly: &Assembly,
+) -> impl Iterator<Item = String> {
     // SECURITY: other readers find other values there.
     let repeated =
-        has_lost_texts(holds.bytes(), document).then(|| match repeated_name(holds.bytes()) {
+        has_lost_texts(existing.bytes(), document).then(|| match repeated_name(existing.bytes()) {
             Some(name) => format!("it has the name `{}` twice", shown(&name)),
             None => "it has a name twice".to_owned(),
         });
-    let (held, named) = (holds.media_type(), assembly.named_type.as_ref());
+    let (held, named) = (existing.media_type(), assembly.named_type.as_ref());
     let named = named.filter(|named| *named != held);
     let other_type = named.map(|named| format!("its media type is `{held}`, expected `{named}`"));
-    [repeated, other_type, spelling(holds, document, assembly)]
+    [repeated, other_type, spelling(existing, document, assembly)]
         .into_iter()
         .flatten()
 }
@@ -131,8 +135,8 @@ fn form(holds: &Manifest, document: &Value, assembly: &Assembly) -> impl Iterato
 ///
 /// SECURITY: registries and readers that compare the text interpret another spelling as another type. A document that
 /// states no type gets it from the registry, so only the type that this run would write counts.
-fn spelling(holds: &Manifest, document: &Value, assembly: &Assembly) -> Option<String> {
-    let (held, wanted) = (holds.media_type(), assembly.manifest.media_type());
+fn spelling(existing: &Manifest, document: &Value, assembly: &Assembly) -> Option<String> {
+    let (held, wanted) = (existing.media_type(), assembly.manifest.media_type());
     match document.get("mediaType") {
         Some(Value::String(text)) if text == held.as_str() => None,
         None | Some(Value::Null) if held == wanted => None,

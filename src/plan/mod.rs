@@ -7,7 +7,7 @@ mod adoption;
 mod assemble;
 mod cleanup;
 mod differences;
-mod likeness;
+mod image_comparison;
 mod preflight;
 mod published;
 mod repeated;
@@ -26,16 +26,18 @@ pub use assemble::{
 pub use cleanup::{
     CleanupStep, LeaveReason, Rollback, TagDigest, decide_cleanup, leave_for_user, unnamed_tags,
 };
-pub use likeness::images_of;
-pub use preflight::{FoundTag, Held, Look, TagAnswer, Verdict, decide_preflight, find_tags};
+pub use image_comparison::images_of;
+pub use preflight::{
+    FoundTag, PreflightState, TagContents, TagResponse, Verdict, decide_preflight, find_tags,
+};
 pub use published::{contents_of, decide_published};
 #[cfg(test)]
 pub(crate) use repeated::repeated_name;
 pub use tag_kind::TagKind;
 pub use tags::{
-    Conflict, Difference, Equivalent, Newer, Sameness, SeenTag, TagStep, TagSteps, decide_tags,
-    lacking_vouchers,
+    Conflict, Difference, EquivalentIndex, KeepRule, Newer, SeenTag, TagStep, TagSteps,
+    decide_tags, lacking_vouchers,
 };
-pub use version::{VERSION, newer, version_held, version_made};
-pub use vouched::{Standing, Vouched, Voucher};
-pub use vouching::{BINDING, HeldImage, NAME, decide_skip, is_vouched_for, vouched_by_inputs};
+pub use version::{VERSION, newer, version_made, version_stated};
+pub use vouched::{Vouched, VouchedOrObserved, Voucher};
+pub use vouching::{BINDING, NAME, TagImage, decide_skip, is_vouched_for, vouched_by_inputs};

@@ -1,17 +1,17 @@
 //! The decision before a build, from what the registries report of its tags.
 
 use super::assemble::{Assembly, PlatformMap, Resolved};
-use super::likeness::{Likeness, compare, images_of, platforms_held};
+use super::image_comparison::{ImageComparison, compare, images_of, platforms_in};
 use crate::domain::{Digest, FullTag, Manifest, TagContent};
 use crate::inputs::OnExistingTag;
 
 /// The result of reading a tag.
 #[derive(Debug, Clone)]
-pub enum Look {
+pub enum TagResponse {
     /// The registry reports that the tag does not exist.
     Absent,
     /// The tag contains this.
-    Holds(TagContent),
+    Content(TagContent),
     /// The registry denies the repository to credentials that may push to it. Apparently nothing was ever pushed there.
     New(String),
     /// The registry did not report the content, for this reason.
@@ -20,16 +20,16 @@ pub enum Look {
 
 /// The state of a tag: the four possible answers, and the result of the comparison.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TagAnswer {
+pub enum PreflightState {
     /// The tag does not exist.
     Absent,
     /// The tag exists.
-    Present(Held),
+    Present(TagContents),
     /// The tag contains the images that were given.
-    Same(Held),
+    Same(TagContents),
     /// The tag contains other images than those that were given, or than the first existing tag. Or it contains
     /// something that cannot be an index of this program.
-    Different(Held, Option<String>),
+    Different(TagContents, Option<String>),
     /// Apparently the tag does not exist, since nobody has pushed to the repository yet. Never treated as `Absent`: it
     /// is reported, and the push decides.
     New(String),
@@ -39,7 +39,7 @@ pub enum TagAnswer {
 
 /// The content of a tag.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Held {
+pub struct TagContents {
     /// The digest.
     pub digest: Digest,
     /// Its images by platform; empty if it is not an index.
@@ -52,7 +52,7 @@ pub struct FoundTag {
     /// The tag.
     pub tag: FullTag,
     /// The state.
-    pub answer: TagAnswer,
+    pub state: PreflightState,
 }
 
 /// The decision from the states of all tags.
@@ -72,7 +72,7 @@ pub enum Verdict {
     Proceed,
 }
 
-impl TagAnswer {
+impl PreflightState {
     /// The word for it in the output `states`.
     #[must_use]
     pub fn word(&self) -> &'static str {
@@ -88,9 +88,11 @@ impl TagAnswer {
 
     /// The content of the tag, if it exists.
     #[must_use]
-    pub fn held(&self) -> Option<&Held> {
+    pub fn contents(&self) -> Option<&TagContents> {
         match self {
-            Self::Present(held) | Self::Same(held) | Self::Different(held, _) => Some(held),
+            Self::Present(contents) | Self::Same(contents) | Self::Different(contents, _) => {
+                Some(contents)
+            }
             Self::Absent | Self::New(_) | Self::Unknown(_) => None,
         }
     }
@@ -100,47 +102,47 @@ impl TagAnswer {
 /// them that `seal` could have made. The others would be completed from that one.
 #[must_use]
 pub fn find_tags(
-    looks: &[(FullTag, Look)],
+    responses: &[(FullTag, TagResponse)],
     wanted: Option<(&Assembly, &[Resolved])>,
 ) -> Vec<FoundTag> {
-    let first = looks.iter().find_map(|(_, look)| match look {
-        Look::Holds(content) => {
+    let first = responses.iter().find_map(|(_, response)| match response {
+        TagResponse::Content(content) => {
             let manifest = content.manifest()?;
-            Some((platforms_held(manifest, &[]).ok()?, manifest))
+            Some((platforms_in(manifest, &[]).ok()?, manifest))
         }
-        Look::Absent | Look::New(_) | Look::Unknown(_) => None,
+        TagResponse::Absent | TagResponse::New(_) | TagResponse::Unknown(_) => None,
     });
-    let found = |(tag, look): &(FullTag, Look)| FoundTag {
+    let found = |(tag, response): &(FullTag, TagResponse)| FoundTag {
         tag: tag.clone(),
-        answer: match look {
-            Look::Absent => TagAnswer::Absent,
-            Look::New(why) => TagAnswer::New(why.clone()),
-            Look::Unknown(why) => TagAnswer::Unknown(why.clone()),
-            Look::Holds(TagContent::Manifest(manifest)) => {
-                measured(manifest, wanted, first.as_ref())
+        state: match response {
+            TagResponse::Absent => PreflightState::Absent,
+            TagResponse::New(why) => PreflightState::New(why.clone()),
+            TagResponse::Unknown(why) => PreflightState::Unknown(why.clone()),
+            TagResponse::Content(TagContent::Manifest(manifest)) => {
+                compared_state(manifest, wanted, first.as_ref())
             }
-            Look::Holds(content @ TagContent::Unusable(unusable)) => {
-                let held = Held {
+            TagResponse::Content(content @ TagContent::Unusable(unusable)) => {
+                let contents = TagContents {
                     digest: content.digest().clone(),
                     images: Vec::new(),
                 };
-                TagAnswer::Different(held, Some(unusable.text()))
+                PreflightState::Different(contents, Some(unusable.text()))
             }
         },
     };
-    looks.iter().map(found).collect()
+    responses.iter().map(found).collect()
 }
 
-fn measured(
+fn compared_state(
     manifest: &Manifest,
     wanted: Option<(&Assembly, &[Resolved])>,
     first: Option<&(PlatformMap, &Manifest)>,
-) -> TagAnswer {
-    let held = Held {
+) -> PreflightState {
+    let contents = TagContents {
         digest: manifest.digest().clone(),
         images: images_of(manifest),
     };
-    let likeness = match (wanted, first) {
+    let comparison = match (wanted, first) {
         (Some((assembly, resolved)), _) => {
             let Assembly {
                 manifest: wanted,
@@ -150,16 +152,16 @@ fn measured(
             compare(manifest, platforms, wanted, resolved)
         }
         (None, Some((platforms, first))) => compare(manifest, platforms, first, &[]),
-        (None, None) => match platforms_held(manifest, &[]) {
-            Ok(_) => Likeness::Same,
-            Err(why) => Likeness::Odd(why),
+        (None, None) => match platforms_in(manifest, &[]) {
+            Ok(_) => ImageComparison::Same,
+            Err(why) => ImageComparison::Odd(why),
         },
     };
-    match likeness {
-        Likeness::Same if wanted.is_some() => TagAnswer::Same(held),
-        Likeness::Same => TagAnswer::Present(held),
-        Likeness::OtherMap => TagAnswer::Different(held, None),
-        Likeness::Odd(why) => TagAnswer::Different(held, Some(why)),
+    match comparison {
+        ImageComparison::Same if wanted.is_some() => PreflightState::Same(contents),
+        ImageComparison::Same => PreflightState::Present(contents),
+        ImageComparison::Other => PreflightState::Different(contents, None),
+        ImageComparison::Odd(why) => PreflightState::Different(contents, Some(why)),
     }
 }
 
@@ -167,21 +169,23 @@ fn measured(
 /// the policy forbids.
 #[must_use]
 pub fn decide_preflight(found: &[FoundTag], policy: OnExistingTag) -> Verdict {
-    let any = |is: fn(&TagAnswer) -> bool| found.iter().any(|found| is(&found.answer));
-    if any(|answer| matches!(answer, TagAnswer::Unknown(_))) {
+    let any = |is: fn(&PreflightState) -> bool| found.iter().any(|found| is(&found.state));
+    if any(|state| matches!(state, PreflightState::Unknown(_))) {
         return Verdict::Unknown;
     }
     let first = found
         .iter()
-        .find_map(|found| Some((&found.tag, found.answer.held()?)));
+        .find_map(|found| Some((&found.tag, found.state.contents()?)));
     match (first, policy) {
         (None, _) | (_, OnExistingTag::Warn) => Verdict::Proceed,
         (Some(_), OnExistingTag::Fail) => Verdict::Taken,
         (Some(_), OnExistingTag::Skip)
-            if any(|answer| matches!(answer, TagAnswer::Different(..))) =>
+            if any(|state| matches!(state, PreflightState::Different(..))) =>
         {
             Verdict::Differ
         }
-        (Some((tag, held)), OnExistingTag::Skip) => Verdict::Skip(tag.clone(), held.digest.clone()),
+        (Some((tag, contents)), OnExistingTag::Skip) => {
+            Verdict::Skip(tag.clone(), contents.digest.clone())
+        }
     }
 }

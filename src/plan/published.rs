@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::likeness::images_of;
+use super::image_comparison::images_of;
 use super::tag_kind::TagKind;
 use super::tags::{Conflict, Difference, Newer, SeenTag, TagStep};
 use super::{Child, PlatformMap};
@@ -16,13 +16,14 @@ pub fn decide_published(
     newer: &BTreeMap<FullTag, Newer>,
 ) -> Result<Vec<TagStep>, Vec<Conflict>> {
     // Equal bytes under a wrong media type are other content, too.
-    let is_it = |holds: &TagContent| holds.manifest().map(Manifest::digest) == Some(image.digest());
+    let is_it =
+        |content: &TagContent| content.manifest().map(Manifest::digest) == Some(image.digest());
     // Empty for a single image.
     let images = images_of(image);
     let fixed = seen.iter().filter(|tag| tag.kind == TagKind::Fixed);
     let conflicts: Vec<Conflict> = fixed
         .filter_map(|tag| {
-            let other = tag.holds.as_ref().filter(|holds| !is_it(holds))?;
+            let other = tag.content.as_ref().filter(|content| !is_it(content))?;
             let difference = match other {
                 TagContent::Manifest(other) if !images.is_empty() && images_of(other) == images => {
                     Difference::Odd(format!(
@@ -40,11 +41,11 @@ pub fn decide_published(
         return Err(conflicts);
     }
     let step = |tag: &SeenTag| {
-        let holds = tag.holds.as_ref();
+        let content = tag.content.as_ref();
         if tag.kind == TagKind::Moving {
             return TagStep::of_moving(
                 &tag.tag,
-                holds,
+                content,
                 image.digest(),
                 newer.get(&tag.tag).cloned(),
             );
@@ -52,7 +53,7 @@ pub fn decide_published(
         TagStep {
             tag: tag.tag.clone(),
             kind: tag.kind,
-            before: holds.map(|holds| holds.digest().clone()),
+            before: content.map(|content| content.digest().clone()),
             after: image.digest().clone(),
             newer: None,
         }

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use super::adoption::{adopted, unadopted};
 use super::assemble::{Assembly, Resolved};
 use super::differences::differences;
-use super::likeness::{Likeness, compare, images_of};
+use super::image_comparison::{ImageComparison, compare, images_of};
 use super::tag_kind::TagKind;
-use super::vouched::{Standing, Vouched};
+use super::vouched::{Vouched, VouchedOrObserved};
 use crate::domain::{Digest, FullTag, Manifest, Repository, TagContent};
 
 /// A tag and its content, as the registry reports it. A tag of unknown state is never passed here.
@@ -18,7 +18,7 @@ pub struct SeenTag {
     /// Its kind: fixed or moving.
     pub kind: TagKind,
     /// Its content; `None` if the registry reports that the tag does not exist.
-    pub holds: Option<TagContent>,
+    pub content: Option<TagContent>,
 }
 
 /// The step for a tag.
@@ -40,7 +40,7 @@ pub struct TagStep {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Newer {
     /// The version under the tag.
-    pub holds: String,
+    pub current: String,
     /// The version that the tag was to get.
     pub wanted: String,
 }
@@ -51,9 +51,9 @@ pub struct Conflict {
     /// The tag.
     pub tag: FullTag,
     /// The digest under the tag.
-    pub holds: Digest,
+    pub digest: Digest,
     /// The images of that index by platform; empty if it is not an index, or has no platform children.
-    pub found: Vec<(String, Digest)>,
+    pub images: Vec<(String, Digest)>,
     /// The difference from the wanted content.
     pub difference: Difference,
 }
@@ -61,11 +61,11 @@ pub struct Conflict {
 impl Conflict {
     /// Makes the conflict of a fixed tag with its content.
     #[must_use]
-    pub fn new(tag: &FullTag, holds: &TagContent, difference: Difference) -> Self {
+    pub fn new(tag: &FullTag, content: &TagContent, difference: Difference) -> Self {
         Self {
             tag: tag.clone(),
-            holds: holds.digest().clone(),
-            found: holds.manifest().map(images_of).unwrap_or_default(),
+            digest: content.digest().clone(),
+            images: content.manifest().map(images_of).unwrap_or_default(),
             difference,
         }
     }
@@ -99,25 +99,25 @@ impl Difference {
 pub struct TagSteps {
     /// The index for absent and moving tags: the one that was made, or a vouched one that a tag contains already. An
     /// index that nothing vouches for is the target only if every tag contains it already. Then no tag gets it.
-    pub target: Standing,
+    pub target: VouchedOrObserved,
     /// The steps, in the order of the inputs, moving tags last.
     pub steps: Vec<TagStep>,
     /// Other indexes with equal images, which stay under fixed tags.
-    pub equivalents: Vec<Equivalent>,
+    pub equivalents: Vec<EquivalentIndex>,
 }
 
 /// An index with the same images as the target in other bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Equivalent {
+pub struct EquivalentIndex {
     /// The repository whose tag contains it.
     pub repository: Repository,
     /// The index.
-    pub index: Standing,
+    pub index: VouchedOrObserved,
 }
 
 /// The rule by which an index under a fixed tag may stay there.
 #[derive(Debug, Clone, Copy)]
-pub enum Sameness<'a> {
+pub enum KeepRule<'a> {
     /// The images are equal. Used if nothing is signed.
     Images,
     /// The index has the entries and annotations that this run would write, or an input names it, or it is listed here.
@@ -136,11 +136,11 @@ impl TagStep {
     #[must_use]
     pub fn of_moving(
         tag: &FullTag,
-        holds: Option<&TagContent>,
+        content: Option<&TagContent>,
         target: &Digest,
         newer: Option<Newer>,
     ) -> Self {
-        let before = holds.map(|holds| holds.digest().clone());
+        let before = content.map(|content| content.digest().clone());
         let newer = newer.filter(|_| before.as_ref().is_some_and(|before| before != target));
         Self {
             tag: tag.clone(),
@@ -162,16 +162,18 @@ pub fn decide_tags(
     assembly: &Assembly,
     resolved: &[Resolved],
     seen: &[SeenTag],
-    sameness: Sameness<'_>,
+    sameness: KeepRule<'_>,
     newer: &BTreeMap<FullTag, Newer>,
 ) -> Result<TagSteps, Vec<Conflict>> {
     let mut conflicts = Vec::new();
-    let mut same: Vec<Equivalent> = Vec::new();
+    let mut same: Vec<EquivalentIndex> = Vec::new();
     for tag in seen.iter().filter(|tag| tag.kind == TagKind::Fixed) {
-        let Some(holds) = &tag.holds else { continue };
-        match stand_of(holds, assembly, resolved, sameness) {
+        let Some(content) = &tag.content else {
+            continue;
+        };
+        match compare_content(content, assembly, resolved, sameness) {
             Ok(index) => {
-                let found = Equivalent {
+                let found = EquivalentIndex {
                     repository: tag.tag.repository.clone(),
                     index,
                 };
@@ -179,25 +181,25 @@ pub fn decide_tags(
                     same.push(found);
                 }
             }
-            Err(difference) => conflicts.push(Conflict::new(&tag.tag, holds, difference)),
+            Err(difference) => conflicts.push(Conflict::new(&tag.tag, content, difference)),
         }
     }
     if !conflicts.is_empty() {
         return Err(conflicts);
     }
-    let target =
-        target(&same, seen).unwrap_or_else(|| Standing::Vouched(assembly.manifest.clone()));
+    let target = target(&same, seen)
+        .unwrap_or_else(|| VouchedOrObserved::Vouched(assembly.manifest.clone()));
     let digest = target.manifest().digest();
     let step = |tag: &SeenTag| {
-        let holds = tag.holds.as_ref();
+        let content = tag.content.as_ref();
         if tag.kind == TagKind::Moving {
-            return TagStep::of_moving(&tag.tag, holds, digest, newer.get(&tag.tag).cloned());
+            return TagStep::of_moving(&tag.tag, content, digest, newer.get(&tag.tag).cloned());
         }
         TagStep {
             tag: tag.tag.clone(),
             kind: tag.kind,
-            before: holds.map(|holds| holds.digest().clone()),
-            after: holds.map_or(digest, TagContent::digest).clone(),
+            before: content.map(|content| content.digest().clone()),
+            after: content.map_or(digest, TagContent::digest).clone(),
             newer: None,
         }
     };
@@ -218,66 +220,67 @@ pub fn lacking_vouchers<'a>(
 ) -> impl Iterator<Item = (&'a Repository, &'a Manifest)> {
     let fixed = seen.iter().filter(|tag| tag.kind == TagKind::Fixed);
     fixed.filter_map(|tag| {
-        let holds = tag.holds.as_ref()?.manifest()?;
-        let standing = stand(holds, assembly, resolved, Sameness::Images);
-        matches!(standing, Ok(Standing::Observed(_))).then_some((&tag.tag.repository, holds))
+        let content = tag.content.as_ref()?.manifest()?;
+        let standing = compare_index(content, assembly, resolved, KeepRule::Images);
+        matches!(standing, Ok(VouchedOrObserved::Observed(_)))
+            .then_some((&tag.tag.repository, content))
     })
 }
 
 /// Compares the content of a fixed tag with the index that was made, or returns the difference between them.
-fn stand_of(
-    holds: &TagContent,
+fn compare_content(
+    content: &TagContent,
     assembly: &Assembly,
     resolved: &[Resolved],
-    sameness: Sameness<'_>,
-) -> Result<Standing, Difference> {
-    match holds {
-        TagContent::Manifest(holds) => stand(holds, assembly, resolved, sameness),
+    sameness: KeepRule<'_>,
+) -> Result<VouchedOrObserved, Difference> {
+    match content {
+        TagContent::Manifest(content) => compare_index(content, assembly, resolved, sameness),
         TagContent::Unusable(unusable) => Err(Difference::Odd(unusable.text())),
     }
 }
 
 /// Compares an index under a fixed tag with the one that was made, or returns the reason why it may not stay.
-fn stand(
-    holds: &Manifest,
+fn compare_index(
+    existing: &Manifest,
     assembly: &Assembly,
     resolved: &[Resolved],
-    sameness: Sameness<'_>,
-) -> Result<Standing, Difference> {
-    match compare(holds, &assembly.platforms, &assembly.manifest, resolved) {
-        Likeness::Same => (),
-        Likeness::OtherMap => return Err(Difference::Images),
-        Likeness::Odd(why) => return Err(Difference::Odd(why)),
+    sameness: KeepRule<'_>,
+) -> Result<VouchedOrObserved, Difference> {
+    match compare(existing, &assembly.platforms, &assembly.manifest, resolved) {
+        ImageComparison::Same => (),
+        ImageComparison::Other => return Err(Difference::Images),
+        ImageComparison::Odd(why) => return Err(Difference::Odd(why)),
     }
-    if let Some(adopted) = adopted(holds, assembly, resolved) {
-        return Ok(Standing::Vouched(adopted));
+    if let Some(adopted) = adopted(existing, assembly, resolved) {
+        return Ok(VouchedOrObserved::Vouched(adopted));
     }
-    let mut found = differences(holds, assembly, resolved);
+    let mut found = differences(existing, assembly, resolved);
     if found.is_empty() {
-        return Ok(Standing::Vouched(Vouched::made(holds.clone())));
+        return Ok(VouchedOrObserved::Vouched(Vouched::made(existing.clone())));
     }
-    found.extend(unadopted(holds, resolved));
+    found.extend(unadopted(existing, resolved));
     match sameness {
-        Sameness::Images => Ok(Standing::Observed(holds.clone())),
-        Sameness::Vouched(signed) => {
+        KeepRule::Images => Ok(VouchedOrObserved::Observed(existing.clone())),
+        KeepRule::Vouched(signed) => {
             let mut signed = signed.iter();
             signed
-                .find(|index| index.digest() == holds.digest())
-                .map(|index| Standing::Vouched(index.clone()))
+                .find(|index| index.digest() == existing.digest())
+                .map(|index| VouchedOrObserved::Vouched(index.clone()))
                 .ok_or_else(|| Difference::Unvouched(found.join("; ")))
         }
     }
 }
 
 /// Returns the existing index that absent tags get.
-fn target(same: &[Equivalent], seen: &[SeenTag]) -> Option<Standing> {
+fn target(same: &[EquivalentIndex], seen: &[SeenTag]) -> Option<VouchedOrObserved> {
     let vouched = same.iter().find(|found| found.index.vouched().is_some());
     // No tag gets an index that nothing vouches for. It is the result only if all tags contain it.
     let kept = || {
         let first = same.first()?;
         let digest = first.index.manifest().digest();
-        let holds = |tag: &SeenTag| tag.holds.as_ref().map(TagContent::digest) == Some(digest);
-        seen.iter().all(holds).then_some(first)
+        let content = |tag: &SeenTag| tag.content.as_ref().map(TagContent::digest) == Some(digest);
+        seen.iter().all(content).then_some(first)
     };
     vouched.or_else(kept).map(|found| found.index.clone())
 }

@@ -18,7 +18,7 @@ const SHOWN_MAX_CHARS: usize = 100;
 #[must_use]
 pub fn version_made(index: &Manifest, resolved: &[Resolved], tags: &[FullTag]) -> Option<String> {
     let images = resolved.iter().flat_map(|input| &input.leaves);
-    let stated = version_held(index, images.map(|leaf| leaf.version.as_deref()));
+    let stated = version_stated(index, images.map(|leaf| leaf.version.as_deref()));
     stated.or_else(|| {
         let tags = tags.iter().map(|tag| tag.tag.as_str());
         only(tags.filter(|tag| version(tag).is_some()))
@@ -26,7 +26,7 @@ pub fn version_made(index: &Manifest, resolved: &[Resolved], tags: &[FullTag]) -
 }
 
 /// The version of an index under a tag: its annotation, else the label that all its images share.
-pub fn version_held<'a>(
+pub fn version_stated<'a>(
     index: &Manifest,
     labels: impl Iterator<Item = Option<&'a str>>,
 ) -> Option<String> {
@@ -37,12 +37,12 @@ pub fn version_held<'a>(
     only(labels?.into_iter())
 }
 
-/// Returns both versions if `held` is newer than `wanted`. A text that is not a semantic version decides nothing.
+/// Returns both versions if `contents` is newer than `wanted`. A text that is not a semantic version decides nothing.
 #[must_use]
 pub fn newer(held: &str, wanted: &str) -> Option<Newer> {
     let order = version(held)?.cmp_precedence(&version(wanted)?);
     order.is_gt().then(|| Newer {
-        holds: shown(held),
+        current: shown(held),
         wanted: wanted.to_owned(),
     })
 }

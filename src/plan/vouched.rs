@@ -73,7 +73,7 @@ pub enum Voucher {
 
 /// An index that a run reports on: vouched for, or only found under a tag.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Standing {
+pub enum VouchedOrObserved {
     /// The index may be signed and tagged.
     Vouched(Vouched<Manifest>),
     /// The index stays where it is, and nothing is done with it.
@@ -244,7 +244,7 @@ impl Vouched<Descriptor> {
     }
 }
 
-impl Standing {
+impl VouchedOrObserved {
     /// The index.
     #[must_use]
     pub fn manifest(&self) -> &Manifest {

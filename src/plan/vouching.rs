@@ -17,7 +17,7 @@ pub const BINDING: [&str; 2] = [VERSION, NAME];
 
 /// An index under tags of a repository, and the evidence of its origin.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HeldImage {
+pub struct TagImage {
     /// The repository.
     pub repository: Repository,
     /// The index.
@@ -30,13 +30,13 @@ pub struct HeldImage {
     pub refused: Vec<String>,
 }
 
-impl HeldImage {
+impl TagImage {
     /// Drops a signature as voucher if the index does not state `wanted` in this annotation.
     ///
     /// SECURITY: a signature vouches for a digest under any tag. An older image of this workflow can be pushed under
     /// the tag of a version that was never built. Another image of this workflow can be pushed under this image's tag.
     /// The annotations of an index are signed with it.
-    pub fn hold_to(&mut self, annotation: &str, wanted: &str) {
+    pub fn require_annotation(&mut self, annotation: &str, wanted: &str) {
         let stated = self.manifest.annotation(annotation);
         let is_signed = self.vouched.as_ref().map(Vouched::by) == Some(Voucher::Signature);
         if !is_signed || stated == Some(wanted) {
@@ -56,34 +56,34 @@ impl HeldImage {
     }
 }
 
-/// Returns `held` as vouched content if the inputs vouch for it. They name its digest alone, or together they make an
+/// Returns `contents` as vouched content if the inputs vouch for it. They name its digest alone, or together they make an
 /// index with equal entries and annotations. Equal platforms are not enough: another index may contain attestations of
 /// its own.
 #[must_use]
 pub fn vouched_by_inputs(
-    held: &Manifest,
+    existing: &Manifest,
     made: &Assembly,
     inputs: &[Resolved],
 ) -> Option<Vouched<Manifest>> {
-    let is_made = || differences(held, made, inputs).is_empty();
-    adopted(held, made, inputs).or_else(|| is_made().then(|| Vouched::made(held.clone())))
+    let is_made = || differences(existing, made, inputs).is_empty();
+    adopted(existing, made, inputs).or_else(|| is_made().then(|| Vouched::made(existing.clone())))
 }
 
 /// Selects the tag from which the others can be completed, once every existing tag contains something that can be
 /// completed. It is the first tag whose digest is vouched for in its repository. Nothing is selected while one tag
 /// contains something that nothing vouches for. Otherwise `seal` would sign that, and copy it to the other registries.
 #[must_use]
-pub fn decide_skip(found: &[FoundTag], images: &[HeldImage]) -> Verdict {
-    let held = || {
+pub fn decide_skip(found: &[FoundTag], images: &[TagImage]) -> Verdict {
+    let existing = || {
         found
             .iter()
-            .filter_map(|found| Some((&found.tag, &found.answer.held()?.digest)))
+            .filter_map(|found| Some((&found.tag, &found.state.contents()?.digest)))
     };
-    if held().any(|(_, digest)| !is_vouched_for(digest, images)) {
+    if existing().any(|(_, digest)| !is_vouched_for(digest, images)) {
         return Verdict::Unvouched;
     }
-    let is_here = |image: &HeldImage, tag: &&FoundTag| {
-        let digest = tag.answer.held().map(|held| &held.digest);
+    let is_here = |image: &TagImage, tag: &&FoundTag| {
+        let digest = tag.state.contents().map(|existing| &existing.digest);
         image.vouched.is_some()
             && image.repository == tag.tag.repository
             && Some(image.manifest.digest()) == digest
@@ -100,7 +100,7 @@ pub fn decide_skip(found: &[FoundTag], images: &[HeldImage]) -> Verdict {
 
 /// True if anything vouches for `digest`. The content is equal in every repository.
 #[must_use]
-pub fn is_vouched_for(digest: &Digest, images: &[HeldImage]) -> bool {
+pub fn is_vouched_for(digest: &Digest, images: &[TagImage]) -> bool {
     let mut images = images.iter();
     images.any(|image| image.manifest.digest() == digest && image.vouched.is_some())
 }

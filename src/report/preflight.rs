@@ -8,7 +8,7 @@ use super::summary::{images_text, short};
 use crate::domain::{ImageReference, Repository};
 use crate::inputs::OnExistingTag;
 use crate::outcome::PreflightOutcome;
-use crate::plan::{FoundTag, Held, HeldImage, TagAnswer, Verdict, is_vouched_for};
+use crate::plan::{FoundTag, PreflightState, TagContents, TagImage, Verdict, is_vouched_for};
 
 impl Report<'_> {
     /// Returns the outputs of a preflight. After a failure the state of the tags is reported too, and `proceed` is false.
@@ -36,8 +36,8 @@ impl Report<'_> {
 
     /// Returns the last line of the log, if nothing prevents the build.
     pub(super) fn preflight_line(preflight: &PreflightOutcome) -> String {
-        let (held, all) = (held(preflight), preflight.found.len());
-        match (source(preflight), held) {
+        let (taken, all) = (taken_count(preflight), preflight.found.len());
+        match (source(preflight), taken) {
             (Some(source), _) => format!("skip: `{source}` is published already"),
             (None, 0) if is_new(preflight) => {
                 format!(
@@ -46,7 +46,7 @@ impl Report<'_> {
                 )
             }
             (None, 0) => format!("proceed: none of {} is taken", counted(all)),
-            (None, held) => format!("proceed, with {held} of {} taken", counted(all)),
+            (None, taken) => format!("proceed, with {taken} of {} taken", counted(all)),
         }
     }
 
@@ -66,7 +66,7 @@ impl Report<'_> {
             (Some(_), Some(Verdict::Unvouched)) => (":x:", "published already, not verified"),
             (Some(_), _) | (None, None) => (":x:", "could not be read"),
             (None, Some(Verdict::Skip(..))) => (":fast_forward:", "published already"),
-            (None, Some(_)) if held(preflight) > 0 => {
+            (None, Some(_)) if taken_count(preflight) > 0 => {
                 (":warning:", "published already, continuing")
             }
             (None, Some(_)) if is_new(preflight) => (":warning:", "free to publish, not confirmed"),
@@ -84,18 +84,18 @@ impl Report<'_> {
     /// Every tag with its state.
     pub(super) fn preflight_section(preflight: &PreflightOutcome) -> String {
         let several = repositories(preflight).len() > 1;
-        let row = |FoundTag { tag, answer }: &FoundTag| {
+        let row = |FoundTag { tag, state }: &FoundTag| {
             let name = if several {
                 tag.to_string()
             } else {
                 tag.tag.to_string()
             };
-            let digest = answer.held().map(|held| short(&held.digest));
+            let digest = state.contents().map(|contents| short(&contents.digest));
             vec![
                 code(&name),
-                format!("{}&nbsp;{}", mark(answer, preflight), answer.word()),
+                format!("{}&nbsp;{}", mark(state, preflight), state.word()),
                 digest.unwrap_or_else(|| "–".to_owned()),
-                meaning(answer, preflight),
+                meaning(state, preflight),
             ]
         };
         let rows: Vec<Vec<String>> = preflight.found.iter().map(row).collect();
@@ -106,9 +106,9 @@ impl Report<'_> {
 
 /// The state of each tag and its digest, by full name.
 fn states(preflight: &PreflightOutcome) -> Value {
-    let state = |FoundTag { tag, answer }: &FoundTag| {
-        let digest = answer.held().map(|held| &held.digest);
-        let state = json!({"state": answer.word(), "digest": digest});
+    let state = |FoundTag { tag, state }: &FoundTag| {
+        let digest = state.contents().map(|contents| &contents.digest);
+        let state = json!({"state": state.word(), "digest": digest});
         (tag.to_string(), state)
     };
     let states: Map<String, Value> = preflight.found.iter().map(state).collect();
@@ -123,14 +123,16 @@ fn source(preflight: &PreflightOutcome) -> Option<ImageReference> {
     Some(tag.repository.at(digest))
 }
 
-fn held(preflight: &PreflightOutcome) -> usize {
-    let held = preflight.found.iter();
-    held.filter(|found| found.answer.held().is_some()).count()
+fn taken_count(preflight: &PreflightOutcome) -> usize {
+    let contents = preflight.found.iter();
+    contents
+        .filter(|found| found.state.contents().is_some())
+        .count()
 }
 
 fn is_new(preflight: &PreflightOutcome) -> bool {
     let mut found = preflight.found.iter();
-    found.any(|found| matches!(found.answer, TagAnswer::New(_)))
+    found.any(|found| matches!(found.state, PreflightState::New(_)))
 }
 
 fn repositories(preflight: &PreflightOutcome) -> Vec<&Repository> {
@@ -148,36 +150,37 @@ fn counted(tags: usize) -> String {
     format!("{tags} tag{plural}")
 }
 
-fn mark(answer: &TagAnswer, preflight: &PreflightOutcome) -> &'static str {
-    match (answer, preflight.policy) {
-        (TagAnswer::Present(held) | TagAnswer::Same(held), OnExistingTag::Skip)
-            if is_unvouched(held, preflight) =>
-        {
-            ":x:"
+fn mark(state: &PreflightState, preflight: &PreflightOutcome) -> &'static str {
+    match (state, preflight.policy) {
+        (
+            PreflightState::Present(contents) | PreflightState::Same(contents),
+            OnExistingTag::Skip,
+        ) if is_unvouched(contents, preflight) => ":x:",
+        (PreflightState::Absent, _)
+        | (PreflightState::Present(_) | PreflightState::Same(_), OnExistingTag::Skip) => {
+            ":white_check_mark:"
         }
-        (TagAnswer::Absent, _)
-        | (TagAnswer::Present(_) | TagAnswer::Same(_), OnExistingTag::Skip) => ":white_check_mark:",
-        (TagAnswer::New(_), _)
+        (PreflightState::New(_), _)
         | (
-            TagAnswer::Present(_) | TagAnswer::Same(_) | TagAnswer::Different(..),
+            PreflightState::Present(_) | PreflightState::Same(_) | PreflightState::Different(..),
             OnExistingTag::Warn,
         ) => ":warning:",
-        (TagAnswer::Present(_) | TagAnswer::Same(_), OnExistingTag::Fail)
-        | (TagAnswer::Different(..), OnExistingTag::Fail | OnExistingTag::Skip) => ":x:",
-        (TagAnswer::Unknown(_), _) => ":grey_question:",
+        (PreflightState::Present(_) | PreflightState::Same(_), OnExistingTag::Fail)
+        | (PreflightState::Different(..), OnExistingTag::Fail | OnExistingTag::Skip) => ":x:",
+        (PreflightState::Unknown(_), _) => ":grey_question:",
     }
 }
 
 /// True if signatures of it were required, and nothing vouches for it.
-fn is_unvouched(held: &Held, preflight: &PreflightOutcome) -> bool {
+fn is_unvouched(contents: &TagContents, preflight: &PreflightOutcome) -> bool {
     preflight.verdict == Some(Verdict::Unvouched)
-        && !is_vouched_for(&held.digest, &preflight.images)
+        && !is_vouched_for(&contents.digest, &preflight.images)
 }
 
-fn published_text(held: &Held, preflight: &PreflightOutcome) -> String {
+fn published_text(contents: &TagContents, preflight: &PreflightOutcome) -> String {
     let mut images = preflight.images.iter();
     let is_known =
-        |image: &&HeldImage| *image.manifest.digest() == held.digest && image.vouched.is_some();
+        |image: &&TagImage| *image.manifest.digest() == contents.digest && image.vouched.is_some();
     match images.find(is_known).map(|image| &image.signer) {
         Some(Some(identity)) => format!("is published, signed by {}", code(identity)),
         Some(None) => "is published, and is in `digests`".to_owned(),
@@ -185,32 +188,35 @@ fn published_text(held: &Held, preflight: &PreflightOutcome) -> String {
     }
 }
 
-fn meaning(answer: &TagAnswer, preflight: &PreflightOutcome) -> String {
-    match (answer, preflight.policy) {
-        (TagAnswer::Absent, _) if source(preflight).is_some() => {
+fn meaning(state: &PreflightState, preflight: &PreflightOutcome) -> String {
+    match (state, preflight.policy) {
+        (PreflightState::Absent, _) if source(preflight).is_some() => {
             "missing: `seal` will write it".to_owned()
         }
-        (TagAnswer::Absent, _) => "free".to_owned(),
-        (TagAnswer::Present(_), OnExistingTag::Fail) => "taken".to_owned(),
-        (TagAnswer::Present(held) | TagAnswer::Same(held), OnExistingTag::Skip)
-            if is_unvouched(held, preflight) =>
-        {
+        (PreflightState::Absent, _) => "free".to_owned(),
+        (PreflightState::Present(_), OnExistingTag::Fail) => "taken".to_owned(),
+        (
+            PreflightState::Present(contents) | PreflightState::Same(contents),
+            OnExistingTag::Skip,
+        ) if is_unvouched(contents, preflight) => {
             "not verified: it is neither signed nor in `digests`".to_owned()
         }
-        (TagAnswer::Present(held), OnExistingTag::Skip) => published_text(held, preflight),
-        (TagAnswer::Present(_), OnExistingTag::Warn) => {
+        (PreflightState::Present(contents), OnExistingTag::Skip) => {
+            published_text(contents, preflight)
+        }
+        (PreflightState::Present(_), OnExistingTag::Warn) => {
             "exists; `seal` will refuse to overwrite it with other images".to_owned()
         }
-        (TagAnswer::Same(_), _) => "points to the images of `digests`".to_owned(),
-        (TagAnswer::Different(held, why), _) => {
+        (PreflightState::Same(_), _) => "points to the images of `digests`".to_owned(),
+        (PreflightState::Different(contents, why), _) => {
             let why = why.as_ref();
             let why = why.map_or(String::new(), |why| format!("<br>{}", prose(why)));
-            format!("points to other images: {}{why}", images_text(&held.images))
+            format!("points to other images: {}{why}", images_text(&contents.images))
         }
-        (TagAnswer::New(_), _) => {
+        (PreflightState::New(_), _) => {
             "access is denied, although the token permits pushing: the repository probably does not exist yet"
                 .to_owned()
         }
-        (TagAnswer::Unknown(why), _) => prose(why),
+        (PreflightState::Unknown(why), _) => prose(why),
     }
 }

@@ -178,7 +178,7 @@ impl Report<'_> {
                 ":white_check_mark:&nbsp;left&nbsp;unchanged",
                 format!(
                     "points to `{}`, which is newer than `{}`",
-                    newer.holds, newer.wanted
+                    newer.current, newer.wanted
                 ),
             ),
             (TagState::Kept, _, TagKind::Moving) => (
@@ -326,13 +326,13 @@ pub fn failure_block(text: &str, hint: Option<&str>) -> String {
 }
 
 fn conflict_row(conflict: &Conflict, tag: &str) -> Vec<String> {
-    let found = images_text(&conflict.found);
+    let found = images_text(&conflict.images);
     let why = conflict.difference.text();
     let why = why.map_or(String::new(), |why| format!("<br>{}", prose(&why)));
     vec![
         code(tag),
         ":x:&nbsp;conflict".to_owned(),
-        short(&conflict.holds),
+        short(&conflict.digest),
         format!("points to {found}{why}"),
     ]
 }

@@ -62,7 +62,7 @@ proptest! {
         let seen = [fixed("v1", Some(held.clone()))];
         let verified = crate::sigstore::Verified::invented(held.digest(), "us");
         let signed = [Vouched::signed(held, &verified).unwrap()];
-        prop_assert!(decide_tags(&mine, &children, &seen, Sameness::Vouched(&signed), &BTreeMap::new()).is_ok());
+        prop_assert!(decide_tags(&mine, &children, &seen, KeepRule::Vouched(&signed), &BTreeMap::new()).is_ok());
         prop_assert!(decide_unsigned(&mine, &children, &seen).is_ok());
     }
 }

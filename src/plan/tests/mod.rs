@@ -2,7 +2,7 @@
 
 mod cleanup;
 mod differences;
-mod likeness;
+mod image_comparison;
 mod preflight;
 mod tags;
 mod vouched;
@@ -105,18 +105,18 @@ fn full(tag: &str) -> FullTag {
     name.parse::<ImageReference>().unwrap().try_into().unwrap()
 }
 
-fn fixed(tag: &str, holds: Option<Manifest>) -> SeenTag {
+fn fixed(tag: &str, content: Option<Manifest>) -> SeenTag {
     SeenTag {
         tag: full(tag),
         kind: TagKind::Fixed,
-        holds: holds.map(TagContent::from),
+        content: content.map(TagContent::from),
     }
 }
 
-fn moving(tag: &str, holds: Option<Manifest>) -> SeenTag {
+fn moving(tag: &str, content: Option<Manifest>) -> SeenTag {
     SeenTag {
         kind: TagKind::Moving,
-        ..fixed(tag, holds)
+        ..fixed(tag, content)
     }
 }
 
@@ -310,7 +310,7 @@ fn decide_signed(
         assembly,
         resolved,
         seen,
-        Sameness::Vouched(&[]),
+        KeepRule::Vouched(&[]),
         &BTreeMap::new(),
     )
 }
@@ -321,7 +321,7 @@ fn decide_unsigned(
     resolved: &[Resolved],
     seen: &[SeenTag],
 ) -> Result<TagSteps, Vec<Conflict>> {
-    decide_tags(assembly, resolved, seen, Sameness::Images, &BTreeMap::new())
+    decide_tags(assembly, resolved, seen, KeepRule::Images, &BTreeMap::new())
 }
 
 /// Adds an annotation that no input asked for; the images stay equal.

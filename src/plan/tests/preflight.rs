@@ -49,18 +49,18 @@ fn single_image() -> Manifest {
 }
 
 /// Makes a tag for each state, in repositories in turn.
-fn looks(states: &[TagContentState]) -> Vec<(FullTag, Look)> {
+fn responses(states: &[TagContentState]) -> Vec<(FullTag, TagResponse)> {
     let (_, ours) = made(1);
     let (_, theirs) = made(2);
-    let look = |state: &TagContentState| match state {
-        Absent => Look::Absent,
-        Ours => Look::Holds(ours.manifest.clone().into_content().into()),
-        Rewritten => Look::Holds(rewritten(&ours.manifest).into()),
-        Theirs => Look::Holds(theirs.manifest.clone().into_content().into()),
-        Single => Look::Holds(single_image().into()),
-        Unusable => Look::Holds(unusable()),
-        New => Look::New("denied".to_owned()),
-        Unknown => Look::Unknown("500".to_owned()),
+    let response = |state: &TagContentState| match state {
+        Absent => TagResponse::Absent,
+        Ours => TagResponse::Content(ours.manifest.clone().into_content().into()),
+        Rewritten => TagResponse::Content(rewritten(&ours.manifest).into()),
+        Theirs => TagResponse::Content(theirs.manifest.clone().into_content().into()),
+        Single => TagResponse::Content(single_image().into()),
+        Unusable => TagResponse::Content(unusable()),
+        New => TagResponse::New("denied".to_owned()),
+        Unknown => TagResponse::Unknown("500".to_owned()),
     };
     let host = |number: usize| ["ghcr.io", "quay.io"][number % 2];
     states
@@ -68,13 +68,13 @@ fn looks(states: &[TagContentState]) -> Vec<(FullTag, Look)> {
         .enumerate()
         .map(|(number, state)| {
             let tag = full(&format!("{}/o/r:v{number}", host(number)));
-            (tag, look(state))
+            (tag, response(state))
         })
         .collect()
 }
 
 fn verdict(states: &[TagContentState], policy: OnExistingTag) -> Verdict {
-    decide_preflight(&find_tags(&looks(states), None), policy)
+    decide_preflight(&find_tags(&responses(states), None), policy)
 }
 
 fn is_held(state: TagContentState) -> bool {
@@ -104,16 +104,16 @@ proptest! {
 
     #[test]
     fn what_is_skipped_is_the_same_everywhere_and_the_first_in_order(states in states()) {
-        let looks = looks(&states);
-        let decided = decide_preflight(&find_tags(&looks, None), OnExistingTag::Skip);
+        let responses = responses(&states);
+        let decided = decide_preflight(&find_tags(&responses, None), OnExistingTag::Skip);
         let held: Vec<TagContentState> = states.iter().copied().filter(|state| is_held(*state)).collect();
         let ours = held.iter().all(|state| matches!(state, Ours | Rewritten));
         let same = ours || held.iter().all(|state| *state == Theirs);
         let is_known = !states.contains(&Unknown);
         if let Verdict::Skip(tag, digest) = decided {
             prop_assert!(same && is_known && !held.is_empty());
-            let first = looks.iter().find(|(_, look)| matches!(look, Look::Holds(_))).unwrap();
-            let Look::Holds(manifest) = &first.1 else { panic!("it holds nothing") };
+            let first = responses.iter().find(|(_, response)| matches!(response, TagResponse::Content(_))).unwrap();
+            let TagResponse::Content(manifest) = &first.1 else { panic!("it holds nothing") };
             prop_assert_eq!((&tag, &digest), (&first.0, manifest.digest()));
         } else {
             prop_assert_eq!(decided == Verdict::Differ, is_known && !held.is_empty() && !same);
@@ -133,7 +133,7 @@ proptest! {
     #[test]
     fn digests_say_of_each_tag_alone_whether_it_is_the_same(states in states()) {
         let (children, ours) = made(1);
-        let found = find_tags(&looks(&states), Some((&ours, &children)));
+        let found = find_tags(&responses(&states), Some((&ours, &children)));
         for (found, state) in found.iter().zip(&states) {
             let word = match state {
                 Absent => "absent",
@@ -142,27 +142,27 @@ proptest! {
                 New => "unknown-new",
                 Unknown => "unknown",
             };
-            prop_assert_eq!(found.answer.word(), word);
-            prop_assert_eq!(found.answer.held().is_some(), is_held(*state));
+            prop_assert_eq!(found.state.word(), word);
+            prop_assert_eq!(found.state.contents().is_some(), is_held(*state));
         }
     }
 
     #[test]
     fn what_preflight_skips_is_what_seal_completes(states in states()) {
         // Runs `decide_tags` as `seal` would with the source as its digest.
-        let looks = looks(&states);
-        let decided = decide_preflight(&find_tags(&looks, None), OnExistingTag::Skip);
+        let responses = responses(&states);
+        let decided = decide_preflight(&find_tags(&responses, None), OnExistingTag::Skip);
         let skips = matches!(decided, Verdict::Skip(..));
         let first = states.iter().copied().find(|state| is_held(*state));
         let (children, wanted) = made(if first == Some(Theirs) { 2 } else { 1 });
-        let seen: Vec<SeenTag> = looks
+        let seen: Vec<SeenTag> = responses
             .into_iter()
-            .filter_map(|(tag, look)| match look {
-                Look::Holds(manifest) => Some((tag, Some(manifest))),
-                Look::Absent | Look::New(_) => Some((tag, None)),
-                Look::Unknown(_) => None,
+            .filter_map(|(tag, response)| match response {
+                TagResponse::Content(manifest) => Some((tag, Some(manifest))),
+                TagResponse::Absent | TagResponse::New(_) => Some((tag, None)),
+                TagResponse::Unknown(_) => None,
             })
-            .map(|(tag, holds)| SeenTag { tag, kind: TagKind::Fixed, holds })
+            .map(|(tag, content)| SeenTag { tag, kind: TagKind::Fixed, content })
             .collect();
         let steps = decide_unsigned(&wanted, &children, &seen);
         if let Verdict::Skip(_, digest) = &decided {

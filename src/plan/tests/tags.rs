@@ -41,17 +41,17 @@ proptest! {
         seen.push(moving("c.test/o/r:latest", None));
         let decided = decide_signed(&assembly, &children, &seen).unwrap();
         let made: &Manifest = &assembly.manifest;
-        let held = |tag: &SeenTag| tag.holds.as_ref().map(|holds| holds.digest().clone());
+        let held = |tag: &SeenTag| tag.content.as_ref().map(|content| content.digest().clone());
         let first = seen.iter().find_map(held).unwrap_or(made.digest().clone());
         prop_assert_eq!(decided.target.manifest().digest(), &first);
         for (step, tag) in decided.steps.iter().zip(&seen) {
             prop_assert_eq!(&step.tag, &tag.tag);
             let kept = held(tag).unwrap_or(first.clone());
-            prop_assert_eq!((&step.after, step.writes()), (&kept, tag.holds.is_none()));
+            prop_assert_eq!((&step.after, step.writes()), (&kept, tag.content.is_none()));
         }
         // Indexes that other tags keep are reported once for each repository.
         let others: BTreeSet<_> = seen.iter()
-            .filter(|tag| held(tag).is_some_and(|holds| holds != first))
+            .filter(|tag| held(tag).is_some_and(|content| content != first))
             .map(|tag| &tag.tag.repository)
             .collect();
         let told: Vec<_> = decided.equivalents.iter().map(|found| &found.repository).collect();
@@ -71,8 +71,8 @@ proptest! {
             Err(conflicts) => {
                 // The same images with other attestations are another index.
                 prop_assert_ne!(mine.manifest.digest(), theirs.manifest.digest());
-                prop_assert_eq!(&conflicts[0].holds, theirs.manifest.digest());
-                prop_assert_eq!(conflicts[0].found.len(), theirs.platforms.len());
+                prop_assert_eq!(&conflicts[0].digest, theirs.manifest.digest());
+                prop_assert_eq!(conflicts[0].images.len(), theirs.platforms.len());
             }
         }
     }
@@ -94,7 +94,7 @@ fn a_tag_on_a_single_image_is_a_conflict() {
     )
     .unwrap_err();
     assert!(
-        conflicts[0].found.is_empty() && conflicts[0].difference.text().is_some(),
+        conflicts[0].images.is_empty() && conflicts[0].difference.text().is_some(),
         "{conflicts:?}"
     );
 }
@@ -107,7 +107,7 @@ fn what_is_no_manifest_is_a_conflict_and_freezes_nothing() {
     )];
     let assembly = assembled(&children);
     let held = |tag: SeenTag| SeenTag {
-        holds: Some(unusable()),
+        content: Some(unusable()),
         ..tag
     };
     let seen = [held(fixed("v1", None)), held(moving("latest", None))];
@@ -118,7 +118,7 @@ fn what_is_no_manifest_is_a_conflict_and_freezes_nothing() {
     ] {
         let conflicts = decided.unwrap_err();
         assert_eq!(conflicts.len(), 1);
-        assert_eq!(&conflicts[0].holds, unusable().digest());
+        assert_eq!(&conflicts[0].digest, unusable().digest());
         let why = conflicts[0].difference.text().unwrap();
         assert!(why.contains("not a usable manifest"), "{why}");
     }
@@ -183,7 +183,7 @@ proptest! {
             }
             Err(conflicts) => {
                 prop_assert!(!is_same);
-                prop_assert_eq!(&conflicts[0].holds, theirs.digest());
+                prop_assert_eq!(&conflicts[0].digest, theirs.digest());
                 prop_assert!(matches!(conflicts[0].difference, Difference::Unvouched(_)));
             }
         }
@@ -196,7 +196,7 @@ proptest! {
         }
         // A signature that meets the policy vouches for it, as does an input that names it and nothing else.
         let signed = Vouched::signed(theirs.clone(), &crate::sigstore::Verified::invented(theirs.digest(), "us")).unwrap();
-        let decided = decide_tags(&assembly, &children, &seen, Sameness::Vouched(&[signed]), &BTreeMap::new()).unwrap();
+        let decided = decide_tags(&assembly, &children, &seen, KeepRule::Vouched(&[signed]), &BTreeMap::new()).unwrap();
         prop_assert_eq!(decided.target.manifest().digest(), theirs.digest());
         let adopted = adopting(&theirs, &children);
         let decided = decide_signed(&assembly, &adopted, &seen).unwrap();
@@ -241,10 +241,10 @@ fn with_version(manifest: &Manifest, version: Option<&str>) -> Manifest {
     })
 }
 
-/// True if `holds` is newer than what is made of `children` under `tags`, by the versions that both state.
-fn is_newer(holds: &Manifest, made: &Manifest, resolved: &[Resolved], tags: &[&str]) -> bool {
+/// True if `content` is newer than what is made of `children` under `tags`, by the versions that both state.
+fn is_newer(content: &Manifest, made: &Manifest, resolved: &[Resolved], tags: &[&str]) -> bool {
     let tags: Vec<FullTag> = tags.iter().map(|tag| full(tag)).collect();
-    let held = version_held(holds, std::iter::empty());
+    let held = version_stated(content, std::iter::empty());
     let wanted = version_made(made, resolved, &tags);
     held.zip(wanted)
         .is_some_and(|(held, wanted)| newer(&held, &wanted).is_some())

@@ -93,8 +93,8 @@ fn record_vouches_for_what_it_has_and_for_what_a_tag_held_under_that_tag() {
         }],
         ..Record::default()
     });
-    let holds = TagDigest::Present(digest(&index));
-    let step = decide_cleanup(&record, &full("latest"), TagKind::Moving, &holds);
+    let current = TagDigest::Present(digest(&index));
+    let step = decide_cleanup(&record, &full("latest"), TagKind::Moving, &current);
     let CleanupStep::Rollback(back) = step else {
         panic!("{step:?}");
     };
@@ -159,7 +159,7 @@ fn signature_of_one_index_lets_no_other_stay() {
     let verified = Verified::invented(signed.digest(), "us");
     let vouched = [Vouched::signed(signed.clone(), &verified).unwrap()];
     let decide = |seen: &[SeenTag]| {
-        let sameness = Sameness::Vouched(&vouched);
+        let sameness = KeepRule::Vouched(&vouched);
         decide_tags(&assembly, &children, seen, sameness, &BTreeMap::new())
     };
     let ours = fixed("v1", Some(signed.clone()));
@@ -168,7 +168,7 @@ fn signature_of_one_index_lets_no_other_stay() {
     let theirs = fixed("v2", Some(other.clone()));
     let conflicts = decide(&[ours, theirs]).unwrap_err();
     assert_eq!(conflicts.len(), 1);
-    assert_eq!(&conflicts[0].holds, other.digest());
+    assert_eq!(&conflicts[0].digest, other.digest());
 }
 
 #[test]

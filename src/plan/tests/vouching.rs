@@ -15,31 +15,33 @@ fn repository(number: u8) -> Repository {
 }
 
 /// Generates up to six tags in three repositories, each with one of three digests or nothing, and the vouchers.
-fn scenes() -> impl Strategy<Value = (Vec<FoundTag>, Vec<HeldImage>)> {
-    let tag = (0..3_u8, 0..6_u8, prop::option::of(0..3_u8)).prop_map(|(place, name, holds)| {
+fn scenes() -> impl Strategy<Value = (Vec<FoundTag>, Vec<TagImage>)> {
+    let tag = (0..3_u8, 0..6_u8, prop::option::of(0..3_u8)).prop_map(|(place, name, number)| {
         let tag = FullTag {
             repository: repository(place),
             tag: format!("v{name}").parse().unwrap(),
         };
-        let held = |number| Held {
+        let held = |number| TagContents {
             digest: index(number).digest().clone(),
             images: Vec::new(),
         };
-        let answer = holds.map_or(TagAnswer::Absent, |number| TagAnswer::Present(held(number)));
-        (FoundTag { tag, answer }, holds)
+        let state = number.map_or(PreflightState::Absent, |number| {
+            PreflightState::Present(held(number))
+        });
+        (FoundTag { tag, state }, number)
     });
     let tags = prop::collection::vec((tag, any::<bool>()), 1..6);
     tags.prop_map(|tags| {
-        let mut images: Vec<HeldImage> = Vec::new();
-        for ((tag, holds), is_vouched) in &tags {
-            let Some(manifest) = holds.map(index) else {
+        let mut images: Vec<TagImage> = Vec::new();
+        for ((tag, number), is_vouched) in &tags {
+            let Some(manifest) = number.map(index) else {
                 continue;
             };
             let repository = tag.tag.repository.clone();
             let is_known =
-                |image: &HeldImage| image.repository == repository && image.manifest == manifest;
+                |image: &TagImage| image.repository == repository && image.manifest == manifest;
             if !images.iter().any(is_known) {
-                images.push(HeldImage {
+                images.push(TagImage {
                     repository,
                     vouched: is_vouched.then(|| Vouched::invented(manifest.clone())),
                     manifest,
@@ -56,12 +58,12 @@ proptest! {
     #[test]
     fn what_is_handed_on_is_vouched_for_where_it_is_and_so_is_all_else((found, images) in scenes()) {
         let vouched = |digest: &Digest| images.iter().any(|image| image.manifest.digest() == digest && image.vouched.is_some());
-        let held: Vec<&Digest> = found.iter().filter_map(|tag| Some(&tag.answer.held()?.digest)).collect();
+        let held: Vec<&Digest> = found.iter().filter_map(|tag| Some(&tag.state.contents()?.digest)).collect();
         match decide_skip(&found, &images) {
             Verdict::Skip(tag, digest) => {
                 prop_assert!(held.iter().all(|digest| vouched(digest)));
-                let holds = |found: &FoundTag| found.answer.held().is_some_and(|held| held.digest == digest);
-                prop_assert!(found.iter().any(|found| found.tag == tag && holds(found)));
+                let number = |found: &FoundTag| found.state.contents().is_some_and(|held| held.digest == digest);
+                prop_assert!(found.iter().any(|found| found.tag == tag && number(found)));
                 prop_assert!(images.iter().any(|image| image.repository == tag.repository && *image.manifest.digest() == digest && image.vouched.is_some()));
             }
             Verdict::Unvouched => prop_assert!(held.is_empty() || held.iter().any(|digest| !vouched(digest))),

@@ -7,38 +7,38 @@ use super::differences::shown;
 use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, Platform};
 
 /// The result of comparing the content of a tag with the wanted index.
-pub(super) enum Likeness {
+pub(super) enum ImageComparison {
     /// An equal map of platforms; the bytes may differ.
     Same,
     /// Another map: platforms or digests differ.
-    OtherMap,
+    Other,
     /// A difference that the platforms and digests do not show.
     Odd(String),
 }
 
-/// Compares the images of `holds` with `platforms`, which are the images of `wanted`.
+/// Compares the images of `existing` with `platforms`, which are the images of `wanted`.
 pub(super) fn compare(
-    holds: &Manifest,
+    existing: &Manifest,
     platforms: &PlatformMap,
     wanted: &Manifest,
     resolved: &[Resolved],
-) -> Likeness {
-    match platforms_held(holds, resolved) {
-        Ok(held) if held != *platforms => Likeness::OtherMap,
-        Ok(_) => wrong_size(holds, wanted).map_or(Likeness::Same, Likeness::Odd),
-        Err(why) => Likeness::Odd(why),
+) -> ImageComparison {
+    match platforms_in(existing, resolved) {
+        Ok(held) if held != *platforms => ImageComparison::Other,
+        Ok(_) => wrong_size(existing, wanted).map_or(ImageComparison::Same, ImageComparison::Odd),
+        Err(why) => ImageComparison::Odd(why),
     }
 }
 
 /// Returns a message if an index states a wrong size for a child. Clients check the size first, so nobody could pull
 /// it.
-fn wrong_size(holds: &Manifest, wanted: &Manifest) -> Option<String> {
+fn wrong_size(existing: &Manifest, wanted: &Manifest) -> Option<String> {
     let known = wanted.children();
     let sizes: BTreeMap<&Digest, u64> = known
         .iter()
         .map(|child| (&child.digest, child.size))
         .collect();
-    holds.children().iter().find_map(|child| {
+    existing.children().iter().find_map(|child| {
         let size = *sizes.get(&child.digest)?;
         let (digest, said) = (&child.digest, child.size);
         (size != said).then(|| {
@@ -48,11 +48,11 @@ fn wrong_size(holds: &Manifest, wanted: &Manifest) -> Option<String> {
 }
 
 /// Returns the images of an index by platform, or names the content that such a map cannot show.
-pub(super) fn platforms_held(
-    holds: &Manifest,
+pub(super) fn platforms_in(
+    existing: &Manifest,
     resolved: &[Resolved],
 ) -> Result<PlatformMap, String> {
-    let ManifestKind::Index { manifests, .. } = holds.kind() else {
+    let ManifestKind::Index { manifests, .. } = existing.kind() else {
         return Err("it is a single image, not an index".to_owned());
     };
     if manifests.is_empty() {
@@ -132,8 +132,8 @@ fn images_under(
 
 /// Lists the images of an index by platform, without attestations, as text to print.
 #[must_use]
-pub fn images_of(holds: &Manifest) -> Vec<(String, Digest)> {
-    let ManifestKind::Index { manifests, .. } = holds.kind() else {
+pub fn images_of(existing: &Manifest) -> Vec<(String, Digest)> {
+    let ManifestKind::Index { manifests, .. } = existing.kind() else {
         return Vec::new();
     };
     // Others may have written any text there.

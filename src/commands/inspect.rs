@@ -160,7 +160,7 @@ impl Inspection {
     /// signature has to be made then.
     pub(super) fn copies_what_is_new(&self) -> bool {
         let is_denied = |lookup: &TagLookup| matches!(lookup, TagLookup::Denied { .. });
-        let is_held = |lookup: &TagLookup| matches!(lookup, TagLookup::Seen(SeenTag { kind: TagKind::Fixed, content, .. }) if content.is_some());
+        let is_held = |lookup: &TagLookup| matches!(lookup, TagLookup::Seen(SeenTag { kind: TagKind::Fixed, existing, .. }) if existing.is_some());
         self.lookups.iter().any(is_denied) && !self.lookups.iter().any(is_held)
     }
 
@@ -350,8 +350,8 @@ async fn find_foreign(
     places: &mut BTreeMap<Digest, Repository>,
 ) -> Result<(), CommandError> {
     let held = |tag: &&SeenTag| {
-        let content = tag.content.as_ref();
-        content.is_some_and(|content| content.digest() == target.manifest().digest())
+        let existing = tag.existing.as_ref();
+        existing.is_some_and(|existing| existing.digest() == target.manifest().digest())
     };
     let targets = seen
         .iter()

@@ -166,9 +166,9 @@ async fn look_at<'a>(
     tags: Vec<&'a FullTag>,
 ) -> Vec<(&'a FullTag, Result<TagResponse, RegistryError>)> {
     let look = async |tag: &'a FullTag| {
-        let content = context.tagged(tag).await;
-        let look = |content: Option<_>| content.map_or(TagResponse::Absent, TagResponse::Content);
-        (tag, content.map(look))
+        let existing = context.tagged(tag).await;
+        let look = |existing: Option<_>| existing.map_or(TagResponse::Absent, TagResponse::Content);
+        (tag, existing.map(look))
     };
     let mut seen = join_all(tags.iter().map(|tag| look(tag))).await;
     if context.mode == Mode::DryRun || !is_denied(&seen) {

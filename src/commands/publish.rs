@@ -335,7 +335,7 @@ fn held<'a>(
 ) -> impl Iterator<Item = &'a Manifest> {
     lookups.iter().filter_map(move |lookup| match lookup {
         TagLookup::Seen(seen) if seen.tag.repository == *repository => {
-            seen.content.as_ref().and_then(TagContent::manifest)
+            seen.existing.as_ref().and_then(TagContent::manifest)
         }
         TagLookup::Seen(_) | TagLookup::Denied { .. } => None,
     })

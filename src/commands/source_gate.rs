@@ -107,7 +107,7 @@ impl SourceGate<'_> {
             match self.selection {
                 ReferrerSelection::All => (),
                 ReferrerSelection::Verified => {
-                    candidate.check_nothing_extra(&self.signing_context.trust)?
+                    candidate.check_nothing_extra(&self.signing_context.trust)?;
                 }
             }
             Ok(verified)

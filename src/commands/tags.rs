@@ -53,7 +53,11 @@ pub(super) async fn look_up_tag(
 ) -> Result<TagLookup, CommandError> {
     let tag = tag.clone();
     match context.tagged(&tag).await {
-        Ok(content) => Ok(TagLookup::Seen(SeenTag { tag, kind, content })),
+        Ok(existing) => Ok(TagLookup::Seen(SeenTag {
+            tag,
+            kind,
+            existing,
+        })),
         Err(error) if error.is_denied() => Ok(TagLookup::Denied {
             tag,
             kind,
@@ -168,15 +172,15 @@ async fn recheck_moving(
     outcome: &mut Outcome,
 ) -> Result<Vec<TagStep>, CommandError> {
     let looks = moving.iter().map(|step| async move {
-        let content = context.tagged(&step.tag).await?;
-        let newer = match &content {
+        let existing = context.tagged(&step.tag).await?;
+        let newer = match &existing {
             // The content of the first read was compared then.
-            Some(content) if step.before.as_ref() != Some(content.digest()) => {
-                versions.newer(&step.tag, content).await?
+            Some(existing) if step.before.as_ref() != Some(existing.digest()) => {
+                versions.newer(&step.tag, existing).await?
             }
             Some(_) | None => None,
         };
-        let step = TagStep::of_moving(&step.tag, content.as_ref(), target, newer);
+        let step = TagStep::of_moving(&step.tag, existing.as_ref(), target, newer);
         Ok::<_, CommandError>(step)
     });
     let mut steps = try_join_all(looks).await?;
@@ -259,10 +263,10 @@ async fn is_unwritten(context: &Context, step: &TagStep, error: &CommandError) -
 async fn others(context: &Context, steps: &[TagStep]) -> Result<Vec<Conflict>, CommandError> {
     let looks = steps.iter().map(|step| async move {
         // By GET: an absent tag is the normal case, and a HEAD would have to be repeated then.
-        let content = context.tagged(&step.tag).await?;
-        let other = content.filter(|content| *content.digest() != step.after);
+        let existing = context.tagged(&step.tag).await?;
+        let other = existing.filter(|existing| *existing.digest() != step.after);
         let why = "another run wrote it during this run".to_owned();
-        let conflict = |content| Conflict::new(&step.tag, &content, Difference::Odd(why));
+        let conflict = |existing| Conflict::new(&step.tag, &existing, Difference::Odd(why));
         Ok::<_, CommandError>(other.map(conflict))
     });
     Ok(try_join_all(looks).await?.into_iter().flatten().collect())

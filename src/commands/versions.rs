@@ -97,9 +97,9 @@ impl Versions<'_> {
     ) -> Result<BTreeMap<FullTag, Newer>, CommandError> {
         let moving = seen.iter().filter(|tag| tag.kind == TagKind::Moving);
         let looks = moving.map(|tag| async move {
-            let newer = match &tag.content {
-                Some(content) if content.digest() != wanted => {
-                    self.newer(&tag.tag, content).await?
+            let newer = match &tag.existing {
+                Some(existing) if existing.digest() != wanted => {
+                    self.newer(&tag.tag, existing).await?
                 }
                 Some(_) | None => None,
             };
@@ -113,12 +113,12 @@ impl Versions<'_> {
     pub(super) async fn newer(
         &self,
         tag: &FullTag,
-        content: &TagContent,
+        existing: &TagContent,
     ) -> Result<Option<Newer>, CommandError> {
-        let manifest = match content {
+        let manifest = match existing {
             TagContent::Manifest(manifest) => manifest,
             TagContent::Unusable(unusable) => {
-                let (digest, why) = (content.digest(), unusable.text());
+                let (digest, why) = (existing.digest(), unusable.text());
                 let text = format!("`{tag}` points to `{digest}`, and {why}: the tag is moved");
                 self.context.events.warn(text);
                 return Ok(None);

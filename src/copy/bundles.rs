@@ -205,11 +205,11 @@ pub(crate) async fn look_up(
     {
         let verifier = |payload: Vec<u8>, layer: &Descriptor| {
             let annotations = layer.annotations.clone();
-            let verified = verifier(&Candidate::Legacy(&payload, &annotations), subject)?;
+            let signer = verifier(&Candidate::Legacy(&payload, &annotations), subject)?;
             let signature = LegacySignature {
                 payload,
                 annotations,
-                verified,
+                verified: signer,
             };
             Ok(Box::new(FoundSignature {
                 place: location_of(manifest.digest(), &layer.annotations),
@@ -251,9 +251,12 @@ fn verify_bundle(
         signature: None,
     };
     match verifier(&Candidate::Bundle(&bundle), subject) {
-        Ok(verified) => CandidateResult::Verified(Box::new(FoundSignature {
+        Ok(signer) => CandidateResult::Verified(Box::new(FoundSignature {
             place,
-            content: SignatureContent::Bundle(Signature { bundle, verified }),
+            content: SignatureContent::Bundle(Signature {
+                bundle,
+                verified: signer,
+            }),
         })),
         Err(refusal) => CandidateResult::Refused(RefusedCandidate::from_error(&place, &refusal)),
     }

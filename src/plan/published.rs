@@ -17,13 +17,13 @@ pub fn decide_published(
 ) -> Result<Vec<TagStep>, Vec<Conflict>> {
     // Equal bytes under a wrong media type are other content, too.
     let is_it =
-        |content: &TagContent| content.manifest().map(Manifest::digest) == Some(image.digest());
+        |existing: &TagContent| existing.manifest().map(Manifest::digest) == Some(image.digest());
     // Empty for a single image.
     let images = images_of(image);
     let fixed = seen.iter().filter(|tag| tag.kind == TagKind::Fixed);
     let conflicts: Vec<Conflict> = fixed
         .filter_map(|tag| {
-            let other = tag.content.as_ref().filter(|content| !is_it(content))?;
+            let other = tag.existing.as_ref().filter(|existing| !is_it(existing))?;
             let difference = match other {
                 TagContent::Manifest(other) if !images.is_empty() && images_of(other) == images => {
                     Difference::Odd(format!(
@@ -41,11 +41,11 @@ pub fn decide_published(
         return Err(conflicts);
     }
     let step = |tag: &SeenTag| {
-        let content = tag.content.as_ref();
+        let existing = tag.existing.as_ref();
         if tag.kind == TagKind::Moving {
             return TagStep::of_moving(
                 &tag.tag,
-                content,
+                existing,
                 image.digest(),
                 newer.get(&tag.tag).cloned(),
             );
@@ -53,7 +53,7 @@ pub fn decide_published(
         TagStep {
             tag: tag.tag.clone(),
             kind: tag.kind,
-            before: content.map(|content| content.digest().clone()),
+            before: existing.map(|existing| existing.digest().clone()),
             after: image.digest().clone(),
             newer: None,
         }

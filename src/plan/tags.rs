@@ -18,7 +18,7 @@ pub struct SeenTag {
     /// Its kind: fixed or moving.
     pub kind: TagKind,
     /// Its content; `None` if the registry reports that the tag does not exist.
-    pub content: Option<TagContent>,
+    pub existing: Option<TagContent>,
 }
 
 /// The step for a tag.
@@ -61,11 +61,11 @@ pub struct Conflict {
 impl Conflict {
     /// Makes the conflict of a fixed tag with its content.
     #[must_use]
-    pub fn new(tag: &FullTag, content: &TagContent, difference: Difference) -> Self {
+    pub fn new(tag: &FullTag, existing: &TagContent, difference: Difference) -> Self {
         Self {
             tag: tag.clone(),
-            digest: content.digest().clone(),
-            images: content.manifest().map(images_of).unwrap_or_default(),
+            digest: existing.digest().clone(),
+            images: existing.manifest().map(images_of).unwrap_or_default(),
             difference,
         }
     }
@@ -136,11 +136,11 @@ impl TagStep {
     #[must_use]
     pub fn of_moving(
         tag: &FullTag,
-        content: Option<&TagContent>,
+        existing: Option<&TagContent>,
         target: &Digest,
         newer: Option<Newer>,
     ) -> Self {
-        let before = content.map(|content| content.digest().clone());
+        let before = existing.map(|existing| existing.digest().clone());
         let newer = newer.filter(|_| before.as_ref().is_some_and(|before| before != target));
         Self {
             tag: tag.clone(),
@@ -168,10 +168,10 @@ pub fn decide_tags(
     let mut conflicts = Vec::new();
     let mut same: Vec<EquivalentIndex> = Vec::new();
     for tag in seen.iter().filter(|tag| tag.kind == TagKind::Fixed) {
-        let Some(content) = &tag.content else {
+        let Some(existing) = &tag.existing else {
             continue;
         };
-        match compare_content(content, assembly, resolved, sameness) {
+        match compare_content(existing, assembly, resolved, sameness) {
             Ok(index) => {
                 let found = EquivalentIndex {
                     repository: tag.tag.repository.clone(),
@@ -181,7 +181,7 @@ pub fn decide_tags(
                     same.push(found);
                 }
             }
-            Err(difference) => conflicts.push(Conflict::new(&tag.tag, content, difference)),
+            Err(difference) => conflicts.push(Conflict::new(&tag.tag, existing, difference)),
         }
     }
     if !conflicts.is_empty() {
@@ -191,15 +191,15 @@ pub fn decide_tags(
         .unwrap_or_else(|| VouchedOrObserved::Vouched(assembly.manifest.clone()));
     let digest = target.manifest().digest();
     let step = |tag: &SeenTag| {
-        let content = tag.content.as_ref();
+        let existing = tag.existing.as_ref();
         if tag.kind == TagKind::Moving {
-            return TagStep::of_moving(&tag.tag, content, digest, newer.get(&tag.tag).cloned());
+            return TagStep::of_moving(&tag.tag, existing, digest, newer.get(&tag.tag).cloned());
         }
         TagStep {
             tag: tag.tag.clone(),
             kind: tag.kind,
-            before: content.map(|content| content.digest().clone()),
-            after: content.map_or(digest, TagContent::digest).clone(),
+            before: existing.map(|existing| existing.digest().clone()),
+            after: existing.map_or(digest, TagContent::digest).clone(),
             newer: None,
         }
     };
@@ -220,22 +220,22 @@ pub fn lacking_vouchers<'a>(
 ) -> impl Iterator<Item = (&'a Repository, &'a Manifest)> {
     let fixed = seen.iter().filter(|tag| tag.kind == TagKind::Fixed);
     fixed.filter_map(|tag| {
-        let content = tag.content.as_ref()?.manifest()?;
-        let standing = compare_index(content, assembly, resolved, KeepRule::Images);
+        let existing = tag.existing.as_ref()?.manifest()?;
+        let standing = compare_index(existing, assembly, resolved, KeepRule::Images);
         matches!(standing, Ok(VouchedOrObserved::Observed(_)))
-            .then_some((&tag.tag.repository, content))
+            .then_some((&tag.tag.repository, existing))
     })
 }
 
 /// Compares the content of a fixed tag with the index that was made, or returns the difference between them.
 fn compare_content(
-    content: &TagContent,
+    existing: &TagContent,
     assembly: &Assembly,
     resolved: &[Resolved],
     sameness: KeepRule<'_>,
 ) -> Result<VouchedOrObserved, Difference> {
-    match content {
-        TagContent::Manifest(content) => compare_index(content, assembly, resolved, sameness),
+    match existing {
+        TagContent::Manifest(existing) => compare_index(existing, assembly, resolved, sameness),
         TagContent::Unusable(unusable) => Err(Difference::Odd(unusable.text())),
     }
 }
@@ -279,8 +279,9 @@ fn target(same: &[EquivalentIndex], seen: &[SeenTag]) -> Option<VouchedOrObserve
     let kept = || {
         let first = same.first()?;
         let digest = first.index.manifest().digest();
-        let content = |tag: &SeenTag| tag.content.as_ref().map(TagContent::digest) == Some(digest);
-        seen.iter().all(content).then_some(first)
+        let existing =
+            |tag: &SeenTag| tag.existing.as_ref().map(TagContent::digest) == Some(digest);
+        seen.iter().all(existing).then_some(first)
     };
     vouched.or_else(kept).map(|found| found.index.clone())
 }

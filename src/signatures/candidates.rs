@@ -376,11 +376,11 @@ async fn verify_one(
         }
     };
     Ok(match verifier(&Candidate::Bundle(&bytes), subject) {
-        Ok(verified) => CandidateResult::Verified(Box::new(FoundSignature {
+        Ok(signer) => CandidateResult::Verified(Box::new(FoundSignature {
             place,
             content: SignatureContent::Bundle(Signature {
                 bundle: bytes,
-                verified,
+                verified: signer,
             }),
         })),
         Err(refusal) => CandidateResult::Refused(RefusedCandidate::from_error(&place, &refusal)),

@@ -138,11 +138,11 @@ fn verify_one(
         return broken(&why);
     }
     match verifier(&Candidate::Legacy(payload, &layer.annotations), subject) {
-        Ok(verified) => CandidateResult::Verified(Box::new(FoundSignature {
+        Ok(signer) => CandidateResult::Verified(Box::new(FoundSignature {
             content: SignatureContent::Legacy(LegacySignature {
                 payload: payload.clone(),
                 annotations: layer.annotations.clone(),
-                verified,
+                verified: signer,
             }),
             place,
         })),

@@ -105,18 +105,18 @@ fn full(tag: &str) -> FullTag {
     name.parse::<ImageReference>().unwrap().try_into().unwrap()
 }
 
-fn fixed(tag: &str, content: Option<Manifest>) -> SeenTag {
+fn fixed(tag: &str, existing: Option<Manifest>) -> SeenTag {
     SeenTag {
         tag: full(tag),
         kind: TagKind::Fixed,
-        content: content.map(TagContent::from),
+        existing: existing.map(TagContent::from),
     }
 }
 
-fn moving(tag: &str, content: Option<Manifest>) -> SeenTag {
+fn moving(tag: &str, existing: Option<Manifest>) -> SeenTag {
     SeenTag {
         kind: TagKind::Moving,
-        ..fixed(tag, content)
+        ..fixed(tag, existing)
     }
 }
 

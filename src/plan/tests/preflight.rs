@@ -162,7 +162,7 @@ proptest! {
                 TagResponse::Absent | TagResponse::New(_) => Some((tag, None)),
                 TagResponse::Unknown(_) => None,
             })
-            .map(|(tag, content)| SeenTag { tag, kind: TagKind::Fixed, content })
+            .map(|(tag, existing)| SeenTag { tag, kind: TagKind::Fixed, existing })
             .collect();
         let steps = decide_unsigned(&wanted, &children, &seen);
         if let Verdict::Skip(_, digest) = &decided {

@@ -41,17 +41,17 @@ proptest! {
         seen.push(moving("c.test/o/r:latest", None));
         let decided = decide_signed(&assembly, &children, &seen).unwrap();
         let made: &Manifest = &assembly.manifest;
-        let held = |tag: &SeenTag| tag.content.as_ref().map(|content| content.digest().clone());
+        let held = |tag: &SeenTag| tag.existing.as_ref().map(|existing| existing.digest().clone());
         let first = seen.iter().find_map(held).unwrap_or(made.digest().clone());
         prop_assert_eq!(decided.target.manifest().digest(), &first);
         for (step, tag) in decided.steps.iter().zip(&seen) {
             prop_assert_eq!(&step.tag, &tag.tag);
             let kept = held(tag).unwrap_or(first.clone());
-            prop_assert_eq!((&step.after, step.writes()), (&kept, tag.content.is_none()));
+            prop_assert_eq!((&step.after, step.writes()), (&kept, tag.existing.is_none()));
         }
         // Indexes that other tags keep are reported once for each repository.
         let others: BTreeSet<_> = seen.iter()
-            .filter(|tag| held(tag).is_some_and(|content| content != first))
+            .filter(|tag| held(tag).is_some_and(|existing| existing != first))
             .map(|tag| &tag.tag.repository)
             .collect();
         let told: Vec<_> = decided.equivalents.iter().map(|found| &found.repository).collect();
@@ -107,7 +107,7 @@ fn what_is_no_manifest_is_a_conflict_and_freezes_nothing() {
     )];
     let assembly = assembled(&children);
     let held = |tag: SeenTag| SeenTag {
-        content: Some(unusable()),
+        existing: Some(unusable()),
         ..tag
     };
     let seen = [held(fixed("v1", None)), held(moving("latest", None))];
@@ -241,10 +241,10 @@ fn with_version(manifest: &Manifest, version: Option<&str>) -> Manifest {
     })
 }
 
-/// True if `content` is newer than what is made of `children` under `tags`, by the versions that both state.
-fn is_newer(content: &Manifest, made: &Manifest, resolved: &[Resolved], tags: &[&str]) -> bool {
+/// True if `existing` is newer than what is made of `children` under `tags`, by the versions that both state.
+fn is_newer(existing: &Manifest, made: &Manifest, resolved: &[Resolved], tags: &[&str]) -> bool {
     let tags: Vec<FullTag> = tags.iter().map(|tag| full(tag)).collect();
-    let held = version_stated(content, std::iter::empty());
+    let held = version_stated(existing, std::iter::empty());
     let wanted = version_made(made, resolved, &tags);
     held.zip(wanted)
         .is_some_and(|(held, wanted)| newer(&held, &wanted).is_some())

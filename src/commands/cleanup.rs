@@ -212,7 +212,7 @@ async fn restore(
     // The tag is read in any case: the write may have succeeded although the response was an error.
     let held = Some(rollback.wrote());
     let written = write_tag(context, &tag.tag, held, TagRead::Earlier, &manifest).await;
-    if matches!(written, Ok(Replaced::Changed))
+    if matches!(written, Ok(Replaced::HeldOther))
         && let Some(known) = changed(context, tag, rollback.wrote()).await
     {
         return known;

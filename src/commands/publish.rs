@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 
 use super::CommandError;
 use super::new_repository::seen;
-use super::origin::{Found, find};
+use super::publish_source::{FoundImages, find_images};
 use super::source_gate::SourceGate;
 use super::tags::{TagLookup, look_up_tag, look_up_tags, report_step, write_tags};
 use super::verify::{Gated, check, policy};
@@ -51,7 +51,7 @@ pub(super) async fn publish(
     outcome.planned = context.mode == Mode::DryRun;
     context.events.phase("Read the source and the tags");
     let (found, lookups) = tokio::try_join!(
-        find(context, &publish.sources, record_writer),
+        find_images(context, &publish.sources, record_writer),
         look_up_tags(context, &publish.tags, &publish.moving_tags),
     )?;
     let image = &found.image;
@@ -190,7 +190,7 @@ fn report_steps(context: &Context, outcome: &Outcome) {
 async fn plan(
     context: &Context,
     publish: &Publish,
-    found: &Found,
+    found: &FoundImages,
     lookups: &[TagLookup],
     filter: ReferrerFilter<'_>,
     outcome: &mut Outcome,
@@ -261,7 +261,7 @@ async fn mark_present(context: &Context, outcome: &mut Outcome) -> Result<(), Co
 /// The values that the copies to all destinations share.
 struct PublishSteps<'a> {
     context: &'a Context,
-    found: &'a Found,
+    found: &'a FoundImages,
     lookups: &'a [TagLookup],
     filter: &'a ReferrerFilter<'a>,
     record_writer: &'a RecordWriter,

@@ -2,7 +2,7 @@
 
 use futures_util::{StreamExt as _, stream};
 
-use super::origin::Found;
+use super::publish_source::FoundImages;
 use super::subjects::children_by;
 use super::verify::wanted_text;
 use super::{CommandError, Refused, RefusedSubject};
@@ -21,7 +21,7 @@ use crate::sigstore::Verified;
 /// The images that must be signed before they are copied, and the required signer.
 pub(super) struct SourceGate<'a> {
     pub(super) context: &'a Context,
-    pub(super) found: &'a Found,
+    pub(super) found: &'a FoundImages,
     /// Signatures that an earlier run copied there count: a signature is valid in any repository.
     pub(super) destinations: &'a [Repository],
     pub(super) signing_context: &'a SigningContext,
@@ -161,7 +161,7 @@ impl SourceGate<'_> {
         let missing = || ImageError::NotAtSource {
             digest: digest.clone(),
             parent: None,
-            places: self.found.sources.iter().map(Source::name).collect(),
+            sources: self.found.sources.iter().map(Source::name).collect(),
         };
         let mut fault = None;
         for source in &self.found.sources {

@@ -222,7 +222,7 @@ async fn write_all(
         let written = write_tag(context, &step.tag, held, TagRead::JustNow, target).await;
         let is_unwritten = match &written {
             Ok(Replaced::Written) => false,
-            Ok(Replaced::Changed) => true,
+            Ok(Replaced::HeldOther) => true,
             Err(error) => is_unwritten(context, step, error).await,
         };
         (step, written, is_unwritten)
@@ -239,7 +239,7 @@ async fn write_all(
                 outcome.mark(&step.tag, TagState::Written);
                 record_writer.save(outcome)?;
             }
-            Ok(Replaced::Changed) => changed.push(step.clone()),
+            Ok(Replaced::HeldOther) => changed.push(step.clone()),
             Err(error) => failure = failure.or(Some(error)),
         }
     }

@@ -12,7 +12,7 @@ use crate::domain::{
     Descriptor, Manifest, Matcher, Policy, Repository, SignatureFormat, chain_text,
 };
 use crate::inputs::{Depth, PolicyInputs, Verify};
-use crate::outcome::{Origin, Outcome, SignatureOutcome, Subject};
+use crate::outcome::{Outcome, SignatureOutcome, SignatureSource, Subject};
 use crate::signatures::lookup::{FoundSignature, Search, look_up};
 use crate::signatures::refused::RefusalSummary;
 use crate::signatures::{GITHUB_ISSUER, SignatureError, SigningContext};
@@ -187,7 +187,7 @@ impl Gate<'_> {
                 subject: self.subject(subject),
                 signer: content.signer().clone(),
                 place: place.clone(),
-                origin: Origin::Found,
+                source: SignatureSource::Found,
             })));
         }
         let image = self.repository.to_string();

@@ -23,14 +23,14 @@ pub enum ImageError {
         config: Digest,
     },
     /// Content to copy is in none of its possible sources.
-    #[error("`{digest}`{} {}", part_text(.parent.as_ref()), places_text(.places))]
+    #[error("`{digest}`{} {}", part_text(.parent.as_ref()), sources_text(.sources))]
     NotAtSource {
         /// The missing content.
         digest: Digest,
         /// The manifest that points to it.
         parent: Option<Digest>,
         /// The places that were searched.
-        places: Vec<String>,
+        sources: Vec<String>,
     },
     /// No source has the image.
     #[error("no `source` has the image: it was not found in `{}`", .0.join("`, `"))]
@@ -103,10 +103,10 @@ fn part_text(parent: Option<&Digest>) -> String {
     parent.map_or(String::new(), |parent| format!(", part of `{parent}`,"))
 }
 
-fn places_text(places: &[String]) -> String {
-    match places {
+fn sources_text(sources: &[String]) -> String {
+    match sources {
         [] => "was not found".to_owned(),
         [place] => format!("was not found in `{place}`"),
-        places => format!("was not found in any of `{}`", places.join("`, `")),
+        sources => format!("was not found in any of `{}`", sources.join("`, `")),
     }
 }

@@ -439,8 +439,8 @@ impl<'a> ReferrerCopier<'a> {
         let shared = SharedTagWriter::new(self.context, shared);
         let original = &sourced.copy.manifest;
         self.copier.note_read(original);
-        let look = shared.look_at(self.age(subject)).await?;
-        let held = look.holds().map(SeenList::digest);
+        let snapshot = shared.read_snapshot_of(self.age(subject)).await?;
+        let held = snapshot.list().map(SeenList::digest);
         // The destination's tag already points to the same manifest.
         if held == Some(original.digest()) {
             self.copier.note_existing(original.digest());
@@ -471,7 +471,10 @@ impl<'a> ReferrerCopier<'a> {
             }
             Some(current) => self.merge_layers(subject, &shared, current, sourced).await,
         };
-        if shared.settle_at(look.before_other_work(), add).await? {
+        if shared
+            .update_and_wait(snapshot.for_long_merge(), add)
+            .await?
+        {
             self.copier.note_list(&shared.tag);
         }
         Ok(())

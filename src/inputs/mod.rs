@@ -23,7 +23,7 @@ pub use cleanup::Cleanup;
 pub use error::{InputError, InputErrors};
 pub use fields::Files;
 pub use preflight::{OnExistingTag, Preflight};
-pub use publish::{ImageOrigin, Publish, ReferrerSelection};
+pub use publish::{Publish, PublishSource, ReferrerSelection};
 pub use raw::{INPUTS, Input, RawInputs};
 pub use requests::Request;
 pub use settings::{Mode, Settings};

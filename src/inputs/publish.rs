@@ -13,7 +13,7 @@ use crate::domain::{FullTag, ImageReference, ReferenceError, Repository, Tag};
 #[derive(Debug)]
 pub struct Publish {
     /// The sources of the image, tried in this order. Never empty.
-    pub sources: Vec<Named<ImageOrigin>>,
+    pub sources: Vec<Named<PublishSource>>,
     /// The destinations: every repository of a tag, else `image`. Never empty.
     pub destinations: Vec<Repository>,
     /// Tags that must never move.
@@ -37,7 +37,7 @@ pub enum ReferrerSelection {
 
 /// A source of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ImageOrigin {
+pub enum PublishSource {
     /// An image. A repository without a tag or digest only supplies content that the other sources lack.
     Image(ImageReference),
     /// A folder in the OCI layout.
@@ -62,7 +62,7 @@ pub enum ImageOrigin {
 pub(super) fn publish(fields: &mut Fields<'_>) -> Option<Publish> {
     let mut repositories = Repositories::of_image(fields);
     let (tags, moving_tags) = both_tags(fields, &mut repositories);
-    let sources = origins(fields);
+    let sources = publish_sources(fields);
     let depth = depth(fields);
     let policy = policy(fields);
     let is_gated = policy.identity.is_some();
@@ -95,34 +95,34 @@ pub(super) fn publish(fields: &mut Fields<'_>) -> Option<Publish> {
     })
 }
 
-fn origins(fields: &mut Fields<'_>) -> Vec<ImageOrigin> {
-    let mut origins = Vec::new();
+fn publish_sources(fields: &mut Fields<'_>) -> Vec<PublishSource> {
+    let mut publish_sources = Vec::new();
     let list = grammar::list(fields.text("source").unwrap_or_default(), Separator::Comma);
     for text in list {
-        match origin(text, fields) {
-            Ok(origin) => origins.push(origin),
+        match publish_source(text, fields) {
+            Ok(publish_source) => publish_sources.push(publish_source),
             Err(problem) => fields.refuse("source", problem),
         }
     }
-    let names_image = |origin: &ImageOrigin| {
+    let names_image = |publish_source: &PublishSource| {
         !matches!(
-            origin,
-            ImageOrigin::Image(ImageReference {
+            publish_source,
+            PublishSource::Image(ImageReference {
                 reference: None,
                 ..
             })
         )
     };
-    if !origins.iter().any(names_image) && !fields.is_refused("source") {
+    if !publish_sources.iter().any(names_image) && !fields.is_refused("source") {
         fields.refuse(
             "source",
             "no image is named: give a reference with its tag or digest, a record, or `oci:FOLDER`",
         );
     }
-    origins
+    publish_sources
 }
 
-fn origin(text: &str, fields: &Fields<'_>) -> Result<ImageOrigin, String> {
+fn publish_source(text: &str, fields: &Fields<'_>) -> Result<PublishSource, String> {
     if let Some(place) = text.strip_prefix("oci:") {
         let (folder, tag) = match place.rsplit_once(':') {
             Some((folder, tag)) => {
@@ -138,7 +138,7 @@ fn origin(text: &str, fields: &Fields<'_>) -> Result<ImageOrigin, String> {
                 "`{text}` names no folder (`oci:FOLDER` or `oci:FOLDER:TAG`)"
             ));
         }
-        return Ok(ImageOrigin::Layout {
+        return Ok(PublishSource::Layout {
             name: folder.to_owned(),
             path: fields.path(folder),
             tag,
@@ -149,7 +149,7 @@ fn origin(text: &str, fields: &Fields<'_>) -> Result<ImageOrigin, String> {
         .extension()
         .is_some_and(|ending| ending == "json");
     if is_json && !text.contains([':', '@']) {
-        return Ok(ImageOrigin::Record {
+        return Ok(PublishSource::Record {
             name: text.to_owned(),
             path: fields.path(text),
         });
@@ -157,5 +157,5 @@ fn origin(text: &str, fields: &Fields<'_>) -> Result<ImageOrigin, String> {
     let image = text
         .parse()
         .map_err(|error: ReferenceError| error.to_string())?;
-    Ok(ImageOrigin::Image(image))
+    Ok(PublishSource::Image(image))
 }

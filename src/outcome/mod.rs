@@ -170,12 +170,12 @@ pub struct SignatureOutcome {
     /// Its location.
     pub place: SignatureLocation,
     /// Its origin.
-    pub origin: Origin,
+    pub source: SignatureSource,
 }
 
 /// The origin of a signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
+pub enum SignatureSource {
     /// The signature existed before.
     Found,
     /// Another repository had it, and this run stored it here too.
@@ -228,8 +228,8 @@ impl Outcome {
     /// Reports whether this run signed anything.
     #[must_use]
     pub fn signed_anything(&self) -> bool {
-        let mut origins = self.signatures.iter().map(|signature| signature.origin);
-        origins.any(|origin| origin == Origin::Made)
+        let mut sources = self.signatures.iter().map(|signature| signature.source);
+        sources.any(|source| source == SignatureSource::Made)
     }
 
     /// Notes that a repository lacks an index that is about to be pushed there. Returns `true` if this was not noted
@@ -326,16 +326,16 @@ impl Outcome {
             .log_index
             .map_or(String::new(), |index| format!(", log index {index}"));
         let (subject, format) = (&signature.subject, signature.place.format);
-        let text = match signature.origin {
-            Origin::Made => format!(
+        let text = match signature.source {
+            SignatureSource::Made => format!(
                 "signed `{subject}` as `{}` ({format}){place}",
                 signer.identity
             ),
-            Origin::Found => format!(
+            SignatureSource::Found => format!(
                 "`{subject}` is signed already by `{}` ({format})",
                 signer.identity
             ),
-            Origin::Copied => format!(
+            SignatureSource::Copied => format!(
                 "the signature of `{subject}` by `{}` ({format}) is stored there too",
                 signer.identity
             ),
@@ -434,7 +434,7 @@ impl SignatureOutcome {
             identity: self.signer.identity.clone(),
             issuer: self.signer.issuer.clone(),
             log_index: self.signer.log_index,
-            made: self.origin == Origin::Made,
+            made: self.source == SignatureSource::Made,
         }
     }
 }

@@ -9,7 +9,7 @@ use std::ops::Deref;
 
 use super::cleanup::Rollback;
 use crate::domain::{Descriptor, Digest, ImageReference, Manifest, Reference};
-use crate::inputs::{Given, ImageOrigin, Named};
+use crate::inputs::{Given, Named, PublishSource};
 use crate::record::VouchedImages;
 use crate::sigstore::Verified;
 
@@ -151,14 +151,14 @@ impl Vouched<Manifest> {
 
     /// Returns the image that a `source` names. `None` for a record, which has images of its own.
     #[must_use]
-    pub fn at_source(manifest: Manifest, source: &Named<ImageOrigin>) -> Option<Self> {
+    pub fn at_source(manifest: Manifest, source: &Named<PublishSource>) -> Option<Self> {
         match &**source {
-            ImageOrigin::Image(image) => Self::at(manifest, image),
-            ImageOrigin::Layout { .. } => Some(Self {
+            PublishSource::Image(image) => Self::at(manifest, image),
+            PublishSource::Layout { .. } => Some(Self {
                 content: manifest,
                 by: Voucher::Input,
             }),
-            ImageOrigin::Record { .. } => None,
+            PublishSource::Record { .. } => None,
         }
     }
 

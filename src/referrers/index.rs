@@ -13,17 +13,17 @@ use crate::domain::{
 };
 use crate::outcome::Subject;
 
-pub(super) fn lists_just(index: &Manifest, wanted: &[Descriptor]) -> bool {
+pub(super) fn lists_exactly(index: &Manifest, wanted: &[Descriptor]) -> bool {
     let is_wanted = |entry: &Descriptor| wanted.iter().any(|known| known.digest == entry.digest);
-    lacking(index, wanted).is_empty() && entries(index).iter().all(is_wanted)
+    missing(index, wanted).is_empty() && entries(index).iter().all(is_wanted)
 }
 
 /// Returns the entries of `new` that the index under a referrers tag does not list, or lists in a way that hides them.
-fn lacking<'a>(index: &Manifest, new: &'a [Descriptor]) -> Vec<&'a Descriptor> {
+fn missing<'a>(index: &Manifest, new: &'a [Descriptor]) -> Vec<&'a Descriptor> {
     let listed = entries(index);
     let is_listed = |entry: &&Descriptor| {
         let mut alike = listed.iter().filter(|known| known.digest == entry.digest);
-        alike.any(|known| !hides(known, entry))
+        alike.any(|known| !hides_signature(known, entry))
     };
     new.iter().filter(|entry| !is_listed(entry)).collect()
 }
@@ -31,7 +31,7 @@ fn lacking<'a>(index: &Manifest, new: &'a [Descriptor]) -> Vec<&'a Descriptor> {
 /// Reports whether no verifier opens the signature `wanted` because of what its entry `listed` says.
 ///
 /// SECURITY: anyone with push access can list the digest of a signature before it is there, with any other words.
-fn hides(listed: &Descriptor, wanted: &Descriptor) -> bool {
+fn hides_signature(listed: &Descriptor, wanted: &Descriptor) -> bool {
     let stated = |entry: &'_ Descriptor| entry.annotations.get(PREDICATE_TYPE).cloned();
     let is_signature = stated(wanted).as_deref() == Some(SIGN_PREDICATE);
     let is_bundle = |entry: &Descriptor| entry.artifact_type.as_deref().is_some_and(is_bundle_type);
@@ -56,8 +56,8 @@ pub(crate) fn merge(
     let (document, new) = match current {
         None => (empty.as_bytes(), new.iter().collect()),
         Some(manifest) => {
-            let lacking = lacking(manifest, new);
-            if lacking.is_empty() {
+            let missing = missing(manifest, new);
+            if missing.is_empty() {
                 return Ok(None);
             }
             let is_index = matches!(manifest.kind(), ManifestKind::Index { .. });
@@ -71,7 +71,7 @@ pub(crate) fn merge(
                     why: "does not point to an OCI index".into(),
                 });
             }
-            (manifest.bytes(), lacking)
+            (manifest.bytes(), missing)
         }
     };
     let merged = with_entries(document, &new).map_err(ListError::Unwritable)?;

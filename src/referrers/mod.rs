@@ -23,5 +23,5 @@ pub(crate) use read::{
     all_referrers,
 };
 pub(crate) use seen_list::SeenList;
-pub(crate) use settle::{Change, ListSnapshot, PendingSettle, SharedTagWriter, SubjectAge};
+pub(crate) use settle::{Change, PendingSettle, SharedTagWriter, SubjectAge, TagSnapshot};
 pub(crate) use shared_tag::SharedTag;

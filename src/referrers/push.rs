@@ -6,9 +6,9 @@ use std::future::Future;
 
 use tokio::sync::OnceCell;
 
-use super::index::{lists_just, merge};
+use super::index::{lists_exactly, merge};
 use super::read::SeenReferrers;
-use super::settle::{Change, ListSnapshot, MergeError, PendingSettle, SharedTagWriter, SubjectAge};
+use super::settle::{Change, MergeError, PendingSettle, SharedTagWriter, SubjectAge, TagSnapshot};
 use super::shared_tag::SharedTag;
 use crate::context::Context;
 use crate::domain::{Descriptor, Digest, Manifest, MediaType, Repository, Tag};
@@ -26,18 +26,18 @@ pub(crate) async fn push_referrer<'a, E: MergeError + 'a>(
     let shared = SharedTag::of_referrers(context, repository, subject).seen(seen.list);
     let shared = SharedTagWriter::new(context, shared);
     // If the entry will be in the index under the referrers tag, that index is read in the meantime.
-    let look = async {
+    let snapshot = async {
         if seen.has_api {
             return Ok::<_, E>(None);
         }
-        Ok(Some(shared.look().await?))
+        Ok(Some(shared.read_snapshot().await?))
     };
-    let ((entry, stored), look) = tokio::try_join!(push, look)?;
+    let ((entry, stored), snapshot) = tokio::try_join!(push, snapshot)?;
     let is_promised = seen.has_api && stored.subject.as_ref() == Some(subject);
     if is_promised && is_listed(context, repository, subject, &entry.digest).await? {
         return Ok((entry, None));
     }
-    let pending_settle = extend(shared, look, vec![entry.clone()], None).await?;
+    let pending_settle = add_entries(shared, snapshot, vec![entry.clone()], None).await?;
     Ok((entry, pending_settle))
 }
 
@@ -90,9 +90,9 @@ impl<'a> ReferrerLists<'a> {
         }
         let shared = SharedTag::of_referrers(self.context, self.repository, subject);
         let shared = SharedTagWriter::new(self.context, shared);
-        let look = shared.look_at(age).await?;
+        let snapshot = shared.read_snapshot_of(age).await?;
         let tag = shared.tag.clone();
-        let Some(pending_settle) = extend(shared, Some(look), new, original).await? else {
+        let Some(pending_settle) = add_entries(shared, Some(snapshot), new, original).await? else {
             return Ok(None);
         };
         pending_settle.await.map(|()| Some(tag))
@@ -107,17 +107,17 @@ impl<'a> ReferrerLists<'a> {
         let registry = &self.context.registry;
         let list = async || registry.referrers::<Digest>(self.repository, subject).await;
         let mut first = None;
-        let find_out = async || {
-            let answer = first.insert(list().await?);
-            Ok::<_, RegistryError>(*answer != Referrers::NoApi)
+        let read_list = async || {
+            let listing = first.insert(list().await?);
+            Ok::<_, RegistryError>(*listing != Referrers::NoApi)
         };
-        let has_api = *self.has_api.get_or_try_init(find_out).await?;
-        let answer = match first {
-            Some(answer) => answer,
+        let has_api = *self.has_api.get_or_try_init(read_list).await?;
+        let listing = match first {
+            Some(listing) => listing,
             None if has_api => list().await?,
             None => Referrers::NoApi,
         };
-        Ok(match answer {
+        Ok(match listing {
             Referrers::Listed(all) => {
                 let known: BTreeSet<Digest> = all.listed.into_iter().collect();
                 new.iter().all(|entry| known.contains(&entry.digest))
@@ -127,18 +127,18 @@ impl<'a> ReferrerLists<'a> {
     }
 }
 
-/// Adds `new` to the index under a referrers tag, which `look` may have read before. If there is none and `original`
+/// Adds `new` to the index under a referrers tag, which `snapshot` may have read before. If there is none and `original`
 /// lists exactly these entries, `original` is written. Returns the remaining work until the entries are stable.
-async fn extend<'a, E: MergeError + 'a>(
+async fn add_entries<'a, E: MergeError + 'a>(
     list: SharedTagWriter<'a>,
-    look: Option<ListSnapshot>,
+    snapshot: Option<TagSnapshot>,
     new: Vec<Descriptor>,
     original: Option<Manifest>,
 ) -> Result<PendingSettle<'a, E>, E> {
     let of = list.subject();
     let add = async move |current: Option<&Manifest>| {
         let merged = match &original {
-            Some(original) if current.is_none() && lists_just(original, &new) => {
+            Some(original) if current.is_none() && lists_exactly(original, &new) => {
                 Some(original.bytes().to_vec())
             }
             Some(_) | None => merge(current, &of, &new)?,
@@ -149,10 +149,10 @@ async fn extend<'a, E: MergeError + 'a>(
             parts: Vec::new(),
         }))
     };
-    let look = match look {
-        Some(look) => look,
-        None => list.look().await?,
+    let snapshot = match snapshot {
+        Some(snapshot) => snapshot,
+        None => list.read_snapshot().await?,
     };
-    let (_, pending_settle) = list.begin_at(look, add).await?;
+    let (_, pending_settle) = list.update_from(snapshot, add).await?;
     Ok(pending_settle)
 }

@@ -51,10 +51,10 @@ impl Change {
 }
 
 /// The content of such a tag, and the time at which it was read.
-pub(crate) struct ListSnapshot {
+pub(crate) struct TagSnapshot {
     /// The time of the read, or `None` if other work is done between it and the write.
     read: Option<ReadTime>,
-    holds: Option<SeenList>,
+    list: Option<SeenList>,
     /// The content, if it is no manifest.
     unusable: Option<Unusable>,
 }
@@ -75,24 +75,24 @@ struct ReadTime {
     ended: Instant,
 }
 
-impl ListSnapshot {
-    /// Creates the snapshot of a tag that had the content `holds` when it was read, before other work.
-    pub(crate) fn remembered(holds: Option<SeenList>) -> Self {
+impl TagSnapshot {
+    /// Creates the snapshot of a tag that had the content `list` when it was read, before other work.
+    pub(crate) fn from_earlier_read(list: Option<SeenList>) -> Self {
         Self {
             read: None,
-            holds,
+            list,
             unusable: None,
         }
     }
 
     /// Returns the snapshot for a merge that takes long.
-    pub(crate) fn before_other_work(self) -> Self {
+    pub(crate) fn for_long_merge(self) -> Self {
         Self { read: None, ..self }
     }
 
     /// Returns the list that the tag pointed to.
-    pub(crate) fn holds(&self) -> Option<&SeenList> {
-        self.holds.as_ref()
+    pub(crate) fn list(&self) -> Option<&SeenList> {
+        self.list.as_ref()
     }
 
     /// Returns the time at which the read began, unless the read is so old that another writer may have read the tag
@@ -106,7 +106,7 @@ impl ListSnapshot {
 /// The result of one round of read, merge and write.
 enum WriteRound {
     /// The tag has the right content, with this digest.
-    Same(Option<Digest>),
+    Unchanged(Option<Digest>),
     /// The tag was written, and must be read again after this wait.
     Written(Digest, Duration),
 }
@@ -138,21 +138,21 @@ impl<'a> SharedTagWriter<'a> {
         Self { shared, context }
     }
 
-    /// Merges the tag's content with `merge` and writes the result, unless there is nothing to add. Starts from `look`,
+    /// Merges the tag's content with `merge` and writes the result, unless there is nothing to add. Starts from `snapshot`,
     /// which may have been done during other work. Returns the digest of the tag's content, and the remaining work:
     /// others may be writing content that they read before. The remaining work is mostly waiting, and other work can run
     /// beside it.
-    pub(crate) async fn begin_at<E, M>(
+    pub(crate) async fn update_from<E, M>(
         self,
-        look: ListSnapshot,
+        snapshot: TagSnapshot,
         merge: M,
     ) -> Result<(Option<Digest>, PendingSettle<'a, E>), E>
     where
         E: MergeError + 'a,
         M: AsyncFn(Option<&Manifest>) -> Result<Option<Change>, E> + 'a,
     {
-        match self.round_at(look, &merge).await? {
-            WriteRound::Same(held) => Ok((held, None)),
+        match self.round_at(snapshot, &merge).await? {
+            WriteRound::Unchanged(current) => Ok((current, None)),
             WriteRound::Written(digest, wait) => {
                 let last = Some(digest.clone());
                 let rest = async move { self.wait_until_stable(&merge, last, wait).await };
@@ -162,13 +162,13 @@ impl<'a> SharedTagWriter<'a> {
     }
 
     /// Merges, writes, and waits until the change is stable. Returns `true` if the tag was written.
-    pub(crate) async fn settle_at<E: MergeError>(
+    pub(crate) async fn update_and_wait<E: MergeError>(
         &self,
-        look: ListSnapshot,
+        snapshot: TagSnapshot,
         merge: impl AsyncFn(Option<&Manifest>) -> Result<Option<Change>, E>,
     ) -> Result<bool, E> {
-        match self.round_at(look, &merge).await? {
-            WriteRound::Same(_) => Ok(false),
+        match self.round_at(snapshot, &merge).await? {
+            WriteRound::Unchanged(_) => Ok(false),
             WriteRound::Written(digest, wait) => self
                 .wait_until_stable(&merge, Some(digest), wait)
                 .await
@@ -190,9 +190,9 @@ impl<'a> SharedTagWriter<'a> {
         for _ in 1..ROUNDS_MAX {
             tokio::time::sleep(wait.mul_f64(1.0 + spread * fastrand::f64())).await;
             match self.round(merge).await? {
-                WriteRound::Same(held) if held == last => return Ok(()),
+                WriteRound::Unchanged(current) if current == last => return Ok(()),
                 // Others are writing: one that is about to write may have read the tag before this run wrote it.
-                WriteRound::Same(held) => (last, is_ours_missing) = (held, false),
+                WriteRound::Unchanged(current) => (last, is_ours_missing) = (current, false),
                 WriteRound::Written(digest, next) => {
                     (last, is_ours_missing) = (Some(digest), true);
                     wait = wait.max(next);
@@ -217,21 +217,21 @@ impl<'a> SharedTagWriter<'a> {
         &self,
         merge: &impl AsyncFn(Option<&Manifest>) -> Result<Option<Change>, E>,
     ) -> Result<WriteRound, E> {
-        let look = self.look().await?;
-        self.round_at(look, merge).await
+        let snapshot = self.read_snapshot().await?;
+        self.round_at(snapshot, merge).await
     }
 
     /// Merges and writes. Starts again whenever another writer was faster.
     async fn round_at<E: MergeError>(
         &self,
-        mut look: ListSnapshot,
+        mut snapshot: TagSnapshot,
         merge: &impl AsyncFn(Option<&Manifest>) -> Result<Option<Change>, E>,
     ) -> Result<WriteRound, E> {
         for _ in 0..ROUNDS_MAX {
-            if let Some(round) = self.try_round(look, merge).await? {
+            if let Some(round) = self.try_round(snapshot, merge).await? {
                 return Ok(round);
             }
-            look = self.look().await?;
+            snapshot = self.read_snapshot().await?;
         }
         Err(self.contended().into())
     }
@@ -239,28 +239,28 @@ impl<'a> SharedTagWriter<'a> {
     /// Merges and writes. Returns `None` if the tag has changed in the meantime.
     async fn try_round<E: MergeError>(
         &self,
-        look: ListSnapshot,
+        snapshot: TagSnapshot,
         merge: &impl AsyncFn(Option<&Manifest>) -> Result<Option<Change>, E>,
     ) -> Result<Option<WriteRound>, E> {
         // Content that is no list still belongs to someone: it is never merged, and never overwritten.
-        if let Some(unusable) = &look.unusable {
+        if let Some(unusable) = &snapshot.unusable {
             return Err(self.unusable(unusable).into());
         }
-        let (current, _turn) = self.held::<E>(look.holds.clone()).await?;
-        let held = current.as_ref().map(|held| held.digest().clone());
-        if held.as_ref() == Some(self.subject) {
+        let (current, _permit) = self.read_current::<E>(snapshot.list.clone()).await?;
+        let digest = current.as_ref().map(|current| current.digest().clone());
+        if digest.as_ref() == Some(self.subject) {
             return Err(self.occupied("points to that image itself").into());
         }
         // A list does not vanish suddenly. A writer that believes such an answer and starts a new list loses the
         // entries of others.
-        let vanished = if current.is_none() {
-            self.vanished::<E>().await?
+        let last_seen = if current.is_none() {
+            self.last_seen::<E>().await?
         } else {
             None
         };
-        let merged = merge(current.as_ref().or(vanished.as_ref())).await?;
-        let Some(change) = merged.or_else(|| vanished.as_ref().map(Change::of)) else {
-            return Ok(Some(WriteRound::Same(held)));
+        let merged = merge(current.as_ref().or(last_seen.as_ref())).await?;
+        let Some(change) = merged.or_else(|| last_seen.as_ref().map(Change::of)) else {
+            return Ok(Some(WriteRound::Unchanged(digest)));
         };
         // SPEC: registries should accept manifests of 4 megabytes. The answer of some to a longer one looks like an
         // outage.
@@ -272,7 +272,7 @@ impl<'a> SharedTagWriter<'a> {
                 limit: LIST_MAX_BYTES,
             }));
         }
-        let Some(took) = self.write(&change, held.as_ref(), &look).await? else {
+        let Some(took) = self.write(&change, digest.as_ref(), &snapshot).await? else {
             return Ok(None);
         };
         // Content that does not parse is handled at the next read.
@@ -282,44 +282,47 @@ impl<'a> SharedTagWriter<'a> {
         Ok(Some(WriteRound::Written(Digest::of(&change.bytes), wait)))
     }
 
-    /// Reads the tag before it is changed, such as by [`Self::begin_at`].
-    pub(crate) async fn look(&self) -> Result<ListSnapshot, RegistryError> {
+    /// Reads the tag before it is changed, such as by [`Self::update_from`].
+    pub(crate) async fn read_snapshot(&self) -> Result<TagSnapshot, RegistryError> {
         let began = Instant::now();
         let content = self.read_raw().await?;
         let ended = Instant::now();
-        let (holds, unusable) = match content {
+        let (list, unusable) = match content {
             Some(TagContent::Manifest(manifest)) => (Some(SeenList::of(manifest)), None),
             Some(TagContent::Unusable(unusable)) => (None, Some(unusable)),
             None => (None, None),
         };
-        if holds
+        if list
             .as_ref()
-            .is_some_and(|held| held.digest() != self.subject)
+            .is_some_and(|current| current.digest() != self.subject)
         {
-            self.seen.replace(holds.clone());
+            self.seen.replace(list.clone());
         }
         let read = Some(ReadTime { began, ended });
-        Ok(ListSnapshot {
+        Ok(TagSnapshot {
             read,
-            holds,
+            list,
             unusable,
         })
     }
 
     /// Reads the tag before it is changed. If the subject may have been there before this run, others may have listed
     /// their own entries. So a tag that is then reported as absent is read a second time.
-    pub(crate) async fn look_at(&self, age: SubjectAge) -> Result<ListSnapshot, RegistryError> {
-        let look = self.look().await?;
-        let is_empty = look.holds.is_none() && look.unusable.is_none();
+    pub(crate) async fn read_snapshot_of(
+        &self,
+        age: SubjectAge,
+    ) -> Result<TagSnapshot, RegistryError> {
+        let snapshot = self.read_snapshot().await?;
+        let is_empty = snapshot.list.is_none() && snapshot.unusable.is_none();
         if is_empty && age == SubjectAge::Unknown {
-            return self.look().await;
+            return self.read_snapshot().await;
         }
-        Ok(look)
+        Ok(snapshot)
     }
 
     /// Returns the whole content that the tag had. A long list is read again, since only one may be in memory at a
     /// time.
-    async fn held<E: MergeError>(
+    async fn read_current<E: MergeError>(
         &self,
         seen: Option<SeenList>,
     ) -> Result<(Option<Manifest>, Option<SemaphorePermit<'a>>), E> {
@@ -338,7 +341,7 @@ impl<'a> SharedTagWriter<'a> {
     }
 
     /// Returns the last content of a tag that is now reported as absent.
-    async fn vanished<E: MergeError>(&self) -> Result<Option<Manifest>, E> {
+    async fn last_seen<E: MergeError>(&self) -> Result<Option<Manifest>, E> {
         let seen = self.seen.borrow().clone();
         let Some(list) = seen else {
             return Ok(None);
@@ -351,13 +354,13 @@ impl<'a> SharedTagWriter<'a> {
         Ok(Some(found.ok_or_else(vanished)?))
     }
 
-    /// Uploads the parts of `change`, and writes it if the tag still has the content `held`. Returns the time between
+    /// Uploads the parts of `change`, and writes it if the tag still has the content `current`. Returns the time between
     /// the last look at the tag and the end of the write, or `None` if the tag has changed.
     async fn write(
         &self,
         change: &Change,
-        held: Option<&Digest>,
-        look: &ListSnapshot,
+        current: Option<&Digest>,
+        snapshot: &TagSnapshot,
     ) -> Result<Option<Duration>, RegistryError> {
         let registry = &self.context.registry;
         let upload = async || {
@@ -367,17 +370,17 @@ impl<'a> SharedTagWriter<'a> {
                 .map(drop)
         };
         upload().await?;
-        let (read, began) = match look.recent() {
+        let (read, began) = match snapshot.recent() {
             Some(began) => (TagRead::JustNow, began),
             None => (TagRead::Earlier, Instant::now()),
         };
         let (tag, media_type, bytes) = (self.full_tag(), &change.media_type, &change.bytes);
         let write = self
             .context
-            .replace_tag(&tag, held, read, media_type, bytes, upload);
+            .replace_tag(&tag, current, read, media_type, bytes, upload);
         Ok(match write.await? {
             Replaced::Written => Some(began.elapsed()),
-            Replaced::Changed => None,
+            Replaced::HeldOther => None,
         })
     }
 }

@@ -66,7 +66,7 @@ impl<'a> SharedTag<'a> {
     }
 
     /// Reads the content of the tag, with the permit for long lists if it is long.
-    pub(crate) async fn read_in_turn(
+    pub(crate) async fn read_with_permit(
         &self,
     ) -> Result<(Option<TagContent>, Option<SemaphorePermit<'a>>), RegistryError> {
         let found = self.read().await?;

@@ -41,7 +41,7 @@ pub enum Replaced {
     /// The tag has the new content.
     Written,
     /// The tag has other content than before. Nothing was written.
-    Changed,
+    HeldOther,
 }
 
 impl Registry {
@@ -129,7 +129,7 @@ impl Registry {
                         return Ok(Attempt::Ended(Ok(Replaced::Written)));
                     }
                     Ok(found) if found.as_ref() != held => {
-                        return Ok(Attempt::Ended(Ok(Replaced::Changed)));
+                        return Ok(Attempt::Ended(Ok(Replaced::HeldOther)));
                     }
                     Ok(_) => (),
                 }

@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 use super::{Report, ResultWord};
 use crate::domain::{Digest, FullTag};
 use crate::inputs::Command;
-use crate::outcome::{IndexOutcome, Origin, Outcome, ReferrerOutcome, SignatureOutcome, Subject};
+use crate::outcome::{
+    IndexOutcome, Outcome, ReferrerOutcome, SignatureOutcome, SignatureSource, Subject,
+};
 
 /// One output of the action.
 #[derive(Debug, Clone, Copy)]
@@ -212,7 +214,7 @@ fn signature_json(signature: &SignatureOutcome) -> Value {
         "issuer": signature.signer.issuer,
         "log-index": signature.signer.log_index,
         "manifest": signature.place.manifest,
-        "made": signature.origin == Origin::Made,
+        "made": signature.source == SignatureSource::Made,
     })
 }
 

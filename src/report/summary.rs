@@ -7,7 +7,7 @@ use super::markdown::{block, code, prose, table};
 use super::{FailureText, RUN_AGAIN, Report, ResultWord, past};
 use crate::domain::Digest;
 use crate::inputs::Command;
-use crate::outcome::{Origin, PreflightOutcome, Subject, TagOutcome};
+use crate::outcome::{PreflightOutcome, SignatureSource, Subject, TagOutcome};
 use crate::plan::{Conflict, TagKind};
 use crate::record::TagState;
 
@@ -114,7 +114,7 @@ impl Report<'_> {
             .collect();
         // A signature in several repositories counts once.
         let made = outcome.signatures.iter();
-        let made = made.filter(|signature| signature.origin == Origin::Made);
+        let made = made.filter(|signature| signature.source == SignatureSource::Made);
         let made = made.map(|signature| (&signature.subject.digest, signature.place.format));
         let signatures = made.collect::<BTreeSet<_>>().len();
         match (tags.is_empty(), signatures) {
@@ -247,11 +247,13 @@ impl Report<'_> {
             .signatures
             .iter()
             .map(|signature| {
-                let word = match (self.command, signature.origin) {
+                let word = match (self.command, signature.source) {
                     (Command::Verify, _) => ":white_check_mark:&nbsp;verified",
-                    (_, Origin::Made) => ":sparkles:&nbsp;signed",
-                    (_, Origin::Copied) => ":sparkles:&nbsp;stored&nbsp;here&nbsp;too",
-                    (_, Origin::Found) => ":white_check_mark:&nbsp;skipped,&nbsp;was&nbsp;signed",
+                    (_, SignatureSource::Made) => ":sparkles:&nbsp;signed",
+                    (_, SignatureSource::Copied) => ":sparkles:&nbsp;stored&nbsp;here&nbsp;too",
+                    (_, SignatureSource::Found) => {
+                        ":white_check_mark:&nbsp;skipped,&nbsp;was&nbsp;signed"
+                    }
                 };
                 let index = signature
                     .signer

@@ -42,7 +42,7 @@ pub(crate) async fn look_up(
     verifier: &CandidateVerifier<'_>,
 ) -> Result<Lookup, SignatureError> {
     let tag = tag(context, repository, subject);
-    let (manifest, _turn) = tag.read_in_turn().await?;
+    let (manifest, _permit) = tag.read_with_permit().await?;
     let manifest = match manifest {
         Some(TagContent::Manifest(manifest)) => manifest,
         Some(TagContent::Unusable(unusable)) => return Ok(no_signatures(subject, unusable)),

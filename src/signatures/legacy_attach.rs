@@ -2,11 +2,11 @@
 
 use super::SignatureError;
 use super::legacy::{layers, location_of, tag};
-use super::legacy_manifest::{SignatureConfig, append, begin, config_of, holds};
+use super::legacy_manifest::{SignatureConfig, append, begin, config_of, contains_signature};
 use crate::context::{Context, ReadContext};
 use crate::domain::{Digest, Manifest, Repository};
 use crate::outcome::SignatureLocation;
-use crate::referrers::{ListSnapshot, PendingSettle, SeenList, SharedTagWriter};
+use crate::referrers::{PendingSettle, SeenList, SharedTagWriter, TagSnapshot};
 use crate::sigstore::LegacySignature;
 
 /// The maximum length of the config of a signature manifest.
@@ -27,16 +27,16 @@ pub(crate) async fn attach<'a>(
             return begin(&ours).map(Some);
         };
         let layers = layers(manifest).map_err(|unusable| shared().unusable(&unusable))?;
-        if holds(layers, &ours) {
+        if contains_signature(layers, &ours) {
             return Ok(None);
         }
         let config = read_config(context, repository, manifest).await?;
         append(manifest, config, &ours).map(Some)
     };
     // The parts are uploaded first, and the tag is looked at just before the write.
-    let look = ListSnapshot::remembered(seen.clone());
+    let snapshot = TagSnapshot::from_earlier_read(seen.clone());
     let writer = SharedTagWriter::new(context, shared().seen(seen));
-    let (manifest, pending_settle) = writer.begin_at(look, add).await?;
+    let (manifest, pending_settle) = writer.update_from(snapshot, add).await?;
     // The tag had the signature already, or it was just written.
     let manifest = manifest
         .ok_or_else(|| shared().occupied("does not point to the signature that was written"))?;

@@ -20,7 +20,7 @@ const DOCKER_CONFIG_TYPE: &str = "application/vnd.docker.container.image.v1+json
 const NO_TIME: &str = "0001-01-01T00:00:00Z";
 
 /// Reports whether the layers contain this signature, with all its annotations.
-pub(crate) fn holds(layers: &[Descriptor], signature: &LegacySignature) -> bool {
+pub(crate) fn contains_signature(layers: &[Descriptor], signature: &LegacySignature) -> bool {
     let payload = Digest::of(&signature.payload);
     let same = |layer: &Descriptor| {
         is_signature(layer) && layer.digest == payload && layer.annotations == signature.annotations
@@ -313,7 +313,9 @@ mod tests {
         let ManifestKind::Image { layers, .. } = current.kind() else {
             panic!("it is an image");
         };
-        assert!(holds(layers, &recorded(0)) && !holds(layers, &recorded(1)));
+        assert!(
+            contains_signature(layers, &recorded(0)) && !contains_signature(layers, &recorded(1))
+        );
     }
 
     #[test]

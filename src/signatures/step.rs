@@ -12,7 +12,7 @@ use super::storable_signature::StorableSignature;
 use super::unsigned::{MissingSignature, Unsigned};
 use crate::context::Context;
 use crate::domain::Repository;
-use crate::outcome::{Origin, SignatureOutcome, Subject};
+use crate::outcome::{SignatureOutcome, SignatureSource, Subject};
 use crate::referrers::PendingSettle;
 
 /// A stored signature with the remaining work until it is stable, or the error.
@@ -90,10 +90,10 @@ impl<'a> SigningStep<'a> {
             subject,
             signer: content.signer().clone(),
             place,
-            origin: if is_copy {
-                Origin::Copied
+            source: if is_copy {
+                SignatureSource::Copied
             } else {
-                Origin::Made
+                SignatureSource::Made
             },
         };
         Ok((outcome, pending_settle))

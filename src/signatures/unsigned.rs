@@ -10,7 +10,7 @@ use super::{SignatureError, legacy};
 use crate::context::{Context, PARALLEL};
 use crate::domain::{Descriptor, Digest, Policy, Repository, SignatureFormat, chain_text};
 use crate::inputs::{Formats, Mode, OnSigningFailure, Signing};
-use crate::outcome::{Origin, Outcome, SignatureOutcome, Subject};
+use crate::outcome::{Outcome, SignatureOutcome, SignatureSource, Subject};
 use crate::plan::Vouched;
 use crate::referrers::{SeenList, SeenReferrers, SharedTag};
 use crate::sigstore::{Trust, Verified};
@@ -367,7 +367,7 @@ fn note_found(context: &Context, wanted: &SoughtSignature, lookup: &Lookup, outc
                 subject: wanted.name(),
                 signer: held.content.signer().clone(),
                 place: held.place.clone(),
-                origin: Origin::Found,
+                source: SignatureSource::Found,
             };
             outcome.note_signature(&context.events, signature);
         }

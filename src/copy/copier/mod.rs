@@ -359,7 +359,7 @@ impl<'a> Copier<'a> {
             return Ok(());
         }
         // The semaphore is never closed, so this always succeeds.
-        let _turn = self.copies.acquire().await.ok();
+        let _permit = self.copies.acquire().await.ok();
         let mut fault = None;
         for source in self.sources_in_order(position.from) {
             match source.copy_blob(self.context, self.to, blob).await {
@@ -424,7 +424,7 @@ fn not_at_source(digest: &Digest, position: Position<'_>) -> CopyError {
     ImageError::NotAtSource {
         digest: digest.clone(),
         parent: position.parent.cloned(),
-        places: position.from.iter().map(|source| source.name()).collect(),
+        sources: position.from.iter().map(|source| source.name()).collect(),
     }
     .into()
 }

@@ -1,7 +1,7 @@
 //! The content that each voucher vouches for: what it names, and nothing else.
 
 use super::*;
-use crate::inputs::{ImageOrigin, Named};
+use crate::inputs::{Named, PublishSource};
 use crate::record::{
     ImageRecord, Loaded, PlatformRecord, Record, TagRecord, TagState, VouchedRecord,
 };
@@ -41,17 +41,17 @@ fn input_vouches_for_the_digest_that_it_names_and_a_tag_for_what_it_holds() {
     ] {
         let vouched = Vouched::named(held.clone(), &image);
         assert_eq!(vouched.is_some(), vouches, "{image:?}");
-        let source = Named::invented(ImageOrigin::Image(ImageReference::clone(&image)));
+        let source = Named::invented(PublishSource::Image(ImageReference::clone(&image)));
         let vouched = Vouched::at_source(held.clone(), &source);
         assert_eq!(vouched.is_some(), vouches, "{image:?}");
     }
     let name = "x".to_owned();
     let (path, tag) = ("x".into(), None);
-    let layout = Named::invented(ImageOrigin::Layout { name, path, tag });
+    let layout = Named::invented(PublishSource::Layout { name, path, tag });
     assert!(Vouched::at_source(is_it.clone(), &layout).is_some());
     // A record has images of its own.
     let (name, path) = ("x".to_owned(), "x".into());
-    let record = Named::invented(ImageOrigin::Record { name, path });
+    let record = Named::invented(PublishSource::Record { name, path });
     assert!(Vouched::at_source(is_it.clone(), &record).is_none());
 }
 

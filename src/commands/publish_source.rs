@@ -9,13 +9,13 @@ use super::subjects::{TagUse, find_image, observed, report_tag};
 use crate::context::{Context, ImageError, RecordReader};
 use crate::copy::source::Source;
 use crate::domain::{Digest, ImageReference, Manifest, Reference, Repository};
-use crate::inputs::{ImageOrigin, Named};
+use crate::inputs::{Named, PublishSource};
 use crate::layout::Layout;
 use crate::plan::Vouched;
 use crate::record::{ImageRecord, SelectionError};
 
 /// The images to publish, and their sources.
-pub(crate) struct Found {
+pub(crate) struct FoundImages {
     /// The image for the tags: the first index, or else the first image.
     pub(crate) image: Vouched<Manifest>,
     /// All images, including `image`.
@@ -24,7 +24,7 @@ pub(crate) struct Found {
     pub(crate) sources: Vec<Source>,
 }
 
-impl Found {
+impl FoundImages {
     fn new(images: Vec<Vouched<Manifest>>, sources: Vec<Source>) -> Option<Self> {
         let is_index = |image: &&Vouched<Manifest>| image.media_type().is_index();
         let image = images.iter().find(is_index).or(images.first())?.clone();
@@ -50,25 +50,28 @@ impl Found {
 ///
 /// SECURITY: a digest that the first origin names is the only image, wherever it is found. An origin that could not be
 /// read may have any image, so only one that an input names by digest takes its place.
-pub(crate) async fn find(
+pub(crate) async fn find_images(
     context: &Context,
-    origins: &[Named<ImageOrigin>],
+    inputs: &[Named<PublishSource>],
     record: &RecordReader,
-) -> Result<Found, CommandError> {
+) -> Result<FoundImages, CommandError> {
     let mut sources = Vec::new();
     let mut images = Vec::new();
     let mut fault = None;
-    let spare: Vec<&Repository> = origins.iter().filter_map(|origin| spare(origin)).collect();
-    let fixed = fixed(origins);
-    for origin in origins {
+    let bare_repositories: Vec<&Repository> = inputs
+        .iter()
+        .filter_map(|input| bare_repository(input))
+        .collect();
+    let pinned_digest = pinned_digest(inputs);
+    for input in inputs {
         let wanted = images.is_empty();
-        match look(context, origin, &spare, origins, record, wanted).await {
-            Ok((places, found)) => {
-                let names: Vec<String> = places.iter().map(Source::name).collect();
-                sources.extend(places);
-                let is_right = |image: &Digest| match fixed {
-                    Some(fixed) => image == fixed,
-                    None => fault.is_none() || named(origins).any(|named| named == image),
+        match read_source(context, input, &bare_repositories, inputs, record, wanted).await {
+            Ok((own, found)) => {
+                let names: Vec<String> = own.iter().map(Source::name).collect();
+                sources.extend(own);
+                let is_right = |image: &Digest| match pinned_digest {
+                    Some(pinned_digest) => image == pinned_digest,
+                    None => fault.is_none() || named_digests(inputs).any(|named| named == image),
                 };
                 let (right, others): (Vec<_>, Vec<_>) = found
                     .into_iter()
@@ -77,13 +80,13 @@ pub(crate) async fn find(
                     continue;
                 }
                 if let (true, Some(other)) = (right.is_empty(), others.first()) {
-                    report_other(context, &names.join(", "), other.digest(), fixed);
+                    warn_of_other_image(context, &names.join(", "), other.digest(), pinned_digest);
                 }
                 images = right;
             }
             // SECURITY: of a record that nothing vouches for, not even the repositories are used.
             Err(error @ CommandError::Selection(SelectionError::Unvouched { .. })) => {
-                if named(origins).next().is_none() {
+                if named_digests(inputs).next().is_none() {
                     return Err(error);
                 }
                 let why = crate::domain::chain_text(&error);
@@ -94,12 +97,12 @@ pub(crate) async fn find(
             Err(error @ CommandError::Selection(SelectionError::Observed { .. })) => {
                 return Err(error);
             }
-            Err(error) if wanted && origins.len() > 1 => fault = fault.or(Some(error)),
+            Err(error) if wanted && inputs.len() > 1 => fault = fault.or(Some(error)),
             Err(error) => return Err(error),
         }
     }
     let names = sources.iter().map(Source::name).collect();
-    match (Found::new(images, sources), fault) {
+    match (FoundImages::new(images, sources), fault) {
         (Some(found), fault) => {
             if let Some(fault) = fault {
                 let why = crate::domain::chain_text(&fault);
@@ -115,15 +118,22 @@ pub(crate) async fn find(
 }
 
 /// Returns the digest of the first origin that names an image, if it names it by digest.
-fn fixed(origins: &[Named<ImageOrigin>]) -> Option<&Digest> {
-    let first = origins.iter().find(|origin| spare(origin).is_none())?;
-    named(std::slice::from_ref(first)).next()
+fn pinned_digest(inputs: &[Named<PublishSource>]) -> Option<&Digest> {
+    let first = inputs
+        .iter()
+        .find(|input| bare_repository(input).is_none())?;
+    named_digests(std::slice::from_ref(first)).next()
 }
 
 /// Reports that the image of an origin does not count.
-fn report_other(context: &Context, name: &str, other: &Digest, fixed: Option<&Digest>) {
-    let why = match fixed {
-        Some(fixed) => format!("the first `source` names `{fixed}`"),
+fn warn_of_other_image(
+    context: &Context,
+    name: &str,
+    other: &Digest,
+    pinned_digest: Option<&Digest>,
+) {
+    let why = match pinned_digest {
+        Some(pinned_digest) => format!("the first `source` names `{pinned_digest}`"),
         None => "an earlier `source` could not be read and may have another digest".to_owned(),
     };
     context.events.warn(format!(
@@ -132,50 +142,55 @@ fn report_other(context: &Context, name: &str, other: &Digest, fixed: Option<&Di
 }
 
 /// Returns every digest that an origin names itself.
-fn named(origins: &[Named<ImageOrigin>]) -> impl Iterator<Item = &Digest> {
-    origins.iter().filter_map(|origin| match &**origin {
-        ImageOrigin::Image(ImageReference {
+fn named_digests(inputs: &[Named<PublishSource>]) -> impl Iterator<Item = &Digest> {
+    inputs.iter().filter_map(|input| match &**input {
+        PublishSource::Image(ImageReference {
             reference: Some(Reference::Digest(digest)),
             ..
         }) => Some(digest),
-        ImageOrigin::Image(_) | ImageOrigin::Layout { .. } | ImageOrigin::Record { .. } => None,
+        PublishSource::Image(_) | PublishSource::Layout { .. } | PublishSource::Record { .. } => {
+            None
+        }
     })
 }
 
 /// Returns the repository of an origin that names no image. It is only a source for parts that others lack.
-fn spare(origin: &ImageOrigin) -> Option<&Repository> {
-    match origin {
-        ImageOrigin::Image(image) if image.reference.is_none() => Some(&image.repository),
-        ImageOrigin::Image(_) | ImageOrigin::Layout { .. } | ImageOrigin::Record { .. } => None,
+fn bare_repository(input: &PublishSource) -> Option<&Repository> {
+    match input {
+        PublishSource::Image(image) if image.reference.is_none() => Some(&image.repository),
+        PublishSource::Image(_) | PublishSource::Layout { .. } | PublishSource::Record { .. } => {
+            None
+        }
     }
 }
 
 /// Returns the sources of an origin, and its images if they are `wanted` and all there. An image named by digest may be
-/// in a `spare` repository.
-async fn look(
+/// in a `bare_repository` repository.
+async fn read_source(
     context: &Context,
-    origin: &Named<ImageOrigin>,
-    spare: &[&Repository],
-    origins: &[Named<ImageOrigin>],
+    input: &Named<PublishSource>,
+    bare_repositories: &[&Repository],
+    inputs: &[Named<PublishSource>],
     record: &RecordReader,
     wanted: bool,
 ) -> Result<(Vec<Source>, Vec<Vouched<Manifest>>), CommandError> {
-    let is_only = origins.len() == 1;
-    match &**origin {
-        ImageOrigin::Image(image) => {
-            let place = Source::from(image.repository.clone());
+    let is_only = inputs.len() == 1;
+    match &**input {
+        PublishSource::Image(image) => {
+            let source = Source::from(image.repository.clone());
             let found = match &image.reference {
                 Some(Reference::Digest(digest)) if wanted => {
-                    let places = iter::once(&image.repository).chain(spare.iter().copied());
-                    first_held(context, digest, places, is_only).await?
+                    let sources =
+                        iter::once(&image.repository).chain(bare_repositories.iter().copied());
+                    first_with_image(context, digest, sources, is_only).await?
                 }
-                Some(Reference::Tag(_)) if wanted => held(context, image, is_only).await?,
+                Some(Reference::Tag(_)) if wanted => read_image(context, image, is_only).await?,
                 Some(_) | None => None,
             };
-            let found = found.and_then(|found| Vouched::at_source(found, origin));
-            Ok((vec![place], found.into_iter().collect()))
+            let found = found.and_then(|found| Vouched::at_source(found, input));
+            Ok((vec![source], found.into_iter().collect()))
         }
-        ImageOrigin::Layout { name, path, tag } => {
+        PublishSource::Layout { name, path, tag } => {
             let layout = Layout::open(path, name)?;
             let tag = tag.as_ref().map(crate::domain::Tag::as_str);
             let digest = layout.image(tag)?.digest.clone();
@@ -183,58 +198,59 @@ async fn look(
             let found = found.ok_or_else(|| ImageError::NotAtSource {
                 digest,
                 parent: None,
-                places: vec![name.clone()],
+                sources: vec![name.clone()],
             })?;
-            let found = Vouched::at_source(found, origin);
+            let found = Vouched::at_source(found, input);
             Ok((vec![Source::Layout(layout)], found.into_iter().collect()))
         }
-        ImageOrigin::Record { name, path } => {
+        PublishSource::Record { name, path } => {
             let images = record.images_of(name, path)?;
             let images = images.ok_or_else(|| SelectionError::NoSuchRecord(name.clone()))?;
-            let is_named = |digest: &Digest| named(origins).any(|named| named == digest);
+            let is_named = |digest: &Digest| named_digests(inputs).any(|named| named == digest);
             let selected = images.select(|_| true, is_named);
-            let recorded = recorded(&selected.map_err(|image| observed(image, name))?, name)?;
+            let recorded_images =
+                recorded_images(&selected.map_err(|image| observed(image, name))?, name)?;
             let mut repositories: Vec<&Repository> = Vec::new();
-            for repository in recorded.iter().flat_map(|(_, places)| places) {
+            for repository in recorded_images.iter().flat_map(|(_, sources)| sources) {
                 if !repositories.contains(&repository) {
                     repositories.push(repository);
                 }
             }
-            let places = Source::repositories(repositories.into_iter().cloned());
+            let sources = Source::repositories(repositories.into_iter().cloned());
             if !wanted {
-                return Ok((places, Vec::new()));
+                return Ok((sources, Vec::new()));
             }
-            let looks = recorded.iter().map(|(digest, places)| {
-                let is_only = is_only && places.len() == 1;
-                let places = places.iter().chain(spare.iter().copied());
-                first_held(context, digest, places, is_only)
+            let reads = recorded_images.iter().map(|(digest, sources)| {
+                let is_only = is_only && sources.len() == 1;
+                let sources = sources.iter().chain(bare_repositories.iter().copied());
+                first_with_image(context, digest, sources, is_only)
             });
-            let found = try_join_all(looks).await?.into_iter();
+            let found = try_join_all(reads).await?.into_iter();
             let vouched = found.map(|found| {
                 let found = found?;
                 Vouched::recorded(found.digest(), &images)?.manifest(found)
             });
             let found: Option<Vec<Vouched<Manifest>>> = vouched.collect();
-            Ok((places, found.unwrap_or_default()))
+            Ok((sources, found.unwrap_or_default()))
         }
     }
 }
 
-/// Returns the image `digest` from the first of `places` that has it. Its bytes are the same in each, so errors of
+/// Returns the image `digest` from the first of `sources` that has it. Its bytes are the same in each, so errors of
 /// other places do not matter then.
-async fn first_held(
+async fn first_with_image(
     context: &Context,
     digest: &Digest,
-    places: impl Iterator<Item = &Repository>,
+    sources: impl Iterator<Item = &Repository>,
     is_only: bool,
 ) -> Result<Option<Manifest>, CommandError> {
     let mut fault = None;
-    for repository in places {
+    for repository in sources {
         let image = ImageReference {
             repository: repository.clone(),
             reference: Some(Reference::Digest(digest.clone())),
         };
-        match held(context, &image, is_only).await {
+        match read_image(context, &image, is_only).await {
             Ok(Some(found)) => return Ok(Some(found)),
             Ok(None) => (),
             Err(error) => fault = fault.or(Some(error)),
@@ -245,7 +261,7 @@ async fn first_held(
 
 /// Reads the named image, if it exists. At the only named place, an absent image is requested again, as the retry
 /// policy says.
-async fn held(
+async fn read_image(
     context: &Context,
     image: &ImageReference,
     is_only: bool,
@@ -265,25 +281,25 @@ async fn held(
 }
 
 /// Returns the images of a record, each with its repositories.
-fn recorded(
+fn recorded_images(
     images: &[&ImageRecord],
     name: &str,
 ) -> Result<Vec<(Digest, Vec<Repository>)>, CommandError> {
-    let mut recorded: Vec<(Digest, Vec<Repository>)> = Vec::new();
+    let mut recorded_images: Vec<(Digest, Vec<Repository>)> = Vec::new();
     for image in images {
         let repository = image.image.parse();
         let repository =
             repository.map_err(|_| SelectionError::OddRepository(image.image.clone()))?;
-        match recorded
+        match recorded_images
             .iter_mut()
             .find(|(digest, _)| *digest == image.digest)
         {
-            Some((_, places)) => places.push(repository),
-            None => recorded.push((image.digest.clone(), vec![repository])),
+            Some((_, sources)) => sources.push(repository),
+            None => recorded_images.push((image.digest.clone(), vec![repository])),
         }
     }
-    if recorded.is_empty() {
+    if recorded_images.is_empty() {
         return Err(SelectionError::Empty(name.to_owned(), String::new()).into());
     }
-    Ok(recorded)
+    Ok(recorded_images)
 }

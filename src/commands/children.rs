@@ -21,7 +21,7 @@ pub(super) struct Resolution {
     /// The resolved children, in the order of the inputs.
     pub inputs: Vec<Resolved>,
     /// The repository in which each manifest was found.
-    pub places: BTreeMap<Digest, Repository>,
+    pub locations: BTreeMap<Digest, Repository>,
     /// All manifests inside each given digest at any depth, including the digest itself.
     pub inside: BTreeMap<Digest, Vec<Vouched<Descriptor>>>,
 }
@@ -35,7 +35,7 @@ pub(super) async fn resolve_all(
 ) -> Result<Resolution, CommandError> {
     let mut resolution = Resolution {
         inputs: Vec::new(),
-        places: BTreeMap::new(),
+        locations: BTreeMap::new(),
         inside: BTreeMap::new(),
     };
     let inputs = digests.iter().map(|given| resolve(context, given, sources));
@@ -43,8 +43,8 @@ pub(super) async fn resolve_all(
     while let Some((resolved, found)) = inputs.try_next().await? {
         let mut inside = Vec::new();
         for (descriptor, repository) in found {
-            let places = &mut resolution.places;
-            places
+            let locations = &mut resolution.locations;
+            locations
                 .entry(descriptor.digest.clone())
                 .or_insert(repository);
             inside.push(descriptor);
@@ -77,13 +77,13 @@ async fn resolve(
     let mut seen = BTreeSet::from([input.clone()]);
     let mut level = vec![(input.clone(), given.repository().clone())];
     for _ in 0..DEPTH_MAX {
-        let reads = level.iter().map(|sought| read(context, sought, sources));
+        let reads = level.iter().map(|wanted| read(context, wanted, sources));
         let mut reads = stream::iter(reads).buffered(PARALLEL);
         let mut next = Vec::new();
-        while let Some((read, place)) = reads.try_next().await? {
+        while let Some((read, location)) = reads.try_next().await? {
             match read {
                 ChildRead::Image(leaf) => {
-                    found.push((leaf.descriptor.clone(), place));
+                    found.push((leaf.descriptor.clone(), location));
                     resolved.leaves.push(*leaf);
                 }
                 ChildRead::Index {
@@ -91,13 +91,13 @@ async fn resolve(
                     attestations,
                     others,
                 } => {
-                    attesting.extend(attestations.into_iter().map(|one| (one, place.clone())));
+                    attesting.extend(attestations.into_iter().map(|one| (one, location.clone())));
                     // Skips children that were listed before: a few indexes could list each other without end.
                     let new = others
                         .into_iter()
                         .filter(|child| seen.insert(child.clone()));
-                    next.extend(new.map(|child| (child, place.clone())));
-                    found.push((*index, place));
+                    next.extend(new.map(|child| (child, location.clone())));
+                    found.push((*index, location));
                 }
             }
             // The input itself does not count as a child.
@@ -113,8 +113,8 @@ async fn resolve(
         drop(reads);
         if next.is_empty() {
             let checked = check_attestations(context, attesting, sources).await?;
-            for (attestation, place) in checked {
-                found.push((attestation.descriptor.clone(), place));
+            for (attestation, location) in checked {
+                found.push((attestation.descriptor.clone(), location));
                 resolved.attestations.push(attestation);
             }
             return Ok((resolved, found));
@@ -135,7 +135,7 @@ async fn find(
     (digest, likely): &SoughtChild,
     sources: &[Repository],
 ) -> Result<(Vouched<Manifest>, Repository), CommandError> {
-    let (mut found, mut place) = (manifest_present(context, likely, digest).await, likely);
+    let (mut found, mut location) = (manifest_present(context, likely, digest).await, likely);
     if matches!(
         found,
         Err(CommandError::Image(ImageError::MissingChild { .. }))
@@ -143,7 +143,7 @@ async fn find(
         let reference = Reference::Digest(Digest::clone(digest));
         for other in sources.iter().filter(|other| *other != likely) {
             if let Some(manifest) = context.registry.manifest(other, &reference).await? {
-                (found, place) = (Ok(manifest), other);
+                (found, location) = (Ok(manifest), other);
                 break;
             }
         }
@@ -153,7 +153,7 @@ async fn find(
         image: Box::new(likely.at(digest)),
     };
     let found = digest.manifest(found?).ok_or_else(missing)?;
-    Ok((found, place.clone()))
+    Ok((found, location.clone()))
 }
 
 /// The manifest behind one digest.
@@ -168,13 +168,13 @@ enum ChildRead {
 
 async fn read(
     context: &Context,
-    sought: &SoughtChild,
+    wanted: &SoughtChild,
     sources: &[Repository],
 ) -> Result<(ChildRead, Repository), CommandError> {
-    let (manifest, place) = find(context, sought, sources).await?;
+    let (manifest, location) = find(context, wanted, sources).await?;
     let ManifestKind::Index { manifests, .. } = manifest.kind() else {
-        let leaf = leaf(context, &place, manifest).await?;
-        return Ok((ChildRead::Image(Box::new(leaf)), place));
+        let leaf = leaf(context, &location, manifest).await?;
+        return Ok((ChildRead::Image(Box::new(leaf)), location));
     };
     if manifests.is_empty() {
         return Err(ImageError::OddIndex {
@@ -189,7 +189,7 @@ async fn read(
         attestations,
         others: others.iter().map(Vouched::target).collect(),
     };
-    Ok((index, place))
+    Ok((index, location))
 }
 
 /// An attestation that an index lists, and the image that it attests.
@@ -277,14 +277,14 @@ async fn check_attestations(
     let checks = attesting
         .into_iter()
         .map(|((descriptor, of), likely)| async move {
-            let sought = (descriptor.target(), likely);
-            let (manifest, place) = find(context, &sought, sources).await?;
+            let wanted = (descriptor.target(), likely);
+            let (manifest, location) = find(context, &wanted, sources).await?;
             let attestation = Attestation {
                 descriptor: manifest.described(),
                 of,
                 config_type: config_type(&manifest),
             };
-            Ok((attestation, place))
+            Ok((attestation, location))
         });
     stream::iter(checks).buffered(PARALLEL).try_collect().await
 }

@@ -40,8 +40,8 @@ pub(super) async fn cleanup(
     let named: Vec<_> = fixed
         .chain(moving.map(|tag| (tag, TagKind::Moving)))
         .collect();
-    let looks = named.iter().map(|(tag, _)| read_tag(context, tag));
-    let seen = named.iter().zip(join_all(looks).await);
+    let reads = named.iter().map(|(tag, _)| read_tag(context, tag));
+    let seen = named.iter().zip(join_all(reads).await);
     let Some(record) = record_writer.vouched() else {
         let why = record_writer.unvouched_text();
         let left =

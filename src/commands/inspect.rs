@@ -25,7 +25,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 pub(super) struct Inspection {
     pub(super) inputs: Vec<Resolved>,
     pub(super) assembly: Assembly,
-    places: BTreeMap<Digest, Repository>,
+    locations: BTreeMap<Digest, Repository>,
     inside: BTreeMap<Digest, Vec<Vouched<Descriptor>>>,
     lookups: Vec<TagLookup>,
 }
@@ -44,7 +44,7 @@ pub(super) struct SealPlan {
     /// The repositories that get it, and their state.
     pub destinations: Vec<Destination>,
     /// A repository that has each child.
-    pub places: BTreeMap<Digest, Repository>,
+    pub locations: BTreeMap<Digest, Repository>,
     /// The index of the given children.
     made: Vouched<Manifest>,
     /// All manifests inside each given digest.
@@ -122,7 +122,7 @@ pub(super) async fn inspect(
     let (resolution, lookups) = tokio::try_join!(resolution, lookups)?;
     let Resolution {
         inputs,
-        places,
+        locations,
         inside,
     } = resolution;
     let wanted = Wanted {
@@ -149,7 +149,7 @@ pub(super) async fn inspect(
     Ok(Inspection {
         inputs,
         assembly,
-        places,
+        locations,
         inside,
         lookups,
     })
@@ -158,25 +158,25 @@ pub(super) async fn inspect(
 impl Inspection {
     /// Reports whether the children are copied to a registry that denies its tags, and no other tag has an image. A
     /// signature has to be made then.
-    pub(super) fn copies_what_is_new(&self) -> bool {
+    pub(super) fn will_need_new_signature(&self) -> bool {
         let is_denied = |lookup: &TagLookup| matches!(lookup, TagLookup::Denied { .. });
         let is_held = |lookup: &TagLookup| matches!(lookup, TagLookup::Seen(SeenTag { kind: TagKind::Fixed, existing, .. }) if existing.is_some());
         self.lookups.iter().any(is_denied) && !self.lookups.iter().any(is_held)
     }
 
     /// Reads the tags that registries would not report. That may copy the children there.
-    pub(super) async fn read_denied_tags(
+    pub(super) async fn probe_denied_repositories(
         mut self,
         context: &Context,
         seal: &Seal,
     ) -> Result<FullInspection, CommandError> {
         let lookups = std::mem::take(&mut self.lookups);
-        let known = new_repository::read_denied_tags(
+        let known = new_repository::probe_denied_repositories(
             context,
             seal,
             lookups,
             &self.assembly.manifest,
-            &self.places,
+            &self.locations,
         );
         let (seen, copied) = known.await?;
         Ok(FullInspection {
@@ -197,11 +197,11 @@ impl FullInspection {
     }
 
     /// Decides the step for every tag and every repository.
-    pub(super) async fn decide(
+    pub(super) async fn make_plan(
         self,
         context: &Context,
         seal: &Seal,
-        sameness: KeepRule<'_>,
+        keep_rule: KeepRule<'_>,
         versions: &Versions<'_>,
         outcome: &mut Outcome,
     ) -> Result<SealPlan, CommandError> {
@@ -213,20 +213,20 @@ impl FullInspection {
         let Inspection {
             inputs,
             assembly,
-            mut places,
+            mut locations,
             inside,
             ..
         } = inspection;
         let newer = versions
             .newer_tags(&seen, assembly.manifest.digest())
             .await?;
-        let decided = decide_tags(&assembly, &inputs, &seen, sameness, &newer);
+        let decided = decide_tags(&assembly, &inputs, &seen, keep_rule, &newer);
         let TagSteps {
             target,
             steps,
             equivalents,
         } = decided.map_err(|conflicts| conflict(seal, &assembly, conflicts, outcome))?;
-        find_foreign(context, seal, &target, &seen, &equivalents, &mut places).await?;
+        find_foreign(context, seal, &target, &seen, &equivalents, &mut locations).await?;
         let mut destinations = destinations(context, seal, &target, &steps, &equivalents).await?;
         for destination in &mut destinations {
             let copied = copied.get(&destination.repository);
@@ -236,9 +236,9 @@ impl FullInspection {
         warn_observed(context, &steps, &target, &assembly.manifest);
         let mut index = index_outcome(&assembly, target.manifest(), &seal.destinations);
         index.observed = target.vouched().is_none();
-        for (place, destination) in index.places.iter_mut().zip(&destinations) {
+        for (outcome_destination, destination) in index.destinations.iter_mut().zip(&destinations) {
             if !destination.push_index {
-                place.state = DestinationState::WasThere;
+                outcome_destination.state = DestinationState::WasThere;
             }
         }
         outcome.index = Some(index);
@@ -246,7 +246,7 @@ impl FullInspection {
         Ok(SealPlan {
             target,
             destinations,
-            places,
+            locations,
             made: assembly.manifest,
             inside,
         })
@@ -274,7 +274,7 @@ async fn destinations(
 ) -> Result<Vec<Destination>, CommandError> {
     let is_vouched = target.vouched().is_some();
     let target = target.manifest();
-    let looks = seal.destinations.iter().map(|repository| async move {
+    let reads = seal.destinations.iter().map(|repository| async move {
         let here = || {
             steps
                 .iter()
@@ -296,7 +296,7 @@ async fn destinations(
             copied: CopiedContent::default(),
         })
     });
-    try_join_all(looks).await
+    try_join_all(reads).await
 }
 
 fn report_plan(
@@ -347,7 +347,7 @@ async fn find_foreign(
     target: &VouchedOrObserved,
     seen: &[SeenTag],
     equivalents: &[EquivalentIndex],
-    places: &mut BTreeMap<Digest, Repository>,
+    locations: &mut BTreeMap<Digest, Repository>,
 ) -> Result<(), CommandError> {
     let held = |tag: &&SeenTag| {
         let existing = tag.existing.as_ref();
@@ -363,7 +363,7 @@ async fn find_foreign(
     let (mut foreign, mut observed) = (BTreeSet::new(), BTreeSet::new());
     for (repository, index) in targets.into_iter().chain(others) {
         let children = index.manifest().children().iter();
-        let unknown = children.filter(|child| !places.contains_key(&child.digest));
+        let unknown = children.filter(|child| !locations.contains_key(&child.digest));
         for child in unknown {
             let (repository, child) = (repository.clone(), child.digest.clone());
             match index {
@@ -374,12 +374,12 @@ async fn find_foreign(
             };
         }
     }
-    let looks = foreign.into_iter().map(|(repository, digest)| async move {
-        let place = find_foreign_child(context, seal, repository, &digest).await?;
-        Ok::<_, CommandError>((digest, place))
+    let reads = foreign.into_iter().map(|(repository, digest)| async move {
+        let location = find_foreign_child(context, seal, repository, &digest).await?;
+        Ok::<_, CommandError>((digest, location))
     });
-    let found: Vec<_> = stream::iter(looks).buffered(PARALLEL).try_collect().await?;
-    places.extend(found);
+    let found: Vec<_> = stream::iter(reads).buffered(PARALLEL).try_collect().await?;
+    locations.extend(found);
     let warnings = observed
         .iter()
         .map(|(repository, child, index)| warning_of_observed(context, repository, child, index));
@@ -456,7 +456,7 @@ fn index_outcome(
     let others = target.children().iter().map(|child| &child.digest);
     let attestations = others.filter(|digest| !images.contains(digest));
     IndexOutcome {
-        places: destinations.iter().map(DestinationOutcome::new).collect(),
+        destinations: destinations.iter().map(DestinationOutcome::new).collect(),
         digest: target.digest().clone(),
         media_type: target.media_type().clone(),
         platforms: assembly.platforms.clone(),

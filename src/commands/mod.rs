@@ -85,7 +85,7 @@ pub async fn execute(
         Request::Verify(_) | Request::Preflight(_) => record_writer.report_unusable(context),
         Request::Cleanup(_) => (),
     }
-    let walk = async {
+    let command = async {
         match request {
             Request::Seal(seal) => {
                 seal::seal(context, seal, signing_context, record_writer, &mut outcome).await
@@ -124,7 +124,7 @@ pub async fn execute(
     // The record needs no final save here: it was written before the change that is cut short.
     let step = || context.events.last_phase();
     let ended = tokio::select! {
-        ended = tokio::time::timeout(limits.timeout, walk) => {
+        ended = tokio::time::timeout(limits.timeout, command) => {
             ended.unwrap_or_else(|_| Err(Interruption::Timeout { step: step(), record: record_writer.needed_digest() }.into()))
         }
         signal = limits.stop => Err(Interruption::Terminated { signal, step: step(), record: record_writer.needed_digest() }.into()),

@@ -31,17 +31,17 @@ pub(super) fn seen(lookups: &[TagLookup]) -> Vec<SeenTag> {
 
 /// Reads the tags that registries would not report. A repository that answered for any tag or child is not new: its
 /// denial stands, and nothing is copied anywhere.
-pub(super) async fn read_denied_tags(
+pub(super) async fn probe_denied_repositories(
     context: &Context,
     seal: &Seal,
     mut lookups: Vec<TagLookup>,
     index: &Vouched<Manifest>,
-    places: &BTreeMap<Digest, Repository>,
+    locations: &BTreeMap<Digest, Repository>,
 ) -> Result<SeenTags, CommandError> {
     let answered: BTreeSet<Repository> = seen(&lookups)
         .into_iter()
         .map(|seen| seen.tag.repository)
-        .chain(places.values().cloned())
+        .chain(locations.values().cloned())
         .collect();
     let stands = |lookup: &TagLookup| matches!(lookup, TagLookup::Denied { tag, .. } if context.mode == Mode::DryRun || answered.contains(&tag.repository));
     if let Some(at) = lookups.iter().position(stands)
@@ -55,7 +55,7 @@ pub(super) async fn read_denied_tags(
             new.entry(&tag.repository).or_insert(tag);
         }
     }
-    let brings = new.into_iter().map(|(repository, tag)| async move {
+    let copies = new.into_iter().map(|(repository, tag)| async move {
         context.events.warn(format!(
             "access to `{tag}` is denied; some registries deny repositories that do not exist yet. The images are copied to `{repository}`, then the tag is read again"
         ));
@@ -64,8 +64,8 @@ pub(super) async fn read_denied_tags(
         copier.copy_all(index.members()).await?;
         Ok::<_, CommandError>((repository.clone(), copier.copied()))
     });
-    let copied = try_join_all(brings).await?.into_iter().collect();
-    let looks = lookups.into_iter().map(|lookup| async move {
+    let copied = try_join_all(copies).await?.into_iter().collect();
+    let reads = lookups.into_iter().map(|lookup| async move {
         match lookup {
             TagLookup::Seen(seen) => Ok(seen),
             TagLookup::Denied { tag, kind, .. } => match look_up_tag(context, &tag, kind).await? {
@@ -74,5 +74,5 @@ pub(super) async fn read_denied_tags(
             },
         }
     });
-    Ok((try_join_all(looks).await?, copied))
+    Ok((try_join_all(reads).await?, copied))
 }

@@ -44,19 +44,19 @@ pub(super) async fn preflight(
 ) -> Result<(), CommandError> {
     context.events.phase("Read the tags");
     let mut lookup = PreflightLookup::of(&preflight.tags);
-    let looking = look_at_all(context, preflight, &mut lookup, outcome);
-    let (goal, ()) = join(goal(context, preflight), looking).await;
+    let reading = read_all_tags(context, preflight, &mut lookup, outcome);
+    let (goal, ()) = join(goal(context, preflight), reading).await;
     let (goal, failure) = match goal {
         Ok(goal) => (goal, None),
         Err(error) => (None, Some(error)),
     };
     // Errors are reported in the order of the inputs, not of the responses.
-    let place = |(tag, _): &(FullTag, _)| preflight.tags.iter().position(|known| known == tag);
-    lookup.errors.sort_by_key(place);
+    let position = |(tag, _): &(FullTag, _)| preflight.tags.iter().position(|known| known == tag);
+    lookup.errors.sort_by_key(position);
     let result = outcome
         .preflight
         .insert(preflight_outcome(preflight, &lookup, goal.as_ref()));
-    say(context, result, failure.as_ref());
+    report(context, result, failure.as_ref());
     if let Some(error) = failure {
         return Err(error);
     }
@@ -134,7 +134,7 @@ async fn vouch(
 
 /// Reads all repositories concurrently, and keeps the outcome up to date. A registry that never answers must not hide
 /// the results of the others at the time limit.
-async fn look_at_all(
+async fn read_all_tags(
     context: &Context,
     preflight: &Preflight,
     lookup: &mut PreflightLookup,
@@ -146,12 +146,12 @@ async fn look_at_all(
     }
     let responses = tags
         .into_iter()
-        .map(|(repository, tags)| look_at(context, repository, tags));
+        .map(|(repository, tags)| read_tags_of(context, repository, tags));
     let mut responses: FuturesUnordered<_> = responses.collect();
     outcome.preflight = Some(preflight_outcome(preflight, lookup, None));
-    while let Some(seen) = responses.next().await {
-        for (tag, seen) in seen {
-            lookup.note(tag, seen);
+    while let Some(read) = responses.next().await {
+        for (tag, read) in read {
+            lookup.note(tag, read);
         }
         outcome.preflight = Some(preflight_outcome(preflight, lookup, None));
     }
@@ -160,7 +160,7 @@ async fn look_at_all(
 /// Reads the tags of a repository. If every request is denied, repeats them with a token that may push, as the later
 /// run will do. Some registries deny absent content to tokens that may only read. Such a token is never requested
 /// first, and never in a dry run: Quay creates a repository when such a token is requested.
-async fn look_at<'a>(
+async fn read_tags_of<'a>(
     context: &Context,
     repository: &Repository,
     tags: Vec<&'a FullTag>,
@@ -170,28 +170,28 @@ async fn look_at<'a>(
         let look = |existing: Option<_>| existing.map_or(TagResponse::Absent, TagResponse::Content);
         (tag, existing.map(look))
     };
-    let mut seen = join_all(tags.iter().map(|tag| look(tag))).await;
-    if context.mode == Mode::DryRun || !is_denied(&seen) {
-        return seen;
+    let mut read = join_all(tags.iter().map(|tag| look(tag))).await;
+    if context.mode == Mode::DryRun || !is_denied(&read) {
+        return read;
     }
     context.registry.request_push_scope(repository);
-    seen = join_all(tags.iter().map(|tag| look(tag))).await;
+    read = join_all(tags.iter().map(|tag| look(tag))).await;
     // A repository that shows one of its tags is not a new one.
-    let denials = seen.iter().filter_map(|(_, state)| state.as_ref().err());
-    if !is_denied(&seen) || !may_be_new(&context.registry, repository, denials).await {
-        return seen;
+    let denials = read.iter().filter_map(|(_, state)| state.as_ref().err());
+    if !is_denied(&read) || !may_be_new(&context.registry, repository, denials).await {
+        return read;
     }
     let new = |state: Result<_, RegistryError>| {
         state.unwrap_or_else(|denial| TagResponse::New(why(&denial)))
     };
-    seen.into_iter()
+    read.into_iter()
         .map(|(tag, state)| (tag, Ok(new(state))))
         .collect()
 }
 
 /// Reports whether every answer is a denial.
-fn is_denied(seen: &[(&FullTag, Result<TagResponse, RegistryError>)]) -> bool {
-    seen.iter()
+fn is_denied(read: &[(&FullTag, Result<TagResponse, RegistryError>)]) -> bool {
+    read.iter()
         .all(|(_, state)| state.as_ref().is_err_and(RegistryError::is_denied))
 }
 
@@ -226,7 +226,7 @@ fn preflight_outcome(
 }
 
 /// Reports each tag. The reason why one is unknown is reported once: by the error that follows, or else here.
-fn say(context: &Context, result: &PreflightOutcome, failure: Option<&CommandError>) {
+fn report(context: &Context, result: &PreflightOutcome, failure: Option<&CommandError>) {
     let failure = failure.map(|error| chain_text(error));
     for FoundTag { tag, state } in &result.found {
         let word = state.word();
@@ -286,8 +286,8 @@ impl PreflightLookup {
         images
     }
 
-    fn note(&mut self, tag: &FullTag, seen: Result<TagResponse, RegistryError>) {
-        let look = seen.unwrap_or_else(|error| {
+    fn note(&mut self, tag: &FullTag, read: Result<TagResponse, RegistryError>) {
+        let look = read.unwrap_or_else(|error| {
             let look = TagResponse::Unknown(why(&error));
             self.errors.push((tag.clone(), error));
             look

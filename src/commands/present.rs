@@ -14,8 +14,8 @@ pub(super) async fn manifest_present(
     digest: &Digest,
 ) -> Result<Manifest, CommandError> {
     let reference = Reference::Digest(digest.clone());
-    let look = || context.registry.manifest(repository, &reference);
-    present(context, repository.at(digest), look).await
+    let read = || context.registry.manifest(repository, &reference);
+    present(context, repository.at(digest), read).await
 }
 
 /// Checks that a digest exists, with retries while it is absent.
@@ -25,8 +25,8 @@ pub(super) async fn check_present(
     digest: &Digest,
 ) -> Result<(), CommandError> {
     let reference = Reference::Digest(digest.clone());
-    let look = || context.registry.manifest_digest(repository, &reference);
-    present(context, repository.at(digest), look)
+    let read = || context.registry.manifest_digest(repository, &reference);
+    present(context, repository.at(digest), read)
         .await
         .map(drop)
 }
@@ -34,12 +34,12 @@ pub(super) async fn check_present(
 async fn present<T, F>(
     context: &ReadContext,
     image: ImageReference,
-    look: impl Fn() -> F,
+    read: impl Fn() -> F,
 ) -> Result<T, CommandError>
 where
     F: Future<Output = Result<Option<T>, RegistryError>>,
 {
-    let found = context.until_present(&image.to_string(), look).await?;
+    let found = context.until_present(&image.to_string(), read).await?;
     let missing = || ImageError::MissingChild {
         image: Box::new(image),
     };

@@ -14,7 +14,7 @@ use super::new_repository::seen;
 use super::publish_source::{FoundImages, find_images};
 use super::source_gate::SourceGate;
 use super::tags::{TagLookup, look_up_tag, look_up_tags, report_step, write_tags};
-use super::verify::{Gated, check, policy};
+use super::verify::{VerifySubject, policy_from_inputs, verify_image};
 use super::versions::{VersionProof, Versions};
 use crate::context::{Context, PARALLEL, RecordWriter};
 use crate::copy::copier::{Copier, DestinationCheck};
@@ -65,13 +65,13 @@ pub(super) async fn publish(
     }
     note_steps(&seen(&lookups), image, &BTreeMap::new(), outcome)?;
     let gate = if let Some((depth, inputs)) = &publish.gate {
-        Some((*depth, inputs, policy(inputs)?, signing_context.await?))
+        Some((*depth, policy_from_inputs(inputs)?, signing_context.await?))
     } else {
         context.events.note(NOTHING_VERIFIED.to_owned());
         None
     };
     let mut passed = None;
-    if let Some((depth, _, policy, signing_context)) = &gate {
+    if let Some((depth, policy, signing_context)) = &gate {
         context.events.phase("Verify signatures at the source");
         let source = SourceGate {
             context,
@@ -86,7 +86,7 @@ pub(super) async fn publish(
     }
     let required_proof = gate
         .as_ref()
-        .map(|(_, _, policy, signing_context)| VersionProof::signer(signing_context, policy));
+        .map(|(_, policy, signing_context)| VersionProof::signer(signing_context, policy));
     let mut versions = Versions {
         context,
         wanted: version_made(image, &[], &publish.tags),
@@ -103,14 +103,14 @@ pub(super) async fn publish(
         return plan(context, publish, &found, &lookups, filter, outcome).await;
     }
     record_writer.save(outcome)?;
-    let walk = PublishSteps {
+    let steps = PublishSteps {
         context,
         found: &found,
         lookups: &lookups,
         filter: &filter,
         record_writer,
     };
-    let copied = walk.copy_everywhere(&publish.destinations, outcome).await;
+    let copied = steps.copy_everywhere(&publish.destinations, outcome).await;
     outcome.referrers = filter.into_outcomes();
     report_referrers(context, &outcome.referrers, "copied");
     copied?;
@@ -127,20 +127,20 @@ pub(super) async fn publish(
     let newer = versions.newer_tags(&known, image.digest()).await?;
     note_steps(&known, image, &newer, outcome)?;
     report_steps(context, outcome);
-    if let Some((depth, inputs, _, signing_context)) = &gate {
+    if let Some((depth, policy, signing_context)) = &gate {
         let images = found.images.iter();
         for (repository, image) in publish
             .destinations
             .iter()
             .flat_map(|repository| images.clone().map(move |image| (repository, image)))
         {
-            let gated = Gated {
+            let subject = VerifySubject {
                 repository,
                 image,
                 depth: *depth,
-                policy: inputs,
+                policy,
             };
-            check(context, &gated, signing_context, record_writer, outcome).await?;
+            verify_image(context, &subject, signing_context, record_writer, outcome).await?;
         }
         outcome.verified = true;
     }
@@ -207,9 +207,9 @@ async fn plan(
     }
     mark_present(context, outcome).await?;
     for index in outcome.indexes() {
-        for place in &index.places {
-            let image = place.repository.at(&index.digest);
-            context.events.note(match place.state {
+        for destination in &index.destinations {
+            let image = destination.repository.at(&index.digest);
+            context.events.note(match destination.state {
                 DestinationState::WasThere => {
                     format!("`{image}`: exists; missing parts would be copied")
                 }
@@ -235,15 +235,15 @@ async fn plan(
 async fn mark_present(context: &Context, outcome: &mut Outcome) -> Result<(), CommandError> {
     let places = outcome.indexes_mut().flat_map(|index| {
         let reference = Reference::Digest(index.digest.clone());
-        let places = index.places.iter_mut();
-        places.map(move |place| (place, reference.clone()))
+        let places = index.destinations.iter_mut();
+        places.map(move |destination| (destination, reference.clone()))
     });
-    let looks = places.map(|(place, reference)| async move {
+    let reads = places.map(|(destination, reference)| async move {
         let held = context
             .registry
-            .manifest_digest(&place.repository, &reference);
+            .manifest_digest(&destination.repository, &reference);
         match held.await {
-            Ok(Some(_)) => place.state = DestinationState::WasThere,
+            Ok(Some(_)) => destination.state = DestinationState::WasThere,
             Ok(None) => (),
             // The copy will find out if this denial matters.
             Err(error) if error.is_denied() => (),
@@ -252,7 +252,7 @@ async fn mark_present(context: &Context, outcome: &mut Outcome) -> Result<(), Co
         Ok(())
     });
     // Collected, since the compiler cannot follow the lifetimes of a stream of closures.
-    stream::iter(looks.collect::<Vec<_>>())
+    stream::iter(reads.collect::<Vec<_>>())
         .buffer_unordered(PARALLEL)
         .try_collect()
         .await
@@ -389,7 +389,7 @@ fn report_referrers(context: &Context, referrers: &[ReferrerOutcome], copied: &s
 fn index_outcome(image: &Manifest, destinations: &[Repository]) -> IndexOutcome {
     let (platforms, attestations) = contents_of(image);
     IndexOutcome {
-        places: destinations.iter().map(DestinationOutcome::new).collect(),
+        destinations: destinations.iter().map(DestinationOutcome::new).collect(),
         digest: image.digest().clone(),
         media_type: image.media_type().clone(),
         platforms,

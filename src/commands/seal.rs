@@ -20,7 +20,7 @@ use crate::signatures::SigningContext;
 use crate::signatures::recorded::recorded;
 use crate::signatures::signer::{UnsettledSignature, check_settled, settle};
 use crate::signatures::unsigned::{
-    Expectation, RequiredPolicy, SoughtSignature, ToSign, Unsigned, check_policy,
+    Expectation, RequiredPolicy, SignatureQuery, ToSign, Unsigned, check_policy,
 };
 
 /// Makes, signs and tags an index. `signing_context` supplies what signing needs; it is awaited only if there is signing to
@@ -37,33 +37,39 @@ pub(super) async fn seal(
     let (inspection, signer) = read(context, seal, signing_context, outcome).await?;
     if let Some(signer) = &signer
         && context.mode == Mode::Apply
-        && inspection.copies_what_is_new()
+        && inspection.will_need_new_signature()
     {
         let SealSigner {
-            context, policy, ..
+            signing_context,
+            policy,
+            ..
         } = signer;
-        context.check_certificate_early(policy.as_ref()).await?;
+        signing_context
+            .check_certificate_early(policy.as_ref())
+            .await?;
     }
     // This step may copy the children, so it follows the check of the policy, which this run may not be able to meet.
-    let known = inspection.read_denied_tags(context, seal).await?;
+    let full_inspection = inspection.probe_denied_repositories(context, seal).await?;
     let vouched = match &signer {
-        Some(signer) => Some(vouch(context, seal, signer, known.lacking_vouchers()).await?),
+        Some(signer) => {
+            Some(vouch(context, seal, signer, full_inspection.lacking_vouchers()).await?)
+        }
         None => None,
     };
-    let sameness = vouched
+    let keep_rule = vouched
         .as_deref()
         .map_or(KeepRule::Images, KeepRule::Vouched);
-    let versions = versions(context, seal, &known, signer.as_ref());
-    let plan = known
-        .decide(context, seal, sameness, &versions, outcome)
+    let versions = versions(context, seal, &full_inspection, signer.as_ref());
+    let plan = full_inspection
+        .make_plan(context, seal, keep_rule, &versions, outcome)
         .await?;
     if let Some(signer) = &signer
         && context.mode == Mode::Apply
         && plan.is_new()
     {
-        signer.context.prefetch_certificate();
+        signer.signing_context.prefetch_certificate();
     }
-    let walk = find_missing(
+    let steps = find_missing(
         context,
         seal,
         &plan,
@@ -71,28 +77,28 @@ pub(super) async fn seal(
         record_writer,
         outcome,
     );
-    let Some(walk) = walk.await? else {
+    let Some(steps) = steps.await? else {
         return Ok(());
     };
-    let lost = match seal.order {
+    let unstable = match seal.order {
         Order::SignThenTag => {
-            walk.push(outcome).await?;
-            let unsettled = walk.sign(outcome).await?;
+            steps.push(outcome).await?;
+            let unsettled = steps.sign(outcome).await?;
             // Every signature is listed now. While the tags are written, the lists are watched until they are stable.
             let tagging = tag(context, record_writer, &plan, &versions, outcome);
-            let (tagged, lost) = tokio::join!(tagging, settle(unsettled));
+            let (tagged, unstable) = tokio::join!(tagging, settle(unsettled));
             tagged?;
-            lost
+            unstable
         }
         Order::TagThenSign => {
-            walk.push(outcome).await?;
+            steps.push(outcome).await?;
             tag(context, record_writer, &plan, &versions, outcome).await?;
-            let unsettled = walk.sign(outcome).await?;
+            let unsettled = steps.sign(outcome).await?;
             settle(unsettled).await
         }
     };
     if let Some(signing) = &seal.signing {
-        check_settled(context, lost, signing.on_failure, outcome)?;
+        check_settled(context, unstable, signing.on_failure, outcome)?;
     }
     outcome.verified = outcome.signing && outcome.unsigned.is_empty();
     Ok(record_writer.save(outcome)?)
@@ -101,7 +107,7 @@ pub(super) async fn seal(
 /// The means to sign, and the required identity.
 struct SealSigner<'a> {
     inputs: &'a Signing,
-    context: SigningContext,
+    signing_context: SigningContext,
     policy: RequiredPolicy,
 }
 
@@ -116,12 +122,12 @@ async fn read<'a>(
         let Some(inputs) = &seal.signing else {
             return Ok(None);
         };
-        let context = signing_context.await?;
+        let signing_context = signing_context.await?;
         // The required identity may be in the token alone.
-        let policy = context.policy(&inputs.policy).await;
+        let policy = signing_context.policy(&inputs.policy).await;
         Ok(Some(SealSigner {
             inputs,
-            context,
+            signing_context,
             policy,
         }))
     };
@@ -134,7 +140,7 @@ async fn read<'a>(
     Ok((inspection, signer.transpose()?))
 }
 
-/// Returns the indexes among `lacking` with a signature that meets the policy, in the repository whose tag points to
+/// Returns the indexes among `unvouched` with a signature that meets the policy, in the repository whose tag points to
 /// them.
 ///
 /// SECURITY: a signature vouches for a digest under any tag. Anyone with push access can put an older image of this
@@ -144,7 +150,7 @@ async fn vouch(
     context: &Context,
     seal: &Seal,
     signer: &SealSigner<'_>,
-    lacking: impl Iterator<Item = (&Repository, &Manifest)>,
+    unvouched: impl Iterator<Item = (&Repository, &Manifest)>,
 ) -> Result<Vec<Vouched<Manifest>>, CommandError> {
     let mut vouched = Vec::new();
     let is_other = |index: &Manifest| {
@@ -153,11 +159,12 @@ async fn vouch(
             .filter_map(|name| seal.annotations.get_key_value(*name));
         binding.any(|(name, stated)| index.annotation(name) != Some(stated))
     };
-    for (repository, index) in lacking.filter(|(_, index)| !is_other(index)) {
+    for (repository, index) in unvouched.filter(|(_, index)| !is_other(index)) {
         let policy = signer.policy.as_ref();
-        let verified = signer
-            .context
-            .signature_of(context, policy, repository, index.digest());
+        let verified =
+            signer
+                .signing_context
+                .signature_of(context, policy, repository, index.digest());
         let index = verified
             .await?
             .and_then(|verified| Vouched::signed(index.clone(), &verified));
@@ -170,15 +177,15 @@ async fn vouch(
 fn versions<'a>(
     context: &'a Context,
     seal: &Seal,
-    known: &FullInspection,
+    full_inspection: &FullInspection,
     signer: Option<&'a SealSigner<'_>>,
 ) -> Versions<'a> {
     let Inspection {
         inputs, assembly, ..
-    } = &known.inspection;
+    } = &full_inspection.inspection;
     let required_proof = signer.map(|signer| match &signer.policy {
-        Ok(policy) => VersionProof::signer(&signer.context, policy),
-        Err(_) => VersionProof::without_token(&signer.context, &signer.inputs.policy),
+        Ok(policy) => VersionProof::signer(&signer.signing_context, policy),
+        Err(_) => VersionProof::without_token(&signer.signing_context, &signer.inputs.policy),
     });
     Versions {
         context,
@@ -219,19 +226,19 @@ async fn find_missing<'a>(
                 let (inputs, policy) = (signer.inputs, signer.policy.as_ref());
                 let subjects = subjects(plan, inputs.depth, record_writer);
                 let unsigned = signer
-                    .context
+                    .signing_context
                     .find_unsigned(context, subjects, inputs, policy, outcome);
-                Some((&signer.context, inputs, unsigned.await?))
+                Some((&signer.signing_context, inputs, unsigned.await?))
             }
             None => None,
         })
     };
-    let lacking = async { Ok(lacking(context, plan).await) };
-    let (signing, lacking) = tokio::try_join!(unsigned, lacking)?;
+    let without_index = async { Ok(without_index(context, plan).await) };
+    let (signing, without_index) = tokio::try_join!(unsigned, without_index)?;
     if context.mode == Mode::DryRun {
         return Ok(None);
     }
-    for repository in lacking {
+    for repository in without_index {
         outcome.note_creation(repository, plan.target.manifest().digest());
     }
     // The record names an index before it is created: a cleanup may delete it.
@@ -247,17 +254,20 @@ async fn find_missing<'a>(
 
 /// Returns the repositories that get the index and report it as absent. A repository that gives no answer is not among
 /// them.
-async fn lacking<'a>(context: &Context, plan: &'a SealPlan) -> Vec<&'a Repository> {
+async fn without_index<'a>(context: &Context, plan: &'a SealPlan) -> Vec<&'a Repository> {
     if context.mode == Mode::DryRun {
         return Vec::new();
     }
     let reference = Reference::Digest(plan.target.manifest().digest().clone());
-    let lacking = plan.destinations.iter().filter(|place| place.push_index);
-    let looks = lacking.map(|Destination { repository, .. }| {
+    let without_index = plan
+        .destinations
+        .iter()
+        .filter(|destination| destination.push_index);
+    let reads = without_index.map(|Destination { repository, .. }| {
         let held = context.registry.manifest_digest(repository, &reference);
         async move { matches!(held.await, Ok(None)).then_some(repository) }
     });
-    join_all(looks).await.into_iter().flatten().collect()
+    join_all(reads).await.into_iter().flatten().collect()
 }
 
 /// Returns every digest that must have a signature, in each repository.
@@ -272,23 +282,23 @@ fn subjects(plan: &SealPlan, depth: Depth, record_writer: &RecordWriter) -> Vec<
             }
             for subject in signed {
                 // An index that no tag points to yet is most likely unsigned.
-                let sought = if destination.push_index {
-                    sought(
+                let query = if destination.push_index {
+                    query(
                         &destination.repository,
                         &subject.digest,
                         Expectation::Unsigned,
                         record_writer,
                     )
                 } else {
-                    sought(
+                    query(
                         &destination.repository,
                         &subject.digest,
                         Expectation::Signed,
                         record_writer,
                     )
                 };
-                if !subjects.iter().any(|known| known.sought.is_same(&sought)) {
-                    subjects.push(ToSign { sought, subject });
+                if !subjects.iter().any(|known| known.query.is_same(&query)) {
+                    subjects.push(ToSign { query, subject });
                 }
             }
         }
@@ -296,13 +306,13 @@ fn subjects(plan: &SealPlan, depth: Depth, record_writer: &RecordWriter) -> Vec<
     subjects
 }
 
-fn sought(
+fn query(
     repository: &Repository,
     digest: &Digest,
     expectation: Expectation,
     record_writer: &RecordWriter,
-) -> SoughtSignature {
-    SoughtSignature {
+) -> SignatureQuery {
+    SignatureQuery {
         recorded: recorded(record_writer.earlier(), repository, digest),
         repository: repository.clone(),
         digest: digest.clone(),
@@ -323,7 +333,12 @@ struct SealSteps<'a> {
 impl SealSteps<'_> {
     /// Copies the index, and everything in it, to every repository that lacks them.
     async fn push(&self, outcome: &mut Outcome) -> Result<(), CommandError> {
-        if self.plan.destinations.iter().any(|place| place.push_index) {
+        if self
+            .plan
+            .destinations
+            .iter()
+            .any(|destination| destination.push_index)
+        {
             self.context.events.phase("Push the index");
         }
         if let Some((signing_context, _, unsigned)) = &self.signing {
@@ -333,7 +348,7 @@ impl SealSteps<'_> {
             .plan
             .destinations
             .iter()
-            .map(|place| self.push_to(place));
+            .map(|destination| self.push_to(destination));
         let results = join_all(pushes).await;
         let mut failure = None;
         for (destination, result) in self.plan.destinations.iter().zip(results) {
@@ -354,8 +369,8 @@ impl SealSteps<'_> {
         let indexes = destination.indexes(&plan.target);
         let parts = indexes.flat_map(|index| plan.vouched_parts(index));
         // Children that were found in this repository are not checked again.
-        let elsewhere = parts.filter(|child| plan.places.get(&child.digest) != Some(repository));
-        copier.copy_all(elsewhere).await?;
+        let to_copy = parts.filter(|child| plan.locations.get(&child.digest) != Some(repository));
+        copier.copy_all(to_copy).await?;
         let mut arrived = copier.copied();
         arrived.add(&destination.copied);
         if !arrived.manifests.is_empty() {

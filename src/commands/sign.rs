@@ -11,9 +11,9 @@ use crate::outcome::Outcome;
 use crate::plan::Vouched;
 use crate::record::SelectionError;
 use crate::signatures::SigningContext;
-use crate::signatures::recorded::recorded as recorded_places;
+use crate::signatures::recorded::recorded as recorded_locations;
 use crate::signatures::signer::{check_settled, settle};
-use crate::signatures::unsigned::{Expectation, SoughtSignature, ToSign, check_policy};
+use crate::signatures::unsigned::{Expectation, SignatureQuery, ToSign, check_policy};
 
 /// Signs every subject that lacks a signature.
 pub(super) async fn sign(
@@ -31,8 +31,8 @@ pub(super) async fn sign(
     let mut subjects = Vec::new();
     for (repository, found) in targets {
         subjects.extend(found.into_iter().map(|subject| ToSign {
-            sought: SoughtSignature {
-                recorded: recorded_places(record_writer.earlier(), &repository, &subject.digest),
+            query: SignatureQuery {
+                recorded: recorded_locations(record_writer.earlier(), &repository, &subject.digest),
                 repository: repository.clone(),
                 digest: subject.digest.clone(),
                 expectation: Expectation::Unsigned,
@@ -40,7 +40,7 @@ pub(super) async fn sign(
             subject,
         }));
     }
-    outcome.subjects = subjects.iter().map(|one| one.sought.name()).collect();
+    outcome.subjects = subjects.iter().map(|one| one.query.name()).collect();
     let policy = signing_context.policy(&sign.signing.policy).await;
     let policy = check_policy(policy, sign.signing.on_failure)?;
     let unsigned = signing_context

@@ -55,8 +55,8 @@ impl SourceGate<'_> {
         let mut signers = Vec::new();
         let mut attempt = 1;
         loop {
-            let looks = waiting.iter().map(|subject| self.verifier(subject));
-            let verdicts: Vec<_> = stream::iter(looks.collect::<Vec<_>>())
+            let reads = waiting.iter().map(|subject| self.verdict(subject));
+            let verdicts: Vec<_> = stream::iter(reads.collect::<Vec<_>>())
                 .buffered(PARALLEL)
                 .collect()
                 .await;
@@ -100,7 +100,7 @@ impl SourceGate<'_> {
         }
     }
 
-    async fn verifier(&self, subject: &Digest) -> Result<GateVerdict, CommandError> {
+    async fn verdict(&self, subject: &Digest) -> Result<GateVerdict, CommandError> {
         let any = self.signing_context.verifier(self.policy);
         let verifier = |candidate: &Candidate<'_>, subject: &Digest| {
             let verified = any(candidate, subject)?;
@@ -116,18 +116,19 @@ impl SourceGate<'_> {
         let (mut refused, mut fault) = (RefusalSummary::default(), None);
         let (mut may_be_late, mut registries) = (false, 0);
         for source in &self.found.sources {
-            let looked = match source {
+            let lookups = match source {
                 Source::Repository(repository) => {
                     registries += 1;
-                    let looked = look_up(self.context, repository, subject, &verifier, first).await;
-                    looked.map_err(CommandError::from)
+                    let lookups =
+                        look_up(self.context, repository, subject, &verifier, first).await;
+                    lookups.map_err(CommandError::from)
                 }
                 Source::Layout(_) => {
-                    let looked = bundles::look_up(self.context, source, subject, &verifier).await;
-                    looked.map_err(CommandError::from)
+                    let lookups = bundles::look_up(self.context, source, subject, &verifier).await;
+                    lookups.map_err(CommandError::from)
                 }
             };
-            match looked {
+            match lookups {
                 Ok(lookup) => {
                     may_be_late |= lookup.may_be_late();
                     if let Some(held) = lookup.verified.first() {

@@ -42,13 +42,13 @@ async fn held(
     repository: &Repository,
     digests: impl Iterator<Item = Vouched<Digest>>,
 ) -> Result<Vec<Vouched<Descriptor>>, CommandError> {
-    let looks = digests.map(|digest| async move {
+    let reads = digests.map(|digest| async move {
         let missing = || ImageError::MissingImage(Box::new(repository.at(&digest)));
         let manifest = manifest_present(context, repository, &digest).await?;
         let manifest = digest.manifest(manifest).ok_or_else(missing)?;
         Ok(manifest.described())
     });
-    stream::iter(looks).buffered(PARALLEL).try_collect().await
+    stream::iter(reads).buffered(PARALLEL).try_collect().await
 }
 
 /// The meaning of a tag in the reference of an image.
@@ -68,9 +68,9 @@ pub(super) async fn find_image(
 ) -> Result<Manifest, CommandError> {
     let missing = || ImageError::MissingImage(Box::new(image.clone()));
     let reference = image.reference.as_ref().ok_or_else(missing)?;
-    let look = || context.registry.manifest(&image.repository, reference);
+    let read = || context.registry.manifest(&image.repository, reference);
     let manifest = context
-        .until_present(&image.to_string(), look)
+        .until_present(&image.to_string(), read)
         .await?
         .ok_or_else(missing)?;
     report_tag(context, image, &manifest, tag);
@@ -205,11 +205,11 @@ pub(super) async fn recorded(
         let of = only.map_or(String::new(), |only| format!(" in `{only}`"));
         return Err(SelectionError::Empty(record_name.to_owned(), of).into());
     }
-    let looks = targets.into_iter().map(|(repository, digests)| async move {
+    let reads = targets.into_iter().map(|(repository, digests)| async move {
         let subjects = held(context, &repository, digests.into_iter()).await?;
         Ok((repository, subjects))
     });
-    try_join_all(looks).await
+    try_join_all(reads).await
 }
 
 /// Returns the error for an image that a record names and nothing vouches for.

@@ -39,10 +39,10 @@ pub(super) async fn look_up_tags(
 ) -> Result<Vec<TagLookup>, CommandError> {
     let fixed = fixed.iter().map(|tag| (tag, TagKind::Fixed));
     let moving = moving.iter().map(|tag| (tag, TagKind::Moving));
-    let looks = fixed
+    let reads = fixed
         .chain(moving)
         .map(|(tag, kind)| look_up_tag(context, tag, kind));
-    try_join_all(looks).await
+    try_join_all(reads).await
 }
 
 /// Reads one tag.
@@ -84,7 +84,7 @@ pub(super) fn report_step(context: &Context, step: &TagStep) {
     events.note(format!("tag `{tag}`: {text}{held}"));
 }
 
-fn to_write(outcome: &Outcome, kind: TagKind) -> Vec<TagStep> {
+fn tags_to_write(outcome: &Outcome, kind: TagKind) -> Vec<TagStep> {
     let steps = outcome.tags.iter().map(|tag| &tag.step);
     steps
         .filter(|step| step.kind == kind && step.writes())
@@ -102,8 +102,8 @@ pub(super) async fn write_tags(
     outcome: &mut Outcome,
 ) -> Result<(), CommandError> {
     let (fixed, moving) = (
-        to_write(outcome, TagKind::Fixed),
-        to_write(outcome, TagKind::Moving),
+        tags_to_write(outcome, TagKind::Fixed),
+        tags_to_write(outcome, TagKind::Moving),
     );
     if fixed.is_empty() && moving.is_empty() {
         return Ok(());
@@ -124,10 +124,10 @@ async fn write_fixed(
         return Ok(());
     }
     let began = Instant::now();
-    refuse(others(context, fixed).await?, target, outcome)?;
+    fail_on_conflicts(foreign_contents(context, fixed).await?, target, outcome)?;
     let changed = write_all(context, record_writer, target, fixed, outcome).await?;
     // Another run was faster than a retry of this one.
-    refuse(others(context, &changed).await?, target, outcome)?;
+    fail_on_conflicts(foreign_contents(context, &changed).await?, target, outcome)?;
     // A run that read the tags before this write has finished its own by now, at equal speed. So its write is visible.
     tokio::time::sleep(RACE_WINDOW.max(began.elapsed())).await;
     wait_until_visible(context, fixed, target, outcome).await
@@ -171,7 +171,7 @@ async fn recheck_moving(
     versions: &Versions<'_>,
     outcome: &mut Outcome,
 ) -> Result<Vec<TagStep>, CommandError> {
-    let looks = moving.iter().map(|step| async move {
+    let reads = moving.iter().map(|step| async move {
         let existing = context.tagged(&step.tag).await?;
         let newer = match &existing {
             // The content of the first read was compared then.
@@ -183,7 +183,7 @@ async fn recheck_moving(
         let step = TagStep::of_moving(&step.tag, existing.as_ref(), target, newer);
         Ok::<_, CommandError>(step)
     });
-    let mut steps = try_join_all(looks).await?;
+    let mut steps = try_join_all(reads).await?;
     let mut is_news = false;
     for step in &steps {
         if outcome.revise(step) {
@@ -260,8 +260,11 @@ async fn is_unwritten(context: &Context, step: &TagStep, error: &CommandError) -
 
 /// Reads tags that were absent, just before they are written and after they should be visible. Content that another run
 /// wrote there is a conflict. The registry protocol has no compare-and-swap, so this is the best that is possible.
-async fn others(context: &Context, steps: &[TagStep]) -> Result<Vec<Conflict>, CommandError> {
-    let looks = steps.iter().map(|step| async move {
+async fn foreign_contents(
+    context: &Context,
+    steps: &[TagStep],
+) -> Result<Vec<Conflict>, CommandError> {
+    let reads = steps.iter().map(|step| async move {
         // By GET: an absent tag is the normal case, and a HEAD would have to be repeated then.
         let existing = context.tagged(&step.tag).await?;
         let other = existing.filter(|existing| *existing.digest() != step.after);
@@ -269,10 +272,10 @@ async fn others(context: &Context, steps: &[TagStep]) -> Result<Vec<Conflict>, C
         let conflict = |existing| Conflict::new(&step.tag, &existing, Difference::Odd(why));
         Ok::<_, CommandError>(other.map(conflict))
     });
-    Ok(try_join_all(looks).await?.into_iter().flatten().collect())
+    Ok(try_join_all(reads).await?.into_iter().flatten().collect())
 }
 
-fn refuse(
+fn fail_on_conflicts(
     conflicts: Vec<Conflict>,
     target: &Manifest,
     outcome: &mut Outcome,
@@ -311,7 +314,7 @@ async fn wait_until_visible(
             shown => shown?,
         }
     }
-    refuse(others(context, &overrun).await?, target, outcome)
+    fail_on_conflicts(foreign_contents(context, &overrun).await?, target, outcome)
 }
 
 /// Writes one tag, if it still has the content `held`.

@@ -47,53 +47,52 @@ pub(super) async fn verify(
     outcome: &mut Outcome,
 ) -> Result<(), CommandError> {
     context.events.phase("Verify");
-    policy(&verify.policy)?;
+    let policy = policy_from_inputs(&verify.policy)?;
     let image = find_image(context, &verify.image, TagUse::Inspects);
     let (manifest, signing_context) = tokio::try_join!(image, signing_context)?;
-    let gated = Gated {
+    let subject_image = VerifySubject {
         repository: &verify.image.repository,
         image: &manifest,
         depth: verify.depth,
-        policy: &verify.policy,
+        policy: &policy,
     };
-    check(context, &gated, &signing_context, record, outcome).await?;
+    verify_image(context, &subject_image, &signing_context, record, outcome).await?;
     outcome.verified = true;
     Ok(())
 }
 
 /// The image that must be signed, and the required signer.
-pub(super) struct Gated<'a> {
+pub(super) struct VerifySubject<'a> {
     pub(super) repository: &'a Repository,
     pub(super) image: &'a Manifest,
     pub(super) depth: Depth,
-    pub(super) policy: &'a PolicyInputs,
+    pub(super) policy: &'a Policy,
 }
 
 /// Checks an existing image, and its children if they are wanted.
-pub(super) async fn check(
+pub(super) async fn verify_image(
     context: &ReadContext,
-    gated: &Gated<'_>,
+    subject_image: &VerifySubject<'_>,
     signing_context: &SigningContext,
     record: &RecordReader,
     outcome: &mut Outcome,
 ) -> Result<(), CommandError> {
-    let policy = policy(gated.policy)?;
-    let (repository, image) = (gated.repository, gated.image);
-    let gate = Gate {
+    let (repository, image) = (subject_image.repository, subject_image.image);
+    let gate = SignatureGate {
         context,
         repository,
         signing_context,
-        policy: &policy,
+        policy: subject_image.policy,
         record,
     };
-    let mut waiting = with_children(context, repository, image, gated.depth).await?;
+    let mut waiting = with_children(context, repository, image, subject_image.depth).await?;
     // Two images of a record may share children.
     waiting.retain(|subject| !outcome.subjects.contains(&gate.subject(subject)));
     let subjects = waiting.iter().map(|subject| gate.subject(subject));
     outcome.subjects.extend(subjects);
     let mut attempt = 1;
     loop {
-        let round = gate.round(waiting, outcome).await?;
+        let round = gate.check_round(waiting, outcome).await?;
         if !round.wrong.is_empty() {
             return Err(gate.refusal(round.wrong));
         }
@@ -124,7 +123,7 @@ pub(super) async fn check(
 }
 
 /// The values that each check of a subject needs.
-struct Gate<'a> {
+struct SignatureGate<'a> {
     context: &'a ReadContext,
     repository: &'a Repository,
     signing_context: &'a SigningContext,
@@ -132,22 +131,22 @@ struct Gate<'a> {
     record: &'a RecordReader,
 }
 
-impl Gate<'_> {
+impl SignatureGate<'_> {
     /// Checks all subjects concurrently. An error that a retry cannot cure ends the run.
-    async fn round(
+    async fn check_round(
         &self,
         subjects: Vec<Descriptor>,
         outcome: &mut Outcome,
     ) -> Result<VerifyRound, CommandError> {
-        let looks = subjects.iter().map(|subject| self.verifier(subject));
-        let verdicts: Vec<_> = stream::iter(looks).buffered(PARALLEL).collect().await;
+        let reads = subjects.iter().map(|subject| self.verdict(subject));
+        let verdicts: Vec<_> = stream::iter(reads).buffered(PARALLEL).collect().await;
         let mut round = VerifyRound::default();
         for (subject, verdict) in subjects.into_iter().zip(verdicts) {
             match verdict {
                 Ok(SubjectVerdict::Signed(signature)) => {
                     self.context.events.note(format!(
                         "`{}` is signed by `{}` ({})",
-                        subject.digest, signature.signer.identity, signature.place.format
+                        subject.digest, signature.signer.identity, signature.location.format
                     ));
                     outcome.signatures.push(*signature);
                 }
@@ -165,7 +164,7 @@ impl Gate<'_> {
         Ok(round)
     }
 
-    async fn verifier(&self, subject: &Descriptor) -> Result<SubjectVerdict, CommandError> {
+    async fn verdict(&self, subject: &Descriptor) -> Result<SubjectVerdict, CommandError> {
         let verifier = self.signing_context.verifier(self.policy);
         let lookup = look_up(
             self.context,
@@ -178,7 +177,7 @@ impl Gate<'_> {
         .await?;
         let (refused, may_be_late) = (&lookup.refused, lookup.may_be_late());
         let warning = refused.warning(&self.subject(subject));
-        if let Some(FoundSignature { place, content }) = lookup.verified.first() {
+        if let Some(FoundSignature { location, content }) = lookup.verified.first() {
             // If the subject is refused, all of this is in the reasons.
             if let Some(warning) = warning {
                 self.context.events.warn(warning);
@@ -186,7 +185,7 @@ impl Gate<'_> {
             return Ok(SubjectVerdict::Signed(Box::new(SignatureOutcome {
                 subject: self.subject(subject),
                 signer: content.signer().clone(),
-                place: place.clone(),
+                location: location.clone(),
                 source: SignatureSource::Found,
             })));
         }
@@ -228,7 +227,7 @@ impl Gate<'_> {
     }
 }
 
-pub(super) fn policy(inputs: &PolicyInputs) -> Result<Policy, CommandError> {
+pub(super) fn policy_from_inputs(inputs: &PolicyInputs) -> Result<Policy, CommandError> {
     let identity = inputs
         .identity
         .clone()

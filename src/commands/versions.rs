@@ -96,7 +96,7 @@ impl Versions<'_> {
         wanted: &Digest,
     ) -> Result<BTreeMap<FullTag, Newer>, CommandError> {
         let moving = seen.iter().filter(|tag| tag.kind == TagKind::Moving);
-        let looks = moving.map(|tag| async move {
+        let reads = moving.map(|tag| async move {
             let newer = match &tag.existing {
                 Some(existing) if existing.digest() != wanted => {
                     self.newer(&tag.tag, existing).await?
@@ -105,7 +105,7 @@ impl Versions<'_> {
             };
             Ok::<_, CommandError>(newer.map(|newer| (tag.tag.clone(), newer)))
         });
-        Ok(try_join_all(looks).await?.into_iter().flatten().collect())
+        Ok(try_join_all(reads).await?.into_iter().flatten().collect())
     }
 
     /// Returns the newer version of `tag`, if it counts. SECURITY: anyone with push access can write any version, and

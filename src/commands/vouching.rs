@@ -28,16 +28,16 @@ pub(super) async fn find_signatures(
         return Ok(String::new());
     }
     let signing_context = signing_context.await?;
-    let policy = policy(&signing_context, inputs).await?;
+    let policy = policy_from_inputs(&signing_context, inputs).await?;
     let open = images.iter_mut().filter(|image| is_open(image));
-    let looks = open.map(|image| async {
+    let reads = open.map(|image| async {
         let (repository, digest) = (image.repository.clone(), image.manifest.digest().clone());
-        let found = look(context, &signing_context, &policy, &repository, &digest).await;
+        let found = look_up_image(context, &signing_context, &policy, &repository, &digest).await;
         (image, found)
     });
-    let looked: Vec<_> = stream::iter(looks).buffered(PARALLEL).collect().await;
+    let lookups: Vec<_> = stream::iter(reads).buffered(PARALLEL).collect().await;
     let mut faults = Vec::new();
-    for (image, found) in looked {
+    for (image, found) in lookups {
         match found {
             Ok(Lookup {
                 verified, refused, ..
@@ -70,7 +70,7 @@ pub(super) async fn find_signatures(
     }
 }
 
-async fn look(
+async fn look_up_image(
     context: &Context,
     signing_context: &SigningContext,
     policy: &Policy,
@@ -84,13 +84,13 @@ async fn look(
 
 /// Determines the required identity: that of the inputs, completed with this run's own. A given identity needs no
 /// token: the issuer is then GitHub's, as for `verify`, and the source repository is this run's.
-async fn policy(
+async fn policy_from_inputs(
     signing_context: &SigningContext,
     inputs: &PolicyInputs,
 ) -> Result<Policy, CommandError> {
     match signing_context.policy(inputs).await {
         Err(SignatureError::NoToken(_)) if inputs.identity.is_some() => {
-            Ok(signing_context.of_this_repository(verify::policy(inputs)?))
+            Ok(signing_context.of_this_repository(verify::policy_from_inputs(inputs)?))
         }
         known => Ok(known?),
     }

@@ -52,18 +52,18 @@ impl ReadContext {
         self.registry.tag_content(tag).await
     }
 
-    /// Calls `look` until it finds something or the tries are used up. An error ends the calls at once: the registry
+    /// Calls `read` until it finds something or the tries are used up. An error ends the calls at once: the registry
     /// client has already retried what can be retried.
     pub(crate) async fn until_present<T, E, F>(
         &self,
         what: &str,
-        look: impl Fn() -> F,
+        read: impl Fn() -> F,
     ) -> Result<Option<T>, E>
     where
         F: Future<Output = Result<Option<T>, E>>,
     {
         for attempt in 1..=self.retry_policy.max_attempts {
-            if let Some(found) = look().await? {
+            if let Some(found) = read().await? {
                 return Ok(Some(found));
             }
             if attempt < self.retry_policy.max_attempts {

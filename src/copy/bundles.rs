@@ -212,7 +212,7 @@ pub(crate) async fn look_up(
                 verified: signer,
             };
             Ok(Box::new(FoundSignature {
-                place: location_of(manifest.digest(), &layer.annotations),
+                location: location_of(manifest.digest(), &layer.annotations),
                 content: SignatureContent::Legacy(signature),
             }))
         };
@@ -245,20 +245,20 @@ fn verify_bundle(
     subject: &Digest,
     verifier: &CandidateVerifier<'_>,
 ) -> CandidateResult {
-    let place = SignatureLocation {
+    let location = SignatureLocation {
         format: SignatureFormat::Bundle,
         manifest: manifest.clone(),
         signature: None,
     };
     match verifier(&Candidate::Bundle(&bundle), subject) {
         Ok(signer) => CandidateResult::Verified(Box::new(FoundSignature {
-            place,
+            location,
             content: SignatureContent::Bundle(Signature {
                 bundle,
                 verified: signer,
             }),
         })),
-        Err(refusal) => CandidateResult::Refused(RefusedCandidate::from_error(&place, &refusal)),
+        Err(refusal) => CandidateResult::Refused(RefusedCandidate::from_error(&location, &refusal)),
     }
 }
 
@@ -282,13 +282,13 @@ pub(super) async fn verify_layers<T>(
             all.push(LayerResult::Unrelated);
             continue;
         }
-        let place = location_of(manifest.digest(), &layer.annotations);
-        let broken = |why: &str| LayerResult::Refused(RefusedCandidate::broken(place.id(), why));
+        let location = location_of(manifest.digest(), &layer.annotations);
+        let broken = |why: &str| LayerResult::Refused(RefusedCandidate::broken(location.id(), why));
         let result = match read_content(context, source, layer).await? {
             ReadLayer::Is(payload) => match verifier(payload, layer) {
                 Ok(signature) => LayerResult::Signature(signature),
                 Err(refusal) => {
-                    LayerResult::Refused(RefusedCandidate::from_error(&place, &refusal))
+                    LayerResult::Refused(RefusedCandidate::from_error(&location, &refusal))
                 }
             },
             ReadLayer::Broken(why) => broken(&why),

@@ -75,7 +75,7 @@ pub struct ReferrerOutcome {
 #[derive(Debug, Clone)]
 pub struct IndexOutcome {
     /// Every repository that it goes to; never empty.
-    pub places: Vec<DestinationOutcome>,
+    pub destinations: Vec<DestinationOutcome>,
     /// Its digest.
     pub digest: Digest,
     /// Its media type.
@@ -168,7 +168,7 @@ pub struct SignatureOutcome {
     /// The signer, and the entry in the transparency log.
     pub signer: Verified,
     /// Its location.
-    pub place: SignatureLocation,
+    pub location: SignatureLocation,
     /// Its origin.
     pub source: SignatureSource,
 }
@@ -236,11 +236,12 @@ impl Outcome {
     /// before.
     pub(crate) fn note_creation(&mut self, repository: &Repository, digest: &Digest) -> bool {
         let indexes = self.indexes_mut().filter(|index| index.digest == *digest);
-        let places = indexes.flat_map(|index| &mut index.places);
+        let destinations = indexes.flat_map(|index| &mut index.destinations);
         let mut is_new = false;
-        for place in places.filter(|place| place.repository == *repository) {
-            is_new |= !place.created;
-            place.created = true;
+        for destination in destinations.filter(|destination| destination.repository == *repository)
+        {
+            is_new |= !destination.created;
+            destination.created = true;
         }
         is_new
     }
@@ -248,9 +249,9 @@ impl Outcome {
     /// Notes that a repository has the index now, and which of its parts were missing before.
     pub(crate) fn note_pushed(&mut self, repository: &Repository, copied: &CopiedContent) {
         self.note_copied(repository, copied);
-        for place in self.places_of(repository) {
-            if place.state == DestinationState::Lacking {
-                place.state = DestinationState::Pushed;
+        for destination in self.destinations_of(repository) {
+            if destination.state == DestinationState::Lacking {
+                destination.state = DestinationState::Pushed;
             }
         }
     }
@@ -263,10 +264,10 @@ impl Outcome {
             } else {
                 DestinationState::WasThere
             };
-            let places = index.places.iter_mut();
-            places
-                .filter(|place| place.repository == *repository)
-                .for_each(|place| place.state = state);
+            let destinations = index.destinations.iter_mut();
+            destinations
+                .filter(|destination| destination.repository == *repository)
+                .for_each(|destination| destination.state = state);
         }
         self.note_copied(repository, copied);
     }
@@ -283,22 +284,25 @@ impl Outcome {
 
     /// Notes the parts of the index that a repository lacked and has now.
     pub(crate) fn note_copied(&mut self, repository: &Repository, copied: &CopiedContent) {
-        for place in self.places_of(repository) {
-            place.copied = copied.manifests.iter().cloned().collect();
-            place.lists = copied.lists.iter().cloned().collect();
+        for destination in self.destinations_of(repository) {
+            destination.copied = copied.manifests.iter().cloned().collect();
+            destination.lists = copied.lists.iter().cloned().collect();
             // For a new image its blobs need no mention.
-            if place.state == DestinationState::WasThere {
-                place.blobs = copied.blobs.iter().cloned().collect();
+            if destination.state == DestinationState::WasThere {
+                destination.blobs = copied.blobs.iter().cloned().collect();
             }
         }
     }
 
-    fn places_of(
+    fn destinations_of(
         &mut self,
         repository: &Repository,
     ) -> impl Iterator<Item = &mut DestinationOutcome> {
-        let places = self.index.iter_mut().flat_map(|index| &mut index.places);
-        places.filter(move |place| place.repository == *repository)
+        let destinations = self
+            .index
+            .iter_mut()
+            .flat_map(|index| &mut index.destinations);
+        destinations.filter(move |destination| destination.repository == *repository)
     }
 
     /// Notes that the step for a tag has changed. Returns `true` if it is different.
@@ -322,13 +326,13 @@ impl Outcome {
     /// Notes and reports a signature.
     pub(crate) fn note_signature(&mut self, events: &Events, signature: SignatureOutcome) {
         let signer = &signature.signer;
-        let place = signer
+        let log_entry = signer
             .log_index
             .map_or(String::new(), |index| format!(", log index {index}"));
-        let (subject, format) = (&signature.subject, signature.place.format);
+        let (subject, format) = (&signature.subject, signature.location.format);
         let text = match signature.source {
             SignatureSource::Made => format!(
-                "signed `{subject}` as `{}` ({format}){place}",
+                "signed `{subject}` as `{}` ({format}){log_entry}",
                 signer.identity
             ),
             SignatureSource::Found => format!(
@@ -360,16 +364,19 @@ impl Outcome {
     /// Returns the record entries of this run, one for each repository of an index, once the index is known.
     #[must_use]
     pub(crate) fn records(&self) -> Vec<ImageRecord> {
-        let places = self
-            .indexes()
-            .flat_map(|index| index.places.iter().map(move |place| (index, place)));
-        places
-            .map(|(index, place)| self.record_of(index, place))
+        let destinations = self.indexes().flat_map(|index| {
+            index
+                .destinations
+                .iter()
+                .map(move |destination| (index, destination))
+        });
+        destinations
+            .map(|(index, destination)| self.record_of(index, destination))
             .collect()
     }
 
-    fn record_of(&self, index: &IndexOutcome, place: &DestinationOutcome) -> ImageRecord {
-        let repository = &place.repository;
+    fn record_of(&self, index: &IndexOutcome, destination: &DestinationOutcome) -> ImageRecord {
+        let repository = &destination.repository;
         let platform = |(platform, child): (&_, &Child)| PlatformRecord {
             platform: ToString::to_string(platform),
             digest: child.digest.clone(),
@@ -398,7 +405,7 @@ impl Outcome {
             digest: index.digest.clone(),
             media_type: index.media_type.clone(),
             observed: index.observed,
-            created: place.created,
+            created: destination.created,
             platforms: index.platforms.iter().map(platform).collect(),
             attestations: index.attestations.clone(),
             tags: tags.map(tag).collect(),
@@ -428,9 +435,9 @@ impl SignatureOutcome {
     pub(crate) fn record(&self) -> SignatureRecord {
         SignatureRecord {
             subject: self.subject.digest.clone(),
-            format: self.place.format.as_str().to_owned(),
-            manifest: Some(self.place.manifest.clone()),
-            signature: self.place.signature.clone(),
+            format: self.location.format.as_str().to_owned(),
+            manifest: Some(self.location.manifest.clone()),
+            signature: self.location.signature.clone(),
             identity: self.signer.identity.clone(),
             issuer: self.signer.issuer.clone(),
             log_index: self.signer.log_index,

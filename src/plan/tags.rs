@@ -162,7 +162,7 @@ pub fn decide_tags(
     assembly: &Assembly,
     resolved: &[Resolved],
     seen: &[SeenTag],
-    sameness: KeepRule<'_>,
+    keep_rule: KeepRule<'_>,
     newer: &BTreeMap<FullTag, Newer>,
 ) -> Result<TagSteps, Vec<Conflict>> {
     let mut conflicts = Vec::new();
@@ -171,7 +171,7 @@ pub fn decide_tags(
         let Some(existing) = &tag.existing else {
             continue;
         };
-        match compare_content(existing, assembly, resolved, sameness) {
+        match compare_content(existing, assembly, resolved, keep_rule) {
             Ok(index) => {
                 let found = EquivalentIndex {
                     repository: tag.tag.repository.clone(),
@@ -232,10 +232,10 @@ fn compare_content(
     existing: &TagContent,
     assembly: &Assembly,
     resolved: &[Resolved],
-    sameness: KeepRule<'_>,
+    keep_rule: KeepRule<'_>,
 ) -> Result<VouchedOrObserved, Difference> {
     match existing {
-        TagContent::Manifest(existing) => compare_index(existing, assembly, resolved, sameness),
+        TagContent::Manifest(existing) => compare_index(existing, assembly, resolved, keep_rule),
         TagContent::Unusable(unusable) => Err(Difference::Odd(unusable.text())),
     }
 }
@@ -245,7 +245,7 @@ fn compare_index(
     existing: &Manifest,
     assembly: &Assembly,
     resolved: &[Resolved],
-    sameness: KeepRule<'_>,
+    keep_rule: KeepRule<'_>,
 ) -> Result<VouchedOrObserved, Difference> {
     match compare(existing, &assembly.platforms, &assembly.manifest, resolved) {
         ImageComparison::Same => (),
@@ -260,7 +260,7 @@ fn compare_index(
         return Ok(VouchedOrObserved::Vouched(Vouched::made(existing.clone())));
     }
     found.extend(unadopted(existing, resolved));
-    match sameness {
+    match keep_rule {
         KeepRule::Images => Ok(VouchedOrObserved::Observed(existing.clone())),
         KeepRule::Vouched(signed) => {
             let mut signed = signed.iter();

@@ -3,9 +3,9 @@
 //! Pure text. This room defines the public names, and must not depend on where the text goes.
 
 mod cleanup;
+mod destinations;
 mod markdown;
 mod outputs;
-mod places;
 mod preflight;
 mod summary;
 mod trace;
@@ -66,8 +66,9 @@ enum ResultWord {
 impl ResultWord {
     fn of(outcome: &Outcome) -> Self {
         let writes = outcome.tags.iter().filter(|tag| tag.step.writes()).count();
-        let mut places = outcome.indexes().flat_map(|index| &index.places);
-        let new_index = places.any(|place| place.state != DestinationState::WasThere);
+        let mut destinations = outcome.indexes().flat_map(|index| &index.destinations);
+        let new_index =
+            destinations.any(|destination| destination.state != DestinationState::WasThere);
         if outcome.planned {
             Self::Planned
         } else if writes == 0 && !(outcome.tags.is_empty() && new_index) {
@@ -104,14 +105,14 @@ fn past(command: Command) -> &'static str {
 
 impl Report<'_> {
     /// The destinations of an index.
-    fn places(&self) -> &[DestinationOutcome] {
+    fn destinations(&self) -> &[DestinationOutcome] {
         let index = self.outcome.index.as_ref();
-        index.map_or(&[], |index| &index.places)
+        index.map_or(&[], |index| &index.destinations)
     }
 
     /// The shortest name of a tag: without repository if there is only one.
     fn tag_text(&self, tag: &FullTag) -> String {
-        if self.places().len() > 1 {
+        if self.destinations().len() > 1 {
             tag.to_string()
         } else {
             tag.tag.to_string()
@@ -160,7 +161,7 @@ impl Report<'_> {
             Command::Seal if made => ", signed",
             Command::Seal => ", was signed already",
         };
-        let others = match self.places().len() {
+        let others = match self.destinations().len() {
             0 | 1 => String::new(),
             2 => " and in 1 other repository".to_owned(),
             count => format!(" and in {} other repositories", count - 1),

@@ -103,14 +103,17 @@ impl Report<'_> {
     /// The main subject by every tag, and by its digest in every repository.
     fn references(&self, main: &Subject) -> Vec<String> {
         let tags = given_tags(self.outcome).map(ToString::to_string);
-        let places = self.places().iter().map(|place| &place.repository);
-        let others = places.filter(|repository| **repository != main.repository);
+        let destinations = self
+            .destinations()
+            .iter()
+            .map(|destination| &destination.repository);
+        let others = destinations.filter(|repository| **repository != main.repository);
         let digests = std::iter::once(&main.repository).chain(others);
         let with_main = digests.map(|repository| repository.at(&main.digest));
         let others = self.outcome.others.iter();
         let others = others.flat_map(|other| {
-            let places = other.places.iter();
-            places.map(|place| place.repository.at(&other.digest))
+            let destinations = other.destinations.iter();
+            destinations.map(|destination| destination.repository.at(&other.digest))
         });
         let digests = with_main.chain(others);
         tags.chain(digests.map(|image| image.to_string())).collect()
@@ -122,7 +125,7 @@ impl Report<'_> {
         let index = outcome.index.as_ref();
         let index = index.and_then(|index| {
             Some(Subject {
-                repository: index.places.first()?.repository.clone(),
+                repository: index.destinations.first()?.repository.clone(),
                 digest: index.digest.clone(),
             })
         });
@@ -209,11 +212,11 @@ fn signature_json(signature: &SignatureOutcome) -> Value {
     json!({
         "subject": signature.subject.digest,
         "image": signature.subject.repository.to_string(),
-        "format": signature.place.format.as_str(),
+        "format": signature.location.format.as_str(),
         "identity": signature.signer.identity,
         "issuer": signature.signer.issuer,
         "log-index": signature.signer.log_index,
-        "manifest": signature.place.manifest,
+        "manifest": signature.location.manifest,
         "made": signature.source == SignatureSource::Made,
     })
 }

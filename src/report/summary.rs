@@ -61,7 +61,7 @@ impl Report<'_> {
         let outcome = self.outcome;
         let subject = self.main_subject();
         let name = subject.as_ref().map_or(String::new(), |subject| {
-            let others = match self.places().len() {
+            let others = match self.destinations().len() {
                 0 | 1 => String::new(),
                 count => format!(" and {} more", count - 1),
             };
@@ -115,7 +115,7 @@ impl Report<'_> {
         // A signature in several repositories counts once.
         let made = outcome.signatures.iter();
         let made = made.filter(|signature| signature.source == SignatureSource::Made);
-        let made = made.map(|signature| (&signature.subject.digest, signature.place.format));
+        let made = made.map(|signature| (&signature.subject.digest, signature.location.format));
         let signatures = made.collect::<BTreeSet<_>>().len();
         match (tags.is_empty(), signatures) {
             (true, 0) => "No tag was written and nothing was signed.".to_owned(),
@@ -262,7 +262,7 @@ impl Report<'_> {
                 vec![
                     self.place_text(&signature.subject),
                     word.to_owned(),
-                    signature.place.format.to_string(),
+                    signature.location.format.to_string(),
                     code(&signature.signer.identity),
                     index,
                 ]
@@ -275,7 +275,7 @@ impl Report<'_> {
     /// A digest, with its repository if there are several.
     fn place_text(&self, subject: &Subject) -> String {
         let digest = short(&subject.digest);
-        if self.places().len() > 1 {
+        if self.destinations().len() > 1 {
             format!("{digest}<br>{}", code(&subject.repository.to_string()))
         } else {
             digest

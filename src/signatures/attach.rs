@@ -72,12 +72,12 @@ impl<'a> Attacher<'a> {
         let push = self.push_manifest(&signature.bundle, bytes);
         let pushed = push_referrer(context, repository, &subject.digest, seen.clone(), push);
         let (entry, pending_settle) = pushed.await?;
-        let place = SignatureLocation {
+        let location = SignatureLocation {
             format: SignatureFormat::Bundle,
             manifest: entry.digest,
             signature: None,
         };
-        Ok((place, pending_settle))
+        Ok((location, pending_settle))
     }
 
     /// Uploads the blobs of the bundle's manifest. Returns the manifest.

@@ -43,7 +43,7 @@ pub(crate) enum SignatureContent {
 /// A verified signature, and its location.
 #[derive(Debug, Clone)]
 pub(crate) struct FoundSignature {
-    pub place: SignatureLocation,
+    pub location: SignatureLocation,
     pub content: SignatureContent,
 }
 
@@ -155,7 +155,7 @@ impl Lookup {
     /// Returns the first verified signature in this format.
     pub(crate) fn verified_as(&self, format: SignatureFormat) -> Option<&FoundSignature> {
         let mut verified = self.verified.iter();
-        verified.find(|held| held.place.format == format)
+        verified.find(|held| held.location.format == format)
     }
 
     /// Returns the first verified signature in this format, listed or not.
@@ -163,7 +163,7 @@ impl Lookup {
         let unlisted = || {
             self.unlisted
                 .iter()
-                .find(|held| held.place.format == format)
+                .find(|held| held.location.format == format)
         };
         self.verified_as(format).or_else(unlisted)
     }
@@ -188,7 +188,8 @@ impl Lookup {
     pub(crate) fn note(&mut self, result: CandidateResult) {
         match result {
             // Anyone can list the same signature a thousand times.
-            CandidateResult::Verified(held) if self.verified_as(held.place.format).is_some() => {}
+            CandidateResult::Verified(held) if self.verified_as(held.location.format).is_some() => {
+            }
             CandidateResult::Verified(held) => self.verified.push(*held),
             CandidateResult::Refused(refused) => self.refused.add(refused),
             CandidateResult::Dangling(digest) => {
@@ -363,7 +364,7 @@ async fn verify_one(
     };
     // Only the needed values are kept while the bundle is fetched: the bytes may be as long as any manifest.
     drop(manifest);
-    let place = SignatureLocation {
+    let location = SignatureLocation {
         format: SignatureFormat::Bundle,
         manifest: entry.digest.clone(),
         signature: None,
@@ -377,13 +378,13 @@ async fn verify_one(
     };
     Ok(match verifier(&Candidate::Bundle(&bytes), subject) {
         Ok(signer) => CandidateResult::Verified(Box::new(FoundSignature {
-            place,
+            location,
             content: SignatureContent::Bundle(Signature {
                 bundle: bytes,
                 verified: signer,
             }),
         })),
-        Err(refusal) => CandidateResult::Refused(RefusedCandidate::from_error(&place, &refusal)),
+        Err(refusal) => CandidateResult::Refused(RefusedCandidate::from_error(&location, &refusal)),
     })
 }
 

@@ -127,8 +127,8 @@ fn verify_one(
     payload: &LayerRead,
     verifier: &CandidateVerifier<'_>,
 ) -> CandidateResult {
-    let place = location_of(manifest.digest(), &layer.annotations);
-    let broken = |why: &str| CandidateResult::Refused(RefusedCandidate::broken(place.id(), why));
+    let location = location_of(manifest.digest(), &layer.annotations);
+    let broken = |why: &str| CandidateResult::Refused(RefusedCandidate::broken(location.id(), why));
     let payload = match payload {
         LayerRead::Content(payload) => payload,
         LayerRead::WrongSize { why, .. } | LayerRead::Broken(why) => return broken(why),
@@ -144,9 +144,9 @@ fn verify_one(
                 annotations: layer.annotations.clone(),
                 verified: signer,
             }),
-            place,
+            location,
         })),
-        Err(refusal) => CandidateResult::Refused(RefusedCandidate::from_error(&place, &refusal)),
+        Err(refusal) => CandidateResult::Refused(RefusedCandidate::from_error(&location, &refusal)),
     }
 }
 

@@ -39,11 +39,11 @@ pub(crate) async fn look_up(
     context: &ReadContext,
     repository: &Repository,
     subject: &Digest,
-    places: &[Recorded],
+    locations: &[Recorded],
     format: SignatureFormat,
     verifier: &CandidateVerifier<'_>,
 ) -> Result<Option<FoundSignature>, SignatureError> {
-    for (_, digest) in places.iter().filter(|(of, _)| *of == format) {
+    for (_, digest) in locations.iter().filter(|(of, _)| *of == format) {
         let found = match format {
             SignatureFormat::Bundle => {
                 let entry = Referrer {

@@ -52,7 +52,7 @@ pub(crate) struct RefusalSummary {
 
 impl RefusedCandidate {
     /// Creates an entry for a candidate that the verifier refused.
-    pub(crate) fn from_error(place: &SignatureLocation, refusal: &VerificationError) -> Self {
+    pub(crate) fn from_error(location: &SignatureLocation, refusal: &VerificationError) -> Self {
         let kind = match refusal {
             VerificationError::NotASignature { .. } => RefusalKind::Statement,
             VerificationError::TooLarge { .. } | VerificationError::Unreadable { .. } => {
@@ -66,7 +66,7 @@ impl RefusedCandidate {
         };
         Self {
             unmet: refusal.unmet(),
-            ..Self::new(place.id(), kind, &chain_text(refusal))
+            ..Self::new(location.id(), kind, &chain_text(refusal))
         }
     }
 

@@ -94,7 +94,7 @@ impl SigningContext {
                 match one {
                     Ok((signature, pending_settle)) => {
                         let subject = signature.subject.clone();
-                        left.remove(&(subject.clone(), signature.place.format));
+                        left.remove(&(subject.clone(), signature.location.format));
                         outcome.note_signature(&step.context.events, signature);
                         record_writer.save(outcome)?;
                         unsettled.extend(

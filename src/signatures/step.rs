@@ -81,7 +81,7 @@ impl<'a> SigningStep<'a> {
                 attacher.attach_legacy(of, signature, seen).await
             }
         };
-        let (place, pending_settle) = done.map_err(|source| {
+        let (location, pending_settle) = done.map_err(|source| {
             self.outages.note(&missing.repository);
             not_stored(&subject, source)
         })?;
@@ -89,7 +89,7 @@ impl<'a> SigningStep<'a> {
         let outcome = SignatureOutcome {
             subject,
             signer: content.signer().clone(),
-            place,
+            location,
             source: if is_copy {
                 SignatureSource::Copied
             } else {

@@ -20,7 +20,7 @@ const LOST_SHOWN: usize = 5;
 
 /// A digest whose signatures are looked up in its repository.
 #[derive(Debug)]
-pub(crate) struct SoughtSignature {
+pub(crate) struct SignatureQuery {
     /// The repository.
     pub repository: Repository,
     /// The digest.
@@ -35,7 +35,7 @@ pub(crate) struct SoughtSignature {
 #[derive(Debug)]
 pub(crate) struct ToSign {
     /// The lookup of its signature.
-    pub sought: SoughtSignature,
+    pub query: SignatureQuery,
     /// The descriptor to sign.
     pub subject: Vouched<Descriptor>,
 }
@@ -92,7 +92,7 @@ pub(super) fn is_excused(on_failure: OnSigningFailure, error: &SignatureError) -
     on_failure == OnSigningFailure::Warn && error.is_signing_outage()
 }
 
-impl SoughtSignature {
+impl SignatureQuery {
     /// Reports whether both are the same digest in the same repository.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         self.digest == other.digest && self.repository == other.repository
@@ -156,28 +156,28 @@ impl SigningContext {
             Err(error) => {
                 outcome.continue_unsigned(
                     &context.events,
-                    subjects.iter().map(|one| one.sought.name()),
+                    subjects.iter().map(|one| one.query.name()),
                     &chain_text(error),
                 );
                 return Ok(Vec::new());
             }
         };
         let lookups = subjects.into_iter().map(async |subject| {
-            let search = search(signing.formats, subject.sought.expectation);
+            let search = search(signing.formats, subject.query.expectation);
             let mut lookup = self
-                .look_up_signatures(context, &subject.sought, policy, search)
+                .look_up_signatures(context, &subject.query, policy, search)
                 .await?;
             let missing = missing(signing.formats, &lookup);
-            check_lists(context, &subject.sought, &lookup, &missing)?;
+            check_lists(context, &subject.query, &lookup, &missing)?;
             lookup.unlisted = self
-                .find_recorded(context, &subject.sought, policy, missing)
+                .find_recorded(context, &subject.query, policy, missing)
                 .await?;
             Ok::<_, SignatureError>((subject, lookup))
         });
         let mut found = Vec::new();
         let mut lookups = stream::iter(lookups).buffered(PARALLEL);
         while let Some((subject, lookup)) = lookups.try_next().await? {
-            note_found(context, &subject.sought, &lookup, outcome);
+            note_found(context, &subject.query, &lookup, outcome);
             found.push((subject, lookup));
         }
         let unsigned = unsigned(signing.formats, &found, &self.trust);
@@ -213,7 +213,7 @@ impl SigningContext {
     async fn find_recorded(
         &self,
         context: &Context,
-        wanted: &SoughtSignature,
+        wanted: &SignatureQuery,
         policy: &Policy,
         missing: Vec<SignatureFormat>,
     ) -> Result<Vec<FoundSignature>, SignatureError> {
@@ -221,9 +221,10 @@ impl SigningContext {
         let verifier = self.verifier(policy);
         let mut held = Vec::new();
         for format in missing {
-            let places = &wanted.recorded;
+            let locations = &wanted.recorded;
             let found =
-                recorded::look_up(context, repository, subject, places, format, &verifier).await?;
+                recorded::look_up(context, repository, subject, locations, format, &verifier)
+                    .await?;
             if found.is_some() {
                 context.events.warn(format!(
                     "`{}` has the signature ({format}) that the record names, but its list lacks the entry: the entry is added again",
@@ -240,7 +241,7 @@ impl SigningContext {
     async fn look_up_signatures(
         &self,
         context: &Context,
-        wanted: &SoughtSignature,
+        wanted: &SignatureQuery,
         policy: &Policy,
         search: Search,
     ) -> Result<Lookup, SignatureError> {
@@ -271,7 +272,7 @@ impl SigningContext {
 /// in vain.
 fn check_lists(
     context: &Context,
-    wanted: &SoughtSignature,
+    wanted: &SignatureQuery,
     lookup: &Lookup,
     missing: &[SignatureFormat],
 ) -> Result<(), SignatureError> {
@@ -288,7 +289,7 @@ fn check_lists(
     Ok(())
 }
 
-fn warn_of_lost(context: &Context, wanted: &SoughtSignature, lookup: &Lookup) {
+fn warn_of_lost(context: &Context, wanted: &SignatureQuery, lookup: &Lookup) {
     let subject = &wanted.digest;
     let shown = lookup.dangling.iter().take(LOST_SHOWN);
     for digest in shown.clone() {
@@ -330,7 +331,7 @@ fn unsigned(formats: Formats, found: &[(ToSign, Lookup)], trust: &Trust) -> Vec<
         let subject = &wanted.subject;
         for format in missing(formats, lookup) {
             let missing = MissingSignature {
-                repository: wanted.sought.repository.clone(),
+                repository: wanted.query.repository.clone(),
                 referrers: lookup.referrers.clone(),
                 legacy: lookup.legacy.clone(),
             };
@@ -357,7 +358,7 @@ fn unsigned(formats: Formats, found: &[(ToSign, Lookup)], trust: &Trust) -> Vec<
 }
 
 /// Notes one existing signature of each format, and warns about candidates that cannot be signatures.
-fn note_found(context: &Context, wanted: &SoughtSignature, lookup: &Lookup, outcome: &mut Outcome) {
+fn note_found(context: &Context, wanted: &SignatureQuery, lookup: &Lookup, outcome: &mut Outcome) {
     if let Some(warning) = lookup.refused.warning(&wanted.name()) {
         context.events.warn(warning);
     }
@@ -366,7 +367,7 @@ fn note_found(context: &Context, wanted: &SoughtSignature, lookup: &Lookup, outc
             let signature = SignatureOutcome {
                 subject: wanted.name(),
                 signer: held.content.signer().clone(),
-                place: held.place.clone(),
+                location: held.location.clone(),
                 source: SignatureSource::Found,
             };
             outcome.note_signature(&context.events, signature);

@@ -159,8 +159,8 @@ fn signature_of_one_index_lets_no_other_stay() {
     let verified = Verified::invented(signed.digest(), "us");
     let vouched = [Vouched::signed(signed.clone(), &verified).unwrap()];
     let decide = |seen: &[SeenTag]| {
-        let sameness = KeepRule::Vouched(&vouched);
-        decide_tags(&assembly, &children, seen, sameness, &BTreeMap::new())
+        let keep_rule = KeepRule::Vouched(&vouched);
+        decide_tags(&assembly, &children, seen, keep_rule, &BTreeMap::new())
     };
     let ours = fixed("v1", Some(signed.clone()));
     let decided = decide(&[ours.clone(), fixed("v2", None)]).unwrap();

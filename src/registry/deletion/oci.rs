@@ -153,11 +153,11 @@ pub(super) async fn others(
             tags.len()
         )));
     }
-    let looks = tags.into_iter().map(|tag| async move {
+    let reads = tags.into_iter().map(|tag| async move {
         let holds = holds(registry, deletion, &tag).await?;
         Ok::<_, RegistryErrorKind>(holds.then_some(tag))
     });
-    let found = stream::iter(looks).buffer_unordered(PARALLEL);
+    let found = stream::iter(reads).buffer_unordered(PARALLEL);
     let found: Vec<Option<String>> = found.try_collect().await?;
     let mut others: Vec<String> = found.into_iter().flatten().collect();
     others.sort();

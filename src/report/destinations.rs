@@ -11,21 +11,23 @@ const REFERRERS_SHOWN: usize = 200;
 impl Report<'_> {
     /// The result for each repository, if the tags alone do not state it.
     pub(super) fn places_section(&self) -> Option<String> {
-        let places = self.places();
-        let is_plain = |place: &DestinationOutcome| {
-            place.copied.is_empty() && place.blobs.is_empty() && place.lists.is_empty()
+        let destinations = self.destinations();
+        let is_plain = |destination: &DestinationOutcome| {
+            destination.copied.is_empty()
+                && destination.blobs.is_empty()
+                && destination.lists.is_empty()
         };
-        if places.len() < 2 && places.iter().all(is_plain) {
+        if destinations.len() < 2 && destinations.iter().all(is_plain) {
             return None;
         }
-        let rows: Vec<Vec<String>> = places
+        let rows: Vec<Vec<String>> = destinations
             .iter()
-            .map(|place| {
-                let brought = brought_text(place);
+            .map(|destination| {
+                let copied = copied_text(destination);
                 vec![
-                    code(&place.repository.to_string()),
-                    self.place_word(place).to_owned(),
-                    brought,
+                    code(&destination.repository.to_string()),
+                    self.state_word(destination).to_owned(),
+                    copied,
                 ]
             })
             .collect();
@@ -37,11 +39,16 @@ impl Report<'_> {
     pub(super) fn others_section(&self) -> Option<String> {
         let others = self.outcome.others.iter();
         let rows: Vec<Vec<String>> = others
-            .flat_map(|other| other.places.iter().map(move |place| (other, place)))
-            .map(|(other, place)| {
+            .flat_map(|other| {
+                other
+                    .destinations
+                    .iter()
+                    .map(move |destination| (other, destination))
+            })
+            .map(|(other, destination)| {
                 vec![
-                    code(&place.repository.at(&other.digest).to_string()),
-                    self.place_word(place).to_owned(),
+                    code(&destination.repository.at(&other.digest).to_string()),
+                    self.state_word(destination).to_owned(),
                 ]
             })
             .collect();
@@ -83,8 +90,8 @@ impl Report<'_> {
         (!rows.is_empty()).then(|| folded("Referrers", rows.len(), &content))
     }
 
-    fn place_word(&self, place: &DestinationOutcome) -> &'static str {
-        match place.state {
+    fn state_word(&self, destination: &DestinationOutcome) -> &'static str {
+        match destination.state {
             DestinationState::WasThere => ":white_check_mark:&nbsp;existed",
             DestinationState::Pushed => ":sparkles:&nbsp;pushed",
             DestinationState::Lacking if self.outcome.planned => {
@@ -96,17 +103,17 @@ impl Report<'_> {
 }
 
 /// The content copied to a repository, manifests first.
-fn brought_text(place: &DestinationOutcome) -> String {
-    let manifests = place.copied.iter().map(short);
-    let blobs = place
+fn copied_text(destination: &DestinationOutcome) -> String {
+    let manifests = destination.copied.iter().map(short);
+    let blobs = destination
         .blobs
         .iter()
         .map(|blob| format!("{} (blob)", short(blob)));
-    let lists = place
+    let lists = destination
         .lists
         .iter()
         .map(|tag| format!("{} (list)", code(tag)));
-    let count = place.copied.len() + place.blobs.len() + place.lists.len();
+    let count = destination.copied.len() + destination.blobs.len() + destination.lists.len();
     let mut shown: Vec<String> = manifests
         .chain(blobs)
         .chain(lists)

@@ -164,7 +164,7 @@ fn listen(console: &Arc<Console>, journal: &Arc<Mutex<Journal>>, trace: bool) ->
         match event {
             Event::Retry { what, why, .. } => journal.retries.push(RetryText { what, why }),
             Event::Request(request) => journal.requests.push(request),
-            Event::Phase(_) | Event::Note(_) | Event::Warning(_) | Event::Mask(_) => (),
+            Event::Step(_) | Event::Info(_) | Event::Warning(_) | Event::Mask(_) => (),
         }
     };
     if trace {
@@ -243,7 +243,7 @@ async fn work(
         record_writer.written(),
         environment.variable("GITHUB_OUTPUT"),
     ) {
-        events.note(format!(
+        events.info(format!(
             "pass `record-digest: {digest}` to continue the record `{record}`"
         ));
     }

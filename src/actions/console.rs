@@ -47,8 +47,8 @@ impl Console {
     /// Prints an event in the console's style.
     pub fn print_event(&self, event: &Event) {
         match event {
-            Event::Phase(name) => self.phase(name),
-            Event::Note(text) => self.line(text),
+            Event::Step(name) => self.step(name),
+            Event::Info(text) => self.line(text),
             Event::Warning(text) => self.warn(text),
             Event::Retry { what, why, wait } => {
                 let seconds = wait.as_secs_f64();
@@ -60,7 +60,7 @@ impl Console {
     }
 
     /// Opens a group for the work that begins now, and closes the previous one.
-    pub fn phase(&self, name: &str) {
+    pub fn step(&self, name: &str) {
         self.close();
         let text = commands::plain(name);
         match self.style {

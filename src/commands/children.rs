@@ -6,7 +6,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::CommandError;
 use super::present::manifest_present;
-use crate::context::{Context, DEPTH_MAX, ImageError, PARALLEL, TOTAL_MAX};
+use crate::context::{Context, DEPTH_MAX, ImageError, REQUESTS_PARALLEL, TOTAL_MAX};
 use crate::domain::{
     Descriptor, Digest, ImageConfig, Manifest, ManifestKind, MediaType, Reference, Repository,
 };
@@ -14,7 +14,7 @@ use crate::inputs::Given;
 use crate::plan::{Attestation, Leaf, Resolved, Vouched};
 
 /// The maximum length of an image config.
-pub(super) const CONFIG_MAX_BYTES: u64 = 4 << 20;
+pub(super) const IMAGE_CONFIG_MAX_BYTES: u64 = 4 << 20;
 
 /// The given children, and the repository of every manifest that was read for them.
 pub(super) struct Resolution {
@@ -39,7 +39,7 @@ pub(super) async fn resolve_all(
         inside: BTreeMap::new(),
     };
     let inputs = digests.iter().map(|given| resolve(context, given, sources));
-    let mut inputs = stream::iter(inputs).buffered(PARALLEL);
+    let mut inputs = stream::iter(inputs).buffered(REQUESTS_PARALLEL);
     while let Some((resolved, found)) = inputs.try_next().await? {
         let mut inside = Vec::new();
         for (descriptor, repository) in found {
@@ -78,7 +78,7 @@ async fn resolve(
     let mut level = vec![(input.clone(), given.repository().clone())];
     for _ in 0..DEPTH_MAX {
         let reads = level.iter().map(|wanted| read(context, wanted, sources));
-        let mut reads = stream::iter(reads).buffered(PARALLEL);
+        let mut reads = stream::iter(reads).buffered(REQUESTS_PARALLEL);
         let mut next = Vec::new();
         while let Some((read, location)) = reads.try_next().await? {
             match read {
@@ -246,7 +246,7 @@ async fn leaf(
     };
     let blob = context
         .registry
-        .blob(repository, &config.digest, CONFIG_MAX_BYTES)
+        .blob(repository, &config.digest, IMAGE_CONFIG_MAX_BYTES)
         .await?
         .ok_or_else(missing)?;
     let unusable = |source| ImageError::NoPlatform {
@@ -286,7 +286,10 @@ async fn check_attestations(
             };
             Ok((attestation, location))
         });
-    stream::iter(checks).buffered(PARALLEL).try_collect().await
+    stream::iter(checks)
+        .buffered(REQUESTS_PARALLEL)
+        .try_collect()
+        .await
 }
 
 /// The media type of an image's config; empty for an index.

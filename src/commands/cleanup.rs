@@ -34,7 +34,7 @@ pub(super) async fn cleanup(
 ) -> Result<(), CommandError> {
     outcome.planned = context.mode == Mode::DryRun;
     let cleanup_outcome = outcome.cleanup.insert(CleanupOutcome::default());
-    context.events.phase("Read the tags");
+    context.events.step("Read the tags");
     let fixed = cleanup.tags.iter().map(|tag| (tag, TagKind::Fixed));
     let moving = cleanup.moving_tags.iter();
     let named: Vec<_> = fixed
@@ -58,7 +58,7 @@ pub(super) async fn cleanup(
     }
     let named: Vec<&FullTag> = named.iter().map(|(tag, _)| *tag).collect();
     for tag in unnamed_tags(record, &named) {
-        context.events.note(format!(
+        context.events.info(format!(
             "tag `{tag}`: left unchanged, because only the record names it, and no input"
         ));
     }
@@ -96,7 +96,7 @@ async fn roll_back_all(context: &Context, cleanup_outcome: &mut CleanupOutcome) 
     if open.is_empty() {
         return;
     }
-    context.events.phase("Roll back the tags");
+    context.events.step("Roll back the tags");
     let (ended, mut ends) = unbounded_channel();
     // The sender moves in here, so the channel closes when all work is done.
     let work = async move {

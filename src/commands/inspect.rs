@@ -8,7 +8,7 @@ use super::present::check_present;
 use super::tags::{TagLookup, look_up_tags, report_step};
 use super::versions::Versions;
 use super::{CommandError, new_repository};
-use crate::context::{Context, ImageError, PARALLEL};
+use crate::context::{Context, ImageError, REQUESTS_PARALLEL};
 use crate::domain::{Descriptor, Digest, Manifest, Reference, Repository};
 use crate::inputs::Seal;
 use crate::outcome::{
@@ -116,7 +116,7 @@ pub(super) async fn inspect(
     seal: &Seal,
     outcome: &mut Outcome,
 ) -> Result<Inspection, CommandError> {
-    context.events.phase("Inspect children and tags");
+    context.events.step("Inspect children and tags");
     let resolution = resolve_all(context, &seal.digests, &seal.sources);
     let lookups = look_up_tags(context, &seal.tags, &seal.moving_tags);
     let (resolution, lookups) = tokio::try_join!(resolution, lookups)?;
@@ -134,7 +134,7 @@ pub(super) async fn inspect(
     for (platform, child) in &assembly.platforms {
         context
             .events
-            .note(format!("{platform} `{}`", child.digest));
+            .info(format!("{platform} `{}`", child.digest));
     }
     // A conflict that is visible now remains one, whatever is read later.
     let seen = new_repository::seen(&lookups);
@@ -234,7 +234,7 @@ impl FullInspection {
         }
         report_plan(context, &steps, &target, &equivalents);
         warn_observed(context, &steps, &target, &assembly.manifest);
-        let mut index = index_outcome(&assembly, target.manifest(), &seal.destinations);
+        let mut index = assembly_outcome(&assembly, target.manifest(), &seal.destinations);
         index.observed = target.vouched().is_none();
         for (outcome_destination, destination) in index.destinations.iter_mut().zip(&destinations) {
             if !destination.push_index {
@@ -259,7 +259,7 @@ fn conflict(
     conflicts: Vec<Conflict>,
     outcome: &mut Outcome,
 ) -> CommandError {
-    let index = index_outcome(assembly, &assembly.manifest, &seal.destinations);
+    let index = assembly_outcome(assembly, &assembly.manifest, &seal.destinations);
     outcome.index = Some(index);
     outcome.conflicts.clone_from(&conflicts);
     CommandError::conflict(conflicts, &assembly.manifest)
@@ -378,12 +378,15 @@ async fn find_foreign(
         let location = find_foreign_child(context, seal, repository, &digest).await?;
         Ok::<_, CommandError>((digest, location))
     });
-    let found: Vec<_> = stream::iter(reads).buffered(PARALLEL).try_collect().await?;
+    let found: Vec<_> = stream::iter(reads)
+        .buffered(REQUESTS_PARALLEL)
+        .try_collect()
+        .await?;
     locations.extend(found);
     let warnings = observed
         .iter()
         .map(|(repository, child, index)| warning_of_observed(context, repository, child, index));
-    let mut warnings = stream::iter(warnings).buffered(PARALLEL);
+    let mut warnings = stream::iter(warnings).buffered(REQUESTS_PARALLEL);
     while let Some(warning) = warnings.try_next().await? {
         context.events.warn(warning);
     }
@@ -443,7 +446,7 @@ async fn is_there(
     Ok(found.await?.is_some())
 }
 
-fn index_outcome(
+fn assembly_outcome(
     assembly: &Assembly,
     target: &Manifest,
     destinations: &[Repository],

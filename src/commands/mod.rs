@@ -54,7 +54,7 @@ pub(crate) async fn report_progress(context: &Context, every: Duration) -> Infal
             let [bytes, of] = [bytes, of].map(|bytes| bytes / 1_000_000);
             let are = if blobs == 1 { "blob is" } else { "blobs are" };
             let text = format!("{blobs} large {are} being copied: {bytes} of {of} MB");
-            context.events.note(text);
+            context.events.info(text);
         }
     }
 }
@@ -122,7 +122,7 @@ pub async fn execute(
         }
     };
     // The record needs no final save here: it was written before the change that is cut short.
-    let step = || context.events.last_phase();
+    let step = || context.events.last_step();
     let ended = tokio::select! {
         ended = tokio::time::timeout(limits.timeout, command) => {
             ended.unwrap_or_else(|_| Err(Interruption::Timeout { step: step(), record: record_writer.needed_digest() }.into()))

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::future::try_join_all;
 
 use super::CommandError;
-use super::tags::{TagLookup, look_up_tag};
+use super::tags::TagLookup;
 use crate::context::Context;
 use crate::copy::copier::{Copier, DestinationCheck};
 use crate::copy::source::Source;
@@ -55,7 +55,7 @@ pub(super) async fn probe_denied_repositories(
             new.entry(&tag.repository).or_insert(tag);
         }
     }
-    let copies = new.into_iter().map(|(repository, tag)| async move {
+    let work = new.into_iter().map(|(repository, tag)| async move {
         context.events.warn(format!(
             "access to `{tag}` is denied; some registries deny repositories that do not exist yet. The images are copied to `{repository}`, then the tag is read again"
         ));
@@ -64,15 +64,9 @@ pub(super) async fn probe_denied_repositories(
         copier.copy_all(index.members()).await?;
         Ok::<_, CommandError>((repository.clone(), copier.copied()))
     });
-    let copied = try_join_all(copies).await?.into_iter().collect();
-    let reads = lookups.into_iter().map(|lookup| async move {
-        match lookup {
-            TagLookup::Seen(seen) => Ok(seen),
-            TagLookup::Denied { tag, kind, .. } => match look_up_tag(context, &tag, kind).await? {
-                TagLookup::Seen(seen) => Ok(seen),
-                TagLookup::Denied { error, .. } => Err(CommandError::Registry(error)),
-            },
-        }
-    });
+    let copied = try_join_all(work).await?.into_iter().collect();
+    let reads = lookups
+        .into_iter()
+        .map(|lookup| lookup.read_if_denied(context));
     Ok((try_join_all(reads).await?, copied))
 }

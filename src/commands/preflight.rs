@@ -42,7 +42,7 @@ pub(super) async fn preflight(
     signing_context: impl Future<Output = Result<SigningContext, CommandError>>,
     outcome: &mut Outcome,
 ) -> Result<(), CommandError> {
-    context.events.phase("Read the tags");
+    context.events.step("Read the tags");
     let mut lookup = PreflightLookup::of(&preflight.tags);
     let reading = read_all_tags(context, preflight, &mut lookup, outcome);
     let (goal, ()) = join(goal(context, preflight), reading).await;
@@ -124,7 +124,7 @@ async fn vouch(
     }
     for image in result.images.iter().filter(|image| image.vouched.is_some()) {
         let name = image.repository.at(image.manifest.digest());
-        context.events.note(match &image.signer {
+        context.events.info(match &image.signer {
             Some(identity) => format!("`{name}` is signed by `{identity}`"),
             None => format!("`{name}` is in `digests`"),
         });
@@ -232,20 +232,20 @@ fn report(context: &Context, result: &PreflightOutcome, failure: Option<&Command
         let word = state.word();
         let events = &context.events;
         match state {
-            PreflightState::Absent => events.note(format!("tag `{tag}`: {word}")),
+            PreflightState::Absent => events.info(format!("tag `{tag}`: {word}")),
             PreflightState::New(why) => events.warn(format!(
                 "tag `{tag}`: {word}: access is denied, although the token permits pushing; some registries deny repositories that do not exist yet. If the repository exists, the push will fail: {why}"
             )),
             PreflightState::Unknown(why) => {
                 let is_news = failure.as_ref().is_some_and(|error| !error.contains(why));
                 let why = if is_news { format!(": {why}") } else { String::new() };
-                events.note(format!("tag `{tag}`: {word}{why}"));
+                events.info(format!("tag `{tag}`: {word}{why}"));
             }
             PreflightState::Present(contents) | PreflightState::Same(contents) | PreflightState::Different(contents, _) => {
                 let text = format!("tag `{tag}`: {word}: `{}`", contents.digest);
                 match result.policy {
                     OnExistingTag::Warn => events.warn(text),
-                    OnExistingTag::Fail | OnExistingTag::Skip => events.note(text),
+                    OnExistingTag::Fail | OnExistingTag::Skip => events.info(text),
                 }
             }
         }

@@ -13,10 +13,10 @@ use super::CommandError;
 use super::new_repository::seen;
 use super::publish_source::{FoundImages, find_images};
 use super::source_gate::SourceGate;
-use super::tags::{TagLookup, look_up_tag, look_up_tags, report_step, write_tags};
+use super::tags::{TagLookup, look_up_tags, report_step, write_tags};
 use super::verify::{VerifySubject, policy_from_inputs, verify_image};
 use super::versions::{VersionProof, Versions};
-use crate::context::{Context, PARALLEL, RecordWriter};
+use crate::context::{Context, REQUESTS_PARALLEL, RecordWriter};
 use crate::copy::copier::{Copier, DestinationCheck};
 use crate::copy::referrer_copier::ReferrerCopier;
 use crate::copy::referrer_filter::ReferrerFilter;
@@ -49,13 +49,13 @@ pub(super) async fn publish(
     outcome: &mut Outcome,
 ) -> Result<(), CommandError> {
     outcome.planned = context.mode == Mode::DryRun;
-    context.events.phase("Read the source and the tags");
+    context.events.step("Read the source and the tags");
     let (found, lookups) = tokio::try_join!(
         find_images(context, &publish.sources, record_writer),
         look_up_tags(context, &publish.tags, &publish.moving_tags),
     )?;
     let image = &found.image;
-    let shown = |image: &Vouched<Manifest>| index_outcome(image, &publish.destinations);
+    let shown = |image: &Vouched<Manifest>| image_outcome(image, &publish.destinations);
     outcome.index = Some(shown(image));
     let others = found.images.iter();
     let others = others.filter(|other| other.digest() != image.digest());
@@ -67,12 +67,12 @@ pub(super) async fn publish(
     let gate = if let Some((depth, inputs)) = &publish.gate {
         Some((*depth, policy_from_inputs(inputs)?, signing_context.await?))
     } else {
-        context.events.note(NOTHING_VERIFIED.to_owned());
+        context.events.info(NOTHING_VERIFIED.to_owned());
         None
     };
     let mut passed = None;
     if let Some((depth, policy, signing_context)) = &gate {
-        context.events.phase("Verify signatures at the source");
+        context.events.step("Verify signatures at the source");
         let source = SourceGate {
             context,
             found: &found,
@@ -116,7 +116,7 @@ pub(super) async fn publish(
     copied?;
     // Some registries do not report the content of a repository that does not exist. It exists now.
     let reads = lookups.into_iter();
-    let known = try_join_all(reads.map(|lookup| read_denied_tag(context, lookup))).await?;
+    let known = try_join_all(reads.map(|lookup| lookup.read_if_denied(context))).await?;
     // The images are there now, so their labels can be read.
     if let (false, Some(repository)) =
         (publish.moving_tags.is_empty(), publish.destinations.first())
@@ -147,17 +147,6 @@ pub(super) async fn publish(
     record_writer.save(outcome)?;
     write_tags(context, record_writer, image, &versions, outcome).await?;
     Ok(record_writer.save(outcome)?)
-}
-
-async fn read_denied_tag(context: &Context, lookup: TagLookup) -> Result<SeenTag, CommandError> {
-    let (tag, kind) = match lookup {
-        TagLookup::Seen(seen) => return Ok(seen),
-        TagLookup::Denied { tag, kind, .. } => (tag, kind),
-    };
-    match look_up_tag(context, &tag, kind).await? {
-        TagLookup::Seen(seen) => Ok(seen),
-        TagLookup::Denied { error, .. } => Err(CommandError::Registry(error)),
-    }
 }
 
 /// Decides the steps for the tags whose content is known.
@@ -209,7 +198,7 @@ async fn plan(
     for index in outcome.indexes() {
         for destination in &index.destinations {
             let image = destination.repository.at(&index.digest);
-            context.events.note(match destination.state {
+            context.events.info(match destination.state {
                 DestinationState::WasThere => {
                     format!("`{image}`: exists; missing parts would be copied")
                 }
@@ -253,7 +242,7 @@ async fn mark_present(context: &Context, outcome: &mut Outcome) -> Result<(), Co
     });
     // Collected, since the compiler cannot follow the lifetimes of a stream of closures.
     stream::iter(reads.collect::<Vec<_>>())
-        .buffer_unordered(PARALLEL)
+        .buffer_unordered(REQUESTS_PARALLEL)
         .try_collect()
         .await
 }
@@ -274,7 +263,7 @@ impl PublishSteps<'_> {
         destinations: &[Repository],
         outcome: &mut Outcome,
     ) -> Result<(), CommandError> {
-        self.context.events.phase("Copy");
+        self.context.events.step("Copy");
         let shared = RefCell::new(&mut *outcome);
         let each = destinations
             .iter()
@@ -345,16 +334,16 @@ fn report_copied(context: &Context, repository: &Repository, copied: &CopiedCont
     let (manifests, blobs) = (copied.manifests.len(), copied.blobs.len());
     if manifests + blobs > 0 {
         let text = format!("{manifests} manifests and {blobs} blobs were copied to `{repository}`");
-        context.events.note(text);
+        context.events.info(text);
     } else if copied.lists.is_empty() {
         let text = format!("`{repository}` already has all content");
-        context.events.note(text);
+        context.events.info(text);
     }
     if !copied.lists.is_empty() {
         let tags: Vec<&str> = copied.lists.iter().map(String::as_str).collect();
         let (count, shown) = (tags.len(), &tags[..tags.len().min(LISTS_SHOWN)]);
         let more = if count > LISTS_SHOWN { ", …" } else { "" };
-        context.events.note(format!(
+        context.events.info(format!(
             "{count} lists of referrers were written in `{repository}`: `{}`{more}",
             shown.join("`, `")
         ));
@@ -377,16 +366,16 @@ fn report_referrers(context: &Context, referrers: &[ReferrerOutcome], copied: &s
         };
         let what = if *is_copied { copied } else { "not copied" };
         let text = format!("`{name}` ({kind}), a referrer of `{subject}`: {verdict}; {what}");
-        context.events.note(text);
+        context.events.info(text);
     }
     let more = referrers.len().saturating_sub(REFERRERS_SHOWN);
     if more > 0 {
         let text = format!("and {more} more referrers; the output `referrers` lists all");
-        context.events.note(text);
+        context.events.info(text);
     }
 }
 
-fn index_outcome(image: &Manifest, destinations: &[Repository]) -> IndexOutcome {
+fn image_outcome(image: &Manifest, destinations: &[Repository]) -> IndexOutcome {
     let (platforms, attestations) = contents_of(image);
     IndexOutcome {
         destinations: destinations.iter().map(DestinationOutcome::new).collect(),

@@ -339,7 +339,7 @@ impl SealSteps<'_> {
             .iter()
             .any(|destination| destination.push_index)
         {
-            self.context.events.phase("Push the index");
+            self.context.events.step("Push the index");
         }
         if let Some((signing_context, _, unsigned)) = &self.signing {
             signing_context.prefetch_for(unsigned);
@@ -374,7 +374,7 @@ impl SealSteps<'_> {
         let mut arrived = copier.copied();
         arrived.add(&destination.copied);
         if !arrived.manifests.is_empty() {
-            context.events.note(format!(
+            context.events.info(format!(
                 "{} manifests and {} blobs were copied to `{repository}`",
                 arrived.manifests.len(),
                 arrived.blobs.len()
@@ -385,7 +385,7 @@ impl SealSteps<'_> {
             context.store_index(repository, &reference, target).await?;
             context
                 .events
-                .note(format!("pushed `{repository}@{}`", target.digest()));
+                .info(format!("pushed `{repository}@{}`", target.digest()));
         }
         Ok(arrived)
     }

@@ -25,7 +25,7 @@ pub(super) async fn sign(
 ) -> Result<(), CommandError> {
     outcome.signing = true;
     outcome.planned = context.mode == Mode::DryRun;
-    context.events.phase("Read the images to sign");
+    context.events.step("Read the images to sign");
     let targets = targets(context, sign, record_writer);
     let (targets, signing_context) = tokio::try_join!(targets, signing_context)?;
     let mut subjects = Vec::new();

@@ -6,7 +6,7 @@ use super::publish_source::FoundImages;
 use super::subjects::children_by;
 use super::verify::wanted_text;
 use super::{CommandError, Refused, RefusedSubject};
-use crate::context::{Context, ImageError, PARALLEL};
+use crate::context::{Context, ImageError, REQUESTS_PARALLEL};
 use crate::copy::bundles;
 use crate::copy::source::Source;
 use crate::domain::{
@@ -57,7 +57,7 @@ impl SourceGate<'_> {
         loop {
             let reads = waiting.iter().map(|subject| self.verdict(subject));
             let verdicts: Vec<_> = stream::iter(reads.collect::<Vec<_>>())
-                .buffered(PARALLEL)
+                .buffered(REQUESTS_PARALLEL)
                 .collect()
                 .await;
             let (mut wrong, mut late, mut fault) = (Vec::new(), Vec::new(), None);
@@ -66,7 +66,7 @@ impl SourceGate<'_> {
                     Ok(GateVerdict::Signed(signer)) => {
                         let by = &signer.identity;
                         let text = format!("`{subject}` is signed at the source by `{by}`");
-                        self.context.events.note(text);
+                        self.context.events.info(text);
                         signers.push(*signer);
                     }
                     Ok(GateVerdict::NotThere) => self.context.events.warn(format!(

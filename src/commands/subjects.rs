@@ -7,7 +7,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::CommandError;
 use super::present::manifest_present;
-use crate::context::{DEPTH_MAX, ImageError, PARALLEL, ReadContext, TOTAL_MAX};
+use crate::context::{DEPTH_MAX, ImageError, REQUESTS_PARALLEL, ReadContext, TOTAL_MAX};
 use crate::domain::{Descriptor, Digest, ImageReference, Manifest, Reference, Repository};
 use crate::inputs::{Depth, Named};
 use crate::plan::Vouched;
@@ -48,7 +48,10 @@ async fn held(
         let manifest = digest.manifest(manifest).ok_or_else(missing)?;
         Ok(manifest.described())
     });
-    stream::iter(reads).buffered(PARALLEL).try_collect().await
+    stream::iter(reads)
+        .buffered(REQUESTS_PARALLEL)
+        .try_collect()
+        .await
 }
 
 /// The meaning of a tag in the reference of an image.
@@ -91,7 +94,7 @@ pub(super) fn report_tag(
     let digest = held.digest();
     context
         .events
-        .note(format!("`{image}` was resolved to `{digest}`"));
+        .info(format!("`{image}` was resolved to `{digest}`"));
     if tag == TagUse::Approves {
         let by_digest = image.repository.at(digest);
         context.events.warn(format!(
@@ -156,7 +159,7 @@ async fn nested_by(
         let nested = new.iter().filter(|child| child.media_type.is_index());
         let nested: Vec<_> = nested.map(|child| read(child)).collect();
         level = stream::iter(nested)
-            .buffered(PARALLEL)
+            .buffered(REQUESTS_PARALLEL)
             .try_collect()
             .await?;
         all.extend(level.iter().cloned());

@@ -7,7 +7,7 @@ use futures_util::{StreamExt as _, stream};
 
 use super::versions::Versions;
 use super::{CommandError, TagError};
-use crate::context::{Context, PARALLEL, RecordWriter};
+use crate::context::{Context, REQUESTS_PARALLEL, RecordWriter};
 use crate::domain::{Digest, FullTag, Manifest};
 use crate::outcome::Outcome;
 use crate::plan::{Conflict, Difference, Newer, SeenTag, TagKind, TagStep, Vouched};
@@ -28,6 +28,20 @@ pub(super) enum TagLookup {
         kind: TagKind,
         error: Box<RegistryError>,
     },
+}
+
+impl TagLookup {
+    /// Returns the content of the tag. A tag that was denied is read again, and must be readable now.
+    pub(super) async fn read_if_denied(self, context: &Context) -> Result<SeenTag, CommandError> {
+        let (tag, kind) = match self {
+            Self::Seen(seen) => return Ok(seen),
+            Self::Denied { tag, kind, .. } => (tag, kind),
+        };
+        match look_up_tag(context, &tag, kind).await? {
+            Self::Seen(seen) => Ok(seen),
+            Self::Denied { error, .. } => Err(CommandError::Registry(error)),
+        }
+    }
 }
 
 /// Reads every tag, in the order of the inputs, moving ones last. A tag that cannot be read is an error. Answers that a
@@ -81,7 +95,7 @@ pub(super) fn report_step(context: &Context, step: &TagStep) {
     // A record can be lost, and this is the place where the digest can be found then.
     let held = step.before.as_ref().filter(|_| step.writes());
     let held = held.map_or(String::new(), |held| format!("; it points to `{held}`"));
-    events.note(format!("tag `{tag}`: {text}{held}"));
+    events.info(format!("tag `{tag}`: {text}{held}"));
 }
 
 fn tags_to_write(outcome: &Outcome, kind: TagKind) -> Vec<TagStep> {
@@ -108,7 +122,7 @@ pub(super) async fn write_tags(
     if fixed.is_empty() && moving.is_empty() {
         return Ok(());
     }
-    context.events.phase("Write tags");
+    context.events.step("Write tags");
     write_fixed(context, record_writer, target, &fixed, outcome).await?;
     write_moving(context, record_writer, target, moving, versions, outcome).await
 }
@@ -227,7 +241,7 @@ async fn write_all(
         };
         (step, written, is_unwritten)
     });
-    let mut writes = stream::iter(writes).buffer_unordered(PARALLEL);
+    let mut writes = stream::iter(writes).buffer_unordered(REQUESTS_PARALLEL);
     let mut failure = None;
     while let Some((step, written, is_unwritten)) = writes.next().await {
         if is_unwritten {
@@ -306,7 +320,7 @@ async fn wait_until_visible(
                 shows: Some(shows), ..
             })) if step.before.as_ref() != Some(&shows) => match step.kind {
                 TagKind::Fixed => overrun.push(step.clone()),
-                TagKind::Moving => context.events.note(format!(
+                TagKind::Moving => context.events.info(format!(
                     "`{}` was moved by another run: it points to `{shows}`",
                     step.tag
                 )),
@@ -333,7 +347,7 @@ pub(super) async fn write_tag(
     if replaced == Replaced::Written {
         context
             .events
-            .note(format!("`{tag}` points to `{}`", manifest.digest()));
+            .info(format!("`{tag}` points to `{}`", manifest.digest()));
     }
     Ok(replaced)
 }

@@ -7,7 +7,7 @@ use futures_util::{StreamExt as _, stream};
 
 use super::subjects::{TagUse, find_image, with_children};
 use super::{CommandError, Refused, RefusedSubject};
-use crate::context::{PARALLEL, ReadContext, RecordReader};
+use crate::context::{REQUESTS_PARALLEL, ReadContext, RecordReader};
 use crate::domain::{
     Descriptor, Manifest, Matcher, Policy, Repository, SignatureFormat, chain_text,
 };
@@ -46,7 +46,7 @@ pub(super) async fn verify(
     record: &RecordReader,
     outcome: &mut Outcome,
 ) -> Result<(), CommandError> {
-    context.events.phase("Verify");
+    context.events.step("Verify");
     let policy = policy_from_inputs(&verify.policy)?;
     let image = find_image(context, &verify.image, TagUse::Inspects);
     let (manifest, signing_context) = tokio::try_join!(image, signing_context)?;
@@ -139,12 +139,15 @@ impl SignatureGate<'_> {
         outcome: &mut Outcome,
     ) -> Result<VerifyRound, CommandError> {
         let reads = subjects.iter().map(|subject| self.verdict(subject));
-        let verdicts: Vec<_> = stream::iter(reads).buffered(PARALLEL).collect().await;
+        let verdicts: Vec<_> = stream::iter(reads)
+            .buffered(REQUESTS_PARALLEL)
+            .collect()
+            .await;
         let mut round = VerifyRound::default();
         for (subject, verdict) in subjects.into_iter().zip(verdicts) {
             match verdict {
                 Ok(SubjectVerdict::Signed(signature)) => {
-                    self.context.events.note(format!(
+                    self.context.events.info(format!(
                         "`{}` is signed by `{}` ({})",
                         subject.digest, signature.signer.identity, signature.location.format
                     ));

@@ -6,7 +6,7 @@ use futures_util::future::try_join_all;
 use tokio::sync::Mutex;
 
 use super::CommandError;
-use super::children::CONFIG_MAX_BYTES;
+use super::children::IMAGE_CONFIG_MAX_BYTES;
 use crate::context::Context;
 use crate::domain::{
     Descriptor, Digest, FullTag, Manifest, ManifestKind, Policy, Reference, Repository, TagContent,
@@ -265,7 +265,7 @@ impl Versions<'_> {
         config: &Descriptor,
     ) -> Result<Option<String>, CommandError> {
         let registry = &self.context.registry;
-        let read = registry.blob(repository, &config.digest, CONFIG_MAX_BYTES);
+        let read = registry.blob(repository, &config.digest, IMAGE_CONFIG_MAX_BYTES);
         let blob = match read.await {
             // SECURITY: anyone with push access can make it too long, and would freeze the tag.
             Err(error) if error.is_about_content() => None,

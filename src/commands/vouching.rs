@@ -6,7 +6,7 @@ use std::future::Future;
 use futures_util::{StreamExt as _, stream};
 
 use super::{CommandError, verify};
-use crate::context::{Context, PARALLEL};
+use crate::context::{Context, REQUESTS_PARALLEL};
 use crate::domain::{Digest, Policy, Repository, SignatureFormat};
 use crate::inputs::PolicyInputs;
 use crate::outcome::Subject;
@@ -35,7 +35,10 @@ pub(super) async fn find_signatures(
         let found = look_up_image(context, &signing_context, &policy, &repository, &digest).await;
         (image, found)
     });
-    let lookups: Vec<_> = stream::iter(reads).buffered(PARALLEL).collect().await;
+    let lookups: Vec<_> = stream::iter(reads)
+        .buffered(REQUESTS_PARALLEL)
+        .collect()
+        .await;
     let mut faults = Vec::new();
     for (image, found) in lookups {
         match found {

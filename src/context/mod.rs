@@ -17,7 +17,7 @@ use crate::registry::{Registry, RegistryError, RegistryReader, Replaced, Stored,
 pub use image_error::ImageError;
 use read_context::LongLists;
 pub use read_context::ReadContext;
-pub(crate) use read_context::{DEPTH_MAX, PARALLEL, TOTAL_MAX};
+pub(crate) use read_context::{DEPTH_MAX, REQUESTS_PARALLEL, TOTAL_MAX};
 pub use record_reader::RecordReader;
 pub use record_writer::RecordWriter;
 

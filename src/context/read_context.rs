@@ -9,7 +9,7 @@ use crate::domain::{Events, FullTag, RetryPolicy, TagContent};
 use crate::registry::{RegistryError, RegistryReader};
 
 /// The maximum number of concurrent requests.
-pub(crate) const PARALLEL: usize = 16;
+pub(crate) const REQUESTS_PARALLEL: usize = 16;
 /// The maximum depth of nested indexes.
 pub(crate) const DEPTH_MAX: usize = 4;
 /// The maximum number of manifests in one index, at all depths.

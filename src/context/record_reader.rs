@@ -107,7 +107,7 @@ impl RecordReader {
             Loaded::OtherRun(..) => context.events.warn(not_continued()),
             Loaded::Observed(_, why) if why.is_mismatch() => context.events.warn(not_continued()),
             // This is normal after an earlier attempt whose record is available.
-            Loaded::Observed(..) => context.events.note(not_continued()),
+            Loaded::Observed(..) => context.events.info(not_continued()),
         }
     }
 

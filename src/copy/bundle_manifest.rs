@@ -7,21 +7,18 @@
 use serde_json::Value;
 
 use crate::domain::{
-    Descriptor, Digest, EMPTY_CONFIG, Manifest, ManifestKind, MediaType, PREDICATE_TYPE,
-    has_lost_texts,
+    BUNDLE_TYPE, Descriptor, Digest, EMPTY_CONFIG, EMPTY_CONFIG_TYPE, IMAGE_CONFIG_TYPE, Manifest,
+    ManifestKind, MediaType, PREDICATE_TYPE, has_lost_texts,
 };
 
 /// The media types of a bundle: both notations, and one without the version. Docker Hub and Amazon ECR do not accept
 /// the version.
 const BUNDLE_TYPES: [&str; 3] = [
-    "application/vnd.dev.sigstore.bundle.v0.3+json",
+    BUNDLE_TYPE,
     "application/vnd.dev.sigstore.bundle+json;version=0.3",
     "application/vnd.dev.sigstore.bundle+json",
 ];
-const CONFIG_TYPES: [&str; 2] = [
-    "application/vnd.oci.empty.v1+json",
-    "application/vnd.oci.image.config.v1+json",
-];
+const CONFIG_TYPES: [&str; 2] = [EMPTY_CONFIG_TYPE, IMAGE_CONFIG_TYPE];
 const CREATED: &str = "org.opencontainers.image.created";
 const CONTENT: &str = "dev.sigstore.bundle.content";
 const TITLE: &str = "org.opencontainers.image.title";

@@ -9,7 +9,7 @@ use super::CopyError;
 use super::copier::Copier;
 use super::referrer_filter::{DigestTagCopy, ListedReferrer, ReferrerFilter};
 use super::source::Source;
-use crate::context::{Context, DEPTH_MAX, PARALLEL};
+use crate::context::{Context, DEPTH_MAX, REQUESTS_PARALLEL};
 use crate::domain::{
     Descriptor, Digest, Manifest, ManifestKind, Repository, TagContent, chain_text,
 };
@@ -94,7 +94,7 @@ impl<'a> ReferrerCopier<'a> {
                 .iter()
                 .map(|subject| self.copy_all(subject, &known));
             stream::iter(each.collect::<Vec<_>>())
-                .buffer_unordered(PARALLEL)
+                .buffer_unordered(REQUESTS_PARALLEL)
                 .try_collect::<()>()
                 .await?;
         }
@@ -119,7 +119,7 @@ impl<'a> ReferrerCopier<'a> {
                 .iter()
                 .map(|subject| self.plan_all(subject, &known));
             let found: Vec<Vec<Digest>> = stream::iter(each.collect::<Vec<_>>())
-                .buffer_unordered(PARALLEL)
+                .buffer_unordered(REQUESTS_PARALLEL)
                 .try_collect()
                 .await?;
             done.append(&mut subjects);
@@ -170,7 +170,7 @@ impl<'a> ReferrerCopier<'a> {
 
     async fn list_known_tags(&self) -> Vec<KnownTags> {
         stream::iter(self.from.iter().map(|from| from.list_tags(self.context)))
-            .buffered(PARALLEL)
+            .buffered(REQUESTS_PARALLEL)
             .collect()
             .await
     }
@@ -213,7 +213,7 @@ impl<'a> ReferrerCopier<'a> {
             Ok::<_, CopyError>(left_out.is_none().then_some(accepted))
         });
         let copied: Vec<Option<Descriptor>> = stream::iter(copied.collect::<Vec<_>>())
-            .buffered(PARALLEL)
+            .buffered(REQUESTS_PARALLEL)
             .try_collect()
             .await?;
         let copied: Vec<Descriptor> = copied.into_iter().flatten().collect();

@@ -17,7 +17,7 @@ use crate::domain::{
 use crate::inputs::ReferrerSelection;
 use crate::outcome::ReferrerOutcome;
 use crate::signatures::SigningContext;
-use crate::signatures::legacy_layer::is_signature;
+use crate::signatures::legacy::has_signatures;
 use crate::signatures::legacy_manifest::of_signatures;
 use crate::sigstore::{SourcePolicy, verify_legacy_origin, verify_statement};
 
@@ -510,13 +510,6 @@ fn kind_of(suffix: &str) -> String {
 fn left_out(tag: &str, unusable: &Unusable) -> String {
     let (digest, why) = (unusable.digest(), unusable.text());
     format!("the tag `{tag}` points to `{digest}`, which is not copied: {why}")
-}
-
-fn has_signatures(manifest: &Manifest) -> bool {
-    match manifest.kind() {
-        ManifestKind::Image { layers, .. } => layers.iter().any(is_signature),
-        ManifestKind::Index { .. } => false,
-    }
 }
 
 fn extra_content_text(what: &str) -> String {

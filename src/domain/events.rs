@@ -15,9 +15,9 @@ const TOKEN_SIGNS: &str = "-._~+/=";
 #[derive(Debug, Clone)]
 pub enum Event {
     /// Work that begins now, as a short noun phrase: `children`, `signatures`.
-    Phase(String),
+    Step(String),
     /// Something that was done or found.
-    Note(String),
+    Info(String),
     /// Something that the user should check; the run continues.
     Warning(String),
     /// A failed operation that is retried.
@@ -41,7 +41,7 @@ pub enum Event {
 pub struct Events {
     listener: Arc<dyn Fn(Event) + Send + Sync>,
     traced_from: Option<Instant>,
-    phase: Arc<Mutex<Option<String>>>,
+    step: Arc<Mutex<Option<String>>>,
     public: Arc<str>,
 }
 
@@ -51,7 +51,7 @@ impl Events {
         Self {
             listener: Arc::new(listener),
             traced_from: None,
-            phase: Arc::default(),
+            step: Arc::default(),
             public: Arc::default(),
         }
     }
@@ -111,23 +111,23 @@ impl Events {
     }
 
     /// Reports the work that begins now.
-    pub fn phase(&self, name: impl Into<String>) {
+    pub fn step(&self, name: impl Into<String>) {
         let name = name.into();
-        if let Ok(mut phase) = self.phase.lock() {
-            *phase = Some(name.clone());
+        if let Ok(mut step) = self.step.lock() {
+            *step = Some(name.clone());
         }
-        self.emit(Event::Phase(name));
+        self.emit(Event::Step(name));
     }
 
     /// The work that began last; it says where an interrupted run stopped.
     #[must_use]
-    pub fn last_phase(&self) -> Option<String> {
-        self.phase.lock().ok()?.clone()
+    pub fn last_step(&self) -> Option<String> {
+        self.step.lock().ok()?.clone()
     }
 
     /// Reports something that was done or found.
-    pub fn note(&self, text: impl Into<String>) {
-        self.emit(Event::Note(text.into()));
+    pub fn info(&self, text: impl Into<String>) {
+        self.emit(Event::Info(text.into()));
     }
 
     /// Reports something that the user should check.

@@ -8,7 +8,7 @@ use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::object::Object;
+use super::object::StrictObject;
 use super::{Digest, MediaType, Platform};
 
 /// The maximum number of children of an index, and of layers of an image. No usable manifest has more.
@@ -20,6 +20,10 @@ const TEXTS_MAX: usize = 65_536;
 /// The empty config, for manifests that need none; it is a blob like any other. Source: OCI image specification,
 /// `manifest.md`, "Guidance for an Empty Descriptor".
 pub const EMPTY_CONFIG: &[u8] = b"{}";
+/// The media type of the empty config.
+pub const EMPTY_CONFIG_TYPE: &str = "application/vnd.oci.empty.v1+json";
+/// The media type of an image's config.
+pub const IMAGE_CONFIG_TYPE: &str = "application/vnd.oci.image.config.v1+json";
 
 /// A pointer from one document to another: media type, digest and size.
 ///
@@ -181,11 +185,11 @@ struct ManifestDocument {
     media_type: Option<MediaType>,
     #[serde(default, deserialize_with = "short_list")]
     manifests: Option<Vec<Descriptor>>,
-    config: Option<Object<Descriptor>>,
+    config: Option<StrictObject<Descriptor>>,
     #[serde(default, deserialize_with = "short_list")]
     layers: Option<Vec<Descriptor>>,
     artifact_type: Option<String>,
-    subject: Option<Object<Descriptor>>,
+    subject: Option<StrictObject<Descriptor>>,
     #[serde(default, deserialize_with = "null_is_empty")]
     annotations: BTreeMap<String, String>,
 }
@@ -239,7 +243,7 @@ impl Manifest {
             let many = format_args!("it contains more than {TEXTS_MAX} names and strings");
             return Err(malformed(serde::de::Error::custom(many)));
         }
-        let Object(document): Object<ManifestDocument> =
+        let StrictObject(document): StrictObject<ManifestDocument> =
             serde_json::from_slice(&bytes).map_err(malformed)?;
         if let Some(written) = document
             .media_type
@@ -256,7 +260,9 @@ impl Manifest {
             return Err(malformed(serde::de::Error::custom(both)));
         }
         let missing = |field| malformed(serde::de::Error::missing_field(field));
-        let subject = document.subject.map(|Object(subject)| Box::new(subject));
+        let subject = document
+            .subject
+            .map(|StrictObject(subject)| Box::new(subject));
         let kind = if served.is_index() {
             // SPEC: `manifests` is required; some registries write `null` for an empty list.
             ManifestKind::Index {
@@ -265,7 +271,7 @@ impl Manifest {
                 annotations: document.annotations,
             }
         } else {
-            let Object(config) = document.config.ok_or_else(|| missing("config"))?;
+            let StrictObject(config) = document.config.ok_or_else(|| missing("config"))?;
             ManifestKind::Image {
                 config: Box::new(config),
                 layers: document.layers.unwrap_or_default(),
@@ -386,7 +392,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Short<T> {
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<Short<T>, A::Error> {
                 let mut list = Vec::new();
-                while let Some(Object(entry)) = entries.next_element()? {
+                while let Some(StrictObject(entry)) = entries.next_element()? {
                     if list.len() == LIST_MAX {
                         let long = format_args!("a list has more than {LIST_MAX} entries");
                         return Err(serde::de::Error::custom(long));
@@ -405,8 +411,8 @@ where
     D: serde::Deserializer<'de>,
     T: Deserialize<'de>,
 {
-    let object: Option<Object<T>> = Option::deserialize(deserializer)?;
-    Ok(object.map(|Object(one)| one))
+    let object: Option<StrictObject<T>> = Option::deserialize(deserializer)?;
+    Ok(object.map(|StrictObject(one)| one))
 }
 
 /// Reads `null` as empty: Go's encoders write it for an empty list or map.

@@ -32,11 +32,11 @@ pub use events::{Event, Events};
 pub use full_tag::FullTag;
 pub use loopback::{is_loopback, may_be_loopback};
 pub use manifest::{
-    Descriptor, EMPTY_CONFIG, ImageConfig, Manifest, ManifestError, ManifestKind, has_lost_texts,
-    version_label,
+    Descriptor, EMPTY_CONFIG, EMPTY_CONFIG_TYPE, IMAGE_CONFIG_TYPE, ImageConfig, Manifest,
+    ManifestError, ManifestKind, has_lost_texts, version_label,
 };
 pub use media_type::MediaType;
-pub(crate) use object::Object;
+pub(crate) use object::StrictObject;
 pub use platform::{Platform, PlatformError};
 pub use policy::{GithubClaims, Matcher, PatternError, Policy};
 pub use reference::{Host, ImageReference, Reference, ReferenceError, Repository, Tag};

@@ -34,20 +34,20 @@ const NAMES: [&str; 18] = [
 ];
 
 /// A `T` that is read from an object whose names are spelled as the specification spells them.
-pub(crate) struct Object<T>(pub(crate) T);
+pub(crate) struct StrictObject<T>(pub(crate) T);
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for StrictObject<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct UniqueFields<T>(PhantomData<T>);
         impl<'de, T: Deserialize<'de>> Visitor<'de> for UniqueFields<T> {
-            type Value = Object<T>;
+            type Value = StrictObject<T>;
 
             fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
                 formatter.write_str("an object")
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-                T::deserialize(MapAccessDeserializer::new(Spelled(map))).map(Object)
+                T::deserialize(MapAccessDeserializer::new(Spelled(map))).map(StrictObject)
             }
         }
         deserializer.deserialize_map(UniqueFields(PhantomData))
@@ -100,7 +100,7 @@ mod tests {
     use crate::domain::Platform;
 
     fn read(text: &str) -> Result<Platform, serde_json::Error> {
-        serde_json::from_str::<Object<Platform>>(text).map(|object| object.0)
+        serde_json::from_str::<StrictObject<Platform>>(text).map(|object| object.0)
     }
 
     #[test]

@@ -61,7 +61,7 @@ pub enum LayoutError {
         source: ManifestError,
     },
     /// No image has this name.
-    #[error("`{folder}` has no image `{tag}`{}", images_text(.images))]
+    #[error("`{folder}` has no image `{tag}`{}", names_text(.images))]
     NoImage {
         /// The folder.
         folder: String,
@@ -71,7 +71,7 @@ pub enum LayoutError {
         images: Vec<String>,
     },
     /// The folder does not contain exactly one image, and no name was given.
-    #[error("`{folder}` does not contain exactly one image: name one (`oci:{folder}:…`){}", images_text(.images))]
+    #[error("`{folder}` does not contain exactly one image: name one (`oci:{folder}:…`){}", names_text(.images))]
     ManyImages {
         /// The folder.
         folder: String,
@@ -82,7 +82,7 @@ pub enum LayoutError {
 
 const IMAGES_SHOWN: usize = 20;
 
-fn images_text(images: &[String]) -> String {
+fn names_text(images: &[String]) -> String {
     let mut shown: Vec<String> = images
         .iter()
         .take(IMAGES_SHOWN)

@@ -177,7 +177,7 @@ impl CleanupTag {
                     || format!("its content is unknown: {why}"),
                     |digest| format!("it points to `{digest}`"),
                 );
-                events.note(format!(
+                events.info(format!(
                     "tag `{tag}`: left unchanged: {current}. Manual steps: {steps}"
                 ));
             }
@@ -197,14 +197,14 @@ impl CleanupTag {
                 | LeaveReason::Kept
                 | LeaveReason::Gone
                 | LeaveReason::AlreadyRestored => {
-                    events.note(format!("tag `{tag}`: left unchanged: {reason}"));
+                    events.info(format!("tag `{tag}`: left unchanged: {reason}"));
                 }
             },
             (CleanupEnd::Open, _, Some(before)) => {
-                events.note(format!("tag `{tag}`: to be restored to `{before}`"));
+                events.info(format!("tag `{tag}`: to be restored to `{before}`"));
             }
-            (CleanupEnd::Open, _, None) => events.note(format!("tag `{tag}`: to be deleted")),
-            (CleanupEnd::Done, _, None) => events.note(format!("tag `{tag}` is deleted")),
+            (CleanupEnd::Open, _, None) => events.info(format!("tag `{tag}`: to be deleted")),
+            (CleanupEnd::Done, _, None) => events.info(format!("tag `{tag}` is deleted")),
             // Already reported when it was written.
             (CleanupEnd::Done, _, Some(_)) | (CleanupEnd::Left, ..) => (),
         }

@@ -344,7 +344,7 @@ impl Outcome {
                 signer.identity
             ),
         };
-        events.note(text);
+        events.info(text);
         self.signatures.push(signature);
     }
 

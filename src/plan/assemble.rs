@@ -196,11 +196,12 @@ fn in_order(
             platform: Some(leaf.platform.clone()),
             ..bare(&leaf.descriptor)
         });
-        let behind = attestations
+        let its_attestations = attestations
             .values()
             .filter(|attestation| attestation.of == leaf.descriptor.digest);
         manifests.extend(
-            behind.map(|attestation| bare(&attestation.descriptor).attesting(&attestation.of)),
+            its_attestations
+                .map(|attestation| bare(&attestation.descriptor).attesting(&attestation.of)),
         );
     }
     manifests
@@ -253,10 +254,10 @@ fn check_platforms(
 }
 
 fn index_type(manifests: &[Descriptor], wanted: &Wanted<'_>) -> Result<MediaType, AssembleError> {
-    let stranger = manifests
+    let first_non_docker = manifests
         .iter()
         .find(|child| child.media_type != MediaType::DockerManifest);
-    match (wanted.media_type, stranger) {
+    match (wanted.media_type, first_non_docker) {
         (IndexType::Docker, Some(child)) => Err(AssembleError::NotDocker {
             digest: child.digest.clone(),
             media_type: child.media_type.clone(),

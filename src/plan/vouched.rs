@@ -128,9 +128,7 @@ impl Vouched<Digest> {
             by: self.by,
         })
     }
-}
 
-impl Vouched<Digest> {
     /// Returns a digest that a record vouches for; `None` for any other.
     #[must_use]
     pub fn recorded(digest: &Digest, images: &VouchedImages) -> Option<Self> {

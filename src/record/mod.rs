@@ -251,9 +251,7 @@ impl Record {
             .filter(move |known| known.subject == *subject);
         signatures.filter_map(SignatureRecord::id)
     }
-}
 
-impl Record {
     /// Returns the manifests in which `image` had signatures of `subject` in this format.
     pub fn manifests_of(&self, image: &str, subject: &Digest, format: &str) -> Vec<Digest> {
         let images = self.images.iter().filter(|known| known.image == image);

@@ -3,10 +3,7 @@
 
 use crate::context::ReadContext;
 use crate::domain::{Digest, Manifest, Reference, Repository};
-use crate::registry::{RegistryError, TaggedList};
-
-/// The maximum length of lists that are kept. Longer ones are read again when they are needed.
-pub(crate) const SHORT_MAX_BYTES: usize = 16 * 1024;
+use crate::registry::{RegistryError, SHORT_LIST_MAX_BYTES, TaggedList};
 
 /// The list under a tag, as it was last read.
 #[derive(Debug, Clone)]
@@ -21,7 +18,7 @@ impl SeenList {
     pub(crate) fn of(manifest: Manifest) -> Self {
         Self {
             digest: manifest.digest().clone(),
-            whole: Some(manifest).filter(|whole| whole.bytes().len() <= SHORT_MAX_BYTES),
+            whole: Some(manifest).filter(|whole| whole.bytes().len() <= SHORT_LIST_MAX_BYTES),
         }
     }
 

@@ -13,7 +13,7 @@ use super::integrity::{check_digest, check_size};
 use super::stream::Stream;
 use super::streamed_upload::stream;
 use super::upload_session::Upload;
-use super::uploads::{SMALL_MAX_BYTES, UploadStart, Uploader};
+use super::uploads::{SINGLE_POST_MAX_BYTES, UploadStart, Uploader};
 use crate::domain::{Descriptor, Digest, Repository};
 
 /// The number of immediate restarts of a copy: for renewed credentials, and for smaller requests.
@@ -215,7 +215,7 @@ impl<'a> BlobCopy<'a> {
             }
         };
         check_size(length.unwrap_or(blob.size), blob)?;
-        if blob.size > SMALL_MAX_BYTES {
+        if blob.size > SINGLE_POST_MAX_BYTES {
             return Ok(BlobContent::Large(stream.release_permit()));
         }
         let bytes = stream.read(blob.size).await?;

@@ -62,7 +62,7 @@ pub use manifest_writes::{Replaced, Stored, TagRead};
 pub use missing_repository::may_be_new;
 pub use reader::RegistryReader;
 pub use referrer_list::{Entries, Entry, EntryFields, REFERRERS_MAX, Referrer};
-pub use referrers::{Pages, Referrers, Tagged, TaggedList};
+pub use referrers::{Pages, Referrers, SHORT_LIST_MAX_BYTES, Tagged, TaggedList};
 pub use tags::all_tags;
 
 /// The settings of a [`Registry`].

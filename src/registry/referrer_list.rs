@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use super::error::RegistryErrorKind;
 use super::error_response::printable;
-use crate::domain::{Descriptor, Digest, MediaType, Object, PREDICATE_TYPE, other_predicate};
+use crate::domain::{Descriptor, Digest, MediaType, PREDICATE_TYPE, StrictObject, other_predicate};
 
 /// The most referrers of one digest that are read. Beyond that, the result is unknown.
 pub const REFERRERS_MAX: usize = 10_000;
@@ -128,7 +128,7 @@ pub(super) fn read_list<T: Entry>(
         |error: serde_json::Error| RegistryErrorKind::NoList(printable(&error.to_string(), 300));
     let text = std::str::from_utf8(body)
         .map_err(|_| RegistryErrorKind::NoList("it is not UTF-8 text".to_owned()))?;
-    let Object(ListDocument(entries)) = serde_json::from_str(text).map_err(unusable)?;
+    let StrictObject(ListDocument(entries)) = serde_json::from_str(text).map_err(unusable)?;
     let read = entries.listed.len() + entries.broken + before;
     if read > REFERRERS_MAX {
         return Err(RegistryErrorKind::LongList(format!(
@@ -209,7 +209,7 @@ impl<'de, T: Entry> Deserialize<'de> for EntryList<T> {
 /// Reads the needed parts of an entry. Returns `None` for a digest that this program does not support, such as one of
 /// another algorithm. Anything that is not an entry is an error, because the document is then not a list.
 fn fields(raw: &str) -> Result<Option<EntryFields>, serde_json::Error> {
-    let Object(entry): Object<RawEntry> = serde_json::from_str(raw)?;
+    let StrictObject(entry): StrictObject<RawEntry> = serde_json::from_str(raw)?;
     let Text::Text(digest) = &entry.digest else {
         return Err(serde::de::Error::missing_field("digest"));
     };

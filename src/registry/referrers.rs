@@ -18,8 +18,8 @@ use crate::http::Response;
 const PAGE_MAX_BYTES: u64 = 24 * 1024 * 1024;
 /// The most pages that are read. With the page sizes of registries, they contain as many entries as are read.
 const PAGES_MAX: usize = 200;
-/// Lists up to this length are kept whole.
-const SHORT_MAX_BYTES: usize = 16 * 1024;
+/// Lists up to this length are kept whole. Longer ones are read again when they are needed.
+pub const SHORT_LIST_MAX_BYTES: usize = 16 * 1024;
 
 /// A registry's response to a request for referrers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -158,7 +158,7 @@ fn tagged<T: Entry>(response: Response) -> Result<Tagged<T>, RegistryErrorKind> 
         (Err(RegistryErrorKind::NoList(reason)), Some(_)) => return Ok(no_list(digest, reason)),
         (entries, _) => entries?,
     };
-    let is_short = response.body.len() <= SHORT_MAX_BYTES;
+    let is_short = response.body.len() <= SHORT_LIST_MAX_BYTES;
     let short = is_short.then(|| Manifest::parse(response.body, media_type));
     Ok(Tagged::List(TaggedList {
         digest,

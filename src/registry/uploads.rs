@@ -21,7 +21,7 @@ use crate::http::Response;
 
 /// The longest content that is sent with the POST. Go's servers close a connection if they answer with more than 256
 /// KiB of a request unread. Content that a registry refuses in the POST is sent twice.
-pub(super) const SMALL_MAX_BYTES: u64 = 64 * 1024;
+pub(super) const SINGLE_POST_MAX_BYTES: u64 = 64 * 1024;
 /// The default size of a chunk, which every registry is known to accept. GHCR refuses larger chunks, though not larger
 /// whole blobs.
 pub(super) const CHUNK_BYTES: u64 = 4 << 20;
@@ -174,7 +174,8 @@ impl Uploader {
         bytes: &[u8],
     ) -> Result<Option<Upload>, RegistryErrorKind> {
         let features = self.sender.features();
-        let is_small = u64::try_from(bytes.len()).is_ok_and(|length| length <= SMALL_MAX_BYTES);
+        let is_small =
+            u64::try_from(bytes.len()).is_ok_and(|length| length <= SINGLE_POST_MAX_BYTES);
         if !is_small || !features.may_post_whole(repository.host()) {
             return self.begin(repository).await.map(Some);
         }

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::Report;
 use super::markdown::{code, prose, table};
-use super::summary::{images_text, short};
+use super::summary::{images_cell, short};
 use crate::domain::{ImageReference, Repository};
 use crate::inputs::OnExistingTag;
 use crate::outcome::PreflightOutcome;
@@ -211,7 +211,7 @@ fn meaning(state: &PreflightState, preflight: &PreflightOutcome) -> String {
         (PreflightState::Different(contents, why), _) => {
             let why = why.as_ref();
             let why = why.map_or(String::new(), |why| format!("<br>{}", prose(why)));
-            format!("points to other images: {}{why}", images_text(&contents.images))
+            format!("points to other images: {}{why}", images_cell(&contents.images))
         }
         (PreflightState::New(_), _) => {
             "access is denied, although the token permits pushing: the repository probably does not exist yet"

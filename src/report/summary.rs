@@ -328,7 +328,7 @@ pub fn failure_block(text: &str, hint: Option<&str>) -> String {
 }
 
 fn conflict_row(conflict: &Conflict, tag: &str) -> Vec<String> {
-    let found = images_text(&conflict.images);
+    let found = images_cell(&conflict.images);
     let why = conflict.difference.text();
     let why = why.map_or(String::new(), |why| format!("<br>{}", prose(&why)));
     vec![
@@ -340,7 +340,7 @@ fn conflict_row(conflict: &Conflict, tag: &str) -> Vec<String> {
 }
 
 /// The platforms and digests of an image from elsewhere, in one cell.
-pub(super) fn images_text(images: &[(String, Digest)]) -> String {
+pub(super) fn images_cell(images: &[(String, Digest)]) -> String {
     let mut found: Vec<String> = images
         .iter()
         .take(ROWS_SHOWN)

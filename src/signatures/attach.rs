@@ -8,15 +8,13 @@ use tokio::sync::OnceCell;
 use super::{SignatureError, legacy_attach};
 use crate::context::Context;
 use crate::domain::{
-    BUNDLE_TYPE, Descriptor, Digest, EMPTY_CONFIG, MediaType, PREDICATE_TYPE, Reference,
-    Repository, SIGN_PREDICATE, SignatureFormat,
+    BUNDLE_TYPE, Descriptor, Digest, EMPTY_CONFIG, EMPTY_CONFIG_TYPE, MediaType, PREDICATE_TYPE,
+    Reference, Repository, SIGN_PREDICATE, SignatureFormat,
 };
 use crate::outcome::SignatureLocation;
 use crate::referrers::{ListError, PendingSettle, SeenList, SeenReferrers, push_referrer};
 use crate::registry::{RegistryError, Stored};
 use crate::sigstore::{LegacySignature, Signature};
-
-const EMPTY_TYPE: &str = "application/vnd.oci.empty.v1+json";
 
 /// Stores signatures in one repository.
 pub(crate) struct Attacher<'a> {
@@ -148,7 +146,7 @@ fn signature_manifest(
         "schemaVersion": 2,
         "mediaType": MediaType::OciManifest.as_str(),
         "artifactType": BUNDLE_TYPE,
-        "config": {"mediaType": EMPTY_TYPE, "digest": Digest::of(EMPTY_CONFIG), "size": EMPTY_CONFIG.len()},
+        "config": {"mediaType": EMPTY_CONFIG_TYPE, "digest": Digest::of(EMPTY_CONFIG), "size": EMPTY_CONFIG.len()},
         "layers": [{"mediaType": BUNDLE_TYPE, "digest": bundle, "size": size}],
         "subject": subject,
         "annotations": annotations,

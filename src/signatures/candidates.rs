@@ -10,7 +10,7 @@ use futures_util::{StreamExt as _, stream};
 
 use super::SignatureError;
 use super::refused::{RefusalSummary, RefusedCandidate};
-use crate::context::{PARALLEL, ReadContext};
+use crate::context::{REQUESTS_PARALLEL, ReadContext};
 use crate::domain::{
     Descriptor, Digest, Manifest, ManifestKind, PREDICATE_TYPE, Reference, Repository,
     SIGN_PREDICATE, SignatureFormat, Tag, Unusable, chain_text, is_bundle_type, other_predicate,
@@ -272,7 +272,7 @@ impl<'a> Candidates<'a> {
         let results = listed
             .iter()
             .map(|entry| verify_one(context, repository, subject, entry, verifier));
-        let mut results = stream::iter(results).buffered(PARALLEL);
+        let mut results = stream::iter(results).buffered(REQUESTS_PARALLEL);
         while let Some(one) = results.next().await {
             match one {
                 Ok(one) => self.lookup.note(one),

@@ -13,16 +13,13 @@ use super::candidates::{
 };
 use super::legacy_layer::is_signature;
 use super::refused::RefusedCandidate;
-use crate::context::{PARALLEL, ReadContext};
+use crate::context::{REQUESTS_PARALLEL, ReadContext};
 use crate::domain::{
     Descriptor, Digest, Manifest, ManifestKind, Repository, SignatureFormat, TagContent, Unusable,
 };
 use crate::outcome::SignatureLocation;
 use crate::referrers::{SeenList, SharedTag};
-use crate::sigstore::LegacySignature;
-
-/// The annotation that contains the signature itself.
-const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
+use crate::sigstore::{LegacySignature, SIGNATURE_ANNOTATION};
 
 /// Returns the tag with the signatures of `subject`.
 pub(super) fn tag<'a>(
@@ -91,7 +88,10 @@ pub(super) async fn verify_all(
             Ok::<Vec<_>, SignatureError>(results.collect())
         }
     });
-    let results: Vec<_> = stream::iter(results).buffered(PARALLEL).collect().await;
+    let results: Vec<_> = stream::iter(results)
+        .buffered(REQUESTS_PARALLEL)
+        .collect()
+        .await;
     let (mut in_order, mut fault) = (BTreeMap::new(), None);
     for group in results {
         match group {
@@ -151,7 +151,7 @@ fn verify_one(
 }
 
 /// Reports whether a manifest has any signature in this format.
-pub(super) fn has_signatures(manifest: &Manifest) -> bool {
+pub(crate) fn has_signatures(manifest: &Manifest) -> bool {
     matches!(manifest.kind(), ManifestKind::Image { layers, .. } if layers.iter().any(is_signature))
 }
 
@@ -178,7 +178,9 @@ pub(crate) fn location_of(
     manifest: &Digest,
     annotations: &BTreeMap<String, String>,
 ) -> SignatureLocation {
-    let signature = annotations.get(SIGNATURE).map_or("", String::as_str);
+    let signature = annotations
+        .get(SIGNATURE_ANNOTATION)
+        .map_or("", String::as_str);
     SignatureLocation {
         format: SignatureFormat::Legacy,
         manifest: manifest.clone(),

@@ -10,7 +10,7 @@ use crate::referrers::{PendingSettle, SeenList, SharedTagWriter, TagSnapshot};
 use crate::sigstore::LegacySignature;
 
 /// The maximum length of the config of a signature manifest.
-const CONFIG_MAX_BYTES: u64 = 4 << 20;
+const SIGNATURE_CONFIG_MAX_BYTES: u64 = 4 << 20;
 
 /// Adds `signature` to those of `subject`. Returns its location, and the remaining work until its entry is stable.
 pub(crate) async fn attach<'a>(
@@ -54,10 +54,10 @@ pub(crate) async fn read_config(
 ) -> Result<SignatureConfig, SignatureError> {
     Ok(match config_of(manifest) {
         None => SignatureConfig::Foreign,
-        Some(config) if config.size > CONFIG_MAX_BYTES => SignatureConfig::Lost,
+        Some(config) if config.size > SIGNATURE_CONFIG_MAX_BYTES => SignatureConfig::Lost,
         Some(config) => {
             let registry = &context.registry;
-            let blob = registry.blob(repository, &config.digest, CONFIG_MAX_BYTES);
+            let blob = registry.blob(repository, &config.digest, SIGNATURE_CONFIG_MAX_BYTES);
             match blob.await {
                 Ok(known) => known.map_or(SignatureConfig::Lost, SignatureConfig::Known),
                 Err(error) if error.is_about_content() => SignatureConfig::Lost,

@@ -10,11 +10,10 @@ use serde_json::{Value, json};
 
 use super::SignatureError;
 use super::legacy_layer::{LAYER_TYPE, is_signature};
-use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, MediaType};
+use crate::domain::{Descriptor, Digest, IMAGE_CONFIG_TYPE, Manifest, ManifestKind, MediaType};
 use crate::referrers::{Change, Edits, ListError, is_list, present};
 use crate::sigstore::LegacySignature;
 
-const CONFIG_TYPE: &str = "application/vnd.oci.image.config.v1+json";
 const DOCKER_CONFIG_TYPE: &str = "application/vnd.docker.container.image.v1+json";
 /// The creation time that cosign writes everywhere here, so that the same content has the same bytes.
 const NO_TIME: &str = "0001-01-01T00:00:00Z";
@@ -42,7 +41,7 @@ pub(crate) enum SignatureConfig {
 pub(crate) fn config_of(manifest: &Manifest) -> Option<&Descriptor> {
     match manifest.kind() {
         ManifestKind::Image { config, .. } => Some(&**config).filter(|config| {
-            [CONFIG_TYPE, DOCKER_CONFIG_TYPE].contains(&config.media_type.as_str())
+            [IMAGE_CONFIG_TYPE, DOCKER_CONFIG_TYPE].contains(&config.media_type.as_str())
         }),
         ManifestKind::Index { .. } => None,
     }
@@ -179,7 +178,7 @@ fn manifest(config: &[u8], layers: &[Value]) -> Value {
     json!({
         "schemaVersion": 2,
         "mediaType": MediaType::OciManifest.as_str(),
-        "config": {"mediaType": CONFIG_TYPE, "size": config.len(), "digest": Digest::of(config)},
+        "config": {"mediaType": IMAGE_CONFIG_TYPE, "size": config.len(), "digest": Digest::of(config)},
         "layers": layers,
     })
 }

@@ -20,7 +20,7 @@ use crate::outcome::{Outcome, Subject};
 use crate::sigstore::Keyless;
 
 /// The maximum number of signatures that are made concurrently.
-const PARALLEL: usize = 8;
+const SIGNATURES_PARALLEL: usize = 8;
 
 impl SigningContext {
     /// Checks the certificate for `unsigned` against `policy`, if the token does not state its subject.
@@ -75,7 +75,7 @@ impl SigningContext {
         if unsigned.is_empty() {
             return Ok(Vec::new());
         }
-        context.events.phase("Sign");
+        context.events.step("Sign");
         let step = &SigningStep::new(context, unsigned);
         let mut left: BTreeSet<(Subject, SignatureFormat)> = unsigned
             .iter()
@@ -87,7 +87,7 @@ impl SigningContext {
             step.outages.note_sigstore(!failures.is_empty());
         }
         let work = unsigned.iter().map(|one| self.sign_one(step, one));
-        let mut work = stream::iter(work).buffer_unordered(PARALLEL);
+        let mut work = stream::iter(work).buffer_unordered(SIGNATURES_PARALLEL);
         let mut unsettled = Vec::new();
         while let Some(done) = work.next().await {
             for one in done {

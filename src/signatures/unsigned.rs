@@ -7,7 +7,7 @@ use super::recorded::{self, Recorded};
 use super::signing_context::SigningContext;
 use super::storable_signature::StorableSignature;
 use super::{SignatureError, legacy};
-use crate::context::{Context, PARALLEL};
+use crate::context::{Context, REQUESTS_PARALLEL};
 use crate::domain::{Descriptor, Digest, Policy, Repository, SignatureFormat, chain_text};
 use crate::inputs::{Formats, Mode, OnSigningFailure, Signing};
 use crate::outcome::{Outcome, SignatureOutcome, SignatureSource, Subject};
@@ -175,7 +175,7 @@ impl SigningContext {
             Ok::<_, SignatureError>((subject, lookup))
         });
         let mut found = Vec::new();
-        let mut lookups = stream::iter(lookups).buffered(PARALLEL);
+        let mut lookups = stream::iter(lookups).buffered(REQUESTS_PARALLEL);
         while let Some((subject, lookup)) = lookups.try_next().await? {
             note_found(context, &subject.query, &lookup, outcome);
             found.push((subject, lookup));
@@ -204,7 +204,7 @@ impl SigningContext {
                     )
                 }
             };
-            context.events.note(text);
+            context.events.info(text);
         }
         Ok(unsigned)
     }

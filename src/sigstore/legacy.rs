@@ -28,7 +28,8 @@ use super::unsigned_content::unsigned_content;
 use super::verify::{Authentic, Verified, check_bundle, shown};
 use crate::domain::{Digest, Policy};
 
-const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
+/// The annotation that contains the signature itself.
+pub const SIGNATURE_ANNOTATION: &str = "dev.cosignproject.cosign/signature";
 const CERTIFICATE: &str = "dev.sigstore.cosign/certificate";
 const CHAIN: &str = "dev.sigstore.cosign/chain";
 const BUNDLE: &str = "dev.sigstore.cosign/bundle";
@@ -99,7 +100,7 @@ pub(super) fn check_annotations(
     trust: &Trust,
 ) -> Result<(), VerificationError> {
     let is_plain = |name: &str, text: &str| match name {
-        SIGNATURE => {
+        SIGNATURE_ANNOTATION => {
             SignatureBytes::from_base64(text).is_ok_and(|signature| signature.to_base64() == text)
         }
         CERTIFICATE => {
@@ -155,7 +156,7 @@ pub(super) fn annotations(
         },
     };
     let mut annotations = BTreeMap::from([
-        (SIGNATURE, logged.signed.signature().to_base64()),
+        (SIGNATURE_ANNOTATION, logged.signed.signature().to_base64()),
         (CERTIFICATE, pem([&logged.certificate])),
         // Fulcio's response ends without a new line, and cosign stores it unchanged.
         (CHAIN, pem(&logged.chain).trim_end().to_owned()),
@@ -181,7 +182,7 @@ fn bundle(
             VerificationError::unreadable_legacy(format!("it has no annotation `{name}`"))
         })
     };
-    let signature = SignatureBytes::from_base64(annotation(SIGNATURE)?)
+    let signature = SignatureBytes::from_base64(annotation(SIGNATURE_ANNOTATION)?)
         .map_err(VerificationError::unreadable_legacy)?;
     let certificates = only_certificates(annotation(CERTIFICATE)?);
     let certificate = certificates
@@ -281,7 +282,7 @@ mod tests {
             let read = bundle(&payload, &recorded).unwrap();
             let material = &read.verification_material;
             let stamps = &material.timestamp_verification_data.rfc3161_timestamps;
-            let signature = SignatureBytes::from_base64(&recorded[SIGNATURE]).unwrap();
+            let signature = SignatureBytes::from_base64(&recorded[SIGNATURE_ANNOTATION]).unwrap();
             let logged = LoggedSignature {
                 certificate: read.signing_certificate().unwrap().clone(),
                 chain: vec![first_certificate(&recorded[CHAIN]).unwrap()],

@@ -35,7 +35,7 @@ pub(crate) mod tests;
 
 pub use error::{SigstoreError, SigstoreErrorKind, TrustError};
 pub use keyless::{Keyless, Signature};
-pub use legacy::{LegacySignature, verify_legacy};
+pub use legacy::{LegacySignature, SIGNATURE_ANNOTATION, verify_legacy};
 pub use own::OwnIdentity;
 pub use policy::check_identity;
 pub use refusal::{ObservedSigner, VerificationError};

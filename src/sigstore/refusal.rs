@@ -121,9 +121,7 @@ impl VerificationError {
             | Self::Unreadable { .. } => None,
         }
     }
-}
 
-impl VerificationError {
     /// The inputs that an authentic signature does not meet; empty if it is not known to be authentic.
     #[must_use]
     pub fn unmet(&self) -> Vec<&'static str> {

@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 
 use super::CopyError;
 use super::source::Source;
-use crate::context::{Context, DEPTH_MAX, ImageError, PARALLEL, TOTAL_MAX};
+use crate::context::{Context, DEPTH_MAX, ImageError, REQUESTS_PARALLEL, TOTAL_MAX};
 use crate::domain::{Descriptor, Digest, Manifest, Reference, Repository, Tag, chain_text};
 use crate::outcome::CopiedContent;
 use crate::plan::Vouched;
@@ -24,7 +24,7 @@ use position::{IfAbsent, InFlight, Part, Position, listed, parts};
 const COPIES_MAX: usize = 6;
 /// The size up to which blobs of an image that is new to the destination are copied without a check. Copying such a
 /// blob takes no longer than the check.
-const SMALL_MAX_BYTES: u64 = 64 * 1024;
+const UNCHECKED_MAX_BYTES: u64 = 64 * 1024;
 
 /// Copies images and indexes into one repository. Each manifest and blob is copied once, even if several tasks request
 /// it at the same time.
@@ -333,7 +333,7 @@ impl<'a> Copier<'a> {
         });
         // Collected, since the compiler cannot follow the lifetimes of a stream of closures.
         stream::iter(parts.collect::<Vec<_>>())
-            .buffer_unordered(PARALLEL)
+            .buffer_unordered(REQUESTS_PARALLEL)
             .try_collect()
             .await
     }
@@ -350,7 +350,8 @@ impl<'a> Copier<'a> {
 
     async fn copy_blob(&self, blob: &Descriptor, position: Position<'_>) -> Result<(), CopyError> {
         let registry = &self.context.registry;
-        let is_likely_there = !position.is_new || blob.size > SMALL_MAX_BYTES || blob.is_foreign();
+        let is_likely_there =
+            !position.is_new || blob.size > UNCHECKED_MAX_BYTES || blob.is_foreign();
         let is_at_destination = async || {
             let existing = registry.has_blob(self.to, &blob.digest).await;
             self.treat_denied_as_absent(existing)

@@ -24,7 +24,7 @@ async fn what_is_under_way_is_told_and_not_left_open() {
     source.fault(Fault::on("GET", "*/blobs/*").stalled_body());
     let (tell, mut told) = unbounded_channel();
     let context = context_with(Events::new(move |event| {
-        if let Event::Note(text) = event {
+        if let Event::Info(text) = event {
             tell.send(text).unwrap();
         }
     }));

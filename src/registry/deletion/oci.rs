@@ -25,7 +25,7 @@ const PAGE_MAX_BYTES: u64 = 4 << 20;
 const PAGES_MAX: usize = 100;
 /// The most other tags that are compared. Each one takes a request for its digest.
 const TAGS_MAX: usize = 1000;
-const PARALLEL: usize = 8;
+const TAG_READS_PARALLEL: usize = 8;
 
 #[derive(Deserialize)]
 struct Page {
@@ -157,7 +157,7 @@ pub(super) async fn others(
         let holds = holds(registry, deletion, &tag).await?;
         Ok::<_, RegistryErrorKind>(holds.then_some(tag))
     });
-    let found = stream::iter(reads).buffer_unordered(PARALLEL);
+    let found = stream::iter(reads).buffer_unordered(TAG_READS_PARALLEL);
     let found: Vec<Option<String>> = found.try_collect().await?;
     let mut others: Vec<String> = found.into_iter().flatten().collect();
     others.sort();

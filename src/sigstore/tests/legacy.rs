@@ -15,7 +15,7 @@ use super::{fixture, trust};
 const SUBJECT: &str = "sha256:1edf9d581605711aef8259909046fc02c240887ab3c1107d24e766ceada81d3f";
 const IDENTITY: &str =
     "https://github.com/octo-org/octo-app/.github/workflows/release.yml@refs/heads/main";
-const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
+const SIGNATURE_ANNOTATION: &str = "dev.cosignproject.cosign/signature";
 const CERTIFICATE: &str = "dev.sigstore.cosign/certificate";
 const CHAIN: &str = "dev.sigstore.cosign/chain";
 const BUNDLE: &str = "dev.sigstore.cosign/bundle";
@@ -178,8 +178,8 @@ async fn changed_bytes_do_not_hold() {
         let payload = changed(number, |payload, _| payload.push(b' ')).await;
         assert!(is_invalid(&payload), "{payload:?}");
         let signature = changed(number, |_, annotations| {
-            let signature = flipped(&annotations[SIGNATURE], 40);
-            annotations.insert(SIGNATURE.to_owned(), signature);
+            let signature = flipped(&annotations[SIGNATURE_ANNOTATION], 40);
+            annotations.insert(SIGNATURE_ANNOTATION.to_owned(), signature);
         });
         assert!(is_invalid(&signature.await));
         for at in [60, 300, 800] {
@@ -234,7 +234,7 @@ async fn word_of_the_log_must_be_the_logs() {
 async fn parts_of_another_signature_do_not_hold() {
     for number in BOTH {
         let other = annotations(1 - number);
-        for part in [SIGNATURE, CERTIFICATE, BUNDLE] {
+        for part in [SIGNATURE_ANNOTATION, CERTIFICATE, BUNDLE] {
             let swapped = changed(number, |_, annotations| {
                 annotations.insert(part.to_owned(), other[part].clone());
             });
@@ -251,7 +251,7 @@ async fn parts_of_another_signature_do_not_hold() {
 
 #[tokio::test]
 async fn what_is_missing_or_garbage_is_no_signature() {
-    for part in [SIGNATURE, CERTIFICATE, BUNDLE] {
+    for part in [SIGNATURE_ANNOTATION, CERTIFICATE, BUNDLE] {
         for text in [None, Some(""), Some("garbage"), Some("{}")] {
             let without = changed(1, |_, annotations| {
                 annotations.remove(part).unwrap();

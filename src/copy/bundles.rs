@@ -10,8 +10,8 @@ use crate::domain::{
 };
 use crate::outcome::SignatureLocation;
 use crate::signatures::candidates::{
-    Candidate, CandidateResult, CandidateVerifier, FoundSignature, SIGNATURE_MAX_BYTES,
-    SignatureContent, bundle_of, size_mismatch,
+    Candidate, CandidateResult, CandidateVerifier, FoundSignature, LayerRead, SIGNATURE_MAX_BYTES,
+    SignatureContent, bundle_of, read_layer_with,
 };
 use crate::signatures::legacy::location_of;
 use crate::signatures::legacy_layer::is_signature;
@@ -22,11 +22,11 @@ use crate::sigstore::{LegacySignature, Signature, VerificationError};
 /// The result of reading the manifest of a referrer.
 pub(super) enum ReadManifest {
     /// Its contents.
-    Is(Box<ReferrerManifest>),
+    Manifest(Box<ReferrerManifest>),
     /// Content that cannot be read, with the reason.
     Broken(String),
     /// A manifest that is absent.
-    Lost,
+    Missing,
 }
 
 /// The needed contents of a referrer's manifest. Its bytes may be as long as those of any manifest.
@@ -54,7 +54,7 @@ pub(super) enum BundleRead {
     /// Content that cannot be read, with the reason.
     Broken(String),
     /// A bundle that is absent.
-    Lost,
+    Missing,
 }
 
 /// The verdict on one layer of a signature manifest.
@@ -67,13 +67,6 @@ pub(super) enum LayerResult<T> {
     Unrelated,
 }
 
-/// The result of reading the content of a layer.
-enum ReadLayer {
-    Is(Vec<u8>),
-    Broken(String),
-    Lost,
-}
-
 /// Reads the manifest of the referrer `digest`. A failed request is an error; invalid content is not an error but
 /// broken. `subject` is the manifest that it should refer to, if that was read.
 pub(super) async fn read_manifest(
@@ -84,7 +77,7 @@ pub(super) async fn read_manifest(
 ) -> Result<ReadManifest, CopyError> {
     let manifest = match source.manifest(context, digest).await {
         Ok(Some(manifest)) => manifest,
-        Ok(None) => return Ok(ReadManifest::Lost),
+        Ok(None) => return Ok(ReadManifest::Missing),
         Err(error) if error.is_about_content() => {
             return Ok(ReadManifest::Broken(chain_text(&error)));
         }
@@ -95,7 +88,7 @@ pub(super) async fn read_manifest(
         (Some(bundle), Some(subject)) => strict_entry(&manifest, bundle, subject),
         (Some(_) | None, _) => Err("subject".to_owned()),
     };
-    Ok(ReadManifest::Is(Box::new(ReferrerManifest {
+    Ok(ReadManifest::Manifest(Box::new(ReferrerManifest {
         subject: manifest.subject().map(|subject| subject.digest.clone()),
         predicate: manifest.annotation(PREDICATE_TYPE).map(str::to_owned),
         entry,
@@ -116,12 +109,15 @@ pub(super) async fn read_bundle(
     let predicate = other_predicate(manifest.predicate.as_deref()).map(str::to_owned);
     let read = read_content(context, source, bundle).await?;
     Ok(match (read, predicate) {
-        (ReadLayer::Is(bytes), _) => BundleRead::Bundle(bytes),
-        (ReadLayer::Broken(_) | ReadLayer::Lost, Some(predicate)) => {
-            BundleRead::Statement(predicate)
+        (LayerRead::Content(bytes), _) => BundleRead::Bundle(bytes),
+        (
+            LayerRead::WrongSize { .. } | LayerRead::Broken(_) | LayerRead::Missing,
+            Some(predicate),
+        ) => BundleRead::Statement(predicate),
+        (LayerRead::WrongSize { why, .. } | LayerRead::Broken(why), None) => {
+            BundleRead::Broken(why)
         }
-        (ReadLayer::Broken(why), None) => BundleRead::Broken(why),
-        (ReadLayer::Lost, None) => BundleRead::Lost,
+        (LayerRead::Missing, None) => BundleRead::Missing,
     })
 }
 
@@ -129,21 +125,9 @@ async fn read_content(
     context: &Context,
     source: &Source,
     layer: &Descriptor,
-) -> Result<ReadLayer, CopyError> {
-    if layer.size > SIGNATURE_MAX_BYTES {
-        let refusal = VerificationError::TooLarge { size: layer.size };
-        return Ok(ReadLayer::Broken(refusal.to_string()));
-    }
-    let read = source.content(context, &layer.digest, SIGNATURE_MAX_BYTES);
-    Ok(match read.await {
-        Ok(Some(bytes)) => match size_mismatch(&bytes, layer) {
-            Some(why) => ReadLayer::Broken(why),
-            None => ReadLayer::Is(bytes),
-        },
-        Ok(None) => ReadLayer::Lost,
-        Err(error) if error.is_about_content() => ReadLayer::Broken(chain_text(&error)),
-        Err(error) => return Err(error),
-    })
+) -> Result<LayerRead, CopyError> {
+    let content = source.content(context, &layer.digest, SIGNATURE_MAX_BYTES);
+    read_layer_with(layer, content, CopyError::is_about_content).await
 }
 
 /// The artifact type of a manifest.
@@ -189,7 +173,7 @@ pub(crate) async fn look_up(
                 BundleRead::Broken(why) => {
                     CandidateResult::Refused(RefusedCandidate::broken(&entry.digest, &why))
                 }
-                BundleRead::Other(_) | BundleRead::Statement(_) | BundleRead::Lost => {
+                BundleRead::Other(_) | BundleRead::Statement(_) | BundleRead::Missing => {
                     CandidateResult::Unrelated
                 }
             },
@@ -233,9 +217,9 @@ async fn read_listed(
     digest: &Digest,
 ) -> Result<BundleRead, CopyError> {
     match read_manifest(context, source, None, digest).await? {
-        ReadManifest::Is(manifest) => read_bundle(context, source, &manifest).await,
+        ReadManifest::Manifest(manifest) => read_bundle(context, source, &manifest).await,
         ReadManifest::Broken(why) => Ok(BundleRead::Broken(why)),
-        ReadManifest::Lost => Ok(BundleRead::Lost),
+        ReadManifest::Missing => Ok(BundleRead::Missing),
     }
 }
 
@@ -285,14 +269,14 @@ pub(super) async fn verify_layers<T>(
         let location = location_of(manifest.digest(), &layer.annotations);
         let broken = |why: &str| LayerResult::Refused(RefusedCandidate::broken(location.id(), why));
         let result = match read_content(context, source, layer).await? {
-            ReadLayer::Is(payload) => match verifier(payload, layer) {
+            LayerRead::Content(payload) => match verifier(payload, layer) {
                 Ok(signature) => LayerResult::Signature(signature),
                 Err(refusal) => {
                     LayerResult::Refused(RefusedCandidate::from_error(&location, &refusal))
                 }
             },
-            ReadLayer::Broken(why) => broken(&why),
-            ReadLayer::Lost => broken("its layer was not found"),
+            LayerRead::WrongSize { why, .. } | LayerRead::Broken(why) => broken(&why),
+            LayerRead::Missing => broken("its layer was not found"),
         };
         all.push(result);
     }

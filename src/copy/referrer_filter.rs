@@ -231,13 +231,13 @@ impl<'a> ReferrerFilter<'a> {
         referrer: &ListedReferrer<'_>,
     ) -> Result<EntryVerdict, CopyError> {
         let (subject, entry) = (referrer.subject, referrer.entry);
-        let is_read = |read: &ReadManifest| matches!(read, ReadManifest::Is(_));
+        let is_read = |read: &ReadManifest| matches!(read, ReadManifest::Manifest(_));
         let read =
             async |source| read_manifest(context, source, referrer.described, &entry.digest).await;
         let manifest = match read_first(from, is_read, read).await? {
-            Some(ReadManifest::Is(manifest)) => *manifest,
+            Some(ReadManifest::Manifest(manifest)) => *manifest,
             Some(ReadManifest::Broken(why)) => return Ok(EntryVerdict::LeftOut(why)),
-            Some(ReadManifest::Lost) | None => {
+            Some(ReadManifest::Missing) | None => {
                 return Ok(EntryVerdict::LeftOut("it was not found".to_owned()));
             }
         };
@@ -290,7 +290,7 @@ impl<'a> ReferrerFilter<'a> {
             Some(BundleRead::Other(kind)) => return refused(kind, "it is not a Sigstore bundle"),
             Some(BundleRead::Statement(kind)) => return refused(kind, "its bundle cannot be read"),
             Some(BundleRead::Broken(why)) => return refused(said, &why),
-            Some(BundleRead::Lost) | None => return refused(said, "its bundle was not found"),
+            Some(BundleRead::Missing) | None => return refused(said, "its bundle was not found"),
         };
         let trust = &signing_context.trust;
         let (by, kind) = match verify_statement(&bytes, referrer.subject, trust, source_policy) {

@@ -93,12 +93,12 @@ mod tests {
         // The future that owned it was dropped.
         drop(RequestTimer::start(&events, &request()));
         let heard = heard.lock().unwrap();
-        let told: Vec<&str> = heard
+        let reported: Vec<&str> = heard
             .iter()
             .map(|line| line.split_once("PUT").unwrap().1)
             .collect();
         assert_eq!(
-            told,
+            reported,
             [
                 "   ghcr.io:8443/v2/o/r 201",
                 "   ghcr.io:8443/v2/o/r no answer"

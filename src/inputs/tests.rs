@@ -247,11 +247,11 @@ fn defaults_are_those_that_are_told() {
         ("digests", DIGEST),
     ];
     // Defaults that start with `${{` are GitHub expressions, which the runner evaluates.
-    let told = INPUTS
+    let defaults = INPUTS
         .iter()
         .filter(|input| !input.default.starts_with("${{"))
         .map(|input| (input.name, input.default));
-    let given: Vec<_> = needed.into_iter().chain(told).collect();
+    let given: Vec<_> = needed.into_iter().chain(defaults).collect();
     assert_eq!(
         format!("{:?}", parse(&needed).unwrap()),
         format!("{:?}", parse(&given).unwrap())

@@ -72,12 +72,12 @@ mod tests {
         let tell = Rc::new(RefCell::new((0, Vec::new())));
         let ask = Rc::clone(&tell);
         let export = move |digests: ExportedDigests<'_>| {
-            let mut told = tell.borrow_mut();
-            if told.0 == fails_at {
+            let mut exported = tell.borrow_mut();
+            if exported.0 == fails_at {
                 return Err("killed".into());
             }
-            told.0 += 1;
-            told.1 = match digests {
+            exported.0 += 1;
+            exported.1 = match digests {
                 ExportedDigests::Replacing { old, new } => {
                     old.into_iter().chain([new]).cloned().collect()
                 }

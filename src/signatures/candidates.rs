@@ -5,6 +5,8 @@
 //! result is an error.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
+use std::future::Future;
 
 use futures_util::{StreamExt as _, stream};
 
@@ -412,32 +414,42 @@ pub(crate) enum LayerRead {
     Broken(String),
 }
 
-/// Reads a layer that may be a signature. A failed request is an error. A layer that is too long is broken; one of
-/// another length than its manifest states is returned with the reason.
+/// Reads a layer that may be a signature from a registry, as [`read_layer_with`].
 pub(crate) async fn read_layer(
     context: &ReadContext,
     repository: &Repository,
     layer: &Descriptor,
 ) -> Result<LayerRead, RegistryError> {
+    let registry = &context.registry;
+    let blob = registry.blob(repository, &layer.digest, SIGNATURE_MAX_BYTES);
+    read_layer_with(layer, blob, RegistryError::is_about_content).await
+}
+
+/// Reads a layer that may be a signature. A failed request is an error. A layer that is too long is broken; one of
+/// another length than its manifest states is returned with the reason. `is_about_content` tells errors of the content
+/// from failed requests.
+pub(crate) async fn read_layer_with<E: Error + 'static>(
+    layer: &Descriptor,
+    blob: impl Future<Output = Result<Option<Vec<u8>>, E>>,
+    is_about_content: impl Fn(&E) -> bool,
+) -> Result<LayerRead, E> {
     if layer.size > SIGNATURE_MAX_BYTES {
         let refusal = VerificationError::TooLarge { size: layer.size };
         return Ok(LayerRead::Broken(refusal.to_string()));
     }
-    let registry = &context.registry;
-    let blob = registry.blob(repository, &layer.digest, SIGNATURE_MAX_BYTES);
     Ok(match blob.await {
         Ok(Some(bytes)) => match size_mismatch(&bytes, layer) {
             Some(why) => LayerRead::WrongSize { bytes, why },
             None => LayerRead::Content(bytes),
         },
         Ok(None) => LayerRead::Missing,
-        Err(error) if error.is_about_content() => LayerRead::Broken(chain_text(&error)),
+        Err(error) if is_about_content(&error) => LayerRead::Broken(chain_text(&error)),
         Err(error) => return Err(error),
     })
 }
 
 /// Returns the reason why `bytes` do not match `layer`, if their length is different.
-pub(crate) fn size_mismatch(bytes: &[u8], layer: &Descriptor) -> Option<String> {
+pub(super) fn size_mismatch(bytes: &[u8], layer: &Descriptor) -> Option<String> {
     let (arrived, said, digest) = (bytes.len(), layer.size, &layer.digest);
     let is_alike = u64::try_from(arrived) == Ok(said);
     (!is_alike).then(|| format!("its layer `{digest}` has {arrived} bytes, not {said} as stated"))

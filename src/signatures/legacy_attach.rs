@@ -54,13 +54,13 @@ pub(crate) async fn read_config(
 ) -> Result<SignatureConfig, SignatureError> {
     Ok(match config_of(manifest) {
         None => SignatureConfig::Foreign,
-        Some(config) if config.size > SIGNATURE_CONFIG_MAX_BYTES => SignatureConfig::Lost,
+        Some(config) if config.size > SIGNATURE_CONFIG_MAX_BYTES => SignatureConfig::Missing,
         Some(config) => {
             let registry = &context.registry;
             let blob = registry.blob(repository, &config.digest, SIGNATURE_CONFIG_MAX_BYTES);
             match blob.await {
-                Ok(known) => known.map_or(SignatureConfig::Lost, SignatureConfig::Known),
-                Err(error) if error.is_about_content() => SignatureConfig::Lost,
+                Ok(known) => known.map_or(SignatureConfig::Missing, SignatureConfig::Known),
+                Err(error) if error.is_about_content() => SignatureConfig::Missing,
                 Err(error) => return Err(error.into()),
             }
         }

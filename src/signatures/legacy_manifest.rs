@@ -32,7 +32,7 @@ pub(crate) enum SignatureConfig {
     /// The bytes of the config.
     Known(Vec<u8>),
     /// A config that is not there, or is no config.
-    Lost,
+    Missing,
     /// A config of another type, which does not list layers.
     Foreign,
 }
@@ -131,7 +131,7 @@ fn grow(
         SignatureConfig::Known(known) => {
             longer(&known, digests).or_else(|| rebuilt(current, digests))
         }
-        SignatureConfig::Lost => rebuilt(current, digests),
+        SignatureConfig::Missing => rebuilt(current, digests),
         SignatureConfig::Foreign => None,
     };
     let grown = grown(current.bytes(), config.as_deref(), layers);
@@ -334,7 +334,7 @@ mod tests {
     fn config_that_is_lost_or_garbage_is_made_anew() {
         let current = manifest(fixture("manifest.json"));
         for config in [
-            SignatureConfig::Lost,
+            SignatureConfig::Missing,
             SignatureConfig::Known(b"garbage".to_vec()),
             SignatureConfig::Known(b"{}".to_vec()),
         ] {

@@ -39,7 +39,7 @@ properties! {
         of_bytes(&[legacy("manifest-of-two.json")], |bytes| {
             let Ok(theirs) = Manifest::parse(bytes.to_vec(), MediaType::OciManifest) else { return false };
             let _ = config_of(&theirs);
-            merge_legacy(&current, SignatureConfig::Lost, &theirs).is_ok() && merge_legacy(&theirs, SignatureConfig::Lost, &current).is_ok()
+            merge_legacy(&current, SignatureConfig::Missing, &theirs).is_ok() && merge_legacy(&theirs, SignatureConfig::Missing, &current).is_ok()
         });
     }
     config_of_legacy_signatures_is_merged_or_refused in "src/signatures/legacy_manifest.rs" {

@@ -22,7 +22,7 @@ async fn what_is_under_way_is_told_and_not_left_open() {
         data: None,
     };
     source.fault(Fault::on("GET", "*/blobs/*").stalled_body());
-    let (tell, mut told) = unbounded_channel();
+    let (tell, mut texts) = unbounded_channel();
     let context = context_with(Events::new(move |event| {
         if let Event::Info(text) = event {
             tell.send(text).unwrap();
@@ -30,7 +30,7 @@ async fn what_is_under_way_is_told_and_not_left_open() {
     }));
     let (from, to) = (repository(&source, "a/b"), repository(&target, "c/d"));
     let half = async {
-        while let Some(text) = told.recv().await {
+        while let Some(text) = texts.recv().await {
             if text == "1 large blob is being copied: 9 of 20 MB" {
                 return;
             }

@@ -54,9 +54,9 @@ proptest! {
             .filter(|tag| held(tag).is_some_and(|existing| existing != first))
             .map(|tag| &tag.tag.repository)
             .collect();
-        let told: Vec<_> = decided.equivalents.iter().map(|found| &found.repository).collect();
-        prop_assert_eq!(told.len(), others.len());
-        prop_assert_eq!(told.into_iter().collect::<BTreeSet<_>>(), others);
+        let repositories: Vec<_> = decided.equivalents.iter().map(|found| &found.repository).collect();
+        prop_assert_eq!(repositories.len(), others.len());
+        prop_assert_eq!(repositories.into_iter().collect::<BTreeSet<_>>(), others);
     }
 
     #[test]

@@ -105,10 +105,11 @@ async fn host_that_has_asked_once_is_not_made_to_ask_again() {
 #[tokio::test]
 async fn token_with_the_right_to_push_serves_for_reading_too() {
     let server = guarded(|_| token_reply("t", ""), |_, token| token == "t").await;
-    let (writer, told) = (Bench::nobody(1), Bench::nobody(1));
+    let (writer, pushing) = (Bench::nobody(1), Bench::nobody(1));
     let repository = repository(&server, "o/r");
-    told.registry.request_push_scope(&repository);
-    told.registry
+    pushing.registry.request_push_scope(&repository);
+    pushing
+        .registry
         .manifest(&repository, &tag("v1"))
         .await
         .unwrap();
@@ -120,7 +121,7 @@ async fn token_with_the_right_to_push_serves_for_reading_too() {
             .await
             .unwrap();
     };
-    put(&told).await;
+    put(&pushing).await;
     assert_eq!(server.count("scope=repository%3Ao%2Fr%3Apull%2Cpush"), 1);
     assert_eq!(server.count("/token"), 1);
     put(&writer).await;

@@ -5,6 +5,9 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use syn::buffer::Cursor;
+use syn::parse::{Parse, ParseStream};
+
 use regex::Regex;
 
 use crate::support::project::files_of;
@@ -52,6 +55,32 @@ const REPLACED: [&str; 38] = [
     "Judged",
     "Glance",
     "Reserved",
+];
+
+/// Names of fields, locals, functions and types that were replaced by the field's terms.
+const REPLACED_ANYWHERE: [&str; 22] = [
+    "wire",
+    "keyring",
+    "judge",
+    "judged",
+    "told",
+    "doomed",
+    "passage",
+    "witness",
+    "witnessed",
+    "keep_aside",
+    "hand_on",
+    "lets_pass",
+    "Sided",
+    "Mended",
+    "Slim",
+    "Haste",
+    "Believed",
+    "Sameness",
+    "Whom",
+    "into_receipts",
+    "brought",
+    "brings",
 ];
 
 /// Words and phrases that no message uses: they make a person of a program, or are a riddle to a reader of the field.
@@ -135,6 +164,49 @@ fn replaced_names_do_not_come_back() {
         }
     }
     assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn replaced_names_stand_nowhere_in_the_code() {
+    let mut found = Vec::new();
+    for file in files_of(Path::new("src")) {
+        let text = fs::read_to_string(&file).unwrap();
+        let Words(words) = syn::parse_str(&text).unwrap();
+        let replaced = words.into_iter().filter(|word| {
+            let word = word.strip_prefix("r#").unwrap_or(word);
+            REPLACED_ANYWHERE.contains(&word)
+        });
+        found.extend(replaced.map(|word| format!("{}: {word}", file.display())));
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+/// The identifiers of code. Comments and literals contain none.
+struct Words(Vec<String>);
+
+impl Parse for Words {
+    fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
+        let mut words = Vec::new();
+        input.step(|cursor| Ok(((), collect_words(*cursor, &mut words))))?;
+        Ok(Self(words))
+    }
+}
+
+/// Collects the identifiers from `cursor` to the end of its group, and returns that end.
+fn collect_words<'a>(mut cursor: Cursor<'a>, words: &mut Vec<String>) -> Cursor<'a> {
+    while !cursor.eof() {
+        cursor = if let Some((word, next)) = cursor.ident() {
+            words.push(word.to_string());
+            next
+        } else if let Some((inside, _, _, next)) = cursor.any_group() {
+            collect_words(inside, words);
+            next
+        } else {
+            let (_, next) = cursor.token_tree().unwrap();
+            next
+        };
+    }
+    cursor
 }
 
 /// Every type has a name of its own, so a search for the name finds one idea. Associated types and local aliases are left out.

@@ -8,10 +8,12 @@
 //! strings     decisions    effects                        words
 //! ```
 //!
-//! One rule applies everywhere: **only what is vouched for is signed, tagged, published or restored.** Four things vouch
-//! for a digest: an input, this run's own work, a signature that meets the policy, or a record whose digest is known from
-//! outside. Everything else that a registry, a record or another job says is only observed. It decides no more than what
-//! is skipped, refused or reported. [`plan::Vouched`] is that rule as a type.
+//! One rule applies everywhere: **only vouched content is signed, tagged, published or restored.** Four things vouch for
+//! a digest: an input, this run's own work, a signature that meets the policy, or a record whose digest is known from
+//! outside of it. Other content that a registry, a record or another job names is only observed. It is skipped, refused
+//! or reported. The type [`plan::Vouched`] enforces this rule.
+//!
+//! The table "Words" of `.github/CONTRIBUTING.md` explains the terms of the code.
 //!
 //! Each room has one job and states at its top what it must not depend on:
 //!

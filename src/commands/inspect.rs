@@ -136,7 +136,7 @@ pub(super) async fn inspect(
             .events
             .info(format!("{platform} `{}`", child.digest));
     }
-    // A conflict that is visible now remains one, whatever is read later.
+    // Fixed tags never change, so a conflict in the tags that were read cannot go away. Report it before anything is copied.
     let seen = new_repository::seen(&lookups);
     let decided = decide_tags(
         &assembly,
@@ -395,7 +395,8 @@ async fn find_foreign(
 
 /// Returns the warning about a child of an index that nothing vouches for.
 ///
-/// SECURITY: such a child is not looked for in another repository. Whoever pushed the index could name any digest.
+/// SECURITY: such a child is not requested from another repository. Anyone with push access can name any digest in an
+/// index.
 async fn warning_of_observed(
     context: &Context,
     repository: &Repository,

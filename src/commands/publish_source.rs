@@ -46,10 +46,10 @@ impl FoundImages {
     }
 }
 
-/// Finds the images at the first origin that has them. The other origins may have parts that this one lacks.
+/// Finds the images at the first input that has them. The sources of the other inputs may have parts that it lacks.
 ///
-/// SECURITY: a digest that the first origin names is the only image, wherever it is found. An origin that could not be
-/// read may have any image, so only one that an input names by digest takes its place.
+/// SECURITY: if the first input names a digest, only that image counts, in any source. If an input cannot be read, its
+/// image is unknown. Another image then counts only if an input names its digest.
 pub(crate) async fn find_images(
     context: &Context,
     inputs: &[Named<PublishSource>],

@@ -1,4 +1,5 @@
-//! The commands `seal` and `create`: read everything, decide, then write index, signatures and tags, in this order.
+//! Runs the commands `seal` and `create`: reads children and tags, makes a plan, then writes the index, the signatures
+//! and the tags.
 
 use std::future::Future;
 
@@ -48,7 +49,7 @@ pub(super) async fn seal(
             .check_certificate_early(policy.as_ref())
             .await?;
     }
-    // This step may copy the children, so it follows the check of the policy, which this run may not be able to meet.
+    // Probing a denied repository copies the children there, so the policy is checked before.
     let full_inspection = inspection.probe_denied_repositories(context, seal).await?;
     let vouched = match &signer {
         Some(signer) => {
@@ -140,12 +141,12 @@ async fn read<'a>(
     Ok((inspection, signer.transpose()?))
 }
 
-/// Returns the indexes among `unvouched` with a signature that meets the policy, in the repository whose tag points to
-/// them.
+/// Returns the indexes among `unvouched` that have a signature that meets the policy. The signature is looked up in the
+/// repository whose tag points to the index.
 ///
 /// SECURITY: a signature vouches for a digest under any tag. Anyone with push access can put an older image of this
-/// workflow under the tag of another version, or another of its images under this one's. If this run's annotations
-/// state the version or the name, an index that states another, or none, is not accepted.
+/// workflow under the tag of another version, or another of its images under this image's tag. If this run's
+/// annotations state a version or a name, only an index that states the same is accepted.
 async fn vouch(
     context: &Context,
     seal: &Seal,

@@ -140,9 +140,9 @@ async fn write_fixed(
     let began = Instant::now();
     fail_on_conflicts(foreign_contents(context, fixed).await?, target, outcome)?;
     let changed = write_all(context, record_writer, target, fixed, outcome).await?;
-    // Another run was faster than a retry of this one.
+    // A tag that changed before a retry was written by another run.
     fail_on_conflicts(foreign_contents(context, &changed).await?, target, outcome)?;
-    // A run that read the tags before this write has finished its own by now, at equal speed. So its write is visible.
+    // Another run may have read the tags before this write. After as long a wait, its own write is visible.
     tokio::time::sleep(RACE_WINDOW.max(began.elapsed())).await;
     wait_until_visible(context, fixed, target, outcome).await
 }
@@ -214,8 +214,8 @@ async fn recheck_moving(
 
 /// Writes tags concurrently. If one fails, writes in progress are finished and noted before the error is returned.
 ///
-/// The record lists the writes before they are sent: a run that is killed may have written them. Of the steps before, it
-/// says that nothing was sent. Returns the steps of the tags that another run changed before a retry of this one.
+/// The record lists the writes as intended before they are sent, because a killed run may have written them. Earlier
+/// steps are listed as planned: nothing was sent for them. Returns the steps of the tags that another run changed before a retry of this one.
 async fn write_all(
     context: &Context,
     record_writer: &RecordWriter,

@@ -1,5 +1,5 @@
-//! The command `verify`: the gate. It passes only with proof, waits for missing signatures, and refuses wrong ones at
-//! once.
+//! Runs the command `verify`: succeeds only if each subject has the required signature. Waits for missing signatures,
+//! and refuses wrong ones at once.
 
 use std::future::Future;
 

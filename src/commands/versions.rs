@@ -29,8 +29,9 @@ pub(super) struct Versions<'a> {
     pub(super) name: Option<String>,
     /// True if they are to get an index.
     pub(super) is_index: bool,
+    /// The proof that a newer version needs.
     pub(super) required_proof: VersionProof<'a>,
-    /// A lock for reading labels: the next reader waits.
+    /// A lock: the labels of one image at a time are read.
     pub(super) lock: Mutex<()>,
 }
 

@@ -1,5 +1,5 @@
-//! Checks whether the referrers and digest tags of an image are verified. Verified means: made by the issuer, and for
-//! the source repository, that the policy requires for the image.
+//! Decides which referrers and digest tags of an image are copied. One is verified if its issuer and its source
+//! repository are those that the policy requires for the image.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};

@@ -14,7 +14,7 @@ const TOKEN_SIGNS: &str = "-._~+/=";
 /// One event to report while a run is under way.
 #[derive(Debug, Clone)]
 pub enum Event {
-    /// Work that begins now, as a short noun phrase: `children`, `signatures`.
+    /// The step that begins, in a few words: `Push the index`.
     Step(String),
     /// Something that was done or found.
     Info(String),

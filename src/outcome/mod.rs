@@ -1,6 +1,6 @@
 //! The findings and changes of a run, updated while it happens. A run that fails half-way still reports them.
 //!
-//! Only data. This room knows nothing of requests, and of errors only their text.
+//! This room contains only data. It must not depend on requests or error types; errors are kept as text.
 
 mod cleanup;
 mod preflight;

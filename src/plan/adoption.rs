@@ -1,4 +1,4 @@
-//! Adoption: the one digest that the inputs name stays under the run's tags as it is, in the place of an index of it.
+//! Decides whether an index under a tag is adopted: `digests` names it alone, so no index of it is made.
 
 use super::assemble::{Assembly, Resolved};
 use super::vouched::Vouched;

@@ -1,4 +1,4 @@
-//! The step for each tag: turns the four possible answers of a registry into a step or a conflict.
+//! Decides the step or the conflict of each tag, from the content that the registry reports.
 
 use std::collections::BTreeMap;
 

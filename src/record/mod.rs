@@ -1,8 +1,8 @@
 //! The record: a run's findings, plans and actions, in one JSON file for the next step, job or rerun.
 //!
 //! It is written before and after each change, so that even a killed run leaves a record of its last action. This room
-//! defines the file's format, how it is replaced in one step, and which records may decide something. It must not depend
-//! on the reasons for the recorded actions.
+//! defines the format of the file, its replacement in one step, and which records are vouched for. It must not depend on
+//! the reasons for the recorded actions.
 
 mod file;
 mod record_export;

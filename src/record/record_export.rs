@@ -1,15 +1,15 @@
-//! The job of a step, as its records need it: the run, and the digests that vouch for a record. The job also announces
-//! the digest of a new record to later steps and jobs.
+//! Exports the digest of a new record to later steps and jobs, and reads the digests that vouch for a record.
 
 use std::error::Error;
 
 use super::{KnownDigests, Record, RecordError, RecordFile, WorkflowRun};
 use crate::domain::Digest;
 
-/// Announces the digest of a record to later steps and jobs.
+/// Exports the digest of a record to later steps and jobs.
 pub type Export = Box<dyn Fn(ExportedDigests<'_>) -> Result<(), Box<dyn Error + Send + Sync>>>;
 
-/// The job of a step. It exchanges names and digests with the environment, never the text of a record.
+/// The run, the known digests, and the export of new ones. Names and digests are exchanged with the environment, never
+/// the text of a record.
 pub struct RecordExport {
     /// The run of this job; `None` outside of Actions.
     pub run: Option<WorkflowRun>,

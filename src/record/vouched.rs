@@ -1,5 +1,5 @@
-//! The records that may decide something: those whose SHA-256 is known from outside of them. Based on any other record,
-//! nothing is signed, published, deleted or restored.
+//! Vouched records: their SHA-256 is known from outside of the file. A run signs, publishes, deletes or restores nothing
+//! because of any other record.
 
 use std::fmt;
 
@@ -36,8 +36,8 @@ pub struct VouchedRecord {
     digest: Digest,
 }
 
-/// The images of a record that is vouched for, of any run. They may be signed and published because the record lists
-/// them. It contains no previous digests of tags: those are restored under their own tag and nowhere else.
+/// The images of a vouched record, of any run. They may be signed and published. Earlier digests of tags are not among
+/// them: a digest is restored only under its own tag.
 ///
 /// ```compile_fail,E0423
 /// let forged = manifest_seal::record::VouchedImages(Vec::new());

@@ -1,12 +1,11 @@
-//! Tags that many clients write and none can lock: read, merged, written, and read again. The registry protocol has no
-//! compare-and-swap, so this is the best that is possible:
+//! Writes tags that many clients write. The registry protocol has neither locks nor compare-and-swap, so a write takes
+//! these steps:
 //!
-//! - Each attempt to write begins with a look at the tag, so little time passes between this look and the write. What
-//!   takes long, such as the upload of parts, comes before it. If the tag has changed, the merge is done again.
-//! - The second read comes after other writers had several times as long for their writes. It is repeated until the tag
-//!   has not changed between two of them.
-//!
-//! Entries that a writer without such a look removes are written again, while this one still reads.
+//! 1. Read the tag.
+//! 2. Merge the new entries into its content, and upload the parts.
+//! 3. Write the tag, unless it has changed since the read. If it has changed, start again.
+//! 4. Wait several times as long as the write took, so that other writers finish theirs.
+//! 5. Read the tag until it is unchanged between two reads. If another writer removed the entries, write them again.
 
 use std::ops::Deref;
 use std::time::{Duration, Instant};
@@ -306,8 +305,8 @@ impl<'a> SharedTagWriter<'a> {
         })
     }
 
-    /// Reads the tag before it is changed. If the subject may have been there before this run, others may have listed
-    /// their own entries. So a tag that is then reported as absent is read a second time.
+    /// Reads the tag before it is changed. An absent tag is read a second time if the subject may be older than this
+    /// run: others may have listed entries for it, and the first read may be stale.
     pub(crate) async fn read_snapshot_of(
         &self,
         age: SubjectAge,

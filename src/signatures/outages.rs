@@ -23,7 +23,7 @@ impl Outages {
         self.sigstore.set(is_out);
     }
 
-    /// Reports whether the outages leave any work for `one`.
+    /// Reports whether `one` can still be stored: its signature is available, and a repository accepts it.
     pub(super) fn has_work_for(&self, one: &Unsigned) -> bool {
         let is_available = one.copy_of.is_some() || !self.sigstore.get();
         is_available

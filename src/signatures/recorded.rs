@@ -1,5 +1,5 @@
-//! Signatures that the record names and the registry does not list. Its list may be late or wrong, and a further
-//! signature would not help.
+//! Looks up signatures that the record names and the registry does not list. The list may be late or wrong. A second
+//! signature would not be listed either.
 
 use super::candidates::{CandidateVerifier, Candidates, FoundSignature};
 use super::{SignatureError, legacy};

@@ -60,10 +60,9 @@ impl SigningContext {
     /// Makes and stores every signature in `unsigned`, and updates the outcome and the record after each. Returns the
     /// remaining work for signatures that share a tag with others; [`settle`] does it.
     ///
-    /// After a failure, work in progress is finished, and nothing new is started for that service. So a run waits for
-    /// an outage once, and not once for each child. A registry outage ends only its own part. An outage of Sigstore
-    /// does not stop the storage of signatures that another registry has. An outage that the inputs excuse becomes a
-    /// warning.
+    /// After a failure, work in progress is finished, and nothing new is started for that service. So a run waits only
+    /// once for an outage. A registry outage ends only the work for that registry. An outage of Sigstore ends only the
+    /// making of signatures: copies of existing ones are still stored. An outage that the inputs excuse is a warning.
     pub(crate) async fn sign_all<'a>(
         &self,
         context: &'a Context,

@@ -30,8 +30,8 @@ const SIGNATURES_MAX: u32 = 3;
 
 /// Signs for one run, with one certificate while it is valid.
 ///
-/// The client must not follow redirects: its requests contain tokens. Errors are kept only from [`Self::prefetch_certificate`] to
-/// [`Self::wait_for_certificate`]. Each caller that waits for a certificate sends a new request if the one before it got none. A run
+/// The client must not follow redirects: its requests contain tokens. [`Self::wait_for_certificate`] returns an error of
+/// [`Self::prefetch_certificate`] once. After that, each caller without a certificate requests a new one. A run
 /// therefore ends its other signatures when one fails.
 #[derive(Debug)]
 pub struct Keyless {

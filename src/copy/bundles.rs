@@ -126,8 +126,8 @@ async fn read_content(
     source: &Source,
     layer: &Descriptor,
 ) -> Result<LayerRead, CopyError> {
-    let content = source.content(context, &layer.digest, SIGNATURE_MAX_BYTES);
-    read_layer_with(layer, content, CopyError::is_about_content).await
+    let read = source.content(context, &layer.digest, SIGNATURE_MAX_BYTES);
+    read_layer_with(layer, read, CopyError::is_about_content).await
 }
 
 /// The artifact type of a manifest.

@@ -5,10 +5,9 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use regex::Regex;
 use syn::buffer::Cursor;
 use syn::parse::{Parse, ParseStream};
-
-use regex::Regex;
 
 use crate::support::project::files_of;
 

@@ -11,7 +11,7 @@ use crate::commands::{CommandError, CommandResult, PreflightError, RunLimits, ex
 use crate::context::{Context, RecordReader, RecordWriter};
 use crate::domain::{Event, Events, RequestTrace, Secret, SignatureFormat, chain_text};
 use crate::failure::Failure;
-use crate::http::{Certificates, Client, Proxies};
+use crate::http::{Certificates, Client, NameResolver, NameSettings, Proxies};
 use crate::inputs::{Files, InputError, InputErrors, Inputs, Mode, RawInputs, Request, Settings};
 use crate::outcome::Outcome;
 use crate::record::{ExportedDigests, KnownDigests, RecordExport, WorkflowRun, export_name};
@@ -193,7 +193,11 @@ async fn work(
     for password in proxies.secrets() {
         events.emit(Event::Mask(Secret::new(password)));
     }
-    let client = Client::new(&certificates(settings)?, proxies)?;
+    let names = NameSettings::of_system();
+    for warning in names.warnings() {
+        events.warn(warning.clone());
+    }
+    let client = Client::new(&certificates(settings)?, proxies, NameResolver::new(names))?;
     let registry = Registry::new(registry::RegistrySettings {
         http: client.clone(),
         credentials: credentials(environment, settings, events)?,

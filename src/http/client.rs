@@ -1,11 +1,12 @@
 //! The HTTP client and its settings.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::{Method, Request, RequestBuilder, Url};
 
 use super::transport_error::cause_text;
-use super::{Certificates, HttpError, IncomingResponse, Proxies, TransportError};
+use super::{Certificates, HttpError, IncomingResponse, NameResolver, Proxies, TransportError};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest silence of a server, before its response and within it.
@@ -49,7 +50,11 @@ pub struct Client {
 
 impl Client {
     /// Builds the client of a run. It sends nothing.
-    pub fn new(certificates: &Certificates, proxies: Proxies) -> Result<Self, HttpError> {
+    pub fn new(
+        certificates: &Certificates,
+        proxies: Proxies,
+        names: NameResolver,
+    ) -> Result<Self, HttpError> {
         let inner = reqwest::Client::builder()
             // `_only`: reqwest then leaves out the platform's verifier, which cannot be built without system roots.
             .tls_certs_only(certificates.with_public_ones())
@@ -67,6 +72,7 @@ impl Client {
             .http2_initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .http2_max_header_list_size(HEADERS_MAX_BYTES)
             .user_agent(concat!("manifest-seal/", env!("CARGO_PKG_VERSION")))
+            .dns_resolver(Arc::new(names))
             .no_proxy()
             .proxy(proxies.chooser())
             .build()
@@ -79,6 +85,13 @@ impl Client {
             proxies,
             has_bundle: !certificates.is_empty(),
         })
+    }
+
+    /// Builds a client with the system's settings.
+    #[cfg(test)]
+    pub(crate) fn for_tests() -> Result<Self, HttpError> {
+        let names = NameResolver::new(crate::http::NameSettings::of_system());
+        Self::new(&Certificates::default(), Proxies::default(), names)
     }
 
     /// Wraps a client that has its own connections and its own limit for silence.
@@ -174,7 +187,7 @@ mod tests {
 
     #[test]
     fn client_is_made_without_extra_certificates() {
-        assert!(Client::new(&Certificates::default(), Proxies::default()).is_ok());
+        assert!(Client::for_tests().is_ok());
     }
 
     #[tokio::test]

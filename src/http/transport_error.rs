@@ -5,13 +5,11 @@ use std::io;
 use std::iter::successors;
 use std::time::Duration;
 
-use super::CertificateProblem;
+use super::{CertificateProblem, NameError};
 use crate::domain::chain_text;
 
 const PROXY_WANTS_LOGIN: &str = "tunnel error: proxy authorization required";
 const NO_TUNNEL: &str = "tunnel error: unsuccessful";
-/// hyper's text for a name without an address, whatever its resolver reports.
-const NO_NAME: &str = "dns error";
 /// The texts of hyper and h2 for a connection or stream that the other side ended. Their error types cannot be named
 /// here.
 const BROKEN_OFF: [&str; 3] = [
@@ -77,7 +75,8 @@ impl TransportError {
                 None
             }
         });
-        let cause = cause_text(error);
+        let name = name_error_of(error);
+        let cause = name.map_or_else(|| cause_text(error), ToString::to_string);
         let kind = TransportErrorKind::of(error, &cause);
         let cause = certificate.as_ref().map_or(cause, ToString::to_string);
         let cause = cause.replace(PROXY_WANTS_LOGIN, "it requires a login (407)");
@@ -164,6 +163,9 @@ impl TransportErrorKind {
         if let Some(error) = tls_error_of(error) {
             return Self::of_tls(error);
         }
+        if let Some(error) = name_error_of(error) {
+            return Self::of_name(error);
+        }
         // These errors are found by their text, because hyper's type for them cannot be named here.
         if cause.contains(PROXY_WANTS_LOGIN) {
             return Self::ProxyLogin;
@@ -178,14 +180,23 @@ impl TransportErrorKind {
             return Self::Silence;
         }
         let is_broken_off = BROKEN_OFF.iter().any(|words| cause.contains(words));
-        let is_unnamed = levels(error).any(|level| level.to_string() == NO_NAME);
         let is_io = levels(error)
             .filter_map(|level| level.downcast_ref::<io::Error>())
             .any(is_outage);
-        if is_broken_off || is_unnamed || is_io {
+        if is_broken_off || is_io {
             Self::Outage
         } else {
             Self::Malformed
+        }
+    }
+
+    fn of_name(error: &NameError) -> Self {
+        match error {
+            // A name may be created at any moment, and nameservers fail for a while.
+            NameError::NotFound { .. }
+            | NameError::NoAddress { .. }
+            | NameError::NoResponse { .. } => Self::Outage,
+            NameError::NoServer { .. } | NameError::Invalid { .. } => Self::NotSent,
         }
     }
 
@@ -233,6 +244,10 @@ fn levels(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)
     successors(Some(first), |level| (**level).source())
 }
 
+fn name_error_of(error: &reqwest::Error) -> Option<&NameError> {
+    levels(error).find_map(|level| level.downcast_ref())
+}
+
 fn tls_error_of(error: &reqwest::Error) -> Option<&rustls::Error> {
     levels(error).find_map(tls_error)
 }
@@ -248,8 +263,10 @@ fn tls_error<'a>(level: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::{NameResolver, NameSettings};
     use std::io::{Error, Read as _, Write as _};
     use std::net::{TcpListener, TcpStream};
+    use std::sync::Arc;
     use std::time::Duration;
 
     /// Returns the error of a client for `scheme://` at a server that handles its only connection with `serve`.
@@ -346,8 +363,9 @@ mod tests {
         let closed = TcpListener::bind("127.0.0.1:0").unwrap();
         let refused = format!("http://{}/", closed.local_addr().unwrap());
         drop(closed);
+        let names = NameResolver::new(NameSettings::of_system());
         let client = reqwest::Client::builder().tls_certs_only([]);
-        let client = client.build().unwrap();
+        let client = client.dns_resolver(Arc::new(names)).build().unwrap();
         for (url, wanted) in [
             (refused.as_str(), TransportErrorKind::Outage),
             // RFC 6761: this name never exists.

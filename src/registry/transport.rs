@@ -154,13 +154,12 @@ fn is_here(url: &Url) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::{Certificates, Proxies};
 
     #[test]
     fn only_this_machine_and_insecure_hosts_are_spoken_to_without_tls() {
         let host = |text: &str| text.parse::<Host>().unwrap();
         let transport = Transport::new(
-            Client::new(&Certificates::default(), Proxies::default()).unwrap(),
+            Client::for_tests().unwrap(),
             vec![host("10.0.0.1:5000")],
             RetryPolicy::default(),
             Events::silent(),
@@ -190,7 +189,7 @@ mod tests {
     #[test]
     fn nobody_elsewhere_sends_us_to_doors_of_this_machine() {
         let transport = Transport::new(
-            Client::new(&Certificates::default(), Proxies::default()).unwrap(),
+            Client::for_tests().unwrap(),
             vec!["localhost:5000".parse().unwrap()],
             RetryPolicy::default(),
             Events::silent(),

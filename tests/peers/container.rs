@@ -1,5 +1,6 @@
 //! The image of the Dockerfile, run like GitHub's runner runs it. `tests/container/run` builds it and starts these tests.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, chown};
 use std::path::Path;
@@ -7,7 +8,7 @@ use std::process::Output;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use sandbox::{Kind, Options};
+use sandbox::{Kind, NAME_SITUATIONS, NameResult, Options};
 use serde_json::{Value, json};
 
 use super::interoperability::{digests, two_children};
@@ -133,6 +134,71 @@ fn image_resolves_names_by_dns() {
     Action::seal("unknown.invalid/octo-org/app", &digests(&children), &["v1"])
         .in_image(&["--dns", "127.0.0.77"])
         .end_with(1);
+}
+
+/// Compares the program in its image with glibc in another: they get the same files and the same nameservers.
+#[test]
+fn image_resolves_names_as_glibc_does() {
+    let registry = sandbox::Registry::start(Options::new());
+    let pushed = registry.push_image("octo-org/app", "linux/amd64", Kind::Oci);
+    let mut wrong = Vec::new();
+    for situation in NAME_SITUATIONS {
+        let servers = situation.start(53);
+        let host = format!("{}:{}", situation.host, registry.address().port());
+        let action = Action::new("create", &format!("{host}/octo-org/app"))
+            .input("digests", &pushed.digest)
+            .input("tags", "v1")
+            .input("dry-run", "true")
+            .input("retry-attempts", "1")
+            .input("insecure-registries", &host);
+        // Docker always mounts both files. An empty one names no nameserver either.
+        let files = [
+            ("resolv.conf", situation.resolv_conf().unwrap_or_default()),
+            ("hosts", situation.hosts.to_owned()),
+        ];
+        let mounts = files.map(|(name, text)| {
+            let file = action.workspace().with_extension(name);
+            fs::write(&file, text).unwrap();
+            format!("--volume={}:/etc/{name}:ro", file.display())
+        });
+        let options = mounts.each_ref().map(String::as_str);
+        let glibc = thread::scope(|scope| {
+            let glibc = scope.spawn(|| addresses_of_glibc(situation.host, &options));
+            // A reference cannot have a host with a dot at its end.
+            if !situation.host.ends_with('.') {
+                let ours = action.clone().in_image(&options).run();
+                let is_resolved = !ours.log.contains(&format!("`{}` ", situation.host));
+                if is_resolved != matches!(situation.right, NameResult::Addresses(_)) {
+                    wrong.push(format!("{}: {}", situation.name, ours.log));
+                }
+            }
+            glibc.join().unwrap()
+        });
+        let right = match (situation.glibc, situation.right) {
+            (Some((addresses, _)), _) | (None, NameResult::Addresses(addresses)) => addresses,
+            (None, _) => &[],
+        };
+        println!("{}: {:?}, glibc {glibc:?}", situation.name, situation.right);
+        if glibc != right.iter().copied().collect::<BTreeSet<_>>() {
+            wrong.push(format!("{}: glibc finds {glibc:?}", situation.name));
+        }
+        drop(servers);
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Returns the addresses that glibc finds in a container with these options.
+fn addresses_of_glibc(host: &str, options: &[&str]) -> BTreeSet<String> {
+    let run = ["run", "--rm", "--network", "host", "--entrypoint", "getent"];
+    let image = stack("BUILDER");
+    let found = Tool::docker(&run)
+        .args(options)
+        .args([&image, "ahosts", host]);
+    let found = String::from_utf8(found.output().stdout).unwrap();
+    let addresses = found
+        .lines()
+        .filter_map(|line| line.split_whitespace().next());
+    addresses.map(str::to_owned).collect()
 }
 
 /// Seals under another name of the registry's host, which serves plain HTTP and whose name is not loopback.

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use super::source::Source;
 use crate::context::Context;
 use crate::domain::{Digest, Events, Repository, RetryPolicy};
-use crate::http::{Certificates, Client, Proxies};
+use crate::http::Client;
 use crate::inputs::Mode;
 use crate::registry::{Credentials, Registry, RegistrySettings};
 
@@ -38,7 +38,7 @@ fn context_with(events: Events) -> Context {
         at_least: Duration::ZERO,
     };
     let registry = Registry::new(RegistrySettings {
-        http: Client::new(&Certificates::default(), Proxies::default()).unwrap(),
+        http: Client::for_tests().unwrap(),
         credentials: Credentials::new(),
         insecure: Vec::new(),
         retry_policy,

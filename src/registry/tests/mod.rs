@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use super::{Credentials, Login, Registry, RegistrySettings};
 use crate::domain::{Event, Events, MediaType, Reference, Repository, RetryPolicy, Secret};
+use crate::http::Client;
 use crate::http::tests::server::{Reply, Server};
-use crate::http::{Certificates, Client, Proxies};
 
 const MANIFEST: &[u8] = br#"{"schemaVersion":2,"manifests":[]}"#;
 
@@ -34,7 +34,7 @@ impl Bench {
         let events = Arc::new(Mutex::new(Vec::new()));
         let heard = Arc::clone(&events);
         let registry = Registry::new(RegistrySettings {
-            http: Client::new(&Certificates::default(), Proxies::default()).unwrap(),
+            http: Client::for_tests().unwrap(),
             credentials,
             insecure: Vec::new(),
             retry_policy: RetryPolicy {

@@ -18,7 +18,7 @@ use super::super::transport::Transport;
 use super::super::{
     docker_config, downloads, ghcr_retry_after, referrer_list, referrers, token, token_grants,
 };
-use super::{Certificates, Client, Events, Proxies, RetryPolicy};
+use super::{Client, Events, RetryPolicy};
 use crate::domain::Digest;
 use crate::http::{Response, retry_after};
 use crate::properties::{of_bytes, of_text, properties};
@@ -111,7 +111,7 @@ properties! {
         of_text(&hosts, |text| text.parse().is_ok_and(|host| Ecr::of(&host).is_some()));
     }
     token_is_read_or_refused in "src/registry/token.rs" {
-        let client = Client::new(&Certificates::default(), Proxies::default()).unwrap();
+        let client = Client::for_tests().unwrap();
         let transport = Transport::new(client, Vec::new(), RetryPolicy::default(), Events::silent());
         let seeds = [
             r#"{"token":"t","access_token":"t","refresh_token":"r","expires_in":300}"#,

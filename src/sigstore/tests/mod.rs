@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::domain::RetryPolicy;
-use crate::http::{Certificates, Client, Proxies};
+use crate::http::Client;
 
 use super::trust::{Purpose, Trust, TrustSource};
 use super::{service_client::ServiceClient, tuf::Tuf};
@@ -33,7 +33,7 @@ fn impatient() -> RetryPolicy {
 }
 
 fn client() -> Client {
-    Client::new(&Certificates::default(), Proxies::default()).unwrap()
+    Client::for_tests().unwrap()
 }
 
 /// Loads the recorded trust and these services; never uses the network.

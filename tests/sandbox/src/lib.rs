@@ -16,6 +16,8 @@ mod http1;
 mod http2;
 mod injection;
 mod listener;
+mod name_situations;
+mod names;
 mod proof;
 mod proxy;
 mod registry;
@@ -27,6 +29,8 @@ mod traffic;
 mod transport;
 
 pub use faults::{Fault, Trigger};
+pub use name_situations::{NAME_SITUATIONS, NameResult, NameSituation};
+pub use names::{Family, NameAnswer, NameServer};
 pub use proof::Proof;
 pub use proxy::Proxy;
 pub use registry::{

@@ -1,0 +1,200 @@
+//! The order in which nameservers and search domains are tried.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use hickory_resolver::proto::rr::Name;
+use tokio::time::{Instant, sleep_until};
+
+use super::error::NameError;
+use super::name_server::{NameServer, Reply};
+use super::settings::NameSettings;
+
+/// The silence of a nameserver after which the next one is asked too.
+const SILENCE: Duration = Duration::from_secs(2);
+
+/// The clients of all nameservers: one list for each round. A client shares equal requests that are under way, so a
+/// second request to a silent server needs a client of its own.
+pub(super) struct Lookup {
+    rounds: Vec<Vec<NameServer>>,
+}
+
+impl fmt::Debug for Lookup {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Lookup").finish_non_exhaustive()
+    }
+}
+
+impl Lookup {
+    pub(super) fn new(settings: &NameSettings) -> Self {
+        let servers = settings.servers.as_deref().unwrap_or_default();
+        let round = || {
+            let servers = servers.iter();
+            let clients = servers.filter_map(|server| NameServer::new(*server, settings));
+            clients.collect()
+        };
+        Self {
+            rounds: (0..settings.attempts).map(|_| round()).collect(),
+        }
+    }
+
+    /// Returns the clients in the order of their turns.
+    fn turns(&self, rotates: bool) -> impl Iterator<Item = &NameServer> {
+        let count = self.rounds.first().map_or(0, Vec::len);
+        let first = if rotates {
+            fastrand::usize(..count.max(1))
+        } else {
+            0
+        };
+        self.rounds.iter().flat_map(move |round| {
+            let (last, first) = round.split_at(first.min(round.len()));
+            first.iter().chain(last)
+        })
+    }
+
+    /// Asks the nameservers in their order. The next one is asked as soon as one fails, and when it was silent for two
+    /// seconds. The first usable response counts, even of a server that was silent before.
+    async fn ask(&self, name: &Name, settings: &NameSettings, end: Instant) -> Found {
+        let mut turns = self.turns(settings.rotates).peekable();
+        let mut asked = FuturesUnordered::new();
+        let mut failures: Vec<(SocketAddr, String)> = Vec::new();
+        loop {
+            if let Some(server) = turns.next() {
+                asked.push(async move { (server.address, server.ask(name).await) });
+            }
+            let patience = match turns.peek() {
+                Some(_) => end.min(Instant::now() + SILENCE),
+                None => end,
+            };
+            let (server, reply) = tokio::select! {
+                Some(replied) = asked.next() => replied,
+                () = sleep_until(patience), if !asked.is_empty() => {
+                    if Instant::now() >= end {
+                        failures.extend(self.silent(&failures, settings.total));
+                        return Found::Nothing(failures);
+                    }
+                    continue;
+                }
+                else => return Found::Nothing(failures),
+            };
+            match reply {
+                Reply::Addresses(addresses) => return Found::Addresses(addresses),
+                Reply::NoName => return Found::NoName(server),
+                Reply::NoAddress => return Found::NoAddress(server),
+                Reply::Failed(why) => {
+                    let failure = (server, why);
+                    if !failures.contains(&failure) {
+                        failures.push(failure);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Returns the nameservers without a response.
+    fn silent(
+        &self,
+        failures: &[(SocketAddr, String)],
+        total: Duration,
+    ) -> Vec<(SocketAddr, String)> {
+        let servers = self.rounds.first().into_iter().flatten();
+        let servers = servers.map(|server| server.address);
+        let silent = servers.filter(|server| !failures.iter().any(|(known, _)| known == server));
+        silent
+            .map(|server| (server, format!("no response within {total:?}")))
+            .collect()
+    }
+}
+
+/// The result of asking all nameservers for one name.
+enum Found {
+    Addresses(Vec<IpAddr>),
+    NoName(SocketAddr),
+    NoAddress(SocketAddr),
+    Nothing(Vec<(SocketAddr, String)>),
+}
+
+/// Resolves a host name. The hosts file alone decides for a name that it has.
+pub(super) async fn resolve(
+    settings: &NameSettings,
+    lookup: &Lookup,
+    host: &str,
+) -> Result<Vec<IpAddr>, NameError> {
+    if let Some(known) = settings.hosts.find(host) {
+        return Ok(known);
+    }
+    let name = || host.to_owned();
+    if let Err(why) = &settings.servers {
+        let (name, why) = (name(), why.clone());
+        return Err(NameError::NoServer { name, why });
+    }
+    let candidates =
+        candidates(settings, host).ok_or_else(|| NameError::Invalid { name: name() })?;
+    let end = Instant::now() + settings.total;
+    let mut worst: Option<NameError> = None;
+    for candidate in candidates {
+        let found = lookup.ask(&candidate, settings, end).await;
+        let error = match found {
+            Found::Addresses(addresses) => return Ok(addresses),
+            Found::NoName(server) => NameError::NotFound {
+                name: name(),
+                server,
+            },
+            Found::NoAddress(server) => NameError::NoAddress {
+                name: name(),
+                server,
+            },
+            Found::Nothing(failures) => NameError::NoResponse {
+                name: name(),
+                failures,
+            },
+        };
+        // An absence that is known for one candidate says nothing about a candidate that could not be looked up.
+        let is_worse = worst
+            .as_ref()
+            .is_none_or(|known| rank(&error) > rank(known));
+        if is_worse {
+            worst = Some(error);
+        }
+        if Instant::now() >= end {
+            break;
+        }
+    }
+    Err(worst.unwrap_or_else(|| NameError::Invalid { name: name() }))
+}
+
+/// Orders errors by how much they leave open.
+fn rank(error: &NameError) -> u8 {
+    match error {
+        NameError::Invalid { .. } | NameError::NoServer { .. } => 0,
+        NameError::NotFound { .. } => 1,
+        NameError::NoAddress { .. } => 2,
+        NameError::NoResponse { .. } => 3,
+    }
+}
+
+/// Returns the full names to try for `host`, in their order. `None` if it is not a valid name.
+fn candidates(settings: &NameSettings, host: &str) -> Option<Vec<Name>> {
+    // Registries and internal services do have underscores in their names, which `from_ascii` accepts.
+    let mut full = Name::from_ascii(host).ok()?;
+    let is_full = full.is_fqdn();
+    full.set_fqdn(true);
+    if is_full {
+        return Some(vec![full]);
+    }
+    let relative = Name::from_ascii(host).ok()?;
+    let searched = settings.search.iter();
+    // A name that is too long with this domain cannot exist there.
+    let mut candidates: Vec<Name> = searched
+        .filter_map(|domain| relative.clone().append_domain(domain).ok())
+        .collect();
+    if host.matches('.').count() >= settings.ndots {
+        candidates.insert(0, full);
+    } else {
+        candidates.push(full);
+    }
+    Some(candidates)
+}

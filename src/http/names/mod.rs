@@ -1,0 +1,58 @@
+//! Resolves host names as glibc does: `/etc/hosts` decides for the names that it has, and nameservers are asked in their
+//! order. An image `FROM scratch` has no C library that would do this.
+//!
+//! Source: `resolv.conf(5)`, `hosts(5)`; glibc, `resolv/res_send.c` and `resolv/res_query.c`.
+
+mod error;
+mod hosts;
+mod lookup;
+mod name_server;
+mod settings;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use tokio::sync::OnceCell;
+
+pub use error::NameError;
+use lookup::{Lookup, resolve};
+pub use settings::NameSettings;
+
+/// Resolves host names for an HTTP client.
+#[derive(Debug, Clone)]
+pub struct NameResolver {
+    settings: Arc<NameSettings>,
+    /// The clients of the nameservers. They belong to the asynchronous runtime, so the first lookup builds them.
+    lookup: Arc<OnceCell<Lookup>>,
+}
+
+impl NameResolver {
+    /// Creates a resolver. This call sends nothing.
+    #[must_use]
+    pub fn new(settings: NameSettings) -> Self {
+        Self {
+            settings: Arc::new(settings),
+            lookup: Arc::default(),
+        }
+    }
+}
+
+impl Resolve for NameResolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let resolver = self.clone();
+        Box::pin(async move {
+            let settings = &resolver.settings;
+            let lookup = async || Lookup::new(settings);
+            let lookup = resolver.lookup.get_or_init(lookup).await;
+            let addresses = resolve(settings, lookup, name.as_str()).await?;
+            let addresses = addresses.into_iter();
+            // The client adds the port of its request.
+            let addresses = addresses.map(|address| SocketAddr::new(address, 0));
+            Ok(Box::new(addresses) as Addrs)
+        })
+    }
+}

@@ -1,0 +1,155 @@
+//! Tests of name resolution, against scripted nameservers.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use sandbox::{Family, NAME_SITUATIONS, NameResult, NameServer, NameSituation};
+
+use super::hosts::Hosts;
+use super::lookup::{Lookup, resolve};
+use super::{NameError, NameSettings};
+
+/// Returns the settings of a situation whose nameservers listen on other ports.
+fn settings(situation: &NameSituation, servers: &[NameServer]) -> NameSettings {
+    let hosts = Hosts::parse(situation.hosts);
+    let text = situation.resolv_conf();
+    let text = text.as_deref().unwrap_or_default().as_bytes();
+    let mut settings = NameSettings::parse(text, "/etc/resolv.conf", hosts);
+    for address in settings.servers.iter_mut().flatten() {
+        let mut known = servers.iter().map(NameServer::address);
+        let known = known.find(|server| server.ip() == address.ip());
+        // Nothing listens on this port.
+        address.set_port(known.map_or(9, |server| server.port()));
+    }
+    settings
+}
+
+async fn look_up(settings: &NameSettings, host: &str) -> Result<Vec<IpAddr>, NameError> {
+    resolve(settings, &Lookup::new(settings), host).await
+}
+
+fn is_right(found: &Result<Vec<IpAddr>, NameError>, right: NameResult) -> bool {
+    match (found, right) {
+        (Ok(found), NameResult::Addresses(right)) => {
+            let right = right.iter().map(|text| text.parse().unwrap());
+            found.iter().copied().collect::<BTreeSet<IpAddr>>() == right.collect()
+        }
+        (Err(NameError::NotFound { .. }), NameResult::NotFound)
+        | (Err(NameError::NoAddress { .. }), NameResult::NoAddress)
+        | (Err(NameError::NoResponse { .. }), NameResult::NoResponse)
+        | (Err(NameError::NoServer { .. }), NameResult::NoServer) => true,
+        _ => false,
+    }
+}
+
+#[tokio::test]
+async fn names_resolve_as_the_table_says() {
+    let looked_up = NAME_SITUATIONS.iter().map(async |situation| {
+        let servers = situation.start(0);
+        let settings = settings(situation, &servers);
+        let found = look_up(&settings, situation.host).await;
+        (!is_right(&found, situation.right)).then(|| format!("{}: {found:?}", situation.name))
+    });
+    // One after the other: all of them use the same addresses.
+    let mut wrong = Vec::new();
+    for one in looked_up {
+        wrong.extend(one.await);
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(NAME_SITUATIONS.len() >= 23);
+}
+
+fn situation(name: &str) -> &'static NameSituation {
+    let mut all = NAME_SITUATIONS.iter();
+    all.find(|situation| situation.name == name).unwrap()
+}
+
+#[tokio::test]
+async fn second_nameserver_is_not_asked_while_the_first_one_answers() {
+    let situation =
+        situation("the first nameserver has the name, the second says that it does not exist");
+    let servers = situation.start(0);
+    let settings = settings(situation, &servers);
+    for _ in 0..20 {
+        look_up(&settings, situation.host).await.unwrap();
+    }
+    assert_eq!(servers[1].requests(), []);
+    assert!(!servers[0].requests().is_empty());
+}
+
+#[tokio::test]
+async fn hosts_file_decides_without_any_request() {
+    let situation = situation("the hosts file has one family, and the nameserver is silent");
+    let servers = situation.start(0);
+    let settings = settings(situation, &servers);
+    look_up(&settings, situation.host).await.unwrap();
+    assert_eq!(servers[0].requests(), []);
+    assert!(look_up(&settings, "localhost").await.is_ok());
+    assert!(look_up(&settings, "a.localhost").await.is_ok());
+    assert_eq!(servers[0].requests(), []);
+}
+
+#[tokio::test]
+async fn errors_name_the_host_and_each_nameserver() {
+    let situation = situation("all nameservers fail");
+    let servers = situation.start(0);
+    let settings = settings(situation, &servers);
+    let error = look_up(&settings, situation.host).await.unwrap_err();
+    let [first, second] = [0, 1].map(|number: usize| servers[number].address());
+    let wanted = format!(
+        "`registry.test` cannot be resolved: nameserver {first}: SERVFAIL; nameserver {second}: SERVFAIL"
+    );
+    assert_eq!(error.to_string(), wanted);
+    let missing = NameSettings::read("/nonexistent/resolv.conf".as_ref(), "/nonexistent".as_ref());
+    let error = look_up(&missing, "registry.test").await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "`registry.test` cannot be resolved: there is no `/nonexistent/resolv.conf` to name a nameserver"
+    );
+}
+
+#[tokio::test]
+async fn silent_servers_end_the_lookup_in_time() {
+    let begin = Instant::now();
+    let situation = NameSituation {
+        resolv_conf: Some("nameserver @1\noptions timeout:30 attempts:5\n"),
+        ..*situation("all nameservers are silent")
+    };
+    let servers = situation.start(0);
+    let settings = settings(&situation, &servers);
+    let error = look_up(&settings, situation.host).await.unwrap_err();
+    assert!(
+        matches!(&error, NameError::NoResponse { failures, .. } if failures.len() == 1),
+        "{error}"
+    );
+    assert!(begin.elapsed() >= Duration::from_secs(3), "{error}");
+    // A request that is lost is repeated.
+    let requests = servers[0].requests();
+    assert!(
+        requests.iter().all(|(_, _, count)| *count >= 2),
+        "{requests:?}"
+    );
+    let families: Vec<Family> = requests.iter().map(|(_, family, _)| *family).collect();
+    assert_eq!(families, [Family::Ipv4, Family::Ipv6]);
+}
+
+#[test]
+fn settings_that_are_ignored_are_warned_of() {
+    let parse =
+        |text: &str| NameSettings::parse(text.as_bytes(), "/etc/resolv.conf", Hosts::default());
+    let settings = parse("search .lan ok.test\nnameserver fe80::1%nothing\nnameserver 127.0.0.1\n");
+    assert_eq!(
+        settings.warnings(),
+        [
+            "`/etc/resolv.conf`: the nameserver `fe80::1%nothing` is ignored, since this machine has no such interface",
+            "`/etc/resolv.conf`: the search domain `.lan` is ignored, since it is not a valid name",
+        ]
+    );
+    assert_eq!(settings.servers.as_ref().map(Vec::len), Ok(1));
+    assert_eq!(settings.search.len(), 1);
+    assert_eq!(
+        parse("nameserver 127.0.0.1\nsearch .\n").warnings(),
+        [""; 0]
+    );
+}

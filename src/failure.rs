@@ -68,7 +68,10 @@ impl Failure {
             Self::Arguments(_) | Self::Inputs(_) | Self::Certificates(_) | Self::Credentials(_) => {
                 ExitCode::Inputs
             }
-            Self::DockerConfig(_) | Self::Http(_) | Self::Environment(_) => ExitCode::Failure,
+            Self::Environment(EnvironmentError::NotText(_)) => ExitCode::Inputs,
+            Self::DockerConfig(_)
+            | Self::Http(_)
+            | Self::Environment(EnvironmentError::Unwritable { .. }) => ExitCode::Failure,
             Self::Command(error) => verdict(error).code,
         }
     }

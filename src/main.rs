@@ -11,6 +11,12 @@ use tokio::signal::unix::{SignalKind, signal};
 fn main() -> anyhow::Result<ExitCode> {
     let in_actions = std::env::var("GITHUB_ACTIONS").is_ok_and(|text| text == "true");
     let console = Arc::new(Console::new(in_actions));
+    let code = run(&console);
+    console.finish();
+    code
+}
+
+fn run(console: &Arc<Console>) -> anyhow::Result<ExitCode> {
     let names: Vec<&str> = INPUTS.iter().map(|input| input.name).collect();
     let is_switch = |default: &str| default == "true" || default == "false";
     let switches: Vec<&str> = INPUTS
@@ -28,7 +34,7 @@ fn main() -> anyhow::Result<ExitCode> {
             console.line(concat!("manifest-seal ", env!("CARGO_PKG_VERSION")));
             return Ok(ExitCode::SUCCESS);
         }
-        Err(error) => return Ok(manifest_seal::fail(&console, &error.into()).into()),
+        Err(error) => return Ok(manifest_seal::fail(console, &error.into()).into()),
     };
     let environment = Environment::new(std::env::vars_os(), arguments);
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -36,21 +42,26 @@ fn main() -> anyhow::Result<ExitCode> {
         .build()?;
     let code = runtime.block_on(async {
         let stop = stopped()?;
-        anyhow::Ok(Box::pin(manifest_seal::run(&environment, &console, stop)).await)
+        anyhow::Ok(Box::pin(manifest_seal::run(&environment, console, stop)).await)
     })?;
     // A DNS lookup that is still running must not delay the exit.
     runtime.shutdown_background();
     Ok(ExitCode::from(code))
 }
 
-/// Resolves when the process gets a signal to stop. The container of a cancelled job gets SIGTERM or SIGINT.
+/// Resolves when the process gets a signal to stop. The container of a cancelled job gets SIGTERM or SIGINT. A terminal
+/// that closes sends SIGHUP.
 fn stopped() -> std::io::Result<impl Future<Output = &'static str>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut quit = signal(SignalKind::quit())?;
     Ok(async move {
         tokio::select! {
             _ = terminate.recv() => "SIGTERM",
             _ = interrupt.recv() => "SIGINT",
+            _ = hangup.recv() => "SIGHUP",
+            _ = quit.recv() => "SIGQUIT",
         }
     })
 }

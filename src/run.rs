@@ -6,13 +6,15 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::actions::{Console, Environment};
+use crate::actions::{Console, Environment, LookAlike};
 use crate::commands::{CommandError, CommandResult, PreflightError, RunLimits, execute};
 use crate::context::{Context, RecordReader, RecordWriter};
 use crate::domain::{Event, Events, RequestTrace, Secret, SignatureFormat, chain_text};
 use crate::failure::Failure;
 use crate::http::{Certificates, Client, NameResolver, NameSettings, Proxies};
-use crate::inputs::{Files, InputError, InputErrors, Inputs, Mode, RawInputs, Request, Settings};
+use crate::inputs::{
+    Files, INPUTS, InputError, InputErrors, Inputs, Mode, RawInputs, Request, Settings,
+};
 use crate::outcome::Outcome;
 use crate::record::{ExportedDigests, KnownDigests, RecordExport, WorkflowRun, export_name};
 use crate::registry::{self, AwsKeys, Credentials, Login, Registry};
@@ -35,6 +37,9 @@ pub async fn run(
     let journal = Arc::new(Mutex::new(Journal::default()));
     let events = listen(console, &journal, inputs.settings.trace);
     let events = events.with_public(&environment.public_text());
+    if console.is_in_actions() && environment.variable("GITHUB_WORKSPACE").is_none() {
+        console.warn("`GITHUB_WORKSPACE` is not set: paths start at the working directory, and later steps may not find the record");
+    }
     let result = tokio::select! {
         result = work(environment, &inputs, &events, stop) => result,
         never = tick(console) => match never {},
@@ -61,11 +66,12 @@ pub async fn run(
     if inputs.settings.trace {
         console.line(&trace_text(&requests));
     }
-    // Each of the two is written even if the other fails.
+    // A summary is for people alone: the run is as good without it.
+    if let Err(error) = environment.write_summary(&report.summary()) {
+        console.warn(&chain_text(&error));
+    }
     let outputs = environment.write_outputs(&report.outputs());
-    let summary = environment.write_summary(&report.summary());
-    let handed_over = outputs.and(summary).map_err(Failure::Environment);
-    match (failure, handed_over) {
+    match (failure, outputs.map_err(Failure::Environment)) {
         (Some(failure), _) | (None, Err(failure)) => fail(console, &failure),
         (None, Ok(())) => {
             console.line(&report.closing_line());
@@ -75,6 +81,9 @@ pub async fn run(
 }
 
 fn parse(environment: &Environment, console: &Console) -> Result<Inputs, Failure> {
+    let names: Vec<&'static str> = INPUTS.iter().map(|input| input.name).collect();
+    environment.check_text(&names)?;
+    check_look_alikes(environment, &names)?;
     let raw = RawInputs::gather(|name| environment.input(name));
     let read = |path: &str| environment.read(path);
     let path = |path: &str| environment.workspace_path(Path::new(path));
@@ -101,7 +110,26 @@ fn parse(environment: &Environment, console: &Console) -> Result<Inputs, Failure
         console.mask(auth.password.expose());
     }
     check_trust(environment, &inputs)?;
+    environment.check_files()?;
     Ok(inputs)
+}
+
+/// Refuses variables that nobody reads although they look like an input: `INPUT_DRY_RUN` would change nothing.
+fn check_look_alikes(environment: &Environment, names: &[&'static str]) -> Result<(), InputErrors> {
+    let found = environment.look_alikes(names).into_iter();
+    let errors = found.map(|LookAlike { input, variable }| InputError {
+        input,
+        problem: format!(
+            "the variable `{variable}` is not read; this input is `INPUT_{}`",
+            input.to_uppercase()
+        ),
+    });
+    let errors: Vec<InputError> = errors.collect();
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(InputErrors(errors))
+    }
 }
 
 /// Checks the trust material that the inputs give, before anything is done: the workflow is wrong, not the network.

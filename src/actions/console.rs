@@ -1,10 +1,11 @@
 //! Standard output: workflow commands in the runner, plain text on a terminal. Nothing else prints.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use super::commands;
+use super::output_queue::OutputQueue;
 use crate::domain::Event;
 
 /// Returns to the start of the line and clears it.
@@ -17,6 +18,7 @@ const PROGRESS_AFTER: Duration = Duration::from_secs(2);
 pub struct Console {
     style: Style,
     open: Mutex<Option<(String, Instant)>>,
+    output: OutputQueue,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +43,14 @@ impl Console {
         Self {
             style,
             open: Mutex::new(None),
+            output: OutputQueue::default(),
         }
+    }
+
+    /// Reports whether GitHub's runner reads the output.
+    #[must_use]
+    pub fn is_in_actions(&self) -> bool {
+        self.style == Style::Actions
     }
 
     /// Prints an event in the console's style.
@@ -80,13 +89,9 @@ impl Console {
             return;
         };
         if since.elapsed() >= PROGRESS_AFTER {
-            let mut out = io::stdout().lock();
-            let _ = write!(
-                out,
-                "{CLEAR_LINE}  … {name}, {} s",
-                since.elapsed().as_secs()
-            );
-            let _ = out.flush();
+            let seconds = since.elapsed().as_secs();
+            self.output
+                .push(format!("{CLEAR_LINE}  … {name}, {seconds} s"));
         }
     }
 
@@ -153,7 +158,12 @@ impl Console {
         }
     }
 
-    /// Prints a line. A closed standard output must not fail the run.
+    /// Waits until everything is printed, unless nobody reads it.
+    pub fn finish(&self) {
+        self.output.finish();
+    }
+
+    /// Prints a line.
     fn print(&self, line: &str) {
         // A progress line may be on this line.
         let clear = if self.style == Style::Terminal {
@@ -161,6 +171,6 @@ impl Console {
         } else {
             ""
         };
-        let _ = writeln!(io::stdout().lock(), "{clear}{line}");
+        self.output.push(format!("{clear}{line}\n"));
     }
 }

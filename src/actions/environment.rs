@@ -18,53 +18,155 @@ const SUMMARY_MAX_BYTES: usize = 1 << 20;
 #[derive(Debug, Clone)]
 pub struct Environment {
     variables: BTreeMap<String, String>,
+    /// The variables whose values are not UTF-8.
+    not_text: Vec<String>,
     arguments: Arguments,
 }
 
+/// The bytes of a byte order mark in UTF-8.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 const GITHUB: &str = "https://github.com";
 
-/// The error for a runner's file that could not be written.
+/// The variables that are read besides inputs. Proxies are read in both letter cases.
+const USED_VARIABLES: &[&str] = &[
+    "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
+    "ACTIONS_ID_TOKEN_REQUEST_URL",
+    "ALL_PROXY",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_ENDPOINT_URL_ECR",
+    "AWS_ENDPOINT_URL_ECR_PUBLIC",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "DOCKER_CONFIG",
+    "GITHUB_ACTOR",
+    "GITHUB_ENV",
+    "GITHUB_EVENT_NAME",
+    "GITHUB_EVENT_PATH",
+    "GITHUB_OUTPUT",
+    "GITHUB_REPOSITORY",
+    "GITHUB_RUN_ID",
+    "GITHUB_SERVER_URL",
+    "GITHUB_STEP_SUMMARY",
+    "GITHUB_WORKFLOW_REF",
+    "GITHUB_WORKSPACE",
+    "HOME",
+    "HTTPS_PROXY",
+    "HTTP_PROXY",
+    "NO_PROXY",
+    "SIGSTORE_ID_TOKEN",
+    "XDG_CACHE_HOME",
+];
+
+/// The reason why the environment cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("could not write `{path}`, which `{variable}` names")]
-pub struct EnvironmentError {
-    variable: &'static str,
-    path: PathBuf,
-    #[source]
-    source: io::Error,
+pub enum EnvironmentError {
+    /// A runner's file cannot be written.
+    #[error("could not write `{path}`, which `{variable}` names")]
+    Unwritable {
+        /// The variable.
+        variable: &'static str,
+        /// The path in it.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// Variables whose values are not UTF-8.
+    #[error("the value of {} is not UTF-8 text", list(.0))]
+    NotText(Vec<String>),
+}
+
+/// An environment variable that looks like an input and is not read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LookAlike {
+    /// The name of the input.
+    pub input: &'static str,
+    /// The name of the variable.
+    pub variable: String,
+}
+
+fn list(names: &[String]) -> String {
+    let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    names.join(", ")
+}
+
+/// Takes off a byte order mark, and white space at both ends. Tools that write secrets and files add them.
+fn bare(text: &str) -> &str {
+    text.trim().trim_start_matches('\u{feff}').trim_start()
 }
 
 impl Environment {
-    /// Reads the environment. Variables that are not Unicode are dropped, but inputs are kept.
-    ///
-    /// An input that cannot be read, such as a condition of `verify`, must not count as absent. Its bad bytes become a
-    /// character that no input may contain.
+    /// Reads the environment. Variables whose values are not UTF-8 are kept apart; [`Self::check_text`] refuses those that
+    /// are used.
     pub fn new(
         variables: impl Iterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
         arguments: Arguments,
     ) -> Self {
-        let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
-            let name = name.into_string().ok()?;
-            let value = match value.into_string() {
-                Ok(value) => value,
-                Err(value) if name.starts_with("INPUT_") => value.to_string_lossy().into_owned(),
-                Err(_) => return None,
+        let (mut texts, mut not_text) = (BTreeMap::new(), Vec::new());
+        for (name, value) in variables {
+            let Ok(name) = name.into_string() else {
+                continue;
             };
-            Some((name, value))
-        };
+            match value.into_string() {
+                Ok(value) => drop(texts.insert(name, value)),
+                Err(_) => not_text.push(name),
+            }
+        }
         Self {
-            variables: variables.filter_map(text).collect(),
+            variables: texts,
+            not_text,
             arguments,
         }
+    }
+
+    /// Checks that every variable that is used is UTF-8 text. A value that cannot be read must not count as absent.
+    pub fn check_text(&self, inputs: &[&str]) -> Result<(), EnvironmentError> {
+        let inputs: Vec<String> = inputs.iter().map(|input| variable_of(input)).collect();
+        let is_used = |name: &&String| {
+            inputs.contains(name) || USED_VARIABLES.contains(&name.to_ascii_uppercase().as_str())
+        };
+        let mut odd: Vec<String> = self.not_text.iter().filter(is_used).cloned().collect();
+        odd.sort();
+        if odd.is_empty() {
+            Ok(())
+        } else {
+            Err(EnvironmentError::NotText(odd))
+        }
+    }
+
+    /// Checks that the runner's files for outputs and variables can be written, before anything is changed.
+    pub fn check_files(&self) -> Result<(), EnvironmentError> {
+        self.append("GITHUB_OUTPUT", b"")?;
+        self.append("GITHUB_ENV", b"")
+    }
+
+    /// Returns the variables that name an input with other letters, as with `_` for `-`. The runner sets none of them, and
+    /// nobody reads them.
+    #[must_use]
+    pub fn look_alikes(&self, inputs: &[&'static str]) -> Vec<LookAlike> {
+        let key = |name: &str| name.to_ascii_uppercase().replace('-', "_");
+        let given = self
+            .variables
+            .iter()
+            .filter(|(_, value)| !value.trim().is_empty());
+        let mut found = Vec::new();
+        for (variable, _) in given {
+            let mut inputs = inputs.iter().copied();
+            let input = inputs.find(|input| key(&variable_of(input)) == key(variable));
+            if let Some(input) = input.filter(|input| variable_of(input) != *variable) {
+                let variable = variable.clone();
+                found.push(LookAlike { input, variable });
+            }
+        }
+        found
     }
 
     /// Returns an input's text: the flag, else the runner's variable. Hyphens stay as they are.
     #[must_use]
     pub fn input(&self, name: &str) -> Option<String> {
-        let variable = format!("INPUT_{}", name.to_uppercase().replace(' ', "_"));
-        self.arguments
-            .get(name)
-            .or_else(|| self.variables.get(&variable))
-            .cloned()
+        let text = self.arguments.get(name);
+        let text = text.or_else(|| self.variables.get(&variable_of(name)))?;
+        Some(bare(text).to_owned())
     }
 
     /// Returns a variable; an empty one counts as absent.
@@ -113,7 +215,8 @@ impl Environment {
     /// Returns a variable whose value is a secret.
     #[must_use]
     pub fn secret(&self, name: &str) -> Option<Secret> {
-        self.variable(name).map(Secret::new)
+        let text = self.variable(name).map(bare);
+        text.filter(|text| !text.is_empty()).map(Secret::new)
     }
 
     /// Returns a path in the workspace; an absolute path stays as it is.
@@ -152,7 +255,12 @@ impl Environment {
             return Ok(None);
         };
         match read_bounded(&path) {
-            Ok(content) => Ok(Some((content, path.display().to_string()))),
+            // Some tools create the file before they write to it.
+            Ok(content) if content.trim_ascii().is_empty() => Ok(None),
+            Ok(content) => {
+                let content = content.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&content);
+                Ok(Some((content.to_vec(), path.display().to_string())))
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
@@ -193,7 +301,7 @@ impl Environment {
         let Some(path) = self.variable(variable) else {
             return Ok(());
         };
-        let failed = |source| EnvironmentError {
+        let failed = |source| EnvironmentError::Unwritable {
             variable,
             path: PathBuf::from(path),
             source,
@@ -215,6 +323,11 @@ impl Environment {
             .display()
             .to_string()
     }
+}
+
+/// Returns the variable of an input. Hyphens stay as they are. Source: actions/runner, `ActionRunner`.
+fn variable_of(input: &str) -> String {
+    format!("INPUT_{}", input.to_uppercase().replace(' ', "_"))
 }
 
 /// Names and values in the format of the runner's files, each in a block of its own.
@@ -269,13 +382,95 @@ mod tests {
     }
 
     #[test]
-    fn input_that_is_no_text_is_not_one_that_was_not_given() {
+    fn value_that_is_not_text_is_refused_where_it_is_used() {
         use std::os::unix::ffi::OsStringExt as _;
         let odd = || std::ffi::OsString::from_vec(vec![b'o', 0xff]);
-        let variables = [("INPUT_TAGS".into(), odd()), ("HOME".into(), odd())];
+        let names = [
+            "INPUT_TAGS",
+            "https_proxy",
+            "HOME",
+            "LS_COLORS",
+            "INPUT_ELSE",
+        ];
+        let variables = names.map(|name| (name.into(), odd()));
         let environment = Environment::new(variables.into_iter(), Arguments::default());
-        assert_eq!(environment.input("tags").as_deref(), Some("o\u{fffd}"));
-        assert_eq!(environment.variable("HOME"), None);
+        let error = environment.check_text(&["tags"]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the value of `HOME`, `INPUT_TAGS`, `https_proxy` is not UTF-8 text"
+        );
+    }
+
+    #[test]
+    fn every_variable_that_is_read_is_listed() {
+        for file in [
+            "src/actions/environment.rs",
+            "src/actions/event.rs",
+            "src/run.rs",
+        ] {
+            let text = fs::read_to_string(file).unwrap();
+            for call in ["variable(\"", "secret(\"", "text(\"AWS", "append(\""] {
+                for after in text.split(call).skip(1) {
+                    let prefix = if call.ends_with("AWS") { "AWS" } else { "" };
+                    let name = after.split('"').next().unwrap();
+                    let name = format!("{prefix}{name}");
+                    let is_name = name
+                        .chars()
+                        .all(|letter| letter.is_ascii_uppercase() || letter == '_');
+                    assert!(
+                        !is_name || USED_VARIABLES.contains(&name.as_str()),
+                        "{file}: {name}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn variables_that_look_like_an_input_are_found() {
+        let environment = environment(&[
+            ("INPUT_DRY_RUN", "true"),
+            ("INPUT_DRY-RUN", "false"),
+            ("INPUT_MAX_ATTEMPTS", " "),
+            ("INPUT_tags", "v1"),
+            ("INPUT_OTHER_ACTION", "x"),
+        ]);
+        let found = environment.look_alikes(&["dry-run", "max-attempts", "tags"]);
+        let found: Vec<_> = found
+            .iter()
+            .map(|one| (one.input, one.variable.as_str()))
+            .collect();
+        assert_eq!(
+            found,
+            [("dry-run", "INPUT_DRY_RUN"), ("tags", "INPUT_tags")]
+        );
+    }
+
+    #[test]
+    fn byte_order_marks_and_line_ends_are_taken_off() {
+        let environment = environment(&[
+            ("INPUT_GITHUB-TOKEN", "\u{feff}token\r\n"),
+            ("SIGSTORE_ID_TOKEN", "\u{feff} a.b.c\n"),
+        ]);
+        assert_eq!(environment.input("github-token").as_deref(), Some("token"));
+        let token = environment.secret("SIGSTORE_ID_TOKEN").unwrap();
+        assert_eq!(token.expose(), "a.b.c");
+    }
+
+    #[test]
+    fn empty_docker_config_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = folder.path().to_str().unwrap();
+        let config = folder.path().join("config.json");
+        let read = || {
+            environment(&[("DOCKER_CONFIG", home)])
+                .docker_config()
+                .unwrap()
+        };
+        fs::write(&config, " \n").unwrap();
+        assert!(read().is_none());
+        fs::write(&config, "\u{feff}{}").unwrap();
+        assert_eq!(read().unwrap().0, b"{}");
     }
 
     #[test]

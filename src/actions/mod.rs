@@ -8,7 +8,8 @@ mod commands;
 mod console;
 mod environment;
 mod event;
+mod output_queue;
 
 pub use arguments::{ArgumentError, Arguments, Invocation};
 pub use console::Console;
-pub use environment::{Environment, EnvironmentError};
+pub use environment::{Environment, EnvironmentError, LookAlike};

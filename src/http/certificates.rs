@@ -44,6 +44,7 @@ impl Certificates {
     /// Adds all certificates in `pem`, which must contain at least one.
     pub fn add(&mut self, pem: &str) -> Result<(), CertificateError> {
         let mut found = Vec::new();
+        let pem = lines_of(pem);
         for (index, parsed) in CertificateDer::pem_slice_iter(pem.as_bytes()).enumerate() {
             let number = index + 1;
             let certificate = parsed.map_err(|source| CertificateError::Pem { number, source })?;
@@ -86,6 +87,16 @@ impl Certificates {
     }
 }
 
+/// Returns the text with its lines as PEM needs them. YAML indents them, and secrets often have `\n` in place of line ends.
+fn lines_of(pem: &str) -> String {
+    let pem = pem
+        .trim_start_matches('\u{feff}')
+        .replace("\\r", "")
+        .replace("\\n", "\n");
+    let lines: Vec<&str> = pem.lines().map(str::trim).collect();
+    lines.join("\n") + "\n"
+}
+
 fn check_usable(certificate: &CertificateDer<'static>) -> Result<(), rustls::Error> {
     RootCertStore::empty().add(certificate.clone())
 }
@@ -105,6 +116,19 @@ mod tests {
         let roots = webpki_root_certs::TLS_SERVER_ROOT_CERTS;
         let bundle = format!("# one\n{}\n# two\n{}", pem(&roots[0]), pem(&roots[1]));
         assert_eq!(Certificates::parse(&bundle).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn indented_lines_and_written_line_ends_are_read() {
+        let root = pem(&webpki_root_certs::TLS_SERVER_ROOT_CERTS[0]);
+        let indented = format!("    # ours\n    {}", root.replace('\n', "\r\n    "));
+        for text in [
+            root.replace('\n', "\\n"),
+            format!("\u{feff}{root}"),
+            indented,
+        ] {
+            assert_eq!(Certificates::parse(&text).unwrap().len(), 1, "{text}");
+        }
     }
 
     #[test]

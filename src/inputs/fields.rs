@@ -20,6 +20,11 @@ pub struct Files<'a> {
     pub list: &'a dyn Fn(&str) -> std::io::Result<Vec<String>>,
 }
 
+/// The beginning of a PEM document.
+pub(super) const PEM_SIGN: &str = "-----BEGIN";
+/// The bytes of a byte order mark in UTF-8.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
 pub(super) struct Fields<'a> {
     raw: &'a RawInputs,
     files: &'a Files<'a>,
@@ -147,7 +152,9 @@ impl<'a> Fields<'a> {
     /// Returns the content of an input that is a document or the path of one. A document starts with `sign`.
     pub(super) fn document(&mut self, input: &'static str, sign: &str) -> Option<Vec<u8>> {
         let text = self.text(input)?;
-        if text.starts_with(sign) {
+        // PEM may have comments before it. JSON has none.
+        let is_document = text.starts_with(sign) || (sign == PEM_SIGN && text.contains(sign));
+        if is_document {
             return Some(text.as_bytes().to_vec());
         }
         if text.contains('\n') {
@@ -158,7 +165,10 @@ impl<'a> Fields<'a> {
             return None;
         }
         match (self.files.read)(text) {
-            Ok(content) => Some(content),
+            Ok(content) => {
+                let content = content.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&content);
+                Some(content.to_vec())
+            }
             Err(error) => {
                 self.refuse(
                     input,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::auths::{self, RegistryAuth};
-use super::fields::Fields;
+use super::fields::{Fields, PEM_SIGN};
 use super::grammar;
 use crate::domain::{Digest, Host, RetryPolicy, Secret};
 
@@ -60,7 +60,7 @@ pub(super) fn settings(fields: &mut Fields<'_>) -> Settings {
             .unwrap_or_default(),
         github_token: fields.secret("github-token"),
         insecure_registries: fields.each("insecure-registries"),
-        ca_bundle: fields.document("ca-bundle", "-----BEGIN"),
+        ca_bundle: fields.document("ca-bundle", PEM_SIGN),
         signing_config: fields.document("signing-config", "{"),
         trusted_root: fields.document("trusted-root", "{"),
         identity_token: fields.secret("identity-token"),

@@ -74,6 +74,7 @@ mod shared_tags;
 mod sign;
 mod sigstore_connections;
 mod strict_signatures;
+mod surroundings;
 mod tags;
 mod tokens;
 mod trace;

@@ -157,9 +157,7 @@ impl Action {
     /// Starts the run.
     pub(crate) fn begin(&self) -> Running {
         let child = self
-            .runner
-            .step(program(), pairs(&self.environment), pairs(&self.inputs))
-            .stdin(Stdio::null())
+            .step()
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -168,6 +166,14 @@ impl Action {
             child,
             runner: Arc::clone(&self.runner),
         }
+    }
+
+    /// Returns the run as a command.
+    pub(crate) fn step(&self) -> Command {
+        let (variables, inputs) = (pairs(&self.environment), pairs(&self.inputs));
+        let mut step = self.runner.step(program(), variables, inputs);
+        step.stdin(Stdio::null());
+        step
     }
 
     /// Runs the action.
@@ -250,8 +256,14 @@ impl Running {
 
     /// Sends SIGTERM, as a cancelled job does.
     pub(crate) fn terminate(self) -> Outcome {
+        self.signal("TERM")
+    }
+
+    /// Sends a signal, and waits for the end of the run.
+    pub(crate) fn signal(self, name: &str) -> Outcome {
         let id = self.child.id().to_string();
-        let sent = Command::new("kill").args(["-TERM", &id]).status().unwrap();
+        let name = format!("-{name}");
+        let sent = Command::new("kill").args([&name, &id]).status().unwrap();
         assert!(sent.success());
         self.end()
     }
@@ -309,7 +321,7 @@ impl Outcome {
 
 /// Returns the program that cargo built, or another build with the emulator that it may need. A shell in its place would drop
 /// every input with a hyphen.
-fn program() -> Command {
+pub(crate) fn program() -> Command {
     let named = std::env::var("MANIFEST_SEAL_PROGRAM");
     let named = named.unwrap_or_else(|_| env!("CARGO_BIN_EXE_manifest-seal").to_owned());
     let mut words = named.split_whitespace();

@@ -9,8 +9,9 @@ ARG BUILDKIT_SBOM_SCAN_CONTEXT=true
 FROM ${BUILDER} AS builder
 WORKDIR /source
 # An explicit target keeps the flag away from procedural macros, which cannot be static. AWS-LC is built from the sources
-# in its crate, never taken from the builder.
-ENV AWS_LC_SYS_USE_SYSTEM=0 RUSTFLAGS='-C target-feature=+crt-static'
+# in its crate, never taken from the builder. Random numbers come from the kernel's call: a static program cannot look up
+# whether the C library has it, and would need /dev/urandom.
+ENV AWS_LC_SYS_USE_SYSTEM=0 RUSTFLAGS='-C target-feature=+crt-static --cfg getrandom_backend="linux_getrandom"'
 # The dependencies are a layer of their own: a change of the sources alone does not compile them again.
 COPY Cargo.toml Cargo.lock ./
 COPY .cargo .cargo

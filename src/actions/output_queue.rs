@@ -39,16 +39,16 @@ impl OutputQueue {
         if !state.is_started {
             let shared = Arc::clone(&self.0);
             let thread = thread::Builder::new().name("output".to_owned());
-            match thread.spawn(move || shared.write_all()) {
-                Ok(_) => state.is_started = true,
+            if thread.spawn(move || shared.write_all()).is_err() {
                 // Without a thread the text is written here.
-                Err(_) => {
-                    let texts = std::mem::take(&mut state.texts);
-                    drop(state);
-                    texts.iter().for_each(|text| write(text));
-                    return;
+                let texts = std::mem::take(&mut state.texts);
+                drop(state);
+                for text in &texts {
+                    write(text);
                 }
+                return;
             }
+            state.is_started = true;
         }
         drop(state);
         self.0.changed.notify_all();

@@ -136,6 +136,18 @@ fn image_resolves_names_by_dns() {
         .end_with(1);
 }
 
+#[test]
+fn program_seals_in_an_empty_root() {
+    let repository = Registry::Distribution.fresh();
+    let children = two_children(&repository, Flavour::Oci);
+    let seal = Action::seal(&repository, &digests(&children), &["v1"]).in_empty_root();
+    let sealed = seal.succeed();
+    assert_eq!(sealed.output("result"), "created", "{}", sealed.log);
+    Tool::cosign_verify(&Workflow::default())
+        .arg(format!("{repository}@{}", sealed.output("digest")))
+        .succeed();
+}
+
 /// Compares the program in its image with glibc in another: they get the same files and the same nameservers.
 #[test]
 fn image_resolves_names_as_glibc_does() {
@@ -149,7 +161,7 @@ fn image_resolves_names_as_glibc_does() {
             .input("digests", &pushed.digest)
             .input("tags", "v1")
             .input("dry-run", "true")
-            .input("retry-attempts", "1")
+            .input("max-attempts", "1")
             .input("insecure-registries", &host);
         // Docker always mounts both files. An empty one names no nameserver either.
         let files = [

@@ -14,8 +14,18 @@ pub(crate) struct Action {
     /// The source of its OIDC token.
     token: Vec<(&'static str, String)>,
     workspace: PathBuf,
-    /// Docker's options, if the image is run instead of the binary.
-    container: Option<Vec<String>>,
+    place: Place,
+}
+
+/// The place where the program runs.
+#[derive(Clone)]
+enum Place {
+    /// This machine.
+    Here,
+    /// The image, with these options of `docker run`.
+    Image(Vec<String>),
+    /// An empty root of the file system.
+    EmptyRoot,
 }
 
 /// The results of a run.
@@ -38,7 +48,7 @@ impl Action {
             inputs: authority.into_iter().collect(),
             token: Vec::new(),
             workspace: fresh_workspace(),
-            container: None,
+            place: Place::Here,
         };
         action
             .input("command", command)
@@ -90,8 +100,23 @@ impl Action {
             fs::copy(&self.inputs[input], copy).unwrap();
             self = self.input(input, &format!("{input}.json"));
         }
-        self.container = Some(options.iter().map(|option| (*option).to_owned()).collect());
+        let options = options.iter().map(|option| (*option).to_owned());
+        self.place = Place::Image(options.collect());
         self
+    }
+
+    /// Runs the program of the image in its workspace as the root of the file system. It contains nothing else: no `/dev`,
+    /// no `/proc`, no `/etc`.
+    pub(crate) fn in_empty_root(self) -> Self {
+        let mut action = self.in_image(&[]);
+        let name = format!("manifest-seal-{}-root", std::process::id());
+        let program = action.workspace.join("manifest-seal");
+        let from = format!("{name}:/manifest-seal");
+        Tool::docker(&["create", "--name", &name, &stack("IMAGE")]).succeed();
+        Tool::docker(&["cp", &from, program.to_str().unwrap()]).succeed();
+        Tool::docker(&["rm", &name]).succeed();
+        action.place = Place::EmptyRoot;
+        action
     }
 
     /// Returns the folder that a run uses as its workspace.
@@ -105,9 +130,10 @@ impl Action {
         fs::create_dir_all(&commands).unwrap();
         fs::write(commands.join("output"), "").unwrap();
         fs::write(commands.join("summary.md"), "").unwrap();
-        let output = match &self.container {
-            None => self.binary(&commands).output(),
-            Some(options) => self.image(&commands, options).output(),
+        let output = match &self.place {
+            Place::Here => self.binary(&commands).output(),
+            Place::Image(options) => self.image(&commands, options).output(),
+            Place::EmptyRoot => self.root().output(),
         };
         Outcome {
             code: output.status.code().unwrap_or(-1),
@@ -123,6 +149,14 @@ impl Action {
             tool = tool.env(name, value);
         }
         tool.env("HOME", &self.workspace)
+    }
+
+    fn root(&self) -> Tool {
+        let mut tool = Tool::bounded("/usr/sbin/chroot").args([&self.workspace]);
+        for (name, value) in self.environment(Path::new("/"), Path::new("/.file_commands")) {
+            tool = tool.env(name, value);
+        }
+        tool.arg("/manifest-seal")
     }
 
     /// Makes the `docker run` of the runner: its folders mounted, its home, no user, no entrypoint.

@@ -36,8 +36,14 @@ pub enum Failure {
     #[error("the credentials cannot be used")]
     Credentials(#[from] CredentialsError),
     /// Docker's config exists but cannot be read.
-    #[error("could not read Docker's `config.json`")]
-    DockerConfig(#[source] std::io::Error),
+    #[error("could not read Docker's `{path}`")]
+    DockerConfig {
+        /// The path of the file.
+        path: String,
+        /// The cause.
+        #[source]
+        source: std::io::Error,
+    },
     /// The HTTP client cannot be set up.
     #[error("could not set up the HTTP client")]
     Http(#[from] HttpError),
@@ -69,7 +75,7 @@ impl Failure {
                 ExitCode::Inputs
             }
             Self::Environment(EnvironmentError::NotText(_)) => ExitCode::Inputs,
-            Self::DockerConfig(_)
+            Self::DockerConfig { .. }
             | Self::Http(_)
             | Self::Environment(EnvironmentError::Unwritable { .. }) => ExitCode::Failure,
             Self::Command(error) => verdict(error).code,
@@ -100,7 +106,18 @@ impl Failure {
     /// Returns advice for the user, if there is any.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
-        match self { Self::Command(error) => verdict(error).cure, Self::Credentials(_) => Some( "give credentials in `registry-auths`, or log in with docker/login-action and DOCKER_CONFIG".to_owned(), ), Self::DockerConfig(_) => Some("check the file `config.json` in the folder that DOCKER_CONFIG names, or in `.docker` under HOME".to_owned()), Self::Arguments(_) | Self::Inputs(_) | Self::Certificates(_) | Self::Http(_) | Self::Environment(_) => None, }
+        match self {
+            Self::Command(error) => verdict(error).cure,
+            Self::Credentials(_) => Some(
+                "give credentials in `registry-auths`, or log in with docker/login-action and DOCKER_CONFIG".to_owned(),
+            ),
+            Self::DockerConfig { .. } => Some("check this file, or name another folder in DOCKER_CONFIG".to_owned()),
+            Self::Arguments(_)
+            | Self::Inputs(_)
+            | Self::Certificates(_)
+            | Self::Http(_)
+            | Self::Environment(_) => None,
+        }
     }
 
     /// Returns the failure and all its causes in one text.

@@ -350,7 +350,10 @@ fn credentials(
         };
         credentials.login(&auth.registry, login, "`registry-auths`")?;
     }
-    if let Some((config, origin)) = environment.docker_config().map_err(Failure::DockerConfig)? {
+    if let Some((config, origin)) = environment
+        .docker_config()
+        .map_err(|(path, source)| Failure::DockerConfig { path, source })?
+    {
         credentials.docker_config(&config, &origin)?;
     }
     if let Some(token) = &settings.github_token {

@@ -243,8 +243,9 @@ impl Environment {
         Ok(names)
     }
 
-    /// Reads Docker's `config.json`: its bytes and its path. `None` only if there is no such file.
-    pub fn docker_config(&self) -> io::Result<Option<(Vec<u8>, String)>> {
+    /// Reads Docker's `config.json`: its bytes and its path. `None` only if there is no such file, or it is empty. An error
+    /// comes with the path.
+    pub fn docker_config(&self) -> Result<Option<(Vec<u8>, String)>, (String, io::Error)> {
         let named = self
             .variable("DOCKER_CONFIG")
             .map(|folder| Path::new(folder).join("config.json"));
@@ -262,7 +263,7 @@ impl Environment {
                 Ok(Some((content.to_vec(), path.display().to_string())))
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
+            Err(error) => Err((path.display().to_string(), error)),
         }
     }
 
@@ -479,7 +480,7 @@ mod tests {
         std::os::unix::fs::symlink("/dev/zero", folder.path().join("config.json")).unwrap();
         let home = folder.path().to_str().unwrap();
         let read = environment(&[("DOCKER_CONFIG", home)]).docker_config();
-        assert_eq!(read.unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+        assert_eq!(read.unwrap_err().1.kind(), io::ErrorKind::FileTooLarge);
     }
 
     #[test]

@@ -3,10 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::{Method, Request, RequestBuilder, Url};
+use reqwest::{Method, Request, RequestBuilder, StatusCode, Url};
 
 use super::transport_error::cause_text;
-use super::{Certificates, HttpError, IncomingResponse, NameResolver, Proxies, TransportError};
+use super::tunnel_probe::tunnel_status;
+use super::{
+    Certificates, HttpError, IncomingResponse, NameResolver, Proxies, TransportError,
+    TransportErrorKind,
+};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest silence of a server, before its response and within it.
@@ -44,6 +48,7 @@ pub struct Client {
     /// own.
     silence: Duration,
     proxies: Proxies,
+    names: NameResolver,
     /// True if the user gave authorities.
     has_bundle: bool,
 }
@@ -72,7 +77,7 @@ impl Client {
             .http2_initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .http2_max_header_list_size(HEADERS_MAX_BYTES)
             .user_agent(concat!("manifest-seal/", env!("CARGO_PKG_VERSION")))
-            .dns_resolver(Arc::new(names))
+            .dns_resolver(Arc::new(names.clone()))
             .no_proxy()
             .proxy(proxies.chooser())
             .build()
@@ -83,6 +88,7 @@ impl Client {
             inner,
             silence: READ_TIMEOUT,
             proxies,
+            names,
             has_bundle: !certificates.is_empty(),
         })
     }
@@ -101,6 +107,7 @@ impl Client {
             inner,
             silence,
             proxies: Proxies::default(),
+            names: NameResolver::new(crate::http::NameSettings::of_system()),
             has_bundle: false,
         }
     }
@@ -142,16 +149,33 @@ impl Client {
     /// watch its progress.
     pub async fn upload(&self, request: Request) -> Result<IncomingResponse, TransportError> {
         let proxy = self.proxies.used_for(request.url());
-        let sent = self.inner.execute(request).await;
-        let inner = sent.map_err(|error| {
-            let error = TransportError::of(&error);
-            let error = if self.has_bundle {
-                error.with_bundle()
-            } else {
-                error
-            };
-            TransportError { proxy, ..error }
-        })?;
+        let target = request.url().clone();
+        let inner = match self.inner.execute(request).await {
+            // A proxy forwards plain HTTP without a tunnel.
+            Ok(response)
+                if proxy.is_some()
+                    && response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED =>
+            {
+                return Err(TransportError {
+                    proxy,
+                    ..TransportError::wants_login()
+                });
+            }
+            Ok(response) => response,
+            Err(error) => {
+                let mut error = TransportError::of(&error);
+                if self.has_bundle {
+                    error = error.with_bundle();
+                }
+                if error.kind == TransportErrorKind::NoTunnel
+                    && let Some(address) = self.proxies.address(&target)
+                    && let Some(status) = tunnel_status(&self.names, &address, &target).await
+                {
+                    error = error.with_status(status);
+                }
+                return Err(TransportError { proxy, ..error });
+            }
+        };
         Ok(IncomingResponse {
             inner,
             silence: self.silence,

@@ -13,6 +13,7 @@ mod request_timer;
 mod response;
 mod retry;
 mod transport_error;
+mod tunnel_probe;
 
 pub use body::{BodyError, read, read_start};
 pub use certificate_problem::CertificateProblem;
@@ -36,10 +37,12 @@ pub enum HttpError {
         cause: String,
     },
     /// A proxy variable of the environment is not an address.
-    #[error("`{variable}` is not the address of an HTTP proxy (`http://HOST:PORT`)")]
+    #[error("`{variable}` is not the address of an HTTP proxy (`http://HOST:PORT`){why}")]
     Proxy {
         /// The name of the variable. Its value may contain a password and is not printed.
         variable: &'static str,
+        /// The likely reason, with a colon before it. May be empty.
+        why: &'static str,
     },
 }
 

@@ -79,6 +79,11 @@ impl Proxies {
         })
     }
 
+    /// Returns the address of the proxy for a request to `url`, with its login.
+    pub(super) fn address(&self, url: &Url) -> Option<Url> {
+        self.of(url).map(|proxy| proxy.address.clone())
+    }
+
     /// Returns a reqwest proxy that makes the same choice.
     pub(super) fn chooser(&self) -> reqwest::Proxy {
         let own = self.clone();
@@ -103,7 +108,24 @@ impl Proxy {
         let usable = address.filter(|address| matches!(address.scheme(), "http" | "https"));
         usable
             .map(|address| Self { variable, address })
-            .ok_or(HttpError::Proxy { variable })
+            .ok_or(HttpError::Proxy {
+                variable,
+                why: Self::likely_problem(text),
+            })
+    }
+
+    /// Returns the likely reason why `text` is not the address of an HTTP proxy. It quotes nothing of the text.
+    fn likely_problem(text: &str) -> &'static str {
+        let scheme = text.split_once("://").map_or("", |(scheme, _)| scheme);
+        if scheme.to_ascii_lowercase().starts_with("socks") {
+            return ": SOCKS proxies are not supported";
+        }
+        let login = text.rsplit_once('@').map_or("", |(login, _)| login);
+        let login = login.split_once("://").map_or(login, |(_, login)| login);
+        if login.contains(['#', '/', '?', '%', '@']) {
+            return ": in user name and password, `#` is written as `%23`, `/` as `%2F`, `?` as `%3F`, `%` as `%25` and `@` as `%40`";
+        }
+        ""
     }
 }
 

@@ -9,6 +9,8 @@ use super::{CertificateProblem, NameError};
 use crate::domain::chain_text;
 
 const PROXY_WANTS_LOGIN: &str = "tunnel error: proxy authorization required";
+/// The text of hyper-util for a proxy that it could not connect to.
+const NO_PROXY_CONNECTION: &str = "tunnel error: failed to create underlying connection: ";
 const NO_TUNNEL: &str = "tunnel error: unsuccessful";
 /// The texts of hyper and h2 for a connection or stream that the other side ended. Their error types cannot be named
 /// here.
@@ -46,12 +48,14 @@ pub enum TransportErrorKind {
     Malformed,
     /// The proxy opens no tunnel and gives no reason.
     NoTunnel,
-    /// The proxy requires a login.
-    ProxyLogin,
+    /// The proxy refuses, as without a login.
+    ProxyRefusal,
     /// The certificate of the other side does not verify.
     Untrusted,
     /// The request cannot be made.
     NotSent,
+    /// This machine has no room for another connection.
+    Local,
 }
 
 /// The proxy of a request, without its password.
@@ -81,7 +85,14 @@ impl TransportError {
         let cause = certificate.as_ref().map_or(cause, ToString::to_string);
         let cause = cause.replace(PROXY_WANTS_LOGIN, "it requires a login (407)");
         let cause = cause.replace(NO_TUNNEL, "it opens no tunnel");
-        let cause = cause.replace("tunnel error: failed to create underlying connection: ", "");
+        // A proxy with TLS has a certificate, too.
+        let is_of_proxy =
+            certificate.is_some() && cause_text(error).contains(NO_PROXY_CONNECTION.trim_end());
+        let (cause, certificate) = if is_of_proxy {
+            (format!("the proxy is not trusted: {cause}"), None)
+        } else {
+            (cause.replace(NO_PROXY_CONNECTION, ""), certificate)
+        };
         Self {
             kind,
             cause,
@@ -97,6 +108,28 @@ impl TransportError {
             let problem = problem.with_bundle();
             self.cause = problem.to_string();
             self.certificate = Some(Box::new(problem));
+        }
+        self
+    }
+
+    /// Describes a proxy that forwards nothing without a login. The proxy is left empty, because it is not available
+    /// here.
+    #[must_use]
+    pub(super) fn wants_login() -> Self {
+        Self {
+            cause: "it requires a login (407)".to_owned(),
+            kind: TransportErrorKind::ProxyRefusal,
+            proxy: None,
+            certificate: None,
+        }
+    }
+
+    /// Completes the error of a proxy that opens no tunnel with its status.
+    #[must_use]
+    pub(super) fn with_status(mut self, status: u16) -> Self {
+        self.cause = format!("it opens no tunnel (status {status})");
+        if (400..500).contains(&status) {
+            self.kind = TransportErrorKind::ProxyRefusal;
         }
         self
     }
@@ -136,8 +169,9 @@ impl TransportError {
             TransportErrorKind::Outage
             | TransportErrorKind::Silence
             | TransportErrorKind::Malformed
-            | TransportErrorKind::NoTunnel => false,
-            TransportErrorKind::ProxyLogin
+            | TransportErrorKind::NoTunnel
+            | TransportErrorKind::Local => false,
+            TransportErrorKind::ProxyRefusal
             | TransportErrorKind::Untrusted
             | TransportErrorKind::NotSent => true,
         }
@@ -150,9 +184,10 @@ impl TransportError {
             TransportErrorKind::Outage | TransportErrorKind::Silence => true,
             TransportErrorKind::Malformed
             | TransportErrorKind::NoTunnel
-            | TransportErrorKind::ProxyLogin
+            | TransportErrorKind::ProxyRefusal
             | TransportErrorKind::Untrusted
-            | TransportErrorKind::NotSent => false,
+            | TransportErrorKind::NotSent
+            | TransportErrorKind::Local => false,
         }
     }
 }
@@ -168,7 +203,7 @@ impl TransportErrorKind {
         }
         // These errors are found by their text, because hyper's type for them cannot be named here.
         if cause.contains(PROXY_WANTS_LOGIN) {
-            return Self::ProxyLogin;
+            return Self::ProxyRefusal;
         }
         if cause.contains(NO_TUNNEL) {
             return Self::NoTunnel;
@@ -178,6 +213,10 @@ impl TransportErrorKind {
         }
         if error.is_timeout() {
             return Self::Silence;
+        }
+        let mut io_errors = levels(error).filter_map(|level| level.downcast_ref::<io::Error>());
+        if io_errors.any(is_local) {
+            return Self::Local;
         }
         let is_broken_off = BROKEN_OFF.iter().any(|words| cause.contains(words));
         let is_io = levels(error)
@@ -214,6 +253,12 @@ impl TransportErrorKind {
             (false, false) => Self::Malformed,
         }
     }
+}
+
+/// True if this process or machine has too many open files.
+fn is_local(error: &io::Error) -> bool {
+    // ENFILE and EMFILE (errno(3)).
+    matches!(error.raw_os_error(), Some(23 | 24))
 }
 
 /// True if the connection or the name is at fault, rather than the bytes received.

@@ -222,12 +222,12 @@ pub enum SigstoreErrorKind {
 }
 
 impl SigstoreErrorKind {
-    /// True if the service has an outage. There is no response, the status is 408, 429 or 5xx, or the log has not
-    /// processed an accepted entry.
+    /// True if the service has an outage. There is no response, the status may pass, or the log has not processed an
+    /// accepted entry.
     #[must_use]
     pub fn is_outage(&self) -> bool {
         match self {
-            Self::Status { status, .. } => matches!(status, 408 | 429 | 500..=599),
+            Self::Status { status, .. } => is_passing(*status),
             Self::Transport { source, .. } => source.is_outage(),
             Self::NotYet { .. } => true,
             Self::Address { .. }
@@ -273,4 +273,10 @@ fn transport_text(url: &str, error: &TransportError) -> String {
     } else {
         format!("no response from `{url}`")
     }
+}
+/// Reports whether a status may pass by itself.
+///
+/// 499: rekor-tiles 2.3.0 reports the cancellation of one client's request to all clients that wait for the same batch.
+pub(super) fn is_passing(status: u16) -> bool {
+    matches!(status, 408 | 429 | 499 | 500..=599)
 }

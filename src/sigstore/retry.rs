@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use super::error::{SigstoreError, SigstoreErrorKind};
+use super::error::{SigstoreError, SigstoreErrorKind, is_passing};
 use crate::http::Transient;
 
 impl Transient for SigstoreErrorKind {
     fn is_transient(&self) -> bool {
         match self {
-            Self::Status { status, .. } => matches!(status, 408 | 429 | 500..=599),
+            Self::Status { status, .. } => is_passing(*status),
             // A request that could not even be made would fail again.
             Self::Transport { source, .. } => !source.is_lasting(),
             Self::NotYet { .. } => true,
@@ -65,7 +65,7 @@ mod tests {
             message: String::new(),
             retry_after: None,
         };
-        for passing in [408, 429, 500, 502, 503, 504] {
+        for passing in [408, 429, 499, 500, 502, 503, 504] {
             assert!(status(passing).is_transient(), "{passing}");
         }
         for lasting in [301, 307, 400, 401, 403, 404, 409, 422] {

@@ -152,7 +152,7 @@ fn proxy_that_does_not_let_us_through_is_named_with_what_to_do() {
     let broken = Behind::new(Proxy::start());
     broken.proxy.refuse(502);
     insta::assert_snapshot!(refused(&broken, "ALL_PROXY", "PROXY"), @"
-    ::error title=manifest-seal failed::could not read `registry.test/octo-org/app[PART]`: `registry.test` cannot be reached through the proxy `http://PROXY` (`ALL_PROXY`): it opens no tunnel
+    ::error title=manifest-seal failed::could not read `registry.test/octo-org/app[PART]`: `registry.test` cannot be reached through the proxy `http://PROXY` (`ALL_PROXY`): it opens no tunnel (status 502)
     hint: check that the proxy in `ALL_PROXY` runs and accepts this job. Put a login into the variable (`http://USER:PASSWORD@HOST:PORT`); hosts in `NO_PROXY` are contacted directly
     ");
     // Each request is tried twice.
@@ -166,6 +166,48 @@ fn proxy_that_does_not_let_us_through_is_named_with_what_to_do() {
     ::error title=manifest-seal failed::could not read `registry.test/octo-org/app[PART]`: `registry.test` cannot be reached through the proxy `http://GONE` (`HTTPS_PROXY`): tcp connect error: Connection refused (os error 111)
     hint: check that the proxy in `HTTPS_PROXY` runs and accepts this job. Put a login into the variable (`http://USER:PASSWORD@HOST:PORT`); hosts in `NO_PROXY` are contacted directly
     ");
+}
+
+#[test]
+fn refusal_of_the_proxy_is_shown_with_its_status() {
+    let behind = Behind::new(Proxy::start());
+    behind.proxy.refuse(403);
+    let text = refused(&behind, "HTTPS_PROXY", "http://PROXY");
+    assert!(
+        text.contains(
+            "through the proxy `http://PROXY` (`HTTPS_PROXY`): it opens no tunnel (status 403)"
+        ),
+        "{text}"
+    );
+}
+
+#[test]
+fn plain_http_through_a_proxy_that_wants_a_login_names_the_proxy() {
+    let world = World::new();
+    let proxy = Proxy::start().login("me", PASSWORD);
+    let outcome = world
+        .create()
+        .input("image", format!("{NAME}/{REPOSITORY}"))
+        .input("insecure-registries", NAME)
+        .env("HTTP_PROXY", format!("http://{}", proxy.address()))
+        .end_with(1);
+    outcome.says(&["(`HTTP_PROXY`): it requires a login (407)"]);
+}
+
+#[test]
+fn address_that_is_no_proxy_is_refused_with_the_likely_reason() {
+    for (address, why) in [
+        ("socks5://127.0.0.1:1080", "SOCKS proxies are not supported"),
+        (
+            "http://me:pa#ss@127.0.0.1:3128",
+            "in user name and password, `#` is written as ",
+        ),
+    ] {
+        let world = World::new();
+        let outcome = world.create().env("HTTPS_PROXY", address).end_with(1);
+        outcome.says(&["`HTTPS_PROXY` is not the address of an HTTP proxy", why]);
+        outcome.does_not_say(&["pa#ss"]);
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
@@ -39,17 +39,20 @@ impl NameResolver {
             lookup: Arc::default(),
         }
     }
+
+    /// Returns the addresses of `host`; at least one.
+    pub async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, NameError> {
+        let lookup = async || Lookup::new(&self.settings);
+        let lookup = self.lookup.get_or_init(lookup).await;
+        resolve(&self.settings, lookup, host).await
+    }
 }
 
 impl Resolve for NameResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let resolver = self.clone();
         Box::pin(async move {
-            let settings = &resolver.settings;
-            let lookup = async || Lookup::new(settings);
-            let lookup = resolver.lookup.get_or_init(lookup).await;
-            let addresses = resolve(settings, lookup, name.as_str()).await?;
-            let addresses = addresses.into_iter();
+            let addresses = resolver.addresses(name.as_str()).await?.into_iter();
             // The client adds the port of its request.
             let addresses = addresses.map(|address| SocketAddr::new(address, 0));
             Ok(Box::new(addresses) as Addrs)

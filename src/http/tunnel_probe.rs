@@ -1,0 +1,54 @@
+//! The status of a proxy that opens no tunnel. The HTTP library does not report it, so the request for the tunnel is sent
+//! once more, by itself.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use reqwest::Url;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::names::NameResolver;
+
+/// The longest time for the status.
+const PROBE_MAX: Duration = Duration::from_secs(5);
+/// The length of `HTTP/1.1 403`.
+const STATUS_LINE_BYTES: usize = 12;
+
+/// Returns the status that the proxy at `address` gives for a tunnel to `target`. `None` if it gives none, or the proxy has
+/// TLS.
+pub(super) async fn tunnel_status(
+    names: &NameResolver,
+    address: &Url,
+    target: &Url,
+) -> Option<u16> {
+    if address.scheme() != "http" {
+        return None;
+    }
+    timeout(PROBE_MAX, ask(names, address, target)).await.ok()?
+}
+
+async fn ask(names: &NameResolver, address: &Url, target: &Url) -> Option<u16> {
+    let host = address.host_str()?;
+    let port = address.port_or_known_default()?;
+    let ip = match host.trim_matches(['[', ']']).parse::<IpAddr>() {
+        Ok(ip) => ip,
+        Err(_) => *names.addresses(host).await.ok()?.first()?,
+    };
+    let mut stream = TcpStream::connect(SocketAddr::new(ip, port)).await.ok()?;
+    let wanted = format!("{}:{}", target.host_str()?, target.port_or_known_default()?);
+    let mut request = format!("CONNECT {wanted} HTTP/1.1\r\nHost: {wanted}\r\n");
+    if let Some(password) = address.password() {
+        let login = STANDARD.encode(format!("{}:{password}", address.username()));
+        request.push_str(&format!("Proxy-Authorization: Basic {login}\r\n"));
+    }
+    request.push_str("\r\n");
+    stream.write_all(request.as_bytes()).await.ok()?;
+    let mut line = [0; STATUS_LINE_BYTES];
+    stream.read_exact(&mut line).await.ok()?;
+    let line = std::str::from_utf8(&line).ok()?;
+    line.rsplit(' ').next()?.parse().ok()
+}

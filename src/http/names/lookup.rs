@@ -1,12 +1,11 @@
 //! The order in which nameservers and search domains are tried.
 
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use hickory_resolver::proto::rr::Name;
+use hickory_proto::rr::Name;
 use tokio::time::{Instant, sleep_until};
 
 use super::error::NameError;
@@ -16,97 +15,64 @@ use super::settings::NameSettings;
 /// The silence of a nameserver after which the next one is asked too.
 const SILENCE: Duration = Duration::from_secs(2);
 
-/// The clients of all nameservers: one list for each round. A client shares equal requests that are under way, so a
-/// second request to a silent server needs a client of its own.
-pub(super) struct Lookup {
-    rounds: Vec<Vec<NameServer>>,
+/// Returns the turns of the nameservers: each has one in every round.
+fn turns(settings: &NameSettings) -> impl Iterator<Item = NameServer> {
+    let servers = settings.servers.as_deref().unwrap_or_default();
+    let first = if settings.rotates {
+        fastrand::usize(..servers.len().max(1))
+    } else {
+        0
+    };
+    let round = servers.iter().cycle().skip(first).take(servers.len());
+    let rounds = (0..settings.attempts).flat_map(move |_| round.clone());
+    rounds.map(|server| NameServer::new(*server, settings))
 }
 
-impl fmt::Debug for Lookup {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Lookup").finish_non_exhaustive()
-    }
-}
-
-impl Lookup {
-    pub(super) fn new(settings: &NameSettings) -> Self {
-        let servers = settings.servers.as_deref().unwrap_or_default();
-        let round = || {
-            let servers = servers.iter();
-            let clients = servers.filter_map(|server| NameServer::new(*server, settings));
-            clients.collect()
-        };
-        Self {
-            rounds: (0..settings.attempts).map(|_| round()).collect(),
+/// Asks the nameservers in their order. The next one is asked as soon as one fails, and when it was silent for two
+/// seconds. The first usable response counts, even of a server that was silent before.
+async fn ask(name: &Name, settings: &NameSettings, end: Instant) -> Found {
+    let mut turns = turns(settings).peekable();
+    let mut asked = FuturesUnordered::new();
+    let mut failures: Vec<(SocketAddr, String)> = Vec::new();
+    loop {
+        if let Some(server) = turns.next() {
+            asked.push(async move { (server.address, server.ask(name).await) });
         }
-    }
-
-    /// Returns the clients in the order of their turns.
-    fn turns(&self, rotates: bool) -> impl Iterator<Item = &NameServer> {
-        let count = self.rounds.first().map_or(0, Vec::len);
-        let first = if rotates {
-            fastrand::usize(..count.max(1))
-        } else {
-            0
+        let patience = match turns.peek() {
+            Some(_) => end.min(Instant::now() + SILENCE),
+            None => end,
         };
-        self.rounds.iter().flat_map(move |round| {
-            let (last, first) = round.split_at(first.min(round.len()));
-            first.iter().chain(last)
-        })
-    }
-
-    /// Asks the nameservers in their order. The next one is asked as soon as one fails, and when it was silent for two
-    /// seconds. The first usable response counts, even of a server that was silent before.
-    async fn ask(&self, name: &Name, settings: &NameSettings, end: Instant) -> Found {
-        let mut turns = self.turns(settings.rotates).peekable();
-        let mut asked = FuturesUnordered::new();
-        let mut failures: Vec<(SocketAddr, String)> = Vec::new();
-        loop {
-            if let Some(server) = turns.next() {
-                asked.push(async move { (server.address, server.ask(name).await) });
-            }
-            let patience = match turns.peek() {
-                Some(_) => end.min(Instant::now() + SILENCE),
-                None => end,
-            };
-            let (server, reply) = tokio::select! {
-                Some(replied) = asked.next() => replied,
-                () = sleep_until(patience), if !asked.is_empty() => {
-                    if Instant::now() >= end {
-                        failures.extend(self.silent(&failures, settings.total));
-                        return Found::Nothing(failures);
-                    }
-                    continue;
+        let (server, reply) = tokio::select! {
+            Some(replied) = asked.next() => replied,
+            () = sleep_until(patience), if !asked.is_empty() => {
+                if Instant::now() >= end {
+                    failures.extend(silent(settings, &failures));
+                    return Found::Nothing(failures);
                 }
-                else => return Found::Nothing(failures),
-            };
-            match reply {
-                Reply::Addresses(addresses) => return Found::Addresses(addresses),
-                Reply::NoName => return Found::NoName(server),
-                Reply::NoAddress => return Found::NoAddress(server),
-                Reply::Failed(why) => {
-                    let failure = (server, why);
-                    if !failures.contains(&failure) {
-                        failures.push(failure);
-                    }
+                continue;
+            }
+            else => return Found::Nothing(failures),
+        };
+        match reply {
+            Reply::Addresses(addresses) => return Found::Addresses(addresses),
+            Reply::NoName => return Found::NoName(server),
+            Reply::NoAddress => return Found::NoAddress(server),
+            Reply::Failed(why) => {
+                let failure = (server, why);
+                if !failures.contains(&failure) {
+                    failures.push(failure);
                 }
             }
         }
     }
+}
 
-    /// Returns the nameservers without a response.
-    fn silent(
-        &self,
-        failures: &[(SocketAddr, String)],
-        total: Duration,
-    ) -> Vec<(SocketAddr, String)> {
-        let servers = self.rounds.first().into_iter().flatten();
-        let servers = servers.map(|server| server.address);
-        let silent = servers.filter(|server| !failures.iter().any(|(known, _)| known == server));
-        silent
-            .map(|server| (server, format!("no response within {total:?}")))
-            .collect()
-    }
+/// Returns the nameservers without a response.
+fn silent(settings: &NameSettings, failures: &[(SocketAddr, String)]) -> Vec<(SocketAddr, String)> {
+    let servers = settings.servers.iter().flatten();
+    let silent = servers.filter(|server| !failures.iter().any(|(known, _)| known == *server));
+    let why = || format!("no response within {:?}", settings.total);
+    silent.map(|server| (*server, why())).collect()
 }
 
 /// The result of asking all nameservers for one name.
@@ -118,11 +84,7 @@ enum Found {
 }
 
 /// Resolves a host name. The hosts file alone decides for a name that it has.
-pub(super) async fn resolve(
-    settings: &NameSettings,
-    lookup: &Lookup,
-    host: &str,
-) -> Result<Vec<IpAddr>, NameError> {
+pub(super) async fn resolve(settings: &NameSettings, host: &str) -> Result<Vec<IpAddr>, NameError> {
     if let Some(known) = settings.hosts.find(host) {
         return Ok(known);
     }
@@ -136,7 +98,7 @@ pub(super) async fn resolve(
     let end = Instant::now() + settings.total;
     let mut worst: Option<NameError> = None;
     for candidate in candidates {
-        let found = lookup.ask(&candidate, settings, end).await;
+        let found = ask(&candidate, settings, end).await;
         let error = match found {
             Found::Addresses(addresses) => return Ok(addresses),
             Found::NoName(server) => NameError::NotFound {

@@ -16,35 +16,25 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use tokio::sync::OnceCell;
 
 pub use error::NameError;
-use lookup::{Lookup, resolve};
+use lookup::resolve;
 pub use settings::NameSettings;
 
 /// Resolves host names for an HTTP client.
 #[derive(Debug, Clone)]
-pub struct NameResolver {
-    settings: Arc<NameSettings>,
-    /// The clients of the nameservers. They belong to the asynchronous runtime, so the first lookup builds them.
-    lookup: Arc<OnceCell<Lookup>>,
-}
+pub struct NameResolver(Arc<NameSettings>);
 
 impl NameResolver {
     /// Creates a resolver. This call sends nothing.
     #[must_use]
     pub fn new(settings: NameSettings) -> Self {
-        Self {
-            settings: Arc::new(settings),
-            lookup: Arc::default(),
-        }
+        Self(Arc::new(settings))
     }
 
     /// Returns the addresses of `host`; at least one.
     pub async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, NameError> {
-        let lookup = async || Lookup::new(&self.settings);
-        let lookup = self.lookup.get_or_init(lookup).await;
-        resolve(&self.settings, lookup, host).await
+        resolve(&self.0, host).await
     }
 }
 

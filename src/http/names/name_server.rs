@@ -1,32 +1,35 @@
 //! One nameserver.
 
-use std::net::{IpAddr, SocketAddr};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{
-    ConnectionConfig, NameServerConfig, ProtocolConfig, ResolveHosts, ResolverConfig, ResolverOpts,
-};
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use hickory_resolver::net::{DnsError, NetError, NoRecords};
-use hickory_resolver::proto::op::ResponseCode;
-use hickory_resolver::proto::rr::{Name, RecordType};
+use hickory_proto::op::{DEFAULT_MAX_PAYLOAD_LEN, Edns, Message, Query, ResponseCode};
+use hickory_proto::rr::{Name, RData, Record, RecordType};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
 use super::settings::{Families, NameSettings, Transports};
 
+/// The most aliases that are followed. glibc follows no more in one response.
+const ALIASES_MAX: usize = 16;
+/// The longest response over UDP.
+const DATAGRAM_MAX_BYTES: usize = 4096;
 /// The longest wait for the IPv6 addresses of a name whose IPv4 addresses are known. Some middleboxes drop these
 /// requests.
 const IPV6_GRACE: Duration = Duration::from_millis(300);
 /// The longest wait for the IPv4 addresses of a name whose IPv6 addresses are known. Many networks can use no others.
 const IPV4_GRACE: Duration = Duration::from_secs(2);
 
-/// A client of one nameserver. It repeats nothing.
+/// A client of one nameserver. It repeats nothing and remembers nothing.
+#[derive(Debug)]
 pub(super) struct NameServer {
     pub(super) address: SocketAddr,
-    client: TokioResolver,
     timeout: Duration,
     families: Families,
+    transports: Transports,
+    has_edns: bool,
 }
 
 /// The response of a nameserver about one name.
@@ -43,36 +46,14 @@ pub(super) enum Reply {
 }
 
 impl NameServer {
-    /// Creates a client. Returns `None` if its settings are inconsistent.
-    pub(super) fn new(address: SocketAddr, settings: &NameSettings) -> Option<Self> {
-        let connection = |protocol| {
-            let mut connection = ConnectionConfig::new(protocol);
-            connection.port = address.port();
-            connection
-        };
-        let mut connections = vec![connection(ProtocolConfig::Tcp)];
-        if settings.transports == Transports::UdpAndTcp {
-            connections.insert(0, connection(ProtocolConfig::Udp));
-        }
-        let server = NameServerConfig::new(address.ip(), true, connections);
-        let config = ResolverConfig::from_parts(None, Vec::new(), vec![server]);
-        let mut options = ResolverOpts::default();
-        options.timeout = settings.timeout;
-        options.attempts = 0;
-        options.edns0 = settings.has_edns;
-        options.num_concurrent_reqs = 1;
-        options.use_hosts_file = ResolveHosts::Never;
-        // An absence is asked for again: the name may have been created in the meantime.
-        options.negative_max_ttl = Some(Duration::ZERO);
-        let client = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
-            .with_options(options)
-            .build();
-        Some(Self {
+    pub(super) fn new(address: SocketAddr, settings: &NameSettings) -> Self {
+        Self {
             address,
-            client: client.ok()?,
             timeout: settings.timeout,
             families: settings.families,
-        })
+            transports: settings.transports,
+            has_edns: settings.has_edns,
+        }
     }
 
     /// Asks for the addresses of `name`, of both families at once. If only one family arrives in time, it is used.
@@ -96,21 +77,140 @@ impl NameServer {
     }
 
     async fn ask_for(&self, name: &Name, family: RecordType) -> Reply {
-        match timeout(self.timeout, self.client.lookup(name.clone(), family)).await {
-            Ok(Ok(lookup)) => {
-                let addresses = lookup.answers().iter();
-                let addresses = addresses.filter_map(|record| record.data.ip_addr());
-                let addresses: Vec<IpAddr> = addresses.collect();
-                if addresses.is_empty() {
-                    Reply::NoAddress
-                } else {
-                    Reply::Addresses(addresses)
-                }
-            }
-            Ok(Err(error)) => reply_of(&error),
+        let asked = timeout(self.timeout, self.follow(name, family));
+        match asked.await {
+            Ok(Ok(reply)) => reply,
+            Ok(Err(error)) => Reply::Failed(error.to_string()),
             Err(_) => Reply::Failed(silence(self.timeout)),
         }
     }
+
+    /// Asks for `name`, and for the target of an alias if the response does not have its addresses.
+    async fn follow(&self, name: &Name, family: RecordType) -> io::Result<Reply> {
+        let mut name = name.clone();
+        for _ in 0..ALIASES_MAX {
+            let response = self.exchange(&name, family).await?;
+            match read(&response, &name, family) {
+                Found::Reply(reply) => return Ok(reply),
+                Found::Alias(target) => name = target,
+            }
+        }
+        Ok(Reply::Failed("too many aliases".to_owned()))
+    }
+
+    /// Sends one request. Returns the response, over TCP if it is too long for UDP.
+    async fn exchange(&self, name: &Name, family: RecordType) -> io::Result<Message> {
+        // The id of a new message is random, and the port is, too: nobody can guess what a response needs.
+        let mut request = Message::query();
+        request.metadata.recursion_desired = true;
+        request.add_query(Query::query(name.clone(), family));
+        if self.has_edns {
+            let mut edns = Edns::new();
+            edns.set_max_payload(DEFAULT_MAX_PAYLOAD_LEN);
+            request.set_edns(edns);
+        }
+        let bytes = request.to_vec().map_err(io::Error::other)?;
+        if self.transports == Transports::UdpAndTcp {
+            let response = self.over_udp(&request, &bytes).await?;
+            if !response.metadata.truncation {
+                return Ok(response);
+            }
+        }
+        self.over_tcp(&request, &bytes).await
+    }
+
+    async fn over_udp(&self, request: &Message, bytes: &[u8]) -> io::Result<Message> {
+        let any: IpAddr = match self.address {
+            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let socket = UdpSocket::bind((any, 0)).await?;
+        // SECURITY: a connected socket takes datagrams from this address alone.
+        socket.connect(self.address).await?;
+        socket.send(bytes).await?;
+        let mut response = [0; DATAGRAM_MAX_BYTES];
+        loop {
+            let length = socket.recv(&mut response).await?;
+            let response = response.get(..length).unwrap_or_default();
+            if let Some(response) = response_to(request, response) {
+                return Ok(response);
+            }
+        }
+    }
+
+    /// Sends a request over TCP. Its length comes first (RFC 1035, section 4.2.2).
+    async fn over_tcp(&self, request: &Message, bytes: &[u8]) -> io::Result<Message> {
+        let mut stream = TcpStream::connect(self.address).await?;
+        let length = u16::try_from(bytes.len()).map_err(io::Error::other)?;
+        stream
+            .write_all(&[&length.to_be_bytes(), bytes].concat())
+            .await?;
+        let mut response = vec![0; stream.read_u16().await?.into()];
+        stream.read_exact(&mut response).await?;
+        let invalid = || io::Error::other("a response to another request");
+        response_to(request, &response).ok_or_else(invalid)
+    }
+}
+
+/// Parses a response. Returns `None` if it belongs to another request, or is none.
+fn response_to(request: &Message, bytes: &[u8]) -> Option<Message> {
+    let response = Message::from_vec(bytes).ok()?;
+    let is_ours =
+        response.metadata.id == request.metadata.id && response.queries == request.queries;
+    is_ours.then_some(response)
+}
+
+/// The content of a response.
+enum Found {
+    Reply(Reply),
+    /// The name is an alias of this one, whose addresses are not in the response.
+    Alias(Name),
+}
+
+/// Reads a response about `name`.
+fn read(response: &Message, name: &Name, family: RecordType) -> Found {
+    let code = response.metadata.response_code;
+    if code != ResponseCode::NoError && code != ResponseCode::NXDomain {
+        return Found::Reply(Reply::Failed(code_text(code)));
+    }
+    // SECURITY: only records of the name count, and of names that it is an alias of.
+    let mut owner = name;
+    let alias = |owner: &Name| {
+        let records = response
+            .answers
+            .iter()
+            .filter(|record| record.name == *owner);
+        records
+            .map(|record| &record.data)
+            .find_map(|data| match data {
+                RData::CNAME(target) => Some(&target.0),
+                _ => None,
+            })
+    };
+    for _ in 0..ALIASES_MAX {
+        match alias(owner) {
+            Some(target) => owner = target,
+            None => break,
+        }
+    }
+    let is_wanted = |record: &&Record| record.name == *owner && record.record_type() == family;
+    let records = response.answers.iter().filter(is_wanted);
+    let addresses: Vec<IpAddr> = records.filter_map(|record| record.data.ip_addr()).collect();
+    if !addresses.is_empty() {
+        return Found::Reply(Reply::Addresses(addresses));
+    }
+    if code == ResponseCode::NXDomain {
+        return Found::Reply(Reply::NoName);
+    }
+    // A response with a SOA record says that there are no such records (RFC 2308, section 2.2).
+    let is_final = response
+        .authorities
+        .iter()
+        .any(|record| record.record_type() == RecordType::SOA);
+    if owner != name && !is_final {
+        return Found::Alias(owner.clone());
+    }
+    Found::Reply(Reply::NoAddress)
 }
 
 /// Waits for `other`. If `known` has addresses, waits only for `grace`.
@@ -139,27 +239,6 @@ fn combined(ipv6: Reply, ipv4: Reply) -> Reply {
 
 fn silence(wait: Duration) -> String {
     format!("no response within {wait:?}")
-}
-
-#[expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "the library may add errors, and all others are printed as they are"
-)]
-fn reply_of(error: &NetError) -> Reply {
-    let code = match error {
-        NetError::Dns(DnsError::NoRecordsFound(NoRecords { response_code, .. })) => *response_code,
-        NetError::Dns(DnsError::ResponseCode(code)) => *code,
-        NetError::Timeout => return Reply::Failed("no response".to_owned()),
-        NetError::Io(error) => return Reply::Failed(error.to_string()),
-        other => return Reply::Failed(other.to_string()),
-    };
-    if error.is_nx_domain() {
-        Reply::NoName
-    } else if error.is_no_records_found() && code == ResponseCode::NoError {
-        Reply::NoAddress
-    } else {
-        Reply::Failed(code_text(code))
-    }
 }
 
 /// Returns the name of a response code, as resolvers print it.

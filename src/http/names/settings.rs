@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::path::Path;
 use std::time::Duration;
 
-use hickory_resolver::proto::rr::Name;
+use hickory_proto::rr::Name;
 use resolv_conf::{Config, ScopedIp};
 
 use super::hosts::Hosts;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use sandbox::{Family, NAME_SITUATIONS, NameResult, NameServer, NameSituation};
 
 use super::hosts::Hosts;
-use super::lookup::{Lookup, resolve};
+use super::lookup::resolve;
 use super::{NameError, NameSettings};
 
 /// Returns the settings of a situation whose nameservers listen on other ports.
@@ -26,7 +26,7 @@ fn settings(situation: &NameSituation, servers: &[NameServer]) -> NameSettings {
 }
 
 async fn look_up(settings: &NameSettings, host: &str) -> Result<Vec<IpAddr>, NameError> {
-    resolve(settings, &Lookup::new(settings), host).await
+    resolve(settings, host).await
 }
 
 fn is_right(found: &Result<Vec<IpAddr>, NameError>, right: NameResult) -> bool {

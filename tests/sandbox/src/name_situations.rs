@@ -213,6 +213,7 @@ pub const NAME_SITUATIONS: &[NameSituation] = &[
             Family::Ipv6 => both(name),
         },
         right: NameResult::Addresses(&[V6]),
+        glibc: Some((&[], "it drops the addresses that it has")),
         ..PLAIN
     },
     NameSituation {

@@ -35,15 +35,6 @@ pub enum Failure {
     /// The given credentials cannot be used.
     #[error("the credentials cannot be used")]
     Credentials(#[from] CredentialsError),
-    /// Docker's config exists but cannot be read.
-    #[error("could not read Docker's `{path}`")]
-    DockerConfig {
-        /// The path of the file.
-        path: String,
-        /// The cause.
-        #[source]
-        source: std::io::Error,
-    },
     /// The HTTP client cannot be set up.
     #[error("could not set up the HTTP client")]
     Http(#[from] HttpError),
@@ -75,9 +66,10 @@ impl Failure {
                 ExitCode::Inputs
             }
             Self::Environment(EnvironmentError::NotText(_)) => ExitCode::Inputs,
-            Self::DockerConfig { .. }
-            | Self::Http(_)
-            | Self::Environment(EnvironmentError::Unwritable { .. }) => ExitCode::Failure,
+            Self::Http(_)
+            | Self::Environment(
+                EnvironmentError::Unwritable { .. } | EnvironmentError::DockerConfig { .. },
+            ) => ExitCode::Failure,
             Self::Command(error) => verdict(error).code,
         }
     }
@@ -108,15 +100,17 @@ impl Failure {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Command(error) => verdict(error).cure,
-            Self::Credentials(_) => Some(
-                "give credentials in `registry-auths`, or log in with docker/login-action and DOCKER_CONFIG".to_owned(),
-            ),
-            Self::DockerConfig { .. } => Some("check this file, or name another folder in DOCKER_CONFIG".to_owned()),
+            Self::Credentials(_) => Some("give credentials in `registry-auths`, or log in with docker/login-action and DOCKER_CONFIG".to_owned()),
+            Self::Environment(EnvironmentError::DockerConfig { .. }) => {
+                Some("check this file, or name another folder in DOCKER_CONFIG".to_owned())
+            }
             Self::Arguments(_)
             | Self::Inputs(_)
             | Self::Certificates(_)
             | Self::Http(_)
-            | Self::Environment(_) => None,
+            | Self::Environment(
+                EnvironmentError::Unwritable { .. } | EnvironmentError::NotText(_),
+            ) => None,
         }
     }
 
@@ -150,32 +144,108 @@ impl ExitCode {
 /// Returns the exit code of every error, and advice if there is any.
 fn verdict(error: &CommandError) -> Diagnosis {
     use ExitCode::{Failure, Refused};
-    match error { CommandError::Registry(error) => Failure.with_optional_cure(registry_hint(error)), CommandError::Signature(error) => signature_verdict(error), CommandError::Image(error) => image_verdict(error), CommandError::List(error) => list_verdict(error), CommandError::Selection(error) => selection_verdict(error), CommandError::Tag(TagError::Conflict { conflicts, .. }) => { Refused.with_optional_cure(Some(conflict_hint(conflicts))) } CommandError::Tag(TagError::NotVisible { .. } | TagError::Contended { .. }) => Failure.with_cure( "another run may have written the tag; run it again: a tag that is correct is not changed", ), CommandError::Preflight(error) => preflight_verdict(error), CommandError::Assemble(error) => assemble_verdict(error), CommandError::Layout(error) => layout_code(error).without_cure(), CommandError::Refused(refused) if refused .subjects .iter() .all(|subject| subject.reasons.is_empty()) => { Refused.with_cure("check that the image was signed, and that the signature was pushed to this repository. A new signature may not be visible yet: raise `max-attempts` or `retry-delay`") } CommandError::Refused(refused) => Refused.with_optional_cure(Some(refused_hint(refused))), CommandError::Interrupted(Interruption::Timeout { record, .. }) => { let again = again_hint(record.as_ref()); Failure.with_optional_cure(Some(format!("{again}; or raise `timeout`"))) } CommandError::Interrupted(Interruption::Terminated { record, .. }) => { Failure.with_optional_cure(Some(again_hint(record.as_ref()))) } CommandError::Record(_) => Failure.without_cure(), }
+    match error {
+        CommandError::Registry(error) => Failure.with_optional_cure(registry_hint(error)),
+        CommandError::Signature(error) => signature_verdict(error),
+        CommandError::Image(error) => image_verdict(error),
+        CommandError::List(error) => list_verdict(error),
+        CommandError::Selection(error) => selection_verdict(error),
+        CommandError::Tag(TagError::Conflict { conflicts, .. }) => {
+            Refused.with_optional_cure(Some(conflict_hint(conflicts)))
+        }
+        CommandError::Tag(TagError::NotVisible { .. } | TagError::Contended { .. }) => {
+            Failure.with_cure("another run may have written the tag; run it again: a tag that is correct is not changed")
+        }
+        CommandError::Preflight(error) => preflight_verdict(error),
+        CommandError::Assemble(error) => assemble_verdict(error),
+        CommandError::Layout(error) => layout_code(error).without_cure(),
+        CommandError::Refused(refused)
+            if refused
+                .subjects
+                .iter()
+                .all(|subject| subject.reasons.is_empty()) =>
+        {
+            Refused.with_cure("check that the image was signed, and that the signature was pushed to this repository. A new signature may not be visible yet: raise `max-attempts` or `retry-delay`")
+        }
+        CommandError::Refused(refused) => Refused.with_optional_cure(Some(refused_hint(refused))),
+        CommandError::Interrupted(Interruption::Timeout { record, .. }) => {
+            let again = again_hint(record.as_ref());
+            Failure.with_optional_cure(Some(format!("{again}; or raise `timeout`")))
+        }
+        CommandError::Interrupted(Interruption::Terminated { record, .. }) => {
+            Failure.with_optional_cure(Some(again_hint(record.as_ref())))
+        }
+        CommandError::Record(_) => Failure.without_cure(),
+    }
 }
 
 fn signature_verdict(error: &SignatureError) -> Diagnosis {
     use ExitCode::{Failure, Inputs};
-    match error { SignatureError::Registry(error) => Failure.with_optional_cure(registry_hint(error)), SignatureError::Image(error) => image_verdict(error), SignatureError::List(error) => list_verdict(error), SignatureError::NotStored { source, .. } => Failure.with_optional_cure(signature_verdict(source).cure), SignatureError::Sigstore(error) => Failure.with_optional_cure(signing_hint(error)), SignatureError::NoToken(TokenAbsence::NotAsked) => Failure.with_cure( "give the job `permissions: id-token: write`. Outside GitHub give `identity-token`", ), SignatureError::NoToken(TokenAbsence::Fork(_) | TokenAbsence::Dependabot) => Failure.with_cure( "such a run cannot get a token: use `sign: false` for it, or `on-signing-failure: warn`", ), SignatureError::NoLegacyLog => Inputs.with_cure( "use `signature-format: bundle`, or give a `signing-config` with a log of `majorApiVersion` 1", ), SignatureError::UnmetPolicy(refusal) => Inputs.with_optional_cure(Some(unmet_hint(&refusal.unmet()))), SignatureError::NoPolicy(_) => Inputs.without_cure(), SignatureError::Record(_) => Failure.without_cure(), }
+    match error {
+        SignatureError::Registry(error) => Failure.with_optional_cure(registry_hint(error)),
+        SignatureError::Image(error) => image_verdict(error),
+        SignatureError::List(error) => list_verdict(error),
+        SignatureError::NotStored { source, .. } => {
+            Failure.with_optional_cure(signature_verdict(source).cure)
+        }
+        SignatureError::Sigstore(error) => Failure.with_optional_cure(signing_hint(error)),
+        SignatureError::NoToken(TokenAbsence::NotAsked) => Failure.with_cure("give the job `permissions: id-token: write`. Outside GitHub give `identity-token`"),
+        SignatureError::NoToken(TokenAbsence::Fork(_) | TokenAbsence::Dependabot) => {
+            Failure.with_cure("such a run cannot get a token: use `sign: false` for it, or `on-signing-failure: warn`")
+        }
+        SignatureError::NoLegacyLog => Inputs.with_cure("use `signature-format: bundle`, or give a `signing-config` with a log of `majorApiVersion` 1"),
+        SignatureError::UnmetPolicy(refusal) => {
+            Inputs.with_optional_cure(Some(unmet_hint(&refusal.unmet())))
+        }
+        SignatureError::NoPolicy(_) => Inputs.without_cure(),
+        SignatureError::Record(_) => Failure.without_cure(),
+    }
 }
 
 fn image_verdict(error: &ImageError) -> Diagnosis {
     use ExitCode::{Failure, Inputs};
-    match error { ImageError::MissingChild { .. } => Failure.with_cure( "check that it was pushed to this repository and still exists. Push it again, or raise `max-attempts` and `retry-delay` if the registry is slow to show it", ), ImageError::MissingConfig { .. } => { Failure.with_cure("a part of this image is missing in the registry: push the image again") } ImageError::NotAtSource { .. } | ImageError::NoSource(_) => Failure.with_cure( "check that it was pushed there and still exists. Push it again, or copy from another source that has it", ), ImageError::MissingImage(_) => Failure.with_cure("check the name, and that it was pushed"), ImageError::NoPlatform { .. } | ImageError::NotAnImage { .. } => { Inputs.with_cure("`digests` accepts images and indexes of images") } ImageError::LostAttestation { .. } => Inputs.without_cure(), ImageError::OddIndex { .. } | ImageError::TooDeep { .. } => Failure.without_cure(), }
+    match error {
+        ImageError::MissingChild { .. } => Failure.with_cure("check that it was pushed to this repository and still exists. Push it again, or raise `max-attempts` and `retry-delay` if the registry is slow to show it"),
+        ImageError::MissingConfig { .. } => Failure.with_cure("a part of this image is missing in the registry: push the image again"),
+        ImageError::NotAtSource { .. } | ImageError::NoSource(_) => Failure.with_cure("check that it was pushed there and still exists. Push it again, or copy from another source that has it"),
+        ImageError::MissingImage(_) => Failure.with_cure("check the name, and that it was pushed"),
+        ImageError::NoPlatform { .. } | ImageError::NotAnImage { .. } => {
+            Inputs.with_cure("`digests` accepts images and indexes of images")
+        }
+        ImageError::LostAttestation { .. } => Inputs.without_cure(),
+        ImageError::OddIndex { .. } | ImageError::TooDeep { .. } => Failure.without_cure(),
+    }
 }
 
 fn list_verdict(error: &ListError) -> Diagnosis {
     use ExitCode::Failure;
-    match error { ListError::Occupied { .. } => Failure.with_cure( "the tag does not belong to an image of this repository: delete it manually if nothing needs it", ), ListError::Vanished { .. } => { Failure.with_cure("run it again: the registry may show the list by then") } ListError::Full { .. } => Failure.with_cure( "delete unneeded entries manually, or use a registry with the referrers API", ), ListError::Contended { .. } => { Failure.with_cure("many jobs sign this digest at once; run it again") } ListError::Unwritable(_) | ListError::TooMany { .. } => Failure.without_cure(), }
+    match error {
+        ListError::Occupied { .. } => Failure.with_cure("the tag does not belong to an image of this repository: delete it manually if nothing needs it"),
+        ListError::Vanished { .. } => {
+            Failure.with_cure("run it again: the registry may show the list by then")
+        }
+        ListError::Full { .. } => Failure.with_cure("delete unneeded entries manually, or use a registry with the referrers API"),
+        ListError::Contended { .. } => {
+            Failure.with_cure("many jobs sign this digest at once; run it again")
+        }
+        ListError::Unwritable(_) | ListError::TooMany { .. } => Failure.without_cure(),
+    }
 }
 
 fn selection_verdict(error: &SelectionError) -> Diagnosis {
     use ExitCode::{Failure, Inputs};
-    match error { SelectionError::NoRecord(_) | SelectionError::Empty(..) => Inputs.with_cure( "give `image` with its tag or digest, or the `record` that `create` wrote", ), SelectionError::Unvouched { .. } => Inputs.with_cure( "give `record-digest`, an output of the step that wrote the record; or name the digest itself, `registry/repository@sha256:…`, in `image` (`sign`) or `source` (`publish`)", ), SelectionError::Observed { .. } => Inputs.with_cure( "if it is the right image, name it, `registry/repository@sha256:…`, in `image` (`sign`) or `source` (`publish`)", ), SelectionError::NoSuchRecord(_) | SelectionError::Several(_) => Inputs.without_cure(), SelectionError::OddRepository(_) | SelectionError::Unreadable(_) => Failure.without_cure(), }
+    match error {
+        SelectionError::NoRecord(_) | SelectionError::Empty(..) => Inputs.with_cure("give `image` with its tag or digest, or the `record` that `create` wrote"),
+        SelectionError::Unvouched { .. } => Inputs.with_cure("give `record-digest`, an output of the step that wrote the record; or name the digest itself, `registry/repository@sha256:…`, in `image` (`sign`) or `source` (`publish`)"),
+        SelectionError::Observed { .. } => Inputs.with_cure("if it is the right image, name it, `registry/repository@sha256:…`, in `image` (`sign`) or `source` (`publish`)"),
+        SelectionError::NoSuchRecord(_) | SelectionError::Several(_) => Inputs.without_cure(),
+        SelectionError::OddRepository(_) | SelectionError::Unreadable(_) => Failure.without_cure(),
+    }
 }
 
 /// Advice after a run that was cut short. Outside of a workflow nothing but the user hands the record's digest on.
 fn again_hint(record: Option<&Digest>) -> String {
-    record.map_or_else( || RUN_AGAIN.to_owned(), |digest| { format!("{RUN_AGAIN}. Pass `record-digest: {digest}`, the SHA-256 of the record, so the record keeps the content of the tags before this run") }, )
+    record.map_or_else(|| RUN_AGAIN.to_owned(), |digest| format!("{RUN_AGAIN}. Pass `record-digest: {digest}`, the SHA-256 of the record, so the record keeps the content of the tags before this run"))
 }
 
 /// Advice for signatures that do not meet the inputs. Without an authentic one there is no signer to name.
@@ -217,12 +287,17 @@ fn inputs_text(inputs: &[&str]) -> String {
 }
 
 fn conflict_hint(conflicts: &[Conflict]) -> String {
-    adoptable(conflicts).map_or_else( || "the tags in `tags` never move: choose another version, delete the tag manually if it is wrong, or name it in `moving-tags` if it may move".to_owned(), |adopted| format!("choose another version; or, if that index is yours, adopt it: give `digests: {adopted}`, no other digest, and no annotation that it lacks"), )
+    adoptable(conflicts).map_or_else(|| "the tags in `tags` never move: choose another version, delete the tag manually if it is wrong, or name it in `moving-tags` if it may move".to_owned(), |adopted| format!("choose another version; or, if that index is yours, adopt it: give `digests: {adopted}`, no other digest, and no annotation that it lacks"))
 }
 
 fn assemble_verdict(error: &AssembleError) -> Diagnosis {
     use ExitCode::{Failure, Inputs};
-    match error { AssembleError::DuplicatePlatform { .. } => Inputs.with_cure("each platform needs exactly one digest: check `digests` for a digest of an earlier build",), AssembleError::Platforms { .. } => { Inputs.with_cure("check that every job of the build matrix uploaded its digest") } AssembleError::NotDocker { .. } => Inputs.with_cure("use `media-type: oci` or `auto`"), AssembleError::Unwritable(_) | AssembleError::Unreadable(_) => Failure.without_cure(), }
+    match error {
+        AssembleError::DuplicatePlatform { .. } => Inputs.with_cure("each platform needs exactly one digest: check `digests` for a digest of an earlier build"),
+        AssembleError::Platforms { .. } => Inputs.with_cure("check that every job of the build matrix uploaded its digest"),
+        AssembleError::NotDocker { .. } => Inputs.with_cure("use `media-type: oci` or `auto`"),
+        AssembleError::Unwritable(_) | AssembleError::Unreadable(_) => Failure.without_cure(),
+    }
 }
 
 fn layout_code(error: &LayoutError) -> ExitCode {
@@ -249,7 +324,23 @@ fn adoptable(conflicts: &[Conflict]) -> Option<ImageReference> {
 
 fn preflight_verdict(error: &PreflightError) -> Diagnosis {
     use ExitCode::{Failure, Inputs, Refused};
-    match error { PreflightError::Unknown(unknown) => { let errors = unknown.iter().map(|(_, error)| error); Failure.with_optional_cure(hints(errors)) } PreflightError::Taken(_) => Refused.with_cure( "nothing was built: choose another version; or use `on-existing-tag: skip`, with which the workflow completes the existing version", ), PreflightError::Differ { .. } => Refused.with_cure( "nothing was built: choose another version, or delete the wrong tags manually; their images differ, so none can be copied from another", ), PreflightError::Unvouched { found, .. } => { let digests: BTreeSet<String> = found .iter() .map(|found| found.tag.repository.at(&found.contents.digest).to_string()) .collect(); let digests: Vec<String> = digests.into_iter().collect(); Refused.with_optional_cure(Some(format!( "nothing was built: choose another version; or, if you know the origin of this image, adopt it: give `digests: {}`", digests.join(", ") ))) } PreflightError::NoIdentity(_) => Inputs.with_cure( "give the job `permissions: id-token: write`, or name the signer in `certificate-identity`; use `sign: false` if the images are never signed", ), }
+    match error {
+        PreflightError::Unknown(unknown) => {
+            let errors = unknown.iter().map(|(_, error)| error);
+            Failure.with_optional_cure(hints(errors))
+        }
+        PreflightError::Taken(_) => Refused.with_cure("nothing was built: choose another version; or use `on-existing-tag: skip`, with which the workflow completes the existing version"),
+        PreflightError::Differ { .. } => Refused.with_cure("nothing was built: choose another version, or delete the wrong tags manually; their images differ, so none can be copied from another"),
+        PreflightError::Unvouched { found, .. } => {
+            let digests: BTreeSet<String> = found
+                .iter()
+                .map(|found| found.tag.repository.at(&found.contents.digest).to_string())
+                .collect();
+            let digests: Vec<String> = digests.into_iter().collect();
+            Refused.with_optional_cure(Some(format!("nothing was built: choose another version; or, if you know the origin of this image, adopt it: give `digests: {}`", digests.join(", "))))
+        }
+        PreflightError::NoIdentity(_) => Inputs.with_cure("give the job `permissions: id-token: write`, or name the signer in `certificate-identity`; use `sign: false` if the images are never signed"),
+    }
 }
 
 fn signing_hint(error: &SigstoreError) -> Option<String> {

@@ -350,10 +350,7 @@ fn credentials(
         };
         credentials.login(&auth.registry, login, "`registry-auths`")?;
     }
-    if let Some((config, origin)) = environment
-        .docker_config()
-        .map_err(|(path, source)| Failure::DockerConfig { path, source })?
-    {
+    if let Some((config, origin)) = environment.docker_config()? {
         credentials.docker_config(&config, &origin)?;
     }
     if let Some(token) = &settings.github_token {

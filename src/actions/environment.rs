@@ -71,6 +71,15 @@ pub enum EnvironmentError {
         #[source]
         source: io::Error,
     },
+    /// Docker's config exists and cannot be read.
+    #[error("could not read Docker's `{path}`")]
+    DockerConfig {
+        /// The path of the file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
     /// Variables whose values are not UTF-8.
     #[error("the value of {} is not UTF-8 text", list(.0))]
     NotText(Vec<String>),
@@ -243,9 +252,8 @@ impl Environment {
         Ok(names)
     }
 
-    /// Reads Docker's `config.json`: its bytes and its path. `None` only if there is no such file, or it is empty. An error
-    /// comes with the path.
-    pub fn docker_config(&self) -> Result<Option<(Vec<u8>, String)>, (String, io::Error)> {
+    /// Reads Docker's `config.json`: its bytes and its path. `None` only if there is no such file, or it is empty.
+    pub fn docker_config(&self) -> Result<Option<(Vec<u8>, String)>, EnvironmentError> {
         let named = self
             .variable("DOCKER_CONFIG")
             .map(|folder| Path::new(folder).join("config.json"));
@@ -263,7 +271,10 @@ impl Environment {
                 Ok(Some((content.to_vec(), path.display().to_string())))
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err((path.display().to_string(), error)),
+            Err(error) => Err(EnvironmentError::DockerConfig {
+                path,
+                source: error,
+            }),
         }
     }
 
@@ -480,7 +491,13 @@ mod tests {
         std::os::unix::fs::symlink("/dev/zero", folder.path().join("config.json")).unwrap();
         let home = folder.path().to_str().unwrap();
         let read = environment(&[("DOCKER_CONFIG", home)]).docker_config();
-        assert_eq!(read.unwrap_err().1.kind(), io::ErrorKind::FileTooLarge);
+        let is_too_large = |error: &EnvironmentError| match error {
+            EnvironmentError::DockerConfig { source, .. } => {
+                source.kind() == io::ErrorKind::FileTooLarge
+            }
+            EnvironmentError::Unwritable { .. } | EnvironmentError::NotText(_) => false,
+        };
+        assert!(read.is_err_and(|error| is_too_large(&error)));
     }
 
     #[test]

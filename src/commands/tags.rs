@@ -87,7 +87,7 @@ pub(super) fn report_step(context: &Context, step: &TagStep) {
         // Anyone with push access can replace one of our images by another, so the consequence must be visible.
         Some(Newer { current, wanted }) => {
             let digest = &step.after;
-            return events.warn(format!( "tag `{tag}`: left unchanged: it points to version {current}, which is newer than {wanted}, as `{digest}`. If that is wrong, move the tag manually or release a higher version" ));
+            return events.warn(format!("tag `{tag}`: left unchanged: it points to version {current}, which is newer than {wanted}, as `{digest}`. If that is wrong, move the tag manually or release a higher version"));
         }
         None if step.writes() => "to be written",
         None => "left unchanged",

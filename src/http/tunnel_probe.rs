@@ -40,12 +40,11 @@ async fn ask(names: &NameResolver, address: &Url, target: &Url) -> Option<u16> {
     };
     let mut stream = TcpStream::connect(SocketAddr::new(ip, port)).await.ok()?;
     let wanted = format!("{}:{}", target.host_str()?, target.port_or_known_default()?);
-    let mut request = format!("CONNECT {wanted} HTTP/1.1\r\nHost: {wanted}\r\n");
-    if let Some(password) = address.password() {
+    let login = address.password().map_or(String::new(), |password| {
         let login = STANDARD.encode(format!("{}:{password}", address.username()));
-        request.push_str(&format!("Proxy-Authorization: Basic {login}\r\n"));
-    }
-    request.push_str("\r\n");
+        format!("Proxy-Authorization: Basic {login}\r\n")
+    });
+    let request = format!("CONNECT {wanted} HTTP/1.1\r\nHost: {wanted}\r\n{login}\r\n");
     stream.write_all(request.as_bytes()).await.ok()?;
     let mut line = [0; STATUS_LINE_BYTES];
     stream.read_exact(&mut line).await.ok()?;

@@ -112,7 +112,7 @@ fn every_signal_to_stop_ends_the_run_with_its_record() {
 fn unread(world: &World, action: &Action, meanwhile: impl FnOnce(u32)) -> (i32, Duration) {
     let (reader, mut pipe) = std::io::pipe().unwrap();
     // The capacity of a pipe (pipe(7)).
-    pipe.write_all(&[b'\n'; 65536]).unwrap();
+    pipe.write_all(&vec![b'\n'; 65536]).unwrap();
     let mut child = action
         .step()
         .stdout(pipe)
@@ -145,7 +145,7 @@ fn full_pipe_holds_neither_a_signal_nor_the_time_limit_nor_the_record() {
         let action = world.create().input("timeout", timeout);
         let (code, _) = unread(&world, &action, |id| {
             if signalled {
-                kill(id)
+                kill(id);
             }
         });
         assert_eq!(code, 1);

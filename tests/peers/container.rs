@@ -190,7 +190,8 @@ fn image_resolves_names_as_glibc_does() {
             (Some((addresses, _)), _) | (None, NameResult::Addresses(addresses)) => addresses,
             (None, _) => &[],
         };
-        println!("{}: {:?}, glibc {glibc:?}", situation.name, situation.right);
+        let found: Vec<&str> = glibc.iter().map(String::as_str).collect();
+        println!("{}: glibc finds [{}]", situation.name, found.join(", "));
         if !glibc
             .iter()
             .map(String::as_str)

@@ -180,12 +180,12 @@ fn read(response: &Message, name: &Name, family: RecordType) -> Found {
             .answers
             .iter()
             .filter(|record| record.name == *owner);
-        records
-            .map(|record| &record.data)
-            .find_map(|data| match data {
-                RData::CNAME(target) => Some(&target.0),
-                _ => None,
-            })
+        records.map(|record| &record.data).find_map(|data| {
+            let RData::CNAME(target) = data else {
+                return None;
+            };
+            Some(&target.0)
+        })
     };
     for _ in 0..ALIASES_MAX {
         match alias(owner) {

@@ -6,7 +6,7 @@ mod certificate_problem;
 mod certificates;
 mod client;
 mod incoming;
-mod names;
+pub(crate) mod names;
 mod no_proxy;
 mod proxies;
 mod request_timer;

@@ -223,11 +223,15 @@ mod tests {
 
     #[test]
     fn value_that_is_no_address_is_refused_by_the_name_of_its_variable() {
-        for address in ["http://[", "socks5://one.test", "http://"] {
+        for (address, why) in [
+            ("http://[", ""),
+            ("http://", ""),
+            ("socks5://one.test", ": SOCKS proxies are not supported"),
+        ] {
             let lookup = |name: &str| (name == "HTTPS_PROXY").then_some(address);
             let error = Proxies::from_environment(lookup).unwrap_err();
             let text = "`HTTPS_PROXY` is not the address of an HTTP proxy (`http://HOST:PORT`)";
-            assert_eq!(error.to_string(), text, "{address}");
+            assert_eq!(error.to_string(), format!("{text}{why}"), "{address}");
         }
     }
 

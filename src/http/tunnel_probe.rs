@@ -48,6 +48,14 @@ async fn ask(names: &NameResolver, address: &Url, target: &Url) -> Option<u16> {
     stream.write_all(request.as_bytes()).await.ok()?;
     let mut line = [0; STATUS_LINE_BYTES];
     stream.read_exact(&mut line).await.ok()?;
-    let line = std::str::from_utf8(&line).ok()?;
-    line.rsplit(' ').next()?.parse().ok()
+    status_of(&line)
+}
+
+/// Reads the status in the beginning of a response.
+pub(super) fn status_of(line: &[u8]) -> Option<u16> {
+    let line = std::str::from_utf8(line).ok()?;
+    let (version, status) = line.split_once(' ')?;
+    let is_status = status.len() == 3 && status.bytes().all(|byte| byte.is_ascii_digit());
+    let status = status.parse().ok().filter(|_| is_status);
+    status.filter(|_| version.starts_with("HTTP/1."))
 }

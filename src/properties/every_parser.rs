@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::{copy, registry, sigstore};
+use crate::{copy, http, registry, sigstore};
 
 #[test]
 fn every_file_that_reads_outside_text_has_a_property() {
@@ -11,6 +11,7 @@ fn every_file_that_reads_outside_text_has_a_property() {
         registry::tests::properties::FILES,
         sigstore::tests::properties::FILES,
         copy::tests::properties::FILES,
+        http::names::tests::FILES,
     ]
     .concat();
     let sources = sources();
@@ -50,6 +51,9 @@ const READS: &[&str] = &[
     "from_utf8(",
     "RegexBuilder",
     "pem_slice_iter",
+    "parse_with_errors(",
+    "Message::from_vec(",
+    "parse::<IpAddr>()",
 ];
 
 /// Files that only read parts of a document that another file has read, or text of our own.

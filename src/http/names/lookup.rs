@@ -30,7 +30,7 @@ fn turns(settings: &NameSettings) -> impl Iterator<Item = NameServer> {
 
 /// Asks the nameservers in their order. The next one is asked as soon as one fails, and when it was silent for two
 /// seconds. The first usable response counts, even of a server that was silent before.
-async fn ask(name: &Name, settings: &NameSettings, end: Instant) -> Found {
+async fn ask(name: &Name, settings: &NameSettings, end: Instant) -> AllReplies {
     let mut turns = turns(settings).peekable();
     let mut asked = FuturesUnordered::new();
     let mut failures: Vec<(SocketAddr, String)> = Vec::new();
@@ -47,16 +47,16 @@ async fn ask(name: &Name, settings: &NameSettings, end: Instant) -> Found {
             () = sleep_until(patience), if !asked.is_empty() => {
                 if Instant::now() >= end {
                     failures.extend(silent(settings, &failures));
-                    return Found::Nothing(failures);
+                    return AllReplies::Nothing(failures);
                 }
                 continue;
             }
-            else => return Found::Nothing(failures),
+            else => return AllReplies::Nothing(failures),
         };
         match reply {
-            Reply::Addresses(addresses) => return Found::Addresses(addresses),
-            Reply::NoName => return Found::NoName(server),
-            Reply::NoAddress => return Found::NoAddress(server),
+            Reply::Addresses(addresses) => return AllReplies::Addresses(addresses),
+            Reply::NoName => return AllReplies::NoName(server),
+            Reply::NoAddress => return AllReplies::NoAddress(server),
             Reply::Failed(why) => {
                 let failure = (server, why);
                 if !failures.contains(&failure) {
@@ -76,7 +76,7 @@ fn silent(settings: &NameSettings, failures: &[(SocketAddr, String)]) -> Vec<(So
 }
 
 /// The result of asking all nameservers for one name.
-enum Found {
+enum AllReplies {
     Addresses(Vec<IpAddr>),
     NoName(SocketAddr),
     NoAddress(SocketAddr),
@@ -100,16 +100,16 @@ pub(super) async fn resolve(settings: &NameSettings, host: &str) -> Result<Vec<I
     for candidate in candidates {
         let found = ask(&candidate, settings, end).await;
         let error = match found {
-            Found::Addresses(addresses) => return Ok(addresses),
-            Found::NoName(server) => NameError::NotFound {
+            AllReplies::Addresses(addresses) => return Ok(addresses),
+            AllReplies::NoName(server) => NameError::NotFound {
                 name: name(),
                 server,
             },
-            Found::NoAddress(server) => NameError::NoAddress {
+            AllReplies::NoAddress(server) => NameError::NoAddress {
                 name: name(),
                 server,
             },
-            Found::Nothing(failures) => NameError::NoResponse {
+            AllReplies::Nothing(failures) => NameError::NoResponse {
                 name: name(),
                 failures,
             },

@@ -91,8 +91,8 @@ impl NameServer {
         for _ in 0..ALIASES_MAX {
             let response = self.exchange(&name, family).await?;
             match read(&response, &name, family) {
-                Found::Reply(reply) => return Ok(reply),
-                Found::Alias(target) => name = target,
+                ResponseContent::Reply(reply) => return Ok(reply),
+                ResponseContent::Alias(target) => name = target,
             }
         }
         Ok(Reply::Failed("too many aliases".to_owned()))
@@ -161,17 +161,17 @@ fn response_to(request: &Message, bytes: &[u8]) -> Option<Message> {
 }
 
 /// The content of a response.
-enum Found {
+pub(super) enum ResponseContent {
     Reply(Reply),
     /// The name is an alias of this one, whose addresses are not in the response.
     Alias(Name),
 }
 
 /// Reads a response about `name`.
-fn read(response: &Message, name: &Name, family: RecordType) -> Found {
+pub(super) fn read(response: &Message, name: &Name, family: RecordType) -> ResponseContent {
     let code = response.metadata.response_code;
     if code != ResponseCode::NoError && code != ResponseCode::NXDomain {
-        return Found::Reply(Reply::Failed(code_text(code)));
+        return ResponseContent::Reply(Reply::Failed(code_text(code)));
     }
     // SECURITY: only records of the name count, and of names that it is an alias of.
     let mut owner = name;
@@ -197,10 +197,10 @@ fn read(response: &Message, name: &Name, family: RecordType) -> Found {
     let records = response.answers.iter().filter(is_wanted);
     let addresses: Vec<IpAddr> = records.filter_map(|record| record.data.ip_addr()).collect();
     if !addresses.is_empty() {
-        return Found::Reply(Reply::Addresses(addresses));
+        return ResponseContent::Reply(Reply::Addresses(addresses));
     }
     if code == ResponseCode::NXDomain {
-        return Found::Reply(Reply::NoName);
+        return ResponseContent::Reply(Reply::NoName);
     }
     // A response with a SOA record says that there are no such records (RFC 2308, section 2.2).
     let is_final = response
@@ -208,9 +208,9 @@ fn read(response: &Message, name: &Name, family: RecordType) -> Found {
         .iter()
         .any(|record| record.record_type() == RecordType::SOA);
     if owner != name && !is_final {
-        return Found::Alias(owner.clone());
+        return ResponseContent::Alias(owner.clone());
     }
-    Found::Reply(Reply::NoAddress)
+    ResponseContent::Reply(Reply::NoAddress)
 }
 
 /// Waits for `other`. If `known` has addresses, waits only for `grace`.

@@ -1,14 +1,21 @@
 //! Tests of name resolution, against scripted nameservers.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use sandbox::{Family, NAME_SITUATIONS, NameResult, NameServer, NameSituation};
 
+use hickory_proto::op::{Message, OpCode, Query};
+use hickory_proto::rr::rdata::CNAME;
+use hickory_proto::rr::{Name, RData, Record, RecordType};
+
 use super::hosts::Hosts;
 use super::lookup::resolve;
+use super::name_server::{Reply, ResponseContent, read};
 use super::{NameError, NameSettings};
+use crate::http::tunnel_probe::status_of;
+use crate::properties::{of_bytes, properties};
 
 /// Returns the settings of a situation whose nameservers listen on other ports.
 fn settings(situation: &NameSituation, servers: &[NameServer]) -> NameSettings {
@@ -58,6 +65,58 @@ async fn names_resolve_as_the_table_says() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(NAME_SITUATIONS.len() >= 23);
+}
+
+properties! {
+    status_of_a_proxy_has_three_digits in "src/http/tunnel_probe.rs" {
+        of_bytes(&[b"HTTP/1.1 407".as_slice()], |bytes| {
+            let status = status_of(bytes);
+            assert!(status.is_none_or(|status| status < 1000), "{status:?}");
+            status.is_some()
+        });
+    }
+    hosts_file_is_read_line_by_line in "src/http/names/hosts.rs" {
+        let text = "127.0.0.1 registry.test other # comment\n::1 registry.test\n";
+        of_bytes(&[text.as_bytes()], |bytes| {
+            let text = String::from_utf8_lossy(bytes);
+            Hosts::parse(&text).find("registry.test").is_some_and(|found| found.len() <= text.lines().count())
+        });
+    }
+    resolv_conf_names_at_most_three_nameservers in "src/http/names/settings.rs" {
+        let text = "search corp.test ~. \nnameserver 127.0.0.1\nnameserver fe80::1%1\noptions ndots:5 timeout:2 attempts:9\n";
+        of_bytes(&[text.as_bytes()], |bytes| {
+            let settings = NameSettings::parse(bytes, "/etc/resolv.conf", Hosts::default());
+            assert!(settings.attempts >= 1 && settings.attempts <= 5);
+            settings.servers.is_ok_and(|servers| servers.len() <= 3)
+        });
+    }
+    response_of_a_nameserver_is_read_or_refused in "src/http/names/name_server.rs" {
+        let name = Name::from_ascii("registry.test.").unwrap();
+        let mut response = Message::response(7, OpCode::Query);
+        response.add_query(Query::query(name.clone(), RecordType::A));
+        let target = Name::from_ascii("target.test.").unwrap();
+        response.add_answer(Record::from_rdata(name.clone(), 1, RData::CNAME(CNAME(target.clone()))));
+        response.add_answer(Record::from_rdata(target, 1, RData::A(Ipv4Addr::LOCALHOST.into())));
+        of_bytes(&[response.to_vec().unwrap()], |bytes| {
+            let Ok(response) = Message::from_vec(bytes) else { return false };
+            let found = read(&response, &name, RecordType::A);
+            matches!(found, ResponseContent::Reply(Reply::Addresses(addresses)) if !addresses.is_empty())
+        });
+    }
+}
+
+#[test]
+fn records_of_other_names_do_not_count() {
+    let name = Name::from_ascii("registry.test.").unwrap();
+    let other = Name::from_ascii("other.test.").unwrap();
+    let mut response = Message::response(7, OpCode::Query);
+    response.add_answer(Record::from_rdata(
+        other,
+        1,
+        RData::A(Ipv4Addr::LOCALHOST.into()),
+    ));
+    let found = read(&response, &name, RecordType::A);
+    assert!(matches!(found, ResponseContent::Reply(Reply::NoAddress)));
 }
 
 fn situation(name: &str) -> &'static NameSituation {

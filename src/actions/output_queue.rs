@@ -12,16 +12,16 @@ const STALL_MAX: Duration = Duration::from_secs(5);
 
 /// The texts that are still to be written, in their order.
 #[derive(Debug, Default)]
-pub(super) struct OutputQueue(Arc<Shared>);
+pub(super) struct OutputQueue(Arc<QueueState>);
 
 #[derive(Debug, Default)]
-struct Shared {
-    state: Mutex<State>,
+struct QueueState {
+    state: Mutex<PendingTexts>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct PendingTexts {
     texts: VecDeque<String>,
     /// True while a text is being written.
     is_writing: bool,
@@ -69,8 +69,8 @@ impl OutputQueue {
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl QueueState {
+    fn lock(&self) -> MutexGuard<'_, PendingTexts> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -9,7 +9,7 @@ use hickory_proto::rr::Name;
 use tokio::time::{Instant, sleep_until};
 
 use super::error::NameError;
-use super::name_server::{NameServer, Reply};
+use super::name_server::{NameServer, ServerReply};
 use super::settings::NameSettings;
 
 /// The silence of a nameserver after which the next one is asked too.
@@ -54,10 +54,10 @@ async fn ask(name: &Name, settings: &NameSettings, end: Instant) -> AllReplies {
             else => return AllReplies::Nothing(failures),
         };
         match reply {
-            Reply::Addresses(addresses) => return AllReplies::Addresses(addresses),
-            Reply::NoName => return AllReplies::NoName(server),
-            Reply::NoAddress => return AllReplies::NoAddress(server),
-            Reply::Failed(why) => {
+            ServerReply::Addresses(addresses) => return AllReplies::Addresses(addresses),
+            ServerReply::NoName => return AllReplies::NoName(server),
+            ServerReply::NoAddress => return AllReplies::NoAddress(server),
+            ServerReply::Failed(why) => {
                 let failure = (server, why);
                 if !failures.contains(&failure) {
                     failures.push(failure);

@@ -34,7 +34,7 @@ pub(super) struct NameServer {
 
 /// The response of a nameserver about one name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Reply {
+pub(super) enum ServerReply {
     /// The addresses; at least one.
     Addresses(Vec<IpAddr>),
     /// The name does not exist.
@@ -57,7 +57,7 @@ impl NameServer {
     }
 
     /// Asks for the addresses of `name`, of both families at once. If only one family arrives in time, it is used.
-    pub(super) async fn ask(&self, name: &Name) -> Reply {
+    pub(super) async fn ask(&self, name: &Name) -> ServerReply {
         let ipv4 = self.ask_for(name, RecordType::A);
         if self.families == Families::Ipv4 {
             return ipv4.await;
@@ -76,26 +76,26 @@ impl NameServer {
         }
     }
 
-    async fn ask_for(&self, name: &Name, family: RecordType) -> Reply {
+    async fn ask_for(&self, name: &Name, family: RecordType) -> ServerReply {
         let asked = timeout(self.timeout, self.follow(name, family));
         match asked.await {
             Ok(Ok(reply)) => reply,
-            Ok(Err(error)) => Reply::Failed(error.to_string()),
-            Err(_) => Reply::Failed(silence(self.timeout)),
+            Ok(Err(error)) => ServerReply::Failed(error.to_string()),
+            Err(_) => ServerReply::Failed(silence(self.timeout)),
         }
     }
 
     /// Asks for `name`, and for the target of an alias if the response does not have its addresses.
-    async fn follow(&self, name: &Name, family: RecordType) -> io::Result<Reply> {
+    async fn follow(&self, name: &Name, family: RecordType) -> io::Result<ServerReply> {
         let mut name = name.clone();
         for _ in 0..ALIASES_MAX {
             let response = self.exchange(&name, family).await?;
             match read(&response, &name, family) {
-                ResponseContent::Reply(reply) => return Ok(reply),
+                ResponseContent::ServerReply(reply) => return Ok(reply),
                 ResponseContent::Alias(target) => name = target,
             }
         }
-        Ok(Reply::Failed("too many aliases".to_owned()))
+        Ok(ServerReply::Failed("too many aliases".to_owned()))
     }
 
     /// Sends one request. Returns the response, over TCP if it is too long for UDP.
@@ -162,7 +162,7 @@ fn response_to(request: &Message, bytes: &[u8]) -> Option<Message> {
 
 /// The content of a response.
 pub(super) enum ResponseContent {
-    Reply(Reply),
+    ServerReply(ServerReply),
     /// The name is an alias of this one, whose addresses are not in the response.
     Alias(Name),
 }
@@ -171,7 +171,7 @@ pub(super) enum ResponseContent {
 pub(super) fn read(response: &Message, name: &Name, family: RecordType) -> ResponseContent {
     let code = response.metadata.response_code;
     if code != ResponseCode::NoError && code != ResponseCode::NXDomain {
-        return ResponseContent::Reply(Reply::Failed(code_text(code)));
+        return ResponseContent::ServerReply(ServerReply::Failed(code_text(code)));
     }
     // SECURITY: only records of the name count, and of names that it is an alias of.
     let mut owner = name;
@@ -197,10 +197,10 @@ pub(super) fn read(response: &Message, name: &Name, family: RecordType) -> Respo
     let records = response.answers.iter().filter(is_wanted);
     let addresses: Vec<IpAddr> = records.filter_map(|record| record.data.ip_addr()).collect();
     if !addresses.is_empty() {
-        return ResponseContent::Reply(Reply::Addresses(addresses));
+        return ResponseContent::ServerReply(ServerReply::Addresses(addresses));
     }
     if code == ResponseCode::NXDomain {
-        return ResponseContent::Reply(Reply::NoName);
+        return ResponseContent::ServerReply(ServerReply::NoName);
     }
     // A response with a SOA record says that there are no such records (RFC 2308, section 2.2).
     let is_final = response
@@ -210,30 +210,36 @@ pub(super) fn read(response: &Message, name: &Name, family: RecordType) -> Respo
     if owner != name && !is_final {
         return ResponseContent::Alias(owner.clone());
     }
-    ResponseContent::Reply(Reply::NoAddress)
+    ResponseContent::ServerReply(ServerReply::NoAddress)
 }
 
 /// Waits for `other`. If `known` has addresses, waits only for `grace`.
-async fn unless_late(known: &Reply, grace: Duration, other: impl Future<Output = Reply>) -> Reply {
-    if !matches!(known, Reply::Addresses(_)) {
+async fn unless_late(
+    known: &ServerReply,
+    grace: Duration,
+    other: impl Future<Output = ServerReply>,
+) -> ServerReply {
+    if !matches!(known, ServerReply::Addresses(_)) {
         return other.await;
     }
-    let late = Reply::Failed(silence(grace));
+    let late = ServerReply::Failed(silence(grace));
     timeout(grace, other).await.unwrap_or(late)
 }
 
 /// Combines the responses about both families.
-fn combined(ipv6: Reply, ipv4: Reply) -> Reply {
+fn combined(ipv6: ServerReply, ipv4: ServerReply) -> ServerReply {
     match (ipv6, ipv4) {
         // IPv6 comes first. If it does not connect soon, the client tries IPv4 (RFC 8305).
-        (Reply::Addresses(mut all), Reply::Addresses(more)) => {
+        (ServerReply::Addresses(mut all), ServerReply::Addresses(more)) => {
             all.extend(more);
-            Reply::Addresses(all)
+            ServerReply::Addresses(all)
         }
-        (Reply::Addresses(all), _) | (_, Reply::Addresses(all)) => Reply::Addresses(all),
-        (Reply::NoName, _) | (_, Reply::NoName) => Reply::NoName,
-        (Reply::NoAddress, Reply::NoAddress) => Reply::NoAddress,
-        (Reply::Failed(why), _) | (_, Reply::Failed(why)) => Reply::Failed(why),
+        (ServerReply::Addresses(all), _) | (_, ServerReply::Addresses(all)) => {
+            ServerReply::Addresses(all)
+        }
+        (ServerReply::NoName, _) | (_, ServerReply::NoName) => ServerReply::NoName,
+        (ServerReply::NoAddress, ServerReply::NoAddress) => ServerReply::NoAddress,
+        (ServerReply::Failed(why), _) | (_, ServerReply::Failed(why)) => ServerReply::Failed(why),
     }
 }
 

@@ -12,7 +12,7 @@ use hickory_proto::rr::{Name, RData, Record, RecordType};
 
 use super::hosts::Hosts;
 use super::lookup::resolve;
-use super::name_server::{Reply, ResponseContent, read};
+use super::name_server::{ResponseContent, ServerReply, read};
 use super::{NameError, NameSettings};
 use crate::http::tunnel_probe::status_of;
 use crate::properties::{of_bytes, properties};
@@ -100,7 +100,7 @@ properties! {
         of_bytes(&[response.to_vec().unwrap()], |bytes| {
             let Ok(response) = Message::from_vec(bytes) else { return false };
             let found = read(&response, &name, RecordType::A);
-            matches!(found, ResponseContent::Reply(Reply::Addresses(addresses)) if !addresses.is_empty())
+            matches!(found, ResponseContent::ServerReply(ServerReply::Addresses(addresses)) if !addresses.is_empty())
         });
     }
 }
@@ -116,7 +116,10 @@ fn records_of_other_names_do_not_count() {
         RData::A(Ipv4Addr::LOCALHOST.into()),
     ));
     let found = read(&response, &name, RecordType::A);
-    assert!(matches!(found, ResponseContent::Reply(Reply::NoAddress)));
+    assert!(matches!(
+        found,
+        ResponseContent::ServerReply(ServerReply::NoAddress)
+    ));
 }
 
 fn situation(name: &str) -> &'static NameSituation {

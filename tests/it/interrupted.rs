@@ -1,11 +1,13 @@
-//! Interrupted runs of `publish`: the next run reaches the same result, and no upload stays open.
+//! Stopped runs of `publish` and `cleanup`: the next run finishes the work, and no upload stays open. The grid kills runs at
+//! every write.
 
 use std::time::Duration;
 
-use sandbox::{Fault, Referrers};
+use sandbox::Fault;
 use serde_json::json;
 
-use crate::support::{Pipeline, REPOSITORY, TARGET, World, listed, target, until};
+use crate::support::cleanup::{earlier, nothing_remains, remaining, sealing};
+use crate::support::{Pipeline, REPOSITORY, TARGET, World, cleanup, until};
 
 #[test]
 fn run_that_fails_half_way_is_finished_by_the_next() {
@@ -33,86 +35,6 @@ fn run_that_fails_half_way_is_finished_by_the_next() {
     pipeline.target.clear_requests();
     publish.succeed();
     assert_eq!(pipeline.writes_there(), [""; 0]);
-}
-
-/// The content of a registry after a complete publish.
-#[derive(Debug, PartialEq)]
-struct End {
-    index: String,
-    tags: Vec<(String, String)>,
-    manifests: Vec<String>,
-    /// The referrers of each manifest.
-    lists: Vec<Vec<String>>,
-}
-
-fn end(pipeline: &Pipeline, index: &str) -> End {
-    let tags = pipeline.target.tags(TARGET).into_iter();
-    let manifests = pipeline.manifests_there();
-    let lists = manifests.iter().map(|digest| {
-        let mut listed = listed(&pipeline.target, TARGET, digest);
-        listed.sort();
-        listed
-    });
-    End {
-        index: index.to_owned(),
-        // Lists of referrers are compared by their entries, in any order.
-        tags: tags
-            .filter(|(tag, _)| !tag.starts_with("sha256-"))
-            .collect(),
-        lists: lists.collect(),
-        manifests,
-    }
-}
-
-/// Kills a run at its `k`-th request to the destination, the only registry that changes. Compares the result of the rerun with
-/// `expected`. Returns false if the run ended before.
-fn killed_at(pipeline: &mut Pipeline, kind: Referrers, k: u64, expected: &End) -> bool {
-    pipeline.target = target(kind);
-    let fault = Fault::at(k).delay(Duration::from_mins(10));
-    pipeline.target.fault(fault);
-    let publish = pipeline.checked(&pipeline.world.at(&expected.index));
-    let mut running = publish.begin();
-    let mut ended = false;
-    until("a request", || {
-        ended = running.has_ended();
-        let requests = pipeline.target.requests();
-        ended || requests.iter().any(|request| request.faulty)
-    });
-    running.kill();
-    pipeline.target.clear_faults();
-    publish.elsewhere().succeed();
-    assert_eq!(end(pipeline, &expected.index), *expected, "killed at {k}");
-    !ended
-}
-
-#[test]
-fn run_that_is_killed_anywhere_is_finished_by_the_next() {
-    for kind in [Referrers::Api, Referrers::TagSchema] {
-        // Threads run concurrently: most of their time they wait for lists to settle.
-        let counts = std::thread::scope(|scope| {
-            let threads = [0, 1, 2, 3, 4, 5].map(|thread| {
-                scope.spawn(move || {
-                    let mut pipeline = Pipeline::new();
-                    let (_, index) = pipeline.build();
-                    pipeline.target = target(kind);
-                    pipeline.checked(&pipeline.world.at(&index)).succeed();
-                    let expected = end(&pipeline, &index);
-                    let requests = pipeline.target.requests().len() as u64;
-                    let own = (1..=requests).filter(|k| k % 6 == thread);
-                    own.map(|k| killed_at(&mut pipeline, kind, k, &expected))
-                        .collect::<Vec<bool>>()
-                })
-            });
-            threads.map(|thread| thread.join().unwrap()).concat()
-        });
-        let killed = counts.iter().filter(|killed| **killed).count();
-        eprintln!("killed at {killed} of {} requests", counts.len());
-        assert!(
-            killed + 3 >= counts.len() && killed > 30,
-            "{killed} of {}",
-            counts.len()
-        );
-    }
 }
 
 /// Pushes an image of two layers, each too large for a single request, the second with the stated size `size`. Returns its
@@ -181,4 +103,33 @@ fn run_that_fails_or_is_told_to_end_leaves_no_upload_open() {
             assert_eq!(pipeline.target.tags(TARGET)["v1"], image);
         }
     }
+}
+
+#[test]
+fn stopped_cleanup_reports_the_remaining_tags() {
+    let world = World::new();
+    let before = earlier(&world, "latest");
+    let seal = sealing(&world);
+    seal.succeed();
+    let registry = world.registry();
+    registry.fault(Fault::on("DELETE", "*/manifests/v1").delay(Duration::from_mins(10)));
+    let running = cleanup(&seal).begin();
+    until("the deletion", || {
+        registry.requests().iter().any(|request| request.faulty)
+    });
+    let outcome = running.terminate();
+    assert_eq!(outcome.code, 1, "{}", outcome.log);
+    // The report does not list the work that was finished before.
+    assert_eq!(world.tag("latest"), Some(before));
+    let remaining = remaining(&outcome);
+    assert_eq!(remaining.keys().collect::<Vec<_>>(), ["edge", "v1", "v1.0"]);
+    assert_eq!(remaining["v1"]["why"], "the run ended before");
+    assert!(
+        outcome.summary.contains("not&nbsp;taken&nbsp;back"),
+        "{}",
+        outcome.summary
+    );
+    // The next cleanup finishes the work.
+    nothing_remains(&cleanup(&seal).succeed());
+    assert_eq!(world.tags().len(), 1);
 }

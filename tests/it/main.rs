@@ -21,7 +21,6 @@ mod candidates;
 mod certificates;
 mod cleanup;
 mod cleanup_created;
-mod cleanup_cut_short;
 mod cleanup_unwritten;
 mod contract;
 mod copies;

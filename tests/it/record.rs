@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use sandbox::{Fault, Options, Referrers, Request};
+use sandbox::Fault;
 use serde_json::{Value, json};
 
 use crate::support::cleanup::earlier;
-use crate::support::{Action, World, until};
+use crate::support::{World, until};
 
 /// A delay longer than any test: the waiting run is killed before it ends.
 const FOR_EVER: Duration = Duration::from_mins(10);
@@ -91,125 +91,6 @@ fn dry_run_writes_nothing_and_no_record() {
         ),
         (Vec::new(), 0, 0)
     );
-}
-
-/// The state of a world after a complete run, or after an interrupted run and its rerun.
-#[derive(Debug, PartialEq)]
-struct End {
-    digest: String,
-    tags: Vec<(String, String)>,
-    signatures: Vec<usize>,
-}
-
-fn end(world: &World, rerun: &Action) -> End {
-    let digest = rerun.succeed().output("digest").to_owned();
-    let subjects = [&digest, &world.amd64.digest, &world.arm64.digest];
-    End {
-        signatures: subjects.map(|subject| world.listed(subject).len()).to_vec(),
-        tags: world.tags().into_iter().collect(),
-        digest,
-    }
-}
-
-/// The server whose request a run is killed at.
-#[derive(Clone, Copy, Debug)]
-enum At {
-    Registry,
-    Sigstore,
-}
-
-impl At {
-    fn fault(self, world: &World, fault: Fault) {
-        match self {
-            Self::Registry => world.registry().fault(fault),
-            Self::Sigstore => world.sigstore().fault(fault),
-        }
-    }
-
-    fn requests(self, world: &World) -> Vec<Request> {
-        match self {
-            Self::Registry => world.registry().requests(),
-            Self::Sigstore => world.sigstore().requests(),
-        }
-    }
-}
-
-/// Kills a run at its `k`-th request, after the request took effect and before the response. Compares the result of the rerun
-/// with `expected`. Returns false if the run ended before, which timing may cause for the last requests.
-fn killed_at(options: &Options, at: At, k: u64, expected: &End) -> bool {
-    let world = World::with(options.clone());
-    let action = sealing(&world);
-    at.fault(&world, Fault::at(k).delay(FOR_EVER));
-    let reached = || at.requests(&world).iter().any(|request| request.faulty);
-    let mut running = action.begin();
-    let mut ended = false;
-    until("a request", || {
-        ended = running.has_ended();
-        ended || reached()
-    });
-    running.kill();
-    // Half of the reruns are the next step of the same job, the others run on another machine.
-    let rerun = if k.is_multiple_of(2) {
-        action
-    } else {
-        action.elsewhere()
-    };
-    assert_eq!(
-        end(&world, &rerun),
-        *expected,
-        "killed at request {k} to {at:?}"
-    );
-    world.verify("v1").input("recursive", "true").succeed();
-    !ended
-}
-
-fn sealing(world: &World) -> Action {
-    world
-        .seal()
-        .input("tags", "v1\nv1.0")
-        .input("moving-tags", "latest")
-        .input("recursive", "true")
-}
-
-#[test]
-fn run_that_is_killed_anywhere_is_completed_by_the_next() {
-    for kind in [Referrers::Api, Referrers::TagSchema] {
-        let options = Options::new().referrers(kind);
-        let whole = World::with(options.clone());
-        sealing(&whole).succeed();
-        let places = [At::Registry, At::Sigstore]
-            .map(|at| (1..=at.requests(&whole).len() as u64).map(move |k| (at, k)));
-        let places: Vec<(At, u64)> = places.into_iter().flatten().collect();
-        let expected = &end(&whole, &sealing(&whole));
-        assert_eq!(
-            (expected.signatures.as_slice(), expected.tags.len()),
-            ([1, 1, 1].as_slice(), 3)
-        );
-        let options = &options;
-        // Threads run concurrently: most of their time they wait for the list of signatures to settle.
-        let killed: usize = std::thread::scope(|scope| {
-            let share = |share: &[(At, u64)]| {
-                let share = share.to_vec();
-                scope.spawn(move || {
-                    share
-                        .into_iter()
-                        .filter(|(at, k)| killed_at(options, *at, *k, expected))
-                        .count()
-                })
-            };
-            let threads: Vec<_> = places.chunks(places.len().div_ceil(8)).map(share).collect();
-            threads
-                .into_iter()
-                .map(|thread| thread.join().unwrap())
-                .sum()
-        });
-        eprintln!("killed at {killed} of {} requests", places.len());
-        assert!(
-            killed + 3 >= places.len() && killed > 30,
-            "{killed} of {}",
-            places.len()
-        );
-    }
 }
 
 #[test]

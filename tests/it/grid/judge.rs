@@ -6,7 +6,7 @@ use std::{fmt, fs};
 
 use super::axes::Command;
 use super::ill::{Cell, Ill, Span};
-use super::scene::{RECORD, Scene};
+use super::scene::{RECORD, Scene, is_write};
 use crate::support::legacy::legacy_tag;
 use crate::support::{Action, Outcome, cleanup, manifest};
 
@@ -228,22 +228,35 @@ pub(super) fn is_over(scene: &Scene, outcome: &Outcome) -> bool {
     outcome.code == 0 && !(scene.command == Command::Cleanup && remains())
 }
 
-/// Cleans up with the record that the run left, which must contain every change of the run. Then restores the state before the
-/// cleanup, for the next run.
+/// Cleans up twice with the record that the run left, which must contain every change of the run. The first cleanup restores
+/// the earlier tags and reports no remaining work. The second changes nothing. Then restores the state before the cleanup, for
+/// the next run.
 pub(super) fn withdrawn(scene: &Scene, action: &Action) -> Vec<Problem> {
     let (registry, repository) = scene.registry();
     let left = registry.snapshot();
     let mut cleanup = cleanup(&action.elsewhere());
-    if let Ok(record) = fs::read(action.workspace().join(RECORD)) {
+    let record = fs::read(action.workspace().join(RECORD)).ok();
+    if let Some(record) = &record {
         cleanup = cleanup.handed(RECORD, record);
     }
-    let outcome = cleanup.run();
-    let mut tags = registry.tags(repository);
-    tags.retain(|tag, _| !tag.starts_with("sha256-"));
-    let is_done = outcome.code == 0 && tags == scene.wanted.earlier;
-    let problem = (!is_done).then(|| Broken::Withdrawn.by(format!("{tags:?}\n{}", outcome.log)));
+    let mut problems = Vec::new();
+    for time in ["once", "twice"] {
+        registry.clear_requests();
+        let outcome = cleanup.run();
+        let mut tags = registry.tags(repository);
+        tags.retain(|tag, _| !tag.starts_with("sha256-"));
+        // Without a record the cleanup reports every tag.
+        let remains = record.is_some() && outcome.json("remaining") != serde_json::json!([]);
+        let writes = registry.requests();
+        let is_write = |request: &&sandbox::Request| is_write(&request.method);
+        let writes = time == "twice" && writes.iter().any(|request| is_write(&request));
+        if outcome.code != 0 || tags != scene.wanted.earlier || remains || writes {
+            let text = format!("cleaned up {time}: {tags:?}\n{}", outcome.log);
+            problems.push(Broken::Withdrawn.by(text));
+        }
+    }
     registry.restore(&left);
-    problem.into_iter().collect()
+    problems
 }
 
 /// Runs the command again without faults, and `verify` after it.

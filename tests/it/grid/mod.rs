@@ -1,5 +1,6 @@
 //! Every fault at every request of every command, on every kind of registry. The run succeeds, or reports the work that failed,
-//! and the next run reaches the intended result. `cargo test` plays a sample. With `PROOF=FOLDER` all cells are played, or
+//! and the next run reaches the intended result. `cargo test` plays a sample, and
+//! kills at each write of a manifest. With `PROOF=FOLDER` all cells are played, or
 //! `PROOF_PARTS` of the four parts. The table is then written to `FOLDER/grid.md`. `MANIFEST_SEAL_PROGRAM=PROGRAM` plays the
 //! grid on that program, such as the shipped one, which is several times as fast.
 
@@ -18,8 +19,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 use std::{fmt, fs};
 
-use axes::{Command, Kind};
-use ill::{Cell, Ill};
+use axes::{Command, Kind, Server};
+use ill::{Cell, Ill, Span};
 use judge::Problem;
 use scene::Scene;
 use table::Tally;
@@ -73,6 +74,24 @@ enum Share {
     Sample(usize),
     /// Every `PARTS`th cell.
     Part(usize),
+    /// A kill at each write of a manifest.
+    Kills,
+}
+
+/// The commands that a sample kills at each write of a manifest, and the registries that it does so on.
+const KILLED: [Command; 2] = [Command::SealRecursive, Command::Publish];
+const KILLED_ON: [Kind; 2] = [Kind::Api, Kind::FallbackTag];
+
+/// Returns the cells that kill the command at a write of a manifest. Between two writes neither the registry nor the record
+/// changes. Blobs are written before the first manifest and are not in the record.
+fn kills(scene: &Scene) -> Vec<Cell> {
+    let cell = |k: &u64| Cell {
+        server: Server::Registry,
+        k: *k,
+        ill: Ill::Kill,
+        span: Span::Once,
+    };
+    scene.manifest_writes.iter().map(cell).collect()
 }
 
 fn cells(scene: &Scene) -> Vec<Cell> {
@@ -96,10 +115,14 @@ fn cells(scene: &Scene) -> Vec<Cell> {
 }
 
 impl Share {
-    fn of(self, command: Command, kind: Kind, cells: Vec<Cell>) -> Vec<Cell> {
-        let number = match self {
-            Self::Part(part) => return cells.into_iter().skip(part).step_by(PARTS).collect(),
-            Self::Sample(number) => number,
+    fn of(self, scene: &Scene) -> Vec<Cell> {
+        let (command, kind) = (scene.command, scene.kind);
+        let (number, cells) = match self {
+            Self::Part(part) => {
+                return cells(scene).into_iter().skip(part).step_by(PARTS).collect();
+            }
+            Self::Kills => return kills(scene),
+            Self::Sample(number) => (number, cells(scene)),
         };
         // A rerun fails as the other commands do. It is played only for the denials that a list exists.
         let is_rerun = matches!(command, Command::SealAgain | Command::SealElsewhere);
@@ -169,7 +192,7 @@ fn play_all(shares: &[(Command, Kind, Share)]) -> Tally {
                 .unwrap()
                 .requests
                 .insert((*command, *kind), requests);
-            for cell in share.of(*command, *kind, cells(&scene)) {
+            for cell in share.of(&scene) {
                 let played = play(&scene, cell);
                 if !played.problems.is_empty() {
                     eprintln!("{played}");
@@ -220,7 +243,14 @@ fn whatever_goes_wrong_the_next_run_ends_where_it_would_have_ended() {
         fs::write(Path::new(&folder).join("grid.md"), tally.text()).unwrap();
         tally
     } else {
-        play_all(&shares(Share::Sample))
+        let kills = KILLED.into_iter().flat_map(|command| {
+            KILLED_ON
+                .into_iter()
+                .map(move |kind| (command, kind, Share::Kills))
+        });
+        // The longest shares start first.
+        let all = kills.chain(shares(Share::Sample));
+        play_all(&all.collect::<Vec<_>>())
     };
     eprintln!("{}", tally.text());
     assert!(

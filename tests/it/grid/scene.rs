@@ -29,6 +29,8 @@ pub(super) struct Scene {
     source: Option<Snapshot>,
     /// The number of requests that a run without faults sends to each server.
     pub(super) requests: BTreeMap<Server, u64>,
+    /// The numbers, from 1, of the requests that write a manifest to the registry that is changed.
+    pub(super) manifest_writes: Vec<u64>,
     /// The duration of a run without faults.
     pub(super) duration: Duration,
     pub(super) wanted: Wanted,
@@ -67,6 +69,7 @@ impl Scene {
             target,
             record: None,
             requests: BTreeMap::new(),
+            manifest_writes: Vec::new(),
             duration: Duration::ZERO,
             wanted: Wanted {
                 digest: String::new(),
@@ -313,8 +316,17 @@ impl Scene {
         self.run().succeed();
         self.duration = began.elapsed();
         for server in [Server::Registry, Server::Source, Server::Sigstore] {
-            let requests = self.asked(server).len() as u64;
-            self.requests.insert(server, requests);
+            let requests = self.asked(server);
+            if server == Server::Registry {
+                let is_write = |request: &sandbox::Request| {
+                    is_write(&request.method) && request.path.contains("/manifests/")
+                };
+                let writes = (1..)
+                    .zip(&requests)
+                    .filter(|(_, request)| is_write(request));
+                self.manifest_writes = writes.map(|(k, _)| k).collect();
+            }
+            self.requests.insert(server, requests.len() as u64);
         }
         assert!(self.requests[&Server::Registry] > 3);
         if self.command == Command::Cleanup {
@@ -374,6 +386,11 @@ impl Scene {
         }
         text
     }
+}
+
+/// True if a request with this method can change the state of a server.
+pub(super) fn is_write(method: &str) -> bool {
+    !matches!(method, "GET" | "HEAD")
 }
 
 /// Returns a request without the digests, identifiers and ports that differ from run to run.

@@ -78,6 +78,19 @@ enum Share {
     Kills,
 }
 
+/// The commands whose sample plays faults on registries that require tokens, or use HTTP/2. They send each kind of request that
+/// the others send. A long proof plays all commands.
+const ADMITTED: [Command; 8] = [
+    Command::SealBoth,
+    Command::SealTimestamp,
+    Command::SealRekor2,
+    Command::SealAgain,
+    Command::SealElsewhere,
+    Command::Verify,
+    Command::Publish,
+    Command::Cleanup,
+];
+
 /// The commands that a sample kills at each write of a manifest, and the registries that it does so on.
 const KILLED: [Command; 2] = [Command::SealRecursive, Command::Publish];
 const KILLED_ON: [Kind; 2] = [Kind::Api, Kind::FallbackTag];
@@ -249,7 +262,12 @@ fn whatever_goes_wrong_the_next_run_ends_where_it_would_have_ended() {
                 .map(move |kind| (command, kind, Share::Kills))
         });
         // The longest shares start first.
-        let all = kills.chain(shares(Share::Sample));
+        let samples = shares(Share::Sample)
+            .into_iter()
+            .filter(|(command, kind, _)| {
+                matches!(kind, Kind::Api | Kind::FallbackTag) || ADMITTED.contains(command)
+            });
+        let all = kills.chain(samples);
         play_all(&all.collect::<Vec<_>>())
     };
     eprintln!("{}", tally.text());

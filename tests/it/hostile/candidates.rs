@@ -1,6 +1,6 @@
 //! Lists of referrers made to exhaust memory: for many children at once, page after page.
 
-use sandbox::{Fault, Options, Referrers};
+use sandbox::{Fault, Options, Proof, Referrers};
 use serde_json::{Value, json};
 
 use crate::support::siege::{Siege, hasty};
@@ -65,6 +65,12 @@ const KINDS: [&str; 3] = [
     "many entries",
 ];
 
+/// True if a run is left out of a sample: of the two kinds that take long, `verify` reads one and `sign` the other. With the
+/// referrers API it is the other way round than with referrers tags.
+fn is_left_out(kind: &str, sample: &str) -> bool {
+    !Proof::is_wanted() && kind != KINDS[0] && kind != sample
+}
+
 #[test]
 fn hostile_pages_of_referrers_of_many_children() {
     let mut siege = Siege::new("A registry: pages of referrers, of many children at once");
@@ -86,9 +92,13 @@ fn hostile_pages_of_referrers_of_many_children() {
             world.registry().fault(on.answer(200, &headers, &body));
         }
         let verify = hasty(world.verify("v1")).input("recursive", "true");
-        siege.play(&format!("verify: {kind}"), &verify, 3);
+        if !is_left_out(kind, KINDS[1]) {
+            siege.play(&format!("verify: {kind}"), &verify, 3);
+        }
         let sign = hasty(world.sign(&index)).input("recursive", "true");
-        siege.play(&format!("sign: {kind}"), &sign, 0);
+        if !is_left_out(kind, KINDS[2]) {
+            siege.play(&format!("sign: {kind}"), &sign, 0);
+        }
     }
     siege.end();
 }
@@ -104,10 +114,14 @@ fn hostile_fallback_tags_of_many_children() {
             push(&world, Some(&tag), &page(kind, number));
         }
         let verify = hasty(world.verify("v1")).input("recursive", "true");
-        siege.play(&format!("verify: {kind}"), &verify, 3);
+        if !is_left_out(kind, KINDS[2]) {
+            siege.play(&format!("verify: {kind}"), &verify, 3);
+        }
         // The registry refuses a list with entries that it does not have. The client refuses one above its limit.
         let sign = hasty(world.sign(&index)).input("recursive", "true");
-        siege.play(&format!("sign: {kind}"), &sign, 1);
+        if !is_left_out(kind, KINDS[1]) {
+            siege.play(&format!("sign: {kind}"), &sign, 1);
+        }
     }
     siege.end();
 }

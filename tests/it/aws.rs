@@ -9,7 +9,7 @@ use crate::support::hosted::{
 };
 
 #[test]
-fn aws_is_asked_once_and_only_where_nobody_else_has_a_login() {
+fn aws_is_asked_once_and_only_without_another_login() {
     for service in [Service::Ecr, Service::EcrPublic] {
         let hosted = Hosted::new(service);
         let many: Vec<String> = (0..20).map(|number| format!("v{number}")).collect();
@@ -48,7 +48,7 @@ fn aws_is_asked_once_and_only_where_nobody_else_has_a_login() {
 }
 
 #[test]
-fn aws_that_says_no_is_told_of_with_the_permission_that_is_missing() {
+fn refusal_of_aws_names_the_missing_permission() {
     for (service, permission) in [
         (Service::Ecr, "`ecr:GetAuthorizationToken`"),
         (

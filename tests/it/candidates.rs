@@ -77,7 +77,7 @@ fn once(action: Action) -> Action {
 }
 
 #[test]
-fn bad_candidate_hides_no_signature_and_keeps_none_from_being_made() {
+fn invalid_candidate_hides_no_signature_and_prevents_none() {
     for kind in [Referrers::Api, Referrers::TagSchema] {
         let world = World::with(Options::new().referrers(kind));
         let digest = world.create().succeed().output("digest").to_owned();
@@ -157,7 +157,7 @@ fn first_is_unreadable(world: &World, digest: &str, fault: fn(sandbox::Trigger) 
 }
 
 #[test]
-fn candidate_that_could_not_be_read_stops_unless_another_counts() {
+fn unread_candidate_stops_the_run_unless_another_counts() {
     let faults: [fn(sandbox::Trigger) -> Fault; 4] = [
         |on| on.status(500),
         |on| on.status(403),
@@ -189,7 +189,7 @@ fn candidate_that_could_not_be_read_stops_unless_another_counts() {
 }
 
 #[test]
-fn page_that_breaks_off_stops_unless_a_signature_was_found_before() {
+fn cut_page_stops_the_run_unless_a_signature_was_found_before() {
     let world = World::with(Options::new().page_size(1));
     let digest = world.create().succeed().output("digest").to_owned();
     for number in 0..2 {
@@ -239,7 +239,7 @@ fn asked(world: &World, part: &str) -> usize {
 }
 
 #[test]
-fn attestations_are_passed_over_unread() {
+fn attestations_are_not_read() {
     const MANY: usize = 60;
     for kind in [Referrers::Api, Referrers::TagSchema] {
         let world = World::with(Options::new().referrers(kind));
@@ -275,7 +275,7 @@ fn attestations_are_passed_over_unread() {
 
 /// If the list omits the annotation of an entry, its manifest provides it: the blob is not read.
 #[test]
-fn attestation_is_told_by_its_manifest_where_the_list_is_silent() {
+fn attestation_is_recognized_by_its_manifest() {
     let world = World::with(Options::new().referrers(Referrers::TagSchema));
     let digest = world.create().succeed().output("digest").to_owned();
     let mut manifest = bundle_manifest(&world, &digest, b"provenance");
@@ -295,7 +295,7 @@ fn attestation_is_told_by_its_manifest_where_the_list_is_silent() {
 /// The annotation can only hide the bundle of its writer: one with another statement, or a signature that no other entry lists.
 /// It does not turn another statement into a signature.
 #[test]
-fn annotation_makes_no_signature() {
+fn annotation_does_not_make_a_signature() {
     let (world, digest) = unsigned();
     let provenance = statement_bundle(&world, &digest, "https://slsa.dev/provenance/v1");
     let mut manifest = bundle_manifest(&world, &digest, &provenance);
@@ -321,7 +321,7 @@ fn list_of(count: usize, last: &[Value]) -> String {
 }
 
 #[test]
-fn ten_thousand_descriptors_are_looked_at_and_no_more() {
+fn at_most_ten_thousand_descriptors_are_read() {
     let world = World::with(Options::new().referrers(Referrers::TagSchema));
     let digest = world.seal().succeed().output("digest").to_owned();
     let tag = digest.replace(':', "-");
@@ -348,7 +348,7 @@ fn ten_thousand_descriptors_are_looked_at_and_no_more() {
 type Misdeed = (&'static str, fn(sandbox::Trigger) -> Fault);
 
 #[test]
-fn candidate_that_is_longer_than_any_or_of_another_type_is_none_and_is_said() {
+fn too_long_or_mistyped_candidate_is_skipped_with_a_warning() {
     let faults: [Misdeed; 3] = [
         ("manifests", |on| on.endless_body()),
         ("manifests", |on| on.wrong_content_type("text/html")),

@@ -6,7 +6,7 @@ use sandbox::{Options, ServerCertificate, Sigstore, Transport};
 use crate::support::World;
 
 #[test]
-fn certificate_that_is_not_accepted_is_told_with_its_cause_and_its_cure() {
+fn rejected_certificate_is_reported_with_cause_and_cure() {
     for transport in [Transport::HTTP1, Transport::HTTP2] {
         for (certificate, cause, cure) in [
             (
@@ -74,7 +74,7 @@ fn certificate_that_is_not_accepted_is_told_with_its_cause_and_its_cure() {
 }
 
 #[test]
-fn certificate_of_a_service_of_sigstore_has_the_same_words() {
+fn rejected_certificate_of_sigstore_is_reported_the_same_way() {
     let world = World::new();
     let transport = Transport::HTTP1.showing(ServerCertificate::ForAnotherName);
     let other = Sigstore::start_by(transport);
@@ -96,7 +96,7 @@ fn certificate_of_a_service_of_sigstore_has_the_same_words() {
 }
 
 #[test]
-fn authority_that_is_unknown_without_a_bundle_is_to_be_given() {
+fn unknown_authority_suggests_ca_bundle() {
     let world = World::with(Options::new().transport(Transport::HTTP2));
     let outcome = world.create().input("ca-bundle", "").end_with(1);
     outcome.says(&[
@@ -106,7 +106,7 @@ fn authority_that_is_unknown_without_a_bundle_is_to_be_given() {
 }
 
 #[test]
-fn preflight_says_once_why_a_registry_is_not_trusted() {
+fn preflight_reports_an_untrusted_registry_once() {
     let transport = Transport::HTTP2.showing(ServerCertificate::ForAnotherName);
     let world = World::with(Options::new().transport(transport));
     let look = world.preflight().input("tags", "v1\nv2");

@@ -10,7 +10,7 @@ use crate::support::cleanup::{earlier, nothing_remains, remaining, sealing};
 use crate::support::{MIRROR, REPOSITORY, World, cleanup, told, until};
 
 #[test]
-fn whole_run_is_taken_back_and_nothing_else() {
+fn cleanup_reverts_the_whole_run_and_nothing_else() {
     for options in [
         Options::new(),
         Options::new().referrers(Referrers::TagSchema),
@@ -41,7 +41,7 @@ fn whole_run_is_taken_back_and_nothing_else() {
 }
 
 #[test]
-fn summary_and_log_say_what_became_of_each_tag() {
+fn summary_and_log_report_the_result_of_each_tag() {
     let world = World::new();
     earlier(&world, "latest");
     world
@@ -63,7 +63,7 @@ fn summary_and_log_say_what_became_of_each_tag() {
 }
 
 #[test]
-fn tags_that_are_none_of_ours_are_left_alone() {
+fn cleanup_leaves_tags_of_others() {
     let world = World::new();
     let elsewhere = earlier(&world, "latest");
     world.create().input("tags", "v0").elsewhere().succeed();
@@ -90,7 +90,7 @@ fn tags_that_are_none_of_ours_are_left_alone() {
 }
 
 #[test]
-fn tag_that_somebody_moves_while_we_clean_is_left_alone() {
+fn cleanup_leaves_a_tag_that_moves_meanwhile() {
     let world = World::new();
     let seal = world.seal().input("tags", "v1\nv2");
     seal.succeed();
@@ -112,7 +112,7 @@ fn tag_that_somebody_moves_while_we_clean_is_left_alone() {
 }
 
 #[test]
-fn registry_that_deletes_by_digest_alone_loses_no_tag_of_others() {
+fn deletion_by_digest_loses_no_tag_of_others() {
     for (others, taken) in [(None, true), (Some("stable"), false)] {
         let world = World::with(Options::new().deletes(Deletes::Digests));
         earlier(&world, "latest");
@@ -141,7 +141,7 @@ fn registry_that_deletes_by_digest_alone_loses_no_tag_of_others() {
 }
 
 #[test]
-fn registry_that_deletes_nothing_is_a_warning_with_what_to_do() {
+fn registry_without_deletion_is_a_warning_with_manual_steps() {
     let world = World::with(Options::new().deletes(Deletes::Nothing));
     let before = earlier(&world, "latest");
     let seal = sealing(&world);
@@ -179,7 +179,7 @@ fn registry_that_deletes_nothing_is_a_warning_with_what_to_do() {
 }
 
 #[test]
-fn what_a_registry_says_against_it_is_told_and_never_fails_the_run() {
+fn refused_deletion_is_reported_and_does_not_fail_the_cleanup() {
     for status in [401, 403, 404, 409, 412, 429, 500, 503] {
         for operation in ["DELETE", "PUT", "HEAD"] {
             let world = World::new();
@@ -220,7 +220,7 @@ fn what_a_registry_says_against_it_is_told_and_never_fails_the_run() {
 }
 
 #[test]
-fn deleted_is_what_the_registry_shows_and_not_what_it_answers() {
+fn deletion_counts_only_if_the_registry_shows_it() {
     // The registry reports success, and deletes nothing.
     let world = World::new();
     let seal = world.seal();
@@ -242,7 +242,7 @@ fn deleted_is_what_the_registry_shows_and_not_what_it_answers() {
 }
 
 #[test]
-fn tag_whose_earlier_manifest_is_gone_stays_with_what_to_do() {
+fn tag_with_a_lost_earlier_manifest_stays_with_manual_steps() {
     let world = World::new();
     let before = earlier(&world, "latest");
     let seal = world.seal().input("moving-tags", "latest");
@@ -263,7 +263,7 @@ fn tag_whose_earlier_manifest_is_gone_stays_with_what_to_do() {
 }
 
 #[test]
-fn immutable_tags_can_go_but_not_go_back() {
+fn immutable_tag_is_deleted_but_not_restored() {
     let world = World::new();
     earlier(&world, "latest");
     let seal = world.seal().input("moving-tags", "latest");
@@ -286,7 +286,7 @@ fn immutable_tags_can_go_but_not_go_back() {
 }
 
 #[test]
-fn version_that_is_half_published_over_two_registries_is_taken_back_in_both() {
+fn half_published_version_is_reverted_in_both_registries() {
     let world = World::new();
     let other = Registry::start(Options::new().deletes(Deletes::Digests));
     let there = |tag: &str| format!("{}:{tag}", other.repository(MIRROR));
@@ -322,7 +322,7 @@ fn version_that_is_half_published_over_two_registries_is_taken_back_in_both() {
 }
 
 #[test]
-fn dry_run_says_what_would_be_done_and_does_nothing() {
+fn dry_run_of_cleanup_prints_its_plan_and_changes_nothing() {
     let world = World::new();
     let before = earlier(&world, "latest");
     let seal = sealing(&world);
@@ -340,7 +340,7 @@ fn dry_run_says_what_would_be_done_and_does_nothing() {
 }
 
 #[test]
-fn without_a_record_nothing_is_touched() {
+fn cleanup_without_a_record_changes_nothing() {
     let world = World::new();
     let seal = world.seal();
     seal.succeed();
@@ -351,7 +351,7 @@ fn without_a_record_nothing_is_touched() {
 }
 
 #[test]
-fn inputs_must_name_what_may_be_taken_back() {
+fn cleanup_reverts_only_tags_that_the_inputs_name() {
     let world = World::new();
     let seal = world.seal();
     seal.succeed();

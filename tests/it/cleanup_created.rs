@@ -71,7 +71,7 @@ fn gone(world: &World, digest: &str, outcome: &Outcome) {
 }
 
 #[test]
-fn index_that_the_run_created_goes_with_its_tag() {
+fn created_index_is_deleted_with_its_tag() {
     for place in Place::all() {
         let (world, create) = (place.world(), place.create());
         let digest = create.succeed().output("digest").to_owned();
@@ -102,7 +102,7 @@ fn index_that_was_there_before_the_run_stays() {
 }
 
 #[test]
-fn index_that_another_tag_keeps_loses_only_its_tag_where_that_can_be() {
+fn index_with_another_tag_loses_only_its_own_tag() {
     for service in [Service::Ecr, Service::EcrPublic] {
         let place = Place::Hosted(Hosted::new(service));
         let (world, create) = (place.world(), place.create());
@@ -122,7 +122,7 @@ fn index_that_another_tag_keeps_loses_only_its_tag_where_that_can_be() {
 }
 
 #[test]
-fn index_of_which_nobody_said_whether_it_was_there_stays() {
+fn index_of_unknown_origin_stays() {
     for status in [401, 403, 404, 429, 500, 503] {
         let world = World::with(Options::new().deletes(Deletes::Digests));
         let create = world.create();
@@ -157,7 +157,7 @@ fn record_that_does_not_say_who_created_the_index_deletes_only_tags() {
 }
 
 #[test]
-fn record_says_what_is_created_before_it_is() {
+fn record_names_a_manifest_before_it_is_created() {
     let world = World::with(Options::new().deletes(Deletes::Digests));
     let create = world.create();
     let held = Fault::on("PUT", "*/manifests/sha256:*").delay(FOR_EVER);
@@ -178,7 +178,7 @@ fn record_says_what_is_created_before_it_is() {
 }
 
 #[test]
-fn image_that_was_published_goes_with_its_tag_only_where_it_was_not_there() {
+fn published_image_is_deleted_only_where_the_run_created_it() {
     for was_there in [false, true] {
         let pipeline = Pipeline {
             world: World::new(),

@@ -9,7 +9,7 @@ const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 
 #[test]
-fn index_is_made_and_told() {
+fn index_is_created_and_reported() {
     let world = World::new();
     let outcome = world.create().succeed();
     insta::assert_snapshot!(told(&world, &outcome));
@@ -46,7 +46,7 @@ fn child_that_lags_is_waited_for() {
 }
 
 #[test]
-fn indexes_are_flattened_and_attestations_stay_behind_what_they_attest() {
+fn indexes_are_flattened_and_attestations_follow_their_images() {
     let world = World::new();
     let build = |platform| {
         world
@@ -96,7 +96,7 @@ fn indexes_are_flattened_and_attestations_stay_behind_what_they_attest() {
 }
 
 #[test]
-fn platform_comes_from_the_config_and_never_from_what_an_index_claims() {
+fn platform_comes_from_the_config_not_from_the_index() {
     let world = World::new();
     let child = json!({
         "mediaType": world.amd64.media_type, "digest": world.amd64.digest, "size": world.amd64.size,
@@ -243,7 +243,7 @@ fn staged_pipeline_makes_its_index_without_a_tag() {
 
 /// The outputs of a run that signs nothing may name what somebody else pushed.
 #[test]
-fn index_that_was_only_found_is_put_out_with_a_warning() {
+fn found_index_is_reported_with_a_warning() {
     let world = World::new();
     let made = world.create().input("tags", "v0").succeed();
     made.does_not_say(&["it is not verified"]);

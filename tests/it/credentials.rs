@@ -20,7 +20,7 @@ fn encoded() -> String {
 }
 
 #[test]
-fn registry_auths_let_us_in() {
+fn registry_auths_authenticate() {
     for world in [bearer(), World::with(Options::new().basic(USER, PASSWORD))] {
         let host = world.registry().address();
         for scope in [
@@ -53,7 +53,7 @@ fn registry_auths_let_us_in() {
 }
 
 #[test]
-fn docker_config_lets_us_in() {
+fn docker_config_authenticates() {
     for world in [bearer(), World::with(Options::new().basic(USER, PASSWORD))] {
         let host = world.registry().address();
         let auth = json!({"auth": encoded()});
@@ -93,7 +93,7 @@ fn docker_config_in_the_home_is_found() {
 }
 
 #[test]
-fn identity_token_is_traded_for_tokens() {
+fn identity_token_is_exchanged_for_tokens() {
     let world = bearer();
     let config =
         json!({"auths": {(world.registry().address()): {"auth": "", "identitytoken": PASSWORD}}});
@@ -108,7 +108,7 @@ fn identity_token_is_traded_for_tokens() {
 }
 
 #[test]
-fn credentials_that_a_helper_keeps_are_an_error_with_a_cure() {
+fn credential_helper_is_an_error_with_a_cure() {
     let world = bearer();
     let host = world.registry().address();
     for config in [
@@ -154,7 +154,7 @@ fn unreadable_credentials_are_an_error_that_shows_none() {
 }
 
 #[test]
-fn github_token_goes_to_nobody_else() {
+fn github_token_is_sent_to_ghcr_only() {
     for world in [
         bearer(),
         World::with(Options::new().basic(USER, PASSWORD)),
@@ -175,7 +175,7 @@ fn github_token_goes_to_nobody_else() {
 }
 
 #[test]
-fn nobody_is_sent_a_password_that_did_not_ask() {
+fn password_is_sent_only_after_a_challenge() {
     let world = World::new();
     let outcome = world
         .create()

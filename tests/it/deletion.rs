@@ -10,7 +10,7 @@ use crate::support::hosted::{Hosted, PASSWORD, auths, docker_login, kept_secret}
 use crate::support::{Published, REPOSITORY, World, asked, cleanup, until};
 
 #[test]
-fn whole_run_is_taken_back_at_every_service() {
+fn cleanup_reverts_the_whole_run_at_every_service() {
     for service in Service::ALL {
         let published = Published::new(service);
         let outcome = published.cleanup().succeed();
@@ -38,7 +38,7 @@ fn whole_run_is_taken_back_at_every_service() {
 }
 
 #[test]
-fn what_a_service_s_api_says_against_it_is_a_warning_and_the_rest_is_done() {
+fn refusal_of_a_service_api_is_a_warning_and_other_tags_are_reverted() {
     for service in Service::ALL {
         let published = Published::new(service);
         let (method, path) = asked(service);
@@ -65,7 +65,7 @@ fn what_a_service_s_api_says_against_it_is_a_warning_and_the_rest_is_done() {
 }
 
 #[test]
-fn bad_minute_of_a_service_passes() {
+fn outage_of_a_service_api_is_retried() {
     for service in Service::ALL {
         let published = Published::new(service);
         let (method, path) = asked(service);
@@ -124,7 +124,7 @@ fn tag_that_moves_before_a_deletion_is_repeated_stays() {
 }
 
 #[test]
-fn right_that_is_missing_is_named() {
+fn missing_permission_is_named() {
     for (service, needs) in [
         (Service::DockerHub, "a token with the right to delete"),
         (Service::Ghcr, "the Admin role of this repository"),
@@ -148,7 +148,7 @@ fn right_that_is_missing_is_named() {
 }
 
 #[test]
-fn docker_hub_s_login_that_is_refused_is_told() {
+fn refused_login_at_docker_hub_is_reported() {
     let published = Published::new(Service::DockerHub);
     let fault = Fault::on("POST", "/v2/auth/token").times(u32::MAX);
     let refusal = r#"{"detail":"Require secondary authentication on MFA enabled account"}"#;
@@ -171,7 +171,7 @@ fn docker_hub_s_login_that_is_refused_is_told() {
 }
 
 #[test]
-fn ecr_s_failure_under_200_is_one() {
+fn failure_of_ecr_with_status_200_is_a_failure() {
     for service in [Service::Ecr, Service::EcrPublic] {
         let published = Published::new(service);
         // An index of somebody else has ours as a child: the last tag cannot be deleted, the others can.
@@ -245,7 +245,7 @@ fn immutable_tags_of_harbor_and_acr_stay_with_what_they_say() {
 }
 
 #[test]
-fn quay_s_signatures_are_put_back() {
+fn signatures_at_quay_are_restored() {
     let published = Published::new(Service::Quay);
     let sibling = published.digest.replace(':', "-") + ".sig";
     let registry = published.hosted.registry();

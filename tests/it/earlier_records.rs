@@ -87,7 +87,7 @@ fn nothing_is_copied_where_no_record_is_written() {
 }
 
 #[test]
-fn folder_with_the_name_of_the_copy_stops_nobody() {
+fn folder_with_the_name_of_the_copy_stops_no_run() {
     let world = World::new();
     let first = world.seal();
     first.succeed();
@@ -120,7 +120,7 @@ fn stuck(world: &World, action: &Action, tag: &str) -> Outcome {
 }
 
 #[test]
-fn run_that_is_cut_short_says_how_the_record_is_continued() {
+fn stopped_run_reports_how_to_continue_its_record() {
     let world = World::new();
     let held = earlier(&world, "latest,edge");
     let action = world.create().input("moving-tags", "latest");

@@ -174,7 +174,7 @@ fn patient(action: Action) -> Action {
 }
 
 #[test]
-fn no_state_of_create_is_guessed() {
+fn create_writes_nothing_after_an_unknown_answer() {
     let world = World::new();
     let build = world
         .registry()
@@ -198,7 +198,7 @@ fn no_state_of_create_is_guessed() {
 }
 
 #[test]
-fn no_state_of_seal_is_guessed() {
+fn seal_writes_nothing_after_an_unknown_answer() {
     for kind in [Referrers::Api, Referrers::TagSchema] {
         let world = World::with(Options::new().referrers(kind));
         nothing_passes(&world, &patient(world.seal()).input("tags", "absent"));
@@ -206,7 +206,7 @@ fn no_state_of_seal_is_guessed() {
 }
 
 #[test]
-fn no_state_of_a_signed_image_is_guessed() {
+fn seal_of_a_signed_image_writes_nothing_after_an_unknown_answer() {
     for kind in [Referrers::Api, Referrers::TagSchema] {
         let world = World::with(Options::new().referrers(kind));
         world.seal().input("tags", "signed").succeed();
@@ -218,7 +218,7 @@ fn no_state_of_a_signed_image_is_guessed() {
 }
 
 #[test]
-fn answer_that_never_comes_ends_at_the_timeout() {
+fn missing_response_ends_the_run_at_its_timeout() {
     let world = World::new();
     let late = Duration::from_secs(20);
     world
@@ -230,7 +230,7 @@ fn answer_that_never_comes_ends_at_the_timeout() {
 }
 
 #[test]
-fn fault_that_passes_is_tried_again_and_told() {
+fn temporary_fault_is_retried_and_reported() {
     let world = World::new();
     for fault in [
         Fault::on("GET", "*/manifests/v1").throttle(0),
@@ -250,7 +250,7 @@ fn fault_that_passes_is_tried_again_and_told() {
 }
 
 #[test]
-fn registry_that_is_not_there_is_no_absence() {
+fn unreachable_registry_is_not_absence() {
     let world = World::new();
     let free = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()

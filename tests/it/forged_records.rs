@@ -119,7 +119,7 @@ fn forged_record_publishes_nothing() {
 }
 
 #[test]
-fn latest_is_not_put_back_to_the_image_of_a_pull_request() {
+fn forged_record_does_not_move_latest_to_another_image() {
     let world = World::new();
     let theirs = stranger(&world);
     let held = earlier(&world, "latest");
@@ -147,7 +147,7 @@ fn latest_is_not_put_back_to_the_image_of_a_pull_request() {
 
 /// Earlier tag contents of a forged record stay untrusted after our own step continued the record.
 #[test]
-fn forged_past_does_not_become_a_vouched_one() {
+fn forged_entries_do_not_become_vouched() {
     let world = World::new();
     let theirs = stranger(&world);
     let seal = world.seal().input("moving-tags", "latest");
@@ -167,7 +167,7 @@ fn forged_past_does_not_become_a_vouched_one() {
 }
 
 #[test]
-fn release_is_not_deleted_on_the_word_of_a_forged_record() {
+fn forged_record_deletes_no_release() {
     let world = World::new();
     let tags = world.seal().input("tags", "v1.0.0");
     let digest = tags.elsewhere().succeed().output("digest").to_owned();

@@ -3,7 +3,7 @@
 use crate::support::{World, created, told};
 
 #[test]
-fn digests_are_a_set_in_every_spelling() {
+fn digests_are_a_set_in_each_notation() {
     let world = World::new();
     let (one, two) = (&world.amd64.digest, &world.arm64.digest);
     let image = world.image();
@@ -33,7 +33,7 @@ fn digests_are_a_set_in_every_spelling() {
 }
 
 #[test]
-fn every_wrong_input_is_named_and_nothing_is_asked() {
+fn every_wrong_input_is_named_before_the_first_request() {
     let world = World::new();
     let outcome = world
         .seal()
@@ -104,7 +104,7 @@ fn empty_list_is_an_error() {
 }
 
 #[test]
-fn lost_leg_of_the_matrix_is_refused() {
+fn missing_platform_is_refused() {
     let world = World::new();
     let action = world
         .create()

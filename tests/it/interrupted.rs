@@ -10,7 +10,7 @@ use crate::support::cleanup::{earlier, nothing_remains, remaining, sealing};
 use crate::support::{Pipeline, REPOSITORY, TARGET, World, cleanup, until};
 
 #[test]
-fn run_that_fails_half_way_is_finished_by_the_next() {
+fn failed_publish_is_completed_by_the_next_run() {
     let pipeline = Pipeline::new();
     let (_, index) = pipeline.build();
     let publish = pipeline.checked(&pipeline.world.at(&index));
@@ -58,7 +58,7 @@ fn push_large(world: &World, size: usize) -> (String, [String; 2]) {
 }
 
 #[test]
-fn upload_that_is_just_being_begun_is_taken_back_too() {
+fn upload_session_that_is_being_opened_is_cancelled() {
     let pipeline = Pipeline::new();
     let (image, _) = push_large(&pipeline.world, 300_000);
     let begin = Fault::on("POST", "*/blobs/uploads/*").times(u32::MAX);
@@ -73,7 +73,7 @@ fn upload_that_is_just_being_begun_is_taken_back_too() {
 }
 
 #[test]
-fn run_that_fails_or_is_told_to_end_leaves_no_upload_open() {
+fn failed_or_stopped_run_leaves_no_upload_session_open() {
     for is_told in [true, false] {
         let pipeline = Pipeline::new();
         let size = if is_told { 300_000 } else { 300_001 };
@@ -125,7 +125,7 @@ fn stopped_cleanup_reports_the_remaining_tags() {
     assert_eq!(remaining.keys().collect::<Vec<_>>(), ["edge", "v1", "v1.0"]);
     assert_eq!(remaining["v1"]["why"], "the run ended before");
     assert!(
-        outcome.summary.contains("not&nbsp;taken&nbsp;back"),
+        outcome.summary.contains("not&nbsp;reverted"),
         "{}",
         outcome.summary
     );

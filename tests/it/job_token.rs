@@ -67,7 +67,7 @@ fn job_token_goes_to_no_other_host() {
 }
 
 #[test]
-fn token_is_asked_for_the_audience_that_was_said() {
+fn token_is_requested_for_the_given_audience() {
     let world = World::new();
     let fulcio = |audience: &str| world.sigstore().set_audience(audience);
     fulcio("fulcio.example/a?b=c&d");

@@ -14,7 +14,7 @@ const SIGNERS: usize = 8;
 const LAYER: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
 
 #[test]
-fn first_signature_looks_as_cosign_2_makes_it() {
+fn first_legacy_signature_equals_one_of_cosign_2() {
     let world = World::new();
     let digest = legacy(world.seal()).succeed().output("digest").to_owned();
     let manifest = world.manifest(&legacy_tag(&digest));
@@ -46,7 +46,7 @@ fn first_signature_looks_as_cosign_2_makes_it() {
 }
 
 #[test]
-fn what_others_put_there_stays_in_its_place() {
+fn legacy_signatures_of_others_stay_in_place() {
     let (world, digest) = unsigned();
     let registry = world.registry();
     let blob = registry.push_blob(REPOSITORY, b"whatever");
@@ -109,7 +109,7 @@ fn tag_that_holds_no_signatures_is_never_overwritten() {
 }
 
 #[test]
-fn not_being_able_to_look_is_not_unsigned() {
+fn unread_signatures_are_not_absent() {
     for fault in [
         |on: sandbox::Trigger| on.status(500),
         |on: sandbox::Trigger| on.status(403),
@@ -145,7 +145,7 @@ fn not_being_able_to_look_is_not_unsigned() {
 }
 
 #[test]
-fn payload_that_is_not_there_is_waited_for() {
+fn absent_payload_is_awaited() {
     let world = World::new();
     let digest = legacy(world.seal()).succeed().output("digest").to_owned();
     let layer = world.manifest(&legacy_tag(&digest))["layers"][0]["digest"].clone();
@@ -169,7 +169,7 @@ fn payload_that_is_not_there_is_waited_for() {
 }
 
 #[test]
-fn eight_who_sign_at_once_lose_nothing() {
+fn eight_concurrent_legacy_signers_lose_no_signature() {
     let (world, digest) = unsigned();
     // Each signer is another workflow, so each must sign, with an identity token of its own.
     let begun: Vec<Running> = (0..SIGNERS)

@@ -44,7 +44,7 @@ fn is_left_behind(published: &Outcome, digest: &str, why: &str) {
 }
 
 #[test]
-fn image_that_a_list_names_is_left_behind() {
+fn listed_image_is_not_published() {
     for referrers in ["all", "verified"] {
         let pipeline = pipeline();
         let (_, index) = pipeline.build();
@@ -62,7 +62,7 @@ fn image_that_a_list_names_is_left_behind() {
 }
 
 #[test]
-fn referrer_of_a_published_image_does_not_arrive_with_another() {
+fn referrer_is_published_only_with_its_subject() {
     for identity in [true, false] {
         let pipeline = pipeline();
         let world = &pipeline.world;

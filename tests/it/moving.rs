@@ -46,7 +46,7 @@ fn moving_tag_does_not_go_back_to_an_older_version() {
 }
 
 #[test]
-fn moving_tag_that_somebody_moves_meanwhile_is_looked_at_again() {
+fn moving_tag_that_moves_meanwhile_is_decided_again() {
     for (theirs, is_newer) in [("3.0.0", true), ("1.0.0", false)] {
         let world = World::new();
         let earlier = release(&world, theirs).input(

@@ -10,7 +10,7 @@ fn denied(tag: &str) -> sandbox::Trigger {
 }
 
 #[test]
-fn repository_that_was_never_seen_may_be_denied_until_it_exists() {
+fn new_repository_may_be_denied_until_it_exists() {
     let two = Two::new();
     let denied = || Fault::on("GET", "*/manifests/v1").registry_error(403, "DENIED", "denied");
     two.other.fault(denied());
@@ -28,7 +28,7 @@ fn repository_that_was_never_seen_may_be_denied_until_it_exists() {
 }
 
 #[test]
-fn repository_that_stays_denied_is_an_error_and_nothing_leads_to_what_was_brought() {
+fn denied_repository_fails_and_leaves_no_tag() {
     let two = Two::new();
     let tag = Fault::on("GET", "*/manifests/v1").times(u32::MAX);
     two.other.fault(tag.registry_error(403, "DENIED", "denied"));
@@ -43,7 +43,7 @@ fn repository_that_stays_denied_is_an_error_and_nothing_leads_to_what_was_brough
 }
 
 #[test]
-fn repository_that_answers_for_one_tag_is_none_that_was_never_seen() {
+fn repository_that_answers_for_one_tag_is_not_new() {
     let two = Two::new();
     two.other
         .fault(denied("v1").registry_error(403, "DENIED", "denied"));
@@ -54,7 +54,7 @@ fn repository_that_answers_for_one_tag_is_none_that_was_never_seen() {
 }
 
 #[test]
-fn nothing_is_brought_anywhere_while_another_repository_will_not_say() {
+fn nothing_is_copied_while_another_repository_is_unknown() {
     let two = Two::new();
     two.other
         .fault(Fault::on("GET", "*/manifests/v1").registry_error(403, "DENIED", "denied"));
@@ -67,7 +67,7 @@ fn nothing_is_brought_anywhere_while_another_repository_will_not_say() {
 }
 
 #[test]
-fn several_repositories_that_were_never_seen_are_brought_the_images() {
+fn images_are_copied_to_several_new_repositories() {
     let world = World::new();
     let hides = Options::new()
         .hides_new(true)

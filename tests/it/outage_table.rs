@@ -245,7 +245,7 @@ fn each_fault_before_there_is_a_connection() {
 }
 
 #[test]
-fn list_that_takes_no_more_is_no_outage() {
+fn full_list_is_not_an_outage() {
     let world = World::with(Options::new().referrers(Referrers::TagSchema));
     let made = world.create().input("tags", "v0").succeed();
     let list = made.output("digest").replace(':', "-");
@@ -286,7 +286,7 @@ fn pull_request(world: &World, tag: &str, event: &str, head: &Value) -> Action {
 }
 
 #[test]
-fn token_that_a_job_cannot_have_is_excused_and_no_other() {
+fn missing_token_is_excused_only_for_forks_and_dependabot() {
     let world = world();
     let fork = json!({"full_name": "stranger/app"});
     let own = json!({"full_name": "Octo-Org/app"});

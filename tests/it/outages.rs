@@ -63,7 +63,7 @@ fn recovers(world: &World) {
 }
 
 #[test]
-fn outage_of_sigstore_is_a_warning_where_it_may_be() {
+fn outage_of_sigstore_is_a_warning_if_allowed() {
     for (path, named) in [
         (TOKEN, "could not get an identity token"),
         (FULCIO, "could not get a signing certificate"),
@@ -85,7 +85,7 @@ fn outage_of_sigstore_is_a_warning_where_it_may_be() {
 }
 
 #[test]
-fn missing_token_is_told_with_its_cure() {
+fn missing_token_is_reported_with_a_cure() {
     let world = World::new();
     let action = lenient(&world).without_token();
     let outcome = action
@@ -107,7 +107,7 @@ fn missing_token_is_told_with_its_cure() {
 }
 
 #[test]
-fn signature_that_the_registry_does_not_take_is_a_warning_where_it_may_be() {
+fn unstored_signature_is_a_warning_if_allowed() {
     for (kind, path) in [
         (Referrers::Api, "*/manifests/sha256:*"),
         (Referrers::TagSchema, "*/manifests/sha256-*"),
@@ -149,7 +149,7 @@ fn signature_that_the_registry_does_not_take_is_a_warning_where_it_may_be() {
 }
 
 #[test]
-fn leave_to_go_on_covers_nothing_else() {
+fn warn_excuses_outages_only() {
     // A tag conflict.
     let world = World::new();
     world
@@ -186,7 +186,7 @@ fn leave_to_go_on_covers_nothing_else() {
 }
 
 #[test]
-fn leave_to_go_on_does_not_cover_a_list_that_is_something_else() {
+fn warn_does_not_excuse_an_occupied_list_tag() {
     let world = World::with(Options::new().referrers(Referrers::TagSchema));
     let plan = lenient(&world).input("dry-run", "true").succeed();
     let list = plan.output("digest").replace(':', "-");
@@ -199,7 +199,7 @@ fn leave_to_go_on_does_not_cover_a_list_that_is_something_else() {
 }
 
 #[test]
-fn tag_of_the_list_that_holds_the_image_itself_is_never_written_over() {
+fn list_tag_with_the_image_itself_is_never_overwritten() {
     for format in ["bundle", "legacy"] {
         let world = World::with(Options::new().referrers(Referrers::TagSchema));
         let made = world.create().succeed();
@@ -219,7 +219,7 @@ fn tag_of_the_list_that_holds_the_image_itself_is_never_written_over() {
 }
 
 #[test]
-fn log_that_is_down_for_a_while_costs_nothing() {
+fn short_outage_of_the_log_is_retried() {
     let world = World::new();
     world
         .sigstore()
@@ -238,7 +238,7 @@ fn log_that_is_down_for_a_while_costs_nothing() {
 }
 
 #[test]
-fn entry_whose_answer_was_lost_is_fetched_and_not_made_again() {
+fn log_entry_with_a_lost_response_is_fetched_not_repeated() {
     let world = World::new();
     world
         .sigstore()
@@ -258,7 +258,7 @@ fn entry_whose_answer_was_lost_is_fetched_and_not_made_again() {
 }
 
 #[test]
-fn certificate_that_is_about_to_end_signs_nothing() {
+fn expiring_certificate_signs_nothing() {
     let world = World::new();
     world
         .sigstore()
@@ -272,7 +272,7 @@ fn certificate_that_is_about_to_end_signs_nothing() {
 }
 
 #[test]
-fn token_given_by_hand_signs_and_an_old_one_does_not() {
+fn given_token_signs_and_an_expired_one_does_not() {
     let world = World::new();
     let action = world.seal().without_token();
     let outcome = action
@@ -295,7 +295,7 @@ fn token_given_by_hand_signs_and_an_old_one_does_not() {
 }
 
 #[test]
-fn conflict_is_told_at_once_whatever_ails_sigstore() {
+fn conflict_is_reported_at_once_during_an_outage_of_sigstore() {
     let world = World::new();
     world.registry().tag(REPOSITORY, "v1", &world.amd64.digest);
     let hangs = Fault::on("*", "*").times(u32::MAX);

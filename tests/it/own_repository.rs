@@ -27,7 +27,7 @@ fn given(world: &World, action: &Action, has_token: bool) -> Action {
 }
 
 #[test]
-fn image_of_another_caller_is_not_handed_on() {
+fn image_of_another_caller_is_not_reported_as_own() {
     let world = World::new();
     let registry = world.registry();
     let foreign = registry.push_image_seeded(REPOSITORY, "linux/amd64", Kind::Oci, 666);

@@ -59,7 +59,7 @@ fn publish_other_build(registry: &Registry) {
 }
 
 #[test]
-fn free_tags_let_the_build_go_on_and_nothing_is_changed() {
+fn preflight_passes_with_free_tags_and_changes_nothing() {
     let (world, other) = (World::new(), other());
     for policy in POLICIES {
         let outcome = look_in_two(&world, &other)
@@ -77,7 +77,7 @@ fn free_tags_let_the_build_go_on_and_nothing_is_changed() {
 }
 
 #[test]
-fn tag_that_exists_fails_before_anything_is_built() {
+fn preflight_fails_if_a_tag_exists() {
     let world = World::new();
     world.create().succeed();
     let outcome = look(&world).input("tags", "v0\nv1").end_with(3);
@@ -89,7 +89,7 @@ fn tag_that_exists_fails_before_anything_is_built() {
 }
 
 #[test]
-fn tag_that_exists_is_a_warning_where_that_was_said() {
+fn preflight_warns_of_an_existing_tag_if_asked() {
     let world = World::new();
     let digest = world.create().succeed().output("digest").to_owned();
     let outcome = look(&world).input("on-existing-tag", "warn").succeed();
@@ -100,7 +100,7 @@ fn tag_that_exists_is_a_warning_where_that_was_said() {
 }
 
 #[test]
-fn half_published_version_is_completed_from_where_it_is() {
+fn preflight_completes_a_half_published_version() {
     let (world, other) = (World::new(), other());
     let elsewhere = other.repository(REPOSITORY);
     let digest = world.seal().succeed().output("digest").to_owned();
@@ -227,7 +227,7 @@ const UNKNOWN: [(&str, Misdeed); 9] = [
 ];
 
 #[test]
-fn what_is_not_known_is_an_error_with_every_policy_and_hides_nothing() {
+fn unknown_tag_fails_preflight_with_every_policy() {
     for (name, misdeed) in UNKNOWN {
         let (world, other) = (World::new(), other());
         let digest = world.create().succeed().output("digest").to_owned();
@@ -248,7 +248,7 @@ fn what_is_not_known_is_an_error_with_every_policy_and_hides_nothing() {
 }
 
 #[test]
-fn report_of_what_is_not_known_names_each_cause() {
+fn preflight_names_the_cause_of_each_unknown_tag() {
     let (world, other) = (World::new(), other());
     world.create().succeed();
     let gone = Fault::on("*", "*/manifests/v1").times(u32::MAX);
@@ -264,7 +264,7 @@ fn report_of_what_is_not_known_names_each_cause() {
 }
 
 #[test]
-fn fault_that_passes_is_waited_out() {
+fn preflight_retries_a_temporary_fault() {
     let world = World::new();
     let twice = Fault::on("GET", "*/manifests/v1").times(2);
     world.registry().fault(twice.status(503));
@@ -289,7 +289,7 @@ fn registry_that_never_answers_does_not_hide_the_others() {
 }
 
 #[test]
-fn wrong_inputs_are_all_told() {
+fn preflight_reports_all_wrong_inputs() {
     let outcome = Action::new("preflight")
         .input("image", "ghcr.io/o/r")
         .input("on-existing-tag", "ignore")

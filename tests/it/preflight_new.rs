@@ -20,7 +20,7 @@ fn hiding(service: Service) -> Hosted {
 }
 
 #[test]
-fn repository_that_was_never_pushed_to_is_said_to_be_new_and_the_build_goes_on() {
+fn preflight_reports_a_new_repository_and_passes() {
     for service in Service::ALL {
         let hosted = hiding(service);
         if service == Service::Ecr {
@@ -97,7 +97,7 @@ fn new_repository_in_one_registry_does_not_hide_what_the_other_holds() {
 }
 
 #[test]
-fn denial_in_a_repository_that_is_there_is_not_newness() {
+fn denied_existing_repository_is_not_new() {
     let shows = |path: &str| Options::new().denies(path, "denied");
     let named = "permission_denied: read_package";
     let cases = [
@@ -119,7 +119,7 @@ fn denial_in_a_repository_that_is_there_is_not_newness() {
 }
 
 #[test]
-fn tag_that_shows_only_to_who_may_push_is_seen() {
+fn tag_that_is_visible_with_push_permission_is_found() {
     // The token server denies tokens for reading, so the first check ends there. The second check finds one tag, and a denial
     // for the other.
     let options = Options::new()
@@ -138,7 +138,7 @@ fn tag_that_shows_only_to_who_may_push_is_seen() {
 }
 
 #[test]
-fn who_may_not_push_cannot_tell_what_is_new() {
+fn preflight_without_push_permission_cannot_detect_a_new_repository() {
     let hosted = hiding(Service::Ghcr);
     let to_push = Fault::on("GET", "/token?*push*").times(u32::MAX);
     hosted.registry().fault(to_push.status(403));
@@ -147,7 +147,7 @@ fn who_may_not_push_cannot_tell_what_is_new() {
 }
 
 #[test]
-fn token_that_was_given_less_than_was_asked_for_proves_nothing() {
+fn token_with_less_scope_proves_no_new_repository() {
     for (actions, code) in [(json!(["pull"]), 1), (json!(["pull", "push"]), 0)] {
         let hosted = hiding(Service::DockerHub);
         let claims =
@@ -181,7 +181,7 @@ fn token_that_was_given_less_than_was_asked_for_proves_nothing() {
 }
 
 #[test]
-fn nobody_is_told_to_log_in_and_nothing_is_new_to_him() {
+fn anonymous_client_is_told_to_log_in() {
     for service in Service::ALL {
         let hosted = hiding(service);
         let new = format!("{}/octo-org/new", service.hosts()[0]);

@@ -223,7 +223,7 @@ fn proxy_that_opens_connections_is_told_by_its_certificate() {
 }
 
 #[test]
-fn proxy_of_another_kind_is_refused_and_not_gone_around() {
+fn unsupported_proxy_is_refused_not_bypassed() {
     let behind = Behind::new(Proxy::start());
     let action = behind.with(behind.world.create(), &[("HTTPS_PROXY", "socks5://PROXY")]);
     action

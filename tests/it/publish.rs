@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::support::{Pipeline, REPOSITORY, TARGET};
 
 #[test]
-fn everything_arrives_unchanged_and_is_verified_where_it_is_published() {
+fn publish_copies_all_bytes_unchanged_and_verifies_them() {
     let pipeline = Pipeline::new();
     let (_, index) = pipeline.build();
     let published = pipeline.checked(&pipeline.world.at(&index)).succeed();
@@ -52,7 +52,7 @@ fn rerun_changes_nothing() {
 }
 
 #[test]
-fn what_was_lost_comes_back_and_is_named() {
+fn lost_content_is_restored_and_named() {
     let pipeline = Pipeline::new();
     let (_, index) = pipeline.build();
     let publish = pipeline.publish(&pipeline.world.at(&index));
@@ -79,7 +79,7 @@ fn what_was_lost_comes_back_and_is_named() {
 }
 
 #[test]
-fn signature_by_somebody_else_keeps_the_tags_from_being_written() {
+fn image_signed_by_somebody_else_gets_no_tag() {
     let pipeline = Pipeline::new();
     let (_, index) = pipeline.build();
     let refused = pipeline
@@ -173,7 +173,7 @@ fn dry_run_tells_each_tag_what_is_copied_and_what_refers_to_it() {
 }
 
 #[test]
-fn next_source_is_taken_where_the_first_has_nothing() {
+fn next_source_is_used_if_the_first_lacks_the_image() {
     let pipeline = Pipeline::new();
     let (_, index) = pipeline.build();
     let absent = pipeline.world.registry().repository("octo-org/absent");
@@ -193,7 +193,7 @@ fn next_source_is_taken_where_the_first_has_nothing() {
 
 /// Garbage collection deleted the image where it was built. A source that names only a repository has it, by its digest.
 #[test]
-fn image_that_is_gone_where_it_was_built_is_found_at_a_spare_place() {
+fn lost_image_is_found_at_the_next_source() {
     let pipeline = Pipeline::new();
     let (create, index) = pipeline.build();
     let registry = pipeline.world.registry();
@@ -216,7 +216,7 @@ fn image_that_is_gone_where_it_was_built_is_found_at_a_spare_place() {
 }
 
 #[test]
-fn source_that_is_nothing_is_said_to_be_nothing() {
+fn unknown_kind_of_source_is_an_error() {
     let pipeline = Pipeline::new();
     for (source, words) in [
         ("", "no image is named"),

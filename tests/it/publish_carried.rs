@@ -111,7 +111,7 @@ fn list(world: &World, subject: &str, entries: &[Value]) {
 }
 
 #[test]
-fn bundles_arrive_in_the_manifests_of_all_tools() {
+fn bundles_of_all_tools_are_published() {
     for kind in [Referrers::Api, Referrers::TagSchema] {
         let pipeline = Pipeline {
             world: World::with(Options::new().referrers(Referrers::TagSchema)),
@@ -364,7 +364,7 @@ fn push_list(world: &World, index: &str, list: &Value) -> String {
 }
 
 #[test]
-fn list_of_signatures_arrives_without_what_stands_beside_them() {
+fn list_of_signatures_is_published_without_other_content() {
     let pipeline = Pipeline::new();
     let index = signed_as_before(&pipeline);
     let world = &pipeline.world;

@@ -70,7 +70,7 @@ fn gate_is_checked_again_at_the_destination_before_the_tags() {
 }
 
 #[test]
-fn everything_that_is_carried_is_listed_as_verified_or_not() {
+fn published_referrers_are_listed_as_verified_or_not() {
     let pipeline = Pipeline::new();
     let (_, index) = pipeline.build();
     let world = &pipeline.world;
@@ -155,7 +155,7 @@ fn everything_that_is_carried_is_listed_as_verified_or_not() {
 }
 
 #[test]
-fn what_is_not_verified_is_left_behind_where_only_verified_is_carried() {
+fn unverified_referrers_are_not_published_with_referrers_verified() {
     for kind in [Referrers::Api, Referrers::TagSchema] {
         let pipeline = Pipeline {
             target: sandbox::Registry::start(Options::new().referrers(kind)),
@@ -255,7 +255,7 @@ fn verified_signatures_of_a_shared_list_are_carried_without_the_others() {
 }
 
 #[test]
-fn bad_referrer_keeps_nothing_from_being_published() {
+fn invalid_referrer_does_not_prevent_publishing() {
     let pipeline = Pipeline::new();
     let (_, index) = pipeline.build();
     let world = &pipeline.world;

@@ -12,7 +12,7 @@ use crate::support::{World, until};
 const FOR_EVER: Duration = Duration::from_mins(10);
 
 #[test]
-fn record_tells_before_and_after_of_every_tag() {
+fn record_lists_every_tag_before_and_after() {
     let world = World::new();
     let before = earlier(&world, "latest");
     world.create().succeed();
@@ -46,7 +46,7 @@ fn record_tells_before_and_after_of_every_tag() {
 }
 
 #[test]
-fn run_that_fails_half_way_has_told_what_it_did() {
+fn failed_run_records_its_writes() {
     let world = World::new();
     world.registry().fault(
         Fault::on("PUT", "*/manifests/v2")
@@ -94,7 +94,7 @@ fn dry_run_writes_nothing_and_no_record() {
 }
 
 #[test]
-fn run_that_is_told_to_end_says_what_happened() {
+fn terminated_run_reports_its_writes() {
     let world = World::new();
     world
         .registry()

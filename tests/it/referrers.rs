@@ -32,7 +32,7 @@ fn registry_that_answers_referrers_and_lists_nothing_gets_the_fallback_tag() {
 
 /// The record's information about a list only determines the first location to read.
 #[test]
-fn list_that_was_lost_since_is_written_again_whatever_the_record_says() {
+fn lost_list_is_written_again() {
     let world = World::with(Options::new().referrers(Referrers::TagSchema));
     let seal = world.seal();
     let digest = seal.succeed().output("digest").to_owned();
@@ -102,7 +102,7 @@ fn entries_of_others_stay_byte_for_byte() {
 const WRITERS: usize = 8;
 
 #[test]
-fn many_who_sign_one_digest_at_once_lose_nothing() {
+fn concurrent_signers_lose_no_signature() {
     for kind in [Referrers::Api, Referrers::TagSchema] {
         let world = World::with(Options::new().referrers(kind));
         let digest = world.create().succeed().output("digest").to_owned();
@@ -139,7 +139,7 @@ fn many_who_sign_one_digest_at_once_lose_nothing() {
 }
 
 #[test]
-fn many_who_seal_the_same_at_once_all_succeed() {
+fn concurrent_seals_of_one_index_all_succeed() {
     for kind in [Referrers::Api, Referrers::TagSchema] {
         let world = World::with(Options::new().referrers(kind));
         let begun: Vec<(Action, Running)> = (0..WRITERS)

@@ -5,7 +5,7 @@ use sandbox::{Fault, Kind};
 use crate::support::{REPOSITORY, World, told};
 
 #[test]
-fn completed_run_is_told() {
+fn completed_run_is_reported() {
     let world = World::new();
     world.seal().succeed();
     let other = world
@@ -27,14 +27,14 @@ fn completed_run_is_told() {
 }
 
 #[test]
-fn unchanged_run_is_told() {
+fn unchanged_run_is_reported() {
     let world = World::new();
     world.seal().succeed();
     insta::assert_snapshot!(told(&world, &world.seal().succeed()));
 }
 
 #[test]
-fn failed_run_tells_what_had_changed() {
+fn failed_run_reports_its_changes() {
     let world = World::new();
     let fault = Fault::on("PUT", "*/manifests/v2").times(u32::MAX);
     world
@@ -45,7 +45,7 @@ fn failed_run_tells_what_had_changed() {
 }
 
 #[test]
-fn plan_is_told_and_nothing_done() {
+fn dry_run_reports_its_plan() {
     let world = World::new();
     let outcome = world.seal().input("dry-run", "true").succeed();
     assert_eq!(
@@ -60,7 +60,7 @@ fn plan_is_told_and_nothing_done() {
 }
 
 #[test]
-fn signing_run_is_told() {
+fn signing_run_is_reported() {
     let world = World::new();
     world.create().succeed();
     insta::assert_snapshot!(told(&world, &world.sign("v1").succeed()));

@@ -58,7 +58,7 @@ fn images_are_mounted_in_a_second_repository_with_a_token_for_both_at_every_serv
 }
 
 #[test]
-fn nobody_and_the_wrong_one_are_told_so_and_nothing_is_written() {
+fn missing_or_wrong_login_is_reported_and_writes_nothing() {
     for service in Service::ALL {
         let hosted = Hosted::new(service);
         let nobody = hosted.anonymous(hosted.world.create()).end_with(1);
@@ -83,7 +83,7 @@ fn nobody_and_the_wrong_one_are_told_so_and_nothing_is_written() {
 }
 
 #[test]
-fn who_may_only_read_is_told_so_and_no_tag_is_taken_for_absent_without_a_look() {
+fn read_only_login_is_reported_and_no_tag_counts_as_absent() {
     for service in Service::ALL {
         if service == Service::Ecr {
             // The permissions at ECR are those of AWS, and are not part of a token.

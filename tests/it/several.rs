@@ -63,7 +63,7 @@ fn one_digest_and_one_signature_end_up_in_two_registries() {
 }
 
 #[test]
-fn run_for_two_registries_is_told() {
+fn run_for_two_registries_is_reported() {
     let two = Two::new();
     let action = two.seal();
     // The delay makes this tag the last one in the log.
@@ -188,7 +188,7 @@ fn plan_for_two_registries_changes_nothing() {
 }
 
 #[test]
-fn run_that_is_killed_anywhere_in_the_other_registry_is_completed() {
+fn run_killed_at_any_request_to_a_second_registry_is_completed() {
     let whole = Two::new();
     let expected = whole.seal().succeed().output("digest").to_owned();
     let requests = whole.other.requests().len() as u64;

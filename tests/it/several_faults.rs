@@ -24,7 +24,7 @@ fn conflict_in_one_registry_keeps_all_from_being_written() {
 }
 
 #[test]
-fn what_cannot_be_known_of_one_registry_stops_the_run() {
+fn unknown_state_of_one_registry_stops_the_run() {
     for status in [404, 429, 500] {
         let two = Two::new();
         let tag = Fault::on("GET", "*/manifests/v1").times(u32::MAX);
@@ -62,7 +62,7 @@ fn registry_that_takes_nothing_keeps_the_other_untagged_and_a_rerun_finishes() {
 }
 
 #[test]
-fn registry_that_fails_at_the_tag_is_told_and_a_rerun_finishes() {
+fn failed_tag_in_one_registry_is_reported_and_completed_by_a_rerun() {
     let two = Two::new();
     let broken = Fault::on("PUT", "*/manifests/v1").times(u32::MAX);
     two.other

@@ -12,7 +12,7 @@ use crate::support::{Action, World, until};
 const STALL: Duration = Duration::from_secs(3);
 
 #[test]
-fn stalled_run_removes_nothing_that_was_written_meanwhile() {
+fn stalled_run_removes_no_concurrent_write() {
     let upload = || Fault::on("POST", "*/blobs/uploads/*").delay(STALL);
     let refused = || Fault::on("PUT", "*/manifests/sha256-*").throttle(3);
     let lacking = || {

@@ -14,7 +14,7 @@ fn both_kinds() -> [World; 2] {
 }
 
 #[test]
-fn seal_is_told() {
+fn seal_is_reported() {
     let world = World::new();
     let outcome = world.seal().succeed();
     insta::assert_snapshot!(told(&world, &outcome));

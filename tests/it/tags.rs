@@ -37,7 +37,7 @@ fn tag_other_builds(world: &World, tag: &str) -> (String, String) {
 }
 
 #[test]
-fn absent_tag_is_written_after_the_index_and_a_rerun_writes_nothing() {
+fn absent_tag_is_written_after_the_index_and_not_again() {
     let world = World::new();
     let first = world.create().input("tags", "v1\nv1.0").succeed();
     // The index is written first. Tags are written concurrently, in any order.
@@ -102,7 +102,7 @@ fn equivalent_indexes_stay_and_each_is_named() {
 }
 
 #[test]
-fn tag_that_holds_something_else_is_refused() {
+fn tag_with_other_content_is_refused() {
     let world = World::new();
     let (index, arm) = tag_other_builds(&world, "v1");
     world.registry().clear_requests();
@@ -164,7 +164,7 @@ fn absent_tags_beside_present_ones_are_completed() {
 }
 
 #[test]
-fn moving_tag_moves_and_others_never_do() {
+fn moving_tag_moves_and_a_fixed_one_never_does() {
     let world = World::new();
     let (index, _) = tag_other_builds(&world, "latest");
     let action = world.create().input("moving-tags", "latest");
@@ -271,7 +271,7 @@ fn tag_that_shows_late_is_waited_for() {
 }
 
 #[test]
-fn tag_that_another_run_writes_after_this_one_is_a_conflict_but_a_moving_one_is_theirs() {
+fn fixed_tag_of_a_later_run_is_a_conflict_and_a_moving_one_is_not() {
     for (input, code) in [("tags", 3), ("moving-tags", 0)] {
         let world = World::new();
         let (index, theirs) = tag_other_builds(&world, "theirs");
@@ -301,7 +301,7 @@ fn tag_that_another_run_writes_after_this_one_is_a_conflict_but_a_moving_one_is_
 }
 
 #[test]
-fn lost_answer_to_a_write_changes_nothing() {
+fn lost_response_to_a_write_changes_nothing() {
     for immutable in [false, true] {
         let world = World::with(Options::new().immutable_tags(immutable));
         world

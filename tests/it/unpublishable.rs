@@ -313,12 +313,12 @@ fn told(cases: &[Case]) -> String {
 }
 
 #[test]
-fn source_that_lacks_it_is_told() {
+fn incomplete_source_is_reported() {
     insta::assert_snapshot!(told(SOURCES));
 }
 
 #[test]
-fn destination_that_does_not_take_it_is_told() {
+fn refusing_destination_is_reported() {
     // The first part to be refused is a race.
     let part = regex::Regex::new(r"\[(AMD64|ARM64)( CONFIG| LAYER)?\]").unwrap();
     let read = regex::Regex::new("could not read `TARGET/prod/app[^`]*`").unwrap();
@@ -328,7 +328,7 @@ fn destination_that_does_not_take_it_is_told() {
 }
 
 #[test]
-fn folder_that_is_broken_is_told() {
+fn broken_folder_is_reported() {
     insta::assert_snapshot!(told(FOLDERS));
 }
 

@@ -54,7 +54,7 @@ fn is_short(outcome: &Outcome) {
 }
 
 #[test]
-fn what_is_no_record_stops_nobody_and_is_kept() {
+fn unreadable_record_is_kept_and_stops_no_run() {
     let world = World::new();
     let image = world.seal().succeed().output("digest").to_owned();
     let other = Digest::of(b"another").to_string();

@@ -49,7 +49,7 @@ fn signature_that_the_record_names_is_not_made_twice() {
 }
 
 #[test]
-fn list_that_was_seen_is_not_begun_anew() {
+fn list_that_was_read_is_not_replaced() {
     let world = World::with(Options::new().referrers(Referrers::TagSchema));
     let digest = world.create().succeed().output("digest").to_owned();
     let other = "octo-org/other/.github/workflows/nightly.yml@refs/heads/main";

@@ -154,7 +154,7 @@ fn recursive_asks_for_every_child() {
 }
 
 #[test]
-fn nothing_there_is_waited_for_and_then_refused() {
+fn unsigned_image_is_refused_after_all_tries() {
     let (world, _) = unsigned();
     world.registry().clear_requests();
     let outcome = world.verify("v1").input("max-attempts", "4").end_with(3);
@@ -185,7 +185,7 @@ fn image_that_is_not_there_is_no_refusal() {
 }
 
 #[test]
-fn signature_by_somebody_else_is_refused_at_once_with_all_that_were_found() {
+fn signature_by_somebody_else_is_refused_at_once() {
     let (world, _) = unsigned();
     let workflows = [
         OTHER_WORKFLOW,
@@ -213,7 +213,7 @@ fn signature_by_somebody_else_is_refused_at_once_with_all_that_were_found() {
 }
 
 #[test]
-fn fault_that_passes_is_tried_again_and_one_that_stays_is_no_refusal() {
+fn temporary_fault_is_retried_and_a_lasting_one_is_not_a_refusal() {
     for path in ["*/referrers/*", "*/blobs/*", "*/manifests/*"] {
         let (world, _) = sealed();
         world
@@ -234,7 +234,7 @@ fn fault_that_passes_is_tried_again_and_one_that_stays_is_no_refusal() {
 }
 
 #[test]
-fn registry_that_lets_nobody_look_ends_it_at_once() {
+fn denied_registry_ends_verify_at_once() {
     for status in [401, 403] {
         let (world, _) = sealed();
         world.registry().fault(

@@ -140,7 +140,7 @@ fn version_under_a_tag_that_never_moves_is_none_of_ours() {
 }
 
 #[test]
-fn holder_that_already_is_what_is_wanted_is_not_looked_at() {
+fn tag_with_the_wanted_content_is_not_compared() {
     let world = World::new();
     let (image, config) = newer_image(&world);
     let action = release(&world, "create").input("digests", &image);

@@ -192,7 +192,7 @@ fn digests_vouch_for_the_very_same_index_and_no_other() {
 }
 
 #[test]
-fn what_could_not_be_looked_for_is_never_unsigned() {
+fn failed_lookup_is_never_unsigned() {
     for kind in [Referrers::Api, Referrers::TagSchema] {
         for path in [
             "*/referrers/*",

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::axes::{Command, Kind, Server};
-use super::scene::Scene;
+use super::setup::Setup;
 
 /// The kinds of registry without HTTP/2, which changes the transport of requests, not the requests.
 const KINDS: [Kind; 3] = [Kind::Api, Kind::FallbackTag, Kind::Bearer];
 
 #[test]
-fn requests_of_each_row_stay_the_same() {
+fn requests_of_each_command_equal_the_recorded_ones() {
     let rows = Command::ALL.into_iter().flat_map(|command| {
         let kinds = KINDS.into_iter();
         let kinds = kinds.filter(move |kind| command.kinds().contains(kind));
@@ -27,11 +27,11 @@ fn requests_of_each_row_stay_the_same() {
 }
 
 fn row(command: Command, kind: Kind) -> String {
-    let scene = Scene::new(command, kind);
-    scene.run().succeed();
+    let setup = Setup::new(command, kind);
+    setup.run().succeed();
     let mut text = format!("== {}, {}\n", command.name(), kind.name());
     for server in [Server::Registry, Server::Source, Server::Sigstore] {
-        let requests = scene.told(server);
+        let requests = setup.told(server);
         if requests.is_empty() {
             continue;
         }

@@ -5,12 +5,12 @@
 //! grid on that program, such as the shipped one, which is several times as fast.
 
 mod axes;
-mod believed;
+mod checks;
+mod excuses;
+mod faults;
 mod golden;
-mod ill;
-mod judge;
 mod rare;
-mod scene;
+mod setup;
 mod table;
 
 use std::path::Path;
@@ -20,9 +20,9 @@ use std::time::Instant;
 use std::{fmt, fs};
 
 use axes::{Command, Kind, Server};
-use ill::{Cell, Ill, Span};
-use judge::Problem;
-use scene::Scene;
+use checks::Problem;
+use faults::{Cell, GridFault, Span};
+use setup::Setup;
 use table::Tally;
 
 /// The number of threads: most of the time cells wait for lists to settle, and for timeouts.
@@ -50,11 +50,11 @@ impl fmt::Display for Played {
         let Cell {
             server,
             k,
-            ill,
+            fault,
             span,
         } = self.cell;
         let (command, kind) = (self.command.name(), self.kind.name());
-        let (fault, lasts) = (ill.name(), span.name());
+        let (fault, lasts) = (fault.name(), span.name());
         write!(
             to,
             "{command}, {kind}: {fault}, {lasts}, at request {k} to {} ({})",
@@ -97,27 +97,27 @@ const KILLED_ON: [Kind; 2] = [Kind::Api, Kind::FallbackTag];
 
 /// Returns the cells that kill the command at a write of a manifest. Between two writes neither the registry nor the record
 /// changes. Blobs are written before the first manifest and are not in the record.
-fn kills(scene: &Scene) -> Vec<Cell> {
+fn kills(setup: &Setup) -> Vec<Cell> {
     let cell = |k: &u64| Cell {
         server: Server::Registry,
         k: *k,
-        ill: Ill::Kill,
+        fault: GridFault::Kill,
         span: Span::Once,
     };
-    scene.manifest_writes.iter().map(cell).collect()
+    setup.manifest_writes.iter().map(cell).collect()
 }
 
-fn cells(scene: &Scene) -> Vec<Cell> {
+fn cells(setup: &Setup) -> Vec<Cell> {
     let mut cells = Vec::new();
-    let played = scene.requests.iter();
-    for (server, requests) in played.filter(|(server, _)| scene.command.is_played_at(**server)) {
+    let played = setup.requests.iter();
+    for (server, requests) in played.filter(|(server, _)| setup.command.is_played_at(**server)) {
         for k in 1..=*requests {
-            for ill in Ill::all(scene.kind) {
-                for span in ill.spans() {
+            for fault in GridFault::all(setup.kind) {
+                for span in fault.spans() {
                     cells.push(Cell {
                         server: *server,
                         k,
-                        ill,
+                        fault,
                         span: *span,
                     });
                 }
@@ -128,67 +128,68 @@ fn cells(scene: &Scene) -> Vec<Cell> {
 }
 
 impl Share {
-    fn of(self, scene: &Scene) -> Vec<Cell> {
-        let (command, kind) = (scene.command, scene.kind);
+    fn of(self, setup: &Setup) -> Vec<Cell> {
+        let (command, kind) = (setup.command, setup.kind);
         let (number, cells) = match self {
             Self::Part(part) => {
-                return cells(scene).into_iter().skip(part).step_by(PARTS).collect();
+                return cells(setup).into_iter().skip(part).step_by(PARTS).collect();
             }
-            Self::Kills => return kills(scene),
-            Self::Sample(number) => (number, cells(scene)),
+            Self::Kills => return kills(setup),
+            Self::Sample(number) => (number, cells(setup)),
         };
         // A rerun fails as the other commands do. It is played only for the denials that a list exists.
         let is_rerun = matches!(command, Command::SealAgain | Command::SealElsewhere);
         // Faults that HTTP/1.1 also has are played on the other kinds of registry.
-        let ills: &[Ill] = match kind {
-            Kind::Http2 if !is_rerun => &Ill::OF_HTTP2,
-            Kind::Api | Kind::FallbackTag | Kind::Bearer | Kind::Http2 => &Ill::ALL,
+        let faults: &[GridFault] = match kind {
+            Kind::Http2 if !is_rerun => &GridFault::OF_HTTP2,
+            Kind::Api | Kind::FallbackTag | Kind::Bearer | Kind::Http2 => &GridFault::ALL,
         };
-        let faults = ills.iter().enumerate();
+        let faults = faults.iter().enumerate();
         faults
-            .filter(|(_, ill)| !is_rerun || believed::DENIALS.contains(ill))
-            .map(|(position, ill)| {
-                let of_ill: Vec<&Cell> = cells.iter().filter(|cell| cell.ill == *ill).collect();
+            .filter(|(_, fault)| !is_rerun || excuses::DENIALS.contains(fault))
+            .map(|(position, fault)| {
+                let of_fault: Vec<&Cell> =
+                    cells.iter().filter(|cell| cell.fault == *fault).collect();
                 // The stride is odd and divides no count, so samples cover all requests, and both durations in turn.
-                *of_ill[(number * 7 + position) * 31 % of_ill.len()]
+                *of_fault[(number * 7 + position) * 31 % of_fault.len()]
             })
             .collect()
     }
 }
 
-fn play(scene: &Scene, cell: Cell) -> Played {
-    scene.begin_again();
-    let action = scene.run();
-    let outcome = cell.play(scene, &action);
-    let hit = scene.hit(cell.server).unwrap_or_default();
-    scene.clear_faults();
-    let mut problems = judge::ending(cell, &outcome);
-    let is_over = judge::is_over(scene, &outcome);
-    problems.extend(judge::registry(scene, is_over));
+fn play(setup: &Setup, cell: Cell) -> Played {
+    setup.begin_again();
+    let action = setup.run();
+    let outcome = cell.play(setup, &action);
+    let hit = setup.hit(cell.server).unwrap_or_default();
+    setup.clear_faults();
+    let mut problems = checks::ending(cell, &outcome);
+    let is_over = checks::is_over(setup, &outcome);
+    problems.extend(checks::registry(setup, is_over));
     // A run that received a false denial writes it into its record.
-    let was_deceived = believed::DENIALS.contains(&cell.ill);
-    if !is_over && !was_deceived && scene.can_be_withdrawn() {
-        problems.extend(judge::withdrawn(scene, &action));
+    let is_false_denial = excuses::DENIALS.contains(&cell.fault);
+    if !is_over && !is_false_denial && setup.can_be_cleaned_up() {
+        problems.extend(checks::cleaned_up(setup, &action));
     }
     // The record is not always available after a run: its machine may be gone.
-    let needs_record = matches!(scene.command, Command::Cleanup | Command::SealAgain);
+    let needs_record = matches!(setup.command, Command::Cleanup | Command::SealAgain);
     let is_elsewhere = !needs_record && cell.k.is_multiple_of(2);
     let rerun = if is_elsewhere {
         action.elsewhere()
     } else {
         action
     };
-    problems.extend(judge::again(scene, &rerun));
+    problems.extend(checks::again(setup, &rerun));
     let mut played = Played {
-        command: scene.command,
-        kind: scene.kind,
+        command: setup.command,
+        kind: setup.kind,
         cell,
         hit,
         is_over,
         problems,
         excuses: Vec::new(),
     };
-    believed::excuse(&mut played);
+    excuses::excuse(&mut played);
     played
 }
 
@@ -198,15 +199,15 @@ fn play_all(shares: &[(Command, Kind, Share)]) -> Tally {
     let (next, tally) = (AtomicUsize::new(0), Mutex::new(Tally::default()));
     let work = || {
         while let Some((command, kind, share)) = shares.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let scene = Scene::new(*command, *kind);
-            let requests = scene.requests.clone();
+            let setup = Setup::new(*command, *kind);
+            let requests = setup.requests.clone();
             tally
                 .lock()
                 .unwrap()
                 .requests
                 .insert((*command, *kind), requests);
-            for cell in share.of(&scene) {
-                let played = play(&scene, cell);
+            for cell in share.of(&setup) {
+                let played = play(&setup, cell);
                 if !played.problems.is_empty() {
                     eprintln!("{played}");
                 }
@@ -234,19 +235,19 @@ fn play_all(shares: &[(Command, Kind, Share)]) -> Tally {
 /// Returns one share of each command on each kind of registry. `PROOF_ONLY` selects some: `seal, both, bearer`.
 fn shares(of: impl Fn(usize) -> Share) -> Vec<(Command, Kind, Share)> {
     let only = std::env::var("PROOF_ONLY").unwrap_or_default();
-    let scenes = Command::ALL
+    let setups = Command::ALL
         .into_iter()
         .flat_map(|command| command.kinds().iter().map(move |kind| (command, *kind)));
-    let scenes = scenes.enumerate().filter(|(_, (command, kind))| {
+    let setups = setups.enumerate().filter(|(_, (command, kind))| {
         format!("{}, {}", command.name(), kind.name()).contains(&only)
     });
-    scenes
+    setups
         .map(|(number, (command, kind))| (command, kind, of(number)))
         .collect()
 }
 
 #[test]
-fn whatever_goes_wrong_the_next_run_ends_where_it_would_have_ended() {
+fn rerun_after_any_fault_reaches_the_intended_result() {
     let tally = if let Some(folder) = std::env::var_os("PROOF") {
         let parts = std::env::var("PROOF_PARTS").map_or(PARTS, |parts| parts.parse().unwrap());
         let all = (0..parts).flat_map(|part| shares(|_| Share::Part(part)));

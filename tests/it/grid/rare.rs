@@ -6,7 +6,7 @@ use sandbox::{Deletes, Fault, Options, Proof, Referrers, Registry, Service, Tran
 
 use serde_json::json;
 
-use super::ill::{Ill, Span};
+use super::faults::{GridFault, Span};
 use crate::support::hosted::Hosted;
 use crate::support::{Action, Outcome, Passage, REPOSITORY, World, cleanup};
 
@@ -107,12 +107,12 @@ impl Place {
 }
 
 /// Plays one cell, and returns its problem.
-fn play((method, path, place): Rare, ill: Ill, span: Span) -> Option<String> {
+fn play((method, path, place): Rare, fault: GridFault, span: Span) -> Option<String> {
     let place = place();
     let trigger = Fault::on(method, path);
     let times = if span == Span::Once { 1 } else { u32::MAX };
     place.registry().clear_requests();
-    place.registry().fault(ill.fault(trigger.times(times)));
+    place.registry().fault(fault.fault(trigger.times(times)));
     let action = place.action();
     let first = match span {
         Span::Once => action.run(),
@@ -134,20 +134,20 @@ fn play((method, path, place): Rare, ill: Ill, span: Span) -> Option<String> {
         Ok(()) => is_left.then_some(("an upload is left open", again)),
     };
     problem.map(|(problem, outcome)| {
-        let (ill, span, code, log) = (ill.name(), span.name(), outcome.code, outcome.log);
-        format!("{method} {path}: {ill}, {span}: {problem}: exit code {code}\n{log}")
+        let (fault, span, code, log) = (fault.name(), span.name(), outcome.code, outcome.log);
+        format!("{method} {path}: {fault}, {span}: {problem}: exit code {code}\n{log}")
     })
 }
 
 #[test]
-fn faults_of_http2_are_got_over_at_requests_that_are_rare() {
+fn rare_requests_survive_faults_of_http2() {
     let mut cells = Vec::new();
     for (row, request) in REQUESTS.into_iter().enumerate() {
-        for (column, ill) in Ill::OF_HTTP2.into_iter().enumerate() {
+        for (column, fault) in GridFault::OF_HTTP2.into_iter().enumerate() {
             for (layer, span) in [Span::Once, Span::Stays].into_iter().enumerate() {
                 // A sample plays each fault at least twice, with both durations. Each request gets a share of the faults.
                 if Proof::is_wanted() || (row + column + layer * 3) % REQUESTS.len() == 0 {
-                    cells.push((request, ill, span));
+                    cells.push((request, fault, span));
                 }
             }
         }
@@ -157,7 +157,7 @@ fn faults_of_http2_are_got_over_at_requests_that_are_rare() {
         let play_all = |share: &[_]| -> Vec<String> {
             let cells = share.iter();
             cells
-                .filter_map(|(request, ill, span)| play(*request, *ill, *span))
+                .filter_map(|(request, fault, span)| play(*request, *fault, *span))
                 .collect()
         };
         let threads: Vec<_> = shares

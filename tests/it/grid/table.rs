@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::axes::{Command, Kind, Server};
-use super::ill::{Ill, Span};
+use super::faults::{GridFault, Span};
 use super::{PARTS, Played};
 
 /// The maximum number of cells reported as not converged.
@@ -27,8 +27,8 @@ pub(super) struct Tally {
     /// The number of parts that were played.
     pub(super) parts: usize,
     pub(super) took: Duration,
-    by_fault: BTreeMap<(Ill, Span), Row>,
-    by_scene: BTreeMap<(Command, Kind), Row>,
+    by_fault: BTreeMap<(GridFault, Span), Row>,
+    by_setup: BTreeMap<(Command, Kind), Row>,
     excuses: BTreeMap<&'static str, usize>,
     broken: Vec<String>,
 }
@@ -62,10 +62,10 @@ impl Row {
 
 impl Tally {
     pub(super) fn add(&mut self, played: &Played) {
-        let fault = (played.cell.ill, played.cell.span);
+        let fault = (played.cell.fault, played.cell.span);
         self.by_fault.entry(fault).or_default().add(played);
-        let scene = (played.command, played.kind);
-        self.by_scene.entry(scene).or_default().add(played);
+        let setup = (played.command, played.kind);
+        self.by_setup.entry(setup).or_default().add(played);
         for excuse in &played.excuses {
             *self.excuses.entry(excuse).or_default() += 1;
         }
@@ -74,7 +74,7 @@ impl Tally {
     }
 
     pub(super) fn cells(&self) -> usize {
-        self.by_scene.values().map(|row| row.cells).sum()
+        self.by_setup.values().map(|row| row.cells).sum()
     }
 
     /// Returns the number of cells that did not converge.
@@ -100,11 +100,11 @@ impl Tally {
             self.took.as_secs(),
         );
         let _ = writeln!(text, "\n| fault | lasts | {COUNTS}\n| --- | --- | {RULES}");
-        for ((ill, span), row) in &self.by_fault {
+        for ((fault, span), row) in &self.by_fault {
             let _ = writeln!(
                 text,
                 "| {} | {} | {} |",
-                ill.name(),
+                fault.name(),
                 span.name(),
                 row.text()
             );
@@ -113,9 +113,9 @@ impl Tally {
             text,
             "\n| command | registry | requests: registry, source, Sigstore | {COUNTS}\n| --- | --- | --- | {RULES}"
         );
-        for (scene, row) in &self.by_scene {
-            let (command, kind) = (scene.0.name(), scene.1.name());
-            let requests: Vec<String> = self.requests[scene].values().map(u64::to_string).collect();
+        for (setup, row) in &self.by_setup {
+            let (command, kind) = (setup.0.name(), setup.1.name());
+            let requests: Vec<String> = self.requests[setup].values().map(u64::to_string).collect();
             let requests = requests.join(", ");
             let _ = writeln!(text, "| {command} | {kind} | {requests} | {} |", row.text());
         }

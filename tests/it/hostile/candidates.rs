@@ -3,7 +3,7 @@
 use sandbox::{Fault, Options, Proof, Referrers};
 use serde_json::{Value, json};
 
-use crate::support::siege::{Siege, hasty};
+use crate::support::hostile_runs::{HostileRuns, hasty};
 use crate::support::{
     INDEX, MANIFEST, REPOSITORY, World, bundle_manifest, descriptor, index_of, push, store,
 };
@@ -73,7 +73,7 @@ fn is_left_out(kind: &str, sample: &str) -> bool {
 
 #[test]
 fn hostile_pages_of_referrers_of_many_children() {
-    let mut siege = Siege::new("A registry: pages of referrers, of many children at once");
+    let mut runs = HostileRuns::new("A registry: pages of referrers, of many children at once");
     for kind in KINDS {
         let world = World::new();
         let (index, _) = many(&world);
@@ -93,19 +93,19 @@ fn hostile_pages_of_referrers_of_many_children() {
         }
         let verify = hasty(world.verify("v1")).input("recursive", "true");
         if !is_left_out(kind, KINDS[1]) {
-            siege.play(&format!("verify: {kind}"), &verify, 3);
+            runs.play(&format!("verify: {kind}"), &verify, 3);
         }
         let sign = hasty(world.sign(&index)).input("recursive", "true");
         if !is_left_out(kind, KINDS[2]) {
-            siege.play(&format!("sign: {kind}"), &sign, 0);
+            runs.play(&format!("sign: {kind}"), &sign, 0);
         }
     }
-    siege.end();
+    runs.end();
 }
 
 #[test]
 fn hostile_fallback_tags_of_many_children() {
-    let mut siege = Siege::new("A registry: fallback tags, of many children at once");
+    let mut runs = HostileRuns::new("A registry: fallback tags, of many children at once");
     for kind in KINDS {
         let world = World::with(Options::new().referrers(Referrers::TagSchema));
         let (index, children) = many(&world);
@@ -115,21 +115,21 @@ fn hostile_fallback_tags_of_many_children() {
         }
         let verify = hasty(world.verify("v1")).input("recursive", "true");
         if !is_left_out(kind, KINDS[2]) {
-            siege.play(&format!("verify: {kind}"), &verify, 3);
+            runs.play(&format!("verify: {kind}"), &verify, 3);
         }
         // The registry refuses a list with entries that it does not have. The client refuses one above its limit.
         let sign = hasty(world.sign(&index)).input("recursive", "true");
         if !is_left_out(kind, KINDS[1]) {
-            siege.play(&format!("sign: {kind}"), &sign, 1);
+            runs.play(&format!("sign: {kind}"), &sign, 1);
         }
     }
-    siege.end();
+    runs.end();
 }
 
 /// Each manifest is as long as a manifest may be, and each bundle as long as a bundle may be.
 #[test]
 fn hostile_candidates_of_many_children() {
-    let mut siege = Siege::new("A registry: candidates, of many children at once");
+    let mut runs = HostileRuns::new("A registry: candidates, of many children at once");
     let world = World::with(Options::new().referrers(Referrers::TagSchema));
     let (index, children) = many(&world);
     for child in &children {
@@ -140,10 +140,10 @@ fn hostile_candidates_of_many_children() {
         push(&world, Some(&tag), &index_of(&entries).to_string());
     }
     let verify = hasty(world.verify("v1")).input("recursive", "true");
-    siege.play("verify: two of 4 MB for each child", &verify, 3);
+    runs.play("verify: two of 4 MB for each child", &verify, 3);
     let sign = hasty(world.sign(&index)).input("recursive", "true");
-    siege.play("sign: two of 4 MB for each child", &sign, 0);
-    siege.end();
+    runs.play("sign: two of 4 MB for each child", &sign, 0);
+    runs.end();
 }
 
 fn long_candidate(world: &World, subject: &str, number: usize) -> Value {
@@ -158,18 +158,18 @@ fn long_candidate(world: &World, subject: &str, number: usize) -> Value {
 /// A page repeats the annotations of all its entries.
 #[test]
 fn hostile_annotations_of_referrers() {
-    let mut siege = Siege::new("A registry: annotations of referrers");
+    let mut runs = HostileRuns::new("A registry: annotations of referrers");
     let world = World::new();
     let digest = world.create().succeed().output("digest").to_owned();
     for number in 0..5 {
         long_candidate(&world, &digest, number);
     }
-    siege.play("verify: a page of 20 MB", &hasty(world.verify("v1")), 3);
-    siege.play("seal: a page of 20 MB", &hasty(world.seal()), 0);
-    siege.play(
+    runs.play("verify: a page of 20 MB", &hasty(world.verify("v1")), 3);
+    runs.play("seal: a page of 20 MB", &hasty(world.seal()), 0);
+    runs.play(
         "verify: signed, a page of 20 MB",
         &hasty(world.verify("v1")),
         0,
     );
-    siege.end();
+    runs.end();
 }

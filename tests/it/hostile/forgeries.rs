@@ -5,7 +5,7 @@ use std::time::Duration;
 use sandbox::Fault;
 use serde_json::{Value, json};
 
-use crate::support::siege::Siege;
+use crate::support::hostile_runs::HostileRuns;
 use crate::support::{
     ENTRY, MATERIAL, REPOSITORY, World, attach, bundle_of, refused_at_once, replace, sealed,
     statement_bundle, unsigned,
@@ -97,7 +97,7 @@ fn bundle_of_another_sigstore_is_refused() {
 #[test]
 #[expect(clippy::too_many_lines, reason = "it is a table")]
 fn hostile_signatures() {
-    let mut siege = Siege::new("Sigstore: signatures that are none");
+    let mut runs = HostileRuns::new("Sigstore: signatures that are none");
     let (world, digest) = sealed();
     let read = |world: &World, digest: &str| -> Value {
         serde_json::from_slice(&bundle_of(world, digest)).unwrap()
@@ -222,16 +222,16 @@ fn hostile_signatures() {
         }),
     ] {
         replace(&world, &digest, &bundle);
-        siege.play(&format!("verify: {what}"), &world.verify("v1"), 3);
+        runs.play(&format!("verify: {what}"), &world.verify("v1"), 3);
     }
     replace(&world, &digest, &right);
-    siege.play("nothing: the right one, as it was", &world.verify("v1"), 0);
-    siege.end();
+    runs.play("nothing: the right one, as it was", &world.verify("v1"), 0);
+    runs.end();
 }
 
 #[test]
 fn hostile_certificates() {
-    let mut siege = Siege::new("Sigstore: certificates that are none");
+    let mut runs = HostileRuns::new("Sigstore: certificates that are none");
     let (world, digest) = unsigned();
     // The log takes the entry two seconds after the certificate was issued, one second after its end.
     world
@@ -244,7 +244,7 @@ fn hostile_certificates() {
         &digest,
         &statement_bundle(&world, &digest, crate::support::SIGN),
     );
-    siege.play(
+    runs.play(
         "verify: the certificate had expired",
         &world.verify("v1"),
         3,
@@ -259,12 +259,12 @@ fn hostile_certificates() {
         &digest,
         &statement_bundle(&world, &digest, crate::support::SIGN),
     );
-    siege.play(
+    runs.play(
         "verify: no log has the certificate (SCT)",
         &world.verify("v1"),
         3,
     );
-    siege.play(
+    runs.play(
         "seal: no log has the certificate (SCT)",
         &world.seal().input("timeout", "20s"),
         1,
@@ -276,6 +276,6 @@ fn hostile_certificates() {
         &digest,
         &statement_bundle(&world, &digest, crate::support::SIGN),
     );
-    siege.play("nothing: a right one beside it", &world.verify("v1"), 0);
-    siege.end();
+    runs.play("nothing: a right one beside it", &world.verify("v1"), 0);
+    runs.end();
 }

@@ -3,7 +3,7 @@
 use sandbox::Fault;
 
 use crate::support::World;
-use crate::support::siege::{ATTACKS, nothing_acts};
+use crate::support::hostile_runs::{ATTACKS, nothing_acts};
 
 #[test]
 fn message_of_a_registry_does_nothing() {

@@ -4,7 +4,7 @@
 use sandbox::{Fault, Options};
 use serde_json::{Value, json};
 
-use crate::support::siege::{Siege, hasty};
+use crate::support::hostile_runs::{HostileRuns, hasty};
 use crate::support::{
     INDEX, MANIFEST, REPOSITORY, World, child, descriptor, index_of, push, sealed,
 };
@@ -13,7 +13,7 @@ type Misdeed = fn(sandbox::Trigger) -> Fault;
 
 #[test]
 fn hostile_bodies_of_a_registry() {
-    let mut siege = Siege::new("A registry: bodies");
+    let mut runs = HostileRuns::new("A registry: bodies");
     let misdeeds: [(&str, Misdeed); 7] = [
         ("other bytes", |at| at.wrong_digest()),
         ("half of the body", |at| at.cut_body()),
@@ -51,22 +51,22 @@ fn hostile_bodies_of_a_registry() {
             let is_still = what == "a body that stands still";
             let timeout = if is_still { "2s" } else { "8s" };
             let verify = hasty(world.verify("v1")).input("timeout", timeout);
-            siege.play(&format!("verify: {what} (`{path}`)"), &verify, code);
+            runs.play(&format!("verify: {what} (`{path}`)"), &verify, code);
             if path != "referrers" {
                 let create = hasty(world.create())
                     .input("tags", "v2")
                     .input("timeout", timeout);
-                siege.play(&format!("create: {what} (`{path}`)"), &create, 1);
+                runs.play(&format!("create: {what} (`{path}`)"), &create, 1);
                 assert_eq!(world.tag("v2"), None);
             }
         }
     }
-    siege.end();
+    runs.end();
 }
 
 #[test]
 fn hostile_compression_of_a_registry() {
-    let mut siege = Siege::new("A registry: compression");
+    let mut runs = HostileRuns::new("A registry: compression");
     for encoding in ["gzip", "br", "zstd", "deflate, gzip"] {
         let (world, _) = sealed();
         for path in ["manifests", "blobs", "referrers"] {
@@ -76,18 +76,18 @@ fn hostile_compression_of_a_registry() {
                 .fault(on.set_header("content-encoding", encoding));
         }
         // Content is never decompressed: the bytes as received have the digest.
-        siege.play(
+        runs.play(
             &format!("verify: `content-encoding: {encoding}`"),
             &world.verify("v1"),
             0,
         );
     }
-    siege.end();
+    runs.end();
 }
 
 #[test]
 fn hostile_trees_of_a_registry() {
-    let mut siege = Siege::new("A registry: trees of manifests");
+    let mut runs = HostileRuns::new("A registry: trees of manifests");
     let world = World::new();
     let chain = |depth: usize, width: usize| {
         let mut inner = descriptor(&world, &world.amd64.digest);
@@ -133,7 +133,7 @@ fn hostile_trees_of_a_registry() {
             _ if is_large => 2,
             _ => 1,
         };
-        siege.play(&format!("create: {what}"), &create, code);
+        runs.play(&format!("create: {what}"), &create, code);
         if is_large {
             continue;
         }
@@ -141,19 +141,19 @@ fn hostile_trees_of_a_registry() {
             .input("recursive", "true")
             .input("max-attempts", "1");
         let code_of_verify = if code == 1 { 1 } else { 3 };
-        siege.play(
+        runs.play(
             &format!("verify, recursive: {what}"),
             &verify,
             code_of_verify,
         );
         let sign = hasty(world.sign(digest)).input("recursive", "true");
         if code == 1 {
-            siege.play(&format!("sign, recursive: {what}"), &sign, 1);
+            runs.play(&format!("sign, recursive: {what}"), &sign, 1);
             assert_eq!(world.sigstore().entries(), 0, "{what}");
         }
         world.registry().delete_tag(REPOSITORY, "v9");
     }
-    siege.end();
+    runs.end();
 }
 
 /// Pushes an index of images whose manifests have the maximum length.
@@ -174,7 +174,7 @@ fn large_images(world: &World, count: usize) -> String {
 
 #[test]
 fn hostile_lists_of_referrers() {
-    let mut siege = Siege::new("A registry: lists of referrers");
+    let mut runs = HostileRuns::new("A registry: lists of referrers");
     let bundle = "application/vnd.dev.sigstore.bundle.v0.3+json";
     let entry = |digest: String, size: usize| json!({"mediaType": MANIFEST, "artifactType": bundle, "digest": digest, "size": size});
     let world = World::with(Options::new().referrers(sandbox::Referrers::TagSchema));
@@ -185,7 +185,7 @@ fn hostile_lists_of_referrers() {
         .collect();
     push(&world, Some(&tag), &index_of(&lost).to_string());
     let verify = hasty(world.verify("v1"));
-    siege.play("verify: 10 000 signatures that are not there", &verify, 3);
+    runs.play("verify: 10 000 signatures that are not there", &verify, 3);
     // Each bundle has the maximum length.
     let large: Vec<Value> = (0..20)
         .map(|number| {
@@ -205,6 +205,6 @@ fn hostile_lists_of_referrers() {
         })
         .collect();
     push(&world, Some(&tag), &index_of(&large).to_string());
-    siege.play("verify: 20 signatures of 4 MB", &verify, 3);
-    siege.end();
+    runs.play("verify: 20 signatures of 4 MB", &verify, 3);
+    runs.end();
 }

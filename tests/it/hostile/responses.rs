@@ -3,7 +3,7 @@
 use sandbox::{Fault, Kind, Options, Registry};
 use serde_json::{Value, json};
 
-use crate::support::siege::{Siege, hasty};
+use crate::support::hostile_runs::{HostileRuns, hasty};
 use crate::support::{Action, REPOSITORY, World, child, descriptor, index_of, push};
 
 /// Returns `action` at a registry with another name, for which `world` answers.
@@ -19,7 +19,7 @@ fn elsewhere(world: &World, action: Action) -> Action {
 
 #[test]
 fn hostile_addresses_of_a_registry() {
-    let mut siege = Siege::new("A registry: addresses that it sends us to");
+    let mut runs = HostileRuns::new("A registry: addresses that it sends us to");
     let door = Registry::start(Options::new());
     let port = door.socket().port();
     for place in [
@@ -56,7 +56,7 @@ fn hostile_addresses_of_a_registry() {
             world.registry().clear_faults();
             world.registry().fault(fault);
             let create = elsewhere(&world, world.create());
-            siege.play(
+            runs.play(
                 &format!("{what}: `{}`", place.replace(&port.to_string(), "PORT")),
                 &create,
                 1,
@@ -64,12 +64,12 @@ fn hostile_addresses_of_a_registry() {
         }
     }
     assert!(door.requests().is_empty(), "{:?}", door.requests());
-    siege.end();
+    runs.end();
 }
 
 #[test]
 fn hostile_tokens_and_challenges() {
-    let mut siege = Siege::new("A registry: challenges and tokens");
+    let mut runs = HostileRuns::new("A registry: challenges and tokens");
     let world = crate::support::credentials::bearer();
     let create = hasty(world.create().input(
         "registry-auths",
@@ -106,13 +106,13 @@ fn hostile_tokens_and_challenges() {
     ] {
         world.registry().clear_faults();
         world.registry().fault(token(&body));
-        siege.play(what, &create, 1);
+        runs.play(what, &create, 1);
     }
     world.registry().clear_faults();
     world
         .registry()
         .fault(Fault::on("GET", "/token*").times(u32::MAX).endless_body());
-    siege.play("a token without end", &create, 1);
+    runs.play("a token without end", &create, 1);
     for (what, challenge) in [
         (
             "a challenge of 100 KB",
@@ -137,14 +137,14 @@ fn hostile_tokens_and_challenges() {
         world
             .registry()
             .fault(on.answer(401, &[("www-authenticate", &challenge)], ""));
-        siege.play(what, &create, 1);
+        runs.play(what, &create, 1);
     }
-    siege.end();
+    runs.end();
 }
 
 #[test]
 fn hostile_indexes_that_look_like_the_right_one() {
-    let mut siege = Siege::new("A registry: indexes that look like the right one");
+    let mut runs = HostileRuns::new("A registry: indexes that look like the right one");
     let world = World::new();
     let (amd64, arm64) = (
         child(&world, &world.amd64.digest, "amd64"),
@@ -209,19 +209,19 @@ fn hostile_indexes_that_look_like_the_right_one() {
         ),
     ] {
         push(&world, Some("v1"), &index.to_string());
-        siege.play(what, &world.seal(), code);
+        runs.play(what, &world.seal(), code);
         assert_eq!(world.sigstore().entries(), 0, "{what}");
     }
     // With all annotations it resembles any builder's attestation. This run would not add it, so the index is not the same.
     let attestation = extra(dressed(nothing, attests, &world.amd64.digest));
     push(&world, Some("v1"), &attestation.to_string());
-    siege.play("an attestation by somebody else", &world.seal(), 3);
+    runs.play("an attestation by somebody else", &world.seal(), 3);
     let recursive = world.seal().input("recursive", "true");
-    siege.play("an attestation by somebody else, recursive", &recursive, 3);
+    runs.play("an attestation by somebody else, recursive", &recursive, 3);
     assert_eq!(world.sigstore().entries(), 0);
     assert!(
         world.listed(&foreign.digest).is_empty(),
         "a foreign image was signed"
     );
-    siege.end();
+    runs.end();
 }

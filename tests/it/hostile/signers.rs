@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use sandbox::{Forged, Subject};
 use serde_json::{Value, json};
 
-use crate::support::siege::{Siege, as_header, attacks};
+use crate::support::hostile_runs::{HostileRuns, as_header, attacks};
 use crate::support::{
     Action, REPOSITORY, SIGN, World, attach, bundle_of, sealed, statement_bundle, unsigned,
 };
@@ -34,7 +34,7 @@ fn for_anybody(world: &World) -> Action {
 
 #[test]
 fn hostile_strings_in_certificates() {
-    let mut siege = Siege::new("Strings: in certificates");
+    let mut runs = HostileRuns::new("Strings: in certificates");
     let usual = "https://issuer.example";
     let long = format!("{}\n::add-mask::evil", "y".repeat(10 << 10));
     for attack in attacks().iter().chain([&long]) {
@@ -49,10 +49,10 @@ fn hostile_strings_in_certificates() {
         ] {
             let issuer = issuer.to_owned();
             let world = signed_as(Forged { subject, issuer });
-            let outcome = siege.play(&format!("verify, {what}: {shown}"), &world.verify("v1"), 3);
+            let outcome = runs.play(&format!("verify, {what}: {shown}"), &world.verify("v1"), 3);
             outcome.says(&["it is by `"]);
             let attack = format!("verify for anybody, {what}: {shown}");
-            siege.play(&attack, &for_anybody(&world), 0);
+            runs.play(&attack, &for_anybody(&world), 0);
         }
         for (claim, input) in [
             ("repository", "repository"),
@@ -66,7 +66,7 @@ fn hostile_strings_in_certificates() {
             attach(&world, &digest, &statement_bundle(&world, &digest, SIGN));
             let verify = world.verify("v1");
             let verify = verify.input(&format!("certificate-github-workflow-{input}"), "x");
-            let outcome = siege.play(&format!("verify, claim `{input}`: {shown}"), &verify, 3);
+            let outcome = runs.play(&format!("verify, claim `{input}`: {shown}"), &verify, 3);
             outcome.says(&["its workflow's "]);
         }
         let (world, digest) = unsigned();
@@ -74,20 +74,20 @@ fn hostile_strings_in_certificates() {
         let issuer = attack.clone();
         world.sigstore().forge(Some(Forged { subject, issuer }));
         let sign = world.sign(&digest);
-        siege.play(&format!("sign, Fulcio names another: {shown}"), &sign, 1);
+        runs.play(&format!("sign, Fulcio names another: {shown}"), &sign, 1);
     }
-    siege.end();
+    runs.end();
 }
 
 #[test]
 fn hostile_strings_in_signatures() {
-    let mut siege = Siege::new("Strings: in signatures");
+    let mut runs = HostileRuns::new("Strings: in signatures");
     for attack in &attacks() {
         let (world, digest) = unsigned();
         let workflow = format!("octo-org/octo-app/{}", as_header(attack));
         // A workflow or branch may have such a name, but no certificate is issued for it.
         world.as_workflow(&workflow, &as_header(attack), || {
-            siege.play(
+            runs.play(
                 &format!("sign, identity: {attack}"),
                 &world.sign(&digest),
                 1,
@@ -96,7 +96,7 @@ fn hostile_strings_in_signatures() {
         let bundle = json!({"mediaType": attack, attack: attack}).to_string();
         attach(&world, &digest, bundle.as_bytes());
         let verify = world.verify("v1").input("max-attempts", "1");
-        siege.play(&format!("verify, bundle: {attack}"), &verify, 3);
+        runs.play(&format!("verify, bundle: {attack}"), &verify, 3);
         let payload = json!({"_type": "https://in-toto.io/Statement/v1", "subject": [], "predicateType": attack, "predicate": {}});
         let (signed_world, digest) = sealed();
         let mut bundle: Value = serde_json::from_slice(&bundle_of(&signed_world, &digest)).unwrap();
@@ -105,11 +105,11 @@ fn hostile_strings_in_signatures() {
             signed_world.registry().delete_manifest(REPOSITORY, &listed);
         }
         attach(&signed_world, &digest, bundle.to_string().as_bytes());
-        siege.play(
+        runs.play(
             &format!("verify, predicate: {attack}"),
             &signed_world.verify("v1"),
             3,
         );
     }
-    siege.end();
+    runs.end();
 }

@@ -5,14 +5,14 @@ use std::time::Duration;
 use sandbox::{Deletes, Fault, Options};
 use serde_json::{Value, json};
 
-use crate::support::siege::{Siege, as_header, attacks, hasty};
+use crate::support::hostile_runs::{HostileRuns, as_header, attacks, hasty};
 use crate::support::{
     INDEX, MANIFEST, REPOSITORY, World, child, cleanup, descriptor, index_of, push,
 };
 
 #[test]
 fn hostile_strings_in_an_index() {
-    let mut siege = Siege::new("Strings: in an index that a tag holds");
+    let mut runs = HostileRuns::new("Strings: in an index that a tag holds");
     let world = World::new();
     for attack in &attacks() {
         let amd64 = child(&world, &world.amd64.digest, "amd64");
@@ -66,21 +66,21 @@ fn hostile_strings_in_an_index() {
             ),
         ] {
             push(&world, Some("v1"), &index.to_string());
-            siege.play(&format!("{what}: {attack}"), &hasty(world.create()), code);
+            runs.play(&format!("{what}: {attack}"), &hasty(world.create()), code);
             let preflight = hasty(world.create())
                 .input("command", "preflight")
                 .input("on-existing-tag", "warn");
             // The content of the tag is reported as a warning.
             let attack = format!("preflight, {what}: {attack}");
-            siege.play(&attack, &preflight, 0);
+            runs.play(&attack, &preflight, 0);
         }
     }
-    siege.end();
+    runs.end();
 }
 
 #[test]
 fn hostile_strings_in_headers() {
-    let mut siege = Siege::new("Strings: in headers");
+    let mut runs = HostileRuns::new("Strings: in headers");
     for attack in &attacks() {
         let value = as_header(attack);
         let world = World::new();
@@ -103,14 +103,14 @@ fn hostile_strings_in_headers() {
                 world.registry().fault(on.set_header(header, &value));
             }
             let seal = hasty(world.seal()).input("tags", "v1\nv2");
-            siege.play(&format!("{header}: {value}"), &seal, code);
+            runs.play(&format!("{header}: {value}"), &seal, code);
         }
         world.registry().clear_faults();
         let on = Fault::on("GET", "*/blobs/*").times(u32::MAX);
         world
             .registry()
             .fault(on.answer(307, &[("location", &value)], ""));
-        siege.play(
+        runs.play(
             &format!("location: {value}"),
             &hasty(world.create()).input("tags", "v3"),
             1,
@@ -123,14 +123,14 @@ fn hostile_strings_in_headers() {
         let seal = hasty(world.seal())
             .input("annotations", "a=b")
             .input("tags", "v4");
-        siege.play(&format!("location of an upload: {value}"), &seal, 1);
+        runs.play(&format!("location of an upload: {value}"), &seal, 1);
     }
-    siege.end();
+    runs.end();
 }
 
 #[test]
 fn hostile_strings_in_lists_of_tags() {
-    let mut siege = Siege::new("Strings: in lists of tags");
+    let mut runs = HostileRuns::new("Strings: in lists of tags");
     for attack in &attacks() {
         let world = World::with(Options::new().deletes(Deletes::Digests));
         let create = world.create();
@@ -141,20 +141,20 @@ fn hostile_strings_in_lists_of_tags() {
             .registry()
             .fault(on.answer(200, &[("content-type", "application/json")], &list));
         // A listed name that is no tag may point to the same digest, so nothing is deleted.
-        siege.play(&format!("cleanup: {attack}"), &cleanup(&create), 0);
+        runs.play(&format!("cleanup: {attack}"), &cleanup(&create), 0);
         assert!(world.tag("v1").is_some());
         let preflight = world
             .create()
             .input("command", "preflight")
             .input("on-existing-tag", "warn");
-        siege.play(&format!("preflight: {attack}"), &preflight, 0);
+        runs.play(&format!("preflight: {attack}"), &preflight, 0);
     }
-    siege.end();
+    runs.end();
 }
 
 #[test]
 fn hostile_strings_in_files() {
-    let mut siege = Siege::new("Strings: in files of the workspace");
+    let mut runs = HostileRuns::new("Strings: in files of the workspace");
     let world = World::new();
     for attack in &attacks() {
         let seal = world.seal().elsewhere();
@@ -184,7 +184,7 @@ fn hostile_strings_in_files() {
             .zip(codes)
             {
                 let action = action.handed("manifest-seal.json", &text);
-                siege.play(
+                runs.play(
                     &format!("{command}, record, {what}: {attack}"),
                     &action,
                     code,
@@ -197,7 +197,7 @@ fn hostile_strings_in_files() {
             .elsewhere()
             .file("docker/config.json", config.to_string());
         let folder = folder.env("DOCKER_CONFIG", "docker");
-        siege.play(&format!("docker config: {attack}"), &folder, 2);
+        runs.play(&format!("docker config: {attack}"), &folder, 2);
         let mut index = index_of(&[descriptor(&world, &world.amd64.digest)]);
         index["manifests"][0]["annotations"] = json!({"org.opencontainers.image.ref.name": attack});
         let layout = world
@@ -208,10 +208,10 @@ fn hostile_strings_in_files() {
             .input("source", "oci:layout:missing")
             .file("layout/oci-layout", r#"{"imageLayoutVersion":"1.0.0"}"#)
             .file("layout/index.json", index.to_string());
-        siege.play(&format!("layout: {attack}"), &layout, 2);
+        runs.play(&format!("layout: {attack}"), &layout, 2);
         world.registry().delete_tag(REPOSITORY, "v1");
     }
-    siege.end();
+    runs.end();
 }
 
 fn edited(record: &Value, name: &str, value: &str) -> Value {
@@ -222,7 +222,7 @@ fn edited(record: &Value, name: &str, value: &str) -> Value {
 
 #[test]
 fn hostile_files_of_the_workspace() {
-    let mut siege = Siege::new("Files of the workspace");
+    let mut runs = HostileRuns::new("Files of the workspace");
     let world = World::new();
     world.create().succeed();
     let huge = format!("{{\"schema\":1,\"images\":[{}", " ".repeat(20 << 20));
@@ -250,8 +250,8 @@ fn hostile_files_of_the_workspace() {
     ] {
         // A record that cannot be opened at all was not read.
         let code = i32::from(what == "the record is itself");
-        siege.play(&format!("create: {what}"), &action, code);
-        siege.play(&format!("cleanup: {what}"), &cleanup(&action), code);
+        runs.play(&format!("create: {what}"), &action, code);
+        runs.play(&format!("cleanup: {what}"), &cleanup(&action), code);
         let passwords = std::fs::read_to_string("/etc/passwd").unwrap();
         assert!(
             passwords.contains("root"),
@@ -302,7 +302,7 @@ fn hostile_files_of_the_workspace() {
             layout(&json!({"mediaType": INDEX.replace("oci", "x"), "manifests": []}).to_string()),
         ),
     ] {
-        siege.play(&format!("publish from a layout: {what}"), &action, 1);
+        runs.play(&format!("publish from a layout: {what}"), &action, 1);
         assert_eq!(world.tag("copied"), None);
     }
     let config = world.create().elsewhere().env("DOCKER_CONFIG", "docker");
@@ -313,12 +313,12 @@ fn hostile_files_of_the_workspace() {
     ] {
         let action = config.elsewhere().file("docker/config.json", text);
         let code = if what == "5 MB" { 1 } else { 2 };
-        siege.play(&format!("docker config: {what}"), &action, code);
+        runs.play(&format!("docker config: {what}"), &action, code);
     }
     let late = Duration::from_secs(1);
     world
         .registry()
         .fault(Fault::on("GET", "*/manifests/*").times(3).delay(late));
-    siege.play("nothing: a slow registry", &world.create(), 0);
-    siege.end();
+    runs.play("nothing: a slow registry", &world.create(), 0);
+    runs.end();
 }

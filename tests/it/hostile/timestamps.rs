@@ -7,8 +7,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
+use crate::support::hostile_runs::HostileRuns;
 use crate::support::legacy::{legacy, legacy_tag, signatures};
-use crate::support::siege::Siege;
 use crate::support::{ENTRY, MANIFEST, MATERIAL, Outcome, REPOSITORY, World, bundle_of, replace};
 
 const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
@@ -167,20 +167,20 @@ fn is_signed(seal: &Outcome) -> bool {
 }
 
 /// Asserts that `verify` refuses `bundle` as the only bundle of the image, and that a seal adds a signature.
-fn is_none(siege: &mut Siege, attack: &str, world: &World, digest: &str, bundle: &Value) {
+fn is_none(runs: &mut HostileRuns, attack: &str, world: &World, digest: &str, bundle: &Value) {
     replace(world, digest, bundle);
-    siege.play(&format!("verify: {attack}"), &world.verify("v1"), 3);
-    let seal = siege.play(&format!("seal: {attack}"), &world.seal(), 0);
+    runs.play(&format!("verify: {attack}"), &world.verify("v1"), 3);
+    let seal = runs.play(&format!("seal: {attack}"), &world.seal(), 0);
     let is_signed = is_signed(&seal) && world.listed(digest).len() == 2;
-    siege.expect(attack, "the image is signed", is_signed);
+    runs.expect(attack, "the image is signed", is_signed);
 }
 
-fn besiege(log: Log, siege: &mut Siege) {
+fn play_bundles(log: Log, runs: &mut HostileRuns) {
     let world = log.world();
     let (digest, right) = sealed(&world);
     for (what, bundle) in bundles(log, &world, &right) {
         let attack = format!("{log:?}: {what}");
-        is_none(siege, &attack, &world, &digest, &bundle);
+        is_none(runs, &attack, &world, &digest, &bundle);
     }
     replace(&world, &digest, &right);
     let root: Value = serde_json::from_str(&world.sigstore().trusted_root()).unwrap();
@@ -201,23 +201,23 @@ fn besiege(log: Log, siege: &mut Siege) {
         let mut root = root.clone();
         root["timestampAuthorities"] = authorities;
         let verify = world.verify("v1").input("trusted-root", root.to_string());
-        siege.play(&format!("verify: {log:?}: a timestamp {what}"), &verify, 3);
+        runs.play(&format!("verify: {log:?}: a timestamp {what}"), &verify, 3);
     }
     let nothing = format!("nothing: {log:?}: the right one, as it was");
-    siege.play(&nothing, &world.verify("v1"), 0);
-    let seal = siege.play(&nothing, &world.seal(), 0);
+    runs.play(&nothing, &world.verify("v1"), 0);
+    let seal = runs.play(&nothing, &world.seal(), 0);
     assert_eq!(seal.output("sign-skipped"), "true");
     replace(&world, &digest, &json!({}));
     world.sigstore().set_timestamp_clock(HALF_AN_HOUR);
     let attack = format!("seal: {log:?}: the authority's clock is half an hour ahead");
-    siege.play(&attack, &world.seal(), 1);
+    runs.play(&attack, &world.seal(), 1);
     let is_unsigned = world.listed(&digest).len() == 1;
-    siege.expect(&attack, "nothing was pushed", is_unsigned);
+    runs.expect(&attack, "nothing was pushed", is_unsigned);
 }
 
 /// Plays a timestamp from after the end of the authority's certificate, which is valid for a day. The signing certificate is
 /// valid for longer.
-fn besiege_with_an_authority_that_ends(log: Log, siege: &mut Siege) {
+fn play_expired_authority(log: Log, runs: &mut HostileRuns) {
     let world = log.world();
     world
         .sigstore()
@@ -225,11 +225,11 @@ fn besiege_with_an_authority_that_ends(log: Log, siege: &mut Siege) {
     let (digest, right) = sealed(&world);
     let bundle = with(&right, &[&stamp(&world, 2 * A_DAY, &signature_of(&right))]);
     let attack = format!("{log:?}: a timestamp of after the authority's certificate had ended");
-    is_none(siege, &attack, &world, &digest, &bundle);
+    is_none(runs, &attack, &world, &digest, &bundle);
 }
 
 /// Plays the wrong timestamps in cosign's older format, which always contains the log's entry.
-fn besiege_older_signatures(siege: &mut Siege) {
+fn play_legacy_signatures(runs: &mut HostileRuns) {
     let world = Log::Rekor1.world();
     let digest = legacy(world.seal()).succeed().output("digest").to_owned();
     let tag = legacy_tag(&digest);
@@ -249,23 +249,23 @@ fn besiege_older_signatures(siege: &mut Siege) {
         manifest["layers"][0]["annotations"][TIMESTAMP] = json!(stamp.to_string());
         hold(&manifest);
         let attack = format!("an older signature: {what}");
-        siege.play(&format!("verify: {attack}"), &world.verify("v1"), 3);
-        let seal = siege.play(&format!("seal: {attack}"), &legacy(world.seal()), 0);
+        runs.play(&format!("verify: {attack}"), &world.verify("v1"), 3);
+        let seal = runs.play(&format!("seal: {attack}"), &legacy(world.seal()), 0);
         let is_signed = is_signed(&seal) && signatures(&world, &digest).len() == 2;
-        siege.expect(&attack, "the image is signed", is_signed);
+        runs.expect(&attack, "the image is signed", is_signed);
     }
     hold(&right);
     let nothing = "nothing: an older signature, as it was";
-    siege.play(nothing, &world.verify("v1"), 0);
+    runs.play(nothing, &world.verify("v1"), 0);
 }
 
 #[test]
 fn hostile_timestamps() {
-    let mut siege = Siege::new("Sigstore: timestamps that are none");
+    let mut runs = HostileRuns::new("Sigstore: timestamps that are none");
     for log in [Log::Rekor1, Log::Rekor2] {
-        besiege(log, &mut siege);
-        besiege_with_an_authority_that_ends(log, &mut siege);
+        play_bundles(log, &mut runs);
+        play_expired_authority(log, &mut runs);
     }
-    besiege_older_signatures(&mut siege);
-    siege.end();
+    play_legacy_signatures(&mut runs);
+    runs.end();
 }

@@ -100,7 +100,7 @@ fn conflict_fails_the_job_and_all_that_need_it() {
 }
 
 #[test]
-fn outage_of_sigstore_is_a_warning_where_it_may_be() {
+fn outage_of_sigstore_is_a_warning_if_allowed() {
     let repository = Registry::Distribution.fresh();
     let children = two_children(&repository, Flavour::Oci);
     let dispatch = seal(&repository, &children)

@@ -5,7 +5,7 @@ use std::time::Duration;
 use sandbox::{Fault, Trigger};
 
 use super::axes::{Kind, Server};
-use super::scene::Scene;
+use super::setup::Setup;
 use crate::support::{Action, Outcome, until};
 
 /// A size of headers that no client accepts.
@@ -24,7 +24,7 @@ const NOT_THERE: &str = r#"{"errors":[{"code":"NOT_FOUND","message":"not found"}
 
 /// A fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Ill {
+pub(super) enum GridFault {
     Reset,
     LostResponse,
     Internal,
@@ -68,11 +68,11 @@ pub(super) struct Cell {
     pub(super) server: Server,
     /// The number of the request, from 1.
     pub(super) k: u64,
-    pub(super) ill: Ill,
+    pub(super) fault: GridFault,
     pub(super) span: Span,
 }
 
-impl Ill {
+impl GridFault {
     /// Returns every fault on this kind of registry.
     pub(super) fn all(kind: Kind) -> Vec<Self> {
         match kind {
@@ -208,33 +208,33 @@ impl Span {
 
 impl Cell {
     /// Runs `action` with this fault.
-    pub(super) fn play(self, scene: &Scene, action: &Action) -> Outcome {
+    pub(super) fn play(self, setup: &Setup, action: &Action) -> Outcome {
         let times = match self.span {
             Span::Once => 1,
             Span::Stays => u32::MAX,
         };
         let trigger = Fault::at(self.k).times(times);
-        scene.fault(self.server, self.ill.fault(trigger));
+        setup.fault(self.server, self.fault.fault(trigger));
         let action = action.clone();
         let action = match self.span {
             Span::Once => action,
             Span::Stays => action.input("max-attempts", "1"),
         };
-        if self.ill == Ill::Late {
-            let patience = scene.duration * 2 + Duration::from_millis(500);
+        if self.fault == GridFault::Late {
+            let patience = setup.duration * 2 + Duration::from_millis(500);
             let timeout = format!("{}ms", patience.as_millis());
             return action.input("timeout", timeout).run();
         }
-        if !matches!(self.ill, Ill::Kill | Ill::Terminate) {
+        if !matches!(self.fault, GridFault::Kill | GridFault::Terminate) {
             return action.run();
         }
         let mut running = action.begin();
         until("the fault", || {
-            scene.hit(self.server).is_some() || running.has_ended()
+            setup.hit(self.server).is_some() || running.has_ended()
         });
         if running.has_ended() {
             running.end()
-        } else if self.ill == Ill::Kill {
+        } else if self.fault == GridFault::Kill {
             running.kill()
         } else {
             running.terminate()

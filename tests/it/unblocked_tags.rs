@@ -4,7 +4,7 @@
 use sandbox::{Fault, Options, Referrers};
 use serde_json::{Value, json};
 
-use crate::support::siege::PEAK_MAX_MIB;
+use crate::support::hostile_runs::PEAK_MAX_MIB;
 use crate::support::{
     Action, INDEX, MANIFEST, Pipeline, REPOSITORY, TARGET, World, attach, child, index_of, push,
     push_image, statement_bundle,
@@ -65,7 +65,7 @@ fn moves(world: &World, action: &Action) {
 }
 
 #[test]
-fn list_that_is_too_long_to_look_through_freezes_no_tag() {
+fn too_long_list_of_referrers_does_not_block_a_moving_tag() {
     // The API lists one referrer, the referrers tag the others.
     let world = World::new();
     let theirs = put_newest(&world, "999.0.0");
@@ -103,7 +103,7 @@ fn list_that_is_too_long_to_look_through_freezes_no_tag() {
 }
 
 #[test]
-fn list_that_was_not_read_is_unknown_whatever_else_is_too_long() {
+fn unread_list_is_unknown_beside_a_too_long_one() {
     for unread in ["", ".sig"] {
         let world = World::new();
         let theirs = put_newest(&world, "999.0.0");
@@ -119,7 +119,7 @@ fn list_that_was_not_read_is_unknown_whatever_else_is_too_long() {
 }
 
 #[test]
-fn dead_entries_beside_a_holder_cost_few_requests() {
+fn dangling_entries_cost_few_requests() {
     let world = World::with(Options::new().referrers(Referrers::TagSchema));
     let theirs = put_newest(&world, "999.0.0");
     let list = index_of(&entries(10_000, &json!({}))).to_string();
@@ -161,7 +161,7 @@ fn labelled_image(world: &World, version: &str, filler: &str) -> String {
 }
 
 #[test]
-fn signed_image_of_one_platform_under_a_moving_tag_freezes_it_not() {
+fn signed_image_of_one_platform_does_not_block_a_moving_tag() {
     let world = World::new();
     let image = labelled_image(&world, "7.0.0", "");
     let seal = world.seal().input("digests", &image);
@@ -175,7 +175,7 @@ fn signed_image_of_one_platform_under_a_moving_tag_freezes_it_not() {
 }
 
 #[test]
-fn tag_that_is_left_at_a_newer_version_is_a_warning_with_its_cure() {
+fn moving_tag_with_a_newer_version_is_a_warning_with_a_cure() {
     let world = World::new();
     let version = |version: &str| {
         let annotation = format!("{VERSION}={version}");
@@ -205,7 +205,7 @@ fn tag_that_is_left_at_a_newer_version_is_a_warning_with_its_cure() {
 }
 
 #[test]
-fn index_of_another_version_is_not_taken_for_this_one_though_it_is_ours() {
+fn own_index_of_another_version_is_a_conflict() {
     let world = World::new();
     let version = |version: &str| {
         let annotation = format!("{VERSION}={version}");
@@ -225,7 +225,7 @@ fn index_of_another_version_is_not_taken_for_this_one_though_it_is_ours() {
 }
 
 #[test]
-fn endless_version_is_shown_short() {
+fn long_version_is_shortened() {
     let world = World::new();
     let endless = format!("999.0.0-{}", "a".repeat(3_900_000));
     for command in ["seal", "create"] {
@@ -258,7 +258,7 @@ fn bounded(what: &str, action: &Action, code: i32) {
 }
 
 #[test]
-fn configs_of_holders_take_little_memory() {
+fn long_configs_under_moving_tags_take_little_memory() {
     // The limit is exceeded by one config that is kept as JSON values.
     const IMAGES: usize = 4;
     let many = format!(r#","x":{}"#, zeros());

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::{fmt, fs};
 
 use super::axes::Command;
-use super::ill::{Cell, Ill, Span};
-use super::scene::{RECORD, Scene, is_write};
+use super::faults::{Cell, GridFault, Span};
+use super::setup::{RECORD, Setup, is_write};
 use crate::support::legacy::legacy_tag;
 use crate::support::{Action, Outcome, cleanup, manifest};
 
@@ -36,7 +36,7 @@ pub(super) enum Broken {
     /// Our own `verify` refuses the result.
     Gate,
     /// A cleanup after the run does not restore the earlier tags.
-    Withdrawn,
+    NotRestored,
 }
 
 /// A failed condition, with the observed state.
@@ -58,20 +58,20 @@ impl fmt::Display for Problem {
 impl Broken {
     fn name(self) -> &'static str {
         match self {
-            Self::Ending => "the run ended as none may",
-            Self::Refused => "the run refused what is in order",
+            Self::Ending => "the run ended with a wrong exit code",
+            Self::Refused => "the run refused correct content",
             Self::Unnamed => "the error names no step",
             Self::Digest => "another digest",
             Self::Tags => "other tags",
             Self::Signatures => "too few or too many signatures",
-            Self::Unlisted => "a signature that nobody can find",
+            Self::Unlisted => "a signature that is not listed",
             Self::Untimed => "a signature without its timestamp",
-            Self::Bystander => "something of others is gone",
+            Self::Bystander => "content of others was lost",
             Self::Lost => "manifests are missing",
             Self::OpenUpload => "open uploads",
-            Self::UnsignedTag => "a tag of what was not signed",
-            Self::Gate => "the gate does not let it pass",
-            Self::Withdrawn => "a cleanup does not bring back what was",
+            Self::UnsignedTag => "a tag of an unsigned index",
+            Self::Gate => "`verify` refuses the result",
+            Self::NotRestored => "a cleanup does not restore the earlier tags",
         }
     }
 
@@ -86,10 +86,10 @@ impl Broken {
 }
 
 /// Returns the problems in the registry. `is_over`: the command has finished its work.
-pub(super) fn registry(scene: &Scene, is_over: bool) -> Vec<Problem> {
-    let (registry, repository) = scene.registry();
-    let wanted = &scene.wanted;
-    let mut problems = taggings(scene);
+pub(super) fn registry(setup: &Setup, is_over: bool) -> Vec<Problem> {
+    let (registry, repository) = setup.registry();
+    let wanted = &setup.wanted;
+    let mut problems = taggings(setup);
     for (subject, (before, added)) in &wanted.signatures {
         let now = registry.signatures(repository, subject);
         let lost = before.bundles.difference(&now.bundles).count()
@@ -110,8 +110,8 @@ pub(super) fn registry(scene: &Scene, is_over: bool) -> Vec<Problem> {
             let text = format!("{subject}: {new:?} came, bundles and older ones");
             problems.push(Broken::Signatures.by(text));
         }
-        let untimed = untimed(scene, subject, &now.bundles);
-        if scene.command.is_of_sigstore() && !untimed.is_empty() {
+        let untimed = untimed(setup, subject, &now.bundles);
+        if setup.command.is_of_sigstore() && !untimed.is_empty() {
             problems.push(Broken::Untimed.by(format!("{subject}: {untimed:?}")));
         }
         if now.unlisted != before.unlisted {
@@ -137,8 +137,8 @@ pub(super) fn registry(scene: &Scene, is_over: bool) -> Vec<Problem> {
 }
 
 /// Returns the signatures of `subject` without a timestamp.
-fn untimed(scene: &Scene, subject: &str, bundles: &BTreeSet<String>) -> Vec<String> {
-    let (registry, repository) = scene.registry();
+fn untimed(setup: &Setup, subject: &str, bundles: &BTreeSet<String>) -> Vec<String> {
+    let (registry, repository) = setup.registry();
     let is_timed = |digest: &&String| {
         let layer = &manifest(registry, repository, digest)["layers"][0]["digest"];
         let bundle = registry.blob(repository, layer.as_str().unwrap()).unwrap();
@@ -160,9 +160,9 @@ fn untimed(scene: &Scene, subject: &str, bundles: &BTreeSet<String>) -> Vec<Stri
 }
 
 /// Returns the tags that pointed to the index before it, and everything else to be signed, had its signatures.
-fn taggings(scene: &Scene) -> Vec<Problem> {
-    let wanted = &scene.wanted;
-    let taggings = scene.registry().0.taggings().into_iter();
+fn taggings(setup: &Setup) -> Vec<Problem> {
+    let wanted = &setup.wanted;
+    let taggings = setup.registry().0.taggings().into_iter();
     let of_index = taggings.filter(|tagging| tagging.digest == wanted.digest);
     let is_unsigned = |tagging: &sandbox::Tagging| {
         wanted.signatures.iter().any(|(subject, (before, added))| {
@@ -179,7 +179,7 @@ fn taggings(scene: &Scene) -> Vec<Problem> {
 
 /// Checks the end of a run with a fault: success, or an error that names the work that failed.
 pub(super) fn ending(cell: Cell, outcome: &Outcome) -> Vec<Problem> {
-    let ends = if cell.ill == Ill::Kill {
+    let ends = if cell.fault == GridFault::Kill {
         [-1, 0]
     } else {
         [0, 1]
@@ -187,7 +187,7 @@ pub(super) fn ending(cell: Cell, outcome: &Outcome) -> Vec<Problem> {
     if outcome.code == 3 {
         return vec![Broken::Refused.by(&outcome.log)];
     }
-    let is_harmless = cell.ill.is_harmless() && cell.span == Span::Once && outcome.code != 0;
+    let is_harmless = cell.fault.is_harmless() && cell.span == Span::Once && outcome.code != 0;
     if is_harmless || !ends.contains(&outcome.code) {
         return vec![Broken::Ending.by(format!("exit code {}\n{}", outcome.code, outcome.log))];
     }
@@ -223,16 +223,16 @@ fn names_a_step(error: &str) -> bool {
 
 /// Reports whether a run claims to have finished all its work. An unfinished cleanup succeeds as well, and reports the
 /// remaining work.
-pub(super) fn is_over(scene: &Scene, outcome: &Outcome) -> bool {
+pub(super) fn is_over(setup: &Setup, outcome: &Outcome) -> bool {
     let remains = || outcome.json("remaining") != serde_json::json!([]);
-    outcome.code == 0 && !(scene.command == Command::Cleanup && remains())
+    outcome.code == 0 && !(setup.command == Command::Cleanup && remains())
 }
 
 /// Cleans up twice with the record that the run left, which must contain every change of the run. The first cleanup restores
 /// the earlier tags and reports no remaining work. The second changes nothing. Then restores the state before the cleanup, for
 /// the next run.
-pub(super) fn withdrawn(scene: &Scene, action: &Action) -> Vec<Problem> {
-    let (registry, repository) = scene.registry();
+pub(super) fn cleaned_up(setup: &Setup, action: &Action) -> Vec<Problem> {
+    let (registry, repository) = setup.registry();
     let left = registry.snapshot();
     let mut cleanup = cleanup(&action.elsewhere());
     let record = fs::read(action.workspace().join(RECORD)).ok();
@@ -250,9 +250,9 @@ pub(super) fn withdrawn(scene: &Scene, action: &Action) -> Vec<Problem> {
         let writes = registry.requests();
         let is_write = |request: &&sandbox::Request| is_write(&request.method);
         let writes = time == "twice" && writes.iter().any(|request| is_write(&request));
-        if outcome.code != 0 || tags != scene.wanted.earlier || remains || writes {
+        if outcome.code != 0 || tags != setup.wanted.earlier || remains || writes {
             let text = format!("cleaned up {time}: {tags:?}\n{}", outcome.log);
-            problems.push(Broken::Withdrawn.by(text));
+            problems.push(Broken::NotRestored.by(text));
         }
     }
     registry.restore(&left);
@@ -260,27 +260,27 @@ pub(super) fn withdrawn(scene: &Scene, action: &Action) -> Vec<Problem> {
 }
 
 /// Runs the command again without faults, and `verify` after it.
-pub(super) fn again(scene: &Scene, action: &Action) -> Vec<Problem> {
-    let mut problems = rerun(scene, action);
+pub(super) fn again(setup: &Setup, action: &Action) -> Vec<Problem> {
+    let mut problems = rerun(setup, action);
     for problem in &mut problems {
         problem.is_left = true;
     }
     problems
 }
 
-fn rerun(scene: &Scene, action: &Action) -> Vec<Problem> {
+fn rerun(setup: &Setup, action: &Action) -> Vec<Problem> {
     let outcome = action.run();
-    if !is_over(scene, &outcome) {
+    if !is_over(setup, &outcome) {
         return vec![Broken::Ending.by(format!("again: {}\n{}", outcome.code, outcome.log))];
     }
-    let mut problems = registry(scene, true);
-    if scene.command == Command::Cleanup {
+    let mut problems = registry(setup, true);
+    if setup.command == Command::Cleanup {
         return problems;
     }
-    if scene.command != Command::Verify && outcome.outputs["digest"] != scene.wanted.digest {
+    if setup.command != Command::Verify && outcome.outputs["digest"] != setup.wanted.digest {
         problems.push(Broken::Digest.by(&outcome.outputs["digest"]));
     }
-    let gate = scene.verify().run();
+    let gate = setup.verify().run();
     if gate.code != 0 {
         problems.push(Broken::Gate.by(gate.log));
     }

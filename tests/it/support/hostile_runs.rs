@@ -13,7 +13,7 @@ const TIME_MAX: Duration = Duration::from_mins(2);
 const COLUMNS: [&str; 4] = ["attack", "exit code", "peak memory, MiB", "time, s"];
 
 /// A series of attacks, with the memory and time of each run.
-pub(crate) struct Siege {
+pub(crate) struct HostileRuns {
     proof: Proof,
     wrong: Vec<String>,
     attacks: usize,
@@ -21,7 +21,7 @@ pub(crate) struct Siege {
     time: Duration,
 }
 
-impl Siege {
+impl HostileRuns {
     pub(crate) fn new(title: &str) -> Self {
         Self {
             proof: Proof::new("hostile", title, &COLUMNS),

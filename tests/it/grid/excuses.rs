@@ -3,8 +3,8 @@
 
 use super::Played;
 use super::axes::{Command, Kind, Server};
-use super::ill::{Ill, Span};
-use super::judge::{Broken, Problem};
+use super::checks::{Broken, Problem};
+use super::faults::{GridFault, Span};
 
 /// A problem that is excused, and the reason.
 struct Excuse {
@@ -13,7 +13,11 @@ struct Excuse {
 }
 
 /// The answers that mean absence, as listed in `classify.rs` of the registry.
-pub(super) const DENIALS: [Ill; 3] = [Ill::Denial, Ill::NoSuchPage, Ill::ContentType];
+pub(super) const DENIALS: [GridFault; 3] = [
+    GridFault::Denial,
+    GridFault::NoSuchPage,
+    GridFault::ContentType,
+];
 
 const EXCUSES: [Excuse; 9] = [
     Excuse {
@@ -22,7 +26,7 @@ const EXCUSES: [Excuse; 9] = [
             problem.broken == Broken::Refused
                 && !problem.is_left
                 && matches!(played.command, Command::Verify | Command::Publish)
-                && DENIALS.contains(&played.cell.ill)
+                && DENIALS.contains(&played.cell.fault)
         },
     },
     Excuse {
@@ -31,7 +35,7 @@ const EXCUSES: [Excuse; 9] = [
             problem.broken == Broken::Tags
                 && !problem.is_left
                 && played.command == Command::Cleanup
-                && played.cell.ill == Ill::Denial
+                && played.cell.fault == GridFault::Denial
         },
     },
     Excuse {
@@ -39,7 +43,7 @@ const EXCUSES: [Excuse; 9] = [
         holds: |played, problem| {
             problem.broken == Broken::Signatures
                 && played.command == Command::SealElsewhere
-                && DENIALS.contains(&played.cell.ill)
+                && DENIALS.contains(&played.cell.fault)
         },
     },
     Excuse {
@@ -47,7 +51,7 @@ const EXCUSES: [Excuse; 9] = [
         holds: |played, problem| {
             lacks_signatures_once(played, problem)
                 && played.cell.server == Server::Source
-                && DENIALS.contains(&played.cell.ill)
+                && DENIALS.contains(&played.cell.fault)
         },
     },
     Excuse {
@@ -56,7 +60,7 @@ const EXCUSES: [Excuse; 9] = [
             // A signature by the required identity is never left out.
             lacks_signatures_once(played, problem)
                 && played.cell.server == Server::Registry
-                && played.cell.ill == Ill::ContentType
+                && played.cell.fault == GridFault::ContentType
                 && played.hit.contains("/manifests/LIST-")
         },
     },
@@ -69,7 +73,7 @@ const EXCUSES: [Excuse; 9] = [
                 && of_list
                 && played.command == Command::Publish
                 && played.cell.server == Server::Registry
-                && DENIALS.contains(&played.cell.ill)
+                && DENIALS.contains(&played.cell.fault)
         },
     },
     Excuse {
@@ -86,21 +90,21 @@ const EXCUSES: [Excuse; 9] = [
             let begins = played.hit.starts_with("POST ") && played.hit.contains("/blobs/uploads/");
             // A cut response without a body is empty. `Late` and `Terminate` send no response while the run waits for it.
             let unheard = [
-                Ill::LostResponse,
-                Ill::CutBody,
-                Ill::Late,
-                Ill::Terminate,
-                Ill::HangUp,
-                Ill::HangUpLate,
-                Ill::CancelledLate,
-                Ill::CalmLate,
-                Ill::GoAwayWithoutAnswer,
-                Ill::GoAwayWithCalm,
-                Ill::LongHeaders,
+                GridFault::LostResponse,
+                GridFault::CutBody,
+                GridFault::Late,
+                GridFault::Terminate,
+                GridFault::HangUp,
+                GridFault::HangUpLate,
+                GridFault::CancelledLate,
+                GridFault::CalmLate,
+                GridFault::GoAwayWithoutAnswer,
+                GridFault::GoAwayWithCalm,
+                GridFault::LongHeaders,
             ];
-            let is_unheard = unheard.contains(&played.cell.ill);
+            let is_unheard = unheard.contains(&played.cell.fault);
             problem.broken == Broken::OpenUpload
-                && (played.cell.ill == Ill::Kill || (begins && is_unheard))
+                && (played.cell.fault == GridFault::Kill || (begins && is_unheard))
         },
     },
     Excuse {

@@ -18,7 +18,7 @@ pub(super) const RECORD: &str = "manifest-seal.json";
 /// A tag of somebody else.
 const BYSTANDER: &str = "bystander";
 
-pub(super) struct Scene {
+pub(super) struct Setup {
     pub(super) command: Command,
     pub(super) kind: Kind,
     world: World,
@@ -50,7 +50,7 @@ pub(super) struct Wanted {
     pub(super) manifests: BTreeSet<String>,
 }
 
-impl Scene {
+impl Setup {
     pub(super) fn new(command: Command, kind: Kind) -> Self {
         let world = World::with(kind.options());
         if command == Command::SealTimestamp {
@@ -59,7 +59,7 @@ impl Scene {
             world.sigstore().offer_rekor_v2();
         }
         let target = (command == Command::Publish).then(|| Registry::start(kind.options()));
-        let mut scene = Self {
+        let mut setup = Self {
             action: Action::new("verify"),
             start: world.registry().snapshot(),
             source: None,
@@ -79,11 +79,11 @@ impl Scene {
                 manifests: BTreeSet::new(),
             },
         };
-        scene.prepare();
-        scene.begin_again();
-        scene.count();
-        scene.begin_again();
-        scene
+        setup.prepare();
+        setup.begin_again();
+        setup.count();
+        setup.begin_again();
+        setup
     }
 
     /// Returns the registry that is changed, and the repository there.
@@ -121,7 +121,7 @@ impl Scene {
             .admitted(self.world.create().input("tags", ""))
             .succeed();
         let digest = created.output("digest").to_owned();
-        self.bystand(&digest);
+        self.add_others_content(&digest);
         let formatted = |action: Action| {
             let action = action.input("signature-format", self.command.format());
             action.input("recursive", self.command.is_recursive().to_string())
@@ -179,7 +179,7 @@ impl Scene {
     }
 
     /// Adds a tag and signatures of somebody else, and an earlier index under `latest`.
-    fn bystand(&self, digest: &str) {
+    fn add_others_content(&self, digest: &str) {
         let (registry, repository) = self.registry();
         let other = self
             .world
@@ -299,7 +299,7 @@ impl Scene {
     }
 
     /// True if a cleanup reverts the run alone, and nothing from before the run.
-    pub(super) fn can_be_withdrawn(&self) -> bool {
+    pub(super) fn can_be_cleaned_up(&self) -> bool {
         self.record.is_none() && self.command != Command::Verify
     }
 

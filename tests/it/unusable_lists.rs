@@ -83,7 +83,7 @@ fn says_to_remove_it(outcome: &Outcome, what: &str, tag: &str) {
 }
 
 #[test]
-fn it_keeps_nobody_from_signing() {
+fn unusable_list_does_not_prevent_signing() {
     for suffix in ["", ".sig"] {
         for number in 0..junk(World::new().registry(), REPOSITORY).len() {
             let (world, digest) = unsigned();
@@ -121,7 +121,7 @@ fn it_keeps_nobody_from_signing() {
 
 /// Without the referrers API a bundle must be listed under the referrers tag.
 #[test]
-fn where_the_list_must_be_written_it_is_an_error() {
+fn unusable_list_is_an_error_if_it_must_be_written() {
     let world = World::with(Options::new().referrers(Referrers::TagSchema));
     let digest = world.create().succeed().output("digest").to_owned();
     let tag = tag(&digest, "");
@@ -160,7 +160,7 @@ fn publish_twice(pipeline: &mut Pipeline, index: &str, referrers: &str) -> [Outc
 }
 
 #[test]
-fn it_is_left_out_of_what_is_published() {
+fn unusable_list_is_not_published() {
     for suffix in PLACES {
         let (mut pipeline, index, ours) = built();
         let tag = tag(&index, suffix);
@@ -195,7 +195,7 @@ fn is_carried(junk: &Junk, suffix: &str, referrers: &str) -> bool {
 
 /// A chain of referrers of referrers: somebody with push permission can extend it without end.
 #[test]
-fn long_chain_of_referrers_is_left_out_from_where_it_is_too_deep() {
+fn chain_of_referrers_is_published_to_the_maximum_depth() {
     const DEPTH: usize = 8;
     let (mut pipeline, index, ours) = built();
     let world = &pipeline.world;
@@ -240,7 +240,7 @@ const ENVELOPE: &str = "application/vnd.dsse.envelope.v1+json";
 
 /// Neither the content at the destination nor the content at the source is signed by this workflow.
 #[test]
-fn what_cannot_be_merged_with_what_nobody_vouches_for_is_left_as_it_is() {
+fn unusable_list_at_the_destination_stays() {
     for suffix in [".sig", ".att", ".sbom"] {
         let (pipeline, index, _) = built();
         let tag = tag(&index, suffix);
@@ -273,7 +273,7 @@ fn what_cannot_be_merged_with_what_nobody_vouches_for_is_left_as_it_is() {
 
 /// A verified signature must be copied: it is not left out with a warning.
 #[test]
-fn junk_where_a_verified_signature_must_go_is_an_error() {
+fn unusable_list_is_an_error_if_a_verified_signature_must_be_listed() {
     let (pipeline, index, _) = built();
     let world = &pipeline.world;
     let sign = world.sign(&index).input("signature-format", "both");

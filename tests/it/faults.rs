@@ -104,15 +104,16 @@ fn lists_no_signature(world: &World, path: &str) -> bool {
     path.starts_with(&others) || *path == format!("{empty}.sig")
 }
 
-/// Plays every fault on every read of `action`, one at a time.
-fn nothing_passes(world: &World, action: &Action) {
+/// Plays every fault on every read of `action`, one at a time, except for the reads in `played`. The reads that were played are
+/// added to it.
+fn nothing_passes(world: &World, action: &Action, played: &mut BTreeSet<Read>) {
     world.registry().clear_requests();
     action.elsewhere().input("dry-run", "true").succeed();
     let reads = reads_before_the_first_write(world);
     assert!(reads.len() >= 6, "{reads:?}");
     let tags = world.tags();
-    let (mut played, mut elsewhere) = (0, 0);
-    for read in &reads {
+    let (mut stopped, mut elsewhere) = (0, 0);
+    for read in reads.difference(&played.clone()) {
         for (name, fault) in UNKNOWN {
             if is_an_answer(read, name) {
                 continue;
@@ -152,7 +153,7 @@ fn nothing_passes(world: &World, action: &Action) {
             );
             assert_eq!(world.writes(), [""; 0], "{said}");
             assert!(!outcome.outputs.contains_key("result"), "{said}");
-            played += 1;
+            stopped += 1;
         }
     }
     assert_eq!(world.tags(), tags);
@@ -161,9 +162,10 @@ fn nothing_passes(world: &World, action: &Action) {
         usize::from(tags.contains_key("signed"))
     );
     eprintln!(
-        "{played} faults on {} reads stopped the run, {elsewhere} did not matter",
+        "{stopped} faults on {} reads stopped the run, {elsewhere} did not matter",
         reads.len()
     );
+    played.extend(reads);
 }
 
 /// Returns `action` with two attempts, so that temporary faults are retried once.
@@ -194,25 +196,32 @@ fn create_writes_nothing_after_an_unknown_answer() {
         &action
             .input("tags", "absent")
             .input("moving-tags", "moving"),
+        &mut BTreeSet::new(),
     );
 }
 
 #[test]
 fn seal_writes_nothing_after_an_unknown_answer() {
+    // Reads that both kinds of registry get are played once.
+    let mut played = BTreeSet::new();
     for kind in [Referrers::Api, Referrers::TagSchema] {
         let world = World::with(Options::new().referrers(kind));
-        nothing_passes(&world, &patient(world.seal()).input("tags", "absent"));
+        let action = patient(world.seal()).input("tags", "absent");
+        nothing_passes(&world, &action, &mut played);
     }
 }
 
 #[test]
 fn seal_of_a_signed_image_writes_nothing_after_an_unknown_answer() {
+    // Reads that both kinds of registry get are played once.
+    let mut played = BTreeSet::new();
     for kind in [Referrers::Api, Referrers::TagSchema] {
         let world = World::with(Options::new().referrers(kind));
         world.seal().input("tags", "signed").succeed();
         nothing_passes(
             &world,
             &patient(world.seal()).input("tags", "signed\nabsent"),
+            &mut played,
         );
     }
 }

@@ -77,14 +77,15 @@ fn hostile_pages_of_referrers_of_many_children() {
     for kind in KINDS {
         let world = World::new();
         let (index, _) = many(&world);
-        for number in (0..3).rev() {
+        let pages = if Proof::is_wanted() { 3 } else { 2 };
+        for number in (0..pages).rev() {
             let pattern = match number {
                 0 => "*/referrers/*".to_owned(),
                 number => format!("*/referrers/*?page={number}"),
             };
             let next = format!("<?page={}>; rel=\"next\"", number + 1);
             let mut headers = vec![("content-type", INDEX)];
-            if number < 2 {
+            if number + 1 < pages {
                 headers.push(("link", next.as_str()));
             }
             let on = Fault::on("GET", &pattern).times(u32::MAX);

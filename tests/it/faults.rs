@@ -113,7 +113,7 @@ fn nothing_passes(world: &World, action: &Action, played: &mut BTreeSet<Read>) {
     assert!(reads.len() >= 6, "{reads:?}");
     let tags = world.tags();
     let (mut stopped, mut elsewhere) = (0, 0);
-    for read in reads.difference(&played.clone()) {
+    for read in reads.difference(played) {
         for (name, fault) in UNKNOWN {
             if is_an_answer(read, name) {
                 continue;

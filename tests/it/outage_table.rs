@@ -43,9 +43,12 @@ enum Passes {
 }
 
 impl Passes {
-    fn of_status(status: u16) -> Self {
-        match status {
-            408 | 429 | 500..=599 => Self::Yes,
+    fn of_status(service: Service, status: u16) -> Self {
+        match (service, status) {
+            (_, 408 | 429 | 500..=599) => Self::Yes,
+            // A log that shares its work between clients reports the cancellation of one to all.
+            (Service::Registry, 499) => Self::No,
+            (_, 499) => Self::Yes,
             _ => Self::No,
         }
     }
@@ -115,7 +118,7 @@ fn each_status(service: Service) {
             &world,
             &lenient(&world, &tag),
             &tag,
-            Passes::of_status(status),
+            Passes::of_status(service, status),
             &what,
         );
     }

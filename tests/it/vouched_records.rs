@@ -376,7 +376,7 @@ fn nothing_is_changed_where_later_steps_cannot_be_told() {
     let world = World::new();
     let seal = world.seal().env("GITHUB_ENV", "/nowhere/env");
     seal.end_with(1)
-        .says(&["could not export the SHA-256 of the record"]);
+        .says(&["could not write `/nowhere/env`, which `GITHUB_ENV` names"]);
     assert_eq!(world.writes(), [""; 0]);
     assert_eq!(world.sigstore().entries(), 0);
     assert!(!seal.workspace().join(RECORD).exists());

@@ -265,12 +265,19 @@ fn image_trusts_the_ca_bundle_and_no_stranger() {
 /// Stops a run between the index and its signature: the record lists the index, and no tag was written.
 #[test]
 fn image_that_is_stopped_leaves_a_record() {
+    for signal in ["TERM", "HUP", "QUIT"] {
+        stopped_image_leaves_a_record(signal);
+    }
+}
+
+/// The program is the first process of the container, for which the kernel ignores signals without a handler.
+fn stopped_image_leaves_a_record(signal: &str) {
     let repository = Registry::Distribution.fresh();
     let children = two_children(&repository, Flavour::Oci);
     let seal = Action::seal(&repository, &digests(&children), &["v1"]);
     let planned = seal.clone().input("dry-run", "true").succeed();
     let digest = planned.output("digest").to_owned();
-    let name = format!("manifest-seal-{}-stopped", std::process::id());
+    let name = format!("manifest-seal-{}-{signal}", std::process::id());
     let seal = seal
         .input("retry-delay", "10s")
         .in_image(&["--name", &name]);
@@ -295,7 +302,7 @@ fn image_that_is_stopped_leaves_a_record() {
             thread::sleep(Duration::from_millis(50));
         }
         let begin = Instant::now();
-        Tool::docker(&["stop", "-t", "30", &name]).succeed();
+        Tool::docker(&["kill", "--signal", signal, &name]).succeed();
         (run.join().unwrap(), begin.elapsed())
     });
     // 137 would mean that the process had to be killed.

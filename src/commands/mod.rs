@@ -6,7 +6,6 @@ mod children;
 mod cleanup;
 mod error;
 mod images_text;
-mod inspect;
 mod new_repository;
 mod preflight;
 mod preflight_error;

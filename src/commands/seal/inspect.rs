@@ -3,11 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::children::{Resolution, resolve_all};
-use super::present::check_present;
-use super::tags::{TagLookup, look_up_tags, report_step};
-use super::versions::Versions;
-use super::{CommandError, new_repository};
+use crate::commands::children::{Resolution, resolve_all};
+use crate::commands::present::check_present;
+use crate::commands::tags::{TagLookup, look_up_tags, report_step};
+use crate::commands::versions::Versions;
+use crate::commands::{CommandError, new_repository};
 use crate::context::{Context, ImageError, REQUESTS_PARALLEL};
 use crate::domain::{Descriptor, Digest, Manifest, Reference, Repository};
 use crate::inputs::Seal;

@@ -19,7 +19,7 @@ use crate::outcome::Outcome;
 use crate::record::{ExportedDigests, KnownDigests, RecordExport, WorkflowRun, export_name};
 use crate::registry::{self, AwsKeys, Credentials, Login, Registry};
 use crate::report::{FailureText, Report, RetryText, trace_text};
-use crate::signatures::{SignatureError, SigningContext};
+use crate::signatures::{SignatureError, SigningContext, VerifyingContext};
 use crate::sigstore::{Keyless, OwnIdentity, Purpose, TokenSource, Trust, TrustSource};
 
 /// Runs the command that the environment requests and reports its result. Returns the process's exit code.
@@ -418,11 +418,13 @@ async fn signing_context(
         (_, None) => (),
     }
     Ok(SigningContext {
-        trust,
+        verifying: VerifyingContext {
+            trust,
+            identity,
+            token_absence: absence,
+            source_repository: environment.source_repository(),
+        },
         keyless,
-        identity,
-        token_absence: absence,
-        source_repository: environment.source_repository(),
     })
 }
 

@@ -29,7 +29,7 @@ use crate::context::{Context, RecordWriter};
 use crate::inputs::Request;
 use crate::outcome::Outcome;
 use crate::registry::Progress;
-use crate::signatures::SigningContext;
+use crate::signatures::{SigningContext, VerifyingContext};
 
 pub use error::{CommandError, Interruption, Refused, RefusedSubject, TagError};
 pub use preflight_error::{PreflightError, UnvouchedImages};
@@ -67,6 +67,13 @@ pub struct CommandResult {
     pub failure: Option<CommandError>,
 }
 
+/// Returns the means to verify alone.
+async fn verifying(
+    signing_context: impl Future<Output = Result<SigningContext, CommandError>>,
+) -> Result<VerifyingContext, CommandError> {
+    Ok(signing_context.await?.verifying)
+}
+
 /// Executes a request. The result has the outcome beside the failure: tags that moved before a failure have moved.
 pub async fn execute(
     context: &Context,
@@ -93,27 +100,16 @@ pub async fn execute(
                 sign::sign(context, sign, signing_context, record_writer, &mut outcome).await
             }
             Request::Verify(verify) => {
-                verify::verify(
-                    context,
-                    verify,
-                    signing_context,
-                    record_writer,
-                    &mut outcome,
-                )
-                .await
+                let verifying = verifying(signing_context);
+                verify::verify(context, verify, verifying, record_writer, &mut outcome).await
             }
             Request::Preflight(request) => {
-                preflight::preflight(context, request, signing_context, &mut outcome).await
+                let verifying = verifying(signing_context);
+                preflight::preflight(context, request, verifying, &mut outcome).await
             }
             Request::Publish(publish) => {
-                publish::publish(
-                    context,
-                    publish,
-                    signing_context,
-                    record_writer,
-                    &mut outcome,
-                )
-                .await
+                let verifying = verifying(signing_context);
+                publish::publish(context, publish, verifying, record_writer, &mut outcome).await
             }
             Request::Cleanup(request) => {
                 cleanup::cleanup(context, request, record_writer, &mut outcome).await

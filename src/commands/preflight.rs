@@ -21,7 +21,7 @@ use crate::plan::{
     vouched_by_inputs,
 };
 use crate::registry::{RegistryError, may_be_new};
-use crate::signatures::SigningContext;
+use crate::signatures::VerifyingContext;
 
 /// The index that the tags should point to.
 struct Goal {
@@ -39,7 +39,7 @@ struct PreflightLookup {
 pub(super) async fn preflight(
     context: &Context,
     preflight: &Preflight,
-    signing_context: impl Future<Output = Result<SigningContext, CommandError>>,
+    verifying_context: impl Future<Output = Result<VerifyingContext, CommandError>>,
     outcome: &mut Outcome,
 ) -> Result<(), CommandError> {
     context.events.step("Read the tags");
@@ -71,7 +71,7 @@ pub(super) async fn preflight(
             preflight,
             &lookup,
             goal.as_ref(),
-            signing_context,
+            verifying_context,
             result,
         )
         .await?;
@@ -103,7 +103,7 @@ async fn vouch(
     preflight: &Preflight,
     lookup: &PreflightLookup,
     goal: Option<&Goal>,
-    signing_context: impl Future<Output = Result<SigningContext, CommandError>>,
+    verifying_context: impl Future<Output = Result<VerifyingContext, CommandError>>,
     result: &mut PreflightOutcome,
 ) -> Result<(Verdict, String), CommandError> {
     let Some(policy) = &preflight.policy else {
@@ -114,7 +114,8 @@ async fn vouch(
         ));
     };
     result.images = lookup.images(goal);
-    let mut wanted = find_signatures(context, policy, &mut result.images, signing_context).await?;
+    let mut wanted =
+        find_signatures(context, policy, &mut result.images, verifying_context).await?;
     let bound = |annotation| Some((annotation, preflight.annotations.get(annotation)?));
     for (annotation, stated) in BINDING.into_iter().filter_map(bound) {
         for image in &mut result.images {

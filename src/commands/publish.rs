@@ -32,7 +32,7 @@ use crate::outcome::{
 use crate::plan::{
     NAME, Newer, SeenTag, TagStep, Vouched, contents_of, decide_published, version_made,
 };
-use crate::signatures::SigningContext;
+use crate::signatures::VerifyingContext;
 use crate::sigstore::SourcePolicy;
 
 /// The maximum number of lists, and of referrers, that the log names.
@@ -40,11 +40,11 @@ const LISTS_SHOWN: usize = 5;
 const REFERRERS_SHOWN: usize = 50;
 const NOTHING_VERIFIED: &str = "nothing is verified, because no identity is given (`certificate-identity`): the content of the source is published as it is";
 
-/// Publishes an image. `signing_context` supplies what verification needs; it is awaited only if a signature is required.
+/// Publishes an image. `verifying` supplies what verification needs; it is awaited only if a signature is required.
 pub(super) async fn publish(
     context: &Context,
     publish: &Publish,
-    signing_context: impl Future<Output = Result<SigningContext, CommandError>>,
+    verifying: impl Future<Output = Result<VerifyingContext, CommandError>>,
     record_writer: &RecordWriter,
     outcome: &mut Outcome,
 ) -> Result<(), CommandError> {
@@ -65,28 +65,28 @@ pub(super) async fn publish(
     }
     note_steps(&seen(&lookups), image, &BTreeMap::new(), outcome)?;
     let gate = if let Some((depth, inputs)) = &publish.gate {
-        Some((*depth, policy_from_inputs(inputs)?, signing_context.await?))
+        Some((*depth, policy_from_inputs(inputs)?, verifying.await?))
     } else {
         context.events.info(NOTHING_VERIFIED.to_owned());
         None
     };
     let mut passed = None;
-    if let Some((depth, policy, signing_context)) = &gate {
+    if let Some((depth, policy, verifying)) = &gate {
         context.events.step("Verify signatures at the source");
         let source = SourceGate {
             context,
             found: &found,
             destinations: &publish.destinations,
-            signing_context,
+            verifying_context: verifying,
             policy,
             selection: publish.referrers,
         };
         let signers = source.check(*depth).await?;
-        passed = Some((signing_context, SourcePolicy::of(policy, &signers)));
+        passed = Some((verifying, SourcePolicy::of(policy, &signers)));
     }
     let required_proof = gate
         .as_ref()
-        .map(|(_, policy, signing_context)| VersionProof::signer(signing_context, policy));
+        .map(|(_, policy, verifying)| VersionProof::signer(verifying, policy));
     let mut versions = Versions {
         context,
         wanted: version_made(image, &[], &publish.tags),
@@ -127,7 +127,7 @@ pub(super) async fn publish(
     let newer = versions.newer_tags(&known, image.digest()).await?;
     note_steps(&known, image, &newer, outcome)?;
     report_steps(context, outcome);
-    if let Some((depth, policy, signing_context)) = &gate {
+    if let Some((depth, policy, verifying)) = &gate {
         let images = found.images.iter();
         for (repository, image) in publish
             .destinations
@@ -140,7 +140,7 @@ pub(super) async fn publish(
                 depth: *depth,
                 policy,
             };
-            verify_image(context, &subject, signing_context, record_writer, outcome).await?;
+            verify_image(context, &subject, verifying, record_writer, outcome).await?;
         }
         outcome.verified = true;
     }

@@ -41,7 +41,7 @@ pub(super) async fn sign(
         }));
     }
     outcome.subjects = subjects.iter().map(|one| one.query.name()).collect();
-    let policy = signing_context.policy(&sign.signing.policy).await;
+    let policy = signing_context.signing_policy(&sign.signing.policy).await;
     let policy = check_policy(policy, sign.signing.on_failure)?;
     let unsigned = signing_context
         .find_unsigned(context, subjects, &sign.signing, policy.as_ref(), outcome)

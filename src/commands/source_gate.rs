@@ -13,7 +13,7 @@ use crate::domain::{
     Descriptor, Digest, Manifest, Policy, Repository, SignatureFormat, chain_text,
 };
 use crate::inputs::{Depth, ReferrerSelection};
-use crate::signatures::SigningContext;
+use crate::signatures::VerifyingContext;
 use crate::signatures::lookup::{Candidate, Search, look_up};
 use crate::signatures::refused::RefusalSummary;
 use crate::sigstore::Verified;
@@ -24,7 +24,7 @@ pub(super) struct SourceGate<'a> {
     pub(super) found: &'a FoundImages,
     /// Signatures that an earlier run copied there count: a signature is valid in any repository.
     pub(super) destinations: &'a [Repository],
-    pub(super) signing_context: &'a SigningContext,
+    pub(super) verifying_context: &'a VerifyingContext,
     pub(super) policy: &'a Policy,
     /// A signature counts only if it can be carried to the destinations.
     pub(super) selection: ReferrerSelection,
@@ -101,13 +101,13 @@ impl SourceGate<'_> {
     }
 
     async fn verdict(&self, subject: &Digest) -> Result<GateVerdict, CommandError> {
-        let any = self.signing_context.verifier(self.policy);
+        let any = self.verifying_context.verifier(self.policy);
         let verifier = |candidate: &Candidate<'_>, subject: &Digest| {
             let verified = any(candidate, subject)?;
             match self.selection {
                 ReferrerSelection::All => (),
                 ReferrerSelection::Verified => {
-                    candidate.check_nothing_extra(&self.signing_context.trust)?;
+                    candidate.check_nothing_extra(&self.verifying_context.trust)?;
                 }
             }
             Ok(verified)

@@ -15,7 +15,7 @@ use crate::inputs::{Depth, PolicyInputs, Verify};
 use crate::outcome::{Outcome, SignatureOutcome, SignatureSource, Subject};
 use crate::signatures::lookup::{FoundSignature, Search, look_up};
 use crate::signatures::refused::RefusalSummary;
-use crate::signatures::{GITHUB_ISSUER, SignatureError, SigningContext};
+use crate::signatures::{GITHUB_ISSUER, SignatureError, VerifyingContext};
 
 /// The verdict on one subject.
 enum SubjectVerdict {
@@ -42,21 +42,21 @@ struct VerifyRound {
 pub(super) async fn verify(
     context: &ReadContext,
     verify: &Verify,
-    signing_context: impl Future<Output = Result<SigningContext, CommandError>>,
+    verifying_context: impl Future<Output = Result<VerifyingContext, CommandError>>,
     record: &RecordReader,
     outcome: &mut Outcome,
 ) -> Result<(), CommandError> {
     context.events.step("Verify");
     let policy = policy_from_inputs(&verify.policy)?;
     let image = find_image(context, &verify.image, TagUse::Inspects);
-    let (manifest, signing_context) = tokio::try_join!(image, signing_context)?;
+    let (manifest, verifying_context) = tokio::try_join!(image, verifying_context)?;
     let subject_image = VerifySubject {
         repository: &verify.image.repository,
         image: &manifest,
         depth: verify.depth,
         policy: &policy,
     };
-    verify_image(context, &subject_image, &signing_context, record, outcome).await?;
+    verify_image(context, &subject_image, &verifying_context, record, outcome).await?;
     outcome.verified = true;
     Ok(())
 }
@@ -73,7 +73,7 @@ pub(super) struct VerifySubject<'a> {
 pub(super) async fn verify_image(
     context: &ReadContext,
     subject_image: &VerifySubject<'_>,
-    signing_context: &SigningContext,
+    verifying_context: &VerifyingContext,
     record: &RecordReader,
     outcome: &mut Outcome,
 ) -> Result<(), CommandError> {
@@ -81,7 +81,7 @@ pub(super) async fn verify_image(
     let gate = SignatureGate {
         context,
         repository,
-        signing_context,
+        verifying_context,
         policy: subject_image.policy,
         record,
     };
@@ -126,7 +126,7 @@ pub(super) async fn verify_image(
 struct SignatureGate<'a> {
     context: &'a ReadContext,
     repository: &'a Repository,
-    signing_context: &'a SigningContext,
+    verifying_context: &'a VerifyingContext,
     policy: &'a Policy,
     record: &'a RecordReader,
 }
@@ -168,7 +168,7 @@ impl SignatureGate<'_> {
     }
 
     async fn verdict(&self, subject: &Descriptor) -> Result<SubjectVerdict, CommandError> {
-        let verifier = self.signing_context.verifier(self.policy);
+        let verifier = self.verifying_context.verifier(self.policy);
         let lookup = look_up(
             self.context,
             self.repository,

@@ -14,7 +14,7 @@ use crate::domain::{
 };
 use crate::inputs::PolicyInputs;
 use crate::plan::{NAME, Newer, SeenTag, TagKind, newer, version_stated};
-use crate::signatures::SigningContext;
+use crate::signatures::VerifyingContext;
 use crate::signatures::lookup::is_signed_within_limit;
 
 /// The maximum number of images of an index whose labels are read. The version of a larger index is not known.
@@ -41,7 +41,7 @@ pub(super) enum VersionProof<'a> {
     NotRequired,
     /// A signature that meets this policy.
     Signature {
-        signing_context: &'a SigningContext,
+        verifying_context: &'a VerifyingContext,
         policy: Box<Policy>,
         /// The required signer in words.
         by: String,
@@ -52,7 +52,7 @@ pub(super) enum VersionProof<'a> {
 
 impl<'a> VersionProof<'a> {
     /// Requires a signature that meets `policy` at any ref.
-    pub(super) fn signer(signing_context: &'a SigningContext, policy: &Policy) -> Self {
+    pub(super) fn signer(verifying_context: &'a VerifyingContext, policy: &Policy) -> Self {
         let by = match policy.workflow() {
             Some(_) => "this workflow".to_owned(),
             // Other refs of the same workflow cannot be told from its identity.
@@ -62,7 +62,7 @@ impl<'a> VersionProof<'a> {
             ),
         };
         Self::Signature {
-            signing_context,
+            verifying_context,
             policy: Box::new(policy.at_any_ref()),
             by,
         }
@@ -73,15 +73,15 @@ impl<'a> VersionProof<'a> {
     /// SECURITY: nothing is signed without a token. A release that is signed must not be replaced then by an older one,
     /// and what a stranger pushed must not freeze the tag.
     pub(super) fn without_token(
-        signing_context: &'a SigningContext,
+        verifying_context: &'a VerifyingContext,
         inputs: &PolicyInputs,
     ) -> Self {
-        let Some(policy) = signing_context.policy_of_repository(inputs) else {
+        let Some(policy) = verifying_context.policy_of_repository(inputs) else {
             return Self::Unavailable;
         };
         let repository = policy.github.repository.clone().unwrap_or_default();
         Self::Signature {
-            signing_context,
+            verifying_context,
             policy: Box::new(policy.at_any_ref()),
             by: format!("a workflow of `{repository}`"),
         }
@@ -165,17 +165,17 @@ impl Versions<'_> {
         tag: &FullTag,
         manifest: &Manifest,
     ) -> Result<Option<String>, CommandError> {
-        let (signing_context, policy, by) = match &self.required_proof {
+        let (verifying_context, policy, by) = match &self.required_proof {
             VersionProof::NotRequired => return Ok(None),
             VersionProof::Unavailable => {
                 let why = "cannot be verified, because the required signer is unknown";
                 return Ok(Some(why.to_owned()));
             }
             VersionProof::Signature {
-                signing_context,
+                verifying_context,
                 policy,
                 by,
-            } => (signing_context, policy, by),
+            } => (verifying_context, policy, by),
         };
         // Anyone with push access can put a part of a signed index there: with `recursive` each part is signed.
         if self.is_index && !matches!(manifest.kind(), ManifestKind::Index { .. }) {
@@ -189,7 +189,7 @@ impl Versions<'_> {
         {
             return Ok(Some(format!("does not state the name `{name}` (`{NAME}`)")));
         }
-        let verifier = signing_context.verifier(policy);
+        let verifier = verifying_context.verifier(policy);
         let repository = &tag.repository;
         let signed =
             is_signed_within_limit(self.context, repository, manifest.digest(), &verifier).await?;

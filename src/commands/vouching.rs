@@ -12,7 +12,7 @@ use crate::inputs::PolicyInputs;
 use crate::outcome::Subject;
 use crate::plan::{TagImage, Vouched, is_vouched_for};
 use crate::signatures::lookup::{Lookup, Search, look_up};
-use crate::signatures::{SignatureError, SigningContext};
+use crate::signatures::{SignatureError, VerifyingContext};
 
 /// Finds an input or a signature that vouches for each of `images`, and returns the required signer. Signatures are
 /// looked up only for images that no input vouches for. If there is no such image, neither a token nor a trust root is
@@ -21,18 +21,18 @@ pub(super) async fn find_signatures(
     context: &Context,
     inputs: &PolicyInputs,
     images: &mut [TagImage],
-    signing_context: impl Future<Output = Result<SigningContext, CommandError>>,
+    verifying_context: impl Future<Output = Result<VerifyingContext, CommandError>>,
 ) -> Result<String, CommandError> {
     let is_open = |image: &TagImage| image.vouched.is_none();
     if !images.iter().any(is_open) {
         return Ok(String::new());
     }
-    let signing_context = signing_context.await?;
-    let policy = policy_from_inputs(&signing_context, inputs).await?;
+    let verifying_context = verifying_context.await?;
+    let policy = policy_from_inputs(&verifying_context, inputs).await?;
     let open = images.iter_mut().filter(|image| is_open(image));
     let reads = open.map(|image| async {
         let (repository, digest) = (image.repository.clone(), image.manifest.digest().clone());
-        let found = look_up_image(context, &signing_context, &policy, &repository, &digest).await;
+        let found = look_up_image(context, &verifying_context, &policy, &repository, &digest).await;
         (image, found)
     });
     let lookups: Vec<_> = stream::iter(reads)
@@ -75,12 +75,12 @@ pub(super) async fn find_signatures(
 
 async fn look_up_image(
     context: &Context,
-    signing_context: &SigningContext,
+    verifying_context: &VerifyingContext,
     policy: &Policy,
     repository: &Repository,
     digest: &Digest,
 ) -> Result<Lookup, CommandError> {
-    let verifier = signing_context.verifier(policy);
+    let verifier = verifying_context.verifier(policy);
     let search = Search::First(SignatureFormat::Bundle);
     Ok(look_up(context, repository, digest, &verifier, search).await?)
 }
@@ -88,12 +88,12 @@ async fn look_up_image(
 /// Determines the required identity: that of the inputs, completed with this run's own. A given identity needs no
 /// token: the issuer is then GitHub's, as for `verify`, and the source repository is this run's.
 async fn policy_from_inputs(
-    signing_context: &SigningContext,
+    verifying_context: &VerifyingContext,
     inputs: &PolicyInputs,
 ) -> Result<Policy, CommandError> {
-    match signing_context.policy(inputs).await {
+    match verifying_context.policy(inputs).await {
         Err(SignatureError::NoToken(_)) if inputs.identity.is_some() => {
-            Ok(signing_context.of_this_repository(verify::policy_from_inputs(inputs)?))
+            Ok(verifying_context.of_this_repository(verify::policy_from_inputs(inputs)?))
         }
         known => Ok(known?),
     }

@@ -16,7 +16,7 @@ use crate::domain::{
 };
 use crate::inputs::ReferrerSelection;
 use crate::outcome::ReferrerOutcome;
-use crate::signatures::SigningContext;
+use crate::signatures::VerifyingContext;
 use crate::signatures::legacy::has_signatures;
 use crate::signatures::legacy_manifest::of_signatures;
 use crate::sigstore::{SourcePolicy, verify_legacy_origin, verify_statement};
@@ -27,7 +27,7 @@ const TYPE_MAX_CHARS: usize = 200;
 
 /// The required signer of referrers, and the verdict on each so far. The verdict is the same for every destination.
 pub(crate) struct ReferrerFilter<'a> {
-    signing_context: Option<(&'a SigningContext, SourcePolicy)>,
+    verifying_context: Option<(&'a VerifyingContext, SourcePolicy)>,
     selection: ReferrerSelection,
     found: RefCell<BTreeMap<(Digest, String), ReferrerOutcome>>,
     /// The entries of the referrers that are copied.
@@ -81,13 +81,13 @@ impl DigestTagCopy {
 }
 
 impl<'a> ReferrerFilter<'a> {
-    /// Creates the check. `signing_context` is set if the required signer is known.
+    /// Creates the check. `verifying_context` is set if the required signer is known.
     pub(crate) fn new(
-        signing_context: Option<(&'a SigningContext, SourcePolicy)>,
+        verifying_context: Option<(&'a VerifyingContext, SourcePolicy)>,
         selection: ReferrerSelection,
     ) -> Self {
         Self {
-            signing_context,
+            verifying_context,
             selection,
             found: RefCell::default(),
             entries: RefCell::default(),
@@ -157,7 +157,7 @@ impl<'a> ReferrerFilter<'a> {
     pub(super) fn may_be_ours(&self, subject: &Digest, name: &str) -> bool {
         let found = self.found.borrow();
         let known = found.get(&(subject.clone(), name.to_owned()));
-        self.signing_context.is_none() || known.is_some_and(|known| known.verdict.is_ok())
+        self.verifying_context.is_none() || known.is_some_and(|known| known.verdict.is_ok())
     }
 
     /// Reports whether everything is copied, verified or not.
@@ -278,7 +278,7 @@ impl<'a> ReferrerFilter<'a> {
     ) -> Result<(String, Result<String, String>), CopyError> {
         let said = stated_type(referrer.entry);
         let refused = |kind, why: &str| Ok((kind, Err(why.to_owned())));
-        let Some((signing_context, source_policy)) = &self.signing_context else {
+        let Some((verifying_context, source_policy)) = &self.verifying_context else {
             return refused(said, NO_IDENTITY);
         };
         // A manifest without a bundle is the same in every source.
@@ -292,7 +292,7 @@ impl<'a> ReferrerFilter<'a> {
             Some(BundleRead::Broken(why)) => return refused(said, &why),
             Some(BundleRead::Missing) | None => return refused(said, "its bundle was not found"),
         };
-        let trust = &signing_context.trust;
+        let trust = &verifying_context.trust;
         let (by, kind) = match verify_statement(&bytes, referrer.subject, trust, source_policy) {
             Ok(verified) => verified,
             Err(refusal) => return refused(said, &chain_text(&refusal)),
@@ -322,12 +322,12 @@ impl<'a> ReferrerFilter<'a> {
     ) -> Result<Option<DigestTagCopy>, CopyError> {
         let name = subject.digest_tag(suffix).to_string();
         let kind = kind_of(suffix);
-        let found = match &self.signing_context {
+        let found = match &self.verifying_context {
             None => Err(NO_IDENTITY.to_owned()),
             Some(_) if suffix != "sig" => Err(UNVERIFIED.to_owned()),
-            Some((signing_context, source_policy)) => {
+            Some((verifying_context, source_policy)) => {
                 let verifier = |payload: Vec<u8>, layer: &Descriptor| {
-                    let trust = &signing_context.trust;
+                    let trust = &verifying_context.trust;
                     verify_legacy_origin(
                         &payload,
                         &layer.annotations,
@@ -344,7 +344,7 @@ impl<'a> ReferrerFilter<'a> {
             Ok(list) => (list.verdict(), Some(list)),
             Err(why) => (Err(why), None),
         };
-        let is_ours = match &self.signing_context {
+        let is_ours = match &self.verifying_context {
             None => suffix == "sig" && has_signatures(&original),
             Some(_) => list.is_some(),
         };

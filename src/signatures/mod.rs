@@ -17,6 +17,8 @@ mod signing_context;
 mod step;
 mod storable_signature;
 pub(crate) mod unsigned;
+mod verifying_context;
 
 pub use error::SignatureError;
-pub use signing_context::{GITHUB_ISSUER, SigningContext};
+pub use signing_context::SigningContext;
+pub use verifying_context::{GITHUB_ISSUER, VerifyingContext};

@@ -347,7 +347,7 @@ fn import_counts_for_the_file_that_defines_the_item() {
 }
 
 /// The files and folders that change something at a registry or in the record.
-const WRITERS: [(&str, &str); 25] = [
+const WRITERS: [(&str, &str); 27] = [
     ("registry", "client"),
     ("registry", "copy"),
     ("registry", "deletion"),
@@ -369,9 +369,11 @@ const WRITERS: [(&str, &str); 25] = [
     ("signatures", "legacy_attach"),
     ("signatures", "legacy_manifest"),
     ("signatures", "signer"),
+    ("signatures", "signing_context"),
     ("signatures", "step"),
     ("commands", "cleanup"),
     ("commands", "seal"),
+    ("commands", "sign"),
     ("commands", "tags"),
 ];
 

@@ -45,10 +45,9 @@ enum Passes {
 impl Passes {
     fn of_status(service: Service, status: u16) -> Self {
         match (service, status) {
-            (_, 408 | 429 | 500..=599) => Self::Yes,
             // A log that shares its work between clients reports the cancellation of one to all.
             (Service::Registry, 499) => Self::No,
-            (_, 499) => Self::Yes,
+            (_, 408 | 429 | 499 | 500..=599) => Self::Yes,
             _ => Self::No,
         }
     }

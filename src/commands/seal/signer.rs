@@ -33,7 +33,7 @@ pub(super) async fn signer(
     };
     let signing_context = signing_context.await?;
     // The required identity may be in the token alone.
-    let policy = signing_context.policy(&inputs.policy).await;
+    let policy = signing_context.signing_policy(&inputs.policy).await;
     Ok(Some(SealSigner {
         inputs,
         signing_context,
@@ -41,7 +41,7 @@ pub(super) async fn signer(
     }))
 }
 
-impl<'a> SealSigner<'a> {
+impl SealSigner<'_> {
     /// Fails if the policy cannot be determined or met, unless the inputs excuse it.
     pub(super) fn check_policy(self) -> Result<Self, CommandError> {
         let policy = check_policy(self.policy, self.inputs.on_failure)?;

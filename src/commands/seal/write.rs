@@ -99,11 +99,11 @@ impl SealSteps<'_> {
         };
         let (context, on_failure) = (self.context, signer.inputs.on_failure);
         let (unsigned, record_writer) = (self.unsigned, self.record_writer);
-        let signed = signer
+        let unsettled = signer
             .signing_context
             .sign_all(context, unsigned, on_failure, outcome, record_writer)
             .await;
-        Ok(signed?)
+        Ok(unsettled?)
     }
 
     /// Writes the tags. If nothing vouches for the index, there are no tags to write.

@@ -10,6 +10,7 @@
     reason = "a test that cannot go on ends where it stands, and counts are printed for the reader"
 )]
 
+mod alone;
 mod bench;
 mod cleanup;
 mod concurrency;

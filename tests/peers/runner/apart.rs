@@ -136,7 +136,7 @@ fn unsigned_tag_is_sealed_only_by_its_digest() {
     // The index is signed unchanged and states no name: only the caller's input assigns it to this tag.
     let ran = version(&[&repository]).fail();
     assert_refused(&ran, &repository, digest, 1);
-    let reason = "the name (`io.github.manifest-seal.name`) is none";
+    let reason = "its name (`io.github.manifest-seal.name`) is none";
     assert!(ran.log().contains(reason), "{}", ran.log());
 }
 

@@ -266,10 +266,7 @@ impl Environment {
         match read_bounded(&path) {
             // Some tools create the file before they write to it.
             Ok(content) if content.trim_ascii().is_empty() => Ok(None),
-            Ok(content) => {
-                let content = content.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&content);
-                Ok(Some((content.to_vec(), path.display().to_string())))
-            }
+            Ok(content) => Ok(Some((content, path.display().to_string()))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(EnvironmentError::DockerConfig {
                 path,
@@ -354,6 +351,7 @@ fn blocks(values: &[(&str, String)]) -> String {
     text
 }
 
+/// Reads a text file, without the byte order mark that some editors write.
 pub(super) fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
     let file = fs::File::open(path)?;
@@ -363,6 +361,9 @@ pub(super) fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
             io::ErrorKind::FileTooLarge,
             "it is larger than 4 MiB",
         ));
+    }
+    if content.starts_with(BYTE_ORDER_MARK) {
+        content.drain(..BYTE_ORDER_MARK.len());
     }
     Ok(content)
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use percent_encoding::percent_decode_str;
 use reqwest::Url;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -40,8 +41,8 @@ async fn ask(names: &NameResolver, address: &Url, target: &Url) -> Option<u16> {
     };
     let mut stream = TcpStream::connect(SocketAddr::new(ip, port)).await.ok()?;
     let wanted = format!("{}:{}", target.host_str()?, target.port_or_known_default()?);
-    let login = address.password().map_or(String::new(), |password| {
-        let login = STANDARD.encode(format!("{}:{password}", address.username()));
+    let login = login_of(address).map_or(String::new(), |login| {
+        let login = STANDARD.encode(login);
         format!("Proxy-Authorization: Basic {login}\r\n")
     });
     let request = format!("CONNECT {wanted} HTTP/1.1\r\nHost: {wanted}\r\n{login}\r\n");
@@ -51,6 +52,14 @@ async fn ask(names: &NameResolver, address: &Url, target: &Url) -> Option<u16> {
     status_of(&line)
 }
 
+/// Returns `user:password` of an address, as the proxy expects it.
+fn login_of(address: &Url) -> Option<Vec<u8>> {
+    let password = address.password().unwrap_or_default();
+    let user = percent_decode_str(address.username());
+    let login = user.chain(*b":").chain(percent_decode_str(password));
+    (!address.username().is_empty()).then(|| login.collect())
+}
+
 /// Reads the status in the beginning of a response.
 pub(super) fn status_of(line: &[u8]) -> Option<u16> {
     let line = std::str::from_utf8(line).ok()?;
@@ -58,4 +67,21 @@ pub(super) fn status_of(line: &[u8]) -> Option<u16> {
     let is_status = status.len() == 3 && status.bytes().all(|byte| byte.is_ascii_digit());
     let status = status.parse().ok().filter(|_| is_status);
     status.filter(|_| version.starts_with("HTTP/1."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn login_is_decoded() {
+        let login = |text: &str| login_of(&Url::parse(text).unwrap());
+        let wanted = |text: &str| Some(text.as_bytes().to_vec());
+        assert_eq!(
+            login("http://me:pa%23ss%40@proxy.test"),
+            wanted("me:pa#ss@")
+        );
+        assert_eq!(login("http://me@proxy.test"), wanted("me:"));
+        assert_eq!(login("http://proxy.test"), None);
+    }
 }

@@ -22,8 +22,6 @@ pub struct Files<'a> {
 
 /// The beginning of a PEM document.
 pub(super) const PEM_SIGN: &str = "-----BEGIN";
-/// The bytes of a byte order mark in UTF-8.
-const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 pub(super) struct Fields<'a> {
     raw: &'a RawInputs,
@@ -165,10 +163,7 @@ impl<'a> Fields<'a> {
             return None;
         }
         match (self.files.read)(text) {
-            Ok(content) => {
-                let content = content.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&content);
-                Some(content.to_vec())
-            }
+            Ok(content) => Some(content),
             Err(error) => {
                 self.refuse(
                     input,

@@ -72,13 +72,21 @@ impl NameSettings {
         Self::read(Path::new("/etc/resolv.conf"), Path::new("/etc/hosts"))
     }
 
-    /// Reads these files. A file that is missing or cannot be read counts as empty; a lookup that needs it fails.
+    /// Reads these files. Without nameservers, a lookup that needs one fails. A hosts file that cannot be
+    /// read is warned of.
     #[must_use]
     pub fn read(resolv_conf: &Path, hosts: &Path) -> Self {
         let shown = resolv_conf.display();
-        let hosts = fs::read(hosts).unwrap_or_default();
-        let hosts = Hosts::parse(&String::from_utf8_lossy(&hosts));
-        match fs::read(resolv_conf) {
+        let (hosts, warning) = match fs::read(hosts) {
+            Ok(text) => (Hosts::parse(&String::from_utf8_lossy(&text)), None),
+            Err(error) if error.kind() == ErrorKind::NotFound => (Hosts::default(), None),
+            Err(error) => {
+                let hosts = hosts.display();
+                let text = format!("`{hosts}` is ignored, since it cannot be read: {error}");
+                (Hosts::default(), Some(text))
+            }
+        };
+        let mut settings = match fs::read(resolv_conf) {
             Ok(text) => Self::parse(&text, &shown.to_string(), hosts),
             Err(error) => {
                 let mut settings = Self::parse(b"", &shown.to_string(), hosts);
@@ -89,7 +97,9 @@ impl NameSettings {
                 });
                 settings
             }
-        }
+        };
+        settings.warnings.extend(warning);
+        settings
     }
 
     /// Returns the parts of the files that are ignored, in words.

@@ -214,4 +214,10 @@ fn settings_that_are_ignored_are_warned_of() {
         parse("nameserver 127.0.0.1\nsearch .\n").warnings(),
         [""; 0]
     );
+    // A folder is no file.
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("missing");
+    let settings = NameSettings::read(&missing, folder.path());
+    assert_eq!(settings.warnings().len(), 1);
+    assert_eq!(NameSettings::read(&missing, &missing).warnings(), [""; 0]);
 }
